@@ -1,0 +1,414 @@
+"""The component graph: scalar fields over named axes, hash-consed and kept in canonical form by their constructors.
+
+A field is one scalar function over named axes; one that lacks an axis is constant along it. The node kinds:
+
+    Input(tensor, component)    one component of a tensor argument, or a run-time number (no axes)
+    Const(value)                an exact rational, or a float
+    Size(axis)                  the extent of an axis, as a number
+    Add((c, x), …)              the sum of c * x with rational c; a single term is a scaled or negated field
+    Mul(x, y, …)                the product of fields; carries no coefficient but a Const factor that is not rational
+    Reciprocal(x)               1 / x
+    Call(function, args)        exp, log, erf, tanh, sqrt, rsqrt, abs, sin, cos, maximum, minimum, where, comparisons
+    Sum(x, over)                the sum along axes that x has
+    Max(x, over)                the maximum along axes that x has
+    Dot(pairs, over)            (reserved for contractions on matrix units)
+    Cast(x, dtype)              x rounded to a storage type
+
+Canonical form: Add merges like terms and sums over the same axes; Mul pulls signs out and orders its factors; factors
+and terms without the axis leave a Sum; constants fold. Shared subexpressions are never expanded.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from fractions import Fraction
+from functools import cached_property
+
+type Number = Fraction | float
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Node:
+    """A field. Nodes of one Builder are equal exactly when they are identical; `id` is their order of creation."""
+
+    id: int
+    kind: str
+    axes: frozenset[str]
+    args: tuple["Node", ...] = ()
+    payload: tuple[object, ...] = ()  # what distinguishes the node besides its arguments; see the properties
+
+    @property
+    def tensor(self) -> str:
+        """Input: the tensor's name."""
+        assert self.kind == "Input"
+        return str(self.payload[0])
+
+    @property
+    def component(self) -> int:
+        """Input: the flat index among the tensor's components."""
+        assert self.kind == "Input" and isinstance(self.payload[1], int)
+        return self.payload[1]
+
+    @property
+    def value(self) -> Number:
+        """Const: its value."""
+        assert self.kind == "Const" and isinstance(self.payload[0], (Fraction, float))
+        return self.payload[0]
+
+    @property
+    def axis(self) -> str:
+        """Size: the axis."""
+        assert self.kind == "Size"
+        return str(self.payload[0])
+
+    @property
+    def coefficients(self) -> tuple[Fraction, ...]:
+        """Add: one coefficient for each argument."""
+        assert self.kind == "Add"
+        return self.payload  # type: ignore[return-value]
+
+    @property
+    def terms(self) -> tuple[tuple[Fraction, "Node"], ...]:
+        """Add: (coefficient, field) pairs; any other node is one term with coefficient 1."""
+        return tuple(zip(self.coefficients, self.args)) if self.kind == "Add" else ((Fraction(1), self),)
+
+    @property
+    def function(self) -> str:
+        """Call: the function's name."""
+        assert self.kind == "Call"
+        return str(self.payload[0])
+
+    @property
+    def over(self) -> tuple[str, ...]:
+        """Sum, Max: the axes reduced, sorted."""
+        assert self.kind in ("Sum", "Max")
+        return self.payload  # type: ignore[return-value]
+
+    @property
+    def is_reduction(self) -> bool:
+        return self.kind in ("Sum", "Max")
+
+    def __str__(self) -> str:
+        return f"%{self.id}"
+
+
+class Builder:
+    """Makes nodes: the constructors of the canonical form, and the table that makes equal nodes identical."""
+
+    def __init__(self) -> None:
+        self._table: dict[tuple[object, ...], Node] = {}
+        self.nodes: list[Node] = []
+        self.hints: dict[Node, str] = {}  # a name for a field, from the spec; the printer makes names unique
+
+    def _make(self, kind: str, axes: frozenset[str], args: tuple[Node, ...] = (), payload: tuple[object, ...] = ()) -> Node:
+        key = (kind, args, tuple((type(p), p) for p in payload))
+        node = self._table.get(key)
+        if node is None:
+            node = Node(len(self.nodes), kind, axes, args, payload)
+            self._table[key] = node
+            self.nodes.append(node)
+        return node
+
+    def name(self, node: Node, hint: str) -> Node:
+        """Suggest a name for a field in emitted code; the first suggestion stays."""
+        if node.kind not in ("Input", "Const", "Size"):
+            self.hints.setdefault(node, hint)
+        return node
+
+    # leaves
+
+    def input(self, tensor: str, component: int, axes: Iterable[str]) -> Node:
+        return self._make("Input", frozenset(axes), (), (tensor, component))
+
+    def const(self, value: int | Fraction | float) -> Node:
+        exact = value if isinstance(value, float) and not value.is_integer() else Fraction(value)
+        return self._make("Const", frozenset(), (), (exact,))
+
+    def size(self, axis: str) -> Node:
+        return self._make("Size", frozenset(), (), (axis,))
+
+    @cached_property
+    def zero(self) -> Node:
+        return self.const(0)
+
+    @cached_property
+    def one(self) -> Node:
+        return self.const(1)
+
+    # arithmetic
+
+    def linear(self, terms: Iterable[tuple[Number | int, Node]]) -> Node:
+        """The sum of c * x."""
+        merged: dict[Node, Fraction] = {}
+        sums: dict[tuple[str, ...], list[tuple[Fraction, Node]]] = {}
+        for c, x in terms:
+            if isinstance(c, float):
+                c, x = 1, self.mul(self.const(c), x)
+            for inner, y in x.terms if x.kind == "Add" and len(x.args) == 1 else ((Fraction(1), x),):
+                if y.kind == "Const" and isinstance(y.value, Fraction):
+                    inner, y = inner * y.value, self.one
+                if y.kind == "Sum":
+                    sums.setdefault(y.over, []).append((c * inner, y.args[0]))
+                else:
+                    merged[y] = merged.get(y, Fraction(0)) + c * inner
+        for over, parts in sums.items():
+            joined = self.sum(self.linear(parts), over)
+            for c, y in joined.terms if joined.kind == "Add" and len(joined.args) == 1 else ((Fraction(1), joined),):
+                merged[y] = merged.get(y, Fraction(0)) + c
+        rest = sorted(((c, x) for x, c in merged.items() if c), key=lambda term: term[1].id)
+        if not rest:
+            return self.zero
+        if len(rest) == 1 and (rest[0][0] == 1 or rest[0][1] is self.one):
+            return rest[0][1] if rest[0][0] == 1 else self.const(rest[0][0])
+        axes = frozenset[str]().union(*(x.axes for _, x in rest))
+        return self._make("Add", axes, tuple(x for _, x in rest), tuple(c for c, _ in rest))
+
+    def add(self, *fields: Node) -> Node:
+        return self.linear((1, x) for x in fields)
+
+    def sub(self, a: Node, b: Node) -> Node:
+        return self.linear([(1, a), (-1, b)])
+
+    def neg(self, a: Node) -> Node:
+        return self.linear([(-1, a)])
+
+    def scale(self, c: Number | int, a: Node) -> Node:
+        return self.linear([(c, a)])
+
+    def mul(self, *fields: Node) -> Node:
+        """The product. Signs and rational constants come out as a coefficient; scaled fields stay whole."""
+        coefficient, factors = Fraction(1), list[Node]()
+        irrational = 1.0
+        for x in fields:
+            if x.kind == "Const":
+                if isinstance(x.value, Fraction):
+                    coefficient *= x.value
+                else:
+                    irrational *= x.value
+            elif x.kind == "Add" and len(x.args) == 1 and abs(x.coefficients[0]) == 1:
+                coefficient *= x.coefficients[0]
+                factors.append(x.args[0])
+            else:
+                factors.append(x)
+        if coefficient == 0 or irrational == 0:
+            return self.zero
+        if irrational != 1.0:
+            factors.append(self.const(irrational * float(coefficient)))
+            coefficient = Fraction(1)
+        if len(factors) < 2:
+            return self.scale(coefficient, factors[0] if factors else self.one)
+        factors.sort(key=lambda x: x.id)
+        axes = frozenset[str]().union(*(x.axes for x in factors))
+        return self.scale(coefficient, self._make("Mul", axes, tuple(factors)))
+
+    def reciprocal(self, a: Node) -> Node:
+        if a.kind == "Const" and a.value:
+            return self.const(1 / a.value)
+        if a.kind == "Reciprocal":
+            return a.args[0]
+        if a.kind == "Add" and len(a.args) == 1:
+            return self.scale(1 / a.coefficients[0], self.reciprocal(a.args[0]))
+        return self._make("Reciprocal", a.axes, (a,))
+
+    def div(self, a: Node, b: Node) -> Node:
+        return self.mul(a, self.reciprocal(b))
+
+    def power(self, a: Node, exponent: int) -> Node:
+        positive = self.mul(*[a] * abs(exponent)) if exponent else self.one
+        return positive if exponent >= 0 else self.reciprocal(positive)
+
+    def call(self, function: str, *args: Node) -> Node:
+        axes = frozenset[str]().union(*(x.axes for x in args))
+        return self._make("Call", axes, args, (function,))
+
+    def cast(self, a: Node, dtype: str) -> Node:
+        return self._make("Cast", a.axes, (a,), (dtype,))
+
+    # reductions
+
+    def sum(self, a: Node, over: Iterable[str]) -> Node:
+        """The sum along axes; an axis that the field lacks multiplies by its Size, what lacks the axes leaves the sum."""
+        wanted = tuple(sorted(set(over)))
+        present = tuple(axis for axis in wanted if axis in a.axes)
+        lacking = [self.size(axis) for axis in wanted if axis not in a.axes]
+        if lacking:
+            return self.mul(*lacking, self.sum(a, present))
+        if not present or a is self.zero:
+            return a
+        if a.kind == "Add":
+            if len(a.args) == 1:
+                return self.scale(a.coefficients[0], self.sum(a.args[0], present))
+            free = [(c, x) for c, x in a.terms if not x.axes & set(present)]
+            if free:
+                bound = self.linear((c, x) for c, x in a.terms if x.axes & set(present))
+                return self.add(self.sum(bound, present), *(self.scale(c, self.sum(x, present)) for c, x in free))
+        if a.kind == "Mul":
+            outside = [x for x in a.args if not x.axes & set(present)]
+            if outside:
+                inside = self.mul(*(x for x in a.args if x.axes & set(present)))
+                return self.mul(*outside, self.sum(inside, present))
+        if a.kind == "Sum":
+            return self.sum(a.args[0], (*present, *a.over))
+        return self._make("Sum", a.axes - set(present), (a,), present)
+
+    def max(self, a: Node, over: Iterable[str]) -> Node:
+        present = tuple(sorted(set(over) & a.axes))
+        return self._make("Max", a.axes - set(present), (a,), present) if present else a
+
+    # rebuilding
+
+    def rebuild(self, node: Node, args: Sequence[Node]) -> Node:
+        """The node of the same kind over other arguments, through the constructors."""
+        match node.kind:
+            case "Add":
+                return self.linear(zip(node.coefficients, args))
+            case "Mul":
+                return self.mul(*args)
+            case "Reciprocal":
+                return self.reciprocal(args[0])
+            case "Call":
+                return self.call(node.function, *args)
+            case "Sum":
+                return self.sum(args[0], node.over)
+            case "Max":
+                return self.max(args[0], node.over)
+            case "Cast":
+                return self.cast(args[0], str(node.payload[0]))
+            case _:
+                return node
+
+    def substitute(self, roots: Sequence[Node], table: dict[Node, Node]) -> list[Node]:
+        """The roots with every node of the table replaced; names follow."""
+        done = dict(table)
+        for node in postorder(roots, stop=table):
+            if node in done:
+                continue
+            done[node] = self.rebuild(node, [done[a] for a in node.args]) if node.args else node
+            if node in self.hints and done[node] is not node:
+                self.name(done[node], self.hints[node])
+        return [done[root] for root in roots]
+
+
+def postorder(roots: Iterable[Node], stop: Iterable[Node] = ()) -> list[Node]:
+    """Every node below the roots, arguments first, in an order that depends on the roots' order alone.
+
+    The nodes in `stop` are listed, but not entered.
+    """
+    barred = set(stop)
+    order: dict[Node, None] = {}
+    for root in roots:
+        stack = [(root, False)]
+        while stack:
+            node, ready = stack.pop()
+            if node in order:
+                continue
+            if ready or node in barred or not node.args:
+                order[node] = None
+            else:
+                stack.append((node, True))
+                stack.extend((a, False) for a in reversed(node.args))
+    return list(order)
+
+
+@dataclass(frozen=True, slots=True)
+class Tensor:
+    """A tensor argument or result: fields stored together.
+
+    `dims` is the memory order, slowest first: axis names and component extents (int). `labels` names the components, in
+    row-major order of the int dims: ("e", "e1", …) or ("000", "011", …); one empty label for a plain field.
+    """
+
+    name: str
+    dims: tuple[str | int, ...]
+    labels: tuple[str, ...] = ("",)
+    leading: bool = False  # the first dim flattens any number of leading axes
+    dtype: str | None = None  # None: floating, chosen by the caller; else fixed, such as "int64"
+
+    @property
+    def axes(self) -> tuple[str, ...]:
+        return tuple(d for d in self.dims if isinstance(d, str))
+
+    def component_name(self, index: int) -> str:
+        return f"{self.name}_{self.labels[index]}" if self.labels[index] else self.name
+
+
+@dataclass(frozen=True, slots=True)
+class Output:
+    """A result: where it is stored and the field of each of its components."""
+
+    tensor: Tensor
+    fields: tuple[Node, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Graph:
+    """One variant of a kernel, forward or backward, as fields of its inputs."""
+
+    name: str
+    axes: tuple[str, ...]  # memory order, outermost first
+    inputs: tuple[Tensor, ...]
+    numbers: tuple[str, ...]  # run-time numbers, Inputs without axes
+    outputs: tuple[Output, ...]
+    builder: Builder = field(repr=False, compare=False)
+
+    @property
+    def roots(self) -> list[Node]:
+        return [f for output in self.outputs for f in output.fields]
+
+    def __str__(self) -> str:
+        return dump(self)
+
+
+def spell(node: Node) -> str:
+    """One node as text, its arguments as %id."""
+    args = ", ".join(str(a) for a in node.args)
+    match node.kind:
+        case "Input":
+            return f"{node.tensor}[{node.component}]"
+        case "Const":
+            return str(node.value)
+        case "Size":
+            return f"Size({node.axis})"
+        case "Add":
+            return "Add(" + ", ".join(f"{c} {x}" if c != 1 else str(x) for c, x in node.terms) + ")"
+        case "Call":
+            return f"{node.function}({args})"
+        case "Sum" | "Max":
+            return f"{node.kind}({args}, over {' '.join(node.over)})"
+        case _:
+            return f"{node.kind}({args})"
+
+
+def dump(graph: Graph) -> str:
+    """The graph as stable text, numbered from zero in the order of evaluation."""
+    order = postorder(graph.roots)
+    number = {node: i for i, node in enumerate(order)}
+    lines = [f"graph {graph.name} over {' '.join(graph.axes)}"]
+    for tensor in graph.inputs:
+        lines.append(f"  input {tensor.name} [{', '.join(map(str, tensor.dims))}]")
+    lines += [f"  number {name}" for name in graph.numbers]
+    for node in order:
+        renamed = Node(node.id, node.kind, node.axes, tuple(Node(number[a], "", a.axes) for a in node.args), node.payload)
+        hint = graph.builder.hints.get(node)
+        axes = " ".join(sorted(node.axes)) or "-"
+        lines.append(f"  %{number[node]} = {spell(renamed)} : {axes}" + (f"  # {hint}" if hint else ""))
+    for output in graph.outputs:
+        fields = ", ".join(f"%{number[f]}" for f in output.fields)
+        lines.append(f"  output {output.tensor.name} [{', '.join(map(str, output.tensor.dims))}] = {fields}")
+    return "\n".join(lines) + "\n"
+
+
+def verify(graph: Graph) -> None:
+    """Check the grammar between stages: axes known, inputs declared, arity, reductions over axes that exist."""
+    declared = {t.name: t for t in graph.inputs}
+    for node in postorder(graph.roots):
+        assert node.axes <= set(graph.axes), f"{spell(node)} has axes outside {graph.axes}"
+        if node.kind == "Input" and node.tensor not in graph.numbers:
+            tensor = declared[node.tensor]
+            assert node.component < len(tensor.labels) and node.axes == set(tensor.axes), spell(node)
+        if node.kind in ("Add", "Mul"):
+            assert node.args and (node.kind == "Add" or len(node.args) > 1), spell(node)
+        if node.is_reduction:
+            assert set(node.over) <= node.args[0].axes, spell(node)
+    for output in graph.outputs:
+        assert len(output.fields) == len(output.tensor.labels), output.tensor.name
+        assert all(f.axes <= set(output.tensor.axes) for f in output.fields), output.tensor.name
