@@ -23,7 +23,7 @@ from dataclasses import dataclass, field
 from fractions import Fraction
 from functools import cached_property
 
-type Number = Fraction | float
+Number = Fraction | float
 
 
 @dataclass(frozen=True, slots=True, eq=False)
