@@ -24,6 +24,7 @@ from fractions import Fraction
 from functools import cached_property
 
 Number = Fraction | float
+LARGEST_DENOMINATOR = 1024  # a float with a larger one, such as sqrt(2), stays a float
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -70,6 +71,11 @@ class Node:
     def terms(self) -> tuple[tuple[Fraction, "Node"], ...]:
         """Add: (coefficient, field) pairs; any other node is one term with coefficient 1."""
         return tuple(zip(self.coefficients, self.args)) if self.kind == "Add" else ((Fraction(1), self),)
+
+    @property
+    def single(self) -> tuple[tuple[Fraction, "Node"], ...]:
+        """The field as one term: a scaled field gives its coefficient, any other has coefficient 1."""
+        return self.terms if self.kind == "Add" and len(self.args) == 1 else ((Fraction(1), self),)
 
     @property
     def function(self) -> str:
@@ -120,7 +126,9 @@ class Builder:
         return self._make("Input", frozenset(axes), (), (tensor, component))
 
     def const(self, value: int | Fraction | float) -> Node:
-        exact = value if isinstance(value, float) and not value.is_integer() else Fraction(value)
+        exact: Number = value if isinstance(value, float) else Fraction(value)
+        if isinstance(value, float) and Fraction(value).denominator <= LARGEST_DENOMINATOR:
+            exact = Fraction(value)
         return self._make("Const", frozenset(), (), (exact,))
 
     def size(self, axis: str) -> Node:
@@ -143,7 +151,7 @@ class Builder:
         for c, x in terms:
             if isinstance(c, float):
                 c, x = 1, self.mul(self.const(c), x)
-            for inner, y in x.terms if x.kind == "Add" and len(x.args) == 1 else ((Fraction(1), x),):
+            for inner, y in x.single:
                 if y.kind == "Const" and isinstance(y.value, Fraction):
                     inner, y = inner * y.value, self.one
                 if y.kind == "Sum":
@@ -151,8 +159,9 @@ class Builder:
                 else:
                     merged[y] = merged.get(y, Fraction(0)) + c * inner
         for over, parts in sums.items():
-            joined = self.sum(self.linear(parts), over)
-            for c, y in joined.terms if joined.kind == "Add" and len(joined.args) == 1 else ((Fraction(1), joined),):
+            alone = len(parts) == 1
+            joined = self._make_sum(parts[0][1], over) if alone else self.sum(self.linear(parts), over)
+            for c, y in ((parts[0][0], joined),) if alone else joined.single:
                 merged[y] = merged.get(y, Fraction(0)) + c
         rest = sorted(((c, x) for x, c in merged.items() if c), key=lambda term: term[1].id)
         if not rest:
@@ -248,7 +257,10 @@ class Builder:
                 return self.mul(*outside, self.sum(inside, present))
         if a.kind == "Sum":
             return self.sum(a.args[0], (*present, *a.over))
-        return self._make("Sum", a.axes - set(present), (a,), present)
+        return self._make_sum(a, present)
+
+    def _make_sum(self, a: Node, over: tuple[str, ...]) -> Node:
+        return self._make("Sum", a.axes - set(over), (a,), over)
 
     def max(self, a: Node, over: Iterable[str]) -> Node:
         present = tuple(sorted(set(over) & a.axes))

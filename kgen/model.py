@@ -50,6 +50,7 @@ class Type:
     memory: tuple[str | int, ...]
     grades: tuple[int, ...] = ()  # multivector: the grades present, ascending
     operands: tuple[str, ...] = ()  # weights: names of the inputs whose product the paths belong to (one or two)
+    dtype: str | None = None  # index: "int32" or "int64"
 
     @property
     def axes(self) -> tuple[str, ...]:

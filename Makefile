@@ -1,0 +1,49 @@
+# Every target is enough by itself on a machine with Python 3.11 or newer, git and make.
+
+PYTHON ?= python3
+VENV ?= .venv
+JOBS ?= 2
+
+BIN := $(VENV)/bin
+INSTALLED := $(VENV)/.installed
+
+.PHONY: help kernels test check format bench clean
+.DEFAULT_GOAL := help
+
+help:  ## Say what there is
+	@grep -E '^[a-z]+:.*##' Makefile | sed -E 's/:[^#]*##/\t/'
+
+# Pinned versions, kgen itself in editable form. The stamp is newer than what it was made from.
+$(INSTALLED): pyproject.toml constraints.txt
+	@command -v $(PYTHON) >/dev/null || { echo "$(PYTHON) not found: make PYTHON=/path/to/python3.11" >&2; exit 1; }
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
+	    echo "kgen needs Python 3.11 or newer, and $(PYTHON) is $$($(PYTHON) --version 2>&1): make PYTHON=/path/to/python3.11" >&2; \
+	    exit 1; }
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[run,dev]'
+	@touch $@
+
+kernels: $(INSTALLED)  ## Build every spec into generated/
+	$(BIN)/kgen build --prune
+
+test: $(INSTALLED)  ## Run the tests; kernels run in the interpreter, and compile ahead of time
+	$(BIN)/python -m pytest -n $(JOBS)
+
+check: $(INSTALLED)  ## Format, lint, types, generated files, tests
+	$(BIN)/black --quiet --check --diff .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/kgen schema --check
+	$(BIN)/kgen build --check
+	$(BIN)/python -m pytest -n $(JOBS)
+
+format: $(INSTALLED)  ## Format the code and sort its imports
+	$(BIN)/ruff check --fix --select I .
+	$(BIN)/black --quiet .
+
+bench: $(INSTALLED)  ## Time the generated kernels against others; pass ARGS="..." for options
+	$(BIN)/kgen bench $(or $(ARGS),$(wildcard specs/*.yaml))
+
+clean:  ## Remove what can be made again, the environment too
+	rm -rf $(VENV) build dist .mypy_cache .pytest_cache .ruff_cache .generated.kgen
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,0 +1,52 @@
+"""Lifetimes of what kernels hand to each other, and which of them share memory.
+
+In: a `schedule.Program`. Out: a `Plan`: for each intermediate tensor the workspace it lives in. Two intermediates of one
+shape share a workspace when the first is read for the last time before the second is written.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from kgen.ir import Tensor
+from kgen.schedule import Program
+
+
+@dataclass(frozen=True, slots=True)
+class Lifetime:
+    """An intermediate tensor: written by kernel `first`, read for the last time by kernel `last` (launch numbers)."""
+
+    tensor: Tensor
+    first: int
+    last: int
+    workspace: str  # the name of the tensor whose memory it uses; its own where it is the first there
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    lifetimes: tuple[Lifetime, ...]
+
+    def workspace(self, name: str) -> str | None:
+        """The workspace of a tensor, None for what is no intermediate."""
+        return next((life.workspace for life in self.lifetimes if life.tensor.name == name), None)
+
+
+def plan(program: Program) -> Plan:
+    """The workspaces of a program's intermediates, in the order in which they are written."""
+    kept = {t.name for t in (*program.outputs, *program.saved)}
+    lifetimes: list[Lifetime] = []
+    for first, kernel in enumerate(program.kernels):
+        written = [*(o.tensor for o in kernel.stores), *(f.tensor for f in kernel.folds)]
+        for tensor in written:
+            if tensor.name in kept or any(life.tensor.name == tensor.name for life in lifetimes):
+                continue
+            readers = [i for i, k in enumerate(program.kernels) if tensor.name in {t.name for t in k.inputs}]
+            last = max(readers, default=first)
+            lifetimes.append(Lifetime(tensor, first, last, _free(lifetimes, tensor, first) or tensor.name))
+    return Plan(tuple(lifetimes))
+
+
+def _free(lifetimes: Sequence[Lifetime], tensor: Tensor, first: int) -> str | None:
+    """A workspace of the same shape that nobody reads any more."""
+    busy = {life.workspace for life in lifetimes if life.last >= first}
+    free = [life for life in lifetimes if life.workspace not in busy and life.tensor.dims == tensor.dims]
+    return free[0].workspace if free else None

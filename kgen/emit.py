@@ -1,0 +1,136 @@
+"""From kernels to the text of a module: rows for the templates, and the formatted result.
+
+In: a `Spec`. Out: the source text of its module, black-formatted, the same bytes for the same spec everywhere.
+"""
+
+import json
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from functools import lru_cache
+from itertools import groupby, product
+from typing import Any
+
+import black
+import jinja2
+
+from kgen import reference
+from kgen.blades import blade_helpers
+from kgen.buffers import plan
+from kgen.constants import constants
+from kgen.documents import document, formula
+from kgen.ir import verify
+from kgen.launchers import Variant, autograd_rows, function_rows, launcher_rows
+from kgen.model import Kernel, Spec
+from kgen.schedule import Program, Schedule, live, schedule
+from kgen.sections import KernelText, sections
+from kgen.trace import trace
+from kgen.tree import banner, source_name, template_folder
+
+LINE_LENGTH = 120
+
+
+def emit(spec: Spec) -> str:
+    """The module of a spec."""
+    variants = [v for kernel in spec.kernels for v in variants_of(spec, kernel)]
+    texts = {v.name: kernel_texts(v) for v in variants}
+    every = [t for v in variants for t in texts[v.name]]
+    text = _render(
+        "module",
+        title=f"{spec.name}: {spec.doc.strip().splitlines()[0]}" if spec.doc else spec.name,
+        banner=banner(spec.path),
+        digest=spec.digest,
+        source=source_name(spec.path),
+        constants=constants(spec),
+        kernels=[{"text": t, "launch": launch} for t, launch in every],
+        runtime_kernels=_shared(every) + _render("host"),
+        variants=[_section(spec, v, texts[v.name]) for v in variants],
+        launchers=_join(_render("launcher", p=row) for v in variants for row in launcher_rows(v, plan)),
+        autograd=_join(_render("autograd", v=autograd_rows(v)) for v in variants),
+        functions=_join(
+            _render("function", f=function_rows(spec, k, [v for v in variants if v.kernel is k])) for k in spec.kernels
+        ),
+        reference=reference.source(spec),
+    )
+    return black.format_str(text, mode=black.Mode(line_length=LINE_LENGTH))
+
+
+def variants_of(spec: Spec, kernel: Kernel) -> list[Variant]:
+    """A kernel for each choice of its bool options, scheduled."""
+    switches = [o.name for o in kernel.options if isinstance(o.default, bool)]
+    variants = []
+    for values in product((True, False), repeat=len(switches)):
+        flags = dict(zip(switches, values))
+        suffix = "".join(f"_{'with' if on else 'without'}_{name}" for name, on in flags.items())
+        graph = replace(trace(spec, kernel, flags), name=kernel.name + suffix)
+        verify(graph)
+        variants.append(Variant(kernel, graph.name, tuple(flags.items()), schedule(graph, kernel.grads)))
+    return variants
+
+
+def kernel_texts(variant: Variant) -> list[tuple[KernelText, tuple[int, ...]]]:
+    """The kernels of both directions, each with its row of the launch table."""
+    result = []
+    for program in variant.programs:
+        for kernel in program.kernels:
+            folds = [f for fold in kernel.folds for f in fold.fields]
+            alive = live(program.graph.builder, kernel.roots, folds)
+            result += [(t, launch_row(t.form, alive)) for t in sections(kernel, program.graph.builder)]
+    return result
+
+
+REGISTERS = 65536  # 32-bit registers of a multiprocessor
+
+
+def launch_row(form: str, alive: int) -> tuple[int, int, int, int, int]:
+    """Elements a thread, largest tile, most warps, programs a multiprocessor, longest resident row: the heuristic.
+
+    Kernels with many live fields get one element a thread and narrow tiles: more elements spill, wide tiles lose.
+    """
+    elements = 4 if alive <= 16 else 2 if alive <= 40 else 1
+    if form == "fold":
+        return 1, 64, 2, 8, 0
+    resident = 1 << max(6, (REGISTERS * 3 // 4 // alive).bit_length() - 1)
+    return elements, 128 * elements, 16, 0, resident
+
+
+def _section(spec: Spec, variant: Variant, texts: Sequence[tuple[KernelText, tuple[int, ...]]]) -> dict[str, Any]:
+    return {
+        "title": variant.name,
+        "formula": formula(spec, variant.kernel),
+        "kernels": _join(_render(text.form, k=text) for text, _ in texts),
+    }
+
+
+def _shared(texts: Sequence[tuple[KernelText, tuple[int, ...]]]) -> str:
+    helpers = frozenset[str]().union(*(t.helpers for t, _ in texts))
+    for text, _ in texts:
+        sections_ = (text.body, *(s.tile for s in text.sweeps))
+        accumulators = [a for s in sections_ for a in s.accumulators]
+        helpers |= {a.function for a in accumulators} | {"row_start" if a.whole_row else "start" for a in accumulators}
+    return _render("shared", helpers=helpers, blades=blade_helpers(helpers))
+
+
+def _join(parts: Iterable[str]) -> str:
+    return "\n\n".join(parts)
+
+
+@lru_cache
+def _environment() -> jinja2.Environment:
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(template_folder()),
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+    )
+    environment.filters["groupby_in_order"] = _groupby_in_order
+    return environment
+
+
+def _groupby_in_order(rows: Iterable[Any], attribute: str) -> list[tuple[Any, list[Any]]]:
+    """Runs of neighbouring rows with one value of an attribute."""
+    return [(key, list(group)) for key, group in groupby(rows, key=lambda row: getattr(row, attribute))]
+
+
+def _render(template: str, **context: Any) -> str:
+    return _environment().get_template(f"{template}.jinja").render(**context)

@@ -1,0 +1,195 @@
+"""How operations become fields: the lowerings that the rows of `ops.py` name.
+
+In: a `values.Context` and the checked arguments of a call. Out: a value made with the term tables of `algebra.py`. What
+cannot be computed is a KgenError without a place; the caller knows where the call is written.
+"""
+
+from collections.abc import Callable
+from fractions import Fraction
+
+from kgen import algebra as tables
+from kgen.errors import KgenError
+from kgen.ir import Node
+from kgen.values import Context, Multivector, Operand, Value, Weights, is_comparison
+
+SQRT_HALF = 0.7071067811865476
+
+
+# products
+
+
+def product(kind: str, c: Context, x: Multivector, y: Multivector) -> Value:
+    return c.product(kind, x, y)
+
+
+def scalar_product(c: Context, x: Multivector, y: Multivector) -> Value:
+    return c.product("scalar", x, y).fields[0]
+
+
+def norm_squared(c: Context, x: Multivector) -> Value:
+    return scalar_product(c, x, c.image("reverse", x))
+
+
+def sandwich(c: Context, r: Multivector, x: Multivector) -> Value:
+    """r x ~r as a matrix of r's products applied to x, or as two products where that takes fewer operations."""
+    if len({g % 2 for g in c.grades(r)}) > 1:
+        raise KgenError("r >> x needs an even or an odd r", hint="select a parity: even(r) or odd(r)")
+    terms = tables.sandwich(c.algebra, r.blades, x.blades)
+    # An r with fewer axes than x makes its matrix once for many x.
+    if r.axes >= x.axes and _steps_cost(c, r, x, terms) < _matrix_cost(terms):
+        return _sandwich_in_steps(c, r, x)
+    pairs, source = dict(r.items()), dict(x.items())
+    entries: dict[tuple[int, int], list[tuple[int, Node]]] = {}
+    for t in terms:
+        entry = (t.coefficient, c.builder.mul(pairs[t.first], pairs[t.second]))
+        entries.setdefault((t.out, t.source), []).append(entry)
+    sums: dict[int, list[tuple[int, Node]]] = {}
+    for (out, column), products in entries.items():
+        sums.setdefault(out, []).append((1, c.builder.mul(c.builder.linear(products), source[column])))
+    return c.multivector({out: c.builder.linear(products) for out, products in sums.items()})
+
+
+def _matrix_cost(terms: tuple[tables.Conjugation, ...]) -> int:
+    """Multiplications and additions: r's products, the entries' sums, the matrix times x."""
+    pairs = {(t.first, t.second) for t in terms}
+    entries = {(t.out, t.source) for t in terms}
+    return len(pairs) + len(terms) + len(entries) - len({t.out for t in terms})
+
+
+def _steps_cost(c: Context, r: Multivector, x: Multivector, terms: tuple[tables.Conjugation, ...]) -> int:
+    first = tables.product(c.algebra, "geometric", r.blades, x.blades)
+    middle, wanted = {t.out for t in first}, {t.out for t in terms}
+    second = [t for t in tables.product(c.algebra, "geometric", middle, r.blades) if t.out in wanted]
+    return 2 * (len(first) + len(second)) - len(middle) - len(wanted)
+
+
+def _sandwich_in_steps(c: Context, r: Multivector, x: Multivector) -> Multivector:
+    middle = c.image("involute", x) if c.grades(r)[0] % 2 else x
+    return c.product("geometric", c.product("geometric", r, middle), c.image("reverse", r))
+
+
+def sgp(c: Context, x: Multivector, y: Multivector, weight: Weights) -> Value:
+    paths = tables.paths(c.algebra, c.grades(x), c.grades(y), c.layout.path_order)
+    if paths != weight.paths:
+        operands = ", ".join(weight.operands)
+        message = f"{weight.name} has {len(weight.paths)} paths, but the product of these operands has {len(paths)}"
+        raise KgenError(message, hint=f"{weight.name} is declared as weights({operands}): its operands' grades differ")
+    at, left, right = dict(zip(paths, weight.fields)), dict(x.items()), dict(y.items())
+    sums: dict[int, list[tuple[int, Node]]] = {}
+    for t in tables.product(c.algebra, "geometric", x.blades, y.blades):
+        w = at[c.grade(t.left), c.grade(t.out), c.grade(t.right)]
+        sums.setdefault(t.out, []).append((t.sign, c.builder.mul(w, left[t.left], right[t.right])))
+    return c.multivector({blade: c.builder.linear(terms) for blade, terms in sums.items()})
+
+
+# involutions, dualities, grades
+
+
+def image(kind: str, c: Context, x: Multivector) -> Value:
+    return c.image(kind, x)
+
+
+def grade(c: Context, x: Multivector, *grades: int) -> Value:
+    return c.part(x, grades)
+
+
+def parity(odd: int, c: Context, x: Multivector) -> Value:
+    grades = [g for g in c.grades(x) if g % 2 == odd]
+    if not grades:
+        raise KgenError(f"the multivector has no {'odd' if odd else 'even'} grade")
+    return c.part(x, grades)
+
+
+# gates and norms
+
+
+def gelu(c: Context, x: Operand) -> Value:
+    scalar = x if isinstance(x, Node) else c.component(x, c.scalar_blade())
+    if scalar is None:
+        raise KgenError("gelu of a multivector needs its scalar component", hint="gelu(x) = x * Phi(x.e)")
+    half, erf = Fraction(1, 2), c.builder.call("erf", c.builder.mul(scalar, c.builder.const(SQRT_HALF)))
+    gate = c.name(c.builder.linear([(half, c.builder.one), (half, erf)]), "gate")
+    return c.times(x, gate)
+
+
+def grade_rms_norm(c: Context, x: Multivector, eps: Node, metric: str) -> Value:
+    axis = _feature_axis(c, x)
+    scaled: dict[int, Node] = {}
+    for grade in c.grades(x):
+        part = c.part(x, (grade,))
+        mean = c.builder.mul(
+            c.builder.sum(_squares(c, part, metric), (axis,)), c.builder.reciprocal(c.builder.size(axis))
+        )
+        scale = c.builder.name(c.builder.call("rsqrt", c.builder.add(mean, eps)), f"norm_{grade}")
+        scaled |= {blade: c.builder.mul(f, scale) for blade, f in part.items()}
+    return c.multivector(scaled)
+
+
+def _squares(c: Context, part: Multivector, metric: str) -> Node:
+    """The plain sum of squares of one grade, or |<x ~x>_0|, whose sign is known when the metric is definite there."""
+    fields = dict(part.items())
+    if metric == "euclidean":
+        return c.builder.add(*(c.builder.mul(f, f) for f in fields.values()))
+    reverse = {t.source: t.sign for t in tables.image(c.algebra, "reverse", part.blades)}
+    signs = {t.left: t.sign * reverse[t.right] for t in tables.product(c.algebra, "scalar", part.blades, part.blades)}
+    total = c.builder.linear((s, c.builder.mul(fields[i], fields[i])) for i, s in signs.items())
+    if len(set(signs.values())) < 2:
+        return c.builder.scale(min(signs.values(), default=1), total)
+    return c.builder.call("abs", total)
+
+
+def _feature_axis(c: Context, x: Multivector) -> str:
+    """The last axis of x, the kernel's outer axes aside: a norm over a batch is a mistake."""
+    outer = {"b" if axis == "..." else axis for axis in c.kernel.memory if axis != "blade"}
+    inner = [axis for axis in c.kernel.memory if axis != "blade"][-1:]
+    features = [axis for axis in c.axes if axis in x.axes and (axis in inner or axis not in outer)]
+    if not features:
+        raise KgenError("the norm is a mean over features, which this multivector lacks")
+    return features[-1]
+
+
+# reductions and field functions
+
+
+def sum(c: Context, x: Operand, over: str) -> Value:
+    return c.each(lambda f: c.builder.sum(f, (over,)), x)
+
+
+def mean(c: Context, x: Operand, over: str) -> Value:
+    share = c.builder.reciprocal(c.builder.size(over))
+    return c.each(lambda f: c.builder.mul(c.builder.sum(f, (over,)), share), x)
+
+
+def max(c: Context, x: Operand, over: str) -> Value:
+    return c.each(lambda f: c.builder.max(f, (over,)), x)
+
+
+def dot(c: Context, a: Node, b: Node, over: str) -> Value:
+    return c.builder.sum(c.builder.mul(a, b), (over,))
+
+
+def call(name: str, c: Context, *fields: Node) -> Value:
+    return c.builder.call(name, *fields)
+
+
+def where(c: Context, condition: Node, a: Node, b: Node) -> Value:
+    test = condition if is_comparison(condition) else c.builder.call("ne", condition, c.builder.zero)
+    return c.builder.call("where", test, a, b)
+
+
+def sigmoid(c: Context, x: Node) -> Value:
+    """(1 + tanh(x / 2)) / 2: neither it nor its derivative overflows."""
+    half = Fraction(1, 2)
+    return c.builder.linear([(half, c.builder.one), (half, c.builder.call("tanh", c.builder.scale(half, x)))])
+
+
+def relu(c: Context, x: Node) -> Value:
+    return c.builder.call("maximum", x, c.builder.zero)
+
+
+def pointwise(c: Context, function: Callable[[Context, Node], Node], x: Operand) -> Value:
+    return c.each(lambda f: function(c, f), x)
+
+
+def detach(c: Context, x: Operand) -> Value:
+    return c.each(lambda f: c.builder.call("detach", f), x)

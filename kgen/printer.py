@@ -1,0 +1,202 @@
+"""Spells fields, names and addresses as Triton text. Templates place what this module spells; it never prints a kernel.
+
+Names are unique within a kernel and follow the spec: components read `x_e12`, run-time numbers keep their name, fields
+that a body or an operation names keep that name, all others are `t0`, `t1`, … in order of use.
+"""
+
+from collections.abc import Iterable, Sequence
+from fractions import Fraction
+
+from kgen.ir import Builder, Node, Tensor
+
+FUNCTIONS = {
+    "exp": "tl.exp",
+    "log": "tl.log",
+    "erf": "tl.erf",
+    "tanh": "_tanh",
+    "sqrt": "tl.sqrt",
+    "rsqrt": "tl.rsqrt",
+    "abs": "tl.abs",
+    "sin": "tl.sin",
+    "cos": "tl.cos",
+    "maximum": "tl.maximum",
+    "minimum": "tl.minimum",
+    "where": "tl.where",
+}
+COMPARISONS = {"lt": "<", "le": "<=", "gt": ">", "ge": ">=", "eq": "==", "ne": "!="}
+RESERVED = {"ROWS", "BLOCK", "PROGRAMS", "REAL", "TILES"}  # compile-time arguments of every kernel
+LOCALS = {"row", "rows", "mask", "tile", "start", "program", "block", "tl", "triton", "torch"}
+
+SUM, PRODUCT, UNARY, ATOM = range(4)  # precedence
+
+
+def size_name(axis: str) -> str:
+    """The kernel argument that holds an axis's extent: `N` for n."""
+    name = axis.upper()
+    return name + "_" if name in RESERVED or name == axis else name
+
+
+class Names:
+    """Gives every field of a kernel its name."""
+
+    def __init__(self, builder: Builder, tensors: Iterable[Tensor], taken: Iterable[str]) -> None:
+        self.hints = builder.hints
+        self.tensors = {t.name: t for t in tensors}
+        self.taken = set(taken) | LOCALS
+        self.names: dict[Node, str] = {}
+        self.count = 0
+
+    def __getitem__(self, node: Node) -> str:
+        if node not in self.names:
+            self.names[node] = self._fresh(self._wish(node))
+        return self.names[node]
+
+    def claim(self, node: Node, wish: str) -> None:
+        """Name a field, unless it has a name."""
+        if node not in self.names:
+            self.names[node] = self._fresh(wish)
+
+    def unique(self, wish: str) -> str:
+        """A name for something that is no field."""
+        return self._fresh(wish)
+
+    def _wish(self, node: Node) -> str:
+        if node.kind == "Input":
+            tensor = self.tensors.get(node.tensor)
+            return tensor.component_name(node.component) if tensor else node.tensor
+        if node in self.hints:
+            return self.hints[node]
+        self.count += 1
+        return f"t{self.count - 1}"
+
+    def _fresh(self, wish: str) -> str:
+        name, suffix = wish, 1
+        while name in self.taken:
+            suffix += 1
+            name = f"{wish}_{suffix}"
+        self.taken.add(name)
+        return name
+
+
+def _leading(text: str) -> str:
+    """A run of signed terms as an expression of its own."""
+    return text.removeprefix(" + ") if text.startswith(" + ") else "-" + text.removeprefix(" - ")
+
+
+def number(value: Fraction | float) -> str:
+    """A constant as a float literal."""
+    return repr(float(value))
+
+
+class Expressions:
+    """Spells fields; those in `named` appear by name, all others in place."""
+
+    def __init__(self, names: Names, named: set[Node]) -> None:
+        self.names, self.named = names, named
+
+    def define(self, node: Node, width: int) -> list[str]:
+        """The right-hand side that computes a named field; the further lines of a long sum are added to it."""
+        if node.kind != "Add":
+            return [self._spell(node)[0]]
+        lines = [""]
+        for text in self._terms(node):
+            if lines[-1] and len(lines[-1]) + len(text) > width:
+                lines.append("")
+            lines[-1] += text
+        return [_leading(line) for line in lines]
+
+    def use(self, node: Node, level: int = SUM) -> str:
+        """The field as an operand of an operator of the given precedence."""
+        if node in self.named or node.kind == "Input":
+            return self.names[node]
+        text, own = self._spell(node)
+        return text if own >= level else f"({text})"
+
+    def _spell(self, node: Node) -> tuple[str, int]:
+        match node.kind:
+            case "Input":
+                return self.names[node], ATOM
+            case "Const":
+                return number(node.value), ATOM
+            case "Size":
+                return f"tl.cast({size_name(node.axis)}, REAL)", ATOM
+            case "Add":
+                return self._sum(node)
+            case "Mul":
+                return self._product(node.args), PRODUCT
+            case "Reciprocal":
+                return f"1.0 / {self.use(node.args[0], UNARY)}", PRODUCT
+            case "Call":
+                return self._call(node)
+            case _:
+                raise AssertionError(f"{node.kind} has no spelling of its own")
+
+    def _terms(self, node: Node) -> list[str]:
+        """The terms with their signs, ` + x * y`; positive ones first, so that few sums start with a minus."""
+        texts = []
+        for c, x in sorted(node.terms, key=lambda term: term[0] < 0):
+            size = abs(c)
+            if x.kind == "Const":
+                text = number(size * Fraction(x.value))
+            else:
+                text = ("" if size == 1 else f"{number(size)} * ") + self.use(x, PRODUCT)
+            texts.append(f" {'-' if c < 0 else '+'} {text}")
+        return texts
+
+    def _sum(self, node: Node) -> tuple[str, int]:
+        terms = self._terms(node)
+        text = _leading("".join(terms))
+        if len(terms) > 1:
+            return text, SUM
+        return text, (PRODUCT if not text.startswith("-") else SUM)
+
+    def _product(self, factors: Sequence[Node]) -> str:
+        """Factors with fewer axes first, so that what is constant along the tile is multiplied once."""
+        ordered = sorted(factors, key=lambda x: (len(x.axes), x.id))
+        above = [x for x in ordered if x.kind != "Reciprocal" or x in self.named]
+        below = [x for x in ordered if x not in above]
+        text = " * ".join(self.use(x, PRODUCT if i == 0 else UNARY) for i, x in enumerate(above)) or "1.0"
+        return text + "".join(f" / {self.use(x.args[0], UNARY)}" for x in below)
+
+    def _call(self, node: Node) -> tuple[str, int]:
+        if node.function in COMPARISONS:
+            left, right = (self.use(a) for a in node.args)
+            return f"{left} {COMPARISONS[node.function]} {right}", -1
+        if node.function == "detach":
+            return self.use(node.args[0]), SUM
+        return f"{FUNCTIONS[node.function]}({', '.join(self.use(a) for a in node.args)})", ATOM
+
+
+# addresses
+
+
+def extents(tensor: Tensor) -> list[str]:
+    """The extent of each dim as text."""
+    return [str(d) if isinstance(d, int) else size_name(d) for d in tensor.dims]
+
+
+def stride(tensor: Tensor, position: int) -> tuple[int, tuple[str, ...]]:
+    """The distance between neighbours along a dim: a number times sizes."""
+    factor, sizes = 1, list[str]()
+    for d in tensor.dims[position + 1 :]:
+        if isinstance(d, int):
+            factor *= d
+        else:
+            sizes.append(size_name(d))
+    return factor, tuple(sizes)
+
+
+def times(index: str, factor: int, sizes: Sequence[str]) -> str:
+    """index * factor * sizes, without ones."""
+    return " * ".join([index, *([str(factor)] if factor != 1 else []), *sizes])
+
+
+def component_index(tensor: Tensor, component: int) -> list[tuple[int, int]]:
+    """(position, index) along each component dim, from the flat component number."""
+    result = []
+    for position in reversed([i for i, d in enumerate(tensor.dims) if isinstance(d, int)]):
+        extent = tensor.dims[position]
+        assert isinstance(extent, int)
+        component, index = divmod(component, extent)
+        result.append((position, index))
+    return result[::-1]

@@ -1,0 +1,117 @@
+"""A generated kernel's work with data: random inputs of given sizes, and how far results are from fp64.
+
+In: a generated module's KERNELS entry, extents of its axes and a dtype. Out: a Problem, which calls any function of the
+same inputs forward, or forward and backward. The same seed gives the same data.
+"""
+
+import importlib.util
+import math
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import torch
+
+from kgen.errors import KgenError
+
+Function = Callable[..., Any]
+Tensors = tuple[torch.Tensor, ...]
+
+DEFAULT_SIZES = {"b": 4096}
+DEFAULT_SIZE = 256  # of every other axis
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """Inputs and cotangents. The leaves share the inputs' memory and require the gradients that the kernel declares."""
+
+    inputs: Tensors
+    leaves: Tensors
+    wanted: tuple[int, ...]  # positions of the leaves whose gradients are wanted
+    cotangents: Tensors
+
+    def forward(self, function: Function) -> Tensors:
+        return _tuple(function(*self.inputs))
+
+    def both(self, function: Function) -> Tensors:
+        """The gradients for the cotangents, after a forward on inputs that require them."""
+        return torch.autograd.grad(
+            _tuple(function(*self.leaves)), [self.leaves[i] for i in self.wanted], self.cotangents
+        )
+
+    @property
+    def forward_bytes(self) -> int:
+        """Each input read once, each output written once; an output is as large as its cotangent."""
+        return size_of((*self.inputs, *self.cotangents))
+
+    @property
+    def backward_bytes(self) -> int:
+        """Inputs and cotangents read once, gradients written once."""
+        return size_of((*self.inputs, *self.cotangents, *(self.inputs[i] for i in self.wanted)))
+
+
+def _tuple(value: Any) -> Tensors:
+    return value if isinstance(value, tuple) else (value,)
+
+
+def size_of(tensors: Sequence[torch.Tensor]) -> int:
+    return sum(x.numel() * x.element_size() for x in tensors)
+
+
+@cache
+def load_module(path: Path) -> ModuleType:
+    """The generated module at `path`, under the name that `import generated.NAME` gives it."""
+    name = f"generated.{path.stem}"
+    spec = importlib.util.spec_from_file_location(name, path)
+    if not path.is_file() or spec is None or spec.loader is None:
+        raise KgenError(f"no generated module {path}", hint="run `kgen build` first, or say where with --generated")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module
+    spec.loader.exec_module(module)
+    return module
+
+
+def shape(dims: Sequence[str | int], sizes: Mapping[str, int]) -> tuple[int, ...]:
+    """The extents of a tensor in KERNELS; any number of leading axes ("...") is one axis, as long as `b`."""
+    names = ("b" if d == "..." else d for d in dims)
+    return tuple(d if isinstance(d, int) else sizes.get(d, DEFAULT_SIZES.get(d, DEFAULT_SIZE)) for d in names)
+
+
+def draw(description: Mapping[str, Any], sizes: Mapping[str, int], dtype: torch.dtype, device: torch.device) -> Problem:
+    """Random normal inputs and cotangents for the kernel that `description`, an entry of KERNELS, describes."""
+    if description["indices"]:
+        raise KgenError("the kernel takes integer inputs, and nothing says what range they have")
+    random = torch.Generator(device).manual_seed(20)
+
+    def normal(dims: Sequence[str | int]) -> torch.Tensor:
+        return torch.randn(shape(dims, sizes), generator=random, device=device).to(dtype)
+
+    names = list(description["inputs"])
+    inputs = tuple(normal(dims) for dims in description["inputs"].values())
+    leaves = tuple(x.detach().requires_grad_(name in description["grads"]) for name, x in zip(names, inputs))
+    wanted = tuple(names.index(name) for name in description["grads"])
+    return Problem(inputs, leaves, wanted, tuple(normal(dims) for dims in description["outputs"].values()))
+
+
+def in_double(problem: Problem) -> Problem:
+    """The same values in fp64."""
+    inputs = tuple(x.double() for x in problem.inputs)
+    leaves = tuple(x.detach().requires_grad_(leaf.requires_grad) for x, leaf in zip(inputs, problem.leaves))
+    return Problem(inputs, leaves, problem.wanted, tuple(x.double() for x in problem.cotangents))
+
+
+def error(results: Tensors, expected: Tensors) -> float:
+    """The largest ||a - b|| / ||b|| of any tensor; infinite where shapes or dtypes differ or a value is not finite."""
+    if [x.shape for x in results] != [x.shape for x in expected]:
+        return math.inf
+    errors = [_relative(a.double(), b) for a, b in zip(results, expected)]
+    return max((e if math.isfinite(e) else math.inf for e in errors), default=0.0)
+
+
+def _relative(a: torch.Tensor, b: torch.Tensor) -> float:
+    scale = float(b.norm())
+    return float((a - b).norm()) / (scale if scale else 1.0)

@@ -1,0 +1,97 @@
+"""The independent reference: a spec in, the torch text of its kernels out, from which everything else is proven.
+
+Signs come from bit operations on blade masks (`reference_tables`), bodies are read by an evaluator of its own
+(`reference_body`, one function per kernel in `reference_function`), gradients are autograd's. Nothing comes from algebra, trace, autodiff or simplify: a wrong sign must
+not be able to agree with itself. Guaranteed: the text needs `functools` and `torch` alone, the same spec gives the same
+bytes, and torch is imported only by `evaluate`.
+"""
+
+import ast
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from functools import lru_cache
+from importlib import resources
+from typing import TYPE_CHECKING, Any
+
+from kgen.model import Spec
+from kgen.reference_function import WIDTH, Function
+
+if TYPE_CHECKING:
+    import torch
+
+SOURCES = ("reference_tables.py", "reference_runtime.py")
+
+
+def source(spec: Spec) -> str:
+    """The reference section of a spec's module: constants, the helper functions it needs, one function per kernel."""
+    kernels = "\n\n\n".join(_formatted(Function(spec, kernel).text()) for kernel in spec.kernels)
+    parts = [*_helpers(kernels), kernels]
+    constants = [line for line in _constants(spec) if any(line.split()[0].rstrip(":") in part for part in parts)]
+    return "\n\n\n".join(["\n".join(constants)] * bool(constants) + parts) + "\n"
+
+
+def evaluate(
+    spec: Spec,
+    kernel: str,
+    inputs: Mapping[str, "torch.Tensor"],
+    options: Mapping[str, bool | int | float] | None = None,
+) -> "tuple[torch.Tensor, ...]":
+    """The outputs of a kernel, always as a tuple, by executing the text of `source`. Differentiable by autograd."""
+    result = _functions(spec)[f"{kernel}_reference"](**inputs, **(options or {}))
+    return result if isinstance(result, tuple) else (result,)
+
+
+@lru_cache(maxsize=32)
+def _functions(spec: Spec) -> dict[str, Any]:
+    namespace: dict[str, Any] = {}
+    exec("import functools\n\nimport torch\n\n\n" + source(spec), namespace)
+    return namespace
+
+
+# helpers
+
+
+def _constants(spec: Spec) -> Iterator[str]:
+    """The algebra, as the helpers read it."""
+    yield "_RefGrades = tuple[int, ...] | None  # the grades of a multivector, None for all"
+    if spec.algebra is not None:
+        blades = tuple((blade.mask, blade.sign) for blade in spec.algebra.blades)
+        yield f"_REF_SQUARES = {spec.algebra.squares}  # of the generators"
+        yield "# The blades in storage order: (mask, sign), sign times the ascending product of the generators in mask."
+        yield _formatted(f"_REF_BLADES = {blades}")
+        yield f"_REF_PATH_ORDER = {_tuple(spec.layout.path_order)}"
+
+
+def _helpers(text: str) -> list[str]:
+    """The helper functions that a text calls, and those that they call, in the order of their files."""
+    available = {name: body for file in SOURCES for name, body in _definitions(file)}
+    needed: set[str] = set()
+    found = [text]
+    while found:
+        names = {name for part in found for name in re.findall(r"\b_ref_\w+", part)} & available.keys() - needed
+        needed |= names
+        found = [available[name] for name in sorted(names)]
+    return [body for name, body in available.items() if name in needed]
+
+
+def _definitions(file: str) -> Iterator[tuple[str, str]]:
+    """The functions of one of the package's files, as they are written."""
+    text = (resources.files("kgen") / file).read_text(encoding="utf-8")
+    lines = text.splitlines()
+    for node in ast.parse(text).body:
+        if isinstance(node, ast.FunctionDef):
+            first = min([node.lineno, *(decorator.lineno for decorator in node.decorator_list)])
+            yield node.name, "\n".join(lines[first - 1 : node.end_lineno])
+
+
+def _tuple(items: Iterable[str]) -> str:
+    return "(" + ", ".join(f'"{item}"' for item in items) + ")"
+
+
+def _formatted(text: str) -> str:
+    """The text as black leaves it; most texts already are, and black takes its time."""
+    if all(len(line) <= WIDTH for line in text.splitlines()):
+        return text
+    import black
+
+    return black.format_str(text, mode=black.Mode(line_length=WIDTH)).rstrip("\n")

@@ -1,0 +1,160 @@
+"""The reference's geometric operations on values: their torch text, and which grades of the result can be other than zero.
+
+Every sign is one of `reference_tables`, at run time in the text and here on probes (see `reference_values`).
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+
+from kgen import reference_probe as probes
+from kgen.errors import KgenError
+from kgen.reference_probe import Probe
+from kgen.reference_tables import _ref_complement, _ref_norm_sign, _ref_paths, _ref_product_rows
+from kgen.reference_values import ATOM, Grades, Value, Values, needs
+
+INVOLUTIONS = {"reverse": (2, 3), "involute": (1, 3), "conjugate": (1, 2)}  # grades mod 4 that change sign
+
+
+@dataclass
+class Geometry(Values):
+    """Geometric operations of one kernel."""
+
+    # products
+
+    def terms(self, kind: str, x: dict[int, Probe], y: dict[int, Probe]) -> list[tuple[int, int, int, Probe]]:
+        """(left grade, mask, right grade, probe) of the terms of a product."""
+        left, right = _grades_of(x), _grades_of(y)
+        a, b = self.masks(left), self.masks(right)
+        rows = _ref_product_rows(kind, left, right, self.squares, self.blades)
+        sign_of = dict(self.blades)
+        return [
+            (
+                a[i].bit_count(),
+                mask,
+                b[j].bit_count(),
+                tuple(sign * sign_of[mask] * s * t % probes.PRIME for s, t in zip(x[a[i]], y[b[j]])),
+            )
+            for i, j, mask, sign in rows
+        ]
+
+    def gather(self, terms: Iterable[tuple[int, Probe]]) -> dict[int, Probe]:
+        """The sums of terms of the same mask."""
+        total: dict[int, Probe] = {}
+        for mask, probe in terms:
+            total[mask] = probes.add(total[mask], probe) if mask in total else probe
+        return total
+
+    def product(self, kind: str, x: Value, y: Value, out: Grades | None = None) -> Value:
+        found = self.gather((mask, p) for _, mask, _, p in self.terms(kind, self.components(x), self.components(y)))
+        result = self.nonzero({mask: p for mask, p in found.items() if out is None or mask.bit_count() in out})
+        axes = x.axes | y.axes
+        grades = self._operand_grades(x, y, _grades_of(result))
+        return self.multivector(f'_ref_product("{kind}", {x.text}, {y.text}{grades})', axes, result)
+
+    def _operand_grades(self, x: Value, y: Value, out: Grades) -> str:
+        last = "" if out == self.all_grades else f", out={out!r}"
+        return self.has(x, "left=") + self.has(y, "right=") + last
+
+    def regressive(self, x: Value, y: Value) -> Value:
+        return self.complement("undual", self.product("outer", self.complement("dual", x), self.complement("dual", y)))
+
+    def sandwich(self, r: Value, x: Value) -> Value:
+        if len({grade % 2 for grade in r.grades}) > 1:
+            raise KgenError("r >> x needs an even or an odd r")
+        middle = self.involution("involute", x) if r.grades[0] % 2 else x
+        terms = self.terms("geometric", self.components(r), self.components(middle))
+        first = self.gather((mask, probe) for _, mask, _, probe in terms)
+        zero = probes.constant(0, len(self.axes))
+        first = {mask: first.get(mask, zero) for mask in self.masks(_grades_of(first))}
+        reverse = self.components(self.involution("reverse", r))
+        result = self.nonzero(self.gather((m, p) for _, m, _, p in self.terms("geometric", first, reverse)))
+        grades = self._operand_grades(r, x, _grades_of(result))
+        return self.multivector(f"_ref_sandwich({r.text}, {x.text}{grades})", r.axes | x.axes, result)
+
+    def weighted(self, x: Value, y: Value, weight: Value, over: str | None = None) -> Value:
+        needs(weight, "weights")
+        paths = self.paths(weight.operands)
+        found = []
+        for left, mask, right, probe in self.terms("geometric", self.components(x), self.components(y)):
+            if (left, mask.bit_count(), right) not in paths:
+                raise KgenError(f"{weight.text} has no path {[left, mask.bit_count(), right]}")
+            found.append((mask, probes.multiply(probe, weight.probes[paths.index((left, mask.bit_count(), right))])))
+        result = self.nonzero(self.gather(found))
+        grades = self._operand_grades(x, y, _grades_of(result))
+        operands = ", ".join(self.spelled(g) for g in weight.operands)
+        full = all(g == self.all_grades for g in weight.operands)
+        arguments = f"{grades}, weight={weight.text}" + ("" if full else f", paths=({operands})")
+        axes = x.axes | y.axes | weight.axes
+        text = f'_ref_product("geometric", {x.text}, {y.text}{arguments}'
+        if over is None:
+            return self.multivector(text + ")", axes, result)
+        dim = self.axes.index(over)
+        reduced = self.nonzero({mask: probes.reduce("sum", probe, [dim]) for mask, probe in result.items()})
+        return self.multivector(f"{text}, over={dim})", axes - {over}, reduced)
+
+    # involutions, dualities, grades
+
+    def involution(self, kind: str, x: Value) -> Value:
+        zero = probes.constant(0, len(self.axes))
+        flip = INVOLUTIONS[kind]
+        found = {m: probes.add(zero, p, -1 if m.bit_count() % 4 in flip else 1) for m, p in self.components(x).items()}
+        return self.multivector(f"_ref_{kind}({x.text}{self.has(x)})", x.axes, found)
+
+    def complement(self, kind: str, x: Value) -> Value:
+        if kind == "polarity" and 0 in self.squares:
+            raise KgenError("polarity needs an invertible pseudoscalar")
+        rows = _ref_complement(kind, x.grades, self.squares, self.blades)
+        present = tuple(sorted(len(self.squares) - grade for grade in x.grades))
+        zero = probes.constant(0, len(self.axes))
+        found = {m: probes.add(zero, x.probes[i], sign) for m, (i, sign) in zip(self.masks(present), rows, strict=True)}
+        return self.multivector(f'_ref_complemented("{kind}", {x.text}{self.has(x)})', x.axes, found)
+
+    def part(self, x: Value, grades: Sequence[int]) -> Value:
+        if not grades or not set(grades) <= set(x.grades):
+            raise KgenError(f"the multivector has no such grade: it has {list(x.grades)}")
+        part = self.regraded(x, tuple(sorted(set(grades))))
+        if not any(map(any, part.probes)):
+            raise KgenError("the result is identically zero")
+        return part
+
+    # gates and norms
+
+    def gelu(self, x: Value) -> Value:
+        if x.kind != "multivector":
+            return self.function("gelu", x)
+        if 0 not in x.grades:
+            raise KgenError("gelu of a multivector needs its scalar component")
+        scalar = self.masks(x.grades).index(0)
+        gate = probes.opaque("phi", x.probes[scalar])
+        text = f"_ref_gelu({x.text}, scalar={scalar})" if scalar else f"_ref_gelu({x.text})"
+        return replace(x, text=text, level=ATOM, probes=tuple(probes.multiply(p, gate) for p in x.probes), view=False)
+
+    def norm_squared(self, x: Value) -> Value:
+        total = probes.constant(0, len(self.axes))
+        for mask, probe in self.components(x).items():
+            total = probes.add(total, probes.multiply(probe, probe), _ref_norm_sign(mask, self.squares))
+        return self.field(f"_ref_norm_squared({x.text}{self.has(x)})", x.axes, total)
+
+    def grade_rms_norm(self, x: Value, eps: Value, axis: str, invariant: bool) -> Value:
+        dim, found = self.axes.index(axis), self.components(x)
+        scales = {}
+        for grade in x.grades:
+            total = probes.constant(0, len(self.axes))
+            for mask in self.masks((grade,)):
+                sign = _ref_norm_sign(mask, self.squares) if invariant else 1
+                total = probes.add(total, probes.multiply(found[mask], found[mask]), sign)
+            scales[grade] = probes.opaque("norm", probes.reduce("mean", total, [dim]), eps.probes[0])
+        scaled = {mask: probes.multiply(probe, scales[mask.bit_count()]) for mask, probe in found.items()}
+        more = self.has(x, "grades=") + (", invariant=True" if invariant else "")
+        text = f"_ref_grade_rms_norm({x.text}, {eps.beside(True)}, {dim}{more})"
+        return self.multivector(text, x.axes | eps.axes, scaled)
+
+    def paths(self, operands: tuple[Grades, ...]) -> tuple[tuple[int, ...], ...]:
+        """The paths of weights: (left, out, right) grades, or (grade,) of a single operand."""
+        if len(operands) == 1:
+            return tuple((grade,) for grade in operands[0])
+        return _ref_paths(operands[0], operands[1], self.path_order, self.squares, self.blades)
+
+
+def _grades_of(components: Iterable[int]) -> Grades:
+    return tuple(sorted({mask.bit_count() for mask in components}))

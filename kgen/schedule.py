@@ -1,0 +1,456 @@
+"""From graphs to kernels: what is computed together, what is stored in between, what is saved for the backward.
+
+`schedule` takes one variant's forward graph and gives the `Program` of its forward and of its backward: kernels in
+launch order, with the reason for each decision as text that the emitted comments print.
+
+*Inner* is the last axis in memory order, *outer* the rest. A reduction over outer axes is a *fold*: persistent programs
+accumulate it in registers. A reduction over the inner axis needs a whole row; the *frontier* are the fields that depend
+on one and are read by fields with more axes (the `rsqrt`, not the raw sum), one value a row. Four rules place the cuts:
+
+* A fold that something else reads is stored first; what reads it runs in a later stage.
+* The forward saves its frontier and its stored folds; the backward recomputes everything else from the inputs.
+* Fields that need both a row reduction and a fold are cut at the frontier: a `row` kernel stores it, a `fold` kernel
+  reads it. Without folds one `row` kernel does all, without row reductions one `map` or `fold` kernel.
+* A kernel with more live values than registers has its results split.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+
+from kgen.autodiff import differentiate
+from kgen.ir import Builder, Graph, Node, Output, Tensor, postorder
+from kgen.simplify import Cost, cost, naive_cost, simplify
+
+WORKSPACE = "workspace"  # Tensor.dtype of what kernels hand to each other: the arithmetic's type, fp32 or fp64
+MOST_LIVE = 200  # fields alive at once, per element, before a kernel's results are split (a thread has 255 registers)
+
+
+@dataclass(frozen=True, slots=True)
+class Fold:
+    """A result that is reduced over the kernel's loop; `field` is what is accumulated for each component."""
+
+    tensor: Tensor
+    fields: tuple[Node, ...]
+    reduction: str = "sum"  # or "max"
+
+
+@dataclass(frozen=True, slots=True)
+class Kernel:
+    """One launch. `rows` index the programs' rows, `loop` is folded inside a program, `inner` runs along the tile."""
+
+    name: str
+    kind: str  # "map", "row" or "fold"
+    rows: tuple[str, ...]
+    loop: tuple[str, ...]
+    inner: tuple[str, ...]  # several axes when the tile runs over the flattened tensor
+    inputs: tuple[Tensor, ...]
+    numbers: tuple[str, ...]
+    stores: tuple[Output, ...]
+    folds: tuple[Fold, ...]
+    notes: tuple[str, ...]
+    cost: Cost
+    naive: Cost
+
+    @property
+    def roots(self) -> list[Node]:
+        return [f for s in self.stores for f in s.fields] + [f for s in self.folds for f in s.fields]
+
+    @property
+    def axes(self) -> tuple[str, ...]:
+        return (*self.rows, *self.loop, *self.inner)
+
+
+@dataclass(frozen=True, slots=True)
+class Program:
+    """One direction of one variant: kernels in launch order and the tensors between them."""
+
+    graph: Graph
+    inputs: tuple[Tensor, ...]  # what the launcher takes: the spec's inputs, saved tensors, cotangents
+    outputs: tuple[Tensor, ...]
+    saved: tuple[Tensor, ...]  # forward: kept for the backward
+    kernels: tuple[Kernel, ...]
+    alternatives: tuple[tuple[str, str], ...] = ()  # (kernel, the kernel that replaces it for 16-bit results)
+
+
+@dataclass(frozen=True, slots=True)
+class Schedule:
+    """Both directions of one variant; no backward when nothing is differentiable."""
+
+    forward: Program
+    backward: Program | None
+
+
+def schedule(graph: Graph, grads: Sequence[str]) -> Schedule:
+    """The kernels of one variant. The backward is derived from the plain and from the factored forward; the cheaper wins."""
+    b = graph.builder
+    saved = _saveable(graph)
+    plain = [f for f in (*graph.roots, *saved)]
+    candidates = [_backward(graph, plain, saved, grads)]
+    factored = simplify(b, plain)
+    if factored != plain:
+        outputs, rest = _regroup(graph.outputs, factored)
+        candidates.append(_backward(replace(graph, outputs=outputs), factored, rest, grads))
+    backward, kept = min(candidates, key=lambda c: sum(k.cost.total for k in c[0].kernels)) if grads else (None, ())
+    return Schedule(_forward(graph, saved, kept), backward)
+
+
+def _regroup(outputs: Sequence[Output], fields: Sequence[Node]) -> tuple[tuple[Output, ...], list[Node]]:
+    """Outputs with new fields, and the fields left over."""
+    rest = list(fields)
+    result = []
+    for output in outputs:
+        result.append(replace(output, fields=tuple(rest[: len(output.fields)])))
+        del rest[: len(output.fields)]
+    return tuple(result), rest
+
+
+def _forward(graph: Graph, saved: Sequence[Node], kept: Sequence[int]) -> Program:
+    tensors, where = _store_between(graph, [saved[i] for i in kept], "saved")
+    extra = _as_outputs(tensors, where)
+    planner = _Planner(graph, graph.name)
+    kernels = planner.plan([*graph.outputs, *extra])
+    return Program(graph, graph.inputs, tuple(o.tensor for o in graph.outputs), tensors, tuple(kernels))
+
+
+def _backward(
+    graph: Graph, roots: Sequence[Node], saved: Sequence[Node], grads: Sequence[str]
+) -> tuple[Program, tuple[int, ...]]:
+    """The backward, and which of the saveable fields it reads."""
+    b = graph.builder
+    derivative = differentiate(graph, grads)
+    tensors, where = _store_between(graph, saved, "saved")
+    table = {node: b.input(t.name, i, t.axes) for node, (t, i) in where.items()}
+    fields = b.substitute(derivative.roots, table)
+    read = {n for n in postorder(fields) if n.kind == "Input"}
+    kept = tuple(i for i, node in enumerate(saved) if table[node] in read)
+    if len(kept) < len(saved):  # number the saved tensors' components without the fields that nobody reads
+        return _backward(graph, roots, [saved[i] for i in kept], grads)[0], kept
+    outputs, _ = _regroup(derivative.outputs, fields)
+    inputs = (*derivative.inputs, *tensors)
+    joint = replace(derivative, inputs=inputs, outputs=outputs)
+    stored = _readable_outputs(graph, table)
+    planner = _Planner(replace(joint, inputs=(*inputs, *stored.tensors)), derivative.name, stored.table)
+    kernels = planner.plan(list(outputs))
+    used = {t.name for k in kernels for t in k.inputs}
+    needed = tuple(t for t in (*inputs, *stored.tensors) if t.name in used or t in graph.inputs)
+    return Program(joint, needed, tuple(o.tensor for o in outputs), (), tuple(kernels), tuple(planner.alternatives)), kept
+
+
+@dataclass(frozen=True, slots=True)
+class _Stored:
+    tensors: tuple[Tensor, ...]
+    table: dict[Node, Node]
+
+
+def _readable_outputs(graph: Graph, saved: dict[Node, Node]) -> _Stored:
+    """Fields that can be had from a stored output: out = x * r with r saved gives x = out / r."""
+    b = graph.builder
+    table: dict[Node, Node] = {}
+    for output in graph.outputs:
+        for i, field in enumerate(output.fields):
+            if field.kind == "Mul" and set(output.tensor.axes) == field.axes:
+                rows = [x for x in field.args if x in saved]
+                rest = [x for x in field.args if x not in saved]
+                if rows and len(rest) == 1:
+                    stored = b.input(output.tensor.name, i, output.tensor.axes)
+                    table[rest[0]] = b.mul(stored, *(b.reciprocal(saved[r]) for r in rows))
+    used = {n.tensor for value in table.values() for n in postorder([value]) if n.kind == "Input"}
+    return _Stored(tuple(o.tensor for o in graph.outputs if o.tensor.name in used), table)
+
+
+# what crosses between kernels
+
+
+def _store_between(
+    graph: Graph, fields: Sequence[Node], name: str
+) -> tuple[tuple[Tensor, ...], dict[Node, tuple[Tensor, int]]]:
+    """Workspace tensors for fields, one for each set of axes: (components, axes…)."""
+    groups: dict[tuple[str, ...], list[Node]] = {}
+    for field in fields:
+        axes = tuple(a for a in graph.axes if a in field.axes)
+        groups.setdefault(axes, []).append(field)
+    tensors, where = [], dict[Node, tuple[Tensor, int]]()
+    for axes, members in groups.items():
+        labels = _labels([graph.builder.hints.get(m, "") for m in members])
+        suffix = "" if len(groups) == 1 else "_" + ("".join(axes) or "all")
+        tensor = Tensor(name + suffix, (len(members), *axes), labels, dtype=WORKSPACE)
+        tensors.append(tensor)
+        where.update({m: (tensor, i) for i, m in enumerate(members)})
+    return tuple(tensors), where
+
+
+def _labels(hints: Sequence[str]) -> tuple[str, ...]:
+    labels: list[str] = []
+    for i, hint in enumerate(hints):
+        labels.append(hint if hint and hint not in labels else str(i))
+    return tuple(labels)
+
+
+def _as_outputs(tensors: Sequence[Tensor], where: dict[Node, tuple[Tensor, int]]) -> list[Output]:
+    return [Output(t, tuple(node for node, (owner, _) in where.items() if owner is t)) for t in tensors]
+
+
+def _saveable(graph: Graph) -> list[Node]:
+    """What the forward computes once and the backward would need another pass for: the frontier and the inner folds."""
+    outer = set(graph.axes[:-1])
+    roots = graph.roots
+    order = postorder(roots)
+    folds = {n for n in order if n.is_reduction and set(n.over) & outer}
+    read = {a for n in order for a in n.args if a in folds}
+    frontier = set(_frontier(roots, graph.axes[-1]))
+    return [n for n in order if n in read or n in frontier]
+
+
+def _depends(roots: Sequence[Node], over: set[str]) -> set[Node]:
+    """The nodes at or above a reduction over one of the axes."""
+    result: set[Node] = set()
+    for node in postorder(roots):
+        if (node.is_reduction and set(node.over) & over) or any(a in result for a in node.args):
+            result.add(node)
+    return result
+
+
+def _frontier(roots: Sequence[Node], inner: str) -> list[Node]:
+    """Fields without the inner axis that depend on a reduction over it and are read by a field that has it."""
+    dependent = _depends(roots, {inner})
+    order = postorder(roots)
+    read = {a for n in order for a in n.args if inner in n.axes or (n.is_reduction and inner in n.over)}
+    return [n for n in order if n in dependent and n in read and inner not in n.axes]
+
+
+class _Planner:
+    """Places the kernels of one direction; `plan` returns them in launch order."""
+
+    def __init__(self, graph: Graph, name: str, stored: dict[Node, Node] | None = None) -> None:
+        self.graph, self.builder, self.name = graph, graph.builder, name
+        self.outer, self.inner = graph.axes[:-1], graph.axes[-1]
+        self.stored = stored or {}
+        self.tensors = {t.name: t for t in graph.inputs}
+        self.kernels: list[Kernel] = []
+        self.alternatives: list[tuple[str, str]] = []
+
+    def plan(self, outputs: list[Output]) -> list[Kernel]:
+        outputs = self._store_folds(outputs)
+        folds, plain = [], []
+        for output in outputs:
+            parts = [_fold(self.builder, f, set(self.outer)) for f in output.fields]
+            if all(p is not None for p in parts) and any(p.over for p in parts if p):
+                folds.append((output, [p for p in parts if p is not None]))
+            else:
+                plain.append(output)
+        self._place(plain, folds)
+        return self.kernels
+
+    def _store_folds(self, outputs: list[Output]) -> list[Output]:
+        """Stage by stage, store the folds that another field reads."""
+        roots = [f for o in outputs for f in o.fields]
+        stripped = [_fold(self.builder, r, set(self.outer)) for r in roots]
+        bodies = [s.field if s else r for s, r in zip(stripped, roots)]
+        dependent = [n for n in postorder(bodies) if n.is_reduction and set(n.over) & set(self.outer)]
+        if not dependent:
+            return outputs
+        first = [n for n in dependent if not (_depends(n.args, set(self.outer)))]
+        stage = len([t for t in self.tensors if t.startswith("folded")])
+        tensors, where = _store_between(self.graph, first, f"folded{stage}" if stage else "folded")
+        self._place([], [(o, [_strip(self.builder, f) for f in o.fields]) for o in _as_outputs(tensors, where)])
+        self.tensors.update({t.name: t for t in tensors})
+        table = {n: self.builder.input(t.name, i, t.axes) for n, (t, i) in where.items()}
+        fields = self.builder.substitute(roots, table)
+        return self._store_folds(list(_regroup(outputs, fields)[0]))
+
+    # one stage: no fold below the results
+
+    def _place(self, plain: list[Output], folds: list[tuple[Output, list["_Part"]]]) -> None:
+        bodies = [f for o in plain for f in o.fields] + [p.field for _, parts in folds for p in parts]
+        rows = _depends(bodies, {self.inner})
+        if rows and folds:
+            plain, folds = self._cut(plain, folds, rows)
+            rows = set()
+        if not plain and not folds:
+            return
+        if rows:
+            note = f"one program holds a whole row, because a reduction over {self.inner} is used at once"
+            self._kernel("row", plain, [], (note,))
+        elif folds:
+            self._fold_kernels(plain, folds)
+        else:
+            for group in self._by_domain(plain):
+                self._kernel("map", group, [], ())
+
+    def _cut(
+        self, plain: list[Output], folds: list[tuple[Output, list["_Part"]]], rows: set[Node]
+    ) -> tuple[list[Output], list[tuple[Output, list["_Part"]]]]:
+        """Store the frontier in a row kernel; what remains reads it."""
+        b = self.builder
+        whole = [o for o in plain if self.inner not in o.tensor.axes and any(f in rows for f in o.fields)]
+        rest = [o for o in plain if o not in whole]
+        roots = [f for o in rest for f in o.fields] + [p.field for _, parts in folds for p in parts]
+        frontier = _frontier(roots, self.inner)
+        frontier += [f for f in dict.fromkeys(roots) if f in rows and self.inner not in f.axes and f not in frontier]
+        tensors, where = _store_between(self.graph, frontier, "frontier")
+        note = f"stores the row reductions on their own, because the next kernel folds over {' '.join(self.outer)}"
+        self._row_kernel([*whole, *_as_outputs(tensors, where)], note)
+        self.tensors.update({t.name: t for t in tensors})
+        table = {n: b.input(t.name, i, t.axes) for n, (t, i) in where.items()}
+        fields = b.substitute([f for o in rest for f in o.fields], table)
+        cut = [(o, [p.substitute(b, table) for p in parts]) for o, parts in folds]
+        return list(_regroup(rest, fields)[0]), cut
+
+    def _row_kernel(self, outputs: list[Output], note: str) -> None:
+        """A row kernel that may read a stored output in place of recomputing it, when that loads less."""
+        roots = [f for o in outputs for f in o.fields]
+        shorter = self.builder.substitute(roots, self.stored)
+        before, after = _loads(roots, self.inner), _loads(shorter, self.inner)
+        if after < before:
+            why = f"reads the stored output ({after} fields) in place of recomputing it from the inputs ({before} fields)"
+            self._kernel("row", list(_regroup(outputs, shorter)[0]), [], (note, why))
+            why = "recomputes the output from the inputs, because a 16-bit stored output is too coarse"
+            self._kernel("row", outputs, [], (note, why), suffix="_recomputed")
+            self.alternatives.append((self.kernels[-2].name, self.kernels[-1].name))
+        else:
+            self._kernel("row", outputs, [], (note,))
+
+    def _fold_kernels(self, plain: list[Output], folds: list[tuple[Output, list["_Part"]]]) -> None:
+        """One kernel for each set of folded axes; elementwise results ride with the first. Split by live values."""
+        groups: dict[tuple[tuple[str, ...], str], list[Fold]] = {}
+        for output, parts in folds:
+            over = tuple(a for a in self.outer if any(a in p.over for p in parts))
+            fold = Fold(output.tensor, tuple(p.field for p in parts), parts[0].reduction)
+            groups.setdefault((over, fold.reduction), []).append(fold)
+        for i, (_, group) in enumerate(groups.items()):
+            here = plain if i == 0 else []
+            roots = [f for o in here for f in o.fields] + [f for g in group for f in g.fields]
+            if here and live(self.builder, roots, [f for g in group for f in g.fields]) > MOST_LIVE:
+                why = "apart from the folds, because together they need more registers than a thread has"
+                for part in self._by_domain(here):
+                    self._kernel("map", part, [], (why,))
+                here = []
+            note = "accumulates in registers over the rows; the partial sums are added in a fixed order"
+            self._kernel("fold", here, group, (note,))
+
+    def _by_domain(self, plain: list[Output]) -> list[list[Output]]:
+        """Results that vary along the same axes share a kernel."""
+        groups: dict[tuple[str, ...], list[Output]] = {}
+        for output in plain:
+            axes = frozenset(output.tensor.axes).union(*(n.axes for n in postorder(output.fields)))
+            groups.setdefault(tuple(a for a in self.graph.axes if a in axes), []).append(output)
+        return list(groups.values())
+
+    # one kernel
+
+    def _kernel(
+        self, kind: str, stores: list[Output], folds: list[Fold], notes: tuple[str, ...], suffix: str = ""
+    ) -> None:
+        roots = [f for o in stores for f in o.fields] + [f for g in folds for f in g.fields]
+        naive = naive_cost(roots)
+        better = simplify(self.builder, roots)
+        stores_, rest = _regroup(stores, better)
+        folds_ = []
+        for fold in folds:
+            folds_.append(replace(fold, fields=tuple(rest[: len(fold.fields)])))
+            del rest[: len(fold.fields)]
+        nodes = postorder(better)
+        tensors = self._read(nodes)
+        axes = frozenset[str]().union(*(n.axes for n in nodes), *(o.tensor.axes for o in (*stores, *folds)))
+        domain = tuple(a for a in self.graph.axes if a in axes)
+        rows, loop, inner = self._divide(kind, domain, tensors, stores_, folds_)
+        numbers = tuple(n.tensor for n in nodes if n.kind == "Input" and n.tensor in self.graph.numbers)
+        number = sum(k.name.startswith(self.name) for k in self.kernels) - (suffix != "")
+        name = f"{self.name}{'_' + str(number) if number else ''}{suffix}"
+        reason = (*notes, *self._recompute_note(nodes))
+        self.kernels.append(
+            Kernel(name, kind, rows, loop, inner, tensors, numbers, stores_, tuple(folds_), reason, cost(better), naive)
+        )
+
+    def _recompute_note(self, nodes: Sequence[Node]) -> tuple[str, ...]:
+        return ()
+
+    def _read(self, nodes: Iterable[Node]) -> tuple[Tensor, ...]:
+        used = {n.tensor for n in nodes if n.kind == "Input"}
+        return tuple(t for name, t in self.tensors.items() if name in used)
+
+    def _divide(
+        self, kind: str, domain: tuple[str, ...], tensors: Sequence[Tensor], stores: Sequence[Output], folds: Sequence[Fold]
+    ) -> tuple[tuple[str, ...], tuple[str, ...], tuple[str, ...]]:
+        """Rows, loop and inner axes. A map whose tensors all run along the whole domain runs over it flattened."""
+        every = (*tensors, *(o.tensor for o in stores))
+        if kind == "map" and all(_contiguous(t, domain) for t in every):
+            return (), (), domain
+        if not domain:
+            return (), (), (self.inner,)
+        if kind == "fold":
+            kept = {a for f in folds for a in f.tensor.axes}
+            outer = domain[:-1]
+            return tuple(a for a in outer if a in kept), tuple(a for a in outer if a not in kept), domain[-1:]
+        if kind == "row" and domain[-1] != self.inner:
+            return domain, (), (self.inner,)
+        return domain[:-1], (), domain[-1:]
+
+
+def _contiguous(tensor: Tensor, domain: tuple[str, ...]) -> bool:
+    """Whether the domain's axes are all there, in order, with no component axis between them."""
+    positions = [i for i, d in enumerate(tensor.dims) if isinstance(d, str)]
+    return tensor.axes == domain and positions == list(range(positions[0], positions[0] + len(domain))) if domain else False
+
+
+def _loads(roots: Sequence[Node], inner: str) -> int:
+    """How many fields are read along the tile."""
+    return sum(n.kind == "Input" and inner in n.axes for n in postorder(roots))
+
+
+def live(builder: Builder, roots: Sequence[Node], accumulators: Sequence[Node]) -> int:
+    """The most fields alive at once when evaluated in postorder, accumulators included."""
+    order = postorder(roots)
+    last: dict[Node, int] = {}
+    for i, node in enumerate(order):
+        for a in node.args:
+            last[a] = i
+    alive = most = 0
+    ends: dict[int, int] = {}
+    for i, node in enumerate(order):
+        if node.kind not in ("Const", "Size"):
+            alive += 1
+            ends[last.get(node, i)] = ends.get(last.get(node, i), 0) + 1
+        most = max(most, alive)
+        alive -= ends.pop(i, 0)
+    return most + len(accumulators)
+
+
+# folds at a result
+
+
+@dataclass(frozen=True, slots=True)
+class _Part:
+    """A result's component as a reduction: sum or max of `field` along `over`."""
+
+    field: Node
+    over: frozenset[str]
+    reduction: str
+
+    def substitute(self, b: Builder, table: dict[Node, Node]) -> "_Part":
+        return replace(self, field=b.substitute([self.field], table)[0])
+
+
+def _strip(b: Builder, node: Node) -> _Part:
+    return _Part(node.args[0], frozenset(node.over), "max" if node.kind == "Max" else "sum")
+
+
+def _fold(b: Builder, node: Node, outer: set[str]) -> _Part | None:
+    """The result as a fold, with constant factors moved inside; None if it is not one."""
+    if node is b.zero:
+        return _Part(node, frozenset(), "sum")
+    if node.is_reduction:
+        return _strip(b, node) if set(node.over) & outer else None
+    if node.kind == "Add":
+        parts = [_fold(b, x, outer) for x in node.args]
+        if any(p is None or p.reduction == "max" for p in parts) or len({p.over for p in parts if p}) > 1:
+            return None
+        whole = [p for p in parts if p]
+        return replace(whole[0], field=b.linear((c, p.field) for (c, _), p in zip(node.terms, whole)))
+    if node.kind == "Mul":
+        sums = [x for x in node.args if x.kind == "Sum" and set(x.over) & outer]
+        others = [x for x in node.args if x not in sums]
+        if len(sums) == 1 and len(others) + 1 == len(node.args) and not _depends(others, outer | set(sums[0].over)):
+            part = _strip(b, sums[0])
+            return replace(part, field=b.mul(part.field, *others))
+    return None

@@ -1,0 +1,477 @@
+"""A kernel as finished rows for its template: what is loaded, computed, accumulated and stored, where, in which order.
+
+In: a `schedule.Kernel`. Out: `KernelText`, whose strings the templates only place. Guaranteed: every name is defined
+before it is used, every access that can overrun has a mask, and addresses are int64 bases plus int32 offsets in a tile.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from kgen.ir import Builder, Node, Tensor, postorder
+from kgen.printer import (
+    RESERVED,
+    Expressions,
+    Names,
+    component_index,
+    size_name,
+    stride,
+    times,
+)
+from kgen.schedule import Fold, Kernel
+
+PACKED = (2, 4, 8, 16, 32, 64)  # adjacent components that are loaded as one contiguous tile and split in registers
+
+
+WIDTH = 106  # of a statement's name and expression; with the indent it fits a line of 120
+LONGEST_INSIDE = 70  # characters of an expression inside another
+TYPICAL_NAME = 8
+
+
+@dataclass(frozen=True, slots=True)
+class Access:
+    """A load or a store. `names` are targets or values; several for adjacent components that travel together."""
+
+    names: tuple[str, ...]
+    pointer: str
+    mask: str
+    dense: bool  # all components of an element at once, from contiguous memory
+    flag: str = ""  # compile-time switch that guards it
+
+
+@dataclass(frozen=True, slots=True)
+class Statement:
+    """An assignment; a long sum is one statement that assigns and more that add."""
+
+    name: str
+    expression: str
+    operator: str = "="
+
+
+@dataclass(frozen=True, slots=True)
+class Accumulator:
+    """What a fold keeps in registers for one component of a result."""
+
+    name: str
+    expression: str
+    function: str
+    flag: str
+    whole_row: bool  # the field is constant along the tile
+    masked: bool  # lanes beyond the tile would be added into the result
+
+
+@dataclass(frozen=True, slots=True)
+class Section:
+    """Consecutive work: loads, then statements and reductions in order, then accumulations and stores."""
+
+    pointers: tuple[Statement, ...] = ()
+    loads: tuple[Access, ...] = ()
+    statements: tuple[Statement, ...] = ()
+    accumulators: tuple[Accumulator, ...] = ()
+    stores: tuple[Access, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Sweep:
+    """One pass over a row in tiles: the tile's work, and the row's once the sums are known."""
+
+    tile: Section
+    row: Section
+
+
+@dataclass(frozen=True, slots=True)
+class Index:
+    """A flat index and the index along each axis that it stands for."""
+
+    count: str
+    axes: tuple[Statement, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class KernelText:
+    """Everything a kernel template needs. `form` names the template: flat, tile, fold or sweep."""
+
+    name: str
+    form: str
+    pointers: tuple[str, ...]
+    numbers: tuple[str, ...]
+    sizes: tuple[str, ...]
+    unspecialised: tuple[str, ...]  # all sizes but the inner axis's: they must not recompile
+    flags: tuple[str, ...]
+    rows: Index  # what a program's row, or its loop over rows, runs over
+    kept: Index  # fold: the outer axes that are not folded
+    inner: str
+    inner_count: str
+    planes: tuple[Statement, ...]
+    before: Section  # what does not depend on the row; in a sweep, what does not depend on the tile
+    body: Section
+    sweeps: tuple[Sweep, ...]
+    partials: tuple[Access, ...]
+    notes: tuple[str, ...]
+    helpers: frozenset[str]
+
+
+def sections(kernel: Kernel, builder: Builder) -> tuple[KernelText, ...]:
+    """The kernel's texts: a row kernel with results along the tile has a resident and a swept form, others have one."""
+    forms = ["flat"] if len(kernel.inner) > 1 else {"map": ["tile"], "fold": ["fold"]}.get(kernel.kind, ["sweep"])
+    along = any(set(kernel.inner) & set(o.tensor.axes) for o in kernel.stores)
+    if kernel.kind == "row" and along:
+        forms = ["tile", "sweep"]
+    suffix = {"sweep": "_long"} if len(forms) > 1 else {}
+    return tuple(_Writer(kernel, builder, form).text(kernel.name + suffix.get(form, "")) for form in forms)
+
+
+def flag_name(tensor: Tensor) -> str:
+    """The compile-time switch of a gradient that may not be wanted."""
+    return tensor.name.upper()
+
+
+class _Writer:
+    def __init__(self, kernel: Kernel, builder: Builder, form: str) -> None:
+        self.kernel, self.form = kernel, form
+        self.flat = len(kernel.inner) > 1
+        self.inner = set(kernel.inner)
+        self.outer = (*kernel.rows, *kernel.loop)
+        self.nodes = postorder(kernel.roots)
+        stored = (*(o.tensor for o in kernel.stores), *(f.tensor for f in kernel.folds))
+        pointers = [f"{t.name}_ptr" for t in (*kernel.inputs, *stored)]
+        self.index = {a: a for a in kernel.axes}
+        sizes = [size_name(a) for a in kernel.axes]
+        planes = {name for t in (*kernel.inputs, *stored) for name, _ in self._plane(t)}
+        taken = {*pointers, *sizes, *kernel.numbers, *self.index.values(), *RESERVED, *planes}
+        taken |= {f"{t.name}_row" for t in (*kernel.inputs, *stored)}
+        taken |= {flag_name(t) for t in stored}
+        self.names = Names(builder, kernel.inputs, taken - set(kernel.numbers))
+        self.named = self._choose_named()
+        self._name_results()
+        self._name_long()
+        self.spell = Expressions(self.names, self.named)
+        self.helpers: set[str] = set()
+        self.accumulator_names: dict[tuple[str, int], str] = {}
+
+    # which fields are assigned to a name: what is used more than once, what the spec names, what is expensive
+
+    def _choose_named(self) -> set[Node]:
+        uses = dict.fromkeys(self.nodes, 0)
+        for node in self.nodes:
+            for a in node.args:
+                uses[a] += 1
+        for root in self.kernel.roots:
+            uses[root] += 1
+        hints = self.names.hints
+        named = set()
+        for node in self.nodes:
+            if node.kind in ("Input", "Const"):
+                continue
+            if node.is_reduction or uses[node] > 1 or (node in hints and node.kind != "Size"):
+                named.add(node)
+            elif node.kind == "Size":
+                named.add(node)
+        for node in self.nodes:  # a value that is constant along the tile is computed outside the tile's arithmetic
+            for a in node.args:
+                if a.kind not in ("Input", "Const") and a.axes != node.axes and not (a.axes & self.inner):
+                    if node.axes & self.inner and a.axes:
+                        named.add(a)
+        return named
+
+    def _name_results(self) -> None:
+        """A stored field has its result's name, so that formulas stand above the stores."""
+        for output in self.kernel.stores:
+            for i, f in enumerate(output.fields):
+                if f.kind not in ("Input", "Const", "Size"):
+                    self.named.add(f)
+                    self.names.claim(f, output.tensor.component_name(i))
+
+    def _name_long(self) -> None:
+        """What would be long inside another expression is a statement of its own."""
+        length: dict[Node, int] = {}
+        for node in self.nodes:
+            whole = sum(length[a] + 3 for a in node.args) + 8 * (node.kind == "Call")
+            if whole > LONGEST_INSIDE and node.kind in ("Add", "Mul", "Call", "Reciprocal"):
+                self.named.add(node)
+            length[node] = TYPICAL_NAME if node in self.named or not node.args else whole
+
+    # addresses
+
+    def _plane(self, tensor: Tensor) -> list[tuple[str, str]]:
+        """Names for the products of sizes that separate a tensor's components."""
+        result = []
+        for position, d in enumerate(tensor.dims):
+            if isinstance(d, int):
+                _, names = stride(tensor, position)
+                if len(names) > 1:
+                    product = " * ".join((f"tl.cast({names[0]}, tl.int64)", *names[1:]))
+                    result.append(("".join(names), product))
+        return result
+
+    def _component_offset(self, tensor: Tensor, component: int) -> list[str]:
+        terms = []
+        for position, index in component_index(tensor, component):
+            if index:
+                factor, sizes = stride(tensor, position)
+                names = ["".join(sizes)] if len(sizes) > 1 else list(sizes)
+                terms.append(times(str(index * factor), 1, names))
+        return terms
+
+    def _axis_offset(self, tensor: Tensor, axes: Iterable[str]) -> list[str]:
+        terms = []
+        for position, d in enumerate(tensor.dims):
+            if isinstance(d, str) and d in axes:
+                factor, sizes = stride(tensor, position)
+                terms.append(times(self.index[d], factor, sizes))
+        return terms
+
+    def _packs(self, tensor: Tensor) -> bool:
+        last = tensor.dims[-1] if tensor.dims else None
+        ints = [d for d in tensor.dims if isinstance(d, int)]
+        return last in PACKED and len(ints) == 1 and self.inner <= set(tensor.axes)
+
+    def _tile_offset(self, tensor: Tensor) -> str:
+        """The element's offset within the tile, in units of the innermost stride."""
+        if self.flat:
+            return "tile"
+        return self.kernel.inner[0] if self.inner & set(tensor.axes) else ""
+
+    def _pointer(self, tensor: Tensor, component: int | None) -> str:
+        """Base pointer, component and position along the tile; for a dense access without the component."""
+        has_rows = bool(set(self.outer) & set(tensor.axes)) or self.flat
+        base = f"{tensor.name}_row" if has_rows else f"{tensor.name}_ptr"
+        offset = [] if component is None else self._component_offset(tensor, component)
+        tile = self._tile_offset(tensor)
+        if not tile:
+            return " + ".join([base, *offset])
+        position = max(i for i, d in enumerate(tensor.dims) if d in self.inner)
+        factor, sizes = stride(tensor, position)
+        along = [times(tile, factor, sizes)]
+        slower = bool(tensor.dims) and isinstance(tensor.dims[0], int)  # slowest first, as in the tensor
+        return " + ".join([base, *(offset + along if slower else along + offset)])
+
+    def _mask(self, tensor: Tensor, store: bool = False) -> str:
+        has_inner = bool(self.inner & set(tensor.axes))
+        has_rows = bool(set(self.outer) & set(tensor.axes))
+        if has_inner:
+            return "mask" if has_rows or self.form in ("flat", "sweep") else "tile_mask"
+        guard = "row_mask" if has_rows else ""
+        if store and self.kernel.kind != "row":
+            guard = f"{guard} & first_tile" if guard else "first_tile"
+        return guard
+
+    def _row_pointers(self, tensors: Iterable[Tensor]) -> tuple[Statement, ...]:
+        rows = []
+        for t in tensors:
+            if self.flat:
+                factor, _ = stride(t, max(i for i, d in enumerate(t.dims) if isinstance(d, str)))
+                rows.append(Statement(f"{t.name}_row", f"{t.name}_ptr + {times('start', factor, ())}"))
+            elif set(self.outer) & set(t.axes):
+                offset = self._axis_offset(t, self.outer)
+                rows.append(Statement(f"{t.name}_row", " + ".join([f"{t.name}_ptr", *offset])))
+        return tuple(rows)
+
+    # loads and stores
+
+    def _loads(self, nodes: Sequence[Node], tensors: Iterable[Tensor]) -> tuple[Access, ...]:
+        loads = []
+        for tensor in tensors:
+            used = {n.component: n for n in nodes if n.kind == "Input" and n.tensor == tensor.name}
+            if not used:
+                continue
+            if self._packs(tensor) and len(used) > 1:
+                names = tuple(self.names[used[i]] if i in used else "_" for i in range(len(tensor.labels)))
+                loads.append(Access(names, self._pointer(tensor, None), self._mask(tensor), True))
+                self.helpers.add(f"load{len(tensor.labels)}")
+            else:
+                for i, node in sorted(used.items()):
+                    loads.append(Access((self.names[node],), self._pointer(tensor, i), self._mask(tensor), False))
+        return tuple(loads)
+
+    def _stores(self, whole: bool | None = None) -> tuple[Access, ...]:
+        """Stores of results; with `whole`, only of those that have (False) or lack (True) the inner axis."""
+        stores: list[Access] = []
+        for output in self.kernel.stores:
+            tensor = output.tensor
+            if whole is not None and whole == bool(self.inner & set(tensor.axes)):
+                continue
+            flag = flag_name(tensor) if tensor.name.startswith("grad_") else ""
+            values = tuple(self.spell.use(f) for f in output.fields)
+            if self._packs(tensor):
+                full = tuple(v if f.axes >= self.inner else f"_fill({v}, mask, REAL)" for v, f in zip(values, output.fields))
+                self.helpers |= {f"store{len(values)}"} | ({"fill"} if full != values else set())
+                stores.append(Access(full, self._pointer(tensor, None), self._mask(tensor, True), True, flag))
+            else:
+                for i, value in enumerate(values):
+                    access = Access((value,), self._pointer(tensor, i), self._mask(tensor, True), False, flag)
+                    stores.append(access)
+        return tuple(stores)
+
+    # statements
+
+    def _statement(self, node: Node) -> list[Statement]:
+        if node.is_reduction:
+            function = f"row_{node.kind.lower()}"
+            self.helpers.add(function)
+            return [Statement(self.names[node], f"_{function}({self.spell.use(node.args[0])}, mask)")]
+        if node.kind == "Call" and node.function == "tanh":
+            self.helpers.add("tanh")
+        name = self.names[node]
+        first, *further = self.spell.define(node, WIDTH - len(name))
+        return [Statement(name, first), *(Statement(name, line, "+=") for line in further)]
+
+    def _statements(self, nodes: Iterable[Node]) -> tuple[Statement, ...]:
+        return tuple(s for n in nodes if n in self.named for s in self._statement(n))
+
+    # the whole kernel
+
+    def text(self, name: str) -> KernelText:
+        k = self.kernel
+        stored = [o.tensor for o in k.stores]
+        results = [*stored, *(f.tensor for f in k.folds)]
+        sizes = tuple(dict.fromkeys(size_name(a) for a in self._sized_axes()))
+        before, body, sweeps = self._swept() if self.form == "sweep" else self._resident()
+        partials = self._partials() if k.folds else ()
+        rows = k.loop if self.form == "fold" else k.rows
+        kept = k.rows if self.form == "fold" else ()
+        return KernelText(
+            name,
+            self.form,
+            tuple(f"{t.name}_ptr" for t in (*k.inputs, *results)),
+            k.numbers,
+            sizes,
+            tuple(s for s in sizes if s != size_name(k.inner[-1])),
+            tuple(flag_name(t) for t in results if t.name.startswith("grad_")),
+            Index(_count(rows), self._decode("row", rows)),
+            Index(_count(kept), self._decode("kept", kept)),
+            k.inner[0] if not self.flat else "tile",
+            _count(k.inner),
+            self._planes([*k.inputs, *results]),
+            before,
+            body,
+            sweeps,
+            partials,
+            k.notes,
+            frozenset(self.helpers),
+        )
+
+    def _sized_axes(self) -> list[str]:
+        """Axes whose size the kernel reads: its own, and those of Size fields."""
+        return [*self.kernel.axes, *(n.axis for n in self.nodes if n.kind == "Size")]
+
+    def _planes(self, tensors: Sequence[Tensor]) -> tuple[Statement, ...]:
+        wanted = {name: text for t in tensors for name, text in self._plane(t)}
+        return tuple(Statement(name, text) for name, text in wanted.items())
+
+    def _decode(self, flat: str, axes: Sequence[str]) -> tuple[Statement, ...]:
+        """The index along each axis from the flat index."""
+        if len(axes) < 2:
+            return tuple(Statement(self.index[a], flat) for a in axes)
+        rows = []
+        for i, axis in enumerate(axes):
+            after = " * ".join(size_name(a) for a in axes[i + 1 :])
+            text = f"{flat} // ({after})" if after else flat
+            rows.append(Statement(self.index[axis], f"{text} % {size_name(axis)}" if i else text))
+        return tuple(rows)
+
+    # the tile is resident
+
+    def _resident(self) -> tuple[Section, Section, tuple[Sweep, ...]]:
+        k = self.kernel
+        fixed = [t for t in k.inputs if not set(self.outer) & set(t.axes) and not self.flat]
+        moving = [t for t in k.inputs if t not in fixed]
+        hoisted = self._hoisted()
+        before = Section(loads=self._loads(self.nodes, fixed), statements=self._statements(hoisted))
+        body = Section(
+            self._row_pointers([*moving, *(o.tensor for o in k.stores)]),
+            self._loads(self.nodes, moving),
+            self._statements(n for n in self.nodes if n not in hoisted),
+            tuple(self._accumulator(fold, i, n) for fold in k.folds for i, n in enumerate(fold.fields)),
+            self._stores(),
+        )
+        return before, body, ()
+
+    def _hoisted(self) -> dict[Node, None]:
+        """Fields that do not depend on the row are computed once, before the row's loads."""
+        hoisted: dict[Node, None] = {}
+        for node in self.nodes:
+            free = not node.axes & set(self.outer) and not node.is_reduction and not self.flat
+            if free and all(a in hoisted for a in node.args):
+                hoisted[node] = None
+        return hoisted
+
+    def _accumulator(self, fold: Fold, component: int, node: Node) -> Accumulator:
+        whole = not node.axes & self.inner
+        flag = flag_name(fold.tensor) if fold.tensor.name.startswith("grad_") else ""
+        lacks = not self.inner & set(fold.tensor.axes)
+        name = self._accumulator_name(fold, component)
+        return Accumulator(name, self.spell.use(node), fold.reduction, flag, whole, lacks and not whole)
+
+    def _accumulator_name(self, fold: Fold, component: int) -> str:
+        key = (fold.tensor.name, component)
+        if key not in self.accumulator_names:
+            self.accumulator_names[key] = self.names.unique(fold.tensor.component_name(component))
+        return self.accumulator_names[key]
+
+    def _partials(self) -> tuple[Access, ...]:
+        """Each program's result, at (slot, …) of the workspace of partial results."""
+        result = []
+        for fold in self.kernel.folds:
+            t = fold.tensor
+            lacks = not self.inner & set(t.axes)
+            factor, sizes = stride(Tensor(t.name, (1, *t.dims)), 0)
+            base = times("slot" if lacks else "program", factor, sizes)
+            flag = flag_name(t) if t.name.startswith("grad_") else ""
+            if not lacks:
+                self.helpers.add(f"column_{fold.reduction}")
+            for i, node in enumerate(fold.fields):
+                terms = [f"{t.name}_ptr", base, *self._axis_offset(t, self.kernel.rows), *self._component_offset(t, i)]
+                name = self._accumulator_name(fold, i)
+                if lacks:
+                    access = Access((f"tl.{fold.reduction}({name})",), " + ".join(terms), "", False, flag)
+                else:
+                    terms += self._axis_offset(t, self.kernel.inner)
+                    access = Access((f"_column_{fold.reduction}({name}, ROWS)",), " + ".join(terms), "tile_mask", False, flag)
+                result.append(access)
+        return tuple(result)
+
+    # the row is swept in tiles
+
+    def _swept(self) -> tuple[Section, Section, tuple[Sweep, ...]]:
+        k = self.kernel
+        level: dict[Node, int] = {}
+        for node in self.nodes:
+            level[node] = max((level[a] for a in node.args), default=0) + node.is_reduction
+        rowwise = [n for n in self.nodes if not n.axes & self.inner]
+        before = Section(
+            self._row_pointers([*k.inputs, *(o.tensor for o in k.stores)]),
+            self._loads(self.nodes, [t for t in k.inputs if not self.inner & set(t.axes)]),
+            self._statements(n for n in rowwise if level[n] == 0),
+        )
+        depth = max(level[n] for n in rowwise)
+        sweeps = []
+        for current in range(1, depth + 1):
+            reduced = [n for n in self.nodes if n.is_reduction and level[n] == current]
+            after = [n for n in rowwise if level[n] == current and not n.is_reduction]
+            stores = self._stores(whole=True) if current == depth else ()
+            row = Section(statements=self._statements(after), stores=stores)
+            sweeps.append(Sweep(self._tile_section(reduced, [], rowwise), row))
+        results = [f for o in k.stores for f in o.fields if self.inner & set(o.tensor.axes)]
+        if results:
+            sweeps.append(Sweep(self._tile_section([], results, rowwise), Section()))
+        return before, Section(), tuple(sweeps)
+
+    def _tile_section(self, reduced: Sequence[Node], results: Sequence[Node], rowwise: Sequence[Node]) -> Section:
+        needed = postorder([*(n.args[0] for n in reduced), *results], stop=rowwise)
+        along = [n for n in needed if n.axes & self.inner]
+        for n in reduced:
+            self.helpers.add(f"row_{n.kind.lower()}")
+        return Section(
+            loads=self._loads(along, [t for t in self.kernel.inputs if self.inner & set(t.axes)]),
+            statements=self._statements(along),
+            accumulators=tuple(
+                Accumulator(self.names[n], self.spell.use(n.args[0]), n.kind.lower(), "", False, True) for n in reduced
+            ),
+            stores=self._stores(whole=False) if results else (),
+        )
+
+
+def _count(axes: Sequence[str]) -> str:
+    """The number of positions along axes; a product is computed in 64 bits."""
+    names = [size_name(a) for a in axes]
+    return " * ".join((f"tl.cast({names[0]}, tl.int64)", *names[1:])) if len(names) > 1 else (names or ["1"])[0]

@@ -1,0 +1,197 @@
+"""What a spec becomes, stage by stage, as text and tables for the terminal. Imports neither torch nor triton.
+
+In: a spec, the name of a stage, a choice for bool options. Out: strings and rich renderables, in the order of the
+spec's kernels. One small function for each stage; one that needs weights or gradients says so when there are none.
+"""
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from rich.console import RenderableType
+from rich.markup import escape
+from rich.table import Table
+
+from kgen import model
+from kgen.errors import KgenError
+from kgen.ir import Graph, Tensor
+
+if TYPE_CHECKING:
+    from kgen.schedule import Program
+
+Flags = dict[str, bool]
+Stage = Callable[[model.Spec, model.Kernel, Flags], Iterator[RenderableType]]
+
+
+def render(spec: model.Spec, stage: str, kernel: str, flags: Flags) -> list[RenderableType]:
+    """A stage of one kernel, or of all kernels if the name is empty. Raises KgenError for names that the spec lacks."""
+    chosen = tuple(k for k in spec.kernels if kernel in ("", k.name))
+    if not chosen:
+        names = ", ".join(k.name for k in spec.kernels)
+        raise KgenError(f"no kernel {kernel!r}", spec.mark, f"its kernels: {names}")
+    _refuse_unknown(chosen, flags)
+    if stage == "source":
+        return [_source(replace(spec, kernels=chosen))]
+    if stage == "spec":
+        return [*_algebra(spec), *(part for k in chosen for part in _kernel(spec, k, flags))]
+    return [part for k in chosen for part in STAGES[stage](spec, k, flags)]
+
+
+def _refuse_unknown(kernels: tuple[model.Kernel, ...], flags: Flags) -> None:
+    known = {o.name for k in kernels for o in k.options if isinstance(o.default, bool)}
+    unknown = sorted(flags.keys() - known)
+    if unknown:
+        hint = f"bool options: {', '.join(sorted(known)) or 'none'}"
+        raise KgenError(f"no bool option {unknown[0]!r}", kernels[0].mark, hint)
+
+
+def _source(spec: model.Spec) -> str:
+    from kgen.pipeline import module
+
+    return module(spec)
+
+
+# spec: what was read, with the defaults filled in
+
+
+def _algebra(spec: model.Spec) -> Iterator[RenderableType]:
+    yield f"{spec.name}: {spec.doc}" if spec.doc else spec.name
+    if spec.algebra is None:
+        return
+    p, q, r = spec.algebra.signature
+    yield f"\nCl({p},{q},{r})"
+    table = Table()
+    for heading in ("index", "blade", "grade"):
+        table.add_column(heading, justify="right")
+    for index, blade in enumerate(spec.algebra.blades):
+        table.add_row(str(index), blade.name, str(blade.grade))
+    yield table
+
+
+def _kernel(spec: model.Spec, kernel: model.Kernel, flags: Flags) -> Iterator[RenderableType]:
+    yield f"\n{kernel.name}: {kernel.doc}" if kernel.doc else f"\n{kernel.name}"
+    table = Table()
+    for heading in ("argument", "type", "memory order", "grades", "gradient"):
+        table.add_column(heading)
+    for argument in (*kernel.inputs, *kernel.outputs):
+        declared = argument.type
+        role = "result" if argument in kernel.outputs else "yes" if argument.name in kernel.grads else "no"
+        kind, grades = (declared.kind, " ".join(map(str, declared.grades))) if declared else ("inferred", "")
+        memory = escape(f"[{', '.join(map(str, declared.memory))}]") if declared else ""
+        table.add_row(argument.name, kind, memory, grades, role)
+    for option in kernel.options:
+        table.add_row(option.name, type(option.default).__name__, f"= {option.default}", "", "option")
+    yield table
+    yield kernel.body
+
+
+# paths: the product paths behind each weight
+
+
+def _paths(spec: model.Spec, kernel: model.Kernel, flags: Flags) -> Iterator[RenderableType]:
+    from kgen.trace import paths
+
+    weights = [a for a in kernel.inputs if a.type and a.type.kind == "weights"]
+    if not weights:
+        yield f"{kernel.name} has no weights"
+    for argument in weights:
+        assert argument.type is not None
+        operands = argument.type.operands
+        yield f"{kernel.name}: {argument.name} of {', '.join(operands)}"
+        table = Table()
+        headings = ("index", *(f"grade of {x}" for x in operands))
+        for heading in headings if len(operands) == 1 else (headings[0], headings[1], "grade of result", headings[2]):
+            table.add_column(heading, justify="right")
+        for index, path in enumerate(paths(spec, kernel, argument.name)):
+            table.add_row(str(index), *map(str, path))
+        yield table
+
+
+# graph and backward: the fields, then the same as formulas
+
+
+def _graph(spec: model.Spec, kernel: model.Kernel, flags: Flags) -> Iterator[RenderableType]:
+    yield from _fields(_trace(spec, kernel, flags))
+
+
+def _backward(spec: model.Spec, kernel: model.Kernel, flags: Flags) -> Iterator[RenderableType]:
+    from kgen.autodiff import differentiate
+
+    if kernel.grads:
+        yield from _fields(differentiate(_trace(spec, kernel, flags), kernel.grads))
+    else:
+        yield f"{kernel.name} has no gradients"
+
+
+def _trace(spec: model.Spec, kernel: model.Kernel, flags: Flags) -> Graph:
+    from kgen.trace import trace
+
+    return trace(spec, kernel, flags)
+
+
+def _fields(graph: Graph) -> Iterator[RenderableType]:
+    from kgen.formulas import formulas
+
+    yield str(graph)
+    yield formulas(graph)
+
+
+# kernels and buffers: launches, and the tensors between them
+
+
+def _programs(spec: model.Spec, kernel: model.Kernel, flags: Flags) -> "list[Program]":
+    from kgen.schedule import schedule
+
+    planned = schedule(_trace(spec, kernel, flags), kernel.grads)
+    return [planned.forward, *([planned.backward] if planned.backward else [])]
+
+
+def _kernels(spec: model.Spec, kernel: model.Kernel, flags: Flags) -> Iterator[RenderableType]:
+    for program in _programs(spec, kernel, flags):
+        for launch in program.kernels:
+            lines = [
+                f"{launch.name}: {launch.kind} kernel",
+                f"  rows {_listed(launch.rows)}; loop {_listed(launch.loop)}; tile {_listed(launch.inner)}",
+                f"  reads {_listed(map(_tensor, launch.inputs))}",
+                f"  stores {_listed(_tensor(output.tensor) for output in launch.stores)}",
+                f"  folds {_listed(_tensor(fold.tensor) for fold in launch.folds)}",
+                f"  per element {launch.cost}; multiplied out {launch.naive}",
+                *(f"  {note}" for note in launch.notes),
+            ]
+            yield "\n".join(lines)
+
+
+def _buffers(spec: model.Spec, kernel: model.Kernel, flags: Flags) -> Iterator[RenderableType]:
+    from kgen.buffers import plan
+
+    for program in _programs(spec, kernel, flags):
+        buffers = plan(program)
+        yield program.graph.name
+        table = Table()
+        for heading in ("tensor", "role", "written by", "read by"):
+            table.add_column(heading)
+        saved, results = {t.name for t in program.saved}, {t.name for t in program.outputs}
+        for launch in program.kernels:
+            for tensor in (*(o.tensor for o in launch.stores), *(f.tensor for f in launch.folds)):
+                workspace = f"workspace {buffers.workspace(tensor.name)}"
+                role = "saved" if tensor.name in saved else "result" if tensor.name in results else workspace
+                readers = [k.name for k in program.kernels if tensor.name in {t.name for t in k.inputs}]
+                table.add_row(escape(_tensor(tensor)), role, launch.name, _listed(readers))
+        yield table
+
+
+def _listed(names: Iterable[str]) -> str:
+    return ", ".join(names) or "-"
+
+
+def _tensor(tensor: Tensor) -> str:
+    return f"{tensor.name}[{', '.join(map(str, tensor.dims))}]"
+
+
+STAGES: Mapping[str, Stage] = {
+    "paths": _paths,
+    "graph": _graph,
+    "backward": _backward,
+    "kernels": _kernels,
+    "buffers": _buffers,
+}

@@ -1,0 +1,119 @@
+"""Clocks: medians of interleaved calls, peak memory and copy bandwidth on one device.
+
+In: callables that queue work on a device. Out: microseconds and bytes. On an accelerator time is taken with device
+events around one call, after a write that pushes every other tensor out of the cache; on the CPU with the wall clock,
+so that everything here can be tried without a GPU.
+"""
+
+import gc
+import statistics
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import torch
+
+Call = Callable[[], object]
+
+ROUNDS = 5  # every contender is timed this many times, in turn, so that a drift of the clocks meets all of them
+MINIMUM, MAXIMUM = 5, 200  # calls a round
+FLUSH_BYTES = 1 << 28  # several times any second-level cache
+COPY_BYTES = 1 << 30
+CPU_SHARE = 16  # the CPU's buffers are this much smaller
+
+
+@dataclass(frozen=True, slots=True)
+class Clock:
+    """A device, and a buffer whose filling empties the device's cache."""
+
+    device: torch.device
+    flush: torch.Tensor
+
+
+def clock(device: torch.device) -> Clock:
+    return Clock(device, torch.empty(_scaled(FLUSH_BYTES, device) // 4, dtype=torch.int32, device=device))
+
+
+def _scaled(size: int, device: torch.device) -> int:
+    return size // CPU_SHARE if device.type == "cpu" else size
+
+
+def synchronize(device: torch.device) -> None:
+    torch.get_device_module(device).synchronize()
+
+
+def sample(clock: Clock, call: Call, repeats: int) -> list[float]:
+    """Microseconds of each of `repeats` calls, each with a cold cache.
+
+    The device is kept busy by the flush while the host queues the call. A call whose launches take the host longer
+    than its kernels take the device is charged for the gaps, as its user would be.
+    """
+    if clock.device.type == "cpu":
+        return [_wall(clock, call) for _ in range(repeats)]
+    backend = torch.get_device_module(clock.device)
+    marks = [(backend.Event(enable_timing=True), backend.Event(enable_timing=True)) for _ in range(repeats)]
+    for start, end in marks:
+        clock.flush.zero_()
+        start.record()
+        call()
+        end.record()
+    backend.synchronize()
+    return [1e3 * float(start.elapsed_time(end)) for start, end in marks]
+
+
+def _wall(clock: Clock, call: Call) -> float:
+    clock.flush.zero_()
+    start = time.perf_counter()
+    call()
+    return 1e6 * (time.perf_counter() - start)
+
+
+def medians(clock: Clock, calls: Mapping[str, Call], seconds: float) -> dict[str, float | Exception]:
+    """The median time of each call in microseconds, or what it raised; about `seconds` are spent on each.
+
+    Calls are interleaved in rounds. One that raises is left out of later rounds.
+    """
+    samples: dict[str, list[float]] = {name: [] for name in calls}
+    repeats: dict[str, int] = {}
+    failed: dict[str, Exception] = {}
+    for turn in range(ROUNDS + 1):
+        for name, call in calls.items():
+            if name in failed:
+                continue
+            try:
+                if turn == 0:
+                    estimate = statistics.median(sample(clock, call, 3))
+                    repeats[name] = max(MINIMUM, min(MAXIMUM, int(1e6 * seconds / ROUNDS / max(estimate, 1.0))))
+                else:
+                    samples[name] += sample(clock, call, repeats[name])
+            except Exception as error:  # noqa: BLE001 (a contender is not ours: what it raises is its result)
+                failed[name] = error
+    return {name: failed.get(name) or statistics.median(samples[name]) for name in calls}
+
+
+def peak_bytes(device: torch.device, call: Call) -> int | None:
+    """The most memory that one call holds beyond what is allocated before it; None where the device does not say."""
+    if device.type == "cpu":
+        return None
+    backend = torch.get_device_module(device)
+    gc.collect()
+    backend.synchronize()
+    before = int(backend.memory_allocated())
+    backend.reset_peak_memory_stats()
+    call()
+    backend.synchronize()
+    return int(backend.max_memory_allocated()) - before
+
+
+def copy_bandwidth(clock: Clock) -> float:
+    """Bytes read plus bytes written per microsecond by a large copy on the device: the ceiling of every floor."""
+    size = _scaled(COPY_BYTES, clock.device)
+    source = torch.empty(size // 4, dtype=torch.int32, device=clock.device).random_()
+    target = torch.empty_like(source)
+    sample(clock, lambda: target.copy_(source), 3)
+    return 2 * size / statistics.median(sample(clock, lambda: target.copy_(source), 30))
+
+
+def poison(device: torch.device, size: int) -> None:
+    """Leave NaN in memory that the next allocations of up to `size` bytes in all are likely to get."""
+    torch.full((size // 4 + 1,), float("nan"), device=device)

@@ -1,0 +1,188 @@
+"""Replace a set of files in a folder at once: the folder is as it was, or as it shall be, whenever a build is killed.
+
+In: a folder, as a resolved path, and the files to write and to remove in it. Out: the folder changed on disk, flushed.
+
+Everything new is first written and flushed in a hidden folder beside the target. Then one of three steps takes effect:
+
+* no folder there yet: the hidden one is renamed to it;
+* a folder of plain files: the others are hard-linked into the hidden one, and the two folders are exchanged by one
+  system call (Linux). Whoever looks sees the old set or the new one, at any moment;
+* else (folders inside, the working directory itself, a file system that cannot exchange folders): a journal of the
+  renames is written, the files are renamed one by one, the journal is removed. A build killed between two renames
+  leaves the journal, and `recover` completes it, which every later build does before anything else.
+
+A file by itself is replaced by one rename in every case, so none is ever seen half written. Builds of one folder wait
+for each other.
+"""
+
+import contextlib
+import ctypes
+import json
+import os
+import shutil
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+
+if sys.platform != "win32":
+    import fcntl
+
+CACHE = "__pycache__"
+AT_FDCWD, RENAME_EXCHANGE = -100, 2  # from linux/fcntl.h and linux/fs.h
+
+
+def stage_folder(out: Path) -> Path:
+    """The hidden folder beside `out`, on the same file system, where a build is prepared."""
+    return out / ".kgen" if out.is_mount() else out.parent / f".{out.name}.kgen"
+
+
+@contextlib.contextmanager
+def lock(out: Path) -> Iterator[None]:
+    """Keep other builds of the folder out until the block ends; the system drops the lock of a killed process."""
+    out.parent.mkdir(parents=True, exist_ok=True)
+    if sys.platform == "win32":
+        yield
+        return
+    # The lock is on the parent folder itself, so no lock file is left behind.
+    descriptor = os.open(out.parent, os.O_RDONLY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def commit(out: Path, write: Mapping[str, bytes], remove: Sequence[str] = ()) -> None:
+    """Write and remove files in `out` as one step; paths are relative and were validated. Raises OSError."""
+    stage = stage_folder(out)
+    fresh = stage / "new"
+    try:
+        _fill(fresh, write)
+        if not _take_place(out, fresh, {*write, *remove}):
+            _write_journal(stage, write, remove)
+    except BaseException:
+        if not (stage / "journal").exists():
+            _discard(stage)
+        raise
+    recover(out)
+
+
+def pending(out: Path) -> list[str]:
+    """The files that an interrupted build still has to write or to remove."""
+    stage = stage_folder(out)
+    if not (stage / "journal").exists():
+        return []
+    write, remove = _read_journal(stage)
+    return [path for path in write if (stage / "new" / path).exists()] + [
+        path for path in remove if (out / path).exists()
+    ]
+
+
+def recover(out: Path) -> None:
+    """Complete a build whose journal stands; discard what was prepared by one killed before that."""
+    stage = stage_folder(out)
+    if (stage / "journal").exists():
+        write, remove = _read_journal(stage)
+        for path in write:
+            if (stage / "new" / path).exists():
+                (out / path).parent.mkdir(parents=True, exist_ok=True)
+                os.replace(stage / "new" / path, out / path)
+        for path in remove:
+            (out / path).unlink(missing_ok=True)
+        for folder in sorted({(out / path).parent for path in (*write, *remove)}):
+            _flush(folder)
+    _discard(stage)
+
+
+def _fill(fresh: Path, write: Mapping[str, bytes]) -> None:
+    for path, content in write.items():
+        target = fresh / path
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with open(target, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+
+
+def _take_place(out: Path, fresh: Path, touched: set[str]) -> bool:
+    """Put the prepared folder in the place of `out` by one system call; False where that is not possible."""
+    fresh.mkdir(parents=True, exist_ok=True)
+    if not os.path.lexists(out):
+        os.rename(fresh, out)
+        _flush(out.parent)
+        return True
+    others = _companions(out, touched)
+    if others is None:
+        return False
+    try:
+        for name in others:
+            os.link(out / name, fresh / name)
+        shutil.copymode(out, fresh)
+    except OSError:
+        return False
+    _flush(fresh)
+    if not _exchange(fresh, out):
+        return False
+    _flush(out.parent)
+    _carry_over(fresh, out, {*others, *touched})
+    return True
+
+
+def _companions(out: Path, touched: set[str]) -> list[str] | None:
+    """The files beside those that change, or None for a folder that must keep its identity or holds more than files."""
+    if Path.cwd().is_relative_to(out) or any("/" in path for path in touched):
+        return None
+    with os.scandir(out) as entries:
+        found = {entry.name: entry.is_file(follow_symlinks=False) for entry in entries if entry.name != CACHE}
+    return sorted(found.keys() - touched) if all(found.values()) else None
+
+
+def _exchange(a: Path, b: Path) -> bool:
+    """Swap two folders in one step; False where the system or the file system cannot."""
+    if not sys.platform.startswith("linux"):
+        return False
+    renameat2 = getattr(ctypes.CDLL(None), "renameat2", None)
+    arguments = (AT_FDCWD, os.fsencode(a), AT_FDCWD, os.fsencode(b), RENAME_EXCHANGE)
+    return renameat2 is not None and renameat2(*arguments) == 0
+
+
+def _carry_over(old: Path, out: Path, known: set[str]) -> None:
+    """Keep what appeared in the old folder while the new one was prepared, and Python's cache."""
+    with os.scandir(old) as entries:
+        late = sorted(entry.name for entry in entries if entry.name not in known)
+    for name in late:
+        with contextlib.suppress(OSError):  # whoever imports a module may have made the cache again
+            os.rename(old / name, out / name)
+
+
+def _write_journal(stage: Path, write: Mapping[str, bytes], remove: Sequence[str]) -> None:
+    draft = stage / "draft"
+    with open(draft, "w", encoding="utf-8") as file:
+        json.dump({"write": sorted(write), "remove": sorted(remove)}, file)
+        file.flush()
+        os.fsync(file.fileno())
+    os.rename(draft, stage / "journal")
+    _flush(stage)
+
+
+def _read_journal(stage: Path) -> tuple[list[str], list[str]]:
+    journal = json.loads((stage / "journal").read_text(encoding="utf-8"))
+    return journal["write"], journal["remove"]
+
+
+def _discard(stage: Path) -> None:
+    # The journal goes first: without it, what is left of the folder means nothing.
+    (stage / "journal").unlink(missing_ok=True)
+    if stage.exists():
+        shutil.rmtree(stage)
+
+
+def _flush(folder: Path) -> None:
+    """Make renames in the folder survive a loss of power."""
+    if sys.platform == "win32":
+        return
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

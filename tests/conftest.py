@@ -1,0 +1,85 @@
+"""What all tests share: kernels run in the interpreter where there is no GPU, no test talks to the network."""
+
+import importlib.util
+import os
+import socket
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+sys.path.insert(0, str(ROOT))  # for `generated`, which is not part of the installed package
+
+
+def gpu() -> bool:
+    """Whether kernels can run on a GPU. torch, slow to import, is asked only where a device node exists."""
+    nodes = [*Path("/dev").glob("nvidia[0-9]*"), *Path("/dev").glob("dri/render*"), Path("/dev/kfd"), Path("/dev/dxg")]
+    if not any(node.exists() for node in nodes) or not importlib.util.find_spec("torch"):
+        return False
+    import torch
+
+    return torch.cuda.is_available() or torch.xpu.is_available()
+
+
+# triton.jit reads the variable when a kernel is defined: it must stand before any generated module is imported.
+if not gpu():
+    os.environ.setdefault("TRITON_INTERPRET", "1")
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--update-golden", action="store_true", help="write the goldens instead of comparing with them")
+
+
+@pytest.fixture(scope="session")
+def root() -> Path:
+    """The repository's root."""
+    return ROOT
+
+
+@pytest.fixture
+def golden(request: pytest.FixtureRequest) -> Callable[[str, str], None]:
+    """golden(name, text): compare a text with tests/golden/<name>, or write it there with --update-golden."""
+
+    def compare(name: str, text: str) -> None:
+        path = ROOT / "tests" / "golden" / name
+        if request.config.getoption("--update-golden"):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(text, encoding="utf-8")
+        assert path.exists(), f"{path} is missing: look at the text, then run pytest --update-golden"
+        assert text == path.read_text(encoding="utf-8"), f"{name} differs: if that is meant, run pytest --update-golden"
+
+    return compare
+
+
+@pytest.fixture(autouse=True)
+def offline(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A test reaches no other machine."""
+    connect = socket.socket.connect
+
+    def local(self: socket.socket, address: Any) -> None:
+        host = address[0] if isinstance(address, tuple) else "localhost"
+        assert host in ("localhost", "127.0.0.1", "::1"), f"a test connects to {host}"
+        connect(self, address)
+
+    monkeypatch.setattr(socket.socket, "connect", local)
+
+
+@pytest.fixture
+def poisoned(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Freshly allocated floating-point tensors hold NaN, so that reading what no kernel wrote shows."""
+    import torch
+
+    def poison(allocate: Callable[..., torch.Tensor]) -> Callable[..., torch.Tensor]:
+        def allocated(*args: Any, **options: Any) -> torch.Tensor:
+            tensor = allocate(*args, **options)
+            with torch.no_grad():
+                return tensor.fill_(float("nan")) if tensor.is_floating_point() else tensor
+
+        return allocated
+
+    for owner, names in ((torch, ("empty", "empty_like", "empty_strided")), (torch.Tensor, ("new_empty",))):
+        for name in names:
+            monkeypatch.setattr(owner, name, poison(getattr(owner, name)))

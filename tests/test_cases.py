@@ -1,0 +1,36 @@
+"""Mistakes in specs, one folder each under `cases/`: the specs as written and, in expected.txt, what kgen says."""
+
+from itertools import product
+from pathlib import Path
+
+import pytest
+
+from kgen.errors import KgenError
+from kgen.spec import load_all
+from kgen.trace import trace
+
+CASES = sorted(path for path in (Path(__file__).parent / "cases").iterdir() if path.is_dir())
+
+
+def complaint(specs: list[str]) -> str:
+    """What loading and tracing the specs, in all their variants, complains about."""
+    try:
+        for spec in load_all(specs):
+            for kernel in spec.kernels:
+                flags = [option.name for option in kernel.options if isinstance(option.default, bool)]
+                for chosen in product((False, True), repeat=len(flags)):
+                    trace(spec, kernel, dict(zip(flags, chosen)))
+    except KgenError as error:
+        return f"{error}\n"
+    return ""
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda path: path.name)
+def test_case(case: Path, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(case)
+    text = complaint(sorted(path.name for path in case.glob("*.yaml")))
+    expected = case / "expected.txt"
+    if request.config.getoption("--update-golden"):
+        expected.write_text(text, encoding="utf-8")
+    assert text, "the specs have no mistake"
+    assert text == expected.read_text(encoding="utf-8")
