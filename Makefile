@@ -4,6 +4,7 @@ PYTHON ?= python3
 VENV ?= .venv
 JOBS ?= 2
 
+CODE := kgen tests generated benchmarks
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
@@ -30,16 +31,16 @@ test: $(INSTALLED)  ## Run the tests; kernels run in the interpreter, and compil
 	$(BIN)/python -m pytest -n $(JOBS)
 
 check: $(INSTALLED)  ## Format, lint, types, generated files, tests
-	$(BIN)/black --quiet --check --diff .
-	$(BIN)/ruff check .
+	$(BIN)/black --quiet --check --diff $(CODE)
+	$(BIN)/ruff check $(CODE)
 	$(BIN)/mypy
 	$(BIN)/kgen schema --check
 	$(BIN)/kgen build --check
 	$(BIN)/python -m pytest -n $(JOBS)
 
 format: $(INSTALLED)  ## Format the code and sort its imports
-	$(BIN)/ruff check --fix --select I .
-	$(BIN)/black --quiet .
+	$(BIN)/ruff check --fix --select I $(CODE)
+	$(BIN)/black --quiet $(CODE)
 
 bench: $(INSTALLED)  ## Time the generated kernels against others; pass ARGS="..." for options
 	$(BIN)/kgen bench $(or $(ARGS),$(wildcard specs/*.yaml))

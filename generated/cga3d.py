@@ -9,6 +9,7 @@ from __future__ import annotations
 import functools
 import os
 from types import SimpleNamespace
+from typing import NamedTuple
 
 import torch
 
@@ -201,23 +202,34 @@ KERNELS = {
     },
 }
 
-# Launch table: elements a thread, the largest tile, warps at most, persistent programs a multiprocessor, and the longest
-# row that stays in registers.
+
+class Launch(NamedTuple):
+    """How a kernel is launched; measured rules, see `kgen show --stage kernels`."""
+
+    elements: int  # elements of a tile for each thread
+    warps: int  # at most
+    tile: int  # elements of a program's tile at most, where the tile is not a whole row
+    pack: int  # elements that several short rows fill together
+    programs: int = 0  # fold: persistent programs a multiprocessor
+    registers: int = 0  # the most that a thread may use, 0 for any number
+    resident: int = 0  # the longest row that stays in registers
+
+
 LAUNCH = {
-    "geometric_product": (1, 128, 16, 0, 256),
-    "geometric_product_backward": (1, 128, 16, 0, 256),
-    "sgp": (1, 128, 16, 0, 256),
-    "sgp_backward": (1, 128, 16, 0, 128),
-    "sgp_backward_1": (1, 64, 2, 8, 0),
-    "fused_gelu_sgp_norm_with_normalize": (1, 128, 16, 0, 256),
-    "fused_gelu_sgp_norm_with_normalize_long": (1, 128, 16, 0, 256),
-    "fused_gelu_sgp_norm_with_normalize_backward": (4, 512, 16, 0, 2048),
-    "fused_gelu_sgp_norm_with_normalize_backward_recomputed": (1, 128, 16, 0, 256),
-    "fused_gelu_sgp_norm_with_normalize_backward_2": (1, 128, 16, 0, 64),
-    "fused_gelu_sgp_norm_with_normalize_backward_3": (1, 64, 2, 8, 0),
-    "fused_gelu_sgp_norm_without_normalize": (1, 128, 16, 0, 256),
-    "fused_gelu_sgp_norm_without_normalize_backward": (1, 128, 16, 0, 64),
-    "fused_gelu_sgp_norm_without_normalize_backward_1": (1, 64, 2, 8, 0),
+    "geometric_product": Launch(elements=1, warps=1, tile=32, pack=32),
+    "geometric_product_backward": Launch(elements=1, warps=1, tile=32, pack=32),
+    "sgp": Launch(elements=2, warps=32, tile=64, pack=32, resident=256),
+    "sgp_backward": Launch(elements=2, warps=32, tile=64, pack=32, resident=128),
+    "sgp_backward_1": Launch(elements=1, warps=1, tile=32, pack=32, programs=8),
+    "fused_gelu_sgp_norm_with_normalize": Launch(elements=2, warps=32, tile=64, pack=32, resident=256),
+    "fused_gelu_sgp_norm_with_normalize_long": Launch(elements=4, warps=4, tile=512, pack=32),
+    "fused_gelu_sgp_norm_with_normalize_backward": Launch(elements=4, warps=4, tile=512, pack=32),
+    "fused_gelu_sgp_norm_with_normalize_backward_recomputed": Launch(elements=4, warps=4, tile=512, pack=32),
+    "fused_gelu_sgp_norm_with_normalize_backward_2": Launch(elements=2, warps=32, tile=64, pack=32, resident=64),
+    "fused_gelu_sgp_norm_with_normalize_backward_3": Launch(elements=1, warps=1, tile=32, pack=32, programs=8),
+    "fused_gelu_sgp_norm_without_normalize": Launch(elements=2, warps=32, tile=64, pack=32, resident=256),
+    "fused_gelu_sgp_norm_without_normalize_backward": Launch(elements=2, warps=32, tile=64, pack=32, resident=64),
+    "fused_gelu_sgp_norm_without_normalize_backward_1": Launch(elements=1, warps=1, tile=32, pack=32, programs=8),
 }
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -225,12 +237,12 @@ LAUNCH = {
 
 
 @triton.jit()
-def _rows(block, ROWS: tl.constexpr):
-    # One row is a scalar index, which keeps 64-bit addresses out of vector registers; several are a column.
+def _down(ROWS: tl.constexpr):
+    # The rows of a block, as a column; addresses add this 32-bit offset to a scalar 64-bit base.
     if ROWS == 1:
-        return tl.cast(block, tl.int64)
+        return 0
     else:
-        return (tl.cast(block, tl.int64) * ROWS + tl.arange(0, ROWS))[:, None]
+        return tl.arange(0, ROWS)[:, None]
 
 
 @triton.jit()
@@ -260,15 +272,6 @@ def _sum(total, value, mask, MASKED: tl.constexpr):
 
 
 @triton.jit()
-def _row_sum(value, mask):
-    value = tl.where(mask, value, 0.0)
-    if len(value.shape) == 1:
-        return tl.sum(value, 0)
-    else:
-        return tl.sum(value, 1, keep_dims=True)
-
-
-@triton.jit()
 def _column_sum(value, ROWS: tl.constexpr):
     if ROWS == 1:
         return value
@@ -276,156 +279,84 @@ def _column_sum(value, ROWS: tl.constexpr):
         return tl.sum(value, 0, keep_dims=True)
 
 
+@triton.jit(do_not_specialize=["slots"])
+def _total_kernel(partial_ptr, total_ptr, slots, count, SLOTS: tl.constexpr, BLOCK: tl.constexpr, REAL: tl.constexpr):
+    # Adds the programs' partial sums, always in the same order.
+    column = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)[None, :]
+    total = tl.zeros([SLOTS, BLOCK], REAL)
+    for first in range(0, slots, SLOTS):
+        slot = (first + tl.arange(0, SLOTS))[:, None]
+        mask = (slot < slots) & (column < count)
+        total += tl.load(partial_ptr + slot.to(tl.int64) * count + column, mask=mask, other=0.0)
+    tl.store(total_ptr + column, tl.sum(total, 0, keep_dims=True), mask=column < count)
+
+
 @triton.jit()
-def _load32(pointer, mask, REAL: tl.constexpr):
-    # The 32 adjacent components of each element: one contiguous access, split in registers.
-    index = tl.arange(0, 32)
-    tile = tl.load(tl.expand_dims(pointer, -1) + index, mask=tl.expand_dims(mask, -1), other=0.0).to(REAL)
-    if len(mask.shape) == 1:
-        tile = tl.reshape(tile, [mask.shape[0], 2, 2, 2, 2, 2])
-    else:
-        tile = tl.reshape(tile, [mask.shape[0], mask.shape[1], 2, 2, 2, 2, 2])
+def _row_sum6(x0, x1, x2, x3, x4, x5, mask):
+    # 6 sums at once: joined, they pass through shared memory together.
+    x0 = tl.where(mask, x0, 0.0)
+    x1 = tl.where(mask, x1, 0.0)
+    x2 = tl.where(mask, x2, 0.0)
+    x3 = tl.where(mask, x3, 0.0)
+    x4 = tl.where(mask, x4, 0.0)
+    x5 = tl.where(mask, x5, 0.0)
+    zero = tl.zeros_like(x0)
+    COLUMN: tl.constexpr = len(x0.shape) > 1
+    low00 = tl.join(x0, x4)
+    low01 = tl.join(x1, x5)
+    low10 = tl.join(x2, zero)
+    low11 = tl.join(x3, zero)
+    low0 = tl.join(low00, low10)
+    low1 = tl.join(low01, low11)
+    x = tl.join(low0, low1)
+    tile = tl.sum(x, 1 if COLUMN else 0)
     low0, low1 = tl.split(tile)
     low00, low10 = tl.split(low0)
     low01, low11 = tl.split(low1)
-    low000, low100 = tl.split(low00)
-    low001, low101 = tl.split(low01)
-    low010, low110 = tl.split(low10)
-    low011, low111 = tl.split(low11)
-    low0000, low1000 = tl.split(low000)
-    low0001, low1001 = tl.split(low001)
-    low0010, low1010 = tl.split(low010)
-    low0011, low1011 = tl.split(low011)
-    low0100, low1100 = tl.split(low100)
-    low0101, low1101 = tl.split(low101)
-    low0110, low1110 = tl.split(low110)
-    low0111, low1111 = tl.split(low111)
-    x0, x16 = tl.split(low0000)
-    x1, x17 = tl.split(low0001)
-    x2, x18 = tl.split(low0010)
-    x3, x19 = tl.split(low0011)
-    x4, x20 = tl.split(low0100)
-    x5, x21 = tl.split(low0101)
-    x6, x22 = tl.split(low0110)
-    x7, x23 = tl.split(low0111)
-    x8, x24 = tl.split(low1000)
-    x9, x25 = tl.split(low1001)
-    x10, x26 = tl.split(low1010)
-    x11, x27 = tl.split(low1011)
-    x12, x28 = tl.split(low1100)
-    x13, x29 = tl.split(low1101)
-    x14, x30 = tl.split(low1110)
-    x15, x31 = tl.split(low1111)
-    return (
-        x0,
-        x1,
-        x2,
-        x3,
-        x4,
-        x5,
-        x6,
-        x7,
-        x8,
-        x9,
-        x10,
-        x11,
-        x12,
-        x13,
-        x14,
-        x15,
-        x16,
-        x17,
-        x18,
-        x19,
-        x20,
-        x21,
-        x22,
-        x23,
-        x24,
-        x25,
-        x26,
-        x27,
-        x28,
-        x29,
-        x30,
-        x31,
-    )
+    x0, x4 = tl.split(low00)
+    x1, x5 = tl.split(low01)
+    x2, _ = tl.split(low10)
+    x3, _ = tl.split(low11)
+    if COLUMN:
+        return x0[:, None], x1[:, None], x2[:, None], x3[:, None], x4[:, None], x5[:, None]
+    else:
+        return x0, x1, x2, x3, x4, x5
 
 
 @triton.jit()
-def _store32(
-    pointer,
-    x0,
-    x1,
-    x2,
-    x3,
-    x4,
-    x5,
-    x6,
-    x7,
-    x8,
-    x9,
-    x10,
-    x11,
-    x12,
-    x13,
-    x14,
-    x15,
-    x16,
-    x17,
-    x18,
-    x19,
-    x20,
-    x21,
-    x22,
-    x23,
-    x24,
-    x25,
-    x26,
-    x27,
-    x28,
-    x29,
-    x30,
-    x31,
-    mask,
-):
-    # The 32 adjacent components of each element: joined in registers, one contiguous access.
-    index = tl.arange(0, 32)
-    low0000 = tl.join(x0, x16)
-    low0001 = tl.join(x1, x17)
-    low0010 = tl.join(x2, x18)
-    low0011 = tl.join(x3, x19)
-    low0100 = tl.join(x4, x20)
-    low0101 = tl.join(x5, x21)
-    low0110 = tl.join(x6, x22)
-    low0111 = tl.join(x7, x23)
-    low1000 = tl.join(x8, x24)
-    low1001 = tl.join(x9, x25)
-    low1010 = tl.join(x10, x26)
-    low1011 = tl.join(x11, x27)
-    low1100 = tl.join(x12, x28)
-    low1101 = tl.join(x13, x29)
-    low1110 = tl.join(x14, x30)
-    low1111 = tl.join(x15, x31)
-    low000 = tl.join(low0000, low1000)
-    low001 = tl.join(low0001, low1001)
-    low010 = tl.join(low0010, low1010)
-    low011 = tl.join(low0011, low1011)
-    low100 = tl.join(low0100, low1100)
-    low101 = tl.join(low0101, low1101)
-    low110 = tl.join(low0110, low1110)
-    low111 = tl.join(low0111, low1111)
-    low00 = tl.join(low000, low100)
-    low01 = tl.join(low001, low101)
-    low10 = tl.join(low010, low110)
-    low11 = tl.join(low011, low111)
+def _load8(pointer, mask, REAL: tl.constexpr):
+    # The 8 adjacent components of each element: one contiguous access, split in registers.
+    index = tl.arange(0, 8)
+    tile = tl.load(tl.expand_dims(pointer, -1) + index, mask=tl.expand_dims(mask, -1), other=0.0).to(REAL)
+    if len(mask.shape) == 1:
+        tile = tl.reshape(tile, [mask.shape[0], 2, 2, 2])
+    else:
+        tile = tl.reshape(tile, [mask.shape[0], mask.shape[1], 2, 2, 2])
+    low0, low1 = tl.split(tile)
+    low00, low10 = tl.split(low0)
+    low01, low11 = tl.split(low1)
+    x0, x4 = tl.split(low00)
+    x1, x5 = tl.split(low01)
+    x2, x6 = tl.split(low10)
+    x3, x7 = tl.split(low11)
+    return x0, x1, x2, x3, x4, x5, x6, x7
+
+
+@triton.jit()
+def _store8(pointer, x0, x1, x2, x3, x4, x5, x6, x7, mask):
+    # The 8 adjacent components of each element: joined in registers, one contiguous access.
+    index = tl.arange(0, 8)
+    low00 = tl.join(x0, x4)
+    low01 = tl.join(x1, x5)
+    low10 = tl.join(x2, x6)
+    low11 = tl.join(x3, x7)
     low0 = tl.join(low00, low10)
     low1 = tl.join(low01, low11)
     x = tl.join(low0, low1)
     if len(mask.shape) == 1:
-        tile = tl.reshape(x, [mask.shape[0], 32])
+        tile = tl.reshape(x, [mask.shape[0], 8])
     else:
-        tile = tl.reshape(x, [mask.shape[0], mask.shape[1], 32])
+        tile = tl.reshape(x, [mask.shape[0], mask.shape[1], 8])
     tl.store(tl.expand_dims(pointer, -1) + index, tile, mask=tl.expand_dims(mask, -1))
 
 
@@ -499,55 +430,69 @@ def _power(n):
     return 1 << max(n - 1, 0).bit_length()
 
 
-def _shape_of_launch(name, rows, columns, whole):
-    """ROWS, BLOCK and warps: a tile of whole rows, or of the table's tile size."""
-    elements, tile, warps, _, _ = LAUNCH[name]
-    block = _power(columns) if whole else min(_power(columns), tile)
-    rows = max(1, min(_power(rows), tile // block))
-    warps = max(1, min(warps, rows * block // (32 * elements)))
-    return rows, block, warps
+def _shape_of_launch(name, rows, columns, whole=False):
+    """Rows and elements of a tile, and what Triton is told: a whole row, or at most the table's tile."""
+    launch = LAUNCH[name]
+    block = _power(columns) if whole else min(_power(columns), launch.tile)
+    rows = max(1, min(_power(rows), launch.pack // block))
+    options = {"num_warps": max(1, min(launch.warps, rows * block // (32 * launch.elements)))}
+    if launch.registers and not _INTERPRETED and torch.version.hip is None:
+        options["maxnreg"] = launch.registers
+    return rows, block, options
 
 
 def _launch_flat(kernel, name, arguments, count, real):
     """Every element on its own."""
-    _, block, warps, _, _ = LAUNCH[name]
+    _, block, options = _shape_of_launch(name, 1, count)
     if count:
-        kernel[(-(-count // block),)](*arguments, ROWS=1, BLOCK=block, REAL=_TRITON[real], num_warps=warps)
+        kernel[(-(-count // block),)](*arguments, ROWS=1, BLOCK=block, REAL=_TRITON[real], **options)
 
 
 def _launch_tile(kernel, name, arguments, rows, columns, real, whole=False):
     """Blocks of rows times tiles of columns; with `whole`, a tile holds all columns."""
-    per, block, warps = _shape_of_launch(name, rows, columns, whole)
-    grid = (-(-rows // per), -(-columns // block))
+    per, block, options = _shape_of_launch(name, rows, columns, whole)
     if rows and columns:
-        kernel[grid](*arguments, ROWS=per, BLOCK=block, REAL=_TRITON[real], num_warps=warps)
+        grid = (-(-rows // per), -(-columns // block))
+        kernel[grid](*arguments, ROWS=per, BLOCK=block, REAL=_TRITON[real], **options)
 
 
 def _launch_sweep(kernel, name, arguments, rows, columns, real):
     """Blocks of rows, each swept in tiles."""
-    per, block, warps = _shape_of_launch(name, rows, columns, False)
+    per, block, options = _shape_of_launch(name, rows, columns)
     if rows:
-        kernel[(-(-rows // per),)](*arguments, ROWS=per, BLOCK=block, REAL=_TRITON[real], num_warps=warps)
+        kernel[(-(-rows // per),)](*arguments, ROWS=per, BLOCK=block, REAL=_TRITON[real], **options)
 
 
 def _programs(name, rows, kept, columns, device):
     """How many persistent programs share the rows, and how many tiles the columns have."""
-    per, block, _ = _shape_of_launch(name, rows, columns, False)
+    per, block, _ = _shape_of_launch(name, rows, columns)
     tiles = -(-columns // block)
-    wanted = LAUNCH[name][3] * _multiprocessors(device) // max(1, tiles * kept)
-    return max(1, min(-(-rows // per), wanted)), tiles
+    wanted = LAUNCH[name].programs * _multiprocessors(device) // max(1, tiles * kept)
+    return max(1, min(-(-rows // (_BLOCKS_OF_ROWS * per)), wanted)), tiles
+
+
+_BLOCKS_OF_ROWS = 4  # that a persistent program walks at least: with fewer, adding the partial sums takes longer
 
 
 def _launch_fold(kernel, name, arguments, rows, kept, columns, programs, real):
     """Persistent programs that walk the rows."""
-    per, block, warps = _shape_of_launch(name, rows, columns, False)
-    grid = (kept * programs, -(-columns // block))
+    per, block, options = _shape_of_launch(name, rows, columns)
     if kept and columns:
-        shape = {"ROWS": per, "BLOCK": block, "PROGRAMS": programs, "REAL": _TRITON[real]}
-        kernel[grid](*arguments, **shape, num_warps=warps)
+        grid = (kept * programs, -(-columns // block))
+        kernel[grid](*arguments, ROWS=per, BLOCK=block, PROGRAMS=programs, REAL=_TRITON[real], **options)
+
+
+def _total(partial, total):
+    """Add the programs' partial sums (slots, …) into `total`."""
+    count = total.numel()
+    if count:
+        shape = {"SLOTS": 32, "BLOCK": 32, "REAL": _TRITON[partial.dtype]}
+        _total_kernel[(-(-count // 32),)](partial, total, partial.shape[0], count, **shape, num_warps=4)
+    return total
 
 
 _TRITON = {torch.float32: tl.float32, torch.float64: tl.float64} if tl else {}
+
 
 # ---------------------------------------------------------------------------------------------------------------------
 # geometric_product
@@ -565,7 +510,6 @@ def _geometric_product_kernel(
     BLOCK: tl.constexpr,
     REAL: tl.constexpr,
 ):
-
     start = tl.program_id(0).to(tl.int64) * BLOCK
     tile = tl.arange(0, BLOCK)
     mask = tile < tl.cast(B, tl.int64) * N - start
@@ -573,74 +517,14 @@ def _geometric_product_kernel(
     y_row = y_ptr + start * 32
     out_row = out_ptr + start * 32
 
-    (
-        x_e,
-        x_e1,
-        x_e2,
-        x_e3,
-        x_e4,
-        x_e5,
-        x_e12,
-        x_e13,
-        x_e14,
-        x_e15,
-        x_e23,
-        x_e24,
-        x_e25,
-        x_e34,
-        x_e35,
-        x_e45,
-        x_e123,
-        x_e124,
-        x_e125,
-        x_e134,
-        x_e135,
-        x_e145,
-        x_e234,
-        x_e235,
-        x_e245,
-        x_e345,
-        x_e1234,
-        x_e1235,
-        x_e1245,
-        x_e1345,
-        x_e2345,
-        x_e12345,
-    ) = _load32(x_row + tile * 32, mask, REAL)
-    (
-        y_e,
-        y_e1,
-        y_e2,
-        y_e3,
-        y_e4,
-        y_e5,
-        y_e12,
-        y_e13,
-        y_e14,
-        y_e15,
-        y_e23,
-        y_e24,
-        y_e25,
-        y_e34,
-        y_e35,
-        y_e45,
-        y_e123,
-        y_e124,
-        y_e125,
-        y_e134,
-        y_e135,
-        y_e145,
-        y_e234,
-        y_e235,
-        y_e245,
-        y_e345,
-        y_e1234,
-        y_e1235,
-        y_e1245,
-        y_e1345,
-        y_e2345,
-        y_e12345,
-    ) = _load32(y_row + tile * 32, mask, REAL)
+    x_e, x_e1, x_e2, x_e3, x_e4, x_e5, x_e12, x_e13 = _load8(x_row + tile * 32, mask, REAL)
+    x_e14, x_e15, x_e23, x_e24, x_e25, x_e34, x_e35, x_e45 = _load8(x_row + tile * 32 + 8, mask, REAL)
+    x_e123, x_e124, x_e125, x_e134, x_e135, x_e145, x_e234, x_e235 = _load8(x_row + tile * 32 + 16, mask, REAL)
+    x_e245, x_e345, x_e1234, x_e1235, x_e1245, x_e1345, x_e2345, x_e12345 = _load8(x_row + tile * 32 + 24, mask, REAL)
+    y_e, y_e1, y_e2, y_e3, y_e4, y_e5, y_e12, y_e13 = _load8(y_row + tile * 32, mask, REAL)
+    y_e14, y_e15, y_e23, y_e24, y_e25, y_e34, y_e35, y_e45 = _load8(y_row + tile * 32 + 8, mask, REAL)
+    y_e123, y_e124, y_e125, y_e134, y_e135, y_e145, y_e234, y_e235 = _load8(y_row + tile * 32 + 16, mask, REAL)
+    y_e245, y_e345, y_e1234, y_e1235, y_e1245, y_e1345, y_e2345, y_e12345 = _load8(y_row + tile * 32 + 24, mask, REAL)
 
     out_e = x_e * y_e + x_e1 * y_e1 + x_e2 * y_e2 + x_e3 * y_e3 + x_e4 * y_e4 + x_e15 * y_e15 + x_e25 * y_e25
     out_e += x_e35 * y_e35 + x_e45 * y_e45 + x_e125 * y_e125 + x_e135 * y_e135 + x_e145 * y_e145
@@ -848,32 +732,13 @@ def _geometric_product_kernel(
     out_e12345 += -x_e35 * y_e124 - x_e124 * y_e35 - x_e135 * y_e24 - x_e234 * y_e15 - x_e245 * y_e13
     out_e12345 += -x_e1235 * y_e4 - x_e1345 * y_e2
 
-    _store32(
-        out_row + tile * 32,
-        out_e,
-        out_e1,
-        out_e2,
-        out_e3,
-        out_e4,
-        out_e5,
-        out_e12,
-        out_e13,
-        out_e14,
-        out_e15,
-        out_e23,
-        out_e24,
-        out_e25,
-        out_e34,
-        out_e35,
-        out_e45,
-        out_e123,
-        out_e124,
-        out_e125,
-        out_e134,
-        out_e135,
-        out_e145,
-        out_e234,
-        out_e235,
+    _store8(out_row + tile * 32, out_e, out_e1, out_e2, out_e3, out_e4, out_e5, out_e12, out_e13, mask)
+    _store8(out_row + tile * 32 + 8, out_e14, out_e15, out_e23, out_e24, out_e25, out_e34, out_e35, out_e45, mask)
+    _store8(
+        out_row + tile * 32 + 16, out_e123, out_e124, out_e125, out_e134, out_e135, out_e145, out_e234, out_e235, mask
+    )
+    _store8(
+        out_row + tile * 32 + 24,
         out_e245,
         out_e345,
         out_e1234,
@@ -901,7 +766,6 @@ def _geometric_product_backward_kernel(
     BLOCK: tl.constexpr,
     REAL: tl.constexpr,
 ):
-
     start = tl.program_id(0).to(tl.int64) * BLOCK
     tile = tl.arange(0, BLOCK)
     mask = tile < tl.cast(B, tl.int64) * N - start
@@ -911,91 +775,21 @@ def _geometric_product_backward_kernel(
     grad_x_row = grad_x_ptr + start * 32
     grad_y_row = grad_y_ptr + start * 32
 
+    x_e, x_e1, x_e2, x_e3, x_e4, x_e5, x_e12, x_e13 = _load8(x_row + tile * 32, mask, REAL)
+    x_e14, x_e15, x_e23, x_e24, x_e25, x_e34, x_e35, x_e45 = _load8(x_row + tile * 32 + 8, mask, REAL)
+    x_e123, x_e124, x_e125, x_e134, x_e135, x_e145, x_e234, x_e235 = _load8(x_row + tile * 32 + 16, mask, REAL)
+    x_e245, x_e345, x_e1234, x_e1235, x_e1245, x_e1345, x_e2345, x_e12345 = _load8(x_row + tile * 32 + 24, mask, REAL)
+    y_e, y_e1, y_e2, y_e3, y_e4, y_e5, y_e12, y_e13 = _load8(y_row + tile * 32, mask, REAL)
+    y_e14, y_e15, y_e23, y_e24, y_e25, y_e34, y_e35, y_e45 = _load8(y_row + tile * 32 + 8, mask, REAL)
+    y_e123, y_e124, y_e125, y_e134, y_e135, y_e145, y_e234, y_e235 = _load8(y_row + tile * 32 + 16, mask, REAL)
+    y_e245, y_e345, y_e1234, y_e1235, y_e1245, y_e1345, y_e2345, y_e12345 = _load8(y_row + tile * 32 + 24, mask, REAL)
+    grad_out_e, grad_out_e1, grad_out_e2, grad_out_e3, grad_out_e4, grad_out_e5, grad_out_e12, grad_out_e13 = _load8(
+        grad_out_row + tile * 32, mask, REAL
+    )
+    grad_out_e14, grad_out_e15, grad_out_e23, grad_out_e24, grad_out_e25, grad_out_e34, grad_out_e35, grad_out_e45 = (
+        _load8(grad_out_row + tile * 32 + 8, mask, REAL)
+    )
     (
-        x_e,
-        x_e1,
-        x_e2,
-        x_e3,
-        x_e4,
-        x_e5,
-        x_e12,
-        x_e13,
-        x_e14,
-        x_e15,
-        x_e23,
-        x_e24,
-        x_e25,
-        x_e34,
-        x_e35,
-        x_e45,
-        x_e123,
-        x_e124,
-        x_e125,
-        x_e134,
-        x_e135,
-        x_e145,
-        x_e234,
-        x_e235,
-        x_e245,
-        x_e345,
-        x_e1234,
-        x_e1235,
-        x_e1245,
-        x_e1345,
-        x_e2345,
-        x_e12345,
-    ) = _load32(x_row + tile * 32, mask, REAL)
-    (
-        y_e,
-        y_e1,
-        y_e2,
-        y_e3,
-        y_e4,
-        y_e5,
-        y_e12,
-        y_e13,
-        y_e14,
-        y_e15,
-        y_e23,
-        y_e24,
-        y_e25,
-        y_e34,
-        y_e35,
-        y_e45,
-        y_e123,
-        y_e124,
-        y_e125,
-        y_e134,
-        y_e135,
-        y_e145,
-        y_e234,
-        y_e235,
-        y_e245,
-        y_e345,
-        y_e1234,
-        y_e1235,
-        y_e1245,
-        y_e1345,
-        y_e2345,
-        y_e12345,
-    ) = _load32(y_row + tile * 32, mask, REAL)
-    (
-        grad_out_e,
-        grad_out_e1,
-        grad_out_e2,
-        grad_out_e3,
-        grad_out_e4,
-        grad_out_e5,
-        grad_out_e12,
-        grad_out_e13,
-        grad_out_e14,
-        grad_out_e15,
-        grad_out_e23,
-        grad_out_e24,
-        grad_out_e25,
-        grad_out_e34,
-        grad_out_e35,
-        grad_out_e45,
         grad_out_e123,
         grad_out_e124,
         grad_out_e125,
@@ -1004,6 +798,8 @@ def _geometric_product_backward_kernel(
         grad_out_e145,
         grad_out_e234,
         grad_out_e235,
+    ) = _load8(grad_out_row + tile * 32 + 16, mask, REAL)
+    (
         grad_out_e245,
         grad_out_e345,
         grad_out_e1234,
@@ -1012,7 +808,7 @@ def _geometric_product_backward_kernel(
         grad_out_e1345,
         grad_out_e2345,
         grad_out_e12345,
-    ) = _load32(grad_out_row + tile * 32, mask, REAL)
+    ) = _load8(grad_out_row + tile * 32 + 24, mask, REAL)
 
     grad_x_e = y_e12345 * grad_out_e12345 + y_e2345 * grad_out_e2345 + y_e1345 * grad_out_e1345
     grad_x_e += y_e1245 * grad_out_e1245 + y_e1235 * grad_out_e1235 + y_e1234 * grad_out_e1234
@@ -1634,7 +1430,7 @@ def _geometric_product_backward_kernel(
     grad_y_e12345 += -x_e2345 * grad_out_e1 - x_e12345 * grad_out_e
 
     if GRAD_X:
-        _store32(
+        _store8(
             grad_x_row + tile * 32,
             grad_x_e,
             grad_x_e1,
@@ -1644,6 +1440,10 @@ def _geometric_product_backward_kernel(
             grad_x_e5,
             grad_x_e12,
             grad_x_e13,
+            mask,
+        )
+        _store8(
+            grad_x_row + tile * 32 + 8,
             grad_x_e14,
             grad_x_e15,
             grad_x_e23,
@@ -1652,6 +1452,10 @@ def _geometric_product_backward_kernel(
             grad_x_e34,
             grad_x_e35,
             grad_x_e45,
+            mask,
+        )
+        _store8(
+            grad_x_row + tile * 32 + 16,
             grad_x_e123,
             grad_x_e124,
             grad_x_e125,
@@ -1660,6 +1464,10 @@ def _geometric_product_backward_kernel(
             grad_x_e145,
             grad_x_e234,
             grad_x_e235,
+            mask,
+        )
+        _store8(
+            grad_x_row + tile * 32 + 24,
             grad_x_e245,
             grad_x_e345,
             grad_x_e1234,
@@ -1671,7 +1479,7 @@ def _geometric_product_backward_kernel(
             mask,
         )
     if GRAD_Y:
-        _store32(
+        _store8(
             grad_y_row + tile * 32,
             grad_y_e,
             grad_y_e1,
@@ -1681,6 +1489,10 @@ def _geometric_product_backward_kernel(
             grad_y_e5,
             grad_y_e12,
             grad_y_e13,
+            mask,
+        )
+        _store8(
+            grad_y_row + tile * 32 + 8,
             grad_y_e14,
             grad_y_e15,
             grad_y_e23,
@@ -1689,6 +1501,10 @@ def _geometric_product_backward_kernel(
             grad_y_e34,
             grad_y_e35,
             grad_y_e45,
+            mask,
+        )
+        _store8(
+            grad_y_row + tile * 32 + 16,
             grad_y_e123,
             grad_y_e124,
             grad_y_e125,
@@ -1697,6 +1513,10 @@ def _geometric_product_backward_kernel(
             grad_y_e145,
             grad_y_e234,
             grad_y_e235,
+            mask,
+        )
+        _store8(
+            grad_y_row + tile * 32 + 24,
             grad_y_e245,
             grad_y_e345,
             grad_y_e1234,
@@ -1726,143 +1546,49 @@ def _sgp_kernel(
     BLOCK: tl.constexpr,
     REAL: tl.constexpr,
 ):
-
     n = _tile(tl.program_id(1) * BLOCK, ROWS, BLOCK)
+    r = _down(ROWS)
+    at = r * N + n
     tile_mask = n < N
     first_tile = tl.program_id(1) == 0
-    weight_000 = tl.load(weight_ptr + n * 56, mask=tile_mask, other=0.0).to(REAL)
-    weight_011 = tl.load(weight_ptr + n * 56 + 1, mask=tile_mask, other=0.0).to(REAL)
-    weight_022 = tl.load(weight_ptr + n * 56 + 2, mask=tile_mask, other=0.0).to(REAL)
-    weight_033 = tl.load(weight_ptr + n * 56 + 3, mask=tile_mask, other=0.0).to(REAL)
-    weight_044 = tl.load(weight_ptr + n * 56 + 4, mask=tile_mask, other=0.0).to(REAL)
-    weight_055 = tl.load(weight_ptr + n * 56 + 5, mask=tile_mask, other=0.0).to(REAL)
-    weight_101 = tl.load(weight_ptr + n * 56 + 6, mask=tile_mask, other=0.0).to(REAL)
-    weight_110 = tl.load(weight_ptr + n * 56 + 7, mask=tile_mask, other=0.0).to(REAL)
-    weight_112 = tl.load(weight_ptr + n * 56 + 8, mask=tile_mask, other=0.0).to(REAL)
-    weight_121 = tl.load(weight_ptr + n * 56 + 9, mask=tile_mask, other=0.0).to(REAL)
-    weight_123 = tl.load(weight_ptr + n * 56 + 10, mask=tile_mask, other=0.0).to(REAL)
-    weight_132 = tl.load(weight_ptr + n * 56 + 11, mask=tile_mask, other=0.0).to(REAL)
-    weight_134 = tl.load(weight_ptr + n * 56 + 12, mask=tile_mask, other=0.0).to(REAL)
-    weight_143 = tl.load(weight_ptr + n * 56 + 13, mask=tile_mask, other=0.0).to(REAL)
-    weight_145 = tl.load(weight_ptr + n * 56 + 14, mask=tile_mask, other=0.0).to(REAL)
-    weight_154 = tl.load(weight_ptr + n * 56 + 15, mask=tile_mask, other=0.0).to(REAL)
-    weight_202 = tl.load(weight_ptr + n * 56 + 16, mask=tile_mask, other=0.0).to(REAL)
-    weight_211 = tl.load(weight_ptr + n * 56 + 17, mask=tile_mask, other=0.0).to(REAL)
-    weight_213 = tl.load(weight_ptr + n * 56 + 18, mask=tile_mask, other=0.0).to(REAL)
-    weight_220 = tl.load(weight_ptr + n * 56 + 19, mask=tile_mask, other=0.0).to(REAL)
-    weight_222 = tl.load(weight_ptr + n * 56 + 20, mask=tile_mask, other=0.0).to(REAL)
-    weight_224 = tl.load(weight_ptr + n * 56 + 21, mask=tile_mask, other=0.0).to(REAL)
-    weight_231 = tl.load(weight_ptr + n * 56 + 22, mask=tile_mask, other=0.0).to(REAL)
-    weight_233 = tl.load(weight_ptr + n * 56 + 23, mask=tile_mask, other=0.0).to(REAL)
-    weight_235 = tl.load(weight_ptr + n * 56 + 24, mask=tile_mask, other=0.0).to(REAL)
-    weight_242 = tl.load(weight_ptr + n * 56 + 25, mask=tile_mask, other=0.0).to(REAL)
-    weight_244 = tl.load(weight_ptr + n * 56 + 26, mask=tile_mask, other=0.0).to(REAL)
-    weight_253 = tl.load(weight_ptr + n * 56 + 27, mask=tile_mask, other=0.0).to(REAL)
-    weight_303 = tl.load(weight_ptr + n * 56 + 28, mask=tile_mask, other=0.0).to(REAL)
-    weight_312 = tl.load(weight_ptr + n * 56 + 29, mask=tile_mask, other=0.0).to(REAL)
-    weight_314 = tl.load(weight_ptr + n * 56 + 30, mask=tile_mask, other=0.0).to(REAL)
-    weight_321 = tl.load(weight_ptr + n * 56 + 31, mask=tile_mask, other=0.0).to(REAL)
-    weight_323 = tl.load(weight_ptr + n * 56 + 32, mask=tile_mask, other=0.0).to(REAL)
-    weight_325 = tl.load(weight_ptr + n * 56 + 33, mask=tile_mask, other=0.0).to(REAL)
-    weight_330 = tl.load(weight_ptr + n * 56 + 34, mask=tile_mask, other=0.0).to(REAL)
-    weight_332 = tl.load(weight_ptr + n * 56 + 35, mask=tile_mask, other=0.0).to(REAL)
-    weight_334 = tl.load(weight_ptr + n * 56 + 36, mask=tile_mask, other=0.0).to(REAL)
-    weight_341 = tl.load(weight_ptr + n * 56 + 37, mask=tile_mask, other=0.0).to(REAL)
-    weight_343 = tl.load(weight_ptr + n * 56 + 38, mask=tile_mask, other=0.0).to(REAL)
-    weight_352 = tl.load(weight_ptr + n * 56 + 39, mask=tile_mask, other=0.0).to(REAL)
-    weight_404 = tl.load(weight_ptr + n * 56 + 40, mask=tile_mask, other=0.0).to(REAL)
-    weight_413 = tl.load(weight_ptr + n * 56 + 41, mask=tile_mask, other=0.0).to(REAL)
-    weight_415 = tl.load(weight_ptr + n * 56 + 42, mask=tile_mask, other=0.0).to(REAL)
-    weight_422 = tl.load(weight_ptr + n * 56 + 43, mask=tile_mask, other=0.0).to(REAL)
-    weight_424 = tl.load(weight_ptr + n * 56 + 44, mask=tile_mask, other=0.0).to(REAL)
-    weight_431 = tl.load(weight_ptr + n * 56 + 45, mask=tile_mask, other=0.0).to(REAL)
-    weight_433 = tl.load(weight_ptr + n * 56 + 46, mask=tile_mask, other=0.0).to(REAL)
-    weight_440 = tl.load(weight_ptr + n * 56 + 47, mask=tile_mask, other=0.0).to(REAL)
-    weight_442 = tl.load(weight_ptr + n * 56 + 48, mask=tile_mask, other=0.0).to(REAL)
-    weight_451 = tl.load(weight_ptr + n * 56 + 49, mask=tile_mask, other=0.0).to(REAL)
-    weight_505 = tl.load(weight_ptr + n * 56 + 50, mask=tile_mask, other=0.0).to(REAL)
-    weight_514 = tl.load(weight_ptr + n * 56 + 51, mask=tile_mask, other=0.0).to(REAL)
-    weight_523 = tl.load(weight_ptr + n * 56 + 52, mask=tile_mask, other=0.0).to(REAL)
-    weight_532 = tl.load(weight_ptr + n * 56 + 53, mask=tile_mask, other=0.0).to(REAL)
-    weight_541 = tl.load(weight_ptr + n * 56 + 54, mask=tile_mask, other=0.0).to(REAL)
-    weight_550 = tl.load(weight_ptr + n * 56 + 55, mask=tile_mask, other=0.0).to(REAL)
+    weight_000, weight_011, weight_022, weight_033, weight_044, weight_055, weight_101, weight_110 = _load8(
+        weight_ptr + n * 56, tile_mask, REAL
+    )
+    weight_112, weight_121, weight_123, weight_132, weight_134, weight_143, weight_145, weight_154 = _load8(
+        weight_ptr + n * 56 + 8, tile_mask, REAL
+    )
+    weight_202, weight_211, weight_213, weight_220, weight_222, weight_224, weight_231, weight_233 = _load8(
+        weight_ptr + n * 56 + 16, tile_mask, REAL
+    )
+    weight_235, weight_242, weight_244, weight_253, weight_303, weight_312, weight_314, weight_321 = _load8(
+        weight_ptr + n * 56 + 24, tile_mask, REAL
+    )
+    weight_323, weight_325, weight_330, weight_332, weight_334, weight_341, weight_343, weight_352 = _load8(
+        weight_ptr + n * 56 + 32, tile_mask, REAL
+    )
+    weight_404, weight_413, weight_415, weight_422, weight_424, weight_431, weight_433, weight_440 = _load8(
+        weight_ptr + n * 56 + 40, tile_mask, REAL
+    )
+    weight_442, weight_451, weight_505, weight_514, weight_523, weight_532, weight_541, weight_550 = _load8(
+        weight_ptr + n * 56 + 48, tile_mask, REAL
+    )
 
-    row = _rows(tl.program_id(0), ROWS)
-    row_mask = row < B
+    row = tl.program_id(0).to(tl.int64) * ROWS
+    row_mask = row + r < B
     mask = tile_mask if ROWS == 1 else tile_mask & row_mask
     b = row
     x_row = x_ptr + b * 32 * N
     y_row = y_ptr + b * 32 * N
     out_row = out_ptr + b * 32 * N
 
-    (
-        x_e,
-        x_e1,
-        x_e2,
-        x_e3,
-        x_e4,
-        x_e5,
-        x_e12,
-        x_e13,
-        x_e14,
-        x_e15,
-        x_e23,
-        x_e24,
-        x_e25,
-        x_e34,
-        x_e35,
-        x_e45,
-        x_e123,
-        x_e124,
-        x_e125,
-        x_e134,
-        x_e135,
-        x_e145,
-        x_e234,
-        x_e235,
-        x_e245,
-        x_e345,
-        x_e1234,
-        x_e1235,
-        x_e1245,
-        x_e1345,
-        x_e2345,
-        x_e12345,
-    ) = _load32(x_row + n * 32, mask, REAL)
-    (
-        y_e,
-        y_e1,
-        y_e2,
-        y_e3,
-        y_e4,
-        y_e5,
-        y_e12,
-        y_e13,
-        y_e14,
-        y_e15,
-        y_e23,
-        y_e24,
-        y_e25,
-        y_e34,
-        y_e35,
-        y_e45,
-        y_e123,
-        y_e124,
-        y_e125,
-        y_e134,
-        y_e135,
-        y_e145,
-        y_e234,
-        y_e235,
-        y_e245,
-        y_e345,
-        y_e1234,
-        y_e1235,
-        y_e1245,
-        y_e1345,
-        y_e2345,
-        y_e12345,
-    ) = _load32(y_row + n * 32, mask, REAL)
+    x_e, x_e1, x_e2, x_e3, x_e4, x_e5, x_e12, x_e13 = _load8(x_row + at * 32, mask, REAL)
+    x_e14, x_e15, x_e23, x_e24, x_e25, x_e34, x_e35, x_e45 = _load8(x_row + at * 32 + 8, mask, REAL)
+    x_e123, x_e124, x_e125, x_e134, x_e135, x_e145, x_e234, x_e235 = _load8(x_row + at * 32 + 16, mask, REAL)
+    x_e245, x_e345, x_e1234, x_e1235, x_e1245, x_e1345, x_e2345, x_e12345 = _load8(x_row + at * 32 + 24, mask, REAL)
+    y_e, y_e1, y_e2, y_e3, y_e4, y_e5, y_e12, y_e13 = _load8(y_row + at * 32, mask, REAL)
+    y_e14, y_e15, y_e23, y_e24, y_e25, y_e34, y_e35, y_e45 = _load8(y_row + at * 32 + 8, mask, REAL)
+    y_e123, y_e124, y_e125, y_e134, y_e135, y_e145, y_e234, y_e235 = _load8(y_row + at * 32 + 16, mask, REAL)
+    y_e245, y_e345, y_e1234, y_e1235, y_e1245, y_e1345, y_e2345, y_e12345 = _load8(y_row + at * 32 + 24, mask, REAL)
 
     t0 = x_e45 * y_e45 + x_e35 * y_e35 + x_e25 * y_e25 + x_e15 * y_e15 - x_e34 * y_e34 - x_e24 * y_e24
     t0 += -x_e23 * y_e23 - x_e14 * y_e14 - x_e13 * y_e13 - x_e12 * y_e12
@@ -2222,32 +1948,13 @@ def _sgp_kernel(
     out_e12345 = weight_055 * x_e * y_e12345 + weight_550 * x_e12345 * y_e + weight_253 * t186
     out_e12345 += weight_352 * t187 + weight_154 * t188 + weight_451 * t189
 
-    _store32(
-        out_row + n * 32,
-        out_e,
-        out_e1,
-        out_e2,
-        out_e3,
-        out_e4,
-        out_e5,
-        out_e12,
-        out_e13,
-        out_e14,
-        out_e15,
-        out_e23,
-        out_e24,
-        out_e25,
-        out_e34,
-        out_e35,
-        out_e45,
-        out_e123,
-        out_e124,
-        out_e125,
-        out_e134,
-        out_e135,
-        out_e145,
-        out_e234,
-        out_e235,
+    _store8(out_row + at * 32, out_e, out_e1, out_e2, out_e3, out_e4, out_e5, out_e12, out_e13, mask)
+    _store8(out_row + at * 32 + 8, out_e14, out_e15, out_e23, out_e24, out_e25, out_e34, out_e35, out_e45, mask)
+    _store8(
+        out_row + at * 32 + 16, out_e123, out_e124, out_e125, out_e134, out_e135, out_e145, out_e234, out_e235, mask
+    )
+    _store8(
+        out_row + at * 32 + 24,
         out_e245,
         out_e345,
         out_e1234,
@@ -2279,67 +1986,34 @@ def _sgp_backward_kernel(
     # apart from the folds, because together they need more registers than a thread has
 
     n = _tile(tl.program_id(1) * BLOCK, ROWS, BLOCK)
+    r = _down(ROWS)
+    at = r * N + n
     tile_mask = n < N
     first_tile = tl.program_id(1) == 0
-    weight_000 = tl.load(weight_ptr + n * 56, mask=tile_mask, other=0.0).to(REAL)
-    weight_011 = tl.load(weight_ptr + n * 56 + 1, mask=tile_mask, other=0.0).to(REAL)
-    weight_022 = tl.load(weight_ptr + n * 56 + 2, mask=tile_mask, other=0.0).to(REAL)
-    weight_033 = tl.load(weight_ptr + n * 56 + 3, mask=tile_mask, other=0.0).to(REAL)
-    weight_044 = tl.load(weight_ptr + n * 56 + 4, mask=tile_mask, other=0.0).to(REAL)
-    weight_055 = tl.load(weight_ptr + n * 56 + 5, mask=tile_mask, other=0.0).to(REAL)
-    weight_101 = tl.load(weight_ptr + n * 56 + 6, mask=tile_mask, other=0.0).to(REAL)
-    weight_110 = tl.load(weight_ptr + n * 56 + 7, mask=tile_mask, other=0.0).to(REAL)
-    weight_112 = tl.load(weight_ptr + n * 56 + 8, mask=tile_mask, other=0.0).to(REAL)
-    weight_121 = tl.load(weight_ptr + n * 56 + 9, mask=tile_mask, other=0.0).to(REAL)
-    weight_123 = tl.load(weight_ptr + n * 56 + 10, mask=tile_mask, other=0.0).to(REAL)
-    weight_132 = tl.load(weight_ptr + n * 56 + 11, mask=tile_mask, other=0.0).to(REAL)
-    weight_134 = tl.load(weight_ptr + n * 56 + 12, mask=tile_mask, other=0.0).to(REAL)
-    weight_143 = tl.load(weight_ptr + n * 56 + 13, mask=tile_mask, other=0.0).to(REAL)
-    weight_145 = tl.load(weight_ptr + n * 56 + 14, mask=tile_mask, other=0.0).to(REAL)
-    weight_154 = tl.load(weight_ptr + n * 56 + 15, mask=tile_mask, other=0.0).to(REAL)
-    weight_202 = tl.load(weight_ptr + n * 56 + 16, mask=tile_mask, other=0.0).to(REAL)
-    weight_211 = tl.load(weight_ptr + n * 56 + 17, mask=tile_mask, other=0.0).to(REAL)
-    weight_213 = tl.load(weight_ptr + n * 56 + 18, mask=tile_mask, other=0.0).to(REAL)
-    weight_220 = tl.load(weight_ptr + n * 56 + 19, mask=tile_mask, other=0.0).to(REAL)
-    weight_222 = tl.load(weight_ptr + n * 56 + 20, mask=tile_mask, other=0.0).to(REAL)
-    weight_224 = tl.load(weight_ptr + n * 56 + 21, mask=tile_mask, other=0.0).to(REAL)
-    weight_231 = tl.load(weight_ptr + n * 56 + 22, mask=tile_mask, other=0.0).to(REAL)
-    weight_233 = tl.load(weight_ptr + n * 56 + 23, mask=tile_mask, other=0.0).to(REAL)
-    weight_235 = tl.load(weight_ptr + n * 56 + 24, mask=tile_mask, other=0.0).to(REAL)
-    weight_242 = tl.load(weight_ptr + n * 56 + 25, mask=tile_mask, other=0.0).to(REAL)
-    weight_244 = tl.load(weight_ptr + n * 56 + 26, mask=tile_mask, other=0.0).to(REAL)
-    weight_253 = tl.load(weight_ptr + n * 56 + 27, mask=tile_mask, other=0.0).to(REAL)
-    weight_303 = tl.load(weight_ptr + n * 56 + 28, mask=tile_mask, other=0.0).to(REAL)
-    weight_312 = tl.load(weight_ptr + n * 56 + 29, mask=tile_mask, other=0.0).to(REAL)
-    weight_314 = tl.load(weight_ptr + n * 56 + 30, mask=tile_mask, other=0.0).to(REAL)
-    weight_321 = tl.load(weight_ptr + n * 56 + 31, mask=tile_mask, other=0.0).to(REAL)
-    weight_323 = tl.load(weight_ptr + n * 56 + 32, mask=tile_mask, other=0.0).to(REAL)
-    weight_325 = tl.load(weight_ptr + n * 56 + 33, mask=tile_mask, other=0.0).to(REAL)
-    weight_330 = tl.load(weight_ptr + n * 56 + 34, mask=tile_mask, other=0.0).to(REAL)
-    weight_332 = tl.load(weight_ptr + n * 56 + 35, mask=tile_mask, other=0.0).to(REAL)
-    weight_334 = tl.load(weight_ptr + n * 56 + 36, mask=tile_mask, other=0.0).to(REAL)
-    weight_341 = tl.load(weight_ptr + n * 56 + 37, mask=tile_mask, other=0.0).to(REAL)
-    weight_343 = tl.load(weight_ptr + n * 56 + 38, mask=tile_mask, other=0.0).to(REAL)
-    weight_352 = tl.load(weight_ptr + n * 56 + 39, mask=tile_mask, other=0.0).to(REAL)
-    weight_404 = tl.load(weight_ptr + n * 56 + 40, mask=tile_mask, other=0.0).to(REAL)
-    weight_413 = tl.load(weight_ptr + n * 56 + 41, mask=tile_mask, other=0.0).to(REAL)
-    weight_415 = tl.load(weight_ptr + n * 56 + 42, mask=tile_mask, other=0.0).to(REAL)
-    weight_422 = tl.load(weight_ptr + n * 56 + 43, mask=tile_mask, other=0.0).to(REAL)
-    weight_424 = tl.load(weight_ptr + n * 56 + 44, mask=tile_mask, other=0.0).to(REAL)
-    weight_431 = tl.load(weight_ptr + n * 56 + 45, mask=tile_mask, other=0.0).to(REAL)
-    weight_433 = tl.load(weight_ptr + n * 56 + 46, mask=tile_mask, other=0.0).to(REAL)
-    weight_440 = tl.load(weight_ptr + n * 56 + 47, mask=tile_mask, other=0.0).to(REAL)
-    weight_442 = tl.load(weight_ptr + n * 56 + 48, mask=tile_mask, other=0.0).to(REAL)
-    weight_451 = tl.load(weight_ptr + n * 56 + 49, mask=tile_mask, other=0.0).to(REAL)
-    weight_505 = tl.load(weight_ptr + n * 56 + 50, mask=tile_mask, other=0.0).to(REAL)
-    weight_514 = tl.load(weight_ptr + n * 56 + 51, mask=tile_mask, other=0.0).to(REAL)
-    weight_523 = tl.load(weight_ptr + n * 56 + 52, mask=tile_mask, other=0.0).to(REAL)
-    weight_532 = tl.load(weight_ptr + n * 56 + 53, mask=tile_mask, other=0.0).to(REAL)
-    weight_541 = tl.load(weight_ptr + n * 56 + 54, mask=tile_mask, other=0.0).to(REAL)
-    weight_550 = tl.load(weight_ptr + n * 56 + 55, mask=tile_mask, other=0.0).to(REAL)
+    weight_000, weight_011, weight_022, weight_033, weight_044, weight_055, weight_101, weight_110 = _load8(
+        weight_ptr + n * 56, tile_mask, REAL
+    )
+    weight_112, weight_121, weight_123, weight_132, weight_134, weight_143, weight_145, weight_154 = _load8(
+        weight_ptr + n * 56 + 8, tile_mask, REAL
+    )
+    weight_202, weight_211, weight_213, weight_220, weight_222, weight_224, weight_231, weight_233 = _load8(
+        weight_ptr + n * 56 + 16, tile_mask, REAL
+    )
+    weight_235, weight_242, weight_244, weight_253, weight_303, weight_312, weight_314, weight_321 = _load8(
+        weight_ptr + n * 56 + 24, tile_mask, REAL
+    )
+    weight_323, weight_325, weight_330, weight_332, weight_334, weight_341, weight_343, weight_352 = _load8(
+        weight_ptr + n * 56 + 32, tile_mask, REAL
+    )
+    weight_404, weight_413, weight_415, weight_422, weight_424, weight_431, weight_433, weight_440 = _load8(
+        weight_ptr + n * 56 + 40, tile_mask, REAL
+    )
+    weight_442, weight_451, weight_505, weight_514, weight_523, weight_532, weight_541, weight_550 = _load8(
+        weight_ptr + n * 56 + 48, tile_mask, REAL
+    )
 
-    row = _rows(tl.program_id(0), ROWS)
-    row_mask = row < B
+    row = tl.program_id(0).to(tl.int64) * ROWS
+    row_mask = row + r < B
     mask = tile_mask if ROWS == 1 else tile_mask & row_mask
     b = row
     x_row = x_ptr + b * 32 * N
@@ -2348,91 +2022,21 @@ def _sgp_backward_kernel(
     grad_x_row = grad_x_ptr + b * 32 * N
     grad_y_row = grad_y_ptr + b * 32 * N
 
+    x_e, x_e1, x_e2, x_e3, x_e4, x_e5, x_e12, x_e13 = _load8(x_row + at * 32, mask, REAL)
+    x_e14, x_e15, x_e23, x_e24, x_e25, x_e34, x_e35, x_e45 = _load8(x_row + at * 32 + 8, mask, REAL)
+    x_e123, x_e124, x_e125, x_e134, x_e135, x_e145, x_e234, x_e235 = _load8(x_row + at * 32 + 16, mask, REAL)
+    x_e245, x_e345, x_e1234, x_e1235, x_e1245, x_e1345, x_e2345, x_e12345 = _load8(x_row + at * 32 + 24, mask, REAL)
+    y_e, y_e1, y_e2, y_e3, y_e4, y_e5, y_e12, y_e13 = _load8(y_row + at * 32, mask, REAL)
+    y_e14, y_e15, y_e23, y_e24, y_e25, y_e34, y_e35, y_e45 = _load8(y_row + at * 32 + 8, mask, REAL)
+    y_e123, y_e124, y_e125, y_e134, y_e135, y_e145, y_e234, y_e235 = _load8(y_row + at * 32 + 16, mask, REAL)
+    y_e245, y_e345, y_e1234, y_e1235, y_e1245, y_e1345, y_e2345, y_e12345 = _load8(y_row + at * 32 + 24, mask, REAL)
+    grad_out_e, grad_out_e1, grad_out_e2, grad_out_e3, grad_out_e4, grad_out_e5, grad_out_e12, grad_out_e13 = _load8(
+        grad_out_row + at * 32, mask, REAL
+    )
+    grad_out_e14, grad_out_e15, grad_out_e23, grad_out_e24, grad_out_e25, grad_out_e34, grad_out_e35, grad_out_e45 = (
+        _load8(grad_out_row + at * 32 + 8, mask, REAL)
+    )
     (
-        x_e,
-        x_e1,
-        x_e2,
-        x_e3,
-        x_e4,
-        x_e5,
-        x_e12,
-        x_e13,
-        x_e14,
-        x_e15,
-        x_e23,
-        x_e24,
-        x_e25,
-        x_e34,
-        x_e35,
-        x_e45,
-        x_e123,
-        x_e124,
-        x_e125,
-        x_e134,
-        x_e135,
-        x_e145,
-        x_e234,
-        x_e235,
-        x_e245,
-        x_e345,
-        x_e1234,
-        x_e1235,
-        x_e1245,
-        x_e1345,
-        x_e2345,
-        x_e12345,
-    ) = _load32(x_row + n * 32, mask, REAL)
-    (
-        y_e,
-        y_e1,
-        y_e2,
-        y_e3,
-        y_e4,
-        y_e5,
-        y_e12,
-        y_e13,
-        y_e14,
-        y_e15,
-        y_e23,
-        y_e24,
-        y_e25,
-        y_e34,
-        y_e35,
-        y_e45,
-        y_e123,
-        y_e124,
-        y_e125,
-        y_e134,
-        y_e135,
-        y_e145,
-        y_e234,
-        y_e235,
-        y_e245,
-        y_e345,
-        y_e1234,
-        y_e1235,
-        y_e1245,
-        y_e1345,
-        y_e2345,
-        y_e12345,
-    ) = _load32(y_row + n * 32, mask, REAL)
-    (
-        grad_out_e,
-        grad_out_e1,
-        grad_out_e2,
-        grad_out_e3,
-        grad_out_e4,
-        grad_out_e5,
-        grad_out_e12,
-        grad_out_e13,
-        grad_out_e14,
-        grad_out_e15,
-        grad_out_e23,
-        grad_out_e24,
-        grad_out_e25,
-        grad_out_e34,
-        grad_out_e35,
-        grad_out_e45,
         grad_out_e123,
         grad_out_e124,
         grad_out_e125,
@@ -2441,6 +2045,8 @@ def _sgp_backward_kernel(
         grad_out_e145,
         grad_out_e234,
         grad_out_e235,
+    ) = _load8(grad_out_row + at * 32 + 16, mask, REAL)
+    (
         grad_out_e245,
         grad_out_e345,
         grad_out_e1234,
@@ -2449,7 +2055,7 @@ def _sgp_backward_kernel(
         grad_out_e1345,
         grad_out_e2345,
         grad_out_e12345,
-    ) = _load32(grad_out_row + n * 32, mask, REAL)
+    ) = _load8(grad_out_row + at * 32 + 24, mask, REAL)
 
     t0 = weight_055 * grad_out_e12345
     t1 = weight_000 * grad_out_e
@@ -3123,8 +2729,8 @@ def _sgp_backward_kernel(
     grad_y_e12345 += -x_e12345 * t223
 
     if GRAD_X:
-        _store32(
-            grad_x_row + n * 32,
+        _store8(
+            grad_x_row + at * 32,
             grad_x_e,
             grad_x_e1,
             grad_x_e2,
@@ -3133,6 +2739,10 @@ def _sgp_backward_kernel(
             grad_x_e5,
             grad_x_e12,
             grad_x_e13,
+            mask,
+        )
+        _store8(
+            grad_x_row + at * 32 + 8,
             grad_x_e14,
             grad_x_e15,
             grad_x_e23,
@@ -3141,6 +2751,10 @@ def _sgp_backward_kernel(
             grad_x_e34,
             grad_x_e35,
             grad_x_e45,
+            mask,
+        )
+        _store8(
+            grad_x_row + at * 32 + 16,
             grad_x_e123,
             grad_x_e124,
             grad_x_e125,
@@ -3149,6 +2763,10 @@ def _sgp_backward_kernel(
             grad_x_e145,
             grad_x_e234,
             grad_x_e235,
+            mask,
+        )
+        _store8(
+            grad_x_row + at * 32 + 24,
             grad_x_e245,
             grad_x_e345,
             grad_x_e1234,
@@ -3160,8 +2778,8 @@ def _sgp_backward_kernel(
             mask,
         )
     if GRAD_Y:
-        _store32(
-            grad_y_row + n * 32,
+        _store8(
+            grad_y_row + at * 32,
             grad_y_e,
             grad_y_e1,
             grad_y_e2,
@@ -3170,6 +2788,10 @@ def _sgp_backward_kernel(
             grad_y_e5,
             grad_y_e12,
             grad_y_e13,
+            mask,
+        )
+        _store8(
+            grad_y_row + at * 32 + 8,
             grad_y_e14,
             grad_y_e15,
             grad_y_e23,
@@ -3178,6 +2800,10 @@ def _sgp_backward_kernel(
             grad_y_e34,
             grad_y_e35,
             grad_y_e45,
+            mask,
+        )
+        _store8(
+            grad_y_row + at * 32 + 16,
             grad_y_e123,
             grad_y_e124,
             grad_y_e125,
@@ -3186,6 +2812,10 @@ def _sgp_backward_kernel(
             grad_y_e145,
             grad_y_e234,
             grad_y_e235,
+            mask,
+        )
+        _store8(
+            grad_y_row + at * 32 + 24,
             grad_y_e245,
             grad_y_e345,
             grad_y_e1234,
@@ -3215,6 +2845,8 @@ def _sgp_backward_1_kernel(
     # accumulates in registers over the rows; the partial sums are added in a fixed order
 
     n = _tile(tl.program_id(1) * BLOCK, ROWS, BLOCK)
+    r = _down(ROWS)
+    at = r * N + n
     tile_mask = n < N
     first_tile = tl.program_id(1) == 0
     program = tl.program_id(0) % PROGRAMS
@@ -3278,91 +2910,26 @@ def _sgp_backward_1_kernel(
     grad_weight_541 = _start(ROWS, BLOCK, 0.0, REAL)
     grad_weight_550 = _start(ROWS, BLOCK, 0.0, REAL)
     for block in range(program, tl.cdiv(B, ROWS), PROGRAMS):
-        row = _rows(block, ROWS)
-        row_mask = row < B
+        row = tl.cast(block, tl.int64) * ROWS
+        row_mask = row + r < B
         mask = tile_mask if ROWS == 1 else tile_mask & row_mask
         b = row
         x_row = x_ptr + b * 32 * N
         y_row = y_ptr + b * 32 * N
         grad_out_row = grad_out_ptr + b * 32 * N
 
+        x_e, x_e1, x_e2, x_e3, x_e4, x_e5, x_e12, x_e13 = _load8(x_row + at * 32, mask, REAL)
+        x_e14, x_e15, x_e23, x_e24, x_e25, x_e34, x_e35, x_e45 = _load8(x_row + at * 32 + 8, mask, REAL)
+        x_e123, x_e124, x_e125, x_e134, x_e135, x_e145, x_e234, x_e235 = _load8(x_row + at * 32 + 16, mask, REAL)
+        x_e245, x_e345, x_e1234, x_e1235, x_e1245, x_e1345, x_e2345, x_e12345 = _load8(x_row + at * 32 + 24, mask, REAL)
+        y_e, y_e1, y_e2, y_e3, y_e4, y_e5, y_e12, y_e13 = _load8(y_row + at * 32, mask, REAL)
+        y_e14, y_e15, y_e23, y_e24, y_e25, y_e34, y_e35, y_e45 = _load8(y_row + at * 32 + 8, mask, REAL)
+        y_e123, y_e124, y_e125, y_e134, y_e135, y_e145, y_e234, y_e235 = _load8(y_row + at * 32 + 16, mask, REAL)
+        y_e245, y_e345, y_e1234, y_e1235, y_e1245, y_e1345, y_e2345, y_e12345 = _load8(y_row + at * 32 + 24, mask, REAL)
+        grad_out_e, grad_out_e1, grad_out_e2, grad_out_e3, grad_out_e4, grad_out_e5, grad_out_e12, grad_out_e13 = (
+            _load8(grad_out_row + at * 32, mask, REAL)
+        )
         (
-            x_e,
-            x_e1,
-            x_e2,
-            x_e3,
-            x_e4,
-            x_e5,
-            x_e12,
-            x_e13,
-            x_e14,
-            x_e15,
-            x_e23,
-            x_e24,
-            x_e25,
-            x_e34,
-            x_e35,
-            x_e45,
-            x_e123,
-            x_e124,
-            x_e125,
-            x_e134,
-            x_e135,
-            x_e145,
-            x_e234,
-            x_e235,
-            x_e245,
-            x_e345,
-            x_e1234,
-            x_e1235,
-            x_e1245,
-            x_e1345,
-            x_e2345,
-            x_e12345,
-        ) = _load32(x_row + n * 32, mask, REAL)
-        (
-            y_e,
-            y_e1,
-            y_e2,
-            y_e3,
-            y_e4,
-            y_e5,
-            y_e12,
-            y_e13,
-            y_e14,
-            y_e15,
-            y_e23,
-            y_e24,
-            y_e25,
-            y_e34,
-            y_e35,
-            y_e45,
-            y_e123,
-            y_e124,
-            y_e125,
-            y_e134,
-            y_e135,
-            y_e145,
-            y_e234,
-            y_e235,
-            y_e245,
-            y_e345,
-            y_e1234,
-            y_e1235,
-            y_e1245,
-            y_e1345,
-            y_e2345,
-            y_e12345,
-        ) = _load32(y_row + n * 32, mask, REAL)
-        (
-            grad_out_e,
-            grad_out_e1,
-            grad_out_e2,
-            grad_out_e3,
-            grad_out_e4,
-            grad_out_e5,
-            grad_out_e12,
-            grad_out_e13,
             grad_out_e14,
             grad_out_e15,
             grad_out_e23,
@@ -3371,6 +2938,8 @@ def _sgp_backward_1_kernel(
             grad_out_e34,
             grad_out_e35,
             grad_out_e45,
+        ) = _load8(grad_out_row + at * 32 + 8, mask, REAL)
+        (
             grad_out_e123,
             grad_out_e124,
             grad_out_e125,
@@ -3379,6 +2948,8 @@ def _sgp_backward_1_kernel(
             grad_out_e145,
             grad_out_e234,
             grad_out_e235,
+        ) = _load8(grad_out_row + at * 32 + 16, mask, REAL)
+        (
             grad_out_e245,
             grad_out_e345,
             grad_out_e1234,
@@ -3387,7 +2958,7 @@ def _sgp_backward_1_kernel(
             grad_out_e1345,
             grad_out_e2345,
             grad_out_e12345,
-        ) = _load32(grad_out_row + n * 32, mask, REAL)
+        ) = _load8(grad_out_row + at * 32 + 24, mask, REAL)
 
         t0 = y_e5 * grad_out_e5 + y_e4 * grad_out_e4 + y_e3 * grad_out_e3 + y_e2 * grad_out_e2
         t0 += y_e1 * grad_out_e1
@@ -3789,63 +3360,65 @@ def _sgp_backward_1_kernel(
             grad_weight_532 = _sum(grad_weight_532, x_e12345 * t212, mask, ROWS > 1)
             grad_weight_541 = _sum(grad_weight_541, x_e12345 * t213, mask, ROWS > 1)
             grad_weight_550 = _sum(grad_weight_550, x_e12345 * y_e * grad_out_e12345, mask, ROWS > 1)
+    grad_weight_row = grad_weight_ptr + tl.cast(program, tl.int64) * 56 * N
+
     if GRAD_WEIGHT:
-        tl.store(grad_weight_ptr + program * 56 * N + n * 56, _column_sum(grad_weight_000, ROWS), mask=tile_mask)
-        tl.store(grad_weight_ptr + program * 56 * N + 1 + n * 56, _column_sum(grad_weight_011, ROWS), mask=tile_mask)
-        tl.store(grad_weight_ptr + program * 56 * N + 2 + n * 56, _column_sum(grad_weight_022, ROWS), mask=tile_mask)
-        tl.store(grad_weight_ptr + program * 56 * N + 3 + n * 56, _column_sum(grad_weight_033, ROWS), mask=tile_mask)
-        tl.store(grad_weight_ptr + program * 56 * N + 4 + n * 56, _column_sum(grad_weight_044, ROWS), mask=tile_mask)
-        tl.store(grad_weight_ptr + program * 56 * N + 5 + n * 56, _column_sum(grad_weight_055, ROWS), mask=tile_mask)
-        tl.store(grad_weight_ptr + program * 56 * N + 6 + n * 56, _column_sum(grad_weight_101, ROWS), mask=tile_mask)
-        tl.store(grad_weight_ptr + program * 56 * N + 7 + n * 56, _column_sum(grad_weight_110, ROWS), mask=tile_mask)
-        tl.store(grad_weight_ptr + program * 56 * N + 8 + n * 56, _column_sum(grad_weight_112, ROWS), mask=tile_mask)
-        tl.store(grad_weight_ptr + program * 56 * N + 9 + n * 56, _column_sum(grad_weight_121, ROWS), mask=tile_mask)
-        tl.store(grad_weight_ptr + program * 56 * N + 10 + n * 56, _column_sum(grad_weight_123, ROWS), mask=tile_mask)
-        tl.store(grad_weight_ptr + program * 56 * N + 11 + n * 56, _column_sum(grad_weight_132, ROWS), mask=tile_mask)
-        tl.store(grad_weight_ptr + program * 56 * N + 12 + n * 56, _column_sum(grad_weight_134, ROWS), mask=tile_mask)
-        tl.store(grad_weight_ptr + program * 56 * N + 13 + n * 56, _column_sum(grad_weight_143, ROWS), mask=tile_mask)
-        tl.store(grad_weight_ptr + program * 56 * N + 14 + n * 56, _column_sum(grad_weight_145, ROWS), mask=tile_mask)
-        tl.store(grad_weight_ptr + program * 56 * N + 15 + n * 56, _column_sum(grad_weight_154, ROWS), mask=tile_mask)
-        tl.store(grad_weight_ptr + program * 56 * N + 16 + n * 56, _column_sum(grad_weight_202, ROWS), mask=tile_mask)
-        tl.store(grad_weight_ptr + program * 56 * N + 17 + n * 56, _column_sum(grad_weight_211, ROWS), mask=tile_mask)
-        tl.store(grad_weight_ptr + program * 56 * N + 18 + n * 56, _column_sum(grad_weight_213, ROWS), mask=tile_mask)
-        tl.store(grad_weight_ptr + program * 56 * N + 19 + n * 56, _column_sum(grad_weight_220, ROWS), mask=tile_mask)
-        tl.store(grad_weight_ptr + program * 56 * N + 20 + n * 56, _column_sum(grad_weight_222, ROWS), mask=tile_mask)
-        tl.store(grad_weight_ptr + program * 56 * N + 21 + n * 56, _column_sum(grad_weight_224, ROWS), mask=tile_mask)
-        tl.store(grad_weight_ptr + program * 56 * N + 22 + n * 56, _column_sum(grad_weight_231, ROWS), mask=tile_mask)
-        tl.store(grad_weight_ptr + program * 56 * N + 23 + n * 56, _column_sum(grad_weight_233, ROWS), mask=tile_mask)
-        tl.store(grad_weight_ptr + program * 56 * N + 24 + n * 56, _column_sum(grad_weight_235, ROWS), mask=tile_mask)
-        tl.store(grad_weight_ptr + program * 56 * N + 25 + n * 56, _column_sum(grad_weight_242, ROWS), mask=tile_mask)
-        tl.store(grad_weight_ptr + program * 56 * N + 26 + n * 56, _column_sum(grad_weight_244, ROWS), mask=tile_mask)
-        tl.store(grad_weight_ptr + program * 56 * N + 27 + n * 56, _column_sum(grad_weight_253, ROWS), mask=tile_mask)
-        tl.store(grad_weight_ptr + program * 56 * N + 28 + n * 56, _column_sum(grad_weight_303, ROWS), mask=tile_mask)
-        tl.store(grad_weight_ptr + program * 56 * N + 29 + n * 56, _column_sum(grad_weight_312, ROWS), mask=tile_mask)
-        tl.store(grad_weight_ptr + program * 56 * N + 30 + n * 56, _column_sum(grad_weight_314, ROWS), mask=tile_mask)
-        tl.store(grad_weight_ptr + program * 56 * N + 31 + n * 56, _column_sum(grad_weight_321, ROWS), mask=tile_mask)
-        tl.store(grad_weight_ptr + program * 56 * N + 32 + n * 56, _column_sum(grad_weight_323, ROWS), mask=tile_mask)
-        tl.store(grad_weight_ptr + program * 56 * N + 33 + n * 56, _column_sum(grad_weight_325, ROWS), mask=tile_mask)
-        tl.store(grad_weight_ptr + program * 56 * N + 34 + n * 56, _column_sum(grad_weight_330, ROWS), mask=tile_mask)
-        tl.store(grad_weight_ptr + program * 56 * N + 35 + n * 56, _column_sum(grad_weight_332, ROWS), mask=tile_mask)
-        tl.store(grad_weight_ptr + program * 56 * N + 36 + n * 56, _column_sum(grad_weight_334, ROWS), mask=tile_mask)
-        tl.store(grad_weight_ptr + program * 56 * N + 37 + n * 56, _column_sum(grad_weight_341, ROWS), mask=tile_mask)
-        tl.store(grad_weight_ptr + program * 56 * N + 38 + n * 56, _column_sum(grad_weight_343, ROWS), mask=tile_mask)
-        tl.store(grad_weight_ptr + program * 56 * N + 39 + n * 56, _column_sum(grad_weight_352, ROWS), mask=tile_mask)
-        tl.store(grad_weight_ptr + program * 56 * N + 40 + n * 56, _column_sum(grad_weight_404, ROWS), mask=tile_mask)
-        tl.store(grad_weight_ptr + program * 56 * N + 41 + n * 56, _column_sum(grad_weight_413, ROWS), mask=tile_mask)
-        tl.store(grad_weight_ptr + program * 56 * N + 42 + n * 56, _column_sum(grad_weight_415, ROWS), mask=tile_mask)
-        tl.store(grad_weight_ptr + program * 56 * N + 43 + n * 56, _column_sum(grad_weight_422, ROWS), mask=tile_mask)
-        tl.store(grad_weight_ptr + program * 56 * N + 44 + n * 56, _column_sum(grad_weight_424, ROWS), mask=tile_mask)
-        tl.store(grad_weight_ptr + program * 56 * N + 45 + n * 56, _column_sum(grad_weight_431, ROWS), mask=tile_mask)
-        tl.store(grad_weight_ptr + program * 56 * N + 46 + n * 56, _column_sum(grad_weight_433, ROWS), mask=tile_mask)
-        tl.store(grad_weight_ptr + program * 56 * N + 47 + n * 56, _column_sum(grad_weight_440, ROWS), mask=tile_mask)
-        tl.store(grad_weight_ptr + program * 56 * N + 48 + n * 56, _column_sum(grad_weight_442, ROWS), mask=tile_mask)
-        tl.store(grad_weight_ptr + program * 56 * N + 49 + n * 56, _column_sum(grad_weight_451, ROWS), mask=tile_mask)
-        tl.store(grad_weight_ptr + program * 56 * N + 50 + n * 56, _column_sum(grad_weight_505, ROWS), mask=tile_mask)
-        tl.store(grad_weight_ptr + program * 56 * N + 51 + n * 56, _column_sum(grad_weight_514, ROWS), mask=tile_mask)
-        tl.store(grad_weight_ptr + program * 56 * N + 52 + n * 56, _column_sum(grad_weight_523, ROWS), mask=tile_mask)
-        tl.store(grad_weight_ptr + program * 56 * N + 53 + n * 56, _column_sum(grad_weight_532, ROWS), mask=tile_mask)
-        tl.store(grad_weight_ptr + program * 56 * N + 54 + n * 56, _column_sum(grad_weight_541, ROWS), mask=tile_mask)
-        tl.store(grad_weight_ptr + program * 56 * N + 55 + n * 56, _column_sum(grad_weight_550, ROWS), mask=tile_mask)
+        tl.store(grad_weight_row + n * 56, _column_sum(grad_weight_000, ROWS), mask=tile_mask)
+        tl.store(grad_weight_row + n * 56 + 1, _column_sum(grad_weight_011, ROWS), mask=tile_mask)
+        tl.store(grad_weight_row + n * 56 + 2, _column_sum(grad_weight_022, ROWS), mask=tile_mask)
+        tl.store(grad_weight_row + n * 56 + 3, _column_sum(grad_weight_033, ROWS), mask=tile_mask)
+        tl.store(grad_weight_row + n * 56 + 4, _column_sum(grad_weight_044, ROWS), mask=tile_mask)
+        tl.store(grad_weight_row + n * 56 + 5, _column_sum(grad_weight_055, ROWS), mask=tile_mask)
+        tl.store(grad_weight_row + n * 56 + 6, _column_sum(grad_weight_101, ROWS), mask=tile_mask)
+        tl.store(grad_weight_row + n * 56 + 7, _column_sum(grad_weight_110, ROWS), mask=tile_mask)
+        tl.store(grad_weight_row + n * 56 + 8, _column_sum(grad_weight_112, ROWS), mask=tile_mask)
+        tl.store(grad_weight_row + n * 56 + 9, _column_sum(grad_weight_121, ROWS), mask=tile_mask)
+        tl.store(grad_weight_row + n * 56 + 10, _column_sum(grad_weight_123, ROWS), mask=tile_mask)
+        tl.store(grad_weight_row + n * 56 + 11, _column_sum(grad_weight_132, ROWS), mask=tile_mask)
+        tl.store(grad_weight_row + n * 56 + 12, _column_sum(grad_weight_134, ROWS), mask=tile_mask)
+        tl.store(grad_weight_row + n * 56 + 13, _column_sum(grad_weight_143, ROWS), mask=tile_mask)
+        tl.store(grad_weight_row + n * 56 + 14, _column_sum(grad_weight_145, ROWS), mask=tile_mask)
+        tl.store(grad_weight_row + n * 56 + 15, _column_sum(grad_weight_154, ROWS), mask=tile_mask)
+        tl.store(grad_weight_row + n * 56 + 16, _column_sum(grad_weight_202, ROWS), mask=tile_mask)
+        tl.store(grad_weight_row + n * 56 + 17, _column_sum(grad_weight_211, ROWS), mask=tile_mask)
+        tl.store(grad_weight_row + n * 56 + 18, _column_sum(grad_weight_213, ROWS), mask=tile_mask)
+        tl.store(grad_weight_row + n * 56 + 19, _column_sum(grad_weight_220, ROWS), mask=tile_mask)
+        tl.store(grad_weight_row + n * 56 + 20, _column_sum(grad_weight_222, ROWS), mask=tile_mask)
+        tl.store(grad_weight_row + n * 56 + 21, _column_sum(grad_weight_224, ROWS), mask=tile_mask)
+        tl.store(grad_weight_row + n * 56 + 22, _column_sum(grad_weight_231, ROWS), mask=tile_mask)
+        tl.store(grad_weight_row + n * 56 + 23, _column_sum(grad_weight_233, ROWS), mask=tile_mask)
+        tl.store(grad_weight_row + n * 56 + 24, _column_sum(grad_weight_235, ROWS), mask=tile_mask)
+        tl.store(grad_weight_row + n * 56 + 25, _column_sum(grad_weight_242, ROWS), mask=tile_mask)
+        tl.store(grad_weight_row + n * 56 + 26, _column_sum(grad_weight_244, ROWS), mask=tile_mask)
+        tl.store(grad_weight_row + n * 56 + 27, _column_sum(grad_weight_253, ROWS), mask=tile_mask)
+        tl.store(grad_weight_row + n * 56 + 28, _column_sum(grad_weight_303, ROWS), mask=tile_mask)
+        tl.store(grad_weight_row + n * 56 + 29, _column_sum(grad_weight_312, ROWS), mask=tile_mask)
+        tl.store(grad_weight_row + n * 56 + 30, _column_sum(grad_weight_314, ROWS), mask=tile_mask)
+        tl.store(grad_weight_row + n * 56 + 31, _column_sum(grad_weight_321, ROWS), mask=tile_mask)
+        tl.store(grad_weight_row + n * 56 + 32, _column_sum(grad_weight_323, ROWS), mask=tile_mask)
+        tl.store(grad_weight_row + n * 56 + 33, _column_sum(grad_weight_325, ROWS), mask=tile_mask)
+        tl.store(grad_weight_row + n * 56 + 34, _column_sum(grad_weight_330, ROWS), mask=tile_mask)
+        tl.store(grad_weight_row + n * 56 + 35, _column_sum(grad_weight_332, ROWS), mask=tile_mask)
+        tl.store(grad_weight_row + n * 56 + 36, _column_sum(grad_weight_334, ROWS), mask=tile_mask)
+        tl.store(grad_weight_row + n * 56 + 37, _column_sum(grad_weight_341, ROWS), mask=tile_mask)
+        tl.store(grad_weight_row + n * 56 + 38, _column_sum(grad_weight_343, ROWS), mask=tile_mask)
+        tl.store(grad_weight_row + n * 56 + 39, _column_sum(grad_weight_352, ROWS), mask=tile_mask)
+        tl.store(grad_weight_row + n * 56 + 40, _column_sum(grad_weight_404, ROWS), mask=tile_mask)
+        tl.store(grad_weight_row + n * 56 + 41, _column_sum(grad_weight_413, ROWS), mask=tile_mask)
+        tl.store(grad_weight_row + n * 56 + 42, _column_sum(grad_weight_415, ROWS), mask=tile_mask)
+        tl.store(grad_weight_row + n * 56 + 43, _column_sum(grad_weight_422, ROWS), mask=tile_mask)
+        tl.store(grad_weight_row + n * 56 + 44, _column_sum(grad_weight_424, ROWS), mask=tile_mask)
+        tl.store(grad_weight_row + n * 56 + 45, _column_sum(grad_weight_431, ROWS), mask=tile_mask)
+        tl.store(grad_weight_row + n * 56 + 46, _column_sum(grad_weight_433, ROWS), mask=tile_mask)
+        tl.store(grad_weight_row + n * 56 + 47, _column_sum(grad_weight_440, ROWS), mask=tile_mask)
+        tl.store(grad_weight_row + n * 56 + 48, _column_sum(grad_weight_442, ROWS), mask=tile_mask)
+        tl.store(grad_weight_row + n * 56 + 49, _column_sum(grad_weight_451, ROWS), mask=tile_mask)
+        tl.store(grad_weight_row + n * 56 + 50, _column_sum(grad_weight_505, ROWS), mask=tile_mask)
+        tl.store(grad_weight_row + n * 56 + 51, _column_sum(grad_weight_514, ROWS), mask=tile_mask)
+        tl.store(grad_weight_row + n * 56 + 52, _column_sum(grad_weight_523, ROWS), mask=tile_mask)
+        tl.store(grad_weight_row + n * 56 + 53, _column_sum(grad_weight_532, ROWS), mask=tile_mask)
+        tl.store(grad_weight_row + n * 56 + 54, _column_sum(grad_weight_541, ROWS), mask=tile_mask)
+        tl.store(grad_weight_row + n * 56 + 55, _column_sum(grad_weight_550, ROWS), mask=tile_mask)
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -3872,70 +3445,37 @@ def _fused_gelu_sgp_norm_with_normalize_kernel(
     eps = tl.full([], eps, REAL)
 
     n = _tile(tl.program_id(1) * BLOCK, ROWS, BLOCK)
+    r = _down(ROWS)
+    at = r * N + n
     tile_mask = n < N
     first_tile = tl.program_id(1) == 0
-    weight_000 = tl.load(weight_ptr + n * 56, mask=tile_mask, other=0.0).to(REAL)
-    weight_011 = tl.load(weight_ptr + n * 56 + 1, mask=tile_mask, other=0.0).to(REAL)
-    weight_022 = tl.load(weight_ptr + n * 56 + 2, mask=tile_mask, other=0.0).to(REAL)
-    weight_033 = tl.load(weight_ptr + n * 56 + 3, mask=tile_mask, other=0.0).to(REAL)
-    weight_044 = tl.load(weight_ptr + n * 56 + 4, mask=tile_mask, other=0.0).to(REAL)
-    weight_055 = tl.load(weight_ptr + n * 56 + 5, mask=tile_mask, other=0.0).to(REAL)
-    weight_101 = tl.load(weight_ptr + n * 56 + 6, mask=tile_mask, other=0.0).to(REAL)
-    weight_110 = tl.load(weight_ptr + n * 56 + 7, mask=tile_mask, other=0.0).to(REAL)
-    weight_112 = tl.load(weight_ptr + n * 56 + 8, mask=tile_mask, other=0.0).to(REAL)
-    weight_121 = tl.load(weight_ptr + n * 56 + 9, mask=tile_mask, other=0.0).to(REAL)
-    weight_123 = tl.load(weight_ptr + n * 56 + 10, mask=tile_mask, other=0.0).to(REAL)
-    weight_132 = tl.load(weight_ptr + n * 56 + 11, mask=tile_mask, other=0.0).to(REAL)
-    weight_134 = tl.load(weight_ptr + n * 56 + 12, mask=tile_mask, other=0.0).to(REAL)
-    weight_143 = tl.load(weight_ptr + n * 56 + 13, mask=tile_mask, other=0.0).to(REAL)
-    weight_145 = tl.load(weight_ptr + n * 56 + 14, mask=tile_mask, other=0.0).to(REAL)
-    weight_154 = tl.load(weight_ptr + n * 56 + 15, mask=tile_mask, other=0.0).to(REAL)
-    weight_202 = tl.load(weight_ptr + n * 56 + 16, mask=tile_mask, other=0.0).to(REAL)
-    weight_211 = tl.load(weight_ptr + n * 56 + 17, mask=tile_mask, other=0.0).to(REAL)
-    weight_213 = tl.load(weight_ptr + n * 56 + 18, mask=tile_mask, other=0.0).to(REAL)
-    weight_220 = tl.load(weight_ptr + n * 56 + 19, mask=tile_mask, other=0.0).to(REAL)
-    weight_222 = tl.load(weight_ptr + n * 56 + 20, mask=tile_mask, other=0.0).to(REAL)
-    weight_224 = tl.load(weight_ptr + n * 56 + 21, mask=tile_mask, other=0.0).to(REAL)
-    weight_231 = tl.load(weight_ptr + n * 56 + 22, mask=tile_mask, other=0.0).to(REAL)
-    weight_233 = tl.load(weight_ptr + n * 56 + 23, mask=tile_mask, other=0.0).to(REAL)
-    weight_235 = tl.load(weight_ptr + n * 56 + 24, mask=tile_mask, other=0.0).to(REAL)
-    weight_242 = tl.load(weight_ptr + n * 56 + 25, mask=tile_mask, other=0.0).to(REAL)
-    weight_244 = tl.load(weight_ptr + n * 56 + 26, mask=tile_mask, other=0.0).to(REAL)
-    weight_253 = tl.load(weight_ptr + n * 56 + 27, mask=tile_mask, other=0.0).to(REAL)
-    weight_303 = tl.load(weight_ptr + n * 56 + 28, mask=tile_mask, other=0.0).to(REAL)
-    weight_312 = tl.load(weight_ptr + n * 56 + 29, mask=tile_mask, other=0.0).to(REAL)
-    weight_314 = tl.load(weight_ptr + n * 56 + 30, mask=tile_mask, other=0.0).to(REAL)
-    weight_321 = tl.load(weight_ptr + n * 56 + 31, mask=tile_mask, other=0.0).to(REAL)
-    weight_323 = tl.load(weight_ptr + n * 56 + 32, mask=tile_mask, other=0.0).to(REAL)
-    weight_325 = tl.load(weight_ptr + n * 56 + 33, mask=tile_mask, other=0.0).to(REAL)
-    weight_330 = tl.load(weight_ptr + n * 56 + 34, mask=tile_mask, other=0.0).to(REAL)
-    weight_332 = tl.load(weight_ptr + n * 56 + 35, mask=tile_mask, other=0.0).to(REAL)
-    weight_334 = tl.load(weight_ptr + n * 56 + 36, mask=tile_mask, other=0.0).to(REAL)
-    weight_341 = tl.load(weight_ptr + n * 56 + 37, mask=tile_mask, other=0.0).to(REAL)
-    weight_343 = tl.load(weight_ptr + n * 56 + 38, mask=tile_mask, other=0.0).to(REAL)
-    weight_352 = tl.load(weight_ptr + n * 56 + 39, mask=tile_mask, other=0.0).to(REAL)
-    weight_404 = tl.load(weight_ptr + n * 56 + 40, mask=tile_mask, other=0.0).to(REAL)
-    weight_413 = tl.load(weight_ptr + n * 56 + 41, mask=tile_mask, other=0.0).to(REAL)
-    weight_415 = tl.load(weight_ptr + n * 56 + 42, mask=tile_mask, other=0.0).to(REAL)
-    weight_422 = tl.load(weight_ptr + n * 56 + 43, mask=tile_mask, other=0.0).to(REAL)
-    weight_424 = tl.load(weight_ptr + n * 56 + 44, mask=tile_mask, other=0.0).to(REAL)
-    weight_431 = tl.load(weight_ptr + n * 56 + 45, mask=tile_mask, other=0.0).to(REAL)
-    weight_433 = tl.load(weight_ptr + n * 56 + 46, mask=tile_mask, other=0.0).to(REAL)
-    weight_440 = tl.load(weight_ptr + n * 56 + 47, mask=tile_mask, other=0.0).to(REAL)
-    weight_442 = tl.load(weight_ptr + n * 56 + 48, mask=tile_mask, other=0.0).to(REAL)
-    weight_451 = tl.load(weight_ptr + n * 56 + 49, mask=tile_mask, other=0.0).to(REAL)
-    weight_505 = tl.load(weight_ptr + n * 56 + 50, mask=tile_mask, other=0.0).to(REAL)
-    weight_514 = tl.load(weight_ptr + n * 56 + 51, mask=tile_mask, other=0.0).to(REAL)
-    weight_523 = tl.load(weight_ptr + n * 56 + 52, mask=tile_mask, other=0.0).to(REAL)
-    weight_532 = tl.load(weight_ptr + n * 56 + 53, mask=tile_mask, other=0.0).to(REAL)
-    weight_541 = tl.load(weight_ptr + n * 56 + 54, mask=tile_mask, other=0.0).to(REAL)
-    weight_550 = tl.load(weight_ptr + n * 56 + 55, mask=tile_mask, other=0.0).to(REAL)
+    weight_000, weight_011, weight_022, weight_033, weight_044, weight_055, weight_101, weight_110 = _load8(
+        weight_ptr + n * 56, tile_mask, REAL
+    )
+    weight_112, weight_121, weight_123, weight_132, weight_134, weight_143, weight_145, weight_154 = _load8(
+        weight_ptr + n * 56 + 8, tile_mask, REAL
+    )
+    weight_202, weight_211, weight_213, weight_220, weight_222, weight_224, weight_231, weight_233 = _load8(
+        weight_ptr + n * 56 + 16, tile_mask, REAL
+    )
+    weight_235, weight_242, weight_244, weight_253, weight_303, weight_312, weight_314, weight_321 = _load8(
+        weight_ptr + n * 56 + 24, tile_mask, REAL
+    )
+    weight_323, weight_325, weight_330, weight_332, weight_334, weight_341, weight_343, weight_352 = _load8(
+        weight_ptr + n * 56 + 32, tile_mask, REAL
+    )
+    weight_404, weight_413, weight_415, weight_422, weight_424, weight_431, weight_433, weight_440 = _load8(
+        weight_ptr + n * 56 + 40, tile_mask, REAL
+    )
+    weight_442, weight_451, weight_505, weight_514, weight_523, weight_532, weight_541, weight_550 = _load8(
+        weight_ptr + n * 56 + 48, tile_mask, REAL
+    )
 
     t0 = tl.cast(N, REAL)
     t1 = 1.0 / t0
 
-    row = _rows(tl.program_id(0), ROWS)
-    row_mask = row < B
+    row = tl.program_id(0).to(tl.int64) * ROWS
+    row_mask = row + r < B
     mask = tile_mask if ROWS == 1 else tile_mask & row_mask
     b = row
     x_row = x_ptr + b * 32 * N
@@ -3943,74 +3483,14 @@ def _fused_gelu_sgp_norm_with_normalize_kernel(
     out_row = out_ptr + b * 32 * N
     saved_row = saved_ptr + b
 
-    (
-        x_e,
-        x_e1,
-        x_e2,
-        x_e3,
-        x_e4,
-        x_e5,
-        x_e12,
-        x_e13,
-        x_e14,
-        x_e15,
-        x_e23,
-        x_e24,
-        x_e25,
-        x_e34,
-        x_e35,
-        x_e45,
-        x_e123,
-        x_e124,
-        x_e125,
-        x_e134,
-        x_e135,
-        x_e145,
-        x_e234,
-        x_e235,
-        x_e245,
-        x_e345,
-        x_e1234,
-        x_e1235,
-        x_e1245,
-        x_e1345,
-        x_e2345,
-        x_e12345,
-    ) = _load32(x_row + n * 32, mask, REAL)
-    (
-        y_e,
-        y_e1,
-        y_e2,
-        y_e3,
-        y_e4,
-        y_e5,
-        y_e12,
-        y_e13,
-        y_e14,
-        y_e15,
-        y_e23,
-        y_e24,
-        y_e25,
-        y_e34,
-        y_e35,
-        y_e45,
-        y_e123,
-        y_e124,
-        y_e125,
-        y_e134,
-        y_e135,
-        y_e145,
-        y_e234,
-        y_e235,
-        y_e245,
-        y_e345,
-        y_e1234,
-        y_e1235,
-        y_e1245,
-        y_e1345,
-        y_e2345,
-        y_e12345,
-    ) = _load32(y_row + n * 32, mask, REAL)
+    x_e, x_e1, x_e2, x_e3, x_e4, x_e5, x_e12, x_e13 = _load8(x_row + at * 32, mask, REAL)
+    x_e14, x_e15, x_e23, x_e24, x_e25, x_e34, x_e35, x_e45 = _load8(x_row + at * 32 + 8, mask, REAL)
+    x_e123, x_e124, x_e125, x_e134, x_e135, x_e145, x_e234, x_e235 = _load8(x_row + at * 32 + 16, mask, REAL)
+    x_e245, x_e345, x_e1234, x_e1235, x_e1245, x_e1345, x_e2345, x_e12345 = _load8(x_row + at * 32 + 24, mask, REAL)
+    y_e, y_e1, y_e2, y_e3, y_e4, y_e5, y_e12, y_e13 = _load8(y_row + at * 32, mask, REAL)
+    y_e14, y_e15, y_e23, y_e24, y_e25, y_e34, y_e35, y_e45 = _load8(y_row + at * 32 + 8, mask, REAL)
+    y_e123, y_e124, y_e125, y_e134, y_e135, y_e145, y_e234, y_e235 = _load8(y_row + at * 32 + 16, mask, REAL)
+    y_e245, y_e345, y_e1234, y_e1235, y_e1245, y_e1345, y_e2345, y_e12345 = _load8(y_row + at * 32 + 24, mask, REAL)
 
     gate_x = 0.5 * tl.erf(0.7071067811865476 * x_e) + 0.5
     t2 = x_e * gate_x
@@ -4086,410 +3566,388 @@ def _fused_gelu_sgp_norm_with_normalize_kernel(
     t69 = t59 * t60 - t61 * t62 - t63 * t64 - t65 * t66 - t67 * t68
     out_e_2 = weight_000 * t2 * t3 + weight_202 * t26 + weight_303 * t47 + weight_101 * t58 + weight_404 * t69
     out_e_2 += -weight_505 * t4 * t5
-    t70 = _row_sum(out_e_2 * out_e_2, mask)
-    saved_norm_0 = tl.rsqrt(eps + t1 * t70)
-    out_e = saved_norm_0 * out_e_2
-    t71 = weight_011 * t2
-    t72 = weight_110 * t3
-    t73 = weight_112 * t50
-    t74 = weight_112 * t52
-    t75 = weight_112 * t54
-    t76 = weight_112 * t56
-    t77 = weight_211 * t51
-    t78 = weight_211 * t53
-    t79 = weight_211 * t55
-    t80 = weight_211 * t57
-    t81 = weight_314 * t60
-    t82 = weight_314 * t62
-    t83 = weight_314 * t64
-    t84 = weight_314 * t66
-    t85 = weight_413 * t59
-    t86 = weight_413 * t61
-    t87 = weight_413 * t63
-    t88 = weight_413 * t65
-    t89 = weight_415 * t5
-    t90 = weight_514 * t4
-    t91 = t18 * t32 + t22 * t36 + t24 * t38 - t14 * t28 - t16 * t30 - t20 * t34
-    t92 = t31 * t19 + t35 * t23 + t37 * t25 - t27 * t15 - t29 * t17 - t33 * t21
-    out_e1_2 = t49 * t71 + t48 * t72 + t13 * t76 + t6 * t77 + t8 * t78 + t10 * t79 + t39 * t81 + t42 * t86
-    out_e1_2 += t44 * t87 + t46 * t88 + weight_213 * t91 + weight_312 * t92 - t7 * t73 - t9 * t74 - t11 * t75
-    out_e1_2 += -t12 * t80 - t41 * t82 - t43 * t83 - t45 * t84 - t40 * t85 - t67 * t89 - t68 * t90
-    t93 = weight_112 * t48
-    t94 = weight_211 * t49
-    t95 = weight_314 * t68
-    t96 = weight_413 * t67
-    t97 = t8 * t28 + t10 * t30 + t22 * t42 + t24 * t44 - t12 * t32 - t20 * t40
-    t98 = t27 * t9 + t29 * t11 + t41 * t23 + t43 * t25 - t31 * t13 - t39 * t21
-    out_e2_2 = t51 * t71 + t7 * t93 + t50 * t72 + t19 * t76 + t14 * t78 + t16 * t79 + t35 * t82 + t37 * t83
-    out_e2_2 += t34 * t85 + t65 * t89 + t46 * t96 + t66 * t90 + weight_213 * t97 + weight_312 * t98 - t15 * t74
-    out_e2_2 += -t17 * t75 - t6 * t94 - t18 * t80 - t33 * t81 - t45 * t95 - t36 * t86 - t38 * t87
-    t99 = t10 * t34 + t16 * t40 + t24 * t46 - t6 * t28 - t12 * t36 - t18 * t42
-    t100 = t33 * t11 + t39 * t17 + t45 * t25 - t27 * t7 - t35 * t13 - t41 * t19
-    out_e3_2 = t53 * t71 + t9 * t93 + t15 * t73 + t52 * t72 + t23 * t76 + t20 * t79 + t29 * t81 + t37 * t84
-    out_e3_2 += t43 * t95 + t32 * t86 + weight_213 * t99 + weight_312 * t100 - t21 * t75 - t8 * t94 - t14 * t77
-    out_e3_2 += -t22 * t80 - t31 * t82 - t30 * t85 - t63 * t89 - t38 * t88 - t44 * t96 - t64 * t90
-    t101 = -t6 * t30 - t8 * t34 - t12 * t38 - t14 * t40 - t18 * t44 - t22 * t46
-    t102 = -t29 * t7 - t33 * t9 - t37 * t13 - t39 * t15 - t43 * t19 - t45 * t23
-    out_e4_2 = t55 * t71 + t11 * t93 + t17 * t73 + t21 * t74 + t54 * t72 + t25 * t76 + t28 * t85 + t61 * t89
-    out_e4_2 += t32 * t87 + t36 * t88 + t42 * t96 + t62 * t90 + weight_213 * t101 + weight_312 * t102
-    out_e4_2 += -t10 * t94 - t16 * t77 - t20 * t78 - t24 * t80 - t27 * t81 - t31 * t83 - t35 * t84 - t41 * t95
-    t103 = -t6 * t32 - t8 * t36 - t10 * t38 - t14 * t42 - t16 * t44 - t20 * t46
-    t104 = -t31 * t7 - t35 * t9 - t37 * t11 - t41 * t15 - t43 * t17 - t45 * t21
-    out_e5_2 = t57 * t71 + t13 * t93 + t19 * t73 + t23 * t74 + t25 * t75 + t56 * t72 + t59 * t89 + t28 * t86
-    out_e5_2 += t30 * t87 + t34 * t88 + t40 * t96 + t60 * t90 + weight_213 * t103 + weight_312 * t104
-    out_e5_2 += -t12 * t94 - t18 * t77 - t22 * t78 - t24 * t79 - t27 * t82 - t29 * t83 - t33 * t84 - t39 * t95
-    t105 = out_e1_2 * out_e1_2 + out_e2_2 * out_e2_2 + out_e3_2 * out_e3_2 + out_e4_2 * out_e4_2
-    t105 += -out_e5_2 * out_e5_2
-    t106 = _row_sum(tl.abs(t105), mask)
-    saved_norm_1 = tl.rsqrt(eps + t1 * t106)
-    out_e1 = saved_norm_1 * out_e1_2
-    out_e2 = saved_norm_1 * out_e2_2
-    out_e3 = saved_norm_1 * out_e3_2
-    out_e4 = saved_norm_1 * out_e4_2
-    out_e5 = saved_norm_1 * out_e5_2
-    t107 = weight_022 * t2
-    t108 = weight_121 * t48
-    t109 = weight_123 * t52
-    t110 = weight_123 * t54
-    t111 = weight_123 * t56
-    t112 = weight_220 * t3
-    t113 = weight_224 * t60
-    t114 = weight_224 * t62
-    t115 = weight_224 * t64
-    t116 = weight_321 * t53
-    t117 = weight_321 * t55
-    t118 = weight_321 * t57
-    t119 = weight_323 * t40
-    t120 = weight_323 * t42
-    t121 = weight_323 * t38
-    t122 = weight_325 * t5
-    t123 = weight_422 * t59
-    t124 = weight_422 * t61
-    t125 = weight_422 * t63
-    t126 = weight_523 * t4
-    t127 = weight_121 * t49
-    t128 = weight_323 * t37
-    t129 = weight_323 * t39
-    t130 = weight_323 * t41
-    t131 = t12 * t19 + t14 * t9 + t16 * t11 - t8 * t15 - t10 * t17 - t18 * t13
-    out_e12_2 = t7 * t107 + t51 * t108 + t28 * t109 + t30 * t110 + t6 * t112 + t22 * t114 + t24 * t115
-    out_e12_2 += t27 * t116 + t29 * t117 + t35 * t120 + t45 * t122 + t23 * t124 + t25 * t125 + t46 * t126
-    out_e12_2 += t44 * t128 + t34 * t129 + weight_222 * t131 + weight_424 * (t67 * t66 - t65 * t68)
-    out_e12_2 += -t32 * t111 - t20 * t113 - t31 * t118 - t33 * t119 - t43 * t121 - t21 * t123 - t50 * t127
-    out_e12_2 += -t36 * t130
-    t132 = weight_123 * t50
-    t133 = weight_222 * t6
-    t134 = weight_222 * t12
-    t135 = weight_222 * t20
-    t136 = weight_224 * t66
-    t137 = weight_321 * t51
-    t138 = weight_323 * t28
-    t139 = weight_422 * t65
-    t140 = weight_424 * t62
-    t141 = weight_222 * t21
-    t142 = weight_222 * t7
-    t143 = weight_222 * t13
-    t144 = weight_323 * t27
-    t145 = weight_424 * t61
-    t146 = t43 * t32 + t45 * t36 - t31 * t44 - t35 * t46
-    out_e14_2 = t11 * t107 + t55 * t108 + t17 * t133 + t10 * t112 + t25 * t134 + t39 * t138 + t41 * t122
-    out_e14_2 += t67 * t140 + t42 * t126 + t8 * t141 + weight_323 * t146 - t30 * t132 - t34 * t109 - t38 * t111
-    out_e14_2 += -t14 * t113 - t18 * t115 - t9 * t135 - t22 * t136 - t29 * t137 - t33 * t116 - t37 * t118
-    out_e14_2 += -t15 * t123 - t19 * t125 - t23 * t139 - t54 * t127 - t16 * t142 - t24 * t143 - t40 * t144
-    out_e14_2 += -t68 * t145
-    t147 = weight_424 * t60
-    t148 = weight_424 * t59
-    t149 = t8 * t23 + t10 * t25 - t22 * t9 - t24 * t11
-    t150 = t43 * t30 + t45 * t34 - t29 * t44 - t33 * t46
-    out_e15_2 = t13 * t107 + t57 * t108 + t19 * t133 + t12 * t112 + t39 * t122 + t41 * t138 + t67 * t147
-    out_e15_2 += t40 * t126 + weight_222 * t149 + weight_323 * t150 - t32 * t132 - t36 * t109 - t38 * t110
-    out_e15_2 += -t14 * t114 - t16 * t115 - t20 * t136 - t31 * t137 - t35 * t116 - t37 * t117 - t15 * t124
-    out_e15_2 += -t17 * t125 - t21 * t139 - t56 * t127 - t18 * t142 - t42 * t144 - t68 * t148
-    t151 = weight_123 * t48
-    t152 = weight_121 * t50
-    t153 = weight_222 * t18
-    t154 = weight_224 * t68
-    t155 = weight_321 * t49
-    t156 = weight_422 * t67
-    t157 = weight_121 * t51
-    t158 = weight_222 * t19
-    out_e24_2 = t17 * t107 + t30 * t151 + t55 * t152 + t8 * t113 + t12 * t115 + t16 * t112 + t25 * t153
-    out_e24_2 += t29 * t155 + t31 * t121 + t45 * t120 + t9 * t123 + t13 * t125 + t10 * t142 + t14 * t141
-    out_e24_2 += t34 * t144 + t66 * t145 - t40 * t109 - t44 * t111 - t11 * t133 - t15 * t135 - t22 * t154
-    out_e24_2 += -t33 * t138 - t35 * t122 - t39 * t116 - t43 * t118 - t65 * t140 - t23 * t156 - t36 * t126
-    out_e24_2 += -t54 * t157 - t24 * t158 - t32 * t128 - t46 * t130
-    t159 = t14 * t23 + t16 * t25 - t22 * t15 - t24 * t17
-    out_e25_2 = t19 * t107 + t32 * t151 + t57 * t152 + t8 * t114 + t10 * t115 + t18 * t112 + t29 * t121
-    out_e25_2 += t31 * t155 + t45 * t119 + t9 * t124 + t11 * t125 + t12 * t142 + t36 * t144 + t66 * t148
-    out_e25_2 += weight_222 * t159 - t42 * t109 - t44 * t110 - t13 * t133 - t20 * t154 - t33 * t122
-    out_e25_2 += -t35 * t138 - t41 * t116 - t43 * t117 - t65 * t147 - t21 * t156 - t34 * t126 - t56 * t157
-    out_e25_2 += -t30 * t128 - t46 * t129
-    t160 = t31 * t30 + t35 * t34 + t41 * t40 - t29 * t32 - t33 * t36 - t39 * t42
-    out_e45_2 = t25 * t107 + t38 * t151 + t44 * t132 + t46 * t109 + t11 * t134 + t17 * t153 + t24 * t112
-    out_e45_2 += t37 * t155 + t43 * t137 + t45 * t116 + t22 * t141 + t62 * t148 + weight_323 * t160
-    out_e45_2 += weight_121 * (t54 * t57 - t56 * t55) - t6 * t115 - t8 * t136 - t14 * t154 - t23 * t135
-    out_e45_2 += -t27 * t122 - t61 * t147 - t7 * t125 - t9 * t139 - t15 * t156 - t28 * t126 - t10 * t143
-    out_e45_2 += -t16 * t158
-    t161 = weight_424 * t64
-    t162 = weight_424 * t63
-    out_e13_2 = t9 * t107 + t53 * t108 + t34 * t110 + t15 * t133 + t8 * t112 + t23 * t134 + t16 * t113
-    out_e13_2 += t11 * t135 + t24 * t136 + t29 * t119 + t33 * t117 + t17 * t123 + t25 * t139 + t46 * t128
-    out_e13_2 += t32 * t130 + t68 * t162 - t28 * t132 - t36 * t111 - t18 * t114 - t27 * t137 - t31 * t120
-    out_e13_2 += -t35 * t118 - t43 * t122 - t45 * t121 - t19 * t124 - t67 * t161 - t44 * t126 - t52 * t127
-    out_e13_2 += -t10 * t141 - t14 * t142 - t22 * t143 - t30 * t129
-    t163 = t31 * t36 + t33 * t30 + t43 * t46 - t29 * t34 - t35 * t32 - t45 * t44
-    out_e23_2 = t15 * t107 + t28 * t151 + t53 * t152 + t40 * t110 + t12 * t114 + t14 * t112 + t23 * t153
-    out_e23_2 += t17 * t135 + t24 * t154 + t27 * t155 + t37 * t122 + t39 * t117 + t13 * t124 + t65 * t161
-    out_e23_2 += t25 * t156 + t38 * t126 + t8 * t142 + weight_323 * t163 - t42 * t111 - t9 * t133 - t10 * t113
-    out_e23_2 += -t41 * t118 - t11 * t123 - t52 * t157 - t16 * t141 - t22 * t158 - t66 * t162
-    t164 = weight_121 * t52
-    t165 = t10 * t9 + t16 * t15 + t22 * t25 - t8 * t11 - t14 * t17 - t24 * t23
-    t166 = weight_121 * t53
-    out_e34_2 = t21 * t107 + t34 * t151 + t40 * t132 + t55 * t164 + t12 * t136 + t18 * t154 + t20 * t112
-    out_e34_2 += t29 * t138 + t31 * t122 + t33 * t155 + t35 * t121 + t39 * t137 + t63 * t140 + t13 * t139
-    out_e34_2 += t19 * t156 + t32 * t126 + t44 * t130 + weight_222 * t165 - t46 * t111 - t6 * t113 - t43 * t120
-    out_e34_2 += -t45 * t118 - t7 * t123 - t30 * t144 - t36 * t128 - t64 * t145 - t54 * t166
-    out_e35_2 = t23 * t107 + t36 * t151 + t42 * t132 + t57 * t164 + t10 * t136 + t9 * t134 + t16 * t154
-    out_e35_2 += t15 * t153 + t25 * t135 + t22 * t112 + t29 * t122 + t31 * t138 + t33 * t121 + t35 * t155
-    out_e35_2 += t41 * t137 + t63 * t147 + t11 * t139 + t17 * t156 + t30 * t126 + t44 * t129 - t46 * t110
-    out_e35_2 += -t6 * t114 - t43 * t119 - t45 * t117 - t7 * t124 - t8 * t143 - t14 * t158 - t24 * t141
-    out_e35_2 += -t32 * t144 - t34 * t128 - t64 * t148 - t56 * t166
-    t167 = out_e12_2 * out_e12_2 + out_e14_2 * out_e14_2 + out_e24_2 * out_e24_2 + out_e13_2 * out_e13_2
-    t167 += out_e23_2 * out_e23_2 + out_e34_2 * out_e34_2 - out_e15_2 * out_e15_2 - out_e25_2 * out_e25_2
-    t167 += -out_e45_2 * out_e45_2 - out_e35_2 * out_e35_2
-    t168 = _row_sum(tl.abs(t167), mask)
-    saved_norm_2 = tl.rsqrt(eps + t1 * t168)
-    out_e12 = saved_norm_2 * out_e12_2
-    out_e13 = saved_norm_2 * out_e13_2
-    out_e14 = saved_norm_2 * out_e14_2
-    out_e15 = saved_norm_2 * out_e15_2
-    out_e23 = saved_norm_2 * out_e23_2
-    out_e24 = saved_norm_2 * out_e24_2
-    out_e25 = saved_norm_2 * out_e25_2
-    out_e34 = saved_norm_2 * out_e34_2
-    out_e35 = saved_norm_2 * out_e35_2
-    out_e45 = saved_norm_2 * out_e45_2
-    t169 = weight_033 * t2
-    t170 = weight_132 * t48
-    t171 = weight_132 * t50
-    t172 = weight_132 * t52
-    t173 = weight_231 * t53
-    t174 = weight_231 * t51
-    t175 = weight_233 * t12
-    t176 = weight_231 * t49
-    t177 = weight_233 * t18
-    t178 = weight_233 * t20
-    t179 = weight_235 * t5
-    t180 = weight_330 * t3
-    t181 = weight_334 * t68
-    t182 = weight_334 * t66
-    t183 = weight_334 * t64
-    t184 = weight_431 * t57
-    t185 = weight_433 * t63
-    t186 = weight_433 * t65
-    t187 = weight_433 * t67
-    t188 = weight_532 * t4
-    t189 = weight_134 * t54
-    t190 = weight_233 * t16
-    t191 = weight_332 * t21
-    t192 = weight_332 * t17
-    t193 = weight_332 * t13
-    t194 = weight_134 * t56
-    t195 = weight_233 * t10
-    t196 = weight_233 * t22
-    t197 = weight_332 * t23
-    t198 = weight_332 * t19
-    t199 = weight_332 * t11
-    t200 = weight_431 * t55
-    out_e123_2 = t28 * t169 + t15 * t170 + t7 * t172 + t6 * t173 + t14 * t176 + t36 * t177 + t30 * t178
-    out_e123_2 += t24 * t179 + t27 * t180 + t37 * t181 + t45 * t183 + t46 * t185 + t38 * t187 + t25 * t188
-    out_e123_2 += t33 * t192 + t41 * t193 + t62 * t194 + t40 * t195 + t31 * t197 + t59 * t200 - t9 * t171
-    out_e123_2 += -t8 * t174 - t42 * t175 - t43 * t182 - t61 * t184 - t44 * t186 - t60 * t189 - t34 * t190
-    out_e123_2 += -t29 * t191 - t32 * t196 - t35 * t198 - t39 * t199
-    t201 = weight_134 * t52
-    t202 = weight_132 * t54
-    t203 = weight_231 * t55
-    t204 = weight_332 * t25
-    t205 = weight_332 * t15
-    t206 = weight_334 * t62
-    t207 = weight_433 * t61
-    t208 = weight_233 * t14
-    t209 = weight_233 * t8
-    t210 = weight_233 * t24
-    t211 = weight_332 * t9
-    t212 = weight_431 * t53
-    out_e124_2 = t30 * t169 + t17 * t170 + t60 * t201 + t7 * t202 + t6 * t203 + t16 * t176 + t38 * t177
-    out_e124_2 += t29 * t180 + t31 * t204 + t41 * t182 + t43 * t193 + t42 * t186 + t34 * t208 + t64 * t194
-    out_e124_2 += t27 * t191 + t39 * t211 - t11 * t171 - t10 * t174 - t44 * t175 - t28 * t178 - t22 * t179
-    out_e124_2 += -t33 * t205 - t35 * t181 - t45 * t206 - t46 * t207 - t63 * t184 - t36 * t187 - t23 * t188
-    out_e124_2 += -t40 * t209 - t32 * t210 - t37 * t198 - t59 * t212
-    t213 = weight_132 * t56
-    t214 = weight_231 * t57
-    t215 = weight_334 * t60
-    t216 = weight_433 * t59
-    out_e125_2 = t32 * t169 + t19 * t170 + t62 * t201 + t7 * t213 + t6 * t214 + t18 * t176 + t29 * t204
-    out_e125_2 += t31 * t180 + t39 * t182 + t43 * t199 + t40 * t186 + t36 * t208 + t64 * t189 + t38 * t190
-    out_e125_2 += t27 * t197 + t41 * t211 - t13 * t171 - t12 * t174 - t20 * t179 - t33 * t181 - t35 * t205
-    out_e125_2 += -t45 * t215 - t46 * t216 - t63 * t200 - t34 * t187 - t21 * t188 - t42 * t209 - t30 * t210
-    out_e125_2 += -t44 * t195 - t28 * t196 - t37 * t192 - t61 * t212
-    t217 = weight_134 * t50
-    t218 = weight_233 * t6
-    t219 = weight_332 * t7
-    t220 = weight_431 * t51
-    out_e134_2 = t34 * t169 + t21 * t170 + t9 * t202 + t40 * t218 + t8 * t203 + t18 * t179 + t20 * t176
-    out_e134_2 += t29 * t205 + t31 * t181 + t33 * t180 + t35 * t204 + t43 * t206 + t45 * t193 + t44 * t207
-    out_e134_2 += t32 * t187 + t19 * t188 + t66 * t194 + t28 * t190 + t38 * t196 + t59 * t220 - t60 * t217
-    out_e134_2 += -t11 * t172 - t10 * t173 - t41 * t183 - t42 * t185 - t65 * t184 - t30 * t208 - t36 * t210
-    out_e134_2 += -t46 * t175 - t27 * t192 - t37 * t197 - t39 * t219
-    out_e135_2 = t36 * t169 + t23 * t170 + t9 * t213 + t42 * t218 + t8 * t214 + t16 * t179 + t28 * t177
-    out_e135_2 += t38 * t178 + t22 * t176 + t29 * t181 + t31 * t205 + t33 * t204 + t35 * t180 + t43 * t215
-    out_e135_2 += t45 * t199 + t44 * t216 + t30 * t187 + t17 * t188 + t66 * t189 + t61 * t220 - t62 * t217
-    out_e135_2 += -t13 * t172 - t12 * t173 - t39 * t183 - t40 * t185 - t65 * t200 - t34 * t210 - t41 * t219
-    out_e135_2 += -t46 * t195 - t32 * t208 - t27 * t198 - t37 * t191
-    out_e145_2 = t38 * t169 + t25 * t170 + t11 * t213 + t44 * t218 + t10 * t214 + t30 * t177 + t24 * t176
-    out_e145_2 += t37 * t180 + t39 * t206 + t40 * t207 + t65 * t212 + t35 * t191 + t46 * t209 + t34 * t196
-    out_e145_2 += t31 * t192 + t63 * t220 - t64 * t217 - t13 * t202 - t12 * t203 - t14 * t179 - t36 * t178
-    out_e145_2 += -t27 * t181 - t41 * t215 - t42 * t216 - t28 * t187 - t15 * t188 - t33 * t197 - t43 * t219
-    out_e145_2 += -t66 * t201 - t32 * t190 - t29 * t198 - t45 * t211
-    t221 = weight_134 * t48
-    t222 = weight_431 * t49
-    out_e234_2 = t40 * t169 + t60 * t221 + t21 * t171 + t15 * t202 + t14 * t203 + t20 * t174 + t35 * t183
-    out_e234_2 += t39 * t180 + t41 * t204 + t36 * t185 + t30 * t209 + t33 * t219 + t68 * t194 + t44 * t196
-    out_e234_2 += t27 * t199 + t45 * t198 - t17 * t172 - t34 * t218 - t12 * t179 - t16 * t173 - t31 * t182
-    out_e234_2 += -t37 * t206 - t38 * t207 - t32 * t186 - t67 * t184 - t13 * t188 - t42 * t210 - t43 * t197
-    out_e234_2 += -t28 * t195 - t46 * t177 - t29 * t211 - t59 * t222
-    out_e235_2 = t42 * t169 + t62 * t221 + t23 * t171 + t15 * t213 + t14 * t214 + t44 * t178 + t22 * t174
-    out_e235_2 += t33 * t183 + t39 * t204 + t41 * t180 + t34 * t185 + t35 * t219 + t68 * t189 + t32 * t209
-    out_e235_2 += t27 * t193 + t45 * t192 - t19 * t172 - t36 * t218 - t10 * t179 - t28 * t175 - t18 * t173
-    out_e235_2 += -t29 * t182 - t37 * t215 - t38 * t216 - t30 * t186 - t67 * t200 - t11 * t188 - t43 * t191
-    out_e235_2 += -t46 * t190 - t40 * t210 - t31 * t211 - t61 * t222
-    out_e245_2 = t44 * t169 + t64 * t221 + t25 * t171 + t17 * t213 + t8 * t179 + t16 * t214 + t24 * t174
-    out_e245_2 += t27 * t182 + t29 * t193 + t35 * t215 + t43 * t180 + t36 * t216 + t28 * t186 + t67 * t212
-    out_e245_2 += t9 * t188 + t41 * t191 + t32 * t195 + t46 * t208 + t40 * t196 + t37 * t219 - t19 * t202
-    out_e245_2 += -t38 * t218 - t30 * t175 - t18 * t203 - t42 * t178 - t31 * t199 - t33 * t206 - t45 * t205
-    out_e245_2 += -t34 * t207 - t68 * t201 - t39 * t197 - t63 * t222
-    out_e345_2 = t46 * t169 + t66 * t221 + t25 * t172 + t21 * t213 + t20 * t214 + t24 * t173 + t29 * t206
-    out_e345_2 += t33 * t193 + t43 * t205 + t45 * t180 + t30 * t207 + t42 * t190 + t68 * t217 + t36 * t195
-    out_e345_2 += t37 * t211 + t39 * t198 - t23 * t202 - t6 * t179 - t22 * t203 - t27 * t183 - t31 * t215
-    out_e345_2 += -t35 * t199 - t32 * t216 - t28 * t185 - t7 * t188 - t34 * t175 - t44 * t208 - t41 * t192
-    out_e345_2 += -t67 * t220 - t38 * t209 - t40 * t177 - t65 * t222
-    t223 = out_e123_2 * out_e123_2 + out_e124_2 * out_e124_2 + out_e134_2 * out_e134_2
-    t223 += out_e234_2 * out_e234_2 - out_e125_2 * out_e125_2 - out_e135_2 * out_e135_2
-    t223 += -out_e145_2 * out_e145_2 - out_e235_2 * out_e235_2 - out_e245_2 * out_e245_2
-    t223 += -out_e345_2 * out_e345_2
-    t224 = _row_sum(tl.abs(t223), mask)
-    saved_norm_3 = tl.rsqrt(eps + t1 * t224)
-    out_e123 = saved_norm_3 * out_e123_2
-    out_e124 = saved_norm_3 * out_e124_2
-    out_e125 = saved_norm_3 * out_e125_2
-    out_e134 = saved_norm_3 * out_e134_2
-    out_e135 = saved_norm_3 * out_e135_2
-    out_e145 = saved_norm_3 * out_e145_2
-    out_e234 = saved_norm_3 * out_e234_2
-    out_e235 = saved_norm_3 * out_e235_2
-    out_e245 = saved_norm_3 * out_e245_2
-    out_e345 = saved_norm_3 * out_e345_2
-    t225 = weight_044 * t2
-    t226 = weight_143 * t48
-    t227 = weight_143 * t50
-    t228 = weight_143 * t52
-    t229 = weight_143 * t54
-    t230 = weight_145 * t5
-    t231 = weight_244 * t68
-    t232 = weight_244 * t66
-    t233 = weight_244 * t64
-    t234 = weight_244 * t62
-    t235 = weight_341 * t55
-    t236 = weight_341 * t53
-    t237 = weight_341 * t51
-    t238 = weight_341 * t49
-    t239 = weight_440 * t3
-    t240 = weight_442 * t61
-    t241 = weight_442 * t63
-    t242 = weight_442 * t65
-    t243 = weight_442 * t67
-    t244 = weight_541 * t4
-    t245 = t6 * t21 + t10 * t15 + t14 * t11 + t20 * t7 - t8 * t17 - t16 * t9
-    t246 = t35 * t44 + t43 * t36 - t31 * t46 - t37 * t42 - t41 * t38 - t45 * t32
-    out_e1234_2 = t60 * t225 + t40 * t226 + t30 * t228 + t12 * t231 + t22 * t233 + t27 * t235 + t33 * t237
-    out_e1234_2 += t59 * t239 + t25 * t240 + t19 * t242 + weight_242 * t245 + weight_343 * t246 - t34 * t227
-    out_e1234_2 += -t28 * t229 - t56 * t230 - t18 * t232 - t24 * t234 - t29 * t236 - t39 * t238 - t23 * t241
-    out_e1234_2 += -t13 * t243 - t57 * t244
-    t247 = weight_143 * t56
-    t248 = weight_244 * t60
-    t249 = weight_341 * t57
-    t250 = weight_442 * t59
-    t251 = t6 * t23 + t12 * t15 + t14 * t13 + t22 * t7 - t8 * t19 - t18 * t9
-    t252 = t33 * t44 + t43 * t34 - t29 * t46 - t37 * t40 - t39 * t38 - t45 * t30
-    out_e1235_2 = t62 * t225 + t42 * t226 + t32 * t228 + t10 * t231 + t20 * t233 + t27 * t249 + t35 * t237
-    out_e1235_2 += t25 * t250 + t61 * t239 + t17 * t242 + weight_242 * t251 + weight_343 * t252 - t36 * t227
-    out_e1235_2 += -t54 * t230 - t28 * t247 - t16 * t232 - t24 * t248 - t31 * t236 - t41 * t238 - t21 * t241
-    out_e1235_2 += -t11 * t243 - t55 * t244
-    t253 = t6 * t25 + t12 * t17 + t16 * t13 + t24 * t7 - t10 * t19 - t18 * t11
-    t254 = t27 * t46 + t35 * t40 + t39 * t36 + t45 * t28 - t33 * t42 - t41 * t34
-    out_e1245_2 = t64 * t225 + t44 * t226 + t52 * t230 + t32 * t229 + t14 * t232 + t22 * t248 + t29 * t249
-    out_e1245_2 += t37 * t237 + t21 * t240 + t63 * t239 + t9 * t243 + t53 * t244 + weight_242 * t253
-    out_e1245_2 += weight_343 * t254 - t38 * t227 - t30 * t247 - t8 * t231 - t20 * t234 - t31 * t235
-    out_e1245_2 += -t43 * t238 - t23 * t250 - t15 * t242
-    t255 = t8 * t25 + t12 * t21 + t20 * t13 + t24 * t9 - t10 * t23 - t22 * t11
-    t256 = t29 * t42 + t41 * t30 - t27 * t44 - t31 * t40 - t39 * t32 - t43 * t28
-    out_e1345_2 = t66 * t225 + t46 * t226 + t36 * t229 + t6 * t231 + t16 * t234 + t33 * t249 + t37 * t236
-    out_e1345_2 += t19 * t250 + t15 * t241 + t65 * t239 + weight_242 * t255 + weight_343 * t256 - t50 * t230
-    out_e1345_2 += -t38 * t228 - t34 * t247 - t14 * t233 - t18 * t248 - t35 * t235 - t45 * t238 - t17 * t240
-    out_e1345_2 += -t7 * t243 - t51 * t244
-    t257 = t14 * t25 + t18 * t21 + t20 * t19 + t24 * t15 - t16 * t23 - t22 * t17
-    t258 = t27 * t38 + t31 * t34 + t33 * t32 + t37 * t28 - t29 * t36 - t35 * t30
-    out_e2345_2 = t68 * t225 + t48 * t230 + t46 * t227 + t42 * t229 + t8 * t233 + t12 * t248 + t39 * t249
-    out_e2345_2 += t43 * t236 + t11 * t240 + t7 * t242 + t67 * t239 + t49 * t244 + weight_242 * t257
-    out_e2345_2 += weight_343 * t258 - t44 * t228 - t40 * t247 - t6 * t232 - t10 * t234 - t41 * t235
-    out_e2345_2 += -t45 * t237 - t13 * t250 - t9 * t241
-    t259 = out_e1234_2 * out_e1234_2 - out_e1235_2 * out_e1235_2 - out_e1245_2 * out_e1245_2
-    t259 += -out_e1345_2 * out_e1345_2 - out_e2345_2 * out_e2345_2
-    t260 = _row_sum(tl.abs(t259), mask)
-    saved_norm_4 = tl.rsqrt(eps + t1 * t260)
-    out_e1234 = saved_norm_4 * out_e1234_2
-    out_e1235 = saved_norm_4 * out_e1235_2
-    out_e1245 = saved_norm_4 * out_e1245_2
-    out_e1345 = saved_norm_4 * out_e1345_2
-    out_e2345 = saved_norm_4 * out_e2345_2
-    t261 = t6 * t46 + t10 * t42 + t14 * t38 + t18 * t34 + t20 * t32 + t24 * t28 - t8 * t44 - t12 * t40
-    t261 += -t16 * t36 - t22 * t30
-    t262 = t27 * t25 + t31 * t21 + t33 * t19 + t37 * t15 + t41 * t11 + t45 * t7 - t29 * t23 - t35 * t17
-    t262 += -t39 * t13 - t43 * t9
-    t263 = t48 * t68 + t52 * t64 + t56 * t60 - t50 * t66 - t54 * t62
-    t264 = t59 * t57 + t63 * t53 + t67 * t49 - t61 * t55 - t65 * t51
-    out_e12345_2 = weight_055 * t2 * t5 + weight_550 * t4 * t3 + weight_253 * t261 + weight_352 * t262
-    out_e12345_2 += weight_154 * t263 + weight_451 * t264
-    t265 = _row_sum(out_e12345_2 * out_e12345_2, mask)
-    saved_norm_5 = tl.rsqrt(eps + t1 * t265)
-    out_e12345 = saved_norm_5 * out_e12345_2
+    t70 = weight_011 * t2
+    t71 = weight_110 * t3
+    t72 = weight_112 * t50
+    t73 = weight_112 * t52
+    t74 = weight_112 * t54
+    t75 = weight_112 * t56
+    t76 = weight_211 * t51
+    t77 = weight_211 * t53
+    t78 = weight_211 * t55
+    t79 = weight_211 * t57
+    t80 = weight_314 * t60
+    t81 = weight_314 * t62
+    t82 = weight_314 * t64
+    t83 = weight_314 * t66
+    t84 = weight_413 * t59
+    t85 = weight_413 * t61
+    t86 = weight_413 * t63
+    t87 = weight_413 * t65
+    t88 = weight_415 * t5
+    t89 = weight_514 * t4
+    t90 = t18 * t32 + t22 * t36 + t24 * t38 - t14 * t28 - t16 * t30 - t20 * t34
+    t91 = t31 * t19 + t35 * t23 + t37 * t25 - t27 * t15 - t29 * t17 - t33 * t21
+    out_e1_2 = t49 * t70 + t48 * t71 + t13 * t75 + t6 * t76 + t8 * t77 + t10 * t78 + t39 * t80 + t42 * t85
+    out_e1_2 += t44 * t86 + t46 * t87 + weight_213 * t90 + weight_312 * t91 - t7 * t72 - t9 * t73 - t11 * t74
+    out_e1_2 += -t12 * t79 - t41 * t81 - t43 * t82 - t45 * t83 - t40 * t84 - t67 * t88 - t68 * t89
+    t92 = weight_112 * t48
+    t93 = weight_211 * t49
+    t94 = weight_314 * t68
+    t95 = weight_413 * t67
+    t96 = t8 * t28 + t10 * t30 + t22 * t42 + t24 * t44 - t12 * t32 - t20 * t40
+    t97 = t27 * t9 + t29 * t11 + t41 * t23 + t43 * t25 - t31 * t13 - t39 * t21
+    out_e2_2 = t51 * t70 + t7 * t92 + t50 * t71 + t19 * t75 + t14 * t77 + t16 * t78 + t35 * t81 + t37 * t82
+    out_e2_2 += t34 * t84 + t65 * t88 + t46 * t95 + t66 * t89 + weight_213 * t96 + weight_312 * t97 - t15 * t73
+    out_e2_2 += -t17 * t74 - t6 * t93 - t18 * t79 - t33 * t80 - t45 * t94 - t36 * t85 - t38 * t86
+    t98 = t10 * t34 + t16 * t40 + t24 * t46 - t6 * t28 - t12 * t36 - t18 * t42
+    t99 = t33 * t11 + t39 * t17 + t45 * t25 - t27 * t7 - t35 * t13 - t41 * t19
+    out_e3_2 = t53 * t70 + t9 * t92 + t15 * t72 + t52 * t71 + t23 * t75 + t20 * t78 + t29 * t80 + t37 * t83
+    out_e3_2 += t43 * t94 + t32 * t85 + weight_213 * t98 + weight_312 * t99 - t21 * t74 - t8 * t93 - t14 * t76
+    out_e3_2 += -t22 * t79 - t31 * t81 - t30 * t84 - t63 * t88 - t38 * t87 - t44 * t95 - t64 * t89
+    t100 = -t6 * t30 - t8 * t34 - t12 * t38 - t14 * t40 - t18 * t44 - t22 * t46
+    t101 = -t29 * t7 - t33 * t9 - t37 * t13 - t39 * t15 - t43 * t19 - t45 * t23
+    out_e4_2 = t55 * t70 + t11 * t92 + t17 * t72 + t21 * t73 + t54 * t71 + t25 * t75 + t28 * t84 + t61 * t88
+    out_e4_2 += t32 * t86 + t36 * t87 + t42 * t95 + t62 * t89 + weight_213 * t100 + weight_312 * t101
+    out_e4_2 += -t10 * t93 - t16 * t76 - t20 * t77 - t24 * t79 - t27 * t80 - t31 * t82 - t35 * t83 - t41 * t94
+    t102 = -t6 * t32 - t8 * t36 - t10 * t38 - t14 * t42 - t16 * t44 - t20 * t46
+    t103 = -t31 * t7 - t35 * t9 - t37 * t11 - t41 * t15 - t43 * t17 - t45 * t21
+    out_e5_2 = t57 * t70 + t13 * t92 + t19 * t72 + t23 * t73 + t25 * t74 + t56 * t71 + t59 * t88 + t28 * t85
+    out_e5_2 += t30 * t86 + t34 * t87 + t40 * t95 + t60 * t89 + weight_213 * t102 + weight_312 * t103
+    out_e5_2 += -t12 * t93 - t18 * t76 - t22 * t77 - t24 * t78 - t27 * t81 - t29 * t82 - t33 * t83 - t39 * t94
+    t104 = out_e1_2 * out_e1_2 + out_e2_2 * out_e2_2 + out_e3_2 * out_e3_2 + out_e4_2 * out_e4_2
+    t104 += -out_e5_2 * out_e5_2
+    t105 = weight_022 * t2
+    t106 = weight_121 * t48
+    t107 = weight_123 * t52
+    t108 = weight_123 * t54
+    t109 = weight_123 * t56
+    t110 = weight_220 * t3
+    t111 = weight_224 * t60
+    t112 = weight_224 * t62
+    t113 = weight_224 * t64
+    t114 = weight_321 * t53
+    t115 = weight_321 * t55
+    t116 = weight_321 * t57
+    t117 = weight_323 * t40
+    t118 = weight_323 * t42
+    t119 = weight_323 * t38
+    t120 = weight_325 * t5
+    t121 = weight_422 * t59
+    t122 = weight_422 * t61
+    t123 = weight_422 * t63
+    t124 = weight_523 * t4
+    t125 = weight_121 * t49
+    t126 = weight_323 * t37
+    t127 = weight_323 * t39
+    t128 = weight_323 * t41
+    t129 = t12 * t19 + t14 * t9 + t16 * t11 - t8 * t15 - t10 * t17 - t18 * t13
+    out_e12_2 = t7 * t105 + t51 * t106 + t28 * t107 + t30 * t108 + t6 * t110 + t22 * t112 + t24 * t113
+    out_e12_2 += t27 * t114 + t29 * t115 + t35 * t118 + t45 * t120 + t23 * t122 + t25 * t123 + t46 * t124
+    out_e12_2 += t44 * t126 + t34 * t127 + weight_222 * t129 + weight_424 * (t67 * t66 - t65 * t68)
+    out_e12_2 += -t32 * t109 - t20 * t111 - t31 * t116 - t33 * t117 - t43 * t119 - t21 * t121 - t50 * t125
+    out_e12_2 += -t36 * t128
+    t130 = weight_123 * t50
+    t131 = weight_222 * t6
+    t132 = weight_222 * t12
+    t133 = weight_222 * t20
+    t134 = weight_224 * t66
+    t135 = weight_321 * t51
+    t136 = weight_323 * t28
+    t137 = weight_422 * t65
+    t138 = weight_424 * t62
+    t139 = weight_222 * t21
+    t140 = weight_222 * t7
+    t141 = weight_222 * t13
+    t142 = weight_323 * t27
+    t143 = weight_424 * t61
+    t144 = t43 * t32 + t45 * t36 - t31 * t44 - t35 * t46
+    out_e14_2 = t11 * t105 + t55 * t106 + t17 * t131 + t10 * t110 + t25 * t132 + t39 * t136 + t41 * t120
+    out_e14_2 += t67 * t138 + t42 * t124 + t8 * t139 + weight_323 * t144 - t30 * t130 - t34 * t107 - t38 * t109
+    out_e14_2 += -t14 * t111 - t18 * t113 - t9 * t133 - t22 * t134 - t29 * t135 - t33 * t114 - t37 * t116
+    out_e14_2 += -t15 * t121 - t19 * t123 - t23 * t137 - t54 * t125 - t16 * t140 - t24 * t141 - t40 * t142
+    out_e14_2 += -t68 * t143
+    t145 = weight_424 * t60
+    t146 = weight_424 * t59
+    t147 = t8 * t23 + t10 * t25 - t22 * t9 - t24 * t11
+    t148 = t43 * t30 + t45 * t34 - t29 * t44 - t33 * t46
+    out_e15_2 = t13 * t105 + t57 * t106 + t19 * t131 + t12 * t110 + t39 * t120 + t41 * t136 + t67 * t145
+    out_e15_2 += t40 * t124 + weight_222 * t147 + weight_323 * t148 - t32 * t130 - t36 * t107 - t38 * t108
+    out_e15_2 += -t14 * t112 - t16 * t113 - t20 * t134 - t31 * t135 - t35 * t114 - t37 * t115 - t15 * t122
+    out_e15_2 += -t17 * t123 - t21 * t137 - t56 * t125 - t18 * t140 - t42 * t142 - t68 * t146
+    t149 = weight_123 * t48
+    t150 = weight_121 * t50
+    t151 = weight_222 * t18
+    t152 = weight_224 * t68
+    t153 = weight_321 * t49
+    t154 = weight_422 * t67
+    t155 = weight_121 * t51
+    t156 = weight_222 * t19
+    out_e24_2 = t17 * t105 + t30 * t149 + t55 * t150 + t8 * t111 + t12 * t113 + t16 * t110 + t25 * t151
+    out_e24_2 += t29 * t153 + t31 * t119 + t45 * t118 + t9 * t121 + t13 * t123 + t10 * t140 + t14 * t139
+    out_e24_2 += t34 * t142 + t66 * t143 - t40 * t107 - t44 * t109 - t11 * t131 - t15 * t133 - t22 * t152
+    out_e24_2 += -t33 * t136 - t35 * t120 - t39 * t114 - t43 * t116 - t65 * t138 - t23 * t154 - t36 * t124
+    out_e24_2 += -t54 * t155 - t24 * t156 - t32 * t126 - t46 * t128
+    t157 = t14 * t23 + t16 * t25 - t22 * t15 - t24 * t17
+    out_e25_2 = t19 * t105 + t32 * t149 + t57 * t150 + t8 * t112 + t10 * t113 + t18 * t110 + t29 * t119
+    out_e25_2 += t31 * t153 + t45 * t117 + t9 * t122 + t11 * t123 + t12 * t140 + t36 * t142 + t66 * t146
+    out_e25_2 += weight_222 * t157 - t42 * t107 - t44 * t108 - t13 * t131 - t20 * t152 - t33 * t120
+    out_e25_2 += -t35 * t136 - t41 * t114 - t43 * t115 - t65 * t145 - t21 * t154 - t34 * t124 - t56 * t155
+    out_e25_2 += -t30 * t126 - t46 * t127
+    t158 = t31 * t30 + t35 * t34 + t41 * t40 - t29 * t32 - t33 * t36 - t39 * t42
+    out_e45_2 = t25 * t105 + t38 * t149 + t44 * t130 + t46 * t107 + t11 * t132 + t17 * t151 + t24 * t110
+    out_e45_2 += t37 * t153 + t43 * t135 + t45 * t114 + t22 * t139 + t62 * t146 + weight_323 * t158
+    out_e45_2 += weight_121 * (t54 * t57 - t56 * t55) - t6 * t113 - t8 * t134 - t14 * t152 - t23 * t133
+    out_e45_2 += -t27 * t120 - t61 * t145 - t7 * t123 - t9 * t137 - t15 * t154 - t28 * t124 - t10 * t141
+    out_e45_2 += -t16 * t156
+    t159 = weight_424 * t64
+    t160 = weight_424 * t63
+    out_e13_2 = t9 * t105 + t53 * t106 + t34 * t108 + t15 * t131 + t8 * t110 + t23 * t132 + t16 * t111
+    out_e13_2 += t11 * t133 + t24 * t134 + t29 * t117 + t33 * t115 + t17 * t121 + t25 * t137 + t46 * t126
+    out_e13_2 += t32 * t128 + t68 * t160 - t28 * t130 - t36 * t109 - t18 * t112 - t27 * t135 - t31 * t118
+    out_e13_2 += -t35 * t116 - t43 * t120 - t45 * t119 - t19 * t122 - t67 * t159 - t44 * t124 - t52 * t125
+    out_e13_2 += -t10 * t139 - t14 * t140 - t22 * t141 - t30 * t127
+    t161 = t31 * t36 + t33 * t30 + t43 * t46 - t29 * t34 - t35 * t32 - t45 * t44
+    out_e23_2 = t15 * t105 + t28 * t149 + t53 * t150 + t40 * t108 + t12 * t112 + t14 * t110 + t23 * t151
+    out_e23_2 += t17 * t133 + t24 * t152 + t27 * t153 + t37 * t120 + t39 * t115 + t13 * t122 + t65 * t159
+    out_e23_2 += t25 * t154 + t38 * t124 + t8 * t140 + weight_323 * t161 - t42 * t109 - t9 * t131 - t10 * t111
+    out_e23_2 += -t41 * t116 - t11 * t121 - t52 * t155 - t16 * t139 - t22 * t156 - t66 * t160
+    t162 = weight_121 * t52
+    t163 = t10 * t9 + t16 * t15 + t22 * t25 - t8 * t11 - t14 * t17 - t24 * t23
+    t164 = weight_121 * t53
+    out_e34_2 = t21 * t105 + t34 * t149 + t40 * t130 + t55 * t162 + t12 * t134 + t18 * t152 + t20 * t110
+    out_e34_2 += t29 * t136 + t31 * t120 + t33 * t153 + t35 * t119 + t39 * t135 + t63 * t138 + t13 * t137
+    out_e34_2 += t19 * t154 + t32 * t124 + t44 * t128 + weight_222 * t163 - t46 * t109 - t6 * t111 - t43 * t118
+    out_e34_2 += -t45 * t116 - t7 * t121 - t30 * t142 - t36 * t126 - t64 * t143 - t54 * t164
+    out_e35_2 = t23 * t105 + t36 * t149 + t42 * t130 + t57 * t162 + t10 * t134 + t9 * t132 + t16 * t152
+    out_e35_2 += t15 * t151 + t25 * t133 + t22 * t110 + t29 * t120 + t31 * t136 + t33 * t119 + t35 * t153
+    out_e35_2 += t41 * t135 + t63 * t145 + t11 * t137 + t17 * t154 + t30 * t124 + t44 * t127 - t46 * t108
+    out_e35_2 += -t6 * t112 - t43 * t117 - t45 * t115 - t7 * t122 - t8 * t141 - t14 * t156 - t24 * t139
+    out_e35_2 += -t32 * t142 - t34 * t126 - t64 * t146 - t56 * t164
+    t165 = out_e12_2 * out_e12_2 + out_e14_2 * out_e14_2 + out_e24_2 * out_e24_2 + out_e13_2 * out_e13_2
+    t165 += out_e23_2 * out_e23_2 + out_e34_2 * out_e34_2 - out_e15_2 * out_e15_2 - out_e25_2 * out_e25_2
+    t165 += -out_e45_2 * out_e45_2 - out_e35_2 * out_e35_2
+    t166 = weight_033 * t2
+    t167 = weight_132 * t48
+    t168 = weight_132 * t50
+    t169 = weight_132 * t52
+    t170 = weight_231 * t53
+    t171 = weight_231 * t51
+    t172 = weight_233 * t12
+    t173 = weight_231 * t49
+    t174 = weight_233 * t18
+    t175 = weight_233 * t20
+    t176 = weight_235 * t5
+    t177 = weight_330 * t3
+    t178 = weight_334 * t68
+    t179 = weight_334 * t66
+    t180 = weight_334 * t64
+    t181 = weight_431 * t57
+    t182 = weight_433 * t63
+    t183 = weight_433 * t65
+    t184 = weight_433 * t67
+    t185 = weight_532 * t4
+    t186 = weight_134 * t54
+    t187 = weight_233 * t16
+    t188 = weight_332 * t21
+    t189 = weight_332 * t17
+    t190 = weight_332 * t13
+    t191 = weight_134 * t56
+    t192 = weight_233 * t10
+    t193 = weight_233 * t22
+    t194 = weight_332 * t23
+    t195 = weight_332 * t19
+    t196 = weight_332 * t11
+    t197 = weight_431 * t55
+    out_e123_2 = t28 * t166 + t15 * t167 + t7 * t169 + t6 * t170 + t14 * t173 + t36 * t174 + t30 * t175
+    out_e123_2 += t24 * t176 + t27 * t177 + t37 * t178 + t45 * t180 + t46 * t182 + t38 * t184 + t25 * t185
+    out_e123_2 += t33 * t189 + t41 * t190 + t62 * t191 + t40 * t192 + t31 * t194 + t59 * t197 - t9 * t168
+    out_e123_2 += -t8 * t171 - t42 * t172 - t43 * t179 - t61 * t181 - t44 * t183 - t60 * t186 - t34 * t187
+    out_e123_2 += -t29 * t188 - t32 * t193 - t35 * t195 - t39 * t196
+    t198 = weight_134 * t52
+    t199 = weight_132 * t54
+    t200 = weight_231 * t55
+    t201 = weight_332 * t25
+    t202 = weight_332 * t15
+    t203 = weight_334 * t62
+    t204 = weight_433 * t61
+    t205 = weight_233 * t14
+    t206 = weight_233 * t8
+    t207 = weight_233 * t24
+    t208 = weight_332 * t9
+    t209 = weight_431 * t53
+    out_e124_2 = t30 * t166 + t17 * t167 + t60 * t198 + t7 * t199 + t6 * t200 + t16 * t173 + t38 * t174
+    out_e124_2 += t29 * t177 + t31 * t201 + t41 * t179 + t43 * t190 + t42 * t183 + t34 * t205 + t64 * t191
+    out_e124_2 += t27 * t188 + t39 * t208 - t11 * t168 - t10 * t171 - t44 * t172 - t28 * t175 - t22 * t176
+    out_e124_2 += -t33 * t202 - t35 * t178 - t45 * t203 - t46 * t204 - t63 * t181 - t36 * t184 - t23 * t185
+    out_e124_2 += -t40 * t206 - t32 * t207 - t37 * t195 - t59 * t209
+    t210 = weight_132 * t56
+    t211 = weight_231 * t57
+    t212 = weight_334 * t60
+    t213 = weight_433 * t59
+    out_e125_2 = t32 * t166 + t19 * t167 + t62 * t198 + t7 * t210 + t6 * t211 + t18 * t173 + t29 * t201
+    out_e125_2 += t31 * t177 + t39 * t179 + t43 * t196 + t40 * t183 + t36 * t205 + t64 * t186 + t38 * t187
+    out_e125_2 += t27 * t194 + t41 * t208 - t13 * t168 - t12 * t171 - t20 * t176 - t33 * t178 - t35 * t202
+    out_e125_2 += -t45 * t212 - t46 * t213 - t63 * t197 - t34 * t184 - t21 * t185 - t42 * t206 - t30 * t207
+    out_e125_2 += -t44 * t192 - t28 * t193 - t37 * t189 - t61 * t209
+    t214 = weight_134 * t50
+    t215 = weight_233 * t6
+    t216 = weight_332 * t7
+    t217 = weight_431 * t51
+    out_e134_2 = t34 * t166 + t21 * t167 + t9 * t199 + t40 * t215 + t8 * t200 + t18 * t176 + t20 * t173
+    out_e134_2 += t29 * t202 + t31 * t178 + t33 * t177 + t35 * t201 + t43 * t203 + t45 * t190 + t44 * t204
+    out_e134_2 += t32 * t184 + t19 * t185 + t66 * t191 + t28 * t187 + t38 * t193 + t59 * t217 - t60 * t214
+    out_e134_2 += -t11 * t169 - t10 * t170 - t41 * t180 - t42 * t182 - t65 * t181 - t30 * t205 - t36 * t207
+    out_e134_2 += -t46 * t172 - t27 * t189 - t37 * t194 - t39 * t216
+    out_e135_2 = t36 * t166 + t23 * t167 + t9 * t210 + t42 * t215 + t8 * t211 + t16 * t176 + t28 * t174
+    out_e135_2 += t38 * t175 + t22 * t173 + t29 * t178 + t31 * t202 + t33 * t201 + t35 * t177 + t43 * t212
+    out_e135_2 += t45 * t196 + t44 * t213 + t30 * t184 + t17 * t185 + t66 * t186 + t61 * t217 - t62 * t214
+    out_e135_2 += -t13 * t169 - t12 * t170 - t39 * t180 - t40 * t182 - t65 * t197 - t34 * t207 - t41 * t216
+    out_e135_2 += -t46 * t192 - t32 * t205 - t27 * t195 - t37 * t188
+    out_e145_2 = t38 * t166 + t25 * t167 + t11 * t210 + t44 * t215 + t10 * t211 + t30 * t174 + t24 * t173
+    out_e145_2 += t37 * t177 + t39 * t203 + t40 * t204 + t65 * t209 + t35 * t188 + t46 * t206 + t34 * t193
+    out_e145_2 += t31 * t189 + t63 * t217 - t64 * t214 - t13 * t199 - t12 * t200 - t14 * t176 - t36 * t175
+    out_e145_2 += -t27 * t178 - t41 * t212 - t42 * t213 - t28 * t184 - t15 * t185 - t33 * t194 - t43 * t216
+    out_e145_2 += -t66 * t198 - t32 * t187 - t29 * t195 - t45 * t208
+    t218 = weight_134 * t48
+    t219 = weight_431 * t49
+    out_e234_2 = t40 * t166 + t60 * t218 + t21 * t168 + t15 * t199 + t14 * t200 + t20 * t171 + t35 * t180
+    out_e234_2 += t39 * t177 + t41 * t201 + t36 * t182 + t30 * t206 + t33 * t216 + t68 * t191 + t44 * t193
+    out_e234_2 += t27 * t196 + t45 * t195 - t17 * t169 - t34 * t215 - t12 * t176 - t16 * t170 - t31 * t179
+    out_e234_2 += -t37 * t203 - t38 * t204 - t32 * t183 - t67 * t181 - t13 * t185 - t42 * t207 - t43 * t194
+    out_e234_2 += -t28 * t192 - t46 * t174 - t29 * t208 - t59 * t219
+    out_e235_2 = t42 * t166 + t62 * t218 + t23 * t168 + t15 * t210 + t14 * t211 + t44 * t175 + t22 * t171
+    out_e235_2 += t33 * t180 + t39 * t201 + t41 * t177 + t34 * t182 + t35 * t216 + t68 * t186 + t32 * t206
+    out_e235_2 += t27 * t190 + t45 * t189 - t19 * t169 - t36 * t215 - t10 * t176 - t28 * t172 - t18 * t170
+    out_e235_2 += -t29 * t179 - t37 * t212 - t38 * t213 - t30 * t183 - t67 * t197 - t11 * t185 - t43 * t188
+    out_e235_2 += -t46 * t187 - t40 * t207 - t31 * t208 - t61 * t219
+    out_e245_2 = t44 * t166 + t64 * t218 + t25 * t168 + t17 * t210 + t8 * t176 + t16 * t211 + t24 * t171
+    out_e245_2 += t27 * t179 + t29 * t190 + t35 * t212 + t43 * t177 + t36 * t213 + t28 * t183 + t67 * t209
+    out_e245_2 += t9 * t185 + t41 * t188 + t32 * t192 + t46 * t205 + t40 * t193 + t37 * t216 - t19 * t199
+    out_e245_2 += -t38 * t215 - t30 * t172 - t18 * t200 - t42 * t175 - t31 * t196 - t33 * t203 - t45 * t202
+    out_e245_2 += -t34 * t204 - t68 * t198 - t39 * t194 - t63 * t219
+    out_e345_2 = t46 * t166 + t66 * t218 + t25 * t169 + t21 * t210 + t20 * t211 + t24 * t170 + t29 * t203
+    out_e345_2 += t33 * t190 + t43 * t202 + t45 * t177 + t30 * t204 + t42 * t187 + t68 * t214 + t36 * t192
+    out_e345_2 += t37 * t208 + t39 * t195 - t23 * t199 - t6 * t176 - t22 * t200 - t27 * t180 - t31 * t212
+    out_e345_2 += -t35 * t196 - t32 * t213 - t28 * t182 - t7 * t185 - t34 * t172 - t44 * t205 - t41 * t189
+    out_e345_2 += -t67 * t217 - t38 * t206 - t40 * t174 - t65 * t219
+    t220 = out_e123_2 * out_e123_2 + out_e124_2 * out_e124_2 + out_e134_2 * out_e134_2
+    t220 += out_e234_2 * out_e234_2 - out_e125_2 * out_e125_2 - out_e135_2 * out_e135_2
+    t220 += -out_e145_2 * out_e145_2 - out_e235_2 * out_e235_2 - out_e245_2 * out_e245_2
+    t220 += -out_e345_2 * out_e345_2
+    t221 = weight_044 * t2
+    t222 = weight_143 * t48
+    t223 = weight_143 * t50
+    t224 = weight_143 * t52
+    t225 = weight_143 * t54
+    t226 = weight_145 * t5
+    t227 = weight_244 * t68
+    t228 = weight_244 * t66
+    t229 = weight_244 * t64
+    t230 = weight_244 * t62
+    t231 = weight_341 * t55
+    t232 = weight_341 * t53
+    t233 = weight_341 * t51
+    t234 = weight_341 * t49
+    t235 = weight_440 * t3
+    t236 = weight_442 * t61
+    t237 = weight_442 * t63
+    t238 = weight_442 * t65
+    t239 = weight_442 * t67
+    t240 = weight_541 * t4
+    t241 = t6 * t21 + t10 * t15 + t14 * t11 + t20 * t7 - t8 * t17 - t16 * t9
+    t242 = t35 * t44 + t43 * t36 - t31 * t46 - t37 * t42 - t41 * t38 - t45 * t32
+    out_e1234_2 = t60 * t221 + t40 * t222 + t30 * t224 + t12 * t227 + t22 * t229 + t27 * t231 + t33 * t233
+    out_e1234_2 += t59 * t235 + t25 * t236 + t19 * t238 + weight_242 * t241 + weight_343 * t242 - t34 * t223
+    out_e1234_2 += -t28 * t225 - t56 * t226 - t18 * t228 - t24 * t230 - t29 * t232 - t39 * t234 - t23 * t237
+    out_e1234_2 += -t13 * t239 - t57 * t240
+    t243 = weight_143 * t56
+    t244 = weight_244 * t60
+    t245 = weight_341 * t57
+    t246 = weight_442 * t59
+    t247 = t6 * t23 + t12 * t15 + t14 * t13 + t22 * t7 - t8 * t19 - t18 * t9
+    t248 = t33 * t44 + t43 * t34 - t29 * t46 - t37 * t40 - t39 * t38 - t45 * t30
+    out_e1235_2 = t62 * t221 + t42 * t222 + t32 * t224 + t10 * t227 + t20 * t229 + t27 * t245 + t35 * t233
+    out_e1235_2 += t25 * t246 + t61 * t235 + t17 * t238 + weight_242 * t247 + weight_343 * t248 - t36 * t223
+    out_e1235_2 += -t54 * t226 - t28 * t243 - t16 * t228 - t24 * t244 - t31 * t232 - t41 * t234 - t21 * t237
+    out_e1235_2 += -t11 * t239 - t55 * t240
+    t249 = t6 * t25 + t12 * t17 + t16 * t13 + t24 * t7 - t10 * t19 - t18 * t11
+    t250 = t27 * t46 + t35 * t40 + t39 * t36 + t45 * t28 - t33 * t42 - t41 * t34
+    out_e1245_2 = t64 * t221 + t44 * t222 + t52 * t226 + t32 * t225 + t14 * t228 + t22 * t244 + t29 * t245
+    out_e1245_2 += t37 * t233 + t21 * t236 + t63 * t235 + t9 * t239 + t53 * t240 + weight_242 * t249
+    out_e1245_2 += weight_343 * t250 - t38 * t223 - t30 * t243 - t8 * t227 - t20 * t230 - t31 * t231
+    out_e1245_2 += -t43 * t234 - t23 * t246 - t15 * t238
+    t251 = t8 * t25 + t12 * t21 + t20 * t13 + t24 * t9 - t10 * t23 - t22 * t11
+    t252 = t29 * t42 + t41 * t30 - t27 * t44 - t31 * t40 - t39 * t32 - t43 * t28
+    out_e1345_2 = t66 * t221 + t46 * t222 + t36 * t225 + t6 * t227 + t16 * t230 + t33 * t245 + t37 * t232
+    out_e1345_2 += t19 * t246 + t15 * t237 + t65 * t235 + weight_242 * t251 + weight_343 * t252 - t50 * t226
+    out_e1345_2 += -t38 * t224 - t34 * t243 - t14 * t229 - t18 * t244 - t35 * t231 - t45 * t234 - t17 * t236
+    out_e1345_2 += -t7 * t239 - t51 * t240
+    t253 = t14 * t25 + t18 * t21 + t20 * t19 + t24 * t15 - t16 * t23 - t22 * t17
+    t254 = t27 * t38 + t31 * t34 + t33 * t32 + t37 * t28 - t29 * t36 - t35 * t30
+    out_e2345_2 = t68 * t221 + t48 * t226 + t46 * t223 + t42 * t225 + t8 * t229 + t12 * t244 + t39 * t245
+    out_e2345_2 += t43 * t232 + t11 * t236 + t7 * t238 + t67 * t235 + t49 * t240 + weight_242 * t253
+    out_e2345_2 += weight_343 * t254 - t44 * t224 - t40 * t243 - t6 * t228 - t10 * t230 - t41 * t231
+    out_e2345_2 += -t45 * t233 - t13 * t246 - t9 * t237
+    t255 = out_e1234_2 * out_e1234_2 - out_e1235_2 * out_e1235_2 - out_e1245_2 * out_e1245_2
+    t255 += -out_e1345_2 * out_e1345_2 - out_e2345_2 * out_e2345_2
+    t256 = t6 * t46 + t10 * t42 + t14 * t38 + t18 * t34 + t20 * t32 + t24 * t28 - t8 * t44 - t12 * t40
+    t256 += -t16 * t36 - t22 * t30
+    t257 = t27 * t25 + t31 * t21 + t33 * t19 + t37 * t15 + t41 * t11 + t45 * t7 - t29 * t23 - t35 * t17
+    t257 += -t39 * t13 - t43 * t9
+    t258 = t48 * t68 + t52 * t64 + t56 * t60 - t50 * t66 - t54 * t62
+    t259 = t59 * t57 + t63 * t53 + t67 * t49 - t61 * t55 - t65 * t51
+    out_e12345_2 = weight_055 * t2 * t5 + weight_550 * t4 * t3 + weight_253 * t256 + weight_352 * t257
+    out_e12345_2 += weight_154 * t258 + weight_451 * t259
+    t260, t261, t262, t263, t264, t265 = _row_sum6(
+        out_e_2 * out_e_2, tl.abs(t104), tl.abs(t165), tl.abs(t220), tl.abs(t255), out_e12345_2 * out_e12345_2, mask
+    )
+    norm_0 = tl.rsqrt(eps + t1 * t260)
+    out_e = norm_0 * out_e_2
+    norm_1 = tl.rsqrt(eps + t1 * t261)
+    out_e1 = norm_1 * out_e1_2
+    out_e2 = norm_1 * out_e2_2
+    out_e3 = norm_1 * out_e3_2
+    out_e4 = norm_1 * out_e4_2
+    out_e5 = norm_1 * out_e5_2
+    norm_2 = tl.rsqrt(eps + t1 * t262)
+    out_e12 = norm_2 * out_e12_2
+    out_e13 = norm_2 * out_e13_2
+    out_e14 = norm_2 * out_e14_2
+    out_e15 = norm_2 * out_e15_2
+    out_e23 = norm_2 * out_e23_2
+    out_e24 = norm_2 * out_e24_2
+    out_e25 = norm_2 * out_e25_2
+    out_e34 = norm_2 * out_e34_2
+    out_e35 = norm_2 * out_e35_2
+    out_e45 = norm_2 * out_e45_2
+    norm_3 = tl.rsqrt(eps + t1 * t263)
+    out_e123 = norm_3 * out_e123_2
+    out_e124 = norm_3 * out_e124_2
+    out_e125 = norm_3 * out_e125_2
+    out_e134 = norm_3 * out_e134_2
+    out_e135 = norm_3 * out_e135_2
+    out_e145 = norm_3 * out_e145_2
+    out_e234 = norm_3 * out_e234_2
+    out_e235 = norm_3 * out_e235_2
+    out_e245 = norm_3 * out_e245_2
+    out_e345 = norm_3 * out_e345_2
+    norm_4 = tl.rsqrt(eps + t1 * t264)
+    out_e1234 = norm_4 * out_e1234_2
+    out_e1235 = norm_4 * out_e1235_2
+    out_e1245 = norm_4 * out_e1245_2
+    out_e1345 = norm_4 * out_e1345_2
+    out_e2345 = norm_4 * out_e2345_2
+    norm_5 = tl.rsqrt(eps + t1 * t265)
+    out_e12345 = norm_5 * out_e12345_2
 
-    _store32(
-        out_row + n * 32,
-        out_e,
-        out_e1,
-        out_e2,
-        out_e3,
-        out_e4,
-        out_e5,
-        out_e12,
-        out_e13,
-        out_e14,
-        out_e15,
-        out_e23,
-        out_e24,
-        out_e25,
-        out_e34,
-        out_e35,
-        out_e45,
-        out_e123,
-        out_e124,
-        out_e125,
-        out_e134,
-        out_e135,
-        out_e145,
-        out_e234,
-        out_e235,
+    _store8(out_row + at * 32, out_e, out_e1, out_e2, out_e3, out_e4, out_e5, out_e12, out_e13, mask)
+    _store8(out_row + at * 32 + 8, out_e14, out_e15, out_e23, out_e24, out_e25, out_e34, out_e35, out_e45, mask)
+    _store8(
+        out_row + at * 32 + 16, out_e123, out_e124, out_e125, out_e134, out_e135, out_e145, out_e234, out_e235, mask
+    )
+    _store8(
+        out_row + at * 32 + 24,
         out_e245,
         out_e345,
         out_e1234,
@@ -4500,12 +3958,12 @@ def _fused_gelu_sgp_norm_with_normalize_kernel(
         out_e12345,
         mask,
     )
-    tl.store(saved_row, saved_norm_0, mask=row_mask)
-    tl.store(saved_row + 1 * B, saved_norm_1, mask=row_mask)
-    tl.store(saved_row + 2 * B, saved_norm_2, mask=row_mask)
-    tl.store(saved_row + 3 * B, saved_norm_3, mask=row_mask)
-    tl.store(saved_row + 4 * B, saved_norm_4, mask=row_mask)
-    tl.store(saved_row + 5 * B, saved_norm_5, mask=row_mask)
+    tl.store(saved_row + r, norm_0, mask=row_mask)
+    tl.store(saved_row + B + r, norm_1, mask=row_mask)
+    tl.store(saved_row + 2 * B + r, norm_2, mask=row_mask)
+    tl.store(saved_row + 3 * B + r, norm_3, mask=row_mask)
+    tl.store(saved_row + 4 * B + r, norm_4, mask=row_mask)
+    tl.store(saved_row + 5 * B + r, norm_5, mask=row_mask)
 
 
 @triton.jit(do_not_specialize=["B"])
@@ -4525,8 +3983,9 @@ def _fused_gelu_sgp_norm_with_normalize_long_kernel(
     # one program holds a whole row, because a reduction over n is used at once
     eps = tl.full([], eps, REAL)
 
-    row = _rows(tl.program_id(0), ROWS)
-    row_mask = row < B
+    r = _down(ROWS)
+    row = tl.program_id(0).to(tl.int64) * ROWS
+    row_mask = row + r < B
     b = row
     x_row = x_ptr + b * 32 * N
     y_row = y_ptr + b * 32 * N
@@ -4544,131 +4003,37 @@ def _fused_gelu_sgp_norm_with_normalize_long_kernel(
     t7 = _start(ROWS, BLOCK, 0.0, REAL)
     for start in range(0, N, BLOCK):
         n = _tile(start, ROWS, BLOCK)
+        at = r * N + n
         mask = (n < N) & row_mask
-        (
-            x_e,
-            x_e1,
-            x_e2,
-            x_e3,
-            x_e4,
-            x_e5,
-            x_e12,
-            x_e13,
-            x_e14,
-            x_e15,
-            x_e23,
-            x_e24,
-            x_e25,
-            x_e34,
-            x_e35,
-            x_e45,
-            x_e123,
-            x_e124,
-            x_e125,
-            x_e134,
-            x_e135,
-            x_e145,
-            x_e234,
-            x_e235,
-            x_e245,
-            x_e345,
-            x_e1234,
-            x_e1235,
-            x_e1245,
-            x_e1345,
-            x_e2345,
-            x_e12345,
-        ) = _load32(x_row + n * 32, mask, REAL)
-        (
-            y_e,
-            y_e1,
-            y_e2,
-            y_e3,
-            y_e4,
-            y_e5,
-            y_e12,
-            y_e13,
-            y_e14,
-            y_e15,
-            y_e23,
-            y_e24,
-            y_e25,
-            y_e34,
-            y_e35,
-            y_e45,
-            y_e123,
-            y_e124,
-            y_e125,
-            y_e134,
-            y_e135,
-            y_e145,
-            y_e234,
-            y_e235,
-            y_e245,
-            y_e345,
-            y_e1234,
-            y_e1235,
-            y_e1245,
-            y_e1345,
-            y_e2345,
-            y_e12345,
-        ) = _load32(y_row + n * 32, mask, REAL)
-        weight_000 = tl.load(weight_ptr + n * 56, mask=mask, other=0.0).to(REAL)
-        weight_011 = tl.load(weight_ptr + n * 56 + 1, mask=mask, other=0.0).to(REAL)
-        weight_022 = tl.load(weight_ptr + n * 56 + 2, mask=mask, other=0.0).to(REAL)
-        weight_033 = tl.load(weight_ptr + n * 56 + 3, mask=mask, other=0.0).to(REAL)
-        weight_044 = tl.load(weight_ptr + n * 56 + 4, mask=mask, other=0.0).to(REAL)
-        weight_055 = tl.load(weight_ptr + n * 56 + 5, mask=mask, other=0.0).to(REAL)
-        weight_101 = tl.load(weight_ptr + n * 56 + 6, mask=mask, other=0.0).to(REAL)
-        weight_110 = tl.load(weight_ptr + n * 56 + 7, mask=mask, other=0.0).to(REAL)
-        weight_112 = tl.load(weight_ptr + n * 56 + 8, mask=mask, other=0.0).to(REAL)
-        weight_121 = tl.load(weight_ptr + n * 56 + 9, mask=mask, other=0.0).to(REAL)
-        weight_123 = tl.load(weight_ptr + n * 56 + 10, mask=mask, other=0.0).to(REAL)
-        weight_132 = tl.load(weight_ptr + n * 56 + 11, mask=mask, other=0.0).to(REAL)
-        weight_134 = tl.load(weight_ptr + n * 56 + 12, mask=mask, other=0.0).to(REAL)
-        weight_143 = tl.load(weight_ptr + n * 56 + 13, mask=mask, other=0.0).to(REAL)
-        weight_145 = tl.load(weight_ptr + n * 56 + 14, mask=mask, other=0.0).to(REAL)
-        weight_154 = tl.load(weight_ptr + n * 56 + 15, mask=mask, other=0.0).to(REAL)
-        weight_202 = tl.load(weight_ptr + n * 56 + 16, mask=mask, other=0.0).to(REAL)
-        weight_211 = tl.load(weight_ptr + n * 56 + 17, mask=mask, other=0.0).to(REAL)
-        weight_213 = tl.load(weight_ptr + n * 56 + 18, mask=mask, other=0.0).to(REAL)
-        weight_220 = tl.load(weight_ptr + n * 56 + 19, mask=mask, other=0.0).to(REAL)
-        weight_222 = tl.load(weight_ptr + n * 56 + 20, mask=mask, other=0.0).to(REAL)
-        weight_224 = tl.load(weight_ptr + n * 56 + 21, mask=mask, other=0.0).to(REAL)
-        weight_231 = tl.load(weight_ptr + n * 56 + 22, mask=mask, other=0.0).to(REAL)
-        weight_233 = tl.load(weight_ptr + n * 56 + 23, mask=mask, other=0.0).to(REAL)
-        weight_235 = tl.load(weight_ptr + n * 56 + 24, mask=mask, other=0.0).to(REAL)
-        weight_242 = tl.load(weight_ptr + n * 56 + 25, mask=mask, other=0.0).to(REAL)
-        weight_244 = tl.load(weight_ptr + n * 56 + 26, mask=mask, other=0.0).to(REAL)
-        weight_253 = tl.load(weight_ptr + n * 56 + 27, mask=mask, other=0.0).to(REAL)
-        weight_303 = tl.load(weight_ptr + n * 56 + 28, mask=mask, other=0.0).to(REAL)
-        weight_312 = tl.load(weight_ptr + n * 56 + 29, mask=mask, other=0.0).to(REAL)
-        weight_314 = tl.load(weight_ptr + n * 56 + 30, mask=mask, other=0.0).to(REAL)
-        weight_321 = tl.load(weight_ptr + n * 56 + 31, mask=mask, other=0.0).to(REAL)
-        weight_323 = tl.load(weight_ptr + n * 56 + 32, mask=mask, other=0.0).to(REAL)
-        weight_325 = tl.load(weight_ptr + n * 56 + 33, mask=mask, other=0.0).to(REAL)
-        weight_330 = tl.load(weight_ptr + n * 56 + 34, mask=mask, other=0.0).to(REAL)
-        weight_332 = tl.load(weight_ptr + n * 56 + 35, mask=mask, other=0.0).to(REAL)
-        weight_334 = tl.load(weight_ptr + n * 56 + 36, mask=mask, other=0.0).to(REAL)
-        weight_341 = tl.load(weight_ptr + n * 56 + 37, mask=mask, other=0.0).to(REAL)
-        weight_343 = tl.load(weight_ptr + n * 56 + 38, mask=mask, other=0.0).to(REAL)
-        weight_352 = tl.load(weight_ptr + n * 56 + 39, mask=mask, other=0.0).to(REAL)
-        weight_404 = tl.load(weight_ptr + n * 56 + 40, mask=mask, other=0.0).to(REAL)
-        weight_413 = tl.load(weight_ptr + n * 56 + 41, mask=mask, other=0.0).to(REAL)
-        weight_415 = tl.load(weight_ptr + n * 56 + 42, mask=mask, other=0.0).to(REAL)
-        weight_422 = tl.load(weight_ptr + n * 56 + 43, mask=mask, other=0.0).to(REAL)
-        weight_424 = tl.load(weight_ptr + n * 56 + 44, mask=mask, other=0.0).to(REAL)
-        weight_431 = tl.load(weight_ptr + n * 56 + 45, mask=mask, other=0.0).to(REAL)
-        weight_433 = tl.load(weight_ptr + n * 56 + 46, mask=mask, other=0.0).to(REAL)
-        weight_440 = tl.load(weight_ptr + n * 56 + 47, mask=mask, other=0.0).to(REAL)
-        weight_442 = tl.load(weight_ptr + n * 56 + 48, mask=mask, other=0.0).to(REAL)
-        weight_451 = tl.load(weight_ptr + n * 56 + 49, mask=mask, other=0.0).to(REAL)
-        weight_505 = tl.load(weight_ptr + n * 56 + 50, mask=mask, other=0.0).to(REAL)
-        weight_514 = tl.load(weight_ptr + n * 56 + 51, mask=mask, other=0.0).to(REAL)
-        weight_523 = tl.load(weight_ptr + n * 56 + 52, mask=mask, other=0.0).to(REAL)
-        weight_532 = tl.load(weight_ptr + n * 56 + 53, mask=mask, other=0.0).to(REAL)
-        weight_541 = tl.load(weight_ptr + n * 56 + 54, mask=mask, other=0.0).to(REAL)
-        weight_550 = tl.load(weight_ptr + n * 56 + 55, mask=mask, other=0.0).to(REAL)
+        x_e, x_e1, x_e2, x_e3, x_e4, x_e5, x_e12, x_e13 = _load8(x_row + at * 32, mask, REAL)
+        x_e14, x_e15, x_e23, x_e24, x_e25, x_e34, x_e35, x_e45 = _load8(x_row + at * 32 + 8, mask, REAL)
+        x_e123, x_e124, x_e125, x_e134, x_e135, x_e145, x_e234, x_e235 = _load8(x_row + at * 32 + 16, mask, REAL)
+        x_e245, x_e345, x_e1234, x_e1235, x_e1245, x_e1345, x_e2345, x_e12345 = _load8(x_row + at * 32 + 24, mask, REAL)
+        y_e, y_e1, y_e2, y_e3, y_e4, y_e5, y_e12, y_e13 = _load8(y_row + at * 32, mask, REAL)
+        y_e14, y_e15, y_e23, y_e24, y_e25, y_e34, y_e35, y_e45 = _load8(y_row + at * 32 + 8, mask, REAL)
+        y_e123, y_e124, y_e125, y_e134, y_e135, y_e145, y_e234, y_e235 = _load8(y_row + at * 32 + 16, mask, REAL)
+        y_e245, y_e345, y_e1234, y_e1235, y_e1245, y_e1345, y_e2345, y_e12345 = _load8(y_row + at * 32 + 24, mask, REAL)
+        weight_000, weight_011, weight_022, weight_033, weight_044, weight_055, weight_101, weight_110 = _load8(
+            weight_ptr + n * 56, mask, REAL
+        )
+        weight_112, weight_121, weight_123, weight_132, weight_134, weight_143, weight_145, weight_154 = _load8(
+            weight_ptr + n * 56 + 8, mask, REAL
+        )
+        weight_202, weight_211, weight_213, weight_220, weight_222, weight_224, weight_231, weight_233 = _load8(
+            weight_ptr + n * 56 + 16, mask, REAL
+        )
+        weight_235, weight_242, weight_244, weight_253, weight_303, weight_312, weight_314, weight_321 = _load8(
+            weight_ptr + n * 56 + 24, mask, REAL
+        )
+        weight_323, weight_325, weight_330, weight_332, weight_334, weight_341, weight_343, weight_352 = _load8(
+            weight_ptr + n * 56 + 32, mask, REAL
+        )
+        weight_404, weight_413, weight_415, weight_422, weight_424, weight_431, weight_433, weight_440 = _load8(
+            weight_ptr + n * 56 + 40, mask, REAL
+        )
+        weight_442, weight_451, weight_505, weight_514, weight_523, weight_532, weight_541, weight_550 = _load8(
+            weight_ptr + n * 56 + 48, mask, REAL
+        )
 
         gate_x = 0.5 * tl.erf(0.7071067811865476 * x_e) + 0.5
         t8 = x_e * gate_x
@@ -5084,153 +4449,54 @@ def _fused_gelu_sgp_norm_with_normalize_long_kernel(
         t5 = _sum(t5, tl.abs(t226), mask, True)
         t6 = _sum(t6, tl.abs(t261), mask, True)
         t7 = _sum(t7, out_e12345_2 * out_e12345_2, mask, True)
-    t2 = _row_sum(t2, True)
-    t3 = _row_sum(t3, True)
-    t4 = _row_sum(t4, True)
-    t5 = _row_sum(t5, True)
-    t6 = _row_sum(t6, True)
-    t7 = _row_sum(t7, True)
-    saved_norm_0 = tl.rsqrt(eps + t1 * t2)
-    saved_norm_1 = tl.rsqrt(eps + t1 * t3)
-    saved_norm_2 = tl.rsqrt(eps + t1 * t4)
-    saved_norm_3 = tl.rsqrt(eps + t1 * t5)
-    saved_norm_4 = tl.rsqrt(eps + t1 * t6)
-    saved_norm_5 = tl.rsqrt(eps + t1 * t7)
+    t2, t3, t4, t5, t6, t7 = _row_sum6(t2, t3, t4, t5, t6, t7, True)
+    norm_0 = tl.rsqrt(eps + t1 * t2)
+    norm_1 = tl.rsqrt(eps + t1 * t3)
+    norm_2 = tl.rsqrt(eps + t1 * t4)
+    norm_3 = tl.rsqrt(eps + t1 * t5)
+    norm_4 = tl.rsqrt(eps + t1 * t6)
+    norm_5 = tl.rsqrt(eps + t1 * t7)
 
-    tl.store(saved_row, saved_norm_0, mask=row_mask)
-    tl.store(saved_row + 1 * B, saved_norm_1, mask=row_mask)
-    tl.store(saved_row + 2 * B, saved_norm_2, mask=row_mask)
-    tl.store(saved_row + 3 * B, saved_norm_3, mask=row_mask)
-    tl.store(saved_row + 4 * B, saved_norm_4, mask=row_mask)
-    tl.store(saved_row + 5 * B, saved_norm_5, mask=row_mask)
+    tl.store(saved_row + r, norm_0, mask=row_mask)
+    tl.store(saved_row + B + r, norm_1, mask=row_mask)
+    tl.store(saved_row + 2 * B + r, norm_2, mask=row_mask)
+    tl.store(saved_row + 3 * B + r, norm_3, mask=row_mask)
+    tl.store(saved_row + 4 * B + r, norm_4, mask=row_mask)
+    tl.store(saved_row + 5 * B + r, norm_5, mask=row_mask)
 
     for start in range(0, N, BLOCK):
         n = _tile(start, ROWS, BLOCK)
+        at = r * N + n
         mask = (n < N) & row_mask
-        (
-            x_e,
-            x_e1,
-            x_e2,
-            x_e3,
-            x_e4,
-            x_e5,
-            x_e12,
-            x_e13,
-            x_e14,
-            x_e15,
-            x_e23,
-            x_e24,
-            x_e25,
-            x_e34,
-            x_e35,
-            x_e45,
-            x_e123,
-            x_e124,
-            x_e125,
-            x_e134,
-            x_e135,
-            x_e145,
-            x_e234,
-            x_e235,
-            x_e245,
-            x_e345,
-            x_e1234,
-            x_e1235,
-            x_e1245,
-            x_e1345,
-            x_e2345,
-            x_e12345,
-        ) = _load32(x_row + n * 32, mask, REAL)
-        (
-            y_e,
-            y_e1,
-            y_e2,
-            y_e3,
-            y_e4,
-            y_e5,
-            y_e12,
-            y_e13,
-            y_e14,
-            y_e15,
-            y_e23,
-            y_e24,
-            y_e25,
-            y_e34,
-            y_e35,
-            y_e45,
-            y_e123,
-            y_e124,
-            y_e125,
-            y_e134,
-            y_e135,
-            y_e145,
-            y_e234,
-            y_e235,
-            y_e245,
-            y_e345,
-            y_e1234,
-            y_e1235,
-            y_e1245,
-            y_e1345,
-            y_e2345,
-            y_e12345,
-        ) = _load32(y_row + n * 32, mask, REAL)
-        weight_000 = tl.load(weight_ptr + n * 56, mask=mask, other=0.0).to(REAL)
-        weight_011 = tl.load(weight_ptr + n * 56 + 1, mask=mask, other=0.0).to(REAL)
-        weight_022 = tl.load(weight_ptr + n * 56 + 2, mask=mask, other=0.0).to(REAL)
-        weight_033 = tl.load(weight_ptr + n * 56 + 3, mask=mask, other=0.0).to(REAL)
-        weight_044 = tl.load(weight_ptr + n * 56 + 4, mask=mask, other=0.0).to(REAL)
-        weight_055 = tl.load(weight_ptr + n * 56 + 5, mask=mask, other=0.0).to(REAL)
-        weight_101 = tl.load(weight_ptr + n * 56 + 6, mask=mask, other=0.0).to(REAL)
-        weight_110 = tl.load(weight_ptr + n * 56 + 7, mask=mask, other=0.0).to(REAL)
-        weight_112 = tl.load(weight_ptr + n * 56 + 8, mask=mask, other=0.0).to(REAL)
-        weight_121 = tl.load(weight_ptr + n * 56 + 9, mask=mask, other=0.0).to(REAL)
-        weight_123 = tl.load(weight_ptr + n * 56 + 10, mask=mask, other=0.0).to(REAL)
-        weight_132 = tl.load(weight_ptr + n * 56 + 11, mask=mask, other=0.0).to(REAL)
-        weight_134 = tl.load(weight_ptr + n * 56 + 12, mask=mask, other=0.0).to(REAL)
-        weight_143 = tl.load(weight_ptr + n * 56 + 13, mask=mask, other=0.0).to(REAL)
-        weight_145 = tl.load(weight_ptr + n * 56 + 14, mask=mask, other=0.0).to(REAL)
-        weight_154 = tl.load(weight_ptr + n * 56 + 15, mask=mask, other=0.0).to(REAL)
-        weight_202 = tl.load(weight_ptr + n * 56 + 16, mask=mask, other=0.0).to(REAL)
-        weight_211 = tl.load(weight_ptr + n * 56 + 17, mask=mask, other=0.0).to(REAL)
-        weight_213 = tl.load(weight_ptr + n * 56 + 18, mask=mask, other=0.0).to(REAL)
-        weight_220 = tl.load(weight_ptr + n * 56 + 19, mask=mask, other=0.0).to(REAL)
-        weight_222 = tl.load(weight_ptr + n * 56 + 20, mask=mask, other=0.0).to(REAL)
-        weight_224 = tl.load(weight_ptr + n * 56 + 21, mask=mask, other=0.0).to(REAL)
-        weight_231 = tl.load(weight_ptr + n * 56 + 22, mask=mask, other=0.0).to(REAL)
-        weight_233 = tl.load(weight_ptr + n * 56 + 23, mask=mask, other=0.0).to(REAL)
-        weight_235 = tl.load(weight_ptr + n * 56 + 24, mask=mask, other=0.0).to(REAL)
-        weight_242 = tl.load(weight_ptr + n * 56 + 25, mask=mask, other=0.0).to(REAL)
-        weight_244 = tl.load(weight_ptr + n * 56 + 26, mask=mask, other=0.0).to(REAL)
-        weight_253 = tl.load(weight_ptr + n * 56 + 27, mask=mask, other=0.0).to(REAL)
-        weight_303 = tl.load(weight_ptr + n * 56 + 28, mask=mask, other=0.0).to(REAL)
-        weight_312 = tl.load(weight_ptr + n * 56 + 29, mask=mask, other=0.0).to(REAL)
-        weight_314 = tl.load(weight_ptr + n * 56 + 30, mask=mask, other=0.0).to(REAL)
-        weight_321 = tl.load(weight_ptr + n * 56 + 31, mask=mask, other=0.0).to(REAL)
-        weight_323 = tl.load(weight_ptr + n * 56 + 32, mask=mask, other=0.0).to(REAL)
-        weight_325 = tl.load(weight_ptr + n * 56 + 33, mask=mask, other=0.0).to(REAL)
-        weight_330 = tl.load(weight_ptr + n * 56 + 34, mask=mask, other=0.0).to(REAL)
-        weight_332 = tl.load(weight_ptr + n * 56 + 35, mask=mask, other=0.0).to(REAL)
-        weight_334 = tl.load(weight_ptr + n * 56 + 36, mask=mask, other=0.0).to(REAL)
-        weight_341 = tl.load(weight_ptr + n * 56 + 37, mask=mask, other=0.0).to(REAL)
-        weight_343 = tl.load(weight_ptr + n * 56 + 38, mask=mask, other=0.0).to(REAL)
-        weight_352 = tl.load(weight_ptr + n * 56 + 39, mask=mask, other=0.0).to(REAL)
-        weight_404 = tl.load(weight_ptr + n * 56 + 40, mask=mask, other=0.0).to(REAL)
-        weight_413 = tl.load(weight_ptr + n * 56 + 41, mask=mask, other=0.0).to(REAL)
-        weight_415 = tl.load(weight_ptr + n * 56 + 42, mask=mask, other=0.0).to(REAL)
-        weight_422 = tl.load(weight_ptr + n * 56 + 43, mask=mask, other=0.0).to(REAL)
-        weight_424 = tl.load(weight_ptr + n * 56 + 44, mask=mask, other=0.0).to(REAL)
-        weight_431 = tl.load(weight_ptr + n * 56 + 45, mask=mask, other=0.0).to(REAL)
-        weight_433 = tl.load(weight_ptr + n * 56 + 46, mask=mask, other=0.0).to(REAL)
-        weight_440 = tl.load(weight_ptr + n * 56 + 47, mask=mask, other=0.0).to(REAL)
-        weight_442 = tl.load(weight_ptr + n * 56 + 48, mask=mask, other=0.0).to(REAL)
-        weight_451 = tl.load(weight_ptr + n * 56 + 49, mask=mask, other=0.0).to(REAL)
-        weight_505 = tl.load(weight_ptr + n * 56 + 50, mask=mask, other=0.0).to(REAL)
-        weight_514 = tl.load(weight_ptr + n * 56 + 51, mask=mask, other=0.0).to(REAL)
-        weight_523 = tl.load(weight_ptr + n * 56 + 52, mask=mask, other=0.0).to(REAL)
-        weight_532 = tl.load(weight_ptr + n * 56 + 53, mask=mask, other=0.0).to(REAL)
-        weight_541 = tl.load(weight_ptr + n * 56 + 54, mask=mask, other=0.0).to(REAL)
-        weight_550 = tl.load(weight_ptr + n * 56 + 55, mask=mask, other=0.0).to(REAL)
+        x_e, x_e1, x_e2, x_e3, x_e4, x_e5, x_e12, x_e13 = _load8(x_row + at * 32, mask, REAL)
+        x_e14, x_e15, x_e23, x_e24, x_e25, x_e34, x_e35, x_e45 = _load8(x_row + at * 32 + 8, mask, REAL)
+        x_e123, x_e124, x_e125, x_e134, x_e135, x_e145, x_e234, x_e235 = _load8(x_row + at * 32 + 16, mask, REAL)
+        x_e245, x_e345, x_e1234, x_e1235, x_e1245, x_e1345, x_e2345, x_e12345 = _load8(x_row + at * 32 + 24, mask, REAL)
+        y_e, y_e1, y_e2, y_e3, y_e4, y_e5, y_e12, y_e13 = _load8(y_row + at * 32, mask, REAL)
+        y_e14, y_e15, y_e23, y_e24, y_e25, y_e34, y_e35, y_e45 = _load8(y_row + at * 32 + 8, mask, REAL)
+        y_e123, y_e124, y_e125, y_e134, y_e135, y_e145, y_e234, y_e235 = _load8(y_row + at * 32 + 16, mask, REAL)
+        y_e245, y_e345, y_e1234, y_e1235, y_e1245, y_e1345, y_e2345, y_e12345 = _load8(y_row + at * 32 + 24, mask, REAL)
+        weight_000, weight_011, weight_022, weight_033, weight_044, weight_055, weight_101, weight_110 = _load8(
+            weight_ptr + n * 56, mask, REAL
+        )
+        weight_112, weight_121, weight_123, weight_132, weight_134, weight_143, weight_145, weight_154 = _load8(
+            weight_ptr + n * 56 + 8, mask, REAL
+        )
+        weight_202, weight_211, weight_213, weight_220, weight_222, weight_224, weight_231, weight_233 = _load8(
+            weight_ptr + n * 56 + 16, mask, REAL
+        )
+        weight_235, weight_242, weight_244, weight_253, weight_303, weight_312, weight_314, weight_321 = _load8(
+            weight_ptr + n * 56 + 24, mask, REAL
+        )
+        weight_323, weight_325, weight_330, weight_332, weight_334, weight_341, weight_343, weight_352 = _load8(
+            weight_ptr + n * 56 + 32, mask, REAL
+        )
+        weight_404, weight_413, weight_415, weight_422, weight_424, weight_431, weight_433, weight_440 = _load8(
+            weight_ptr + n * 56 + 40, mask, REAL
+        )
+        weight_442, weight_451, weight_505, weight_514, weight_523, weight_532, weight_541, weight_550 = _load8(
+            weight_ptr + n * 56 + 48, mask, REAL
+        )
 
         gate_x = 0.5 * tl.erf(0.7071067811865476 * x_e) + 0.5
         t8 = x_e * gate_x
@@ -5306,7 +4572,7 @@ def _fused_gelu_sgp_norm_with_normalize_long_kernel(
         t75 = t65 * t66 - t67 * t68 - t69 * t70 - t71 * t72 - t73 * t74
         out_e_2 = weight_000 * t8 * t9 + weight_202 * t32 + weight_303 * t53 + weight_101 * t64 + weight_404 * t75
         out_e_2 += -weight_505 * t10 * t11
-        out_e = saved_norm_0 * out_e_2
+        out_e = norm_0 * out_e_2
         t76 = weight_011 * t8
         t77 = weight_110 * t9
         t78 = weight_112 * t56
@@ -5332,7 +4598,7 @@ def _fused_gelu_sgp_norm_with_normalize_long_kernel(
         out_e1_2 = t55 * t76 + t54 * t77 + t19 * t81 + t12 * t82 + t14 * t83 + t16 * t84 + t45 * t86 + t48 * t91
         out_e1_2 += t50 * t92 + t52 * t93 + weight_213 * t96 + weight_312 * t97 - t13 * t78 - t15 * t79 - t17 * t80
         out_e1_2 += -t18 * t85 - t47 * t87 - t49 * t88 - t51 * t89 - t46 * t90 - t73 * t94 - t74 * t95
-        out_e1 = saved_norm_1 * out_e1_2
+        out_e1 = norm_1 * out_e1_2
         t98 = weight_112 * t54
         t99 = weight_211 * t55
         t100 = weight_314 * t74
@@ -5342,25 +4608,25 @@ def _fused_gelu_sgp_norm_with_normalize_long_kernel(
         out_e2_2 = t57 * t76 + t13 * t98 + t56 * t77 + t25 * t81 + t20 * t83 + t22 * t84 + t41 * t87 + t43 * t88
         out_e2_2 += t40 * t90 + t71 * t94 + t52 * t101 + t72 * t95 + weight_213 * t102 + weight_312 * t103
         out_e2_2 += -t21 * t79 - t23 * t80 - t12 * t99 - t24 * t85 - t39 * t86 - t51 * t100 - t42 * t91 - t44 * t92
-        out_e2 = saved_norm_1 * out_e2_2
+        out_e2 = norm_1 * out_e2_2
         t104 = t16 * t40 + t22 * t46 + t30 * t52 - t12 * t34 - t18 * t42 - t24 * t48
         t105 = t39 * t17 + t45 * t23 + t51 * t31 - t33 * t13 - t41 * t19 - t47 * t25
         out_e3_2 = t59 * t76 + t15 * t98 + t21 * t78 + t58 * t77 + t29 * t81 + t26 * t84 + t35 * t86 + t43 * t89
         out_e3_2 += t49 * t100 + t38 * t91 + weight_213 * t104 + weight_312 * t105 - t27 * t80 - t14 * t99
         out_e3_2 += -t20 * t82 - t28 * t85 - t37 * t87 - t36 * t90 - t69 * t94 - t44 * t93 - t50 * t101 - t70 * t95
-        out_e3 = saved_norm_1 * out_e3_2
+        out_e3 = norm_1 * out_e3_2
         t106 = -t12 * t36 - t14 * t40 - t18 * t44 - t20 * t46 - t24 * t50 - t28 * t52
         t107 = -t35 * t13 - t39 * t15 - t43 * t19 - t45 * t21 - t49 * t25 - t51 * t29
         out_e4_2 = t61 * t76 + t17 * t98 + t23 * t78 + t27 * t79 + t60 * t77 + t31 * t81 + t34 * t90 + t67 * t94
         out_e4_2 += t38 * t92 + t42 * t93 + t48 * t101 + t68 * t95 + weight_213 * t106 + weight_312 * t107
         out_e4_2 += -t16 * t99 - t22 * t82 - t26 * t83 - t30 * t85 - t33 * t86 - t37 * t88 - t41 * t89 - t47 * t100
-        out_e4 = saved_norm_1 * out_e4_2
+        out_e4 = norm_1 * out_e4_2
         t108 = -t12 * t38 - t14 * t42 - t16 * t44 - t20 * t48 - t22 * t50 - t26 * t52
         t109 = -t37 * t13 - t41 * t15 - t43 * t17 - t47 * t21 - t49 * t23 - t51 * t27
         out_e5_2 = t63 * t76 + t19 * t98 + t25 * t78 + t29 * t79 + t31 * t80 + t62 * t77 + t65 * t94 + t34 * t91
         out_e5_2 += t36 * t92 + t40 * t93 + t46 * t101 + t66 * t95 + weight_213 * t108 + weight_312 * t109
         out_e5_2 += -t18 * t99 - t24 * t82 - t28 * t83 - t30 * t84 - t33 * t87 - t35 * t88 - t39 * t89 - t45 * t100
-        out_e5 = saved_norm_1 * out_e5_2
+        out_e5 = norm_1 * out_e5_2
         t111 = weight_022 * t8
         t112 = weight_121 * t54
         t113 = weight_123 * t58
@@ -5391,7 +4657,7 @@ def _fused_gelu_sgp_norm_with_normalize_long_kernel(
         out_e12_2 += t50 * t132 + t40 * t133 + weight_222 * t135 + weight_424 * (t73 * t72 - t71 * t74)
         out_e12_2 += -t38 * t115 - t26 * t117 - t37 * t122 - t39 * t123 - t49 * t125 - t27 * t127 - t56 * t131
         out_e12_2 += -t42 * t134
-        out_e12 = saved_norm_2 * out_e12_2
+        out_e12 = norm_2 * out_e12_2
         t136 = weight_123 * t56
         t137 = weight_222 * t12
         t138 = weight_222 * t18
@@ -5409,7 +4675,7 @@ def _fused_gelu_sgp_norm_with_normalize_long_kernel(
         out_e13_2 += t38 * t134 + t74 * t166 - t34 * t136 - t42 * t115 - t24 * t118 - t33 * t141 - t37 * t124
         out_e13_2 += -t41 * t122 - t49 * t126 - t51 * t125 - t25 * t128 - t73 * t165 - t50 * t130 - t58 * t131
         out_e13_2 += -t16 * t145 - t20 * t146 - t28 * t147 - t36 * t133
-        out_e13 = saved_norm_2 * out_e13_2
+        out_e13 = norm_2 * out_e13_2
         t142 = weight_323 * t34
         t144 = weight_424 * t68
         t148 = weight_323 * t33
@@ -5420,7 +4686,7 @@ def _fused_gelu_sgp_norm_with_normalize_long_kernel(
         out_e14_2 += -t44 * t115 - t20 * t117 - t24 * t119 - t15 * t139 - t28 * t140 - t35 * t141 - t39 * t120
         out_e14_2 += -t43 * t122 - t21 * t127 - t25 * t129 - t29 * t143 - t60 * t131 - t22 * t146 - t30 * t147
         out_e14_2 += -t46 * t148 - t74 * t149
-        out_e14 = saved_norm_2 * out_e14_2
+        out_e14 = norm_2 * out_e14_2
         t151 = weight_424 * t66
         t152 = weight_424 * t65
         t153 = t14 * t29 + t16 * t31 - t28 * t15 - t30 * t17
@@ -5429,7 +4695,7 @@ def _fused_gelu_sgp_norm_with_normalize_long_kernel(
         out_e15_2 += t46 * t130 + weight_222 * t153 + weight_323 * t154 - t38 * t136 - t42 * t113 - t44 * t114
         out_e15_2 += -t20 * t118 - t22 * t119 - t26 * t140 - t37 * t141 - t41 * t120 - t43 * t121 - t21 * t128
         out_e15_2 += -t23 * t129 - t27 * t143 - t62 * t131 - t24 * t146 - t48 * t148 - t74 * t152
-        out_e15 = saved_norm_2 * out_e15_2
+        out_e15 = norm_2 * out_e15_2
         t155 = weight_123 * t54
         t156 = weight_121 * t56
         t157 = weight_222 * t24
@@ -5443,20 +4709,20 @@ def _fused_gelu_sgp_norm_with_normalize_long_kernel(
         out_e23_2 += t23 * t139 + t30 * t158 + t33 * t159 + t43 * t126 + t45 * t121 + t19 * t128 + t71 * t165
         out_e23_2 += t31 * t160 + t44 * t130 + t14 * t146 + weight_323 * t167 - t48 * t115 - t15 * t137
         out_e23_2 += -t16 * t117 - t47 * t122 - t17 * t127 - t58 * t161 - t22 * t145 - t28 * t162 - t72 * t166
-        out_e23 = saved_norm_2 * out_e23_2
+        out_e23 = norm_2 * out_e23_2
         out_e24_2 = t23 * t111 + t36 * t155 + t61 * t156 + t14 * t117 + t18 * t119 + t22 * t116 + t31 * t157
         out_e24_2 += t35 * t159 + t37 * t125 + t51 * t124 + t15 * t127 + t19 * t129 + t16 * t146 + t20 * t145
         out_e24_2 += t40 * t148 + t72 * t149 - t46 * t113 - t50 * t115 - t17 * t137 - t21 * t139 - t28 * t158
         out_e24_2 += -t39 * t142 - t41 * t126 - t45 * t120 - t49 * t122 - t71 * t144 - t29 * t160 - t42 * t130
         out_e24_2 += -t60 * t161 - t30 * t162 - t38 * t132 - t52 * t134
-        out_e24 = saved_norm_2 * out_e24_2
+        out_e24 = norm_2 * out_e24_2
         t163 = t20 * t29 + t22 * t31 - t28 * t21 - t30 * t23
         out_e25_2 = t25 * t111 + t38 * t155 + t63 * t156 + t14 * t118 + t16 * t119 + t24 * t116 + t35 * t125
         out_e25_2 += t37 * t159 + t51 * t123 + t15 * t128 + t17 * t129 + t18 * t146 + t42 * t148 + t72 * t152
         out_e25_2 += weight_222 * t163 - t48 * t113 - t50 * t114 - t19 * t137 - t26 * t158 - t39 * t126
         out_e25_2 += -t41 * t142 - t47 * t120 - t49 * t121 - t71 * t151 - t27 * t160 - t40 * t130 - t62 * t161
         out_e25_2 += -t36 * t132 - t52 * t133
-        out_e25 = saved_norm_2 * out_e25_2
+        out_e25 = norm_2 * out_e25_2
         t168 = weight_121 * t58
         t169 = t16 * t15 + t22 * t21 + t28 * t31 - t14 * t17 - t20 * t23 - t30 * t29
         t170 = weight_121 * t59
@@ -5464,20 +4730,20 @@ def _fused_gelu_sgp_norm_with_normalize_long_kernel(
         out_e34_2 += t35 * t142 + t37 * t126 + t39 * t159 + t41 * t125 + t45 * t141 + t69 * t144 + t19 * t143
         out_e34_2 += t25 * t160 + t38 * t130 + t50 * t134 + weight_222 * t169 - t52 * t115 - t12 * t117
         out_e34_2 += -t49 * t124 - t51 * t122 - t13 * t127 - t36 * t148 - t42 * t132 - t70 * t149 - t60 * t170
-        out_e34 = saved_norm_2 * out_e34_2
+        out_e34 = norm_2 * out_e34_2
         out_e35_2 = t29 * t111 + t42 * t155 + t48 * t136 + t63 * t168 + t16 * t140 + t15 * t138 + t22 * t158
         out_e35_2 += t21 * t157 + t31 * t139 + t28 * t116 + t35 * t126 + t37 * t142 + t39 * t125 + t41 * t159
         out_e35_2 += t47 * t141 + t69 * t151 + t17 * t143 + t23 * t160 + t36 * t130 + t50 * t133 - t52 * t114
         out_e35_2 += -t12 * t118 - t49 * t123 - t51 * t121 - t13 * t128 - t14 * t147 - t20 * t162 - t30 * t145
         out_e35_2 += -t38 * t148 - t40 * t132 - t70 * t152 - t62 * t170
-        out_e35 = saved_norm_2 * out_e35_2
+        out_e35 = norm_2 * out_e35_2
         t164 = t37 * t36 + t41 * t40 + t47 * t46 - t35 * t38 - t39 * t42 - t45 * t48
         out_e45_2 = t31 * t111 + t44 * t155 + t50 * t136 + t52 * t113 + t17 * t138 + t23 * t157 + t30 * t116
         out_e45_2 += t43 * t159 + t49 * t141 + t51 * t120 + t28 * t145 + t68 * t152 + weight_323 * t164
         out_e45_2 += weight_121 * (t60 * t63 - t62 * t61) - t12 * t119 - t14 * t140 - t20 * t158 - t29 * t139
         out_e45_2 += -t33 * t126 - t67 * t151 - t13 * t129 - t15 * t143 - t21 * t160 - t34 * t130 - t16 * t147
         out_e45_2 += -t22 * t162
-        out_e45 = saved_norm_2 * out_e45_2
+        out_e45 = norm_2 * out_e45_2
         t172 = weight_033 * t8
         t173 = weight_132 * t54
         t174 = weight_132 * t56
@@ -5515,7 +4781,7 @@ def _fused_gelu_sgp_norm_with_normalize_long_kernel(
         out_e123_2 += t39 * t195 + t47 * t196 + t68 * t197 + t46 * t198 + t37 * t200 + t65 * t203 - t15 * t174
         out_e123_2 += -t14 * t177 - t48 * t178 - t49 * t185 - t67 * t187 - t50 * t189 - t66 * t192 - t40 * t193
         out_e123_2 += -t35 * t194 - t38 * t199 - t41 * t201 - t45 * t202
-        out_e123 = saved_norm_3 * out_e123_2
+        out_e123 = norm_3 * out_e123_2
         t204 = weight_134 * t58
         t205 = weight_132 * t60
         t206 = weight_231 * t61
@@ -5533,7 +4799,7 @@ def _fused_gelu_sgp_norm_with_normalize_long_kernel(
         out_e124_2 += t33 * t194 + t45 * t214 - t17 * t174 - t16 * t177 - t50 * t178 - t34 * t181 - t28 * t182
         out_e124_2 += -t39 * t208 - t41 * t184 - t51 * t209 - t52 * t210 - t69 * t187 - t42 * t190 - t29 * t191
         out_e124_2 += -t46 * t212 - t38 * t213 - t43 * t201 - t65 * t215
-        out_e124 = saved_norm_3 * out_e124_2
+        out_e124 = norm_3 * out_e124_2
         t216 = weight_132 * t62
         t217 = weight_231 * t63
         t218 = weight_334 * t66
@@ -5543,7 +4809,7 @@ def _fused_gelu_sgp_norm_with_normalize_long_kernel(
         out_e125_2 += t33 * t200 + t47 * t214 - t19 * t174 - t18 * t177 - t26 * t182 - t39 * t184 - t41 * t208
         out_e125_2 += -t51 * t218 - t52 * t219 - t69 * t203 - t40 * t190 - t27 * t191 - t48 * t212 - t36 * t213
         out_e125_2 += -t50 * t198 - t34 * t199 - t43 * t195 - t67 * t215
-        out_e125 = saved_norm_3 * out_e125_2
+        out_e125 = norm_3 * out_e125_2
         t220 = weight_134 * t56
         t221 = weight_233 * t12
         t222 = weight_332 * t13
@@ -5553,19 +4819,19 @@ def _fused_gelu_sgp_norm_with_normalize_long_kernel(
         out_e134_2 += t38 * t190 + t25 * t191 + t72 * t197 + t34 * t193 + t44 * t199 + t65 * t223 - t66 * t220
         out_e134_2 += -t17 * t175 - t16 * t176 - t47 * t186 - t48 * t188 - t71 * t187 - t36 * t211 - t42 * t213
         out_e134_2 += -t52 * t178 - t33 * t195 - t43 * t200 - t45 * t222
-        out_e134 = saved_norm_3 * out_e134_2
+        out_e134 = norm_3 * out_e134_2
         out_e135_2 = t42 * t172 + t29 * t173 + t15 * t216 + t48 * t221 + t14 * t217 + t22 * t182 + t34 * t180
         out_e135_2 += t44 * t181 + t28 * t179 + t35 * t184 + t37 * t208 + t39 * t207 + t41 * t183 + t49 * t218
         out_e135_2 += t51 * t202 + t50 * t219 + t36 * t190 + t23 * t191 + t72 * t192 + t67 * t223 - t68 * t220
         out_e135_2 += -t19 * t175 - t18 * t176 - t45 * t186 - t46 * t188 - t71 * t203 - t40 * t213 - t47 * t222
         out_e135_2 += -t52 * t198 - t38 * t211 - t33 * t201 - t43 * t194
-        out_e135 = saved_norm_3 * out_e135_2
+        out_e135 = norm_3 * out_e135_2
         out_e145_2 = t44 * t172 + t31 * t173 + t17 * t216 + t50 * t221 + t16 * t217 + t36 * t180 + t30 * t179
         out_e145_2 += t43 * t183 + t45 * t209 + t46 * t210 + t71 * t215 + t41 * t194 + t52 * t212 + t40 * t199
         out_e145_2 += t37 * t195 + t69 * t223 - t70 * t220 - t19 * t205 - t18 * t206 - t20 * t182 - t42 * t181
         out_e145_2 += -t33 * t184 - t47 * t218 - t48 * t219 - t34 * t190 - t21 * t191 - t39 * t200 - t49 * t222
         out_e145_2 += -t72 * t204 - t38 * t193 - t35 * t201 - t51 * t214
-        out_e145 = saved_norm_3 * out_e145_2
+        out_e145 = norm_3 * out_e145_2
         t224 = weight_134 * t54
         t225 = weight_431 * t55
         out_e234_2 = t46 * t172 + t66 * t224 + t27 * t174 + t21 * t205 + t20 * t206 + t26 * t177 + t41 * t186
@@ -5573,25 +4839,25 @@ def _fused_gelu_sgp_norm_with_normalize_long_kernel(
         out_e234_2 += t33 * t202 + t51 * t201 - t23 * t175 - t40 * t221 - t18 * t182 - t22 * t176 - t37 * t185
         out_e234_2 += -t43 * t209 - t44 * t210 - t38 * t189 - t73 * t187 - t19 * t191 - t48 * t213 - t49 * t200
         out_e234_2 += -t34 * t198 - t52 * t180 - t35 * t214 - t65 * t225
-        out_e234 = saved_norm_3 * out_e234_2
+        out_e234 = norm_3 * out_e234_2
         out_e235_2 = t48 * t172 + t68 * t224 + t29 * t174 + t21 * t216 + t20 * t217 + t50 * t181 + t28 * t177
         out_e235_2 += t39 * t186 + t45 * t207 + t47 * t183 + t40 * t188 + t41 * t222 + t74 * t192 + t38 * t212
         out_e235_2 += t33 * t196 + t51 * t195 - t25 * t175 - t42 * t221 - t16 * t182 - t34 * t178 - t24 * t176
         out_e235_2 += -t35 * t185 - t43 * t218 - t44 * t219 - t36 * t189 - t73 * t203 - t17 * t191 - t49 * t194
         out_e235_2 += -t52 * t193 - t46 * t213 - t37 * t214 - t67 * t225
-        out_e235 = saved_norm_3 * out_e235_2
+        out_e235 = norm_3 * out_e235_2
         out_e245_2 = t50 * t172 + t70 * t224 + t31 * t174 + t23 * t216 + t14 * t182 + t22 * t217 + t30 * t177
         out_e245_2 += t33 * t185 + t35 * t196 + t41 * t218 + t49 * t183 + t42 * t219 + t34 * t189 + t73 * t215
         out_e245_2 += t15 * t191 + t47 * t194 + t38 * t198 + t52 * t211 + t46 * t199 + t43 * t222 - t25 * t205
         out_e245_2 += -t44 * t221 - t36 * t178 - t24 * t206 - t48 * t181 - t37 * t202 - t39 * t209 - t51 * t208
         out_e245_2 += -t40 * t210 - t74 * t204 - t45 * t200 - t69 * t225
-        out_e245 = saved_norm_3 * out_e245_2
+        out_e245 = norm_3 * out_e245_2
         out_e345_2 = t52 * t172 + t72 * t224 + t31 * t175 + t27 * t216 + t26 * t217 + t30 * t176 + t35 * t209
         out_e345_2 += t39 * t196 + t49 * t208 + t51 * t183 + t36 * t210 + t48 * t193 + t74 * t220 + t42 * t198
         out_e345_2 += t43 * t214 + t45 * t201 - t29 * t205 - t12 * t182 - t28 * t206 - t33 * t186 - t37 * t218
         out_e345_2 += -t41 * t202 - t38 * t219 - t34 * t188 - t13 * t191 - t40 * t178 - t50 * t211 - t47 * t195
         out_e345_2 += -t73 * t223 - t44 * t212 - t46 * t180 - t71 * t225
-        out_e345 = saved_norm_3 * out_e345_2
+        out_e345 = norm_3 * out_e345_2
         t227 = weight_044 * t8
         t228 = weight_143 * t54
         t229 = weight_143 * t56
@@ -5618,7 +4884,7 @@ def _fused_gelu_sgp_norm_with_normalize_long_kernel(
         out_e1234_2 += t65 * t241 + t31 * t242 + t25 * t244 + weight_242 * t247 + weight_343 * t248 - t40 * t229
         out_e1234_2 += -t34 * t231 - t62 * t232 - t24 * t234 - t30 * t236 - t35 * t238 - t45 * t240 - t29 * t243
         out_e1234_2 += -t19 * t245 - t63 * t246
-        out_e1234 = saved_norm_4 * out_e1234_2
+        out_e1234 = norm_4 * out_e1234_2
         t249 = weight_143 * t62
         t250 = weight_244 * t66
         t251 = weight_341 * t63
@@ -5629,28 +4895,28 @@ def _fused_gelu_sgp_norm_with_normalize_long_kernel(
         out_e1235_2 += t31 * t252 + t67 * t241 + t23 * t244 + weight_242 * t253 + weight_343 * t254 - t42 * t229
         out_e1235_2 += -t60 * t232 - t34 * t249 - t22 * t234 - t30 * t250 - t37 * t238 - t47 * t240 - t27 * t243
         out_e1235_2 += -t17 * t245 - t61 * t246
-        out_e1235 = saved_norm_4 * out_e1235_2
+        out_e1235 = norm_4 * out_e1235_2
         t255 = t12 * t31 + t18 * t23 + t22 * t19 + t30 * t13 - t16 * t25 - t24 * t17
         t256 = t33 * t52 + t41 * t46 + t45 * t42 + t51 * t34 - t39 * t48 - t47 * t40
         out_e1245_2 = t70 * t227 + t50 * t228 + t58 * t232 + t38 * t231 + t20 * t234 + t28 * t250 + t35 * t251
         out_e1245_2 += t43 * t239 + t27 * t242 + t69 * t241 + t15 * t245 + t59 * t246 + weight_242 * t255
         out_e1245_2 += weight_343 * t256 - t44 * t229 - t36 * t249 - t14 * t233 - t26 * t236 - t37 * t237
         out_e1245_2 += -t49 * t240 - t29 * t252 - t21 * t244
-        out_e1245 = saved_norm_4 * out_e1245_2
+        out_e1245 = norm_4 * out_e1245_2
         t257 = t14 * t31 + t18 * t27 + t26 * t19 + t30 * t15 - t16 * t29 - t28 * t17
         t258 = t35 * t48 + t47 * t36 - t33 * t50 - t37 * t46 - t45 * t38 - t49 * t34
         out_e1345_2 = t72 * t227 + t52 * t228 + t42 * t231 + t12 * t233 + t22 * t236 + t39 * t251 + t43 * t238
         out_e1345_2 += t25 * t252 + t21 * t243 + t71 * t241 + weight_242 * t257 + weight_343 * t258 - t56 * t232
         out_e1345_2 += -t44 * t230 - t40 * t249 - t20 * t235 - t24 * t250 - t41 * t237 - t51 * t240 - t23 * t242
         out_e1345_2 += -t13 * t245 - t57 * t246
-        out_e1345 = saved_norm_4 * out_e1345_2
+        out_e1345 = norm_4 * out_e1345_2
         t259 = t20 * t31 + t24 * t27 + t26 * t25 + t30 * t21 - t22 * t29 - t28 * t23
         t260 = t33 * t44 + t37 * t40 + t39 * t38 + t43 * t34 - t35 * t42 - t41 * t36
         out_e2345_2 = t74 * t227 + t54 * t232 + t52 * t229 + t48 * t231 + t14 * t235 + t18 * t250 + t45 * t251
         out_e2345_2 += t49 * t238 + t17 * t242 + t13 * t244 + t73 * t241 + t55 * t246 + weight_242 * t259
         out_e2345_2 += weight_343 * t260 - t50 * t230 - t46 * t249 - t12 * t234 - t16 * t236 - t47 * t237
         out_e2345_2 += -t51 * t239 - t19 * t252 - t15 * t243
-        out_e2345 = saved_norm_4 * out_e2345_2
+        out_e2345 = norm_4 * out_e2345_2
         t262 = t12 * t52 + t16 * t48 + t20 * t44 + t24 * t40 + t26 * t38 + t30 * t34 - t14 * t50 - t18 * t46
         t262 += -t22 * t42 - t28 * t36
         t263 = t33 * t31 + t37 * t27 + t39 * t25 + t43 * t21 + t47 * t17 + t51 * t13 - t35 * t29 - t41 * t23
@@ -5659,34 +4925,15 @@ def _fused_gelu_sgp_norm_with_normalize_long_kernel(
         t265 = t65 * t63 + t69 * t59 + t73 * t55 - t67 * t61 - t71 * t57
         out_e12345_2 = weight_055 * t8 * t11 + weight_550 * t10 * t9 + weight_253 * t262 + weight_352 * t263
         out_e12345_2 += weight_154 * t264 + weight_451 * t265
-        out_e12345 = saved_norm_5 * out_e12345_2
+        out_e12345 = norm_5 * out_e12345_2
 
-        _store32(
-            out_row + n * 32,
-            out_e,
-            out_e1,
-            out_e2,
-            out_e3,
-            out_e4,
-            out_e5,
-            out_e12,
-            out_e13,
-            out_e14,
-            out_e15,
-            out_e23,
-            out_e24,
-            out_e25,
-            out_e34,
-            out_e35,
-            out_e45,
-            out_e123,
-            out_e124,
-            out_e125,
-            out_e134,
-            out_e135,
-            out_e145,
-            out_e234,
-            out_e235,
+        _store8(out_row + at * 32, out_e, out_e1, out_e2, out_e3, out_e4, out_e5, out_e12, out_e13, mask)
+        _store8(out_row + at * 32 + 8, out_e14, out_e15, out_e23, out_e24, out_e25, out_e34, out_e35, out_e45, mask)
+        _store8(
+            out_row + at * 32 + 16, out_e123, out_e124, out_e125, out_e134, out_e135, out_e145, out_e234, out_e235, mask
+        )
+        _store8(
+            out_row + at * 32 + 24,
             out_e245,
             out_e345,
             out_e1234,
@@ -5714,20 +4961,21 @@ def _fused_gelu_sgp_norm_with_normalize_backward_kernel(
     # stores the row reductions on their own, because the next kernel folds over b
     # reads the stored output (64 fields) in place of recomputing it from the inputs (152 fields)
 
-    row = _rows(tl.program_id(0), ROWS)
-    row_mask = row < B
+    r = _down(ROWS)
+    row = tl.program_id(0).to(tl.int64) * ROWS
+    row_mask = row + r < B
     b = row
     grad_out_row = grad_out_ptr + b * 32 * N
     saved_row = saved_ptr + b
     out_row = out_ptr + b * 32 * N
     frontier_row = frontier_ptr + b
 
-    saved_norm_0 = tl.load(saved_row, mask=row_mask, other=0.0).to(REAL)
-    saved_norm_1 = tl.load(saved_row + 1 * B, mask=row_mask, other=0.0).to(REAL)
-    saved_norm_2 = tl.load(saved_row + 2 * B, mask=row_mask, other=0.0).to(REAL)
-    saved_norm_3 = tl.load(saved_row + 3 * B, mask=row_mask, other=0.0).to(REAL)
-    saved_norm_4 = tl.load(saved_row + 4 * B, mask=row_mask, other=0.0).to(REAL)
-    saved_norm_5 = tl.load(saved_row + 5 * B, mask=row_mask, other=0.0).to(REAL)
+    saved_norm_0 = tl.load(saved_row + r, mask=row_mask, other=0.0).to(REAL)
+    saved_norm_1 = tl.load(saved_row + B + r, mask=row_mask, other=0.0).to(REAL)
+    saved_norm_2 = tl.load(saved_row + 2 * B + r, mask=row_mask, other=0.0).to(REAL)
+    saved_norm_3 = tl.load(saved_row + 3 * B + r, mask=row_mask, other=0.0).to(REAL)
+    saved_norm_4 = tl.load(saved_row + 4 * B + r, mask=row_mask, other=0.0).to(REAL)
+    saved_norm_5 = tl.load(saved_row + 5 * B + r, mask=row_mask, other=0.0).to(REAL)
 
     t0 = tl.cast(N, REAL)
     t1 = 1.0 / t0
@@ -5740,16 +4988,12 @@ def _fused_gelu_sgp_norm_with_normalize_backward_kernel(
     t7 = _start(ROWS, BLOCK, 0.0, REAL)
     for start in range(0, N, BLOCK):
         n = _tile(start, ROWS, BLOCK)
+        at = r * N + n
         mask = (n < N) & row_mask
+        grad_out_e, grad_out_e1, grad_out_e2, grad_out_e3, grad_out_e4, grad_out_e5, grad_out_e12, grad_out_e13 = (
+            _load8(grad_out_row + at * 32, mask, REAL)
+        )
         (
-            grad_out_e,
-            grad_out_e1,
-            grad_out_e2,
-            grad_out_e3,
-            grad_out_e4,
-            grad_out_e5,
-            grad_out_e12,
-            grad_out_e13,
             grad_out_e14,
             grad_out_e15,
             grad_out_e23,
@@ -5758,6 +5002,8 @@ def _fused_gelu_sgp_norm_with_normalize_backward_kernel(
             grad_out_e34,
             grad_out_e35,
             grad_out_e45,
+        ) = _load8(grad_out_row + at * 32 + 8, mask, REAL)
+        (
             grad_out_e123,
             grad_out_e124,
             grad_out_e125,
@@ -5766,6 +5012,8 @@ def _fused_gelu_sgp_norm_with_normalize_backward_kernel(
             grad_out_e145,
             grad_out_e234,
             grad_out_e235,
+        ) = _load8(grad_out_row + at * 32 + 16, mask, REAL)
+        (
             grad_out_e245,
             grad_out_e345,
             grad_out_e1234,
@@ -5774,41 +5022,17 @@ def _fused_gelu_sgp_norm_with_normalize_backward_kernel(
             grad_out_e1345,
             grad_out_e2345,
             grad_out_e12345,
-        ) = _load32(grad_out_row + n * 32, mask, REAL)
-        (
-            out_e,
-            out_e1,
-            out_e2,
-            out_e3,
-            out_e4,
-            out_e5,
-            out_e12,
-            out_e13,
-            out_e14,
-            out_e15,
-            out_e23,
-            out_e24,
-            out_e25,
-            out_e34,
-            out_e35,
-            out_e45,
-            out_e123,
-            out_e124,
-            out_e125,
-            out_e134,
-            out_e135,
-            out_e145,
-            out_e234,
-            out_e235,
-            out_e245,
-            out_e345,
-            out_e1234,
-            out_e1235,
-            out_e1245,
-            out_e1345,
-            out_e2345,
-            out_e12345,
-        ) = _load32(out_row + n * 32, mask, REAL)
+        ) = _load8(grad_out_row + at * 32 + 24, mask, REAL)
+        out_e, out_e1, out_e2, out_e3, out_e4, out_e5, out_e12, out_e13 = _load8(out_row + at * 32, mask, REAL)
+        out_e14, out_e15, out_e23, out_e24, out_e25, out_e34, out_e35, out_e45 = _load8(
+            out_row + at * 32 + 8, mask, REAL
+        )
+        out_e123, out_e124, out_e125, out_e134, out_e135, out_e145, out_e234, out_e235 = _load8(
+            out_row + at * 32 + 16, mask, REAL
+        )
+        out_e245, out_e345, out_e1234, out_e1235, out_e1245, out_e1345, out_e2345, out_e12345 = _load8(
+            out_row + at * 32 + 24, mask, REAL
+        )
 
         t8 = grad_out_e2345 * out_e2345 + grad_out_e1345 * out_e1345 + grad_out_e1245 * out_e1245
         t8 += grad_out_e1235 * out_e1235 + grad_out_e1234 * out_e1234
@@ -5828,12 +5052,7 @@ def _fused_gelu_sgp_norm_with_normalize_backward_kernel(
         t5 = _sum(t5, t10, mask, True)
         t6 = _sum(t6, t11, mask, True)
         t7 = _sum(t7, grad_out_e * out_e, mask, True)
-    t2 = _row_sum(t2, True)
-    t3 = _row_sum(t3, True)
-    t4 = _row_sum(t4, True)
-    t5 = _row_sum(t5, True)
-    t6 = _row_sum(t6, True)
-    t7 = _row_sum(t7, True)
+    t2, t3, t4, t5, t6, t7 = _row_sum6(t2, t3, t4, t5, t6, t7, True)
     grad_norm_5 = t2 / saved_norm_5
     frontier_0 = t1 * (-0.5 * saved_norm_5 * saved_norm_5 * saved_norm_5) * grad_norm_5
     grad_norm_4 = t3 / saved_norm_4
@@ -5847,12 +5066,12 @@ def _fused_gelu_sgp_norm_with_normalize_backward_kernel(
     grad_norm_0 = t7 / saved_norm_0
     frontier_5 = t1 * (-0.5 * saved_norm_0 * saved_norm_0 * saved_norm_0) * grad_norm_0
 
-    tl.store(frontier_row, frontier_0, mask=row_mask)
-    tl.store(frontier_row + 1 * B, frontier_1, mask=row_mask)
-    tl.store(frontier_row + 2 * B, frontier_2, mask=row_mask)
-    tl.store(frontier_row + 3 * B, frontier_3, mask=row_mask)
-    tl.store(frontier_row + 4 * B, frontier_4, mask=row_mask)
-    tl.store(frontier_row + 5 * B, frontier_5, mask=row_mask)
+    tl.store(frontier_row + r, frontier_0, mask=row_mask)
+    tl.store(frontier_row + B + r, frontier_1, mask=row_mask)
+    tl.store(frontier_row + 2 * B + r, frontier_2, mask=row_mask)
+    tl.store(frontier_row + 3 * B + r, frontier_3, mask=row_mask)
+    tl.store(frontier_row + 4 * B + r, frontier_4, mask=row_mask)
+    tl.store(frontier_row + 5 * B + r, frontier_5, mask=row_mask)
 
 
 @triton.jit(do_not_specialize=["B"])
@@ -5872,8 +5091,9 @@ def _fused_gelu_sgp_norm_with_normalize_backward_recomputed_kernel(
     # stores the row reductions on their own, because the next kernel folds over b
     # recomputes the output from the inputs, because a 16-bit stored output is too coarse
 
-    row = _rows(tl.program_id(0), ROWS)
-    row_mask = row < B
+    r = _down(ROWS)
+    row = tl.program_id(0).to(tl.int64) * ROWS
+    row_mask = row + r < B
     b = row
     x_row = x_ptr + b * 32 * N
     y_row = y_ptr + b * 32 * N
@@ -5881,12 +5101,12 @@ def _fused_gelu_sgp_norm_with_normalize_backward_recomputed_kernel(
     saved_row = saved_ptr + b
     frontier_row = frontier_ptr + b
 
-    saved_norm_0 = tl.load(saved_row, mask=row_mask, other=0.0).to(REAL)
-    saved_norm_1 = tl.load(saved_row + 1 * B, mask=row_mask, other=0.0).to(REAL)
-    saved_norm_2 = tl.load(saved_row + 2 * B, mask=row_mask, other=0.0).to(REAL)
-    saved_norm_3 = tl.load(saved_row + 3 * B, mask=row_mask, other=0.0).to(REAL)
-    saved_norm_4 = tl.load(saved_row + 4 * B, mask=row_mask, other=0.0).to(REAL)
-    saved_norm_5 = tl.load(saved_row + 5 * B, mask=row_mask, other=0.0).to(REAL)
+    saved_norm_0 = tl.load(saved_row + r, mask=row_mask, other=0.0).to(REAL)
+    saved_norm_1 = tl.load(saved_row + B + r, mask=row_mask, other=0.0).to(REAL)
+    saved_norm_2 = tl.load(saved_row + 2 * B + r, mask=row_mask, other=0.0).to(REAL)
+    saved_norm_3 = tl.load(saved_row + 3 * B + r, mask=row_mask, other=0.0).to(REAL)
+    saved_norm_4 = tl.load(saved_row + 4 * B + r, mask=row_mask, other=0.0).to(REAL)
+    saved_norm_5 = tl.load(saved_row + 5 * B + r, mask=row_mask, other=0.0).to(REAL)
 
     t0 = tl.cast(N, REAL)
     t1 = 1.0 / t0
@@ -5899,140 +5119,41 @@ def _fused_gelu_sgp_norm_with_normalize_backward_recomputed_kernel(
     grad_norm_0 = _start(ROWS, BLOCK, 0.0, REAL)
     for start in range(0, N, BLOCK):
         n = _tile(start, ROWS, BLOCK)
+        at = r * N + n
         mask = (n < N) & row_mask
+        x_e, x_e1, x_e2, x_e3, x_e4, x_e5, x_e12, x_e13 = _load8(x_row + at * 32, mask, REAL)
+        x_e14, x_e15, x_e23, x_e24, x_e25, x_e34, x_e35, x_e45 = _load8(x_row + at * 32 + 8, mask, REAL)
+        x_e123, x_e124, x_e125, x_e134, x_e135, x_e145, x_e234, x_e235 = _load8(x_row + at * 32 + 16, mask, REAL)
+        x_e245, x_e345, x_e1234, x_e1235, x_e1245, x_e1345, x_e2345, x_e12345 = _load8(x_row + at * 32 + 24, mask, REAL)
+        y_e, y_e1, y_e2, y_e3, y_e4, y_e5, y_e12, y_e13 = _load8(y_row + at * 32, mask, REAL)
+        y_e14, y_e15, y_e23, y_e24, y_e25, y_e34, y_e35, y_e45 = _load8(y_row + at * 32 + 8, mask, REAL)
+        y_e123, y_e124, y_e125, y_e134, y_e135, y_e145, y_e234, y_e235 = _load8(y_row + at * 32 + 16, mask, REAL)
+        y_e245, y_e345, y_e1234, y_e1235, y_e1245, y_e1345, y_e2345, y_e12345 = _load8(y_row + at * 32 + 24, mask, REAL)
+        weight_000, weight_011, weight_022, weight_033, weight_044, weight_055, weight_101, weight_110 = _load8(
+            weight_ptr + n * 56, mask, REAL
+        )
+        weight_112, weight_121, weight_123, weight_132, weight_134, weight_143, weight_145, weight_154 = _load8(
+            weight_ptr + n * 56 + 8, mask, REAL
+        )
+        weight_202, weight_211, weight_213, weight_220, weight_222, weight_224, weight_231, weight_233 = _load8(
+            weight_ptr + n * 56 + 16, mask, REAL
+        )
+        weight_235, weight_242, weight_244, weight_253, weight_303, weight_312, weight_314, weight_321 = _load8(
+            weight_ptr + n * 56 + 24, mask, REAL
+        )
+        weight_323, weight_325, weight_330, weight_332, weight_334, weight_341, weight_343, weight_352 = _load8(
+            weight_ptr + n * 56 + 32, mask, REAL
+        )
+        weight_404, weight_413, weight_415, weight_422, weight_424, weight_431, weight_433, weight_440 = _load8(
+            weight_ptr + n * 56 + 40, mask, REAL
+        )
+        weight_442, weight_451, weight_505, weight_514, weight_523, weight_532, weight_541, weight_550 = _load8(
+            weight_ptr + n * 56 + 48, mask, REAL
+        )
+        grad_out_e, grad_out_e1, grad_out_e2, grad_out_e3, grad_out_e4, grad_out_e5, grad_out_e12, grad_out_e13 = (
+            _load8(grad_out_row + at * 32, mask, REAL)
+        )
         (
-            x_e,
-            x_e1,
-            x_e2,
-            x_e3,
-            x_e4,
-            x_e5,
-            x_e12,
-            x_e13,
-            x_e14,
-            x_e15,
-            x_e23,
-            x_e24,
-            x_e25,
-            x_e34,
-            x_e35,
-            x_e45,
-            x_e123,
-            x_e124,
-            x_e125,
-            x_e134,
-            x_e135,
-            x_e145,
-            x_e234,
-            x_e235,
-            x_e245,
-            x_e345,
-            x_e1234,
-            x_e1235,
-            x_e1245,
-            x_e1345,
-            x_e2345,
-            x_e12345,
-        ) = _load32(x_row + n * 32, mask, REAL)
-        (
-            y_e,
-            y_e1,
-            y_e2,
-            y_e3,
-            y_e4,
-            y_e5,
-            y_e12,
-            y_e13,
-            y_e14,
-            y_e15,
-            y_e23,
-            y_e24,
-            y_e25,
-            y_e34,
-            y_e35,
-            y_e45,
-            y_e123,
-            y_e124,
-            y_e125,
-            y_e134,
-            y_e135,
-            y_e145,
-            y_e234,
-            y_e235,
-            y_e245,
-            y_e345,
-            y_e1234,
-            y_e1235,
-            y_e1245,
-            y_e1345,
-            y_e2345,
-            y_e12345,
-        ) = _load32(y_row + n * 32, mask, REAL)
-        weight_000 = tl.load(weight_ptr + n * 56, mask=mask, other=0.0).to(REAL)
-        weight_011 = tl.load(weight_ptr + n * 56 + 1, mask=mask, other=0.0).to(REAL)
-        weight_022 = tl.load(weight_ptr + n * 56 + 2, mask=mask, other=0.0).to(REAL)
-        weight_033 = tl.load(weight_ptr + n * 56 + 3, mask=mask, other=0.0).to(REAL)
-        weight_044 = tl.load(weight_ptr + n * 56 + 4, mask=mask, other=0.0).to(REAL)
-        weight_055 = tl.load(weight_ptr + n * 56 + 5, mask=mask, other=0.0).to(REAL)
-        weight_101 = tl.load(weight_ptr + n * 56 + 6, mask=mask, other=0.0).to(REAL)
-        weight_110 = tl.load(weight_ptr + n * 56 + 7, mask=mask, other=0.0).to(REAL)
-        weight_112 = tl.load(weight_ptr + n * 56 + 8, mask=mask, other=0.0).to(REAL)
-        weight_121 = tl.load(weight_ptr + n * 56 + 9, mask=mask, other=0.0).to(REAL)
-        weight_123 = tl.load(weight_ptr + n * 56 + 10, mask=mask, other=0.0).to(REAL)
-        weight_132 = tl.load(weight_ptr + n * 56 + 11, mask=mask, other=0.0).to(REAL)
-        weight_134 = tl.load(weight_ptr + n * 56 + 12, mask=mask, other=0.0).to(REAL)
-        weight_143 = tl.load(weight_ptr + n * 56 + 13, mask=mask, other=0.0).to(REAL)
-        weight_145 = tl.load(weight_ptr + n * 56 + 14, mask=mask, other=0.0).to(REAL)
-        weight_154 = tl.load(weight_ptr + n * 56 + 15, mask=mask, other=0.0).to(REAL)
-        weight_202 = tl.load(weight_ptr + n * 56 + 16, mask=mask, other=0.0).to(REAL)
-        weight_211 = tl.load(weight_ptr + n * 56 + 17, mask=mask, other=0.0).to(REAL)
-        weight_213 = tl.load(weight_ptr + n * 56 + 18, mask=mask, other=0.0).to(REAL)
-        weight_220 = tl.load(weight_ptr + n * 56 + 19, mask=mask, other=0.0).to(REAL)
-        weight_222 = tl.load(weight_ptr + n * 56 + 20, mask=mask, other=0.0).to(REAL)
-        weight_224 = tl.load(weight_ptr + n * 56 + 21, mask=mask, other=0.0).to(REAL)
-        weight_231 = tl.load(weight_ptr + n * 56 + 22, mask=mask, other=0.0).to(REAL)
-        weight_233 = tl.load(weight_ptr + n * 56 + 23, mask=mask, other=0.0).to(REAL)
-        weight_235 = tl.load(weight_ptr + n * 56 + 24, mask=mask, other=0.0).to(REAL)
-        weight_242 = tl.load(weight_ptr + n * 56 + 25, mask=mask, other=0.0).to(REAL)
-        weight_244 = tl.load(weight_ptr + n * 56 + 26, mask=mask, other=0.0).to(REAL)
-        weight_253 = tl.load(weight_ptr + n * 56 + 27, mask=mask, other=0.0).to(REAL)
-        weight_303 = tl.load(weight_ptr + n * 56 + 28, mask=mask, other=0.0).to(REAL)
-        weight_312 = tl.load(weight_ptr + n * 56 + 29, mask=mask, other=0.0).to(REAL)
-        weight_314 = tl.load(weight_ptr + n * 56 + 30, mask=mask, other=0.0).to(REAL)
-        weight_321 = tl.load(weight_ptr + n * 56 + 31, mask=mask, other=0.0).to(REAL)
-        weight_323 = tl.load(weight_ptr + n * 56 + 32, mask=mask, other=0.0).to(REAL)
-        weight_325 = tl.load(weight_ptr + n * 56 + 33, mask=mask, other=0.0).to(REAL)
-        weight_330 = tl.load(weight_ptr + n * 56 + 34, mask=mask, other=0.0).to(REAL)
-        weight_332 = tl.load(weight_ptr + n * 56 + 35, mask=mask, other=0.0).to(REAL)
-        weight_334 = tl.load(weight_ptr + n * 56 + 36, mask=mask, other=0.0).to(REAL)
-        weight_341 = tl.load(weight_ptr + n * 56 + 37, mask=mask, other=0.0).to(REAL)
-        weight_343 = tl.load(weight_ptr + n * 56 + 38, mask=mask, other=0.0).to(REAL)
-        weight_352 = tl.load(weight_ptr + n * 56 + 39, mask=mask, other=0.0).to(REAL)
-        weight_404 = tl.load(weight_ptr + n * 56 + 40, mask=mask, other=0.0).to(REAL)
-        weight_413 = tl.load(weight_ptr + n * 56 + 41, mask=mask, other=0.0).to(REAL)
-        weight_415 = tl.load(weight_ptr + n * 56 + 42, mask=mask, other=0.0).to(REAL)
-        weight_422 = tl.load(weight_ptr + n * 56 + 43, mask=mask, other=0.0).to(REAL)
-        weight_424 = tl.load(weight_ptr + n * 56 + 44, mask=mask, other=0.0).to(REAL)
-        weight_431 = tl.load(weight_ptr + n * 56 + 45, mask=mask, other=0.0).to(REAL)
-        weight_433 = tl.load(weight_ptr + n * 56 + 46, mask=mask, other=0.0).to(REAL)
-        weight_440 = tl.load(weight_ptr + n * 56 + 47, mask=mask, other=0.0).to(REAL)
-        weight_442 = tl.load(weight_ptr + n * 56 + 48, mask=mask, other=0.0).to(REAL)
-        weight_451 = tl.load(weight_ptr + n * 56 + 49, mask=mask, other=0.0).to(REAL)
-        weight_505 = tl.load(weight_ptr + n * 56 + 50, mask=mask, other=0.0).to(REAL)
-        weight_514 = tl.load(weight_ptr + n * 56 + 51, mask=mask, other=0.0).to(REAL)
-        weight_523 = tl.load(weight_ptr + n * 56 + 52, mask=mask, other=0.0).to(REAL)
-        weight_532 = tl.load(weight_ptr + n * 56 + 53, mask=mask, other=0.0).to(REAL)
-        weight_541 = tl.load(weight_ptr + n * 56 + 54, mask=mask, other=0.0).to(REAL)
-        weight_550 = tl.load(weight_ptr + n * 56 + 55, mask=mask, other=0.0).to(REAL)
-        (
-            grad_out_e,
-            grad_out_e1,
-            grad_out_e2,
-            grad_out_e3,
-            grad_out_e4,
-            grad_out_e5,
-            grad_out_e12,
-            grad_out_e13,
             grad_out_e14,
             grad_out_e15,
             grad_out_e23,
@@ -6041,6 +5162,8 @@ def _fused_gelu_sgp_norm_with_normalize_backward_recomputed_kernel(
             grad_out_e34,
             grad_out_e35,
             grad_out_e45,
+        ) = _load8(grad_out_row + at * 32 + 8, mask, REAL)
+        (
             grad_out_e123,
             grad_out_e124,
             grad_out_e125,
@@ -6049,6 +5172,8 @@ def _fused_gelu_sgp_norm_with_normalize_backward_recomputed_kernel(
             grad_out_e145,
             grad_out_e234,
             grad_out_e235,
+        ) = _load8(grad_out_row + at * 32 + 16, mask, REAL)
+        (
             grad_out_e245,
             grad_out_e345,
             grad_out_e1234,
@@ -6057,7 +5182,7 @@ def _fused_gelu_sgp_norm_with_normalize_backward_recomputed_kernel(
             grad_out_e1345,
             grad_out_e2345,
             grad_out_e12345,
-        ) = _load32(grad_out_row + n * 32, mask, REAL)
+        ) = _load8(grad_out_row + at * 32 + 24, mask, REAL)
 
         gate_x = 0.5 * tl.erf(0.7071067811865476 * x_e) + 0.5
         t2 = x_e * gate_x
@@ -6472,12 +5597,9 @@ def _fused_gelu_sgp_norm_with_normalize_backward_recomputed_kernel(
         grad_norm_2 = _sum(grad_norm_2, t220, mask, True)
         grad_norm_1 = _sum(grad_norm_1, t255, mask, True)
         grad_norm_0 = _sum(grad_norm_0, grad_out_e * out_e, mask, True)
-    grad_norm_5 = _row_sum(grad_norm_5, True)
-    grad_norm_4 = _row_sum(grad_norm_4, True)
-    grad_norm_3 = _row_sum(grad_norm_3, True)
-    grad_norm_2 = _row_sum(grad_norm_2, True)
-    grad_norm_1 = _row_sum(grad_norm_1, True)
-    grad_norm_0 = _row_sum(grad_norm_0, True)
+    grad_norm_5, grad_norm_4, grad_norm_3, grad_norm_2, grad_norm_1, grad_norm_0 = _row_sum6(
+        grad_norm_5, grad_norm_4, grad_norm_3, grad_norm_2, grad_norm_1, grad_norm_0, True
+    )
     frontier_0 = t1 * ((-0.5 * saved_norm_5 * saved_norm_5 * saved_norm_5) * grad_norm_5)
     frontier_1 = t1 * ((-0.5 * saved_norm_4 * saved_norm_4 * saved_norm_4) * grad_norm_4)
     frontier_2 = t1 * ((-0.5 * saved_norm_3 * saved_norm_3 * saved_norm_3) * grad_norm_3)
@@ -6485,12 +5607,12 @@ def _fused_gelu_sgp_norm_with_normalize_backward_recomputed_kernel(
     frontier_4 = t1 * ((-0.5 * saved_norm_1 * saved_norm_1 * saved_norm_1) * grad_norm_1)
     frontier_5 = t1 * ((-0.5 * saved_norm_0 * saved_norm_0 * saved_norm_0) * grad_norm_0)
 
-    tl.store(frontier_row, frontier_0, mask=row_mask)
-    tl.store(frontier_row + 1 * B, frontier_1, mask=row_mask)
-    tl.store(frontier_row + 2 * B, frontier_2, mask=row_mask)
-    tl.store(frontier_row + 3 * B, frontier_3, mask=row_mask)
-    tl.store(frontier_row + 4 * B, frontier_4, mask=row_mask)
-    tl.store(frontier_row + 5 * B, frontier_5, mask=row_mask)
+    tl.store(frontier_row + r, frontier_0, mask=row_mask)
+    tl.store(frontier_row + B + r, frontier_1, mask=row_mask)
+    tl.store(frontier_row + 2 * B + r, frontier_2, mask=row_mask)
+    tl.store(frontier_row + 3 * B + r, frontier_3, mask=row_mask)
+    tl.store(frontier_row + 4 * B + r, frontier_4, mask=row_mask)
+    tl.store(frontier_row + 5 * B + r, frontier_5, mask=row_mask)
 
 
 @triton.jit(do_not_specialize=["B"])
@@ -6514,67 +5636,34 @@ def _fused_gelu_sgp_norm_with_normalize_backward_2_kernel(
     # apart from the folds, because together they need more registers than a thread has
 
     n = _tile(tl.program_id(1) * BLOCK, ROWS, BLOCK)
+    r = _down(ROWS)
+    at = r * N + n
     tile_mask = n < N
     first_tile = tl.program_id(1) == 0
-    weight_000 = tl.load(weight_ptr + n * 56, mask=tile_mask, other=0.0).to(REAL)
-    weight_011 = tl.load(weight_ptr + n * 56 + 1, mask=tile_mask, other=0.0).to(REAL)
-    weight_022 = tl.load(weight_ptr + n * 56 + 2, mask=tile_mask, other=0.0).to(REAL)
-    weight_033 = tl.load(weight_ptr + n * 56 + 3, mask=tile_mask, other=0.0).to(REAL)
-    weight_044 = tl.load(weight_ptr + n * 56 + 4, mask=tile_mask, other=0.0).to(REAL)
-    weight_055 = tl.load(weight_ptr + n * 56 + 5, mask=tile_mask, other=0.0).to(REAL)
-    weight_101 = tl.load(weight_ptr + n * 56 + 6, mask=tile_mask, other=0.0).to(REAL)
-    weight_110 = tl.load(weight_ptr + n * 56 + 7, mask=tile_mask, other=0.0).to(REAL)
-    weight_112 = tl.load(weight_ptr + n * 56 + 8, mask=tile_mask, other=0.0).to(REAL)
-    weight_121 = tl.load(weight_ptr + n * 56 + 9, mask=tile_mask, other=0.0).to(REAL)
-    weight_123 = tl.load(weight_ptr + n * 56 + 10, mask=tile_mask, other=0.0).to(REAL)
-    weight_132 = tl.load(weight_ptr + n * 56 + 11, mask=tile_mask, other=0.0).to(REAL)
-    weight_134 = tl.load(weight_ptr + n * 56 + 12, mask=tile_mask, other=0.0).to(REAL)
-    weight_143 = tl.load(weight_ptr + n * 56 + 13, mask=tile_mask, other=0.0).to(REAL)
-    weight_145 = tl.load(weight_ptr + n * 56 + 14, mask=tile_mask, other=0.0).to(REAL)
-    weight_154 = tl.load(weight_ptr + n * 56 + 15, mask=tile_mask, other=0.0).to(REAL)
-    weight_202 = tl.load(weight_ptr + n * 56 + 16, mask=tile_mask, other=0.0).to(REAL)
-    weight_211 = tl.load(weight_ptr + n * 56 + 17, mask=tile_mask, other=0.0).to(REAL)
-    weight_213 = tl.load(weight_ptr + n * 56 + 18, mask=tile_mask, other=0.0).to(REAL)
-    weight_220 = tl.load(weight_ptr + n * 56 + 19, mask=tile_mask, other=0.0).to(REAL)
-    weight_222 = tl.load(weight_ptr + n * 56 + 20, mask=tile_mask, other=0.0).to(REAL)
-    weight_224 = tl.load(weight_ptr + n * 56 + 21, mask=tile_mask, other=0.0).to(REAL)
-    weight_231 = tl.load(weight_ptr + n * 56 + 22, mask=tile_mask, other=0.0).to(REAL)
-    weight_233 = tl.load(weight_ptr + n * 56 + 23, mask=tile_mask, other=0.0).to(REAL)
-    weight_235 = tl.load(weight_ptr + n * 56 + 24, mask=tile_mask, other=0.0).to(REAL)
-    weight_242 = tl.load(weight_ptr + n * 56 + 25, mask=tile_mask, other=0.0).to(REAL)
-    weight_244 = tl.load(weight_ptr + n * 56 + 26, mask=tile_mask, other=0.0).to(REAL)
-    weight_253 = tl.load(weight_ptr + n * 56 + 27, mask=tile_mask, other=0.0).to(REAL)
-    weight_303 = tl.load(weight_ptr + n * 56 + 28, mask=tile_mask, other=0.0).to(REAL)
-    weight_312 = tl.load(weight_ptr + n * 56 + 29, mask=tile_mask, other=0.0).to(REAL)
-    weight_314 = tl.load(weight_ptr + n * 56 + 30, mask=tile_mask, other=0.0).to(REAL)
-    weight_321 = tl.load(weight_ptr + n * 56 + 31, mask=tile_mask, other=0.0).to(REAL)
-    weight_323 = tl.load(weight_ptr + n * 56 + 32, mask=tile_mask, other=0.0).to(REAL)
-    weight_325 = tl.load(weight_ptr + n * 56 + 33, mask=tile_mask, other=0.0).to(REAL)
-    weight_330 = tl.load(weight_ptr + n * 56 + 34, mask=tile_mask, other=0.0).to(REAL)
-    weight_332 = tl.load(weight_ptr + n * 56 + 35, mask=tile_mask, other=0.0).to(REAL)
-    weight_334 = tl.load(weight_ptr + n * 56 + 36, mask=tile_mask, other=0.0).to(REAL)
-    weight_341 = tl.load(weight_ptr + n * 56 + 37, mask=tile_mask, other=0.0).to(REAL)
-    weight_343 = tl.load(weight_ptr + n * 56 + 38, mask=tile_mask, other=0.0).to(REAL)
-    weight_352 = tl.load(weight_ptr + n * 56 + 39, mask=tile_mask, other=0.0).to(REAL)
-    weight_404 = tl.load(weight_ptr + n * 56 + 40, mask=tile_mask, other=0.0).to(REAL)
-    weight_413 = tl.load(weight_ptr + n * 56 + 41, mask=tile_mask, other=0.0).to(REAL)
-    weight_415 = tl.load(weight_ptr + n * 56 + 42, mask=tile_mask, other=0.0).to(REAL)
-    weight_422 = tl.load(weight_ptr + n * 56 + 43, mask=tile_mask, other=0.0).to(REAL)
-    weight_424 = tl.load(weight_ptr + n * 56 + 44, mask=tile_mask, other=0.0).to(REAL)
-    weight_431 = tl.load(weight_ptr + n * 56 + 45, mask=tile_mask, other=0.0).to(REAL)
-    weight_433 = tl.load(weight_ptr + n * 56 + 46, mask=tile_mask, other=0.0).to(REAL)
-    weight_440 = tl.load(weight_ptr + n * 56 + 47, mask=tile_mask, other=0.0).to(REAL)
-    weight_442 = tl.load(weight_ptr + n * 56 + 48, mask=tile_mask, other=0.0).to(REAL)
-    weight_451 = tl.load(weight_ptr + n * 56 + 49, mask=tile_mask, other=0.0).to(REAL)
-    weight_505 = tl.load(weight_ptr + n * 56 + 50, mask=tile_mask, other=0.0).to(REAL)
-    weight_514 = tl.load(weight_ptr + n * 56 + 51, mask=tile_mask, other=0.0).to(REAL)
-    weight_523 = tl.load(weight_ptr + n * 56 + 52, mask=tile_mask, other=0.0).to(REAL)
-    weight_532 = tl.load(weight_ptr + n * 56 + 53, mask=tile_mask, other=0.0).to(REAL)
-    weight_541 = tl.load(weight_ptr + n * 56 + 54, mask=tile_mask, other=0.0).to(REAL)
-    weight_550 = tl.load(weight_ptr + n * 56 + 55, mask=tile_mask, other=0.0).to(REAL)
+    weight_000, weight_011, weight_022, weight_033, weight_044, weight_055, weight_101, weight_110 = _load8(
+        weight_ptr + n * 56, tile_mask, REAL
+    )
+    weight_112, weight_121, weight_123, weight_132, weight_134, weight_143, weight_145, weight_154 = _load8(
+        weight_ptr + n * 56 + 8, tile_mask, REAL
+    )
+    weight_202, weight_211, weight_213, weight_220, weight_222, weight_224, weight_231, weight_233 = _load8(
+        weight_ptr + n * 56 + 16, tile_mask, REAL
+    )
+    weight_235, weight_242, weight_244, weight_253, weight_303, weight_312, weight_314, weight_321 = _load8(
+        weight_ptr + n * 56 + 24, tile_mask, REAL
+    )
+    weight_323, weight_325, weight_330, weight_332, weight_334, weight_341, weight_343, weight_352 = _load8(
+        weight_ptr + n * 56 + 32, tile_mask, REAL
+    )
+    weight_404, weight_413, weight_415, weight_422, weight_424, weight_431, weight_433, weight_440 = _load8(
+        weight_ptr + n * 56 + 40, tile_mask, REAL
+    )
+    weight_442, weight_451, weight_505, weight_514, weight_523, weight_532, weight_541, weight_550 = _load8(
+        weight_ptr + n * 56 + 48, tile_mask, REAL
+    )
 
-    row = _rows(tl.program_id(0), ROWS)
-    row_mask = row < B
+    row = tl.program_id(0).to(tl.int64) * ROWS
+    row_mask = row + r < B
     mask = tile_mask if ROWS == 1 else tile_mask & row_mask
     b = row
     x_row = x_ptr + b * 32 * N
@@ -6585,91 +5674,21 @@ def _fused_gelu_sgp_norm_with_normalize_backward_2_kernel(
     grad_x_row = grad_x_ptr + b * 32 * N
     grad_y_row = grad_y_ptr + b * 32 * N
 
+    x_e, x_e1, x_e2, x_e3, x_e4, x_e5, x_e12, x_e13 = _load8(x_row + at * 32, mask, REAL)
+    x_e14, x_e15, x_e23, x_e24, x_e25, x_e34, x_e35, x_e45 = _load8(x_row + at * 32 + 8, mask, REAL)
+    x_e123, x_e124, x_e125, x_e134, x_e135, x_e145, x_e234, x_e235 = _load8(x_row + at * 32 + 16, mask, REAL)
+    x_e245, x_e345, x_e1234, x_e1235, x_e1245, x_e1345, x_e2345, x_e12345 = _load8(x_row + at * 32 + 24, mask, REAL)
+    y_e, y_e1, y_e2, y_e3, y_e4, y_e5, y_e12, y_e13 = _load8(y_row + at * 32, mask, REAL)
+    y_e14, y_e15, y_e23, y_e24, y_e25, y_e34, y_e35, y_e45 = _load8(y_row + at * 32 + 8, mask, REAL)
+    y_e123, y_e124, y_e125, y_e134, y_e135, y_e145, y_e234, y_e235 = _load8(y_row + at * 32 + 16, mask, REAL)
+    y_e245, y_e345, y_e1234, y_e1235, y_e1245, y_e1345, y_e2345, y_e12345 = _load8(y_row + at * 32 + 24, mask, REAL)
+    grad_out_e, grad_out_e1, grad_out_e2, grad_out_e3, grad_out_e4, grad_out_e5, grad_out_e12, grad_out_e13 = _load8(
+        grad_out_row + at * 32, mask, REAL
+    )
+    grad_out_e14, grad_out_e15, grad_out_e23, grad_out_e24, grad_out_e25, grad_out_e34, grad_out_e35, grad_out_e45 = (
+        _load8(grad_out_row + at * 32 + 8, mask, REAL)
+    )
     (
-        x_e,
-        x_e1,
-        x_e2,
-        x_e3,
-        x_e4,
-        x_e5,
-        x_e12,
-        x_e13,
-        x_e14,
-        x_e15,
-        x_e23,
-        x_e24,
-        x_e25,
-        x_e34,
-        x_e35,
-        x_e45,
-        x_e123,
-        x_e124,
-        x_e125,
-        x_e134,
-        x_e135,
-        x_e145,
-        x_e234,
-        x_e235,
-        x_e245,
-        x_e345,
-        x_e1234,
-        x_e1235,
-        x_e1245,
-        x_e1345,
-        x_e2345,
-        x_e12345,
-    ) = _load32(x_row + n * 32, mask, REAL)
-    (
-        y_e,
-        y_e1,
-        y_e2,
-        y_e3,
-        y_e4,
-        y_e5,
-        y_e12,
-        y_e13,
-        y_e14,
-        y_e15,
-        y_e23,
-        y_e24,
-        y_e25,
-        y_e34,
-        y_e35,
-        y_e45,
-        y_e123,
-        y_e124,
-        y_e125,
-        y_e134,
-        y_e135,
-        y_e145,
-        y_e234,
-        y_e235,
-        y_e245,
-        y_e345,
-        y_e1234,
-        y_e1235,
-        y_e1245,
-        y_e1345,
-        y_e2345,
-        y_e12345,
-    ) = _load32(y_row + n * 32, mask, REAL)
-    (
-        grad_out_e,
-        grad_out_e1,
-        grad_out_e2,
-        grad_out_e3,
-        grad_out_e4,
-        grad_out_e5,
-        grad_out_e12,
-        grad_out_e13,
-        grad_out_e14,
-        grad_out_e15,
-        grad_out_e23,
-        grad_out_e24,
-        grad_out_e25,
-        grad_out_e34,
-        grad_out_e35,
-        grad_out_e45,
         grad_out_e123,
         grad_out_e124,
         grad_out_e125,
@@ -6678,6 +5697,8 @@ def _fused_gelu_sgp_norm_with_normalize_backward_2_kernel(
         grad_out_e145,
         grad_out_e234,
         grad_out_e235,
+    ) = _load8(grad_out_row + at * 32 + 16, mask, REAL)
+    (
         grad_out_e245,
         grad_out_e345,
         grad_out_e1234,
@@ -6686,19 +5707,19 @@ def _fused_gelu_sgp_norm_with_normalize_backward_2_kernel(
         grad_out_e1345,
         grad_out_e2345,
         grad_out_e12345,
-    ) = _load32(grad_out_row + n * 32, mask, REAL)
-    saved_norm_0 = tl.load(saved_row, mask=row_mask, other=0.0).to(REAL)
-    saved_norm_1 = tl.load(saved_row + 1 * B, mask=row_mask, other=0.0).to(REAL)
-    saved_norm_2 = tl.load(saved_row + 2 * B, mask=row_mask, other=0.0).to(REAL)
-    saved_norm_3 = tl.load(saved_row + 3 * B, mask=row_mask, other=0.0).to(REAL)
-    saved_norm_4 = tl.load(saved_row + 4 * B, mask=row_mask, other=0.0).to(REAL)
-    saved_norm_5 = tl.load(saved_row + 5 * B, mask=row_mask, other=0.0).to(REAL)
-    frontier_0 = tl.load(frontier_row, mask=row_mask, other=0.0).to(REAL)
-    frontier_1 = tl.load(frontier_row + 1 * B, mask=row_mask, other=0.0).to(REAL)
-    frontier_2 = tl.load(frontier_row + 2 * B, mask=row_mask, other=0.0).to(REAL)
-    frontier_3 = tl.load(frontier_row + 3 * B, mask=row_mask, other=0.0).to(REAL)
-    frontier_4 = tl.load(frontier_row + 4 * B, mask=row_mask, other=0.0).to(REAL)
-    frontier_5 = tl.load(frontier_row + 5 * B, mask=row_mask, other=0.0).to(REAL)
+    ) = _load8(grad_out_row + at * 32 + 24, mask, REAL)
+    saved_norm_0 = tl.load(saved_row + r, mask=row_mask, other=0.0).to(REAL)
+    saved_norm_1 = tl.load(saved_row + B + r, mask=row_mask, other=0.0).to(REAL)
+    saved_norm_2 = tl.load(saved_row + 2 * B + r, mask=row_mask, other=0.0).to(REAL)
+    saved_norm_3 = tl.load(saved_row + 3 * B + r, mask=row_mask, other=0.0).to(REAL)
+    saved_norm_4 = tl.load(saved_row + 4 * B + r, mask=row_mask, other=0.0).to(REAL)
+    saved_norm_5 = tl.load(saved_row + 5 * B + r, mask=row_mask, other=0.0).to(REAL)
+    frontier_0 = tl.load(frontier_row + r, mask=row_mask, other=0.0).to(REAL)
+    frontier_1 = tl.load(frontier_row + B + r, mask=row_mask, other=0.0).to(REAL)
+    frontier_2 = tl.load(frontier_row + 2 * B + r, mask=row_mask, other=0.0).to(REAL)
+    frontier_3 = tl.load(frontier_row + 3 * B + r, mask=row_mask, other=0.0).to(REAL)
+    frontier_4 = tl.load(frontier_row + 4 * B + r, mask=row_mask, other=0.0).to(REAL)
+    frontier_5 = tl.load(frontier_row + 5 * B + r, mask=row_mask, other=0.0).to(REAL)
 
     t0 = 0.7071067811865476 * x_e
     gate_x = 0.5 * tl.erf(t0) + 0.5
@@ -7832,8 +6853,8 @@ def _fused_gelu_sgp_norm_with_normalize_backward_2_kernel(
     grad_y_e12345 = gate_y * t520
 
     if GRAD_X:
-        _store32(
-            grad_x_row + n * 32,
+        _store8(
+            grad_x_row + at * 32,
             grad_x_e,
             grad_x_e1,
             grad_x_e2,
@@ -7842,6 +6863,10 @@ def _fused_gelu_sgp_norm_with_normalize_backward_2_kernel(
             grad_x_e5,
             grad_x_e12,
             grad_x_e13,
+            mask,
+        )
+        _store8(
+            grad_x_row + at * 32 + 8,
             grad_x_e14,
             grad_x_e15,
             grad_x_e23,
@@ -7850,6 +6875,10 @@ def _fused_gelu_sgp_norm_with_normalize_backward_2_kernel(
             grad_x_e34,
             grad_x_e35,
             grad_x_e45,
+            mask,
+        )
+        _store8(
+            grad_x_row + at * 32 + 16,
             grad_x_e123,
             grad_x_e124,
             grad_x_e125,
@@ -7858,6 +6887,10 @@ def _fused_gelu_sgp_norm_with_normalize_backward_2_kernel(
             grad_x_e145,
             grad_x_e234,
             grad_x_e235,
+            mask,
+        )
+        _store8(
+            grad_x_row + at * 32 + 24,
             grad_x_e245,
             grad_x_e345,
             grad_x_e1234,
@@ -7869,8 +6902,8 @@ def _fused_gelu_sgp_norm_with_normalize_backward_2_kernel(
             mask,
         )
     if GRAD_Y:
-        _store32(
-            grad_y_row + n * 32,
+        _store8(
+            grad_y_row + at * 32,
             grad_y_e,
             grad_y_e1,
             grad_y_e2,
@@ -7879,6 +6912,10 @@ def _fused_gelu_sgp_norm_with_normalize_backward_2_kernel(
             grad_y_e5,
             grad_y_e12,
             grad_y_e13,
+            mask,
+        )
+        _store8(
+            grad_y_row + at * 32 + 8,
             grad_y_e14,
             grad_y_e15,
             grad_y_e23,
@@ -7887,6 +6924,10 @@ def _fused_gelu_sgp_norm_with_normalize_backward_2_kernel(
             grad_y_e34,
             grad_y_e35,
             grad_y_e45,
+            mask,
+        )
+        _store8(
+            grad_y_row + at * 32 + 16,
             grad_y_e123,
             grad_y_e124,
             grad_y_e125,
@@ -7895,6 +6936,10 @@ def _fused_gelu_sgp_norm_with_normalize_backward_2_kernel(
             grad_y_e145,
             grad_y_e234,
             grad_y_e235,
+            mask,
+        )
+        _store8(
+            grad_y_row + at * 32 + 24,
             grad_y_e245,
             grad_y_e345,
             grad_y_e1234,
@@ -7927,67 +6972,34 @@ def _fused_gelu_sgp_norm_with_normalize_backward_3_kernel(
     # accumulates in registers over the rows; the partial sums are added in a fixed order
 
     n = _tile(tl.program_id(1) * BLOCK, ROWS, BLOCK)
+    r = _down(ROWS)
+    at = r * N + n
     tile_mask = n < N
     first_tile = tl.program_id(1) == 0
     program = tl.program_id(0) % PROGRAMS
     kept = (tl.program_id(0) // PROGRAMS).to(tl.int64)
     slot = program * tl.num_programs(1) + tl.program_id(1)
-    weight_000 = tl.load(weight_ptr + n * 56, mask=tile_mask, other=0.0).to(REAL)
-    weight_011 = tl.load(weight_ptr + n * 56 + 1, mask=tile_mask, other=0.0).to(REAL)
-    weight_022 = tl.load(weight_ptr + n * 56 + 2, mask=tile_mask, other=0.0).to(REAL)
-    weight_033 = tl.load(weight_ptr + n * 56 + 3, mask=tile_mask, other=0.0).to(REAL)
-    weight_044 = tl.load(weight_ptr + n * 56 + 4, mask=tile_mask, other=0.0).to(REAL)
-    weight_055 = tl.load(weight_ptr + n * 56 + 5, mask=tile_mask, other=0.0).to(REAL)
-    weight_101 = tl.load(weight_ptr + n * 56 + 6, mask=tile_mask, other=0.0).to(REAL)
-    weight_110 = tl.load(weight_ptr + n * 56 + 7, mask=tile_mask, other=0.0).to(REAL)
-    weight_112 = tl.load(weight_ptr + n * 56 + 8, mask=tile_mask, other=0.0).to(REAL)
-    weight_121 = tl.load(weight_ptr + n * 56 + 9, mask=tile_mask, other=0.0).to(REAL)
-    weight_123 = tl.load(weight_ptr + n * 56 + 10, mask=tile_mask, other=0.0).to(REAL)
-    weight_132 = tl.load(weight_ptr + n * 56 + 11, mask=tile_mask, other=0.0).to(REAL)
-    weight_134 = tl.load(weight_ptr + n * 56 + 12, mask=tile_mask, other=0.0).to(REAL)
-    weight_143 = tl.load(weight_ptr + n * 56 + 13, mask=tile_mask, other=0.0).to(REAL)
-    weight_145 = tl.load(weight_ptr + n * 56 + 14, mask=tile_mask, other=0.0).to(REAL)
-    weight_154 = tl.load(weight_ptr + n * 56 + 15, mask=tile_mask, other=0.0).to(REAL)
-    weight_202 = tl.load(weight_ptr + n * 56 + 16, mask=tile_mask, other=0.0).to(REAL)
-    weight_211 = tl.load(weight_ptr + n * 56 + 17, mask=tile_mask, other=0.0).to(REAL)
-    weight_213 = tl.load(weight_ptr + n * 56 + 18, mask=tile_mask, other=0.0).to(REAL)
-    weight_220 = tl.load(weight_ptr + n * 56 + 19, mask=tile_mask, other=0.0).to(REAL)
-    weight_222 = tl.load(weight_ptr + n * 56 + 20, mask=tile_mask, other=0.0).to(REAL)
-    weight_224 = tl.load(weight_ptr + n * 56 + 21, mask=tile_mask, other=0.0).to(REAL)
-    weight_231 = tl.load(weight_ptr + n * 56 + 22, mask=tile_mask, other=0.0).to(REAL)
-    weight_233 = tl.load(weight_ptr + n * 56 + 23, mask=tile_mask, other=0.0).to(REAL)
-    weight_235 = tl.load(weight_ptr + n * 56 + 24, mask=tile_mask, other=0.0).to(REAL)
-    weight_242 = tl.load(weight_ptr + n * 56 + 25, mask=tile_mask, other=0.0).to(REAL)
-    weight_244 = tl.load(weight_ptr + n * 56 + 26, mask=tile_mask, other=0.0).to(REAL)
-    weight_253 = tl.load(weight_ptr + n * 56 + 27, mask=tile_mask, other=0.0).to(REAL)
-    weight_303 = tl.load(weight_ptr + n * 56 + 28, mask=tile_mask, other=0.0).to(REAL)
-    weight_312 = tl.load(weight_ptr + n * 56 + 29, mask=tile_mask, other=0.0).to(REAL)
-    weight_314 = tl.load(weight_ptr + n * 56 + 30, mask=tile_mask, other=0.0).to(REAL)
-    weight_321 = tl.load(weight_ptr + n * 56 + 31, mask=tile_mask, other=0.0).to(REAL)
-    weight_323 = tl.load(weight_ptr + n * 56 + 32, mask=tile_mask, other=0.0).to(REAL)
-    weight_325 = tl.load(weight_ptr + n * 56 + 33, mask=tile_mask, other=0.0).to(REAL)
-    weight_330 = tl.load(weight_ptr + n * 56 + 34, mask=tile_mask, other=0.0).to(REAL)
-    weight_332 = tl.load(weight_ptr + n * 56 + 35, mask=tile_mask, other=0.0).to(REAL)
-    weight_334 = tl.load(weight_ptr + n * 56 + 36, mask=tile_mask, other=0.0).to(REAL)
-    weight_341 = tl.load(weight_ptr + n * 56 + 37, mask=tile_mask, other=0.0).to(REAL)
-    weight_343 = tl.load(weight_ptr + n * 56 + 38, mask=tile_mask, other=0.0).to(REAL)
-    weight_352 = tl.load(weight_ptr + n * 56 + 39, mask=tile_mask, other=0.0).to(REAL)
-    weight_404 = tl.load(weight_ptr + n * 56 + 40, mask=tile_mask, other=0.0).to(REAL)
-    weight_413 = tl.load(weight_ptr + n * 56 + 41, mask=tile_mask, other=0.0).to(REAL)
-    weight_415 = tl.load(weight_ptr + n * 56 + 42, mask=tile_mask, other=0.0).to(REAL)
-    weight_422 = tl.load(weight_ptr + n * 56 + 43, mask=tile_mask, other=0.0).to(REAL)
-    weight_424 = tl.load(weight_ptr + n * 56 + 44, mask=tile_mask, other=0.0).to(REAL)
-    weight_431 = tl.load(weight_ptr + n * 56 + 45, mask=tile_mask, other=0.0).to(REAL)
-    weight_433 = tl.load(weight_ptr + n * 56 + 46, mask=tile_mask, other=0.0).to(REAL)
-    weight_440 = tl.load(weight_ptr + n * 56 + 47, mask=tile_mask, other=0.0).to(REAL)
-    weight_442 = tl.load(weight_ptr + n * 56 + 48, mask=tile_mask, other=0.0).to(REAL)
-    weight_451 = tl.load(weight_ptr + n * 56 + 49, mask=tile_mask, other=0.0).to(REAL)
-    weight_505 = tl.load(weight_ptr + n * 56 + 50, mask=tile_mask, other=0.0).to(REAL)
-    weight_514 = tl.load(weight_ptr + n * 56 + 51, mask=tile_mask, other=0.0).to(REAL)
-    weight_523 = tl.load(weight_ptr + n * 56 + 52, mask=tile_mask, other=0.0).to(REAL)
-    weight_532 = tl.load(weight_ptr + n * 56 + 53, mask=tile_mask, other=0.0).to(REAL)
-    weight_541 = tl.load(weight_ptr + n * 56 + 54, mask=tile_mask, other=0.0).to(REAL)
-    weight_550 = tl.load(weight_ptr + n * 56 + 55, mask=tile_mask, other=0.0).to(REAL)
+    weight_000, weight_011, weight_022, weight_033, weight_044, weight_055, weight_101, weight_110 = _load8(
+        weight_ptr + n * 56, tile_mask, REAL
+    )
+    weight_112, weight_121, weight_123, weight_132, weight_134, weight_143, weight_145, weight_154 = _load8(
+        weight_ptr + n * 56 + 8, tile_mask, REAL
+    )
+    weight_202, weight_211, weight_213, weight_220, weight_222, weight_224, weight_231, weight_233 = _load8(
+        weight_ptr + n * 56 + 16, tile_mask, REAL
+    )
+    weight_235, weight_242, weight_244, weight_253, weight_303, weight_312, weight_314, weight_321 = _load8(
+        weight_ptr + n * 56 + 24, tile_mask, REAL
+    )
+    weight_323, weight_325, weight_330, weight_332, weight_334, weight_341, weight_343, weight_352 = _load8(
+        weight_ptr + n * 56 + 32, tile_mask, REAL
+    )
+    weight_404, weight_413, weight_415, weight_422, weight_424, weight_431, weight_433, weight_440 = _load8(
+        weight_ptr + n * 56 + 40, tile_mask, REAL
+    )
+    weight_442, weight_451, weight_505, weight_514, weight_523, weight_532, weight_541, weight_550 = _load8(
+        weight_ptr + n * 56 + 48, tile_mask, REAL
+    )
 
     grad_weight_000 = _start(ROWS, BLOCK, 0.0, REAL)
     grad_weight_011 = _start(ROWS, BLOCK, 0.0, REAL)
@@ -8046,8 +7058,8 @@ def _fused_gelu_sgp_norm_with_normalize_backward_3_kernel(
     grad_weight_541 = _start(ROWS, BLOCK, 0.0, REAL)
     grad_weight_550 = _start(ROWS, BLOCK, 0.0, REAL)
     for block in range(program, tl.cdiv(B, ROWS), PROGRAMS):
-        row = _rows(block, ROWS)
-        row_mask = row < B
+        row = tl.cast(block, tl.int64) * ROWS
+        row_mask = row + r < B
         mask = tile_mask if ROWS == 1 else tile_mask & row_mask
         b = row
         x_row = x_ptr + b * 32 * N
@@ -8056,83 +7068,18 @@ def _fused_gelu_sgp_norm_with_normalize_backward_3_kernel(
         saved_row = saved_ptr + b
         frontier_row = frontier_ptr + b
 
+        x_e, x_e1, x_e2, x_e3, x_e4, x_e5, x_e12, x_e13 = _load8(x_row + at * 32, mask, REAL)
+        x_e14, x_e15, x_e23, x_e24, x_e25, x_e34, x_e35, x_e45 = _load8(x_row + at * 32 + 8, mask, REAL)
+        x_e123, x_e124, x_e125, x_e134, x_e135, x_e145, x_e234, x_e235 = _load8(x_row + at * 32 + 16, mask, REAL)
+        x_e245, x_e345, x_e1234, x_e1235, x_e1245, x_e1345, x_e2345, x_e12345 = _load8(x_row + at * 32 + 24, mask, REAL)
+        y_e, y_e1, y_e2, y_e3, y_e4, y_e5, y_e12, y_e13 = _load8(y_row + at * 32, mask, REAL)
+        y_e14, y_e15, y_e23, y_e24, y_e25, y_e34, y_e35, y_e45 = _load8(y_row + at * 32 + 8, mask, REAL)
+        y_e123, y_e124, y_e125, y_e134, y_e135, y_e145, y_e234, y_e235 = _load8(y_row + at * 32 + 16, mask, REAL)
+        y_e245, y_e345, y_e1234, y_e1235, y_e1245, y_e1345, y_e2345, y_e12345 = _load8(y_row + at * 32 + 24, mask, REAL)
+        grad_out_e, grad_out_e1, grad_out_e2, grad_out_e3, grad_out_e4, grad_out_e5, grad_out_e12, grad_out_e13 = (
+            _load8(grad_out_row + at * 32, mask, REAL)
+        )
         (
-            x_e,
-            x_e1,
-            x_e2,
-            x_e3,
-            x_e4,
-            x_e5,
-            x_e12,
-            x_e13,
-            x_e14,
-            x_e15,
-            x_e23,
-            x_e24,
-            x_e25,
-            x_e34,
-            x_e35,
-            x_e45,
-            x_e123,
-            x_e124,
-            x_e125,
-            x_e134,
-            x_e135,
-            x_e145,
-            x_e234,
-            x_e235,
-            x_e245,
-            x_e345,
-            x_e1234,
-            x_e1235,
-            x_e1245,
-            x_e1345,
-            x_e2345,
-            x_e12345,
-        ) = _load32(x_row + n * 32, mask, REAL)
-        (
-            y_e,
-            y_e1,
-            y_e2,
-            y_e3,
-            y_e4,
-            y_e5,
-            y_e12,
-            y_e13,
-            y_e14,
-            y_e15,
-            y_e23,
-            y_e24,
-            y_e25,
-            y_e34,
-            y_e35,
-            y_e45,
-            y_e123,
-            y_e124,
-            y_e125,
-            y_e134,
-            y_e135,
-            y_e145,
-            y_e234,
-            y_e235,
-            y_e245,
-            y_e345,
-            y_e1234,
-            y_e1235,
-            y_e1245,
-            y_e1345,
-            y_e2345,
-            y_e12345,
-        ) = _load32(y_row + n * 32, mask, REAL)
-        (
-            grad_out_e,
-            grad_out_e1,
-            grad_out_e2,
-            grad_out_e3,
-            grad_out_e4,
-            grad_out_e5,
-            grad_out_e12,
-            grad_out_e13,
             grad_out_e14,
             grad_out_e15,
             grad_out_e23,
@@ -8141,6 +7088,8 @@ def _fused_gelu_sgp_norm_with_normalize_backward_3_kernel(
             grad_out_e34,
             grad_out_e35,
             grad_out_e45,
+        ) = _load8(grad_out_row + at * 32 + 8, mask, REAL)
+        (
             grad_out_e123,
             grad_out_e124,
             grad_out_e125,
@@ -8149,6 +7098,8 @@ def _fused_gelu_sgp_norm_with_normalize_backward_3_kernel(
             grad_out_e145,
             grad_out_e234,
             grad_out_e235,
+        ) = _load8(grad_out_row + at * 32 + 16, mask, REAL)
+        (
             grad_out_e245,
             grad_out_e345,
             grad_out_e1234,
@@ -8157,19 +7108,19 @@ def _fused_gelu_sgp_norm_with_normalize_backward_3_kernel(
             grad_out_e1345,
             grad_out_e2345,
             grad_out_e12345,
-        ) = _load32(grad_out_row + n * 32, mask, REAL)
-        saved_norm_0 = tl.load(saved_row, mask=row_mask, other=0.0).to(REAL)
-        saved_norm_1 = tl.load(saved_row + 1 * B, mask=row_mask, other=0.0).to(REAL)
-        saved_norm_2 = tl.load(saved_row + 2 * B, mask=row_mask, other=0.0).to(REAL)
-        saved_norm_3 = tl.load(saved_row + 3 * B, mask=row_mask, other=0.0).to(REAL)
-        saved_norm_4 = tl.load(saved_row + 4 * B, mask=row_mask, other=0.0).to(REAL)
-        saved_norm_5 = tl.load(saved_row + 5 * B, mask=row_mask, other=0.0).to(REAL)
-        frontier_0 = tl.load(frontier_row, mask=row_mask, other=0.0).to(REAL)
-        frontier_1 = tl.load(frontier_row + 1 * B, mask=row_mask, other=0.0).to(REAL)
-        frontier_2 = tl.load(frontier_row + 2 * B, mask=row_mask, other=0.0).to(REAL)
-        frontier_3 = tl.load(frontier_row + 3 * B, mask=row_mask, other=0.0).to(REAL)
-        frontier_4 = tl.load(frontier_row + 4 * B, mask=row_mask, other=0.0).to(REAL)
-        frontier_5 = tl.load(frontier_row + 5 * B, mask=row_mask, other=0.0).to(REAL)
+        ) = _load8(grad_out_row + at * 32 + 24, mask, REAL)
+        saved_norm_0 = tl.load(saved_row + r, mask=row_mask, other=0.0).to(REAL)
+        saved_norm_1 = tl.load(saved_row + B + r, mask=row_mask, other=0.0).to(REAL)
+        saved_norm_2 = tl.load(saved_row + 2 * B + r, mask=row_mask, other=0.0).to(REAL)
+        saved_norm_3 = tl.load(saved_row + 3 * B + r, mask=row_mask, other=0.0).to(REAL)
+        saved_norm_4 = tl.load(saved_row + 4 * B + r, mask=row_mask, other=0.0).to(REAL)
+        saved_norm_5 = tl.load(saved_row + 5 * B + r, mask=row_mask, other=0.0).to(REAL)
+        frontier_0 = tl.load(frontier_row + r, mask=row_mask, other=0.0).to(REAL)
+        frontier_1 = tl.load(frontier_row + B + r, mask=row_mask, other=0.0).to(REAL)
+        frontier_2 = tl.load(frontier_row + 2 * B + r, mask=row_mask, other=0.0).to(REAL)
+        frontier_3 = tl.load(frontier_row + 3 * B + r, mask=row_mask, other=0.0).to(REAL)
+        frontier_4 = tl.load(frontier_row + 4 * B + r, mask=row_mask, other=0.0).to(REAL)
+        frontier_5 = tl.load(frontier_row + 5 * B + r, mask=row_mask, other=0.0).to(REAL)
 
         gate_x = 0.5 * tl.erf(0.7071067811865476 * x_e) + 0.5
         t0 = x_e * gate_x
@@ -8960,63 +7911,65 @@ def _fused_gelu_sgp_norm_with_normalize_backward_3_kernel(
             grad_weight_532 = _sum(grad_weight_532, t67 * t448, mask, ROWS > 1)
             grad_weight_541 = _sum(grad_weight_541, t67 * t449, mask, ROWS > 1)
             grad_weight_550 = _sum(grad_weight_550, t275 * grad_out_e12345_2, mask, ROWS > 1)
+    grad_weight_row = grad_weight_ptr + tl.cast(program, tl.int64) * 56 * N
+
     if GRAD_WEIGHT:
-        tl.store(grad_weight_ptr + program * 56 * N + n * 56, _column_sum(grad_weight_000, ROWS), mask=tile_mask)
-        tl.store(grad_weight_ptr + program * 56 * N + 1 + n * 56, _column_sum(grad_weight_011, ROWS), mask=tile_mask)
-        tl.store(grad_weight_ptr + program * 56 * N + 2 + n * 56, _column_sum(grad_weight_022, ROWS), mask=tile_mask)
-        tl.store(grad_weight_ptr + program * 56 * N + 3 + n * 56, _column_sum(grad_weight_033, ROWS), mask=tile_mask)
-        tl.store(grad_weight_ptr + program * 56 * N + 4 + n * 56, _column_sum(grad_weight_044, ROWS), mask=tile_mask)
-        tl.store(grad_weight_ptr + program * 56 * N + 5 + n * 56, _column_sum(grad_weight_055, ROWS), mask=tile_mask)
-        tl.store(grad_weight_ptr + program * 56 * N + 6 + n * 56, _column_sum(grad_weight_101, ROWS), mask=tile_mask)
-        tl.store(grad_weight_ptr + program * 56 * N + 7 + n * 56, _column_sum(grad_weight_110, ROWS), mask=tile_mask)
-        tl.store(grad_weight_ptr + program * 56 * N + 8 + n * 56, _column_sum(grad_weight_112, ROWS), mask=tile_mask)
-        tl.store(grad_weight_ptr + program * 56 * N + 9 + n * 56, _column_sum(grad_weight_121, ROWS), mask=tile_mask)
-        tl.store(grad_weight_ptr + program * 56 * N + 10 + n * 56, _column_sum(grad_weight_123, ROWS), mask=tile_mask)
-        tl.store(grad_weight_ptr + program * 56 * N + 11 + n * 56, _column_sum(grad_weight_132, ROWS), mask=tile_mask)
-        tl.store(grad_weight_ptr + program * 56 * N + 12 + n * 56, _column_sum(grad_weight_134, ROWS), mask=tile_mask)
-        tl.store(grad_weight_ptr + program * 56 * N + 13 + n * 56, _column_sum(grad_weight_143, ROWS), mask=tile_mask)
-        tl.store(grad_weight_ptr + program * 56 * N + 14 + n * 56, _column_sum(grad_weight_145, ROWS), mask=tile_mask)
-        tl.store(grad_weight_ptr + program * 56 * N + 15 + n * 56, _column_sum(grad_weight_154, ROWS), mask=tile_mask)
-        tl.store(grad_weight_ptr + program * 56 * N + 16 + n * 56, _column_sum(grad_weight_202, ROWS), mask=tile_mask)
-        tl.store(grad_weight_ptr + program * 56 * N + 17 + n * 56, _column_sum(grad_weight_211, ROWS), mask=tile_mask)
-        tl.store(grad_weight_ptr + program * 56 * N + 18 + n * 56, _column_sum(grad_weight_213, ROWS), mask=tile_mask)
-        tl.store(grad_weight_ptr + program * 56 * N + 19 + n * 56, _column_sum(grad_weight_220, ROWS), mask=tile_mask)
-        tl.store(grad_weight_ptr + program * 56 * N + 20 + n * 56, _column_sum(grad_weight_222, ROWS), mask=tile_mask)
-        tl.store(grad_weight_ptr + program * 56 * N + 21 + n * 56, _column_sum(grad_weight_224, ROWS), mask=tile_mask)
-        tl.store(grad_weight_ptr + program * 56 * N + 22 + n * 56, _column_sum(grad_weight_231, ROWS), mask=tile_mask)
-        tl.store(grad_weight_ptr + program * 56 * N + 23 + n * 56, _column_sum(grad_weight_233, ROWS), mask=tile_mask)
-        tl.store(grad_weight_ptr + program * 56 * N + 24 + n * 56, _column_sum(grad_weight_235, ROWS), mask=tile_mask)
-        tl.store(grad_weight_ptr + program * 56 * N + 25 + n * 56, _column_sum(grad_weight_242, ROWS), mask=tile_mask)
-        tl.store(grad_weight_ptr + program * 56 * N + 26 + n * 56, _column_sum(grad_weight_244, ROWS), mask=tile_mask)
-        tl.store(grad_weight_ptr + program * 56 * N + 27 + n * 56, _column_sum(grad_weight_253, ROWS), mask=tile_mask)
-        tl.store(grad_weight_ptr + program * 56 * N + 28 + n * 56, _column_sum(grad_weight_303, ROWS), mask=tile_mask)
-        tl.store(grad_weight_ptr + program * 56 * N + 29 + n * 56, _column_sum(grad_weight_312, ROWS), mask=tile_mask)
-        tl.store(grad_weight_ptr + program * 56 * N + 30 + n * 56, _column_sum(grad_weight_314, ROWS), mask=tile_mask)
-        tl.store(grad_weight_ptr + program * 56 * N + 31 + n * 56, _column_sum(grad_weight_321, ROWS), mask=tile_mask)
-        tl.store(grad_weight_ptr + program * 56 * N + 32 + n * 56, _column_sum(grad_weight_323, ROWS), mask=tile_mask)
-        tl.store(grad_weight_ptr + program * 56 * N + 33 + n * 56, _column_sum(grad_weight_325, ROWS), mask=tile_mask)
-        tl.store(grad_weight_ptr + program * 56 * N + 34 + n * 56, _column_sum(grad_weight_330, ROWS), mask=tile_mask)
-        tl.store(grad_weight_ptr + program * 56 * N + 35 + n * 56, _column_sum(grad_weight_332, ROWS), mask=tile_mask)
-        tl.store(grad_weight_ptr + program * 56 * N + 36 + n * 56, _column_sum(grad_weight_334, ROWS), mask=tile_mask)
-        tl.store(grad_weight_ptr + program * 56 * N + 37 + n * 56, _column_sum(grad_weight_341, ROWS), mask=tile_mask)
-        tl.store(grad_weight_ptr + program * 56 * N + 38 + n * 56, _column_sum(grad_weight_343, ROWS), mask=tile_mask)
-        tl.store(grad_weight_ptr + program * 56 * N + 39 + n * 56, _column_sum(grad_weight_352, ROWS), mask=tile_mask)
-        tl.store(grad_weight_ptr + program * 56 * N + 40 + n * 56, _column_sum(grad_weight_404, ROWS), mask=tile_mask)
-        tl.store(grad_weight_ptr + program * 56 * N + 41 + n * 56, _column_sum(grad_weight_413, ROWS), mask=tile_mask)
-        tl.store(grad_weight_ptr + program * 56 * N + 42 + n * 56, _column_sum(grad_weight_415, ROWS), mask=tile_mask)
-        tl.store(grad_weight_ptr + program * 56 * N + 43 + n * 56, _column_sum(grad_weight_422, ROWS), mask=tile_mask)
-        tl.store(grad_weight_ptr + program * 56 * N + 44 + n * 56, _column_sum(grad_weight_424, ROWS), mask=tile_mask)
-        tl.store(grad_weight_ptr + program * 56 * N + 45 + n * 56, _column_sum(grad_weight_431, ROWS), mask=tile_mask)
-        tl.store(grad_weight_ptr + program * 56 * N + 46 + n * 56, _column_sum(grad_weight_433, ROWS), mask=tile_mask)
-        tl.store(grad_weight_ptr + program * 56 * N + 47 + n * 56, _column_sum(grad_weight_440, ROWS), mask=tile_mask)
-        tl.store(grad_weight_ptr + program * 56 * N + 48 + n * 56, _column_sum(grad_weight_442, ROWS), mask=tile_mask)
-        tl.store(grad_weight_ptr + program * 56 * N + 49 + n * 56, _column_sum(grad_weight_451, ROWS), mask=tile_mask)
-        tl.store(grad_weight_ptr + program * 56 * N + 50 + n * 56, _column_sum(grad_weight_505, ROWS), mask=tile_mask)
-        tl.store(grad_weight_ptr + program * 56 * N + 51 + n * 56, _column_sum(grad_weight_514, ROWS), mask=tile_mask)
-        tl.store(grad_weight_ptr + program * 56 * N + 52 + n * 56, _column_sum(grad_weight_523, ROWS), mask=tile_mask)
-        tl.store(grad_weight_ptr + program * 56 * N + 53 + n * 56, _column_sum(grad_weight_532, ROWS), mask=tile_mask)
-        tl.store(grad_weight_ptr + program * 56 * N + 54 + n * 56, _column_sum(grad_weight_541, ROWS), mask=tile_mask)
-        tl.store(grad_weight_ptr + program * 56 * N + 55 + n * 56, _column_sum(grad_weight_550, ROWS), mask=tile_mask)
+        tl.store(grad_weight_row + n * 56, _column_sum(grad_weight_000, ROWS), mask=tile_mask)
+        tl.store(grad_weight_row + n * 56 + 1, _column_sum(grad_weight_011, ROWS), mask=tile_mask)
+        tl.store(grad_weight_row + n * 56 + 2, _column_sum(grad_weight_022, ROWS), mask=tile_mask)
+        tl.store(grad_weight_row + n * 56 + 3, _column_sum(grad_weight_033, ROWS), mask=tile_mask)
+        tl.store(grad_weight_row + n * 56 + 4, _column_sum(grad_weight_044, ROWS), mask=tile_mask)
+        tl.store(grad_weight_row + n * 56 + 5, _column_sum(grad_weight_055, ROWS), mask=tile_mask)
+        tl.store(grad_weight_row + n * 56 + 6, _column_sum(grad_weight_101, ROWS), mask=tile_mask)
+        tl.store(grad_weight_row + n * 56 + 7, _column_sum(grad_weight_110, ROWS), mask=tile_mask)
+        tl.store(grad_weight_row + n * 56 + 8, _column_sum(grad_weight_112, ROWS), mask=tile_mask)
+        tl.store(grad_weight_row + n * 56 + 9, _column_sum(grad_weight_121, ROWS), mask=tile_mask)
+        tl.store(grad_weight_row + n * 56 + 10, _column_sum(grad_weight_123, ROWS), mask=tile_mask)
+        tl.store(grad_weight_row + n * 56 + 11, _column_sum(grad_weight_132, ROWS), mask=tile_mask)
+        tl.store(grad_weight_row + n * 56 + 12, _column_sum(grad_weight_134, ROWS), mask=tile_mask)
+        tl.store(grad_weight_row + n * 56 + 13, _column_sum(grad_weight_143, ROWS), mask=tile_mask)
+        tl.store(grad_weight_row + n * 56 + 14, _column_sum(grad_weight_145, ROWS), mask=tile_mask)
+        tl.store(grad_weight_row + n * 56 + 15, _column_sum(grad_weight_154, ROWS), mask=tile_mask)
+        tl.store(grad_weight_row + n * 56 + 16, _column_sum(grad_weight_202, ROWS), mask=tile_mask)
+        tl.store(grad_weight_row + n * 56 + 17, _column_sum(grad_weight_211, ROWS), mask=tile_mask)
+        tl.store(grad_weight_row + n * 56 + 18, _column_sum(grad_weight_213, ROWS), mask=tile_mask)
+        tl.store(grad_weight_row + n * 56 + 19, _column_sum(grad_weight_220, ROWS), mask=tile_mask)
+        tl.store(grad_weight_row + n * 56 + 20, _column_sum(grad_weight_222, ROWS), mask=tile_mask)
+        tl.store(grad_weight_row + n * 56 + 21, _column_sum(grad_weight_224, ROWS), mask=tile_mask)
+        tl.store(grad_weight_row + n * 56 + 22, _column_sum(grad_weight_231, ROWS), mask=tile_mask)
+        tl.store(grad_weight_row + n * 56 + 23, _column_sum(grad_weight_233, ROWS), mask=tile_mask)
+        tl.store(grad_weight_row + n * 56 + 24, _column_sum(grad_weight_235, ROWS), mask=tile_mask)
+        tl.store(grad_weight_row + n * 56 + 25, _column_sum(grad_weight_242, ROWS), mask=tile_mask)
+        tl.store(grad_weight_row + n * 56 + 26, _column_sum(grad_weight_244, ROWS), mask=tile_mask)
+        tl.store(grad_weight_row + n * 56 + 27, _column_sum(grad_weight_253, ROWS), mask=tile_mask)
+        tl.store(grad_weight_row + n * 56 + 28, _column_sum(grad_weight_303, ROWS), mask=tile_mask)
+        tl.store(grad_weight_row + n * 56 + 29, _column_sum(grad_weight_312, ROWS), mask=tile_mask)
+        tl.store(grad_weight_row + n * 56 + 30, _column_sum(grad_weight_314, ROWS), mask=tile_mask)
+        tl.store(grad_weight_row + n * 56 + 31, _column_sum(grad_weight_321, ROWS), mask=tile_mask)
+        tl.store(grad_weight_row + n * 56 + 32, _column_sum(grad_weight_323, ROWS), mask=tile_mask)
+        tl.store(grad_weight_row + n * 56 + 33, _column_sum(grad_weight_325, ROWS), mask=tile_mask)
+        tl.store(grad_weight_row + n * 56 + 34, _column_sum(grad_weight_330, ROWS), mask=tile_mask)
+        tl.store(grad_weight_row + n * 56 + 35, _column_sum(grad_weight_332, ROWS), mask=tile_mask)
+        tl.store(grad_weight_row + n * 56 + 36, _column_sum(grad_weight_334, ROWS), mask=tile_mask)
+        tl.store(grad_weight_row + n * 56 + 37, _column_sum(grad_weight_341, ROWS), mask=tile_mask)
+        tl.store(grad_weight_row + n * 56 + 38, _column_sum(grad_weight_343, ROWS), mask=tile_mask)
+        tl.store(grad_weight_row + n * 56 + 39, _column_sum(grad_weight_352, ROWS), mask=tile_mask)
+        tl.store(grad_weight_row + n * 56 + 40, _column_sum(grad_weight_404, ROWS), mask=tile_mask)
+        tl.store(grad_weight_row + n * 56 + 41, _column_sum(grad_weight_413, ROWS), mask=tile_mask)
+        tl.store(grad_weight_row + n * 56 + 42, _column_sum(grad_weight_415, ROWS), mask=tile_mask)
+        tl.store(grad_weight_row + n * 56 + 43, _column_sum(grad_weight_422, ROWS), mask=tile_mask)
+        tl.store(grad_weight_row + n * 56 + 44, _column_sum(grad_weight_424, ROWS), mask=tile_mask)
+        tl.store(grad_weight_row + n * 56 + 45, _column_sum(grad_weight_431, ROWS), mask=tile_mask)
+        tl.store(grad_weight_row + n * 56 + 46, _column_sum(grad_weight_433, ROWS), mask=tile_mask)
+        tl.store(grad_weight_row + n * 56 + 47, _column_sum(grad_weight_440, ROWS), mask=tile_mask)
+        tl.store(grad_weight_row + n * 56 + 48, _column_sum(grad_weight_442, ROWS), mask=tile_mask)
+        tl.store(grad_weight_row + n * 56 + 49, _column_sum(grad_weight_451, ROWS), mask=tile_mask)
+        tl.store(grad_weight_row + n * 56 + 50, _column_sum(grad_weight_505, ROWS), mask=tile_mask)
+        tl.store(grad_weight_row + n * 56 + 51, _column_sum(grad_weight_514, ROWS), mask=tile_mask)
+        tl.store(grad_weight_row + n * 56 + 52, _column_sum(grad_weight_523, ROWS), mask=tile_mask)
+        tl.store(grad_weight_row + n * 56 + 53, _column_sum(grad_weight_532, ROWS), mask=tile_mask)
+        tl.store(grad_weight_row + n * 56 + 54, _column_sum(grad_weight_541, ROWS), mask=tile_mask)
+        tl.store(grad_weight_row + n * 56 + 55, _column_sum(grad_weight_550, ROWS), mask=tile_mask)
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -9037,143 +7990,49 @@ def _fused_gelu_sgp_norm_without_normalize_kernel(
     BLOCK: tl.constexpr,
     REAL: tl.constexpr,
 ):
-
     n = _tile(tl.program_id(1) * BLOCK, ROWS, BLOCK)
+    r = _down(ROWS)
+    at = r * N + n
     tile_mask = n < N
     first_tile = tl.program_id(1) == 0
-    weight_000 = tl.load(weight_ptr + n * 56, mask=tile_mask, other=0.0).to(REAL)
-    weight_011 = tl.load(weight_ptr + n * 56 + 1, mask=tile_mask, other=0.0).to(REAL)
-    weight_022 = tl.load(weight_ptr + n * 56 + 2, mask=tile_mask, other=0.0).to(REAL)
-    weight_033 = tl.load(weight_ptr + n * 56 + 3, mask=tile_mask, other=0.0).to(REAL)
-    weight_044 = tl.load(weight_ptr + n * 56 + 4, mask=tile_mask, other=0.0).to(REAL)
-    weight_055 = tl.load(weight_ptr + n * 56 + 5, mask=tile_mask, other=0.0).to(REAL)
-    weight_101 = tl.load(weight_ptr + n * 56 + 6, mask=tile_mask, other=0.0).to(REAL)
-    weight_110 = tl.load(weight_ptr + n * 56 + 7, mask=tile_mask, other=0.0).to(REAL)
-    weight_112 = tl.load(weight_ptr + n * 56 + 8, mask=tile_mask, other=0.0).to(REAL)
-    weight_121 = tl.load(weight_ptr + n * 56 + 9, mask=tile_mask, other=0.0).to(REAL)
-    weight_123 = tl.load(weight_ptr + n * 56 + 10, mask=tile_mask, other=0.0).to(REAL)
-    weight_132 = tl.load(weight_ptr + n * 56 + 11, mask=tile_mask, other=0.0).to(REAL)
-    weight_134 = tl.load(weight_ptr + n * 56 + 12, mask=tile_mask, other=0.0).to(REAL)
-    weight_143 = tl.load(weight_ptr + n * 56 + 13, mask=tile_mask, other=0.0).to(REAL)
-    weight_145 = tl.load(weight_ptr + n * 56 + 14, mask=tile_mask, other=0.0).to(REAL)
-    weight_154 = tl.load(weight_ptr + n * 56 + 15, mask=tile_mask, other=0.0).to(REAL)
-    weight_202 = tl.load(weight_ptr + n * 56 + 16, mask=tile_mask, other=0.0).to(REAL)
-    weight_211 = tl.load(weight_ptr + n * 56 + 17, mask=tile_mask, other=0.0).to(REAL)
-    weight_213 = tl.load(weight_ptr + n * 56 + 18, mask=tile_mask, other=0.0).to(REAL)
-    weight_220 = tl.load(weight_ptr + n * 56 + 19, mask=tile_mask, other=0.0).to(REAL)
-    weight_222 = tl.load(weight_ptr + n * 56 + 20, mask=tile_mask, other=0.0).to(REAL)
-    weight_224 = tl.load(weight_ptr + n * 56 + 21, mask=tile_mask, other=0.0).to(REAL)
-    weight_231 = tl.load(weight_ptr + n * 56 + 22, mask=tile_mask, other=0.0).to(REAL)
-    weight_233 = tl.load(weight_ptr + n * 56 + 23, mask=tile_mask, other=0.0).to(REAL)
-    weight_235 = tl.load(weight_ptr + n * 56 + 24, mask=tile_mask, other=0.0).to(REAL)
-    weight_242 = tl.load(weight_ptr + n * 56 + 25, mask=tile_mask, other=0.0).to(REAL)
-    weight_244 = tl.load(weight_ptr + n * 56 + 26, mask=tile_mask, other=0.0).to(REAL)
-    weight_253 = tl.load(weight_ptr + n * 56 + 27, mask=tile_mask, other=0.0).to(REAL)
-    weight_303 = tl.load(weight_ptr + n * 56 + 28, mask=tile_mask, other=0.0).to(REAL)
-    weight_312 = tl.load(weight_ptr + n * 56 + 29, mask=tile_mask, other=0.0).to(REAL)
-    weight_314 = tl.load(weight_ptr + n * 56 + 30, mask=tile_mask, other=0.0).to(REAL)
-    weight_321 = tl.load(weight_ptr + n * 56 + 31, mask=tile_mask, other=0.0).to(REAL)
-    weight_323 = tl.load(weight_ptr + n * 56 + 32, mask=tile_mask, other=0.0).to(REAL)
-    weight_325 = tl.load(weight_ptr + n * 56 + 33, mask=tile_mask, other=0.0).to(REAL)
-    weight_330 = tl.load(weight_ptr + n * 56 + 34, mask=tile_mask, other=0.0).to(REAL)
-    weight_332 = tl.load(weight_ptr + n * 56 + 35, mask=tile_mask, other=0.0).to(REAL)
-    weight_334 = tl.load(weight_ptr + n * 56 + 36, mask=tile_mask, other=0.0).to(REAL)
-    weight_341 = tl.load(weight_ptr + n * 56 + 37, mask=tile_mask, other=0.0).to(REAL)
-    weight_343 = tl.load(weight_ptr + n * 56 + 38, mask=tile_mask, other=0.0).to(REAL)
-    weight_352 = tl.load(weight_ptr + n * 56 + 39, mask=tile_mask, other=0.0).to(REAL)
-    weight_404 = tl.load(weight_ptr + n * 56 + 40, mask=tile_mask, other=0.0).to(REAL)
-    weight_413 = tl.load(weight_ptr + n * 56 + 41, mask=tile_mask, other=0.0).to(REAL)
-    weight_415 = tl.load(weight_ptr + n * 56 + 42, mask=tile_mask, other=0.0).to(REAL)
-    weight_422 = tl.load(weight_ptr + n * 56 + 43, mask=tile_mask, other=0.0).to(REAL)
-    weight_424 = tl.load(weight_ptr + n * 56 + 44, mask=tile_mask, other=0.0).to(REAL)
-    weight_431 = tl.load(weight_ptr + n * 56 + 45, mask=tile_mask, other=0.0).to(REAL)
-    weight_433 = tl.load(weight_ptr + n * 56 + 46, mask=tile_mask, other=0.0).to(REAL)
-    weight_440 = tl.load(weight_ptr + n * 56 + 47, mask=tile_mask, other=0.0).to(REAL)
-    weight_442 = tl.load(weight_ptr + n * 56 + 48, mask=tile_mask, other=0.0).to(REAL)
-    weight_451 = tl.load(weight_ptr + n * 56 + 49, mask=tile_mask, other=0.0).to(REAL)
-    weight_505 = tl.load(weight_ptr + n * 56 + 50, mask=tile_mask, other=0.0).to(REAL)
-    weight_514 = tl.load(weight_ptr + n * 56 + 51, mask=tile_mask, other=0.0).to(REAL)
-    weight_523 = tl.load(weight_ptr + n * 56 + 52, mask=tile_mask, other=0.0).to(REAL)
-    weight_532 = tl.load(weight_ptr + n * 56 + 53, mask=tile_mask, other=0.0).to(REAL)
-    weight_541 = tl.load(weight_ptr + n * 56 + 54, mask=tile_mask, other=0.0).to(REAL)
-    weight_550 = tl.load(weight_ptr + n * 56 + 55, mask=tile_mask, other=0.0).to(REAL)
+    weight_000, weight_011, weight_022, weight_033, weight_044, weight_055, weight_101, weight_110 = _load8(
+        weight_ptr + n * 56, tile_mask, REAL
+    )
+    weight_112, weight_121, weight_123, weight_132, weight_134, weight_143, weight_145, weight_154 = _load8(
+        weight_ptr + n * 56 + 8, tile_mask, REAL
+    )
+    weight_202, weight_211, weight_213, weight_220, weight_222, weight_224, weight_231, weight_233 = _load8(
+        weight_ptr + n * 56 + 16, tile_mask, REAL
+    )
+    weight_235, weight_242, weight_244, weight_253, weight_303, weight_312, weight_314, weight_321 = _load8(
+        weight_ptr + n * 56 + 24, tile_mask, REAL
+    )
+    weight_323, weight_325, weight_330, weight_332, weight_334, weight_341, weight_343, weight_352 = _load8(
+        weight_ptr + n * 56 + 32, tile_mask, REAL
+    )
+    weight_404, weight_413, weight_415, weight_422, weight_424, weight_431, weight_433, weight_440 = _load8(
+        weight_ptr + n * 56 + 40, tile_mask, REAL
+    )
+    weight_442, weight_451, weight_505, weight_514, weight_523, weight_532, weight_541, weight_550 = _load8(
+        weight_ptr + n * 56 + 48, tile_mask, REAL
+    )
 
-    row = _rows(tl.program_id(0), ROWS)
-    row_mask = row < B
+    row = tl.program_id(0).to(tl.int64) * ROWS
+    row_mask = row + r < B
     mask = tile_mask if ROWS == 1 else tile_mask & row_mask
     b = row
     x_row = x_ptr + b * 32 * N
     y_row = y_ptr + b * 32 * N
     out_row = out_ptr + b * 32 * N
 
-    (
-        x_e,
-        x_e1,
-        x_e2,
-        x_e3,
-        x_e4,
-        x_e5,
-        x_e12,
-        x_e13,
-        x_e14,
-        x_e15,
-        x_e23,
-        x_e24,
-        x_e25,
-        x_e34,
-        x_e35,
-        x_e45,
-        x_e123,
-        x_e124,
-        x_e125,
-        x_e134,
-        x_e135,
-        x_e145,
-        x_e234,
-        x_e235,
-        x_e245,
-        x_e345,
-        x_e1234,
-        x_e1235,
-        x_e1245,
-        x_e1345,
-        x_e2345,
-        x_e12345,
-    ) = _load32(x_row + n * 32, mask, REAL)
-    (
-        y_e,
-        y_e1,
-        y_e2,
-        y_e3,
-        y_e4,
-        y_e5,
-        y_e12,
-        y_e13,
-        y_e14,
-        y_e15,
-        y_e23,
-        y_e24,
-        y_e25,
-        y_e34,
-        y_e35,
-        y_e45,
-        y_e123,
-        y_e124,
-        y_e125,
-        y_e134,
-        y_e135,
-        y_e145,
-        y_e234,
-        y_e235,
-        y_e245,
-        y_e345,
-        y_e1234,
-        y_e1235,
-        y_e1245,
-        y_e1345,
-        y_e2345,
-        y_e12345,
-    ) = _load32(y_row + n * 32, mask, REAL)
+    x_e, x_e1, x_e2, x_e3, x_e4, x_e5, x_e12, x_e13 = _load8(x_row + at * 32, mask, REAL)
+    x_e14, x_e15, x_e23, x_e24, x_e25, x_e34, x_e35, x_e45 = _load8(x_row + at * 32 + 8, mask, REAL)
+    x_e123, x_e124, x_e125, x_e134, x_e135, x_e145, x_e234, x_e235 = _load8(x_row + at * 32 + 16, mask, REAL)
+    x_e245, x_e345, x_e1234, x_e1235, x_e1245, x_e1345, x_e2345, x_e12345 = _load8(x_row + at * 32 + 24, mask, REAL)
+    y_e, y_e1, y_e2, y_e3, y_e4, y_e5, y_e12, y_e13 = _load8(y_row + at * 32, mask, REAL)
+    y_e14, y_e15, y_e23, y_e24, y_e25, y_e34, y_e35, y_e45 = _load8(y_row + at * 32 + 8, mask, REAL)
+    y_e123, y_e124, y_e125, y_e134, y_e135, y_e145, y_e234, y_e235 = _load8(y_row + at * 32 + 16, mask, REAL)
+    y_e245, y_e345, y_e1234, y_e1235, y_e1245, y_e1345, y_e2345, y_e12345 = _load8(y_row + at * 32 + 24, mask, REAL)
 
     gate_x = 0.5 * tl.erf(0.7071067811865476 * x_e) + 0.5
     t0 = x_e * gate_x
@@ -9571,32 +8430,13 @@ def _fused_gelu_sgp_norm_without_normalize_kernel(
     out_e12345 = weight_055 * t0 * t3 + weight_550 * t2 * t1 + weight_253 * t250 + weight_352 * t251
     out_e12345 += weight_154 * t252 + weight_451 * t253
 
-    _store32(
-        out_row + n * 32,
-        out_e,
-        out_e1,
-        out_e2,
-        out_e3,
-        out_e4,
-        out_e5,
-        out_e12,
-        out_e13,
-        out_e14,
-        out_e15,
-        out_e23,
-        out_e24,
-        out_e25,
-        out_e34,
-        out_e35,
-        out_e45,
-        out_e123,
-        out_e124,
-        out_e125,
-        out_e134,
-        out_e135,
-        out_e145,
-        out_e234,
-        out_e235,
+    _store8(out_row + at * 32, out_e, out_e1, out_e2, out_e3, out_e4, out_e5, out_e12, out_e13, mask)
+    _store8(out_row + at * 32 + 8, out_e14, out_e15, out_e23, out_e24, out_e25, out_e34, out_e35, out_e45, mask)
+    _store8(
+        out_row + at * 32 + 16, out_e123, out_e124, out_e125, out_e134, out_e135, out_e145, out_e234, out_e235, mask
+    )
+    _store8(
+        out_row + at * 32 + 24,
         out_e245,
         out_e345,
         out_e1234,
@@ -9628,67 +8468,34 @@ def _fused_gelu_sgp_norm_without_normalize_backward_kernel(
     # apart from the folds, because together they need more registers than a thread has
 
     n = _tile(tl.program_id(1) * BLOCK, ROWS, BLOCK)
+    r = _down(ROWS)
+    at = r * N + n
     tile_mask = n < N
     first_tile = tl.program_id(1) == 0
-    weight_000 = tl.load(weight_ptr + n * 56, mask=tile_mask, other=0.0).to(REAL)
-    weight_011 = tl.load(weight_ptr + n * 56 + 1, mask=tile_mask, other=0.0).to(REAL)
-    weight_022 = tl.load(weight_ptr + n * 56 + 2, mask=tile_mask, other=0.0).to(REAL)
-    weight_033 = tl.load(weight_ptr + n * 56 + 3, mask=tile_mask, other=0.0).to(REAL)
-    weight_044 = tl.load(weight_ptr + n * 56 + 4, mask=tile_mask, other=0.0).to(REAL)
-    weight_055 = tl.load(weight_ptr + n * 56 + 5, mask=tile_mask, other=0.0).to(REAL)
-    weight_101 = tl.load(weight_ptr + n * 56 + 6, mask=tile_mask, other=0.0).to(REAL)
-    weight_110 = tl.load(weight_ptr + n * 56 + 7, mask=tile_mask, other=0.0).to(REAL)
-    weight_112 = tl.load(weight_ptr + n * 56 + 8, mask=tile_mask, other=0.0).to(REAL)
-    weight_121 = tl.load(weight_ptr + n * 56 + 9, mask=tile_mask, other=0.0).to(REAL)
-    weight_123 = tl.load(weight_ptr + n * 56 + 10, mask=tile_mask, other=0.0).to(REAL)
-    weight_132 = tl.load(weight_ptr + n * 56 + 11, mask=tile_mask, other=0.0).to(REAL)
-    weight_134 = tl.load(weight_ptr + n * 56 + 12, mask=tile_mask, other=0.0).to(REAL)
-    weight_143 = tl.load(weight_ptr + n * 56 + 13, mask=tile_mask, other=0.0).to(REAL)
-    weight_145 = tl.load(weight_ptr + n * 56 + 14, mask=tile_mask, other=0.0).to(REAL)
-    weight_154 = tl.load(weight_ptr + n * 56 + 15, mask=tile_mask, other=0.0).to(REAL)
-    weight_202 = tl.load(weight_ptr + n * 56 + 16, mask=tile_mask, other=0.0).to(REAL)
-    weight_211 = tl.load(weight_ptr + n * 56 + 17, mask=tile_mask, other=0.0).to(REAL)
-    weight_213 = tl.load(weight_ptr + n * 56 + 18, mask=tile_mask, other=0.0).to(REAL)
-    weight_220 = tl.load(weight_ptr + n * 56 + 19, mask=tile_mask, other=0.0).to(REAL)
-    weight_222 = tl.load(weight_ptr + n * 56 + 20, mask=tile_mask, other=0.0).to(REAL)
-    weight_224 = tl.load(weight_ptr + n * 56 + 21, mask=tile_mask, other=0.0).to(REAL)
-    weight_231 = tl.load(weight_ptr + n * 56 + 22, mask=tile_mask, other=0.0).to(REAL)
-    weight_233 = tl.load(weight_ptr + n * 56 + 23, mask=tile_mask, other=0.0).to(REAL)
-    weight_235 = tl.load(weight_ptr + n * 56 + 24, mask=tile_mask, other=0.0).to(REAL)
-    weight_242 = tl.load(weight_ptr + n * 56 + 25, mask=tile_mask, other=0.0).to(REAL)
-    weight_244 = tl.load(weight_ptr + n * 56 + 26, mask=tile_mask, other=0.0).to(REAL)
-    weight_253 = tl.load(weight_ptr + n * 56 + 27, mask=tile_mask, other=0.0).to(REAL)
-    weight_303 = tl.load(weight_ptr + n * 56 + 28, mask=tile_mask, other=0.0).to(REAL)
-    weight_312 = tl.load(weight_ptr + n * 56 + 29, mask=tile_mask, other=0.0).to(REAL)
-    weight_314 = tl.load(weight_ptr + n * 56 + 30, mask=tile_mask, other=0.0).to(REAL)
-    weight_321 = tl.load(weight_ptr + n * 56 + 31, mask=tile_mask, other=0.0).to(REAL)
-    weight_323 = tl.load(weight_ptr + n * 56 + 32, mask=tile_mask, other=0.0).to(REAL)
-    weight_325 = tl.load(weight_ptr + n * 56 + 33, mask=tile_mask, other=0.0).to(REAL)
-    weight_330 = tl.load(weight_ptr + n * 56 + 34, mask=tile_mask, other=0.0).to(REAL)
-    weight_332 = tl.load(weight_ptr + n * 56 + 35, mask=tile_mask, other=0.0).to(REAL)
-    weight_334 = tl.load(weight_ptr + n * 56 + 36, mask=tile_mask, other=0.0).to(REAL)
-    weight_341 = tl.load(weight_ptr + n * 56 + 37, mask=tile_mask, other=0.0).to(REAL)
-    weight_343 = tl.load(weight_ptr + n * 56 + 38, mask=tile_mask, other=0.0).to(REAL)
-    weight_352 = tl.load(weight_ptr + n * 56 + 39, mask=tile_mask, other=0.0).to(REAL)
-    weight_404 = tl.load(weight_ptr + n * 56 + 40, mask=tile_mask, other=0.0).to(REAL)
-    weight_413 = tl.load(weight_ptr + n * 56 + 41, mask=tile_mask, other=0.0).to(REAL)
-    weight_415 = tl.load(weight_ptr + n * 56 + 42, mask=tile_mask, other=0.0).to(REAL)
-    weight_422 = tl.load(weight_ptr + n * 56 + 43, mask=tile_mask, other=0.0).to(REAL)
-    weight_424 = tl.load(weight_ptr + n * 56 + 44, mask=tile_mask, other=0.0).to(REAL)
-    weight_431 = tl.load(weight_ptr + n * 56 + 45, mask=tile_mask, other=0.0).to(REAL)
-    weight_433 = tl.load(weight_ptr + n * 56 + 46, mask=tile_mask, other=0.0).to(REAL)
-    weight_440 = tl.load(weight_ptr + n * 56 + 47, mask=tile_mask, other=0.0).to(REAL)
-    weight_442 = tl.load(weight_ptr + n * 56 + 48, mask=tile_mask, other=0.0).to(REAL)
-    weight_451 = tl.load(weight_ptr + n * 56 + 49, mask=tile_mask, other=0.0).to(REAL)
-    weight_505 = tl.load(weight_ptr + n * 56 + 50, mask=tile_mask, other=0.0).to(REAL)
-    weight_514 = tl.load(weight_ptr + n * 56 + 51, mask=tile_mask, other=0.0).to(REAL)
-    weight_523 = tl.load(weight_ptr + n * 56 + 52, mask=tile_mask, other=0.0).to(REAL)
-    weight_532 = tl.load(weight_ptr + n * 56 + 53, mask=tile_mask, other=0.0).to(REAL)
-    weight_541 = tl.load(weight_ptr + n * 56 + 54, mask=tile_mask, other=0.0).to(REAL)
-    weight_550 = tl.load(weight_ptr + n * 56 + 55, mask=tile_mask, other=0.0).to(REAL)
+    weight_000, weight_011, weight_022, weight_033, weight_044, weight_055, weight_101, weight_110 = _load8(
+        weight_ptr + n * 56, tile_mask, REAL
+    )
+    weight_112, weight_121, weight_123, weight_132, weight_134, weight_143, weight_145, weight_154 = _load8(
+        weight_ptr + n * 56 + 8, tile_mask, REAL
+    )
+    weight_202, weight_211, weight_213, weight_220, weight_222, weight_224, weight_231, weight_233 = _load8(
+        weight_ptr + n * 56 + 16, tile_mask, REAL
+    )
+    weight_235, weight_242, weight_244, weight_253, weight_303, weight_312, weight_314, weight_321 = _load8(
+        weight_ptr + n * 56 + 24, tile_mask, REAL
+    )
+    weight_323, weight_325, weight_330, weight_332, weight_334, weight_341, weight_343, weight_352 = _load8(
+        weight_ptr + n * 56 + 32, tile_mask, REAL
+    )
+    weight_404, weight_413, weight_415, weight_422, weight_424, weight_431, weight_433, weight_440 = _load8(
+        weight_ptr + n * 56 + 40, tile_mask, REAL
+    )
+    weight_442, weight_451, weight_505, weight_514, weight_523, weight_532, weight_541, weight_550 = _load8(
+        weight_ptr + n * 56 + 48, tile_mask, REAL
+    )
 
-    row = _rows(tl.program_id(0), ROWS)
-    row_mask = row < B
+    row = tl.program_id(0).to(tl.int64) * ROWS
+    row_mask = row + r < B
     mask = tile_mask if ROWS == 1 else tile_mask & row_mask
     b = row
     x_row = x_ptr + b * 32 * N
@@ -9697,91 +8504,21 @@ def _fused_gelu_sgp_norm_without_normalize_backward_kernel(
     grad_x_row = grad_x_ptr + b * 32 * N
     grad_y_row = grad_y_ptr + b * 32 * N
 
+    x_e, x_e1, x_e2, x_e3, x_e4, x_e5, x_e12, x_e13 = _load8(x_row + at * 32, mask, REAL)
+    x_e14, x_e15, x_e23, x_e24, x_e25, x_e34, x_e35, x_e45 = _load8(x_row + at * 32 + 8, mask, REAL)
+    x_e123, x_e124, x_e125, x_e134, x_e135, x_e145, x_e234, x_e235 = _load8(x_row + at * 32 + 16, mask, REAL)
+    x_e245, x_e345, x_e1234, x_e1235, x_e1245, x_e1345, x_e2345, x_e12345 = _load8(x_row + at * 32 + 24, mask, REAL)
+    y_e, y_e1, y_e2, y_e3, y_e4, y_e5, y_e12, y_e13 = _load8(y_row + at * 32, mask, REAL)
+    y_e14, y_e15, y_e23, y_e24, y_e25, y_e34, y_e35, y_e45 = _load8(y_row + at * 32 + 8, mask, REAL)
+    y_e123, y_e124, y_e125, y_e134, y_e135, y_e145, y_e234, y_e235 = _load8(y_row + at * 32 + 16, mask, REAL)
+    y_e245, y_e345, y_e1234, y_e1235, y_e1245, y_e1345, y_e2345, y_e12345 = _load8(y_row + at * 32 + 24, mask, REAL)
+    grad_out_e, grad_out_e1, grad_out_e2, grad_out_e3, grad_out_e4, grad_out_e5, grad_out_e12, grad_out_e13 = _load8(
+        grad_out_row + at * 32, mask, REAL
+    )
+    grad_out_e14, grad_out_e15, grad_out_e23, grad_out_e24, grad_out_e25, grad_out_e34, grad_out_e35, grad_out_e45 = (
+        _load8(grad_out_row + at * 32 + 8, mask, REAL)
+    )
     (
-        x_e,
-        x_e1,
-        x_e2,
-        x_e3,
-        x_e4,
-        x_e5,
-        x_e12,
-        x_e13,
-        x_e14,
-        x_e15,
-        x_e23,
-        x_e24,
-        x_e25,
-        x_e34,
-        x_e35,
-        x_e45,
-        x_e123,
-        x_e124,
-        x_e125,
-        x_e134,
-        x_e135,
-        x_e145,
-        x_e234,
-        x_e235,
-        x_e245,
-        x_e345,
-        x_e1234,
-        x_e1235,
-        x_e1245,
-        x_e1345,
-        x_e2345,
-        x_e12345,
-    ) = _load32(x_row + n * 32, mask, REAL)
-    (
-        y_e,
-        y_e1,
-        y_e2,
-        y_e3,
-        y_e4,
-        y_e5,
-        y_e12,
-        y_e13,
-        y_e14,
-        y_e15,
-        y_e23,
-        y_e24,
-        y_e25,
-        y_e34,
-        y_e35,
-        y_e45,
-        y_e123,
-        y_e124,
-        y_e125,
-        y_e134,
-        y_e135,
-        y_e145,
-        y_e234,
-        y_e235,
-        y_e245,
-        y_e345,
-        y_e1234,
-        y_e1235,
-        y_e1245,
-        y_e1345,
-        y_e2345,
-        y_e12345,
-    ) = _load32(y_row + n * 32, mask, REAL)
-    (
-        grad_out_e,
-        grad_out_e1,
-        grad_out_e2,
-        grad_out_e3,
-        grad_out_e4,
-        grad_out_e5,
-        grad_out_e12,
-        grad_out_e13,
-        grad_out_e14,
-        grad_out_e15,
-        grad_out_e23,
-        grad_out_e24,
-        grad_out_e25,
-        grad_out_e34,
-        grad_out_e35,
-        grad_out_e45,
         grad_out_e123,
         grad_out_e124,
         grad_out_e125,
@@ -9790,6 +8527,8 @@ def _fused_gelu_sgp_norm_without_normalize_backward_kernel(
         grad_out_e145,
         grad_out_e234,
         grad_out_e235,
+    ) = _load8(grad_out_row + at * 32 + 16, mask, REAL)
+    (
         grad_out_e245,
         grad_out_e345,
         grad_out_e1234,
@@ -9798,7 +8537,7 @@ def _fused_gelu_sgp_norm_without_normalize_backward_kernel(
         grad_out_e1345,
         grad_out_e2345,
         grad_out_e12345,
-    ) = _load32(grad_out_row + n * 32, mask, REAL)
+    ) = _load8(grad_out_row + at * 32 + 24, mask, REAL)
 
     t0 = 0.7071067811865476 * x_e
     gate_x = 0.5 * tl.erf(t0) + 0.5
@@ -10554,8 +9293,8 @@ def _fused_gelu_sgp_norm_without_normalize_backward_kernel(
     grad_y_e12345 = gate_y * t336
 
     if GRAD_X:
-        _store32(
-            grad_x_row + n * 32,
+        _store8(
+            grad_x_row + at * 32,
             grad_x_e,
             grad_x_e1,
             grad_x_e2,
@@ -10564,6 +9303,10 @@ def _fused_gelu_sgp_norm_without_normalize_backward_kernel(
             grad_x_e5,
             grad_x_e12,
             grad_x_e13,
+            mask,
+        )
+        _store8(
+            grad_x_row + at * 32 + 8,
             grad_x_e14,
             grad_x_e15,
             grad_x_e23,
@@ -10572,6 +9315,10 @@ def _fused_gelu_sgp_norm_without_normalize_backward_kernel(
             grad_x_e34,
             grad_x_e35,
             grad_x_e45,
+            mask,
+        )
+        _store8(
+            grad_x_row + at * 32 + 16,
             grad_x_e123,
             grad_x_e124,
             grad_x_e125,
@@ -10580,6 +9327,10 @@ def _fused_gelu_sgp_norm_without_normalize_backward_kernel(
             grad_x_e145,
             grad_x_e234,
             grad_x_e235,
+            mask,
+        )
+        _store8(
+            grad_x_row + at * 32 + 24,
             grad_x_e245,
             grad_x_e345,
             grad_x_e1234,
@@ -10591,8 +9342,8 @@ def _fused_gelu_sgp_norm_without_normalize_backward_kernel(
             mask,
         )
     if GRAD_Y:
-        _store32(
-            grad_y_row + n * 32,
+        _store8(
+            grad_y_row + at * 32,
             grad_y_e,
             grad_y_e1,
             grad_y_e2,
@@ -10601,6 +9352,10 @@ def _fused_gelu_sgp_norm_without_normalize_backward_kernel(
             grad_y_e5,
             grad_y_e12,
             grad_y_e13,
+            mask,
+        )
+        _store8(
+            grad_y_row + at * 32 + 8,
             grad_y_e14,
             grad_y_e15,
             grad_y_e23,
@@ -10609,6 +9364,10 @@ def _fused_gelu_sgp_norm_without_normalize_backward_kernel(
             grad_y_e34,
             grad_y_e35,
             grad_y_e45,
+            mask,
+        )
+        _store8(
+            grad_y_row + at * 32 + 16,
             grad_y_e123,
             grad_y_e124,
             grad_y_e125,
@@ -10617,6 +9376,10 @@ def _fused_gelu_sgp_norm_without_normalize_backward_kernel(
             grad_y_e145,
             grad_y_e234,
             grad_y_e235,
+            mask,
+        )
+        _store8(
+            grad_y_row + at * 32 + 24,
             grad_y_e245,
             grad_y_e345,
             grad_y_e1234,
@@ -10646,6 +9409,8 @@ def _fused_gelu_sgp_norm_without_normalize_backward_1_kernel(
     # accumulates in registers over the rows; the partial sums are added in a fixed order
 
     n = _tile(tl.program_id(1) * BLOCK, ROWS, BLOCK)
+    r = _down(ROWS)
+    at = r * N + n
     tile_mask = n < N
     first_tile = tl.program_id(1) == 0
     program = tl.program_id(0) % PROGRAMS
@@ -10709,91 +9474,26 @@ def _fused_gelu_sgp_norm_without_normalize_backward_1_kernel(
     grad_weight_541 = _start(ROWS, BLOCK, 0.0, REAL)
     grad_weight_550 = _start(ROWS, BLOCK, 0.0, REAL)
     for block in range(program, tl.cdiv(B, ROWS), PROGRAMS):
-        row = _rows(block, ROWS)
-        row_mask = row < B
+        row = tl.cast(block, tl.int64) * ROWS
+        row_mask = row + r < B
         mask = tile_mask if ROWS == 1 else tile_mask & row_mask
         b = row
         x_row = x_ptr + b * 32 * N
         y_row = y_ptr + b * 32 * N
         grad_out_row = grad_out_ptr + b * 32 * N
 
+        x_e, x_e1, x_e2, x_e3, x_e4, x_e5, x_e12, x_e13 = _load8(x_row + at * 32, mask, REAL)
+        x_e14, x_e15, x_e23, x_e24, x_e25, x_e34, x_e35, x_e45 = _load8(x_row + at * 32 + 8, mask, REAL)
+        x_e123, x_e124, x_e125, x_e134, x_e135, x_e145, x_e234, x_e235 = _load8(x_row + at * 32 + 16, mask, REAL)
+        x_e245, x_e345, x_e1234, x_e1235, x_e1245, x_e1345, x_e2345, x_e12345 = _load8(x_row + at * 32 + 24, mask, REAL)
+        y_e, y_e1, y_e2, y_e3, y_e4, y_e5, y_e12, y_e13 = _load8(y_row + at * 32, mask, REAL)
+        y_e14, y_e15, y_e23, y_e24, y_e25, y_e34, y_e35, y_e45 = _load8(y_row + at * 32 + 8, mask, REAL)
+        y_e123, y_e124, y_e125, y_e134, y_e135, y_e145, y_e234, y_e235 = _load8(y_row + at * 32 + 16, mask, REAL)
+        y_e245, y_e345, y_e1234, y_e1235, y_e1245, y_e1345, y_e2345, y_e12345 = _load8(y_row + at * 32 + 24, mask, REAL)
+        grad_out_e, grad_out_e1, grad_out_e2, grad_out_e3, grad_out_e4, grad_out_e5, grad_out_e12, grad_out_e13 = (
+            _load8(grad_out_row + at * 32, mask, REAL)
+        )
         (
-            x_e,
-            x_e1,
-            x_e2,
-            x_e3,
-            x_e4,
-            x_e5,
-            x_e12,
-            x_e13,
-            x_e14,
-            x_e15,
-            x_e23,
-            x_e24,
-            x_e25,
-            x_e34,
-            x_e35,
-            x_e45,
-            x_e123,
-            x_e124,
-            x_e125,
-            x_e134,
-            x_e135,
-            x_e145,
-            x_e234,
-            x_e235,
-            x_e245,
-            x_e345,
-            x_e1234,
-            x_e1235,
-            x_e1245,
-            x_e1345,
-            x_e2345,
-            x_e12345,
-        ) = _load32(x_row + n * 32, mask, REAL)
-        (
-            y_e,
-            y_e1,
-            y_e2,
-            y_e3,
-            y_e4,
-            y_e5,
-            y_e12,
-            y_e13,
-            y_e14,
-            y_e15,
-            y_e23,
-            y_e24,
-            y_e25,
-            y_e34,
-            y_e35,
-            y_e45,
-            y_e123,
-            y_e124,
-            y_e125,
-            y_e134,
-            y_e135,
-            y_e145,
-            y_e234,
-            y_e235,
-            y_e245,
-            y_e345,
-            y_e1234,
-            y_e1235,
-            y_e1245,
-            y_e1345,
-            y_e2345,
-            y_e12345,
-        ) = _load32(y_row + n * 32, mask, REAL)
-        (
-            grad_out_e,
-            grad_out_e1,
-            grad_out_e2,
-            grad_out_e3,
-            grad_out_e4,
-            grad_out_e5,
-            grad_out_e12,
-            grad_out_e13,
             grad_out_e14,
             grad_out_e15,
             grad_out_e23,
@@ -10802,6 +9502,8 @@ def _fused_gelu_sgp_norm_without_normalize_backward_1_kernel(
             grad_out_e34,
             grad_out_e35,
             grad_out_e45,
+        ) = _load8(grad_out_row + at * 32 + 8, mask, REAL)
+        (
             grad_out_e123,
             grad_out_e124,
             grad_out_e125,
@@ -10810,6 +9512,8 @@ def _fused_gelu_sgp_norm_without_normalize_backward_1_kernel(
             grad_out_e145,
             grad_out_e234,
             grad_out_e235,
+        ) = _load8(grad_out_row + at * 32 + 16, mask, REAL)
+        (
             grad_out_e245,
             grad_out_e345,
             grad_out_e1234,
@@ -10818,7 +9522,7 @@ def _fused_gelu_sgp_norm_without_normalize_backward_1_kernel(
             grad_out_e1345,
             grad_out_e2345,
             grad_out_e12345,
-        ) = _load32(grad_out_row + n * 32, mask, REAL)
+        ) = _load8(grad_out_row + at * 32 + 24, mask, REAL)
 
         gate_x = 0.5 * tl.erf(0.7071067811865476 * x_e) + 0.5
         t0 = x_e * gate_x
@@ -11258,63 +9962,65 @@ def _fused_gelu_sgp_norm_without_normalize_backward_1_kernel(
             grad_weight_532 = _sum(grad_weight_532, t273 * t276, mask, ROWS > 1)
             grad_weight_541 = _sum(grad_weight_541, t273 * t277, mask, ROWS > 1)
             grad_weight_550 = _sum(grad_weight_550, t273 * t1 * grad_out_e12345, mask, ROWS > 1)
+    grad_weight_row = grad_weight_ptr + tl.cast(program, tl.int64) * 56 * N
+
     if GRAD_WEIGHT:
-        tl.store(grad_weight_ptr + program * 56 * N + n * 56, _column_sum(grad_weight_000, ROWS), mask=tile_mask)
-        tl.store(grad_weight_ptr + program * 56 * N + 1 + n * 56, _column_sum(grad_weight_011, ROWS), mask=tile_mask)
-        tl.store(grad_weight_ptr + program * 56 * N + 2 + n * 56, _column_sum(grad_weight_022, ROWS), mask=tile_mask)
-        tl.store(grad_weight_ptr + program * 56 * N + 3 + n * 56, _column_sum(grad_weight_033, ROWS), mask=tile_mask)
-        tl.store(grad_weight_ptr + program * 56 * N + 4 + n * 56, _column_sum(grad_weight_044, ROWS), mask=tile_mask)
-        tl.store(grad_weight_ptr + program * 56 * N + 5 + n * 56, _column_sum(grad_weight_055, ROWS), mask=tile_mask)
-        tl.store(grad_weight_ptr + program * 56 * N + 6 + n * 56, _column_sum(grad_weight_101, ROWS), mask=tile_mask)
-        tl.store(grad_weight_ptr + program * 56 * N + 7 + n * 56, _column_sum(grad_weight_110, ROWS), mask=tile_mask)
-        tl.store(grad_weight_ptr + program * 56 * N + 8 + n * 56, _column_sum(grad_weight_112, ROWS), mask=tile_mask)
-        tl.store(grad_weight_ptr + program * 56 * N + 9 + n * 56, _column_sum(grad_weight_121, ROWS), mask=tile_mask)
-        tl.store(grad_weight_ptr + program * 56 * N + 10 + n * 56, _column_sum(grad_weight_123, ROWS), mask=tile_mask)
-        tl.store(grad_weight_ptr + program * 56 * N + 11 + n * 56, _column_sum(grad_weight_132, ROWS), mask=tile_mask)
-        tl.store(grad_weight_ptr + program * 56 * N + 12 + n * 56, _column_sum(grad_weight_134, ROWS), mask=tile_mask)
-        tl.store(grad_weight_ptr + program * 56 * N + 13 + n * 56, _column_sum(grad_weight_143, ROWS), mask=tile_mask)
-        tl.store(grad_weight_ptr + program * 56 * N + 14 + n * 56, _column_sum(grad_weight_145, ROWS), mask=tile_mask)
-        tl.store(grad_weight_ptr + program * 56 * N + 15 + n * 56, _column_sum(grad_weight_154, ROWS), mask=tile_mask)
-        tl.store(grad_weight_ptr + program * 56 * N + 16 + n * 56, _column_sum(grad_weight_202, ROWS), mask=tile_mask)
-        tl.store(grad_weight_ptr + program * 56 * N + 17 + n * 56, _column_sum(grad_weight_211, ROWS), mask=tile_mask)
-        tl.store(grad_weight_ptr + program * 56 * N + 18 + n * 56, _column_sum(grad_weight_213, ROWS), mask=tile_mask)
-        tl.store(grad_weight_ptr + program * 56 * N + 19 + n * 56, _column_sum(grad_weight_220, ROWS), mask=tile_mask)
-        tl.store(grad_weight_ptr + program * 56 * N + 20 + n * 56, _column_sum(grad_weight_222, ROWS), mask=tile_mask)
-        tl.store(grad_weight_ptr + program * 56 * N + 21 + n * 56, _column_sum(grad_weight_224, ROWS), mask=tile_mask)
-        tl.store(grad_weight_ptr + program * 56 * N + 22 + n * 56, _column_sum(grad_weight_231, ROWS), mask=tile_mask)
-        tl.store(grad_weight_ptr + program * 56 * N + 23 + n * 56, _column_sum(grad_weight_233, ROWS), mask=tile_mask)
-        tl.store(grad_weight_ptr + program * 56 * N + 24 + n * 56, _column_sum(grad_weight_235, ROWS), mask=tile_mask)
-        tl.store(grad_weight_ptr + program * 56 * N + 25 + n * 56, _column_sum(grad_weight_242, ROWS), mask=tile_mask)
-        tl.store(grad_weight_ptr + program * 56 * N + 26 + n * 56, _column_sum(grad_weight_244, ROWS), mask=tile_mask)
-        tl.store(grad_weight_ptr + program * 56 * N + 27 + n * 56, _column_sum(grad_weight_253, ROWS), mask=tile_mask)
-        tl.store(grad_weight_ptr + program * 56 * N + 28 + n * 56, _column_sum(grad_weight_303, ROWS), mask=tile_mask)
-        tl.store(grad_weight_ptr + program * 56 * N + 29 + n * 56, _column_sum(grad_weight_312, ROWS), mask=tile_mask)
-        tl.store(grad_weight_ptr + program * 56 * N + 30 + n * 56, _column_sum(grad_weight_314, ROWS), mask=tile_mask)
-        tl.store(grad_weight_ptr + program * 56 * N + 31 + n * 56, _column_sum(grad_weight_321, ROWS), mask=tile_mask)
-        tl.store(grad_weight_ptr + program * 56 * N + 32 + n * 56, _column_sum(grad_weight_323, ROWS), mask=tile_mask)
-        tl.store(grad_weight_ptr + program * 56 * N + 33 + n * 56, _column_sum(grad_weight_325, ROWS), mask=tile_mask)
-        tl.store(grad_weight_ptr + program * 56 * N + 34 + n * 56, _column_sum(grad_weight_330, ROWS), mask=tile_mask)
-        tl.store(grad_weight_ptr + program * 56 * N + 35 + n * 56, _column_sum(grad_weight_332, ROWS), mask=tile_mask)
-        tl.store(grad_weight_ptr + program * 56 * N + 36 + n * 56, _column_sum(grad_weight_334, ROWS), mask=tile_mask)
-        tl.store(grad_weight_ptr + program * 56 * N + 37 + n * 56, _column_sum(grad_weight_341, ROWS), mask=tile_mask)
-        tl.store(grad_weight_ptr + program * 56 * N + 38 + n * 56, _column_sum(grad_weight_343, ROWS), mask=tile_mask)
-        tl.store(grad_weight_ptr + program * 56 * N + 39 + n * 56, _column_sum(grad_weight_352, ROWS), mask=tile_mask)
-        tl.store(grad_weight_ptr + program * 56 * N + 40 + n * 56, _column_sum(grad_weight_404, ROWS), mask=tile_mask)
-        tl.store(grad_weight_ptr + program * 56 * N + 41 + n * 56, _column_sum(grad_weight_413, ROWS), mask=tile_mask)
-        tl.store(grad_weight_ptr + program * 56 * N + 42 + n * 56, _column_sum(grad_weight_415, ROWS), mask=tile_mask)
-        tl.store(grad_weight_ptr + program * 56 * N + 43 + n * 56, _column_sum(grad_weight_422, ROWS), mask=tile_mask)
-        tl.store(grad_weight_ptr + program * 56 * N + 44 + n * 56, _column_sum(grad_weight_424, ROWS), mask=tile_mask)
-        tl.store(grad_weight_ptr + program * 56 * N + 45 + n * 56, _column_sum(grad_weight_431, ROWS), mask=tile_mask)
-        tl.store(grad_weight_ptr + program * 56 * N + 46 + n * 56, _column_sum(grad_weight_433, ROWS), mask=tile_mask)
-        tl.store(grad_weight_ptr + program * 56 * N + 47 + n * 56, _column_sum(grad_weight_440, ROWS), mask=tile_mask)
-        tl.store(grad_weight_ptr + program * 56 * N + 48 + n * 56, _column_sum(grad_weight_442, ROWS), mask=tile_mask)
-        tl.store(grad_weight_ptr + program * 56 * N + 49 + n * 56, _column_sum(grad_weight_451, ROWS), mask=tile_mask)
-        tl.store(grad_weight_ptr + program * 56 * N + 50 + n * 56, _column_sum(grad_weight_505, ROWS), mask=tile_mask)
-        tl.store(grad_weight_ptr + program * 56 * N + 51 + n * 56, _column_sum(grad_weight_514, ROWS), mask=tile_mask)
-        tl.store(grad_weight_ptr + program * 56 * N + 52 + n * 56, _column_sum(grad_weight_523, ROWS), mask=tile_mask)
-        tl.store(grad_weight_ptr + program * 56 * N + 53 + n * 56, _column_sum(grad_weight_532, ROWS), mask=tile_mask)
-        tl.store(grad_weight_ptr + program * 56 * N + 54 + n * 56, _column_sum(grad_weight_541, ROWS), mask=tile_mask)
-        tl.store(grad_weight_ptr + program * 56 * N + 55 + n * 56, _column_sum(grad_weight_550, ROWS), mask=tile_mask)
+        tl.store(grad_weight_row + n * 56, _column_sum(grad_weight_000, ROWS), mask=tile_mask)
+        tl.store(grad_weight_row + n * 56 + 1, _column_sum(grad_weight_011, ROWS), mask=tile_mask)
+        tl.store(grad_weight_row + n * 56 + 2, _column_sum(grad_weight_022, ROWS), mask=tile_mask)
+        tl.store(grad_weight_row + n * 56 + 3, _column_sum(grad_weight_033, ROWS), mask=tile_mask)
+        tl.store(grad_weight_row + n * 56 + 4, _column_sum(grad_weight_044, ROWS), mask=tile_mask)
+        tl.store(grad_weight_row + n * 56 + 5, _column_sum(grad_weight_055, ROWS), mask=tile_mask)
+        tl.store(grad_weight_row + n * 56 + 6, _column_sum(grad_weight_101, ROWS), mask=tile_mask)
+        tl.store(grad_weight_row + n * 56 + 7, _column_sum(grad_weight_110, ROWS), mask=tile_mask)
+        tl.store(grad_weight_row + n * 56 + 8, _column_sum(grad_weight_112, ROWS), mask=tile_mask)
+        tl.store(grad_weight_row + n * 56 + 9, _column_sum(grad_weight_121, ROWS), mask=tile_mask)
+        tl.store(grad_weight_row + n * 56 + 10, _column_sum(grad_weight_123, ROWS), mask=tile_mask)
+        tl.store(grad_weight_row + n * 56 + 11, _column_sum(grad_weight_132, ROWS), mask=tile_mask)
+        tl.store(grad_weight_row + n * 56 + 12, _column_sum(grad_weight_134, ROWS), mask=tile_mask)
+        tl.store(grad_weight_row + n * 56 + 13, _column_sum(grad_weight_143, ROWS), mask=tile_mask)
+        tl.store(grad_weight_row + n * 56 + 14, _column_sum(grad_weight_145, ROWS), mask=tile_mask)
+        tl.store(grad_weight_row + n * 56 + 15, _column_sum(grad_weight_154, ROWS), mask=tile_mask)
+        tl.store(grad_weight_row + n * 56 + 16, _column_sum(grad_weight_202, ROWS), mask=tile_mask)
+        tl.store(grad_weight_row + n * 56 + 17, _column_sum(grad_weight_211, ROWS), mask=tile_mask)
+        tl.store(grad_weight_row + n * 56 + 18, _column_sum(grad_weight_213, ROWS), mask=tile_mask)
+        tl.store(grad_weight_row + n * 56 + 19, _column_sum(grad_weight_220, ROWS), mask=tile_mask)
+        tl.store(grad_weight_row + n * 56 + 20, _column_sum(grad_weight_222, ROWS), mask=tile_mask)
+        tl.store(grad_weight_row + n * 56 + 21, _column_sum(grad_weight_224, ROWS), mask=tile_mask)
+        tl.store(grad_weight_row + n * 56 + 22, _column_sum(grad_weight_231, ROWS), mask=tile_mask)
+        tl.store(grad_weight_row + n * 56 + 23, _column_sum(grad_weight_233, ROWS), mask=tile_mask)
+        tl.store(grad_weight_row + n * 56 + 24, _column_sum(grad_weight_235, ROWS), mask=tile_mask)
+        tl.store(grad_weight_row + n * 56 + 25, _column_sum(grad_weight_242, ROWS), mask=tile_mask)
+        tl.store(grad_weight_row + n * 56 + 26, _column_sum(grad_weight_244, ROWS), mask=tile_mask)
+        tl.store(grad_weight_row + n * 56 + 27, _column_sum(grad_weight_253, ROWS), mask=tile_mask)
+        tl.store(grad_weight_row + n * 56 + 28, _column_sum(grad_weight_303, ROWS), mask=tile_mask)
+        tl.store(grad_weight_row + n * 56 + 29, _column_sum(grad_weight_312, ROWS), mask=tile_mask)
+        tl.store(grad_weight_row + n * 56 + 30, _column_sum(grad_weight_314, ROWS), mask=tile_mask)
+        tl.store(grad_weight_row + n * 56 + 31, _column_sum(grad_weight_321, ROWS), mask=tile_mask)
+        tl.store(grad_weight_row + n * 56 + 32, _column_sum(grad_weight_323, ROWS), mask=tile_mask)
+        tl.store(grad_weight_row + n * 56 + 33, _column_sum(grad_weight_325, ROWS), mask=tile_mask)
+        tl.store(grad_weight_row + n * 56 + 34, _column_sum(grad_weight_330, ROWS), mask=tile_mask)
+        tl.store(grad_weight_row + n * 56 + 35, _column_sum(grad_weight_332, ROWS), mask=tile_mask)
+        tl.store(grad_weight_row + n * 56 + 36, _column_sum(grad_weight_334, ROWS), mask=tile_mask)
+        tl.store(grad_weight_row + n * 56 + 37, _column_sum(grad_weight_341, ROWS), mask=tile_mask)
+        tl.store(grad_weight_row + n * 56 + 38, _column_sum(grad_weight_343, ROWS), mask=tile_mask)
+        tl.store(grad_weight_row + n * 56 + 39, _column_sum(grad_weight_352, ROWS), mask=tile_mask)
+        tl.store(grad_weight_row + n * 56 + 40, _column_sum(grad_weight_404, ROWS), mask=tile_mask)
+        tl.store(grad_weight_row + n * 56 + 41, _column_sum(grad_weight_413, ROWS), mask=tile_mask)
+        tl.store(grad_weight_row + n * 56 + 42, _column_sum(grad_weight_415, ROWS), mask=tile_mask)
+        tl.store(grad_weight_row + n * 56 + 43, _column_sum(grad_weight_422, ROWS), mask=tile_mask)
+        tl.store(grad_weight_row + n * 56 + 44, _column_sum(grad_weight_424, ROWS), mask=tile_mask)
+        tl.store(grad_weight_row + n * 56 + 45, _column_sum(grad_weight_431, ROWS), mask=tile_mask)
+        tl.store(grad_weight_row + n * 56 + 46, _column_sum(grad_weight_433, ROWS), mask=tile_mask)
+        tl.store(grad_weight_row + n * 56 + 47, _column_sum(grad_weight_440, ROWS), mask=tile_mask)
+        tl.store(grad_weight_row + n * 56 + 48, _column_sum(grad_weight_442, ROWS), mask=tile_mask)
+        tl.store(grad_weight_row + n * 56 + 49, _column_sum(grad_weight_451, ROWS), mask=tile_mask)
+        tl.store(grad_weight_row + n * 56 + 50, _column_sum(grad_weight_505, ROWS), mask=tile_mask)
+        tl.store(grad_weight_row + n * 56 + 51, _column_sum(grad_weight_514, ROWS), mask=tile_mask)
+        tl.store(grad_weight_row + n * 56 + 52, _column_sum(grad_weight_523, ROWS), mask=tile_mask)
+        tl.store(grad_weight_row + n * 56 + 53, _column_sum(grad_weight_532, ROWS), mask=tile_mask)
+        tl.store(grad_weight_row + n * 56 + 54, _column_sum(grad_weight_541, ROWS), mask=tile_mask)
+        tl.store(grad_weight_row + n * 56 + 55, _column_sum(grad_weight_550, ROWS), mask=tile_mask)
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -11325,19 +10031,7 @@ def _geometric_product(x, y, lead, B, N):
     """Compute the results, then what the backward reads: 1 launch."""
     real = _real(x, y)
     out = torch.empty((*lead, N, 32), dtype=_promote(x, y), device=x.device)
-    _launch_flat(
-        _geometric_product_kernel,
-        "geometric_product",
-        (
-            x,
-            y,
-            out,
-            B,
-            N,
-        ),
-        B * N,
-        real,
-    )
+    _launch_flat(_geometric_product_kernel, "geometric_product", (x, y, out, B, N), B * N, real)
     return (out,)
 
 
@@ -11349,17 +10043,7 @@ def _geometric_product_backward(x, y, grad_out, B, N, wanted):
     _launch_flat(
         _geometric_product_backward_kernel,
         "geometric_product_backward",
-        (
-            x,
-            y,
-            grad_out,
-            grad_x,
-            grad_y,
-            B,
-            N,
-            wanted[0],
-            wanted[1],
-        ),
+        (x, y, grad_out, grad_x, grad_y, B, N, wanted[0], wanted[1]),
         B * N,
         real,
     )
@@ -11370,21 +10054,7 @@ def _sgp(x, y, weight, lead, B, N):
     """Compute the results, then what the backward reads: 1 launch."""
     real = _real(x, y, weight)
     out = torch.empty((*lead, N, 32), dtype=_promote(x, y, weight), device=x.device)
-    _launch_tile(
-        _sgp_kernel,
-        "sgp",
-        (
-            x,
-            y,
-            weight,
-            out,
-            B,
-            N,
-        ),
-        B,
-        N,
-        real,
-    )
+    _launch_tile(_sgp_kernel, "sgp", (x, y, weight, out, B, N), B, N, real)
     return (out,)
 
 
@@ -11397,18 +10067,7 @@ def _sgp_backward(x, y, weight, grad_out, B, N, wanted):
         _launch_tile(
             _sgp_backward_kernel,
             "sgp_backward",
-            (
-                x,
-                y,
-                weight,
-                grad_out,
-                grad_x,
-                grad_y,
-                B,
-                N,
-                wanted[0],
-                wanted[1],
-            ),
+            (x, y, weight, grad_out, grad_x, grad_y, B, N, wanted[0], wanted[1]),
             B,
             N,
             real,
@@ -11419,22 +10078,14 @@ def _sgp_backward(x, y, weight, grad_out, B, N, wanted):
         _launch_fold(
             _sgp_backward_1_kernel,
             "sgp_backward_1",
-            (
-                x,
-                y,
-                grad_out,
-                partial_grad_weight,
-                B,
-                N,
-                wanted[2],
-            ),
+            (x, y, grad_out, partial_grad_weight, B, N, wanted[2]),
             B,
             1,
             N,
             programs,
             real,
         )
-    grad_weight = partial_grad_weight.sum(0).to(weight.dtype) if wanted[2] else None
+    grad_weight = _total(partial_grad_weight, torch.empty_like(weight)) if wanted[2] else None
     return grad_x if wanted[0] else None, grad_y if wanted[1] else None, grad_weight if wanted[2] else None
 
 
@@ -11443,20 +10094,11 @@ def _fused_gelu_sgp_norm_with_normalize(x, y, weight, eps, lead, B, N):
     real = _real(x, y, weight)
     out = torch.empty((*lead, N, 32), dtype=_promote(x, y, weight), device=x.device)
     saved = torch.empty((6, B), dtype=real, device=x.device)
-    if N <= LAUNCH["fused_gelu_sgp_norm_with_normalize"][4]:
+    if N <= LAUNCH["fused_gelu_sgp_norm_with_normalize"].resident:
         _launch_tile(
             _fused_gelu_sgp_norm_with_normalize_kernel,
             "fused_gelu_sgp_norm_with_normalize",
-            (
-                x,
-                y,
-                weight,
-                out,
-                saved,
-                eps,
-                B,
-                N,
-            ),
+            (x, y, weight, out, saved, eps, B, N),
             B,
             N,
             real,
@@ -11466,16 +10108,7 @@ def _fused_gelu_sgp_norm_with_normalize(x, y, weight, eps, lead, B, N):
         _launch_sweep(
             _fused_gelu_sgp_norm_with_normalize_long_kernel,
             "fused_gelu_sgp_norm_with_normalize_long",
-            (
-                x,
-                y,
-                weight,
-                out,
-                saved,
-                eps,
-                B,
-                N,
-            ),
+            (x, y, weight, out, saved, eps, B, N),
             B,
             N,
             real,
@@ -11493,14 +10126,7 @@ def _fused_gelu_sgp_norm_with_normalize_backward(x, y, weight, grad_out, saved, 
         _launch_sweep(
             _fused_gelu_sgp_norm_with_normalize_backward_kernel,
             "fused_gelu_sgp_norm_with_normalize_backward",
-            (
-                grad_out,
-                saved,
-                out,
-                frontier,
-                B,
-                N,
-            ),
+            (grad_out, saved, out, frontier, B, N),
             B,
             N,
             real,
@@ -11509,16 +10135,7 @@ def _fused_gelu_sgp_norm_with_normalize_backward(x, y, weight, grad_out, saved, 
         _launch_sweep(
             _fused_gelu_sgp_norm_with_normalize_backward_recomputed_kernel,
             "fused_gelu_sgp_norm_with_normalize_backward_recomputed",
-            (
-                x,
-                y,
-                weight,
-                grad_out,
-                saved,
-                frontier,
-                B,
-                N,
-            ),
+            (x, y, weight, grad_out, saved, frontier, B, N),
             B,
             N,
             real,
@@ -11527,20 +10144,7 @@ def _fused_gelu_sgp_norm_with_normalize_backward(x, y, weight, grad_out, saved, 
         _launch_tile(
             _fused_gelu_sgp_norm_with_normalize_backward_2_kernel,
             "fused_gelu_sgp_norm_with_normalize_backward_2",
-            (
-                x,
-                y,
-                weight,
-                grad_out,
-                saved,
-                frontier,
-                grad_x,
-                grad_y,
-                B,
-                N,
-                wanted[0],
-                wanted[1],
-            ),
+            (x, y, weight, grad_out, saved, frontier, grad_x, grad_y, B, N, wanted[0], wanted[1]),
             B,
             N,
             real,
@@ -11551,25 +10155,14 @@ def _fused_gelu_sgp_norm_with_normalize_backward(x, y, weight, grad_out, saved, 
         _launch_fold(
             _fused_gelu_sgp_norm_with_normalize_backward_3_kernel,
             "fused_gelu_sgp_norm_with_normalize_backward_3",
-            (
-                x,
-                y,
-                weight,
-                grad_out,
-                saved,
-                frontier,
-                partial_grad_weight,
-                B,
-                N,
-                wanted[2],
-            ),
+            (x, y, weight, grad_out, saved, frontier, partial_grad_weight, B, N, wanted[2]),
             B,
             1,
             N,
             programs,
             real,
         )
-    grad_weight = partial_grad_weight.sum(0).to(weight.dtype) if wanted[2] else None
+    grad_weight = _total(partial_grad_weight, torch.empty_like(weight)) if wanted[2] else None
     return grad_x if wanted[0] else None, grad_y if wanted[1] else None, grad_weight if wanted[2] else None
 
 
@@ -11580,14 +10173,7 @@ def _fused_gelu_sgp_norm_without_normalize(x, y, weight, eps, lead, B, N):
     _launch_tile(
         _fused_gelu_sgp_norm_without_normalize_kernel,
         "fused_gelu_sgp_norm_without_normalize",
-        (
-            x,
-            y,
-            weight,
-            out,
-            B,
-            N,
-        ),
+        (x, y, weight, out, B, N),
         B,
         N,
         real,
@@ -11604,18 +10190,7 @@ def _fused_gelu_sgp_norm_without_normalize_backward(x, y, weight, grad_out, eps,
         _launch_tile(
             _fused_gelu_sgp_norm_without_normalize_backward_kernel,
             "fused_gelu_sgp_norm_without_normalize_backward",
-            (
-                x,
-                y,
-                weight,
-                grad_out,
-                grad_x,
-                grad_y,
-                B,
-                N,
-                wanted[0],
-                wanted[1],
-            ),
+            (x, y, weight, grad_out, grad_x, grad_y, B, N, wanted[0], wanted[1]),
             B,
             N,
             real,
@@ -11626,22 +10201,14 @@ def _fused_gelu_sgp_norm_without_normalize_backward(x, y, weight, grad_out, eps,
         _launch_fold(
             _fused_gelu_sgp_norm_without_normalize_backward_1_kernel,
             "fused_gelu_sgp_norm_without_normalize_backward_1",
-            (
-                x,
-                y,
-                grad_out,
-                partial_grad_weight,
-                B,
-                N,
-                wanted[2],
-            ),
+            (x, y, grad_out, partial_grad_weight, B, N, wanted[2]),
             B,
             1,
             N,
             programs,
             real,
         )
-    grad_weight = partial_grad_weight.sum(0).to(weight.dtype) if wanted[2] else None
+    grad_weight = _total(partial_grad_weight, torch.empty_like(weight)) if wanted[2] else None
     return grad_x if wanted[0] else None, grad_y if wanted[1] else None, grad_weight if wanted[2] else None
 
 
@@ -11666,17 +10233,7 @@ class _GeometricProduct(torch.autograd.Function):
         x, y = ctx.saved_tensors
         B, N = ctx.extra
         grad_out = grad_out.contiguous()
-        grads = _geometric_product_backward(
-            x,
-            y,
-            grad_out,
-            B,
-            N,
-            (
-                ctx.needs_input_grad[0],
-                ctx.needs_input_grad[1],
-            ),
-        )
+        grads = _geometric_product_backward(x, y, grad_out, B, N, ctx.needs_input_grad[:2])
         return grads[0], grads[1], None, None, None
 
 
@@ -11697,19 +10254,7 @@ class _Sgp(torch.autograd.Function):
         x, y, weight = ctx.saved_tensors
         B, N = ctx.extra
         grad_out = grad_out.contiguous()
-        grads = _sgp_backward(
-            x,
-            y,
-            weight,
-            grad_out,
-            B,
-            N,
-            (
-                ctx.needs_input_grad[0],
-                ctx.needs_input_grad[1],
-                ctx.needs_input_grad[2],
-            ),
-        )
+        grads = _sgp_backward(x, y, weight, grad_out, B, N, ctx.needs_input_grad[:3])
         return grads[0], grads[1], grads[2], None, None, None
 
 
@@ -11731,20 +10276,7 @@ class _FusedGeluSgpNormWithNormalize(torch.autograd.Function):
         eps, B, N = ctx.extra
         grad_out = grad_out.contiguous()
         grads = _fused_gelu_sgp_norm_with_normalize_backward(
-            x,
-            y,
-            weight,
-            grad_out,
-            saved,
-            out,
-            eps,
-            B,
-            N,
-            (
-                ctx.needs_input_grad[0],
-                ctx.needs_input_grad[1],
-                ctx.needs_input_grad[2],
-            ),
+            x, y, weight, grad_out, saved, out, eps, B, N, ctx.needs_input_grad[:3]
         )
         return grads[0], grads[1], grads[2], None, None, None, None
 
@@ -11767,18 +10299,7 @@ class _FusedGeluSgpNormWithoutNormalize(torch.autograd.Function):
         eps, B, N = ctx.extra
         grad_out = grad_out.contiguous()
         grads = _fused_gelu_sgp_norm_without_normalize_backward(
-            x,
-            y,
-            weight,
-            grad_out,
-            eps,
-            B,
-            N,
-            (
-                ctx.needs_input_grad[0],
-                ctx.needs_input_grad[1],
-                ctx.needs_input_grad[2],
-            ),
+            x, y, weight, grad_out, eps, B, N, ctx.needs_input_grad[:3]
         )
         return grads[0], grads[1], grads[2], None, None, None, None
 
@@ -11807,13 +10328,7 @@ def geometric_product(x, y):
     Differentiable in x, y.
     Inputs are read in place when contiguous, else copied once. Source: specs/cga3d.yaml.
     """
-    sizes, lead = _check(
-        "geometric_product",
-        (
-            x,
-            y,
-        ),
-    )
+    sizes, lead = _check("geometric_product", (x, y))
     if not _runs_on_triton(x.device):
         return geometric_product_reference(x, y)
     return _GeometricProduct.apply(x, y, lead, sizes["b"], sizes["n"])
@@ -11841,14 +10356,7 @@ def sgp(x, y, weight):
     Differentiable in x, y, weight.
     Inputs are read in place when contiguous, else copied once. Source: specs/cga3d.yaml.
     """
-    sizes, lead = _check(
-        "sgp",
-        (
-            x,
-            y,
-            weight,
-        ),
-    )
+    sizes, lead = _check("sgp", (x, y, weight))
     if not _runs_on_triton(x.device):
         return sgp_reference(x, y, weight)
     return _Sgp.apply(x, y, weight, lead, sizes["b"], sizes["n"])
@@ -11880,14 +10388,7 @@ def fused_gelu_sgp_norm(x, y, weight, *, normalize=True, eps=1e-06):
     Differentiable in x, y, weight.
     Inputs are read in place when contiguous, else copied once. Source: specs/cga3d.yaml.
     """
-    sizes, lead = _check(
-        "fused_gelu_sgp_norm",
-        (
-            x,
-            y,
-            weight,
-        ),
-    )
+    sizes, lead = _check("fused_gelu_sgp_norm", (x, y, weight))
     if not _runs_on_triton(x.device):
         return fused_gelu_sgp_norm_reference(x, y, weight, normalize=normalize, eps=eps)
     if normalize:
@@ -11901,7 +10402,7 @@ def fused_gelu_sgp_norm(x, y, weight, *, normalize=True, eps=1e-06):
 
 _RefGrades = tuple[int, ...] | None  # the grades of a multivector, None for all
 _REF_SQUARES = (1, 1, 1, 1, -1)  # of the generators
-# The blades in storage order: (mask, sign), sign times the ascending product of the generators in mask.
+# In storage order (mask, sign): sign times the ascending product of the generators in mask.
 _REF_BLADES = (
     (0, 1),
     (1, 1),

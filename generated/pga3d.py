@@ -9,6 +9,7 @@ from __future__ import annotations
 import functools
 import os
 from types import SimpleNamespace
+from typing import NamedTuple
 
 import torch
 
@@ -155,25 +156,36 @@ KERNELS = {
     },
 }
 
-# Launch table: elements a thread, the largest tile, warps at most, persistent programs a multiprocessor, and the longest
-# row that stays in registers.
+
+class Launch(NamedTuple):
+    """How a kernel is launched; measured rules, see `kgen show --stage kernels`."""
+
+    elements: int  # elements of a tile for each thread
+    warps: int  # at most
+    tile: int  # elements of a program's tile at most, where the tile is not a whole row
+    pack: int  # elements that several short rows fill together
+    programs: int = 0  # fold: persistent programs a multiprocessor
+    registers: int = 0  # the most that a thread may use, 0 for any number
+    resident: int = 0  # the longest row that stays in registers
+
+
 LAUNCH = {
-    "geometric_product": (1, 128, 16, 0, 512),
-    "geometric_product_backward": (1, 128, 16, 0, 512),
-    "sgp": (1, 128, 16, 0, 512),
-    "sgp_backward": (1, 64, 2, 8, 0),
-    "fused_gelu_sgp_norm_with_normalize": (1, 128, 16, 0, 512),
-    "fused_gelu_sgp_norm_with_normalize_long": (1, 128, 16, 0, 512),
-    "fused_gelu_sgp_norm_with_normalize_backward": (4, 512, 16, 0, 4096),
-    "fused_gelu_sgp_norm_with_normalize_backward_recomputed": (1, 128, 16, 0, 512),
-    "fused_gelu_sgp_norm_with_normalize_backward_2": (1, 64, 2, 8, 0),
-    "fused_gelu_sgp_norm_without_normalize": (1, 128, 16, 0, 512),
-    "fused_gelu_sgp_norm_without_normalize_backward": (1, 64, 2, 8, 0),
-    "motor_action": (2, 256, 16, 0, 1024),
-    "motor_action_backward": (2, 256, 16, 0, 1024),
-    "motor_action_shared": (2, 256, 16, 0, 1024),
-    "motor_action_shared_backward": (2, 256, 16, 0, 1024),
-    "motor_action_shared_backward_long": (2, 256, 16, 0, 1024),
+    "geometric_product": Launch(elements=1, warps=1, tile=32, pack=32),
+    "geometric_product_backward": Launch(elements=1, warps=1, tile=32, pack=32),
+    "sgp": Launch(elements=2, warps=32, tile=64, pack=32, resident=512),
+    "sgp_backward": Launch(elements=1, warps=1, tile=32, pack=32, programs=8),
+    "fused_gelu_sgp_norm_with_normalize": Launch(elements=2, warps=32, tile=64, pack=32, resident=512),
+    "fused_gelu_sgp_norm_with_normalize_long": Launch(elements=4, warps=4, tile=512, pack=32),
+    "fused_gelu_sgp_norm_with_normalize_backward": Launch(elements=4, warps=4, tile=512, pack=32),
+    "fused_gelu_sgp_norm_with_normalize_backward_recomputed": Launch(elements=4, warps=4, tile=512, pack=32),
+    "fused_gelu_sgp_norm_with_normalize_backward_2": Launch(elements=1, warps=1, tile=32, pack=32, programs=8),
+    "fused_gelu_sgp_norm_without_normalize": Launch(elements=2, warps=32, tile=64, pack=32, resident=512),
+    "fused_gelu_sgp_norm_without_normalize_backward": Launch(elements=1, warps=1, tile=32, pack=32, programs=8),
+    "motor_action": Launch(elements=4, warps=4, tile=512, pack=512),
+    "motor_action_backward": Launch(elements=4, warps=4, tile=512, pack=512),
+    "motor_action_shared": Launch(elements=1, warps=32, tile=256, pack=256, resident=1024),
+    "motor_action_shared_backward": Launch(elements=1, warps=32, tile=256, pack=256, resident=1024),
+    "motor_action_shared_backward_long": Launch(elements=4, warps=4, tile=512, pack=32),
 }
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -181,12 +193,12 @@ LAUNCH = {
 
 
 @triton.jit()
-def _rows(block, ROWS: tl.constexpr):
-    # One row is a scalar index, which keeps 64-bit addresses out of vector registers; several are a column.
+def _down(ROWS: tl.constexpr):
+    # The rows of a block, as a column; addresses add this 32-bit offset to a scalar 64-bit base.
     if ROWS == 1:
-        return tl.cast(block, tl.int64)
+        return 0
     else:
-        return (tl.cast(block, tl.int64) * ROWS + tl.arange(0, ROWS))[:, None]
+        return tl.arange(0, ROWS)[:, None]
 
 
 @triton.jit()
@@ -216,20 +228,121 @@ def _sum(total, value, mask, MASKED: tl.constexpr):
 
 
 @triton.jit()
-def _row_sum(value, mask):
-    value = tl.where(mask, value, 0.0)
-    if len(value.shape) == 1:
-        return tl.sum(value, 0)
-    else:
-        return tl.sum(value, 1, keep_dims=True)
-
-
-@triton.jit()
 def _column_sum(value, ROWS: tl.constexpr):
     if ROWS == 1:
         return value
     else:
         return tl.sum(value, 0, keep_dims=True)
+
+
+@triton.jit(do_not_specialize=["slots"])
+def _total_kernel(partial_ptr, total_ptr, slots, count, SLOTS: tl.constexpr, BLOCK: tl.constexpr, REAL: tl.constexpr):
+    # Adds the programs' partial sums, always in the same order.
+    column = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)[None, :]
+    total = tl.zeros([SLOTS, BLOCK], REAL)
+    for first in range(0, slots, SLOTS):
+        slot = (first + tl.arange(0, SLOTS))[:, None]
+        mask = (slot < slots) & (column < count)
+        total += tl.load(partial_ptr + slot.to(tl.int64) * count + column, mask=mask, other=0.0)
+    tl.store(total_ptr + column, tl.sum(total, 0, keep_dims=True), mask=column < count)
+
+
+@triton.jit()
+def _row_sum4(x0, x1, x2, x3, mask):
+    # 4 sums at once: joined, they pass through shared memory together.
+    x0 = tl.where(mask, x0, 0.0)
+    x1 = tl.where(mask, x1, 0.0)
+    x2 = tl.where(mask, x2, 0.0)
+    x3 = tl.where(mask, x3, 0.0)
+    COLUMN: tl.constexpr = len(x0.shape) > 1
+    low0 = tl.join(x0, x2)
+    low1 = tl.join(x1, x3)
+    x = tl.join(low0, low1)
+    tile = tl.sum(x, 1 if COLUMN else 0)
+    low0, low1 = tl.split(tile)
+    x0, x2 = tl.split(low0)
+    x1, x3 = tl.split(low1)
+    if COLUMN:
+        return x0[:, None], x1[:, None], x2[:, None], x3[:, None]
+    else:
+        return x0, x1, x2, x3
+
+
+@triton.jit()
+def _row_sum5(x0, x1, x2, x3, x4, mask):
+    # 5 sums at once: joined, they pass through shared memory together.
+    x0 = tl.where(mask, x0, 0.0)
+    x1 = tl.where(mask, x1, 0.0)
+    x2 = tl.where(mask, x2, 0.0)
+    x3 = tl.where(mask, x3, 0.0)
+    x4 = tl.where(mask, x4, 0.0)
+    zero = tl.zeros_like(x0)
+    COLUMN: tl.constexpr = len(x0.shape) > 1
+    low00 = tl.join(x0, x4)
+    low01 = tl.join(x1, zero)
+    low10 = tl.join(x2, zero)
+    low11 = tl.join(x3, zero)
+    low0 = tl.join(low00, low10)
+    low1 = tl.join(low01, low11)
+    x = tl.join(low0, low1)
+    tile = tl.sum(x, 1 if COLUMN else 0)
+    low0, low1 = tl.split(tile)
+    low00, low10 = tl.split(low0)
+    low01, low11 = tl.split(low1)
+    x0, x4 = tl.split(low00)
+    x1, _ = tl.split(low01)
+    x2, _ = tl.split(low10)
+    x3, _ = tl.split(low11)
+    if COLUMN:
+        return x0[:, None], x1[:, None], x2[:, None], x3[:, None], x4[:, None]
+    else:
+        return x0, x1, x2, x3, x4
+
+
+@triton.jit()
+def _row_sum8(x0, x1, x2, x3, x4, x5, x6, x7, mask):
+    # 8 sums at once: joined, they pass through shared memory together.
+    x0 = tl.where(mask, x0, 0.0)
+    x1 = tl.where(mask, x1, 0.0)
+    x2 = tl.where(mask, x2, 0.0)
+    x3 = tl.where(mask, x3, 0.0)
+    x4 = tl.where(mask, x4, 0.0)
+    x5 = tl.where(mask, x5, 0.0)
+    x6 = tl.where(mask, x6, 0.0)
+    x7 = tl.where(mask, x7, 0.0)
+    COLUMN: tl.constexpr = len(x0.shape) > 1
+    low00 = tl.join(x0, x4)
+    low01 = tl.join(x1, x5)
+    low10 = tl.join(x2, x6)
+    low11 = tl.join(x3, x7)
+    low0 = tl.join(low00, low10)
+    low1 = tl.join(low01, low11)
+    x = tl.join(low0, low1)
+    tile = tl.sum(x, 1 if COLUMN else 0)
+    low0, low1 = tl.split(tile)
+    low00, low10 = tl.split(low0)
+    low01, low11 = tl.split(low1)
+    x0, x4 = tl.split(low00)
+    x1, x5 = tl.split(low01)
+    x2, x6 = tl.split(low10)
+    x3, x7 = tl.split(low11)
+    if COLUMN:
+        return x0[:, None], x1[:, None], x2[:, None], x3[:, None], x4[:, None], x5[:, None], x6[:, None], x7[:, None]
+    else:
+        return x0, x1, x2, x3, x4, x5, x6, x7
+
+
+@triton.jit()
+def _load2(pointer, mask, REAL: tl.constexpr):
+    # The 2 adjacent components of each element: one contiguous access, split in registers.
+    index = tl.arange(0, 2)
+    tile = tl.load(tl.expand_dims(pointer, -1) + index, mask=tl.expand_dims(mask, -1), other=0.0).to(REAL)
+    if len(mask.shape) == 1:
+        tile = tl.reshape(tile, [mask.shape[0], 2])
+    else:
+        tile = tl.reshape(tile, [mask.shape[0], mask.shape[1], 2])
+    x0, x1 = tl.split(tile)
+    return x0, x1
 
 
 @triton.jit()
@@ -295,59 +408,6 @@ def _store8(pointer, x0, x1, x2, x3, x4, x5, x6, x7, mask):
         tile = tl.reshape(x, [mask.shape[0], 8])
     else:
         tile = tl.reshape(x, [mask.shape[0], mask.shape[1], 8])
-    tl.store(tl.expand_dims(pointer, -1) + index, tile, mask=tl.expand_dims(mask, -1))
-
-
-@triton.jit()
-def _load16(pointer, mask, REAL: tl.constexpr):
-    # The 16 adjacent components of each element: one contiguous access, split in registers.
-    index = tl.arange(0, 16)
-    tile = tl.load(tl.expand_dims(pointer, -1) + index, mask=tl.expand_dims(mask, -1), other=0.0).to(REAL)
-    if len(mask.shape) == 1:
-        tile = tl.reshape(tile, [mask.shape[0], 2, 2, 2, 2])
-    else:
-        tile = tl.reshape(tile, [mask.shape[0], mask.shape[1], 2, 2, 2, 2])
-    low0, low1 = tl.split(tile)
-    low00, low10 = tl.split(low0)
-    low01, low11 = tl.split(low1)
-    low000, low100 = tl.split(low00)
-    low001, low101 = tl.split(low01)
-    low010, low110 = tl.split(low10)
-    low011, low111 = tl.split(low11)
-    x0, x8 = tl.split(low000)
-    x1, x9 = tl.split(low001)
-    x2, x10 = tl.split(low010)
-    x3, x11 = tl.split(low011)
-    x4, x12 = tl.split(low100)
-    x5, x13 = tl.split(low101)
-    x6, x14 = tl.split(low110)
-    x7, x15 = tl.split(low111)
-    return x0, x1, x2, x3, x4, x5, x6, x7, x8, x9, x10, x11, x12, x13, x14, x15
-
-
-@triton.jit()
-def _store16(pointer, x0, x1, x2, x3, x4, x5, x6, x7, x8, x9, x10, x11, x12, x13, x14, x15, mask):
-    # The 16 adjacent components of each element: joined in registers, one contiguous access.
-    index = tl.arange(0, 16)
-    low000 = tl.join(x0, x8)
-    low001 = tl.join(x1, x9)
-    low010 = tl.join(x2, x10)
-    low011 = tl.join(x3, x11)
-    low100 = tl.join(x4, x12)
-    low101 = tl.join(x5, x13)
-    low110 = tl.join(x6, x14)
-    low111 = tl.join(x7, x15)
-    low00 = tl.join(low000, low100)
-    low01 = tl.join(low001, low101)
-    low10 = tl.join(low010, low110)
-    low11 = tl.join(low011, low111)
-    low0 = tl.join(low00, low10)
-    low1 = tl.join(low01, low11)
-    x = tl.join(low0, low1)
-    if len(mask.shape) == 1:
-        tile = tl.reshape(x, [mask.shape[0], 16])
-    else:
-        tile = tl.reshape(x, [mask.shape[0], mask.shape[1], 16])
     tl.store(tl.expand_dims(pointer, -1) + index, tile, mask=tl.expand_dims(mask, -1))
 
 
@@ -421,55 +481,69 @@ def _power(n):
     return 1 << max(n - 1, 0).bit_length()
 
 
-def _shape_of_launch(name, rows, columns, whole):
-    """ROWS, BLOCK and warps: a tile of whole rows, or of the table's tile size."""
-    elements, tile, warps, _, _ = LAUNCH[name]
-    block = _power(columns) if whole else min(_power(columns), tile)
-    rows = max(1, min(_power(rows), tile // block))
-    warps = max(1, min(warps, rows * block // (32 * elements)))
-    return rows, block, warps
+def _shape_of_launch(name, rows, columns, whole=False):
+    """Rows and elements of a tile, and what Triton is told: a whole row, or at most the table's tile."""
+    launch = LAUNCH[name]
+    block = _power(columns) if whole else min(_power(columns), launch.tile)
+    rows = max(1, min(_power(rows), launch.pack // block))
+    options = {"num_warps": max(1, min(launch.warps, rows * block // (32 * launch.elements)))}
+    if launch.registers and not _INTERPRETED and torch.version.hip is None:
+        options["maxnreg"] = launch.registers
+    return rows, block, options
 
 
 def _launch_flat(kernel, name, arguments, count, real):
     """Every element on its own."""
-    _, block, warps, _, _ = LAUNCH[name]
+    _, block, options = _shape_of_launch(name, 1, count)
     if count:
-        kernel[(-(-count // block),)](*arguments, ROWS=1, BLOCK=block, REAL=_TRITON[real], num_warps=warps)
+        kernel[(-(-count // block),)](*arguments, ROWS=1, BLOCK=block, REAL=_TRITON[real], **options)
 
 
 def _launch_tile(kernel, name, arguments, rows, columns, real, whole=False):
     """Blocks of rows times tiles of columns; with `whole`, a tile holds all columns."""
-    per, block, warps = _shape_of_launch(name, rows, columns, whole)
-    grid = (-(-rows // per), -(-columns // block))
+    per, block, options = _shape_of_launch(name, rows, columns, whole)
     if rows and columns:
-        kernel[grid](*arguments, ROWS=per, BLOCK=block, REAL=_TRITON[real], num_warps=warps)
+        grid = (-(-rows // per), -(-columns // block))
+        kernel[grid](*arguments, ROWS=per, BLOCK=block, REAL=_TRITON[real], **options)
 
 
 def _launch_sweep(kernel, name, arguments, rows, columns, real):
     """Blocks of rows, each swept in tiles."""
-    per, block, warps = _shape_of_launch(name, rows, columns, False)
+    per, block, options = _shape_of_launch(name, rows, columns)
     if rows:
-        kernel[(-(-rows // per),)](*arguments, ROWS=per, BLOCK=block, REAL=_TRITON[real], num_warps=warps)
+        kernel[(-(-rows // per),)](*arguments, ROWS=per, BLOCK=block, REAL=_TRITON[real], **options)
 
 
 def _programs(name, rows, kept, columns, device):
     """How many persistent programs share the rows, and how many tiles the columns have."""
-    per, block, _ = _shape_of_launch(name, rows, columns, False)
+    per, block, _ = _shape_of_launch(name, rows, columns)
     tiles = -(-columns // block)
-    wanted = LAUNCH[name][3] * _multiprocessors(device) // max(1, tiles * kept)
-    return max(1, min(-(-rows // per), wanted)), tiles
+    wanted = LAUNCH[name].programs * _multiprocessors(device) // max(1, tiles * kept)
+    return max(1, min(-(-rows // (_BLOCKS_OF_ROWS * per)), wanted)), tiles
+
+
+_BLOCKS_OF_ROWS = 4  # that a persistent program walks at least: with fewer, adding the partial sums takes longer
 
 
 def _launch_fold(kernel, name, arguments, rows, kept, columns, programs, real):
     """Persistent programs that walk the rows."""
-    per, block, warps = _shape_of_launch(name, rows, columns, False)
-    grid = (kept * programs, -(-columns // block))
+    per, block, options = _shape_of_launch(name, rows, columns)
     if kept and columns:
-        shape = {"ROWS": per, "BLOCK": block, "PROGRAMS": programs, "REAL": _TRITON[real]}
-        kernel[grid](*arguments, **shape, num_warps=warps)
+        grid = (kept * programs, -(-columns // block))
+        kernel[grid](*arguments, ROWS=per, BLOCK=block, PROGRAMS=programs, REAL=_TRITON[real], **options)
+
+
+def _total(partial, total):
+    """Add the programs' partial sums (slots, …) into `total`."""
+    count = total.numel()
+    if count:
+        shape = {"SLOTS": 32, "BLOCK": 32, "REAL": _TRITON[partial.dtype]}
+        _total_kernel[(-(-count // 32),)](partial, total, partial.shape[0], count, **shape, num_warps=4)
+    return total
 
 
 _TRITON = {torch.float32: tl.float32, torch.float64: tl.float64} if tl else {}
+
 
 # ---------------------------------------------------------------------------------------------------------------------
 # geometric_product
@@ -487,7 +561,6 @@ def _geometric_product_kernel(
     BLOCK: tl.constexpr,
     REAL: tl.constexpr,
 ):
-
     start = tl.program_id(0).to(tl.int64) * BLOCK
     tile = tl.arange(0, BLOCK)
     mask = tile < tl.cast(B, tl.int64) * N - start
@@ -495,12 +568,10 @@ def _geometric_product_kernel(
     y_row = y_ptr + start * 16
     out_row = out_ptr + start * 16
 
-    x_e, x_e0, x_e1, x_e2, x_e3, x_e01, x_e02, x_e03, x_e12, x_e13, x_e23, x_e012, x_e013, x_e023, x_e123, x_e0123 = (
-        _load16(x_row + tile * 16, mask, REAL)
-    )
-    y_e, y_e0, y_e1, y_e2, y_e3, y_e01, y_e02, y_e03, y_e12, y_e13, y_e23, y_e012, y_e013, y_e023, y_e123, y_e0123 = (
-        _load16(y_row + tile * 16, mask, REAL)
-    )
+    x_e, x_e0, x_e1, x_e2, x_e3, x_e01, x_e02, x_e03 = _load8(x_row + tile * 16, mask, REAL)
+    x_e12, x_e13, x_e23, x_e012, x_e013, x_e023, x_e123, x_e0123 = _load8(x_row + tile * 16 + 8, mask, REAL)
+    y_e, y_e0, y_e1, y_e2, y_e3, y_e01, y_e02, y_e03 = _load8(y_row + tile * 16, mask, REAL)
+    y_e12, y_e13, y_e23, y_e012, y_e013, y_e023, y_e123, y_e0123 = _load8(y_row + tile * 16 + 8, mask, REAL)
 
     out_e = x_e * y_e + x_e1 * y_e1 + x_e2 * y_e2 + x_e3 * y_e3 - x_e12 * y_e12 - x_e13 * y_e13
     out_e += -x_e23 * y_e23 - x_e123 * y_e123
@@ -543,26 +614,8 @@ def _geometric_product_kernel(
     out_e0123 += x_e23 * y_e01 + x_e012 * y_e3 + x_e023 * y_e1 + x_e0123 * y_e - x_e1 * y_e023 - x_e3 * y_e012
     out_e0123 += -x_e02 * y_e13 - x_e13 * y_e02 - x_e013 * y_e2 - x_e123 * y_e0
 
-    _store16(
-        out_row + tile * 16,
-        out_e,
-        out_e0,
-        out_e1,
-        out_e2,
-        out_e3,
-        out_e01,
-        out_e02,
-        out_e03,
-        out_e12,
-        out_e13,
-        out_e23,
-        out_e012,
-        out_e013,
-        out_e023,
-        out_e123,
-        out_e0123,
-        mask,
-    )
+    _store8(out_row + tile * 16, out_e, out_e0, out_e1, out_e2, out_e3, out_e01, out_e02, out_e03, mask)
+    _store8(out_row + tile * 16 + 8, out_e12, out_e13, out_e23, out_e012, out_e013, out_e023, out_e123, out_e0123, mask)
 
 
 @triton.jit(do_not_specialize=["B"])
@@ -580,7 +633,6 @@ def _geometric_product_backward_kernel(
     BLOCK: tl.constexpr,
     REAL: tl.constexpr,
 ):
-
     start = tl.program_id(0).to(tl.int64) * BLOCK
     tile = tl.arange(0, BLOCK)
     mask = tile < tl.cast(B, tl.int64) * N - start
@@ -590,21 +642,14 @@ def _geometric_product_backward_kernel(
     grad_x_row = grad_x_ptr + start * 16
     grad_y_row = grad_y_ptr + start * 16
 
-    x_e, x_e0, x_e1, x_e2, x_e3, x_e01, x_e02, x_e03, x_e12, x_e13, x_e23, x_e012, x_e013, x_e023, x_e123, x_e0123 = (
-        _load16(x_row + tile * 16, mask, REAL)
-    )
-    y_e, y_e0, y_e1, y_e2, y_e3, y_e01, y_e02, y_e03, y_e12, y_e13, y_e23, y_e012, y_e013, y_e023, y_e123, y_e0123 = (
-        _load16(y_row + tile * 16, mask, REAL)
+    x_e, x_e0, x_e1, x_e2, x_e3, x_e01, x_e02, x_e03 = _load8(x_row + tile * 16, mask, REAL)
+    x_e12, x_e13, x_e23, x_e012, x_e013, x_e023, x_e123, x_e0123 = _load8(x_row + tile * 16 + 8, mask, REAL)
+    y_e, y_e0, y_e1, y_e2, y_e3, y_e01, y_e02, y_e03 = _load8(y_row + tile * 16, mask, REAL)
+    y_e12, y_e13, y_e23, y_e012, y_e013, y_e023, y_e123, y_e0123 = _load8(y_row + tile * 16 + 8, mask, REAL)
+    grad_out_e, grad_out_e0, grad_out_e1, grad_out_e2, grad_out_e3, grad_out_e01, grad_out_e02, grad_out_e03 = _load8(
+        grad_out_row + tile * 16, mask, REAL
     )
     (
-        grad_out_e,
-        grad_out_e0,
-        grad_out_e1,
-        grad_out_e2,
-        grad_out_e3,
-        grad_out_e01,
-        grad_out_e02,
-        grad_out_e03,
         grad_out_e12,
         grad_out_e13,
         grad_out_e23,
@@ -613,7 +658,7 @@ def _geometric_product_backward_kernel(
         grad_out_e023,
         grad_out_e123,
         grad_out_e0123,
-    ) = _load16(grad_out_row + tile * 16, mask, REAL)
+    ) = _load8(grad_out_row + tile * 16 + 8, mask, REAL)
 
     grad_x_e = y_e0123 * grad_out_e0123 + y_e123 * grad_out_e123 + y_e023 * grad_out_e023
     grad_x_e += y_e013 * grad_out_e013 + y_e012 * grad_out_e012 + y_e23 * grad_out_e23 + y_e13 * grad_out_e13
@@ -721,7 +766,7 @@ def _geometric_product_backward_kernel(
     grad_y_e0123 += -x_e1 * grad_out_e023 - x_e3 * grad_out_e012 - x_e12 * grad_out_e03 - x_e23 * grad_out_e01
 
     if GRAD_X:
-        _store16(
+        _store8(
             grad_x_row + tile * 16,
             grad_x_e,
             grad_x_e0,
@@ -731,6 +776,10 @@ def _geometric_product_backward_kernel(
             grad_x_e01,
             grad_x_e02,
             grad_x_e03,
+            mask,
+        )
+        _store8(
+            grad_x_row + tile * 16 + 8,
             grad_x_e12,
             grad_x_e13,
             grad_x_e23,
@@ -742,7 +791,7 @@ def _geometric_product_backward_kernel(
             mask,
         )
     if GRAD_Y:
-        _store16(
+        _store8(
             grad_y_row + tile * 16,
             grad_y_e,
             grad_y_e0,
@@ -752,6 +801,10 @@ def _geometric_product_backward_kernel(
             grad_y_e01,
             grad_y_e02,
             grad_y_e03,
+            mask,
+        )
+        _store8(
+            grad_y_row + tile * 16 + 8,
             grad_y_e12,
             grad_y_e13,
             grad_y_e23,
@@ -781,59 +834,41 @@ def _sgp_kernel(
     BLOCK: tl.constexpr,
     REAL: tl.constexpr,
 ):
-
     n = _tile(tl.program_id(1) * BLOCK, ROWS, BLOCK)
+    r = _down(ROWS)
+    at = r * N + n
     tile_mask = n < N
     first_tile = tl.program_id(1) == 0
-    weight_000 = tl.load(weight_ptr + n * 34, mask=tile_mask, other=0.0).to(REAL)
-    weight_011 = tl.load(weight_ptr + n * 34 + 1, mask=tile_mask, other=0.0).to(REAL)
-    weight_022 = tl.load(weight_ptr + n * 34 + 2, mask=tile_mask, other=0.0).to(REAL)
-    weight_033 = tl.load(weight_ptr + n * 34 + 3, mask=tile_mask, other=0.0).to(REAL)
-    weight_044 = tl.load(weight_ptr + n * 34 + 4, mask=tile_mask, other=0.0).to(REAL)
-    weight_101 = tl.load(weight_ptr + n * 34 + 5, mask=tile_mask, other=0.0).to(REAL)
-    weight_110 = tl.load(weight_ptr + n * 34 + 6, mask=tile_mask, other=0.0).to(REAL)
-    weight_112 = tl.load(weight_ptr + n * 34 + 7, mask=tile_mask, other=0.0).to(REAL)
-    weight_121 = tl.load(weight_ptr + n * 34 + 8, mask=tile_mask, other=0.0).to(REAL)
-    weight_123 = tl.load(weight_ptr + n * 34 + 9, mask=tile_mask, other=0.0).to(REAL)
-    weight_132 = tl.load(weight_ptr + n * 34 + 10, mask=tile_mask, other=0.0).to(REAL)
-    weight_134 = tl.load(weight_ptr + n * 34 + 11, mask=tile_mask, other=0.0).to(REAL)
-    weight_143 = tl.load(weight_ptr + n * 34 + 12, mask=tile_mask, other=0.0).to(REAL)
-    weight_202 = tl.load(weight_ptr + n * 34 + 13, mask=tile_mask, other=0.0).to(REAL)
-    weight_211 = tl.load(weight_ptr + n * 34 + 14, mask=tile_mask, other=0.0).to(REAL)
-    weight_213 = tl.load(weight_ptr + n * 34 + 15, mask=tile_mask, other=0.0).to(REAL)
-    weight_220 = tl.load(weight_ptr + n * 34 + 16, mask=tile_mask, other=0.0).to(REAL)
-    weight_222 = tl.load(weight_ptr + n * 34 + 17, mask=tile_mask, other=0.0).to(REAL)
-    weight_224 = tl.load(weight_ptr + n * 34 + 18, mask=tile_mask, other=0.0).to(REAL)
-    weight_231 = tl.load(weight_ptr + n * 34 + 19, mask=tile_mask, other=0.0).to(REAL)
-    weight_233 = tl.load(weight_ptr + n * 34 + 20, mask=tile_mask, other=0.0).to(REAL)
-    weight_242 = tl.load(weight_ptr + n * 34 + 21, mask=tile_mask, other=0.0).to(REAL)
-    weight_303 = tl.load(weight_ptr + n * 34 + 22, mask=tile_mask, other=0.0).to(REAL)
-    weight_312 = tl.load(weight_ptr + n * 34 + 23, mask=tile_mask, other=0.0).to(REAL)
-    weight_314 = tl.load(weight_ptr + n * 34 + 24, mask=tile_mask, other=0.0).to(REAL)
-    weight_321 = tl.load(weight_ptr + n * 34 + 25, mask=tile_mask, other=0.0).to(REAL)
-    weight_323 = tl.load(weight_ptr + n * 34 + 26, mask=tile_mask, other=0.0).to(REAL)
-    weight_330 = tl.load(weight_ptr + n * 34 + 27, mask=tile_mask, other=0.0).to(REAL)
-    weight_332 = tl.load(weight_ptr + n * 34 + 28, mask=tile_mask, other=0.0).to(REAL)
-    weight_341 = tl.load(weight_ptr + n * 34 + 29, mask=tile_mask, other=0.0).to(REAL)
-    weight_413 = tl.load(weight_ptr + n * 34 + 30, mask=tile_mask, other=0.0).to(REAL)
-    weight_422 = tl.load(weight_ptr + n * 34 + 31, mask=tile_mask, other=0.0).to(REAL)
-    weight_431 = tl.load(weight_ptr + n * 34 + 32, mask=tile_mask, other=0.0).to(REAL)
-    weight_440 = tl.load(weight_ptr + n * 34 + 33, mask=tile_mask, other=0.0).to(REAL)
+    weight_000, weight_011 = _load2(weight_ptr + n * 34, tile_mask, REAL)
+    weight_022, weight_033 = _load2(weight_ptr + n * 34 + 2, tile_mask, REAL)
+    weight_044, weight_101 = _load2(weight_ptr + n * 34 + 4, tile_mask, REAL)
+    weight_110, weight_112 = _load2(weight_ptr + n * 34 + 6, tile_mask, REAL)
+    weight_121, weight_123 = _load2(weight_ptr + n * 34 + 8, tile_mask, REAL)
+    weight_132, weight_134 = _load2(weight_ptr + n * 34 + 10, tile_mask, REAL)
+    weight_143, weight_202 = _load2(weight_ptr + n * 34 + 12, tile_mask, REAL)
+    weight_211, weight_213 = _load2(weight_ptr + n * 34 + 14, tile_mask, REAL)
+    weight_220, weight_222 = _load2(weight_ptr + n * 34 + 16, tile_mask, REAL)
+    weight_224, weight_231 = _load2(weight_ptr + n * 34 + 18, tile_mask, REAL)
+    weight_233, weight_242 = _load2(weight_ptr + n * 34 + 20, tile_mask, REAL)
+    weight_303, weight_312 = _load2(weight_ptr + n * 34 + 22, tile_mask, REAL)
+    weight_314, weight_321 = _load2(weight_ptr + n * 34 + 24, tile_mask, REAL)
+    weight_323, weight_330 = _load2(weight_ptr + n * 34 + 26, tile_mask, REAL)
+    weight_332, weight_341 = _load2(weight_ptr + n * 34 + 28, tile_mask, REAL)
+    weight_413, weight_422 = _load2(weight_ptr + n * 34 + 30, tile_mask, REAL)
+    weight_431, weight_440 = _load2(weight_ptr + n * 34 + 32, tile_mask, REAL)
 
-    row = _rows(tl.program_id(0), ROWS)
-    row_mask = row < B
+    row = tl.program_id(0).to(tl.int64) * ROWS
+    row_mask = row + r < B
     mask = tile_mask if ROWS == 1 else tile_mask & row_mask
     b = row
     x_row = x_ptr + b * 16 * N
     y_row = y_ptr + b * 16 * N
     out_row = out_ptr + b * 16 * N
 
-    x_e, x_e0, x_e1, x_e2, x_e3, x_e01, x_e02, x_e03, x_e12, x_e13, x_e23, x_e012, x_e013, x_e023, x_e123, x_e0123 = (
-        _load16(x_row + n * 16, mask, REAL)
-    )
-    y_e, y_e0, y_e1, y_e2, y_e3, y_e01, y_e02, y_e03, y_e12, y_e13, y_e23, y_e012, y_e013, y_e023, y_e123, y_e0123 = (
-        _load16(y_row + n * 16, mask, REAL)
-    )
+    x_e, x_e0, x_e1, x_e2, x_e3, x_e01, x_e02, x_e03 = _load8(x_row + at * 16, mask, REAL)
+    x_e12, x_e13, x_e23, x_e012, x_e013, x_e023, x_e123, x_e0123 = _load8(x_row + at * 16 + 8, mask, REAL)
+    y_e, y_e0, y_e1, y_e2, y_e3, y_e01, y_e02, y_e03 = _load8(y_row + at * 16, mask, REAL)
+    y_e12, y_e13, y_e23, y_e012, y_e013, y_e023, y_e123, y_e0123 = _load8(y_row + at * 16 + 8, mask, REAL)
 
     t0 = x_e3 * y_e3 + x_e2 * y_e2 + x_e1 * y_e1
     t1 = -x_e23 * y_e23 - x_e13 * y_e13 - x_e12 * y_e12
@@ -932,26 +967,8 @@ def _sgp_kernel(
     out_e0123 = weight_044 * x_e * y_e0123 + weight_440 * x_e0123 * y_e + weight_242 * t55 + weight_143 * t56
     out_e0123 += weight_341 * t57
 
-    _store16(
-        out_row + n * 16,
-        out_e,
-        out_e0,
-        out_e1,
-        out_e2,
-        out_e3,
-        out_e01,
-        out_e02,
-        out_e03,
-        out_e12,
-        out_e13,
-        out_e23,
-        out_e012,
-        out_e013,
-        out_e023,
-        out_e123,
-        out_e0123,
-        mask,
-    )
+    _store8(out_row + at * 16, out_e, out_e0, out_e1, out_e2, out_e3, out_e01, out_e02, out_e03, mask)
+    _store8(out_row + at * 16 + 8, out_e12, out_e13, out_e23, out_e012, out_e013, out_e023, out_e123, out_e0123, mask)
 
 
 @triton.jit(do_not_specialize=["B"])
@@ -976,45 +993,30 @@ def _sgp_backward_kernel(
     # accumulates in registers over the rows; the partial sums are added in a fixed order
 
     n = _tile(tl.program_id(1) * BLOCK, ROWS, BLOCK)
+    r = _down(ROWS)
+    at = r * N + n
     tile_mask = n < N
     first_tile = tl.program_id(1) == 0
     program = tl.program_id(0) % PROGRAMS
     kept = (tl.program_id(0) // PROGRAMS).to(tl.int64)
     slot = program * tl.num_programs(1) + tl.program_id(1)
-    weight_000 = tl.load(weight_ptr + n * 34, mask=tile_mask, other=0.0).to(REAL)
-    weight_011 = tl.load(weight_ptr + n * 34 + 1, mask=tile_mask, other=0.0).to(REAL)
-    weight_022 = tl.load(weight_ptr + n * 34 + 2, mask=tile_mask, other=0.0).to(REAL)
-    weight_033 = tl.load(weight_ptr + n * 34 + 3, mask=tile_mask, other=0.0).to(REAL)
-    weight_044 = tl.load(weight_ptr + n * 34 + 4, mask=tile_mask, other=0.0).to(REAL)
-    weight_101 = tl.load(weight_ptr + n * 34 + 5, mask=tile_mask, other=0.0).to(REAL)
-    weight_110 = tl.load(weight_ptr + n * 34 + 6, mask=tile_mask, other=0.0).to(REAL)
-    weight_112 = tl.load(weight_ptr + n * 34 + 7, mask=tile_mask, other=0.0).to(REAL)
-    weight_121 = tl.load(weight_ptr + n * 34 + 8, mask=tile_mask, other=0.0).to(REAL)
-    weight_123 = tl.load(weight_ptr + n * 34 + 9, mask=tile_mask, other=0.0).to(REAL)
-    weight_132 = tl.load(weight_ptr + n * 34 + 10, mask=tile_mask, other=0.0).to(REAL)
-    weight_134 = tl.load(weight_ptr + n * 34 + 11, mask=tile_mask, other=0.0).to(REAL)
-    weight_143 = tl.load(weight_ptr + n * 34 + 12, mask=tile_mask, other=0.0).to(REAL)
-    weight_202 = tl.load(weight_ptr + n * 34 + 13, mask=tile_mask, other=0.0).to(REAL)
-    weight_211 = tl.load(weight_ptr + n * 34 + 14, mask=tile_mask, other=0.0).to(REAL)
-    weight_213 = tl.load(weight_ptr + n * 34 + 15, mask=tile_mask, other=0.0).to(REAL)
-    weight_220 = tl.load(weight_ptr + n * 34 + 16, mask=tile_mask, other=0.0).to(REAL)
-    weight_222 = tl.load(weight_ptr + n * 34 + 17, mask=tile_mask, other=0.0).to(REAL)
-    weight_224 = tl.load(weight_ptr + n * 34 + 18, mask=tile_mask, other=0.0).to(REAL)
-    weight_231 = tl.load(weight_ptr + n * 34 + 19, mask=tile_mask, other=0.0).to(REAL)
-    weight_233 = tl.load(weight_ptr + n * 34 + 20, mask=tile_mask, other=0.0).to(REAL)
-    weight_242 = tl.load(weight_ptr + n * 34 + 21, mask=tile_mask, other=0.0).to(REAL)
-    weight_303 = tl.load(weight_ptr + n * 34 + 22, mask=tile_mask, other=0.0).to(REAL)
-    weight_312 = tl.load(weight_ptr + n * 34 + 23, mask=tile_mask, other=0.0).to(REAL)
-    weight_314 = tl.load(weight_ptr + n * 34 + 24, mask=tile_mask, other=0.0).to(REAL)
-    weight_321 = tl.load(weight_ptr + n * 34 + 25, mask=tile_mask, other=0.0).to(REAL)
-    weight_323 = tl.load(weight_ptr + n * 34 + 26, mask=tile_mask, other=0.0).to(REAL)
-    weight_330 = tl.load(weight_ptr + n * 34 + 27, mask=tile_mask, other=0.0).to(REAL)
-    weight_332 = tl.load(weight_ptr + n * 34 + 28, mask=tile_mask, other=0.0).to(REAL)
-    weight_341 = tl.load(weight_ptr + n * 34 + 29, mask=tile_mask, other=0.0).to(REAL)
-    weight_413 = tl.load(weight_ptr + n * 34 + 30, mask=tile_mask, other=0.0).to(REAL)
-    weight_422 = tl.load(weight_ptr + n * 34 + 31, mask=tile_mask, other=0.0).to(REAL)
-    weight_431 = tl.load(weight_ptr + n * 34 + 32, mask=tile_mask, other=0.0).to(REAL)
-    weight_440 = tl.load(weight_ptr + n * 34 + 33, mask=tile_mask, other=0.0).to(REAL)
+    weight_000, weight_011 = _load2(weight_ptr + n * 34, tile_mask, REAL)
+    weight_022, weight_033 = _load2(weight_ptr + n * 34 + 2, tile_mask, REAL)
+    weight_044, weight_101 = _load2(weight_ptr + n * 34 + 4, tile_mask, REAL)
+    weight_110, weight_112 = _load2(weight_ptr + n * 34 + 6, tile_mask, REAL)
+    weight_121, weight_123 = _load2(weight_ptr + n * 34 + 8, tile_mask, REAL)
+    weight_132, weight_134 = _load2(weight_ptr + n * 34 + 10, tile_mask, REAL)
+    weight_143, weight_202 = _load2(weight_ptr + n * 34 + 12, tile_mask, REAL)
+    weight_211, weight_213 = _load2(weight_ptr + n * 34 + 14, tile_mask, REAL)
+    weight_220, weight_222 = _load2(weight_ptr + n * 34 + 16, tile_mask, REAL)
+    weight_224, weight_231 = _load2(weight_ptr + n * 34 + 18, tile_mask, REAL)
+    weight_233, weight_242 = _load2(weight_ptr + n * 34 + 20, tile_mask, REAL)
+    weight_303, weight_312 = _load2(weight_ptr + n * 34 + 22, tile_mask, REAL)
+    weight_314, weight_321 = _load2(weight_ptr + n * 34 + 24, tile_mask, REAL)
+    weight_323, weight_330 = _load2(weight_ptr + n * 34 + 26, tile_mask, REAL)
+    weight_332, weight_341 = _load2(weight_ptr + n * 34 + 28, tile_mask, REAL)
+    weight_413, weight_422 = _load2(weight_ptr + n * 34 + 30, tile_mask, REAL)
+    weight_431, weight_440 = _load2(weight_ptr + n * 34 + 32, tile_mask, REAL)
 
     grad_weight_000 = _start(ROWS, BLOCK, 0.0, REAL)
     grad_weight_011 = _start(ROWS, BLOCK, 0.0, REAL)
@@ -1051,8 +1053,8 @@ def _sgp_backward_kernel(
     grad_weight_431 = _start(ROWS, BLOCK, 0.0, REAL)
     grad_weight_440 = _start(ROWS, BLOCK, 0.0, REAL)
     for block in range(program, tl.cdiv(B, ROWS), PROGRAMS):
-        row = _rows(block, ROWS)
-        row_mask = row < B
+        row = tl.cast(block, tl.int64) * ROWS
+        row_mask = row + r < B
         mask = tile_mask if ROWS == 1 else tile_mask & row_mask
         b = row
         x_row = x_ptr + b * 16 * N
@@ -1061,51 +1063,14 @@ def _sgp_backward_kernel(
         grad_x_row = grad_x_ptr + b * 16 * N
         grad_y_row = grad_y_ptr + b * 16 * N
 
+        x_e, x_e0, x_e1, x_e2, x_e3, x_e01, x_e02, x_e03 = _load8(x_row + at * 16, mask, REAL)
+        x_e12, x_e13, x_e23, x_e012, x_e013, x_e023, x_e123, x_e0123 = _load8(x_row + at * 16 + 8, mask, REAL)
+        y_e, y_e0, y_e1, y_e2, y_e3, y_e01, y_e02, y_e03 = _load8(y_row + at * 16, mask, REAL)
+        y_e12, y_e13, y_e23, y_e012, y_e013, y_e023, y_e123, y_e0123 = _load8(y_row + at * 16 + 8, mask, REAL)
+        grad_out_e, grad_out_e0, grad_out_e1, grad_out_e2, grad_out_e3, grad_out_e01, grad_out_e02, grad_out_e03 = (
+            _load8(grad_out_row + at * 16, mask, REAL)
+        )
         (
-            x_e,
-            x_e0,
-            x_e1,
-            x_e2,
-            x_e3,
-            x_e01,
-            x_e02,
-            x_e03,
-            x_e12,
-            x_e13,
-            x_e23,
-            x_e012,
-            x_e013,
-            x_e023,
-            x_e123,
-            x_e0123,
-        ) = _load16(x_row + n * 16, mask, REAL)
-        (
-            y_e,
-            y_e0,
-            y_e1,
-            y_e2,
-            y_e3,
-            y_e01,
-            y_e02,
-            y_e03,
-            y_e12,
-            y_e13,
-            y_e23,
-            y_e012,
-            y_e013,
-            y_e023,
-            y_e123,
-            y_e0123,
-        ) = _load16(y_row + n * 16, mask, REAL)
-        (
-            grad_out_e,
-            grad_out_e0,
-            grad_out_e1,
-            grad_out_e2,
-            grad_out_e3,
-            grad_out_e01,
-            grad_out_e02,
-            grad_out_e03,
             grad_out_e12,
             grad_out_e13,
             grad_out_e23,
@@ -1114,7 +1079,7 @@ def _sgp_backward_kernel(
             grad_out_e023,
             grad_out_e123,
             grad_out_e0123,
-        ) = _load16(grad_out_row + n * 16, mask, REAL)
+        ) = _load8(grad_out_row + at * 16 + 8, mask, REAL)
 
         t0 = y_e0123 * grad_out_e0123
         t1 = y_e * grad_out_e
@@ -1326,8 +1291,8 @@ def _sgp_backward_kernel(
         t133 = x_e023 * y_e1 + x_e012 * y_e3 - x_e123 * y_e0 - x_e013 * y_e2
 
         if GRAD_X:
-            _store16(
-                grad_x_row + n * 16,
+            _store8(
+                grad_x_row + at * 16,
                 grad_x_e,
                 grad_x_e0,
                 grad_x_e1,
@@ -1336,6 +1301,10 @@ def _sgp_backward_kernel(
                 grad_x_e01,
                 grad_x_e02,
                 grad_x_e03,
+                mask,
+            )
+            _store8(
+                grad_x_row + at * 16 + 8,
                 grad_x_e12,
                 grad_x_e13,
                 grad_x_e23,
@@ -1347,8 +1316,8 @@ def _sgp_backward_kernel(
                 mask,
             )
         if GRAD_Y:
-            _store16(
-                grad_y_row + n * 16,
+            _store8(
+                grad_y_row + at * 16,
                 grad_y_e,
                 grad_y_e0,
                 grad_y_e1,
@@ -1357,6 +1326,10 @@ def _sgp_backward_kernel(
                 grad_y_e01,
                 grad_y_e02,
                 grad_y_e03,
+                mask,
+            )
+            _store8(
+                grad_y_row + at * 16 + 8,
                 grad_y_e12,
                 grad_y_e13,
                 grad_y_e23,
@@ -1403,41 +1376,43 @@ def _sgp_backward_kernel(
             grad_weight_422 = _sum(grad_weight_422, x_e0123 * t65, mask, ROWS > 1)
             grad_weight_431 = _sum(grad_weight_431, x_e0123 * t64, mask, ROWS > 1)
             grad_weight_440 = _sum(grad_weight_440, x_e0123 * t62, mask, ROWS > 1)
+    grad_weight_row = grad_weight_ptr + tl.cast(program, tl.int64) * 34 * N
+
     if GRAD_WEIGHT:
-        tl.store(grad_weight_ptr + program * 34 * N + n * 34, _column_sum(grad_weight_000, ROWS), mask=tile_mask)
-        tl.store(grad_weight_ptr + program * 34 * N + 1 + n * 34, _column_sum(grad_weight_011, ROWS), mask=tile_mask)
-        tl.store(grad_weight_ptr + program * 34 * N + 2 + n * 34, _column_sum(grad_weight_022, ROWS), mask=tile_mask)
-        tl.store(grad_weight_ptr + program * 34 * N + 3 + n * 34, _column_sum(grad_weight_033, ROWS), mask=tile_mask)
-        tl.store(grad_weight_ptr + program * 34 * N + 4 + n * 34, _column_sum(grad_weight_044, ROWS), mask=tile_mask)
-        tl.store(grad_weight_ptr + program * 34 * N + 5 + n * 34, _column_sum(grad_weight_101, ROWS), mask=tile_mask)
-        tl.store(grad_weight_ptr + program * 34 * N + 6 + n * 34, _column_sum(grad_weight_110, ROWS), mask=tile_mask)
-        tl.store(grad_weight_ptr + program * 34 * N + 7 + n * 34, _column_sum(grad_weight_112, ROWS), mask=tile_mask)
-        tl.store(grad_weight_ptr + program * 34 * N + 8 + n * 34, _column_sum(grad_weight_121, ROWS), mask=tile_mask)
-        tl.store(grad_weight_ptr + program * 34 * N + 9 + n * 34, _column_sum(grad_weight_123, ROWS), mask=tile_mask)
-        tl.store(grad_weight_ptr + program * 34 * N + 10 + n * 34, _column_sum(grad_weight_132, ROWS), mask=tile_mask)
-        tl.store(grad_weight_ptr + program * 34 * N + 11 + n * 34, _column_sum(grad_weight_134, ROWS), mask=tile_mask)
-        tl.store(grad_weight_ptr + program * 34 * N + 12 + n * 34, _column_sum(grad_weight_143, ROWS), mask=tile_mask)
-        tl.store(grad_weight_ptr + program * 34 * N + 13 + n * 34, _column_sum(grad_weight_202, ROWS), mask=tile_mask)
-        tl.store(grad_weight_ptr + program * 34 * N + 14 + n * 34, _column_sum(grad_weight_211, ROWS), mask=tile_mask)
-        tl.store(grad_weight_ptr + program * 34 * N + 15 + n * 34, _column_sum(grad_weight_213, ROWS), mask=tile_mask)
-        tl.store(grad_weight_ptr + program * 34 * N + 16 + n * 34, _column_sum(grad_weight_220, ROWS), mask=tile_mask)
-        tl.store(grad_weight_ptr + program * 34 * N + 17 + n * 34, _column_sum(grad_weight_222, ROWS), mask=tile_mask)
-        tl.store(grad_weight_ptr + program * 34 * N + 18 + n * 34, _column_sum(grad_weight_224, ROWS), mask=tile_mask)
-        tl.store(grad_weight_ptr + program * 34 * N + 19 + n * 34, _column_sum(grad_weight_231, ROWS), mask=tile_mask)
-        tl.store(grad_weight_ptr + program * 34 * N + 20 + n * 34, _column_sum(grad_weight_233, ROWS), mask=tile_mask)
-        tl.store(grad_weight_ptr + program * 34 * N + 21 + n * 34, _column_sum(grad_weight_242, ROWS), mask=tile_mask)
-        tl.store(grad_weight_ptr + program * 34 * N + 22 + n * 34, _column_sum(grad_weight_303, ROWS), mask=tile_mask)
-        tl.store(grad_weight_ptr + program * 34 * N + 23 + n * 34, _column_sum(grad_weight_312, ROWS), mask=tile_mask)
-        tl.store(grad_weight_ptr + program * 34 * N + 24 + n * 34, _column_sum(grad_weight_314, ROWS), mask=tile_mask)
-        tl.store(grad_weight_ptr + program * 34 * N + 25 + n * 34, _column_sum(grad_weight_321, ROWS), mask=tile_mask)
-        tl.store(grad_weight_ptr + program * 34 * N + 26 + n * 34, _column_sum(grad_weight_323, ROWS), mask=tile_mask)
-        tl.store(grad_weight_ptr + program * 34 * N + 27 + n * 34, _column_sum(grad_weight_330, ROWS), mask=tile_mask)
-        tl.store(grad_weight_ptr + program * 34 * N + 28 + n * 34, _column_sum(grad_weight_332, ROWS), mask=tile_mask)
-        tl.store(grad_weight_ptr + program * 34 * N + 29 + n * 34, _column_sum(grad_weight_341, ROWS), mask=tile_mask)
-        tl.store(grad_weight_ptr + program * 34 * N + 30 + n * 34, _column_sum(grad_weight_413, ROWS), mask=tile_mask)
-        tl.store(grad_weight_ptr + program * 34 * N + 31 + n * 34, _column_sum(grad_weight_422, ROWS), mask=tile_mask)
-        tl.store(grad_weight_ptr + program * 34 * N + 32 + n * 34, _column_sum(grad_weight_431, ROWS), mask=tile_mask)
-        tl.store(grad_weight_ptr + program * 34 * N + 33 + n * 34, _column_sum(grad_weight_440, ROWS), mask=tile_mask)
+        tl.store(grad_weight_row + n * 34, _column_sum(grad_weight_000, ROWS), mask=tile_mask)
+        tl.store(grad_weight_row + n * 34 + 1, _column_sum(grad_weight_011, ROWS), mask=tile_mask)
+        tl.store(grad_weight_row + n * 34 + 2, _column_sum(grad_weight_022, ROWS), mask=tile_mask)
+        tl.store(grad_weight_row + n * 34 + 3, _column_sum(grad_weight_033, ROWS), mask=tile_mask)
+        tl.store(grad_weight_row + n * 34 + 4, _column_sum(grad_weight_044, ROWS), mask=tile_mask)
+        tl.store(grad_weight_row + n * 34 + 5, _column_sum(grad_weight_101, ROWS), mask=tile_mask)
+        tl.store(grad_weight_row + n * 34 + 6, _column_sum(grad_weight_110, ROWS), mask=tile_mask)
+        tl.store(grad_weight_row + n * 34 + 7, _column_sum(grad_weight_112, ROWS), mask=tile_mask)
+        tl.store(grad_weight_row + n * 34 + 8, _column_sum(grad_weight_121, ROWS), mask=tile_mask)
+        tl.store(grad_weight_row + n * 34 + 9, _column_sum(grad_weight_123, ROWS), mask=tile_mask)
+        tl.store(grad_weight_row + n * 34 + 10, _column_sum(grad_weight_132, ROWS), mask=tile_mask)
+        tl.store(grad_weight_row + n * 34 + 11, _column_sum(grad_weight_134, ROWS), mask=tile_mask)
+        tl.store(grad_weight_row + n * 34 + 12, _column_sum(grad_weight_143, ROWS), mask=tile_mask)
+        tl.store(grad_weight_row + n * 34 + 13, _column_sum(grad_weight_202, ROWS), mask=tile_mask)
+        tl.store(grad_weight_row + n * 34 + 14, _column_sum(grad_weight_211, ROWS), mask=tile_mask)
+        tl.store(grad_weight_row + n * 34 + 15, _column_sum(grad_weight_213, ROWS), mask=tile_mask)
+        tl.store(grad_weight_row + n * 34 + 16, _column_sum(grad_weight_220, ROWS), mask=tile_mask)
+        tl.store(grad_weight_row + n * 34 + 17, _column_sum(grad_weight_222, ROWS), mask=tile_mask)
+        tl.store(grad_weight_row + n * 34 + 18, _column_sum(grad_weight_224, ROWS), mask=tile_mask)
+        tl.store(grad_weight_row + n * 34 + 19, _column_sum(grad_weight_231, ROWS), mask=tile_mask)
+        tl.store(grad_weight_row + n * 34 + 20, _column_sum(grad_weight_233, ROWS), mask=tile_mask)
+        tl.store(grad_weight_row + n * 34 + 21, _column_sum(grad_weight_242, ROWS), mask=tile_mask)
+        tl.store(grad_weight_row + n * 34 + 22, _column_sum(grad_weight_303, ROWS), mask=tile_mask)
+        tl.store(grad_weight_row + n * 34 + 23, _column_sum(grad_weight_312, ROWS), mask=tile_mask)
+        tl.store(grad_weight_row + n * 34 + 24, _column_sum(grad_weight_314, ROWS), mask=tile_mask)
+        tl.store(grad_weight_row + n * 34 + 25, _column_sum(grad_weight_321, ROWS), mask=tile_mask)
+        tl.store(grad_weight_row + n * 34 + 26, _column_sum(grad_weight_323, ROWS), mask=tile_mask)
+        tl.store(grad_weight_row + n * 34 + 27, _column_sum(grad_weight_330, ROWS), mask=tile_mask)
+        tl.store(grad_weight_row + n * 34 + 28, _column_sum(grad_weight_332, ROWS), mask=tile_mask)
+        tl.store(grad_weight_row + n * 34 + 29, _column_sum(grad_weight_341, ROWS), mask=tile_mask)
+        tl.store(grad_weight_row + n * 34 + 30, _column_sum(grad_weight_413, ROWS), mask=tile_mask)
+        tl.store(grad_weight_row + n * 34 + 31, _column_sum(grad_weight_422, ROWS), mask=tile_mask)
+        tl.store(grad_weight_row + n * 34 + 32, _column_sum(grad_weight_431, ROWS), mask=tile_mask)
+        tl.store(grad_weight_row + n * 34 + 33, _column_sum(grad_weight_440, ROWS), mask=tile_mask)
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -1464,49 +1439,34 @@ def _fused_gelu_sgp_norm_with_normalize_kernel(
     eps = tl.full([], eps, REAL)
 
     n = _tile(tl.program_id(1) * BLOCK, ROWS, BLOCK)
+    r = _down(ROWS)
+    at = r * N + n
     tile_mask = n < N
     first_tile = tl.program_id(1) == 0
-    weight_000 = tl.load(weight_ptr + n * 34, mask=tile_mask, other=0.0).to(REAL)
-    weight_011 = tl.load(weight_ptr + n * 34 + 1, mask=tile_mask, other=0.0).to(REAL)
-    weight_022 = tl.load(weight_ptr + n * 34 + 2, mask=tile_mask, other=0.0).to(REAL)
-    weight_033 = tl.load(weight_ptr + n * 34 + 3, mask=tile_mask, other=0.0).to(REAL)
-    weight_044 = tl.load(weight_ptr + n * 34 + 4, mask=tile_mask, other=0.0).to(REAL)
-    weight_101 = tl.load(weight_ptr + n * 34 + 5, mask=tile_mask, other=0.0).to(REAL)
-    weight_110 = tl.load(weight_ptr + n * 34 + 6, mask=tile_mask, other=0.0).to(REAL)
-    weight_112 = tl.load(weight_ptr + n * 34 + 7, mask=tile_mask, other=0.0).to(REAL)
-    weight_121 = tl.load(weight_ptr + n * 34 + 8, mask=tile_mask, other=0.0).to(REAL)
-    weight_123 = tl.load(weight_ptr + n * 34 + 9, mask=tile_mask, other=0.0).to(REAL)
-    weight_132 = tl.load(weight_ptr + n * 34 + 10, mask=tile_mask, other=0.0).to(REAL)
-    weight_134 = tl.load(weight_ptr + n * 34 + 11, mask=tile_mask, other=0.0).to(REAL)
-    weight_143 = tl.load(weight_ptr + n * 34 + 12, mask=tile_mask, other=0.0).to(REAL)
-    weight_202 = tl.load(weight_ptr + n * 34 + 13, mask=tile_mask, other=0.0).to(REAL)
-    weight_211 = tl.load(weight_ptr + n * 34 + 14, mask=tile_mask, other=0.0).to(REAL)
-    weight_213 = tl.load(weight_ptr + n * 34 + 15, mask=tile_mask, other=0.0).to(REAL)
-    weight_220 = tl.load(weight_ptr + n * 34 + 16, mask=tile_mask, other=0.0).to(REAL)
-    weight_222 = tl.load(weight_ptr + n * 34 + 17, mask=tile_mask, other=0.0).to(REAL)
-    weight_224 = tl.load(weight_ptr + n * 34 + 18, mask=tile_mask, other=0.0).to(REAL)
-    weight_231 = tl.load(weight_ptr + n * 34 + 19, mask=tile_mask, other=0.0).to(REAL)
-    weight_233 = tl.load(weight_ptr + n * 34 + 20, mask=tile_mask, other=0.0).to(REAL)
-    weight_242 = tl.load(weight_ptr + n * 34 + 21, mask=tile_mask, other=0.0).to(REAL)
-    weight_303 = tl.load(weight_ptr + n * 34 + 22, mask=tile_mask, other=0.0).to(REAL)
-    weight_312 = tl.load(weight_ptr + n * 34 + 23, mask=tile_mask, other=0.0).to(REAL)
-    weight_314 = tl.load(weight_ptr + n * 34 + 24, mask=tile_mask, other=0.0).to(REAL)
-    weight_321 = tl.load(weight_ptr + n * 34 + 25, mask=tile_mask, other=0.0).to(REAL)
-    weight_323 = tl.load(weight_ptr + n * 34 + 26, mask=tile_mask, other=0.0).to(REAL)
-    weight_330 = tl.load(weight_ptr + n * 34 + 27, mask=tile_mask, other=0.0).to(REAL)
-    weight_332 = tl.load(weight_ptr + n * 34 + 28, mask=tile_mask, other=0.0).to(REAL)
-    weight_341 = tl.load(weight_ptr + n * 34 + 29, mask=tile_mask, other=0.0).to(REAL)
-    weight_413 = tl.load(weight_ptr + n * 34 + 30, mask=tile_mask, other=0.0).to(REAL)
-    weight_422 = tl.load(weight_ptr + n * 34 + 31, mask=tile_mask, other=0.0).to(REAL)
-    weight_431 = tl.load(weight_ptr + n * 34 + 32, mask=tile_mask, other=0.0).to(REAL)
-    weight_440 = tl.load(weight_ptr + n * 34 + 33, mask=tile_mask, other=0.0).to(REAL)
+    weight_000, weight_011 = _load2(weight_ptr + n * 34, tile_mask, REAL)
+    weight_022, weight_033 = _load2(weight_ptr + n * 34 + 2, tile_mask, REAL)
+    weight_044, weight_101 = _load2(weight_ptr + n * 34 + 4, tile_mask, REAL)
+    weight_110, weight_112 = _load2(weight_ptr + n * 34 + 6, tile_mask, REAL)
+    weight_121, weight_123 = _load2(weight_ptr + n * 34 + 8, tile_mask, REAL)
+    weight_132, weight_134 = _load2(weight_ptr + n * 34 + 10, tile_mask, REAL)
+    weight_143, weight_202 = _load2(weight_ptr + n * 34 + 12, tile_mask, REAL)
+    weight_211, weight_213 = _load2(weight_ptr + n * 34 + 14, tile_mask, REAL)
+    weight_220, weight_222 = _load2(weight_ptr + n * 34 + 16, tile_mask, REAL)
+    weight_224, weight_231 = _load2(weight_ptr + n * 34 + 18, tile_mask, REAL)
+    weight_233, weight_242 = _load2(weight_ptr + n * 34 + 20, tile_mask, REAL)
+    weight_303, weight_312 = _load2(weight_ptr + n * 34 + 22, tile_mask, REAL)
+    weight_314, weight_321 = _load2(weight_ptr + n * 34 + 24, tile_mask, REAL)
+    weight_323, weight_330 = _load2(weight_ptr + n * 34 + 26, tile_mask, REAL)
+    weight_332, weight_341 = _load2(weight_ptr + n * 34 + 28, tile_mask, REAL)
+    weight_413, weight_422 = _load2(weight_ptr + n * 34 + 30, tile_mask, REAL)
+    weight_431, weight_440 = _load2(weight_ptr + n * 34 + 32, tile_mask, REAL)
 
     t0 = tl.cast(N, REAL)
     t1 = 1.0 / t0
     norm_4 = tl.rsqrt(eps)
 
-    row = _rows(tl.program_id(0), ROWS)
-    row_mask = row < B
+    row = tl.program_id(0).to(tl.int64) * ROWS
+    row_mask = row + r < B
     mask = tile_mask if ROWS == 1 else tile_mask & row_mask
     b = row
     x_row = x_ptr + b * 16 * N
@@ -1514,12 +1474,10 @@ def _fused_gelu_sgp_norm_with_normalize_kernel(
     out_row = out_ptr + b * 16 * N
     saved_row = saved_ptr + b
 
-    x_e, x_e0, x_e1, x_e2, x_e3, x_e01, x_e02, x_e03, x_e12, x_e13, x_e23, x_e012, x_e013, x_e023, x_e123, x_e0123 = (
-        _load16(x_row + n * 16, mask, REAL)
-    )
-    y_e, y_e0, y_e1, y_e2, y_e3, y_e01, y_e02, y_e03, y_e12, y_e13, y_e23, y_e012, y_e013, y_e023, y_e123, y_e0123 = (
-        _load16(y_row + n * 16, mask, REAL)
-    )
+    x_e, x_e0, x_e1, x_e2, x_e3, x_e01, x_e02, x_e03 = _load8(x_row + at * 16, mask, REAL)
+    x_e12, x_e13, x_e23, x_e012, x_e013, x_e023, x_e123, x_e0123 = _load8(x_row + at * 16 + 8, mask, REAL)
+    y_e, y_e0, y_e1, y_e2, y_e3, y_e01, y_e02, y_e03 = _load8(y_row + at * 16, mask, REAL)
+    y_e12, y_e13, y_e23, y_e012, y_e013, y_e023, y_e123, y_e0123 = _load8(y_row + at * 16 + 8, mask, REAL)
 
     gate_x = 0.5 * tl.erf(0.7071067811865476 * x_e) + 0.5
     t2 = x_e * gate_x
@@ -1542,153 +1500,132 @@ def _fused_gelu_sgp_norm_with_normalize_kernel(
     t18 = y_e23 * gate_y
     t19 = -t13 * t14 - t15 * t16 - t17 * t18
     out_e_2 = weight_000 * t2 * t3 + weight_101 * t12 + weight_202 * t19 - weight_303 * t4 * t5
-    t20 = _row_sum(out_e_2 * out_e_2, mask)
-    saved_norm_0 = tl.rsqrt(eps + t1 * t20)
-    out_e = saved_norm_0 * out_e_2
-    t21 = y_e0123 * gate_y
-    t22 = x_e0123 * gate_x
-    t23 = y_e0 * gate_y
-    t24 = weight_011 * t2
-    t25 = x_e0 * gate_x
-    t26 = weight_110 * t3
-    t27 = y_e01 * gate_y
+    t20 = weight_011 * t2
+    t21 = weight_110 * t3
+    t22 = weight_112 * t8
+    t23 = weight_112 * t10
+    t24 = weight_211 * t9
+    t25 = weight_211 * t11
+    t26 = weight_213 * t5
+    t27 = weight_312 * t4
+    out_e1_2 = t7 * t20 + t6 * t21 + t13 * t24 + t15 * t25 - t14 * t22 - t16 * t23 - t17 * t26 - t18 * t27
     t28 = weight_112 * t6
-    t29 = y_e02 * gate_y
-    t30 = weight_112 * t8
-    t31 = y_e03 * gate_y
-    t32 = weight_112 * t10
-    t33 = x_e01 * gate_x
-    t34 = weight_211 * t7
-    t35 = x_e02 * gate_x
-    t36 = weight_211 * t9
-    t37 = x_e03 * gate_x
-    t38 = weight_211 * t11
-    t39 = y_e012 * gate_y
-    t40 = y_e013 * gate_y
-    t41 = y_e023 * gate_y
-    t42 = -t13 * t39 - t15 * t40 - t17 * t41
-    t43 = x_e012 * gate_x
-    t44 = x_e013 * gate_x
-    t45 = x_e023 * gate_x
-    t46 = -t43 * t14 - t44 * t16 - t45 * t18
-    out_e0_2 = weight_314 * t4 * t21 + t23 * t24 + t25 * t26 + t33 * t34 + t35 * t36 + t37 * t38
-    out_e0_2 += weight_213 * t42 + weight_312 * t46 - weight_413 * t22 * t5 - t27 * t28 - t29 * t30 - t31 * t32
-    t47 = weight_213 * t5
-    t48 = weight_312 * t4
-    out_e1_2 = t7 * t24 + t6 * t26 + t13 * t36 + t15 * t38 - t14 * t30 - t16 * t32 - t17 * t47 - t18 * t48
-    out_e2_2 = t9 * t24 + t14 * t28 + t8 * t26 + t15 * t47 + t17 * t38 + t16 * t48 - t18 * t32 - t13 * t34
-    out_e3_2 = t11 * t24 + t16 * t28 + t18 * t30 + t10 * t26 - t13 * t47 - t15 * t34 - t17 * t36 - t14 * t48
-    t49 = out_e1_2 * out_e1_2 + out_e2_2 * out_e2_2 + out_e3_2 * out_e3_2
-    t50 = _row_sum(t49, mask)
-    saved_norm_1 = tl.rsqrt(eps + t1 * t50)
-    out_e0 = saved_norm_1 * out_e0_2
-    out_e1 = saved_norm_1 * out_e1_2
-    out_e2 = saved_norm_1 * out_e2_2
-    out_e3 = saved_norm_1 * out_e3_2
-    t51 = weight_022 * t2
-    t52 = weight_121 * t6
-    t53 = weight_123 * t8
-    t54 = weight_123 * t10
-    t55 = weight_220 * t3
-    t56 = weight_222 * t14
-    t57 = weight_222 * t16
-    t58 = weight_222 * t13
-    t59 = weight_222 * t15
-    t60 = weight_224 * t21
-    t61 = weight_321 * t9
-    t62 = weight_321 * t11
-    t63 = weight_323 * t5
-    t64 = weight_323 * t4
-    t65 = weight_422 * t22
-    t66 = weight_121 * t7
-    out_e01_2 = t27 * t51 + t39 * t53 + t40 * t54 + t33 * t55 + t29 * t58 + t31 * t59 + t43 * t61 + t44 * t62
-    out_e01_2 += t41 * t64 + t25 * t66 - t23 * t52 - t35 * t56 - t37 * t57 - t17 * t60 - t45 * t63 - t18 * t65
-    out_e12_2 = t14 * t51 + t9 * t52 + t13 * t55 + t17 * t57 + t4 * t62 + t5 * t54 - t8 * t66 - t18 * t59
-    out_e13_2 = t16 * t51 + t11 * t52 + t15 * t55 + t18 * t58 - t17 * t56 - t4 * t61 - t5 * t53 - t10 * t66
-    t67 = weight_121 * t8
-    t68 = weight_321 * t7
-    t69 = weight_123 * t6
-    t70 = weight_121 * t9
-    out_e23_2 = t18 * t51 + t11 * t67 + t15 * t56 + t17 * t55 + t4 * t68 + t5 * t69 - t10 * t70 - t16 * t58
-    t71 = out_e12_2 * out_e12_2 + out_e13_2 * out_e13_2 + out_e23_2 * out_e23_2
-    t72 = _row_sum(t71, mask)
-    saved_norm_2 = tl.rsqrt(eps + t1 * t72)
-    out_e01 = saved_norm_2 * out_e01_2
-    out_e02_2 = t29 * t51 + t41 * t54 + t33 * t56 + t35 * t55 + t15 * t60 + t44 * t63 + t45 * t62 + t16 * t65
-    out_e02_2 += t25 * t70 + weight_222 * (t17 * t31 - t37 * t18) - t39 * t69 - t23 * t67 - t27 * t58
-    out_e02_2 += -t43 * t68 - t40 * t64
-    out_e02 = saved_norm_2 * out_e02_2
-    t73 = t35 * t18 + t33 * t16 - t17 * t29 - t15 * t27
-    out_e03_2 = t31 * t51 + t37 * t55 + t39 * t64 + weight_222 * t73 + weight_121 * (t25 * t11 - t10 * t23)
-    out_e03_2 += -t40 * t69 - t41 * t53 - t13 * t60 - t43 * t63 - t44 * t68 - t45 * t61 - t14 * t65
-    out_e03 = saved_norm_2 * out_e03_2
-    out_e12 = saved_norm_2 * out_e12_2
-    out_e13 = saved_norm_2 * out_e13_2
-    out_e23 = saved_norm_2 * out_e23_2
-    t74 = weight_033 * t2
-    t75 = weight_132 * t25
-    t76 = weight_132 * t6
-    t77 = weight_132 * t8
-    t78 = weight_134 * t21
-    t79 = weight_231 * t9
-    t80 = weight_231 * t7
-    t81 = weight_233 * t5
-    t82 = weight_231 * t23
-    t83 = weight_233 * t15
-    t84 = weight_233 * t17
-    t85 = weight_330 * t3
-    t86 = weight_332 * t18
-    t87 = weight_332 * t16
-    t88 = weight_332 * t4
-    t89 = weight_431 * t22
-    out_e012_2 = t39 * t74 + t14 * t75 + t27 * t77 + t33 * t79 + t37 * t81 + t13 * t82 + t40 * t84 + t43 * t85
-    out_e012_2 += t45 * t87 + t11 * t89 - t29 * t76 - t10 * t78 - t35 * t80 - t41 * t83 - t44 * t86 - t31 * t88
-    t90 = weight_132 * t10
-    t91 = weight_231 * t11
-    out_e123_2 = t5 * t74 + t18 * t76 + t14 * t90 + t13 * t91 + t17 * t80 + t4 * t85 - t16 * t77 - t15 * t79
-    t92 = _row_sum(out_e123_2 * out_e123_2, mask)
-    saved_norm_3 = tl.rsqrt(eps + t1 * t92)
-    out_e012 = saved_norm_3 * out_e012_2
+    t29 = weight_211 * t7
+    out_e2_2 = t9 * t20 + t14 * t28 + t8 * t21 + t15 * t26 + t17 * t25 + t16 * t27 - t18 * t23 - t13 * t29
+    out_e3_2 = t11 * t20 + t16 * t28 + t18 * t22 + t10 * t21 - t13 * t26 - t15 * t29 - t17 * t24 - t14 * t27
+    t30 = out_e1_2 * out_e1_2 + out_e2_2 * out_e2_2 + out_e3_2 * out_e3_2
+    t31 = weight_022 * t2
+    t32 = weight_121 * t6
+    t33 = weight_220 * t3
+    t34 = weight_222 * t16
+    t35 = weight_321 * t11
+    t36 = weight_121 * t7
+    t37 = weight_123 * t10
+    t38 = weight_222 * t15
+    out_e12_2 = t14 * t31 + t9 * t32 + t13 * t33 + t17 * t34 + t4 * t35 + t5 * t37 - t8 * t36 - t18 * t38
+    t39 = weight_222 * t14
+    t40 = weight_321 * t9
+    t41 = weight_123 * t8
+    t42 = weight_222 * t13
+    out_e13_2 = t16 * t31 + t11 * t32 + t15 * t33 + t18 * t42 - t17 * t39 - t4 * t40 - t5 * t41 - t10 * t36
+    t43 = weight_121 * t8
+    t44 = weight_321 * t7
+    t45 = weight_123 * t6
+    t46 = weight_121 * t9
+    out_e23_2 = t18 * t31 + t11 * t43 + t15 * t39 + t17 * t33 + t4 * t44 + t5 * t45 - t10 * t46 - t16 * t42
+    t47 = out_e12_2 * out_e12_2 + out_e13_2 * out_e13_2 + out_e23_2 * out_e23_2
+    t48 = weight_033 * t2
+    t49 = weight_132 * t6
+    t50 = weight_132 * t8
+    t51 = weight_132 * t10
+    t52 = weight_231 * t11
+    t53 = weight_231 * t9
+    t54 = weight_231 * t7
+    t55 = weight_330 * t3
+    out_e123_2 = t5 * t48 + t18 * t49 + t14 * t51 + t13 * t52 + t17 * t54 + t4 * t55 - t16 * t50 - t15 * t53
+    t56, t57, t58, t59 = _row_sum4(out_e_2 * out_e_2, t30, t47, out_e123_2 * out_e123_2, mask)
+    norm_0 = tl.rsqrt(eps + t1 * t56)
+    out_e = norm_0 * out_e_2
+    t60 = y_e0123 * gate_y
+    t61 = x_e0123 * gate_x
+    t62 = y_e0 * gate_y
+    t63 = x_e0 * gate_x
+    t64 = y_e01 * gate_y
+    t65 = y_e02 * gate_y
+    t66 = y_e03 * gate_y
+    t67 = x_e01 * gate_x
+    t68 = x_e02 * gate_x
+    t69 = x_e03 * gate_x
+    t70 = y_e012 * gate_y
+    t71 = y_e013 * gate_y
+    t72 = y_e023 * gate_y
+    t73 = -t13 * t70 - t15 * t71 - t17 * t72
+    t74 = x_e012 * gate_x
+    t75 = x_e013 * gate_x
+    t76 = x_e023 * gate_x
+    t77 = -t74 * t14 - t75 * t16 - t76 * t18
+    out_e0_2 = weight_314 * t4 * t60 + t62 * t20 + t63 * t21 + t67 * t29 + t68 * t24 + t69 * t25
+    out_e0_2 += weight_213 * t73 + weight_312 * t77 - weight_413 * t61 * t5 - t64 * t28 - t65 * t22 - t66 * t23
+    norm_1 = tl.rsqrt(eps + t1 * t57)
+    out_e0 = norm_1 * out_e0_2
+    out_e1 = norm_1 * out_e1_2
+    out_e2 = norm_1 * out_e2_2
+    out_e3 = norm_1 * out_e3_2
+    t78 = weight_224 * t60
+    t79 = weight_323 * t5
+    t80 = weight_323 * t4
+    t81 = weight_422 * t61
+    out_e01_2 = t64 * t31 + t70 * t41 + t71 * t37 + t67 * t33 + t65 * t42 + t66 * t38 + t74 * t40 + t75 * t35
+    out_e01_2 += t72 * t80 + t63 * t36 - t62 * t32 - t68 * t39 - t69 * t34 - t17 * t78 - t76 * t79 - t18 * t81
+    norm_2 = tl.rsqrt(eps + t1 * t58)
+    out_e01 = norm_2 * out_e01_2
+    out_e02_2 = t65 * t31 + t72 * t37 + t67 * t39 + t68 * t33 + t15 * t78 + t75 * t79 + t76 * t35 + t16 * t81
+    out_e02_2 += t63 * t46 + weight_222 * (t17 * t66 - t69 * t18) - t70 * t45 - t62 * t43 - t64 * t42
+    out_e02_2 += -t74 * t44 - t71 * t80
+    out_e02 = norm_2 * out_e02_2
+    t82 = t68 * t18 + t67 * t16 - t17 * t65 - t15 * t64
+    out_e03_2 = t66 * t31 + t69 * t33 + t70 * t80 + weight_222 * t82 + weight_121 * (t63 * t11 - t10 * t62)
+    out_e03_2 += -t71 * t45 - t72 * t41 - t13 * t78 - t74 * t79 - t75 * t44 - t76 * t40 - t14 * t81
+    out_e03 = norm_2 * out_e03_2
+    out_e12 = norm_2 * out_e12_2
+    out_e13 = norm_2 * out_e13_2
+    out_e23 = norm_2 * out_e23_2
+    t83 = weight_132 * t63
+    t84 = weight_134 * t60
+    t85 = weight_233 * t5
+    t86 = weight_231 * t62
+    t87 = weight_233 * t15
+    t88 = weight_233 * t17
+    t89 = weight_332 * t18
+    t90 = weight_332 * t16
+    t91 = weight_332 * t4
+    t92 = weight_431 * t61
+    out_e012_2 = t70 * t48 + t14 * t83 + t64 * t50 + t67 * t53 + t69 * t85 + t13 * t86 + t71 * t88 + t74 * t55
+    out_e012_2 += t76 * t90 + t11 * t92 - t65 * t49 - t10 * t84 - t68 * t54 - t72 * t87 - t75 * t89 - t66 * t91
+    norm_3 = tl.rsqrt(eps + t1 * t59)
+    out_e012 = norm_3 * out_e012_2
     t93 = weight_233 * t13
     t94 = weight_332 * t14
-    out_e013_2 = t40 * t74 + t16 * t75 + t8 * t78 + t27 * t90 + t33 * t91 + t41 * t93 + t15 * t82 + t43 * t86
-    out_e013_2 += t44 * t85 + t29 * t88 - t31 * t76 - t35 * t81 - t37 * t80 - t39 * t84 - t45 * t94 - t9 * t89
-    out_e013 = saved_norm_3 * out_e013_2
-    out_e023_2 = t41 * t74 + t18 * t75 + t29 * t90 + t33 * t81 + t35 * t91 + t39 * t83 + t17 * t82 + t44 * t94
-    out_e023_2 += t45 * t85 + t7 * t89 - t6 * t78 - t31 * t77 - t37 * t79 - t40 * t93 - t43 * t87 - t27 * t88
-    out_e023 = saved_norm_3 * out_e023_2
-    out_e123 = saved_norm_3 * out_e123_2
-    t95 = t17 * t27 + t13 * t31 + t37 * t14 + t33 * t18 - t15 * t29 - t35 * t16
-    t96 = t8 * t40 + t25 * t5 - t10 * t39 - t6 * t41
-    t97 = t45 * t7 + t43 * t11 - t4 * t23 - t44 * t9
-    out_e0123_2 = weight_044 * t2 * t21 + weight_440 * t22 * t3 + weight_242 * t95 + weight_143 * t96
+    out_e013_2 = t71 * t48 + t16 * t83 + t8 * t84 + t64 * t51 + t67 * t52 + t72 * t93 + t15 * t86 + t74 * t89
+    out_e013_2 += t75 * t55 + t65 * t91 - t66 * t49 - t68 * t85 - t69 * t54 - t70 * t88 - t76 * t94 - t9 * t92
+    out_e013 = norm_3 * out_e013_2
+    out_e023_2 = t72 * t48 + t18 * t83 + t65 * t51 + t67 * t85 + t68 * t52 + t70 * t87 + t17 * t86 + t75 * t94
+    out_e023_2 += t76 * t55 + t7 * t92 - t6 * t84 - t66 * t50 - t69 * t53 - t71 * t93 - t74 * t90 - t64 * t91
+    out_e023 = norm_3 * out_e023_2
+    out_e123 = norm_3 * out_e123_2
+    t95 = t17 * t64 + t13 * t66 + t69 * t14 + t67 * t18 - t15 * t65 - t68 * t16
+    t96 = t8 * t71 + t63 * t5 - t10 * t70 - t6 * t72
+    t97 = t76 * t7 + t74 * t11 - t4 * t62 - t75 * t9
+    out_e0123_2 = weight_044 * t2 * t60 + weight_440 * t61 * t3 + weight_242 * t95 + weight_143 * t96
     out_e0123_2 += weight_341 * t97
     out_e0123 = norm_4 * out_e0123_2
 
-    _store16(
-        out_row + n * 16,
-        out_e,
-        out_e0,
-        out_e1,
-        out_e2,
-        out_e3,
-        out_e01,
-        out_e02,
-        out_e03,
-        out_e12,
-        out_e13,
-        out_e23,
-        out_e012,
-        out_e013,
-        out_e023,
-        out_e123,
-        out_e0123,
-        mask,
-    )
-    tl.store(saved_row, saved_norm_0, mask=row_mask)
-    tl.store(saved_row + 1 * B, saved_norm_1, mask=row_mask)
-    tl.store(saved_row + 2 * B, saved_norm_2, mask=row_mask)
-    tl.store(saved_row + 3 * B, saved_norm_3, mask=row_mask)
+    _store8(out_row + at * 16, out_e, out_e0, out_e1, out_e2, out_e3, out_e01, out_e02, out_e03, mask)
+    _store8(out_row + at * 16 + 8, out_e12, out_e13, out_e23, out_e012, out_e013, out_e023, out_e123, out_e0123, mask)
+    tl.store(saved_row + r, norm_0, mask=row_mask)
+    tl.store(saved_row + B + r, norm_1, mask=row_mask)
+    tl.store(saved_row + 2 * B + r, norm_2, mask=row_mask)
+    tl.store(saved_row + 3 * B + r, norm_3, mask=row_mask)
 
 
 @triton.jit(do_not_specialize=["B"])
@@ -1708,8 +1645,9 @@ def _fused_gelu_sgp_norm_with_normalize_long_kernel(
     # one program holds a whole row, because a reduction over n is used at once
     eps = tl.full([], eps, REAL)
 
-    row = _rows(tl.program_id(0), ROWS)
-    row_mask = row < B
+    r = _down(ROWS)
+    row = tl.program_id(0).to(tl.int64) * ROWS
+    row_mask = row + r < B
     b = row
     x_row = x_ptr + b * 16 * N
     y_row = y_ptr + b * 16 * N
@@ -1726,29 +1664,25 @@ def _fused_gelu_sgp_norm_with_normalize_long_kernel(
     t5 = _start(ROWS, BLOCK, 0.0, REAL)
     for start in range(0, N, BLOCK):
         n = _tile(start, ROWS, BLOCK)
+        at = r * N + n
         mask = (n < N) & row_mask
-        x_e, _, x_e1, x_e2, x_e3, _, _, _, x_e12, x_e13, x_e23, _, _, _, x_e123, _ = _load16(x_row + n * 16, mask, REAL)
-        y_e, _, y_e1, y_e2, y_e3, _, _, _, y_e12, y_e13, y_e23, _, _, _, y_e123, _ = _load16(y_row + n * 16, mask, REAL)
-        weight_000 = tl.load(weight_ptr + n * 34, mask=mask, other=0.0).to(REAL)
-        weight_011 = tl.load(weight_ptr + n * 34 + 1, mask=mask, other=0.0).to(REAL)
-        weight_022 = tl.load(weight_ptr + n * 34 + 2, mask=mask, other=0.0).to(REAL)
-        weight_033 = tl.load(weight_ptr + n * 34 + 3, mask=mask, other=0.0).to(REAL)
-        weight_101 = tl.load(weight_ptr + n * 34 + 5, mask=mask, other=0.0).to(REAL)
-        weight_110 = tl.load(weight_ptr + n * 34 + 6, mask=mask, other=0.0).to(REAL)
-        weight_112 = tl.load(weight_ptr + n * 34 + 7, mask=mask, other=0.0).to(REAL)
-        weight_121 = tl.load(weight_ptr + n * 34 + 8, mask=mask, other=0.0).to(REAL)
-        weight_123 = tl.load(weight_ptr + n * 34 + 9, mask=mask, other=0.0).to(REAL)
-        weight_132 = tl.load(weight_ptr + n * 34 + 10, mask=mask, other=0.0).to(REAL)
-        weight_202 = tl.load(weight_ptr + n * 34 + 13, mask=mask, other=0.0).to(REAL)
-        weight_211 = tl.load(weight_ptr + n * 34 + 14, mask=mask, other=0.0).to(REAL)
-        weight_213 = tl.load(weight_ptr + n * 34 + 15, mask=mask, other=0.0).to(REAL)
-        weight_220 = tl.load(weight_ptr + n * 34 + 16, mask=mask, other=0.0).to(REAL)
-        weight_222 = tl.load(weight_ptr + n * 34 + 17, mask=mask, other=0.0).to(REAL)
-        weight_231 = tl.load(weight_ptr + n * 34 + 19, mask=mask, other=0.0).to(REAL)
-        weight_303 = tl.load(weight_ptr + n * 34 + 22, mask=mask, other=0.0).to(REAL)
-        weight_312 = tl.load(weight_ptr + n * 34 + 23, mask=mask, other=0.0).to(REAL)
-        weight_321 = tl.load(weight_ptr + n * 34 + 25, mask=mask, other=0.0).to(REAL)
-        weight_330 = tl.load(weight_ptr + n * 34 + 27, mask=mask, other=0.0).to(REAL)
+        x_e, _, x_e1, x_e2, x_e3, _, _, _ = _load8(x_row + at * 16, mask, REAL)
+        x_e12, x_e13, x_e23, _, _, _, x_e123, _ = _load8(x_row + at * 16 + 8, mask, REAL)
+        y_e, _, y_e1, y_e2, y_e3, _, _, _ = _load8(y_row + at * 16, mask, REAL)
+        y_e12, y_e13, y_e23, _, _, _, y_e123, _ = _load8(y_row + at * 16 + 8, mask, REAL)
+        weight_000, weight_011 = _load2(weight_ptr + n * 34, mask, REAL)
+        weight_022, weight_033 = _load2(weight_ptr + n * 34 + 2, mask, REAL)
+        _, weight_101 = _load2(weight_ptr + n * 34 + 4, mask, REAL)
+        weight_110, weight_112 = _load2(weight_ptr + n * 34 + 6, mask, REAL)
+        weight_121, weight_123 = _load2(weight_ptr + n * 34 + 8, mask, REAL)
+        weight_132, _ = _load2(weight_ptr + n * 34 + 10, mask, REAL)
+        _, weight_202 = _load2(weight_ptr + n * 34 + 12, mask, REAL)
+        weight_211, weight_213 = _load2(weight_ptr + n * 34 + 14, mask, REAL)
+        weight_220, weight_222 = _load2(weight_ptr + n * 34 + 16, mask, REAL)
+        _, weight_231 = _load2(weight_ptr + n * 34 + 18, mask, REAL)
+        weight_303, weight_312 = _load2(weight_ptr + n * 34 + 22, mask, REAL)
+        _, weight_321 = _load2(weight_ptr + n * 34 + 24, mask, REAL)
+        _, weight_330 = _load2(weight_ptr + n * 34 + 26, mask, REAL)
 
         gate_x = 0.5 * tl.erf(0.7071067811865476 * x_e) + 0.5
         t6 = x_e * gate_x
@@ -1819,93 +1753,42 @@ def _fused_gelu_sgp_norm_with_normalize_long_kernel(
         t3 = _sum(t3, t34, mask, True)
         t4 = _sum(t4, t51, mask, True)
         t5 = _sum(t5, out_e123_2 * out_e123_2, mask, True)
-    t2 = _row_sum(t2, True)
-    t3 = _row_sum(t3, True)
-    t4 = _row_sum(t4, True)
-    t5 = _row_sum(t5, True)
-    saved_norm_0 = tl.rsqrt(eps + t1 * t2)
-    saved_norm_1 = tl.rsqrt(eps + t1 * t3)
-    saved_norm_2 = tl.rsqrt(eps + t1 * t4)
-    saved_norm_3 = tl.rsqrt(eps + t1 * t5)
+    t2, t3, t4, t5 = _row_sum4(t2, t3, t4, t5, True)
+    norm_0 = tl.rsqrt(eps + t1 * t2)
+    norm_1 = tl.rsqrt(eps + t1 * t3)
+    norm_2 = tl.rsqrt(eps + t1 * t4)
+    norm_3 = tl.rsqrt(eps + t1 * t5)
 
-    tl.store(saved_row, saved_norm_0, mask=row_mask)
-    tl.store(saved_row + 1 * B, saved_norm_1, mask=row_mask)
-    tl.store(saved_row + 2 * B, saved_norm_2, mask=row_mask)
-    tl.store(saved_row + 3 * B, saved_norm_3, mask=row_mask)
+    tl.store(saved_row + r, norm_0, mask=row_mask)
+    tl.store(saved_row + B + r, norm_1, mask=row_mask)
+    tl.store(saved_row + 2 * B + r, norm_2, mask=row_mask)
+    tl.store(saved_row + 3 * B + r, norm_3, mask=row_mask)
 
     for start in range(0, N, BLOCK):
         n = _tile(start, ROWS, BLOCK)
+        at = r * N + n
         mask = (n < N) & row_mask
-        (
-            x_e,
-            x_e0,
-            x_e1,
-            x_e2,
-            x_e3,
-            x_e01,
-            x_e02,
-            x_e03,
-            x_e12,
-            x_e13,
-            x_e23,
-            x_e012,
-            x_e013,
-            x_e023,
-            x_e123,
-            x_e0123,
-        ) = _load16(x_row + n * 16, mask, REAL)
-        (
-            y_e,
-            y_e0,
-            y_e1,
-            y_e2,
-            y_e3,
-            y_e01,
-            y_e02,
-            y_e03,
-            y_e12,
-            y_e13,
-            y_e23,
-            y_e012,
-            y_e013,
-            y_e023,
-            y_e123,
-            y_e0123,
-        ) = _load16(y_row + n * 16, mask, REAL)
-        weight_000 = tl.load(weight_ptr + n * 34, mask=mask, other=0.0).to(REAL)
-        weight_011 = tl.load(weight_ptr + n * 34 + 1, mask=mask, other=0.0).to(REAL)
-        weight_022 = tl.load(weight_ptr + n * 34 + 2, mask=mask, other=0.0).to(REAL)
-        weight_033 = tl.load(weight_ptr + n * 34 + 3, mask=mask, other=0.0).to(REAL)
-        weight_044 = tl.load(weight_ptr + n * 34 + 4, mask=mask, other=0.0).to(REAL)
-        weight_101 = tl.load(weight_ptr + n * 34 + 5, mask=mask, other=0.0).to(REAL)
-        weight_110 = tl.load(weight_ptr + n * 34 + 6, mask=mask, other=0.0).to(REAL)
-        weight_112 = tl.load(weight_ptr + n * 34 + 7, mask=mask, other=0.0).to(REAL)
-        weight_121 = tl.load(weight_ptr + n * 34 + 8, mask=mask, other=0.0).to(REAL)
-        weight_123 = tl.load(weight_ptr + n * 34 + 9, mask=mask, other=0.0).to(REAL)
-        weight_132 = tl.load(weight_ptr + n * 34 + 10, mask=mask, other=0.0).to(REAL)
-        weight_134 = tl.load(weight_ptr + n * 34 + 11, mask=mask, other=0.0).to(REAL)
-        weight_143 = tl.load(weight_ptr + n * 34 + 12, mask=mask, other=0.0).to(REAL)
-        weight_202 = tl.load(weight_ptr + n * 34 + 13, mask=mask, other=0.0).to(REAL)
-        weight_211 = tl.load(weight_ptr + n * 34 + 14, mask=mask, other=0.0).to(REAL)
-        weight_213 = tl.load(weight_ptr + n * 34 + 15, mask=mask, other=0.0).to(REAL)
-        weight_220 = tl.load(weight_ptr + n * 34 + 16, mask=mask, other=0.0).to(REAL)
-        weight_222 = tl.load(weight_ptr + n * 34 + 17, mask=mask, other=0.0).to(REAL)
-        weight_224 = tl.load(weight_ptr + n * 34 + 18, mask=mask, other=0.0).to(REAL)
-        weight_231 = tl.load(weight_ptr + n * 34 + 19, mask=mask, other=0.0).to(REAL)
-        weight_233 = tl.load(weight_ptr + n * 34 + 20, mask=mask, other=0.0).to(REAL)
-        weight_242 = tl.load(weight_ptr + n * 34 + 21, mask=mask, other=0.0).to(REAL)
-        weight_303 = tl.load(weight_ptr + n * 34 + 22, mask=mask, other=0.0).to(REAL)
-        weight_312 = tl.load(weight_ptr + n * 34 + 23, mask=mask, other=0.0).to(REAL)
-        weight_314 = tl.load(weight_ptr + n * 34 + 24, mask=mask, other=0.0).to(REAL)
-        weight_321 = tl.load(weight_ptr + n * 34 + 25, mask=mask, other=0.0).to(REAL)
-        weight_323 = tl.load(weight_ptr + n * 34 + 26, mask=mask, other=0.0).to(REAL)
-        weight_330 = tl.load(weight_ptr + n * 34 + 27, mask=mask, other=0.0).to(REAL)
-        weight_332 = tl.load(weight_ptr + n * 34 + 28, mask=mask, other=0.0).to(REAL)
-        weight_341 = tl.load(weight_ptr + n * 34 + 29, mask=mask, other=0.0).to(REAL)
-        weight_413 = tl.load(weight_ptr + n * 34 + 30, mask=mask, other=0.0).to(REAL)
-        weight_422 = tl.load(weight_ptr + n * 34 + 31, mask=mask, other=0.0).to(REAL)
-        weight_431 = tl.load(weight_ptr + n * 34 + 32, mask=mask, other=0.0).to(REAL)
-        weight_440 = tl.load(weight_ptr + n * 34 + 33, mask=mask, other=0.0).to(REAL)
+        x_e, x_e0, x_e1, x_e2, x_e3, x_e01, x_e02, x_e03 = _load8(x_row + at * 16, mask, REAL)
+        x_e12, x_e13, x_e23, x_e012, x_e013, x_e023, x_e123, x_e0123 = _load8(x_row + at * 16 + 8, mask, REAL)
+        y_e, y_e0, y_e1, y_e2, y_e3, y_e01, y_e02, y_e03 = _load8(y_row + at * 16, mask, REAL)
+        y_e12, y_e13, y_e23, y_e012, y_e013, y_e023, y_e123, y_e0123 = _load8(y_row + at * 16 + 8, mask, REAL)
+        weight_000, weight_011 = _load2(weight_ptr + n * 34, mask, REAL)
+        weight_022, weight_033 = _load2(weight_ptr + n * 34 + 2, mask, REAL)
+        weight_044, weight_101 = _load2(weight_ptr + n * 34 + 4, mask, REAL)
+        weight_110, weight_112 = _load2(weight_ptr + n * 34 + 6, mask, REAL)
+        weight_121, weight_123 = _load2(weight_ptr + n * 34 + 8, mask, REAL)
+        weight_132, weight_134 = _load2(weight_ptr + n * 34 + 10, mask, REAL)
+        weight_143, weight_202 = _load2(weight_ptr + n * 34 + 12, mask, REAL)
+        weight_211, weight_213 = _load2(weight_ptr + n * 34 + 14, mask, REAL)
+        weight_220, weight_222 = _load2(weight_ptr + n * 34 + 16, mask, REAL)
+        weight_224, weight_231 = _load2(weight_ptr + n * 34 + 18, mask, REAL)
+        weight_233, weight_242 = _load2(weight_ptr + n * 34 + 20, mask, REAL)
+        weight_303, weight_312 = _load2(weight_ptr + n * 34 + 22, mask, REAL)
+        weight_314, weight_321 = _load2(weight_ptr + n * 34 + 24, mask, REAL)
+        weight_323, weight_330 = _load2(weight_ptr + n * 34 + 26, mask, REAL)
+        weight_332, weight_341 = _load2(weight_ptr + n * 34 + 28, mask, REAL)
+        weight_413, weight_422 = _load2(weight_ptr + n * 34 + 30, mask, REAL)
+        weight_431, weight_440 = _load2(weight_ptr + n * 34 + 32, mask, REAL)
 
         gate_x = 0.5 * tl.erf(0.7071067811865476 * x_e) + 0.5
         t6 = x_e * gate_x
@@ -1928,7 +1811,7 @@ def _fused_gelu_sgp_norm_with_normalize_long_kernel(
         t22 = y_e23 * gate_y
         t23 = -t17 * t18 - t19 * t20 - t21 * t22
         out_e_2 = weight_000 * t6 * t7 + weight_101 * t16 + weight_202 * t23 - weight_303 * t8 * t9
-        out_e = saved_norm_0 * out_e_2
+        out_e = norm_0 * out_e_2
         t60 = y_e0123 * gate_y
         t61 = x_e0123 * gate_x
         t62 = y_e0 * gate_y
@@ -1957,15 +1840,15 @@ def _fused_gelu_sgp_norm_with_normalize_long_kernel(
         t77 = -t74 * t18 - t75 * t20 - t76 * t22
         out_e0_2 = weight_314 * t8 * t60 + t62 * t24 + t63 * t25 + t67 * t33 + t68 * t28 + t69 * t29
         out_e0_2 += weight_213 * t73 + weight_312 * t77 - weight_413 * t61 * t9 - t64 * t32 - t65 * t26 - t66 * t27
-        out_e0 = saved_norm_1 * out_e0_2
+        out_e0 = norm_1 * out_e0_2
         t30 = weight_213 * t9
         t31 = weight_312 * t8
         out_e1_2 = t11 * t24 + t10 * t25 + t17 * t28 + t19 * t29 - t18 * t26 - t20 * t27 - t21 * t30 - t22 * t31
-        out_e1 = saved_norm_1 * out_e1_2
+        out_e1 = norm_1 * out_e1_2
         out_e2_2 = t13 * t24 + t18 * t32 + t12 * t25 + t19 * t30 + t21 * t29 + t20 * t31 - t22 * t27 - t17 * t33
-        out_e2 = saved_norm_1 * out_e2_2
+        out_e2 = norm_1 * out_e2_2
         out_e3_2 = t15 * t24 + t20 * t32 + t22 * t26 + t14 * t25 - t17 * t30 - t19 * t33 - t21 * t28 - t18 * t31
-        out_e3 = saved_norm_1 * out_e3_2
+        out_e3 = norm_1 * out_e3_2
         t35 = weight_022 * t6
         t36 = weight_121 * t10
         t45 = weight_123 * t12
@@ -1984,7 +1867,7 @@ def _fused_gelu_sgp_norm_with_normalize_long_kernel(
         t40 = weight_121 * t11
         out_e01_2 = t64 * t35 + t70 * t45 + t71 * t41 + t67 * t37 + t65 * t46 + t66 * t42 + t74 * t44 + t75 * t39
         out_e01_2 += t72 * t80 + t63 * t40 - t62 * t36 - t68 * t43 - t69 * t38 - t21 * t78 - t76 * t79 - t22 * t81
-        out_e01 = saved_norm_2 * out_e01_2
+        out_e01 = norm_2 * out_e01_2
         t49 = weight_123 * t10
         t47 = weight_121 * t12
         t48 = weight_321 * t11
@@ -1992,17 +1875,17 @@ def _fused_gelu_sgp_norm_with_normalize_long_kernel(
         out_e02_2 = t65 * t35 + t72 * t41 + t67 * t43 + t68 * t37 + t19 * t78 + t75 * t79 + t76 * t39 + t20 * t81
         out_e02_2 += t63 * t50 + weight_222 * (t21 * t66 - t69 * t22) - t70 * t49 - t62 * t47 - t64 * t46
         out_e02_2 += -t74 * t48 - t71 * t80
-        out_e02 = saved_norm_2 * out_e02_2
+        out_e02 = norm_2 * out_e02_2
         t82 = t68 * t22 + t67 * t20 - t21 * t65 - t19 * t64
         out_e03_2 = t66 * t35 + t69 * t37 + t70 * t80 + weight_222 * t82 + weight_121 * (t63 * t15 - t14 * t62)
         out_e03_2 += -t71 * t49 - t72 * t45 - t17 * t78 - t74 * t79 - t75 * t48 - t76 * t44 - t18 * t81
-        out_e03 = saved_norm_2 * out_e03_2
+        out_e03 = norm_2 * out_e03_2
         out_e12_2 = t18 * t35 + t13 * t36 + t17 * t37 + t21 * t38 + t8 * t39 + t9 * t41 - t12 * t40 - t22 * t42
-        out_e12 = saved_norm_2 * out_e12_2
+        out_e12 = norm_2 * out_e12_2
         out_e13_2 = t20 * t35 + t15 * t36 + t19 * t37 + t22 * t46 - t21 * t43 - t8 * t44 - t9 * t45 - t14 * t40
-        out_e13 = saved_norm_2 * out_e13_2
+        out_e13 = norm_2 * out_e13_2
         out_e23_2 = t22 * t35 + t15 * t47 + t19 * t43 + t21 * t37 + t8 * t48 + t9 * t49 - t14 * t50 - t20 * t46
-        out_e23 = saved_norm_2 * out_e23_2
+        out_e23 = norm_2 * out_e23_2
         t52 = weight_033 * t6
         t83 = weight_132 * t63
         t53 = weight_132 * t10
@@ -2021,19 +1904,19 @@ def _fused_gelu_sgp_norm_with_normalize_long_kernel(
         t92 = weight_431 * t61
         out_e012_2 = t70 * t52 + t18 * t83 + t64 * t54 + t67 * t57 + t69 * t85 + t17 * t86 + t71 * t88 + t74 * t59
         out_e012_2 += t76 * t90 + t15 * t92 - t65 * t53 - t14 * t84 - t68 * t58 - t72 * t87 - t75 * t89 - t66 * t91
-        out_e012 = saved_norm_3 * out_e012_2
+        out_e012 = norm_3 * out_e012_2
         t55 = weight_132 * t14
         t56 = weight_231 * t15
         t93 = weight_233 * t17
         t94 = weight_332 * t18
         out_e013_2 = t71 * t52 + t20 * t83 + t12 * t84 + t64 * t55 + t67 * t56 + t72 * t93 + t19 * t86 + t74 * t89
         out_e013_2 += t75 * t59 + t65 * t91 - t66 * t53 - t68 * t85 - t69 * t58 - t70 * t88 - t76 * t94 - t13 * t92
-        out_e013 = saved_norm_3 * out_e013_2
+        out_e013 = norm_3 * out_e013_2
         out_e023_2 = t72 * t52 + t22 * t83 + t65 * t55 + t67 * t85 + t68 * t56 + t70 * t87 + t21 * t86 + t75 * t94
         out_e023_2 += t76 * t59 + t11 * t92 - t10 * t84 - t66 * t54 - t69 * t57 - t71 * t93 - t74 * t90 - t64 * t91
-        out_e023 = saved_norm_3 * out_e023_2
+        out_e023 = norm_3 * out_e023_2
         out_e123_2 = t9 * t52 + t22 * t53 + t18 * t55 + t17 * t56 + t21 * t58 + t8 * t59 - t20 * t54 - t19 * t57
-        out_e123 = saved_norm_3 * out_e123_2
+        out_e123 = norm_3 * out_e123_2
         t95 = t21 * t64 + t17 * t66 + t69 * t18 + t67 * t22 - t19 * t65 - t68 * t20
         t96 = t12 * t71 + t63 * t9 - t14 * t70 - t10 * t72
         t97 = t76 * t11 + t74 * t15 - t8 * t62 - t75 * t13
@@ -2041,25 +1924,9 @@ def _fused_gelu_sgp_norm_with_normalize_long_kernel(
         out_e0123_2 += weight_341 * t97
         out_e0123 = norm_4 * out_e0123_2
 
-        _store16(
-            out_row + n * 16,
-            out_e,
-            out_e0,
-            out_e1,
-            out_e2,
-            out_e3,
-            out_e01,
-            out_e02,
-            out_e03,
-            out_e12,
-            out_e13,
-            out_e23,
-            out_e012,
-            out_e013,
-            out_e023,
-            out_e123,
-            out_e0123,
-            mask,
+        _store8(out_row + at * 16, out_e, out_e0, out_e1, out_e2, out_e3, out_e01, out_e02, out_e03, mask)
+        _store8(
+            out_row + at * 16 + 8, out_e12, out_e13, out_e23, out_e012, out_e013, out_e023, out_e123, out_e0123, mask
         )
 
 
@@ -2078,18 +1945,19 @@ def _fused_gelu_sgp_norm_with_normalize_backward_kernel(
     # stores the row reductions on their own, because the next kernel folds over b
     # reads the stored output (30 fields) in place of recomputing it from the inputs (76 fields)
 
-    row = _rows(tl.program_id(0), ROWS)
-    row_mask = row < B
+    r = _down(ROWS)
+    row = tl.program_id(0).to(tl.int64) * ROWS
+    row_mask = row + r < B
     b = row
     grad_out_row = grad_out_ptr + b * 16 * N
     saved_row = saved_ptr + b
     out_row = out_ptr + b * 16 * N
     frontier_row = frontier_ptr + b
 
-    saved_norm_0 = tl.load(saved_row, mask=row_mask, other=0.0).to(REAL)
-    saved_norm_1 = tl.load(saved_row + 1 * B, mask=row_mask, other=0.0).to(REAL)
-    saved_norm_2 = tl.load(saved_row + 2 * B, mask=row_mask, other=0.0).to(REAL)
-    saved_norm_3 = tl.load(saved_row + 3 * B, mask=row_mask, other=0.0).to(REAL)
+    saved_norm_0 = tl.load(saved_row + r, mask=row_mask, other=0.0).to(REAL)
+    saved_norm_1 = tl.load(saved_row + B + r, mask=row_mask, other=0.0).to(REAL)
+    saved_norm_2 = tl.load(saved_row + 2 * B + r, mask=row_mask, other=0.0).to(REAL)
+    saved_norm_3 = tl.load(saved_row + 3 * B + r, mask=row_mask, other=0.0).to(REAL)
 
     t0 = tl.cast(N, REAL)
     t1 = 1.0 / t0
@@ -2100,43 +1968,16 @@ def _fused_gelu_sgp_norm_with_normalize_backward_kernel(
     t5 = _start(ROWS, BLOCK, 0.0, REAL)
     for start in range(0, N, BLOCK):
         n = _tile(start, ROWS, BLOCK)
+        at = r * N + n
         mask = (n < N) & row_mask
-        (
-            grad_out_e,
-            grad_out_e0,
-            grad_out_e1,
-            grad_out_e2,
-            grad_out_e3,
-            grad_out_e01,
-            grad_out_e02,
-            grad_out_e03,
-            grad_out_e12,
-            grad_out_e13,
-            grad_out_e23,
-            grad_out_e012,
-            grad_out_e013,
-            grad_out_e023,
-            grad_out_e123,
-            _,
-        ) = _load16(grad_out_row + n * 16, mask, REAL)
-        (
-            out_e,
-            out_e0,
-            out_e1,
-            out_e2,
-            out_e3,
-            out_e01,
-            out_e02,
-            out_e03,
-            out_e12,
-            out_e13,
-            out_e23,
-            out_e012,
-            out_e013,
-            out_e023,
-            out_e123,
-            _,
-        ) = _load16(out_row + n * 16, mask, REAL)
+        grad_out_e, grad_out_e0, grad_out_e1, grad_out_e2, grad_out_e3, grad_out_e01, grad_out_e02, grad_out_e03 = (
+            _load8(grad_out_row + at * 16, mask, REAL)
+        )
+        grad_out_e12, grad_out_e13, grad_out_e23, grad_out_e012, grad_out_e013, grad_out_e023, grad_out_e123, _ = (
+            _load8(grad_out_row + at * 16 + 8, mask, REAL)
+        )
+        out_e, out_e0, out_e1, out_e2, out_e3, out_e01, out_e02, out_e03 = _load8(out_row + at * 16, mask, REAL)
+        out_e12, out_e13, out_e23, out_e012, out_e013, out_e023, out_e123, _ = _load8(out_row + at * 16 + 8, mask, REAL)
 
         t6 = grad_out_e123 * out_e123 + grad_out_e023 * out_e023 + grad_out_e013 * out_e013
         t6 += grad_out_e012 * out_e012
@@ -2148,10 +1989,7 @@ def _fused_gelu_sgp_norm_with_normalize_backward_kernel(
         t3 = _sum(t3, t7, mask, True)
         t4 = _sum(t4, t8, mask, True)
         t5 = _sum(t5, grad_out_e * out_e, mask, True)
-    t2 = _row_sum(t2, True)
-    t3 = _row_sum(t3, True)
-    t4 = _row_sum(t4, True)
-    t5 = _row_sum(t5, True)
+    t2, t3, t4, t5 = _row_sum4(t2, t3, t4, t5, True)
     grad_norm_3 = t2 / saved_norm_3
     frontier_0 = t1 * (-0.5 * saved_norm_3 * saved_norm_3 * saved_norm_3) * grad_norm_3
     grad_norm_2 = t3 / saved_norm_2
@@ -2161,10 +1999,10 @@ def _fused_gelu_sgp_norm_with_normalize_backward_kernel(
     grad_norm_0 = t5 / saved_norm_0
     frontier_3 = t1 * (-0.5 * saved_norm_0 * saved_norm_0 * saved_norm_0) * grad_norm_0
 
-    tl.store(frontier_row, frontier_0, mask=row_mask)
-    tl.store(frontier_row + 1 * B, frontier_1, mask=row_mask)
-    tl.store(frontier_row + 2 * B, frontier_2, mask=row_mask)
-    tl.store(frontier_row + 3 * B, frontier_3, mask=row_mask)
+    tl.store(frontier_row + r, frontier_0, mask=row_mask)
+    tl.store(frontier_row + B + r, frontier_1, mask=row_mask)
+    tl.store(frontier_row + 2 * B + r, frontier_2, mask=row_mask)
+    tl.store(frontier_row + 3 * B + r, frontier_3, mask=row_mask)
 
 
 @triton.jit(do_not_specialize=["B"])
@@ -2184,8 +2022,9 @@ def _fused_gelu_sgp_norm_with_normalize_backward_recomputed_kernel(
     # stores the row reductions on their own, because the next kernel folds over b
     # recomputes the output from the inputs, because a 16-bit stored output is too coarse
 
-    row = _rows(tl.program_id(0), ROWS)
-    row_mask = row < B
+    r = _down(ROWS)
+    row = tl.program_id(0).to(tl.int64) * ROWS
+    row_mask = row + r < B
     b = row
     x_row = x_ptr + b * 16 * N
     y_row = y_ptr + b * 16 * N
@@ -2193,10 +2032,10 @@ def _fused_gelu_sgp_norm_with_normalize_backward_recomputed_kernel(
     saved_row = saved_ptr + b
     frontier_row = frontier_ptr + b
 
-    saved_norm_0 = tl.load(saved_row, mask=row_mask, other=0.0).to(REAL)
-    saved_norm_1 = tl.load(saved_row + 1 * B, mask=row_mask, other=0.0).to(REAL)
-    saved_norm_2 = tl.load(saved_row + 2 * B, mask=row_mask, other=0.0).to(REAL)
-    saved_norm_3 = tl.load(saved_row + 3 * B, mask=row_mask, other=0.0).to(REAL)
+    saved_norm_0 = tl.load(saved_row + r, mask=row_mask, other=0.0).to(REAL)
+    saved_norm_1 = tl.load(saved_row + B + r, mask=row_mask, other=0.0).to(REAL)
+    saved_norm_2 = tl.load(saved_row + 2 * B + r, mask=row_mask, other=0.0).to(REAL)
+    saved_norm_3 = tl.load(saved_row + 3 * B + r, mask=row_mask, other=0.0).to(REAL)
 
     t0 = tl.cast(N, REAL)
     t1 = 1.0 / t0
@@ -2207,90 +2046,35 @@ def _fused_gelu_sgp_norm_with_normalize_backward_recomputed_kernel(
     grad_norm_0 = _start(ROWS, BLOCK, 0.0, REAL)
     for start in range(0, N, BLOCK):
         n = _tile(start, ROWS, BLOCK)
+        at = r * N + n
         mask = (n < N) & row_mask
-        (
-            x_e,
-            x_e0,
-            x_e1,
-            x_e2,
-            x_e3,
-            x_e01,
-            x_e02,
-            x_e03,
-            x_e12,
-            x_e13,
-            x_e23,
-            x_e012,
-            x_e013,
-            x_e023,
-            x_e123,
-            x_e0123,
-        ) = _load16(x_row + n * 16, mask, REAL)
-        (
-            y_e,
-            y_e0,
-            y_e1,
-            y_e2,
-            y_e3,
-            y_e01,
-            y_e02,
-            y_e03,
-            y_e12,
-            y_e13,
-            y_e23,
-            y_e012,
-            y_e013,
-            y_e023,
-            y_e123,
-            y_e0123,
-        ) = _load16(y_row + n * 16, mask, REAL)
-        weight_000 = tl.load(weight_ptr + n * 34, mask=mask, other=0.0).to(REAL)
-        weight_011 = tl.load(weight_ptr + n * 34 + 1, mask=mask, other=0.0).to(REAL)
-        weight_022 = tl.load(weight_ptr + n * 34 + 2, mask=mask, other=0.0).to(REAL)
-        weight_033 = tl.load(weight_ptr + n * 34 + 3, mask=mask, other=0.0).to(REAL)
-        weight_101 = tl.load(weight_ptr + n * 34 + 5, mask=mask, other=0.0).to(REAL)
-        weight_110 = tl.load(weight_ptr + n * 34 + 6, mask=mask, other=0.0).to(REAL)
-        weight_112 = tl.load(weight_ptr + n * 34 + 7, mask=mask, other=0.0).to(REAL)
-        weight_121 = tl.load(weight_ptr + n * 34 + 8, mask=mask, other=0.0).to(REAL)
-        weight_123 = tl.load(weight_ptr + n * 34 + 9, mask=mask, other=0.0).to(REAL)
-        weight_132 = tl.load(weight_ptr + n * 34 + 10, mask=mask, other=0.0).to(REAL)
-        weight_134 = tl.load(weight_ptr + n * 34 + 11, mask=mask, other=0.0).to(REAL)
-        weight_202 = tl.load(weight_ptr + n * 34 + 13, mask=mask, other=0.0).to(REAL)
-        weight_211 = tl.load(weight_ptr + n * 34 + 14, mask=mask, other=0.0).to(REAL)
-        weight_213 = tl.load(weight_ptr + n * 34 + 15, mask=mask, other=0.0).to(REAL)
-        weight_220 = tl.load(weight_ptr + n * 34 + 16, mask=mask, other=0.0).to(REAL)
-        weight_222 = tl.load(weight_ptr + n * 34 + 17, mask=mask, other=0.0).to(REAL)
-        weight_224 = tl.load(weight_ptr + n * 34 + 18, mask=mask, other=0.0).to(REAL)
-        weight_231 = tl.load(weight_ptr + n * 34 + 19, mask=mask, other=0.0).to(REAL)
-        weight_233 = tl.load(weight_ptr + n * 34 + 20, mask=mask, other=0.0).to(REAL)
-        weight_303 = tl.load(weight_ptr + n * 34 + 22, mask=mask, other=0.0).to(REAL)
-        weight_312 = tl.load(weight_ptr + n * 34 + 23, mask=mask, other=0.0).to(REAL)
-        weight_314 = tl.load(weight_ptr + n * 34 + 24, mask=mask, other=0.0).to(REAL)
-        weight_321 = tl.load(weight_ptr + n * 34 + 25, mask=mask, other=0.0).to(REAL)
-        weight_323 = tl.load(weight_ptr + n * 34 + 26, mask=mask, other=0.0).to(REAL)
-        weight_330 = tl.load(weight_ptr + n * 34 + 27, mask=mask, other=0.0).to(REAL)
-        weight_332 = tl.load(weight_ptr + n * 34 + 28, mask=mask, other=0.0).to(REAL)
-        weight_413 = tl.load(weight_ptr + n * 34 + 30, mask=mask, other=0.0).to(REAL)
-        weight_422 = tl.load(weight_ptr + n * 34 + 31, mask=mask, other=0.0).to(REAL)
-        weight_431 = tl.load(weight_ptr + n * 34 + 32, mask=mask, other=0.0).to(REAL)
-        (
-            grad_out_e,
-            grad_out_e0,
-            grad_out_e1,
-            grad_out_e2,
-            grad_out_e3,
-            grad_out_e01,
-            grad_out_e02,
-            grad_out_e03,
-            grad_out_e12,
-            grad_out_e13,
-            grad_out_e23,
-            grad_out_e012,
-            grad_out_e013,
-            grad_out_e023,
-            grad_out_e123,
-            _,
-        ) = _load16(grad_out_row + n * 16, mask, REAL)
+        x_e, x_e0, x_e1, x_e2, x_e3, x_e01, x_e02, x_e03 = _load8(x_row + at * 16, mask, REAL)
+        x_e12, x_e13, x_e23, x_e012, x_e013, x_e023, x_e123, x_e0123 = _load8(x_row + at * 16 + 8, mask, REAL)
+        y_e, y_e0, y_e1, y_e2, y_e3, y_e01, y_e02, y_e03 = _load8(y_row + at * 16, mask, REAL)
+        y_e12, y_e13, y_e23, y_e012, y_e013, y_e023, y_e123, y_e0123 = _load8(y_row + at * 16 + 8, mask, REAL)
+        weight_000, weight_011 = _load2(weight_ptr + n * 34, mask, REAL)
+        weight_022, weight_033 = _load2(weight_ptr + n * 34 + 2, mask, REAL)
+        _, weight_101 = _load2(weight_ptr + n * 34 + 4, mask, REAL)
+        weight_110, weight_112 = _load2(weight_ptr + n * 34 + 6, mask, REAL)
+        weight_121, weight_123 = _load2(weight_ptr + n * 34 + 8, mask, REAL)
+        weight_132, weight_134 = _load2(weight_ptr + n * 34 + 10, mask, REAL)
+        _, weight_202 = _load2(weight_ptr + n * 34 + 12, mask, REAL)
+        weight_211, weight_213 = _load2(weight_ptr + n * 34 + 14, mask, REAL)
+        weight_220, weight_222 = _load2(weight_ptr + n * 34 + 16, mask, REAL)
+        weight_224, weight_231 = _load2(weight_ptr + n * 34 + 18, mask, REAL)
+        weight_233, _ = _load2(weight_ptr + n * 34 + 20, mask, REAL)
+        weight_303, weight_312 = _load2(weight_ptr + n * 34 + 22, mask, REAL)
+        weight_314, weight_321 = _load2(weight_ptr + n * 34 + 24, mask, REAL)
+        weight_323, weight_330 = _load2(weight_ptr + n * 34 + 26, mask, REAL)
+        weight_332, _ = _load2(weight_ptr + n * 34 + 28, mask, REAL)
+        weight_413, weight_422 = _load2(weight_ptr + n * 34 + 30, mask, REAL)
+        weight_431, _ = _load2(weight_ptr + n * 34 + 32, mask, REAL)
+        grad_out_e, grad_out_e0, grad_out_e1, grad_out_e2, grad_out_e3, grad_out_e01, grad_out_e02, grad_out_e03 = (
+            _load8(grad_out_row + at * 16, mask, REAL)
+        )
+        grad_out_e12, grad_out_e13, grad_out_e23, grad_out_e012, grad_out_e013, grad_out_e023, grad_out_e123, _ = (
+            _load8(grad_out_row + at * 16 + 8, mask, REAL)
+        )
 
         gate_y = 0.5 + 0.5 * tl.erf(0.7071067811865476 * y_e)
         t2 = y_e123 * gate_y
@@ -2415,19 +2199,18 @@ def _fused_gelu_sgp_norm_with_normalize_backward_recomputed_kernel(
         grad_norm_2 = _sum(grad_norm_2, t78, mask, True)
         grad_norm_1 = _sum(grad_norm_1, t91, mask, True)
         grad_norm_0 = _sum(grad_norm_0, grad_out_e * out_e, mask, True)
-    grad_norm_3 = _row_sum(grad_norm_3, True)
-    grad_norm_2 = _row_sum(grad_norm_2, True)
-    grad_norm_1 = _row_sum(grad_norm_1, True)
-    grad_norm_0 = _row_sum(grad_norm_0, True)
+    grad_norm_3, grad_norm_2, grad_norm_1, grad_norm_0 = _row_sum4(
+        grad_norm_3, grad_norm_2, grad_norm_1, grad_norm_0, True
+    )
     frontier_0 = t1 * (-0.5 * saved_norm_3 * saved_norm_3 * saved_norm_3) * grad_norm_3
     frontier_1 = t1 * (-0.5 * saved_norm_2 * saved_norm_2 * saved_norm_2) * grad_norm_2
     frontier_2 = t1 * (-0.5 * saved_norm_1 * saved_norm_1 * saved_norm_1) * grad_norm_1
     frontier_3 = t1 * (-0.5 * saved_norm_0 * saved_norm_0 * saved_norm_0) * grad_norm_0
 
-    tl.store(frontier_row, frontier_0, mask=row_mask)
-    tl.store(frontier_row + 1 * B, frontier_1, mask=row_mask)
-    tl.store(frontier_row + 2 * B, frontier_2, mask=row_mask)
-    tl.store(frontier_row + 3 * B, frontier_3, mask=row_mask)
+    tl.store(frontier_row + r, frontier_0, mask=row_mask)
+    tl.store(frontier_row + B + r, frontier_1, mask=row_mask)
+    tl.store(frontier_row + 2 * B + r, frontier_2, mask=row_mask)
+    tl.store(frontier_row + 3 * B + r, frontier_3, mask=row_mask)
 
 
 @triton.jit(do_not_specialize=["B"])
@@ -2456,45 +2239,30 @@ def _fused_gelu_sgp_norm_with_normalize_backward_2_kernel(
     eps = tl.full([], eps, REAL)
 
     n = _tile(tl.program_id(1) * BLOCK, ROWS, BLOCK)
+    r = _down(ROWS)
+    at = r * N + n
     tile_mask = n < N
     first_tile = tl.program_id(1) == 0
     program = tl.program_id(0) % PROGRAMS
     kept = (tl.program_id(0) // PROGRAMS).to(tl.int64)
     slot = program * tl.num_programs(1) + tl.program_id(1)
-    weight_000 = tl.load(weight_ptr + n * 34, mask=tile_mask, other=0.0).to(REAL)
-    weight_011 = tl.load(weight_ptr + n * 34 + 1, mask=tile_mask, other=0.0).to(REAL)
-    weight_022 = tl.load(weight_ptr + n * 34 + 2, mask=tile_mask, other=0.0).to(REAL)
-    weight_033 = tl.load(weight_ptr + n * 34 + 3, mask=tile_mask, other=0.0).to(REAL)
-    weight_044 = tl.load(weight_ptr + n * 34 + 4, mask=tile_mask, other=0.0).to(REAL)
-    weight_101 = tl.load(weight_ptr + n * 34 + 5, mask=tile_mask, other=0.0).to(REAL)
-    weight_110 = tl.load(weight_ptr + n * 34 + 6, mask=tile_mask, other=0.0).to(REAL)
-    weight_112 = tl.load(weight_ptr + n * 34 + 7, mask=tile_mask, other=0.0).to(REAL)
-    weight_121 = tl.load(weight_ptr + n * 34 + 8, mask=tile_mask, other=0.0).to(REAL)
-    weight_123 = tl.load(weight_ptr + n * 34 + 9, mask=tile_mask, other=0.0).to(REAL)
-    weight_132 = tl.load(weight_ptr + n * 34 + 10, mask=tile_mask, other=0.0).to(REAL)
-    weight_134 = tl.load(weight_ptr + n * 34 + 11, mask=tile_mask, other=0.0).to(REAL)
-    weight_143 = tl.load(weight_ptr + n * 34 + 12, mask=tile_mask, other=0.0).to(REAL)
-    weight_202 = tl.load(weight_ptr + n * 34 + 13, mask=tile_mask, other=0.0).to(REAL)
-    weight_211 = tl.load(weight_ptr + n * 34 + 14, mask=tile_mask, other=0.0).to(REAL)
-    weight_213 = tl.load(weight_ptr + n * 34 + 15, mask=tile_mask, other=0.0).to(REAL)
-    weight_220 = tl.load(weight_ptr + n * 34 + 16, mask=tile_mask, other=0.0).to(REAL)
-    weight_222 = tl.load(weight_ptr + n * 34 + 17, mask=tile_mask, other=0.0).to(REAL)
-    weight_224 = tl.load(weight_ptr + n * 34 + 18, mask=tile_mask, other=0.0).to(REAL)
-    weight_231 = tl.load(weight_ptr + n * 34 + 19, mask=tile_mask, other=0.0).to(REAL)
-    weight_233 = tl.load(weight_ptr + n * 34 + 20, mask=tile_mask, other=0.0).to(REAL)
-    weight_242 = tl.load(weight_ptr + n * 34 + 21, mask=tile_mask, other=0.0).to(REAL)
-    weight_303 = tl.load(weight_ptr + n * 34 + 22, mask=tile_mask, other=0.0).to(REAL)
-    weight_312 = tl.load(weight_ptr + n * 34 + 23, mask=tile_mask, other=0.0).to(REAL)
-    weight_314 = tl.load(weight_ptr + n * 34 + 24, mask=tile_mask, other=0.0).to(REAL)
-    weight_321 = tl.load(weight_ptr + n * 34 + 25, mask=tile_mask, other=0.0).to(REAL)
-    weight_323 = tl.load(weight_ptr + n * 34 + 26, mask=tile_mask, other=0.0).to(REAL)
-    weight_330 = tl.load(weight_ptr + n * 34 + 27, mask=tile_mask, other=0.0).to(REAL)
-    weight_332 = tl.load(weight_ptr + n * 34 + 28, mask=tile_mask, other=0.0).to(REAL)
-    weight_341 = tl.load(weight_ptr + n * 34 + 29, mask=tile_mask, other=0.0).to(REAL)
-    weight_413 = tl.load(weight_ptr + n * 34 + 30, mask=tile_mask, other=0.0).to(REAL)
-    weight_422 = tl.load(weight_ptr + n * 34 + 31, mask=tile_mask, other=0.0).to(REAL)
-    weight_431 = tl.load(weight_ptr + n * 34 + 32, mask=tile_mask, other=0.0).to(REAL)
-    weight_440 = tl.load(weight_ptr + n * 34 + 33, mask=tile_mask, other=0.0).to(REAL)
+    weight_000, weight_011 = _load2(weight_ptr + n * 34, tile_mask, REAL)
+    weight_022, weight_033 = _load2(weight_ptr + n * 34 + 2, tile_mask, REAL)
+    weight_044, weight_101 = _load2(weight_ptr + n * 34 + 4, tile_mask, REAL)
+    weight_110, weight_112 = _load2(weight_ptr + n * 34 + 6, tile_mask, REAL)
+    weight_121, weight_123 = _load2(weight_ptr + n * 34 + 8, tile_mask, REAL)
+    weight_132, weight_134 = _load2(weight_ptr + n * 34 + 10, tile_mask, REAL)
+    weight_143, weight_202 = _load2(weight_ptr + n * 34 + 12, tile_mask, REAL)
+    weight_211, weight_213 = _load2(weight_ptr + n * 34 + 14, tile_mask, REAL)
+    weight_220, weight_222 = _load2(weight_ptr + n * 34 + 16, tile_mask, REAL)
+    weight_224, weight_231 = _load2(weight_ptr + n * 34 + 18, tile_mask, REAL)
+    weight_233, weight_242 = _load2(weight_ptr + n * 34 + 20, tile_mask, REAL)
+    weight_303, weight_312 = _load2(weight_ptr + n * 34 + 22, tile_mask, REAL)
+    weight_314, weight_321 = _load2(weight_ptr + n * 34 + 24, tile_mask, REAL)
+    weight_323, weight_330 = _load2(weight_ptr + n * 34 + 26, tile_mask, REAL)
+    weight_332, weight_341 = _load2(weight_ptr + n * 34 + 28, tile_mask, REAL)
+    weight_413, weight_422 = _load2(weight_ptr + n * 34 + 30, tile_mask, REAL)
+    weight_431, weight_440 = _load2(weight_ptr + n * 34 + 32, tile_mask, REAL)
 
     norm_4 = tl.rsqrt(eps)
 
@@ -2533,8 +2301,8 @@ def _fused_gelu_sgp_norm_with_normalize_backward_2_kernel(
     grad_weight_431 = _start(ROWS, BLOCK, 0.0, REAL)
     grad_weight_440 = _start(ROWS, BLOCK, 0.0, REAL)
     for block in range(program, tl.cdiv(B, ROWS), PROGRAMS):
-        row = _rows(block, ROWS)
-        row_mask = row < B
+        row = tl.cast(block, tl.int64) * ROWS
+        row_mask = row + r < B
         mask = tile_mask if ROWS == 1 else tile_mask & row_mask
         b = row
         x_row = x_ptr + b * 16 * N
@@ -2545,51 +2313,14 @@ def _fused_gelu_sgp_norm_with_normalize_backward_2_kernel(
         grad_x_row = grad_x_ptr + b * 16 * N
         grad_y_row = grad_y_ptr + b * 16 * N
 
+        x_e, x_e0, x_e1, x_e2, x_e3, x_e01, x_e02, x_e03 = _load8(x_row + at * 16, mask, REAL)
+        x_e12, x_e13, x_e23, x_e012, x_e013, x_e023, x_e123, x_e0123 = _load8(x_row + at * 16 + 8, mask, REAL)
+        y_e, y_e0, y_e1, y_e2, y_e3, y_e01, y_e02, y_e03 = _load8(y_row + at * 16, mask, REAL)
+        y_e12, y_e13, y_e23, y_e012, y_e013, y_e023, y_e123, y_e0123 = _load8(y_row + at * 16 + 8, mask, REAL)
+        grad_out_e, grad_out_e0, grad_out_e1, grad_out_e2, grad_out_e3, grad_out_e01, grad_out_e02, grad_out_e03 = (
+            _load8(grad_out_row + at * 16, mask, REAL)
+        )
         (
-            x_e,
-            x_e0,
-            x_e1,
-            x_e2,
-            x_e3,
-            x_e01,
-            x_e02,
-            x_e03,
-            x_e12,
-            x_e13,
-            x_e23,
-            x_e012,
-            x_e013,
-            x_e023,
-            x_e123,
-            x_e0123,
-        ) = _load16(x_row + n * 16, mask, REAL)
-        (
-            y_e,
-            y_e0,
-            y_e1,
-            y_e2,
-            y_e3,
-            y_e01,
-            y_e02,
-            y_e03,
-            y_e12,
-            y_e13,
-            y_e23,
-            y_e012,
-            y_e013,
-            y_e023,
-            y_e123,
-            y_e0123,
-        ) = _load16(y_row + n * 16, mask, REAL)
-        (
-            grad_out_e,
-            grad_out_e0,
-            grad_out_e1,
-            grad_out_e2,
-            grad_out_e3,
-            grad_out_e01,
-            grad_out_e02,
-            grad_out_e03,
             grad_out_e12,
             grad_out_e13,
             grad_out_e23,
@@ -2598,15 +2329,15 @@ def _fused_gelu_sgp_norm_with_normalize_backward_2_kernel(
             grad_out_e023,
             grad_out_e123,
             grad_out_e0123,
-        ) = _load16(grad_out_row + n * 16, mask, REAL)
-        saved_norm_0 = tl.load(saved_row, mask=row_mask, other=0.0).to(REAL)
-        saved_norm_1 = tl.load(saved_row + 1 * B, mask=row_mask, other=0.0).to(REAL)
-        saved_norm_2 = tl.load(saved_row + 2 * B, mask=row_mask, other=0.0).to(REAL)
-        saved_norm_3 = tl.load(saved_row + 3 * B, mask=row_mask, other=0.0).to(REAL)
-        frontier_0 = tl.load(frontier_row, mask=row_mask, other=0.0).to(REAL)
-        frontier_1 = tl.load(frontier_row + 1 * B, mask=row_mask, other=0.0).to(REAL)
-        frontier_2 = tl.load(frontier_row + 2 * B, mask=row_mask, other=0.0).to(REAL)
-        frontier_3 = tl.load(frontier_row + 3 * B, mask=row_mask, other=0.0).to(REAL)
+        ) = _load8(grad_out_row + at * 16 + 8, mask, REAL)
+        saved_norm_0 = tl.load(saved_row + r, mask=row_mask, other=0.0).to(REAL)
+        saved_norm_1 = tl.load(saved_row + B + r, mask=row_mask, other=0.0).to(REAL)
+        saved_norm_2 = tl.load(saved_row + 2 * B + r, mask=row_mask, other=0.0).to(REAL)
+        saved_norm_3 = tl.load(saved_row + 3 * B + r, mask=row_mask, other=0.0).to(REAL)
+        frontier_0 = tl.load(frontier_row + r, mask=row_mask, other=0.0).to(REAL)
+        frontier_1 = tl.load(frontier_row + B + r, mask=row_mask, other=0.0).to(REAL)
+        frontier_2 = tl.load(frontier_row + 2 * B + r, mask=row_mask, other=0.0).to(REAL)
+        frontier_3 = tl.load(frontier_row + 3 * B + r, mask=row_mask, other=0.0).to(REAL)
 
         t0 = 0.7071067811865476 * x_e
         gate_x = 0.5 * tl.erf(t0) + 0.5
@@ -2934,8 +2665,8 @@ def _fused_gelu_sgp_norm_with_normalize_backward_2_kernel(
         t210 = t136 * t6 + t138 * t10 - t21 * t47 - t137 * t8
 
         if GRAD_X:
-            _store16(
-                grad_x_row + n * 16,
+            _store8(
+                grad_x_row + at * 16,
                 grad_x_e,
                 grad_x_e0,
                 grad_x_e1,
@@ -2944,6 +2675,10 @@ def _fused_gelu_sgp_norm_with_normalize_backward_2_kernel(
                 grad_x_e01,
                 grad_x_e02,
                 grad_x_e03,
+                mask,
+            )
+            _store8(
+                grad_x_row + at * 16 + 8,
                 grad_x_e12,
                 grad_x_e13,
                 grad_x_e23,
@@ -2955,8 +2690,8 @@ def _fused_gelu_sgp_norm_with_normalize_backward_2_kernel(
                 mask,
             )
         if GRAD_Y:
-            _store16(
-                grad_y_row + n * 16,
+            _store8(
+                grad_y_row + at * 16,
                 grad_y_e,
                 grad_y_e0,
                 grad_y_e1,
@@ -2965,6 +2700,10 @@ def _fused_gelu_sgp_norm_with_normalize_backward_2_kernel(
                 grad_y_e01,
                 grad_y_e02,
                 grad_y_e03,
+                mask,
+            )
+            _store8(
+                grad_y_row + at * 16 + 8,
                 grad_y_e12,
                 grad_y_e13,
                 grad_y_e23,
@@ -3011,41 +2750,43 @@ def _fused_gelu_sgp_norm_with_normalize_backward_2_kernel(
             grad_weight_422 = _sum(grad_weight_422, t131 * t63, mask, ROWS > 1)
             grad_weight_431 = _sum(grad_weight_431, t131 * t62, mask, ROWS > 1)
             grad_weight_440 = _sum(grad_weight_440, t131 * t60, mask, ROWS > 1)
+    grad_weight_row = grad_weight_ptr + tl.cast(program, tl.int64) * 34 * N
+
     if GRAD_WEIGHT:
-        tl.store(grad_weight_ptr + program * 34 * N + n * 34, _column_sum(grad_weight_000, ROWS), mask=tile_mask)
-        tl.store(grad_weight_ptr + program * 34 * N + 1 + n * 34, _column_sum(grad_weight_011, ROWS), mask=tile_mask)
-        tl.store(grad_weight_ptr + program * 34 * N + 2 + n * 34, _column_sum(grad_weight_022, ROWS), mask=tile_mask)
-        tl.store(grad_weight_ptr + program * 34 * N + 3 + n * 34, _column_sum(grad_weight_033, ROWS), mask=tile_mask)
-        tl.store(grad_weight_ptr + program * 34 * N + 4 + n * 34, _column_sum(grad_weight_044, ROWS), mask=tile_mask)
-        tl.store(grad_weight_ptr + program * 34 * N + 5 + n * 34, _column_sum(grad_weight_101, ROWS), mask=tile_mask)
-        tl.store(grad_weight_ptr + program * 34 * N + 6 + n * 34, _column_sum(grad_weight_110, ROWS), mask=tile_mask)
-        tl.store(grad_weight_ptr + program * 34 * N + 7 + n * 34, _column_sum(grad_weight_112, ROWS), mask=tile_mask)
-        tl.store(grad_weight_ptr + program * 34 * N + 8 + n * 34, _column_sum(grad_weight_121, ROWS), mask=tile_mask)
-        tl.store(grad_weight_ptr + program * 34 * N + 9 + n * 34, _column_sum(grad_weight_123, ROWS), mask=tile_mask)
-        tl.store(grad_weight_ptr + program * 34 * N + 10 + n * 34, _column_sum(grad_weight_132, ROWS), mask=tile_mask)
-        tl.store(grad_weight_ptr + program * 34 * N + 11 + n * 34, _column_sum(grad_weight_134, ROWS), mask=tile_mask)
-        tl.store(grad_weight_ptr + program * 34 * N + 12 + n * 34, _column_sum(grad_weight_143, ROWS), mask=tile_mask)
-        tl.store(grad_weight_ptr + program * 34 * N + 13 + n * 34, _column_sum(grad_weight_202, ROWS), mask=tile_mask)
-        tl.store(grad_weight_ptr + program * 34 * N + 14 + n * 34, _column_sum(grad_weight_211, ROWS), mask=tile_mask)
-        tl.store(grad_weight_ptr + program * 34 * N + 15 + n * 34, _column_sum(grad_weight_213, ROWS), mask=tile_mask)
-        tl.store(grad_weight_ptr + program * 34 * N + 16 + n * 34, _column_sum(grad_weight_220, ROWS), mask=tile_mask)
-        tl.store(grad_weight_ptr + program * 34 * N + 17 + n * 34, _column_sum(grad_weight_222, ROWS), mask=tile_mask)
-        tl.store(grad_weight_ptr + program * 34 * N + 18 + n * 34, _column_sum(grad_weight_224, ROWS), mask=tile_mask)
-        tl.store(grad_weight_ptr + program * 34 * N + 19 + n * 34, _column_sum(grad_weight_231, ROWS), mask=tile_mask)
-        tl.store(grad_weight_ptr + program * 34 * N + 20 + n * 34, _column_sum(grad_weight_233, ROWS), mask=tile_mask)
-        tl.store(grad_weight_ptr + program * 34 * N + 21 + n * 34, _column_sum(grad_weight_242, ROWS), mask=tile_mask)
-        tl.store(grad_weight_ptr + program * 34 * N + 22 + n * 34, _column_sum(grad_weight_303, ROWS), mask=tile_mask)
-        tl.store(grad_weight_ptr + program * 34 * N + 23 + n * 34, _column_sum(grad_weight_312, ROWS), mask=tile_mask)
-        tl.store(grad_weight_ptr + program * 34 * N + 24 + n * 34, _column_sum(grad_weight_314, ROWS), mask=tile_mask)
-        tl.store(grad_weight_ptr + program * 34 * N + 25 + n * 34, _column_sum(grad_weight_321, ROWS), mask=tile_mask)
-        tl.store(grad_weight_ptr + program * 34 * N + 26 + n * 34, _column_sum(grad_weight_323, ROWS), mask=tile_mask)
-        tl.store(grad_weight_ptr + program * 34 * N + 27 + n * 34, _column_sum(grad_weight_330, ROWS), mask=tile_mask)
-        tl.store(grad_weight_ptr + program * 34 * N + 28 + n * 34, _column_sum(grad_weight_332, ROWS), mask=tile_mask)
-        tl.store(grad_weight_ptr + program * 34 * N + 29 + n * 34, _column_sum(grad_weight_341, ROWS), mask=tile_mask)
-        tl.store(grad_weight_ptr + program * 34 * N + 30 + n * 34, _column_sum(grad_weight_413, ROWS), mask=tile_mask)
-        tl.store(grad_weight_ptr + program * 34 * N + 31 + n * 34, _column_sum(grad_weight_422, ROWS), mask=tile_mask)
-        tl.store(grad_weight_ptr + program * 34 * N + 32 + n * 34, _column_sum(grad_weight_431, ROWS), mask=tile_mask)
-        tl.store(grad_weight_ptr + program * 34 * N + 33 + n * 34, _column_sum(grad_weight_440, ROWS), mask=tile_mask)
+        tl.store(grad_weight_row + n * 34, _column_sum(grad_weight_000, ROWS), mask=tile_mask)
+        tl.store(grad_weight_row + n * 34 + 1, _column_sum(grad_weight_011, ROWS), mask=tile_mask)
+        tl.store(grad_weight_row + n * 34 + 2, _column_sum(grad_weight_022, ROWS), mask=tile_mask)
+        tl.store(grad_weight_row + n * 34 + 3, _column_sum(grad_weight_033, ROWS), mask=tile_mask)
+        tl.store(grad_weight_row + n * 34 + 4, _column_sum(grad_weight_044, ROWS), mask=tile_mask)
+        tl.store(grad_weight_row + n * 34 + 5, _column_sum(grad_weight_101, ROWS), mask=tile_mask)
+        tl.store(grad_weight_row + n * 34 + 6, _column_sum(grad_weight_110, ROWS), mask=tile_mask)
+        tl.store(grad_weight_row + n * 34 + 7, _column_sum(grad_weight_112, ROWS), mask=tile_mask)
+        tl.store(grad_weight_row + n * 34 + 8, _column_sum(grad_weight_121, ROWS), mask=tile_mask)
+        tl.store(grad_weight_row + n * 34 + 9, _column_sum(grad_weight_123, ROWS), mask=tile_mask)
+        tl.store(grad_weight_row + n * 34 + 10, _column_sum(grad_weight_132, ROWS), mask=tile_mask)
+        tl.store(grad_weight_row + n * 34 + 11, _column_sum(grad_weight_134, ROWS), mask=tile_mask)
+        tl.store(grad_weight_row + n * 34 + 12, _column_sum(grad_weight_143, ROWS), mask=tile_mask)
+        tl.store(grad_weight_row + n * 34 + 13, _column_sum(grad_weight_202, ROWS), mask=tile_mask)
+        tl.store(grad_weight_row + n * 34 + 14, _column_sum(grad_weight_211, ROWS), mask=tile_mask)
+        tl.store(grad_weight_row + n * 34 + 15, _column_sum(grad_weight_213, ROWS), mask=tile_mask)
+        tl.store(grad_weight_row + n * 34 + 16, _column_sum(grad_weight_220, ROWS), mask=tile_mask)
+        tl.store(grad_weight_row + n * 34 + 17, _column_sum(grad_weight_222, ROWS), mask=tile_mask)
+        tl.store(grad_weight_row + n * 34 + 18, _column_sum(grad_weight_224, ROWS), mask=tile_mask)
+        tl.store(grad_weight_row + n * 34 + 19, _column_sum(grad_weight_231, ROWS), mask=tile_mask)
+        tl.store(grad_weight_row + n * 34 + 20, _column_sum(grad_weight_233, ROWS), mask=tile_mask)
+        tl.store(grad_weight_row + n * 34 + 21, _column_sum(grad_weight_242, ROWS), mask=tile_mask)
+        tl.store(grad_weight_row + n * 34 + 22, _column_sum(grad_weight_303, ROWS), mask=tile_mask)
+        tl.store(grad_weight_row + n * 34 + 23, _column_sum(grad_weight_312, ROWS), mask=tile_mask)
+        tl.store(grad_weight_row + n * 34 + 24, _column_sum(grad_weight_314, ROWS), mask=tile_mask)
+        tl.store(grad_weight_row + n * 34 + 25, _column_sum(grad_weight_321, ROWS), mask=tile_mask)
+        tl.store(grad_weight_row + n * 34 + 26, _column_sum(grad_weight_323, ROWS), mask=tile_mask)
+        tl.store(grad_weight_row + n * 34 + 27, _column_sum(grad_weight_330, ROWS), mask=tile_mask)
+        tl.store(grad_weight_row + n * 34 + 28, _column_sum(grad_weight_332, ROWS), mask=tile_mask)
+        tl.store(grad_weight_row + n * 34 + 29, _column_sum(grad_weight_341, ROWS), mask=tile_mask)
+        tl.store(grad_weight_row + n * 34 + 30, _column_sum(grad_weight_413, ROWS), mask=tile_mask)
+        tl.store(grad_weight_row + n * 34 + 31, _column_sum(grad_weight_422, ROWS), mask=tile_mask)
+        tl.store(grad_weight_row + n * 34 + 32, _column_sum(grad_weight_431, ROWS), mask=tile_mask)
+        tl.store(grad_weight_row + n * 34 + 33, _column_sum(grad_weight_440, ROWS), mask=tile_mask)
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -3066,59 +2807,41 @@ def _fused_gelu_sgp_norm_without_normalize_kernel(
     BLOCK: tl.constexpr,
     REAL: tl.constexpr,
 ):
-
     n = _tile(tl.program_id(1) * BLOCK, ROWS, BLOCK)
+    r = _down(ROWS)
+    at = r * N + n
     tile_mask = n < N
     first_tile = tl.program_id(1) == 0
-    weight_000 = tl.load(weight_ptr + n * 34, mask=tile_mask, other=0.0).to(REAL)
-    weight_011 = tl.load(weight_ptr + n * 34 + 1, mask=tile_mask, other=0.0).to(REAL)
-    weight_022 = tl.load(weight_ptr + n * 34 + 2, mask=tile_mask, other=0.0).to(REAL)
-    weight_033 = tl.load(weight_ptr + n * 34 + 3, mask=tile_mask, other=0.0).to(REAL)
-    weight_044 = tl.load(weight_ptr + n * 34 + 4, mask=tile_mask, other=0.0).to(REAL)
-    weight_101 = tl.load(weight_ptr + n * 34 + 5, mask=tile_mask, other=0.0).to(REAL)
-    weight_110 = tl.load(weight_ptr + n * 34 + 6, mask=tile_mask, other=0.0).to(REAL)
-    weight_112 = tl.load(weight_ptr + n * 34 + 7, mask=tile_mask, other=0.0).to(REAL)
-    weight_121 = tl.load(weight_ptr + n * 34 + 8, mask=tile_mask, other=0.0).to(REAL)
-    weight_123 = tl.load(weight_ptr + n * 34 + 9, mask=tile_mask, other=0.0).to(REAL)
-    weight_132 = tl.load(weight_ptr + n * 34 + 10, mask=tile_mask, other=0.0).to(REAL)
-    weight_134 = tl.load(weight_ptr + n * 34 + 11, mask=tile_mask, other=0.0).to(REAL)
-    weight_143 = tl.load(weight_ptr + n * 34 + 12, mask=tile_mask, other=0.0).to(REAL)
-    weight_202 = tl.load(weight_ptr + n * 34 + 13, mask=tile_mask, other=0.0).to(REAL)
-    weight_211 = tl.load(weight_ptr + n * 34 + 14, mask=tile_mask, other=0.0).to(REAL)
-    weight_213 = tl.load(weight_ptr + n * 34 + 15, mask=tile_mask, other=0.0).to(REAL)
-    weight_220 = tl.load(weight_ptr + n * 34 + 16, mask=tile_mask, other=0.0).to(REAL)
-    weight_222 = tl.load(weight_ptr + n * 34 + 17, mask=tile_mask, other=0.0).to(REAL)
-    weight_224 = tl.load(weight_ptr + n * 34 + 18, mask=tile_mask, other=0.0).to(REAL)
-    weight_231 = tl.load(weight_ptr + n * 34 + 19, mask=tile_mask, other=0.0).to(REAL)
-    weight_233 = tl.load(weight_ptr + n * 34 + 20, mask=tile_mask, other=0.0).to(REAL)
-    weight_242 = tl.load(weight_ptr + n * 34 + 21, mask=tile_mask, other=0.0).to(REAL)
-    weight_303 = tl.load(weight_ptr + n * 34 + 22, mask=tile_mask, other=0.0).to(REAL)
-    weight_312 = tl.load(weight_ptr + n * 34 + 23, mask=tile_mask, other=0.0).to(REAL)
-    weight_314 = tl.load(weight_ptr + n * 34 + 24, mask=tile_mask, other=0.0).to(REAL)
-    weight_321 = tl.load(weight_ptr + n * 34 + 25, mask=tile_mask, other=0.0).to(REAL)
-    weight_323 = tl.load(weight_ptr + n * 34 + 26, mask=tile_mask, other=0.0).to(REAL)
-    weight_330 = tl.load(weight_ptr + n * 34 + 27, mask=tile_mask, other=0.0).to(REAL)
-    weight_332 = tl.load(weight_ptr + n * 34 + 28, mask=tile_mask, other=0.0).to(REAL)
-    weight_341 = tl.load(weight_ptr + n * 34 + 29, mask=tile_mask, other=0.0).to(REAL)
-    weight_413 = tl.load(weight_ptr + n * 34 + 30, mask=tile_mask, other=0.0).to(REAL)
-    weight_422 = tl.load(weight_ptr + n * 34 + 31, mask=tile_mask, other=0.0).to(REAL)
-    weight_431 = tl.load(weight_ptr + n * 34 + 32, mask=tile_mask, other=0.0).to(REAL)
-    weight_440 = tl.load(weight_ptr + n * 34 + 33, mask=tile_mask, other=0.0).to(REAL)
+    weight_000, weight_011 = _load2(weight_ptr + n * 34, tile_mask, REAL)
+    weight_022, weight_033 = _load2(weight_ptr + n * 34 + 2, tile_mask, REAL)
+    weight_044, weight_101 = _load2(weight_ptr + n * 34 + 4, tile_mask, REAL)
+    weight_110, weight_112 = _load2(weight_ptr + n * 34 + 6, tile_mask, REAL)
+    weight_121, weight_123 = _load2(weight_ptr + n * 34 + 8, tile_mask, REAL)
+    weight_132, weight_134 = _load2(weight_ptr + n * 34 + 10, tile_mask, REAL)
+    weight_143, weight_202 = _load2(weight_ptr + n * 34 + 12, tile_mask, REAL)
+    weight_211, weight_213 = _load2(weight_ptr + n * 34 + 14, tile_mask, REAL)
+    weight_220, weight_222 = _load2(weight_ptr + n * 34 + 16, tile_mask, REAL)
+    weight_224, weight_231 = _load2(weight_ptr + n * 34 + 18, tile_mask, REAL)
+    weight_233, weight_242 = _load2(weight_ptr + n * 34 + 20, tile_mask, REAL)
+    weight_303, weight_312 = _load2(weight_ptr + n * 34 + 22, tile_mask, REAL)
+    weight_314, weight_321 = _load2(weight_ptr + n * 34 + 24, tile_mask, REAL)
+    weight_323, weight_330 = _load2(weight_ptr + n * 34 + 26, tile_mask, REAL)
+    weight_332, weight_341 = _load2(weight_ptr + n * 34 + 28, tile_mask, REAL)
+    weight_413, weight_422 = _load2(weight_ptr + n * 34 + 30, tile_mask, REAL)
+    weight_431, weight_440 = _load2(weight_ptr + n * 34 + 32, tile_mask, REAL)
 
-    row = _rows(tl.program_id(0), ROWS)
-    row_mask = row < B
+    row = tl.program_id(0).to(tl.int64) * ROWS
+    row_mask = row + r < B
     mask = tile_mask if ROWS == 1 else tile_mask & row_mask
     b = row
     x_row = x_ptr + b * 16 * N
     y_row = y_ptr + b * 16 * N
     out_row = out_ptr + b * 16 * N
 
-    x_e, x_e0, x_e1, x_e2, x_e3, x_e01, x_e02, x_e03, x_e12, x_e13, x_e23, x_e012, x_e013, x_e023, x_e123, x_e0123 = (
-        _load16(x_row + n * 16, mask, REAL)
-    )
-    y_e, y_e0, y_e1, y_e2, y_e3, y_e01, y_e02, y_e03, y_e12, y_e13, y_e23, y_e012, y_e013, y_e023, y_e123, y_e0123 = (
-        _load16(y_row + n * 16, mask, REAL)
-    )
+    x_e, x_e0, x_e1, x_e2, x_e3, x_e01, x_e02, x_e03 = _load8(x_row + at * 16, mask, REAL)
+    x_e12, x_e13, x_e23, x_e012, x_e013, x_e023, x_e123, x_e0123 = _load8(x_row + at * 16 + 8, mask, REAL)
+    y_e, y_e0, y_e1, y_e2, y_e3, y_e01, y_e02, y_e03 = _load8(y_row + at * 16, mask, REAL)
+    y_e12, y_e13, y_e23, y_e012, y_e013, y_e023, y_e123, y_e0123 = _load8(y_row + at * 16 + 8, mask, REAL)
 
     gate_x = 0.5 * tl.erf(0.7071067811865476 * x_e) + 0.5
     t0 = x_e * gate_x
@@ -3238,26 +2961,8 @@ def _fused_gelu_sgp_norm_without_normalize_kernel(
     out_e0123 = weight_044 * t0 * t18 + weight_440 * t19 * t1 + weight_242 * t87 + weight_143 * t88
     out_e0123 += weight_341 * t89
 
-    _store16(
-        out_row + n * 16,
-        out_e,
-        out_e0,
-        out_e1,
-        out_e2,
-        out_e3,
-        out_e01,
-        out_e02,
-        out_e03,
-        out_e12,
-        out_e13,
-        out_e23,
-        out_e012,
-        out_e013,
-        out_e023,
-        out_e123,
-        out_e0123,
-        mask,
-    )
+    _store8(out_row + at * 16, out_e, out_e0, out_e1, out_e2, out_e3, out_e01, out_e02, out_e03, mask)
+    _store8(out_row + at * 16 + 8, out_e12, out_e13, out_e23, out_e012, out_e013, out_e023, out_e123, out_e0123, mask)
 
 
 @triton.jit(do_not_specialize=["B"])
@@ -3282,45 +2987,30 @@ def _fused_gelu_sgp_norm_without_normalize_backward_kernel(
     # accumulates in registers over the rows; the partial sums are added in a fixed order
 
     n = _tile(tl.program_id(1) * BLOCK, ROWS, BLOCK)
+    r = _down(ROWS)
+    at = r * N + n
     tile_mask = n < N
     first_tile = tl.program_id(1) == 0
     program = tl.program_id(0) % PROGRAMS
     kept = (tl.program_id(0) // PROGRAMS).to(tl.int64)
     slot = program * tl.num_programs(1) + tl.program_id(1)
-    weight_000 = tl.load(weight_ptr + n * 34, mask=tile_mask, other=0.0).to(REAL)
-    weight_011 = tl.load(weight_ptr + n * 34 + 1, mask=tile_mask, other=0.0).to(REAL)
-    weight_022 = tl.load(weight_ptr + n * 34 + 2, mask=tile_mask, other=0.0).to(REAL)
-    weight_033 = tl.load(weight_ptr + n * 34 + 3, mask=tile_mask, other=0.0).to(REAL)
-    weight_044 = tl.load(weight_ptr + n * 34 + 4, mask=tile_mask, other=0.0).to(REAL)
-    weight_101 = tl.load(weight_ptr + n * 34 + 5, mask=tile_mask, other=0.0).to(REAL)
-    weight_110 = tl.load(weight_ptr + n * 34 + 6, mask=tile_mask, other=0.0).to(REAL)
-    weight_112 = tl.load(weight_ptr + n * 34 + 7, mask=tile_mask, other=0.0).to(REAL)
-    weight_121 = tl.load(weight_ptr + n * 34 + 8, mask=tile_mask, other=0.0).to(REAL)
-    weight_123 = tl.load(weight_ptr + n * 34 + 9, mask=tile_mask, other=0.0).to(REAL)
-    weight_132 = tl.load(weight_ptr + n * 34 + 10, mask=tile_mask, other=0.0).to(REAL)
-    weight_134 = tl.load(weight_ptr + n * 34 + 11, mask=tile_mask, other=0.0).to(REAL)
-    weight_143 = tl.load(weight_ptr + n * 34 + 12, mask=tile_mask, other=0.0).to(REAL)
-    weight_202 = tl.load(weight_ptr + n * 34 + 13, mask=tile_mask, other=0.0).to(REAL)
-    weight_211 = tl.load(weight_ptr + n * 34 + 14, mask=tile_mask, other=0.0).to(REAL)
-    weight_213 = tl.load(weight_ptr + n * 34 + 15, mask=tile_mask, other=0.0).to(REAL)
-    weight_220 = tl.load(weight_ptr + n * 34 + 16, mask=tile_mask, other=0.0).to(REAL)
-    weight_222 = tl.load(weight_ptr + n * 34 + 17, mask=tile_mask, other=0.0).to(REAL)
-    weight_224 = tl.load(weight_ptr + n * 34 + 18, mask=tile_mask, other=0.0).to(REAL)
-    weight_231 = tl.load(weight_ptr + n * 34 + 19, mask=tile_mask, other=0.0).to(REAL)
-    weight_233 = tl.load(weight_ptr + n * 34 + 20, mask=tile_mask, other=0.0).to(REAL)
-    weight_242 = tl.load(weight_ptr + n * 34 + 21, mask=tile_mask, other=0.0).to(REAL)
-    weight_303 = tl.load(weight_ptr + n * 34 + 22, mask=tile_mask, other=0.0).to(REAL)
-    weight_312 = tl.load(weight_ptr + n * 34 + 23, mask=tile_mask, other=0.0).to(REAL)
-    weight_314 = tl.load(weight_ptr + n * 34 + 24, mask=tile_mask, other=0.0).to(REAL)
-    weight_321 = tl.load(weight_ptr + n * 34 + 25, mask=tile_mask, other=0.0).to(REAL)
-    weight_323 = tl.load(weight_ptr + n * 34 + 26, mask=tile_mask, other=0.0).to(REAL)
-    weight_330 = tl.load(weight_ptr + n * 34 + 27, mask=tile_mask, other=0.0).to(REAL)
-    weight_332 = tl.load(weight_ptr + n * 34 + 28, mask=tile_mask, other=0.0).to(REAL)
-    weight_341 = tl.load(weight_ptr + n * 34 + 29, mask=tile_mask, other=0.0).to(REAL)
-    weight_413 = tl.load(weight_ptr + n * 34 + 30, mask=tile_mask, other=0.0).to(REAL)
-    weight_422 = tl.load(weight_ptr + n * 34 + 31, mask=tile_mask, other=0.0).to(REAL)
-    weight_431 = tl.load(weight_ptr + n * 34 + 32, mask=tile_mask, other=0.0).to(REAL)
-    weight_440 = tl.load(weight_ptr + n * 34 + 33, mask=tile_mask, other=0.0).to(REAL)
+    weight_000, weight_011 = _load2(weight_ptr + n * 34, tile_mask, REAL)
+    weight_022, weight_033 = _load2(weight_ptr + n * 34 + 2, tile_mask, REAL)
+    weight_044, weight_101 = _load2(weight_ptr + n * 34 + 4, tile_mask, REAL)
+    weight_110, weight_112 = _load2(weight_ptr + n * 34 + 6, tile_mask, REAL)
+    weight_121, weight_123 = _load2(weight_ptr + n * 34 + 8, tile_mask, REAL)
+    weight_132, weight_134 = _load2(weight_ptr + n * 34 + 10, tile_mask, REAL)
+    weight_143, weight_202 = _load2(weight_ptr + n * 34 + 12, tile_mask, REAL)
+    weight_211, weight_213 = _load2(weight_ptr + n * 34 + 14, tile_mask, REAL)
+    weight_220, weight_222 = _load2(weight_ptr + n * 34 + 16, tile_mask, REAL)
+    weight_224, weight_231 = _load2(weight_ptr + n * 34 + 18, tile_mask, REAL)
+    weight_233, weight_242 = _load2(weight_ptr + n * 34 + 20, tile_mask, REAL)
+    weight_303, weight_312 = _load2(weight_ptr + n * 34 + 22, tile_mask, REAL)
+    weight_314, weight_321 = _load2(weight_ptr + n * 34 + 24, tile_mask, REAL)
+    weight_323, weight_330 = _load2(weight_ptr + n * 34 + 26, tile_mask, REAL)
+    weight_332, weight_341 = _load2(weight_ptr + n * 34 + 28, tile_mask, REAL)
+    weight_413, weight_422 = _load2(weight_ptr + n * 34 + 30, tile_mask, REAL)
+    weight_431, weight_440 = _load2(weight_ptr + n * 34 + 32, tile_mask, REAL)
 
     grad_weight_000 = _start(ROWS, BLOCK, 0.0, REAL)
     grad_weight_011 = _start(ROWS, BLOCK, 0.0, REAL)
@@ -3357,8 +3047,8 @@ def _fused_gelu_sgp_norm_without_normalize_backward_kernel(
     grad_weight_431 = _start(ROWS, BLOCK, 0.0, REAL)
     grad_weight_440 = _start(ROWS, BLOCK, 0.0, REAL)
     for block in range(program, tl.cdiv(B, ROWS), PROGRAMS):
-        row = _rows(block, ROWS)
-        row_mask = row < B
+        row = tl.cast(block, tl.int64) * ROWS
+        row_mask = row + r < B
         mask = tile_mask if ROWS == 1 else tile_mask & row_mask
         b = row
         x_row = x_ptr + b * 16 * N
@@ -3367,51 +3057,14 @@ def _fused_gelu_sgp_norm_without_normalize_backward_kernel(
         grad_x_row = grad_x_ptr + b * 16 * N
         grad_y_row = grad_y_ptr + b * 16 * N
 
+        x_e, x_e0, x_e1, x_e2, x_e3, x_e01, x_e02, x_e03 = _load8(x_row + at * 16, mask, REAL)
+        x_e12, x_e13, x_e23, x_e012, x_e013, x_e023, x_e123, x_e0123 = _load8(x_row + at * 16 + 8, mask, REAL)
+        y_e, y_e0, y_e1, y_e2, y_e3, y_e01, y_e02, y_e03 = _load8(y_row + at * 16, mask, REAL)
+        y_e12, y_e13, y_e23, y_e012, y_e013, y_e023, y_e123, y_e0123 = _load8(y_row + at * 16 + 8, mask, REAL)
+        grad_out_e, grad_out_e0, grad_out_e1, grad_out_e2, grad_out_e3, grad_out_e01, grad_out_e02, grad_out_e03 = (
+            _load8(grad_out_row + at * 16, mask, REAL)
+        )
         (
-            x_e,
-            x_e0,
-            x_e1,
-            x_e2,
-            x_e3,
-            x_e01,
-            x_e02,
-            x_e03,
-            x_e12,
-            x_e13,
-            x_e23,
-            x_e012,
-            x_e013,
-            x_e023,
-            x_e123,
-            x_e0123,
-        ) = _load16(x_row + n * 16, mask, REAL)
-        (
-            y_e,
-            y_e0,
-            y_e1,
-            y_e2,
-            y_e3,
-            y_e01,
-            y_e02,
-            y_e03,
-            y_e12,
-            y_e13,
-            y_e23,
-            y_e012,
-            y_e013,
-            y_e023,
-            y_e123,
-            y_e0123,
-        ) = _load16(y_row + n * 16, mask, REAL)
-        (
-            grad_out_e,
-            grad_out_e0,
-            grad_out_e1,
-            grad_out_e2,
-            grad_out_e3,
-            grad_out_e01,
-            grad_out_e02,
-            grad_out_e03,
             grad_out_e12,
             grad_out_e13,
             grad_out_e23,
@@ -3420,7 +3073,7 @@ def _fused_gelu_sgp_norm_without_normalize_backward_kernel(
             grad_out_e023,
             grad_out_e123,
             grad_out_e0123,
-        ) = _load16(grad_out_row + n * 16, mask, REAL)
+        ) = _load8(grad_out_row + at * 16 + 8, mask, REAL)
 
         t0 = 0.7071067811865476 * x_e
         gate_x = 0.5 * tl.erf(t0) + 0.5
@@ -3703,8 +3356,8 @@ def _fused_gelu_sgp_norm_without_normalize_backward_kernel(
         t196 = t115 * t20 + t117 * t18 - t114 * t21 - t116 * t19
 
         if GRAD_X:
-            _store16(
-                grad_x_row + n * 16,
+            _store8(
+                grad_x_row + at * 16,
                 grad_x_e,
                 grad_x_e0,
                 grad_x_e1,
@@ -3713,6 +3366,10 @@ def _fused_gelu_sgp_norm_without_normalize_backward_kernel(
                 grad_x_e01,
                 grad_x_e02,
                 grad_x_e03,
+                mask,
+            )
+            _store8(
+                grad_x_row + at * 16 + 8,
                 grad_x_e12,
                 grad_x_e13,
                 grad_x_e23,
@@ -3724,8 +3381,8 @@ def _fused_gelu_sgp_norm_without_normalize_backward_kernel(
                 mask,
             )
         if GRAD_Y:
-            _store16(
-                grad_y_row + n * 16,
+            _store8(
+                grad_y_row + at * 16,
                 grad_y_e,
                 grad_y_e0,
                 grad_y_e1,
@@ -3734,6 +3391,10 @@ def _fused_gelu_sgp_norm_without_normalize_backward_kernel(
                 grad_y_e01,
                 grad_y_e02,
                 grad_y_e03,
+                mask,
+            )
+            _store8(
+                grad_y_row + at * 16 + 8,
                 grad_y_e12,
                 grad_y_e13,
                 grad_y_e23,
@@ -3780,41 +3441,43 @@ def _fused_gelu_sgp_norm_without_normalize_backward_kernel(
             grad_weight_422 = _sum(grad_weight_422, t105 * t27, mask, ROWS > 1)
             grad_weight_431 = _sum(grad_weight_431, t105 * t26, mask, ROWS > 1)
             grad_weight_440 = _sum(grad_weight_440, t105 * t24, mask, ROWS > 1)
+    grad_weight_row = grad_weight_ptr + tl.cast(program, tl.int64) * 34 * N
+
     if GRAD_WEIGHT:
-        tl.store(grad_weight_ptr + program * 34 * N + n * 34, _column_sum(grad_weight_000, ROWS), mask=tile_mask)
-        tl.store(grad_weight_ptr + program * 34 * N + 1 + n * 34, _column_sum(grad_weight_011, ROWS), mask=tile_mask)
-        tl.store(grad_weight_ptr + program * 34 * N + 2 + n * 34, _column_sum(grad_weight_022, ROWS), mask=tile_mask)
-        tl.store(grad_weight_ptr + program * 34 * N + 3 + n * 34, _column_sum(grad_weight_033, ROWS), mask=tile_mask)
-        tl.store(grad_weight_ptr + program * 34 * N + 4 + n * 34, _column_sum(grad_weight_044, ROWS), mask=tile_mask)
-        tl.store(grad_weight_ptr + program * 34 * N + 5 + n * 34, _column_sum(grad_weight_101, ROWS), mask=tile_mask)
-        tl.store(grad_weight_ptr + program * 34 * N + 6 + n * 34, _column_sum(grad_weight_110, ROWS), mask=tile_mask)
-        tl.store(grad_weight_ptr + program * 34 * N + 7 + n * 34, _column_sum(grad_weight_112, ROWS), mask=tile_mask)
-        tl.store(grad_weight_ptr + program * 34 * N + 8 + n * 34, _column_sum(grad_weight_121, ROWS), mask=tile_mask)
-        tl.store(grad_weight_ptr + program * 34 * N + 9 + n * 34, _column_sum(grad_weight_123, ROWS), mask=tile_mask)
-        tl.store(grad_weight_ptr + program * 34 * N + 10 + n * 34, _column_sum(grad_weight_132, ROWS), mask=tile_mask)
-        tl.store(grad_weight_ptr + program * 34 * N + 11 + n * 34, _column_sum(grad_weight_134, ROWS), mask=tile_mask)
-        tl.store(grad_weight_ptr + program * 34 * N + 12 + n * 34, _column_sum(grad_weight_143, ROWS), mask=tile_mask)
-        tl.store(grad_weight_ptr + program * 34 * N + 13 + n * 34, _column_sum(grad_weight_202, ROWS), mask=tile_mask)
-        tl.store(grad_weight_ptr + program * 34 * N + 14 + n * 34, _column_sum(grad_weight_211, ROWS), mask=tile_mask)
-        tl.store(grad_weight_ptr + program * 34 * N + 15 + n * 34, _column_sum(grad_weight_213, ROWS), mask=tile_mask)
-        tl.store(grad_weight_ptr + program * 34 * N + 16 + n * 34, _column_sum(grad_weight_220, ROWS), mask=tile_mask)
-        tl.store(grad_weight_ptr + program * 34 * N + 17 + n * 34, _column_sum(grad_weight_222, ROWS), mask=tile_mask)
-        tl.store(grad_weight_ptr + program * 34 * N + 18 + n * 34, _column_sum(grad_weight_224, ROWS), mask=tile_mask)
-        tl.store(grad_weight_ptr + program * 34 * N + 19 + n * 34, _column_sum(grad_weight_231, ROWS), mask=tile_mask)
-        tl.store(grad_weight_ptr + program * 34 * N + 20 + n * 34, _column_sum(grad_weight_233, ROWS), mask=tile_mask)
-        tl.store(grad_weight_ptr + program * 34 * N + 21 + n * 34, _column_sum(grad_weight_242, ROWS), mask=tile_mask)
-        tl.store(grad_weight_ptr + program * 34 * N + 22 + n * 34, _column_sum(grad_weight_303, ROWS), mask=tile_mask)
-        tl.store(grad_weight_ptr + program * 34 * N + 23 + n * 34, _column_sum(grad_weight_312, ROWS), mask=tile_mask)
-        tl.store(grad_weight_ptr + program * 34 * N + 24 + n * 34, _column_sum(grad_weight_314, ROWS), mask=tile_mask)
-        tl.store(grad_weight_ptr + program * 34 * N + 25 + n * 34, _column_sum(grad_weight_321, ROWS), mask=tile_mask)
-        tl.store(grad_weight_ptr + program * 34 * N + 26 + n * 34, _column_sum(grad_weight_323, ROWS), mask=tile_mask)
-        tl.store(grad_weight_ptr + program * 34 * N + 27 + n * 34, _column_sum(grad_weight_330, ROWS), mask=tile_mask)
-        tl.store(grad_weight_ptr + program * 34 * N + 28 + n * 34, _column_sum(grad_weight_332, ROWS), mask=tile_mask)
-        tl.store(grad_weight_ptr + program * 34 * N + 29 + n * 34, _column_sum(grad_weight_341, ROWS), mask=tile_mask)
-        tl.store(grad_weight_ptr + program * 34 * N + 30 + n * 34, _column_sum(grad_weight_413, ROWS), mask=tile_mask)
-        tl.store(grad_weight_ptr + program * 34 * N + 31 + n * 34, _column_sum(grad_weight_422, ROWS), mask=tile_mask)
-        tl.store(grad_weight_ptr + program * 34 * N + 32 + n * 34, _column_sum(grad_weight_431, ROWS), mask=tile_mask)
-        tl.store(grad_weight_ptr + program * 34 * N + 33 + n * 34, _column_sum(grad_weight_440, ROWS), mask=tile_mask)
+        tl.store(grad_weight_row + n * 34, _column_sum(grad_weight_000, ROWS), mask=tile_mask)
+        tl.store(grad_weight_row + n * 34 + 1, _column_sum(grad_weight_011, ROWS), mask=tile_mask)
+        tl.store(grad_weight_row + n * 34 + 2, _column_sum(grad_weight_022, ROWS), mask=tile_mask)
+        tl.store(grad_weight_row + n * 34 + 3, _column_sum(grad_weight_033, ROWS), mask=tile_mask)
+        tl.store(grad_weight_row + n * 34 + 4, _column_sum(grad_weight_044, ROWS), mask=tile_mask)
+        tl.store(grad_weight_row + n * 34 + 5, _column_sum(grad_weight_101, ROWS), mask=tile_mask)
+        tl.store(grad_weight_row + n * 34 + 6, _column_sum(grad_weight_110, ROWS), mask=tile_mask)
+        tl.store(grad_weight_row + n * 34 + 7, _column_sum(grad_weight_112, ROWS), mask=tile_mask)
+        tl.store(grad_weight_row + n * 34 + 8, _column_sum(grad_weight_121, ROWS), mask=tile_mask)
+        tl.store(grad_weight_row + n * 34 + 9, _column_sum(grad_weight_123, ROWS), mask=tile_mask)
+        tl.store(grad_weight_row + n * 34 + 10, _column_sum(grad_weight_132, ROWS), mask=tile_mask)
+        tl.store(grad_weight_row + n * 34 + 11, _column_sum(grad_weight_134, ROWS), mask=tile_mask)
+        tl.store(grad_weight_row + n * 34 + 12, _column_sum(grad_weight_143, ROWS), mask=tile_mask)
+        tl.store(grad_weight_row + n * 34 + 13, _column_sum(grad_weight_202, ROWS), mask=tile_mask)
+        tl.store(grad_weight_row + n * 34 + 14, _column_sum(grad_weight_211, ROWS), mask=tile_mask)
+        tl.store(grad_weight_row + n * 34 + 15, _column_sum(grad_weight_213, ROWS), mask=tile_mask)
+        tl.store(grad_weight_row + n * 34 + 16, _column_sum(grad_weight_220, ROWS), mask=tile_mask)
+        tl.store(grad_weight_row + n * 34 + 17, _column_sum(grad_weight_222, ROWS), mask=tile_mask)
+        tl.store(grad_weight_row + n * 34 + 18, _column_sum(grad_weight_224, ROWS), mask=tile_mask)
+        tl.store(grad_weight_row + n * 34 + 19, _column_sum(grad_weight_231, ROWS), mask=tile_mask)
+        tl.store(grad_weight_row + n * 34 + 20, _column_sum(grad_weight_233, ROWS), mask=tile_mask)
+        tl.store(grad_weight_row + n * 34 + 21, _column_sum(grad_weight_242, ROWS), mask=tile_mask)
+        tl.store(grad_weight_row + n * 34 + 22, _column_sum(grad_weight_303, ROWS), mask=tile_mask)
+        tl.store(grad_weight_row + n * 34 + 23, _column_sum(grad_weight_312, ROWS), mask=tile_mask)
+        tl.store(grad_weight_row + n * 34 + 24, _column_sum(grad_weight_314, ROWS), mask=tile_mask)
+        tl.store(grad_weight_row + n * 34 + 25, _column_sum(grad_weight_321, ROWS), mask=tile_mask)
+        tl.store(grad_weight_row + n * 34 + 26, _column_sum(grad_weight_323, ROWS), mask=tile_mask)
+        tl.store(grad_weight_row + n * 34 + 27, _column_sum(grad_weight_330, ROWS), mask=tile_mask)
+        tl.store(grad_weight_row + n * 34 + 28, _column_sum(grad_weight_332, ROWS), mask=tile_mask)
+        tl.store(grad_weight_row + n * 34 + 29, _column_sum(grad_weight_341, ROWS), mask=tile_mask)
+        tl.store(grad_weight_row + n * 34 + 30, _column_sum(grad_weight_413, ROWS), mask=tile_mask)
+        tl.store(grad_weight_row + n * 34 + 31, _column_sum(grad_weight_422, ROWS), mask=tile_mask)
+        tl.store(grad_weight_row + n * 34 + 32, _column_sum(grad_weight_431, ROWS), mask=tile_mask)
+        tl.store(grad_weight_row + n * 34 + 33, _column_sum(grad_weight_440, ROWS), mask=tile_mask)
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -3833,7 +3496,6 @@ def _motor_action_kernel(
     BLOCK: tl.constexpr,
     REAL: tl.constexpr,
 ):
-
     start = tl.program_id(0).to(tl.int64) * BLOCK
     tile = tl.arange(0, BLOCK)
     mask = tile < tl.cast(B, tl.int64) * N - start
@@ -3883,7 +3545,6 @@ def _motor_action_backward_kernel(
     BLOCK: tl.constexpr,
     REAL: tl.constexpr,
 ):
-
     start = tl.program_id(0).to(tl.int64) * BLOCK
     tile = tl.arange(0, BLOCK)
     mask = tile < tl.cast(B, tl.int64) * N - start
@@ -3987,28 +3648,29 @@ def _motor_action_shared_kernel(
     BLOCK: tl.constexpr,
     REAL: tl.constexpr,
 ):
-
     n = _tile(tl.program_id(1) * BLOCK, ROWS, BLOCK)
+    r = _down(ROWS)
+    at = r * N + n
     tile_mask = n < N
     first_tile = tl.program_id(1) == 0
 
-    row = _rows(tl.program_id(0), ROWS)
-    row_mask = row < B
+    row = tl.program_id(0).to(tl.int64) * ROWS
+    row_mask = row + r < B
     mask = tile_mask if ROWS == 1 else tile_mask & row_mask
     b = row
     m_row = m_ptr + b * 8
     x_row = x_ptr + b * 4 * N
     out_row = out_ptr + b * 4 * N
 
-    m_e = tl.load(m_row, mask=row_mask, other=0.0).to(REAL)
-    m_e01 = tl.load(m_row + 1, mask=row_mask, other=0.0).to(REAL)
-    m_e02 = tl.load(m_row + 2, mask=row_mask, other=0.0).to(REAL)
-    m_e03 = tl.load(m_row + 3, mask=row_mask, other=0.0).to(REAL)
-    m_e12 = tl.load(m_row + 4, mask=row_mask, other=0.0).to(REAL)
-    m_e13 = tl.load(m_row + 5, mask=row_mask, other=0.0).to(REAL)
-    m_e23 = tl.load(m_row + 6, mask=row_mask, other=0.0).to(REAL)
-    m_e0123 = tl.load(m_row + 7, mask=row_mask, other=0.0).to(REAL)
-    x_e012, x_e013, x_e023, x_e123 = _load4(x_row + n * 4, mask, REAL)
+    m_e = tl.load(m_row + r * 8, mask=row_mask, other=0.0).to(REAL)
+    m_e01 = tl.load(m_row + 1 + r * 8, mask=row_mask, other=0.0).to(REAL)
+    m_e02 = tl.load(m_row + 2 + r * 8, mask=row_mask, other=0.0).to(REAL)
+    m_e03 = tl.load(m_row + 3 + r * 8, mask=row_mask, other=0.0).to(REAL)
+    m_e12 = tl.load(m_row + 4 + r * 8, mask=row_mask, other=0.0).to(REAL)
+    m_e13 = tl.load(m_row + 5 + r * 8, mask=row_mask, other=0.0).to(REAL)
+    m_e23 = tl.load(m_row + 6 + r * 8, mask=row_mask, other=0.0).to(REAL)
+    m_e0123 = tl.load(m_row + 7 + r * 8, mask=row_mask, other=0.0).to(REAL)
+    x_e012, x_e013, x_e023, x_e123 = _load4(x_row + at * 4, mask, REAL)
 
     t0 = m_e * m_e
     t1 = m_e12 * m_e12
@@ -4038,7 +3700,7 @@ def _motor_action_shared_kernel(
     t22 = t0 + t1 + t2 + t3
     out_e123 = t22 * x_e123
 
-    _store4(out_row + n * 4, out_e012, out_e013, out_e023, out_e123, mask)
+    _store4(out_row + at * 4, out_e012, out_e013, out_e023, out_e123, mask)
 
 
 @triton.jit(do_not_specialize=["B"])
@@ -4059,11 +3721,13 @@ def _motor_action_shared_backward_kernel(
     # one program holds a whole row, because a reduction over n is used at once
 
     n = _tile(tl.program_id(1) * BLOCK, ROWS, BLOCK)
+    r = _down(ROWS)
+    at = r * N + n
     tile_mask = n < N
     first_tile = tl.program_id(1) == 0
 
-    row = _rows(tl.program_id(0), ROWS)
-    row_mask = row < B
+    row = tl.program_id(0).to(tl.int64) * ROWS
+    row_mask = row + r < B
     mask = tile_mask if ROWS == 1 else tile_mask & row_mask
     b = row
     m_row = m_ptr + b * 8
@@ -4072,56 +3736,58 @@ def _motor_action_shared_backward_kernel(
     grad_m_row = grad_m_ptr + b * 8
     grad_x_row = grad_x_ptr + b * 4 * N
 
-    m_e = tl.load(m_row, mask=row_mask, other=0.0).to(REAL)
-    m_e01 = tl.load(m_row + 1, mask=row_mask, other=0.0).to(REAL)
-    m_e02 = tl.load(m_row + 2, mask=row_mask, other=0.0).to(REAL)
-    m_e03 = tl.load(m_row + 3, mask=row_mask, other=0.0).to(REAL)
-    m_e12 = tl.load(m_row + 4, mask=row_mask, other=0.0).to(REAL)
-    m_e13 = tl.load(m_row + 5, mask=row_mask, other=0.0).to(REAL)
-    m_e23 = tl.load(m_row + 6, mask=row_mask, other=0.0).to(REAL)
-    m_e0123 = tl.load(m_row + 7, mask=row_mask, other=0.0).to(REAL)
-    x_e012, x_e013, x_e023, x_e123 = _load4(x_row + n * 4, mask, REAL)
-    grad_out_e012, grad_out_e013, grad_out_e023, grad_out_e123 = _load4(grad_out_row + n * 4, mask, REAL)
+    m_e = tl.load(m_row + r * 8, mask=row_mask, other=0.0).to(REAL)
+    m_e01 = tl.load(m_row + 1 + r * 8, mask=row_mask, other=0.0).to(REAL)
+    m_e02 = tl.load(m_row + 2 + r * 8, mask=row_mask, other=0.0).to(REAL)
+    m_e03 = tl.load(m_row + 3 + r * 8, mask=row_mask, other=0.0).to(REAL)
+    m_e12 = tl.load(m_row + 4 + r * 8, mask=row_mask, other=0.0).to(REAL)
+    m_e13 = tl.load(m_row + 5 + r * 8, mask=row_mask, other=0.0).to(REAL)
+    m_e23 = tl.load(m_row + 6 + r * 8, mask=row_mask, other=0.0).to(REAL)
+    m_e0123 = tl.load(m_row + 7 + r * 8, mask=row_mask, other=0.0).to(REAL)
+    x_e012, x_e013, x_e023, x_e123 = _load4(x_row + at * 4, mask, REAL)
+    grad_out_e012, grad_out_e013, grad_out_e023, grad_out_e123 = _load4(grad_out_row + at * 4, mask, REAL)
 
-    t0 = _row_sum(x_e123 * grad_out_e023, mask)
-    t1 = 2.0 * t0
-    t2 = _row_sum(x_e123 * grad_out_e013, mask)
-    t3 = -2.0 * t2
-    t4 = x_e013 * grad_out_e023
-    t5 = x_e023 * grad_out_e013
-    t6 = _row_sum(2.0 * t5 - 2.0 * t4, mask)
-    t7 = _row_sum(x_e123 * grad_out_e012, mask)
-    t8 = 2.0 * t7
-    t9 = x_e012 * grad_out_e023
-    t10 = x_e023 * grad_out_e012
-    t11 = _row_sum(2.0 * t9 - 2.0 * t10, mask)
-    t12 = x_e012 * grad_out_e013
-    t13 = x_e013 * grad_out_e012
-    t14 = _row_sum(2.0 * t13 - 2.0 * t12, mask)
-    t15 = x_e123 * grad_out_e123
-    t16 = x_e023 * grad_out_e023
-    t17 = x_e013 * grad_out_e013
-    t18 = x_e012 * grad_out_e012
-    t19 = _row_sum(t15 + t16 + t17 + t18, mask)
-    grad_m_e = m_e01 * t1 + m_e02 * t3 + m_e12 * t6 + m_e03 * t8 + m_e13 * t11 + m_e23 * t14 + 2.0 * m_e * t19
-    t20 = 2.0 * t2
-    t21 = -2.0 * t7
-    grad_m_e01 = m_e * t1 + m_e12 * t20 + m_e13 * t21
-    grad_m_e02 = m_e12 * t1 + m_e * t3 + m_e23 * t21
-    grad_m_e03 = m_e13 * t1 + m_e23 * t3 + m_e * t8
-    t22 = _row_sum(2.0 * t9 + 2.0 * t10, mask)
-    t23 = _row_sum(2.0 * t12 + 2.0 * t13, mask)
-    t24 = _row_sum(t15 + t18 - t16 - t17, mask)
-    grad_m_e12 = m_e02 * t1 + m_e01 * t20 + m_e * t6 + m_e0123 * t8 + m_e23 * t22 + m_e13 * t23
-    grad_m_e12 += 2.0 * m_e12 * t24
-    t25 = _row_sum(2.0 * t4 + 2.0 * t5, mask)
-    t26 = _row_sum(t15 + t17 - t16 - t18, mask)
-    grad_m_e13 = m_e03 * t1 + m_e0123 * t20 + m_e23 * t25 + m_e01 * t21 + m_e * t11 + m_e12 * t23
-    grad_m_e13 += 2.0 * m_e13 * t26
-    t27 = _row_sum(t15 + t16 - t17 - t18, mask)
-    grad_m_e23 = m_e0123 * t1 + m_e03 * t3 + m_e13 * t25 + m_e02 * t21 + m_e12 * t22 + m_e * t14
-    grad_m_e23 += 2.0 * m_e23 * t27
-    grad_m_e0123 = m_e23 * t1 + m_e13 * t20 + m_e12 * t8
+    t0 = x_e013 * grad_out_e023
+    t1 = x_e023 * grad_out_e013
+    t2 = x_e012 * grad_out_e023
+    t3 = x_e023 * grad_out_e012
+    t4 = x_e012 * grad_out_e013
+    t5 = x_e013 * grad_out_e012
+    t6 = x_e123 * grad_out_e123
+    t7 = x_e023 * grad_out_e023
+    t8 = x_e013 * grad_out_e013
+    t9 = x_e012 * grad_out_e012
+    t10, t11, t12, t13, t14, t15, t16, t17 = _row_sum8(
+        x_e123 * grad_out_e023,
+        x_e123 * grad_out_e013,
+        2.0 * t1 - 2.0 * t0,
+        x_e123 * grad_out_e012,
+        2.0 * t2 - 2.0 * t3,
+        2.0 * t5 - 2.0 * t4,
+        t6 + t7 + t8 + t9,
+        2.0 * t2 + 2.0 * t3,
+        mask,
+    )
+    t18, t19, t20, t21, t22 = _row_sum5(
+        2.0 * t4 + 2.0 * t5, t6 + t9 - t7 - t8, 2.0 * t0 + 2.0 * t1, t6 + t8 - t7 - t9, t6 + t7 - t8 - t9, mask
+    )
+    t23 = 2.0 * t10
+    t24 = -2.0 * t11
+    t25 = 2.0 * t13
+    grad_m_e = m_e01 * t23 + m_e02 * t24 + m_e12 * t12 + m_e03 * t25 + m_e13 * t14 + m_e23 * t15
+    grad_m_e += 2.0 * m_e * t16
+    t26 = 2.0 * t11
+    t27 = -2.0 * t13
+    grad_m_e01 = m_e * t23 + m_e12 * t26 + m_e13 * t27
+    grad_m_e02 = m_e12 * t23 + m_e * t24 + m_e23 * t27
+    grad_m_e03 = m_e13 * t23 + m_e23 * t24 + m_e * t25
+    grad_m_e12 = m_e02 * t23 + m_e01 * t26 + m_e * t12 + m_e0123 * t25 + m_e23 * t17 + m_e13 * t18
+    grad_m_e12 += 2.0 * m_e12 * t19
+    grad_m_e13 = m_e03 * t23 + m_e0123 * t26 + m_e23 * t20 + m_e01 * t27 + m_e * t14 + m_e12 * t18
+    grad_m_e13 += 2.0 * m_e13 * t21
+    grad_m_e23 = m_e0123 * t23 + m_e03 * t24 + m_e13 * t20 + m_e02 * t27 + m_e12 * t17 + m_e * t15
+    grad_m_e23 += 2.0 * m_e23 * t22
+    grad_m_e0123 = m_e23 * t23 + m_e13 * t26 + m_e12 * t25
     t28 = m_e * m_e13
     t29 = m_e12 * m_e23
     t30 = 2.0 * t28 + 2.0 * t29
@@ -4151,16 +3817,16 @@ def _motor_action_shared_backward_kernel(
     grad_x_e123 = t47 * grad_out_e123 + t48 * grad_out_e023 + t49 * grad_out_e013 + t50 * grad_out_e012
 
     if GRAD_M:
-        tl.store(grad_m_row, grad_m_e, mask=row_mask)
-        tl.store(grad_m_row + 1, grad_m_e01, mask=row_mask)
-        tl.store(grad_m_row + 2, grad_m_e02, mask=row_mask)
-        tl.store(grad_m_row + 3, grad_m_e03, mask=row_mask)
-        tl.store(grad_m_row + 4, grad_m_e12, mask=row_mask)
-        tl.store(grad_m_row + 5, grad_m_e13, mask=row_mask)
-        tl.store(grad_m_row + 6, grad_m_e23, mask=row_mask)
-        tl.store(grad_m_row + 7, grad_m_e0123, mask=row_mask)
+        tl.store(grad_m_row + r * 8, grad_m_e, mask=row_mask)
+        tl.store(grad_m_row + 1 + r * 8, grad_m_e01, mask=row_mask)
+        tl.store(grad_m_row + 2 + r * 8, grad_m_e02, mask=row_mask)
+        tl.store(grad_m_row + 3 + r * 8, grad_m_e03, mask=row_mask)
+        tl.store(grad_m_row + 4 + r * 8, grad_m_e12, mask=row_mask)
+        tl.store(grad_m_row + 5 + r * 8, grad_m_e13, mask=row_mask)
+        tl.store(grad_m_row + 6 + r * 8, grad_m_e23, mask=row_mask)
+        tl.store(grad_m_row + 7 + r * 8, grad_m_e0123, mask=row_mask)
     if GRAD_X:
-        _store4(grad_x_row + n * 4, grad_x_e012, grad_x_e013, grad_x_e023, grad_x_e123, mask)
+        _store4(grad_x_row + at * 4, grad_x_e012, grad_x_e013, grad_x_e023, grad_x_e123, mask)
 
 
 @triton.jit(do_not_specialize=["B"])
@@ -4180,8 +3846,9 @@ def _motor_action_shared_backward_long_kernel(
 ):
     # one program holds a whole row, because a reduction over n is used at once
 
-    row = _rows(tl.program_id(0), ROWS)
-    row_mask = row < B
+    r = _down(ROWS)
+    row = tl.program_id(0).to(tl.int64) * ROWS
+    row_mask = row + r < B
     b = row
     m_row = m_ptr + b * 8
     x_row = x_ptr + b * 4 * N
@@ -4189,14 +3856,14 @@ def _motor_action_shared_backward_long_kernel(
     grad_m_row = grad_m_ptr + b * 8
     grad_x_row = grad_x_ptr + b * 4 * N
 
-    m_e = tl.load(m_row, mask=row_mask, other=0.0).to(REAL)
-    m_e01 = tl.load(m_row + 1, mask=row_mask, other=0.0).to(REAL)
-    m_e02 = tl.load(m_row + 2, mask=row_mask, other=0.0).to(REAL)
-    m_e03 = tl.load(m_row + 3, mask=row_mask, other=0.0).to(REAL)
-    m_e12 = tl.load(m_row + 4, mask=row_mask, other=0.0).to(REAL)
-    m_e13 = tl.load(m_row + 5, mask=row_mask, other=0.0).to(REAL)
-    m_e23 = tl.load(m_row + 6, mask=row_mask, other=0.0).to(REAL)
-    m_e0123 = tl.load(m_row + 7, mask=row_mask, other=0.0).to(REAL)
+    m_e = tl.load(m_row + r * 8, mask=row_mask, other=0.0).to(REAL)
+    m_e01 = tl.load(m_row + 1 + r * 8, mask=row_mask, other=0.0).to(REAL)
+    m_e02 = tl.load(m_row + 2 + r * 8, mask=row_mask, other=0.0).to(REAL)
+    m_e03 = tl.load(m_row + 3 + r * 8, mask=row_mask, other=0.0).to(REAL)
+    m_e12 = tl.load(m_row + 4 + r * 8, mask=row_mask, other=0.0).to(REAL)
+    m_e13 = tl.load(m_row + 5 + r * 8, mask=row_mask, other=0.0).to(REAL)
+    m_e23 = tl.load(m_row + 6 + r * 8, mask=row_mask, other=0.0).to(REAL)
+    m_e0123 = tl.load(m_row + 7 + r * 8, mask=row_mask, other=0.0).to(REAL)
 
     t0 = m_e * m_e13
     t1 = m_e12 * m_e23
@@ -4222,24 +3889,25 @@ def _motor_action_shared_backward_long_kernel(
     t21 = 2.0 * m_e01 * m_e12 + 2.0 * m_e13 * m_e0123 - 2.0 * m_e * m_e02 - 2.0 * m_e03 * m_e23
     t22 = 2.0 * m_e * m_e03 + 2.0 * m_e12 * m_e0123 - 2.0 * m_e01 * m_e13 - 2.0 * m_e02 * m_e23
 
+    t23 = _start(ROWS, BLOCK, 0.0, REAL)
     t24 = _start(ROWS, BLOCK, 0.0, REAL)
+    t25 = _start(ROWS, BLOCK, 0.0, REAL)
     t26 = _start(ROWS, BLOCK, 0.0, REAL)
-    t29 = _start(ROWS, BLOCK, 0.0, REAL)
+    t27 = _start(ROWS, BLOCK, 0.0, REAL)
     t28 = _start(ROWS, BLOCK, 0.0, REAL)
+    t29 = _start(ROWS, BLOCK, 0.0, REAL)
     t30 = _start(ROWS, BLOCK, 0.0, REAL)
     t31 = _start(ROWS, BLOCK, 0.0, REAL)
     t32 = _start(ROWS, BLOCK, 0.0, REAL)
+    t33 = _start(ROWS, BLOCK, 0.0, REAL)
+    t34 = _start(ROWS, BLOCK, 0.0, REAL)
     t35 = _start(ROWS, BLOCK, 0.0, REAL)
-    t36 = _start(ROWS, BLOCK, 0.0, REAL)
-    t37 = _start(ROWS, BLOCK, 0.0, REAL)
-    t38 = _start(ROWS, BLOCK, 0.0, REAL)
-    t39 = _start(ROWS, BLOCK, 0.0, REAL)
-    t40 = _start(ROWS, BLOCK, 0.0, REAL)
     for start in range(0, N, BLOCK):
         n = _tile(start, ROWS, BLOCK)
+        at = r * N + n
         mask = (n < N) & row_mask
-        x_e012, x_e013, x_e023, x_e123 = _load4(x_row + n * 4, mask, REAL)
-        grad_out_e012, grad_out_e013, grad_out_e023, grad_out_e123 = _load4(grad_out_row + n * 4, mask, REAL)
+        x_e012, x_e013, x_e023, x_e123 = _load4(x_row + at * 4, mask, REAL)
+        grad_out_e012, grad_out_e013, grad_out_e023, grad_out_e123 = _load4(grad_out_row + at * 4, mask, REAL)
 
         t41 = x_e013 * grad_out_e023
         t42 = x_e023 * grad_out_e013
@@ -4252,64 +3920,54 @@ def _motor_action_shared_backward_long_kernel(
         t49 = x_e013 * grad_out_e013
         t50 = x_e012 * grad_out_e012
 
-        t24 = _sum(t24, x_e123 * grad_out_e023, mask, True)
-        t26 = _sum(t26, x_e123 * grad_out_e013, mask, True)
-        t29 = _sum(t29, 2.0 * t42 - 2.0 * t41, mask, True)
-        t28 = _sum(t28, x_e123 * grad_out_e012, mask, True)
-        t30 = _sum(t30, 2.0 * t43 - 2.0 * t44, mask, True)
-        t31 = _sum(t31, 2.0 * t46 - 2.0 * t45, mask, True)
-        t32 = _sum(t32, t47 + t48 + t49 + t50, mask, True)
-        t35 = _sum(t35, 2.0 * t43 + 2.0 * t44, mask, True)
-        t36 = _sum(t36, 2.0 * t45 + 2.0 * t46, mask, True)
-        t37 = _sum(t37, t47 + t50 - t48 - t49, mask, True)
-        t38 = _sum(t38, 2.0 * t41 + 2.0 * t42, mask, True)
-        t39 = _sum(t39, t47 + t49 - t48 - t50, mask, True)
-        t40 = _sum(t40, t47 + t48 - t49 - t50, mask, True)
-    t24 = _row_sum(t24, True)
-    t26 = _row_sum(t26, True)
-    t29 = _row_sum(t29, True)
-    t28 = _row_sum(t28, True)
-    t30 = _row_sum(t30, True)
-    t31 = _row_sum(t31, True)
-    t32 = _row_sum(t32, True)
-    t35 = _row_sum(t35, True)
-    t36 = _row_sum(t36, True)
-    t37 = _row_sum(t37, True)
-    t38 = _row_sum(t38, True)
-    t39 = _row_sum(t39, True)
-    t40 = _row_sum(t40, True)
-    t23 = 2.0 * t24
-    t25 = -2.0 * t26
-    t27 = 2.0 * t28
-    grad_m_e = m_e01 * t23 + m_e02 * t25 + m_e12 * t29 + m_e03 * t27 + m_e13 * t30 + m_e23 * t31
-    grad_m_e += 2.0 * m_e * t32
-    t33 = 2.0 * t26
-    t34 = -2.0 * t28
-    grad_m_e01 = m_e * t23 + m_e12 * t33 + m_e13 * t34
-    grad_m_e02 = m_e12 * t23 + m_e * t25 + m_e23 * t34
-    grad_m_e03 = m_e13 * t23 + m_e23 * t25 + m_e * t27
-    grad_m_e12 = m_e02 * t23 + m_e01 * t33 + m_e * t29 + m_e0123 * t27 + m_e23 * t35 + m_e13 * t36
-    grad_m_e12 += 2.0 * m_e12 * t37
-    grad_m_e13 = m_e03 * t23 + m_e0123 * t33 + m_e23 * t38 + m_e01 * t34 + m_e * t30 + m_e12 * t36
-    grad_m_e13 += 2.0 * m_e13 * t39
-    grad_m_e23 = m_e0123 * t23 + m_e03 * t25 + m_e13 * t38 + m_e02 * t34 + m_e12 * t35 + m_e * t31
-    grad_m_e23 += 2.0 * m_e23 * t40
-    grad_m_e0123 = m_e23 * t23 + m_e13 * t33 + m_e12 * t27
+        t23 = _sum(t23, x_e123 * grad_out_e023, mask, True)
+        t24 = _sum(t24, x_e123 * grad_out_e013, mask, True)
+        t25 = _sum(t25, 2.0 * t42 - 2.0 * t41, mask, True)
+        t26 = _sum(t26, x_e123 * grad_out_e012, mask, True)
+        t27 = _sum(t27, 2.0 * t43 - 2.0 * t44, mask, True)
+        t28 = _sum(t28, 2.0 * t46 - 2.0 * t45, mask, True)
+        t29 = _sum(t29, t47 + t48 + t49 + t50, mask, True)
+        t30 = _sum(t30, 2.0 * t43 + 2.0 * t44, mask, True)
+        t31 = _sum(t31, 2.0 * t45 + 2.0 * t46, mask, True)
+        t32 = _sum(t32, t47 + t50 - t48 - t49, mask, True)
+        t33 = _sum(t33, 2.0 * t41 + 2.0 * t42, mask, True)
+        t34 = _sum(t34, t47 + t49 - t48 - t50, mask, True)
+        t35 = _sum(t35, t47 + t48 - t49 - t50, mask, True)
+    t23, t24, t25, t26, t27, t28, t29, t30 = _row_sum8(t23, t24, t25, t26, t27, t28, t29, t30, True)
+    t31, t32, t33, t34, t35 = _row_sum5(t31, t32, t33, t34, t35, True)
+    t36 = 2.0 * t23
+    t37 = -2.0 * t24
+    t38 = 2.0 * t26
+    grad_m_e = m_e01 * t36 + m_e02 * t37 + m_e12 * t25 + m_e03 * t38 + m_e13 * t27 + m_e23 * t28
+    grad_m_e += 2.0 * m_e * t29
+    t39 = 2.0 * t24
+    t40 = -2.0 * t26
+    grad_m_e01 = m_e * t36 + m_e12 * t39 + m_e13 * t40
+    grad_m_e02 = m_e12 * t36 + m_e * t37 + m_e23 * t40
+    grad_m_e03 = m_e13 * t36 + m_e23 * t37 + m_e * t38
+    grad_m_e12 = m_e02 * t36 + m_e01 * t39 + m_e * t25 + m_e0123 * t38 + m_e23 * t30 + m_e13 * t31
+    grad_m_e12 += 2.0 * m_e12 * t32
+    grad_m_e13 = m_e03 * t36 + m_e0123 * t39 + m_e23 * t33 + m_e01 * t40 + m_e * t27 + m_e12 * t31
+    grad_m_e13 += 2.0 * m_e13 * t34
+    grad_m_e23 = m_e0123 * t36 + m_e03 * t37 + m_e13 * t33 + m_e02 * t40 + m_e12 * t30 + m_e * t28
+    grad_m_e23 += 2.0 * m_e23 * t35
+    grad_m_e0123 = m_e23 * t36 + m_e13 * t39 + m_e12 * t38
 
     if GRAD_M:
-        tl.store(grad_m_row, grad_m_e, mask=row_mask)
-        tl.store(grad_m_row + 1, grad_m_e01, mask=row_mask)
-        tl.store(grad_m_row + 2, grad_m_e02, mask=row_mask)
-        tl.store(grad_m_row + 3, grad_m_e03, mask=row_mask)
-        tl.store(grad_m_row + 4, grad_m_e12, mask=row_mask)
-        tl.store(grad_m_row + 5, grad_m_e13, mask=row_mask)
-        tl.store(grad_m_row + 6, grad_m_e23, mask=row_mask)
-        tl.store(grad_m_row + 7, grad_m_e0123, mask=row_mask)
+        tl.store(grad_m_row + r * 8, grad_m_e, mask=row_mask)
+        tl.store(grad_m_row + 1 + r * 8, grad_m_e01, mask=row_mask)
+        tl.store(grad_m_row + 2 + r * 8, grad_m_e02, mask=row_mask)
+        tl.store(grad_m_row + 3 + r * 8, grad_m_e03, mask=row_mask)
+        tl.store(grad_m_row + 4 + r * 8, grad_m_e12, mask=row_mask)
+        tl.store(grad_m_row + 5 + r * 8, grad_m_e13, mask=row_mask)
+        tl.store(grad_m_row + 6 + r * 8, grad_m_e23, mask=row_mask)
+        tl.store(grad_m_row + 7 + r * 8, grad_m_e0123, mask=row_mask)
 
     for start in range(0, N, BLOCK):
         n = _tile(start, ROWS, BLOCK)
+        at = r * N + n
         mask = (n < N) & row_mask
-        grad_out_e012, grad_out_e013, grad_out_e023, grad_out_e123 = _load4(grad_out_row + n * 4, mask, REAL)
+        grad_out_e012, grad_out_e013, grad_out_e023, grad_out_e123 = _load4(grad_out_row + at * 4, mask, REAL)
 
         grad_x_e012 = t2 * grad_out_e023 + t5 * grad_out_e013 + t10 * grad_out_e012
         grad_x_e013 = t13 * grad_out_e023 + t14 * grad_out_e013 + t15 * grad_out_e012
@@ -4317,7 +3975,7 @@ def _motor_action_shared_backward_long_kernel(
         grad_x_e123 = t19 * grad_out_e123 + t20 * grad_out_e023 + t21 * grad_out_e013 + t22 * grad_out_e012
 
         if GRAD_X:
-            _store4(grad_x_row + n * 4, grad_x_e012, grad_x_e013, grad_x_e023, grad_x_e123, mask)
+            _store4(grad_x_row + at * 4, grad_x_e012, grad_x_e013, grad_x_e023, grad_x_e123, mask)
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -4328,19 +3986,7 @@ def _geometric_product(x, y, lead, B, N):
     """Compute the results, then what the backward reads: 1 launch."""
     real = _real(x, y)
     out = torch.empty((*lead, N, 16), dtype=_promote(x, y), device=x.device)
-    _launch_flat(
-        _geometric_product_kernel,
-        "geometric_product",
-        (
-            x,
-            y,
-            out,
-            B,
-            N,
-        ),
-        B * N,
-        real,
-    )
+    _launch_flat(_geometric_product_kernel, "geometric_product", (x, y, out, B, N), B * N, real)
     return (out,)
 
 
@@ -4352,17 +3998,7 @@ def _geometric_product_backward(x, y, grad_out, B, N, wanted):
     _launch_flat(
         _geometric_product_backward_kernel,
         "geometric_product_backward",
-        (
-            x,
-            y,
-            grad_out,
-            grad_x,
-            grad_y,
-            B,
-            N,
-            wanted[0],
-            wanted[1],
-        ),
+        (x, y, grad_out, grad_x, grad_y, B, N, wanted[0], wanted[1]),
         B * N,
         real,
     )
@@ -4373,21 +4009,7 @@ def _sgp(x, y, weight, lead, B, N):
     """Compute the results, then what the backward reads: 1 launch."""
     real = _real(x, y, weight)
     out = torch.empty((*lead, N, 16), dtype=_promote(x, y, weight), device=x.device)
-    _launch_tile(
-        _sgp_kernel,
-        "sgp",
-        (
-            x,
-            y,
-            weight,
-            out,
-            B,
-            N,
-        ),
-        B,
-        N,
-        real,
-    )
+    _launch_tile(_sgp_kernel, "sgp", (x, y, weight, out, B, N), B, N, real)
     return (out,)
 
 
@@ -4401,27 +4023,14 @@ def _sgp_backward(x, y, weight, grad_out, B, N, wanted):
     _launch_fold(
         _sgp_backward_kernel,
         "sgp_backward",
-        (
-            x,
-            y,
-            weight,
-            grad_out,
-            grad_x,
-            grad_y,
-            partial_grad_weight,
-            B,
-            N,
-            wanted[0],
-            wanted[1],
-            wanted[2],
-        ),
+        (x, y, weight, grad_out, grad_x, grad_y, partial_grad_weight, B, N, wanted[0], wanted[1], wanted[2]),
         B,
         1,
         N,
         programs,
         real,
     )
-    grad_weight = partial_grad_weight.sum(0).to(weight.dtype) if wanted[2] else None
+    grad_weight = _total(partial_grad_weight, torch.empty_like(weight)) if wanted[2] else None
     return grad_x if wanted[0] else None, grad_y if wanted[1] else None, grad_weight if wanted[2] else None
 
 
@@ -4430,20 +4039,11 @@ def _fused_gelu_sgp_norm_with_normalize(x, y, weight, eps, lead, B, N):
     real = _real(x, y, weight)
     out = torch.empty((*lead, N, 16), dtype=_promote(x, y, weight), device=x.device)
     saved = torch.empty((4, B), dtype=real, device=x.device)
-    if N <= LAUNCH["fused_gelu_sgp_norm_with_normalize"][4]:
+    if N <= LAUNCH["fused_gelu_sgp_norm_with_normalize"].resident:
         _launch_tile(
             _fused_gelu_sgp_norm_with_normalize_kernel,
             "fused_gelu_sgp_norm_with_normalize",
-            (
-                x,
-                y,
-                weight,
-                out,
-                saved,
-                eps,
-                B,
-                N,
-            ),
+            (x, y, weight, out, saved, eps, B, N),
             B,
             N,
             real,
@@ -4453,16 +4053,7 @@ def _fused_gelu_sgp_norm_with_normalize(x, y, weight, eps, lead, B, N):
         _launch_sweep(
             _fused_gelu_sgp_norm_with_normalize_long_kernel,
             "fused_gelu_sgp_norm_with_normalize_long",
-            (
-                x,
-                y,
-                weight,
-                out,
-                saved,
-                eps,
-                B,
-                N,
-            ),
+            (x, y, weight, out, saved, eps, B, N),
             B,
             N,
             real,
@@ -4480,14 +4071,7 @@ def _fused_gelu_sgp_norm_with_normalize_backward(x, y, weight, grad_out, saved, 
         _launch_sweep(
             _fused_gelu_sgp_norm_with_normalize_backward_kernel,
             "fused_gelu_sgp_norm_with_normalize_backward",
-            (
-                grad_out,
-                saved,
-                out,
-                frontier,
-                B,
-                N,
-            ),
+            (grad_out, saved, out, frontier, B, N),
             B,
             N,
             real,
@@ -4496,16 +4080,7 @@ def _fused_gelu_sgp_norm_with_normalize_backward(x, y, weight, grad_out, saved, 
         _launch_sweep(
             _fused_gelu_sgp_norm_with_normalize_backward_recomputed_kernel,
             "fused_gelu_sgp_norm_with_normalize_backward_recomputed",
-            (
-                x,
-                y,
-                weight,
-                grad_out,
-                saved,
-                frontier,
-                B,
-                N,
-            ),
+            (x, y, weight, grad_out, saved, frontier, B, N),
             B,
             N,
             real,
@@ -4538,7 +4113,7 @@ def _fused_gelu_sgp_norm_with_normalize_backward(x, y, weight, grad_out, saved, 
         programs,
         real,
     )
-    grad_weight = partial_grad_weight.sum(0).to(weight.dtype) if wanted[2] else None
+    grad_weight = _total(partial_grad_weight, torch.empty_like(weight)) if wanted[2] else None
     return grad_x if wanted[0] else None, grad_y if wanted[1] else None, grad_weight if wanted[2] else None
 
 
@@ -4549,14 +4124,7 @@ def _fused_gelu_sgp_norm_without_normalize(x, y, weight, eps, lead, B, N):
     _launch_tile(
         _fused_gelu_sgp_norm_without_normalize_kernel,
         "fused_gelu_sgp_norm_without_normalize",
-        (
-            x,
-            y,
-            weight,
-            out,
-            B,
-            N,
-        ),
+        (x, y, weight, out, B, N),
         B,
         N,
         real,
@@ -4574,27 +4142,14 @@ def _fused_gelu_sgp_norm_without_normalize_backward(x, y, weight, grad_out, eps,
     _launch_fold(
         _fused_gelu_sgp_norm_without_normalize_backward_kernel,
         "fused_gelu_sgp_norm_without_normalize_backward",
-        (
-            x,
-            y,
-            weight,
-            grad_out,
-            grad_x,
-            grad_y,
-            partial_grad_weight,
-            B,
-            N,
-            wanted[0],
-            wanted[1],
-            wanted[2],
-        ),
+        (x, y, weight, grad_out, grad_x, grad_y, partial_grad_weight, B, N, wanted[0], wanted[1], wanted[2]),
         B,
         1,
         N,
         programs,
         real,
     )
-    grad_weight = partial_grad_weight.sum(0).to(weight.dtype) if wanted[2] else None
+    grad_weight = _total(partial_grad_weight, torch.empty_like(weight)) if wanted[2] else None
     return grad_x if wanted[0] else None, grad_y if wanted[1] else None, grad_weight if wanted[2] else None
 
 
@@ -4602,19 +4157,7 @@ def _motor_action(m, x, lead, B, N):
     """Compute the results, then what the backward reads: 1 launch."""
     real = _real(m, x)
     out = torch.empty((*lead, N, 4), dtype=_promote(m, x), device=m.device)
-    _launch_flat(
-        _motor_action_kernel,
-        "motor_action",
-        (
-            m,
-            x,
-            out,
-            B,
-            N,
-        ),
-        B * N,
-        real,
-    )
+    _launch_flat(_motor_action_kernel, "motor_action", (m, x, out, B, N), B * N, real)
     return (out,)
 
 
@@ -4626,17 +4169,7 @@ def _motor_action_backward(m, x, grad_out, B, N, wanted):
     _launch_flat(
         _motor_action_backward_kernel,
         "motor_action_backward",
-        (
-            m,
-            x,
-            grad_out,
-            grad_m,
-            grad_x,
-            B,
-            N,
-            wanted[0],
-            wanted[1],
-        ),
+        (m, x, grad_out, grad_m, grad_x, B, N, wanted[0], wanted[1]),
         B * N,
         real,
     )
@@ -4647,20 +4180,7 @@ def _motor_action_shared(m, x, lead, B, N):
     """Compute the results, then what the backward reads: 1 launch."""
     real = _real(m, x)
     out = torch.empty((*lead, N, 4), dtype=_promote(m, x), device=m.device)
-    _launch_tile(
-        _motor_action_shared_kernel,
-        "motor_action_shared",
-        (
-            m,
-            x,
-            out,
-            B,
-            N,
-        ),
-        B,
-        N,
-        real,
-    )
+    _launch_tile(_motor_action_shared_kernel, "motor_action_shared", (m, x, out, B, N), B, N, real)
     return (out,)
 
 
@@ -4669,21 +4189,11 @@ def _motor_action_shared_backward(m, x, grad_out, B, N, wanted):
     real = _real(m, x, grad_out)
     grad_m = torch.empty_like(m) if wanted[0] else m
     grad_x = torch.empty_like(x) if wanted[1] else x
-    if N <= LAUNCH["motor_action_shared_backward"][4]:
+    if N <= LAUNCH["motor_action_shared_backward"].resident:
         _launch_tile(
             _motor_action_shared_backward_kernel,
             "motor_action_shared_backward",
-            (
-                m,
-                x,
-                grad_out,
-                grad_m,
-                grad_x,
-                B,
-                N,
-                wanted[0],
-                wanted[1],
-            ),
+            (m, x, grad_out, grad_m, grad_x, B, N, wanted[0], wanted[1]),
             B,
             N,
             real,
@@ -4693,17 +4203,7 @@ def _motor_action_shared_backward(m, x, grad_out, B, N, wanted):
         _launch_sweep(
             _motor_action_shared_backward_long_kernel,
             "motor_action_shared_backward_long",
-            (
-                m,
-                x,
-                grad_out,
-                grad_m,
-                grad_x,
-                B,
-                N,
-                wanted[0],
-                wanted[1],
-            ),
+            (m, x, grad_out, grad_m, grad_x, B, N, wanted[0], wanted[1]),
             B,
             N,
             real,
@@ -4732,17 +4232,7 @@ class _GeometricProduct(torch.autograd.Function):
         x, y = ctx.saved_tensors
         B, N = ctx.extra
         grad_out = grad_out.contiguous()
-        grads = _geometric_product_backward(
-            x,
-            y,
-            grad_out,
-            B,
-            N,
-            (
-                ctx.needs_input_grad[0],
-                ctx.needs_input_grad[1],
-            ),
-        )
+        grads = _geometric_product_backward(x, y, grad_out, B, N, ctx.needs_input_grad[:2])
         return grads[0], grads[1], None, None, None
 
 
@@ -4763,19 +4253,7 @@ class _Sgp(torch.autograd.Function):
         x, y, weight = ctx.saved_tensors
         B, N = ctx.extra
         grad_out = grad_out.contiguous()
-        grads = _sgp_backward(
-            x,
-            y,
-            weight,
-            grad_out,
-            B,
-            N,
-            (
-                ctx.needs_input_grad[0],
-                ctx.needs_input_grad[1],
-                ctx.needs_input_grad[2],
-            ),
-        )
+        grads = _sgp_backward(x, y, weight, grad_out, B, N, ctx.needs_input_grad[:3])
         return grads[0], grads[1], grads[2], None, None, None
 
 
@@ -4797,20 +4275,7 @@ class _FusedGeluSgpNormWithNormalize(torch.autograd.Function):
         eps, B, N = ctx.extra
         grad_out = grad_out.contiguous()
         grads = _fused_gelu_sgp_norm_with_normalize_backward(
-            x,
-            y,
-            weight,
-            grad_out,
-            saved,
-            out,
-            eps,
-            B,
-            N,
-            (
-                ctx.needs_input_grad[0],
-                ctx.needs_input_grad[1],
-                ctx.needs_input_grad[2],
-            ),
+            x, y, weight, grad_out, saved, out, eps, B, N, ctx.needs_input_grad[:3]
         )
         return grads[0], grads[1], grads[2], None, None, None, None
 
@@ -4833,18 +4298,7 @@ class _FusedGeluSgpNormWithoutNormalize(torch.autograd.Function):
         eps, B, N = ctx.extra
         grad_out = grad_out.contiguous()
         grads = _fused_gelu_sgp_norm_without_normalize_backward(
-            x,
-            y,
-            weight,
-            grad_out,
-            eps,
-            B,
-            N,
-            (
-                ctx.needs_input_grad[0],
-                ctx.needs_input_grad[1],
-                ctx.needs_input_grad[2],
-            ),
+            x, y, weight, grad_out, eps, B, N, ctx.needs_input_grad[:3]
         )
         return grads[0], grads[1], grads[2], None, None, None, None
 
@@ -4866,17 +4320,7 @@ class _MotorAction(torch.autograd.Function):
         m, x = ctx.saved_tensors
         B, N = ctx.extra
         grad_out = grad_out.contiguous()
-        grads = _motor_action_backward(
-            m,
-            x,
-            grad_out,
-            B,
-            N,
-            (
-                ctx.needs_input_grad[0],
-                ctx.needs_input_grad[1],
-            ),
-        )
+        grads = _motor_action_backward(m, x, grad_out, B, N, ctx.needs_input_grad[:2])
         return grads[0], grads[1], None, None, None
 
 
@@ -4897,17 +4341,7 @@ class _MotorActionShared(torch.autograd.Function):
         m, x = ctx.saved_tensors
         B, N = ctx.extra
         grad_out = grad_out.contiguous()
-        grads = _motor_action_shared_backward(
-            m,
-            x,
-            grad_out,
-            B,
-            N,
-            (
-                ctx.needs_input_grad[0],
-                ctx.needs_input_grad[1],
-            ),
-        )
+        grads = _motor_action_shared_backward(m, x, grad_out, B, N, ctx.needs_input_grad[:2])
         return grads[0], grads[1], None, None, None
 
 
@@ -4935,13 +4369,7 @@ def geometric_product(x, y):
     Differentiable in x, y.
     Inputs are read in place when contiguous, else copied once. Source: specs/pga3d.yaml.
     """
-    sizes, lead = _check(
-        "geometric_product",
-        (
-            x,
-            y,
-        ),
-    )
+    sizes, lead = _check("geometric_product", (x, y))
     if not _runs_on_triton(x.device):
         return geometric_product_reference(x, y)
     return _GeometricProduct.apply(x, y, lead, sizes["b"], sizes["n"])
@@ -4969,14 +4397,7 @@ def sgp(x, y, weight):
     Differentiable in x, y, weight.
     Inputs are read in place when contiguous, else copied once. Source: specs/pga3d.yaml.
     """
-    sizes, lead = _check(
-        "sgp",
-        (
-            x,
-            y,
-            weight,
-        ),
-    )
+    sizes, lead = _check("sgp", (x, y, weight))
     if not _runs_on_triton(x.device):
         return sgp_reference(x, y, weight)
     return _Sgp.apply(x, y, weight, lead, sizes["b"], sizes["n"])
@@ -5008,14 +4429,7 @@ def fused_gelu_sgp_norm(x, y, weight, *, normalize=True, eps=1e-06):
     Differentiable in x, y, weight.
     Inputs are read in place when contiguous, else copied once. Source: specs/pga3d.yaml.
     """
-    sizes, lead = _check(
-        "fused_gelu_sgp_norm",
-        (
-            x,
-            y,
-            weight,
-        ),
-    )
+    sizes, lead = _check("fused_gelu_sgp_norm", (x, y, weight))
     if not _runs_on_triton(x.device):
         return fused_gelu_sgp_norm_reference(x, y, weight, normalize=normalize, eps=eps)
     if normalize:
@@ -5044,13 +4458,7 @@ def motor_action(m, x):
     Differentiable in m, x.
     Inputs are read in place when contiguous, else copied once. Source: specs/pga3d.yaml.
     """
-    sizes, lead = _check(
-        "motor_action",
-        (
-            m,
-            x,
-        ),
-    )
+    sizes, lead = _check("motor_action", (m, x))
     if not _runs_on_triton(m.device):
         return motor_action_reference(m, x)
     return _MotorAction.apply(m, x, lead, sizes["b"], sizes["n"])
@@ -5076,13 +4484,7 @@ def motor_action_shared(m, x):
     Differentiable in m, x.
     Inputs are read in place when contiguous, else copied once. Source: specs/pga3d.yaml.
     """
-    sizes, lead = _check(
-        "motor_action_shared",
-        (
-            m,
-            x,
-        ),
-    )
+    sizes, lead = _check("motor_action_shared", (m, x))
     if not _runs_on_triton(m.device):
         return motor_action_shared_reference(m, x)
     return _MotorActionShared.apply(m, x, lead, sizes["b"], sizes["n"])
@@ -5094,7 +4496,7 @@ def motor_action_shared(m, x):
 
 _RefGrades = tuple[int, ...] | None  # the grades of a multivector, None for all
 _REF_SQUARES = (0, 1, 1, 1)  # of the generators
-# The blades in storage order: (mask, sign), sign times the ascending product of the generators in mask.
+# In storage order (mask, sign): sign times the ascending product of the generators in mask.
 _REF_BLADES = (
     (0, 1),
     (1, 1),

@@ -9,6 +9,7 @@ from __future__ import annotations
 import functools
 import os
 from types import SimpleNamespace
+from typing import NamedTuple
 
 import torch
 
@@ -143,20 +144,31 @@ KERNELS = {
     },
 }
 
-# Launch table: elements a thread, the largest tile, warps at most, persistent programs a multiprocessor, and the longest
-# row that stays in registers.
+
+class Launch(NamedTuple):
+    """How a kernel is launched; measured rules, see `kgen show --stage kernels`."""
+
+    elements: int  # elements of a tile for each thread
+    warps: int  # at most
+    tile: int  # elements of a program's tile at most, where the tile is not a whole row
+    pack: int  # elements that several short rows fill together
+    programs: int = 0  # fold: persistent programs a multiprocessor
+    registers: int = 0  # the most that a thread may use, 0 for any number
+    resident: int = 0  # the longest row that stays in registers
+
+
 LAUNCH = {
-    "geometric_product": (1, 128, 16, 0, 512),
-    "geometric_product_backward": (1, 128, 16, 0, 512),
-    "sgp": (1, 128, 16, 0, 512),
-    "sgp_backward": (1, 64, 2, 8, 0),
-    "fused_gelu_sgp_norm_with_normalize": (1, 128, 16, 0, 512),
-    "fused_gelu_sgp_norm_with_normalize_long": (1, 128, 16, 0, 512),
-    "fused_gelu_sgp_norm_with_normalize_backward": (4, 512, 16, 0, 4096),
-    "fused_gelu_sgp_norm_with_normalize_backward_recomputed": (1, 128, 16, 0, 512),
-    "fused_gelu_sgp_norm_with_normalize_backward_2": (1, 64, 2, 8, 0),
-    "fused_gelu_sgp_norm_without_normalize": (1, 128, 16, 0, 512),
-    "fused_gelu_sgp_norm_without_normalize_backward": (1, 64, 2, 8, 0),
+    "geometric_product": Launch(elements=1, warps=1, tile=32, pack=32),
+    "geometric_product_backward": Launch(elements=1, warps=1, tile=32, pack=32),
+    "sgp": Launch(elements=2, warps=32, tile=64, pack=32, resident=512),
+    "sgp_backward": Launch(elements=1, warps=1, tile=32, pack=32, programs=8),
+    "fused_gelu_sgp_norm_with_normalize": Launch(elements=2, warps=32, tile=64, pack=32, resident=512),
+    "fused_gelu_sgp_norm_with_normalize_long": Launch(elements=4, warps=4, tile=512, pack=32),
+    "fused_gelu_sgp_norm_with_normalize_backward": Launch(elements=4, warps=4, tile=512, pack=32),
+    "fused_gelu_sgp_norm_with_normalize_backward_recomputed": Launch(elements=4, warps=4, tile=512, pack=32),
+    "fused_gelu_sgp_norm_with_normalize_backward_2": Launch(elements=1, warps=1, tile=32, pack=32, programs=8),
+    "fused_gelu_sgp_norm_without_normalize": Launch(elements=2, warps=32, tile=64, pack=32, resident=512),
+    "fused_gelu_sgp_norm_without_normalize_backward": Launch(elements=1, warps=1, tile=32, pack=32, programs=8),
 }
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -164,12 +176,12 @@ LAUNCH = {
 
 
 @triton.jit()
-def _rows(block, ROWS: tl.constexpr):
-    # One row is a scalar index, which keeps 64-bit addresses out of vector registers; several are a column.
+def _down(ROWS: tl.constexpr):
+    # The rows of a block, as a column; addresses add this 32-bit offset to a scalar 64-bit base.
     if ROWS == 1:
-        return tl.cast(block, tl.int64)
+        return 0
     else:
-        return (tl.cast(block, tl.int64) * ROWS + tl.arange(0, ROWS))[:, None]
+        return tl.arange(0, ROWS)[:, None]
 
 
 @triton.jit()
@@ -199,15 +211,6 @@ def _sum(total, value, mask, MASKED: tl.constexpr):
 
 
 @triton.jit()
-def _row_sum(value, mask):
-    value = tl.where(mask, value, 0.0)
-    if len(value.shape) == 1:
-        return tl.sum(value, 0)
-    else:
-        return tl.sum(value, 1, keep_dims=True)
-
-
-@triton.jit()
 def _column_sum(value, ROWS: tl.constexpr):
     if ROWS == 1:
         return value
@@ -215,56 +218,83 @@ def _column_sum(value, ROWS: tl.constexpr):
         return tl.sum(value, 0, keep_dims=True)
 
 
+@triton.jit(do_not_specialize=["slots"])
+def _total_kernel(partial_ptr, total_ptr, slots, count, SLOTS: tl.constexpr, BLOCK: tl.constexpr, REAL: tl.constexpr):
+    # Adds the programs' partial sums, always in the same order.
+    column = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)[None, :]
+    total = tl.zeros([SLOTS, BLOCK], REAL)
+    for first in range(0, slots, SLOTS):
+        slot = (first + tl.arange(0, SLOTS))[:, None]
+        mask = (slot < slots) & (column < count)
+        total += tl.load(partial_ptr + slot.to(tl.int64) * count + column, mask=mask, other=0.0)
+    tl.store(total_ptr + column, tl.sum(total, 0, keep_dims=True), mask=column < count)
+
+
 @triton.jit()
-def _load16(pointer, mask, REAL: tl.constexpr):
-    # The 16 adjacent components of each element: one contiguous access, split in registers.
-    index = tl.arange(0, 16)
-    tile = tl.load(tl.expand_dims(pointer, -1) + index, mask=tl.expand_dims(mask, -1), other=0.0).to(REAL)
-    if len(mask.shape) == 1:
-        tile = tl.reshape(tile, [mask.shape[0], 2, 2, 2, 2])
-    else:
-        tile = tl.reshape(tile, [mask.shape[0], mask.shape[1], 2, 2, 2, 2])
+def _row_sum5(x0, x1, x2, x3, x4, mask):
+    # 5 sums at once: joined, they pass through shared memory together.
+    x0 = tl.where(mask, x0, 0.0)
+    x1 = tl.where(mask, x1, 0.0)
+    x2 = tl.where(mask, x2, 0.0)
+    x3 = tl.where(mask, x3, 0.0)
+    x4 = tl.where(mask, x4, 0.0)
+    zero = tl.zeros_like(x0)
+    COLUMN: tl.constexpr = len(x0.shape) > 1
+    low00 = tl.join(x0, x4)
+    low01 = tl.join(x1, zero)
+    low10 = tl.join(x2, zero)
+    low11 = tl.join(x3, zero)
+    low0 = tl.join(low00, low10)
+    low1 = tl.join(low01, low11)
+    x = tl.join(low0, low1)
+    tile = tl.sum(x, 1 if COLUMN else 0)
     low0, low1 = tl.split(tile)
     low00, low10 = tl.split(low0)
     low01, low11 = tl.split(low1)
-    low000, low100 = tl.split(low00)
-    low001, low101 = tl.split(low01)
-    low010, low110 = tl.split(low10)
-    low011, low111 = tl.split(low11)
-    x0, x8 = tl.split(low000)
-    x1, x9 = tl.split(low001)
-    x2, x10 = tl.split(low010)
-    x3, x11 = tl.split(low011)
-    x4, x12 = tl.split(low100)
-    x5, x13 = tl.split(low101)
-    x6, x14 = tl.split(low110)
-    x7, x15 = tl.split(low111)
-    return x0, x1, x2, x3, x4, x5, x6, x7, x8, x9, x10, x11, x12, x13, x14, x15
+    x0, x4 = tl.split(low00)
+    x1, _ = tl.split(low01)
+    x2, _ = tl.split(low10)
+    x3, _ = tl.split(low11)
+    if COLUMN:
+        return x0[:, None], x1[:, None], x2[:, None], x3[:, None], x4[:, None]
+    else:
+        return x0, x1, x2, x3, x4
 
 
 @triton.jit()
-def _store16(pointer, x0, x1, x2, x3, x4, x5, x6, x7, x8, x9, x10, x11, x12, x13, x14, x15, mask):
-    # The 16 adjacent components of each element: joined in registers, one contiguous access.
-    index = tl.arange(0, 16)
-    low000 = tl.join(x0, x8)
-    low001 = tl.join(x1, x9)
-    low010 = tl.join(x2, x10)
-    low011 = tl.join(x3, x11)
-    low100 = tl.join(x4, x12)
-    low101 = tl.join(x5, x13)
-    low110 = tl.join(x6, x14)
-    low111 = tl.join(x7, x15)
-    low00 = tl.join(low000, low100)
-    low01 = tl.join(low001, low101)
-    low10 = tl.join(low010, low110)
-    low11 = tl.join(low011, low111)
+def _load8(pointer, mask, REAL: tl.constexpr):
+    # The 8 adjacent components of each element: one contiguous access, split in registers.
+    index = tl.arange(0, 8)
+    tile = tl.load(tl.expand_dims(pointer, -1) + index, mask=tl.expand_dims(mask, -1), other=0.0).to(REAL)
+    if len(mask.shape) == 1:
+        tile = tl.reshape(tile, [mask.shape[0], 2, 2, 2])
+    else:
+        tile = tl.reshape(tile, [mask.shape[0], mask.shape[1], 2, 2, 2])
+    low0, low1 = tl.split(tile)
+    low00, low10 = tl.split(low0)
+    low01, low11 = tl.split(low1)
+    x0, x4 = tl.split(low00)
+    x1, x5 = tl.split(low01)
+    x2, x6 = tl.split(low10)
+    x3, x7 = tl.split(low11)
+    return x0, x1, x2, x3, x4, x5, x6, x7
+
+
+@triton.jit()
+def _store8(pointer, x0, x1, x2, x3, x4, x5, x6, x7, mask):
+    # The 8 adjacent components of each element: joined in registers, one contiguous access.
+    index = tl.arange(0, 8)
+    low00 = tl.join(x0, x4)
+    low01 = tl.join(x1, x5)
+    low10 = tl.join(x2, x6)
+    low11 = tl.join(x3, x7)
     low0 = tl.join(low00, low10)
     low1 = tl.join(low01, low11)
     x = tl.join(low0, low1)
     if len(mask.shape) == 1:
-        tile = tl.reshape(x, [mask.shape[0], 16])
+        tile = tl.reshape(x, [mask.shape[0], 8])
     else:
-        tile = tl.reshape(x, [mask.shape[0], mask.shape[1], 16])
+        tile = tl.reshape(x, [mask.shape[0], mask.shape[1], 8])
     tl.store(tl.expand_dims(pointer, -1) + index, tile, mask=tl.expand_dims(mask, -1))
 
 
@@ -338,55 +368,69 @@ def _power(n):
     return 1 << max(n - 1, 0).bit_length()
 
 
-def _shape_of_launch(name, rows, columns, whole):
-    """ROWS, BLOCK and warps: a tile of whole rows, or of the table's tile size."""
-    elements, tile, warps, _, _ = LAUNCH[name]
-    block = _power(columns) if whole else min(_power(columns), tile)
-    rows = max(1, min(_power(rows), tile // block))
-    warps = max(1, min(warps, rows * block // (32 * elements)))
-    return rows, block, warps
+def _shape_of_launch(name, rows, columns, whole=False):
+    """Rows and elements of a tile, and what Triton is told: a whole row, or at most the table's tile."""
+    launch = LAUNCH[name]
+    block = _power(columns) if whole else min(_power(columns), launch.tile)
+    rows = max(1, min(_power(rows), launch.pack // block))
+    options = {"num_warps": max(1, min(launch.warps, rows * block // (32 * launch.elements)))}
+    if launch.registers and not _INTERPRETED and torch.version.hip is None:
+        options["maxnreg"] = launch.registers
+    return rows, block, options
 
 
 def _launch_flat(kernel, name, arguments, count, real):
     """Every element on its own."""
-    _, block, warps, _, _ = LAUNCH[name]
+    _, block, options = _shape_of_launch(name, 1, count)
     if count:
-        kernel[(-(-count // block),)](*arguments, ROWS=1, BLOCK=block, REAL=_TRITON[real], num_warps=warps)
+        kernel[(-(-count // block),)](*arguments, ROWS=1, BLOCK=block, REAL=_TRITON[real], **options)
 
 
 def _launch_tile(kernel, name, arguments, rows, columns, real, whole=False):
     """Blocks of rows times tiles of columns; with `whole`, a tile holds all columns."""
-    per, block, warps = _shape_of_launch(name, rows, columns, whole)
-    grid = (-(-rows // per), -(-columns // block))
+    per, block, options = _shape_of_launch(name, rows, columns, whole)
     if rows and columns:
-        kernel[grid](*arguments, ROWS=per, BLOCK=block, REAL=_TRITON[real], num_warps=warps)
+        grid = (-(-rows // per), -(-columns // block))
+        kernel[grid](*arguments, ROWS=per, BLOCK=block, REAL=_TRITON[real], **options)
 
 
 def _launch_sweep(kernel, name, arguments, rows, columns, real):
     """Blocks of rows, each swept in tiles."""
-    per, block, warps = _shape_of_launch(name, rows, columns, False)
+    per, block, options = _shape_of_launch(name, rows, columns)
     if rows:
-        kernel[(-(-rows // per),)](*arguments, ROWS=per, BLOCK=block, REAL=_TRITON[real], num_warps=warps)
+        kernel[(-(-rows // per),)](*arguments, ROWS=per, BLOCK=block, REAL=_TRITON[real], **options)
 
 
 def _programs(name, rows, kept, columns, device):
     """How many persistent programs share the rows, and how many tiles the columns have."""
-    per, block, _ = _shape_of_launch(name, rows, columns, False)
+    per, block, _ = _shape_of_launch(name, rows, columns)
     tiles = -(-columns // block)
-    wanted = LAUNCH[name][3] * _multiprocessors(device) // max(1, tiles * kept)
-    return max(1, min(-(-rows // per), wanted)), tiles
+    wanted = LAUNCH[name].programs * _multiprocessors(device) // max(1, tiles * kept)
+    return max(1, min(-(-rows // (_BLOCKS_OF_ROWS * per)), wanted)), tiles
+
+
+_BLOCKS_OF_ROWS = 4  # that a persistent program walks at least: with fewer, adding the partial sums takes longer
 
 
 def _launch_fold(kernel, name, arguments, rows, kept, columns, programs, real):
     """Persistent programs that walk the rows."""
-    per, block, warps = _shape_of_launch(name, rows, columns, False)
-    grid = (kept * programs, -(-columns // block))
+    per, block, options = _shape_of_launch(name, rows, columns)
     if kept and columns:
-        shape = {"ROWS": per, "BLOCK": block, "PROGRAMS": programs, "REAL": _TRITON[real]}
-        kernel[grid](*arguments, **shape, num_warps=warps)
+        grid = (kept * programs, -(-columns // block))
+        kernel[grid](*arguments, ROWS=per, BLOCK=block, PROGRAMS=programs, REAL=_TRITON[real], **options)
+
+
+def _total(partial, total):
+    """Add the programs' partial sums (slots, …) into `total`."""
+    count = total.numel()
+    if count:
+        shape = {"SLOTS": 32, "BLOCK": 32, "REAL": _TRITON[partial.dtype]}
+        _total_kernel[(-(-count // 32),)](partial, total, partial.shape[0], count, **shape, num_warps=4)
+    return total
 
 
 _TRITON = {torch.float32: tl.float32, torch.float64: tl.float64} if tl else {}
+
 
 # ---------------------------------------------------------------------------------------------------------------------
 # geometric_product
@@ -404,7 +448,6 @@ def _geometric_product_kernel(
     BLOCK: tl.constexpr,
     REAL: tl.constexpr,
 ):
-
     start = tl.program_id(0).to(tl.int64) * BLOCK
     tile = tl.arange(0, BLOCK)
     mask = tile < tl.cast(B, tl.int64) * N - start
@@ -412,12 +455,10 @@ def _geometric_product_kernel(
     y_row = y_ptr + start * 16
     out_row = out_ptr + start * 16
 
-    x_e, x_e1, x_e2, x_e3, x_e4, x_e12, x_e13, x_e14, x_e23, x_e24, x_e34, x_e123, x_e124, x_e134, x_e234, x_e1234 = (
-        _load16(x_row + tile * 16, mask, REAL)
-    )
-    y_e, y_e1, y_e2, y_e3, y_e4, y_e12, y_e13, y_e14, y_e23, y_e24, y_e34, y_e123, y_e124, y_e134, y_e234, y_e1234 = (
-        _load16(y_row + tile * 16, mask, REAL)
-    )
+    x_e, x_e1, x_e2, x_e3, x_e4, x_e12, x_e13, x_e14 = _load8(x_row + tile * 16, mask, REAL)
+    x_e23, x_e24, x_e34, x_e123, x_e124, x_e134, x_e234, x_e1234 = _load8(x_row + tile * 16 + 8, mask, REAL)
+    y_e, y_e1, y_e2, y_e3, y_e4, y_e12, y_e13, y_e14 = _load8(y_row + tile * 16, mask, REAL)
+    y_e23, y_e24, y_e34, y_e123, y_e124, y_e134, y_e234, y_e1234 = _load8(y_row + tile * 16 + 8, mask, REAL)
 
     out_e = x_e * y_e + x_e1 * y_e1 + x_e12 * y_e12 + x_e13 * y_e13 + x_e14 * y_e14 + x_e234 * y_e234
     out_e += -x_e2 * y_e2 - x_e3 * y_e3 - x_e4 * y_e4 - x_e23 * y_e23 - x_e24 * y_e24 - x_e34 * y_e34
@@ -468,26 +509,8 @@ def _geometric_product_kernel(
     out_e1234 += x_e34 * y_e12 + x_e123 * y_e4 + x_e134 * y_e2 + x_e1234 * y_e - x_e2 * y_e134 - x_e4 * y_e123
     out_e1234 += -x_e13 * y_e24 - x_e24 * y_e13 - x_e124 * y_e3 - x_e234 * y_e1
 
-    _store16(
-        out_row + tile * 16,
-        out_e,
-        out_e1,
-        out_e2,
-        out_e3,
-        out_e4,
-        out_e12,
-        out_e13,
-        out_e14,
-        out_e23,
-        out_e24,
-        out_e34,
-        out_e123,
-        out_e124,
-        out_e134,
-        out_e234,
-        out_e1234,
-        mask,
-    )
+    _store8(out_row + tile * 16, out_e, out_e1, out_e2, out_e3, out_e4, out_e12, out_e13, out_e14, mask)
+    _store8(out_row + tile * 16 + 8, out_e23, out_e24, out_e34, out_e123, out_e124, out_e134, out_e234, out_e1234, mask)
 
 
 @triton.jit(do_not_specialize=["B"])
@@ -505,7 +528,6 @@ def _geometric_product_backward_kernel(
     BLOCK: tl.constexpr,
     REAL: tl.constexpr,
 ):
-
     start = tl.program_id(0).to(tl.int64) * BLOCK
     tile = tl.arange(0, BLOCK)
     mask = tile < tl.cast(B, tl.int64) * N - start
@@ -515,21 +537,14 @@ def _geometric_product_backward_kernel(
     grad_x_row = grad_x_ptr + start * 16
     grad_y_row = grad_y_ptr + start * 16
 
-    x_e, x_e1, x_e2, x_e3, x_e4, x_e12, x_e13, x_e14, x_e23, x_e24, x_e34, x_e123, x_e124, x_e134, x_e234, x_e1234 = (
-        _load16(x_row + tile * 16, mask, REAL)
-    )
-    y_e, y_e1, y_e2, y_e3, y_e4, y_e12, y_e13, y_e14, y_e23, y_e24, y_e34, y_e123, y_e124, y_e134, y_e234, y_e1234 = (
-        _load16(y_row + tile * 16, mask, REAL)
+    x_e, x_e1, x_e2, x_e3, x_e4, x_e12, x_e13, x_e14 = _load8(x_row + tile * 16, mask, REAL)
+    x_e23, x_e24, x_e34, x_e123, x_e124, x_e134, x_e234, x_e1234 = _load8(x_row + tile * 16 + 8, mask, REAL)
+    y_e, y_e1, y_e2, y_e3, y_e4, y_e12, y_e13, y_e14 = _load8(y_row + tile * 16, mask, REAL)
+    y_e23, y_e24, y_e34, y_e123, y_e124, y_e134, y_e234, y_e1234 = _load8(y_row + tile * 16 + 8, mask, REAL)
+    grad_out_e, grad_out_e1, grad_out_e2, grad_out_e3, grad_out_e4, grad_out_e12, grad_out_e13, grad_out_e14 = _load8(
+        grad_out_row + tile * 16, mask, REAL
     )
     (
-        grad_out_e,
-        grad_out_e1,
-        grad_out_e2,
-        grad_out_e3,
-        grad_out_e4,
-        grad_out_e12,
-        grad_out_e13,
-        grad_out_e14,
         grad_out_e23,
         grad_out_e24,
         grad_out_e34,
@@ -538,7 +553,7 @@ def _geometric_product_backward_kernel(
         grad_out_e134,
         grad_out_e234,
         grad_out_e1234,
-    ) = _load16(grad_out_row + tile * 16, mask, REAL)
+    ) = _load8(grad_out_row + tile * 16 + 8, mask, REAL)
 
     grad_x_e = y_e1234 * grad_out_e1234 + y_e234 * grad_out_e234 + y_e134 * grad_out_e134
     grad_x_e += y_e124 * grad_out_e124 + y_e123 * grad_out_e123 + y_e34 * grad_out_e34 + y_e24 * grad_out_e24
@@ -683,7 +698,7 @@ def _geometric_product_backward_kernel(
     grad_y_e1234 += -x_e123 * grad_out_e4 - x_e134 * grad_out_e2 - x_e234 * grad_out_e1 - x_e1234 * grad_out_e
 
     if GRAD_X:
-        _store16(
+        _store8(
             grad_x_row + tile * 16,
             grad_x_e,
             grad_x_e1,
@@ -693,6 +708,10 @@ def _geometric_product_backward_kernel(
             grad_x_e12,
             grad_x_e13,
             grad_x_e14,
+            mask,
+        )
+        _store8(
+            grad_x_row + tile * 16 + 8,
             grad_x_e23,
             grad_x_e24,
             grad_x_e34,
@@ -704,7 +723,7 @@ def _geometric_product_backward_kernel(
             mask,
         )
     if GRAD_Y:
-        _store16(
+        _store8(
             grad_y_row + tile * 16,
             grad_y_e,
             grad_y_e1,
@@ -714,6 +733,10 @@ def _geometric_product_backward_kernel(
             grad_y_e12,
             grad_y_e13,
             grad_y_e14,
+            mask,
+        )
+        _store8(
+            grad_y_row + tile * 16 + 8,
             grad_y_e23,
             grad_y_e24,
             grad_y_e34,
@@ -743,8 +766,9 @@ def _sgp_kernel(
     BLOCK: tl.constexpr,
     REAL: tl.constexpr,
 ):
-
     n = _tile(tl.program_id(1) * BLOCK, ROWS, BLOCK)
+    r = _down(ROWS)
+    at = r * N + n
     tile_mask = n < N
     first_tile = tl.program_id(1) == 0
     weight_000 = tl.load(weight_ptr + n * 35, mask=tile_mask, other=0.0).to(REAL)
@@ -783,20 +807,18 @@ def _sgp_kernel(
     weight_431 = tl.load(weight_ptr + n * 35 + 33, mask=tile_mask, other=0.0).to(REAL)
     weight_440 = tl.load(weight_ptr + n * 35 + 34, mask=tile_mask, other=0.0).to(REAL)
 
-    row = _rows(tl.program_id(0), ROWS)
-    row_mask = row < B
+    row = tl.program_id(0).to(tl.int64) * ROWS
+    row_mask = row + r < B
     mask = tile_mask if ROWS == 1 else tile_mask & row_mask
     b = row
     x_row = x_ptr + b * 16 * N
     y_row = y_ptr + b * 16 * N
     out_row = out_ptr + b * 16 * N
 
-    x_e, x_e1, x_e2, x_e3, x_e4, x_e12, x_e13, x_e14, x_e23, x_e24, x_e34, x_e123, x_e124, x_e134, x_e234, x_e1234 = (
-        _load16(x_row + n * 16, mask, REAL)
-    )
-    y_e, y_e1, y_e2, y_e3, y_e4, y_e12, y_e13, y_e14, y_e23, y_e24, y_e34, y_e123, y_e124, y_e134, y_e234, y_e1234 = (
-        _load16(y_row + n * 16, mask, REAL)
-    )
+    x_e, x_e1, x_e2, x_e3, x_e4, x_e12, x_e13, x_e14 = _load8(x_row + at * 16, mask, REAL)
+    x_e23, x_e24, x_e34, x_e123, x_e124, x_e134, x_e234, x_e1234 = _load8(x_row + at * 16 + 8, mask, REAL)
+    y_e, y_e1, y_e2, y_e3, y_e4, y_e12, y_e13, y_e14 = _load8(y_row + at * 16, mask, REAL)
+    y_e23, y_e24, y_e34, y_e123, y_e124, y_e134, y_e234, y_e1234 = _load8(y_row + at * 16 + 8, mask, REAL)
 
     t0 = x_e14 * y_e14 + x_e13 * y_e13 + x_e12 * y_e12 - x_e34 * y_e34 - x_e24 * y_e24 - x_e23 * y_e23
     t1 = x_e1 * y_e1 - x_e4 * y_e4 - x_e3 * y_e3 - x_e2 * y_e2
@@ -917,26 +939,8 @@ def _sgp_kernel(
     out_e1234 = weight_044 * x_e * y_e1234 + weight_440 * x_e1234 * y_e + weight_242 * t69 + weight_143 * t70
     out_e1234 += weight_341 * t71
 
-    _store16(
-        out_row + n * 16,
-        out_e,
-        out_e1,
-        out_e2,
-        out_e3,
-        out_e4,
-        out_e12,
-        out_e13,
-        out_e14,
-        out_e23,
-        out_e24,
-        out_e34,
-        out_e123,
-        out_e124,
-        out_e134,
-        out_e234,
-        out_e1234,
-        mask,
-    )
+    _store8(out_row + at * 16, out_e, out_e1, out_e2, out_e3, out_e4, out_e12, out_e13, out_e14, mask)
+    _store8(out_row + at * 16 + 8, out_e23, out_e24, out_e34, out_e123, out_e124, out_e134, out_e234, out_e1234, mask)
 
 
 @triton.jit(do_not_specialize=["B"])
@@ -961,6 +965,8 @@ def _sgp_backward_kernel(
     # accumulates in registers over the rows; the partial sums are added in a fixed order
 
     n = _tile(tl.program_id(1) * BLOCK, ROWS, BLOCK)
+    r = _down(ROWS)
+    at = r * N + n
     tile_mask = n < N
     first_tile = tl.program_id(1) == 0
     program = tl.program_id(0) % PROGRAMS
@@ -1038,8 +1044,8 @@ def _sgp_backward_kernel(
     grad_weight_431 = _start(ROWS, BLOCK, 0.0, REAL)
     grad_weight_440 = _start(ROWS, BLOCK, 0.0, REAL)
     for block in range(program, tl.cdiv(B, ROWS), PROGRAMS):
-        row = _rows(block, ROWS)
-        row_mask = row < B
+        row = tl.cast(block, tl.int64) * ROWS
+        row_mask = row + r < B
         mask = tile_mask if ROWS == 1 else tile_mask & row_mask
         b = row
         x_row = x_ptr + b * 16 * N
@@ -1048,51 +1054,14 @@ def _sgp_backward_kernel(
         grad_x_row = grad_x_ptr + b * 16 * N
         grad_y_row = grad_y_ptr + b * 16 * N
 
+        x_e, x_e1, x_e2, x_e3, x_e4, x_e12, x_e13, x_e14 = _load8(x_row + at * 16, mask, REAL)
+        x_e23, x_e24, x_e34, x_e123, x_e124, x_e134, x_e234, x_e1234 = _load8(x_row + at * 16 + 8, mask, REAL)
+        y_e, y_e1, y_e2, y_e3, y_e4, y_e12, y_e13, y_e14 = _load8(y_row + at * 16, mask, REAL)
+        y_e23, y_e24, y_e34, y_e123, y_e124, y_e134, y_e234, y_e1234 = _load8(y_row + at * 16 + 8, mask, REAL)
+        grad_out_e, grad_out_e1, grad_out_e2, grad_out_e3, grad_out_e4, grad_out_e12, grad_out_e13, grad_out_e14 = (
+            _load8(grad_out_row + at * 16, mask, REAL)
+        )
         (
-            x_e,
-            x_e1,
-            x_e2,
-            x_e3,
-            x_e4,
-            x_e12,
-            x_e13,
-            x_e14,
-            x_e23,
-            x_e24,
-            x_e34,
-            x_e123,
-            x_e124,
-            x_e134,
-            x_e234,
-            x_e1234,
-        ) = _load16(x_row + n * 16, mask, REAL)
-        (
-            y_e,
-            y_e1,
-            y_e2,
-            y_e3,
-            y_e4,
-            y_e12,
-            y_e13,
-            y_e14,
-            y_e23,
-            y_e24,
-            y_e34,
-            y_e123,
-            y_e124,
-            y_e134,
-            y_e234,
-            y_e1234,
-        ) = _load16(y_row + n * 16, mask, REAL)
-        (
-            grad_out_e,
-            grad_out_e1,
-            grad_out_e2,
-            grad_out_e3,
-            grad_out_e4,
-            grad_out_e12,
-            grad_out_e13,
-            grad_out_e14,
             grad_out_e23,
             grad_out_e24,
             grad_out_e34,
@@ -1101,7 +1070,7 @@ def _sgp_backward_kernel(
             grad_out_e134,
             grad_out_e234,
             grad_out_e1234,
-        ) = _load16(grad_out_row + n * 16, mask, REAL)
+        ) = _load8(grad_out_row + at * 16 + 8, mask, REAL)
 
         t0 = y_e1234 * grad_out_e1234
         t1 = y_e * grad_out_e
@@ -1366,8 +1335,8 @@ def _sgp_backward_kernel(
         t162 = x_e134 * y_e2 + x_e123 * y_e4 - x_e234 * y_e1 - x_e124 * y_e3
 
         if GRAD_X:
-            _store16(
-                grad_x_row + n * 16,
+            _store8(
+                grad_x_row + at * 16,
                 grad_x_e,
                 grad_x_e1,
                 grad_x_e2,
@@ -1376,6 +1345,10 @@ def _sgp_backward_kernel(
                 grad_x_e12,
                 grad_x_e13,
                 grad_x_e14,
+                mask,
+            )
+            _store8(
+                grad_x_row + at * 16 + 8,
                 grad_x_e23,
                 grad_x_e24,
                 grad_x_e34,
@@ -1387,8 +1360,8 @@ def _sgp_backward_kernel(
                 mask,
             )
         if GRAD_Y:
-            _store16(
-                grad_y_row + n * 16,
+            _store8(
+                grad_y_row + at * 16,
                 grad_y_e,
                 grad_y_e1,
                 grad_y_e2,
@@ -1397,6 +1370,10 @@ def _sgp_backward_kernel(
                 grad_y_e12,
                 grad_y_e13,
                 grad_y_e14,
+                mask,
+            )
+            _store8(
+                grad_y_row + at * 16 + 8,
                 grad_y_e23,
                 grad_y_e24,
                 grad_y_e34,
@@ -1444,42 +1421,44 @@ def _sgp_backward_kernel(
             grad_weight_422 = _sum(grad_weight_422, x_e1234 * t75, mask, ROWS > 1)
             grad_weight_431 = _sum(grad_weight_431, x_e1234 * t76, mask, ROWS > 1)
             grad_weight_440 = _sum(grad_weight_440, x_e1234 * t73, mask, ROWS > 1)
+    grad_weight_row = grad_weight_ptr + tl.cast(program, tl.int64) * 35 * N
+
     if GRAD_WEIGHT:
-        tl.store(grad_weight_ptr + program * 35 * N + n * 35, _column_sum(grad_weight_000, ROWS), mask=tile_mask)
-        tl.store(grad_weight_ptr + program * 35 * N + 1 + n * 35, _column_sum(grad_weight_011, ROWS), mask=tile_mask)
-        tl.store(grad_weight_ptr + program * 35 * N + 2 + n * 35, _column_sum(grad_weight_022, ROWS), mask=tile_mask)
-        tl.store(grad_weight_ptr + program * 35 * N + 3 + n * 35, _column_sum(grad_weight_033, ROWS), mask=tile_mask)
-        tl.store(grad_weight_ptr + program * 35 * N + 4 + n * 35, _column_sum(grad_weight_044, ROWS), mask=tile_mask)
-        tl.store(grad_weight_ptr + program * 35 * N + 5 + n * 35, _column_sum(grad_weight_101, ROWS), mask=tile_mask)
-        tl.store(grad_weight_ptr + program * 35 * N + 6 + n * 35, _column_sum(grad_weight_110, ROWS), mask=tile_mask)
-        tl.store(grad_weight_ptr + program * 35 * N + 7 + n * 35, _column_sum(grad_weight_112, ROWS), mask=tile_mask)
-        tl.store(grad_weight_ptr + program * 35 * N + 8 + n * 35, _column_sum(grad_weight_121, ROWS), mask=tile_mask)
-        tl.store(grad_weight_ptr + program * 35 * N + 9 + n * 35, _column_sum(grad_weight_123, ROWS), mask=tile_mask)
-        tl.store(grad_weight_ptr + program * 35 * N + 10 + n * 35, _column_sum(grad_weight_132, ROWS), mask=tile_mask)
-        tl.store(grad_weight_ptr + program * 35 * N + 11 + n * 35, _column_sum(grad_weight_134, ROWS), mask=tile_mask)
-        tl.store(grad_weight_ptr + program * 35 * N + 12 + n * 35, _column_sum(grad_weight_143, ROWS), mask=tile_mask)
-        tl.store(grad_weight_ptr + program * 35 * N + 13 + n * 35, _column_sum(grad_weight_202, ROWS), mask=tile_mask)
-        tl.store(grad_weight_ptr + program * 35 * N + 14 + n * 35, _column_sum(grad_weight_211, ROWS), mask=tile_mask)
-        tl.store(grad_weight_ptr + program * 35 * N + 15 + n * 35, _column_sum(grad_weight_213, ROWS), mask=tile_mask)
-        tl.store(grad_weight_ptr + program * 35 * N + 16 + n * 35, _column_sum(grad_weight_220, ROWS), mask=tile_mask)
-        tl.store(grad_weight_ptr + program * 35 * N + 17 + n * 35, _column_sum(grad_weight_222, ROWS), mask=tile_mask)
-        tl.store(grad_weight_ptr + program * 35 * N + 18 + n * 35, _column_sum(grad_weight_224, ROWS), mask=tile_mask)
-        tl.store(grad_weight_ptr + program * 35 * N + 19 + n * 35, _column_sum(grad_weight_231, ROWS), mask=tile_mask)
-        tl.store(grad_weight_ptr + program * 35 * N + 20 + n * 35, _column_sum(grad_weight_233, ROWS), mask=tile_mask)
-        tl.store(grad_weight_ptr + program * 35 * N + 21 + n * 35, _column_sum(grad_weight_242, ROWS), mask=tile_mask)
-        tl.store(grad_weight_ptr + program * 35 * N + 22 + n * 35, _column_sum(grad_weight_303, ROWS), mask=tile_mask)
-        tl.store(grad_weight_ptr + program * 35 * N + 23 + n * 35, _column_sum(grad_weight_312, ROWS), mask=tile_mask)
-        tl.store(grad_weight_ptr + program * 35 * N + 24 + n * 35, _column_sum(grad_weight_314, ROWS), mask=tile_mask)
-        tl.store(grad_weight_ptr + program * 35 * N + 25 + n * 35, _column_sum(grad_weight_321, ROWS), mask=tile_mask)
-        tl.store(grad_weight_ptr + program * 35 * N + 26 + n * 35, _column_sum(grad_weight_323, ROWS), mask=tile_mask)
-        tl.store(grad_weight_ptr + program * 35 * N + 27 + n * 35, _column_sum(grad_weight_330, ROWS), mask=tile_mask)
-        tl.store(grad_weight_ptr + program * 35 * N + 28 + n * 35, _column_sum(grad_weight_332, ROWS), mask=tile_mask)
-        tl.store(grad_weight_ptr + program * 35 * N + 29 + n * 35, _column_sum(grad_weight_341, ROWS), mask=tile_mask)
-        tl.store(grad_weight_ptr + program * 35 * N + 30 + n * 35, _column_sum(grad_weight_404, ROWS), mask=tile_mask)
-        tl.store(grad_weight_ptr + program * 35 * N + 31 + n * 35, _column_sum(grad_weight_413, ROWS), mask=tile_mask)
-        tl.store(grad_weight_ptr + program * 35 * N + 32 + n * 35, _column_sum(grad_weight_422, ROWS), mask=tile_mask)
-        tl.store(grad_weight_ptr + program * 35 * N + 33 + n * 35, _column_sum(grad_weight_431, ROWS), mask=tile_mask)
-        tl.store(grad_weight_ptr + program * 35 * N + 34 + n * 35, _column_sum(grad_weight_440, ROWS), mask=tile_mask)
+        tl.store(grad_weight_row + n * 35, _column_sum(grad_weight_000, ROWS), mask=tile_mask)
+        tl.store(grad_weight_row + n * 35 + 1, _column_sum(grad_weight_011, ROWS), mask=tile_mask)
+        tl.store(grad_weight_row + n * 35 + 2, _column_sum(grad_weight_022, ROWS), mask=tile_mask)
+        tl.store(grad_weight_row + n * 35 + 3, _column_sum(grad_weight_033, ROWS), mask=tile_mask)
+        tl.store(grad_weight_row + n * 35 + 4, _column_sum(grad_weight_044, ROWS), mask=tile_mask)
+        tl.store(grad_weight_row + n * 35 + 5, _column_sum(grad_weight_101, ROWS), mask=tile_mask)
+        tl.store(grad_weight_row + n * 35 + 6, _column_sum(grad_weight_110, ROWS), mask=tile_mask)
+        tl.store(grad_weight_row + n * 35 + 7, _column_sum(grad_weight_112, ROWS), mask=tile_mask)
+        tl.store(grad_weight_row + n * 35 + 8, _column_sum(grad_weight_121, ROWS), mask=tile_mask)
+        tl.store(grad_weight_row + n * 35 + 9, _column_sum(grad_weight_123, ROWS), mask=tile_mask)
+        tl.store(grad_weight_row + n * 35 + 10, _column_sum(grad_weight_132, ROWS), mask=tile_mask)
+        tl.store(grad_weight_row + n * 35 + 11, _column_sum(grad_weight_134, ROWS), mask=tile_mask)
+        tl.store(grad_weight_row + n * 35 + 12, _column_sum(grad_weight_143, ROWS), mask=tile_mask)
+        tl.store(grad_weight_row + n * 35 + 13, _column_sum(grad_weight_202, ROWS), mask=tile_mask)
+        tl.store(grad_weight_row + n * 35 + 14, _column_sum(grad_weight_211, ROWS), mask=tile_mask)
+        tl.store(grad_weight_row + n * 35 + 15, _column_sum(grad_weight_213, ROWS), mask=tile_mask)
+        tl.store(grad_weight_row + n * 35 + 16, _column_sum(grad_weight_220, ROWS), mask=tile_mask)
+        tl.store(grad_weight_row + n * 35 + 17, _column_sum(grad_weight_222, ROWS), mask=tile_mask)
+        tl.store(grad_weight_row + n * 35 + 18, _column_sum(grad_weight_224, ROWS), mask=tile_mask)
+        tl.store(grad_weight_row + n * 35 + 19, _column_sum(grad_weight_231, ROWS), mask=tile_mask)
+        tl.store(grad_weight_row + n * 35 + 20, _column_sum(grad_weight_233, ROWS), mask=tile_mask)
+        tl.store(grad_weight_row + n * 35 + 21, _column_sum(grad_weight_242, ROWS), mask=tile_mask)
+        tl.store(grad_weight_row + n * 35 + 22, _column_sum(grad_weight_303, ROWS), mask=tile_mask)
+        tl.store(grad_weight_row + n * 35 + 23, _column_sum(grad_weight_312, ROWS), mask=tile_mask)
+        tl.store(grad_weight_row + n * 35 + 24, _column_sum(grad_weight_314, ROWS), mask=tile_mask)
+        tl.store(grad_weight_row + n * 35 + 25, _column_sum(grad_weight_321, ROWS), mask=tile_mask)
+        tl.store(grad_weight_row + n * 35 + 26, _column_sum(grad_weight_323, ROWS), mask=tile_mask)
+        tl.store(grad_weight_row + n * 35 + 27, _column_sum(grad_weight_330, ROWS), mask=tile_mask)
+        tl.store(grad_weight_row + n * 35 + 28, _column_sum(grad_weight_332, ROWS), mask=tile_mask)
+        tl.store(grad_weight_row + n * 35 + 29, _column_sum(grad_weight_341, ROWS), mask=tile_mask)
+        tl.store(grad_weight_row + n * 35 + 30, _column_sum(grad_weight_404, ROWS), mask=tile_mask)
+        tl.store(grad_weight_row + n * 35 + 31, _column_sum(grad_weight_413, ROWS), mask=tile_mask)
+        tl.store(grad_weight_row + n * 35 + 32, _column_sum(grad_weight_422, ROWS), mask=tile_mask)
+        tl.store(grad_weight_row + n * 35 + 33, _column_sum(grad_weight_431, ROWS), mask=tile_mask)
+        tl.store(grad_weight_row + n * 35 + 34, _column_sum(grad_weight_440, ROWS), mask=tile_mask)
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -1506,6 +1485,8 @@ def _fused_gelu_sgp_norm_with_normalize_kernel(
     eps = tl.full([], eps, REAL)
 
     n = _tile(tl.program_id(1) * BLOCK, ROWS, BLOCK)
+    r = _down(ROWS)
+    at = r * N + n
     tile_mask = n < N
     first_tile = tl.program_id(1) == 0
     weight_000 = tl.load(weight_ptr + n * 35, mask=tile_mask, other=0.0).to(REAL)
@@ -1547,8 +1528,8 @@ def _fused_gelu_sgp_norm_with_normalize_kernel(
     t0 = tl.cast(N, REAL)
     t1 = 1.0 / t0
 
-    row = _rows(tl.program_id(0), ROWS)
-    row_mask = row < B
+    row = tl.program_id(0).to(tl.int64) * ROWS
+    row_mask = row + r < B
     mask = tile_mask if ROWS == 1 else tile_mask & row_mask
     b = row
     x_row = x_ptr + b * 16 * N
@@ -1556,12 +1537,10 @@ def _fused_gelu_sgp_norm_with_normalize_kernel(
     out_row = out_ptr + b * 16 * N
     saved_row = saved_ptr + b
 
-    x_e, x_e1, x_e2, x_e3, x_e4, x_e12, x_e13, x_e14, x_e23, x_e24, x_e34, x_e123, x_e124, x_e134, x_e234, x_e1234 = (
-        _load16(x_row + n * 16, mask, REAL)
-    )
-    y_e, y_e1, y_e2, y_e3, y_e4, y_e12, y_e13, y_e14, y_e23, y_e24, y_e34, y_e123, y_e124, y_e134, y_e234, y_e1234 = (
-        _load16(y_row + n * 16, mask, REAL)
-    )
+    x_e, x_e1, x_e2, x_e3, x_e4, x_e12, x_e13, x_e14 = _load8(x_row + at * 16, mask, REAL)
+    x_e23, x_e24, x_e34, x_e123, x_e124, x_e134, x_e234, x_e1234 = _load8(x_row + at * 16 + 8, mask, REAL)
+    y_e, y_e1, y_e2, y_e3, y_e4, y_e12, y_e13, y_e14 = _load8(y_row + at * 16, mask, REAL)
+    y_e23, y_e24, y_e34, y_e123, y_e124, y_e134, y_e234, y_e1234 = _load8(y_row + at * 16 + 8, mask, REAL)
 
     gate_x = 0.5 * tl.erf(0.7071067811865476 * x_e) + 0.5
     t2 = x_e * gate_x
@@ -1602,166 +1581,145 @@ def _fused_gelu_sgp_norm_with_normalize_kernel(
     t36 = t34 * t35 - t28 * t29 - t30 * t31 - t32 * t33
     out_e_2 = weight_000 * t2 * t3 + weight_202 * t18 + weight_101 * t27 + weight_303 * t36
     out_e_2 += -weight_404 * t4 * t5
-    t37 = _row_sum(out_e_2 * out_e_2, mask)
-    saved_norm_0 = tl.rsqrt(eps + t1 * t37)
-    out_e = saved_norm_0 * out_e_2
-    t38 = weight_011 * t2
-    t39 = weight_110 * t3
-    t40 = weight_112 * t21
-    t41 = weight_112 * t23
-    t42 = weight_112 * t25
-    t43 = weight_211 * t22
-    t44 = weight_211 * t24
-    t45 = weight_211 * t26
-    t46 = weight_213 * t29
-    t47 = weight_213 * t31
-    t48 = weight_213 * t33
-    t49 = weight_312 * t28
-    t50 = weight_312 * t30
-    t51 = weight_312 * t32
-    t52 = weight_314 * t5
-    t53 = weight_413 * t4
-    out_e1_2 = t20 * t38 + t19 * t39 + t7 * t40 + t9 * t41 + t11 * t42 + t35 * t53 - t6 * t43 - t8 * t44
-    out_e1_2 += -t10 * t45 - t12 * t46 - t14 * t47 - t16 * t48 - t13 * t49 - t15 * t50 - t17 * t51 - t34 * t52
-    t54 = weight_112 * t19
-    t55 = weight_211 * t20
-    t56 = weight_213 * t35
-    t57 = weight_312 * t34
-    out_e2_2 = t22 * t38 + t7 * t54 + t21 * t39 + t13 * t41 + t15 * t42 + t33 * t53 - t6 * t55 - t8 * t46
-    out_e2_2 += -t10 * t47 - t12 * t44 - t14 * t45 - t16 * t56 - t9 * t49 - t11 * t50 - t32 * t52 - t17 * t57
-    out_e3_2 = t24 * t38 + t9 * t54 + t23 * t39 + t17 * t42 + t6 * t46 + t12 * t43 + t14 * t56 + t7 * t49
-    out_e3_2 += t30 * t52 + t15 * t57 - t13 * t40 - t8 * t55 - t10 * t48 - t16 * t45 - t11 * t51 - t31 * t53
-    out_e4_2 = t26 * t38 + t11 * t54 + t25 * t39 + t6 * t47 + t8 * t48 + t14 * t43 + t16 * t44 + t7 * t50
-    out_e4_2 += t9 * t51 + t29 * t53 - t15 * t40 - t17 * t41 - t10 * t55 - t12 * t56 - t28 * t52 - t13 * t57
-    t58 = out_e1_2 * out_e1_2 - out_e2_2 * out_e2_2 - out_e3_2 * out_e3_2 - out_e4_2 * out_e4_2
-    t59 = _row_sum(tl.abs(t58), mask)
-    saved_norm_1 = tl.rsqrt(eps + t1 * t59)
-    out_e1 = saved_norm_1 * out_e1_2
-    out_e2 = saved_norm_1 * out_e2_2
-    out_e3 = saved_norm_1 * out_e3_2
-    out_e4 = saved_norm_1 * out_e4_2
-    t60 = weight_022 * t2
-    t61 = weight_121 * t19
-    t62 = weight_220 * t3
-    t63 = weight_224 * t5
-    t64 = weight_321 * t26
-    t65 = weight_422 * t4
-    t66 = t8 * t13 + t10 * t15 - t12 * t9 - t14 * t11
-    t67 = weight_123 * t23
-    t68 = weight_121 * t20
-    t69 = weight_123 * t25
-    t70 = weight_321 * t24
-    out_e12_2 = t7 * t60 + t22 * t61 + t6 * t62 + weight_222 * t66 + weight_323 * (t34 * t33 - t32 * t35)
-    out_e12_2 += -t16 * t63 - t30 * t64 - t17 * t65 - t29 * t67 - t21 * t68 - t31 * t69 - t28 * t70
-    t71 = weight_123 * t21
-    t72 = weight_222 * t6
-    t73 = weight_222 * t17
-    t74 = weight_222 * t7
-    t75 = weight_222 * t16
-    t76 = weight_323 * t31
-    t77 = weight_321 * t22
-    t78 = weight_323 * t30
-    out_e13_2 = t9 * t60 + t24 * t61 + t29 * t71 + t8 * t62 + t10 * t73 + t12 * t74 + t14 * t63 + t15 * t65
-    out_e13_2 += t28 * t77 + t35 * t78 - t13 * t72 - t11 * t75 - t32 * t64 - t34 * t76 - t23 * t68 - t33 * t69
-    t79 = weight_323 * t29
-    t80 = weight_323 * t28
-    out_e14_2 = t11 * t60 + t26 * t61 + t31 * t71 + t10 * t62 + t14 * t74 + t9 * t75 + t32 * t70 + t34 * t79
-    out_e14_2 += t33 * t67 + t30 * t77 - t15 * t72 - t8 * t73 - t12 * t63 - t13 * t65 - t25 * t68 - t35 * t80
-    t81 = weight_123 * t19
-    t82 = weight_121 * t21
-    t83 = weight_121 * t22
-    t84 = weight_321 * t20
-    out_e23_2 = t13 * t60 + t29 * t81 + t24 * t82 + t8 * t74 + t10 * t63 + t12 * t62 + t14 * t73 + t11 * t65
-    out_e23_2 += t28 * t84 + t33 * t78 - t9 * t72 - t15 * t75 - t32 * t76 - t34 * t64 - t23 * t83 - t35 * t69
-    out_e24_2 = t15 * t60 + t31 * t81 + t26 * t82 + t10 * t74 + t14 * t62 + t13 * t75 + t32 * t79 + t34 * t70
-    out_e24_2 += t35 * t67 + t30 * t84 - t11 * t72 - t8 * t63 - t12 * t73 - t9 * t65 - t25 * t83 - t33 * t80
-    t85 = t10 * t9 + t12 * t15 - t8 * t11 - t14 * t13
-    out_e34_2 = t17 * t60 + t33 * t81 + t6 * t63 + t16 * t62 + t7 * t65 + weight_222 * t85 + t31 * t80
-    out_e34_2 += t32 * t84 + weight_121 * (t23 * t26 - t25 * t24) - t30 * t79 - t34 * t77 - t35 * t71
-    t86 = out_e23_2 * out_e23_2 + out_e24_2 * out_e24_2 + out_e34_2 * out_e34_2 - out_e12_2 * out_e12_2
-    t86 += -out_e13_2 * out_e13_2 - out_e14_2 * out_e14_2
-    t87 = _row_sum(tl.abs(t86), mask)
-    saved_norm_2 = tl.rsqrt(eps + t1 * t87)
-    out_e12 = saved_norm_2 * out_e12_2
-    out_e13 = saved_norm_2 * out_e13_2
-    out_e14 = saved_norm_2 * out_e14_2
-    out_e23 = saved_norm_2 * out_e23_2
-    out_e24 = saved_norm_2 * out_e24_2
-    out_e34 = saved_norm_2 * out_e34_2
-    t88 = weight_033 * t2
-    t89 = weight_132 * t19
-    t90 = weight_132 * t21
-    t91 = weight_132 * t23
-    t92 = weight_134 * t5
-    t93 = weight_231 * t24
-    t94 = weight_231 * t22
-    t95 = weight_233 * t35
-    t96 = weight_231 * t20
-    t97 = weight_233 * t33
-    t98 = weight_233 * t31
-    t99 = weight_330 * t3
-    t100 = weight_332 * t30
-    t101 = weight_332 * t32
-    t102 = weight_332 * t34
-    t103 = weight_431 * t4
-    out_e123_2 = t29 * t88 + t13 * t89 + t7 * t91 + t25 * t92 + t6 * t93 + t12 * t96 + t14 * t97 + t28 * t99
-    out_e123_2 += t17 * t100 + t11 * t102 - t9 * t90 - t8 * t94 - t10 * t95 - t16 * t98 - t15 * t101
-    out_e123_2 += -t26 * t103
-    t104 = weight_132 * t25
-    t105 = weight_231 * t26
-    t106 = weight_233 * t29
-    t107 = weight_332 * t28
-    out_e124_2 = t31 * t88 + t15 * t89 + t7 * t104 + t6 * t105 + t8 * t95 + t14 * t96 + t16 * t106 + t30 * t99
-    out_e124_2 += t13 * t101 + t24 * t103 - t11 * t90 - t23 * t92 - t10 * t94 - t12 * t97 - t17 * t107
-    out_e124_2 += -t9 * t102
-    out_e134_2 = t33 * t88 + t17 * t89 + t21 * t92 + t9 * t104 + t8 * t105 + t12 * t98 + t16 * t96
-    out_e134_2 += t15 * t107 + t32 * t99 + t7 * t102 - t11 * t91 - t6 * t95 - t10 * t93 - t14 * t106
-    out_e134_2 += -t13 * t100 - t22 * t103
-    out_e234_2 = t35 * t88 + t19 * t92 + t17 * t90 + t13 * t104 + t8 * t98 + t12 * t105 + t16 * t94
-    out_e234_2 += t11 * t107 + t7 * t101 + t34 * t99 - t15 * t91 - t6 * t97 - t10 * t106 - t14 * t93
-    out_e234_2 += -t9 * t100 - t20 * t103
-    t108 = out_e123_2 * out_e123_2 + out_e124_2 * out_e124_2 + out_e134_2 * out_e134_2
-    t108 += -out_e234_2 * out_e234_2
-    t109 = _row_sum(tl.abs(t108), mask)
-    saved_norm_3 = tl.rsqrt(eps + t1 * t109)
-    out_e123 = saved_norm_3 * out_e123_2
-    out_e124 = saved_norm_3 * out_e124_2
-    out_e134 = saved_norm_3 * out_e134_2
-    out_e234 = saved_norm_3 * out_e234_2
-    t110 = t6 * t17 + t10 * t13 + t12 * t11 + t16 * t7 - t8 * t15 - t14 * t9
-    t111 = t19 * t35 + t23 * t31 - t21 * t33 - t25 * t29
-    t112 = t28 * t26 + t32 * t22 - t30 * t24 - t34 * t20
-    out_e1234_2 = weight_044 * t2 * t5 + weight_440 * t4 * t3 + weight_242 * t110 + weight_143 * t111
-    out_e1234_2 += weight_341 * t112
-    t113 = _row_sum(out_e1234_2 * out_e1234_2, mask)
-    saved_norm_4 = tl.rsqrt(eps + t1 * t113)
-    out_e1234 = saved_norm_4 * out_e1234_2
-
-    _store16(
-        out_row + n * 16,
-        out_e,
-        out_e1,
-        out_e2,
-        out_e3,
-        out_e4,
-        out_e12,
-        out_e13,
-        out_e14,
-        out_e23,
-        out_e24,
-        out_e34,
-        out_e123,
-        out_e124,
-        out_e134,
-        out_e234,
-        out_e1234,
-        mask,
+    t37 = weight_011 * t2
+    t38 = weight_110 * t3
+    t39 = weight_112 * t21
+    t40 = weight_112 * t23
+    t41 = weight_112 * t25
+    t42 = weight_211 * t22
+    t43 = weight_211 * t24
+    t44 = weight_211 * t26
+    t45 = weight_213 * t29
+    t46 = weight_213 * t31
+    t47 = weight_213 * t33
+    t48 = weight_312 * t28
+    t49 = weight_312 * t30
+    t50 = weight_312 * t32
+    t51 = weight_314 * t5
+    t52 = weight_413 * t4
+    out_e1_2 = t20 * t37 + t19 * t38 + t7 * t39 + t9 * t40 + t11 * t41 + t35 * t52 - t6 * t42 - t8 * t43
+    out_e1_2 += -t10 * t44 - t12 * t45 - t14 * t46 - t16 * t47 - t13 * t48 - t15 * t49 - t17 * t50 - t34 * t51
+    t53 = weight_112 * t19
+    t54 = weight_211 * t20
+    t55 = weight_213 * t35
+    t56 = weight_312 * t34
+    out_e2_2 = t22 * t37 + t7 * t53 + t21 * t38 + t13 * t40 + t15 * t41 + t33 * t52 - t6 * t54 - t8 * t45
+    out_e2_2 += -t10 * t46 - t12 * t43 - t14 * t44 - t16 * t55 - t9 * t48 - t11 * t49 - t32 * t51 - t17 * t56
+    out_e3_2 = t24 * t37 + t9 * t53 + t23 * t38 + t17 * t41 + t6 * t45 + t12 * t42 + t14 * t55 + t7 * t48
+    out_e3_2 += t30 * t51 + t15 * t56 - t13 * t39 - t8 * t54 - t10 * t47 - t16 * t44 - t11 * t50 - t31 * t52
+    out_e4_2 = t26 * t37 + t11 * t53 + t25 * t38 + t6 * t46 + t8 * t47 + t14 * t42 + t16 * t43 + t7 * t49
+    out_e4_2 += t9 * t50 + t29 * t52 - t15 * t39 - t17 * t40 - t10 * t54 - t12 * t55 - t28 * t51 - t13 * t56
+    t57 = out_e1_2 * out_e1_2 - out_e2_2 * out_e2_2 - out_e3_2 * out_e3_2 - out_e4_2 * out_e4_2
+    t58 = weight_022 * t2
+    t59 = weight_121 * t19
+    t60 = weight_220 * t3
+    t61 = weight_224 * t5
+    t62 = weight_321 * t26
+    t63 = weight_422 * t4
+    t64 = t8 * t13 + t10 * t15 - t12 * t9 - t14 * t11
+    t65 = weight_123 * t23
+    t66 = weight_121 * t20
+    t67 = weight_123 * t25
+    t68 = weight_321 * t24
+    out_e12_2 = t7 * t58 + t22 * t59 + t6 * t60 + weight_222 * t64 + weight_323 * (t34 * t33 - t32 * t35)
+    out_e12_2 += -t16 * t61 - t30 * t62 - t17 * t63 - t29 * t65 - t21 * t66 - t31 * t67 - t28 * t68
+    t69 = weight_123 * t21
+    t70 = weight_222 * t6
+    t71 = weight_222 * t17
+    t72 = weight_222 * t7
+    t73 = weight_222 * t16
+    t74 = weight_323 * t31
+    t75 = weight_321 * t22
+    t76 = weight_323 * t30
+    out_e13_2 = t9 * t58 + t24 * t59 + t29 * t69 + t8 * t60 + t10 * t71 + t12 * t72 + t14 * t61 + t15 * t63
+    out_e13_2 += t28 * t75 + t35 * t76 - t13 * t70 - t11 * t73 - t32 * t62 - t34 * t74 - t23 * t66 - t33 * t67
+    t77 = weight_323 * t29
+    t78 = weight_323 * t28
+    out_e14_2 = t11 * t58 + t26 * t59 + t31 * t69 + t10 * t60 + t14 * t72 + t9 * t73 + t32 * t68 + t34 * t77
+    out_e14_2 += t33 * t65 + t30 * t75 - t15 * t70 - t8 * t71 - t12 * t61 - t13 * t63 - t25 * t66 - t35 * t78
+    t79 = weight_123 * t19
+    t80 = weight_121 * t21
+    t81 = weight_121 * t22
+    t82 = weight_321 * t20
+    out_e23_2 = t13 * t58 + t29 * t79 + t24 * t80 + t8 * t72 + t10 * t61 + t12 * t60 + t14 * t71 + t11 * t63
+    out_e23_2 += t28 * t82 + t33 * t76 - t9 * t70 - t15 * t73 - t32 * t74 - t34 * t62 - t23 * t81 - t35 * t67
+    out_e24_2 = t15 * t58 + t31 * t79 + t26 * t80 + t10 * t72 + t14 * t60 + t13 * t73 + t32 * t77 + t34 * t68
+    out_e24_2 += t35 * t65 + t30 * t82 - t11 * t70 - t8 * t61 - t12 * t71 - t9 * t63 - t25 * t81 - t33 * t78
+    t83 = t10 * t9 + t12 * t15 - t8 * t11 - t14 * t13
+    out_e34_2 = t17 * t58 + t33 * t79 + t6 * t61 + t16 * t60 + t7 * t63 + weight_222 * t83 + t31 * t78
+    out_e34_2 += t32 * t82 + weight_121 * (t23 * t26 - t25 * t24) - t30 * t77 - t34 * t75 - t35 * t69
+    t84 = out_e23_2 * out_e23_2 + out_e24_2 * out_e24_2 + out_e34_2 * out_e34_2 - out_e12_2 * out_e12_2
+    t84 += -out_e13_2 * out_e13_2 - out_e14_2 * out_e14_2
+    t85 = weight_033 * t2
+    t86 = weight_132 * t19
+    t87 = weight_132 * t21
+    t88 = weight_132 * t23
+    t89 = weight_134 * t5
+    t90 = weight_231 * t24
+    t91 = weight_231 * t22
+    t92 = weight_233 * t35
+    t93 = weight_231 * t20
+    t94 = weight_233 * t33
+    t95 = weight_233 * t31
+    t96 = weight_330 * t3
+    t97 = weight_332 * t30
+    t98 = weight_332 * t32
+    t99 = weight_332 * t34
+    t100 = weight_431 * t4
+    out_e123_2 = t29 * t85 + t13 * t86 + t7 * t88 + t25 * t89 + t6 * t90 + t12 * t93 + t14 * t94 + t28 * t96
+    out_e123_2 += t17 * t97 + t11 * t99 - t9 * t87 - t8 * t91 - t10 * t92 - t16 * t95 - t15 * t98 - t26 * t100
+    t101 = weight_132 * t25
+    t102 = weight_231 * t26
+    t103 = weight_233 * t29
+    t104 = weight_332 * t28
+    out_e124_2 = t31 * t85 + t15 * t86 + t7 * t101 + t6 * t102 + t8 * t92 + t14 * t93 + t16 * t103 + t30 * t96
+    out_e124_2 += t13 * t98 + t24 * t100 - t11 * t87 - t23 * t89 - t10 * t91 - t12 * t94 - t17 * t104
+    out_e124_2 += -t9 * t99
+    out_e134_2 = t33 * t85 + t17 * t86 + t21 * t89 + t9 * t101 + t8 * t102 + t12 * t95 + t16 * t93
+    out_e134_2 += t15 * t104 + t32 * t96 + t7 * t99 - t11 * t88 - t6 * t92 - t10 * t90 - t14 * t103 - t13 * t97
+    out_e134_2 += -t22 * t100
+    out_e234_2 = t35 * t85 + t19 * t89 + t17 * t87 + t13 * t101 + t8 * t95 + t12 * t102 + t16 * t91
+    out_e234_2 += t11 * t104 + t7 * t98 + t34 * t96 - t15 * t88 - t6 * t94 - t10 * t103 - t14 * t90 - t9 * t97
+    out_e234_2 += -t20 * t100
+    t105 = out_e123_2 * out_e123_2 + out_e124_2 * out_e124_2 + out_e134_2 * out_e134_2
+    t105 += -out_e234_2 * out_e234_2
+    t106 = t6 * t17 + t10 * t13 + t12 * t11 + t16 * t7 - t8 * t15 - t14 * t9
+    t107 = t19 * t35 + t23 * t31 - t21 * t33 - t25 * t29
+    t108 = t28 * t26 + t32 * t22 - t30 * t24 - t34 * t20
+    out_e1234_2 = weight_044 * t2 * t5 + weight_440 * t4 * t3 + weight_242 * t106 + weight_143 * t107
+    out_e1234_2 += weight_341 * t108
+    t109, t110, t111, t112, t113 = _row_sum5(
+        out_e_2 * out_e_2, tl.abs(t57), tl.abs(t84), tl.abs(t105), out_e1234_2 * out_e1234_2, mask
     )
-    tl.store(saved_row, saved_norm_0, mask=row_mask)
-    tl.store(saved_row + 1 * B, saved_norm_1, mask=row_mask)
-    tl.store(saved_row + 2 * B, saved_norm_2, mask=row_mask)
-    tl.store(saved_row + 3 * B, saved_norm_3, mask=row_mask)
-    tl.store(saved_row + 4 * B, saved_norm_4, mask=row_mask)
+    norm_0 = tl.rsqrt(eps + t1 * t109)
+    out_e = norm_0 * out_e_2
+    norm_1 = tl.rsqrt(eps + t1 * t110)
+    out_e1 = norm_1 * out_e1_2
+    out_e2 = norm_1 * out_e2_2
+    out_e3 = norm_1 * out_e3_2
+    out_e4 = norm_1 * out_e4_2
+    norm_2 = tl.rsqrt(eps + t1 * t111)
+    out_e12 = norm_2 * out_e12_2
+    out_e13 = norm_2 * out_e13_2
+    out_e14 = norm_2 * out_e14_2
+    out_e23 = norm_2 * out_e23_2
+    out_e24 = norm_2 * out_e24_2
+    out_e34 = norm_2 * out_e34_2
+    norm_3 = tl.rsqrt(eps + t1 * t112)
+    out_e123 = norm_3 * out_e123_2
+    out_e124 = norm_3 * out_e124_2
+    out_e134 = norm_3 * out_e134_2
+    out_e234 = norm_3 * out_e234_2
+    norm_4 = tl.rsqrt(eps + t1 * t113)
+    out_e1234 = norm_4 * out_e1234_2
+
+    _store8(out_row + at * 16, out_e, out_e1, out_e2, out_e3, out_e4, out_e12, out_e13, out_e14, mask)
+    _store8(out_row + at * 16 + 8, out_e23, out_e24, out_e34, out_e123, out_e124, out_e134, out_e234, out_e1234, mask)
+    tl.store(saved_row + r, norm_0, mask=row_mask)
+    tl.store(saved_row + B + r, norm_1, mask=row_mask)
+    tl.store(saved_row + 2 * B + r, norm_2, mask=row_mask)
+    tl.store(saved_row + 3 * B + r, norm_3, mask=row_mask)
+    tl.store(saved_row + 4 * B + r, norm_4, mask=row_mask)
 
 
 @triton.jit(do_not_specialize=["B"])
@@ -1781,8 +1739,9 @@ def _fused_gelu_sgp_norm_with_normalize_long_kernel(
     # one program holds a whole row, because a reduction over n is used at once
     eps = tl.full([], eps, REAL)
 
-    row = _rows(tl.program_id(0), ROWS)
-    row_mask = row < B
+    r = _down(ROWS)
+    row = tl.program_id(0).to(tl.int64) * ROWS
+    row_mask = row + r < B
     b = row
     x_row = x_ptr + b * 16 * N
     y_row = y_ptr + b * 16 * N
@@ -1799,43 +1758,12 @@ def _fused_gelu_sgp_norm_with_normalize_long_kernel(
     t6 = _start(ROWS, BLOCK, 0.0, REAL)
     for start in range(0, N, BLOCK):
         n = _tile(start, ROWS, BLOCK)
+        at = r * N + n
         mask = (n < N) & row_mask
-        (
-            x_e,
-            x_e1,
-            x_e2,
-            x_e3,
-            x_e4,
-            x_e12,
-            x_e13,
-            x_e14,
-            x_e23,
-            x_e24,
-            x_e34,
-            x_e123,
-            x_e124,
-            x_e134,
-            x_e234,
-            x_e1234,
-        ) = _load16(x_row + n * 16, mask, REAL)
-        (
-            y_e,
-            y_e1,
-            y_e2,
-            y_e3,
-            y_e4,
-            y_e12,
-            y_e13,
-            y_e14,
-            y_e23,
-            y_e24,
-            y_e34,
-            y_e123,
-            y_e124,
-            y_e134,
-            y_e234,
-            y_e1234,
-        ) = _load16(y_row + n * 16, mask, REAL)
+        x_e, x_e1, x_e2, x_e3, x_e4, x_e12, x_e13, x_e14 = _load8(x_row + at * 16, mask, REAL)
+        x_e23, x_e24, x_e34, x_e123, x_e124, x_e134, x_e234, x_e1234 = _load8(x_row + at * 16 + 8, mask, REAL)
+        y_e, y_e1, y_e2, y_e3, y_e4, y_e12, y_e13, y_e14 = _load8(y_row + at * 16, mask, REAL)
+        y_e23, y_e24, y_e34, y_e123, y_e124, y_e134, y_e234, y_e1234 = _load8(y_row + at * 16 + 8, mask, REAL)
         weight_000 = tl.load(weight_ptr + n * 35, mask=mask, other=0.0).to(REAL)
         weight_011 = tl.load(weight_ptr + n * 35 + 1, mask=mask, other=0.0).to(REAL)
         weight_022 = tl.load(weight_ptr + n * 35 + 2, mask=mask, other=0.0).to(REAL)
@@ -2025,62 +1953,27 @@ def _fused_gelu_sgp_norm_with_normalize_long_kernel(
         t4 = _sum(t4, tl.abs(t89), mask, True)
         t5 = _sum(t5, tl.abs(t110), mask, True)
         t6 = _sum(t6, out_e1234_2 * out_e1234_2, mask, True)
-    t2 = _row_sum(t2, True)
-    t3 = _row_sum(t3, True)
-    t4 = _row_sum(t4, True)
-    t5 = _row_sum(t5, True)
-    t6 = _row_sum(t6, True)
-    saved_norm_0 = tl.rsqrt(eps + t1 * t2)
-    saved_norm_1 = tl.rsqrt(eps + t1 * t3)
-    saved_norm_2 = tl.rsqrt(eps + t1 * t4)
-    saved_norm_3 = tl.rsqrt(eps + t1 * t5)
-    saved_norm_4 = tl.rsqrt(eps + t1 * t6)
+    t2, t3, t4, t5, t6 = _row_sum5(t2, t3, t4, t5, t6, True)
+    norm_0 = tl.rsqrt(eps + t1 * t2)
+    norm_1 = tl.rsqrt(eps + t1 * t3)
+    norm_2 = tl.rsqrt(eps + t1 * t4)
+    norm_3 = tl.rsqrt(eps + t1 * t5)
+    norm_4 = tl.rsqrt(eps + t1 * t6)
 
-    tl.store(saved_row, saved_norm_0, mask=row_mask)
-    tl.store(saved_row + 1 * B, saved_norm_1, mask=row_mask)
-    tl.store(saved_row + 2 * B, saved_norm_2, mask=row_mask)
-    tl.store(saved_row + 3 * B, saved_norm_3, mask=row_mask)
-    tl.store(saved_row + 4 * B, saved_norm_4, mask=row_mask)
+    tl.store(saved_row + r, norm_0, mask=row_mask)
+    tl.store(saved_row + B + r, norm_1, mask=row_mask)
+    tl.store(saved_row + 2 * B + r, norm_2, mask=row_mask)
+    tl.store(saved_row + 3 * B + r, norm_3, mask=row_mask)
+    tl.store(saved_row + 4 * B + r, norm_4, mask=row_mask)
 
     for start in range(0, N, BLOCK):
         n = _tile(start, ROWS, BLOCK)
+        at = r * N + n
         mask = (n < N) & row_mask
-        (
-            x_e,
-            x_e1,
-            x_e2,
-            x_e3,
-            x_e4,
-            x_e12,
-            x_e13,
-            x_e14,
-            x_e23,
-            x_e24,
-            x_e34,
-            x_e123,
-            x_e124,
-            x_e134,
-            x_e234,
-            x_e1234,
-        ) = _load16(x_row + n * 16, mask, REAL)
-        (
-            y_e,
-            y_e1,
-            y_e2,
-            y_e3,
-            y_e4,
-            y_e12,
-            y_e13,
-            y_e14,
-            y_e23,
-            y_e24,
-            y_e34,
-            y_e123,
-            y_e124,
-            y_e134,
-            y_e234,
-            y_e1234,
-        ) = _load16(y_row + n * 16, mask, REAL)
+        x_e, x_e1, x_e2, x_e3, x_e4, x_e12, x_e13, x_e14 = _load8(x_row + at * 16, mask, REAL)
+        x_e23, x_e24, x_e34, x_e123, x_e124, x_e134, x_e234, x_e1234 = _load8(x_row + at * 16 + 8, mask, REAL)
+        y_e, y_e1, y_e2, y_e3, y_e4, y_e12, y_e13, y_e14 = _load8(y_row + at * 16, mask, REAL)
+        y_e23, y_e24, y_e34, y_e123, y_e124, y_e134, y_e234, y_e1234 = _load8(y_row + at * 16 + 8, mask, REAL)
         weight_000 = tl.load(weight_ptr + n * 35, mask=mask, other=0.0).to(REAL)
         weight_011 = tl.load(weight_ptr + n * 35 + 1, mask=mask, other=0.0).to(REAL)
         weight_022 = tl.load(weight_ptr + n * 35 + 2, mask=mask, other=0.0).to(REAL)
@@ -2156,7 +2049,7 @@ def _fused_gelu_sgp_norm_with_normalize_long_kernel(
         t41 = t39 * t40 - t33 * t34 - t35 * t36 - t37 * t38
         out_e_2 = weight_000 * t7 * t8 + weight_202 * t23 + weight_101 * t32 + weight_303 * t41
         out_e_2 += -weight_404 * t9 * t10
-        out_e = saved_norm_0 * out_e_2
+        out_e = norm_0 * out_e_2
         t42 = weight_011 * t7
         t43 = weight_110 * t8
         t44 = weight_112 * t26
@@ -2175,20 +2068,20 @@ def _fused_gelu_sgp_norm_with_normalize_long_kernel(
         t57 = weight_413 * t9
         out_e1_2 = t25 * t42 + t24 * t43 + t12 * t44 + t14 * t45 + t16 * t46 + t40 * t57 - t11 * t47 - t13 * t48
         out_e1_2 += -t15 * t49 - t17 * t50 - t19 * t51 - t21 * t52 - t18 * t53 - t20 * t54 - t22 * t55 - t39 * t56
-        out_e1 = saved_norm_1 * out_e1_2
+        out_e1 = norm_1 * out_e1_2
         t58 = weight_112 * t24
         t59 = weight_211 * t25
         t60 = weight_213 * t40
         t61 = weight_312 * t39
         out_e2_2 = t27 * t42 + t12 * t58 + t26 * t43 + t18 * t45 + t20 * t46 + t38 * t57 - t11 * t59 - t13 * t50
         out_e2_2 += -t15 * t51 - t17 * t48 - t19 * t49 - t21 * t60 - t14 * t53 - t16 * t54 - t37 * t56 - t22 * t61
-        out_e2 = saved_norm_1 * out_e2_2
+        out_e2 = norm_1 * out_e2_2
         out_e3_2 = t29 * t42 + t14 * t58 + t28 * t43 + t22 * t46 + t11 * t50 + t17 * t47 + t19 * t60 + t12 * t53
         out_e3_2 += t35 * t56 + t20 * t61 - t18 * t44 - t13 * t59 - t15 * t52 - t21 * t49 - t16 * t55 - t36 * t57
-        out_e3 = saved_norm_1 * out_e3_2
+        out_e3 = norm_1 * out_e3_2
         out_e4_2 = t31 * t42 + t16 * t58 + t30 * t43 + t11 * t51 + t13 * t52 + t19 * t47 + t21 * t48 + t12 * t54
         out_e4_2 += t14 * t55 + t34 * t57 - t20 * t44 - t22 * t45 - t15 * t59 - t17 * t60 - t33 * t56 - t18 * t61
-        out_e4 = saved_norm_1 * out_e4_2
+        out_e4 = norm_1 * out_e4_2
         t63 = weight_022 * t7
         t64 = weight_121 * t24
         t65 = weight_220 * t8
@@ -2202,7 +2095,7 @@ def _fused_gelu_sgp_norm_with_normalize_long_kernel(
         t73 = weight_321 * t29
         out_e12_2 = t12 * t63 + t27 * t64 + t11 * t65 + weight_222 * t69 + weight_323 * (t39 * t38 - t37 * t40)
         out_e12_2 += -t21 * t66 - t35 * t67 - t22 * t68 - t34 * t70 - t26 * t71 - t36 * t72 - t33 * t73
-        out_e12 = saved_norm_2 * out_e12_2
+        out_e12 = norm_2 * out_e12_2
         t74 = weight_123 * t26
         t75 = weight_222 * t11
         t76 = weight_222 * t22
@@ -2213,26 +2106,26 @@ def _fused_gelu_sgp_norm_with_normalize_long_kernel(
         t81 = weight_323 * t35
         out_e13_2 = t14 * t63 + t29 * t64 + t34 * t74 + t13 * t65 + t15 * t76 + t17 * t77 + t19 * t66 + t20 * t68
         out_e13_2 += t33 * t80 + t40 * t81 - t18 * t75 - t16 * t78 - t37 * t67 - t39 * t79 - t28 * t71 - t38 * t72
-        out_e13 = saved_norm_2 * out_e13_2
+        out_e13 = norm_2 * out_e13_2
         t82 = weight_323 * t34
         t83 = weight_323 * t33
         out_e14_2 = t16 * t63 + t31 * t64 + t36 * t74 + t15 * t65 + t19 * t77 + t14 * t78 + t37 * t73 + t39 * t82
         out_e14_2 += t38 * t70 + t35 * t80 - t20 * t75 - t13 * t76 - t17 * t66 - t18 * t68 - t30 * t71 - t40 * t83
-        out_e14 = saved_norm_2 * out_e14_2
+        out_e14 = norm_2 * out_e14_2
         t84 = weight_123 * t24
         t85 = weight_121 * t26
         t86 = weight_121 * t27
         t87 = weight_321 * t25
         out_e23_2 = t18 * t63 + t34 * t84 + t29 * t85 + t13 * t77 + t15 * t66 + t17 * t65 + t19 * t76 + t16 * t68
         out_e23_2 += t33 * t87 + t38 * t81 - t14 * t75 - t20 * t78 - t37 * t79 - t39 * t67 - t28 * t86 - t40 * t72
-        out_e23 = saved_norm_2 * out_e23_2
+        out_e23 = norm_2 * out_e23_2
         out_e24_2 = t20 * t63 + t36 * t84 + t31 * t85 + t15 * t77 + t19 * t65 + t18 * t78 + t37 * t82 + t39 * t73
         out_e24_2 += t40 * t70 + t35 * t87 - t16 * t75 - t13 * t66 - t17 * t76 - t14 * t68 - t30 * t86 - t38 * t83
-        out_e24 = saved_norm_2 * out_e24_2
+        out_e24 = norm_2 * out_e24_2
         t88 = t15 * t14 + t17 * t20 - t13 * t16 - t19 * t18
         out_e34_2 = t22 * t63 + t38 * t84 + t11 * t66 + t21 * t65 + t12 * t68 + weight_222 * t88 + t36 * t83
         out_e34_2 += t37 * t87 + weight_121 * (t28 * t31 - t30 * t29) - t35 * t82 - t39 * t80 - t40 * t74
-        out_e34 = saved_norm_2 * out_e34_2
+        out_e34 = norm_2 * out_e34_2
         t90 = weight_033 * t7
         t91 = weight_132 * t24
         t92 = weight_132 * t26
@@ -2252,7 +2145,7 @@ def _fused_gelu_sgp_norm_with_normalize_long_kernel(
         out_e123_2 = t34 * t90 + t18 * t91 + t12 * t93 + t30 * t94 + t11 * t95 + t17 * t98 + t19 * t99
         out_e123_2 += t33 * t101 + t22 * t102 + t16 * t104 - t14 * t92 - t13 * t96 - t15 * t97 - t21 * t100
         out_e123_2 += -t20 * t103 - t31 * t105
-        out_e123 = saved_norm_3 * out_e123_2
+        out_e123 = norm_3 * out_e123_2
         t106 = weight_132 * t30
         t107 = weight_231 * t31
         t108 = weight_233 * t34
@@ -2260,41 +2153,25 @@ def _fused_gelu_sgp_norm_with_normalize_long_kernel(
         out_e124_2 = t36 * t90 + t20 * t91 + t12 * t106 + t11 * t107 + t13 * t97 + t19 * t98 + t21 * t108
         out_e124_2 += t35 * t101 + t18 * t103 + t29 * t105 - t16 * t92 - t28 * t94 - t15 * t96 - t17 * t99
         out_e124_2 += -t22 * t109 - t14 * t104
-        out_e124 = saved_norm_3 * out_e124_2
+        out_e124 = norm_3 * out_e124_2
         out_e134_2 = t38 * t90 + t22 * t91 + t26 * t94 + t14 * t106 + t13 * t107 + t17 * t100 + t21 * t98
         out_e134_2 += t20 * t109 + t37 * t101 + t12 * t104 - t16 * t93 - t11 * t97 - t15 * t95 - t19 * t108
         out_e134_2 += -t18 * t102 - t27 * t105
-        out_e134 = saved_norm_3 * out_e134_2
+        out_e134 = norm_3 * out_e134_2
         out_e234_2 = t40 * t90 + t24 * t94 + t22 * t92 + t18 * t106 + t13 * t100 + t17 * t107 + t21 * t96
         out_e234_2 += t16 * t109 + t12 * t103 + t39 * t101 - t20 * t93 - t11 * t99 - t15 * t108 - t19 * t95
         out_e234_2 += -t14 * t102 - t25 * t105
-        out_e234 = saved_norm_3 * out_e234_2
+        out_e234 = norm_3 * out_e234_2
         t111 = t11 * t22 + t15 * t18 + t17 * t16 + t21 * t12 - t13 * t20 - t19 * t14
         t112 = t24 * t40 + t28 * t36 - t26 * t38 - t30 * t34
         t113 = t33 * t31 + t37 * t27 - t35 * t29 - t39 * t25
         out_e1234_2 = weight_044 * t7 * t10 + weight_440 * t9 * t8 + weight_242 * t111 + weight_143 * t112
         out_e1234_2 += weight_341 * t113
-        out_e1234 = saved_norm_4 * out_e1234_2
+        out_e1234 = norm_4 * out_e1234_2
 
-        _store16(
-            out_row + n * 16,
-            out_e,
-            out_e1,
-            out_e2,
-            out_e3,
-            out_e4,
-            out_e12,
-            out_e13,
-            out_e14,
-            out_e23,
-            out_e24,
-            out_e34,
-            out_e123,
-            out_e124,
-            out_e134,
-            out_e234,
-            out_e1234,
-            mask,
+        _store8(out_row + at * 16, out_e, out_e1, out_e2, out_e3, out_e4, out_e12, out_e13, out_e14, mask)
+        _store8(
+            out_row + at * 16 + 8, out_e23, out_e24, out_e34, out_e123, out_e124, out_e134, out_e234, out_e1234, mask
         )
 
 
@@ -2313,19 +2190,20 @@ def _fused_gelu_sgp_norm_with_normalize_backward_kernel(
     # stores the row reductions on their own, because the next kernel folds over b
     # reads the stored output (32 fields) in place of recomputing it from the inputs (83 fields)
 
-    row = _rows(tl.program_id(0), ROWS)
-    row_mask = row < B
+    r = _down(ROWS)
+    row = tl.program_id(0).to(tl.int64) * ROWS
+    row_mask = row + r < B
     b = row
     grad_out_row = grad_out_ptr + b * 16 * N
     saved_row = saved_ptr + b
     out_row = out_ptr + b * 16 * N
     frontier_row = frontier_ptr + b
 
-    saved_norm_0 = tl.load(saved_row, mask=row_mask, other=0.0).to(REAL)
-    saved_norm_1 = tl.load(saved_row + 1 * B, mask=row_mask, other=0.0).to(REAL)
-    saved_norm_2 = tl.load(saved_row + 2 * B, mask=row_mask, other=0.0).to(REAL)
-    saved_norm_3 = tl.load(saved_row + 3 * B, mask=row_mask, other=0.0).to(REAL)
-    saved_norm_4 = tl.load(saved_row + 4 * B, mask=row_mask, other=0.0).to(REAL)
+    saved_norm_0 = tl.load(saved_row + r, mask=row_mask, other=0.0).to(REAL)
+    saved_norm_1 = tl.load(saved_row + B + r, mask=row_mask, other=0.0).to(REAL)
+    saved_norm_2 = tl.load(saved_row + 2 * B + r, mask=row_mask, other=0.0).to(REAL)
+    saved_norm_3 = tl.load(saved_row + 3 * B + r, mask=row_mask, other=0.0).to(REAL)
+    saved_norm_4 = tl.load(saved_row + 4 * B + r, mask=row_mask, other=0.0).to(REAL)
 
     t0 = tl.cast(N, REAL)
     t1 = 1.0 / t0
@@ -2337,16 +2215,12 @@ def _fused_gelu_sgp_norm_with_normalize_backward_kernel(
     t6 = _start(ROWS, BLOCK, 0.0, REAL)
     for start in range(0, N, BLOCK):
         n = _tile(start, ROWS, BLOCK)
+        at = r * N + n
         mask = (n < N) & row_mask
+        grad_out_e, grad_out_e1, grad_out_e2, grad_out_e3, grad_out_e4, grad_out_e12, grad_out_e13, grad_out_e14 = (
+            _load8(grad_out_row + at * 16, mask, REAL)
+        )
         (
-            grad_out_e,
-            grad_out_e1,
-            grad_out_e2,
-            grad_out_e3,
-            grad_out_e4,
-            grad_out_e12,
-            grad_out_e13,
-            grad_out_e14,
             grad_out_e23,
             grad_out_e24,
             grad_out_e34,
@@ -2355,25 +2229,11 @@ def _fused_gelu_sgp_norm_with_normalize_backward_kernel(
             grad_out_e134,
             grad_out_e234,
             grad_out_e1234,
-        ) = _load16(grad_out_row + n * 16, mask, REAL)
-        (
-            out_e,
-            out_e1,
-            out_e2,
-            out_e3,
-            out_e4,
-            out_e12,
-            out_e13,
-            out_e14,
-            out_e23,
-            out_e24,
-            out_e34,
-            out_e123,
-            out_e124,
-            out_e134,
-            out_e234,
-            out_e1234,
-        ) = _load16(out_row + n * 16, mask, REAL)
+        ) = _load8(grad_out_row + at * 16 + 8, mask, REAL)
+        out_e, out_e1, out_e2, out_e3, out_e4, out_e12, out_e13, out_e14 = _load8(out_row + at * 16, mask, REAL)
+        out_e23, out_e24, out_e34, out_e123, out_e124, out_e134, out_e234, out_e1234 = _load8(
+            out_row + at * 16 + 8, mask, REAL
+        )
 
         t7 = grad_out_e234 * out_e234 + grad_out_e134 * out_e134 + grad_out_e124 * out_e124
         t7 += grad_out_e123 * out_e123
@@ -2386,11 +2246,7 @@ def _fused_gelu_sgp_norm_with_normalize_backward_kernel(
         t4 = _sum(t4, t8, mask, True)
         t5 = _sum(t5, t9, mask, True)
         t6 = _sum(t6, grad_out_e * out_e, mask, True)
-    t2 = _row_sum(t2, True)
-    t3 = _row_sum(t3, True)
-    t4 = _row_sum(t4, True)
-    t5 = _row_sum(t5, True)
-    t6 = _row_sum(t6, True)
+    t2, t3, t4, t5, t6 = _row_sum5(t2, t3, t4, t5, t6, True)
     grad_norm_4 = t2 / saved_norm_4
     frontier_0 = t1 * (-0.5 * saved_norm_4 * saved_norm_4 * saved_norm_4) * grad_norm_4
     grad_norm_3 = t3 / saved_norm_3
@@ -2402,11 +2258,11 @@ def _fused_gelu_sgp_norm_with_normalize_backward_kernel(
     grad_norm_0 = t6 / saved_norm_0
     frontier_4 = t1 * (-0.5 * saved_norm_0 * saved_norm_0 * saved_norm_0) * grad_norm_0
 
-    tl.store(frontier_row, frontier_0, mask=row_mask)
-    tl.store(frontier_row + 1 * B, frontier_1, mask=row_mask)
-    tl.store(frontier_row + 2 * B, frontier_2, mask=row_mask)
-    tl.store(frontier_row + 3 * B, frontier_3, mask=row_mask)
-    tl.store(frontier_row + 4 * B, frontier_4, mask=row_mask)
+    tl.store(frontier_row + r, frontier_0, mask=row_mask)
+    tl.store(frontier_row + B + r, frontier_1, mask=row_mask)
+    tl.store(frontier_row + 2 * B + r, frontier_2, mask=row_mask)
+    tl.store(frontier_row + 3 * B + r, frontier_3, mask=row_mask)
+    tl.store(frontier_row + 4 * B + r, frontier_4, mask=row_mask)
 
 
 @triton.jit(do_not_specialize=["B"])
@@ -2426,8 +2282,9 @@ def _fused_gelu_sgp_norm_with_normalize_backward_recomputed_kernel(
     # stores the row reductions on their own, because the next kernel folds over b
     # recomputes the output from the inputs, because a 16-bit stored output is too coarse
 
-    row = _rows(tl.program_id(0), ROWS)
-    row_mask = row < B
+    r = _down(ROWS)
+    row = tl.program_id(0).to(tl.int64) * ROWS
+    row_mask = row + r < B
     b = row
     x_row = x_ptr + b * 16 * N
     y_row = y_ptr + b * 16 * N
@@ -2435,11 +2292,11 @@ def _fused_gelu_sgp_norm_with_normalize_backward_recomputed_kernel(
     saved_row = saved_ptr + b
     frontier_row = frontier_ptr + b
 
-    saved_norm_0 = tl.load(saved_row, mask=row_mask, other=0.0).to(REAL)
-    saved_norm_1 = tl.load(saved_row + 1 * B, mask=row_mask, other=0.0).to(REAL)
-    saved_norm_2 = tl.load(saved_row + 2 * B, mask=row_mask, other=0.0).to(REAL)
-    saved_norm_3 = tl.load(saved_row + 3 * B, mask=row_mask, other=0.0).to(REAL)
-    saved_norm_4 = tl.load(saved_row + 4 * B, mask=row_mask, other=0.0).to(REAL)
+    saved_norm_0 = tl.load(saved_row + r, mask=row_mask, other=0.0).to(REAL)
+    saved_norm_1 = tl.load(saved_row + B + r, mask=row_mask, other=0.0).to(REAL)
+    saved_norm_2 = tl.load(saved_row + 2 * B + r, mask=row_mask, other=0.0).to(REAL)
+    saved_norm_3 = tl.load(saved_row + 3 * B + r, mask=row_mask, other=0.0).to(REAL)
+    saved_norm_4 = tl.load(saved_row + 4 * B + r, mask=row_mask, other=0.0).to(REAL)
 
     t0 = tl.cast(N, REAL)
     t1 = 1.0 / t0
@@ -2451,43 +2308,12 @@ def _fused_gelu_sgp_norm_with_normalize_backward_recomputed_kernel(
     grad_norm_0 = _start(ROWS, BLOCK, 0.0, REAL)
     for start in range(0, N, BLOCK):
         n = _tile(start, ROWS, BLOCK)
+        at = r * N + n
         mask = (n < N) & row_mask
-        (
-            x_e,
-            x_e1,
-            x_e2,
-            x_e3,
-            x_e4,
-            x_e12,
-            x_e13,
-            x_e14,
-            x_e23,
-            x_e24,
-            x_e34,
-            x_e123,
-            x_e124,
-            x_e134,
-            x_e234,
-            x_e1234,
-        ) = _load16(x_row + n * 16, mask, REAL)
-        (
-            y_e,
-            y_e1,
-            y_e2,
-            y_e3,
-            y_e4,
-            y_e12,
-            y_e13,
-            y_e14,
-            y_e23,
-            y_e24,
-            y_e34,
-            y_e123,
-            y_e124,
-            y_e134,
-            y_e234,
-            y_e1234,
-        ) = _load16(y_row + n * 16, mask, REAL)
+        x_e, x_e1, x_e2, x_e3, x_e4, x_e12, x_e13, x_e14 = _load8(x_row + at * 16, mask, REAL)
+        x_e23, x_e24, x_e34, x_e123, x_e124, x_e134, x_e234, x_e1234 = _load8(x_row + at * 16 + 8, mask, REAL)
+        y_e, y_e1, y_e2, y_e3, y_e4, y_e12, y_e13, y_e14 = _load8(y_row + at * 16, mask, REAL)
+        y_e23, y_e24, y_e34, y_e123, y_e124, y_e134, y_e234, y_e1234 = _load8(y_row + at * 16 + 8, mask, REAL)
         weight_000 = tl.load(weight_ptr + n * 35, mask=mask, other=0.0).to(REAL)
         weight_011 = tl.load(weight_ptr + n * 35 + 1, mask=mask, other=0.0).to(REAL)
         weight_022 = tl.load(weight_ptr + n * 35 + 2, mask=mask, other=0.0).to(REAL)
@@ -2523,15 +2349,10 @@ def _fused_gelu_sgp_norm_with_normalize_backward_recomputed_kernel(
         weight_422 = tl.load(weight_ptr + n * 35 + 32, mask=mask, other=0.0).to(REAL)
         weight_431 = tl.load(weight_ptr + n * 35 + 33, mask=mask, other=0.0).to(REAL)
         weight_440 = tl.load(weight_ptr + n * 35 + 34, mask=mask, other=0.0).to(REAL)
+        grad_out_e, grad_out_e1, grad_out_e2, grad_out_e3, grad_out_e4, grad_out_e12, grad_out_e13, grad_out_e14 = (
+            _load8(grad_out_row + at * 16, mask, REAL)
+        )
         (
-            grad_out_e,
-            grad_out_e1,
-            grad_out_e2,
-            grad_out_e3,
-            grad_out_e4,
-            grad_out_e12,
-            grad_out_e13,
-            grad_out_e14,
             grad_out_e23,
             grad_out_e24,
             grad_out_e34,
@@ -2540,7 +2361,7 @@ def _fused_gelu_sgp_norm_with_normalize_backward_recomputed_kernel(
             grad_out_e134,
             grad_out_e234,
             grad_out_e1234,
-        ) = _load16(grad_out_row + n * 16, mask, REAL)
+        ) = _load8(grad_out_row + at * 16 + 8, mask, REAL)
 
         gate_x = 0.5 * tl.erf(0.7071067811865476 * x_e) + 0.5
         t2 = x_e * gate_x
@@ -2692,22 +2513,20 @@ def _fused_gelu_sgp_norm_with_normalize_backward_recomputed_kernel(
         grad_norm_2 = _sum(grad_norm_2, t84, mask, True)
         grad_norm_1 = _sum(grad_norm_1, t105, mask, True)
         grad_norm_0 = _sum(grad_norm_0, grad_out_e * out_e, mask, True)
-    grad_norm_4 = _row_sum(grad_norm_4, True)
-    grad_norm_3 = _row_sum(grad_norm_3, True)
-    grad_norm_2 = _row_sum(grad_norm_2, True)
-    grad_norm_1 = _row_sum(grad_norm_1, True)
-    grad_norm_0 = _row_sum(grad_norm_0, True)
+    grad_norm_4, grad_norm_3, grad_norm_2, grad_norm_1, grad_norm_0 = _row_sum5(
+        grad_norm_4, grad_norm_3, grad_norm_2, grad_norm_1, grad_norm_0, True
+    )
     frontier_0 = t1 * (-0.5 * saved_norm_4 * saved_norm_4 * saved_norm_4) * grad_norm_4
     frontier_1 = t1 * (-0.5 * saved_norm_3 * saved_norm_3 * saved_norm_3) * grad_norm_3
     frontier_2 = t1 * (-0.5 * saved_norm_2 * saved_norm_2 * saved_norm_2) * grad_norm_2
     frontier_3 = t1 * (-0.5 * saved_norm_1 * saved_norm_1 * saved_norm_1) * grad_norm_1
     frontier_4 = t1 * (-0.5 * saved_norm_0 * saved_norm_0 * saved_norm_0) * grad_norm_0
 
-    tl.store(frontier_row, frontier_0, mask=row_mask)
-    tl.store(frontier_row + 1 * B, frontier_1, mask=row_mask)
-    tl.store(frontier_row + 2 * B, frontier_2, mask=row_mask)
-    tl.store(frontier_row + 3 * B, frontier_3, mask=row_mask)
-    tl.store(frontier_row + 4 * B, frontier_4, mask=row_mask)
+    tl.store(frontier_row + r, frontier_0, mask=row_mask)
+    tl.store(frontier_row + B + r, frontier_1, mask=row_mask)
+    tl.store(frontier_row + 2 * B + r, frontier_2, mask=row_mask)
+    tl.store(frontier_row + 3 * B + r, frontier_3, mask=row_mask)
+    tl.store(frontier_row + 4 * B + r, frontier_4, mask=row_mask)
 
 
 @triton.jit(do_not_specialize=["B"])
@@ -2734,6 +2553,8 @@ def _fused_gelu_sgp_norm_with_normalize_backward_2_kernel(
     # accumulates in registers over the rows; the partial sums are added in a fixed order
 
     n = _tile(tl.program_id(1) * BLOCK, ROWS, BLOCK)
+    r = _down(ROWS)
+    at = r * N + n
     tile_mask = n < N
     first_tile = tl.program_id(1) == 0
     program = tl.program_id(0) % PROGRAMS
@@ -2811,8 +2632,8 @@ def _fused_gelu_sgp_norm_with_normalize_backward_2_kernel(
     grad_weight_431 = _start(ROWS, BLOCK, 0.0, REAL)
     grad_weight_440 = _start(ROWS, BLOCK, 0.0, REAL)
     for block in range(program, tl.cdiv(B, ROWS), PROGRAMS):
-        row = _rows(block, ROWS)
-        row_mask = row < B
+        row = tl.cast(block, tl.int64) * ROWS
+        row_mask = row + r < B
         mask = tile_mask if ROWS == 1 else tile_mask & row_mask
         b = row
         x_row = x_ptr + b * 16 * N
@@ -2823,51 +2644,14 @@ def _fused_gelu_sgp_norm_with_normalize_backward_2_kernel(
         grad_x_row = grad_x_ptr + b * 16 * N
         grad_y_row = grad_y_ptr + b * 16 * N
 
+        x_e, x_e1, x_e2, x_e3, x_e4, x_e12, x_e13, x_e14 = _load8(x_row + at * 16, mask, REAL)
+        x_e23, x_e24, x_e34, x_e123, x_e124, x_e134, x_e234, x_e1234 = _load8(x_row + at * 16 + 8, mask, REAL)
+        y_e, y_e1, y_e2, y_e3, y_e4, y_e12, y_e13, y_e14 = _load8(y_row + at * 16, mask, REAL)
+        y_e23, y_e24, y_e34, y_e123, y_e124, y_e134, y_e234, y_e1234 = _load8(y_row + at * 16 + 8, mask, REAL)
+        grad_out_e, grad_out_e1, grad_out_e2, grad_out_e3, grad_out_e4, grad_out_e12, grad_out_e13, grad_out_e14 = (
+            _load8(grad_out_row + at * 16, mask, REAL)
+        )
         (
-            x_e,
-            x_e1,
-            x_e2,
-            x_e3,
-            x_e4,
-            x_e12,
-            x_e13,
-            x_e14,
-            x_e23,
-            x_e24,
-            x_e34,
-            x_e123,
-            x_e124,
-            x_e134,
-            x_e234,
-            x_e1234,
-        ) = _load16(x_row + n * 16, mask, REAL)
-        (
-            y_e,
-            y_e1,
-            y_e2,
-            y_e3,
-            y_e4,
-            y_e12,
-            y_e13,
-            y_e14,
-            y_e23,
-            y_e24,
-            y_e34,
-            y_e123,
-            y_e124,
-            y_e134,
-            y_e234,
-            y_e1234,
-        ) = _load16(y_row + n * 16, mask, REAL)
-        (
-            grad_out_e,
-            grad_out_e1,
-            grad_out_e2,
-            grad_out_e3,
-            grad_out_e4,
-            grad_out_e12,
-            grad_out_e13,
-            grad_out_e14,
             grad_out_e23,
             grad_out_e24,
             grad_out_e34,
@@ -2876,17 +2660,17 @@ def _fused_gelu_sgp_norm_with_normalize_backward_2_kernel(
             grad_out_e134,
             grad_out_e234,
             grad_out_e1234,
-        ) = _load16(grad_out_row + n * 16, mask, REAL)
-        saved_norm_0 = tl.load(saved_row, mask=row_mask, other=0.0).to(REAL)
-        saved_norm_1 = tl.load(saved_row + 1 * B, mask=row_mask, other=0.0).to(REAL)
-        saved_norm_2 = tl.load(saved_row + 2 * B, mask=row_mask, other=0.0).to(REAL)
-        saved_norm_3 = tl.load(saved_row + 3 * B, mask=row_mask, other=0.0).to(REAL)
-        saved_norm_4 = tl.load(saved_row + 4 * B, mask=row_mask, other=0.0).to(REAL)
-        frontier_0 = tl.load(frontier_row, mask=row_mask, other=0.0).to(REAL)
-        frontier_1 = tl.load(frontier_row + 1 * B, mask=row_mask, other=0.0).to(REAL)
-        frontier_2 = tl.load(frontier_row + 2 * B, mask=row_mask, other=0.0).to(REAL)
-        frontier_3 = tl.load(frontier_row + 3 * B, mask=row_mask, other=0.0).to(REAL)
-        frontier_4 = tl.load(frontier_row + 4 * B, mask=row_mask, other=0.0).to(REAL)
+        ) = _load8(grad_out_row + at * 16 + 8, mask, REAL)
+        saved_norm_0 = tl.load(saved_row + r, mask=row_mask, other=0.0).to(REAL)
+        saved_norm_1 = tl.load(saved_row + B + r, mask=row_mask, other=0.0).to(REAL)
+        saved_norm_2 = tl.load(saved_row + 2 * B + r, mask=row_mask, other=0.0).to(REAL)
+        saved_norm_3 = tl.load(saved_row + 3 * B + r, mask=row_mask, other=0.0).to(REAL)
+        saved_norm_4 = tl.load(saved_row + 4 * B + r, mask=row_mask, other=0.0).to(REAL)
+        frontier_0 = tl.load(frontier_row + r, mask=row_mask, other=0.0).to(REAL)
+        frontier_1 = tl.load(frontier_row + B + r, mask=row_mask, other=0.0).to(REAL)
+        frontier_2 = tl.load(frontier_row + 2 * B + r, mask=row_mask, other=0.0).to(REAL)
+        frontier_3 = tl.load(frontier_row + 3 * B + r, mask=row_mask, other=0.0).to(REAL)
+        frontier_4 = tl.load(frontier_row + 4 * B + r, mask=row_mask, other=0.0).to(REAL)
 
         t0 = 0.7071067811865476 * x_e
         gate_x = 0.5 * tl.erf(t0) + 0.5
@@ -3357,8 +3141,8 @@ def _fused_gelu_sgp_norm_with_normalize_backward_2_kernel(
         t291 = t25 * t287 + t27 * t288 + t29 * t289 + t31 * t290
 
         if GRAD_X:
-            _store16(
-                grad_x_row + n * 16,
+            _store8(
+                grad_x_row + at * 16,
                 grad_x_e,
                 grad_x_e1,
                 grad_x_e2,
@@ -3367,6 +3151,10 @@ def _fused_gelu_sgp_norm_with_normalize_backward_2_kernel(
                 grad_x_e12,
                 grad_x_e13,
                 grad_x_e14,
+                mask,
+            )
+            _store8(
+                grad_x_row + at * 16 + 8,
                 grad_x_e23,
                 grad_x_e24,
                 grad_x_e34,
@@ -3378,8 +3166,8 @@ def _fused_gelu_sgp_norm_with_normalize_backward_2_kernel(
                 mask,
             )
         if GRAD_Y:
-            _store16(
-                grad_y_row + n * 16,
+            _store8(
+                grad_y_row + at * 16,
                 grad_y_e,
                 grad_y_e1,
                 grad_y_e2,
@@ -3388,6 +3176,10 @@ def _fused_gelu_sgp_norm_with_normalize_backward_2_kernel(
                 grad_y_e12,
                 grad_y_e13,
                 grad_y_e14,
+                mask,
+            )
+            _store8(
+                grad_y_row + at * 16 + 8,
                 grad_y_e23,
                 grad_y_e24,
                 grad_y_e34,
@@ -3435,42 +3227,44 @@ def _fused_gelu_sgp_norm_with_normalize_backward_2_kernel(
             grad_weight_422 = _sum(grad_weight_422, t37 * t133, mask, ROWS > 1)
             grad_weight_431 = _sum(grad_weight_431, t37 * t134, mask, ROWS > 1)
             grad_weight_440 = _sum(grad_weight_440, t37 * t131, mask, ROWS > 1)
+    grad_weight_row = grad_weight_ptr + tl.cast(program, tl.int64) * 35 * N
+
     if GRAD_WEIGHT:
-        tl.store(grad_weight_ptr + program * 35 * N + n * 35, _column_sum(grad_weight_000, ROWS), mask=tile_mask)
-        tl.store(grad_weight_ptr + program * 35 * N + 1 + n * 35, _column_sum(grad_weight_011, ROWS), mask=tile_mask)
-        tl.store(grad_weight_ptr + program * 35 * N + 2 + n * 35, _column_sum(grad_weight_022, ROWS), mask=tile_mask)
-        tl.store(grad_weight_ptr + program * 35 * N + 3 + n * 35, _column_sum(grad_weight_033, ROWS), mask=tile_mask)
-        tl.store(grad_weight_ptr + program * 35 * N + 4 + n * 35, _column_sum(grad_weight_044, ROWS), mask=tile_mask)
-        tl.store(grad_weight_ptr + program * 35 * N + 5 + n * 35, _column_sum(grad_weight_101, ROWS), mask=tile_mask)
-        tl.store(grad_weight_ptr + program * 35 * N + 6 + n * 35, _column_sum(grad_weight_110, ROWS), mask=tile_mask)
-        tl.store(grad_weight_ptr + program * 35 * N + 7 + n * 35, _column_sum(grad_weight_112, ROWS), mask=tile_mask)
-        tl.store(grad_weight_ptr + program * 35 * N + 8 + n * 35, _column_sum(grad_weight_121, ROWS), mask=tile_mask)
-        tl.store(grad_weight_ptr + program * 35 * N + 9 + n * 35, _column_sum(grad_weight_123, ROWS), mask=tile_mask)
-        tl.store(grad_weight_ptr + program * 35 * N + 10 + n * 35, _column_sum(grad_weight_132, ROWS), mask=tile_mask)
-        tl.store(grad_weight_ptr + program * 35 * N + 11 + n * 35, _column_sum(grad_weight_134, ROWS), mask=tile_mask)
-        tl.store(grad_weight_ptr + program * 35 * N + 12 + n * 35, _column_sum(grad_weight_143, ROWS), mask=tile_mask)
-        tl.store(grad_weight_ptr + program * 35 * N + 13 + n * 35, _column_sum(grad_weight_202, ROWS), mask=tile_mask)
-        tl.store(grad_weight_ptr + program * 35 * N + 14 + n * 35, _column_sum(grad_weight_211, ROWS), mask=tile_mask)
-        tl.store(grad_weight_ptr + program * 35 * N + 15 + n * 35, _column_sum(grad_weight_213, ROWS), mask=tile_mask)
-        tl.store(grad_weight_ptr + program * 35 * N + 16 + n * 35, _column_sum(grad_weight_220, ROWS), mask=tile_mask)
-        tl.store(grad_weight_ptr + program * 35 * N + 17 + n * 35, _column_sum(grad_weight_222, ROWS), mask=tile_mask)
-        tl.store(grad_weight_ptr + program * 35 * N + 18 + n * 35, _column_sum(grad_weight_224, ROWS), mask=tile_mask)
-        tl.store(grad_weight_ptr + program * 35 * N + 19 + n * 35, _column_sum(grad_weight_231, ROWS), mask=tile_mask)
-        tl.store(grad_weight_ptr + program * 35 * N + 20 + n * 35, _column_sum(grad_weight_233, ROWS), mask=tile_mask)
-        tl.store(grad_weight_ptr + program * 35 * N + 21 + n * 35, _column_sum(grad_weight_242, ROWS), mask=tile_mask)
-        tl.store(grad_weight_ptr + program * 35 * N + 22 + n * 35, _column_sum(grad_weight_303, ROWS), mask=tile_mask)
-        tl.store(grad_weight_ptr + program * 35 * N + 23 + n * 35, _column_sum(grad_weight_312, ROWS), mask=tile_mask)
-        tl.store(grad_weight_ptr + program * 35 * N + 24 + n * 35, _column_sum(grad_weight_314, ROWS), mask=tile_mask)
-        tl.store(grad_weight_ptr + program * 35 * N + 25 + n * 35, _column_sum(grad_weight_321, ROWS), mask=tile_mask)
-        tl.store(grad_weight_ptr + program * 35 * N + 26 + n * 35, _column_sum(grad_weight_323, ROWS), mask=tile_mask)
-        tl.store(grad_weight_ptr + program * 35 * N + 27 + n * 35, _column_sum(grad_weight_330, ROWS), mask=tile_mask)
-        tl.store(grad_weight_ptr + program * 35 * N + 28 + n * 35, _column_sum(grad_weight_332, ROWS), mask=tile_mask)
-        tl.store(grad_weight_ptr + program * 35 * N + 29 + n * 35, _column_sum(grad_weight_341, ROWS), mask=tile_mask)
-        tl.store(grad_weight_ptr + program * 35 * N + 30 + n * 35, _column_sum(grad_weight_404, ROWS), mask=tile_mask)
-        tl.store(grad_weight_ptr + program * 35 * N + 31 + n * 35, _column_sum(grad_weight_413, ROWS), mask=tile_mask)
-        tl.store(grad_weight_ptr + program * 35 * N + 32 + n * 35, _column_sum(grad_weight_422, ROWS), mask=tile_mask)
-        tl.store(grad_weight_ptr + program * 35 * N + 33 + n * 35, _column_sum(grad_weight_431, ROWS), mask=tile_mask)
-        tl.store(grad_weight_ptr + program * 35 * N + 34 + n * 35, _column_sum(grad_weight_440, ROWS), mask=tile_mask)
+        tl.store(grad_weight_row + n * 35, _column_sum(grad_weight_000, ROWS), mask=tile_mask)
+        tl.store(grad_weight_row + n * 35 + 1, _column_sum(grad_weight_011, ROWS), mask=tile_mask)
+        tl.store(grad_weight_row + n * 35 + 2, _column_sum(grad_weight_022, ROWS), mask=tile_mask)
+        tl.store(grad_weight_row + n * 35 + 3, _column_sum(grad_weight_033, ROWS), mask=tile_mask)
+        tl.store(grad_weight_row + n * 35 + 4, _column_sum(grad_weight_044, ROWS), mask=tile_mask)
+        tl.store(grad_weight_row + n * 35 + 5, _column_sum(grad_weight_101, ROWS), mask=tile_mask)
+        tl.store(grad_weight_row + n * 35 + 6, _column_sum(grad_weight_110, ROWS), mask=tile_mask)
+        tl.store(grad_weight_row + n * 35 + 7, _column_sum(grad_weight_112, ROWS), mask=tile_mask)
+        tl.store(grad_weight_row + n * 35 + 8, _column_sum(grad_weight_121, ROWS), mask=tile_mask)
+        tl.store(grad_weight_row + n * 35 + 9, _column_sum(grad_weight_123, ROWS), mask=tile_mask)
+        tl.store(grad_weight_row + n * 35 + 10, _column_sum(grad_weight_132, ROWS), mask=tile_mask)
+        tl.store(grad_weight_row + n * 35 + 11, _column_sum(grad_weight_134, ROWS), mask=tile_mask)
+        tl.store(grad_weight_row + n * 35 + 12, _column_sum(grad_weight_143, ROWS), mask=tile_mask)
+        tl.store(grad_weight_row + n * 35 + 13, _column_sum(grad_weight_202, ROWS), mask=tile_mask)
+        tl.store(grad_weight_row + n * 35 + 14, _column_sum(grad_weight_211, ROWS), mask=tile_mask)
+        tl.store(grad_weight_row + n * 35 + 15, _column_sum(grad_weight_213, ROWS), mask=tile_mask)
+        tl.store(grad_weight_row + n * 35 + 16, _column_sum(grad_weight_220, ROWS), mask=tile_mask)
+        tl.store(grad_weight_row + n * 35 + 17, _column_sum(grad_weight_222, ROWS), mask=tile_mask)
+        tl.store(grad_weight_row + n * 35 + 18, _column_sum(grad_weight_224, ROWS), mask=tile_mask)
+        tl.store(grad_weight_row + n * 35 + 19, _column_sum(grad_weight_231, ROWS), mask=tile_mask)
+        tl.store(grad_weight_row + n * 35 + 20, _column_sum(grad_weight_233, ROWS), mask=tile_mask)
+        tl.store(grad_weight_row + n * 35 + 21, _column_sum(grad_weight_242, ROWS), mask=tile_mask)
+        tl.store(grad_weight_row + n * 35 + 22, _column_sum(grad_weight_303, ROWS), mask=tile_mask)
+        tl.store(grad_weight_row + n * 35 + 23, _column_sum(grad_weight_312, ROWS), mask=tile_mask)
+        tl.store(grad_weight_row + n * 35 + 24, _column_sum(grad_weight_314, ROWS), mask=tile_mask)
+        tl.store(grad_weight_row + n * 35 + 25, _column_sum(grad_weight_321, ROWS), mask=tile_mask)
+        tl.store(grad_weight_row + n * 35 + 26, _column_sum(grad_weight_323, ROWS), mask=tile_mask)
+        tl.store(grad_weight_row + n * 35 + 27, _column_sum(grad_weight_330, ROWS), mask=tile_mask)
+        tl.store(grad_weight_row + n * 35 + 28, _column_sum(grad_weight_332, ROWS), mask=tile_mask)
+        tl.store(grad_weight_row + n * 35 + 29, _column_sum(grad_weight_341, ROWS), mask=tile_mask)
+        tl.store(grad_weight_row + n * 35 + 30, _column_sum(grad_weight_404, ROWS), mask=tile_mask)
+        tl.store(grad_weight_row + n * 35 + 31, _column_sum(grad_weight_413, ROWS), mask=tile_mask)
+        tl.store(grad_weight_row + n * 35 + 32, _column_sum(grad_weight_422, ROWS), mask=tile_mask)
+        tl.store(grad_weight_row + n * 35 + 33, _column_sum(grad_weight_431, ROWS), mask=tile_mask)
+        tl.store(grad_weight_row + n * 35 + 34, _column_sum(grad_weight_440, ROWS), mask=tile_mask)
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -3491,8 +3285,9 @@ def _fused_gelu_sgp_norm_without_normalize_kernel(
     BLOCK: tl.constexpr,
     REAL: tl.constexpr,
 ):
-
     n = _tile(tl.program_id(1) * BLOCK, ROWS, BLOCK)
+    r = _down(ROWS)
+    at = r * N + n
     tile_mask = n < N
     first_tile = tl.program_id(1) == 0
     weight_000 = tl.load(weight_ptr + n * 35, mask=tile_mask, other=0.0).to(REAL)
@@ -3531,20 +3326,18 @@ def _fused_gelu_sgp_norm_without_normalize_kernel(
     weight_431 = tl.load(weight_ptr + n * 35 + 33, mask=tile_mask, other=0.0).to(REAL)
     weight_440 = tl.load(weight_ptr + n * 35 + 34, mask=tile_mask, other=0.0).to(REAL)
 
-    row = _rows(tl.program_id(0), ROWS)
-    row_mask = row < B
+    row = tl.program_id(0).to(tl.int64) * ROWS
+    row_mask = row + r < B
     mask = tile_mask if ROWS == 1 else tile_mask & row_mask
     b = row
     x_row = x_ptr + b * 16 * N
     y_row = y_ptr + b * 16 * N
     out_row = out_ptr + b * 16 * N
 
-    x_e, x_e1, x_e2, x_e3, x_e4, x_e12, x_e13, x_e14, x_e23, x_e24, x_e34, x_e123, x_e124, x_e134, x_e234, x_e1234 = (
-        _load16(x_row + n * 16, mask, REAL)
-    )
-    y_e, y_e1, y_e2, y_e3, y_e4, y_e12, y_e13, y_e14, y_e23, y_e24, y_e34, y_e123, y_e124, y_e134, y_e234, y_e1234 = (
-        _load16(y_row + n * 16, mask, REAL)
-    )
+    x_e, x_e1, x_e2, x_e3, x_e4, x_e12, x_e13, x_e14 = _load8(x_row + at * 16, mask, REAL)
+    x_e23, x_e24, x_e34, x_e123, x_e124, x_e134, x_e234, x_e1234 = _load8(x_row + at * 16 + 8, mask, REAL)
+    y_e, y_e1, y_e2, y_e3, y_e4, y_e12, y_e13, y_e14 = _load8(y_row + at * 16, mask, REAL)
+    y_e23, y_e24, y_e34, y_e123, y_e124, y_e134, y_e234, y_e1234 = _load8(y_row + at * 16 + 8, mask, REAL)
 
     gate_x = 0.5 * tl.erf(0.7071067811865476 * x_e) + 0.5
     t0 = x_e * gate_x
@@ -3685,26 +3478,8 @@ def _fused_gelu_sgp_norm_without_normalize_kernel(
     out_e1234 = weight_044 * t0 * t3 + weight_440 * t2 * t1 + weight_242 * t101 + weight_143 * t102
     out_e1234 += weight_341 * t103
 
-    _store16(
-        out_row + n * 16,
-        out_e,
-        out_e1,
-        out_e2,
-        out_e3,
-        out_e4,
-        out_e12,
-        out_e13,
-        out_e14,
-        out_e23,
-        out_e24,
-        out_e34,
-        out_e123,
-        out_e124,
-        out_e134,
-        out_e234,
-        out_e1234,
-        mask,
-    )
+    _store8(out_row + at * 16, out_e, out_e1, out_e2, out_e3, out_e4, out_e12, out_e13, out_e14, mask)
+    _store8(out_row + at * 16 + 8, out_e23, out_e24, out_e34, out_e123, out_e124, out_e134, out_e234, out_e1234, mask)
 
 
 @triton.jit(do_not_specialize=["B"])
@@ -3729,6 +3504,8 @@ def _fused_gelu_sgp_norm_without_normalize_backward_kernel(
     # accumulates in registers over the rows; the partial sums are added in a fixed order
 
     n = _tile(tl.program_id(1) * BLOCK, ROWS, BLOCK)
+    r = _down(ROWS)
+    at = r * N + n
     tile_mask = n < N
     first_tile = tl.program_id(1) == 0
     program = tl.program_id(0) % PROGRAMS
@@ -3806,8 +3583,8 @@ def _fused_gelu_sgp_norm_without_normalize_backward_kernel(
     grad_weight_431 = _start(ROWS, BLOCK, 0.0, REAL)
     grad_weight_440 = _start(ROWS, BLOCK, 0.0, REAL)
     for block in range(program, tl.cdiv(B, ROWS), PROGRAMS):
-        row = _rows(block, ROWS)
-        row_mask = row < B
+        row = tl.cast(block, tl.int64) * ROWS
+        row_mask = row + r < B
         mask = tile_mask if ROWS == 1 else tile_mask & row_mask
         b = row
         x_row = x_ptr + b * 16 * N
@@ -3816,51 +3593,14 @@ def _fused_gelu_sgp_norm_without_normalize_backward_kernel(
         grad_x_row = grad_x_ptr + b * 16 * N
         grad_y_row = grad_y_ptr + b * 16 * N
 
+        x_e, x_e1, x_e2, x_e3, x_e4, x_e12, x_e13, x_e14 = _load8(x_row + at * 16, mask, REAL)
+        x_e23, x_e24, x_e34, x_e123, x_e124, x_e134, x_e234, x_e1234 = _load8(x_row + at * 16 + 8, mask, REAL)
+        y_e, y_e1, y_e2, y_e3, y_e4, y_e12, y_e13, y_e14 = _load8(y_row + at * 16, mask, REAL)
+        y_e23, y_e24, y_e34, y_e123, y_e124, y_e134, y_e234, y_e1234 = _load8(y_row + at * 16 + 8, mask, REAL)
+        grad_out_e, grad_out_e1, grad_out_e2, grad_out_e3, grad_out_e4, grad_out_e12, grad_out_e13, grad_out_e14 = (
+            _load8(grad_out_row + at * 16, mask, REAL)
+        )
         (
-            x_e,
-            x_e1,
-            x_e2,
-            x_e3,
-            x_e4,
-            x_e12,
-            x_e13,
-            x_e14,
-            x_e23,
-            x_e24,
-            x_e34,
-            x_e123,
-            x_e124,
-            x_e134,
-            x_e234,
-            x_e1234,
-        ) = _load16(x_row + n * 16, mask, REAL)
-        (
-            y_e,
-            y_e1,
-            y_e2,
-            y_e3,
-            y_e4,
-            y_e12,
-            y_e13,
-            y_e14,
-            y_e23,
-            y_e24,
-            y_e34,
-            y_e123,
-            y_e124,
-            y_e134,
-            y_e234,
-            y_e1234,
-        ) = _load16(y_row + n * 16, mask, REAL)
-        (
-            grad_out_e,
-            grad_out_e1,
-            grad_out_e2,
-            grad_out_e3,
-            grad_out_e4,
-            grad_out_e12,
-            grad_out_e13,
-            grad_out_e14,
             grad_out_e23,
             grad_out_e24,
             grad_out_e34,
@@ -3869,7 +3609,7 @@ def _fused_gelu_sgp_norm_without_normalize_backward_kernel(
             grad_out_e134,
             grad_out_e234,
             grad_out_e1234,
-        ) = _load16(grad_out_row + n * 16, mask, REAL)
+        ) = _load8(grad_out_row + at * 16 + 8, mask, REAL)
 
         t0 = 0.7071067811865476 * x_e
         gate_x = 0.5 * tl.erf(t0) + 0.5
@@ -4209,8 +3949,8 @@ def _fused_gelu_sgp_norm_without_normalize_backward_kernel(
         t232 = t129 * t20 + t131 * t18 - t128 * t21 - t130 * t19
 
         if GRAD_X:
-            _store16(
-                grad_x_row + n * 16,
+            _store8(
+                grad_x_row + at * 16,
                 grad_x_e,
                 grad_x_e1,
                 grad_x_e2,
@@ -4219,6 +3959,10 @@ def _fused_gelu_sgp_norm_without_normalize_backward_kernel(
                 grad_x_e12,
                 grad_x_e13,
                 grad_x_e14,
+                mask,
+            )
+            _store8(
+                grad_x_row + at * 16 + 8,
                 grad_x_e23,
                 grad_x_e24,
                 grad_x_e34,
@@ -4230,8 +3974,8 @@ def _fused_gelu_sgp_norm_without_normalize_backward_kernel(
                 mask,
             )
         if GRAD_Y:
-            _store16(
-                grad_y_row + n * 16,
+            _store8(
+                grad_y_row + at * 16,
                 grad_y_e,
                 grad_y_e1,
                 grad_y_e2,
@@ -4240,6 +3984,10 @@ def _fused_gelu_sgp_norm_without_normalize_backward_kernel(
                 grad_y_e12,
                 grad_y_e13,
                 grad_y_e14,
+                mask,
+            )
+            _store8(
+                grad_y_row + at * 16 + 8,
                 grad_y_e23,
                 grad_y_e24,
                 grad_y_e34,
@@ -4287,42 +4035,44 @@ def _fused_gelu_sgp_norm_without_normalize_backward_kernel(
             grad_weight_422 = _sum(grad_weight_422, t119 * t26, mask, ROWS > 1)
             grad_weight_431 = _sum(grad_weight_431, t119 * t27, mask, ROWS > 1)
             grad_weight_440 = _sum(grad_weight_440, t119 * t24, mask, ROWS > 1)
+    grad_weight_row = grad_weight_ptr + tl.cast(program, tl.int64) * 35 * N
+
     if GRAD_WEIGHT:
-        tl.store(grad_weight_ptr + program * 35 * N + n * 35, _column_sum(grad_weight_000, ROWS), mask=tile_mask)
-        tl.store(grad_weight_ptr + program * 35 * N + 1 + n * 35, _column_sum(grad_weight_011, ROWS), mask=tile_mask)
-        tl.store(grad_weight_ptr + program * 35 * N + 2 + n * 35, _column_sum(grad_weight_022, ROWS), mask=tile_mask)
-        tl.store(grad_weight_ptr + program * 35 * N + 3 + n * 35, _column_sum(grad_weight_033, ROWS), mask=tile_mask)
-        tl.store(grad_weight_ptr + program * 35 * N + 4 + n * 35, _column_sum(grad_weight_044, ROWS), mask=tile_mask)
-        tl.store(grad_weight_ptr + program * 35 * N + 5 + n * 35, _column_sum(grad_weight_101, ROWS), mask=tile_mask)
-        tl.store(grad_weight_ptr + program * 35 * N + 6 + n * 35, _column_sum(grad_weight_110, ROWS), mask=tile_mask)
-        tl.store(grad_weight_ptr + program * 35 * N + 7 + n * 35, _column_sum(grad_weight_112, ROWS), mask=tile_mask)
-        tl.store(grad_weight_ptr + program * 35 * N + 8 + n * 35, _column_sum(grad_weight_121, ROWS), mask=tile_mask)
-        tl.store(grad_weight_ptr + program * 35 * N + 9 + n * 35, _column_sum(grad_weight_123, ROWS), mask=tile_mask)
-        tl.store(grad_weight_ptr + program * 35 * N + 10 + n * 35, _column_sum(grad_weight_132, ROWS), mask=tile_mask)
-        tl.store(grad_weight_ptr + program * 35 * N + 11 + n * 35, _column_sum(grad_weight_134, ROWS), mask=tile_mask)
-        tl.store(grad_weight_ptr + program * 35 * N + 12 + n * 35, _column_sum(grad_weight_143, ROWS), mask=tile_mask)
-        tl.store(grad_weight_ptr + program * 35 * N + 13 + n * 35, _column_sum(grad_weight_202, ROWS), mask=tile_mask)
-        tl.store(grad_weight_ptr + program * 35 * N + 14 + n * 35, _column_sum(grad_weight_211, ROWS), mask=tile_mask)
-        tl.store(grad_weight_ptr + program * 35 * N + 15 + n * 35, _column_sum(grad_weight_213, ROWS), mask=tile_mask)
-        tl.store(grad_weight_ptr + program * 35 * N + 16 + n * 35, _column_sum(grad_weight_220, ROWS), mask=tile_mask)
-        tl.store(grad_weight_ptr + program * 35 * N + 17 + n * 35, _column_sum(grad_weight_222, ROWS), mask=tile_mask)
-        tl.store(grad_weight_ptr + program * 35 * N + 18 + n * 35, _column_sum(grad_weight_224, ROWS), mask=tile_mask)
-        tl.store(grad_weight_ptr + program * 35 * N + 19 + n * 35, _column_sum(grad_weight_231, ROWS), mask=tile_mask)
-        tl.store(grad_weight_ptr + program * 35 * N + 20 + n * 35, _column_sum(grad_weight_233, ROWS), mask=tile_mask)
-        tl.store(grad_weight_ptr + program * 35 * N + 21 + n * 35, _column_sum(grad_weight_242, ROWS), mask=tile_mask)
-        tl.store(grad_weight_ptr + program * 35 * N + 22 + n * 35, _column_sum(grad_weight_303, ROWS), mask=tile_mask)
-        tl.store(grad_weight_ptr + program * 35 * N + 23 + n * 35, _column_sum(grad_weight_312, ROWS), mask=tile_mask)
-        tl.store(grad_weight_ptr + program * 35 * N + 24 + n * 35, _column_sum(grad_weight_314, ROWS), mask=tile_mask)
-        tl.store(grad_weight_ptr + program * 35 * N + 25 + n * 35, _column_sum(grad_weight_321, ROWS), mask=tile_mask)
-        tl.store(grad_weight_ptr + program * 35 * N + 26 + n * 35, _column_sum(grad_weight_323, ROWS), mask=tile_mask)
-        tl.store(grad_weight_ptr + program * 35 * N + 27 + n * 35, _column_sum(grad_weight_330, ROWS), mask=tile_mask)
-        tl.store(grad_weight_ptr + program * 35 * N + 28 + n * 35, _column_sum(grad_weight_332, ROWS), mask=tile_mask)
-        tl.store(grad_weight_ptr + program * 35 * N + 29 + n * 35, _column_sum(grad_weight_341, ROWS), mask=tile_mask)
-        tl.store(grad_weight_ptr + program * 35 * N + 30 + n * 35, _column_sum(grad_weight_404, ROWS), mask=tile_mask)
-        tl.store(grad_weight_ptr + program * 35 * N + 31 + n * 35, _column_sum(grad_weight_413, ROWS), mask=tile_mask)
-        tl.store(grad_weight_ptr + program * 35 * N + 32 + n * 35, _column_sum(grad_weight_422, ROWS), mask=tile_mask)
-        tl.store(grad_weight_ptr + program * 35 * N + 33 + n * 35, _column_sum(grad_weight_431, ROWS), mask=tile_mask)
-        tl.store(grad_weight_ptr + program * 35 * N + 34 + n * 35, _column_sum(grad_weight_440, ROWS), mask=tile_mask)
+        tl.store(grad_weight_row + n * 35, _column_sum(grad_weight_000, ROWS), mask=tile_mask)
+        tl.store(grad_weight_row + n * 35 + 1, _column_sum(grad_weight_011, ROWS), mask=tile_mask)
+        tl.store(grad_weight_row + n * 35 + 2, _column_sum(grad_weight_022, ROWS), mask=tile_mask)
+        tl.store(grad_weight_row + n * 35 + 3, _column_sum(grad_weight_033, ROWS), mask=tile_mask)
+        tl.store(grad_weight_row + n * 35 + 4, _column_sum(grad_weight_044, ROWS), mask=tile_mask)
+        tl.store(grad_weight_row + n * 35 + 5, _column_sum(grad_weight_101, ROWS), mask=tile_mask)
+        tl.store(grad_weight_row + n * 35 + 6, _column_sum(grad_weight_110, ROWS), mask=tile_mask)
+        tl.store(grad_weight_row + n * 35 + 7, _column_sum(grad_weight_112, ROWS), mask=tile_mask)
+        tl.store(grad_weight_row + n * 35 + 8, _column_sum(grad_weight_121, ROWS), mask=tile_mask)
+        tl.store(grad_weight_row + n * 35 + 9, _column_sum(grad_weight_123, ROWS), mask=tile_mask)
+        tl.store(grad_weight_row + n * 35 + 10, _column_sum(grad_weight_132, ROWS), mask=tile_mask)
+        tl.store(grad_weight_row + n * 35 + 11, _column_sum(grad_weight_134, ROWS), mask=tile_mask)
+        tl.store(grad_weight_row + n * 35 + 12, _column_sum(grad_weight_143, ROWS), mask=tile_mask)
+        tl.store(grad_weight_row + n * 35 + 13, _column_sum(grad_weight_202, ROWS), mask=tile_mask)
+        tl.store(grad_weight_row + n * 35 + 14, _column_sum(grad_weight_211, ROWS), mask=tile_mask)
+        tl.store(grad_weight_row + n * 35 + 15, _column_sum(grad_weight_213, ROWS), mask=tile_mask)
+        tl.store(grad_weight_row + n * 35 + 16, _column_sum(grad_weight_220, ROWS), mask=tile_mask)
+        tl.store(grad_weight_row + n * 35 + 17, _column_sum(grad_weight_222, ROWS), mask=tile_mask)
+        tl.store(grad_weight_row + n * 35 + 18, _column_sum(grad_weight_224, ROWS), mask=tile_mask)
+        tl.store(grad_weight_row + n * 35 + 19, _column_sum(grad_weight_231, ROWS), mask=tile_mask)
+        tl.store(grad_weight_row + n * 35 + 20, _column_sum(grad_weight_233, ROWS), mask=tile_mask)
+        tl.store(grad_weight_row + n * 35 + 21, _column_sum(grad_weight_242, ROWS), mask=tile_mask)
+        tl.store(grad_weight_row + n * 35 + 22, _column_sum(grad_weight_303, ROWS), mask=tile_mask)
+        tl.store(grad_weight_row + n * 35 + 23, _column_sum(grad_weight_312, ROWS), mask=tile_mask)
+        tl.store(grad_weight_row + n * 35 + 24, _column_sum(grad_weight_314, ROWS), mask=tile_mask)
+        tl.store(grad_weight_row + n * 35 + 25, _column_sum(grad_weight_321, ROWS), mask=tile_mask)
+        tl.store(grad_weight_row + n * 35 + 26, _column_sum(grad_weight_323, ROWS), mask=tile_mask)
+        tl.store(grad_weight_row + n * 35 + 27, _column_sum(grad_weight_330, ROWS), mask=tile_mask)
+        tl.store(grad_weight_row + n * 35 + 28, _column_sum(grad_weight_332, ROWS), mask=tile_mask)
+        tl.store(grad_weight_row + n * 35 + 29, _column_sum(grad_weight_341, ROWS), mask=tile_mask)
+        tl.store(grad_weight_row + n * 35 + 30, _column_sum(grad_weight_404, ROWS), mask=tile_mask)
+        tl.store(grad_weight_row + n * 35 + 31, _column_sum(grad_weight_413, ROWS), mask=tile_mask)
+        tl.store(grad_weight_row + n * 35 + 32, _column_sum(grad_weight_422, ROWS), mask=tile_mask)
+        tl.store(grad_weight_row + n * 35 + 33, _column_sum(grad_weight_431, ROWS), mask=tile_mask)
+        tl.store(grad_weight_row + n * 35 + 34, _column_sum(grad_weight_440, ROWS), mask=tile_mask)
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -4333,19 +4083,7 @@ def _geometric_product(x, y, lead, B, N):
     """Compute the results, then what the backward reads: 1 launch."""
     real = _real(x, y)
     out = torch.empty((*lead, N, 16), dtype=_promote(x, y), device=x.device)
-    _launch_flat(
-        _geometric_product_kernel,
-        "geometric_product",
-        (
-            x,
-            y,
-            out,
-            B,
-            N,
-        ),
-        B * N,
-        real,
-    )
+    _launch_flat(_geometric_product_kernel, "geometric_product", (x, y, out, B, N), B * N, real)
     return (out,)
 
 
@@ -4357,17 +4095,7 @@ def _geometric_product_backward(x, y, grad_out, B, N, wanted):
     _launch_flat(
         _geometric_product_backward_kernel,
         "geometric_product_backward",
-        (
-            x,
-            y,
-            grad_out,
-            grad_x,
-            grad_y,
-            B,
-            N,
-            wanted[0],
-            wanted[1],
-        ),
+        (x, y, grad_out, grad_x, grad_y, B, N, wanted[0], wanted[1]),
         B * N,
         real,
     )
@@ -4378,21 +4106,7 @@ def _sgp(x, y, weight, lead, B, N):
     """Compute the results, then what the backward reads: 1 launch."""
     real = _real(x, y, weight)
     out = torch.empty((*lead, N, 16), dtype=_promote(x, y, weight), device=x.device)
-    _launch_tile(
-        _sgp_kernel,
-        "sgp",
-        (
-            x,
-            y,
-            weight,
-            out,
-            B,
-            N,
-        ),
-        B,
-        N,
-        real,
-    )
+    _launch_tile(_sgp_kernel, "sgp", (x, y, weight, out, B, N), B, N, real)
     return (out,)
 
 
@@ -4406,27 +4120,14 @@ def _sgp_backward(x, y, weight, grad_out, B, N, wanted):
     _launch_fold(
         _sgp_backward_kernel,
         "sgp_backward",
-        (
-            x,
-            y,
-            weight,
-            grad_out,
-            grad_x,
-            grad_y,
-            partial_grad_weight,
-            B,
-            N,
-            wanted[0],
-            wanted[1],
-            wanted[2],
-        ),
+        (x, y, weight, grad_out, grad_x, grad_y, partial_grad_weight, B, N, wanted[0], wanted[1], wanted[2]),
         B,
         1,
         N,
         programs,
         real,
     )
-    grad_weight = partial_grad_weight.sum(0).to(weight.dtype) if wanted[2] else None
+    grad_weight = _total(partial_grad_weight, torch.empty_like(weight)) if wanted[2] else None
     return grad_x if wanted[0] else None, grad_y if wanted[1] else None, grad_weight if wanted[2] else None
 
 
@@ -4435,20 +4136,11 @@ def _fused_gelu_sgp_norm_with_normalize(x, y, weight, eps, lead, B, N):
     real = _real(x, y, weight)
     out = torch.empty((*lead, N, 16), dtype=_promote(x, y, weight), device=x.device)
     saved = torch.empty((5, B), dtype=real, device=x.device)
-    if N <= LAUNCH["fused_gelu_sgp_norm_with_normalize"][4]:
+    if N <= LAUNCH["fused_gelu_sgp_norm_with_normalize"].resident:
         _launch_tile(
             _fused_gelu_sgp_norm_with_normalize_kernel,
             "fused_gelu_sgp_norm_with_normalize",
-            (
-                x,
-                y,
-                weight,
-                out,
-                saved,
-                eps,
-                B,
-                N,
-            ),
+            (x, y, weight, out, saved, eps, B, N),
             B,
             N,
             real,
@@ -4458,16 +4150,7 @@ def _fused_gelu_sgp_norm_with_normalize(x, y, weight, eps, lead, B, N):
         _launch_sweep(
             _fused_gelu_sgp_norm_with_normalize_long_kernel,
             "fused_gelu_sgp_norm_with_normalize_long",
-            (
-                x,
-                y,
-                weight,
-                out,
-                saved,
-                eps,
-                B,
-                N,
-            ),
+            (x, y, weight, out, saved, eps, B, N),
             B,
             N,
             real,
@@ -4485,14 +4168,7 @@ def _fused_gelu_sgp_norm_with_normalize_backward(x, y, weight, grad_out, saved, 
         _launch_sweep(
             _fused_gelu_sgp_norm_with_normalize_backward_kernel,
             "fused_gelu_sgp_norm_with_normalize_backward",
-            (
-                grad_out,
-                saved,
-                out,
-                frontier,
-                B,
-                N,
-            ),
+            (grad_out, saved, out, frontier, B, N),
             B,
             N,
             real,
@@ -4501,16 +4177,7 @@ def _fused_gelu_sgp_norm_with_normalize_backward(x, y, weight, grad_out, saved, 
         _launch_sweep(
             _fused_gelu_sgp_norm_with_normalize_backward_recomputed_kernel,
             "fused_gelu_sgp_norm_with_normalize_backward_recomputed",
-            (
-                x,
-                y,
-                weight,
-                grad_out,
-                saved,
-                frontier,
-                B,
-                N,
-            ),
+            (x, y, weight, grad_out, saved, frontier, B, N),
             B,
             N,
             real,
@@ -4542,7 +4209,7 @@ def _fused_gelu_sgp_norm_with_normalize_backward(x, y, weight, grad_out, saved, 
         programs,
         real,
     )
-    grad_weight = partial_grad_weight.sum(0).to(weight.dtype) if wanted[2] else None
+    grad_weight = _total(partial_grad_weight, torch.empty_like(weight)) if wanted[2] else None
     return grad_x if wanted[0] else None, grad_y if wanted[1] else None, grad_weight if wanted[2] else None
 
 
@@ -4553,14 +4220,7 @@ def _fused_gelu_sgp_norm_without_normalize(x, y, weight, eps, lead, B, N):
     _launch_tile(
         _fused_gelu_sgp_norm_without_normalize_kernel,
         "fused_gelu_sgp_norm_without_normalize",
-        (
-            x,
-            y,
-            weight,
-            out,
-            B,
-            N,
-        ),
+        (x, y, weight, out, B, N),
         B,
         N,
         real,
@@ -4578,27 +4238,14 @@ def _fused_gelu_sgp_norm_without_normalize_backward(x, y, weight, grad_out, eps,
     _launch_fold(
         _fused_gelu_sgp_norm_without_normalize_backward_kernel,
         "fused_gelu_sgp_norm_without_normalize_backward",
-        (
-            x,
-            y,
-            weight,
-            grad_out,
-            grad_x,
-            grad_y,
-            partial_grad_weight,
-            B,
-            N,
-            wanted[0],
-            wanted[1],
-            wanted[2],
-        ),
+        (x, y, weight, grad_out, grad_x, grad_y, partial_grad_weight, B, N, wanted[0], wanted[1], wanted[2]),
         B,
         1,
         N,
         programs,
         real,
     )
-    grad_weight = partial_grad_weight.sum(0).to(weight.dtype) if wanted[2] else None
+    grad_weight = _total(partial_grad_weight, torch.empty_like(weight)) if wanted[2] else None
     return grad_x if wanted[0] else None, grad_y if wanted[1] else None, grad_weight if wanted[2] else None
 
 
@@ -4623,17 +4270,7 @@ class _GeometricProduct(torch.autograd.Function):
         x, y = ctx.saved_tensors
         B, N = ctx.extra
         grad_out = grad_out.contiguous()
-        grads = _geometric_product_backward(
-            x,
-            y,
-            grad_out,
-            B,
-            N,
-            (
-                ctx.needs_input_grad[0],
-                ctx.needs_input_grad[1],
-            ),
-        )
+        grads = _geometric_product_backward(x, y, grad_out, B, N, ctx.needs_input_grad[:2])
         return grads[0], grads[1], None, None, None
 
 
@@ -4654,19 +4291,7 @@ class _Sgp(torch.autograd.Function):
         x, y, weight = ctx.saved_tensors
         B, N = ctx.extra
         grad_out = grad_out.contiguous()
-        grads = _sgp_backward(
-            x,
-            y,
-            weight,
-            grad_out,
-            B,
-            N,
-            (
-                ctx.needs_input_grad[0],
-                ctx.needs_input_grad[1],
-                ctx.needs_input_grad[2],
-            ),
-        )
+        grads = _sgp_backward(x, y, weight, grad_out, B, N, ctx.needs_input_grad[:3])
         return grads[0], grads[1], grads[2], None, None, None
 
 
@@ -4688,20 +4313,7 @@ class _FusedGeluSgpNormWithNormalize(torch.autograd.Function):
         eps, B, N = ctx.extra
         grad_out = grad_out.contiguous()
         grads = _fused_gelu_sgp_norm_with_normalize_backward(
-            x,
-            y,
-            weight,
-            grad_out,
-            saved,
-            out,
-            eps,
-            B,
-            N,
-            (
-                ctx.needs_input_grad[0],
-                ctx.needs_input_grad[1],
-                ctx.needs_input_grad[2],
-            ),
+            x, y, weight, grad_out, saved, out, eps, B, N, ctx.needs_input_grad[:3]
         )
         return grads[0], grads[1], grads[2], None, None, None, None
 
@@ -4724,18 +4336,7 @@ class _FusedGeluSgpNormWithoutNormalize(torch.autograd.Function):
         eps, B, N = ctx.extra
         grad_out = grad_out.contiguous()
         grads = _fused_gelu_sgp_norm_without_normalize_backward(
-            x,
-            y,
-            weight,
-            grad_out,
-            eps,
-            B,
-            N,
-            (
-                ctx.needs_input_grad[0],
-                ctx.needs_input_grad[1],
-                ctx.needs_input_grad[2],
-            ),
+            x, y, weight, grad_out, eps, B, N, ctx.needs_input_grad[:3]
         )
         return grads[0], grads[1], grads[2], None, None, None, None
 
@@ -4764,13 +4365,7 @@ def geometric_product(x, y):
     Differentiable in x, y.
     Inputs are read in place when contiguous, else copied once. Source: specs/sta.yaml.
     """
-    sizes, lead = _check(
-        "geometric_product",
-        (
-            x,
-            y,
-        ),
-    )
+    sizes, lead = _check("geometric_product", (x, y))
     if not _runs_on_triton(x.device):
         return geometric_product_reference(x, y)
     return _GeometricProduct.apply(x, y, lead, sizes["b"], sizes["n"])
@@ -4798,14 +4393,7 @@ def sgp(x, y, weight):
     Differentiable in x, y, weight.
     Inputs are read in place when contiguous, else copied once. Source: specs/sta.yaml.
     """
-    sizes, lead = _check(
-        "sgp",
-        (
-            x,
-            y,
-            weight,
-        ),
-    )
+    sizes, lead = _check("sgp", (x, y, weight))
     if not _runs_on_triton(x.device):
         return sgp_reference(x, y, weight)
     return _Sgp.apply(x, y, weight, lead, sizes["b"], sizes["n"])
@@ -4837,14 +4425,7 @@ def fused_gelu_sgp_norm(x, y, weight, *, normalize=True, eps=1e-06):
     Differentiable in x, y, weight.
     Inputs are read in place when contiguous, else copied once. Source: specs/sta.yaml.
     """
-    sizes, lead = _check(
-        "fused_gelu_sgp_norm",
-        (
-            x,
-            y,
-            weight,
-        ),
-    )
+    sizes, lead = _check("fused_gelu_sgp_norm", (x, y, weight))
     if not _runs_on_triton(x.device):
         return fused_gelu_sgp_norm_reference(x, y, weight, normalize=normalize, eps=eps)
     if normalize:
@@ -4858,7 +4439,7 @@ def fused_gelu_sgp_norm(x, y, weight, *, normalize=True, eps=1e-06):
 
 _RefGrades = tuple[int, ...] | None  # the grades of a multivector, None for all
 _REF_SQUARES = (1, -1, -1, -1)  # of the generators
-# The blades in storage order: (mask, sign), sign times the ascending product of the generators in mask.
+# In storage order (mask, sign): sign times the ascending product of the generators in mask.
 _REF_BLADES = (
     (0, 1),
     (1, 1),

@@ -9,6 +9,7 @@ from __future__ import annotations
 import functools
 import os
 from types import SimpleNamespace
+from typing import NamedTuple
 
 import torch
 
@@ -76,20 +77,35 @@ KERNELS = {
     },
 }
 
-# Launch table: elements a thread, the largest tile, warps at most, persistent programs a multiprocessor, and the longest
-# row that stays in registers.
+
+class Launch(NamedTuple):
+    """How a kernel is launched; measured rules, see `kgen show --stage kernels`."""
+
+    elements: int  # elements of a tile for each thread
+    warps: int  # at most
+    tile: int  # elements of a program's tile at most, where the tile is not a whole row
+    pack: int  # elements that several short rows fill together
+    programs: int = 0  # fold: persistent programs a multiprocessor
+    registers: int = 0  # the most that a thread may use, 0 for any number
+    resident: int = 0  # the longest row that stays in registers
+
+
 LAUNCH = {
-    "geometric_product": (4, 512, 16, 0, 2048),
-    "geometric_product_backward": (4, 512, 16, 0, 2048),
-    "sgp": (2, 256, 16, 0, 2048),
-    "sgp_backward": (1, 64, 2, 8, 0),
-    "fused_gelu_sgp_norm_with_normalize": (2, 256, 16, 0, 2048),
-    "fused_gelu_sgp_norm_with_normalize_long": (2, 256, 16, 0, 2048),
-    "fused_gelu_sgp_norm_with_normalize_backward": (4, 512, 16, 0, 4096),
-    "fused_gelu_sgp_norm_with_normalize_backward_recomputed": (2, 256, 16, 0, 2048),
-    "fused_gelu_sgp_norm_with_normalize_backward_2": (1, 64, 2, 8, 0),
-    "fused_gelu_sgp_norm_without_normalize": (2, 256, 16, 0, 2048),
-    "fused_gelu_sgp_norm_without_normalize_backward": (1, 64, 2, 8, 0),
+    "geometric_product": Launch(elements=4, warps=4, tile=512, pack=512),
+    "geometric_product_backward": Launch(elements=4, warps=4, tile=512, pack=512),
+    "sgp": Launch(elements=1, warps=32, tile=256, pack=256, resident=2048),
+    "sgp_backward": Launch(elements=1, warps=2, tile=64, pack=64, programs=10, registers=96),
+    "fused_gelu_sgp_norm_with_normalize": Launch(elements=1, warps=32, tile=256, pack=256, resident=2048),
+    "fused_gelu_sgp_norm_with_normalize_long": Launch(elements=4, warps=4, tile=512, pack=32),
+    "fused_gelu_sgp_norm_with_normalize_backward": Launch(elements=4, warps=4, tile=512, pack=512),
+    "fused_gelu_sgp_norm_with_normalize_backward_recomputed": Launch(elements=4, warps=4, tile=512, pack=32),
+    "fused_gelu_sgp_norm_with_normalize_backward_2": Launch(
+        elements=1, warps=2, tile=64, pack=64, programs=10, registers=96
+    ),
+    "fused_gelu_sgp_norm_without_normalize": Launch(elements=1, warps=32, tile=256, pack=256, resident=2048),
+    "fused_gelu_sgp_norm_without_normalize_backward": Launch(
+        elements=1, warps=2, tile=64, pack=64, programs=10, registers=96
+    ),
 }
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -97,12 +113,12 @@ LAUNCH = {
 
 
 @triton.jit()
-def _rows(block, ROWS: tl.constexpr):
-    # One row is a scalar index, which keeps 64-bit addresses out of vector registers; several are a column.
+def _down(ROWS: tl.constexpr):
+    # The rows of a block, as a column; addresses add this 32-bit offset to a scalar 64-bit base.
     if ROWS == 1:
-        return tl.cast(block, tl.int64)
+        return 0
     else:
-        return (tl.cast(block, tl.int64) * ROWS + tl.arange(0, ROWS))[:, None]
+        return tl.arange(0, ROWS)[:, None]
 
 
 @triton.jit()
@@ -132,20 +148,57 @@ def _sum(total, value, mask, MASKED: tl.constexpr):
 
 
 @triton.jit()
-def _row_sum(value, mask):
-    value = tl.where(mask, value, 0.0)
-    if len(value.shape) == 1:
-        return tl.sum(value, 0)
-    else:
-        return tl.sum(value, 1, keep_dims=True)
-
-
-@triton.jit()
 def _column_sum(value, ROWS: tl.constexpr):
     if ROWS == 1:
         return value
     else:
         return tl.sum(value, 0, keep_dims=True)
+
+
+@triton.jit(do_not_specialize=["slots"])
+def _total_kernel(partial_ptr, total_ptr, slots, count, SLOTS: tl.constexpr, BLOCK: tl.constexpr, REAL: tl.constexpr):
+    # Adds the programs' partial sums, always in the same order.
+    column = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)[None, :]
+    total = tl.zeros([SLOTS, BLOCK], REAL)
+    for first in range(0, slots, SLOTS):
+        slot = (first + tl.arange(0, SLOTS))[:, None]
+        mask = (slot < slots) & (column < count)
+        total += tl.load(partial_ptr + slot.to(tl.int64) * count + column, mask=mask, other=0.0)
+    tl.store(total_ptr + column, tl.sum(total, 0, keep_dims=True), mask=column < count)
+
+
+@triton.jit()
+def _row_sum3(x0, x1, x2, mask):
+    # 3 sums at once: joined, they pass through shared memory together.
+    x0 = tl.where(mask, x0, 0.0)
+    x1 = tl.where(mask, x1, 0.0)
+    x2 = tl.where(mask, x2, 0.0)
+    zero = tl.zeros_like(x0)
+    COLUMN: tl.constexpr = len(x0.shape) > 1
+    low0 = tl.join(x0, x2)
+    low1 = tl.join(x1, zero)
+    x = tl.join(low0, low1)
+    tile = tl.sum(x, 1 if COLUMN else 0)
+    low0, low1 = tl.split(tile)
+    x0, x2 = tl.split(low0)
+    x1, _ = tl.split(low1)
+    if COLUMN:
+        return x0[:, None], x1[:, None], x2[:, None]
+    else:
+        return x0, x1, x2
+
+
+@triton.jit()
+def _load2(pointer, mask, REAL: tl.constexpr):
+    # The 2 adjacent components of each element: one contiguous access, split in registers.
+    index = tl.arange(0, 2)
+    tile = tl.load(tl.expand_dims(pointer, -1) + index, mask=tl.expand_dims(mask, -1), other=0.0).to(REAL)
+    if len(mask.shape) == 1:
+        tile = tl.reshape(tile, [mask.shape[0], 2])
+    else:
+        tile = tl.reshape(tile, [mask.shape[0], mask.shape[1], 2])
+    x0, x1 = tl.split(tile)
+    return x0, x1
 
 
 _DTYPES = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
@@ -218,55 +271,69 @@ def _power(n):
     return 1 << max(n - 1, 0).bit_length()
 
 
-def _shape_of_launch(name, rows, columns, whole):
-    """ROWS, BLOCK and warps: a tile of whole rows, or of the table's tile size."""
-    elements, tile, warps, _, _ = LAUNCH[name]
-    block = _power(columns) if whole else min(_power(columns), tile)
-    rows = max(1, min(_power(rows), tile // block))
-    warps = max(1, min(warps, rows * block // (32 * elements)))
-    return rows, block, warps
+def _shape_of_launch(name, rows, columns, whole=False):
+    """Rows and elements of a tile, and what Triton is told: a whole row, or at most the table's tile."""
+    launch = LAUNCH[name]
+    block = _power(columns) if whole else min(_power(columns), launch.tile)
+    rows = max(1, min(_power(rows), launch.pack // block))
+    options = {"num_warps": max(1, min(launch.warps, rows * block // (32 * launch.elements)))}
+    if launch.registers and not _INTERPRETED and torch.version.hip is None:
+        options["maxnreg"] = launch.registers
+    return rows, block, options
 
 
 def _launch_flat(kernel, name, arguments, count, real):
     """Every element on its own."""
-    _, block, warps, _, _ = LAUNCH[name]
+    _, block, options = _shape_of_launch(name, 1, count)
     if count:
-        kernel[(-(-count // block),)](*arguments, ROWS=1, BLOCK=block, REAL=_TRITON[real], num_warps=warps)
+        kernel[(-(-count // block),)](*arguments, ROWS=1, BLOCK=block, REAL=_TRITON[real], **options)
 
 
 def _launch_tile(kernel, name, arguments, rows, columns, real, whole=False):
     """Blocks of rows times tiles of columns; with `whole`, a tile holds all columns."""
-    per, block, warps = _shape_of_launch(name, rows, columns, whole)
-    grid = (-(-rows // per), -(-columns // block))
+    per, block, options = _shape_of_launch(name, rows, columns, whole)
     if rows and columns:
-        kernel[grid](*arguments, ROWS=per, BLOCK=block, REAL=_TRITON[real], num_warps=warps)
+        grid = (-(-rows // per), -(-columns // block))
+        kernel[grid](*arguments, ROWS=per, BLOCK=block, REAL=_TRITON[real], **options)
 
 
 def _launch_sweep(kernel, name, arguments, rows, columns, real):
     """Blocks of rows, each swept in tiles."""
-    per, block, warps = _shape_of_launch(name, rows, columns, False)
+    per, block, options = _shape_of_launch(name, rows, columns)
     if rows:
-        kernel[(-(-rows // per),)](*arguments, ROWS=per, BLOCK=block, REAL=_TRITON[real], num_warps=warps)
+        kernel[(-(-rows // per),)](*arguments, ROWS=per, BLOCK=block, REAL=_TRITON[real], **options)
 
 
 def _programs(name, rows, kept, columns, device):
     """How many persistent programs share the rows, and how many tiles the columns have."""
-    per, block, _ = _shape_of_launch(name, rows, columns, False)
+    per, block, _ = _shape_of_launch(name, rows, columns)
     tiles = -(-columns // block)
-    wanted = LAUNCH[name][3] * _multiprocessors(device) // max(1, tiles * kept)
-    return max(1, min(-(-rows // per), wanted)), tiles
+    wanted = LAUNCH[name].programs * _multiprocessors(device) // max(1, tiles * kept)
+    return max(1, min(-(-rows // (_BLOCKS_OF_ROWS * per)), wanted)), tiles
+
+
+_BLOCKS_OF_ROWS = 4  # that a persistent program walks at least: with fewer, adding the partial sums takes longer
 
 
 def _launch_fold(kernel, name, arguments, rows, kept, columns, programs, real):
     """Persistent programs that walk the rows."""
-    per, block, warps = _shape_of_launch(name, rows, columns, False)
-    grid = (kept * programs, -(-columns // block))
+    per, block, options = _shape_of_launch(name, rows, columns)
     if kept and columns:
-        shape = {"ROWS": per, "BLOCK": block, "PROGRAMS": programs, "REAL": _TRITON[real]}
-        kernel[grid](*arguments, **shape, num_warps=warps)
+        grid = (kept * programs, -(-columns // block))
+        kernel[grid](*arguments, ROWS=per, BLOCK=block, PROGRAMS=programs, REAL=_TRITON[real], **options)
+
+
+def _total(partial, total):
+    """Add the programs' partial sums (slots, …) into `total`."""
+    count = total.numel()
+    if count:
+        shape = {"SLOTS": 32, "BLOCK": 32, "REAL": _TRITON[partial.dtype]}
+        _total_kernel[(-(-count // 32),)](partial, total, partial.shape[0], count, **shape, num_warps=4)
+    return total
 
 
 _TRITON = {torch.float32: tl.float32, torch.float64: tl.float64} if tl else {}
+
 
 # ---------------------------------------------------------------------------------------------------------------------
 # geometric_product
@@ -294,11 +361,11 @@ def _geometric_product_kernel(
     out_row = out_ptr + start
 
     x_e = tl.load(x_row + tile, mask=mask, other=0.0).to(REAL)
-    x_e1 = tl.load(x_row + 1 * BN + tile, mask=mask, other=0.0).to(REAL)
+    x_e1 = tl.load(x_row + BN + tile, mask=mask, other=0.0).to(REAL)
     x_e2 = tl.load(x_row + 2 * BN + tile, mask=mask, other=0.0).to(REAL)
     x_e12 = tl.load(x_row + 3 * BN + tile, mask=mask, other=0.0).to(REAL)
     y_e = tl.load(y_row + tile, mask=mask, other=0.0).to(REAL)
-    y_e1 = tl.load(y_row + 1 * BN + tile, mask=mask, other=0.0).to(REAL)
+    y_e1 = tl.load(y_row + BN + tile, mask=mask, other=0.0).to(REAL)
     y_e2 = tl.load(y_row + 2 * BN + tile, mask=mask, other=0.0).to(REAL)
     y_e12 = tl.load(y_row + 3 * BN + tile, mask=mask, other=0.0).to(REAL)
 
@@ -308,7 +375,7 @@ def _geometric_product_kernel(
     out_e12 = x_e * y_e12 + x_e1 * y_e2 + x_e12 * y_e - x_e2 * y_e1
 
     tl.store(out_row + tile, out_e, mask=mask)
-    tl.store(out_row + 1 * BN + tile, out_e1, mask=mask)
+    tl.store(out_row + BN + tile, out_e1, mask=mask)
     tl.store(out_row + 2 * BN + tile, out_e2, mask=mask)
     tl.store(out_row + 3 * BN + tile, out_e12, mask=mask)
 
@@ -340,15 +407,15 @@ def _geometric_product_backward_kernel(
     grad_y_row = grad_y_ptr + start
 
     x_e = tl.load(x_row + tile, mask=mask, other=0.0).to(REAL)
-    x_e1 = tl.load(x_row + 1 * BN + tile, mask=mask, other=0.0).to(REAL)
+    x_e1 = tl.load(x_row + BN + tile, mask=mask, other=0.0).to(REAL)
     x_e2 = tl.load(x_row + 2 * BN + tile, mask=mask, other=0.0).to(REAL)
     x_e12 = tl.load(x_row + 3 * BN + tile, mask=mask, other=0.0).to(REAL)
     y_e = tl.load(y_row + tile, mask=mask, other=0.0).to(REAL)
-    y_e1 = tl.load(y_row + 1 * BN + tile, mask=mask, other=0.0).to(REAL)
+    y_e1 = tl.load(y_row + BN + tile, mask=mask, other=0.0).to(REAL)
     y_e2 = tl.load(y_row + 2 * BN + tile, mask=mask, other=0.0).to(REAL)
     y_e12 = tl.load(y_row + 3 * BN + tile, mask=mask, other=0.0).to(REAL)
     grad_out_e = tl.load(grad_out_row + tile, mask=mask, other=0.0).to(REAL)
-    grad_out_e1 = tl.load(grad_out_row + 1 * BN + tile, mask=mask, other=0.0).to(REAL)
+    grad_out_e1 = tl.load(grad_out_row + BN + tile, mask=mask, other=0.0).to(REAL)
     grad_out_e2 = tl.load(grad_out_row + 2 * BN + tile, mask=mask, other=0.0).to(REAL)
     grad_out_e12 = tl.load(grad_out_row + 3 * BN + tile, mask=mask, other=0.0).to(REAL)
 
@@ -363,12 +430,12 @@ def _geometric_product_backward_kernel(
 
     if GRAD_X:
         tl.store(grad_x_row + tile, grad_x_e, mask=mask)
-        tl.store(grad_x_row + 1 * BN + tile, grad_x_e1, mask=mask)
+        tl.store(grad_x_row + BN + tile, grad_x_e1, mask=mask)
         tl.store(grad_x_row + 2 * BN + tile, grad_x_e2, mask=mask)
         tl.store(grad_x_row + 3 * BN + tile, grad_x_e12, mask=mask)
     if GRAD_Y:
         tl.store(grad_y_row + tile, grad_y_e, mask=mask)
-        tl.store(grad_y_row + 1 * BN + tile, grad_y_e1, mask=mask)
+        tl.store(grad_y_row + BN + tile, grad_y_e1, mask=mask)
         tl.store(grad_y_row + 2 * BN + tile, grad_y_e2, mask=mask)
         tl.store(grad_y_row + 3 * BN + tile, grad_y_e12, mask=mask)
 
@@ -393,35 +460,32 @@ def _sgp_kernel(
     BN = tl.cast(B, tl.int64) * N
 
     n = _tile(tl.program_id(1) * BLOCK, ROWS, BLOCK)
+    r = _down(ROWS)
+    at = r * N + n
     tile_mask = n < N
     first_tile = tl.program_id(1) == 0
-    weight_000 = tl.load(weight_ptr + n * 10, mask=tile_mask, other=0.0).to(REAL)
-    weight_011 = tl.load(weight_ptr + n * 10 + 1, mask=tile_mask, other=0.0).to(REAL)
-    weight_022 = tl.load(weight_ptr + n * 10 + 2, mask=tile_mask, other=0.0).to(REAL)
-    weight_101 = tl.load(weight_ptr + n * 10 + 3, mask=tile_mask, other=0.0).to(REAL)
-    weight_110 = tl.load(weight_ptr + n * 10 + 4, mask=tile_mask, other=0.0).to(REAL)
-    weight_112 = tl.load(weight_ptr + n * 10 + 5, mask=tile_mask, other=0.0).to(REAL)
-    weight_121 = tl.load(weight_ptr + n * 10 + 6, mask=tile_mask, other=0.0).to(REAL)
-    weight_202 = tl.load(weight_ptr + n * 10 + 7, mask=tile_mask, other=0.0).to(REAL)
-    weight_211 = tl.load(weight_ptr + n * 10 + 8, mask=tile_mask, other=0.0).to(REAL)
-    weight_220 = tl.load(weight_ptr + n * 10 + 9, mask=tile_mask, other=0.0).to(REAL)
+    weight_000, weight_011 = _load2(weight_ptr + n * 10, tile_mask, REAL)
+    weight_022, weight_101 = _load2(weight_ptr + n * 10 + 2, tile_mask, REAL)
+    weight_110, weight_112 = _load2(weight_ptr + n * 10 + 4, tile_mask, REAL)
+    weight_121, weight_202 = _load2(weight_ptr + n * 10 + 6, tile_mask, REAL)
+    weight_211, weight_220 = _load2(weight_ptr + n * 10 + 8, tile_mask, REAL)
 
-    row = _rows(tl.program_id(0), ROWS)
-    row_mask = row < B
+    row = tl.program_id(0).to(tl.int64) * ROWS
+    row_mask = row + r < B
     mask = tile_mask if ROWS == 1 else tile_mask & row_mask
     b = row
     x_row = x_ptr + b * N
     y_row = y_ptr + b * N
     out_row = out_ptr + b * N
 
-    x_e = tl.load(x_row + n, mask=mask, other=0.0).to(REAL)
-    x_e1 = tl.load(x_row + 1 * BN + n, mask=mask, other=0.0).to(REAL)
-    x_e2 = tl.load(x_row + 2 * BN + n, mask=mask, other=0.0).to(REAL)
-    x_e12 = tl.load(x_row + 3 * BN + n, mask=mask, other=0.0).to(REAL)
-    y_e = tl.load(y_row + n, mask=mask, other=0.0).to(REAL)
-    y_e1 = tl.load(y_row + 1 * BN + n, mask=mask, other=0.0).to(REAL)
-    y_e2 = tl.load(y_row + 2 * BN + n, mask=mask, other=0.0).to(REAL)
-    y_e12 = tl.load(y_row + 3 * BN + n, mask=mask, other=0.0).to(REAL)
+    x_e = tl.load(x_row + at, mask=mask, other=0.0).to(REAL)
+    x_e1 = tl.load(x_row + BN + at, mask=mask, other=0.0).to(REAL)
+    x_e2 = tl.load(x_row + 2 * BN + at, mask=mask, other=0.0).to(REAL)
+    x_e12 = tl.load(x_row + 3 * BN + at, mask=mask, other=0.0).to(REAL)
+    y_e = tl.load(y_row + at, mask=mask, other=0.0).to(REAL)
+    y_e1 = tl.load(y_row + BN + at, mask=mask, other=0.0).to(REAL)
+    y_e2 = tl.load(y_row + 2 * BN + at, mask=mask, other=0.0).to(REAL)
+    y_e12 = tl.load(y_row + 3 * BN + at, mask=mask, other=0.0).to(REAL)
 
     out_e = weight_000 * x_e * y_e + weight_101 * (x_e2 * y_e2 + x_e1 * y_e1) - weight_202 * x_e12 * y_e12
     t0 = weight_011 * x_e
@@ -432,10 +496,10 @@ def _sgp_kernel(
     out_e2 = y_e2 * t0 + x_e1 * t2 + x_e2 * t1 - y_e1 * t3
     out_e12 = weight_022 * x_e * y_e12 + weight_220 * x_e12 * y_e + weight_121 * (x_e1 * y_e2 - x_e2 * y_e1)
 
-    tl.store(out_row + n, out_e, mask=mask)
-    tl.store(out_row + 1 * BN + n, out_e1, mask=mask)
-    tl.store(out_row + 2 * BN + n, out_e2, mask=mask)
-    tl.store(out_row + 3 * BN + n, out_e12, mask=mask)
+    tl.store(out_row + at, out_e, mask=mask)
+    tl.store(out_row + BN + at, out_e1, mask=mask)
+    tl.store(out_row + 2 * BN + at, out_e2, mask=mask)
+    tl.store(out_row + 3 * BN + at, out_e12, mask=mask)
 
 
 @triton.jit(do_not_specialize=["B"])
@@ -461,21 +525,18 @@ def _sgp_backward_kernel(
     BN = tl.cast(B, tl.int64) * N
 
     n = _tile(tl.program_id(1) * BLOCK, ROWS, BLOCK)
+    r = _down(ROWS)
+    at = r * N + n
     tile_mask = n < N
     first_tile = tl.program_id(1) == 0
     program = tl.program_id(0) % PROGRAMS
     kept = (tl.program_id(0) // PROGRAMS).to(tl.int64)
     slot = program * tl.num_programs(1) + tl.program_id(1)
-    weight_000 = tl.load(weight_ptr + n * 10, mask=tile_mask, other=0.0).to(REAL)
-    weight_011 = tl.load(weight_ptr + n * 10 + 1, mask=tile_mask, other=0.0).to(REAL)
-    weight_022 = tl.load(weight_ptr + n * 10 + 2, mask=tile_mask, other=0.0).to(REAL)
-    weight_101 = tl.load(weight_ptr + n * 10 + 3, mask=tile_mask, other=0.0).to(REAL)
-    weight_110 = tl.load(weight_ptr + n * 10 + 4, mask=tile_mask, other=0.0).to(REAL)
-    weight_112 = tl.load(weight_ptr + n * 10 + 5, mask=tile_mask, other=0.0).to(REAL)
-    weight_121 = tl.load(weight_ptr + n * 10 + 6, mask=tile_mask, other=0.0).to(REAL)
-    weight_202 = tl.load(weight_ptr + n * 10 + 7, mask=tile_mask, other=0.0).to(REAL)
-    weight_211 = tl.load(weight_ptr + n * 10 + 8, mask=tile_mask, other=0.0).to(REAL)
-    weight_220 = tl.load(weight_ptr + n * 10 + 9, mask=tile_mask, other=0.0).to(REAL)
+    weight_000, weight_011 = _load2(weight_ptr + n * 10, tile_mask, REAL)
+    weight_022, weight_101 = _load2(weight_ptr + n * 10 + 2, tile_mask, REAL)
+    weight_110, weight_112 = _load2(weight_ptr + n * 10 + 4, tile_mask, REAL)
+    weight_121, weight_202 = _load2(weight_ptr + n * 10 + 6, tile_mask, REAL)
+    weight_211, weight_220 = _load2(weight_ptr + n * 10 + 8, tile_mask, REAL)
 
     grad_weight_000 = _start(ROWS, BLOCK, 0.0, REAL)
     grad_weight_011 = _start(ROWS, BLOCK, 0.0, REAL)
@@ -488,8 +549,8 @@ def _sgp_backward_kernel(
     grad_weight_211 = _start(ROWS, BLOCK, 0.0, REAL)
     grad_weight_220 = _start(ROWS, BLOCK, 0.0, REAL)
     for block in range(program, tl.cdiv(B, ROWS), PROGRAMS):
-        row = _rows(block, ROWS)
-        row_mask = row < B
+        row = tl.cast(block, tl.int64) * ROWS
+        row_mask = row + r < B
         mask = tile_mask if ROWS == 1 else tile_mask & row_mask
         b = row
         x_row = x_ptr + b * N
@@ -498,18 +559,18 @@ def _sgp_backward_kernel(
         grad_x_row = grad_x_ptr + b * N
         grad_y_row = grad_y_ptr + b * N
 
-        x_e = tl.load(x_row + n, mask=mask, other=0.0).to(REAL)
-        x_e1 = tl.load(x_row + 1 * BN + n, mask=mask, other=0.0).to(REAL)
-        x_e2 = tl.load(x_row + 2 * BN + n, mask=mask, other=0.0).to(REAL)
-        x_e12 = tl.load(x_row + 3 * BN + n, mask=mask, other=0.0).to(REAL)
-        y_e = tl.load(y_row + n, mask=mask, other=0.0).to(REAL)
-        y_e1 = tl.load(y_row + 1 * BN + n, mask=mask, other=0.0).to(REAL)
-        y_e2 = tl.load(y_row + 2 * BN + n, mask=mask, other=0.0).to(REAL)
-        y_e12 = tl.load(y_row + 3 * BN + n, mask=mask, other=0.0).to(REAL)
-        grad_out_e = tl.load(grad_out_row + n, mask=mask, other=0.0).to(REAL)
-        grad_out_e1 = tl.load(grad_out_row + 1 * BN + n, mask=mask, other=0.0).to(REAL)
-        grad_out_e2 = tl.load(grad_out_row + 2 * BN + n, mask=mask, other=0.0).to(REAL)
-        grad_out_e12 = tl.load(grad_out_row + 3 * BN + n, mask=mask, other=0.0).to(REAL)
+        x_e = tl.load(x_row + at, mask=mask, other=0.0).to(REAL)
+        x_e1 = tl.load(x_row + BN + at, mask=mask, other=0.0).to(REAL)
+        x_e2 = tl.load(x_row + 2 * BN + at, mask=mask, other=0.0).to(REAL)
+        x_e12 = tl.load(x_row + 3 * BN + at, mask=mask, other=0.0).to(REAL)
+        y_e = tl.load(y_row + at, mask=mask, other=0.0).to(REAL)
+        y_e1 = tl.load(y_row + BN + at, mask=mask, other=0.0).to(REAL)
+        y_e2 = tl.load(y_row + 2 * BN + at, mask=mask, other=0.0).to(REAL)
+        y_e12 = tl.load(y_row + 3 * BN + at, mask=mask, other=0.0).to(REAL)
+        grad_out_e = tl.load(grad_out_row + at, mask=mask, other=0.0).to(REAL)
+        grad_out_e1 = tl.load(grad_out_row + BN + at, mask=mask, other=0.0).to(REAL)
+        grad_out_e2 = tl.load(grad_out_row + 2 * BN + at, mask=mask, other=0.0).to(REAL)
+        grad_out_e12 = tl.load(grad_out_row + 3 * BN + at, mask=mask, other=0.0).to(REAL)
 
         t0 = y_e12 * grad_out_e12
         t1 = y_e * grad_out_e
@@ -535,15 +596,15 @@ def _sgp_backward_kernel(
         grad_y_e12 = weight_022 * x_e * grad_out_e12 + weight_112 * t13 - weight_202 * x_e12 * grad_out_e
 
         if GRAD_X:
-            tl.store(grad_x_row + n, grad_x_e, mask=mask)
-            tl.store(grad_x_row + 1 * BN + n, grad_x_e1, mask=mask)
-            tl.store(grad_x_row + 2 * BN + n, grad_x_e2, mask=mask)
-            tl.store(grad_x_row + 3 * BN + n, grad_x_e12, mask=mask)
+            tl.store(grad_x_row + at, grad_x_e, mask=mask)
+            tl.store(grad_x_row + BN + at, grad_x_e1, mask=mask)
+            tl.store(grad_x_row + 2 * BN + at, grad_x_e2, mask=mask)
+            tl.store(grad_x_row + 3 * BN + at, grad_x_e12, mask=mask)
         if GRAD_Y:
-            tl.store(grad_y_row + n, grad_y_e, mask=mask)
-            tl.store(grad_y_row + 1 * BN + n, grad_y_e1, mask=mask)
-            tl.store(grad_y_row + 2 * BN + n, grad_y_e2, mask=mask)
-            tl.store(grad_y_row + 3 * BN + n, grad_y_e12, mask=mask)
+            tl.store(grad_y_row + at, grad_y_e, mask=mask)
+            tl.store(grad_y_row + BN + at, grad_y_e1, mask=mask)
+            tl.store(grad_y_row + 2 * BN + at, grad_y_e2, mask=mask)
+            tl.store(grad_y_row + 3 * BN + at, grad_y_e12, mask=mask)
 
         if GRAD_WEIGHT:
             grad_weight_000 = _sum(grad_weight_000, x_e * t1, mask, ROWS > 1)
@@ -556,17 +617,19 @@ def _sgp_backward_kernel(
             grad_weight_202 = _sum(grad_weight_202, -x_e12 * t8, mask, ROWS > 1)
             grad_weight_211 = _sum(grad_weight_211, x_e12 * t9, mask, ROWS > 1)
             grad_weight_220 = _sum(grad_weight_220, x_e12 * t7, mask, ROWS > 1)
+    grad_weight_row = grad_weight_ptr + tl.cast(program, tl.int64) * 10 * N
+
     if GRAD_WEIGHT:
-        tl.store(grad_weight_ptr + program * 10 * N + n * 10, _column_sum(grad_weight_000, ROWS), mask=tile_mask)
-        tl.store(grad_weight_ptr + program * 10 * N + 1 + n * 10, _column_sum(grad_weight_011, ROWS), mask=tile_mask)
-        tl.store(grad_weight_ptr + program * 10 * N + 2 + n * 10, _column_sum(grad_weight_022, ROWS), mask=tile_mask)
-        tl.store(grad_weight_ptr + program * 10 * N + 3 + n * 10, _column_sum(grad_weight_101, ROWS), mask=tile_mask)
-        tl.store(grad_weight_ptr + program * 10 * N + 4 + n * 10, _column_sum(grad_weight_110, ROWS), mask=tile_mask)
-        tl.store(grad_weight_ptr + program * 10 * N + 5 + n * 10, _column_sum(grad_weight_112, ROWS), mask=tile_mask)
-        tl.store(grad_weight_ptr + program * 10 * N + 6 + n * 10, _column_sum(grad_weight_121, ROWS), mask=tile_mask)
-        tl.store(grad_weight_ptr + program * 10 * N + 7 + n * 10, _column_sum(grad_weight_202, ROWS), mask=tile_mask)
-        tl.store(grad_weight_ptr + program * 10 * N + 8 + n * 10, _column_sum(grad_weight_211, ROWS), mask=tile_mask)
-        tl.store(grad_weight_ptr + program * 10 * N + 9 + n * 10, _column_sum(grad_weight_220, ROWS), mask=tile_mask)
+        tl.store(grad_weight_row + n * 10, _column_sum(grad_weight_000, ROWS), mask=tile_mask)
+        tl.store(grad_weight_row + n * 10 + 1, _column_sum(grad_weight_011, ROWS), mask=tile_mask)
+        tl.store(grad_weight_row + n * 10 + 2, _column_sum(grad_weight_022, ROWS), mask=tile_mask)
+        tl.store(grad_weight_row + n * 10 + 3, _column_sum(grad_weight_101, ROWS), mask=tile_mask)
+        tl.store(grad_weight_row + n * 10 + 4, _column_sum(grad_weight_110, ROWS), mask=tile_mask)
+        tl.store(grad_weight_row + n * 10 + 5, _column_sum(grad_weight_112, ROWS), mask=tile_mask)
+        tl.store(grad_weight_row + n * 10 + 6, _column_sum(grad_weight_121, ROWS), mask=tile_mask)
+        tl.store(grad_weight_row + n * 10 + 7, _column_sum(grad_weight_202, ROWS), mask=tile_mask)
+        tl.store(grad_weight_row + n * 10 + 8, _column_sum(grad_weight_211, ROWS), mask=tile_mask)
+        tl.store(grad_weight_row + n * 10 + 9, _column_sum(grad_weight_220, ROWS), mask=tile_mask)
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -594,24 +657,21 @@ def _fused_gelu_sgp_norm_with_normalize_kernel(
     BN = tl.cast(B, tl.int64) * N
 
     n = _tile(tl.program_id(1) * BLOCK, ROWS, BLOCK)
+    r = _down(ROWS)
+    at = r * N + n
     tile_mask = n < N
     first_tile = tl.program_id(1) == 0
-    weight_000 = tl.load(weight_ptr + n * 10, mask=tile_mask, other=0.0).to(REAL)
-    weight_011 = tl.load(weight_ptr + n * 10 + 1, mask=tile_mask, other=0.0).to(REAL)
-    weight_022 = tl.load(weight_ptr + n * 10 + 2, mask=tile_mask, other=0.0).to(REAL)
-    weight_101 = tl.load(weight_ptr + n * 10 + 3, mask=tile_mask, other=0.0).to(REAL)
-    weight_110 = tl.load(weight_ptr + n * 10 + 4, mask=tile_mask, other=0.0).to(REAL)
-    weight_112 = tl.load(weight_ptr + n * 10 + 5, mask=tile_mask, other=0.0).to(REAL)
-    weight_121 = tl.load(weight_ptr + n * 10 + 6, mask=tile_mask, other=0.0).to(REAL)
-    weight_202 = tl.load(weight_ptr + n * 10 + 7, mask=tile_mask, other=0.0).to(REAL)
-    weight_211 = tl.load(weight_ptr + n * 10 + 8, mask=tile_mask, other=0.0).to(REAL)
-    weight_220 = tl.load(weight_ptr + n * 10 + 9, mask=tile_mask, other=0.0).to(REAL)
+    weight_000, weight_011 = _load2(weight_ptr + n * 10, tile_mask, REAL)
+    weight_022, weight_101 = _load2(weight_ptr + n * 10 + 2, tile_mask, REAL)
+    weight_110, weight_112 = _load2(weight_ptr + n * 10 + 4, tile_mask, REAL)
+    weight_121, weight_202 = _load2(weight_ptr + n * 10 + 6, tile_mask, REAL)
+    weight_211, weight_220 = _load2(weight_ptr + n * 10 + 8, tile_mask, REAL)
 
     t0 = tl.cast(N, REAL)
     t1 = 1.0 / t0
 
-    row = _rows(tl.program_id(0), ROWS)
-    row_mask = row < B
+    row = tl.program_id(0).to(tl.int64) * ROWS
+    row_mask = row + r < B
     mask = tile_mask if ROWS == 1 else tile_mask & row_mask
     b = row
     x_row = x_ptr + b * N
@@ -619,14 +679,14 @@ def _fused_gelu_sgp_norm_with_normalize_kernel(
     out_row = out_ptr + b * N
     saved_row = saved_ptr + b
 
-    x_e = tl.load(x_row + n, mask=mask, other=0.0).to(REAL)
-    x_e1 = tl.load(x_row + 1 * BN + n, mask=mask, other=0.0).to(REAL)
-    x_e2 = tl.load(x_row + 2 * BN + n, mask=mask, other=0.0).to(REAL)
-    x_e12 = tl.load(x_row + 3 * BN + n, mask=mask, other=0.0).to(REAL)
-    y_e = tl.load(y_row + n, mask=mask, other=0.0).to(REAL)
-    y_e1 = tl.load(y_row + 1 * BN + n, mask=mask, other=0.0).to(REAL)
-    y_e2 = tl.load(y_row + 2 * BN + n, mask=mask, other=0.0).to(REAL)
-    y_e12 = tl.load(y_row + 3 * BN + n, mask=mask, other=0.0).to(REAL)
+    x_e = tl.load(x_row + at, mask=mask, other=0.0).to(REAL)
+    x_e1 = tl.load(x_row + BN + at, mask=mask, other=0.0).to(REAL)
+    x_e2 = tl.load(x_row + 2 * BN + at, mask=mask, other=0.0).to(REAL)
+    x_e12 = tl.load(x_row + 3 * BN + at, mask=mask, other=0.0).to(REAL)
+    y_e = tl.load(y_row + at, mask=mask, other=0.0).to(REAL)
+    y_e1 = tl.load(y_row + BN + at, mask=mask, other=0.0).to(REAL)
+    y_e2 = tl.load(y_row + 2 * BN + at, mask=mask, other=0.0).to(REAL)
+    y_e12 = tl.load(y_row + 3 * BN + at, mask=mask, other=0.0).to(REAL)
 
     gate_x = 0.5 * tl.erf(0.7071067811865476 * x_e) + 0.5
     t2 = x_e * gate_x
@@ -639,31 +699,29 @@ def _fused_gelu_sgp_norm_with_normalize_kernel(
     t8 = x_e2 * gate_x
     t9 = y_e2 * gate_y
     out_e_2 = weight_000 * t2 * t3 + weight_101 * (t6 * t7 + t8 * t9) - weight_202 * t4 * t5
-    t10 = _row_sum(out_e_2 * out_e_2, mask)
-    saved_norm_0 = tl.rsqrt(eps + t1 * t10)
-    out_e = saved_norm_0 * out_e_2
-    t11 = weight_011 * t2
-    t12 = weight_110 * t3
-    t13 = weight_112 * t5
-    t14 = weight_211 * t4
-    out_e1_2 = t7 * t11 + t6 * t12 + t9 * t14 - t8 * t13
-    out_e2_2 = t9 * t11 + t6 * t13 + t8 * t12 - t7 * t14
-    t15 = _row_sum(out_e1_2 * out_e1_2 + out_e2_2 * out_e2_2, mask)
-    saved_norm_1 = tl.rsqrt(eps + t1 * t15)
-    out_e1 = saved_norm_1 * out_e1_2
-    out_e2 = saved_norm_1 * out_e2_2
+    t10 = weight_011 * t2
+    t11 = weight_110 * t3
+    t12 = weight_112 * t5
+    t13 = weight_211 * t4
+    out_e1_2 = t7 * t10 + t6 * t11 + t9 * t13 - t8 * t12
+    out_e2_2 = t9 * t10 + t6 * t12 + t8 * t11 - t7 * t13
     out_e12_2 = weight_022 * t2 * t5 + weight_220 * t4 * t3 + weight_121 * (t6 * t9 - t8 * t7)
-    t16 = _row_sum(out_e12_2 * out_e12_2, mask)
-    saved_norm_2 = tl.rsqrt(eps + t1 * t16)
-    out_e12 = saved_norm_2 * out_e12_2
+    t14, t15, t16 = _row_sum3(out_e_2 * out_e_2, out_e1_2 * out_e1_2 + out_e2_2 * out_e2_2, out_e12_2 * out_e12_2, mask)
+    norm_0 = tl.rsqrt(eps + t1 * t14)
+    out_e = norm_0 * out_e_2
+    norm_1 = tl.rsqrt(eps + t1 * t15)
+    out_e1 = norm_1 * out_e1_2
+    out_e2 = norm_1 * out_e2_2
+    norm_2 = tl.rsqrt(eps + t1 * t16)
+    out_e12 = norm_2 * out_e12_2
 
-    tl.store(out_row + n, out_e, mask=mask)
-    tl.store(out_row + 1 * BN + n, out_e1, mask=mask)
-    tl.store(out_row + 2 * BN + n, out_e2, mask=mask)
-    tl.store(out_row + 3 * BN + n, out_e12, mask=mask)
-    tl.store(saved_row, saved_norm_0, mask=row_mask)
-    tl.store(saved_row + 1 * B, saved_norm_1, mask=row_mask)
-    tl.store(saved_row + 2 * B, saved_norm_2, mask=row_mask)
+    tl.store(out_row + at, out_e, mask=mask)
+    tl.store(out_row + BN + at, out_e1, mask=mask)
+    tl.store(out_row + 2 * BN + at, out_e2, mask=mask)
+    tl.store(out_row + 3 * BN + at, out_e12, mask=mask)
+    tl.store(saved_row + r, norm_0, mask=row_mask)
+    tl.store(saved_row + B + r, norm_1, mask=row_mask)
+    tl.store(saved_row + 2 * B + r, norm_2, mask=row_mask)
 
 
 @triton.jit(do_not_specialize=["B"])
@@ -684,8 +742,9 @@ def _fused_gelu_sgp_norm_with_normalize_long_kernel(
     eps = tl.full([], eps, REAL)
     BN = tl.cast(B, tl.int64) * N
 
-    row = _rows(tl.program_id(0), ROWS)
-    row_mask = row < B
+    r = _down(ROWS)
+    row = tl.program_id(0).to(tl.int64) * ROWS
+    row_mask = row + r < B
     b = row
     x_row = x_ptr + b * N
     y_row = y_ptr + b * N
@@ -700,25 +759,21 @@ def _fused_gelu_sgp_norm_with_normalize_long_kernel(
     t4 = _start(ROWS, BLOCK, 0.0, REAL)
     for start in range(0, N, BLOCK):
         n = _tile(start, ROWS, BLOCK)
+        at = r * N + n
         mask = (n < N) & row_mask
-        x_e = tl.load(x_row + n, mask=mask, other=0.0).to(REAL)
-        x_e1 = tl.load(x_row + 1 * BN + n, mask=mask, other=0.0).to(REAL)
-        x_e2 = tl.load(x_row + 2 * BN + n, mask=mask, other=0.0).to(REAL)
-        x_e12 = tl.load(x_row + 3 * BN + n, mask=mask, other=0.0).to(REAL)
-        y_e = tl.load(y_row + n, mask=mask, other=0.0).to(REAL)
-        y_e1 = tl.load(y_row + 1 * BN + n, mask=mask, other=0.0).to(REAL)
-        y_e2 = tl.load(y_row + 2 * BN + n, mask=mask, other=0.0).to(REAL)
-        y_e12 = tl.load(y_row + 3 * BN + n, mask=mask, other=0.0).to(REAL)
-        weight_000 = tl.load(weight_ptr + n * 10, mask=mask, other=0.0).to(REAL)
-        weight_011 = tl.load(weight_ptr + n * 10 + 1, mask=mask, other=0.0).to(REAL)
-        weight_022 = tl.load(weight_ptr + n * 10 + 2, mask=mask, other=0.0).to(REAL)
-        weight_101 = tl.load(weight_ptr + n * 10 + 3, mask=mask, other=0.0).to(REAL)
-        weight_110 = tl.load(weight_ptr + n * 10 + 4, mask=mask, other=0.0).to(REAL)
-        weight_112 = tl.load(weight_ptr + n * 10 + 5, mask=mask, other=0.0).to(REAL)
-        weight_121 = tl.load(weight_ptr + n * 10 + 6, mask=mask, other=0.0).to(REAL)
-        weight_202 = tl.load(weight_ptr + n * 10 + 7, mask=mask, other=0.0).to(REAL)
-        weight_211 = tl.load(weight_ptr + n * 10 + 8, mask=mask, other=0.0).to(REAL)
-        weight_220 = tl.load(weight_ptr + n * 10 + 9, mask=mask, other=0.0).to(REAL)
+        x_e = tl.load(x_row + at, mask=mask, other=0.0).to(REAL)
+        x_e1 = tl.load(x_row + BN + at, mask=mask, other=0.0).to(REAL)
+        x_e2 = tl.load(x_row + 2 * BN + at, mask=mask, other=0.0).to(REAL)
+        x_e12 = tl.load(x_row + 3 * BN + at, mask=mask, other=0.0).to(REAL)
+        y_e = tl.load(y_row + at, mask=mask, other=0.0).to(REAL)
+        y_e1 = tl.load(y_row + BN + at, mask=mask, other=0.0).to(REAL)
+        y_e2 = tl.load(y_row + 2 * BN + at, mask=mask, other=0.0).to(REAL)
+        y_e12 = tl.load(y_row + 3 * BN + at, mask=mask, other=0.0).to(REAL)
+        weight_000, weight_011 = _load2(weight_ptr + n * 10, mask, REAL)
+        weight_022, weight_101 = _load2(weight_ptr + n * 10 + 2, mask, REAL)
+        weight_110, weight_112 = _load2(weight_ptr + n * 10 + 4, mask, REAL)
+        weight_121, weight_202 = _load2(weight_ptr + n * 10 + 6, mask, REAL)
+        weight_211, weight_220 = _load2(weight_ptr + n * 10 + 8, mask, REAL)
 
         gate_x = 0.5 * tl.erf(0.7071067811865476 * x_e) + 0.5
         t5 = x_e * gate_x
@@ -742,38 +797,32 @@ def _fused_gelu_sgp_norm_with_normalize_long_kernel(
         t2 = _sum(t2, out_e_2 * out_e_2, mask, True)
         t3 = _sum(t3, out_e1_2 * out_e1_2 + out_e2_2 * out_e2_2, mask, True)
         t4 = _sum(t4, out_e12_2 * out_e12_2, mask, True)
-    t2 = _row_sum(t2, True)
-    t3 = _row_sum(t3, True)
-    t4 = _row_sum(t4, True)
-    saved_norm_0 = tl.rsqrt(eps + t1 * t2)
-    saved_norm_1 = tl.rsqrt(eps + t1 * t3)
-    saved_norm_2 = tl.rsqrt(eps + t1 * t4)
+    t2, t3, t4 = _row_sum3(t2, t3, t4, True)
+    norm_0 = tl.rsqrt(eps + t1 * t2)
+    norm_1 = tl.rsqrt(eps + t1 * t3)
+    norm_2 = tl.rsqrt(eps + t1 * t4)
 
-    tl.store(saved_row, saved_norm_0, mask=row_mask)
-    tl.store(saved_row + 1 * B, saved_norm_1, mask=row_mask)
-    tl.store(saved_row + 2 * B, saved_norm_2, mask=row_mask)
+    tl.store(saved_row + r, norm_0, mask=row_mask)
+    tl.store(saved_row + B + r, norm_1, mask=row_mask)
+    tl.store(saved_row + 2 * B + r, norm_2, mask=row_mask)
 
     for start in range(0, N, BLOCK):
         n = _tile(start, ROWS, BLOCK)
+        at = r * N + n
         mask = (n < N) & row_mask
-        x_e = tl.load(x_row + n, mask=mask, other=0.0).to(REAL)
-        x_e1 = tl.load(x_row + 1 * BN + n, mask=mask, other=0.0).to(REAL)
-        x_e2 = tl.load(x_row + 2 * BN + n, mask=mask, other=0.0).to(REAL)
-        x_e12 = tl.load(x_row + 3 * BN + n, mask=mask, other=0.0).to(REAL)
-        y_e = tl.load(y_row + n, mask=mask, other=0.0).to(REAL)
-        y_e1 = tl.load(y_row + 1 * BN + n, mask=mask, other=0.0).to(REAL)
-        y_e2 = tl.load(y_row + 2 * BN + n, mask=mask, other=0.0).to(REAL)
-        y_e12 = tl.load(y_row + 3 * BN + n, mask=mask, other=0.0).to(REAL)
-        weight_000 = tl.load(weight_ptr + n * 10, mask=mask, other=0.0).to(REAL)
-        weight_011 = tl.load(weight_ptr + n * 10 + 1, mask=mask, other=0.0).to(REAL)
-        weight_022 = tl.load(weight_ptr + n * 10 + 2, mask=mask, other=0.0).to(REAL)
-        weight_101 = tl.load(weight_ptr + n * 10 + 3, mask=mask, other=0.0).to(REAL)
-        weight_110 = tl.load(weight_ptr + n * 10 + 4, mask=mask, other=0.0).to(REAL)
-        weight_112 = tl.load(weight_ptr + n * 10 + 5, mask=mask, other=0.0).to(REAL)
-        weight_121 = tl.load(weight_ptr + n * 10 + 6, mask=mask, other=0.0).to(REAL)
-        weight_202 = tl.load(weight_ptr + n * 10 + 7, mask=mask, other=0.0).to(REAL)
-        weight_211 = tl.load(weight_ptr + n * 10 + 8, mask=mask, other=0.0).to(REAL)
-        weight_220 = tl.load(weight_ptr + n * 10 + 9, mask=mask, other=0.0).to(REAL)
+        x_e = tl.load(x_row + at, mask=mask, other=0.0).to(REAL)
+        x_e1 = tl.load(x_row + BN + at, mask=mask, other=0.0).to(REAL)
+        x_e2 = tl.load(x_row + 2 * BN + at, mask=mask, other=0.0).to(REAL)
+        x_e12 = tl.load(x_row + 3 * BN + at, mask=mask, other=0.0).to(REAL)
+        y_e = tl.load(y_row + at, mask=mask, other=0.0).to(REAL)
+        y_e1 = tl.load(y_row + BN + at, mask=mask, other=0.0).to(REAL)
+        y_e2 = tl.load(y_row + 2 * BN + at, mask=mask, other=0.0).to(REAL)
+        y_e12 = tl.load(y_row + 3 * BN + at, mask=mask, other=0.0).to(REAL)
+        weight_000, weight_011 = _load2(weight_ptr + n * 10, mask, REAL)
+        weight_022, weight_101 = _load2(weight_ptr + n * 10 + 2, mask, REAL)
+        weight_110, weight_112 = _load2(weight_ptr + n * 10 + 4, mask, REAL)
+        weight_121, weight_202 = _load2(weight_ptr + n * 10 + 6, mask, REAL)
+        weight_211, weight_220 = _load2(weight_ptr + n * 10 + 8, mask, REAL)
 
         gate_x = 0.5 * tl.erf(0.7071067811865476 * x_e) + 0.5
         t5 = x_e * gate_x
@@ -786,22 +835,22 @@ def _fused_gelu_sgp_norm_with_normalize_long_kernel(
         t11 = x_e2 * gate_x
         t12 = y_e2 * gate_y
         out_e_2 = weight_000 * t5 * t6 + weight_101 * (t9 * t10 + t11 * t12) - weight_202 * t7 * t8
-        out_e = saved_norm_0 * out_e_2
+        out_e = norm_0 * out_e_2
         t13 = weight_011 * t5
         t14 = weight_110 * t6
         t15 = weight_112 * t8
         t16 = weight_211 * t7
         out_e1_2 = t10 * t13 + t9 * t14 + t12 * t16 - t11 * t15
-        out_e1 = saved_norm_1 * out_e1_2
+        out_e1 = norm_1 * out_e1_2
         out_e2_2 = t12 * t13 + t9 * t15 + t11 * t14 - t10 * t16
-        out_e2 = saved_norm_1 * out_e2_2
+        out_e2 = norm_1 * out_e2_2
         out_e12_2 = weight_022 * t5 * t8 + weight_220 * t7 * t6 + weight_121 * (t9 * t12 - t11 * t10)
-        out_e12 = saved_norm_2 * out_e12_2
+        out_e12 = norm_2 * out_e12_2
 
-        tl.store(out_row + n, out_e, mask=mask)
-        tl.store(out_row + 1 * BN + n, out_e1, mask=mask)
-        tl.store(out_row + 2 * BN + n, out_e2, mask=mask)
-        tl.store(out_row + 3 * BN + n, out_e12, mask=mask)
+        tl.store(out_row + at, out_e, mask=mask)
+        tl.store(out_row + BN + at, out_e1, mask=mask)
+        tl.store(out_row + 2 * BN + at, out_e2, mask=mask)
+        tl.store(out_row + 3 * BN + at, out_e12, mask=mask)
 
 
 @triton.jit(do_not_specialize=["B"])
@@ -820,17 +869,18 @@ def _fused_gelu_sgp_norm_with_normalize_backward_kernel(
     # reads the stored output (8 fields) in place of recomputing it from the inputs (22 fields)
     BN = tl.cast(B, tl.int64) * N
 
-    row = _rows(tl.program_id(0), ROWS)
-    row_mask = row < B
+    r = _down(ROWS)
+    row = tl.program_id(0).to(tl.int64) * ROWS
+    row_mask = row + r < B
     b = row
     grad_out_row = grad_out_ptr + b * N
     saved_row = saved_ptr + b
     out_row = out_ptr + b * N
     frontier_row = frontier_ptr + b
 
-    saved_norm_0 = tl.load(saved_row, mask=row_mask, other=0.0).to(REAL)
-    saved_norm_1 = tl.load(saved_row + 1 * B, mask=row_mask, other=0.0).to(REAL)
-    saved_norm_2 = tl.load(saved_row + 2 * B, mask=row_mask, other=0.0).to(REAL)
+    saved_norm_0 = tl.load(saved_row + r, mask=row_mask, other=0.0).to(REAL)
+    saved_norm_1 = tl.load(saved_row + B + r, mask=row_mask, other=0.0).to(REAL)
+    saved_norm_2 = tl.load(saved_row + 2 * B + r, mask=row_mask, other=0.0).to(REAL)
 
     t0 = tl.cast(N, REAL)
     t1 = 1.0 / t0
@@ -840,22 +890,21 @@ def _fused_gelu_sgp_norm_with_normalize_backward_kernel(
     t4 = _start(ROWS, BLOCK, 0.0, REAL)
     for start in range(0, N, BLOCK):
         n = _tile(start, ROWS, BLOCK)
+        at = r * N + n
         mask = (n < N) & row_mask
-        grad_out_e = tl.load(grad_out_row + n, mask=mask, other=0.0).to(REAL)
-        grad_out_e1 = tl.load(grad_out_row + 1 * BN + n, mask=mask, other=0.0).to(REAL)
-        grad_out_e2 = tl.load(grad_out_row + 2 * BN + n, mask=mask, other=0.0).to(REAL)
-        grad_out_e12 = tl.load(grad_out_row + 3 * BN + n, mask=mask, other=0.0).to(REAL)
-        out_e = tl.load(out_row + n, mask=mask, other=0.0).to(REAL)
-        out_e1 = tl.load(out_row + 1 * BN + n, mask=mask, other=0.0).to(REAL)
-        out_e2 = tl.load(out_row + 2 * BN + n, mask=mask, other=0.0).to(REAL)
-        out_e12 = tl.load(out_row + 3 * BN + n, mask=mask, other=0.0).to(REAL)
+        grad_out_e = tl.load(grad_out_row + at, mask=mask, other=0.0).to(REAL)
+        grad_out_e1 = tl.load(grad_out_row + BN + at, mask=mask, other=0.0).to(REAL)
+        grad_out_e2 = tl.load(grad_out_row + 2 * BN + at, mask=mask, other=0.0).to(REAL)
+        grad_out_e12 = tl.load(grad_out_row + 3 * BN + at, mask=mask, other=0.0).to(REAL)
+        out_e = tl.load(out_row + at, mask=mask, other=0.0).to(REAL)
+        out_e1 = tl.load(out_row + BN + at, mask=mask, other=0.0).to(REAL)
+        out_e2 = tl.load(out_row + 2 * BN + at, mask=mask, other=0.0).to(REAL)
+        out_e12 = tl.load(out_row + 3 * BN + at, mask=mask, other=0.0).to(REAL)
 
         t2 = _sum(t2, grad_out_e12 * out_e12, mask, True)
         t3 = _sum(t3, grad_out_e2 * out_e2 + grad_out_e1 * out_e1, mask, True)
         t4 = _sum(t4, grad_out_e * out_e, mask, True)
-    t2 = _row_sum(t2, True)
-    t3 = _row_sum(t3, True)
-    t4 = _row_sum(t4, True)
+    t2, t3, t4 = _row_sum3(t2, t3, t4, True)
     grad_norm_2 = t2 / saved_norm_2
     frontier_0 = t1 * (-0.5 * saved_norm_2 * saved_norm_2 * saved_norm_2) * grad_norm_2
     grad_norm_1 = t3 / saved_norm_1
@@ -863,9 +912,9 @@ def _fused_gelu_sgp_norm_with_normalize_backward_kernel(
     grad_norm_0 = t4 / saved_norm_0
     frontier_2 = t1 * (-0.5 * saved_norm_0 * saved_norm_0 * saved_norm_0) * grad_norm_0
 
-    tl.store(frontier_row, frontier_0, mask=row_mask)
-    tl.store(frontier_row + 1 * B, frontier_1, mask=row_mask)
-    tl.store(frontier_row + 2 * B, frontier_2, mask=row_mask)
+    tl.store(frontier_row + r, frontier_0, mask=row_mask)
+    tl.store(frontier_row + B + r, frontier_1, mask=row_mask)
+    tl.store(frontier_row + 2 * B + r, frontier_2, mask=row_mask)
 
 
 @triton.jit(do_not_specialize=["B"])
@@ -886,8 +935,9 @@ def _fused_gelu_sgp_norm_with_normalize_backward_recomputed_kernel(
     # recomputes the output from the inputs, because a 16-bit stored output is too coarse
     BN = tl.cast(B, tl.int64) * N
 
-    row = _rows(tl.program_id(0), ROWS)
-    row_mask = row < B
+    r = _down(ROWS)
+    row = tl.program_id(0).to(tl.int64) * ROWS
+    row_mask = row + r < B
     b = row
     x_row = x_ptr + b * N
     y_row = y_ptr + b * N
@@ -895,9 +945,9 @@ def _fused_gelu_sgp_norm_with_normalize_backward_recomputed_kernel(
     saved_row = saved_ptr + b
     frontier_row = frontier_ptr + b
 
-    saved_norm_0 = tl.load(saved_row, mask=row_mask, other=0.0).to(REAL)
-    saved_norm_1 = tl.load(saved_row + 1 * B, mask=row_mask, other=0.0).to(REAL)
-    saved_norm_2 = tl.load(saved_row + 2 * B, mask=row_mask, other=0.0).to(REAL)
+    saved_norm_0 = tl.load(saved_row + r, mask=row_mask, other=0.0).to(REAL)
+    saved_norm_1 = tl.load(saved_row + B + r, mask=row_mask, other=0.0).to(REAL)
+    saved_norm_2 = tl.load(saved_row + 2 * B + r, mask=row_mask, other=0.0).to(REAL)
 
     t0 = tl.cast(N, REAL)
     t1 = 1.0 / t0
@@ -907,29 +957,25 @@ def _fused_gelu_sgp_norm_with_normalize_backward_recomputed_kernel(
     grad_norm_0 = _start(ROWS, BLOCK, 0.0, REAL)
     for start in range(0, N, BLOCK):
         n = _tile(start, ROWS, BLOCK)
+        at = r * N + n
         mask = (n < N) & row_mask
-        x_e = tl.load(x_row + n, mask=mask, other=0.0).to(REAL)
-        x_e1 = tl.load(x_row + 1 * BN + n, mask=mask, other=0.0).to(REAL)
-        x_e2 = tl.load(x_row + 2 * BN + n, mask=mask, other=0.0).to(REAL)
-        x_e12 = tl.load(x_row + 3 * BN + n, mask=mask, other=0.0).to(REAL)
-        y_e = tl.load(y_row + n, mask=mask, other=0.0).to(REAL)
-        y_e1 = tl.load(y_row + 1 * BN + n, mask=mask, other=0.0).to(REAL)
-        y_e2 = tl.load(y_row + 2 * BN + n, mask=mask, other=0.0).to(REAL)
-        y_e12 = tl.load(y_row + 3 * BN + n, mask=mask, other=0.0).to(REAL)
-        weight_000 = tl.load(weight_ptr + n * 10, mask=mask, other=0.0).to(REAL)
-        weight_011 = tl.load(weight_ptr + n * 10 + 1, mask=mask, other=0.0).to(REAL)
-        weight_022 = tl.load(weight_ptr + n * 10 + 2, mask=mask, other=0.0).to(REAL)
-        weight_101 = tl.load(weight_ptr + n * 10 + 3, mask=mask, other=0.0).to(REAL)
-        weight_110 = tl.load(weight_ptr + n * 10 + 4, mask=mask, other=0.0).to(REAL)
-        weight_112 = tl.load(weight_ptr + n * 10 + 5, mask=mask, other=0.0).to(REAL)
-        weight_121 = tl.load(weight_ptr + n * 10 + 6, mask=mask, other=0.0).to(REAL)
-        weight_202 = tl.load(weight_ptr + n * 10 + 7, mask=mask, other=0.0).to(REAL)
-        weight_211 = tl.load(weight_ptr + n * 10 + 8, mask=mask, other=0.0).to(REAL)
-        weight_220 = tl.load(weight_ptr + n * 10 + 9, mask=mask, other=0.0).to(REAL)
-        grad_out_e = tl.load(grad_out_row + n, mask=mask, other=0.0).to(REAL)
-        grad_out_e1 = tl.load(grad_out_row + 1 * BN + n, mask=mask, other=0.0).to(REAL)
-        grad_out_e2 = tl.load(grad_out_row + 2 * BN + n, mask=mask, other=0.0).to(REAL)
-        grad_out_e12 = tl.load(grad_out_row + 3 * BN + n, mask=mask, other=0.0).to(REAL)
+        x_e = tl.load(x_row + at, mask=mask, other=0.0).to(REAL)
+        x_e1 = tl.load(x_row + BN + at, mask=mask, other=0.0).to(REAL)
+        x_e2 = tl.load(x_row + 2 * BN + at, mask=mask, other=0.0).to(REAL)
+        x_e12 = tl.load(x_row + 3 * BN + at, mask=mask, other=0.0).to(REAL)
+        y_e = tl.load(y_row + at, mask=mask, other=0.0).to(REAL)
+        y_e1 = tl.load(y_row + BN + at, mask=mask, other=0.0).to(REAL)
+        y_e2 = tl.load(y_row + 2 * BN + at, mask=mask, other=0.0).to(REAL)
+        y_e12 = tl.load(y_row + 3 * BN + at, mask=mask, other=0.0).to(REAL)
+        weight_000, weight_011 = _load2(weight_ptr + n * 10, mask, REAL)
+        weight_022, weight_101 = _load2(weight_ptr + n * 10 + 2, mask, REAL)
+        weight_110, weight_112 = _load2(weight_ptr + n * 10 + 4, mask, REAL)
+        weight_121, weight_202 = _load2(weight_ptr + n * 10 + 6, mask, REAL)
+        weight_211, weight_220 = _load2(weight_ptr + n * 10 + 8, mask, REAL)
+        grad_out_e = tl.load(grad_out_row + at, mask=mask, other=0.0).to(REAL)
+        grad_out_e1 = tl.load(grad_out_row + BN + at, mask=mask, other=0.0).to(REAL)
+        grad_out_e2 = tl.load(grad_out_row + 2 * BN + at, mask=mask, other=0.0).to(REAL)
+        grad_out_e12 = tl.load(grad_out_row + 3 * BN + at, mask=mask, other=0.0).to(REAL)
 
         gate_x = 0.5 * tl.erf(0.7071067811865476 * x_e) + 0.5
         t2 = x_e * gate_x
@@ -953,16 +999,14 @@ def _fused_gelu_sgp_norm_with_normalize_backward_recomputed_kernel(
         grad_norm_2 = _sum(grad_norm_2, grad_out_e12 * out_e12, mask, True)
         grad_norm_1 = _sum(grad_norm_1, grad_out_e2 * out_e2 + grad_out_e1 * out_e1, mask, True)
         grad_norm_0 = _sum(grad_norm_0, grad_out_e * out_e, mask, True)
-    grad_norm_2 = _row_sum(grad_norm_2, True)
-    grad_norm_1 = _row_sum(grad_norm_1, True)
-    grad_norm_0 = _row_sum(grad_norm_0, True)
+    grad_norm_2, grad_norm_1, grad_norm_0 = _row_sum3(grad_norm_2, grad_norm_1, grad_norm_0, True)
     frontier_0 = t1 * (-0.5 * saved_norm_2 * saved_norm_2 * saved_norm_2) * grad_norm_2
     frontier_1 = t1 * (-0.5 * saved_norm_1 * saved_norm_1 * saved_norm_1) * grad_norm_1
     frontier_2 = t1 * (-0.5 * saved_norm_0 * saved_norm_0 * saved_norm_0) * grad_norm_0
 
-    tl.store(frontier_row, frontier_0, mask=row_mask)
-    tl.store(frontier_row + 1 * B, frontier_1, mask=row_mask)
-    tl.store(frontier_row + 2 * B, frontier_2, mask=row_mask)
+    tl.store(frontier_row + r, frontier_0, mask=row_mask)
+    tl.store(frontier_row + B + r, frontier_1, mask=row_mask)
+    tl.store(frontier_row + 2 * B + r, frontier_2, mask=row_mask)
 
 
 @triton.jit(do_not_specialize=["B"])
@@ -990,21 +1034,18 @@ def _fused_gelu_sgp_norm_with_normalize_backward_2_kernel(
     BN = tl.cast(B, tl.int64) * N
 
     n = _tile(tl.program_id(1) * BLOCK, ROWS, BLOCK)
+    r = _down(ROWS)
+    at = r * N + n
     tile_mask = n < N
     first_tile = tl.program_id(1) == 0
     program = tl.program_id(0) % PROGRAMS
     kept = (tl.program_id(0) // PROGRAMS).to(tl.int64)
     slot = program * tl.num_programs(1) + tl.program_id(1)
-    weight_000 = tl.load(weight_ptr + n * 10, mask=tile_mask, other=0.0).to(REAL)
-    weight_011 = tl.load(weight_ptr + n * 10 + 1, mask=tile_mask, other=0.0).to(REAL)
-    weight_022 = tl.load(weight_ptr + n * 10 + 2, mask=tile_mask, other=0.0).to(REAL)
-    weight_101 = tl.load(weight_ptr + n * 10 + 3, mask=tile_mask, other=0.0).to(REAL)
-    weight_110 = tl.load(weight_ptr + n * 10 + 4, mask=tile_mask, other=0.0).to(REAL)
-    weight_112 = tl.load(weight_ptr + n * 10 + 5, mask=tile_mask, other=0.0).to(REAL)
-    weight_121 = tl.load(weight_ptr + n * 10 + 6, mask=tile_mask, other=0.0).to(REAL)
-    weight_202 = tl.load(weight_ptr + n * 10 + 7, mask=tile_mask, other=0.0).to(REAL)
-    weight_211 = tl.load(weight_ptr + n * 10 + 8, mask=tile_mask, other=0.0).to(REAL)
-    weight_220 = tl.load(weight_ptr + n * 10 + 9, mask=tile_mask, other=0.0).to(REAL)
+    weight_000, weight_011 = _load2(weight_ptr + n * 10, tile_mask, REAL)
+    weight_022, weight_101 = _load2(weight_ptr + n * 10 + 2, tile_mask, REAL)
+    weight_110, weight_112 = _load2(weight_ptr + n * 10 + 4, tile_mask, REAL)
+    weight_121, weight_202 = _load2(weight_ptr + n * 10 + 6, tile_mask, REAL)
+    weight_211, weight_220 = _load2(weight_ptr + n * 10 + 8, tile_mask, REAL)
 
     grad_weight_000 = _start(ROWS, BLOCK, 0.0, REAL)
     grad_weight_011 = _start(ROWS, BLOCK, 0.0, REAL)
@@ -1017,8 +1058,8 @@ def _fused_gelu_sgp_norm_with_normalize_backward_2_kernel(
     grad_weight_211 = _start(ROWS, BLOCK, 0.0, REAL)
     grad_weight_220 = _start(ROWS, BLOCK, 0.0, REAL)
     for block in range(program, tl.cdiv(B, ROWS), PROGRAMS):
-        row = _rows(block, ROWS)
-        row_mask = row < B
+        row = tl.cast(block, tl.int64) * ROWS
+        row_mask = row + r < B
         mask = tile_mask if ROWS == 1 else tile_mask & row_mask
         b = row
         x_row = x_ptr + b * N
@@ -1029,24 +1070,24 @@ def _fused_gelu_sgp_norm_with_normalize_backward_2_kernel(
         grad_x_row = grad_x_ptr + b * N
         grad_y_row = grad_y_ptr + b * N
 
-        x_e = tl.load(x_row + n, mask=mask, other=0.0).to(REAL)
-        x_e1 = tl.load(x_row + 1 * BN + n, mask=mask, other=0.0).to(REAL)
-        x_e2 = tl.load(x_row + 2 * BN + n, mask=mask, other=0.0).to(REAL)
-        x_e12 = tl.load(x_row + 3 * BN + n, mask=mask, other=0.0).to(REAL)
-        y_e = tl.load(y_row + n, mask=mask, other=0.0).to(REAL)
-        y_e1 = tl.load(y_row + 1 * BN + n, mask=mask, other=0.0).to(REAL)
-        y_e2 = tl.load(y_row + 2 * BN + n, mask=mask, other=0.0).to(REAL)
-        y_e12 = tl.load(y_row + 3 * BN + n, mask=mask, other=0.0).to(REAL)
-        grad_out_e = tl.load(grad_out_row + n, mask=mask, other=0.0).to(REAL)
-        grad_out_e1 = tl.load(grad_out_row + 1 * BN + n, mask=mask, other=0.0).to(REAL)
-        grad_out_e2 = tl.load(grad_out_row + 2 * BN + n, mask=mask, other=0.0).to(REAL)
-        grad_out_e12 = tl.load(grad_out_row + 3 * BN + n, mask=mask, other=0.0).to(REAL)
-        saved_norm_0 = tl.load(saved_row, mask=row_mask, other=0.0).to(REAL)
-        saved_norm_1 = tl.load(saved_row + 1 * B, mask=row_mask, other=0.0).to(REAL)
-        saved_norm_2 = tl.load(saved_row + 2 * B, mask=row_mask, other=0.0).to(REAL)
-        frontier_0 = tl.load(frontier_row, mask=row_mask, other=0.0).to(REAL)
-        frontier_1 = tl.load(frontier_row + 1 * B, mask=row_mask, other=0.0).to(REAL)
-        frontier_2 = tl.load(frontier_row + 2 * B, mask=row_mask, other=0.0).to(REAL)
+        x_e = tl.load(x_row + at, mask=mask, other=0.0).to(REAL)
+        x_e1 = tl.load(x_row + BN + at, mask=mask, other=0.0).to(REAL)
+        x_e2 = tl.load(x_row + 2 * BN + at, mask=mask, other=0.0).to(REAL)
+        x_e12 = tl.load(x_row + 3 * BN + at, mask=mask, other=0.0).to(REAL)
+        y_e = tl.load(y_row + at, mask=mask, other=0.0).to(REAL)
+        y_e1 = tl.load(y_row + BN + at, mask=mask, other=0.0).to(REAL)
+        y_e2 = tl.load(y_row + 2 * BN + at, mask=mask, other=0.0).to(REAL)
+        y_e12 = tl.load(y_row + 3 * BN + at, mask=mask, other=0.0).to(REAL)
+        grad_out_e = tl.load(grad_out_row + at, mask=mask, other=0.0).to(REAL)
+        grad_out_e1 = tl.load(grad_out_row + BN + at, mask=mask, other=0.0).to(REAL)
+        grad_out_e2 = tl.load(grad_out_row + 2 * BN + at, mask=mask, other=0.0).to(REAL)
+        grad_out_e12 = tl.load(grad_out_row + 3 * BN + at, mask=mask, other=0.0).to(REAL)
+        saved_norm_0 = tl.load(saved_row + r, mask=row_mask, other=0.0).to(REAL)
+        saved_norm_1 = tl.load(saved_row + B + r, mask=row_mask, other=0.0).to(REAL)
+        saved_norm_2 = tl.load(saved_row + 2 * B + r, mask=row_mask, other=0.0).to(REAL)
+        frontier_0 = tl.load(frontier_row + r, mask=row_mask, other=0.0).to(REAL)
+        frontier_1 = tl.load(frontier_row + B + r, mask=row_mask, other=0.0).to(REAL)
+        frontier_2 = tl.load(frontier_row + 2 * B + r, mask=row_mask, other=0.0).to(REAL)
 
         t0 = 0.7071067811865476 * x_e
         gate_x = 0.5 * tl.erf(t0) + 0.5
@@ -1108,15 +1149,15 @@ def _fused_gelu_sgp_norm_with_normalize_backward_2_kernel(
         grad_y_e12 = gate_y * t36
 
         if GRAD_X:
-            tl.store(grad_x_row + n, grad_x_e, mask=mask)
-            tl.store(grad_x_row + 1 * BN + n, grad_x_e1, mask=mask)
-            tl.store(grad_x_row + 2 * BN + n, grad_x_e2, mask=mask)
-            tl.store(grad_x_row + 3 * BN + n, grad_x_e12, mask=mask)
+            tl.store(grad_x_row + at, grad_x_e, mask=mask)
+            tl.store(grad_x_row + BN + at, grad_x_e1, mask=mask)
+            tl.store(grad_x_row + 2 * BN + at, grad_x_e2, mask=mask)
+            tl.store(grad_x_row + 3 * BN + at, grad_x_e12, mask=mask)
         if GRAD_Y:
-            tl.store(grad_y_row + n, grad_y_e, mask=mask)
-            tl.store(grad_y_row + 1 * BN + n, grad_y_e1, mask=mask)
-            tl.store(grad_y_row + 2 * BN + n, grad_y_e2, mask=mask)
-            tl.store(grad_y_row + 3 * BN + n, grad_y_e12, mask=mask)
+            tl.store(grad_y_row + at, grad_y_e, mask=mask)
+            tl.store(grad_y_row + BN + at, grad_y_e1, mask=mask)
+            tl.store(grad_y_row + 2 * BN + at, grad_y_e2, mask=mask)
+            tl.store(grad_y_row + 3 * BN + at, grad_y_e12, mask=mask)
 
         if GRAD_WEIGHT:
             grad_weight_000 = _sum(grad_weight_000, t15 * grad_out_e_2, mask, ROWS > 1)
@@ -1129,17 +1170,19 @@ def _fused_gelu_sgp_norm_with_normalize_backward_2_kernel(
             grad_weight_202 = _sum(grad_weight_202, -t16 * grad_out_e_2, mask, ROWS > 1)
             grad_weight_211 = _sum(grad_weight_211, t11 * t26, mask, ROWS > 1)
             grad_weight_220 = _sum(grad_weight_220, t11 * t24, mask, ROWS > 1)
+    grad_weight_row = grad_weight_ptr + tl.cast(program, tl.int64) * 10 * N
+
     if GRAD_WEIGHT:
-        tl.store(grad_weight_ptr + program * 10 * N + n * 10, _column_sum(grad_weight_000, ROWS), mask=tile_mask)
-        tl.store(grad_weight_ptr + program * 10 * N + 1 + n * 10, _column_sum(grad_weight_011, ROWS), mask=tile_mask)
-        tl.store(grad_weight_ptr + program * 10 * N + 2 + n * 10, _column_sum(grad_weight_022, ROWS), mask=tile_mask)
-        tl.store(grad_weight_ptr + program * 10 * N + 3 + n * 10, _column_sum(grad_weight_101, ROWS), mask=tile_mask)
-        tl.store(grad_weight_ptr + program * 10 * N + 4 + n * 10, _column_sum(grad_weight_110, ROWS), mask=tile_mask)
-        tl.store(grad_weight_ptr + program * 10 * N + 5 + n * 10, _column_sum(grad_weight_112, ROWS), mask=tile_mask)
-        tl.store(grad_weight_ptr + program * 10 * N + 6 + n * 10, _column_sum(grad_weight_121, ROWS), mask=tile_mask)
-        tl.store(grad_weight_ptr + program * 10 * N + 7 + n * 10, _column_sum(grad_weight_202, ROWS), mask=tile_mask)
-        tl.store(grad_weight_ptr + program * 10 * N + 8 + n * 10, _column_sum(grad_weight_211, ROWS), mask=tile_mask)
-        tl.store(grad_weight_ptr + program * 10 * N + 9 + n * 10, _column_sum(grad_weight_220, ROWS), mask=tile_mask)
+        tl.store(grad_weight_row + n * 10, _column_sum(grad_weight_000, ROWS), mask=tile_mask)
+        tl.store(grad_weight_row + n * 10 + 1, _column_sum(grad_weight_011, ROWS), mask=tile_mask)
+        tl.store(grad_weight_row + n * 10 + 2, _column_sum(grad_weight_022, ROWS), mask=tile_mask)
+        tl.store(grad_weight_row + n * 10 + 3, _column_sum(grad_weight_101, ROWS), mask=tile_mask)
+        tl.store(grad_weight_row + n * 10 + 4, _column_sum(grad_weight_110, ROWS), mask=tile_mask)
+        tl.store(grad_weight_row + n * 10 + 5, _column_sum(grad_weight_112, ROWS), mask=tile_mask)
+        tl.store(grad_weight_row + n * 10 + 6, _column_sum(grad_weight_121, ROWS), mask=tile_mask)
+        tl.store(grad_weight_row + n * 10 + 7, _column_sum(grad_weight_202, ROWS), mask=tile_mask)
+        tl.store(grad_weight_row + n * 10 + 8, _column_sum(grad_weight_211, ROWS), mask=tile_mask)
+        tl.store(grad_weight_row + n * 10 + 9, _column_sum(grad_weight_220, ROWS), mask=tile_mask)
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -1163,35 +1206,32 @@ def _fused_gelu_sgp_norm_without_normalize_kernel(
     BN = tl.cast(B, tl.int64) * N
 
     n = _tile(tl.program_id(1) * BLOCK, ROWS, BLOCK)
+    r = _down(ROWS)
+    at = r * N + n
     tile_mask = n < N
     first_tile = tl.program_id(1) == 0
-    weight_000 = tl.load(weight_ptr + n * 10, mask=tile_mask, other=0.0).to(REAL)
-    weight_011 = tl.load(weight_ptr + n * 10 + 1, mask=tile_mask, other=0.0).to(REAL)
-    weight_022 = tl.load(weight_ptr + n * 10 + 2, mask=tile_mask, other=0.0).to(REAL)
-    weight_101 = tl.load(weight_ptr + n * 10 + 3, mask=tile_mask, other=0.0).to(REAL)
-    weight_110 = tl.load(weight_ptr + n * 10 + 4, mask=tile_mask, other=0.0).to(REAL)
-    weight_112 = tl.load(weight_ptr + n * 10 + 5, mask=tile_mask, other=0.0).to(REAL)
-    weight_121 = tl.load(weight_ptr + n * 10 + 6, mask=tile_mask, other=0.0).to(REAL)
-    weight_202 = tl.load(weight_ptr + n * 10 + 7, mask=tile_mask, other=0.0).to(REAL)
-    weight_211 = tl.load(weight_ptr + n * 10 + 8, mask=tile_mask, other=0.0).to(REAL)
-    weight_220 = tl.load(weight_ptr + n * 10 + 9, mask=tile_mask, other=0.0).to(REAL)
+    weight_000, weight_011 = _load2(weight_ptr + n * 10, tile_mask, REAL)
+    weight_022, weight_101 = _load2(weight_ptr + n * 10 + 2, tile_mask, REAL)
+    weight_110, weight_112 = _load2(weight_ptr + n * 10 + 4, tile_mask, REAL)
+    weight_121, weight_202 = _load2(weight_ptr + n * 10 + 6, tile_mask, REAL)
+    weight_211, weight_220 = _load2(weight_ptr + n * 10 + 8, tile_mask, REAL)
 
-    row = _rows(tl.program_id(0), ROWS)
-    row_mask = row < B
+    row = tl.program_id(0).to(tl.int64) * ROWS
+    row_mask = row + r < B
     mask = tile_mask if ROWS == 1 else tile_mask & row_mask
     b = row
     x_row = x_ptr + b * N
     y_row = y_ptr + b * N
     out_row = out_ptr + b * N
 
-    x_e = tl.load(x_row + n, mask=mask, other=0.0).to(REAL)
-    x_e1 = tl.load(x_row + 1 * BN + n, mask=mask, other=0.0).to(REAL)
-    x_e2 = tl.load(x_row + 2 * BN + n, mask=mask, other=0.0).to(REAL)
-    x_e12 = tl.load(x_row + 3 * BN + n, mask=mask, other=0.0).to(REAL)
-    y_e = tl.load(y_row + n, mask=mask, other=0.0).to(REAL)
-    y_e1 = tl.load(y_row + 1 * BN + n, mask=mask, other=0.0).to(REAL)
-    y_e2 = tl.load(y_row + 2 * BN + n, mask=mask, other=0.0).to(REAL)
-    y_e12 = tl.load(y_row + 3 * BN + n, mask=mask, other=0.0).to(REAL)
+    x_e = tl.load(x_row + at, mask=mask, other=0.0).to(REAL)
+    x_e1 = tl.load(x_row + BN + at, mask=mask, other=0.0).to(REAL)
+    x_e2 = tl.load(x_row + 2 * BN + at, mask=mask, other=0.0).to(REAL)
+    x_e12 = tl.load(x_row + 3 * BN + at, mask=mask, other=0.0).to(REAL)
+    y_e = tl.load(y_row + at, mask=mask, other=0.0).to(REAL)
+    y_e1 = tl.load(y_row + BN + at, mask=mask, other=0.0).to(REAL)
+    y_e2 = tl.load(y_row + 2 * BN + at, mask=mask, other=0.0).to(REAL)
+    y_e12 = tl.load(y_row + 3 * BN + at, mask=mask, other=0.0).to(REAL)
 
     gate_x = 0.5 * tl.erf(0.7071067811865476 * x_e) + 0.5
     t0 = x_e * gate_x
@@ -1212,10 +1252,10 @@ def _fused_gelu_sgp_norm_without_normalize_kernel(
     out_e2 = t5 * t8 + t6 * t10 + t4 * t9 - t7 * t11
     out_e12 = weight_022 * t0 * t3 + weight_220 * t2 * t1 + weight_121 * (t6 * t5 - t4 * t7)
 
-    tl.store(out_row + n, out_e, mask=mask)
-    tl.store(out_row + 1 * BN + n, out_e1, mask=mask)
-    tl.store(out_row + 2 * BN + n, out_e2, mask=mask)
-    tl.store(out_row + 3 * BN + n, out_e12, mask=mask)
+    tl.store(out_row + at, out_e, mask=mask)
+    tl.store(out_row + BN + at, out_e1, mask=mask)
+    tl.store(out_row + 2 * BN + at, out_e2, mask=mask)
+    tl.store(out_row + 3 * BN + at, out_e12, mask=mask)
 
 
 @triton.jit(do_not_specialize=["B"])
@@ -1241,21 +1281,18 @@ def _fused_gelu_sgp_norm_without_normalize_backward_kernel(
     BN = tl.cast(B, tl.int64) * N
 
     n = _tile(tl.program_id(1) * BLOCK, ROWS, BLOCK)
+    r = _down(ROWS)
+    at = r * N + n
     tile_mask = n < N
     first_tile = tl.program_id(1) == 0
     program = tl.program_id(0) % PROGRAMS
     kept = (tl.program_id(0) // PROGRAMS).to(tl.int64)
     slot = program * tl.num_programs(1) + tl.program_id(1)
-    weight_000 = tl.load(weight_ptr + n * 10, mask=tile_mask, other=0.0).to(REAL)
-    weight_011 = tl.load(weight_ptr + n * 10 + 1, mask=tile_mask, other=0.0).to(REAL)
-    weight_022 = tl.load(weight_ptr + n * 10 + 2, mask=tile_mask, other=0.0).to(REAL)
-    weight_101 = tl.load(weight_ptr + n * 10 + 3, mask=tile_mask, other=0.0).to(REAL)
-    weight_110 = tl.load(weight_ptr + n * 10 + 4, mask=tile_mask, other=0.0).to(REAL)
-    weight_112 = tl.load(weight_ptr + n * 10 + 5, mask=tile_mask, other=0.0).to(REAL)
-    weight_121 = tl.load(weight_ptr + n * 10 + 6, mask=tile_mask, other=0.0).to(REAL)
-    weight_202 = tl.load(weight_ptr + n * 10 + 7, mask=tile_mask, other=0.0).to(REAL)
-    weight_211 = tl.load(weight_ptr + n * 10 + 8, mask=tile_mask, other=0.0).to(REAL)
-    weight_220 = tl.load(weight_ptr + n * 10 + 9, mask=tile_mask, other=0.0).to(REAL)
+    weight_000, weight_011 = _load2(weight_ptr + n * 10, tile_mask, REAL)
+    weight_022, weight_101 = _load2(weight_ptr + n * 10 + 2, tile_mask, REAL)
+    weight_110, weight_112 = _load2(weight_ptr + n * 10 + 4, tile_mask, REAL)
+    weight_121, weight_202 = _load2(weight_ptr + n * 10 + 6, tile_mask, REAL)
+    weight_211, weight_220 = _load2(weight_ptr + n * 10 + 8, tile_mask, REAL)
 
     grad_weight_000 = _start(ROWS, BLOCK, 0.0, REAL)
     grad_weight_011 = _start(ROWS, BLOCK, 0.0, REAL)
@@ -1268,8 +1305,8 @@ def _fused_gelu_sgp_norm_without_normalize_backward_kernel(
     grad_weight_211 = _start(ROWS, BLOCK, 0.0, REAL)
     grad_weight_220 = _start(ROWS, BLOCK, 0.0, REAL)
     for block in range(program, tl.cdiv(B, ROWS), PROGRAMS):
-        row = _rows(block, ROWS)
-        row_mask = row < B
+        row = tl.cast(block, tl.int64) * ROWS
+        row_mask = row + r < B
         mask = tile_mask if ROWS == 1 else tile_mask & row_mask
         b = row
         x_row = x_ptr + b * N
@@ -1278,18 +1315,18 @@ def _fused_gelu_sgp_norm_without_normalize_backward_kernel(
         grad_x_row = grad_x_ptr + b * N
         grad_y_row = grad_y_ptr + b * N
 
-        x_e = tl.load(x_row + n, mask=mask, other=0.0).to(REAL)
-        x_e1 = tl.load(x_row + 1 * BN + n, mask=mask, other=0.0).to(REAL)
-        x_e2 = tl.load(x_row + 2 * BN + n, mask=mask, other=0.0).to(REAL)
-        x_e12 = tl.load(x_row + 3 * BN + n, mask=mask, other=0.0).to(REAL)
-        y_e = tl.load(y_row + n, mask=mask, other=0.0).to(REAL)
-        y_e1 = tl.load(y_row + 1 * BN + n, mask=mask, other=0.0).to(REAL)
-        y_e2 = tl.load(y_row + 2 * BN + n, mask=mask, other=0.0).to(REAL)
-        y_e12 = tl.load(y_row + 3 * BN + n, mask=mask, other=0.0).to(REAL)
-        grad_out_e = tl.load(grad_out_row + n, mask=mask, other=0.0).to(REAL)
-        grad_out_e1 = tl.load(grad_out_row + 1 * BN + n, mask=mask, other=0.0).to(REAL)
-        grad_out_e2 = tl.load(grad_out_row + 2 * BN + n, mask=mask, other=0.0).to(REAL)
-        grad_out_e12 = tl.load(grad_out_row + 3 * BN + n, mask=mask, other=0.0).to(REAL)
+        x_e = tl.load(x_row + at, mask=mask, other=0.0).to(REAL)
+        x_e1 = tl.load(x_row + BN + at, mask=mask, other=0.0).to(REAL)
+        x_e2 = tl.load(x_row + 2 * BN + at, mask=mask, other=0.0).to(REAL)
+        x_e12 = tl.load(x_row + 3 * BN + at, mask=mask, other=0.0).to(REAL)
+        y_e = tl.load(y_row + at, mask=mask, other=0.0).to(REAL)
+        y_e1 = tl.load(y_row + BN + at, mask=mask, other=0.0).to(REAL)
+        y_e2 = tl.load(y_row + 2 * BN + at, mask=mask, other=0.0).to(REAL)
+        y_e12 = tl.load(y_row + 3 * BN + at, mask=mask, other=0.0).to(REAL)
+        grad_out_e = tl.load(grad_out_row + at, mask=mask, other=0.0).to(REAL)
+        grad_out_e1 = tl.load(grad_out_row + BN + at, mask=mask, other=0.0).to(REAL)
+        grad_out_e2 = tl.load(grad_out_row + 2 * BN + at, mask=mask, other=0.0).to(REAL)
+        grad_out_e12 = tl.load(grad_out_row + 3 * BN + at, mask=mask, other=0.0).to(REAL)
 
         t0 = 0.7071067811865476 * x_e
         gate_x = 0.5 * tl.erf(t0) + 0.5
@@ -1335,15 +1372,15 @@ def _fused_gelu_sgp_norm_without_normalize_backward_kernel(
         grad_y_e12 = gate_y * t28
 
         if GRAD_X:
-            tl.store(grad_x_row + n, grad_x_e, mask=mask)
-            tl.store(grad_x_row + 1 * BN + n, grad_x_e1, mask=mask)
-            tl.store(grad_x_row + 2 * BN + n, grad_x_e2, mask=mask)
-            tl.store(grad_x_row + 3 * BN + n, grad_x_e12, mask=mask)
+            tl.store(grad_x_row + at, grad_x_e, mask=mask)
+            tl.store(grad_x_row + BN + at, grad_x_e1, mask=mask)
+            tl.store(grad_x_row + 2 * BN + at, grad_x_e2, mask=mask)
+            tl.store(grad_x_row + 3 * BN + at, grad_x_e12, mask=mask)
         if GRAD_Y:
-            tl.store(grad_y_row + n, grad_y_e, mask=mask)
-            tl.store(grad_y_row + 1 * BN + n, grad_y_e1, mask=mask)
-            tl.store(grad_y_row + 2 * BN + n, grad_y_e2, mask=mask)
-            tl.store(grad_y_row + 3 * BN + n, grad_y_e12, mask=mask)
+            tl.store(grad_y_row + at, grad_y_e, mask=mask)
+            tl.store(grad_y_row + BN + at, grad_y_e1, mask=mask)
+            tl.store(grad_y_row + 2 * BN + at, grad_y_e2, mask=mask)
+            tl.store(grad_y_row + 3 * BN + at, grad_y_e12, mask=mask)
 
         if GRAD_WEIGHT:
             grad_weight_000 = _sum(grad_weight_000, t18 * t3 * grad_out_e, mask, ROWS > 1)
@@ -1356,17 +1393,19 @@ def _fused_gelu_sgp_norm_without_normalize_backward_kernel(
             grad_weight_202 = _sum(grad_weight_202, -t17 * t2 * grad_out_e, mask, ROWS > 1)
             grad_weight_211 = _sum(grad_weight_211, t17 * t14, mask, ROWS > 1)
             grad_weight_220 = _sum(grad_weight_220, t17 * t3 * grad_out_e12, mask, ROWS > 1)
+    grad_weight_row = grad_weight_ptr + tl.cast(program, tl.int64) * 10 * N
+
     if GRAD_WEIGHT:
-        tl.store(grad_weight_ptr + program * 10 * N + n * 10, _column_sum(grad_weight_000, ROWS), mask=tile_mask)
-        tl.store(grad_weight_ptr + program * 10 * N + 1 + n * 10, _column_sum(grad_weight_011, ROWS), mask=tile_mask)
-        tl.store(grad_weight_ptr + program * 10 * N + 2 + n * 10, _column_sum(grad_weight_022, ROWS), mask=tile_mask)
-        tl.store(grad_weight_ptr + program * 10 * N + 3 + n * 10, _column_sum(grad_weight_101, ROWS), mask=tile_mask)
-        tl.store(grad_weight_ptr + program * 10 * N + 4 + n * 10, _column_sum(grad_weight_110, ROWS), mask=tile_mask)
-        tl.store(grad_weight_ptr + program * 10 * N + 5 + n * 10, _column_sum(grad_weight_112, ROWS), mask=tile_mask)
-        tl.store(grad_weight_ptr + program * 10 * N + 6 + n * 10, _column_sum(grad_weight_121, ROWS), mask=tile_mask)
-        tl.store(grad_weight_ptr + program * 10 * N + 7 + n * 10, _column_sum(grad_weight_202, ROWS), mask=tile_mask)
-        tl.store(grad_weight_ptr + program * 10 * N + 8 + n * 10, _column_sum(grad_weight_211, ROWS), mask=tile_mask)
-        tl.store(grad_weight_ptr + program * 10 * N + 9 + n * 10, _column_sum(grad_weight_220, ROWS), mask=tile_mask)
+        tl.store(grad_weight_row + n * 10, _column_sum(grad_weight_000, ROWS), mask=tile_mask)
+        tl.store(grad_weight_row + n * 10 + 1, _column_sum(grad_weight_011, ROWS), mask=tile_mask)
+        tl.store(grad_weight_row + n * 10 + 2, _column_sum(grad_weight_022, ROWS), mask=tile_mask)
+        tl.store(grad_weight_row + n * 10 + 3, _column_sum(grad_weight_101, ROWS), mask=tile_mask)
+        tl.store(grad_weight_row + n * 10 + 4, _column_sum(grad_weight_110, ROWS), mask=tile_mask)
+        tl.store(grad_weight_row + n * 10 + 5, _column_sum(grad_weight_112, ROWS), mask=tile_mask)
+        tl.store(grad_weight_row + n * 10 + 6, _column_sum(grad_weight_121, ROWS), mask=tile_mask)
+        tl.store(grad_weight_row + n * 10 + 7, _column_sum(grad_weight_202, ROWS), mask=tile_mask)
+        tl.store(grad_weight_row + n * 10 + 8, _column_sum(grad_weight_211, ROWS), mask=tile_mask)
+        tl.store(grad_weight_row + n * 10 + 9, _column_sum(grad_weight_220, ROWS), mask=tile_mask)
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -1377,19 +1416,7 @@ def _geometric_product(x, y, B, N):
     """Compute the results, then what the backward reads: 1 launch."""
     real = _real(x, y)
     out = torch.empty((4, B, N), dtype=_promote(x, y), device=x.device)
-    _launch_flat(
-        _geometric_product_kernel,
-        "geometric_product",
-        (
-            x,
-            y,
-            out,
-            B,
-            N,
-        ),
-        B * N,
-        real,
-    )
+    _launch_flat(_geometric_product_kernel, "geometric_product", (x, y, out, B, N), B * N, real)
     return (out,)
 
 
@@ -1401,17 +1428,7 @@ def _geometric_product_backward(x, y, grad_out, B, N, wanted):
     _launch_flat(
         _geometric_product_backward_kernel,
         "geometric_product_backward",
-        (
-            x,
-            y,
-            grad_out,
-            grad_x,
-            grad_y,
-            B,
-            N,
-            wanted[0],
-            wanted[1],
-        ),
+        (x, y, grad_out, grad_x, grad_y, B, N, wanted[0], wanted[1]),
         B * N,
         real,
     )
@@ -1422,21 +1439,7 @@ def _sgp(x, y, weight, B, N):
     """Compute the results, then what the backward reads: 1 launch."""
     real = _real(x, y, weight)
     out = torch.empty((4, B, N), dtype=_promote(x, y, weight), device=x.device)
-    _launch_tile(
-        _sgp_kernel,
-        "sgp",
-        (
-            x,
-            y,
-            weight,
-            out,
-            B,
-            N,
-        ),
-        B,
-        N,
-        real,
-    )
+    _launch_tile(_sgp_kernel, "sgp", (x, y, weight, out, B, N), B, N, real)
     return (out,)
 
 
@@ -1450,27 +1453,14 @@ def _sgp_backward(x, y, weight, grad_out, B, N, wanted):
     _launch_fold(
         _sgp_backward_kernel,
         "sgp_backward",
-        (
-            x,
-            y,
-            weight,
-            grad_out,
-            grad_x,
-            grad_y,
-            partial_grad_weight,
-            B,
-            N,
-            wanted[0],
-            wanted[1],
-            wanted[2],
-        ),
+        (x, y, weight, grad_out, grad_x, grad_y, partial_grad_weight, B, N, wanted[0], wanted[1], wanted[2]),
         B,
         1,
         N,
         programs,
         real,
     )
-    grad_weight = partial_grad_weight.sum(0).to(weight.dtype) if wanted[2] else None
+    grad_weight = _total(partial_grad_weight, torch.empty_like(weight)) if wanted[2] else None
     return grad_x if wanted[0] else None, grad_y if wanted[1] else None, grad_weight if wanted[2] else None
 
 
@@ -1479,20 +1469,11 @@ def _fused_gelu_sgp_norm_with_normalize(x, y, weight, eps, B, N):
     real = _real(x, y, weight)
     out = torch.empty((4, B, N), dtype=_promote(x, y, weight), device=x.device)
     saved = torch.empty((3, B), dtype=real, device=x.device)
-    if N <= LAUNCH["fused_gelu_sgp_norm_with_normalize"][4]:
+    if N <= LAUNCH["fused_gelu_sgp_norm_with_normalize"].resident:
         _launch_tile(
             _fused_gelu_sgp_norm_with_normalize_kernel,
             "fused_gelu_sgp_norm_with_normalize",
-            (
-                x,
-                y,
-                weight,
-                out,
-                saved,
-                eps,
-                B,
-                N,
-            ),
+            (x, y, weight, out, saved, eps, B, N),
             B,
             N,
             real,
@@ -1502,16 +1483,7 @@ def _fused_gelu_sgp_norm_with_normalize(x, y, weight, eps, B, N):
         _launch_sweep(
             _fused_gelu_sgp_norm_with_normalize_long_kernel,
             "fused_gelu_sgp_norm_with_normalize_long",
-            (
-                x,
-                y,
-                weight,
-                out,
-                saved,
-                eps,
-                B,
-                N,
-            ),
+            (x, y, weight, out, saved, eps, B, N),
             B,
             N,
             real,
@@ -1529,14 +1501,7 @@ def _fused_gelu_sgp_norm_with_normalize_backward(x, y, weight, grad_out, saved, 
         _launch_sweep(
             _fused_gelu_sgp_norm_with_normalize_backward_kernel,
             "fused_gelu_sgp_norm_with_normalize_backward",
-            (
-                grad_out,
-                saved,
-                out,
-                frontier,
-                B,
-                N,
-            ),
+            (grad_out, saved, out, frontier, B, N),
             B,
             N,
             real,
@@ -1545,16 +1510,7 @@ def _fused_gelu_sgp_norm_with_normalize_backward(x, y, weight, grad_out, saved, 
         _launch_sweep(
             _fused_gelu_sgp_norm_with_normalize_backward_recomputed_kernel,
             "fused_gelu_sgp_norm_with_normalize_backward_recomputed",
-            (
-                x,
-                y,
-                weight,
-                grad_out,
-                saved,
-                frontier,
-                B,
-                N,
-            ),
+            (x, y, weight, grad_out, saved, frontier, B, N),
             B,
             N,
             real,
@@ -1586,7 +1542,7 @@ def _fused_gelu_sgp_norm_with_normalize_backward(x, y, weight, grad_out, saved, 
         programs,
         real,
     )
-    grad_weight = partial_grad_weight.sum(0).to(weight.dtype) if wanted[2] else None
+    grad_weight = _total(partial_grad_weight, torch.empty_like(weight)) if wanted[2] else None
     return grad_x if wanted[0] else None, grad_y if wanted[1] else None, grad_weight if wanted[2] else None
 
 
@@ -1597,14 +1553,7 @@ def _fused_gelu_sgp_norm_without_normalize(x, y, weight, eps, B, N):
     _launch_tile(
         _fused_gelu_sgp_norm_without_normalize_kernel,
         "fused_gelu_sgp_norm_without_normalize",
-        (
-            x,
-            y,
-            weight,
-            out,
-            B,
-            N,
-        ),
+        (x, y, weight, out, B, N),
         B,
         N,
         real,
@@ -1622,27 +1571,14 @@ def _fused_gelu_sgp_norm_without_normalize_backward(x, y, weight, grad_out, eps,
     _launch_fold(
         _fused_gelu_sgp_norm_without_normalize_backward_kernel,
         "fused_gelu_sgp_norm_without_normalize_backward",
-        (
-            x,
-            y,
-            weight,
-            grad_out,
-            grad_x,
-            grad_y,
-            partial_grad_weight,
-            B,
-            N,
-            wanted[0],
-            wanted[1],
-            wanted[2],
-        ),
+        (x, y, weight, grad_out, grad_x, grad_y, partial_grad_weight, B, N, wanted[0], wanted[1], wanted[2]),
         B,
         1,
         N,
         programs,
         real,
     )
-    grad_weight = partial_grad_weight.sum(0).to(weight.dtype) if wanted[2] else None
+    grad_weight = _total(partial_grad_weight, torch.empty_like(weight)) if wanted[2] else None
     return grad_x if wanted[0] else None, grad_y if wanted[1] else None, grad_weight if wanted[2] else None
 
 
@@ -1667,17 +1603,7 @@ class _GeometricProduct(torch.autograd.Function):
         x, y = ctx.saved_tensors
         B, N = ctx.extra
         grad_out = grad_out.contiguous()
-        grads = _geometric_product_backward(
-            x,
-            y,
-            grad_out,
-            B,
-            N,
-            (
-                ctx.needs_input_grad[0],
-                ctx.needs_input_grad[1],
-            ),
-        )
+        grads = _geometric_product_backward(x, y, grad_out, B, N, ctx.needs_input_grad[:2])
         return grads[0], grads[1], None, None
 
 
@@ -1698,19 +1624,7 @@ class _Sgp(torch.autograd.Function):
         x, y, weight = ctx.saved_tensors
         B, N = ctx.extra
         grad_out = grad_out.contiguous()
-        grads = _sgp_backward(
-            x,
-            y,
-            weight,
-            grad_out,
-            B,
-            N,
-            (
-                ctx.needs_input_grad[0],
-                ctx.needs_input_grad[1],
-                ctx.needs_input_grad[2],
-            ),
-        )
+        grads = _sgp_backward(x, y, weight, grad_out, B, N, ctx.needs_input_grad[:3])
         return grads[0], grads[1], grads[2], None, None
 
 
@@ -1732,20 +1646,7 @@ class _FusedGeluSgpNormWithNormalize(torch.autograd.Function):
         eps, B, N = ctx.extra
         grad_out = grad_out.contiguous()
         grads = _fused_gelu_sgp_norm_with_normalize_backward(
-            x,
-            y,
-            weight,
-            grad_out,
-            saved,
-            out,
-            eps,
-            B,
-            N,
-            (
-                ctx.needs_input_grad[0],
-                ctx.needs_input_grad[1],
-                ctx.needs_input_grad[2],
-            ),
+            x, y, weight, grad_out, saved, out, eps, B, N, ctx.needs_input_grad[:3]
         )
         return grads[0], grads[1], grads[2], None, None, None
 
@@ -1768,18 +1669,7 @@ class _FusedGeluSgpNormWithoutNormalize(torch.autograd.Function):
         eps, B, N = ctx.extra
         grad_out = grad_out.contiguous()
         grads = _fused_gelu_sgp_norm_without_normalize_backward(
-            x,
-            y,
-            weight,
-            grad_out,
-            eps,
-            B,
-            N,
-            (
-                ctx.needs_input_grad[0],
-                ctx.needs_input_grad[1],
-                ctx.needs_input_grad[2],
-            ),
+            x, y, weight, grad_out, eps, B, N, ctx.needs_input_grad[:3]
         )
         return grads[0], grads[1], grads[2], None, None, None
 
@@ -1808,13 +1698,7 @@ def geometric_product(x, y):
     Differentiable in x, y.
     Inputs are read in place when contiguous, else copied once. Source: specs/vga2d.yaml.
     """
-    sizes, lead = _check(
-        "geometric_product",
-        (
-            x,
-            y,
-        ),
-    )
+    sizes, lead = _check("geometric_product", (x, y))
     if not _runs_on_triton(x.device):
         return geometric_product_reference(x, y)
     return _GeometricProduct.apply(x, y, sizes["b"], sizes["n"])
@@ -1842,14 +1726,7 @@ def sgp(x, y, weight):
     Differentiable in x, y, weight.
     Inputs are read in place when contiguous, else copied once. Source: specs/vga2d.yaml.
     """
-    sizes, lead = _check(
-        "sgp",
-        (
-            x,
-            y,
-            weight,
-        ),
-    )
+    sizes, lead = _check("sgp", (x, y, weight))
     if not _runs_on_triton(x.device):
         return sgp_reference(x, y, weight)
     return _Sgp.apply(x, y, weight, sizes["b"], sizes["n"])
@@ -1880,14 +1757,7 @@ def fused_gelu_sgp_norm(x, y, weight, *, normalize=True, eps=1e-06):
     Differentiable in x, y, weight.
     Inputs are read in place when contiguous, else copied once. Source: specs/vga2d.yaml.
     """
-    sizes, lead = _check(
-        "fused_gelu_sgp_norm",
-        (
-            x,
-            y,
-            weight,
-        ),
-    )
+    sizes, lead = _check("fused_gelu_sgp_norm", (x, y, weight))
     if not _runs_on_triton(x.device):
         return fused_gelu_sgp_norm_reference(x, y, weight, normalize=normalize, eps=eps)
     if normalize:
@@ -1901,7 +1771,7 @@ def fused_gelu_sgp_norm(x, y, weight, *, normalize=True, eps=1e-06):
 
 _RefGrades = tuple[int, ...] | None  # the grades of a multivector, None for all
 _REF_SQUARES = (1, 1)  # of the generators
-# The blades in storage order: (mask, sign), sign times the ascending product of the generators in mask.
+# In storage order (mask, sign): sign times the ascending product of the generators in mask.
 _REF_BLADES = ((0, 1), (1, 1), (2, 1), (3, 1))
 _REF_PATH_ORDER = ("left", "out", "right")
 

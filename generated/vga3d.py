@@ -9,6 +9,7 @@ from __future__ import annotations
 import functools
 import os
 from types import SimpleNamespace
+from typing import NamedTuple
 
 import torch
 
@@ -110,25 +111,40 @@ KERNELS = {
     },
 }
 
-# Launch table: elements a thread, the largest tile, warps at most, persistent programs a multiprocessor, and the longest
-# row that stays in registers.
+
+class Launch(NamedTuple):
+    """How a kernel is launched; measured rules, see `kgen show --stage kernels`."""
+
+    elements: int  # elements of a tile for each thread
+    warps: int  # at most
+    tile: int  # elements of a program's tile at most, where the tile is not a whole row
+    pack: int  # elements that several short rows fill together
+    programs: int = 0  # fold: persistent programs a multiprocessor
+    registers: int = 0  # the most that a thread may use, 0 for any number
+    resident: int = 0  # the longest row that stays in registers
+
+
 LAUNCH = {
-    "geometric_product": (2, 256, 16, 0, 1024),
-    "geometric_product_backward": (2, 256, 16, 0, 1024),
-    "sgp": (2, 256, 16, 0, 1024),
-    "sgp_backward": (1, 64, 2, 8, 0),
-    "fused_gelu_sgp_norm_with_normalize": (2, 256, 16, 0, 1024),
-    "fused_gelu_sgp_norm_with_normalize_long": (2, 256, 16, 0, 1024),
-    "fused_gelu_sgp_norm_with_normalize_backward": (4, 512, 16, 0, 4096),
-    "fused_gelu_sgp_norm_with_normalize_backward_recomputed": (2, 256, 16, 0, 1024),
-    "fused_gelu_sgp_norm_with_normalize_backward_2": (1, 64, 2, 8, 0),
-    "fused_gelu_sgp_norm_without_normalize": (2, 256, 16, 0, 1024),
-    "fused_gelu_sgp_norm_without_normalize_backward": (1, 64, 2, 8, 0),
-    "rotor_action": (2, 256, 16, 0, 2048),
-    "rotor_action_backward": (2, 256, 16, 0, 2048),
-    "rotor_action_shared": (2, 256, 16, 0, 2048),
-    "rotor_action_shared_backward": (2, 256, 16, 0, 2048),
-    "rotor_action_shared_backward_long": (2, 256, 16, 0, 2048),
+    "geometric_product": Launch(elements=4, warps=4, tile=512, pack=512),
+    "geometric_product_backward": Launch(elements=4, warps=4, tile=512, pack=512),
+    "sgp": Launch(elements=1, warps=32, tile=256, pack=256, resident=1024),
+    "sgp_backward": Launch(elements=1, warps=2, tile=64, pack=64, programs=8, registers=128),
+    "fused_gelu_sgp_norm_with_normalize": Launch(elements=1, warps=32, tile=256, pack=256, resident=1024),
+    "fused_gelu_sgp_norm_with_normalize_long": Launch(elements=4, warps=4, tile=512, pack=32),
+    "fused_gelu_sgp_norm_with_normalize_backward": Launch(elements=4, warps=4, tile=512, pack=512),
+    "fused_gelu_sgp_norm_with_normalize_backward_recomputed": Launch(elements=4, warps=4, tile=512, pack=32),
+    "fused_gelu_sgp_norm_with_normalize_backward_2": Launch(
+        elements=1, warps=2, tile=64, pack=64, programs=8, registers=128
+    ),
+    "fused_gelu_sgp_norm_without_normalize": Launch(elements=1, warps=32, tile=256, pack=256, resident=1024),
+    "fused_gelu_sgp_norm_without_normalize_backward": Launch(
+        elements=1, warps=2, tile=64, pack=64, programs=8, registers=128
+    ),
+    "rotor_action": Launch(elements=4, warps=4, tile=512, pack=512),
+    "rotor_action_backward": Launch(elements=4, warps=4, tile=512, pack=512),
+    "rotor_action_shared": Launch(elements=1, warps=32, tile=256, pack=256, resident=2048),
+    "rotor_action_shared_backward": Launch(elements=1, warps=32, tile=256, pack=256, resident=2048),
+    "rotor_action_shared_backward_long": Launch(elements=4, warps=4, tile=512, pack=32),
 }
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -136,12 +152,12 @@ LAUNCH = {
 
 
 @triton.jit()
-def _rows(block, ROWS: tl.constexpr):
-    # One row is a scalar index, which keeps 64-bit addresses out of vector registers; several are a column.
+def _down(ROWS: tl.constexpr):
+    # The rows of a block, as a column; addresses add this 32-bit offset to a scalar 64-bit base.
     if ROWS == 1:
-        return tl.cast(block, tl.int64)
+        return 0
     else:
-        return (tl.cast(block, tl.int64) * ROWS + tl.arange(0, ROWS))[:, None]
+        return tl.arange(0, ROWS)[:, None]
 
 
 @triton.jit()
@@ -171,20 +187,107 @@ def _sum(total, value, mask, MASKED: tl.constexpr):
 
 
 @triton.jit()
-def _row_sum(value, mask):
-    value = tl.where(mask, value, 0.0)
-    if len(value.shape) == 1:
-        return tl.sum(value, 0)
-    else:
-        return tl.sum(value, 1, keep_dims=True)
-
-
-@triton.jit()
 def _column_sum(value, ROWS: tl.constexpr):
     if ROWS == 1:
         return value
     else:
         return tl.sum(value, 0, keep_dims=True)
+
+
+@triton.jit(do_not_specialize=["slots"])
+def _total_kernel(partial_ptr, total_ptr, slots, count, SLOTS: tl.constexpr, BLOCK: tl.constexpr, REAL: tl.constexpr):
+    # Adds the programs' partial sums, always in the same order.
+    column = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)[None, :]
+    total = tl.zeros([SLOTS, BLOCK], REAL)
+    for first in range(0, slots, SLOTS):
+        slot = (first + tl.arange(0, SLOTS))[:, None]
+        mask = (slot < slots) & (column < count)
+        total += tl.load(partial_ptr + slot.to(tl.int64) * count + column, mask=mask, other=0.0)
+    tl.store(total_ptr + column, tl.sum(total, 0, keep_dims=True), mask=column < count)
+
+
+@triton.jit()
+def _row_sum2(x0, x1, mask):
+    # 2 sums at once: joined, they pass through shared memory together.
+    x0 = tl.where(mask, x0, 0.0)
+    x1 = tl.where(mask, x1, 0.0)
+    COLUMN: tl.constexpr = len(x0.shape) > 1
+    x = tl.join(x0, x1)
+    tile = tl.sum(x, 1 if COLUMN else 0)
+    x0, x1 = tl.split(tile)
+    if COLUMN:
+        return x0[:, None], x1[:, None]
+    else:
+        return x0, x1
+
+
+@triton.jit()
+def _row_sum4(x0, x1, x2, x3, mask):
+    # 4 sums at once: joined, they pass through shared memory together.
+    x0 = tl.where(mask, x0, 0.0)
+    x1 = tl.where(mask, x1, 0.0)
+    x2 = tl.where(mask, x2, 0.0)
+    x3 = tl.where(mask, x3, 0.0)
+    COLUMN: tl.constexpr = len(x0.shape) > 1
+    low0 = tl.join(x0, x2)
+    low1 = tl.join(x1, x3)
+    x = tl.join(low0, low1)
+    tile = tl.sum(x, 1 if COLUMN else 0)
+    low0, low1 = tl.split(tile)
+    x0, x2 = tl.split(low0)
+    x1, x3 = tl.split(low1)
+    if COLUMN:
+        return x0[:, None], x1[:, None], x2[:, None], x3[:, None]
+    else:
+        return x0, x1, x2, x3
+
+
+@triton.jit()
+def _row_sum8(x0, x1, x2, x3, x4, x5, x6, x7, mask):
+    # 8 sums at once: joined, they pass through shared memory together.
+    x0 = tl.where(mask, x0, 0.0)
+    x1 = tl.where(mask, x1, 0.0)
+    x2 = tl.where(mask, x2, 0.0)
+    x3 = tl.where(mask, x3, 0.0)
+    x4 = tl.where(mask, x4, 0.0)
+    x5 = tl.where(mask, x5, 0.0)
+    x6 = tl.where(mask, x6, 0.0)
+    x7 = tl.where(mask, x7, 0.0)
+    COLUMN: tl.constexpr = len(x0.shape) > 1
+    low00 = tl.join(x0, x4)
+    low01 = tl.join(x1, x5)
+    low10 = tl.join(x2, x6)
+    low11 = tl.join(x3, x7)
+    low0 = tl.join(low00, low10)
+    low1 = tl.join(low01, low11)
+    x = tl.join(low0, low1)
+    tile = tl.sum(x, 1 if COLUMN else 0)
+    low0, low1 = tl.split(tile)
+    low00, low10 = tl.split(low0)
+    low01, low11 = tl.split(low1)
+    x0, x4 = tl.split(low00)
+    x1, x5 = tl.split(low01)
+    x2, x6 = tl.split(low10)
+    x3, x7 = tl.split(low11)
+    if COLUMN:
+        return x0[:, None], x1[:, None], x2[:, None], x3[:, None], x4[:, None], x5[:, None], x6[:, None], x7[:, None]
+    else:
+        return x0, x1, x2, x3, x4, x5, x6, x7
+
+
+@triton.jit()
+def _load4(pointer, mask, REAL: tl.constexpr):
+    # The 4 adjacent components of each element: one contiguous access, split in registers.
+    index = tl.arange(0, 4)
+    tile = tl.load(tl.expand_dims(pointer, -1) + index, mask=tl.expand_dims(mask, -1), other=0.0).to(REAL)
+    if len(mask.shape) == 1:
+        tile = tl.reshape(tile, [mask.shape[0], 2, 2])
+    else:
+        tile = tl.reshape(tile, [mask.shape[0], mask.shape[1], 2, 2])
+    low0, low1 = tl.split(tile)
+    x0, x2 = tl.split(low0)
+    x1, x3 = tl.split(low1)
+    return x0, x1, x2, x3
 
 
 _DTYPES = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
@@ -257,55 +360,69 @@ def _power(n):
     return 1 << max(n - 1, 0).bit_length()
 
 
-def _shape_of_launch(name, rows, columns, whole):
-    """ROWS, BLOCK and warps: a tile of whole rows, or of the table's tile size."""
-    elements, tile, warps, _, _ = LAUNCH[name]
-    block = _power(columns) if whole else min(_power(columns), tile)
-    rows = max(1, min(_power(rows), tile // block))
-    warps = max(1, min(warps, rows * block // (32 * elements)))
-    return rows, block, warps
+def _shape_of_launch(name, rows, columns, whole=False):
+    """Rows and elements of a tile, and what Triton is told: a whole row, or at most the table's tile."""
+    launch = LAUNCH[name]
+    block = _power(columns) if whole else min(_power(columns), launch.tile)
+    rows = max(1, min(_power(rows), launch.pack // block))
+    options = {"num_warps": max(1, min(launch.warps, rows * block // (32 * launch.elements)))}
+    if launch.registers and not _INTERPRETED and torch.version.hip is None:
+        options["maxnreg"] = launch.registers
+    return rows, block, options
 
 
 def _launch_flat(kernel, name, arguments, count, real):
     """Every element on its own."""
-    _, block, warps, _, _ = LAUNCH[name]
+    _, block, options = _shape_of_launch(name, 1, count)
     if count:
-        kernel[(-(-count // block),)](*arguments, ROWS=1, BLOCK=block, REAL=_TRITON[real], num_warps=warps)
+        kernel[(-(-count // block),)](*arguments, ROWS=1, BLOCK=block, REAL=_TRITON[real], **options)
 
 
 def _launch_tile(kernel, name, arguments, rows, columns, real, whole=False):
     """Blocks of rows times tiles of columns; with `whole`, a tile holds all columns."""
-    per, block, warps = _shape_of_launch(name, rows, columns, whole)
-    grid = (-(-rows // per), -(-columns // block))
+    per, block, options = _shape_of_launch(name, rows, columns, whole)
     if rows and columns:
-        kernel[grid](*arguments, ROWS=per, BLOCK=block, REAL=_TRITON[real], num_warps=warps)
+        grid = (-(-rows // per), -(-columns // block))
+        kernel[grid](*arguments, ROWS=per, BLOCK=block, REAL=_TRITON[real], **options)
 
 
 def _launch_sweep(kernel, name, arguments, rows, columns, real):
     """Blocks of rows, each swept in tiles."""
-    per, block, warps = _shape_of_launch(name, rows, columns, False)
+    per, block, options = _shape_of_launch(name, rows, columns)
     if rows:
-        kernel[(-(-rows // per),)](*arguments, ROWS=per, BLOCK=block, REAL=_TRITON[real], num_warps=warps)
+        kernel[(-(-rows // per),)](*arguments, ROWS=per, BLOCK=block, REAL=_TRITON[real], **options)
 
 
 def _programs(name, rows, kept, columns, device):
     """How many persistent programs share the rows, and how many tiles the columns have."""
-    per, block, _ = _shape_of_launch(name, rows, columns, False)
+    per, block, _ = _shape_of_launch(name, rows, columns)
     tiles = -(-columns // block)
-    wanted = LAUNCH[name][3] * _multiprocessors(device) // max(1, tiles * kept)
-    return max(1, min(-(-rows // per), wanted)), tiles
+    wanted = LAUNCH[name].programs * _multiprocessors(device) // max(1, tiles * kept)
+    return max(1, min(-(-rows // (_BLOCKS_OF_ROWS * per)), wanted)), tiles
+
+
+_BLOCKS_OF_ROWS = 4  # that a persistent program walks at least: with fewer, adding the partial sums takes longer
 
 
 def _launch_fold(kernel, name, arguments, rows, kept, columns, programs, real):
     """Persistent programs that walk the rows."""
-    per, block, warps = _shape_of_launch(name, rows, columns, False)
-    grid = (kept * programs, -(-columns // block))
+    per, block, options = _shape_of_launch(name, rows, columns)
     if kept and columns:
-        shape = {"ROWS": per, "BLOCK": block, "PROGRAMS": programs, "REAL": _TRITON[real]}
-        kernel[grid](*arguments, **shape, num_warps=warps)
+        grid = (kept * programs, -(-columns // block))
+        kernel[grid](*arguments, ROWS=per, BLOCK=block, PROGRAMS=programs, REAL=_TRITON[real], **options)
+
+
+def _total(partial, total):
+    """Add the programs' partial sums (slots, …) into `total`."""
+    count = total.numel()
+    if count:
+        shape = {"SLOTS": 32, "BLOCK": 32, "REAL": _TRITON[partial.dtype]}
+        _total_kernel[(-(-count // 32),)](partial, total, partial.shape[0], count, **shape, num_warps=4)
+    return total
 
 
 _TRITON = {torch.float32: tl.float32, torch.float64: tl.float64} if tl else {}
+
 
 # ---------------------------------------------------------------------------------------------------------------------
 # geometric_product
@@ -333,7 +450,7 @@ def _geometric_product_kernel(
     out_row = out_ptr + start
 
     x_e = tl.load(x_row + tile, mask=mask, other=0.0).to(REAL)
-    x_e1 = tl.load(x_row + 1 * BN + tile, mask=mask, other=0.0).to(REAL)
+    x_e1 = tl.load(x_row + BN + tile, mask=mask, other=0.0).to(REAL)
     x_e2 = tl.load(x_row + 2 * BN + tile, mask=mask, other=0.0).to(REAL)
     x_e3 = tl.load(x_row + 3 * BN + tile, mask=mask, other=0.0).to(REAL)
     x_e12 = tl.load(x_row + 4 * BN + tile, mask=mask, other=0.0).to(REAL)
@@ -341,7 +458,7 @@ def _geometric_product_kernel(
     x_e23 = tl.load(x_row + 6 * BN + tile, mask=mask, other=0.0).to(REAL)
     x_e123 = tl.load(x_row + 7 * BN + tile, mask=mask, other=0.0).to(REAL)
     y_e = tl.load(y_row + tile, mask=mask, other=0.0).to(REAL)
-    y_e1 = tl.load(y_row + 1 * BN + tile, mask=mask, other=0.0).to(REAL)
+    y_e1 = tl.load(y_row + BN + tile, mask=mask, other=0.0).to(REAL)
     y_e2 = tl.load(y_row + 2 * BN + tile, mask=mask, other=0.0).to(REAL)
     y_e3 = tl.load(y_row + 3 * BN + tile, mask=mask, other=0.0).to(REAL)
     y_e12 = tl.load(y_row + 4 * BN + tile, mask=mask, other=0.0).to(REAL)
@@ -367,7 +484,7 @@ def _geometric_product_kernel(
     out_e123 += -x_e2 * y_e13 - x_e13 * y_e2
 
     tl.store(out_row + tile, out_e, mask=mask)
-    tl.store(out_row + 1 * BN + tile, out_e1, mask=mask)
+    tl.store(out_row + BN + tile, out_e1, mask=mask)
     tl.store(out_row + 2 * BN + tile, out_e2, mask=mask)
     tl.store(out_row + 3 * BN + tile, out_e3, mask=mask)
     tl.store(out_row + 4 * BN + tile, out_e12, mask=mask)
@@ -403,7 +520,7 @@ def _geometric_product_backward_kernel(
     grad_y_row = grad_y_ptr + start
 
     x_e = tl.load(x_row + tile, mask=mask, other=0.0).to(REAL)
-    x_e1 = tl.load(x_row + 1 * BN + tile, mask=mask, other=0.0).to(REAL)
+    x_e1 = tl.load(x_row + BN + tile, mask=mask, other=0.0).to(REAL)
     x_e2 = tl.load(x_row + 2 * BN + tile, mask=mask, other=0.0).to(REAL)
     x_e3 = tl.load(x_row + 3 * BN + tile, mask=mask, other=0.0).to(REAL)
     x_e12 = tl.load(x_row + 4 * BN + tile, mask=mask, other=0.0).to(REAL)
@@ -411,7 +528,7 @@ def _geometric_product_backward_kernel(
     x_e23 = tl.load(x_row + 6 * BN + tile, mask=mask, other=0.0).to(REAL)
     x_e123 = tl.load(x_row + 7 * BN + tile, mask=mask, other=0.0).to(REAL)
     y_e = tl.load(y_row + tile, mask=mask, other=0.0).to(REAL)
-    y_e1 = tl.load(y_row + 1 * BN + tile, mask=mask, other=0.0).to(REAL)
+    y_e1 = tl.load(y_row + BN + tile, mask=mask, other=0.0).to(REAL)
     y_e2 = tl.load(y_row + 2 * BN + tile, mask=mask, other=0.0).to(REAL)
     y_e3 = tl.load(y_row + 3 * BN + tile, mask=mask, other=0.0).to(REAL)
     y_e12 = tl.load(y_row + 4 * BN + tile, mask=mask, other=0.0).to(REAL)
@@ -419,7 +536,7 @@ def _geometric_product_backward_kernel(
     y_e23 = tl.load(y_row + 6 * BN + tile, mask=mask, other=0.0).to(REAL)
     y_e123 = tl.load(y_row + 7 * BN + tile, mask=mask, other=0.0).to(REAL)
     grad_out_e = tl.load(grad_out_row + tile, mask=mask, other=0.0).to(REAL)
-    grad_out_e1 = tl.load(grad_out_row + 1 * BN + tile, mask=mask, other=0.0).to(REAL)
+    grad_out_e1 = tl.load(grad_out_row + BN + tile, mask=mask, other=0.0).to(REAL)
     grad_out_e2 = tl.load(grad_out_row + 2 * BN + tile, mask=mask, other=0.0).to(REAL)
     grad_out_e3 = tl.load(grad_out_row + 3 * BN + tile, mask=mask, other=0.0).to(REAL)
     grad_out_e12 = tl.load(grad_out_row + 4 * BN + tile, mask=mask, other=0.0).to(REAL)
@@ -462,7 +579,7 @@ def _geometric_product_backward_kernel(
 
     if GRAD_X:
         tl.store(grad_x_row + tile, grad_x_e, mask=mask)
-        tl.store(grad_x_row + 1 * BN + tile, grad_x_e1, mask=mask)
+        tl.store(grad_x_row + BN + tile, grad_x_e1, mask=mask)
         tl.store(grad_x_row + 2 * BN + tile, grad_x_e2, mask=mask)
         tl.store(grad_x_row + 3 * BN + tile, grad_x_e3, mask=mask)
         tl.store(grad_x_row + 4 * BN + tile, grad_x_e12, mask=mask)
@@ -471,7 +588,7 @@ def _geometric_product_backward_kernel(
         tl.store(grad_x_row + 7 * BN + tile, grad_x_e123, mask=mask)
     if GRAD_Y:
         tl.store(grad_y_row + tile, grad_y_e, mask=mask)
-        tl.store(grad_y_row + 1 * BN + tile, grad_y_e1, mask=mask)
+        tl.store(grad_y_row + BN + tile, grad_y_e1, mask=mask)
         tl.store(grad_y_row + 2 * BN + tile, grad_y_e2, mask=mask)
         tl.store(grad_y_row + 3 * BN + tile, grad_y_e3, mask=mask)
         tl.store(grad_y_row + 4 * BN + tile, grad_y_e12, mask=mask)
@@ -500,53 +617,40 @@ def _sgp_kernel(
     BN = tl.cast(B, tl.int64) * N
 
     n = _tile(tl.program_id(1) * BLOCK, ROWS, BLOCK)
+    r = _down(ROWS)
+    at = r * N + n
     tile_mask = n < N
     first_tile = tl.program_id(1) == 0
-    weight_000 = tl.load(weight_ptr + n * 20, mask=tile_mask, other=0.0).to(REAL)
-    weight_011 = tl.load(weight_ptr + n * 20 + 1, mask=tile_mask, other=0.0).to(REAL)
-    weight_022 = tl.load(weight_ptr + n * 20 + 2, mask=tile_mask, other=0.0).to(REAL)
-    weight_033 = tl.load(weight_ptr + n * 20 + 3, mask=tile_mask, other=0.0).to(REAL)
-    weight_101 = tl.load(weight_ptr + n * 20 + 4, mask=tile_mask, other=0.0).to(REAL)
-    weight_110 = tl.load(weight_ptr + n * 20 + 5, mask=tile_mask, other=0.0).to(REAL)
-    weight_112 = tl.load(weight_ptr + n * 20 + 6, mask=tile_mask, other=0.0).to(REAL)
-    weight_121 = tl.load(weight_ptr + n * 20 + 7, mask=tile_mask, other=0.0).to(REAL)
-    weight_123 = tl.load(weight_ptr + n * 20 + 8, mask=tile_mask, other=0.0).to(REAL)
-    weight_132 = tl.load(weight_ptr + n * 20 + 9, mask=tile_mask, other=0.0).to(REAL)
-    weight_202 = tl.load(weight_ptr + n * 20 + 10, mask=tile_mask, other=0.0).to(REAL)
-    weight_211 = tl.load(weight_ptr + n * 20 + 11, mask=tile_mask, other=0.0).to(REAL)
-    weight_213 = tl.load(weight_ptr + n * 20 + 12, mask=tile_mask, other=0.0).to(REAL)
-    weight_220 = tl.load(weight_ptr + n * 20 + 13, mask=tile_mask, other=0.0).to(REAL)
-    weight_222 = tl.load(weight_ptr + n * 20 + 14, mask=tile_mask, other=0.0).to(REAL)
-    weight_231 = tl.load(weight_ptr + n * 20 + 15, mask=tile_mask, other=0.0).to(REAL)
-    weight_303 = tl.load(weight_ptr + n * 20 + 16, mask=tile_mask, other=0.0).to(REAL)
-    weight_312 = tl.load(weight_ptr + n * 20 + 17, mask=tile_mask, other=0.0).to(REAL)
-    weight_321 = tl.load(weight_ptr + n * 20 + 18, mask=tile_mask, other=0.0).to(REAL)
-    weight_330 = tl.load(weight_ptr + n * 20 + 19, mask=tile_mask, other=0.0).to(REAL)
+    weight_000, weight_011, weight_022, weight_033 = _load4(weight_ptr + n * 20, tile_mask, REAL)
+    weight_101, weight_110, weight_112, weight_121 = _load4(weight_ptr + n * 20 + 4, tile_mask, REAL)
+    weight_123, weight_132, weight_202, weight_211 = _load4(weight_ptr + n * 20 + 8, tile_mask, REAL)
+    weight_213, weight_220, weight_222, weight_231 = _load4(weight_ptr + n * 20 + 12, tile_mask, REAL)
+    weight_303, weight_312, weight_321, weight_330 = _load4(weight_ptr + n * 20 + 16, tile_mask, REAL)
 
-    row = _rows(tl.program_id(0), ROWS)
-    row_mask = row < B
+    row = tl.program_id(0).to(tl.int64) * ROWS
+    row_mask = row + r < B
     mask = tile_mask if ROWS == 1 else tile_mask & row_mask
     b = row
     x_row = x_ptr + b * N
     y_row = y_ptr + b * N
     out_row = out_ptr + b * N
 
-    x_e = tl.load(x_row + n, mask=mask, other=0.0).to(REAL)
-    x_e1 = tl.load(x_row + 1 * BN + n, mask=mask, other=0.0).to(REAL)
-    x_e2 = tl.load(x_row + 2 * BN + n, mask=mask, other=0.0).to(REAL)
-    x_e3 = tl.load(x_row + 3 * BN + n, mask=mask, other=0.0).to(REAL)
-    x_e12 = tl.load(x_row + 4 * BN + n, mask=mask, other=0.0).to(REAL)
-    x_e13 = tl.load(x_row + 5 * BN + n, mask=mask, other=0.0).to(REAL)
-    x_e23 = tl.load(x_row + 6 * BN + n, mask=mask, other=0.0).to(REAL)
-    x_e123 = tl.load(x_row + 7 * BN + n, mask=mask, other=0.0).to(REAL)
-    y_e = tl.load(y_row + n, mask=mask, other=0.0).to(REAL)
-    y_e1 = tl.load(y_row + 1 * BN + n, mask=mask, other=0.0).to(REAL)
-    y_e2 = tl.load(y_row + 2 * BN + n, mask=mask, other=0.0).to(REAL)
-    y_e3 = tl.load(y_row + 3 * BN + n, mask=mask, other=0.0).to(REAL)
-    y_e12 = tl.load(y_row + 4 * BN + n, mask=mask, other=0.0).to(REAL)
-    y_e13 = tl.load(y_row + 5 * BN + n, mask=mask, other=0.0).to(REAL)
-    y_e23 = tl.load(y_row + 6 * BN + n, mask=mask, other=0.0).to(REAL)
-    y_e123 = tl.load(y_row + 7 * BN + n, mask=mask, other=0.0).to(REAL)
+    x_e = tl.load(x_row + at, mask=mask, other=0.0).to(REAL)
+    x_e1 = tl.load(x_row + BN + at, mask=mask, other=0.0).to(REAL)
+    x_e2 = tl.load(x_row + 2 * BN + at, mask=mask, other=0.0).to(REAL)
+    x_e3 = tl.load(x_row + 3 * BN + at, mask=mask, other=0.0).to(REAL)
+    x_e12 = tl.load(x_row + 4 * BN + at, mask=mask, other=0.0).to(REAL)
+    x_e13 = tl.load(x_row + 5 * BN + at, mask=mask, other=0.0).to(REAL)
+    x_e23 = tl.load(x_row + 6 * BN + at, mask=mask, other=0.0).to(REAL)
+    x_e123 = tl.load(x_row + 7 * BN + at, mask=mask, other=0.0).to(REAL)
+    y_e = tl.load(y_row + at, mask=mask, other=0.0).to(REAL)
+    y_e1 = tl.load(y_row + BN + at, mask=mask, other=0.0).to(REAL)
+    y_e2 = tl.load(y_row + 2 * BN + at, mask=mask, other=0.0).to(REAL)
+    y_e3 = tl.load(y_row + 3 * BN + at, mask=mask, other=0.0).to(REAL)
+    y_e12 = tl.load(y_row + 4 * BN + at, mask=mask, other=0.0).to(REAL)
+    y_e13 = tl.load(y_row + 5 * BN + at, mask=mask, other=0.0).to(REAL)
+    y_e23 = tl.load(y_row + 6 * BN + at, mask=mask, other=0.0).to(REAL)
+    y_e123 = tl.load(y_row + 7 * BN + at, mask=mask, other=0.0).to(REAL)
 
     t0 = x_e3 * y_e3 + x_e2 * y_e2 + x_e1 * y_e1
     t1 = -x_e23 * y_e23 - x_e13 * y_e13 - x_e12 * y_e12
@@ -585,14 +689,14 @@ def _sgp_kernel(
     t21 = x_e23 * y_e1 + x_e12 * y_e3 - x_e13 * y_e2
     out_e123 = weight_033 * x_e * y_e123 + weight_330 * x_e123 * y_e + weight_132 * t20 + weight_231 * t21
 
-    tl.store(out_row + n, out_e, mask=mask)
-    tl.store(out_row + 1 * BN + n, out_e1, mask=mask)
-    tl.store(out_row + 2 * BN + n, out_e2, mask=mask)
-    tl.store(out_row + 3 * BN + n, out_e3, mask=mask)
-    tl.store(out_row + 4 * BN + n, out_e12, mask=mask)
-    tl.store(out_row + 5 * BN + n, out_e13, mask=mask)
-    tl.store(out_row + 6 * BN + n, out_e23, mask=mask)
-    tl.store(out_row + 7 * BN + n, out_e123, mask=mask)
+    tl.store(out_row + at, out_e, mask=mask)
+    tl.store(out_row + BN + at, out_e1, mask=mask)
+    tl.store(out_row + 2 * BN + at, out_e2, mask=mask)
+    tl.store(out_row + 3 * BN + at, out_e3, mask=mask)
+    tl.store(out_row + 4 * BN + at, out_e12, mask=mask)
+    tl.store(out_row + 5 * BN + at, out_e13, mask=mask)
+    tl.store(out_row + 6 * BN + at, out_e23, mask=mask)
+    tl.store(out_row + 7 * BN + at, out_e123, mask=mask)
 
 
 @triton.jit(do_not_specialize=["B"])
@@ -618,31 +722,18 @@ def _sgp_backward_kernel(
     BN = tl.cast(B, tl.int64) * N
 
     n = _tile(tl.program_id(1) * BLOCK, ROWS, BLOCK)
+    r = _down(ROWS)
+    at = r * N + n
     tile_mask = n < N
     first_tile = tl.program_id(1) == 0
     program = tl.program_id(0) % PROGRAMS
     kept = (tl.program_id(0) // PROGRAMS).to(tl.int64)
     slot = program * tl.num_programs(1) + tl.program_id(1)
-    weight_000 = tl.load(weight_ptr + n * 20, mask=tile_mask, other=0.0).to(REAL)
-    weight_011 = tl.load(weight_ptr + n * 20 + 1, mask=tile_mask, other=0.0).to(REAL)
-    weight_022 = tl.load(weight_ptr + n * 20 + 2, mask=tile_mask, other=0.0).to(REAL)
-    weight_033 = tl.load(weight_ptr + n * 20 + 3, mask=tile_mask, other=0.0).to(REAL)
-    weight_101 = tl.load(weight_ptr + n * 20 + 4, mask=tile_mask, other=0.0).to(REAL)
-    weight_110 = tl.load(weight_ptr + n * 20 + 5, mask=tile_mask, other=0.0).to(REAL)
-    weight_112 = tl.load(weight_ptr + n * 20 + 6, mask=tile_mask, other=0.0).to(REAL)
-    weight_121 = tl.load(weight_ptr + n * 20 + 7, mask=tile_mask, other=0.0).to(REAL)
-    weight_123 = tl.load(weight_ptr + n * 20 + 8, mask=tile_mask, other=0.0).to(REAL)
-    weight_132 = tl.load(weight_ptr + n * 20 + 9, mask=tile_mask, other=0.0).to(REAL)
-    weight_202 = tl.load(weight_ptr + n * 20 + 10, mask=tile_mask, other=0.0).to(REAL)
-    weight_211 = tl.load(weight_ptr + n * 20 + 11, mask=tile_mask, other=0.0).to(REAL)
-    weight_213 = tl.load(weight_ptr + n * 20 + 12, mask=tile_mask, other=0.0).to(REAL)
-    weight_220 = tl.load(weight_ptr + n * 20 + 13, mask=tile_mask, other=0.0).to(REAL)
-    weight_222 = tl.load(weight_ptr + n * 20 + 14, mask=tile_mask, other=0.0).to(REAL)
-    weight_231 = tl.load(weight_ptr + n * 20 + 15, mask=tile_mask, other=0.0).to(REAL)
-    weight_303 = tl.load(weight_ptr + n * 20 + 16, mask=tile_mask, other=0.0).to(REAL)
-    weight_312 = tl.load(weight_ptr + n * 20 + 17, mask=tile_mask, other=0.0).to(REAL)
-    weight_321 = tl.load(weight_ptr + n * 20 + 18, mask=tile_mask, other=0.0).to(REAL)
-    weight_330 = tl.load(weight_ptr + n * 20 + 19, mask=tile_mask, other=0.0).to(REAL)
+    weight_000, weight_011, weight_022, weight_033 = _load4(weight_ptr + n * 20, tile_mask, REAL)
+    weight_101, weight_110, weight_112, weight_121 = _load4(weight_ptr + n * 20 + 4, tile_mask, REAL)
+    weight_123, weight_132, weight_202, weight_211 = _load4(weight_ptr + n * 20 + 8, tile_mask, REAL)
+    weight_213, weight_220, weight_222, weight_231 = _load4(weight_ptr + n * 20 + 12, tile_mask, REAL)
+    weight_303, weight_312, weight_321, weight_330 = _load4(weight_ptr + n * 20 + 16, tile_mask, REAL)
 
     grad_weight_000 = _start(ROWS, BLOCK, 0.0, REAL)
     grad_weight_011 = _start(ROWS, BLOCK, 0.0, REAL)
@@ -665,8 +756,8 @@ def _sgp_backward_kernel(
     grad_weight_321 = _start(ROWS, BLOCK, 0.0, REAL)
     grad_weight_330 = _start(ROWS, BLOCK, 0.0, REAL)
     for block in range(program, tl.cdiv(B, ROWS), PROGRAMS):
-        row = _rows(block, ROWS)
-        row_mask = row < B
+        row = tl.cast(block, tl.int64) * ROWS
+        row_mask = row + r < B
         mask = tile_mask if ROWS == 1 else tile_mask & row_mask
         b = row
         x_row = x_ptr + b * N
@@ -675,30 +766,30 @@ def _sgp_backward_kernel(
         grad_x_row = grad_x_ptr + b * N
         grad_y_row = grad_y_ptr + b * N
 
-        x_e = tl.load(x_row + n, mask=mask, other=0.0).to(REAL)
-        x_e1 = tl.load(x_row + 1 * BN + n, mask=mask, other=0.0).to(REAL)
-        x_e2 = tl.load(x_row + 2 * BN + n, mask=mask, other=0.0).to(REAL)
-        x_e3 = tl.load(x_row + 3 * BN + n, mask=mask, other=0.0).to(REAL)
-        x_e12 = tl.load(x_row + 4 * BN + n, mask=mask, other=0.0).to(REAL)
-        x_e13 = tl.load(x_row + 5 * BN + n, mask=mask, other=0.0).to(REAL)
-        x_e23 = tl.load(x_row + 6 * BN + n, mask=mask, other=0.0).to(REAL)
-        x_e123 = tl.load(x_row + 7 * BN + n, mask=mask, other=0.0).to(REAL)
-        y_e = tl.load(y_row + n, mask=mask, other=0.0).to(REAL)
-        y_e1 = tl.load(y_row + 1 * BN + n, mask=mask, other=0.0).to(REAL)
-        y_e2 = tl.load(y_row + 2 * BN + n, mask=mask, other=0.0).to(REAL)
-        y_e3 = tl.load(y_row + 3 * BN + n, mask=mask, other=0.0).to(REAL)
-        y_e12 = tl.load(y_row + 4 * BN + n, mask=mask, other=0.0).to(REAL)
-        y_e13 = tl.load(y_row + 5 * BN + n, mask=mask, other=0.0).to(REAL)
-        y_e23 = tl.load(y_row + 6 * BN + n, mask=mask, other=0.0).to(REAL)
-        y_e123 = tl.load(y_row + 7 * BN + n, mask=mask, other=0.0).to(REAL)
-        grad_out_e = tl.load(grad_out_row + n, mask=mask, other=0.0).to(REAL)
-        grad_out_e1 = tl.load(grad_out_row + 1 * BN + n, mask=mask, other=0.0).to(REAL)
-        grad_out_e2 = tl.load(grad_out_row + 2 * BN + n, mask=mask, other=0.0).to(REAL)
-        grad_out_e3 = tl.load(grad_out_row + 3 * BN + n, mask=mask, other=0.0).to(REAL)
-        grad_out_e12 = tl.load(grad_out_row + 4 * BN + n, mask=mask, other=0.0).to(REAL)
-        grad_out_e13 = tl.load(grad_out_row + 5 * BN + n, mask=mask, other=0.0).to(REAL)
-        grad_out_e23 = tl.load(grad_out_row + 6 * BN + n, mask=mask, other=0.0).to(REAL)
-        grad_out_e123 = tl.load(grad_out_row + 7 * BN + n, mask=mask, other=0.0).to(REAL)
+        x_e = tl.load(x_row + at, mask=mask, other=0.0).to(REAL)
+        x_e1 = tl.load(x_row + BN + at, mask=mask, other=0.0).to(REAL)
+        x_e2 = tl.load(x_row + 2 * BN + at, mask=mask, other=0.0).to(REAL)
+        x_e3 = tl.load(x_row + 3 * BN + at, mask=mask, other=0.0).to(REAL)
+        x_e12 = tl.load(x_row + 4 * BN + at, mask=mask, other=0.0).to(REAL)
+        x_e13 = tl.load(x_row + 5 * BN + at, mask=mask, other=0.0).to(REAL)
+        x_e23 = tl.load(x_row + 6 * BN + at, mask=mask, other=0.0).to(REAL)
+        x_e123 = tl.load(x_row + 7 * BN + at, mask=mask, other=0.0).to(REAL)
+        y_e = tl.load(y_row + at, mask=mask, other=0.0).to(REAL)
+        y_e1 = tl.load(y_row + BN + at, mask=mask, other=0.0).to(REAL)
+        y_e2 = tl.load(y_row + 2 * BN + at, mask=mask, other=0.0).to(REAL)
+        y_e3 = tl.load(y_row + 3 * BN + at, mask=mask, other=0.0).to(REAL)
+        y_e12 = tl.load(y_row + 4 * BN + at, mask=mask, other=0.0).to(REAL)
+        y_e13 = tl.load(y_row + 5 * BN + at, mask=mask, other=0.0).to(REAL)
+        y_e23 = tl.load(y_row + 6 * BN + at, mask=mask, other=0.0).to(REAL)
+        y_e123 = tl.load(y_row + 7 * BN + at, mask=mask, other=0.0).to(REAL)
+        grad_out_e = tl.load(grad_out_row + at, mask=mask, other=0.0).to(REAL)
+        grad_out_e1 = tl.load(grad_out_row + BN + at, mask=mask, other=0.0).to(REAL)
+        grad_out_e2 = tl.load(grad_out_row + 2 * BN + at, mask=mask, other=0.0).to(REAL)
+        grad_out_e3 = tl.load(grad_out_row + 3 * BN + at, mask=mask, other=0.0).to(REAL)
+        grad_out_e12 = tl.load(grad_out_row + 4 * BN + at, mask=mask, other=0.0).to(REAL)
+        grad_out_e13 = tl.load(grad_out_row + 5 * BN + at, mask=mask, other=0.0).to(REAL)
+        grad_out_e23 = tl.load(grad_out_row + 6 * BN + at, mask=mask, other=0.0).to(REAL)
+        grad_out_e123 = tl.load(grad_out_row + 7 * BN + at, mask=mask, other=0.0).to(REAL)
 
         t0 = y_e123 * grad_out_e123
         t1 = y_e * grad_out_e
@@ -786,23 +877,23 @@ def _sgp_backward_kernel(
         t53 = x_e23 * y_e1 + x_e12 * y_e3 - x_e13 * y_e2
 
         if GRAD_X:
-            tl.store(grad_x_row + n, grad_x_e, mask=mask)
-            tl.store(grad_x_row + 1 * BN + n, grad_x_e1, mask=mask)
-            tl.store(grad_x_row + 2 * BN + n, grad_x_e2, mask=mask)
-            tl.store(grad_x_row + 3 * BN + n, grad_x_e3, mask=mask)
-            tl.store(grad_x_row + 4 * BN + n, grad_x_e12, mask=mask)
-            tl.store(grad_x_row + 5 * BN + n, grad_x_e13, mask=mask)
-            tl.store(grad_x_row + 6 * BN + n, grad_x_e23, mask=mask)
-            tl.store(grad_x_row + 7 * BN + n, grad_x_e123, mask=mask)
+            tl.store(grad_x_row + at, grad_x_e, mask=mask)
+            tl.store(grad_x_row + BN + at, grad_x_e1, mask=mask)
+            tl.store(grad_x_row + 2 * BN + at, grad_x_e2, mask=mask)
+            tl.store(grad_x_row + 3 * BN + at, grad_x_e3, mask=mask)
+            tl.store(grad_x_row + 4 * BN + at, grad_x_e12, mask=mask)
+            tl.store(grad_x_row + 5 * BN + at, grad_x_e13, mask=mask)
+            tl.store(grad_x_row + 6 * BN + at, grad_x_e23, mask=mask)
+            tl.store(grad_x_row + 7 * BN + at, grad_x_e123, mask=mask)
         if GRAD_Y:
-            tl.store(grad_y_row + n, grad_y_e, mask=mask)
-            tl.store(grad_y_row + 1 * BN + n, grad_y_e1, mask=mask)
-            tl.store(grad_y_row + 2 * BN + n, grad_y_e2, mask=mask)
-            tl.store(grad_y_row + 3 * BN + n, grad_y_e3, mask=mask)
-            tl.store(grad_y_row + 4 * BN + n, grad_y_e12, mask=mask)
-            tl.store(grad_y_row + 5 * BN + n, grad_y_e13, mask=mask)
-            tl.store(grad_y_row + 6 * BN + n, grad_y_e23, mask=mask)
-            tl.store(grad_y_row + 7 * BN + n, grad_y_e123, mask=mask)
+            tl.store(grad_y_row + at, grad_y_e, mask=mask)
+            tl.store(grad_y_row + BN + at, grad_y_e1, mask=mask)
+            tl.store(grad_y_row + 2 * BN + at, grad_y_e2, mask=mask)
+            tl.store(grad_y_row + 3 * BN + at, grad_y_e3, mask=mask)
+            tl.store(grad_y_row + 4 * BN + at, grad_y_e12, mask=mask)
+            tl.store(grad_y_row + 5 * BN + at, grad_y_e13, mask=mask)
+            tl.store(grad_y_row + 6 * BN + at, grad_y_e23, mask=mask)
+            tl.store(grad_y_row + 7 * BN + at, grad_y_e123, mask=mask)
 
         if GRAD_WEIGHT:
             grad_weight_000 = _sum(grad_weight_000, x_e * t1, mask, ROWS > 1)
@@ -825,27 +916,29 @@ def _sgp_backward_kernel(
             grad_weight_312 = _sum(grad_weight_312, x_e123 * t27, mask, ROWS > 1)
             grad_weight_321 = _sum(grad_weight_321, x_e123 * t26, mask, ROWS > 1)
             grad_weight_330 = _sum(grad_weight_330, x_e123 * t24, mask, ROWS > 1)
+    grad_weight_row = grad_weight_ptr + tl.cast(program, tl.int64) * 20 * N
+
     if GRAD_WEIGHT:
-        tl.store(grad_weight_ptr + program * 20 * N + n * 20, _column_sum(grad_weight_000, ROWS), mask=tile_mask)
-        tl.store(grad_weight_ptr + program * 20 * N + 1 + n * 20, _column_sum(grad_weight_011, ROWS), mask=tile_mask)
-        tl.store(grad_weight_ptr + program * 20 * N + 2 + n * 20, _column_sum(grad_weight_022, ROWS), mask=tile_mask)
-        tl.store(grad_weight_ptr + program * 20 * N + 3 + n * 20, _column_sum(grad_weight_033, ROWS), mask=tile_mask)
-        tl.store(grad_weight_ptr + program * 20 * N + 4 + n * 20, _column_sum(grad_weight_101, ROWS), mask=tile_mask)
-        tl.store(grad_weight_ptr + program * 20 * N + 5 + n * 20, _column_sum(grad_weight_110, ROWS), mask=tile_mask)
-        tl.store(grad_weight_ptr + program * 20 * N + 6 + n * 20, _column_sum(grad_weight_112, ROWS), mask=tile_mask)
-        tl.store(grad_weight_ptr + program * 20 * N + 7 + n * 20, _column_sum(grad_weight_121, ROWS), mask=tile_mask)
-        tl.store(grad_weight_ptr + program * 20 * N + 8 + n * 20, _column_sum(grad_weight_123, ROWS), mask=tile_mask)
-        tl.store(grad_weight_ptr + program * 20 * N + 9 + n * 20, _column_sum(grad_weight_132, ROWS), mask=tile_mask)
-        tl.store(grad_weight_ptr + program * 20 * N + 10 + n * 20, _column_sum(grad_weight_202, ROWS), mask=tile_mask)
-        tl.store(grad_weight_ptr + program * 20 * N + 11 + n * 20, _column_sum(grad_weight_211, ROWS), mask=tile_mask)
-        tl.store(grad_weight_ptr + program * 20 * N + 12 + n * 20, _column_sum(grad_weight_213, ROWS), mask=tile_mask)
-        tl.store(grad_weight_ptr + program * 20 * N + 13 + n * 20, _column_sum(grad_weight_220, ROWS), mask=tile_mask)
-        tl.store(grad_weight_ptr + program * 20 * N + 14 + n * 20, _column_sum(grad_weight_222, ROWS), mask=tile_mask)
-        tl.store(grad_weight_ptr + program * 20 * N + 15 + n * 20, _column_sum(grad_weight_231, ROWS), mask=tile_mask)
-        tl.store(grad_weight_ptr + program * 20 * N + 16 + n * 20, _column_sum(grad_weight_303, ROWS), mask=tile_mask)
-        tl.store(grad_weight_ptr + program * 20 * N + 17 + n * 20, _column_sum(grad_weight_312, ROWS), mask=tile_mask)
-        tl.store(grad_weight_ptr + program * 20 * N + 18 + n * 20, _column_sum(grad_weight_321, ROWS), mask=tile_mask)
-        tl.store(grad_weight_ptr + program * 20 * N + 19 + n * 20, _column_sum(grad_weight_330, ROWS), mask=tile_mask)
+        tl.store(grad_weight_row + n * 20, _column_sum(grad_weight_000, ROWS), mask=tile_mask)
+        tl.store(grad_weight_row + n * 20 + 1, _column_sum(grad_weight_011, ROWS), mask=tile_mask)
+        tl.store(grad_weight_row + n * 20 + 2, _column_sum(grad_weight_022, ROWS), mask=tile_mask)
+        tl.store(grad_weight_row + n * 20 + 3, _column_sum(grad_weight_033, ROWS), mask=tile_mask)
+        tl.store(grad_weight_row + n * 20 + 4, _column_sum(grad_weight_101, ROWS), mask=tile_mask)
+        tl.store(grad_weight_row + n * 20 + 5, _column_sum(grad_weight_110, ROWS), mask=tile_mask)
+        tl.store(grad_weight_row + n * 20 + 6, _column_sum(grad_weight_112, ROWS), mask=tile_mask)
+        tl.store(grad_weight_row + n * 20 + 7, _column_sum(grad_weight_121, ROWS), mask=tile_mask)
+        tl.store(grad_weight_row + n * 20 + 8, _column_sum(grad_weight_123, ROWS), mask=tile_mask)
+        tl.store(grad_weight_row + n * 20 + 9, _column_sum(grad_weight_132, ROWS), mask=tile_mask)
+        tl.store(grad_weight_row + n * 20 + 10, _column_sum(grad_weight_202, ROWS), mask=tile_mask)
+        tl.store(grad_weight_row + n * 20 + 11, _column_sum(grad_weight_211, ROWS), mask=tile_mask)
+        tl.store(grad_weight_row + n * 20 + 12, _column_sum(grad_weight_213, ROWS), mask=tile_mask)
+        tl.store(grad_weight_row + n * 20 + 13, _column_sum(grad_weight_220, ROWS), mask=tile_mask)
+        tl.store(grad_weight_row + n * 20 + 14, _column_sum(grad_weight_222, ROWS), mask=tile_mask)
+        tl.store(grad_weight_row + n * 20 + 15, _column_sum(grad_weight_231, ROWS), mask=tile_mask)
+        tl.store(grad_weight_row + n * 20 + 16, _column_sum(grad_weight_303, ROWS), mask=tile_mask)
+        tl.store(grad_weight_row + n * 20 + 17, _column_sum(grad_weight_312, ROWS), mask=tile_mask)
+        tl.store(grad_weight_row + n * 20 + 18, _column_sum(grad_weight_321, ROWS), mask=tile_mask)
+        tl.store(grad_weight_row + n * 20 + 19, _column_sum(grad_weight_330, ROWS), mask=tile_mask)
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -873,34 +966,21 @@ def _fused_gelu_sgp_norm_with_normalize_kernel(
     BN = tl.cast(B, tl.int64) * N
 
     n = _tile(tl.program_id(1) * BLOCK, ROWS, BLOCK)
+    r = _down(ROWS)
+    at = r * N + n
     tile_mask = n < N
     first_tile = tl.program_id(1) == 0
-    weight_000 = tl.load(weight_ptr + n * 20, mask=tile_mask, other=0.0).to(REAL)
-    weight_011 = tl.load(weight_ptr + n * 20 + 1, mask=tile_mask, other=0.0).to(REAL)
-    weight_022 = tl.load(weight_ptr + n * 20 + 2, mask=tile_mask, other=0.0).to(REAL)
-    weight_033 = tl.load(weight_ptr + n * 20 + 3, mask=tile_mask, other=0.0).to(REAL)
-    weight_101 = tl.load(weight_ptr + n * 20 + 4, mask=tile_mask, other=0.0).to(REAL)
-    weight_110 = tl.load(weight_ptr + n * 20 + 5, mask=tile_mask, other=0.0).to(REAL)
-    weight_112 = tl.load(weight_ptr + n * 20 + 6, mask=tile_mask, other=0.0).to(REAL)
-    weight_121 = tl.load(weight_ptr + n * 20 + 7, mask=tile_mask, other=0.0).to(REAL)
-    weight_123 = tl.load(weight_ptr + n * 20 + 8, mask=tile_mask, other=0.0).to(REAL)
-    weight_132 = tl.load(weight_ptr + n * 20 + 9, mask=tile_mask, other=0.0).to(REAL)
-    weight_202 = tl.load(weight_ptr + n * 20 + 10, mask=tile_mask, other=0.0).to(REAL)
-    weight_211 = tl.load(weight_ptr + n * 20 + 11, mask=tile_mask, other=0.0).to(REAL)
-    weight_213 = tl.load(weight_ptr + n * 20 + 12, mask=tile_mask, other=0.0).to(REAL)
-    weight_220 = tl.load(weight_ptr + n * 20 + 13, mask=tile_mask, other=0.0).to(REAL)
-    weight_222 = tl.load(weight_ptr + n * 20 + 14, mask=tile_mask, other=0.0).to(REAL)
-    weight_231 = tl.load(weight_ptr + n * 20 + 15, mask=tile_mask, other=0.0).to(REAL)
-    weight_303 = tl.load(weight_ptr + n * 20 + 16, mask=tile_mask, other=0.0).to(REAL)
-    weight_312 = tl.load(weight_ptr + n * 20 + 17, mask=tile_mask, other=0.0).to(REAL)
-    weight_321 = tl.load(weight_ptr + n * 20 + 18, mask=tile_mask, other=0.0).to(REAL)
-    weight_330 = tl.load(weight_ptr + n * 20 + 19, mask=tile_mask, other=0.0).to(REAL)
+    weight_000, weight_011, weight_022, weight_033 = _load4(weight_ptr + n * 20, tile_mask, REAL)
+    weight_101, weight_110, weight_112, weight_121 = _load4(weight_ptr + n * 20 + 4, tile_mask, REAL)
+    weight_123, weight_132, weight_202, weight_211 = _load4(weight_ptr + n * 20 + 8, tile_mask, REAL)
+    weight_213, weight_220, weight_222, weight_231 = _load4(weight_ptr + n * 20 + 12, tile_mask, REAL)
+    weight_303, weight_312, weight_321, weight_330 = _load4(weight_ptr + n * 20 + 16, tile_mask, REAL)
 
     t0 = tl.cast(N, REAL)
     t1 = 1.0 / t0
 
-    row = _rows(tl.program_id(0), ROWS)
-    row_mask = row < B
+    row = tl.program_id(0).to(tl.int64) * ROWS
+    row_mask = row + r < B
     mask = tile_mask if ROWS == 1 else tile_mask & row_mask
     b = row
     x_row = x_ptr + b * N
@@ -908,22 +988,22 @@ def _fused_gelu_sgp_norm_with_normalize_kernel(
     out_row = out_ptr + b * N
     saved_row = saved_ptr + b
 
-    x_e = tl.load(x_row + n, mask=mask, other=0.0).to(REAL)
-    x_e1 = tl.load(x_row + 1 * BN + n, mask=mask, other=0.0).to(REAL)
-    x_e2 = tl.load(x_row + 2 * BN + n, mask=mask, other=0.0).to(REAL)
-    x_e3 = tl.load(x_row + 3 * BN + n, mask=mask, other=0.0).to(REAL)
-    x_e12 = tl.load(x_row + 4 * BN + n, mask=mask, other=0.0).to(REAL)
-    x_e13 = tl.load(x_row + 5 * BN + n, mask=mask, other=0.0).to(REAL)
-    x_e23 = tl.load(x_row + 6 * BN + n, mask=mask, other=0.0).to(REAL)
-    x_e123 = tl.load(x_row + 7 * BN + n, mask=mask, other=0.0).to(REAL)
-    y_e = tl.load(y_row + n, mask=mask, other=0.0).to(REAL)
-    y_e1 = tl.load(y_row + 1 * BN + n, mask=mask, other=0.0).to(REAL)
-    y_e2 = tl.load(y_row + 2 * BN + n, mask=mask, other=0.0).to(REAL)
-    y_e3 = tl.load(y_row + 3 * BN + n, mask=mask, other=0.0).to(REAL)
-    y_e12 = tl.load(y_row + 4 * BN + n, mask=mask, other=0.0).to(REAL)
-    y_e13 = tl.load(y_row + 5 * BN + n, mask=mask, other=0.0).to(REAL)
-    y_e23 = tl.load(y_row + 6 * BN + n, mask=mask, other=0.0).to(REAL)
-    y_e123 = tl.load(y_row + 7 * BN + n, mask=mask, other=0.0).to(REAL)
+    x_e = tl.load(x_row + at, mask=mask, other=0.0).to(REAL)
+    x_e1 = tl.load(x_row + BN + at, mask=mask, other=0.0).to(REAL)
+    x_e2 = tl.load(x_row + 2 * BN + at, mask=mask, other=0.0).to(REAL)
+    x_e3 = tl.load(x_row + 3 * BN + at, mask=mask, other=0.0).to(REAL)
+    x_e12 = tl.load(x_row + 4 * BN + at, mask=mask, other=0.0).to(REAL)
+    x_e13 = tl.load(x_row + 5 * BN + at, mask=mask, other=0.0).to(REAL)
+    x_e23 = tl.load(x_row + 6 * BN + at, mask=mask, other=0.0).to(REAL)
+    x_e123 = tl.load(x_row + 7 * BN + at, mask=mask, other=0.0).to(REAL)
+    y_e = tl.load(y_row + at, mask=mask, other=0.0).to(REAL)
+    y_e1 = tl.load(y_row + BN + at, mask=mask, other=0.0).to(REAL)
+    y_e2 = tl.load(y_row + 2 * BN + at, mask=mask, other=0.0).to(REAL)
+    y_e3 = tl.load(y_row + 3 * BN + at, mask=mask, other=0.0).to(REAL)
+    y_e12 = tl.load(y_row + 4 * BN + at, mask=mask, other=0.0).to(REAL)
+    y_e13 = tl.load(y_row + 5 * BN + at, mask=mask, other=0.0).to(REAL)
+    y_e23 = tl.load(y_row + 6 * BN + at, mask=mask, other=0.0).to(REAL)
+    y_e123 = tl.load(y_row + 7 * BN + at, mask=mask, other=0.0).to(REAL)
 
     gate_x = 0.5 * tl.erf(0.7071067811865476 * x_e) + 0.5
     t2 = x_e * gate_x
@@ -946,66 +1026,63 @@ def _fused_gelu_sgp_norm_with_normalize_kernel(
     t18 = y_e23 * gate_y
     t19 = -t13 * t14 - t15 * t16 - t17 * t18
     out_e_2 = weight_000 * t2 * t3 + weight_101 * t12 + weight_202 * t19 - weight_303 * t4 * t5
-    t20 = _row_sum(out_e_2 * out_e_2, mask)
-    saved_norm_0 = tl.rsqrt(eps + t1 * t20)
-    out_e = saved_norm_0 * out_e_2
-    t21 = weight_011 * t2
-    t22 = weight_110 * t3
-    t23 = weight_211 * t11
-    t24 = weight_213 * t5
-    t25 = weight_312 * t4
-    t26 = weight_112 * t8
-    t27 = weight_112 * t10
-    t28 = weight_211 * t9
-    out_e1_2 = t7 * t21 + t6 * t22 + t15 * t23 + t13 * t28 - t17 * t24 - t18 * t25 - t14 * t26 - t16 * t27
-    t29 = weight_112 * t6
-    t30 = weight_211 * t7
-    out_e2_2 = t9 * t21 + t14 * t29 + t8 * t22 + t15 * t24 + t17 * t23 + t16 * t25 - t18 * t27 - t13 * t30
-    out_e3_2 = t11 * t21 + t16 * t29 + t10 * t22 + t18 * t26 - t13 * t24 - t14 * t25 - t15 * t30 - t17 * t28
-    t31 = out_e1_2 * out_e1_2 + out_e2_2 * out_e2_2 + out_e3_2 * out_e3_2
-    t32 = _row_sum(t31, mask)
-    saved_norm_1 = tl.rsqrt(eps + t1 * t32)
-    out_e1 = saved_norm_1 * out_e1_2
-    out_e2 = saved_norm_1 * out_e2_2
-    out_e3 = saved_norm_1 * out_e3_2
-    t33 = weight_022 * t2
-    t34 = weight_121 * t6
-    t35 = weight_123 * t5
-    t36 = weight_220 * t3
-    t37 = weight_321 * t4
-    t38 = weight_121 * t7
-    out_e12_2 = t14 * t33 + t9 * t34 + t10 * t35 + t13 * t36 + t11 * t37
-    out_e12_2 += weight_222 * (t17 * t16 - t15 * t18) - t8 * t38
-    t39 = weight_222 * t14
-    t40 = weight_222 * t13
-    out_e13_2 = t16 * t33 + t11 * t34 + t15 * t36 + t18 * t40 - t8 * t35 - t17 * t39 - t9 * t37 - t10 * t38
-    out_e23_2 = t18 * t33 + t6 * t35 + t15 * t39 + t17 * t36 + t7 * t37 + weight_121 * (t8 * t11 - t10 * t9)
-    out_e23_2 += -t16 * t40
-    t41 = out_e12_2 * out_e12_2 + out_e13_2 * out_e13_2 + out_e23_2 * out_e23_2
-    t42 = _row_sum(t41, mask)
-    saved_norm_2 = tl.rsqrt(eps + t1 * t42)
-    out_e12 = saved_norm_2 * out_e12_2
-    out_e13 = saved_norm_2 * out_e13_2
-    out_e23 = saved_norm_2 * out_e23_2
-    t43 = t6 * t18 + t10 * t14 - t8 * t16
-    t44 = t13 * t11 + t17 * t7 - t15 * t9
-    out_e123_2 = weight_033 * t2 * t5 + weight_330 * t4 * t3 + weight_132 * t43 + weight_231 * t44
-    t45 = _row_sum(out_e123_2 * out_e123_2, mask)
-    saved_norm_3 = tl.rsqrt(eps + t1 * t45)
-    out_e123 = saved_norm_3 * out_e123_2
+    t20 = weight_011 * t2
+    t21 = weight_110 * t3
+    t22 = weight_211 * t11
+    t23 = weight_213 * t5
+    t24 = weight_312 * t4
+    t25 = weight_112 * t8
+    t26 = weight_112 * t10
+    t27 = weight_211 * t9
+    out_e1_2 = t7 * t20 + t6 * t21 + t15 * t22 + t13 * t27 - t17 * t23 - t18 * t24 - t14 * t25 - t16 * t26
+    t28 = weight_112 * t6
+    t29 = weight_211 * t7
+    out_e2_2 = t9 * t20 + t14 * t28 + t8 * t21 + t15 * t23 + t17 * t22 + t16 * t24 - t18 * t26 - t13 * t29
+    out_e3_2 = t11 * t20 + t16 * t28 + t10 * t21 + t18 * t25 - t13 * t23 - t14 * t24 - t15 * t29 - t17 * t27
+    t30 = out_e1_2 * out_e1_2 + out_e2_2 * out_e2_2 + out_e3_2 * out_e3_2
+    t31 = weight_022 * t2
+    t32 = weight_121 * t6
+    t33 = weight_123 * t5
+    t34 = weight_220 * t3
+    t35 = weight_321 * t4
+    t36 = weight_121 * t7
+    out_e12_2 = t14 * t31 + t9 * t32 + t10 * t33 + t13 * t34 + t11 * t35
+    out_e12_2 += weight_222 * (t17 * t16 - t15 * t18) - t8 * t36
+    t37 = weight_222 * t14
+    t38 = weight_222 * t13
+    out_e13_2 = t16 * t31 + t11 * t32 + t15 * t34 + t18 * t38 - t8 * t33 - t17 * t37 - t9 * t35 - t10 * t36
+    out_e23_2 = t18 * t31 + t6 * t33 + t15 * t37 + t17 * t34 + t7 * t35 + weight_121 * (t8 * t11 - t10 * t9)
+    out_e23_2 += -t16 * t38
+    t39 = out_e12_2 * out_e12_2 + out_e13_2 * out_e13_2 + out_e23_2 * out_e23_2
+    t40 = t6 * t18 + t10 * t14 - t8 * t16
+    t41 = t13 * t11 + t17 * t7 - t15 * t9
+    out_e123_2 = weight_033 * t2 * t5 + weight_330 * t4 * t3 + weight_132 * t40 + weight_231 * t41
+    t42, t43, t44, t45 = _row_sum4(out_e_2 * out_e_2, t30, t39, out_e123_2 * out_e123_2, mask)
+    norm_0 = tl.rsqrt(eps + t1 * t42)
+    out_e = norm_0 * out_e_2
+    norm_1 = tl.rsqrt(eps + t1 * t43)
+    out_e1 = norm_1 * out_e1_2
+    out_e2 = norm_1 * out_e2_2
+    out_e3 = norm_1 * out_e3_2
+    norm_2 = tl.rsqrt(eps + t1 * t44)
+    out_e12 = norm_2 * out_e12_2
+    out_e13 = norm_2 * out_e13_2
+    out_e23 = norm_2 * out_e23_2
+    norm_3 = tl.rsqrt(eps + t1 * t45)
+    out_e123 = norm_3 * out_e123_2
 
-    tl.store(out_row + n, out_e, mask=mask)
-    tl.store(out_row + 1 * BN + n, out_e1, mask=mask)
-    tl.store(out_row + 2 * BN + n, out_e2, mask=mask)
-    tl.store(out_row + 3 * BN + n, out_e3, mask=mask)
-    tl.store(out_row + 4 * BN + n, out_e12, mask=mask)
-    tl.store(out_row + 5 * BN + n, out_e13, mask=mask)
-    tl.store(out_row + 6 * BN + n, out_e23, mask=mask)
-    tl.store(out_row + 7 * BN + n, out_e123, mask=mask)
-    tl.store(saved_row, saved_norm_0, mask=row_mask)
-    tl.store(saved_row + 1 * B, saved_norm_1, mask=row_mask)
-    tl.store(saved_row + 2 * B, saved_norm_2, mask=row_mask)
-    tl.store(saved_row + 3 * B, saved_norm_3, mask=row_mask)
+    tl.store(out_row + at, out_e, mask=mask)
+    tl.store(out_row + BN + at, out_e1, mask=mask)
+    tl.store(out_row + 2 * BN + at, out_e2, mask=mask)
+    tl.store(out_row + 3 * BN + at, out_e3, mask=mask)
+    tl.store(out_row + 4 * BN + at, out_e12, mask=mask)
+    tl.store(out_row + 5 * BN + at, out_e13, mask=mask)
+    tl.store(out_row + 6 * BN + at, out_e23, mask=mask)
+    tl.store(out_row + 7 * BN + at, out_e123, mask=mask)
+    tl.store(saved_row + r, norm_0, mask=row_mask)
+    tl.store(saved_row + B + r, norm_1, mask=row_mask)
+    tl.store(saved_row + 2 * B + r, norm_2, mask=row_mask)
+    tl.store(saved_row + 3 * B + r, norm_3, mask=row_mask)
 
 
 @triton.jit(do_not_specialize=["B"])
@@ -1026,8 +1103,9 @@ def _fused_gelu_sgp_norm_with_normalize_long_kernel(
     eps = tl.full([], eps, REAL)
     BN = tl.cast(B, tl.int64) * N
 
-    row = _rows(tl.program_id(0), ROWS)
-    row_mask = row < B
+    r = _down(ROWS)
+    row = tl.program_id(0).to(tl.int64) * ROWS
+    row_mask = row + r < B
     b = row
     x_row = x_ptr + b * N
     y_row = y_ptr + b * N
@@ -1043,43 +1121,29 @@ def _fused_gelu_sgp_norm_with_normalize_long_kernel(
     t5 = _start(ROWS, BLOCK, 0.0, REAL)
     for start in range(0, N, BLOCK):
         n = _tile(start, ROWS, BLOCK)
+        at = r * N + n
         mask = (n < N) & row_mask
-        x_e = tl.load(x_row + n, mask=mask, other=0.0).to(REAL)
-        x_e1 = tl.load(x_row + 1 * BN + n, mask=mask, other=0.0).to(REAL)
-        x_e2 = tl.load(x_row + 2 * BN + n, mask=mask, other=0.0).to(REAL)
-        x_e3 = tl.load(x_row + 3 * BN + n, mask=mask, other=0.0).to(REAL)
-        x_e12 = tl.load(x_row + 4 * BN + n, mask=mask, other=0.0).to(REAL)
-        x_e13 = tl.load(x_row + 5 * BN + n, mask=mask, other=0.0).to(REAL)
-        x_e23 = tl.load(x_row + 6 * BN + n, mask=mask, other=0.0).to(REAL)
-        x_e123 = tl.load(x_row + 7 * BN + n, mask=mask, other=0.0).to(REAL)
-        y_e = tl.load(y_row + n, mask=mask, other=0.0).to(REAL)
-        y_e1 = tl.load(y_row + 1 * BN + n, mask=mask, other=0.0).to(REAL)
-        y_e2 = tl.load(y_row + 2 * BN + n, mask=mask, other=0.0).to(REAL)
-        y_e3 = tl.load(y_row + 3 * BN + n, mask=mask, other=0.0).to(REAL)
-        y_e12 = tl.load(y_row + 4 * BN + n, mask=mask, other=0.0).to(REAL)
-        y_e13 = tl.load(y_row + 5 * BN + n, mask=mask, other=0.0).to(REAL)
-        y_e23 = tl.load(y_row + 6 * BN + n, mask=mask, other=0.0).to(REAL)
-        y_e123 = tl.load(y_row + 7 * BN + n, mask=mask, other=0.0).to(REAL)
-        weight_000 = tl.load(weight_ptr + n * 20, mask=mask, other=0.0).to(REAL)
-        weight_011 = tl.load(weight_ptr + n * 20 + 1, mask=mask, other=0.0).to(REAL)
-        weight_022 = tl.load(weight_ptr + n * 20 + 2, mask=mask, other=0.0).to(REAL)
-        weight_033 = tl.load(weight_ptr + n * 20 + 3, mask=mask, other=0.0).to(REAL)
-        weight_101 = tl.load(weight_ptr + n * 20 + 4, mask=mask, other=0.0).to(REAL)
-        weight_110 = tl.load(weight_ptr + n * 20 + 5, mask=mask, other=0.0).to(REAL)
-        weight_112 = tl.load(weight_ptr + n * 20 + 6, mask=mask, other=0.0).to(REAL)
-        weight_121 = tl.load(weight_ptr + n * 20 + 7, mask=mask, other=0.0).to(REAL)
-        weight_123 = tl.load(weight_ptr + n * 20 + 8, mask=mask, other=0.0).to(REAL)
-        weight_132 = tl.load(weight_ptr + n * 20 + 9, mask=mask, other=0.0).to(REAL)
-        weight_202 = tl.load(weight_ptr + n * 20 + 10, mask=mask, other=0.0).to(REAL)
-        weight_211 = tl.load(weight_ptr + n * 20 + 11, mask=mask, other=0.0).to(REAL)
-        weight_213 = tl.load(weight_ptr + n * 20 + 12, mask=mask, other=0.0).to(REAL)
-        weight_220 = tl.load(weight_ptr + n * 20 + 13, mask=mask, other=0.0).to(REAL)
-        weight_222 = tl.load(weight_ptr + n * 20 + 14, mask=mask, other=0.0).to(REAL)
-        weight_231 = tl.load(weight_ptr + n * 20 + 15, mask=mask, other=0.0).to(REAL)
-        weight_303 = tl.load(weight_ptr + n * 20 + 16, mask=mask, other=0.0).to(REAL)
-        weight_312 = tl.load(weight_ptr + n * 20 + 17, mask=mask, other=0.0).to(REAL)
-        weight_321 = tl.load(weight_ptr + n * 20 + 18, mask=mask, other=0.0).to(REAL)
-        weight_330 = tl.load(weight_ptr + n * 20 + 19, mask=mask, other=0.0).to(REAL)
+        x_e = tl.load(x_row + at, mask=mask, other=0.0).to(REAL)
+        x_e1 = tl.load(x_row + BN + at, mask=mask, other=0.0).to(REAL)
+        x_e2 = tl.load(x_row + 2 * BN + at, mask=mask, other=0.0).to(REAL)
+        x_e3 = tl.load(x_row + 3 * BN + at, mask=mask, other=0.0).to(REAL)
+        x_e12 = tl.load(x_row + 4 * BN + at, mask=mask, other=0.0).to(REAL)
+        x_e13 = tl.load(x_row + 5 * BN + at, mask=mask, other=0.0).to(REAL)
+        x_e23 = tl.load(x_row + 6 * BN + at, mask=mask, other=0.0).to(REAL)
+        x_e123 = tl.load(x_row + 7 * BN + at, mask=mask, other=0.0).to(REAL)
+        y_e = tl.load(y_row + at, mask=mask, other=0.0).to(REAL)
+        y_e1 = tl.load(y_row + BN + at, mask=mask, other=0.0).to(REAL)
+        y_e2 = tl.load(y_row + 2 * BN + at, mask=mask, other=0.0).to(REAL)
+        y_e3 = tl.load(y_row + 3 * BN + at, mask=mask, other=0.0).to(REAL)
+        y_e12 = tl.load(y_row + 4 * BN + at, mask=mask, other=0.0).to(REAL)
+        y_e13 = tl.load(y_row + 5 * BN + at, mask=mask, other=0.0).to(REAL)
+        y_e23 = tl.load(y_row + 6 * BN + at, mask=mask, other=0.0).to(REAL)
+        y_e123 = tl.load(y_row + 7 * BN + at, mask=mask, other=0.0).to(REAL)
+        weight_000, weight_011, weight_022, weight_033 = _load4(weight_ptr + n * 20, mask, REAL)
+        weight_101, weight_110, weight_112, weight_121 = _load4(weight_ptr + n * 20 + 4, mask, REAL)
+        weight_123, weight_132, weight_202, weight_211 = _load4(weight_ptr + n * 20 + 8, mask, REAL)
+        weight_213, weight_220, weight_222, weight_231 = _load4(weight_ptr + n * 20 + 12, mask, REAL)
+        weight_303, weight_312, weight_321, weight_330 = _load4(weight_ptr + n * 20 + 16, mask, REAL)
 
         gate_x = 0.5 * tl.erf(0.7071067811865476 * x_e) + 0.5
         t6 = x_e * gate_x
@@ -1138,59 +1202,42 @@ def _fused_gelu_sgp_norm_with_normalize_long_kernel(
         t3 = _sum(t3, t34, mask, True)
         t4 = _sum(t4, t43, mask, True)
         t5 = _sum(t5, out_e123_2 * out_e123_2, mask, True)
-    t2 = _row_sum(t2, True)
-    t3 = _row_sum(t3, True)
-    t4 = _row_sum(t4, True)
-    t5 = _row_sum(t5, True)
-    saved_norm_0 = tl.rsqrt(eps + t1 * t2)
-    saved_norm_1 = tl.rsqrt(eps + t1 * t3)
-    saved_norm_2 = tl.rsqrt(eps + t1 * t4)
-    saved_norm_3 = tl.rsqrt(eps + t1 * t5)
+    t2, t3, t4, t5 = _row_sum4(t2, t3, t4, t5, True)
+    norm_0 = tl.rsqrt(eps + t1 * t2)
+    norm_1 = tl.rsqrt(eps + t1 * t3)
+    norm_2 = tl.rsqrt(eps + t1 * t4)
+    norm_3 = tl.rsqrt(eps + t1 * t5)
 
-    tl.store(saved_row, saved_norm_0, mask=row_mask)
-    tl.store(saved_row + 1 * B, saved_norm_1, mask=row_mask)
-    tl.store(saved_row + 2 * B, saved_norm_2, mask=row_mask)
-    tl.store(saved_row + 3 * B, saved_norm_3, mask=row_mask)
+    tl.store(saved_row + r, norm_0, mask=row_mask)
+    tl.store(saved_row + B + r, norm_1, mask=row_mask)
+    tl.store(saved_row + 2 * B + r, norm_2, mask=row_mask)
+    tl.store(saved_row + 3 * B + r, norm_3, mask=row_mask)
 
     for start in range(0, N, BLOCK):
         n = _tile(start, ROWS, BLOCK)
+        at = r * N + n
         mask = (n < N) & row_mask
-        x_e = tl.load(x_row + n, mask=mask, other=0.0).to(REAL)
-        x_e1 = tl.load(x_row + 1 * BN + n, mask=mask, other=0.0).to(REAL)
-        x_e2 = tl.load(x_row + 2 * BN + n, mask=mask, other=0.0).to(REAL)
-        x_e3 = tl.load(x_row + 3 * BN + n, mask=mask, other=0.0).to(REAL)
-        x_e12 = tl.load(x_row + 4 * BN + n, mask=mask, other=0.0).to(REAL)
-        x_e13 = tl.load(x_row + 5 * BN + n, mask=mask, other=0.0).to(REAL)
-        x_e23 = tl.load(x_row + 6 * BN + n, mask=mask, other=0.0).to(REAL)
-        x_e123 = tl.load(x_row + 7 * BN + n, mask=mask, other=0.0).to(REAL)
-        y_e = tl.load(y_row + n, mask=mask, other=0.0).to(REAL)
-        y_e1 = tl.load(y_row + 1 * BN + n, mask=mask, other=0.0).to(REAL)
-        y_e2 = tl.load(y_row + 2 * BN + n, mask=mask, other=0.0).to(REAL)
-        y_e3 = tl.load(y_row + 3 * BN + n, mask=mask, other=0.0).to(REAL)
-        y_e12 = tl.load(y_row + 4 * BN + n, mask=mask, other=0.0).to(REAL)
-        y_e13 = tl.load(y_row + 5 * BN + n, mask=mask, other=0.0).to(REAL)
-        y_e23 = tl.load(y_row + 6 * BN + n, mask=mask, other=0.0).to(REAL)
-        y_e123 = tl.load(y_row + 7 * BN + n, mask=mask, other=0.0).to(REAL)
-        weight_000 = tl.load(weight_ptr + n * 20, mask=mask, other=0.0).to(REAL)
-        weight_011 = tl.load(weight_ptr + n * 20 + 1, mask=mask, other=0.0).to(REAL)
-        weight_022 = tl.load(weight_ptr + n * 20 + 2, mask=mask, other=0.0).to(REAL)
-        weight_033 = tl.load(weight_ptr + n * 20 + 3, mask=mask, other=0.0).to(REAL)
-        weight_101 = tl.load(weight_ptr + n * 20 + 4, mask=mask, other=0.0).to(REAL)
-        weight_110 = tl.load(weight_ptr + n * 20 + 5, mask=mask, other=0.0).to(REAL)
-        weight_112 = tl.load(weight_ptr + n * 20 + 6, mask=mask, other=0.0).to(REAL)
-        weight_121 = tl.load(weight_ptr + n * 20 + 7, mask=mask, other=0.0).to(REAL)
-        weight_123 = tl.load(weight_ptr + n * 20 + 8, mask=mask, other=0.0).to(REAL)
-        weight_132 = tl.load(weight_ptr + n * 20 + 9, mask=mask, other=0.0).to(REAL)
-        weight_202 = tl.load(weight_ptr + n * 20 + 10, mask=mask, other=0.0).to(REAL)
-        weight_211 = tl.load(weight_ptr + n * 20 + 11, mask=mask, other=0.0).to(REAL)
-        weight_213 = tl.load(weight_ptr + n * 20 + 12, mask=mask, other=0.0).to(REAL)
-        weight_220 = tl.load(weight_ptr + n * 20 + 13, mask=mask, other=0.0).to(REAL)
-        weight_222 = tl.load(weight_ptr + n * 20 + 14, mask=mask, other=0.0).to(REAL)
-        weight_231 = tl.load(weight_ptr + n * 20 + 15, mask=mask, other=0.0).to(REAL)
-        weight_303 = tl.load(weight_ptr + n * 20 + 16, mask=mask, other=0.0).to(REAL)
-        weight_312 = tl.load(weight_ptr + n * 20 + 17, mask=mask, other=0.0).to(REAL)
-        weight_321 = tl.load(weight_ptr + n * 20 + 18, mask=mask, other=0.0).to(REAL)
-        weight_330 = tl.load(weight_ptr + n * 20 + 19, mask=mask, other=0.0).to(REAL)
+        x_e = tl.load(x_row + at, mask=mask, other=0.0).to(REAL)
+        x_e1 = tl.load(x_row + BN + at, mask=mask, other=0.0).to(REAL)
+        x_e2 = tl.load(x_row + 2 * BN + at, mask=mask, other=0.0).to(REAL)
+        x_e3 = tl.load(x_row + 3 * BN + at, mask=mask, other=0.0).to(REAL)
+        x_e12 = tl.load(x_row + 4 * BN + at, mask=mask, other=0.0).to(REAL)
+        x_e13 = tl.load(x_row + 5 * BN + at, mask=mask, other=0.0).to(REAL)
+        x_e23 = tl.load(x_row + 6 * BN + at, mask=mask, other=0.0).to(REAL)
+        x_e123 = tl.load(x_row + 7 * BN + at, mask=mask, other=0.0).to(REAL)
+        y_e = tl.load(y_row + at, mask=mask, other=0.0).to(REAL)
+        y_e1 = tl.load(y_row + BN + at, mask=mask, other=0.0).to(REAL)
+        y_e2 = tl.load(y_row + 2 * BN + at, mask=mask, other=0.0).to(REAL)
+        y_e3 = tl.load(y_row + 3 * BN + at, mask=mask, other=0.0).to(REAL)
+        y_e12 = tl.load(y_row + 4 * BN + at, mask=mask, other=0.0).to(REAL)
+        y_e13 = tl.load(y_row + 5 * BN + at, mask=mask, other=0.0).to(REAL)
+        y_e23 = tl.load(y_row + 6 * BN + at, mask=mask, other=0.0).to(REAL)
+        y_e123 = tl.load(y_row + 7 * BN + at, mask=mask, other=0.0).to(REAL)
+        weight_000, weight_011, weight_022, weight_033 = _load4(weight_ptr + n * 20, mask, REAL)
+        weight_101, weight_110, weight_112, weight_121 = _load4(weight_ptr + n * 20 + 4, mask, REAL)
+        weight_123, weight_132, weight_202, weight_211 = _load4(weight_ptr + n * 20 + 8, mask, REAL)
+        weight_213, weight_220, weight_222, weight_231 = _load4(weight_ptr + n * 20 + 12, mask, REAL)
+        weight_303, weight_312, weight_321, weight_330 = _load4(weight_ptr + n * 20 + 16, mask, REAL)
 
         gate_x = 0.5 * tl.erf(0.7071067811865476 * x_e) + 0.5
         t6 = x_e * gate_x
@@ -1213,7 +1260,7 @@ def _fused_gelu_sgp_norm_with_normalize_long_kernel(
         t22 = y_e23 * gate_y
         t23 = -t17 * t18 - t19 * t20 - t21 * t22
         out_e_2 = weight_000 * t6 * t7 + weight_101 * t16 + weight_202 * t23 - weight_303 * t8 * t9
-        out_e = saved_norm_0 * out_e_2
+        out_e = norm_0 * out_e_2
         t24 = weight_011 * t6
         t25 = weight_110 * t7
         t26 = weight_211 * t15
@@ -1223,13 +1270,13 @@ def _fused_gelu_sgp_norm_with_normalize_long_kernel(
         t30 = weight_112 * t14
         t31 = weight_211 * t13
         out_e1_2 = t11 * t24 + t10 * t25 + t19 * t26 + t17 * t31 - t21 * t27 - t22 * t28 - t18 * t29 - t20 * t30
-        out_e1 = saved_norm_1 * out_e1_2
+        out_e1 = norm_1 * out_e1_2
         t32 = weight_112 * t10
         t33 = weight_211 * t11
         out_e2_2 = t13 * t24 + t18 * t32 + t12 * t25 + t19 * t27 + t21 * t26 + t20 * t28 - t22 * t30 - t17 * t33
-        out_e2 = saved_norm_1 * out_e2_2
+        out_e2 = norm_1 * out_e2_2
         out_e3_2 = t15 * t24 + t20 * t32 + t14 * t25 + t22 * t29 - t17 * t27 - t18 * t28 - t19 * t33 - t21 * t31
-        out_e3 = saved_norm_1 * out_e3_2
+        out_e3 = norm_1 * out_e3_2
         t35 = weight_022 * t6
         t36 = weight_121 * t10
         t37 = weight_123 * t9
@@ -1238,27 +1285,27 @@ def _fused_gelu_sgp_norm_with_normalize_long_kernel(
         t40 = weight_121 * t11
         out_e12_2 = t18 * t35 + t13 * t36 + t14 * t37 + t17 * t38 + t15 * t39
         out_e12_2 += weight_222 * (t21 * t20 - t19 * t22) - t12 * t40
-        out_e12 = saved_norm_2 * out_e12_2
+        out_e12 = norm_2 * out_e12_2
         t41 = weight_222 * t18
         t42 = weight_222 * t17
         out_e13_2 = t20 * t35 + t15 * t36 + t19 * t38 + t22 * t42 - t12 * t37 - t21 * t41 - t13 * t39 - t14 * t40
-        out_e13 = saved_norm_2 * out_e13_2
+        out_e13 = norm_2 * out_e13_2
         out_e23_2 = t22 * t35 + t10 * t37 + t19 * t41 + t21 * t38 + t11 * t39
         out_e23_2 += weight_121 * (t12 * t15 - t14 * t13) - t20 * t42
-        out_e23 = saved_norm_2 * out_e23_2
+        out_e23 = norm_2 * out_e23_2
         t44 = t10 * t22 + t14 * t18 - t12 * t20
         t45 = t17 * t15 + t21 * t11 - t19 * t13
         out_e123_2 = weight_033 * t6 * t9 + weight_330 * t8 * t7 + weight_132 * t44 + weight_231 * t45
-        out_e123 = saved_norm_3 * out_e123_2
+        out_e123 = norm_3 * out_e123_2
 
-        tl.store(out_row + n, out_e, mask=mask)
-        tl.store(out_row + 1 * BN + n, out_e1, mask=mask)
-        tl.store(out_row + 2 * BN + n, out_e2, mask=mask)
-        tl.store(out_row + 3 * BN + n, out_e3, mask=mask)
-        tl.store(out_row + 4 * BN + n, out_e12, mask=mask)
-        tl.store(out_row + 5 * BN + n, out_e13, mask=mask)
-        tl.store(out_row + 6 * BN + n, out_e23, mask=mask)
-        tl.store(out_row + 7 * BN + n, out_e123, mask=mask)
+        tl.store(out_row + at, out_e, mask=mask)
+        tl.store(out_row + BN + at, out_e1, mask=mask)
+        tl.store(out_row + 2 * BN + at, out_e2, mask=mask)
+        tl.store(out_row + 3 * BN + at, out_e3, mask=mask)
+        tl.store(out_row + 4 * BN + at, out_e12, mask=mask)
+        tl.store(out_row + 5 * BN + at, out_e13, mask=mask)
+        tl.store(out_row + 6 * BN + at, out_e23, mask=mask)
+        tl.store(out_row + 7 * BN + at, out_e123, mask=mask)
 
 
 @triton.jit(do_not_specialize=["B"])
@@ -1277,18 +1324,19 @@ def _fused_gelu_sgp_norm_with_normalize_backward_kernel(
     # reads the stored output (16 fields) in place of recomputing it from the inputs (44 fields)
     BN = tl.cast(B, tl.int64) * N
 
-    row = _rows(tl.program_id(0), ROWS)
-    row_mask = row < B
+    r = _down(ROWS)
+    row = tl.program_id(0).to(tl.int64) * ROWS
+    row_mask = row + r < B
     b = row
     grad_out_row = grad_out_ptr + b * N
     saved_row = saved_ptr + b
     out_row = out_ptr + b * N
     frontier_row = frontier_ptr + b
 
-    saved_norm_0 = tl.load(saved_row, mask=row_mask, other=0.0).to(REAL)
-    saved_norm_1 = tl.load(saved_row + 1 * B, mask=row_mask, other=0.0).to(REAL)
-    saved_norm_2 = tl.load(saved_row + 2 * B, mask=row_mask, other=0.0).to(REAL)
-    saved_norm_3 = tl.load(saved_row + 3 * B, mask=row_mask, other=0.0).to(REAL)
+    saved_norm_0 = tl.load(saved_row + r, mask=row_mask, other=0.0).to(REAL)
+    saved_norm_1 = tl.load(saved_row + B + r, mask=row_mask, other=0.0).to(REAL)
+    saved_norm_2 = tl.load(saved_row + 2 * B + r, mask=row_mask, other=0.0).to(REAL)
+    saved_norm_3 = tl.load(saved_row + 3 * B + r, mask=row_mask, other=0.0).to(REAL)
 
     t0 = tl.cast(N, REAL)
     t1 = 1.0 / t0
@@ -1299,23 +1347,24 @@ def _fused_gelu_sgp_norm_with_normalize_backward_kernel(
     t5 = _start(ROWS, BLOCK, 0.0, REAL)
     for start in range(0, N, BLOCK):
         n = _tile(start, ROWS, BLOCK)
+        at = r * N + n
         mask = (n < N) & row_mask
-        grad_out_e = tl.load(grad_out_row + n, mask=mask, other=0.0).to(REAL)
-        grad_out_e1 = tl.load(grad_out_row + 1 * BN + n, mask=mask, other=0.0).to(REAL)
-        grad_out_e2 = tl.load(grad_out_row + 2 * BN + n, mask=mask, other=0.0).to(REAL)
-        grad_out_e3 = tl.load(grad_out_row + 3 * BN + n, mask=mask, other=0.0).to(REAL)
-        grad_out_e12 = tl.load(grad_out_row + 4 * BN + n, mask=mask, other=0.0).to(REAL)
-        grad_out_e13 = tl.load(grad_out_row + 5 * BN + n, mask=mask, other=0.0).to(REAL)
-        grad_out_e23 = tl.load(grad_out_row + 6 * BN + n, mask=mask, other=0.0).to(REAL)
-        grad_out_e123 = tl.load(grad_out_row + 7 * BN + n, mask=mask, other=0.0).to(REAL)
-        out_e = tl.load(out_row + n, mask=mask, other=0.0).to(REAL)
-        out_e1 = tl.load(out_row + 1 * BN + n, mask=mask, other=0.0).to(REAL)
-        out_e2 = tl.load(out_row + 2 * BN + n, mask=mask, other=0.0).to(REAL)
-        out_e3 = tl.load(out_row + 3 * BN + n, mask=mask, other=0.0).to(REAL)
-        out_e12 = tl.load(out_row + 4 * BN + n, mask=mask, other=0.0).to(REAL)
-        out_e13 = tl.load(out_row + 5 * BN + n, mask=mask, other=0.0).to(REAL)
-        out_e23 = tl.load(out_row + 6 * BN + n, mask=mask, other=0.0).to(REAL)
-        out_e123 = tl.load(out_row + 7 * BN + n, mask=mask, other=0.0).to(REAL)
+        grad_out_e = tl.load(grad_out_row + at, mask=mask, other=0.0).to(REAL)
+        grad_out_e1 = tl.load(grad_out_row + BN + at, mask=mask, other=0.0).to(REAL)
+        grad_out_e2 = tl.load(grad_out_row + 2 * BN + at, mask=mask, other=0.0).to(REAL)
+        grad_out_e3 = tl.load(grad_out_row + 3 * BN + at, mask=mask, other=0.0).to(REAL)
+        grad_out_e12 = tl.load(grad_out_row + 4 * BN + at, mask=mask, other=0.0).to(REAL)
+        grad_out_e13 = tl.load(grad_out_row + 5 * BN + at, mask=mask, other=0.0).to(REAL)
+        grad_out_e23 = tl.load(grad_out_row + 6 * BN + at, mask=mask, other=0.0).to(REAL)
+        grad_out_e123 = tl.load(grad_out_row + 7 * BN + at, mask=mask, other=0.0).to(REAL)
+        out_e = tl.load(out_row + at, mask=mask, other=0.0).to(REAL)
+        out_e1 = tl.load(out_row + BN + at, mask=mask, other=0.0).to(REAL)
+        out_e2 = tl.load(out_row + 2 * BN + at, mask=mask, other=0.0).to(REAL)
+        out_e3 = tl.load(out_row + 3 * BN + at, mask=mask, other=0.0).to(REAL)
+        out_e12 = tl.load(out_row + 4 * BN + at, mask=mask, other=0.0).to(REAL)
+        out_e13 = tl.load(out_row + 5 * BN + at, mask=mask, other=0.0).to(REAL)
+        out_e23 = tl.load(out_row + 6 * BN + at, mask=mask, other=0.0).to(REAL)
+        out_e123 = tl.load(out_row + 7 * BN + at, mask=mask, other=0.0).to(REAL)
 
         t6 = grad_out_e23 * out_e23 + grad_out_e13 * out_e13 + grad_out_e12 * out_e12
         t7 = grad_out_e3 * out_e3 + grad_out_e2 * out_e2 + grad_out_e1 * out_e1
@@ -1324,10 +1373,7 @@ def _fused_gelu_sgp_norm_with_normalize_backward_kernel(
         t3 = _sum(t3, t6, mask, True)
         t4 = _sum(t4, t7, mask, True)
         t5 = _sum(t5, grad_out_e * out_e, mask, True)
-    t2 = _row_sum(t2, True)
-    t3 = _row_sum(t3, True)
-    t4 = _row_sum(t4, True)
-    t5 = _row_sum(t5, True)
+    t2, t3, t4, t5 = _row_sum4(t2, t3, t4, t5, True)
     grad_norm_3 = t2 / saved_norm_3
     frontier_0 = t1 * (-0.5 * saved_norm_3 * saved_norm_3 * saved_norm_3) * grad_norm_3
     grad_norm_2 = t3 / saved_norm_2
@@ -1337,10 +1383,10 @@ def _fused_gelu_sgp_norm_with_normalize_backward_kernel(
     grad_norm_0 = t5 / saved_norm_0
     frontier_3 = t1 * (-0.5 * saved_norm_0 * saved_norm_0 * saved_norm_0) * grad_norm_0
 
-    tl.store(frontier_row, frontier_0, mask=row_mask)
-    tl.store(frontier_row + 1 * B, frontier_1, mask=row_mask)
-    tl.store(frontier_row + 2 * B, frontier_2, mask=row_mask)
-    tl.store(frontier_row + 3 * B, frontier_3, mask=row_mask)
+    tl.store(frontier_row + r, frontier_0, mask=row_mask)
+    tl.store(frontier_row + B + r, frontier_1, mask=row_mask)
+    tl.store(frontier_row + 2 * B + r, frontier_2, mask=row_mask)
+    tl.store(frontier_row + 3 * B + r, frontier_3, mask=row_mask)
 
 
 @triton.jit(do_not_specialize=["B"])
@@ -1361,8 +1407,9 @@ def _fused_gelu_sgp_norm_with_normalize_backward_recomputed_kernel(
     # recomputes the output from the inputs, because a 16-bit stored output is too coarse
     BN = tl.cast(B, tl.int64) * N
 
-    row = _rows(tl.program_id(0), ROWS)
-    row_mask = row < B
+    r = _down(ROWS)
+    row = tl.program_id(0).to(tl.int64) * ROWS
+    row_mask = row + r < B
     b = row
     x_row = x_ptr + b * N
     y_row = y_ptr + b * N
@@ -1370,10 +1417,10 @@ def _fused_gelu_sgp_norm_with_normalize_backward_recomputed_kernel(
     saved_row = saved_ptr + b
     frontier_row = frontier_ptr + b
 
-    saved_norm_0 = tl.load(saved_row, mask=row_mask, other=0.0).to(REAL)
-    saved_norm_1 = tl.load(saved_row + 1 * B, mask=row_mask, other=0.0).to(REAL)
-    saved_norm_2 = tl.load(saved_row + 2 * B, mask=row_mask, other=0.0).to(REAL)
-    saved_norm_3 = tl.load(saved_row + 3 * B, mask=row_mask, other=0.0).to(REAL)
+    saved_norm_0 = tl.load(saved_row + r, mask=row_mask, other=0.0).to(REAL)
+    saved_norm_1 = tl.load(saved_row + B + r, mask=row_mask, other=0.0).to(REAL)
+    saved_norm_2 = tl.load(saved_row + 2 * B + r, mask=row_mask, other=0.0).to(REAL)
+    saved_norm_3 = tl.load(saved_row + 3 * B + r, mask=row_mask, other=0.0).to(REAL)
 
     t0 = tl.cast(N, REAL)
     t1 = 1.0 / t0
@@ -1384,51 +1431,37 @@ def _fused_gelu_sgp_norm_with_normalize_backward_recomputed_kernel(
     grad_norm_0 = _start(ROWS, BLOCK, 0.0, REAL)
     for start in range(0, N, BLOCK):
         n = _tile(start, ROWS, BLOCK)
+        at = r * N + n
         mask = (n < N) & row_mask
-        x_e = tl.load(x_row + n, mask=mask, other=0.0).to(REAL)
-        x_e1 = tl.load(x_row + 1 * BN + n, mask=mask, other=0.0).to(REAL)
-        x_e2 = tl.load(x_row + 2 * BN + n, mask=mask, other=0.0).to(REAL)
-        x_e3 = tl.load(x_row + 3 * BN + n, mask=mask, other=0.0).to(REAL)
-        x_e12 = tl.load(x_row + 4 * BN + n, mask=mask, other=0.0).to(REAL)
-        x_e13 = tl.load(x_row + 5 * BN + n, mask=mask, other=0.0).to(REAL)
-        x_e23 = tl.load(x_row + 6 * BN + n, mask=mask, other=0.0).to(REAL)
-        x_e123 = tl.load(x_row + 7 * BN + n, mask=mask, other=0.0).to(REAL)
-        y_e = tl.load(y_row + n, mask=mask, other=0.0).to(REAL)
-        y_e1 = tl.load(y_row + 1 * BN + n, mask=mask, other=0.0).to(REAL)
-        y_e2 = tl.load(y_row + 2 * BN + n, mask=mask, other=0.0).to(REAL)
-        y_e3 = tl.load(y_row + 3 * BN + n, mask=mask, other=0.0).to(REAL)
-        y_e12 = tl.load(y_row + 4 * BN + n, mask=mask, other=0.0).to(REAL)
-        y_e13 = tl.load(y_row + 5 * BN + n, mask=mask, other=0.0).to(REAL)
-        y_e23 = tl.load(y_row + 6 * BN + n, mask=mask, other=0.0).to(REAL)
-        y_e123 = tl.load(y_row + 7 * BN + n, mask=mask, other=0.0).to(REAL)
-        weight_000 = tl.load(weight_ptr + n * 20, mask=mask, other=0.0).to(REAL)
-        weight_011 = tl.load(weight_ptr + n * 20 + 1, mask=mask, other=0.0).to(REAL)
-        weight_022 = tl.load(weight_ptr + n * 20 + 2, mask=mask, other=0.0).to(REAL)
-        weight_033 = tl.load(weight_ptr + n * 20 + 3, mask=mask, other=0.0).to(REAL)
-        weight_101 = tl.load(weight_ptr + n * 20 + 4, mask=mask, other=0.0).to(REAL)
-        weight_110 = tl.load(weight_ptr + n * 20 + 5, mask=mask, other=0.0).to(REAL)
-        weight_112 = tl.load(weight_ptr + n * 20 + 6, mask=mask, other=0.0).to(REAL)
-        weight_121 = tl.load(weight_ptr + n * 20 + 7, mask=mask, other=0.0).to(REAL)
-        weight_123 = tl.load(weight_ptr + n * 20 + 8, mask=mask, other=0.0).to(REAL)
-        weight_132 = tl.load(weight_ptr + n * 20 + 9, mask=mask, other=0.0).to(REAL)
-        weight_202 = tl.load(weight_ptr + n * 20 + 10, mask=mask, other=0.0).to(REAL)
-        weight_211 = tl.load(weight_ptr + n * 20 + 11, mask=mask, other=0.0).to(REAL)
-        weight_213 = tl.load(weight_ptr + n * 20 + 12, mask=mask, other=0.0).to(REAL)
-        weight_220 = tl.load(weight_ptr + n * 20 + 13, mask=mask, other=0.0).to(REAL)
-        weight_222 = tl.load(weight_ptr + n * 20 + 14, mask=mask, other=0.0).to(REAL)
-        weight_231 = tl.load(weight_ptr + n * 20 + 15, mask=mask, other=0.0).to(REAL)
-        weight_303 = tl.load(weight_ptr + n * 20 + 16, mask=mask, other=0.0).to(REAL)
-        weight_312 = tl.load(weight_ptr + n * 20 + 17, mask=mask, other=0.0).to(REAL)
-        weight_321 = tl.load(weight_ptr + n * 20 + 18, mask=mask, other=0.0).to(REAL)
-        weight_330 = tl.load(weight_ptr + n * 20 + 19, mask=mask, other=0.0).to(REAL)
-        grad_out_e = tl.load(grad_out_row + n, mask=mask, other=0.0).to(REAL)
-        grad_out_e1 = tl.load(grad_out_row + 1 * BN + n, mask=mask, other=0.0).to(REAL)
-        grad_out_e2 = tl.load(grad_out_row + 2 * BN + n, mask=mask, other=0.0).to(REAL)
-        grad_out_e3 = tl.load(grad_out_row + 3 * BN + n, mask=mask, other=0.0).to(REAL)
-        grad_out_e12 = tl.load(grad_out_row + 4 * BN + n, mask=mask, other=0.0).to(REAL)
-        grad_out_e13 = tl.load(grad_out_row + 5 * BN + n, mask=mask, other=0.0).to(REAL)
-        grad_out_e23 = tl.load(grad_out_row + 6 * BN + n, mask=mask, other=0.0).to(REAL)
-        grad_out_e123 = tl.load(grad_out_row + 7 * BN + n, mask=mask, other=0.0).to(REAL)
+        x_e = tl.load(x_row + at, mask=mask, other=0.0).to(REAL)
+        x_e1 = tl.load(x_row + BN + at, mask=mask, other=0.0).to(REAL)
+        x_e2 = tl.load(x_row + 2 * BN + at, mask=mask, other=0.0).to(REAL)
+        x_e3 = tl.load(x_row + 3 * BN + at, mask=mask, other=0.0).to(REAL)
+        x_e12 = tl.load(x_row + 4 * BN + at, mask=mask, other=0.0).to(REAL)
+        x_e13 = tl.load(x_row + 5 * BN + at, mask=mask, other=0.0).to(REAL)
+        x_e23 = tl.load(x_row + 6 * BN + at, mask=mask, other=0.0).to(REAL)
+        x_e123 = tl.load(x_row + 7 * BN + at, mask=mask, other=0.0).to(REAL)
+        y_e = tl.load(y_row + at, mask=mask, other=0.0).to(REAL)
+        y_e1 = tl.load(y_row + BN + at, mask=mask, other=0.0).to(REAL)
+        y_e2 = tl.load(y_row + 2 * BN + at, mask=mask, other=0.0).to(REAL)
+        y_e3 = tl.load(y_row + 3 * BN + at, mask=mask, other=0.0).to(REAL)
+        y_e12 = tl.load(y_row + 4 * BN + at, mask=mask, other=0.0).to(REAL)
+        y_e13 = tl.load(y_row + 5 * BN + at, mask=mask, other=0.0).to(REAL)
+        y_e23 = tl.load(y_row + 6 * BN + at, mask=mask, other=0.0).to(REAL)
+        y_e123 = tl.load(y_row + 7 * BN + at, mask=mask, other=0.0).to(REAL)
+        weight_000, weight_011, weight_022, weight_033 = _load4(weight_ptr + n * 20, mask, REAL)
+        weight_101, weight_110, weight_112, weight_121 = _load4(weight_ptr + n * 20 + 4, mask, REAL)
+        weight_123, weight_132, weight_202, weight_211 = _load4(weight_ptr + n * 20 + 8, mask, REAL)
+        weight_213, weight_220, weight_222, weight_231 = _load4(weight_ptr + n * 20 + 12, mask, REAL)
+        weight_303, weight_312, weight_321, weight_330 = _load4(weight_ptr + n * 20 + 16, mask, REAL)
+        grad_out_e = tl.load(grad_out_row + at, mask=mask, other=0.0).to(REAL)
+        grad_out_e1 = tl.load(grad_out_row + BN + at, mask=mask, other=0.0).to(REAL)
+        grad_out_e2 = tl.load(grad_out_row + 2 * BN + at, mask=mask, other=0.0).to(REAL)
+        grad_out_e3 = tl.load(grad_out_row + 3 * BN + at, mask=mask, other=0.0).to(REAL)
+        grad_out_e12 = tl.load(grad_out_row + 4 * BN + at, mask=mask, other=0.0).to(REAL)
+        grad_out_e13 = tl.load(grad_out_row + 5 * BN + at, mask=mask, other=0.0).to(REAL)
+        grad_out_e23 = tl.load(grad_out_row + 6 * BN + at, mask=mask, other=0.0).to(REAL)
+        grad_out_e123 = tl.load(grad_out_row + 7 * BN + at, mask=mask, other=0.0).to(REAL)
 
         gate_x = 0.5 * tl.erf(0.7071067811865476 * x_e) + 0.5
         t2 = x_e * gate_x
@@ -1487,19 +1520,18 @@ def _fused_gelu_sgp_norm_with_normalize_backward_recomputed_kernel(
         grad_norm_2 = _sum(grad_norm_2, t28, mask, True)
         grad_norm_1 = _sum(grad_norm_1, t39, mask, True)
         grad_norm_0 = _sum(grad_norm_0, grad_out_e * out_e, mask, True)
-    grad_norm_3 = _row_sum(grad_norm_3, True)
-    grad_norm_2 = _row_sum(grad_norm_2, True)
-    grad_norm_1 = _row_sum(grad_norm_1, True)
-    grad_norm_0 = _row_sum(grad_norm_0, True)
+    grad_norm_3, grad_norm_2, grad_norm_1, grad_norm_0 = _row_sum4(
+        grad_norm_3, grad_norm_2, grad_norm_1, grad_norm_0, True
+    )
     frontier_0 = t1 * ((-0.5 * saved_norm_3 * saved_norm_3 * saved_norm_3) * grad_norm_3)
     frontier_1 = t1 * ((-0.5 * saved_norm_2 * saved_norm_2 * saved_norm_2) * grad_norm_2)
     frontier_2 = t1 * ((-0.5 * saved_norm_1 * saved_norm_1 * saved_norm_1) * grad_norm_1)
     frontier_3 = t1 * ((-0.5 * saved_norm_0 * saved_norm_0 * saved_norm_0) * grad_norm_0)
 
-    tl.store(frontier_row, frontier_0, mask=row_mask)
-    tl.store(frontier_row + 1 * B, frontier_1, mask=row_mask)
-    tl.store(frontier_row + 2 * B, frontier_2, mask=row_mask)
-    tl.store(frontier_row + 3 * B, frontier_3, mask=row_mask)
+    tl.store(frontier_row + r, frontier_0, mask=row_mask)
+    tl.store(frontier_row + B + r, frontier_1, mask=row_mask)
+    tl.store(frontier_row + 2 * B + r, frontier_2, mask=row_mask)
+    tl.store(frontier_row + 3 * B + r, frontier_3, mask=row_mask)
 
 
 @triton.jit(do_not_specialize=["B"])
@@ -1527,31 +1559,18 @@ def _fused_gelu_sgp_norm_with_normalize_backward_2_kernel(
     BN = tl.cast(B, tl.int64) * N
 
     n = _tile(tl.program_id(1) * BLOCK, ROWS, BLOCK)
+    r = _down(ROWS)
+    at = r * N + n
     tile_mask = n < N
     first_tile = tl.program_id(1) == 0
     program = tl.program_id(0) % PROGRAMS
     kept = (tl.program_id(0) // PROGRAMS).to(tl.int64)
     slot = program * tl.num_programs(1) + tl.program_id(1)
-    weight_000 = tl.load(weight_ptr + n * 20, mask=tile_mask, other=0.0).to(REAL)
-    weight_011 = tl.load(weight_ptr + n * 20 + 1, mask=tile_mask, other=0.0).to(REAL)
-    weight_022 = tl.load(weight_ptr + n * 20 + 2, mask=tile_mask, other=0.0).to(REAL)
-    weight_033 = tl.load(weight_ptr + n * 20 + 3, mask=tile_mask, other=0.0).to(REAL)
-    weight_101 = tl.load(weight_ptr + n * 20 + 4, mask=tile_mask, other=0.0).to(REAL)
-    weight_110 = tl.load(weight_ptr + n * 20 + 5, mask=tile_mask, other=0.0).to(REAL)
-    weight_112 = tl.load(weight_ptr + n * 20 + 6, mask=tile_mask, other=0.0).to(REAL)
-    weight_121 = tl.load(weight_ptr + n * 20 + 7, mask=tile_mask, other=0.0).to(REAL)
-    weight_123 = tl.load(weight_ptr + n * 20 + 8, mask=tile_mask, other=0.0).to(REAL)
-    weight_132 = tl.load(weight_ptr + n * 20 + 9, mask=tile_mask, other=0.0).to(REAL)
-    weight_202 = tl.load(weight_ptr + n * 20 + 10, mask=tile_mask, other=0.0).to(REAL)
-    weight_211 = tl.load(weight_ptr + n * 20 + 11, mask=tile_mask, other=0.0).to(REAL)
-    weight_213 = tl.load(weight_ptr + n * 20 + 12, mask=tile_mask, other=0.0).to(REAL)
-    weight_220 = tl.load(weight_ptr + n * 20 + 13, mask=tile_mask, other=0.0).to(REAL)
-    weight_222 = tl.load(weight_ptr + n * 20 + 14, mask=tile_mask, other=0.0).to(REAL)
-    weight_231 = tl.load(weight_ptr + n * 20 + 15, mask=tile_mask, other=0.0).to(REAL)
-    weight_303 = tl.load(weight_ptr + n * 20 + 16, mask=tile_mask, other=0.0).to(REAL)
-    weight_312 = tl.load(weight_ptr + n * 20 + 17, mask=tile_mask, other=0.0).to(REAL)
-    weight_321 = tl.load(weight_ptr + n * 20 + 18, mask=tile_mask, other=0.0).to(REAL)
-    weight_330 = tl.load(weight_ptr + n * 20 + 19, mask=tile_mask, other=0.0).to(REAL)
+    weight_000, weight_011, weight_022, weight_033 = _load4(weight_ptr + n * 20, tile_mask, REAL)
+    weight_101, weight_110, weight_112, weight_121 = _load4(weight_ptr + n * 20 + 4, tile_mask, REAL)
+    weight_123, weight_132, weight_202, weight_211 = _load4(weight_ptr + n * 20 + 8, tile_mask, REAL)
+    weight_213, weight_220, weight_222, weight_231 = _load4(weight_ptr + n * 20 + 12, tile_mask, REAL)
+    weight_303, weight_312, weight_321, weight_330 = _load4(weight_ptr + n * 20 + 16, tile_mask, REAL)
 
     grad_weight_000 = _start(ROWS, BLOCK, 0.0, REAL)
     grad_weight_011 = _start(ROWS, BLOCK, 0.0, REAL)
@@ -1574,8 +1593,8 @@ def _fused_gelu_sgp_norm_with_normalize_backward_2_kernel(
     grad_weight_321 = _start(ROWS, BLOCK, 0.0, REAL)
     grad_weight_330 = _start(ROWS, BLOCK, 0.0, REAL)
     for block in range(program, tl.cdiv(B, ROWS), PROGRAMS):
-        row = _rows(block, ROWS)
-        row_mask = row < B
+        row = tl.cast(block, tl.int64) * ROWS
+        row_mask = row + r < B
         mask = tile_mask if ROWS == 1 else tile_mask & row_mask
         b = row
         x_row = x_ptr + b * N
@@ -1586,38 +1605,38 @@ def _fused_gelu_sgp_norm_with_normalize_backward_2_kernel(
         grad_x_row = grad_x_ptr + b * N
         grad_y_row = grad_y_ptr + b * N
 
-        x_e = tl.load(x_row + n, mask=mask, other=0.0).to(REAL)
-        x_e1 = tl.load(x_row + 1 * BN + n, mask=mask, other=0.0).to(REAL)
-        x_e2 = tl.load(x_row + 2 * BN + n, mask=mask, other=0.0).to(REAL)
-        x_e3 = tl.load(x_row + 3 * BN + n, mask=mask, other=0.0).to(REAL)
-        x_e12 = tl.load(x_row + 4 * BN + n, mask=mask, other=0.0).to(REAL)
-        x_e13 = tl.load(x_row + 5 * BN + n, mask=mask, other=0.0).to(REAL)
-        x_e23 = tl.load(x_row + 6 * BN + n, mask=mask, other=0.0).to(REAL)
-        x_e123 = tl.load(x_row + 7 * BN + n, mask=mask, other=0.0).to(REAL)
-        y_e = tl.load(y_row + n, mask=mask, other=0.0).to(REAL)
-        y_e1 = tl.load(y_row + 1 * BN + n, mask=mask, other=0.0).to(REAL)
-        y_e2 = tl.load(y_row + 2 * BN + n, mask=mask, other=0.0).to(REAL)
-        y_e3 = tl.load(y_row + 3 * BN + n, mask=mask, other=0.0).to(REAL)
-        y_e12 = tl.load(y_row + 4 * BN + n, mask=mask, other=0.0).to(REAL)
-        y_e13 = tl.load(y_row + 5 * BN + n, mask=mask, other=0.0).to(REAL)
-        y_e23 = tl.load(y_row + 6 * BN + n, mask=mask, other=0.0).to(REAL)
-        y_e123 = tl.load(y_row + 7 * BN + n, mask=mask, other=0.0).to(REAL)
-        grad_out_e = tl.load(grad_out_row + n, mask=mask, other=0.0).to(REAL)
-        grad_out_e1 = tl.load(grad_out_row + 1 * BN + n, mask=mask, other=0.0).to(REAL)
-        grad_out_e2 = tl.load(grad_out_row + 2 * BN + n, mask=mask, other=0.0).to(REAL)
-        grad_out_e3 = tl.load(grad_out_row + 3 * BN + n, mask=mask, other=0.0).to(REAL)
-        grad_out_e12 = tl.load(grad_out_row + 4 * BN + n, mask=mask, other=0.0).to(REAL)
-        grad_out_e13 = tl.load(grad_out_row + 5 * BN + n, mask=mask, other=0.0).to(REAL)
-        grad_out_e23 = tl.load(grad_out_row + 6 * BN + n, mask=mask, other=0.0).to(REAL)
-        grad_out_e123 = tl.load(grad_out_row + 7 * BN + n, mask=mask, other=0.0).to(REAL)
-        saved_norm_0 = tl.load(saved_row, mask=row_mask, other=0.0).to(REAL)
-        saved_norm_1 = tl.load(saved_row + 1 * B, mask=row_mask, other=0.0).to(REAL)
-        saved_norm_2 = tl.load(saved_row + 2 * B, mask=row_mask, other=0.0).to(REAL)
-        saved_norm_3 = tl.load(saved_row + 3 * B, mask=row_mask, other=0.0).to(REAL)
-        frontier_0 = tl.load(frontier_row, mask=row_mask, other=0.0).to(REAL)
-        frontier_1 = tl.load(frontier_row + 1 * B, mask=row_mask, other=0.0).to(REAL)
-        frontier_2 = tl.load(frontier_row + 2 * B, mask=row_mask, other=0.0).to(REAL)
-        frontier_3 = tl.load(frontier_row + 3 * B, mask=row_mask, other=0.0).to(REAL)
+        x_e = tl.load(x_row + at, mask=mask, other=0.0).to(REAL)
+        x_e1 = tl.load(x_row + BN + at, mask=mask, other=0.0).to(REAL)
+        x_e2 = tl.load(x_row + 2 * BN + at, mask=mask, other=0.0).to(REAL)
+        x_e3 = tl.load(x_row + 3 * BN + at, mask=mask, other=0.0).to(REAL)
+        x_e12 = tl.load(x_row + 4 * BN + at, mask=mask, other=0.0).to(REAL)
+        x_e13 = tl.load(x_row + 5 * BN + at, mask=mask, other=0.0).to(REAL)
+        x_e23 = tl.load(x_row + 6 * BN + at, mask=mask, other=0.0).to(REAL)
+        x_e123 = tl.load(x_row + 7 * BN + at, mask=mask, other=0.0).to(REAL)
+        y_e = tl.load(y_row + at, mask=mask, other=0.0).to(REAL)
+        y_e1 = tl.load(y_row + BN + at, mask=mask, other=0.0).to(REAL)
+        y_e2 = tl.load(y_row + 2 * BN + at, mask=mask, other=0.0).to(REAL)
+        y_e3 = tl.load(y_row + 3 * BN + at, mask=mask, other=0.0).to(REAL)
+        y_e12 = tl.load(y_row + 4 * BN + at, mask=mask, other=0.0).to(REAL)
+        y_e13 = tl.load(y_row + 5 * BN + at, mask=mask, other=0.0).to(REAL)
+        y_e23 = tl.load(y_row + 6 * BN + at, mask=mask, other=0.0).to(REAL)
+        y_e123 = tl.load(y_row + 7 * BN + at, mask=mask, other=0.0).to(REAL)
+        grad_out_e = tl.load(grad_out_row + at, mask=mask, other=0.0).to(REAL)
+        grad_out_e1 = tl.load(grad_out_row + BN + at, mask=mask, other=0.0).to(REAL)
+        grad_out_e2 = tl.load(grad_out_row + 2 * BN + at, mask=mask, other=0.0).to(REAL)
+        grad_out_e3 = tl.load(grad_out_row + 3 * BN + at, mask=mask, other=0.0).to(REAL)
+        grad_out_e12 = tl.load(grad_out_row + 4 * BN + at, mask=mask, other=0.0).to(REAL)
+        grad_out_e13 = tl.load(grad_out_row + 5 * BN + at, mask=mask, other=0.0).to(REAL)
+        grad_out_e23 = tl.load(grad_out_row + 6 * BN + at, mask=mask, other=0.0).to(REAL)
+        grad_out_e123 = tl.load(grad_out_row + 7 * BN + at, mask=mask, other=0.0).to(REAL)
+        saved_norm_0 = tl.load(saved_row + r, mask=row_mask, other=0.0).to(REAL)
+        saved_norm_1 = tl.load(saved_row + B + r, mask=row_mask, other=0.0).to(REAL)
+        saved_norm_2 = tl.load(saved_row + 2 * B + r, mask=row_mask, other=0.0).to(REAL)
+        saved_norm_3 = tl.load(saved_row + 3 * B + r, mask=row_mask, other=0.0).to(REAL)
+        frontier_0 = tl.load(frontier_row + r, mask=row_mask, other=0.0).to(REAL)
+        frontier_1 = tl.load(frontier_row + B + r, mask=row_mask, other=0.0).to(REAL)
+        frontier_2 = tl.load(frontier_row + 2 * B + r, mask=row_mask, other=0.0).to(REAL)
+        frontier_3 = tl.load(frontier_row + 3 * B + r, mask=row_mask, other=0.0).to(REAL)
 
         t0 = 0.7071067811865476 * x_e
         gate_x = 0.5 * tl.erf(t0) + 0.5
@@ -1763,23 +1782,23 @@ def _fused_gelu_sgp_norm_with_normalize_backward_2_kernel(
         t87 = t13 * t50 + t11 * t71 + t29 * grad_out_e12_2
 
         if GRAD_X:
-            tl.store(grad_x_row + n, grad_x_e, mask=mask)
-            tl.store(grad_x_row + 1 * BN + n, grad_x_e1, mask=mask)
-            tl.store(grad_x_row + 2 * BN + n, grad_x_e2, mask=mask)
-            tl.store(grad_x_row + 3 * BN + n, grad_x_e3, mask=mask)
-            tl.store(grad_x_row + 4 * BN + n, grad_x_e12, mask=mask)
-            tl.store(grad_x_row + 5 * BN + n, grad_x_e13, mask=mask)
-            tl.store(grad_x_row + 6 * BN + n, grad_x_e23, mask=mask)
-            tl.store(grad_x_row + 7 * BN + n, grad_x_e123, mask=mask)
+            tl.store(grad_x_row + at, grad_x_e, mask=mask)
+            tl.store(grad_x_row + BN + at, grad_x_e1, mask=mask)
+            tl.store(grad_x_row + 2 * BN + at, grad_x_e2, mask=mask)
+            tl.store(grad_x_row + 3 * BN + at, grad_x_e3, mask=mask)
+            tl.store(grad_x_row + 4 * BN + at, grad_x_e12, mask=mask)
+            tl.store(grad_x_row + 5 * BN + at, grad_x_e13, mask=mask)
+            tl.store(grad_x_row + 6 * BN + at, grad_x_e23, mask=mask)
+            tl.store(grad_x_row + 7 * BN + at, grad_x_e123, mask=mask)
         if GRAD_Y:
-            tl.store(grad_y_row + n, grad_y_e, mask=mask)
-            tl.store(grad_y_row + 1 * BN + n, grad_y_e1, mask=mask)
-            tl.store(grad_y_row + 2 * BN + n, grad_y_e2, mask=mask)
-            tl.store(grad_y_row + 3 * BN + n, grad_y_e3, mask=mask)
-            tl.store(grad_y_row + 4 * BN + n, grad_y_e12, mask=mask)
-            tl.store(grad_y_row + 5 * BN + n, grad_y_e13, mask=mask)
-            tl.store(grad_y_row + 6 * BN + n, grad_y_e23, mask=mask)
-            tl.store(grad_y_row + 7 * BN + n, grad_y_e123, mask=mask)
+            tl.store(grad_y_row + at, grad_y_e, mask=mask)
+            tl.store(grad_y_row + BN + at, grad_y_e1, mask=mask)
+            tl.store(grad_y_row + 2 * BN + at, grad_y_e2, mask=mask)
+            tl.store(grad_y_row + 3 * BN + at, grad_y_e3, mask=mask)
+            tl.store(grad_y_row + 4 * BN + at, grad_y_e12, mask=mask)
+            tl.store(grad_y_row + 5 * BN + at, grad_y_e13, mask=mask)
+            tl.store(grad_y_row + 6 * BN + at, grad_y_e23, mask=mask)
+            tl.store(grad_y_row + 7 * BN + at, grad_y_e123, mask=mask)
 
         if GRAD_WEIGHT:
             grad_weight_000 = _sum(grad_weight_000, t3 * t5 * grad_out_e_2, mask, ROWS > 1)
@@ -1802,27 +1821,29 @@ def _fused_gelu_sgp_norm_with_normalize_backward_2_kernel(
             grad_weight_312 = _sum(grad_weight_312, t4 * t63, mask, ROWS > 1)
             grad_weight_321 = _sum(grad_weight_321, t4 * t62, mask, ROWS > 1)
             grad_weight_330 = _sum(grad_weight_330, t4 * t5 * grad_out_e123_2, mask, ROWS > 1)
+    grad_weight_row = grad_weight_ptr + tl.cast(program, tl.int64) * 20 * N
+
     if GRAD_WEIGHT:
-        tl.store(grad_weight_ptr + program * 20 * N + n * 20, _column_sum(grad_weight_000, ROWS), mask=tile_mask)
-        tl.store(grad_weight_ptr + program * 20 * N + 1 + n * 20, _column_sum(grad_weight_011, ROWS), mask=tile_mask)
-        tl.store(grad_weight_ptr + program * 20 * N + 2 + n * 20, _column_sum(grad_weight_022, ROWS), mask=tile_mask)
-        tl.store(grad_weight_ptr + program * 20 * N + 3 + n * 20, _column_sum(grad_weight_033, ROWS), mask=tile_mask)
-        tl.store(grad_weight_ptr + program * 20 * N + 4 + n * 20, _column_sum(grad_weight_101, ROWS), mask=tile_mask)
-        tl.store(grad_weight_ptr + program * 20 * N + 5 + n * 20, _column_sum(grad_weight_110, ROWS), mask=tile_mask)
-        tl.store(grad_weight_ptr + program * 20 * N + 6 + n * 20, _column_sum(grad_weight_112, ROWS), mask=tile_mask)
-        tl.store(grad_weight_ptr + program * 20 * N + 7 + n * 20, _column_sum(grad_weight_121, ROWS), mask=tile_mask)
-        tl.store(grad_weight_ptr + program * 20 * N + 8 + n * 20, _column_sum(grad_weight_123, ROWS), mask=tile_mask)
-        tl.store(grad_weight_ptr + program * 20 * N + 9 + n * 20, _column_sum(grad_weight_132, ROWS), mask=tile_mask)
-        tl.store(grad_weight_ptr + program * 20 * N + 10 + n * 20, _column_sum(grad_weight_202, ROWS), mask=tile_mask)
-        tl.store(grad_weight_ptr + program * 20 * N + 11 + n * 20, _column_sum(grad_weight_211, ROWS), mask=tile_mask)
-        tl.store(grad_weight_ptr + program * 20 * N + 12 + n * 20, _column_sum(grad_weight_213, ROWS), mask=tile_mask)
-        tl.store(grad_weight_ptr + program * 20 * N + 13 + n * 20, _column_sum(grad_weight_220, ROWS), mask=tile_mask)
-        tl.store(grad_weight_ptr + program * 20 * N + 14 + n * 20, _column_sum(grad_weight_222, ROWS), mask=tile_mask)
-        tl.store(grad_weight_ptr + program * 20 * N + 15 + n * 20, _column_sum(grad_weight_231, ROWS), mask=tile_mask)
-        tl.store(grad_weight_ptr + program * 20 * N + 16 + n * 20, _column_sum(grad_weight_303, ROWS), mask=tile_mask)
-        tl.store(grad_weight_ptr + program * 20 * N + 17 + n * 20, _column_sum(grad_weight_312, ROWS), mask=tile_mask)
-        tl.store(grad_weight_ptr + program * 20 * N + 18 + n * 20, _column_sum(grad_weight_321, ROWS), mask=tile_mask)
-        tl.store(grad_weight_ptr + program * 20 * N + 19 + n * 20, _column_sum(grad_weight_330, ROWS), mask=tile_mask)
+        tl.store(grad_weight_row + n * 20, _column_sum(grad_weight_000, ROWS), mask=tile_mask)
+        tl.store(grad_weight_row + n * 20 + 1, _column_sum(grad_weight_011, ROWS), mask=tile_mask)
+        tl.store(grad_weight_row + n * 20 + 2, _column_sum(grad_weight_022, ROWS), mask=tile_mask)
+        tl.store(grad_weight_row + n * 20 + 3, _column_sum(grad_weight_033, ROWS), mask=tile_mask)
+        tl.store(grad_weight_row + n * 20 + 4, _column_sum(grad_weight_101, ROWS), mask=tile_mask)
+        tl.store(grad_weight_row + n * 20 + 5, _column_sum(grad_weight_110, ROWS), mask=tile_mask)
+        tl.store(grad_weight_row + n * 20 + 6, _column_sum(grad_weight_112, ROWS), mask=tile_mask)
+        tl.store(grad_weight_row + n * 20 + 7, _column_sum(grad_weight_121, ROWS), mask=tile_mask)
+        tl.store(grad_weight_row + n * 20 + 8, _column_sum(grad_weight_123, ROWS), mask=tile_mask)
+        tl.store(grad_weight_row + n * 20 + 9, _column_sum(grad_weight_132, ROWS), mask=tile_mask)
+        tl.store(grad_weight_row + n * 20 + 10, _column_sum(grad_weight_202, ROWS), mask=tile_mask)
+        tl.store(grad_weight_row + n * 20 + 11, _column_sum(grad_weight_211, ROWS), mask=tile_mask)
+        tl.store(grad_weight_row + n * 20 + 12, _column_sum(grad_weight_213, ROWS), mask=tile_mask)
+        tl.store(grad_weight_row + n * 20 + 13, _column_sum(grad_weight_220, ROWS), mask=tile_mask)
+        tl.store(grad_weight_row + n * 20 + 14, _column_sum(grad_weight_222, ROWS), mask=tile_mask)
+        tl.store(grad_weight_row + n * 20 + 15, _column_sum(grad_weight_231, ROWS), mask=tile_mask)
+        tl.store(grad_weight_row + n * 20 + 16, _column_sum(grad_weight_303, ROWS), mask=tile_mask)
+        tl.store(grad_weight_row + n * 20 + 17, _column_sum(grad_weight_312, ROWS), mask=tile_mask)
+        tl.store(grad_weight_row + n * 20 + 18, _column_sum(grad_weight_321, ROWS), mask=tile_mask)
+        tl.store(grad_weight_row + n * 20 + 19, _column_sum(grad_weight_330, ROWS), mask=tile_mask)
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -1846,53 +1867,40 @@ def _fused_gelu_sgp_norm_without_normalize_kernel(
     BN = tl.cast(B, tl.int64) * N
 
     n = _tile(tl.program_id(1) * BLOCK, ROWS, BLOCK)
+    r = _down(ROWS)
+    at = r * N + n
     tile_mask = n < N
     first_tile = tl.program_id(1) == 0
-    weight_000 = tl.load(weight_ptr + n * 20, mask=tile_mask, other=0.0).to(REAL)
-    weight_011 = tl.load(weight_ptr + n * 20 + 1, mask=tile_mask, other=0.0).to(REAL)
-    weight_022 = tl.load(weight_ptr + n * 20 + 2, mask=tile_mask, other=0.0).to(REAL)
-    weight_033 = tl.load(weight_ptr + n * 20 + 3, mask=tile_mask, other=0.0).to(REAL)
-    weight_101 = tl.load(weight_ptr + n * 20 + 4, mask=tile_mask, other=0.0).to(REAL)
-    weight_110 = tl.load(weight_ptr + n * 20 + 5, mask=tile_mask, other=0.0).to(REAL)
-    weight_112 = tl.load(weight_ptr + n * 20 + 6, mask=tile_mask, other=0.0).to(REAL)
-    weight_121 = tl.load(weight_ptr + n * 20 + 7, mask=tile_mask, other=0.0).to(REAL)
-    weight_123 = tl.load(weight_ptr + n * 20 + 8, mask=tile_mask, other=0.0).to(REAL)
-    weight_132 = tl.load(weight_ptr + n * 20 + 9, mask=tile_mask, other=0.0).to(REAL)
-    weight_202 = tl.load(weight_ptr + n * 20 + 10, mask=tile_mask, other=0.0).to(REAL)
-    weight_211 = tl.load(weight_ptr + n * 20 + 11, mask=tile_mask, other=0.0).to(REAL)
-    weight_213 = tl.load(weight_ptr + n * 20 + 12, mask=tile_mask, other=0.0).to(REAL)
-    weight_220 = tl.load(weight_ptr + n * 20 + 13, mask=tile_mask, other=0.0).to(REAL)
-    weight_222 = tl.load(weight_ptr + n * 20 + 14, mask=tile_mask, other=0.0).to(REAL)
-    weight_231 = tl.load(weight_ptr + n * 20 + 15, mask=tile_mask, other=0.0).to(REAL)
-    weight_303 = tl.load(weight_ptr + n * 20 + 16, mask=tile_mask, other=0.0).to(REAL)
-    weight_312 = tl.load(weight_ptr + n * 20 + 17, mask=tile_mask, other=0.0).to(REAL)
-    weight_321 = tl.load(weight_ptr + n * 20 + 18, mask=tile_mask, other=0.0).to(REAL)
-    weight_330 = tl.load(weight_ptr + n * 20 + 19, mask=tile_mask, other=0.0).to(REAL)
+    weight_000, weight_011, weight_022, weight_033 = _load4(weight_ptr + n * 20, tile_mask, REAL)
+    weight_101, weight_110, weight_112, weight_121 = _load4(weight_ptr + n * 20 + 4, tile_mask, REAL)
+    weight_123, weight_132, weight_202, weight_211 = _load4(weight_ptr + n * 20 + 8, tile_mask, REAL)
+    weight_213, weight_220, weight_222, weight_231 = _load4(weight_ptr + n * 20 + 12, tile_mask, REAL)
+    weight_303, weight_312, weight_321, weight_330 = _load4(weight_ptr + n * 20 + 16, tile_mask, REAL)
 
-    row = _rows(tl.program_id(0), ROWS)
-    row_mask = row < B
+    row = tl.program_id(0).to(tl.int64) * ROWS
+    row_mask = row + r < B
     mask = tile_mask if ROWS == 1 else tile_mask & row_mask
     b = row
     x_row = x_ptr + b * N
     y_row = y_ptr + b * N
     out_row = out_ptr + b * N
 
-    x_e = tl.load(x_row + n, mask=mask, other=0.0).to(REAL)
-    x_e1 = tl.load(x_row + 1 * BN + n, mask=mask, other=0.0).to(REAL)
-    x_e2 = tl.load(x_row + 2 * BN + n, mask=mask, other=0.0).to(REAL)
-    x_e3 = tl.load(x_row + 3 * BN + n, mask=mask, other=0.0).to(REAL)
-    x_e12 = tl.load(x_row + 4 * BN + n, mask=mask, other=0.0).to(REAL)
-    x_e13 = tl.load(x_row + 5 * BN + n, mask=mask, other=0.0).to(REAL)
-    x_e23 = tl.load(x_row + 6 * BN + n, mask=mask, other=0.0).to(REAL)
-    x_e123 = tl.load(x_row + 7 * BN + n, mask=mask, other=0.0).to(REAL)
-    y_e = tl.load(y_row + n, mask=mask, other=0.0).to(REAL)
-    y_e1 = tl.load(y_row + 1 * BN + n, mask=mask, other=0.0).to(REAL)
-    y_e2 = tl.load(y_row + 2 * BN + n, mask=mask, other=0.0).to(REAL)
-    y_e3 = tl.load(y_row + 3 * BN + n, mask=mask, other=0.0).to(REAL)
-    y_e12 = tl.load(y_row + 4 * BN + n, mask=mask, other=0.0).to(REAL)
-    y_e13 = tl.load(y_row + 5 * BN + n, mask=mask, other=0.0).to(REAL)
-    y_e23 = tl.load(y_row + 6 * BN + n, mask=mask, other=0.0).to(REAL)
-    y_e123 = tl.load(y_row + 7 * BN + n, mask=mask, other=0.0).to(REAL)
+    x_e = tl.load(x_row + at, mask=mask, other=0.0).to(REAL)
+    x_e1 = tl.load(x_row + BN + at, mask=mask, other=0.0).to(REAL)
+    x_e2 = tl.load(x_row + 2 * BN + at, mask=mask, other=0.0).to(REAL)
+    x_e3 = tl.load(x_row + 3 * BN + at, mask=mask, other=0.0).to(REAL)
+    x_e12 = tl.load(x_row + 4 * BN + at, mask=mask, other=0.0).to(REAL)
+    x_e13 = tl.load(x_row + 5 * BN + at, mask=mask, other=0.0).to(REAL)
+    x_e23 = tl.load(x_row + 6 * BN + at, mask=mask, other=0.0).to(REAL)
+    x_e123 = tl.load(x_row + 7 * BN + at, mask=mask, other=0.0).to(REAL)
+    y_e = tl.load(y_row + at, mask=mask, other=0.0).to(REAL)
+    y_e1 = tl.load(y_row + BN + at, mask=mask, other=0.0).to(REAL)
+    y_e2 = tl.load(y_row + 2 * BN + at, mask=mask, other=0.0).to(REAL)
+    y_e3 = tl.load(y_row + 3 * BN + at, mask=mask, other=0.0).to(REAL)
+    y_e12 = tl.load(y_row + 4 * BN + at, mask=mask, other=0.0).to(REAL)
+    y_e13 = tl.load(y_row + 5 * BN + at, mask=mask, other=0.0).to(REAL)
+    y_e23 = tl.load(y_row + 6 * BN + at, mask=mask, other=0.0).to(REAL)
+    y_e123 = tl.load(y_row + 7 * BN + at, mask=mask, other=0.0).to(REAL)
 
     gate_x = 0.5 * tl.erf(0.7071067811865476 * x_e) + 0.5
     t0 = x_e * gate_x
@@ -1945,14 +1953,14 @@ def _fused_gelu_sgp_norm_without_normalize_kernel(
     t37 = t11 * t9 + t15 * t5 - t13 * t7
     out_e123 = weight_033 * t0 * t3 + weight_330 * t2 * t1 + weight_132 * t36 + weight_231 * t37
 
-    tl.store(out_row + n, out_e, mask=mask)
-    tl.store(out_row + 1 * BN + n, out_e1, mask=mask)
-    tl.store(out_row + 2 * BN + n, out_e2, mask=mask)
-    tl.store(out_row + 3 * BN + n, out_e3, mask=mask)
-    tl.store(out_row + 4 * BN + n, out_e12, mask=mask)
-    tl.store(out_row + 5 * BN + n, out_e13, mask=mask)
-    tl.store(out_row + 6 * BN + n, out_e23, mask=mask)
-    tl.store(out_row + 7 * BN + n, out_e123, mask=mask)
+    tl.store(out_row + at, out_e, mask=mask)
+    tl.store(out_row + BN + at, out_e1, mask=mask)
+    tl.store(out_row + 2 * BN + at, out_e2, mask=mask)
+    tl.store(out_row + 3 * BN + at, out_e3, mask=mask)
+    tl.store(out_row + 4 * BN + at, out_e12, mask=mask)
+    tl.store(out_row + 5 * BN + at, out_e13, mask=mask)
+    tl.store(out_row + 6 * BN + at, out_e23, mask=mask)
+    tl.store(out_row + 7 * BN + at, out_e123, mask=mask)
 
 
 @triton.jit(do_not_specialize=["B"])
@@ -1978,31 +1986,18 @@ def _fused_gelu_sgp_norm_without_normalize_backward_kernel(
     BN = tl.cast(B, tl.int64) * N
 
     n = _tile(tl.program_id(1) * BLOCK, ROWS, BLOCK)
+    r = _down(ROWS)
+    at = r * N + n
     tile_mask = n < N
     first_tile = tl.program_id(1) == 0
     program = tl.program_id(0) % PROGRAMS
     kept = (tl.program_id(0) // PROGRAMS).to(tl.int64)
     slot = program * tl.num_programs(1) + tl.program_id(1)
-    weight_000 = tl.load(weight_ptr + n * 20, mask=tile_mask, other=0.0).to(REAL)
-    weight_011 = tl.load(weight_ptr + n * 20 + 1, mask=tile_mask, other=0.0).to(REAL)
-    weight_022 = tl.load(weight_ptr + n * 20 + 2, mask=tile_mask, other=0.0).to(REAL)
-    weight_033 = tl.load(weight_ptr + n * 20 + 3, mask=tile_mask, other=0.0).to(REAL)
-    weight_101 = tl.load(weight_ptr + n * 20 + 4, mask=tile_mask, other=0.0).to(REAL)
-    weight_110 = tl.load(weight_ptr + n * 20 + 5, mask=tile_mask, other=0.0).to(REAL)
-    weight_112 = tl.load(weight_ptr + n * 20 + 6, mask=tile_mask, other=0.0).to(REAL)
-    weight_121 = tl.load(weight_ptr + n * 20 + 7, mask=tile_mask, other=0.0).to(REAL)
-    weight_123 = tl.load(weight_ptr + n * 20 + 8, mask=tile_mask, other=0.0).to(REAL)
-    weight_132 = tl.load(weight_ptr + n * 20 + 9, mask=tile_mask, other=0.0).to(REAL)
-    weight_202 = tl.load(weight_ptr + n * 20 + 10, mask=tile_mask, other=0.0).to(REAL)
-    weight_211 = tl.load(weight_ptr + n * 20 + 11, mask=tile_mask, other=0.0).to(REAL)
-    weight_213 = tl.load(weight_ptr + n * 20 + 12, mask=tile_mask, other=0.0).to(REAL)
-    weight_220 = tl.load(weight_ptr + n * 20 + 13, mask=tile_mask, other=0.0).to(REAL)
-    weight_222 = tl.load(weight_ptr + n * 20 + 14, mask=tile_mask, other=0.0).to(REAL)
-    weight_231 = tl.load(weight_ptr + n * 20 + 15, mask=tile_mask, other=0.0).to(REAL)
-    weight_303 = tl.load(weight_ptr + n * 20 + 16, mask=tile_mask, other=0.0).to(REAL)
-    weight_312 = tl.load(weight_ptr + n * 20 + 17, mask=tile_mask, other=0.0).to(REAL)
-    weight_321 = tl.load(weight_ptr + n * 20 + 18, mask=tile_mask, other=0.0).to(REAL)
-    weight_330 = tl.load(weight_ptr + n * 20 + 19, mask=tile_mask, other=0.0).to(REAL)
+    weight_000, weight_011, weight_022, weight_033 = _load4(weight_ptr + n * 20, tile_mask, REAL)
+    weight_101, weight_110, weight_112, weight_121 = _load4(weight_ptr + n * 20 + 4, tile_mask, REAL)
+    weight_123, weight_132, weight_202, weight_211 = _load4(weight_ptr + n * 20 + 8, tile_mask, REAL)
+    weight_213, weight_220, weight_222, weight_231 = _load4(weight_ptr + n * 20 + 12, tile_mask, REAL)
+    weight_303, weight_312, weight_321, weight_330 = _load4(weight_ptr + n * 20 + 16, tile_mask, REAL)
 
     grad_weight_000 = _start(ROWS, BLOCK, 0.0, REAL)
     grad_weight_011 = _start(ROWS, BLOCK, 0.0, REAL)
@@ -2025,8 +2020,8 @@ def _fused_gelu_sgp_norm_without_normalize_backward_kernel(
     grad_weight_321 = _start(ROWS, BLOCK, 0.0, REAL)
     grad_weight_330 = _start(ROWS, BLOCK, 0.0, REAL)
     for block in range(program, tl.cdiv(B, ROWS), PROGRAMS):
-        row = _rows(block, ROWS)
-        row_mask = row < B
+        row = tl.cast(block, tl.int64) * ROWS
+        row_mask = row + r < B
         mask = tile_mask if ROWS == 1 else tile_mask & row_mask
         b = row
         x_row = x_ptr + b * N
@@ -2035,30 +2030,30 @@ def _fused_gelu_sgp_norm_without_normalize_backward_kernel(
         grad_x_row = grad_x_ptr + b * N
         grad_y_row = grad_y_ptr + b * N
 
-        x_e = tl.load(x_row + n, mask=mask, other=0.0).to(REAL)
-        x_e1 = tl.load(x_row + 1 * BN + n, mask=mask, other=0.0).to(REAL)
-        x_e2 = tl.load(x_row + 2 * BN + n, mask=mask, other=0.0).to(REAL)
-        x_e3 = tl.load(x_row + 3 * BN + n, mask=mask, other=0.0).to(REAL)
-        x_e12 = tl.load(x_row + 4 * BN + n, mask=mask, other=0.0).to(REAL)
-        x_e13 = tl.load(x_row + 5 * BN + n, mask=mask, other=0.0).to(REAL)
-        x_e23 = tl.load(x_row + 6 * BN + n, mask=mask, other=0.0).to(REAL)
-        x_e123 = tl.load(x_row + 7 * BN + n, mask=mask, other=0.0).to(REAL)
-        y_e = tl.load(y_row + n, mask=mask, other=0.0).to(REAL)
-        y_e1 = tl.load(y_row + 1 * BN + n, mask=mask, other=0.0).to(REAL)
-        y_e2 = tl.load(y_row + 2 * BN + n, mask=mask, other=0.0).to(REAL)
-        y_e3 = tl.load(y_row + 3 * BN + n, mask=mask, other=0.0).to(REAL)
-        y_e12 = tl.load(y_row + 4 * BN + n, mask=mask, other=0.0).to(REAL)
-        y_e13 = tl.load(y_row + 5 * BN + n, mask=mask, other=0.0).to(REAL)
-        y_e23 = tl.load(y_row + 6 * BN + n, mask=mask, other=0.0).to(REAL)
-        y_e123 = tl.load(y_row + 7 * BN + n, mask=mask, other=0.0).to(REAL)
-        grad_out_e = tl.load(grad_out_row + n, mask=mask, other=0.0).to(REAL)
-        grad_out_e1 = tl.load(grad_out_row + 1 * BN + n, mask=mask, other=0.0).to(REAL)
-        grad_out_e2 = tl.load(grad_out_row + 2 * BN + n, mask=mask, other=0.0).to(REAL)
-        grad_out_e3 = tl.load(grad_out_row + 3 * BN + n, mask=mask, other=0.0).to(REAL)
-        grad_out_e12 = tl.load(grad_out_row + 4 * BN + n, mask=mask, other=0.0).to(REAL)
-        grad_out_e13 = tl.load(grad_out_row + 5 * BN + n, mask=mask, other=0.0).to(REAL)
-        grad_out_e23 = tl.load(grad_out_row + 6 * BN + n, mask=mask, other=0.0).to(REAL)
-        grad_out_e123 = tl.load(grad_out_row + 7 * BN + n, mask=mask, other=0.0).to(REAL)
+        x_e = tl.load(x_row + at, mask=mask, other=0.0).to(REAL)
+        x_e1 = tl.load(x_row + BN + at, mask=mask, other=0.0).to(REAL)
+        x_e2 = tl.load(x_row + 2 * BN + at, mask=mask, other=0.0).to(REAL)
+        x_e3 = tl.load(x_row + 3 * BN + at, mask=mask, other=0.0).to(REAL)
+        x_e12 = tl.load(x_row + 4 * BN + at, mask=mask, other=0.0).to(REAL)
+        x_e13 = tl.load(x_row + 5 * BN + at, mask=mask, other=0.0).to(REAL)
+        x_e23 = tl.load(x_row + 6 * BN + at, mask=mask, other=0.0).to(REAL)
+        x_e123 = tl.load(x_row + 7 * BN + at, mask=mask, other=0.0).to(REAL)
+        y_e = tl.load(y_row + at, mask=mask, other=0.0).to(REAL)
+        y_e1 = tl.load(y_row + BN + at, mask=mask, other=0.0).to(REAL)
+        y_e2 = tl.load(y_row + 2 * BN + at, mask=mask, other=0.0).to(REAL)
+        y_e3 = tl.load(y_row + 3 * BN + at, mask=mask, other=0.0).to(REAL)
+        y_e12 = tl.load(y_row + 4 * BN + at, mask=mask, other=0.0).to(REAL)
+        y_e13 = tl.load(y_row + 5 * BN + at, mask=mask, other=0.0).to(REAL)
+        y_e23 = tl.load(y_row + 6 * BN + at, mask=mask, other=0.0).to(REAL)
+        y_e123 = tl.load(y_row + 7 * BN + at, mask=mask, other=0.0).to(REAL)
+        grad_out_e = tl.load(grad_out_row + at, mask=mask, other=0.0).to(REAL)
+        grad_out_e1 = tl.load(grad_out_row + BN + at, mask=mask, other=0.0).to(REAL)
+        grad_out_e2 = tl.load(grad_out_row + 2 * BN + at, mask=mask, other=0.0).to(REAL)
+        grad_out_e3 = tl.load(grad_out_row + 3 * BN + at, mask=mask, other=0.0).to(REAL)
+        grad_out_e12 = tl.load(grad_out_row + 4 * BN + at, mask=mask, other=0.0).to(REAL)
+        grad_out_e13 = tl.load(grad_out_row + 5 * BN + at, mask=mask, other=0.0).to(REAL)
+        grad_out_e23 = tl.load(grad_out_row + 6 * BN + at, mask=mask, other=0.0).to(REAL)
+        grad_out_e123 = tl.load(grad_out_row + 7 * BN + at, mask=mask, other=0.0).to(REAL)
 
         t0 = 0.7071067811865476 * x_e
         gate_x = 0.5 * tl.erf(t0) + 0.5
@@ -2182,23 +2177,23 @@ def _fused_gelu_sgp_norm_without_normalize_backward_kernel(
         t85 = t45 * t10 + t47 * t8 - t46 * t9
 
         if GRAD_X:
-            tl.store(grad_x_row + n, grad_x_e, mask=mask)
-            tl.store(grad_x_row + 1 * BN + n, grad_x_e1, mask=mask)
-            tl.store(grad_x_row + 2 * BN + n, grad_x_e2, mask=mask)
-            tl.store(grad_x_row + 3 * BN + n, grad_x_e3, mask=mask)
-            tl.store(grad_x_row + 4 * BN + n, grad_x_e12, mask=mask)
-            tl.store(grad_x_row + 5 * BN + n, grad_x_e13, mask=mask)
-            tl.store(grad_x_row + 6 * BN + n, grad_x_e23, mask=mask)
-            tl.store(grad_x_row + 7 * BN + n, grad_x_e123, mask=mask)
+            tl.store(grad_x_row + at, grad_x_e, mask=mask)
+            tl.store(grad_x_row + BN + at, grad_x_e1, mask=mask)
+            tl.store(grad_x_row + 2 * BN + at, grad_x_e2, mask=mask)
+            tl.store(grad_x_row + 3 * BN + at, grad_x_e3, mask=mask)
+            tl.store(grad_x_row + 4 * BN + at, grad_x_e12, mask=mask)
+            tl.store(grad_x_row + 5 * BN + at, grad_x_e13, mask=mask)
+            tl.store(grad_x_row + 6 * BN + at, grad_x_e23, mask=mask)
+            tl.store(grad_x_row + 7 * BN + at, grad_x_e123, mask=mask)
         if GRAD_Y:
-            tl.store(grad_y_row + n, grad_y_e, mask=mask)
-            tl.store(grad_y_row + 1 * BN + n, grad_y_e1, mask=mask)
-            tl.store(grad_y_row + 2 * BN + n, grad_y_e2, mask=mask)
-            tl.store(grad_y_row + 3 * BN + n, grad_y_e3, mask=mask)
-            tl.store(grad_y_row + 4 * BN + n, grad_y_e12, mask=mask)
-            tl.store(grad_y_row + 5 * BN + n, grad_y_e13, mask=mask)
-            tl.store(grad_y_row + 6 * BN + n, grad_y_e23, mask=mask)
-            tl.store(grad_y_row + 7 * BN + n, grad_y_e123, mask=mask)
+            tl.store(grad_y_row + at, grad_y_e, mask=mask)
+            tl.store(grad_y_row + BN + at, grad_y_e1, mask=mask)
+            tl.store(grad_y_row + 2 * BN + at, grad_y_e2, mask=mask)
+            tl.store(grad_y_row + 3 * BN + at, grad_y_e3, mask=mask)
+            tl.store(grad_y_row + 4 * BN + at, grad_y_e12, mask=mask)
+            tl.store(grad_y_row + 5 * BN + at, grad_y_e13, mask=mask)
+            tl.store(grad_y_row + 6 * BN + at, grad_y_e23, mask=mask)
+            tl.store(grad_y_row + 7 * BN + at, grad_y_e123, mask=mask)
 
         if GRAD_WEIGHT:
             grad_weight_000 = _sum(grad_weight_000, t44 * t3 * grad_out_e, mask, ROWS > 1)
@@ -2221,27 +2216,29 @@ def _fused_gelu_sgp_norm_without_normalize_backward_kernel(
             grad_weight_312 = _sum(grad_weight_312, t43 * t40, mask, ROWS > 1)
             grad_weight_321 = _sum(grad_weight_321, t43 * t39, mask, ROWS > 1)
             grad_weight_330 = _sum(grad_weight_330, t43 * t3 * grad_out_e123, mask, ROWS > 1)
+    grad_weight_row = grad_weight_ptr + tl.cast(program, tl.int64) * 20 * N
+
     if GRAD_WEIGHT:
-        tl.store(grad_weight_ptr + program * 20 * N + n * 20, _column_sum(grad_weight_000, ROWS), mask=tile_mask)
-        tl.store(grad_weight_ptr + program * 20 * N + 1 + n * 20, _column_sum(grad_weight_011, ROWS), mask=tile_mask)
-        tl.store(grad_weight_ptr + program * 20 * N + 2 + n * 20, _column_sum(grad_weight_022, ROWS), mask=tile_mask)
-        tl.store(grad_weight_ptr + program * 20 * N + 3 + n * 20, _column_sum(grad_weight_033, ROWS), mask=tile_mask)
-        tl.store(grad_weight_ptr + program * 20 * N + 4 + n * 20, _column_sum(grad_weight_101, ROWS), mask=tile_mask)
-        tl.store(grad_weight_ptr + program * 20 * N + 5 + n * 20, _column_sum(grad_weight_110, ROWS), mask=tile_mask)
-        tl.store(grad_weight_ptr + program * 20 * N + 6 + n * 20, _column_sum(grad_weight_112, ROWS), mask=tile_mask)
-        tl.store(grad_weight_ptr + program * 20 * N + 7 + n * 20, _column_sum(grad_weight_121, ROWS), mask=tile_mask)
-        tl.store(grad_weight_ptr + program * 20 * N + 8 + n * 20, _column_sum(grad_weight_123, ROWS), mask=tile_mask)
-        tl.store(grad_weight_ptr + program * 20 * N + 9 + n * 20, _column_sum(grad_weight_132, ROWS), mask=tile_mask)
-        tl.store(grad_weight_ptr + program * 20 * N + 10 + n * 20, _column_sum(grad_weight_202, ROWS), mask=tile_mask)
-        tl.store(grad_weight_ptr + program * 20 * N + 11 + n * 20, _column_sum(grad_weight_211, ROWS), mask=tile_mask)
-        tl.store(grad_weight_ptr + program * 20 * N + 12 + n * 20, _column_sum(grad_weight_213, ROWS), mask=tile_mask)
-        tl.store(grad_weight_ptr + program * 20 * N + 13 + n * 20, _column_sum(grad_weight_220, ROWS), mask=tile_mask)
-        tl.store(grad_weight_ptr + program * 20 * N + 14 + n * 20, _column_sum(grad_weight_222, ROWS), mask=tile_mask)
-        tl.store(grad_weight_ptr + program * 20 * N + 15 + n * 20, _column_sum(grad_weight_231, ROWS), mask=tile_mask)
-        tl.store(grad_weight_ptr + program * 20 * N + 16 + n * 20, _column_sum(grad_weight_303, ROWS), mask=tile_mask)
-        tl.store(grad_weight_ptr + program * 20 * N + 17 + n * 20, _column_sum(grad_weight_312, ROWS), mask=tile_mask)
-        tl.store(grad_weight_ptr + program * 20 * N + 18 + n * 20, _column_sum(grad_weight_321, ROWS), mask=tile_mask)
-        tl.store(grad_weight_ptr + program * 20 * N + 19 + n * 20, _column_sum(grad_weight_330, ROWS), mask=tile_mask)
+        tl.store(grad_weight_row + n * 20, _column_sum(grad_weight_000, ROWS), mask=tile_mask)
+        tl.store(grad_weight_row + n * 20 + 1, _column_sum(grad_weight_011, ROWS), mask=tile_mask)
+        tl.store(grad_weight_row + n * 20 + 2, _column_sum(grad_weight_022, ROWS), mask=tile_mask)
+        tl.store(grad_weight_row + n * 20 + 3, _column_sum(grad_weight_033, ROWS), mask=tile_mask)
+        tl.store(grad_weight_row + n * 20 + 4, _column_sum(grad_weight_101, ROWS), mask=tile_mask)
+        tl.store(grad_weight_row + n * 20 + 5, _column_sum(grad_weight_110, ROWS), mask=tile_mask)
+        tl.store(grad_weight_row + n * 20 + 6, _column_sum(grad_weight_112, ROWS), mask=tile_mask)
+        tl.store(grad_weight_row + n * 20 + 7, _column_sum(grad_weight_121, ROWS), mask=tile_mask)
+        tl.store(grad_weight_row + n * 20 + 8, _column_sum(grad_weight_123, ROWS), mask=tile_mask)
+        tl.store(grad_weight_row + n * 20 + 9, _column_sum(grad_weight_132, ROWS), mask=tile_mask)
+        tl.store(grad_weight_row + n * 20 + 10, _column_sum(grad_weight_202, ROWS), mask=tile_mask)
+        tl.store(grad_weight_row + n * 20 + 11, _column_sum(grad_weight_211, ROWS), mask=tile_mask)
+        tl.store(grad_weight_row + n * 20 + 12, _column_sum(grad_weight_213, ROWS), mask=tile_mask)
+        tl.store(grad_weight_row + n * 20 + 13, _column_sum(grad_weight_220, ROWS), mask=tile_mask)
+        tl.store(grad_weight_row + n * 20 + 14, _column_sum(grad_weight_222, ROWS), mask=tile_mask)
+        tl.store(grad_weight_row + n * 20 + 15, _column_sum(grad_weight_231, ROWS), mask=tile_mask)
+        tl.store(grad_weight_row + n * 20 + 16, _column_sum(grad_weight_303, ROWS), mask=tile_mask)
+        tl.store(grad_weight_row + n * 20 + 17, _column_sum(grad_weight_312, ROWS), mask=tile_mask)
+        tl.store(grad_weight_row + n * 20 + 18, _column_sum(grad_weight_321, ROWS), mask=tile_mask)
+        tl.store(grad_weight_row + n * 20 + 19, _column_sum(grad_weight_330, ROWS), mask=tile_mask)
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -2270,11 +2267,11 @@ def _rotor_action_kernel(
     out_row = out_ptr + start
 
     r_e = tl.load(r_row + tile, mask=mask, other=0.0).to(REAL)
-    r_e12 = tl.load(r_row + 1 * BN + tile, mask=mask, other=0.0).to(REAL)
+    r_e12 = tl.load(r_row + BN + tile, mask=mask, other=0.0).to(REAL)
     r_e13 = tl.load(r_row + 2 * BN + tile, mask=mask, other=0.0).to(REAL)
     r_e23 = tl.load(r_row + 3 * BN + tile, mask=mask, other=0.0).to(REAL)
     x_e1 = tl.load(x_row + tile, mask=mask, other=0.0).to(REAL)
-    x_e2 = tl.load(x_row + 1 * BN + tile, mask=mask, other=0.0).to(REAL)
+    x_e2 = tl.load(x_row + BN + tile, mask=mask, other=0.0).to(REAL)
     x_e3 = tl.load(x_row + 2 * BN + tile, mask=mask, other=0.0).to(REAL)
 
     t0 = r_e * r_e
@@ -2292,7 +2289,7 @@ def _rotor_action_kernel(
     out_e3 = x_e1 * (2.0 * t7 - 2.0 * t6) + x_e2 * (-2.0 * t8 - 2.0 * t9) + x_e3 * (t0 + t1 - t2 - t3)
 
     tl.store(out_row + tile, out_e1, mask=mask)
-    tl.store(out_row + 1 * BN + tile, out_e2, mask=mask)
+    tl.store(out_row + BN + tile, out_e2, mask=mask)
     tl.store(out_row + 2 * BN + tile, out_e3, mask=mask)
 
 
@@ -2323,14 +2320,14 @@ def _rotor_action_backward_kernel(
     grad_x_row = grad_x_ptr + start
 
     r_e = tl.load(r_row + tile, mask=mask, other=0.0).to(REAL)
-    r_e12 = tl.load(r_row + 1 * BN + tile, mask=mask, other=0.0).to(REAL)
+    r_e12 = tl.load(r_row + BN + tile, mask=mask, other=0.0).to(REAL)
     r_e13 = tl.load(r_row + 2 * BN + tile, mask=mask, other=0.0).to(REAL)
     r_e23 = tl.load(r_row + 3 * BN + tile, mask=mask, other=0.0).to(REAL)
     x_e1 = tl.load(x_row + tile, mask=mask, other=0.0).to(REAL)
-    x_e2 = tl.load(x_row + 1 * BN + tile, mask=mask, other=0.0).to(REAL)
+    x_e2 = tl.load(x_row + BN + tile, mask=mask, other=0.0).to(REAL)
     x_e3 = tl.load(x_row + 2 * BN + tile, mask=mask, other=0.0).to(REAL)
     grad_out_e1 = tl.load(grad_out_row + tile, mask=mask, other=0.0).to(REAL)
-    grad_out_e2 = tl.load(grad_out_row + 1 * BN + tile, mask=mask, other=0.0).to(REAL)
+    grad_out_e2 = tl.load(grad_out_row + BN + tile, mask=mask, other=0.0).to(REAL)
     grad_out_e3 = tl.load(grad_out_row + 2 * BN + tile, mask=mask, other=0.0).to(REAL)
 
     t0 = x_e2 * grad_out_e3
@@ -2371,12 +2368,12 @@ def _rotor_action_backward_kernel(
 
     if GRAD_R:
         tl.store(grad_r_row + tile, grad_r_e, mask=mask)
-        tl.store(grad_r_row + 1 * BN + tile, grad_r_e12, mask=mask)
+        tl.store(grad_r_row + BN + tile, grad_r_e12, mask=mask)
         tl.store(grad_r_row + 2 * BN + tile, grad_r_e13, mask=mask)
         tl.store(grad_r_row + 3 * BN + tile, grad_r_e23, mask=mask)
     if GRAD_X:
         tl.store(grad_x_row + tile, grad_x_e1, mask=mask)
-        tl.store(grad_x_row + 1 * BN + tile, grad_x_e2, mask=mask)
+        tl.store(grad_x_row + BN + tile, grad_x_e2, mask=mask)
         tl.store(grad_x_row + 2 * BN + tile, grad_x_e3, mask=mask)
 
 
@@ -2399,24 +2396,26 @@ def _rotor_action_shared_kernel(
     BN = tl.cast(B, tl.int64) * N
 
     n = _tile(tl.program_id(1) * BLOCK, ROWS, BLOCK)
+    r = _down(ROWS)
+    at = r * N + n
     tile_mask = n < N
     first_tile = tl.program_id(1) == 0
 
-    row = _rows(tl.program_id(0), ROWS)
-    row_mask = row < B
+    row = tl.program_id(0).to(tl.int64) * ROWS
+    row_mask = row + r < B
     mask = tile_mask if ROWS == 1 else tile_mask & row_mask
     b = row
     r_row = r_ptr + b
     x_row = x_ptr + b * N
     out_row = out_ptr + b * N
 
-    r_e = tl.load(r_row, mask=row_mask, other=0.0).to(REAL)
-    r_e12 = tl.load(r_row + 1 * B, mask=row_mask, other=0.0).to(REAL)
-    r_e13 = tl.load(r_row + 2 * B, mask=row_mask, other=0.0).to(REAL)
-    r_e23 = tl.load(r_row + 3 * B, mask=row_mask, other=0.0).to(REAL)
-    x_e1 = tl.load(x_row + n, mask=mask, other=0.0).to(REAL)
-    x_e2 = tl.load(x_row + 1 * BN + n, mask=mask, other=0.0).to(REAL)
-    x_e3 = tl.load(x_row + 2 * BN + n, mask=mask, other=0.0).to(REAL)
+    r_e = tl.load(r_row + r, mask=row_mask, other=0.0).to(REAL)
+    r_e12 = tl.load(r_row + B + r, mask=row_mask, other=0.0).to(REAL)
+    r_e13 = tl.load(r_row + 2 * B + r, mask=row_mask, other=0.0).to(REAL)
+    r_e23 = tl.load(r_row + 3 * B + r, mask=row_mask, other=0.0).to(REAL)
+    x_e1 = tl.load(x_row + at, mask=mask, other=0.0).to(REAL)
+    x_e2 = tl.load(x_row + BN + at, mask=mask, other=0.0).to(REAL)
+    x_e3 = tl.load(x_row + 2 * BN + at, mask=mask, other=0.0).to(REAL)
 
     t0 = r_e * r_e
     t1 = r_e12 * r_e12
@@ -2441,9 +2440,9 @@ def _rotor_action_shared_kernel(
     t18 = t0 + t1 - t2 - t3
     out_e3 = t16 * x_e1 + t17 * x_e2 + t18 * x_e3
 
-    tl.store(out_row + n, out_e1, mask=mask)
-    tl.store(out_row + 1 * BN + n, out_e2, mask=mask)
-    tl.store(out_row + 2 * BN + n, out_e3, mask=mask)
+    tl.store(out_row + at, out_e1, mask=mask)
+    tl.store(out_row + BN + at, out_e2, mask=mask)
+    tl.store(out_row + 2 * BN + at, out_e3, mask=mask)
 
 
 @triton.jit(do_not_specialize=["B"])
@@ -2465,11 +2464,13 @@ def _rotor_action_shared_backward_kernel(
     BN = tl.cast(B, tl.int64) * N
 
     n = _tile(tl.program_id(1) * BLOCK, ROWS, BLOCK)
+    r = _down(ROWS)
+    at = r * N + n
     tile_mask = n < N
     first_tile = tl.program_id(1) == 0
 
-    row = _rows(tl.program_id(0), ROWS)
-    row_mask = row < B
+    row = tl.program_id(0).to(tl.int64) * ROWS
+    row_mask = row + r < B
     mask = tile_mask if ROWS == 1 else tile_mask & row_mask
     b = row
     r_row = r_ptr + b
@@ -2478,40 +2479,42 @@ def _rotor_action_shared_backward_kernel(
     grad_r_row = grad_r_ptr + b
     grad_x_row = grad_x_ptr + b * N
 
-    r_e = tl.load(r_row, mask=row_mask, other=0.0).to(REAL)
-    r_e12 = tl.load(r_row + 1 * B, mask=row_mask, other=0.0).to(REAL)
-    r_e13 = tl.load(r_row + 2 * B, mask=row_mask, other=0.0).to(REAL)
-    r_e23 = tl.load(r_row + 3 * B, mask=row_mask, other=0.0).to(REAL)
-    x_e1 = tl.load(x_row + n, mask=mask, other=0.0).to(REAL)
-    x_e2 = tl.load(x_row + 1 * BN + n, mask=mask, other=0.0).to(REAL)
-    x_e3 = tl.load(x_row + 2 * BN + n, mask=mask, other=0.0).to(REAL)
-    grad_out_e1 = tl.load(grad_out_row + n, mask=mask, other=0.0).to(REAL)
-    grad_out_e2 = tl.load(grad_out_row + 1 * BN + n, mask=mask, other=0.0).to(REAL)
-    grad_out_e3 = tl.load(grad_out_row + 2 * BN + n, mask=mask, other=0.0).to(REAL)
+    r_e = tl.load(r_row + r, mask=row_mask, other=0.0).to(REAL)
+    r_e12 = tl.load(r_row + B + r, mask=row_mask, other=0.0).to(REAL)
+    r_e13 = tl.load(r_row + 2 * B + r, mask=row_mask, other=0.0).to(REAL)
+    r_e23 = tl.load(r_row + 3 * B + r, mask=row_mask, other=0.0).to(REAL)
+    x_e1 = tl.load(x_row + at, mask=mask, other=0.0).to(REAL)
+    x_e2 = tl.load(x_row + BN + at, mask=mask, other=0.0).to(REAL)
+    x_e3 = tl.load(x_row + 2 * BN + at, mask=mask, other=0.0).to(REAL)
+    grad_out_e1 = tl.load(grad_out_row + at, mask=mask, other=0.0).to(REAL)
+    grad_out_e2 = tl.load(grad_out_row + BN + at, mask=mask, other=0.0).to(REAL)
+    grad_out_e3 = tl.load(grad_out_row + 2 * BN + at, mask=mask, other=0.0).to(REAL)
 
     t0 = x_e2 * grad_out_e3
     t1 = x_e3 * grad_out_e2
-    t2 = _row_sum(2.0 * t1 - 2.0 * t0, mask)
-    t3 = x_e1 * grad_out_e3
-    t4 = x_e3 * grad_out_e1
-    t5 = _row_sum(2.0 * t4 - 2.0 * t3, mask)
-    t6 = x_e1 * grad_out_e2
-    t7 = x_e2 * grad_out_e1
-    t8 = _row_sum(2.0 * t7 - 2.0 * t6, mask)
-    t9 = x_e3 * grad_out_e3
-    t10 = x_e2 * grad_out_e2
-    t11 = x_e1 * grad_out_e1
-    t12 = _row_sum(t9 + t10 + t11, mask)
-    grad_r_e = r_e23 * t2 + r_e13 * t5 + r_e12 * t8 + 2.0 * r_e * t12
-    t13 = _row_sum(-2.0 * t0 - 2.0 * t1, mask)
-    t14 = _row_sum(2.0 * t3 + 2.0 * t4, mask)
-    t15 = _row_sum(t9 - t10 - t11, mask)
-    grad_r_e12 = r_e13 * t13 + r_e23 * t14 + r_e * t8 + 2.0 * r_e12 * t15
-    t16 = _row_sum(-2.0 * t6 - 2.0 * t7, mask)
-    t17 = _row_sum(t10 - t9 - t11, mask)
-    grad_r_e13 = r_e12 * t13 + r_e * t5 + r_e23 * t16 + 2.0 * r_e13 * t17
-    t18 = _row_sum(t11 - t9 - t10, mask)
-    grad_r_e23 = r_e * t2 + r_e12 * t14 + r_e13 * t16 + 2.0 * r_e23 * t18
+    t2 = x_e1 * grad_out_e3
+    t3 = x_e3 * grad_out_e1
+    t4 = x_e1 * grad_out_e2
+    t5 = x_e2 * grad_out_e1
+    t6 = x_e3 * grad_out_e3
+    t7 = x_e2 * grad_out_e2
+    t8 = x_e1 * grad_out_e1
+    t9, t10, t11, t12, t13, t14, t15, t16 = _row_sum8(
+        2.0 * t1 - 2.0 * t0,
+        2.0 * t3 - 2.0 * t2,
+        2.0 * t5 - 2.0 * t4,
+        t6 + t7 + t8,
+        -2.0 * t0 - 2.0 * t1,
+        2.0 * t2 + 2.0 * t3,
+        t6 - t7 - t8,
+        -2.0 * t4 - 2.0 * t5,
+        mask,
+    )
+    t17, t18 = _row_sum2(t7 - t6 - t8, t8 - t6 - t7, mask)
+    grad_r_e = r_e23 * t9 + r_e13 * t10 + r_e12 * t11 + 2.0 * r_e * t12
+    grad_r_e12 = r_e13 * t13 + r_e23 * t14 + r_e * t11 + 2.0 * r_e12 * t15
+    grad_r_e13 = r_e12 * t13 + r_e * t10 + r_e23 * t16 + 2.0 * r_e13 * t17
+    grad_r_e23 = r_e * t9 + r_e12 * t14 + r_e13 * t16 + 2.0 * r_e23 * t18
     t19 = r_e * r_e13
     t20 = r_e12 * r_e23
     t21 = 2.0 * t20 - 2.0 * t19
@@ -2536,14 +2539,14 @@ def _rotor_action_shared_backward_kernel(
     grad_x_e3 = t35 * grad_out_e3 + t36 * grad_out_e2 + t37 * grad_out_e1
 
     if GRAD_R:
-        tl.store(grad_r_row, grad_r_e, mask=row_mask)
-        tl.store(grad_r_row + 1 * B, grad_r_e12, mask=row_mask)
-        tl.store(grad_r_row + 2 * B, grad_r_e13, mask=row_mask)
-        tl.store(grad_r_row + 3 * B, grad_r_e23, mask=row_mask)
+        tl.store(grad_r_row + r, grad_r_e, mask=row_mask)
+        tl.store(grad_r_row + B + r, grad_r_e12, mask=row_mask)
+        tl.store(grad_r_row + 2 * B + r, grad_r_e13, mask=row_mask)
+        tl.store(grad_r_row + 3 * B + r, grad_r_e23, mask=row_mask)
     if GRAD_X:
-        tl.store(grad_x_row + n, grad_x_e1, mask=mask)
-        tl.store(grad_x_row + 1 * BN + n, grad_x_e2, mask=mask)
-        tl.store(grad_x_row + 2 * BN + n, grad_x_e3, mask=mask)
+        tl.store(grad_x_row + at, grad_x_e1, mask=mask)
+        tl.store(grad_x_row + BN + at, grad_x_e2, mask=mask)
+        tl.store(grad_x_row + 2 * BN + at, grad_x_e3, mask=mask)
 
 
 @triton.jit(do_not_specialize=["B"])
@@ -2564,8 +2567,9 @@ def _rotor_action_shared_backward_long_kernel(
     # one program holds a whole row, because a reduction over n is used at once
     BN = tl.cast(B, tl.int64) * N
 
-    row = _rows(tl.program_id(0), ROWS)
-    row_mask = row < B
+    r = _down(ROWS)
+    row = tl.program_id(0).to(tl.int64) * ROWS
+    row_mask = row + r < B
     b = row
     r_row = r_ptr + b
     x_row = x_ptr + b * N
@@ -2573,10 +2577,10 @@ def _rotor_action_shared_backward_long_kernel(
     grad_r_row = grad_r_ptr + b
     grad_x_row = grad_x_ptr + b * N
 
-    r_e = tl.load(r_row, mask=row_mask, other=0.0).to(REAL)
-    r_e12 = tl.load(r_row + 1 * B, mask=row_mask, other=0.0).to(REAL)
-    r_e13 = tl.load(r_row + 2 * B, mask=row_mask, other=0.0).to(REAL)
-    r_e23 = tl.load(r_row + 3 * B, mask=row_mask, other=0.0).to(REAL)
+    r_e = tl.load(r_row + r, mask=row_mask, other=0.0).to(REAL)
+    r_e12 = tl.load(r_row + B + r, mask=row_mask, other=0.0).to(REAL)
+    r_e13 = tl.load(r_row + 2 * B + r, mask=row_mask, other=0.0).to(REAL)
+    r_e23 = tl.load(r_row + 3 * B + r, mask=row_mask, other=0.0).to(REAL)
 
     t0 = r_e * r_e13
     t1 = r_e12 * r_e23
@@ -2610,13 +2614,14 @@ def _rotor_action_shared_backward_long_kernel(
     t28 = _start(ROWS, BLOCK, 0.0, REAL)
     for start in range(0, N, BLOCK):
         n = _tile(start, ROWS, BLOCK)
+        at = r * N + n
         mask = (n < N) & row_mask
-        x_e1 = tl.load(x_row + n, mask=mask, other=0.0).to(REAL)
-        x_e2 = tl.load(x_row + 1 * BN + n, mask=mask, other=0.0).to(REAL)
-        x_e3 = tl.load(x_row + 2 * BN + n, mask=mask, other=0.0).to(REAL)
-        grad_out_e1 = tl.load(grad_out_row + n, mask=mask, other=0.0).to(REAL)
-        grad_out_e2 = tl.load(grad_out_row + 1 * BN + n, mask=mask, other=0.0).to(REAL)
-        grad_out_e3 = tl.load(grad_out_row + 2 * BN + n, mask=mask, other=0.0).to(REAL)
+        x_e1 = tl.load(x_row + at, mask=mask, other=0.0).to(REAL)
+        x_e2 = tl.load(x_row + BN + at, mask=mask, other=0.0).to(REAL)
+        x_e3 = tl.load(x_row + 2 * BN + at, mask=mask, other=0.0).to(REAL)
+        grad_out_e1 = tl.load(grad_out_row + at, mask=mask, other=0.0).to(REAL)
+        grad_out_e2 = tl.load(grad_out_row + BN + at, mask=mask, other=0.0).to(REAL)
+        grad_out_e3 = tl.load(grad_out_row + 2 * BN + at, mask=mask, other=0.0).to(REAL)
 
         t29 = x_e2 * grad_out_e3
         t30 = x_e3 * grad_out_e2
@@ -2638,42 +2643,35 @@ def _rotor_action_shared_backward_long_kernel(
         t26 = _sum(t26, -2.0 * t33 - 2.0 * t34, mask, True)
         t27 = _sum(t27, t36 - t35 - t37, mask, True)
         t28 = _sum(t28, t37 - t35 - t36, mask, True)
-    t19 = _row_sum(t19, True)
-    t20 = _row_sum(t20, True)
-    t21 = _row_sum(t21, True)
-    t22 = _row_sum(t22, True)
-    t23 = _row_sum(t23, True)
-    t24 = _row_sum(t24, True)
-    t25 = _row_sum(t25, True)
-    t26 = _row_sum(t26, True)
-    t27 = _row_sum(t27, True)
-    t28 = _row_sum(t28, True)
+    t19, t20, t21, t22, t23, t24, t25, t26 = _row_sum8(t19, t20, t21, t22, t23, t24, t25, t26, True)
+    t27, t28 = _row_sum2(t27, t28, True)
     grad_r_e = r_e23 * t19 + r_e13 * t20 + r_e12 * t21 + 2.0 * r_e * t22
     grad_r_e12 = r_e13 * t23 + r_e23 * t24 + r_e * t21 + 2.0 * r_e12 * t25
     grad_r_e13 = r_e12 * t23 + r_e * t20 + r_e23 * t26 + 2.0 * r_e13 * t27
     grad_r_e23 = r_e * t19 + r_e12 * t24 + r_e13 * t26 + 2.0 * r_e23 * t28
 
     if GRAD_R:
-        tl.store(grad_r_row, grad_r_e, mask=row_mask)
-        tl.store(grad_r_row + 1 * B, grad_r_e12, mask=row_mask)
-        tl.store(grad_r_row + 2 * B, grad_r_e13, mask=row_mask)
-        tl.store(grad_r_row + 3 * B, grad_r_e23, mask=row_mask)
+        tl.store(grad_r_row + r, grad_r_e, mask=row_mask)
+        tl.store(grad_r_row + B + r, grad_r_e12, mask=row_mask)
+        tl.store(grad_r_row + 2 * B + r, grad_r_e13, mask=row_mask)
+        tl.store(grad_r_row + 3 * B + r, grad_r_e23, mask=row_mask)
 
     for start in range(0, N, BLOCK):
         n = _tile(start, ROWS, BLOCK)
+        at = r * N + n
         mask = (n < N) & row_mask
-        grad_out_e1 = tl.load(grad_out_row + n, mask=mask, other=0.0).to(REAL)
-        grad_out_e2 = tl.load(grad_out_row + 1 * BN + n, mask=mask, other=0.0).to(REAL)
-        grad_out_e3 = tl.load(grad_out_row + 2 * BN + n, mask=mask, other=0.0).to(REAL)
+        grad_out_e1 = tl.load(grad_out_row + at, mask=mask, other=0.0).to(REAL)
+        grad_out_e2 = tl.load(grad_out_row + BN + at, mask=mask, other=0.0).to(REAL)
+        grad_out_e3 = tl.load(grad_out_row + 2 * BN + at, mask=mask, other=0.0).to(REAL)
 
         grad_x_e1 = t2 * grad_out_e3 + t5 * grad_out_e2 + t10 * grad_out_e1
         grad_x_e2 = t13 * grad_out_e3 + t14 * grad_out_e2 + t15 * grad_out_e1
         grad_x_e3 = t16 * grad_out_e3 + t17 * grad_out_e2 + t18 * grad_out_e1
 
         if GRAD_X:
-            tl.store(grad_x_row + n, grad_x_e1, mask=mask)
-            tl.store(grad_x_row + 1 * BN + n, grad_x_e2, mask=mask)
-            tl.store(grad_x_row + 2 * BN + n, grad_x_e3, mask=mask)
+            tl.store(grad_x_row + at, grad_x_e1, mask=mask)
+            tl.store(grad_x_row + BN + at, grad_x_e2, mask=mask)
+            tl.store(grad_x_row + 2 * BN + at, grad_x_e3, mask=mask)
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -2684,19 +2682,7 @@ def _geometric_product(x, y, B, N):
     """Compute the results, then what the backward reads: 1 launch."""
     real = _real(x, y)
     out = torch.empty((8, B, N), dtype=_promote(x, y), device=x.device)
-    _launch_flat(
-        _geometric_product_kernel,
-        "geometric_product",
-        (
-            x,
-            y,
-            out,
-            B,
-            N,
-        ),
-        B * N,
-        real,
-    )
+    _launch_flat(_geometric_product_kernel, "geometric_product", (x, y, out, B, N), B * N, real)
     return (out,)
 
 
@@ -2708,17 +2694,7 @@ def _geometric_product_backward(x, y, grad_out, B, N, wanted):
     _launch_flat(
         _geometric_product_backward_kernel,
         "geometric_product_backward",
-        (
-            x,
-            y,
-            grad_out,
-            grad_x,
-            grad_y,
-            B,
-            N,
-            wanted[0],
-            wanted[1],
-        ),
+        (x, y, grad_out, grad_x, grad_y, B, N, wanted[0], wanted[1]),
         B * N,
         real,
     )
@@ -2729,21 +2705,7 @@ def _sgp(x, y, weight, B, N):
     """Compute the results, then what the backward reads: 1 launch."""
     real = _real(x, y, weight)
     out = torch.empty((8, B, N), dtype=_promote(x, y, weight), device=x.device)
-    _launch_tile(
-        _sgp_kernel,
-        "sgp",
-        (
-            x,
-            y,
-            weight,
-            out,
-            B,
-            N,
-        ),
-        B,
-        N,
-        real,
-    )
+    _launch_tile(_sgp_kernel, "sgp", (x, y, weight, out, B, N), B, N, real)
     return (out,)
 
 
@@ -2757,27 +2719,14 @@ def _sgp_backward(x, y, weight, grad_out, B, N, wanted):
     _launch_fold(
         _sgp_backward_kernel,
         "sgp_backward",
-        (
-            x,
-            y,
-            weight,
-            grad_out,
-            grad_x,
-            grad_y,
-            partial_grad_weight,
-            B,
-            N,
-            wanted[0],
-            wanted[1],
-            wanted[2],
-        ),
+        (x, y, weight, grad_out, grad_x, grad_y, partial_grad_weight, B, N, wanted[0], wanted[1], wanted[2]),
         B,
         1,
         N,
         programs,
         real,
     )
-    grad_weight = partial_grad_weight.sum(0).to(weight.dtype) if wanted[2] else None
+    grad_weight = _total(partial_grad_weight, torch.empty_like(weight)) if wanted[2] else None
     return grad_x if wanted[0] else None, grad_y if wanted[1] else None, grad_weight if wanted[2] else None
 
 
@@ -2786,20 +2735,11 @@ def _fused_gelu_sgp_norm_with_normalize(x, y, weight, eps, B, N):
     real = _real(x, y, weight)
     out = torch.empty((8, B, N), dtype=_promote(x, y, weight), device=x.device)
     saved = torch.empty((4, B), dtype=real, device=x.device)
-    if N <= LAUNCH["fused_gelu_sgp_norm_with_normalize"][4]:
+    if N <= LAUNCH["fused_gelu_sgp_norm_with_normalize"].resident:
         _launch_tile(
             _fused_gelu_sgp_norm_with_normalize_kernel,
             "fused_gelu_sgp_norm_with_normalize",
-            (
-                x,
-                y,
-                weight,
-                out,
-                saved,
-                eps,
-                B,
-                N,
-            ),
+            (x, y, weight, out, saved, eps, B, N),
             B,
             N,
             real,
@@ -2809,16 +2749,7 @@ def _fused_gelu_sgp_norm_with_normalize(x, y, weight, eps, B, N):
         _launch_sweep(
             _fused_gelu_sgp_norm_with_normalize_long_kernel,
             "fused_gelu_sgp_norm_with_normalize_long",
-            (
-                x,
-                y,
-                weight,
-                out,
-                saved,
-                eps,
-                B,
-                N,
-            ),
+            (x, y, weight, out, saved, eps, B, N),
             B,
             N,
             real,
@@ -2836,14 +2767,7 @@ def _fused_gelu_sgp_norm_with_normalize_backward(x, y, weight, grad_out, saved, 
         _launch_sweep(
             _fused_gelu_sgp_norm_with_normalize_backward_kernel,
             "fused_gelu_sgp_norm_with_normalize_backward",
-            (
-                grad_out,
-                saved,
-                out,
-                frontier,
-                B,
-                N,
-            ),
+            (grad_out, saved, out, frontier, B, N),
             B,
             N,
             real,
@@ -2852,16 +2776,7 @@ def _fused_gelu_sgp_norm_with_normalize_backward(x, y, weight, grad_out, saved, 
         _launch_sweep(
             _fused_gelu_sgp_norm_with_normalize_backward_recomputed_kernel,
             "fused_gelu_sgp_norm_with_normalize_backward_recomputed",
-            (
-                x,
-                y,
-                weight,
-                grad_out,
-                saved,
-                frontier,
-                B,
-                N,
-            ),
+            (x, y, weight, grad_out, saved, frontier, B, N),
             B,
             N,
             real,
@@ -2893,7 +2808,7 @@ def _fused_gelu_sgp_norm_with_normalize_backward(x, y, weight, grad_out, saved, 
         programs,
         real,
     )
-    grad_weight = partial_grad_weight.sum(0).to(weight.dtype) if wanted[2] else None
+    grad_weight = _total(partial_grad_weight, torch.empty_like(weight)) if wanted[2] else None
     return grad_x if wanted[0] else None, grad_y if wanted[1] else None, grad_weight if wanted[2] else None
 
 
@@ -2904,14 +2819,7 @@ def _fused_gelu_sgp_norm_without_normalize(x, y, weight, eps, B, N):
     _launch_tile(
         _fused_gelu_sgp_norm_without_normalize_kernel,
         "fused_gelu_sgp_norm_without_normalize",
-        (
-            x,
-            y,
-            weight,
-            out,
-            B,
-            N,
-        ),
+        (x, y, weight, out, B, N),
         B,
         N,
         real,
@@ -2929,27 +2837,14 @@ def _fused_gelu_sgp_norm_without_normalize_backward(x, y, weight, grad_out, eps,
     _launch_fold(
         _fused_gelu_sgp_norm_without_normalize_backward_kernel,
         "fused_gelu_sgp_norm_without_normalize_backward",
-        (
-            x,
-            y,
-            weight,
-            grad_out,
-            grad_x,
-            grad_y,
-            partial_grad_weight,
-            B,
-            N,
-            wanted[0],
-            wanted[1],
-            wanted[2],
-        ),
+        (x, y, weight, grad_out, grad_x, grad_y, partial_grad_weight, B, N, wanted[0], wanted[1], wanted[2]),
         B,
         1,
         N,
         programs,
         real,
     )
-    grad_weight = partial_grad_weight.sum(0).to(weight.dtype) if wanted[2] else None
+    grad_weight = _total(partial_grad_weight, torch.empty_like(weight)) if wanted[2] else None
     return grad_x if wanted[0] else None, grad_y if wanted[1] else None, grad_weight if wanted[2] else None
 
 
@@ -2957,19 +2852,7 @@ def _rotor_action(r, x, B, N):
     """Compute the results, then what the backward reads: 1 launch."""
     real = _real(r, x)
     out = torch.empty((3, B, N), dtype=_promote(r, x), device=r.device)
-    _launch_flat(
-        _rotor_action_kernel,
-        "rotor_action",
-        (
-            r,
-            x,
-            out,
-            B,
-            N,
-        ),
-        B * N,
-        real,
-    )
+    _launch_flat(_rotor_action_kernel, "rotor_action", (r, x, out, B, N), B * N, real)
     return (out,)
 
 
@@ -2981,17 +2864,7 @@ def _rotor_action_backward(r, x, grad_out, B, N, wanted):
     _launch_flat(
         _rotor_action_backward_kernel,
         "rotor_action_backward",
-        (
-            r,
-            x,
-            grad_out,
-            grad_r,
-            grad_x,
-            B,
-            N,
-            wanted[0],
-            wanted[1],
-        ),
+        (r, x, grad_out, grad_r, grad_x, B, N, wanted[0], wanted[1]),
         B * N,
         real,
     )
@@ -3002,20 +2875,7 @@ def _rotor_action_shared(r, x, B, N):
     """Compute the results, then what the backward reads: 1 launch."""
     real = _real(r, x)
     out = torch.empty((3, B, N), dtype=_promote(r, x), device=r.device)
-    _launch_tile(
-        _rotor_action_shared_kernel,
-        "rotor_action_shared",
-        (
-            r,
-            x,
-            out,
-            B,
-            N,
-        ),
-        B,
-        N,
-        real,
-    )
+    _launch_tile(_rotor_action_shared_kernel, "rotor_action_shared", (r, x, out, B, N), B, N, real)
     return (out,)
 
 
@@ -3024,21 +2884,11 @@ def _rotor_action_shared_backward(r, x, grad_out, B, N, wanted):
     real = _real(r, x, grad_out)
     grad_r = torch.empty_like(r) if wanted[0] else r
     grad_x = torch.empty_like(x) if wanted[1] else x
-    if N <= LAUNCH["rotor_action_shared_backward"][4]:
+    if N <= LAUNCH["rotor_action_shared_backward"].resident:
         _launch_tile(
             _rotor_action_shared_backward_kernel,
             "rotor_action_shared_backward",
-            (
-                r,
-                x,
-                grad_out,
-                grad_r,
-                grad_x,
-                B,
-                N,
-                wanted[0],
-                wanted[1],
-            ),
+            (r, x, grad_out, grad_r, grad_x, B, N, wanted[0], wanted[1]),
             B,
             N,
             real,
@@ -3048,17 +2898,7 @@ def _rotor_action_shared_backward(r, x, grad_out, B, N, wanted):
         _launch_sweep(
             _rotor_action_shared_backward_long_kernel,
             "rotor_action_shared_backward_long",
-            (
-                r,
-                x,
-                grad_out,
-                grad_r,
-                grad_x,
-                B,
-                N,
-                wanted[0],
-                wanted[1],
-            ),
+            (r, x, grad_out, grad_r, grad_x, B, N, wanted[0], wanted[1]),
             B,
             N,
             real,
@@ -3087,17 +2927,7 @@ class _GeometricProduct(torch.autograd.Function):
         x, y = ctx.saved_tensors
         B, N = ctx.extra
         grad_out = grad_out.contiguous()
-        grads = _geometric_product_backward(
-            x,
-            y,
-            grad_out,
-            B,
-            N,
-            (
-                ctx.needs_input_grad[0],
-                ctx.needs_input_grad[1],
-            ),
-        )
+        grads = _geometric_product_backward(x, y, grad_out, B, N, ctx.needs_input_grad[:2])
         return grads[0], grads[1], None, None
 
 
@@ -3118,19 +2948,7 @@ class _Sgp(torch.autograd.Function):
         x, y, weight = ctx.saved_tensors
         B, N = ctx.extra
         grad_out = grad_out.contiguous()
-        grads = _sgp_backward(
-            x,
-            y,
-            weight,
-            grad_out,
-            B,
-            N,
-            (
-                ctx.needs_input_grad[0],
-                ctx.needs_input_grad[1],
-                ctx.needs_input_grad[2],
-            ),
-        )
+        grads = _sgp_backward(x, y, weight, grad_out, B, N, ctx.needs_input_grad[:3])
         return grads[0], grads[1], grads[2], None, None
 
 
@@ -3152,20 +2970,7 @@ class _FusedGeluSgpNormWithNormalize(torch.autograd.Function):
         eps, B, N = ctx.extra
         grad_out = grad_out.contiguous()
         grads = _fused_gelu_sgp_norm_with_normalize_backward(
-            x,
-            y,
-            weight,
-            grad_out,
-            saved,
-            out,
-            eps,
-            B,
-            N,
-            (
-                ctx.needs_input_grad[0],
-                ctx.needs_input_grad[1],
-                ctx.needs_input_grad[2],
-            ),
+            x, y, weight, grad_out, saved, out, eps, B, N, ctx.needs_input_grad[:3]
         )
         return grads[0], grads[1], grads[2], None, None, None
 
@@ -3188,18 +2993,7 @@ class _FusedGeluSgpNormWithoutNormalize(torch.autograd.Function):
         eps, B, N = ctx.extra
         grad_out = grad_out.contiguous()
         grads = _fused_gelu_sgp_norm_without_normalize_backward(
-            x,
-            y,
-            weight,
-            grad_out,
-            eps,
-            B,
-            N,
-            (
-                ctx.needs_input_grad[0],
-                ctx.needs_input_grad[1],
-                ctx.needs_input_grad[2],
-            ),
+            x, y, weight, grad_out, eps, B, N, ctx.needs_input_grad[:3]
         )
         return grads[0], grads[1], grads[2], None, None, None
 
@@ -3221,17 +3015,7 @@ class _RotorAction(torch.autograd.Function):
         r, x = ctx.saved_tensors
         B, N = ctx.extra
         grad_out = grad_out.contiguous()
-        grads = _rotor_action_backward(
-            r,
-            x,
-            grad_out,
-            B,
-            N,
-            (
-                ctx.needs_input_grad[0],
-                ctx.needs_input_grad[1],
-            ),
-        )
+        grads = _rotor_action_backward(r, x, grad_out, B, N, ctx.needs_input_grad[:2])
         return grads[0], grads[1], None, None
 
 
@@ -3252,17 +3036,7 @@ class _RotorActionShared(torch.autograd.Function):
         r, x = ctx.saved_tensors
         B, N = ctx.extra
         grad_out = grad_out.contiguous()
-        grads = _rotor_action_shared_backward(
-            r,
-            x,
-            grad_out,
-            B,
-            N,
-            (
-                ctx.needs_input_grad[0],
-                ctx.needs_input_grad[1],
-            ),
-        )
+        grads = _rotor_action_shared_backward(r, x, grad_out, B, N, ctx.needs_input_grad[:2])
         return grads[0], grads[1], None, None
 
 
@@ -3290,13 +3064,7 @@ def geometric_product(x, y):
     Differentiable in x, y.
     Inputs are read in place when contiguous, else copied once. Source: specs/vga3d.yaml.
     """
-    sizes, lead = _check(
-        "geometric_product",
-        (
-            x,
-            y,
-        ),
-    )
+    sizes, lead = _check("geometric_product", (x, y))
     if not _runs_on_triton(x.device):
         return geometric_product_reference(x, y)
     return _GeometricProduct.apply(x, y, sizes["b"], sizes["n"])
@@ -3324,14 +3092,7 @@ def sgp(x, y, weight):
     Differentiable in x, y, weight.
     Inputs are read in place when contiguous, else copied once. Source: specs/vga3d.yaml.
     """
-    sizes, lead = _check(
-        "sgp",
-        (
-            x,
-            y,
-            weight,
-        ),
-    )
+    sizes, lead = _check("sgp", (x, y, weight))
     if not _runs_on_triton(x.device):
         return sgp_reference(x, y, weight)
     return _Sgp.apply(x, y, weight, sizes["b"], sizes["n"])
@@ -3362,14 +3123,7 @@ def fused_gelu_sgp_norm(x, y, weight, *, normalize=True, eps=1e-06):
     Differentiable in x, y, weight.
     Inputs are read in place when contiguous, else copied once. Source: specs/vga3d.yaml.
     """
-    sizes, lead = _check(
-        "fused_gelu_sgp_norm",
-        (
-            x,
-            y,
-            weight,
-        ),
-    )
+    sizes, lead = _check("fused_gelu_sgp_norm", (x, y, weight))
     if not _runs_on_triton(x.device):
         return fused_gelu_sgp_norm_reference(x, y, weight, normalize=normalize, eps=eps)
     if normalize:
@@ -3398,13 +3152,7 @@ def rotor_action(r, x):
     Differentiable in r, x.
     Inputs are read in place when contiguous, else copied once. Source: specs/vga3d.yaml.
     """
-    sizes, lead = _check(
-        "rotor_action",
-        (
-            r,
-            x,
-        ),
-    )
+    sizes, lead = _check("rotor_action", (r, x))
     if not _runs_on_triton(r.device):
         return rotor_action_reference(r, x)
     return _RotorAction.apply(r, x, sizes["b"], sizes["n"])
@@ -3430,13 +3178,7 @@ def rotor_action_shared(r, x):
     Differentiable in r, x.
     Inputs are read in place when contiguous, else copied once. Source: specs/vga3d.yaml.
     """
-    sizes, lead = _check(
-        "rotor_action_shared",
-        (
-            r,
-            x,
-        ),
-    )
+    sizes, lead = _check("rotor_action_shared", (r, x))
     if not _runs_on_triton(r.device):
         return rotor_action_shared_reference(r, x)
     return _RotorActionShared.apply(r, x, sizes["b"], sizes["n"])
@@ -3448,7 +3190,7 @@ def rotor_action_shared(r, x):
 
 _RefGrades = tuple[int, ...] | None  # the grades of a multivector, None for all
 _REF_SQUARES = (1, 1, 1)  # of the generators
-# The blades in storage order: (mask, sign), sign times the ascending product of the generators in mask.
+# In storage order (mask, sign): sign times the ascending product of the generators in mask.
 _REF_BLADES = ((0, 1), (1, 1), (2, 1), (4, 1), (3, 1), (5, 1), (6, 1), (7, 1))
 _REF_PATH_ORDER = ("left", "out", "right")
 

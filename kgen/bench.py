@@ -19,7 +19,7 @@ import typer
 from kgen import timing
 from kgen.errors import KgenError
 from kgen.figures import Row, show, table, write
-from kgen.problem import load_module
+from kgen.problem import load_module, parse_sizes
 from kgen.race import TOLERANCE, Case, Run, device_name, lost, measure
 
 app = typer.Typer(add_completion=False)
@@ -57,17 +57,6 @@ def select(cases: list[Case], only: str, sizes: Mapping[str, int]) -> list[Case]
     if not chosen:
         raise KgenError("no cases", hint="name a spec, a generated module or a --suite")
     return chosen
-
-
-def parse_sizes(texts: list[str]) -> dict[str, int]:
-    """{"b": 64} from ["b=64"]."""
-    sizes = {}
-    for text in texts:
-        axis, _, extent = text.partition("=")
-        if not axis or not extent.isdecimal():
-            raise KgenError(f"{text!r} is not a size", hint="write AXIS=EXTENT, such as --size b=4096")
-        sizes[axis] = int(extent)
-    return sizes
 
 
 def add_peers(folder: Path) -> None:

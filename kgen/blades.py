@@ -16,6 +16,35 @@ class BladeHelper:
     names: str
 
 
+@dataclass(frozen=True, slots=True)
+class SumHelper:
+    """`_row_sum5`: five row sums joined to eight columns, the last three of them zero."""
+
+    count: int
+    names: str
+    values: tuple[str, ...]
+    splits: tuple[tuple[str, str], ...]
+    joins: tuple[tuple[str, str], ...]
+    columns: str
+    padded: bool
+
+
+def sum_helpers(helpers: frozenset[str]) -> list[SumHelper]:
+    """One row for each number of row sums taken together, ascending."""
+    counts = (h.removeprefix("row_sum") for h in helpers if h.startswith("row_sum"))
+    return [_sum_helper(n) for n in sorted(int(c) for c in counts if c)]
+
+
+def _sum_helper(count: int) -> SumHelper:
+    bits = (count - 1).bit_length()
+    values = tuple(f"x{i}" for i in range(count))
+    padding = {f"x{i}" for i in range(count, 1 << bits)}
+    joins = tuple((t, ", ".join("zero" if n in padding else n for n in s.split(", "))) for t, s in _joins(bits))
+    splits = tuple((", ".join("_" if n in padding else n for n in t.split(", ")), s) for t, s in _splits(bits))
+    columns = ", ".join(f"{v}[:, None]" for v in values)
+    return SumHelper(count, ", ".join(values), values, splits, joins, columns, bool(padding))
+
+
 def blade_helpers(helpers: frozenset[str]) -> list[BladeHelper]:
     """One row for each number of components in use, ascending."""
     counts = sorted({int(h.removeprefix(p)) for h in helpers for p in ("load", "store") if h.startswith(p)})

@@ -149,12 +149,18 @@ def show(
     epilog="Example: [bold]kgen verify specs/vga3d.yaml[/bold], or [bold]kgen verify generated/vga3d.py[/bold]"
 )
 def verify(
-    targets: Annotated[list[str], typer.Argument(metavar="SPEC|MODULE", help="Specs or generated modules.")],
+    targets: Annotated[list[Path], typer.Argument(metavar="SPEC|MODULE", help="Specs or generated modules.")],
+    dtype: Annotated[list[str] | None, typer.Option(help="Only this storage type.", show_default="all")] = None,
+    size: Annotated[list[str] | None, typer.Option(help="AXIS=EXTENT.", show_default="b=5, n=17")] = None,
+    device: Annotated[str, typer.Option(help="A torch device.", show_default="a GPU if there is one")] = "",
+    generated: Annotated[Path, typer.Option(help="The folder of generated modules.")] = Path("generated"),
 ) -> None:
     """Compare generated kernels, forward and every gradient, with the reference. Needs torch; uses a GPU if any."""
+    from kgen.problem import parse_sizes
+    from kgen.verify import DTYPES
     from kgen.verify import verify as run
 
-    raise typer.Exit(run(targets))
+    raise typer.Exit(run(targets, dtype or list(DTYPES), parse_sizes(size or []), device, generated))
 
 
 @app.command(
@@ -167,6 +173,18 @@ def bench(context: typer.Context) -> None:
     from kgen.bench import app as command
 
     command(context.args, prog_name="kgen bench")
+
+
+@app.command(
+    add_help_option=False,
+    context_settings={"allow_extra_args": True, "ignore_unknown_options": True},
+    epilog="Example: [bold]kgen aot generated/vga3d.py --target sm_90 --target gfx942[/bold]",
+)
+def aot(context: typer.Context) -> None:
+    """Compile generated kernels for GPUs without one. Needs torch and triton; see [bold]kgen aot --help[/bold]."""
+    from kgen.aot import app as command
+
+    command(context.args, prog_name="kgen aot")
 
 
 @app.command(epilog="Example: [bold]kgen schema > kgen.schema.json[/bold]")

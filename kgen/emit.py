@@ -10,11 +10,10 @@ from functools import lru_cache
 from itertools import groupby, product
 from typing import Any
 
-import black
 import jinja2
 
 from kgen import reference
-from kgen.blades import blade_helpers
+from kgen.blades import blade_helpers, sum_helpers
 from kgen.buffers import plan
 from kgen.constants import constants
 from kgen.documents import document, formula
@@ -24,9 +23,8 @@ from kgen.model import Kernel, Spec
 from kgen.schedule import Program, Schedule, live, schedule
 from kgen.sections import KernelText, sections
 from kgen.trace import trace
+from kgen.tidy import formatted, tidy
 from kgen.tree import banner, source_name, template_folder
-
-LINE_LENGTH = 120
 
 
 def emit(spec: Spec) -> str:
@@ -40,8 +38,8 @@ def emit(spec: Spec) -> str:
         banner=banner(spec.path),
         digest=spec.digest,
         source=source_name(spec.path),
-        constants=constants(spec),
-        kernels=[{"text": t, "launch": launch} for t, launch in every],
+        constants=formatted(constants(spec)),
+        launch_table=formatted(f"LAUNCH = {{{''.join(f'{t.name!r}: {launch}, ' for t, launch in every)}}}"),
         runtime_kernels=_shared(every) + _render("host"),
         variants=[_section(spec, v, texts[v.name]) for v in variants],
         launchers=_join(_render("launcher", p=row) for v in variants for row in launcher_rows(v, plan)),
@@ -51,7 +49,7 @@ def emit(spec: Spec) -> str:
         ),
         reference=reference.source(spec),
     )
-    return black.format_str(text, mode=black.Mode(line_length=LINE_LENGTH))
+    return tidy(text)
 
 
 def variants_of(spec: Spec, kernel: Kernel) -> list[Variant]:
@@ -67,7 +65,7 @@ def variants_of(spec: Spec, kernel: Kernel) -> list[Variant]:
     return variants
 
 
-def kernel_texts(variant: Variant) -> list[tuple[KernelText, tuple[int, ...]]]:
+def kernel_texts(variant: Variant) -> list[tuple[KernelText, str]]:
     """The kernels of both directions, each with its row of the launch table."""
     result = []
     for program in variant.programs:
@@ -79,21 +77,38 @@ def kernel_texts(variant: Variant) -> list[tuple[KernelText, tuple[int, ...]]]:
 
 
 REGISTERS = 65536  # 32-bit registers of a multiprocessor
+LIGHT, HEAVY = 40, 130  # live fields: up to LIGHT several elements fit a thread, from HEAVY on one takes all its registers
 
 
-def launch_row(form: str, alive: int) -> tuple[int, int, int, int, int]:
-    """Elements a thread, largest tile, most warps, programs a multiprocessor, longest resident row: the heuristic.
+def launch_row(form: str, alive: int) -> str:
+    """A kernel's row of the launch table, by rules that were measured on an H200 (benchmarks/README.md).
 
-    Kernels with many live fields get one element a thread and narrow tiles: more elements spill, wide tiles lose.
+    The more fields are alive, the fewer elements a thread holds: what spills loses, and so do wide tiles of few threads.
     """
-    elements = 4 if alive <= 16 else 2 if alive <= 40 else 1
     if form == "fold":
-        return 1, 64, 2, 8, 0
-    resident = 1 << max(6, (REGISTERS * 3 // 4 // alive).bit_length() - 1)
-    return elements, 128 * elements, 16, 0, resident
+        row = _fold_row(alive)
+    elif form == "flat":
+        row = {"elements": 4, "warps": 4, "tile": 512} if alive <= LIGHT else {"elements": 1, "warps": 1, "tile": 32}
+        row["pack"] = row["tile"]
+    elif form == "sweep":
+        row = {"elements": 4, "warps": 4, "tile": 512, "pack": 512 if alive <= LIGHT // 4 else 32}
+    else:
+        light = alive <= LIGHT
+        row = {"elements": 1 if light else 2, "warps": 32, "tile": 256 if light else 64, "pack": 256 if light else 32}
+        row["resident"] = 1 << (REGISTERS * 3 // 4 // alive).bit_length() - 1
+    return "Launch(" + ", ".join(f"{key}={value}" for key, value in row.items()) + ")"
 
 
-def _section(spec: Spec, variant: Variant, texts: Sequence[tuple[KernelText, tuple[int, ...]]]) -> dict[str, Any]:
+def _fold_row(alive: int) -> dict[str, int]:
+    """Persistent programs fill the multiprocessor's registers once."""
+    if alive >= HEAVY:
+        return {"elements": 1, "warps": 1, "tile": 32, "pack": 32, "programs": 8}
+    registers = 96 if alive <= HEAVY // 2 else 128
+    programs = REGISTERS // (64 * registers)
+    return {"elements": 1, "warps": 2, "tile": 64, "pack": 64, "programs": programs, "registers": registers}
+
+
+def _section(spec: Spec, variant: Variant, texts: Sequence[tuple[KernelText, str]]) -> dict[str, Any]:
     return {
         "title": variant.name,
         "formula": formula(spec, variant.kernel),
@@ -101,17 +116,18 @@ def _section(spec: Spec, variant: Variant, texts: Sequence[tuple[KernelText, tup
     }
 
 
-def _shared(texts: Sequence[tuple[KernelText, tuple[int, ...]]]) -> str:
+def _shared(texts: Sequence[tuple[KernelText, str]]) -> str:
     helpers = frozenset[str]().union(*(t.helpers for t, _ in texts))
+    helpers |= {"total"} if any(t.form == "fold" for t, _ in texts) else set()
     for text, _ in texts:
         sections_ = (text.body, *(s.tile for s in text.sweeps))
         accumulators = [a for s in sections_ for a in s.accumulators]
         helpers |= {a.function for a in accumulators} | {"row_start" if a.whole_row else "start" for a in accumulators}
-    return _render("shared", helpers=helpers, blades=blade_helpers(helpers))
+    return _render("shared", helpers=helpers, blades=blade_helpers(helpers), row_sums=sum_helpers(helpers))
 
 
 def _join(parts: Iterable[str]) -> str:
-    return "\n\n".join(parts)
+    return "\n\n\n".join(part.strip("\n") for part in parts)
 
 
 @lru_cache

@@ -18,13 +18,20 @@ Canonical form: Add merges like terms and sums over the same axes; Mul pulls sig
 and terms without the axis leave a Sum; constants fold. Shared subexpressions are never expanded.
 """
 
+import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
 from functools import cached_property
 
-Number = Fraction | float
+Rational = int | Fraction  # an int wherever it is whole: integer arithmetic is many times faster
+Number = Rational | float
 LARGEST_DENOMINATOR = 1024  # a float with a larger one, such as sqrt(2), stays a float
+
+
+def whole(value: Rational) -> Rational:
+    """The same number, as an int where it is one."""
+    return int(value) if value.denominator == 1 else value
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -52,7 +59,7 @@ class Node:
     @property
     def value(self) -> Number:
         """Const: its value."""
-        assert self.kind == "Const" and isinstance(self.payload[0], (Fraction, float))
+        assert self.kind == "Const" and isinstance(self.payload[0], (int, Fraction, float))
         return self.payload[0]
 
     @property
@@ -62,20 +69,20 @@ class Node:
         return str(self.payload[0])
 
     @property
-    def coefficients(self) -> tuple[Fraction, ...]:
+    def coefficients(self) -> tuple[Rational, ...]:
         """Add: one coefficient for each argument."""
         assert self.kind == "Add"
         return self.payload  # type: ignore[return-value]
 
     @property
-    def terms(self) -> tuple[tuple[Fraction, "Node"], ...]:
+    def terms(self) -> tuple[tuple[Rational, "Node"], ...]:
         """Add: (coefficient, field) pairs; any other node is one term with coefficient 1."""
-        return tuple(zip(self.coefficients, self.args)) if self.kind == "Add" else ((Fraction(1), self),)
+        return tuple(zip(self.coefficients, self.args)) if self.kind == "Add" else ((1, self),)
 
     @property
-    def single(self) -> tuple[tuple[Fraction, "Node"], ...]:
+    def single(self) -> tuple[tuple[Rational, "Node"], ...]:
         """The field as one term: a scaled field gives its coefficient, any other has coefficient 1."""
-        return self.terms if self.kind == "Add" and len(self.args) == 1 else ((Fraction(1), self),)
+        return self.terms if self.kind == "Add" and len(self.args) == 1 else ((1, self),)
 
     @property
     def function(self) -> str:
@@ -106,7 +113,7 @@ class Builder:
         self.hints: dict[Node, str] = {}  # a name for a field, from the spec; the printer makes names unique
 
     def _make(self, kind: str, axes: frozenset[str], args: tuple[Node, ...] = (), payload: tuple[object, ...] = ()) -> Node:
-        key = (kind, args, tuple((type(p), p) for p in payload))
+        key = (kind, args, payload)
         node = self._table.get(key)
         if node is None:
             node = Node(len(self.nodes), kind, axes, args, payload)
@@ -126,10 +133,10 @@ class Builder:
         return self._make("Input", frozenset(axes), (), (tensor, component))
 
     def const(self, value: int | Fraction | float) -> Node:
-        exact: Number = value if isinstance(value, float) else Fraction(value)
-        if isinstance(value, float) and Fraction(value).denominator <= LARGEST_DENOMINATOR:
+        exact = value
+        if isinstance(value, float) and math.isfinite(value) and Fraction(value).denominator <= LARGEST_DENOMINATOR:
             exact = Fraction(value)
-        return self._make("Const", frozenset(), (), (exact,))
+        return self._make("Const", frozenset(), (), (exact if isinstance(exact, float) else whole(exact),))
 
     def size(self, axis: str) -> Node:
         return self._make("Size", frozenset(), (), (axis,))
@@ -146,30 +153,30 @@ class Builder:
 
     def linear(self, terms: Iterable[tuple[Number | int, Node]]) -> Node:
         """The sum of c * x."""
-        merged: dict[Node, Fraction] = {}
-        sums: dict[tuple[str, ...], list[tuple[Fraction, Node]]] = {}
+        merged: dict[Node, Rational] = {}
+        sums: dict[tuple[str, ...], list[tuple[Rational, Node]]] = {}
         for c, x in terms:
             if isinstance(c, float):
                 c, x = 1, self.mul(self.const(c), x)
             for inner, y in x.single:
-                if y.kind == "Const" and isinstance(y.value, Fraction):
+                if y.kind == "Const" and not isinstance(y.value, float):
                     inner, y = inner * y.value, self.one
                 if y.kind == "Sum":
                     sums.setdefault(y.over, []).append((c * inner, y.args[0]))
                 else:
-                    merged[y] = merged.get(y, Fraction(0)) + c * inner
+                    merged[y] = merged.get(y, 0) + c * inner
         for over, parts in sums.items():
             alone = len(parts) == 1
             joined = self._make_sum(parts[0][1], over) if alone else self.sum(self.linear(parts), over)
             for c, y in ((parts[0][0], joined),) if alone else joined.single:
-                merged[y] = merged.get(y, Fraction(0)) + c
+                merged[y] = merged.get(y, 0) + c
         rest = sorted(((c, x) for x, c in merged.items() if c), key=lambda term: term[1].id)
         if not rest:
             return self.zero
         if len(rest) == 1 and (rest[0][0] == 1 or rest[0][1] is self.one):
             return rest[0][1] if rest[0][0] == 1 else self.const(rest[0][0])
         axes = frozenset[str]().union(*(x.axes for _, x in rest))
-        return self._make("Add", axes, tuple(x for _, x in rest), tuple(c for c, _ in rest))
+        return self._make("Add", axes, tuple(x for _, x in rest), tuple(whole(c) for c, _ in rest))
 
     def add(self, *fields: Node) -> Node:
         return self.linear((1, x) for x in fields)
@@ -185,14 +192,15 @@ class Builder:
 
     def mul(self, *fields: Node) -> Node:
         """The product. Signs and rational constants come out as a coefficient; scaled fields stay whole."""
-        coefficient, factors = Fraction(1), list[Node]()
+        coefficient: Rational = 1
+        factors: list[Node] = []
         irrational = 1.0
         for x in fields:
             if x.kind == "Const":
-                if isinstance(x.value, Fraction):
-                    coefficient *= x.value
-                else:
+                if isinstance(x.value, float):
                     irrational *= x.value
+                else:
+                    coefficient *= x.value
             elif x.kind == "Add" and len(x.args) == 1 and abs(x.coefficients[0]) == 1:
                 coefficient *= x.coefficients[0]
                 factors.append(x.args[0])
@@ -202,7 +210,7 @@ class Builder:
             return self.zero
         if irrational != 1.0:
             factors.append(self.const(irrational * float(coefficient)))
-            coefficient = Fraction(1)
+            coefficient = 1
         if len(factors) < 2:
             return self.scale(coefficient, factors[0] if factors else self.one)
         factors.sort(key=lambda x: x.id)
@@ -211,11 +219,11 @@ class Builder:
 
     def reciprocal(self, a: Node) -> Node:
         if a.kind == "Const" and a.value:
-            return self.const(1 / a.value)
+            return self.const(1 / a.value if isinstance(a.value, float) else Fraction(1) / a.value)
         if a.kind == "Reciprocal":
             return a.args[0]
         if a.kind == "Add" and len(a.args) == 1:
-            return self.scale(1 / a.coefficients[0], self.reciprocal(a.args[0]))
+            return self.scale(Fraction(1) / a.coefficients[0], self.reciprocal(a.args[0]))
         return self._make("Reciprocal", a.axes, (a,))
 
     def div(self, a: Node, b: Node) -> Node:

@@ -66,7 +66,7 @@ class _Launcher:
             "real": [t.name for t in self.graph.inputs if t.dtype is None and t.name in self.inputs],
             "allocations": [self._allocation(t) for t in results if not self._is_fold(t) or t.name not in kept],
             "steps": steps,
-            "results": ", ".join(returned) + ("," if len(returned) == 1 else ""),
+            "results": ", ".join(returned) if len(returned) > 1 else f"({returned[0]},)",
         }
 
     def _doc(self) -> str:
@@ -148,7 +148,7 @@ class _Launcher:
         tensors += [name(f.tensor) for f in kernel.folds]
         results = [*(o.tensor for o in kernel.stores), *(f.tensor for f in kernel.folds)]
         flags = [self._wanted(t) for t in results if t.name.startswith("grad_")]
-        return "(" + ", ".join([*tensors, *kernel.numbers, *first.sizes, *flags]) + ",)"
+        return "(" + ", ".join([*tensors, *kernel.numbers, *first.sizes, *flags]) + ")"
 
     def _call(self, kernel: Launch) -> tuple[str, str, str]:
         """The launch; for a row kernel with two forms also the other one, and the condition for the first."""
@@ -165,7 +165,7 @@ class _Launcher:
                 "fold": f"{head}, {_count(kernel.loop)}, {rows}, {columns}, programs, real)",
             }[form]
         if len(calls) == 2:
-            return calls["tile"], calls["sweep"], f'{columns} <= LAUNCH["{forms["tile"]}"][4]'
+            return calls["tile"], calls["sweep"], f'{columns} <= LAUNCH["{forms["tile"]}"].resident'
         return next(iter(calls.values())), "", ""
 
     # folds
@@ -185,15 +185,17 @@ class _Launcher:
         return lines
 
     def _total(self, fold: Fold) -> str:
-        """The partial results added in a fixed order; torch's sum over the first dim has one."""
+        """The partial results put together."""
         name = fold.tensor.name
-        total = f"partial_{name}.{'sum(0)' if fold.reduction == 'sum' else 'amax(0)'}"
+        text = f"partial_{name}.amax(0)" if fold.reduction == "max" else f"_total(partial_{name}, {self._result(fold.tensor)})"
         if self.backward and not fold.tensor.dtype:
-            source = name.removeprefix("grad_")
-            return f"{name} = {total}.to({source}.dtype) if {self._wanted(fold.tensor)} else None"
-        if fold.tensor.dtype:
-            return f"{name} = {total}"
-        return f"{name} = {total}.to(_promote({', '.join(self._floating())}))"
+            return f"{name} = {text} if {self._wanted(fold.tensor)} else None"
+        return f"{name} = {text}"
+
+    def _result(self, tensor: Tensor) -> str:
+        if self.backward and not tensor.dtype:
+            return f"torch.empty_like({tensor.name.removeprefix('grad_')})"
+        return self._allocation(tensor)["expression"]
 
 
 def _count(axes: Sequence[str]) -> str:
@@ -225,7 +227,7 @@ def autograd_rows(variant: Variant) -> dict[str, Any]:
         "inputs": inputs,
         "extra_parameters": "".join(f", {e}" for e in extra),
         "forward": forward.graph.name,
-        "forward_results": [*outputs, *(t.name for t in forward.saved)] + ([""] if len(outputs) + len(forward.saved) == 1 else []),
+        "forward_results": unpacked([*outputs, *(t.name for t in forward.saved)]),
         "forward_arguments": parameters(variant, forward, False),
         "outputs": outputs,
         "cotangents": cotangents,
@@ -234,17 +236,31 @@ def autograd_rows(variant: Variant) -> dict[str, Any]:
     if backward:
         saved = [t.name for t in backward.inputs if t.name not in cotangents]
         grads = [variant.kernel.grads.index(n) if n in variant.kernel.grads else None for n in inputs]
-        needs = ", ".join(f"ctx.needs_input_grad[{inputs.index(n)}]" for n in variant.kernel.grads)
-        arguments = [a if a != "wanted" else f"({needs},)" for a in parameters(variant, backward, True)]
+        wanted = _wanted([inputs.index(n) for n in variant.kernel.grads])
+        arguments = [a if a != "wanted" else wanted for a in parameters(variant, backward, True)]
         numbers = [*forward.graph.numbers, *variant.sizes]
         returns = [f"grads[{g}]" if g is not None else "None" for g in grads] + ["None"] * len(extra)
         row |= {
             "saved": saved,
-            "extra": ", ".join(numbers) + ("," if len(numbers) == 1 else ""),
+            "unpacked": unpacked(saved),
+            "extra": ", ".join(numbers) if len(numbers) > 1 else f"({numbers[0]},)",
             "backward_arguments": arguments,
             "returns": ", ".join(returns),
         }
     return row
+
+
+def unpacked(names: Sequence[str]) -> str:
+    """A target for a tuple."""
+    return ", ".join(names) if len(names) > 1 else f"({names[0]},)"
+
+
+def _wanted(positions: Sequence[int]) -> str:
+    """Which gradients autograd asks for, in the order of the spec's."""
+    if list(positions) == list(range(len(positions))):
+        return f"ctx.needs_input_grad[:{len(positions)}]"
+    flags = ", ".join(f"ctx.needs_input_grad[{i}]" for i in positions)
+    return f"({flags})" if len(positions) > 1 else f"({flags},)"
 
 
 def _with(variant: Variant) -> str:
@@ -265,6 +281,7 @@ def function_rows(spec: Spec, kernel: Kernel, variants: Sequence[Variant]) -> di
         "name": kernel.name,
         "doc": document(spec, kernel),
         "inputs": inputs,
+        "argument_tuple": f"({', '.join(inputs)})" if len(inputs) > 1 else f"({inputs[0]},)",
         "parameters": ", ".join(inputs) + (", *, " + ", ".join(options) if options else ""),
         "reference_arguments": ", ".join(inputs + [f"{o.name}={o.name}" for o in kernel.options]),
         "variants": [

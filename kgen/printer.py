@@ -5,9 +5,8 @@ that a body or an operation names keep that name, all others are `t0`, `t1`, …
 """
 
 from collections.abc import Iterable, Sequence
-from fractions import Fraction
 
-from kgen.ir import Builder, Node, Tensor
+from kgen.ir import Builder, Node, Number, Tensor
 
 FUNCTIONS = {
     "exp": "tl.exp",
@@ -25,7 +24,7 @@ FUNCTIONS = {
 }
 COMPARISONS = {"lt": "<", "le": "<=", "gt": ">", "ge": ">=", "eq": "==", "ne": "!="}
 RESERVED = {"ROWS", "BLOCK", "PROGRAMS", "REAL", "TILES"}  # compile-time arguments of every kernel
-LOCALS = {"row", "rows", "mask", "tile", "start", "program", "block", "tl", "triton", "torch"}
+LOCALS = {"r", "at", "row", "rows", "kept", "slot", "first_tile", "row_mask", "tile_mask", "mask", "tile", "start", "program", "block", "tl", "triton", "torch"}
 
 SUM, PRODUCT, UNARY, ATOM = range(4)  # precedence
 
@@ -83,7 +82,7 @@ def _leading(text: str) -> str:
     return text.removeprefix(" + ") if text.startswith(" + ") else "-" + text.removeprefix(" - ")
 
 
-def number(value: Fraction | float) -> str:
+def number(value: Number) -> str:
     """A constant as a float literal."""
     return repr(float(value))
 
@@ -137,7 +136,7 @@ class Expressions:
         for c, x in sorted(node.terms, key=lambda term: term[0] < 0):
             size = abs(c)
             if x.kind == "Const":
-                text = number(size * Fraction(x.value))
+                text = number(size * x.value)
             else:
                 text = ("" if size == 1 else f"{number(size)} * ") + self.use(x, PRODUCT)
             texts.append(f" {'-' if c < 0 else '+'} {text}")
@@ -188,7 +187,8 @@ def stride(tensor: Tensor, position: int) -> tuple[int, tuple[str, ...]]:
 
 def times(index: str, factor: int, sizes: Sequence[str]) -> str:
     """index * factor * sizes, without ones."""
-    return " * ".join([index, *([str(factor)] if factor != 1 else []), *sizes])
+    factors = [index, *([str(factor)] if factor != 1 else []), *sizes]
+    return " * ".join(factors[1:] if index == "1" and len(factors) > 1 else factors)
 
 
 def component_index(tensor: Tensor, component: int) -> list[tuple[int, int]]:

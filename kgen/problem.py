@@ -43,6 +43,15 @@ class Problem:
             _tuple(function(*self.leaves)), [self.leaves[i] for i in self.wanted], self.cotangents
         )
 
+    def copies(self, count: int) -> list["Problem"]:
+        """This problem and others with the same values in memory of their own."""
+        return [self, *(self._copy() for _ in range(count - 1))]
+
+    def _copy(self) -> "Problem":
+        inputs = tuple(x.clone() for x in self.inputs)
+        leaves = tuple(x.detach().requires_grad_(leaf.requires_grad) for x, leaf in zip(inputs, self.leaves))
+        return Problem(inputs, leaves, self.wanted, tuple(x.clone() for x in self.cotangents))
+
     @property
     def forward_bytes(self) -> int:
         """Each input read once, each output written once; an output is as large as its cotangent."""
@@ -75,6 +84,17 @@ def load_module(path: Path) -> ModuleType:
     return module
 
 
+def parse_sizes(texts: list[str]) -> dict[str, int]:
+    """{"b": 64} from ["b=64"]."""
+    sizes = {}
+    for text in texts:
+        axis, _, extent = text.partition("=")
+        if not axis or not extent.isdecimal():
+            raise KgenError(f"{text!r} is not a size", hint="write AXIS=EXTENT, such as --size b=4096")
+        sizes[axis] = int(extent)
+    return sizes
+
+
 def shape(dims: Sequence[str | int], sizes: Mapping[str, int]) -> tuple[int, ...]:
     """The extents of a tensor in KERNELS; any number of leading axes ("...") is one axis, as long as `b`."""
     names = ("b" if d == "..." else d for d in dims)
@@ -88,7 +108,8 @@ def draw(description: Mapping[str, Any], sizes: Mapping[str, int], dtype: torch.
     random = torch.Generator(device).manual_seed(20)
 
     def normal(dims: Sequence[str | int]) -> torch.Tensor:
-        return torch.randn(shape(dims, sizes), generator=random, device=device).to(dtype)
+        wide = torch.promote_types(dtype, torch.float32)
+        return torch.randn(shape(dims, sizes), generator=random, device=device, dtype=wide).to(dtype)
 
     names = list(description["inputs"])
     inputs = tuple(normal(dims) for dims in description["inputs"].values())

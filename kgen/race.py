@@ -145,8 +145,9 @@ def race(
 ) -> Iterator[Row]:
     """Time those whose verdict is "ok", interleaved; a row for everyone."""
     call = DIRECTIONS[direction]
+    problems = problem.copies(timing.rotation(run.clock, problem.forward_bytes))
     calls = {
-        entrant.name: partial(call, problem, entrant.function)
+        entrant.name: timing.rotating([partial(call, p, entrant.function) for p in problems])
         for entrant, (_, status) in zip(entrants, verdicts)
         if entrant.function is not None and status == "ok"
     }

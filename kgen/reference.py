@@ -1,9 +1,9 @@
 """The independent reference: a spec in, the torch text of its kernels out, from which everything else is proven.
 
 Signs come from bit operations on blade masks (`reference_tables`), bodies are read by an evaluator of its own
-(`reference_body`, one function per kernel in `reference_function`), gradients are autograd's. Nothing comes from algebra, trace, autodiff or simplify: a wrong sign must
-not be able to agree with itself. Guaranteed: the text needs `functools` and `torch` alone, the same spec gives the same
-bytes, and torch is imported only by `evaluate`.
+(`reference_body`, one function per kernel in `reference_function`), gradients are autograd's. Nothing comes from
+algebra, trace, autodiff or simplify: a wrong sign must not be able to agree with itself. Guaranteed: the text needs
+`functools` and `torch` alone, the same spec gives the same bytes, and torch is imported only by `evaluate`.
 """
 
 import ast
@@ -26,7 +26,7 @@ def source(spec: Spec) -> str:
     """The reference section of a spec's module: constants, the helper functions it needs, one function per kernel."""
     kernels = "\n\n\n".join(_formatted(Function(spec, kernel).text()) for kernel in spec.kernels)
     parts = [*_helpers(kernels), kernels]
-    constants = [line for line in _constants(spec) if any(line.split()[0].rstrip(":") in part for part in parts)]
+    constants = [line for name, line in _constants(spec) if any(name in part for part in parts)]
     return "\n\n\n".join(["\n".join(constants)] * bool(constants) + parts) + "\n"
 
 
@@ -51,15 +51,15 @@ def _functions(spec: Spec) -> dict[str, Any]:
 # helpers
 
 
-def _constants(spec: Spec) -> Iterator[str]:
-    """The algebra, as the helpers read it."""
-    yield "_RefGrades = tuple[int, ...] | None  # the grades of a multivector, None for all"
+def _constants(spec: Spec) -> Iterator[tuple[str, str]]:
+    """The algebra as the helpers read it: names and their definitions."""
+    yield "_RefGrades", "_RefGrades = tuple[int, ...] | None  # the grades of a multivector, None for all"
     if spec.algebra is not None:
         blades = tuple((blade.mask, blade.sign) for blade in spec.algebra.blades)
-        yield f"_REF_SQUARES = {spec.algebra.squares}  # of the generators"
-        yield "# The blades in storage order: (mask, sign), sign times the ascending product of the generators in mask."
-        yield _formatted(f"_REF_BLADES = {blades}")
-        yield f"_REF_PATH_ORDER = {_tuple(spec.layout.path_order)}"
+        yield "_REF_SQUARES", f"_REF_SQUARES = {spec.algebra.squares}  # of the generators"
+        comment = "# In storage order (mask, sign): sign times the ascending product of the generators in mask.\n"
+        yield "_REF_BLADES", comment + _formatted(f"_REF_BLADES = {blades}")
+        yield "_REF_PATH_ORDER", f"_REF_PATH_ORDER = {_tuple(spec.layout.path_order)}"
 
 
 def _helpers(text: str) -> list[str]:

@@ -1,8 +1,8 @@
 """One kernel of the reference: a `model.Kernel` in, the text of its torch function out.
 
-The function casts its inputs to the dtype of the arithmetic, gives them all axes of the kernel in one order with components
-last, runs the body line by line, and puts the results into their memory orders. Guaranteed: its own names are none of the
-body's, and a result is contiguous and never an input.
+The function casts its inputs to the dtype of the arithmetic, gives them all axes of the kernel in one order with
+components last, runs the body line by line, and puts the results into their memory orders. Guaranteed: its own names
+are none of the body's, and a result is contiguous and never an input.
 """
 
 import ast

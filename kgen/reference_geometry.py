@@ -1,4 +1,4 @@
-"""The reference's geometric operations on values: their torch text, and which grades of the result can be other than zero.
+"""The reference's geometric operations on values: their torch text, and the grades that can be other than zero.
 
 Every sign is one of `reference_tables`, at run time in the text and here on probes (see `reference_values`).
 """

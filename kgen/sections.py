@@ -17,14 +17,15 @@ from kgen.printer import (
     stride,
     times,
 )
-from kgen.schedule import Fold, Kernel
+from kgen.schedule import WORKSPACE, Fold, Kernel
 
-PACKED = (2, 4, 8, 16, 32, 64)  # adjacent components that are loaded as one contiguous tile and split in registers
+LARGEST_CHUNK = 8  # adjacent components that a thread loads at once and splits in registers: 16 bytes in bf16, two loads in fp32
 
 
 WIDTH = 106  # of a statement's name and expression; with the indent it fits a line of 120
 LONGEST_INSIDE = 70  # characters of an expression inside another
 TYPICAL_NAME = 8
+MOST_TOGETHER = 8  # row sums that travel through shared memory at once
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,6 +106,7 @@ class KernelText:
     before: Section  # what does not depend on the row; in a sweep, what does not depend on the tile
     body: Section
     sweeps: tuple[Sweep, ...]
+    partial_bases: tuple[Statement, ...]
     partials: tuple[Access, ...]
     notes: tuple[str, ...]
     helpers: frozenset[str]
@@ -131,6 +133,7 @@ class _Writer:
         self.flat = len(kernel.inner) > 1
         self.inner = set(kernel.inner)
         self.outer = (*kernel.rows, *kernel.loop)
+        self.blocked = kernel.loop if form == "fold" else kernel.rows  # what a block of rows runs over
         self.nodes = postorder(kernel.roots)
         stored = (*(o.tensor for o in kernel.stores), *(f.tensor for f in kernel.folds))
         pointers = [f"{t.name}_ptr" for t in (*kernel.inputs, *stored)]
@@ -179,7 +182,8 @@ class _Writer:
             for i, f in enumerate(output.fields):
                 if f.kind not in ("Input", "Const", "Size"):
                     self.named.add(f)
-                    self.names.claim(f, output.tensor.component_name(i))
+                    hinted = output.tensor.dtype == WORKSPACE and f in self.names.hints
+                    self.names.claim(f, self.names.hints[f] if hinted else output.tensor.component_name(i))
 
     def _name_long(self) -> None:
         """What would be long inside another expression is a statement of its own."""
@@ -220,10 +224,13 @@ class _Writer:
                 terms.append(times(self.index[d], factor, sizes))
         return terms
 
-    def _packs(self, tensor: Tensor) -> bool:
+    def _chunk(self, tensor: Tensor) -> int:
+        """How many adjacent components travel in one access."""
         last = tensor.dims[-1] if tensor.dims else None
-        ints = [d for d in tensor.dims if isinstance(d, int)]
-        return last in PACKED and len(ints) == 1 and self.inner <= set(tensor.axes)
+        components = [d for d in tensor.dims if isinstance(d, int)]
+        if not isinstance(last, int) or len(components) != 1 or not self.inner <= set(tensor.axes):
+            return 1
+        return min(LARGEST_CHUNK, last & -last)
 
     def _tile_offset(self, tensor: Tensor) -> str:
         """The element's offset within the tile, in units of the innermost stride."""
@@ -231,19 +238,35 @@ class _Writer:
             return "tile"
         return self.kernel.inner[0] if self.inner & set(tensor.axes) else ""
 
-    def _pointer(self, tensor: Tensor, component: int | None) -> str:
-        """Base pointer, component and position along the tile; for a dense access without the component."""
+    def _pointer(self, tensor: Tensor, component: int) -> str:
+        """Base pointer, component and position along the tile."""
         has_rows = bool(set(self.outer) & set(tensor.axes)) or self.flat
         base = f"{tensor.name}_row" if has_rows else f"{tensor.name}_ptr"
-        offset = [] if component is None else self._component_offset(tensor, component)
+        offset = self._component_offset(tensor, component)
         tile = self._tile_offset(tensor)
         if not tile:
-            return " + ".join([base, *offset])
+            return " + ".join([base, *offset, *self._down(tensor)])
         position = max(i for i, d in enumerate(tensor.dims) if d in self.inner)
         factor, sizes = stride(tensor, position)
-        along = [times(tile, factor, sizes)]
+        along = self._along(tensor, tile, factor, sizes)
         slower = bool(tensor.dims) and isinstance(tensor.dims[0], int)  # slowest first, as in the tensor
         return " + ".join([base, *(offset + along if slower else along + offset)])
+
+    def _down(self, tensor: Tensor) -> list[str]:
+        """The offset of a row within the block of rows."""
+        if self.flat or len(self.blocked) != 1 or self.blocked[0] not in tensor.axes:
+            return []
+        factor, sizes = stride(tensor, tensor.dims.index(self.blocked[0]))
+        return [times("r", factor, sizes)]
+
+    def _along(self, tensor: Tensor, tile: str, factor: int, sizes: tuple[str, ...]) -> list[str]:
+        """The offset along the tile, and down the block of rows: one index `at` where elements of rows are adjacent."""
+        down = self._down(tensor)
+        adjacent = [times("r", factor, (size_name(self.kernel.inner[0]), *sizes))]
+        if down and down == adjacent:
+            self.helpers.add("at")
+            return [times("at", factor, sizes)]
+        return [*down, times(tile, factor, sizes)]
 
     def _mask(self, tensor: Tensor, store: bool = False) -> str:
         has_inner = bool(self.inner & set(tensor.axes))
@@ -274,13 +297,13 @@ class _Writer:
             used = {n.component: n for n in nodes if n.kind == "Input" and n.tensor == tensor.name}
             if not used:
                 continue
-            if self._packs(tensor) and len(used) > 1:
-                names = tuple(self.names[used[i]] if i in used else "_" for i in range(len(tensor.labels)))
-                loads.append(Access(names, self._pointer(tensor, None), self._mask(tensor), True))
-                self.helpers.add(f"load{len(tensor.labels)}")
-            else:
-                for i, node in sorted(used.items()):
-                    loads.append(Access((self.names[node],), self._pointer(tensor, i), self._mask(tensor), False))
+            chunk = self._chunk(tensor)
+            for first in range(0, len(tensor.labels), chunk):
+                here = range(first, first + chunk)
+                names = tuple(self.names[used[i]] if i in used else "_" for i in here)
+                if set(names) != {"_"}:
+                    loads.append(Access(names, self._pointer(tensor, first), self._mask(tensor), chunk > 1))
+                    self.helpers |= {f"load{chunk}"} if chunk > 1 else set()
         return tuple(loads)
 
     def _stores(self, whole: bool | None = None) -> tuple[Access, ...]:
@@ -292,23 +315,35 @@ class _Writer:
                 continue
             flag = flag_name(tensor) if tensor.name.startswith("grad_") else ""
             values = tuple(self.spell.use(f) for f in output.fields)
-            if self._packs(tensor):
+            chunk = self._chunk(tensor)
+            if chunk > 1:
                 full = tuple(v if f.axes >= self.inner else f"_fill({v}, mask, REAL)" for v, f in zip(values, output.fields))
-                self.helpers |= {f"store{len(values)}"} | ({"fill"} if full != values else set())
-                stores.append(Access(full, self._pointer(tensor, None), self._mask(tensor, True), True, flag))
-            else:
-                for i, value in enumerate(values):
-                    access = Access((value,), self._pointer(tensor, i), self._mask(tensor, True), False, flag)
-                    stores.append(access)
+                self.helpers |= {f"store{chunk}"} | ({"fill"} if full != values else set())
+                values = full
+            for first in range(0, len(values), chunk):
+                part = values[first : first + chunk]
+                stores.append(Access(part, self._pointer(tensor, first), self._mask(tensor, True), chunk > 1, flag))
         return tuple(stores)
 
     # statements
 
+    def _row_reductions(self, nodes: Sequence[Node], values: Sequence[str], mask: str) -> list[Statement]:
+        """Row reductions of one level: the sums share one pass through shared memory."""
+        result = []
+        for kind in ("Sum", "Max"):
+            chosen = [(self.names[n], v) for n, v in zip(nodes, values) if n.kind == kind]
+            if kind == "Max":
+                groups = [[c] for c in chosen]
+            else:
+                groups = [chosen[i : i + MOST_TOGETHER] for i in range(0, len(chosen), MOST_TOGETHER)]
+            for group in groups:
+                function = f"row_{kind.lower()}" + (str(len(group)) if len(group) > 1 else "")
+                self.helpers.add(function)
+                names, arguments = ", ".join(n for n, _ in group), ", ".join(v for _, v in group)
+                result.append(Statement(names, f"_{function}({arguments}, {mask})"))
+        return result
+
     def _statement(self, node: Node) -> list[Statement]:
-        if node.is_reduction:
-            function = f"row_{node.kind.lower()}"
-            self.helpers.add(function)
-            return [Statement(self.names[node], f"_{function}({self.spell.use(node.args[0])}, mask)")]
         if node.kind == "Call" and node.function == "tanh":
             self.helpers.add("tanh")
         name = self.names[node]
@@ -345,6 +380,7 @@ class _Writer:
             before,
             body,
             sweeps,
+            self._partial_bases(),
             partials,
             k.notes,
             frozenset(self.helpers),
@@ -360,6 +396,7 @@ class _Writer:
 
     def _decode(self, flat: str, axes: Sequence[str]) -> tuple[Statement, ...]:
         """The index along each axis from the flat index."""
+        flat = f"({flat} + r)" if len(axes) > 1 and flat == "row" else flat
         if len(axes) < 2:
             return tuple(Statement(self.index[a], flat) for a in axes)
         rows = []
@@ -380,11 +417,32 @@ class _Writer:
         body = Section(
             self._row_pointers([*moving, *(o.tensor for o in k.stores)]),
             self._loads(self.nodes, moving),
-            self._statements(n for n in self.nodes if n not in hoisted),
+            self._by_level(hoisted),
             tuple(self._accumulator(fold, i, n) for fold in k.folds for i, n in enumerate(fold.fields)),
             self._stores(),
         )
         return before, body, ()
+
+    def _by_level(self, done: Iterable[Node]) -> tuple[Statement, ...]:
+        """What the first reductions need, these together, what the next ones need, and so on; then the rest."""
+        level = self._levels()
+        pending = dict.fromkeys(n for n in self.nodes if n not in set(done))
+        statements: list[Statement] = []
+        for current in range(1, max(level.values(), default=0) + 1):
+            reduced = [n for n in self.nodes if n.is_reduction and level[n] == current]
+            needed = [n for n in postorder([n.args[0] for n in reduced]) if n in pending]
+            statements += self._statements(needed)
+            statements += self._row_reductions(reduced, [self.spell.use(n.args[0]) for n in reduced], "mask")
+            for n in (*needed, *reduced):
+                pending.pop(n, None)
+        return (*statements, *self._statements(pending))
+
+    def _levels(self) -> dict[Node, int]:
+        """How many reductions are nested at or below each field."""
+        level: dict[Node, int] = {}
+        for node in self.nodes:
+            level[node] = max((level[a] for a in node.args), default=0) + node.is_reduction
+        return level
 
     def _hoisted(self) -> dict[Node, None]:
         """Fields that do not depend on the row are computed once, before the row's loads."""
@@ -408,24 +466,35 @@ class _Writer:
             self.accumulator_names[key] = self.names.unique(fold.tensor.component_name(component))
         return self.accumulator_names[key]
 
+    def _partial_bases(self) -> tuple[Statement, ...]:
+        """Where a program's partial results start: the workspace has a first dim for programs (and tiles)."""
+        rows = []
+        for fold in self.kernel.folds:
+            t = fold.tensor
+            factor, sizes = stride(Tensor(t.name, (1, *t.dims)), 0)
+            slot = "slot" if not self.inner & set(t.axes) else "program"
+            kept = self._axis_offset(t, self.kernel.rows)
+            base = " + ".join([f"{t.name}_ptr", times(f"tl.cast({slot}, tl.int64)", factor, sizes), *kept])
+            rows.append(Statement(f"{t.name}_row", base))
+        return tuple(rows)
+
     def _partials(self) -> tuple[Access, ...]:
         """Each program's result, at (slot, …) of the workspace of partial results."""
         result = []
         for fold in self.kernel.folds:
             t = fold.tensor
             lacks = not self.inner & set(t.axes)
-            factor, sizes = stride(Tensor(t.name, (1, *t.dims)), 0)
-            base = times("slot" if lacks else "program", factor, sizes)
             flag = flag_name(t) if t.name.startswith("grad_") else ""
             if not lacks:
                 self.helpers.add(f"column_{fold.reduction}")
             for i, node in enumerate(fold.fields):
-                terms = [f"{t.name}_ptr", base, *self._axis_offset(t, self.kernel.rows), *self._component_offset(t, i)]
+                terms = [f"{t.name}_row", *self._component_offset(t, i)]
                 name = self._accumulator_name(fold, i)
                 if lacks:
                     access = Access((f"tl.{fold.reduction}({name})",), " + ".join(terms), "", False, flag)
                 else:
-                    terms += self._axis_offset(t, self.kernel.inner)
+                    along = self._axis_offset(t, self.kernel.inner)
+                    terms = [terms[0], *along, *terms[1:]] if isinstance(t.dims[-1], int) else [*terms, *along]
                     access = Access((f"_column_{fold.reduction}({name}, ROWS)",), " + ".join(terms), "tile_mask", False, flag)
                 result.append(access)
         return tuple(result)
@@ -434,9 +503,7 @@ class _Writer:
 
     def _swept(self) -> tuple[Section, Section, tuple[Sweep, ...]]:
         k = self.kernel
-        level: dict[Node, int] = {}
-        for node in self.nodes:
-            level[node] = max((level[a] for a in node.args), default=0) + node.is_reduction
+        level = self._levels()
         rowwise = [n for n in self.nodes if not n.axes & self.inner]
         before = Section(
             self._row_pointers([*k.inputs, *(o.tensor for o in k.stores)]),
@@ -449,7 +516,8 @@ class _Writer:
             reduced = [n for n in self.nodes if n.is_reduction and level[n] == current]
             after = [n for n in rowwise if level[n] == current and not n.is_reduction]
             stores = self._stores(whole=True) if current == depth else ()
-            row = Section(statements=self._statements(after), stores=stores)
+            totals = self._row_reductions(reduced, [self.names[n] for n in reduced], "True")
+            row = Section(statements=(*totals, *self._statements(after)), stores=stores)
             sweeps.append(Sweep(self._tile_section(reduced, [], rowwise), row))
         results = [f for o in k.stores for f in o.fields if self.inner & set(o.tensor.axes)]
         if results:
@@ -459,8 +527,6 @@ class _Writer:
     def _tile_section(self, reduced: Sequence[Node], results: Sequence[Node], rowwise: Sequence[Node]) -> Section:
         needed = postorder([*(n.args[0] for n in reduced), *results], stop=rowwise)
         along = [n for n in needed if n.axes & self.inner]
-        for n in reduced:
-            self.helpers.add(f"row_{n.kind.lower()}")
         return Section(
             loads=self._loads(along, [t for t in self.kernel.inputs if self.inner & set(t.axes)]),
             statements=self._statements(along),

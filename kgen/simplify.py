@@ -9,9 +9,8 @@ break by creation order, so the result is the same in every process.
 import heapq
 from collections.abc import Sequence
 from dataclasses import dataclass
-from fractions import Fraction
 
-from kgen.ir import Builder, Node, postorder
+from kgen.ir import Builder, Node, Rational, postorder
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +79,7 @@ class _Polynomials:
         self.atoms: list[Node | tuple[int, int] | int] = []  # a node, the product of two atoms, or a sum (its number)
         self.number: dict[Node | tuple[int, int], int] = {}
         self.sums: list[list[int]] = []  # term numbers of each sum
-        self.terms: list[tuple[int, Fraction, tuple[int, ...]]] = []  # (sum, coefficient, atoms)
+        self.terms: list[tuple[int, Rational, tuple[int, ...]]] = []  # (sum, coefficient, atoms)
         self.holders: dict[Key, dict[int, None]] = {}  # which terms a step would serve
         self.heap: list[tuple[int, Key]] = []
         self.sum_of: dict[Node, int] = {}
@@ -111,8 +110,8 @@ class _Polynomials:
             return [f for a in node.args for f in self._factors(a, owner)]
         return [node]
 
-    def _flat_terms(self, node: Node, owner: Node) -> list[tuple[Fraction, list[Node]]]:
-        terms: list[tuple[Fraction, list[Node]]] = []
+    def _flat_terms(self, node: Node, owner: Node) -> list[tuple[Rational, list[Node]]]:
+        terms: list[tuple[Rational, list[Node]]] = []
         for c, x in node.terms:
             if x.kind == "Add" and self._inlined(x, owner):
                 terms += [(c * d, factors) for d, factors in self._flat_terms(x, owner)]
@@ -128,7 +127,7 @@ class _Polynomials:
                 )
             elif node.kind == "Mul":
                 factors = tuple(self._atom(f) for f in self._factors(node, node))
-                self.sum_of[node] = self._new_sum([(Fraction(1), factors)])
+                self.sum_of[node] = self._new_sum([(1, factors)])
 
     def _drop_inlined(self) -> None:
         """Forget the polynomials of nodes that became part of their only user."""
@@ -146,14 +145,14 @@ class _Polynomials:
 
     # bookkeeping
 
-    def _new_sum(self, terms: Sequence[tuple[Fraction, tuple[int, ...]]]) -> int:
+    def _new_sum(self, terms: Sequence[tuple[Rational, tuple[int, ...]]]) -> int:
         number = len(self.sums)
         self.sums.append([])
         for c, factors in terms:
             self._new_term(number, c, factors)
         return number
 
-    def _new_term(self, number: int, coefficient: Fraction, factors: tuple[int, ...]) -> int:
+    def _new_term(self, number: int, coefficient: Rational, factors: tuple[int, ...]) -> int:
         term = len(self.terms)
         self.terms.append((number, coefficient, tuple(sorted(factors))))
         self.sums[number].append(term)
@@ -208,7 +207,7 @@ class _Polynomials:
             self._index(term)
 
     def _take_out(self, number: int, factor: int, terms: list[int]) -> None:
-        rests: list[tuple[Fraction, tuple[int, ...]]] = []
+        rests: list[tuple[Rational, tuple[int, ...]]] = []
         for term in terms:
             self._index(term, remove=True)
             self.sums[number].remove(term)
@@ -219,7 +218,7 @@ class _Polynomials:
         inner = self._new_sum(rests)
         atom = len(self.atoms)
         self.atoms.append(inner)
-        self._new_term(number, Fraction(1), (factor, atom))
+        self._new_term(number, 1, (factor, atom))
 
     # writing the graph
 

@@ -1,15 +1,18 @@
 """Clocks: medians of interleaved calls, peak memory and copy bandwidth on one device.
 
 In: callables that queue work on a device. Out: microseconds and bytes. On an accelerator time is taken with device
-events around one call, after a write that pushes every other tensor out of the cache; on the CPU with the wall clock,
-so that everything here can be tried without a GPU.
+events around each of many calls that follow each other, on the CPU with the wall clock, so that everything here can be
+tried without a GPU. Callers rotate among inputs that together exceed the cache several times (`rotating`): every call
+then reads its inputs from memory and pays for evicting what an earlier call wrote, once, as in a long-running program.
+(Filling the cache with a write between calls would charge each call for evicting up to a cacheful of that write.)
 """
 
 import gc
 import statistics
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import cycle
 
 import torch
 
@@ -17,21 +20,32 @@ Call = Callable[[], object]
 
 ROUNDS = 5  # every contender is timed this many times, in turn, so that a drift of the clocks meets all of them
 MINIMUM, MAXIMUM = 5, 200  # calls a round
-FLUSH_BYTES = 1 << 28  # several times any second-level cache
+ROTATION_BYTES = 1 << 28  # of inputs in rotation: several times any second-level cache
+LARGEST_ROTATION = 64
 COPY_BYTES = 1 << 30
 CPU_SHARE = 16  # the CPU's buffers are this much smaller
 
 
 @dataclass(frozen=True, slots=True)
 class Clock:
-    """A device, and a buffer whose filling empties the device's cache."""
+    """The device whose time is taken."""
 
     device: torch.device
-    flush: torch.Tensor
 
 
 def clock(device: torch.device) -> Clock:
-    return Clock(device, torch.empty(_scaled(FLUSH_BYTES, device) // 4, dtype=torch.int32, device=device))
+    return Clock(device)
+
+
+def rotation(clock: Clock, size: int) -> int:
+    """How many sets of inputs of `size` bytes to rotate among."""
+    return 2 if clock.device.type == "cpu" else max(2, min(LARGEST_ROTATION, -(-ROTATION_BYTES // max(size, 1))))
+
+
+def rotating(calls: Sequence[Call]) -> Call:
+    """A call that is each of the calls in turn."""
+    turns = cycle(calls)
+    return lambda: next(turns)()
 
 
 def _scaled(size: int, device: torch.device) -> int:
@@ -43,17 +57,16 @@ def synchronize(device: torch.device) -> None:
 
 
 def sample(clock: Clock, call: Call, repeats: int) -> list[float]:
-    """Microseconds of each of `repeats` calls, each with a cold cache.
+    """Microseconds of each of `repeats` calls, one after the other.
 
-    The device is kept busy by the flush while the host queues the call. A call whose launches take the host longer
-    than its kernels take the device is charged for the gaps, as its user would be.
+    A call whose launches take the host longer than its kernels take the device is charged for the gaps, as its user
+    would be.
     """
     if clock.device.type == "cpu":
-        return [_wall(clock, call) for _ in range(repeats)]
+        return [_wall(call) for _ in range(repeats)]
     backend = torch.get_device_module(clock.device)
     marks = [(backend.Event(enable_timing=True), backend.Event(enable_timing=True)) for _ in range(repeats)]
     for start, end in marks:
-        clock.flush.zero_()
         start.record()
         call()
         end.record()
@@ -61,8 +74,7 @@ def sample(clock: Clock, call: Call, repeats: int) -> list[float]:
     return [1e3 * float(start.elapsed_time(end)) for start, end in marks]
 
 
-def _wall(clock: Clock, call: Call) -> float:
-    clock.flush.zero_()
+def _wall(call: Call) -> float:
     start = time.perf_counter()
     call()
     return 1e6 * (time.perf_counter() - start)

@@ -3,6 +3,7 @@
 import ast
 import itertools
 import math
+import re
 import subprocess
 import sys
 import textwrap
@@ -740,3 +741,20 @@ def test_transforms_of_torch_apply() -> None:
     tangent = draw(4, 2, 3, seed=3)
     forward = torch.func.jvp(loss, (x[0],), (tangent,))[1]
     torch.testing.assert_close(forward, (single[0] * tangent).sum())
+
+
+def test_only_what_a_kernel_needs_is_emitted() -> None:
+    plain = reference.source(spec_of("return sum(x, over=c)", "x: [c, v]", None))
+    assert re.findall(r"^def (\w+)", plain, re.M) == ["_ref_promote", "_ref_upcast", "f_reference"]
+    assert "_REF_" not in plain and "_RefGrades" not in plain
+    geometric = reference.source(spec_of("return ~x", "x: multivector"))
+    assert "_ref_reverse" in geometric and "_ref_product" not in geometric and "_REF_SQUARES" not in geometric
+
+
+def test_shared_axes_of_one_input_may_lead() -> None:
+    """even[b] under leading axes: one rotor for each sample, its axes those of x but for the features."""
+    spec = spec_of("return r >> x", 'r: "even[b]", x: "grades(1)"', memory="..., n, blade")
+    r, x = draw(2, 3, 4), draw(2, 3, 5, 3, seed=1)
+    out = run(spec, r=r, x=x)
+    single = [run(spec, r=r[i, j], x=x[i, j]) for i in range(2) for j in range(3)]
+    torch.testing.assert_close(out, torch.stack(single).reshape(2, 3, 5, 3))

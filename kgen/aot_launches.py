@@ -1,0 +1,213 @@
+"""The launches of a generated module, recorded from the module's own functions without a GPU.
+
+In: a generated module, a target and a dtype. Out: for every kernel of its launch table one Launch, exactly as the
+module's launchers ask for it: pointer types, which sizes are specialised, constexprs and warps. Guaranteed: no kernel
+runs, so memory that is allocated is not touched; a kernel that no launch reached is an error, not a gap.
+"""
+
+import hashlib
+import itertools
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from types import ModuleType
+from typing import Any
+
+import torch
+from triton.runtime.jit import JITFunction
+
+from kgen.errors import KgenError
+
+POINTERS = {
+    torch.float16: "*fp16",
+    torch.bfloat16: "*bf16",
+    torch.float32: "*fp32",
+    torch.float64: "*fp64",
+    torch.int32: "*i32",
+    torch.int64: "*i64",
+}
+FEATURES_LAST, COMPONENTS_LAST = {"b": 4096, "n": 512}, {"b": 65536, "n": 16}  # typical sizes by memory order
+OTHER_AXIS = 256
+LONG_ROW = {"b": 256, "n": 8192}  # longer than any row that stays in registers
+DIVISIBLE = 16  # what Triton specialises integers and addresses on
+IDENTIFIER = re.compile(r"\b_\w+")  # what generated modules call their device functions
+MULTIPROCESSORS = {"sm_75": 40, "sm_80": 108, "sm_89": 142, "sm_90": 132, "sm_100": 148, "gfx942": 304}
+
+
+@dataclass(frozen=True, slots=True)
+class Launch:
+    """One kernel with what its compilation depends on, besides the target."""
+
+    module: str
+    kernel: str  # its name in the launch table
+    kind: str  # flat, tile, sweep or fold
+    dtype: str  # of the tensors
+    function: Any = field(compare=False, repr=False)  # the triton.JITFunction
+    signature: tuple[tuple[str, str], ...]
+    constexprs: tuple[tuple[str, Any], ...]
+    divisible: tuple[int, ...]  # positions of arguments that are multiples of 16
+    warps: int
+    components: int  # of the module's algebra, 0 without one
+    digest: str
+
+    @property
+    def tile(self) -> tuple[int, int]:
+        """Rows and elements of a program's tile."""
+        values = dict(self.constexprs)
+        return values["ROWS"], values["BLOCK"]
+
+
+def record(module: ModuleType, target: str, dtype: str) -> tuple[Launch, ...]:
+    """A launch of each kernel in `module.LAUNCH`, in its order.
+
+    Kernels that are not launched at typical sizes are recorded for long rows, and those that tensors of `dtype` never
+    launch, for float32 or bfloat16. Raises KgenError where some kernel is launched by none of these.
+    """
+    found: dict[str, Launch] = {}
+    for stored, long in itertools.product(dict.fromkeys((dtype, "float32", "bfloat16")), (False, True)):
+        if set(found) >= set(module.LAUNCH):
+            break
+        with _recording(module, target, stored) as launches:
+            for name in module.KERNELS:
+                _differentiate(module, name, getattr(torch, stored), long)
+        found = launches | found
+    missing = [name for name in module.LAUNCH if name not in found]
+    if missing:
+        raise KgenError(f"{module.__name__}: nothing launches {', '.join(missing)}", hint="see kgen/aot_launches.py")
+    return tuple(found[name] for name in module.LAUNCH)
+
+
+def _differentiate(module: ModuleType, name: str, dtype: torch.dtype, long: bool) -> None:
+    """Call a public function and its backward, with every choice of its bool options."""
+    description = module.KERNELS[name]
+    flags = [option for option, default in description["options"].items() if isinstance(default, bool)]
+    for values in itertools.product((True, False), repeat=len(flags)):
+        inputs = _inputs(description, dtype, long)
+        results = getattr(module, name)(*inputs.values(), **dict(zip(flags, values)))
+        results = results if isinstance(results, tuple) else (results,)
+        wanted = [inputs[grad] for grad in description["grads"]]
+        roots = [r for r in results if r.requires_grad]
+        if wanted and roots:
+            torch.autograd.grad(roots, wanted, [torch.empty_like(r) for r in roots], allow_unused=True)
+
+
+def _inputs(description: Mapping[str, Any], dtype: torch.dtype, long: bool) -> dict[str, torch.Tensor]:
+    dims = description["inputs"].values()
+    last = any(len(d) > 1 and isinstance(d[-1], int) and "b" in _axes(d) for d in dims)
+    sizes = (COMPONENTS_LAST if last else FEATURES_LAST) | (LONG_ROW if long else {})
+    tensors = {}
+    for name, order in description["inputs"].items():
+        extents = [d if isinstance(d, int) else sizes.get(d, OTHER_AXIS) for d in _axes(order)]
+        index = description["indices"].get(name)
+        tensor = torch.zeros(extents, dtype=getattr(torch, index)) if index else torch.empty(extents, dtype=dtype)
+        tensors[name] = tensor.requires_grad_(name in description["grads"])
+    return tensors
+
+
+def _axes(dims: Sequence[str | int]) -> list[str | int]:
+    return ["b" if d == "..." else d for d in dims]
+
+
+@contextmanager
+def _recording(module: ModuleType, target: str, dtype: str) -> Iterator[dict[str, Launch]]:
+    """Let the module believe in a GPU, and note what it launches there instead of launching it."""
+    launches: dict[str, Launch] = {}
+    inside: list[tuple[str, str]] = []  # kind and name of the launch in progress
+
+    def launcher(kind: str, launch: Callable[..., None]) -> Callable[..., None]:
+        def noted(kernel: Any, name: str, *arguments: Any, **options: Any) -> None:
+            inside.append((kind, name))
+            launch(kernel, name, *arguments, **options)
+            inside.pop()
+
+        return noted
+
+    def run(kernel: Any, *arguments: Any, grid: Any, warmup: bool, **options: Any) -> None:
+        kind, name = inside[-1]
+        if name not in launches:
+            launches[name] = _launch(module, kind, name, dtype, kernel, arguments, options)
+
+    with ExitStack() as stack:
+        for name, value in list(vars(module).items()):
+            if name.startswith("_launch_"):
+                stack.enter_context(_replaced(module, name, launcher(name.removeprefix("_launch_"), value)))
+        stack.enter_context(_replaced(module, "_runs_on_triton", lambda device: True))
+        stack.enter_context(_replaced(module, "_multiprocessors", lambda device: MULTIPROCESSORS.get(target, 128)))
+        stack.enter_context(_replaced(JITFunction, "run", run))
+        yield launches
+
+
+@contextmanager
+def _replaced(owner: object, name: str, value: object) -> Iterator[None]:
+    before = getattr(owner, name)
+    setattr(owner, name, value)
+    try:
+        yield
+    finally:
+        setattr(owner, name, before)
+
+
+def _launch(
+    module: ModuleType,
+    kind: str,
+    name: str,
+    dtype: str,
+    kernel: Any,
+    arguments: Sequence[Any],
+    options: Mapping[str, Any],
+) -> Launch:
+    """What Triton's launch would compile for these arguments: types, constants and divisibility."""
+    given = {p.name: value for p, value in zip(kernel.params, arguments)} | dict(options)
+    signature, constexprs, divisible = [], [], []
+    for position, p in enumerate(kernel.params):
+        spelling, multiple = _specialise(p, given[p.name])
+        signature.append((p.name, spelling))
+        if spelling == "constexpr":
+            constexprs.append((p.name, given[p.name]))
+        elif multiple:
+            divisible.append(position)
+    constants = [(constant, str(value)) for constant, value in constexprs]
+    parts = source_text(kernel), signature, constants, divisible, options["num_warps"]
+    return Launch(
+        module.__name__.rpartition(".")[2],
+        name,
+        kind,
+        dtype,
+        kernel,
+        tuple(signature),
+        tuple(constexprs),
+        tuple(divisible),
+        options["num_warps"],
+        len(getattr(module, "BLADES", ())),
+        hashlib.sha256(repr(parts).encode()).hexdigest()[:12],
+    )
+
+
+def _specialise(parameter: Any, value: Any) -> tuple[str, bool]:
+    """The type of an argument and whether it is known to be a multiple of 16."""
+    if parameter.is_constexpr:
+        return "constexpr", False
+    if isinstance(value, torch.Tensor):
+        return POINTERS[value.dtype], value.data_ptr() % DIVISIBLE == 0
+    if parameter.annotation_type:
+        return parameter.annotation_type, False
+    if isinstance(value, float):
+        return "fp32", False
+    specialised = not parameter.do_not_specialize
+    if value == 1 and specialised:
+        return "constexpr", False
+    return ("i32" if -(2**31) <= value < 2**31 else "i64"), specialised and value % DIVISIBLE == 0
+
+
+def source_text(kernel: Any) -> str:
+    """The text of a kernel and of all the device functions that it calls."""
+    texts: dict[str, str] = {}
+    waiting = [kernel]
+    while waiting:
+        function = waiting.pop()
+        texts[function.__name__] = function.src
+        names = set(IDENTIFIER.findall(function.src)) - set(texts)
+        called = [function.__globals__.get(name) for name in sorted(names)]
+        waiting += [f for f in called if isinstance(f, JITFunction)]
+    return "\n".join(texts[name] for name in sorted(texts))

@@ -1,0 +1,79 @@
+"""How far a result is from the reference, and which kernels ran to make it.
+
+In: tensors and the fp64 tensors that they should equal, or a generated module. Out: a `Difference` for each tensor;
+names of launched kernels. A tensor agrees when its relative error is at most the tolerance of its storage dtype and no
+element is off by more than ten times that, relative to the root mean square.
+"""
+
+import contextlib
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from types import ModuleType
+
+import torch
+
+# Arithmetic is fp32, or fp64 where an input is; 16-bit results are rounded once when stored. Two roundings to nearest,
+# or one that truncates as in Triton's interpreter, stay within the spacing of the format's numbers: 2^-10 and 2^-7.
+TOLERANCE = {
+    torch.float64: 1e-12,
+    torch.float32: 1e-5,
+    torch.float16: torch.finfo(torch.float16).eps,
+    torch.bfloat16: torch.finfo(torch.bfloat16).eps,
+}
+OUTLIER = 10.0  # times the tolerance: the largest error of an element over the root mean square
+
+
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """The errors of one tensor; infinite where shapes differ or one side alone is not finite."""
+
+    relative: float  # ||a - b|| / ||b||, and ||a|| where b = 0
+    largest: float  # max |a - b| over the root mean square of b
+    tolerance: float
+
+    @property
+    def agrees(self) -> bool:
+        return self.relative <= self.tolerance and self.largest <= OUTLIER * self.tolerance
+
+
+def compare(result: torch.Tensor, expected: torch.Tensor) -> Difference:
+    """The errors of a result against fp64. Elements that are finite on neither side are left out, unless all are."""
+    tolerance = TOLERANCE[result.dtype]
+    wrong = Difference(math.inf, math.inf, tolerance)
+    if result.shape != expected.shape:
+        return wrong
+    finite = expected.isfinite()
+    if not torch.equal(result.isfinite(), finite) or (expected.numel() and not finite.any()):
+        return wrong
+    return Difference(*_errors(result.detach()[finite].double(), expected.detach()[finite].double()), tolerance)
+
+
+def _errors(a: torch.Tensor, b: torch.Tensor) -> tuple[float, float]:
+    if not b.numel():
+        return 0.0, 0.0
+    scale = float(b.abs().max()) or 1.0  # squares of small or large elements must not leave the range
+    a, b = a / scale, b / scale
+    norm = float(b.norm()) or 1.0
+    return float((a - b).norm()) / norm, float((a - b).abs().max()) / (norm / math.sqrt(b.numel()))
+
+
+@contextlib.contextmanager
+def launches(module: ModuleType) -> Iterator[list[str]]:
+    """The names of the module's kernels, one for each launch that happens in the context, in their order."""
+    launched: list[str] = []
+    kernels = {name: value for name, value in vars(module).items() if hasattr(value, "run") and hasattr(value, "fn")}
+    for name, kernel in kernels.items():
+
+        def run(*args: object, _name: str = name, _run: object = kernel.run, **options: object) -> object:
+            assert callable(_run)
+            if not options.get("warmup"):
+                launched.append(_name)
+            return _run(*args, **options)
+
+        kernel.run = run
+    try:
+        yield launched
+    finally:
+        for kernel in kernels.values():
+            del kernel.run
