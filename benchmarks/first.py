@@ -9,12 +9,15 @@ every run of the suite compares again.
 
 * flash-clifford: (blade, batch, feature), blades e, e1, e2, e12 and e, e1, e2, e3, e12, e13, e23, e123, weights
   (feature, path) with paths sorted by grade of x, of the result, of y: the layout of vga2d and vga3d. eps = 1e-6.
+  "plain torch" is that baseline, which torch.compile makes the most of.
 * ezgatr: (…, channel, 16), e0 the null generator, blades by grade and then by index (e, e0, e1, e2, e3, e01, …, e0123):
   the layout of pga3d. One einsum over the dense table.
 * lgatr: (…, channel, 16), the positive generator first, blades by grade and then by index: the layout of sta. Its
   default product is the sparse one, with its own backward.
 """
 
+import importlib.util
+from pathlib import Path
 from typing import Any
 
 from kgen.problem import Function
@@ -31,6 +34,27 @@ def flash_clifford_3d() -> Function:
     from ops import fused_gelu_sgp_norm_3d
 
     return fused_gelu_sgp_norm_3d  # type: ignore[no-any-return]
+
+
+def _baseline(name: str) -> Function:
+    """flash-clifford's own plain torch version, which its tests compare with."""
+    import ops
+
+    path = Path(str(ops.__file__)).parent.parent / "tests" / "baselines.py"
+    spec = importlib.util.spec_from_file_location("flash_clifford_baselines", path)
+    if spec is None or spec.loader is None or not path.is_file():
+        raise ImportError(f"no {path.name} beside flash-clifford's ops")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return getattr(module, name)  # type: ignore[no-any-return]
+
+
+def baseline_2d() -> Function:
+    return _baseline("gelu_sgp_norm_2d_torch")
+
+
+def baseline_3d() -> Function:
+    return _baseline("gelu_sgp_norm_3d_torch")
 
 
 def ezgatr() -> Function:
@@ -51,12 +75,15 @@ def lgatr() -> Function:
 
 
 PRODUCTS = (("pga3d", Peer("ezgatr", ezgatr, plain_torch=True)), ("sta", Peer("lgatr", lgatr, plain_torch=True)))
-NORMED = (("vga2d", Peer("flash-clifford", flash_clifford_2d)), ("vga3d", Peer("flash-clifford", flash_clifford_3d)))
+NORMED = (
+    ("vga2d", (Peer("flash-clifford", flash_clifford_2d), Peer("plain torch", baseline_2d, plain_torch=True))),
+    ("vga3d", (Peer("flash-clifford", flash_clifford_3d), Peer("plain torch", baseline_3d, plain_torch=True))),
+)
 
 CASES = [
     *(
-        Case(module, "fused_gelu_sgp_norm", {"b": b, "n": n}, peers=(peer,))
-        for module, peer in NORMED
+        Case(module, "fused_gelu_sgp_norm", {"b": b, "n": n}, peers=peers)
+        for module, peers in NORMED
         for b, n in ((4096, 512), (1024, 128))
     ),
     *(

@@ -166,7 +166,10 @@ LAUNCH = {
     "fused_gelu_sgp_norm_with_normalize_long": Launch(elements=4, warps=4, tile=512, pack=32),
     "fused_gelu_sgp_norm_with_normalize_backward": Launch(elements=4, warps=4, tile=512, pack=32),
     "fused_gelu_sgp_norm_with_normalize_backward_recomputed": Launch(elements=4, warps=4, tile=512, pack=32),
-    "fused_gelu_sgp_norm_with_normalize_backward_2": Launch(elements=1, warps=1, tile=32, pack=32, programs=8),
+    "fused_gelu_sgp_norm_with_normalize_backward_2": Launch(elements=2, warps=32, tile=64, pack=32, resident=128),
+    "fused_gelu_sgp_norm_with_normalize_backward_3": Launch(
+        elements=1, warps=2, tile=64, pack=64, programs=6, registers=168
+    ),
     "fused_gelu_sgp_norm_without_normalize": Launch(elements=2, warps=32, tile=64, pack=32, resident=512),
     "fused_gelu_sgp_norm_without_normalize_backward": Launch(elements=1, warps=1, tile=32, pack=32, programs=8),
 }
@@ -427,6 +430,16 @@ def _total(partial, total):
         shape = {"SLOTS": 32, "BLOCK": 32, "REAL": _TRITON[partial.dtype]}
         _total_kernel[(-(-count // 32),)](partial, total, partial.shape[0], count, **shape, num_warps=4)
     return total
+
+
+def _differentiable(function, inputs, cotangents, needed):
+    """Gradients with a graph of their own, None for inputs that need none: of plain torch operations."""
+    with torch.enable_grad():
+        outputs = function(*inputs)
+        outputs = outputs if isinstance(outputs, tuple) else (outputs,)
+        wanted = [x for x, needs in zip(inputs, needed) if needs]
+        grads = iter(torch.autograd.grad(outputs, wanted, cotangents, create_graph=True, allow_unused=True))
+    return [next(grads) if needs else None for _, needs in zip(inputs, needed)]
 
 
 _TRITON = {torch.float32: tl.float32, torch.float64: tl.float64} if tl else {}
@@ -963,6 +976,7 @@ def _sgp_backward_kernel(
     REAL: tl.constexpr,
 ):
     # accumulates in registers over the rows; the partial sums are added in a fixed order
+    # reloads what does not depend on the row, because 193 fields are alive at once
 
     n = _tile(tl.program_id(1) * BLOCK, ROWS, BLOCK)
     r = _down(ROWS)
@@ -972,41 +986,6 @@ def _sgp_backward_kernel(
     program = tl.program_id(0) % PROGRAMS
     kept = (tl.program_id(0) // PROGRAMS).to(tl.int64)
     slot = program * tl.num_programs(1) + tl.program_id(1)
-    weight_000 = tl.load(weight_ptr + n * 35, mask=tile_mask, other=0.0).to(REAL)
-    weight_011 = tl.load(weight_ptr + n * 35 + 1, mask=tile_mask, other=0.0).to(REAL)
-    weight_022 = tl.load(weight_ptr + n * 35 + 2, mask=tile_mask, other=0.0).to(REAL)
-    weight_033 = tl.load(weight_ptr + n * 35 + 3, mask=tile_mask, other=0.0).to(REAL)
-    weight_044 = tl.load(weight_ptr + n * 35 + 4, mask=tile_mask, other=0.0).to(REAL)
-    weight_101 = tl.load(weight_ptr + n * 35 + 5, mask=tile_mask, other=0.0).to(REAL)
-    weight_110 = tl.load(weight_ptr + n * 35 + 6, mask=tile_mask, other=0.0).to(REAL)
-    weight_112 = tl.load(weight_ptr + n * 35 + 7, mask=tile_mask, other=0.0).to(REAL)
-    weight_121 = tl.load(weight_ptr + n * 35 + 8, mask=tile_mask, other=0.0).to(REAL)
-    weight_123 = tl.load(weight_ptr + n * 35 + 9, mask=tile_mask, other=0.0).to(REAL)
-    weight_132 = tl.load(weight_ptr + n * 35 + 10, mask=tile_mask, other=0.0).to(REAL)
-    weight_134 = tl.load(weight_ptr + n * 35 + 11, mask=tile_mask, other=0.0).to(REAL)
-    weight_143 = tl.load(weight_ptr + n * 35 + 12, mask=tile_mask, other=0.0).to(REAL)
-    weight_202 = tl.load(weight_ptr + n * 35 + 13, mask=tile_mask, other=0.0).to(REAL)
-    weight_211 = tl.load(weight_ptr + n * 35 + 14, mask=tile_mask, other=0.0).to(REAL)
-    weight_213 = tl.load(weight_ptr + n * 35 + 15, mask=tile_mask, other=0.0).to(REAL)
-    weight_220 = tl.load(weight_ptr + n * 35 + 16, mask=tile_mask, other=0.0).to(REAL)
-    weight_222 = tl.load(weight_ptr + n * 35 + 17, mask=tile_mask, other=0.0).to(REAL)
-    weight_224 = tl.load(weight_ptr + n * 35 + 18, mask=tile_mask, other=0.0).to(REAL)
-    weight_231 = tl.load(weight_ptr + n * 35 + 19, mask=tile_mask, other=0.0).to(REAL)
-    weight_233 = tl.load(weight_ptr + n * 35 + 20, mask=tile_mask, other=0.0).to(REAL)
-    weight_242 = tl.load(weight_ptr + n * 35 + 21, mask=tile_mask, other=0.0).to(REAL)
-    weight_303 = tl.load(weight_ptr + n * 35 + 22, mask=tile_mask, other=0.0).to(REAL)
-    weight_312 = tl.load(weight_ptr + n * 35 + 23, mask=tile_mask, other=0.0).to(REAL)
-    weight_314 = tl.load(weight_ptr + n * 35 + 24, mask=tile_mask, other=0.0).to(REAL)
-    weight_321 = tl.load(weight_ptr + n * 35 + 25, mask=tile_mask, other=0.0).to(REAL)
-    weight_323 = tl.load(weight_ptr + n * 35 + 26, mask=tile_mask, other=0.0).to(REAL)
-    weight_330 = tl.load(weight_ptr + n * 35 + 27, mask=tile_mask, other=0.0).to(REAL)
-    weight_332 = tl.load(weight_ptr + n * 35 + 28, mask=tile_mask, other=0.0).to(REAL)
-    weight_341 = tl.load(weight_ptr + n * 35 + 29, mask=tile_mask, other=0.0).to(REAL)
-    weight_404 = tl.load(weight_ptr + n * 35 + 30, mask=tile_mask, other=0.0).to(REAL)
-    weight_413 = tl.load(weight_ptr + n * 35 + 31, mask=tile_mask, other=0.0).to(REAL)
-    weight_422 = tl.load(weight_ptr + n * 35 + 32, mask=tile_mask, other=0.0).to(REAL)
-    weight_431 = tl.load(weight_ptr + n * 35 + 33, mask=tile_mask, other=0.0).to(REAL)
-    weight_440 = tl.load(weight_ptr + n * 35 + 34, mask=tile_mask, other=0.0).to(REAL)
 
     grad_weight_000 = _start(ROWS, BLOCK, 0.0, REAL)
     grad_weight_011 = _start(ROWS, BLOCK, 0.0, REAL)
@@ -1058,6 +1037,41 @@ def _sgp_backward_kernel(
         x_e23, x_e24, x_e34, x_e123, x_e124, x_e134, x_e234, x_e1234 = _load8(x_row + at * 16 + 8, mask, REAL)
         y_e, y_e1, y_e2, y_e3, y_e4, y_e12, y_e13, y_e14 = _load8(y_row + at * 16, mask, REAL)
         y_e23, y_e24, y_e34, y_e123, y_e124, y_e134, y_e234, y_e1234 = _load8(y_row + at * 16 + 8, mask, REAL)
+        weight_000 = tl.load(weight_ptr + n * 35, mask=tile_mask, other=0.0).to(REAL)
+        weight_011 = tl.load(weight_ptr + n * 35 + 1, mask=tile_mask, other=0.0).to(REAL)
+        weight_022 = tl.load(weight_ptr + n * 35 + 2, mask=tile_mask, other=0.0).to(REAL)
+        weight_033 = tl.load(weight_ptr + n * 35 + 3, mask=tile_mask, other=0.0).to(REAL)
+        weight_044 = tl.load(weight_ptr + n * 35 + 4, mask=tile_mask, other=0.0).to(REAL)
+        weight_101 = tl.load(weight_ptr + n * 35 + 5, mask=tile_mask, other=0.0).to(REAL)
+        weight_110 = tl.load(weight_ptr + n * 35 + 6, mask=tile_mask, other=0.0).to(REAL)
+        weight_112 = tl.load(weight_ptr + n * 35 + 7, mask=tile_mask, other=0.0).to(REAL)
+        weight_121 = tl.load(weight_ptr + n * 35 + 8, mask=tile_mask, other=0.0).to(REAL)
+        weight_123 = tl.load(weight_ptr + n * 35 + 9, mask=tile_mask, other=0.0).to(REAL)
+        weight_132 = tl.load(weight_ptr + n * 35 + 10, mask=tile_mask, other=0.0).to(REAL)
+        weight_134 = tl.load(weight_ptr + n * 35 + 11, mask=tile_mask, other=0.0).to(REAL)
+        weight_143 = tl.load(weight_ptr + n * 35 + 12, mask=tile_mask, other=0.0).to(REAL)
+        weight_202 = tl.load(weight_ptr + n * 35 + 13, mask=tile_mask, other=0.0).to(REAL)
+        weight_211 = tl.load(weight_ptr + n * 35 + 14, mask=tile_mask, other=0.0).to(REAL)
+        weight_213 = tl.load(weight_ptr + n * 35 + 15, mask=tile_mask, other=0.0).to(REAL)
+        weight_220 = tl.load(weight_ptr + n * 35 + 16, mask=tile_mask, other=0.0).to(REAL)
+        weight_222 = tl.load(weight_ptr + n * 35 + 17, mask=tile_mask, other=0.0).to(REAL)
+        weight_224 = tl.load(weight_ptr + n * 35 + 18, mask=tile_mask, other=0.0).to(REAL)
+        weight_231 = tl.load(weight_ptr + n * 35 + 19, mask=tile_mask, other=0.0).to(REAL)
+        weight_233 = tl.load(weight_ptr + n * 35 + 20, mask=tile_mask, other=0.0).to(REAL)
+        weight_242 = tl.load(weight_ptr + n * 35 + 21, mask=tile_mask, other=0.0).to(REAL)
+        weight_303 = tl.load(weight_ptr + n * 35 + 22, mask=tile_mask, other=0.0).to(REAL)
+        weight_312 = tl.load(weight_ptr + n * 35 + 23, mask=tile_mask, other=0.0).to(REAL)
+        weight_314 = tl.load(weight_ptr + n * 35 + 24, mask=tile_mask, other=0.0).to(REAL)
+        weight_321 = tl.load(weight_ptr + n * 35 + 25, mask=tile_mask, other=0.0).to(REAL)
+        weight_323 = tl.load(weight_ptr + n * 35 + 26, mask=tile_mask, other=0.0).to(REAL)
+        weight_330 = tl.load(weight_ptr + n * 35 + 27, mask=tile_mask, other=0.0).to(REAL)
+        weight_332 = tl.load(weight_ptr + n * 35 + 28, mask=tile_mask, other=0.0).to(REAL)
+        weight_341 = tl.load(weight_ptr + n * 35 + 29, mask=tile_mask, other=0.0).to(REAL)
+        weight_404 = tl.load(weight_ptr + n * 35 + 30, mask=tile_mask, other=0.0).to(REAL)
+        weight_413 = tl.load(weight_ptr + n * 35 + 31, mask=tile_mask, other=0.0).to(REAL)
+        weight_422 = tl.load(weight_ptr + n * 35 + 32, mask=tile_mask, other=0.0).to(REAL)
+        weight_431 = tl.load(weight_ptr + n * 35 + 33, mask=tile_mask, other=0.0).to(REAL)
+        weight_440 = tl.load(weight_ptr + n * 35 + 34, mask=tile_mask, other=0.0).to(REAL)
         grad_out_e, grad_out_e1, grad_out_e2, grad_out_e3, grad_out_e4, grad_out_e12, grad_out_e13, grad_out_e14 = (
             _load8(grad_out_row + at * 16, mask, REAL)
         )
@@ -1628,28 +1642,28 @@ def _fused_gelu_sgp_norm_with_normalize_kernel(
     t71 = weight_222 * t17
     t72 = weight_222 * t7
     t73 = weight_222 * t16
-    t74 = weight_323 * t31
-    t75 = weight_321 * t22
-    t76 = weight_323 * t30
+    t74 = weight_323 * t29
+    t75 = weight_323 * t28
+    t76 = weight_321 * t22
+    out_e14_2 = t11 * t58 + t26 * t59 + t31 * t69 + t10 * t60 + t14 * t72 + t9 * t73 + t32 * t68 + t34 * t74
+    out_e14_2 += t33 * t65 + t30 * t76 - t15 * t70 - t8 * t71 - t12 * t61 - t13 * t63 - t25 * t66 - t35 * t75
+    t77 = weight_123 * t19
+    t78 = t10 * t9 + t12 * t15 - t8 * t11 - t14 * t13
+    t79 = weight_321 * t20
+    out_e34_2 = t17 * t58 + t33 * t77 + t6 * t61 + t16 * t60 + t7 * t63 + weight_222 * t78 + t31 * t75
+    out_e34_2 += t32 * t79 + weight_121 * (t23 * t26 - t25 * t24) - t30 * t74 - t34 * t76 - t35 * t69
+    t80 = weight_323 * t31
+    t81 = weight_323 * t30
     out_e13_2 = t9 * t58 + t24 * t59 + t29 * t69 + t8 * t60 + t10 * t71 + t12 * t72 + t14 * t61 + t15 * t63
-    out_e13_2 += t28 * t75 + t35 * t76 - t13 * t70 - t11 * t73 - t32 * t62 - t34 * t74 - t23 * t66 - t33 * t67
-    t77 = weight_323 * t29
-    t78 = weight_323 * t28
-    out_e14_2 = t11 * t58 + t26 * t59 + t31 * t69 + t10 * t60 + t14 * t72 + t9 * t73 + t32 * t68 + t34 * t77
-    out_e14_2 += t33 * t65 + t30 * t75 - t15 * t70 - t8 * t71 - t12 * t61 - t13 * t63 - t25 * t66 - t35 * t78
-    t79 = weight_123 * t19
-    t80 = weight_121 * t21
-    t81 = weight_121 * t22
-    t82 = weight_321 * t20
-    out_e23_2 = t13 * t58 + t29 * t79 + t24 * t80 + t8 * t72 + t10 * t61 + t12 * t60 + t14 * t71 + t11 * t63
-    out_e23_2 += t28 * t82 + t33 * t76 - t9 * t70 - t15 * t73 - t32 * t74 - t34 * t62 - t23 * t81 - t35 * t67
-    out_e24_2 = t15 * t58 + t31 * t79 + t26 * t80 + t10 * t72 + t14 * t60 + t13 * t73 + t32 * t77 + t34 * t68
-    out_e24_2 += t35 * t65 + t30 * t82 - t11 * t70 - t8 * t61 - t12 * t71 - t9 * t63 - t25 * t81 - t33 * t78
-    t83 = t10 * t9 + t12 * t15 - t8 * t11 - t14 * t13
-    out_e34_2 = t17 * t58 + t33 * t79 + t6 * t61 + t16 * t60 + t7 * t63 + weight_222 * t83 + t31 * t78
-    out_e34_2 += t32 * t82 + weight_121 * (t23 * t26 - t25 * t24) - t30 * t77 - t34 * t75 - t35 * t69
-    t84 = out_e23_2 * out_e23_2 + out_e24_2 * out_e24_2 + out_e34_2 * out_e34_2 - out_e12_2 * out_e12_2
-    t84 += -out_e13_2 * out_e13_2 - out_e14_2 * out_e14_2
+    out_e13_2 += t28 * t76 + t35 * t81 - t13 * t70 - t11 * t73 - t32 * t62 - t34 * t80 - t23 * t66 - t33 * t67
+    t82 = weight_121 * t21
+    t83 = weight_121 * t22
+    out_e23_2 = t13 * t58 + t29 * t77 + t24 * t82 + t8 * t72 + t10 * t61 + t12 * t60 + t14 * t71 + t11 * t63
+    out_e23_2 += t28 * t79 + t33 * t81 - t9 * t70 - t15 * t73 - t32 * t80 - t34 * t62 - t35 * t67 - t23 * t83
+    out_e24_2 = t15 * t58 + t31 * t77 + t26 * t82 + t10 * t72 + t14 * t60 + t13 * t73 + t32 * t74 + t34 * t68
+    out_e24_2 += t35 * t65 + t30 * t79 - t11 * t70 - t8 * t61 - t12 * t71 - t9 * t63 - t33 * t75 - t25 * t83
+    t84 = out_e34_2 * out_e34_2 + out_e23_2 * out_e23_2 + out_e24_2 * out_e24_2 - out_e12_2 * out_e12_2
+    t84 += -out_e14_2 * out_e14_2 - out_e13_2 * out_e13_2
     t85 = weight_033 * t2
     t86 = weight_132 * t19
     t87 = weight_132 * t21
@@ -1886,28 +1900,28 @@ def _fused_gelu_sgp_norm_with_normalize_long_kernel(
         t76 = weight_222 * t22
         t77 = weight_222 * t12
         t78 = weight_222 * t21
-        t79 = weight_323 * t36
-        t80 = weight_321 * t27
-        t81 = weight_323 * t35
+        t79 = weight_323 * t34
+        t80 = weight_323 * t33
+        t81 = weight_321 * t27
+        out_e14_2 = t16 * t63 + t31 * t64 + t36 * t74 + t15 * t65 + t19 * t77 + t14 * t78 + t37 * t73 + t39 * t79
+        out_e14_2 += t38 * t70 + t35 * t81 - t20 * t75 - t13 * t76 - t17 * t66 - t18 * t68 - t30 * t71 - t40 * t80
+        t82 = weight_123 * t24
+        t83 = t15 * t14 + t17 * t20 - t13 * t16 - t19 * t18
+        t84 = weight_321 * t25
+        out_e34_2 = t22 * t63 + t38 * t82 + t11 * t66 + t21 * t65 + t12 * t68 + weight_222 * t83 + t36 * t80
+        out_e34_2 += t37 * t84 + weight_121 * (t28 * t31 - t30 * t29) - t35 * t79 - t39 * t81 - t40 * t74
+        t85 = weight_323 * t36
+        t86 = weight_323 * t35
         out_e13_2 = t14 * t63 + t29 * t64 + t34 * t74 + t13 * t65 + t15 * t76 + t17 * t77 + t19 * t66 + t20 * t68
-        out_e13_2 += t33 * t80 + t40 * t81 - t18 * t75 - t16 * t78 - t37 * t67 - t39 * t79 - t28 * t71 - t38 * t72
-        t82 = weight_323 * t34
-        t83 = weight_323 * t33
-        out_e14_2 = t16 * t63 + t31 * t64 + t36 * t74 + t15 * t65 + t19 * t77 + t14 * t78 + t37 * t73 + t39 * t82
-        out_e14_2 += t38 * t70 + t35 * t80 - t20 * t75 - t13 * t76 - t17 * t66 - t18 * t68 - t30 * t71 - t40 * t83
-        t84 = weight_123 * t24
-        t85 = weight_121 * t26
-        t86 = weight_121 * t27
-        t87 = weight_321 * t25
-        out_e23_2 = t18 * t63 + t34 * t84 + t29 * t85 + t13 * t77 + t15 * t66 + t17 * t65 + t19 * t76 + t16 * t68
-        out_e23_2 += t33 * t87 + t38 * t81 - t14 * t75 - t20 * t78 - t37 * t79 - t39 * t67 - t28 * t86 - t40 * t72
-        out_e24_2 = t20 * t63 + t36 * t84 + t31 * t85 + t15 * t77 + t19 * t65 + t18 * t78 + t37 * t82 + t39 * t73
-        out_e24_2 += t40 * t70 + t35 * t87 - t16 * t75 - t13 * t66 - t17 * t76 - t14 * t68 - t30 * t86 - t38 * t83
-        t88 = t15 * t14 + t17 * t20 - t13 * t16 - t19 * t18
-        out_e34_2 = t22 * t63 + t38 * t84 + t11 * t66 + t21 * t65 + t12 * t68 + weight_222 * t88 + t36 * t83
-        out_e34_2 += t37 * t87 + weight_121 * (t28 * t31 - t30 * t29) - t35 * t82 - t39 * t80 - t40 * t74
-        t89 = out_e23_2 * out_e23_2 + out_e24_2 * out_e24_2 + out_e34_2 * out_e34_2 - out_e12_2 * out_e12_2
-        t89 += -out_e13_2 * out_e13_2 - out_e14_2 * out_e14_2
+        out_e13_2 += t33 * t81 + t40 * t86 - t18 * t75 - t16 * t78 - t37 * t67 - t39 * t85 - t28 * t71 - t38 * t72
+        t87 = weight_121 * t26
+        t88 = weight_121 * t27
+        out_e23_2 = t18 * t63 + t34 * t82 + t29 * t87 + t13 * t77 + t15 * t66 + t17 * t65 + t19 * t76 + t16 * t68
+        out_e23_2 += t33 * t84 + t38 * t86 - t14 * t75 - t20 * t78 - t37 * t85 - t39 * t67 - t40 * t72 - t28 * t88
+        out_e24_2 = t20 * t63 + t36 * t82 + t31 * t87 + t15 * t77 + t19 * t65 + t18 * t78 + t37 * t79 + t39 * t73
+        out_e24_2 += t40 * t70 + t35 * t84 - t16 * t75 - t13 * t66 - t17 * t76 - t14 * t68 - t38 * t80 - t30 * t88
+        t89 = out_e34_2 * out_e34_2 + out_e23_2 * out_e23_2 + out_e24_2 * out_e24_2 - out_e12_2 * out_e12_2
+        t89 += -out_e14_2 * out_e14_2 - out_e13_2 * out_e13_2
         t90 = weight_033 * t7
         t91 = weight_132 * t24
         t92 = weight_132 * t26
@@ -2101,30 +2115,30 @@ def _fused_gelu_sgp_norm_with_normalize_long_kernel(
         t76 = weight_222 * t22
         t77 = weight_222 * t12
         t78 = weight_222 * t21
-        t79 = weight_323 * t36
-        t80 = weight_321 * t27
-        t81 = weight_323 * t35
+        t85 = weight_323 * t36
+        t81 = weight_321 * t27
+        t86 = weight_323 * t35
         out_e13_2 = t14 * t63 + t29 * t64 + t34 * t74 + t13 * t65 + t15 * t76 + t17 * t77 + t19 * t66 + t20 * t68
-        out_e13_2 += t33 * t80 + t40 * t81 - t18 * t75 - t16 * t78 - t37 * t67 - t39 * t79 - t28 * t71 - t38 * t72
+        out_e13_2 += t33 * t81 + t40 * t86 - t18 * t75 - t16 * t78 - t37 * t67 - t39 * t85 - t28 * t71 - t38 * t72
         out_e13 = norm_2 * out_e13_2
-        t82 = weight_323 * t34
-        t83 = weight_323 * t33
-        out_e14_2 = t16 * t63 + t31 * t64 + t36 * t74 + t15 * t65 + t19 * t77 + t14 * t78 + t37 * t73 + t39 * t82
-        out_e14_2 += t38 * t70 + t35 * t80 - t20 * t75 - t13 * t76 - t17 * t66 - t18 * t68 - t30 * t71 - t40 * t83
+        t79 = weight_323 * t34
+        t80 = weight_323 * t33
+        out_e14_2 = t16 * t63 + t31 * t64 + t36 * t74 + t15 * t65 + t19 * t77 + t14 * t78 + t37 * t73 + t39 * t79
+        out_e14_2 += t38 * t70 + t35 * t81 - t20 * t75 - t13 * t76 - t17 * t66 - t18 * t68 - t30 * t71 - t40 * t80
         out_e14 = norm_2 * out_e14_2
-        t84 = weight_123 * t24
-        t85 = weight_121 * t26
-        t86 = weight_121 * t27
-        t87 = weight_321 * t25
-        out_e23_2 = t18 * t63 + t34 * t84 + t29 * t85 + t13 * t77 + t15 * t66 + t17 * t65 + t19 * t76 + t16 * t68
-        out_e23_2 += t33 * t87 + t38 * t81 - t14 * t75 - t20 * t78 - t37 * t79 - t39 * t67 - t28 * t86 - t40 * t72
+        t82 = weight_123 * t24
+        t87 = weight_121 * t26
+        t84 = weight_321 * t25
+        t88 = weight_121 * t27
+        out_e23_2 = t18 * t63 + t34 * t82 + t29 * t87 + t13 * t77 + t15 * t66 + t17 * t65 + t19 * t76 + t16 * t68
+        out_e23_2 += t33 * t84 + t38 * t86 - t14 * t75 - t20 * t78 - t37 * t85 - t39 * t67 - t40 * t72 - t28 * t88
         out_e23 = norm_2 * out_e23_2
-        out_e24_2 = t20 * t63 + t36 * t84 + t31 * t85 + t15 * t77 + t19 * t65 + t18 * t78 + t37 * t82 + t39 * t73
-        out_e24_2 += t40 * t70 + t35 * t87 - t16 * t75 - t13 * t66 - t17 * t76 - t14 * t68 - t30 * t86 - t38 * t83
+        out_e24_2 = t20 * t63 + t36 * t82 + t31 * t87 + t15 * t77 + t19 * t65 + t18 * t78 + t37 * t79 + t39 * t73
+        out_e24_2 += t40 * t70 + t35 * t84 - t16 * t75 - t13 * t66 - t17 * t76 - t14 * t68 - t38 * t80 - t30 * t88
         out_e24 = norm_2 * out_e24_2
-        t88 = t15 * t14 + t17 * t20 - t13 * t16 - t19 * t18
-        out_e34_2 = t22 * t63 + t38 * t84 + t11 * t66 + t21 * t65 + t12 * t68 + weight_222 * t88 + t36 * t83
-        out_e34_2 += t37 * t87 + weight_121 * (t28 * t31 - t30 * t29) - t35 * t82 - t39 * t80 - t40 * t74
+        t83 = t15 * t14 + t17 * t20 - t13 * t16 - t19 * t18
+        out_e34_2 = t22 * t63 + t38 * t82 + t11 * t66 + t21 * t65 + t12 * t68 + weight_222 * t83 + t36 * t80
+        out_e34_2 += t37 * t84 + weight_121 * (t28 * t31 - t30 * t29) - t35 * t79 - t39 * t81 - t40 * t74
         out_e34 = norm_2 * out_e34_2
         t90 = weight_033 * t7
         t91 = weight_132 * t24
@@ -2434,43 +2448,42 @@ def _fused_gelu_sgp_norm_with_normalize_backward_recomputed_kernel(
         t57 += grad_out_e123 * out_e123
         t58 = weight_022 * t2
         t59 = weight_123 * t19
-        t60 = weight_123 * t20
-        t61 = weight_121 * t23
-        t62 = weight_121 * t25
-        t63 = weight_224 * t3
-        t64 = weight_220 * t5
-        t65 = weight_323 * t24
-        t66 = weight_323 * t26
-        t67 = weight_422 * t4
-        t68 = t10 * t15 + t12 * t9 - t8 * t13 - t14 * t11
-        out_e34 = t7 * t58 + t22 * t59 + t29 * t61 + t6 * t63 + t16 * t64 + t28 * t65 + t17 * t67
-        out_e34 += weight_222 * t68 + weight_321 * (t32 * t35 - t34 * t33) - t21 * t60 - t31 * t62 - t30 * t66
+        t60 = weight_224 * t3
+        t61 = weight_220 * t5
+        t62 = weight_323 * t26
+        t63 = weight_422 * t4
+        t64 = t10 * t15 + t12 * t9 - t8 * t13 - t14 * t11
+        t65 = weight_321 * t33
+        t66 = weight_123 * t21
+        t67 = weight_323 * t28
+        t68 = weight_321 * t35
+        out_e34 = t7 * t58 + t22 * t59 + t6 * t60 + t16 * t61 + t17 * t63 + weight_222 * t64 + t24 * t67
+        out_e34 += t32 * t68 + weight_121 * (t23 * t29 - t25 * t31) - t30 * t62 - t34 * t65 - t20 * t66
         t69 = weight_121 * t21
         t70 = weight_222 * t6
         t71 = weight_222 * t17
         t72 = weight_222 * t7
         t73 = weight_222 * t16
-        t74 = weight_323 * t22
-        t75 = weight_321 * t30
-        t76 = weight_321 * t31
-        out_e24 = t9 * t58 + t24 * t59 + t29 * t69 + t23 * t60 + t10 * t71 + t14 * t64 + t11 * t73 + t35 * t75
-        out_e24 += t32 * t66 + t34 * t76 - t33 * t62 - t13 * t70 - t8 * t63 - t12 * t72 - t28 * t74 - t15 * t67
-        t77 = weight_321 * t28
+        t74 = weight_321 * t31
+        t75 = weight_123 * t23
+        t76 = weight_121 * t33
+        out_e24 = t9 * t58 + t24 * t59 + t29 * t69 + t10 * t71 + t14 * t61 + t11 * t73 + t32 * t62 + t34 * t74
+        out_e24 += t20 * t75 + t30 * t68 - t13 * t70 - t8 * t60 - t12 * t72 - t15 * t63 - t22 * t67 - t25 * t76
+        t77 = weight_323 * t24
         t78 = weight_321 * t29
-        out_e23 = t11 * t58 + t26 * t59 + t31 * t69 + t8 * t71 + t10 * t63 + t12 * t64 + t14 * t72 + t35 * t77
-        out_e23 += t30 * t74 + t13 * t67 - t33 * t61 - t25 * t60 - t15 * t70 - t9 * t73 - t32 * t65 - t34 * t78
-        t79 = weight_121 * t19
-        t80 = weight_123 * t21
-        t81 = weight_123 * t22
-        t82 = weight_323 * t20
-        out_e14 = t13 * t58 + t29 * t79 + t24 * t80 + t23 * t81 + t10 * t64 + t14 * t71 + t15 * t73 + t33 * t75
-        out_e14 += t32 * t76 + t34 * t66 - t35 * t62 - t9 * t70 - t8 * t72 - t12 * t63 - t28 * t82 - t11 * t67
-        out_e13 = t15 * t58 + t31 * t79 + t26 * t80 + t8 * t64 + t10 * t72 + t12 * t71 + t14 * t63 + t33 * t77
-        out_e13 += t30 * t82 + t9 * t67 - t35 * t61 - t25 * t81 - t11 * t70 - t13 * t73 - t32 * t78 - t34 * t65
+        t79 = weight_123 * t25
+        t80 = weight_323 * t30
+        out_e23 = t11 * t58 + t26 * t59 + t31 * t69 + t8 * t71 + t10 * t60 + t12 * t61 + t14 * t72 + t13 * t63
+        out_e23 += t28 * t68 + t22 * t80 - t15 * t70 - t9 * t73 - t32 * t77 - t34 * t78 - t20 * t79 - t23 * t76
+        t81 = weight_121 * t19
+        t82 = weight_121 * t35
+        out_e14 = t13 * t58 + t29 * t81 + t24 * t66 + t10 * t61 + t14 * t71 + t15 * t73 + t32 * t74 + t34 * t62
+        out_e14 += t22 * t75 + t30 * t65 - t9 * t70 - t8 * t72 - t12 * t60 - t11 * t63 - t25 * t82 - t20 * t67
+        out_e13 = t15 * t58 + t31 * t81 + t26 * t66 + t8 * t61 + t10 * t72 + t12 * t71 + t14 * t60 + t9 * t63
+        out_e13 += t28 * t65 + t20 * t80 - t11 * t70 - t13 * t73 - t32 * t78 - t34 * t77 - t23 * t82 - t22 * t79
         t83 = t8 * t11 + t10 * t9 - t12 * t15 - t14 * t13
-        out_e12 = t17 * t58 + t33 * t79 + t6 * t64 + t34 * t74 + weight_222 * t83
-        out_e12 += weight_123 * (-t23 * t26 - t25 * t24) - t35 * t69 - t16 * t63 - t31 * t77 - t30 * t78
-        out_e12 += -t32 * t82 - t7 * t67
+        out_e12 = t17 * t58 + t33 * t81 + t6 * t61 + weight_222 * t83 + weight_323 * (t34 * t22 - t32 * t20)
+        out_e12 += -t16 * t60 - t30 * t78 - t7 * t63 - t26 * t75 - t21 * t82 - t24 * t79 - t28 * t74
         t84 = grad_out_e34 * out_e34 + grad_out_e24 * out_e24 + grad_out_e23 * out_e23 + grad_out_e14 * out_e14
         t84 += grad_out_e13 * out_e13 + grad_out_e12 * out_e12
         t85 = weight_011 * t2
@@ -2516,11 +2529,11 @@ def _fused_gelu_sgp_norm_with_normalize_backward_recomputed_kernel(
     grad_norm_4, grad_norm_3, grad_norm_2, grad_norm_1, grad_norm_0 = _row_sum5(
         grad_norm_4, grad_norm_3, grad_norm_2, grad_norm_1, grad_norm_0, True
     )
-    frontier_0 = t1 * (-0.5 * saved_norm_4 * saved_norm_4 * saved_norm_4) * grad_norm_4
-    frontier_1 = t1 * (-0.5 * saved_norm_3 * saved_norm_3 * saved_norm_3) * grad_norm_3
-    frontier_2 = t1 * (-0.5 * saved_norm_2 * saved_norm_2 * saved_norm_2) * grad_norm_2
-    frontier_3 = t1 * (-0.5 * saved_norm_1 * saved_norm_1 * saved_norm_1) * grad_norm_1
-    frontier_4 = t1 * (-0.5 * saved_norm_0 * saved_norm_0 * saved_norm_0) * grad_norm_0
+    frontier_0 = t1 * ((-0.5 * saved_norm_4 * saved_norm_4 * saved_norm_4) * grad_norm_4)
+    frontier_1 = t1 * ((-0.5 * saved_norm_3 * saved_norm_3 * saved_norm_3) * grad_norm_3)
+    frontier_2 = t1 * ((-0.5 * saved_norm_2 * saved_norm_2 * saved_norm_2) * grad_norm_2)
+    frontier_3 = t1 * ((-0.5 * saved_norm_1 * saved_norm_1 * saved_norm_1) * grad_norm_1)
+    frontier_4 = t1 * ((-0.5 * saved_norm_0 * saved_norm_0 * saved_norm_0) * grad_norm_0)
 
     tl.store(frontier_row + r, frontier_0, mask=row_mask)
     tl.store(frontier_row + B + r, frontier_1, mask=row_mask)
@@ -2539,11 +2552,541 @@ def _fused_gelu_sgp_norm_with_normalize_backward_2_kernel(
     frontier_ptr,
     grad_x_ptr,
     grad_y_ptr,
-    grad_weight_ptr,
     B,
     N,
     GRAD_X: tl.constexpr,
     GRAD_Y: tl.constexpr,
+    ROWS: tl.constexpr,
+    BLOCK: tl.constexpr,
+    REAL: tl.constexpr,
+):
+    # apart from the folds, because together they need more registers than a thread has
+
+    n = _tile(tl.program_id(1) * BLOCK, ROWS, BLOCK)
+    r = _down(ROWS)
+    at = r * N + n
+    tile_mask = n < N
+    first_tile = tl.program_id(1) == 0
+    weight_000 = tl.load(weight_ptr + n * 35, mask=tile_mask, other=0.0).to(REAL)
+    weight_011 = tl.load(weight_ptr + n * 35 + 1, mask=tile_mask, other=0.0).to(REAL)
+    weight_022 = tl.load(weight_ptr + n * 35 + 2, mask=tile_mask, other=0.0).to(REAL)
+    weight_033 = tl.load(weight_ptr + n * 35 + 3, mask=tile_mask, other=0.0).to(REAL)
+    weight_044 = tl.load(weight_ptr + n * 35 + 4, mask=tile_mask, other=0.0).to(REAL)
+    weight_101 = tl.load(weight_ptr + n * 35 + 5, mask=tile_mask, other=0.0).to(REAL)
+    weight_110 = tl.load(weight_ptr + n * 35 + 6, mask=tile_mask, other=0.0).to(REAL)
+    weight_112 = tl.load(weight_ptr + n * 35 + 7, mask=tile_mask, other=0.0).to(REAL)
+    weight_121 = tl.load(weight_ptr + n * 35 + 8, mask=tile_mask, other=0.0).to(REAL)
+    weight_123 = tl.load(weight_ptr + n * 35 + 9, mask=tile_mask, other=0.0).to(REAL)
+    weight_132 = tl.load(weight_ptr + n * 35 + 10, mask=tile_mask, other=0.0).to(REAL)
+    weight_134 = tl.load(weight_ptr + n * 35 + 11, mask=tile_mask, other=0.0).to(REAL)
+    weight_143 = tl.load(weight_ptr + n * 35 + 12, mask=tile_mask, other=0.0).to(REAL)
+    weight_202 = tl.load(weight_ptr + n * 35 + 13, mask=tile_mask, other=0.0).to(REAL)
+    weight_211 = tl.load(weight_ptr + n * 35 + 14, mask=tile_mask, other=0.0).to(REAL)
+    weight_213 = tl.load(weight_ptr + n * 35 + 15, mask=tile_mask, other=0.0).to(REAL)
+    weight_220 = tl.load(weight_ptr + n * 35 + 16, mask=tile_mask, other=0.0).to(REAL)
+    weight_222 = tl.load(weight_ptr + n * 35 + 17, mask=tile_mask, other=0.0).to(REAL)
+    weight_224 = tl.load(weight_ptr + n * 35 + 18, mask=tile_mask, other=0.0).to(REAL)
+    weight_231 = tl.load(weight_ptr + n * 35 + 19, mask=tile_mask, other=0.0).to(REAL)
+    weight_233 = tl.load(weight_ptr + n * 35 + 20, mask=tile_mask, other=0.0).to(REAL)
+    weight_242 = tl.load(weight_ptr + n * 35 + 21, mask=tile_mask, other=0.0).to(REAL)
+    weight_303 = tl.load(weight_ptr + n * 35 + 22, mask=tile_mask, other=0.0).to(REAL)
+    weight_312 = tl.load(weight_ptr + n * 35 + 23, mask=tile_mask, other=0.0).to(REAL)
+    weight_314 = tl.load(weight_ptr + n * 35 + 24, mask=tile_mask, other=0.0).to(REAL)
+    weight_321 = tl.load(weight_ptr + n * 35 + 25, mask=tile_mask, other=0.0).to(REAL)
+    weight_323 = tl.load(weight_ptr + n * 35 + 26, mask=tile_mask, other=0.0).to(REAL)
+    weight_330 = tl.load(weight_ptr + n * 35 + 27, mask=tile_mask, other=0.0).to(REAL)
+    weight_332 = tl.load(weight_ptr + n * 35 + 28, mask=tile_mask, other=0.0).to(REAL)
+    weight_341 = tl.load(weight_ptr + n * 35 + 29, mask=tile_mask, other=0.0).to(REAL)
+    weight_404 = tl.load(weight_ptr + n * 35 + 30, mask=tile_mask, other=0.0).to(REAL)
+    weight_413 = tl.load(weight_ptr + n * 35 + 31, mask=tile_mask, other=0.0).to(REAL)
+    weight_422 = tl.load(weight_ptr + n * 35 + 32, mask=tile_mask, other=0.0).to(REAL)
+    weight_431 = tl.load(weight_ptr + n * 35 + 33, mask=tile_mask, other=0.0).to(REAL)
+    weight_440 = tl.load(weight_ptr + n * 35 + 34, mask=tile_mask, other=0.0).to(REAL)
+
+    row = tl.program_id(0).to(tl.int64) * ROWS
+    row_mask = row + r < B
+    mask = tile_mask if ROWS == 1 else tile_mask & row_mask
+    b = row
+    x_row = x_ptr + b * 16 * N
+    y_row = y_ptr + b * 16 * N
+    grad_out_row = grad_out_ptr + b * 16 * N
+    saved_row = saved_ptr + b
+    frontier_row = frontier_ptr + b
+    grad_x_row = grad_x_ptr + b * 16 * N
+    grad_y_row = grad_y_ptr + b * 16 * N
+
+    x_e, x_e1, x_e2, x_e3, x_e4, x_e12, x_e13, x_e14 = _load8(x_row + at * 16, mask, REAL)
+    x_e23, x_e24, x_e34, x_e123, x_e124, x_e134, x_e234, x_e1234 = _load8(x_row + at * 16 + 8, mask, REAL)
+    y_e, y_e1, y_e2, y_e3, y_e4, y_e12, y_e13, y_e14 = _load8(y_row + at * 16, mask, REAL)
+    y_e23, y_e24, y_e34, y_e123, y_e124, y_e134, y_e234, y_e1234 = _load8(y_row + at * 16 + 8, mask, REAL)
+    grad_out_e, grad_out_e1, grad_out_e2, grad_out_e3, grad_out_e4, grad_out_e12, grad_out_e13, grad_out_e14 = _load8(
+        grad_out_row + at * 16, mask, REAL
+    )
+    (
+        grad_out_e23,
+        grad_out_e24,
+        grad_out_e34,
+        grad_out_e123,
+        grad_out_e124,
+        grad_out_e134,
+        grad_out_e234,
+        grad_out_e1234,
+    ) = _load8(grad_out_row + at * 16 + 8, mask, REAL)
+    saved_norm_0 = tl.load(saved_row + r, mask=row_mask, other=0.0).to(REAL)
+    saved_norm_1 = tl.load(saved_row + B + r, mask=row_mask, other=0.0).to(REAL)
+    saved_norm_2 = tl.load(saved_row + 2 * B + r, mask=row_mask, other=0.0).to(REAL)
+    saved_norm_3 = tl.load(saved_row + 3 * B + r, mask=row_mask, other=0.0).to(REAL)
+    saved_norm_4 = tl.load(saved_row + 4 * B + r, mask=row_mask, other=0.0).to(REAL)
+    frontier_0 = tl.load(frontier_row + r, mask=row_mask, other=0.0).to(REAL)
+    frontier_1 = tl.load(frontier_row + B + r, mask=row_mask, other=0.0).to(REAL)
+    frontier_2 = tl.load(frontier_row + 2 * B + r, mask=row_mask, other=0.0).to(REAL)
+    frontier_3 = tl.load(frontier_row + 3 * B + r, mask=row_mask, other=0.0).to(REAL)
+    frontier_4 = tl.load(frontier_row + 4 * B + r, mask=row_mask, other=0.0).to(REAL)
+
+    t0 = 0.7071067811865476 * x_e
+    gate_x = 0.5 * tl.erf(t0) + 0.5
+    t1 = 0.7071067811865476 * y_e
+    gate_y = 0.5 + 0.5 * tl.erf(t1)
+    t2 = y_e234 * gate_y
+    t3 = x_e * gate_x
+    t4 = weight_033 * t3
+    t5 = x_e1 * gate_x
+    t6 = y_e1234 * gate_y
+    t7 = weight_134 * t6
+    t8 = y_e34 * gate_y
+    t9 = x_e2 * gate_x
+    t10 = weight_132 * t9
+    t11 = y_e24 * gate_y
+    t12 = x_e3 * gate_x
+    t13 = weight_132 * t12
+    t14 = y_e23 * gate_y
+    t15 = x_e4 * gate_x
+    t16 = weight_132 * t15
+    t17 = x_e12 * gate_x
+    t18 = y_e134 * gate_y
+    t19 = weight_233 * t18
+    t20 = x_e13 * gate_x
+    t21 = y_e124 * gate_y
+    t22 = weight_233 * t21
+    t23 = x_e14 * gate_x
+    t24 = y_e123 * gate_y
+    t25 = weight_233 * t24
+    t26 = x_e23 * gate_x
+    t27 = y_e4 * gate_y
+    t28 = weight_231 * t27
+    t29 = x_e24 * gate_x
+    t30 = y_e3 * gate_y
+    t31 = weight_231 * t30
+    t32 = x_e34 * gate_x
+    t33 = y_e2 * gate_y
+    t34 = weight_231 * t33
+    t35 = y_e14 * gate_y
+    t36 = x_e123 * gate_x
+    t37 = weight_332 * t36
+    t38 = y_e13 * gate_y
+    t39 = x_e124 * gate_x
+    t40 = weight_332 * t39
+    t41 = y_e12 * gate_y
+    t42 = x_e134 * gate_x
+    t43 = weight_332 * t42
+    t44 = x_e234 * gate_x
+    t45 = y_e * gate_y
+    t46 = weight_330 * t45
+    t47 = y_e1 * gate_y
+    t48 = x_e1234 * gate_x
+    t49 = weight_431 * t48
+    out_e234 = t2 * t4 + t5 * t7 + t8 * t10 + t14 * t16 + t20 * t22 + t26 * t28 + t32 * t34 + t35 * t37
+    out_e234 += t41 * t43 + t44 * t46 - t11 * t13 - t17 * t19 - t23 * t25 - t29 * t31 - t38 * t40 - t47 * t49
+    t50 = weight_132 * t5
+    t51 = weight_233 * t2
+    t52 = weight_231 * t47
+    t53 = weight_332 * t44
+    out_e123 = t24 * t4 + t14 * t50 + t41 * t13 + t15 * t7 + t17 * t31 + t26 * t52 + t29 * t19 + t36 * t46
+    out_e123 += t8 * t40 + t35 * t53 - t38 * t10 - t20 * t34 - t23 * t51 - t32 * t22 - t11 * t43 - t27 * t49
+    out_e124 = t21 * t4 + t11 * t50 + t41 * t16 + t17 * t28 + t20 * t51 + t29 * t52 + t32 * t25 + t39 * t46
+    out_e124 += t14 * t43 + t30 * t49 - t35 * t10 - t12 * t7 - t23 * t34 - t26 * t19 - t8 * t37 - t38 * t53
+    out_e134 = t18 * t4 + t8 * t50 + t9 * t7 + t38 * t16 + t20 * t28 + t26 * t22 + t32 * t52 + t11 * t37
+    out_e134 += t42 * t46 + t41 * t53 - t35 * t13 - t17 * t51 - t23 * t31 - t29 * t25 - t14 * t40 - t33 * t49
+    t54 = out_e123 * out_e123 + out_e124 * out_e124 + out_e134 * out_e134 - out_e234 * out_e234
+    t55 = tl.where((t54 > 0.0), 1.0, 0.0) - tl.where((t54 < 0.0), 1.0, 0.0)
+    t56 = frontier_1 * t55
+    grad_out_e234_2 = saved_norm_3 * grad_out_e234 - 2.0 * out_e234 * t56
+    grad_out_e134_2 = saved_norm_3 * grad_out_e134 + 2.0 * out_e134 * t56
+    grad_out_e124_2 = saved_norm_3 * grad_out_e124 + 2.0 * out_e124 * t56
+    grad_out_e123_2 = saved_norm_3 * grad_out_e123 + 2.0 * out_e123 * t56
+    t57 = t2 * grad_out_e234_2 + t18 * grad_out_e134_2 + t21 * grad_out_e124_2 + t24 * grad_out_e123_2
+    t58 = weight_011 * t3
+    t59 = weight_112 * t5
+    t60 = weight_112 * t9
+    t61 = weight_112 * t12
+    t62 = weight_110 * t45
+    t63 = weight_213 * t21
+    t64 = weight_213 * t18
+    t65 = weight_211 * t47
+    t66 = weight_213 * t2
+    t67 = weight_211 * t33
+    t68 = weight_211 * t30
+    t69 = weight_314 * t6
+    t70 = weight_312 * t39
+    t71 = weight_312 * t42
+    t72 = weight_312 * t44
+    t73 = weight_413 * t48
+    out_e4 = t27 * t58 + t35 * t59 + t15 * t62 + t17 * t63 + t20 * t64 + t29 * t67 + t32 * t68 + t41 * t70
+    out_e4 += t38 * t71 + t24 * t73 - t11 * t60 - t8 * t61 - t23 * t65 - t26 * t66 - t36 * t69 - t14 * t72
+    t74 = weight_112 * t15
+    t75 = weight_211 * t27
+    t76 = weight_213 * t24
+    t77 = weight_312 * t36
+    out_e1 = t47 * t58 + t5 * t62 + t41 * t60 + t38 * t61 + t35 * t74 + t2 * t73 - t17 * t67 - t20 * t68
+    out_e1 += -t23 * t75 - t26 * t76 - t29 * t63 - t32 * t64 - t14 * t77 - t11 * t70 - t8 * t71 - t44 * t69
+    out_e2 = t33 * t58 + t41 * t59 + t9 * t62 + t14 * t61 + t11 * t74 + t18 * t73 - t17 * t65 - t20 * t76
+    out_e2 += -t23 * t63 - t26 * t68 - t29 * t75 - t32 * t66 - t38 * t77 - t35 * t70 - t42 * t69 - t8 * t72
+    out_e3 = t30 * t58 + t38 * t59 + t12 * t62 + t8 * t74 + t17 * t76 + t26 * t67 + t29 * t66 + t41 * t77
+    out_e3 += t39 * t69 + t11 * t72 - t14 * t60 - t20 * t65 - t23 * t64 - t32 * t75 - t35 * t71 - t21 * t73
+    t78 = out_e1 * out_e1 - out_e2 * out_e2 - out_e3 * out_e3 - out_e4 * out_e4
+    t79 = tl.where((t78 > 0.0), 1.0, 0.0) - tl.where((t78 < 0.0), 1.0, 0.0)
+    t80 = frontier_3 * t79
+    grad_out_e4_2 = saved_norm_1 * grad_out_e4 - 2.0 * out_e4 * t80
+    grad_out_e3_2 = saved_norm_1 * grad_out_e3 - 2.0 * out_e3 * t80
+    grad_out_e2_2 = saved_norm_1 * grad_out_e2 - 2.0 * out_e2 * t80
+    grad_out_e1_2 = saved_norm_1 * grad_out_e1 + 2.0 * out_e1 * t80
+    t81 = t27 * grad_out_e4_2 + t30 * grad_out_e3_2 + t33 * grad_out_e2_2 + t47 * grad_out_e1_2
+    t82 = t17 * t8 + t23 * t14 + t26 * t35 + t32 * t41 - t20 * t11 - t29 * t38
+    t83 = t5 * t2 + t12 * t21 - t9 * t18 - t15 * t24
+    t84 = t36 * t27 + t42 * t33 - t39 * t30 - t44 * t47
+    out_e1234 = weight_044 * t3 * t6 + weight_440 * t48 * t45 + weight_242 * t82 + weight_143 * t83
+    out_e1234 += weight_341 * t84
+    grad_out_e1234_2 = saved_norm_4 * grad_out_e1234 + 2.0 * frontier_0 * out_e1234
+    t85 = weight_022 * t3
+    t86 = weight_123 * t5
+    t87 = weight_121 * t9
+    t88 = weight_222 * t17
+    t89 = weight_224 * t6
+    t90 = weight_222 * t41
+    t91 = weight_222 * t8
+    t92 = weight_220 * t45
+    t93 = weight_222 * t32
+    t94 = weight_323 * t24
+    t95 = weight_321 * t30
+    t96 = weight_422 * t48
+    t97 = weight_123 * t12
+    t98 = weight_323 * t36
+    t99 = weight_321 * t47
+    t100 = weight_121 * t33
+    out_e24 = t11 * t85 + t21 * t86 + t27 * t87 + t23 * t90 + t29 * t92 + t14 * t93 + t42 * t94 + t44 * t95
+    out_e24 += t2 * t97 + t39 * t99 - t35 * t88 - t20 * t89 - t26 * t91 - t38 * t96 - t18 * t98 - t15 * t100
+    t101 = weight_121 * t5
+    t102 = weight_321 * t27
+    t103 = t20 * t14 + t23 * t11 - t26 * t38 - t29 * t35
+    t104 = weight_121 * t47
+    t105 = weight_123 * t15
+    out_e12 = t41 * t85 + t33 * t101 + t17 * t92 + weight_222 * t103 + weight_323 * (t44 * t18 - t42 * t2)
+    out_e12 += -t32 * t89 - t39 * t102 - t8 * t96 - t24 * t97 - t9 * t104 - t21 * t105 - t36 * t95
+    t106 = weight_123 * t9
+    t107 = weight_321 * t33
+    out_e14 = t35 * t85 + t27 * t101 + t21 * t106 + t23 * t92 + t29 * t90 + t38 * t93 + t42 * t95 + t44 * t94
+    out_e14 += t18 * t97 + t39 * t107 - t11 * t88 - t20 * t91 - t26 * t89 - t14 * t96 - t15 * t104 - t2 * t98
+    t108 = t23 * t38 + t26 * t11 - t20 * t35 - t29 * t14
+    out_e34 = t8 * t85 + t18 * t86 + t17 * t89 + t32 * t92 + t41 * t96 + weight_222 * t108 + t21 * t98
+    out_e34 += t42 * t99 + weight_121 * (t12 * t27 - t15 * t30) - t39 * t94 - t44 * t107 - t2 * t106
+    t109 = weight_323 * t21
+    t110 = weight_323 * t39
+    out_e13 = t38 * t85 + t30 * t101 + t24 * t106 + t20 * t92 + t23 * t91 + t26 * t90 + t29 * t89 + t11 * t96
+    out_e13 += t36 * t107 + t2 * t110 - t14 * t88 - t35 * t93 - t42 * t102 - t44 * t109 - t12 * t104
+    out_e13 += -t18 * t105
+    out_e23 = t14 * t85 + t24 * t86 + t30 * t87 + t20 * t90 + t23 * t89 + t26 * t92 + t29 * t91 + t35 * t96
+    out_e23 += t36 * t99 + t18 * t110 - t38 * t88 - t11 * t93 - t42 * t109 - t44 * t102 - t2 * t105
+    out_e23 += -t12 * t100
+    t111 = out_e34 * out_e34 + out_e23 * out_e23 + out_e24 * out_e24 - out_e12 * out_e12 - out_e14 * out_e14
+    t111 += -out_e13 * out_e13
+    t112 = tl.where((t111 > 0.0), 1.0, 0.0) - tl.where((t111 < 0.0), 1.0, 0.0)
+    t113 = frontier_2 * t112
+    grad_out_e24_2 = saved_norm_2 * grad_out_e24 + 2.0 * out_e24 * t113
+    grad_out_e23_2 = saved_norm_2 * grad_out_e23 + 2.0 * out_e23 * t113
+    grad_out_e13_2 = saved_norm_2 * grad_out_e13 - 2.0 * out_e13 * t113
+    grad_out_e34_2 = saved_norm_2 * grad_out_e34 + 2.0 * out_e34 * t113
+    grad_out_e14_2 = saved_norm_2 * grad_out_e14 - 2.0 * out_e14 * t113
+    grad_out_e12_2 = saved_norm_2 * grad_out_e12 - 2.0 * out_e12 * t113
+    t114 = t11 * grad_out_e24_2 + t14 * grad_out_e23_2 + t38 * grad_out_e13_2 + t8 * grad_out_e34_2
+    t114 += t35 * grad_out_e14_2 + t41 * grad_out_e12_2
+    t115 = t17 * t41 + t20 * t38 + t23 * t35 - t26 * t14 - t29 * t11 - t32 * t8
+    t116 = t5 * t47 - t9 * t33 - t12 * t30 - t15 * t27
+    t117 = t44 * t2 - t36 * t24 - t39 * t21 - t42 * t18
+    out_e = weight_000 * t3 * t45 + weight_202 * t115 + weight_101 * t116 + weight_303 * t117
+    out_e += -weight_404 * t48 * t6
+    grad_out_e_2 = saved_norm_0 * grad_out_e + 2.0 * frontier_4 * out_e
+    t118 = weight_033 * t57 + weight_011 * t81 + weight_044 * t6 * grad_out_e1234_2 + weight_022 * t114
+    t118 += weight_000 * t45 * grad_out_e_2
+    t119 = weight_341 * grad_out_e1234_2
+    t120 = t41 * grad_out_e134_2 + t35 * grad_out_e123_2 - t38 * grad_out_e124_2
+    t121 = weight_323 * grad_out_e12_2
+    t122 = t11 * grad_out_e3_2 - t14 * grad_out_e4_2 - t8 * grad_out_e2_2
+    t123 = weight_303 * grad_out_e_2
+    t124 = t46 * grad_out_e234_2 + weight_332 * t120 + t95 * grad_out_e24_2 + t94 * grad_out_e14_2
+    t124 += t18 * t121 + weight_312 * t122 + t2 * t123 - t69 * grad_out_e1_2 - t47 * t119
+    t124 += -t102 * grad_out_e23_2 - t109 * grad_out_e13_2 - t107 * grad_out_e34_2
+    t125 = t41 * grad_out_e234_2 + t14 * grad_out_e124_2 - t11 * grad_out_e123_2
+    t126 = t38 * grad_out_e4_2 - t35 * grad_out_e3_2 - t8 * grad_out_e1_2
+    t127 = t46 * grad_out_e134_2 + t33 * t119 + weight_332 * t125 + t94 * grad_out_e24_2
+    t127 += t99 * grad_out_e34_2 + t95 * grad_out_e14_2 + weight_312 * t126 - t69 * grad_out_e2_2
+    t127 += -t109 * grad_out_e23_2 - t102 * grad_out_e13_2 - t2 * t121 - t18 * t123
+    t128 = t8 * grad_out_e123_2 - t38 * grad_out_e234_2 - t14 * grad_out_e134_2
+    t129 = t41 * grad_out_e4_2 - t35 * grad_out_e2_2 - t11 * grad_out_e1_2
+    t130 = t46 * grad_out_e124_2 + t69 * grad_out_e3_2 + weight_332 * t128 + t99 * grad_out_e24_2
+    t130 += weight_323 * (t18 * grad_out_e23_2 + t2 * grad_out_e13_2) + t107 * grad_out_e14_2
+    t130 += weight_312 * t129 - t30 * t119 - t94 * grad_out_e34_2 - t102 * grad_out_e12_2 - t21 * t123
+    t131 = t35 * grad_out_e234_2 + t11 * grad_out_e134_2 - t8 * grad_out_e124_2
+    t132 = t21 * grad_out_e34_2 - t18 * grad_out_e24_2 - t2 * grad_out_e14_2
+    t133 = t41 * grad_out_e3_2 - t38 * grad_out_e2_2 - t14 * grad_out_e1_2
+    t134 = t46 * grad_out_e123_2 + t27 * t119 + weight_332 * t131 + t99 * grad_out_e23_2
+    t134 += t107 * grad_out_e13_2 + weight_323 * t132 + weight_312 * t133 - t69 * grad_out_e4_2
+    t134 += -t95 * grad_out_e12_2 - t24 * t123
+    t135 = weight_143 * grad_out_e1234_2
+    t136 = t14 * grad_out_e234_2 + t38 * grad_out_e134_2 + t41 * grad_out_e124_2
+    t137 = weight_121 * grad_out_e34_2
+    t138 = -t2 * grad_out_e23_2 - t18 * grad_out_e13_2 - t21 * grad_out_e12_2
+    t139 = t8 * grad_out_e3_2 + t11 * grad_out_e2_2 + t35 * grad_out_e1_2
+    t140 = weight_101 * grad_out_e_2
+    t141 = t7 * grad_out_e123_2 + t62 * grad_out_e4_2 + weight_132 * t136 + weight_123 * t138
+    t141 += weight_112 * t139 - t24 * t135 - t100 * grad_out_e24_2 - t30 * t137 - t104 * grad_out_e14_2
+    t141 += -t27 * t140
+    t142 = t41 * grad_out_e123_2 - t11 * grad_out_e234_2 - t35 * grad_out_e134_2
+    t143 = t2 * grad_out_e24_2 + t18 * grad_out_e14_2 - t24 * grad_out_e12_2
+    t144 = t14 * grad_out_e2_2 + t38 * grad_out_e1_2 - t8 * grad_out_e4_2
+    t145 = t62 * grad_out_e3_2 + t21 * t135 + weight_132 * t142 + t27 * t137 + weight_123 * t143
+    t145 += weight_112 * t144 - t7 * grad_out_e124_2 - t100 * grad_out_e23_2 - t104 * grad_out_e13_2
+    t145 += -t30 * t140
+    t146 = t8 * grad_out_e234_2 - t35 * grad_out_e124_2 - t38 * grad_out_e123_2
+    t147 = t24 * grad_out_e13_2 + t21 * grad_out_e14_2 - t2 * grad_out_e34_2
+    t148 = t41 * grad_out_e1_2 - t11 * grad_out_e4_2 - t14 * grad_out_e3_2
+    t149 = t7 * grad_out_e134_2 + t62 * grad_out_e2_2 + weight_132 * t146
+    t149 += weight_121 * (t27 * grad_out_e24_2 + t30 * grad_out_e23_2) + weight_123 * t147 + weight_112 * t148
+    t149 += -t18 * t135 - t104 * grad_out_e12_2 - t33 * t140
+    t150 = t8 * grad_out_e134_2 + t11 * grad_out_e124_2 + t14 * grad_out_e123_2
+    t151 = t21 * grad_out_e24_2 + t24 * grad_out_e23_2 + t18 * grad_out_e34_2
+    t152 = t30 * grad_out_e13_2 + t27 * grad_out_e14_2 + t33 * grad_out_e12_2
+    t153 = t35 * grad_out_e4_2 + t38 * grad_out_e3_2 + t41 * grad_out_e2_2
+    t154 = t7 * grad_out_e234_2 + t62 * grad_out_e1_2 + t2 * t135 + weight_132 * t150 + weight_123 * t151
+    t154 += weight_121 * t152 + weight_112 * t153 + t47 * t140
+    t155 = weight_242 * grad_out_e1234_2
+    t156 = t14 * grad_out_e24_2 + t38 * grad_out_e14_2 - t11 * grad_out_e23_2 - t35 * grad_out_e13_2
+    t157 = weight_202 * grad_out_e_2
+    t158 = t34 * grad_out_e234_2 + t52 * grad_out_e134_2 + t25 * grad_out_e124_2 + t68 * grad_out_e4_2
+    t158 += t41 * t155 + t92 * grad_out_e34_2 + weight_222 * t156 - t22 * grad_out_e123_2 - t75 * grad_out_e3_2
+    t158 += -t66 * grad_out_e2_2 - t64 * grad_out_e1_2 - t89 * grad_out_e12_2 - t8 * t157
+    t159 = weight_222 * grad_out_e34_2
+    t160 = weight_222 * grad_out_e12_2
+    t161 = t52 * grad_out_e124_2 + t19 * grad_out_e123_2 + t67 * grad_out_e4_2 + t66 * grad_out_e3_2
+    t161 += t92 * grad_out_e24_2 + t91 * grad_out_e23_2 + t89 * grad_out_e13_2 + t90 * grad_out_e14_2
+    t161 += -t31 * grad_out_e234_2 - t25 * grad_out_e134_2 - t75 * grad_out_e2_2 - t63 * grad_out_e1_2
+    t161 += -t38 * t155 - t14 * t159 - t35 * t160 - t11 * t157
+    t162 = t28 * grad_out_e234_2 + t22 * grad_out_e134_2 + t52 * grad_out_e123_2 + t67 * grad_out_e3_2
+    t162 += t35 * t155 + t92 * grad_out_e23_2 + t90 * grad_out_e13_2 + t11 * t159 - t19 * grad_out_e124_2
+    t162 += -t66 * grad_out_e4_2 - t68 * grad_out_e2_2 - t76 * grad_out_e1_2 - t91 * grad_out_e24_2
+    t162 += -t89 * grad_out_e14_2 - t38 * t160 - t14 * t157
+    t163 = t14 * t155 + t90 * grad_out_e24_2 + t89 * grad_out_e23_2 + t91 * grad_out_e13_2 + t38 * t159
+    t163 += t92 * grad_out_e14_2 + t11 * t160 + t35 * t157 - t25 * grad_out_e234_2 - t31 * grad_out_e134_2
+    t163 += -t34 * grad_out_e124_2 - t51 * grad_out_e123_2 - t65 * grad_out_e4_2 - t64 * grad_out_e3_2
+    t163 += -t63 * grad_out_e2_2 - t75 * grad_out_e1_2
+    t164 = t22 * grad_out_e234_2 + t28 * grad_out_e134_2 + t51 * grad_out_e124_2 + t64 * grad_out_e4_2
+    t164 += t90 * grad_out_e23_2 + t92 * grad_out_e13_2 + t14 * t160 + t38 * t157 - t34 * grad_out_e123_2
+    t164 += -t65 * grad_out_e3_2 - t76 * grad_out_e2_2 - t68 * grad_out_e1_2 - t11 * t155 - t89 * grad_out_e24_2
+    t164 += -t35 * t159 - t91 * grad_out_e14_2
+    t165 = -t35 * grad_out_e24_2 - t38 * grad_out_e23_2 - t14 * grad_out_e13_2 - t11 * grad_out_e14_2
+    t166 = t28 * grad_out_e124_2 + t31 * grad_out_e123_2 + t63 * grad_out_e4_2 + t76 * grad_out_e3_2
+    t166 += t8 * t155 + t89 * grad_out_e34_2 + weight_222 * t165 + t92 * grad_out_e12_2 + t41 * t157
+    t166 += -t19 * grad_out_e234_2 - t51 * grad_out_e134_2 - t65 * grad_out_e2_2 - t67 * grad_out_e1_2
+    t167 = t30 * grad_out_e124_2 - t47 * grad_out_e234_2 - t33 * grad_out_e134_2 - t27 * grad_out_e123_2
+    t168 = t24 * grad_out_e4_2 + t18 * grad_out_e2_2 + t2 * grad_out_e1_2 - t21 * grad_out_e3_2
+    t169 = t35 * grad_out_e23_2 + t11 * grad_out_e13_2 + t41 * grad_out_e34_2 - t38 * grad_out_e24_2
+    t169 += -t14 * grad_out_e14_2 - t8 * grad_out_e12_2
+    t170 = weight_431 * t167 + weight_413 * t168 + weight_440 * t45 * grad_out_e1234_2 + weight_422 * t169
+    t170 += -weight_404 * t6 * grad_out_e_2
+    grad_gate_x = x_e234 * t124 + x_e134 * t127 + x_e124 * t130 + x_e123 * t134 + x_e4 * t141 + x_e3 * t145
+    grad_gate_x += x_e2 * t149 + x_e1 * t154 + x_e34 * t158 + x_e24 * t161 + x_e23 * t162 + x_e14 * t163
+    grad_gate_x += x_e13 * t164 + x_e12 * t166 + x_e1234 * t170 + x_e * t118
+    t171 = 0.7071067811865476 * (1.1283791670955126 * tl.exp(-t0 * t0) * (0.5 * grad_gate_x))
+    grad_x_e = gate_x * t118 + t171
+    grad_x_e1 = gate_x * t154
+    grad_x_e2 = gate_x * t149
+    grad_x_e3 = gate_x * t145
+    grad_x_e4 = gate_x * t141
+    grad_x_e12 = gate_x * t166
+    grad_x_e13 = gate_x * t164
+    grad_x_e14 = gate_x * t163
+    grad_x_e23 = gate_x * t162
+    grad_x_e24 = gate_x * t161
+    grad_x_e34 = gate_x * t158
+    grad_x_e123 = gate_x * t134
+    grad_x_e124 = gate_x * t130
+    grad_x_e134 = gate_x * t127
+    grad_x_e234 = gate_x * t124
+    grad_x_e1234 = gate_x * t170
+    t172 = t44 * grad_out_e234_2 + t42 * grad_out_e134_2 + t39 * grad_out_e124_2 + t36 * grad_out_e123_2
+    t173 = t15 * grad_out_e4_2 + t12 * grad_out_e3_2 + t9 * grad_out_e2_2 + t5 * grad_out_e1_2
+    t174 = t29 * grad_out_e24_2 + t26 * grad_out_e23_2 + t20 * grad_out_e13_2 + t32 * grad_out_e34_2
+    t174 += t23 * grad_out_e14_2 + t17 * grad_out_e12_2
+    t175 = weight_330 * t172 + weight_110 * t173 + weight_440 * t48 * grad_out_e1234_2 + weight_220 * t174
+    t175 += weight_000 * t3 * grad_out_e_2
+    t176 = t20 * grad_out_e124_2 - t17 * grad_out_e134_2 - t23 * grad_out_e123_2
+    t177 = t29 * grad_out_e3_2 - t26 * grad_out_e4_2 - t32 * grad_out_e2_2
+    t178 = t4 * grad_out_e234_2 + t73 * grad_out_e1_2 + t5 * t135 + weight_233 * t176 + t97 * grad_out_e24_2
+    t178 += t110 * grad_out_e13_2 + weight_213 * t177 + t44 * t123 - t105 * grad_out_e23_2
+    t178 += -t106 * grad_out_e34_2 - t98 * grad_out_e14_2 - t42 * t121
+    t179 = t29 * grad_out_e123_2 - t17 * grad_out_e234_2 - t26 * grad_out_e124_2
+    t180 = t20 * grad_out_e4_2 - t23 * grad_out_e3_2 - t32 * grad_out_e1_2
+    t181 = t4 * grad_out_e134_2 + t73 * grad_out_e2_2 + weight_233 * t179 + t110 * grad_out_e23_2
+    t181 += t86 * grad_out_e34_2 + t97 * grad_out_e14_2 + t44 * t121 + weight_213 * t180 - t9 * t135
+    t181 += -t98 * grad_out_e24_2 - t105 * grad_out_e13_2 - t42 * t123
+    t182 = t20 * grad_out_e234_2 + t26 * grad_out_e134_2 - t32 * grad_out_e123_2
+    t183 = t17 * grad_out_e4_2 - t23 * grad_out_e2_2 - t29 * grad_out_e1_2
+    t184 = t4 * grad_out_e124_2 + t12 * t135 + weight_233 * t182 + t86 * grad_out_e24_2
+    t184 += weight_323 * (-t42 * grad_out_e23_2 - t44 * grad_out_e13_2) + t98 * grad_out_e34_2
+    t184 += t106 * grad_out_e14_2 + weight_213 * t183 - t73 * grad_out_e3_2 - t105 * grad_out_e12_2
+    t184 += -t39 * t123
+    t185 = t32 * grad_out_e124_2 - t23 * grad_out_e234_2 - t29 * grad_out_e134_2
+    t186 = t42 * grad_out_e24_2 + t44 * grad_out_e14_2 - t39 * grad_out_e34_2
+    t187 = t17 * grad_out_e3_2 - t20 * grad_out_e2_2 - t26 * grad_out_e1_2
+    t188 = t4 * grad_out_e123_2 + t73 * grad_out_e4_2 + weight_233 * t185 + t86 * grad_out_e23_2
+    t188 += t106 * grad_out_e13_2 + weight_323 * t186 + weight_213 * t187 - t15 * t135 - t97 * grad_out_e12_2
+    t188 += -t36 * t123
+    t189 = t26 * grad_out_e234_2 + t20 * grad_out_e134_2 + t17 * grad_out_e124_2
+    t190 = -t44 * grad_out_e23_2 - t42 * grad_out_e13_2 - t39 * grad_out_e12_2
+    t191 = -t32 * grad_out_e3_2 - t29 * grad_out_e2_2 - t23 * grad_out_e1_2
+    t192 = t58 * grad_out_e4_2 + t36 * t119 + weight_231 * t189 + t87 * grad_out_e24_2 + t12 * t137
+    t192 += t101 * grad_out_e14_2 + weight_321 * t190 + weight_211 * t191 - t49 * grad_out_e123_2 - t15 * t140
+    t193 = t17 * grad_out_e123_2 - t29 * grad_out_e234_2 - t23 * grad_out_e134_2
+    t194 = t44 * grad_out_e24_2 + t42 * grad_out_e14_2 - t36 * grad_out_e12_2
+    t195 = t32 * grad_out_e4_2 - t26 * grad_out_e2_2 - t20 * grad_out_e1_2
+    t196 = t49 * grad_out_e124_2 + t58 * grad_out_e3_2 + weight_231 * t193 + t87 * grad_out_e23_2
+    t196 += t101 * grad_out_e13_2 + weight_321 * t194 + weight_211 * t195 - t39 * t119 - t15 * t137
+    t196 += -t12 * t140
+    t197 = t32 * grad_out_e234_2 - t23 * grad_out_e124_2 - t20 * grad_out_e123_2
+    t198 = t36 * grad_out_e13_2 + t39 * grad_out_e14_2 - t44 * grad_out_e34_2
+    t199 = t29 * grad_out_e4_2 + t26 * grad_out_e3_2 - t17 * grad_out_e1_2
+    t200 = t58 * grad_out_e2_2 + t42 * t119 + weight_231 * t197
+    t200 += weight_121 * (-t15 * grad_out_e24_2 - t12 * grad_out_e23_2) + weight_321 * t198
+    t200 += t101 * grad_out_e12_2 + weight_211 * t199 - t49 * grad_out_e134_2 - t9 * t140
+    t201 = t32 * grad_out_e134_2 + t29 * grad_out_e124_2 + t26 * grad_out_e123_2
+    t202 = t39 * grad_out_e24_2 + t36 * grad_out_e23_2 + t42 * grad_out_e34_2
+    t203 = -t12 * grad_out_e13_2 - t15 * grad_out_e14_2 - t9 * grad_out_e12_2
+    t204 = -t23 * grad_out_e4_2 - t20 * grad_out_e3_2 - t17 * grad_out_e2_2
+    t205 = t58 * grad_out_e1_2 + weight_231 * t201 + weight_321 * t202 + weight_121 * t203 + weight_211 * t204
+    t205 += t5 * t140 - t49 * grad_out_e234_2 - t44 * t119
+    t206 = t29 * grad_out_e23_2 + t23 * grad_out_e13_2 - t26 * grad_out_e24_2 - t20 * grad_out_e14_2
+    t207 = t10 * grad_out_e234_2 + t50 * grad_out_e134_2 + t40 * grad_out_e123_2 + t74 * grad_out_e3_2
+    t207 += t17 * t155 + t85 * grad_out_e34_2 + weight_222 * t206 - t37 * grad_out_e124_2 - t61 * grad_out_e4_2
+    t207 += -t72 * grad_out_e2_2 - t71 * grad_out_e1_2 - t96 * grad_out_e12_2 - t32 * t157
+    t208 = t37 * grad_out_e134_2 + t50 * grad_out_e124_2 + t72 * grad_out_e3_2 + t74 * grad_out_e2_2
+    t208 += t85 * grad_out_e24_2 + t96 * grad_out_e13_2 + t26 * t159 + t23 * t160 - t13 * grad_out_e234_2
+    t208 += -t43 * grad_out_e123_2 - t60 * grad_out_e4_2 - t70 * grad_out_e1_2 - t20 * t155
+    t208 += -t93 * grad_out_e23_2 - t88 * grad_out_e14_2 - t29 * t157
+    t209 = t16 * grad_out_e234_2 + t43 * grad_out_e124_2 + t50 * grad_out_e123_2 + t61 * grad_out_e2_2
+    t209 += t23 * t155 + t93 * grad_out_e24_2 + t85 * grad_out_e23_2 + t20 * t160 - t40 * grad_out_e134_2
+    t209 += -t72 * grad_out_e4_2 - t60 * grad_out_e3_2 - t77 * grad_out_e1_2 - t88 * grad_out_e13_2 - t29 * t159
+    t209 += -t96 * grad_out_e14_2 - t26 * t157
+    t210 = t37 * grad_out_e234_2 + t53 * grad_out_e123_2 + t59 * grad_out_e4_2 + t74 * grad_out_e1_2
+    t210 += t26 * t155 + t96 * grad_out_e23_2 + t85 * grad_out_e14_2 + t23 * t157 - t13 * grad_out_e134_2
+    t210 += -t10 * grad_out_e124_2 - t71 * grad_out_e3_2 - t70 * grad_out_e2_2 - t88 * grad_out_e24_2
+    t210 += -t93 * grad_out_e13_2 - t20 * t159 - t29 * t160
+    t211 = t16 * grad_out_e134_2 + t71 * grad_out_e4_2 + t59 * grad_out_e3_2 + t61 * grad_out_e1_2
+    t211 += t85 * grad_out_e13_2 + t23 * t159 + t93 * grad_out_e14_2 + t20 * t157 - t40 * grad_out_e234_2
+    t211 += -t53 * grad_out_e124_2 - t10 * grad_out_e123_2 - t77 * grad_out_e2_2 - t29 * t155
+    t211 += -t96 * grad_out_e24_2 - t88 * grad_out_e23_2 - t26 * t160
+    t212 = t23 * grad_out_e24_2 + t20 * grad_out_e23_2 + t26 * grad_out_e13_2 + t29 * grad_out_e14_2
+    t213 = t43 * grad_out_e234_2 + t53 * grad_out_e134_2 + t16 * grad_out_e124_2 + t13 * grad_out_e123_2
+    t213 += t70 * grad_out_e4_2 + t77 * grad_out_e3_2 + t59 * grad_out_e2_2 + t60 * grad_out_e1_2 + t32 * t155
+    t213 += t96 * grad_out_e34_2 + weight_222 * t212 + t85 * grad_out_e12_2 + t17 * t157
+    t214 = t5 * grad_out_e234_2 + t9 * grad_out_e134_2 + t15 * grad_out_e123_2 - t12 * grad_out_e124_2
+    t215 = t39 * grad_out_e3_2 - t36 * grad_out_e4_2 - t42 * grad_out_e2_2 - t44 * grad_out_e1_2
+    t216 = t23 * grad_out_e23_2 + t29 * grad_out_e13_2 + t17 * grad_out_e34_2 - t20 * grad_out_e24_2
+    t216 += -t26 * grad_out_e14_2 - t32 * grad_out_e12_2
+    t217 = weight_134 * t214 + weight_314 * t215 + weight_044 * t3 * grad_out_e1234_2 + weight_224 * t216
+    t217 += -weight_404 * t48 * grad_out_e_2
+    grad_gate_y = y_e234 * t178 + y_e134 * t181 + y_e124 * t184 + y_e123 * t188 + y_e4 * t192 + y_e3 * t196
+    grad_gate_y += y_e2 * t200 + y_e1 * t205 + y_e34 * t207 + y_e24 * t208 + y_e23 * t209 + y_e14 * t210
+    grad_gate_y += y_e13 * t211 + y_e12 * t213 + y_e1234 * t217 + y_e * t175
+    t218 = 0.7071067811865476 * (1.1283791670955126 * tl.exp(-t1 * t1) * (0.5 * grad_gate_y))
+    grad_y_e = gate_y * t175 + t218
+    grad_y_e1 = gate_y * t205
+    grad_y_e2 = gate_y * t200
+    grad_y_e3 = gate_y * t196
+    grad_y_e4 = gate_y * t192
+    grad_y_e12 = gate_y * t213
+    grad_y_e13 = gate_y * t211
+    grad_y_e14 = gate_y * t210
+    grad_y_e23 = gate_y * t209
+    grad_y_e24 = gate_y * t208
+    grad_y_e34 = gate_y * t207
+    grad_y_e123 = gate_y * t188
+    grad_y_e124 = gate_y * t184
+    grad_y_e134 = gate_y * t181
+    grad_y_e234 = gate_y * t178
+    grad_y_e1234 = gate_y * t217
+
+    if GRAD_X:
+        _store8(
+            grad_x_row + at * 16,
+            grad_x_e,
+            grad_x_e1,
+            grad_x_e2,
+            grad_x_e3,
+            grad_x_e4,
+            grad_x_e12,
+            grad_x_e13,
+            grad_x_e14,
+            mask,
+        )
+        _store8(
+            grad_x_row + at * 16 + 8,
+            grad_x_e23,
+            grad_x_e24,
+            grad_x_e34,
+            grad_x_e123,
+            grad_x_e124,
+            grad_x_e134,
+            grad_x_e234,
+            grad_x_e1234,
+            mask,
+        )
+    if GRAD_Y:
+        _store8(
+            grad_y_row + at * 16,
+            grad_y_e,
+            grad_y_e1,
+            grad_y_e2,
+            grad_y_e3,
+            grad_y_e4,
+            grad_y_e12,
+            grad_y_e13,
+            grad_y_e14,
+            mask,
+        )
+        _store8(
+            grad_y_row + at * 16 + 8,
+            grad_y_e23,
+            grad_y_e24,
+            grad_y_e34,
+            grad_y_e123,
+            grad_y_e124,
+            grad_y_e134,
+            grad_y_e234,
+            grad_y_e1234,
+            mask,
+        )
+
+
+@triton.jit(do_not_specialize=["B"])
+def _fused_gelu_sgp_norm_with_normalize_backward_3_kernel(
+    x_ptr,
+    y_ptr,
+    weight_ptr,
+    grad_out_ptr,
+    saved_ptr,
+    frontier_ptr,
+    grad_weight_ptr,
+    B,
+    N,
     GRAD_WEIGHT: tl.constexpr,
     ROWS: tl.constexpr,
     BLOCK: tl.constexpr,
@@ -2641,8 +3184,6 @@ def _fused_gelu_sgp_norm_with_normalize_backward_2_kernel(
         grad_out_row = grad_out_ptr + b * 16 * N
         saved_row = saved_ptr + b
         frontier_row = frontier_ptr + b
-        grad_x_row = grad_x_ptr + b * 16 * N
-        grad_y_row = grad_y_ptr + b * 16 * N
 
         x_e, x_e1, x_e2, x_e3, x_e4, x_e12, x_e13, x_e14 = _load8(x_row + at * 16, mask, REAL)
         x_e23, x_e24, x_e34, x_e123, x_e124, x_e134, x_e234, x_e1234 = _load8(x_row + at * 16 + 8, mask, REAL)
@@ -2672,561 +3213,295 @@ def _fused_gelu_sgp_norm_with_normalize_backward_2_kernel(
         frontier_3 = tl.load(frontier_row + 3 * B + r, mask=row_mask, other=0.0).to(REAL)
         frontier_4 = tl.load(frontier_row + 4 * B + r, mask=row_mask, other=0.0).to(REAL)
 
-        t0 = 0.7071067811865476 * x_e
-        gate_x = 0.5 * tl.erf(t0) + 0.5
-        t1 = 0.7071067811865476 * y_e
-        gate_y = 0.5 + 0.5 * tl.erf(t1)
-        t2 = y_e1234 * gate_y
+        gate_x = 0.5 * tl.erf(0.7071067811865476 * x_e) + 0.5
+        t0 = x_e * gate_x
+        gate_y = 0.5 + 0.5 * tl.erf(0.7071067811865476 * y_e)
+        t1 = y_e * gate_y
+        t2 = t0 * t1
         t3 = x_e12 * gate_x
-        t4 = y_e34 * gate_y
+        t4 = y_e12 * gate_y
         t5 = x_e13 * gate_x
-        t6 = y_e24 * gate_y
+        t6 = y_e13 * gate_y
         t7 = x_e14 * gate_x
-        t8 = y_e23 * gate_y
+        t8 = y_e14 * gate_y
         t9 = x_e23 * gate_x
-        t10 = y_e14 * gate_y
+        t10 = y_e23 * gate_y
         t11 = x_e24 * gate_x
-        t12 = y_e13 * gate_y
+        t12 = y_e24 * gate_y
         t13 = x_e34 * gate_x
-        t14 = y_e12 * gate_y
-        t15 = t3 * t4 + t7 * t8 + t9 * t10 + t13 * t14 - t5 * t6 - t11 * t12
+        t14 = y_e34 * gate_y
+        t15 = t3 * t4 + t5 * t6 + t7 * t8 - t9 * t10 - t11 * t12 - t13 * t14
         t16 = x_e1 * gate_x
-        t17 = y_e234 * gate_y
+        t17 = y_e1 * gate_y
         t18 = x_e2 * gate_x
-        t19 = y_e134 * gate_y
+        t19 = y_e2 * gate_y
         t20 = x_e3 * gate_x
-        t21 = y_e124 * gate_y
+        t21 = y_e3 * gate_y
         t22 = x_e4 * gate_x
-        t23 = y_e123 * gate_y
-        t24 = t16 * t17 + t20 * t21 - t18 * t19 - t22 * t23
+        t23 = y_e4 * gate_y
+        t24 = t16 * t17 - t18 * t19 - t20 * t21 - t22 * t23
         t25 = x_e123 * gate_x
-        t26 = y_e4 * gate_y
+        t26 = y_e123 * gate_y
         t27 = x_e124 * gate_x
-        t28 = y_e3 * gate_y
+        t28 = y_e124 * gate_y
         t29 = x_e134 * gate_x
-        t30 = y_e2 * gate_y
+        t30 = y_e134 * gate_y
         t31 = x_e234 * gate_x
-        t32 = y_e1 * gate_y
-        t33 = t25 * t26 + t29 * t30 - t27 * t28 - t31 * t32
-        t34 = x_e * gate_x
-        t35 = weight_044 * t34
-        t36 = y_e * gate_y
-        t37 = x_e1234 * gate_x
-        t38 = weight_440 * t37
-        out_e1234 = weight_242 * t15 + weight_143 * t24 + weight_341 * t33 + t2 * t35 + t36 * t38
-        grad_out_e1234_2 = saved_norm_4 * grad_out_e1234 + 2.0 * frontier_0 * out_e1234
-        t39 = t2 * grad_out_e1234_2
-        t40 = t3 * t14 + t5 * t12 + t7 * t10 - t9 * t8 - t11 * t6 - t13 * t4
-        t41 = t16 * t32 - t18 * t30 - t20 * t28 - t22 * t26
-        t42 = t31 * t17 - t25 * t23 - t27 * t21 - t29 * t19
-        t43 = t34 * t36
-        t44 = t37 * t2
-        out_e = weight_202 * t40 + weight_101 * t41 + weight_303 * t42 + weight_000 * t43 - weight_404 * t44
+        t32 = y_e234 * gate_y
+        t33 = t31 * t32 - t25 * t26 - t27 * t28 - t29 * t30
+        t34 = x_e1234 * gate_x
+        t35 = y_e1234 * gate_y
+        t36 = t34 * t35
+        out_e = weight_202 * t15 + weight_101 * t24 + weight_303 * t33 + weight_000 * t2 - weight_404 * t36
         grad_out_e_2 = saved_norm_0 * grad_out_e + 2.0 * frontier_4 * out_e
-        t45 = weight_000 * grad_out_e_2
-        t46 = weight_022 * t34
-        t47 = weight_123 * t16
-        t48 = weight_123 * t17
-        t49 = weight_121 * t20
-        t50 = weight_121 * t22
-        t51 = weight_224 * t2
-        t52 = weight_220 * t36
-        t53 = weight_323 * t21
-        t54 = weight_323 * t23
-        t55 = weight_422 * t37
-        t56 = weight_222 * t5
-        t57 = weight_222 * t12
-        t58 = weight_222 * t6
-        t59 = weight_222 * t11
-        t60 = weight_321 * t29
-        t61 = weight_321 * t30
-        out_e34 = t4 * t46 + t19 * t47 + t26 * t49 + t3 * t51 + t13 * t52 + t25 * t53 + t14 * t55 + t7 * t57
-        out_e34 += t9 * t58 + t32 * t60 - t18 * t48 - t28 * t50 - t27 * t54 - t10 * t56 - t8 * t59 - t31 * t61
-        t62 = weight_121 * t16
+        t37 = weight_011 * t0
+        t38 = weight_112 * t16
+        t39 = weight_112 * t18
+        t40 = weight_112 * t20
+        t41 = weight_110 * t1
+        t42 = weight_213 * t28
+        t43 = weight_213 * t30
+        t44 = weight_211 * t17
+        t45 = weight_213 * t32
+        t46 = weight_211 * t19
+        t47 = weight_211 * t21
+        t48 = weight_314 * t35
+        t49 = weight_312 * t27
+        t50 = weight_312 * t29
+        t51 = weight_312 * t31
+        t52 = weight_413 * t34
+        out_e4 = t23 * t37 + t8 * t38 + t22 * t41 + t3 * t42 + t5 * t43 + t11 * t46 + t13 * t47 + t4 * t49
+        out_e4 += t6 * t50 + t26 * t52 - t12 * t39 - t14 * t40 - t7 * t44 - t9 * t45 - t25 * t48 - t10 * t51
+        t53 = weight_112 * t22
+        t54 = weight_211 * t23
+        t55 = weight_213 * t26
+        t56 = weight_312 * t25
+        out_e1 = t17 * t37 + t16 * t41 + t4 * t39 + t6 * t40 + t8 * t53 + t32 * t52 - t3 * t46 - t5 * t47
+        out_e1 += -t7 * t54 - t9 * t55 - t11 * t42 - t13 * t43 - t10 * t56 - t12 * t49 - t14 * t50 - t31 * t48
+        out_e2 = t19 * t37 + t4 * t38 + t18 * t41 + t10 * t40 + t12 * t53 + t30 * t52 - t3 * t44 - t5 * t55
+        out_e2 += -t7 * t42 - t9 * t47 - t11 * t54 - t13 * t45 - t6 * t56 - t8 * t49 - t29 * t48 - t14 * t51
+        out_e3 = t21 * t37 + t6 * t38 + t20 * t41 + t14 * t53 + t3 * t55 + t9 * t46 + t11 * t45 + t4 * t56
+        out_e3 += t27 * t48 + t12 * t51 - t10 * t39 - t5 * t44 - t7 * t43 - t13 * t54 - t8 * t50 - t28 * t52
+        t57 = out_e1 * out_e1 - out_e2 * out_e2 - out_e3 * out_e3 - out_e4 * out_e4
+        t58 = tl.where((t57 > 0.0), 1.0, 0.0) - tl.where((t57 < 0.0), 1.0, 0.0)
+        t59 = frontier_3 * t58
+        grad_out_e4_2 = saved_norm_1 * grad_out_e4 - 2.0 * out_e4 * t59
+        grad_out_e3_2 = saved_norm_1 * grad_out_e3 - 2.0 * out_e3 * t59
+        grad_out_e2_2 = saved_norm_1 * grad_out_e2 - 2.0 * out_e2 * t59
+        grad_out_e1_2 = saved_norm_1 * grad_out_e1 + 2.0 * out_e1 * t59
+        t60 = t23 * grad_out_e4_2 + t21 * grad_out_e3_2 + t19 * grad_out_e2_2 + t17 * grad_out_e1_2
+        t61 = weight_022 * t0
+        t62 = weight_123 * t16
         t63 = weight_121 * t18
-        t64 = weight_321 * t25
-        t65 = weight_321 * t26
-        t66 = weight_323 * t17
-        t67 = weight_323 * t19
-        t68 = weight_123 * t20
-        t69 = weight_123 * t21
-        out_e12 = t14 * t46 + t30 * t62 + t3 * t52 + t31 * t67 + t8 * t56 + t7 * t58 - t32 * t63 - t13 * t51
-        out_e12 += -t28 * t64 - t27 * t65 - t29 * t66 - t4 * t55 - t23 * t68 - t22 * t69 - t9 * t57 - t10 * t59
-        t70 = weight_123 * t18
-        t71 = weight_123 * t19
-        t72 = weight_222 * t3
-        t73 = weight_222 * t4
-        t74 = weight_222 * t14
-        t75 = weight_222 * t13
-        out_e13 = t12 * t46 + t28 * t62 + t23 * t70 + t5 * t52 + t7 * t73 + t9 * t74 + t11 * t51 + t30 * t64
-        out_e13 += t27 * t66 + t6 * t55 - t32 * t49 - t22 * t71 - t8 * t72 - t10 * t75 - t29 * t65 - t31 * t53
-        t76 = weight_321 * t27
-        t77 = weight_321 * t28
-        out_e14 = t10 * t46 + t26 * t62 + t21 * t70 + t20 * t71 + t7 * t52 + t11 * t74 + t12 * t75 + t30 * t76
-        out_e14 += t29 * t77 + t31 * t54 - t32 * t50 - t6 * t72 - t5 * t73 - t9 * t51 - t25 * t66 - t8 * t55
-        out_e23 = t8 * t46 + t23 * t47 + t28 * t63 + t5 * t74 + t7 * t51 + t9 * t52 + t11 * t73 + t32 * t64
-        out_e23 += t27 * t67 + t10 * t55 - t30 * t49 - t22 * t48 - t12 * t72 - t6 * t75 - t29 * t53 - t31 * t65
-        out_e24 = t6 * t46 + t21 * t47 + t26 * t63 + t20 * t48 + t7 * t74 + t11 * t52 + t8 * t75 + t32 * t76
-        out_e24 += t29 * t54 + t31 * t77 - t30 * t50 - t10 * t72 - t5 * t51 - t9 * t73 - t25 * t67 - t12 * t55
-        t78 = out_e23 * out_e23 + out_e24 * out_e24 + out_e34 * out_e34 - out_e12 * out_e12 - out_e13 * out_e13
-        t78 += -out_e14 * out_e14
-        t79 = tl.where((t78 > 0.0), 1.0, 0.0) - tl.where((t78 < 0.0), 1.0, 0.0)
-        t80 = frontier_2 * t79
-        grad_out_e34_2 = saved_norm_2 * grad_out_e34 + 2.0 * out_e34 * t80
-        grad_out_e24_2 = saved_norm_2 * grad_out_e24 + 2.0 * out_e24 * t80
-        grad_out_e23_2 = saved_norm_2 * grad_out_e23 + 2.0 * out_e23 * t80
-        grad_out_e14_2 = saved_norm_2 * grad_out_e14 - 2.0 * out_e14 * t80
-        grad_out_e13_2 = saved_norm_2 * grad_out_e13 - 2.0 * out_e13 * t80
-        grad_out_e12_2 = saved_norm_2 * grad_out_e12 - 2.0 * out_e12 * t80
-        t81 = t4 * grad_out_e34_2 + t6 * grad_out_e24_2 + t8 * grad_out_e23_2 + t10 * grad_out_e14_2
-        t81 += t12 * grad_out_e13_2 + t14 * grad_out_e12_2
-        t82 = weight_033 * t34
-        t83 = weight_134 * t2
-        t84 = weight_132 * t18
-        t85 = weight_132 * t20
-        t86 = weight_132 * t22
-        t87 = weight_233 * t19
-        t88 = weight_233 * t21
-        t89 = weight_233 * t23
-        t90 = weight_231 * t26
-        t91 = weight_231 * t28
-        t92 = weight_231 * t30
-        t93 = weight_332 * t25
-        t94 = weight_332 * t27
-        t95 = weight_332 * t29
-        t96 = weight_330 * t36
-        t97 = weight_431 * t37
-        out_e234 = t17 * t82 + t16 * t83 + t4 * t84 + t8 * t86 + t5 * t88 + t9 * t90 + t13 * t92 + t10 * t93
-        out_e234 += t14 * t95 + t31 * t96 - t6 * t85 - t3 * t87 - t7 * t89 - t11 * t91 - t12 * t94 - t32 * t97
-        t98 = weight_132 * t16
-        t99 = weight_233 * t17
-        t100 = weight_231 * t32
-        t101 = weight_332 * t31
-        out_e123 = t23 * t82 + t8 * t98 + t14 * t85 + t22 * t83 + t3 * t91 + t9 * t100 + t11 * t87 + t25 * t96
-        out_e123 += t4 * t94 + t10 * t101 - t12 * t84 - t5 * t92 - t7 * t99 - t13 * t88 - t6 * t95 - t26 * t97
-        out_e124 = t21 * t82 + t6 * t98 + t14 * t86 + t3 * t90 + t5 * t99 + t11 * t100 + t13 * t89 + t27 * t96
-        out_e124 += t8 * t95 + t28 * t97 - t10 * t84 - t20 * t83 - t7 * t92 - t9 * t87 - t4 * t93 - t12 * t101
-        out_e134 = t19 * t82 + t4 * t98 + t18 * t83 + t12 * t86 + t5 * t90 + t9 * t88 + t13 * t100 + t6 * t93
-        out_e134 += t29 * t96 + t14 * t101 - t10 * t85 - t3 * t99 - t7 * t91 - t11 * t89 - t8 * t94 - t30 * t97
-        t102 = out_e123 * out_e123 + out_e124 * out_e124 + out_e134 * out_e134 - out_e234 * out_e234
-        t103 = tl.where((t102 > 0.0), 1.0, 0.0) - tl.where((t102 < 0.0), 1.0, 0.0)
-        t104 = frontier_1 * t103
-        grad_out_e234_2 = saved_norm_3 * grad_out_e234 - 2.0 * out_e234 * t104
-        grad_out_e134_2 = saved_norm_3 * grad_out_e134 + 2.0 * out_e134 * t104
-        grad_out_e124_2 = saved_norm_3 * grad_out_e124 + 2.0 * out_e124 * t104
-        grad_out_e123_2 = saved_norm_3 * grad_out_e123 + 2.0 * out_e123 * t104
-        t105 = t17 * grad_out_e234_2 + t19 * grad_out_e134_2 + t21 * grad_out_e124_2 + t23 * grad_out_e123_2
-        t106 = weight_011 * t34
-        t107 = weight_112 * t16
-        t108 = weight_112 * t18
-        t109 = weight_112 * t20
-        t110 = weight_110 * t36
-        t111 = weight_213 * t21
-        t112 = weight_213 * t19
-        t113 = weight_211 * t32
-        t114 = weight_213 * t17
-        t115 = weight_211 * t30
-        t116 = weight_211 * t28
-        t117 = weight_314 * t2
-        t118 = weight_312 * t27
-        t119 = weight_312 * t29
-        t120 = weight_312 * t31
-        t121 = weight_413 * t37
-        out_e4 = t26 * t106 + t10 * t107 + t22 * t110 + t3 * t111 + t5 * t112 + t11 * t115 + t13 * t116
-        out_e4 += t14 * t118 + t12 * t119 + t23 * t121 - t6 * t108 - t4 * t109 - t7 * t113 - t9 * t114 - t25 * t117
-        out_e4 += -t8 * t120
-        t122 = weight_112 * t22
-        t123 = weight_211 * t26
-        t124 = weight_213 * t23
-        t125 = weight_312 * t25
-        out_e1 = t32 * t106 + t16 * t110 + t14 * t108 + t12 * t109 + t10 * t122 + t17 * t121 - t3 * t115
-        out_e1 += -t5 * t116 - t7 * t123 - t9 * t124 - t11 * t111 - t13 * t112 - t8 * t125 - t6 * t118 - t4 * t119
-        out_e1 += -t31 * t117
-        out_e2 = t30 * t106 + t14 * t107 + t18 * t110 + t8 * t109 + t6 * t122 + t19 * t121 - t3 * t113 - t5 * t124
-        out_e2 += -t7 * t111 - t9 * t116 - t11 * t123 - t13 * t114 - t12 * t125 - t10 * t118 - t29 * t117
-        out_e2 += -t4 * t120
-        out_e3 = t28 * t106 + t12 * t107 + t20 * t110 + t4 * t122 + t3 * t124 + t9 * t115 + t11 * t114
-        out_e3 += t14 * t125 + t27 * t117 + t6 * t120 - t8 * t108 - t5 * t113 - t7 * t112 - t13 * t123 - t10 * t119
-        out_e3 += -t21 * t121
-        t126 = out_e1 * out_e1 - out_e2 * out_e2 - out_e3 * out_e3 - out_e4 * out_e4
-        t127 = tl.where((t126 > 0.0), 1.0, 0.0) - tl.where((t126 < 0.0), 1.0, 0.0)
-        t128 = frontier_3 * t127
-        grad_out_e4_2 = saved_norm_1 * grad_out_e4 - 2.0 * out_e4 * t128
-        grad_out_e3_2 = saved_norm_1 * grad_out_e3 - 2.0 * out_e3 * t128
-        grad_out_e2_2 = saved_norm_1 * grad_out_e2 - 2.0 * out_e2 * t128
-        grad_out_e1_2 = saved_norm_1 * grad_out_e1 + 2.0 * out_e1 * t128
-        t129 = t26 * grad_out_e4_2 + t28 * grad_out_e3_2 + t30 * grad_out_e2_2 + t32 * grad_out_e1_2
-        t130 = weight_044 * t39 + t36 * t45 + weight_022 * t81 + weight_033 * t105 + weight_011 * t129
-        t131 = t36 * grad_out_e1234_2
-        t132 = weight_404 * grad_out_e_2
-        t133 = t14 * grad_out_e34_2 + t10 * grad_out_e23_2 + t6 * grad_out_e13_2 - t12 * grad_out_e24_2
-        t133 += -t8 * grad_out_e14_2 - t4 * grad_out_e12_2
-        t134 = t28 * grad_out_e124_2 - t32 * grad_out_e234_2 - t30 * grad_out_e134_2 - t26 * grad_out_e123_2
-        t135 = t23 * grad_out_e4_2 + t19 * grad_out_e2_2 + t17 * grad_out_e1_2 - t21 * grad_out_e3_2
-        t136 = weight_440 * t131 + weight_422 * t133 + weight_431 * t134 + weight_413 * t135 - t2 * t132
-        t137 = weight_341 * grad_out_e1234_2
-        t138 = weight_332 * grad_out_e134_2
-        t139 = weight_332 * grad_out_e124_2
-        t140 = weight_332 * grad_out_e123_2
-        t141 = weight_312 * grad_out_e4_2
-        t142 = weight_312 * grad_out_e3_2
-        t143 = weight_312 * grad_out_e2_2
-        t144 = weight_303 * grad_out_e_2
-        t145 = t96 * grad_out_e234_2 + t14 * t138 + t10 * t140 + t77 * grad_out_e24_2 + t54 * grad_out_e14_2
-        t145 += t67 * grad_out_e12_2 + t6 * t142 + t17 * t144 - t32 * t137 - t12 * t139 - t61 * grad_out_e34_2
-        t145 += -t65 * grad_out_e23_2 - t53 * grad_out_e13_2 - t8 * t141 - t4 * t143 - t117 * grad_out_e1_2
-        t146 = weight_332 * grad_out_e234_2
-        t147 = weight_321 * t32
-        t148 = weight_312 * grad_out_e1_2
-        t149 = t30 * t137 + t14 * t146 + t96 * grad_out_e134_2 + t8 * t139 + grad_out_e34_2 * t147
-        t149 += t54 * grad_out_e24_2 + t77 * grad_out_e14_2 + t12 * t141 - t6 * t140 - t53 * grad_out_e23_2
-        t149 += -t65 * grad_out_e13_2 - t66 * grad_out_e12_2 - t10 * t142 - t117 * grad_out_e2_2 - t4 * t148
-        t149 += -t19 * t144
-        t150 = t96 * grad_out_e124_2 + t4 * t140 + grad_out_e24_2 * t147 + t67 * grad_out_e23_2
-        t150 += t61 * grad_out_e14_2 + t66 * grad_out_e13_2 + t14 * t141 + t117 * grad_out_e3_2 - t28 * t137
-        t150 += -t12 * t146 - t8 * t138 - t54 * grad_out_e34_2 - t65 * grad_out_e12_2 - t10 * t143 - t6 * t148
-        t150 += -t21 * t144
-        t151 = t26 * t137 + t10 * t146 + t6 * t138 + t96 * grad_out_e123_2 + t53 * grad_out_e34_2
-        t151 += grad_out_e23_2 * t147 + t61 * grad_out_e13_2 + t14 * t142 - t4 * t139 - t67 * grad_out_e24_2
-        t151 += -t66 * grad_out_e14_2 - t77 * grad_out_e12_2 - t117 * grad_out_e4_2 - t12 * t143 - t8 * t148
-        t151 += -t23 * t144
-        t152 = weight_242 * grad_out_e1234_2
-        t153 = weight_222 * grad_out_e24_2
-        t154 = weight_222 * grad_out_e13_2
-        t155 = weight_202 * grad_out_e_2
-        t156 = t14 * t152 + t92 * grad_out_e234_2 + t100 * grad_out_e134_2 + t89 * grad_out_e124_2
-        t156 += t52 * grad_out_e34_2 + t8 * t153 + t57 * grad_out_e14_2 + t116 * grad_out_e4_2
-        t156 += -t88 * grad_out_e123_2 - t58 * grad_out_e23_2 - t10 * t154 - t51 * grad_out_e12_2
-        t156 += -t123 * grad_out_e3_2 - t114 * grad_out_e2_2 - t112 * grad_out_e1_2 - t4 * t155
-        t157 = weight_222 * grad_out_e34_2
-        t158 = weight_222 * grad_out_e12_2
-        t159 = t100 * grad_out_e124_2 + t87 * grad_out_e123_2 + t52 * grad_out_e24_2 + t73 * grad_out_e23_2
-        t159 += t74 * grad_out_e14_2 + t51 * grad_out_e13_2 + t115 * grad_out_e4_2 + t114 * grad_out_e3_2
-        t159 += -t12 * t152 - t91 * grad_out_e234_2 - t89 * grad_out_e134_2 - t8 * t157 - t10 * t158
-        t159 += -t123 * grad_out_e2_2 - t111 * grad_out_e1_2 - t6 * t155
-        t160 = t10 * t152 + t90 * grad_out_e234_2 + t88 * grad_out_e134_2 + t100 * grad_out_e123_2 + t6 * t157
-        t160 += t52 * grad_out_e23_2 + t74 * grad_out_e13_2 + t115 * grad_out_e3_2 - t87 * grad_out_e124_2
-        t160 += -t73 * grad_out_e24_2 - t51 * grad_out_e14_2 - t12 * t158 - t114 * grad_out_e4_2
-        t160 += -t116 * grad_out_e2_2 - t124 * grad_out_e1_2 - t8 * t155
-        t161 = t8 * t152 + t12 * t157 + t74 * grad_out_e24_2 + t51 * grad_out_e23_2 + t52 * grad_out_e14_2
-        t161 += t73 * grad_out_e13_2 + t6 * t158 + t10 * t155 - t89 * grad_out_e234_2 - t91 * grad_out_e134_2
-        t161 += -t92 * grad_out_e124_2 - t99 * grad_out_e123_2 - t113 * grad_out_e4_2 - t112 * grad_out_e3_2
-        t161 += -t111 * grad_out_e2_2 - t123 * grad_out_e1_2
-        t162 = t88 * grad_out_e234_2 + t90 * grad_out_e134_2 + t99 * grad_out_e124_2 + t74 * grad_out_e23_2
-        t162 += t52 * grad_out_e13_2 + t8 * t158 + t112 * grad_out_e4_2 + t12 * t155 - t6 * t152
-        t162 += -t92 * grad_out_e123_2 - t10 * t157 - t51 * grad_out_e24_2 - t73 * grad_out_e14_2
-        t162 += -t113 * grad_out_e3_2 - t124 * grad_out_e2_2 - t116 * grad_out_e1_2
-        t163 = t4 * t152 + t90 * grad_out_e124_2 + t91 * grad_out_e123_2 + t51 * grad_out_e34_2
-        t163 += t52 * grad_out_e12_2 + t111 * grad_out_e4_2 + t124 * grad_out_e3_2 + t14 * t155
-        t163 += -t87 * grad_out_e234_2 - t99 * grad_out_e134_2 - t10 * t153 - t57 * grad_out_e23_2
-        t163 += -t58 * grad_out_e14_2 - t8 * t154 - t113 * grad_out_e2_2 - t115 * grad_out_e1_2
-        t164 = weight_143 * grad_out_e1234_2
-        t165 = weight_132 * grad_out_e234_2
-        t166 = weight_132 * grad_out_e134_2
-        t167 = weight_132 * grad_out_e124_2
-        t168 = weight_121 * t28
-        t169 = weight_121 * t30
-        t170 = weight_121 * t32
-        t171 = weight_112 * grad_out_e3_2
-        t172 = weight_112 * grad_out_e2_2
-        t173 = weight_112 * grad_out_e1_2
-        t174 = weight_101 * grad_out_e_2
-        t175 = t8 * t165 + t12 * t166 + t14 * t167 + t83 * grad_out_e123_2 + t110 * grad_out_e4_2 + t4 * t171
-        t175 += t6 * t172 + t10 * t173 - t23 * t164 - grad_out_e34_2 * t168 - grad_out_e24_2 * t169
-        t175 += -t48 * grad_out_e23_2 - grad_out_e14_2 * t170 - t71 * grad_out_e13_2 - t69 * grad_out_e12_2
-        t175 += -t26 * t174
-        t176 = weight_132 * grad_out_e123_2
-        t177 = weight_121 * t26
-        t178 = weight_123 * t23
-        t179 = weight_112 * grad_out_e4_2
-        t180 = t21 * t164 + t14 * t176 + grad_out_e34_2 * t177 + t48 * grad_out_e24_2 + t71 * grad_out_e14_2
-        t180 += t110 * grad_out_e3_2 + t8 * t172 + t12 * t173 - t6 * t165 - t10 * t166 - t83 * grad_out_e124_2
-        t180 += -grad_out_e23_2 * t169 - grad_out_e13_2 * t170 - grad_out_e12_2 * t178 - t4 * t179 - t28 * t174
-        t181 = t4 * t165 + t83 * grad_out_e134_2 + grad_out_e24_2 * t177 + grad_out_e23_2 * t168
-        t181 += t69 * grad_out_e14_2 + grad_out_e13_2 * t178 + t110 * grad_out_e2_2 + t14 * t173 - t19 * t164
-        t181 += -t10 * t167 - t12 * t176 - t48 * grad_out_e34_2 - grad_out_e12_2 * t170 - t6 * t179 - t8 * t171
-        t181 += -t30 * t174
-        t182 = t17 * t164 + t83 * grad_out_e234_2 + t4 * t166 + t6 * t167 + t8 * t176 + t71 * grad_out_e34_2
-        t182 += t69 * grad_out_e24_2 + grad_out_e23_2 * t178 + grad_out_e14_2 * t177 + grad_out_e13_2 * t168
-        t182 += grad_out_e12_2 * t169 + t10 * t179 + t12 * t171 + t14 * t172 + t110 * grad_out_e1_2 + t32 * t174
-        t183 = 0.5 * x_e1234 * t136 + 0.5 * x_e234 * t145 + 0.5 * x_e134 * t149 + 0.5 * x_e124 * t150
-        t183 += 0.5 * x_e123 * t151 + 0.5 * x_e34 * t156 + 0.5 * x_e24 * t159 + 0.5 * x_e23 * t160
-        t183 += 0.5 * x_e14 * t161 + 0.5 * x_e13 * t162 + 0.5 * x_e12 * t163 + 0.5 * x_e4 * t175
-        t183 += 0.5 * x_e3 * t180 + 0.5 * x_e2 * t181 + 0.5 * x_e1 * t182 + 0.5 * x_e * t130
-        grad_x_e = gate_x * t130 + 0.7978845608028654 * tl.exp(-t0 * t0) * t183
-        grad_x_e1 = gate_x * t182
-        grad_x_e2 = gate_x * t181
-        grad_x_e3 = gate_x * t180
-        grad_x_e4 = gate_x * t175
-        grad_x_e12 = gate_x * t163
-        grad_x_e13 = gate_x * t162
-        grad_x_e14 = gate_x * t161
-        grad_x_e23 = gate_x * t160
-        grad_x_e24 = gate_x * t159
-        grad_x_e34 = gate_x * t156
-        grad_x_e123 = gate_x * t151
-        grad_x_e124 = gate_x * t150
-        grad_x_e134 = gate_x * t149
-        grad_x_e234 = gate_x * t145
-        grad_x_e1234 = gate_x * t136
-        t184 = t13 * grad_out_e34_2 + t11 * grad_out_e24_2 + t9 * grad_out_e23_2 + t7 * grad_out_e14_2
-        t184 += t5 * grad_out_e13_2 + t3 * grad_out_e12_2
-        t185 = t31 * grad_out_e234_2 + t29 * grad_out_e134_2 + t27 * grad_out_e124_2 + t25 * grad_out_e123_2
-        t186 = t22 * grad_out_e4_2 + t20 * grad_out_e3_2 + t18 * grad_out_e2_2 + t16 * grad_out_e1_2
-        t187 = t38 * grad_out_e1234_2 + t34 * t45 + weight_220 * t184 + weight_330 * t185 + weight_110 * t186
-        t188 = t3 * grad_out_e34_2 + t7 * grad_out_e23_2 + t11 * grad_out_e13_2 - t5 * grad_out_e24_2
-        t188 += -t9 * grad_out_e14_2 - t13 * grad_out_e12_2
-        t189 = t16 * grad_out_e234_2 + t18 * grad_out_e134_2 + t22 * grad_out_e123_2 - t20 * grad_out_e124_2
-        t190 = t27 * grad_out_e3_2 - t25 * grad_out_e4_2 - t29 * grad_out_e2_2 - t31 * grad_out_e1_2
-        t191 = t35 * grad_out_e1234_2 + weight_224 * t188 + weight_134 * t189 + weight_314 * t190 - t37 * t132
-        t192 = weight_233 * grad_out_e134_2
-        t193 = weight_233 * grad_out_e124_2
-        t194 = weight_233 * grad_out_e123_2
-        t195 = weight_123 * t22
-        t196 = weight_323 * t25
-        t197 = weight_323 * t27
-        t198 = weight_323 * t29
-        t199 = weight_213 * grad_out_e4_2
-        t200 = weight_213 * grad_out_e3_2
-        t201 = weight_213 * grad_out_e2_2
-        t202 = t16 * t164 + t82 * grad_out_e234_2 + t5 * t193 + t68 * grad_out_e24_2 + grad_out_e13_2 * t197
-        t202 += t11 * t200 + t121 * grad_out_e1_2 + t31 * t144 - t3 * t192 - t7 * t194 - t70 * grad_out_e34_2
-        t202 += -grad_out_e23_2 * t195 - grad_out_e14_2 * t196 - grad_out_e12_2 * t198 - t9 * t199 - t13 * t201
-        t203 = weight_233 * grad_out_e234_2
-        t204 = weight_323 * t31
-        t205 = weight_213 * grad_out_e1_2
-        t206 = t82 * grad_out_e134_2 + t11 * t194 + t47 * grad_out_e34_2 + grad_out_e23_2 * t197
-        t206 += t68 * grad_out_e14_2 + grad_out_e12_2 * t204 + t5 * t199 + t121 * grad_out_e2_2 - t18 * t164
-        t206 += -t3 * t203 - t9 * t193 - grad_out_e24_2 * t196 - grad_out_e13_2 * t195 - t7 * t200 - t13 * t205
-        t206 += -t29 * t144
-        t207 = t20 * t164 + t5 * t203 + t9 * t192 + t82 * grad_out_e124_2 + grad_out_e34_2 * t196
-        t207 += t47 * grad_out_e24_2 + t70 * grad_out_e14_2 + t3 * t199 - t13 * t194 - grad_out_e23_2 * t198
-        t207 += -grad_out_e13_2 * t204 - grad_out_e12_2 * t195 - t121 * grad_out_e3_2 - t7 * t201 - t11 * t205
-        t207 += -t27 * t144
-        t208 = t13 * t193 + t82 * grad_out_e123_2 + grad_out_e24_2 * t198 + t47 * grad_out_e23_2
-        t208 += grad_out_e14_2 * t204 + t70 * grad_out_e13_2 + t121 * grad_out_e4_2 + t3 * t200 - t22 * t164
-        t208 += -t7 * t203 - t11 * t192 - grad_out_e34_2 * t197 - t68 * grad_out_e12_2 - t5 * t201 - t9 * t205
-        t208 += -t25 * t144
-        t209 = t3 * t152 + t84 * grad_out_e234_2 + t98 * grad_out_e134_2 + t94 * grad_out_e123_2
-        t209 += t46 * grad_out_e34_2 + t59 * grad_out_e23_2 + t7 * t154 + t122 * grad_out_e3_2
-        t209 += -t93 * grad_out_e124_2 - t9 * t153 - t56 * grad_out_e14_2 - t55 * grad_out_e12_2
-        t209 += -t109 * grad_out_e4_2 - t120 * grad_out_e2_2 - t119 * grad_out_e1_2 - t13 * t155
-        t210 = t93 * grad_out_e134_2 + t98 * grad_out_e124_2 + t9 * t157 + t46 * grad_out_e24_2
-        t210 += t55 * grad_out_e13_2 + t7 * t158 + t120 * grad_out_e3_2 + t122 * grad_out_e2_2 - t5 * t152
-        t210 += -t85 * grad_out_e234_2 - t95 * grad_out_e123_2 - t75 * grad_out_e23_2 - t72 * grad_out_e14_2
-        t210 += -t108 * grad_out_e4_2 - t118 * grad_out_e1_2 - t11 * t155
-        t211 = t7 * t152 + t86 * grad_out_e234_2 + t95 * grad_out_e124_2 + t98 * grad_out_e123_2
-        t211 += t75 * grad_out_e24_2 + t46 * grad_out_e23_2 + t5 * t158 + t109 * grad_out_e2_2
-        t211 += -t94 * grad_out_e134_2 - t11 * t157 - t55 * grad_out_e14_2 - t72 * grad_out_e13_2
-        t211 += -t120 * grad_out_e4_2 - t108 * grad_out_e3_2 - t125 * grad_out_e1_2 - t9 * t155
-        t212 = t9 * t152 + t93 * grad_out_e234_2 + t101 * grad_out_e123_2 + t55 * grad_out_e23_2
-        t212 += t46 * grad_out_e14_2 + t107 * grad_out_e4_2 + t122 * grad_out_e1_2 + t7 * t155
-        t212 += -t85 * grad_out_e134_2 - t84 * grad_out_e124_2 - t5 * t157 - t72 * grad_out_e24_2
-        t212 += -t75 * grad_out_e13_2 - t11 * t158 - t119 * grad_out_e3_2 - t118 * grad_out_e2_2
-        t213 = t86 * grad_out_e134_2 + t7 * t157 + t75 * grad_out_e14_2 + t46 * grad_out_e13_2
-        t213 += t119 * grad_out_e4_2 + t107 * grad_out_e3_2 + t109 * grad_out_e1_2 + t5 * t155 - t11 * t152
-        t213 += -t94 * grad_out_e234_2 - t101 * grad_out_e124_2 - t84 * grad_out_e123_2 - t55 * grad_out_e24_2
-        t213 += -t72 * grad_out_e23_2 - t9 * t158 - t125 * grad_out_e2_2
-        t214 = t13 * t152 + t95 * grad_out_e234_2 + t101 * grad_out_e134_2 + t86 * grad_out_e124_2
-        t214 += t85 * grad_out_e123_2 + t55 * grad_out_e34_2 + t7 * t153 + t56 * grad_out_e23_2
-        t214 += t59 * grad_out_e14_2 + t9 * t154 + t46 * grad_out_e12_2 + t118 * grad_out_e4_2
-        t214 += t125 * grad_out_e3_2 + t107 * grad_out_e2_2 + t108 * grad_out_e1_2 + t3 * t155
-        t215 = weight_231 * grad_out_e234_2
-        t216 = weight_231 * grad_out_e134_2
-        t217 = weight_231 * grad_out_e124_2
-        t218 = weight_321 * t31
-        t219 = weight_211 * grad_out_e3_2
-        t220 = weight_211 * grad_out_e2_2
-        t221 = weight_211 * grad_out_e1_2
-        t222 = t25 * t137 + t9 * t215 + t5 * t216 + t3 * t217 + t49 * grad_out_e34_2 + t63 * grad_out_e24_2
-        t222 += t62 * grad_out_e14_2 + t106 * grad_out_e4_2 - t97 * grad_out_e123_2 - grad_out_e23_2 * t218
-        t222 += -t60 * grad_out_e13_2 - t76 * grad_out_e12_2 - t13 * t219 - t11 * t220 - t7 * t221 - t22 * t174
-        t223 = weight_231 * grad_out_e123_2
-        t224 = weight_211 * grad_out_e4_2
-        t225 = t97 * grad_out_e124_2 + t3 * t223 + grad_out_e24_2 * t218 + t63 * grad_out_e23_2
-        t225 += t60 * grad_out_e14_2 + t62 * grad_out_e13_2 + t13 * t224 + t106 * grad_out_e3_2 - t27 * t137
-        t225 += -t11 * t215 - t7 * t216 - t50 * grad_out_e34_2 - t64 * grad_out_e12_2 - t9 * t220 - t5 * t221
-        t225 += -t20 * t174
-        t226 = t29 * t137 + t13 * t215 + t76 * grad_out_e14_2 + t64 * grad_out_e13_2 + t62 * grad_out_e12_2
-        t226 += t11 * t224 + t9 * t219 + t106 * grad_out_e2_2 - t97 * grad_out_e134_2 - t7 * t217 - t5 * t223
-        t226 += -grad_out_e34_2 * t218 - t50 * grad_out_e24_2 - t49 * grad_out_e23_2 - t3 * t221 - t18 * t174
-        t227 = t13 * t216 + t11 * t217 + t9 * t223 + t60 * grad_out_e34_2 + t76 * grad_out_e24_2
-        t227 += t64 * grad_out_e23_2 + t106 * grad_out_e1_2 + t16 * t174 - t31 * t137 - t97 * grad_out_e234_2
-        t227 += -t50 * grad_out_e14_2 - t49 * grad_out_e13_2 - t63 * grad_out_e12_2 - t7 * t224 - t5 * t219
-        t227 += -t3 * t220
-        t228 = 0.5 * y_e1234 * t191 + 0.5 * y_e234 * t202 + 0.5 * y_e134 * t206 + 0.5 * y_e124 * t207
-        t228 += 0.5 * y_e123 * t208 + 0.5 * y_e34 * t209 + 0.5 * y_e24 * t210 + 0.5 * y_e23 * t211
-        t228 += 0.5 * y_e14 * t212 + 0.5 * y_e13 * t213 + 0.5 * y_e12 * t214 + 0.5 * y_e4 * t222
-        t228 += 0.5 * y_e3 * t225 + 0.5 * y_e2 * t226 + 0.5 * y_e1 * t227 + 0.5 * y_e * t187
-        grad_y_e = gate_y * t187 + 0.7978845608028654 * tl.exp(-t1 * t1) * t228
-        grad_y_e1 = gate_y * t227
-        grad_y_e2 = gate_y * t226
-        grad_y_e3 = gate_y * t225
-        grad_y_e4 = gate_y * t222
-        grad_y_e12 = gate_y * t214
-        grad_y_e13 = gate_y * t213
-        grad_y_e14 = gate_y * t212
-        grad_y_e23 = gate_y * t211
-        grad_y_e24 = gate_y * t210
-        grad_y_e34 = gate_y * t209
-        grad_y_e123 = gate_y * t208
-        grad_y_e124 = gate_y * t207
-        grad_y_e134 = gate_y * t206
-        grad_y_e234 = gate_y * t202
-        grad_y_e1234 = gate_y * t191
-        t229 = t10 * grad_out_e4_2 + t12 * grad_out_e3_2 + t14 * grad_out_e2_2
-        t230 = t14 * grad_out_e1_2 - t6 * grad_out_e4_2 - t8 * grad_out_e3_2
-        t231 = t8 * grad_out_e2_2 + t12 * grad_out_e1_2 - t4 * grad_out_e4_2
-        t232 = t4 * grad_out_e3_2 + t6 * grad_out_e2_2 + t10 * grad_out_e1_2
-        t233 = t16 * t229 + t18 * t230 + t20 * t231 + t22 * t232
-        t234 = t26 * grad_out_e14_2 + t28 * grad_out_e13_2 + t30 * grad_out_e12_2
-        t235 = t26 * grad_out_e24_2 + t28 * grad_out_e23_2 - t32 * grad_out_e12_2
-        t236 = t26 * grad_out_e34_2 - t30 * grad_out_e23_2 - t32 * grad_out_e13_2
-        t237 = -t28 * grad_out_e34_2 - t30 * grad_out_e24_2 - t32 * grad_out_e14_2
-        t238 = t16 * t234 + t18 * t235 + t20 * t236 + t22 * t237
-        t239 = t19 * grad_out_e34_2 + t21 * grad_out_e24_2 + t23 * grad_out_e23_2
-        t240 = t20 * grad_out_e24_2 - t18 * grad_out_e34_2 - t22 * grad_out_e23_2
-        t241 = t16 * t239 + t17 * t240 + t18 * (t21 * grad_out_e14_2 + t23 * grad_out_e13_2)
-        t241 += t19 * (t20 * grad_out_e14_2 - t22 * grad_out_e13_2) + (-t20 * t23 - t22 * t21) * grad_out_e12_2
-        t242 = t4 * grad_out_e134_2 + t6 * grad_out_e124_2 + t8 * grad_out_e123_2
-        t243 = t4 * grad_out_e234_2 - t10 * grad_out_e124_2 - t12 * grad_out_e123_2
-        t244 = t14 * grad_out_e123_2 - t6 * grad_out_e234_2 - t10 * grad_out_e134_2
-        t245 = t8 * grad_out_e234_2 + t12 * grad_out_e134_2 + t14 * grad_out_e124_2
-        t246 = t16 * t242 + t18 * t243 + t20 * t244 + t22 * t245
-        t247 = -t13 * grad_out_e3_2 - t11 * grad_out_e2_2 - t7 * grad_out_e1_2
-        t248 = t13 * grad_out_e4_2 - t9 * grad_out_e2_2 - t5 * grad_out_e1_2
-        t249 = t11 * grad_out_e4_2 + t9 * grad_out_e3_2 - t3 * grad_out_e1_2
-        t250 = -t7 * grad_out_e4_2 - t5 * grad_out_e3_2 - t3 * grad_out_e2_2
-        t251 = t26 * t247 + t28 * t248 + t30 * t249 + t32 * t250
-        t252 = t11 * grad_out_e3_2 - t9 * grad_out_e4_2 - t13 * grad_out_e2_2
-        t253 = t5 * grad_out_e4_2 - t7 * grad_out_e3_2 - t13 * grad_out_e1_2
-        t254 = t3 * grad_out_e4_2 - t7 * grad_out_e2_2 - t11 * grad_out_e1_2
-        t255 = t3 * grad_out_e3_2 - t5 * grad_out_e2_2 - t9 * grad_out_e1_2
-        t256 = t17 * t252 + t19 * t253 + t21 * t254 + t23 * t255
-        t257 = -t10 * grad_out_e24_2 - t12 * grad_out_e23_2 - t6 * grad_out_e14_2 - t8 * grad_out_e13_2
-        t258 = t11 * grad_out_e23_2 + t7 * grad_out_e13_2 - t9 * grad_out_e24_2 - t5 * grad_out_e14_2
-        t259 = t8 * grad_out_e24_2 + t12 * grad_out_e14_2 - t6 * grad_out_e23_2 - t10 * grad_out_e13_2
-        t260 = t7 * grad_out_e24_2 + t5 * grad_out_e23_2 + t11 * grad_out_e14_2 + t9 * grad_out_e13_2
-        t261 = t7 * t12 + t9 * t6 - t5 * t10 - t11 * t8
-        t262 = t5 * t8 + t7 * t6 - t9 * t12 - t11 * t10
-        t263 = t3 * t257 + t4 * t258 + t13 * t259 + t14 * t260 + t261 * grad_out_e34_2 + t262 * grad_out_e12_2
-        t264 = t9 * grad_out_e234_2 + t5 * grad_out_e134_2 + t3 * grad_out_e124_2
-        t265 = t3 * grad_out_e123_2 - t11 * grad_out_e234_2 - t7 * grad_out_e134_2
-        t266 = t13 * grad_out_e234_2 - t7 * grad_out_e124_2 - t5 * grad_out_e123_2
-        t267 = t13 * grad_out_e134_2 + t11 * grad_out_e124_2 + t9 * grad_out_e123_2
-        t268 = t26 * t264 + t28 * t265 + t30 * t266 + t32 * t267
-        t269 = t5 * grad_out_e124_2 - t3 * grad_out_e134_2 - t7 * grad_out_e123_2
-        t270 = t11 * grad_out_e123_2 - t3 * grad_out_e234_2 - t9 * grad_out_e124_2
-        t271 = t5 * grad_out_e234_2 + t9 * grad_out_e134_2 - t13 * grad_out_e123_2
-        t272 = t13 * grad_out_e124_2 - t7 * grad_out_e234_2 - t11 * grad_out_e134_2
-        t273 = t17 * t269 + t19 * t270 + t21 * t271 + t23 * t272
-        t274 = t14 * grad_out_e3_2 - t12 * grad_out_e2_2 - t8 * grad_out_e1_2
-        t275 = t14 * grad_out_e4_2 - t10 * grad_out_e2_2 - t6 * grad_out_e1_2
-        t276 = t12 * grad_out_e4_2 - t10 * grad_out_e3_2 - t4 * grad_out_e1_2
-        t277 = t6 * grad_out_e3_2 - t8 * grad_out_e4_2 - t4 * grad_out_e2_2
-        t278 = t25 * t274 + t27 * t275 + t29 * t276 + t31 * t277
-        t279 = t32 * grad_out_e23_2 + t30 * grad_out_e13_2 - t28 * grad_out_e12_2
-        t280 = -t31 * grad_out_e23_2 - t29 * grad_out_e13_2 - t27 * grad_out_e12_2
-        t281 = t25 * t279 + t26 * t280 + t27 * (t32 * grad_out_e24_2 + t30 * grad_out_e14_2)
-        t281 += t28 * (t31 * grad_out_e24_2 + t29 * grad_out_e14_2) + (t29 * t32 - t31 * t30) * grad_out_e34_2
-        t282 = t27 * grad_out_e13_2 - t25 * grad_out_e14_2 - t29 * grad_out_e12_2
-        t283 = t27 * grad_out_e23_2 + t31 * grad_out_e12_2 - t25 * grad_out_e24_2
-        t284 = t25 * grad_out_e34_2 - t29 * grad_out_e23_2 - t31 * grad_out_e13_2
-        t285 = t29 * grad_out_e24_2 + t31 * grad_out_e14_2 - t27 * grad_out_e34_2
-        t286 = t17 * t282 + t19 * t283 + t21 * t284 + t23 * t285
-        t287 = t10 * grad_out_e234_2 + t6 * grad_out_e134_2 - t4 * grad_out_e124_2
-        t288 = t4 * grad_out_e123_2 - t12 * grad_out_e234_2 - t8 * grad_out_e134_2
-        t289 = t14 * grad_out_e234_2 + t8 * grad_out_e124_2 - t6 * grad_out_e123_2
-        t290 = t14 * grad_out_e134_2 + t10 * grad_out_e123_2 - t12 * grad_out_e124_2
-        t291 = t25 * t287 + t27 * t288 + t29 * t289 + t31 * t290
-
-        if GRAD_X:
-            _store8(
-                grad_x_row + at * 16,
-                grad_x_e,
-                grad_x_e1,
-                grad_x_e2,
-                grad_x_e3,
-                grad_x_e4,
-                grad_x_e12,
-                grad_x_e13,
-                grad_x_e14,
-                mask,
-            )
-            _store8(
-                grad_x_row + at * 16 + 8,
-                grad_x_e23,
-                grad_x_e24,
-                grad_x_e34,
-                grad_x_e123,
-                grad_x_e124,
-                grad_x_e134,
-                grad_x_e234,
-                grad_x_e1234,
-                mask,
-            )
-        if GRAD_Y:
-            _store8(
-                grad_y_row + at * 16,
-                grad_y_e,
-                grad_y_e1,
-                grad_y_e2,
-                grad_y_e3,
-                grad_y_e4,
-                grad_y_e12,
-                grad_y_e13,
-                grad_y_e14,
-                mask,
-            )
-            _store8(
-                grad_y_row + at * 16 + 8,
-                grad_y_e23,
-                grad_y_e24,
-                grad_y_e34,
-                grad_y_e123,
-                grad_y_e124,
-                grad_y_e134,
-                grad_y_e234,
-                grad_y_e1234,
-                mask,
-            )
+        t64 = weight_222 * t3
+        t65 = weight_224 * t35
+        t66 = weight_222 * t4
+        t67 = weight_222 * t14
+        t68 = weight_220 * t1
+        t69 = weight_222 * t13
+        t70 = weight_323 * t26
+        t71 = weight_321 * t21
+        t72 = weight_422 * t34
+        t73 = weight_123 * t20
+        t74 = weight_323 * t25
+        t75 = weight_321 * t17
+        t76 = weight_121 * t19
+        out_e24 = t12 * t61 + t28 * t62 + t23 * t63 + t7 * t66 + t11 * t68 + t10 * t69 + t29 * t70 + t31 * t71
+        out_e24 += t32 * t73 + t27 * t75 - t8 * t64 - t5 * t65 - t9 * t67 - t6 * t72 - t30 * t74 - t22 * t76
+        t77 = weight_121 * t16
+        t78 = weight_321 * t23
+        t79 = t5 * t10 + t7 * t12 - t9 * t6 - t11 * t8
+        t80 = weight_121 * t17
+        t81 = weight_123 * t22
+        t82 = t31 * t30 - t29 * t32
+        out_e12 = t4 * t61 + t19 * t77 + t3 * t68 + weight_222 * t79 + weight_323 * t82 - t13 * t65 - t27 * t78
+        out_e12 += -t14 * t72 - t26 * t73 - t18 * t80 - t28 * t81 - t25 * t71
+        t83 = weight_123 * t18
+        t84 = weight_321 * t19
+        out_e14 = t8 * t61 + t23 * t77 + t28 * t83 + t7 * t68 + t11 * t66 + t6 * t69 + t29 * t71 + t31 * t70
+        out_e14 += t30 * t73 + t27 * t84 - t12 * t64 - t5 * t67 - t9 * t65 - t10 * t72 - t22 * t80 - t32 * t74
+        t85 = t7 * t6 + t9 * t12 - t5 * t8 - t11 * t10
+        t86 = t20 * t23 - t22 * t21
+        out_e34 = t14 * t61 + t30 * t62 + t3 * t65 + t13 * t68 + t4 * t72 + weight_222 * t85 + t28 * t74
+        out_e34 += t29 * t75 + weight_121 * t86 - t27 * t70 - t31 * t84 - t32 * t83
+        t87 = weight_323 * t28
+        t88 = weight_323 * t27
+        out_e13 = t6 * t61 + t21 * t77 + t26 * t83 + t5 * t68 + t7 * t67 + t9 * t66 + t11 * t65 + t12 * t72
+        out_e13 += t25 * t84 + t32 * t88 - t10 * t64 - t8 * t69 - t29 * t78 - t31 * t87 - t20 * t80 - t30 * t81
+        out_e23 = t10 * t61 + t26 * t62 + t21 * t63 + t5 * t66 + t7 * t65 + t9 * t68 + t11 * t67 + t8 * t72
+        out_e23 += t25 * t75 + t30 * t88 - t6 * t64 - t12 * t69 - t29 * t87 - t31 * t78 - t32 * t81 - t20 * t76
+        t89 = out_e34 * out_e34 + out_e23 * out_e23 + out_e24 * out_e24 - out_e12 * out_e12 - out_e14 * out_e14
+        t89 += -out_e13 * out_e13
+        t90 = tl.where((t89 > 0.0), 1.0, 0.0) - tl.where((t89 < 0.0), 1.0, 0.0)
+        t91 = frontier_2 * t90
+        grad_out_e24_2 = saved_norm_2 * grad_out_e24 + 2.0 * out_e24 * t91
+        grad_out_e23_2 = saved_norm_2 * grad_out_e23 + 2.0 * out_e23 * t91
+        grad_out_e13_2 = saved_norm_2 * grad_out_e13 - 2.0 * out_e13 * t91
+        grad_out_e34_2 = saved_norm_2 * grad_out_e34 + 2.0 * out_e34 * t91
+        grad_out_e14_2 = saved_norm_2 * grad_out_e14 - 2.0 * out_e14 * t91
+        grad_out_e12_2 = saved_norm_2 * grad_out_e12 - 2.0 * out_e12 * t91
+        t92 = t12 * grad_out_e24_2 + t10 * grad_out_e23_2 + t6 * grad_out_e13_2 + t14 * grad_out_e34_2
+        t92 += t8 * grad_out_e14_2 + t4 * grad_out_e12_2
+        t93 = weight_033 * t0
+        t94 = weight_134 * t35
+        t95 = weight_132 * t18
+        t96 = weight_132 * t20
+        t97 = weight_132 * t22
+        t98 = weight_233 * t30
+        t99 = weight_233 * t28
+        t100 = weight_233 * t26
+        t101 = weight_231 * t23
+        t102 = weight_231 * t21
+        t103 = weight_231 * t19
+        t104 = weight_332 * t25
+        t105 = weight_332 * t27
+        t106 = weight_332 * t29
+        t107 = weight_330 * t1
+        t108 = weight_431 * t34
+        out_e234 = t32 * t93 + t16 * t94 + t14 * t95 + t10 * t97 + t5 * t99 + t9 * t101 + t13 * t103 + t8 * t104
+        out_e234 += t4 * t106 + t31 * t107 - t12 * t96 - t3 * t98 - t7 * t100 - t11 * t102 - t6 * t105 - t17 * t108
+        t109 = weight_132 * t16
+        t110 = weight_233 * t32
+        t111 = weight_231 * t17
+        t112 = weight_332 * t31
+        out_e123 = t26 * t93 + t10 * t109 + t4 * t96 + t22 * t94 + t3 * t102 + t9 * t111 + t11 * t98 + t25 * t107
+        out_e123 += t14 * t105 + t8 * t112 - t6 * t95 - t5 * t103 - t7 * t110 - t13 * t99 - t12 * t106 - t23 * t108
+        out_e124 = t28 * t93 + t12 * t109 + t4 * t97 + t3 * t101 + t5 * t110 + t11 * t111 + t13 * t100
+        out_e124 += t27 * t107 + t10 * t106 + t21 * t108 - t8 * t95 - t20 * t94 - t7 * t103 - t9 * t98 - t14 * t104
+        out_e124 += -t6 * t112
+        out_e134 = t30 * t93 + t14 * t109 + t18 * t94 + t6 * t97 + t5 * t101 + t9 * t99 + t13 * t111 + t12 * t104
+        out_e134 += t29 * t107 + t4 * t112 - t8 * t96 - t3 * t110 - t7 * t102 - t11 * t100 - t10 * t105
+        out_e134 += -t19 * t108
+        t113 = out_e123 * out_e123 + out_e124 * out_e124 + out_e134 * out_e134 - out_e234 * out_e234
+        t114 = tl.where((t113 > 0.0), 1.0, 0.0) - tl.where((t113 < 0.0), 1.0, 0.0)
+        t115 = frontier_1 * t114
+        grad_out_e234_2 = saved_norm_3 * grad_out_e234 - 2.0 * out_e234 * t115
+        grad_out_e134_2 = saved_norm_3 * grad_out_e134 + 2.0 * out_e134 * t115
+        grad_out_e124_2 = saved_norm_3 * grad_out_e124 + 2.0 * out_e124 * t115
+        grad_out_e123_2 = saved_norm_3 * grad_out_e123 + 2.0 * out_e123 * t115
+        t116 = t32 * grad_out_e234_2 + t30 * grad_out_e134_2 + t28 * grad_out_e124_2 + t26 * grad_out_e123_2
+        t117 = t0 * t35
+        t118 = t3 * t14 + t7 * t10 + t9 * t8 + t13 * t4 - t5 * t12 - t11 * t6
+        t119 = t16 * t32 + t20 * t28 - t18 * t30 - t22 * t26
+        t120 = t25 * t23 + t29 * t19 - t27 * t21 - t31 * t17
+        t121 = t34 * t1
+        out_e1234 = weight_242 * t118 + weight_143 * t119 + weight_341 * t120 + weight_044 * t117
+        out_e1234 += weight_440 * t121
+        grad_out_e1234_2 = saved_norm_4 * grad_out_e1234 + 2.0 * frontier_0 * out_e1234
+        t122 = t22 * grad_out_e4_2 + t20 * grad_out_e3_2 + t18 * grad_out_e2_2 + t16 * grad_out_e1_2
+        t123 = t8 * grad_out_e4_2 + t6 * grad_out_e3_2 + t4 * grad_out_e2_2
+        t124 = t4 * grad_out_e1_2 - t12 * grad_out_e4_2 - t10 * grad_out_e3_2
+        t125 = t10 * grad_out_e2_2 + t6 * grad_out_e1_2 - t14 * grad_out_e4_2
+        t126 = t14 * grad_out_e3_2 + t12 * grad_out_e2_2 + t8 * grad_out_e1_2
+        t127 = t16 * t123 + t18 * t124 + t20 * t125 + t22 * t126
+        t128 = -t20 * grad_out_e13_2 - t22 * grad_out_e14_2 - t18 * grad_out_e12_2
+        t129 = t21 * grad_out_e13_2 + t23 * grad_out_e14_2 + t19 * grad_out_e12_2
+        t130 = t19 * (-t22 * grad_out_e24_2 - t20 * grad_out_e23_2)
+        t130 += t18 * (t23 * grad_out_e24_2 + t21 * grad_out_e23_2) + t86 * grad_out_e34_2 + t17 * t128
+        t130 += t16 * t129
+        t131 = t28 * grad_out_e24_2 + t26 * grad_out_e23_2 + t30 * grad_out_e34_2
+        t132 = t26 * grad_out_e13_2 + t28 * grad_out_e14_2 - t32 * grad_out_e34_2
+        t133 = -t32 * grad_out_e23_2 - t30 * grad_out_e13_2 - t28 * grad_out_e12_2
+        t134 = t32 * grad_out_e24_2 + t30 * grad_out_e14_2 - t26 * grad_out_e12_2
+        t135 = t16 * t131 + t18 * t132 + t22 * t133 + t20 * t134
+        t136 = t14 * grad_out_e134_2 + t12 * grad_out_e124_2 + t10 * grad_out_e123_2
+        t137 = t14 * grad_out_e234_2 - t8 * grad_out_e124_2 - t6 * grad_out_e123_2
+        t138 = t4 * grad_out_e123_2 - t12 * grad_out_e234_2 - t8 * grad_out_e134_2
+        t139 = t10 * grad_out_e234_2 + t6 * grad_out_e134_2 + t4 * grad_out_e124_2
+        t140 = t16 * t136 + t18 * t137 + t20 * t138 + t22 * t139
+        t141 = t16 * grad_out_e234_2 + t18 * grad_out_e134_2 + t22 * grad_out_e123_2 - t20 * grad_out_e124_2
+        t142 = -t13 * grad_out_e3_2 - t11 * grad_out_e2_2 - t7 * grad_out_e1_2
+        t143 = t13 * grad_out_e4_2 - t9 * grad_out_e2_2 - t5 * grad_out_e1_2
+        t144 = t11 * grad_out_e4_2 + t9 * grad_out_e3_2 - t3 * grad_out_e1_2
+        t145 = -t7 * grad_out_e4_2 - t5 * grad_out_e3_2 - t3 * grad_out_e2_2
+        t146 = t23 * t142 + t21 * t143 + t19 * t144 + t17 * t145
+        t147 = t11 * grad_out_e3_2 - t9 * grad_out_e4_2 - t13 * grad_out_e2_2
+        t148 = t5 * grad_out_e4_2 - t7 * grad_out_e3_2 - t13 * grad_out_e1_2
+        t149 = t3 * grad_out_e4_2 - t7 * grad_out_e2_2 - t11 * grad_out_e1_2
+        t150 = t3 * grad_out_e3_2 - t5 * grad_out_e2_2 - t9 * grad_out_e1_2
+        t151 = t32 * t147 + t30 * t148 + t28 * t149 + t26 * t150
+        t152 = t11 * grad_out_e24_2 + t9 * grad_out_e23_2 + t5 * grad_out_e13_2 + t13 * grad_out_e34_2
+        t152 += t7 * grad_out_e14_2 + t3 * grad_out_e12_2
+        t153 = t10 * grad_out_e24_2 + t6 * grad_out_e14_2 - t12 * grad_out_e23_2 - t8 * grad_out_e13_2
+        t154 = t7 * grad_out_e24_2 + t5 * grad_out_e23_2 + t9 * grad_out_e13_2 + t11 * grad_out_e14_2
+        t155 = t11 * grad_out_e23_2 + t7 * grad_out_e13_2 - t9 * grad_out_e24_2 - t5 * grad_out_e14_2
+        t156 = -t8 * grad_out_e24_2 - t6 * grad_out_e23_2 - t10 * grad_out_e13_2 - t12 * grad_out_e14_2
+        t157 = t85 * grad_out_e34_2 + t13 * t153 + t4 * t154 + t14 * t155 + t3 * t156 + t79 * grad_out_e12_2
+        t158 = t7 * grad_out_e23_2 + t11 * grad_out_e13_2 + t3 * grad_out_e34_2 - t5 * grad_out_e24_2
+        t158 += -t9 * grad_out_e14_2 - t13 * grad_out_e12_2
+        t159 = t9 * grad_out_e234_2 + t5 * grad_out_e134_2 + t3 * grad_out_e124_2
+        t160 = t3 * grad_out_e123_2 - t11 * grad_out_e234_2 - t7 * grad_out_e134_2
+        t161 = t13 * grad_out_e234_2 - t7 * grad_out_e124_2 - t5 * grad_out_e123_2
+        t162 = t13 * grad_out_e134_2 + t11 * grad_out_e124_2 + t9 * grad_out_e123_2
+        t163 = t23 * t159 + t21 * t160 + t19 * t161 + t17 * t162
+        t164 = t5 * grad_out_e124_2 - t3 * grad_out_e134_2 - t7 * grad_out_e123_2
+        t165 = t11 * grad_out_e123_2 - t3 * grad_out_e234_2 - t9 * grad_out_e124_2
+        t166 = t5 * grad_out_e234_2 + t9 * grad_out_e134_2 - t13 * grad_out_e123_2
+        t167 = t13 * grad_out_e124_2 - t7 * grad_out_e234_2 - t11 * grad_out_e134_2
+        t168 = t32 * t164 + t30 * t165 + t28 * t166 + t26 * t167
+        t169 = t4 * grad_out_e3_2 - t6 * grad_out_e2_2 - t10 * grad_out_e1_2
+        t170 = t4 * grad_out_e4_2 - t8 * grad_out_e2_2 - t12 * grad_out_e1_2
+        t171 = t6 * grad_out_e4_2 - t8 * grad_out_e3_2 - t14 * grad_out_e1_2
+        t172 = t12 * grad_out_e3_2 - t10 * grad_out_e4_2 - t14 * grad_out_e2_2
+        t173 = t25 * t169 + t27 * t170 + t29 * t171 + t31 * t172
+        t174 = t27 * grad_out_e3_2 - t25 * grad_out_e4_2 - t29 * grad_out_e2_2 - t31 * grad_out_e1_2
+        t175 = t27 * grad_out_e24_2 + t25 * grad_out_e23_2 + t29 * grad_out_e34_2
+        t176 = t25 * grad_out_e13_2 + t27 * grad_out_e14_2 - t31 * grad_out_e34_2
+        t177 = t31 * grad_out_e24_2 + t29 * grad_out_e14_2 - t25 * grad_out_e12_2
+        t178 = -t31 * grad_out_e23_2 - t29 * grad_out_e13_2 - t27 * grad_out_e12_2
+        t179 = t17 * t175 + t19 * t176 + t21 * t177 + t23 * t178
+        t180 = t28 * grad_out_e34_2 - t30 * grad_out_e24_2 - t32 * grad_out_e14_2
+        t181 = t29 * grad_out_e24_2 + t31 * grad_out_e14_2 - t27 * grad_out_e34_2
+        t182 = t27 * (t30 * grad_out_e23_2 + t32 * grad_out_e13_2)
+        t182 += t28 * (-t29 * grad_out_e23_2 - t31 * grad_out_e13_2) + t25 * t180 + t26 * t181
+        t182 += t82 * grad_out_e12_2
+        t183 = t31 * grad_out_e234_2 + t29 * grad_out_e134_2 + t27 * grad_out_e124_2 + t25 * grad_out_e123_2
+        t184 = t8 * grad_out_e234_2 + t12 * grad_out_e134_2 - t14 * grad_out_e124_2
+        t185 = t14 * grad_out_e123_2 - t6 * grad_out_e234_2 - t10 * grad_out_e134_2
+        t186 = t4 * grad_out_e234_2 + t10 * grad_out_e124_2 - t12 * grad_out_e123_2
+        t187 = t4 * grad_out_e134_2 + t8 * grad_out_e123_2 - t6 * grad_out_e124_2
+        t188 = t25 * t184 + t27 * t185 + t29 * t186 + t31 * t187
+        t189 = t26 * grad_out_e4_2 + t30 * grad_out_e2_2 + t32 * grad_out_e1_2 - t28 * grad_out_e3_2
+        t190 = t8 * grad_out_e23_2 + t12 * grad_out_e13_2 + t4 * grad_out_e34_2 - t6 * grad_out_e24_2
+        t190 += -t10 * grad_out_e14_2 - t14 * grad_out_e12_2
+        t191 = t21 * grad_out_e124_2 - t17 * grad_out_e234_2 - t19 * grad_out_e134_2 - t23 * grad_out_e123_2
 
         if GRAD_WEIGHT:
-            grad_weight_000 = _sum(grad_weight_000, t43 * grad_out_e_2, mask, ROWS > 1)
-            grad_weight_011 = _sum(grad_weight_011, t34 * t129, mask, ROWS > 1)
-            grad_weight_022 = _sum(grad_weight_022, t34 * t81, mask, ROWS > 1)
-            grad_weight_033 = _sum(grad_weight_033, t34 * t105, mask, ROWS > 1)
-            grad_weight_044 = _sum(grad_weight_044, t34 * t39, mask, ROWS > 1)
-            grad_weight_101 = _sum(grad_weight_101, t41 * grad_out_e_2, mask, ROWS > 1)
-            grad_weight_110 = _sum(grad_weight_110, t36 * t186, mask, ROWS > 1)
-            grad_weight_112 = _sum(grad_weight_112, t233, mask, ROWS > 1)
-            grad_weight_121 = _sum(grad_weight_121, t238, mask, ROWS > 1)
-            grad_weight_123 = _sum(grad_weight_123, t241, mask, ROWS > 1)
-            grad_weight_132 = _sum(grad_weight_132, t246, mask, ROWS > 1)
-            grad_weight_134 = _sum(grad_weight_134, t2 * t189, mask, ROWS > 1)
-            grad_weight_143 = _sum(grad_weight_143, t24 * grad_out_e1234_2, mask, ROWS > 1)
-            grad_weight_202 = _sum(grad_weight_202, t40 * grad_out_e_2, mask, ROWS > 1)
-            grad_weight_211 = _sum(grad_weight_211, t251, mask, ROWS > 1)
-            grad_weight_213 = _sum(grad_weight_213, t256, mask, ROWS > 1)
-            grad_weight_220 = _sum(grad_weight_220, t36 * t184, mask, ROWS > 1)
-            grad_weight_222 = _sum(grad_weight_222, t263, mask, ROWS > 1)
-            grad_weight_224 = _sum(grad_weight_224, t2 * t188, mask, ROWS > 1)
-            grad_weight_231 = _sum(grad_weight_231, t268, mask, ROWS > 1)
-            grad_weight_233 = _sum(grad_weight_233, t273, mask, ROWS > 1)
-            grad_weight_242 = _sum(grad_weight_242, t15 * grad_out_e1234_2, mask, ROWS > 1)
-            grad_weight_303 = _sum(grad_weight_303, t42 * grad_out_e_2, mask, ROWS > 1)
-            grad_weight_312 = _sum(grad_weight_312, t278, mask, ROWS > 1)
-            grad_weight_314 = _sum(grad_weight_314, t2 * t190, mask, ROWS > 1)
-            grad_weight_321 = _sum(grad_weight_321, t281, mask, ROWS > 1)
-            grad_weight_323 = _sum(grad_weight_323, t286, mask, ROWS > 1)
-            grad_weight_330 = _sum(grad_weight_330, t36 * t185, mask, ROWS > 1)
-            grad_weight_332 = _sum(grad_weight_332, t291, mask, ROWS > 1)
-            grad_weight_341 = _sum(grad_weight_341, t33 * grad_out_e1234_2, mask, ROWS > 1)
-            grad_weight_404 = _sum(grad_weight_404, -t44 * grad_out_e_2, mask, ROWS > 1)
-            grad_weight_413 = _sum(grad_weight_413, t37 * t135, mask, ROWS > 1)
-            grad_weight_422 = _sum(grad_weight_422, t37 * t133, mask, ROWS > 1)
-            grad_weight_431 = _sum(grad_weight_431, t37 * t134, mask, ROWS > 1)
-            grad_weight_440 = _sum(grad_weight_440, t37 * t131, mask, ROWS > 1)
+            grad_weight_000 = _sum(grad_weight_000, t2 * grad_out_e_2, mask, ROWS > 1)
+            grad_weight_011 = _sum(grad_weight_011, t0 * t60, mask, ROWS > 1)
+            grad_weight_022 = _sum(grad_weight_022, t0 * t92, mask, ROWS > 1)
+            grad_weight_033 = _sum(grad_weight_033, t0 * t116, mask, ROWS > 1)
+            grad_weight_044 = _sum(grad_weight_044, t117 * grad_out_e1234_2, mask, ROWS > 1)
+            grad_weight_101 = _sum(grad_weight_101, t24 * grad_out_e_2, mask, ROWS > 1)
+            grad_weight_110 = _sum(grad_weight_110, t1 * t122, mask, ROWS > 1)
+            grad_weight_112 = _sum(grad_weight_112, t127, mask, ROWS > 1)
+            grad_weight_121 = _sum(grad_weight_121, t130, mask, ROWS > 1)
+            grad_weight_123 = _sum(grad_weight_123, t135, mask, ROWS > 1)
+            grad_weight_132 = _sum(grad_weight_132, t140, mask, ROWS > 1)
+            grad_weight_134 = _sum(grad_weight_134, t35 * t141, mask, ROWS > 1)
+            grad_weight_143 = _sum(grad_weight_143, t119 * grad_out_e1234_2, mask, ROWS > 1)
+            grad_weight_202 = _sum(grad_weight_202, t15 * grad_out_e_2, mask, ROWS > 1)
+            grad_weight_211 = _sum(grad_weight_211, t146, mask, ROWS > 1)
+            grad_weight_213 = _sum(grad_weight_213, t151, mask, ROWS > 1)
+            grad_weight_220 = _sum(grad_weight_220, t1 * t152, mask, ROWS > 1)
+            grad_weight_222 = _sum(grad_weight_222, t157, mask, ROWS > 1)
+            grad_weight_224 = _sum(grad_weight_224, t35 * t158, mask, ROWS > 1)
+            grad_weight_231 = _sum(grad_weight_231, t163, mask, ROWS > 1)
+            grad_weight_233 = _sum(grad_weight_233, t168, mask, ROWS > 1)
+            grad_weight_242 = _sum(grad_weight_242, t118 * grad_out_e1234_2, mask, ROWS > 1)
+            grad_weight_303 = _sum(grad_weight_303, t33 * grad_out_e_2, mask, ROWS > 1)
+            grad_weight_312 = _sum(grad_weight_312, t173, mask, ROWS > 1)
+            grad_weight_314 = _sum(grad_weight_314, t35 * t174, mask, ROWS > 1)
+            grad_weight_321 = _sum(grad_weight_321, t179, mask, ROWS > 1)
+            grad_weight_323 = _sum(grad_weight_323, t182, mask, ROWS > 1)
+            grad_weight_330 = _sum(grad_weight_330, t1 * t183, mask, ROWS > 1)
+            grad_weight_332 = _sum(grad_weight_332, t188, mask, ROWS > 1)
+            grad_weight_341 = _sum(grad_weight_341, t120 * grad_out_e1234_2, mask, ROWS > 1)
+            grad_weight_404 = _sum(grad_weight_404, -t36 * grad_out_e_2, mask, ROWS > 1)
+            grad_weight_413 = _sum(grad_weight_413, t34 * t189, mask, ROWS > 1)
+            grad_weight_422 = _sum(grad_weight_422, t34 * t190, mask, ROWS > 1)
+            grad_weight_431 = _sum(grad_weight_431, t34 * t191, mask, ROWS > 1)
+            grad_weight_440 = _sum(grad_weight_440, t121 * grad_out_e1234_2, mask, ROWS > 1)
     grad_weight_row = grad_weight_ptr + tl.cast(program, tl.int64) * 35 * N
 
     if GRAD_WEIGHT:
@@ -3502,6 +3777,7 @@ def _fused_gelu_sgp_norm_without_normalize_backward_kernel(
     REAL: tl.constexpr,
 ):
     # accumulates in registers over the rows; the partial sums are added in a fixed order
+    # reloads what does not depend on the row, because 219 fields are alive at once
 
     n = _tile(tl.program_id(1) * BLOCK, ROWS, BLOCK)
     r = _down(ROWS)
@@ -3511,41 +3787,6 @@ def _fused_gelu_sgp_norm_without_normalize_backward_kernel(
     program = tl.program_id(0) % PROGRAMS
     kept = (tl.program_id(0) // PROGRAMS).to(tl.int64)
     slot = program * tl.num_programs(1) + tl.program_id(1)
-    weight_000 = tl.load(weight_ptr + n * 35, mask=tile_mask, other=0.0).to(REAL)
-    weight_011 = tl.load(weight_ptr + n * 35 + 1, mask=tile_mask, other=0.0).to(REAL)
-    weight_022 = tl.load(weight_ptr + n * 35 + 2, mask=tile_mask, other=0.0).to(REAL)
-    weight_033 = tl.load(weight_ptr + n * 35 + 3, mask=tile_mask, other=0.0).to(REAL)
-    weight_044 = tl.load(weight_ptr + n * 35 + 4, mask=tile_mask, other=0.0).to(REAL)
-    weight_101 = tl.load(weight_ptr + n * 35 + 5, mask=tile_mask, other=0.0).to(REAL)
-    weight_110 = tl.load(weight_ptr + n * 35 + 6, mask=tile_mask, other=0.0).to(REAL)
-    weight_112 = tl.load(weight_ptr + n * 35 + 7, mask=tile_mask, other=0.0).to(REAL)
-    weight_121 = tl.load(weight_ptr + n * 35 + 8, mask=tile_mask, other=0.0).to(REAL)
-    weight_123 = tl.load(weight_ptr + n * 35 + 9, mask=tile_mask, other=0.0).to(REAL)
-    weight_132 = tl.load(weight_ptr + n * 35 + 10, mask=tile_mask, other=0.0).to(REAL)
-    weight_134 = tl.load(weight_ptr + n * 35 + 11, mask=tile_mask, other=0.0).to(REAL)
-    weight_143 = tl.load(weight_ptr + n * 35 + 12, mask=tile_mask, other=0.0).to(REAL)
-    weight_202 = tl.load(weight_ptr + n * 35 + 13, mask=tile_mask, other=0.0).to(REAL)
-    weight_211 = tl.load(weight_ptr + n * 35 + 14, mask=tile_mask, other=0.0).to(REAL)
-    weight_213 = tl.load(weight_ptr + n * 35 + 15, mask=tile_mask, other=0.0).to(REAL)
-    weight_220 = tl.load(weight_ptr + n * 35 + 16, mask=tile_mask, other=0.0).to(REAL)
-    weight_222 = tl.load(weight_ptr + n * 35 + 17, mask=tile_mask, other=0.0).to(REAL)
-    weight_224 = tl.load(weight_ptr + n * 35 + 18, mask=tile_mask, other=0.0).to(REAL)
-    weight_231 = tl.load(weight_ptr + n * 35 + 19, mask=tile_mask, other=0.0).to(REAL)
-    weight_233 = tl.load(weight_ptr + n * 35 + 20, mask=tile_mask, other=0.0).to(REAL)
-    weight_242 = tl.load(weight_ptr + n * 35 + 21, mask=tile_mask, other=0.0).to(REAL)
-    weight_303 = tl.load(weight_ptr + n * 35 + 22, mask=tile_mask, other=0.0).to(REAL)
-    weight_312 = tl.load(weight_ptr + n * 35 + 23, mask=tile_mask, other=0.0).to(REAL)
-    weight_314 = tl.load(weight_ptr + n * 35 + 24, mask=tile_mask, other=0.0).to(REAL)
-    weight_321 = tl.load(weight_ptr + n * 35 + 25, mask=tile_mask, other=0.0).to(REAL)
-    weight_323 = tl.load(weight_ptr + n * 35 + 26, mask=tile_mask, other=0.0).to(REAL)
-    weight_330 = tl.load(weight_ptr + n * 35 + 27, mask=tile_mask, other=0.0).to(REAL)
-    weight_332 = tl.load(weight_ptr + n * 35 + 28, mask=tile_mask, other=0.0).to(REAL)
-    weight_341 = tl.load(weight_ptr + n * 35 + 29, mask=tile_mask, other=0.0).to(REAL)
-    weight_404 = tl.load(weight_ptr + n * 35 + 30, mask=tile_mask, other=0.0).to(REAL)
-    weight_413 = tl.load(weight_ptr + n * 35 + 31, mask=tile_mask, other=0.0).to(REAL)
-    weight_422 = tl.load(weight_ptr + n * 35 + 32, mask=tile_mask, other=0.0).to(REAL)
-    weight_431 = tl.load(weight_ptr + n * 35 + 33, mask=tile_mask, other=0.0).to(REAL)
-    weight_440 = tl.load(weight_ptr + n * 35 + 34, mask=tile_mask, other=0.0).to(REAL)
 
     grad_weight_000 = _start(ROWS, BLOCK, 0.0, REAL)
     grad_weight_011 = _start(ROWS, BLOCK, 0.0, REAL)
@@ -3597,6 +3838,41 @@ def _fused_gelu_sgp_norm_without_normalize_backward_kernel(
         x_e23, x_e24, x_e34, x_e123, x_e124, x_e134, x_e234, x_e1234 = _load8(x_row + at * 16 + 8, mask, REAL)
         y_e, y_e1, y_e2, y_e3, y_e4, y_e12, y_e13, y_e14 = _load8(y_row + at * 16, mask, REAL)
         y_e23, y_e24, y_e34, y_e123, y_e124, y_e134, y_e234, y_e1234 = _load8(y_row + at * 16 + 8, mask, REAL)
+        weight_000 = tl.load(weight_ptr + n * 35, mask=tile_mask, other=0.0).to(REAL)
+        weight_011 = tl.load(weight_ptr + n * 35 + 1, mask=tile_mask, other=0.0).to(REAL)
+        weight_022 = tl.load(weight_ptr + n * 35 + 2, mask=tile_mask, other=0.0).to(REAL)
+        weight_033 = tl.load(weight_ptr + n * 35 + 3, mask=tile_mask, other=0.0).to(REAL)
+        weight_044 = tl.load(weight_ptr + n * 35 + 4, mask=tile_mask, other=0.0).to(REAL)
+        weight_101 = tl.load(weight_ptr + n * 35 + 5, mask=tile_mask, other=0.0).to(REAL)
+        weight_110 = tl.load(weight_ptr + n * 35 + 6, mask=tile_mask, other=0.0).to(REAL)
+        weight_112 = tl.load(weight_ptr + n * 35 + 7, mask=tile_mask, other=0.0).to(REAL)
+        weight_121 = tl.load(weight_ptr + n * 35 + 8, mask=tile_mask, other=0.0).to(REAL)
+        weight_123 = tl.load(weight_ptr + n * 35 + 9, mask=tile_mask, other=0.0).to(REAL)
+        weight_132 = tl.load(weight_ptr + n * 35 + 10, mask=tile_mask, other=0.0).to(REAL)
+        weight_134 = tl.load(weight_ptr + n * 35 + 11, mask=tile_mask, other=0.0).to(REAL)
+        weight_143 = tl.load(weight_ptr + n * 35 + 12, mask=tile_mask, other=0.0).to(REAL)
+        weight_202 = tl.load(weight_ptr + n * 35 + 13, mask=tile_mask, other=0.0).to(REAL)
+        weight_211 = tl.load(weight_ptr + n * 35 + 14, mask=tile_mask, other=0.0).to(REAL)
+        weight_213 = tl.load(weight_ptr + n * 35 + 15, mask=tile_mask, other=0.0).to(REAL)
+        weight_220 = tl.load(weight_ptr + n * 35 + 16, mask=tile_mask, other=0.0).to(REAL)
+        weight_222 = tl.load(weight_ptr + n * 35 + 17, mask=tile_mask, other=0.0).to(REAL)
+        weight_224 = tl.load(weight_ptr + n * 35 + 18, mask=tile_mask, other=0.0).to(REAL)
+        weight_231 = tl.load(weight_ptr + n * 35 + 19, mask=tile_mask, other=0.0).to(REAL)
+        weight_233 = tl.load(weight_ptr + n * 35 + 20, mask=tile_mask, other=0.0).to(REAL)
+        weight_242 = tl.load(weight_ptr + n * 35 + 21, mask=tile_mask, other=0.0).to(REAL)
+        weight_303 = tl.load(weight_ptr + n * 35 + 22, mask=tile_mask, other=0.0).to(REAL)
+        weight_312 = tl.load(weight_ptr + n * 35 + 23, mask=tile_mask, other=0.0).to(REAL)
+        weight_314 = tl.load(weight_ptr + n * 35 + 24, mask=tile_mask, other=0.0).to(REAL)
+        weight_321 = tl.load(weight_ptr + n * 35 + 25, mask=tile_mask, other=0.0).to(REAL)
+        weight_323 = tl.load(weight_ptr + n * 35 + 26, mask=tile_mask, other=0.0).to(REAL)
+        weight_330 = tl.load(weight_ptr + n * 35 + 27, mask=tile_mask, other=0.0).to(REAL)
+        weight_332 = tl.load(weight_ptr + n * 35 + 28, mask=tile_mask, other=0.0).to(REAL)
+        weight_341 = tl.load(weight_ptr + n * 35 + 29, mask=tile_mask, other=0.0).to(REAL)
+        weight_404 = tl.load(weight_ptr + n * 35 + 30, mask=tile_mask, other=0.0).to(REAL)
+        weight_413 = tl.load(weight_ptr + n * 35 + 31, mask=tile_mask, other=0.0).to(REAL)
+        weight_422 = tl.load(weight_ptr + n * 35 + 32, mask=tile_mask, other=0.0).to(REAL)
+        weight_431 = tl.load(weight_ptr + n * 35 + 33, mask=tile_mask, other=0.0).to(REAL)
+        weight_440 = tl.load(weight_ptr + n * 35 + 34, mask=tile_mask, other=0.0).to(REAL)
         grad_out_e, grad_out_e1, grad_out_e2, grad_out_e3, grad_out_e4, grad_out_e12, grad_out_e13, grad_out_e14 = (
             _load8(grad_out_row + at * 16, mask, REAL)
         )
@@ -3616,337 +3892,331 @@ def _fused_gelu_sgp_norm_without_normalize_backward_kernel(
         t1 = 0.7071067811865476 * y_e
         gate_y = 0.5 + 0.5 * tl.erf(t1)
         t2 = y_e1234 * gate_y
-        t3 = weight_044 * grad_out_e1234
-        t4 = y_e * gate_y
-        t5 = weight_000 * grad_out_e
-        t6 = y_e34 * gate_y
-        t7 = y_e24 * gate_y
-        t8 = y_e23 * gate_y
-        t9 = y_e14 * gate_y
-        t10 = y_e13 * gate_y
-        t11 = y_e12 * gate_y
-        t12 = t6 * grad_out_e34 + t7 * grad_out_e24 + t8 * grad_out_e23 + t9 * grad_out_e14 + t10 * grad_out_e13
-        t12 += t11 * grad_out_e12
-        t13 = y_e234 * gate_y
-        t14 = y_e134 * gate_y
-        t15 = y_e124 * gate_y
-        t16 = y_e123 * gate_y
-        t17 = t13 * grad_out_e234 + t14 * grad_out_e134 + t15 * grad_out_e124 + t16 * grad_out_e123
-        t18 = y_e4 * gate_y
-        t19 = y_e3 * gate_y
-        t20 = y_e2 * gate_y
-        t21 = y_e1 * gate_y
-        t22 = t18 * grad_out_e4 + t19 * grad_out_e3 + t20 * grad_out_e2 + t21 * grad_out_e1
-        t23 = t2 * t3 + t4 * t5 + weight_022 * t12 + weight_033 * t17 + weight_011 * t22
-        t24 = t4 * grad_out_e1234
-        t25 = t2 * grad_out_e
-        t26 = t11 * grad_out_e34 + t9 * grad_out_e23 + t7 * grad_out_e13 - t10 * grad_out_e24 - t8 * grad_out_e14
-        t26 += -t6 * grad_out_e12
-        t27 = t19 * grad_out_e124 - t21 * grad_out_e234 - t20 * grad_out_e134 - t18 * grad_out_e123
-        t28 = t16 * grad_out_e4 + t14 * grad_out_e2 + t13 * grad_out_e1 - t15 * grad_out_e3
-        t29 = weight_440 * t24 + weight_422 * t26 + weight_431 * t27 + weight_413 * t28 - weight_404 * t25
-        t30 = weight_341 * grad_out_e1234
-        t31 = weight_330 * t4
-        t32 = weight_332 * grad_out_e134
-        t33 = weight_332 * grad_out_e124
-        t34 = weight_332 * grad_out_e123
-        t35 = weight_321 * grad_out_e34
-        t36 = weight_321 * grad_out_e24
-        t37 = weight_321 * grad_out_e23
-        t38 = weight_323 * grad_out_e14
-        t39 = weight_323 * grad_out_e13
-        t40 = weight_323 * grad_out_e12
-        t41 = weight_312 * grad_out_e4
-        t42 = weight_312 * grad_out_e3
-        t43 = weight_312 * grad_out_e2
-        t44 = weight_314 * t2
-        t45 = weight_303 * grad_out_e
-        t46 = grad_out_e234 * t31 + t11 * t32 + t9 * t34 + t19 * t36 + t16 * t38 + t14 * t40 + t7 * t42
-        t46 += t13 * t45 - t21 * t30 - t10 * t33 - t20 * t35 - t18 * t37 - t15 * t39 - t8 * t41 - t6 * t43
-        t46 += -grad_out_e1 * t44
-        t47 = weight_332 * grad_out_e234
-        t48 = weight_323 * grad_out_e24
-        t49 = weight_323 * grad_out_e23
-        t50 = weight_321 * grad_out_e14
-        t51 = weight_321 * grad_out_e13
-        t52 = weight_312 * grad_out_e1
-        t53 = t20 * t30 + t11 * t47 + grad_out_e134 * t31 + t8 * t33 + t21 * t35 + t16 * t48 + t19 * t50
-        t53 += t10 * t41 - t7 * t34 - t15 * t49 - t18 * t51 - t13 * t40 - t9 * t42 - grad_out_e2 * t44 - t6 * t52
-        t53 += -t14 * t45
-        t54 = weight_323 * grad_out_e34
-        t55 = weight_321 * grad_out_e12
-        t56 = grad_out_e124 * t31 + t6 * t34 + t21 * t36 + t14 * t49 + t20 * t50 + t13 * t39 + t11 * t41
-        t56 += grad_out_e3 * t44 - t19 * t30 - t10 * t47 - t8 * t32 - t16 * t54 - t18 * t55 - t9 * t43 - t7 * t52
-        t56 += -t15 * t45
-        t57 = t18 * t30 + t9 * t47 + t7 * t32 + grad_out_e123 * t31 + t15 * t54 + t21 * t37 + t20 * t51
-        t57 += t11 * t42 - t6 * t33 - t14 * t48 - t13 * t38 - t19 * t55 - grad_out_e4 * t44 - t10 * t43 - t8 * t52
-        t57 += -t16 * t45
-        t58 = weight_242 * grad_out_e1234
-        t59 = weight_231 * grad_out_e234
-        t60 = weight_231 * grad_out_e134
-        t61 = weight_233 * grad_out_e124
-        t62 = weight_233 * grad_out_e123
-        t63 = weight_220 * t4
-        t64 = weight_222 * grad_out_e24
-        t65 = weight_222 * grad_out_e23
-        t66 = weight_222 * grad_out_e14
-        t67 = weight_222 * grad_out_e13
-        t68 = weight_224 * t2
-        t69 = weight_211 * grad_out_e4
-        t70 = weight_211 * grad_out_e3
-        t71 = weight_213 * grad_out_e2
-        t72 = weight_213 * grad_out_e1
-        t73 = weight_202 * grad_out_e
-        t74 = t11 * t58 + t20 * t59 + t21 * t60 + t16 * t61 + grad_out_e34 * t63 + t8 * t64 + t10 * t66
-        t74 += t19 * t69 - t15 * t62 - t7 * t65 - t9 * t67 - grad_out_e12 * t68 - t18 * t70 - t13 * t71 - t14 * t72
-        t74 += -t6 * t73
-        t75 = weight_233 * grad_out_e134
-        t76 = weight_231 * grad_out_e124
-        t77 = weight_222 * grad_out_e34
-        t78 = weight_222 * grad_out_e12
-        t79 = weight_213 * grad_out_e3
-        t80 = weight_211 * grad_out_e2
-        t81 = t21 * t76 + t14 * t62 + grad_out_e24 * t63 + t6 * t65 + t11 * t66 + grad_out_e13 * t68 + t20 * t69
-        t81 += t13 * t79 - t10 * t58 - t19 * t59 - t16 * t75 - t8 * t77 - t9 * t78 - t18 * t80 - t15 * t72
-        t81 += -t7 * t73
-        t82 = weight_231 * grad_out_e123
-        t83 = weight_213 * grad_out_e4
-        t84 = t9 * t58 + t18 * t59 + t15 * t75 + t21 * t82 + t7 * t77 + grad_out_e23 * t63 + t11 * t67 + t20 * t70
-        t84 += -t14 * t61 - t6 * t64 - grad_out_e14 * t68 - t10 * t78 - t13 * t83 - t19 * t80 - t16 * t72 - t8 * t73
-        t85 = weight_233 * grad_out_e234
-        t86 = weight_211 * grad_out_e1
-        t87 = t8 * t58 + t10 * t77 + t11 * t64 + grad_out_e23 * t68 + grad_out_e14 * t63 + t6 * t67 + t7 * t78
-        t87 += t9 * t73 - t16 * t85 - t19 * t60 - t20 * t76 - t13 * t62 - t21 * t69 - t14 * t79 - t15 * t71
-        t87 += -t18 * t86
-        t88 = t15 * t85 + t18 * t60 + t13 * t61 + t11 * t65 + grad_out_e13 * t63 + t8 * t78 + t14 * t83
-        t88 += t10 * t73 - t7 * t58 - t20 * t82 - t9 * t77 - grad_out_e24 * t68 - t6 * t66 - t21 * t70 - t16 * t71
-        t88 += -t19 * t86
-        t89 = t6 * t58 + t18 * t76 + t19 * t82 + grad_out_e34 * t68 + grad_out_e12 * t63 + t15 * t83 + t16 * t79
-        t89 += t11 * t73 - t14 * t85 - t13 * t75 - t9 * t64 - t10 * t65 - t7 * t66 - t8 * t67 - t21 * t80
-        t89 += -t20 * t86
-        t90 = weight_143 * grad_out_e1234
-        t91 = weight_132 * grad_out_e234
-        t92 = weight_132 * grad_out_e134
-        t93 = weight_132 * grad_out_e124
-        t94 = weight_134 * t2
-        t95 = weight_121 * grad_out_e34
-        t96 = weight_121 * grad_out_e24
-        t97 = weight_123 * grad_out_e23
-        t98 = weight_121 * grad_out_e14
-        t99 = weight_123 * grad_out_e13
-        t100 = weight_123 * grad_out_e12
-        t101 = weight_110 * t4
-        t102 = weight_112 * grad_out_e3
-        t103 = weight_112 * grad_out_e2
-        t104 = weight_112 * grad_out_e1
-        t105 = weight_101 * grad_out_e
-        t106 = t8 * t91 + t10 * t92 + t11 * t93 + grad_out_e123 * t94 + grad_out_e4 * t101 + t6 * t102 + t7 * t103
-        t106 += t9 * t104 - t16 * t90 - t19 * t95 - t20 * t96 - t13 * t97 - t21 * t98 - t14 * t99 - t15 * t100
-        t106 += -t18 * t105
-        t107 = weight_132 * grad_out_e123
-        t108 = weight_123 * grad_out_e24
-        t109 = weight_121 * grad_out_e23
-        t110 = weight_123 * grad_out_e14
-        t111 = weight_121 * grad_out_e13
-        t112 = weight_112 * grad_out_e4
-        t113 = t15 * t90 + t11 * t107 + t18 * t95 + t13 * t108 + t14 * t110 + grad_out_e3 * t101 + t8 * t103
-        t113 += t10 * t104 - t7 * t91 - t9 * t92 - grad_out_e124 * t94 - t20 * t109 - t21 * t111 - t16 * t100
-        t113 += -t6 * t112 - t19 * t105
-        t114 = weight_123 * grad_out_e34
-        t115 = weight_121 * grad_out_e12
-        t116 = t6 * t91 + grad_out_e134 * t94 + t18 * t96 + t19 * t109 + t15 * t110 + t16 * t99
-        t116 += grad_out_e2 * t101 + t11 * t104 - t14 * t90 - t9 * t93 - t10 * t107 - t13 * t114 - t21 * t115
-        t116 += -t7 * t112 - t8 * t102 - t20 * t105
-        t117 = t13 * t90 + grad_out_e234 * t94 + t6 * t92 + t7 * t93 + t8 * t107 + t14 * t114 + t15 * t108
-        t117 += t16 * t97 + t18 * t98 + t19 * t111 + t20 * t115 + t9 * t112 + t10 * t102 + t11 * t103
-        t117 += grad_out_e1 * t101 + t21 * t105
-        t118 = 0.5 * x_e1234 * t29 + 0.5 * x_e234 * t46 + 0.5 * x_e134 * t53 + 0.5 * x_e124 * t56
-        t118 += 0.5 * x_e123 * t57 + 0.5 * x_e34 * t74 + 0.5 * x_e24 * t81 + 0.5 * x_e23 * t84 + 0.5 * x_e14 * t87
-        t118 += 0.5 * x_e13 * t88 + 0.5 * x_e12 * t89 + 0.5 * x_e4 * t106 + 0.5 * x_e3 * t113 + 0.5 * x_e2 * t116
-        t118 += 0.5 * x_e1 * t117 + 0.5 * x_e * t23
-        grad_x_e = gate_x * t23 + 0.7978845608028654 * tl.exp(-t0 * t0) * t118
-        grad_x_e1 = gate_x * t117
-        grad_x_e2 = gate_x * t116
-        grad_x_e3 = gate_x * t113
-        grad_x_e4 = gate_x * t106
-        grad_x_e12 = gate_x * t89
-        grad_x_e13 = gate_x * t88
-        grad_x_e14 = gate_x * t87
-        grad_x_e23 = gate_x * t84
-        grad_x_e24 = gate_x * t81
-        grad_x_e34 = gate_x * t74
-        grad_x_e123 = gate_x * t57
-        grad_x_e124 = gate_x * t56
-        grad_x_e134 = gate_x * t53
+        t3 = y_e * gate_y
+        t4 = y_e34 * gate_y
+        t5 = y_e24 * gate_y
+        t6 = y_e23 * gate_y
+        t7 = y_e14 * gate_y
+        t8 = y_e13 * gate_y
+        t9 = y_e12 * gate_y
+        t10 = t4 * grad_out_e34 + t5 * grad_out_e24 + t6 * grad_out_e23 + t7 * grad_out_e14 + t8 * grad_out_e13
+        t10 += t9 * grad_out_e12
+        t11 = y_e234 * gate_y
+        t12 = y_e134 * gate_y
+        t13 = y_e124 * gate_y
+        t14 = y_e123 * gate_y
+        t15 = t11 * grad_out_e234 + t12 * grad_out_e134 + t13 * grad_out_e124 + t14 * grad_out_e123
+        t16 = y_e4 * gate_y
+        t17 = y_e3 * gate_y
+        t18 = y_e2 * gate_y
+        t19 = y_e1 * gate_y
+        t20 = t16 * grad_out_e4 + t17 * grad_out_e3 + t18 * grad_out_e2 + t19 * grad_out_e1
+        t21 = weight_044 * t2 * grad_out_e1234 + weight_000 * t3 * grad_out_e + weight_022 * t10
+        t21 += weight_033 * t15 + weight_011 * t20
+        t22 = weight_341 * grad_out_e1234
+        t23 = weight_330 * t3
+        t24 = weight_314 * t2
+        t25 = weight_303 * grad_out_e
+        t26 = t7 * grad_out_e234 + t5 * grad_out_e134 - t4 * grad_out_e124
+        t27 = weight_321 * t19
+        t28 = t13 * grad_out_e34 - t12 * grad_out_e24 - t11 * grad_out_e14
+        t29 = weight_321 * t18
+        t30 = weight_321 * t17
+        t31 = t9 * grad_out_e3 - t8 * grad_out_e2 - t6 * grad_out_e1
+        t32 = t16 * t22 + grad_out_e123 * t23 + weight_332 * t26 + grad_out_e23 * t27 + weight_323 * t28
+        t32 += grad_out_e13 * t29 + weight_312 * t31 - grad_out_e4 * t24 - t14 * t25 - grad_out_e12 * t30
+        t33 = t4 * grad_out_e123 - t8 * grad_out_e234 - t6 * grad_out_e134
+        t34 = weight_323 * t14
+        t35 = t12 * grad_out_e23 + t11 * grad_out_e13
+        t36 = weight_321 * t16
+        t37 = t9 * grad_out_e4 - t7 * grad_out_e2 - t5 * grad_out_e1
+        t38 = grad_out_e124 * t23 + grad_out_e3 * t24 + weight_332 * t33 + grad_out_e24 * t27 + grad_out_e14 * t29
+        t38 += weight_323 * t35 + weight_312 * t37 - t17 * t22 - t13 * t25 - grad_out_e34 * t34
+        t38 += -grad_out_e12 * t36
+        t39 = weight_323 * grad_out_e12
+        t40 = t9 * grad_out_e234 + t6 * grad_out_e124 - t5 * grad_out_e123
+        t41 = weight_323 * t13
+        t42 = t8 * grad_out_e4 - t7 * grad_out_e3 - t4 * grad_out_e1
+        t43 = t18 * t22 + grad_out_e134 * t23 + weight_332 * t40 + grad_out_e34 * t27 + grad_out_e24 * t34
+        t43 += grad_out_e14 * t30 + weight_312 * t42 - t11 * t39 - grad_out_e2 * t24 - t12 * t25
+        t43 += -grad_out_e23 * t41 - grad_out_e13 * t36
+        t44 = t9 * grad_out_e134 + t7 * grad_out_e123 - t8 * grad_out_e124
+        t45 = t5 * grad_out_e3 - t6 * grad_out_e4 - t4 * grad_out_e2
+        t46 = grad_out_e234 * t23 + t12 * t39 + t11 * t25 + weight_332 * t44 + grad_out_e24 * t30
+        t46 += grad_out_e14 * t34 + weight_312 * t45 - t19 * t22 - grad_out_e1 * t24 - grad_out_e34 * t29
+        t46 += -grad_out_e23 * t36 - grad_out_e13 * t41
+        t47 = weight_143 * grad_out_e1234
+        t48 = weight_134 * t2
+        t49 = weight_110 * t3
+        t50 = weight_101 * grad_out_e
+        t51 = t4 * grad_out_e134 + t5 * grad_out_e124 + t6 * grad_out_e123
+        t52 = t12 * grad_out_e34 + t13 * grad_out_e24 + t14 * grad_out_e23
+        t53 = t16 * grad_out_e14 + t17 * grad_out_e13 + t18 * grad_out_e12
+        t54 = t7 * grad_out_e4 + t8 * grad_out_e3 + t9 * grad_out_e2
+        t55 = t11 * t47 + grad_out_e234 * t48 + grad_out_e1 * t49 + t19 * t50 + weight_132 * t51
+        t55 += weight_123 * t52 + weight_121 * t53 + weight_112 * t54
+        t56 = t4 * grad_out_e234 - t7 * grad_out_e124 - t8 * grad_out_e123
+        t57 = t16 * grad_out_e24 + t17 * grad_out_e23
+        t58 = t13 * grad_out_e14 + t14 * grad_out_e13 - t11 * grad_out_e34
+        t59 = weight_121 * t19
+        t60 = t9 * grad_out_e1 - t5 * grad_out_e4 - t6 * grad_out_e3
+        t61 = grad_out_e134 * t48 + grad_out_e2 * t49 + weight_132 * t56 + weight_121 * t57 + weight_123 * t58
+        t61 += weight_112 * t60 - t12 * t47 - t18 * t50 - grad_out_e12 * t59
+        t62 = weight_121 * grad_out_e34
+        t63 = t9 * grad_out_e123 - t5 * grad_out_e234 - t7 * grad_out_e134
+        t64 = weight_121 * t18
+        t65 = t11 * grad_out_e24 + t12 * grad_out_e14 - t14 * grad_out_e12
+        t66 = t6 * grad_out_e2 + t8 * grad_out_e1 - t4 * grad_out_e4
+        t67 = t13 * t47 + t16 * t62 + grad_out_e3 * t49 + weight_132 * t63 + weight_123 * t65 + weight_112 * t66
+        t67 += -grad_out_e124 * t48 - t17 * t50 - grad_out_e23 * t64 - grad_out_e13 * t59
+        t68 = t6 * grad_out_e234 + t8 * grad_out_e134 + t9 * grad_out_e124
+        t69 = -t11 * grad_out_e23 - t12 * grad_out_e13 - t13 * grad_out_e12
+        t70 = t4 * grad_out_e3 + t5 * grad_out_e2 + t7 * grad_out_e1
+        t71 = grad_out_e123 * t48 + grad_out_e4 * t49 + weight_132 * t68 + weight_123 * t69 + weight_112 * t70
+        t71 += -t14 * t47 - t17 * t62 - t16 * t50 - grad_out_e24 * t64 - grad_out_e14 * t59
+        t72 = weight_242 * grad_out_e1234
+        t73 = weight_224 * t2
+        t74 = weight_220 * t3
+        t75 = weight_202 * grad_out_e
+        t76 = weight_233 * t12
+        t77 = weight_233 * t11
+        t78 = weight_231 * t16
+        t79 = weight_231 * t17
+        t80 = -t7 * grad_out_e24 - t8 * grad_out_e23 - t5 * grad_out_e14 - t6 * grad_out_e13
+        t81 = weight_213 * t13
+        t82 = weight_213 * t14
+        t83 = weight_211 * t19
+        t84 = weight_211 * t18
+        t85 = t4 * t72 + grad_out_e34 * t73 + grad_out_e12 * t74 + t9 * t75 + grad_out_e124 * t78
+        t85 += grad_out_e123 * t79 + weight_222 * t80 + grad_out_e4 * t81 + grad_out_e3 * t82 - grad_out_e234 * t76
+        t85 += -grad_out_e134 * t77 - grad_out_e2 * t83 - grad_out_e1 * t84
+        t86 = weight_222 * grad_out_e34
+        t87 = weight_222 * grad_out_e12
+        t88 = weight_233 * t13
+        t89 = weight_231 * t18
+        t90 = weight_222 * t9
+        t91 = weight_222 * t4
+        t92 = weight_213 * t12
+        t93 = weight_211 * t17
+        t94 = grad_out_e13 * t74 + t6 * t87 + t8 * t75 + grad_out_e234 * t88 + grad_out_e134 * t78
+        t94 += grad_out_e124 * t77 + grad_out_e23 * t90 + grad_out_e4 * t92 - t5 * t72 - t7 * t86
+        t94 += -grad_out_e24 * t73 - grad_out_e123 * t89 - grad_out_e14 * t91 - grad_out_e3 * t83
+        t94 += -grad_out_e2 * t82 - grad_out_e1 * t93
+        t95 = weight_233 * t14
+        t96 = weight_211 * t16
+        t97 = t6 * t72 + t8 * t86 + grad_out_e23 * t73 + grad_out_e14 * t74 + t5 * t87 + t7 * t75
+        t97 += grad_out_e24 * t90 + grad_out_e13 * t91 - grad_out_e234 * t95 - grad_out_e134 * t79
+        t97 += -grad_out_e124 * t89 - grad_out_e123 * t77 - grad_out_e4 * t83 - grad_out_e3 * t92
+        t97 += -grad_out_e2 * t81 - grad_out_e1 * t96
+        t98 = weight_231 * t19
+        t99 = weight_213 * t11
+        t100 = t7 * t72 + t5 * t86 + grad_out_e23 * t74 + grad_out_e234 * t78 + grad_out_e134 * t88
+        t100 += grad_out_e123 * t98 + grad_out_e13 * t90 + grad_out_e3 * t84 - grad_out_e14 * t73 - t8 * t87
+        t100 += -t6 * t75 - grad_out_e124 * t76 - grad_out_e24 * t91 - grad_out_e4 * t99 - grad_out_e2 * t93
+        t100 += -grad_out_e1 * t82
+        t101 = grad_out_e24 * t74 + grad_out_e13 * t73 + grad_out_e124 * t98 + grad_out_e123 * t76
+        t101 += grad_out_e23 * t91 + grad_out_e14 * t90 + grad_out_e4 * t84 + grad_out_e3 * t99 - t8 * t72
+        t101 += -t6 * t86 - t7 * t87 - t5 * t75 - grad_out_e234 * t79 - grad_out_e134 * t95 - grad_out_e2 * t96
+        t101 += -grad_out_e1 * t81
+        t102 = t6 * grad_out_e24 + t8 * grad_out_e14 - t5 * grad_out_e23 - t7 * grad_out_e13
+        t103 = t9 * t72 + grad_out_e34 * t74 + grad_out_e234 * t89 + grad_out_e134 * t98 + grad_out_e124 * t95
+        t103 += weight_222 * t102 + grad_out_e4 * t93 - grad_out_e12 * t73 - t4 * t75 - grad_out_e123 * t88
+        t103 += -grad_out_e3 * t96 - grad_out_e2 * t99 - grad_out_e1 * t92
+        t104 = t9 * grad_out_e34 + t7 * grad_out_e23 + t5 * grad_out_e13 - t8 * grad_out_e24 - t6 * grad_out_e14
+        t104 += -t4 * grad_out_e12
+        t105 = t17 * grad_out_e124 - t19 * grad_out_e234 - t18 * grad_out_e134 - t16 * grad_out_e123
+        t106 = t14 * grad_out_e4 + t12 * grad_out_e2 + t11 * grad_out_e1 - t13 * grad_out_e3
+        t107 = weight_440 * t3 * grad_out_e1234 + weight_422 * t104 + weight_431 * t105 + weight_413 * t106
+        t107 += -weight_404 * t2 * grad_out_e
+        grad_gate_x = x_e123 * t32 + x_e124 * t38 + x_e134 * t43 + x_e234 * t46 + x_e1 * t55 + x_e2 * t61
+        grad_gate_x += x_e3 * t67 + x_e4 * t71 + x_e12 * t85 + x_e13 * t94 + x_e14 * t97 + x_e23 * t100
+        grad_gate_x += x_e24 * t101 + x_e34 * t103 + x_e1234 * t107 + x_e * t21
+        t108 = 0.7071067811865476 * (1.1283791670955126 * tl.exp(-t0 * t0) * (0.5 * grad_gate_x))
+        grad_x_e = gate_x * t21 + t108
+        grad_x_e1 = gate_x * t55
+        grad_x_e2 = gate_x * t61
+        grad_x_e3 = gate_x * t67
+        grad_x_e4 = gate_x * t71
+        grad_x_e12 = gate_x * t85
+        grad_x_e13 = gate_x * t94
+        grad_x_e14 = gate_x * t97
+        grad_x_e23 = gate_x * t100
+        grad_x_e24 = gate_x * t101
+        grad_x_e34 = gate_x * t103
+        grad_x_e123 = gate_x * t32
+        grad_x_e124 = gate_x * t38
+        grad_x_e134 = gate_x * t43
         grad_x_e234 = gate_x * t46
-        grad_x_e1234 = gate_x * t29
-        t119 = x_e1234 * gate_x
-        t120 = x_e * gate_x
-        t121 = x_e34 * gate_x
-        t122 = x_e24 * gate_x
-        t123 = x_e23 * gate_x
-        t124 = x_e14 * gate_x
-        t125 = x_e13 * gate_x
-        t126 = x_e12 * gate_x
-        t127 = t121 * grad_out_e34 + t122 * grad_out_e24 + t123 * grad_out_e23 + t124 * grad_out_e14
-        t127 += t125 * grad_out_e13 + t126 * grad_out_e12
-        t128 = x_e234 * gate_x
-        t129 = x_e134 * gate_x
-        t130 = x_e124 * gate_x
-        t131 = x_e123 * gate_x
-        t132 = t128 * grad_out_e234 + t129 * grad_out_e134 + t130 * grad_out_e124 + t131 * grad_out_e123
-        t133 = x_e4 * gate_x
-        t134 = x_e3 * gate_x
-        t135 = x_e2 * gate_x
-        t136 = x_e1 * gate_x
-        t137 = t133 * grad_out_e4 + t134 * grad_out_e3 + t135 * grad_out_e2 + t136 * grad_out_e1
-        t138 = weight_440 * t119 * grad_out_e1234 + t120 * t5 + weight_220 * t127 + weight_330 * t132
-        t138 += weight_110 * t137
-        t139 = t126 * grad_out_e34 + t124 * grad_out_e23 + t122 * grad_out_e13 - t125 * grad_out_e24
-        t139 += -t123 * grad_out_e14 - t121 * grad_out_e12
-        t140 = t130 * grad_out_e3 - t131 * grad_out_e4 - t129 * grad_out_e2 - t128 * grad_out_e1
-        t141 = t136 * grad_out_e234 + t135 * grad_out_e134 + t133 * grad_out_e123 - t134 * grad_out_e124
-        t142 = t120 * t3 + weight_224 * t139 + weight_314 * t140 + weight_134 * t141
-        t142 += -weight_404 * t119 * grad_out_e
-        t143 = weight_033 * t120
-        t144 = weight_413 * t119
-        t145 = t136 * t90 + grad_out_e234 * t143 + t125 * t61 + t134 * t108 + t130 * t39 + t122 * t79
-        t145 += grad_out_e1 * t144 + t128 * t45 - t126 * t75 - t124 * t62 - t135 * t114 - t133 * t97 - t131 * t38
-        t145 += -t129 * t40 - t123 * t83 - t121 * t71
-        t146 = grad_out_e134 * t143 + t122 * t62 + t136 * t114 + t130 * t49 + t134 * t110 + t128 * t40
-        t146 += t125 * t83 + grad_out_e2 * t144 - t135 * t90 - t126 * t85 - t123 * t61 - t131 * t48 - t133 * t99
-        t146 += -t124 * t79 - t121 * t72 - t129 * t45
-        t147 = t134 * t90 + t125 * t85 + t123 * t75 + grad_out_e124 * t143 + t131 * t54 + t136 * t108
-        t147 += t135 * t110 + t126 * t83 - t121 * t62 - t129 * t49 - t128 * t39 - t133 * t100 - grad_out_e3 * t144
-        t147 += -t124 * t71 - t122 * t72 - t130 * t45
-        t148 = t121 * t61 + grad_out_e123 * t143 + t129 * t48 + t136 * t97 + t128 * t38 + t135 * t99
-        t148 += grad_out_e4 * t144 + t126 * t79 - t133 * t90 - t124 * t85 - t122 * t75 - t130 * t54 - t134 * t100
-        t148 += -t125 * t71 - t123 * t72 - t131 * t45
-        t149 = weight_022 * t120
-        t150 = weight_422 * t119
-        t151 = t126 * t58 + t135 * t91 + t136 * t92 + t130 * t34 + grad_out_e34 * t149 + t122 * t65 + t124 * t67
-        t151 += t133 * t102 - t131 * t33 - t123 * t64 - t125 * t66 - grad_out_e12 * t150 - t134 * t112 - t128 * t43
-        t151 += -t129 * t52 - t121 * t73
-        t152 = t131 * t32 + t136 * t93 + t123 * t77 + grad_out_e24 * t149 + grad_out_e13 * t150 + t124 * t78
-        t152 += t128 * t42 + t133 * t103 - t125 * t58 - t134 * t91 - t129 * t34 - t121 * t65 - t126 * t66
-        t152 += -t135 * t112 - t130 * t52 - t122 * t73
-        t153 = t124 * t58 + t133 * t91 + t129 * t33 + t136 * t107 + t121 * t64 + grad_out_e23 * t149 + t125 * t78
-        t153 += t134 * t103 - t130 * t32 - t122 * t77 - grad_out_e14 * t150 - t126 * t67 - t128 * t41 - t135 * t102
-        t153 += -t131 * t52 - t123 * t73
-        t154 = t123 * t58 + t131 * t47 + t128 * t34 + grad_out_e23 * t150 + grad_out_e14 * t149 + t136 * t112
-        t154 += t133 * t104 + t124 * t73 - t134 * t92 - t135 * t93 - t125 * t77 - t126 * t64 - t121 * t67
-        t154 += -t122 * t78 - t129 * t42 - t130 * t43
-        t155 = t133 * t92 + t124 * t77 + t121 * t66 + grad_out_e13 * t149 + t129 * t41 + t136 * t102 + t134 * t104
-        t155 += t125 * t73 - t122 * t58 - t130 * t47 - t128 * t33 - t135 * t107 - grad_out_e24 * t150 - t126 * t65
-        t155 += -t123 * t78 - t131 * t43
-        t156 = t121 * t58 + t129 * t47 + t128 * t32 + t133 * t93 + t134 * t107 + grad_out_e34 * t150 + t124 * t64
-        t156 += t125 * t65 + t122 * t66 + t123 * t67 + grad_out_e12 * t149 + t130 * t41 + t131 * t42 + t136 * t103
-        t156 += t135 * t104 + t126 * t73
-        t157 = weight_431 * t119
-        t158 = weight_011 * t120
-        t159 = t131 * t30 + t123 * t59 + t125 * t60 + t126 * t76 + t134 * t95 + t135 * t96 + t136 * t98
-        t159 += grad_out_e4 * t158 - grad_out_e123 * t157 - t128 * t37 - t129 * t51 - t130 * t55 - t121 * t70
-        t159 += -t122 * t80 - t124 * t86 - t133 * t105
-        t160 = grad_out_e124 * t157 + t126 * t82 + t128 * t36 + t135 * t109 + t129 * t50 + t136 * t111
-        t160 += t121 * t69 + grad_out_e3 * t158 - t130 * t30 - t122 * t59 - t124 * t60 - t133 * t95 - t131 * t55
-        t160 += -t123 * t80 - t125 * t86 - t134 * t105
-        t161 = t129 * t30 + t121 * t59 + t130 * t50 + t131 * t51 + t136 * t115 + t122 * t69 + t123 * t70
-        t161 += grad_out_e2 * t158 - grad_out_e134 * t157 - t124 * t76 - t125 * t82 - t128 * t35 - t133 * t96
-        t161 += -t134 * t109 - t126 * t86 - t135 * t105
-        t162 = t121 * t60 + t122 * t76 + t123 * t82 + t129 * t35 + t130 * t36 + t131 * t37 + grad_out_e1 * t158
-        t162 += t136 * t105 - t128 * t30 - grad_out_e234 * t157 - t133 * t98 - t134 * t111 - t135 * t115
-        t162 += -t124 * t69 - t125 * t70 - t126 * t80
-        t163 = 0.5 * y_e1234 * t142 + 0.5 * y_e234 * t145 + 0.5 * y_e134 * t146 + 0.5 * y_e124 * t147
-        t163 += 0.5 * y_e123 * t148 + 0.5 * y_e34 * t151 + 0.5 * y_e24 * t152 + 0.5 * y_e23 * t153
-        t163 += 0.5 * y_e14 * t154 + 0.5 * y_e13 * t155 + 0.5 * y_e12 * t156 + 0.5 * y_e4 * t159
-        t163 += 0.5 * y_e3 * t160 + 0.5 * y_e2 * t161 + 0.5 * y_e1 * t162 + 0.5 * y_e * t138
-        grad_y_e = gate_y * t138 + 0.7978845608028654 * tl.exp(-t1 * t1) * t163
-        grad_y_e1 = gate_y * t162
-        grad_y_e2 = gate_y * t161
-        grad_y_e3 = gate_y * t160
-        grad_y_e4 = gate_y * t159
-        grad_y_e12 = gate_y * t156
-        grad_y_e13 = gate_y * t155
-        grad_y_e14 = gate_y * t154
-        grad_y_e23 = gate_y * t153
-        grad_y_e24 = gate_y * t152
-        grad_y_e34 = gate_y * t151
-        grad_y_e123 = gate_y * t148
-        grad_y_e124 = gate_y * t147
-        grad_y_e134 = gate_y * t146
-        grad_y_e234 = gate_y * t145
-        grad_y_e1234 = gate_y * t142
-        t164 = t136 * t21 - t133 * t18 - t134 * t19 - t135 * t20
-        t165 = t136 * t9 - t134 * t6 - t135 * t7
-        t166 = t133 * t6 + t136 * t10 - t135 * t8
-        t167 = t133 * t7 + t134 * t8 + t136 * t11
-        t168 = t133 * t9 + t134 * t10 + t135 * t11
-        t169 = grad_out_e4 * t165 + grad_out_e3 * t166 + grad_out_e2 * t167 + grad_out_e1 * t168
-        t170 = t134 * grad_out_e34 + t135 * grad_out_e24 + t136 * grad_out_e14
-        t171 = t135 * grad_out_e23 + t136 * grad_out_e13 - t133 * grad_out_e34
-        t172 = t136 * grad_out_e12 - t133 * grad_out_e24 - t134 * grad_out_e23
-        t173 = -t133 * grad_out_e14 - t134 * grad_out_e13 - t135 * grad_out_e12
-        t174 = t18 * t170 + t19 * t171 + t20 * t172 + t21 * t173
-        t175 = t134 * grad_out_e24 - t135 * grad_out_e34 - t133 * grad_out_e23
-        t176 = t136 * grad_out_e34 + t134 * grad_out_e14 - t133 * grad_out_e13
-        t177 = t136 * grad_out_e24 + t135 * grad_out_e14 - t133 * grad_out_e12
-        t178 = t136 * grad_out_e23 + t135 * grad_out_e13 - t134 * grad_out_e12
-        t179 = t13 * t175 + t14 * t176 + t15 * t177 + t16 * t178
-        t180 = t133 * t8 + t135 * t6 - t134 * t7
-        t181 = t133 * t10 + t136 * t6 - t134 * t9
-        t182 = t133 * t11 + t136 * t7 - t135 * t9
-        t183 = t134 * t11 + t136 * t8 - t135 * t10
-        t184 = grad_out_e234 * t180 + grad_out_e134 * t181 + grad_out_e124 * t182 + grad_out_e123 * t183
-        t185 = t134 * t15 + t136 * t13 - t133 * t16 - t135 * t14
-        t186 = t124 * t9 + t125 * t10 + t126 * t11 - t121 * t6 - t122 * t7 - t123 * t8
-        t187 = -t121 * grad_out_e3 - t122 * grad_out_e2 - t124 * grad_out_e1
-        t188 = t121 * t19 + t122 * t20 - t124 * t21
-        t189 = t18 * t187 + grad_out_e4 * t188 + t19 * (-t123 * grad_out_e2 - t125 * grad_out_e1)
-        t189 += grad_out_e3 * (t123 * t20 - t125 * t21) + t126 * (-t21 * grad_out_e2 - t20 * grad_out_e1)
-        t190 = t122 * grad_out_e3 - t123 * grad_out_e4 - t121 * grad_out_e2
-        t191 = t125 * grad_out_e4 - t124 * grad_out_e3 - t121 * grad_out_e1
-        t192 = t126 * grad_out_e4 - t124 * grad_out_e2 - t122 * grad_out_e1
-        t193 = t126 * grad_out_e3 - t125 * grad_out_e2 - t123 * grad_out_e1
-        t194 = t13 * t190 + t14 * t191 + t15 * t192 + t16 * t193
-        t195 = t122 * grad_out_e23 + t124 * grad_out_e13 - t123 * grad_out_e24 - t125 * grad_out_e14
-        t196 = t123 * t7 + t124 * t10 - t122 * t8 - t125 * t9
-        t197 = t124 * grad_out_e24 + t125 * grad_out_e23 + t122 * grad_out_e14 + t123 * grad_out_e13
-        t198 = t124 * t7 + t125 * t8 - t122 * t9 - t123 * t10
-        t199 = t8 * grad_out_e24 + t10 * grad_out_e14 - t7 * grad_out_e23 - t9 * grad_out_e13
-        t200 = -t9 * grad_out_e24 - t10 * grad_out_e23 - t7 * grad_out_e14 - t8 * grad_out_e13
-        t201 = t6 * t195 + grad_out_e34 * t196 + t11 * t197 + grad_out_e12 * t198 + t121 * t199 + t126 * t200
-        t202 = t121 * t20 + t123 * t18 - t122 * t19
-        t203 = t121 * t21 + t125 * t18 - t124 * t19
-        t204 = t122 * t21 + t126 * t18 - t124 * t20
-        t205 = t123 * t21 + t126 * t19 - t125 * t20
-        t206 = grad_out_e234 * t202 + grad_out_e134 * t203 + grad_out_e124 * t204 + grad_out_e123 * t205
-        t207 = t125 * grad_out_e124 - t126 * grad_out_e134 - t124 * grad_out_e123
-        t208 = t125 * t15 - t124 * t16 - t126 * t14
-        t209 = t13 * t207 + grad_out_e234 * t208 + t14 * (t122 * grad_out_e123 - t123 * grad_out_e124)
-        t209 += grad_out_e134 * (t123 * t15 - t122 * t16) + t121 * (t16 * grad_out_e124 - t15 * grad_out_e123)
-        t210 = t121 * t11 + t123 * t9 + t124 * t8 + t126 * t6 - t122 * t10 - t125 * t7
-        t211 = t128 * t13 - t129 * t14 - t130 * t15 - t131 * t16
-        t212 = t129 * t10 + t130 * t11 - t128 * t8
-        t213 = t128 * t7 + t131 * t11 - t129 * t9
-        t214 = -t128 * t6 - t130 * t9 - t131 * t10
-        t215 = -t129 * t6 - t130 * t7 - t131 * t8
-        t216 = grad_out_e4 * t212 + grad_out_e3 * t213 + grad_out_e2 * t214 + grad_out_e1 * t215
-        t217 = -t128 * grad_out_e23 - t129 * grad_out_e13 - t130 * grad_out_e12
-        t218 = t128 * grad_out_e24 + t129 * grad_out_e14 - t131 * grad_out_e12
-        t219 = t130 * grad_out_e14 + t131 * grad_out_e13 - t128 * grad_out_e34
-        t220 = t129 * grad_out_e34 + t130 * grad_out_e24 + t131 * grad_out_e23
-        t221 = t18 * t217 + t19 * t218 + t20 * t219 + t21 * t220
-        t222 = t130 * grad_out_e13 - t131 * grad_out_e14 - t129 * grad_out_e12
-        t223 = t130 * grad_out_e23 + t128 * grad_out_e12 - t131 * grad_out_e24
-        t224 = t131 * grad_out_e34 - t129 * grad_out_e23 - t128 * grad_out_e13
-        t225 = t129 * grad_out_e24 + t128 * grad_out_e14 - t130 * grad_out_e34
-        t226 = t13 * t222 + t14 * t223 + t15 * t224 + t16 * t225
-        t227 = t129 * t11 + t131 * t9 - t130 * t10
-        t228 = t128 * t11 + t131 * t7 - t130 * t8
-        t229 = t129 * t8 - t128 * t10 - t131 * t6
-        t230 = t128 * t9 + t130 * t6 - t129 * t7
-        t231 = grad_out_e234 * t227 + grad_out_e134 * t228 + grad_out_e124 * t229 + grad_out_e123 * t230
-        t232 = t129 * t20 + t131 * t18 - t128 * t21 - t130 * t19
+        grad_x_e1234 = gate_x * t107
+        t109 = x_e1234 * gate_x
+        t110 = x_e * gate_x
+        t111 = x_e34 * gate_x
+        t112 = x_e24 * gate_x
+        t113 = x_e23 * gate_x
+        t114 = x_e14 * gate_x
+        t115 = x_e13 * gate_x
+        t116 = x_e12 * gate_x
+        t117 = t111 * grad_out_e34 + t112 * grad_out_e24 + t113 * grad_out_e23 + t114 * grad_out_e14
+        t117 += t115 * grad_out_e13 + t116 * grad_out_e12
+        t118 = x_e234 * gate_x
+        t119 = x_e134 * gate_x
+        t120 = x_e124 * gate_x
+        t121 = x_e123 * gate_x
+        t122 = t118 * grad_out_e234 + t119 * grad_out_e134 + t120 * grad_out_e124 + t121 * grad_out_e123
+        t123 = x_e4 * gate_x
+        t124 = x_e3 * gate_x
+        t125 = x_e2 * gate_x
+        t126 = x_e1 * gate_x
+        t127 = t123 * grad_out_e4 + t124 * grad_out_e3 + t125 * grad_out_e2 + t126 * grad_out_e1
+        t128 = weight_440 * t109 * grad_out_e1234 + weight_000 * t110 * grad_out_e + weight_220 * t117
+        t128 += weight_330 * t122 + weight_110 * t127
+        t129 = weight_033 * t110
+        t130 = weight_413 * t109
+        t131 = t111 * grad_out_e124 - t114 * grad_out_e234 - t112 * grad_out_e134
+        t132 = weight_123 * t126
+        t133 = t119 * grad_out_e24 + t118 * grad_out_e14 - t120 * grad_out_e34
+        t134 = weight_123 * t125
+        t135 = weight_123 * t124
+        t136 = t116 * grad_out_e3 - t115 * grad_out_e2 - t113 * grad_out_e1
+        t137 = grad_out_e123 * t129 + grad_out_e4 * t130 + weight_233 * t131 + grad_out_e23 * t132
+        t137 += weight_323 * t133 + grad_out_e13 * t134 + weight_213 * t136 - t123 * t47 - t121 * t25
+        t137 += -grad_out_e12 * t135
+        t138 = t115 * grad_out_e234 + t113 * grad_out_e134 - t111 * grad_out_e123
+        t139 = weight_323 * t121
+        t140 = -t119 * grad_out_e23 - t118 * grad_out_e13
+        t141 = weight_123 * t123
+        t142 = t116 * grad_out_e4 - t114 * grad_out_e2 - t112 * grad_out_e1
+        t143 = t124 * t47 + grad_out_e124 * t129 + weight_233 * t138 + grad_out_e34 * t139 + grad_out_e24 * t132
+        t143 += grad_out_e14 * t134 + weight_323 * t140 + weight_213 * t142 - grad_out_e3 * t130 - t120 * t25
+        t143 += -grad_out_e12 * t141
+        t144 = t112 * grad_out_e123 - t113 * grad_out_e124 - t116 * grad_out_e234
+        t145 = weight_323 * t120
+        t146 = t115 * grad_out_e4 - t114 * grad_out_e3 - t111 * grad_out_e1
+        t147 = grad_out_e134 * t129 + t118 * t39 + grad_out_e2 * t130 + weight_233 * t144 + grad_out_e34 * t132
+        t147 += grad_out_e23 * t145 + grad_out_e14 * t135 + weight_213 * t146 - t125 * t47 - t119 * t25
+        t147 += -grad_out_e24 * t139 - grad_out_e13 * t141
+        t148 = t115 * grad_out_e124 - t116 * grad_out_e134 - t114 * grad_out_e123
+        t149 = t112 * grad_out_e3 - t113 * grad_out_e4 - t111 * grad_out_e2
+        t150 = t126 * t47 + grad_out_e234 * t129 + grad_out_e1 * t130 + t118 * t25 + weight_233 * t148
+        t150 += grad_out_e24 * t135 + grad_out_e13 * t145 + weight_213 * t149 - t119 * t39 - grad_out_e34 * t134
+        t150 += -grad_out_e23 * t141 - grad_out_e14 * t139
+        t151 = weight_431 * t109
+        t152 = weight_011 * t110
+        t153 = t111 * grad_out_e134 + t112 * grad_out_e124 + t113 * grad_out_e123
+        t154 = t119 * grad_out_e34 + t120 * grad_out_e24 + t121 * grad_out_e23
+        t155 = -t123 * grad_out_e14 - t124 * grad_out_e13 - t125 * grad_out_e12
+        t156 = -t114 * grad_out_e4 - t115 * grad_out_e3 - t116 * grad_out_e2
+        t157 = grad_out_e1 * t152 + t126 * t50 + weight_231 * t153 + weight_321 * t154 + weight_121 * t155
+        t157 += weight_211 * t156 - t118 * t22 - grad_out_e234 * t151
+        t158 = t111 * grad_out_e234 - t114 * grad_out_e124 - t115 * grad_out_e123
+        t159 = -t123 * grad_out_e24 - t124 * grad_out_e23
+        t160 = t120 * grad_out_e14 + t121 * grad_out_e13 - t118 * grad_out_e34
+        t161 = weight_121 * t126
+        t162 = t112 * grad_out_e4 + t113 * grad_out_e3 - t116 * grad_out_e1
+        t163 = t119 * t22 + grad_out_e2 * t152 + weight_231 * t158 + weight_121 * t159 + weight_321 * t160
+        t163 += grad_out_e12 * t161 + weight_211 * t162 - grad_out_e134 * t151 - t125 * t50
+        t164 = t116 * grad_out_e123 - t112 * grad_out_e234 - t114 * grad_out_e134
+        t165 = weight_121 * t125
+        t166 = t118 * grad_out_e24 + t119 * grad_out_e14 - t121 * grad_out_e12
+        t167 = t111 * grad_out_e4 - t113 * grad_out_e2 - t115 * grad_out_e1
+        t168 = grad_out_e124 * t151 + grad_out_e3 * t152 + weight_231 * t164 + grad_out_e23 * t165
+        t168 += grad_out_e13 * t161 + weight_321 * t166 + weight_211 * t167 - t120 * t22 - t123 * t62 - t124 * t50
+        t169 = t113 * grad_out_e234 + t115 * grad_out_e134 + t116 * grad_out_e124
+        t170 = -t118 * grad_out_e23 - t119 * grad_out_e13 - t120 * grad_out_e12
+        t171 = -t111 * grad_out_e3 - t112 * grad_out_e2 - t114 * grad_out_e1
+        t172 = t121 * t22 + t124 * t62 + grad_out_e4 * t152 + weight_231 * t169 + grad_out_e24 * t165
+        t172 += grad_out_e14 * t161 + weight_321 * t170 + weight_211 * t171 - grad_out_e123 * t151 - t123 * t50
+        t173 = weight_422 * t109
+        t174 = weight_022 * t110
+        t175 = weight_332 * t119
+        t176 = weight_332 * t118
+        t177 = weight_132 * t123
+        t178 = weight_132 * t124
+        t179 = t114 * grad_out_e24 + t115 * grad_out_e23 + t112 * grad_out_e14 + t113 * grad_out_e13
+        t180 = weight_312 * t120
+        t181 = weight_312 * t121
+        t182 = weight_112 * t126
+        t183 = weight_112 * t125
+        t184 = t111 * t72 + grad_out_e34 * t173 + grad_out_e12 * t174 + t116 * t75 + grad_out_e234 * t175
+        t184 += grad_out_e134 * t176 + grad_out_e124 * t177 + grad_out_e123 * t178 + weight_222 * t179
+        t184 += grad_out_e4 * t180 + grad_out_e3 * t181 + grad_out_e2 * t182 + grad_out_e1 * t183
+        t185 = weight_332 * t120
+        t186 = weight_132 * t125
+        t187 = weight_222 * t116
+        t188 = weight_222 * t111
+        t189 = weight_312 * t119
+        t190 = weight_112 * t124
+        t191 = t114 * t86 + grad_out_e13 * t174 + t115 * t75 + grad_out_e134 * t177 + grad_out_e14 * t188
+        t191 += grad_out_e4 * t189 + grad_out_e3 * t182 + grad_out_e1 * t190 - t112 * t72 - grad_out_e24 * t173
+        t191 += -t113 * t87 - grad_out_e234 * t185 - grad_out_e124 * t176 - grad_out_e123 * t186
+        t191 += -grad_out_e23 * t187 - grad_out_e2 * t181
+        t192 = weight_332 * t121
+        t193 = weight_112 * t123
+        t194 = t113 * t72 + grad_out_e23 * t173 + grad_out_e14 * t174 + t114 * t75 + grad_out_e234 * t192
+        t194 += grad_out_e123 * t176 + grad_out_e4 * t182 + grad_out_e1 * t193 - t115 * t86 - t112 * t87
+        t194 += -grad_out_e134 * t178 - grad_out_e124 * t186 - grad_out_e24 * t187 - grad_out_e13 * t188
+        t194 += -grad_out_e3 * t189 - grad_out_e2 * t180
+        t195 = weight_132 * t126
+        t196 = weight_312 * t118
+        t197 = t114 * t72 + grad_out_e23 * t174 + t115 * t87 + grad_out_e234 * t177 + grad_out_e124 * t175
+        t197 += grad_out_e123 * t195 + grad_out_e24 * t188 + grad_out_e2 * t190 - t112 * t86 - grad_out_e14 * t173
+        t197 += -t113 * t75 - grad_out_e134 * t185 - grad_out_e13 * t187 - grad_out_e4 * t196 - grad_out_e3 * t183
+        t197 += -grad_out_e1 * t181
+        t198 = t113 * t86 + grad_out_e24 * t174 + grad_out_e13 * t173 + t114 * t87 + grad_out_e134 * t192
+        t198 += grad_out_e124 * t195 + grad_out_e3 * t196 + grad_out_e2 * t193 - t115 * t72 - t112 * t75
+        t198 += -grad_out_e234 * t178 - grad_out_e123 * t175 - grad_out_e23 * t188 - grad_out_e14 * t187
+        t198 += -grad_out_e4 * t183 - grad_out_e1 * t180
+        t199 = t112 * grad_out_e23 + t114 * grad_out_e13 - t113 * grad_out_e24 - t115 * grad_out_e14
+        t200 = t116 * t72 + grad_out_e34 * t174 + grad_out_e234 * t186 + grad_out_e134 * t195
+        t200 += grad_out_e123 * t185 + weight_222 * t199 + grad_out_e3 * t193 - grad_out_e12 * t173 - t111 * t75
+        t200 += -grad_out_e124 * t192 - grad_out_e4 * t190 - grad_out_e2 * t196 - grad_out_e1 * t189
+        t201 = t116 * grad_out_e34 + t114 * grad_out_e23 + t112 * grad_out_e13 - t115 * grad_out_e24
+        t201 += -t113 * grad_out_e14 - t111 * grad_out_e12
+        t202 = t120 * grad_out_e3 - t121 * grad_out_e4 - t119 * grad_out_e2 - t118 * grad_out_e1
+        t203 = t126 * grad_out_e234 + t125 * grad_out_e134 + t123 * grad_out_e123 - t124 * grad_out_e124
+        t204 = weight_044 * t110 * grad_out_e1234 + weight_224 * t201 + weight_314 * t202 + weight_134 * t203
+        t204 += -weight_404 * t109 * grad_out_e
+        grad_gate_y = y_e123 * t137 + y_e124 * t143 + y_e134 * t147 + y_e234 * t150 + y_e1 * t157 + y_e2 * t163
+        grad_gate_y += y_e3 * t168 + y_e4 * t172 + y_e12 * t184 + y_e13 * t191 + y_e14 * t194 + y_e23 * t197
+        grad_gate_y += y_e24 * t198 + y_e34 * t200 + y_e1234 * t204 + y_e * t128
+        t205 = 0.7071067811865476 * (1.1283791670955126 * tl.exp(-t1 * t1) * (0.5 * grad_gate_y))
+        grad_y_e = gate_y * t128 + t205
+        grad_y_e1 = gate_y * t157
+        grad_y_e2 = gate_y * t163
+        grad_y_e3 = gate_y * t168
+        grad_y_e4 = gate_y * t172
+        grad_y_e12 = gate_y * t184
+        grad_y_e13 = gate_y * t191
+        grad_y_e14 = gate_y * t194
+        grad_y_e23 = gate_y * t197
+        grad_y_e24 = gate_y * t198
+        grad_y_e34 = gate_y * t200
+        grad_y_e123 = gate_y * t137
+        grad_y_e124 = gate_y * t143
+        grad_y_e134 = gate_y * t147
+        grad_y_e234 = gate_y * t150
+        grad_y_e1234 = gate_y * t204
+        t206 = t126 * t19 - t123 * t16 - t124 * t17 - t125 * t18
+        t207 = t126 * t54 + t123 * t70 + t124 * t66 + t125 * t60
+        t208 = t19 * t155 + grad_out_e34 * (t124 * t16 - t123 * t17) + t18 * t159 + t125 * t57 + t126 * t53
+        t209 = t126 * t52 + t125 * t58 + t123 * t69 + t124 * t65
+        t210 = t123 * t68 + t124 * t63 + t125 * t56 + t126 * t51
+        t211 = t124 * t13 + t126 * t11 - t123 * t14 - t125 * t12
+        t212 = t114 * t7 + t115 * t8 + t116 * t9 - t111 * t4 - t112 * t5 - t113 * t6
+        t213 = t16 * t171 + t19 * t156 + t17 * t167 + t18 * t162
+        t214 = t11 * t149 + t12 * t146 + t13 * t142 + t14 * t136
+        t215 = t113 * t5 + t114 * t8 - t112 * t6 - t115 * t7
+        t216 = t114 * t5 + t115 * t6 - t112 * t7 - t113 * t8
+        t217 = t4 * t199 + grad_out_e34 * t215 + t9 * t179 + grad_out_e12 * t216 + t111 * t102 + t116 * t80
+        t218 = t16 * t169 + t17 * t164 + t18 * t158 + t19 * t153
+        t219 = t11 * t148 + t14 * t131 + t13 * t138 + t12 * t144
+        t220 = t111 * t9 + t113 * t7 + t114 * t6 + t116 * t4 - t112 * t8 - t115 * t5
+        t221 = t118 * t11 - t119 * t12 - t120 * t13 - t121 * t14
+        t222 = t118 * t45 + t119 * t42 + t120 * t37 + t121 * t31
+        t223 = t16 * t170 + t17 * t166 + t18 * t160 + t19 * t154
+        t224 = t14 * t133 + t121 * t28 + t13 * t140 + t120 * t35 + grad_out_e12 * (t118 * t12 - t119 * t11)
+        t225 = t121 * t26 + t118 * t44 + t119 * t40 + t120 * t33
+        t226 = t119 * t18 + t121 * t16 - t118 * t19 - t120 * t17
 
         if GRAD_X:
             _store8(
@@ -4000,41 +4270,41 @@ def _fused_gelu_sgp_norm_without_normalize_backward_kernel(
             )
 
         if GRAD_WEIGHT:
-            grad_weight_000 = _sum(grad_weight_000, t120 * t4 * grad_out_e, mask, ROWS > 1)
-            grad_weight_011 = _sum(grad_weight_011, t120 * t22, mask, ROWS > 1)
-            grad_weight_022 = _sum(grad_weight_022, t120 * t12, mask, ROWS > 1)
-            grad_weight_033 = _sum(grad_weight_033, t120 * t17, mask, ROWS > 1)
-            grad_weight_044 = _sum(grad_weight_044, t120 * t2 * grad_out_e1234, mask, ROWS > 1)
-            grad_weight_101 = _sum(grad_weight_101, grad_out_e * t164, mask, ROWS > 1)
-            grad_weight_110 = _sum(grad_weight_110, t4 * t137, mask, ROWS > 1)
-            grad_weight_112 = _sum(grad_weight_112, t169, mask, ROWS > 1)
-            grad_weight_121 = _sum(grad_weight_121, t174, mask, ROWS > 1)
-            grad_weight_123 = _sum(grad_weight_123, t179, mask, ROWS > 1)
-            grad_weight_132 = _sum(grad_weight_132, t184, mask, ROWS > 1)
-            grad_weight_134 = _sum(grad_weight_134, t2 * t141, mask, ROWS > 1)
-            grad_weight_143 = _sum(grad_weight_143, grad_out_e1234 * t185, mask, ROWS > 1)
-            grad_weight_202 = _sum(grad_weight_202, grad_out_e * t186, mask, ROWS > 1)
-            grad_weight_211 = _sum(grad_weight_211, t189, mask, ROWS > 1)
-            grad_weight_213 = _sum(grad_weight_213, t194, mask, ROWS > 1)
-            grad_weight_220 = _sum(grad_weight_220, t4 * t127, mask, ROWS > 1)
-            grad_weight_222 = _sum(grad_weight_222, t201, mask, ROWS > 1)
-            grad_weight_224 = _sum(grad_weight_224, t2 * t139, mask, ROWS > 1)
-            grad_weight_231 = _sum(grad_weight_231, t206, mask, ROWS > 1)
-            grad_weight_233 = _sum(grad_weight_233, t209, mask, ROWS > 1)
-            grad_weight_242 = _sum(grad_weight_242, grad_out_e1234 * t210, mask, ROWS > 1)
-            grad_weight_303 = _sum(grad_weight_303, grad_out_e * t211, mask, ROWS > 1)
-            grad_weight_312 = _sum(grad_weight_312, t216, mask, ROWS > 1)
-            grad_weight_314 = _sum(grad_weight_314, t2 * t140, mask, ROWS > 1)
-            grad_weight_321 = _sum(grad_weight_321, t221, mask, ROWS > 1)
-            grad_weight_323 = _sum(grad_weight_323, t226, mask, ROWS > 1)
-            grad_weight_330 = _sum(grad_weight_330, t4 * t132, mask, ROWS > 1)
-            grad_weight_332 = _sum(grad_weight_332, t231, mask, ROWS > 1)
-            grad_weight_341 = _sum(grad_weight_341, grad_out_e1234 * t232, mask, ROWS > 1)
-            grad_weight_404 = _sum(grad_weight_404, -t119 * t25, mask, ROWS > 1)
-            grad_weight_413 = _sum(grad_weight_413, t119 * t28, mask, ROWS > 1)
-            grad_weight_422 = _sum(grad_weight_422, t119 * t26, mask, ROWS > 1)
-            grad_weight_431 = _sum(grad_weight_431, t119 * t27, mask, ROWS > 1)
-            grad_weight_440 = _sum(grad_weight_440, t119 * t24, mask, ROWS > 1)
+            grad_weight_000 = _sum(grad_weight_000, t110 * t3 * grad_out_e, mask, ROWS > 1)
+            grad_weight_011 = _sum(grad_weight_011, t110 * t20, mask, ROWS > 1)
+            grad_weight_022 = _sum(grad_weight_022, t110 * t10, mask, ROWS > 1)
+            grad_weight_033 = _sum(grad_weight_033, t110 * t15, mask, ROWS > 1)
+            grad_weight_044 = _sum(grad_weight_044, t110 * t2 * grad_out_e1234, mask, ROWS > 1)
+            grad_weight_101 = _sum(grad_weight_101, grad_out_e * t206, mask, ROWS > 1)
+            grad_weight_110 = _sum(grad_weight_110, t3 * t127, mask, ROWS > 1)
+            grad_weight_112 = _sum(grad_weight_112, t207, mask, ROWS > 1)
+            grad_weight_121 = _sum(grad_weight_121, t208, mask, ROWS > 1)
+            grad_weight_123 = _sum(grad_weight_123, t209, mask, ROWS > 1)
+            grad_weight_132 = _sum(grad_weight_132, t210, mask, ROWS > 1)
+            grad_weight_134 = _sum(grad_weight_134, t2 * t203, mask, ROWS > 1)
+            grad_weight_143 = _sum(grad_weight_143, grad_out_e1234 * t211, mask, ROWS > 1)
+            grad_weight_202 = _sum(grad_weight_202, grad_out_e * t212, mask, ROWS > 1)
+            grad_weight_211 = _sum(grad_weight_211, t213, mask, ROWS > 1)
+            grad_weight_213 = _sum(grad_weight_213, t214, mask, ROWS > 1)
+            grad_weight_220 = _sum(grad_weight_220, t3 * t117, mask, ROWS > 1)
+            grad_weight_222 = _sum(grad_weight_222, t217, mask, ROWS > 1)
+            grad_weight_224 = _sum(grad_weight_224, t2 * t201, mask, ROWS > 1)
+            grad_weight_231 = _sum(grad_weight_231, t218, mask, ROWS > 1)
+            grad_weight_233 = _sum(grad_weight_233, t219, mask, ROWS > 1)
+            grad_weight_242 = _sum(grad_weight_242, grad_out_e1234 * t220, mask, ROWS > 1)
+            grad_weight_303 = _sum(grad_weight_303, grad_out_e * t221, mask, ROWS > 1)
+            grad_weight_312 = _sum(grad_weight_312, t222, mask, ROWS > 1)
+            grad_weight_314 = _sum(grad_weight_314, t2 * t202, mask, ROWS > 1)
+            grad_weight_321 = _sum(grad_weight_321, t223, mask, ROWS > 1)
+            grad_weight_323 = _sum(grad_weight_323, t224, mask, ROWS > 1)
+            grad_weight_330 = _sum(grad_weight_330, t3 * t122, mask, ROWS > 1)
+            grad_weight_332 = _sum(grad_weight_332, t225, mask, ROWS > 1)
+            grad_weight_341 = _sum(grad_weight_341, grad_out_e1234 * t226, mask, ROWS > 1)
+            grad_weight_404 = _sum(grad_weight_404, -t109 * t2 * grad_out_e, mask, ROWS > 1)
+            grad_weight_413 = _sum(grad_weight_413, t109 * t106, mask, ROWS > 1)
+            grad_weight_422 = _sum(grad_weight_422, t109 * t104, mask, ROWS > 1)
+            grad_weight_431 = _sum(grad_weight_431, t109 * t105, mask, ROWS > 1)
+            grad_weight_440 = _sum(grad_weight_440, t109 * t3 * grad_out_e1234, mask, ROWS > 1)
     grad_weight_row = grad_weight_ptr + tl.cast(program, tl.int64) * 35 * N
 
     if GRAD_WEIGHT:
@@ -4159,7 +4429,7 @@ def _fused_gelu_sgp_norm_with_normalize(x, y, weight, eps, lead, B, N):
 
 
 def _fused_gelu_sgp_norm_with_normalize_backward(x, y, weight, grad_out, saved, out, eps, B, N, wanted):
-    """Compute the gradients: 2 launches."""
+    """Compute the gradients: 3 launches."""
     real = _real(x, y, weight, grad_out)
     grad_x = torch.empty_like(x) if wanted[0] else x
     grad_y = torch.empty_like(y) if wanted[1] else y
@@ -4182,33 +4452,28 @@ def _fused_gelu_sgp_norm_with_normalize_backward(x, y, weight, grad_out, saved, 
             N,
             real,
         )
-    programs, tiles = _programs("fused_gelu_sgp_norm_with_normalize_backward_2", B, 1, N, x.device)
-    partial_grad_weight = torch.empty((programs, N, 35), dtype=real, device=x.device) if wanted[2] else weight
-    _launch_fold(
-        _fused_gelu_sgp_norm_with_normalize_backward_2_kernel,
-        "fused_gelu_sgp_norm_with_normalize_backward_2",
-        (
-            x,
-            y,
-            weight,
-            grad_out,
-            saved,
-            frontier,
-            grad_x,
-            grad_y,
-            partial_grad_weight,
+    if wanted[0] or wanted[1]:
+        _launch_tile(
+            _fused_gelu_sgp_norm_with_normalize_backward_2_kernel,
+            "fused_gelu_sgp_norm_with_normalize_backward_2",
+            (x, y, weight, grad_out, saved, frontier, grad_x, grad_y, B, N, wanted[0], wanted[1]),
             B,
             N,
-            wanted[0],
-            wanted[1],
-            wanted[2],
-        ),
-        B,
-        1,
-        N,
-        programs,
-        real,
-    )
+            real,
+        )
+    programs, tiles = _programs("fused_gelu_sgp_norm_with_normalize_backward_3", B, 1, N, x.device)
+    partial_grad_weight = torch.empty((programs, N, 35), dtype=real, device=x.device) if wanted[2] else weight
+    if wanted[2]:
+        _launch_fold(
+            _fused_gelu_sgp_norm_with_normalize_backward_3_kernel,
+            "fused_gelu_sgp_norm_with_normalize_backward_3",
+            (x, y, weight, grad_out, saved, frontier, partial_grad_weight, B, N, wanted[2]),
+            B,
+            1,
+            N,
+            programs,
+            real,
+        )
     grad_weight = _total(partial_grad_weight, torch.empty_like(weight)) if wanted[2] else None
     return grad_x if wanted[0] else None, grad_y if wanted[1] else None, grad_weight if wanted[2] else None
 
@@ -4258,17 +4523,22 @@ class _GeometricProduct(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx, x, y, lead, B, N):
+        inputs = (x, y)
         x, y = x.contiguous(), y.contiguous()
         (out,) = _geometric_product(x, y, lead, B, N)
-        ctx.save_for_backward(x, y)
+        ctx.save_for_backward(*inputs)
         ctx.extra = B, N
         return out
 
     @staticmethod
-    @torch.autograd.function.once_differentiable
     def backward(ctx, grad_out):
         x, y = ctx.saved_tensors
         B, N = ctx.extra
+        if torch.is_grad_enabled():  # these gradients will be differentiated: the reference's can be
+            function = functools.partial(geometric_product_reference)
+            grads = _differentiable(function, (x, y), (grad_out,), ctx.needs_input_grad)
+            return (*grads, None, None, None)
+        x, y = x.contiguous(), y.contiguous()
         grad_out = grad_out.contiguous()
         grads = _geometric_product_backward(x, y, grad_out, B, N, ctx.needs_input_grad[:2])
         return grads[0], grads[1], None, None, None
@@ -4279,17 +4549,22 @@ class _Sgp(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx, x, y, weight, lead, B, N):
+        inputs = (x, y, weight)
         x, y, weight = x.contiguous(), y.contiguous(), weight.contiguous()
         (out,) = _sgp(x, y, weight, lead, B, N)
-        ctx.save_for_backward(x, y, weight)
+        ctx.save_for_backward(*inputs)
         ctx.extra = B, N
         return out
 
     @staticmethod
-    @torch.autograd.function.once_differentiable
     def backward(ctx, grad_out):
         x, y, weight = ctx.saved_tensors
         B, N = ctx.extra
+        if torch.is_grad_enabled():  # these gradients will be differentiated: the reference's can be
+            function = functools.partial(sgp_reference)
+            grads = _differentiable(function, (x, y, weight), (grad_out,), ctx.needs_input_grad)
+            return (*grads, None, None, None)
+        x, y, weight = x.contiguous(), y.contiguous(), weight.contiguous()
         grad_out = grad_out.contiguous()
         grads = _sgp_backward(x, y, weight, grad_out, B, N, ctx.needs_input_grad[:3])
         return grads[0], grads[1], grads[2], None, None, None
@@ -4300,17 +4575,22 @@ class _FusedGeluSgpNormWithNormalize(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx, x, y, weight, eps, lead, B, N):
+        inputs = (x, y, weight)
         x, y, weight = x.contiguous(), y.contiguous(), weight.contiguous()
         out, saved = _fused_gelu_sgp_norm_with_normalize(x, y, weight, eps, lead, B, N)
-        ctx.save_for_backward(x, y, weight, saved, out)
+        ctx.save_for_backward(*inputs, saved, out)
         ctx.extra = eps, B, N
         return out
 
     @staticmethod
-    @torch.autograd.function.once_differentiable
     def backward(ctx, grad_out):
         x, y, weight, saved, out = ctx.saved_tensors
         eps, B, N = ctx.extra
+        if torch.is_grad_enabled():  # these gradients will be differentiated: the reference's can be
+            function = functools.partial(fused_gelu_sgp_norm_reference, normalize=True, eps=eps)
+            grads = _differentiable(function, (x, y, weight), (grad_out,), ctx.needs_input_grad)
+            return (*grads, None, None, None, None)
+        x, y, weight = x.contiguous(), y.contiguous(), weight.contiguous()
         grad_out = grad_out.contiguous()
         grads = _fused_gelu_sgp_norm_with_normalize_backward(
             x, y, weight, grad_out, saved, out, eps, B, N, ctx.needs_input_grad[:3]
@@ -4323,17 +4603,22 @@ class _FusedGeluSgpNormWithoutNormalize(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx, x, y, weight, eps, lead, B, N):
+        inputs = (x, y, weight)
         x, y, weight = x.contiguous(), y.contiguous(), weight.contiguous()
         (out,) = _fused_gelu_sgp_norm_without_normalize(x, y, weight, eps, lead, B, N)
-        ctx.save_for_backward(x, y, weight)
+        ctx.save_for_backward(*inputs)
         ctx.extra = eps, B, N
         return out
 
     @staticmethod
-    @torch.autograd.function.once_differentiable
     def backward(ctx, grad_out):
         x, y, weight = ctx.saved_tensors
         eps, B, N = ctx.extra
+        if torch.is_grad_enabled():  # these gradients will be differentiated: the reference's can be
+            function = functools.partial(fused_gelu_sgp_norm_reference, normalize=False, eps=eps)
+            grads = _differentiable(function, (x, y, weight), (grad_out,), ctx.needs_input_grad)
+            return (*grads, None, None, None, None)
+        x, y, weight = x.contiguous(), y.contiguous(), weight.contiguous()
         grad_out = grad_out.contiguous()
         grads = _fused_gelu_sgp_norm_without_normalize_backward(
             x, y, weight, grad_out, eps, B, N, ctx.needs_input_grad[:3]

@@ -97,7 +97,7 @@ LAUNCH = {
     "sgp_backward": Launch(elements=1, warps=2, tile=64, pack=64, programs=10, registers=96),
     "fused_gelu_sgp_norm_with_normalize": Launch(elements=1, warps=32, tile=256, pack=256, resident=2048),
     "fused_gelu_sgp_norm_with_normalize_long": Launch(elements=4, warps=4, tile=512, pack=32),
-    "fused_gelu_sgp_norm_with_normalize_backward": Launch(elements=4, warps=4, tile=512, pack=512),
+    "fused_gelu_sgp_norm_with_normalize_backward": Launch(elements=2, warps=8, tile=512, pack=512),
     "fused_gelu_sgp_norm_with_normalize_backward_recomputed": Launch(elements=4, warps=4, tile=512, pack=32),
     "fused_gelu_sgp_norm_with_normalize_backward_2": Launch(
         elements=1, warps=2, tile=64, pack=64, programs=10, registers=96
@@ -330,6 +330,16 @@ def _total(partial, total):
         shape = {"SLOTS": 32, "BLOCK": 32, "REAL": _TRITON[partial.dtype]}
         _total_kernel[(-(-count // 32),)](partial, total, partial.shape[0], count, **shape, num_warps=4)
     return total
+
+
+def _differentiable(function, inputs, cotangents, needed):
+    """Gradients with a graph of their own, None for inputs that need none: of plain torch operations."""
+    with torch.enable_grad():
+        outputs = function(*inputs)
+        outputs = outputs if isinstance(outputs, tuple) else (outputs,)
+        wanted = [x for x, needs in zip(inputs, needed) if needs]
+        grads = iter(torch.autograd.grad(outputs, wanted, cotangents, create_graph=True, allow_unused=True))
+    return [next(grads) if needs else None for _, needs in zip(inputs, needed)]
 
 
 _TRITON = {torch.float32: tl.float32, torch.float64: tl.float64} if tl else {}
@@ -1591,17 +1601,22 @@ class _GeometricProduct(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx, x, y, B, N):
+        inputs = (x, y)
         x, y = x.contiguous(), y.contiguous()
         (out,) = _geometric_product(x, y, B, N)
-        ctx.save_for_backward(x, y)
+        ctx.save_for_backward(*inputs)
         ctx.extra = B, N
         return out
 
     @staticmethod
-    @torch.autograd.function.once_differentiable
     def backward(ctx, grad_out):
         x, y = ctx.saved_tensors
         B, N = ctx.extra
+        if torch.is_grad_enabled():  # these gradients will be differentiated: the reference's can be
+            function = functools.partial(geometric_product_reference)
+            grads = _differentiable(function, (x, y), (grad_out,), ctx.needs_input_grad)
+            return (*grads, None, None)
+        x, y = x.contiguous(), y.contiguous()
         grad_out = grad_out.contiguous()
         grads = _geometric_product_backward(x, y, grad_out, B, N, ctx.needs_input_grad[:2])
         return grads[0], grads[1], None, None
@@ -1612,17 +1627,22 @@ class _Sgp(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx, x, y, weight, B, N):
+        inputs = (x, y, weight)
         x, y, weight = x.contiguous(), y.contiguous(), weight.contiguous()
         (out,) = _sgp(x, y, weight, B, N)
-        ctx.save_for_backward(x, y, weight)
+        ctx.save_for_backward(*inputs)
         ctx.extra = B, N
         return out
 
     @staticmethod
-    @torch.autograd.function.once_differentiable
     def backward(ctx, grad_out):
         x, y, weight = ctx.saved_tensors
         B, N = ctx.extra
+        if torch.is_grad_enabled():  # these gradients will be differentiated: the reference's can be
+            function = functools.partial(sgp_reference)
+            grads = _differentiable(function, (x, y, weight), (grad_out,), ctx.needs_input_grad)
+            return (*grads, None, None)
+        x, y, weight = x.contiguous(), y.contiguous(), weight.contiguous()
         grad_out = grad_out.contiguous()
         grads = _sgp_backward(x, y, weight, grad_out, B, N, ctx.needs_input_grad[:3])
         return grads[0], grads[1], grads[2], None, None
@@ -1633,17 +1653,22 @@ class _FusedGeluSgpNormWithNormalize(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx, x, y, weight, eps, B, N):
+        inputs = (x, y, weight)
         x, y, weight = x.contiguous(), y.contiguous(), weight.contiguous()
         out, saved = _fused_gelu_sgp_norm_with_normalize(x, y, weight, eps, B, N)
-        ctx.save_for_backward(x, y, weight, saved, out)
+        ctx.save_for_backward(*inputs, saved, out)
         ctx.extra = eps, B, N
         return out
 
     @staticmethod
-    @torch.autograd.function.once_differentiable
     def backward(ctx, grad_out):
         x, y, weight, saved, out = ctx.saved_tensors
         eps, B, N = ctx.extra
+        if torch.is_grad_enabled():  # these gradients will be differentiated: the reference's can be
+            function = functools.partial(fused_gelu_sgp_norm_reference, normalize=True, eps=eps)
+            grads = _differentiable(function, (x, y, weight), (grad_out,), ctx.needs_input_grad)
+            return (*grads, None, None, None)
+        x, y, weight = x.contiguous(), y.contiguous(), weight.contiguous()
         grad_out = grad_out.contiguous()
         grads = _fused_gelu_sgp_norm_with_normalize_backward(
             x, y, weight, grad_out, saved, out, eps, B, N, ctx.needs_input_grad[:3]
@@ -1656,17 +1681,22 @@ class _FusedGeluSgpNormWithoutNormalize(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx, x, y, weight, eps, B, N):
+        inputs = (x, y, weight)
         x, y, weight = x.contiguous(), y.contiguous(), weight.contiguous()
         (out,) = _fused_gelu_sgp_norm_without_normalize(x, y, weight, eps, B, N)
-        ctx.save_for_backward(x, y, weight)
+        ctx.save_for_backward(*inputs)
         ctx.extra = eps, B, N
         return out
 
     @staticmethod
-    @torch.autograd.function.once_differentiable
     def backward(ctx, grad_out):
         x, y, weight = ctx.saved_tensors
         eps, B, N = ctx.extra
+        if torch.is_grad_enabled():  # these gradients will be differentiated: the reference's can be
+            function = functools.partial(fused_gelu_sgp_norm_reference, normalize=False, eps=eps)
+            grads = _differentiable(function, (x, y, weight), (grad_out,), ctx.needs_input_grad)
+            return (*grads, None, None, None)
+        x, y, weight = x.contiguous(), y.contiguous(), weight.contiguous()
         grad_out = grad_out.contiguous()
         grads = _fused_gelu_sgp_norm_without_normalize_backward(
             x, y, weight, grad_out, eps, B, N, ctx.needs_input_grad[:3]

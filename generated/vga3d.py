@@ -127,23 +127,25 @@ class Launch(NamedTuple):
 LAUNCH = {
     "geometric_product": Launch(elements=4, warps=4, tile=512, pack=512),
     "geometric_product_backward": Launch(elements=4, warps=4, tile=512, pack=512),
-    "sgp": Launch(elements=1, warps=32, tile=256, pack=256, resident=1024),
+    "sgp": Launch(elements=1, warps=32, tile=256, pack=256, registers=64, resident=1024),
     "sgp_backward": Launch(elements=1, warps=2, tile=64, pack=64, programs=8, registers=128),
-    "fused_gelu_sgp_norm_with_normalize": Launch(elements=1, warps=32, tile=256, pack=256, resident=1024),
+    "fused_gelu_sgp_norm_with_normalize": Launch(elements=1, warps=32, tile=256, pack=256, registers=64, resident=1024),
     "fused_gelu_sgp_norm_with_normalize_long": Launch(elements=4, warps=4, tile=512, pack=32),
-    "fused_gelu_sgp_norm_with_normalize_backward": Launch(elements=4, warps=4, tile=512, pack=512),
+    "fused_gelu_sgp_norm_with_normalize_backward": Launch(elements=2, warps=8, tile=512, pack=512),
     "fused_gelu_sgp_norm_with_normalize_backward_recomputed": Launch(elements=4, warps=4, tile=512, pack=32),
     "fused_gelu_sgp_norm_with_normalize_backward_2": Launch(
-        elements=1, warps=2, tile=64, pack=64, programs=8, registers=128
+        elements=1, warps=2, tile=64, pack=64, programs=6, registers=168
     ),
-    "fused_gelu_sgp_norm_without_normalize": Launch(elements=1, warps=32, tile=256, pack=256, resident=1024),
+    "fused_gelu_sgp_norm_without_normalize": Launch(
+        elements=1, warps=32, tile=256, pack=256, registers=64, resident=1024
+    ),
     "fused_gelu_sgp_norm_without_normalize_backward": Launch(
-        elements=1, warps=2, tile=64, pack=64, programs=8, registers=128
+        elements=1, warps=2, tile=64, pack=64, programs=6, registers=168
     ),
     "rotor_action": Launch(elements=4, warps=4, tile=512, pack=512),
     "rotor_action_backward": Launch(elements=4, warps=4, tile=512, pack=512),
     "rotor_action_shared": Launch(elements=1, warps=32, tile=256, pack=256, resident=2048),
-    "rotor_action_shared_backward": Launch(elements=1, warps=32, tile=256, pack=256, resident=2048),
+    "rotor_action_shared_backward": Launch(elements=1, warps=32, tile=256, pack=256, registers=64, resident=2048),
     "rotor_action_shared_backward_long": Launch(elements=4, warps=4, tile=512, pack=32),
 }
 
@@ -419,6 +421,16 @@ def _total(partial, total):
         shape = {"SLOTS": 32, "BLOCK": 32, "REAL": _TRITON[partial.dtype]}
         _total_kernel[(-(-count // 32),)](partial, total, partial.shape[0], count, **shape, num_warps=4)
     return total
+
+
+def _differentiable(function, inputs, cotangents, needed):
+    """Gradients with a graph of their own, None for inputs that need none: of plain torch operations."""
+    with torch.enable_grad():
+        outputs = function(*inputs)
+        outputs = outputs if isinstance(outputs, tuple) else (outputs,)
+        wanted = [x for x, needs in zip(inputs, needed) if needs]
+        grads = iter(torch.autograd.grad(outputs, wanted, cotangents, create_graph=True, allow_unused=True))
+    return [next(grads) if needs else None for _, needs in zip(inputs, needed)]
 
 
 _TRITON = {torch.float32: tl.float32, torch.float64: tl.float64} if tl else {}
@@ -2915,17 +2927,22 @@ class _GeometricProduct(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx, x, y, B, N):
+        inputs = (x, y)
         x, y = x.contiguous(), y.contiguous()
         (out,) = _geometric_product(x, y, B, N)
-        ctx.save_for_backward(x, y)
+        ctx.save_for_backward(*inputs)
         ctx.extra = B, N
         return out
 
     @staticmethod
-    @torch.autograd.function.once_differentiable
     def backward(ctx, grad_out):
         x, y = ctx.saved_tensors
         B, N = ctx.extra
+        if torch.is_grad_enabled():  # these gradients will be differentiated: the reference's can be
+            function = functools.partial(geometric_product_reference)
+            grads = _differentiable(function, (x, y), (grad_out,), ctx.needs_input_grad)
+            return (*grads, None, None)
+        x, y = x.contiguous(), y.contiguous()
         grad_out = grad_out.contiguous()
         grads = _geometric_product_backward(x, y, grad_out, B, N, ctx.needs_input_grad[:2])
         return grads[0], grads[1], None, None
@@ -2936,17 +2953,22 @@ class _Sgp(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx, x, y, weight, B, N):
+        inputs = (x, y, weight)
         x, y, weight = x.contiguous(), y.contiguous(), weight.contiguous()
         (out,) = _sgp(x, y, weight, B, N)
-        ctx.save_for_backward(x, y, weight)
+        ctx.save_for_backward(*inputs)
         ctx.extra = B, N
         return out
 
     @staticmethod
-    @torch.autograd.function.once_differentiable
     def backward(ctx, grad_out):
         x, y, weight = ctx.saved_tensors
         B, N = ctx.extra
+        if torch.is_grad_enabled():  # these gradients will be differentiated: the reference's can be
+            function = functools.partial(sgp_reference)
+            grads = _differentiable(function, (x, y, weight), (grad_out,), ctx.needs_input_grad)
+            return (*grads, None, None)
+        x, y, weight = x.contiguous(), y.contiguous(), weight.contiguous()
         grad_out = grad_out.contiguous()
         grads = _sgp_backward(x, y, weight, grad_out, B, N, ctx.needs_input_grad[:3])
         return grads[0], grads[1], grads[2], None, None
@@ -2957,17 +2979,22 @@ class _FusedGeluSgpNormWithNormalize(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx, x, y, weight, eps, B, N):
+        inputs = (x, y, weight)
         x, y, weight = x.contiguous(), y.contiguous(), weight.contiguous()
         out, saved = _fused_gelu_sgp_norm_with_normalize(x, y, weight, eps, B, N)
-        ctx.save_for_backward(x, y, weight, saved, out)
+        ctx.save_for_backward(*inputs, saved, out)
         ctx.extra = eps, B, N
         return out
 
     @staticmethod
-    @torch.autograd.function.once_differentiable
     def backward(ctx, grad_out):
         x, y, weight, saved, out = ctx.saved_tensors
         eps, B, N = ctx.extra
+        if torch.is_grad_enabled():  # these gradients will be differentiated: the reference's can be
+            function = functools.partial(fused_gelu_sgp_norm_reference, normalize=True, eps=eps)
+            grads = _differentiable(function, (x, y, weight), (grad_out,), ctx.needs_input_grad)
+            return (*grads, None, None, None)
+        x, y, weight = x.contiguous(), y.contiguous(), weight.contiguous()
         grad_out = grad_out.contiguous()
         grads = _fused_gelu_sgp_norm_with_normalize_backward(
             x, y, weight, grad_out, saved, out, eps, B, N, ctx.needs_input_grad[:3]
@@ -2980,17 +3007,22 @@ class _FusedGeluSgpNormWithoutNormalize(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx, x, y, weight, eps, B, N):
+        inputs = (x, y, weight)
         x, y, weight = x.contiguous(), y.contiguous(), weight.contiguous()
         (out,) = _fused_gelu_sgp_norm_without_normalize(x, y, weight, eps, B, N)
-        ctx.save_for_backward(x, y, weight)
+        ctx.save_for_backward(*inputs)
         ctx.extra = eps, B, N
         return out
 
     @staticmethod
-    @torch.autograd.function.once_differentiable
     def backward(ctx, grad_out):
         x, y, weight = ctx.saved_tensors
         eps, B, N = ctx.extra
+        if torch.is_grad_enabled():  # these gradients will be differentiated: the reference's can be
+            function = functools.partial(fused_gelu_sgp_norm_reference, normalize=False, eps=eps)
+            grads = _differentiable(function, (x, y, weight), (grad_out,), ctx.needs_input_grad)
+            return (*grads, None, None, None)
+        x, y, weight = x.contiguous(), y.contiguous(), weight.contiguous()
         grad_out = grad_out.contiguous()
         grads = _fused_gelu_sgp_norm_without_normalize_backward(
             x, y, weight, grad_out, eps, B, N, ctx.needs_input_grad[:3]
@@ -3003,17 +3035,22 @@ class _RotorAction(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx, r, x, B, N):
+        inputs = (r, x)
         r, x = r.contiguous(), x.contiguous()
         (out,) = _rotor_action(r, x, B, N)
-        ctx.save_for_backward(r, x)
+        ctx.save_for_backward(*inputs)
         ctx.extra = B, N
         return out
 
     @staticmethod
-    @torch.autograd.function.once_differentiable
     def backward(ctx, grad_out):
         r, x = ctx.saved_tensors
         B, N = ctx.extra
+        if torch.is_grad_enabled():  # these gradients will be differentiated: the reference's can be
+            function = functools.partial(rotor_action_reference)
+            grads = _differentiable(function, (r, x), (grad_out,), ctx.needs_input_grad)
+            return (*grads, None, None)
+        r, x = r.contiguous(), x.contiguous()
         grad_out = grad_out.contiguous()
         grads = _rotor_action_backward(r, x, grad_out, B, N, ctx.needs_input_grad[:2])
         return grads[0], grads[1], None, None
@@ -3024,17 +3061,22 @@ class _RotorActionShared(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx, r, x, B, N):
+        inputs = (r, x)
         r, x = r.contiguous(), x.contiguous()
         (out,) = _rotor_action_shared(r, x, B, N)
-        ctx.save_for_backward(r, x)
+        ctx.save_for_backward(*inputs)
         ctx.extra = B, N
         return out
 
     @staticmethod
-    @torch.autograd.function.once_differentiable
     def backward(ctx, grad_out):
         r, x = ctx.saved_tensors
         B, N = ctx.extra
+        if torch.is_grad_enabled():  # these gradients will be differentiated: the reference's can be
+            function = functools.partial(rotor_action_shared_reference)
+            grads = _differentiable(function, (r, x), (grad_out,), ctx.needs_input_grad)
+            return (*grads, None, None)
+        r, x = r.contiguous(), x.contiguous()
         grad_out = grad_out.contiguous()
         grads = _rotor_action_shared_backward(r, x, grad_out, B, N, ctx.needs_input_grad[:2])
         return grads[0], grads[1], None, None

@@ -40,26 +40,20 @@ class Launch:
     """One kernel with what its compilation depends on, besides the target."""
 
     module: str
-    kernel: str  # its name in the launch table
-    kind: str  # flat, tile, sweep or fold
+    kernel: str  # its name in the launch table, where it has one
+    kind: str  # flat, tile, sweep or fold; or the kernel's name, of those that all modules share
     dtype: str  # of the tensors
     function: Any = field(compare=False, repr=False)  # the triton.JITFunction
     signature: tuple[tuple[str, str], ...]
     constexprs: tuple[tuple[str, Any], ...]
     divisible: tuple[int, ...]  # positions of arguments that are multiples of 16
-    warps: int
+    options: tuple[tuple[str, Any], ...]  # num_warps and what else the compiler is told
     components: int  # of the module's algebra, 0 without one
     digest: str
 
-    @property
-    def tile(self) -> tuple[int, int]:
-        """Rows and elements of a program's tile."""
-        values = dict(self.constexprs)
-        return values["ROWS"], values["BLOCK"]
-
 
 def record(module: ModuleType, target: str, dtype: str) -> tuple[Launch, ...]:
-    """A launch of each kernel in `module.LAUNCH`, in its order.
+    """A launch of each kernel in `module.LAUNCH`, in its order, and then of the kernels that it does not list.
 
     Kernels that are not launched at typical sizes are recorded for long rows, and those that tensors of `dtype` never
     launch, for float32 or bfloat16. Raises KgenError where some kernel is launched by none of these.
@@ -75,7 +69,7 @@ def record(module: ModuleType, target: str, dtype: str) -> tuple[Launch, ...]:
     missing = [name for name in module.LAUNCH if name not in found]
     if missing:
         raise KgenError(f"{module.__name__}: nothing launches {', '.join(missing)}", hint="see kgen/aot_launches.py")
-    return tuple(found[name] for name in module.LAUNCH)
+    return tuple(found[name] for name in (*module.LAUNCH, *sorted(set(found) - set(module.LAUNCH))))
 
 
 def _differentiate(module: ModuleType, name: str, dtype: torch.dtype, long: bool) -> None:
@@ -124,7 +118,7 @@ def _recording(module: ModuleType, target: str, dtype: str) -> Iterator[dict[str
         return noted
 
     def run(kernel: Any, *arguments: Any, grid: Any, warmup: bool, **options: Any) -> None:
-        kind, name = inside[-1]
+        kind, name = inside[-1] if inside else (_own_name(kernel),) * 2
         if name not in launches:
             launches[name] = _launch(module, kind, name, dtype, kernel, arguments, options)
 
@@ -134,8 +128,13 @@ def _recording(module: ModuleType, target: str, dtype: str) -> Iterator[dict[str
                 stack.enter_context(_replaced(module, name, launcher(name.removeprefix("_launch_"), value)))
         stack.enter_context(_replaced(module, "_runs_on_triton", lambda device: True))
         stack.enter_context(_replaced(module, "_multiprocessors", lambda device: MULTIPROCESSORS.get(target, 128)))
+        stack.enter_context(_replaced(torch.version, "hip", "present" if target.startswith("gfx") else None))
         stack.enter_context(_replaced(JITFunction, "run", run))
         yield launches
+
+
+def _own_name(kernel: Any) -> str:
+    return str(kernel.__name__).removeprefix("_").removesuffix("_kernel")
 
 
 @contextmanager
@@ -167,8 +166,10 @@ def _launch(
             constexprs.append((p.name, given[p.name]))
         elif multiple:
             divisible.append(position)
+    names = {p.name for p in kernel.params}
+    told = tuple((option, value) for option, value in sorted(options.items()) if option not in names)
     constants = [(constant, str(value)) for constant, value in constexprs]
-    parts = source_text(kernel), signature, constants, divisible, options["num_warps"]
+    parts = source_text(kernel), signature, constants, divisible, told
     return Launch(
         module.__name__.rpartition(".")[2],
         name,
@@ -178,7 +179,7 @@ def _launch(
         tuple(signature),
         tuple(constexprs),
         tuple(divisible),
-        options["num_warps"],
+        told,
         len(getattr(module, "BLADES", ())),
         hashlib.sha256(repr(parts).encode()).hexdigest()[:12],
     )

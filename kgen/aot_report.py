@@ -34,6 +34,7 @@ class Row:
     rows: int | None
     block: int | None
     warps: int | None
+    maxnreg: int | None  # the limit of registers that the launch asks for, if any
     registers: int | None
     spill_stores: int | None
     spill_loads: int | None
@@ -59,7 +60,7 @@ class Row:
         if self.note:
             return f"{name}: {self.note}"
         return (
-            f"{name}: {self.kind} {self.rows}x{self.block}, {self.warps} warps, {self.registers} registers, "
+            f"{name}: {self.kind} {self.rows or ''}x{self.block}, {self.warps} warps, {self.registers} registers, "
             f"{self.spill_stores}/{self.spill_loads} bytes spilled/reloaded, {self.shared} bytes shared, "
             f"{self.instructions} instructions, loads {self.loads}, stores {self.stores}"
         )
@@ -67,7 +68,7 @@ class Row:
 
 def row(launch: Launch, target: str, result: Resources | str, triton: str) -> Row:
     """The report's row for a compiled kernel, or for the reason why it was not compiled."""
-    rows, block = launch.tile
+    shape, options = dict(launch.constexprs), dict(launch.options)
     found = result if isinstance(result, Resources) else None
     return Row(
         launch.module,
@@ -76,9 +77,10 @@ def row(launch: Launch, target: str, result: Resources | str, triton: str) -> Ro
         launch.dtype,
         launch.kind,
         launch.components,
-        rows,
-        block,
-        launch.warps,
+        shape.get("ROWS"),
+        shape.get("BLOCK"),
+        options.get("num_warps"),
+        options.get("maxnreg"),
         found.registers if found else None,
         found.spill_stores if found else None,
         found.spill_loads if found else None,

@@ -70,7 +70,7 @@ def compile_for(launch: Launch, target: str) -> Resources:
         dict(launch.constexprs),
         {(position,): [["tt.divisibility", 16]] for position in launch.divisible},
     )
-    options = {"num_warps": launch.warps, "enable_fp_fusion": True}
+    options = {**dict(launch.options), "enable_fp_fusion": True}
     log = io.StringIO()
     with tempfile.TemporaryDirectory() as cache, redirect_stdout(log):
         knobs.cache.dir = cache

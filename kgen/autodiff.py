@@ -7,7 +7,7 @@ and one cotangent `grad_<output>` for each output; it yields one `grad_<input>` 
 from collections.abc import Callable, Iterable
 from dataclasses import replace
 
-from kgen.ir import Builder, Graph, Node, Output, Tensor, postorder
+from kgen.ir import Builder, Graph, Node, Output, postorder
 
 Contribution = tuple[Node, Node]  # (argument, what the node adds to the argument's cotangent, before unbroadcasting)
 Rule = Callable[[Builder, Node, Node], list[Contribution]]
@@ -35,9 +35,7 @@ def differentiate(graph: Graph, grads: Iterable[str]) -> Graph:
     return Graph(f"{graph.name}_backward", graph.axes, (*graph.inputs, *seeds), graph.numbers, outputs, b)
 
 
-def _propagate(
-    b: Builder, roots: list[Node], cotangents: dict[Node, list[Node]], wanted: set[str]
-) -> dict[Node, Node]:
+def _propagate(b: Builder, roots: list[Node], cotangents: dict[Node, list[Node]], wanted: set[str]) -> dict[Node, Node]:
     """Cotangents of all nodes that lead to a wanted input, accumulated from the roots down."""
     order = postorder(roots)
     relevant = _relevant(order, wanted)
@@ -57,9 +55,9 @@ def _propagate(
 def _relevant(order: list[Node], wanted: set[str]) -> set[Node]:
     relevant: set[Node] = set()
     for node in order:
-        if node.kind == "Input" and node.tensor in wanted:
-            relevant.add(node)
-        elif any(a in relevant for a in node.args) and not (node.kind == "Call" and node.function == "detach"):
+        stopped = node.kind == "Call" and node.function == "detach"
+        wanted_input = node.kind == "Input" and node.tensor in wanted
+        if wanted_input or (not stopped and any(a in relevant for a in node.args)):
             relevant.add(node)
     return relevant
 

@@ -1,7 +1,7 @@
 """Lifetimes of what kernels hand to each other, and which of them share memory.
 
-In: a `schedule.Program`. Out: a `Plan`: for each intermediate tensor the workspace it lives in. Two intermediates of one
-shape share a workspace when the first is read for the last time before the second is written.
+In: a `schedule.Program`. Out: a `Plan`: for each intermediate tensor the workspace it lives in. Two intermediates of
+one shape share a workspace when the first is read for the last time before the second is written.
 """
 
 from collections.abc import Sequence

@@ -2,7 +2,8 @@
 
 In: tensors and the fp64 tensors that they should equal, or a generated module. Out: a `Difference` for each tensor;
 names of launched kernels. A tensor agrees when its relative error is at most the tolerance of its storage dtype and no
-element is off by more than ten times that, relative to the root mean square.
+element is off by more than ten times that, relative to the root mean square; in 16-bit formats, whose numbers are further
+apart the larger they are, an element may besides be off by their spacing.
 """
 
 import contextlib
@@ -10,6 +11,7 @@ import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from types import ModuleType
+from typing import Any
 
 import torch
 
@@ -29,7 +31,7 @@ class Difference:
     """The errors of one tensor; infinite where shapes differ or one side alone is not finite."""
 
     relative: float  # ||a - b|| / ||b||, and ||a|| where b = 0
-    largest: float  # max |a - b| over the root mean square of b
+    largest: float  # max |a - b|, in 16 bits beyond the format's spacing, over the root mean square of b
     tolerance: float
 
     @property
@@ -46,34 +48,46 @@ def compare(result: torch.Tensor, expected: torch.Tensor) -> Difference:
     finite = expected.isfinite()
     if not torch.equal(result.isfinite(), finite) or (expected.numel() and not finite.any()):
         return wrong
-    return Difference(*_errors(result.detach()[finite].double(), expected.detach()[finite].double()), tolerance)
+    spacing = torch.finfo(result.dtype).eps if result.itemsize == 2 else 0.0
+    a, b = result.detach()[finite].double(), expected.detach()[finite].double()
+    return Difference(*_errors(a, b, spacing), tolerance)
 
 
-def _errors(a: torch.Tensor, b: torch.Tensor) -> tuple[float, float]:
+def _errors(a: torch.Tensor, b: torch.Tensor, spacing: float) -> tuple[float, float]:
     if not b.numel():
         return 0.0, 0.0
     scale = float(b.abs().max()) or 1.0  # squares of small or large elements must not leave the range
     a, b = a / scale, b / scale
     norm = float(b.norm()) or 1.0
-    return float((a - b).norm()) / norm, float((a - b).abs().max()) / (norm / math.sqrt(b.numel()))
+    beyond = ((a - b).abs() - spacing * b.abs()).clamp(min=0)
+    return float((a - b).norm()) / norm, float(beyond.max()) / (norm / math.sqrt(b.numel()))
 
 
 @contextlib.contextmanager
 def launches(module: ModuleType) -> Iterator[list[str]]:
     """The names of the module's kernels, one for each launch that happens in the context, in their order."""
     launched: list[str] = []
-    kernels = {name: value for name, value in vars(module).items() if hasattr(value, "run") and hasattr(value, "fn")}
-    for name, kernel in kernels.items():
-
-        def run(*args: object, _name: str = name, _run: object = kernel.run, **options: object) -> object:
-            assert callable(_run)
-            if not options.get("warmup"):
-                launched.append(_name)
-            return _run(*args, **options)
-
-        kernel.run = run
-    try:
+    with contextlib.ExitStack() as stack:
+        for name, kernel in vars(module).items():
+            if hasattr(kernel, "run") and hasattr(
+                kernel, "fn"
+            ):  # triton calls its kernels jit or interpreted functions
+                stack.enter_context(_recorded(name, kernel, launched))
         yield launched
+
+
+@contextlib.contextmanager
+def _recorded(name: str, kernel: Any, launched: list[str]) -> Iterator[None]:
+    """Every launch of the kernel, each kernel[grid](...), appends its name."""
+    run = kernel.run
+
+    def recording(*args: Any, **options: Any) -> Any:
+        if not options.get("warmup"):
+            launched.append(name)
+        return run(*args, **options)
+
+    kernel.run = recording
+    try:
+        yield
     finally:
-        for kernel in kernels.values():
-            del kernel.run
+        kernel.run = run

@@ -4,12 +4,12 @@ import inspect
 
 from kgen.constants import dims, tensors
 from kgen.model import Kernel, Option, Spec
-from kgen.tree import source_name
 from kgen.trace import equivariance
+from kgen.tree import source_name
 
 EQUIVARIANCE = {
     "pin": "equivariant under all versors of the algebra",
-    "euclidean": "equivariant under versors that preserve each grade's sum of squares (not under boosts or translations)",
+    "euclidean": "equivariant under versors that preserve each grade's sum of squares (not boosts or translations)",
 }
 
 
@@ -27,7 +27,9 @@ def document(spec: Spec, kernel: Kernel) -> str:
     lines += [f"    {t.name}: shape {shape(dims(t))}, {t.dtype or 'floating'}." for t in inputs]
     lines += [f"    {o.name}: {_option(o)}." for o in kernel.options]
     lines += ["", "Returns:"]
-    lines += [f"    {t.name}: shape {shape(dims(t))}, of the promoted dtype of {_listed(kernel.grads)}." for t in outputs]
+    lines += [
+        f"    {t.name}: shape {shape(dims(t))}, of the promoted dtype of {_listed(kernel.grads)}." for t in outputs
+    ]
     lines += ["", "Raises:"]
     lines += ["    ValueError: an argument's shape, dtype or device does not fit; the message names it."]
     group = equivariance(spec, kernel)

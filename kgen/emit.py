@@ -3,9 +3,8 @@
 In: a `Spec`. Out: the source text of its module, black-formatted, the same bytes for the same spec everywhere.
 """
 
-import json
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import lru_cache
 from itertools import groupby, product
 from typing import Any
@@ -16,14 +15,14 @@ from kgen import reference
 from kgen.blades import blade_helpers, sum_helpers
 from kgen.buffers import plan
 from kgen.constants import constants
-from kgen.documents import document, formula
+from kgen.documents import formula
 from kgen.ir import verify
 from kgen.launchers import Variant, autograd_rows, function_rows, launcher_rows
 from kgen.model import Kernel, Spec
-from kgen.schedule import Program, Schedule, live, schedule
+from kgen.schedule import CROWDED, schedule
 from kgen.sections import KernelText, sections
-from kgen.trace import trace
 from kgen.tidy import formatted, tidy
+from kgen.trace import trace
 from kgen.tree import banner, source_name, template_folder
 
 
@@ -70,20 +69,18 @@ def kernel_texts(variant: Variant) -> list[tuple[KernelText, str]]:
     result = []
     for program in variant.programs:
         for kernel in program.kernels:
-            folds = [f for fold in kernel.folds for f in fold.fields]
-            alive = live(program.graph.builder, kernel.roots, folds)
-            result += [(t, launch_row(t.form, alive)) for t in sections(kernel, program.graph.builder)]
+            result += [(t, launch_row(t.form, kernel.live)) for t in sections(kernel, program.graph.builder)]
     return result
 
 
 REGISTERS = 65536  # 32-bit registers of a multiprocessor
-LIGHT, HEAVY = 40, 130  # live fields: up to LIGHT several elements fit a thread, from HEAVY on one takes all its registers
+LIGHT = 40  # live fields of which several elements fit a thread
 
 
 def launch_row(form: str, alive: int) -> str:
     """A kernel's row of the launch table, by rules that were measured on an H200 (benchmarks/README.md).
 
-    The more fields are alive, the fewer elements a thread holds: what spills loses, and so do wide tiles of few threads.
+    The more fields are alive, the fewer elements a thread holds: what spills loses, so do wide tiles on few threads.
     """
     if form == "fold":
         row = _fold_row(alive)
@@ -91,19 +88,22 @@ def launch_row(form: str, alive: int) -> str:
         row = {"elements": 4, "warps": 4, "tile": 512} if alive <= LIGHT else {"elements": 1, "warps": 1, "tile": 32}
         row["pack"] = row["tile"]
     elif form == "sweep":
-        row = {"elements": 4, "warps": 4, "tile": 512, "pack": 512 if alive <= LIGHT // 4 else 32}
+        few = alive <= LIGHT // 4
+        row = {"elements": 2 if few else 4, "warps": 8 if few else 4, "tile": 512, "pack": 512 if few else 32}
     else:
         light = alive <= LIGHT
         row = {"elements": 1 if light else 2, "warps": 32, "tile": 256 if light else 64, "pack": 256 if light else 32}
+        if light and alive > LIGHT // 2:
+            row["registers"] = 64  # so that 1024 threads share a multiprocessor
         row["resident"] = 1 << (REGISTERS * 3 // 4 // alive).bit_length() - 1
     return "Launch(" + ", ".join(f"{key}={value}" for key, value in row.items()) + ")"
 
 
 def _fold_row(alive: int) -> dict[str, int]:
     """Persistent programs fill the multiprocessor's registers once."""
-    if alive >= HEAVY:
+    if alive >= CROWDED:
         return {"elements": 1, "warps": 1, "tile": 32, "pack": 32, "programs": 8}
-    registers = 96 if alive <= HEAVY // 2 else 128
+    registers = next(most for most, fields in ((96, 65), (128, 95), (168, CROWDED)) if alive <= fields)
     programs = REGISTERS // (64 * registers)
     return {"elements": 1, "warps": 2, "tile": 64, "pack": 64, "programs": programs, "registers": registers}
 

@@ -112,7 +112,9 @@ class Builder:
         self.nodes: list[Node] = []
         self.hints: dict[Node, str] = {}  # a name for a field, from the spec; the printer makes names unique
 
-    def _make(self, kind: str, axes: frozenset[str], args: tuple[Node, ...] = (), payload: tuple[object, ...] = ()) -> Node:
+    def _make(
+        self, kind: str, axes: frozenset[str], args: tuple[Node, ...] = (), payload: tuple[object, ...] = ()
+    ) -> Node:
         key = (kind, args, payload)
         node = self._table.get(key)
         if node is None:
@@ -243,7 +245,7 @@ class Builder:
     # reductions
 
     def sum(self, a: Node, over: Iterable[str]) -> Node:
-        """The sum along axes; an axis that the field lacks multiplies by its Size, what lacks the axes leaves the sum."""
+        """The sum along axes: one that the field lacks multiplies by its Size, what lacks them all leaves the sum."""
         wanted = tuple(sorted(set(over)))
         present = tuple(axis for axis in wanted if axis in a.axes)
         lacking = [self.size(axis) for axis in wanted if axis not in a.axes]
@@ -407,7 +409,9 @@ def dump(graph: Graph) -> str:
         lines.append(f"  input {tensor.name} [{', '.join(map(str, tensor.dims))}]")
     lines += [f"  number {name}" for name in graph.numbers]
     for node in order:
-        renamed = Node(node.id, node.kind, node.axes, tuple(Node(number[a], "", a.axes) for a in node.args), node.payload)
+        renamed = Node(
+            node.id, node.kind, node.axes, tuple(Node(number[a], "", a.axes) for a in node.args), node.payload
+        )
         hint = graph.builder.hints.get(node)
         axes = " ".join(sorted(node.axes)) or "-"
         lines.append(f"  %{number[node]} = {spell(renamed)} : {axes}" + (f"  # {hint}" if hint else ""))

@@ -11,7 +11,7 @@ from kgen.model import Kernel, Spec
 from kgen.printer import size_name
 from kgen.schedule import WORKSPACE, Fold, Program, Schedule
 from kgen.schedule import Kernel as Launch
-from kgen.sections import flag_name, sections
+from kgen.sections import sections
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,8 +103,7 @@ class _Launcher:
         }
 
     def _floating(self) -> list[str]:
-        grads = [n for n in self.variant.kernel.grads]
-        return grads or [t.name for t in self.graph.inputs if t.dtype is None]
+        return list(self.variant.kernel.grads) or [t.name for t in self.graph.inputs if t.dtype is None]
 
     # launches
 
@@ -113,7 +112,11 @@ class _Launcher:
         if kernel.name in replaced:
             return []
         alternative = dict(self.program.alternatives).get(kernel.name)
-        before = [self._workspace(life) for life in self.plan.lifetimes if life.first == number and not self._is_fold(life.tensor)]
+        before = [
+            self._workspace(life)
+            for life in self.plan.lifetimes
+            if life.first == number and not self._is_fold(life.tensor)
+        ]
         call, otherwise, condition = self._call(kernel)
         if alternative:
             other = next(k for k in self.program.kernels if k.name == alternative)
@@ -187,7 +190,11 @@ class _Launcher:
     def _total(self, fold: Fold) -> str:
         """The partial results put together."""
         name = fold.tensor.name
-        text = f"partial_{name}.amax(0)" if fold.reduction == "max" else f"_total(partial_{name}, {self._result(fold.tensor)})"
+        text = (
+            f"partial_{name}.amax(0)"
+            if fold.reduction == "max"
+            else f"_total(partial_{name}, {self._result(fold.tensor)})"
+        )
         if self.backward and not fold.tensor.dtype:
             return f"{name} = {text} if {self._wanted(fold.tensor)} else None"
         return f"{name} = {text}"
@@ -225,6 +232,9 @@ def autograd_rows(variant: Variant) -> dict[str, Any]:
         "class_name": variant.class_name,
         "doc": f"{variant.kernel.name}{_with(variant)} and its gradient.",
         "inputs": inputs,
+        "input_tuple": _tuple(inputs),
+        "target": ", ".join(inputs),
+        "contiguous_inputs": ", ".join(f"{name}.contiguous()" for name in inputs),
         "extra_parameters": "".join(f", {e}" for e in extra),
         "forward": forward.graph.name,
         "forward_results": unpacked([*outputs, *(t.name for t in forward.saved)]),
@@ -234,20 +244,30 @@ def autograd_rows(variant: Variant) -> dict[str, Any]:
         "backward": backward.graph.name if backward else "",
     }
     if backward:
-        saved = [t.name for t in backward.inputs if t.name not in cotangents]
+        saved = [*inputs, *(t.name for t in backward.inputs if t.name not in {*cotangents, *inputs})]
         grads = [variant.kernel.grads.index(n) if n in variant.kernel.grads else None for n in inputs]
         wanted = _wanted([inputs.index(n) for n in variant.kernel.grads])
         arguments = [a if a != "wanted" else wanted for a in parameters(variant, backward, True)]
         numbers = [*forward.graph.numbers, *variant.sizes]
         returns = [f"grads[{g}]" if g is not None else "None" for g in grads] + ["None"] * len(extra)
         row |= {
-            "saved": saved,
+            "saved_further": "".join(f", {name}" for name in saved[len(inputs) :]),
             "unpacked": unpacked(saved),
+            "cotangent_tuple": _tuple(cotangents),
+            "cotangent_target": ", ".join(cotangents),
+            "contiguous_cotangents": ", ".join(f"{name}.contiguous()" for name in cotangents),
+            "options": "".join(f", {name}={on}" for name, on in variant.flags)
+            + "".join(f", {name}={name}" for name in forward.graph.numbers),
+            "nones": ", None" * len(extra),
             "extra": ", ".join(numbers) if len(numbers) > 1 else f"({numbers[0]},)",
             "backward_arguments": arguments,
             "returns": ", ".join(returns),
         }
     return row
+
+
+def _tuple(names: Sequence[str]) -> str:
+    return f"({', '.join(names)})" if len(names) > 1 else f"({names[0]},)"
 
 
 def unpacked(names: Sequence[str]) -> str:
@@ -281,12 +301,14 @@ def function_rows(spec: Spec, kernel: Kernel, variants: Sequence[Variant]) -> di
         "name": kernel.name,
         "doc": document(spec, kernel),
         "inputs": inputs,
-        "argument_tuple": f"({', '.join(inputs)})" if len(inputs) > 1 else f"({inputs[0]},)",
+        "argument_tuple": _tuple(inputs),
         "parameters": ", ".join(inputs) + (", *, " + ", ".join(options) if options else ""),
         "reference_arguments": ", ".join(inputs + [f"{o.name}={o.name}" for o in kernel.options]),
         "variants": [
             {
-                "condition": " and ".join(name if on else f"not {name}" for name, on in v.flags) if i + 1 < len(variants) else "",
+                "condition": (
+                    " and ".join(name if on else f"not {name}" for name, on in v.flags) if i + 1 < len(variants) else ""
+                ),
                 "class_name": v.class_name,
                 "arguments": ", ".join([*inputs, *graph.numbers, *lead, *sizes]),
             }

@@ -90,7 +90,9 @@ class Kernel:
     order: int  # highest derivative order that is generated
     deterministic: bool
     body: str
-    memory: tuple[str, ...]  # memory order of this kernel's multivectors, such as ("blade", "b", "n"); () without algebra
+    memory: tuple[
+        str, ...
+    ]  # memory order of this kernel's multivectors, such as ("blade", "b", "n"); () without algebra
     mark: Mark
     body_mark: Mark  # where the body's first line starts
 

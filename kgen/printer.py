@@ -24,7 +24,25 @@ FUNCTIONS = {
 }
 COMPARISONS = {"lt": "<", "le": "<=", "gt": ">", "ge": ">=", "eq": "==", "ne": "!="}
 RESERVED = {"ROWS", "BLOCK", "PROGRAMS", "REAL", "TILES"}  # compile-time arguments of every kernel
-LOCALS = {"r", "at", "row", "rows", "kept", "slot", "first_tile", "row_mask", "tile_mask", "mask", "tile", "start", "program", "block", "tl", "triton", "torch"}
+LOCALS = {
+    "r",
+    "at",
+    "row",
+    "rows",
+    "kept",
+    "slot",
+    "first_tile",
+    "row_mask",
+    "tile_mask",
+    "mask",
+    "tile",
+    "start",
+    "program",
+    "block",
+    "tl",
+    "triton",
+    "torch",
+}
 
 SUM, PRODUCT, UNARY, ATOM = range(4)  # precedence
 
@@ -134,7 +152,7 @@ class Expressions:
         """The terms with their signs, ` + x * y`; positive ones first, so that few sums start with a minus."""
         texts = []
         for c, x in sorted(node.terms, key=lambda term: term[0] < 0):
-            size = abs(c)
+            size: Number = -c if c < 0 else c
             if x.kind == "Const":
                 text = number(size * x.value)
             else:

@@ -22,7 +22,8 @@ from kgen.ir import Builder, Graph, Node, Output, Tensor, postorder
 from kgen.simplify import Cost, cost, naive_cost, simplify
 
 WORKSPACE = "workspace"  # Tensor.dtype of what kernels hand to each other: the arithmetic's type, fp32 or fp64
-MOST_LIVE = 200  # fields alive at once, per element, before a kernel's results are split (a thread has 255 registers)
+CROWDED = 130  # live fields from which on a thread has one element, and nothing stays in registers over a loop
+MOST_LIVE = 235  # fields alive at once, per element, before a kernel's results are split (a thread has 255 registers)
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +51,12 @@ class Kernel:
     notes: tuple[str, ...]
     cost: Cost
     naive: Cost
+    live: int  # fields alive at once, accumulators included
+
+    @property
+    def crowded(self) -> bool:
+        """Whether a thread's registers hold hardly more than one element's fields."""
+        return self.live >= CROWDED
 
     @property
     def roots(self) -> list[Node]:
@@ -81,10 +88,10 @@ class Schedule:
 
 
 def schedule(graph: Graph, grads: Sequence[str]) -> Schedule:
-    """The kernels of one variant. The backward is derived from the plain and from the factored forward; the cheaper wins."""
+    """The kernels of one variant; of the backwards derived from the plain and the factored forward, the cheaper."""
     b = graph.builder
     saved = _saveable(graph)
-    plain = [f for f in (*graph.roots, *saved)]
+    plain = [*graph.roots, *saved]
     candidates = [_backward(graph, plain, saved, grads)]
     factored = simplify(b, plain)
     if factored != plain:
@@ -133,7 +140,10 @@ def _backward(
     kernels = planner.plan(list(outputs))
     used = {t.name for k in kernels for t in k.inputs}
     needed = tuple(t for t in (*inputs, *stored.tensors) if t.name in used or t in graph.inputs)
-    return Program(joint, needed, tuple(o.tensor for o in outputs), (), tuple(kernels), tuple(planner.alternatives)), kept
+    return (
+        Program(joint, needed, tuple(o.tensor for o in outputs), (), tuple(kernels), tuple(planner.alternatives)),
+        kept,
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -302,7 +312,9 @@ class _Planner:
         shorter = self.builder.substitute(roots, self.stored)
         before, after = _loads(roots, self.inner), _loads(shorter, self.inner)
         if after < before:
-            why = f"reads the stored output ({after} fields) in place of recomputing it from the inputs ({before} fields)"
+            why = (
+                f"reads the stored output ({after} fields) in place of recomputing it from the inputs ({before} fields)"
+            )
             self._kernel("row", list(_regroup(outputs, shorter)[0]), [], (note, why))
             why = "recomputes the output from the inputs, because a 16-bit stored output is too coarse"
             self._kernel("row", outputs, [], (note, why), suffix="_recomputed")
@@ -320,7 +332,7 @@ class _Planner:
         for i, (_, group) in enumerate(groups.items()):
             here = plain if i == 0 else []
             roots = [f for o in here for f in o.fields] + [f for g in group for f in g.fields]
-            if here and live(self.builder, roots, [f for g in group for f in g.fields]) > MOST_LIVE:
+            if here and live(simplify(self.builder, roots), [f for g in group for f in g.fields]) > MOST_LIVE:
                 why = "apart from the folds, because together they need more registers than a thread has"
                 for part in self._by_domain(here):
                     self._kernel("map", part, [], (why,))
@@ -351,26 +363,46 @@ class _Planner:
             del rest[: len(fold.fields)]
         nodes = postorder(better)
         tensors = self._read(nodes)
-        axes = frozenset[str]().union(*(n.axes for n in nodes), *(o.tensor.axes for o in (*stores, *folds)))
+        axes = frozenset[str]().union(
+            *(n.axes for n in nodes), *(o.tensor.axes for o in stores), *(g.tensor.axes for g in folds)
+        )
         domain = tuple(a for a in self.graph.axes if a in axes)
         rows, loop, inner = self._divide(kind, domain, tensors, stores_, folds_)
         numbers = tuple(n.tensor for n in nodes if n.kind == "Input" and n.tensor in self.graph.numbers)
         number = sum(k.name.startswith(self.name) for k in self.kernels) - (suffix != "")
         name = f"{self.name}{'_' + str(number) if number else ''}{suffix}"
-        reason = (*notes, *self._recompute_note(nodes))
+        alive = live(better, [f for fold in folds_ for f in fold.fields])
+        if kind == "fold" and alive >= CROWDED:
+            notes = (*notes, f"reloads what does not depend on the row, because {alive} fields are alive at once")
         self.kernels.append(
-            Kernel(name, kind, rows, loop, inner, tensors, numbers, stores_, tuple(folds_), reason, cost(better), naive)
+            Kernel(
+                name,
+                kind,
+                rows,
+                loop,
+                inner,
+                tensors,
+                numbers,
+                stores_,
+                tuple(folds_),
+                notes,
+                cost(better),
+                naive,
+                alive,
+            )
         )
-
-    def _recompute_note(self, nodes: Sequence[Node]) -> tuple[str, ...]:
-        return ()
 
     def _read(self, nodes: Iterable[Node]) -> tuple[Tensor, ...]:
         used = {n.tensor for n in nodes if n.kind == "Input"}
         return tuple(t for name, t in self.tensors.items() if name in used)
 
     def _divide(
-        self, kind: str, domain: tuple[str, ...], tensors: Sequence[Tensor], stores: Sequence[Output], folds: Sequence[Fold]
+        self,
+        kind: str,
+        domain: tuple[str, ...],
+        tensors: Sequence[Tensor],
+        stores: Sequence[Output],
+        folds: Sequence[Fold],
     ) -> tuple[tuple[str, ...], tuple[str, ...], tuple[str, ...]]:
         """Rows, loop and inner axes. A map whose tensors all run along the whole domain runs over it flattened."""
         every = (*tensors, *(o.tensor for o in stores))
@@ -390,7 +422,11 @@ class _Planner:
 def _contiguous(tensor: Tensor, domain: tuple[str, ...]) -> bool:
     """Whether the domain's axes are all there, in order, with no component axis between them."""
     positions = [i for i, d in enumerate(tensor.dims) if isinstance(d, str)]
-    return tensor.axes == domain and positions == list(range(positions[0], positions[0] + len(domain))) if domain else False
+    return (
+        tensor.axes == domain and positions == list(range(positions[0], positions[0] + len(domain)))
+        if domain
+        else False
+    )
 
 
 def _loads(roots: Sequence[Node], inner: str) -> int:
@@ -398,7 +434,7 @@ def _loads(roots: Sequence[Node], inner: str) -> int:
     return sum(n.kind == "Input" and inner in n.axes for n in postorder(roots))
 
 
-def live(builder: Builder, roots: Sequence[Node], accumulators: Sequence[Node]) -> int:
+def live(roots: Sequence[Node], accumulators: Sequence[Node]) -> int:
     """The most fields alive at once when evaluated in postorder, accumulators included."""
     order = postorder(roots)
     last: dict[Node, int] = {}

@@ -19,7 +19,9 @@ from kgen.printer import (
 )
 from kgen.schedule import WORKSPACE, Fold, Kernel
 
-LARGEST_CHUNK = 8  # adjacent components that a thread loads at once and splits in registers: 16 bytes in bf16, two loads in fp32
+LARGEST_CHUNK = (
+    8  # adjacent components that a thread loads at once and splits in registers: 16 bytes in bf16, two loads in fp32
+)
 
 
 WIDTH = 106  # of a statement's name and expression; with the indent it fits a line of 120
@@ -165,15 +167,13 @@ class _Writer:
         for node in self.nodes:
             if node.kind in ("Input", "Const"):
                 continue
-            if node.is_reduction or uses[node] > 1 or (node in hints and node.kind != "Size"):
-                named.add(node)
-            elif node.kind == "Size":
+            if node.is_reduction or uses[node] > 1 or (node in hints and node.kind != "Size") or node.kind == "Size":
                 named.add(node)
         for node in self.nodes:  # a value that is constant along the tile is computed outside the tile's arithmetic
             for a in node.args:
-                if a.kind not in ("Input", "Const") and a.axes != node.axes and not (a.axes & self.inner):
-                    if node.axes & self.inner and a.axes:
-                        named.add(a)
+                below = a.kind not in ("Input", "Const") and a.axes != node.axes and not a.axes & self.inner
+                if below and node.axes & self.inner and a.axes:
+                    named.add(a)
         return named
 
     def _name_results(self) -> None:
@@ -317,7 +317,9 @@ class _Writer:
             values = tuple(self.spell.use(f) for f in output.fields)
             chunk = self._chunk(tensor)
             if chunk > 1:
-                full = tuple(v if f.axes >= self.inner else f"_fill({v}, mask, REAL)" for v, f in zip(values, output.fields))
+                full = tuple(
+                    v if f.axes >= self.inner else f"_fill({v}, mask, REAL)" for v, f in zip(values, output.fields)
+                )
                 self.helpers |= {f"store{chunk}"} | ({"fill"} if full != values else set())
                 values = full
             for first in range(0, len(values), chunk):
@@ -410,9 +412,10 @@ class _Writer:
 
     def _resident(self) -> tuple[Section, Section, tuple[Sweep, ...]]:
         k = self.kernel
-        fixed = [t for t in k.inputs if not set(self.outer) & set(t.axes) and not self.flat]
+        reloaded = self.form == "fold" and k.crowded  # no register stays taken over the whole loop
+        fixed = [t for t in k.inputs if not set(self.outer) & set(t.axes) and not self.flat and not reloaded]
         moving = [t for t in k.inputs if t not in fixed]
-        hoisted = self._hoisted()
+        hoisted = self._hoisted(fixed)
         before = Section(loads=self._loads(self.nodes, fixed), statements=self._statements(hoisted))
         body = Section(
             self._row_pointers([*moving, *(o.tensor for o in k.stores)]),
@@ -444,11 +447,12 @@ class _Writer:
             level[node] = max((level[a] for a in node.args), default=0) + node.is_reduction
         return level
 
-    def _hoisted(self) -> dict[Node, None]:
+    def _hoisted(self, loaded: Sequence[Tensor]) -> dict[Node, None]:
         """Fields that do not depend on the row are computed once, before the row's loads."""
         hoisted: dict[Node, None] = {}
         for node in self.nodes:
-            free = not node.axes & set(self.outer) and not node.is_reduction and not self.flat
+            known = node.kind != "Input" or node.tensor in {*(t.name for t in loaded), *self.kernel.numbers}
+            free = not node.axes & set(self.outer) and not node.is_reduction and not self.flat and known
             if free and all(a in hoisted for a in node.args):
                 hoisted[node] = None
         return hoisted
@@ -487,7 +491,7 @@ class _Writer:
             flag = flag_name(t) if t.name.startswith("grad_") else ""
             if not lacks:
                 self.helpers.add(f"column_{fold.reduction}")
-            for i, node in enumerate(fold.fields):
+            for i in range(len(fold.fields)):
                 terms = [f"{t.name}_row", *self._component_offset(t, i)]
                 name = self._accumulator_name(fold, i)
                 if lacks:
@@ -495,7 +499,9 @@ class _Writer:
                 else:
                     along = self._axis_offset(t, self.kernel.inner)
                     terms = [terms[0], *along, *terms[1:]] if isinstance(t.dims[-1], int) else [*terms, *along]
-                    access = Access((f"_column_{fold.reduction}({name}, ROWS)",), " + ".join(terms), "tile_mask", False, flag)
+                    access = Access(
+                        (f"_column_{fold.reduction}({name}, ROWS)",), " + ".join(terms), "tile_mask", False, flag
+                    )
                 result.append(access)
         return tuple(result)
 

@@ -1,9 +1,9 @@
 """Factoring and sharing: roots come in, equal roots with fewer operations go out.
 
 `simplify` expands nothing that is shared. It sees the graph as polynomials (the sums) whose atoms are all other nodes,
-and greedily takes the step that saves most multiplications: a product of two factors that many terms contain is computed
-once (`w * x_0`), or a factor common to several terms of one sum moves outside it (`w * (x_1 y_1 + x_2 y_2)`). Ties
-break by creation order, so the result is the same in every process.
+and greedily takes the step that saves most multiplications: a product of two factors that many terms contain is
+computed once (`w * x_0`), or a factor common to several terms of one sum moves outside it (`w * (x_1 y_1 + x_2 y_2)`).
+Ties break by creation order, so the result is the same in every process.
 """
 
 import heapq

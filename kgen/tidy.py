@@ -1,13 +1,14 @@
 """Formats emitted text as black does, without the time that black takes for a whole module.
 
-Templates and the printer write lines that black leaves alone, except that they know nothing of the line length and leave
-empty lines where a section is empty. `tidy` sets the empty lines right and hands only overlong lines to black. A test
-shows that black finds nothing more to change.
+Templates and the printer write lines that black leaves alone, except that they know nothing of the line length and
+leave empty lines where a section is empty. `tidy` sets the empty lines right and hands only overlong lines to black.
+A test shows that black finds nothing more to change.
 """
 
 import re
 
 import black
+from black.parsing import InvalidInput
 
 LINE_LENGTH = 120
 MODE = black.Mode(line_length=LINE_LENGTH)
@@ -42,7 +43,7 @@ def _broken(line: str) -> list[str]:
     nested = "".join("    " * i + "if x:\n" for i in range(depth))
     try:
         text = black.format_str(nested + line + ("\n" + "    " * (depth + 1) + "pass" if opens else ""), mode=MODE)
-    except black.InvalidInput:
+    except InvalidInput:
         return [line]
     return text.splitlines()[depth : -1 if opens else None]
 

@@ -18,10 +18,12 @@ import torch
 
 Call = Callable[[], object]
 
+BATCH = 10  # calls that are queued while the device waits
 ROUNDS = 5  # every contender is timed this many times, in turn, so that a drift of the clocks meets all of them
-MINIMUM, MAXIMUM = 5, 200  # calls a round
+MINIMUM, MAXIMUM = 3 * BATCH, 200  # calls a round
 ROTATION_BYTES = 1 << 28  # of inputs in rotation: several times any second-level cache
 LARGEST_ROTATION = 64
+CYCLES_PER_SECOND = 2e9  # of an accelerator, roughly
 COPY_BYTES = 1 << 30
 CPU_SHARE = 16  # the CPU's buffers are this much smaller
 
@@ -59,19 +61,26 @@ def synchronize(device: torch.device) -> None:
 def sample(clock: Clock, call: Call, repeats: int) -> list[float]:
     """Microseconds of each of `repeats` calls, one after the other.
 
-    A call whose launches take the host longer than its kernels take the device is charged for the gaps, as its user
-    would be.
+    The device waits until the host has queued a batch, so what is measured is device time, as in a program whose queue
+    is never empty. What the host spends on a call is another figure (benchmarks/overhead.py).
     """
     if clock.device.type == "cpu":
         return [_wall(call) for _ in range(repeats)]
     backend = torch.get_device_module(clock.device)
-    marks = [(backend.Event(enable_timing=True), backend.Event(enable_timing=True)) for _ in range(repeats)]
-    for start, end in marks:
-        start.record()
-        call()
-        end.record()
-    backend.synchronize()
-    return [1e3 * float(start.elapsed_time(end)) for start, end in marks]
+    times: list[float] = []
+    host = 0.0
+    for _ in range(0, repeats, BATCH):
+        marks = [(backend.Event(enable_timing=True), backend.Event(enable_timing=True)) for _ in range(BATCH)]
+        backend._sleep(int(CYCLES_PER_SECOND * max(1.5 * host, 1e-3)))
+        began = time.perf_counter()
+        for start, end in marks:
+            start.record()
+            call()
+            end.record()
+        host = time.perf_counter() - began
+        backend.synchronize()
+        times += [1e3 * float(start.elapsed_time(end)) for start, end in marks]
+    return times[BATCH:] or times  # how long the host needs is known after the first batch
 
 
 def _wall(call: Call) -> float:
@@ -94,7 +103,7 @@ def medians(clock: Clock, calls: Mapping[str, Call], seconds: float) -> dict[str
                 continue
             try:
                 if turn == 0:
-                    estimate = statistics.median(sample(clock, call, 3))
+                    estimate = statistics.median(sample(clock, call, 2 * BATCH))
                     repeats[name] = max(MINIMUM, min(MAXIMUM, int(1e6 * seconds / ROUNDS / max(estimate, 1.0))))
                 else:
                     samples[name] += sample(clock, call, repeats[name])

@@ -39,6 +39,15 @@ def root() -> Path:
     return ROOT
 
 
+@pytest.fixture(scope="session")
+def compiled_folder(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where tests keep the modules that they compile, the same for all processes of a test run."""
+    base = tmp_path_factory.getbasetemp()
+    folder = (base.parent if hasattr(request.config, "workerinput") else base) / "compiled"
+    folder.mkdir(exist_ok=True)
+    return folder
+
+
 @pytest.fixture
 def golden(request: pytest.FixtureRequest) -> Callable[[str, str], None]:
     """golden(name, text): compare a text with tests/golden/<name>, or write it there with --update-golden."""

@@ -117,7 +117,9 @@ def results(
         random = torch.Generator().manual_seed(7)
         cotangents = [torch.randn(x.shape, generator=random, dtype=torch.float64).to(promoted) for x in tensors]
         seeds = [c.to(x.device, x.dtype) for c, x in zip(cotangents, tensors)]
-        grads = torch.autograd.grad(tensors, [leaves[name] for name in wanted], seeds)
+        pairs = [(x, seed) for x, seed in zip(tensors, seeds) if x.requires_grad]
+        sources = [leaves[name] for name in wanted]
+        grads = torch.autograd.grad([x for x, _ in pairs], sources, [s for _, s in pairs], materialize_grads=True)
         found |= {f"grad_{name}": grad for name, grad in zip(wanted, grads)}
     return found
 

@@ -28,6 +28,7 @@ ROW = Row(
     rows=1,
     block=256,
     warps=4,
+    maxnreg=None,
     registers=80,
     spill_stores=0,
     spill_loads=0,
@@ -216,7 +217,7 @@ def test_the_digest_covers_helpers_and_launch_but_not_the_place(root: Path, tmp_
     )
     text = (root / "generated" / "vga2d.py").read_text(encoding="utf-8")
     helper = text.replace("return total + value\n", "return value + total\n")
-    launch = text.replace('"sgp": (', '"sgp": (2 * ')
+    launch = text.replace('"sgp": Launch(elements=', '"sgp": Launch(elements=4 * ')
     assert len({text, helper, launch}) == 3
 
     def digests(changed: str) -> dict[str, str]:
