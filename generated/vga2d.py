@@ -473,17 +473,15 @@ def _sgp_kernel(
     r = _down(ROWS)
     at = r * N + n
     tile_mask = n < N
-    first_tile = tl.program_id(1) == 0
     weight_000, weight_011 = _load2(weight_ptr + n * 10, tile_mask, REAL)
     weight_022, weight_101 = _load2(weight_ptr + n * 10 + 2, tile_mask, REAL)
     weight_110, weight_112 = _load2(weight_ptr + n * 10 + 4, tile_mask, REAL)
     weight_121, weight_202 = _load2(weight_ptr + n * 10 + 6, tile_mask, REAL)
     weight_211, weight_220 = _load2(weight_ptr + n * 10 + 8, tile_mask, REAL)
 
-    row = tl.program_id(0).to(tl.int64) * ROWS
-    row_mask = row + r < B
+    b = tl.program_id(0).to(tl.int64) * ROWS
+    row_mask = b + r < B
     mask = tile_mask if ROWS == 1 else tile_mask & row_mask
-    b = row
     x_row = x_ptr + b * N
     y_row = y_ptr + b * N
     out_row = out_ptr + b * N
@@ -538,10 +536,7 @@ def _sgp_backward_kernel(
     r = _down(ROWS)
     at = r * N + n
     tile_mask = n < N
-    first_tile = tl.program_id(1) == 0
-    program = tl.program_id(0) % PROGRAMS
-    kept = (tl.program_id(0) // PROGRAMS).to(tl.int64)
-    slot = program * tl.num_programs(1) + tl.program_id(1)
+    program = tl.program_id(0)
     weight_000, weight_011 = _load2(weight_ptr + n * 10, tile_mask, REAL)
     weight_022, weight_101 = _load2(weight_ptr + n * 10 + 2, tile_mask, REAL)
     weight_110, weight_112 = _load2(weight_ptr + n * 10 + 4, tile_mask, REAL)
@@ -559,10 +554,9 @@ def _sgp_backward_kernel(
     grad_weight_211 = _start(ROWS, BLOCK, 0.0, REAL)
     grad_weight_220 = _start(ROWS, BLOCK, 0.0, REAL)
     for block in range(program, tl.cdiv(B, ROWS), PROGRAMS):
-        row = tl.cast(block, tl.int64) * ROWS
-        row_mask = row + r < B
+        b = tl.cast(block, tl.int64) * ROWS
+        row_mask = b + r < B
         mask = tile_mask if ROWS == 1 else tile_mask & row_mask
-        b = row
         x_row = x_ptr + b * N
         y_row = y_ptr + b * N
         grad_out_row = grad_out_ptr + b * N
@@ -670,20 +664,18 @@ def _fused_gelu_sgp_norm_with_normalize_kernel(
     r = _down(ROWS)
     at = r * N + n
     tile_mask = n < N
-    first_tile = tl.program_id(1) == 0
     weight_000, weight_011 = _load2(weight_ptr + n * 10, tile_mask, REAL)
     weight_022, weight_101 = _load2(weight_ptr + n * 10 + 2, tile_mask, REAL)
     weight_110, weight_112 = _load2(weight_ptr + n * 10 + 4, tile_mask, REAL)
     weight_121, weight_202 = _load2(weight_ptr + n * 10 + 6, tile_mask, REAL)
     weight_211, weight_220 = _load2(weight_ptr + n * 10 + 8, tile_mask, REAL)
 
-    t0 = tl.cast(N, REAL)
-    t1 = 1.0 / t0
+    size_n = tl.cast(N, REAL)
+    t0 = 1.0 / size_n
 
-    row = tl.program_id(0).to(tl.int64) * ROWS
-    row_mask = row + r < B
+    b = tl.program_id(0).to(tl.int64) * ROWS
+    row_mask = b + r < B
     mask = tile_mask if ROWS == 1 else tile_mask & row_mask
-    b = row
     x_row = x_ptr + b * N
     y_row = y_ptr + b * N
     out_row = out_ptr + b * N
@@ -699,39 +691,41 @@ def _fused_gelu_sgp_norm_with_normalize_kernel(
     y_e12 = tl.load(y_row + 3 * BN + at, mask=mask, other=0.0).to(REAL)
 
     gate_x = 0.5 * tl.erf(0.7071067811865476 * x_e) + 0.5
-    t2 = x_e * gate_x
+    gelu_x_e = x_e * gate_x
     gate_y = 0.5 + 0.5 * tl.erf(0.7071067811865476 * y_e)
-    t3 = y_e * gate_y
-    t4 = x_e12 * gate_x
-    t5 = y_e12 * gate_y
-    t6 = x_e1 * gate_x
-    t7 = y_e1 * gate_y
-    t8 = x_e2 * gate_x
-    t9 = y_e2 * gate_y
-    out_e_2 = weight_000 * t2 * t3 + weight_101 * (t6 * t7 + t8 * t9) - weight_202 * t4 * t5
-    t10 = weight_011 * t2
-    t11 = weight_110 * t3
-    t12 = weight_112 * t5
-    t13 = weight_211 * t4
-    out_e1_2 = t7 * t10 + t6 * t11 + t9 * t13 - t8 * t12
-    out_e2_2 = t9 * t10 + t6 * t12 + t8 * t11 - t7 * t13
-    out_e12_2 = weight_022 * t2 * t5 + weight_220 * t4 * t3 + weight_121 * (t6 * t9 - t8 * t7)
-    t14, t15, t16 = _row_sum3(out_e_2 * out_e_2, out_e1_2 * out_e1_2 + out_e2_2 * out_e2_2, out_e12_2 * out_e12_2, mask)
-    norm_0 = tl.rsqrt(eps + t1 * t14)
-    out_e = norm_0 * out_e_2
-    norm_1 = tl.rsqrt(eps + t1 * t15)
-    out_e1 = norm_1 * out_e1_2
-    out_e2 = norm_1 * out_e2_2
-    norm_2 = tl.rsqrt(eps + t1 * t16)
-    out_e12 = norm_2 * out_e12_2
+    gelu_y_e = y_e * gate_y
+    gelu_x_e12 = x_e12 * gate_x
+    gelu_y_e12 = y_e12 * gate_y
+    gelu_x_e1 = x_e1 * gate_x
+    gelu_y_e1 = y_e1 * gate_y
+    gelu_x_e2 = x_e2 * gate_x
+    gelu_y_e2 = y_e2 * gate_y
+    out_e_2 = weight_000 * gelu_x_e * gelu_y_e + weight_101 * (gelu_x_e1 * gelu_y_e1 + gelu_x_e2 * gelu_y_e2)
+    out_e_2 += -weight_202 * gelu_x_e12 * gelu_y_e12
+    t1 = weight_011 * gelu_x_e
+    t2 = weight_110 * gelu_y_e
+    t3 = weight_112 * gelu_y_e12
+    t4 = weight_211 * gelu_x_e12
+    out_e1_2 = gelu_y_e1 * t1 + gelu_x_e1 * t2 + gelu_y_e2 * t4 - gelu_x_e2 * t3
+    out_e2_2 = gelu_y_e2 * t1 + gelu_x_e1 * t3 + gelu_x_e2 * t2 - gelu_y_e1 * t4
+    out_e12_2 = weight_022 * gelu_x_e * gelu_y_e12 + weight_220 * gelu_x_e12 * gelu_y_e
+    out_e12_2 += weight_121 * (gelu_x_e1 * gelu_y_e2 - gelu_x_e2 * gelu_y_e1)
+    t5, t6, t7 = _row_sum3(out_e_2 * out_e_2, out_e1_2 * out_e1_2 + out_e2_2 * out_e2_2, out_e12_2 * out_e12_2, mask)
+    inv_rms_0 = tl.rsqrt(eps + t0 * t5)
+    out_e = inv_rms_0 * out_e_2
+    inv_rms_1 = tl.rsqrt(eps + t0 * t6)
+    out_e1 = inv_rms_1 * out_e1_2
+    out_e2 = inv_rms_1 * out_e2_2
+    inv_rms_2 = tl.rsqrt(eps + t0 * t7)
+    out_e12 = inv_rms_2 * out_e12_2
 
     tl.store(out_row + at, out_e, mask=mask)
     tl.store(out_row + BN + at, out_e1, mask=mask)
     tl.store(out_row + 2 * BN + at, out_e2, mask=mask)
     tl.store(out_row + 3 * BN + at, out_e12, mask=mask)
-    tl.store(saved_row + r, norm_0, mask=row_mask)
-    tl.store(saved_row + B + r, norm_1, mask=row_mask)
-    tl.store(saved_row + 2 * B + r, norm_2, mask=row_mask)
+    tl.store(saved_row + r, inv_rms_0, mask=row_mask)
+    tl.store(saved_row + B + r, inv_rms_1, mask=row_mask)
+    tl.store(saved_row + 2 * B + r, inv_rms_2, mask=row_mask)
 
 
 @triton.jit(do_not_specialize=["B"])
@@ -753,20 +747,19 @@ def _fused_gelu_sgp_norm_with_normalize_long_kernel(
     BN = tl.cast(B, tl.int64) * N
 
     r = _down(ROWS)
-    row = tl.program_id(0).to(tl.int64) * ROWS
-    row_mask = row + r < B
-    b = row
+    b = tl.program_id(0).to(tl.int64) * ROWS
+    row_mask = b + r < B
     x_row = x_ptr + b * N
     y_row = y_ptr + b * N
     out_row = out_ptr + b * N
     saved_row = saved_ptr + b
 
-    t0 = tl.cast(N, REAL)
-    t1 = 1.0 / t0
+    size_n = tl.cast(N, REAL)
+    t0 = 1.0 / size_n
 
+    t1 = _start(ROWS, BLOCK, 0.0, REAL)
     t2 = _start(ROWS, BLOCK, 0.0, REAL)
     t3 = _start(ROWS, BLOCK, 0.0, REAL)
-    t4 = _start(ROWS, BLOCK, 0.0, REAL)
     for start in range(0, N, BLOCK):
         n = _tile(start, ROWS, BLOCK)
         at = r * N + n
@@ -786,35 +779,37 @@ def _fused_gelu_sgp_norm_with_normalize_long_kernel(
         weight_211, weight_220 = _load2(weight_ptr + n * 10 + 8, mask, REAL)
 
         gate_x = 0.5 * tl.erf(0.7071067811865476 * x_e) + 0.5
-        t5 = x_e * gate_x
+        gelu_x_e = x_e * gate_x
         gate_y = 0.5 + 0.5 * tl.erf(0.7071067811865476 * y_e)
-        t6 = y_e * gate_y
-        t7 = x_e12 * gate_x
-        t8 = y_e12 * gate_y
-        t9 = x_e1 * gate_x
-        t10 = y_e1 * gate_y
-        t11 = x_e2 * gate_x
-        t12 = y_e2 * gate_y
-        out_e_2 = weight_000 * t5 * t6 + weight_101 * (t9 * t10 + t11 * t12) - weight_202 * t7 * t8
-        t13 = weight_011 * t5
-        t14 = weight_110 * t6
-        t15 = weight_112 * t8
-        t16 = weight_211 * t7
-        out_e1_2 = t10 * t13 + t9 * t14 + t12 * t16 - t11 * t15
-        out_e2_2 = t12 * t13 + t9 * t15 + t11 * t14 - t10 * t16
-        out_e12_2 = weight_022 * t5 * t8 + weight_220 * t7 * t6 + weight_121 * (t9 * t12 - t11 * t10)
+        gelu_y_e = y_e * gate_y
+        gelu_x_e12 = x_e12 * gate_x
+        gelu_y_e12 = y_e12 * gate_y
+        gelu_x_e1 = x_e1 * gate_x
+        gelu_y_e1 = y_e1 * gate_y
+        gelu_x_e2 = x_e2 * gate_x
+        gelu_y_e2 = y_e2 * gate_y
+        out_e_2 = weight_000 * gelu_x_e * gelu_y_e + weight_101 * (gelu_x_e1 * gelu_y_e1 + gelu_x_e2 * gelu_y_e2)
+        out_e_2 += -weight_202 * gelu_x_e12 * gelu_y_e12
+        t4 = weight_011 * gelu_x_e
+        t5 = weight_110 * gelu_y_e
+        t6 = weight_112 * gelu_y_e12
+        t7 = weight_211 * gelu_x_e12
+        out_e1_2 = gelu_y_e1 * t4 + gelu_x_e1 * t5 + gelu_y_e2 * t7 - gelu_x_e2 * t6
+        out_e2_2 = gelu_y_e2 * t4 + gelu_x_e1 * t6 + gelu_x_e2 * t5 - gelu_y_e1 * t7
+        out_e12_2 = weight_022 * gelu_x_e * gelu_y_e12 + weight_220 * gelu_x_e12 * gelu_y_e
+        out_e12_2 += weight_121 * (gelu_x_e1 * gelu_y_e2 - gelu_x_e2 * gelu_y_e1)
 
-        t2 = _sum(t2, out_e_2 * out_e_2, mask, True)
-        t3 = _sum(t3, out_e1_2 * out_e1_2 + out_e2_2 * out_e2_2, mask, True)
-        t4 = _sum(t4, out_e12_2 * out_e12_2, mask, True)
-    t2, t3, t4 = _row_sum3(t2, t3, t4, True)
-    norm_0 = tl.rsqrt(eps + t1 * t2)
-    norm_1 = tl.rsqrt(eps + t1 * t3)
-    norm_2 = tl.rsqrt(eps + t1 * t4)
+        t1 = _sum(t1, out_e_2 * out_e_2, mask, True)
+        t2 = _sum(t2, out_e1_2 * out_e1_2 + out_e2_2 * out_e2_2, mask, True)
+        t3 = _sum(t3, out_e12_2 * out_e12_2, mask, True)
+    t1, t2, t3 = _row_sum3(t1, t2, t3, True)
+    inv_rms_0 = tl.rsqrt(eps + t0 * t1)
+    inv_rms_1 = tl.rsqrt(eps + t0 * t2)
+    inv_rms_2 = tl.rsqrt(eps + t0 * t3)
 
-    tl.store(saved_row + r, norm_0, mask=row_mask)
-    tl.store(saved_row + B + r, norm_1, mask=row_mask)
-    tl.store(saved_row + 2 * B + r, norm_2, mask=row_mask)
+    tl.store(saved_row + r, inv_rms_0, mask=row_mask)
+    tl.store(saved_row + B + r, inv_rms_1, mask=row_mask)
+    tl.store(saved_row + 2 * B + r, inv_rms_2, mask=row_mask)
 
     for start in range(0, N, BLOCK):
         n = _tile(start, ROWS, BLOCK)
@@ -835,27 +830,29 @@ def _fused_gelu_sgp_norm_with_normalize_long_kernel(
         weight_211, weight_220 = _load2(weight_ptr + n * 10 + 8, mask, REAL)
 
         gate_x = 0.5 * tl.erf(0.7071067811865476 * x_e) + 0.5
-        t5 = x_e * gate_x
+        gelu_x_e = x_e * gate_x
         gate_y = 0.5 + 0.5 * tl.erf(0.7071067811865476 * y_e)
-        t6 = y_e * gate_y
-        t7 = x_e12 * gate_x
-        t8 = y_e12 * gate_y
-        t9 = x_e1 * gate_x
-        t10 = y_e1 * gate_y
-        t11 = x_e2 * gate_x
-        t12 = y_e2 * gate_y
-        out_e_2 = weight_000 * t5 * t6 + weight_101 * (t9 * t10 + t11 * t12) - weight_202 * t7 * t8
-        out_e = norm_0 * out_e_2
-        t13 = weight_011 * t5
-        t14 = weight_110 * t6
-        t15 = weight_112 * t8
-        t16 = weight_211 * t7
-        out_e1_2 = t10 * t13 + t9 * t14 + t12 * t16 - t11 * t15
-        out_e1 = norm_1 * out_e1_2
-        out_e2_2 = t12 * t13 + t9 * t15 + t11 * t14 - t10 * t16
-        out_e2 = norm_1 * out_e2_2
-        out_e12_2 = weight_022 * t5 * t8 + weight_220 * t7 * t6 + weight_121 * (t9 * t12 - t11 * t10)
-        out_e12 = norm_2 * out_e12_2
+        gelu_y_e = y_e * gate_y
+        gelu_x_e12 = x_e12 * gate_x
+        gelu_y_e12 = y_e12 * gate_y
+        gelu_x_e1 = x_e1 * gate_x
+        gelu_y_e1 = y_e1 * gate_y
+        gelu_x_e2 = x_e2 * gate_x
+        gelu_y_e2 = y_e2 * gate_y
+        out_e_2 = weight_000 * gelu_x_e * gelu_y_e + weight_101 * (gelu_x_e1 * gelu_y_e1 + gelu_x_e2 * gelu_y_e2)
+        out_e_2 += -weight_202 * gelu_x_e12 * gelu_y_e12
+        out_e = inv_rms_0 * out_e_2
+        t4 = weight_011 * gelu_x_e
+        t5 = weight_110 * gelu_y_e
+        t6 = weight_112 * gelu_y_e12
+        t7 = weight_211 * gelu_x_e12
+        out_e1_2 = gelu_y_e1 * t4 + gelu_x_e1 * t5 + gelu_y_e2 * t7 - gelu_x_e2 * t6
+        out_e1 = inv_rms_1 * out_e1_2
+        out_e2_2 = gelu_y_e2 * t4 + gelu_x_e1 * t6 + gelu_x_e2 * t5 - gelu_y_e1 * t7
+        out_e2 = inv_rms_1 * out_e2_2
+        out_e12_2 = weight_022 * gelu_x_e * gelu_y_e12 + weight_220 * gelu_x_e12 * gelu_y_e
+        out_e12_2 += weight_121 * (gelu_x_e1 * gelu_y_e2 - gelu_x_e2 * gelu_y_e1)
+        out_e12 = inv_rms_2 * out_e12_2
 
         tl.store(out_row + at, out_e, mask=mask)
         tl.store(out_row + BN + at, out_e1, mask=mask)
@@ -880,24 +877,23 @@ def _fused_gelu_sgp_norm_with_normalize_backward_kernel(
     BN = tl.cast(B, tl.int64) * N
 
     r = _down(ROWS)
-    row = tl.program_id(0).to(tl.int64) * ROWS
-    row_mask = row + r < B
-    b = row
+    b = tl.program_id(0).to(tl.int64) * ROWS
+    row_mask = b + r < B
     grad_out_row = grad_out_ptr + b * N
     saved_row = saved_ptr + b
     out_row = out_ptr + b * N
     frontier_row = frontier_ptr + b
 
-    saved_norm_0 = tl.load(saved_row + r, mask=row_mask, other=0.0).to(REAL)
-    saved_norm_1 = tl.load(saved_row + B + r, mask=row_mask, other=0.0).to(REAL)
-    saved_norm_2 = tl.load(saved_row + 2 * B + r, mask=row_mask, other=0.0).to(REAL)
+    saved_inv_rms_0 = tl.load(saved_row + r, mask=row_mask, other=0.0).to(REAL)
+    saved_inv_rms_1 = tl.load(saved_row + B + r, mask=row_mask, other=0.0).to(REAL)
+    saved_inv_rms_2 = tl.load(saved_row + 2 * B + r, mask=row_mask, other=0.0).to(REAL)
 
-    t0 = tl.cast(N, REAL)
-    t1 = 1.0 / t0
+    size_n = tl.cast(N, REAL)
+    t0 = 1.0 / size_n
 
+    t1 = _start(ROWS, BLOCK, 0.0, REAL)
     t2 = _start(ROWS, BLOCK, 0.0, REAL)
     t3 = _start(ROWS, BLOCK, 0.0, REAL)
-    t4 = _start(ROWS, BLOCK, 0.0, REAL)
     for start in range(0, N, BLOCK):
         n = _tile(start, ROWS, BLOCK)
         at = r * N + n
@@ -911,16 +907,16 @@ def _fused_gelu_sgp_norm_with_normalize_backward_kernel(
         out_e2 = tl.load(out_row + 2 * BN + at, mask=mask, other=0.0).to(REAL)
         out_e12 = tl.load(out_row + 3 * BN + at, mask=mask, other=0.0).to(REAL)
 
-        t2 = _sum(t2, grad_out_e12 * out_e12, mask, True)
-        t3 = _sum(t3, grad_out_e2 * out_e2 + grad_out_e1 * out_e1, mask, True)
-        t4 = _sum(t4, grad_out_e * out_e, mask, True)
-    t2, t3, t4 = _row_sum3(t2, t3, t4, True)
-    grad_norm_2 = t2 / saved_norm_2
-    frontier_0 = t1 * (-0.5 * saved_norm_2 * saved_norm_2 * saved_norm_2) * grad_norm_2
-    grad_norm_1 = t3 / saved_norm_1
-    frontier_1 = t1 * (-0.5 * saved_norm_1 * saved_norm_1 * saved_norm_1) * grad_norm_1
-    grad_norm_0 = t4 / saved_norm_0
-    frontier_2 = t1 * (-0.5 * saved_norm_0 * saved_norm_0 * saved_norm_0) * grad_norm_0
+        t1 = _sum(t1, grad_out_e12 * out_e12, mask, True)
+        t2 = _sum(t2, grad_out_e2 * out_e2 + grad_out_e1 * out_e1, mask, True)
+        t3 = _sum(t3, grad_out_e * out_e, mask, True)
+    t1, t2, t3 = _row_sum3(t1, t2, t3, True)
+    grad_inv_rms_2 = t1 / saved_inv_rms_2
+    frontier_0 = t0 * (-0.5 * saved_inv_rms_2 * saved_inv_rms_2 * saved_inv_rms_2) * grad_inv_rms_2
+    grad_inv_rms_1 = t2 / saved_inv_rms_1
+    frontier_1 = t0 * (-0.5 * saved_inv_rms_1 * saved_inv_rms_1 * saved_inv_rms_1) * grad_inv_rms_1
+    grad_inv_rms_0 = t3 / saved_inv_rms_0
+    frontier_2 = t0 * (-0.5 * saved_inv_rms_0 * saved_inv_rms_0 * saved_inv_rms_0) * grad_inv_rms_0
 
     tl.store(frontier_row + r, frontier_0, mask=row_mask)
     tl.store(frontier_row + B + r, frontier_1, mask=row_mask)
@@ -946,25 +942,24 @@ def _fused_gelu_sgp_norm_with_normalize_backward_recomputed_kernel(
     BN = tl.cast(B, tl.int64) * N
 
     r = _down(ROWS)
-    row = tl.program_id(0).to(tl.int64) * ROWS
-    row_mask = row + r < B
-    b = row
+    b = tl.program_id(0).to(tl.int64) * ROWS
+    row_mask = b + r < B
     x_row = x_ptr + b * N
     y_row = y_ptr + b * N
     grad_out_row = grad_out_ptr + b * N
     saved_row = saved_ptr + b
     frontier_row = frontier_ptr + b
 
-    saved_norm_0 = tl.load(saved_row + r, mask=row_mask, other=0.0).to(REAL)
-    saved_norm_1 = tl.load(saved_row + B + r, mask=row_mask, other=0.0).to(REAL)
-    saved_norm_2 = tl.load(saved_row + 2 * B + r, mask=row_mask, other=0.0).to(REAL)
+    saved_inv_rms_0 = tl.load(saved_row + r, mask=row_mask, other=0.0).to(REAL)
+    saved_inv_rms_1 = tl.load(saved_row + B + r, mask=row_mask, other=0.0).to(REAL)
+    saved_inv_rms_2 = tl.load(saved_row + 2 * B + r, mask=row_mask, other=0.0).to(REAL)
 
-    t0 = tl.cast(N, REAL)
-    t1 = 1.0 / t0
+    size_n = tl.cast(N, REAL)
+    t0 = 1.0 / size_n
 
-    grad_norm_2 = _start(ROWS, BLOCK, 0.0, REAL)
-    grad_norm_1 = _start(ROWS, BLOCK, 0.0, REAL)
-    grad_norm_0 = _start(ROWS, BLOCK, 0.0, REAL)
+    grad_inv_rms_2 = _start(ROWS, BLOCK, 0.0, REAL)
+    grad_inv_rms_1 = _start(ROWS, BLOCK, 0.0, REAL)
+    grad_inv_rms_0 = _start(ROWS, BLOCK, 0.0, REAL)
     for start in range(0, N, BLOCK):
         n = _tile(start, ROWS, BLOCK)
         at = r * N + n
@@ -988,31 +983,33 @@ def _fused_gelu_sgp_norm_with_normalize_backward_recomputed_kernel(
         grad_out_e12 = tl.load(grad_out_row + 3 * BN + at, mask=mask, other=0.0).to(REAL)
 
         gate_x = 0.5 * tl.erf(0.7071067811865476 * x_e) + 0.5
-        t2 = x_e * gate_x
+        gelu_x_e = x_e * gate_x
         gate_y = 0.5 + 0.5 * tl.erf(0.7071067811865476 * y_e)
-        t3 = y_e12 * gate_y
-        t4 = x_e12 * gate_x
-        t5 = y_e * gate_y
-        t6 = x_e1 * gate_x
-        t7 = y_e2 * gate_y
-        t8 = x_e2 * gate_x
-        t9 = y_e1 * gate_y
-        out_e12 = weight_022 * t2 * t3 + weight_220 * t4 * t5 + weight_121 * (t6 * t7 - t8 * t9)
-        t10 = weight_011 * t2
-        t11 = weight_112 * t3
-        t12 = weight_110 * t5
-        t13 = weight_211 * t4
-        out_e2 = t7 * t10 + t6 * t11 + t8 * t12 - t9 * t13
-        out_e1 = t9 * t10 + t6 * t12 + t7 * t13 - t8 * t11
-        out_e = weight_000 * t2 * t5 + weight_101 * (t6 * t9 + t8 * t7) - weight_202 * t4 * t3
+        gelu_y_e12 = y_e12 * gate_y
+        gelu_x_e12 = x_e12 * gate_x
+        gelu_y_e = y_e * gate_y
+        gelu_x_e1 = x_e1 * gate_x
+        gelu_y_e2 = y_e2 * gate_y
+        gelu_x_e2 = x_e2 * gate_x
+        gelu_y_e1 = y_e1 * gate_y
+        out_e12 = weight_022 * gelu_x_e * gelu_y_e12 + weight_220 * gelu_x_e12 * gelu_y_e
+        out_e12 += weight_121 * (gelu_x_e1 * gelu_y_e2 - gelu_x_e2 * gelu_y_e1)
+        t1 = weight_011 * gelu_x_e
+        t2 = weight_112 * gelu_y_e12
+        t3 = weight_110 * gelu_y_e
+        t4 = weight_211 * gelu_x_e12
+        out_e2 = gelu_y_e2 * t1 + gelu_x_e1 * t2 + gelu_x_e2 * t3 - gelu_y_e1 * t4
+        out_e1 = gelu_y_e1 * t1 + gelu_x_e1 * t3 + gelu_y_e2 * t4 - gelu_x_e2 * t2
+        out_e = weight_000 * gelu_x_e * gelu_y_e + weight_101 * (gelu_x_e1 * gelu_y_e1 + gelu_x_e2 * gelu_y_e2)
+        out_e += -weight_202 * gelu_x_e12 * gelu_y_e12
 
-        grad_norm_2 = _sum(grad_norm_2, grad_out_e12 * out_e12, mask, True)
-        grad_norm_1 = _sum(grad_norm_1, grad_out_e2 * out_e2 + grad_out_e1 * out_e1, mask, True)
-        grad_norm_0 = _sum(grad_norm_0, grad_out_e * out_e, mask, True)
-    grad_norm_2, grad_norm_1, grad_norm_0 = _row_sum3(grad_norm_2, grad_norm_1, grad_norm_0, True)
-    frontier_0 = t1 * (-0.5 * saved_norm_2 * saved_norm_2 * saved_norm_2) * grad_norm_2
-    frontier_1 = t1 * (-0.5 * saved_norm_1 * saved_norm_1 * saved_norm_1) * grad_norm_1
-    frontier_2 = t1 * (-0.5 * saved_norm_0 * saved_norm_0 * saved_norm_0) * grad_norm_0
+        grad_inv_rms_2 = _sum(grad_inv_rms_2, grad_out_e12 * out_e12, mask, True)
+        grad_inv_rms_1 = _sum(grad_inv_rms_1, grad_out_e2 * out_e2 + grad_out_e1 * out_e1, mask, True)
+        grad_inv_rms_0 = _sum(grad_inv_rms_0, grad_out_e * out_e, mask, True)
+    grad_inv_rms_2, grad_inv_rms_1, grad_inv_rms_0 = _row_sum3(grad_inv_rms_2, grad_inv_rms_1, grad_inv_rms_0, True)
+    frontier_0 = t0 * (-0.5 * saved_inv_rms_2 * saved_inv_rms_2 * saved_inv_rms_2) * grad_inv_rms_2
+    frontier_1 = t0 * (-0.5 * saved_inv_rms_1 * saved_inv_rms_1 * saved_inv_rms_1) * grad_inv_rms_1
+    frontier_2 = t0 * (-0.5 * saved_inv_rms_0 * saved_inv_rms_0 * saved_inv_rms_0) * grad_inv_rms_0
 
     tl.store(frontier_row + r, frontier_0, mask=row_mask)
     tl.store(frontier_row + B + r, frontier_1, mask=row_mask)
@@ -1047,10 +1044,7 @@ def _fused_gelu_sgp_norm_with_normalize_backward_2_kernel(
     r = _down(ROWS)
     at = r * N + n
     tile_mask = n < N
-    first_tile = tl.program_id(1) == 0
-    program = tl.program_id(0) % PROGRAMS
-    kept = (tl.program_id(0) // PROGRAMS).to(tl.int64)
-    slot = program * tl.num_programs(1) + tl.program_id(1)
+    program = tl.program_id(0)
     weight_000, weight_011 = _load2(weight_ptr + n * 10, tile_mask, REAL)
     weight_022, weight_101 = _load2(weight_ptr + n * 10 + 2, tile_mask, REAL)
     weight_110, weight_112 = _load2(weight_ptr + n * 10 + 4, tile_mask, REAL)
@@ -1068,10 +1062,9 @@ def _fused_gelu_sgp_norm_with_normalize_backward_2_kernel(
     grad_weight_211 = _start(ROWS, BLOCK, 0.0, REAL)
     grad_weight_220 = _start(ROWS, BLOCK, 0.0, REAL)
     for block in range(program, tl.cdiv(B, ROWS), PROGRAMS):
-        row = tl.cast(block, tl.int64) * ROWS
-        row_mask = row + r < B
+        b = tl.cast(block, tl.int64) * ROWS
+        row_mask = b + r < B
         mask = tile_mask if ROWS == 1 else tile_mask & row_mask
-        b = row
         x_row = x_ptr + b * N
         y_row = y_ptr + b * N
         grad_out_row = grad_out_ptr + b * N
@@ -1092,9 +1085,9 @@ def _fused_gelu_sgp_norm_with_normalize_backward_2_kernel(
         grad_out_e1 = tl.load(grad_out_row + BN + at, mask=mask, other=0.0).to(REAL)
         grad_out_e2 = tl.load(grad_out_row + 2 * BN + at, mask=mask, other=0.0).to(REAL)
         grad_out_e12 = tl.load(grad_out_row + 3 * BN + at, mask=mask, other=0.0).to(REAL)
-        saved_norm_0 = tl.load(saved_row + r, mask=row_mask, other=0.0).to(REAL)
-        saved_norm_1 = tl.load(saved_row + B + r, mask=row_mask, other=0.0).to(REAL)
-        saved_norm_2 = tl.load(saved_row + 2 * B + r, mask=row_mask, other=0.0).to(REAL)
+        saved_inv_rms_0 = tl.load(saved_row + r, mask=row_mask, other=0.0).to(REAL)
+        saved_inv_rms_1 = tl.load(saved_row + B + r, mask=row_mask, other=0.0).to(REAL)
+        saved_inv_rms_2 = tl.load(saved_row + 2 * B + r, mask=row_mask, other=0.0).to(REAL)
         frontier_0 = tl.load(frontier_row + r, mask=row_mask, other=0.0).to(REAL)
         frontier_1 = tl.load(frontier_row + B + r, mask=row_mask, other=0.0).to(REAL)
         frontier_2 = tl.load(frontier_row + 2 * B + r, mask=row_mask, other=0.0).to(REAL)
@@ -1103,60 +1096,62 @@ def _fused_gelu_sgp_norm_with_normalize_backward_2_kernel(
         gate_x = 0.5 * tl.erf(t0) + 0.5
         t1 = 0.7071067811865476 * y_e
         gate_y = 0.5 + 0.5 * tl.erf(t1)
-        t2 = y_e12 * gate_y
-        t3 = x_e1 * gate_x
-        t4 = y_e2 * gate_y
-        t5 = x_e2 * gate_x
-        t6 = y_e1 * gate_y
-        t7 = t3 * t4 - t5 * t6
-        t8 = x_e * gate_x
-        t9 = weight_022 * t8
-        t10 = y_e * gate_y
-        t11 = x_e12 * gate_x
-        t12 = weight_220 * t11
-        out_e12 = weight_121 * t7 + t2 * t9 + t10 * t12
-        grad_out_e12_2 = saved_norm_2 * grad_out_e12 + 2.0 * frontier_0 * out_e12
-        t13 = t2 * grad_out_e12_2
-        t14 = t3 * t6 + t5 * t4
-        t15 = t8 * t10
-        t16 = t11 * t2
-        out_e = weight_101 * t14 + weight_000 * t15 - weight_202 * t16
-        grad_out_e_2 = saved_norm_0 * grad_out_e + 2.0 * frontier_2 * out_e
-        t17 = weight_000 * grad_out_e_2
-        t18 = weight_011 * t8
-        t19 = weight_112 * t2
-        t20 = weight_110 * t10
-        t21 = weight_211 * t11
-        out_e2 = t4 * t18 + t3 * t19 + t5 * t20 - t6 * t21
-        grad_out_e2_2 = saved_norm_1 * grad_out_e2 + 2.0 * frontier_1 * out_e2
-        out_e1 = t6 * t18 + t3 * t20 + t4 * t21 - t5 * t19
-        grad_out_e1_2 = saved_norm_1 * grad_out_e1 + 2.0 * frontier_1 * out_e1
-        t22 = t4 * grad_out_e2_2 + t6 * grad_out_e1_2
-        t23 = weight_022 * t13 + t10 * t17 + weight_011 * t22
-        t24 = t10 * grad_out_e12_2
-        t25 = weight_202 * grad_out_e_2
-        t26 = t4 * grad_out_e1_2 - t6 * grad_out_e2_2
-        t27 = weight_220 * t24 + weight_211 * t26 - t2 * t25
-        t28 = weight_121 * grad_out_e12_2
-        t29 = weight_101 * grad_out_e_2
-        t30 = t20 * grad_out_e2_2 + t4 * t29 - t6 * t28 - t19 * grad_out_e1_2
-        t31 = t4 * t28 + t19 * grad_out_e2_2 + t20 * grad_out_e1_2 + t6 * t29
-        t32 = 0.5 * x_e12 * t27 + 0.5 * x_e2 * t30 + 0.5 * x_e1 * t31 + 0.5 * x_e * t23
-        grad_x_e = gate_x * t23 + 0.7978845608028654 * tl.exp(-t0 * t0) * t32
-        grad_x_e1 = gate_x * t31
-        grad_x_e2 = gate_x * t30
-        grad_x_e12 = gate_x * t27
-        t33 = t3 * grad_out_e1_2 + t5 * grad_out_e2_2
-        t34 = t12 * grad_out_e12_2 + t8 * t17 + weight_110 * t33
-        t35 = t3 * grad_out_e2_2 - t5 * grad_out_e1_2
-        t36 = t9 * grad_out_e12_2 + weight_112 * t35 - t11 * t25
-        t37 = t3 * t28 + t18 * grad_out_e2_2 + t21 * grad_out_e1_2 + t5 * t29
-        t38 = t18 * grad_out_e1_2 + t3 * t29 - t5 * t28 - t21 * grad_out_e2_2
-        t39 = 0.5 * y_e12 * t36 + 0.5 * y_e2 * t37 + 0.5 * y_e1 * t38 + 0.5 * y_e * t34
-        grad_y_e = gate_y * t34 + 0.7978845608028654 * tl.exp(-t1 * t1) * t39
-        grad_y_e1 = gate_y * t38
-        grad_y_e2 = gate_y * t37
-        grad_y_e12 = gate_y * t36
+        gelu_y_e12 = y_e12 * gate_y
+        gelu_x_e1 = x_e1 * gate_x
+        gelu_y_e2 = y_e2 * gate_y
+        gelu_x_e2 = x_e2 * gate_x
+        gelu_y_e1 = y_e1 * gate_y
+        t2 = gelu_x_e1 * gelu_y_e2 - gelu_x_e2 * gelu_y_e1
+        gelu_x_e = x_e * gate_x
+        t3 = weight_022 * gelu_x_e
+        gelu_y_e = y_e * gate_y
+        gelu_x_e12 = x_e12 * gate_x
+        t4 = weight_220 * gelu_x_e12
+        out_e12 = weight_121 * t2 + gelu_y_e12 * t3 + gelu_y_e * t4
+        grad_out_e12_2 = saved_inv_rms_2 * grad_out_e12 + 2.0 * frontier_0 * out_e12
+        t5 = gelu_y_e12 * grad_out_e12_2
+        t6 = gelu_x_e1 * gelu_y_e1 + gelu_x_e2 * gelu_y_e2
+        t7 = gelu_x_e * gelu_y_e
+        t8 = gelu_x_e12 * gelu_y_e12
+        out_e = weight_101 * t6 + weight_000 * t7 - weight_202 * t8
+        grad_out_e_2 = saved_inv_rms_0 * grad_out_e + 2.0 * frontier_2 * out_e
+        t9 = weight_000 * grad_out_e_2
+        t10 = weight_011 * gelu_x_e
+        t11 = weight_112 * gelu_y_e12
+        t12 = weight_110 * gelu_y_e
+        t13 = weight_211 * gelu_x_e12
+        out_e2 = gelu_y_e2 * t10 + gelu_x_e1 * t11 + gelu_x_e2 * t12 - gelu_y_e1 * t13
+        grad_out_e2_2 = saved_inv_rms_1 * grad_out_e2 + 2.0 * frontier_1 * out_e2
+        out_e1 = gelu_y_e1 * t10 + gelu_x_e1 * t12 + gelu_y_e2 * t13 - gelu_x_e2 * t11
+        grad_out_e1_2 = saved_inv_rms_1 * grad_out_e1 + 2.0 * frontier_1 * out_e1
+        t14 = gelu_y_e2 * grad_out_e2_2 + gelu_y_e1 * grad_out_e1_2
+        grad_gelu_x_e = weight_022 * t5 + gelu_y_e * t9 + weight_011 * t14
+        t15 = gelu_y_e * grad_out_e12_2
+        t16 = weight_202 * grad_out_e_2
+        t17 = gelu_y_e2 * grad_out_e1_2 - gelu_y_e1 * grad_out_e2_2
+        grad_gelu_x_e12 = weight_220 * t15 + weight_211 * t17 - gelu_y_e12 * t16
+        t18 = weight_121 * grad_out_e12_2
+        t19 = weight_101 * grad_out_e_2
+        grad_gelu_x_e2 = t12 * grad_out_e2_2 + gelu_y_e2 * t19 - gelu_y_e1 * t18 - t11 * grad_out_e1_2
+        grad_gelu_x_e1 = gelu_y_e2 * t18 + t11 * grad_out_e2_2 + t12 * grad_out_e1_2 + gelu_y_e1 * t19
+        t20 = 0.5 * x_e12 * grad_gelu_x_e12 + 0.5 * x_e2 * grad_gelu_x_e2 + 0.5 * x_e1 * grad_gelu_x_e1
+        t20 += 0.5 * x_e * grad_gelu_x_e
+        grad_x_e = gate_x * grad_gelu_x_e + 0.7978845608028654 * tl.exp(-t0 * t0) * t20
+        grad_x_e1 = gate_x * grad_gelu_x_e1
+        grad_x_e2 = gate_x * grad_gelu_x_e2
+        grad_x_e12 = gate_x * grad_gelu_x_e12
+        t21 = gelu_x_e1 * grad_out_e1_2 + gelu_x_e2 * grad_out_e2_2
+        grad_gelu_y_e = t4 * grad_out_e12_2 + gelu_x_e * t9 + weight_110 * t21
+        t22 = gelu_x_e1 * grad_out_e2_2 - gelu_x_e2 * grad_out_e1_2
+        grad_gelu_y_e12 = t3 * grad_out_e12_2 + weight_112 * t22 - gelu_x_e12 * t16
+        grad_gelu_y_e2 = gelu_x_e1 * t18 + t10 * grad_out_e2_2 + t13 * grad_out_e1_2 + gelu_x_e2 * t19
+        grad_gelu_y_e1 = t10 * grad_out_e1_2 + gelu_x_e1 * t19 - gelu_x_e2 * t18 - t13 * grad_out_e2_2
+        t23 = 0.5 * y_e12 * grad_gelu_y_e12 + 0.5 * y_e2 * grad_gelu_y_e2 + 0.5 * y_e1 * grad_gelu_y_e1
+        t23 += 0.5 * y_e * grad_gelu_y_e
+        grad_y_e = gate_y * grad_gelu_y_e + 0.7978845608028654 * tl.exp(-t1 * t1) * t23
+        grad_y_e1 = gate_y * grad_gelu_y_e1
+        grad_y_e2 = gate_y * grad_gelu_y_e2
+        grad_y_e12 = gate_y * grad_gelu_y_e12
 
         if GRAD_X:
             tl.store(grad_x_row + at, grad_x_e, mask=mask)
@@ -1170,16 +1165,16 @@ def _fused_gelu_sgp_norm_with_normalize_backward_2_kernel(
             tl.store(grad_y_row + 3 * BN + at, grad_y_e12, mask=mask)
 
         if GRAD_WEIGHT:
-            grad_weight_000 = _sum(grad_weight_000, t15 * grad_out_e_2, mask, ROWS > 1)
-            grad_weight_011 = _sum(grad_weight_011, t8 * t22, mask, ROWS > 1)
-            grad_weight_022 = _sum(grad_weight_022, t8 * t13, mask, ROWS > 1)
-            grad_weight_101 = _sum(grad_weight_101, t14 * grad_out_e_2, mask, ROWS > 1)
-            grad_weight_110 = _sum(grad_weight_110, t10 * t33, mask, ROWS > 1)
-            grad_weight_112 = _sum(grad_weight_112, t2 * t35, mask, ROWS > 1)
-            grad_weight_121 = _sum(grad_weight_121, t7 * grad_out_e12_2, mask, ROWS > 1)
-            grad_weight_202 = _sum(grad_weight_202, -t16 * grad_out_e_2, mask, ROWS > 1)
-            grad_weight_211 = _sum(grad_weight_211, t11 * t26, mask, ROWS > 1)
-            grad_weight_220 = _sum(grad_weight_220, t11 * t24, mask, ROWS > 1)
+            grad_weight_000 = _sum(grad_weight_000, t7 * grad_out_e_2, mask, ROWS > 1)
+            grad_weight_011 = _sum(grad_weight_011, gelu_x_e * t14, mask, ROWS > 1)
+            grad_weight_022 = _sum(grad_weight_022, gelu_x_e * t5, mask, ROWS > 1)
+            grad_weight_101 = _sum(grad_weight_101, t6 * grad_out_e_2, mask, ROWS > 1)
+            grad_weight_110 = _sum(grad_weight_110, gelu_y_e * t21, mask, ROWS > 1)
+            grad_weight_112 = _sum(grad_weight_112, gelu_y_e12 * t22, mask, ROWS > 1)
+            grad_weight_121 = _sum(grad_weight_121, t2 * grad_out_e12_2, mask, ROWS > 1)
+            grad_weight_202 = _sum(grad_weight_202, -t8 * grad_out_e_2, mask, ROWS > 1)
+            grad_weight_211 = _sum(grad_weight_211, gelu_x_e12 * t17, mask, ROWS > 1)
+            grad_weight_220 = _sum(grad_weight_220, gelu_x_e12 * t15, mask, ROWS > 1)
     grad_weight_row = grad_weight_ptr + tl.cast(program, tl.int64) * 10 * N
 
     if GRAD_WEIGHT:
@@ -1219,17 +1214,15 @@ def _fused_gelu_sgp_norm_without_normalize_kernel(
     r = _down(ROWS)
     at = r * N + n
     tile_mask = n < N
-    first_tile = tl.program_id(1) == 0
     weight_000, weight_011 = _load2(weight_ptr + n * 10, tile_mask, REAL)
     weight_022, weight_101 = _load2(weight_ptr + n * 10 + 2, tile_mask, REAL)
     weight_110, weight_112 = _load2(weight_ptr + n * 10 + 4, tile_mask, REAL)
     weight_121, weight_202 = _load2(weight_ptr + n * 10 + 6, tile_mask, REAL)
     weight_211, weight_220 = _load2(weight_ptr + n * 10 + 8, tile_mask, REAL)
 
-    row = tl.program_id(0).to(tl.int64) * ROWS
-    row_mask = row + r < B
+    b = tl.program_id(0).to(tl.int64) * ROWS
+    row_mask = b + r < B
     mask = tile_mask if ROWS == 1 else tile_mask & row_mask
-    b = row
     x_row = x_ptr + b * N
     y_row = y_ptr + b * N
     out_row = out_ptr + b * N
@@ -1244,23 +1237,25 @@ def _fused_gelu_sgp_norm_without_normalize_kernel(
     y_e12 = tl.load(y_row + 3 * BN + at, mask=mask, other=0.0).to(REAL)
 
     gate_x = 0.5 * tl.erf(0.7071067811865476 * x_e) + 0.5
-    t0 = x_e * gate_x
+    gelu_x_e = x_e * gate_x
     gate_y = 0.5 + 0.5 * tl.erf(0.7071067811865476 * y_e)
-    t1 = y_e * gate_y
-    t2 = x_e12 * gate_x
-    t3 = y_e12 * gate_y
-    t4 = x_e2 * gate_x
-    t5 = y_e2 * gate_y
-    t6 = x_e1 * gate_x
-    t7 = y_e1 * gate_y
-    out_e = weight_000 * t0 * t1 + weight_101 * (t4 * t5 + t6 * t7) - weight_202 * t2 * t3
-    t8 = weight_011 * t0
-    t9 = weight_110 * t1
-    t10 = weight_112 * t3
-    t11 = weight_211 * t2
-    out_e1 = t7 * t8 + t6 * t9 + t5 * t11 - t4 * t10
-    out_e2 = t5 * t8 + t6 * t10 + t4 * t9 - t7 * t11
-    out_e12 = weight_022 * t0 * t3 + weight_220 * t2 * t1 + weight_121 * (t6 * t5 - t4 * t7)
+    gelu_y_e = y_e * gate_y
+    gelu_x_e12 = x_e12 * gate_x
+    gelu_y_e12 = y_e12 * gate_y
+    gelu_x_e2 = x_e2 * gate_x
+    gelu_y_e2 = y_e2 * gate_y
+    gelu_x_e1 = x_e1 * gate_x
+    gelu_y_e1 = y_e1 * gate_y
+    out_e = weight_000 * gelu_x_e * gelu_y_e + weight_101 * (gelu_x_e2 * gelu_y_e2 + gelu_x_e1 * gelu_y_e1)
+    out_e += -weight_202 * gelu_x_e12 * gelu_y_e12
+    t0 = weight_011 * gelu_x_e
+    t1 = weight_110 * gelu_y_e
+    t2 = weight_112 * gelu_y_e12
+    t3 = weight_211 * gelu_x_e12
+    out_e1 = gelu_y_e1 * t0 + gelu_x_e1 * t1 + gelu_y_e2 * t3 - gelu_x_e2 * t2
+    out_e2 = gelu_y_e2 * t0 + gelu_x_e1 * t2 + gelu_x_e2 * t1 - gelu_y_e1 * t3
+    out_e12 = weight_022 * gelu_x_e * gelu_y_e12 + weight_220 * gelu_x_e12 * gelu_y_e
+    out_e12 += weight_121 * (gelu_x_e1 * gelu_y_e2 - gelu_x_e2 * gelu_y_e1)
 
     tl.store(out_row + at, out_e, mask=mask)
     tl.store(out_row + BN + at, out_e1, mask=mask)
@@ -1294,10 +1289,7 @@ def _fused_gelu_sgp_norm_without_normalize_backward_kernel(
     r = _down(ROWS)
     at = r * N + n
     tile_mask = n < N
-    first_tile = tl.program_id(1) == 0
-    program = tl.program_id(0) % PROGRAMS
-    kept = (tl.program_id(0) // PROGRAMS).to(tl.int64)
-    slot = program * tl.num_programs(1) + tl.program_id(1)
+    program = tl.program_id(0)
     weight_000, weight_011 = _load2(weight_ptr + n * 10, tile_mask, REAL)
     weight_022, weight_101 = _load2(weight_ptr + n * 10 + 2, tile_mask, REAL)
     weight_110, weight_112 = _load2(weight_ptr + n * 10 + 4, tile_mask, REAL)
@@ -1315,10 +1307,9 @@ def _fused_gelu_sgp_norm_without_normalize_backward_kernel(
     grad_weight_211 = _start(ROWS, BLOCK, 0.0, REAL)
     grad_weight_220 = _start(ROWS, BLOCK, 0.0, REAL)
     for block in range(program, tl.cdiv(B, ROWS), PROGRAMS):
-        row = tl.cast(block, tl.int64) * ROWS
-        row_mask = row + r < B
+        b = tl.cast(block, tl.int64) * ROWS
+        row_mask = b + r < B
         mask = tile_mask if ROWS == 1 else tile_mask & row_mask
-        b = row
         x_row = x_ptr + b * N
         y_row = y_ptr + b * N
         grad_out_row = grad_out_ptr + b * N
@@ -1342,44 +1333,50 @@ def _fused_gelu_sgp_norm_without_normalize_backward_kernel(
         gate_x = 0.5 * tl.erf(t0) + 0.5
         t1 = 0.7071067811865476 * y_e
         gate_y = 0.5 + 0.5 * tl.erf(t1)
-        t2 = y_e12 * gate_y
-        t3 = y_e * gate_y
-        t4 = y_e2 * gate_y
-        t5 = y_e1 * gate_y
-        t6 = t4 * grad_out_e2 + t5 * grad_out_e1
-        t7 = weight_022 * t2 * grad_out_e12 + weight_000 * t3 * grad_out_e + weight_011 * t6
-        t8 = weight_121 * grad_out_e12
-        t9 = weight_101 * grad_out_e
-        t10 = weight_112 * t2
-        t11 = weight_110 * t3
-        t12 = t4 * t8 + t5 * t9 + grad_out_e2 * t10 + grad_out_e1 * t11
-        t13 = t4 * t9 + grad_out_e2 * t11 - t5 * t8 - grad_out_e1 * t10
-        t14 = t4 * grad_out_e1 - t5 * grad_out_e2
-        t15 = weight_220 * t3 * grad_out_e12 + weight_211 * t14 - weight_202 * t2 * grad_out_e
-        grad_gate_x = x_e1 * t12 + x_e2 * t13 + x_e12 * t15 + x_e * t7
-        t16 = 0.7071067811865476 * (1.1283791670955126 * tl.exp(-t0 * t0) * (0.5 * grad_gate_x))
-        grad_x_e = gate_x * t7 + t16
-        grad_x_e1 = gate_x * t12
-        grad_x_e2 = gate_x * t13
-        grad_x_e12 = gate_x * t15
-        t17 = x_e12 * gate_x
-        t18 = x_e * gate_x
-        t19 = x_e2 * gate_x
-        t20 = x_e1 * gate_x
-        t21 = t19 * grad_out_e2 + t20 * grad_out_e1
-        t22 = weight_220 * t17 * grad_out_e12 + weight_000 * t18 * grad_out_e + weight_110 * t21
-        t23 = weight_211 * t17
-        t24 = weight_011 * t18
-        t25 = t20 * t9 + grad_out_e1 * t24 - t19 * t8 - grad_out_e2 * t23
-        t26 = t20 * t8 + grad_out_e1 * t23 + t19 * t9 + grad_out_e2 * t24
-        t27 = t20 * grad_out_e2 - t19 * grad_out_e1
-        t28 = weight_022 * t18 * grad_out_e12 + weight_112 * t27 - weight_202 * t17 * grad_out_e
-        grad_gate_y = y_e1 * t25 + y_e2 * t26 + y_e12 * t28 + y_e * t22
-        t29 = 0.7071067811865476 * (1.1283791670955126 * tl.exp(-t1 * t1) * (0.5 * grad_gate_y))
-        grad_y_e = gate_y * t22 + t29
-        grad_y_e1 = gate_y * t25
-        grad_y_e2 = gate_y * t26
-        grad_y_e12 = gate_y * t28
+        gelu_y_e12 = y_e12 * gate_y
+        gelu_y_e = y_e * gate_y
+        gelu_y_e2 = y_e2 * gate_y
+        gelu_y_e1 = y_e1 * gate_y
+        t2 = gelu_y_e2 * grad_out_e2 + gelu_y_e1 * grad_out_e1
+        grad_gelu_x_e = weight_022 * gelu_y_e12 * grad_out_e12 + weight_000 * gelu_y_e * grad_out_e
+        grad_gelu_x_e += weight_011 * t2
+        t3 = weight_121 * grad_out_e12
+        t4 = weight_101 * grad_out_e
+        t5 = weight_112 * gelu_y_e12
+        t6 = weight_110 * gelu_y_e
+        grad_gelu_x_e1 = gelu_y_e2 * t3 + gelu_y_e1 * t4 + grad_out_e2 * t5 + grad_out_e1 * t6
+        grad_gelu_x_e2 = gelu_y_e2 * t4 + grad_out_e2 * t6 - gelu_y_e1 * t3 - grad_out_e1 * t5
+        t7 = gelu_y_e2 * grad_out_e1 - gelu_y_e1 * grad_out_e2
+        grad_gelu_x_e12 = weight_220 * gelu_y_e * grad_out_e12 + weight_211 * t7
+        grad_gelu_x_e12 += -weight_202 * gelu_y_e12 * grad_out_e
+        grad_gate_x = x_e1 * grad_gelu_x_e1 + x_e2 * grad_gelu_x_e2 + x_e12 * grad_gelu_x_e12
+        grad_gate_x += x_e * grad_gelu_x_e
+        t8 = 0.7071067811865476 * (1.1283791670955126 * tl.exp(-t0 * t0) * (0.5 * grad_gate_x))
+        grad_x_e = gate_x * grad_gelu_x_e + t8
+        grad_x_e1 = gate_x * grad_gelu_x_e1
+        grad_x_e2 = gate_x * grad_gelu_x_e2
+        grad_x_e12 = gate_x * grad_gelu_x_e12
+        gelu_x_e12 = x_e12 * gate_x
+        gelu_x_e = x_e * gate_x
+        gelu_x_e2 = x_e2 * gate_x
+        gelu_x_e1 = x_e1 * gate_x
+        t9 = gelu_x_e2 * grad_out_e2 + gelu_x_e1 * grad_out_e1
+        grad_gelu_y_e = weight_220 * gelu_x_e12 * grad_out_e12 + weight_000 * gelu_x_e * grad_out_e
+        grad_gelu_y_e += weight_110 * t9
+        t10 = weight_211 * gelu_x_e12
+        t11 = weight_011 * gelu_x_e
+        grad_gelu_y_e1 = gelu_x_e1 * t4 + grad_out_e1 * t11 - gelu_x_e2 * t3 - grad_out_e2 * t10
+        grad_gelu_y_e2 = gelu_x_e1 * t3 + grad_out_e1 * t10 + gelu_x_e2 * t4 + grad_out_e2 * t11
+        t12 = gelu_x_e1 * grad_out_e2 - gelu_x_e2 * grad_out_e1
+        grad_gelu_y_e12 = weight_022 * gelu_x_e * grad_out_e12 + weight_112 * t12
+        grad_gelu_y_e12 += -weight_202 * gelu_x_e12 * grad_out_e
+        grad_gate_y = y_e1 * grad_gelu_y_e1 + y_e2 * grad_gelu_y_e2 + y_e12 * grad_gelu_y_e12
+        grad_gate_y += y_e * grad_gelu_y_e
+        t13 = 0.7071067811865476 * (1.1283791670955126 * tl.exp(-t1 * t1) * (0.5 * grad_gate_y))
+        grad_y_e = gate_y * grad_gelu_y_e + t13
+        grad_y_e1 = gate_y * grad_gelu_y_e1
+        grad_y_e2 = gate_y * grad_gelu_y_e2
+        grad_y_e12 = gate_y * grad_gelu_y_e12
 
         if GRAD_X:
             tl.store(grad_x_row + at, grad_x_e, mask=mask)
@@ -1393,16 +1390,20 @@ def _fused_gelu_sgp_norm_without_normalize_backward_kernel(
             tl.store(grad_y_row + 3 * BN + at, grad_y_e12, mask=mask)
 
         if GRAD_WEIGHT:
-            grad_weight_000 = _sum(grad_weight_000, t18 * t3 * grad_out_e, mask, ROWS > 1)
-            grad_weight_011 = _sum(grad_weight_011, t18 * t6, mask, ROWS > 1)
-            grad_weight_022 = _sum(grad_weight_022, t18 * t2 * grad_out_e12, mask, ROWS > 1)
-            grad_weight_101 = _sum(grad_weight_101, grad_out_e * (t19 * t4 + t20 * t5), mask, ROWS > 1)
-            grad_weight_110 = _sum(grad_weight_110, t3 * t21, mask, ROWS > 1)
-            grad_weight_112 = _sum(grad_weight_112, t2 * t27, mask, ROWS > 1)
-            grad_weight_121 = _sum(grad_weight_121, grad_out_e12 * (t20 * t4 - t19 * t5), mask, ROWS > 1)
-            grad_weight_202 = _sum(grad_weight_202, -t17 * t2 * grad_out_e, mask, ROWS > 1)
-            grad_weight_211 = _sum(grad_weight_211, t17 * t14, mask, ROWS > 1)
-            grad_weight_220 = _sum(grad_weight_220, t17 * t3 * grad_out_e12, mask, ROWS > 1)
+            grad_weight_000 = _sum(grad_weight_000, gelu_x_e * gelu_y_e * grad_out_e, mask, ROWS > 1)
+            grad_weight_011 = _sum(grad_weight_011, gelu_x_e * t2, mask, ROWS > 1)
+            grad_weight_022 = _sum(grad_weight_022, gelu_x_e * gelu_y_e12 * grad_out_e12, mask, ROWS > 1)
+            grad_weight_101 = _sum(
+                grad_weight_101, grad_out_e * (gelu_x_e2 * gelu_y_e2 + gelu_x_e1 * gelu_y_e1), mask, ROWS > 1
+            )
+            grad_weight_110 = _sum(grad_weight_110, gelu_y_e * t9, mask, ROWS > 1)
+            grad_weight_112 = _sum(grad_weight_112, gelu_y_e12 * t12, mask, ROWS > 1)
+            grad_weight_121 = _sum(
+                grad_weight_121, grad_out_e12 * (gelu_x_e1 * gelu_y_e2 - gelu_x_e2 * gelu_y_e1), mask, ROWS > 1
+            )
+            grad_weight_202 = _sum(grad_weight_202, -gelu_x_e12 * gelu_y_e12 * grad_out_e, mask, ROWS > 1)
+            grad_weight_211 = _sum(grad_weight_211, gelu_x_e12 * t7, mask, ROWS > 1)
+            grad_weight_220 = _sum(grad_weight_220, gelu_x_e12 * gelu_y_e * grad_out_e12, mask, ROWS > 1)
     grad_weight_row = grad_weight_ptr + tl.cast(program, tl.int64) * 10 * N
 
     if GRAD_WEIGHT:

@@ -88,15 +88,25 @@ def launch_row(form: str, alive: int) -> str:
         row = {"elements": 4, "warps": 4, "tile": 512} if alive <= LIGHT else {"elements": 1, "warps": 1, "tile": 32}
         row["pack"] = row["tile"]
     elif form == "sweep":
-        few = alive <= LIGHT // 4
-        row = {"elements": 2 if few else 4, "warps": 8 if few else 4, "tile": 512, "pack": 512 if few else 32}
+        row = _sweep_row(alive)
     else:
         light = alive <= LIGHT
-        row = {"elements": 1 if light else 2, "warps": 32, "tile": 256 if light else 64, "pack": 256 if light else 32}
+        row = {"elements": 1, "warps": 32, "tile": 256 if light else 32, "pack": 256 if light else 32}
+        if LIGHT < alive < CROWDED:
+            row |= {"elements": 2, "tile": 64}
         if light and alive > LIGHT // 2:
             row["registers"] = 64  # so that 1024 threads share a multiprocessor
         row["resident"] = 1 << (REGISTERS * 3 // 4 // alive).bit_length() - 1
     return "Launch(" + ", ".join(f"{key}={value}" for key, value in row.items()) + ")"
+
+
+def _sweep_row(alive: int) -> dict[str, int]:
+    """Long rows in wide tiles, as far as the registers go."""
+    if alive <= LIGHT // 4:
+        return {"elements": 2, "warps": 8, "tile": 512, "pack": 512}
+    if alive <= LIGHT:
+        return {"elements": 4, "warps": 4, "tile": 512, "pack": 32}
+    return {"elements": 1, "warps": 4, "tile": 128, "pack": 32}
 
 
 def _fold_row(alive: int) -> dict[str, int]:

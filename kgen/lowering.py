@@ -109,7 +109,11 @@ def gelu(c: Context, x: Operand) -> Value:
         raise KgenError("gelu of a multivector needs its scalar component", hint="gelu(x) = x * Phi(x.e)")
     half, erf = Fraction(1, 2), c.builder.call("erf", c.builder.mul(scalar, c.builder.const(SQRT_HALF)))
     gate = c.name(c.builder.linear([(half, c.builder.one), (half, erf)]), "gate")
-    return c.times(x, gate)
+    gated = c.times(x, gate)
+    if isinstance(gated, Multivector) and c.label:
+        for blade, f in gated.items():
+            c.builder.name(f, f"gelu_{c.label}_{c.algebra.blades[blade].name}")
+    return gated
 
 
 def grade_rms_norm(c: Context, x: Multivector, eps: Node, metric: str) -> Value:
@@ -120,7 +124,7 @@ def grade_rms_norm(c: Context, x: Multivector, eps: Node, metric: str) -> Value:
         mean = c.builder.mul(
             c.builder.sum(_squares(c, part, metric), (axis,)), c.builder.reciprocal(c.builder.size(axis))
         )
-        scale = c.builder.name(c.builder.call("rsqrt", c.builder.add(mean, eps)), f"norm_{grade}")
+        scale = c.builder.name(c.builder.call("rsqrt", c.builder.add(mean, eps)), f"inv_rms_{grade}")
         scaled |= {blade: c.builder.mul(f, scale) for blade, f in part.items()}
     return c.multivector(scaled)
 

@@ -83,6 +83,8 @@ class Names:
             return tensor.component_name(node.component) if tensor else node.tensor
         if node in self.hints:
             return self.hints[node]
+        if node.kind == "Size":
+            return f"size_{node.axis}"
         self.count += 1
         return f"t{self.count - 1}"
 

@@ -22,7 +22,7 @@ from kgen.ir import Builder, Graph, Node, Output, Tensor, postorder
 from kgen.simplify import Cost, cost, naive_cost, simplify
 
 WORKSPACE = "workspace"  # Tensor.dtype of what kernels hand to each other: the arithmetic's type, fp32 or fp64
-CROWDED = 130  # live fields from which on a thread has one element, and nothing stays in registers over a loop
+CROWDED = 121  # live fields from which on a thread has one element, and nothing stays in registers over a loop
 MOST_LIVE = 235  # fields alive at once, per element, before a kernel's results are split (a thread has 255 registers)
 
 

@@ -83,8 +83,9 @@ class Sweep:
 
 @dataclass(frozen=True, slots=True)
 class Index:
-    """A flat index and the index along each axis that it stands for."""
+    """A flat index, called like its axis where it is one, and the index along each of several axes."""
 
+    name: str
     count: str
     axes: tuple[Statement, ...]
 
@@ -275,6 +276,7 @@ class _Writer:
             return "mask" if has_rows or self.form in ("flat", "sweep") else "tile_mask"
         guard = "row_mask" if has_rows else ""
         if store and self.kernel.kind != "row":
+            self.helpers.add("first_tile")
             guard = f"{guard} & first_tile" if guard else "first_tile"
         return guard
 
@@ -374,8 +376,8 @@ class _Writer:
             sizes,
             tuple(s for s in sizes if s != size_name(k.inner[-1])),
             tuple(flag_name(t) for t in results if t.name.startswith("grad_")),
-            Index(_count(rows), self._decode("row", rows)),
-            Index(_count(kept), self._decode("kept", kept)),
+            self._index("row", rows),
+            self._index("kept", kept),
             k.inner[0] if not self.flat else "tile",
             _count(k.inner),
             self._planes([*k.inputs, *results]),
@@ -396,11 +398,13 @@ class _Writer:
         wanted = {name: text for t in tensors for name, text in self._plane(t)}
         return tuple(Statement(name, text) for name, text in wanted.items())
 
+    def _index(self, flat: str, axes: Sequence[str]) -> Index:
+        if len(axes) == 1:
+            return Index(axes[0], _count(axes), ())
+        return Index(flat, _count(axes), self._decode(f"({flat} + r)" if flat == "row" else flat, axes))
+
     def _decode(self, flat: str, axes: Sequence[str]) -> tuple[Statement, ...]:
-        """The index along each axis from the flat index."""
-        flat = f"({flat} + r)" if len(axes) > 1 and flat == "row" else flat
-        if len(axes) < 2:
-            return tuple(Statement(self.index[a], flat) for a in axes)
+        """The index along each of several axes from the flat index."""
         rows = []
         for i, axis in enumerate(axes):
             after = " * ".join(size_name(a) for a in axes[i + 1 :])
@@ -495,6 +499,7 @@ class _Writer:
                 terms = [f"{t.name}_row", *self._component_offset(t, i)]
                 name = self._accumulator_name(fold, i)
                 if lacks:
+                    self.helpers.add("slot")
                     access = Access((f"tl.{fold.reduction}({name})",), " + ".join(terms), "", False, flag)
                 else:
                     along = self._axis_offset(t, self.kernel.inner)

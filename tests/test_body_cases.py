@@ -1,4 +1,4 @@
-"""Every operation of the vocabulary through the whole compiler: values and gradients of its kernel against the reference.
+"""Every operation of the vocabulary through the whole compiler: values and gradients against the reference.
 
 The bodies of one algebra are the kernels of one spec, so that they are compiled together.
 """

@@ -1,0 +1,345 @@
+"""The stages between the traced graph and the text: derivatives, factoring, scheduling, buffers; and their goldens.
+
+Graphs are evaluated in fp64 by `evaluate`, so nothing here depends on what is emitted.
+"""
+
+import io
+import zlib
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from evaluate import evaluate
+from handmade import one
+from rich.console import Console
+from test_trace import FUSED, MV, OPTIONS, SGP, Inputs
+from torch import Tensor
+
+from kgen import ir
+from kgen.autodiff import differentiate
+from kgen.buffers import plan
+from kgen.model import Spec
+from kgen.schedule import MOST_LIVE, Kernel, Program, schedule
+from kgen.show import render
+from kgen.simplify import cost, simplify
+from kgen.spec import load
+from kgen.trace import trace
+
+ROOT = Path(__file__).parents[1]
+SIZES = {"b": 3, "n": 5, "m": 2}
+SIGNATURES = [(2, 0, 0), (1, 2, 0), (2, 0, 1)]
+NORM: dict[str, bool | float] = {"eps": 0.1}
+BODIES: dict[str, tuple[str, Inputs]] = {
+    "products": ("return x * y, (x ^ y) + (x | y)", MV),
+    "sgp": ("return sgp(x, y, weight)", SGP),
+    "sandwich": ("return r >> x", {"r": "even[b]", "x": "multivector"}),
+    "norm": ("return grade_rms_norm(sgp(gelu(x), gelu(y), weight), eps=eps)", SGP),
+    "invariant": ('return grade_rms_norm(x * y, eps=eps, metric="invariant")', MV),
+    "fully_connected": ("return sum(sgp(x, y, weight), over=n)", {**MV, "weight": "weights(x, y)[n, m]"}),
+    "softmax": ("w = exp(x.e - detach(max(x.e, over=n)))\nreturn w / sum(w, over=n) * y", MV),
+    "centred": ("c = x - mean(x, over=n)\nreturn c * rsqrt(mean(norm_squared(c) ** 2, over=n) + 1), max(y, over=b)", MV),
+    "columns": ("return sum(w * x.e, over=b) / sum(2 + w * w, over=b), x * sum(w, over=b)", {**MV, "w": ["b"]}),
+    "functions": ("return sin(x.e) * y, log(1 + y.e ** 2) * sqrt(2 + x.e1 ** 2), tanh(x.e2) * erf(y.e) * x", MV),
+    "kinks": ("return abs(x.e) * y, where(x.e > y.e, x.e, 2 * y.e) * x, minimum(x.e, y.e1) * maximum(x.e1, y.e)", MV),
+}  # fmt: skip
+
+
+def traced(name: str, signature: tuple[int, int, int]) -> ir.Graph:
+    body, inputs = BODIES[name]
+    spec = one(signature, inputs, body, NORM if "eps" in body else {})
+    return trace(spec, spec.kernels[0], {})
+
+
+def tensors_of(graph: ir.Graph) -> dict[str, Tensor]:
+    """Random values for the graph's inputs; the same for an input of the same name."""
+    values = {}
+    for tensor in graph.inputs:
+        random = torch.Generator().manual_seed(zlib.crc32(tensor.name.encode()))
+        shape = [d if isinstance(d, int) else SIZES[d] for d in tensor.dims]
+        values[tensor.name] = torch.randn(shape, generator=random, dtype=torch.float64)
+    return values
+
+
+def run(graph: ir.Graph, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    return evaluate(graph, tensors, {n: NORM[n] for n in graph.numbers}, SIZES)
+
+
+def close(found: dict[str, Tensor], expected: dict[str, Tensor]) -> None:
+    assert found.keys() == expected.keys()
+    for name, value in expected.items():
+        assert torch.allclose(found[name], value, rtol=1e-10, atol=1e-10), f"{name}: {found[name] - value}"
+
+
+def everywhere(test: Any) -> Any:
+    test = pytest.mark.parametrize("name", BODIES)(test)
+    return pytest.mark.parametrize("signature", SIGNATURES, ids=str)(test)
+
+
+# autodiff
+
+
+def autograd(graph: ir.Graph, tensors: dict[str, Tensor], names: Sequence[str]) -> dict[str, Tensor]:
+    """torch's gradients of the evaluated graph for the cotangents among the tensors."""
+    leaves = {name: tensors[name].clone().requires_grad_(name in names) for name in (t.name for t in graph.inputs)}
+    outputs = run(graph, leaves)
+    live = [name for name in outputs if outputs[name].requires_grad]
+    seeds = [tensors[f"grad_{name}"] for name in live]
+    grads = torch.autograd.grad(
+        [outputs[name] for name in live], [leaves[name] for name in names], seeds, materialize_grads=True
+    )
+    return {f"grad_{name}": grad for name, grad in zip(names, grads)}
+
+
+@everywhere
+def test_gradients(name: str, signature: tuple[int, int, int]) -> None:
+    graph = traced(name, signature)
+    names = tuple(t.name for t in graph.inputs)
+    backward = differentiate(graph, names)
+    ir.verify(backward)
+    tensors = tensors_of(backward)
+    close(run(backward, tensors), autograd(graph, tensors, names))
+
+
+@pytest.mark.parametrize("name", [name for name in BODIES if name not in ("kinks", "centred")])
+def test_gradients_of_gradients(name: str) -> None:
+    """Differentiating the backward is the same stage once more."""
+    graph = traced(name, (2, 0, 0))
+    names = tuple(t.name for t in graph.inputs)
+    backward = differentiate(graph, names)
+    names = tuple(t.name for t in backward.inputs)
+    twice = differentiate(replace(backward, outputs=_renamed(backward.outputs)), names)
+    ir.verify(twice)
+    tensors = tensors_of(twice)
+    close(run(twice, tensors), autograd(replace(backward, outputs=_renamed(backward.outputs)), tensors, names))
+
+
+def _renamed(outputs: Sequence[ir.Output]) -> tuple[ir.Output, ...]:
+    """The backward's outputs by names that no input has, cotangents included."""
+    return tuple(replace(o, tensor=replace(o.tensor, name=f"slope_{o.tensor.name}")) for o in outputs)
+
+
+@pytest.mark.parametrize("wanted", ["x", "y", "weight"])
+def test_gradients_of_some_inputs(wanted: str) -> None:
+    graph = traced("norm", (2, 0, 0))
+    backward = differentiate(graph, (wanted,))
+    assert [o.tensor.name for o in backward.outputs] == [f"grad_{wanted}"]
+    tensors = tensors_of(backward)
+    close(run(backward, tensors), autograd(graph, tensors, (wanted,)))
+
+
+# simplify
+
+
+@everywhere
+def test_simplify_keeps_values(name: str, signature: tuple[int, int, int]) -> None:
+    """Forward and backward: the same values, by no more operations than before."""
+    graph = traced(name, signature)
+    for each in (graph, differentiate(graph, [t.name for t in graph.inputs])):
+        fields = simplify(each.builder, each.roots)
+        assert cost(fields).total <= cost(each.roots).total
+        smaller = replace(each, outputs=_with(each.outputs, fields))
+        ir.verify(smaller)
+        tensors = tensors_of(each)
+        close(run(smaller, tensors), run(each, tensors))
+
+
+def _with(outputs: Sequence[ir.Output], fields: Sequence[ir.Node]) -> tuple[ir.Output, ...]:
+    rest = iter(fields)
+    return tuple(replace(o, fields=tuple(next(rest) for _ in o.fields)) for o in outputs)
+
+
+def weighted_product(signature: tuple[int, int, int]) -> ir.Graph:
+    spec = one(signature, SGP, "return sgp(x, y, weight)")
+    return trace(spec, spec.kernels[0], {})
+
+
+def counted(signature: tuple[int, int, int]) -> tuple[int, int]:
+    """Multiplications and additions of the weighted product after factoring."""
+    graph = weighted_product(signature)
+    total = cost(simplify(graph.builder, graph.roots))
+    return total.multiplications, total.additions
+
+
+@pytest.mark.parametrize(
+    ("signature", "multiplications", "additions"),
+    [((2, 0, 0), 26, 12), ((3, 0, 0), 92, 56)],
+    ids=str,
+)
+def test_operations_of_the_weighted_product(
+    signature: tuple[int, int, int], multiplications: int, additions: int
+) -> None:
+    assert counted(signature) == (multiplications, additions)
+
+
+@pytest.mark.parametrize(
+    ("signature", "multiplications", "additions"),
+    [((3, 0, 1), 262, 176), ((1, 3, 0), 340, 240), ((4, 1, 0), 1272, 992)],
+    ids=str,
+)
+def test_operations_of_larger_weighted_products(
+    signature: tuple[int, int, int], multiplications: int, additions: int
+) -> None:
+    found = counted(signature)
+    assert found[0] <= multiplications
+    assert sum(found) <= multiplications + additions
+
+
+@pytest.mark.parametrize(
+    ("signature", "multiplications", "additions"),
+    [((2, 0, 0), 68, 28), ((3, 0, 0), 224, 132), ((3, 0, 1), 624, 416), ((1, 3, 0), 790, 559)],
+    ids=str,
+)
+def test_operations_of_all_gradients(signature: tuple[int, int, int], multiplications: int, additions: int) -> None:
+    """What the scheduled backward computes for each element, in one kernel."""
+    planned = schedule(weighted_product(signature), ("x", "y", "weight"))
+    assert planned.backward is not None
+    (kernel,) = planned.backward.kernels
+    assert kernel.cost.multiplications <= multiplications
+    assert kernel.cost.additions <= additions
+
+
+# schedule and buffers
+
+
+def launch(graph: ir.Graph, kernel: Kernel, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    """What one kernel stores and folds, from the tensors that it reads."""
+    stores = [*kernel.stores]
+    for fold in kernel.folds:
+        assert fold.reduction in ("sum", "max")
+        reduce = graph.builder.sum if fold.reduction == "sum" else graph.builder.max
+        gone = [axis for axis in (*kernel.loop, *kernel.inner) if axis not in fold.tensor.axes]
+        fields = (reduce(f, [a for a in gone if a in kernel.loop or a in f.axes]) for f in fold.fields)
+        stores.append(ir.Output(fold.tensor, tuple(fields)))
+    plain = [replace(o, tensor=replace(o.tensor, dtype=None)) for o in stores]
+    inputs = tuple(replace(t, dtype=None) for t in kernel.inputs)
+    return run(replace(graph, inputs=inputs, outputs=tuple(plain)), {t.name: tensors[t.name] for t in inputs})
+
+
+def execute(program: Program, tensors: dict[str, Tensor], kernels: Sequence[Kernel]) -> dict[str, Tensor]:
+    """The program's kernels in launch order; each reads what is there and writes what is not."""
+    known = {t.name: tensors[t.name] for t in program.inputs}
+    for kernel in kernels:
+        missing = {t.name for t in kernel.inputs} - known.keys()
+        assert not missing, f"{kernel.name} reads {missing} before anything wrote it"
+        for name, value in launch(program.graph, kernel, known).items():
+            assert name not in known, f"{kernel.name} writes {name}, which is there"
+            known[name] = value
+    return known
+
+
+def choices(program: Program) -> list[list[Kernel]]:
+    """The kernels for wide results, and those for 16-bit results, where some read inputs in place of the results."""
+    replaced = dict(program.alternatives)
+    wide = [k for k in program.kernels if k.name not in replaced.values()]
+    return [wide, [k for k in program.kernels if k.name not in replaced]] if replaced else [wide]
+
+
+@everywhere
+def test_schedule_keeps_values(name: str, signature: tuple[int, int, int]) -> None:
+    """Kernel by kernel, the forward and then the backward come to the graph's values and gradients."""
+    graph = traced(name, signature)
+    names = tuple(t.name for t in graph.inputs)
+    planned = schedule(graph, names)
+    assert planned.backward is not None
+    derivative = differentiate(graph, names)
+    tensors = tensors_of(derivative)
+    for kernels in choices(planned.forward):
+        forward = execute(planned.forward, tensors, kernels)
+        close({t.name: forward[t.name] for t in planned.forward.outputs}, run(graph, tensors))
+    known = tensors | {t.name: forward[t.name] for t in (*planned.forward.saved, *planned.forward.outputs)}
+    for kernels in choices(planned.backward):
+        backward = execute(planned.backward, known, kernels)
+        close({t.name: backward[t.name] for t in planned.backward.outputs}, run(derivative, tensors))
+
+
+@everywhere
+def test_schedule_grammar(name: str, signature: tuple[int, int, int]) -> None:
+    graph = traced(name, signature)
+    planned = schedule(graph, [t.name for t in graph.inputs])
+    assert planned.backward is not None
+    saved = {t.name for t in planned.forward.saved}
+    read = {t.name for kernel in planned.backward.kernels for t in kernel.inputs}
+    assert saved <= read, "a saved tensor that the backward does not read"
+    for program in (planned.forward, planned.backward):
+        written = [
+            t.name for k in program.kernels for t in (*(o.tensor for o in k.stores), *(f.tensor for f in k.folds))
+        ]
+        assert {t.name for t in program.outputs} <= set(written)
+        for kernel in program.kernels:
+            assert kernel.kind in ("map", "row", "fold")
+            assert bool(kernel.folds) == (kernel.kind == "fold")
+            assert kernel.live <= MOST_LIVE
+            assert kernel.cost == cost(kernel.roots)
+            used = {n.tensor for n in ir.postorder(kernel.roots) if n.kind == "Input"} - set(graph.numbers)
+            assert used <= {t.name for t in kernel.inputs}
+            assert {a for n in ir.postorder(kernel.roots) for a in n.axes} <= set(kernel.axes)
+
+
+@everywhere
+def test_buffers(name: str, signature: tuple[int, int, int]) -> None:
+    """Two tensors in one workspace are of one shape, and are never alive at the same time."""
+    graph = traced(name, signature)
+    planned = schedule(graph, [t.name for t in graph.inputs])
+    for program in (planned.forward, planned.backward):
+        assert program is not None
+        lifetimes = plan(program).lifetimes
+        kept = {t.name for t in (*program.inputs, *program.outputs, *program.saved)}
+        assert not kept & {life.tensor.name for life in lifetimes}
+        for i, life in enumerate(lifetimes):
+            assert life.first <= life.last < len(program.kernels)
+            for other in lifetimes[:i]:
+                if other.workspace == life.workspace:
+                    assert other.last < life.first and other.tensor.dims == life.tensor.dims
+
+
+def test_buffers_are_shared() -> None:
+    """A chain of row sums, each needed before the next: the third takes the place of the first."""
+    first, second, third, fourth = (ir.Tensor(name, ("b",)) for name in ("a", "c", "d", "out"))
+    kernels = [_kernel([], first), _kernel([first], second), _kernel([second], third), _kernel([third], fourth)]
+    graph = traced("sgp", (2, 0, 0))
+    found = plan(Program(graph, (), (fourth,), (), tuple(kernels)))
+    assert [life.workspace for life in found.lifetimes] == ["a", "c", "a"]
+
+
+def _kernel(reads: list[ir.Tensor], writes: ir.Tensor) -> Kernel:
+    builder = ir.Builder()
+    nothing = cost([])
+    output = ir.Output(writes, (builder.one,))
+    return Kernel("k", "map", ("b",), (), (), tuple(reads), (), (output,), (), (), nothing, nothing, 0)
+
+
+# goldens
+
+
+def text_of(spec: Spec, stage: str, kernel: str) -> str:
+    """What `kgen show` prints, at a fixed width."""
+    file = io.StringIO()
+    console = Console(file=file, width=120, highlight=False)
+    for part in render(spec, stage, kernel, {}):
+        if isinstance(part, str):
+            file.write(part if part.endswith("\n") else f"{part}\n")
+        else:
+            console.print(part)
+    return "".join(f"{line.rstrip()}\n" for line in file.getvalue().splitlines())
+
+
+@pytest.mark.parametrize("kernel", ["sgp", "fused_gelu_sgp_norm"])
+@pytest.mark.parametrize("stage", ["kernels", "buffers"])
+def test_golden(stage: str, kernel: str, golden: Callable[[str, str], None]) -> None:
+    spec = load(str(ROOT / "specs" / "vga2d.yaml"))
+    golden(f"{stage}/vga2d_{kernel}.txt", text_of(spec, stage, kernel))
+
+
+@pytest.mark.parametrize(
+    ("kernel", "body", "options"),
+    [("sgp", "return sgp(x, y, weight)", {}), ("fused_gelu_sgp_norm", FUSED, OPTIONS)],
+    ids=["sgp", "fused_gelu_sgp_norm"],
+)
+def test_golden_backward(
+    kernel: str, body: str, options: dict[str, bool | float], golden: Callable[[str, str], None]
+) -> None:
+    spec = one((2, 0, 0), SGP, body, options)
+    golden(f"backward/vga2d_{kernel}.txt", str(differentiate(trace(spec, spec.kernels[0], {}), tuple(SGP))))
