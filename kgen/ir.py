@@ -19,7 +19,7 @@ and terms without the axis leave a Sum; constants fold. Shared subexpressions ar
 """
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
 from functools import cached_property
@@ -27,6 +27,22 @@ from functools import cached_property
 Rational = int | Fraction  # an int wherever it is whole: integer arithmetic is many times faster
 Number = Rational | float
 LARGEST_DENOMINATOR = 1024  # a float with a larger one, such as sqrt(2), stays a float
+
+
+# functions of constants are computed while the graph is built
+FOLDED: dict[str, Callable[..., float]] = {
+    "exp": math.exp,
+    "erf": math.erf,
+    "tanh": math.tanh,
+    "sin": math.sin,
+    "cos": math.cos,
+    "abs": abs,
+    "maximum": max,
+    "minimum": min,
+    "sqrt": lambda x: math.sqrt(x) if x >= 0 else math.nan,
+    "rsqrt": lambda x: 1 / math.sqrt(x) if x > 0 else math.inf if x == 0 else math.nan,
+    "log": lambda x: math.log(x) if x > 0 else -math.inf if x == 0 else math.nan,
+}
 
 
 def whole(value: Rational) -> Rational:
@@ -236,6 +252,8 @@ class Builder:
         return positive if exponent >= 0 else self.reciprocal(positive)
 
     def call(self, function: str, *args: Node) -> Node:
+        if function in FOLDED and all(x.kind == "Const" for x in args):
+            return self.const(FOLDED[function](*(float(x.value) for x in args)))
         axes = frozenset[str]().union(*(x.axes for x in args))
         return self._make("Call", axes, args, (function,))
 

@@ -4,6 +4,7 @@ Names are unique within a kernel and follow the spec: components read `x_e12`, r
 that a body or an operation names keep that name, all others are `t0`, `t1`, … in order of use.
 """
 
+import struct
 from collections.abc import Iterable, Sequence
 
 from kgen.ir import Builder, Node, Number, Tensor
@@ -102,9 +103,18 @@ def _leading(text: str) -> str:
     return text.removeprefix(" + ") if text.startswith(" + ") else "-" + text.removeprefix(" - ")
 
 
+def _is_single(value: float) -> bool:
+    """Whether fp32 holds the value exactly."""
+    try:
+        return bool(struct.unpack("f", struct.pack("f", value))[0] == value)
+    except OverflowError:
+        return False
+
+
 def number(value: Number) -> str:
     """A constant as a float literal."""
-    return repr(float(value))
+    text = repr(float(value))
+    return f'float("{text}")' if text.strip("-") in ("inf", "nan") else text
 
 
 class Expressions:
@@ -183,7 +193,12 @@ class Expressions:
             return f"{left} {COMPARISONS[node.function]} {right}", -1
         if node.function == "detach":
             return self.use(node.args[0]), SUM
-        return f"{FUNCTIONS[node.function]}({', '.join(self.use(a) for a in node.args)})", ATOM
+        return f"{FUNCTIONS[node.function]}({', '.join(map(self._argument, node.args))})", ATOM
+
+    def _argument(self, node: Node) -> str:
+        """An argument of a function, for which Triton would round a literal to fp32 also among fp64 fields."""
+        text = self.use(node)
+        return text if node.kind != "Const" or _is_single(float(node.value)) else f"tl.full([], {text}, REAL)"
 
 
 # addresses

@@ -486,7 +486,8 @@ def _fold(b: Builder, node: Node, outer: set[str]) -> _Part | None:
     if node.kind == "Mul":
         sums = [x for x in node.args if x.kind == "Sum" and set(x.over) & outer]
         others = [x for x in node.args if x not in sums]
-        if len(sums) == 1 and len(others) + 1 == len(node.args) and not _depends(others, outer | set(sums[0].over)):
+        over = {axis for x in sums for axis in x.over}
+        if len(sums) == 1 and not any(x.axes & over for x in others) and not _depends(others, outer | over):
             part = _strip(b, sums[0])
             return replace(part, field=b.mul(part.field, *others))
     return None

@@ -27,6 +27,7 @@ LARGEST_CHUNK = (
 WIDTH = 106  # of a statement's name and expression; with the indent it fits a line of 120
 LONGEST_INSIDE = 70  # characters of an expression inside another
 TYPICAL_NAME = 8
+NEUTRAL = {"sum": "0.0", "max": '-float("inf")'}  # what does not change a reduction
 MOST_TOGETHER = 8  # row sums that travel through shared memory at once
 
 
@@ -495,12 +496,16 @@ class _Writer:
             flag = flag_name(t) if t.name.startswith("grad_") else ""
             if not lacks:
                 self.helpers.add(f"column_{fold.reduction}")
-            for i in range(len(fold.fields)):
+            for i, node in enumerate(fold.fields):
                 terms = [f"{t.name}_row", *self._component_offset(t, i)]
                 name = self._accumulator_name(fold, i)
                 if lacks:
                     self.helpers.add("slot")
-                    access = Access((f"tl.{fold.reduction}({name})",), " + ".join(terms), "", False, flag)
+                    value = f"tl.{fold.reduction}({name})"
+                    if not node.axes & self.inner:  # every tile has the same: it counts once
+                        self.helpers.add("first_tile")
+                        value = f"tl.where(first_tile, {value}, {NEUTRAL[fold.reduction]})"
+                    access = Access((value,), " + ".join(terms), "", False, flag)
                 else:
                     along = self._axis_offset(t, self.kernel.inner)
                     terms = [terms[0], *along, *terms[1:]] if isinstance(t.dims[-1], int) else [*terms, *along]

@@ -279,6 +279,15 @@ def test_gradcheck(case: Case) -> None:
     assert len(launched) > len(inputs)
 
 
+@each([c for c in CHEAP if ("normalize", False) not in c.flags])
+def test_gradgradcheck(case: Case) -> None:
+    """Second derivatives, which come from the reference and the kernels' first ones."""
+    of = module(case.module)
+    inputs = [x.requires_grad_() for x in draw(of, case.kernel, {"b": 2, "n": 2}).values()]
+    function = getattr(of, case.kernel)
+    assert torch.autograd.gradgradcheck(lambda *x: function(*x, **options(case, 2)), inputs, fast_mode=True)
+
+
 # both memory orders, for every algebra
 
 

@@ -1,0 +1,191 @@
+"""`kgen verify`: what is right passes, what is wrong fails with the name of the tensor, and kernels must have run."""
+
+import math
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from modules import ROOT, module
+from typer.testing import CliRunner
+
+from kgen.cli import app
+from kgen.comparison import TOLERANCE, compare, launches
+from kgen.new import template
+
+SMALL = ["--dtype", "float32", "--size", "b=2", "--size", "n=3"]
+
+pytestmark = pytest.mark.filterwarnings("ignore::RuntimeWarning:triton")
+
+
+def verify(*arguments: str | Path) -> tuple[int, str]:
+    """Exit status and output of `kgen verify`."""
+    result = CliRunner().invoke(app, ["verify", *map(str, arguments)])
+    assert result.exception is None or isinstance(result.exception, SystemExit), result.exception
+    return result.exit_code, result.output
+
+
+def shipped() -> str:
+    return (ROOT / "generated" / "vga2d.py").read_text(encoding="utf-8")
+
+
+def altered(tmp_path: Path, old: str, new: str) -> Path:
+    """A generated module with one change."""
+    text = shipped()
+    assert old in text
+    path = tmp_path / f"altered{abs(hash((old, new)))}.py"
+    path.write_text(text.replace(old, new), encoding="utf-8")
+    return path
+
+
+def test_a_spec_means_its_module(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(ROOT)
+    status, output = verify("specs/vga2d.yaml", *SMALL)
+    assert status == 0, output
+    assert "all kernels agree" in output
+    for kernel, names in {"geometric_product": "xy", "sgp": ("x", "y", "weight")}.items():
+        for tensor in ("out", *(f"grad {name}" for name in names)):
+            assert any(line.split() and line.split()[0] == kernel and tensor in line for line in output.splitlines())
+    assert "normalize=True" in output and "normalize=False" in output
+
+
+def test_a_module(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(ROOT)
+    status, output = verify("generated/vga3d.py", "--dtype", "float64", "--dtype", "bfloat16", "--size", "n=2")
+    assert status == 0, output
+    assert "float64" in output and "bfloat16" in output and "float32" not in output
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "tensor"),
+    [
+        ("out_e = x_e * y_e + x_e1 * y_e1", "out_e = x_e * y_e - x_e1 * y_e1", "out"),
+        ("grad_y_e1 = x_e * grad_out_e1", "grad_y_e1 = 1.001 * x_e * grad_out_e1", "grad y"),
+    ],
+)
+def test_a_wrong_module(old: str, new: str, tensor: str, tmp_path: Path) -> None:
+    status, output = verify(altered(tmp_path, old, new), *SMALL)
+    assert status == 1
+    assert "some kernels differ" in output
+    wrong = [line for line in output.splitlines() if line.rstrip().endswith("wrong")]
+    assert len(wrong) == 1 and wrong[0].startswith("geometric_product ") and tensor in wrong[0]
+
+
+def test_kernels_must_run(tmp_path: Path) -> None:
+    """A module that asks its reference agrees with it, which proves nothing."""
+    path = altered(tmp_path, "tl is not None and (", "False and (")
+    status, output = verify(path, *SMALL)
+    assert status == 1
+    assert "no kernel was launched" in output
+
+
+def test_a_kernel_that_raises(tmp_path: Path) -> None:
+    path = altered(tmp_path, "def sgp(x, y, weight):", "def sgp(x, y, weight, z):")
+    status, output = verify(path, *SMALL)
+    assert status == 1
+    assert "TypeError" in output and "geometric_product" in output
+
+
+def test_a_spec_without_a_module(tmp_path: Path) -> None:
+    """It is compiled for the occasion, and leaves nothing behind."""
+    path = tmp_path / "mine.yaml"
+    path.write_text(template("mine", (1, 1, 0)), encoding="utf-8")
+    status, output = verify(path, *SMALL, "--generated", tmp_path / "generated")
+    assert status == 0, output
+    assert "mine, 3 kernels" in output
+    assert [p.name for p in tmp_path.iterdir()] == ["mine.yaml"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["specs/nowhere.yaml"], "no file specs/nowhere.yaml"),
+        (["specs/vga2d.yaml", "--dtype", "int8"], "unknown dtype 'int8'"),
+        (["specs/vga2d.yaml", "--size", "n"], "'n' is not a size"),
+        (["specs/vga2d.yaml", "--device", "abacus"], "no device 'abacus'"),
+        (["tests/conftest.py"], "is not a generated module"),
+    ],
+)
+def test_mistakes(arguments: list[str], message: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(ROOT)
+    status, output = verify(*arguments)
+    assert status == 2
+    assert message in output
+
+
+ALONE = """
+import sys
+class Absent:
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] in ("kingdon", "jinja2", "black", "sympy", "yaml"):
+            raise ModuleNotFoundError(name)
+sys.meta_path.insert(0, Absent())
+from kgen.cli import main
+main()
+"""
+
+
+def test_needs_no_compiler() -> None:
+    """With torch, triton, typer and rich, as on a GPU machine, and what those need themselves."""
+    command = [sys.executable, "-c", ALONE, "verify", "specs/vga2d.yaml", *SMALL]
+    done = subprocess.run(command, cwd=ROOT, env=os.environ, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert "all kernels agree" in done.stdout
+    absent = [*command[: -len(SMALL) - 1], "tests/specs/plain.yaml"]
+    done = subprocess.run(absent, cwd=ROOT, env=os.environ, capture_output=True, text=True)
+    assert done.returncode == 2
+    assert "compiler is not installed" in done.stderr and "Traceback" not in done.stderr
+
+
+# the comparison itself
+
+
+@pytest.mark.parametrize("dtype", TOLERANCE, ids=str)
+def test_comparison(dtype: torch.dtype) -> None:
+    expected = torch.linspace(1, 2, 1000, dtype=torch.float64).to(dtype).double()
+    tolerance = TOLERANCE[dtype]
+    right = compare(expected.to(dtype), expected)
+    assert right.agrees and right.relative == right.largest == 0
+    assert not compare((expected * (1 + 4 * tolerance)).to(dtype), expected).agrees
+    outlier = expected.clone()
+    outlier[500] += 100 * tolerance  # lost in the norm of a thousand
+    found = compare(outlier.to(dtype), expected)
+    assert not found.agrees and found.largest > 10 * tolerance
+
+
+def test_comparison_of_zeros() -> None:
+    zeros = torch.zeros(5, dtype=torch.float64)
+    assert compare(zeros, zeros).agrees
+    assert compare(zeros + 1e-3, zeros).relative == pytest.approx(1e-3 * math.sqrt(5))
+    assert compare(zeros[:0], zeros[:0]).agrees
+
+
+def test_comparison_of_what_is_not_finite() -> None:
+    ones = torch.ones(5, dtype=torch.float64)
+    holes = torch.tensor([1, 1, torch.nan, 1, 1], dtype=torch.float64)
+    assert compare(holes, holes).agrees
+    assert not compare(holes, ones).agrees
+    assert not compare(ones, holes).agrees
+    assert not compare(holes * torch.nan, holes * torch.nan).agrees
+    assert not compare(ones[:4], ones).agrees
+
+
+def test_comparison_knows_no_scale() -> None:
+    expected = torch.linspace(1, 2, 10, dtype=torch.float64)
+    for scale in (1e-200, 1e200):
+        assert compare(scale * expected, scale * expected).agrees
+        assert compare(1.01 * scale * expected, scale * expected).relative == pytest.approx(0.01)
+
+
+def test_launches_nest_and_end() -> None:
+    of = module("vga2d")
+    x, y = torch.randn(2, 4, 3, 5, dtype=torch.float64)
+    with launches(of) as outer:
+        with launches(of) as inner:
+            of.geometric_product(x, y)
+        of.geometric_product(x, y)
+    of.geometric_product(x, y)
+    assert (len(inner), len(outer)) == (1, 2)
+    assert inner == ["_geometric_product_kernel"]
