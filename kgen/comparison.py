@@ -2,8 +2,8 @@
 
 In: tensors and the fp64 tensors that they should equal, or a generated module. Out: a `Difference` for each tensor;
 names of launched kernels. A tensor agrees when its relative error is at most the tolerance of its storage dtype and no
-element is off by more than ten times that, relative to the root mean square; in 16-bit formats, whose numbers are further
-apart the larger they are, an element may besides be off by their spacing.
+element is off by more than ten times that, relative to the root mean square; in 16-bit formats, whose numbers are
+further apart the larger they are, an element may besides be off by their spacing.
 """
 
 import contextlib

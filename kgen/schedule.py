@@ -332,13 +332,19 @@ class _Planner:
         for i, (_, group) in enumerate(groups.items()):
             here = plain if i == 0 else []
             roots = [f for o in here for f in o.fields] + [f for g in group for f in g.fields]
-            if here and live(simplify(self.builder, roots), [f for g in group for f in g.fields]) > MOST_LIVE:
+            if here and self._overflows(roots, [f for g in group for f in g.fields]):
                 why = "apart from the folds, because together they need more registers than a thread has"
                 for part in self._by_domain(here):
                     self._kernel("map", part, [], (why,))
                 here = []
             note = "accumulates in registers over the rows; the partial sums are added in a fixed order"
             self._kernel("fold", here, group, (note,))
+
+    def _overflows(self, roots: list[Node], accumulators: list[Node]) -> bool:
+        """Whether one kernel would need more registers than a thread has; what is far beyond is not factored first."""
+        if live(roots, accumulators) > 2 * MOST_LIVE:
+            return True
+        return live(simplify(self.builder, roots), accumulators) > MOST_LIVE
 
     def _by_domain(self, plain: list[Output]) -> list[list[Output]]:
         """Results that vary along the same axes share a kernel."""

@@ -6,6 +6,7 @@ before it is used, every access that can overrun has a mask, and addresses are i
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 from kgen.ir import Builder, Node, Tensor, postorder
 from kgen.printer import (
@@ -116,6 +117,7 @@ class KernelText:
     helpers: frozenset[str]
 
 
+@lru_cache(maxsize=256)  # kernels and launchers of a module are written from the same rows
 def sections(kernel: Kernel, builder: Builder) -> tuple[KernelText, ...]:
     """The kernel's texts: a row kernel with results along the tile has a resident and a swept form, others have one."""
     forms = ["flat"] if len(kernel.inner) > 1 else {"map": ["tile"], "fold": ["fold"]}.get(kernel.kind, ["sweep"])

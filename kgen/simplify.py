@@ -9,6 +9,7 @@ Ties break by creation order, so the result is the same in every process.
 import heapq
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 from kgen.ir import Builder, Node, Rational, postorder
 
@@ -62,8 +63,13 @@ def naive_cost(roots: Sequence[Node]) -> Cost:
 
 def simplify(builder: Builder, roots: Sequence[Node]) -> list[Node]:
     """Equal roots with fewer operations; the original stays when factoring does not pay."""
+    return list(_simplified(builder, tuple(roots)))
+
+
+@lru_cache(maxsize=8)  # the scheduler asks for the same roots when it weighs a kernel and when it builds it
+def _simplified(builder: Builder, roots: tuple[Node, ...]) -> tuple[Node, ...]:
     factored = _Polynomials(builder, roots).factored()
-    return factored if cost(factored).total < cost(roots).total else list(roots)
+    return tuple(factored) if cost(factored).total < cost(roots).total else roots
 
 
 Key = tuple[int, int, int]  # a possible step: (-1, a, b) shares the product a * b; (sum, f, -1) takes f out of a sum
