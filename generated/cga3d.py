@@ -6,6 +6,7 @@ spec 9818c3e834ba; regenerate with: kgen build specs/cga3d.yaml
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import os
 from types import SimpleNamespace
@@ -369,6 +370,13 @@ def _runs_on_triton(device):
     return tl is not None and (_INTERPRETED or device.type in ("cuda", "xpu"))
 
 
+def _on(device):
+    """Make a GPU the current one while kernels are launched on it."""
+    if device.type != "cuda" or device.index == torch.cuda.current_device():
+        return contextlib.nullcontext()
+    return torch.cuda.device(device)
+
+
 def _check(function, tensors):
     """The extents of the named axes and the leading axes; raises ValueError naming the argument that does not fit."""
     sizes, lead, first = {}, (), None
@@ -441,6 +449,11 @@ def _shape_of_launch(name, rows, columns, whole=False):
     return rows, block, options
 
 
+def _tiles(columns, block):
+    """How many tiles a row has; an empty row has one, whose sums are zero."""
+    return max(1, -(-columns // block))
+
+
 def _launch_flat(kernel, name, arguments, count, real):
     """Every element on its own."""
     _, block, options = _shape_of_launch(name, 1, count)
@@ -451,8 +464,8 @@ def _launch_flat(kernel, name, arguments, count, real):
 def _launch_tile(kernel, name, arguments, rows, columns, real, whole=False):
     """Blocks of rows times tiles of columns; with `whole`, a tile holds all columns."""
     per, block, options = _shape_of_launch(name, rows, columns, whole)
-    if rows and columns:
-        grid = (-(-rows // per), -(-columns // block))
+    if rows:
+        grid = (-(-rows // per), _tiles(columns, block))
         kernel[grid](*arguments, ROWS=per, BLOCK=block, REAL=_TRITON[real], **options)
 
 
@@ -466,7 +479,7 @@ def _launch_sweep(kernel, name, arguments, rows, columns, real):
 def _programs(name, rows, kept, columns, device):
     """How many persistent programs share the rows, and how many tiles the columns have."""
     per, block, _ = _shape_of_launch(name, rows, columns)
-    tiles = -(-columns // block)
+    tiles = _tiles(columns, block)
     wanted = LAUNCH[name].programs * _multiprocessors(device) // max(1, tiles * kept)
     return max(1, min(-(-rows // (_BLOCKS_OF_ROWS * per)), wanted)), tiles
 
@@ -477,8 +490,8 @@ _BLOCKS_OF_ROWS = 4  # that a persistent program walks at least: with fewer, add
 def _launch_fold(kernel, name, arguments, rows, kept, columns, programs, real):
     """Persistent programs that walk the rows."""
     per, block, options = _shape_of_launch(name, rows, columns)
-    if kept and columns:
-        grid = (kept * programs, -(-columns // block))
+    if kept:
+        grid = (kept * programs, _tiles(columns, block))
         kernel[grid](*arguments, ROWS=per, BLOCK=block, PROGRAMS=programs, REAL=_TRITON[real], **options)
 
 
@@ -494,6 +507,7 @@ def _total(partial, total):
 def _differentiable(function, inputs, cotangents, needed):
     """Gradients with a graph of their own, None for inputs that need none: of plain torch operations."""
     with torch.enable_grad():
+        inputs = [x.view_as(x) for x in inputs]  # inputs may share their history: each is differentiated on its own
         outputs = function(*inputs)
         outputs = outputs if isinstance(outputs, tuple) else (outputs,)
         wanted = [x for x, needs in zip(inputs, needed) if needs]
@@ -2848,7 +2862,7 @@ def _sgp_backward_1_kernel(
     PROGRAMS: tl.constexpr,
     REAL: tl.constexpr,
 ):
-    # accumulates in registers over the rows; the partial sums are added in a fixed order
+    # accumulates in registers over b; the partial results are added in a fixed order
     # reloads what does not depend on the row, because 146 fields are alive at once
 
     n = _tile(tl.program_id(1) * BLOCK, ROWS, BLOCK)
@@ -6306,7 +6320,8 @@ def _fused_gelu_sgp_norm_with_normalize_backward_2_kernel(
     out_e1345 += -gelu_y_e24 * t17 - gelu_y_e12 * t27 - gelu_y_e2 * t21
     t36 = out_e1234 * out_e1234 - out_e1235 * out_e1235 - out_e1245 * out_e1245 - out_e1345 * out_e1345
     t36 += -out_e2345 * out_e2345
-    t37 = tl.where((t36 > 0.0), 1.0, 0.0) - tl.where((t36 < 0.0), 1.0, 0.0)
+    t37 = tl.where((t36 > 0.0), tl.full([], 1.0, REAL), 0.0)
+    t37 += -tl.where((t36 < 0.0), tl.full([], 1.0, REAL), 0.0)
     t38 = frontier_1 * t37
     grad_out_e2345_2 = saved_inv_rms_4 * grad_out_e2345 - 2.0 * out_e2345 * t38
     grad_out_e1345_2 = saved_inv_rms_4 * grad_out_e1345 - 2.0 * out_e1345 * t38
@@ -6385,7 +6400,8 @@ def _fused_gelu_sgp_norm_with_normalize_backward_2_kernel(
     out_e4 += -gelu_x_e24 * t47 - gelu_x_e34 * t48 - gelu_x_e45 * t63 - gelu_x_e123 * t64 - gelu_x_e125 * t51
     out_e4 += -gelu_x_e135 * t52 - gelu_x_e235 * t53
     t74 = out_e1 * out_e1 + out_e2 * out_e2 + out_e3 * out_e3 + out_e4 * out_e4 - out_e5 * out_e5
-    t75 = tl.where((t74 > 0.0), 1.0, 0.0) - tl.where((t74 < 0.0), 1.0, 0.0)
+    t75 = tl.where((t74 > 0.0), tl.full([], 1.0, REAL), 0.0)
+    t75 += -tl.where((t74 < 0.0), tl.full([], 1.0, REAL), 0.0)
     t76 = frontier_4 * t75
     grad_out_e5_2 = saved_inv_rms_1 * grad_out_e5 - 2.0 * out_e5 * t76
     grad_out_e4_2 = saved_inv_rms_1 * grad_out_e4 + 2.0 * out_e4 * t76
@@ -6546,7 +6562,8 @@ def _fused_gelu_sgp_norm_with_normalize_backward_2_kernel(
     t136 = out_e123 * out_e123 + out_e124 * out_e124 + out_e134 * out_e134 + out_e234 * out_e234
     t136 += -out_e125 * out_e125 - out_e135 * out_e135 - out_e145 * out_e145 - out_e235 * out_e235
     t136 += -out_e245 * out_e245 - out_e345 * out_e345
-    t137 = tl.where((t136 > 0.0), 1.0, 0.0) - tl.where((t136 < 0.0), 1.0, 0.0)
+    t137 = tl.where((t136 > 0.0), tl.full([], 1.0, REAL), 0.0)
+    t137 += -tl.where((t136 < 0.0), tl.full([], 1.0, REAL), 0.0)
     t138 = frontier_2 * t137
     grad_out_e345_2 = saved_inv_rms_3 * grad_out_e345 - 2.0 * out_e345 * t138
     grad_out_e245_2 = saved_inv_rms_3 * grad_out_e245 - 2.0 * out_e245 * t138
@@ -6706,7 +6723,8 @@ def _fused_gelu_sgp_norm_with_normalize_backward_2_kernel(
     out_e34 += -gelu_y_e135 * t168 - gelu_y_e1245 * t188 - gelu_x_e4 * t171
     t200 = out_e12 * out_e12 + out_e14 * out_e14 + out_e24 * out_e24 + out_e13 * out_e13 + out_e23 * out_e23
     t200 += out_e34 * out_e34 - out_e15 * out_e15 - out_e25 * out_e25 - out_e45 * out_e45 - out_e35 * out_e35
-    t201 = tl.where((t200 > 0.0), 1.0, 0.0) - tl.where((t200 < 0.0), 1.0, 0.0)
+    t201 = tl.where((t200 > 0.0), tl.full([], 1.0, REAL), 0.0)
+    t201 += -tl.where((t200 < 0.0), tl.full([], 1.0, REAL), 0.0)
     t202 = frontier_3 * t201
     grad_out_e35_2 = saved_inv_rms_2 * grad_out_e35 - 2.0 * out_e35 * t202
     grad_out_e34_2 = saved_inv_rms_2 * grad_out_e34 + 2.0 * out_e34 * t202
@@ -7711,7 +7729,7 @@ def _fused_gelu_sgp_norm_with_normalize_backward_3_kernel(
     PROGRAMS: tl.constexpr,
     REAL: tl.constexpr,
 ):
-    # accumulates in registers over the rows; the partial sums are added in a fixed order
+    # accumulates in registers over b; the partial results are added in a fixed order
     # reloads what does not depend on the row, because 260 fields are alive at once
 
     n = _tile(tl.program_id(1) * BLOCK, ROWS, BLOCK)
@@ -8013,7 +8031,8 @@ def _fused_gelu_sgp_norm_with_normalize_backward_3_kernel(
         out_e4 += -gelu_x_e24 * t13 - gelu_x_e34 * t14 - gelu_x_e45 * t29 - gelu_x_e123 * t30 - gelu_x_e125 * t17
         out_e4 += -gelu_x_e135 * t18 - gelu_x_e235 * t19
         t40 = out_e1 * out_e1 + out_e2 * out_e2 + out_e3 * out_e3 + out_e4 * out_e4 - out_e5 * out_e5
-        t41 = tl.where((t40 > 0.0), 1.0, 0.0) - tl.where((t40 < 0.0), 1.0, 0.0)
+        t41 = tl.where((t40 > 0.0), tl.full([], 1.0, REAL), 0.0)
+        t41 += -tl.where((t40 < 0.0), tl.full([], 1.0, REAL), 0.0)
         t42 = frontier_4 * t41
         grad_out_e5_2 = saved_inv_rms_1 * grad_out_e5 - 2.0 * out_e5 * t42
         grad_out_e4_2 = saved_inv_rms_1 * grad_out_e4 + 2.0 * out_e4 * t42
@@ -8157,7 +8176,8 @@ def _fused_gelu_sgp_norm_with_normalize_backward_3_kernel(
         out_e34 += -gelu_y_e1245 * t93 - gelu_x_e4 * t75
         t106 = out_e12 * out_e12 + out_e14 * out_e14 + out_e24 * out_e24 + out_e13 * out_e13 + out_e23 * out_e23
         t106 += out_e34 * out_e34 - out_e15 * out_e15 - out_e25 * out_e25 - out_e45 * out_e45 - out_e35 * out_e35
-        t107 = tl.where((t106 > 0.0), 1.0, 0.0) - tl.where((t106 < 0.0), 1.0, 0.0)
+        t107 = tl.where((t106 > 0.0), tl.full([], 1.0, REAL), 0.0)
+        t107 += -tl.where((t106 < 0.0), tl.full([], 1.0, REAL), 0.0)
         t108 = frontier_3 * t107
         grad_out_e35_2 = saved_inv_rms_2 * grad_out_e35 - 2.0 * out_e35 * t108
         grad_out_e34_2 = saved_inv_rms_2 * grad_out_e34 + 2.0 * out_e34 * t108
@@ -8310,7 +8330,8 @@ def _fused_gelu_sgp_norm_with_normalize_backward_3_kernel(
         t164 = out_e123 * out_e123 + out_e124 * out_e124 + out_e134 * out_e134 + out_e234 * out_e234
         t164 += -out_e125 * out_e125 - out_e135 * out_e135 - out_e145 * out_e145 - out_e235 * out_e235
         t164 += -out_e245 * out_e245 - out_e345 * out_e345
-        t165 = tl.where((t164 > 0.0), 1.0, 0.0) - tl.where((t164 < 0.0), 1.0, 0.0)
+        t165 = tl.where((t164 > 0.0), tl.full([], 1.0, REAL), 0.0)
+        t165 += -tl.where((t164 < 0.0), tl.full([], 1.0, REAL), 0.0)
         t166 = frontier_2 * t165
         grad_out_e345_2 = saved_inv_rms_3 * grad_out_e345 - 2.0 * out_e345 * t166
         grad_out_e245_2 = saved_inv_rms_3 * grad_out_e245 - 2.0 * out_e245 * t166
@@ -8402,7 +8423,8 @@ def _fused_gelu_sgp_norm_with_normalize_backward_3_kernel(
         out_e1345 += -gelu_y_e12 * t193 - gelu_y_e2 * t187
         t202 = out_e1234 * out_e1234 - out_e1235 * out_e1235 - out_e1245 * out_e1245 - out_e1345 * out_e1345
         t202 += -out_e2345 * out_e2345
-        t203 = tl.where((t202 > 0.0), 1.0, 0.0) - tl.where((t202 < 0.0), 1.0, 0.0)
+        t203 = tl.where((t202 > 0.0), tl.full([], 1.0, REAL), 0.0)
+        t203 += -tl.where((t202 < 0.0), tl.full([], 1.0, REAL), 0.0)
         t204 = frontier_1 * t203
         grad_out_e2345_2 = saved_inv_rms_4 * grad_out_e2345 - 2.0 * out_e2345 * t204
         grad_out_e1345_2 = saved_inv_rms_4 * grad_out_e1345 - 2.0 * out_e1345 * t204
@@ -10625,7 +10647,7 @@ def _fused_gelu_sgp_norm_without_normalize_backward_1_kernel(
     PROGRAMS: tl.constexpr,
     REAL: tl.constexpr,
 ):
-    # accumulates in registers over the rows; the partial sums are added in a fixed order
+    # accumulates in registers over b; the partial results are added in a fixed order
     # reloads what does not depend on the row, because 147 fields are alive at once
 
     n = _tile(tl.program_id(1) * BLOCK, ROWS, BLOCK)
@@ -11369,7 +11391,7 @@ def _fused_gelu_sgp_norm_without_normalize_backward_1_kernel(
 # Launchers
 
 
-def _geometric_product(x, y, lead, B, N):
+def _run_geometric_product(x, y, lead, B, N):
     """Compute the results, then what the backward reads: 1 launch."""
     real = _real(x, y)
     out = torch.empty((*lead, N, 32), dtype=_promote(x, y), device=x.device)
@@ -11377,7 +11399,7 @@ def _geometric_product(x, y, lead, B, N):
     return (out,)
 
 
-def _geometric_product_backward(x, y, grad_out, B, N, wanted):
+def _run_geometric_product_backward(x, y, grad_out, B, N, wanted):
     """Compute the gradients: 1 launch."""
     real = _real(x, y, grad_out)
     grad_x = torch.empty_like(x) if wanted[0] else x
@@ -11392,7 +11414,7 @@ def _geometric_product_backward(x, y, grad_out, B, N, wanted):
     return grad_x if wanted[0] else None, grad_y if wanted[1] else None
 
 
-def _sgp(x, y, weight, lead, B, N):
+def _run_sgp(x, y, weight, lead, B, N):
     """Compute the results, then what the backward reads: 1 launch."""
     real = _real(x, y, weight)
     out = torch.empty((*lead, N, 32), dtype=_promote(x, y, weight), device=x.device)
@@ -11400,7 +11422,7 @@ def _sgp(x, y, weight, lead, B, N):
     return (out,)
 
 
-def _sgp_backward(x, y, weight, grad_out, B, N, wanted):
+def _run_sgp_backward(x, y, weight, grad_out, B, N, wanted):
     """Compute the gradients: 2 launches."""
     real = _real(x, y, weight, grad_out)
     grad_x = torch.empty_like(x) if wanted[0] else x
@@ -11431,7 +11453,7 @@ def _sgp_backward(x, y, weight, grad_out, B, N, wanted):
     return grad_x if wanted[0] else None, grad_y if wanted[1] else None, grad_weight if wanted[2] else None
 
 
-def _fused_gelu_sgp_norm_with_normalize(x, y, weight, eps, lead, B, N):
+def _run_fused_gelu_sgp_norm_with_normalize(x, y, weight, eps, lead, B, N):
     """Compute the results, then what the backward reads: 1 launch."""
     real = _real(x, y, weight)
     out = torch.empty((*lead, N, 32), dtype=_promote(x, y, weight), device=x.device)
@@ -11458,7 +11480,7 @@ def _fused_gelu_sgp_norm_with_normalize(x, y, weight, eps, lead, B, N):
     return out, saved
 
 
-def _fused_gelu_sgp_norm_with_normalize_backward(x, y, weight, grad_out, saved, out, eps, B, N, wanted):
+def _run_fused_gelu_sgp_norm_with_normalize_backward(x, y, weight, grad_out, saved, out, eps, B, N, wanted):
     """Compute the gradients: 3 launches."""
     real = _real(x, y, weight, grad_out)
     grad_x = torch.empty_like(x) if wanted[0] else x
@@ -11508,7 +11530,7 @@ def _fused_gelu_sgp_norm_with_normalize_backward(x, y, weight, grad_out, saved, 
     return grad_x if wanted[0] else None, grad_y if wanted[1] else None, grad_weight if wanted[2] else None
 
 
-def _fused_gelu_sgp_norm_without_normalize(x, y, weight, eps, lead, B, N):
+def _run_fused_gelu_sgp_norm_without_normalize(x, y, weight, eps, lead, B, N):
     """Compute the results, then what the backward reads: 1 launch."""
     real = _real(x, y, weight)
     out = torch.empty((*lead, N, 32), dtype=_promote(x, y, weight), device=x.device)
@@ -11523,7 +11545,7 @@ def _fused_gelu_sgp_norm_without_normalize(x, y, weight, eps, lead, B, N):
     return (out,)
 
 
-def _fused_gelu_sgp_norm_without_normalize_backward(x, y, weight, grad_out, eps, B, N, wanted):
+def _run_fused_gelu_sgp_norm_without_normalize_backward(x, y, weight, grad_out, eps, B, N, wanted):
     """Compute the gradients: 2 launches."""
     real = _real(x, y, weight, grad_out)
     grad_x = torch.empty_like(x) if wanted[0] else x
@@ -11565,7 +11587,7 @@ class _GeometricProduct(torch.autograd.Function):
     def forward(ctx, x, y, lead, B, N):
         inputs = (x, y)
         x, y = x.contiguous(), y.contiguous()
-        (out,) = _geometric_product(x, y, lead, B, N)
+        (out,) = _run_geometric_product(x, y, lead, B, N)
         ctx.save_for_backward(*inputs)
         ctx.extra = B, N
         return out
@@ -11575,12 +11597,11 @@ class _GeometricProduct(torch.autograd.Function):
         x, y = ctx.saved_tensors
         B, N = ctx.extra
         if torch.is_grad_enabled():  # these gradients will be differentiated: the reference's can be
-            function = functools.partial(geometric_product_reference)
-            grads = _differentiable(function, (x, y), (grad_out,), ctx.needs_input_grad)
+            grads = _differentiable(geometric_product_reference, (x, y), (grad_out,), ctx.needs_input_grad)
             return (*grads, None, None, None)
         x, y = x.contiguous(), y.contiguous()
         grad_out = grad_out.contiguous()
-        grads = _geometric_product_backward(x, y, grad_out, B, N, ctx.needs_input_grad[:2])
+        grads = _run_geometric_product_backward(x, y, grad_out, B, N, ctx.needs_input_grad[:2])
         return grads[0], grads[1], None, None, None
 
 
@@ -11591,7 +11612,7 @@ class _Sgp(torch.autograd.Function):
     def forward(ctx, x, y, weight, lead, B, N):
         inputs = (x, y, weight)
         x, y, weight = x.contiguous(), y.contiguous(), weight.contiguous()
-        (out,) = _sgp(x, y, weight, lead, B, N)
+        (out,) = _run_sgp(x, y, weight, lead, B, N)
         ctx.save_for_backward(*inputs)
         ctx.extra = B, N
         return out
@@ -11601,12 +11622,11 @@ class _Sgp(torch.autograd.Function):
         x, y, weight = ctx.saved_tensors
         B, N = ctx.extra
         if torch.is_grad_enabled():  # these gradients will be differentiated: the reference's can be
-            function = functools.partial(sgp_reference)
-            grads = _differentiable(function, (x, y, weight), (grad_out,), ctx.needs_input_grad)
+            grads = _differentiable(sgp_reference, (x, y, weight), (grad_out,), ctx.needs_input_grad)
             return (*grads, None, None, None)
         x, y, weight = x.contiguous(), y.contiguous(), weight.contiguous()
         grad_out = grad_out.contiguous()
-        grads = _sgp_backward(x, y, weight, grad_out, B, N, ctx.needs_input_grad[:3])
+        grads = _run_sgp_backward(x, y, weight, grad_out, B, N, ctx.needs_input_grad[:3])
         return grads[0], grads[1], grads[2], None, None, None
 
 
@@ -11617,7 +11637,7 @@ class _FusedGeluSgpNormWithNormalize(torch.autograd.Function):
     def forward(ctx, x, y, weight, eps, lead, B, N):
         inputs = (x, y, weight)
         x, y, weight = x.contiguous(), y.contiguous(), weight.contiguous()
-        out, saved = _fused_gelu_sgp_norm_with_normalize(x, y, weight, eps, lead, B, N)
+        out, saved = _run_fused_gelu_sgp_norm_with_normalize(x, y, weight, eps, lead, B, N)
         ctx.save_for_backward(*inputs, saved, out)
         ctx.extra = eps, B, N
         return out
@@ -11627,12 +11647,16 @@ class _FusedGeluSgpNormWithNormalize(torch.autograd.Function):
         x, y, weight, saved, out = ctx.saved_tensors
         eps, B, N = ctx.extra
         if torch.is_grad_enabled():  # these gradients will be differentiated: the reference's can be
-            function = functools.partial(fused_gelu_sgp_norm_reference, normalize=True, eps=eps)
-            grads = _differentiable(function, (x, y, weight), (grad_out,), ctx.needs_input_grad)
+            grads = _differentiable(
+                functools.partial(fused_gelu_sgp_norm_reference, normalize=True, eps=eps),
+                (x, y, weight),
+                (grad_out,),
+                ctx.needs_input_grad,
+            )
             return (*grads, None, None, None, None)
         x, y, weight = x.contiguous(), y.contiguous(), weight.contiguous()
         grad_out = grad_out.contiguous()
-        grads = _fused_gelu_sgp_norm_with_normalize_backward(
+        grads = _run_fused_gelu_sgp_norm_with_normalize_backward(
             x, y, weight, grad_out, saved, out, eps, B, N, ctx.needs_input_grad[:3]
         )
         return grads[0], grads[1], grads[2], None, None, None, None
@@ -11645,7 +11669,7 @@ class _FusedGeluSgpNormWithoutNormalize(torch.autograd.Function):
     def forward(ctx, x, y, weight, eps, lead, B, N):
         inputs = (x, y, weight)
         x, y, weight = x.contiguous(), y.contiguous(), weight.contiguous()
-        (out,) = _fused_gelu_sgp_norm_without_normalize(x, y, weight, eps, lead, B, N)
+        (out,) = _run_fused_gelu_sgp_norm_without_normalize(x, y, weight, eps, lead, B, N)
         ctx.save_for_backward(*inputs)
         ctx.extra = eps, B, N
         return out
@@ -11655,12 +11679,16 @@ class _FusedGeluSgpNormWithoutNormalize(torch.autograd.Function):
         x, y, weight = ctx.saved_tensors
         eps, B, N = ctx.extra
         if torch.is_grad_enabled():  # these gradients will be differentiated: the reference's can be
-            function = functools.partial(fused_gelu_sgp_norm_reference, normalize=False, eps=eps)
-            grads = _differentiable(function, (x, y, weight), (grad_out,), ctx.needs_input_grad)
+            grads = _differentiable(
+                functools.partial(fused_gelu_sgp_norm_reference, normalize=False, eps=eps),
+                (x, y, weight),
+                (grad_out,),
+                ctx.needs_input_grad,
+            )
             return (*grads, None, None, None, None)
         x, y, weight = x.contiguous(), y.contiguous(), weight.contiguous()
         grad_out = grad_out.contiguous()
-        grads = _fused_gelu_sgp_norm_without_normalize_backward(
+        grads = _run_fused_gelu_sgp_norm_without_normalize_backward(
             x, y, weight, grad_out, eps, B, N, ctx.needs_input_grad[:3]
         )
         return grads[0], grads[1], grads[2], None, None, None, None
@@ -11693,7 +11721,8 @@ def geometric_product(x, y):
     sizes, lead = _check("geometric_product", (x, y))
     if not _runs_on_triton(x.device):
         return geometric_product_reference(x, y)
-    return _GeometricProduct.apply(x, y, lead, sizes["b"], sizes["n"])
+    with _on(x.device):
+        return _GeometricProduct.apply(x, y, lead, sizes["b"], sizes["n"])
 
 
 def sgp(x, y, weight):
@@ -11721,7 +11750,8 @@ def sgp(x, y, weight):
     sizes, lead = _check("sgp", (x, y, weight))
     if not _runs_on_triton(x.device):
         return sgp_reference(x, y, weight)
-    return _Sgp.apply(x, y, weight, lead, sizes["b"], sizes["n"])
+    with _on(x.device):
+        return _Sgp.apply(x, y, weight, lead, sizes["b"], sizes["n"])
 
 
 def fused_gelu_sgp_norm(x, y, weight, *, normalize=True, eps=1e-06):
@@ -11753,9 +11783,10 @@ def fused_gelu_sgp_norm(x, y, weight, *, normalize=True, eps=1e-06):
     sizes, lead = _check("fused_gelu_sgp_norm", (x, y, weight))
     if not _runs_on_triton(x.device):
         return fused_gelu_sgp_norm_reference(x, y, weight, normalize=normalize, eps=eps)
-    if normalize:
-        return _FusedGeluSgpNormWithNormalize.apply(x, y, weight, eps, lead, sizes["b"], sizes["n"])
-    return _FusedGeluSgpNormWithoutNormalize.apply(x, y, weight, eps, lead, sizes["b"], sizes["n"])
+    with _on(x.device):
+        if normalize:
+            return _FusedGeluSgpNormWithNormalize.apply(x, y, weight, eps, lead, sizes["b"], sizes["n"])
+        return _FusedGeluSgpNormWithoutNormalize.apply(x, y, weight, eps, lead, sizes["b"], sizes["n"])
 
 
 # ---------------------------------------------------------------------------------------------------------------------

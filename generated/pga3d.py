@@ -6,6 +6,7 @@ spec 848fa0519633; regenerate with: kgen build specs/pga3d.yaml
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import os
 from types import SimpleNamespace
@@ -420,6 +421,13 @@ def _runs_on_triton(device):
     return tl is not None and (_INTERPRETED or device.type in ("cuda", "xpu"))
 
 
+def _on(device):
+    """Make a GPU the current one while kernels are launched on it."""
+    if device.type != "cuda" or device.index == torch.cuda.current_device():
+        return contextlib.nullcontext()
+    return torch.cuda.device(device)
+
+
 def _check(function, tensors):
     """The extents of the named axes and the leading axes; raises ValueError naming the argument that does not fit."""
     sizes, lead, first = {}, (), None
@@ -492,6 +500,11 @@ def _shape_of_launch(name, rows, columns, whole=False):
     return rows, block, options
 
 
+def _tiles(columns, block):
+    """How many tiles a row has; an empty row has one, whose sums are zero."""
+    return max(1, -(-columns // block))
+
+
 def _launch_flat(kernel, name, arguments, count, real):
     """Every element on its own."""
     _, block, options = _shape_of_launch(name, 1, count)
@@ -502,8 +515,8 @@ def _launch_flat(kernel, name, arguments, count, real):
 def _launch_tile(kernel, name, arguments, rows, columns, real, whole=False):
     """Blocks of rows times tiles of columns; with `whole`, a tile holds all columns."""
     per, block, options = _shape_of_launch(name, rows, columns, whole)
-    if rows and columns:
-        grid = (-(-rows // per), -(-columns // block))
+    if rows:
+        grid = (-(-rows // per), _tiles(columns, block))
         kernel[grid](*arguments, ROWS=per, BLOCK=block, REAL=_TRITON[real], **options)
 
 
@@ -517,7 +530,7 @@ def _launch_sweep(kernel, name, arguments, rows, columns, real):
 def _programs(name, rows, kept, columns, device):
     """How many persistent programs share the rows, and how many tiles the columns have."""
     per, block, _ = _shape_of_launch(name, rows, columns)
-    tiles = -(-columns // block)
+    tiles = _tiles(columns, block)
     wanted = LAUNCH[name].programs * _multiprocessors(device) // max(1, tiles * kept)
     return max(1, min(-(-rows // (_BLOCKS_OF_ROWS * per)), wanted)), tiles
 
@@ -528,8 +541,8 @@ _BLOCKS_OF_ROWS = 4  # that a persistent program walks at least: with fewer, add
 def _launch_fold(kernel, name, arguments, rows, kept, columns, programs, real):
     """Persistent programs that walk the rows."""
     per, block, options = _shape_of_launch(name, rows, columns)
-    if kept and columns:
-        grid = (kept * programs, -(-columns // block))
+    if kept:
+        grid = (kept * programs, _tiles(columns, block))
         kernel[grid](*arguments, ROWS=per, BLOCK=block, PROGRAMS=programs, REAL=_TRITON[real], **options)
 
 
@@ -545,6 +558,7 @@ def _total(partial, total):
 def _differentiable(function, inputs, cotangents, needed):
     """Gradients with a graph of their own, None for inputs that need none: of plain torch operations."""
     with torch.enable_grad():
+        inputs = [x.view_as(x) for x in inputs]  # inputs may share their history: each is differentiated on its own
         outputs = function(*inputs)
         outputs = outputs if isinstance(outputs, tuple) else (outputs,)
         wanted = [x for x, needs in zip(inputs, needed) if needs]
@@ -998,7 +1012,7 @@ def _sgp_backward_kernel(
     PROGRAMS: tl.constexpr,
     REAL: tl.constexpr,
 ):
-    # accumulates in registers over the rows; the partial sums are added in a fixed order
+    # accumulates in registers over b; the partial results are added in a fixed order
     # reloads what does not depend on the row, because 175 fields are alive at once
 
     n = _tile(tl.program_id(1) * BLOCK, ROWS, BLOCK)
@@ -2311,7 +2325,7 @@ def _fused_gelu_sgp_norm_with_normalize_backward_2_kernel(
     PROGRAMS: tl.constexpr,
     REAL: tl.constexpr,
 ):
-    # accumulates in registers over the rows; the partial sums are added in a fixed order
+    # accumulates in registers over b; the partial results are added in a fixed order
     # reloads what does not depend on the row, because 223 fields are alive at once
     eps = tl.full([], eps, REAL)
 
@@ -3097,7 +3111,7 @@ def _fused_gelu_sgp_norm_without_normalize_backward_kernel(
     PROGRAMS: tl.constexpr,
     REAL: tl.constexpr,
 ):
-    # accumulates in registers over the rows; the partial sums are added in a fixed order
+    # accumulates in registers over b; the partial results are added in a fixed order
     # reloads what does not depend on the row, because 208 fields are alive at once
 
     n = _tile(tl.program_id(1) * BLOCK, ROWS, BLOCK)
@@ -4113,7 +4127,7 @@ def _motor_action_shared_backward_long_kernel(
 # Launchers
 
 
-def _geometric_product(x, y, lead, B, N):
+def _run_geometric_product(x, y, lead, B, N):
     """Compute the results, then what the backward reads: 1 launch."""
     real = _real(x, y)
     out = torch.empty((*lead, N, 16), dtype=_promote(x, y), device=x.device)
@@ -4121,7 +4135,7 @@ def _geometric_product(x, y, lead, B, N):
     return (out,)
 
 
-def _geometric_product_backward(x, y, grad_out, B, N, wanted):
+def _run_geometric_product_backward(x, y, grad_out, B, N, wanted):
     """Compute the gradients: 1 launch."""
     real = _real(x, y, grad_out)
     grad_x = torch.empty_like(x) if wanted[0] else x
@@ -4136,7 +4150,7 @@ def _geometric_product_backward(x, y, grad_out, B, N, wanted):
     return grad_x if wanted[0] else None, grad_y if wanted[1] else None
 
 
-def _sgp(x, y, weight, lead, B, N):
+def _run_sgp(x, y, weight, lead, B, N):
     """Compute the results, then what the backward reads: 1 launch."""
     real = _real(x, y, weight)
     out = torch.empty((*lead, N, 16), dtype=_promote(x, y, weight), device=x.device)
@@ -4144,7 +4158,7 @@ def _sgp(x, y, weight, lead, B, N):
     return (out,)
 
 
-def _sgp_backward(x, y, weight, grad_out, B, N, wanted):
+def _run_sgp_backward(x, y, weight, grad_out, B, N, wanted):
     """Compute the gradients: 1 launch."""
     real = _real(x, y, weight, grad_out)
     grad_x = torch.empty_like(x) if wanted[0] else x
@@ -4165,7 +4179,7 @@ def _sgp_backward(x, y, weight, grad_out, B, N, wanted):
     return grad_x if wanted[0] else None, grad_y if wanted[1] else None, grad_weight if wanted[2] else None
 
 
-def _fused_gelu_sgp_norm_with_normalize(x, y, weight, eps, lead, B, N):
+def _run_fused_gelu_sgp_norm_with_normalize(x, y, weight, eps, lead, B, N):
     """Compute the results, then what the backward reads: 1 launch."""
     real = _real(x, y, weight)
     out = torch.empty((*lead, N, 16), dtype=_promote(x, y, weight), device=x.device)
@@ -4192,7 +4206,7 @@ def _fused_gelu_sgp_norm_with_normalize(x, y, weight, eps, lead, B, N):
     return out, saved
 
 
-def _fused_gelu_sgp_norm_with_normalize_backward(x, y, weight, grad_out, saved, out, eps, B, N, wanted):
+def _run_fused_gelu_sgp_norm_with_normalize_backward(x, y, weight, grad_out, saved, out, eps, B, N, wanted):
     """Compute the gradients: 2 launches."""
     real = _real(x, y, weight, grad_out)
     grad_x = torch.empty_like(x) if wanted[0] else x
@@ -4248,7 +4262,7 @@ def _fused_gelu_sgp_norm_with_normalize_backward(x, y, weight, grad_out, saved, 
     return grad_x if wanted[0] else None, grad_y if wanted[1] else None, grad_weight if wanted[2] else None
 
 
-def _fused_gelu_sgp_norm_without_normalize(x, y, weight, eps, lead, B, N):
+def _run_fused_gelu_sgp_norm_without_normalize(x, y, weight, eps, lead, B, N):
     """Compute the results, then what the backward reads: 1 launch."""
     real = _real(x, y, weight)
     out = torch.empty((*lead, N, 16), dtype=_promote(x, y, weight), device=x.device)
@@ -4263,7 +4277,7 @@ def _fused_gelu_sgp_norm_without_normalize(x, y, weight, eps, lead, B, N):
     return (out,)
 
 
-def _fused_gelu_sgp_norm_without_normalize_backward(x, y, weight, grad_out, eps, B, N, wanted):
+def _run_fused_gelu_sgp_norm_without_normalize_backward(x, y, weight, grad_out, eps, B, N, wanted):
     """Compute the gradients: 1 launch."""
     real = _real(x, y, weight, grad_out)
     grad_x = torch.empty_like(x) if wanted[0] else x
@@ -4284,7 +4298,7 @@ def _fused_gelu_sgp_norm_without_normalize_backward(x, y, weight, grad_out, eps,
     return grad_x if wanted[0] else None, grad_y if wanted[1] else None, grad_weight if wanted[2] else None
 
 
-def _motor_action(m, x, lead, B, N):
+def _run_motor_action(m, x, lead, B, N):
     """Compute the results, then what the backward reads: 1 launch."""
     real = _real(m, x)
     out = torch.empty((*lead, N, 4), dtype=_promote(m, x), device=m.device)
@@ -4292,7 +4306,7 @@ def _motor_action(m, x, lead, B, N):
     return (out,)
 
 
-def _motor_action_backward(m, x, grad_out, B, N, wanted):
+def _run_motor_action_backward(m, x, grad_out, B, N, wanted):
     """Compute the gradients: 1 launch."""
     real = _real(m, x, grad_out)
     grad_m = torch.empty_like(m) if wanted[0] else m
@@ -4307,7 +4321,7 @@ def _motor_action_backward(m, x, grad_out, B, N, wanted):
     return grad_m if wanted[0] else None, grad_x if wanted[1] else None
 
 
-def _motor_action_shared(m, x, lead, B, N):
+def _run_motor_action_shared(m, x, lead, B, N):
     """Compute the results, then what the backward reads: 1 launch."""
     real = _real(m, x)
     out = torch.empty((*lead, N, 4), dtype=_promote(m, x), device=m.device)
@@ -4315,7 +4329,7 @@ def _motor_action_shared(m, x, lead, B, N):
     return (out,)
 
 
-def _motor_action_shared_backward(m, x, grad_out, B, N, wanted):
+def _run_motor_action_shared_backward(m, x, grad_out, B, N, wanted):
     """Compute the gradients: 1 launch."""
     real = _real(m, x, grad_out)
     grad_m = torch.empty_like(m) if wanted[0] else m
@@ -4353,7 +4367,7 @@ class _GeometricProduct(torch.autograd.Function):
     def forward(ctx, x, y, lead, B, N):
         inputs = (x, y)
         x, y = x.contiguous(), y.contiguous()
-        (out,) = _geometric_product(x, y, lead, B, N)
+        (out,) = _run_geometric_product(x, y, lead, B, N)
         ctx.save_for_backward(*inputs)
         ctx.extra = B, N
         return out
@@ -4363,12 +4377,11 @@ class _GeometricProduct(torch.autograd.Function):
         x, y = ctx.saved_tensors
         B, N = ctx.extra
         if torch.is_grad_enabled():  # these gradients will be differentiated: the reference's can be
-            function = functools.partial(geometric_product_reference)
-            grads = _differentiable(function, (x, y), (grad_out,), ctx.needs_input_grad)
+            grads = _differentiable(geometric_product_reference, (x, y), (grad_out,), ctx.needs_input_grad)
             return (*grads, None, None, None)
         x, y = x.contiguous(), y.contiguous()
         grad_out = grad_out.contiguous()
-        grads = _geometric_product_backward(x, y, grad_out, B, N, ctx.needs_input_grad[:2])
+        grads = _run_geometric_product_backward(x, y, grad_out, B, N, ctx.needs_input_grad[:2])
         return grads[0], grads[1], None, None, None
 
 
@@ -4379,7 +4392,7 @@ class _Sgp(torch.autograd.Function):
     def forward(ctx, x, y, weight, lead, B, N):
         inputs = (x, y, weight)
         x, y, weight = x.contiguous(), y.contiguous(), weight.contiguous()
-        (out,) = _sgp(x, y, weight, lead, B, N)
+        (out,) = _run_sgp(x, y, weight, lead, B, N)
         ctx.save_for_backward(*inputs)
         ctx.extra = B, N
         return out
@@ -4389,12 +4402,11 @@ class _Sgp(torch.autograd.Function):
         x, y, weight = ctx.saved_tensors
         B, N = ctx.extra
         if torch.is_grad_enabled():  # these gradients will be differentiated: the reference's can be
-            function = functools.partial(sgp_reference)
-            grads = _differentiable(function, (x, y, weight), (grad_out,), ctx.needs_input_grad)
+            grads = _differentiable(sgp_reference, (x, y, weight), (grad_out,), ctx.needs_input_grad)
             return (*grads, None, None, None)
         x, y, weight = x.contiguous(), y.contiguous(), weight.contiguous()
         grad_out = grad_out.contiguous()
-        grads = _sgp_backward(x, y, weight, grad_out, B, N, ctx.needs_input_grad[:3])
+        grads = _run_sgp_backward(x, y, weight, grad_out, B, N, ctx.needs_input_grad[:3])
         return grads[0], grads[1], grads[2], None, None, None
 
 
@@ -4405,7 +4417,7 @@ class _FusedGeluSgpNormWithNormalize(torch.autograd.Function):
     def forward(ctx, x, y, weight, eps, lead, B, N):
         inputs = (x, y, weight)
         x, y, weight = x.contiguous(), y.contiguous(), weight.contiguous()
-        out, saved = _fused_gelu_sgp_norm_with_normalize(x, y, weight, eps, lead, B, N)
+        out, saved = _run_fused_gelu_sgp_norm_with_normalize(x, y, weight, eps, lead, B, N)
         ctx.save_for_backward(*inputs, saved, out)
         ctx.extra = eps, B, N
         return out
@@ -4415,12 +4427,16 @@ class _FusedGeluSgpNormWithNormalize(torch.autograd.Function):
         x, y, weight, saved, out = ctx.saved_tensors
         eps, B, N = ctx.extra
         if torch.is_grad_enabled():  # these gradients will be differentiated: the reference's can be
-            function = functools.partial(fused_gelu_sgp_norm_reference, normalize=True, eps=eps)
-            grads = _differentiable(function, (x, y, weight), (grad_out,), ctx.needs_input_grad)
+            grads = _differentiable(
+                functools.partial(fused_gelu_sgp_norm_reference, normalize=True, eps=eps),
+                (x, y, weight),
+                (grad_out,),
+                ctx.needs_input_grad,
+            )
             return (*grads, None, None, None, None)
         x, y, weight = x.contiguous(), y.contiguous(), weight.contiguous()
         grad_out = grad_out.contiguous()
-        grads = _fused_gelu_sgp_norm_with_normalize_backward(
+        grads = _run_fused_gelu_sgp_norm_with_normalize_backward(
             x, y, weight, grad_out, saved, out, eps, B, N, ctx.needs_input_grad[:3]
         )
         return grads[0], grads[1], grads[2], None, None, None, None
@@ -4433,7 +4449,7 @@ class _FusedGeluSgpNormWithoutNormalize(torch.autograd.Function):
     def forward(ctx, x, y, weight, eps, lead, B, N):
         inputs = (x, y, weight)
         x, y, weight = x.contiguous(), y.contiguous(), weight.contiguous()
-        (out,) = _fused_gelu_sgp_norm_without_normalize(x, y, weight, eps, lead, B, N)
+        (out,) = _run_fused_gelu_sgp_norm_without_normalize(x, y, weight, eps, lead, B, N)
         ctx.save_for_backward(*inputs)
         ctx.extra = eps, B, N
         return out
@@ -4443,12 +4459,16 @@ class _FusedGeluSgpNormWithoutNormalize(torch.autograd.Function):
         x, y, weight = ctx.saved_tensors
         eps, B, N = ctx.extra
         if torch.is_grad_enabled():  # these gradients will be differentiated: the reference's can be
-            function = functools.partial(fused_gelu_sgp_norm_reference, normalize=False, eps=eps)
-            grads = _differentiable(function, (x, y, weight), (grad_out,), ctx.needs_input_grad)
+            grads = _differentiable(
+                functools.partial(fused_gelu_sgp_norm_reference, normalize=False, eps=eps),
+                (x, y, weight),
+                (grad_out,),
+                ctx.needs_input_grad,
+            )
             return (*grads, None, None, None, None)
         x, y, weight = x.contiguous(), y.contiguous(), weight.contiguous()
         grad_out = grad_out.contiguous()
-        grads = _fused_gelu_sgp_norm_without_normalize_backward(
+        grads = _run_fused_gelu_sgp_norm_without_normalize_backward(
             x, y, weight, grad_out, eps, B, N, ctx.needs_input_grad[:3]
         )
         return grads[0], grads[1], grads[2], None, None, None, None
@@ -4461,7 +4481,7 @@ class _MotorAction(torch.autograd.Function):
     def forward(ctx, m, x, lead, B, N):
         inputs = (m, x)
         m, x = m.contiguous(), x.contiguous()
-        (out,) = _motor_action(m, x, lead, B, N)
+        (out,) = _run_motor_action(m, x, lead, B, N)
         ctx.save_for_backward(*inputs)
         ctx.extra = B, N
         return out
@@ -4471,12 +4491,11 @@ class _MotorAction(torch.autograd.Function):
         m, x = ctx.saved_tensors
         B, N = ctx.extra
         if torch.is_grad_enabled():  # these gradients will be differentiated: the reference's can be
-            function = functools.partial(motor_action_reference)
-            grads = _differentiable(function, (m, x), (grad_out,), ctx.needs_input_grad)
+            grads = _differentiable(motor_action_reference, (m, x), (grad_out,), ctx.needs_input_grad)
             return (*grads, None, None, None)
         m, x = m.contiguous(), x.contiguous()
         grad_out = grad_out.contiguous()
-        grads = _motor_action_backward(m, x, grad_out, B, N, ctx.needs_input_grad[:2])
+        grads = _run_motor_action_backward(m, x, grad_out, B, N, ctx.needs_input_grad[:2])
         return grads[0], grads[1], None, None, None
 
 
@@ -4487,7 +4506,7 @@ class _MotorActionShared(torch.autograd.Function):
     def forward(ctx, m, x, lead, B, N):
         inputs = (m, x)
         m, x = m.contiguous(), x.contiguous()
-        (out,) = _motor_action_shared(m, x, lead, B, N)
+        (out,) = _run_motor_action_shared(m, x, lead, B, N)
         ctx.save_for_backward(*inputs)
         ctx.extra = B, N
         return out
@@ -4497,12 +4516,11 @@ class _MotorActionShared(torch.autograd.Function):
         m, x = ctx.saved_tensors
         B, N = ctx.extra
         if torch.is_grad_enabled():  # these gradients will be differentiated: the reference's can be
-            function = functools.partial(motor_action_shared_reference)
-            grads = _differentiable(function, (m, x), (grad_out,), ctx.needs_input_grad)
+            grads = _differentiable(motor_action_shared_reference, (m, x), (grad_out,), ctx.needs_input_grad)
             return (*grads, None, None, None)
         m, x = m.contiguous(), x.contiguous()
         grad_out = grad_out.contiguous()
-        grads = _motor_action_shared_backward(m, x, grad_out, B, N, ctx.needs_input_grad[:2])
+        grads = _run_motor_action_shared_backward(m, x, grad_out, B, N, ctx.needs_input_grad[:2])
         return grads[0], grads[1], None, None, None
 
 
@@ -4533,7 +4551,8 @@ def geometric_product(x, y):
     sizes, lead = _check("geometric_product", (x, y))
     if not _runs_on_triton(x.device):
         return geometric_product_reference(x, y)
-    return _GeometricProduct.apply(x, y, lead, sizes["b"], sizes["n"])
+    with _on(x.device):
+        return _GeometricProduct.apply(x, y, lead, sizes["b"], sizes["n"])
 
 
 def sgp(x, y, weight):
@@ -4561,7 +4580,8 @@ def sgp(x, y, weight):
     sizes, lead = _check("sgp", (x, y, weight))
     if not _runs_on_triton(x.device):
         return sgp_reference(x, y, weight)
-    return _Sgp.apply(x, y, weight, lead, sizes["b"], sizes["n"])
+    with _on(x.device):
+        return _Sgp.apply(x, y, weight, lead, sizes["b"], sizes["n"])
 
 
 def fused_gelu_sgp_norm(x, y, weight, *, normalize=True, eps=1e-06):
@@ -4593,9 +4613,10 @@ def fused_gelu_sgp_norm(x, y, weight, *, normalize=True, eps=1e-06):
     sizes, lead = _check("fused_gelu_sgp_norm", (x, y, weight))
     if not _runs_on_triton(x.device):
         return fused_gelu_sgp_norm_reference(x, y, weight, normalize=normalize, eps=eps)
-    if normalize:
-        return _FusedGeluSgpNormWithNormalize.apply(x, y, weight, eps, lead, sizes["b"], sizes["n"])
-    return _FusedGeluSgpNormWithoutNormalize.apply(x, y, weight, eps, lead, sizes["b"], sizes["n"])
+    with _on(x.device):
+        if normalize:
+            return _FusedGeluSgpNormWithNormalize.apply(x, y, weight, eps, lead, sizes["b"], sizes["n"])
+        return _FusedGeluSgpNormWithoutNormalize.apply(x, y, weight, eps, lead, sizes["b"], sizes["n"])
 
 
 def motor_action(m, x):
@@ -4622,7 +4643,8 @@ def motor_action(m, x):
     sizes, lead = _check("motor_action", (m, x))
     if not _runs_on_triton(m.device):
         return motor_action_reference(m, x)
-    return _MotorAction.apply(m, x, lead, sizes["b"], sizes["n"])
+    with _on(m.device):
+        return _MotorAction.apply(m, x, lead, sizes["b"], sizes["n"])
 
 
 def motor_action_shared(m, x):
@@ -4648,7 +4670,8 @@ def motor_action_shared(m, x):
     sizes, lead = _check("motor_action_shared", (m, x))
     if not _runs_on_triton(m.device):
         return motor_action_shared_reference(m, x)
-    return _MotorActionShared.apply(m, x, lead, sizes["b"], sizes["n"])
+    with _on(m.device):
+        return _MotorActionShared.apply(m, x, lead, sizes["b"], sizes["n"])
 
 
 # ---------------------------------------------------------------------------------------------------------------------

@@ -6,6 +6,7 @@ spec 734b1011aff3; regenerate with: kgen build specs/sta.yaml
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import os
 from types import SimpleNamespace
@@ -308,6 +309,13 @@ def _runs_on_triton(device):
     return tl is not None and (_INTERPRETED or device.type in ("cuda", "xpu"))
 
 
+def _on(device):
+    """Make a GPU the current one while kernels are launched on it."""
+    if device.type != "cuda" or device.index == torch.cuda.current_device():
+        return contextlib.nullcontext()
+    return torch.cuda.device(device)
+
+
 def _check(function, tensors):
     """The extents of the named axes and the leading axes; raises ValueError naming the argument that does not fit."""
     sizes, lead, first = {}, (), None
@@ -380,6 +388,11 @@ def _shape_of_launch(name, rows, columns, whole=False):
     return rows, block, options
 
 
+def _tiles(columns, block):
+    """How many tiles a row has; an empty row has one, whose sums are zero."""
+    return max(1, -(-columns // block))
+
+
 def _launch_flat(kernel, name, arguments, count, real):
     """Every element on its own."""
     _, block, options = _shape_of_launch(name, 1, count)
@@ -390,8 +403,8 @@ def _launch_flat(kernel, name, arguments, count, real):
 def _launch_tile(kernel, name, arguments, rows, columns, real, whole=False):
     """Blocks of rows times tiles of columns; with `whole`, a tile holds all columns."""
     per, block, options = _shape_of_launch(name, rows, columns, whole)
-    if rows and columns:
-        grid = (-(-rows // per), -(-columns // block))
+    if rows:
+        grid = (-(-rows // per), _tiles(columns, block))
         kernel[grid](*arguments, ROWS=per, BLOCK=block, REAL=_TRITON[real], **options)
 
 
@@ -405,7 +418,7 @@ def _launch_sweep(kernel, name, arguments, rows, columns, real):
 def _programs(name, rows, kept, columns, device):
     """How many persistent programs share the rows, and how many tiles the columns have."""
     per, block, _ = _shape_of_launch(name, rows, columns)
-    tiles = -(-columns // block)
+    tiles = _tiles(columns, block)
     wanted = LAUNCH[name].programs * _multiprocessors(device) // max(1, tiles * kept)
     return max(1, min(-(-rows // (_BLOCKS_OF_ROWS * per)), wanted)), tiles
 
@@ -416,8 +429,8 @@ _BLOCKS_OF_ROWS = 4  # that a persistent program walks at least: with fewer, add
 def _launch_fold(kernel, name, arguments, rows, kept, columns, programs, real):
     """Persistent programs that walk the rows."""
     per, block, options = _shape_of_launch(name, rows, columns)
-    if kept and columns:
-        grid = (kept * programs, -(-columns // block))
+    if kept:
+        grid = (kept * programs, _tiles(columns, block))
         kernel[grid](*arguments, ROWS=per, BLOCK=block, PROGRAMS=programs, REAL=_TRITON[real], **options)
 
 
@@ -433,6 +446,7 @@ def _total(partial, total):
 def _differentiable(function, inputs, cotangents, needed):
     """Gradients with a graph of their own, None for inputs that need none: of plain torch operations."""
     with torch.enable_grad():
+        inputs = [x.view_as(x) for x in inputs]  # inputs may share their history: each is differentiated on its own
         outputs = function(*inputs)
         outputs = outputs if isinstance(outputs, tuple) else (outputs,)
         wanted = [x for x, needs in zip(inputs, needed) if needs]
@@ -971,7 +985,7 @@ def _sgp_backward_kernel(
     PROGRAMS: tl.constexpr,
     REAL: tl.constexpr,
 ):
-    # accumulates in registers over the rows; the partial sums are added in a fixed order
+    # accumulates in registers over b; the partial results are added in a fixed order
     # reloads what does not depend on the row, because 193 fields are alive at once
 
     n = _tile(tl.program_id(1) * BLOCK, ROWS, BLOCK)
@@ -2828,7 +2842,8 @@ def _fused_gelu_sgp_norm_with_normalize_backward_2_kernel(
     out_e134 += -gelu_y_e14 * t5 - gelu_x_e12 * t19 - gelu_x_e14 * t11 - gelu_x_e24 * t9 - gelu_y_e23 * t14
     out_e134 += -gelu_y_e2 * t17
     t22 = out_e123 * out_e123 + out_e124 * out_e124 + out_e134 * out_e134 - out_e234 * out_e234
-    t23 = tl.where((t22 > 0.0), 1.0, 0.0) - tl.where((t22 < 0.0), 1.0, 0.0)
+    t23 = tl.where((t22 > 0.0), tl.full([], 1.0, REAL), 0.0)
+    t23 += -tl.where((t22 < 0.0), tl.full([], 1.0, REAL), 0.0)
     t24 = frontier_1 * t23
     grad_out_e234_2 = saved_inv_rms_3 * grad_out_e234 - 2.0 * out_e234 * t24
     grad_out_e134_2 = saved_inv_rms_3 * grad_out_e134 + 2.0 * out_e134 * t24
@@ -2873,7 +2888,8 @@ def _fused_gelu_sgp_norm_with_normalize_backward_2_kernel(
     out_e3 += -gelu_y_e23 * t28 - gelu_x_e13 * t33 - gelu_x_e14 * t32 - gelu_x_e34 * t43 - gelu_y_e14 * t39
     out_e3 += -gelu_y_e124 * t41
     t46 = out_e1 * out_e1 - out_e2 * out_e2 - out_e3 * out_e3 - out_e4 * out_e4
-    t47 = tl.where((t46 > 0.0), 1.0, 0.0) - tl.where((t46 < 0.0), 1.0, 0.0)
+    t47 = tl.where((t46 > 0.0), tl.full([], 1.0, REAL), 0.0)
+    t47 += -tl.where((t46 < 0.0), tl.full([], 1.0, REAL), 0.0)
     t48 = frontier_3 * t47
     grad_out_e4_2 = saved_inv_rms_1 * grad_out_e4 - 2.0 * out_e4 * t48
     grad_out_e3_2 = saved_inv_rms_1 * grad_out_e3 - 2.0 * out_e3 * t48
@@ -2944,7 +2960,8 @@ def _fused_gelu_sgp_norm_with_normalize_backward_2_kernel(
     out_e23 += -gelu_x_e3 * t68
     t79 = out_e34 * out_e34 + out_e23 * out_e23 + out_e24 * out_e24 - out_e12 * out_e12 - out_e14 * out_e14
     t79 += -out_e13 * out_e13
-    t80 = tl.where((t79 > 0.0), 1.0, 0.0) - tl.where((t79 < 0.0), 1.0, 0.0)
+    t80 = tl.where((t79 > 0.0), tl.full([], 1.0, REAL), 0.0)
+    t80 += -tl.where((t79 < 0.0), tl.full([], 1.0, REAL), 0.0)
     t81 = frontier_2 * t80
     grad_out_e24_2 = saved_inv_rms_2 * grad_out_e24 + 2.0 * out_e24 * t81
     grad_out_e23_2 = saved_inv_rms_2 * grad_out_e23 + 2.0 * out_e23 * t81
@@ -3272,7 +3289,7 @@ def _fused_gelu_sgp_norm_with_normalize_backward_3_kernel(
     PROGRAMS: tl.constexpr,
     REAL: tl.constexpr,
 ):
-    # accumulates in registers over the rows; the partial sums are added in a fixed order
+    # accumulates in registers over b; the partial results are added in a fixed order
     # reloads what does not depend on the row, because 127 fields are alive at once
 
     n = _tile(tl.program_id(1) * BLOCK, ROWS, BLOCK)
@@ -3469,7 +3486,8 @@ def _fused_gelu_sgp_norm_with_normalize_backward_3_kernel(
         out_e3 += -gelu_y_e23 * t7 - gelu_x_e13 * t12 - gelu_x_e14 * t11 - gelu_x_e34 * t22 - gelu_y_e14 * t18
         out_e3 += -gelu_y_e124 * t20
         t25 = out_e1 * out_e1 - out_e2 * out_e2 - out_e3 * out_e3 - out_e4 * out_e4
-        t26 = tl.where((t25 > 0.0), 1.0, 0.0) - tl.where((t25 < 0.0), 1.0, 0.0)
+        t26 = tl.where((t25 > 0.0), tl.full([], 1.0, REAL), 0.0)
+        t26 += -tl.where((t25 < 0.0), tl.full([], 1.0, REAL), 0.0)
         t27 = frontier_3 * t26
         grad_out_e4_2 = saved_inv_rms_1 * grad_out_e4 - 2.0 * out_e4 * t27
         grad_out_e3_2 = saved_inv_rms_1 * grad_out_e3 - 2.0 * out_e3 * t27
@@ -3531,7 +3549,8 @@ def _fused_gelu_sgp_norm_with_normalize_backward_3_kernel(
         out_e23 += -gelu_x_e3 * t44
         t57 = out_e34 * out_e34 + out_e23 * out_e23 + out_e24 * out_e24 - out_e12 * out_e12 - out_e14 * out_e14
         t57 += -out_e13 * out_e13
-        t58 = tl.where((t57 > 0.0), 1.0, 0.0) - tl.where((t57 < 0.0), 1.0, 0.0)
+        t58 = tl.where((t57 > 0.0), tl.full([], 1.0, REAL), 0.0)
+        t58 += -tl.where((t57 < 0.0), tl.full([], 1.0, REAL), 0.0)
         t59 = frontier_2 * t58
         grad_out_e24_2 = saved_inv_rms_2 * grad_out_e24 + 2.0 * out_e24 * t59
         grad_out_e23_2 = saved_inv_rms_2 * grad_out_e23 + 2.0 * out_e23 * t59
@@ -3578,7 +3597,8 @@ def _fused_gelu_sgp_norm_with_normalize_backward_3_kernel(
         out_e134 += -gelu_y_e14 * t64 - gelu_x_e12 * t78 - gelu_x_e14 * t70 - gelu_x_e24 * t68 - gelu_y_e23 * t73
         out_e134 += -gelu_y_e2 * t76
         t81 = out_e123 * out_e123 + out_e124 * out_e124 + out_e134 * out_e134 - out_e234 * out_e234
-        t82 = tl.where((t81 > 0.0), 1.0, 0.0) - tl.where((t81 < 0.0), 1.0, 0.0)
+        t82 = tl.where((t81 > 0.0), tl.full([], 1.0, REAL), 0.0)
+        t82 += -tl.where((t81 < 0.0), tl.full([], 1.0, REAL), 0.0)
         t83 = frontier_1 * t82
         grad_out_e234_2 = saved_inv_rms_3 * grad_out_e234 - 2.0 * out_e234 * t83
         grad_out_e134_2 = saved_inv_rms_3 * grad_out_e134 + 2.0 * out_e134 * t83
@@ -4028,7 +4048,7 @@ def _fused_gelu_sgp_norm_without_normalize_backward_kernel(
     PROGRAMS: tl.constexpr,
     REAL: tl.constexpr,
 ):
-    # accumulates in registers over the rows; the partial sums are added in a fixed order
+    # accumulates in registers over b; the partial results are added in a fixed order
     # reloads what does not depend on the row, because 219 fields are alive at once
 
     n = _tile(tl.program_id(1) * BLOCK, ROWS, BLOCK)
@@ -4635,7 +4655,7 @@ def _fused_gelu_sgp_norm_without_normalize_backward_kernel(
 # Launchers
 
 
-def _geometric_product(x, y, lead, B, N):
+def _run_geometric_product(x, y, lead, B, N):
     """Compute the results, then what the backward reads: 1 launch."""
     real = _real(x, y)
     out = torch.empty((*lead, N, 16), dtype=_promote(x, y), device=x.device)
@@ -4643,7 +4663,7 @@ def _geometric_product(x, y, lead, B, N):
     return (out,)
 
 
-def _geometric_product_backward(x, y, grad_out, B, N, wanted):
+def _run_geometric_product_backward(x, y, grad_out, B, N, wanted):
     """Compute the gradients: 1 launch."""
     real = _real(x, y, grad_out)
     grad_x = torch.empty_like(x) if wanted[0] else x
@@ -4658,7 +4678,7 @@ def _geometric_product_backward(x, y, grad_out, B, N, wanted):
     return grad_x if wanted[0] else None, grad_y if wanted[1] else None
 
 
-def _sgp(x, y, weight, lead, B, N):
+def _run_sgp(x, y, weight, lead, B, N):
     """Compute the results, then what the backward reads: 1 launch."""
     real = _real(x, y, weight)
     out = torch.empty((*lead, N, 16), dtype=_promote(x, y, weight), device=x.device)
@@ -4666,7 +4686,7 @@ def _sgp(x, y, weight, lead, B, N):
     return (out,)
 
 
-def _sgp_backward(x, y, weight, grad_out, B, N, wanted):
+def _run_sgp_backward(x, y, weight, grad_out, B, N, wanted):
     """Compute the gradients: 1 launch."""
     real = _real(x, y, weight, grad_out)
     grad_x = torch.empty_like(x) if wanted[0] else x
@@ -4687,7 +4707,7 @@ def _sgp_backward(x, y, weight, grad_out, B, N, wanted):
     return grad_x if wanted[0] else None, grad_y if wanted[1] else None, grad_weight if wanted[2] else None
 
 
-def _fused_gelu_sgp_norm_with_normalize(x, y, weight, eps, lead, B, N):
+def _run_fused_gelu_sgp_norm_with_normalize(x, y, weight, eps, lead, B, N):
     """Compute the results, then what the backward reads: 1 launch."""
     real = _real(x, y, weight)
     out = torch.empty((*lead, N, 16), dtype=_promote(x, y, weight), device=x.device)
@@ -4714,7 +4734,7 @@ def _fused_gelu_sgp_norm_with_normalize(x, y, weight, eps, lead, B, N):
     return out, saved
 
 
-def _fused_gelu_sgp_norm_with_normalize_backward(x, y, weight, grad_out, saved, out, eps, B, N, wanted):
+def _run_fused_gelu_sgp_norm_with_normalize_backward(x, y, weight, grad_out, saved, out, eps, B, N, wanted):
     """Compute the gradients: 3 launches."""
     real = _real(x, y, weight, grad_out)
     grad_x = torch.empty_like(x) if wanted[0] else x
@@ -4764,7 +4784,7 @@ def _fused_gelu_sgp_norm_with_normalize_backward(x, y, weight, grad_out, saved, 
     return grad_x if wanted[0] else None, grad_y if wanted[1] else None, grad_weight if wanted[2] else None
 
 
-def _fused_gelu_sgp_norm_without_normalize(x, y, weight, eps, lead, B, N):
+def _run_fused_gelu_sgp_norm_without_normalize(x, y, weight, eps, lead, B, N):
     """Compute the results, then what the backward reads: 1 launch."""
     real = _real(x, y, weight)
     out = torch.empty((*lead, N, 16), dtype=_promote(x, y, weight), device=x.device)
@@ -4779,7 +4799,7 @@ def _fused_gelu_sgp_norm_without_normalize(x, y, weight, eps, lead, B, N):
     return (out,)
 
 
-def _fused_gelu_sgp_norm_without_normalize_backward(x, y, weight, grad_out, eps, B, N, wanted):
+def _run_fused_gelu_sgp_norm_without_normalize_backward(x, y, weight, grad_out, eps, B, N, wanted):
     """Compute the gradients: 1 launch."""
     real = _real(x, y, weight, grad_out)
     grad_x = torch.empty_like(x) if wanted[0] else x
@@ -4811,7 +4831,7 @@ class _GeometricProduct(torch.autograd.Function):
     def forward(ctx, x, y, lead, B, N):
         inputs = (x, y)
         x, y = x.contiguous(), y.contiguous()
-        (out,) = _geometric_product(x, y, lead, B, N)
+        (out,) = _run_geometric_product(x, y, lead, B, N)
         ctx.save_for_backward(*inputs)
         ctx.extra = B, N
         return out
@@ -4821,12 +4841,11 @@ class _GeometricProduct(torch.autograd.Function):
         x, y = ctx.saved_tensors
         B, N = ctx.extra
         if torch.is_grad_enabled():  # these gradients will be differentiated: the reference's can be
-            function = functools.partial(geometric_product_reference)
-            grads = _differentiable(function, (x, y), (grad_out,), ctx.needs_input_grad)
+            grads = _differentiable(geometric_product_reference, (x, y), (grad_out,), ctx.needs_input_grad)
             return (*grads, None, None, None)
         x, y = x.contiguous(), y.contiguous()
         grad_out = grad_out.contiguous()
-        grads = _geometric_product_backward(x, y, grad_out, B, N, ctx.needs_input_grad[:2])
+        grads = _run_geometric_product_backward(x, y, grad_out, B, N, ctx.needs_input_grad[:2])
         return grads[0], grads[1], None, None, None
 
 
@@ -4837,7 +4856,7 @@ class _Sgp(torch.autograd.Function):
     def forward(ctx, x, y, weight, lead, B, N):
         inputs = (x, y, weight)
         x, y, weight = x.contiguous(), y.contiguous(), weight.contiguous()
-        (out,) = _sgp(x, y, weight, lead, B, N)
+        (out,) = _run_sgp(x, y, weight, lead, B, N)
         ctx.save_for_backward(*inputs)
         ctx.extra = B, N
         return out
@@ -4847,12 +4866,11 @@ class _Sgp(torch.autograd.Function):
         x, y, weight = ctx.saved_tensors
         B, N = ctx.extra
         if torch.is_grad_enabled():  # these gradients will be differentiated: the reference's can be
-            function = functools.partial(sgp_reference)
-            grads = _differentiable(function, (x, y, weight), (grad_out,), ctx.needs_input_grad)
+            grads = _differentiable(sgp_reference, (x, y, weight), (grad_out,), ctx.needs_input_grad)
             return (*grads, None, None, None)
         x, y, weight = x.contiguous(), y.contiguous(), weight.contiguous()
         grad_out = grad_out.contiguous()
-        grads = _sgp_backward(x, y, weight, grad_out, B, N, ctx.needs_input_grad[:3])
+        grads = _run_sgp_backward(x, y, weight, grad_out, B, N, ctx.needs_input_grad[:3])
         return grads[0], grads[1], grads[2], None, None, None
 
 
@@ -4863,7 +4881,7 @@ class _FusedGeluSgpNormWithNormalize(torch.autograd.Function):
     def forward(ctx, x, y, weight, eps, lead, B, N):
         inputs = (x, y, weight)
         x, y, weight = x.contiguous(), y.contiguous(), weight.contiguous()
-        out, saved = _fused_gelu_sgp_norm_with_normalize(x, y, weight, eps, lead, B, N)
+        out, saved = _run_fused_gelu_sgp_norm_with_normalize(x, y, weight, eps, lead, B, N)
         ctx.save_for_backward(*inputs, saved, out)
         ctx.extra = eps, B, N
         return out
@@ -4873,12 +4891,16 @@ class _FusedGeluSgpNormWithNormalize(torch.autograd.Function):
         x, y, weight, saved, out = ctx.saved_tensors
         eps, B, N = ctx.extra
         if torch.is_grad_enabled():  # these gradients will be differentiated: the reference's can be
-            function = functools.partial(fused_gelu_sgp_norm_reference, normalize=True, eps=eps)
-            grads = _differentiable(function, (x, y, weight), (grad_out,), ctx.needs_input_grad)
+            grads = _differentiable(
+                functools.partial(fused_gelu_sgp_norm_reference, normalize=True, eps=eps),
+                (x, y, weight),
+                (grad_out,),
+                ctx.needs_input_grad,
+            )
             return (*grads, None, None, None, None)
         x, y, weight = x.contiguous(), y.contiguous(), weight.contiguous()
         grad_out = grad_out.contiguous()
-        grads = _fused_gelu_sgp_norm_with_normalize_backward(
+        grads = _run_fused_gelu_sgp_norm_with_normalize_backward(
             x, y, weight, grad_out, saved, out, eps, B, N, ctx.needs_input_grad[:3]
         )
         return grads[0], grads[1], grads[2], None, None, None, None
@@ -4891,7 +4913,7 @@ class _FusedGeluSgpNormWithoutNormalize(torch.autograd.Function):
     def forward(ctx, x, y, weight, eps, lead, B, N):
         inputs = (x, y, weight)
         x, y, weight = x.contiguous(), y.contiguous(), weight.contiguous()
-        (out,) = _fused_gelu_sgp_norm_without_normalize(x, y, weight, eps, lead, B, N)
+        (out,) = _run_fused_gelu_sgp_norm_without_normalize(x, y, weight, eps, lead, B, N)
         ctx.save_for_backward(*inputs)
         ctx.extra = eps, B, N
         return out
@@ -4901,12 +4923,16 @@ class _FusedGeluSgpNormWithoutNormalize(torch.autograd.Function):
         x, y, weight = ctx.saved_tensors
         eps, B, N = ctx.extra
         if torch.is_grad_enabled():  # these gradients will be differentiated: the reference's can be
-            function = functools.partial(fused_gelu_sgp_norm_reference, normalize=False, eps=eps)
-            grads = _differentiable(function, (x, y, weight), (grad_out,), ctx.needs_input_grad)
+            grads = _differentiable(
+                functools.partial(fused_gelu_sgp_norm_reference, normalize=False, eps=eps),
+                (x, y, weight),
+                (grad_out,),
+                ctx.needs_input_grad,
+            )
             return (*grads, None, None, None, None)
         x, y, weight = x.contiguous(), y.contiguous(), weight.contiguous()
         grad_out = grad_out.contiguous()
-        grads = _fused_gelu_sgp_norm_without_normalize_backward(
+        grads = _run_fused_gelu_sgp_norm_without_normalize_backward(
             x, y, weight, grad_out, eps, B, N, ctx.needs_input_grad[:3]
         )
         return grads[0], grads[1], grads[2], None, None, None, None
@@ -4939,7 +4965,8 @@ def geometric_product(x, y):
     sizes, lead = _check("geometric_product", (x, y))
     if not _runs_on_triton(x.device):
         return geometric_product_reference(x, y)
-    return _GeometricProduct.apply(x, y, lead, sizes["b"], sizes["n"])
+    with _on(x.device):
+        return _GeometricProduct.apply(x, y, lead, sizes["b"], sizes["n"])
 
 
 def sgp(x, y, weight):
@@ -4967,7 +4994,8 @@ def sgp(x, y, weight):
     sizes, lead = _check("sgp", (x, y, weight))
     if not _runs_on_triton(x.device):
         return sgp_reference(x, y, weight)
-    return _Sgp.apply(x, y, weight, lead, sizes["b"], sizes["n"])
+    with _on(x.device):
+        return _Sgp.apply(x, y, weight, lead, sizes["b"], sizes["n"])
 
 
 def fused_gelu_sgp_norm(x, y, weight, *, normalize=True, eps=1e-06):
@@ -4999,9 +5027,10 @@ def fused_gelu_sgp_norm(x, y, weight, *, normalize=True, eps=1e-06):
     sizes, lead = _check("fused_gelu_sgp_norm", (x, y, weight))
     if not _runs_on_triton(x.device):
         return fused_gelu_sgp_norm_reference(x, y, weight, normalize=normalize, eps=eps)
-    if normalize:
-        return _FusedGeluSgpNormWithNormalize.apply(x, y, weight, eps, lead, sizes["b"], sizes["n"])
-    return _FusedGeluSgpNormWithoutNormalize.apply(x, y, weight, eps, lead, sizes["b"], sizes["n"])
+    with _on(x.device):
+        if normalize:
+            return _FusedGeluSgpNormWithNormalize.apply(x, y, weight, eps, lead, sizes["b"], sizes["n"])
+        return _FusedGeluSgpNormWithoutNormalize.apply(x, y, weight, eps, lead, sizes["b"], sizes["n"])
 
 
 # ---------------------------------------------------------------------------------------------------------------------

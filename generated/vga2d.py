@@ -6,6 +6,7 @@ spec 07fa67e7e36a; regenerate with: kgen build specs/vga2d.yaml
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import os
 from types import SimpleNamespace
@@ -210,6 +211,13 @@ def _runs_on_triton(device):
     return tl is not None and (_INTERPRETED or device.type in ("cuda", "xpu"))
 
 
+def _on(device):
+    """Make a GPU the current one while kernels are launched on it."""
+    if device.type != "cuda" or device.index == torch.cuda.current_device():
+        return contextlib.nullcontext()
+    return torch.cuda.device(device)
+
+
 def _check(function, tensors):
     """The extents of the named axes and the leading axes; raises ValueError naming the argument that does not fit."""
     sizes, lead, first = {}, (), None
@@ -282,6 +290,11 @@ def _shape_of_launch(name, rows, columns, whole=False):
     return rows, block, options
 
 
+def _tiles(columns, block):
+    """How many tiles a row has; an empty row has one, whose sums are zero."""
+    return max(1, -(-columns // block))
+
+
 def _launch_flat(kernel, name, arguments, count, real):
     """Every element on its own."""
     _, block, options = _shape_of_launch(name, 1, count)
@@ -292,8 +305,8 @@ def _launch_flat(kernel, name, arguments, count, real):
 def _launch_tile(kernel, name, arguments, rows, columns, real, whole=False):
     """Blocks of rows times tiles of columns; with `whole`, a tile holds all columns."""
     per, block, options = _shape_of_launch(name, rows, columns, whole)
-    if rows and columns:
-        grid = (-(-rows // per), -(-columns // block))
+    if rows:
+        grid = (-(-rows // per), _tiles(columns, block))
         kernel[grid](*arguments, ROWS=per, BLOCK=block, REAL=_TRITON[real], **options)
 
 
@@ -307,7 +320,7 @@ def _launch_sweep(kernel, name, arguments, rows, columns, real):
 def _programs(name, rows, kept, columns, device):
     """How many persistent programs share the rows, and how many tiles the columns have."""
     per, block, _ = _shape_of_launch(name, rows, columns)
-    tiles = -(-columns // block)
+    tiles = _tiles(columns, block)
     wanted = LAUNCH[name].programs * _multiprocessors(device) // max(1, tiles * kept)
     return max(1, min(-(-rows // (_BLOCKS_OF_ROWS * per)), wanted)), tiles
 
@@ -318,8 +331,8 @@ _BLOCKS_OF_ROWS = 4  # that a persistent program walks at least: with fewer, add
 def _launch_fold(kernel, name, arguments, rows, kept, columns, programs, real):
     """Persistent programs that walk the rows."""
     per, block, options = _shape_of_launch(name, rows, columns)
-    if kept and columns:
-        grid = (kept * programs, -(-columns // block))
+    if kept:
+        grid = (kept * programs, _tiles(columns, block))
         kernel[grid](*arguments, ROWS=per, BLOCK=block, PROGRAMS=programs, REAL=_TRITON[real], **options)
 
 
@@ -335,6 +348,7 @@ def _total(partial, total):
 def _differentiable(function, inputs, cotangents, needed):
     """Gradients with a graph of their own, None for inputs that need none: of plain torch operations."""
     with torch.enable_grad():
+        inputs = [x.view_as(x) for x in inputs]  # inputs may share their history: each is differentiated on its own
         outputs = function(*inputs)
         outputs = outputs if isinstance(outputs, tuple) else (outputs,)
         wanted = [x for x, needs in zip(inputs, needed) if needs]
@@ -529,7 +543,7 @@ def _sgp_backward_kernel(
     PROGRAMS: tl.constexpr,
     REAL: tl.constexpr,
 ):
-    # accumulates in registers over the rows; the partial sums are added in a fixed order
+    # accumulates in registers over b; the partial results are added in a fixed order
     BN = tl.cast(B, tl.int64) * N
 
     n = _tile(tl.program_id(1) * BLOCK, ROWS, BLOCK)
@@ -1037,7 +1051,7 @@ def _fused_gelu_sgp_norm_with_normalize_backward_2_kernel(
     PROGRAMS: tl.constexpr,
     REAL: tl.constexpr,
 ):
-    # accumulates in registers over the rows; the partial sums are added in a fixed order
+    # accumulates in registers over b; the partial results are added in a fixed order
     BN = tl.cast(B, tl.int64) * N
 
     n = _tile(tl.program_id(1) * BLOCK, ROWS, BLOCK)
@@ -1282,7 +1296,7 @@ def _fused_gelu_sgp_norm_without_normalize_backward_kernel(
     PROGRAMS: tl.constexpr,
     REAL: tl.constexpr,
 ):
-    # accumulates in registers over the rows; the partial sums are added in a fixed order
+    # accumulates in registers over b; the partial results are added in a fixed order
     BN = tl.cast(B, tl.int64) * N
 
     n = _tile(tl.program_id(1) * BLOCK, ROWS, BLOCK)
@@ -1423,7 +1437,7 @@ def _fused_gelu_sgp_norm_without_normalize_backward_kernel(
 # Launchers
 
 
-def _geometric_product(x, y, B, N):
+def _run_geometric_product(x, y, B, N):
     """Compute the results, then what the backward reads: 1 launch."""
     real = _real(x, y)
     out = torch.empty((4, B, N), dtype=_promote(x, y), device=x.device)
@@ -1431,7 +1445,7 @@ def _geometric_product(x, y, B, N):
     return (out,)
 
 
-def _geometric_product_backward(x, y, grad_out, B, N, wanted):
+def _run_geometric_product_backward(x, y, grad_out, B, N, wanted):
     """Compute the gradients: 1 launch."""
     real = _real(x, y, grad_out)
     grad_x = torch.empty_like(x) if wanted[0] else x
@@ -1446,7 +1460,7 @@ def _geometric_product_backward(x, y, grad_out, B, N, wanted):
     return grad_x if wanted[0] else None, grad_y if wanted[1] else None
 
 
-def _sgp(x, y, weight, B, N):
+def _run_sgp(x, y, weight, B, N):
     """Compute the results, then what the backward reads: 1 launch."""
     real = _real(x, y, weight)
     out = torch.empty((4, B, N), dtype=_promote(x, y, weight), device=x.device)
@@ -1454,7 +1468,7 @@ def _sgp(x, y, weight, B, N):
     return (out,)
 
 
-def _sgp_backward(x, y, weight, grad_out, B, N, wanted):
+def _run_sgp_backward(x, y, weight, grad_out, B, N, wanted):
     """Compute the gradients: 1 launch."""
     real = _real(x, y, weight, grad_out)
     grad_x = torch.empty_like(x) if wanted[0] else x
@@ -1475,7 +1489,7 @@ def _sgp_backward(x, y, weight, grad_out, B, N, wanted):
     return grad_x if wanted[0] else None, grad_y if wanted[1] else None, grad_weight if wanted[2] else None
 
 
-def _fused_gelu_sgp_norm_with_normalize(x, y, weight, eps, B, N):
+def _run_fused_gelu_sgp_norm_with_normalize(x, y, weight, eps, B, N):
     """Compute the results, then what the backward reads: 1 launch."""
     real = _real(x, y, weight)
     out = torch.empty((4, B, N), dtype=_promote(x, y, weight), device=x.device)
@@ -1502,7 +1516,7 @@ def _fused_gelu_sgp_norm_with_normalize(x, y, weight, eps, B, N):
     return out, saved
 
 
-def _fused_gelu_sgp_norm_with_normalize_backward(x, y, weight, grad_out, saved, out, eps, B, N, wanted):
+def _run_fused_gelu_sgp_norm_with_normalize_backward(x, y, weight, grad_out, saved, out, eps, B, N, wanted):
     """Compute the gradients: 2 launches."""
     real = _real(x, y, weight, grad_out)
     grad_x = torch.empty_like(x) if wanted[0] else x
@@ -1557,7 +1571,7 @@ def _fused_gelu_sgp_norm_with_normalize_backward(x, y, weight, grad_out, saved, 
     return grad_x if wanted[0] else None, grad_y if wanted[1] else None, grad_weight if wanted[2] else None
 
 
-def _fused_gelu_sgp_norm_without_normalize(x, y, weight, eps, B, N):
+def _run_fused_gelu_sgp_norm_without_normalize(x, y, weight, eps, B, N):
     """Compute the results, then what the backward reads: 1 launch."""
     real = _real(x, y, weight)
     out = torch.empty((4, B, N), dtype=_promote(x, y, weight), device=x.device)
@@ -1572,7 +1586,7 @@ def _fused_gelu_sgp_norm_without_normalize(x, y, weight, eps, B, N):
     return (out,)
 
 
-def _fused_gelu_sgp_norm_without_normalize_backward(x, y, weight, grad_out, eps, B, N, wanted):
+def _run_fused_gelu_sgp_norm_without_normalize_backward(x, y, weight, grad_out, eps, B, N, wanted):
     """Compute the gradients: 1 launch."""
     real = _real(x, y, weight, grad_out)
     grad_x = torch.empty_like(x) if wanted[0] else x
@@ -1604,7 +1618,7 @@ class _GeometricProduct(torch.autograd.Function):
     def forward(ctx, x, y, B, N):
         inputs = (x, y)
         x, y = x.contiguous(), y.contiguous()
-        (out,) = _geometric_product(x, y, B, N)
+        (out,) = _run_geometric_product(x, y, B, N)
         ctx.save_for_backward(*inputs)
         ctx.extra = B, N
         return out
@@ -1614,12 +1628,11 @@ class _GeometricProduct(torch.autograd.Function):
         x, y = ctx.saved_tensors
         B, N = ctx.extra
         if torch.is_grad_enabled():  # these gradients will be differentiated: the reference's can be
-            function = functools.partial(geometric_product_reference)
-            grads = _differentiable(function, (x, y), (grad_out,), ctx.needs_input_grad)
+            grads = _differentiable(geometric_product_reference, (x, y), (grad_out,), ctx.needs_input_grad)
             return (*grads, None, None)
         x, y = x.contiguous(), y.contiguous()
         grad_out = grad_out.contiguous()
-        grads = _geometric_product_backward(x, y, grad_out, B, N, ctx.needs_input_grad[:2])
+        grads = _run_geometric_product_backward(x, y, grad_out, B, N, ctx.needs_input_grad[:2])
         return grads[0], grads[1], None, None
 
 
@@ -1630,7 +1643,7 @@ class _Sgp(torch.autograd.Function):
     def forward(ctx, x, y, weight, B, N):
         inputs = (x, y, weight)
         x, y, weight = x.contiguous(), y.contiguous(), weight.contiguous()
-        (out,) = _sgp(x, y, weight, B, N)
+        (out,) = _run_sgp(x, y, weight, B, N)
         ctx.save_for_backward(*inputs)
         ctx.extra = B, N
         return out
@@ -1640,12 +1653,11 @@ class _Sgp(torch.autograd.Function):
         x, y, weight = ctx.saved_tensors
         B, N = ctx.extra
         if torch.is_grad_enabled():  # these gradients will be differentiated: the reference's can be
-            function = functools.partial(sgp_reference)
-            grads = _differentiable(function, (x, y, weight), (grad_out,), ctx.needs_input_grad)
+            grads = _differentiable(sgp_reference, (x, y, weight), (grad_out,), ctx.needs_input_grad)
             return (*grads, None, None)
         x, y, weight = x.contiguous(), y.contiguous(), weight.contiguous()
         grad_out = grad_out.contiguous()
-        grads = _sgp_backward(x, y, weight, grad_out, B, N, ctx.needs_input_grad[:3])
+        grads = _run_sgp_backward(x, y, weight, grad_out, B, N, ctx.needs_input_grad[:3])
         return grads[0], grads[1], grads[2], None, None
 
 
@@ -1656,7 +1668,7 @@ class _FusedGeluSgpNormWithNormalize(torch.autograd.Function):
     def forward(ctx, x, y, weight, eps, B, N):
         inputs = (x, y, weight)
         x, y, weight = x.contiguous(), y.contiguous(), weight.contiguous()
-        out, saved = _fused_gelu_sgp_norm_with_normalize(x, y, weight, eps, B, N)
+        out, saved = _run_fused_gelu_sgp_norm_with_normalize(x, y, weight, eps, B, N)
         ctx.save_for_backward(*inputs, saved, out)
         ctx.extra = eps, B, N
         return out
@@ -1666,12 +1678,16 @@ class _FusedGeluSgpNormWithNormalize(torch.autograd.Function):
         x, y, weight, saved, out = ctx.saved_tensors
         eps, B, N = ctx.extra
         if torch.is_grad_enabled():  # these gradients will be differentiated: the reference's can be
-            function = functools.partial(fused_gelu_sgp_norm_reference, normalize=True, eps=eps)
-            grads = _differentiable(function, (x, y, weight), (grad_out,), ctx.needs_input_grad)
+            grads = _differentiable(
+                functools.partial(fused_gelu_sgp_norm_reference, normalize=True, eps=eps),
+                (x, y, weight),
+                (grad_out,),
+                ctx.needs_input_grad,
+            )
             return (*grads, None, None, None)
         x, y, weight = x.contiguous(), y.contiguous(), weight.contiguous()
         grad_out = grad_out.contiguous()
-        grads = _fused_gelu_sgp_norm_with_normalize_backward(
+        grads = _run_fused_gelu_sgp_norm_with_normalize_backward(
             x, y, weight, grad_out, saved, out, eps, B, N, ctx.needs_input_grad[:3]
         )
         return grads[0], grads[1], grads[2], None, None, None
@@ -1684,7 +1700,7 @@ class _FusedGeluSgpNormWithoutNormalize(torch.autograd.Function):
     def forward(ctx, x, y, weight, eps, B, N):
         inputs = (x, y, weight)
         x, y, weight = x.contiguous(), y.contiguous(), weight.contiguous()
-        (out,) = _fused_gelu_sgp_norm_without_normalize(x, y, weight, eps, B, N)
+        (out,) = _run_fused_gelu_sgp_norm_without_normalize(x, y, weight, eps, B, N)
         ctx.save_for_backward(*inputs)
         ctx.extra = eps, B, N
         return out
@@ -1694,12 +1710,16 @@ class _FusedGeluSgpNormWithoutNormalize(torch.autograd.Function):
         x, y, weight = ctx.saved_tensors
         eps, B, N = ctx.extra
         if torch.is_grad_enabled():  # these gradients will be differentiated: the reference's can be
-            function = functools.partial(fused_gelu_sgp_norm_reference, normalize=False, eps=eps)
-            grads = _differentiable(function, (x, y, weight), (grad_out,), ctx.needs_input_grad)
+            grads = _differentiable(
+                functools.partial(fused_gelu_sgp_norm_reference, normalize=False, eps=eps),
+                (x, y, weight),
+                (grad_out,),
+                ctx.needs_input_grad,
+            )
             return (*grads, None, None, None)
         x, y, weight = x.contiguous(), y.contiguous(), weight.contiguous()
         grad_out = grad_out.contiguous()
-        grads = _fused_gelu_sgp_norm_without_normalize_backward(
+        grads = _run_fused_gelu_sgp_norm_without_normalize_backward(
             x, y, weight, grad_out, eps, B, N, ctx.needs_input_grad[:3]
         )
         return grads[0], grads[1], grads[2], None, None, None
@@ -1732,7 +1752,8 @@ def geometric_product(x, y):
     sizes, lead = _check("geometric_product", (x, y))
     if not _runs_on_triton(x.device):
         return geometric_product_reference(x, y)
-    return _GeometricProduct.apply(x, y, sizes["b"], sizes["n"])
+    with _on(x.device):
+        return _GeometricProduct.apply(x, y, sizes["b"], sizes["n"])
 
 
 def sgp(x, y, weight):
@@ -1760,7 +1781,8 @@ def sgp(x, y, weight):
     sizes, lead = _check("sgp", (x, y, weight))
     if not _runs_on_triton(x.device):
         return sgp_reference(x, y, weight)
-    return _Sgp.apply(x, y, weight, sizes["b"], sizes["n"])
+    with _on(x.device):
+        return _Sgp.apply(x, y, weight, sizes["b"], sizes["n"])
 
 
 def fused_gelu_sgp_norm(x, y, weight, *, normalize=True, eps=1e-06):
@@ -1791,9 +1813,10 @@ def fused_gelu_sgp_norm(x, y, weight, *, normalize=True, eps=1e-06):
     sizes, lead = _check("fused_gelu_sgp_norm", (x, y, weight))
     if not _runs_on_triton(x.device):
         return fused_gelu_sgp_norm_reference(x, y, weight, normalize=normalize, eps=eps)
-    if normalize:
-        return _FusedGeluSgpNormWithNormalize.apply(x, y, weight, eps, sizes["b"], sizes["n"])
-    return _FusedGeluSgpNormWithoutNormalize.apply(x, y, weight, eps, sizes["b"], sizes["n"])
+    with _on(x.device):
+        if normalize:
+            return _FusedGeluSgpNormWithNormalize.apply(x, y, weight, eps, sizes["b"], sizes["n"])
+        return _FusedGeluSgpNormWithoutNormalize.apply(x, y, weight, eps, sizes["b"], sizes["n"])
 
 
 # ---------------------------------------------------------------------------------------------------------------------

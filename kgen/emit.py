@@ -16,6 +16,7 @@ from kgen.blades import blade_helpers, sum_helpers
 from kgen.buffers import plan
 from kgen.constants import constants
 from kgen.documents import formula
+from kgen.errors import KgenError
 from kgen.ir import verify
 from kgen.launchers import Variant, autograd_rows, function_rows, launcher_rows
 from kgen.model import Kernel, Spec
@@ -29,6 +30,7 @@ from kgen.tree import banner, source_name, template_folder
 def emit(spec: Spec) -> str:
     """The module of a spec."""
     variants = [v for kernel in spec.kernels for v in variants_of(spec, kernel)]
+    _refuse_twins(variants)
     texts = {v.name: kernel_texts(v) for v in variants}
     every = [t for v in variants for t in texts[v.name]]
     text = _render(
@@ -49,6 +51,16 @@ def emit(spec: Spec) -> str:
         reference=reference.source(spec),
     )
     return tidy(text)
+
+
+def _refuse_twins(variants: Sequence[Variant]) -> None:
+    """A variant's name, such as f_with_a, may be the name of another kernel."""
+    seen: set[str] = set()
+    for v in variants:
+        for name in (p.graph.name for p in v.programs):
+            if name in seen:
+                raise KgenError(f"two kernels come to the generated name `{name}`", v.kernel.mark, "rename one of them")
+            seen.add(name)
 
 
 def variants_of(spec: Spec, kernel: Kernel) -> list[Variant]:
@@ -96,7 +108,7 @@ def launch_row(form: str, alive: int) -> str:
             row |= {"elements": 2, "tile": 64}
         if light and alive > LIGHT // 2:
             row["registers"] = 64  # so that 1024 threads share a multiprocessor
-        row["resident"] = 1 << (REGISTERS * 3 // 4 // alive).bit_length() - 1
+        row["resident"] = 1 << (REGISTERS * 3 // 4 // max(1, alive)).bit_length() - 1
     return "Launch(" + ", ".join(f"{key}={value}" for key, value in row.items()) + ")"
 
 

@@ -131,7 +131,7 @@ class Builder:
     def _make(
         self, kind: str, axes: frozenset[str], args: tuple[Node, ...] = (), payload: tuple[object, ...] = ()
     ) -> Node:
-        key = (kind, args, payload)
+        key = (kind, args, payload, axes)
         node = self._table.get(key)
         if node is None:
             node = Node(len(self.nodes), kind, axes, args, payload)

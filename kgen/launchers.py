@@ -6,7 +6,7 @@ from typing import Any
 
 from kgen.buffers import Plan
 from kgen.documents import document
-from kgen.ir import Output, Tensor
+from kgen.ir import Tensor
 from kgen.model import Kernel, Spec
 from kgen.printer import size_name
 from kgen.schedule import WORKSPACE, Fold, Program, Schedule
@@ -256,8 +256,8 @@ def autograd_rows(variant: Variant) -> dict[str, Any]:
             "cotangent_tuple": _tuple(cotangents),
             "cotangent_target": ", ".join(cotangents),
             "contiguous_cotangents": ", ".join(f"{name}.contiguous()" for name in cotangents),
-            "options": "".join(f", {name}={on}" for name, on in variant.flags)
-            + "".join(f", {name}={name}" for name in forward.graph.numbers),
+            "reference": _reference(variant),
+            "needed": _needed(inputs, variant.kernel.grads),
             "nones": ", None" * len(extra),
             "extra": ", ".join(numbers) if len(numbers) > 1 else f"({numbers[0]},)",
             "backward_arguments": arguments,
@@ -273,6 +273,22 @@ def _tuple(names: Sequence[str]) -> str:
 def unpacked(names: Sequence[str]) -> str:
     """A target for a tuple."""
     return ", ".join(names) if len(names) > 1 else f"({names[0]},)"
+
+
+def _reference(variant: Variant) -> str:
+    """The reference with the variant's options filled in."""
+    numbers = variant.schedule.forward.graph.numbers
+    options = [*(f"{name}={on}" for name, on in variant.flags), *(f"{name}={name}" for name in numbers)]
+    name = f"{variant.kernel.name}_reference"
+    return f"functools.partial({', '.join([name, *options])})" if options else name
+
+
+def _needed(inputs: Sequence[str], grads: Sequence[str]) -> str:
+    """For each input, whether its gradient is wanted; never for one that the spec does not differentiate."""
+    if set(inputs) == set(grads):
+        return "ctx.needs_input_grad"
+    flags = [f"ctx.needs_input_grad[{i}]" if name in grads else "False" for i, name in enumerate(inputs)]
+    return f"({', '.join(flags)})" if len(flags) > 1 else f"({flags[0]},)"
 
 
 def _wanted(positions: Sequence[int]) -> str:
@@ -315,8 +331,3 @@ def function_rows(spec: Spec, kernel: Kernel, variants: Sequence[Variant]) -> di
             for i, v in enumerate(variants)
         ],
     }
-
-
-def results(kernel: Launch) -> list[Output | Fold]:
-    """Everything a launch writes."""
-    return [*kernel.stores, *kernel.folds]

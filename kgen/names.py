@@ -82,7 +82,16 @@ VOCABULARY = (
     *("where", "pointwise", "detach"),
 )
 DOC_WIDTH = 100
-RESERVED = {*IMPORTED, *BUILTINS, *OTHERS}
+IN_KERNELS = (  # what kernels call their own variables; a component of an input that is called so gets another name
+    *("r", "at", "row", "rows", "row_mask", "tile", "tile_mask", "first_tile", "start", "block", "program", "kept"),
+    *("slot", "launch", "kernels", "paths", "blades", "grades", "signature"),
+)
+IN_LAUNCHERS = (
+    *("real", "total", "lead", "sizes", "wanted", "inputs", "saved", "frontier", "folded", "partial", "function"),
+    *("programs", "tiles"),
+)
+NUMBERED = re.compile(r"t[0-9]+|(folded|frontier)[0-9]*(_.*)?|(saved|size|partial)_.*")
+RESERVED = {*IMPORTED, *BUILTINS, *OTHERS, *IN_LAUNCHERS}
 DERIVED = (
     *(
         "reference",
@@ -98,7 +107,7 @@ DERIVED = (
     ),
     *("function", "Function", "autograd", "setup_context", "jvp", "config", "configs", "lean"),
 )
-COMPONENT = re.compile(r"e[0-9]*|[0-9]+|grad|ptr|reference")  # what generated code appends to an argument's name
+COMPONENT = re.compile(r"e[0-9]*|[0-9]+|grad|ptr|row|reference")  # what generated code appends to an argument's name
 
 
 def check(name: str, what: str) -> None:
@@ -114,7 +123,7 @@ def check(name: str, what: str) -> None:
         raise KgenError(
             f"`{name}` cannot name {what}: it is an operation of bodies", hint=f"such as {name}_x or another word"
         )
-    if name in RESERVED:
+    if name in RESERVED or NUMBERED.fullmatch(name) or (name in IN_KERNELS and what != "an input"):
         raise KgenError(
             f"`{name}` cannot name {what}: generated code uses that name", hint=f"such as {name}_x or another word"
         )

@@ -193,7 +193,10 @@ class Expressions:
             return f"{left} {COMPARISONS[node.function]} {right}", -1
         if node.function == "detach":
             return self.use(node.args[0]), SUM
-        return f"{FUNCTIONS[node.function]}({', '.join(map(self._argument, node.args))})", ATOM
+        arguments = [self._argument(a) for a in node.args]
+        if node.function == "where" and all(a.kind == "Const" for a in node.args[1:]):
+            arguments[1] = f"tl.full([], {self.use(node.args[1])}, REAL)"  # two literals would make an fp32 field
+        return f"{FUNCTIONS[node.function]}({', '.join(arguments)})", ATOM
 
     def _argument(self, node: Node) -> str:
         """An argument of a function, for which Triton would round a literal to fp32 also among fp64 fields."""

@@ -14,10 +14,11 @@ on one and are read by fields with more axes (the `rsqrt`, not the raw sum), one
 * A kernel with more live values than registers has its results split.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 
 from kgen.autodiff import differentiate
+from kgen.errors import KgenError
 from kgen.ir import Builder, Graph, Node, Output, Tensor, postorder
 from kgen.simplify import Cost, cost, naive_cost, simplify
 
@@ -52,6 +53,7 @@ class Kernel:
     cost: Cost
     naive: Cost
     live: int  # fields alive at once, accumulators included
+    flat: bool  # every tensor runs along the whole domain: the tile runs over it flattened
 
     @property
     def crowded(self) -> bool:
@@ -89,6 +91,8 @@ class Schedule:
 
 def schedule(graph: Graph, grads: Sequence[str]) -> Schedule:
     """The kernels of one variant; of the backwards derived from the plain and the factored forward, the cheaper."""
+    if not graph.axes:
+        raise KgenError(f"{graph.name} has no axis", hint="a kernel needs an input with a named axis, such as [n]")
     b = graph.builder
     saved = _saveable(graph)
     plain = [*graph.roots, *saved]
@@ -159,7 +163,7 @@ def _readable_outputs(graph: Graph, saved: dict[Node, Node]) -> _Stored:
     for output in graph.outputs:
         for i, field in enumerate(output.fields):
             if field.kind == "Mul" and set(output.tensor.axes) == field.axes:
-                rows = [x for x in field.args if x in saved]
+                rows = [x for x in field.args if x in saved and _never_zero(x)]
                 rest = [x for x in field.args if x not in saved]
                 if rows and len(rest) == 1:
                     stored = b.input(output.tensor.name, i, output.tensor.axes)
@@ -168,21 +172,28 @@ def _readable_outputs(graph: Graph, saved: dict[Node, Node]) -> _Stored:
     return _Stored(tuple(o.tensor for o in graph.outputs if o.tensor.name in used), table)
 
 
+def _never_zero(node: Node) -> bool:
+    """Whether dividing by the field is safe, however small its argument."""
+    return node.kind == "Reciprocal" or (node.kind == "Call" and node.function in ("rsqrt", "exp"))
+
+
 # what crosses between kernels
 
 
 def _store_between(
-    graph: Graph, fields: Sequence[Node], name: str
+    graph: Graph, fields: Sequence[Node], name: str, group: Callable[[Node], object] = lambda node: None
 ) -> tuple[tuple[Tensor, ...], dict[Node, tuple[Tensor, int]]]:
-    """Workspace tensors for fields, one for each set of axes: (components, axes…)."""
-    groups: dict[tuple[str, ...], list[Node]] = {}
+    """Workspace tensors for fields, one for each set of axes (and group): (components, axes…)."""
+    groups: dict[tuple[tuple[str, ...], object], list[Node]] = {}
     for field in fields:
         axes = tuple(a for a in graph.axes if a in field.axes)
-        groups.setdefault(axes, []).append(field)
-    tensors, where = [], dict[Node, tuple[Tensor, int]]()
-    for axes, members in groups.items():
+        groups.setdefault((axes, group(field)), []).append(field)
+    tensors, where = list[Tensor](), dict[Node, tuple[Tensor, int]]()
+    for (axes, _), members in groups.items():
         labels = _labels([graph.builder.hints.get(m, "") for m in members])
         suffix = "" if len(groups) == 1 else "_" + ("".join(axes) or "all")
+        twins = sum(t.axes == axes for t in tensors)
+        suffix += str(twins + 1) if twins else ""
         tensor = Tensor(name + suffix, (len(members), *axes), labels, dtype=WORKSPACE)
         tensors.append(tensor)
         where.update({m: (tensor, i) for i, m in enumerate(members)})
@@ -243,25 +254,46 @@ class _Planner:
         outputs = self._store_folds(outputs)
         folds, plain = [], []
         for output in outputs:
-            parts = [_fold(self.builder, f, set(self.outer)) for f in output.fields]
-            if all(p is not None for p in parts) and any(p.over for p in parts if p):
-                folds.append((output, [p for p in parts if p is not None]))
+            parts = self._parts(output)
+            if parts:
+                folds.append((output, parts))
             else:
                 plain.append(output)
         self._place(plain, folds)
         return self.kernels
 
+    def _parts(self, output: Output) -> list["_Part"]:
+        """The result as one fold: all components reduced in one way over the same outer axes; else nothing."""
+        parts = [_fold(self.builder, f, set(self.outer)) for f in output.fields]
+        ways = {self._way(p) for p in parts if p and p.over}
+        repeated = any(p.over & set(output.tensor.axes) for p in parts if p)  # along an axis that is summed
+        return [p for p in parts if p] if None not in parts and len(ways) == 1 and not repeated else []
+
+    def _way(self, part: "_Part") -> tuple[tuple[str, ...], str]:
+        return tuple(a for a in self.outer if a in part.over), part.reduction
+
+    def _group(self, node: Node) -> tuple[tuple[str, ...], str]:
+        return self._way(_strip(self.builder, node))
+
+    def _bodies(self, output: Output) -> list[Node]:
+        """What must not contain a fold: what a fold accumulates, or the result itself."""
+        return [p.field for p in self._parts(output)] or list(output.fields)
+
+    def _numbered(self, name: str) -> str:
+        """A name for the next tensors of a kind that there may be several of."""
+        known = {t.split("_")[0] for t in self.tensors}
+        numbers = (name, *(f"{name}{i}" for i in range(1, len(known) + 2)))
+        return next(n for n in numbers if n not in known)
+
     def _store_folds(self, outputs: list[Output]) -> list[Output]:
         """Stage by stage, store the folds that another field reads."""
         roots = [f for o in outputs for f in o.fields]
-        stripped = [_fold(self.builder, r, set(self.outer)) for r in roots]
-        bodies = [s.field if s else r for s, r in zip(stripped, roots)]
+        bodies = [body for o in outputs for body in self._bodies(o)]
         dependent = [n for n in postorder(bodies) if n.is_reduction and set(n.over) & set(self.outer)]
         if not dependent:
             return outputs
         first = [n for n in dependent if not (_depends(n.args, set(self.outer)))]
-        stage = len([t for t in self.tensors if t.startswith("folded")])
-        tensors, where = _store_between(self.graph, first, f"folded{stage}" if stage else "folded")
+        tensors, where = _store_between(self.graph, first, self._numbered("folded"), self._group)
         self._place([], [(o, [_strip(self.builder, f) for f in o.fields]) for o in _as_outputs(tensors, where)])
         self.tensors.update({t.name: t for t in tensors})
         table = {n: self.builder.input(t.name, i, t.axes) for n, (t, i) in where.items()}
@@ -278,13 +310,14 @@ class _Planner:
             rows = set()
         if not plain and not folds:
             return
-        if rows:
-            note = f"one program holds a whole row, because a reduction over {self.inner} is used at once"
-            self._kernel("row", plain, [], (note,))
-        elif folds:
+        if folds:
             self._fold_kernels(plain, folds)
-        else:
-            for group in self._by_domain(plain):
+            return
+        note = f"one program holds a whole row, because a reduction over {self.inner} is used at once"
+        for group in self._by_domain(plain):
+            if any(n in rows for o in group for n in o.fields):
+                self._kernel("row", group, [], (note,))
+            else:
                 self._kernel("map", group, [], ())
 
     def _cut(
@@ -297,7 +330,7 @@ class _Planner:
         roots = [f for o in rest for f in o.fields] + [p.field for _, parts in folds for p in parts]
         frontier = _frontier(roots, self.inner)
         frontier += [f for f in dict.fromkeys(roots) if f in rows and self.inner not in f.axes and f not in frontier]
-        tensors, where = _store_between(self.graph, frontier, "frontier")
+        tensors, where = _store_between(self.graph, frontier, self._numbered("frontier"))
         note = f"stores the row reductions on their own, because the next kernel folds over {' '.join(self.outer)}"
         self._row_kernel([*whole, *_as_outputs(tensors, where)], note)
         self.tensors.update({t.name: t for t in tensors})
@@ -324,21 +357,26 @@ class _Planner:
 
     def _fold_kernels(self, plain: list[Output], folds: list[tuple[Output, list["_Part"]]]) -> None:
         """One kernel for each set of folded axes; elementwise results ride with the first. Split by live values."""
-        groups: dict[tuple[tuple[str, ...], str], list[Fold]] = {}
+        groups: dict[tuple[tuple[str, ...], tuple[str, ...], str], list[Fold]] = {}
         for output, parts in folds:
-            over = tuple(a for a in self.outer if any(a in p.over for p in parts))
-            fold = Fold(output.tensor, tuple(p.field for p in parts), parts[0].reduction)
-            groups.setdefault((over, fold.reduction), []).append(fold)
-        for i, (_, group) in enumerate(groups.items()):
-            here = plain if i == 0 else []
+            over, reduction = next(self._way(p) for p in parts if p.over)
+            kept = tuple(a for a in self.outer if a in output.tensor.axes)
+            fold = Fold(output.tensor, tuple(p.field for p in parts), reduction)
+            groups.setdefault((over, kept, reduction), []).append(fold)
+        beside = {frozenset(domain) & set(self.outer): group for domain, group in self._domains(plain).items()}
+        for (over, kept, _), group in groups.items():
+            here = beside.pop(frozenset((*over, *kept)), [])
             roots = [f for o in here for f in o.fields] + [f for g in group for f in g.fields]
             if here and self._overflows(roots, [f for g in group for f in g.fields]):
                 why = "apart from the folds, because together they need more registers than a thread has"
                 for part in self._by_domain(here):
                     self._kernel("map", part, [], (why,))
                 here = []
-            note = "accumulates in registers over the rows; the partial sums are added in a fixed order"
+            note = f"accumulates in registers over {' '.join(over)}; the partial results are added in a fixed order"
             self._kernel("fold", here, group, (note,))
+        for rest in beside.values():
+            for part in self._by_domain(rest):
+                self._kernel("map", part, [], ())
 
     def _overflows(self, roots: list[Node], accumulators: list[Node]) -> bool:
         """Whether one kernel would need more registers than a thread has; what is far beyond is not factored first."""
@@ -348,11 +386,14 @@ class _Planner:
 
     def _by_domain(self, plain: list[Output]) -> list[list[Output]]:
         """Results that vary along the same axes share a kernel."""
+        return list(self._domains(plain).values())
+
+    def _domains(self, plain: list[Output]) -> dict[tuple[str, ...], list[Output]]:
         groups: dict[tuple[str, ...], list[Output]] = {}
         for output in plain:
             axes = frozenset(output.tensor.axes).union(*(n.axes for n in postorder(output.fields)))
             groups.setdefault(tuple(a for a in self.graph.axes if a in axes), []).append(output)
-        return list(groups.values())
+        return groups
 
     # one kernel
 
@@ -373,7 +414,8 @@ class _Planner:
             *(n.axes for n in nodes), *(o.tensor.axes for o in stores), *(g.tensor.axes for g in folds)
         )
         domain = tuple(a for a in self.graph.axes if a in axes)
-        rows, loop, inner = self._divide(kind, domain, tensors, stores_, folds_)
+        flat = kind == "map" and all(_contiguous(t, domain) for t in (*tensors, *(o.tensor for o in stores_)))
+        rows, loop, inner = self._divide(kind, domain, flat, folds_)
         numbers = tuple(n.tensor for n in nodes if n.kind == "Input" and n.tensor in self.graph.numbers)
         number = sum(k.name.startswith(self.name) for k in self.kernels) - (suffix != "")
         name = f"{self.name}{'_' + str(number) if number else ''}{suffix}"
@@ -395,6 +437,7 @@ class _Planner:
                 cost(better),
                 naive,
                 alive,
+                flat,
             )
         )
 
@@ -403,16 +446,10 @@ class _Planner:
         return tuple(t for name, t in self.tensors.items() if name in used)
 
     def _divide(
-        self,
-        kind: str,
-        domain: tuple[str, ...],
-        tensors: Sequence[Tensor],
-        stores: Sequence[Output],
-        folds: Sequence[Fold],
+        self, kind: str, domain: tuple[str, ...], flat: bool, folds: Sequence[Fold]
     ) -> tuple[tuple[str, ...], tuple[str, ...], tuple[str, ...]]:
         """Rows, loop and inner axes. A map whose tensors all run along the whole domain runs over it flattened."""
-        every = (*tensors, *(o.tensor for o in stores))
-        if kind == "map" and all(_contiguous(t, domain) for t in every):
+        if flat:
             return (), (), domain
         if not domain:
             return (), (), (self.inner,)

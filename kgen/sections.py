@@ -120,7 +120,7 @@ class KernelText:
 @lru_cache(maxsize=256)  # kernels and launchers of a module are written from the same rows
 def sections(kernel: Kernel, builder: Builder) -> tuple[KernelText, ...]:
     """The kernel's texts: a row kernel with results along the tile has a resident and a swept form, others have one."""
-    forms = ["flat"] if len(kernel.inner) > 1 else {"map": ["tile"], "fold": ["fold"]}.get(kernel.kind, ["sweep"])
+    forms = ["flat"] if kernel.flat else {"map": ["tile"], "fold": ["fold"]}.get(kernel.kind, ["sweep"])
     along = any(set(kernel.inner) & set(o.tensor.axes) for o in kernel.stores)
     if kernel.kind == "row" and along:
         forms = ["tile", "sweep"]
@@ -136,7 +136,7 @@ def flag_name(tensor: Tensor) -> str:
 class _Writer:
     def __init__(self, kernel: Kernel, builder: Builder, form: str) -> None:
         self.kernel, self.form = kernel, form
-        self.flat = len(kernel.inner) > 1
+        self.flat = kernel.flat
         self.inner = set(kernel.inner)
         self.outer = (*kernel.rows, *kernel.loop)
         self.blocked = kernel.loop if form == "fold" else kernel.rows  # what a block of rows runs over
@@ -208,15 +208,19 @@ class _Writer:
                 _, names = stride(tensor, position)
                 if len(names) > 1:
                     product = " * ".join((f"tl.cast({names[0]}, tl.int64)", *names[1:]))
-                    result.append(("".join(names), product))
+                    result.append((self._plane_name(names), product))
         return result
+
+    def _plane_name(self, sizes: Sequence[str]) -> str:
+        name = "".join(sizes)
+        return f"{name}_" if name in {size_name(a) for a in self.kernel.axes} else name
 
     def _component_offset(self, tensor: Tensor, component: int) -> list[str]:
         terms = []
         for position, index in component_index(tensor, component):
             if index:
                 factor, sizes = stride(tensor, position)
-                names = ["".join(sizes)] if len(sizes) > 1 else list(sizes)
+                names = [self._plane_name(sizes)] if len(sizes) > 1 else list(sizes)
                 terms.append(times(str(index * factor), 1, names))
         return terms
 
@@ -274,7 +278,7 @@ class _Writer:
 
     def _mask(self, tensor: Tensor, store: bool = False) -> str:
         has_inner = bool(self.inner & set(tensor.axes))
-        has_rows = bool(set(self.outer) & set(tensor.axes))
+        has_rows = bool(set(self.blocked) & set(tensor.axes))
         if has_inner:
             return "mask" if has_rows or self.form in ("flat", "sweep") else "tile_mask"
         guard = "row_mask" if has_rows else ""

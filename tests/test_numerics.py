@@ -130,7 +130,8 @@ def test_empty(case: Case, sizes: Mapping[str, int]) -> None:
 def test_launch_table(case: Case, tile: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """Small tiles, few programs, and no row that stays in registers: several tiles, rounds and partial sums."""
     of = module(case.module)
-    table = dict.fromkeys(of.LAUNCH, (1, tile, 1, 2, 0))
+    smaller = {"tile": tile, "pack": tile, "resident": 0}
+    table = {k: v._replace(**smaller, programs=6 if v.programs else 0) for k, v in of.LAUNCH.items()}
     monkeypatch.setattr(of, "LAUNCH", table)
     sizes = {"b": 11, "n": 37} if tile == 16 else {"b": 37, "n": 5}
     with launches(of) as launched:
@@ -276,7 +277,7 @@ def test_gradcheck(case: Case) -> None:
     with launches(of) as launched:
         function = getattr(of, case.kernel)
         assert torch.autograd.gradcheck(lambda *x: function(*x, **options(case, 2)), inputs, fast_mode=fast)
-    assert len(launched) > len(inputs)
+    assert any("_backward" in name for name in launched)
 
 
 @each([c for c in CHEAP if ("normalize", False) not in c.flags])
@@ -333,7 +334,7 @@ def test_plain(kernel: str, n: int, compile_spec: Compile) -> None:
     """Rows that stay in registers, and rows so long that they are looped over."""
     of = compile_spec(PLAIN)
     extra: dict[str, Any] = {"eps": 0.5} if kernel == "layer_norm" and n == 1 else {}
-    inputs = draw(of, kernel, {"b": 3, "n": n})
+    inputs = draw(of, kernel, {"b": 1 if n == 100_000 and kernel != "column_mean" else 3, "n": n})
     if kernel == "column_mean":
         inputs["w"] = inputs["w"].abs() + 0.5  # a sum near zero would only magnify rounding
     with launches(of) as launched:

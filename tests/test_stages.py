@@ -310,7 +310,7 @@ def _kernel(reads: list[ir.Tensor], writes: ir.Tensor) -> Kernel:
     builder = ir.Builder()
     nothing = cost([])
     output = ir.Output(writes, (builder.one,))
-    return Kernel("k", "map", ("b",), (), (), tuple(reads), (), (output,), (), (), nothing, nothing, 0)
+    return Kernel("k", "map", ("b",), (), (), tuple(reads), (), (output,), (), (), nothing, nothing, 0, False)
 
 
 # goldens

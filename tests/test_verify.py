@@ -119,7 +119,7 @@ ALONE = """
 import sys
 class Absent:
     def find_spec(self, name, path=None, target=None):
-        if name.partition(".")[0] in ("kingdon", "jinja2", "black", "sympy", "yaml"):
+        if name.partition(".")[0] in ("kingdon", "jinja2", "black", "yaml"):
             raise ModuleNotFoundError(name)
 sys.meta_path.insert(0, Absent())
 from kgen.cli import main
