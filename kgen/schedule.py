@@ -260,6 +260,10 @@ class _Planner:
             else:
                 plain.append(output)
         self._place(plain, folds)
+        written = [o.tensor.name for k in self.kernels for o in k.stores] + [
+            f.tensor.name for k in self.kernels for f in k.folds
+        ]
+        assert {o.tensor.name for o in outputs} <= set(written), f"{self.name} leaves a result unwritten"
         return self.kernels
 
     def _parts(self, output: Output) -> list["_Part"]:
@@ -363,7 +367,9 @@ class _Planner:
             kept = tuple(a for a in self.outer if a in output.tensor.axes)
             fold = Fold(output.tensor, tuple(p.field for p in parts), reduction)
             groups.setdefault((over, kept, reduction), []).append(fold)
-        beside = {frozenset(domain) & set(self.outer): group for domain, group in self._domains(plain).items()}
+        beside: dict[frozenset[str], list[Output]] = {}
+        for domain, members in self._domains(plain).items():
+            beside.setdefault(frozenset(domain) & set(self.outer), []).extend(members)
         for (over, kept, _), group in groups.items():
             here = beside.pop(frozenset((*over, *kept)), [])
             roots = [f for o in here for f in o.fields] + [f for g in group for f in g.fields]
