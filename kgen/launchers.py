@@ -127,9 +127,10 @@ class _Launcher:
             before += self._partials(kernel)
             after += [self._total(fold) for fold in kernel.folds]
         guard = self._guard(kernel)
+        calls = [f"if {condition}:", f"    {call}", "else:", f"    {otherwise}"] if otherwise else [call]
         if guard:
-            call = f"if {guard}:\n        {call}"
-        return [{"before": before, "call": call, "condition": condition, "otherwise": otherwise, "after": after}]
+            calls = [f"if {guard}:", *(f"    {line}" for line in calls)]
+        return [{"lines": [*before, *calls, *after]}]
 
     def _guard(self, kernel: Launch) -> str:
         """When all results of a launch are gradients, it runs if any of them is wanted."""
