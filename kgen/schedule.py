@@ -407,7 +407,7 @@ class _Planner:
         self, kind: str, stores: list[Output], folds: list[Fold], notes: tuple[str, ...], suffix: str = ""
     ) -> None:
         roots = [f for o in stores for f in o.fields] + [f for g in folds for f in g.fields]
-        naive = naive_cost(roots)
+        naive = naive_cost(roots, self.builder.hints)
         better = simplify(self.builder, roots)
         stores_, rest = _regroup(stores, better)
         folds_ = []

@@ -17,8 +17,9 @@ from kgen.errors import KgenError
 from kgen.ir import Graph, Tensor
 
 if TYPE_CHECKING:
-    from kgen.schedule import Program
+    from kgen.schedule import Kernel, Program
 
+BYTES = 4  # of a field's element in fp32
 Flags = dict[str, bool]
 Stage = Callable[[model.Spec, model.Kernel, Flags], Iterator[RenderableType]]
 
@@ -156,6 +157,7 @@ def _kernels(spec: model.Spec, kernel: model.Kernel, flags: Flags) -> Iterator[R
                 f"  stores {_listed(_tensor(output.tensor) for output in launch.stores)}",
                 f"  folds {_listed(_tensor(fold.tensor) for fold in launch.folds)}",
                 f"  per element {launch.cost}; multiplied out {launch.naive}",
+                f"  {_traffic(launch)}",
                 *(f"  {note}" for note in launch.notes),
             ]
             yield "\n".join(lines)
@@ -178,6 +180,15 @@ def _buffers(spec: model.Spec, kernel: model.Kernel, flags: Flags) -> Iterator[R
                 readers = [k.name for k in program.kernels if tensor.name in {t.name for t in k.inputs}]
                 table.add_row(escape(_tensor(tensor)), role, launch.name, _listed(readers))
         yield table
+
+
+def _traffic(launch: "Kernel") -> str:
+    """What a launch moves for each element of its tile; values that rows or tiles share are not counted."""
+    along = set(launch.axes)
+    read = sum(len(t.labels) for t in launch.inputs if set(t.axes) == along)
+    written = sum(len(o.tensor.labels) for o in launch.stores if set(o.tensor.axes) == along)
+    bytes_ = BYTES * (read + written)
+    return f"{read} fields read and {written} written per element, {bytes_} bytes in fp32"
 
 
 def _listed(names: Iterable[str]) -> str:

@@ -7,7 +7,7 @@ Ties break by creation order, so the result is the same in every process.
 """
 
 import heapq
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -49,15 +49,28 @@ def cost(roots: Sequence[Node], axis: str | None = None) -> Cost:
     return Cost(multiplications, additions, functions)
 
 
-def naive_cost(roots: Sequence[Node]) -> Cost:
-    """The operations when every term of every sum is multiplied out on its own."""
+def naive_cost(roots: Sequence[Node], named: Container[Node] = ()) -> Cost:
+    """The operations when sums of products are multiplied out term by term; the fields in `named` are kept whole."""
     multiplications = additions = functions = 0
+    size: dict[Node, tuple[int, int]] = {}  # terms when multiplied out, and factors of all terms together
+    ends = set(roots)
     for node in postorder(roots):
+        terms, factors = 1, 1
         if node.kind == "Add":
-            additions += len(node.args) - 1
-            multiplications += sum(len(x.args) - 1 if x.kind == "Mul" else 0 for x in node.args)
-        elif node.kind in ("Call", "Reciprocal"):
+            terms, factors = (sum(size[a][i] for a in node.args) for i in (0, 1))
+        elif node.kind == "Mul":
+            terms, factors = size[node.args[0]]
+            for a in node.args[1:]:
+                terms, factors = terms * size[a][0], factors * size[a][0] + terms * size[a][1]
+        elif node.kind in ("Call", "Reciprocal", "Max"):
             functions += 1
+        whole = node in named or node in ends or node.kind not in ("Add", "Mul")
+        arguments = [node] if node.kind in ("Add", "Mul") else node.args
+        for a in arguments if whole else ():
+            measured = (terms, factors) if a is node else size[a]
+            multiplications += measured[1] - measured[0]
+            additions += measured[0] - 1
+        size[node] = (1, 1) if whole else (terms, factors)
     return Cost(multiplications, additions, functions)
 
 
