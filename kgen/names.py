@@ -91,7 +91,7 @@ IN_LAUNCHERS = (
     *("programs", "tiles"),
 )
 NUMBERED = re.compile(r"t[0-9]+|(folded|frontier)[0-9]*(_.*)?|(saved|size|partial)_.*")
-RESERVED = {*IMPORTED, *BUILTINS, *OTHERS, *IN_LAUNCHERS}
+RESERVED = {*IMPORTED, *BUILTINS, *OTHERS}
 DERIVED = (
     *(
         "reference",
@@ -123,7 +123,7 @@ def check(name: str, what: str) -> None:
         raise KgenError(
             f"`{name}` cannot name {what}: it is an operation of bodies", hint=f"such as {name}_x or another word"
         )
-    if name in RESERVED or NUMBERED.fullmatch(name) or (name in IN_KERNELS and what != "an input"):
+    if name in RESERVED or _is_local(name, what):
         raise KgenError(
             f"`{name}` cannot name {what}: generated code uses that name", hint=f"such as {name}_x or another word"
         )
@@ -133,6 +133,17 @@ def check(name: str, what: str) -> None:
         raise KgenError(f"`{name}` cannot name {what}: it is a basis blade")
     if name.startswith("grad_"):
         raise KgenError(f"`{name}` cannot name {what}", hint="names that start with grad_ are those of gradients")
+
+
+def _is_local(name: str, what: str) -> bool:
+    """Whether generated code has a variable of that name where the named thing stands.
+
+    A body's variables only suggest names, which kernels make unique.
+    """
+    if what == "a variable":
+        return False
+    in_kernels = name in IN_KERNELS and what != "an input"
+    return in_kernels or name in IN_LAUNCHERS or NUMBERED.fullmatch(name) is not None
 
 
 def check_module(name: str) -> None:
