@@ -8,6 +8,9 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import inspect
+import itertools
+import math
 import os
 from types import SimpleNamespace
 from typing import NamedTuple
@@ -173,20 +176,49 @@ class Launch(NamedTuple):
 LAUNCH = {
     "geometric_product": Launch(elements=1, warps=1, tile=32, pack=32),
     "geometric_product_backward": Launch(elements=1, warps=1, tile=32, pack=32),
+    "geometric_product_double_backward": Launch(elements=1, warps=1, tile=32, pack=32),
     "sgp": Launch(elements=2, warps=32, tile=64, pack=32, resident=512),
     "sgp_backward": Launch(elements=1, warps=1, tile=32, pack=32, programs=8),
+    "sgp_double_backward": Launch(elements=1, warps=32, tile=32, pack=32, resident=128),
+    "sgp_double_backward_1": Launch(elements=1, warps=2, tile=64, pack=64, programs=6, registers=168),
     "fused_gelu_sgp_norm_with_normalize": Launch(elements=2, warps=32, tile=64, pack=32, resident=512),
     "fused_gelu_sgp_norm_with_normalize_long": Launch(elements=1, warps=4, tile=128, pack=32),
     "fused_gelu_sgp_norm_with_normalize_backward": Launch(elements=4, warps=4, tile=512, pack=32),
     "fused_gelu_sgp_norm_with_normalize_backward_recomputed": Launch(elements=1, warps=4, tile=128, pack=32),
     "fused_gelu_sgp_norm_with_normalize_backward_2": Launch(elements=1, warps=1, tile=32, pack=32, programs=8),
+    "fused_gelu_sgp_norm_with_normalize_double_backward": Launch(elements=1, warps=4, tile=128, pack=32),
+    "fused_gelu_sgp_norm_with_normalize_double_backward_1": Launch(
+        elements=1, warps=32, tile=32, pack=32, resident=128
+    ),
+    "fused_gelu_sgp_norm_with_normalize_double_backward_2": Launch(
+        elements=1, warps=32, tile=32, pack=32, resident=128
+    ),
+    "fused_gelu_sgp_norm_with_normalize_double_backward_3": Launch(
+        elements=1, warps=32, tile=32, pack=32, resident=256
+    ),
+    "fused_gelu_sgp_norm_with_normalize_double_backward_4": Launch(elements=1, warps=1, tile=32, pack=32, programs=8),
     "fused_gelu_sgp_norm_without_normalize": Launch(elements=2, warps=32, tile=64, pack=32, resident=512),
     "fused_gelu_sgp_norm_without_normalize_backward": Launch(elements=1, warps=1, tile=32, pack=32, programs=8),
+    "fused_gelu_sgp_norm_without_normalize_double_backward": Launch(
+        elements=1, warps=32, tile=32, pack=32, resident=256
+    ),
+    "fused_gelu_sgp_norm_without_normalize_double_backward_1": Launch(
+        elements=1, warps=32, tile=32, pack=32, resident=256
+    ),
+    "fused_gelu_sgp_norm_without_normalize_double_backward_2": Launch(
+        elements=1, warps=32, tile=32, pack=32, resident=256
+    ),
+    "fused_gelu_sgp_norm_without_normalize_double_backward_3": Launch(
+        elements=1, warps=2, tile=64, pack=64, programs=6, registers=168
+    ),
     "motor_action": Launch(elements=4, warps=4, tile=512, pack=512),
     "motor_action_backward": Launch(elements=4, warps=4, tile=512, pack=512),
+    "motor_action_double_backward": Launch(elements=1, warps=1, tile=32, pack=32),
     "motor_action_shared": Launch(elements=1, warps=32, tile=256, pack=256, registers=64, resident=1024),
     "motor_action_shared_backward": Launch(elements=1, warps=32, tile=256, pack=256, registers=64, resident=1024),
     "motor_action_shared_backward_long": Launch(elements=4, warps=4, tile=512, pack=32),
+    "motor_action_shared_double_backward": Launch(elements=2, warps=32, tile=64, pack=32, resident=512),
+    "motor_action_shared_double_backward_long": Launch(elements=1, warps=4, tile=128, pack=32),
 }
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -246,6 +278,21 @@ def _total_kernel(partial_ptr, total_ptr, slots, count, SLOTS: tl.constexpr, BLO
         mask = (slot < slots) & (column < count)
         total += tl.load(partial_ptr + slot.to(tl.int64) * count + column, mask=mask, other=0.0)
     tl.store(total_ptr + column, tl.sum(total, 0, keep_dims=True), mask=column < count)
+
+
+@triton.jit()
+def _row_sum2(x0, x1, mask):
+    # 2 sums at once: joined, they pass through shared memory together.
+    x0 = tl.where(mask, x0, 0.0)
+    x1 = tl.where(mask, x1, 0.0)
+    COLUMN: tl.constexpr = len(x0.shape) > 1
+    x = tl.join(x0, x1)
+    tile = tl.sum(x, 1 if COLUMN else 0)
+    x0, x1 = tl.split(tile)
+    if COLUMN:
+        return x0[:, None], x1[:, None]
+    else:
+        return x0, x1
 
 
 @triton.jit()
@@ -430,53 +477,58 @@ def _on(device):
 
 def _check(function, tensors):
     """The extents of the named axes and the leading axes; raises ValueError naming the argument that does not fit."""
-    sizes, lead, first = {}, (), None
-    for (name, dims), tensor in zip(KERNELS[function]["inputs"].items(), tensors):
+    for name, tensor in zip(KERNELS[function]["inputs"], tensors):
         if not isinstance(tensor, torch.Tensor):
             raise TypeError(f"{function}: {name} must be a torch.Tensor, got {type(tensor).__name__}")
-        shape = tensor.shape
+    seen = [(x.shape, x.dtype, x.device) for x in tensors]
+    return _fit_again(function, *seen) if _plain(tensors) else _fit(function, *seen)
+
+
+def _fit(function, *seen):
+    sizes, lead, first = {}, (), None
+    for (name, dims), (shape, dtype, device) in zip(KERNELS[function]["inputs"].items(), seen):
+        got = tuple(shape)
         if dims and dims[0] == "...":
             tail = dims[1:]
             split = len(shape) - len(tail)
             if split < 0:
-                raise ValueError(f"{function}: {name} must have shape {_shape(dims)}, got {tuple(shape)}")
-            rows = 1
-            for extent in shape[:split]:
-                rows *= extent
+                raise ValueError(f"{function}: {name} must have shape {_shape(dims)}, got {got}")
             if sizes.setdefault("...", shape[:split]) != shape[:split]:
                 expected = tuple(sizes["..."])
-                raise ValueError(f"{function}: {name} must have leading axes {expected}, got {tuple(shape[:split])}")
-            lead, sizes["b"] = shape[:split], rows
+                raise ValueError(f"{function}: {name} must have leading axes {expected}, got {got[:split]}")
+            lead, sizes["b"] = shape[:split], math.prod(shape[:split])
             dims, shape = tail, shape[split:]
         if len(shape) != len(dims):
-            raise ValueError(f"{function}: {name} must have shape {_shape(dims)}, got {tuple(tensor.shape)}")
+            raise ValueError(f"{function}: {name} must have shape {_shape(dims)}, got {got}")
         for axis, extent in zip(dims, shape):
             if (sizes.setdefault(axis, extent) if isinstance(axis, str) else axis) != extent:
                 expected = f"{axis} = {sizes[axis]}" if isinstance(axis, str) else axis
-                raise ValueError(
-                    f"{function}: {name} must have shape {_shape(dims)} with {expected} where it has {extent}, "
-                    f"got {tuple(tensor.shape)}"
-                )
-        if tensor.dtype not in _DTYPES:
-            raise ValueError(f"{function}: {name} must be float16, bfloat16, float32 or float64, got {tensor.dtype}")
+                wanted = f"{_shape(dims)} with {expected} where it has {extent}"
+                raise ValueError(f"{function}: {name} must have shape {wanted}, got {got}")
+        if dtype not in _DTYPES:
+            raise ValueError(f"{function}: {name} must be float16, bfloat16, float32 or float64, got {dtype}")
         if first is None:
-            first = name, tensor.device
-        elif tensor.device != first[1]:
-            raise ValueError(f"{function}: {name} must be on {first[1]} as {first[0]} is, got {tensor.device}")
+            first = name, device
+        elif device != first[1]:
+            raise ValueError(f"{function}: {name} must be on {first[1]} as {first[0]} is, got {device}")
     return sizes, lead
+
+
+_fit_again = functools.lru_cache(maxsize=1024)(_fit)
 
 
 def _shape(dims):
     return "(" + ", ".join(map(str, dims)) + ("," if len(dims) == 1 else "") + ")"
 
 
-def _promote(*tensors):
-    return functools.reduce(torch.promote_types, [t.dtype for t in tensors])
+def _promote(first, *tensors):
+    """The dtype of results, which holds the values of all tensors."""
+    return functools.reduce(torch.promote_types, [x.dtype for x in tensors], first.dtype)
 
 
 def _real(*tensors):
     """The dtype of the arithmetic: fp64 if any tensor is, else fp32."""
-    return torch.float64 if any(t.dtype == torch.float64 for t in tensors) else torch.float32
+    return torch.float64 if torch.float64 in [x.dtype for x in tensors] else torch.float32
 
 
 @functools.cache
@@ -489,11 +541,11 @@ def _power(n):
     return 1 << max(n - 1, 0).bit_length()
 
 
-def _shape_of_launch(name, rows, columns, whole=False):
+@functools.lru_cache(maxsize=1024)
+def _shape_of_launch(launch, columns, whole=False):
     """Rows and elements of a tile, and what Triton is told: a whole row, or at most the table's tile."""
-    launch = LAUNCH[name]
     block = _power(columns) if whole else min(_power(columns), launch.tile)
-    rows = max(1, min(_power(rows), launch.pack // block))
+    rows = max(1, launch.pack // block)
     options = {"num_warps": max(1, min(launch.warps, rows * block // (32 * launch.elements)))}
     if launch.registers and not _INTERPRETED and torch.version.hip is None:
         options["maxnreg"] = launch.registers
@@ -505,65 +557,65 @@ def _tiles(columns, block):
     return max(1, -(-columns // block))
 
 
+def _launch(kernel, grid, arguments, options, **constants):
+    """Launch on the device of the arguments; what is no plain tensor is a tracer's, to which torch shows the kernel."""
+    if type(arguments[0]) not in _PLAIN:
+        kernel, options = torch.library.wrap_triton(kernel), {"num_warps": options["num_warps"]}
+    with _on(arguments[0].device):
+        kernel[grid](*arguments, **constants, **options)
+
+
 def _launch_flat(kernel, name, arguments, count, real):
     """Every element on its own."""
-    _, block, options = _shape_of_launch(name, 1, count)
+    launch = LAUNCH[name]
+    _, block, options = _shape_of_launch(launch, launch.tile)
     if count:
-        kernel[(-(-count // block),)](*arguments, ROWS=1, BLOCK=block, REAL=_TRITON[real], **options)
+        _launch(kernel, (-(-count // block),), arguments, options, ROWS=1, BLOCK=block, REAL=_TRITON[real])
 
 
 def _launch_tile(kernel, name, arguments, rows, columns, real, whole=False):
     """Blocks of rows times tiles of columns; with `whole`, a tile holds all columns."""
-    per, block, options = _shape_of_launch(name, rows, columns, whole)
+    per, block, options = _shape_of_launch(LAUNCH[name], int(columns), whole)
     if rows:
         grid = (-(-rows // per), _tiles(columns, block))
-        kernel[grid](*arguments, ROWS=per, BLOCK=block, REAL=_TRITON[real], **options)
+        _launch(kernel, grid, arguments, options, ROWS=per, BLOCK=block, REAL=_TRITON[real])
 
 
 def _launch_sweep(kernel, name, arguments, rows, columns, real):
     """Blocks of rows, each swept in tiles."""
-    per, block, options = _shape_of_launch(name, rows, columns)
+    per, block, options = _shape_of_launch(LAUNCH[name], int(columns))
     if rows:
-        kernel[(-(-rows // per),)](*arguments, ROWS=per, BLOCK=block, REAL=_TRITON[real], **options)
+        _launch(kernel, (-(-rows // per),), arguments, options, ROWS=per, BLOCK=block, REAL=_TRITON[real])
 
 
 def _programs(name, rows, kept, columns, device):
     """How many persistent programs share the rows, and how many tiles the columns have."""
-    per, block, _ = _shape_of_launch(name, rows, columns)
+    per, block, _ = _shape_of_launch(LAUNCH[name], int(columns))
     tiles = _tiles(columns, block)
-    wanted = LAUNCH[name].programs * _multiprocessors(device) // max(1, tiles * kept)
-    return max(1, min(-(-rows // (_BLOCKS_OF_ROWS * per)), wanted)), tiles
+    most = max(1, LAUNCH[name].programs * _multiprocessors(device) // max(1, tiles * kept))
+    enough = -(-rows // (_BLOCKS_OF_ROWS * per))
+    return torch.sym_max(1, torch.sym_min(enough, most)), tiles  # without deciding on a size that is a symbol
 
 
 _BLOCKS_OF_ROWS = 4  # that a persistent program walks at least: with fewer, adding the partial sums takes longer
 
 
-def _launch_fold(kernel, name, arguments, rows, kept, columns, programs, real):
+def _launch_fold(kernel, name, arguments, kept, columns, programs, real):
     """Persistent programs that walk the rows."""
-    per, block, options = _shape_of_launch(name, rows, columns)
+    per, block, options = _shape_of_launch(LAUNCH[name], int(columns))
     if kept:
         grid = (kept * programs, _tiles(columns, block))
-        kernel[grid](*arguments, ROWS=per, BLOCK=block, PROGRAMS=programs, REAL=_TRITON[real], **options)
+        _launch(kernel, grid, arguments, options, ROWS=per, BLOCK=block, REAL=_TRITON[real])
 
 
 def _total(partial, total):
     """Add the programs' partial sums (slots, …) into `total`."""
     count = total.numel()
     if count:
-        shape = {"SLOTS": 32, "BLOCK": 32, "REAL": _TRITON[partial.dtype]}
-        _total_kernel[(-(-count // 32),)](partial, total, partial.shape[0], count, **shape, num_warps=4)
+        arguments = (partial, total, partial.shape[0], count)
+        constants = {"SLOTS": 32, "BLOCK": 32, "REAL": _TRITON[partial.dtype]}
+        _launch(_total_kernel, (-(-count // 32),), arguments, {"num_warps": 4}, **constants)
     return total
-
-
-def _differentiable(function, inputs, cotangents, needed):
-    """Gradients with a graph of their own, None for inputs that need none: of plain torch operations."""
-    with torch.enable_grad():
-        inputs = [x.view_as(x) for x in inputs]  # inputs may share their history: each is differentiated on its own
-        outputs = function(*inputs)
-        outputs = outputs if isinstance(outputs, tuple) else (outputs,)
-        wanted = [x for x, needs in zip(inputs, needed) if needs]
-        grads = iter(torch.autograd.grad(outputs, wanted, cotangents, create_graph=True, allow_unused=True))
-    return [next(grads) if needs else None for _, needs in zip(inputs, needed)]
 
 
 _TRITON = {torch.float32: tl.float32, torch.float64: tl.float64} if tl else {}
@@ -841,6 +893,496 @@ def _geometric_product_backward_kernel(
         )
 
 
+@triton.jit(do_not_specialize=["B"])
+def _geometric_product_double_backward_kernel(
+    x_ptr,
+    y_ptr,
+    grad_out_ptr,
+    grad_grad_x_ptr,
+    grad_grad_y_ptr,
+    grad_x_ptr,
+    grad_y_ptr,
+    grad_grad_out_ptr,
+    B,
+    N,
+    HAS_GRAD_GRAD_X: tl.constexpr,
+    HAS_GRAD_GRAD_Y: tl.constexpr,
+    GRAD_X: tl.constexpr,
+    GRAD_Y: tl.constexpr,
+    GRAD_GRAD_OUT: tl.constexpr,
+    ROWS: tl.constexpr,
+    BLOCK: tl.constexpr,
+    REAL: tl.constexpr,
+):
+    start = tl.program_id(0).to(tl.int64) * BLOCK
+    tile = tl.arange(0, BLOCK)
+    mask = tile < tl.cast(B, tl.int64) * N - start
+    x_row = x_ptr + start * 16
+    y_row = y_ptr + start * 16
+    grad_out_row = grad_out_ptr + start * 16
+    grad_grad_x_row = grad_grad_x_ptr + start * 16
+    grad_grad_y_row = grad_grad_y_ptr + start * 16
+    grad_x_row = grad_x_ptr + start * 16
+    grad_y_row = grad_y_ptr + start * 16
+    grad_grad_out_row = grad_grad_out_ptr + start * 16
+
+    x_e, x_e0, x_e1, x_e2, x_e3, x_e01, x_e02, x_e03 = _load8(x_row + tile * 16, mask, REAL)
+    x_e12, x_e13, x_e23, x_e012, x_e013, x_e023, x_e123, x_e0123 = _load8(x_row + tile * 16 + 8, mask, REAL)
+    y_e, y_e0, y_e1, y_e2, y_e3, y_e01, y_e02, y_e03 = _load8(y_row + tile * 16, mask, REAL)
+    y_e12, y_e13, y_e23, y_e012, y_e013, y_e023, y_e123, y_e0123 = _load8(y_row + tile * 16 + 8, mask, REAL)
+    grad_out_e, grad_out_e0, grad_out_e1, grad_out_e2, grad_out_e3, grad_out_e01, grad_out_e02, grad_out_e03 = _load8(
+        grad_out_row + tile * 16, mask, REAL
+    )
+    (
+        grad_out_e12,
+        grad_out_e13,
+        grad_out_e23,
+        grad_out_e012,
+        grad_out_e013,
+        grad_out_e023,
+        grad_out_e123,
+        grad_out_e0123,
+    ) = _load8(grad_out_row + tile * 16 + 8, mask, REAL)
+    (
+        grad_grad_x_e,
+        grad_grad_x_e0,
+        grad_grad_x_e1,
+        grad_grad_x_e2,
+        grad_grad_x_e3,
+        grad_grad_x_e01,
+        grad_grad_x_e02,
+        grad_grad_x_e03,
+    ) = _load8(grad_grad_x_row + tile * 16, mask & HAS_GRAD_GRAD_X, REAL)
+    (
+        grad_grad_x_e12,
+        grad_grad_x_e13,
+        grad_grad_x_e23,
+        grad_grad_x_e012,
+        grad_grad_x_e013,
+        grad_grad_x_e023,
+        grad_grad_x_e123,
+        grad_grad_x_e0123,
+    ) = _load8(grad_grad_x_row + tile * 16 + 8, mask & HAS_GRAD_GRAD_X, REAL)
+    (
+        grad_grad_y_e,
+        grad_grad_y_e0,
+        grad_grad_y_e1,
+        grad_grad_y_e2,
+        grad_grad_y_e3,
+        grad_grad_y_e01,
+        grad_grad_y_e02,
+        grad_grad_y_e03,
+    ) = _load8(grad_grad_y_row + tile * 16, mask & HAS_GRAD_GRAD_Y, REAL)
+    (
+        grad_grad_y_e12,
+        grad_grad_y_e13,
+        grad_grad_y_e23,
+        grad_grad_y_e012,
+        grad_grad_y_e013,
+        grad_grad_y_e023,
+        grad_grad_y_e123,
+        grad_grad_y_e0123,
+    ) = _load8(grad_grad_y_row + tile * 16 + 8, mask & HAS_GRAD_GRAD_Y, REAL)
+
+    grad_x_e = grad_out_e0123 * grad_grad_y_e0123 + grad_out_e123 * grad_grad_y_e123
+    grad_x_e += grad_out_e023 * grad_grad_y_e023 + grad_out_e013 * grad_grad_y_e013
+    grad_x_e += grad_out_e012 * grad_grad_y_e012 + grad_out_e23 * grad_grad_y_e23
+    grad_x_e += grad_out_e13 * grad_grad_y_e13 + grad_out_e12 * grad_grad_y_e12
+    grad_x_e += grad_out_e03 * grad_grad_y_e03 + grad_out_e02 * grad_grad_y_e02
+    grad_x_e += grad_out_e01 * grad_grad_y_e01 + grad_out_e3 * grad_grad_y_e3 + grad_out_e2 * grad_grad_y_e2
+    grad_x_e += grad_out_e1 * grad_grad_y_e1 + grad_out_e0 * grad_grad_y_e0 + grad_out_e * grad_grad_y_e
+    grad_x_e0 = grad_out_e0123 * grad_grad_y_e123 + grad_out_e023 * grad_grad_y_e23
+    grad_x_e0 += grad_out_e013 * grad_grad_y_e13 + grad_out_e012 * grad_grad_y_e12
+    grad_x_e0 += grad_out_e03 * grad_grad_y_e3 + grad_out_e02 * grad_grad_y_e2 + grad_out_e01 * grad_grad_y_e1
+    grad_x_e0 += grad_out_e0 * grad_grad_y_e
+    grad_x_e1 = grad_out_e23 * grad_grad_y_e123 + grad_out_e123 * grad_grad_y_e23
+    grad_x_e1 += grad_out_e3 * grad_grad_y_e13 + grad_out_e2 * grad_grad_y_e12 + grad_out_e13 * grad_grad_y_e3
+    grad_x_e1 += grad_out_e12 * grad_grad_y_e2 + grad_out_e * grad_grad_y_e1 + grad_out_e1 * grad_grad_y_e
+    grad_x_e1 += -grad_out_e023 * grad_grad_y_e0123 - grad_out_e0123 * grad_grad_y_e023
+    grad_x_e1 += -grad_out_e03 * grad_grad_y_e013 - grad_out_e02 * grad_grad_y_e012
+    grad_x_e1 += -grad_out_e013 * grad_grad_y_e03 - grad_out_e012 * grad_grad_y_e02
+    grad_x_e1 += -grad_out_e0 * grad_grad_y_e01 - grad_out_e01 * grad_grad_y_e0
+    grad_x_e2 = grad_out_e013 * grad_grad_y_e0123 + grad_out_e0123 * grad_grad_y_e013
+    grad_x_e2 += grad_out_e01 * grad_grad_y_e012 + grad_out_e3 * grad_grad_y_e23
+    grad_x_e2 += grad_out_e012 * grad_grad_y_e01 + grad_out_e23 * grad_grad_y_e3 + grad_out_e * grad_grad_y_e2
+    grad_x_e2 += grad_out_e2 * grad_grad_y_e - grad_out_e13 * grad_grad_y_e123
+    grad_x_e2 += -grad_out_e03 * grad_grad_y_e023 - grad_out_e123 * grad_grad_y_e13
+    grad_x_e2 += -grad_out_e1 * grad_grad_y_e12 - grad_out_e023 * grad_grad_y_e03
+    grad_x_e2 += -grad_out_e0 * grad_grad_y_e02 - grad_out_e12 * grad_grad_y_e1 - grad_out_e02 * grad_grad_y_e0
+    grad_x_e3 = grad_out_e12 * grad_grad_y_e123 + grad_out_e02 * grad_grad_y_e023
+    grad_x_e3 += grad_out_e01 * grad_grad_y_e013 + grad_out_e123 * grad_grad_y_e12
+    grad_x_e3 += grad_out_e023 * grad_grad_y_e02 + grad_out_e013 * grad_grad_y_e01
+    grad_x_e3 += grad_out_e * grad_grad_y_e3 + grad_out_e3 * grad_grad_y_e - grad_out_e012 * grad_grad_y_e0123
+    grad_x_e3 += -grad_out_e0123 * grad_grad_y_e012 - grad_out_e2 * grad_grad_y_e23
+    grad_x_e3 += -grad_out_e1 * grad_grad_y_e13 - grad_out_e0 * grad_grad_y_e03 - grad_out_e23 * grad_grad_y_e2
+    grad_x_e3 += -grad_out_e13 * grad_grad_y_e1 - grad_out_e03 * grad_grad_y_e0
+    grad_x_e01 = grad_out_e023 * grad_grad_y_e123 + grad_out_e0123 * grad_grad_y_e23
+    grad_x_e01 += grad_out_e03 * grad_grad_y_e13 + grad_out_e02 * grad_grad_y_e12
+    grad_x_e01 += grad_out_e013 * grad_grad_y_e3 + grad_out_e012 * grad_grad_y_e2
+    grad_x_e01 += grad_out_e0 * grad_grad_y_e1 + grad_out_e01 * grad_grad_y_e
+    grad_x_e02 = grad_out_e03 * grad_grad_y_e23 + grad_out_e023 * grad_grad_y_e3
+    grad_x_e02 += grad_out_e0 * grad_grad_y_e2 + grad_out_e02 * grad_grad_y_e
+    grad_x_e02 += -grad_out_e013 * grad_grad_y_e123 - grad_out_e0123 * grad_grad_y_e13
+    grad_x_e02 += -grad_out_e01 * grad_grad_y_e12 - grad_out_e012 * grad_grad_y_e1
+    grad_x_e03 = grad_out_e012 * grad_grad_y_e123 + grad_out_e0123 * grad_grad_y_e12
+    grad_x_e03 += grad_out_e0 * grad_grad_y_e3 + grad_out_e03 * grad_grad_y_e - grad_out_e02 * grad_grad_y_e23
+    grad_x_e03 += -grad_out_e01 * grad_grad_y_e13 - grad_out_e023 * grad_grad_y_e2
+    grad_x_e03 += -grad_out_e013 * grad_grad_y_e1
+    grad_x_e12 = grad_out_e013 * grad_grad_y_e023 + grad_out_e13 * grad_grad_y_e23
+    grad_x_e12 += grad_out_e0123 * grad_grad_y_e03 + grad_out_e01 * grad_grad_y_e02
+    grad_x_e12 += grad_out_e123 * grad_grad_y_e3 + grad_out_e1 * grad_grad_y_e2
+    grad_x_e12 += grad_out_e012 * grad_grad_y_e0 + grad_out_e12 * grad_grad_y_e
+    grad_x_e12 += -grad_out_e03 * grad_grad_y_e0123 - grad_out_e3 * grad_grad_y_e123
+    grad_x_e12 += -grad_out_e023 * grad_grad_y_e013 - grad_out_e0 * grad_grad_y_e012
+    grad_x_e12 += -grad_out_e23 * grad_grad_y_e13 - grad_out_e * grad_grad_y_e12
+    grad_x_e12 += -grad_out_e02 * grad_grad_y_e01 - grad_out_e2 * grad_grad_y_e1
+    grad_x_e13 = grad_out_e02 * grad_grad_y_e0123 + grad_out_e2 * grad_grad_y_e123
+    grad_x_e13 += grad_out_e023 * grad_grad_y_e012 + grad_out_e23 * grad_grad_y_e12
+    grad_x_e13 += grad_out_e01 * grad_grad_y_e03 + grad_out_e1 * grad_grad_y_e3
+    grad_x_e13 += grad_out_e013 * grad_grad_y_e0 + grad_out_e13 * grad_grad_y_e
+    grad_x_e13 += -grad_out_e012 * grad_grad_y_e023 - grad_out_e0 * grad_grad_y_e013
+    grad_x_e13 += -grad_out_e12 * grad_grad_y_e23 - grad_out_e * grad_grad_y_e13
+    grad_x_e13 += -grad_out_e0123 * grad_grad_y_e02 - grad_out_e03 * grad_grad_y_e01
+    grad_x_e13 += -grad_out_e123 * grad_grad_y_e2 - grad_out_e3 * grad_grad_y_e1
+    grad_x_e23 = grad_out_e012 * grad_grad_y_e013 + grad_out_e12 * grad_grad_y_e13
+    grad_x_e23 += grad_out_e02 * grad_grad_y_e03 + grad_out_e0123 * grad_grad_y_e01
+    grad_x_e23 += grad_out_e2 * grad_grad_y_e3 + grad_out_e123 * grad_grad_y_e1
+    grad_x_e23 += grad_out_e023 * grad_grad_y_e0 + grad_out_e23 * grad_grad_y_e
+    grad_x_e23 += -grad_out_e01 * grad_grad_y_e0123 - grad_out_e1 * grad_grad_y_e123
+    grad_x_e23 += -grad_out_e0 * grad_grad_y_e023 - grad_out_e013 * grad_grad_y_e012
+    grad_x_e23 += -grad_out_e * grad_grad_y_e23 - grad_out_e13 * grad_grad_y_e12
+    grad_x_e23 += -grad_out_e03 * grad_grad_y_e02 - grad_out_e3 * grad_grad_y_e2
+    grad_x_e012 = grad_out_e013 * grad_grad_y_e23 + grad_out_e0123 * grad_grad_y_e3
+    grad_x_e012 += grad_out_e01 * grad_grad_y_e2 + grad_out_e012 * grad_grad_y_e
+    grad_x_e012 += -grad_out_e03 * grad_grad_y_e123 - grad_out_e023 * grad_grad_y_e13
+    grad_x_e012 += -grad_out_e0 * grad_grad_y_e12 - grad_out_e02 * grad_grad_y_e1
+    grad_x_e013 = grad_out_e02 * grad_grad_y_e123 + grad_out_e023 * grad_grad_y_e12
+    grad_x_e013 += grad_out_e01 * grad_grad_y_e3 + grad_out_e013 * grad_grad_y_e
+    grad_x_e013 += -grad_out_e012 * grad_grad_y_e23 - grad_out_e0 * grad_grad_y_e13
+    grad_x_e013 += -grad_out_e0123 * grad_grad_y_e2 - grad_out_e03 * grad_grad_y_e1
+    grad_x_e023 = grad_out_e012 * grad_grad_y_e13 + grad_out_e02 * grad_grad_y_e3
+    grad_x_e023 += grad_out_e0123 * grad_grad_y_e1 + grad_out_e023 * grad_grad_y_e
+    grad_x_e023 += -grad_out_e01 * grad_grad_y_e123 - grad_out_e0 * grad_grad_y_e23
+    grad_x_e023 += -grad_out_e013 * grad_grad_y_e12 - grad_out_e03 * grad_grad_y_e2
+    grad_x_e123 = grad_out_e0 * grad_grad_y_e0123 + grad_out_e01 * grad_grad_y_e023
+    grad_x_e123 += grad_out_e03 * grad_grad_y_e012 + grad_out_e2 * grad_grad_y_e13
+    grad_x_e123 += grad_out_e013 * grad_grad_y_e02 + grad_out_e12 * grad_grad_y_e3
+    grad_x_e123 += grad_out_e23 * grad_grad_y_e1 + grad_out_e123 * grad_grad_y_e
+    grad_x_e123 += -grad_out_e * grad_grad_y_e123 - grad_out_e02 * grad_grad_y_e013
+    grad_x_e123 += -grad_out_e1 * grad_grad_y_e23 - grad_out_e3 * grad_grad_y_e12
+    grad_x_e123 += -grad_out_e012 * grad_grad_y_e03 - grad_out_e023 * grad_grad_y_e01
+    grad_x_e123 += -grad_out_e13 * grad_grad_y_e2 - grad_out_e0123 * grad_grad_y_e0
+    grad_x_e0123 = grad_out_e02 * grad_grad_y_e13 + grad_out_e012 * grad_grad_y_e3
+    grad_x_e0123 += grad_out_e023 * grad_grad_y_e1 + grad_out_e0123 * grad_grad_y_e
+    grad_x_e0123 += -grad_out_e0 * grad_grad_y_e123 - grad_out_e01 * grad_grad_y_e23
+    grad_x_e0123 += -grad_out_e03 * grad_grad_y_e12 - grad_out_e013 * grad_grad_y_e2
+    grad_y_e = grad_out_e0123 * grad_grad_x_e0123 + grad_out_e123 * grad_grad_x_e123
+    grad_y_e += grad_out_e023 * grad_grad_x_e023 + grad_out_e013 * grad_grad_x_e013
+    grad_y_e += grad_out_e012 * grad_grad_x_e012 + grad_out_e23 * grad_grad_x_e23
+    grad_y_e += grad_out_e13 * grad_grad_x_e13 + grad_out_e12 * grad_grad_x_e12
+    grad_y_e += grad_out_e03 * grad_grad_x_e03 + grad_out_e02 * grad_grad_x_e02
+    grad_y_e += grad_out_e01 * grad_grad_x_e01 + grad_out_e3 * grad_grad_x_e3 + grad_out_e2 * grad_grad_x_e2
+    grad_y_e += grad_out_e1 * grad_grad_x_e1 + grad_out_e0 * grad_grad_x_e0 + grad_out_e * grad_grad_x_e
+    grad_y_e0 = grad_out_e023 * grad_grad_x_e23 + grad_out_e013 * grad_grad_x_e13
+    grad_y_e0 += grad_out_e012 * grad_grad_x_e12 + grad_out_e0 * grad_grad_x_e
+    grad_y_e0 += -grad_out_e0123 * grad_grad_x_e123 - grad_out_e03 * grad_grad_x_e3
+    grad_y_e0 += -grad_out_e02 * grad_grad_x_e2 - grad_out_e01 * grad_grad_x_e1
+    grad_y_e1 = grad_out_e023 * grad_grad_x_e0123 + grad_out_e23 * grad_grad_x_e123
+    grad_y_e1 += grad_out_e0123 * grad_grad_x_e023 + grad_out_e123 * grad_grad_x_e23
+    grad_y_e1 += grad_out_e0 * grad_grad_x_e01 + grad_out_e * grad_grad_x_e1 + grad_out_e01 * grad_grad_x_e0
+    grad_y_e1 += grad_out_e1 * grad_grad_x_e - grad_out_e03 * grad_grad_x_e013
+    grad_y_e1 += -grad_out_e02 * grad_grad_x_e012 - grad_out_e3 * grad_grad_x_e13
+    grad_y_e1 += -grad_out_e2 * grad_grad_x_e12 - grad_out_e013 * grad_grad_x_e03
+    grad_y_e1 += -grad_out_e012 * grad_grad_x_e02 - grad_out_e13 * grad_grad_x_e3
+    grad_y_e1 += -grad_out_e12 * grad_grad_x_e2
+    grad_y_e2 = grad_out_e01 * grad_grad_x_e012 + grad_out_e1 * grad_grad_x_e12
+    grad_y_e2 += grad_out_e0 * grad_grad_x_e02 + grad_out_e012 * grad_grad_x_e01 + grad_out_e * grad_grad_x_e2
+    grad_y_e2 += grad_out_e12 * grad_grad_x_e1 + grad_out_e02 * grad_grad_x_e0 + grad_out_e2 * grad_grad_x_e
+    grad_y_e2 += -grad_out_e013 * grad_grad_x_e0123 - grad_out_e13 * grad_grad_x_e123
+    grad_y_e2 += -grad_out_e03 * grad_grad_x_e023 - grad_out_e0123 * grad_grad_x_e013
+    grad_y_e2 += -grad_out_e3 * grad_grad_x_e23 - grad_out_e123 * grad_grad_x_e13
+    grad_y_e2 += -grad_out_e023 * grad_grad_x_e03 - grad_out_e23 * grad_grad_x_e3
+    grad_y_e3 = grad_out_e012 * grad_grad_x_e0123 + grad_out_e12 * grad_grad_x_e123
+    grad_y_e3 += grad_out_e02 * grad_grad_x_e023 + grad_out_e01 * grad_grad_x_e013
+    grad_y_e3 += grad_out_e0123 * grad_grad_x_e012 + grad_out_e2 * grad_grad_x_e23
+    grad_y_e3 += grad_out_e1 * grad_grad_x_e13 + grad_out_e123 * grad_grad_x_e12
+    grad_y_e3 += grad_out_e0 * grad_grad_x_e03 + grad_out_e023 * grad_grad_x_e02
+    grad_y_e3 += grad_out_e013 * grad_grad_x_e01 + grad_out_e * grad_grad_x_e3 + grad_out_e23 * grad_grad_x_e2
+    grad_y_e3 += grad_out_e13 * grad_grad_x_e1 + grad_out_e03 * grad_grad_x_e0 + grad_out_e3 * grad_grad_x_e
+    grad_y_e01 = grad_out_e0123 * grad_grad_x_e23 + grad_out_e013 * grad_grad_x_e3
+    grad_y_e01 += grad_out_e012 * grad_grad_x_e2 + grad_out_e01 * grad_grad_x_e
+    grad_y_e01 += -grad_out_e023 * grad_grad_x_e123 - grad_out_e03 * grad_grad_x_e13
+    grad_y_e01 += -grad_out_e02 * grad_grad_x_e12 - grad_out_e0 * grad_grad_x_e1
+    grad_y_e02 = grad_out_e013 * grad_grad_x_e123 + grad_out_e01 * grad_grad_x_e12
+    grad_y_e02 += grad_out_e023 * grad_grad_x_e3 + grad_out_e02 * grad_grad_x_e
+    grad_y_e02 += -grad_out_e03 * grad_grad_x_e23 - grad_out_e0123 * grad_grad_x_e13
+    grad_y_e02 += -grad_out_e0 * grad_grad_x_e2 - grad_out_e012 * grad_grad_x_e1
+    grad_y_e03 = grad_out_e02 * grad_grad_x_e23 + grad_out_e01 * grad_grad_x_e13
+    grad_y_e03 += grad_out_e0123 * grad_grad_x_e12 + grad_out_e03 * grad_grad_x_e
+    grad_y_e03 += -grad_out_e012 * grad_grad_x_e123 - grad_out_e0 * grad_grad_x_e3
+    grad_y_e03 += -grad_out_e023 * grad_grad_x_e2 - grad_out_e013 * grad_grad_x_e1
+    grad_y_e12 = grad_out_e023 * grad_grad_x_e013 + grad_out_e23 * grad_grad_x_e13
+    grad_y_e12 += grad_out_e0123 * grad_grad_x_e03 + grad_out_e02 * grad_grad_x_e01
+    grad_y_e12 += grad_out_e123 * grad_grad_x_e3 + grad_out_e2 * grad_grad_x_e1
+    grad_y_e12 += grad_out_e012 * grad_grad_x_e0 + grad_out_e12 * grad_grad_x_e
+    grad_y_e12 += -grad_out_e03 * grad_grad_x_e0123 - grad_out_e3 * grad_grad_x_e123
+    grad_y_e12 += -grad_out_e013 * grad_grad_x_e023 - grad_out_e0 * grad_grad_x_e012
+    grad_y_e12 += -grad_out_e13 * grad_grad_x_e23 - grad_out_e * grad_grad_x_e12
+    grad_y_e12 += -grad_out_e01 * grad_grad_x_e02 - grad_out_e1 * grad_grad_x_e2
+    grad_y_e13 = grad_out_e02 * grad_grad_x_e0123 + grad_out_e2 * grad_grad_x_e123
+    grad_y_e13 += grad_out_e012 * grad_grad_x_e023 + grad_out_e12 * grad_grad_x_e23
+    grad_y_e13 += grad_out_e03 * grad_grad_x_e01 + grad_out_e3 * grad_grad_x_e1
+    grad_y_e13 += grad_out_e013 * grad_grad_x_e0 + grad_out_e13 * grad_grad_x_e
+    grad_y_e13 += -grad_out_e0 * grad_grad_x_e013 - grad_out_e023 * grad_grad_x_e012
+    grad_y_e13 += -grad_out_e * grad_grad_x_e13 - grad_out_e23 * grad_grad_x_e12
+    grad_y_e13 += -grad_out_e01 * grad_grad_x_e03 - grad_out_e0123 * grad_grad_x_e02
+    grad_y_e13 += -grad_out_e1 * grad_grad_x_e3 - grad_out_e123 * grad_grad_x_e2
+    grad_y_e23 = grad_out_e013 * grad_grad_x_e012 + grad_out_e13 * grad_grad_x_e12
+    grad_y_e23 += grad_out_e03 * grad_grad_x_e02 + grad_out_e0123 * grad_grad_x_e01
+    grad_y_e23 += grad_out_e3 * grad_grad_x_e2 + grad_out_e123 * grad_grad_x_e1
+    grad_y_e23 += grad_out_e023 * grad_grad_x_e0 + grad_out_e23 * grad_grad_x_e
+    grad_y_e23 += -grad_out_e01 * grad_grad_x_e0123 - grad_out_e1 * grad_grad_x_e123
+    grad_y_e23 += -grad_out_e0 * grad_grad_x_e023 - grad_out_e012 * grad_grad_x_e013
+    grad_y_e23 += -grad_out_e * grad_grad_x_e23 - grad_out_e12 * grad_grad_x_e13
+    grad_y_e23 += -grad_out_e02 * grad_grad_x_e03 - grad_out_e2 * grad_grad_x_e3
+    grad_y_e012 = grad_out_e03 * grad_grad_x_e123 + grad_out_e023 * grad_grad_x_e13
+    grad_y_e012 += grad_out_e01 * grad_grad_x_e2 + grad_out_e012 * grad_grad_x_e
+    grad_y_e012 += -grad_out_e013 * grad_grad_x_e23 - grad_out_e0 * grad_grad_x_e12
+    grad_y_e012 += -grad_out_e0123 * grad_grad_x_e3 - grad_out_e02 * grad_grad_x_e1
+    grad_y_e013 = grad_out_e012 * grad_grad_x_e23 + grad_out_e01 * grad_grad_x_e3
+    grad_y_e013 += grad_out_e0123 * grad_grad_x_e2 + grad_out_e013 * grad_grad_x_e
+    grad_y_e013 += -grad_out_e02 * grad_grad_x_e123 - grad_out_e0 * grad_grad_x_e13
+    grad_y_e013 += -grad_out_e023 * grad_grad_x_e12 - grad_out_e03 * grad_grad_x_e1
+    grad_y_e023 = grad_out_e01 * grad_grad_x_e123 + grad_out_e013 * grad_grad_x_e12
+    grad_y_e023 += grad_out_e02 * grad_grad_x_e3 + grad_out_e023 * grad_grad_x_e
+    grad_y_e023 += -grad_out_e0 * grad_grad_x_e23 - grad_out_e012 * grad_grad_x_e13
+    grad_y_e023 += -grad_out_e03 * grad_grad_x_e2 - grad_out_e0123 * grad_grad_x_e1
+    grad_y_e123 = grad_out_e02 * grad_grad_x_e013 + grad_out_e2 * grad_grad_x_e13
+    grad_y_e123 += grad_out_e012 * grad_grad_x_e03 + grad_out_e023 * grad_grad_x_e01
+    grad_y_e123 += grad_out_e12 * grad_grad_x_e3 + grad_out_e23 * grad_grad_x_e1
+    grad_y_e123 += grad_out_e0123 * grad_grad_x_e0 + grad_out_e123 * grad_grad_x_e
+    grad_y_e123 += -grad_out_e0 * grad_grad_x_e0123 - grad_out_e * grad_grad_x_e123
+    grad_y_e123 += -grad_out_e01 * grad_grad_x_e023 - grad_out_e03 * grad_grad_x_e012
+    grad_y_e123 += -grad_out_e1 * grad_grad_x_e23 - grad_out_e3 * grad_grad_x_e12
+    grad_y_e123 += -grad_out_e013 * grad_grad_x_e02 - grad_out_e13 * grad_grad_x_e2
+    grad_y_e0123 = grad_out_e0 * grad_grad_x_e123 + grad_out_e02 * grad_grad_x_e13
+    grad_y_e0123 += grad_out_e013 * grad_grad_x_e2 + grad_out_e0123 * grad_grad_x_e
+    grad_y_e0123 += -grad_out_e01 * grad_grad_x_e23 - grad_out_e03 * grad_grad_x_e12
+    grad_y_e0123 += -grad_out_e012 * grad_grad_x_e3 - grad_out_e023 * grad_grad_x_e1
+    grad_grad_out_e = x_e3 * grad_grad_y_e3 + x_e2 * grad_grad_y_e2 + x_e1 * grad_grad_y_e1
+    grad_grad_out_e += x_e * grad_grad_y_e + y_e3 * grad_grad_x_e3 + y_e2 * grad_grad_x_e2
+    grad_grad_out_e += y_e1 * grad_grad_x_e1 + y_e * grad_grad_x_e - x_e123 * grad_grad_y_e123
+    grad_grad_out_e += -x_e23 * grad_grad_y_e23 - x_e13 * grad_grad_y_e13 - x_e12 * grad_grad_y_e12
+    grad_grad_out_e += -y_e123 * grad_grad_x_e123 - y_e23 * grad_grad_x_e23 - y_e13 * grad_grad_x_e13
+    grad_grad_out_e += -y_e12 * grad_grad_x_e12
+    grad_grad_out_e0 = x_e123 * grad_grad_y_e0123 + x_e03 * grad_grad_y_e3 + x_e02 * grad_grad_y_e2
+    grad_grad_out_e0 += x_e01 * grad_grad_y_e1 + x_e * grad_grad_y_e0 + x_e0 * grad_grad_y_e
+    grad_grad_out_e0 += y_e0123 * grad_grad_x_e123 + y_e3 * grad_grad_x_e03 + y_e2 * grad_grad_x_e02
+    grad_grad_out_e0 += y_e1 * grad_grad_x_e01 + y_e * grad_grad_x_e0 + y_e0 * grad_grad_x_e
+    grad_grad_out_e0 += -x_e0123 * grad_grad_y_e123 - x_e23 * grad_grad_y_e023 - x_e13 * grad_grad_y_e013
+    grad_grad_out_e0 += -x_e12 * grad_grad_y_e012 - x_e023 * grad_grad_y_e23 - x_e013 * grad_grad_y_e13
+    grad_grad_out_e0 += -x_e012 * grad_grad_y_e12 - x_e3 * grad_grad_y_e03 - x_e2 * grad_grad_y_e02
+    grad_grad_out_e0 += -x_e1 * grad_grad_y_e01 - y_e123 * grad_grad_x_e0123 - y_e23 * grad_grad_x_e023
+    grad_grad_out_e0 += -y_e13 * grad_grad_x_e013 - y_e12 * grad_grad_x_e012 - y_e023 * grad_grad_x_e23
+    grad_grad_out_e0 += -y_e013 * grad_grad_x_e13 - y_e012 * grad_grad_x_e12 - y_e03 * grad_grad_x_e3
+    grad_grad_out_e0 += -y_e02 * grad_grad_x_e2 - y_e01 * grad_grad_x_e1
+    grad_grad_out_e1 = x_e13 * grad_grad_y_e3 + x_e12 * grad_grad_y_e2 + x_e * grad_grad_y_e1
+    grad_grad_out_e1 += x_e1 * grad_grad_y_e + y_e3 * grad_grad_x_e13 + y_e2 * grad_grad_x_e12
+    grad_grad_out_e1 += y_e * grad_grad_x_e1 + y_e1 * grad_grad_x_e - x_e23 * grad_grad_y_e123
+    grad_grad_out_e1 += -x_e123 * grad_grad_y_e23 - x_e3 * grad_grad_y_e13 - x_e2 * grad_grad_y_e12
+    grad_grad_out_e1 += -y_e23 * grad_grad_x_e123 - y_e123 * grad_grad_x_e23 - y_e13 * grad_grad_x_e3
+    grad_grad_out_e1 += -y_e12 * grad_grad_x_e2
+    grad_grad_out_e2 = x_e13 * grad_grad_y_e123 + x_e123 * grad_grad_y_e13 + x_e1 * grad_grad_y_e12
+    grad_grad_out_e2 += x_e23 * grad_grad_y_e3 + x_e * grad_grad_y_e2 + x_e2 * grad_grad_y_e
+    grad_grad_out_e2 += y_e13 * grad_grad_x_e123 + y_e3 * grad_grad_x_e23 + y_e123 * grad_grad_x_e13
+    grad_grad_out_e2 += y_e * grad_grad_x_e2 + y_e12 * grad_grad_x_e1 + y_e2 * grad_grad_x_e
+    grad_grad_out_e2 += -x_e3 * grad_grad_y_e23 - x_e12 * grad_grad_y_e1 - y_e1 * grad_grad_x_e12
+    grad_grad_out_e2 += -y_e23 * grad_grad_x_e3
+    grad_grad_out_e3 = x_e2 * grad_grad_y_e23 + x_e1 * grad_grad_y_e13 + x_e * grad_grad_y_e3
+    grad_grad_out_e3 += x_e3 * grad_grad_y_e + y_e * grad_grad_x_e3 + y_e23 * grad_grad_x_e2
+    grad_grad_out_e3 += y_e13 * grad_grad_x_e1 + y_e3 * grad_grad_x_e - x_e12 * grad_grad_y_e123
+    grad_grad_out_e3 += -x_e123 * grad_grad_y_e12 - x_e23 * grad_grad_y_e2 - x_e13 * grad_grad_y_e1
+    grad_grad_out_e3 += -y_e12 * grad_grad_x_e123 - y_e2 * grad_grad_x_e23 - y_e1 * grad_grad_x_e13
+    grad_grad_out_e3 += -y_e123 * grad_grad_x_e12
+    grad_grad_out_e01 = x_e123 * grad_grad_y_e023 + x_e3 * grad_grad_y_e013 + x_e2 * grad_grad_y_e012
+    grad_grad_out_e01 += x_e13 * grad_grad_y_e03 + x_e12 * grad_grad_y_e02 + x_e * grad_grad_y_e01
+    grad_grad_out_e01 += x_e013 * grad_grad_y_e3 + x_e012 * grad_grad_y_e2 + x_e0 * grad_grad_y_e1
+    grad_grad_out_e01 += x_e01 * grad_grad_y_e + y_e023 * grad_grad_x_e123 + y_e3 * grad_grad_x_e013
+    grad_grad_out_e01 += y_e2 * grad_grad_x_e012 + y_e03 * grad_grad_x_e13 + y_e02 * grad_grad_x_e12
+    grad_grad_out_e01 += y_e * grad_grad_x_e01 + y_e013 * grad_grad_x_e3 + y_e012 * grad_grad_x_e2
+    grad_grad_out_e01 += y_e1 * grad_grad_x_e0 + y_e01 * grad_grad_x_e - x_e23 * grad_grad_y_e0123
+    grad_grad_out_e01 += -x_e023 * grad_grad_y_e123 - x_e0123 * grad_grad_y_e23 - x_e03 * grad_grad_y_e13
+    grad_grad_out_e01 += -x_e02 * grad_grad_y_e12 - x_e1 * grad_grad_y_e0 - y_e23 * grad_grad_x_e0123
+    grad_grad_out_e01 += -y_e123 * grad_grad_x_e023 - y_e0123 * grad_grad_x_e23 - y_e13 * grad_grad_x_e03
+    grad_grad_out_e01 += -y_e12 * grad_grad_x_e02 - y_e0 * grad_grad_x_e1
+    grad_grad_out_e02 = x_e13 * grad_grad_y_e0123 + x_e013 * grad_grad_y_e123 + x_e3 * grad_grad_y_e023
+    grad_grad_out_e02 += x_e0123 * grad_grad_y_e13 + x_e01 * grad_grad_y_e12 + x_e23 * grad_grad_y_e03
+    grad_grad_out_e02 += x_e * grad_grad_y_e02 + x_e023 * grad_grad_y_e3 + x_e0 * grad_grad_y_e2
+    grad_grad_out_e02 += x_e02 * grad_grad_y_e + y_e13 * grad_grad_x_e0123 + y_e3 * grad_grad_x_e023
+    grad_grad_out_e02 += y_e123 * grad_grad_x_e013 + y_e03 * grad_grad_x_e23 + y_e0123 * grad_grad_x_e13
+    grad_grad_out_e02 += y_e * grad_grad_x_e02 + y_e12 * grad_grad_x_e01 + y_e023 * grad_grad_x_e3
+    grad_grad_out_e02 += y_e2 * grad_grad_x_e0 + y_e02 * grad_grad_x_e - x_e123 * grad_grad_y_e013
+    grad_grad_out_e02 += -x_e1 * grad_grad_y_e012 - x_e03 * grad_grad_y_e23 - x_e12 * grad_grad_y_e01
+    grad_grad_out_e02 += -x_e012 * grad_grad_y_e1 - x_e2 * grad_grad_y_e0 - y_e013 * grad_grad_x_e123
+    grad_grad_out_e02 += -y_e1 * grad_grad_x_e012 - y_e01 * grad_grad_x_e12 - y_e23 * grad_grad_x_e03
+    grad_grad_out_e02 += -y_e0 * grad_grad_x_e2 - y_e012 * grad_grad_x_e1
+    grad_grad_out_e03 = x_e123 * grad_grad_y_e012 + x_e02 * grad_grad_y_e23 + x_e01 * grad_grad_y_e13
+    grad_grad_out_e03 += x_e * grad_grad_y_e03 + x_e0 * grad_grad_y_e3 + x_e03 * grad_grad_y_e
+    grad_grad_out_e03 += y_e012 * grad_grad_x_e123 + y_e * grad_grad_x_e03 + y_e23 * grad_grad_x_e02
+    grad_grad_out_e03 += y_e13 * grad_grad_x_e01 + y_e3 * grad_grad_x_e0 + y_e03 * grad_grad_x_e
+    grad_grad_out_e03 += -x_e12 * grad_grad_y_e0123 - x_e012 * grad_grad_y_e123 - x_e2 * grad_grad_y_e023
+    grad_grad_out_e03 += -x_e1 * grad_grad_y_e013 - x_e0123 * grad_grad_y_e12 - x_e23 * grad_grad_y_e02
+    grad_grad_out_e03 += -x_e13 * grad_grad_y_e01 - x_e023 * grad_grad_y_e2 - x_e013 * grad_grad_y_e1
+    grad_grad_out_e03 += -x_e3 * grad_grad_y_e0 - y_e12 * grad_grad_x_e0123 - y_e2 * grad_grad_x_e023
+    grad_grad_out_e03 += -y_e1 * grad_grad_x_e013 - y_e123 * grad_grad_x_e012 - y_e02 * grad_grad_x_e23
+    grad_grad_out_e03 += -y_e01 * grad_grad_x_e13 - y_e0123 * grad_grad_x_e12 - y_e0 * grad_grad_x_e3
+    grad_grad_out_e03 += -y_e023 * grad_grad_x_e2 - y_e013 * grad_grad_x_e1
+    grad_grad_out_e12 = x_e3 * grad_grad_y_e123 + x_e23 * grad_grad_y_e13 + x_e * grad_grad_y_e12
+    grad_grad_out_e12 += x_e123 * grad_grad_y_e3 + x_e1 * grad_grad_y_e2 + x_e12 * grad_grad_y_e
+    grad_grad_out_e12 += y_e3 * grad_grad_x_e123 + y_e13 * grad_grad_x_e23 + y_e * grad_grad_x_e12
+    grad_grad_out_e12 += y_e123 * grad_grad_x_e3 + y_e2 * grad_grad_x_e1 + y_e12 * grad_grad_x_e
+    grad_grad_out_e12 += -x_e13 * grad_grad_y_e23 - x_e2 * grad_grad_y_e1 - y_e23 * grad_grad_x_e13
+    grad_grad_out_e12 += -y_e1 * grad_grad_x_e2
+    grad_grad_out_e13 = x_e12 * grad_grad_y_e23 + x_e * grad_grad_y_e13 + x_e1 * grad_grad_y_e3
+    grad_grad_out_e13 += x_e13 * grad_grad_y_e + y_e * grad_grad_x_e13 + y_e23 * grad_grad_x_e12
+    grad_grad_out_e13 += y_e3 * grad_grad_x_e1 + y_e13 * grad_grad_x_e - x_e2 * grad_grad_y_e123
+    grad_grad_out_e13 += -x_e23 * grad_grad_y_e12 - x_e123 * grad_grad_y_e2 - x_e3 * grad_grad_y_e1
+    grad_grad_out_e13 += -y_e2 * grad_grad_x_e123 - y_e12 * grad_grad_x_e23 - y_e1 * grad_grad_x_e3
+    grad_grad_out_e13 += -y_e123 * grad_grad_x_e2
+    grad_grad_out_e23 = x_e1 * grad_grad_y_e123 + x_e * grad_grad_y_e23 + x_e13 * grad_grad_y_e12
+    grad_grad_out_e23 += x_e2 * grad_grad_y_e3 + x_e123 * grad_grad_y_e1 + x_e23 * grad_grad_y_e
+    grad_grad_out_e23 += y_e1 * grad_grad_x_e123 + y_e * grad_grad_x_e23 + y_e12 * grad_grad_x_e13
+    grad_grad_out_e23 += y_e3 * grad_grad_x_e2 + y_e123 * grad_grad_x_e1 + y_e23 * grad_grad_x_e
+    grad_grad_out_e23 += -x_e12 * grad_grad_y_e13 - x_e3 * grad_grad_y_e2 - y_e13 * grad_grad_x_e12
+    grad_grad_out_e23 += -y_e2 * grad_grad_x_e3
+    grad_grad_out_e012 = x_e03 * grad_grad_y_e123 + x_e23 * grad_grad_y_e013 + x_e * grad_grad_y_e012
+    grad_grad_out_e012 += x_e023 * grad_grad_y_e13 + x_e0 * grad_grad_y_e12 + x_e2 * grad_grad_y_e01
+    grad_grad_out_e012 += x_e0123 * grad_grad_y_e3 + x_e01 * grad_grad_y_e2 + x_e12 * grad_grad_y_e0
+    grad_grad_out_e012 += x_e012 * grad_grad_y_e + y_e3 * grad_grad_x_e0123 + y_e13 * grad_grad_x_e023
+    grad_grad_out_e012 += y_e * grad_grad_x_e012 + y_e013 * grad_grad_x_e23 + y_e0 * grad_grad_x_e12
+    grad_grad_out_e012 += y_e123 * grad_grad_x_e03 + y_e2 * grad_grad_x_e01 + y_e01 * grad_grad_x_e2
+    grad_grad_out_e012 += y_e12 * grad_grad_x_e0 + y_e012 * grad_grad_x_e - x_e3 * grad_grad_y_e0123
+    grad_grad_out_e012 += -x_e13 * grad_grad_y_e023 - x_e013 * grad_grad_y_e23 - x_e123 * grad_grad_y_e03
+    grad_grad_out_e012 += -x_e1 * grad_grad_y_e02 - x_e02 * grad_grad_y_e1 - y_e03 * grad_grad_x_e123
+    grad_grad_out_e012 += -y_e23 * grad_grad_x_e013 - y_e023 * grad_grad_x_e13 - y_e1 * grad_grad_x_e02
+    grad_grad_out_e012 += -y_e0123 * grad_grad_x_e3 - y_e02 * grad_grad_x_e1
+    grad_grad_out_e013 = x_e2 * grad_grad_y_e0123 + x_e12 * grad_grad_y_e023 + x_e * grad_grad_y_e013
+    grad_grad_out_e013 += x_e012 * grad_grad_y_e23 + x_e0 * grad_grad_y_e13 + x_e123 * grad_grad_y_e02
+    grad_grad_out_e013 += x_e3 * grad_grad_y_e01 + x_e01 * grad_grad_y_e3 + x_e13 * grad_grad_y_e0
+    grad_grad_out_e013 += x_e013 * grad_grad_y_e + y_e02 * grad_grad_x_e123 + y_e * grad_grad_x_e013
+    grad_grad_out_e013 += y_e23 * grad_grad_x_e012 + y_e0 * grad_grad_x_e13 + y_e023 * grad_grad_x_e12
+    grad_grad_out_e013 += y_e3 * grad_grad_x_e01 + y_e01 * grad_grad_x_e3 + y_e0123 * grad_grad_x_e2
+    grad_grad_out_e013 += y_e13 * grad_grad_x_e0 + y_e013 * grad_grad_x_e - x_e02 * grad_grad_y_e123
+    grad_grad_out_e013 += -x_e23 * grad_grad_y_e012 - x_e023 * grad_grad_y_e12 - x_e1 * grad_grad_y_e03
+    grad_grad_out_e013 += -x_e0123 * grad_grad_y_e2 - x_e03 * grad_grad_y_e1 - y_e2 * grad_grad_x_e0123
+    grad_grad_out_e013 += -y_e12 * grad_grad_x_e023 - y_e012 * grad_grad_x_e23 - y_e1 * grad_grad_x_e03
+    grad_grad_out_e013 += -y_e123 * grad_grad_x_e02 - y_e03 * grad_grad_x_e1
+    grad_grad_out_e023 = x_e01 * grad_grad_y_e123 + x_e * grad_grad_y_e023 + x_e13 * grad_grad_y_e012
+    grad_grad_out_e023 += x_e0 * grad_grad_y_e23 + x_e013 * grad_grad_y_e12 + x_e3 * grad_grad_y_e02
+    grad_grad_out_e023 += x_e02 * grad_grad_y_e3 + x_e0123 * grad_grad_y_e1 + x_e23 * grad_grad_y_e0
+    grad_grad_out_e023 += x_e023 * grad_grad_y_e + y_e1 * grad_grad_x_e0123 + y_e * grad_grad_x_e023
+    grad_grad_out_e023 += y_e12 * grad_grad_x_e013 + y_e0 * grad_grad_x_e23 + y_e012 * grad_grad_x_e13
+    grad_grad_out_e023 += y_e3 * grad_grad_x_e02 + y_e123 * grad_grad_x_e01 + y_e02 * grad_grad_x_e3
+    grad_grad_out_e023 += y_e23 * grad_grad_x_e0 + y_e023 * grad_grad_x_e - x_e1 * grad_grad_y_e0123
+    grad_grad_out_e023 += -x_e12 * grad_grad_y_e013 - x_e012 * grad_grad_y_e13 - x_e2 * grad_grad_y_e03
+    grad_grad_out_e023 += -x_e123 * grad_grad_y_e01 - x_e03 * grad_grad_y_e2 - y_e01 * grad_grad_x_e123
+    grad_grad_out_e023 += -y_e13 * grad_grad_x_e012 - y_e013 * grad_grad_x_e12 - y_e2 * grad_grad_x_e03
+    grad_grad_out_e023 += -y_e03 * grad_grad_x_e2 - y_e0123 * grad_grad_x_e1
+    grad_grad_out_e123 = x_e * grad_grad_y_e123 + x_e1 * grad_grad_y_e23 + x_e3 * grad_grad_y_e12
+    grad_grad_out_e123 += x_e12 * grad_grad_y_e3 + x_e23 * grad_grad_y_e1 + x_e123 * grad_grad_y_e
+    grad_grad_out_e123 += y_e * grad_grad_x_e123 + y_e1 * grad_grad_x_e23 + y_e3 * grad_grad_x_e12
+    grad_grad_out_e123 += y_e12 * grad_grad_x_e3 + y_e23 * grad_grad_x_e1 + y_e123 * grad_grad_x_e
+    grad_grad_out_e123 += -x_e2 * grad_grad_y_e13 - x_e13 * grad_grad_y_e2 - y_e2 * grad_grad_x_e13
+    grad_grad_out_e123 += -y_e13 * grad_grad_x_e2
+    grad_grad_out_e0123 = x_e * grad_grad_y_e0123 + x_e0 * grad_grad_y_e123 + x_e2 * grad_grad_y_e013
+    grad_grad_out_e0123 += x_e01 * grad_grad_y_e23 + x_e03 * grad_grad_y_e12 + x_e12 * grad_grad_y_e03
+    grad_grad_out_e0123 += x_e23 * grad_grad_y_e01 + x_e012 * grad_grad_y_e3 + x_e023 * grad_grad_y_e1
+    grad_grad_out_e0123 += x_e0123 * grad_grad_y_e + y_e * grad_grad_x_e0123 + y_e1 * grad_grad_x_e023
+    grad_grad_out_e0123 += y_e3 * grad_grad_x_e012 + y_e01 * grad_grad_x_e23 + y_e03 * grad_grad_x_e12
+    grad_grad_out_e0123 += y_e12 * grad_grad_x_e03 + y_e23 * grad_grad_x_e01 + y_e013 * grad_grad_x_e2
+    grad_grad_out_e0123 += y_e123 * grad_grad_x_e0 + y_e0123 * grad_grad_x_e - x_e1 * grad_grad_y_e023
+    grad_grad_out_e0123 += -x_e3 * grad_grad_y_e012 - x_e02 * grad_grad_y_e13 - x_e13 * grad_grad_y_e02
+    grad_grad_out_e0123 += -x_e013 * grad_grad_y_e2 - x_e123 * grad_grad_y_e0 - y_e0 * grad_grad_x_e123
+    grad_grad_out_e0123 += -y_e2 * grad_grad_x_e013 - y_e02 * grad_grad_x_e13 - y_e13 * grad_grad_x_e02
+    grad_grad_out_e0123 += -y_e012 * grad_grad_x_e3 - y_e023 * grad_grad_x_e1
+
+    if GRAD_X:
+        _store8(
+            grad_x_row + tile * 16,
+            grad_x_e,
+            grad_x_e0,
+            grad_x_e1,
+            grad_x_e2,
+            grad_x_e3,
+            grad_x_e01,
+            grad_x_e02,
+            grad_x_e03,
+            mask,
+        )
+        _store8(
+            grad_x_row + tile * 16 + 8,
+            grad_x_e12,
+            grad_x_e13,
+            grad_x_e23,
+            grad_x_e012,
+            grad_x_e013,
+            grad_x_e023,
+            grad_x_e123,
+            grad_x_e0123,
+            mask,
+        )
+    if GRAD_Y:
+        _store8(
+            grad_y_row + tile * 16,
+            grad_y_e,
+            grad_y_e0,
+            grad_y_e1,
+            grad_y_e2,
+            grad_y_e3,
+            grad_y_e01,
+            grad_y_e02,
+            grad_y_e03,
+            mask,
+        )
+        _store8(
+            grad_y_row + tile * 16 + 8,
+            grad_y_e12,
+            grad_y_e13,
+            grad_y_e23,
+            grad_y_e012,
+            grad_y_e013,
+            grad_y_e023,
+            grad_y_e123,
+            grad_y_e0123,
+            mask,
+        )
+    if GRAD_GRAD_OUT:
+        _store8(
+            grad_grad_out_row + tile * 16,
+            grad_grad_out_e,
+            grad_grad_out_e0,
+            grad_grad_out_e1,
+            grad_grad_out_e2,
+            grad_grad_out_e3,
+            grad_grad_out_e01,
+            grad_grad_out_e02,
+            grad_grad_out_e03,
+            mask,
+        )
+        _store8(
+            grad_grad_out_row + tile * 16 + 8,
+            grad_grad_out_e12,
+            grad_grad_out_e13,
+            grad_grad_out_e23,
+            grad_grad_out_e012,
+            grad_grad_out_e013,
+            grad_grad_out_e023,
+            grad_grad_out_e123,
+            grad_grad_out_e0123,
+            mask,
+        )
+
+
 # ---------------------------------------------------------------------------------------------------------------------
 # sgp
 #     return sgp(x, y, weight)
@@ -1009,7 +1551,6 @@ def _sgp_backward_kernel(
     GRAD_WEIGHT: tl.constexpr,
     ROWS: tl.constexpr,
     BLOCK: tl.constexpr,
-    PROGRAMS: tl.constexpr,
     REAL: tl.constexpr,
 ):
     # accumulates in registers over b; the partial results are added in a fixed order
@@ -1019,7 +1560,7 @@ def _sgp_backward_kernel(
     r = _down(ROWS)
     at = r * N + n
     tile_mask = n < N
-    program = tl.program_id(0)
+    program, programs = tl.program_id(0), tl.num_programs(0)
 
     grad_weight_000 = _start(ROWS, BLOCK, 0.0, REAL)
     grad_weight_011 = _start(ROWS, BLOCK, 0.0, REAL)
@@ -1055,7 +1596,7 @@ def _sgp_backward_kernel(
     grad_weight_422 = _start(ROWS, BLOCK, 0.0, REAL)
     grad_weight_431 = _start(ROWS, BLOCK, 0.0, REAL)
     grad_weight_440 = _start(ROWS, BLOCK, 0.0, REAL)
-    for block in range(program, tl.cdiv(B, ROWS), PROGRAMS):
+    for block in range(program, tl.cdiv(B, ROWS), programs):
         b = tl.cast(block, tl.int64) * ROWS
         row_mask = b + r < B
         mask = tile_mask if ROWS == 1 else tile_mask & row_mask
@@ -1395,6 +1936,1104 @@ def _sgp_backward_kernel(
             grad_weight_422 = _sum(grad_weight_422, x_e0123 * t65, mask, ROWS > 1)
             grad_weight_431 = _sum(grad_weight_431, x_e0123 * t64, mask, ROWS > 1)
             grad_weight_440 = _sum(grad_weight_440, x_e0123 * t62, mask, ROWS > 1)
+    grad_weight_row = grad_weight_ptr + tl.cast(program, tl.int64) * 34 * N
+
+    if GRAD_WEIGHT:
+        tl.store(grad_weight_row + n * 34, _column_sum(grad_weight_000, ROWS), mask=tile_mask)
+        tl.store(grad_weight_row + n * 34 + 1, _column_sum(grad_weight_011, ROWS), mask=tile_mask)
+        tl.store(grad_weight_row + n * 34 + 2, _column_sum(grad_weight_022, ROWS), mask=tile_mask)
+        tl.store(grad_weight_row + n * 34 + 3, _column_sum(grad_weight_033, ROWS), mask=tile_mask)
+        tl.store(grad_weight_row + n * 34 + 4, _column_sum(grad_weight_044, ROWS), mask=tile_mask)
+        tl.store(grad_weight_row + n * 34 + 5, _column_sum(grad_weight_101, ROWS), mask=tile_mask)
+        tl.store(grad_weight_row + n * 34 + 6, _column_sum(grad_weight_110, ROWS), mask=tile_mask)
+        tl.store(grad_weight_row + n * 34 + 7, _column_sum(grad_weight_112, ROWS), mask=tile_mask)
+        tl.store(grad_weight_row + n * 34 + 8, _column_sum(grad_weight_121, ROWS), mask=tile_mask)
+        tl.store(grad_weight_row + n * 34 + 9, _column_sum(grad_weight_123, ROWS), mask=tile_mask)
+        tl.store(grad_weight_row + n * 34 + 10, _column_sum(grad_weight_132, ROWS), mask=tile_mask)
+        tl.store(grad_weight_row + n * 34 + 11, _column_sum(grad_weight_134, ROWS), mask=tile_mask)
+        tl.store(grad_weight_row + n * 34 + 12, _column_sum(grad_weight_143, ROWS), mask=tile_mask)
+        tl.store(grad_weight_row + n * 34 + 13, _column_sum(grad_weight_202, ROWS), mask=tile_mask)
+        tl.store(grad_weight_row + n * 34 + 14, _column_sum(grad_weight_211, ROWS), mask=tile_mask)
+        tl.store(grad_weight_row + n * 34 + 15, _column_sum(grad_weight_213, ROWS), mask=tile_mask)
+        tl.store(grad_weight_row + n * 34 + 16, _column_sum(grad_weight_220, ROWS), mask=tile_mask)
+        tl.store(grad_weight_row + n * 34 + 17, _column_sum(grad_weight_222, ROWS), mask=tile_mask)
+        tl.store(grad_weight_row + n * 34 + 18, _column_sum(grad_weight_224, ROWS), mask=tile_mask)
+        tl.store(grad_weight_row + n * 34 + 19, _column_sum(grad_weight_231, ROWS), mask=tile_mask)
+        tl.store(grad_weight_row + n * 34 + 20, _column_sum(grad_weight_233, ROWS), mask=tile_mask)
+        tl.store(grad_weight_row + n * 34 + 21, _column_sum(grad_weight_242, ROWS), mask=tile_mask)
+        tl.store(grad_weight_row + n * 34 + 22, _column_sum(grad_weight_303, ROWS), mask=tile_mask)
+        tl.store(grad_weight_row + n * 34 + 23, _column_sum(grad_weight_312, ROWS), mask=tile_mask)
+        tl.store(grad_weight_row + n * 34 + 24, _column_sum(grad_weight_314, ROWS), mask=tile_mask)
+        tl.store(grad_weight_row + n * 34 + 25, _column_sum(grad_weight_321, ROWS), mask=tile_mask)
+        tl.store(grad_weight_row + n * 34 + 26, _column_sum(grad_weight_323, ROWS), mask=tile_mask)
+        tl.store(grad_weight_row + n * 34 + 27, _column_sum(grad_weight_330, ROWS), mask=tile_mask)
+        tl.store(grad_weight_row + n * 34 + 28, _column_sum(grad_weight_332, ROWS), mask=tile_mask)
+        tl.store(grad_weight_row + n * 34 + 29, _column_sum(grad_weight_341, ROWS), mask=tile_mask)
+        tl.store(grad_weight_row + n * 34 + 30, _column_sum(grad_weight_413, ROWS), mask=tile_mask)
+        tl.store(grad_weight_row + n * 34 + 31, _column_sum(grad_weight_422, ROWS), mask=tile_mask)
+        tl.store(grad_weight_row + n * 34 + 32, _column_sum(grad_weight_431, ROWS), mask=tile_mask)
+        tl.store(grad_weight_row + n * 34 + 33, _column_sum(grad_weight_440, ROWS), mask=tile_mask)
+
+
+@triton.jit(do_not_specialize=["B"])
+def _sgp_double_backward_kernel(
+    x_ptr,
+    y_ptr,
+    weight_ptr,
+    grad_out_ptr,
+    grad_grad_x_ptr,
+    grad_grad_y_ptr,
+    grad_grad_weight_ptr,
+    grad_x_ptr,
+    grad_y_ptr,
+    grad_grad_out_ptr,
+    B,
+    N,
+    HAS_GRAD_GRAD_X: tl.constexpr,
+    HAS_GRAD_GRAD_Y: tl.constexpr,
+    HAS_GRAD_GRAD_WEIGHT: tl.constexpr,
+    GRAD_X: tl.constexpr,
+    GRAD_Y: tl.constexpr,
+    GRAD_GRAD_OUT: tl.constexpr,
+    ROWS: tl.constexpr,
+    BLOCK: tl.constexpr,
+    REAL: tl.constexpr,
+):
+    # apart from the folds, because together they need more registers than a thread has
+
+    n = _tile(tl.program_id(1) * BLOCK, ROWS, BLOCK)
+    r = _down(ROWS)
+    at = r * N + n
+    tile_mask = n < N
+    weight_000, weight_011 = _load2(weight_ptr + n * 34, tile_mask, REAL)
+    weight_022, weight_033 = _load2(weight_ptr + n * 34 + 2, tile_mask, REAL)
+    weight_044, weight_101 = _load2(weight_ptr + n * 34 + 4, tile_mask, REAL)
+    weight_110, weight_112 = _load2(weight_ptr + n * 34 + 6, tile_mask, REAL)
+    weight_121, weight_123 = _load2(weight_ptr + n * 34 + 8, tile_mask, REAL)
+    weight_132, weight_134 = _load2(weight_ptr + n * 34 + 10, tile_mask, REAL)
+    weight_143, weight_202 = _load2(weight_ptr + n * 34 + 12, tile_mask, REAL)
+    weight_211, weight_213 = _load2(weight_ptr + n * 34 + 14, tile_mask, REAL)
+    weight_220, weight_222 = _load2(weight_ptr + n * 34 + 16, tile_mask, REAL)
+    weight_224, weight_231 = _load2(weight_ptr + n * 34 + 18, tile_mask, REAL)
+    weight_233, weight_242 = _load2(weight_ptr + n * 34 + 20, tile_mask, REAL)
+    weight_303, weight_312 = _load2(weight_ptr + n * 34 + 22, tile_mask, REAL)
+    weight_314, weight_321 = _load2(weight_ptr + n * 34 + 24, tile_mask, REAL)
+    weight_323, weight_330 = _load2(weight_ptr + n * 34 + 26, tile_mask, REAL)
+    weight_332, weight_341 = _load2(weight_ptr + n * 34 + 28, tile_mask, REAL)
+    weight_413, weight_422 = _load2(weight_ptr + n * 34 + 30, tile_mask, REAL)
+    weight_431, weight_440 = _load2(weight_ptr + n * 34 + 32, tile_mask, REAL)
+    grad_grad_weight_000, grad_grad_weight_011 = _load2(
+        grad_grad_weight_ptr + n * 34, tile_mask & HAS_GRAD_GRAD_WEIGHT, REAL
+    )
+    grad_grad_weight_022, grad_grad_weight_033 = _load2(
+        grad_grad_weight_ptr + n * 34 + 2, tile_mask & HAS_GRAD_GRAD_WEIGHT, REAL
+    )
+    grad_grad_weight_044, grad_grad_weight_101 = _load2(
+        grad_grad_weight_ptr + n * 34 + 4, tile_mask & HAS_GRAD_GRAD_WEIGHT, REAL
+    )
+    grad_grad_weight_110, grad_grad_weight_112 = _load2(
+        grad_grad_weight_ptr + n * 34 + 6, tile_mask & HAS_GRAD_GRAD_WEIGHT, REAL
+    )
+    grad_grad_weight_121, grad_grad_weight_123 = _load2(
+        grad_grad_weight_ptr + n * 34 + 8, tile_mask & HAS_GRAD_GRAD_WEIGHT, REAL
+    )
+    grad_grad_weight_132, grad_grad_weight_134 = _load2(
+        grad_grad_weight_ptr + n * 34 + 10, tile_mask & HAS_GRAD_GRAD_WEIGHT, REAL
+    )
+    grad_grad_weight_143, grad_grad_weight_202 = _load2(
+        grad_grad_weight_ptr + n * 34 + 12, tile_mask & HAS_GRAD_GRAD_WEIGHT, REAL
+    )
+    grad_grad_weight_211, grad_grad_weight_213 = _load2(
+        grad_grad_weight_ptr + n * 34 + 14, tile_mask & HAS_GRAD_GRAD_WEIGHT, REAL
+    )
+    grad_grad_weight_220, grad_grad_weight_222 = _load2(
+        grad_grad_weight_ptr + n * 34 + 16, tile_mask & HAS_GRAD_GRAD_WEIGHT, REAL
+    )
+    grad_grad_weight_224, grad_grad_weight_231 = _load2(
+        grad_grad_weight_ptr + n * 34 + 18, tile_mask & HAS_GRAD_GRAD_WEIGHT, REAL
+    )
+    grad_grad_weight_233, grad_grad_weight_242 = _load2(
+        grad_grad_weight_ptr + n * 34 + 20, tile_mask & HAS_GRAD_GRAD_WEIGHT, REAL
+    )
+    grad_grad_weight_303, grad_grad_weight_312 = _load2(
+        grad_grad_weight_ptr + n * 34 + 22, tile_mask & HAS_GRAD_GRAD_WEIGHT, REAL
+    )
+    grad_grad_weight_314, grad_grad_weight_321 = _load2(
+        grad_grad_weight_ptr + n * 34 + 24, tile_mask & HAS_GRAD_GRAD_WEIGHT, REAL
+    )
+    grad_grad_weight_323, grad_grad_weight_330 = _load2(
+        grad_grad_weight_ptr + n * 34 + 26, tile_mask & HAS_GRAD_GRAD_WEIGHT, REAL
+    )
+    grad_grad_weight_332, grad_grad_weight_341 = _load2(
+        grad_grad_weight_ptr + n * 34 + 28, tile_mask & HAS_GRAD_GRAD_WEIGHT, REAL
+    )
+    grad_grad_weight_413, grad_grad_weight_422 = _load2(
+        grad_grad_weight_ptr + n * 34 + 30, tile_mask & HAS_GRAD_GRAD_WEIGHT, REAL
+    )
+    grad_grad_weight_431, grad_grad_weight_440 = _load2(
+        grad_grad_weight_ptr + n * 34 + 32, tile_mask & HAS_GRAD_GRAD_WEIGHT, REAL
+    )
+
+    b = tl.program_id(0).to(tl.int64) * ROWS
+    row_mask = b + r < B
+    mask = tile_mask if ROWS == 1 else tile_mask & row_mask
+    x_row = x_ptr + b * 16 * N
+    y_row = y_ptr + b * 16 * N
+    grad_out_row = grad_out_ptr + b * 16 * N
+    grad_grad_x_row = grad_grad_x_ptr + b * 16 * N
+    grad_grad_y_row = grad_grad_y_ptr + b * 16 * N
+    grad_x_row = grad_x_ptr + b * 16 * N
+    grad_y_row = grad_y_ptr + b * 16 * N
+    grad_grad_out_row = grad_grad_out_ptr + b * 16 * N
+
+    x_e, x_e0, x_e1, x_e2, x_e3, x_e01, x_e02, x_e03 = _load8(x_row + at * 16, mask, REAL)
+    x_e12, x_e13, x_e23, x_e012, x_e013, x_e023, x_e123, x_e0123 = _load8(x_row + at * 16 + 8, mask, REAL)
+    y_e, y_e0, y_e1, y_e2, y_e3, y_e01, y_e02, y_e03 = _load8(y_row + at * 16, mask, REAL)
+    y_e12, y_e13, y_e23, y_e012, y_e013, y_e023, y_e123, y_e0123 = _load8(y_row + at * 16 + 8, mask, REAL)
+    grad_out_e, grad_out_e0, grad_out_e1, grad_out_e2, grad_out_e3, grad_out_e01, grad_out_e02, grad_out_e03 = _load8(
+        grad_out_row + at * 16, mask, REAL
+    )
+    (
+        grad_out_e12,
+        grad_out_e13,
+        grad_out_e23,
+        grad_out_e012,
+        grad_out_e013,
+        grad_out_e023,
+        grad_out_e123,
+        grad_out_e0123,
+    ) = _load8(grad_out_row + at * 16 + 8, mask, REAL)
+    (
+        grad_grad_x_e,
+        grad_grad_x_e0,
+        grad_grad_x_e1,
+        grad_grad_x_e2,
+        grad_grad_x_e3,
+        grad_grad_x_e01,
+        grad_grad_x_e02,
+        grad_grad_x_e03,
+    ) = _load8(grad_grad_x_row + at * 16, mask & HAS_GRAD_GRAD_X, REAL)
+    (
+        grad_grad_x_e12,
+        grad_grad_x_e13,
+        grad_grad_x_e23,
+        grad_grad_x_e012,
+        grad_grad_x_e013,
+        grad_grad_x_e023,
+        grad_grad_x_e123,
+        grad_grad_x_e0123,
+    ) = _load8(grad_grad_x_row + at * 16 + 8, mask & HAS_GRAD_GRAD_X, REAL)
+    (
+        grad_grad_y_e,
+        grad_grad_y_e0,
+        grad_grad_y_e1,
+        grad_grad_y_e2,
+        grad_grad_y_e3,
+        grad_grad_y_e01,
+        grad_grad_y_e02,
+        grad_grad_y_e03,
+    ) = _load8(grad_grad_y_row + at * 16, mask & HAS_GRAD_GRAD_Y, REAL)
+    (
+        grad_grad_y_e12,
+        grad_grad_y_e13,
+        grad_grad_y_e23,
+        grad_grad_y_e012,
+        grad_grad_y_e013,
+        grad_grad_y_e023,
+        grad_grad_y_e123,
+        grad_grad_y_e0123,
+    ) = _load8(grad_grad_y_row + at * 16 + 8, mask & HAS_GRAD_GRAD_Y, REAL)
+
+    t0 = y_e123 * grad_out_e123 + y_e023 * grad_out_e023 + y_e013 * grad_out_e013 + y_e012 * grad_out_e012
+    t1 = y_e23 * grad_out_e23 + y_e13 * grad_out_e13 + y_e12 * grad_out_e12 + y_e03 * grad_out_e03
+    t1 += y_e02 * grad_out_e02 + y_e01 * grad_out_e01
+    t2 = y_e3 * grad_out_e3 + y_e2 * grad_out_e2 + y_e1 * grad_out_e1 + y_e0 * grad_out_e0
+    t3 = grad_out_e123 * grad_grad_y_e123 + grad_out_e023 * grad_grad_y_e023
+    t3 += grad_out_e013 * grad_grad_y_e013 + grad_out_e012 * grad_grad_y_e012
+    t4 = grad_out_e23 * grad_grad_y_e23 + grad_out_e13 * grad_grad_y_e13 + grad_out_e12 * grad_grad_y_e12
+    t4 += grad_out_e03 * grad_grad_y_e03 + grad_out_e02 * grad_grad_y_e02 + grad_out_e01 * grad_grad_y_e01
+    t5 = grad_out_e3 * grad_grad_y_e3 + grad_out_e2 * grad_grad_y_e2 + grad_out_e1 * grad_grad_y_e1
+    t5 += grad_out_e0 * grad_grad_y_e0
+    t6 = weight_044 * grad_grad_y_e0123
+    t7 = weight_000 * grad_grad_y_e
+    grad_x_e = grad_grad_weight_033 * t0 + grad_grad_weight_022 * t1 + grad_grad_weight_011 * t2
+    grad_x_e += weight_033 * t3 + weight_022 * t4 + weight_011 * t5
+    grad_x_e += grad_out_e0123 * (grad_grad_weight_044 * y_e0123 + t6)
+    grad_x_e += grad_out_e * (grad_grad_weight_000 * y_e + t7)
+    t8 = grad_grad_weight_143 * grad_out_e0123
+    t9 = y_e23 * grad_out_e023 + y_e13 * grad_out_e013 + y_e12 * grad_out_e012
+    t10 = grad_grad_weight_121 * grad_out_e03
+    t11 = weight_143 * grad_out_e0123
+    t12 = grad_out_e023 * grad_grad_y_e23 + grad_out_e013 * grad_grad_y_e13 + grad_out_e012 * grad_grad_y_e12
+    t13 = weight_121 * grad_out_e03
+    t14 = grad_grad_weight_121 * y_e2 + weight_121 * grad_grad_y_e2
+    t15 = grad_grad_weight_121 * y_e1 + weight_121 * grad_grad_y_e1
+    t16 = grad_grad_weight_110 * y_e + weight_110 * grad_grad_y_e
+    grad_x_e0 = y_e123 * t8 + grad_grad_weight_132 * t9 + y_e3 * t10 + t11 * grad_grad_y_e123
+    grad_x_e0 += weight_132 * t12 + t13 * grad_grad_y_e3 + grad_out_e02 * t14 + grad_out_e01 * t15
+    grad_x_e0 += grad_out_e0 * t16
+    t17 = y_e23 * grad_out_e123 - y_e03 * grad_out_e013 - y_e02 * grad_out_e012
+    t18 = y_e123 * grad_out_e23 - y_e013 * grad_out_e03 - y_e012 * grad_out_e02
+    t19 = y_e3 * grad_out_e13 + y_e2 * grad_out_e12 - y_e0 * grad_out_e01
+    t20 = y_e13 * grad_out_e3 + y_e12 * grad_out_e2 - y_e01 * grad_out_e0
+    t21 = grad_grad_weight_101 * grad_out_e
+    t22 = grad_grad_weight_134 * y_e0123 + weight_134 * grad_grad_y_e0123
+    t23 = grad_out_e23 * grad_grad_y_e123 - grad_out_e03 * grad_grad_y_e013 - grad_out_e02 * grad_grad_y_e012
+    t24 = grad_out_e123 * grad_grad_y_e23 - grad_out_e013 * grad_grad_y_e03 - grad_out_e012 * grad_grad_y_e02
+    t25 = grad_out_e3 * grad_grad_y_e13 + grad_out_e2 * grad_grad_y_e12 - grad_out_e0 * grad_grad_y_e01
+    t26 = weight_101 * grad_out_e
+    t27 = grad_out_e13 * grad_grad_y_e3 + grad_out_e12 * grad_grad_y_e2 - grad_out_e01 * grad_grad_y_e0
+    grad_x_e1 = grad_grad_weight_132 * t17 + grad_grad_weight_123 * t18 + grad_grad_weight_121 * t19
+    grad_x_e1 += grad_grad_weight_112 * t20 + y_e1 * t21 + weight_123 * t23 + weight_132 * t24
+    grad_x_e1 += weight_112 * t25 + t26 * grad_grad_y_e1 + weight_121 * t27 + grad_out_e1 * t16 - y_e023 * t8
+    grad_x_e1 += -grad_out_e023 * t22 - t11 * grad_grad_y_e023
+    t28 = y_e01 * grad_out_e012 - y_e13 * grad_out_e123 - y_e03 * grad_out_e023
+    t29 = y_e012 * grad_out_e01 - y_e123 * grad_out_e13 - y_e023 * grad_out_e03
+    t30 = y_e23 * grad_out_e3 - y_e12 * grad_out_e1 - y_e02 * grad_out_e0
+    t31 = grad_out_e01 * grad_grad_y_e012 - grad_out_e13 * grad_grad_y_e123 - grad_out_e03 * grad_grad_y_e023
+    t32 = grad_out_e3 * grad_grad_y_e23 - grad_out_e1 * grad_grad_y_e12 - grad_out_e0 * grad_grad_y_e02
+    t33 = grad_out_e012 * grad_grad_y_e01 - grad_out_e123 * grad_grad_y_e13 - grad_out_e023 * grad_grad_y_e03
+    grad_x_e2 = y_e013 * t8 + grad_grad_weight_132 * t28 + grad_grad_weight_123 * t29
+    grad_x_e2 += grad_grad_weight_121 * (y_e3 * grad_out_e23 - y_e0 * grad_out_e02)
+    grad_x_e2 += grad_grad_weight_112 * t30 + y_e2 * t21 + grad_out_e013 * t22 + t11 * grad_grad_y_e013
+    grad_x_e2 += weight_123 * t31 + weight_112 * t32 + weight_132 * t33 + t26 * grad_grad_y_e2
+    grad_x_e2 += weight_121 * (grad_out_e23 * grad_grad_y_e3 - grad_out_e02 * grad_grad_y_e0)
+    grad_x_e2 += grad_out_e2 * t16 - grad_out_e12 * t15
+    t34 = y_e12 * grad_out_e123 + y_e02 * grad_out_e023 + y_e01 * grad_out_e013
+    t35 = y_e123 * grad_out_e12 + y_e023 * grad_out_e02 + y_e013 * grad_out_e01
+    t36 = -y_e23 * grad_out_e2 - y_e13 * grad_out_e1 - y_e03 * grad_out_e0
+    t37 = grad_out_e12 * grad_grad_y_e123 + grad_out_e02 * grad_grad_y_e023 + grad_out_e01 * grad_grad_y_e013
+    t38 = -grad_out_e2 * grad_grad_y_e23 - grad_out_e1 * grad_grad_y_e13 - grad_out_e0 * grad_grad_y_e03
+    t39 = grad_out_e123 * grad_grad_y_e12 + grad_out_e023 * grad_grad_y_e02 + grad_out_e013 * grad_grad_y_e01
+    grad_x_e3 = grad_grad_weight_132 * t34 + grad_grad_weight_123 * t35 + grad_grad_weight_112 * t36
+    grad_x_e3 += y_e3 * t21 + weight_123 * t37 + weight_112 * t38 + weight_132 * t39 + t26 * grad_grad_y_e3
+    grad_x_e3 += grad_out_e3 * t16 - y_e012 * t8 - y_e0 * t10 - grad_out_e012 * t22 - t11 * grad_grad_y_e012
+    grad_x_e3 += -grad_out_e23 * t14 - grad_out_e13 * t15 - t13 * grad_grad_y_e0
+    t40 = grad_grad_weight_242 * grad_out_e0123
+    t41 = grad_grad_weight_222 * grad_out_e03
+    t42 = grad_grad_weight_233 * y_e123 + weight_233 * grad_grad_y_e123
+    t43 = weight_242 * grad_out_e0123
+    t44 = weight_222 * grad_out_e03
+    t45 = grad_grad_weight_222 * y_e12 + weight_222 * grad_grad_y_e12
+    t46 = grad_grad_weight_231 * y_e3 + weight_231 * grad_grad_y_e3
+    t47 = grad_grad_weight_231 * y_e2 + weight_231 * grad_grad_y_e2
+    t48 = grad_grad_weight_211 * y_e1 + weight_211 * grad_grad_y_e1
+    t49 = grad_grad_weight_220 * y_e + weight_220 * grad_grad_y_e
+    grad_x_e01 = y_e23 * t40 + y_e13 * t41 + grad_out_e023 * t42 + t43 * grad_grad_y_e23
+    grad_x_e01 += t44 * grad_grad_y_e13 + grad_out_e02 * t45 + grad_out_e013 * t46 + grad_out_e012 * t47
+    grad_x_e01 += grad_out_e0 * t48 + grad_out_e01 * t49
+    t50 = grad_grad_weight_211 * y_e2 + weight_211 * grad_grad_y_e2
+    t51 = grad_grad_weight_231 * y_e1 + weight_231 * grad_grad_y_e1
+    grad_x_e02 = y_e23 * t41 + t44 * grad_grad_y_e23 + grad_out_e023 * t46 + grad_out_e0 * t50
+    grad_x_e02 += grad_out_e02 * t49 - y_e13 * t40 - grad_out_e013 * t42 - t43 * grad_grad_y_e13
+    grad_x_e02 += -grad_out_e01 * t45 - grad_out_e012 * t51
+    t52 = grad_grad_weight_222 * grad_out_e02
+    t53 = weight_222 * grad_out_e02
+    t54 = grad_grad_weight_222 * y_e13 + weight_222 * grad_grad_y_e13
+    t55 = grad_grad_weight_211 * y_e3 + weight_211 * grad_grad_y_e3
+    grad_x_e03 = y_e12 * t40 + grad_out_e012 * t42 + t43 * grad_grad_y_e12 + grad_out_e0 * t55
+    grad_x_e03 += grad_out_e03 * t49 - y_e23 * t52 - t53 * grad_grad_y_e23 - grad_out_e01 * t54
+    grad_x_e03 += -grad_out_e023 * t47 - grad_out_e013 * t51
+    t56 = y_e02 * grad_out_e01 + y_e23 * grad_out_e13 - y_e01 * grad_out_e02 - y_e13 * grad_out_e23
+    t57 = grad_grad_weight_213 * grad_out_e0
+    t58 = grad_grad_weight_202 * grad_out_e
+    t59 = grad_grad_weight_224 * y_e0123 + weight_224 * grad_grad_y_e0123
+    t60 = grad_grad_weight_213 * y_e123 + weight_213 * grad_grad_y_e123
+    t61 = weight_213 * grad_out_e0
+    t62 = weight_202 * grad_out_e
+    t63 = grad_out_e13 * grad_grad_y_e23 + grad_out_e01 * grad_grad_y_e02 - grad_out_e23 * grad_grad_y_e13
+    t63 += -grad_out_e02 * grad_grad_y_e01
+    t64 = grad_grad_weight_231 * y_e0 + weight_231 * grad_grad_y_e0
+    grad_x_e12 = y_e03 * t40 + grad_grad_weight_233 * (y_e023 * grad_out_e013 - y_e013 * grad_out_e023)
+    grad_x_e12 += grad_grad_weight_222 * t56
+    grad_x_e12 += weight_233 * (grad_out_e013 * grad_grad_y_e023 - grad_out_e023 * grad_grad_y_e013)
+    grad_x_e12 += t43 * grad_grad_y_e03 + weight_222 * t63 + grad_out_e123 * t46 + grad_out_e1 * t50
+    grad_x_e12 += grad_out_e012 * t64 + grad_out_e12 * t49 - y_e012 * t57 - y_e12 * t58 - grad_out_e03 * t59
+    grad_x_e12 += -grad_out_e3 * t60 - t61 * grad_grad_y_e012 - t62 * grad_grad_y_e12 - grad_out_e2 * t48
+    grad_x_e13 = grad_grad_weight_233 * (y_e012 * grad_out_e023 - y_e023 * grad_out_e012)
+    grad_x_e13 += grad_grad_weight_222 * (y_e03 * grad_out_e01 - y_e23 * grad_out_e12) + grad_out_e02 * t59
+    grad_x_e13 += grad_out_e2 * t60
+    grad_x_e13 += weight_233 * (grad_out_e023 * grad_grad_y_e012 - grad_out_e012 * grad_grad_y_e023)
+    grad_x_e13 += grad_out_e23 * t45
+    grad_x_e13 += weight_222 * (grad_out_e01 * grad_grad_y_e03 - grad_out_e12 * grad_grad_y_e23)
+    grad_x_e13 += grad_out_e1 * t55 + grad_out_e013 * t64 + grad_out_e13 * t49 - y_e02 * t40 - y_e01 * t41
+    grad_x_e13 += -y_e013 * t57 - y_e13 * t58 - t61 * grad_grad_y_e013 - t62 * grad_grad_y_e13
+    grad_x_e13 += -t43 * grad_grad_y_e02 - t44 * grad_grad_y_e01 - grad_out_e123 * t47 - grad_out_e3 * t48
+    grad_x_e23 = y_e01 * t40 + grad_grad_weight_233 * (y_e013 * grad_out_e012 - y_e012 * grad_out_e013)
+    grad_x_e23 += y_e03 * t52
+    grad_x_e23 += weight_233 * (grad_out_e012 * grad_grad_y_e013 - grad_out_e013 * grad_grad_y_e012)
+    grad_x_e23 += grad_out_e12 * t54 + t53 * grad_grad_y_e03 + t43 * grad_grad_y_e01 + grad_out_e2 * t55
+    grad_x_e23 += grad_out_e123 * t51 + grad_out_e023 * t64 + grad_out_e23 * t49 - y_e02 * t41 - y_e023 * t57
+    grad_x_e23 += -y_e23 * t58 - grad_out_e01 * t59 - grad_out_e1 * t60 - t61 * grad_grad_y_e023
+    grad_x_e23 += -t62 * grad_grad_y_e23 - grad_out_e13 * t45 - t44 * grad_grad_y_e02 - grad_out_e3 * t50
+    t65 = grad_grad_weight_341 * grad_out_e0123
+    t66 = grad_grad_weight_312 * grad_out_e0
+    t67 = grad_grad_weight_323 * y_e123 + weight_323 * grad_grad_y_e123
+    t68 = grad_grad_weight_332 * y_e23 + weight_332 * grad_grad_y_e23
+    t69 = grad_grad_weight_332 * y_e13 + weight_332 * grad_grad_y_e13
+    t70 = weight_312 * grad_out_e0
+    t71 = weight_341 * grad_out_e0123
+    t72 = grad_grad_weight_321 * y_e2 + weight_321 * grad_grad_y_e2
+    t73 = grad_grad_weight_321 * y_e1 + weight_321 * grad_grad_y_e1
+    t74 = grad_grad_weight_330 * y_e + weight_330 * grad_grad_y_e
+    grad_x_e012 = y_e3 * t65 + grad_out_e013 * t68 + t71 * grad_grad_y_e3 + grad_out_e01 * t72
+    grad_x_e012 += grad_out_e012 * t74 - y_e12 * t66 - grad_out_e03 * t67 - grad_out_e023 * t69
+    grad_x_e012 += -t70 * grad_grad_y_e12 - grad_out_e02 * t73
+    t75 = grad_grad_weight_332 * y_e12 + weight_332 * grad_grad_y_e12
+    t76 = grad_grad_weight_321 * y_e3 + weight_321 * grad_grad_y_e3
+    grad_x_e013 = grad_out_e02 * t67 + grad_out_e023 * t75 + grad_out_e01 * t76 + grad_out_e013 * t74
+    grad_x_e013 += -y_e2 * t65 - y_e13 * t66 - grad_out_e012 * t68 - t70 * grad_grad_y_e13
+    grad_x_e013 += -t71 * grad_grad_y_e2 - grad_out_e03 * t73
+    grad_x_e023 = y_e1 * t65 + grad_out_e012 * t69 + grad_out_e02 * t76 + t71 * grad_grad_y_e1
+    grad_x_e023 += grad_out_e023 * t74 - y_e23 * t66 - grad_out_e01 * t67 - t70 * grad_grad_y_e23
+    grad_x_e023 += -grad_out_e013 * t75 - grad_out_e03 * t72
+    t77 = y_e02 * grad_out_e013 - y_e01 * grad_out_e023 - y_e03 * grad_out_e012
+    t78 = y_e012 * grad_out_e03 + y_e023 * grad_out_e01 - y_e013 * grad_out_e02
+    t79 = y_e13 * grad_out_e2 - y_e12 * grad_out_e3 - y_e23 * grad_out_e1
+    t80 = grad_out_e01 * grad_grad_y_e023 + grad_out_e03 * grad_grad_y_e012 - grad_out_e02 * grad_grad_y_e013
+    t81 = grad_out_e2 * grad_grad_y_e13 - grad_out_e1 * grad_grad_y_e23 - grad_out_e3 * grad_grad_y_e12
+    t82 = grad_out_e013 * grad_grad_y_e02 - grad_out_e012 * grad_grad_y_e03 - grad_out_e023 * grad_grad_y_e01
+    t83 = weight_314 * grad_grad_y_e0123
+    t84 = weight_303 * grad_grad_y_e123
+    grad_x_e123 = grad_grad_weight_332 * t77 + grad_grad_weight_323 * t78 + grad_grad_weight_312 * t79
+    grad_x_e123 += weight_323 * t80 + weight_312 * t81 + weight_332 * t82 + grad_out_e12 * t76
+    grad_x_e123 += grad_out_e23 * t73 + grad_out_e123 * t74
+    grad_x_e123 += grad_out_e0 * (grad_grad_weight_314 * y_e0123 + t83)
+    grad_x_e123 += grad_out_e * (-grad_grad_weight_303 * y_e123 - t84) - y_e0 * t65 - grad_out_e13 * t72
+    grad_x_e123 += -t71 * grad_grad_y_e0
+    t85 = y_e1 * grad_out_e023 + y_e3 * grad_out_e012 - y_e2 * grad_out_e013
+    t86 = y_e13 * grad_out_e02 - y_e12 * grad_out_e03 - y_e23 * grad_out_e01
+    t87 = grad_out_e02 * grad_grad_y_e13 - grad_out_e01 * grad_grad_y_e23 - grad_out_e03 * grad_grad_y_e12
+    t88 = grad_out_e012 * grad_grad_y_e3 + grad_out_e023 * grad_grad_y_e1 - grad_out_e013 * grad_grad_y_e2
+    t89 = weight_413 * grad_grad_y_e123
+    t90 = weight_440 * grad_grad_y_e
+    grad_x_e0123 = grad_grad_weight_431 * t85 + grad_grad_weight_422 * t86 + weight_422 * t87
+    grad_x_e0123 += weight_431 * t88 + grad_out_e0 * (-grad_grad_weight_413 * y_e123 - t89)
+    grad_x_e0123 += grad_out_e0123 * (grad_grad_weight_440 * y_e + t90)
+    t91 = x_e123 * grad_out_e123 + x_e023 * grad_out_e023 + x_e013 * grad_out_e013 + x_e012 * grad_out_e012
+    t92 = x_e23 * grad_out_e23 + x_e13 * grad_out_e13 + x_e12 * grad_out_e12 + x_e03 * grad_out_e03
+    t92 += x_e02 * grad_out_e02 + x_e01 * grad_out_e01
+    t93 = x_e3 * grad_out_e3 + x_e2 * grad_out_e2 + x_e1 * grad_out_e1 + x_e0 * grad_out_e0
+    t94 = grad_out_e123 * grad_grad_x_e123 + grad_out_e023 * grad_grad_x_e023
+    t94 += grad_out_e013 * grad_grad_x_e013 + grad_out_e012 * grad_grad_x_e012
+    t95 = grad_out_e23 * grad_grad_x_e23 + grad_out_e13 * grad_grad_x_e13 + grad_out_e12 * grad_grad_x_e12
+    t95 += grad_out_e03 * grad_grad_x_e03 + grad_out_e02 * grad_grad_x_e02 + grad_out_e01 * grad_grad_x_e01
+    t96 = grad_out_e3 * grad_grad_x_e3 + grad_out_e2 * grad_grad_x_e2 + grad_out_e1 * grad_grad_x_e1
+    t96 += grad_out_e0 * grad_grad_x_e0
+    t97 = grad_grad_weight_440 * x_e0123 + weight_440 * grad_grad_x_e0123
+    t98 = grad_grad_weight_000 * x_e + weight_000 * grad_grad_x_e
+    grad_y_e = grad_grad_weight_330 * t91 + grad_grad_weight_220 * t92 + grad_grad_weight_110 * t93
+    grad_y_e += weight_330 * t94 + weight_220 * t95 + weight_110 * t96 + grad_out_e0123 * t97
+    grad_y_e += grad_out_e * t98
+    t99 = x_e23 * grad_out_e023 + x_e13 * grad_out_e013 + x_e12 * grad_out_e012
+    t100 = grad_out_e023 * grad_grad_x_e23 + grad_out_e013 * grad_grad_x_e13 + grad_out_e012 * grad_grad_x_e12
+    t101 = grad_grad_weight_121 * x_e2 + weight_121 * grad_grad_x_e2
+    t102 = grad_grad_weight_121 * x_e1 + weight_121 * grad_grad_x_e1
+    t103 = grad_grad_weight_011 * x_e + weight_011 * grad_grad_x_e
+    grad_y_e0 = grad_grad_weight_231 * t99 + weight_231 * t100 + grad_out_e0 * t103 - x_e123 * t65
+    grad_y_e0 += -x_e3 * t10 - t71 * grad_grad_x_e123 - t13 * grad_grad_x_e3 - grad_out_e02 * t101
+    grad_y_e0 += -grad_out_e01 * t102
+    t104 = x_e123 * grad_out_e23 - x_e013 * grad_out_e03 - x_e012 * grad_out_e02
+    t105 = x_e23 * grad_out_e123 - x_e03 * grad_out_e013 - x_e02 * grad_out_e012
+    t106 = x_e01 * grad_out_e0 - x_e13 * grad_out_e3 - x_e12 * grad_out_e2
+    t107 = x_e0 * grad_out_e01 - x_e3 * grad_out_e13 - x_e2 * grad_out_e12
+    t108 = grad_grad_weight_431 * x_e0123 + weight_431 * grad_grad_x_e0123
+    t109 = grad_out_e23 * grad_grad_x_e123 - grad_out_e03 * grad_grad_x_e013 - grad_out_e02 * grad_grad_x_e012
+    t110 = grad_out_e123 * grad_grad_x_e23 - grad_out_e013 * grad_grad_x_e03 - grad_out_e012 * grad_grad_x_e02
+    t111 = grad_out_e0 * grad_grad_x_e01 - grad_out_e3 * grad_grad_x_e13 - grad_out_e2 * grad_grad_x_e12
+    t112 = grad_out_e01 * grad_grad_x_e0 - grad_out_e13 * grad_grad_x_e3 - grad_out_e12 * grad_grad_x_e2
+    grad_y_e1 = x_e023 * t65 + grad_grad_weight_321 * t104 + grad_grad_weight_231 * t105
+    grad_y_e1 += grad_grad_weight_211 * t106 + grad_grad_weight_121 * t107 + x_e1 * t21 + grad_out_e023 * t108
+    grad_y_e1 += t71 * grad_grad_x_e023 + weight_321 * t109 + weight_231 * t110 + weight_211 * t111
+    grad_y_e1 += t26 * grad_grad_x_e1 + weight_121 * t112 + grad_out_e1 * t103
+    t113 = x_e012 * grad_out_e01 - x_e123 * grad_out_e13 - x_e023 * grad_out_e03
+    t114 = x_e01 * grad_out_e012 - x_e13 * grad_out_e123 - x_e03 * grad_out_e023
+    t115 = x_e12 * grad_out_e1 + x_e02 * grad_out_e0 - x_e23 * grad_out_e3
+    t116 = grad_out_e01 * grad_grad_x_e012 - grad_out_e13 * grad_grad_x_e123 - grad_out_e03 * grad_grad_x_e023
+    t117 = grad_out_e1 * grad_grad_x_e12 + grad_out_e0 * grad_grad_x_e02 - grad_out_e3 * grad_grad_x_e23
+    t118 = grad_out_e012 * grad_grad_x_e01 - grad_out_e123 * grad_grad_x_e13 - grad_out_e023 * grad_grad_x_e03
+    grad_y_e2 = grad_grad_weight_321 * t113 + grad_grad_weight_231 * t114 + grad_grad_weight_211 * t115
+    grad_y_e2 += grad_grad_weight_121 * (x_e0 * grad_out_e02 - x_e3 * grad_out_e23) + x_e2 * t21
+    grad_y_e2 += weight_321 * t116 + weight_211 * t117 + weight_231 * t118 + t26 * grad_grad_x_e2
+    grad_y_e2 += grad_out_e12 * t102
+    grad_y_e2 += weight_121 * (grad_out_e02 * grad_grad_x_e0 - grad_out_e23 * grad_grad_x_e3)
+    grad_y_e2 += grad_out_e2 * t103 - x_e013 * t65 - grad_out_e013 * t108 - t71 * grad_grad_x_e013
+    t119 = x_e123 * grad_out_e12 + x_e023 * grad_out_e02 + x_e013 * grad_out_e01
+    t120 = x_e12 * grad_out_e123 + x_e02 * grad_out_e023 + x_e01 * grad_out_e013
+    t121 = x_e23 * grad_out_e2 + x_e13 * grad_out_e1 + x_e03 * grad_out_e0
+    t122 = grad_out_e12 * grad_grad_x_e123 + grad_out_e02 * grad_grad_x_e023 + grad_out_e01 * grad_grad_x_e013
+    t123 = grad_out_e2 * grad_grad_x_e23 + grad_out_e1 * grad_grad_x_e13 + grad_out_e0 * grad_grad_x_e03
+    t124 = grad_out_e123 * grad_grad_x_e12 + grad_out_e023 * grad_grad_x_e02 + grad_out_e013 * grad_grad_x_e01
+    grad_y_e3 = x_e012 * t65 + grad_grad_weight_321 * t119 + grad_grad_weight_231 * t120
+    grad_y_e3 += grad_grad_weight_211 * t121 + x_e0 * t10 + x_e3 * t21 + grad_out_e012 * t108
+    grad_y_e3 += weight_321 * t122 + t71 * grad_grad_x_e012 + weight_211 * t123 + weight_231 * t124
+    grad_y_e3 += t26 * grad_grad_x_e3 + grad_out_e23 * t101 + grad_out_e13 * t102 + t13 * grad_grad_x_e0
+    grad_y_e3 += grad_out_e3 * t103
+    t125 = grad_grad_weight_332 * x_e123 + weight_332 * grad_grad_x_e123
+    t126 = grad_grad_weight_222 * x_e12 + weight_222 * grad_grad_x_e12
+    t127 = grad_grad_weight_132 * x_e3 + weight_132 * grad_grad_x_e3
+    t128 = grad_grad_weight_132 * x_e2 + weight_132 * grad_grad_x_e2
+    t129 = grad_grad_weight_112 * x_e1 + weight_112 * grad_grad_x_e1
+    t130 = grad_grad_weight_022 * x_e + weight_022 * grad_grad_x_e
+    grad_y_e01 = x_e23 * t40 + t43 * grad_grad_x_e23 + grad_out_e013 * t127 + grad_out_e012 * t128
+    grad_y_e01 += grad_out_e01 * t130 - x_e13 * t41 - grad_out_e023 * t125 - t44 * grad_grad_x_e13
+    grad_y_e01 += -grad_out_e02 * t126 - grad_out_e0 * t129
+    t131 = grad_grad_weight_112 * x_e2 + weight_112 * grad_grad_x_e2
+    t132 = grad_grad_weight_132 * x_e1 + weight_132 * grad_grad_x_e1
+    grad_y_e02 = grad_out_e013 * t125 + grad_out_e01 * t126 + grad_out_e023 * t127 + grad_out_e02 * t130
+    grad_y_e02 += -x_e13 * t40 - x_e23 * t41 - t44 * grad_grad_x_e23 - t43 * grad_grad_x_e13
+    grad_y_e02 += -grad_out_e0 * t131 - grad_out_e012 * t132
+    t133 = grad_grad_weight_222 * x_e13 + weight_222 * grad_grad_x_e13
+    t134 = grad_grad_weight_112 * x_e3 + weight_112 * grad_grad_x_e3
+    grad_y_e03 = x_e12 * t40 + x_e23 * t52 + t53 * grad_grad_x_e23 + grad_out_e01 * t133
+    grad_y_e03 += t43 * grad_grad_x_e12 + grad_out_e03 * t130 - grad_out_e012 * t125 - grad_out_e0 * t134
+    grad_y_e03 += -grad_out_e023 * t128 - grad_out_e013 * t132
+    t135 = x_e13 * grad_out_e23 + x_e01 * grad_out_e02 - x_e23 * grad_out_e13 - x_e02 * grad_out_e01
+    t136 = grad_grad_weight_422 * x_e0123 + weight_422 * grad_grad_x_e0123
+    t137 = grad_grad_weight_312 * x_e123 + weight_312 * grad_grad_x_e123
+    t138 = grad_out_e23 * grad_grad_x_e13 + grad_out_e02 * grad_grad_x_e01 - grad_out_e13 * grad_grad_x_e23
+    t138 += -grad_out_e01 * grad_grad_x_e02
+    t139 = grad_grad_weight_132 * x_e0 + weight_132 * grad_grad_x_e0
+    grad_y_e12 = grad_grad_weight_332 * (x_e013 * grad_out_e023 - x_e023 * grad_out_e013) + x_e03 * t40
+    grad_y_e12 += grad_grad_weight_222 * t135
+    grad_y_e12 += weight_332 * (grad_out_e023 * grad_grad_x_e013 - grad_out_e013 * grad_grad_x_e023)
+    grad_y_e12 += t43 * grad_grad_x_e03 + weight_222 * t138 + grad_out_e123 * t127 + grad_out_e2 * t129
+    grad_y_e12 += grad_out_e012 * t139 + grad_out_e12 * t130 - x_e012 * t66 - x_e12 * t58 - grad_out_e03 * t136
+    grad_y_e12 += -grad_out_e3 * t137 - t70 * grad_grad_x_e012 - t62 * grad_grad_x_e12 - grad_out_e1 * t131
+    grad_y_e13 = grad_grad_weight_332 * (x_e023 * grad_out_e012 - x_e012 * grad_out_e023)
+    grad_y_e13 += grad_grad_weight_222 * (x_e23 * grad_out_e12 - x_e03 * grad_out_e01) + x_e01 * t41
+    grad_y_e13 += grad_out_e02 * t136 + grad_out_e2 * t137
+    grad_y_e13 += weight_332 * (grad_out_e012 * grad_grad_x_e023 - grad_out_e023 * grad_grad_x_e012)
+    grad_y_e13 += weight_222 * (grad_out_e12 * grad_grad_x_e23 - grad_out_e01 * grad_grad_x_e03)
+    grad_y_e13 += t44 * grad_grad_x_e01 + grad_out_e3 * t129 + grad_out_e013 * t139 + grad_out_e13 * t130
+    grad_y_e13 += -x_e013 * t66 - x_e02 * t40 - x_e13 * t58 - t70 * grad_grad_x_e013 - t62 * grad_grad_x_e13
+    grad_y_e13 += -grad_out_e23 * t126 - t43 * grad_grad_x_e02 - grad_out_e1 * t134 - grad_out_e123 * t128
+    grad_y_e23 = grad_grad_weight_332 * (x_e012 * grad_out_e013 - x_e013 * grad_out_e012) + x_e01 * t40
+    grad_y_e23 += x_e02 * t41
+    grad_y_e23 += weight_332 * (grad_out_e013 * grad_grad_x_e012 - grad_out_e012 * grad_grad_x_e013)
+    grad_y_e23 += grad_out_e13 * t126 + t44 * grad_grad_x_e02 + t43 * grad_grad_x_e01 + grad_out_e3 * t131
+    grad_y_e23 += grad_out_e123 * t132 + grad_out_e023 * t139 + grad_out_e23 * t130 - x_e023 * t66
+    grad_y_e23 += -x_e03 * t52 - x_e23 * t58 - grad_out_e01 * t136 - grad_out_e1 * t137 - t70 * grad_grad_x_e023
+    grad_y_e23 += -t62 * grad_grad_x_e23 - grad_out_e12 * t133 - t53 * grad_grad_x_e03 - grad_out_e2 * t134
+    t140 = grad_grad_weight_323 * x_e123 + weight_323 * grad_grad_x_e123
+    t141 = grad_grad_weight_233 * x_e23 + weight_233 * grad_grad_x_e23
+    t142 = grad_grad_weight_233 * x_e13 + weight_233 * grad_grad_x_e13
+    t143 = grad_grad_weight_123 * x_e2 + weight_123 * grad_grad_x_e2
+    t144 = grad_grad_weight_123 * x_e1 + weight_123 * grad_grad_x_e1
+    t145 = grad_grad_weight_033 * x_e + weight_033 * grad_grad_x_e
+    grad_y_e012 = grad_out_e03 * t140 + grad_out_e023 * t142 + grad_out_e01 * t143 + grad_out_e012 * t145
+    grad_y_e012 += -x_e12 * t57 - x_e3 * t8 - grad_out_e013 * t141 - t61 * grad_grad_x_e12
+    grad_y_e012 += -t11 * grad_grad_x_e3 - grad_out_e02 * t144
+    t146 = grad_grad_weight_233 * x_e12 + weight_233 * grad_grad_x_e12
+    t147 = grad_grad_weight_123 * x_e3 + weight_123 * grad_grad_x_e3
+    grad_y_e013 = x_e2 * t8 + grad_out_e012 * t141 + grad_out_e01 * t147 + t11 * grad_grad_x_e2
+    grad_y_e013 += grad_out_e013 * t145 - x_e13 * t57 - grad_out_e02 * t140 - t61 * grad_grad_x_e13
+    grad_y_e013 += -grad_out_e023 * t146 - grad_out_e03 * t144
+    grad_y_e023 = grad_out_e01 * t140 + grad_out_e013 * t146 + grad_out_e02 * t147 + grad_out_e023 * t145
+    grad_y_e023 += -x_e23 * t57 - x_e1 * t8 - t61 * grad_grad_x_e23 - grad_out_e012 * t142 - grad_out_e03 * t143
+    grad_y_e023 += -t11 * grad_grad_x_e1
+    t148 = x_e013 * grad_out_e02 - x_e012 * grad_out_e03 - x_e023 * grad_out_e01
+    t149 = x_e01 * grad_out_e023 + x_e03 * grad_out_e012 - x_e02 * grad_out_e013
+    t150 = x_e13 * grad_out_e2 - x_e12 * grad_out_e3 - x_e23 * grad_out_e1
+    t151 = grad_out_e02 * grad_grad_x_e013 - grad_out_e01 * grad_grad_x_e023 - grad_out_e03 * grad_grad_x_e012
+    t152 = grad_out_e2 * grad_grad_x_e13 - grad_out_e1 * grad_grad_x_e23 - grad_out_e3 * grad_grad_x_e12
+    t153 = grad_out_e012 * grad_grad_x_e03 + grad_out_e023 * grad_grad_x_e01 - grad_out_e013 * grad_grad_x_e02
+    t154 = -grad_grad_weight_413 * x_e0123 - weight_413 * grad_grad_x_e0123
+    t155 = -grad_grad_weight_303 * x_e123 - weight_303 * grad_grad_x_e123
+    grad_y_e123 = grad_grad_weight_323 * t148 + grad_grad_weight_233 * t149 + grad_grad_weight_213 * t150
+    grad_y_e123 += x_e0 * t8 + weight_323 * t151 + weight_213 * t152 + weight_233 * t153 + grad_out_e12 * t147
+    grad_y_e123 += grad_out_e23 * t144 + t11 * grad_grad_x_e0 + grad_out_e123 * t145 + grad_out_e0 * t154
+    grad_y_e123 += grad_out_e * t155 - grad_out_e13 * t143
+    t156 = x_e13 * grad_out_e02 - x_e12 * grad_out_e03 - x_e23 * grad_out_e01
+    t157 = x_e2 * grad_out_e013 - x_e1 * grad_out_e023 - x_e3 * grad_out_e012
+    t158 = grad_out_e02 * grad_grad_x_e13 - grad_out_e01 * grad_grad_x_e23 - grad_out_e03 * grad_grad_x_e12
+    t159 = grad_out_e013 * grad_grad_x_e2 - grad_out_e012 * grad_grad_x_e3 - grad_out_e023 * grad_grad_x_e1
+    t160 = grad_grad_weight_314 * x_e123 + weight_314 * grad_grad_x_e123
+    t161 = grad_grad_weight_044 * x_e + weight_044 * grad_grad_x_e
+    grad_y_e0123 = grad_grad_weight_224 * t156 + grad_grad_weight_134 * t157 + weight_224 * t158
+    grad_y_e0123 += weight_134 * t159 + grad_out_e0 * t160 + grad_out_e0123 * t161
+    t162 = -x_e23 * y_e23 - x_e13 * y_e13 - x_e12 * y_e12
+    t163 = x_e3 * y_e3 + x_e2 * y_e2 + x_e1 * y_e1
+    t164 = -x_e23 * grad_grad_y_e23 - x_e13 * grad_grad_y_e13 - x_e12 * grad_grad_y_e12
+    t164 += -y_e23 * grad_grad_x_e23 - y_e13 * grad_grad_x_e13 - y_e12 * grad_grad_x_e12
+    t165 = x_e3 * grad_grad_y_e3 + x_e2 * grad_grad_y_e2 + x_e1 * grad_grad_y_e1 + y_e3 * grad_grad_x_e3
+    t165 += y_e2 * grad_grad_x_e2 + y_e1 * grad_grad_x_e1
+    grad_grad_out_e = grad_grad_weight_202 * t162 + grad_grad_weight_101 * t163 + weight_202 * t164
+    grad_grad_out_e += weight_101 * t165 + y_e123 * t155 + y_e * t98 + x_e * t7 - x_e123 * t84
+    t166 = -x_e023 * y_e23 - x_e013 * y_e13 - x_e012 * y_e12
+    t167 = -x_e23 * y_e023 - x_e13 * y_e013 - x_e12 * y_e012
+    t168 = weight_112 * x_e3
+    t169 = weight_112 * x_e2
+    t170 = weight_112 * x_e1
+    t171 = weight_011 * x_e
+    t172 = -x_e023 * grad_grad_y_e23 - x_e013 * grad_grad_y_e13 - x_e012 * grad_grad_y_e12
+    t172 += -y_e23 * grad_grad_x_e023 - y_e13 * grad_grad_x_e013 - y_e12 * grad_grad_x_e012
+    t173 = -x_e23 * grad_grad_y_e023 - x_e13 * grad_grad_y_e013 - x_e12 * grad_grad_y_e012
+    t173 += -y_e023 * grad_grad_x_e23 - y_e013 * grad_grad_x_e13 - y_e012 * grad_grad_x_e12
+    t174 = weight_211 * y_e3
+    t175 = weight_211 * y_e2
+    t176 = weight_211 * y_e1
+    t177 = weight_110 * y_e
+    grad_grad_out_e0 = grad_grad_weight_312 * t166 + grad_grad_weight_213 * t167 + x_e03 * t55 + x_e02 * t50
+    grad_grad_out_e0 += x_e01 * t48 + t171 * grad_grad_y_e0 + x_e0 * t16 + weight_312 * t172
+    grad_grad_out_e0 += weight_213 * t173 + t174 * grad_grad_x_e03 + t175 * grad_grad_x_e02
+    grad_grad_out_e0 += t176 * grad_grad_x_e01 + t177 * grad_grad_x_e0 + y_e0 * t103 + y_e0123 * t160
+    grad_grad_out_e0 += y_e123 * t154 + x_e123 * t83 - t168 * grad_grad_y_e03 - t169 * grad_grad_y_e02
+    grad_grad_out_e0 += -t170 * grad_grad_y_e01 - y_e03 * t134 - y_e02 * t131 - y_e01 * t129 - x_e0123 * t89
+    t178 = weight_312 * x_e123
+    t179 = weight_213 * y_e123
+    grad_grad_out_e1 = x_e13 * t55 + x_e12 * t50 + t171 * grad_grad_y_e1 + x_e1 * t16 + t174 * grad_grad_x_e13
+    grad_grad_out_e1 += t175 * grad_grad_x_e12 + t177 * grad_grad_x_e1 + y_e1 * t103 - x_e23 * t60
+    grad_grad_out_e1 += -t178 * grad_grad_y_e23 - t168 * grad_grad_y_e13 - t169 * grad_grad_y_e12 - y_e23 * t137
+    grad_grad_out_e1 += -t179 * grad_grad_x_e23 - y_e13 * t134 - y_e12 * t131
+    grad_grad_out_e2 = x_e13 * t60 + t178 * grad_grad_y_e13 + t170 * grad_grad_y_e12 + x_e23 * t55
+    grad_grad_out_e2 += t171 * grad_grad_y_e2 + x_e2 * t16 + y_e13 * t137 + t174 * grad_grad_x_e23
+    grad_grad_out_e2 += t179 * grad_grad_x_e13 + t177 * grad_grad_x_e2 + y_e12 * t129 + y_e2 * t103
+    grad_grad_out_e2 += -t168 * grad_grad_y_e23 - x_e12 * t48 - t176 * grad_grad_x_e12 - y_e23 * t134
+    grad_grad_out_e3 = t169 * grad_grad_y_e23 + t170 * grad_grad_y_e13 + t171 * grad_grad_y_e3 + x_e3 * t16
+    grad_grad_out_e3 += t177 * grad_grad_x_e3 + y_e23 * t131 + y_e13 * t129 + y_e3 * t103 - x_e12 * t60
+    grad_grad_out_e3 += -t178 * grad_grad_y_e12 - x_e23 * t50 - x_e13 * t48 - y_e12 * t137
+    grad_grad_out_e3 += -t175 * grad_grad_x_e23 - t176 * grad_grad_x_e13 - t179 * grad_grad_x_e12
+    t180 = weight_323 * x_e123
+    t181 = weight_123 * x_e3
+    t182 = weight_123 * x_e2
+    t183 = weight_422 * x_e0123
+    t184 = weight_222 * x_e13
+    t185 = weight_222 * x_e12
+    t186 = weight_022 * x_e
+    t187 = weight_121 * x_e1
+    t188 = weight_323 * y_e123
+    t189 = weight_321 * y_e3
+    t190 = weight_321 * y_e2
+    t191 = weight_224 * y_e0123
+    t192 = weight_222 * y_e13
+    t193 = weight_222 * y_e12
+    t194 = weight_220 * y_e
+    t195 = weight_121 * y_e1
+    grad_grad_out_e01 = t180 * grad_grad_y_e023 + t181 * grad_grad_y_e013 + t182 * grad_grad_y_e012
+    grad_grad_out_e01 += t184 * grad_grad_y_e03 + t185 * grad_grad_y_e02 + t186 * grad_grad_y_e01
+    grad_grad_out_e01 += x_e013 * t76 + x_e012 * t72 + x_e0 * t15 + x_e01 * t49 + y_e023 * t140
+    grad_grad_out_e01 += t189 * grad_grad_x_e013 + t190 * grad_grad_x_e012 + y_e03 * t133 + y_e02 * t126
+    grad_grad_out_e01 += t194 * grad_grad_x_e01 + y_e013 * t147 + y_e012 * t143 + t195 * grad_grad_x_e0
+    grad_grad_out_e01 += y_e01 * t130 - x_e23 * t59 - x_e023 * t67 - t183 * grad_grad_y_e23 - x_e03 * t54
+    grad_grad_out_e01 += -x_e02 * t45 - t187 * grad_grad_y_e0 - y_e23 * t136 - t188 * grad_grad_x_e023
+    grad_grad_out_e01 += -t191 * grad_grad_x_e23 - t192 * grad_grad_x_e03 - t193 * grad_grad_x_e02 - y_e0 * t102
+    t196 = weight_123 * x_e1
+    t197 = weight_121 * x_e2
+    t198 = weight_321 * y_e1
+    t199 = x_e23 * grad_grad_y_e03 + y_e03 * grad_grad_x_e23 - x_e03 * grad_grad_y_e23
+    t199 += -y_e23 * grad_grad_x_e03
+    t200 = weight_121 * y_e2
+    grad_grad_out_e02 = grad_grad_weight_222 * (x_e23 * y_e03 - x_e03 * y_e23) + x_e13 * t59 + x_e013 * t67
+    grad_grad_out_e02 += t181 * grad_grad_y_e023 + t183 * grad_grad_y_e13 + x_e01 * t45
+    grad_grad_out_e02 += t186 * grad_grad_y_e02 + x_e023 * t76 + x_e0 * t14 + x_e02 * t49 + y_e13 * t136
+    grad_grad_out_e02 += t189 * grad_grad_x_e023 + t188 * grad_grad_x_e013 + t191 * grad_grad_x_e13
+    grad_grad_out_e02 += weight_222 * t199 + t194 * grad_grad_x_e02 + t193 * grad_grad_x_e01 + y_e023 * t147
+    grad_grad_out_e02 += t200 * grad_grad_x_e0 + y_e02 * t130 - t180 * grad_grad_y_e013
+    grad_grad_out_e02 += -t196 * grad_grad_y_e012 - t185 * grad_grad_y_e01 - x_e012 * t73
+    grad_grad_out_e02 += -t197 * grad_grad_y_e0 - y_e013 * t140 - t198 * grad_grad_x_e012 - y_e01 * t126
+    grad_grad_out_e02 += -y_e0 * t101 - y_e012 * t144
+    t201 = x_e01 * y_e13 + x_e02 * y_e23 - x_e23 * y_e02 - x_e13 * y_e01
+    t202 = x_e02 * grad_grad_y_e23 + x_e01 * grad_grad_y_e13 + y_e23 * grad_grad_x_e02
+    t202 += y_e13 * grad_grad_x_e01 - x_e23 * grad_grad_y_e02 - x_e13 * grad_grad_y_e01
+    t202 += -y_e02 * grad_grad_x_e23 - y_e01 * grad_grad_x_e13
+    t203 = x_e0 * grad_grad_y_e3 + y_e3 * grad_grad_x_e0 - x_e3 * grad_grad_y_e0 - y_e0 * grad_grad_x_e3
+    grad_grad_out_e03 = grad_grad_weight_222 * t201 + grad_grad_weight_121 * (x_e0 * y_e3 - x_e3 * y_e0)
+    grad_grad_out_e03 += t180 * grad_grad_y_e012 + t186 * grad_grad_y_e03 + x_e03 * t49 + y_e012 * t140
+    grad_grad_out_e03 += t194 * grad_grad_x_e03 + weight_222 * t202 + weight_121 * t203 + y_e03 * t130
+    grad_grad_out_e03 += -x_e12 * t59 - x_e012 * t67 - t182 * grad_grad_y_e023 - t196 * grad_grad_y_e013
+    grad_grad_out_e03 += -t183 * grad_grad_y_e12 - x_e023 * t72 - x_e013 * t73 - y_e12 * t136
+    grad_grad_out_e03 += -t190 * grad_grad_x_e023 - t198 * grad_grad_x_e013 - t188 * grad_grad_x_e012
+    grad_grad_out_e03 += -t191 * grad_grad_x_e12 - y_e023 * t143 - y_e013 * t144
+    grad_grad_out_e12 = t181 * grad_grad_y_e123 + x_e23 * t54 + t186 * grad_grad_y_e12 + x_e123 * t76
+    grad_grad_out_e12 += t187 * grad_grad_y_e2 + x_e12 * t49 + t189 * grad_grad_x_e123 + t192 * grad_grad_x_e23
+    grad_grad_out_e12 += t194 * grad_grad_x_e12 + y_e123 * t147 + y_e2 * t102 + y_e12 * t130
+    grad_grad_out_e12 += -t184 * grad_grad_y_e23 - x_e2 * t15 - y_e23 * t133 - t195 * grad_grad_x_e2
+    grad_grad_out_e13 = t185 * grad_grad_y_e23 + t186 * grad_grad_y_e13 + t187 * grad_grad_y_e3 + x_e13 * t49
+    grad_grad_out_e13 += t194 * grad_grad_x_e13 + y_e23 * t126 + y_e3 * t102 + y_e13 * t130
+    grad_grad_out_e13 += -t182 * grad_grad_y_e123 - x_e23 * t45 - x_e123 * t72 - x_e3 * t15
+    grad_grad_out_e13 += -t190 * grad_grad_x_e123 - t193 * grad_grad_x_e23 - t195 * grad_grad_x_e3
+    grad_grad_out_e13 += -y_e123 * t143
+    grad_grad_out_e23 = t196 * grad_grad_y_e123 + t186 * grad_grad_y_e23 + x_e13 * t45 + t197 * grad_grad_y_e3
+    grad_grad_out_e23 += x_e123 * t73 + x_e23 * t49 + t198 * grad_grad_x_e123 + t194 * grad_grad_x_e23
+    grad_grad_out_e23 += t193 * grad_grad_x_e13 + y_e3 * t101 + y_e123 * t144 + y_e23 * t130
+    grad_grad_out_e23 += -t185 * grad_grad_y_e13 - x_e3 * t14 - y_e13 * t126 - t200 * grad_grad_x_e3
+    t204 = weight_233 * x_e13
+    t205 = weight_233 * x_e23
+    t206 = weight_033 * x_e
+    t207 = weight_132 * x_e0
+    t208 = weight_332 * x_e123
+    t209 = weight_132 * x_e1
+    t210 = weight_132 * x_e2
+    t211 = weight_431 * x_e0123
+    t212 = weight_332 * y_e13
+    t213 = weight_332 * y_e23
+    t214 = weight_330 * y_e
+    t215 = weight_231 * y_e0
+    t216 = weight_233 * y_e123
+    t217 = weight_231 * y_e1
+    t218 = weight_231 * y_e2
+    t219 = weight_134 * y_e0123
+    grad_grad_out_e012 = x_e03 * t42 + t205 * grad_grad_y_e013 + t206 * grad_grad_y_e012 + x_e023 * t69
+    grad_grad_out_e012 += t207 * grad_grad_y_e12 + t210 * grad_grad_y_e01 + t211 * grad_grad_y_e3 + x_e01 * t47
+    grad_grad_out_e012 += x_e12 * t64 + x_e012 * t74 + y_e3 * t108 + t212 * grad_grad_x_e023
+    grad_grad_out_e012 += t214 * grad_grad_x_e012 + y_e013 * t141 + t215 * grad_grad_x_e12
+    grad_grad_out_e012 += t216 * grad_grad_x_e03 + t218 * grad_grad_x_e01 + y_e01 * t128 + y_e12 * t139
+    grad_grad_out_e012 += y_e012 * t145 - x_e3 * t22 - t204 * grad_grad_y_e023 - x_e013 * t68
+    grad_grad_out_e012 += -t208 * grad_grad_y_e03 - t209 * grad_grad_y_e02 - x_e02 * t51 - y_e03 * t125
+    grad_grad_out_e012 += -t213 * grad_grad_x_e013 - y_e023 * t142 - t217 * grad_grad_x_e02
+    grad_grad_out_e012 += -t219 * grad_grad_x_e3 - y_e02 * t132
+    t220 = weight_233 * x_e12
+    t221 = weight_132 * x_e3
+    t222 = weight_332 * y_e12
+    t223 = weight_231 * y_e3
+    grad_grad_out_e013 = x_e2 * t22 + t220 * grad_grad_y_e023 + t206 * grad_grad_y_e013 + x_e012 * t68
+    grad_grad_out_e013 += t207 * grad_grad_y_e13 + t208 * grad_grad_y_e02 + t221 * grad_grad_y_e01
+    grad_grad_out_e013 += x_e01 * t46 + x_e13 * t64 + x_e013 * t74 + y_e02 * t125 + t214 * grad_grad_x_e013
+    grad_grad_out_e013 += t213 * grad_grad_x_e012 + t215 * grad_grad_x_e13 + y_e023 * t146
+    grad_grad_out_e013 += t223 * grad_grad_x_e01 + y_e01 * t127 + t219 * grad_grad_x_e2 + y_e13 * t139
+    grad_grad_out_e013 += y_e013 * t145 - x_e02 * t42 - t205 * grad_grad_y_e012 - x_e023 * t75
+    grad_grad_out_e013 += -t209 * grad_grad_y_e03 - t211 * grad_grad_y_e2 - x_e03 * t51 - y_e2 * t108
+    grad_grad_out_e013 += -t222 * grad_grad_x_e023 - y_e012 * t141 - t217 * grad_grad_x_e03
+    grad_grad_out_e013 += -t216 * grad_grad_x_e02 - y_e03 * t132
+    grad_grad_out_e023 = x_e01 * t42 + t206 * grad_grad_y_e023 + t204 * grad_grad_y_e012
+    grad_grad_out_e023 += t207 * grad_grad_y_e23 + x_e013 * t75 + t221 * grad_grad_y_e02 + x_e02 * t46
+    grad_grad_out_e023 += t211 * grad_grad_y_e1 + x_e23 * t64 + x_e023 * t74 + y_e1 * t108
+    grad_grad_out_e023 += t214 * grad_grad_x_e023 + t222 * grad_grad_x_e013 + t215 * grad_grad_x_e23
+    grad_grad_out_e023 += y_e012 * t142 + t223 * grad_grad_x_e02 + t216 * grad_grad_x_e01 + y_e02 * t127
+    grad_grad_out_e023 += y_e23 * t139 + y_e023 * t145 - x_e1 * t22 - t220 * grad_grad_y_e013 - x_e012 * t69
+    grad_grad_out_e023 += -t210 * grad_grad_y_e03 - t208 * grad_grad_y_e01 - x_e03 * t47 - y_e01 * t125
+    grad_grad_out_e023 += -t212 * grad_grad_x_e012 - y_e013 * t146 - t218 * grad_grad_x_e03 - y_e03 * t128
+    grad_grad_out_e023 += -t219 * grad_grad_x_e1
+    grad_grad_out_e123 = t206 * grad_grad_y_e123 + t209 * grad_grad_y_e23 + t221 * grad_grad_y_e12
+    grad_grad_out_e123 += x_e12 * t46 + x_e23 * t51 + x_e123 * t74 + t214 * grad_grad_x_e123
+    grad_grad_out_e123 += t217 * grad_grad_x_e23 + t223 * grad_grad_x_e12 + y_e12 * t127 + y_e23 * t132
+    grad_grad_out_e123 += y_e123 * t145 - t210 * grad_grad_y_e13 - x_e13 * t47 - t218 * grad_grad_x_e13
+    grad_grad_out_e123 += -y_e13 * t128
+    t224 = x_e023 * y_e1 + x_e012 * y_e3 - x_e123 * y_e0 - x_e013 * y_e2
+    t225 = x_e23 * y_e01 + x_e12 * y_e03 + x_e03 * y_e12 + x_e01 * y_e23 - x_e13 * y_e02 - x_e02 * y_e13
+    t226 = x_e2 * y_e013 + x_e0 * y_e123 - x_e3 * y_e012 - x_e1 * y_e023
+    t227 = x_e012 * grad_grad_y_e3 + x_e023 * grad_grad_y_e1 + y_e1 * grad_grad_x_e023
+    t227 += y_e3 * grad_grad_x_e012 - x_e013 * grad_grad_y_e2 - x_e123 * grad_grad_y_e0
+    t227 += -y_e0 * grad_grad_x_e123 - y_e2 * grad_grad_x_e013
+    t228 = x_e01 * grad_grad_y_e23 + x_e03 * grad_grad_y_e12 + x_e12 * grad_grad_y_e03
+    t228 += x_e23 * grad_grad_y_e01 + y_e01 * grad_grad_x_e23 + y_e03 * grad_grad_x_e12
+    t228 += y_e12 * grad_grad_x_e03 + y_e23 * grad_grad_x_e01 - x_e02 * grad_grad_y_e13
+    t228 += -x_e13 * grad_grad_y_e02 - y_e02 * grad_grad_x_e13 - y_e13 * grad_grad_x_e02
+    t229 = x_e0 * grad_grad_y_e123 + x_e2 * grad_grad_y_e013 + y_e013 * grad_grad_x_e2
+    t229 += y_e123 * grad_grad_x_e0 - x_e1 * grad_grad_y_e023 - x_e3 * grad_grad_y_e012
+    t229 += -y_e012 * grad_grad_x_e3 - y_e023 * grad_grad_x_e1
+    grad_grad_out_e0123 = grad_grad_weight_341 * t224 + grad_grad_weight_242 * t225
+    grad_grad_out_e0123 += grad_grad_weight_143 * t226 + weight_341 * t227 + weight_242 * t228
+    grad_grad_out_e0123 += weight_143 * t229 + y_e0123 * t161 + y_e * t97 + x_e * t6 + x_e0123 * t90
+
+    if GRAD_X:
+        _store8(
+            grad_x_row + at * 16,
+            grad_x_e,
+            grad_x_e0,
+            grad_x_e1,
+            grad_x_e2,
+            grad_x_e3,
+            grad_x_e01,
+            grad_x_e02,
+            grad_x_e03,
+            mask,
+        )
+        _store8(
+            grad_x_row + at * 16 + 8,
+            grad_x_e12,
+            grad_x_e13,
+            grad_x_e23,
+            grad_x_e012,
+            grad_x_e013,
+            grad_x_e023,
+            grad_x_e123,
+            grad_x_e0123,
+            mask,
+        )
+    if GRAD_Y:
+        _store8(
+            grad_y_row + at * 16,
+            grad_y_e,
+            grad_y_e0,
+            grad_y_e1,
+            grad_y_e2,
+            grad_y_e3,
+            grad_y_e01,
+            grad_y_e02,
+            grad_y_e03,
+            mask,
+        )
+        _store8(
+            grad_y_row + at * 16 + 8,
+            grad_y_e12,
+            grad_y_e13,
+            grad_y_e23,
+            grad_y_e012,
+            grad_y_e013,
+            grad_y_e023,
+            grad_y_e123,
+            grad_y_e0123,
+            mask,
+        )
+    if GRAD_GRAD_OUT:
+        _store8(
+            grad_grad_out_row + at * 16,
+            grad_grad_out_e,
+            grad_grad_out_e0,
+            grad_grad_out_e1,
+            grad_grad_out_e2,
+            grad_grad_out_e3,
+            grad_grad_out_e01,
+            grad_grad_out_e02,
+            grad_grad_out_e03,
+            mask,
+        )
+        _store8(
+            grad_grad_out_row + at * 16 + 8,
+            grad_grad_out_e12,
+            grad_grad_out_e13,
+            grad_grad_out_e23,
+            grad_grad_out_e012,
+            grad_grad_out_e013,
+            grad_grad_out_e023,
+            grad_grad_out_e123,
+            grad_grad_out_e0123,
+            mask,
+        )
+
+
+@triton.jit(do_not_specialize=["B"])
+def _sgp_double_backward_1_kernel(
+    x_ptr,
+    y_ptr,
+    grad_out_ptr,
+    grad_grad_x_ptr,
+    grad_grad_y_ptr,
+    grad_weight_ptr,
+    B,
+    N,
+    HAS_GRAD_GRAD_X: tl.constexpr,
+    HAS_GRAD_GRAD_Y: tl.constexpr,
+    GRAD_WEIGHT: tl.constexpr,
+    ROWS: tl.constexpr,
+    BLOCK: tl.constexpr,
+    REAL: tl.constexpr,
+):
+    # accumulates in registers over b; the partial results are added in a fixed order
+
+    n = _tile(tl.program_id(1) * BLOCK, ROWS, BLOCK)
+    r = _down(ROWS)
+    at = r * N + n
+    tile_mask = n < N
+    program, programs = tl.program_id(0), tl.num_programs(0)
+
+    grad_weight_000 = _start(ROWS, BLOCK, 0.0, REAL)
+    grad_weight_011 = _start(ROWS, BLOCK, 0.0, REAL)
+    grad_weight_022 = _start(ROWS, BLOCK, 0.0, REAL)
+    grad_weight_033 = _start(ROWS, BLOCK, 0.0, REAL)
+    grad_weight_044 = _start(ROWS, BLOCK, 0.0, REAL)
+    grad_weight_101 = _start(ROWS, BLOCK, 0.0, REAL)
+    grad_weight_110 = _start(ROWS, BLOCK, 0.0, REAL)
+    grad_weight_112 = _start(ROWS, BLOCK, 0.0, REAL)
+    grad_weight_121 = _start(ROWS, BLOCK, 0.0, REAL)
+    grad_weight_123 = _start(ROWS, BLOCK, 0.0, REAL)
+    grad_weight_132 = _start(ROWS, BLOCK, 0.0, REAL)
+    grad_weight_134 = _start(ROWS, BLOCK, 0.0, REAL)
+    grad_weight_143 = _start(ROWS, BLOCK, 0.0, REAL)
+    grad_weight_202 = _start(ROWS, BLOCK, 0.0, REAL)
+    grad_weight_211 = _start(ROWS, BLOCK, 0.0, REAL)
+    grad_weight_213 = _start(ROWS, BLOCK, 0.0, REAL)
+    grad_weight_220 = _start(ROWS, BLOCK, 0.0, REAL)
+    grad_weight_222 = _start(ROWS, BLOCK, 0.0, REAL)
+    grad_weight_224 = _start(ROWS, BLOCK, 0.0, REAL)
+    grad_weight_231 = _start(ROWS, BLOCK, 0.0, REAL)
+    grad_weight_233 = _start(ROWS, BLOCK, 0.0, REAL)
+    grad_weight_242 = _start(ROWS, BLOCK, 0.0, REAL)
+    grad_weight_303 = _start(ROWS, BLOCK, 0.0, REAL)
+    grad_weight_312 = _start(ROWS, BLOCK, 0.0, REAL)
+    grad_weight_314 = _start(ROWS, BLOCK, 0.0, REAL)
+    grad_weight_321 = _start(ROWS, BLOCK, 0.0, REAL)
+    grad_weight_323 = _start(ROWS, BLOCK, 0.0, REAL)
+    grad_weight_330 = _start(ROWS, BLOCK, 0.0, REAL)
+    grad_weight_332 = _start(ROWS, BLOCK, 0.0, REAL)
+    grad_weight_341 = _start(ROWS, BLOCK, 0.0, REAL)
+    grad_weight_413 = _start(ROWS, BLOCK, 0.0, REAL)
+    grad_weight_422 = _start(ROWS, BLOCK, 0.0, REAL)
+    grad_weight_431 = _start(ROWS, BLOCK, 0.0, REAL)
+    grad_weight_440 = _start(ROWS, BLOCK, 0.0, REAL)
+    for block in range(program, tl.cdiv(B, ROWS), programs):
+        b = tl.cast(block, tl.int64) * ROWS
+        row_mask = b + r < B
+        mask = tile_mask if ROWS == 1 else tile_mask & row_mask
+        x_row = x_ptr + b * 16 * N
+        y_row = y_ptr + b * 16 * N
+        grad_out_row = grad_out_ptr + b * 16 * N
+        grad_grad_x_row = grad_grad_x_ptr + b * 16 * N
+        grad_grad_y_row = grad_grad_y_ptr + b * 16 * N
+
+        x_e, x_e0, x_e1, x_e2, x_e3, x_e01, x_e02, x_e03 = _load8(x_row + at * 16, mask, REAL)
+        x_e12, x_e13, x_e23, x_e012, x_e013, x_e023, x_e123, x_e0123 = _load8(x_row + at * 16 + 8, mask, REAL)
+        y_e, y_e0, y_e1, y_e2, y_e3, y_e01, y_e02, y_e03 = _load8(y_row + at * 16, mask, REAL)
+        y_e12, y_e13, y_e23, y_e012, y_e013, y_e023, y_e123, y_e0123 = _load8(y_row + at * 16 + 8, mask, REAL)
+        grad_out_e, grad_out_e0, grad_out_e1, grad_out_e2, grad_out_e3, grad_out_e01, grad_out_e02, grad_out_e03 = (
+            _load8(grad_out_row + at * 16, mask, REAL)
+        )
+        (
+            grad_out_e12,
+            grad_out_e13,
+            grad_out_e23,
+            grad_out_e012,
+            grad_out_e013,
+            grad_out_e023,
+            grad_out_e123,
+            grad_out_e0123,
+        ) = _load8(grad_out_row + at * 16 + 8, mask, REAL)
+        (
+            grad_grad_x_e,
+            grad_grad_x_e0,
+            grad_grad_x_e1,
+            grad_grad_x_e2,
+            grad_grad_x_e3,
+            grad_grad_x_e01,
+            grad_grad_x_e02,
+            grad_grad_x_e03,
+        ) = _load8(grad_grad_x_row + at * 16, mask & HAS_GRAD_GRAD_X, REAL)
+        (
+            grad_grad_x_e12,
+            grad_grad_x_e13,
+            grad_grad_x_e23,
+            grad_grad_x_e012,
+            grad_grad_x_e013,
+            grad_grad_x_e023,
+            grad_grad_x_e123,
+            grad_grad_x_e0123,
+        ) = _load8(grad_grad_x_row + at * 16 + 8, mask & HAS_GRAD_GRAD_X, REAL)
+        (
+            grad_grad_y_e,
+            grad_grad_y_e0,
+            grad_grad_y_e1,
+            grad_grad_y_e2,
+            grad_grad_y_e3,
+            grad_grad_y_e01,
+            grad_grad_y_e02,
+            grad_grad_y_e03,
+        ) = _load8(grad_grad_y_row + at * 16, mask & HAS_GRAD_GRAD_Y, REAL)
+        (
+            grad_grad_y_e12,
+            grad_grad_y_e13,
+            grad_grad_y_e23,
+            grad_grad_y_e012,
+            grad_grad_y_e013,
+            grad_grad_y_e023,
+            grad_grad_y_e123,
+            grad_grad_y_e0123,
+        ) = _load8(grad_grad_y_row + at * 16 + 8, mask & HAS_GRAD_GRAD_Y, REAL)
+
+        t0 = grad_out_e3 * grad_grad_y_e3 + grad_out_e2 * grad_grad_y_e2 + grad_out_e1 * grad_grad_y_e1
+        t0 += grad_out_e0 * grad_grad_y_e0
+        t1 = y_e3 * grad_out_e3 + y_e2 * grad_out_e2 + y_e1 * grad_out_e1 + y_e0 * grad_out_e0
+        t2 = grad_out_e23 * grad_grad_y_e23 + grad_out_e13 * grad_grad_y_e13 + grad_out_e12 * grad_grad_y_e12
+        t2 += grad_out_e03 * grad_grad_y_e03 + grad_out_e02 * grad_grad_y_e02 + grad_out_e01 * grad_grad_y_e01
+        t3 = y_e23 * grad_out_e23 + y_e13 * grad_out_e13 + y_e12 * grad_out_e12 + y_e03 * grad_out_e03
+        t3 += y_e02 * grad_out_e02 + y_e01 * grad_out_e01
+        t4 = grad_out_e123 * grad_grad_y_e123 + grad_out_e023 * grad_grad_y_e023
+        t4 += grad_out_e013 * grad_grad_y_e013 + grad_out_e012 * grad_grad_y_e012
+        t5 = y_e123 * grad_out_e123 + y_e023 * grad_out_e023 + y_e013 * grad_out_e013 + y_e012 * grad_out_e012
+        t6 = x_e3 * grad_grad_y_e3 + x_e2 * grad_grad_y_e2 + x_e1 * grad_grad_y_e1 + y_e3 * grad_grad_x_e3
+        t6 += y_e2 * grad_grad_x_e2 + y_e1 * grad_grad_x_e1
+        t7 = x_e3 * grad_out_e3 + x_e2 * grad_out_e2 + x_e1 * grad_out_e1 + x_e0 * grad_out_e0
+        t8 = grad_out_e3 * grad_grad_x_e3 + grad_out_e2 * grad_grad_x_e2 + grad_out_e1 * grad_grad_x_e1
+        t8 += grad_out_e0 * grad_grad_x_e0
+        t9 = -grad_out_e2 * grad_grad_y_e23 - grad_out_e1 * grad_grad_y_e13 - grad_out_e0 * grad_grad_y_e03
+        t10 = grad_out_e3 * grad_grad_y_e23 - grad_out_e1 * grad_grad_y_e12 - grad_out_e0 * grad_grad_y_e02
+        t11 = grad_out_e3 * grad_grad_y_e13 + grad_out_e2 * grad_grad_y_e12 - grad_out_e0 * grad_grad_y_e01
+        t12 = -y_e23 * grad_out_e2 - y_e13 * grad_out_e1 - y_e03 * grad_out_e0
+        t13 = y_e23 * grad_out_e3 - y_e12 * grad_out_e1 - y_e02 * grad_out_e0
+        t14 = y_e13 * grad_out_e3 + y_e12 * grad_out_e2 - y_e01 * grad_out_e0
+        t15 = x_e3 * t9 + x_e2 * t10 + x_e1 * t11 + t12 * grad_grad_x_e3 + t13 * grad_grad_x_e2
+        t15 += t14 * grad_grad_x_e1
+        t16 = x_e0 * grad_out_e01 - x_e3 * grad_out_e13 - x_e2 * grad_out_e12
+        t17 = grad_out_e13 * grad_grad_y_e3 + grad_out_e12 * grad_grad_y_e2 - grad_out_e01 * grad_grad_y_e0
+        t18 = y_e3 * grad_out_e13 + y_e2 * grad_out_e12 - y_e0 * grad_out_e01
+        t19 = grad_out_e01 * grad_grad_x_e0 - grad_out_e13 * grad_grad_x_e3 - grad_out_e12 * grad_grad_x_e2
+        t20 = x_e0 * grad_grad_y_e3 + y_e3 * grad_grad_x_e0 - x_e3 * grad_grad_y_e0 - y_e0 * grad_grad_x_e3
+        t21 = (x_e0 * grad_out_e02 - x_e3 * grad_out_e23) * grad_grad_y_e2 + t16 * grad_grad_y_e1 + x_e1 * t17
+        t21 += x_e2 * (grad_out_e23 * grad_grad_y_e3 - grad_out_e02 * grad_grad_y_e0)
+        t21 += (y_e3 * grad_out_e23 - y_e0 * grad_out_e02) * grad_grad_x_e2 + t18 * grad_grad_x_e1 + y_e1 * t19
+        t21 += y_e2 * (grad_out_e02 * grad_grad_x_e0 - grad_out_e23 * grad_grad_x_e3) + grad_out_e03 * t20
+        t22 = grad_out_e12 * grad_grad_y_e123 + grad_out_e02 * grad_grad_y_e023 + grad_out_e01 * grad_grad_y_e013
+        t23 = grad_out_e01 * grad_grad_y_e012 - grad_out_e13 * grad_grad_y_e123 - grad_out_e03 * grad_grad_y_e023
+        t24 = grad_out_e23 * grad_grad_y_e123 - grad_out_e03 * grad_grad_y_e013 - grad_out_e02 * grad_grad_y_e012
+        t25 = y_e123 * grad_out_e12 + y_e023 * grad_out_e02 + y_e013 * grad_out_e01
+        t26 = y_e012 * grad_out_e01 - y_e123 * grad_out_e13 - y_e023 * grad_out_e03
+        t27 = y_e123 * grad_out_e23 - y_e013 * grad_out_e03 - y_e012 * grad_out_e02
+        t28 = x_e3 * t22 + x_e2 * t23 + x_e1 * t24 + t25 * grad_grad_x_e3 + t26 * grad_grad_x_e2
+        t28 += t27 * grad_grad_x_e1
+        t29 = grad_out_e023 * grad_grad_y_e23 + grad_out_e013 * grad_grad_y_e13 + grad_out_e012 * grad_grad_y_e12
+        t30 = grad_out_e123 * grad_grad_y_e23 - grad_out_e013 * grad_grad_y_e03 - grad_out_e012 * grad_grad_y_e02
+        t31 = grad_out_e012 * grad_grad_y_e01 - grad_out_e123 * grad_grad_y_e13 - grad_out_e023 * grad_grad_y_e03
+        t32 = grad_out_e123 * grad_grad_y_e12 + grad_out_e023 * grad_grad_y_e02 + grad_out_e013 * grad_grad_y_e01
+        t33 = y_e12 * grad_out_e123 + y_e02 * grad_out_e023 + y_e01 * grad_out_e013
+        t34 = y_e01 * grad_out_e012 - y_e13 * grad_out_e123 - y_e03 * grad_out_e023
+        t35 = y_e23 * grad_out_e123 - y_e03 * grad_out_e013 - y_e02 * grad_out_e012
+        t36 = y_e23 * grad_out_e023 + y_e13 * grad_out_e013 + y_e12 * grad_out_e012
+        t37 = x_e0 * t29 + x_e1 * t30 + x_e2 * t31 + x_e3 * t32 + t33 * grad_grad_x_e3 + t34 * grad_grad_x_e2
+        t37 += t35 * grad_grad_x_e1 + t36 * grad_grad_x_e0
+        t38 = x_e2 * grad_out_e013 - x_e1 * grad_out_e023 - x_e3 * grad_out_e012
+        t39 = grad_out_e013 * grad_grad_x_e2 - grad_out_e012 * grad_grad_x_e3 - grad_out_e023 * grad_grad_x_e1
+        t40 = x_e0 * grad_grad_y_e123 + x_e2 * grad_grad_y_e013 + y_e013 * grad_grad_x_e2
+        t40 += y_e123 * grad_grad_x_e0 - x_e1 * grad_grad_y_e023 - x_e3 * grad_grad_y_e012
+        t40 += -y_e012 * grad_grad_x_e3 - y_e023 * grad_grad_x_e1
+        t41 = -x_e23 * grad_grad_y_e23 - x_e13 * grad_grad_y_e13 - x_e12 * grad_grad_y_e12
+        t41 += -y_e23 * grad_grad_x_e23 - y_e13 * grad_grad_x_e13 - y_e12 * grad_grad_x_e12
+        t42 = x_e23 * grad_out_e2 + x_e13 * grad_out_e1 + x_e03 * grad_out_e0
+        t43 = x_e12 * grad_out_e1 + x_e02 * grad_out_e0 - x_e23 * grad_out_e3
+        t44 = x_e01 * grad_out_e0 - x_e13 * grad_out_e3 - x_e12 * grad_out_e2
+        t45 = grad_out_e2 * grad_grad_x_e23 + grad_out_e1 * grad_grad_x_e13 + grad_out_e0 * grad_grad_x_e03
+        t46 = grad_out_e1 * grad_grad_x_e12 + grad_out_e0 * grad_grad_x_e02 - grad_out_e3 * grad_grad_x_e23
+        t47 = grad_out_e0 * grad_grad_x_e01 - grad_out_e3 * grad_grad_x_e13 - grad_out_e2 * grad_grad_x_e12
+        t48 = t42 * grad_grad_y_e3 + t43 * grad_grad_y_e2 + t44 * grad_grad_y_e1 + y_e3 * t45 + y_e2 * t46
+        t48 += y_e1 * t47
+        t49 = x_e13 * grad_out_e2 - x_e12 * grad_out_e3 - x_e23 * grad_out_e1
+        t50 = -x_e23 * grad_grad_y_e023 - x_e13 * grad_grad_y_e013 - x_e12 * grad_grad_y_e012
+        t50 += -y_e023 * grad_grad_x_e23 - y_e013 * grad_grad_x_e13 - y_e012 * grad_grad_x_e12
+        t51 = grad_out_e2 * grad_grad_x_e13 - grad_out_e1 * grad_grad_x_e23 - grad_out_e3 * grad_grad_x_e12
+        t52 = t49 * grad_grad_y_e123 + grad_out_e0 * t50 + y_e123 * t51
+        t53 = x_e23 * grad_out_e23 + x_e13 * grad_out_e13 + x_e12 * grad_out_e12 + x_e03 * grad_out_e03
+        t53 += x_e02 * grad_out_e02 + x_e01 * grad_out_e01
+        t54 = grad_out_e23 * grad_grad_x_e23 + grad_out_e13 * grad_grad_x_e13 + grad_out_e12 * grad_grad_x_e12
+        t54 += grad_out_e03 * grad_grad_x_e03 + grad_out_e02 * grad_grad_x_e02 + grad_out_e01 * grad_grad_x_e01
+        t55 = x_e13 * grad_out_e23 + x_e01 * grad_out_e02 - x_e23 * grad_out_e13 - x_e02 * grad_out_e01
+        t56 = grad_out_e13 * grad_grad_y_e23 + grad_out_e01 * grad_grad_y_e02 - grad_out_e23 * grad_grad_y_e13
+        t56 += -grad_out_e02 * grad_grad_y_e01
+        t57 = y_e02 * grad_out_e01 + y_e23 * grad_out_e13 - y_e01 * grad_out_e02 - y_e13 * grad_out_e23
+        t58 = x_e23 * grad_grad_y_e03 + y_e03 * grad_grad_x_e23 - x_e03 * grad_grad_y_e23
+        t58 += -y_e23 * grad_grad_x_e03
+        t59 = grad_out_e23 * grad_grad_x_e13 + grad_out_e02 * grad_grad_x_e01 - grad_out_e13 * grad_grad_x_e23
+        t59 += -grad_out_e01 * grad_grad_x_e02
+        t60 = x_e02 * grad_grad_y_e23 + x_e01 * grad_grad_y_e13 + y_e23 * grad_grad_x_e02
+        t60 += y_e13 * grad_grad_x_e01 - x_e23 * grad_grad_y_e02 - x_e13 * grad_grad_y_e01
+        t60 += -y_e02 * grad_grad_x_e23 - y_e01 * grad_grad_x_e13
+        t61 = (x_e23 * grad_out_e12 - x_e03 * grad_out_e01) * grad_grad_y_e13 + t55 * grad_grad_y_e12
+        t61 += x_e13 * (grad_out_e01 * grad_grad_y_e03 - grad_out_e12 * grad_grad_y_e23) + x_e12 * t56
+        t61 += (y_e03 * grad_out_e01 - y_e23 * grad_out_e12) * grad_grad_x_e13 + t57 * grad_grad_x_e12
+        t61 += y_e13 * (grad_out_e12 * grad_grad_x_e23 - grad_out_e01 * grad_grad_x_e03) + grad_out_e02 * t58
+        t61 += y_e12 * t59 + grad_out_e03 * t60
+        t62 = x_e13 * grad_out_e02 - x_e12 * grad_out_e03 - x_e23 * grad_out_e01
+        t63 = grad_out_e02 * grad_grad_x_e13 - grad_out_e01 * grad_grad_x_e23 - grad_out_e03 * grad_grad_x_e12
+        t64 = x_e12 * grad_out_e123 + x_e02 * grad_out_e023 + x_e01 * grad_out_e013
+        t65 = x_e01 * grad_out_e012 - x_e13 * grad_out_e123 - x_e03 * grad_out_e023
+        t66 = x_e23 * grad_out_e123 - x_e03 * grad_out_e013 - x_e02 * grad_out_e012
+        t67 = x_e23 * grad_out_e023 + x_e13 * grad_out_e013 + x_e12 * grad_out_e012
+        t68 = grad_out_e023 * grad_grad_x_e23 + grad_out_e013 * grad_grad_x_e13 + grad_out_e012 * grad_grad_x_e12
+        t69 = grad_out_e123 * grad_grad_x_e23 - grad_out_e013 * grad_grad_x_e03 - grad_out_e012 * grad_grad_x_e02
+        t70 = grad_out_e012 * grad_grad_x_e01 - grad_out_e123 * grad_grad_x_e13 - grad_out_e023 * grad_grad_x_e03
+        t71 = grad_out_e123 * grad_grad_x_e12 + grad_out_e023 * grad_grad_x_e02 + grad_out_e013 * grad_grad_x_e01
+        t72 = t64 * grad_grad_y_e3 + t65 * grad_grad_y_e2 + t66 * grad_grad_y_e1 + t67 * grad_grad_y_e0
+        t72 += y_e0 * t68 + y_e1 * t69 + y_e2 * t70 + y_e3 * t71
+        t73 = x_e01 * grad_out_e023 + x_e03 * grad_out_e012 - x_e02 * grad_out_e013
+        t74 = grad_out_e012 * grad_grad_x_e03 + grad_out_e023 * grad_grad_x_e01 - grad_out_e013 * grad_grad_x_e02
+        t75 = t73 * grad_grad_y_e123
+        t75 += x_e12 * (grad_out_e013 * grad_grad_y_e023 - grad_out_e023 * grad_grad_y_e013)
+        t75 += x_e23 * (grad_out_e012 * grad_grad_y_e013 - grad_out_e013 * grad_grad_y_e012)
+        t75 += x_e13 * (grad_out_e023 * grad_grad_y_e012 - grad_out_e012 * grad_grad_y_e023)
+        t75 += (y_e013 * grad_out_e012 - y_e012 * grad_out_e013) * grad_grad_x_e23
+        t75 += (y_e012 * grad_out_e023 - y_e023 * grad_out_e012) * grad_grad_x_e13
+        t75 += (y_e023 * grad_out_e013 - y_e013 * grad_out_e023) * grad_grad_x_e12 + y_e123 * t74
+        t76 = x_e01 * grad_grad_y_e23 + x_e03 * grad_grad_y_e12 + x_e12 * grad_grad_y_e03
+        t76 += x_e23 * grad_grad_y_e01 + y_e01 * grad_grad_x_e23 + y_e03 * grad_grad_x_e12
+        t76 += y_e12 * grad_grad_x_e03 + y_e23 * grad_grad_x_e01 - x_e02 * grad_grad_y_e13
+        t76 += -x_e13 * grad_grad_y_e02 - y_e02 * grad_grad_x_e13 - y_e13 * grad_grad_x_e02
+        t77 = grad_out_e2 * grad_grad_y_e13 - grad_out_e1 * grad_grad_y_e23 - grad_out_e3 * grad_grad_y_e12
+        t78 = y_e13 * grad_out_e2 - y_e12 * grad_out_e3 - y_e23 * grad_out_e1
+        t79 = -x_e023 * grad_grad_y_e23 - x_e013 * grad_grad_y_e13 - x_e012 * grad_grad_y_e12
+        t79 += -y_e23 * grad_grad_x_e023 - y_e13 * grad_grad_x_e013 - y_e12 * grad_grad_x_e012
+        t80 = x_e123 * t77 + t78 * grad_grad_x_e123 + grad_out_e0 * t79
+        t81 = x_e123 * grad_out_e12 + x_e023 * grad_out_e02 + x_e013 * grad_out_e01
+        t82 = x_e012 * grad_out_e01 - x_e123 * grad_out_e13 - x_e023 * grad_out_e03
+        t83 = x_e123 * grad_out_e23 - x_e013 * grad_out_e03 - x_e012 * grad_out_e02
+        t84 = grad_out_e12 * grad_grad_x_e123 + grad_out_e02 * grad_grad_x_e023 + grad_out_e01 * grad_grad_x_e013
+        t85 = grad_out_e01 * grad_grad_x_e012 - grad_out_e13 * grad_grad_x_e123 - grad_out_e03 * grad_grad_x_e023
+        t86 = grad_out_e23 * grad_grad_x_e123 - grad_out_e03 * grad_grad_x_e013 - grad_out_e02 * grad_grad_x_e012
+        t87 = t81 * grad_grad_y_e3 + t82 * grad_grad_y_e2 + t83 * grad_grad_y_e1 + y_e3 * t84 + y_e2 * t85
+        t87 += y_e1 * t86
+        t88 = x_e013 * grad_out_e02 - x_e012 * grad_out_e03 - x_e023 * grad_out_e01
+        t89 = grad_out_e01 * grad_grad_y_e023 + grad_out_e03 * grad_grad_y_e012 - grad_out_e02 * grad_grad_y_e013
+        t90 = y_e012 * grad_out_e03 + y_e023 * grad_out_e01 - y_e013 * grad_out_e02
+        t91 = grad_out_e02 * grad_grad_x_e013 - grad_out_e01 * grad_grad_x_e023 - grad_out_e03 * grad_grad_x_e012
+        t92 = t88 * grad_grad_y_e123 + x_e123 * t89 + t90 * grad_grad_x_e123 + y_e123 * t91
+        t93 = x_e123 * grad_out_e123 + x_e023 * grad_out_e023 + x_e013 * grad_out_e013 + x_e012 * grad_out_e012
+        t94 = grad_out_e123 * grad_grad_x_e123 + grad_out_e023 * grad_grad_x_e023
+        t94 += grad_out_e013 * grad_grad_x_e013 + grad_out_e012 * grad_grad_x_e012
+        t95 = grad_out_e013 * grad_grad_y_e02 - grad_out_e012 * grad_grad_y_e03 - grad_out_e023 * grad_grad_y_e01
+        t96 = y_e02 * grad_out_e013 - y_e01 * grad_out_e023 - y_e03 * grad_out_e012
+        t97 = (x_e012 * grad_out_e013 - x_e013 * grad_out_e012) * grad_grad_y_e23
+        t97 += (x_e023 * grad_out_e012 - x_e012 * grad_out_e023) * grad_grad_y_e13
+        t97 += (x_e013 * grad_out_e023 - x_e023 * grad_out_e013) * grad_grad_y_e12 + x_e123 * t95
+        t97 += t96 * grad_grad_x_e123
+        t97 += y_e12 * (grad_out_e023 * grad_grad_x_e013 - grad_out_e013 * grad_grad_x_e023)
+        t97 += y_e23 * (grad_out_e013 * grad_grad_x_e012 - grad_out_e012 * grad_grad_x_e013)
+        t97 += y_e13 * (grad_out_e012 * grad_grad_x_e023 - grad_out_e023 * grad_grad_x_e012)
+        t98 = x_e012 * grad_grad_y_e3 + x_e023 * grad_grad_y_e1 + y_e1 * grad_grad_x_e023
+        t98 += y_e3 * grad_grad_x_e012 - x_e013 * grad_grad_y_e2 - x_e123 * grad_grad_y_e0
+        t98 += -y_e0 * grad_grad_x_e123 - y_e2 * grad_grad_x_e013
+        t99 = grad_out_e02 * grad_grad_y_e13 - grad_out_e01 * grad_grad_y_e23 - grad_out_e03 * grad_grad_y_e12
+        t100 = y_e13 * grad_out_e02 - y_e12 * grad_out_e03 - y_e23 * grad_out_e01
+        t101 = grad_out_e012 * grad_grad_y_e3 + grad_out_e023 * grad_grad_y_e1 - grad_out_e013 * grad_grad_y_e2
+        t102 = y_e1 * grad_out_e023 + y_e3 * grad_out_e012 - y_e2 * grad_out_e013
+
+        if GRAD_WEIGHT:
+            grad_weight_000 = _sum(
+                grad_weight_000, grad_out_e * (x_e * grad_grad_y_e + y_e * grad_grad_x_e), mask, ROWS > 1
+            )
+            grad_weight_011 = _sum(grad_weight_011, x_e * t0 + t1 * grad_grad_x_e, mask, ROWS > 1)
+            grad_weight_022 = _sum(grad_weight_022, x_e * t2 + t3 * grad_grad_x_e, mask, ROWS > 1)
+            grad_weight_033 = _sum(grad_weight_033, x_e * t4 + t5 * grad_grad_x_e, mask, ROWS > 1)
+            grad_weight_044 = _sum(
+                grad_weight_044, grad_out_e0123 * (x_e * grad_grad_y_e0123 + y_e0123 * grad_grad_x_e), mask, ROWS > 1
+            )
+            grad_weight_101 = _sum(grad_weight_101, grad_out_e * t6, mask, ROWS > 1)
+            grad_weight_110 = _sum(grad_weight_110, t7 * grad_grad_y_e + y_e * t8, mask, ROWS > 1)
+            grad_weight_112 = _sum(grad_weight_112, t15, mask, ROWS > 1)
+            grad_weight_121 = _sum(grad_weight_121, t21, mask, ROWS > 1)
+            grad_weight_123 = _sum(grad_weight_123, t28, mask, ROWS > 1)
+            grad_weight_132 = _sum(grad_weight_132, t37, mask, ROWS > 1)
+            grad_weight_134 = _sum(grad_weight_134, t38 * grad_grad_y_e0123 + y_e0123 * t39, mask, ROWS > 1)
+            grad_weight_143 = _sum(grad_weight_143, grad_out_e0123 * t40, mask, ROWS > 1)
+            grad_weight_202 = _sum(grad_weight_202, grad_out_e * t41, mask, ROWS > 1)
+            grad_weight_211 = _sum(grad_weight_211, t48, mask, ROWS > 1)
+            grad_weight_213 = _sum(grad_weight_213, t52, mask, ROWS > 1)
+            grad_weight_220 = _sum(grad_weight_220, t53 * grad_grad_y_e + y_e * t54, mask, ROWS > 1)
+            grad_weight_222 = _sum(grad_weight_222, t61, mask, ROWS > 1)
+            grad_weight_224 = _sum(grad_weight_224, t62 * grad_grad_y_e0123 + y_e0123 * t63, mask, ROWS > 1)
+            grad_weight_231 = _sum(grad_weight_231, t72, mask, ROWS > 1)
+            grad_weight_233 = _sum(grad_weight_233, t75, mask, ROWS > 1)
+            grad_weight_242 = _sum(grad_weight_242, grad_out_e0123 * t76, mask, ROWS > 1)
+            grad_weight_303 = _sum(
+                grad_weight_303, grad_out_e * (-x_e123 * grad_grad_y_e123 - y_e123 * grad_grad_x_e123), mask, ROWS > 1
+            )
+            grad_weight_312 = _sum(grad_weight_312, t80, mask, ROWS > 1)
+            grad_weight_314 = _sum(
+                grad_weight_314, grad_out_e0 * (x_e123 * grad_grad_y_e0123 + y_e0123 * grad_grad_x_e123), mask, ROWS > 1
+            )
+            grad_weight_321 = _sum(grad_weight_321, t87, mask, ROWS > 1)
+            grad_weight_323 = _sum(grad_weight_323, t92, mask, ROWS > 1)
+            grad_weight_330 = _sum(grad_weight_330, t93 * grad_grad_y_e + y_e * t94, mask, ROWS > 1)
+            grad_weight_332 = _sum(grad_weight_332, t97, mask, ROWS > 1)
+            grad_weight_341 = _sum(grad_weight_341, grad_out_e0123 * t98, mask, ROWS > 1)
+            grad_weight_413 = _sum(
+                grad_weight_413,
+                grad_out_e0 * (-x_e0123 * grad_grad_y_e123 - y_e123 * grad_grad_x_e0123),
+                mask,
+                ROWS > 1,
+            )
+            grad_weight_422 = _sum(grad_weight_422, x_e0123 * t99 + t100 * grad_grad_x_e0123, mask, ROWS > 1)
+            grad_weight_431 = _sum(grad_weight_431, x_e0123 * t101 + t102 * grad_grad_x_e0123, mask, ROWS > 1)
+            grad_weight_440 = _sum(
+                grad_weight_440, grad_out_e0123 * (x_e0123 * grad_grad_y_e + y_e * grad_grad_x_e0123), mask, ROWS > 1
+            )
     grad_weight_row = grad_weight_ptr + tl.cast(program, tl.int64) * 34 * N
 
     if GRAD_WEIGHT:
@@ -2322,7 +3961,6 @@ def _fused_gelu_sgp_norm_with_normalize_backward_2_kernel(
     GRAD_WEIGHT: tl.constexpr,
     ROWS: tl.constexpr,
     BLOCK: tl.constexpr,
-    PROGRAMS: tl.constexpr,
     REAL: tl.constexpr,
 ):
     # accumulates in registers over b; the partial results are added in a fixed order
@@ -2333,7 +3971,7 @@ def _fused_gelu_sgp_norm_with_normalize_backward_2_kernel(
     r = _down(ROWS)
     at = r * N + n
     tile_mask = n < N
-    program = tl.program_id(0)
+    program, programs = tl.program_id(0), tl.num_programs(0)
 
     inv_rms_4 = tl.rsqrt(eps)
 
@@ -2371,7 +4009,7 @@ def _fused_gelu_sgp_norm_with_normalize_backward_2_kernel(
     grad_weight_422 = _start(ROWS, BLOCK, 0.0, REAL)
     grad_weight_431 = _start(ROWS, BLOCK, 0.0, REAL)
     grad_weight_440 = _start(ROWS, BLOCK, 0.0, REAL)
-    for block in range(program, tl.cdiv(B, ROWS), PROGRAMS):
+    for block in range(program, tl.cdiv(B, ROWS), programs):
         b = tl.cast(block, tl.int64) * ROWS
         row_mask = b + r < B
         mask = tile_mask if ROWS == 1 else tile_mask & row_mask
@@ -2894,6 +4532,3536 @@ def _fused_gelu_sgp_norm_with_normalize_backward_2_kernel(
         tl.store(grad_weight_row + n * 34 + 33, _column_sum(grad_weight_440, ROWS), mask=tile_mask)
 
 
+@triton.jit(do_not_specialize=["B"])
+def _fused_gelu_sgp_norm_with_normalize_double_backward_kernel(
+    x_ptr,
+    y_ptr,
+    weight_ptr,
+    grad_out_ptr,
+    grad_grad_x_ptr,
+    grad_grad_y_ptr,
+    grad_grad_weight_ptr,
+    saved_ptr,
+    frontier_ptr,
+    B,
+    N,
+    HAS_GRAD_GRAD_X: tl.constexpr,
+    HAS_GRAD_GRAD_Y: tl.constexpr,
+    HAS_GRAD_GRAD_WEIGHT: tl.constexpr,
+    ROWS: tl.constexpr,
+    BLOCK: tl.constexpr,
+    REAL: tl.constexpr,
+):
+    # stores the row reductions on their own, because the next kernel folds over b
+
+    r = _down(ROWS)
+    b = tl.program_id(0).to(tl.int64) * ROWS
+    row_mask = b + r < B
+    x_row = x_ptr + b * 16 * N
+    y_row = y_ptr + b * 16 * N
+    grad_out_row = grad_out_ptr + b * 16 * N
+    grad_grad_x_row = grad_grad_x_ptr + b * 16 * N
+    grad_grad_y_row = grad_grad_y_ptr + b * 16 * N
+    saved_row = saved_ptr + b
+    frontier_row = frontier_ptr + b
+
+    saved_inv_rms_0 = tl.load(saved_row + r, mask=row_mask, other=0.0).to(REAL)
+    saved_inv_rms_1 = tl.load(saved_row + B + r, mask=row_mask, other=0.0).to(REAL)
+    saved_inv_rms_2 = tl.load(saved_row + 2 * B + r, mask=row_mask, other=0.0).to(REAL)
+    saved_inv_rms_3 = tl.load(saved_row + 3 * B + r, mask=row_mask, other=0.0).to(REAL)
+
+    size_n = tl.cast(N, REAL)
+    t0 = 1.0 / size_n
+    t1 = saved_inv_rms_3 * saved_inv_rms_3
+    t2 = -0.5 * saved_inv_rms_3 * t1
+    t3 = t0 * t2
+    t4 = saved_inv_rms_2 * saved_inv_rms_2
+    t5 = -0.5 * saved_inv_rms_2 * t4
+    t6 = t0 * t5
+    t7 = saved_inv_rms_1 * saved_inv_rms_1
+    t8 = -0.5 * saved_inv_rms_1 * t7
+    t9 = t0 * t8
+    t10 = saved_inv_rms_0 * saved_inv_rms_0
+    t11 = -0.5 * saved_inv_rms_0 * t10
+    t12 = t0 * t11
+
+    grad_inv_rms_3 = _start(ROWS, BLOCK, 0.0, REAL)
+    grad_inv_rms_2 = _start(ROWS, BLOCK, 0.0, REAL)
+    grad_inv_rms_1 = _start(ROWS, BLOCK, 0.0, REAL)
+    grad_inv_rms_0 = _start(ROWS, BLOCK, 0.0, REAL)
+    t13 = _start(ROWS, BLOCK, 0.0, REAL)
+    t14 = _start(ROWS, BLOCK, 0.0, REAL)
+    t15 = _start(ROWS, BLOCK, 0.0, REAL)
+    t16 = _start(ROWS, BLOCK, 0.0, REAL)
+    t17 = _start(ROWS, BLOCK, 0.0, REAL)
+    t18 = _start(ROWS, BLOCK, 0.0, REAL)
+    t19 = _start(ROWS, BLOCK, 0.0, REAL)
+    t20 = _start(ROWS, BLOCK, 0.0, REAL)
+    for start in range(0, N, BLOCK):
+        n = _tile(start, ROWS, BLOCK)
+        at = r * N + n
+        mask = (n < N) & row_mask
+        x_e, x_e0, x_e1, x_e2, x_e3, x_e01, x_e02, x_e03 = _load8(x_row + at * 16, mask, REAL)
+        x_e12, x_e13, x_e23, x_e012, x_e013, x_e023, x_e123, x_e0123 = _load8(x_row + at * 16 + 8, mask, REAL)
+        y_e, y_e0, y_e1, y_e2, y_e3, y_e01, y_e02, y_e03 = _load8(y_row + at * 16, mask, REAL)
+        y_e12, y_e13, y_e23, y_e012, y_e013, y_e023, y_e123, y_e0123 = _load8(y_row + at * 16 + 8, mask, REAL)
+        weight_000, weight_011 = _load2(weight_ptr + n * 34, mask, REAL)
+        weight_022, weight_033 = _load2(weight_ptr + n * 34 + 2, mask, REAL)
+        _, weight_101 = _load2(weight_ptr + n * 34 + 4, mask, REAL)
+        weight_110, weight_112 = _load2(weight_ptr + n * 34 + 6, mask, REAL)
+        weight_121, weight_123 = _load2(weight_ptr + n * 34 + 8, mask, REAL)
+        weight_132, weight_134 = _load2(weight_ptr + n * 34 + 10, mask, REAL)
+        _, weight_202 = _load2(weight_ptr + n * 34 + 12, mask, REAL)
+        weight_211, weight_213 = _load2(weight_ptr + n * 34 + 14, mask, REAL)
+        weight_220, weight_222 = _load2(weight_ptr + n * 34 + 16, mask, REAL)
+        weight_224, weight_231 = _load2(weight_ptr + n * 34 + 18, mask, REAL)
+        weight_233, _ = _load2(weight_ptr + n * 34 + 20, mask, REAL)
+        weight_303, weight_312 = _load2(weight_ptr + n * 34 + 22, mask, REAL)
+        weight_314, weight_321 = _load2(weight_ptr + n * 34 + 24, mask, REAL)
+        weight_323, weight_330 = _load2(weight_ptr + n * 34 + 26, mask, REAL)
+        weight_332, _ = _load2(weight_ptr + n * 34 + 28, mask, REAL)
+        weight_413, weight_422 = _load2(weight_ptr + n * 34 + 30, mask, REAL)
+        weight_431, _ = _load2(weight_ptr + n * 34 + 32, mask, REAL)
+        grad_out_e, grad_out_e0, grad_out_e1, grad_out_e2, grad_out_e3, grad_out_e01, grad_out_e02, grad_out_e03 = (
+            _load8(grad_out_row + at * 16, mask, REAL)
+        )
+        grad_out_e12, grad_out_e13, grad_out_e23, grad_out_e012, grad_out_e013, grad_out_e023, grad_out_e123, _ = (
+            _load8(grad_out_row + at * 16 + 8, mask, REAL)
+        )
+        (
+            grad_grad_x_e,
+            grad_grad_x_e0,
+            grad_grad_x_e1,
+            grad_grad_x_e2,
+            grad_grad_x_e3,
+            grad_grad_x_e01,
+            grad_grad_x_e02,
+            grad_grad_x_e03,
+        ) = _load8(grad_grad_x_row + at * 16, mask & HAS_GRAD_GRAD_X, REAL)
+        (
+            grad_grad_x_e12,
+            grad_grad_x_e13,
+            grad_grad_x_e23,
+            grad_grad_x_e012,
+            grad_grad_x_e013,
+            grad_grad_x_e023,
+            grad_grad_x_e123,
+            grad_grad_x_e0123,
+        ) = _load8(grad_grad_x_row + at * 16 + 8, mask & HAS_GRAD_GRAD_X, REAL)
+        (
+            grad_grad_y_e,
+            grad_grad_y_e0,
+            grad_grad_y_e1,
+            grad_grad_y_e2,
+            grad_grad_y_e3,
+            grad_grad_y_e01,
+            grad_grad_y_e02,
+            grad_grad_y_e03,
+        ) = _load8(grad_grad_y_row + at * 16, mask & HAS_GRAD_GRAD_Y, REAL)
+        (
+            grad_grad_y_e12,
+            grad_grad_y_e13,
+            grad_grad_y_e23,
+            grad_grad_y_e012,
+            grad_grad_y_e013,
+            grad_grad_y_e023,
+            grad_grad_y_e123,
+            grad_grad_y_e0123,
+        ) = _load8(grad_grad_y_row + at * 16 + 8, mask & HAS_GRAD_GRAD_Y, REAL)
+        grad_grad_weight_000, grad_grad_weight_011 = _load2(
+            grad_grad_weight_ptr + n * 34, mask & HAS_GRAD_GRAD_WEIGHT, REAL
+        )
+        grad_grad_weight_022, grad_grad_weight_033 = _load2(
+            grad_grad_weight_ptr + n * 34 + 2, mask & HAS_GRAD_GRAD_WEIGHT, REAL
+        )
+        _, grad_grad_weight_101 = _load2(grad_grad_weight_ptr + n * 34 + 4, mask & HAS_GRAD_GRAD_WEIGHT, REAL)
+        grad_grad_weight_110, grad_grad_weight_112 = _load2(
+            grad_grad_weight_ptr + n * 34 + 6, mask & HAS_GRAD_GRAD_WEIGHT, REAL
+        )
+        grad_grad_weight_121, grad_grad_weight_123 = _load2(
+            grad_grad_weight_ptr + n * 34 + 8, mask & HAS_GRAD_GRAD_WEIGHT, REAL
+        )
+        grad_grad_weight_132, grad_grad_weight_134 = _load2(
+            grad_grad_weight_ptr + n * 34 + 10, mask & HAS_GRAD_GRAD_WEIGHT, REAL
+        )
+        _, grad_grad_weight_202 = _load2(grad_grad_weight_ptr + n * 34 + 12, mask & HAS_GRAD_GRAD_WEIGHT, REAL)
+        grad_grad_weight_211, grad_grad_weight_213 = _load2(
+            grad_grad_weight_ptr + n * 34 + 14, mask & HAS_GRAD_GRAD_WEIGHT, REAL
+        )
+        grad_grad_weight_220, grad_grad_weight_222 = _load2(
+            grad_grad_weight_ptr + n * 34 + 16, mask & HAS_GRAD_GRAD_WEIGHT, REAL
+        )
+        grad_grad_weight_224, grad_grad_weight_231 = _load2(
+            grad_grad_weight_ptr + n * 34 + 18, mask & HAS_GRAD_GRAD_WEIGHT, REAL
+        )
+        grad_grad_weight_233, _ = _load2(grad_grad_weight_ptr + n * 34 + 20, mask & HAS_GRAD_GRAD_WEIGHT, REAL)
+        grad_grad_weight_303, grad_grad_weight_312 = _load2(
+            grad_grad_weight_ptr + n * 34 + 22, mask & HAS_GRAD_GRAD_WEIGHT, REAL
+        )
+        grad_grad_weight_314, grad_grad_weight_321 = _load2(
+            grad_grad_weight_ptr + n * 34 + 24, mask & HAS_GRAD_GRAD_WEIGHT, REAL
+        )
+        grad_grad_weight_323, grad_grad_weight_330 = _load2(
+            grad_grad_weight_ptr + n * 34 + 26, mask & HAS_GRAD_GRAD_WEIGHT, REAL
+        )
+        grad_grad_weight_332, _ = _load2(grad_grad_weight_ptr + n * 34 + 28, mask & HAS_GRAD_GRAD_WEIGHT, REAL)
+        grad_grad_weight_413, grad_grad_weight_422 = _load2(
+            grad_grad_weight_ptr + n * 34 + 30, mask & HAS_GRAD_GRAD_WEIGHT, REAL
+        )
+        grad_grad_weight_431, _ = _load2(grad_grad_weight_ptr + n * 34 + 32, mask & HAS_GRAD_GRAD_WEIGHT, REAL)
+
+        t25 = 0.7071067811865476 * y_e
+        gate_y = 0.5 + 0.5 * tl.erf(t25)
+        gelu_y_e123 = y_e123 * gate_y
+        t26 = 0.7071067811865476 * x_e
+        gate_x = 0.5 * tl.erf(t26) + 0.5
+        gelu_x_e = x_e * gate_x
+        t27 = weight_033 * gelu_x_e
+        gelu_y_e23 = y_e23 * gate_y
+        gelu_x_e1 = x_e1 * gate_x
+        t28 = weight_132 * gelu_x_e1
+        gelu_y_e13 = y_e13 * gate_y
+        gelu_x_e2 = x_e2 * gate_x
+        t29 = weight_132 * gelu_x_e2
+        gelu_y_e12 = y_e12 * gate_y
+        gelu_x_e3 = x_e3 * gate_x
+        t30 = weight_132 * gelu_x_e3
+        gelu_x_e12 = x_e12 * gate_x
+        gelu_y_e3 = y_e3 * gate_y
+        t31 = weight_231 * gelu_y_e3
+        gelu_x_e13 = x_e13 * gate_x
+        gelu_y_e2 = y_e2 * gate_y
+        t32 = weight_231 * gelu_y_e2
+        gelu_x_e23 = x_e23 * gate_x
+        gelu_y_e1 = y_e1 * gate_y
+        t33 = weight_231 * gelu_y_e1
+        gelu_x_e123 = x_e123 * gate_x
+        gelu_y_e = y_e * gate_y
+        t34 = weight_330 * gelu_y_e
+        out_e123 = gelu_y_e123 * t27 + gelu_y_e23 * t28 + gelu_y_e12 * t30 + gelu_x_e12 * t31 + gelu_x_e23 * t33
+        out_e123 += gelu_x_e123 * t34 - gelu_y_e13 * t29 - gelu_x_e13 * t32
+        gelu_y_e023 = y_e023 * gate_y
+        gelu_x_e0 = x_e0 * gate_x
+        t35 = weight_132 * gelu_x_e0
+        gelu_y_e0123 = y_e0123 * gate_y
+        t36 = weight_134 * gelu_y_e0123
+        gelu_y_e03 = y_e03 * gate_y
+        gelu_y_e02 = y_e02 * gate_y
+        gelu_x_e01 = x_e01 * gate_x
+        t37 = weight_233 * gelu_y_e123
+        gelu_x_e02 = x_e02 * gate_x
+        gelu_x_e03 = x_e03 * gate_x
+        gelu_y_e013 = y_e013 * gate_y
+        t38 = weight_233 * gelu_x_e12
+        gelu_y_e012 = y_e012 * gate_y
+        t39 = weight_233 * gelu_x_e13
+        gelu_y_e0 = y_e0 * gate_y
+        t40 = weight_231 * gelu_y_e0
+        gelu_x_e012 = x_e012 * gate_x
+        t41 = weight_332 * gelu_y_e13
+        gelu_x_e013 = x_e013 * gate_x
+        t42 = weight_332 * gelu_y_e12
+        gelu_x_e023 = x_e023 * gate_x
+        gelu_y_e01 = y_e01 * gate_y
+        t43 = weight_332 * gelu_x_e123
+        gelu_x_e0123 = x_e0123 * gate_x
+        t44 = weight_431 * gelu_x_e0123
+        out_e023 = gelu_y_e023 * t27 + gelu_y_e23 * t35 + gelu_y_e02 * t30 + gelu_x_e01 * t37 + gelu_x_e02 * t31
+        out_e023 += gelu_y_e012 * t39 + gelu_x_e23 * t40 + gelu_x_e013 * t42 + gelu_x_e023 * t34 + gelu_y_e1 * t44
+        out_e023 += -gelu_x_e1 * t36 - gelu_y_e03 * t29 - gelu_x_e03 * t32 - gelu_y_e013 * t38 - gelu_x_e012 * t41
+        out_e023 += -gelu_y_e01 * t43
+        t45 = weight_233 * gelu_x_e23
+        t46 = weight_332 * gelu_y_e23
+        out_e013 = gelu_y_e013 * t27 + gelu_y_e13 * t35 + gelu_x_e2 * t36 + gelu_y_e01 * t30 + gelu_x_e01 * t31
+        out_e013 += gelu_y_e023 * t38 + gelu_x_e13 * t40 + gelu_x_e012 * t46 + gelu_x_e013 * t34 + gelu_y_e02 * t43
+        out_e013 += -gelu_y_e03 * t28 - gelu_x_e02 * t37 - gelu_x_e03 * t33 - gelu_y_e012 * t45 - gelu_x_e023 * t42
+        out_e013 += -gelu_y_e2 * t44
+        out_e012 = gelu_y_e012 * t27 + gelu_y_e12 * t35 + gelu_y_e01 * t29 + gelu_x_e01 * t32 + gelu_x_e03 * t37
+        out_e012 += gelu_x_e12 * t40 + gelu_y_e013 * t45 + gelu_x_e012 * t34 + gelu_x_e023 * t41 + gelu_y_e3 * t44
+        out_e012 += -gelu_y_e02 * t28 - gelu_x_e3 * t36 - gelu_x_e02 * t33 - gelu_y_e023 * t39 - gelu_x_e013 * t46
+        out_e012 += -gelu_y_e03 * t43
+        t47 = grad_out_e123 * out_e123 + grad_out_e023 * out_e023 + grad_out_e013 * out_e013
+        t47 += grad_out_e012 * out_e012
+        t48 = weight_022 * gelu_x_e
+        t49 = weight_121 * gelu_x_e2
+        t50 = weight_222 * gelu_y_e12
+        t51 = weight_220 * gelu_y_e
+        t52 = weight_321 * gelu_y_e1
+        t53 = weight_222 * gelu_x_e12
+        t54 = weight_123 * gelu_x_e1
+        t55 = weight_121 * gelu_y_e2
+        out_e23 = gelu_y_e23 * t48 + gelu_y_e3 * t49 + gelu_x_e13 * t50 + gelu_x_e23 * t51 + gelu_x_e123 * t52
+        out_e23 += gelu_y_e123 * t54 - gelu_y_e13 * t53 - gelu_x_e3 * t55
+        t56 = weight_121 * gelu_x_e1
+        t57 = weight_321 * gelu_y_e2
+        t58 = weight_121 * gelu_y_e1
+        t59 = weight_123 * gelu_x_e2
+        out_e13 = gelu_y_e13 * t48 + gelu_y_e3 * t56 + gelu_x_e13 * t51 + gelu_y_e23 * t53 - gelu_x_e23 * t50
+        out_e13 += -gelu_x_e123 * t57 - gelu_x_e3 * t58 - gelu_y_e123 * t59
+        t60 = weight_222 * gelu_y_e13
+        t61 = weight_321 * gelu_y_e3
+        t62 = weight_123 * gelu_x_e3
+        t63 = weight_222 * gelu_x_e13
+        out_e12 = gelu_y_e12 * t48 + gelu_y_e2 * t56 + gelu_x_e12 * t51 + gelu_x_e23 * t60 + gelu_x_e123 * t61
+        out_e12 += gelu_y_e123 * t62 - gelu_x_e2 * t58 - gelu_y_e23 * t63
+        t64 = weight_224 * gelu_y_e0123
+        t65 = weight_323 * gelu_y_e123
+        t66 = weight_323 * gelu_x_e123
+        t67 = weight_422 * gelu_x_e0123
+        t68 = gelu_x_e02 * gelu_y_e23 + gelu_x_e01 * gelu_y_e13 - gelu_x_e23 * gelu_y_e02
+        t68 += -gelu_x_e13 * gelu_y_e01
+        t69 = gelu_x_e0 * gelu_y_e3 - gelu_x_e3 * gelu_y_e0
+        out_e03 = gelu_y_e03 * t48 + gelu_x_e03 * t51 + gelu_y_e012 * t66 + weight_222 * t68 + weight_121 * t69
+        out_e03 += -gelu_y_e013 * t54 - gelu_y_e023 * t59 - gelu_x_e12 * t64 - gelu_x_e012 * t65 - gelu_x_e013 * t52
+        out_e03 += -gelu_x_e023 * t57 - gelu_y_e12 * t67
+        t70 = gelu_x_e23 * gelu_y_e03 - gelu_x_e03 * gelu_y_e23
+        out_e02 = gelu_y_e02 * t48 + gelu_y_e023 * t62 + gelu_x_e01 * t50 + gelu_x_e02 * t51 + gelu_x_e13 * t64
+        out_e02 += gelu_x_e013 * t65 + gelu_x_e023 * t61 + gelu_y_e13 * t67 + gelu_x_e0 * t55 + weight_222 * t70
+        out_e02 += -gelu_y_e012 * t54 - gelu_y_e0 * t49 - gelu_y_e01 * t53 - gelu_x_e012 * t52 - gelu_y_e013 * t66
+        out_e01 = gelu_y_e01 * t48 + gelu_y_e012 * t59 + gelu_y_e013 * t62 + gelu_x_e01 * t51 + gelu_y_e02 * t53
+        out_e01 += gelu_y_e03 * t63 + gelu_x_e012 * t57 + gelu_x_e013 * t61 + gelu_y_e023 * t66 + gelu_x_e0 * t58
+        out_e01 += -gelu_y_e0 * t56 - gelu_x_e02 * t50 - gelu_x_e03 * t60 - gelu_x_e23 * t64 - gelu_x_e023 * t65
+        out_e01 += -gelu_y_e23 * t67
+        t71 = grad_out_e23 * out_e23 + grad_out_e13 * out_e13 + grad_out_e12 * out_e12 + grad_out_e03 * out_e03
+        t71 += grad_out_e02 * out_e02 + grad_out_e01 * out_e01
+        t72 = weight_011 * gelu_x_e
+        t73 = weight_112 * gelu_x_e1
+        t74 = weight_112 * gelu_x_e2
+        t75 = weight_110 * gelu_y_e
+        t76 = weight_213 * gelu_y_e123
+        t77 = weight_211 * gelu_y_e1
+        t78 = weight_211 * gelu_y_e2
+        t79 = weight_312 * gelu_x_e123
+        out_e3 = gelu_y_e3 * t72 + gelu_y_e13 * t73 + gelu_y_e23 * t74 + gelu_x_e3 * t75 - gelu_x_e12 * t76
+        out_e3 += -gelu_x_e13 * t77 - gelu_x_e23 * t78 - gelu_y_e12 * t79
+        t80 = weight_112 * gelu_x_e3
+        t81 = weight_211 * gelu_y_e3
+        out_e2 = gelu_y_e2 * t72 + gelu_y_e12 * t73 + gelu_x_e2 * t75 + gelu_x_e13 * t76 + gelu_x_e23 * t81
+        out_e2 += gelu_y_e13 * t79 - gelu_y_e23 * t80 - gelu_x_e12 * t77
+        out_e1 = gelu_y_e1 * t72 + gelu_x_e1 * t75 + gelu_x_e12 * t78 + gelu_x_e13 * t81 - gelu_y_e12 * t74
+        out_e1 += -gelu_y_e13 * t80 - gelu_x_e23 * t76 - gelu_y_e23 * t79
+        t82 = -gelu_x_e12 * gelu_y_e012 - gelu_x_e13 * gelu_y_e013 - gelu_x_e23 * gelu_y_e023
+        t83 = -gelu_x_e012 * gelu_y_e12 - gelu_x_e013 * gelu_y_e13 - gelu_x_e023 * gelu_y_e23
+        t84 = gelu_x_e123 * gelu_y_e0123
+        t85 = gelu_x_e0123 * gelu_y_e123
+        out_e0 = gelu_y_e0 * t72 + gelu_x_e0 * t75 + gelu_x_e01 * t77 + gelu_x_e02 * t78 + gelu_x_e03 * t81
+        out_e0 += weight_213 * t82 + weight_312 * t83 + weight_314 * t84 - gelu_y_e01 * t73 - gelu_y_e02 * t74
+        out_e0 += -gelu_y_e03 * t80 - weight_413 * t85
+        t86 = grad_out_e3 * out_e3 + grad_out_e2 * out_e2 + grad_out_e1 * out_e1 + grad_out_e0 * out_e0
+        t87 = gelu_x_e1 * gelu_y_e1 + gelu_x_e2 * gelu_y_e2 + gelu_x_e3 * gelu_y_e3
+        t88 = -gelu_x_e12 * gelu_y_e12 - gelu_x_e13 * gelu_y_e13 - gelu_x_e23 * gelu_y_e23
+        t89 = gelu_x_e * gelu_y_e
+        t90 = gelu_x_e123 * gelu_y_e123
+        out_e = weight_101 * t87 + weight_202 * t88 + weight_000 * t89 - weight_303 * t90
+        grad_grad_gate_y = 0.5 * 0.7978845608028654 * tl.exp(-t25 * t25) * grad_grad_y_e
+        grad_grad_gelu_y_e1 = gate_y * grad_grad_y_e1 + y_e1 * grad_grad_gate_y
+        grad_grad_gelu_y_e2 = gate_y * grad_grad_y_e2 + y_e2 * grad_grad_gate_y
+        grad_grad_gelu_y_e3 = gate_y * grad_grad_y_e3 + y_e3 * grad_grad_gate_y
+        grad_grad_gate_x = 0.5 * 0.7978845608028654 * tl.exp(-t26 * t26) * grad_grad_x_e
+        grad_grad_gelu_x_e1 = gate_x * grad_grad_x_e1 + x_e1 * grad_grad_gate_x
+        grad_grad_gelu_x_e2 = gate_x * grad_grad_x_e2 + x_e2 * grad_grad_gate_x
+        grad_grad_gelu_x_e3 = gate_x * grad_grad_x_e3 + x_e3 * grad_grad_gate_x
+        t91 = gelu_x_e1 * grad_grad_gelu_y_e1 + gelu_x_e2 * grad_grad_gelu_y_e2 + gelu_x_e3 * grad_grad_gelu_y_e3
+        t91 += gelu_y_e1 * grad_grad_gelu_x_e1 + gelu_y_e2 * grad_grad_gelu_x_e2 + gelu_y_e3 * grad_grad_gelu_x_e3
+        grad_grad_gelu_y_e12 = gate_y * grad_grad_y_e12 + y_e12 * grad_grad_gate_y
+        grad_grad_gelu_y_e13 = gate_y * grad_grad_y_e13 + y_e13 * grad_grad_gate_y
+        grad_grad_gelu_y_e23 = gate_y * grad_grad_y_e23 + y_e23 * grad_grad_gate_y
+        grad_grad_gelu_x_e12 = gate_x * grad_grad_x_e12 + x_e12 * grad_grad_gate_x
+        grad_grad_gelu_x_e13 = gate_x * grad_grad_x_e13 + x_e13 * grad_grad_gate_x
+        grad_grad_gelu_x_e23 = gate_x * grad_grad_x_e23 + x_e23 * grad_grad_gate_x
+        t92 = -gelu_x_e12 * grad_grad_gelu_y_e12 - gelu_x_e13 * grad_grad_gelu_y_e13
+        t92 += -gelu_x_e23 * grad_grad_gelu_y_e23 - gelu_y_e12 * grad_grad_gelu_x_e12
+        t92 += -gelu_y_e13 * grad_grad_gelu_x_e13 - gelu_y_e23 * grad_grad_gelu_x_e23
+        grad_grad_gelu_y_e = gate_y * grad_grad_y_e + y_e * grad_grad_gate_y
+        grad_grad_gelu_x_e = gate_x * grad_grad_x_e + x_e * grad_grad_gate_x
+        grad_grad_gelu_y_e123 = gate_y * grad_grad_y_e123 + y_e123 * grad_grad_gate_y
+        grad_grad_gelu_x_e123 = gate_x * grad_grad_x_e123 + x_e123 * grad_grad_gate_x
+        grad_grad_out_e = grad_grad_weight_202 * t88 + grad_grad_weight_101 * t87 + weight_101 * t91
+        grad_grad_out_e += weight_202 * t92 + grad_grad_weight_000 * t89
+        grad_grad_out_e += weight_000 * (gelu_x_e * grad_grad_gelu_y_e + gelu_y_e * grad_grad_gelu_x_e)
+        grad_grad_out_e += weight_303 * (-gelu_x_e123 * grad_grad_gelu_y_e123 - gelu_y_e123 * grad_grad_gelu_x_e123)
+        grad_grad_out_e += -grad_grad_weight_303 * t90
+        t93 = grad_grad_weight_213 * gelu_y_e123 + weight_213 * grad_grad_gelu_y_e123
+        t94 = grad_grad_weight_211 * gelu_y_e2 + weight_211 * grad_grad_gelu_y_e2
+        t95 = grad_grad_weight_211 * gelu_y_e3 + weight_211 * grad_grad_gelu_y_e3
+        t96 = grad_grad_weight_110 * gelu_y_e + weight_110 * grad_grad_gelu_y_e
+        t97 = grad_grad_weight_312 * gelu_x_e123 + weight_312 * grad_grad_gelu_x_e123
+        t98 = grad_grad_weight_112 * gelu_x_e2 + weight_112 * grad_grad_gelu_x_e2
+        t99 = grad_grad_weight_112 * gelu_x_e3 + weight_112 * grad_grad_gelu_x_e3
+        t100 = grad_grad_weight_011 * gelu_x_e + weight_011 * grad_grad_gelu_x_e
+        grad_grad_out_e1 = t72 * grad_grad_gelu_y_e1 + gelu_x_e12 * t94 + gelu_x_e13 * t95 + gelu_x_e1 * t96
+        grad_grad_out_e1 += t75 * grad_grad_gelu_x_e1 + t78 * grad_grad_gelu_x_e12 + t81 * grad_grad_gelu_x_e13
+        grad_grad_out_e1 += gelu_y_e1 * t100 - gelu_x_e23 * t93 - t74 * grad_grad_gelu_y_e12
+        grad_grad_out_e1 += -t80 * grad_grad_gelu_y_e13 - t79 * grad_grad_gelu_y_e23 - gelu_y_e23 * t97
+        grad_grad_out_e1 += -gelu_y_e12 * t98 - gelu_y_e13 * t99 - t76 * grad_grad_gelu_x_e23
+        t101 = grad_grad_weight_211 * gelu_y_e1 + weight_211 * grad_grad_gelu_y_e1
+        t102 = grad_grad_weight_112 * gelu_x_e1 + weight_112 * grad_grad_gelu_x_e1
+        grad_grad_out_e2 = gelu_x_e13 * t93 + t72 * grad_grad_gelu_y_e2 + gelu_x_e23 * t95
+        grad_grad_out_e2 += t73 * grad_grad_gelu_y_e12 + t79 * grad_grad_gelu_y_e13 + gelu_x_e2 * t96
+        grad_grad_out_e2 += gelu_y_e13 * t97 + gelu_y_e12 * t102 + t75 * grad_grad_gelu_x_e2
+        grad_grad_out_e2 += t76 * grad_grad_gelu_x_e13 + t81 * grad_grad_gelu_x_e23 + gelu_y_e2 * t100
+        grad_grad_out_e2 += -gelu_x_e12 * t101 - t80 * grad_grad_gelu_y_e23 - gelu_y_e23 * t99
+        grad_grad_out_e2 += -t77 * grad_grad_gelu_x_e12
+        grad_grad_out_e3 = t72 * grad_grad_gelu_y_e3 + t73 * grad_grad_gelu_y_e13 + t74 * grad_grad_gelu_y_e23
+        grad_grad_out_e3 += gelu_x_e3 * t96 + gelu_y_e13 * t102 + gelu_y_e23 * t98 + t75 * grad_grad_gelu_x_e3
+        grad_grad_out_e3 += gelu_y_e3 * t100 - gelu_x_e12 * t93 - gelu_x_e13 * t101 - gelu_x_e23 * t94
+        grad_grad_out_e3 += -t79 * grad_grad_gelu_y_e12 - gelu_y_e12 * t97 - t76 * grad_grad_gelu_x_e12
+        grad_grad_out_e3 += -t77 * grad_grad_gelu_x_e13 - t78 * grad_grad_gelu_x_e23
+        t103 = out_e1 * (2.0 * grad_grad_out_e1) + out_e2 * (2.0 * grad_grad_out_e2)
+        t103 += out_e3 * (2.0 * grad_grad_out_e3)
+        grad_grad_gelu_y_e0 = gate_y * grad_grad_y_e0 + y_e0 * grad_grad_gate_y
+        grad_grad_gelu_y_e01 = gate_y * grad_grad_y_e01 + y_e01 * grad_grad_gate_y
+        grad_grad_gelu_y_e02 = gate_y * grad_grad_y_e02 + y_e02 * grad_grad_gate_y
+        grad_grad_gelu_y_e03 = gate_y * grad_grad_y_e03 + y_e03 * grad_grad_gate_y
+        grad_grad_gelu_y_e012 = gate_y * grad_grad_y_e012 + y_e012 * grad_grad_gate_y
+        grad_grad_gelu_y_e013 = gate_y * grad_grad_y_e013 + y_e013 * grad_grad_gate_y
+        grad_grad_gelu_y_e023 = gate_y * grad_grad_y_e023 + y_e023 * grad_grad_gate_y
+        t104 = -gelu_x_e12 * grad_grad_gelu_y_e012 - gelu_x_e13 * grad_grad_gelu_y_e013
+        t104 += -gelu_x_e23 * grad_grad_gelu_y_e023 - gelu_y_e012 * grad_grad_gelu_x_e12
+        t104 += -gelu_y_e013 * grad_grad_gelu_x_e13 - gelu_y_e023 * grad_grad_gelu_x_e23
+        grad_grad_gelu_x_e0 = gate_x * grad_grad_x_e0 + x_e0 * grad_grad_gate_x
+        grad_grad_gelu_x_e01 = gate_x * grad_grad_x_e01 + x_e01 * grad_grad_gate_x
+        grad_grad_gelu_x_e02 = gate_x * grad_grad_x_e02 + x_e02 * grad_grad_gate_x
+        grad_grad_gelu_x_e03 = gate_x * grad_grad_x_e03 + x_e03 * grad_grad_gate_x
+        grad_grad_gelu_x_e012 = gate_x * grad_grad_x_e012 + x_e012 * grad_grad_gate_x
+        grad_grad_gelu_x_e013 = gate_x * grad_grad_x_e013 + x_e013 * grad_grad_gate_x
+        grad_grad_gelu_x_e023 = gate_x * grad_grad_x_e023 + x_e023 * grad_grad_gate_x
+        t105 = -gelu_x_e012 * grad_grad_gelu_y_e12 - gelu_x_e013 * grad_grad_gelu_y_e13
+        t105 += -gelu_x_e023 * grad_grad_gelu_y_e23 - gelu_y_e12 * grad_grad_gelu_x_e012
+        t105 += -gelu_y_e13 * grad_grad_gelu_x_e013 - gelu_y_e23 * grad_grad_gelu_x_e023
+        grad_grad_gelu_y_e0123 = gate_y * grad_grad_y_e0123 + y_e0123 * grad_grad_gate_y
+        grad_grad_gelu_x_e0123 = gate_x * grad_grad_x_e0123 + x_e0123 * grad_grad_gate_x
+        grad_grad_out_e0 = grad_grad_weight_312 * t83 + grad_grad_weight_213 * t82 + gelu_x_e01 * t101
+        grad_grad_out_e0 += gelu_x_e02 * t94 + gelu_x_e03 * t95 + t72 * grad_grad_gelu_y_e0 + gelu_x_e0 * t96
+        grad_grad_out_e0 += weight_213 * t104 + t75 * grad_grad_gelu_x_e0 + t77 * grad_grad_gelu_x_e01
+        grad_grad_out_e0 += t78 * grad_grad_gelu_x_e02 + t81 * grad_grad_gelu_x_e03 + weight_312 * t105
+        grad_grad_out_e0 += gelu_y_e0 * t100 + grad_grad_weight_314 * t84
+        grad_grad_out_e0 += weight_314 * (gelu_x_e123 * grad_grad_gelu_y_e0123 + gelu_y_e0123 * grad_grad_gelu_x_e123)
+        grad_grad_out_e0 += weight_413 * (-gelu_x_e0123 * grad_grad_gelu_y_e123 - gelu_y_e123 * grad_grad_gelu_x_e0123)
+        grad_grad_out_e0 += -t73 * grad_grad_gelu_y_e01 - t74 * grad_grad_gelu_y_e02 - t80 * grad_grad_gelu_y_e03
+        grad_grad_out_e0 += -gelu_y_e01 * t102 - gelu_y_e02 * t98 - gelu_y_e03 * t99 - grad_grad_weight_413 * t85
+        t106 = grad_out_e0 * grad_grad_out_e0 + grad_out_e1 * grad_grad_out_e1 + grad_out_e2 * grad_grad_out_e2
+        t106 += grad_out_e3 * grad_grad_out_e3
+        t107 = grad_grad_weight_121 * gelu_y_e1 + weight_121 * grad_grad_gelu_y_e1
+        t108 = grad_grad_weight_321 * gelu_y_e3 + weight_321 * grad_grad_gelu_y_e3
+        t109 = grad_grad_weight_222 * gelu_y_e13 + weight_222 * grad_grad_gelu_y_e13
+        t110 = grad_grad_weight_220 * gelu_y_e + weight_220 * grad_grad_gelu_y_e
+        t111 = grad_grad_weight_121 * gelu_x_e1 + weight_121 * grad_grad_gelu_x_e1
+        t112 = grad_grad_weight_123 * gelu_x_e3 + weight_123 * grad_grad_gelu_x_e3
+        t113 = grad_grad_weight_222 * gelu_x_e13 + weight_222 * grad_grad_gelu_x_e13
+        t114 = grad_grad_weight_022 * gelu_x_e + weight_022 * grad_grad_gelu_x_e
+        grad_grad_out_e12 = t62 * grad_grad_gelu_y_e123 + t56 * grad_grad_gelu_y_e2 + gelu_x_e123 * t108
+        grad_grad_out_e12 += t48 * grad_grad_gelu_y_e12 + gelu_x_e23 * t109 + gelu_x_e12 * t110
+        grad_grad_out_e12 += t61 * grad_grad_gelu_x_e123 + gelu_y_e2 * t111 + gelu_y_e123 * t112
+        grad_grad_out_e12 += t51 * grad_grad_gelu_x_e12 + t60 * grad_grad_gelu_x_e23 + gelu_y_e12 * t114
+        grad_grad_out_e12 += -gelu_x_e2 * t107 - t63 * grad_grad_gelu_y_e23 - t58 * grad_grad_gelu_x_e2
+        grad_grad_out_e12 += -gelu_y_e23 * t113
+        t115 = grad_grad_weight_321 * gelu_y_e2 + weight_321 * grad_grad_gelu_y_e2
+        t116 = grad_grad_weight_222 * gelu_y_e12 + weight_222 * grad_grad_gelu_y_e12
+        t117 = grad_grad_weight_123 * gelu_x_e2 + weight_123 * grad_grad_gelu_x_e2
+        t118 = grad_grad_weight_222 * gelu_x_e12 + weight_222 * grad_grad_gelu_x_e12
+        grad_grad_out_e13 = t56 * grad_grad_gelu_y_e3 + t48 * grad_grad_gelu_y_e13 + t53 * grad_grad_gelu_y_e23
+        grad_grad_out_e13 += gelu_x_e13 * t110 + gelu_y_e3 * t111 + gelu_y_e23 * t118 + t51 * grad_grad_gelu_x_e13
+        grad_grad_out_e13 += gelu_y_e13 * t114 - t59 * grad_grad_gelu_y_e123 - gelu_x_e3 * t107
+        grad_grad_out_e13 += -gelu_x_e123 * t115 - gelu_x_e23 * t116 - t57 * grad_grad_gelu_x_e123
+        grad_grad_out_e13 += -gelu_y_e123 * t117 - t58 * grad_grad_gelu_x_e3 - t50 * grad_grad_gelu_x_e23
+        t119 = grad_grad_weight_321 * gelu_y_e1 + weight_321 * grad_grad_gelu_y_e1
+        t120 = grad_grad_weight_121 * gelu_y_e2 + weight_121 * grad_grad_gelu_y_e2
+        t121 = grad_grad_weight_123 * gelu_x_e1 + weight_123 * grad_grad_gelu_x_e1
+        t122 = grad_grad_weight_121 * gelu_x_e2 + weight_121 * grad_grad_gelu_x_e2
+        grad_grad_out_e23 = t54 * grad_grad_gelu_y_e123 + gelu_x_e123 * t119 + t49 * grad_grad_gelu_y_e3
+        grad_grad_out_e23 += gelu_x_e13 * t116 + t48 * grad_grad_gelu_y_e23 + gelu_x_e23 * t110
+        grad_grad_out_e23 += t52 * grad_grad_gelu_x_e123 + gelu_y_e123 * t121 + gelu_y_e3 * t122
+        grad_grad_out_e23 += t50 * grad_grad_gelu_x_e13 + t51 * grad_grad_gelu_x_e23 + gelu_y_e23 * t114
+        grad_grad_out_e23 += -gelu_x_e3 * t120 - t53 * grad_grad_gelu_y_e13 - t55 * grad_grad_gelu_x_e3
+        grad_grad_out_e23 += -gelu_y_e13 * t118
+        t123 = out_e12 * (2.0 * grad_grad_out_e12) + out_e13 * (2.0 * grad_grad_out_e13)
+        t123 += out_e23 * (2.0 * grad_grad_out_e23)
+        t124 = grad_grad_weight_323 * gelu_y_e123 + weight_323 * grad_grad_gelu_y_e123
+        t125 = grad_grad_weight_224 * gelu_y_e0123 + weight_224 * grad_grad_gelu_y_e0123
+        t126 = grad_grad_weight_323 * gelu_x_e123 + weight_323 * grad_grad_gelu_x_e123
+        t127 = grad_grad_weight_422 * gelu_x_e0123 + weight_422 * grad_grad_gelu_x_e0123
+        grad_grad_out_e01 = gelu_x_e0 * t107 + gelu_x_e012 * t115 + gelu_x_e013 * t108
+        grad_grad_out_e01 += t48 * grad_grad_gelu_y_e01 + t53 * grad_grad_gelu_y_e02 + t63 * grad_grad_gelu_y_e03
+        grad_grad_out_e01 += t59 * grad_grad_gelu_y_e012 + t62 * grad_grad_gelu_y_e013
+        grad_grad_out_e01 += t66 * grad_grad_gelu_y_e023 + gelu_x_e01 * t110 + gelu_y_e023 * t126
+        grad_grad_out_e01 += gelu_y_e012 * t117 + gelu_y_e013 * t112 + gelu_y_e02 * t118 + gelu_y_e03 * t113
+        grad_grad_out_e01 += t58 * grad_grad_gelu_x_e0 + t51 * grad_grad_gelu_x_e01 + t57 * grad_grad_gelu_x_e012
+        grad_grad_out_e01 += t61 * grad_grad_gelu_x_e013 + gelu_y_e01 * t114 - gelu_x_e023 * t124
+        grad_grad_out_e01 += -gelu_x_e02 * t116 - gelu_x_e03 * t109 - t67 * grad_grad_gelu_y_e23 - gelu_x_e23 * t125
+        grad_grad_out_e01 += -t56 * grad_grad_gelu_y_e0 - gelu_y_e0 * t111 - t64 * grad_grad_gelu_x_e23
+        grad_grad_out_e01 += -gelu_y_e23 * t127 - t50 * grad_grad_gelu_x_e02 - t60 * grad_grad_gelu_x_e03
+        grad_grad_out_e01 += -t65 * grad_grad_gelu_x_e023
+        t128 = gelu_x_e23 * grad_grad_gelu_y_e03 + gelu_y_e03 * grad_grad_gelu_x_e23
+        t128 += -gelu_x_e03 * grad_grad_gelu_y_e23 - gelu_y_e23 * grad_grad_gelu_x_e03
+        grad_grad_out_e02 = grad_grad_weight_222 * t70 + gelu_x_e013 * t124 + gelu_x_e0 * t120
+        grad_grad_out_e02 += gelu_x_e023 * t108 + gelu_x_e01 * t116 + t67 * grad_grad_gelu_y_e13
+        grad_grad_out_e02 += gelu_x_e13 * t125 + t48 * grad_grad_gelu_y_e02 + t62 * grad_grad_gelu_y_e023
+        grad_grad_out_e02 += gelu_x_e02 * t110 + gelu_y_e023 * t112 + t64 * grad_grad_gelu_x_e13
+        grad_grad_out_e02 += gelu_y_e13 * t127 + t55 * grad_grad_gelu_x_e0 + t50 * grad_grad_gelu_x_e01
+        grad_grad_out_e02 += t51 * grad_grad_gelu_x_e02 + weight_222 * t128 + t65 * grad_grad_gelu_x_e013
+        grad_grad_out_e02 += t61 * grad_grad_gelu_x_e023 + gelu_y_e02 * t114 - gelu_x_e012 * t119
+        grad_grad_out_e02 += -t49 * grad_grad_gelu_y_e0 - t53 * grad_grad_gelu_y_e01 - t54 * grad_grad_gelu_y_e012
+        grad_grad_out_e02 += -t66 * grad_grad_gelu_y_e013 - gelu_y_e013 * t126 - gelu_y_e012 * t121
+        grad_grad_out_e02 += -gelu_y_e0 * t122 - gelu_y_e01 * t118 - t52 * grad_grad_gelu_x_e012
+        t129 = gelu_x_e0 * grad_grad_gelu_y_e3 + gelu_y_e3 * grad_grad_gelu_x_e0 - gelu_x_e3 * grad_grad_gelu_y_e0
+        t129 += -gelu_y_e0 * grad_grad_gelu_x_e3
+        t130 = gelu_x_e01 * grad_grad_gelu_y_e13 + gelu_x_e02 * grad_grad_gelu_y_e23
+        t130 += gelu_y_e13 * grad_grad_gelu_x_e01 + gelu_y_e23 * grad_grad_gelu_x_e02
+        t130 += -gelu_x_e13 * grad_grad_gelu_y_e01 - gelu_x_e23 * grad_grad_gelu_y_e02
+        t130 += -gelu_y_e01 * grad_grad_gelu_x_e13 - gelu_y_e02 * grad_grad_gelu_x_e23
+        grad_grad_out_e03 = grad_grad_weight_222 * t68 + grad_grad_weight_121 * t69 + t48 * grad_grad_gelu_y_e03
+        grad_grad_out_e03 += t66 * grad_grad_gelu_y_e012 + gelu_x_e03 * t110 + gelu_y_e012 * t126
+        grad_grad_out_e03 += weight_121 * t129 + weight_222 * t130 + t51 * grad_grad_gelu_x_e03 + gelu_y_e03 * t114
+        grad_grad_out_e03 += -gelu_x_e012 * t124 - gelu_x_e013 * t119 - gelu_x_e023 * t115
+        grad_grad_out_e03 += -t67 * grad_grad_gelu_y_e12 - gelu_x_e12 * t125 - t54 * grad_grad_gelu_y_e013
+        grad_grad_out_e03 += -t59 * grad_grad_gelu_y_e023 - gelu_y_e013 * t121 - gelu_y_e023 * t117
+        grad_grad_out_e03 += -t64 * grad_grad_gelu_x_e12 - gelu_y_e12 * t127 - t65 * grad_grad_gelu_x_e012
+        grad_grad_out_e03 += -t52 * grad_grad_gelu_x_e013 - t57 * grad_grad_gelu_x_e023
+        t131 = grad_out_e01 * grad_grad_out_e01 + grad_out_e12 * grad_grad_out_e12
+        t131 += grad_out_e13 * grad_grad_out_e13 + grad_out_e23 * grad_grad_out_e23
+        t131 += grad_out_e02 * grad_grad_out_e02 + grad_out_e03 * grad_grad_out_e03
+        t132 = grad_grad_weight_231 * gelu_y_e1 + weight_231 * grad_grad_gelu_y_e1
+        t133 = grad_grad_weight_231 * gelu_y_e2 + weight_231 * grad_grad_gelu_y_e2
+        t134 = grad_grad_weight_231 * gelu_y_e3 + weight_231 * grad_grad_gelu_y_e3
+        t135 = grad_grad_weight_330 * gelu_y_e + weight_330 * grad_grad_gelu_y_e
+        t136 = grad_grad_weight_132 * gelu_x_e1 + weight_132 * grad_grad_gelu_x_e1
+        t137 = grad_grad_weight_132 * gelu_x_e2 + weight_132 * grad_grad_gelu_x_e2
+        t138 = grad_grad_weight_132 * gelu_x_e3 + weight_132 * grad_grad_gelu_x_e3
+        t139 = grad_grad_weight_033 * gelu_x_e + weight_033 * grad_grad_gelu_x_e
+        grad_grad_out_e123 = t27 * grad_grad_gelu_y_e123 + gelu_x_e23 * t132 + gelu_x_e12 * t134
+        grad_grad_out_e123 += t30 * grad_grad_gelu_y_e12 + t28 * grad_grad_gelu_y_e23 + gelu_x_e123 * t135
+        grad_grad_out_e123 += t34 * grad_grad_gelu_x_e123 + gelu_y_e23 * t136 + gelu_y_e12 * t138
+        grad_grad_out_e123 += t31 * grad_grad_gelu_x_e12 + t33 * grad_grad_gelu_x_e23 + gelu_y_e123 * t139
+        grad_grad_out_e123 += -gelu_x_e13 * t133 - t29 * grad_grad_gelu_y_e13 - gelu_y_e13 * t137
+        grad_grad_out_e123 += -t32 * grad_grad_gelu_x_e13
+        t140 = grad_grad_weight_233 * gelu_y_e123 + weight_233 * grad_grad_gelu_y_e123
+        t141 = grad_grad_weight_332 * gelu_y_e13 + weight_332 * grad_grad_gelu_y_e13
+        t142 = grad_grad_weight_332 * gelu_y_e23 + weight_332 * grad_grad_gelu_y_e23
+        t143 = grad_grad_weight_134 * gelu_y_e0123 + weight_134 * grad_grad_gelu_y_e0123
+        t144 = grad_grad_weight_231 * gelu_y_e0 + weight_231 * grad_grad_gelu_y_e0
+        t145 = grad_grad_weight_332 * gelu_x_e123 + weight_332 * grad_grad_gelu_x_e123
+        t146 = grad_grad_weight_233 * gelu_x_e13 + weight_233 * grad_grad_gelu_x_e13
+        t147 = grad_grad_weight_233 * gelu_x_e23 + weight_233 * grad_grad_gelu_x_e23
+        t148 = grad_grad_weight_431 * gelu_x_e0123 + weight_431 * grad_grad_gelu_x_e0123
+        t149 = grad_grad_weight_132 * gelu_x_e0 + weight_132 * grad_grad_gelu_x_e0
+        grad_grad_out_e012 = gelu_x_e03 * t140 + gelu_x_e01 * t133 + t44 * grad_grad_gelu_y_e3
+        grad_grad_out_e012 += t35 * grad_grad_gelu_y_e12 + gelu_x_e023 * t141 + gelu_x_e12 * t144
+        grad_grad_out_e012 += t29 * grad_grad_gelu_y_e01 + t27 * grad_grad_gelu_y_e012
+        grad_grad_out_e012 += t45 * grad_grad_gelu_y_e013 + gelu_x_e012 * t135 + gelu_y_e01 * t137
+        grad_grad_out_e012 += t40 * grad_grad_gelu_x_e12 + gelu_y_e013 * t147 + gelu_y_e3 * t148
+        grad_grad_out_e012 += gelu_y_e12 * t149 + t32 * grad_grad_gelu_x_e01 + t37 * grad_grad_gelu_x_e03
+        grad_grad_out_e012 += t34 * grad_grad_gelu_x_e012 + t41 * grad_grad_gelu_x_e023 + gelu_y_e012 * t139
+        grad_grad_out_e012 += -gelu_x_e02 * t132 - gelu_x_e013 * t142 - gelu_x_e3 * t143
+        grad_grad_out_e012 += -t28 * grad_grad_gelu_y_e02 - t43 * grad_grad_gelu_y_e03 - t39 * grad_grad_gelu_y_e023
+        grad_grad_out_e012 += -gelu_y_e03 * t145 - gelu_y_e02 * t136 - t36 * grad_grad_gelu_x_e3
+        grad_grad_out_e012 += -gelu_y_e023 * t146 - t33 * grad_grad_gelu_x_e02 - t46 * grad_grad_gelu_x_e013
+        t150 = grad_grad_weight_332 * gelu_y_e12 + weight_332 * grad_grad_gelu_y_e12
+        t151 = grad_grad_weight_233 * gelu_x_e12 + weight_233 * grad_grad_gelu_x_e12
+        grad_grad_out_e013 = gelu_x_e01 * t134 + t35 * grad_grad_gelu_y_e13 + gelu_x_e012 * t142
+        grad_grad_out_e013 += gelu_x_e2 * t143 + gelu_x_e13 * t144 + t30 * grad_grad_gelu_y_e01
+        grad_grad_out_e013 += t43 * grad_grad_gelu_y_e02 + t27 * grad_grad_gelu_y_e013
+        grad_grad_out_e013 += t38 * grad_grad_gelu_y_e023 + gelu_x_e013 * t135 + gelu_y_e02 * t145
+        grad_grad_out_e013 += t36 * grad_grad_gelu_x_e2 + gelu_y_e01 * t138 + gelu_y_e023 * t151
+        grad_grad_out_e013 += t40 * grad_grad_gelu_x_e13 + gelu_y_e13 * t149 + t31 * grad_grad_gelu_x_e01
+        grad_grad_out_e013 += t46 * grad_grad_gelu_x_e012 + t34 * grad_grad_gelu_x_e013 + gelu_y_e013 * t139
+        grad_grad_out_e013 += -gelu_x_e02 * t140 - gelu_x_e03 * t132 - t44 * grad_grad_gelu_y_e2
+        grad_grad_out_e013 += -gelu_x_e023 * t150 - t28 * grad_grad_gelu_y_e03 - t45 * grad_grad_gelu_y_e012
+        grad_grad_out_e013 += -gelu_y_e03 * t136 - gelu_y_e012 * t147 - gelu_y_e2 * t148
+        grad_grad_out_e013 += -t37 * grad_grad_gelu_x_e02 - t33 * grad_grad_gelu_x_e03 - t42 * grad_grad_gelu_x_e023
+        grad_grad_out_e023 = gelu_x_e01 * t140 + t44 * grad_grad_gelu_y_e1 + gelu_x_e02 * t134
+        grad_grad_out_e023 += gelu_x_e013 * t150 + t35 * grad_grad_gelu_y_e23 + gelu_x_e23 * t144
+        grad_grad_out_e023 += t30 * grad_grad_gelu_y_e02 + t39 * grad_grad_gelu_y_e012
+        grad_grad_out_e023 += t27 * grad_grad_gelu_y_e023 + gelu_x_e023 * t135 + gelu_y_e02 * t138
+        grad_grad_out_e023 += gelu_y_e012 * t146 + t40 * grad_grad_gelu_x_e23 + gelu_y_e1 * t148
+        grad_grad_out_e023 += gelu_y_e23 * t149 + t37 * grad_grad_gelu_x_e01 + t31 * grad_grad_gelu_x_e02
+        grad_grad_out_e023 += t42 * grad_grad_gelu_x_e013 + t34 * grad_grad_gelu_x_e023 + gelu_y_e023 * t139
+        grad_grad_out_e023 += -gelu_x_e03 * t133 - gelu_x_e012 * t141 - gelu_x_e1 * t143
+        grad_grad_out_e023 += -t43 * grad_grad_gelu_y_e01 - t29 * grad_grad_gelu_y_e03 - t38 * grad_grad_gelu_y_e013
+        grad_grad_out_e023 += -gelu_y_e01 * t145 - t36 * grad_grad_gelu_x_e1 - gelu_y_e03 * t137
+        grad_grad_out_e023 += -gelu_y_e013 * t151 - t32 * grad_grad_gelu_x_e03 - t41 * grad_grad_gelu_x_e012
+        t152 = grad_out_e012 * grad_grad_out_e012 + grad_out_e123 * grad_grad_out_e123
+        t152 += grad_out_e013 * grad_grad_out_e013 + grad_out_e023 * grad_grad_out_e023
+
+        grad_inv_rms_3 = _sum(grad_inv_rms_3, t47, mask, True)
+        grad_inv_rms_2 = _sum(grad_inv_rms_2, t71, mask, True)
+        grad_inv_rms_1 = _sum(grad_inv_rms_1, t86, mask, True)
+        grad_inv_rms_0 = _sum(grad_inv_rms_0, grad_out_e * out_e, mask, True)
+        t13 = _sum(t13, out_e * (2.0 * grad_grad_out_e), mask, True)
+        t14 = _sum(t14, grad_out_e * grad_grad_out_e, mask, True)
+        t15 = _sum(t15, t103, mask, True)
+        t16 = _sum(t16, t106, mask, True)
+        t17 = _sum(t17, t123, mask, True)
+        t18 = _sum(t18, t131, mask, True)
+        t19 = _sum(t19, out_e123 * (2.0 * grad_grad_out_e123), mask, True)
+        t20 = _sum(t20, t152, mask, True)
+    grad_inv_rms_3, grad_inv_rms_2, grad_inv_rms_1, grad_inv_rms_0, t13, t14, t15, t16 = _row_sum8(
+        grad_inv_rms_3, grad_inv_rms_2, grad_inv_rms_1, grad_inv_rms_0, t13, t14, t15, t16, True
+    )
+    t17, t18, t19, t20 = _row_sum4(t17, t18, t19, t20, True)
+    frontier_0 = grad_inv_rms_3 * t3
+    frontier_1 = grad_inv_rms_2 * t6
+    frontier_2 = grad_inv_rms_1 * t9
+    frontier_3 = grad_inv_rms_0 * t12
+    t21 = t0 * t13
+    grad_grad_inv_rms_0 = t11 * t21
+    grad_inv_rms_0_2 = t14 + 3.0 * t10 * (-0.5 * grad_inv_rms_0 * t21)
+    frontier_5 = t12 * grad_inv_rms_0_2
+    t22 = t0 * t15
+    grad_grad_inv_rms_1 = t8 * t22
+    grad_inv_rms_1_2 = t16 + 3.0 * t7 * (-0.5 * grad_inv_rms_1 * t22)
+    frontier_7 = t9 * grad_inv_rms_1_2
+    t23 = t0 * t17
+    grad_grad_inv_rms_2 = t5 * t23
+    grad_inv_rms_2_2 = t18 + 3.0 * t4 * (-0.5 * grad_inv_rms_2 * t23)
+    frontier_9 = t6 * grad_inv_rms_2_2
+    t24 = t0 * t19
+    grad_grad_inv_rms_3 = t2 * t24
+    grad_inv_rms_3_2 = t20 + 3.0 * t1 * (-0.5 * grad_inv_rms_3 * t24)
+    frontier_11 = t3 * grad_inv_rms_3_2
+
+    tl.store(frontier_row + r, frontier_0, mask=row_mask)
+    tl.store(frontier_row + B + r, frontier_1, mask=row_mask)
+    tl.store(frontier_row + 2 * B + r, frontier_2, mask=row_mask)
+    tl.store(frontier_row + 3 * B + r, frontier_3, mask=row_mask)
+    tl.store(frontier_row + 4 * B + r, grad_grad_inv_rms_0, mask=row_mask)
+    tl.store(frontier_row + 5 * B + r, frontier_5, mask=row_mask)
+    tl.store(frontier_row + 6 * B + r, grad_grad_inv_rms_1, mask=row_mask)
+    tl.store(frontier_row + 7 * B + r, frontier_7, mask=row_mask)
+    tl.store(frontier_row + 8 * B + r, grad_grad_inv_rms_2, mask=row_mask)
+    tl.store(frontier_row + 9 * B + r, frontier_9, mask=row_mask)
+    tl.store(frontier_row + 10 * B + r, grad_grad_inv_rms_3, mask=row_mask)
+    tl.store(frontier_row + 11 * B + r, frontier_11, mask=row_mask)
+
+
+@triton.jit(do_not_specialize=["B"])
+def _fused_gelu_sgp_norm_with_normalize_double_backward_1_kernel(
+    x_ptr,
+    y_ptr,
+    weight_ptr,
+    grad_out_ptr,
+    grad_grad_x_ptr,
+    grad_grad_y_ptr,
+    grad_grad_weight_ptr,
+    saved_ptr,
+    frontier_ptr,
+    grad_x_ptr,
+    eps: tl.float64,
+    B,
+    N,
+    HAS_GRAD_GRAD_X: tl.constexpr,
+    HAS_GRAD_GRAD_Y: tl.constexpr,
+    HAS_GRAD_GRAD_WEIGHT: tl.constexpr,
+    GRAD_X: tl.constexpr,
+    ROWS: tl.constexpr,
+    BLOCK: tl.constexpr,
+    REAL: tl.constexpr,
+):
+    # apart from the folds, because together they need more registers than a thread has
+    # one result alone, because together they need more registers than a thread has
+    eps = tl.full([], eps, REAL)
+
+    n = _tile(tl.program_id(1) * BLOCK, ROWS, BLOCK)
+    r = _down(ROWS)
+    at = r * N + n
+    tile_mask = n < N
+    weight_000, weight_011 = _load2(weight_ptr + n * 34, tile_mask, REAL)
+    weight_022, weight_033 = _load2(weight_ptr + n * 34 + 2, tile_mask, REAL)
+    weight_044, weight_101 = _load2(weight_ptr + n * 34 + 4, tile_mask, REAL)
+    weight_110, weight_112 = _load2(weight_ptr + n * 34 + 6, tile_mask, REAL)
+    weight_121, weight_123 = _load2(weight_ptr + n * 34 + 8, tile_mask, REAL)
+    weight_132, weight_134 = _load2(weight_ptr + n * 34 + 10, tile_mask, REAL)
+    weight_143, weight_202 = _load2(weight_ptr + n * 34 + 12, tile_mask, REAL)
+    weight_211, weight_213 = _load2(weight_ptr + n * 34 + 14, tile_mask, REAL)
+    weight_220, weight_222 = _load2(weight_ptr + n * 34 + 16, tile_mask, REAL)
+    weight_224, weight_231 = _load2(weight_ptr + n * 34 + 18, tile_mask, REAL)
+    weight_233, weight_242 = _load2(weight_ptr + n * 34 + 20, tile_mask, REAL)
+    weight_303, weight_312 = _load2(weight_ptr + n * 34 + 22, tile_mask, REAL)
+    weight_314, weight_321 = _load2(weight_ptr + n * 34 + 24, tile_mask, REAL)
+    weight_323, weight_330 = _load2(weight_ptr + n * 34 + 26, tile_mask, REAL)
+    weight_332, weight_341 = _load2(weight_ptr + n * 34 + 28, tile_mask, REAL)
+    weight_413, weight_422 = _load2(weight_ptr + n * 34 + 30, tile_mask, REAL)
+    weight_431, weight_440 = _load2(weight_ptr + n * 34 + 32, tile_mask, REAL)
+    grad_grad_weight_000, grad_grad_weight_011 = _load2(
+        grad_grad_weight_ptr + n * 34, tile_mask & HAS_GRAD_GRAD_WEIGHT, REAL
+    )
+    grad_grad_weight_022, grad_grad_weight_033 = _load2(
+        grad_grad_weight_ptr + n * 34 + 2, tile_mask & HAS_GRAD_GRAD_WEIGHT, REAL
+    )
+    grad_grad_weight_044, grad_grad_weight_101 = _load2(
+        grad_grad_weight_ptr + n * 34 + 4, tile_mask & HAS_GRAD_GRAD_WEIGHT, REAL
+    )
+    grad_grad_weight_110, grad_grad_weight_112 = _load2(
+        grad_grad_weight_ptr + n * 34 + 6, tile_mask & HAS_GRAD_GRAD_WEIGHT, REAL
+    )
+    grad_grad_weight_121, grad_grad_weight_123 = _load2(
+        grad_grad_weight_ptr + n * 34 + 8, tile_mask & HAS_GRAD_GRAD_WEIGHT, REAL
+    )
+    grad_grad_weight_132, grad_grad_weight_134 = _load2(
+        grad_grad_weight_ptr + n * 34 + 10, tile_mask & HAS_GRAD_GRAD_WEIGHT, REAL
+    )
+    grad_grad_weight_143, grad_grad_weight_202 = _load2(
+        grad_grad_weight_ptr + n * 34 + 12, tile_mask & HAS_GRAD_GRAD_WEIGHT, REAL
+    )
+    grad_grad_weight_211, grad_grad_weight_213 = _load2(
+        grad_grad_weight_ptr + n * 34 + 14, tile_mask & HAS_GRAD_GRAD_WEIGHT, REAL
+    )
+    grad_grad_weight_220, grad_grad_weight_222 = _load2(
+        grad_grad_weight_ptr + n * 34 + 16, tile_mask & HAS_GRAD_GRAD_WEIGHT, REAL
+    )
+    grad_grad_weight_224, grad_grad_weight_231 = _load2(
+        grad_grad_weight_ptr + n * 34 + 18, tile_mask & HAS_GRAD_GRAD_WEIGHT, REAL
+    )
+    grad_grad_weight_233, grad_grad_weight_242 = _load2(
+        grad_grad_weight_ptr + n * 34 + 20, tile_mask & HAS_GRAD_GRAD_WEIGHT, REAL
+    )
+    grad_grad_weight_303, grad_grad_weight_312 = _load2(
+        grad_grad_weight_ptr + n * 34 + 22, tile_mask & HAS_GRAD_GRAD_WEIGHT, REAL
+    )
+    grad_grad_weight_314, grad_grad_weight_321 = _load2(
+        grad_grad_weight_ptr + n * 34 + 24, tile_mask & HAS_GRAD_GRAD_WEIGHT, REAL
+    )
+    grad_grad_weight_323, grad_grad_weight_330 = _load2(
+        grad_grad_weight_ptr + n * 34 + 26, tile_mask & HAS_GRAD_GRAD_WEIGHT, REAL
+    )
+    grad_grad_weight_332, grad_grad_weight_341 = _load2(
+        grad_grad_weight_ptr + n * 34 + 28, tile_mask & HAS_GRAD_GRAD_WEIGHT, REAL
+    )
+    grad_grad_weight_413, grad_grad_weight_422 = _load2(
+        grad_grad_weight_ptr + n * 34 + 30, tile_mask & HAS_GRAD_GRAD_WEIGHT, REAL
+    )
+    grad_grad_weight_431, grad_grad_weight_440 = _load2(
+        grad_grad_weight_ptr + n * 34 + 32, tile_mask & HAS_GRAD_GRAD_WEIGHT, REAL
+    )
+
+    inv_rms_4 = tl.rsqrt(eps)
+
+    b = tl.program_id(0).to(tl.int64) * ROWS
+    row_mask = b + r < B
+    mask = tile_mask if ROWS == 1 else tile_mask & row_mask
+    x_row = x_ptr + b * 16 * N
+    y_row = y_ptr + b * 16 * N
+    grad_out_row = grad_out_ptr + b * 16 * N
+    grad_grad_x_row = grad_grad_x_ptr + b * 16 * N
+    grad_grad_y_row = grad_grad_y_ptr + b * 16 * N
+    saved_row = saved_ptr + b
+    frontier_row = frontier_ptr + b
+    grad_x_row = grad_x_ptr + b * 16 * N
+
+    x_e, x_e0, x_e1, x_e2, x_e3, x_e01, x_e02, x_e03 = _load8(x_row + at * 16, mask, REAL)
+    x_e12, x_e13, x_e23, x_e012, x_e013, x_e023, x_e123, x_e0123 = _load8(x_row + at * 16 + 8, mask, REAL)
+    y_e, y_e0, y_e1, y_e2, y_e3, y_e01, y_e02, y_e03 = _load8(y_row + at * 16, mask, REAL)
+    y_e12, y_e13, y_e23, y_e012, y_e013, y_e023, y_e123, y_e0123 = _load8(y_row + at * 16 + 8, mask, REAL)
+    grad_out_e, grad_out_e0, grad_out_e1, grad_out_e2, grad_out_e3, grad_out_e01, grad_out_e02, grad_out_e03 = _load8(
+        grad_out_row + at * 16, mask, REAL
+    )
+    (
+        grad_out_e12,
+        grad_out_e13,
+        grad_out_e23,
+        grad_out_e012,
+        grad_out_e013,
+        grad_out_e023,
+        grad_out_e123,
+        grad_out_e0123,
+    ) = _load8(grad_out_row + at * 16 + 8, mask, REAL)
+    (
+        grad_grad_x_e,
+        grad_grad_x_e0,
+        grad_grad_x_e1,
+        grad_grad_x_e2,
+        grad_grad_x_e3,
+        grad_grad_x_e01,
+        grad_grad_x_e02,
+        grad_grad_x_e03,
+    ) = _load8(grad_grad_x_row + at * 16, mask & HAS_GRAD_GRAD_X, REAL)
+    (
+        grad_grad_x_e12,
+        grad_grad_x_e13,
+        grad_grad_x_e23,
+        grad_grad_x_e012,
+        grad_grad_x_e013,
+        grad_grad_x_e023,
+        grad_grad_x_e123,
+        grad_grad_x_e0123,
+    ) = _load8(grad_grad_x_row + at * 16 + 8, mask & HAS_GRAD_GRAD_X, REAL)
+    (
+        grad_grad_y_e,
+        grad_grad_y_e0,
+        grad_grad_y_e1,
+        grad_grad_y_e2,
+        grad_grad_y_e3,
+        grad_grad_y_e01,
+        grad_grad_y_e02,
+        grad_grad_y_e03,
+    ) = _load8(grad_grad_y_row + at * 16, mask & HAS_GRAD_GRAD_Y, REAL)
+    (
+        grad_grad_y_e12,
+        grad_grad_y_e13,
+        grad_grad_y_e23,
+        grad_grad_y_e012,
+        grad_grad_y_e013,
+        grad_grad_y_e023,
+        grad_grad_y_e123,
+        grad_grad_y_e0123,
+    ) = _load8(grad_grad_y_row + at * 16 + 8, mask & HAS_GRAD_GRAD_Y, REAL)
+    saved_inv_rms_0 = tl.load(saved_row + r, mask=row_mask, other=0.0).to(REAL)
+    saved_inv_rms_1 = tl.load(saved_row + B + r, mask=row_mask, other=0.0).to(REAL)
+    saved_inv_rms_2 = tl.load(saved_row + 2 * B + r, mask=row_mask, other=0.0).to(REAL)
+    saved_inv_rms_3 = tl.load(saved_row + 3 * B + r, mask=row_mask, other=0.0).to(REAL)
+    frontier_0 = tl.load(frontier_row + r, mask=row_mask, other=0.0).to(REAL)
+    frontier_1 = tl.load(frontier_row + B + r, mask=row_mask, other=0.0).to(REAL)
+    frontier_2 = tl.load(frontier_row + 2 * B + r, mask=row_mask, other=0.0).to(REAL)
+    frontier_3 = tl.load(frontier_row + 3 * B + r, mask=row_mask, other=0.0).to(REAL)
+    frontier_grad_grad_inv_rms_0 = tl.load(frontier_row + 4 * B + r, mask=row_mask, other=0.0).to(REAL)
+    frontier_5 = tl.load(frontier_row + 5 * B + r, mask=row_mask, other=0.0).to(REAL)
+    frontier_grad_grad_inv_rms_1 = tl.load(frontier_row + 6 * B + r, mask=row_mask, other=0.0).to(REAL)
+    frontier_7 = tl.load(frontier_row + 7 * B + r, mask=row_mask, other=0.0).to(REAL)
+    frontier_grad_grad_inv_rms_2 = tl.load(frontier_row + 8 * B + r, mask=row_mask, other=0.0).to(REAL)
+    frontier_9 = tl.load(frontier_row + 9 * B + r, mask=row_mask, other=0.0).to(REAL)
+    frontier_grad_grad_inv_rms_3 = tl.load(frontier_row + 10 * B + r, mask=row_mask, other=0.0).to(REAL)
+    frontier_11 = tl.load(frontier_row + 11 * B + r, mask=row_mask, other=0.0).to(REAL)
+
+    t0 = 0.7071067811865476 * y_e
+    gate_y = 0.5 + 0.5 * tl.erf(t0)
+    gelu_y_e0123 = y_e0123 * gate_y
+    grad_out_e0123_2 = inv_rms_4 * grad_out_e0123
+    gelu_y_e023 = y_e023 * gate_y
+    grad_out_e023_2 = saved_inv_rms_3 * grad_out_e023
+    gelu_y_e013 = y_e013 * gate_y
+    grad_out_e013_2 = saved_inv_rms_3 * grad_out_e013
+    gelu_y_e012 = y_e012 * gate_y
+    grad_out_e012_2 = saved_inv_rms_3 * grad_out_e012
+    gelu_y_e123 = y_e123 * gate_y
+    t1 = 0.7071067811865476 * x_e
+    gate_x = 0.5 * tl.erf(t1) + 0.5
+    gelu_x_e = x_e * gate_x
+    t2 = weight_033 * gelu_x_e
+    gelu_y_e23 = y_e23 * gate_y
+    gelu_x_e1 = x_e1 * gate_x
+    t3 = weight_132 * gelu_x_e1
+    gelu_y_e13 = y_e13 * gate_y
+    gelu_x_e2 = x_e2 * gate_x
+    t4 = weight_132 * gelu_x_e2
+    gelu_y_e12 = y_e12 * gate_y
+    gelu_x_e3 = x_e3 * gate_x
+    t5 = weight_132 * gelu_x_e3
+    gelu_x_e12 = x_e12 * gate_x
+    gelu_y_e3 = y_e3 * gate_y
+    t6 = weight_231 * gelu_y_e3
+    gelu_x_e13 = x_e13 * gate_x
+    gelu_y_e2 = y_e2 * gate_y
+    t7 = weight_231 * gelu_y_e2
+    gelu_x_e23 = x_e23 * gate_x
+    gelu_y_e1 = y_e1 * gate_y
+    t8 = weight_231 * gelu_y_e1
+    gelu_x_e123 = x_e123 * gate_x
+    gelu_y_e = y_e * gate_y
+    t9 = weight_330 * gelu_y_e
+    out_e123 = gelu_y_e123 * t2 + gelu_y_e23 * t3 + gelu_y_e12 * t5 + gelu_x_e12 * t6 + gelu_x_e23 * t8
+    out_e123 += gelu_x_e123 * t9 - gelu_y_e13 * t4 - gelu_x_e13 * t7
+    grad_out_e123_2 = saved_inv_rms_3 * grad_out_e123 + 2.0 * frontier_0 * out_e123
+    t10 = gelu_y_e023 * grad_out_e023_2 + gelu_y_e013 * grad_out_e013_2 + gelu_y_e012 * grad_out_e012_2
+    t10 += gelu_y_e123 * grad_out_e123_2
+    gelu_y_e03 = y_e03 * gate_y
+    grad_out_e03_2 = saved_inv_rms_2 * grad_out_e03
+    gelu_y_e02 = y_e02 * gate_y
+    grad_out_e02_2 = saved_inv_rms_2 * grad_out_e02
+    gelu_y_e01 = y_e01 * gate_y
+    grad_out_e01_2 = saved_inv_rms_2 * grad_out_e01
+    t11 = weight_022 * gelu_x_e
+    t12 = weight_121 * gelu_x_e2
+    t13 = weight_222 * gelu_y_e12
+    t14 = weight_220 * gelu_y_e
+    t15 = weight_321 * gelu_y_e1
+    t16 = weight_222 * gelu_x_e12
+    t17 = weight_123 * gelu_x_e1
+    t18 = weight_121 * gelu_y_e2
+    out_e23 = gelu_y_e23 * t11 + gelu_y_e3 * t12 + gelu_x_e13 * t13 + gelu_x_e23 * t14 + gelu_x_e123 * t15
+    out_e23 += gelu_y_e123 * t17 - gelu_y_e13 * t16 - gelu_x_e3 * t18
+    grad_out_e23_2 = saved_inv_rms_2 * grad_out_e23 + 2.0 * frontier_1 * out_e23
+    t19 = weight_121 * gelu_x_e1
+    t20 = weight_321 * gelu_y_e2
+    t21 = weight_121 * gelu_y_e1
+    t22 = weight_123 * gelu_x_e2
+    out_e13 = gelu_y_e13 * t11 + gelu_y_e3 * t19 + gelu_x_e13 * t14 + gelu_y_e23 * t16 - gelu_x_e23 * t13
+    out_e13 += -gelu_x_e123 * t20 - gelu_x_e3 * t21 - gelu_y_e123 * t22
+    grad_out_e13_2 = saved_inv_rms_2 * grad_out_e13 + 2.0 * frontier_1 * out_e13
+    t23 = weight_222 * gelu_y_e13
+    t24 = weight_321 * gelu_y_e3
+    t25 = weight_123 * gelu_x_e3
+    t26 = weight_222 * gelu_x_e13
+    out_e12 = gelu_y_e12 * t11 + gelu_y_e2 * t19 + gelu_x_e12 * t14 + gelu_x_e23 * t23 + gelu_x_e123 * t24
+    out_e12 += gelu_y_e123 * t25 - gelu_x_e2 * t21 - gelu_y_e23 * t26
+    grad_out_e12_2 = saved_inv_rms_2 * grad_out_e12 + 2.0 * frontier_1 * out_e12
+    t27 = gelu_y_e03 * grad_out_e03_2 + gelu_y_e02 * grad_out_e02_2 + gelu_y_e01 * grad_out_e01_2
+    t27 += gelu_y_e23 * grad_out_e23_2 + gelu_y_e13 * grad_out_e13_2 + gelu_y_e12 * grad_out_e12_2
+    gelu_y_e0 = y_e0 * gate_y
+    grad_out_e0_2 = saved_inv_rms_1 * grad_out_e0
+    t28 = weight_011 * gelu_x_e
+    t29 = weight_112 * gelu_x_e1
+    t30 = weight_112 * gelu_x_e2
+    t31 = weight_110 * gelu_y_e
+    t32 = weight_213 * gelu_y_e123
+    t33 = weight_211 * gelu_y_e1
+    t34 = weight_211 * gelu_y_e2
+    t35 = weight_312 * gelu_x_e123
+    out_e3 = gelu_y_e3 * t28 + gelu_y_e13 * t29 + gelu_y_e23 * t30 + gelu_x_e3 * t31 - gelu_x_e12 * t32
+    out_e3 += -gelu_x_e13 * t33 - gelu_x_e23 * t34 - gelu_y_e12 * t35
+    grad_out_e3_2 = saved_inv_rms_1 * grad_out_e3 + 2.0 * frontier_2 * out_e3
+    t36 = weight_112 * gelu_x_e3
+    t37 = weight_211 * gelu_y_e3
+    out_e2 = gelu_y_e2 * t28 + gelu_y_e12 * t29 + gelu_x_e2 * t31 + gelu_x_e13 * t32 + gelu_x_e23 * t37
+    out_e2 += gelu_y_e13 * t35 - gelu_y_e23 * t36 - gelu_x_e12 * t33
+    grad_out_e2_2 = saved_inv_rms_1 * grad_out_e2 + 2.0 * frontier_2 * out_e2
+    out_e1 = gelu_y_e1 * t28 + gelu_x_e1 * t31 + gelu_x_e12 * t34 + gelu_x_e13 * t37 - gelu_y_e12 * t30
+    out_e1 += -gelu_y_e13 * t36 - gelu_x_e23 * t32 - gelu_y_e23 * t35
+    grad_out_e1_2 = saved_inv_rms_1 * grad_out_e1 + 2.0 * frontier_2 * out_e1
+    t38 = gelu_y_e0 * grad_out_e0_2 + gelu_y_e3 * grad_out_e3_2 + gelu_y_e2 * grad_out_e2_2
+    t38 += gelu_y_e1 * grad_out_e1_2
+    t39 = gelu_x_e1 * gelu_y_e1 + gelu_x_e2 * gelu_y_e2 + gelu_x_e3 * gelu_y_e3
+    t40 = -gelu_x_e12 * gelu_y_e12 - gelu_x_e13 * gelu_y_e13 - gelu_x_e23 * gelu_y_e23
+    out_e = weight_000 * gelu_x_e * gelu_y_e + weight_101 * t39 + weight_202 * t40
+    out_e += -weight_303 * gelu_x_e123 * gelu_y_e123
+    grad_out_e_2 = saved_inv_rms_0 * grad_out_e + 2.0 * frontier_3 * out_e
+    grad_gelu_x_e = weight_044 * gelu_y_e0123 * grad_out_e0123_2 + weight_033 * t10 + weight_022 * t27
+    grad_gelu_x_e += weight_011 * t38 + weight_000 * gelu_y_e * grad_out_e_2
+    t41 = tl.exp(-t1 * t1)
+    t42 = 1.1283791670955126 * t41
+    t43 = 0.7071067811865476 * grad_grad_x_e
+    grad_grad_gate_x = 0.5 * t42 * t43
+    t44 = 1.1283791670955126 * tl.exp(-t0 * t0) * (0.7071067811865476 * grad_grad_y_e)
+    grad_grad_gate_y = 0.5 * t44
+    grad_grad_gelu_y_e0123 = gate_y * grad_grad_y_e0123 + y_e0123 * grad_grad_gate_y
+    grad_grad_gelu_y_e = y_e * grad_grad_gate_y + gate_y * grad_grad_y_e
+    grad_grad_gelu_y_e123 = gate_y * grad_grad_y_e123 + y_e123 * grad_grad_gate_y
+    grad_grad_gelu_x_e123 = gate_x * grad_grad_x_e123 + x_e123 * grad_grad_gate_x
+    grad_grad_gelu_y_e1 = gate_y * grad_grad_y_e1 + y_e1 * grad_grad_gate_y
+    grad_grad_gelu_y_e2 = gate_y * grad_grad_y_e2 + y_e2 * grad_grad_gate_y
+    grad_grad_gelu_y_e3 = gate_y * grad_grad_y_e3 + y_e3 * grad_grad_gate_y
+    grad_grad_gelu_x_e1 = gate_x * grad_grad_x_e1 + x_e1 * grad_grad_gate_x
+    grad_grad_gelu_x_e2 = gate_x * grad_grad_x_e2 + x_e2 * grad_grad_gate_x
+    grad_grad_gelu_x_e3 = gate_x * grad_grad_x_e3 + x_e3 * grad_grad_gate_x
+    t45 = gelu_x_e1 * grad_grad_gelu_y_e1 + gelu_x_e2 * grad_grad_gelu_y_e2 + gelu_x_e3 * grad_grad_gelu_y_e3
+    t45 += gelu_y_e1 * grad_grad_gelu_x_e1 + gelu_y_e2 * grad_grad_gelu_x_e2 + gelu_y_e3 * grad_grad_gelu_x_e3
+    grad_grad_gelu_y_e12 = gate_y * grad_grad_y_e12 + y_e12 * grad_grad_gate_y
+    grad_grad_gelu_y_e13 = gate_y * grad_grad_y_e13 + y_e13 * grad_grad_gate_y
+    grad_grad_gelu_y_e23 = gate_y * grad_grad_y_e23 + y_e23 * grad_grad_gate_y
+    grad_grad_gelu_x_e12 = gate_x * grad_grad_x_e12 + x_e12 * grad_grad_gate_x
+    grad_grad_gelu_x_e13 = gate_x * grad_grad_x_e13 + x_e13 * grad_grad_gate_x
+    grad_grad_gelu_x_e23 = gate_x * grad_grad_x_e23 + x_e23 * grad_grad_gate_x
+    t46 = -gelu_x_e12 * grad_grad_gelu_y_e12 - gelu_x_e13 * grad_grad_gelu_y_e13
+    t46 += -gelu_x_e23 * grad_grad_gelu_y_e23 - gelu_y_e12 * grad_grad_gelu_x_e12
+    t46 += -gelu_y_e13 * grad_grad_gelu_x_e13 - gelu_y_e23 * grad_grad_gelu_x_e23
+    grad_grad_gelu_x_e = x_e * grad_grad_gate_x + gate_x * grad_grad_x_e
+    grad_grad_out_e = grad_grad_weight_202 * t40 + grad_grad_weight_101 * t39
+    grad_grad_out_e += grad_grad_weight_000 * gelu_x_e * gelu_y_e + weight_000 * gelu_x_e * grad_grad_gelu_y_e
+    grad_grad_out_e += weight_101 * t45 + weight_202 * t46 + weight_000 * gelu_y_e * grad_grad_gelu_x_e
+    grad_grad_out_e += -grad_grad_weight_303 * gelu_x_e123 * gelu_y_e123
+    grad_grad_out_e += -weight_303 * gelu_x_e123 * grad_grad_gelu_y_e123
+    grad_grad_out_e += -weight_303 * gelu_y_e123 * grad_grad_gelu_x_e123
+    grad_out_e_3 = frontier_3 * (2.0 * grad_grad_out_e) + frontier_grad_grad_inv_rms_0 * grad_out_e
+    grad_out_e_3 += 2.0 * frontier_5 * out_e
+    grad_grad_gelu_y_e0 = gate_y * grad_grad_y_e0 + y_e0 * grad_grad_gate_y
+    grad_out_e0_3 = frontier_grad_grad_inv_rms_1 * grad_out_e0
+    t47 = grad_grad_weight_213 * gelu_y_e123 + weight_213 * grad_grad_gelu_y_e123
+    t48 = grad_grad_weight_211 * gelu_y_e1 + weight_211 * grad_grad_gelu_y_e1
+    t49 = grad_grad_weight_211 * gelu_y_e2 + weight_211 * grad_grad_gelu_y_e2
+    t50 = grad_grad_weight_110 * gelu_y_e + weight_110 * grad_grad_gelu_y_e
+    t51 = grad_grad_weight_312 * gelu_x_e123 + weight_312 * grad_grad_gelu_x_e123
+    t52 = grad_grad_weight_112 * gelu_x_e1 + weight_112 * grad_grad_gelu_x_e1
+    t53 = grad_grad_weight_112 * gelu_x_e2 + weight_112 * grad_grad_gelu_x_e2
+    t54 = grad_grad_weight_011 * gelu_x_e + weight_011 * grad_grad_gelu_x_e
+    grad_grad_out_e3 = t28 * grad_grad_gelu_y_e3 + t29 * grad_grad_gelu_y_e13 + t30 * grad_grad_gelu_y_e23
+    grad_grad_out_e3 += gelu_x_e3 * t50 + gelu_y_e13 * t52 + gelu_y_e23 * t53 + t31 * grad_grad_gelu_x_e3
+    grad_grad_out_e3 += gelu_y_e3 * t54 - gelu_x_e12 * t47 - gelu_x_e13 * t48 - gelu_x_e23 * t49
+    grad_grad_out_e3 += -t35 * grad_grad_gelu_y_e12 - gelu_y_e12 * t51 - t32 * grad_grad_gelu_x_e12
+    grad_grad_out_e3 += -t33 * grad_grad_gelu_x_e13 - t34 * grad_grad_gelu_x_e23
+    grad_out_e3_3 = frontier_2 * (2.0 * grad_grad_out_e3) + frontier_grad_grad_inv_rms_1 * grad_out_e3
+    grad_out_e3_3 += 2.0 * frontier_7 * out_e3
+    t55 = grad_grad_weight_211 * gelu_y_e3 + weight_211 * grad_grad_gelu_y_e3
+    t56 = grad_grad_weight_112 * gelu_x_e3 + weight_112 * grad_grad_gelu_x_e3
+    grad_grad_out_e2 = gelu_x_e13 * t47 + t28 * grad_grad_gelu_y_e2 + gelu_x_e23 * t55
+    grad_grad_out_e2 += t29 * grad_grad_gelu_y_e12 + t35 * grad_grad_gelu_y_e13 + gelu_x_e2 * t50
+    grad_grad_out_e2 += gelu_y_e13 * t51 + gelu_y_e12 * t52 + t31 * grad_grad_gelu_x_e2
+    grad_grad_out_e2 += t32 * grad_grad_gelu_x_e13 + t37 * grad_grad_gelu_x_e23 + gelu_y_e2 * t54
+    grad_grad_out_e2 += -gelu_x_e12 * t48 - t36 * grad_grad_gelu_y_e23 - gelu_y_e23 * t56
+    grad_grad_out_e2 += -t33 * grad_grad_gelu_x_e12
+    grad_out_e2_3 = frontier_2 * (2.0 * grad_grad_out_e2) + frontier_grad_grad_inv_rms_1 * grad_out_e2
+    grad_out_e2_3 += 2.0 * frontier_7 * out_e2
+    grad_grad_out_e1 = t28 * grad_grad_gelu_y_e1 + gelu_x_e12 * t49 + gelu_x_e13 * t55 + gelu_x_e1 * t50
+    grad_grad_out_e1 += t31 * grad_grad_gelu_x_e1 + t34 * grad_grad_gelu_x_e12 + t37 * grad_grad_gelu_x_e13
+    grad_grad_out_e1 += gelu_y_e1 * t54 - gelu_x_e23 * t47 - t30 * grad_grad_gelu_y_e12
+    grad_grad_out_e1 += -t36 * grad_grad_gelu_y_e13 - t35 * grad_grad_gelu_y_e23 - gelu_y_e23 * t51
+    grad_grad_out_e1 += -gelu_y_e12 * t53 - gelu_y_e13 * t56 - t32 * grad_grad_gelu_x_e23
+    grad_out_e1_3 = frontier_2 * (2.0 * grad_grad_out_e1) + frontier_grad_grad_inv_rms_1 * grad_out_e1
+    grad_out_e1_3 += 2.0 * frontier_7 * out_e1
+    t57 = grad_out_e0_2 * grad_grad_gelu_y_e0 + grad_out_e1_2 * grad_grad_gelu_y_e1
+    t57 += grad_out_e2_2 * grad_grad_gelu_y_e2 + grad_out_e3_2 * grad_grad_gelu_y_e3
+    t57 += gelu_y_e0 * grad_out_e0_3 + gelu_y_e3 * grad_out_e3_3 + gelu_y_e2 * grad_out_e2_3
+    t57 += gelu_y_e1 * grad_out_e1_3
+    grad_grad_gelu_y_e01 = gate_y * grad_grad_y_e01 + y_e01 * grad_grad_gate_y
+    grad_grad_gelu_y_e02 = gate_y * grad_grad_y_e02 + y_e02 * grad_grad_gate_y
+    grad_grad_gelu_y_e03 = gate_y * grad_grad_y_e03 + y_e03 * grad_grad_gate_y
+    grad_out_e01_3 = frontier_grad_grad_inv_rms_2 * grad_out_e01
+    grad_out_e02_3 = frontier_grad_grad_inv_rms_2 * grad_out_e02
+    grad_out_e03_3 = frontier_grad_grad_inv_rms_2 * grad_out_e03
+    t58 = grad_grad_weight_321 * gelu_y_e1 + weight_321 * grad_grad_gelu_y_e1
+    t59 = grad_grad_weight_121 * gelu_y_e2 + weight_121 * grad_grad_gelu_y_e2
+    t60 = grad_grad_weight_222 * gelu_y_e12 + weight_222 * grad_grad_gelu_y_e12
+    t61 = grad_grad_weight_220 * gelu_y_e + weight_220 * grad_grad_gelu_y_e
+    t62 = grad_grad_weight_222 * gelu_x_e12 + weight_222 * grad_grad_gelu_x_e12
+    t63 = grad_grad_weight_022 * gelu_x_e + weight_022 * grad_grad_gelu_x_e
+    grad_grad_out_e23 = t17 * grad_grad_gelu_y_e123 + gelu_x_e123 * t58 + t12 * grad_grad_gelu_y_e3
+    grad_grad_out_e23 += gelu_x_e13 * t60 + t11 * grad_grad_gelu_y_e23 + gelu_x_e23 * t61
+    grad_grad_out_e23 += t15 * grad_grad_gelu_x_e123
+    grad_grad_out_e23 += gelu_y_e123 * (grad_grad_weight_123 * gelu_x_e1 + weight_123 * grad_grad_gelu_x_e1)
+    grad_grad_out_e23 += gelu_y_e3 * (grad_grad_weight_121 * gelu_x_e2 + weight_121 * grad_grad_gelu_x_e2)
+    grad_grad_out_e23 += t13 * grad_grad_gelu_x_e13 + t14 * grad_grad_gelu_x_e23 + gelu_y_e23 * t63
+    grad_grad_out_e23 += -gelu_x_e3 * t59 - t16 * grad_grad_gelu_y_e13 - t18 * grad_grad_gelu_x_e3
+    grad_grad_out_e23 += -gelu_y_e13 * t62
+    grad_out_e23_3 = frontier_1 * (2.0 * grad_grad_out_e23) + frontier_grad_grad_inv_rms_2 * grad_out_e23
+    grad_out_e23_3 += 2.0 * frontier_9 * out_e23
+    t64 = grad_grad_weight_121 * gelu_y_e1 + weight_121 * grad_grad_gelu_y_e1
+    t65 = grad_grad_weight_321 * gelu_y_e2 + weight_321 * grad_grad_gelu_y_e2
+    t66 = grad_grad_weight_121 * gelu_x_e1 + weight_121 * grad_grad_gelu_x_e1
+    grad_grad_out_e13 = t19 * grad_grad_gelu_y_e3 + t11 * grad_grad_gelu_y_e13 + t16 * grad_grad_gelu_y_e23
+    grad_grad_out_e13 += gelu_x_e13 * t61 + gelu_y_e3 * t66 + gelu_y_e23 * t62 + t14 * grad_grad_gelu_x_e13
+    grad_grad_out_e13 += gelu_y_e13 * t63 - t22 * grad_grad_gelu_y_e123 - gelu_x_e3 * t64 - gelu_x_e123 * t65
+    grad_grad_out_e13 += -gelu_x_e23 * t60 - t20 * grad_grad_gelu_x_e123
+    grad_grad_out_e13 += -gelu_y_e123 * (grad_grad_weight_123 * gelu_x_e2 + weight_123 * grad_grad_gelu_x_e2)
+    grad_grad_out_e13 += -t21 * grad_grad_gelu_x_e3 - t13 * grad_grad_gelu_x_e23
+    grad_out_e13_3 = frontier_1 * (2.0 * grad_grad_out_e13) + frontier_grad_grad_inv_rms_2 * grad_out_e13
+    grad_out_e13_3 += 2.0 * frontier_9 * out_e13
+    t67 = grad_grad_weight_321 * gelu_y_e3 + weight_321 * grad_grad_gelu_y_e3
+    t68 = grad_grad_weight_222 * gelu_y_e13 + weight_222 * grad_grad_gelu_y_e13
+    grad_grad_out_e12 = t25 * grad_grad_gelu_y_e123 + t19 * grad_grad_gelu_y_e2 + gelu_x_e123 * t67
+    grad_grad_out_e12 += t11 * grad_grad_gelu_y_e12 + gelu_x_e23 * t68 + gelu_x_e12 * t61
+    grad_grad_out_e12 += t24 * grad_grad_gelu_x_e123 + gelu_y_e2 * t66
+    grad_grad_out_e12 += gelu_y_e123 * (grad_grad_weight_123 * gelu_x_e3 + weight_123 * grad_grad_gelu_x_e3)
+    grad_grad_out_e12 += t14 * grad_grad_gelu_x_e12 + t23 * grad_grad_gelu_x_e23 + gelu_y_e12 * t63
+    grad_grad_out_e12 += -gelu_x_e2 * t64 - t26 * grad_grad_gelu_y_e23 - t21 * grad_grad_gelu_x_e2
+    grad_grad_out_e12 += -gelu_y_e23 * (grad_grad_weight_222 * gelu_x_e13 + weight_222 * grad_grad_gelu_x_e13)
+    grad_out_e12_3 = frontier_1 * (2.0 * grad_grad_out_e12) + frontier_grad_grad_inv_rms_2 * grad_out_e12
+    grad_out_e12_3 += 2.0 * frontier_9 * out_e12
+    t69 = grad_out_e01_2 * grad_grad_gelu_y_e01 + grad_out_e02_2 * grad_grad_gelu_y_e02
+    t69 += grad_out_e03_2 * grad_grad_gelu_y_e03 + grad_out_e12_2 * grad_grad_gelu_y_e12
+    t69 += grad_out_e13_2 * grad_grad_gelu_y_e13 + grad_out_e23_2 * grad_grad_gelu_y_e23
+    t69 += gelu_y_e01 * grad_out_e01_3 + gelu_y_e02 * grad_out_e02_3 + gelu_y_e03 * grad_out_e03_3
+    t69 += gelu_y_e23 * grad_out_e23_3 + gelu_y_e13 * grad_out_e13_3 + gelu_y_e12 * grad_out_e12_3
+    grad_grad_gelu_y_e012 = gate_y * grad_grad_y_e012 + y_e012 * grad_grad_gate_y
+    grad_grad_gelu_y_e013 = gate_y * grad_grad_y_e013 + y_e013 * grad_grad_gate_y
+    grad_grad_gelu_y_e023 = gate_y * grad_grad_y_e023 + y_e023 * grad_grad_gate_y
+    grad_out_e012_3 = frontier_grad_grad_inv_rms_3 * grad_out_e012
+    grad_out_e013_3 = frontier_grad_grad_inv_rms_3 * grad_out_e013
+    grad_out_e023_3 = frontier_grad_grad_inv_rms_3 * grad_out_e023
+    t70 = grad_grad_weight_231 * gelu_y_e1 + weight_231 * grad_grad_gelu_y_e1
+    t71 = grad_grad_weight_231 * gelu_y_e2 + weight_231 * grad_grad_gelu_y_e2
+    t72 = grad_grad_weight_231 * gelu_y_e3 + weight_231 * grad_grad_gelu_y_e3
+    t73 = grad_grad_weight_330 * gelu_y_e + weight_330 * grad_grad_gelu_y_e
+    grad_grad_out_e123 = t2 * grad_grad_gelu_y_e123 + gelu_x_e23 * t70 + gelu_x_e12 * t72
+    grad_grad_out_e123 += t5 * grad_grad_gelu_y_e12 + t3 * grad_grad_gelu_y_e23 + gelu_x_e123 * t73
+    grad_grad_out_e123 += t9 * grad_grad_gelu_x_e123
+    grad_grad_out_e123 += gelu_y_e23 * (grad_grad_weight_132 * gelu_x_e1 + weight_132 * grad_grad_gelu_x_e1)
+    grad_grad_out_e123 += gelu_y_e12 * (grad_grad_weight_132 * gelu_x_e3 + weight_132 * grad_grad_gelu_x_e3)
+    grad_grad_out_e123 += t6 * grad_grad_gelu_x_e12 + t8 * grad_grad_gelu_x_e23
+    grad_grad_out_e123 += gelu_y_e123 * (grad_grad_weight_033 * gelu_x_e + weight_033 * grad_grad_gelu_x_e)
+    grad_grad_out_e123 += -gelu_x_e13 * t71 - t4 * grad_grad_gelu_y_e13
+    grad_grad_out_e123 += -gelu_y_e13 * (grad_grad_weight_132 * gelu_x_e2 + weight_132 * grad_grad_gelu_x_e2)
+    grad_grad_out_e123 += -t7 * grad_grad_gelu_x_e13
+    grad_out_e123_3 = frontier_0 * (2.0 * grad_grad_out_e123) + frontier_grad_grad_inv_rms_3 * grad_out_e123
+    grad_out_e123_3 += 2.0 * frontier_11 * out_e123
+    t74 = grad_out_e012_2 * grad_grad_gelu_y_e012 + grad_out_e013_2 * grad_grad_gelu_y_e013
+    t74 += grad_out_e023_2 * grad_grad_gelu_y_e023 + grad_out_e123_2 * grad_grad_gelu_y_e123
+    t74 += gelu_y_e012 * grad_out_e012_3 + gelu_y_e013 * grad_out_e013_3 + gelu_y_e023 * grad_out_e023_3
+    t74 += gelu_y_e123 * grad_out_e123_3
+    grad_gelu_x_e_2 = grad_grad_weight_044 * gelu_y_e0123 * grad_out_e0123_2
+    grad_gelu_x_e_2 += weight_044 * grad_out_e0123_2 * grad_grad_gelu_y_e0123 + grad_grad_weight_033 * t10
+    grad_gelu_x_e_2 += grad_grad_weight_022 * t27 + grad_grad_weight_011 * t38
+    grad_gelu_x_e_2 += grad_grad_weight_000 * gelu_y_e * grad_out_e_2
+    grad_gelu_x_e_2 += weight_000 * grad_out_e_2 * grad_grad_gelu_y_e + weight_000 * gelu_y_e * grad_out_e_3
+    grad_gelu_x_e_2 += weight_011 * t57 + weight_022 * t69 + weight_033 * t74
+    t75 = weight_341 * grad_out_e0123_2
+    t76 = weight_312 * grad_out_e0_2
+    t77 = weight_332 * gelu_y_e12
+    t78 = weight_332 * gelu_y_e13
+    t79 = weight_323 * gelu_y_e123
+    grad_gelu_x_e023 = gelu_y_e1 * t75 + grad_out_e023_2 * t9 + grad_out_e012_2 * t78 + grad_out_e02_2 * t24
+    grad_gelu_x_e023 += -gelu_y_e23 * t76 - grad_out_e013_2 * t77 - grad_out_e03_2 * t20 - grad_out_e01_2 * t79
+    t80 = weight_332 * gelu_y_e23
+    grad_gelu_x_e013 = grad_out_e013_2 * t9 + grad_out_e023_2 * t77 + grad_out_e02_2 * t79
+    grad_gelu_x_e013 += grad_out_e01_2 * t24 - gelu_y_e2 * t75 - gelu_y_e13 * t76 - grad_out_e012_2 * t80
+    grad_gelu_x_e013 += -grad_out_e03_2 * t15
+    grad_gelu_x_e012 = gelu_y_e3 * t75 + grad_out_e012_2 * t9 + grad_out_e013_2 * t80 + grad_out_e01_2 * t20
+    grad_gelu_x_e012 += -gelu_y_e12 * t76 - grad_out_e023_2 * t78 - grad_out_e03_2 * t79 - grad_out_e02_2 * t15
+    t81 = weight_242 * grad_out_e0123_2
+    t82 = weight_222 * grad_out_e02_2
+    t83 = weight_233 * gelu_y_e123
+    grad_gelu_x_e03 = gelu_y_e12 * t81 + grad_out_e03_2 * t14 + grad_out_e012_2 * t83 + grad_out_e0_2 * t37
+    grad_gelu_x_e03 += -gelu_y_e23 * t82 - grad_out_e023_2 * t7 - grad_out_e013_2 * t8 - grad_out_e01_2 * t23
+    t84 = weight_222 * grad_out_e03_2
+    grad_gelu_x_e02 = gelu_y_e23 * t84 + grad_out_e02_2 * t14 + grad_out_e023_2 * t6 + grad_out_e0_2 * t34
+    grad_gelu_x_e02 += -gelu_y_e13 * t81 - grad_out_e013_2 * t83 - grad_out_e012_2 * t8 - grad_out_e01_2 * t13
+    grad_gelu_x_e01 = gelu_y_e23 * t81 + gelu_y_e13 * t84 + grad_out_e01_2 * t14 + grad_out_e023_2 * t83
+    grad_gelu_x_e01 += grad_out_e013_2 * t6 + grad_out_e012_2 * t7 + grad_out_e02_2 * t13 + grad_out_e0_2 * t33
+    t85 = weight_143 * grad_out_e0123_2
+    t86 = weight_121 * grad_out_e03_2
+    t87 = gelu_y_e23 * grad_out_e023_2 + gelu_y_e13 * grad_out_e013_2 + gelu_y_e12 * grad_out_e012_2
+    grad_gelu_x_e0 = gelu_y_e123 * t85 + gelu_y_e3 * t86 + grad_out_e0_2 * t31 + weight_132 * t87
+    grad_gelu_x_e0 += grad_out_e02_2 * t18 + grad_out_e01_2 * t21
+    t88 = gelu_y_e1 * grad_out_e023_2 + gelu_y_e3 * grad_out_e012_2 - gelu_y_e2 * grad_out_e013_2
+    t89 = gelu_y_e13 * grad_out_e02_2 - gelu_y_e12 * grad_out_e03_2 - gelu_y_e23 * grad_out_e01_2
+    grad_gelu_x_e0123 = weight_440 * gelu_y_e * grad_out_e0123_2 + weight_431 * t88 + weight_422 * t89
+    grad_gelu_x_e0123 += -weight_413 * gelu_y_e123 * grad_out_e0_2
+    t90 = weight_224 * gelu_y_e0123
+    t91 = weight_213 * grad_out_e0_2
+    t92 = weight_231 * gelu_y_e0
+    t93 = gelu_y_e013 * grad_out_e012_2 - gelu_y_e012 * grad_out_e013_2
+    t94 = weight_202 * grad_out_e_2
+    grad_gelu_x_e23 = gelu_y_e01 * t81 + gelu_y_e03 * t82 + grad_out_e023_2 * t92 + weight_233 * t93
+    grad_gelu_x_e23 += t8 * grad_out_e123_2 + t14 * grad_out_e23_2 + t23 * grad_out_e12_2 + t37 * grad_out_e2_2
+    grad_gelu_x_e23 += -gelu_y_e02 * t84 - grad_out_e01_2 * t90 - gelu_y_e023 * t91 - t13 * grad_out_e13_2
+    grad_gelu_x_e23 += -t34 * grad_out_e3_2 - t32 * grad_out_e1_2 - gelu_y_e23 * t94
+    t95 = gelu_y_e012 * grad_out_e023_2 - gelu_y_e023 * grad_out_e012_2
+    t96 = gelu_y_e03 * grad_out_e01_2 - gelu_y_e23 * grad_out_e12_2
+    grad_gelu_x_e13 = grad_out_e02_2 * t90 + grad_out_e013_2 * t92 + weight_233 * t95 + t13 * grad_out_e23_2
+    grad_gelu_x_e13 += t14 * grad_out_e13_2 + weight_222 * t96 + t32 * grad_out_e2_2 + t37 * grad_out_e1_2
+    grad_gelu_x_e13 += -gelu_y_e02 * t81 - gelu_y_e01 * t84 - gelu_y_e013 * t91 - t7 * grad_out_e123_2
+    grad_gelu_x_e13 += -t33 * grad_out_e3_2 - gelu_y_e13 * t94
+    t97 = gelu_y_e023 * grad_out_e013_2 - gelu_y_e013 * grad_out_e023_2
+    t98 = gelu_y_e02 * grad_out_e01_2 + gelu_y_e23 * grad_out_e13_2 - gelu_y_e01 * grad_out_e02_2
+    t98 += -gelu_y_e13 * grad_out_e23_2
+    grad_gelu_x_e12 = gelu_y_e03 * t81 + weight_233 * t97 + grad_out_e012_2 * t92 + t6 * grad_out_e123_2
+    grad_gelu_x_e12 += t14 * grad_out_e12_2 + weight_222 * t98 + t34 * grad_out_e1_2 - grad_out_e03_2 * t90
+    grad_gelu_x_e12 += -gelu_y_e012 * t91 - t32 * grad_out_e3_2 - t33 * grad_out_e2_2 - gelu_y_e12 * t94
+    t99 = weight_134 * gelu_y_e0123
+    t100 = gelu_y_e02 * grad_out_e023_2 + gelu_y_e01 * grad_out_e013_2 + gelu_y_e12 * grad_out_e123_2
+    t101 = gelu_y_e023 * grad_out_e02_2 + gelu_y_e013 * grad_out_e01_2 + gelu_y_e123 * grad_out_e12_2
+    t102 = -gelu_y_e03 * grad_out_e0_2 - gelu_y_e23 * grad_out_e2_2 - gelu_y_e13 * grad_out_e1_2
+    t103 = weight_101 * grad_out_e_2
+    grad_gelu_x_e3 = weight_132 * t100 + weight_123 * t101 + t31 * grad_out_e3_2 + weight_112 * t102
+    grad_gelu_x_e3 += gelu_y_e3 * t103 - gelu_y_e012 * t85 - grad_out_e012_2 * t99 - gelu_y_e0 * t86
+    grad_gelu_x_e3 += -t18 * grad_out_e23_2 - t21 * grad_out_e13_2
+    t104 = gelu_y_e01 * grad_out_e012_2 - gelu_y_e03 * grad_out_e023_2 - gelu_y_e13 * grad_out_e123_2
+    t105 = gelu_y_e3 * grad_out_e23_2 - gelu_y_e0 * grad_out_e02_2
+    t106 = gelu_y_e012 * grad_out_e01_2 - gelu_y_e023 * grad_out_e03_2 - gelu_y_e123 * grad_out_e13_2
+    t107 = gelu_y_e23 * grad_out_e3_2 - gelu_y_e02 * grad_out_e0_2 - gelu_y_e12 * grad_out_e1_2
+    grad_gelu_x_e2 = gelu_y_e013 * t85 + grad_out_e013_2 * t99 + weight_132 * t104 + weight_121 * t105
+    grad_gelu_x_e2 += weight_123 * t106 + t31 * grad_out_e2_2 + weight_112 * t107 + gelu_y_e2 * t103
+    grad_gelu_x_e2 += -t21 * grad_out_e12_2
+    t108 = gelu_y_e23 * grad_out_e123_2 - gelu_y_e03 * grad_out_e013_2 - gelu_y_e02 * grad_out_e012_2
+    t109 = gelu_y_e123 * grad_out_e23_2 - gelu_y_e013 * grad_out_e03_2 - gelu_y_e012 * grad_out_e02_2
+    t110 = gelu_y_e3 * grad_out_e13_2 + gelu_y_e2 * grad_out_e12_2 - gelu_y_e0 * grad_out_e01_2
+    t111 = gelu_y_e13 * grad_out_e3_2 + gelu_y_e12 * grad_out_e2_2 - gelu_y_e01 * grad_out_e0_2
+    grad_gelu_x_e1 = weight_132 * t108 + weight_123 * t109 + weight_121 * t110 + t31 * grad_out_e1_2
+    grad_gelu_x_e1 += weight_112 * t111 + gelu_y_e1 * t103 - gelu_y_e023 * t85 - grad_out_e023_2 * t99
+    t112 = gelu_y_e02 * grad_out_e013_2 - gelu_y_e01 * grad_out_e023_2 - gelu_y_e03 * grad_out_e012_2
+    t113 = gelu_y_e012 * grad_out_e03_2 + gelu_y_e023 * grad_out_e01_2 - gelu_y_e013 * grad_out_e02_2
+    t114 = gelu_y_e13 * grad_out_e2_2 - gelu_y_e12 * grad_out_e3_2 - gelu_y_e23 * grad_out_e1_2
+    grad_gelu_x_e123 = weight_314 * gelu_y_e0123 * grad_out_e0_2 + weight_332 * t112 + weight_323 * t113
+    grad_gelu_x_e123 += t9 * grad_out_e123_2 + t15 * grad_out_e23_2 + t24 * grad_out_e12_2 + weight_312 * t114
+    grad_gelu_x_e123 += -gelu_y_e0 * t75 - t20 * grad_out_e13_2 - weight_303 * gelu_y_e123 * grad_out_e_2
+    grad_gate_x = x_e023 * grad_gelu_x_e023 + x_e013 * grad_gelu_x_e013 + x_e012 * grad_gelu_x_e012
+    grad_gate_x += x_e03 * grad_gelu_x_e03 + x_e02 * grad_gelu_x_e02 + x_e01 * grad_gelu_x_e01
+    grad_gate_x += x_e0 * grad_gelu_x_e0 + x_e0123 * grad_gelu_x_e0123 + x_e23 * grad_gelu_x_e23
+    grad_gate_x += x_e13 * grad_gelu_x_e13 + x_e12 * grad_gelu_x_e12 + x_e3 * grad_gelu_x_e3
+    grad_gate_x += x_e2 * grad_gelu_x_e2 + x_e1 * grad_gelu_x_e1 + x_e123 * grad_gelu_x_e123
+    grad_gate_x += x_e * grad_gelu_x_e
+    t115 = grad_out_e02_2 * grad_grad_gelu_y_e13 + gelu_y_e13 * grad_out_e02_3
+    t115 += -grad_out_e03_2 * grad_grad_gelu_y_e12 - grad_out_e01_2 * grad_grad_gelu_y_e23
+    t115 += -gelu_y_e23 * grad_out_e01_3 - gelu_y_e12 * grad_out_e03_3
+    t116 = grad_out_e023_2 * grad_grad_gelu_y_e1 + grad_out_e012_2 * grad_grad_gelu_y_e3
+    t116 += gelu_y_e3 * grad_out_e012_3 + gelu_y_e1 * grad_out_e023_3 - grad_out_e013_2 * grad_grad_gelu_y_e2
+    t116 += -gelu_y_e2 * grad_out_e013_3
+    grad_gelu_x_e0123_2 = grad_grad_weight_440 * gelu_y_e * grad_out_e0123_2
+    grad_gelu_x_e0123_2 += weight_440 * grad_out_e0123_2 * grad_grad_gelu_y_e + grad_grad_weight_431 * t88
+    grad_gelu_x_e0123_2 += grad_grad_weight_422 * t89 + weight_422 * t115 + weight_431 * t116
+    grad_gelu_x_e0123_2 += -grad_grad_weight_413 * gelu_y_e123 * grad_out_e0_2
+    grad_gelu_x_e0123_2 += -weight_413 * grad_out_e0_2 * grad_grad_gelu_y_e123
+    grad_gelu_x_e0123_2 += -weight_413 * gelu_y_e123 * grad_out_e0_3
+    t117 = grad_grad_weight_341 * grad_out_e0123_2
+    t118 = grad_grad_weight_323 * gelu_y_e123 + weight_323 * grad_grad_gelu_y_e123
+    t119 = grad_grad_weight_332 * gelu_y_e12 + weight_332 * grad_grad_gelu_y_e12
+    t120 = grad_grad_weight_332 * gelu_y_e13 + weight_332 * grad_grad_gelu_y_e13
+    t121 = grad_grad_weight_312 * grad_out_e0_2 + weight_312 * grad_out_e0_3
+    grad_gelu_x_e023_2 = gelu_y_e1 * t117 + t75 * grad_grad_gelu_y_e1 + grad_out_e02_2 * t67
+    grad_gelu_x_e023_2 += grad_out_e012_2 * t120 + grad_out_e023_2 * t73 + t24 * grad_out_e02_3
+    grad_gelu_x_e023_2 += t78 * grad_out_e012_3 + t9 * grad_out_e023_3 - grad_out_e01_2 * t118
+    grad_gelu_x_e023_2 += -grad_out_e03_2 * t65 - grad_out_e013_2 * t119 - t76 * grad_grad_gelu_y_e23
+    grad_gelu_x_e023_2 += -gelu_y_e23 * t121 - t79 * grad_out_e01_3 - t20 * grad_out_e03_3
+    grad_gelu_x_e023_2 += -t77 * grad_out_e013_3
+    t122 = grad_grad_weight_332 * gelu_y_e23 + weight_332 * grad_grad_gelu_y_e23
+    grad_gelu_x_e013_2 = grad_out_e02_2 * t118 + grad_out_e01_2 * t67 + grad_out_e023_2 * t119
+    grad_gelu_x_e013_2 += grad_out_e013_2 * t73 + t24 * grad_out_e01_3 + t79 * grad_out_e02_3
+    grad_gelu_x_e013_2 += t9 * grad_out_e013_3 + t77 * grad_out_e023_3 - gelu_y_e2 * t117
+    grad_gelu_x_e013_2 += -t75 * grad_grad_gelu_y_e2 - grad_out_e03_2 * t58 - t76 * grad_grad_gelu_y_e13
+    grad_gelu_x_e013_2 += -grad_out_e012_2 * t122 - gelu_y_e13 * t121 - t15 * grad_out_e03_3
+    grad_gelu_x_e013_2 += -t80 * grad_out_e012_3
+    grad_gelu_x_e012_2 = gelu_y_e3 * t117 + t75 * grad_grad_gelu_y_e3 + grad_out_e01_2 * t65
+    grad_gelu_x_e012_2 += grad_out_e013_2 * t122 + grad_out_e012_2 * t73 + t20 * grad_out_e01_3
+    grad_gelu_x_e012_2 += t9 * grad_out_e012_3 + t80 * grad_out_e013_3 - grad_out_e03_2 * t118
+    grad_gelu_x_e012_2 += -grad_out_e02_2 * t58 - t76 * grad_grad_gelu_y_e12 - grad_out_e023_2 * t120
+    grad_gelu_x_e012_2 += -gelu_y_e12 * t121 - t15 * grad_out_e02_3 - t79 * grad_out_e03_3
+    grad_gelu_x_e012_2 += -t78 * grad_out_e023_3
+    t123 = grad_grad_weight_242 * grad_out_e0123_2
+    t124 = grad_grad_weight_233 * gelu_y_e123 + weight_233 * grad_grad_gelu_y_e123
+    t125 = grad_grad_weight_222 * grad_out_e02_2 + weight_222 * grad_out_e02_3
+    grad_gelu_x_e03_2 = gelu_y_e12 * t123 + t81 * grad_grad_gelu_y_e12 + grad_out_e012_2 * t124
+    grad_gelu_x_e03_2 += grad_out_e0_2 * t55 + grad_out_e03_2 * t61 + t37 * grad_out_e0_3
+    grad_gelu_x_e03_2 += t14 * grad_out_e03_3 + t83 * grad_out_e012_3 - grad_out_e013_2 * t70
+    grad_gelu_x_e03_2 += -grad_out_e023_2 * t71 - grad_out_e01_2 * t68 - t82 * grad_grad_gelu_y_e23
+    grad_gelu_x_e03_2 += -t23 * grad_out_e01_3 - gelu_y_e23 * t125 - t8 * grad_out_e013_3 - t7 * grad_out_e023_3
+    t126 = grad_grad_weight_222 * grad_out_e03_2 + weight_222 * grad_out_e03_3
+    grad_gelu_x_e02_2 = grad_out_e0_2 * t49 + grad_out_e023_2 * t72 + t84 * grad_grad_gelu_y_e23
+    grad_gelu_x_e02_2 += grad_out_e02_2 * t61 + t34 * grad_out_e0_3 + t14 * grad_out_e02_3 + gelu_y_e23 * t126
+    grad_gelu_x_e02_2 += t6 * grad_out_e023_3 - gelu_y_e13 * t123 - t81 * grad_grad_gelu_y_e13
+    grad_gelu_x_e02_2 += -grad_out_e013_2 * t124 - grad_out_e012_2 * t70 - grad_out_e01_2 * t60
+    grad_gelu_x_e02_2 += -t13 * grad_out_e01_3 - t8 * grad_out_e012_3 - t83 * grad_out_e013_3
+    grad_gelu_x_e01_2 = gelu_y_e23 * t123 + t81 * grad_grad_gelu_y_e23 + grad_out_e023_2 * t124
+    grad_gelu_x_e01_2 += grad_out_e0_2 * t48 + grad_out_e012_2 * t71 + grad_out_e013_2 * t72
+    grad_gelu_x_e01_2 += grad_out_e02_2 * t60 + t84 * grad_grad_gelu_y_e13 + grad_out_e01_2 * t61
+    grad_gelu_x_e01_2 += t33 * grad_out_e0_3 + t14 * grad_out_e01_3 + t13 * grad_out_e02_3 + gelu_y_e13 * t126
+    grad_gelu_x_e01_2 += t7 * grad_out_e012_3 + t6 * grad_out_e013_3 + t83 * grad_out_e023_3
+    t127 = grad_grad_weight_143 * grad_out_e0123_2
+    t128 = grad_grad_weight_121 * grad_out_e03_2 + weight_121 * grad_out_e03_3
+    t129 = grad_out_e012_2 * grad_grad_gelu_y_e12 + grad_out_e013_2 * grad_grad_gelu_y_e13
+    t129 += grad_out_e023_2 * grad_grad_gelu_y_e23 + gelu_y_e12 * grad_out_e012_3
+    t129 += gelu_y_e13 * grad_out_e013_3 + gelu_y_e23 * grad_out_e023_3
+    grad_gelu_x_e0_2 = gelu_y_e123 * t127 + t85 * grad_grad_gelu_y_e123 + grad_grad_weight_132 * t87
+    grad_gelu_x_e0_2 += grad_out_e01_2 * t64 + grad_out_e02_2 * t59 + t86 * grad_grad_gelu_y_e3
+    grad_gelu_x_e0_2 += grad_out_e0_2 * t50 + t31 * grad_out_e0_3 + t21 * grad_out_e01_3 + t18 * grad_out_e02_3
+    grad_gelu_x_e0_2 += gelu_y_e3 * t128 + weight_132 * t129
+    t130 = grad_out_e2_2 * grad_grad_gelu_y_e13 + gelu_y_e13 * grad_out_e2_3
+    t130 += -grad_out_e3_2 * grad_grad_gelu_y_e12 - grad_out_e1_2 * grad_grad_gelu_y_e23
+    t130 += -gelu_y_e12 * grad_out_e3_3 - gelu_y_e23 * grad_out_e1_3
+    t131 = grad_out_e03_2 * grad_grad_gelu_y_e012 + grad_out_e01_2 * grad_grad_gelu_y_e023
+    t131 += gelu_y_e023 * grad_out_e01_3 + gelu_y_e012 * grad_out_e03_3
+    t131 += -grad_out_e02_2 * grad_grad_gelu_y_e013 - gelu_y_e013 * grad_out_e02_3
+    t132 = grad_out_e013_2 * grad_grad_gelu_y_e02 + gelu_y_e02 * grad_out_e013_3
+    t132 += -grad_out_e023_2 * grad_grad_gelu_y_e01 - grad_out_e012_2 * grad_grad_gelu_y_e03
+    t132 += -gelu_y_e03 * grad_out_e012_3 - gelu_y_e01 * grad_out_e023_3
+    grad_gelu_x_e123_2 = grad_grad_weight_332 * t112 + grad_grad_weight_323 * t113
+    grad_gelu_x_e123_2 += grad_grad_weight_314 * gelu_y_e0123 * grad_out_e0_2
+    grad_gelu_x_e123_2 += weight_314 * grad_out_e0_2 * grad_grad_gelu_y_e0123 + grad_grad_weight_312 * t114
+    grad_gelu_x_e123_2 += grad_out_e23_2 * t58 + grad_out_e12_2 * t67 + grad_out_e123_2 * t73
+    grad_gelu_x_e123_2 += weight_314 * gelu_y_e0123 * grad_out_e0_3 + weight_312 * t130 + weight_323 * t131
+    grad_gelu_x_e123_2 += t15 * grad_out_e23_3 + t24 * grad_out_e12_3 + weight_332 * t132
+    grad_gelu_x_e123_2 += t9 * grad_out_e123_3 - gelu_y_e0 * t117 - t75 * grad_grad_gelu_y_e0
+    grad_gelu_x_e123_2 += -grad_grad_weight_303 * gelu_y_e123 * grad_out_e_2
+    grad_gelu_x_e123_2 += -weight_303 * grad_out_e_2 * grad_grad_gelu_y_e123 - grad_out_e13_2 * t65
+    grad_gelu_x_e123_2 += -weight_303 * gelu_y_e123 * grad_out_e_3 - t20 * grad_out_e13_3
+    t133 = grad_grad_weight_224 * gelu_y_e0123 + weight_224 * grad_grad_gelu_y_e0123
+    t134 = grad_grad_weight_231 * gelu_y_e0 + weight_231 * grad_grad_gelu_y_e0
+    t135 = grad_grad_weight_202 * grad_out_e_2 + weight_202 * grad_out_e_3
+    t136 = grad_grad_weight_213 * grad_out_e0_2 + weight_213 * grad_out_e0_3
+    t137 = grad_out_e012_2 * grad_grad_gelu_y_e013 + gelu_y_e013 * grad_out_e012_3
+    t137 += -grad_out_e013_2 * grad_grad_gelu_y_e012 - gelu_y_e012 * grad_out_e013_3
+    grad_gelu_x_e23_2 = gelu_y_e01 * t123 + t81 * grad_grad_gelu_y_e01 + grad_grad_weight_233 * t93
+    grad_gelu_x_e23_2 += grad_out_e023_2 * t134 + t82 * grad_grad_gelu_y_e03 + grad_out_e123_2 * t70
+    grad_gelu_x_e23_2 += grad_out_e2_2 * t55 + grad_out_e12_2 * t68 + grad_out_e23_2 * t61
+    grad_gelu_x_e23_2 += t37 * grad_out_e2_3 + gelu_y_e03 * t125 + t14 * grad_out_e23_3 + t23 * grad_out_e12_3
+    grad_gelu_x_e23_2 += weight_233 * t137 + t92 * grad_out_e023_3 + t8 * grad_out_e123_3
+    grad_gelu_x_e23_2 += -grad_out_e01_2 * t133 - t84 * grad_grad_gelu_y_e02 - t91 * grad_grad_gelu_y_e023
+    grad_gelu_x_e23_2 += -grad_out_e1_2 * t47 - grad_out_e3_2 * t49 - grad_out_e13_2 * t60
+    grad_gelu_x_e23_2 += -t94 * grad_grad_gelu_y_e23 - gelu_y_e23 * t135 - gelu_y_e023 * t136
+    grad_gelu_x_e23_2 += -t34 * grad_out_e3_3 - t32 * grad_out_e1_3 - t90 * grad_out_e01_3 - gelu_y_e02 * t126
+    grad_gelu_x_e23_2 += -t13 * grad_out_e13_3
+    t138 = grad_out_e01_2 * grad_grad_gelu_y_e03 + gelu_y_e03 * grad_out_e01_3
+    t138 += -grad_out_e12_2 * grad_grad_gelu_y_e23 - gelu_y_e23 * grad_out_e12_3
+    t139 = grad_out_e023_2 * grad_grad_gelu_y_e012 + gelu_y_e012 * grad_out_e023_3
+    t139 += -grad_out_e012_2 * grad_grad_gelu_y_e023 - gelu_y_e023 * grad_out_e012_3
+    grad_gelu_x_e13_2 = grad_grad_weight_233 * t95 + grad_out_e02_2 * t133 + grad_out_e013_2 * t134
+    grad_gelu_x_e13_2 += grad_grad_weight_222 * t96 + grad_out_e2_2 * t47 + grad_out_e1_2 * t55
+    grad_gelu_x_e13_2 += grad_out_e23_2 * t60 + grad_out_e13_2 * t61 + t32 * grad_out_e2_3
+    grad_gelu_x_e13_2 += t37 * grad_out_e1_3 + t90 * grad_out_e02_3 + t13 * grad_out_e23_3
+    grad_gelu_x_e13_2 += t14 * grad_out_e13_3 + weight_222 * t138 + t92 * grad_out_e013_3 + weight_233 * t139
+    grad_gelu_x_e13_2 += -gelu_y_e02 * t123 - t81 * grad_grad_gelu_y_e02 - t84 * grad_grad_gelu_y_e01
+    grad_gelu_x_e13_2 += -t91 * grad_grad_gelu_y_e013 - grad_out_e3_2 * t48 - grad_out_e123_2 * t71
+    grad_gelu_x_e13_2 += -t94 * grad_grad_gelu_y_e13 - gelu_y_e13 * t135 - gelu_y_e013 * t136
+    grad_gelu_x_e13_2 += -t33 * grad_out_e3_3 - gelu_y_e01 * t126 - t7 * grad_out_e123_3
+    t140 = grad_out_e01_2 * grad_grad_gelu_y_e02 + grad_out_e13_2 * grad_grad_gelu_y_e23
+    t140 += gelu_y_e02 * grad_out_e01_3 + gelu_y_e23 * grad_out_e13_3 - grad_out_e02_2 * grad_grad_gelu_y_e01
+    t140 += -grad_out_e23_2 * grad_grad_gelu_y_e13 - gelu_y_e01 * grad_out_e02_3 - gelu_y_e13 * grad_out_e23_3
+    t141 = grad_out_e013_2 * grad_grad_gelu_y_e023 + gelu_y_e023 * grad_out_e013_3
+    t141 += -grad_out_e023_2 * grad_grad_gelu_y_e013 - gelu_y_e013 * grad_out_e023_3
+    grad_gelu_x_e12_2 = gelu_y_e03 * t123 + t81 * grad_grad_gelu_y_e03 + grad_grad_weight_233 * t97
+    grad_gelu_x_e12_2 += grad_out_e012_2 * t134 + grad_grad_weight_222 * t98 + grad_out_e1_2 * t49
+    grad_gelu_x_e12_2 += grad_out_e123_2 * t72 + grad_out_e12_2 * t61 + t34 * grad_out_e1_3 + weight_222 * t140
+    grad_gelu_x_e12_2 += t14 * grad_out_e12_3 + t92 * grad_out_e012_3 + weight_233 * t141
+    grad_gelu_x_e12_2 += t6 * grad_out_e123_3 - grad_out_e03_2 * t133 - t91 * grad_grad_gelu_y_e012
+    grad_gelu_x_e12_2 += -grad_out_e3_2 * t47 - grad_out_e2_2 * t48 - t94 * grad_grad_gelu_y_e12
+    grad_gelu_x_e12_2 += -gelu_y_e12 * t135 - gelu_y_e012 * t136 - t32 * grad_out_e3_3 - t33 * grad_out_e2_3
+    grad_gelu_x_e12_2 += -t90 * grad_out_e03_3
+    t142 = grad_grad_weight_134 * gelu_y_e0123 + weight_134 * grad_grad_gelu_y_e0123
+    t143 = grad_grad_weight_101 * grad_out_e_2 + weight_101 * grad_out_e_3
+    t144 = -grad_out_e0_2 * grad_grad_gelu_y_e03 - grad_out_e1_2 * grad_grad_gelu_y_e13
+    t144 += -grad_out_e2_2 * grad_grad_gelu_y_e23 - gelu_y_e03 * grad_out_e0_3 - gelu_y_e23 * grad_out_e2_3
+    t144 += -gelu_y_e13 * grad_out_e1_3
+    t145 = grad_out_e01_2 * grad_grad_gelu_y_e013 + grad_out_e02_2 * grad_grad_gelu_y_e023
+    t145 += grad_out_e12_2 * grad_grad_gelu_y_e123 + gelu_y_e013 * grad_out_e01_3
+    t145 += gelu_y_e023 * grad_out_e02_3 + gelu_y_e123 * grad_out_e12_3
+    t146 = grad_out_e013_2 * grad_grad_gelu_y_e01 + grad_out_e023_2 * grad_grad_gelu_y_e02
+    t146 += grad_out_e123_2 * grad_grad_gelu_y_e12 + gelu_y_e01 * grad_out_e013_3
+    t146 += gelu_y_e02 * grad_out_e023_3 + gelu_y_e12 * grad_out_e123_3
+    grad_gelu_x_e3_2 = grad_grad_weight_132 * t100 + grad_grad_weight_123 * t101 + grad_grad_weight_112 * t102
+    grad_gelu_x_e3_2 += t103 * grad_grad_gelu_y_e3 + grad_out_e3_2 * t50 + gelu_y_e3 * t143
+    grad_gelu_x_e3_2 += t31 * grad_out_e3_3 + weight_112 * t144 + weight_123 * t145 + weight_132 * t146
+    grad_gelu_x_e3_2 += -gelu_y_e012 * t127 - t85 * grad_grad_gelu_y_e012 - grad_out_e012_2 * t142
+    grad_gelu_x_e3_2 += -t86 * grad_grad_gelu_y_e0 - grad_out_e13_2 * t64 - grad_out_e23_2 * t59
+    grad_gelu_x_e3_2 += -gelu_y_e0 * t128 - t18 * grad_out_e23_3 - t21 * grad_out_e13_3 - t99 * grad_out_e012_3
+    t147 = grad_out_e3_2 * grad_grad_gelu_y_e23 + gelu_y_e23 * grad_out_e3_3
+    t147 += -grad_out_e0_2 * grad_grad_gelu_y_e02 - grad_out_e1_2 * grad_grad_gelu_y_e12
+    t147 += -gelu_y_e02 * grad_out_e0_3 - gelu_y_e12 * grad_out_e1_3
+    t148 = grad_out_e23_2 * grad_grad_gelu_y_e3 + gelu_y_e3 * grad_out_e23_3
+    t148 += -grad_out_e02_2 * grad_grad_gelu_y_e0 - gelu_y_e0 * grad_out_e02_3
+    t149 = grad_out_e01_2 * grad_grad_gelu_y_e012 + gelu_y_e012 * grad_out_e01_3
+    t149 += -grad_out_e03_2 * grad_grad_gelu_y_e023 - grad_out_e13_2 * grad_grad_gelu_y_e123
+    t149 += -gelu_y_e023 * grad_out_e03_3 - gelu_y_e123 * grad_out_e13_3
+    t150 = grad_out_e012_2 * grad_grad_gelu_y_e01 + gelu_y_e01 * grad_out_e012_3
+    t150 += -grad_out_e023_2 * grad_grad_gelu_y_e03 - grad_out_e123_2 * grad_grad_gelu_y_e13
+    t150 += -gelu_y_e03 * grad_out_e023_3 - gelu_y_e13 * grad_out_e123_3
+    grad_gelu_x_e2_2 = gelu_y_e013 * t127 + t85 * grad_grad_gelu_y_e013 + grad_out_e013_2 * t142
+    grad_gelu_x_e2_2 += grad_grad_weight_132 * t104 + grad_grad_weight_123 * t106 + grad_grad_weight_121 * t105
+    grad_gelu_x_e2_2 += grad_grad_weight_112 * t107 + t103 * grad_grad_gelu_y_e2 + grad_out_e2_2 * t50
+    grad_gelu_x_e2_2 += gelu_y_e2 * t143 + t31 * grad_out_e2_3 + weight_112 * t147 + weight_121 * t148
+    grad_gelu_x_e2_2 += weight_123 * t149 + t99 * grad_out_e013_3 + weight_132 * t150 - grad_out_e12_2 * t64
+    grad_gelu_x_e2_2 += -t21 * grad_out_e12_3
+    t151 = grad_out_e2_2 * grad_grad_gelu_y_e12 + grad_out_e3_2 * grad_grad_gelu_y_e13
+    t151 += gelu_y_e13 * grad_out_e3_3 + gelu_y_e12 * grad_out_e2_3 - grad_out_e0_2 * grad_grad_gelu_y_e01
+    t151 += -gelu_y_e01 * grad_out_e0_3
+    t152 = grad_out_e23_2 * grad_grad_gelu_y_e123 + gelu_y_e123 * grad_out_e23_3
+    t152 += -grad_out_e02_2 * grad_grad_gelu_y_e012 - grad_out_e03_2 * grad_grad_gelu_y_e013
+    t152 += -gelu_y_e012 * grad_out_e02_3 - gelu_y_e013 * grad_out_e03_3
+    t153 = grad_out_e12_2 * grad_grad_gelu_y_e2 + grad_out_e13_2 * grad_grad_gelu_y_e3
+    t153 += gelu_y_e3 * grad_out_e13_3 + gelu_y_e2 * grad_out_e12_3 - grad_out_e01_2 * grad_grad_gelu_y_e0
+    t153 += -gelu_y_e0 * grad_out_e01_3
+    t154 = grad_out_e123_2 * grad_grad_gelu_y_e23 + gelu_y_e23 * grad_out_e123_3
+    t154 += -grad_out_e012_2 * grad_grad_gelu_y_e02 - grad_out_e013_2 * grad_grad_gelu_y_e03
+    t154 += -gelu_y_e02 * grad_out_e012_3 - gelu_y_e03 * grad_out_e013_3
+    grad_gelu_x_e1_2 = grad_grad_weight_132 * t108 + grad_grad_weight_123 * t109 + grad_grad_weight_121 * t110
+    grad_gelu_x_e1_2 += grad_grad_weight_112 * t111 + t103 * grad_grad_gelu_y_e1 + grad_out_e1_2 * t50
+    grad_gelu_x_e1_2 += gelu_y_e1 * t143 + weight_112 * t151 + t31 * grad_out_e1_3 + weight_123 * t152
+    grad_gelu_x_e1_2 += weight_121 * t153 + weight_132 * t154 - gelu_y_e023 * t127
+    grad_gelu_x_e1_2 += -t85 * grad_grad_gelu_y_e023 - grad_out_e023_2 * t142 - t99 * grad_out_e023_3
+    grad_gate_x_2 = grad_gelu_x_e0123 * grad_grad_x_e0123 + grad_gelu_x_e023 * grad_grad_x_e023
+    grad_gate_x_2 += grad_gelu_x_e013 * grad_grad_x_e013 + grad_gelu_x_e012 * grad_grad_x_e012
+    grad_gate_x_2 += grad_gelu_x_e03 * grad_grad_x_e03 + grad_gelu_x_e02 * grad_grad_x_e02
+    grad_gate_x_2 += grad_gelu_x_e01 * grad_grad_x_e01 + grad_gelu_x_e0 * grad_grad_x_e0
+    grad_gate_x_2 += grad_gelu_x_e123 * grad_grad_x_e123 + grad_gelu_x_e23 * grad_grad_x_e23
+    grad_gate_x_2 += grad_gelu_x_e13 * grad_grad_x_e13 + grad_gelu_x_e12 * grad_grad_x_e12
+    grad_gate_x_2 += grad_gelu_x_e3 * grad_grad_x_e3 + grad_gelu_x_e2 * grad_grad_x_e2
+    grad_gate_x_2 += grad_gelu_x_e1 * grad_grad_x_e1 + grad_gelu_x_e * grad_grad_x_e
+    grad_gate_x_2 += x_e0123 * grad_gelu_x_e0123_2 + x_e023 * grad_gelu_x_e023_2 + x_e013 * grad_gelu_x_e013_2
+    grad_gate_x_2 += x_e012 * grad_gelu_x_e012_2 + x_e03 * grad_gelu_x_e03_2 + x_e02 * grad_gelu_x_e02_2
+    grad_gate_x_2 += x_e01 * grad_gelu_x_e01_2 + x_e0 * grad_gelu_x_e0_2 + x_e123 * grad_gelu_x_e123_2
+    grad_gate_x_2 += x_e23 * grad_gelu_x_e23_2 + x_e13 * grad_gelu_x_e13_2 + x_e12 * grad_gelu_x_e12_2
+    grad_gate_x_2 += x_e3 * grad_gelu_x_e3_2 + x_e2 * grad_gelu_x_e2_2 + x_e1 * grad_gelu_x_e1_2
+    grad_gate_x_2 += x_e * grad_gelu_x_e_2
+    t155 = t42 * (0.5 * grad_gate_x_2) - 2.0 * t1 * (t41 * (1.1283791670955126 * (0.5 * grad_gate_x * t43)))
+    grad_x_e = grad_gelu_x_e * grad_grad_gate_x + gate_x * grad_gelu_x_e_2 + 0.7071067811865476 * t155
+    grad_x_e0 = grad_gelu_x_e0 * grad_grad_gate_x + gate_x * grad_gelu_x_e0_2
+    grad_x_e1 = grad_gelu_x_e1 * grad_grad_gate_x + gate_x * grad_gelu_x_e1_2
+    grad_x_e2 = grad_gelu_x_e2 * grad_grad_gate_x + gate_x * grad_gelu_x_e2_2
+    grad_x_e3 = grad_gelu_x_e3 * grad_grad_gate_x + gate_x * grad_gelu_x_e3_2
+    grad_x_e01 = grad_gelu_x_e01 * grad_grad_gate_x + gate_x * grad_gelu_x_e01_2
+    grad_x_e02 = grad_gelu_x_e02 * grad_grad_gate_x + gate_x * grad_gelu_x_e02_2
+    grad_x_e03 = grad_gelu_x_e03 * grad_grad_gate_x + gate_x * grad_gelu_x_e03_2
+    grad_x_e12 = grad_gelu_x_e12 * grad_grad_gate_x + gate_x * grad_gelu_x_e12_2
+    grad_x_e13 = grad_gelu_x_e13 * grad_grad_gate_x + gate_x * grad_gelu_x_e13_2
+    grad_x_e23 = grad_gelu_x_e23 * grad_grad_gate_x + gate_x * grad_gelu_x_e23_2
+    grad_x_e012 = grad_gelu_x_e012 * grad_grad_gate_x + gate_x * grad_gelu_x_e012_2
+    grad_x_e013 = grad_gelu_x_e013 * grad_grad_gate_x + gate_x * grad_gelu_x_e013_2
+    grad_x_e023 = grad_gelu_x_e023 * grad_grad_gate_x + gate_x * grad_gelu_x_e023_2
+    grad_x_e123 = grad_gelu_x_e123 * grad_grad_gate_x + gate_x * grad_gelu_x_e123_2
+    grad_x_e0123 = grad_gelu_x_e0123 * grad_grad_gate_x + gate_x * grad_gelu_x_e0123_2
+
+    if GRAD_X:
+        _store8(
+            grad_x_row + at * 16,
+            grad_x_e,
+            grad_x_e0,
+            grad_x_e1,
+            grad_x_e2,
+            grad_x_e3,
+            grad_x_e01,
+            grad_x_e02,
+            grad_x_e03,
+            mask,
+        )
+        _store8(
+            grad_x_row + at * 16 + 8,
+            grad_x_e12,
+            grad_x_e13,
+            grad_x_e23,
+            grad_x_e012,
+            grad_x_e013,
+            grad_x_e023,
+            grad_x_e123,
+            grad_x_e0123,
+            mask,
+        )
+
+
+@triton.jit(do_not_specialize=["B"])
+def _fused_gelu_sgp_norm_with_normalize_double_backward_2_kernel(
+    x_ptr,
+    y_ptr,
+    weight_ptr,
+    grad_out_ptr,
+    grad_grad_x_ptr,
+    grad_grad_y_ptr,
+    grad_grad_weight_ptr,
+    saved_ptr,
+    frontier_ptr,
+    grad_y_ptr,
+    eps: tl.float64,
+    B,
+    N,
+    HAS_GRAD_GRAD_X: tl.constexpr,
+    HAS_GRAD_GRAD_Y: tl.constexpr,
+    HAS_GRAD_GRAD_WEIGHT: tl.constexpr,
+    GRAD_Y: tl.constexpr,
+    ROWS: tl.constexpr,
+    BLOCK: tl.constexpr,
+    REAL: tl.constexpr,
+):
+    # apart from the folds, because together they need more registers than a thread has
+    # one result alone, because together they need more registers than a thread has
+    eps = tl.full([], eps, REAL)
+
+    n = _tile(tl.program_id(1) * BLOCK, ROWS, BLOCK)
+    r = _down(ROWS)
+    at = r * N + n
+    tile_mask = n < N
+    weight_000, weight_011 = _load2(weight_ptr + n * 34, tile_mask, REAL)
+    weight_022, weight_033 = _load2(weight_ptr + n * 34 + 2, tile_mask, REAL)
+    weight_044, weight_101 = _load2(weight_ptr + n * 34 + 4, tile_mask, REAL)
+    weight_110, weight_112 = _load2(weight_ptr + n * 34 + 6, tile_mask, REAL)
+    weight_121, weight_123 = _load2(weight_ptr + n * 34 + 8, tile_mask, REAL)
+    weight_132, weight_134 = _load2(weight_ptr + n * 34 + 10, tile_mask, REAL)
+    weight_143, weight_202 = _load2(weight_ptr + n * 34 + 12, tile_mask, REAL)
+    weight_211, weight_213 = _load2(weight_ptr + n * 34 + 14, tile_mask, REAL)
+    weight_220, weight_222 = _load2(weight_ptr + n * 34 + 16, tile_mask, REAL)
+    weight_224, weight_231 = _load2(weight_ptr + n * 34 + 18, tile_mask, REAL)
+    weight_233, weight_242 = _load2(weight_ptr + n * 34 + 20, tile_mask, REAL)
+    weight_303, weight_312 = _load2(weight_ptr + n * 34 + 22, tile_mask, REAL)
+    weight_314, weight_321 = _load2(weight_ptr + n * 34 + 24, tile_mask, REAL)
+    weight_323, weight_330 = _load2(weight_ptr + n * 34 + 26, tile_mask, REAL)
+    weight_332, weight_341 = _load2(weight_ptr + n * 34 + 28, tile_mask, REAL)
+    weight_413, weight_422 = _load2(weight_ptr + n * 34 + 30, tile_mask, REAL)
+    weight_431, weight_440 = _load2(weight_ptr + n * 34 + 32, tile_mask, REAL)
+    grad_grad_weight_000, grad_grad_weight_011 = _load2(
+        grad_grad_weight_ptr + n * 34, tile_mask & HAS_GRAD_GRAD_WEIGHT, REAL
+    )
+    grad_grad_weight_022, grad_grad_weight_033 = _load2(
+        grad_grad_weight_ptr + n * 34 + 2, tile_mask & HAS_GRAD_GRAD_WEIGHT, REAL
+    )
+    grad_grad_weight_044, grad_grad_weight_101 = _load2(
+        grad_grad_weight_ptr + n * 34 + 4, tile_mask & HAS_GRAD_GRAD_WEIGHT, REAL
+    )
+    grad_grad_weight_110, grad_grad_weight_112 = _load2(
+        grad_grad_weight_ptr + n * 34 + 6, tile_mask & HAS_GRAD_GRAD_WEIGHT, REAL
+    )
+    grad_grad_weight_121, grad_grad_weight_123 = _load2(
+        grad_grad_weight_ptr + n * 34 + 8, tile_mask & HAS_GRAD_GRAD_WEIGHT, REAL
+    )
+    grad_grad_weight_132, grad_grad_weight_134 = _load2(
+        grad_grad_weight_ptr + n * 34 + 10, tile_mask & HAS_GRAD_GRAD_WEIGHT, REAL
+    )
+    grad_grad_weight_143, grad_grad_weight_202 = _load2(
+        grad_grad_weight_ptr + n * 34 + 12, tile_mask & HAS_GRAD_GRAD_WEIGHT, REAL
+    )
+    grad_grad_weight_211, grad_grad_weight_213 = _load2(
+        grad_grad_weight_ptr + n * 34 + 14, tile_mask & HAS_GRAD_GRAD_WEIGHT, REAL
+    )
+    grad_grad_weight_220, grad_grad_weight_222 = _load2(
+        grad_grad_weight_ptr + n * 34 + 16, tile_mask & HAS_GRAD_GRAD_WEIGHT, REAL
+    )
+    grad_grad_weight_224, grad_grad_weight_231 = _load2(
+        grad_grad_weight_ptr + n * 34 + 18, tile_mask & HAS_GRAD_GRAD_WEIGHT, REAL
+    )
+    grad_grad_weight_233, grad_grad_weight_242 = _load2(
+        grad_grad_weight_ptr + n * 34 + 20, tile_mask & HAS_GRAD_GRAD_WEIGHT, REAL
+    )
+    grad_grad_weight_303, grad_grad_weight_312 = _load2(
+        grad_grad_weight_ptr + n * 34 + 22, tile_mask & HAS_GRAD_GRAD_WEIGHT, REAL
+    )
+    grad_grad_weight_314, grad_grad_weight_321 = _load2(
+        grad_grad_weight_ptr + n * 34 + 24, tile_mask & HAS_GRAD_GRAD_WEIGHT, REAL
+    )
+    grad_grad_weight_323, grad_grad_weight_330 = _load2(
+        grad_grad_weight_ptr + n * 34 + 26, tile_mask & HAS_GRAD_GRAD_WEIGHT, REAL
+    )
+    grad_grad_weight_332, grad_grad_weight_341 = _load2(
+        grad_grad_weight_ptr + n * 34 + 28, tile_mask & HAS_GRAD_GRAD_WEIGHT, REAL
+    )
+    grad_grad_weight_413, grad_grad_weight_422 = _load2(
+        grad_grad_weight_ptr + n * 34 + 30, tile_mask & HAS_GRAD_GRAD_WEIGHT, REAL
+    )
+    grad_grad_weight_431, grad_grad_weight_440 = _load2(
+        grad_grad_weight_ptr + n * 34 + 32, tile_mask & HAS_GRAD_GRAD_WEIGHT, REAL
+    )
+
+    inv_rms_4 = tl.rsqrt(eps)
+
+    b = tl.program_id(0).to(tl.int64) * ROWS
+    row_mask = b + r < B
+    mask = tile_mask if ROWS == 1 else tile_mask & row_mask
+    x_row = x_ptr + b * 16 * N
+    y_row = y_ptr + b * 16 * N
+    grad_out_row = grad_out_ptr + b * 16 * N
+    grad_grad_x_row = grad_grad_x_ptr + b * 16 * N
+    grad_grad_y_row = grad_grad_y_ptr + b * 16 * N
+    saved_row = saved_ptr + b
+    frontier_row = frontier_ptr + b
+    grad_y_row = grad_y_ptr + b * 16 * N
+
+    x_e, x_e0, x_e1, x_e2, x_e3, x_e01, x_e02, x_e03 = _load8(x_row + at * 16, mask, REAL)
+    x_e12, x_e13, x_e23, x_e012, x_e013, x_e023, x_e123, x_e0123 = _load8(x_row + at * 16 + 8, mask, REAL)
+    y_e, y_e0, y_e1, y_e2, y_e3, y_e01, y_e02, y_e03 = _load8(y_row + at * 16, mask, REAL)
+    y_e12, y_e13, y_e23, y_e012, y_e013, y_e023, y_e123, y_e0123 = _load8(y_row + at * 16 + 8, mask, REAL)
+    grad_out_e, grad_out_e0, grad_out_e1, grad_out_e2, grad_out_e3, grad_out_e01, grad_out_e02, grad_out_e03 = _load8(
+        grad_out_row + at * 16, mask, REAL
+    )
+    (
+        grad_out_e12,
+        grad_out_e13,
+        grad_out_e23,
+        grad_out_e012,
+        grad_out_e013,
+        grad_out_e023,
+        grad_out_e123,
+        grad_out_e0123,
+    ) = _load8(grad_out_row + at * 16 + 8, mask, REAL)
+    (
+        grad_grad_x_e,
+        grad_grad_x_e0,
+        grad_grad_x_e1,
+        grad_grad_x_e2,
+        grad_grad_x_e3,
+        grad_grad_x_e01,
+        grad_grad_x_e02,
+        grad_grad_x_e03,
+    ) = _load8(grad_grad_x_row + at * 16, mask & HAS_GRAD_GRAD_X, REAL)
+    (
+        grad_grad_x_e12,
+        grad_grad_x_e13,
+        grad_grad_x_e23,
+        grad_grad_x_e012,
+        grad_grad_x_e013,
+        grad_grad_x_e023,
+        grad_grad_x_e123,
+        grad_grad_x_e0123,
+    ) = _load8(grad_grad_x_row + at * 16 + 8, mask & HAS_GRAD_GRAD_X, REAL)
+    (
+        grad_grad_y_e,
+        grad_grad_y_e0,
+        grad_grad_y_e1,
+        grad_grad_y_e2,
+        grad_grad_y_e3,
+        grad_grad_y_e01,
+        grad_grad_y_e02,
+        grad_grad_y_e03,
+    ) = _load8(grad_grad_y_row + at * 16, mask & HAS_GRAD_GRAD_Y, REAL)
+    (
+        grad_grad_y_e12,
+        grad_grad_y_e13,
+        grad_grad_y_e23,
+        grad_grad_y_e012,
+        grad_grad_y_e013,
+        grad_grad_y_e023,
+        grad_grad_y_e123,
+        grad_grad_y_e0123,
+    ) = _load8(grad_grad_y_row + at * 16 + 8, mask & HAS_GRAD_GRAD_Y, REAL)
+    saved_inv_rms_0 = tl.load(saved_row + r, mask=row_mask, other=0.0).to(REAL)
+    saved_inv_rms_1 = tl.load(saved_row + B + r, mask=row_mask, other=0.0).to(REAL)
+    saved_inv_rms_2 = tl.load(saved_row + 2 * B + r, mask=row_mask, other=0.0).to(REAL)
+    saved_inv_rms_3 = tl.load(saved_row + 3 * B + r, mask=row_mask, other=0.0).to(REAL)
+    frontier_0 = tl.load(frontier_row + r, mask=row_mask, other=0.0).to(REAL)
+    frontier_1 = tl.load(frontier_row + B + r, mask=row_mask, other=0.0).to(REAL)
+    frontier_2 = tl.load(frontier_row + 2 * B + r, mask=row_mask, other=0.0).to(REAL)
+    frontier_3 = tl.load(frontier_row + 3 * B + r, mask=row_mask, other=0.0).to(REAL)
+    frontier_grad_grad_inv_rms_0 = tl.load(frontier_row + 4 * B + r, mask=row_mask, other=0.0).to(REAL)
+    frontier_5 = tl.load(frontier_row + 5 * B + r, mask=row_mask, other=0.0).to(REAL)
+    frontier_grad_grad_inv_rms_1 = tl.load(frontier_row + 6 * B + r, mask=row_mask, other=0.0).to(REAL)
+    frontier_7 = tl.load(frontier_row + 7 * B + r, mask=row_mask, other=0.0).to(REAL)
+    frontier_grad_grad_inv_rms_2 = tl.load(frontier_row + 8 * B + r, mask=row_mask, other=0.0).to(REAL)
+    frontier_9 = tl.load(frontier_row + 9 * B + r, mask=row_mask, other=0.0).to(REAL)
+    frontier_grad_grad_inv_rms_3 = tl.load(frontier_row + 10 * B + r, mask=row_mask, other=0.0).to(REAL)
+    frontier_11 = tl.load(frontier_row + 11 * B + r, mask=row_mask, other=0.0).to(REAL)
+
+    t0 = 0.7071067811865476 * x_e
+    gate_x = 0.5 * tl.erf(t0) + 0.5
+    gelu_x_e0123 = x_e0123 * gate_x
+    grad_out_e0123_2 = inv_rms_4 * grad_out_e0123
+    gelu_x_e023 = x_e023 * gate_x
+    grad_out_e023_2 = saved_inv_rms_3 * grad_out_e023
+    gelu_x_e013 = x_e013 * gate_x
+    grad_out_e013_2 = saved_inv_rms_3 * grad_out_e013
+    gelu_x_e012 = x_e012 * gate_x
+    grad_out_e012_2 = saved_inv_rms_3 * grad_out_e012
+    gelu_x_e123 = x_e123 * gate_x
+    t1 = 0.7071067811865476 * y_e
+    gate_y = 0.5 + 0.5 * tl.erf(t1)
+    gelu_y_e123 = y_e123 * gate_y
+    gelu_x_e = x_e * gate_x
+    t2 = weight_033 * gelu_x_e
+    gelu_y_e23 = y_e23 * gate_y
+    gelu_x_e1 = x_e1 * gate_x
+    t3 = weight_132 * gelu_x_e1
+    gelu_y_e13 = y_e13 * gate_y
+    gelu_x_e2 = x_e2 * gate_x
+    t4 = weight_132 * gelu_x_e2
+    gelu_y_e12 = y_e12 * gate_y
+    gelu_x_e3 = x_e3 * gate_x
+    t5 = weight_132 * gelu_x_e3
+    gelu_x_e12 = x_e12 * gate_x
+    gelu_y_e3 = y_e3 * gate_y
+    t6 = weight_231 * gelu_y_e3
+    gelu_x_e13 = x_e13 * gate_x
+    gelu_y_e2 = y_e2 * gate_y
+    t7 = weight_231 * gelu_y_e2
+    gelu_x_e23 = x_e23 * gate_x
+    gelu_y_e1 = y_e1 * gate_y
+    t8 = weight_231 * gelu_y_e1
+    gelu_y_e = y_e * gate_y
+    t9 = weight_330 * gelu_y_e
+    out_e123 = gelu_y_e123 * t2 + gelu_y_e23 * t3 + gelu_y_e12 * t5 + gelu_x_e12 * t6 + gelu_x_e23 * t8
+    out_e123 += gelu_x_e123 * t9 - gelu_y_e13 * t4 - gelu_x_e13 * t7
+    grad_out_e123_2 = saved_inv_rms_3 * grad_out_e123 + 2.0 * frontier_0 * out_e123
+    t10 = gelu_x_e023 * grad_out_e023_2 + gelu_x_e013 * grad_out_e013_2 + gelu_x_e012 * grad_out_e012_2
+    t10 += gelu_x_e123 * grad_out_e123_2
+    gelu_x_e03 = x_e03 * gate_x
+    grad_out_e03_2 = saved_inv_rms_2 * grad_out_e03
+    gelu_x_e02 = x_e02 * gate_x
+    grad_out_e02_2 = saved_inv_rms_2 * grad_out_e02
+    gelu_x_e01 = x_e01 * gate_x
+    grad_out_e01_2 = saved_inv_rms_2 * grad_out_e01
+    t11 = weight_022 * gelu_x_e
+    t12 = weight_121 * gelu_x_e2
+    t13 = weight_222 * gelu_y_e12
+    t14 = weight_220 * gelu_y_e
+    t15 = weight_321 * gelu_y_e1
+    t16 = weight_222 * gelu_x_e12
+    t17 = weight_123 * gelu_x_e1
+    t18 = weight_121 * gelu_y_e2
+    out_e23 = gelu_y_e23 * t11 + gelu_y_e3 * t12 + gelu_x_e13 * t13 + gelu_x_e23 * t14 + gelu_x_e123 * t15
+    out_e23 += gelu_y_e123 * t17 - gelu_y_e13 * t16 - gelu_x_e3 * t18
+    grad_out_e23_2 = saved_inv_rms_2 * grad_out_e23 + 2.0 * frontier_1 * out_e23
+    t19 = weight_121 * gelu_x_e1
+    t20 = weight_321 * gelu_y_e2
+    t21 = weight_121 * gelu_y_e1
+    t22 = weight_123 * gelu_x_e2
+    out_e13 = gelu_y_e13 * t11 + gelu_y_e3 * t19 + gelu_x_e13 * t14 + gelu_y_e23 * t16 - gelu_x_e23 * t13
+    out_e13 += -gelu_x_e123 * t20 - gelu_x_e3 * t21 - gelu_y_e123 * t22
+    grad_out_e13_2 = saved_inv_rms_2 * grad_out_e13 + 2.0 * frontier_1 * out_e13
+    t23 = weight_222 * gelu_y_e13
+    t24 = weight_321 * gelu_y_e3
+    t25 = weight_123 * gelu_x_e3
+    t26 = weight_222 * gelu_x_e13
+    out_e12 = gelu_y_e12 * t11 + gelu_y_e2 * t19 + gelu_x_e12 * t14 + gelu_x_e23 * t23 + gelu_x_e123 * t24
+    out_e12 += gelu_y_e123 * t25 - gelu_x_e2 * t21 - gelu_y_e23 * t26
+    grad_out_e12_2 = saved_inv_rms_2 * grad_out_e12 + 2.0 * frontier_1 * out_e12
+    t27 = gelu_x_e03 * grad_out_e03_2 + gelu_x_e02 * grad_out_e02_2 + gelu_x_e01 * grad_out_e01_2
+    t27 += gelu_x_e23 * grad_out_e23_2 + gelu_x_e13 * grad_out_e13_2 + gelu_x_e12 * grad_out_e12_2
+    gelu_x_e0 = x_e0 * gate_x
+    grad_out_e0_2 = saved_inv_rms_1 * grad_out_e0
+    t28 = weight_011 * gelu_x_e
+    t29 = weight_112 * gelu_x_e1
+    t30 = weight_112 * gelu_x_e2
+    t31 = weight_110 * gelu_y_e
+    t32 = weight_213 * gelu_y_e123
+    t33 = weight_211 * gelu_y_e1
+    t34 = weight_211 * gelu_y_e2
+    t35 = weight_312 * gelu_x_e123
+    out_e3 = gelu_y_e3 * t28 + gelu_y_e13 * t29 + gelu_y_e23 * t30 + gelu_x_e3 * t31 - gelu_x_e12 * t32
+    out_e3 += -gelu_x_e13 * t33 - gelu_x_e23 * t34 - gelu_y_e12 * t35
+    grad_out_e3_2 = saved_inv_rms_1 * grad_out_e3 + 2.0 * frontier_2 * out_e3
+    t36 = weight_112 * gelu_x_e3
+    t37 = weight_211 * gelu_y_e3
+    out_e2 = gelu_y_e2 * t28 + gelu_y_e12 * t29 + gelu_x_e2 * t31 + gelu_x_e13 * t32 + gelu_x_e23 * t37
+    out_e2 += gelu_y_e13 * t35 - gelu_y_e23 * t36 - gelu_x_e12 * t33
+    grad_out_e2_2 = saved_inv_rms_1 * grad_out_e2 + 2.0 * frontier_2 * out_e2
+    out_e1 = gelu_y_e1 * t28 + gelu_x_e1 * t31 + gelu_x_e12 * t34 + gelu_x_e13 * t37 - gelu_y_e12 * t30
+    out_e1 += -gelu_y_e13 * t36 - gelu_x_e23 * t32 - gelu_y_e23 * t35
+    grad_out_e1_2 = saved_inv_rms_1 * grad_out_e1 + 2.0 * frontier_2 * out_e1
+    t38 = gelu_x_e0 * grad_out_e0_2 + gelu_x_e3 * grad_out_e3_2 + gelu_x_e2 * grad_out_e2_2
+    t38 += gelu_x_e1 * grad_out_e1_2
+    t39 = gelu_x_e1 * gelu_y_e1 + gelu_x_e2 * gelu_y_e2 + gelu_x_e3 * gelu_y_e3
+    t40 = -gelu_x_e12 * gelu_y_e12 - gelu_x_e13 * gelu_y_e13 - gelu_x_e23 * gelu_y_e23
+    out_e = weight_000 * gelu_x_e * gelu_y_e + weight_101 * t39 + weight_202 * t40
+    out_e += -weight_303 * gelu_x_e123 * gelu_y_e123
+    grad_out_e_2 = saved_inv_rms_0 * grad_out_e + 2.0 * frontier_3 * out_e
+    grad_gelu_y_e = weight_440 * gelu_x_e0123 * grad_out_e0123_2 + weight_330 * t10 + weight_220 * t27
+    grad_gelu_y_e += weight_110 * t38 + weight_000 * gelu_x_e * grad_out_e_2
+    t41 = tl.exp(-t1 * t1)
+    t42 = 1.1283791670955126 * t41
+    t43 = 0.7071067811865476 * grad_grad_y_e
+    grad_grad_gate_y = 0.5 * t42 * t43
+    t44 = 1.1283791670955126 * tl.exp(-t0 * t0) * (0.7071067811865476 * grad_grad_x_e)
+    grad_grad_gate_x = 0.5 * t44
+    grad_grad_gelu_x_e0123 = gate_x * grad_grad_x_e0123 + x_e0123 * grad_grad_gate_x
+    grad_grad_gelu_x_e = x_e * grad_grad_gate_x + gate_x * grad_grad_x_e
+    grad_grad_gelu_y_e123 = gate_y * grad_grad_y_e123 + y_e123 * grad_grad_gate_y
+    grad_grad_gelu_y_e = y_e * grad_grad_gate_y + gate_y * grad_grad_y_e
+    grad_grad_gelu_x_e123 = gate_x * grad_grad_x_e123 + x_e123 * grad_grad_gate_x
+    grad_grad_gelu_y_e1 = gate_y * grad_grad_y_e1 + y_e1 * grad_grad_gate_y
+    grad_grad_gelu_y_e2 = gate_y * grad_grad_y_e2 + y_e2 * grad_grad_gate_y
+    grad_grad_gelu_y_e3 = gate_y * grad_grad_y_e3 + y_e3 * grad_grad_gate_y
+    grad_grad_gelu_x_e1 = gate_x * grad_grad_x_e1 + x_e1 * grad_grad_gate_x
+    grad_grad_gelu_x_e2 = gate_x * grad_grad_x_e2 + x_e2 * grad_grad_gate_x
+    grad_grad_gelu_x_e3 = gate_x * grad_grad_x_e3 + x_e3 * grad_grad_gate_x
+    t45 = gelu_x_e1 * grad_grad_gelu_y_e1 + gelu_x_e2 * grad_grad_gelu_y_e2 + gelu_x_e3 * grad_grad_gelu_y_e3
+    t45 += gelu_y_e1 * grad_grad_gelu_x_e1 + gelu_y_e2 * grad_grad_gelu_x_e2 + gelu_y_e3 * grad_grad_gelu_x_e3
+    grad_grad_gelu_y_e12 = gate_y * grad_grad_y_e12 + y_e12 * grad_grad_gate_y
+    grad_grad_gelu_y_e13 = gate_y * grad_grad_y_e13 + y_e13 * grad_grad_gate_y
+    grad_grad_gelu_y_e23 = gate_y * grad_grad_y_e23 + y_e23 * grad_grad_gate_y
+    grad_grad_gelu_x_e12 = gate_x * grad_grad_x_e12 + x_e12 * grad_grad_gate_x
+    grad_grad_gelu_x_e13 = gate_x * grad_grad_x_e13 + x_e13 * grad_grad_gate_x
+    grad_grad_gelu_x_e23 = gate_x * grad_grad_x_e23 + x_e23 * grad_grad_gate_x
+    t46 = -gelu_x_e12 * grad_grad_gelu_y_e12 - gelu_x_e13 * grad_grad_gelu_y_e13
+    t46 += -gelu_x_e23 * grad_grad_gelu_y_e23 - gelu_y_e12 * grad_grad_gelu_x_e12
+    t46 += -gelu_y_e13 * grad_grad_gelu_x_e13 - gelu_y_e23 * grad_grad_gelu_x_e23
+    grad_grad_out_e = grad_grad_weight_202 * t40 + grad_grad_weight_101 * t39
+    grad_grad_out_e += grad_grad_weight_000 * gelu_x_e * gelu_y_e + weight_000 * gelu_x_e * grad_grad_gelu_y_e
+    grad_grad_out_e += weight_101 * t45 + weight_202 * t46 + weight_000 * gelu_y_e * grad_grad_gelu_x_e
+    grad_grad_out_e += -grad_grad_weight_303 * gelu_x_e123 * gelu_y_e123
+    grad_grad_out_e += -weight_303 * gelu_x_e123 * grad_grad_gelu_y_e123
+    grad_grad_out_e += -weight_303 * gelu_y_e123 * grad_grad_gelu_x_e123
+    grad_out_e_3 = frontier_3 * (2.0 * grad_grad_out_e) + frontier_grad_grad_inv_rms_0 * grad_out_e
+    grad_out_e_3 += 2.0 * frontier_5 * out_e
+    grad_grad_gelu_x_e0 = gate_x * grad_grad_x_e0 + x_e0 * grad_grad_gate_x
+    grad_out_e0_3 = frontier_grad_grad_inv_rms_1 * grad_out_e0
+    t47 = grad_grad_weight_213 * gelu_y_e123 + weight_213 * grad_grad_gelu_y_e123
+    t48 = grad_grad_weight_211 * gelu_y_e1 + weight_211 * grad_grad_gelu_y_e1
+    t49 = grad_grad_weight_211 * gelu_y_e2 + weight_211 * grad_grad_gelu_y_e2
+    t50 = grad_grad_weight_110 * gelu_y_e + weight_110 * grad_grad_gelu_y_e
+    t51 = grad_grad_weight_312 * gelu_x_e123 + weight_312 * grad_grad_gelu_x_e123
+    t52 = grad_grad_weight_112 * gelu_x_e1 + weight_112 * grad_grad_gelu_x_e1
+    t53 = grad_grad_weight_112 * gelu_x_e2 + weight_112 * grad_grad_gelu_x_e2
+    t54 = grad_grad_weight_011 * gelu_x_e + weight_011 * grad_grad_gelu_x_e
+    grad_grad_out_e3 = t28 * grad_grad_gelu_y_e3 + t29 * grad_grad_gelu_y_e13 + t30 * grad_grad_gelu_y_e23
+    grad_grad_out_e3 += gelu_x_e3 * t50 + gelu_y_e13 * t52 + gelu_y_e23 * t53 + t31 * grad_grad_gelu_x_e3
+    grad_grad_out_e3 += gelu_y_e3 * t54 - gelu_x_e12 * t47 - gelu_x_e13 * t48 - gelu_x_e23 * t49
+    grad_grad_out_e3 += -t35 * grad_grad_gelu_y_e12 - gelu_y_e12 * t51 - t32 * grad_grad_gelu_x_e12
+    grad_grad_out_e3 += -t33 * grad_grad_gelu_x_e13 - t34 * grad_grad_gelu_x_e23
+    grad_out_e3_3 = frontier_2 * (2.0 * grad_grad_out_e3) + frontier_grad_grad_inv_rms_1 * grad_out_e3
+    grad_out_e3_3 += 2.0 * frontier_7 * out_e3
+    t55 = grad_grad_weight_211 * gelu_y_e3 + weight_211 * grad_grad_gelu_y_e3
+    t56 = grad_grad_weight_112 * gelu_x_e3 + weight_112 * grad_grad_gelu_x_e3
+    grad_grad_out_e2 = gelu_x_e13 * t47 + t28 * grad_grad_gelu_y_e2 + gelu_x_e23 * t55
+    grad_grad_out_e2 += t29 * grad_grad_gelu_y_e12 + t35 * grad_grad_gelu_y_e13 + gelu_x_e2 * t50
+    grad_grad_out_e2 += gelu_y_e13 * t51 + gelu_y_e12 * t52 + t31 * grad_grad_gelu_x_e2
+    grad_grad_out_e2 += t32 * grad_grad_gelu_x_e13 + t37 * grad_grad_gelu_x_e23 + gelu_y_e2 * t54
+    grad_grad_out_e2 += -gelu_x_e12 * t48 - t36 * grad_grad_gelu_y_e23 - gelu_y_e23 * t56
+    grad_grad_out_e2 += -t33 * grad_grad_gelu_x_e12
+    grad_out_e2_3 = frontier_2 * (2.0 * grad_grad_out_e2) + frontier_grad_grad_inv_rms_1 * grad_out_e2
+    grad_out_e2_3 += 2.0 * frontier_7 * out_e2
+    grad_grad_out_e1 = t28 * grad_grad_gelu_y_e1 + gelu_x_e12 * t49 + gelu_x_e13 * t55 + gelu_x_e1 * t50
+    grad_grad_out_e1 += t31 * grad_grad_gelu_x_e1 + t34 * grad_grad_gelu_x_e12 + t37 * grad_grad_gelu_x_e13
+    grad_grad_out_e1 += gelu_y_e1 * t54 - gelu_x_e23 * t47 - t30 * grad_grad_gelu_y_e12
+    grad_grad_out_e1 += -t36 * grad_grad_gelu_y_e13 - t35 * grad_grad_gelu_y_e23 - gelu_y_e23 * t51
+    grad_grad_out_e1 += -gelu_y_e12 * t53 - gelu_y_e13 * t56 - t32 * grad_grad_gelu_x_e23
+    grad_out_e1_3 = frontier_2 * (2.0 * grad_grad_out_e1) + frontier_grad_grad_inv_rms_1 * grad_out_e1
+    grad_out_e1_3 += 2.0 * frontier_7 * out_e1
+    t57 = grad_out_e0_2 * grad_grad_gelu_x_e0 + grad_out_e1_2 * grad_grad_gelu_x_e1
+    t57 += grad_out_e2_2 * grad_grad_gelu_x_e2 + grad_out_e3_2 * grad_grad_gelu_x_e3
+    t57 += gelu_x_e0 * grad_out_e0_3 + gelu_x_e3 * grad_out_e3_3 + gelu_x_e2 * grad_out_e2_3
+    t57 += gelu_x_e1 * grad_out_e1_3
+    grad_grad_gelu_x_e01 = gate_x * grad_grad_x_e01 + x_e01 * grad_grad_gate_x
+    grad_grad_gelu_x_e02 = gate_x * grad_grad_x_e02 + x_e02 * grad_grad_gate_x
+    grad_grad_gelu_x_e03 = gate_x * grad_grad_x_e03 + x_e03 * grad_grad_gate_x
+    grad_out_e01_3 = frontier_grad_grad_inv_rms_2 * grad_out_e01
+    grad_out_e02_3 = frontier_grad_grad_inv_rms_2 * grad_out_e02
+    grad_out_e03_3 = frontier_grad_grad_inv_rms_2 * grad_out_e03
+    t58 = grad_grad_weight_222 * gelu_y_e12 + weight_222 * grad_grad_gelu_y_e12
+    t59 = grad_grad_weight_220 * gelu_y_e + weight_220 * grad_grad_gelu_y_e
+    t60 = grad_grad_weight_123 * gelu_x_e1 + weight_123 * grad_grad_gelu_x_e1
+    t61 = grad_grad_weight_121 * gelu_x_e2 + weight_121 * grad_grad_gelu_x_e2
+    t62 = grad_grad_weight_222 * gelu_x_e12 + weight_222 * grad_grad_gelu_x_e12
+    t63 = grad_grad_weight_022 * gelu_x_e + weight_022 * grad_grad_gelu_x_e
+    grad_grad_out_e23 = t17 * grad_grad_gelu_y_e123
+    grad_grad_out_e23 += gelu_x_e123 * (grad_grad_weight_321 * gelu_y_e1 + weight_321 * grad_grad_gelu_y_e1)
+    grad_grad_out_e23 += t12 * grad_grad_gelu_y_e3 + gelu_x_e13 * t58 + t11 * grad_grad_gelu_y_e23
+    grad_grad_out_e23 += gelu_x_e23 * t59 + t15 * grad_grad_gelu_x_e123 + gelu_y_e123 * t60 + gelu_y_e3 * t61
+    grad_grad_out_e23 += t13 * grad_grad_gelu_x_e13 + t14 * grad_grad_gelu_x_e23 + gelu_y_e23 * t63
+    grad_grad_out_e23 += -gelu_x_e3 * (grad_grad_weight_121 * gelu_y_e2 + weight_121 * grad_grad_gelu_y_e2)
+    grad_grad_out_e23 += -t16 * grad_grad_gelu_y_e13 - t18 * grad_grad_gelu_x_e3 - gelu_y_e13 * t62
+    grad_out_e23_3 = frontier_1 * (2.0 * grad_grad_out_e23) + frontier_grad_grad_inv_rms_2 * grad_out_e23
+    grad_out_e23_3 += 2.0 * frontier_9 * out_e23
+    t64 = grad_grad_weight_121 * gelu_y_e1 + weight_121 * grad_grad_gelu_y_e1
+    t65 = grad_grad_weight_121 * gelu_x_e1 + weight_121 * grad_grad_gelu_x_e1
+    t66 = grad_grad_weight_123 * gelu_x_e2 + weight_123 * grad_grad_gelu_x_e2
+    grad_grad_out_e13 = t19 * grad_grad_gelu_y_e3 + t11 * grad_grad_gelu_y_e13 + t16 * grad_grad_gelu_y_e23
+    grad_grad_out_e13 += gelu_x_e13 * t59 + gelu_y_e3 * t65 + gelu_y_e23 * t62 + t14 * grad_grad_gelu_x_e13
+    grad_grad_out_e13 += gelu_y_e13 * t63 - t22 * grad_grad_gelu_y_e123 - gelu_x_e3 * t64
+    grad_grad_out_e13 += -gelu_x_e123 * (grad_grad_weight_321 * gelu_y_e2 + weight_321 * grad_grad_gelu_y_e2)
+    grad_grad_out_e13 += -gelu_x_e23 * t58 - t20 * grad_grad_gelu_x_e123 - gelu_y_e123 * t66
+    grad_grad_out_e13 += -t21 * grad_grad_gelu_x_e3 - t13 * grad_grad_gelu_x_e23
+    grad_out_e13_3 = frontier_1 * (2.0 * grad_grad_out_e13) + frontier_grad_grad_inv_rms_2 * grad_out_e13
+    grad_out_e13_3 += 2.0 * frontier_9 * out_e13
+    t67 = grad_grad_weight_123 * gelu_x_e3 + weight_123 * grad_grad_gelu_x_e3
+    t68 = grad_grad_weight_222 * gelu_x_e13 + weight_222 * grad_grad_gelu_x_e13
+    grad_grad_out_e12 = t25 * grad_grad_gelu_y_e123 + t19 * grad_grad_gelu_y_e2
+    grad_grad_out_e12 += gelu_x_e123 * (grad_grad_weight_321 * gelu_y_e3 + weight_321 * grad_grad_gelu_y_e3)
+    grad_grad_out_e12 += t11 * grad_grad_gelu_y_e12
+    grad_grad_out_e12 += gelu_x_e23 * (grad_grad_weight_222 * gelu_y_e13 + weight_222 * grad_grad_gelu_y_e13)
+    grad_grad_out_e12 += gelu_x_e12 * t59 + t24 * grad_grad_gelu_x_e123 + gelu_y_e2 * t65 + gelu_y_e123 * t67
+    grad_grad_out_e12 += t14 * grad_grad_gelu_x_e12 + t23 * grad_grad_gelu_x_e23 + gelu_y_e12 * t63
+    grad_grad_out_e12 += -gelu_x_e2 * t64 - t26 * grad_grad_gelu_y_e23 - t21 * grad_grad_gelu_x_e2
+    grad_grad_out_e12 += -gelu_y_e23 * t68
+    grad_out_e12_3 = frontier_1 * (2.0 * grad_grad_out_e12) + frontier_grad_grad_inv_rms_2 * grad_out_e12
+    grad_out_e12_3 += 2.0 * frontier_9 * out_e12
+    t69 = grad_out_e01_2 * grad_grad_gelu_x_e01 + grad_out_e02_2 * grad_grad_gelu_x_e02
+    t69 += grad_out_e03_2 * grad_grad_gelu_x_e03 + grad_out_e12_2 * grad_grad_gelu_x_e12
+    t69 += grad_out_e13_2 * grad_grad_gelu_x_e13 + grad_out_e23_2 * grad_grad_gelu_x_e23
+    t69 += gelu_x_e01 * grad_out_e01_3 + gelu_x_e02 * grad_out_e02_3 + gelu_x_e03 * grad_out_e03_3
+    t69 += gelu_x_e23 * grad_out_e23_3 + gelu_x_e13 * grad_out_e13_3 + gelu_x_e12 * grad_out_e12_3
+    grad_grad_gelu_x_e012 = gate_x * grad_grad_x_e012 + x_e012 * grad_grad_gate_x
+    grad_grad_gelu_x_e013 = gate_x * grad_grad_x_e013 + x_e013 * grad_grad_gate_x
+    grad_grad_gelu_x_e023 = gate_x * grad_grad_x_e023 + x_e023 * grad_grad_gate_x
+    grad_out_e012_3 = frontier_grad_grad_inv_rms_3 * grad_out_e012
+    grad_out_e013_3 = frontier_grad_grad_inv_rms_3 * grad_out_e013
+    grad_out_e023_3 = frontier_grad_grad_inv_rms_3 * grad_out_e023
+    t70 = grad_grad_weight_132 * gelu_x_e1 + weight_132 * grad_grad_gelu_x_e1
+    t71 = grad_grad_weight_132 * gelu_x_e2 + weight_132 * grad_grad_gelu_x_e2
+    t72 = grad_grad_weight_132 * gelu_x_e3 + weight_132 * grad_grad_gelu_x_e3
+    t73 = grad_grad_weight_033 * gelu_x_e + weight_033 * grad_grad_gelu_x_e
+    grad_grad_out_e123 = t2 * grad_grad_gelu_y_e123
+    grad_grad_out_e123 += gelu_x_e23 * (grad_grad_weight_231 * gelu_y_e1 + weight_231 * grad_grad_gelu_y_e1)
+    grad_grad_out_e123 += gelu_x_e12 * (grad_grad_weight_231 * gelu_y_e3 + weight_231 * grad_grad_gelu_y_e3)
+    grad_grad_out_e123 += t5 * grad_grad_gelu_y_e12 + t3 * grad_grad_gelu_y_e23
+    grad_grad_out_e123 += gelu_x_e123 * (grad_grad_weight_330 * gelu_y_e + weight_330 * grad_grad_gelu_y_e)
+    grad_grad_out_e123 += t9 * grad_grad_gelu_x_e123 + gelu_y_e23 * t70 + gelu_y_e12 * t72
+    grad_grad_out_e123 += t6 * grad_grad_gelu_x_e12 + t8 * grad_grad_gelu_x_e23 + gelu_y_e123 * t73
+    grad_grad_out_e123 += -gelu_x_e13 * (grad_grad_weight_231 * gelu_y_e2 + weight_231 * grad_grad_gelu_y_e2)
+    grad_grad_out_e123 += -t4 * grad_grad_gelu_y_e13 - gelu_y_e13 * t71 - t7 * grad_grad_gelu_x_e13
+    grad_out_e123_3 = frontier_0 * (2.0 * grad_grad_out_e123) + frontier_grad_grad_inv_rms_3 * grad_out_e123
+    grad_out_e123_3 += 2.0 * frontier_11 * out_e123
+    t74 = grad_out_e012_2 * grad_grad_gelu_x_e012 + grad_out_e013_2 * grad_grad_gelu_x_e013
+    t74 += grad_out_e023_2 * grad_grad_gelu_x_e023 + grad_out_e123_2 * grad_grad_gelu_x_e123
+    t74 += gelu_x_e012 * grad_out_e012_3 + gelu_x_e013 * grad_out_e013_3 + gelu_x_e023 * grad_out_e023_3
+    t74 += gelu_x_e123 * grad_out_e123_3
+    grad_gelu_y_e_2 = grad_grad_weight_440 * gelu_x_e0123 * grad_out_e0123_2
+    grad_gelu_y_e_2 += weight_440 * grad_out_e0123_2 * grad_grad_gelu_x_e0123 + grad_grad_weight_330 * t10
+    grad_gelu_y_e_2 += grad_grad_weight_220 * t27 + grad_grad_weight_110 * t38
+    grad_gelu_y_e_2 += grad_grad_weight_000 * gelu_x_e * grad_out_e_2
+    grad_gelu_y_e_2 += weight_000 * grad_out_e_2 * grad_grad_gelu_x_e + weight_000 * gelu_x_e * grad_out_e_3
+    grad_gelu_y_e_2 += weight_110 * t57 + weight_220 * t69 + weight_330 * t74
+    t75 = weight_143 * grad_out_e0123_2
+    t76 = weight_213 * grad_out_e0_2
+    t77 = weight_233 * gelu_x_e12
+    t78 = weight_233 * gelu_x_e13
+    t79 = weight_323 * gelu_x_e123
+    grad_gelu_y_e023 = grad_out_e023_2 * t2 + grad_out_e013_2 * t77 + grad_out_e02_2 * t25
+    grad_gelu_y_e023 += grad_out_e01_2 * t79 - gelu_x_e1 * t75 - gelu_x_e23 * t76 - grad_out_e012_2 * t78
+    grad_gelu_y_e023 += -grad_out_e03_2 * t22
+    t80 = weight_233 * gelu_x_e23
+    grad_gelu_y_e013 = gelu_x_e2 * t75 + grad_out_e013_2 * t2 + grad_out_e012_2 * t80 + grad_out_e01_2 * t25
+    grad_gelu_y_e013 += -gelu_x_e13 * t76 - grad_out_e023_2 * t77 - grad_out_e03_2 * t17 - grad_out_e02_2 * t79
+    grad_gelu_y_e012 = grad_out_e012_2 * t2 + grad_out_e023_2 * t78 + grad_out_e03_2 * t79
+    grad_gelu_y_e012 += grad_out_e01_2 * t22 - gelu_x_e3 * t75 - gelu_x_e12 * t76 - grad_out_e013_2 * t80
+    grad_gelu_y_e012 += -grad_out_e02_2 * t17
+    t81 = weight_242 * grad_out_e0123_2
+    t82 = weight_222 * grad_out_e02_2
+    t83 = weight_332 * gelu_x_e123
+    grad_gelu_y_e03 = gelu_x_e12 * t81 + grad_out_e03_2 * t11 + gelu_x_e23 * t82 + grad_out_e01_2 * t26
+    grad_gelu_y_e03 += -grad_out_e023_2 * t4 - grad_out_e013_2 * t3 - grad_out_e012_2 * t83
+    grad_gelu_y_e03 += -grad_out_e0_2 * t36
+    t84 = weight_222 * grad_out_e03_2
+    grad_gelu_y_e02 = grad_out_e02_2 * t11 + grad_out_e023_2 * t5 + grad_out_e013_2 * t83
+    grad_gelu_y_e02 += grad_out_e01_2 * t16 - gelu_x_e13 * t81 - gelu_x_e23 * t84 - grad_out_e012_2 * t3
+    grad_gelu_y_e02 += -grad_out_e0_2 * t30
+    grad_gelu_y_e01 = gelu_x_e23 * t81 + grad_out_e01_2 * t11 + grad_out_e013_2 * t5 + grad_out_e012_2 * t4
+    grad_gelu_y_e01 += -gelu_x_e13 * t84 - grad_out_e023_2 * t83 - grad_out_e02_2 * t16 - grad_out_e0_2 * t29
+    t85 = weight_341 * grad_out_e0123_2
+    t86 = gelu_x_e23 * grad_out_e023_2 + gelu_x_e13 * grad_out_e013_2 + gelu_x_e12 * grad_out_e012_2
+    t87 = weight_121 * grad_out_e03_2
+    grad_gelu_y_e0 = grad_out_e0_2 * t28 + weight_231 * t86 - gelu_x_e123 * t85 - grad_out_e02_2 * t12
+    grad_gelu_y_e0 += -grad_out_e01_2 * t19 - gelu_x_e3 * t87
+    t88 = gelu_x_e13 * grad_out_e02_2 - gelu_x_e12 * grad_out_e03_2 - gelu_x_e23 * grad_out_e01_2
+    t89 = gelu_x_e2 * grad_out_e013_2 - gelu_x_e1 * grad_out_e023_2 - gelu_x_e3 * grad_out_e012_2
+    grad_gelu_y_e0123 = weight_044 * gelu_x_e * grad_out_e0123_2 + weight_314 * gelu_x_e123 * grad_out_e0_2
+    grad_gelu_y_e0123 += weight_224 * t88 + weight_134 * t89
+    t90 = weight_422 * gelu_x_e0123
+    t91 = weight_312 * grad_out_e0_2
+    t92 = weight_132 * gelu_x_e0
+    t93 = gelu_x_e012 * grad_out_e013_2 - gelu_x_e013 * grad_out_e012_2
+    t94 = weight_202 * grad_out_e_2
+    grad_gelu_y_e23 = gelu_x_e01 * t81 + gelu_x_e02 * t84 + grad_out_e023_2 * t92 + weight_332 * t93
+    grad_gelu_y_e23 += t3 * grad_out_e123_2 + t11 * grad_out_e23_2 + t16 * grad_out_e13_2 + t30 * grad_out_e3_2
+    grad_gelu_y_e23 += -gelu_x_e03 * t82 - grad_out_e01_2 * t90 - gelu_x_e023 * t91 - t26 * grad_out_e12_2
+    grad_gelu_y_e23 += -t36 * grad_out_e2_2 - t35 * grad_out_e1_2 - gelu_x_e23 * t94
+    t95 = gelu_x_e023 * grad_out_e012_2 - gelu_x_e012 * grad_out_e023_2
+    t96 = gelu_x_e23 * grad_out_e12_2 - gelu_x_e03 * grad_out_e01_2
+    grad_gelu_y_e13 = gelu_x_e01 * t84 + grad_out_e02_2 * t90 + grad_out_e013_2 * t92 + weight_332 * t95
+    grad_gelu_y_e13 += t11 * grad_out_e13_2 + weight_222 * t96 + t29 * grad_out_e3_2 + t35 * grad_out_e2_2
+    grad_gelu_y_e13 += -gelu_x_e02 * t81 - gelu_x_e013 * t91 - t4 * grad_out_e123_2 - t16 * grad_out_e23_2
+    grad_gelu_y_e13 += -t36 * grad_out_e1_2 - gelu_x_e13 * t94
+    t97 = gelu_x_e013 * grad_out_e023_2 - gelu_x_e023 * grad_out_e013_2
+    t98 = gelu_x_e01 * grad_out_e02_2 + gelu_x_e13 * grad_out_e23_2 - gelu_x_e02 * grad_out_e01_2
+    t98 += -gelu_x_e23 * grad_out_e13_2
+    grad_gelu_y_e12 = gelu_x_e03 * t81 + weight_332 * t97 + grad_out_e012_2 * t92 + t5 * grad_out_e123_2
+    grad_gelu_y_e12 += t11 * grad_out_e12_2 + weight_222 * t98 + t29 * grad_out_e2_2 - grad_out_e03_2 * t90
+    grad_gelu_y_e12 += -gelu_x_e012 * t91 - t35 * grad_out_e3_2 - t30 * grad_out_e1_2 - gelu_x_e12 * t94
+    t99 = weight_431 * gelu_x_e0123
+    t100 = gelu_x_e02 * grad_out_e023_2 + gelu_x_e01 * grad_out_e013_2 + gelu_x_e12 * grad_out_e123_2
+    t101 = gelu_x_e023 * grad_out_e02_2 + gelu_x_e013 * grad_out_e01_2 + gelu_x_e123 * grad_out_e12_2
+    t102 = gelu_x_e03 * grad_out_e0_2 + gelu_x_e23 * grad_out_e2_2 + gelu_x_e13 * grad_out_e1_2
+    t103 = weight_101 * grad_out_e_2
+    grad_gelu_y_e3 = gelu_x_e012 * t85 + grad_out_e012_2 * t99 + gelu_x_e0 * t87 + weight_231 * t100
+    grad_gelu_y_e3 += t12 * grad_out_e23_2 + t19 * grad_out_e13_2 + weight_321 * t101 + t28 * grad_out_e3_2
+    grad_gelu_y_e3 += weight_211 * t102 + gelu_x_e3 * t103
+    t104 = gelu_x_e01 * grad_out_e012_2 - gelu_x_e03 * grad_out_e023_2 - gelu_x_e13 * grad_out_e123_2
+    t105 = gelu_x_e0 * grad_out_e02_2 - gelu_x_e3 * grad_out_e23_2
+    t106 = gelu_x_e012 * grad_out_e01_2 - gelu_x_e023 * grad_out_e03_2 - gelu_x_e123 * grad_out_e13_2
+    t107 = gelu_x_e02 * grad_out_e0_2 + gelu_x_e12 * grad_out_e1_2 - gelu_x_e23 * grad_out_e3_2
+    grad_gelu_y_e2 = weight_231 * t104 + weight_121 * t105 + t19 * grad_out_e12_2 + weight_321 * t106
+    grad_gelu_y_e2 += t28 * grad_out_e2_2 + weight_211 * t107 + gelu_x_e2 * t103 - gelu_x_e013 * t85
+    grad_gelu_y_e2 += -grad_out_e013_2 * t99
+    t108 = gelu_x_e23 * grad_out_e123_2 - gelu_x_e03 * grad_out_e013_2 - gelu_x_e02 * grad_out_e012_2
+    t109 = gelu_x_e123 * grad_out_e23_2 - gelu_x_e013 * grad_out_e03_2 - gelu_x_e012 * grad_out_e02_2
+    t110 = gelu_x_e0 * grad_out_e01_2 - gelu_x_e3 * grad_out_e13_2 - gelu_x_e2 * grad_out_e12_2
+    t111 = gelu_x_e01 * grad_out_e0_2 - gelu_x_e13 * grad_out_e3_2 - gelu_x_e12 * grad_out_e2_2
+    grad_gelu_y_e1 = gelu_x_e023 * t85 + grad_out_e023_2 * t99 + weight_231 * t108 + weight_321 * t109
+    grad_gelu_y_e1 += weight_121 * t110 + t28 * grad_out_e1_2 + weight_211 * t111 + gelu_x_e1 * t103
+    t112 = gelu_x_e01 * grad_out_e023_2 + gelu_x_e03 * grad_out_e012_2 - gelu_x_e02 * grad_out_e013_2
+    t113 = gelu_x_e013 * grad_out_e02_2 - gelu_x_e012 * grad_out_e03_2 - gelu_x_e023 * grad_out_e01_2
+    t114 = gelu_x_e13 * grad_out_e2_2 - gelu_x_e12 * grad_out_e3_2 - gelu_x_e23 * grad_out_e1_2
+    grad_gelu_y_e123 = gelu_x_e0 * t75 + weight_233 * t112 + weight_323 * t113 + t2 * grad_out_e123_2
+    grad_gelu_y_e123 += t17 * grad_out_e23_2 + t25 * grad_out_e12_2 + weight_213 * t114
+    grad_gelu_y_e123 += -weight_413 * gelu_x_e0123 * grad_out_e0_2 - t22 * grad_out_e13_2
+    grad_gelu_y_e123 += -weight_303 * gelu_x_e123 * grad_out_e_2
+    grad_gate_y = y_e023 * grad_gelu_y_e023 + y_e013 * grad_gelu_y_e013 + y_e012 * grad_gelu_y_e012
+    grad_gate_y += y_e03 * grad_gelu_y_e03 + y_e02 * grad_gelu_y_e02 + y_e01 * grad_gelu_y_e01
+    grad_gate_y += y_e0 * grad_gelu_y_e0 + y_e0123 * grad_gelu_y_e0123 + y_e23 * grad_gelu_y_e23
+    grad_gate_y += y_e13 * grad_gelu_y_e13 + y_e12 * grad_gelu_y_e12 + y_e3 * grad_gelu_y_e3
+    grad_gate_y += y_e2 * grad_gelu_y_e2 + y_e1 * grad_gelu_y_e1 + y_e123 * grad_gelu_y_e123
+    grad_gate_y += y_e * grad_gelu_y_e
+    t115 = grad_grad_weight_242 * grad_out_e0123_2
+    t116 = grad_grad_weight_332 * gelu_x_e123 + weight_332 * grad_grad_gelu_x_e123
+    t117 = grad_grad_weight_222 * grad_out_e03_2 + weight_222 * grad_out_e03_3
+    grad_gelu_y_e01_2 = gelu_x_e23 * t115 + t81 * grad_grad_gelu_x_e23 + grad_out_e012_2 * t71
+    grad_gelu_y_e01_2 += grad_out_e013_2 * t72 + grad_out_e01_2 * t63 + t11 * grad_out_e01_3
+    grad_gelu_y_e01_2 += t4 * grad_out_e012_3 + t5 * grad_out_e013_3 - grad_out_e023_2 * t116
+    grad_gelu_y_e01_2 += -grad_out_e0_2 * t52 - grad_out_e02_2 * t62 - t84 * grad_grad_gelu_x_e13
+    grad_gelu_y_e01_2 += -t29 * grad_out_e0_3 - t16 * grad_out_e02_3 - gelu_x_e13 * t117 - t83 * grad_out_e023_3
+    t118 = grad_grad_weight_341 * grad_out_e0123_2
+    t119 = grad_grad_weight_121 * grad_out_e03_2 + weight_121 * grad_out_e03_3
+    t120 = grad_out_e012_2 * grad_grad_gelu_x_e12 + grad_out_e013_2 * grad_grad_gelu_x_e13
+    t120 += grad_out_e023_2 * grad_grad_gelu_x_e23 + gelu_x_e12 * grad_out_e012_3
+    t120 += gelu_x_e13 * grad_out_e013_3 + gelu_x_e23 * grad_out_e023_3
+    grad_gelu_y_e0_2 = grad_grad_weight_231 * t86 + grad_out_e0_2 * t54 + t28 * grad_out_e0_3
+    grad_gelu_y_e0_2 += weight_231 * t120 - gelu_x_e123 * t118 - t85 * grad_grad_gelu_x_e123
+    grad_gelu_y_e0_2 += -grad_out_e01_2 * t65 - grad_out_e02_2 * t61 - t87 * grad_grad_gelu_x_e3
+    grad_gelu_y_e0_2 += -t19 * grad_out_e01_3 - t12 * grad_out_e02_3 - gelu_x_e3 * t119
+    t121 = grad_grad_weight_143 * grad_out_e0123_2
+    t122 = grad_grad_weight_323 * gelu_x_e123 + weight_323 * grad_grad_gelu_x_e123
+    t123 = grad_grad_weight_233 * gelu_x_e13 + weight_233 * grad_grad_gelu_x_e13
+    t124 = grad_grad_weight_233 * gelu_x_e23 + weight_233 * grad_grad_gelu_x_e23
+    t125 = grad_grad_weight_213 * grad_out_e0_2 + weight_213 * grad_out_e0_3
+    grad_gelu_y_e012_2 = grad_out_e03_2 * t122 + grad_out_e01_2 * t66 + grad_out_e023_2 * t123
+    grad_gelu_y_e012_2 += grad_out_e012_2 * t73 + t22 * grad_out_e01_3 + t79 * grad_out_e03_3
+    grad_gelu_y_e012_2 += t2 * grad_out_e012_3 + t78 * grad_out_e023_3 - gelu_x_e3 * t121
+    grad_gelu_y_e012_2 += -t75 * grad_grad_gelu_x_e3 - grad_out_e02_2 * t60 - t76 * grad_grad_gelu_x_e12
+    grad_gelu_y_e012_2 += -grad_out_e013_2 * t124 - gelu_x_e12 * t125 - t17 * grad_out_e02_3
+    grad_gelu_y_e012_2 += -t80 * grad_out_e013_3
+    grad_gelu_y_e02_2 = grad_out_e013_2 * t116 + grad_out_e023_2 * t72 + grad_out_e01_2 * t62
+    grad_gelu_y_e02_2 += grad_out_e02_2 * t63 + t16 * grad_out_e01_3 + t11 * grad_out_e02_3
+    grad_gelu_y_e02_2 += t83 * grad_out_e013_3 + t5 * grad_out_e023_3 - gelu_x_e13 * t115
+    grad_gelu_y_e02_2 += -t81 * grad_grad_gelu_x_e13 - grad_out_e012_2 * t70 - grad_out_e0_2 * t53
+    grad_gelu_y_e02_2 += -t84 * grad_grad_gelu_x_e23 - t30 * grad_out_e0_3 - gelu_x_e23 * t117
+    grad_gelu_y_e02_2 += -t3 * grad_out_e012_3
+    t126 = grad_grad_weight_222 * grad_out_e02_2 + weight_222 * grad_out_e02_3
+    grad_gelu_y_e03_2 = gelu_x_e12 * t115 + t81 * grad_grad_gelu_x_e12 + grad_out_e01_2 * t68
+    grad_gelu_y_e03_2 += t82 * grad_grad_gelu_x_e23 + grad_out_e03_2 * t63 + t26 * grad_out_e01_3
+    grad_gelu_y_e03_2 += gelu_x_e23 * t126 + t11 * grad_out_e03_3 - grad_out_e012_2 * t116
+    grad_gelu_y_e03_2 += -grad_out_e013_2 * t70 - grad_out_e023_2 * t71 - grad_out_e0_2 * t56
+    grad_gelu_y_e03_2 += -t36 * grad_out_e0_3 - t83 * grad_out_e012_3 - t3 * grad_out_e013_3
+    grad_gelu_y_e03_2 += -t4 * grad_out_e023_3
+    t127 = grad_grad_weight_233 * gelu_x_e12 + weight_233 * grad_grad_gelu_x_e12
+    grad_gelu_y_e013_2 = gelu_x_e2 * t121 + t75 * grad_grad_gelu_x_e2 + grad_out_e01_2 * t67
+    grad_gelu_y_e013_2 += grad_out_e012_2 * t124 + grad_out_e013_2 * t73 + t25 * grad_out_e01_3
+    grad_gelu_y_e013_2 += t80 * grad_out_e012_3 + t2 * grad_out_e013_3 - grad_out_e02_2 * t122
+    grad_gelu_y_e013_2 += -grad_out_e03_2 * t60 - grad_out_e023_2 * t127 - t76 * grad_grad_gelu_x_e13
+    grad_gelu_y_e013_2 += -gelu_x_e13 * t125 - t79 * grad_out_e02_3 - t17 * grad_out_e03_3
+    grad_gelu_y_e013_2 += -t77 * grad_out_e023_3
+    t128 = grad_grad_weight_431 * gelu_x_e0123 + weight_431 * grad_grad_gelu_x_e0123
+    t129 = grad_grad_weight_101 * grad_out_e_2 + weight_101 * grad_out_e_3
+    t130 = grad_out_e0_2 * grad_grad_gelu_x_e01 + gelu_x_e01 * grad_out_e0_3
+    t130 += -grad_out_e2_2 * grad_grad_gelu_x_e12 - grad_out_e3_2 * grad_grad_gelu_x_e13
+    t130 += -gelu_x_e13 * grad_out_e3_3 - gelu_x_e12 * grad_out_e2_3
+    t131 = grad_out_e23_2 * grad_grad_gelu_x_e123 + gelu_x_e123 * grad_out_e23_3
+    t131 += -grad_out_e02_2 * grad_grad_gelu_x_e012 - grad_out_e03_2 * grad_grad_gelu_x_e013
+    t131 += -gelu_x_e012 * grad_out_e02_3 - gelu_x_e013 * grad_out_e03_3
+    t132 = grad_out_e01_2 * grad_grad_gelu_x_e0 + gelu_x_e0 * grad_out_e01_3
+    t132 += -grad_out_e12_2 * grad_grad_gelu_x_e2 - grad_out_e13_2 * grad_grad_gelu_x_e3
+    t132 += -gelu_x_e3 * grad_out_e13_3 - gelu_x_e2 * grad_out_e12_3
+    t133 = grad_out_e123_2 * grad_grad_gelu_x_e23 + gelu_x_e23 * grad_out_e123_3
+    t133 += -grad_out_e012_2 * grad_grad_gelu_x_e02 - grad_out_e013_2 * grad_grad_gelu_x_e03
+    t133 += -gelu_x_e02 * grad_out_e012_3 - gelu_x_e03 * grad_out_e013_3
+    grad_gelu_y_e1_2 = gelu_x_e023 * t118 + t85 * grad_grad_gelu_x_e023 + grad_out_e023_2 * t128
+    grad_gelu_y_e1_2 += grad_grad_weight_321 * t109 + grad_grad_weight_231 * t108 + grad_grad_weight_211 * t111
+    grad_gelu_y_e1_2 += grad_grad_weight_121 * t110 + t103 * grad_grad_gelu_x_e1 + gelu_x_e1 * t129
+    grad_gelu_y_e1_2 += grad_out_e1_2 * t54 + weight_211 * t130 + t28 * grad_out_e1_3 + weight_321 * t131
+    grad_gelu_y_e1_2 += weight_121 * t132 + t99 * grad_out_e023_3 + weight_231 * t133
+    t134 = grad_out_e0_2 * grad_grad_gelu_x_e02 + grad_out_e1_2 * grad_grad_gelu_x_e12
+    t134 += gelu_x_e02 * grad_out_e0_3 + gelu_x_e12 * grad_out_e1_3 - grad_out_e3_2 * grad_grad_gelu_x_e23
+    t134 += -gelu_x_e23 * grad_out_e3_3
+    t135 = grad_out_e02_2 * grad_grad_gelu_x_e0 + gelu_x_e0 * grad_out_e02_3
+    t135 += -grad_out_e23_2 * grad_grad_gelu_x_e3 - gelu_x_e3 * grad_out_e23_3
+    t136 = grad_out_e01_2 * grad_grad_gelu_x_e012 + gelu_x_e012 * grad_out_e01_3
+    t136 += -grad_out_e03_2 * grad_grad_gelu_x_e023 - grad_out_e13_2 * grad_grad_gelu_x_e123
+    t136 += -gelu_x_e023 * grad_out_e03_3 - gelu_x_e123 * grad_out_e13_3
+    t137 = grad_out_e012_2 * grad_grad_gelu_x_e01 + gelu_x_e01 * grad_out_e012_3
+    t137 += -grad_out_e023_2 * grad_grad_gelu_x_e03 - grad_out_e123_2 * grad_grad_gelu_x_e13
+    t137 += -gelu_x_e03 * grad_out_e023_3 - gelu_x_e13 * grad_out_e123_3
+    grad_gelu_y_e2_2 = grad_grad_weight_321 * t106 + grad_grad_weight_231 * t104 + grad_grad_weight_211 * t107
+    grad_gelu_y_e2_2 += grad_grad_weight_121 * t105 + grad_out_e12_2 * t65 + t103 * grad_grad_gelu_x_e2
+    grad_gelu_y_e2_2 += gelu_x_e2 * t129 + grad_out_e2_2 * t54 + t28 * grad_out_e2_3 + weight_211 * t134
+    grad_gelu_y_e2_2 += weight_121 * t135 + weight_321 * t136 + t19 * grad_out_e12_3 + weight_231 * t137
+    grad_gelu_y_e2_2 += -gelu_x_e013 * t118 - t85 * grad_grad_gelu_x_e013 - grad_out_e013_2 * t128
+    grad_gelu_y_e2_2 += -t99 * grad_out_e013_3
+    t138 = grad_out_e0_2 * grad_grad_gelu_x_e03 + grad_out_e1_2 * grad_grad_gelu_x_e13
+    t138 += grad_out_e2_2 * grad_grad_gelu_x_e23 + gelu_x_e03 * grad_out_e0_3 + gelu_x_e23 * grad_out_e2_3
+    t138 += gelu_x_e13 * grad_out_e1_3
+    t139 = grad_out_e01_2 * grad_grad_gelu_x_e013 + grad_out_e02_2 * grad_grad_gelu_x_e023
+    t139 += grad_out_e12_2 * grad_grad_gelu_x_e123 + gelu_x_e013 * grad_out_e01_3
+    t139 += gelu_x_e023 * grad_out_e02_3 + gelu_x_e123 * grad_out_e12_3
+    t140 = grad_out_e013_2 * grad_grad_gelu_x_e01 + grad_out_e023_2 * grad_grad_gelu_x_e02
+    t140 += grad_out_e123_2 * grad_grad_gelu_x_e12 + gelu_x_e01 * grad_out_e013_3
+    t140 += gelu_x_e02 * grad_out_e023_3 + gelu_x_e12 * grad_out_e123_3
+    grad_gelu_y_e3_2 = gelu_x_e012 * t118 + t85 * grad_grad_gelu_x_e012 + grad_out_e012_2 * t128
+    grad_gelu_y_e3_2 += t87 * grad_grad_gelu_x_e0 + grad_grad_weight_321 * t101 + grad_grad_weight_231 * t100
+    grad_gelu_y_e3_2 += grad_grad_weight_211 * t102 + grad_out_e13_2 * t65 + grad_out_e23_2 * t61
+    grad_gelu_y_e3_2 += t103 * grad_grad_gelu_x_e3 + gelu_x_e3 * t129 + grad_out_e3_2 * t54
+    grad_gelu_y_e3_2 += t28 * grad_out_e3_3 + weight_211 * t138 + gelu_x_e0 * t119 + t12 * grad_out_e23_3
+    grad_gelu_y_e3_2 += t19 * grad_out_e13_3 + weight_321 * t139 + t99 * grad_out_e012_3 + weight_231 * t140
+    t141 = grad_grad_weight_422 * gelu_x_e0123 + weight_422 * grad_grad_gelu_x_e0123
+    t142 = grad_grad_weight_132 * gelu_x_e0 + weight_132 * grad_grad_gelu_x_e0
+    t143 = grad_grad_weight_202 * grad_out_e_2 + weight_202 * grad_out_e_3
+    t144 = grad_grad_weight_312 * grad_out_e0_2 + weight_312 * grad_out_e0_3
+    t145 = grad_out_e02_2 * grad_grad_gelu_x_e01 + grad_out_e23_2 * grad_grad_gelu_x_e13
+    t145 += gelu_x_e01 * grad_out_e02_3 + gelu_x_e13 * grad_out_e23_3 - grad_out_e01_2 * grad_grad_gelu_x_e02
+    t145 += -grad_out_e13_2 * grad_grad_gelu_x_e23 - gelu_x_e02 * grad_out_e01_3 - gelu_x_e23 * grad_out_e13_3
+    t146 = grad_out_e023_2 * grad_grad_gelu_x_e013 + gelu_x_e013 * grad_out_e023_3
+    t146 += -grad_out_e013_2 * grad_grad_gelu_x_e023 - gelu_x_e023 * grad_out_e013_3
+    grad_gelu_y_e12_2 = gelu_x_e03 * t115 + t81 * grad_grad_gelu_x_e03 + grad_grad_weight_332 * t97
+    grad_gelu_y_e12_2 += grad_out_e012_2 * t142 + grad_grad_weight_222 * t98 + grad_out_e2_2 * t52
+    grad_gelu_y_e12_2 += grad_out_e123_2 * t72 + t29 * grad_out_e2_3 + grad_out_e12_2 * t63 + weight_222 * t145
+    grad_gelu_y_e12_2 += t11 * grad_out_e12_3 + t92 * grad_out_e012_3 + weight_332 * t146
+    grad_gelu_y_e12_2 += t5 * grad_out_e123_3 - grad_out_e03_2 * t141 - t91 * grad_grad_gelu_x_e012
+    grad_gelu_y_e12_2 += -grad_out_e3_2 * t51 - grad_out_e1_2 * t53 - t94 * grad_grad_gelu_x_e12
+    grad_gelu_y_e12_2 += -gelu_x_e12 * t143 - gelu_x_e012 * t144 - t35 * grad_out_e3_3 - t30 * grad_out_e1_3
+    grad_gelu_y_e12_2 += -t90 * grad_out_e03_3
+    t147 = grad_out_e12_2 * grad_grad_gelu_x_e23 + gelu_x_e23 * grad_out_e12_3
+    t147 += -grad_out_e01_2 * grad_grad_gelu_x_e03 - gelu_x_e03 * grad_out_e01_3
+    t148 = grad_out_e012_2 * grad_grad_gelu_x_e023 + gelu_x_e023 * grad_out_e012_3
+    t148 += -grad_out_e023_2 * grad_grad_gelu_x_e012 - gelu_x_e012 * grad_out_e023_3
+    grad_gelu_y_e13_2 = grad_grad_weight_332 * t95 + grad_out_e02_2 * t141 + grad_out_e013_2 * t142
+    grad_gelu_y_e13_2 += t84 * grad_grad_gelu_x_e01 + grad_grad_weight_222 * t96 + grad_out_e2_2 * t51
+    grad_gelu_y_e13_2 += grad_out_e3_2 * t52 + t29 * grad_out_e3_3 + t35 * grad_out_e2_3 + grad_out_e13_2 * t63
+    grad_gelu_y_e13_2 += t90 * grad_out_e02_3 + gelu_x_e01 * t117 + t11 * grad_out_e13_3 + weight_222 * t147
+    grad_gelu_y_e13_2 += t92 * grad_out_e013_3 + weight_332 * t148 - gelu_x_e02 * t115
+    grad_gelu_y_e13_2 += -t81 * grad_grad_gelu_x_e02 - t91 * grad_grad_gelu_x_e013 - grad_out_e123_2 * t71
+    grad_gelu_y_e13_2 += -grad_out_e1_2 * t56 - grad_out_e23_2 * t62 - t94 * grad_grad_gelu_x_e13
+    grad_gelu_y_e13_2 += -gelu_x_e13 * t143 - gelu_x_e013 * t144 - t36 * grad_out_e1_3 - t16 * grad_out_e23_3
+    grad_gelu_y_e13_2 += -t4 * grad_out_e123_3
+    t149 = grad_out_e013_2 * grad_grad_gelu_x_e012 + gelu_x_e012 * grad_out_e013_3
+    t149 += -grad_out_e012_2 * grad_grad_gelu_x_e013 - gelu_x_e013 * grad_out_e012_3
+    grad_gelu_y_e23_2 = gelu_x_e01 * t115 + t81 * grad_grad_gelu_x_e01 + grad_grad_weight_332 * t93
+    grad_gelu_y_e23_2 += grad_out_e023_2 * t142 + t84 * grad_grad_gelu_x_e02 + grad_out_e123_2 * t70
+    grad_gelu_y_e23_2 += grad_out_e3_2 * t53 + grad_out_e13_2 * t62 + t30 * grad_out_e3_3
+    grad_gelu_y_e23_2 += grad_out_e23_2 * t63 + gelu_x_e02 * t117 + t11 * grad_out_e23_3 + t16 * grad_out_e13_3
+    grad_gelu_y_e23_2 += weight_332 * t149 + t92 * grad_out_e023_3 + t3 * grad_out_e123_3
+    grad_gelu_y_e23_2 += -grad_out_e01_2 * t141 - t82 * grad_grad_gelu_x_e03 - t91 * grad_grad_gelu_x_e023
+    grad_gelu_y_e23_2 += -grad_out_e1_2 * t51 - grad_out_e2_2 * t56 - grad_out_e12_2 * t68
+    grad_gelu_y_e23_2 += -t94 * grad_grad_gelu_x_e23 - gelu_x_e23 * t143 - gelu_x_e023 * t144
+    grad_gelu_y_e23_2 += -t36 * grad_out_e2_3 - t35 * grad_out_e1_3 - t90 * grad_out_e01_3 - gelu_x_e03 * t126
+    grad_gelu_y_e23_2 += -t26 * grad_out_e12_3
+    t150 = grad_out_e2_2 * grad_grad_gelu_x_e13 + gelu_x_e13 * grad_out_e2_3
+    t150 += -grad_out_e3_2 * grad_grad_gelu_x_e12 - grad_out_e1_2 * grad_grad_gelu_x_e23
+    t150 += -gelu_x_e12 * grad_out_e3_3 - gelu_x_e23 * grad_out_e1_3
+    t151 = grad_out_e02_2 * grad_grad_gelu_x_e013 + gelu_x_e013 * grad_out_e02_3
+    t151 += -grad_out_e03_2 * grad_grad_gelu_x_e012 - grad_out_e01_2 * grad_grad_gelu_x_e023
+    t151 += -gelu_x_e023 * grad_out_e01_3 - gelu_x_e012 * grad_out_e03_3
+    t152 = grad_out_e023_2 * grad_grad_gelu_x_e01 + grad_out_e012_2 * grad_grad_gelu_x_e03
+    t152 += gelu_x_e03 * grad_out_e012_3 + gelu_x_e01 * grad_out_e023_3
+    t152 += -grad_out_e013_2 * grad_grad_gelu_x_e02 - gelu_x_e02 * grad_out_e013_3
+    grad_gelu_y_e123_2 = gelu_x_e0 * t121 + t75 * grad_grad_gelu_x_e0 + grad_grad_weight_323 * t113
+    grad_gelu_y_e123_2 += grad_grad_weight_233 * t112 + grad_grad_weight_213 * t114 + grad_out_e23_2 * t60
+    grad_gelu_y_e123_2 += grad_out_e12_2 * t67 + weight_213 * t150 + weight_323 * t151 + t17 * grad_out_e23_3
+    grad_gelu_y_e123_2 += t25 * grad_out_e12_3 + grad_out_e123_2 * t73 + weight_233 * t152
+    grad_gelu_y_e123_2 += t2 * grad_out_e123_3 - grad_grad_weight_413 * gelu_x_e0123 * grad_out_e0_2
+    grad_gelu_y_e123_2 += -weight_413 * grad_out_e0_2 * grad_grad_gelu_x_e0123
+    grad_gelu_y_e123_2 += -grad_grad_weight_303 * gelu_x_e123 * grad_out_e_2
+    grad_gelu_y_e123_2 += -weight_303 * grad_out_e_2 * grad_grad_gelu_x_e123 - grad_out_e13_2 * t66
+    grad_gelu_y_e123_2 += -weight_303 * gelu_x_e123 * grad_out_e_3 - weight_413 * gelu_x_e0123 * grad_out_e0_3
+    grad_gelu_y_e123_2 += -t22 * grad_out_e13_3
+    grad_gelu_y_e023_2 = grad_out_e01_2 * t122 + grad_out_e02_2 * t67 + grad_out_e013_2 * t127
+    grad_gelu_y_e023_2 += grad_out_e023_2 * t73 + t79 * grad_out_e01_3 + t25 * grad_out_e02_3
+    grad_gelu_y_e023_2 += t77 * grad_out_e013_3 + t2 * grad_out_e023_3 - gelu_x_e1 * t121
+    grad_gelu_y_e023_2 += -t75 * grad_grad_gelu_x_e1 - grad_out_e03_2 * t66 - grad_out_e012_2 * t123
+    grad_gelu_y_e023_2 += -t76 * grad_grad_gelu_x_e23 - gelu_x_e23 * t125 - t22 * grad_out_e03_3
+    grad_gelu_y_e023_2 += -t78 * grad_out_e012_3
+    t153 = grad_out_e02_2 * grad_grad_gelu_x_e13 + gelu_x_e13 * grad_out_e02_3
+    t153 += -grad_out_e03_2 * grad_grad_gelu_x_e12 - grad_out_e01_2 * grad_grad_gelu_x_e23
+    t153 += -gelu_x_e23 * grad_out_e01_3 - gelu_x_e12 * grad_out_e03_3
+    t154 = grad_out_e013_2 * grad_grad_gelu_x_e2 + gelu_x_e2 * grad_out_e013_3
+    t154 += -grad_out_e023_2 * grad_grad_gelu_x_e1 - grad_out_e012_2 * grad_grad_gelu_x_e3
+    t154 += -gelu_x_e3 * grad_out_e012_3 - gelu_x_e1 * grad_out_e023_3
+    grad_gelu_y_e0123_2 = grad_grad_weight_044 * gelu_x_e * grad_out_e0123_2
+    grad_gelu_y_e0123_2 += weight_044 * grad_out_e0123_2 * grad_grad_gelu_x_e
+    grad_gelu_y_e0123_2 += grad_grad_weight_314 * gelu_x_e123 * grad_out_e0_2 + grad_grad_weight_224 * t88
+    grad_gelu_y_e0123_2 += grad_grad_weight_134 * t89 + weight_314 * grad_out_e0_2 * grad_grad_gelu_x_e123
+    grad_gelu_y_e0123_2 += weight_314 * gelu_x_e123 * grad_out_e0_3 + weight_224 * t153 + weight_134 * t154
+    grad_gate_y_2 = grad_gelu_y_e0123 * grad_grad_y_e0123 + grad_gelu_y_e023 * grad_grad_y_e023
+    grad_gate_y_2 += grad_gelu_y_e013 * grad_grad_y_e013 + grad_gelu_y_e012 * grad_grad_y_e012
+    grad_gate_y_2 += grad_gelu_y_e03 * grad_grad_y_e03 + grad_gelu_y_e02 * grad_grad_y_e02
+    grad_gate_y_2 += grad_gelu_y_e01 * grad_grad_y_e01 + grad_gelu_y_e0 * grad_grad_y_e0
+    grad_gate_y_2 += grad_gelu_y_e123 * grad_grad_y_e123 + grad_gelu_y_e23 * grad_grad_y_e23
+    grad_gate_y_2 += grad_gelu_y_e13 * grad_grad_y_e13 + grad_gelu_y_e12 * grad_grad_y_e12
+    grad_gate_y_2 += grad_gelu_y_e3 * grad_grad_y_e3 + grad_gelu_y_e2 * grad_grad_y_e2
+    grad_gate_y_2 += grad_gelu_y_e1 * grad_grad_y_e1 + grad_gelu_y_e * grad_grad_y_e
+    grad_gate_y_2 += y_e01 * grad_gelu_y_e01_2 + y_e0 * grad_gelu_y_e0_2 + y_e012 * grad_gelu_y_e012_2
+    grad_gate_y_2 += y_e02 * grad_gelu_y_e02_2 + y_e03 * grad_gelu_y_e03_2 + y_e013 * grad_gelu_y_e013_2
+    grad_gate_y_2 += y_e * grad_gelu_y_e_2 + y_e1 * grad_gelu_y_e1_2 + y_e2 * grad_gelu_y_e2_2
+    grad_gate_y_2 += y_e3 * grad_gelu_y_e3_2 + y_e12 * grad_gelu_y_e12_2 + y_e13 * grad_gelu_y_e13_2
+    grad_gate_y_2 += y_e23 * grad_gelu_y_e23_2 + y_e123 * grad_gelu_y_e123_2 + y_e023 * grad_gelu_y_e023_2
+    grad_gate_y_2 += y_e0123 * grad_gelu_y_e0123_2
+    t155 = t42 * (0.5 * grad_gate_y_2) - 2.0 * t1 * (t41 * (1.1283791670955126 * (0.5 * grad_gate_y * t43)))
+    grad_y_e = grad_gelu_y_e * grad_grad_gate_y + gate_y * grad_gelu_y_e_2 + 0.7071067811865476 * t155
+    grad_y_e0 = grad_gelu_y_e0 * grad_grad_gate_y + gate_y * grad_gelu_y_e0_2
+    grad_y_e1 = grad_gelu_y_e1 * grad_grad_gate_y + gate_y * grad_gelu_y_e1_2
+    grad_y_e2 = grad_gelu_y_e2 * grad_grad_gate_y + gate_y * grad_gelu_y_e2_2
+    grad_y_e3 = grad_gelu_y_e3 * grad_grad_gate_y + gate_y * grad_gelu_y_e3_2
+    grad_y_e01 = grad_gelu_y_e01 * grad_grad_gate_y + gate_y * grad_gelu_y_e01_2
+    grad_y_e02 = grad_gelu_y_e02 * grad_grad_gate_y + gate_y * grad_gelu_y_e02_2
+    grad_y_e03 = grad_gelu_y_e03 * grad_grad_gate_y + gate_y * grad_gelu_y_e03_2
+    grad_y_e12 = grad_gelu_y_e12 * grad_grad_gate_y + gate_y * grad_gelu_y_e12_2
+    grad_y_e13 = grad_gelu_y_e13 * grad_grad_gate_y + gate_y * grad_gelu_y_e13_2
+    grad_y_e23 = grad_gelu_y_e23 * grad_grad_gate_y + gate_y * grad_gelu_y_e23_2
+    grad_y_e012 = grad_gelu_y_e012 * grad_grad_gate_y + gate_y * grad_gelu_y_e012_2
+    grad_y_e013 = grad_gelu_y_e013 * grad_grad_gate_y + gate_y * grad_gelu_y_e013_2
+    grad_y_e023 = grad_gelu_y_e023 * grad_grad_gate_y + gate_y * grad_gelu_y_e023_2
+    grad_y_e123 = grad_gelu_y_e123 * grad_grad_gate_y + gate_y * grad_gelu_y_e123_2
+    grad_y_e0123 = grad_gelu_y_e0123 * grad_grad_gate_y + gate_y * grad_gelu_y_e0123_2
+
+    if GRAD_Y:
+        _store8(
+            grad_y_row + at * 16,
+            grad_y_e,
+            grad_y_e0,
+            grad_y_e1,
+            grad_y_e2,
+            grad_y_e3,
+            grad_y_e01,
+            grad_y_e02,
+            grad_y_e03,
+            mask,
+        )
+        _store8(
+            grad_y_row + at * 16 + 8,
+            grad_y_e12,
+            grad_y_e13,
+            grad_y_e23,
+            grad_y_e012,
+            grad_y_e013,
+            grad_y_e023,
+            grad_y_e123,
+            grad_y_e0123,
+            mask,
+        )
+
+
+@triton.jit(do_not_specialize=["B"])
+def _fused_gelu_sgp_norm_with_normalize_double_backward_3_kernel(
+    x_ptr,
+    y_ptr,
+    weight_ptr,
+    grad_grad_x_ptr,
+    grad_grad_y_ptr,
+    grad_grad_weight_ptr,
+    saved_ptr,
+    frontier_ptr,
+    grad_grad_out_ptr,
+    eps: tl.float64,
+    B,
+    N,
+    HAS_GRAD_GRAD_X: tl.constexpr,
+    HAS_GRAD_GRAD_Y: tl.constexpr,
+    HAS_GRAD_GRAD_WEIGHT: tl.constexpr,
+    GRAD_GRAD_OUT: tl.constexpr,
+    ROWS: tl.constexpr,
+    BLOCK: tl.constexpr,
+    REAL: tl.constexpr,
+):
+    # apart from the folds, because together they need more registers than a thread has
+    # one result alone, because together they need more registers than a thread has
+    eps = tl.full([], eps, REAL)
+
+    n = _tile(tl.program_id(1) * BLOCK, ROWS, BLOCK)
+    r = _down(ROWS)
+    at = r * N + n
+    tile_mask = n < N
+    weight_000, weight_011 = _load2(weight_ptr + n * 34, tile_mask, REAL)
+    weight_022, weight_033 = _load2(weight_ptr + n * 34 + 2, tile_mask, REAL)
+    weight_044, weight_101 = _load2(weight_ptr + n * 34 + 4, tile_mask, REAL)
+    weight_110, weight_112 = _load2(weight_ptr + n * 34 + 6, tile_mask, REAL)
+    weight_121, weight_123 = _load2(weight_ptr + n * 34 + 8, tile_mask, REAL)
+    weight_132, weight_134 = _load2(weight_ptr + n * 34 + 10, tile_mask, REAL)
+    weight_143, weight_202 = _load2(weight_ptr + n * 34 + 12, tile_mask, REAL)
+    weight_211, weight_213 = _load2(weight_ptr + n * 34 + 14, tile_mask, REAL)
+    weight_220, weight_222 = _load2(weight_ptr + n * 34 + 16, tile_mask, REAL)
+    weight_224, weight_231 = _load2(weight_ptr + n * 34 + 18, tile_mask, REAL)
+    weight_233, weight_242 = _load2(weight_ptr + n * 34 + 20, tile_mask, REAL)
+    weight_303, weight_312 = _load2(weight_ptr + n * 34 + 22, tile_mask, REAL)
+    weight_314, weight_321 = _load2(weight_ptr + n * 34 + 24, tile_mask, REAL)
+    weight_323, weight_330 = _load2(weight_ptr + n * 34 + 26, tile_mask, REAL)
+    weight_332, weight_341 = _load2(weight_ptr + n * 34 + 28, tile_mask, REAL)
+    weight_413, weight_422 = _load2(weight_ptr + n * 34 + 30, tile_mask, REAL)
+    weight_431, weight_440 = _load2(weight_ptr + n * 34 + 32, tile_mask, REAL)
+    grad_grad_weight_000, grad_grad_weight_011 = _load2(
+        grad_grad_weight_ptr + n * 34, tile_mask & HAS_GRAD_GRAD_WEIGHT, REAL
+    )
+    grad_grad_weight_022, grad_grad_weight_033 = _load2(
+        grad_grad_weight_ptr + n * 34 + 2, tile_mask & HAS_GRAD_GRAD_WEIGHT, REAL
+    )
+    grad_grad_weight_044, grad_grad_weight_101 = _load2(
+        grad_grad_weight_ptr + n * 34 + 4, tile_mask & HAS_GRAD_GRAD_WEIGHT, REAL
+    )
+    grad_grad_weight_110, grad_grad_weight_112 = _load2(
+        grad_grad_weight_ptr + n * 34 + 6, tile_mask & HAS_GRAD_GRAD_WEIGHT, REAL
+    )
+    grad_grad_weight_121, grad_grad_weight_123 = _load2(
+        grad_grad_weight_ptr + n * 34 + 8, tile_mask & HAS_GRAD_GRAD_WEIGHT, REAL
+    )
+    grad_grad_weight_132, grad_grad_weight_134 = _load2(
+        grad_grad_weight_ptr + n * 34 + 10, tile_mask & HAS_GRAD_GRAD_WEIGHT, REAL
+    )
+    grad_grad_weight_143, grad_grad_weight_202 = _load2(
+        grad_grad_weight_ptr + n * 34 + 12, tile_mask & HAS_GRAD_GRAD_WEIGHT, REAL
+    )
+    grad_grad_weight_211, grad_grad_weight_213 = _load2(
+        grad_grad_weight_ptr + n * 34 + 14, tile_mask & HAS_GRAD_GRAD_WEIGHT, REAL
+    )
+    grad_grad_weight_220, grad_grad_weight_222 = _load2(
+        grad_grad_weight_ptr + n * 34 + 16, tile_mask & HAS_GRAD_GRAD_WEIGHT, REAL
+    )
+    grad_grad_weight_224, grad_grad_weight_231 = _load2(
+        grad_grad_weight_ptr + n * 34 + 18, tile_mask & HAS_GRAD_GRAD_WEIGHT, REAL
+    )
+    grad_grad_weight_233, grad_grad_weight_242 = _load2(
+        grad_grad_weight_ptr + n * 34 + 20, tile_mask & HAS_GRAD_GRAD_WEIGHT, REAL
+    )
+    grad_grad_weight_303, grad_grad_weight_312 = _load2(
+        grad_grad_weight_ptr + n * 34 + 22, tile_mask & HAS_GRAD_GRAD_WEIGHT, REAL
+    )
+    grad_grad_weight_314, grad_grad_weight_321 = _load2(
+        grad_grad_weight_ptr + n * 34 + 24, tile_mask & HAS_GRAD_GRAD_WEIGHT, REAL
+    )
+    grad_grad_weight_323, grad_grad_weight_330 = _load2(
+        grad_grad_weight_ptr + n * 34 + 26, tile_mask & HAS_GRAD_GRAD_WEIGHT, REAL
+    )
+    grad_grad_weight_332, grad_grad_weight_341 = _load2(
+        grad_grad_weight_ptr + n * 34 + 28, tile_mask & HAS_GRAD_GRAD_WEIGHT, REAL
+    )
+    grad_grad_weight_413, grad_grad_weight_422 = _load2(
+        grad_grad_weight_ptr + n * 34 + 30, tile_mask & HAS_GRAD_GRAD_WEIGHT, REAL
+    )
+    grad_grad_weight_431, grad_grad_weight_440 = _load2(
+        grad_grad_weight_ptr + n * 34 + 32, tile_mask & HAS_GRAD_GRAD_WEIGHT, REAL
+    )
+
+    inv_rms_4 = tl.rsqrt(eps)
+
+    b = tl.program_id(0).to(tl.int64) * ROWS
+    row_mask = b + r < B
+    mask = tile_mask if ROWS == 1 else tile_mask & row_mask
+    x_row = x_ptr + b * 16 * N
+    y_row = y_ptr + b * 16 * N
+    grad_grad_x_row = grad_grad_x_ptr + b * 16 * N
+    grad_grad_y_row = grad_grad_y_ptr + b * 16 * N
+    saved_row = saved_ptr + b
+    frontier_row = frontier_ptr + b
+    grad_grad_out_row = grad_grad_out_ptr + b * 16 * N
+
+    x_e, x_e0, x_e1, x_e2, x_e3, x_e01, x_e02, x_e03 = _load8(x_row + at * 16, mask, REAL)
+    x_e12, x_e13, x_e23, x_e012, x_e013, x_e023, x_e123, x_e0123 = _load8(x_row + at * 16 + 8, mask, REAL)
+    y_e, y_e0, y_e1, y_e2, y_e3, y_e01, y_e02, y_e03 = _load8(y_row + at * 16, mask, REAL)
+    y_e12, y_e13, y_e23, y_e012, y_e013, y_e023, y_e123, y_e0123 = _load8(y_row + at * 16 + 8, mask, REAL)
+    (
+        grad_grad_x_e,
+        grad_grad_x_e0,
+        grad_grad_x_e1,
+        grad_grad_x_e2,
+        grad_grad_x_e3,
+        grad_grad_x_e01,
+        grad_grad_x_e02,
+        grad_grad_x_e03,
+    ) = _load8(grad_grad_x_row + at * 16, mask & HAS_GRAD_GRAD_X, REAL)
+    (
+        grad_grad_x_e12,
+        grad_grad_x_e13,
+        grad_grad_x_e23,
+        grad_grad_x_e012,
+        grad_grad_x_e013,
+        grad_grad_x_e023,
+        grad_grad_x_e123,
+        grad_grad_x_e0123,
+    ) = _load8(grad_grad_x_row + at * 16 + 8, mask & HAS_GRAD_GRAD_X, REAL)
+    (
+        grad_grad_y_e,
+        grad_grad_y_e0,
+        grad_grad_y_e1,
+        grad_grad_y_e2,
+        grad_grad_y_e3,
+        grad_grad_y_e01,
+        grad_grad_y_e02,
+        grad_grad_y_e03,
+    ) = _load8(grad_grad_y_row + at * 16, mask & HAS_GRAD_GRAD_Y, REAL)
+    (
+        grad_grad_y_e12,
+        grad_grad_y_e13,
+        grad_grad_y_e23,
+        grad_grad_y_e012,
+        grad_grad_y_e013,
+        grad_grad_y_e023,
+        grad_grad_y_e123,
+        grad_grad_y_e0123,
+    ) = _load8(grad_grad_y_row + at * 16 + 8, mask & HAS_GRAD_GRAD_Y, REAL)
+    saved_inv_rms_0 = tl.load(saved_row + r, mask=row_mask, other=0.0).to(REAL)
+    saved_inv_rms_1 = tl.load(saved_row + B + r, mask=row_mask, other=0.0).to(REAL)
+    saved_inv_rms_2 = tl.load(saved_row + 2 * B + r, mask=row_mask, other=0.0).to(REAL)
+    saved_inv_rms_3 = tl.load(saved_row + 3 * B + r, mask=row_mask, other=0.0).to(REAL)
+    frontier_grad_grad_inv_rms_0 = tl.load(frontier_row + 4 * B + r, mask=row_mask, other=0.0).to(REAL)
+    frontier_grad_grad_inv_rms_1 = tl.load(frontier_row + 6 * B + r, mask=row_mask, other=0.0).to(REAL)
+    frontier_grad_grad_inv_rms_2 = tl.load(frontier_row + 8 * B + r, mask=row_mask, other=0.0).to(REAL)
+    frontier_grad_grad_inv_rms_3 = tl.load(frontier_row + 10 * B + r, mask=row_mask, other=0.0).to(REAL)
+
+    t0 = 0.7071067811865476 * x_e
+    gate_x = 0.5 * tl.erf(t0) + 0.5
+    gelu_x_e12 = x_e12 * gate_x
+    t1 = 0.7071067811865476 * y_e
+    gate_y = 0.5 + 0.5 * tl.erf(t1)
+    gelu_y_e12 = y_e12 * gate_y
+    gelu_x_e13 = x_e13 * gate_x
+    gelu_y_e13 = y_e13 * gate_y
+    gelu_x_e23 = x_e23 * gate_x
+    gelu_y_e23 = y_e23 * gate_y
+    t2 = -gelu_x_e12 * gelu_y_e12 - gelu_x_e13 * gelu_y_e13 - gelu_x_e23 * gelu_y_e23
+    gelu_x_e1 = x_e1 * gate_x
+    gelu_y_e1 = y_e1 * gate_y
+    gelu_x_e2 = x_e2 * gate_x
+    gelu_y_e2 = y_e2 * gate_y
+    gelu_x_e3 = x_e3 * gate_x
+    gelu_y_e3 = y_e3 * gate_y
+    t3 = gelu_x_e1 * gelu_y_e1 + gelu_x_e2 * gelu_y_e2 + gelu_x_e3 * gelu_y_e3
+    grad_grad_gate_y = 0.5 * 0.7978845608028654 * tl.exp(-t1 * t1) * grad_grad_y_e
+    grad_grad_gelu_y_e1 = gate_y * grad_grad_y_e1 + y_e1 * grad_grad_gate_y
+    grad_grad_gelu_y_e2 = gate_y * grad_grad_y_e2 + y_e2 * grad_grad_gate_y
+    grad_grad_gelu_y_e3 = gate_y * grad_grad_y_e3 + y_e3 * grad_grad_gate_y
+    grad_grad_gate_x = 0.5 * 0.7978845608028654 * tl.exp(-t0 * t0) * grad_grad_x_e
+    grad_grad_gelu_x_e1 = gate_x * grad_grad_x_e1 + x_e1 * grad_grad_gate_x
+    grad_grad_gelu_x_e2 = gate_x * grad_grad_x_e2 + x_e2 * grad_grad_gate_x
+    grad_grad_gelu_x_e3 = gate_x * grad_grad_x_e3 + x_e3 * grad_grad_gate_x
+    t4 = gelu_x_e1 * grad_grad_gelu_y_e1 + gelu_x_e2 * grad_grad_gelu_y_e2 + gelu_x_e3 * grad_grad_gelu_y_e3
+    t4 += gelu_y_e1 * grad_grad_gelu_x_e1 + gelu_y_e2 * grad_grad_gelu_x_e2 + gelu_y_e3 * grad_grad_gelu_x_e3
+    grad_grad_gelu_y_e12 = gate_y * grad_grad_y_e12 + y_e12 * grad_grad_gate_y
+    grad_grad_gelu_y_e13 = gate_y * grad_grad_y_e13 + y_e13 * grad_grad_gate_y
+    grad_grad_gelu_y_e23 = gate_y * grad_grad_y_e23 + y_e23 * grad_grad_gate_y
+    grad_grad_gelu_x_e12 = gate_x * grad_grad_x_e12 + x_e12 * grad_grad_gate_x
+    grad_grad_gelu_x_e13 = gate_x * grad_grad_x_e13 + x_e13 * grad_grad_gate_x
+    grad_grad_gelu_x_e23 = gate_x * grad_grad_x_e23 + x_e23 * grad_grad_gate_x
+    t5 = -gelu_x_e12 * grad_grad_gelu_y_e12 - gelu_x_e13 * grad_grad_gelu_y_e13
+    t5 += -gelu_x_e23 * grad_grad_gelu_y_e23 - gelu_y_e12 * grad_grad_gelu_x_e12
+    t5 += -gelu_y_e13 * grad_grad_gelu_x_e13 - gelu_y_e23 * grad_grad_gelu_x_e23
+    gelu_x_e123 = x_e123 * gate_x
+    gelu_y_e123 = y_e123 * gate_y
+    t6 = gelu_x_e123 * gelu_y_e123
+    gelu_x_e = x_e * gate_x
+    gelu_y_e = y_e * gate_y
+    t7 = gelu_x_e * gelu_y_e
+    grad_grad_gelu_y_e = gate_y * grad_grad_y_e + y_e * grad_grad_gate_y
+    grad_grad_gelu_x_e = gate_x * grad_grad_x_e + x_e * grad_grad_gate_x
+    grad_grad_gelu_y_e123 = gate_y * grad_grad_y_e123 + y_e123 * grad_grad_gate_y
+    grad_grad_gelu_x_e123 = gate_x * grad_grad_x_e123 + x_e123 * grad_grad_gate_x
+    grad_grad_out_e_2 = grad_grad_weight_202 * t2 + grad_grad_weight_101 * t3 + weight_101 * t4
+    grad_grad_out_e_2 += weight_202 * t5 + grad_grad_weight_000 * t7
+    grad_grad_out_e_2 += weight_000 * (gelu_x_e * grad_grad_gelu_y_e + gelu_y_e * grad_grad_gelu_x_e)
+    grad_grad_out_e_2 += weight_303 * (-gelu_x_e123 * grad_grad_gelu_y_e123 - gelu_y_e123 * grad_grad_gelu_x_e123)
+    grad_grad_out_e_2 += -grad_grad_weight_303 * t6
+    out_e = weight_101 * t3 + weight_202 * t2 + weight_000 * t7 - weight_303 * t6
+    grad_grad_out_e = saved_inv_rms_0 * grad_grad_out_e_2 + frontier_grad_grad_inv_rms_0 * out_e
+    gelu_x_e012 = x_e012 * gate_x
+    gelu_x_e013 = x_e013 * gate_x
+    gelu_x_e023 = x_e023 * gate_x
+    t8 = -gelu_x_e012 * gelu_y_e12 - gelu_x_e013 * gelu_y_e13 - gelu_x_e023 * gelu_y_e23
+    gelu_y_e012 = y_e012 * gate_y
+    gelu_y_e013 = y_e013 * gate_y
+    gelu_y_e023 = y_e023 * gate_y
+    t9 = -gelu_x_e12 * gelu_y_e012 - gelu_x_e13 * gelu_y_e013 - gelu_x_e23 * gelu_y_e023
+    gelu_x_e01 = x_e01 * gate_x
+    t10 = grad_grad_weight_211 * gelu_y_e1 + weight_211 * grad_grad_gelu_y_e1
+    gelu_x_e02 = x_e02 * gate_x
+    t11 = grad_grad_weight_211 * gelu_y_e2 + weight_211 * grad_grad_gelu_y_e2
+    gelu_x_e03 = x_e03 * gate_x
+    t12 = grad_grad_weight_211 * gelu_y_e3 + weight_211 * grad_grad_gelu_y_e3
+    t13 = weight_011 * gelu_x_e
+    grad_grad_gelu_y_e0 = gate_y * grad_grad_y_e0 + y_e0 * grad_grad_gate_y
+    t14 = weight_112 * gelu_x_e1
+    grad_grad_gelu_y_e01 = gate_y * grad_grad_y_e01 + y_e01 * grad_grad_gate_y
+    t15 = weight_112 * gelu_x_e2
+    grad_grad_gelu_y_e02 = gate_y * grad_grad_y_e02 + y_e02 * grad_grad_gate_y
+    t16 = weight_112 * gelu_x_e3
+    grad_grad_gelu_y_e03 = gate_y * grad_grad_y_e03 + y_e03 * grad_grad_gate_y
+    gelu_x_e0 = x_e0 * gate_x
+    t17 = grad_grad_weight_110 * gelu_y_e + weight_110 * grad_grad_gelu_y_e
+    gelu_y_e01 = y_e01 * gate_y
+    t18 = grad_grad_weight_112 * gelu_x_e1 + weight_112 * grad_grad_gelu_x_e1
+    gelu_y_e02 = y_e02 * gate_y
+    t19 = grad_grad_weight_112 * gelu_x_e2 + weight_112 * grad_grad_gelu_x_e2
+    gelu_y_e03 = y_e03 * gate_y
+    t20 = grad_grad_weight_112 * gelu_x_e3 + weight_112 * grad_grad_gelu_x_e3
+    grad_grad_gelu_y_e012 = gate_y * grad_grad_y_e012 + y_e012 * grad_grad_gate_y
+    grad_grad_gelu_y_e013 = gate_y * grad_grad_y_e013 + y_e013 * grad_grad_gate_y
+    grad_grad_gelu_y_e023 = gate_y * grad_grad_y_e023 + y_e023 * grad_grad_gate_y
+    t21 = -gelu_x_e12 * grad_grad_gelu_y_e012 - gelu_x_e13 * grad_grad_gelu_y_e013
+    t21 += -gelu_x_e23 * grad_grad_gelu_y_e023 - gelu_y_e012 * grad_grad_gelu_x_e12
+    t21 += -gelu_y_e013 * grad_grad_gelu_x_e13 - gelu_y_e023 * grad_grad_gelu_x_e23
+    t22 = weight_110 * gelu_y_e
+    grad_grad_gelu_x_e0 = gate_x * grad_grad_x_e0 + x_e0 * grad_grad_gate_x
+    t23 = weight_211 * gelu_y_e1
+    grad_grad_gelu_x_e01 = gate_x * grad_grad_x_e01 + x_e01 * grad_grad_gate_x
+    t24 = weight_211 * gelu_y_e2
+    grad_grad_gelu_x_e02 = gate_x * grad_grad_x_e02 + x_e02 * grad_grad_gate_x
+    t25 = weight_211 * gelu_y_e3
+    grad_grad_gelu_x_e03 = gate_x * grad_grad_x_e03 + x_e03 * grad_grad_gate_x
+    grad_grad_gelu_x_e012 = gate_x * grad_grad_x_e012 + x_e012 * grad_grad_gate_x
+    grad_grad_gelu_x_e013 = gate_x * grad_grad_x_e013 + x_e013 * grad_grad_gate_x
+    grad_grad_gelu_x_e023 = gate_x * grad_grad_x_e023 + x_e023 * grad_grad_gate_x
+    t26 = -gelu_x_e012 * grad_grad_gelu_y_e12 - gelu_x_e013 * grad_grad_gelu_y_e13
+    t26 += -gelu_x_e023 * grad_grad_gelu_y_e23 - gelu_y_e12 * grad_grad_gelu_x_e012
+    t26 += -gelu_y_e13 * grad_grad_gelu_x_e013 - gelu_y_e23 * grad_grad_gelu_x_e023
+    gelu_y_e0 = y_e0 * gate_y
+    t27 = grad_grad_weight_011 * gelu_x_e + weight_011 * grad_grad_gelu_x_e
+    gelu_x_e0123 = x_e0123 * gate_x
+    t28 = gelu_x_e0123 * gelu_y_e123
+    gelu_y_e0123 = y_e0123 * gate_y
+    t29 = gelu_x_e123 * gelu_y_e0123
+    grad_grad_gelu_y_e0123 = gate_y * grad_grad_y_e0123 + y_e0123 * grad_grad_gate_y
+    grad_grad_gelu_x_e0123 = gate_x * grad_grad_x_e0123 + x_e0123 * grad_grad_gate_x
+    grad_grad_out_e0_2 = grad_grad_weight_312 * t8 + grad_grad_weight_213 * t9 + gelu_x_e01 * t10
+    grad_grad_out_e0_2 += gelu_x_e02 * t11 + gelu_x_e03 * t12 + t13 * grad_grad_gelu_y_e0 + gelu_x_e0 * t17
+    grad_grad_out_e0_2 += weight_213 * t21 + t22 * grad_grad_gelu_x_e0 + t23 * grad_grad_gelu_x_e01
+    grad_grad_out_e0_2 += t24 * grad_grad_gelu_x_e02 + t25 * grad_grad_gelu_x_e03 + weight_312 * t26
+    grad_grad_out_e0_2 += gelu_y_e0 * t27 + grad_grad_weight_314 * t29
+    grad_grad_out_e0_2 += weight_314 * (gelu_x_e123 * grad_grad_gelu_y_e0123 + gelu_y_e0123 * grad_grad_gelu_x_e123)
+    grad_grad_out_e0_2 += weight_413 * (-gelu_x_e0123 * grad_grad_gelu_y_e123 - gelu_y_e123 * grad_grad_gelu_x_e0123)
+    grad_grad_out_e0_2 += -t14 * grad_grad_gelu_y_e01 - t15 * grad_grad_gelu_y_e02 - t16 * grad_grad_gelu_y_e03
+    grad_grad_out_e0_2 += -gelu_y_e01 * t18 - gelu_y_e02 * t19 - gelu_y_e03 * t20 - grad_grad_weight_413 * t28
+    out_e0 = gelu_y_e0 * t13 + gelu_x_e0 * t22 + gelu_x_e01 * t23 + gelu_x_e02 * t24 + gelu_x_e03 * t25
+    out_e0 += weight_213 * t9 + weight_312 * t8 + weight_314 * t29 - gelu_y_e01 * t14 - gelu_y_e02 * t15
+    out_e0 += -gelu_y_e03 * t16 - weight_413 * t28
+    grad_grad_out_e0 = saved_inv_rms_1 * grad_grad_out_e0_2 + frontier_grad_grad_inv_rms_1 * out_e0
+    t30 = weight_213 * gelu_y_e123
+    t31 = weight_312 * gelu_x_e123
+    out_e1 = gelu_y_e1 * t13 + gelu_x_e1 * t22 + gelu_x_e12 * t24 + gelu_x_e13 * t25 - gelu_y_e12 * t15
+    out_e1 += -gelu_y_e13 * t16 - gelu_x_e23 * t30 - gelu_y_e23 * t31
+    t32 = grad_grad_weight_213 * gelu_y_e123 + weight_213 * grad_grad_gelu_y_e123
+    t33 = grad_grad_weight_312 * gelu_x_e123 + weight_312 * grad_grad_gelu_x_e123
+    grad_grad_out_e1_2 = t13 * grad_grad_gelu_y_e1 + gelu_x_e12 * t11 + gelu_x_e13 * t12 + gelu_x_e1 * t17
+    grad_grad_out_e1_2 += t22 * grad_grad_gelu_x_e1 + t24 * grad_grad_gelu_x_e12 + t25 * grad_grad_gelu_x_e13
+    grad_grad_out_e1_2 += gelu_y_e1 * t27 - gelu_x_e23 * t32 - t15 * grad_grad_gelu_y_e12
+    grad_grad_out_e1_2 += -t16 * grad_grad_gelu_y_e13 - t31 * grad_grad_gelu_y_e23 - gelu_y_e23 * t33
+    grad_grad_out_e1_2 += -gelu_y_e12 * t19 - gelu_y_e13 * t20 - t30 * grad_grad_gelu_x_e23
+    grad_grad_out_e1 = frontier_grad_grad_inv_rms_1 * out_e1 + saved_inv_rms_1 * grad_grad_out_e1_2
+    out_e2 = gelu_y_e2 * t13 + gelu_y_e12 * t14 + gelu_x_e2 * t22 + gelu_x_e13 * t30 + gelu_x_e23 * t25
+    out_e2 += gelu_y_e13 * t31 - gelu_y_e23 * t16 - gelu_x_e12 * t23
+    grad_grad_out_e2_2 = gelu_x_e13 * t32 + t13 * grad_grad_gelu_y_e2 + gelu_x_e23 * t12
+    grad_grad_out_e2_2 += t14 * grad_grad_gelu_y_e12 + t31 * grad_grad_gelu_y_e13 + gelu_x_e2 * t17
+    grad_grad_out_e2_2 += gelu_y_e13 * t33 + gelu_y_e12 * t18 + t22 * grad_grad_gelu_x_e2
+    grad_grad_out_e2_2 += t30 * grad_grad_gelu_x_e13 + t25 * grad_grad_gelu_x_e23 + gelu_y_e2 * t27
+    grad_grad_out_e2_2 += -gelu_x_e12 * t10 - t16 * grad_grad_gelu_y_e23 - gelu_y_e23 * t20
+    grad_grad_out_e2_2 += -t23 * grad_grad_gelu_x_e12
+    grad_grad_out_e2 = frontier_grad_grad_inv_rms_1 * out_e2 + saved_inv_rms_1 * grad_grad_out_e2_2
+    out_e3 = gelu_y_e3 * t13 + gelu_y_e13 * t14 + gelu_y_e23 * t15 + gelu_x_e3 * t22 - gelu_x_e12 * t30
+    out_e3 += -gelu_x_e13 * t23 - gelu_x_e23 * t24 - gelu_y_e12 * t31
+    grad_grad_out_e3_2 = t13 * grad_grad_gelu_y_e3 + t14 * grad_grad_gelu_y_e13 + t15 * grad_grad_gelu_y_e23
+    grad_grad_out_e3_2 += gelu_x_e3 * t17 + gelu_y_e13 * t18 + gelu_y_e23 * t19 + t22 * grad_grad_gelu_x_e3
+    grad_grad_out_e3_2 += gelu_y_e3 * t27 - gelu_x_e12 * t32 - gelu_x_e13 * t10 - gelu_x_e23 * t11
+    grad_grad_out_e3_2 += -t31 * grad_grad_gelu_y_e12 - gelu_y_e12 * t33 - t30 * grad_grad_gelu_x_e12
+    grad_grad_out_e3_2 += -t23 * grad_grad_gelu_x_e13 - t24 * grad_grad_gelu_x_e23
+    grad_grad_out_e3 = frontier_grad_grad_inv_rms_1 * out_e3 + saved_inv_rms_1 * grad_grad_out_e3_2
+    t34 = weight_022 * gelu_x_e
+    t35 = weight_121 * gelu_x_e1
+    t36 = weight_123 * gelu_x_e2
+    t37 = weight_123 * gelu_x_e3
+    t38 = weight_220 * gelu_y_e
+    t39 = weight_222 * gelu_y_e12
+    t40 = weight_222 * gelu_y_e13
+    t41 = weight_222 * gelu_x_e12
+    t42 = weight_222 * gelu_x_e13
+    t43 = weight_224 * gelu_y_e0123
+    t44 = weight_321 * gelu_y_e2
+    t45 = weight_321 * gelu_y_e3
+    t46 = weight_323 * gelu_y_e123
+    t47 = weight_323 * gelu_x_e123
+    t48 = weight_422 * gelu_x_e0123
+    t49 = weight_121 * gelu_y_e1
+    out_e01 = gelu_y_e01 * t34 + gelu_y_e012 * t36 + gelu_y_e013 * t37 + gelu_x_e01 * t38 + gelu_y_e02 * t41
+    out_e01 += gelu_y_e03 * t42 + gelu_x_e012 * t44 + gelu_x_e013 * t45 + gelu_y_e023 * t47 + gelu_x_e0 * t49
+    out_e01 += -gelu_y_e0 * t35 - gelu_x_e02 * t39 - gelu_x_e03 * t40 - gelu_x_e23 * t43 - gelu_x_e023 * t46
+    out_e01 += -gelu_y_e23 * t48
+    t50 = grad_grad_weight_323 * gelu_y_e123 + weight_323 * grad_grad_gelu_y_e123
+    t51 = grad_grad_weight_121 * gelu_y_e1 + weight_121 * grad_grad_gelu_y_e1
+    t52 = grad_grad_weight_321 * gelu_y_e2 + weight_321 * grad_grad_gelu_y_e2
+    t53 = grad_grad_weight_321 * gelu_y_e3 + weight_321 * grad_grad_gelu_y_e3
+    t54 = grad_grad_weight_222 * gelu_y_e12 + weight_222 * grad_grad_gelu_y_e12
+    t55 = grad_grad_weight_222 * gelu_y_e13 + weight_222 * grad_grad_gelu_y_e13
+    t56 = grad_grad_weight_224 * gelu_y_e0123 + weight_224 * grad_grad_gelu_y_e0123
+    t57 = grad_grad_weight_220 * gelu_y_e + weight_220 * grad_grad_gelu_y_e
+    t58 = grad_grad_weight_323 * gelu_x_e123 + weight_323 * grad_grad_gelu_x_e123
+    t59 = grad_grad_weight_121 * gelu_x_e1 + weight_121 * grad_grad_gelu_x_e1
+    t60 = grad_grad_weight_123 * gelu_x_e2 + weight_123 * grad_grad_gelu_x_e2
+    t61 = grad_grad_weight_123 * gelu_x_e3 + weight_123 * grad_grad_gelu_x_e3
+    t62 = grad_grad_weight_222 * gelu_x_e12 + weight_222 * grad_grad_gelu_x_e12
+    t63 = grad_grad_weight_222 * gelu_x_e13 + weight_222 * grad_grad_gelu_x_e13
+    t64 = grad_grad_weight_422 * gelu_x_e0123 + weight_422 * grad_grad_gelu_x_e0123
+    t65 = grad_grad_weight_022 * gelu_x_e + weight_022 * grad_grad_gelu_x_e
+    grad_grad_out_e01_2 = gelu_x_e0 * t51 + gelu_x_e012 * t52 + gelu_x_e013 * t53 + t34 * grad_grad_gelu_y_e01
+    grad_grad_out_e01_2 += t41 * grad_grad_gelu_y_e02 + t42 * grad_grad_gelu_y_e03
+    grad_grad_out_e01_2 += t36 * grad_grad_gelu_y_e012 + t37 * grad_grad_gelu_y_e013
+    grad_grad_out_e01_2 += t47 * grad_grad_gelu_y_e023 + gelu_x_e01 * t57 + gelu_y_e023 * t58
+    grad_grad_out_e01_2 += gelu_y_e012 * t60 + gelu_y_e013 * t61 + gelu_y_e02 * t62 + gelu_y_e03 * t63
+    grad_grad_out_e01_2 += t49 * grad_grad_gelu_x_e0 + t38 * grad_grad_gelu_x_e01 + t44 * grad_grad_gelu_x_e012
+    grad_grad_out_e01_2 += t45 * grad_grad_gelu_x_e013 + gelu_y_e01 * t65 - gelu_x_e023 * t50
+    grad_grad_out_e01_2 += -gelu_x_e02 * t54 - gelu_x_e03 * t55 - t48 * grad_grad_gelu_y_e23 - gelu_x_e23 * t56
+    grad_grad_out_e01_2 += -t35 * grad_grad_gelu_y_e0 - gelu_y_e0 * t59 - t43 * grad_grad_gelu_x_e23
+    grad_grad_out_e01_2 += -gelu_y_e23 * t64 - t39 * grad_grad_gelu_x_e02 - t40 * grad_grad_gelu_x_e03
+    grad_grad_out_e01_2 += -t46 * grad_grad_gelu_x_e023
+    grad_grad_out_e01 = frontier_grad_grad_inv_rms_2 * out_e01 + saved_inv_rms_2 * grad_grad_out_e01_2
+    t66 = weight_123 * gelu_x_e1
+    t67 = weight_121 * gelu_x_e2
+    t68 = weight_321 * gelu_y_e1
+    t69 = weight_121 * gelu_y_e2
+    t70 = gelu_x_e23 * gelu_y_e03 - gelu_x_e03 * gelu_y_e23
+    out_e02 = gelu_y_e02 * t34 + gelu_y_e023 * t37 + gelu_x_e01 * t39 + gelu_x_e02 * t38 + gelu_x_e13 * t43
+    out_e02 += gelu_x_e013 * t46 + gelu_x_e023 * t45 + gelu_y_e13 * t48 + gelu_x_e0 * t69 + weight_222 * t70
+    out_e02 += -gelu_y_e012 * t66 - gelu_y_e0 * t67 - gelu_y_e01 * t41 - gelu_x_e012 * t68 - gelu_y_e013 * t47
+    t71 = grad_grad_weight_321 * gelu_y_e1 + weight_321 * grad_grad_gelu_y_e1
+    t72 = grad_grad_weight_121 * gelu_y_e2 + weight_121 * grad_grad_gelu_y_e2
+    t73 = grad_grad_weight_123 * gelu_x_e1 + weight_123 * grad_grad_gelu_x_e1
+    t74 = grad_grad_weight_121 * gelu_x_e2 + weight_121 * grad_grad_gelu_x_e2
+    t75 = gelu_x_e23 * grad_grad_gelu_y_e03 + gelu_y_e03 * grad_grad_gelu_x_e23
+    t75 += -gelu_x_e03 * grad_grad_gelu_y_e23 - gelu_y_e23 * grad_grad_gelu_x_e03
+    grad_grad_out_e02_2 = grad_grad_weight_222 * t70 + gelu_x_e013 * t50 + gelu_x_e0 * t72 + gelu_x_e023 * t53
+    grad_grad_out_e02_2 += gelu_x_e01 * t54 + t48 * grad_grad_gelu_y_e13 + gelu_x_e13 * t56
+    grad_grad_out_e02_2 += t34 * grad_grad_gelu_y_e02 + t37 * grad_grad_gelu_y_e023 + gelu_x_e02 * t57
+    grad_grad_out_e02_2 += gelu_y_e023 * t61 + t43 * grad_grad_gelu_x_e13 + gelu_y_e13 * t64
+    grad_grad_out_e02_2 += t69 * grad_grad_gelu_x_e0 + t39 * grad_grad_gelu_x_e01 + t38 * grad_grad_gelu_x_e02
+    grad_grad_out_e02_2 += weight_222 * t75 + t46 * grad_grad_gelu_x_e013 + t45 * grad_grad_gelu_x_e023
+    grad_grad_out_e02_2 += gelu_y_e02 * t65 - gelu_x_e012 * t71 - t67 * grad_grad_gelu_y_e0
+    grad_grad_out_e02_2 += -t41 * grad_grad_gelu_y_e01 - t66 * grad_grad_gelu_y_e012
+    grad_grad_out_e02_2 += -t47 * grad_grad_gelu_y_e013 - gelu_y_e013 * t58 - gelu_y_e012 * t73
+    grad_grad_out_e02_2 += -gelu_y_e0 * t74 - gelu_y_e01 * t62 - t68 * grad_grad_gelu_x_e012
+    grad_grad_out_e02 = frontier_grad_grad_inv_rms_2 * out_e02 + saved_inv_rms_2 * grad_grad_out_e02_2
+    t76 = gelu_x_e02 * gelu_y_e23 + gelu_x_e01 * gelu_y_e13 - gelu_x_e23 * gelu_y_e02
+    t76 += -gelu_x_e13 * gelu_y_e01
+    t77 = gelu_x_e0 * gelu_y_e3 - gelu_x_e3 * gelu_y_e0
+    out_e03 = gelu_y_e03 * t34 + gelu_x_e03 * t38 + gelu_y_e012 * t47 + weight_222 * t76 + weight_121 * t77
+    out_e03 += -gelu_y_e013 * t66 - gelu_y_e023 * t36 - gelu_x_e12 * t43 - gelu_x_e012 * t46 - gelu_x_e013 * t68
+    out_e03 += -gelu_x_e023 * t44 - gelu_y_e12 * t48
+    t78 = gelu_x_e0 * grad_grad_gelu_y_e3 + gelu_y_e3 * grad_grad_gelu_x_e0 - gelu_x_e3 * grad_grad_gelu_y_e0
+    t78 += -gelu_y_e0 * grad_grad_gelu_x_e3
+    t79 = gelu_x_e01 * grad_grad_gelu_y_e13 + gelu_x_e02 * grad_grad_gelu_y_e23
+    t79 += gelu_y_e13 * grad_grad_gelu_x_e01 + gelu_y_e23 * grad_grad_gelu_x_e02
+    t79 += -gelu_x_e13 * grad_grad_gelu_y_e01 - gelu_x_e23 * grad_grad_gelu_y_e02
+    t79 += -gelu_y_e01 * grad_grad_gelu_x_e13 - gelu_y_e02 * grad_grad_gelu_x_e23
+    grad_grad_out_e03_2 = grad_grad_weight_222 * t76 + grad_grad_weight_121 * t77 + t34 * grad_grad_gelu_y_e03
+    grad_grad_out_e03_2 += t47 * grad_grad_gelu_y_e012 + gelu_x_e03 * t57 + gelu_y_e012 * t58
+    grad_grad_out_e03_2 += weight_121 * t78 + weight_222 * t79 + t38 * grad_grad_gelu_x_e03 + gelu_y_e03 * t65
+    grad_grad_out_e03_2 += -gelu_x_e012 * t50 - gelu_x_e013 * t71 - gelu_x_e023 * t52
+    grad_grad_out_e03_2 += -t48 * grad_grad_gelu_y_e12 - gelu_x_e12 * t56 - t66 * grad_grad_gelu_y_e013
+    grad_grad_out_e03_2 += -t36 * grad_grad_gelu_y_e023 - gelu_y_e013 * t73 - gelu_y_e023 * t60
+    grad_grad_out_e03_2 += -t43 * grad_grad_gelu_x_e12 - gelu_y_e12 * t64 - t46 * grad_grad_gelu_x_e012
+    grad_grad_out_e03_2 += -t68 * grad_grad_gelu_x_e013 - t44 * grad_grad_gelu_x_e023
+    grad_grad_out_e03 = frontier_grad_grad_inv_rms_2 * out_e03 + saved_inv_rms_2 * grad_grad_out_e03_2
+    out_e12 = gelu_y_e12 * t34 + gelu_y_e2 * t35 + gelu_x_e12 * t38 + gelu_x_e23 * t40 + gelu_x_e123 * t45
+    out_e12 += gelu_y_e123 * t37 - gelu_x_e2 * t49 - gelu_y_e23 * t42
+    grad_grad_out_e12_2 = t37 * grad_grad_gelu_y_e123 + t35 * grad_grad_gelu_y_e2 + gelu_x_e123 * t53
+    grad_grad_out_e12_2 += t34 * grad_grad_gelu_y_e12 + gelu_x_e23 * t55 + gelu_x_e12 * t57
+    grad_grad_out_e12_2 += t45 * grad_grad_gelu_x_e123 + gelu_y_e2 * t59 + gelu_y_e123 * t61
+    grad_grad_out_e12_2 += t38 * grad_grad_gelu_x_e12 + t40 * grad_grad_gelu_x_e23 + gelu_y_e12 * t65
+    grad_grad_out_e12_2 += -gelu_x_e2 * t51 - t42 * grad_grad_gelu_y_e23 - t49 * grad_grad_gelu_x_e2
+    grad_grad_out_e12_2 += -gelu_y_e23 * t63
+    grad_grad_out_e12 = frontier_grad_grad_inv_rms_2 * out_e12 + saved_inv_rms_2 * grad_grad_out_e12_2
+    out_e13 = gelu_y_e13 * t34 + gelu_y_e3 * t35 + gelu_x_e13 * t38 + gelu_y_e23 * t41 - gelu_x_e23 * t39
+    out_e13 += -gelu_x_e123 * t44 - gelu_x_e3 * t49 - gelu_y_e123 * t36
+    grad_grad_out_e13_2 = t35 * grad_grad_gelu_y_e3 + t34 * grad_grad_gelu_y_e13 + t41 * grad_grad_gelu_y_e23
+    grad_grad_out_e13_2 += gelu_x_e13 * t57 + gelu_y_e3 * t59 + gelu_y_e23 * t62 + t38 * grad_grad_gelu_x_e13
+    grad_grad_out_e13_2 += gelu_y_e13 * t65 - t36 * grad_grad_gelu_y_e123 - gelu_x_e3 * t51 - gelu_x_e123 * t52
+    grad_grad_out_e13_2 += -gelu_x_e23 * t54 - t44 * grad_grad_gelu_x_e123 - gelu_y_e123 * t60
+    grad_grad_out_e13_2 += -t49 * grad_grad_gelu_x_e3 - t39 * grad_grad_gelu_x_e23
+    grad_grad_out_e13 = frontier_grad_grad_inv_rms_2 * out_e13 + saved_inv_rms_2 * grad_grad_out_e13_2
+    out_e23 = gelu_y_e23 * t34 + gelu_y_e3 * t67 + gelu_x_e13 * t39 + gelu_x_e23 * t38 + gelu_x_e123 * t68
+    out_e23 += gelu_y_e123 * t66 - gelu_y_e13 * t41 - gelu_x_e3 * t69
+    grad_grad_out_e23_2 = t66 * grad_grad_gelu_y_e123 + gelu_x_e123 * t71 + t67 * grad_grad_gelu_y_e3
+    grad_grad_out_e23_2 += gelu_x_e13 * t54 + t34 * grad_grad_gelu_y_e23 + gelu_x_e23 * t57
+    grad_grad_out_e23_2 += t68 * grad_grad_gelu_x_e123 + gelu_y_e123 * t73 + gelu_y_e3 * t74
+    grad_grad_out_e23_2 += t39 * grad_grad_gelu_x_e13 + t38 * grad_grad_gelu_x_e23 + gelu_y_e23 * t65
+    grad_grad_out_e23_2 += -gelu_x_e3 * t72 - t41 * grad_grad_gelu_y_e13 - t69 * grad_grad_gelu_x_e3
+    grad_grad_out_e23_2 += -gelu_y_e13 * t62
+    grad_grad_out_e23 = frontier_grad_grad_inv_rms_2 * out_e23 + saved_inv_rms_2 * grad_grad_out_e23_2
+    t80 = weight_033 * gelu_x_e
+    t81 = weight_132 * gelu_x_e0
+    t82 = weight_132 * gelu_x_e1
+    t83 = weight_132 * gelu_x_e2
+    t84 = weight_134 * gelu_y_e0123
+    t85 = weight_231 * gelu_y_e2
+    t86 = weight_231 * gelu_y_e1
+    t87 = weight_233 * gelu_y_e123
+    t88 = weight_231 * gelu_y_e0
+    t89 = weight_233 * gelu_x_e13
+    t90 = weight_233 * gelu_x_e23
+    t91 = weight_330 * gelu_y_e
+    t92 = weight_332 * gelu_y_e23
+    t93 = weight_332 * gelu_y_e13
+    t94 = weight_332 * gelu_x_e123
+    t95 = weight_431 * gelu_x_e0123
+    out_e012 = gelu_y_e012 * t80 + gelu_y_e12 * t81 + gelu_y_e01 * t83 + gelu_x_e01 * t85 + gelu_x_e03 * t87
+    out_e012 += gelu_x_e12 * t88 + gelu_y_e013 * t90 + gelu_x_e012 * t91 + gelu_x_e023 * t93 + gelu_y_e3 * t95
+    out_e012 += -gelu_y_e02 * t82 - gelu_x_e3 * t84 - gelu_x_e02 * t86 - gelu_y_e023 * t89 - gelu_x_e013 * t92
+    out_e012 += -gelu_y_e03 * t94
+    t96 = grad_grad_weight_233 * gelu_y_e123 + weight_233 * grad_grad_gelu_y_e123
+    t97 = grad_grad_weight_231 * gelu_y_e1 + weight_231 * grad_grad_gelu_y_e1
+    t98 = grad_grad_weight_231 * gelu_y_e2 + weight_231 * grad_grad_gelu_y_e2
+    t99 = grad_grad_weight_332 * gelu_y_e13 + weight_332 * grad_grad_gelu_y_e13
+    t100 = grad_grad_weight_332 * gelu_y_e23 + weight_332 * grad_grad_gelu_y_e23
+    t101 = grad_grad_weight_134 * gelu_y_e0123 + weight_134 * grad_grad_gelu_y_e0123
+    t102 = grad_grad_weight_231 * gelu_y_e0 + weight_231 * grad_grad_gelu_y_e0
+    t103 = grad_grad_weight_330 * gelu_y_e + weight_330 * grad_grad_gelu_y_e
+    t104 = grad_grad_weight_332 * gelu_x_e123 + weight_332 * grad_grad_gelu_x_e123
+    t105 = grad_grad_weight_132 * gelu_x_e1 + weight_132 * grad_grad_gelu_x_e1
+    t106 = grad_grad_weight_132 * gelu_x_e2 + weight_132 * grad_grad_gelu_x_e2
+    t107 = grad_grad_weight_233 * gelu_x_e13 + weight_233 * grad_grad_gelu_x_e13
+    t108 = grad_grad_weight_233 * gelu_x_e23 + weight_233 * grad_grad_gelu_x_e23
+    t109 = grad_grad_weight_431 * gelu_x_e0123 + weight_431 * grad_grad_gelu_x_e0123
+    t110 = grad_grad_weight_132 * gelu_x_e0 + weight_132 * grad_grad_gelu_x_e0
+    t111 = grad_grad_weight_033 * gelu_x_e + weight_033 * grad_grad_gelu_x_e
+    grad_grad_out_e012_2 = gelu_x_e03 * t96 + gelu_x_e01 * t98 + t95 * grad_grad_gelu_y_e3
+    grad_grad_out_e012_2 += t81 * grad_grad_gelu_y_e12 + gelu_x_e023 * t99 + gelu_x_e12 * t102
+    grad_grad_out_e012_2 += t83 * grad_grad_gelu_y_e01 + t80 * grad_grad_gelu_y_e012
+    grad_grad_out_e012_2 += t90 * grad_grad_gelu_y_e013 + gelu_x_e012 * t103 + gelu_y_e01 * t106
+    grad_grad_out_e012_2 += t88 * grad_grad_gelu_x_e12 + gelu_y_e013 * t108 + gelu_y_e3 * t109
+    grad_grad_out_e012_2 += gelu_y_e12 * t110 + t85 * grad_grad_gelu_x_e01 + t87 * grad_grad_gelu_x_e03
+    grad_grad_out_e012_2 += t91 * grad_grad_gelu_x_e012 + t93 * grad_grad_gelu_x_e023 + gelu_y_e012 * t111
+    grad_grad_out_e012_2 += -gelu_x_e02 * t97 - gelu_x_e013 * t100 - gelu_x_e3 * t101
+    grad_grad_out_e012_2 += -t82 * grad_grad_gelu_y_e02 - t94 * grad_grad_gelu_y_e03
+    grad_grad_out_e012_2 += -t89 * grad_grad_gelu_y_e023 - gelu_y_e03 * t104 - gelu_y_e02 * t105
+    grad_grad_out_e012_2 += -t84 * grad_grad_gelu_x_e3 - gelu_y_e023 * t107 - t86 * grad_grad_gelu_x_e02
+    grad_grad_out_e012_2 += -t92 * grad_grad_gelu_x_e013
+    grad_grad_out_e012 = frontier_grad_grad_inv_rms_3 * out_e012 + saved_inv_rms_3 * grad_grad_out_e012_2
+    t112 = weight_132 * gelu_x_e3
+    t113 = weight_231 * gelu_y_e3
+    t114 = weight_233 * gelu_x_e12
+    t115 = weight_332 * gelu_y_e12
+    out_e013 = gelu_y_e013 * t80 + gelu_y_e13 * t81 + gelu_x_e2 * t84 + gelu_y_e01 * t112 + gelu_x_e01 * t113
+    out_e013 += gelu_y_e023 * t114 + gelu_x_e13 * t88 + gelu_x_e012 * t92 + gelu_x_e013 * t91
+    out_e013 += gelu_y_e02 * t94 - gelu_y_e03 * t82 - gelu_x_e02 * t87 - gelu_x_e03 * t86 - gelu_y_e012 * t90
+    out_e013 += -gelu_x_e023 * t115 - gelu_y_e2 * t95
+    t116 = grad_grad_weight_231 * gelu_y_e3 + weight_231 * grad_grad_gelu_y_e3
+    t117 = grad_grad_weight_332 * gelu_y_e12 + weight_332 * grad_grad_gelu_y_e12
+    t118 = grad_grad_weight_132 * gelu_x_e3 + weight_132 * grad_grad_gelu_x_e3
+    t119 = grad_grad_weight_233 * gelu_x_e12 + weight_233 * grad_grad_gelu_x_e12
+    grad_grad_out_e013_2 = gelu_x_e01 * t116 + t81 * grad_grad_gelu_y_e13 + gelu_x_e012 * t100
+    grad_grad_out_e013_2 += gelu_x_e2 * t101 + gelu_x_e13 * t102 + t112 * grad_grad_gelu_y_e01
+    grad_grad_out_e013_2 += t94 * grad_grad_gelu_y_e02 + t80 * grad_grad_gelu_y_e013
+    grad_grad_out_e013_2 += t114 * grad_grad_gelu_y_e023 + gelu_x_e013 * t103 + gelu_y_e02 * t104
+    grad_grad_out_e013_2 += t84 * grad_grad_gelu_x_e2 + gelu_y_e01 * t118 + gelu_y_e023 * t119
+    grad_grad_out_e013_2 += t88 * grad_grad_gelu_x_e13 + gelu_y_e13 * t110 + t113 * grad_grad_gelu_x_e01
+    grad_grad_out_e013_2 += t92 * grad_grad_gelu_x_e012 + t91 * grad_grad_gelu_x_e013 + gelu_y_e013 * t111
+    grad_grad_out_e013_2 += -gelu_x_e02 * t96 - gelu_x_e03 * t97 - t95 * grad_grad_gelu_y_e2
+    grad_grad_out_e013_2 += -gelu_x_e023 * t117 - t82 * grad_grad_gelu_y_e03 - t90 * grad_grad_gelu_y_e012
+    grad_grad_out_e013_2 += -gelu_y_e03 * t105 - gelu_y_e012 * t108 - gelu_y_e2 * t109
+    grad_grad_out_e013_2 += -t87 * grad_grad_gelu_x_e02 - t86 * grad_grad_gelu_x_e03
+    grad_grad_out_e013_2 += -t115 * grad_grad_gelu_x_e023
+    grad_grad_out_e013 = frontier_grad_grad_inv_rms_3 * out_e013 + saved_inv_rms_3 * grad_grad_out_e013_2
+    out_e023 = gelu_y_e023 * t80 + gelu_y_e23 * t81 + gelu_y_e02 * t112 + gelu_x_e01 * t87 + gelu_x_e02 * t113
+    out_e023 += gelu_y_e012 * t89 + gelu_x_e23 * t88 + gelu_x_e013 * t115 + gelu_x_e023 * t91 + gelu_y_e1 * t95
+    out_e023 += -gelu_x_e1 * t84 - gelu_y_e03 * t83 - gelu_x_e03 * t85 - gelu_y_e013 * t114 - gelu_x_e012 * t93
+    out_e023 += -gelu_y_e01 * t94
+    grad_grad_out_e023_2 = gelu_x_e01 * t96 + t95 * grad_grad_gelu_y_e1 + gelu_x_e02 * t116
+    grad_grad_out_e023_2 += gelu_x_e013 * t117 + t81 * grad_grad_gelu_y_e23 + gelu_x_e23 * t102
+    grad_grad_out_e023_2 += t112 * grad_grad_gelu_y_e02 + t89 * grad_grad_gelu_y_e012
+    grad_grad_out_e023_2 += t80 * grad_grad_gelu_y_e023 + gelu_x_e023 * t103 + gelu_y_e02 * t118
+    grad_grad_out_e023_2 += gelu_y_e012 * t107 + t88 * grad_grad_gelu_x_e23 + gelu_y_e1 * t109
+    grad_grad_out_e023_2 += gelu_y_e23 * t110 + t87 * grad_grad_gelu_x_e01 + t113 * grad_grad_gelu_x_e02
+    grad_grad_out_e023_2 += t115 * grad_grad_gelu_x_e013 + t91 * grad_grad_gelu_x_e023 + gelu_y_e023 * t111
+    grad_grad_out_e023_2 += -gelu_x_e03 * t98 - gelu_x_e012 * t99 - gelu_x_e1 * t101
+    grad_grad_out_e023_2 += -t94 * grad_grad_gelu_y_e01 - t83 * grad_grad_gelu_y_e03
+    grad_grad_out_e023_2 += -t114 * grad_grad_gelu_y_e013 - gelu_y_e01 * t104 - t84 * grad_grad_gelu_x_e1
+    grad_grad_out_e023_2 += -gelu_y_e03 * t106 - gelu_y_e013 * t119 - t85 * grad_grad_gelu_x_e03
+    grad_grad_out_e023_2 += -t93 * grad_grad_gelu_x_e012
+    grad_grad_out_e023 = frontier_grad_grad_inv_rms_3 * out_e023 + saved_inv_rms_3 * grad_grad_out_e023_2
+    out_e123 = gelu_y_e123 * t80 + gelu_y_e23 * t82 + gelu_y_e12 * t112 + gelu_x_e12 * t113 + gelu_x_e23 * t86
+    out_e123 += gelu_x_e123 * t91 - gelu_y_e13 * t83 - gelu_x_e13 * t85
+    grad_grad_out_e123_2 = t80 * grad_grad_gelu_y_e123 + gelu_x_e23 * t97 + gelu_x_e12 * t116
+    grad_grad_out_e123_2 += t112 * grad_grad_gelu_y_e12 + t82 * grad_grad_gelu_y_e23 + gelu_x_e123 * t103
+    grad_grad_out_e123_2 += t91 * grad_grad_gelu_x_e123 + gelu_y_e23 * t105 + gelu_y_e12 * t118
+    grad_grad_out_e123_2 += t113 * grad_grad_gelu_x_e12 + t86 * grad_grad_gelu_x_e23 + gelu_y_e123 * t111
+    grad_grad_out_e123_2 += -gelu_x_e13 * t98 - t83 * grad_grad_gelu_y_e13 - gelu_y_e13 * t106
+    grad_grad_out_e123_2 += -t85 * grad_grad_gelu_x_e13
+    grad_grad_out_e123 = frontier_grad_grad_inv_rms_3 * out_e123 + saved_inv_rms_3 * grad_grad_out_e123_2
+    t120 = gelu_x_e023 * gelu_y_e1 + gelu_x_e012 * gelu_y_e3 - gelu_x_e123 * gelu_y_e0
+    t120 += -gelu_x_e013 * gelu_y_e2
+    t121 = gelu_x_e23 * gelu_y_e01 + gelu_x_e12 * gelu_y_e03 + gelu_x_e03 * gelu_y_e12
+    t121 += gelu_x_e01 * gelu_y_e23 - gelu_x_e13 * gelu_y_e02 - gelu_x_e02 * gelu_y_e13
+    t122 = gelu_x_e2 * gelu_y_e013 + gelu_x_e0 * gelu_y_e123 - gelu_x_e3 * gelu_y_e012
+    t122 += -gelu_x_e1 * gelu_y_e023
+    t123 = gelu_x_e0 * grad_grad_gelu_y_e123 + gelu_x_e2 * grad_grad_gelu_y_e013
+    t123 += gelu_y_e013 * grad_grad_gelu_x_e2 + gelu_y_e123 * grad_grad_gelu_x_e0
+    t123 += -gelu_x_e3 * grad_grad_gelu_y_e012 - gelu_x_e1 * grad_grad_gelu_y_e023
+    t123 += -gelu_y_e023 * grad_grad_gelu_x_e1 - gelu_y_e012 * grad_grad_gelu_x_e3
+    t124 = gelu_x_e03 * grad_grad_gelu_y_e12 + gelu_x_e01 * grad_grad_gelu_y_e23
+    t124 += gelu_x_e23 * grad_grad_gelu_y_e01 + gelu_x_e12 * grad_grad_gelu_y_e03
+    t124 += gelu_y_e03 * grad_grad_gelu_x_e12 + gelu_y_e01 * grad_grad_gelu_x_e23
+    t124 += gelu_y_e23 * grad_grad_gelu_x_e01 + gelu_y_e12 * grad_grad_gelu_x_e03
+    t124 += -gelu_x_e02 * grad_grad_gelu_y_e13 - gelu_x_e13 * grad_grad_gelu_y_e02
+    t124 += -gelu_y_e02 * grad_grad_gelu_x_e13 - gelu_y_e13 * grad_grad_gelu_x_e02
+    t125 = gelu_x_e023 * grad_grad_gelu_y_e1 + gelu_x_e012 * grad_grad_gelu_y_e3
+    t125 += gelu_y_e3 * grad_grad_gelu_x_e012 + gelu_y_e1 * grad_grad_gelu_x_e023
+    t125 += -gelu_x_e013 * grad_grad_gelu_y_e2 - gelu_x_e123 * grad_grad_gelu_y_e0
+    t125 += -gelu_y_e0 * grad_grad_gelu_x_e123 - gelu_y_e2 * grad_grad_gelu_x_e013
+    grad_grad_out_e0123_2 = grad_grad_weight_341 * t120 + grad_grad_weight_242 * t121
+    grad_grad_out_e0123_2 += grad_grad_weight_143 * t122 + weight_440 * gelu_x_e0123 * grad_grad_gelu_y_e
+    grad_grad_out_e0123_2 += weight_143 * t123 + weight_242 * t124 + weight_341 * t125
+    grad_grad_out_e0123_2 += weight_044 * gelu_y_e0123 * grad_grad_gelu_x_e
+    grad_grad_out_e0123_2 += gelu_x_e * (grad_grad_weight_044 * gelu_y_e0123 + weight_044 * grad_grad_gelu_y_e0123)
+    grad_grad_out_e0123_2 += gelu_y_e * (grad_grad_weight_440 * gelu_x_e0123 + weight_440 * grad_grad_gelu_x_e0123)
+    grad_grad_out_e0123 = inv_rms_4 * grad_grad_out_e0123_2
+
+    if GRAD_GRAD_OUT:
+        _store8(
+            grad_grad_out_row + at * 16,
+            grad_grad_out_e,
+            grad_grad_out_e0,
+            grad_grad_out_e1,
+            grad_grad_out_e2,
+            grad_grad_out_e3,
+            grad_grad_out_e01,
+            grad_grad_out_e02,
+            grad_grad_out_e03,
+            mask,
+        )
+        _store8(
+            grad_grad_out_row + at * 16 + 8,
+            grad_grad_out_e12,
+            grad_grad_out_e13,
+            grad_grad_out_e23,
+            grad_grad_out_e012,
+            grad_grad_out_e013,
+            grad_grad_out_e023,
+            grad_grad_out_e123,
+            grad_grad_out_e0123,
+            mask,
+        )
+
+
+@triton.jit(do_not_specialize=["B"])
+def _fused_gelu_sgp_norm_with_normalize_double_backward_4_kernel(
+    x_ptr,
+    y_ptr,
+    weight_ptr,
+    grad_out_ptr,
+    grad_grad_x_ptr,
+    grad_grad_y_ptr,
+    grad_grad_weight_ptr,
+    saved_ptr,
+    frontier_ptr,
+    grad_weight_ptr,
+    eps: tl.float64,
+    B,
+    N,
+    HAS_GRAD_GRAD_X: tl.constexpr,
+    HAS_GRAD_GRAD_Y: tl.constexpr,
+    HAS_GRAD_GRAD_WEIGHT: tl.constexpr,
+    GRAD_WEIGHT: tl.constexpr,
+    ROWS: tl.constexpr,
+    BLOCK: tl.constexpr,
+    REAL: tl.constexpr,
+):
+    # accumulates in registers over b; the partial results are added in a fixed order
+    # reloads what does not depend on the row, because 160 fields are alive at once
+    eps = tl.full([], eps, REAL)
+
+    n = _tile(tl.program_id(1) * BLOCK, ROWS, BLOCK)
+    r = _down(ROWS)
+    at = r * N + n
+    tile_mask = n < N
+    program, programs = tl.program_id(0), tl.num_programs(0)
+
+    inv_rms_4 = tl.rsqrt(eps)
+
+    grad_weight_000 = _start(ROWS, BLOCK, 0.0, REAL)
+    grad_weight_011 = _start(ROWS, BLOCK, 0.0, REAL)
+    grad_weight_022 = _start(ROWS, BLOCK, 0.0, REAL)
+    grad_weight_033 = _start(ROWS, BLOCK, 0.0, REAL)
+    grad_weight_044 = _start(ROWS, BLOCK, 0.0, REAL)
+    grad_weight_101 = _start(ROWS, BLOCK, 0.0, REAL)
+    grad_weight_110 = _start(ROWS, BLOCK, 0.0, REAL)
+    grad_weight_112 = _start(ROWS, BLOCK, 0.0, REAL)
+    grad_weight_121 = _start(ROWS, BLOCK, 0.0, REAL)
+    grad_weight_123 = _start(ROWS, BLOCK, 0.0, REAL)
+    grad_weight_132 = _start(ROWS, BLOCK, 0.0, REAL)
+    grad_weight_134 = _start(ROWS, BLOCK, 0.0, REAL)
+    grad_weight_143 = _start(ROWS, BLOCK, 0.0, REAL)
+    grad_weight_202 = _start(ROWS, BLOCK, 0.0, REAL)
+    grad_weight_211 = _start(ROWS, BLOCK, 0.0, REAL)
+    grad_weight_213 = _start(ROWS, BLOCK, 0.0, REAL)
+    grad_weight_220 = _start(ROWS, BLOCK, 0.0, REAL)
+    grad_weight_222 = _start(ROWS, BLOCK, 0.0, REAL)
+    grad_weight_224 = _start(ROWS, BLOCK, 0.0, REAL)
+    grad_weight_231 = _start(ROWS, BLOCK, 0.0, REAL)
+    grad_weight_233 = _start(ROWS, BLOCK, 0.0, REAL)
+    grad_weight_242 = _start(ROWS, BLOCK, 0.0, REAL)
+    grad_weight_303 = _start(ROWS, BLOCK, 0.0, REAL)
+    grad_weight_312 = _start(ROWS, BLOCK, 0.0, REAL)
+    grad_weight_314 = _start(ROWS, BLOCK, 0.0, REAL)
+    grad_weight_321 = _start(ROWS, BLOCK, 0.0, REAL)
+    grad_weight_323 = _start(ROWS, BLOCK, 0.0, REAL)
+    grad_weight_330 = _start(ROWS, BLOCK, 0.0, REAL)
+    grad_weight_332 = _start(ROWS, BLOCK, 0.0, REAL)
+    grad_weight_341 = _start(ROWS, BLOCK, 0.0, REAL)
+    grad_weight_413 = _start(ROWS, BLOCK, 0.0, REAL)
+    grad_weight_422 = _start(ROWS, BLOCK, 0.0, REAL)
+    grad_weight_431 = _start(ROWS, BLOCK, 0.0, REAL)
+    grad_weight_440 = _start(ROWS, BLOCK, 0.0, REAL)
+    for block in range(program, tl.cdiv(B, ROWS), programs):
+        b = tl.cast(block, tl.int64) * ROWS
+        row_mask = b + r < B
+        mask = tile_mask if ROWS == 1 else tile_mask & row_mask
+        x_row = x_ptr + b * 16 * N
+        y_row = y_ptr + b * 16 * N
+        grad_out_row = grad_out_ptr + b * 16 * N
+        grad_grad_x_row = grad_grad_x_ptr + b * 16 * N
+        grad_grad_y_row = grad_grad_y_ptr + b * 16 * N
+        saved_row = saved_ptr + b
+        frontier_row = frontier_ptr + b
+
+        x_e, x_e0, x_e1, x_e2, x_e3, x_e01, x_e02, x_e03 = _load8(x_row + at * 16, mask, REAL)
+        x_e12, x_e13, x_e23, x_e012, x_e013, x_e023, x_e123, x_e0123 = _load8(x_row + at * 16 + 8, mask, REAL)
+        y_e, y_e0, y_e1, y_e2, y_e3, y_e01, y_e02, y_e03 = _load8(y_row + at * 16, mask, REAL)
+        y_e12, y_e13, y_e23, y_e012, y_e013, y_e023, y_e123, y_e0123 = _load8(y_row + at * 16 + 8, mask, REAL)
+        weight_000, weight_011 = _load2(weight_ptr + n * 34, tile_mask, REAL)
+        weight_022, weight_033 = _load2(weight_ptr + n * 34 + 2, tile_mask, REAL)
+        _, weight_101 = _load2(weight_ptr + n * 34 + 4, tile_mask, REAL)
+        weight_110, weight_112 = _load2(weight_ptr + n * 34 + 6, tile_mask, REAL)
+        weight_121, weight_123 = _load2(weight_ptr + n * 34 + 8, tile_mask, REAL)
+        weight_132, _ = _load2(weight_ptr + n * 34 + 10, tile_mask, REAL)
+        _, weight_202 = _load2(weight_ptr + n * 34 + 12, tile_mask, REAL)
+        weight_211, weight_213 = _load2(weight_ptr + n * 34 + 14, tile_mask, REAL)
+        weight_220, weight_222 = _load2(weight_ptr + n * 34 + 16, tile_mask, REAL)
+        _, weight_231 = _load2(weight_ptr + n * 34 + 18, tile_mask, REAL)
+        weight_303, weight_312 = _load2(weight_ptr + n * 34 + 22, tile_mask, REAL)
+        _, weight_321 = _load2(weight_ptr + n * 34 + 24, tile_mask, REAL)
+        _, weight_330 = _load2(weight_ptr + n * 34 + 26, tile_mask, REAL)
+        grad_out_e, grad_out_e0, grad_out_e1, grad_out_e2, grad_out_e3, grad_out_e01, grad_out_e02, grad_out_e03 = (
+            _load8(grad_out_row + at * 16, mask, REAL)
+        )
+        (
+            grad_out_e12,
+            grad_out_e13,
+            grad_out_e23,
+            grad_out_e012,
+            grad_out_e013,
+            grad_out_e023,
+            grad_out_e123,
+            grad_out_e0123,
+        ) = _load8(grad_out_row + at * 16 + 8, mask, REAL)
+        (
+            grad_grad_x_e,
+            grad_grad_x_e0,
+            grad_grad_x_e1,
+            grad_grad_x_e2,
+            grad_grad_x_e3,
+            grad_grad_x_e01,
+            grad_grad_x_e02,
+            grad_grad_x_e03,
+        ) = _load8(grad_grad_x_row + at * 16, mask & HAS_GRAD_GRAD_X, REAL)
+        (
+            grad_grad_x_e12,
+            grad_grad_x_e13,
+            grad_grad_x_e23,
+            grad_grad_x_e012,
+            grad_grad_x_e013,
+            grad_grad_x_e023,
+            grad_grad_x_e123,
+            grad_grad_x_e0123,
+        ) = _load8(grad_grad_x_row + at * 16 + 8, mask & HAS_GRAD_GRAD_X, REAL)
+        (
+            grad_grad_y_e,
+            grad_grad_y_e0,
+            grad_grad_y_e1,
+            grad_grad_y_e2,
+            grad_grad_y_e3,
+            grad_grad_y_e01,
+            grad_grad_y_e02,
+            grad_grad_y_e03,
+        ) = _load8(grad_grad_y_row + at * 16, mask & HAS_GRAD_GRAD_Y, REAL)
+        (
+            grad_grad_y_e12,
+            grad_grad_y_e13,
+            grad_grad_y_e23,
+            grad_grad_y_e012,
+            grad_grad_y_e013,
+            grad_grad_y_e023,
+            grad_grad_y_e123,
+            grad_grad_y_e0123,
+        ) = _load8(grad_grad_y_row + at * 16 + 8, mask & HAS_GRAD_GRAD_Y, REAL)
+        grad_grad_weight_000, grad_grad_weight_011 = _load2(
+            grad_grad_weight_ptr + n * 34, tile_mask & HAS_GRAD_GRAD_WEIGHT, REAL
+        )
+        grad_grad_weight_022, grad_grad_weight_033 = _load2(
+            grad_grad_weight_ptr + n * 34 + 2, tile_mask & HAS_GRAD_GRAD_WEIGHT, REAL
+        )
+        _, grad_grad_weight_101 = _load2(grad_grad_weight_ptr + n * 34 + 4, tile_mask & HAS_GRAD_GRAD_WEIGHT, REAL)
+        grad_grad_weight_110, grad_grad_weight_112 = _load2(
+            grad_grad_weight_ptr + n * 34 + 6, tile_mask & HAS_GRAD_GRAD_WEIGHT, REAL
+        )
+        grad_grad_weight_121, grad_grad_weight_123 = _load2(
+            grad_grad_weight_ptr + n * 34 + 8, tile_mask & HAS_GRAD_GRAD_WEIGHT, REAL
+        )
+        grad_grad_weight_132, _ = _load2(grad_grad_weight_ptr + n * 34 + 10, tile_mask & HAS_GRAD_GRAD_WEIGHT, REAL)
+        _, grad_grad_weight_202 = _load2(grad_grad_weight_ptr + n * 34 + 12, tile_mask & HAS_GRAD_GRAD_WEIGHT, REAL)
+        grad_grad_weight_211, grad_grad_weight_213 = _load2(
+            grad_grad_weight_ptr + n * 34 + 14, tile_mask & HAS_GRAD_GRAD_WEIGHT, REAL
+        )
+        grad_grad_weight_220, grad_grad_weight_222 = _load2(
+            grad_grad_weight_ptr + n * 34 + 16, tile_mask & HAS_GRAD_GRAD_WEIGHT, REAL
+        )
+        _, grad_grad_weight_231 = _load2(grad_grad_weight_ptr + n * 34 + 18, tile_mask & HAS_GRAD_GRAD_WEIGHT, REAL)
+        grad_grad_weight_303, grad_grad_weight_312 = _load2(
+            grad_grad_weight_ptr + n * 34 + 22, tile_mask & HAS_GRAD_GRAD_WEIGHT, REAL
+        )
+        _, grad_grad_weight_321 = _load2(grad_grad_weight_ptr + n * 34 + 24, tile_mask & HAS_GRAD_GRAD_WEIGHT, REAL)
+        _, grad_grad_weight_330 = _load2(grad_grad_weight_ptr + n * 34 + 26, tile_mask & HAS_GRAD_GRAD_WEIGHT, REAL)
+        saved_inv_rms_0 = tl.load(saved_row + r, mask=row_mask, other=0.0).to(REAL)
+        saved_inv_rms_1 = tl.load(saved_row + B + r, mask=row_mask, other=0.0).to(REAL)
+        saved_inv_rms_2 = tl.load(saved_row + 2 * B + r, mask=row_mask, other=0.0).to(REAL)
+        saved_inv_rms_3 = tl.load(saved_row + 3 * B + r, mask=row_mask, other=0.0).to(REAL)
+        frontier_0 = tl.load(frontier_row + r, mask=row_mask, other=0.0).to(REAL)
+        frontier_1 = tl.load(frontier_row + B + r, mask=row_mask, other=0.0).to(REAL)
+        frontier_2 = tl.load(frontier_row + 2 * B + r, mask=row_mask, other=0.0).to(REAL)
+        frontier_3 = tl.load(frontier_row + 3 * B + r, mask=row_mask, other=0.0).to(REAL)
+        frontier_grad_grad_inv_rms_0 = tl.load(frontier_row + 4 * B + r, mask=row_mask, other=0.0).to(REAL)
+        frontier_5 = tl.load(frontier_row + 5 * B + r, mask=row_mask, other=0.0).to(REAL)
+        frontier_grad_grad_inv_rms_1 = tl.load(frontier_row + 6 * B + r, mask=row_mask, other=0.0).to(REAL)
+        frontier_7 = tl.load(frontier_row + 7 * B + r, mask=row_mask, other=0.0).to(REAL)
+        frontier_grad_grad_inv_rms_2 = tl.load(frontier_row + 8 * B + r, mask=row_mask, other=0.0).to(REAL)
+        frontier_9 = tl.load(frontier_row + 9 * B + r, mask=row_mask, other=0.0).to(REAL)
+        frontier_grad_grad_inv_rms_3 = tl.load(frontier_row + 10 * B + r, mask=row_mask, other=0.0).to(REAL)
+        frontier_11 = tl.load(frontier_row + 11 * B + r, mask=row_mask, other=0.0).to(REAL)
+
+        t0 = 0.7071067811865476 * x_e
+        gate_x = 0.5 * tl.erf(t0) + 0.5
+        gelu_x_e = x_e * gate_x
+        t1 = 0.7071067811865476 * y_e
+        gate_y = 0.5 + 0.5 * tl.erf(t1)
+        gelu_y_e = y_e * gate_y
+        gelu_x_e123 = x_e123 * gate_x
+        gelu_y_e123 = y_e123 * gate_y
+        gelu_x_e1 = x_e1 * gate_x
+        gelu_y_e1 = y_e1 * gate_y
+        gelu_x_e2 = x_e2 * gate_x
+        gelu_y_e2 = y_e2 * gate_y
+        gelu_x_e3 = x_e3 * gate_x
+        gelu_y_e3 = y_e3 * gate_y
+        t2 = gelu_x_e1 * gelu_y_e1 + gelu_x_e2 * gelu_y_e2 + gelu_x_e3 * gelu_y_e3
+        gelu_x_e12 = x_e12 * gate_x
+        gelu_y_e12 = y_e12 * gate_y
+        gelu_x_e13 = x_e13 * gate_x
+        gelu_y_e13 = y_e13 * gate_y
+        gelu_x_e23 = x_e23 * gate_x
+        gelu_y_e23 = y_e23 * gate_y
+        t3 = -gelu_x_e12 * gelu_y_e12 - gelu_x_e13 * gelu_y_e13 - gelu_x_e23 * gelu_y_e23
+        out_e = weight_000 * gelu_x_e * gelu_y_e + weight_101 * t2 + weight_202 * t3
+        out_e += -weight_303 * gelu_x_e123 * gelu_y_e123
+        grad_out_e_2 = saved_inv_rms_0 * grad_out_e + 2.0 * frontier_3 * out_e
+        t4 = 1.1283791670955126 * tl.exp(-t1 * t1) * (0.7071067811865476 * grad_grad_y_e)
+        grad_grad_gate_y = 0.5 * t4
+        grad_grad_gelu_y_e = y_e * grad_grad_gate_y + gate_y * grad_grad_y_e
+        t5 = 1.1283791670955126 * tl.exp(-t0 * t0) * (0.7071067811865476 * grad_grad_x_e)
+        grad_grad_gate_x = 0.5 * t5
+        grad_grad_gelu_x_e = x_e * grad_grad_gate_x + gate_x * grad_grad_x_e
+        grad_grad_gelu_y_e123 = gate_y * grad_grad_y_e123 + y_e123 * grad_grad_gate_y
+        grad_grad_gelu_x_e123 = gate_x * grad_grad_x_e123 + x_e123 * grad_grad_gate_x
+        grad_grad_gelu_y_e1 = gate_y * grad_grad_y_e1 + y_e1 * grad_grad_gate_y
+        grad_grad_gelu_y_e2 = gate_y * grad_grad_y_e2 + y_e2 * grad_grad_gate_y
+        grad_grad_gelu_y_e3 = gate_y * grad_grad_y_e3 + y_e3 * grad_grad_gate_y
+        grad_grad_gelu_x_e1 = gate_x * grad_grad_x_e1 + x_e1 * grad_grad_gate_x
+        grad_grad_gelu_x_e2 = gate_x * grad_grad_x_e2 + x_e2 * grad_grad_gate_x
+        grad_grad_gelu_x_e3 = gate_x * grad_grad_x_e3 + x_e3 * grad_grad_gate_x
+        t6 = gelu_x_e1 * grad_grad_gelu_y_e1 + gelu_x_e2 * grad_grad_gelu_y_e2 + gelu_x_e3 * grad_grad_gelu_y_e3
+        t6 += gelu_y_e1 * grad_grad_gelu_x_e1 + gelu_y_e2 * grad_grad_gelu_x_e2 + gelu_y_e3 * grad_grad_gelu_x_e3
+        grad_grad_gelu_y_e12 = gate_y * grad_grad_y_e12 + y_e12 * grad_grad_gate_y
+        grad_grad_gelu_y_e13 = gate_y * grad_grad_y_e13 + y_e13 * grad_grad_gate_y
+        grad_grad_gelu_y_e23 = gate_y * grad_grad_y_e23 + y_e23 * grad_grad_gate_y
+        grad_grad_gelu_x_e12 = gate_x * grad_grad_x_e12 + x_e12 * grad_grad_gate_x
+        grad_grad_gelu_x_e13 = gate_x * grad_grad_x_e13 + x_e13 * grad_grad_gate_x
+        grad_grad_gelu_x_e23 = gate_x * grad_grad_x_e23 + x_e23 * grad_grad_gate_x
+        t7 = -gelu_x_e12 * grad_grad_gelu_y_e12 - gelu_x_e13 * grad_grad_gelu_y_e13
+        t7 += -gelu_x_e23 * grad_grad_gelu_y_e23 - gelu_y_e12 * grad_grad_gelu_x_e12
+        t7 += -gelu_y_e13 * grad_grad_gelu_x_e13 - gelu_y_e23 * grad_grad_gelu_x_e23
+        grad_grad_out_e = grad_grad_weight_202 * t3 + grad_grad_weight_101 * t2
+        grad_grad_out_e += grad_grad_weight_000 * gelu_x_e * gelu_y_e + weight_000 * gelu_x_e * grad_grad_gelu_y_e
+        grad_grad_out_e += weight_101 * t6 + weight_202 * t7 + weight_000 * gelu_y_e * grad_grad_gelu_x_e
+        grad_grad_out_e += -grad_grad_weight_303 * gelu_x_e123 * gelu_y_e123
+        grad_grad_out_e += -weight_303 * gelu_x_e123 * grad_grad_gelu_y_e123
+        grad_grad_out_e += -weight_303 * gelu_y_e123 * grad_grad_gelu_x_e123
+        grad_out_e_3 = frontier_3 * (2.0 * grad_grad_out_e) + frontier_grad_grad_inv_rms_0 * grad_out_e
+        grad_out_e_3 += 2.0 * frontier_5 * out_e
+        t8 = gelu_x_e * grad_out_e_2 * grad_grad_gelu_y_e + gelu_y_e * grad_out_e_2 * grad_grad_gelu_x_e
+        t8 += gelu_x_e * gelu_y_e * grad_out_e_3
+        gelu_y_e0 = y_e0 * gate_y
+        grad_out_e0_2 = saved_inv_rms_1 * grad_out_e0
+        t9 = weight_011 * gelu_x_e
+        t10 = weight_112 * gelu_x_e1
+        t11 = weight_112 * gelu_x_e2
+        t12 = weight_110 * gelu_y_e
+        t13 = weight_213 * gelu_y_e123
+        t14 = weight_211 * gelu_y_e1
+        t15 = weight_211 * gelu_y_e2
+        t16 = weight_312 * gelu_x_e123
+        out_e3 = gelu_y_e3 * t9 + gelu_y_e13 * t10 + gelu_y_e23 * t11 + gelu_x_e3 * t12 - gelu_x_e12 * t13
+        out_e3 += -gelu_x_e13 * t14 - gelu_x_e23 * t15 - gelu_y_e12 * t16
+        grad_out_e3_2 = saved_inv_rms_1 * grad_out_e3 + 2.0 * frontier_2 * out_e3
+        t17 = weight_112 * gelu_x_e3
+        t18 = weight_211 * gelu_y_e3
+        out_e2 = gelu_y_e2 * t9 + gelu_y_e12 * t10 + gelu_x_e2 * t12 + gelu_x_e13 * t13 + gelu_x_e23 * t18
+        out_e2 += gelu_y_e13 * t16 - gelu_y_e23 * t17 - gelu_x_e12 * t14
+        grad_out_e2_2 = saved_inv_rms_1 * grad_out_e2 + 2.0 * frontier_2 * out_e2
+        out_e1 = gelu_y_e1 * t9 + gelu_x_e1 * t12 + gelu_x_e12 * t15 + gelu_x_e13 * t18 - gelu_y_e12 * t11
+        out_e1 += -gelu_y_e13 * t17 - gelu_x_e23 * t13 - gelu_y_e23 * t16
+        grad_out_e1_2 = saved_inv_rms_1 * grad_out_e1 + 2.0 * frontier_2 * out_e1
+        t19 = gelu_y_e0 * grad_out_e0_2 + gelu_y_e3 * grad_out_e3_2 + gelu_y_e2 * grad_out_e2_2
+        t19 += gelu_y_e1 * grad_out_e1_2
+        grad_grad_gelu_y_e0 = gate_y * grad_grad_y_e0 + y_e0 * grad_grad_gate_y
+        grad_out_e0_3 = frontier_grad_grad_inv_rms_1 * grad_out_e0
+        t20 = grad_grad_weight_213 * gelu_y_e123 + weight_213 * grad_grad_gelu_y_e123
+        t21 = grad_grad_weight_211 * gelu_y_e1 + weight_211 * grad_grad_gelu_y_e1
+        t22 = grad_grad_weight_211 * gelu_y_e2 + weight_211 * grad_grad_gelu_y_e2
+        t23 = grad_grad_weight_110 * gelu_y_e + weight_110 * grad_grad_gelu_y_e
+        t24 = grad_grad_weight_312 * gelu_x_e123 + weight_312 * grad_grad_gelu_x_e123
+        t25 = grad_grad_weight_112 * gelu_x_e1 + weight_112 * grad_grad_gelu_x_e1
+        t26 = grad_grad_weight_112 * gelu_x_e2 + weight_112 * grad_grad_gelu_x_e2
+        t27 = grad_grad_weight_011 * gelu_x_e + weight_011 * grad_grad_gelu_x_e
+        grad_grad_out_e3 = t9 * grad_grad_gelu_y_e3 + t10 * grad_grad_gelu_y_e13 + t11 * grad_grad_gelu_y_e23
+        grad_grad_out_e3 += gelu_x_e3 * t23 + gelu_y_e13 * t25 + gelu_y_e23 * t26 + t12 * grad_grad_gelu_x_e3
+        grad_grad_out_e3 += gelu_y_e3 * t27 - gelu_x_e12 * t20 - gelu_x_e13 * t21 - gelu_x_e23 * t22
+        grad_grad_out_e3 += -t16 * grad_grad_gelu_y_e12 - gelu_y_e12 * t24 - t13 * grad_grad_gelu_x_e12
+        grad_grad_out_e3 += -t14 * grad_grad_gelu_x_e13 - t15 * grad_grad_gelu_x_e23
+        grad_out_e3_3 = frontier_2 * (2.0 * grad_grad_out_e3) + frontier_grad_grad_inv_rms_1 * grad_out_e3
+        grad_out_e3_3 += 2.0 * frontier_7 * out_e3
+        t28 = grad_grad_weight_211 * gelu_y_e3 + weight_211 * grad_grad_gelu_y_e3
+        t29 = grad_grad_weight_112 * gelu_x_e3 + weight_112 * grad_grad_gelu_x_e3
+        grad_grad_out_e2 = gelu_x_e13 * t20 + t9 * grad_grad_gelu_y_e2 + gelu_x_e23 * t28
+        grad_grad_out_e2 += t10 * grad_grad_gelu_y_e12 + t16 * grad_grad_gelu_y_e13 + gelu_x_e2 * t23
+        grad_grad_out_e2 += gelu_y_e13 * t24 + gelu_y_e12 * t25 + t12 * grad_grad_gelu_x_e2
+        grad_grad_out_e2 += t13 * grad_grad_gelu_x_e13 + t18 * grad_grad_gelu_x_e23 + gelu_y_e2 * t27
+        grad_grad_out_e2 += -gelu_x_e12 * t21 - t17 * grad_grad_gelu_y_e23 - gelu_y_e23 * t29
+        grad_grad_out_e2 += -t14 * grad_grad_gelu_x_e12
+        grad_out_e2_3 = frontier_2 * (2.0 * grad_grad_out_e2) + frontier_grad_grad_inv_rms_1 * grad_out_e2
+        grad_out_e2_3 += 2.0 * frontier_7 * out_e2
+        grad_grad_out_e1 = t9 * grad_grad_gelu_y_e1 + gelu_x_e12 * t22 + gelu_x_e13 * t28 + gelu_x_e1 * t23
+        grad_grad_out_e1 += t12 * grad_grad_gelu_x_e1 + t15 * grad_grad_gelu_x_e12 + t18 * grad_grad_gelu_x_e13
+        grad_grad_out_e1 += gelu_y_e1 * t27 - gelu_x_e23 * t20 - t11 * grad_grad_gelu_y_e12
+        grad_grad_out_e1 += -t17 * grad_grad_gelu_y_e13 - t16 * grad_grad_gelu_y_e23 - gelu_y_e23 * t24
+        grad_grad_out_e1 += -gelu_y_e12 * t26 - gelu_y_e13 * t29 - t13 * grad_grad_gelu_x_e23
+        grad_out_e1_3 = frontier_2 * (2.0 * grad_grad_out_e1) + frontier_grad_grad_inv_rms_1 * grad_out_e1
+        grad_out_e1_3 += 2.0 * frontier_7 * out_e1
+        t30 = grad_out_e0_2 * grad_grad_gelu_y_e0 + grad_out_e1_2 * grad_grad_gelu_y_e1
+        t30 += grad_out_e2_2 * grad_grad_gelu_y_e2 + grad_out_e3_2 * grad_grad_gelu_y_e3
+        t30 += gelu_y_e0 * grad_out_e0_3 + gelu_y_e3 * grad_out_e3_3 + gelu_y_e2 * grad_out_e2_3
+        t30 += gelu_y_e1 * grad_out_e1_3
+        gelu_y_e03 = y_e03 * gate_y
+        grad_out_e03_2 = saved_inv_rms_2 * grad_out_e03
+        gelu_y_e02 = y_e02 * gate_y
+        grad_out_e02_2 = saved_inv_rms_2 * grad_out_e02
+        gelu_y_e01 = y_e01 * gate_y
+        grad_out_e01_2 = saved_inv_rms_2 * grad_out_e01
+        t31 = weight_022 * gelu_x_e
+        t32 = weight_121 * gelu_x_e2
+        t33 = weight_222 * gelu_y_e12
+        t34 = weight_220 * gelu_y_e
+        t35 = weight_321 * gelu_y_e1
+        t36 = weight_222 * gelu_x_e12
+        t37 = weight_123 * gelu_x_e1
+        t38 = weight_121 * gelu_y_e2
+        out_e23 = gelu_y_e23 * t31 + gelu_y_e3 * t32 + gelu_x_e13 * t33 + gelu_x_e23 * t34 + gelu_x_e123 * t35
+        out_e23 += gelu_y_e123 * t37 - gelu_y_e13 * t36 - gelu_x_e3 * t38
+        grad_out_e23_2 = saved_inv_rms_2 * grad_out_e23 + 2.0 * frontier_1 * out_e23
+        t39 = weight_121 * gelu_x_e1
+        t40 = weight_321 * gelu_y_e2
+        t41 = weight_121 * gelu_y_e1
+        t42 = weight_123 * gelu_x_e2
+        out_e13 = gelu_y_e13 * t31 + gelu_y_e3 * t39 + gelu_x_e13 * t34 + gelu_y_e23 * t36 - gelu_x_e23 * t33
+        out_e13 += -gelu_x_e123 * t40 - gelu_x_e3 * t41 - gelu_y_e123 * t42
+        grad_out_e13_2 = saved_inv_rms_2 * grad_out_e13 + 2.0 * frontier_1 * out_e13
+        t43 = weight_222 * gelu_y_e13
+        t44 = weight_321 * gelu_y_e3
+        t45 = weight_123 * gelu_x_e3
+        t46 = weight_222 * gelu_x_e13
+        out_e12 = gelu_y_e12 * t31 + gelu_y_e2 * t39 + gelu_x_e12 * t34 + gelu_x_e23 * t43 + gelu_x_e123 * t44
+        out_e12 += gelu_y_e123 * t45 - gelu_x_e2 * t41 - gelu_y_e23 * t46
+        grad_out_e12_2 = saved_inv_rms_2 * grad_out_e12 + 2.0 * frontier_1 * out_e12
+        t47 = gelu_y_e03 * grad_out_e03_2 + gelu_y_e02 * grad_out_e02_2 + gelu_y_e01 * grad_out_e01_2
+        t47 += gelu_y_e23 * grad_out_e23_2 + gelu_y_e13 * grad_out_e13_2 + gelu_y_e12 * grad_out_e12_2
+        grad_grad_gelu_y_e01 = gate_y * grad_grad_y_e01 + y_e01 * grad_grad_gate_y
+        grad_grad_gelu_y_e02 = gate_y * grad_grad_y_e02 + y_e02 * grad_grad_gate_y
+        grad_grad_gelu_y_e03 = gate_y * grad_grad_y_e03 + y_e03 * grad_grad_gate_y
+        grad_out_e01_3 = frontier_grad_grad_inv_rms_2 * grad_out_e01
+        grad_out_e02_3 = frontier_grad_grad_inv_rms_2 * grad_out_e02
+        grad_out_e03_3 = frontier_grad_grad_inv_rms_2 * grad_out_e03
+        t48 = grad_grad_weight_222 * gelu_y_e12 + weight_222 * grad_grad_gelu_y_e12
+        t49 = grad_grad_weight_220 * gelu_y_e + weight_220 * grad_grad_gelu_y_e
+        t50 = grad_grad_weight_222 * gelu_x_e12 + weight_222 * grad_grad_gelu_x_e12
+        t51 = grad_grad_weight_022 * gelu_x_e + weight_022 * grad_grad_gelu_x_e
+        grad_grad_out_e23 = t37 * grad_grad_gelu_y_e123
+        grad_grad_out_e23 += gelu_x_e123 * (grad_grad_weight_321 * gelu_y_e1 + weight_321 * grad_grad_gelu_y_e1)
+        grad_grad_out_e23 += t32 * grad_grad_gelu_y_e3 + gelu_x_e13 * t48 + t31 * grad_grad_gelu_y_e23
+        grad_grad_out_e23 += gelu_x_e23 * t49 + t35 * grad_grad_gelu_x_e123
+        grad_grad_out_e23 += gelu_y_e123 * (grad_grad_weight_123 * gelu_x_e1 + weight_123 * grad_grad_gelu_x_e1)
+        grad_grad_out_e23 += gelu_y_e3 * (grad_grad_weight_121 * gelu_x_e2 + weight_121 * grad_grad_gelu_x_e2)
+        grad_grad_out_e23 += t33 * grad_grad_gelu_x_e13 + t34 * grad_grad_gelu_x_e23 + gelu_y_e23 * t51
+        grad_grad_out_e23 += -gelu_x_e3 * (grad_grad_weight_121 * gelu_y_e2 + weight_121 * grad_grad_gelu_y_e2)
+        grad_grad_out_e23 += -t36 * grad_grad_gelu_y_e13 - t38 * grad_grad_gelu_x_e3 - gelu_y_e13 * t50
+        grad_out_e23_3 = frontier_1 * (2.0 * grad_grad_out_e23) + frontier_grad_grad_inv_rms_2 * grad_out_e23
+        grad_out_e23_3 += 2.0 * frontier_9 * out_e23
+        t52 = grad_grad_weight_121 * gelu_y_e1 + weight_121 * grad_grad_gelu_y_e1
+        t53 = grad_grad_weight_121 * gelu_x_e1 + weight_121 * grad_grad_gelu_x_e1
+        grad_grad_out_e13 = t39 * grad_grad_gelu_y_e3 + t31 * grad_grad_gelu_y_e13 + t36 * grad_grad_gelu_y_e23
+        grad_grad_out_e13 += gelu_x_e13 * t49 + gelu_y_e3 * t53 + gelu_y_e23 * t50 + t34 * grad_grad_gelu_x_e13
+        grad_grad_out_e13 += gelu_y_e13 * t51 - t42 * grad_grad_gelu_y_e123 - gelu_x_e3 * t52
+        grad_grad_out_e13 += -gelu_x_e123 * (grad_grad_weight_321 * gelu_y_e2 + weight_321 * grad_grad_gelu_y_e2)
+        grad_grad_out_e13 += -gelu_x_e23 * t48 - t40 * grad_grad_gelu_x_e123
+        grad_grad_out_e13 += -gelu_y_e123 * (grad_grad_weight_123 * gelu_x_e2 + weight_123 * grad_grad_gelu_x_e2)
+        grad_grad_out_e13 += -t41 * grad_grad_gelu_x_e3 - t33 * grad_grad_gelu_x_e23
+        grad_out_e13_3 = frontier_1 * (2.0 * grad_grad_out_e13) + frontier_grad_grad_inv_rms_2 * grad_out_e13
+        grad_out_e13_3 += 2.0 * frontier_9 * out_e13
+        grad_grad_out_e12 = t45 * grad_grad_gelu_y_e123 + t39 * grad_grad_gelu_y_e2
+        grad_grad_out_e12 += gelu_x_e123 * (grad_grad_weight_321 * gelu_y_e3 + weight_321 * grad_grad_gelu_y_e3)
+        grad_grad_out_e12 += t31 * grad_grad_gelu_y_e12
+        grad_grad_out_e12 += gelu_x_e23 * (grad_grad_weight_222 * gelu_y_e13 + weight_222 * grad_grad_gelu_y_e13)
+        grad_grad_out_e12 += gelu_x_e12 * t49 + t44 * grad_grad_gelu_x_e123 + gelu_y_e2 * t53
+        grad_grad_out_e12 += gelu_y_e123 * (grad_grad_weight_123 * gelu_x_e3 + weight_123 * grad_grad_gelu_x_e3)
+        grad_grad_out_e12 += t34 * grad_grad_gelu_x_e12 + t43 * grad_grad_gelu_x_e23 + gelu_y_e12 * t51
+        grad_grad_out_e12 += -gelu_x_e2 * t52 - t46 * grad_grad_gelu_y_e23 - t41 * grad_grad_gelu_x_e2
+        grad_grad_out_e12 += -gelu_y_e23 * (grad_grad_weight_222 * gelu_x_e13 + weight_222 * grad_grad_gelu_x_e13)
+        grad_out_e12_3 = frontier_1 * (2.0 * grad_grad_out_e12) + frontier_grad_grad_inv_rms_2 * grad_out_e12
+        grad_out_e12_3 += 2.0 * frontier_9 * out_e12
+        t54 = grad_out_e01_2 * grad_grad_gelu_y_e01 + grad_out_e02_2 * grad_grad_gelu_y_e02
+        t54 += grad_out_e03_2 * grad_grad_gelu_y_e03 + grad_out_e12_2 * grad_grad_gelu_y_e12
+        t54 += grad_out_e13_2 * grad_grad_gelu_y_e13 + grad_out_e23_2 * grad_grad_gelu_y_e23
+        t54 += gelu_y_e01 * grad_out_e01_3 + gelu_y_e02 * grad_out_e02_3 + gelu_y_e03 * grad_out_e03_3
+        t54 += gelu_y_e23 * grad_out_e23_3 + gelu_y_e13 * grad_out_e13_3 + gelu_y_e12 * grad_out_e12_3
+        gelu_y_e023 = y_e023 * gate_y
+        grad_out_e023_2 = saved_inv_rms_3 * grad_out_e023
+        gelu_y_e013 = y_e013 * gate_y
+        grad_out_e013_2 = saved_inv_rms_3 * grad_out_e013
+        gelu_y_e012 = y_e012 * gate_y
+        grad_out_e012_2 = saved_inv_rms_3 * grad_out_e012
+        t55 = weight_033 * gelu_x_e
+        t56 = weight_132 * gelu_x_e1
+        t57 = weight_132 * gelu_x_e2
+        t58 = weight_132 * gelu_x_e3
+        t59 = weight_231 * gelu_y_e3
+        t60 = weight_231 * gelu_y_e2
+        t61 = weight_231 * gelu_y_e1
+        t62 = weight_330 * gelu_y_e
+        out_e123 = gelu_y_e123 * t55 + gelu_y_e23 * t56 + gelu_y_e12 * t58 + gelu_x_e12 * t59 + gelu_x_e23 * t61
+        out_e123 += gelu_x_e123 * t62 - gelu_y_e13 * t57 - gelu_x_e13 * t60
+        grad_out_e123_2 = saved_inv_rms_3 * grad_out_e123 + 2.0 * frontier_0 * out_e123
+        t63 = gelu_y_e023 * grad_out_e023_2 + gelu_y_e013 * grad_out_e013_2 + gelu_y_e012 * grad_out_e012_2
+        t63 += gelu_y_e123 * grad_out_e123_2
+        grad_grad_gelu_y_e012 = gate_y * grad_grad_y_e012 + y_e012 * grad_grad_gate_y
+        grad_grad_gelu_y_e013 = gate_y * grad_grad_y_e013 + y_e013 * grad_grad_gate_y
+        grad_grad_gelu_y_e023 = gate_y * grad_grad_y_e023 + y_e023 * grad_grad_gate_y
+        grad_out_e012_3 = frontier_grad_grad_inv_rms_3 * grad_out_e012
+        grad_out_e013_3 = frontier_grad_grad_inv_rms_3 * grad_out_e013
+        grad_out_e023_3 = frontier_grad_grad_inv_rms_3 * grad_out_e023
+        grad_grad_out_e123 = t55 * grad_grad_gelu_y_e123
+        grad_grad_out_e123 += gelu_x_e23 * (grad_grad_weight_231 * gelu_y_e1 + weight_231 * grad_grad_gelu_y_e1)
+        grad_grad_out_e123 += gelu_x_e12 * (grad_grad_weight_231 * gelu_y_e3 + weight_231 * grad_grad_gelu_y_e3)
+        grad_grad_out_e123 += t58 * grad_grad_gelu_y_e12 + t56 * grad_grad_gelu_y_e23
+        grad_grad_out_e123 += gelu_x_e123 * (grad_grad_weight_330 * gelu_y_e + weight_330 * grad_grad_gelu_y_e)
+        grad_grad_out_e123 += t62 * grad_grad_gelu_x_e123
+        grad_grad_out_e123 += gelu_y_e23 * (grad_grad_weight_132 * gelu_x_e1 + weight_132 * grad_grad_gelu_x_e1)
+        grad_grad_out_e123 += gelu_y_e12 * (grad_grad_weight_132 * gelu_x_e3 + weight_132 * grad_grad_gelu_x_e3)
+        grad_grad_out_e123 += t59 * grad_grad_gelu_x_e12 + t61 * grad_grad_gelu_x_e23
+        grad_grad_out_e123 += gelu_y_e123 * (grad_grad_weight_033 * gelu_x_e + weight_033 * grad_grad_gelu_x_e)
+        grad_grad_out_e123 += -gelu_x_e13 * (grad_grad_weight_231 * gelu_y_e2 + weight_231 * grad_grad_gelu_y_e2)
+        grad_grad_out_e123 += -t57 * grad_grad_gelu_y_e13
+        grad_grad_out_e123 += -gelu_y_e13 * (grad_grad_weight_132 * gelu_x_e2 + weight_132 * grad_grad_gelu_x_e2)
+        grad_grad_out_e123 += -t60 * grad_grad_gelu_x_e13
+        grad_out_e123_3 = frontier_0 * (2.0 * grad_grad_out_e123) + frontier_grad_grad_inv_rms_3 * grad_out_e123
+        grad_out_e123_3 += 2.0 * frontier_11 * out_e123
+        t64 = grad_out_e012_2 * grad_grad_gelu_y_e012 + grad_out_e013_2 * grad_grad_gelu_y_e013
+        t64 += grad_out_e023_2 * grad_grad_gelu_y_e023 + grad_out_e123_2 * grad_grad_gelu_y_e123
+        t64 += gelu_y_e012 * grad_out_e012_3 + gelu_y_e013 * grad_out_e013_3 + gelu_y_e023 * grad_out_e023_3
+        t64 += gelu_y_e123 * grad_out_e123_3
+        grad_out_e0123_2 = inv_rms_4 * grad_out_e0123
+        grad_grad_gelu_y_e0123 = gate_y * grad_grad_y_e0123 + y_e0123 * grad_grad_gate_y
+        gelu_y_e0123 = y_e0123 * gate_y
+        t65 = gelu_x_e * grad_out_e0123_2 * grad_grad_gelu_y_e0123
+        t65 += gelu_y_e0123 * grad_out_e0123_2 * grad_grad_gelu_x_e
+        gelu_x_e0 = x_e0 * gate_x
+        t66 = gelu_x_e0 * grad_out_e0_2 + gelu_x_e3 * grad_out_e3_2 + gelu_x_e2 * grad_out_e2_2
+        t66 += gelu_x_e1 * grad_out_e1_2
+        grad_grad_gelu_x_e0 = gate_x * grad_grad_x_e0 + x_e0 * grad_grad_gate_x
+        t67 = grad_out_e0_2 * grad_grad_gelu_x_e0 + grad_out_e1_2 * grad_grad_gelu_x_e1
+        t67 += grad_out_e2_2 * grad_grad_gelu_x_e2 + grad_out_e3_2 * grad_grad_gelu_x_e3
+        t67 += gelu_x_e0 * grad_out_e0_3 + gelu_x_e3 * grad_out_e3_3 + gelu_x_e2 * grad_out_e2_3
+        t67 += gelu_x_e1 * grad_out_e1_3
+        t68 = gelu_y_e13 * grad_out_e3_2 + gelu_y_e12 * grad_out_e2_2 - gelu_y_e01 * grad_out_e0_2
+        t69 = gelu_y_e23 * grad_out_e3_2 - gelu_y_e02 * grad_out_e0_2 - gelu_y_e12 * grad_out_e1_2
+        t70 = -gelu_y_e03 * grad_out_e0_2 - gelu_y_e23 * grad_out_e2_2 - gelu_y_e13 * grad_out_e1_2
+        t71 = grad_out_e2_2 * grad_grad_gelu_y_e12 + grad_out_e3_2 * grad_grad_gelu_y_e13
+        t71 += gelu_y_e13 * grad_out_e3_3 + gelu_y_e12 * grad_out_e2_3 - grad_out_e0_2 * grad_grad_gelu_y_e01
+        t71 += -gelu_y_e01 * grad_out_e0_3
+        t72 = -grad_out_e0_2 * grad_grad_gelu_y_e03 - grad_out_e1_2 * grad_grad_gelu_y_e13
+        t72 += -grad_out_e2_2 * grad_grad_gelu_y_e23 - gelu_y_e03 * grad_out_e0_3 - gelu_y_e23 * grad_out_e2_3
+        t72 += -gelu_y_e13 * grad_out_e1_3
+        t73 = grad_out_e3_2 * grad_grad_gelu_y_e23 + gelu_y_e23 * grad_out_e3_3
+        t73 += -grad_out_e0_2 * grad_grad_gelu_y_e02 - grad_out_e1_2 * grad_grad_gelu_y_e12
+        t73 += -gelu_y_e02 * grad_out_e0_3 - gelu_y_e12 * grad_out_e1_3
+        t74 = t68 * grad_grad_gelu_x_e1 + t69 * grad_grad_gelu_x_e2 + t70 * grad_grad_gelu_x_e3 + gelu_x_e1 * t71
+        t74 += gelu_x_e3 * t72 + gelu_x_e2 * t73
+        t75 = gelu_x_e0 * grad_grad_gelu_y_e3 + gelu_y_e3 * grad_grad_gelu_x_e0 - gelu_x_e3 * grad_grad_gelu_y_e0
+        t75 += -gelu_y_e0 * grad_grad_gelu_x_e3
+        t76 = gelu_x_e0 * grad_out_e01_2 - gelu_x_e3 * grad_out_e13_2 - gelu_x_e2 * grad_out_e12_2
+        t77 = gelu_y_e3 * grad_out_e13_2 + gelu_y_e2 * grad_out_e12_2 - gelu_y_e0 * grad_out_e01_2
+        t78 = grad_out_e02_2 * grad_grad_gelu_x_e0 + gelu_x_e0 * grad_out_e02_3
+        t78 += -grad_out_e23_2 * grad_grad_gelu_x_e3 - gelu_x_e3 * grad_out_e23_3
+        t79 = grad_out_e23_2 * grad_grad_gelu_y_e3 + gelu_y_e3 * grad_out_e23_3
+        t79 += -grad_out_e02_2 * grad_grad_gelu_y_e0 - gelu_y_e0 * grad_out_e02_3
+        t80 = grad_out_e01_2 * grad_grad_gelu_x_e0 + gelu_x_e0 * grad_out_e01_3
+        t80 += -grad_out_e12_2 * grad_grad_gelu_x_e2 - grad_out_e13_2 * grad_grad_gelu_x_e3
+        t80 += -gelu_x_e3 * grad_out_e13_3 - gelu_x_e2 * grad_out_e12_3
+        t81 = grad_out_e12_2 * grad_grad_gelu_y_e2 + grad_out_e13_2 * grad_grad_gelu_y_e3
+        t81 += gelu_y_e3 * grad_out_e13_3 + gelu_y_e2 * grad_out_e12_3 - grad_out_e01_2 * grad_grad_gelu_y_e0
+        t81 += -gelu_y_e0 * grad_out_e01_3
+        t82 = grad_out_e03_2 * t75 + t76 * grad_grad_gelu_y_e1
+        t82 += (gelu_x_e0 * grad_out_e02_2 - gelu_x_e3 * grad_out_e23_2) * grad_grad_gelu_y_e2
+        t82 += t77 * grad_grad_gelu_x_e1
+        t82 += (gelu_y_e3 * grad_out_e23_2 - gelu_y_e0 * grad_out_e02_2) * grad_grad_gelu_x_e2
+        t82 += (gelu_x_e0 * gelu_y_e3 - gelu_x_e3 * gelu_y_e0) * grad_out_e03_3 + gelu_y_e2 * t78 + gelu_x_e2 * t79
+        t82 += gelu_y_e1 * t80 + gelu_x_e1 * t81
+        t83 = gelu_y_e123 * grad_out_e23_2 - gelu_y_e013 * grad_out_e03_2 - gelu_y_e012 * grad_out_e02_2
+        t84 = gelu_y_e012 * grad_out_e01_2 - gelu_y_e023 * grad_out_e03_2 - gelu_y_e123 * grad_out_e13_2
+        t85 = gelu_y_e023 * grad_out_e02_2 + gelu_y_e013 * grad_out_e01_2 + gelu_y_e123 * grad_out_e12_2
+        t86 = grad_out_e23_2 * grad_grad_gelu_y_e123 + gelu_y_e123 * grad_out_e23_3
+        t86 += -grad_out_e02_2 * grad_grad_gelu_y_e012 - grad_out_e03_2 * grad_grad_gelu_y_e013
+        t86 += -gelu_y_e012 * grad_out_e02_3 - gelu_y_e013 * grad_out_e03_3
+        t87 = grad_out_e01_2 * grad_grad_gelu_y_e012 + gelu_y_e012 * grad_out_e01_3
+        t87 += -grad_out_e03_2 * grad_grad_gelu_y_e023 - grad_out_e13_2 * grad_grad_gelu_y_e123
+        t87 += -gelu_y_e023 * grad_out_e03_3 - gelu_y_e123 * grad_out_e13_3
+        t88 = grad_out_e01_2 * grad_grad_gelu_y_e013 + grad_out_e02_2 * grad_grad_gelu_y_e023
+        t88 += grad_out_e12_2 * grad_grad_gelu_y_e123 + gelu_y_e013 * grad_out_e01_3 + gelu_y_e023 * grad_out_e02_3
+        t88 += gelu_y_e123 * grad_out_e12_3
+        t89 = t83 * grad_grad_gelu_x_e1 + t84 * grad_grad_gelu_x_e2 + t85 * grad_grad_gelu_x_e3 + gelu_x_e1 * t86
+        t89 += gelu_x_e2 * t87 + gelu_x_e3 * t88
+        t90 = gelu_y_e23 * grad_out_e023_2 + gelu_y_e13 * grad_out_e013_2 + gelu_y_e12 * grad_out_e012_2
+        t91 = gelu_y_e23 * grad_out_e123_2 - gelu_y_e03 * grad_out_e013_2 - gelu_y_e02 * grad_out_e012_2
+        t92 = gelu_y_e01 * grad_out_e012_2 - gelu_y_e03 * grad_out_e023_2 - gelu_y_e13 * grad_out_e123_2
+        t93 = gelu_y_e02 * grad_out_e023_2 + gelu_y_e01 * grad_out_e013_2 + gelu_y_e12 * grad_out_e123_2
+        t94 = grad_out_e012_2 * grad_grad_gelu_y_e12 + grad_out_e013_2 * grad_grad_gelu_y_e13
+        t94 += grad_out_e023_2 * grad_grad_gelu_y_e23 + gelu_y_e12 * grad_out_e012_3 + gelu_y_e13 * grad_out_e013_3
+        t94 += gelu_y_e23 * grad_out_e023_3
+        t95 = grad_out_e013_2 * grad_grad_gelu_y_e01 + grad_out_e023_2 * grad_grad_gelu_y_e02
+        t95 += grad_out_e123_2 * grad_grad_gelu_y_e12 + gelu_y_e01 * grad_out_e013_3 + gelu_y_e02 * grad_out_e023_3
+        t95 += gelu_y_e12 * grad_out_e123_3
+        t96 = grad_out_e012_2 * grad_grad_gelu_y_e01 + gelu_y_e01 * grad_out_e012_3
+        t96 += -grad_out_e023_2 * grad_grad_gelu_y_e03 - grad_out_e123_2 * grad_grad_gelu_y_e13
+        t96 += -gelu_y_e03 * grad_out_e023_3 - gelu_y_e13 * grad_out_e123_3
+        t97 = grad_out_e123_2 * grad_grad_gelu_y_e23 + gelu_y_e23 * grad_out_e123_3
+        t97 += -grad_out_e012_2 * grad_grad_gelu_y_e02 - grad_out_e013_2 * grad_grad_gelu_y_e03
+        t97 += -gelu_y_e02 * grad_out_e012_3 - gelu_y_e03 * grad_out_e013_3
+        t98 = t90 * grad_grad_gelu_x_e0 + t91 * grad_grad_gelu_x_e1 + t92 * grad_grad_gelu_x_e2
+        t98 += t93 * grad_grad_gelu_x_e3 + gelu_x_e0 * t94 + gelu_x_e3 * t95 + gelu_x_e2 * t96 + gelu_x_e1 * t97
+        t99 = gelu_x_e2 * grad_out_e013_2 - gelu_x_e1 * grad_out_e023_2 - gelu_x_e3 * grad_out_e012_2
+        t100 = grad_out_e013_2 * grad_grad_gelu_x_e2 + gelu_x_e2 * grad_out_e013_3
+        t100 += -grad_out_e023_2 * grad_grad_gelu_x_e1 - grad_out_e012_2 * grad_grad_gelu_x_e3
+        t100 += -gelu_x_e3 * grad_out_e012_3 - gelu_x_e1 * grad_out_e023_3
+        t101 = gelu_x_e0 * grad_grad_gelu_y_e123 + gelu_x_e2 * grad_grad_gelu_y_e013
+        t101 += gelu_y_e013 * grad_grad_gelu_x_e2 + gelu_y_e123 * grad_grad_gelu_x_e0
+        t101 += -gelu_x_e3 * grad_grad_gelu_y_e012 - gelu_x_e1 * grad_grad_gelu_y_e023
+        t101 += -gelu_y_e023 * grad_grad_gelu_x_e1 - gelu_y_e012 * grad_grad_gelu_x_e3
+        gelu_x_e01 = x_e01 * gate_x
+        t102 = gelu_x_e01 * grad_out_e0_2 - gelu_x_e13 * grad_out_e3_2 - gelu_x_e12 * grad_out_e2_2
+        gelu_x_e02 = x_e02 * gate_x
+        t103 = gelu_x_e02 * grad_out_e0_2 + gelu_x_e12 * grad_out_e1_2 - gelu_x_e23 * grad_out_e3_2
+        gelu_x_e03 = x_e03 * gate_x
+        t104 = gelu_x_e03 * grad_out_e0_2 + gelu_x_e23 * grad_out_e2_2 + gelu_x_e13 * grad_out_e1_2
+        grad_grad_gelu_x_e01 = gate_x * grad_grad_x_e01 + x_e01 * grad_grad_gate_x
+        t105 = grad_out_e0_2 * grad_grad_gelu_x_e01 + gelu_x_e01 * grad_out_e0_3
+        t105 += -grad_out_e2_2 * grad_grad_gelu_x_e12 - grad_out_e3_2 * grad_grad_gelu_x_e13
+        t105 += -gelu_x_e13 * grad_out_e3_3 - gelu_x_e12 * grad_out_e2_3
+        grad_grad_gelu_x_e03 = gate_x * grad_grad_x_e03 + x_e03 * grad_grad_gate_x
+        t106 = grad_out_e0_2 * grad_grad_gelu_x_e03 + grad_out_e1_2 * grad_grad_gelu_x_e13
+        t106 += grad_out_e2_2 * grad_grad_gelu_x_e23 + gelu_x_e03 * grad_out_e0_3 + gelu_x_e23 * grad_out_e2_3
+        t106 += gelu_x_e13 * grad_out_e1_3
+        grad_grad_gelu_x_e02 = gate_x * grad_grad_x_e02 + x_e02 * grad_grad_gate_x
+        t107 = grad_out_e0_2 * grad_grad_gelu_x_e02 + grad_out_e1_2 * grad_grad_gelu_x_e12
+        t107 += gelu_x_e02 * grad_out_e0_3 + gelu_x_e12 * grad_out_e1_3 - grad_out_e3_2 * grad_grad_gelu_x_e23
+        t107 += -gelu_x_e23 * grad_out_e3_3
+        t108 = t102 * grad_grad_gelu_y_e1 + t103 * grad_grad_gelu_y_e2 + t104 * grad_grad_gelu_y_e3
+        t108 += gelu_y_e1 * t105 + gelu_y_e3 * t106 + gelu_y_e2 * t107
+        t109 = -gelu_x_e12 * grad_grad_gelu_y_e012 - gelu_x_e13 * grad_grad_gelu_y_e013
+        t109 += -gelu_x_e23 * grad_grad_gelu_y_e023 - gelu_y_e012 * grad_grad_gelu_x_e12
+        t109 += -gelu_y_e013 * grad_grad_gelu_x_e13 - gelu_y_e023 * grad_grad_gelu_x_e23
+        t110 = gelu_x_e13 * grad_out_e2_2 - gelu_x_e12 * grad_out_e3_2 - gelu_x_e23 * grad_out_e1_2
+        t111 = -gelu_x_e12 * gelu_y_e012 - gelu_x_e13 * gelu_y_e013 - gelu_x_e23 * gelu_y_e023
+        t112 = grad_out_e2_2 * grad_grad_gelu_x_e13 + gelu_x_e13 * grad_out_e2_3
+        t112 += -grad_out_e3_2 * grad_grad_gelu_x_e12 - grad_out_e1_2 * grad_grad_gelu_x_e23
+        t112 += -gelu_x_e12 * grad_out_e3_3 - gelu_x_e23 * grad_out_e1_3
+        t113 = grad_out_e0_2 * t109 + t110 * grad_grad_gelu_y_e123 + t111 * grad_out_e0_3 + gelu_y_e123 * t112
+        t114 = gelu_x_e03 * grad_out_e03_2 + gelu_x_e02 * grad_out_e02_2 + gelu_x_e01 * grad_out_e01_2
+        t114 += gelu_x_e23 * grad_out_e23_2 + gelu_x_e13 * grad_out_e13_2 + gelu_x_e12 * grad_out_e12_2
+        t115 = grad_out_e01_2 * grad_grad_gelu_x_e01 + grad_out_e02_2 * grad_grad_gelu_x_e02
+        t115 += grad_out_e03_2 * grad_grad_gelu_x_e03 + grad_out_e12_2 * grad_grad_gelu_x_e12
+        t115 += grad_out_e13_2 * grad_grad_gelu_x_e13 + grad_out_e23_2 * grad_grad_gelu_x_e23
+        t115 += gelu_x_e01 * grad_out_e01_3 + gelu_x_e02 * grad_out_e02_3 + gelu_x_e03 * grad_out_e03_3
+        t115 += gelu_x_e23 * grad_out_e23_3 + gelu_x_e13 * grad_out_e13_3 + gelu_x_e12 * grad_out_e12_3
+        t116 = gelu_x_e01 * grad_grad_gelu_y_e13 + gelu_x_e02 * grad_grad_gelu_y_e23
+        t116 += gelu_y_e13 * grad_grad_gelu_x_e01 + gelu_y_e23 * grad_grad_gelu_x_e02
+        t116 += -gelu_x_e13 * grad_grad_gelu_y_e01 - gelu_x_e23 * grad_grad_gelu_y_e02
+        t116 += -gelu_y_e01 * grad_grad_gelu_x_e13 - gelu_y_e02 * grad_grad_gelu_x_e23
+        t117 = gelu_x_e23 * grad_grad_gelu_y_e03 + gelu_y_e03 * grad_grad_gelu_x_e23
+        t117 += -gelu_x_e03 * grad_grad_gelu_y_e23 - gelu_y_e23 * grad_grad_gelu_x_e03
+        t118 = gelu_x_e01 * grad_out_e02_2 + gelu_x_e13 * grad_out_e23_2 - gelu_x_e02 * grad_out_e01_2
+        t118 += -gelu_x_e23 * grad_out_e13_2
+        t119 = gelu_y_e02 * grad_out_e01_2 + gelu_y_e23 * grad_out_e13_2 - gelu_y_e01 * grad_out_e02_2
+        t119 += -gelu_y_e13 * grad_out_e23_2
+        t120 = gelu_x_e02 * gelu_y_e23 + gelu_x_e01 * gelu_y_e13 - gelu_x_e23 * gelu_y_e02
+        t120 += -gelu_x_e13 * gelu_y_e01
+        t121 = grad_out_e01_2 * grad_grad_gelu_y_e02 + grad_out_e13_2 * grad_grad_gelu_y_e23
+        t121 += gelu_y_e02 * grad_out_e01_3 + gelu_y_e23 * grad_out_e13_3 - grad_out_e02_2 * grad_grad_gelu_y_e01
+        t121 += -grad_out_e23_2 * grad_grad_gelu_y_e13 - gelu_y_e01 * grad_out_e02_3 - gelu_y_e13 * grad_out_e23_3
+        t122 = grad_out_e02_2 * grad_grad_gelu_x_e01 + grad_out_e23_2 * grad_grad_gelu_x_e13
+        t122 += gelu_x_e01 * grad_out_e02_3 + gelu_x_e13 * grad_out_e23_3 - grad_out_e01_2 * grad_grad_gelu_x_e02
+        t122 += -grad_out_e13_2 * grad_grad_gelu_x_e23 - gelu_x_e02 * grad_out_e01_3 - gelu_x_e23 * grad_out_e13_3
+        t123 = grad_out_e01_2 * grad_grad_gelu_y_e03 + gelu_y_e03 * grad_out_e01_3
+        t123 += -grad_out_e12_2 * grad_grad_gelu_y_e23 - gelu_y_e23 * grad_out_e12_3
+        t124 = grad_out_e12_2 * grad_grad_gelu_x_e23 + gelu_x_e23 * grad_out_e12_3
+        t124 += -grad_out_e01_2 * grad_grad_gelu_x_e03 - gelu_x_e03 * grad_out_e01_3
+        t125 = grad_out_e03_2 * t116 + grad_out_e02_2 * t117 + t118 * grad_grad_gelu_y_e12
+        t125 += (gelu_x_e23 * grad_out_e12_2 - gelu_x_e03 * grad_out_e01_2) * grad_grad_gelu_y_e13
+        t125 += t119 * grad_grad_gelu_x_e12
+        t125 += (gelu_y_e03 * grad_out_e01_2 - gelu_y_e23 * grad_out_e12_2) * grad_grad_gelu_x_e13
+        t125 += (gelu_x_e23 * gelu_y_e03 - gelu_x_e03 * gelu_y_e23) * grad_out_e02_3 + t120 * grad_out_e03_3
+        t125 += gelu_x_e12 * t121 + gelu_y_e12 * t122 + gelu_x_e13 * t123 + gelu_y_e13 * t124
+        t126 = gelu_x_e13 * grad_out_e02_2 - gelu_x_e12 * grad_out_e03_2 - gelu_x_e23 * grad_out_e01_2
+        t127 = grad_out_e02_2 * grad_grad_gelu_x_e13 + gelu_x_e13 * grad_out_e02_3
+        t127 += -grad_out_e03_2 * grad_grad_gelu_x_e12 - grad_out_e01_2 * grad_grad_gelu_x_e23
+        t127 += -gelu_x_e23 * grad_out_e01_3 - gelu_x_e12 * grad_out_e03_3
+        t128 = gelu_x_e23 * grad_out_e023_2 + gelu_x_e13 * grad_out_e013_2 + gelu_x_e12 * grad_out_e012_2
+        t129 = gelu_x_e23 * grad_out_e123_2 - gelu_x_e03 * grad_out_e013_2 - gelu_x_e02 * grad_out_e012_2
+        t130 = gelu_x_e01 * grad_out_e012_2 - gelu_x_e03 * grad_out_e023_2 - gelu_x_e13 * grad_out_e123_2
+        t131 = gelu_x_e02 * grad_out_e023_2 + gelu_x_e01 * grad_out_e013_2 + gelu_x_e12 * grad_out_e123_2
+        t132 = grad_out_e012_2 * grad_grad_gelu_x_e12 + grad_out_e013_2 * grad_grad_gelu_x_e13
+        t132 += grad_out_e023_2 * grad_grad_gelu_x_e23 + gelu_x_e12 * grad_out_e012_3
+        t132 += gelu_x_e13 * grad_out_e013_3 + gelu_x_e23 * grad_out_e023_3
+        t133 = grad_out_e123_2 * grad_grad_gelu_x_e23 + gelu_x_e23 * grad_out_e123_3
+        t133 += -grad_out_e012_2 * grad_grad_gelu_x_e02 - grad_out_e013_2 * grad_grad_gelu_x_e03
+        t133 += -gelu_x_e02 * grad_out_e012_3 - gelu_x_e03 * grad_out_e013_3
+        t134 = grad_out_e012_2 * grad_grad_gelu_x_e01 + gelu_x_e01 * grad_out_e012_3
+        t134 += -grad_out_e023_2 * grad_grad_gelu_x_e03 - grad_out_e123_2 * grad_grad_gelu_x_e13
+        t134 += -gelu_x_e03 * grad_out_e023_3 - gelu_x_e13 * grad_out_e123_3
+        t135 = grad_out_e013_2 * grad_grad_gelu_x_e01 + grad_out_e023_2 * grad_grad_gelu_x_e02
+        t135 += grad_out_e123_2 * grad_grad_gelu_x_e12 + gelu_x_e01 * grad_out_e013_3
+        t135 += gelu_x_e02 * grad_out_e023_3 + gelu_x_e12 * grad_out_e123_3
+        t136 = t128 * grad_grad_gelu_y_e0 + t129 * grad_grad_gelu_y_e1 + t130 * grad_grad_gelu_y_e2
+        t136 += t131 * grad_grad_gelu_y_e3 + gelu_y_e0 * t132 + gelu_y_e1 * t133 + gelu_y_e2 * t134
+        t136 += gelu_y_e3 * t135
+        t137 = gelu_x_e01 * grad_out_e023_2 + gelu_x_e03 * grad_out_e012_2 - gelu_x_e02 * grad_out_e013_2
+        t138 = grad_out_e012_2 * grad_grad_gelu_y_e013 + gelu_y_e013 * grad_out_e012_3
+        t138 += -grad_out_e013_2 * grad_grad_gelu_y_e012 - gelu_y_e012 * grad_out_e013_3
+        t139 = grad_out_e023_2 * grad_grad_gelu_y_e012 + gelu_y_e012 * grad_out_e023_3
+        t139 += -grad_out_e012_2 * grad_grad_gelu_y_e023 - gelu_y_e023 * grad_out_e012_3
+        t140 = grad_out_e013_2 * grad_grad_gelu_y_e023 + gelu_y_e023 * grad_out_e013_3
+        t140 += -grad_out_e023_2 * grad_grad_gelu_y_e013 - gelu_y_e013 * grad_out_e023_3
+        t141 = grad_out_e023_2 * grad_grad_gelu_x_e01 + grad_out_e012_2 * grad_grad_gelu_x_e03
+        t141 += gelu_x_e03 * grad_out_e012_3 + gelu_x_e01 * grad_out_e023_3
+        t141 += -grad_out_e013_2 * grad_grad_gelu_x_e02 - gelu_x_e02 * grad_out_e013_3
+        t142 = t137 * grad_grad_gelu_y_e123
+        t142 += (gelu_y_e023 * grad_out_e013_2 - gelu_y_e013 * grad_out_e023_2) * grad_grad_gelu_x_e12
+        t142 += (gelu_y_e012 * grad_out_e023_2 - gelu_y_e023 * grad_out_e012_2) * grad_grad_gelu_x_e13
+        t142 += (gelu_y_e013 * grad_out_e012_2 - gelu_y_e012 * grad_out_e013_2) * grad_grad_gelu_x_e23
+        t142 += gelu_x_e23 * t138 + gelu_x_e13 * t139 + gelu_x_e12 * t140 + gelu_y_e123 * t141
+        t143 = gelu_x_e03 * grad_grad_gelu_y_e12 + gelu_x_e01 * grad_grad_gelu_y_e23
+        t143 += gelu_x_e23 * grad_grad_gelu_y_e01 + gelu_x_e12 * grad_grad_gelu_y_e03
+        t143 += gelu_y_e03 * grad_grad_gelu_x_e12 + gelu_y_e01 * grad_grad_gelu_x_e23
+        t143 += gelu_y_e23 * grad_grad_gelu_x_e01 + gelu_y_e12 * grad_grad_gelu_x_e03
+        t143 += -gelu_x_e02 * grad_grad_gelu_y_e13 - gelu_x_e13 * grad_grad_gelu_y_e02
+        t143 += -gelu_y_e02 * grad_grad_gelu_x_e13 - gelu_y_e13 * grad_grad_gelu_x_e02
+        t144 = -gelu_x_e123 * grad_out_e_2 * grad_grad_gelu_y_e123
+        t144 += -gelu_y_e123 * grad_out_e_2 * grad_grad_gelu_x_e123 - gelu_x_e123 * gelu_y_e123 * grad_out_e_3
+        gelu_x_e012 = x_e012 * gate_x
+        gelu_x_e013 = x_e013 * gate_x
+        gelu_x_e023 = x_e023 * gate_x
+        grad_grad_gelu_x_e012 = gate_x * grad_grad_x_e012 + x_e012 * grad_grad_gate_x
+        grad_grad_gelu_x_e013 = gate_x * grad_grad_x_e013 + x_e013 * grad_grad_gate_x
+        grad_grad_gelu_x_e023 = gate_x * grad_grad_x_e023 + x_e023 * grad_grad_gate_x
+        t145 = -gelu_x_e012 * grad_grad_gelu_y_e12 - gelu_x_e013 * grad_grad_gelu_y_e13
+        t145 += -gelu_x_e023 * grad_grad_gelu_y_e23 - gelu_y_e12 * grad_grad_gelu_x_e012
+        t145 += -gelu_y_e13 * grad_grad_gelu_x_e013 - gelu_y_e23 * grad_grad_gelu_x_e023
+        t146 = gelu_y_e13 * grad_out_e2_2 - gelu_y_e12 * grad_out_e3_2 - gelu_y_e23 * grad_out_e1_2
+        t147 = -gelu_x_e012 * gelu_y_e12 - gelu_x_e013 * gelu_y_e13 - gelu_x_e023 * gelu_y_e23
+        t148 = grad_out_e2_2 * grad_grad_gelu_y_e13 + gelu_y_e13 * grad_out_e2_3
+        t148 += -grad_out_e3_2 * grad_grad_gelu_y_e12 - grad_out_e1_2 * grad_grad_gelu_y_e23
+        t148 += -gelu_y_e12 * grad_out_e3_3 - gelu_y_e23 * grad_out_e1_3
+        t149 = grad_out_e0_2 * t145 + t146 * grad_grad_gelu_x_e123 + t147 * grad_out_e0_3 + gelu_x_e123 * t148
+        t150 = gelu_x_e123 * grad_out_e0_2 * grad_grad_gelu_y_e0123
+        t150 += gelu_y_e0123 * grad_out_e0_2 * grad_grad_gelu_x_e123 + gelu_x_e123 * gelu_y_e0123 * grad_out_e0_3
+        t151 = gelu_x_e123 * grad_out_e23_2 - gelu_x_e013 * grad_out_e03_2 - gelu_x_e012 * grad_out_e02_2
+        t152 = gelu_x_e012 * grad_out_e01_2 - gelu_x_e023 * grad_out_e03_2 - gelu_x_e123 * grad_out_e13_2
+        t153 = gelu_x_e023 * grad_out_e02_2 + gelu_x_e013 * grad_out_e01_2 + gelu_x_e123 * grad_out_e12_2
+        t154 = grad_out_e23_2 * grad_grad_gelu_x_e123 + gelu_x_e123 * grad_out_e23_3
+        t154 += -grad_out_e02_2 * grad_grad_gelu_x_e012 - grad_out_e03_2 * grad_grad_gelu_x_e013
+        t154 += -gelu_x_e012 * grad_out_e02_3 - gelu_x_e013 * grad_out_e03_3
+        t155 = grad_out_e01_2 * grad_grad_gelu_x_e012 + gelu_x_e012 * grad_out_e01_3
+        t155 += -grad_out_e03_2 * grad_grad_gelu_x_e023 - grad_out_e13_2 * grad_grad_gelu_x_e123
+        t155 += -gelu_x_e023 * grad_out_e03_3 - gelu_x_e123 * grad_out_e13_3
+        t156 = grad_out_e01_2 * grad_grad_gelu_x_e013 + grad_out_e02_2 * grad_grad_gelu_x_e023
+        t156 += grad_out_e12_2 * grad_grad_gelu_x_e123 + gelu_x_e013 * grad_out_e01_3
+        t156 += gelu_x_e023 * grad_out_e02_3 + gelu_x_e123 * grad_out_e12_3
+        t157 = t151 * grad_grad_gelu_y_e1 + t152 * grad_grad_gelu_y_e2 + t153 * grad_grad_gelu_y_e3
+        t157 += gelu_y_e1 * t154 + gelu_y_e2 * t155 + gelu_y_e3 * t156
+        t158 = gelu_x_e013 * grad_out_e02_2 - gelu_x_e012 * grad_out_e03_2 - gelu_x_e023 * grad_out_e01_2
+        t159 = gelu_y_e012 * grad_out_e03_2 + gelu_y_e023 * grad_out_e01_2 - gelu_y_e013 * grad_out_e02_2
+        t160 = grad_out_e03_2 * grad_grad_gelu_y_e012 + grad_out_e01_2 * grad_grad_gelu_y_e023
+        t160 += gelu_y_e023 * grad_out_e01_3 + gelu_y_e012 * grad_out_e03_3
+        t160 += -grad_out_e02_2 * grad_grad_gelu_y_e013 - gelu_y_e013 * grad_out_e02_3
+        t161 = grad_out_e02_2 * grad_grad_gelu_x_e013 + gelu_x_e013 * grad_out_e02_3
+        t161 += -grad_out_e03_2 * grad_grad_gelu_x_e012 - grad_out_e01_2 * grad_grad_gelu_x_e023
+        t161 += -gelu_x_e023 * grad_out_e01_3 - gelu_x_e012 * grad_out_e03_3
+        t162 = t158 * grad_grad_gelu_y_e123 + t159 * grad_grad_gelu_x_e123 + gelu_x_e123 * t160
+        t162 += gelu_y_e123 * t161
+        t163 = gelu_x_e023 * grad_out_e023_2 + gelu_x_e013 * grad_out_e013_2 + gelu_x_e012 * grad_out_e012_2
+        t163 += gelu_x_e123 * grad_out_e123_2
+        t164 = grad_out_e012_2 * grad_grad_gelu_x_e012 + grad_out_e013_2 * grad_grad_gelu_x_e013
+        t164 += grad_out_e023_2 * grad_grad_gelu_x_e023 + grad_out_e123_2 * grad_grad_gelu_x_e123
+        t164 += gelu_x_e012 * grad_out_e012_3 + gelu_x_e013 * grad_out_e013_3 + gelu_x_e023 * grad_out_e023_3
+        t164 += gelu_x_e123 * grad_out_e123_3
+        t165 = gelu_y_e02 * grad_out_e013_2 - gelu_y_e01 * grad_out_e023_2 - gelu_y_e03 * grad_out_e012_2
+        t166 = grad_out_e013_2 * grad_grad_gelu_x_e012 + gelu_x_e012 * grad_out_e013_3
+        t166 += -grad_out_e012_2 * grad_grad_gelu_x_e013 - gelu_x_e013 * grad_out_e012_3
+        t167 = grad_out_e013_2 * grad_grad_gelu_y_e02 + gelu_y_e02 * grad_out_e013_3
+        t167 += -grad_out_e023_2 * grad_grad_gelu_y_e01 - grad_out_e012_2 * grad_grad_gelu_y_e03
+        t167 += -gelu_y_e03 * grad_out_e012_3 - gelu_y_e01 * grad_out_e023_3
+        t168 = grad_out_e023_2 * grad_grad_gelu_x_e013 + gelu_x_e013 * grad_out_e023_3
+        t168 += -grad_out_e013_2 * grad_grad_gelu_x_e023 - gelu_x_e023 * grad_out_e013_3
+        t169 = grad_out_e012_2 * grad_grad_gelu_x_e023 + gelu_x_e023 * grad_out_e012_3
+        t169 += -grad_out_e023_2 * grad_grad_gelu_x_e012 - gelu_x_e012 * grad_out_e023_3
+        t170 = (gelu_x_e013 * grad_out_e023_2 - gelu_x_e023 * grad_out_e013_2) * grad_grad_gelu_y_e12
+        t170 += (gelu_x_e023 * grad_out_e012_2 - gelu_x_e012 * grad_out_e023_2) * grad_grad_gelu_y_e13
+        t170 += (gelu_x_e012 * grad_out_e013_2 - gelu_x_e013 * grad_out_e012_2) * grad_grad_gelu_y_e23
+        t170 += t165 * grad_grad_gelu_x_e123 + gelu_y_e23 * t166 + gelu_x_e123 * t167 + gelu_y_e12 * t168
+        t170 += gelu_y_e13 * t169
+        t171 = gelu_x_e023 * grad_grad_gelu_y_e1 + gelu_x_e012 * grad_grad_gelu_y_e3
+        t171 += gelu_y_e3 * grad_grad_gelu_x_e012 + gelu_y_e1 * grad_grad_gelu_x_e023
+        t171 += -gelu_x_e013 * grad_grad_gelu_y_e2 - gelu_x_e123 * grad_grad_gelu_y_e0
+        t171 += -gelu_y_e0 * grad_grad_gelu_x_e123 - gelu_y_e2 * grad_grad_gelu_x_e013
+        gelu_x_e0123 = x_e0123 * gate_x
+        grad_grad_gelu_x_e0123 = gate_x * grad_grad_x_e0123 + x_e0123 * grad_grad_gate_x
+        t172 = -gelu_x_e0123 * grad_out_e0_2 * grad_grad_gelu_y_e123
+        t172 += -gelu_y_e123 * grad_out_e0_2 * grad_grad_gelu_x_e0123 - gelu_x_e0123 * gelu_y_e123 * grad_out_e0_3
+        t173 = gelu_y_e13 * grad_out_e02_2 - gelu_y_e12 * grad_out_e03_2 - gelu_y_e23 * grad_out_e01_2
+        t174 = grad_out_e02_2 * grad_grad_gelu_y_e13 + gelu_y_e13 * grad_out_e02_3
+        t174 += -grad_out_e03_2 * grad_grad_gelu_y_e12 - grad_out_e01_2 * grad_grad_gelu_y_e23
+        t174 += -gelu_y_e23 * grad_out_e01_3 - gelu_y_e12 * grad_out_e03_3
+        t175 = gelu_y_e1 * grad_out_e023_2 + gelu_y_e3 * grad_out_e012_2 - gelu_y_e2 * grad_out_e013_2
+        t176 = grad_out_e023_2 * grad_grad_gelu_y_e1 + grad_out_e012_2 * grad_grad_gelu_y_e3
+        t176 += gelu_y_e3 * grad_out_e012_3 + gelu_y_e1 * grad_out_e023_3 - grad_out_e013_2 * grad_grad_gelu_y_e2
+        t176 += -gelu_y_e2 * grad_out_e013_3
+        t177 = gelu_x_e0123 * grad_out_e0123_2 * grad_grad_gelu_y_e
+        t177 += gelu_y_e * grad_out_e0123_2 * grad_grad_gelu_x_e0123
+
+        if GRAD_WEIGHT:
+            grad_weight_000 = _sum(grad_weight_000, t8, mask, ROWS > 1)
+            grad_weight_011 = _sum(grad_weight_011, t19 * grad_grad_gelu_x_e + gelu_x_e * t30, mask, ROWS > 1)
+            grad_weight_022 = _sum(grad_weight_022, t47 * grad_grad_gelu_x_e + gelu_x_e * t54, mask, ROWS > 1)
+            grad_weight_033 = _sum(grad_weight_033, t63 * grad_grad_gelu_x_e + gelu_x_e * t64, mask, ROWS > 1)
+            grad_weight_044 = _sum(grad_weight_044, t65, mask, ROWS > 1)
+            grad_weight_101 = _sum(grad_weight_101, grad_out_e_2 * t6 + t2 * grad_out_e_3, mask, ROWS > 1)
+            grad_weight_110 = _sum(grad_weight_110, t66 * grad_grad_gelu_y_e + gelu_y_e * t67, mask, ROWS > 1)
+            grad_weight_112 = _sum(grad_weight_112, t74, mask, ROWS > 1)
+            grad_weight_121 = _sum(grad_weight_121, t82, mask, ROWS > 1)
+            grad_weight_123 = _sum(grad_weight_123, t89, mask, ROWS > 1)
+            grad_weight_132 = _sum(grad_weight_132, t98, mask, ROWS > 1)
+            grad_weight_134 = _sum(grad_weight_134, t99 * grad_grad_gelu_y_e0123 + gelu_y_e0123 * t100, mask, ROWS > 1)
+            grad_weight_143 = _sum(grad_weight_143, grad_out_e0123_2 * t101, mask, ROWS > 1)
+            grad_weight_202 = _sum(grad_weight_202, grad_out_e_2 * t7 + t3 * grad_out_e_3, mask, ROWS > 1)
+            grad_weight_211 = _sum(grad_weight_211, t108, mask, ROWS > 1)
+            grad_weight_213 = _sum(grad_weight_213, t113, mask, ROWS > 1)
+            grad_weight_220 = _sum(grad_weight_220, t114 * grad_grad_gelu_y_e + gelu_y_e * t115, mask, ROWS > 1)
+            grad_weight_222 = _sum(grad_weight_222, t125, mask, ROWS > 1)
+            grad_weight_224 = _sum(grad_weight_224, t126 * grad_grad_gelu_y_e0123 + gelu_y_e0123 * t127, mask, ROWS > 1)
+            grad_weight_231 = _sum(grad_weight_231, t136, mask, ROWS > 1)
+            grad_weight_233 = _sum(grad_weight_233, t142, mask, ROWS > 1)
+            grad_weight_242 = _sum(grad_weight_242, grad_out_e0123_2 * t143, mask, ROWS > 1)
+            grad_weight_303 = _sum(grad_weight_303, t144, mask, ROWS > 1)
+            grad_weight_312 = _sum(grad_weight_312, t149, mask, ROWS > 1)
+            grad_weight_314 = _sum(grad_weight_314, t150, mask, ROWS > 1)
+            grad_weight_321 = _sum(grad_weight_321, t157, mask, ROWS > 1)
+            grad_weight_323 = _sum(grad_weight_323, t162, mask, ROWS > 1)
+            grad_weight_330 = _sum(grad_weight_330, t163 * grad_grad_gelu_y_e + gelu_y_e * t164, mask, ROWS > 1)
+            grad_weight_332 = _sum(grad_weight_332, t170, mask, ROWS > 1)
+            grad_weight_341 = _sum(grad_weight_341, grad_out_e0123_2 * t171, mask, ROWS > 1)
+            grad_weight_413 = _sum(grad_weight_413, t172, mask, ROWS > 1)
+            grad_weight_422 = _sum(grad_weight_422, t173 * grad_grad_gelu_x_e0123 + gelu_x_e0123 * t174, mask, ROWS > 1)
+            grad_weight_431 = _sum(grad_weight_431, t175 * grad_grad_gelu_x_e0123 + gelu_x_e0123 * t176, mask, ROWS > 1)
+            grad_weight_440 = _sum(grad_weight_440, t177, mask, ROWS > 1)
+    grad_weight_row = grad_weight_ptr + tl.cast(program, tl.int64) * 34 * N
+
+    if GRAD_WEIGHT:
+        tl.store(grad_weight_row + n * 34, _column_sum(grad_weight_000, ROWS), mask=tile_mask)
+        tl.store(grad_weight_row + n * 34 + 1, _column_sum(grad_weight_011, ROWS), mask=tile_mask)
+        tl.store(grad_weight_row + n * 34 + 2, _column_sum(grad_weight_022, ROWS), mask=tile_mask)
+        tl.store(grad_weight_row + n * 34 + 3, _column_sum(grad_weight_033, ROWS), mask=tile_mask)
+        tl.store(grad_weight_row + n * 34 + 4, _column_sum(grad_weight_044, ROWS), mask=tile_mask)
+        tl.store(grad_weight_row + n * 34 + 5, _column_sum(grad_weight_101, ROWS), mask=tile_mask)
+        tl.store(grad_weight_row + n * 34 + 6, _column_sum(grad_weight_110, ROWS), mask=tile_mask)
+        tl.store(grad_weight_row + n * 34 + 7, _column_sum(grad_weight_112, ROWS), mask=tile_mask)
+        tl.store(grad_weight_row + n * 34 + 8, _column_sum(grad_weight_121, ROWS), mask=tile_mask)
+        tl.store(grad_weight_row + n * 34 + 9, _column_sum(grad_weight_123, ROWS), mask=tile_mask)
+        tl.store(grad_weight_row + n * 34 + 10, _column_sum(grad_weight_132, ROWS), mask=tile_mask)
+        tl.store(grad_weight_row + n * 34 + 11, _column_sum(grad_weight_134, ROWS), mask=tile_mask)
+        tl.store(grad_weight_row + n * 34 + 12, _column_sum(grad_weight_143, ROWS), mask=tile_mask)
+        tl.store(grad_weight_row + n * 34 + 13, _column_sum(grad_weight_202, ROWS), mask=tile_mask)
+        tl.store(grad_weight_row + n * 34 + 14, _column_sum(grad_weight_211, ROWS), mask=tile_mask)
+        tl.store(grad_weight_row + n * 34 + 15, _column_sum(grad_weight_213, ROWS), mask=tile_mask)
+        tl.store(grad_weight_row + n * 34 + 16, _column_sum(grad_weight_220, ROWS), mask=tile_mask)
+        tl.store(grad_weight_row + n * 34 + 17, _column_sum(grad_weight_222, ROWS), mask=tile_mask)
+        tl.store(grad_weight_row + n * 34 + 18, _column_sum(grad_weight_224, ROWS), mask=tile_mask)
+        tl.store(grad_weight_row + n * 34 + 19, _column_sum(grad_weight_231, ROWS), mask=tile_mask)
+        tl.store(grad_weight_row + n * 34 + 20, _column_sum(grad_weight_233, ROWS), mask=tile_mask)
+        tl.store(grad_weight_row + n * 34 + 21, _column_sum(grad_weight_242, ROWS), mask=tile_mask)
+        tl.store(grad_weight_row + n * 34 + 22, _column_sum(grad_weight_303, ROWS), mask=tile_mask)
+        tl.store(grad_weight_row + n * 34 + 23, _column_sum(grad_weight_312, ROWS), mask=tile_mask)
+        tl.store(grad_weight_row + n * 34 + 24, _column_sum(grad_weight_314, ROWS), mask=tile_mask)
+        tl.store(grad_weight_row + n * 34 + 25, _column_sum(grad_weight_321, ROWS), mask=tile_mask)
+        tl.store(grad_weight_row + n * 34 + 26, _column_sum(grad_weight_323, ROWS), mask=tile_mask)
+        tl.store(grad_weight_row + n * 34 + 27, _column_sum(grad_weight_330, ROWS), mask=tile_mask)
+        tl.store(grad_weight_row + n * 34 + 28, _column_sum(grad_weight_332, ROWS), mask=tile_mask)
+        tl.store(grad_weight_row + n * 34 + 29, _column_sum(grad_weight_341, ROWS), mask=tile_mask)
+        tl.store(grad_weight_row + n * 34 + 30, _column_sum(grad_weight_413, ROWS), mask=tile_mask)
+        tl.store(grad_weight_row + n * 34 + 31, _column_sum(grad_weight_422, ROWS), mask=tile_mask)
+        tl.store(grad_weight_row + n * 34 + 32, _column_sum(grad_weight_431, ROWS), mask=tile_mask)
+        tl.store(grad_weight_row + n * 34 + 33, _column_sum(grad_weight_440, ROWS), mask=tile_mask)
+
+
 # ---------------------------------------------------------------------------------------------------------------------
 # fused_gelu_sgp_norm_without_normalize
 #     out = sgp(gelu(x), gelu(y), weight)
@@ -3108,7 +8276,6 @@ def _fused_gelu_sgp_norm_without_normalize_backward_kernel(
     GRAD_WEIGHT: tl.constexpr,
     ROWS: tl.constexpr,
     BLOCK: tl.constexpr,
-    PROGRAMS: tl.constexpr,
     REAL: tl.constexpr,
 ):
     # accumulates in registers over b; the partial results are added in a fixed order
@@ -3118,7 +8285,7 @@ def _fused_gelu_sgp_norm_without_normalize_backward_kernel(
     r = _down(ROWS)
     at = r * N + n
     tile_mask = n < N
-    program = tl.program_id(0)
+    program, programs = tl.program_id(0), tl.num_programs(0)
 
     grad_weight_000 = _start(ROWS, BLOCK, 0.0, REAL)
     grad_weight_011 = _start(ROWS, BLOCK, 0.0, REAL)
@@ -3154,7 +8321,7 @@ def _fused_gelu_sgp_norm_without_normalize_backward_kernel(
     grad_weight_422 = _start(ROWS, BLOCK, 0.0, REAL)
     grad_weight_431 = _start(ROWS, BLOCK, 0.0, REAL)
     grad_weight_440 = _start(ROWS, BLOCK, 0.0, REAL)
-    for block in range(program, tl.cdiv(B, ROWS), PROGRAMS):
+    for block in range(program, tl.cdiv(B, ROWS), programs):
         b = tl.cast(block, tl.int64) * ROWS
         row_mask = b + r < B
         mask = tile_mask if ROWS == 1 else tile_mask & row_mask
@@ -3630,6 +8797,2083 @@ def _fused_gelu_sgp_norm_without_normalize_backward_kernel(
         tl.store(grad_weight_row + n * 34 + 33, _column_sum(grad_weight_440, ROWS), mask=tile_mask)
 
 
+@triton.jit(do_not_specialize=["B"])
+def _fused_gelu_sgp_norm_without_normalize_double_backward_kernel(
+    x_ptr,
+    y_ptr,
+    weight_ptr,
+    grad_out_ptr,
+    grad_grad_x_ptr,
+    grad_grad_y_ptr,
+    grad_grad_weight_ptr,
+    grad_x_ptr,
+    B,
+    N,
+    HAS_GRAD_GRAD_X: tl.constexpr,
+    HAS_GRAD_GRAD_Y: tl.constexpr,
+    HAS_GRAD_GRAD_WEIGHT: tl.constexpr,
+    GRAD_X: tl.constexpr,
+    ROWS: tl.constexpr,
+    BLOCK: tl.constexpr,
+    REAL: tl.constexpr,
+):
+    # apart from the folds, because together they need more registers than a thread has
+    # one result alone, because together they need more registers than a thread has
+
+    n = _tile(tl.program_id(1) * BLOCK, ROWS, BLOCK)
+    r = _down(ROWS)
+    at = r * N + n
+    tile_mask = n < N
+    weight_000, weight_011 = _load2(weight_ptr + n * 34, tile_mask, REAL)
+    weight_022, weight_033 = _load2(weight_ptr + n * 34 + 2, tile_mask, REAL)
+    weight_044, weight_101 = _load2(weight_ptr + n * 34 + 4, tile_mask, REAL)
+    weight_110, weight_112 = _load2(weight_ptr + n * 34 + 6, tile_mask, REAL)
+    weight_121, weight_123 = _load2(weight_ptr + n * 34 + 8, tile_mask, REAL)
+    weight_132, weight_134 = _load2(weight_ptr + n * 34 + 10, tile_mask, REAL)
+    weight_143, weight_202 = _load2(weight_ptr + n * 34 + 12, tile_mask, REAL)
+    weight_211, weight_213 = _load2(weight_ptr + n * 34 + 14, tile_mask, REAL)
+    weight_220, weight_222 = _load2(weight_ptr + n * 34 + 16, tile_mask, REAL)
+    weight_224, weight_231 = _load2(weight_ptr + n * 34 + 18, tile_mask, REAL)
+    weight_233, weight_242 = _load2(weight_ptr + n * 34 + 20, tile_mask, REAL)
+    weight_303, weight_312 = _load2(weight_ptr + n * 34 + 22, tile_mask, REAL)
+    weight_314, weight_321 = _load2(weight_ptr + n * 34 + 24, tile_mask, REAL)
+    weight_323, weight_330 = _load2(weight_ptr + n * 34 + 26, tile_mask, REAL)
+    weight_332, weight_341 = _load2(weight_ptr + n * 34 + 28, tile_mask, REAL)
+    weight_413, weight_422 = _load2(weight_ptr + n * 34 + 30, tile_mask, REAL)
+    weight_431, weight_440 = _load2(weight_ptr + n * 34 + 32, tile_mask, REAL)
+    grad_grad_weight_000, grad_grad_weight_011 = _load2(
+        grad_grad_weight_ptr + n * 34, tile_mask & HAS_GRAD_GRAD_WEIGHT, REAL
+    )
+    grad_grad_weight_022, grad_grad_weight_033 = _load2(
+        grad_grad_weight_ptr + n * 34 + 2, tile_mask & HAS_GRAD_GRAD_WEIGHT, REAL
+    )
+    grad_grad_weight_044, grad_grad_weight_101 = _load2(
+        grad_grad_weight_ptr + n * 34 + 4, tile_mask & HAS_GRAD_GRAD_WEIGHT, REAL
+    )
+    grad_grad_weight_110, grad_grad_weight_112 = _load2(
+        grad_grad_weight_ptr + n * 34 + 6, tile_mask & HAS_GRAD_GRAD_WEIGHT, REAL
+    )
+    grad_grad_weight_121, grad_grad_weight_123 = _load2(
+        grad_grad_weight_ptr + n * 34 + 8, tile_mask & HAS_GRAD_GRAD_WEIGHT, REAL
+    )
+    grad_grad_weight_132, grad_grad_weight_134 = _load2(
+        grad_grad_weight_ptr + n * 34 + 10, tile_mask & HAS_GRAD_GRAD_WEIGHT, REAL
+    )
+    grad_grad_weight_143, grad_grad_weight_202 = _load2(
+        grad_grad_weight_ptr + n * 34 + 12, tile_mask & HAS_GRAD_GRAD_WEIGHT, REAL
+    )
+    grad_grad_weight_211, grad_grad_weight_213 = _load2(
+        grad_grad_weight_ptr + n * 34 + 14, tile_mask & HAS_GRAD_GRAD_WEIGHT, REAL
+    )
+    grad_grad_weight_220, grad_grad_weight_222 = _load2(
+        grad_grad_weight_ptr + n * 34 + 16, tile_mask & HAS_GRAD_GRAD_WEIGHT, REAL
+    )
+    grad_grad_weight_224, grad_grad_weight_231 = _load2(
+        grad_grad_weight_ptr + n * 34 + 18, tile_mask & HAS_GRAD_GRAD_WEIGHT, REAL
+    )
+    grad_grad_weight_233, grad_grad_weight_242 = _load2(
+        grad_grad_weight_ptr + n * 34 + 20, tile_mask & HAS_GRAD_GRAD_WEIGHT, REAL
+    )
+    grad_grad_weight_303, grad_grad_weight_312 = _load2(
+        grad_grad_weight_ptr + n * 34 + 22, tile_mask & HAS_GRAD_GRAD_WEIGHT, REAL
+    )
+    grad_grad_weight_314, grad_grad_weight_321 = _load2(
+        grad_grad_weight_ptr + n * 34 + 24, tile_mask & HAS_GRAD_GRAD_WEIGHT, REAL
+    )
+    grad_grad_weight_323, grad_grad_weight_330 = _load2(
+        grad_grad_weight_ptr + n * 34 + 26, tile_mask & HAS_GRAD_GRAD_WEIGHT, REAL
+    )
+    grad_grad_weight_332, grad_grad_weight_341 = _load2(
+        grad_grad_weight_ptr + n * 34 + 28, tile_mask & HAS_GRAD_GRAD_WEIGHT, REAL
+    )
+    grad_grad_weight_413, grad_grad_weight_422 = _load2(
+        grad_grad_weight_ptr + n * 34 + 30, tile_mask & HAS_GRAD_GRAD_WEIGHT, REAL
+    )
+    grad_grad_weight_431, grad_grad_weight_440 = _load2(
+        grad_grad_weight_ptr + n * 34 + 32, tile_mask & HAS_GRAD_GRAD_WEIGHT, REAL
+    )
+
+    b = tl.program_id(0).to(tl.int64) * ROWS
+    row_mask = b + r < B
+    mask = tile_mask if ROWS == 1 else tile_mask & row_mask
+    x_row = x_ptr + b * 16 * N
+    y_row = y_ptr + b * 16 * N
+    grad_out_row = grad_out_ptr + b * 16 * N
+    grad_grad_x_row = grad_grad_x_ptr + b * 16 * N
+    grad_grad_y_row = grad_grad_y_ptr + b * 16 * N
+    grad_x_row = grad_x_ptr + b * 16 * N
+
+    x_e, x_e0, x_e1, x_e2, x_e3, x_e01, x_e02, x_e03 = _load8(x_row + at * 16, mask, REAL)
+    x_e12, x_e13, x_e23, x_e012, x_e013, x_e023, x_e123, x_e0123 = _load8(x_row + at * 16 + 8, mask, REAL)
+    y_e, y_e0, y_e1, y_e2, y_e3, y_e01, y_e02, y_e03 = _load8(y_row + at * 16, mask, REAL)
+    y_e12, y_e13, y_e23, y_e012, y_e013, y_e023, y_e123, y_e0123 = _load8(y_row + at * 16 + 8, mask, REAL)
+    grad_out_e, grad_out_e0, grad_out_e1, grad_out_e2, grad_out_e3, grad_out_e01, grad_out_e02, grad_out_e03 = _load8(
+        grad_out_row + at * 16, mask, REAL
+    )
+    (
+        grad_out_e12,
+        grad_out_e13,
+        grad_out_e23,
+        grad_out_e012,
+        grad_out_e013,
+        grad_out_e023,
+        grad_out_e123,
+        grad_out_e0123,
+    ) = _load8(grad_out_row + at * 16 + 8, mask, REAL)
+    (
+        grad_grad_x_e,
+        grad_grad_x_e0,
+        grad_grad_x_e1,
+        grad_grad_x_e2,
+        grad_grad_x_e3,
+        grad_grad_x_e01,
+        grad_grad_x_e02,
+        grad_grad_x_e03,
+    ) = _load8(grad_grad_x_row + at * 16, mask & HAS_GRAD_GRAD_X, REAL)
+    (
+        grad_grad_x_e12,
+        grad_grad_x_e13,
+        grad_grad_x_e23,
+        grad_grad_x_e012,
+        grad_grad_x_e013,
+        grad_grad_x_e023,
+        grad_grad_x_e123,
+        grad_grad_x_e0123,
+    ) = _load8(grad_grad_x_row + at * 16 + 8, mask & HAS_GRAD_GRAD_X, REAL)
+    (
+        grad_grad_y_e,
+        grad_grad_y_e0,
+        grad_grad_y_e1,
+        grad_grad_y_e2,
+        grad_grad_y_e3,
+        grad_grad_y_e01,
+        grad_grad_y_e02,
+        grad_grad_y_e03,
+    ) = _load8(grad_grad_y_row + at * 16, mask & HAS_GRAD_GRAD_Y, REAL)
+    (
+        grad_grad_y_e12,
+        grad_grad_y_e13,
+        grad_grad_y_e23,
+        grad_grad_y_e012,
+        grad_grad_y_e013,
+        grad_grad_y_e023,
+        grad_grad_y_e123,
+        grad_grad_y_e0123,
+    ) = _load8(grad_grad_y_row + at * 16 + 8, mask & HAS_GRAD_GRAD_Y, REAL)
+
+    t0 = 0.7071067811865476 * x_e
+    gate_x = 0.5 * tl.erf(t0) + 0.5
+    t1 = 0.7071067811865476 * y_e
+    gate_y = 0.5 + 0.5 * tl.erf(t1)
+    gelu_y_e0123 = y_e0123 * gate_y
+    gelu_y_e123 = y_e123 * gate_y
+    gelu_y_e023 = y_e023 * gate_y
+    gelu_y_e013 = y_e013 * gate_y
+    gelu_y_e012 = y_e012 * gate_y
+    t2 = gelu_y_e123 * grad_out_e123 + gelu_y_e023 * grad_out_e023 + gelu_y_e013 * grad_out_e013
+    t2 += gelu_y_e012 * grad_out_e012
+    gelu_y_e23 = y_e23 * gate_y
+    gelu_y_e13 = y_e13 * gate_y
+    gelu_y_e12 = y_e12 * gate_y
+    gelu_y_e03 = y_e03 * gate_y
+    gelu_y_e02 = y_e02 * gate_y
+    gelu_y_e01 = y_e01 * gate_y
+    t3 = gelu_y_e23 * grad_out_e23 + gelu_y_e13 * grad_out_e13 + gelu_y_e12 * grad_out_e12
+    t3 += gelu_y_e03 * grad_out_e03 + gelu_y_e02 * grad_out_e02 + gelu_y_e01 * grad_out_e01
+    gelu_y_e3 = y_e3 * gate_y
+    gelu_y_e2 = y_e2 * gate_y
+    gelu_y_e1 = y_e1 * gate_y
+    gelu_y_e0 = y_e0 * gate_y
+    t4 = gelu_y_e3 * grad_out_e3 + gelu_y_e2 * grad_out_e2 + gelu_y_e1 * grad_out_e1 + gelu_y_e0 * grad_out_e0
+    gelu_y_e = y_e * gate_y
+    t5 = 1.1283791670955126 * tl.exp(-t1 * t1) * (0.7071067811865476 * grad_grad_y_e)
+    grad_grad_gate_y = 0.5 * t5
+    grad_grad_gelu_y_e0123 = gate_y * grad_grad_y_e0123 + y_e0123 * grad_grad_gate_y
+    grad_grad_gelu_y_e3 = gate_y * grad_grad_y_e3 + y_e3 * grad_grad_gate_y
+    grad_grad_gelu_y_e2 = gate_y * grad_grad_y_e2 + y_e2 * grad_grad_gate_y
+    grad_grad_gelu_y_e1 = gate_y * grad_grad_y_e1 + y_e1 * grad_grad_gate_y
+    grad_grad_gelu_y_e0 = gate_y * grad_grad_y_e0 + y_e0 * grad_grad_gate_y
+    t6 = grad_out_e3 * grad_grad_gelu_y_e3 + grad_out_e2 * grad_grad_gelu_y_e2
+    t6 += grad_out_e1 * grad_grad_gelu_y_e1 + grad_out_e0 * grad_grad_gelu_y_e0
+    grad_grad_gelu_y_e23 = gate_y * grad_grad_y_e23 + y_e23 * grad_grad_gate_y
+    grad_grad_gelu_y_e13 = gate_y * grad_grad_y_e13 + y_e13 * grad_grad_gate_y
+    grad_grad_gelu_y_e12 = gate_y * grad_grad_y_e12 + y_e12 * grad_grad_gate_y
+    grad_grad_gelu_y_e01 = gate_y * grad_grad_y_e01 + y_e01 * grad_grad_gate_y
+    grad_grad_gelu_y_e02 = gate_y * grad_grad_y_e02 + y_e02 * grad_grad_gate_y
+    grad_grad_gelu_y_e03 = gate_y * grad_grad_y_e03 + y_e03 * grad_grad_gate_y
+    t7 = grad_out_e23 * grad_grad_gelu_y_e23 + grad_out_e13 * grad_grad_gelu_y_e13
+    t7 += grad_out_e12 * grad_grad_gelu_y_e12 + grad_out_e01 * grad_grad_gelu_y_e01
+    t7 += grad_out_e02 * grad_grad_gelu_y_e02 + grad_out_e03 * grad_grad_gelu_y_e03
+    grad_grad_gelu_y_e123 = gate_y * grad_grad_y_e123 + y_e123 * grad_grad_gate_y
+    grad_grad_gelu_y_e023 = gate_y * grad_grad_y_e023 + y_e023 * grad_grad_gate_y
+    grad_grad_gelu_y_e013 = gate_y * grad_grad_y_e013 + y_e013 * grad_grad_gate_y
+    grad_grad_gelu_y_e012 = gate_y * grad_grad_y_e012 + y_e012 * grad_grad_gate_y
+    t8 = grad_out_e123 * grad_grad_gelu_y_e123 + grad_out_e023 * grad_grad_gelu_y_e023
+    t8 += grad_out_e013 * grad_grad_gelu_y_e013 + grad_out_e012 * grad_grad_gelu_y_e012
+    grad_grad_gelu_y_e = y_e * grad_grad_gate_y + gate_y * grad_grad_y_e
+    grad_gelu_x_e = grad_grad_weight_044 * gelu_y_e0123 * grad_out_e0123 + grad_grad_weight_033 * t2
+    grad_gelu_x_e += grad_grad_weight_022 * t3 + grad_grad_weight_011 * t4
+    grad_gelu_x_e += grad_grad_weight_000 * gelu_y_e * grad_out_e
+    grad_gelu_x_e += weight_044 * grad_out_e0123 * grad_grad_gelu_y_e0123 + weight_011 * t6 + weight_022 * t7
+    grad_gelu_x_e += weight_033 * t8 + weight_000 * grad_out_e * grad_grad_gelu_y_e
+    grad_gelu_x_e_2 = weight_044 * gelu_y_e0123 * grad_out_e0123 + weight_000 * gelu_y_e * grad_out_e
+    grad_gelu_x_e_2 += weight_022 * t3 + weight_033 * t2 + weight_011 * t4
+    t9 = tl.exp(-t0 * t0)
+    t10 = 1.1283791670955126 * t9
+    t11 = 0.7071067811865476 * grad_grad_x_e
+    grad_grad_gate_x = 0.5 * t10 * t11
+    t12 = weight_341 * grad_out_e0123
+    t13 = weight_330 * gelu_y_e
+    t14 = weight_312 * grad_out_e0
+    t15 = weight_332 * gelu_y_e13
+    t16 = weight_332 * gelu_y_e23
+    t17 = weight_323 * gelu_y_e123
+    t18 = weight_321 * gelu_y_e1
+    t19 = weight_321 * gelu_y_e2
+    grad_gelu_x_e012 = gelu_y_e3 * t12 + grad_out_e012 * t13 + grad_out_e013 * t16 + grad_out_e01 * t19
+    grad_gelu_x_e012 += -gelu_y_e12 * t14 - grad_out_e023 * t15 - grad_out_e03 * t17 - grad_out_e02 * t18
+    t20 = weight_332 * gelu_y_e12
+    t21 = weight_321 * gelu_y_e3
+    grad_gelu_x_e013 = grad_out_e013 * t13 + grad_out_e023 * t20 + grad_out_e02 * t17 + grad_out_e01 * t21
+    grad_gelu_x_e013 += -gelu_y_e2 * t12 - gelu_y_e13 * t14 - grad_out_e012 * t16 - grad_out_e03 * t18
+    grad_gelu_x_e023 = gelu_y_e1 * t12 + grad_out_e023 * t13 + grad_out_e012 * t15 + grad_out_e02 * t21
+    grad_gelu_x_e023 += -gelu_y_e23 * t14 - grad_out_e013 * t20 - grad_out_e03 * t19 - grad_out_e01 * t17
+    t22 = weight_242 * grad_out_e0123
+    t23 = weight_220 * gelu_y_e
+    t24 = weight_222 * grad_out_e02
+    t25 = weight_231 * gelu_y_e2
+    t26 = weight_231 * gelu_y_e1
+    t27 = weight_233 * gelu_y_e123
+    t28 = weight_222 * gelu_y_e13
+    t29 = weight_211 * gelu_y_e3
+    grad_gelu_x_e03 = gelu_y_e12 * t22 + grad_out_e03 * t23 + grad_out_e012 * t27 + grad_out_e0 * t29
+    grad_gelu_x_e03 += -gelu_y_e23 * t24 - grad_out_e023 * t25 - grad_out_e013 * t26 - grad_out_e01 * t28
+    t30 = weight_222 * grad_out_e03
+    t31 = weight_231 * gelu_y_e3
+    t32 = weight_222 * gelu_y_e12
+    t33 = weight_211 * gelu_y_e2
+    grad_gelu_x_e02 = gelu_y_e23 * t30 + grad_out_e02 * t23 + grad_out_e023 * t31 + grad_out_e0 * t33
+    grad_gelu_x_e02 += -gelu_y_e13 * t22 - grad_out_e013 * t27 - grad_out_e012 * t26 - grad_out_e01 * t32
+    t34 = weight_211 * gelu_y_e1
+    grad_gelu_x_e01 = gelu_y_e23 * t22 + gelu_y_e13 * t30 + grad_out_e01 * t23 + grad_out_e023 * t27
+    grad_gelu_x_e01 += grad_out_e013 * t31 + grad_out_e012 * t25 + grad_out_e02 * t32 + grad_out_e0 * t34
+    t35 = weight_143 * grad_out_e0123
+    t36 = weight_121 * grad_out_e03
+    t37 = weight_110 * gelu_y_e
+    t38 = gelu_y_e23 * grad_out_e023 + gelu_y_e13 * grad_out_e013 + gelu_y_e12 * grad_out_e012
+    t39 = weight_121 * gelu_y_e2
+    t40 = weight_121 * gelu_y_e1
+    grad_gelu_x_e0 = gelu_y_e123 * t35 + gelu_y_e3 * t36 + grad_out_e0 * t37 + weight_132 * t38
+    grad_gelu_x_e0 += grad_out_e02 * t39 + grad_out_e01 * t40
+    t41 = gelu_y_e1 * grad_out_e023 + gelu_y_e3 * grad_out_e012 - gelu_y_e2 * grad_out_e013
+    t42 = gelu_y_e13 * grad_out_e02 - gelu_y_e12 * grad_out_e03 - gelu_y_e23 * grad_out_e01
+    grad_gelu_x_e0123 = weight_440 * gelu_y_e * grad_out_e0123 + weight_431 * t41 + weight_422 * t42
+    grad_gelu_x_e0123 += -weight_413 * gelu_y_e123 * grad_out_e0
+    t43 = weight_224 * gelu_y_e0123
+    t44 = weight_213 * gelu_y_e123
+    t45 = weight_213 * grad_out_e0
+    t46 = weight_202 * grad_out_e
+    t47 = gelu_y_e023 * grad_out_e013 - gelu_y_e013 * grad_out_e023
+    t48 = weight_231 * gelu_y_e0
+    t49 = gelu_y_e02 * grad_out_e01 + gelu_y_e23 * grad_out_e13 - gelu_y_e01 * grad_out_e02
+    t49 += -gelu_y_e13 * grad_out_e23
+    grad_gelu_x_e12 = gelu_y_e03 * t22 + grad_out_e12 * t23 + grad_out_e123 * t31 + weight_233 * t47
+    grad_gelu_x_e12 += grad_out_e012 * t48 + weight_222 * t49 + grad_out_e1 * t33 - grad_out_e03 * t43
+    grad_gelu_x_e12 += -grad_out_e3 * t44 - gelu_y_e012 * t45 - gelu_y_e12 * t46 - grad_out_e2 * t34
+    t50 = gelu_y_e012 * grad_out_e023 - gelu_y_e023 * grad_out_e012
+    t51 = gelu_y_e03 * grad_out_e01 - gelu_y_e23 * grad_out_e12
+    grad_gelu_x_e13 = grad_out_e13 * t23 + grad_out_e02 * t43 + grad_out_e2 * t44 + grad_out_e013 * t48
+    grad_gelu_x_e13 += weight_233 * t50 + grad_out_e23 * t32 + weight_222 * t51 + grad_out_e1 * t29
+    grad_gelu_x_e13 += -gelu_y_e02 * t22 - gelu_y_e01 * t30 - gelu_y_e013 * t45 - gelu_y_e13 * t46
+    grad_gelu_x_e13 += -grad_out_e123 * t25 - grad_out_e3 * t34
+    t52 = gelu_y_e013 * grad_out_e012 - gelu_y_e012 * grad_out_e013
+    grad_gelu_x_e23 = gelu_y_e01 * t22 + grad_out_e23 * t23 + gelu_y_e03 * t24 + grad_out_e123 * t26
+    grad_gelu_x_e23 += grad_out_e023 * t48 + weight_233 * t52 + grad_out_e12 * t28 + grad_out_e2 * t29
+    grad_gelu_x_e23 += -gelu_y_e02 * t30 - grad_out_e01 * t43 - grad_out_e1 * t44 - gelu_y_e023 * t45
+    grad_gelu_x_e23 += -gelu_y_e23 * t46 - grad_out_e13 * t32 - grad_out_e3 * t33
+    t53 = weight_134 * gelu_y_e0123
+    t54 = weight_101 * grad_out_e
+    t55 = gelu_y_e23 * grad_out_e123 - gelu_y_e03 * grad_out_e013 - gelu_y_e02 * grad_out_e012
+    t56 = gelu_y_e123 * grad_out_e23 - gelu_y_e013 * grad_out_e03 - gelu_y_e012 * grad_out_e02
+    t57 = gelu_y_e3 * grad_out_e13 + gelu_y_e2 * grad_out_e12 - gelu_y_e0 * grad_out_e01
+    t58 = gelu_y_e13 * grad_out_e3 + gelu_y_e12 * grad_out_e2 - gelu_y_e01 * grad_out_e0
+    grad_gelu_x_e1 = grad_out_e1 * t37 + gelu_y_e1 * t54 + weight_132 * t55 + weight_123 * t56
+    grad_gelu_x_e1 += weight_121 * t57 + weight_112 * t58 - gelu_y_e023 * t35 - grad_out_e023 * t53
+    t59 = gelu_y_e01 * grad_out_e012 - gelu_y_e13 * grad_out_e123 - gelu_y_e03 * grad_out_e023
+    t60 = gelu_y_e3 * grad_out_e23 - gelu_y_e0 * grad_out_e02
+    t61 = gelu_y_e012 * grad_out_e01 - gelu_y_e123 * grad_out_e13 - gelu_y_e023 * grad_out_e03
+    t62 = gelu_y_e23 * grad_out_e3 - gelu_y_e12 * grad_out_e1 - gelu_y_e02 * grad_out_e0
+    grad_gelu_x_e2 = gelu_y_e013 * t35 + grad_out_e013 * t53 + grad_out_e2 * t37 + gelu_y_e2 * t54
+    grad_gelu_x_e2 += weight_132 * t59 + weight_121 * t60 + weight_123 * t61 + weight_112 * t62
+    grad_gelu_x_e2 += -grad_out_e12 * t40
+    t63 = gelu_y_e12 * grad_out_e123 + gelu_y_e02 * grad_out_e023 + gelu_y_e01 * grad_out_e013
+    t64 = gelu_y_e123 * grad_out_e12 + gelu_y_e023 * grad_out_e02 + gelu_y_e013 * grad_out_e01
+    t65 = -gelu_y_e23 * grad_out_e2 - gelu_y_e13 * grad_out_e1 - gelu_y_e03 * grad_out_e0
+    grad_gelu_x_e3 = grad_out_e3 * t37 + gelu_y_e3 * t54 + weight_132 * t63 + weight_123 * t64
+    grad_gelu_x_e3 += weight_112 * t65 - gelu_y_e012 * t35 - grad_out_e012 * t53 - gelu_y_e0 * t36
+    grad_gelu_x_e3 += -grad_out_e23 * t39 - grad_out_e13 * t40
+    t66 = gelu_y_e13 * grad_out_e2 - gelu_y_e12 * grad_out_e3 - gelu_y_e23 * grad_out_e1
+    t67 = gelu_y_e02 * grad_out_e013 - gelu_y_e01 * grad_out_e023 - gelu_y_e03 * grad_out_e012
+    t68 = gelu_y_e012 * grad_out_e03 + gelu_y_e023 * grad_out_e01 - gelu_y_e013 * grad_out_e02
+    grad_gelu_x_e123 = weight_314 * gelu_y_e0123 * grad_out_e0 + grad_out_e123 * t13 + weight_312 * t66
+    grad_gelu_x_e123 += weight_332 * t67 + grad_out_e23 * t18 + grad_out_e12 * t21 + weight_323 * t68
+    grad_gelu_x_e123 += -weight_303 * gelu_y_e123 * grad_out_e - gelu_y_e0 * t12 - grad_out_e13 * t19
+    grad_gate_x = x_e012 * grad_gelu_x_e012 + x_e013 * grad_gelu_x_e013 + x_e023 * grad_gelu_x_e023
+    grad_gate_x += x_e03 * grad_gelu_x_e03 + x_e02 * grad_gelu_x_e02 + x_e01 * grad_gelu_x_e01
+    grad_gate_x += x_e0 * grad_gelu_x_e0 + x_e0123 * grad_gelu_x_e0123 + x_e12 * grad_gelu_x_e12
+    grad_gate_x += x_e13 * grad_gelu_x_e13 + x_e23 * grad_gelu_x_e23 + x_e1 * grad_gelu_x_e1
+    grad_gate_x += x_e2 * grad_gelu_x_e2 + x_e3 * grad_gelu_x_e3 + x_e123 * grad_gelu_x_e123
+    grad_gate_x += x_e * grad_gelu_x_e_2
+    t69 = grad_grad_weight_143 * grad_out_e0123
+    t70 = grad_grad_weight_121 * grad_out_e03
+    t71 = grad_grad_weight_121 * gelu_y_e2 + weight_121 * grad_grad_gelu_y_e2
+    t72 = grad_grad_weight_121 * gelu_y_e1 + weight_121 * grad_grad_gelu_y_e1
+    t73 = grad_out_e023 * grad_grad_gelu_y_e23 + grad_out_e013 * grad_grad_gelu_y_e13
+    t73 += grad_out_e012 * grad_grad_gelu_y_e12
+    t74 = grad_grad_weight_110 * gelu_y_e + weight_110 * grad_grad_gelu_y_e
+    grad_gelu_x_e0_2 = gelu_y_e123 * t69 + grad_grad_weight_132 * t38 + gelu_y_e3 * t70
+    grad_gelu_x_e0_2 += t35 * grad_grad_gelu_y_e123 + t36 * grad_grad_gelu_y_e3 + grad_out_e02 * t71
+    grad_gelu_x_e0_2 += grad_out_e01 * t72 + weight_132 * t73 + grad_out_e0 * t74
+    t75 = grad_grad_weight_101 * grad_out_e
+    t76 = grad_grad_weight_134 * gelu_y_e0123 + weight_134 * grad_grad_gelu_y_e0123
+    t77 = grad_out_e13 * grad_grad_gelu_y_e3 + grad_out_e12 * grad_grad_gelu_y_e2
+    t77 += -grad_out_e01 * grad_grad_gelu_y_e0
+    t78 = grad_out_e3 * grad_grad_gelu_y_e13 + grad_out_e2 * grad_grad_gelu_y_e12
+    t78 += -grad_out_e0 * grad_grad_gelu_y_e01
+    t79 = grad_out_e123 * grad_grad_gelu_y_e23 - grad_out_e012 * grad_grad_gelu_y_e02
+    t79 += -grad_out_e013 * grad_grad_gelu_y_e03
+    t80 = grad_out_e23 * grad_grad_gelu_y_e123 - grad_out_e03 * grad_grad_gelu_y_e013
+    t80 += -grad_out_e02 * grad_grad_gelu_y_e012
+    grad_gelu_x_e1_2 = grad_grad_weight_132 * t55 + grad_grad_weight_123 * t56 + grad_grad_weight_121 * t57
+    grad_gelu_x_e1_2 += grad_grad_weight_112 * t58 + gelu_y_e1 * t75 + t54 * grad_grad_gelu_y_e1
+    grad_gelu_x_e1_2 += weight_121 * t77 + weight_112 * t78 + weight_132 * t79 + weight_123 * t80
+    grad_gelu_x_e1_2 += grad_out_e1 * t74 - gelu_y_e023 * t69 - grad_out_e023 * t76
+    grad_gelu_x_e1_2 += -t35 * grad_grad_gelu_y_e023
+    t81 = grad_out_e3 * grad_grad_gelu_y_e23 - grad_out_e1 * grad_grad_gelu_y_e12
+    t81 += -grad_out_e0 * grad_grad_gelu_y_e02
+    t82 = grad_out_e012 * grad_grad_gelu_y_e01 - grad_out_e123 * grad_grad_gelu_y_e13
+    t82 += -grad_out_e023 * grad_grad_gelu_y_e03
+    t83 = grad_out_e01 * grad_grad_gelu_y_e012 - grad_out_e13 * grad_grad_gelu_y_e123
+    t83 += -grad_out_e03 * grad_grad_gelu_y_e023
+    grad_gelu_x_e2_2 = gelu_y_e013 * t69 + grad_grad_weight_132 * t59 + grad_grad_weight_123 * t61
+    grad_gelu_x_e2_2 += grad_grad_weight_121 * t60 + grad_grad_weight_112 * t62 + gelu_y_e2 * t75
+    grad_gelu_x_e2_2 += t54 * grad_grad_gelu_y_e2 + grad_out_e013 * t76
+    grad_gelu_x_e2_2 += weight_121 * (grad_out_e23 * grad_grad_gelu_y_e3 - grad_out_e02 * grad_grad_gelu_y_e0)
+    grad_gelu_x_e2_2 += weight_112 * t81 + weight_132 * t82 + t35 * grad_grad_gelu_y_e013 + weight_123 * t83
+    grad_gelu_x_e2_2 += grad_out_e2 * t74 - grad_out_e12 * t72
+    t84 = grad_out_e123 * grad_grad_gelu_y_e12 + grad_out_e013 * grad_grad_gelu_y_e01
+    t84 += grad_out_e023 * grad_grad_gelu_y_e02
+    t85 = -grad_out_e2 * grad_grad_gelu_y_e23 - grad_out_e1 * grad_grad_gelu_y_e13
+    t85 += -grad_out_e0 * grad_grad_gelu_y_e03
+    t86 = grad_out_e12 * grad_grad_gelu_y_e123 + grad_out_e02 * grad_grad_gelu_y_e023
+    t86 += grad_out_e01 * grad_grad_gelu_y_e013
+    grad_gelu_x_e3_2 = grad_grad_weight_132 * t63 + grad_grad_weight_123 * t64 + grad_grad_weight_112 * t65
+    grad_gelu_x_e3_2 += gelu_y_e3 * t75 + t54 * grad_grad_gelu_y_e3 + weight_132 * t84 + weight_112 * t85
+    grad_gelu_x_e3_2 += weight_123 * t86 + grad_out_e3 * t74 - gelu_y_e012 * t69 - gelu_y_e0 * t70
+    grad_gelu_x_e3_2 += -grad_out_e23 * t71 - grad_out_e13 * t72 - grad_out_e012 * t76
+    grad_gelu_x_e3_2 += -t36 * grad_grad_gelu_y_e0 - t35 * grad_grad_gelu_y_e012
+    t87 = grad_grad_weight_341 * grad_out_e0123
+    t88 = grad_grad_weight_312 * grad_out_e0
+    t89 = grad_grad_weight_323 * gelu_y_e123 + weight_323 * grad_grad_gelu_y_e123
+    t90 = grad_grad_weight_321 * gelu_y_e2 + weight_321 * grad_grad_gelu_y_e2
+    t91 = grad_grad_weight_321 * gelu_y_e1 + weight_321 * grad_grad_gelu_y_e1
+    t92 = grad_grad_weight_332 * gelu_y_e23 + weight_332 * grad_grad_gelu_y_e23
+    t93 = grad_grad_weight_332 * gelu_y_e13 + weight_332 * grad_grad_gelu_y_e13
+    t94 = grad_grad_weight_330 * gelu_y_e + weight_330 * grad_grad_gelu_y_e
+    grad_gelu_x_e012_2 = gelu_y_e3 * t87 + t12 * grad_grad_gelu_y_e3 + grad_out_e01 * t90
+    grad_gelu_x_e012_2 += grad_out_e013 * t92 + grad_out_e012 * t94 - gelu_y_e12 * t88 - grad_out_e03 * t89
+    grad_gelu_x_e012_2 += -grad_out_e02 * t91 - grad_out_e023 * t93 - t14 * grad_grad_gelu_y_e12
+    t95 = grad_grad_weight_321 * gelu_y_e3 + weight_321 * grad_grad_gelu_y_e3
+    t96 = grad_grad_weight_332 * gelu_y_e12 + weight_332 * grad_grad_gelu_y_e12
+    grad_gelu_x_e013_2 = grad_out_e02 * t89 + grad_out_e01 * t95 + grad_out_e023 * t96 + grad_out_e013 * t94
+    grad_gelu_x_e013_2 += -gelu_y_e2 * t87 - gelu_y_e13 * t88 - t12 * grad_grad_gelu_y_e2 - grad_out_e03 * t91
+    grad_gelu_x_e013_2 += -grad_out_e012 * t92 - t14 * grad_grad_gelu_y_e13
+    grad_gelu_x_e023_2 = gelu_y_e1 * t87 + grad_out_e02 * t95 + t12 * grad_grad_gelu_y_e1
+    grad_gelu_x_e023_2 += grad_out_e012 * t93 + grad_out_e023 * t94 - gelu_y_e23 * t88 - grad_out_e01 * t89
+    grad_gelu_x_e023_2 += -grad_out_e03 * t90 - t14 * grad_grad_gelu_y_e23 - grad_out_e013 * t96
+    t97 = grad_out_e2 * grad_grad_gelu_y_e13 - grad_out_e1 * grad_grad_gelu_y_e23
+    t97 += -grad_out_e3 * grad_grad_gelu_y_e12
+    t98 = grad_out_e013 * grad_grad_gelu_y_e02 - grad_out_e023 * grad_grad_gelu_y_e01
+    t98 += -grad_out_e012 * grad_grad_gelu_y_e03
+    t99 = grad_out_e01 * grad_grad_gelu_y_e023 + grad_out_e03 * grad_grad_gelu_y_e012
+    t99 += -grad_out_e02 * grad_grad_gelu_y_e013
+    grad_gelu_x_e123_2 = grad_grad_weight_332 * t67 + grad_grad_weight_323 * t68
+    grad_gelu_x_e123_2 += grad_grad_weight_314 * gelu_y_e0123 * grad_out_e0 + grad_grad_weight_312 * t66
+    grad_gelu_x_e123_2 += grad_out_e12 * t95 + grad_out_e23 * t91 + weight_312 * t97
+    grad_gelu_x_e123_2 += weight_314 * grad_out_e0 * grad_grad_gelu_y_e0123 + weight_332 * t98
+    grad_gelu_x_e123_2 += weight_323 * t99 + grad_out_e123 * t94 - gelu_y_e0 * t87
+    grad_gelu_x_e123_2 += -grad_grad_weight_303 * gelu_y_e123 * grad_out_e
+    grad_gelu_x_e123_2 += -weight_303 * grad_out_e * grad_grad_gelu_y_e123 - grad_out_e13 * t90
+    grad_gelu_x_e123_2 += -t12 * grad_grad_gelu_y_e0
+    t100 = grad_grad_weight_242 * grad_out_e0123
+    t101 = grad_grad_weight_222 * grad_out_e03
+    t102 = grad_grad_weight_233 * gelu_y_e123 + weight_233 * grad_grad_gelu_y_e123
+    t103 = grad_grad_weight_231 * gelu_y_e3 + weight_231 * grad_grad_gelu_y_e3
+    t104 = grad_grad_weight_231 * gelu_y_e2 + weight_231 * grad_grad_gelu_y_e2
+    t105 = grad_grad_weight_211 * gelu_y_e1 + weight_211 * grad_grad_gelu_y_e1
+    t106 = grad_grad_weight_222 * gelu_y_e12 + weight_222 * grad_grad_gelu_y_e12
+    t107 = grad_grad_weight_220 * gelu_y_e + weight_220 * grad_grad_gelu_y_e
+    grad_gelu_x_e01_2 = gelu_y_e23 * t100 + gelu_y_e13 * t101 + grad_out_e023 * t102 + grad_out_e013 * t103
+    grad_gelu_x_e01_2 += grad_out_e012 * t104 + grad_out_e0 * t105 + t22 * grad_grad_gelu_y_e23
+    grad_gelu_x_e01_2 += t30 * grad_grad_gelu_y_e13 + grad_out_e02 * t106 + grad_out_e01 * t107
+    t108 = grad_grad_weight_211 * gelu_y_e2 + weight_211 * grad_grad_gelu_y_e2
+    t109 = grad_grad_weight_231 * gelu_y_e1 + weight_231 * grad_grad_gelu_y_e1
+    grad_gelu_x_e02_2 = gelu_y_e23 * t101 + grad_out_e023 * t103 + grad_out_e0 * t108
+    grad_gelu_x_e02_2 += t30 * grad_grad_gelu_y_e23 + grad_out_e02 * t107 - gelu_y_e13 * t100
+    grad_gelu_x_e02_2 += -grad_out_e013 * t102 - grad_out_e012 * t109 - t22 * grad_grad_gelu_y_e13
+    grad_gelu_x_e02_2 += -grad_out_e01 * t106
+    t110 = grad_grad_weight_222 * grad_out_e02
+    t111 = grad_grad_weight_211 * gelu_y_e3 + weight_211 * grad_grad_gelu_y_e3
+    t112 = grad_grad_weight_222 * gelu_y_e13 + weight_222 * grad_grad_gelu_y_e13
+    grad_gelu_x_e03_2 = gelu_y_e12 * t100 + grad_out_e012 * t102 + grad_out_e0 * t111
+    grad_gelu_x_e03_2 += t22 * grad_grad_gelu_y_e12 + grad_out_e03 * t107 - gelu_y_e23 * t110
+    grad_gelu_x_e03_2 += -grad_out_e023 * t104 - grad_out_e013 * t109 - t24 * grad_grad_gelu_y_e23
+    grad_gelu_x_e03_2 += -grad_out_e01 * t112
+    t113 = grad_grad_weight_213 * grad_out_e0
+    t114 = grad_grad_weight_202 * grad_out_e
+    t115 = grad_grad_weight_213 * gelu_y_e123 + weight_213 * grad_grad_gelu_y_e123
+    t116 = grad_grad_weight_224 * gelu_y_e0123 + weight_224 * grad_grad_gelu_y_e0123
+    t117 = grad_grad_weight_231 * gelu_y_e0 + weight_231 * grad_grad_gelu_y_e0
+    t118 = grad_out_e13 * grad_grad_gelu_y_e23 + grad_out_e01 * grad_grad_gelu_y_e02
+    t118 += -grad_out_e23 * grad_grad_gelu_y_e13 - grad_out_e02 * grad_grad_gelu_y_e01
+    grad_gelu_x_e12_2 = gelu_y_e03 * t100 + grad_grad_weight_233 * t47 + grad_grad_weight_222 * t49
+    grad_gelu_x_e12_2 += grad_out_e123 * t103 + grad_out_e1 * t108 + grad_out_e012 * t117 + weight_222 * t118
+    grad_gelu_x_e12_2 += t22 * grad_grad_gelu_y_e03
+    grad_gelu_x_e12_2 += weight_233 * (grad_out_e013 * grad_grad_gelu_y_e023 - grad_out_e023 * grad_grad_gelu_y_e013)
+    grad_gelu_x_e12_2 += grad_out_e12 * t107 - gelu_y_e012 * t113 - gelu_y_e12 * t114 - grad_out_e3 * t115
+    grad_gelu_x_e12_2 += -grad_out_e2 * t105 - t46 * grad_grad_gelu_y_e12 - grad_out_e03 * t116
+    grad_gelu_x_e12_2 += -t45 * grad_grad_gelu_y_e012
+    grad_gelu_x_e13_2 = grad_grad_weight_233 * t50 + grad_grad_weight_222 * t51 + grad_out_e2 * t115
+    grad_gelu_x_e13_2 += grad_out_e1 * t111 + grad_out_e23 * t106 + grad_out_e02 * t116 + grad_out_e013 * t117
+    grad_gelu_x_e13_2 += weight_222 * (grad_out_e01 * grad_grad_gelu_y_e03 - grad_out_e12 * grad_grad_gelu_y_e23)
+    grad_gelu_x_e13_2 += weight_233 * (grad_out_e023 * grad_grad_gelu_y_e012 - grad_out_e012 * grad_grad_gelu_y_e023)
+    grad_gelu_x_e13_2 += grad_out_e13 * t107 - gelu_y_e02 * t100 - gelu_y_e01 * t101 - gelu_y_e013 * t113
+    grad_gelu_x_e13_2 += -gelu_y_e13 * t114 - grad_out_e123 * t104 - grad_out_e3 * t105
+    grad_gelu_x_e13_2 += -t46 * grad_grad_gelu_y_e13 - t30 * grad_grad_gelu_y_e01 - t22 * grad_grad_gelu_y_e02
+    grad_gelu_x_e13_2 += -t45 * grad_grad_gelu_y_e013
+    grad_gelu_x_e23_2 = gelu_y_e01 * t100 + grad_grad_weight_233 * t52 + gelu_y_e03 * t110
+    grad_gelu_x_e23_2 += grad_out_e2 * t111 + grad_out_e123 * t109 + grad_out_e12 * t112 + grad_out_e023 * t117
+    grad_gelu_x_e23_2 += t22 * grad_grad_gelu_y_e01 + t24 * grad_grad_gelu_y_e03
+    grad_gelu_x_e23_2 += weight_233 * (grad_out_e012 * grad_grad_gelu_y_e013 - grad_out_e013 * grad_grad_gelu_y_e012)
+    grad_gelu_x_e23_2 += grad_out_e23 * t107 - gelu_y_e02 * t101 - gelu_y_e023 * t113 - gelu_y_e23 * t114
+    grad_gelu_x_e23_2 += -grad_out_e1 * t115 - grad_out_e3 * t108 - t46 * grad_grad_gelu_y_e23
+    grad_gelu_x_e23_2 += -grad_out_e13 * t106 - grad_out_e01 * t116 - t30 * grad_grad_gelu_y_e02
+    grad_gelu_x_e23_2 += -t45 * grad_grad_gelu_y_e023
+    t119 = grad_out_e012 * grad_grad_gelu_y_e3 + grad_out_e023 * grad_grad_gelu_y_e1
+    t119 += -grad_out_e013 * grad_grad_gelu_y_e2
+    t120 = grad_out_e02 * grad_grad_gelu_y_e13 - grad_out_e01 * grad_grad_gelu_y_e23
+    t120 += -grad_out_e03 * grad_grad_gelu_y_e12
+    grad_gelu_x_e0123_2 = grad_grad_weight_440 * gelu_y_e * grad_out_e0123 + grad_grad_weight_431 * t41
+    grad_gelu_x_e0123_2 += grad_grad_weight_422 * t42 + weight_431 * t119 + weight_422 * t120
+    grad_gelu_x_e0123_2 += weight_440 * grad_out_e0123 * grad_grad_gelu_y_e
+    grad_gelu_x_e0123_2 += -grad_grad_weight_413 * gelu_y_e123 * grad_out_e0
+    grad_gelu_x_e0123_2 += -weight_413 * grad_out_e0 * grad_grad_gelu_y_e123
+    grad_gate_x_2 = x_e0 * grad_gelu_x_e0_2 + x_e1 * grad_gelu_x_e1_2 + x_e2 * grad_gelu_x_e2_2
+    grad_gate_x_2 += x_e3 * grad_gelu_x_e3_2 + x_e012 * grad_gelu_x_e012_2 + x_e013 * grad_gelu_x_e013_2
+    grad_gate_x_2 += x_e023 * grad_gelu_x_e023_2 + x_e123 * grad_gelu_x_e123_2 + x_e01 * grad_gelu_x_e01_2
+    grad_gate_x_2 += x_e02 * grad_gelu_x_e02_2 + x_e03 * grad_gelu_x_e03_2 + x_e12 * grad_gelu_x_e12_2
+    grad_gate_x_2 += x_e13 * grad_gelu_x_e13_2 + x_e23 * grad_gelu_x_e23_2 + x_e * grad_gelu_x_e
+    grad_gate_x_2 += x_e0123 * grad_gelu_x_e0123_2 + grad_gelu_x_e0123 * grad_grad_x_e0123
+    grad_gate_x_2 += grad_gelu_x_e123 * grad_grad_x_e123 + grad_gelu_x_e023 * grad_grad_x_e023
+    grad_gate_x_2 += grad_gelu_x_e013 * grad_grad_x_e013 + grad_gelu_x_e012 * grad_grad_x_e012
+    grad_gate_x_2 += grad_gelu_x_e23 * grad_grad_x_e23 + grad_gelu_x_e13 * grad_grad_x_e13
+    grad_gate_x_2 += grad_gelu_x_e12 * grad_grad_x_e12 + grad_gelu_x_e03 * grad_grad_x_e03
+    grad_gate_x_2 += grad_gelu_x_e02 * grad_grad_x_e02 + grad_gelu_x_e01 * grad_grad_x_e01
+    grad_gate_x_2 += grad_gelu_x_e3 * grad_grad_x_e3 + grad_gelu_x_e2 * grad_grad_x_e2
+    grad_gate_x_2 += grad_gelu_x_e1 * grad_grad_x_e1 + grad_gelu_x_e0 * grad_grad_x_e0
+    grad_gate_x_2 += grad_gelu_x_e_2 * grad_grad_x_e
+    t121 = t10 * (0.5 * grad_gate_x_2) - 2.0 * t0 * (t9 * (1.1283791670955126 * (0.5 * grad_gate_x * t11)))
+    grad_x_e = gate_x * grad_gelu_x_e + grad_gelu_x_e_2 * grad_grad_gate_x + 0.7071067811865476 * t121
+    grad_x_e0 = gate_x * grad_gelu_x_e0_2 + grad_gelu_x_e0 * grad_grad_gate_x
+    grad_x_e1 = gate_x * grad_gelu_x_e1_2 + grad_gelu_x_e1 * grad_grad_gate_x
+    grad_x_e2 = gate_x * grad_gelu_x_e2_2 + grad_gelu_x_e2 * grad_grad_gate_x
+    grad_x_e3 = gate_x * grad_gelu_x_e3_2 + grad_gelu_x_e3 * grad_grad_gate_x
+    grad_x_e01 = gate_x * grad_gelu_x_e01_2 + grad_gelu_x_e01 * grad_grad_gate_x
+    grad_x_e02 = gate_x * grad_gelu_x_e02_2 + grad_gelu_x_e02 * grad_grad_gate_x
+    grad_x_e03 = gate_x * grad_gelu_x_e03_2 + grad_gelu_x_e03 * grad_grad_gate_x
+    grad_x_e12 = gate_x * grad_gelu_x_e12_2 + grad_gelu_x_e12 * grad_grad_gate_x
+    grad_x_e13 = gate_x * grad_gelu_x_e13_2 + grad_gelu_x_e13 * grad_grad_gate_x
+    grad_x_e23 = gate_x * grad_gelu_x_e23_2 + grad_gelu_x_e23 * grad_grad_gate_x
+    grad_x_e012 = gate_x * grad_gelu_x_e012_2 + grad_gelu_x_e012 * grad_grad_gate_x
+    grad_x_e013 = gate_x * grad_gelu_x_e013_2 + grad_gelu_x_e013 * grad_grad_gate_x
+    grad_x_e023 = gate_x * grad_gelu_x_e023_2 + grad_gelu_x_e023 * grad_grad_gate_x
+    grad_x_e123 = gate_x * grad_gelu_x_e123_2 + grad_gelu_x_e123 * grad_grad_gate_x
+    grad_x_e0123 = gate_x * grad_gelu_x_e0123_2 + grad_gelu_x_e0123 * grad_grad_gate_x
+
+    if GRAD_X:
+        _store8(
+            grad_x_row + at * 16,
+            grad_x_e,
+            grad_x_e0,
+            grad_x_e1,
+            grad_x_e2,
+            grad_x_e3,
+            grad_x_e01,
+            grad_x_e02,
+            grad_x_e03,
+            mask,
+        )
+        _store8(
+            grad_x_row + at * 16 + 8,
+            grad_x_e12,
+            grad_x_e13,
+            grad_x_e23,
+            grad_x_e012,
+            grad_x_e013,
+            grad_x_e023,
+            grad_x_e123,
+            grad_x_e0123,
+            mask,
+        )
+
+
+@triton.jit(do_not_specialize=["B"])
+def _fused_gelu_sgp_norm_without_normalize_double_backward_1_kernel(
+    x_ptr,
+    y_ptr,
+    weight_ptr,
+    grad_out_ptr,
+    grad_grad_x_ptr,
+    grad_grad_y_ptr,
+    grad_grad_weight_ptr,
+    grad_y_ptr,
+    B,
+    N,
+    HAS_GRAD_GRAD_X: tl.constexpr,
+    HAS_GRAD_GRAD_Y: tl.constexpr,
+    HAS_GRAD_GRAD_WEIGHT: tl.constexpr,
+    GRAD_Y: tl.constexpr,
+    ROWS: tl.constexpr,
+    BLOCK: tl.constexpr,
+    REAL: tl.constexpr,
+):
+    # apart from the folds, because together they need more registers than a thread has
+    # one result alone, because together they need more registers than a thread has
+
+    n = _tile(tl.program_id(1) * BLOCK, ROWS, BLOCK)
+    r = _down(ROWS)
+    at = r * N + n
+    tile_mask = n < N
+    weight_000, weight_011 = _load2(weight_ptr + n * 34, tile_mask, REAL)
+    weight_022, weight_033 = _load2(weight_ptr + n * 34 + 2, tile_mask, REAL)
+    weight_044, weight_101 = _load2(weight_ptr + n * 34 + 4, tile_mask, REAL)
+    weight_110, weight_112 = _load2(weight_ptr + n * 34 + 6, tile_mask, REAL)
+    weight_121, weight_123 = _load2(weight_ptr + n * 34 + 8, tile_mask, REAL)
+    weight_132, weight_134 = _load2(weight_ptr + n * 34 + 10, tile_mask, REAL)
+    weight_143, weight_202 = _load2(weight_ptr + n * 34 + 12, tile_mask, REAL)
+    weight_211, weight_213 = _load2(weight_ptr + n * 34 + 14, tile_mask, REAL)
+    weight_220, weight_222 = _load2(weight_ptr + n * 34 + 16, tile_mask, REAL)
+    weight_224, weight_231 = _load2(weight_ptr + n * 34 + 18, tile_mask, REAL)
+    weight_233, weight_242 = _load2(weight_ptr + n * 34 + 20, tile_mask, REAL)
+    weight_303, weight_312 = _load2(weight_ptr + n * 34 + 22, tile_mask, REAL)
+    weight_314, weight_321 = _load2(weight_ptr + n * 34 + 24, tile_mask, REAL)
+    weight_323, weight_330 = _load2(weight_ptr + n * 34 + 26, tile_mask, REAL)
+    weight_332, weight_341 = _load2(weight_ptr + n * 34 + 28, tile_mask, REAL)
+    weight_413, weight_422 = _load2(weight_ptr + n * 34 + 30, tile_mask, REAL)
+    weight_431, weight_440 = _load2(weight_ptr + n * 34 + 32, tile_mask, REAL)
+    grad_grad_weight_000, grad_grad_weight_011 = _load2(
+        grad_grad_weight_ptr + n * 34, tile_mask & HAS_GRAD_GRAD_WEIGHT, REAL
+    )
+    grad_grad_weight_022, grad_grad_weight_033 = _load2(
+        grad_grad_weight_ptr + n * 34 + 2, tile_mask & HAS_GRAD_GRAD_WEIGHT, REAL
+    )
+    grad_grad_weight_044, grad_grad_weight_101 = _load2(
+        grad_grad_weight_ptr + n * 34 + 4, tile_mask & HAS_GRAD_GRAD_WEIGHT, REAL
+    )
+    grad_grad_weight_110, grad_grad_weight_112 = _load2(
+        grad_grad_weight_ptr + n * 34 + 6, tile_mask & HAS_GRAD_GRAD_WEIGHT, REAL
+    )
+    grad_grad_weight_121, grad_grad_weight_123 = _load2(
+        grad_grad_weight_ptr + n * 34 + 8, tile_mask & HAS_GRAD_GRAD_WEIGHT, REAL
+    )
+    grad_grad_weight_132, grad_grad_weight_134 = _load2(
+        grad_grad_weight_ptr + n * 34 + 10, tile_mask & HAS_GRAD_GRAD_WEIGHT, REAL
+    )
+    grad_grad_weight_143, grad_grad_weight_202 = _load2(
+        grad_grad_weight_ptr + n * 34 + 12, tile_mask & HAS_GRAD_GRAD_WEIGHT, REAL
+    )
+    grad_grad_weight_211, grad_grad_weight_213 = _load2(
+        grad_grad_weight_ptr + n * 34 + 14, tile_mask & HAS_GRAD_GRAD_WEIGHT, REAL
+    )
+    grad_grad_weight_220, grad_grad_weight_222 = _load2(
+        grad_grad_weight_ptr + n * 34 + 16, tile_mask & HAS_GRAD_GRAD_WEIGHT, REAL
+    )
+    grad_grad_weight_224, grad_grad_weight_231 = _load2(
+        grad_grad_weight_ptr + n * 34 + 18, tile_mask & HAS_GRAD_GRAD_WEIGHT, REAL
+    )
+    grad_grad_weight_233, grad_grad_weight_242 = _load2(
+        grad_grad_weight_ptr + n * 34 + 20, tile_mask & HAS_GRAD_GRAD_WEIGHT, REAL
+    )
+    grad_grad_weight_303, grad_grad_weight_312 = _load2(
+        grad_grad_weight_ptr + n * 34 + 22, tile_mask & HAS_GRAD_GRAD_WEIGHT, REAL
+    )
+    grad_grad_weight_314, grad_grad_weight_321 = _load2(
+        grad_grad_weight_ptr + n * 34 + 24, tile_mask & HAS_GRAD_GRAD_WEIGHT, REAL
+    )
+    grad_grad_weight_323, grad_grad_weight_330 = _load2(
+        grad_grad_weight_ptr + n * 34 + 26, tile_mask & HAS_GRAD_GRAD_WEIGHT, REAL
+    )
+    grad_grad_weight_332, grad_grad_weight_341 = _load2(
+        grad_grad_weight_ptr + n * 34 + 28, tile_mask & HAS_GRAD_GRAD_WEIGHT, REAL
+    )
+    grad_grad_weight_413, grad_grad_weight_422 = _load2(
+        grad_grad_weight_ptr + n * 34 + 30, tile_mask & HAS_GRAD_GRAD_WEIGHT, REAL
+    )
+    grad_grad_weight_431, grad_grad_weight_440 = _load2(
+        grad_grad_weight_ptr + n * 34 + 32, tile_mask & HAS_GRAD_GRAD_WEIGHT, REAL
+    )
+
+    b = tl.program_id(0).to(tl.int64) * ROWS
+    row_mask = b + r < B
+    mask = tile_mask if ROWS == 1 else tile_mask & row_mask
+    x_row = x_ptr + b * 16 * N
+    y_row = y_ptr + b * 16 * N
+    grad_out_row = grad_out_ptr + b * 16 * N
+    grad_grad_x_row = grad_grad_x_ptr + b * 16 * N
+    grad_grad_y_row = grad_grad_y_ptr + b * 16 * N
+    grad_y_row = grad_y_ptr + b * 16 * N
+
+    x_e, x_e0, x_e1, x_e2, x_e3, x_e01, x_e02, x_e03 = _load8(x_row + at * 16, mask, REAL)
+    x_e12, x_e13, x_e23, x_e012, x_e013, x_e023, x_e123, x_e0123 = _load8(x_row + at * 16 + 8, mask, REAL)
+    y_e, y_e0, y_e1, y_e2, y_e3, y_e01, y_e02, y_e03 = _load8(y_row + at * 16, mask, REAL)
+    y_e12, y_e13, y_e23, y_e012, y_e013, y_e023, y_e123, y_e0123 = _load8(y_row + at * 16 + 8, mask, REAL)
+    grad_out_e, grad_out_e0, grad_out_e1, grad_out_e2, grad_out_e3, grad_out_e01, grad_out_e02, grad_out_e03 = _load8(
+        grad_out_row + at * 16, mask, REAL
+    )
+    (
+        grad_out_e12,
+        grad_out_e13,
+        grad_out_e23,
+        grad_out_e012,
+        grad_out_e013,
+        grad_out_e023,
+        grad_out_e123,
+        grad_out_e0123,
+    ) = _load8(grad_out_row + at * 16 + 8, mask, REAL)
+    (
+        grad_grad_x_e,
+        grad_grad_x_e0,
+        grad_grad_x_e1,
+        grad_grad_x_e2,
+        grad_grad_x_e3,
+        grad_grad_x_e01,
+        grad_grad_x_e02,
+        grad_grad_x_e03,
+    ) = _load8(grad_grad_x_row + at * 16, mask & HAS_GRAD_GRAD_X, REAL)
+    (
+        grad_grad_x_e12,
+        grad_grad_x_e13,
+        grad_grad_x_e23,
+        grad_grad_x_e012,
+        grad_grad_x_e013,
+        grad_grad_x_e023,
+        grad_grad_x_e123,
+        grad_grad_x_e0123,
+    ) = _load8(grad_grad_x_row + at * 16 + 8, mask & HAS_GRAD_GRAD_X, REAL)
+    (
+        grad_grad_y_e,
+        grad_grad_y_e0,
+        grad_grad_y_e1,
+        grad_grad_y_e2,
+        grad_grad_y_e3,
+        grad_grad_y_e01,
+        grad_grad_y_e02,
+        grad_grad_y_e03,
+    ) = _load8(grad_grad_y_row + at * 16, mask & HAS_GRAD_GRAD_Y, REAL)
+    (
+        grad_grad_y_e12,
+        grad_grad_y_e13,
+        grad_grad_y_e23,
+        grad_grad_y_e012,
+        grad_grad_y_e013,
+        grad_grad_y_e023,
+        grad_grad_y_e123,
+        grad_grad_y_e0123,
+    ) = _load8(grad_grad_y_row + at * 16 + 8, mask & HAS_GRAD_GRAD_Y, REAL)
+
+    t0 = 0.7071067811865476 * x_e
+    gate_x = 0.5 * tl.erf(t0) + 0.5
+    gelu_x_e0123 = x_e0123 * gate_x
+    gelu_x_e = x_e * gate_x
+    gelu_x_e23 = x_e23 * gate_x
+    gelu_x_e13 = x_e13 * gate_x
+    gelu_x_e12 = x_e12 * gate_x
+    gelu_x_e03 = x_e03 * gate_x
+    gelu_x_e02 = x_e02 * gate_x
+    gelu_x_e01 = x_e01 * gate_x
+    t1 = gelu_x_e23 * grad_out_e23 + gelu_x_e13 * grad_out_e13 + gelu_x_e12 * grad_out_e12
+    t1 += gelu_x_e03 * grad_out_e03 + gelu_x_e02 * grad_out_e02 + gelu_x_e01 * grad_out_e01
+    gelu_x_e123 = x_e123 * gate_x
+    gelu_x_e023 = x_e023 * gate_x
+    gelu_x_e013 = x_e013 * gate_x
+    gelu_x_e012 = x_e012 * gate_x
+    t2 = gelu_x_e123 * grad_out_e123 + gelu_x_e023 * grad_out_e023 + gelu_x_e013 * grad_out_e013
+    t2 += gelu_x_e012 * grad_out_e012
+    gelu_x_e3 = x_e3 * gate_x
+    gelu_x_e2 = x_e2 * gate_x
+    gelu_x_e1 = x_e1 * gate_x
+    gelu_x_e0 = x_e0 * gate_x
+    t3 = gelu_x_e3 * grad_out_e3 + gelu_x_e2 * grad_out_e2 + gelu_x_e1 * grad_out_e1 + gelu_x_e0 * grad_out_e0
+    grad_gelu_y_e = weight_440 * gelu_x_e0123 * grad_out_e0123 + weight_000 * gelu_x_e * grad_out_e
+    grad_gelu_y_e += weight_220 * t1 + weight_330 * t2 + weight_110 * t3
+    t4 = 0.7071067811865476 * y_e
+    t5 = tl.exp(-t4 * t4)
+    t6 = 1.1283791670955126 * t5
+    t7 = 0.7071067811865476 * grad_grad_y_e
+    grad_grad_gate_y = 0.5 * t6 * t7
+    gate_y = 0.5 + 0.5 * tl.erf(t4)
+    t8 = 1.1283791670955126 * tl.exp(-t0 * t0) * (0.7071067811865476 * grad_grad_x_e)
+    grad_grad_gate_x = 0.5 * t8
+    grad_grad_gelu_x_e0123 = gate_x * grad_grad_x_e0123 + x_e0123 * grad_grad_gate_x
+    grad_grad_gelu_x_e3 = gate_x * grad_grad_x_e3 + x_e3 * grad_grad_gate_x
+    grad_grad_gelu_x_e2 = gate_x * grad_grad_x_e2 + x_e2 * grad_grad_gate_x
+    grad_grad_gelu_x_e1 = gate_x * grad_grad_x_e1 + x_e1 * grad_grad_gate_x
+    grad_grad_gelu_x_e0 = gate_x * grad_grad_x_e0 + x_e0 * grad_grad_gate_x
+    t9 = grad_out_e3 * grad_grad_gelu_x_e3 + grad_out_e2 * grad_grad_gelu_x_e2
+    t9 += grad_out_e1 * grad_grad_gelu_x_e1 + grad_out_e0 * grad_grad_gelu_x_e0
+    grad_grad_gelu_x_e23 = gate_x * grad_grad_x_e23 + x_e23 * grad_grad_gate_x
+    grad_grad_gelu_x_e13 = gate_x * grad_grad_x_e13 + x_e13 * grad_grad_gate_x
+    grad_grad_gelu_x_e12 = gate_x * grad_grad_x_e12 + x_e12 * grad_grad_gate_x
+    grad_grad_gelu_x_e01 = gate_x * grad_grad_x_e01 + x_e01 * grad_grad_gate_x
+    grad_grad_gelu_x_e02 = gate_x * grad_grad_x_e02 + x_e02 * grad_grad_gate_x
+    grad_grad_gelu_x_e03 = gate_x * grad_grad_x_e03 + x_e03 * grad_grad_gate_x
+    t10 = grad_out_e23 * grad_grad_gelu_x_e23 + grad_out_e13 * grad_grad_gelu_x_e13
+    t10 += grad_out_e12 * grad_grad_gelu_x_e12 + grad_out_e01 * grad_grad_gelu_x_e01
+    t10 += grad_out_e02 * grad_grad_gelu_x_e02 + grad_out_e03 * grad_grad_gelu_x_e03
+    grad_grad_gelu_x_e123 = gate_x * grad_grad_x_e123 + x_e123 * grad_grad_gate_x
+    grad_grad_gelu_x_e023 = gate_x * grad_grad_x_e023 + x_e023 * grad_grad_gate_x
+    grad_grad_gelu_x_e013 = gate_x * grad_grad_x_e013 + x_e013 * grad_grad_gate_x
+    grad_grad_gelu_x_e012 = gate_x * grad_grad_x_e012 + x_e012 * grad_grad_gate_x
+    t11 = grad_out_e123 * grad_grad_gelu_x_e123 + grad_out_e023 * grad_grad_gelu_x_e023
+    t11 += grad_out_e013 * grad_grad_gelu_x_e013 + grad_out_e012 * grad_grad_gelu_x_e012
+    grad_grad_gelu_x_e = x_e * grad_grad_gate_x + gate_x * grad_grad_x_e
+    grad_gelu_y_e_2 = grad_grad_weight_440 * gelu_x_e0123 * grad_out_e0123 + grad_grad_weight_330 * t2
+    grad_gelu_y_e_2 += grad_grad_weight_220 * t1 + grad_grad_weight_110 * t3
+    grad_gelu_y_e_2 += grad_grad_weight_000 * gelu_x_e * grad_out_e
+    grad_gelu_y_e_2 += weight_440 * grad_out_e0123 * grad_grad_gelu_x_e0123 + weight_110 * t9
+    grad_gelu_y_e_2 += weight_220 * t10 + weight_330 * t11 + weight_000 * grad_out_e * grad_grad_gelu_x_e
+    t12 = weight_143 * grad_out_e0123
+    t13 = weight_033 * gelu_x_e
+    t14 = weight_213 * grad_out_e0
+    t15 = weight_233 * gelu_x_e13
+    t16 = weight_233 * gelu_x_e23
+    t17 = weight_323 * gelu_x_e123
+    t18 = weight_123 * gelu_x_e1
+    t19 = weight_123 * gelu_x_e2
+    grad_gelu_y_e012 = grad_out_e012 * t13 + grad_out_e023 * t15 + grad_out_e03 * t17 + grad_out_e01 * t19
+    grad_gelu_y_e012 += -gelu_x_e3 * t12 - gelu_x_e12 * t14 - grad_out_e013 * t16 - grad_out_e02 * t18
+    t20 = weight_233 * gelu_x_e12
+    t21 = weight_123 * gelu_x_e3
+    grad_gelu_y_e013 = gelu_x_e2 * t12 + grad_out_e013 * t13 + grad_out_e012 * t16 + grad_out_e01 * t21
+    grad_gelu_y_e013 += -gelu_x_e13 * t14 - grad_out_e023 * t20 - grad_out_e03 * t18 - grad_out_e02 * t17
+    grad_gelu_y_e023 = grad_out_e023 * t13 + grad_out_e013 * t20 + grad_out_e02 * t21 + grad_out_e01 * t17
+    grad_gelu_y_e023 += -gelu_x_e1 * t12 - gelu_x_e23 * t14 - grad_out_e012 * t15 - grad_out_e03 * t19
+    t22 = weight_242 * grad_out_e0123
+    t23 = weight_022 * gelu_x_e
+    t24 = weight_222 * grad_out_e02
+    t25 = weight_132 * gelu_x_e2
+    t26 = weight_132 * gelu_x_e1
+    t27 = weight_332 * gelu_x_e123
+    t28 = weight_222 * gelu_x_e13
+    t29 = weight_112 * gelu_x_e3
+    grad_gelu_y_e03 = gelu_x_e12 * t22 + grad_out_e03 * t23 + gelu_x_e23 * t24 + grad_out_e01 * t28
+    grad_gelu_y_e03 += -grad_out_e023 * t25 - grad_out_e013 * t26 - grad_out_e012 * t27 - grad_out_e0 * t29
+    t30 = weight_222 * grad_out_e03
+    t31 = weight_132 * gelu_x_e3
+    t32 = weight_222 * gelu_x_e12
+    t33 = weight_112 * gelu_x_e2
+    grad_gelu_y_e02 = grad_out_e02 * t23 + grad_out_e023 * t31 + grad_out_e013 * t27 + grad_out_e01 * t32
+    grad_gelu_y_e02 += -gelu_x_e13 * t22 - gelu_x_e23 * t30 - grad_out_e012 * t26 - grad_out_e0 * t33
+    t34 = weight_112 * gelu_x_e1
+    grad_gelu_y_e01 = gelu_x_e23 * t22 + grad_out_e01 * t23 + grad_out_e013 * t31 + grad_out_e012 * t25
+    grad_gelu_y_e01 += -gelu_x_e13 * t30 - grad_out_e023 * t27 - grad_out_e02 * t32 - grad_out_e0 * t34
+    t35 = weight_341 * grad_out_e0123
+    t36 = weight_121 * grad_out_e03
+    t37 = weight_011 * gelu_x_e
+    t38 = gelu_x_e23 * grad_out_e023 + gelu_x_e13 * grad_out_e013 + gelu_x_e12 * grad_out_e012
+    t39 = weight_121 * gelu_x_e2
+    t40 = weight_121 * gelu_x_e1
+    grad_gelu_y_e0 = grad_out_e0 * t37 + weight_231 * t38 - gelu_x_e123 * t35 - gelu_x_e3 * t36
+    grad_gelu_y_e0 += -grad_out_e02 * t39 - grad_out_e01 * t40
+    t41 = gelu_x_e13 * grad_out_e02 - gelu_x_e12 * grad_out_e03 - gelu_x_e23 * grad_out_e01
+    t42 = gelu_x_e2 * grad_out_e013 - gelu_x_e1 * grad_out_e023 - gelu_x_e3 * grad_out_e012
+    grad_gelu_y_e0123 = weight_044 * gelu_x_e * grad_out_e0123 + weight_314 * gelu_x_e123 * grad_out_e0
+    grad_gelu_y_e0123 += weight_224 * t41 + weight_134 * t42
+    t43 = weight_422 * gelu_x_e0123
+    t44 = weight_312 * gelu_x_e123
+    t45 = weight_312 * grad_out_e0
+    t46 = weight_202 * grad_out_e
+    t47 = gelu_x_e013 * grad_out_e023 - gelu_x_e023 * grad_out_e013
+    t48 = weight_132 * gelu_x_e0
+    t49 = gelu_x_e13 * grad_out_e23 + gelu_x_e01 * grad_out_e02 - gelu_x_e23 * grad_out_e13
+    t49 += -gelu_x_e02 * grad_out_e01
+    grad_gelu_y_e12 = gelu_x_e03 * t22 + grad_out_e12 * t23 + grad_out_e123 * t31 + weight_332 * t47
+    grad_gelu_y_e12 += grad_out_e012 * t48 + weight_222 * t49 + grad_out_e2 * t34 - grad_out_e03 * t43
+    grad_gelu_y_e12 += -grad_out_e3 * t44 - gelu_x_e012 * t45 - gelu_x_e12 * t46 - grad_out_e1 * t33
+    t50 = gelu_x_e023 * grad_out_e012 - gelu_x_e012 * grad_out_e023
+    t51 = gelu_x_e23 * grad_out_e12 - gelu_x_e03 * grad_out_e01
+    grad_gelu_y_e13 = grad_out_e13 * t23 + gelu_x_e01 * t30 + grad_out_e02 * t43 + grad_out_e2 * t44
+    grad_gelu_y_e13 += grad_out_e013 * t48 + weight_332 * t50 + weight_222 * t51 + grad_out_e3 * t34
+    grad_gelu_y_e13 += -gelu_x_e02 * t22 - gelu_x_e013 * t45 - gelu_x_e13 * t46 - grad_out_e123 * t25
+    grad_gelu_y_e13 += -grad_out_e23 * t32 - grad_out_e1 * t29
+    t52 = gelu_x_e012 * grad_out_e013 - gelu_x_e013 * grad_out_e012
+    grad_gelu_y_e23 = gelu_x_e01 * t22 + grad_out_e23 * t23 + gelu_x_e02 * t30 + grad_out_e123 * t26
+    grad_gelu_y_e23 += grad_out_e023 * t48 + weight_332 * t52 + grad_out_e13 * t32 + grad_out_e3 * t33
+    grad_gelu_y_e23 += -gelu_x_e03 * t24 - grad_out_e01 * t43 - grad_out_e1 * t44 - gelu_x_e023 * t45
+    grad_gelu_y_e23 += -gelu_x_e23 * t46 - grad_out_e12 * t28 - grad_out_e2 * t29
+    t53 = weight_431 * gelu_x_e0123
+    t54 = weight_101 * grad_out_e
+    t55 = gelu_x_e23 * grad_out_e123 - gelu_x_e03 * grad_out_e013 - gelu_x_e02 * grad_out_e012
+    t56 = gelu_x_e123 * grad_out_e23 - gelu_x_e013 * grad_out_e03 - gelu_x_e012 * grad_out_e02
+    t57 = gelu_x_e0 * grad_out_e01 - gelu_x_e3 * grad_out_e13 - gelu_x_e2 * grad_out_e12
+    t58 = gelu_x_e01 * grad_out_e0 - gelu_x_e13 * grad_out_e3 - gelu_x_e12 * grad_out_e2
+    grad_gelu_y_e1 = gelu_x_e023 * t35 + grad_out_e023 * t53 + grad_out_e1 * t37 + gelu_x_e1 * t54
+    grad_gelu_y_e1 += weight_231 * t55 + weight_321 * t56 + weight_121 * t57 + weight_211 * t58
+    t59 = gelu_x_e01 * grad_out_e012 - gelu_x_e13 * grad_out_e123 - gelu_x_e03 * grad_out_e023
+    t60 = gelu_x_e0 * grad_out_e02 - gelu_x_e3 * grad_out_e23
+    t61 = gelu_x_e012 * grad_out_e01 - gelu_x_e123 * grad_out_e13 - gelu_x_e023 * grad_out_e03
+    t62 = gelu_x_e12 * grad_out_e1 + gelu_x_e02 * grad_out_e0 - gelu_x_e23 * grad_out_e3
+    grad_gelu_y_e2 = grad_out_e2 * t37 + gelu_x_e2 * t54 + weight_231 * t59 + grad_out_e12 * t40
+    grad_gelu_y_e2 += weight_121 * t60 + weight_321 * t61 + weight_211 * t62 - gelu_x_e013 * t35
+    grad_gelu_y_e2 += -grad_out_e013 * t53
+    t63 = gelu_x_e12 * grad_out_e123 + gelu_x_e02 * grad_out_e023 + gelu_x_e01 * grad_out_e013
+    t64 = gelu_x_e123 * grad_out_e12 + gelu_x_e023 * grad_out_e02 + gelu_x_e013 * grad_out_e01
+    t65 = gelu_x_e23 * grad_out_e2 + gelu_x_e13 * grad_out_e1 + gelu_x_e03 * grad_out_e0
+    grad_gelu_y_e3 = gelu_x_e012 * t35 + grad_out_e012 * t53 + gelu_x_e0 * t36 + grad_out_e3 * t37
+    grad_gelu_y_e3 += gelu_x_e3 * t54 + weight_231 * t63 + grad_out_e23 * t39 + grad_out_e13 * t40
+    grad_gelu_y_e3 += weight_321 * t64 + weight_211 * t65
+    t66 = gelu_x_e13 * grad_out_e2 - gelu_x_e12 * grad_out_e3 - gelu_x_e23 * grad_out_e1
+    t67 = gelu_x_e01 * grad_out_e023 + gelu_x_e03 * grad_out_e012 - gelu_x_e02 * grad_out_e013
+    t68 = gelu_x_e013 * grad_out_e02 - gelu_x_e012 * grad_out_e03 - gelu_x_e023 * grad_out_e01
+    grad_gelu_y_e123 = gelu_x_e0 * t12 + grad_out_e123 * t13 + weight_213 * t66 + weight_233 * t67
+    grad_gelu_y_e123 += grad_out_e23 * t18 + grad_out_e12 * t21 + weight_323 * t68
+    grad_gelu_y_e123 += -weight_413 * gelu_x_e0123 * grad_out_e0 - weight_303 * gelu_x_e123 * grad_out_e
+    grad_gelu_y_e123 += -grad_out_e13 * t19
+    grad_gate_y = y_e012 * grad_gelu_y_e012 + y_e013 * grad_gelu_y_e013 + y_e023 * grad_gelu_y_e023
+    grad_gate_y += y_e03 * grad_gelu_y_e03 + y_e02 * grad_gelu_y_e02 + y_e01 * grad_gelu_y_e01
+    grad_gate_y += y_e0 * grad_gelu_y_e0 + y_e0123 * grad_gelu_y_e0123 + y_e12 * grad_gelu_y_e12
+    grad_gate_y += y_e13 * grad_gelu_y_e13 + y_e23 * grad_gelu_y_e23 + y_e1 * grad_gelu_y_e1
+    grad_gate_y += y_e2 * grad_gelu_y_e2 + y_e3 * grad_gelu_y_e3 + y_e123 * grad_gelu_y_e123
+    grad_gate_y += y_e * grad_gelu_y_e
+    t69 = grad_grad_weight_341 * grad_out_e0123
+    t70 = grad_grad_weight_121 * grad_out_e03
+    t71 = grad_grad_weight_121 * gelu_x_e2 + weight_121 * grad_grad_gelu_x_e2
+    t72 = grad_grad_weight_121 * gelu_x_e1 + weight_121 * grad_grad_gelu_x_e1
+    t73 = grad_out_e023 * grad_grad_gelu_x_e23 + grad_out_e013 * grad_grad_gelu_x_e13
+    t73 += grad_out_e012 * grad_grad_gelu_x_e12
+    t74 = grad_grad_weight_011 * gelu_x_e + weight_011 * grad_grad_gelu_x_e
+    grad_gelu_y_e0_2 = grad_grad_weight_231 * t38 + weight_231 * t73 + grad_out_e0 * t74 - gelu_x_e123 * t69
+    grad_gelu_y_e0_2 += -gelu_x_e3 * t70 - t35 * grad_grad_gelu_x_e123 - t36 * grad_grad_gelu_x_e3
+    grad_gelu_y_e0_2 += -grad_out_e02 * t71 - grad_out_e01 * t72
+    t75 = grad_grad_weight_101 * grad_out_e
+    t76 = grad_grad_weight_431 * gelu_x_e0123 + weight_431 * grad_grad_gelu_x_e0123
+    t77 = grad_out_e01 * grad_grad_gelu_x_e0 - grad_out_e13 * grad_grad_gelu_x_e3
+    t77 += -grad_out_e12 * grad_grad_gelu_x_e2
+    t78 = grad_out_e0 * grad_grad_gelu_x_e01 - grad_out_e3 * grad_grad_gelu_x_e13
+    t78 += -grad_out_e2 * grad_grad_gelu_x_e12
+    t79 = grad_out_e123 * grad_grad_gelu_x_e23 - grad_out_e012 * grad_grad_gelu_x_e02
+    t79 += -grad_out_e013 * grad_grad_gelu_x_e03
+    t80 = grad_out_e23 * grad_grad_gelu_x_e123 - grad_out_e03 * grad_grad_gelu_x_e013
+    t80 += -grad_out_e02 * grad_grad_gelu_x_e012
+    grad_gelu_y_e1_2 = gelu_x_e023 * t69 + grad_grad_weight_321 * t56 + grad_grad_weight_231 * t55
+    grad_gelu_y_e1_2 += grad_grad_weight_211 * t58 + grad_grad_weight_121 * t57 + gelu_x_e1 * t75
+    grad_gelu_y_e1_2 += t54 * grad_grad_gelu_x_e1 + grad_out_e023 * t76 + weight_121 * t77 + weight_211 * t78
+    grad_gelu_y_e1_2 += weight_231 * t79 + t35 * grad_grad_gelu_x_e023 + weight_321 * t80 + grad_out_e1 * t74
+    t81 = grad_out_e1 * grad_grad_gelu_x_e12 + grad_out_e0 * grad_grad_gelu_x_e02
+    t81 += -grad_out_e3 * grad_grad_gelu_x_e23
+    t82 = grad_out_e012 * grad_grad_gelu_x_e01 - grad_out_e123 * grad_grad_gelu_x_e13
+    t82 += -grad_out_e023 * grad_grad_gelu_x_e03
+    t83 = grad_out_e01 * grad_grad_gelu_x_e012 - grad_out_e13 * grad_grad_gelu_x_e123
+    t83 += -grad_out_e03 * grad_grad_gelu_x_e023
+    grad_gelu_y_e2_2 = grad_grad_weight_321 * t61 + grad_grad_weight_231 * t59 + grad_grad_weight_211 * t62
+    grad_gelu_y_e2_2 += grad_grad_weight_121 * t60 + gelu_x_e2 * t75 + t54 * grad_grad_gelu_x_e2
+    grad_gelu_y_e2_2 += grad_out_e12 * t72
+    grad_gelu_y_e2_2 += weight_121 * (grad_out_e02 * grad_grad_gelu_x_e0 - grad_out_e23 * grad_grad_gelu_x_e3)
+    grad_gelu_y_e2_2 += weight_211 * t81 + weight_231 * t82 + weight_321 * t83 + grad_out_e2 * t74
+    grad_gelu_y_e2_2 += -gelu_x_e013 * t69 - grad_out_e013 * t76 - t35 * grad_grad_gelu_x_e013
+    t84 = grad_out_e123 * grad_grad_gelu_x_e12 + grad_out_e013 * grad_grad_gelu_x_e01
+    t84 += grad_out_e023 * grad_grad_gelu_x_e02
+    t85 = grad_out_e2 * grad_grad_gelu_x_e23 + grad_out_e1 * grad_grad_gelu_x_e13
+    t85 += grad_out_e0 * grad_grad_gelu_x_e03
+    t86 = grad_out_e12 * grad_grad_gelu_x_e123 + grad_out_e02 * grad_grad_gelu_x_e023
+    t86 += grad_out_e01 * grad_grad_gelu_x_e013
+    grad_gelu_y_e3_2 = gelu_x_e012 * t69 + grad_grad_weight_321 * t64 + grad_grad_weight_231 * t63
+    grad_gelu_y_e3_2 += grad_grad_weight_211 * t65 + gelu_x_e0 * t70 + gelu_x_e3 * t75
+    grad_gelu_y_e3_2 += t54 * grad_grad_gelu_x_e3 + grad_out_e23 * t71 + grad_out_e13 * t72
+    grad_gelu_y_e3_2 += grad_out_e012 * t76 + t36 * grad_grad_gelu_x_e0 + weight_231 * t84 + weight_211 * t85
+    grad_gelu_y_e3_2 += weight_321 * t86 + t35 * grad_grad_gelu_x_e012 + grad_out_e3 * t74
+    t87 = grad_grad_weight_213 * grad_out_e0
+    t88 = grad_grad_weight_143 * grad_out_e0123
+    t89 = grad_grad_weight_323 * gelu_x_e123 + weight_323 * grad_grad_gelu_x_e123
+    t90 = grad_grad_weight_123 * gelu_x_e2 + weight_123 * grad_grad_gelu_x_e2
+    t91 = grad_grad_weight_123 * gelu_x_e1 + weight_123 * grad_grad_gelu_x_e1
+    t92 = grad_grad_weight_233 * gelu_x_e23 + weight_233 * grad_grad_gelu_x_e23
+    t93 = grad_grad_weight_233 * gelu_x_e13 + weight_233 * grad_grad_gelu_x_e13
+    t94 = grad_grad_weight_033 * gelu_x_e + weight_033 * grad_grad_gelu_x_e
+    grad_gelu_y_e012_2 = grad_out_e03 * t89 + grad_out_e01 * t90 + grad_out_e023 * t93 + grad_out_e012 * t94
+    grad_gelu_y_e012_2 += -gelu_x_e12 * t87 - gelu_x_e3 * t88 - t12 * grad_grad_gelu_x_e3 - grad_out_e02 * t91
+    grad_gelu_y_e012_2 += -grad_out_e013 * t92 - t14 * grad_grad_gelu_x_e12
+    t95 = grad_grad_weight_123 * gelu_x_e3 + weight_123 * grad_grad_gelu_x_e3
+    t96 = grad_grad_weight_233 * gelu_x_e12 + weight_233 * grad_grad_gelu_x_e12
+    grad_gelu_y_e013_2 = gelu_x_e2 * t88 + grad_out_e01 * t95 + t12 * grad_grad_gelu_x_e2
+    grad_gelu_y_e013_2 += grad_out_e012 * t92 + grad_out_e013 * t94 - gelu_x_e13 * t87 - grad_out_e02 * t89
+    grad_gelu_y_e013_2 += -grad_out_e03 * t91 - t14 * grad_grad_gelu_x_e13 - grad_out_e023 * t96
+    grad_gelu_y_e023_2 = grad_out_e01 * t89 + grad_out_e02 * t95 + grad_out_e013 * t96 + grad_out_e023 * t94
+    grad_gelu_y_e023_2 += -gelu_x_e23 * t87 - gelu_x_e1 * t88 - grad_out_e03 * t90 - t12 * grad_grad_gelu_x_e1
+    grad_gelu_y_e023_2 += -t14 * grad_grad_gelu_x_e23 - grad_out_e012 * t93
+    t97 = grad_out_e2 * grad_grad_gelu_x_e13 - grad_out_e1 * grad_grad_gelu_x_e23
+    t97 += -grad_out_e3 * grad_grad_gelu_x_e12
+    t98 = grad_out_e023 * grad_grad_gelu_x_e01 + grad_out_e012 * grad_grad_gelu_x_e03
+    t98 += -grad_out_e013 * grad_grad_gelu_x_e02
+    t99 = grad_out_e02 * grad_grad_gelu_x_e013 - grad_out_e01 * grad_grad_gelu_x_e023
+    t99 += -grad_out_e03 * grad_grad_gelu_x_e012
+    grad_gelu_y_e123_2 = grad_grad_weight_323 * t68 + grad_grad_weight_233 * t67 + grad_grad_weight_213 * t66
+    grad_gelu_y_e123_2 += gelu_x_e0 * t88 + grad_out_e12 * t95 + grad_out_e23 * t91 + weight_213 * t97
+    grad_gelu_y_e123_2 += t12 * grad_grad_gelu_x_e0 + weight_233 * t98 + weight_323 * t99 + grad_out_e123 * t94
+    grad_gelu_y_e123_2 += -grad_grad_weight_413 * gelu_x_e0123 * grad_out_e0
+    grad_gelu_y_e123_2 += -grad_grad_weight_303 * gelu_x_e123 * grad_out_e
+    grad_gelu_y_e123_2 += -weight_303 * grad_out_e * grad_grad_gelu_x_e123 - grad_out_e13 * t90
+    grad_gelu_y_e123_2 += -weight_413 * grad_out_e0 * grad_grad_gelu_x_e0123
+    t100 = grad_grad_weight_242 * grad_out_e0123
+    t101 = grad_grad_weight_222 * grad_out_e03
+    t102 = grad_grad_weight_332 * gelu_x_e123 + weight_332 * grad_grad_gelu_x_e123
+    t103 = grad_grad_weight_132 * gelu_x_e3 + weight_132 * grad_grad_gelu_x_e3
+    t104 = grad_grad_weight_132 * gelu_x_e2 + weight_132 * grad_grad_gelu_x_e2
+    t105 = grad_grad_weight_112 * gelu_x_e1 + weight_112 * grad_grad_gelu_x_e1
+    t106 = grad_grad_weight_222 * gelu_x_e12 + weight_222 * grad_grad_gelu_x_e12
+    t107 = grad_grad_weight_022 * gelu_x_e + weight_022 * grad_grad_gelu_x_e
+    grad_gelu_y_e01_2 = gelu_x_e23 * t100 + grad_out_e013 * t103 + grad_out_e012 * t104
+    grad_gelu_y_e01_2 += t22 * grad_grad_gelu_x_e23 + grad_out_e01 * t107 - gelu_x_e13 * t101
+    grad_gelu_y_e01_2 += -grad_out_e023 * t102 - grad_out_e0 * t105 - t30 * grad_grad_gelu_x_e13
+    grad_gelu_y_e01_2 += -grad_out_e02 * t106
+    t108 = grad_grad_weight_112 * gelu_x_e2 + weight_112 * grad_grad_gelu_x_e2
+    t109 = grad_grad_weight_132 * gelu_x_e1 + weight_132 * grad_grad_gelu_x_e1
+    grad_gelu_y_e02_2 = grad_out_e013 * t102 + grad_out_e023 * t103 + grad_out_e01 * t106
+    grad_gelu_y_e02_2 += grad_out_e02 * t107 - gelu_x_e13 * t100 - gelu_x_e23 * t101 - grad_out_e0 * t108
+    grad_gelu_y_e02_2 += -grad_out_e012 * t109 - t30 * grad_grad_gelu_x_e23 - t22 * grad_grad_gelu_x_e13
+    t110 = grad_grad_weight_222 * grad_out_e02
+    t111 = grad_grad_weight_112 * gelu_x_e3 + weight_112 * grad_grad_gelu_x_e3
+    t112 = grad_grad_weight_222 * gelu_x_e13 + weight_222 * grad_grad_gelu_x_e13
+    grad_gelu_y_e03_2 = gelu_x_e12 * t100 + gelu_x_e23 * t110 + t24 * grad_grad_gelu_x_e23
+    grad_gelu_y_e03_2 += grad_out_e01 * t112 + t22 * grad_grad_gelu_x_e12 + grad_out_e03 * t107
+    grad_gelu_y_e03_2 += -grad_out_e012 * t102 - grad_out_e0 * t111 - grad_out_e023 * t104
+    grad_gelu_y_e03_2 += -grad_out_e013 * t109
+    t113 = grad_grad_weight_312 * grad_out_e0
+    t114 = grad_grad_weight_202 * grad_out_e
+    t115 = grad_grad_weight_312 * gelu_x_e123 + weight_312 * grad_grad_gelu_x_e123
+    t116 = grad_grad_weight_422 * gelu_x_e0123 + weight_422 * grad_grad_gelu_x_e0123
+    t117 = grad_grad_weight_132 * gelu_x_e0 + weight_132 * grad_grad_gelu_x_e0
+    t118 = grad_out_e23 * grad_grad_gelu_x_e13 + grad_out_e02 * grad_grad_gelu_x_e01
+    t118 += -grad_out_e13 * grad_grad_gelu_x_e23 - grad_out_e01 * grad_grad_gelu_x_e02
+    grad_gelu_y_e12_2 = grad_grad_weight_332 * t47 + gelu_x_e03 * t100 + grad_grad_weight_222 * t49
+    grad_gelu_y_e12_2 += grad_out_e123 * t103 + grad_out_e2 * t105 + grad_out_e012 * t117 + weight_222 * t118
+    grad_gelu_y_e12_2 += t22 * grad_grad_gelu_x_e03
+    grad_gelu_y_e12_2 += weight_332 * (grad_out_e023 * grad_grad_gelu_x_e013 - grad_out_e013 * grad_grad_gelu_x_e023)
+    grad_gelu_y_e12_2 += grad_out_e12 * t107 - gelu_x_e012 * t113 - gelu_x_e12 * t114 - grad_out_e3 * t115
+    grad_gelu_y_e12_2 += -grad_out_e1 * t108 - t46 * grad_grad_gelu_x_e12 - grad_out_e03 * t116
+    grad_gelu_y_e12_2 += -t45 * grad_grad_gelu_x_e012
+    grad_gelu_y_e13_2 = grad_grad_weight_332 * t50 + grad_grad_weight_222 * t51 + gelu_x_e01 * t101
+    grad_gelu_y_e13_2 += grad_out_e2 * t115 + grad_out_e3 * t105 + grad_out_e02 * t116 + grad_out_e013 * t117
+    grad_gelu_y_e13_2 += t30 * grad_grad_gelu_x_e01
+    grad_gelu_y_e13_2 += weight_222 * (grad_out_e12 * grad_grad_gelu_x_e23 - grad_out_e01 * grad_grad_gelu_x_e03)
+    grad_gelu_y_e13_2 += weight_332 * (grad_out_e012 * grad_grad_gelu_x_e023 - grad_out_e023 * grad_grad_gelu_x_e012)
+    grad_gelu_y_e13_2 += grad_out_e13 * t107 - gelu_x_e013 * t113 - gelu_x_e02 * t100 - gelu_x_e13 * t114
+    grad_gelu_y_e13_2 += -grad_out_e1 * t111 - grad_out_e123 * t104 - t46 * grad_grad_gelu_x_e13
+    grad_gelu_y_e13_2 += -grad_out_e23 * t106 - t22 * grad_grad_gelu_x_e02 - t45 * grad_grad_gelu_x_e013
+    grad_gelu_y_e23_2 = grad_grad_weight_332 * t52 + gelu_x_e01 * t100 + gelu_x_e02 * t101
+    grad_gelu_y_e23_2 += grad_out_e3 * t108 + grad_out_e123 * t109 + grad_out_e13 * t106 + grad_out_e023 * t117
+    grad_gelu_y_e23_2 += t22 * grad_grad_gelu_x_e01 + t30 * grad_grad_gelu_x_e02
+    grad_gelu_y_e23_2 += weight_332 * (grad_out_e013 * grad_grad_gelu_x_e012 - grad_out_e012 * grad_grad_gelu_x_e013)
+    grad_gelu_y_e23_2 += grad_out_e23 * t107 - gelu_x_e023 * t113 - gelu_x_e03 * t110 - gelu_x_e23 * t114
+    grad_gelu_y_e23_2 += -grad_out_e1 * t115 - grad_out_e2 * t111 - t46 * grad_grad_gelu_x_e23
+    grad_gelu_y_e23_2 += -grad_out_e12 * t112 - grad_out_e01 * t116 - t24 * grad_grad_gelu_x_e03
+    grad_gelu_y_e23_2 += -t45 * grad_grad_gelu_x_e023
+    t119 = grad_out_e013 * grad_grad_gelu_x_e2 - grad_out_e012 * grad_grad_gelu_x_e3
+    t119 += -grad_out_e023 * grad_grad_gelu_x_e1
+    t120 = grad_out_e02 * grad_grad_gelu_x_e13 - grad_out_e01 * grad_grad_gelu_x_e23
+    t120 += -grad_out_e03 * grad_grad_gelu_x_e12
+    grad_gelu_y_e0123_2 = grad_grad_weight_314 * gelu_x_e123 * grad_out_e0 + grad_grad_weight_224 * t41
+    grad_gelu_y_e0123_2 += grad_grad_weight_134 * t42 + grad_grad_weight_044 * gelu_x_e * grad_out_e0123
+    grad_gelu_y_e0123_2 += weight_314 * grad_out_e0 * grad_grad_gelu_x_e123 + weight_134 * t119
+    grad_gelu_y_e0123_2 += weight_224 * t120 + weight_044 * grad_out_e0123 * grad_grad_gelu_x_e
+    grad_gate_y_2 = grad_gelu_y_e0123 * grad_grad_y_e0123 + grad_gelu_y_e123 * grad_grad_y_e123
+    grad_gate_y_2 += grad_gelu_y_e023 * grad_grad_y_e023 + grad_gelu_y_e013 * grad_grad_y_e013
+    grad_gate_y_2 += grad_gelu_y_e012 * grad_grad_y_e012 + grad_gelu_y_e23 * grad_grad_y_e23
+    grad_gate_y_2 += grad_gelu_y_e13 * grad_grad_y_e13 + grad_gelu_y_e12 * grad_grad_y_e12
+    grad_gate_y_2 += grad_gelu_y_e03 * grad_grad_y_e03 + grad_gelu_y_e02 * grad_grad_y_e02
+    grad_gate_y_2 += grad_gelu_y_e01 * grad_grad_y_e01 + grad_gelu_y_e3 * grad_grad_y_e3
+    grad_gate_y_2 += grad_gelu_y_e2 * grad_grad_y_e2 + grad_gelu_y_e1 * grad_grad_y_e1
+    grad_gate_y_2 += grad_gelu_y_e0 * grad_grad_y_e0 + grad_gelu_y_e * grad_grad_y_e + y_e0 * grad_gelu_y_e0_2
+    grad_gate_y_2 += y_e1 * grad_gelu_y_e1_2 + y_e2 * grad_gelu_y_e2_2 + y_e3 * grad_gelu_y_e3_2
+    grad_gate_y_2 += y_e012 * grad_gelu_y_e012_2 + y_e013 * grad_gelu_y_e013_2 + y_e023 * grad_gelu_y_e023_2
+    grad_gate_y_2 += y_e123 * grad_gelu_y_e123_2 + y_e01 * grad_gelu_y_e01_2 + y_e02 * grad_gelu_y_e02_2
+    grad_gate_y_2 += y_e03 * grad_gelu_y_e03_2 + y_e12 * grad_gelu_y_e12_2 + y_e13 * grad_gelu_y_e13_2
+    grad_gate_y_2 += y_e23 * grad_gelu_y_e23_2 + y_e * grad_gelu_y_e_2 + y_e0123 * grad_gelu_y_e0123_2
+    t121 = t6 * (0.5 * grad_gate_y_2) - 2.0 * t4 * (t5 * (1.1283791670955126 * (0.5 * grad_gate_y * t7)))
+    grad_y_e = grad_gelu_y_e * grad_grad_gate_y + gate_y * grad_gelu_y_e_2 + 0.7071067811865476 * t121
+    grad_y_e0 = grad_gelu_y_e0 * grad_grad_gate_y + gate_y * grad_gelu_y_e0_2
+    grad_y_e1 = grad_gelu_y_e1 * grad_grad_gate_y + gate_y * grad_gelu_y_e1_2
+    grad_y_e2 = grad_gelu_y_e2 * grad_grad_gate_y + gate_y * grad_gelu_y_e2_2
+    grad_y_e3 = grad_gelu_y_e3 * grad_grad_gate_y + gate_y * grad_gelu_y_e3_2
+    grad_y_e01 = grad_gelu_y_e01 * grad_grad_gate_y + gate_y * grad_gelu_y_e01_2
+    grad_y_e02 = grad_gelu_y_e02 * grad_grad_gate_y + gate_y * grad_gelu_y_e02_2
+    grad_y_e03 = grad_gelu_y_e03 * grad_grad_gate_y + gate_y * grad_gelu_y_e03_2
+    grad_y_e12 = grad_gelu_y_e12 * grad_grad_gate_y + gate_y * grad_gelu_y_e12_2
+    grad_y_e13 = grad_gelu_y_e13 * grad_grad_gate_y + gate_y * grad_gelu_y_e13_2
+    grad_y_e23 = grad_gelu_y_e23 * grad_grad_gate_y + gate_y * grad_gelu_y_e23_2
+    grad_y_e012 = grad_gelu_y_e012 * grad_grad_gate_y + gate_y * grad_gelu_y_e012_2
+    grad_y_e013 = grad_gelu_y_e013 * grad_grad_gate_y + gate_y * grad_gelu_y_e013_2
+    grad_y_e023 = grad_gelu_y_e023 * grad_grad_gate_y + gate_y * grad_gelu_y_e023_2
+    grad_y_e123 = grad_gelu_y_e123 * grad_grad_gate_y + gate_y * grad_gelu_y_e123_2
+    grad_y_e0123 = grad_gelu_y_e0123 * grad_grad_gate_y + gate_y * grad_gelu_y_e0123_2
+
+    if GRAD_Y:
+        _store8(
+            grad_y_row + at * 16,
+            grad_y_e,
+            grad_y_e0,
+            grad_y_e1,
+            grad_y_e2,
+            grad_y_e3,
+            grad_y_e01,
+            grad_y_e02,
+            grad_y_e03,
+            mask,
+        )
+        _store8(
+            grad_y_row + at * 16 + 8,
+            grad_y_e12,
+            grad_y_e13,
+            grad_y_e23,
+            grad_y_e012,
+            grad_y_e013,
+            grad_y_e023,
+            grad_y_e123,
+            grad_y_e0123,
+            mask,
+        )
+
+
+@triton.jit(do_not_specialize=["B"])
+def _fused_gelu_sgp_norm_without_normalize_double_backward_2_kernel(
+    x_ptr,
+    y_ptr,
+    weight_ptr,
+    grad_grad_x_ptr,
+    grad_grad_y_ptr,
+    grad_grad_weight_ptr,
+    grad_grad_out_ptr,
+    B,
+    N,
+    HAS_GRAD_GRAD_X: tl.constexpr,
+    HAS_GRAD_GRAD_Y: tl.constexpr,
+    HAS_GRAD_GRAD_WEIGHT: tl.constexpr,
+    GRAD_GRAD_OUT: tl.constexpr,
+    ROWS: tl.constexpr,
+    BLOCK: tl.constexpr,
+    REAL: tl.constexpr,
+):
+    # apart from the folds, because together they need more registers than a thread has
+    # one result alone, because together they need more registers than a thread has
+
+    n = _tile(tl.program_id(1) * BLOCK, ROWS, BLOCK)
+    r = _down(ROWS)
+    at = r * N + n
+    tile_mask = n < N
+    weight_000, weight_011 = _load2(weight_ptr + n * 34, tile_mask, REAL)
+    weight_022, weight_033 = _load2(weight_ptr + n * 34 + 2, tile_mask, REAL)
+    weight_044, weight_101 = _load2(weight_ptr + n * 34 + 4, tile_mask, REAL)
+    weight_110, weight_112 = _load2(weight_ptr + n * 34 + 6, tile_mask, REAL)
+    weight_121, weight_123 = _load2(weight_ptr + n * 34 + 8, tile_mask, REAL)
+    weight_132, weight_134 = _load2(weight_ptr + n * 34 + 10, tile_mask, REAL)
+    weight_143, weight_202 = _load2(weight_ptr + n * 34 + 12, tile_mask, REAL)
+    weight_211, weight_213 = _load2(weight_ptr + n * 34 + 14, tile_mask, REAL)
+    weight_220, weight_222 = _load2(weight_ptr + n * 34 + 16, tile_mask, REAL)
+    weight_224, weight_231 = _load2(weight_ptr + n * 34 + 18, tile_mask, REAL)
+    weight_233, weight_242 = _load2(weight_ptr + n * 34 + 20, tile_mask, REAL)
+    weight_303, weight_312 = _load2(weight_ptr + n * 34 + 22, tile_mask, REAL)
+    weight_314, weight_321 = _load2(weight_ptr + n * 34 + 24, tile_mask, REAL)
+    weight_323, weight_330 = _load2(weight_ptr + n * 34 + 26, tile_mask, REAL)
+    weight_332, weight_341 = _load2(weight_ptr + n * 34 + 28, tile_mask, REAL)
+    weight_413, weight_422 = _load2(weight_ptr + n * 34 + 30, tile_mask, REAL)
+    weight_431, weight_440 = _load2(weight_ptr + n * 34 + 32, tile_mask, REAL)
+    grad_grad_weight_000, grad_grad_weight_011 = _load2(
+        grad_grad_weight_ptr + n * 34, tile_mask & HAS_GRAD_GRAD_WEIGHT, REAL
+    )
+    grad_grad_weight_022, grad_grad_weight_033 = _load2(
+        grad_grad_weight_ptr + n * 34 + 2, tile_mask & HAS_GRAD_GRAD_WEIGHT, REAL
+    )
+    grad_grad_weight_044, grad_grad_weight_101 = _load2(
+        grad_grad_weight_ptr + n * 34 + 4, tile_mask & HAS_GRAD_GRAD_WEIGHT, REAL
+    )
+    grad_grad_weight_110, grad_grad_weight_112 = _load2(
+        grad_grad_weight_ptr + n * 34 + 6, tile_mask & HAS_GRAD_GRAD_WEIGHT, REAL
+    )
+    grad_grad_weight_121, grad_grad_weight_123 = _load2(
+        grad_grad_weight_ptr + n * 34 + 8, tile_mask & HAS_GRAD_GRAD_WEIGHT, REAL
+    )
+    grad_grad_weight_132, grad_grad_weight_134 = _load2(
+        grad_grad_weight_ptr + n * 34 + 10, tile_mask & HAS_GRAD_GRAD_WEIGHT, REAL
+    )
+    grad_grad_weight_143, grad_grad_weight_202 = _load2(
+        grad_grad_weight_ptr + n * 34 + 12, tile_mask & HAS_GRAD_GRAD_WEIGHT, REAL
+    )
+    grad_grad_weight_211, grad_grad_weight_213 = _load2(
+        grad_grad_weight_ptr + n * 34 + 14, tile_mask & HAS_GRAD_GRAD_WEIGHT, REAL
+    )
+    grad_grad_weight_220, grad_grad_weight_222 = _load2(
+        grad_grad_weight_ptr + n * 34 + 16, tile_mask & HAS_GRAD_GRAD_WEIGHT, REAL
+    )
+    grad_grad_weight_224, grad_grad_weight_231 = _load2(
+        grad_grad_weight_ptr + n * 34 + 18, tile_mask & HAS_GRAD_GRAD_WEIGHT, REAL
+    )
+    grad_grad_weight_233, grad_grad_weight_242 = _load2(
+        grad_grad_weight_ptr + n * 34 + 20, tile_mask & HAS_GRAD_GRAD_WEIGHT, REAL
+    )
+    grad_grad_weight_303, grad_grad_weight_312 = _load2(
+        grad_grad_weight_ptr + n * 34 + 22, tile_mask & HAS_GRAD_GRAD_WEIGHT, REAL
+    )
+    grad_grad_weight_314, grad_grad_weight_321 = _load2(
+        grad_grad_weight_ptr + n * 34 + 24, tile_mask & HAS_GRAD_GRAD_WEIGHT, REAL
+    )
+    grad_grad_weight_323, grad_grad_weight_330 = _load2(
+        grad_grad_weight_ptr + n * 34 + 26, tile_mask & HAS_GRAD_GRAD_WEIGHT, REAL
+    )
+    grad_grad_weight_332, grad_grad_weight_341 = _load2(
+        grad_grad_weight_ptr + n * 34 + 28, tile_mask & HAS_GRAD_GRAD_WEIGHT, REAL
+    )
+    grad_grad_weight_413, grad_grad_weight_422 = _load2(
+        grad_grad_weight_ptr + n * 34 + 30, tile_mask & HAS_GRAD_GRAD_WEIGHT, REAL
+    )
+    grad_grad_weight_431, grad_grad_weight_440 = _load2(
+        grad_grad_weight_ptr + n * 34 + 32, tile_mask & HAS_GRAD_GRAD_WEIGHT, REAL
+    )
+
+    b = tl.program_id(0).to(tl.int64) * ROWS
+    row_mask = b + r < B
+    mask = tile_mask if ROWS == 1 else tile_mask & row_mask
+    x_row = x_ptr + b * 16 * N
+    y_row = y_ptr + b * 16 * N
+    grad_grad_x_row = grad_grad_x_ptr + b * 16 * N
+    grad_grad_y_row = grad_grad_y_ptr + b * 16 * N
+    grad_grad_out_row = grad_grad_out_ptr + b * 16 * N
+
+    x_e, x_e0, x_e1, x_e2, x_e3, x_e01, x_e02, x_e03 = _load8(x_row + at * 16, mask, REAL)
+    x_e12, x_e13, x_e23, x_e012, x_e013, x_e023, x_e123, x_e0123 = _load8(x_row + at * 16 + 8, mask, REAL)
+    y_e, y_e0, y_e1, y_e2, y_e3, y_e01, y_e02, y_e03 = _load8(y_row + at * 16, mask, REAL)
+    y_e12, y_e13, y_e23, y_e012, y_e013, y_e023, y_e123, y_e0123 = _load8(y_row + at * 16 + 8, mask, REAL)
+    (
+        grad_grad_x_e,
+        grad_grad_x_e0,
+        grad_grad_x_e1,
+        grad_grad_x_e2,
+        grad_grad_x_e3,
+        grad_grad_x_e01,
+        grad_grad_x_e02,
+        grad_grad_x_e03,
+    ) = _load8(grad_grad_x_row + at * 16, mask & HAS_GRAD_GRAD_X, REAL)
+    (
+        grad_grad_x_e12,
+        grad_grad_x_e13,
+        grad_grad_x_e23,
+        grad_grad_x_e012,
+        grad_grad_x_e013,
+        grad_grad_x_e023,
+        grad_grad_x_e123,
+        grad_grad_x_e0123,
+    ) = _load8(grad_grad_x_row + at * 16 + 8, mask & HAS_GRAD_GRAD_X, REAL)
+    (
+        grad_grad_y_e,
+        grad_grad_y_e0,
+        grad_grad_y_e1,
+        grad_grad_y_e2,
+        grad_grad_y_e3,
+        grad_grad_y_e01,
+        grad_grad_y_e02,
+        grad_grad_y_e03,
+    ) = _load8(grad_grad_y_row + at * 16, mask & HAS_GRAD_GRAD_Y, REAL)
+    (
+        grad_grad_y_e12,
+        grad_grad_y_e13,
+        grad_grad_y_e23,
+        grad_grad_y_e012,
+        grad_grad_y_e013,
+        grad_grad_y_e023,
+        grad_grad_y_e123,
+        grad_grad_y_e0123,
+    ) = _load8(grad_grad_y_row + at * 16 + 8, mask & HAS_GRAD_GRAD_Y, REAL)
+
+    t0 = 0.7071067811865476 * x_e
+    gate_x = 0.5 * tl.erf(t0) + 0.5
+    gelu_x_e23 = x_e23 * gate_x
+    t1 = 0.7071067811865476 * y_e
+    gate_y = 0.5 + 0.5 * tl.erf(t1)
+    gelu_y_e23 = y_e23 * gate_y
+    gelu_x_e13 = x_e13 * gate_x
+    gelu_y_e13 = y_e13 * gate_y
+    gelu_x_e12 = x_e12 * gate_x
+    gelu_y_e12 = y_e12 * gate_y
+    t2 = -gelu_x_e23 * gelu_y_e23 - gelu_x_e13 * gelu_y_e13 - gelu_x_e12 * gelu_y_e12
+    gelu_x_e3 = x_e3 * gate_x
+    gelu_y_e3 = y_e3 * gate_y
+    gelu_x_e2 = x_e2 * gate_x
+    gelu_y_e2 = y_e2 * gate_y
+    gelu_x_e1 = x_e1 * gate_x
+    gelu_y_e1 = y_e1 * gate_y
+    t3 = gelu_x_e3 * gelu_y_e3 + gelu_x_e2 * gelu_y_e2 + gelu_x_e1 * gelu_y_e1
+    gelu_y_e123 = y_e123 * gate_y
+    grad_grad_gate_x = 0.5 * 0.7978845608028654 * tl.exp(-t0 * t0) * grad_grad_x_e
+    grad_grad_gelu_x_e123 = gate_x * grad_grad_x_e123 + x_e123 * grad_grad_gate_x
+    grad_grad_gate_y = 0.5 * 0.7978845608028654 * tl.exp(-t1 * t1) * grad_grad_y_e
+    grad_grad_gelu_y_e3 = gate_y * grad_grad_y_e3 + y_e3 * grad_grad_gate_y
+    grad_grad_gelu_y_e2 = gate_y * grad_grad_y_e2 + y_e2 * grad_grad_gate_y
+    grad_grad_gelu_y_e1 = gate_y * grad_grad_y_e1 + y_e1 * grad_grad_gate_y
+    grad_grad_gelu_x_e3 = gate_x * grad_grad_x_e3 + x_e3 * grad_grad_gate_x
+    grad_grad_gelu_x_e2 = gate_x * grad_grad_x_e2 + x_e2 * grad_grad_gate_x
+    grad_grad_gelu_x_e1 = gate_x * grad_grad_x_e1 + x_e1 * grad_grad_gate_x
+    t4 = gelu_x_e3 * grad_grad_gelu_y_e3 + gelu_x_e2 * grad_grad_gelu_y_e2 + gelu_x_e1 * grad_grad_gelu_y_e1
+    t4 += gelu_y_e3 * grad_grad_gelu_x_e3 + gelu_y_e2 * grad_grad_gelu_x_e2 + gelu_y_e1 * grad_grad_gelu_x_e1
+    grad_grad_gelu_y_e23 = gate_y * grad_grad_y_e23 + y_e23 * grad_grad_gate_y
+    grad_grad_gelu_y_e13 = gate_y * grad_grad_y_e13 + y_e13 * grad_grad_gate_y
+    grad_grad_gelu_y_e12 = gate_y * grad_grad_y_e12 + y_e12 * grad_grad_gate_y
+    grad_grad_gelu_x_e23 = gate_x * grad_grad_x_e23 + x_e23 * grad_grad_gate_x
+    grad_grad_gelu_x_e13 = gate_x * grad_grad_x_e13 + x_e13 * grad_grad_gate_x
+    grad_grad_gelu_x_e12 = gate_x * grad_grad_x_e12 + x_e12 * grad_grad_gate_x
+    t5 = -gelu_x_e23 * grad_grad_gelu_y_e23 - gelu_x_e13 * grad_grad_gelu_y_e13
+    t5 += -gelu_x_e12 * grad_grad_gelu_y_e12 - gelu_y_e23 * grad_grad_gelu_x_e23
+    t5 += -gelu_y_e13 * grad_grad_gelu_x_e13 - gelu_y_e12 * grad_grad_gelu_x_e12
+    gelu_y_e = y_e * gate_y
+    grad_grad_gelu_x_e = gate_x * grad_grad_x_e + x_e * grad_grad_gate_x
+    gelu_x_e123 = x_e123 * gate_x
+    grad_grad_gelu_y_e123 = gate_y * grad_grad_y_e123 + y_e123 * grad_grad_gate_y
+    gelu_x_e = x_e * gate_x
+    grad_grad_gelu_y_e = gate_y * grad_grad_y_e + y_e * grad_grad_gate_y
+    grad_grad_out_e = grad_grad_weight_202 * t2 + grad_grad_weight_101 * t3 + weight_101 * t4
+    grad_grad_out_e += weight_202 * t5 + weight_000 * gelu_y_e * grad_grad_gelu_x_e
+    grad_grad_out_e += gelu_x_e123 * (-grad_grad_weight_303 * gelu_y_e123 - weight_303 * grad_grad_gelu_y_e123)
+    grad_grad_out_e += gelu_x_e * (grad_grad_weight_000 * gelu_y_e + weight_000 * grad_grad_gelu_y_e)
+    grad_grad_out_e += -weight_303 * gelu_y_e123 * grad_grad_gelu_x_e123
+    gelu_x_e023 = x_e023 * gate_x
+    gelu_x_e013 = x_e013 * gate_x
+    gelu_x_e012 = x_e012 * gate_x
+    t6 = -gelu_x_e023 * gelu_y_e23 - gelu_x_e013 * gelu_y_e13 - gelu_x_e012 * gelu_y_e12
+    gelu_y_e023 = y_e023 * gate_y
+    gelu_y_e013 = y_e013 * gate_y
+    gelu_y_e012 = y_e012 * gate_y
+    t7 = -gelu_x_e23 * gelu_y_e023 - gelu_x_e13 * gelu_y_e013 - gelu_x_e12 * gelu_y_e012
+    gelu_x_e0123 = x_e0123 * gate_x
+    gelu_x_e03 = x_e03 * gate_x
+    t8 = grad_grad_weight_211 * gelu_y_e3 + weight_211 * grad_grad_gelu_y_e3
+    gelu_x_e02 = x_e02 * gate_x
+    t9 = grad_grad_weight_211 * gelu_y_e2 + weight_211 * grad_grad_gelu_y_e2
+    gelu_x_e01 = x_e01 * gate_x
+    t10 = grad_grad_weight_211 * gelu_y_e1 + weight_211 * grad_grad_gelu_y_e1
+    t11 = weight_011 * gelu_x_e
+    grad_grad_gelu_y_e0 = gate_y * grad_grad_y_e0 + y_e0 * grad_grad_gate_y
+    t12 = weight_112 * gelu_x_e1
+    grad_grad_gelu_y_e01 = gate_y * grad_grad_y_e01 + y_e01 * grad_grad_gate_y
+    t13 = weight_112 * gelu_x_e2
+    grad_grad_gelu_y_e02 = gate_y * grad_grad_y_e02 + y_e02 * grad_grad_gate_y
+    t14 = weight_112 * gelu_x_e3
+    grad_grad_gelu_y_e03 = gate_y * grad_grad_y_e03 + y_e03 * grad_grad_gate_y
+    gelu_x_e0 = x_e0 * gate_x
+    t15 = grad_grad_weight_110 * gelu_y_e + weight_110 * grad_grad_gelu_y_e
+    gelu_y_e0123 = y_e0123 * gate_y
+    gelu_y_e03 = y_e03 * gate_y
+    t16 = grad_grad_weight_112 * gelu_x_e3 + weight_112 * grad_grad_gelu_x_e3
+    gelu_y_e02 = y_e02 * gate_y
+    t17 = grad_grad_weight_112 * gelu_x_e2 + weight_112 * grad_grad_gelu_x_e2
+    gelu_y_e01 = y_e01 * gate_y
+    t18 = grad_grad_weight_112 * gelu_x_e1 + weight_112 * grad_grad_gelu_x_e1
+    grad_grad_gelu_y_e023 = gate_y * grad_grad_y_e023 + y_e023 * grad_grad_gate_y
+    grad_grad_gelu_y_e013 = gate_y * grad_grad_y_e013 + y_e013 * grad_grad_gate_y
+    grad_grad_gelu_y_e012 = gate_y * grad_grad_y_e012 + y_e012 * grad_grad_gate_y
+    t19 = -gelu_x_e23 * grad_grad_gelu_y_e023 - gelu_x_e13 * grad_grad_gelu_y_e013
+    t19 += -gelu_x_e12 * grad_grad_gelu_y_e012 - gelu_y_e023 * grad_grad_gelu_x_e23
+    t19 += -gelu_y_e013 * grad_grad_gelu_x_e13 - gelu_y_e012 * grad_grad_gelu_x_e12
+    t20 = weight_110 * gelu_y_e
+    grad_grad_gelu_x_e0 = gate_x * grad_grad_x_e0 + x_e0 * grad_grad_gate_x
+    t21 = weight_211 * gelu_y_e1
+    grad_grad_gelu_x_e01 = gate_x * grad_grad_x_e01 + x_e01 * grad_grad_gate_x
+    t22 = weight_211 * gelu_y_e2
+    grad_grad_gelu_x_e02 = gate_x * grad_grad_x_e02 + x_e02 * grad_grad_gate_x
+    t23 = weight_211 * gelu_y_e3
+    grad_grad_gelu_x_e03 = gate_x * grad_grad_x_e03 + x_e03 * grad_grad_gate_x
+    grad_grad_gelu_x_e023 = gate_x * grad_grad_x_e023 + x_e023 * grad_grad_gate_x
+    grad_grad_gelu_x_e013 = gate_x * grad_grad_x_e013 + x_e013 * grad_grad_gate_x
+    grad_grad_gelu_x_e012 = gate_x * grad_grad_x_e012 + x_e012 * grad_grad_gate_x
+    t24 = -gelu_x_e023 * grad_grad_gelu_y_e23 - gelu_x_e013 * grad_grad_gelu_y_e13
+    t24 += -gelu_x_e012 * grad_grad_gelu_y_e12 - gelu_y_e23 * grad_grad_gelu_x_e023
+    t24 += -gelu_y_e13 * grad_grad_gelu_x_e013 - gelu_y_e12 * grad_grad_gelu_x_e012
+    gelu_y_e0 = y_e0 * gate_y
+    t25 = grad_grad_weight_011 * gelu_x_e + weight_011 * grad_grad_gelu_x_e
+    grad_grad_gelu_y_e0123 = gate_y * grad_grad_y_e0123 + y_e0123 * grad_grad_gate_y
+    grad_grad_gelu_x_e0123 = gate_x * grad_grad_x_e0123 + x_e0123 * grad_grad_gate_x
+    grad_grad_out_e0 = grad_grad_weight_312 * t6 + grad_grad_weight_213 * t7 + gelu_x_e03 * t8
+    grad_grad_out_e0 += gelu_x_e02 * t9 + gelu_x_e01 * t10 + t11 * grad_grad_gelu_y_e0 + gelu_x_e0 * t15
+    grad_grad_out_e0 += weight_314 * gelu_y_e0123 * grad_grad_gelu_x_e123 + weight_213 * t19
+    grad_grad_out_e0 += t20 * grad_grad_gelu_x_e0 + t21 * grad_grad_gelu_x_e01 + t22 * grad_grad_gelu_x_e02
+    grad_grad_out_e0 += t23 * grad_grad_gelu_x_e03 + weight_312 * t24 + gelu_y_e0 * t25
+    grad_grad_out_e0 += gelu_x_e123 * (grad_grad_weight_314 * gelu_y_e0123 + weight_314 * grad_grad_gelu_y_e0123)
+    grad_grad_out_e0 += gelu_y_e123 * (-grad_grad_weight_413 * gelu_x_e0123 - weight_413 * grad_grad_gelu_x_e0123)
+    grad_grad_out_e0 += -weight_413 * gelu_x_e0123 * grad_grad_gelu_y_e123 - t12 * grad_grad_gelu_y_e01
+    grad_grad_out_e0 += -t13 * grad_grad_gelu_y_e02 - t14 * grad_grad_gelu_y_e03 - gelu_y_e03 * t16
+    grad_grad_out_e0 += -gelu_y_e02 * t17 - gelu_y_e01 * t18
+    t26 = grad_grad_weight_213 * gelu_y_e123 + weight_213 * grad_grad_gelu_y_e123
+    t27 = weight_312 * gelu_x_e123
+    t28 = grad_grad_weight_312 * gelu_x_e123 + weight_312 * grad_grad_gelu_x_e123
+    t29 = weight_213 * gelu_y_e123
+    grad_grad_out_e1 = gelu_x_e13 * t8 + gelu_x_e12 * t9 + t11 * grad_grad_gelu_y_e1 + gelu_x_e1 * t15
+    grad_grad_out_e1 += t20 * grad_grad_gelu_x_e1 + t23 * grad_grad_gelu_x_e13 + t22 * grad_grad_gelu_x_e12
+    grad_grad_out_e1 += gelu_y_e1 * t25 - gelu_x_e23 * t26 - t27 * grad_grad_gelu_y_e23
+    grad_grad_out_e1 += -t14 * grad_grad_gelu_y_e13 - t13 * grad_grad_gelu_y_e12 - gelu_y_e23 * t28
+    grad_grad_out_e1 += -gelu_y_e13 * t16 - gelu_y_e12 * t17 - t29 * grad_grad_gelu_x_e23
+    grad_grad_out_e2 = gelu_x_e13 * t26 + gelu_x_e23 * t8 + t11 * grad_grad_gelu_y_e2
+    grad_grad_out_e2 += t27 * grad_grad_gelu_y_e13 + t12 * grad_grad_gelu_y_e12 + gelu_x_e2 * t15
+    grad_grad_out_e2 += gelu_y_e13 * t28 + t20 * grad_grad_gelu_x_e2 + gelu_y_e12 * t18
+    grad_grad_out_e2 += t23 * grad_grad_gelu_x_e23 + t29 * grad_grad_gelu_x_e13 + gelu_y_e2 * t25
+    grad_grad_out_e2 += -gelu_x_e12 * t10 - t14 * grad_grad_gelu_y_e23 - gelu_y_e23 * t16
+    grad_grad_out_e2 += -t21 * grad_grad_gelu_x_e12
+    grad_grad_out_e3 = t11 * grad_grad_gelu_y_e3 + t13 * grad_grad_gelu_y_e23 + t12 * grad_grad_gelu_y_e13
+    grad_grad_out_e3 += gelu_x_e3 * t15 + t20 * grad_grad_gelu_x_e3 + gelu_y_e23 * t17 + gelu_y_e13 * t18
+    grad_grad_out_e3 += gelu_y_e3 * t25 - gelu_x_e12 * t26 - gelu_x_e23 * t9 - gelu_x_e13 * t10
+    grad_grad_out_e3 += -t27 * grad_grad_gelu_y_e12 - gelu_y_e12 * t28 - t22 * grad_grad_gelu_x_e23
+    grad_grad_out_e3 += -t21 * grad_grad_gelu_x_e13 - t29 * grad_grad_gelu_x_e12
+    t30 = grad_grad_weight_323 * gelu_y_e123 + weight_323 * grad_grad_gelu_y_e123
+    t31 = grad_grad_weight_321 * gelu_y_e3 + weight_321 * grad_grad_gelu_y_e3
+    t32 = grad_grad_weight_321 * gelu_y_e2 + weight_321 * grad_grad_gelu_y_e2
+    t33 = grad_grad_weight_121 * gelu_y_e1 + weight_121 * grad_grad_gelu_y_e1
+    t34 = weight_422 * gelu_x_e0123
+    t35 = grad_grad_weight_222 * gelu_y_e13 + weight_222 * grad_grad_gelu_y_e13
+    t36 = grad_grad_weight_222 * gelu_y_e12 + weight_222 * grad_grad_gelu_y_e12
+    t37 = grad_grad_weight_224 * gelu_y_e0123 + weight_224 * grad_grad_gelu_y_e0123
+    t38 = weight_121 * gelu_x_e1
+    t39 = weight_022 * gelu_x_e
+    t40 = weight_222 * gelu_x_e12
+    t41 = weight_222 * gelu_x_e13
+    t42 = weight_323 * gelu_x_e123
+    t43 = weight_123 * gelu_x_e3
+    t44 = weight_123 * gelu_x_e2
+    t45 = grad_grad_weight_220 * gelu_y_e + weight_220 * grad_grad_gelu_y_e
+    t46 = grad_grad_weight_323 * gelu_x_e123 + weight_323 * grad_grad_gelu_x_e123
+    t47 = grad_grad_weight_123 * gelu_x_e3 + weight_123 * grad_grad_gelu_x_e3
+    t48 = grad_grad_weight_123 * gelu_x_e2 + weight_123 * grad_grad_gelu_x_e2
+    t49 = grad_grad_weight_121 * gelu_x_e1 + weight_121 * grad_grad_gelu_x_e1
+    t50 = weight_224 * gelu_y_e0123
+    t51 = grad_grad_weight_222 * gelu_x_e13 + weight_222 * grad_grad_gelu_x_e13
+    t52 = grad_grad_weight_222 * gelu_x_e12 + weight_222 * grad_grad_gelu_x_e12
+    t53 = grad_grad_weight_422 * gelu_x_e0123 + weight_422 * grad_grad_gelu_x_e0123
+    t54 = weight_121 * gelu_y_e1
+    t55 = weight_220 * gelu_y_e
+    t56 = weight_222 * gelu_y_e12
+    t57 = weight_222 * gelu_y_e13
+    t58 = weight_323 * gelu_y_e123
+    t59 = weight_321 * gelu_y_e3
+    t60 = weight_321 * gelu_y_e2
+    t61 = grad_grad_weight_022 * gelu_x_e + weight_022 * grad_grad_gelu_x_e
+    grad_grad_out_e01 = gelu_x_e013 * t31 + gelu_x_e012 * t32 + gelu_x_e0 * t33 + t39 * grad_grad_gelu_y_e01
+    grad_grad_out_e01 += t40 * grad_grad_gelu_y_e02 + t41 * grad_grad_gelu_y_e03 + t42 * grad_grad_gelu_y_e023
+    grad_grad_out_e01 += t43 * grad_grad_gelu_y_e013 + t44 * grad_grad_gelu_y_e012 + gelu_x_e01 * t45
+    grad_grad_out_e01 += gelu_y_e023 * t46 + gelu_y_e013 * t47 + gelu_y_e012 * t48 + gelu_y_e03 * t51
+    grad_grad_out_e01 += gelu_y_e02 * t52 + t54 * grad_grad_gelu_x_e0 + t55 * grad_grad_gelu_x_e01
+    grad_grad_out_e01 += t59 * grad_grad_gelu_x_e013 + t60 * grad_grad_gelu_x_e012 + gelu_y_e01 * t61
+    grad_grad_out_e01 += -gelu_x_e023 * t30 - t34 * grad_grad_gelu_y_e23 - gelu_x_e03 * t35 - gelu_x_e02 * t36
+    grad_grad_out_e01 += -gelu_x_e23 * t37 - t38 * grad_grad_gelu_y_e0 - gelu_y_e0 * t49
+    grad_grad_out_e01 += -t50 * grad_grad_gelu_x_e23 - gelu_y_e23 * t53 - t56 * grad_grad_gelu_x_e02
+    grad_grad_out_e01 += -t57 * grad_grad_gelu_x_e03 - t58 * grad_grad_gelu_x_e023
+    t62 = grad_grad_weight_121 * gelu_y_e2 + weight_121 * grad_grad_gelu_y_e2
+    t63 = grad_grad_weight_321 * gelu_y_e1 + weight_321 * grad_grad_gelu_y_e1
+    t64 = weight_121 * gelu_x_e2
+    t65 = weight_123 * gelu_x_e1
+    t66 = grad_grad_weight_121 * gelu_x_e2 + weight_121 * grad_grad_gelu_x_e2
+    t67 = grad_grad_weight_123 * gelu_x_e1 + weight_123 * grad_grad_gelu_x_e1
+    t68 = weight_121 * gelu_y_e2
+    t69 = gelu_x_e23 * grad_grad_gelu_y_e03 + gelu_y_e03 * grad_grad_gelu_x_e23
+    t69 += -gelu_x_e03 * grad_grad_gelu_y_e23 - gelu_y_e23 * grad_grad_gelu_x_e03
+    t70 = weight_321 * gelu_y_e1
+    grad_grad_out_e02 = grad_grad_weight_222 * (gelu_x_e23 * gelu_y_e03 - gelu_x_e03 * gelu_y_e23)
+    grad_grad_out_e02 += gelu_x_e013 * t30 + gelu_x_e023 * t31 + gelu_x_e0 * t62 + t34 * grad_grad_gelu_y_e13
+    grad_grad_out_e02 += gelu_x_e01 * t36 + gelu_x_e13 * t37 + t39 * grad_grad_gelu_y_e02
+    grad_grad_out_e02 += t43 * grad_grad_gelu_y_e023 + gelu_x_e02 * t45 + gelu_y_e023 * t47
+    grad_grad_out_e02 += t50 * grad_grad_gelu_x_e13 + gelu_y_e13 * t53 + t68 * grad_grad_gelu_x_e0
+    grad_grad_out_e02 += t56 * grad_grad_gelu_x_e01 + t55 * grad_grad_gelu_x_e02 + weight_222 * t69
+    grad_grad_out_e02 += t59 * grad_grad_gelu_x_e023 + t58 * grad_grad_gelu_x_e013 + gelu_y_e02 * t61
+    grad_grad_out_e02 += -gelu_x_e012 * t63 - t64 * grad_grad_gelu_y_e0 - t40 * grad_grad_gelu_y_e01
+    grad_grad_out_e02 += -t42 * grad_grad_gelu_y_e013 - t65 * grad_grad_gelu_y_e012 - gelu_y_e013 * t46
+    grad_grad_out_e02 += -gelu_y_e0 * t66 - gelu_y_e012 * t67 - gelu_y_e01 * t52 - t70 * grad_grad_gelu_x_e012
+    t71 = gelu_x_e01 * gelu_y_e13 + gelu_x_e02 * gelu_y_e23 - gelu_x_e23 * gelu_y_e02
+    t71 += -gelu_x_e13 * gelu_y_e01
+    t72 = gelu_x_e0 * grad_grad_gelu_y_e3 + gelu_y_e3 * grad_grad_gelu_x_e0 - gelu_x_e3 * grad_grad_gelu_y_e0
+    t72 += -gelu_y_e0 * grad_grad_gelu_x_e3
+    t73 = gelu_x_e02 * grad_grad_gelu_y_e23 + gelu_x_e01 * grad_grad_gelu_y_e13
+    t73 += gelu_y_e13 * grad_grad_gelu_x_e01 + gelu_y_e23 * grad_grad_gelu_x_e02
+    t73 += -gelu_x_e13 * grad_grad_gelu_y_e01 - gelu_x_e23 * grad_grad_gelu_y_e02
+    t73 += -gelu_y_e02 * grad_grad_gelu_x_e23 - gelu_y_e01 * grad_grad_gelu_x_e13
+    grad_grad_out_e03 = grad_grad_weight_222 * t71
+    grad_grad_out_e03 += grad_grad_weight_121 * (gelu_x_e0 * gelu_y_e3 - gelu_x_e3 * gelu_y_e0)
+    grad_grad_out_e03 += t39 * grad_grad_gelu_y_e03 + t42 * grad_grad_gelu_y_e012 + gelu_x_e03 * t45
+    grad_grad_out_e03 += gelu_y_e012 * t46 + weight_121 * t72 + weight_222 * t73 + t55 * grad_grad_gelu_x_e03
+    grad_grad_out_e03 += gelu_y_e03 * t61 - gelu_x_e012 * t30 - gelu_x_e023 * t32 - gelu_x_e013 * t63
+    grad_grad_out_e03 += -t34 * grad_grad_gelu_y_e12 - gelu_x_e12 * t37 - t44 * grad_grad_gelu_y_e023
+    grad_grad_out_e03 += -t65 * grad_grad_gelu_y_e013 - gelu_y_e023 * t48 - gelu_y_e013 * t67
+    grad_grad_out_e03 += -t50 * grad_grad_gelu_x_e12 - gelu_y_e12 * t53 - t60 * grad_grad_gelu_x_e023
+    grad_grad_out_e03 += -t70 * grad_grad_gelu_x_e013 - t58 * grad_grad_gelu_x_e012
+    grad_grad_out_e12 = t43 * grad_grad_gelu_y_e123 + gelu_x_e123 * t31 + t38 * grad_grad_gelu_y_e2
+    grad_grad_out_e12 += gelu_x_e23 * t35 + t39 * grad_grad_gelu_y_e12 + gelu_x_e12 * t45
+    grad_grad_out_e12 += t59 * grad_grad_gelu_x_e123 + gelu_y_e123 * t47 + gelu_y_e2 * t49
+    grad_grad_out_e12 += t57 * grad_grad_gelu_x_e23 + t55 * grad_grad_gelu_x_e12 + gelu_y_e12 * t61
+    grad_grad_out_e12 += -gelu_x_e2 * t33 - t41 * grad_grad_gelu_y_e23 - t54 * grad_grad_gelu_x_e2
+    grad_grad_out_e12 += -gelu_y_e23 * t51
+    grad_grad_out_e13 = t38 * grad_grad_gelu_y_e3 + t40 * grad_grad_gelu_y_e23 + t39 * grad_grad_gelu_y_e13
+    grad_grad_out_e13 += gelu_x_e13 * t45 + gelu_y_e3 * t49 + t55 * grad_grad_gelu_x_e13 + gelu_y_e23 * t52
+    grad_grad_out_e13 += gelu_y_e13 * t61 - t44 * grad_grad_gelu_y_e123 - gelu_x_e123 * t32 - gelu_x_e3 * t33
+    grad_grad_out_e13 += -gelu_x_e23 * t36 - t60 * grad_grad_gelu_x_e123 - t54 * grad_grad_gelu_x_e3
+    grad_grad_out_e13 += -gelu_y_e123 * t48 - t56 * grad_grad_gelu_x_e23
+    grad_grad_out_e23 = t65 * grad_grad_gelu_y_e123 + t64 * grad_grad_gelu_y_e3 + gelu_x_e123 * t63
+    grad_grad_out_e23 += t39 * grad_grad_gelu_y_e23 + gelu_x_e13 * t36 + gelu_x_e23 * t45
+    grad_grad_out_e23 += t70 * grad_grad_gelu_x_e123 + gelu_y_e3 * t66 + gelu_y_e123 * t67
+    grad_grad_out_e23 += t55 * grad_grad_gelu_x_e23 + t56 * grad_grad_gelu_x_e13 + gelu_y_e23 * t61
+    grad_grad_out_e23 += -gelu_x_e3 * t62 - t40 * grad_grad_gelu_y_e13 - t68 * grad_grad_gelu_x_e3
+    grad_grad_out_e23 += -gelu_y_e13 * t52
+    t74 = grad_grad_weight_233 * gelu_y_e123 + weight_233 * grad_grad_gelu_y_e123
+    t75 = weight_431 * gelu_x_e0123
+    t76 = grad_grad_weight_231 * gelu_y_e2 + weight_231 * grad_grad_gelu_y_e2
+    t77 = grad_grad_weight_231 * gelu_y_e1 + weight_231 * grad_grad_gelu_y_e1
+    t78 = grad_grad_weight_332 * gelu_y_e23 + weight_332 * grad_grad_gelu_y_e23
+    t79 = grad_grad_weight_332 * gelu_y_e13 + weight_332 * grad_grad_gelu_y_e13
+    t80 = weight_132 * gelu_x_e0
+    t81 = grad_grad_weight_134 * gelu_y_e0123 + weight_134 * grad_grad_gelu_y_e0123
+    t82 = grad_grad_weight_231 * gelu_y_e0 + weight_231 * grad_grad_gelu_y_e0
+    t83 = weight_132 * gelu_x_e2
+    t84 = weight_132 * gelu_x_e1
+    t85 = weight_332 * gelu_x_e123
+    t86 = weight_233 * gelu_x_e13
+    t87 = weight_233 * gelu_x_e23
+    t88 = weight_033 * gelu_x_e
+    t89 = grad_grad_weight_330 * gelu_y_e + weight_330 * grad_grad_gelu_y_e
+    t90 = grad_grad_weight_332 * gelu_x_e123 + weight_332 * grad_grad_gelu_x_e123
+    t91 = weight_134 * gelu_y_e0123
+    t92 = grad_grad_weight_132 * gelu_x_e2 + weight_132 * grad_grad_gelu_x_e2
+    t93 = grad_grad_weight_132 * gelu_x_e1 + weight_132 * grad_grad_gelu_x_e1
+    t94 = grad_grad_weight_233 * gelu_x_e23 + weight_233 * grad_grad_gelu_x_e23
+    t95 = grad_grad_weight_233 * gelu_x_e13 + weight_233 * grad_grad_gelu_x_e13
+    t96 = weight_231 * gelu_y_e0
+    t97 = grad_grad_weight_431 * gelu_x_e0123 + weight_431 * grad_grad_gelu_x_e0123
+    t98 = grad_grad_weight_132 * gelu_x_e0 + weight_132 * grad_grad_gelu_x_e0
+    t99 = weight_231 * gelu_y_e2
+    t100 = weight_231 * gelu_y_e1
+    t101 = weight_233 * gelu_y_e123
+    t102 = weight_332 * gelu_y_e13
+    t103 = weight_332 * gelu_y_e23
+    t104 = weight_330 * gelu_y_e
+    t105 = grad_grad_weight_033 * gelu_x_e + weight_033 * grad_grad_gelu_x_e
+    grad_grad_out_e012 = gelu_x_e03 * t74 + t75 * grad_grad_gelu_y_e3 + gelu_x_e01 * t76 + gelu_x_e023 * t79
+    grad_grad_out_e012 += t80 * grad_grad_gelu_y_e12 + gelu_x_e12 * t82 + t83 * grad_grad_gelu_y_e01
+    grad_grad_out_e012 += t87 * grad_grad_gelu_y_e013 + t88 * grad_grad_gelu_y_e012 + gelu_x_e012 * t89
+    grad_grad_out_e012 += gelu_y_e01 * t92 + gelu_y_e013 * t94 + t96 * grad_grad_gelu_x_e12 + gelu_y_e3 * t97
+    grad_grad_out_e012 += gelu_y_e12 * t98 + t99 * grad_grad_gelu_x_e01 + t101 * grad_grad_gelu_x_e03
+    grad_grad_out_e012 += t102 * grad_grad_gelu_x_e023 + t104 * grad_grad_gelu_x_e012 + gelu_y_e012 * t105
+    grad_grad_out_e012 += -gelu_x_e02 * t77 - gelu_x_e013 * t78 - gelu_x_e3 * t81 - t84 * grad_grad_gelu_y_e02
+    grad_grad_out_e012 += -t85 * grad_grad_gelu_y_e03 - t86 * grad_grad_gelu_y_e023 - gelu_y_e03 * t90
+    grad_grad_out_e012 += -t91 * grad_grad_gelu_x_e3 - gelu_y_e02 * t93 - gelu_y_e023 * t95
+    grad_grad_out_e012 += -t100 * grad_grad_gelu_x_e02 - t103 * grad_grad_gelu_x_e013
+    t106 = grad_grad_weight_231 * gelu_y_e3 + weight_231 * grad_grad_gelu_y_e3
+    t107 = grad_grad_weight_332 * gelu_y_e12 + weight_332 * grad_grad_gelu_y_e12
+    t108 = weight_132 * gelu_x_e3
+    t109 = weight_233 * gelu_x_e12
+    t110 = grad_grad_weight_132 * gelu_x_e3 + weight_132 * grad_grad_gelu_x_e3
+    t111 = grad_grad_weight_233 * gelu_x_e12 + weight_233 * grad_grad_gelu_x_e12
+    t112 = weight_231 * gelu_y_e3
+    t113 = weight_332 * gelu_y_e12
+    grad_grad_out_e013 = gelu_x_e01 * t106 + gelu_x_e012 * t78 + t80 * grad_grad_gelu_y_e13 + gelu_x_e2 * t81
+    grad_grad_out_e013 += gelu_x_e13 * t82 + t108 * grad_grad_gelu_y_e01 + t85 * grad_grad_gelu_y_e02
+    grad_grad_out_e013 += t109 * grad_grad_gelu_y_e023 + t88 * grad_grad_gelu_y_e013 + gelu_x_e013 * t89
+    grad_grad_out_e013 += gelu_y_e02 * t90 + gelu_y_e01 * t110 + t91 * grad_grad_gelu_x_e2
+    grad_grad_out_e013 += t96 * grad_grad_gelu_x_e13 + gelu_y_e023 * t111 + gelu_y_e13 * t98
+    grad_grad_out_e013 += t112 * grad_grad_gelu_x_e01 + t104 * grad_grad_gelu_x_e013
+    grad_grad_out_e013 += t103 * grad_grad_gelu_x_e012 + gelu_y_e013 * t105 - gelu_x_e02 * t74
+    grad_grad_out_e013 += -t75 * grad_grad_gelu_y_e2 - gelu_x_e03 * t77 - gelu_x_e023 * t107
+    grad_grad_out_e013 += -t84 * grad_grad_gelu_y_e03 - t87 * grad_grad_gelu_y_e012 - gelu_y_e03 * t93
+    grad_grad_out_e013 += -gelu_y_e012 * t94 - gelu_y_e2 * t97 - t101 * grad_grad_gelu_x_e02
+    grad_grad_out_e013 += -t100 * grad_grad_gelu_x_e03 - t113 * grad_grad_gelu_x_e023
+    grad_grad_out_e023 = gelu_x_e01 * t74 + gelu_x_e02 * t106 + t75 * grad_grad_gelu_y_e1
+    grad_grad_out_e023 += t80 * grad_grad_gelu_y_e23 + gelu_x_e013 * t107 + gelu_x_e23 * t82
+    grad_grad_out_e023 += t108 * grad_grad_gelu_y_e02 + t88 * grad_grad_gelu_y_e023
+    grad_grad_out_e023 += t86 * grad_grad_gelu_y_e012 + gelu_x_e023 * t89 + gelu_y_e02 * t110
+    grad_grad_out_e023 += t96 * grad_grad_gelu_x_e23 + gelu_y_e012 * t95 + gelu_y_e1 * t97 + gelu_y_e23 * t98
+    grad_grad_out_e023 += t101 * grad_grad_gelu_x_e01 + t112 * grad_grad_gelu_x_e02
+    grad_grad_out_e023 += t104 * grad_grad_gelu_x_e023 + t113 * grad_grad_gelu_x_e013 + gelu_y_e023 * t105
+    grad_grad_out_e023 += -gelu_x_e03 * t76 - gelu_x_e012 * t79 - gelu_x_e1 * t81 - t85 * grad_grad_gelu_y_e01
+    grad_grad_out_e023 += -t83 * grad_grad_gelu_y_e03 - t109 * grad_grad_gelu_y_e013 - gelu_y_e01 * t90
+    grad_grad_out_e023 += -gelu_y_e03 * t92 - t91 * grad_grad_gelu_x_e1 - gelu_y_e013 * t111
+    grad_grad_out_e023 += -t99 * grad_grad_gelu_x_e03 - t102 * grad_grad_gelu_x_e012
+    grad_grad_out_e123 = t88 * grad_grad_gelu_y_e123 + gelu_x_e12 * t106 + gelu_x_e23 * t77
+    grad_grad_out_e123 += t84 * grad_grad_gelu_y_e23 + t108 * grad_grad_gelu_y_e12 + gelu_x_e123 * t89
+    grad_grad_out_e123 += t104 * grad_grad_gelu_x_e123 + gelu_y_e12 * t110 + gelu_y_e23 * t93
+    grad_grad_out_e123 += t100 * grad_grad_gelu_x_e23 + t112 * grad_grad_gelu_x_e12 + gelu_y_e123 * t105
+    grad_grad_out_e123 += -gelu_x_e13 * t76 - t83 * grad_grad_gelu_y_e13 - gelu_y_e13 * t92
+    grad_grad_out_e123 += -t99 * grad_grad_gelu_x_e13
+    t114 = gelu_x_e023 * gelu_y_e1 + gelu_x_e012 * gelu_y_e3 - gelu_x_e123 * gelu_y_e0
+    t114 += -gelu_x_e013 * gelu_y_e2
+    t115 = gelu_x_e23 * gelu_y_e01 + gelu_x_e12 * gelu_y_e03 + gelu_x_e03 * gelu_y_e12
+    t115 += gelu_x_e01 * gelu_y_e23 - gelu_x_e13 * gelu_y_e02 - gelu_x_e02 * gelu_y_e13
+    t116 = gelu_x_e2 * gelu_y_e013 + gelu_x_e0 * gelu_y_e123 - gelu_x_e3 * gelu_y_e012
+    t116 += -gelu_x_e1 * gelu_y_e023
+    t117 = gelu_x_e0 * grad_grad_gelu_y_e123 + gelu_x_e2 * grad_grad_gelu_y_e013
+    t117 += gelu_y_e013 * grad_grad_gelu_x_e2 + gelu_y_e123 * grad_grad_gelu_x_e0
+    t117 += -gelu_x_e1 * grad_grad_gelu_y_e023 - gelu_x_e3 * grad_grad_gelu_y_e012
+    t117 += -gelu_y_e012 * grad_grad_gelu_x_e3 - gelu_y_e023 * grad_grad_gelu_x_e1
+    t118 = gelu_x_e01 * grad_grad_gelu_y_e23 + gelu_x_e03 * grad_grad_gelu_y_e12
+    t118 += gelu_x_e23 * grad_grad_gelu_y_e01 + gelu_x_e12 * grad_grad_gelu_y_e03
+    t118 += gelu_y_e01 * grad_grad_gelu_x_e23 + gelu_y_e03 * grad_grad_gelu_x_e12
+    t118 += gelu_y_e23 * grad_grad_gelu_x_e01 + gelu_y_e12 * grad_grad_gelu_x_e03
+    t118 += -gelu_x_e02 * grad_grad_gelu_y_e13 - gelu_x_e13 * grad_grad_gelu_y_e02
+    t118 += -gelu_y_e02 * grad_grad_gelu_x_e13 - gelu_y_e13 * grad_grad_gelu_x_e02
+    t119 = gelu_x_e012 * grad_grad_gelu_y_e3 + gelu_x_e023 * grad_grad_gelu_y_e1
+    t119 += gelu_y_e1 * grad_grad_gelu_x_e023 + gelu_y_e3 * grad_grad_gelu_x_e012
+    t119 += -gelu_x_e013 * grad_grad_gelu_y_e2 - gelu_x_e123 * grad_grad_gelu_y_e0
+    t119 += -gelu_y_e0 * grad_grad_gelu_x_e123 - gelu_y_e2 * grad_grad_gelu_x_e013
+    grad_grad_out_e0123 = grad_grad_weight_341 * t114 + grad_grad_weight_242 * t115
+    grad_grad_out_e0123 += grad_grad_weight_143 * t116 + weight_440 * gelu_x_e0123 * grad_grad_gelu_y_e
+    grad_grad_out_e0123 += weight_143 * t117 + weight_242 * t118 + weight_341 * t119
+    grad_grad_out_e0123 += weight_044 * gelu_y_e0123 * grad_grad_gelu_x_e
+    grad_grad_out_e0123 += gelu_x_e * (grad_grad_weight_044 * gelu_y_e0123 + weight_044 * grad_grad_gelu_y_e0123)
+    grad_grad_out_e0123 += gelu_y_e * (grad_grad_weight_440 * gelu_x_e0123 + weight_440 * grad_grad_gelu_x_e0123)
+
+    if GRAD_GRAD_OUT:
+        _store8(
+            grad_grad_out_row + at * 16,
+            grad_grad_out_e,
+            grad_grad_out_e0,
+            grad_grad_out_e1,
+            grad_grad_out_e2,
+            grad_grad_out_e3,
+            grad_grad_out_e01,
+            grad_grad_out_e02,
+            grad_grad_out_e03,
+            mask,
+        )
+        _store8(
+            grad_grad_out_row + at * 16 + 8,
+            grad_grad_out_e12,
+            grad_grad_out_e13,
+            grad_grad_out_e23,
+            grad_grad_out_e012,
+            grad_grad_out_e013,
+            grad_grad_out_e023,
+            grad_grad_out_e123,
+            grad_grad_out_e0123,
+            mask,
+        )
+
+
+@triton.jit(do_not_specialize=["B"])
+def _fused_gelu_sgp_norm_without_normalize_double_backward_3_kernel(
+    x_ptr,
+    y_ptr,
+    grad_out_ptr,
+    grad_grad_x_ptr,
+    grad_grad_y_ptr,
+    grad_weight_ptr,
+    B,
+    N,
+    HAS_GRAD_GRAD_X: tl.constexpr,
+    HAS_GRAD_GRAD_Y: tl.constexpr,
+    GRAD_WEIGHT: tl.constexpr,
+    ROWS: tl.constexpr,
+    BLOCK: tl.constexpr,
+    REAL: tl.constexpr,
+):
+    # accumulates in registers over b; the partial results are added in a fixed order
+
+    n = _tile(tl.program_id(1) * BLOCK, ROWS, BLOCK)
+    r = _down(ROWS)
+    at = r * N + n
+    tile_mask = n < N
+    program, programs = tl.program_id(0), tl.num_programs(0)
+
+    grad_weight_000 = _start(ROWS, BLOCK, 0.0, REAL)
+    grad_weight_011 = _start(ROWS, BLOCK, 0.0, REAL)
+    grad_weight_022 = _start(ROWS, BLOCK, 0.0, REAL)
+    grad_weight_033 = _start(ROWS, BLOCK, 0.0, REAL)
+    grad_weight_044 = _start(ROWS, BLOCK, 0.0, REAL)
+    grad_weight_101 = _start(ROWS, BLOCK, 0.0, REAL)
+    grad_weight_110 = _start(ROWS, BLOCK, 0.0, REAL)
+    grad_weight_112 = _start(ROWS, BLOCK, 0.0, REAL)
+    grad_weight_121 = _start(ROWS, BLOCK, 0.0, REAL)
+    grad_weight_123 = _start(ROWS, BLOCK, 0.0, REAL)
+    grad_weight_132 = _start(ROWS, BLOCK, 0.0, REAL)
+    grad_weight_134 = _start(ROWS, BLOCK, 0.0, REAL)
+    grad_weight_143 = _start(ROWS, BLOCK, 0.0, REAL)
+    grad_weight_202 = _start(ROWS, BLOCK, 0.0, REAL)
+    grad_weight_211 = _start(ROWS, BLOCK, 0.0, REAL)
+    grad_weight_213 = _start(ROWS, BLOCK, 0.0, REAL)
+    grad_weight_220 = _start(ROWS, BLOCK, 0.0, REAL)
+    grad_weight_222 = _start(ROWS, BLOCK, 0.0, REAL)
+    grad_weight_224 = _start(ROWS, BLOCK, 0.0, REAL)
+    grad_weight_231 = _start(ROWS, BLOCK, 0.0, REAL)
+    grad_weight_233 = _start(ROWS, BLOCK, 0.0, REAL)
+    grad_weight_242 = _start(ROWS, BLOCK, 0.0, REAL)
+    grad_weight_303 = _start(ROWS, BLOCK, 0.0, REAL)
+    grad_weight_312 = _start(ROWS, BLOCK, 0.0, REAL)
+    grad_weight_314 = _start(ROWS, BLOCK, 0.0, REAL)
+    grad_weight_321 = _start(ROWS, BLOCK, 0.0, REAL)
+    grad_weight_323 = _start(ROWS, BLOCK, 0.0, REAL)
+    grad_weight_330 = _start(ROWS, BLOCK, 0.0, REAL)
+    grad_weight_332 = _start(ROWS, BLOCK, 0.0, REAL)
+    grad_weight_341 = _start(ROWS, BLOCK, 0.0, REAL)
+    grad_weight_413 = _start(ROWS, BLOCK, 0.0, REAL)
+    grad_weight_422 = _start(ROWS, BLOCK, 0.0, REAL)
+    grad_weight_431 = _start(ROWS, BLOCK, 0.0, REAL)
+    grad_weight_440 = _start(ROWS, BLOCK, 0.0, REAL)
+    for block in range(program, tl.cdiv(B, ROWS), programs):
+        b = tl.cast(block, tl.int64) * ROWS
+        row_mask = b + r < B
+        mask = tile_mask if ROWS == 1 else tile_mask & row_mask
+        x_row = x_ptr + b * 16 * N
+        y_row = y_ptr + b * 16 * N
+        grad_out_row = grad_out_ptr + b * 16 * N
+        grad_grad_x_row = grad_grad_x_ptr + b * 16 * N
+        grad_grad_y_row = grad_grad_y_ptr + b * 16 * N
+
+        x_e, x_e0, x_e1, x_e2, x_e3, x_e01, x_e02, x_e03 = _load8(x_row + at * 16, mask, REAL)
+        x_e12, x_e13, x_e23, x_e012, x_e013, x_e023, x_e123, x_e0123 = _load8(x_row + at * 16 + 8, mask, REAL)
+        y_e, y_e0, y_e1, y_e2, y_e3, y_e01, y_e02, y_e03 = _load8(y_row + at * 16, mask, REAL)
+        y_e12, y_e13, y_e23, y_e012, y_e013, y_e023, y_e123, y_e0123 = _load8(y_row + at * 16 + 8, mask, REAL)
+        grad_out_e, grad_out_e0, grad_out_e1, grad_out_e2, grad_out_e3, grad_out_e01, grad_out_e02, grad_out_e03 = (
+            _load8(grad_out_row + at * 16, mask, REAL)
+        )
+        (
+            grad_out_e12,
+            grad_out_e13,
+            grad_out_e23,
+            grad_out_e012,
+            grad_out_e013,
+            grad_out_e023,
+            grad_out_e123,
+            grad_out_e0123,
+        ) = _load8(grad_out_row + at * 16 + 8, mask, REAL)
+        (
+            grad_grad_x_e,
+            grad_grad_x_e0,
+            grad_grad_x_e1,
+            grad_grad_x_e2,
+            grad_grad_x_e3,
+            grad_grad_x_e01,
+            grad_grad_x_e02,
+            grad_grad_x_e03,
+        ) = _load8(grad_grad_x_row + at * 16, mask & HAS_GRAD_GRAD_X, REAL)
+        (
+            grad_grad_x_e12,
+            grad_grad_x_e13,
+            grad_grad_x_e23,
+            grad_grad_x_e012,
+            grad_grad_x_e013,
+            grad_grad_x_e023,
+            grad_grad_x_e123,
+            grad_grad_x_e0123,
+        ) = _load8(grad_grad_x_row + at * 16 + 8, mask & HAS_GRAD_GRAD_X, REAL)
+        (
+            grad_grad_y_e,
+            grad_grad_y_e0,
+            grad_grad_y_e1,
+            grad_grad_y_e2,
+            grad_grad_y_e3,
+            grad_grad_y_e01,
+            grad_grad_y_e02,
+            grad_grad_y_e03,
+        ) = _load8(grad_grad_y_row + at * 16, mask & HAS_GRAD_GRAD_Y, REAL)
+        (
+            grad_grad_y_e12,
+            grad_grad_y_e13,
+            grad_grad_y_e23,
+            grad_grad_y_e012,
+            grad_grad_y_e013,
+            grad_grad_y_e023,
+            grad_grad_y_e123,
+            grad_grad_y_e0123,
+        ) = _load8(grad_grad_y_row + at * 16 + 8, mask & HAS_GRAD_GRAD_Y, REAL)
+
+        t0 = 0.7071067811865476 * x_e
+        gate_x = 0.5 * tl.erf(t0) + 0.5
+        gelu_x_e = x_e * gate_x
+        t1 = 0.7071067811865476 * y_e
+        gate_y = 0.5 + 0.5 * tl.erf(t1)
+        grad_grad_gate_y = 0.5 * 0.7978845608028654 * tl.exp(-t1 * t1) * grad_grad_y_e
+        grad_grad_gelu_y_e = gate_y * grad_grad_y_e + y_e * grad_grad_gate_y
+        gelu_y_e = y_e * gate_y
+        grad_grad_gate_x = 0.5 * 0.7978845608028654 * tl.exp(-t0 * t0) * grad_grad_x_e
+        grad_grad_gelu_x_e = gate_x * grad_grad_x_e + x_e * grad_grad_gate_x
+        grad_grad_gelu_y_e3 = gate_y * grad_grad_y_e3 + y_e3 * grad_grad_gate_y
+        grad_grad_gelu_y_e2 = gate_y * grad_grad_y_e2 + y_e2 * grad_grad_gate_y
+        grad_grad_gelu_y_e1 = gate_y * grad_grad_y_e1 + y_e1 * grad_grad_gate_y
+        grad_grad_gelu_y_e0 = gate_y * grad_grad_y_e0 + y_e0 * grad_grad_gate_y
+        t2 = grad_out_e3 * grad_grad_gelu_y_e3 + grad_out_e2 * grad_grad_gelu_y_e2
+        t2 += grad_out_e1 * grad_grad_gelu_y_e1 + grad_out_e0 * grad_grad_gelu_y_e0
+        gelu_y_e3 = y_e3 * gate_y
+        gelu_y_e2 = y_e2 * gate_y
+        gelu_y_e1 = y_e1 * gate_y
+        gelu_y_e0 = y_e0 * gate_y
+        t3 = gelu_y_e3 * grad_out_e3 + gelu_y_e2 * grad_out_e2 + gelu_y_e1 * grad_out_e1 + gelu_y_e0 * grad_out_e0
+        grad_grad_gelu_y_e23 = gate_y * grad_grad_y_e23 + y_e23 * grad_grad_gate_y
+        grad_grad_gelu_y_e13 = gate_y * grad_grad_y_e13 + y_e13 * grad_grad_gate_y
+        grad_grad_gelu_y_e12 = gate_y * grad_grad_y_e12 + y_e12 * grad_grad_gate_y
+        grad_grad_gelu_y_e01 = gate_y * grad_grad_y_e01 + y_e01 * grad_grad_gate_y
+        grad_grad_gelu_y_e02 = gate_y * grad_grad_y_e02 + y_e02 * grad_grad_gate_y
+        grad_grad_gelu_y_e03 = gate_y * grad_grad_y_e03 + y_e03 * grad_grad_gate_y
+        t4 = grad_out_e23 * grad_grad_gelu_y_e23 + grad_out_e13 * grad_grad_gelu_y_e13
+        t4 += grad_out_e12 * grad_grad_gelu_y_e12 + grad_out_e01 * grad_grad_gelu_y_e01
+        t4 += grad_out_e02 * grad_grad_gelu_y_e02 + grad_out_e03 * grad_grad_gelu_y_e03
+        gelu_y_e23 = y_e23 * gate_y
+        gelu_y_e13 = y_e13 * gate_y
+        gelu_y_e12 = y_e12 * gate_y
+        gelu_y_e03 = y_e03 * gate_y
+        gelu_y_e02 = y_e02 * gate_y
+        gelu_y_e01 = y_e01 * gate_y
+        t5 = gelu_y_e23 * grad_out_e23 + gelu_y_e13 * grad_out_e13 + gelu_y_e12 * grad_out_e12
+        t5 += gelu_y_e03 * grad_out_e03 + gelu_y_e02 * grad_out_e02 + gelu_y_e01 * grad_out_e01
+        grad_grad_gelu_y_e123 = gate_y * grad_grad_y_e123 + y_e123 * grad_grad_gate_y
+        grad_grad_gelu_y_e023 = gate_y * grad_grad_y_e023 + y_e023 * grad_grad_gate_y
+        grad_grad_gelu_y_e013 = gate_y * grad_grad_y_e013 + y_e013 * grad_grad_gate_y
+        grad_grad_gelu_y_e012 = gate_y * grad_grad_y_e012 + y_e012 * grad_grad_gate_y
+        t6 = grad_out_e123 * grad_grad_gelu_y_e123 + grad_out_e023 * grad_grad_gelu_y_e023
+        t6 += grad_out_e013 * grad_grad_gelu_y_e013 + grad_out_e012 * grad_grad_gelu_y_e012
+        gelu_y_e123 = y_e123 * gate_y
+        gelu_y_e023 = y_e023 * gate_y
+        gelu_y_e013 = y_e013 * gate_y
+        gelu_y_e012 = y_e012 * gate_y
+        t7 = gelu_y_e123 * grad_out_e123 + gelu_y_e023 * grad_out_e023 + gelu_y_e013 * grad_out_e013
+        t7 += gelu_y_e012 * grad_out_e012
+        grad_grad_gelu_y_e0123 = gate_y * grad_grad_y_e0123 + y_e0123 * grad_grad_gate_y
+        gelu_y_e0123 = y_e0123 * gate_y
+        gelu_x_e3 = x_e3 * gate_x
+        gelu_x_e2 = x_e2 * gate_x
+        gelu_x_e1 = x_e1 * gate_x
+        grad_grad_gelu_x_e3 = gate_x * grad_grad_x_e3 + x_e3 * grad_grad_gate_x
+        grad_grad_gelu_x_e2 = gate_x * grad_grad_x_e2 + x_e2 * grad_grad_gate_x
+        grad_grad_gelu_x_e1 = gate_x * grad_grad_x_e1 + x_e1 * grad_grad_gate_x
+        t8 = gelu_x_e3 * grad_grad_gelu_y_e3 + gelu_x_e2 * grad_grad_gelu_y_e2 + gelu_x_e1 * grad_grad_gelu_y_e1
+        t8 += gelu_y_e3 * grad_grad_gelu_x_e3 + gelu_y_e2 * grad_grad_gelu_x_e2 + gelu_y_e1 * grad_grad_gelu_x_e1
+        gelu_x_e0 = x_e0 * gate_x
+        t9 = gelu_x_e3 * grad_out_e3 + gelu_x_e2 * grad_out_e2 + gelu_x_e1 * grad_out_e1 + gelu_x_e0 * grad_out_e0
+        grad_grad_gelu_x_e0 = gate_x * grad_grad_x_e0 + x_e0 * grad_grad_gate_x
+        t10 = grad_out_e3 * grad_grad_gelu_x_e3 + grad_out_e2 * grad_grad_gelu_x_e2
+        t10 += grad_out_e1 * grad_grad_gelu_x_e1 + grad_out_e0 * grad_grad_gelu_x_e0
+        t11 = grad_out_e3 * grad_grad_gelu_y_e13 + grad_out_e2 * grad_grad_gelu_y_e12
+        t11 += -grad_out_e0 * grad_grad_gelu_y_e01
+        t12 = grad_out_e3 * grad_grad_gelu_y_e23 - grad_out_e1 * grad_grad_gelu_y_e12
+        t12 += -grad_out_e0 * grad_grad_gelu_y_e02
+        t13 = -grad_out_e2 * grad_grad_gelu_y_e23 - grad_out_e1 * grad_grad_gelu_y_e13
+        t13 += -grad_out_e0 * grad_grad_gelu_y_e03
+        t14 = -gelu_y_e23 * grad_out_e2 - gelu_y_e13 * grad_out_e1 - gelu_y_e03 * grad_out_e0
+        t15 = gelu_y_e23 * grad_out_e3 - gelu_y_e12 * grad_out_e1 - gelu_y_e02 * grad_out_e0
+        t16 = gelu_y_e13 * grad_out_e3 + gelu_y_e12 * grad_out_e2 - gelu_y_e01 * grad_out_e0
+        t17 = gelu_x_e1 * t11 + gelu_x_e2 * t12 + gelu_x_e3 * t13 + t14 * grad_grad_gelu_x_e3
+        t17 += t15 * grad_grad_gelu_x_e2 + t16 * grad_grad_gelu_x_e1
+        t18 = gelu_x_e0 * grad_out_e01 - gelu_x_e3 * grad_out_e13 - gelu_x_e2 * grad_out_e12
+        t19 = grad_out_e13 * grad_grad_gelu_y_e3 + grad_out_e12 * grad_grad_gelu_y_e2
+        t19 += -grad_out_e01 * grad_grad_gelu_y_e0
+        t20 = gelu_y_e3 * grad_out_e13 + gelu_y_e2 * grad_out_e12 - gelu_y_e0 * grad_out_e01
+        t21 = grad_out_e01 * grad_grad_gelu_x_e0 - grad_out_e13 * grad_grad_gelu_x_e3
+        t21 += -grad_out_e12 * grad_grad_gelu_x_e2
+        t22 = gelu_x_e0 * grad_grad_gelu_y_e3 + gelu_y_e3 * grad_grad_gelu_x_e0 - gelu_x_e3 * grad_grad_gelu_y_e0
+        t22 += -gelu_y_e0 * grad_grad_gelu_x_e3
+        t23 = (gelu_x_e0 * grad_out_e02 - gelu_x_e3 * grad_out_e23) * grad_grad_gelu_y_e2
+        t23 += t18 * grad_grad_gelu_y_e1 + gelu_x_e1 * t19
+        t23 += gelu_x_e2 * (grad_out_e23 * grad_grad_gelu_y_e3 - grad_out_e02 * grad_grad_gelu_y_e0)
+        t23 += (gelu_y_e3 * grad_out_e23 - gelu_y_e0 * grad_out_e02) * grad_grad_gelu_x_e2
+        t23 += t20 * grad_grad_gelu_x_e1 + gelu_y_e1 * t21
+        t23 += gelu_y_e2 * (grad_out_e02 * grad_grad_gelu_x_e0 - grad_out_e23 * grad_grad_gelu_x_e3)
+        t23 += grad_out_e03 * t22
+        t24 = grad_out_e12 * grad_grad_gelu_y_e123 + grad_out_e02 * grad_grad_gelu_y_e023
+        t24 += grad_out_e01 * grad_grad_gelu_y_e013
+        t25 = grad_out_e01 * grad_grad_gelu_y_e012 - grad_out_e13 * grad_grad_gelu_y_e123
+        t25 += -grad_out_e03 * grad_grad_gelu_y_e023
+        t26 = grad_out_e23 * grad_grad_gelu_y_e123 - grad_out_e03 * grad_grad_gelu_y_e013
+        t26 += -grad_out_e02 * grad_grad_gelu_y_e012
+        t27 = gelu_y_e123 * grad_out_e12 + gelu_y_e023 * grad_out_e02 + gelu_y_e013 * grad_out_e01
+        t28 = gelu_y_e012 * grad_out_e01 - gelu_y_e123 * grad_out_e13 - gelu_y_e023 * grad_out_e03
+        t29 = gelu_y_e123 * grad_out_e23 - gelu_y_e013 * grad_out_e03 - gelu_y_e012 * grad_out_e02
+        t30 = gelu_x_e3 * t24 + gelu_x_e2 * t25 + gelu_x_e1 * t26 + t27 * grad_grad_gelu_x_e3
+        t30 += t28 * grad_grad_gelu_x_e2 + t29 * grad_grad_gelu_x_e1
+        t31 = grad_out_e023 * grad_grad_gelu_y_e23 + grad_out_e013 * grad_grad_gelu_y_e13
+        t31 += grad_out_e012 * grad_grad_gelu_y_e12
+        t32 = grad_out_e123 * grad_grad_gelu_y_e12 + grad_out_e013 * grad_grad_gelu_y_e01
+        t32 += grad_out_e023 * grad_grad_gelu_y_e02
+        t33 = grad_out_e123 * grad_grad_gelu_y_e23 - grad_out_e012 * grad_grad_gelu_y_e02
+        t33 += -grad_out_e013 * grad_grad_gelu_y_e03
+        t34 = grad_out_e012 * grad_grad_gelu_y_e01 - grad_out_e123 * grad_grad_gelu_y_e13
+        t34 += -grad_out_e023 * grad_grad_gelu_y_e03
+        t35 = gelu_y_e12 * grad_out_e123 + gelu_y_e02 * grad_out_e023 + gelu_y_e01 * grad_out_e013
+        t36 = gelu_y_e01 * grad_out_e012 - gelu_y_e13 * grad_out_e123 - gelu_y_e03 * grad_out_e023
+        t37 = gelu_y_e23 * grad_out_e123 - gelu_y_e03 * grad_out_e013 - gelu_y_e02 * grad_out_e012
+        t38 = gelu_y_e23 * grad_out_e023 + gelu_y_e13 * grad_out_e013 + gelu_y_e12 * grad_out_e012
+        t39 = gelu_x_e0 * t31 + gelu_x_e3 * t32 + gelu_x_e1 * t33 + gelu_x_e2 * t34 + t35 * grad_grad_gelu_x_e3
+        t39 += t36 * grad_grad_gelu_x_e2 + t37 * grad_grad_gelu_x_e1 + t38 * grad_grad_gelu_x_e0
+        t40 = gelu_x_e2 * grad_out_e013 - gelu_x_e1 * grad_out_e023 - gelu_x_e3 * grad_out_e012
+        t41 = grad_out_e013 * grad_grad_gelu_x_e2 - grad_out_e012 * grad_grad_gelu_x_e3
+        t41 += -grad_out_e023 * grad_grad_gelu_x_e1
+        t42 = gelu_x_e0 * grad_grad_gelu_y_e123 + gelu_x_e2 * grad_grad_gelu_y_e013
+        t42 += gelu_y_e013 * grad_grad_gelu_x_e2 + gelu_y_e123 * grad_grad_gelu_x_e0
+        t42 += -gelu_x_e1 * grad_grad_gelu_y_e023 - gelu_x_e3 * grad_grad_gelu_y_e012
+        t42 += -gelu_y_e012 * grad_grad_gelu_x_e3 - gelu_y_e023 * grad_grad_gelu_x_e1
+        gelu_x_e23 = x_e23 * gate_x
+        gelu_x_e13 = x_e13 * gate_x
+        gelu_x_e12 = x_e12 * gate_x
+        grad_grad_gelu_x_e23 = gate_x * grad_grad_x_e23 + x_e23 * grad_grad_gate_x
+        grad_grad_gelu_x_e13 = gate_x * grad_grad_x_e13 + x_e13 * grad_grad_gate_x
+        grad_grad_gelu_x_e12 = gate_x * grad_grad_x_e12 + x_e12 * grad_grad_gate_x
+        t43 = -gelu_x_e23 * grad_grad_gelu_y_e23 - gelu_x_e13 * grad_grad_gelu_y_e13
+        t43 += -gelu_x_e12 * grad_grad_gelu_y_e12 - gelu_y_e23 * grad_grad_gelu_x_e23
+        t43 += -gelu_y_e13 * grad_grad_gelu_x_e13 - gelu_y_e12 * grad_grad_gelu_x_e12
+        gelu_x_e03 = x_e03 * gate_x
+        t44 = gelu_x_e23 * grad_out_e2 + gelu_x_e13 * grad_out_e1 + gelu_x_e03 * grad_out_e0
+        gelu_x_e02 = x_e02 * gate_x
+        t45 = gelu_x_e12 * grad_out_e1 + gelu_x_e02 * grad_out_e0 - gelu_x_e23 * grad_out_e3
+        gelu_x_e01 = x_e01 * gate_x
+        t46 = gelu_x_e01 * grad_out_e0 - gelu_x_e13 * grad_out_e3 - gelu_x_e12 * grad_out_e2
+        grad_grad_gelu_x_e01 = gate_x * grad_grad_x_e01 + x_e01 * grad_grad_gate_x
+        t47 = grad_out_e0 * grad_grad_gelu_x_e01 - grad_out_e3 * grad_grad_gelu_x_e13
+        t47 += -grad_out_e2 * grad_grad_gelu_x_e12
+        grad_grad_gelu_x_e02 = gate_x * grad_grad_x_e02 + x_e02 * grad_grad_gate_x
+        t48 = grad_out_e1 * grad_grad_gelu_x_e12 + grad_out_e0 * grad_grad_gelu_x_e02
+        t48 += -grad_out_e3 * grad_grad_gelu_x_e23
+        grad_grad_gelu_x_e03 = gate_x * grad_grad_x_e03 + x_e03 * grad_grad_gate_x
+        t49 = grad_out_e2 * grad_grad_gelu_x_e23 + grad_out_e1 * grad_grad_gelu_x_e13
+        t49 += grad_out_e0 * grad_grad_gelu_x_e03
+        t50 = t44 * grad_grad_gelu_y_e3 + t45 * grad_grad_gelu_y_e2 + t46 * grad_grad_gelu_y_e1 + gelu_y_e1 * t47
+        t50 += gelu_y_e2 * t48 + gelu_y_e3 * t49
+        t51 = gelu_x_e13 * grad_out_e2 - gelu_x_e12 * grad_out_e3 - gelu_x_e23 * grad_out_e1
+        t52 = -gelu_x_e23 * grad_grad_gelu_y_e023 - gelu_x_e13 * grad_grad_gelu_y_e013
+        t52 += -gelu_x_e12 * grad_grad_gelu_y_e012 - gelu_y_e023 * grad_grad_gelu_x_e23
+        t52 += -gelu_y_e013 * grad_grad_gelu_x_e13 - gelu_y_e012 * grad_grad_gelu_x_e12
+        t53 = grad_out_e2 * grad_grad_gelu_x_e13 - grad_out_e1 * grad_grad_gelu_x_e23
+        t53 += -grad_out_e3 * grad_grad_gelu_x_e12
+        t54 = t51 * grad_grad_gelu_y_e123 + grad_out_e0 * t52 + gelu_y_e123 * t53
+        t55 = gelu_x_e23 * grad_out_e23 + gelu_x_e13 * grad_out_e13 + gelu_x_e12 * grad_out_e12
+        t55 += gelu_x_e03 * grad_out_e03 + gelu_x_e02 * grad_out_e02 + gelu_x_e01 * grad_out_e01
+        t56 = grad_out_e23 * grad_grad_gelu_x_e23 + grad_out_e13 * grad_grad_gelu_x_e13
+        t56 += grad_out_e12 * grad_grad_gelu_x_e12 + grad_out_e01 * grad_grad_gelu_x_e01
+        t56 += grad_out_e02 * grad_grad_gelu_x_e02 + grad_out_e03 * grad_grad_gelu_x_e03
+        t57 = gelu_x_e13 * grad_out_e23 + gelu_x_e01 * grad_out_e02 - gelu_x_e23 * grad_out_e13
+        t57 += -gelu_x_e02 * grad_out_e01
+        t58 = grad_out_e13 * grad_grad_gelu_y_e23 + grad_out_e01 * grad_grad_gelu_y_e02
+        t58 += -grad_out_e23 * grad_grad_gelu_y_e13 - grad_out_e02 * grad_grad_gelu_y_e01
+        t59 = gelu_y_e02 * grad_out_e01 + gelu_y_e23 * grad_out_e13 - gelu_y_e01 * grad_out_e02
+        t59 += -gelu_y_e13 * grad_out_e23
+        t60 = grad_out_e23 * grad_grad_gelu_x_e13 + grad_out_e02 * grad_grad_gelu_x_e01
+        t60 += -grad_out_e13 * grad_grad_gelu_x_e23 - grad_out_e01 * grad_grad_gelu_x_e02
+        t61 = gelu_x_e02 * grad_grad_gelu_y_e23 + gelu_x_e01 * grad_grad_gelu_y_e13
+        t61 += gelu_y_e13 * grad_grad_gelu_x_e01 + gelu_y_e23 * grad_grad_gelu_x_e02
+        t61 += -gelu_x_e13 * grad_grad_gelu_y_e01 - gelu_x_e23 * grad_grad_gelu_y_e02
+        t61 += -gelu_y_e02 * grad_grad_gelu_x_e23 - gelu_y_e01 * grad_grad_gelu_x_e13
+        t62 = gelu_x_e23 * grad_grad_gelu_y_e03 + gelu_y_e03 * grad_grad_gelu_x_e23
+        t62 += -gelu_x_e03 * grad_grad_gelu_y_e23 - gelu_y_e23 * grad_grad_gelu_x_e03
+        t63 = (gelu_x_e23 * grad_out_e12 - gelu_x_e03 * grad_out_e01) * grad_grad_gelu_y_e13
+        t63 += t57 * grad_grad_gelu_y_e12 + gelu_x_e12 * t58
+        t63 += gelu_x_e13 * (grad_out_e01 * grad_grad_gelu_y_e03 - grad_out_e12 * grad_grad_gelu_y_e23)
+        t63 += (gelu_y_e03 * grad_out_e01 - gelu_y_e23 * grad_out_e12) * grad_grad_gelu_x_e13
+        t63 += t59 * grad_grad_gelu_x_e12 + gelu_y_e12 * t60 + grad_out_e03 * t61
+        t63 += gelu_y_e13 * (grad_out_e12 * grad_grad_gelu_x_e23 - grad_out_e01 * grad_grad_gelu_x_e03)
+        t63 += grad_out_e02 * t62
+        t64 = gelu_x_e13 * grad_out_e02 - gelu_x_e12 * grad_out_e03 - gelu_x_e23 * grad_out_e01
+        t65 = grad_out_e02 * grad_grad_gelu_x_e13 - grad_out_e01 * grad_grad_gelu_x_e23
+        t65 += -grad_out_e03 * grad_grad_gelu_x_e12
+        t66 = gelu_x_e12 * grad_out_e123 + gelu_x_e02 * grad_out_e023 + gelu_x_e01 * grad_out_e013
+        t67 = gelu_x_e01 * grad_out_e012 - gelu_x_e13 * grad_out_e123 - gelu_x_e03 * grad_out_e023
+        t68 = gelu_x_e23 * grad_out_e123 - gelu_x_e03 * grad_out_e013 - gelu_x_e02 * grad_out_e012
+        t69 = gelu_x_e23 * grad_out_e023 + gelu_x_e13 * grad_out_e013 + gelu_x_e12 * grad_out_e012
+        t70 = grad_out_e023 * grad_grad_gelu_x_e23 + grad_out_e013 * grad_grad_gelu_x_e13
+        t70 += grad_out_e012 * grad_grad_gelu_x_e12
+        t71 = grad_out_e123 * grad_grad_gelu_x_e12 + grad_out_e013 * grad_grad_gelu_x_e01
+        t71 += grad_out_e023 * grad_grad_gelu_x_e02
+        t72 = grad_out_e123 * grad_grad_gelu_x_e23 - grad_out_e012 * grad_grad_gelu_x_e02
+        t72 += -grad_out_e013 * grad_grad_gelu_x_e03
+        t73 = grad_out_e012 * grad_grad_gelu_x_e01 - grad_out_e123 * grad_grad_gelu_x_e13
+        t73 += -grad_out_e023 * grad_grad_gelu_x_e03
+        t74 = t66 * grad_grad_gelu_y_e3 + t67 * grad_grad_gelu_y_e2 + t68 * grad_grad_gelu_y_e1
+        t74 += t69 * grad_grad_gelu_y_e0 + gelu_y_e0 * t70 + gelu_y_e3 * t71 + gelu_y_e1 * t72 + gelu_y_e2 * t73
+        t75 = gelu_x_e01 * grad_out_e023 + gelu_x_e03 * grad_out_e012 - gelu_x_e02 * grad_out_e013
+        t76 = grad_out_e023 * grad_grad_gelu_x_e01 + grad_out_e012 * grad_grad_gelu_x_e03
+        t76 += -grad_out_e013 * grad_grad_gelu_x_e02
+        t77 = t75 * grad_grad_gelu_y_e123
+        t77 += gelu_x_e12 * (grad_out_e013 * grad_grad_gelu_y_e023 - grad_out_e023 * grad_grad_gelu_y_e013)
+        t77 += gelu_x_e23 * (grad_out_e012 * grad_grad_gelu_y_e013 - grad_out_e013 * grad_grad_gelu_y_e012)
+        t77 += gelu_x_e13 * (grad_out_e023 * grad_grad_gelu_y_e012 - grad_out_e012 * grad_grad_gelu_y_e023)
+        t77 += (gelu_y_e013 * grad_out_e012 - gelu_y_e012 * grad_out_e013) * grad_grad_gelu_x_e23
+        t77 += (gelu_y_e012 * grad_out_e023 - gelu_y_e023 * grad_out_e012) * grad_grad_gelu_x_e13
+        t77 += (gelu_y_e023 * grad_out_e013 - gelu_y_e013 * grad_out_e023) * grad_grad_gelu_x_e12
+        t77 += gelu_y_e123 * t76
+        t78 = gelu_x_e01 * grad_grad_gelu_y_e23 + gelu_x_e03 * grad_grad_gelu_y_e12
+        t78 += gelu_x_e23 * grad_grad_gelu_y_e01 + gelu_x_e12 * grad_grad_gelu_y_e03
+        t78 += gelu_y_e01 * grad_grad_gelu_x_e23 + gelu_y_e03 * grad_grad_gelu_x_e12
+        t78 += gelu_y_e23 * grad_grad_gelu_x_e01 + gelu_y_e12 * grad_grad_gelu_x_e03
+        t78 += -gelu_x_e02 * grad_grad_gelu_y_e13 - gelu_x_e13 * grad_grad_gelu_y_e02
+        t78 += -gelu_y_e02 * grad_grad_gelu_x_e13 - gelu_y_e13 * grad_grad_gelu_x_e02
+        gelu_x_e123 = x_e123 * gate_x
+        grad_grad_gelu_x_e123 = gate_x * grad_grad_x_e123 + x_e123 * grad_grad_gate_x
+        t79 = grad_out_e2 * grad_grad_gelu_y_e13 - grad_out_e1 * grad_grad_gelu_y_e23
+        t79 += -grad_out_e3 * grad_grad_gelu_y_e12
+        t80 = gelu_y_e13 * grad_out_e2 - gelu_y_e12 * grad_out_e3 - gelu_y_e23 * grad_out_e1
+        gelu_x_e023 = x_e023 * gate_x
+        gelu_x_e013 = x_e013 * gate_x
+        gelu_x_e012 = x_e012 * gate_x
+        grad_grad_gelu_x_e023 = gate_x * grad_grad_x_e023 + x_e023 * grad_grad_gate_x
+        grad_grad_gelu_x_e013 = gate_x * grad_grad_x_e013 + x_e013 * grad_grad_gate_x
+        grad_grad_gelu_x_e012 = gate_x * grad_grad_x_e012 + x_e012 * grad_grad_gate_x
+        t81 = -gelu_x_e023 * grad_grad_gelu_y_e23 - gelu_x_e013 * grad_grad_gelu_y_e13
+        t81 += -gelu_x_e012 * grad_grad_gelu_y_e12 - gelu_y_e23 * grad_grad_gelu_x_e023
+        t81 += -gelu_y_e13 * grad_grad_gelu_x_e013 - gelu_y_e12 * grad_grad_gelu_x_e012
+        t82 = gelu_x_e123 * t79 + t80 * grad_grad_gelu_x_e123 + grad_out_e0 * t81
+        t83 = gelu_x_e123 * grad_out_e12 + gelu_x_e023 * grad_out_e02 + gelu_x_e013 * grad_out_e01
+        t84 = gelu_x_e012 * grad_out_e01 - gelu_x_e123 * grad_out_e13 - gelu_x_e023 * grad_out_e03
+        t85 = gelu_x_e123 * grad_out_e23 - gelu_x_e013 * grad_out_e03 - gelu_x_e012 * grad_out_e02
+        t86 = grad_out_e12 * grad_grad_gelu_x_e123 + grad_out_e02 * grad_grad_gelu_x_e023
+        t86 += grad_out_e01 * grad_grad_gelu_x_e013
+        t87 = grad_out_e01 * grad_grad_gelu_x_e012 - grad_out_e13 * grad_grad_gelu_x_e123
+        t87 += -grad_out_e03 * grad_grad_gelu_x_e023
+        t88 = grad_out_e23 * grad_grad_gelu_x_e123 - grad_out_e03 * grad_grad_gelu_x_e013
+        t88 += -grad_out_e02 * grad_grad_gelu_x_e012
+        t89 = t83 * grad_grad_gelu_y_e3 + t84 * grad_grad_gelu_y_e2 + t85 * grad_grad_gelu_y_e1 + gelu_y_e3 * t86
+        t89 += gelu_y_e2 * t87 + gelu_y_e1 * t88
+        t90 = gelu_x_e013 * grad_out_e02 - gelu_x_e012 * grad_out_e03 - gelu_x_e023 * grad_out_e01
+        t91 = grad_out_e01 * grad_grad_gelu_y_e023 + grad_out_e03 * grad_grad_gelu_y_e012
+        t91 += -grad_out_e02 * grad_grad_gelu_y_e013
+        t92 = gelu_y_e012 * grad_out_e03 + gelu_y_e023 * grad_out_e01 - gelu_y_e013 * grad_out_e02
+        t93 = grad_out_e02 * grad_grad_gelu_x_e013 - grad_out_e01 * grad_grad_gelu_x_e023
+        t93 += -grad_out_e03 * grad_grad_gelu_x_e012
+        t94 = t90 * grad_grad_gelu_y_e123 + gelu_x_e123 * t91 + t92 * grad_grad_gelu_x_e123 + gelu_y_e123 * t93
+        t95 = gelu_x_e123 * grad_out_e123 + gelu_x_e023 * grad_out_e023 + gelu_x_e013 * grad_out_e013
+        t95 += gelu_x_e012 * grad_out_e012
+        t96 = grad_out_e123 * grad_grad_gelu_x_e123 + grad_out_e023 * grad_grad_gelu_x_e023
+        t96 += grad_out_e013 * grad_grad_gelu_x_e013 + grad_out_e012 * grad_grad_gelu_x_e012
+        t97 = grad_out_e013 * grad_grad_gelu_y_e02 - grad_out_e023 * grad_grad_gelu_y_e01
+        t97 += -grad_out_e012 * grad_grad_gelu_y_e03
+        t98 = gelu_y_e02 * grad_out_e013 - gelu_y_e01 * grad_out_e023 - gelu_y_e03 * grad_out_e012
+        t99 = (gelu_x_e012 * grad_out_e013 - gelu_x_e013 * grad_out_e012) * grad_grad_gelu_y_e23
+        t99 += (gelu_x_e023 * grad_out_e012 - gelu_x_e012 * grad_out_e023) * grad_grad_gelu_y_e13
+        t99 += (gelu_x_e013 * grad_out_e023 - gelu_x_e023 * grad_out_e013) * grad_grad_gelu_y_e12
+        t99 += gelu_x_e123 * t97 + t98 * grad_grad_gelu_x_e123
+        t99 += gelu_y_e12 * (grad_out_e023 * grad_grad_gelu_x_e013 - grad_out_e013 * grad_grad_gelu_x_e023)
+        t99 += gelu_y_e23 * (grad_out_e013 * grad_grad_gelu_x_e012 - grad_out_e012 * grad_grad_gelu_x_e013)
+        t99 += gelu_y_e13 * (grad_out_e012 * grad_grad_gelu_x_e023 - grad_out_e023 * grad_grad_gelu_x_e012)
+        t100 = gelu_x_e012 * grad_grad_gelu_y_e3 + gelu_x_e023 * grad_grad_gelu_y_e1
+        t100 += gelu_y_e1 * grad_grad_gelu_x_e023 + gelu_y_e3 * grad_grad_gelu_x_e012
+        t100 += -gelu_x_e013 * grad_grad_gelu_y_e2 - gelu_x_e123 * grad_grad_gelu_y_e0
+        t100 += -gelu_y_e0 * grad_grad_gelu_x_e123 - gelu_y_e2 * grad_grad_gelu_x_e013
+        gelu_x_e0123 = x_e0123 * gate_x
+        grad_grad_gelu_x_e0123 = gate_x * grad_grad_x_e0123 + x_e0123 * grad_grad_gate_x
+        t101 = grad_out_e02 * grad_grad_gelu_y_e13 - grad_out_e01 * grad_grad_gelu_y_e23
+        t101 += -grad_out_e03 * grad_grad_gelu_y_e12
+        t102 = gelu_y_e13 * grad_out_e02 - gelu_y_e12 * grad_out_e03 - gelu_y_e23 * grad_out_e01
+        t103 = grad_out_e012 * grad_grad_gelu_y_e3 + grad_out_e023 * grad_grad_gelu_y_e1
+        t103 += -grad_out_e013 * grad_grad_gelu_y_e2
+        t104 = gelu_y_e1 * grad_out_e023 + gelu_y_e3 * grad_out_e012 - gelu_y_e2 * grad_out_e013
+
+        if GRAD_WEIGHT:
+            grad_weight_000 = _sum(
+                grad_weight_000,
+                grad_out_e * (gelu_x_e * grad_grad_gelu_y_e + gelu_y_e * grad_grad_gelu_x_e),
+                mask,
+                ROWS > 1,
+            )
+            grad_weight_011 = _sum(grad_weight_011, gelu_x_e * t2 + t3 * grad_grad_gelu_x_e, mask, ROWS > 1)
+            grad_weight_022 = _sum(grad_weight_022, gelu_x_e * t4 + t5 * grad_grad_gelu_x_e, mask, ROWS > 1)
+            grad_weight_033 = _sum(grad_weight_033, gelu_x_e * t6 + t7 * grad_grad_gelu_x_e, mask, ROWS > 1)
+            grad_weight_044 = _sum(
+                grad_weight_044,
+                grad_out_e0123 * (gelu_x_e * grad_grad_gelu_y_e0123 + gelu_y_e0123 * grad_grad_gelu_x_e),
+                mask,
+                ROWS > 1,
+            )
+            grad_weight_101 = _sum(grad_weight_101, grad_out_e * t8, mask, ROWS > 1)
+            grad_weight_110 = _sum(grad_weight_110, t9 * grad_grad_gelu_y_e + gelu_y_e * t10, mask, ROWS > 1)
+            grad_weight_112 = _sum(grad_weight_112, t17, mask, ROWS > 1)
+            grad_weight_121 = _sum(grad_weight_121, t23, mask, ROWS > 1)
+            grad_weight_123 = _sum(grad_weight_123, t30, mask, ROWS > 1)
+            grad_weight_132 = _sum(grad_weight_132, t39, mask, ROWS > 1)
+            grad_weight_134 = _sum(grad_weight_134, t40 * grad_grad_gelu_y_e0123 + gelu_y_e0123 * t41, mask, ROWS > 1)
+            grad_weight_143 = _sum(grad_weight_143, grad_out_e0123 * t42, mask, ROWS > 1)
+            grad_weight_202 = _sum(grad_weight_202, grad_out_e * t43, mask, ROWS > 1)
+            grad_weight_211 = _sum(grad_weight_211, t50, mask, ROWS > 1)
+            grad_weight_213 = _sum(grad_weight_213, t54, mask, ROWS > 1)
+            grad_weight_220 = _sum(grad_weight_220, t55 * grad_grad_gelu_y_e + gelu_y_e * t56, mask, ROWS > 1)
+            grad_weight_222 = _sum(grad_weight_222, t63, mask, ROWS > 1)
+            grad_weight_224 = _sum(grad_weight_224, t64 * grad_grad_gelu_y_e0123 + gelu_y_e0123 * t65, mask, ROWS > 1)
+            grad_weight_231 = _sum(grad_weight_231, t74, mask, ROWS > 1)
+            grad_weight_233 = _sum(grad_weight_233, t77, mask, ROWS > 1)
+            grad_weight_242 = _sum(grad_weight_242, grad_out_e0123 * t78, mask, ROWS > 1)
+            grad_weight_303 = _sum(
+                grad_weight_303,
+                grad_out_e * (-gelu_x_e123 * grad_grad_gelu_y_e123 - gelu_y_e123 * grad_grad_gelu_x_e123),
+                mask,
+                ROWS > 1,
+            )
+            grad_weight_312 = _sum(grad_weight_312, t82, mask, ROWS > 1)
+            grad_weight_314 = _sum(
+                grad_weight_314,
+                grad_out_e0 * (gelu_x_e123 * grad_grad_gelu_y_e0123 + gelu_y_e0123 * grad_grad_gelu_x_e123),
+                mask,
+                ROWS > 1,
+            )
+            grad_weight_321 = _sum(grad_weight_321, t89, mask, ROWS > 1)
+            grad_weight_323 = _sum(grad_weight_323, t94, mask, ROWS > 1)
+            grad_weight_330 = _sum(grad_weight_330, t95 * grad_grad_gelu_y_e + gelu_y_e * t96, mask, ROWS > 1)
+            grad_weight_332 = _sum(grad_weight_332, t99, mask, ROWS > 1)
+            grad_weight_341 = _sum(grad_weight_341, grad_out_e0123 * t100, mask, ROWS > 1)
+            grad_weight_413 = _sum(
+                grad_weight_413,
+                grad_out_e0 * (-gelu_x_e0123 * grad_grad_gelu_y_e123 - gelu_y_e123 * grad_grad_gelu_x_e0123),
+                mask,
+                ROWS > 1,
+            )
+            grad_weight_422 = _sum(grad_weight_422, gelu_x_e0123 * t101 + t102 * grad_grad_gelu_x_e0123, mask, ROWS > 1)
+            grad_weight_431 = _sum(grad_weight_431, gelu_x_e0123 * t103 + t104 * grad_grad_gelu_x_e0123, mask, ROWS > 1)
+            grad_weight_440 = _sum(
+                grad_weight_440,
+                grad_out_e0123 * (gelu_x_e0123 * grad_grad_gelu_y_e + gelu_y_e * grad_grad_gelu_x_e0123),
+                mask,
+                ROWS > 1,
+            )
+    grad_weight_row = grad_weight_ptr + tl.cast(program, tl.int64) * 34 * N
+
+    if GRAD_WEIGHT:
+        tl.store(grad_weight_row + n * 34, _column_sum(grad_weight_000, ROWS), mask=tile_mask)
+        tl.store(grad_weight_row + n * 34 + 1, _column_sum(grad_weight_011, ROWS), mask=tile_mask)
+        tl.store(grad_weight_row + n * 34 + 2, _column_sum(grad_weight_022, ROWS), mask=tile_mask)
+        tl.store(grad_weight_row + n * 34 + 3, _column_sum(grad_weight_033, ROWS), mask=tile_mask)
+        tl.store(grad_weight_row + n * 34 + 4, _column_sum(grad_weight_044, ROWS), mask=tile_mask)
+        tl.store(grad_weight_row + n * 34 + 5, _column_sum(grad_weight_101, ROWS), mask=tile_mask)
+        tl.store(grad_weight_row + n * 34 + 6, _column_sum(grad_weight_110, ROWS), mask=tile_mask)
+        tl.store(grad_weight_row + n * 34 + 7, _column_sum(grad_weight_112, ROWS), mask=tile_mask)
+        tl.store(grad_weight_row + n * 34 + 8, _column_sum(grad_weight_121, ROWS), mask=tile_mask)
+        tl.store(grad_weight_row + n * 34 + 9, _column_sum(grad_weight_123, ROWS), mask=tile_mask)
+        tl.store(grad_weight_row + n * 34 + 10, _column_sum(grad_weight_132, ROWS), mask=tile_mask)
+        tl.store(grad_weight_row + n * 34 + 11, _column_sum(grad_weight_134, ROWS), mask=tile_mask)
+        tl.store(grad_weight_row + n * 34 + 12, _column_sum(grad_weight_143, ROWS), mask=tile_mask)
+        tl.store(grad_weight_row + n * 34 + 13, _column_sum(grad_weight_202, ROWS), mask=tile_mask)
+        tl.store(grad_weight_row + n * 34 + 14, _column_sum(grad_weight_211, ROWS), mask=tile_mask)
+        tl.store(grad_weight_row + n * 34 + 15, _column_sum(grad_weight_213, ROWS), mask=tile_mask)
+        tl.store(grad_weight_row + n * 34 + 16, _column_sum(grad_weight_220, ROWS), mask=tile_mask)
+        tl.store(grad_weight_row + n * 34 + 17, _column_sum(grad_weight_222, ROWS), mask=tile_mask)
+        tl.store(grad_weight_row + n * 34 + 18, _column_sum(grad_weight_224, ROWS), mask=tile_mask)
+        tl.store(grad_weight_row + n * 34 + 19, _column_sum(grad_weight_231, ROWS), mask=tile_mask)
+        tl.store(grad_weight_row + n * 34 + 20, _column_sum(grad_weight_233, ROWS), mask=tile_mask)
+        tl.store(grad_weight_row + n * 34 + 21, _column_sum(grad_weight_242, ROWS), mask=tile_mask)
+        tl.store(grad_weight_row + n * 34 + 22, _column_sum(grad_weight_303, ROWS), mask=tile_mask)
+        tl.store(grad_weight_row + n * 34 + 23, _column_sum(grad_weight_312, ROWS), mask=tile_mask)
+        tl.store(grad_weight_row + n * 34 + 24, _column_sum(grad_weight_314, ROWS), mask=tile_mask)
+        tl.store(grad_weight_row + n * 34 + 25, _column_sum(grad_weight_321, ROWS), mask=tile_mask)
+        tl.store(grad_weight_row + n * 34 + 26, _column_sum(grad_weight_323, ROWS), mask=tile_mask)
+        tl.store(grad_weight_row + n * 34 + 27, _column_sum(grad_weight_330, ROWS), mask=tile_mask)
+        tl.store(grad_weight_row + n * 34 + 28, _column_sum(grad_weight_332, ROWS), mask=tile_mask)
+        tl.store(grad_weight_row + n * 34 + 29, _column_sum(grad_weight_341, ROWS), mask=tile_mask)
+        tl.store(grad_weight_row + n * 34 + 30, _column_sum(grad_weight_413, ROWS), mask=tile_mask)
+        tl.store(grad_weight_row + n * 34 + 31, _column_sum(grad_weight_422, ROWS), mask=tile_mask)
+        tl.store(grad_weight_row + n * 34 + 32, _column_sum(grad_weight_431, ROWS), mask=tile_mask)
+        tl.store(grad_weight_row + n * 34 + 33, _column_sum(grad_weight_440, ROWS), mask=tile_mask)
+
+
 # ---------------------------------------------------------------------------------------------------------------------
 # motor_action
 #     return (m >> x).grade(3)
@@ -3780,6 +11024,220 @@ def _motor_action_backward_kernel(
         )
     if GRAD_X:
         _store4(grad_x_row + tile * 4, grad_x_e012, grad_x_e013, grad_x_e023, grad_x_e123, mask)
+
+
+@triton.jit(do_not_specialize=["B"])
+def _motor_action_double_backward_kernel(
+    m_ptr,
+    x_ptr,
+    grad_out_ptr,
+    grad_grad_m_ptr,
+    grad_grad_x_ptr,
+    grad_m_ptr,
+    grad_x_ptr,
+    grad_grad_out_ptr,
+    B,
+    N,
+    HAS_GRAD_GRAD_M: tl.constexpr,
+    HAS_GRAD_GRAD_X: tl.constexpr,
+    GRAD_M: tl.constexpr,
+    GRAD_X: tl.constexpr,
+    GRAD_GRAD_OUT: tl.constexpr,
+    ROWS: tl.constexpr,
+    BLOCK: tl.constexpr,
+    REAL: tl.constexpr,
+):
+    start = tl.program_id(0).to(tl.int64) * BLOCK
+    tile = tl.arange(0, BLOCK)
+    mask = tile < tl.cast(B, tl.int64) * N - start
+    m_row = m_ptr + start * 8
+    x_row = x_ptr + start * 4
+    grad_out_row = grad_out_ptr + start * 4
+    grad_grad_m_row = grad_grad_m_ptr + start * 8
+    grad_grad_x_row = grad_grad_x_ptr + start * 4
+    grad_m_row = grad_m_ptr + start * 8
+    grad_x_row = grad_x_ptr + start * 4
+    grad_grad_out_row = grad_grad_out_ptr + start * 4
+
+    m_e, m_e01, m_e02, m_e03, m_e12, m_e13, m_e23, m_e0123 = _load8(m_row + tile * 8, mask, REAL)
+    x_e012, x_e013, x_e023, x_e123 = _load4(x_row + tile * 4, mask, REAL)
+    grad_out_e012, grad_out_e013, grad_out_e023, grad_out_e123 = _load4(grad_out_row + tile * 4, mask, REAL)
+    (
+        grad_grad_m_e,
+        grad_grad_m_e01,
+        grad_grad_m_e02,
+        grad_grad_m_e03,
+        grad_grad_m_e12,
+        grad_grad_m_e13,
+        grad_grad_m_e23,
+        grad_grad_m_e0123,
+    ) = _load8(grad_grad_m_row + tile * 8, mask & HAS_GRAD_GRAD_M, REAL)
+    grad_grad_x_e012, grad_grad_x_e013, grad_grad_x_e023, grad_grad_x_e123 = _load4(
+        grad_grad_x_row + tile * 4, mask & HAS_GRAD_GRAD_X, REAL
+    )
+
+    t0 = grad_out_e012 * grad_grad_x_e123
+    t1 = 2.0 * t0
+    t2 = grad_out_e013 * grad_grad_x_e123
+    t3 = -2.0 * t2
+    t4 = 2.0 * grad_out_e023 * grad_grad_x_e123
+    t5 = grad_out_e013 * grad_grad_x_e023
+    t6 = grad_out_e023 * grad_grad_x_e013
+    t7 = 2.0 * t5 - 2.0 * t6
+    t8 = grad_out_e123 * grad_grad_x_e123
+    t9 = grad_out_e023 * grad_grad_x_e023
+    t10 = grad_out_e013 * grad_grad_x_e013
+    t11 = grad_out_e012 * grad_grad_x_e012
+    t12 = grad_out_e012 * grad_grad_x_e013
+    t13 = grad_out_e013 * grad_grad_x_e012
+    t14 = 2.0 * t12 - 2.0 * t13
+    t15 = grad_out_e012 * grad_grad_x_e023
+    t16 = grad_out_e023 * grad_grad_x_e012
+    t17 = 2.0 * t16 - 2.0 * t15
+    t18 = x_e012 * grad_out_e013
+    t19 = x_e013 * grad_out_e012
+    t20 = 2.0 * t19 - 2.0 * t18
+    t21 = x_e012 * grad_out_e023
+    t22 = x_e023 * grad_out_e012
+    t23 = 2.0 * t21 - 2.0 * t22
+    t24 = x_e013 * grad_out_e023
+    t25 = x_e023 * grad_out_e013
+    t26 = 2.0 * t25 - 2.0 * t24
+    t27 = x_e123 * grad_out_e012
+    t28 = 2.0 * t27
+    t29 = x_e123 * grad_out_e013
+    t30 = -2.0 * t29
+    t31 = 2.0 * x_e123 * grad_out_e023
+    t32 = x_e123 * grad_out_e123
+    t33 = x_e023 * grad_out_e023
+    t34 = x_e013 * grad_out_e013
+    t35 = x_e012 * grad_out_e012
+    t36 = 2.0 * grad_grad_m_e
+    grad_m_e = m_e03 * t1 + m_e02 * t3 + m_e01 * t4 + m_e12 * t7 + 2.0 * m_e * (t8 + t9 + t10 + t11)
+    grad_m_e += m_e23 * t14 + m_e13 * t17 + t20 * grad_grad_m_e23 + t23 * grad_grad_m_e13
+    grad_m_e += t26 * grad_grad_m_e12 + t28 * grad_grad_m_e03 + t30 * grad_grad_m_e02 + t31 * grad_grad_m_e01
+    grad_m_e += (t32 + t33 + t34 + t35) * t36
+    t37 = -2.0 * t0
+    t38 = 2.0 * t2
+    t39 = -2.0 * t27
+    t40 = 2.0 * t29
+    grad_m_e01 = m_e13 * t37 + m_e12 * t38 + m_e * t4 + t39 * grad_grad_m_e13 + t40 * grad_grad_m_e12
+    grad_m_e01 += t31 * grad_grad_m_e
+    grad_m_e02 = m_e23 * t37 + m_e * t3 + m_e12 * t4 + t39 * grad_grad_m_e23 + t31 * grad_grad_m_e12
+    grad_m_e02 += t30 * grad_grad_m_e
+    grad_m_e03 = m_e * t1 + m_e23 * t3 + m_e13 * t4 + t30 * grad_grad_m_e23 + t31 * grad_grad_m_e13
+    grad_m_e03 += t28 * grad_grad_m_e
+    t41 = 2.0 * t12 + 2.0 * t13
+    t42 = 2.0 * t15 + 2.0 * t16
+    t43 = 2.0 * t21 + 2.0 * t22
+    t44 = 2.0 * t18 + 2.0 * t19
+    t45 = 2.0 * grad_grad_m_e12
+    grad_m_e12 = m_e0123 * t1 + m_e01 * t38 + m_e02 * t4 + m_e * t7 + 2.0 * m_e12 * (t8 + t11 - t9 - t10)
+    grad_m_e12 += m_e13 * t41 + m_e23 * t42 + t28 * grad_grad_m_e0123 + t43 * grad_grad_m_e23
+    grad_m_e12 += t44 * grad_grad_m_e13 + (t32 + t35 - t33 - t34) * t45 + t31 * grad_grad_m_e02
+    grad_m_e12 += t40 * grad_grad_m_e01 + t26 * grad_grad_m_e
+    t46 = 2.0 * t5 + 2.0 * t6
+    t47 = 2.0 * t24 + 2.0 * t25
+    t48 = 2.0 * grad_grad_m_e13
+    grad_m_e13 = m_e01 * t37 + m_e0123 * t38 + m_e03 * t4 + m_e23 * t46 + 2.0 * m_e13 * (t8 + t10 - t9 - t11)
+    grad_m_e13 += m_e12 * t41 + m_e * t17 + t40 * grad_grad_m_e0123 + t47 * grad_grad_m_e23
+    grad_m_e13 += (t32 + t34 - t33 - t35) * t48 + t44 * grad_grad_m_e12 + t31 * grad_grad_m_e03
+    grad_m_e13 += t39 * grad_grad_m_e01 + t23 * grad_grad_m_e
+    t49 = 2.0 * grad_grad_m_e23
+    grad_m_e23 = m_e02 * t37 + m_e03 * t3 + m_e0123 * t4 + m_e13 * t46 + 2.0 * m_e23 * (t8 + t9 - t10 - t11)
+    grad_m_e23 += m_e * t14 + m_e12 * t42 + t31 * grad_grad_m_e0123 + (t32 + t33 - t34 - t35) * t49
+    grad_m_e23 += t47 * grad_grad_m_e13 + t43 * grad_grad_m_e12 + t30 * grad_grad_m_e03 + t39 * grad_grad_m_e02
+    grad_m_e23 += t20 * grad_grad_m_e
+    grad_m_e0123 = m_e12 * t1 + m_e13 * t38 + m_e23 * t4 + t31 * grad_grad_m_e23 + t40 * grad_grad_m_e13
+    grad_m_e0123 += t28 * grad_grad_m_e12
+    t50 = m_e23 * t49
+    t51 = m_e13 * t48
+    t52 = m_e12 * t45
+    t53 = m_e * t36
+    t54 = t52 + t53 - t50 - t51
+    t55 = m_e12 * grad_grad_m_e13 + m_e13 * grad_grad_m_e12
+    t56 = m_e * grad_grad_m_e23 + m_e23 * grad_grad_m_e
+    t57 = 2.0 * t55 - 2.0 * t56
+    t58 = m_e12 * grad_grad_m_e23 + m_e23 * grad_grad_m_e12
+    t59 = m_e * grad_grad_m_e13 + m_e13 * grad_grad_m_e
+    t60 = 2.0 * t58 + 2.0 * t59
+    grad_x_e012 = grad_out_e012 * t54 + grad_out_e013 * t57 + grad_out_e023 * t60
+    t61 = t51 + t53 - t50 - t52
+    t62 = 2.0 * t55 + 2.0 * t56
+    t63 = m_e13 * grad_grad_m_e23 + m_e23 * grad_grad_m_e13
+    t64 = m_e * grad_grad_m_e12 + m_e12 * grad_grad_m_e
+    t65 = 2.0 * t63 - 2.0 * t64
+    grad_x_e013 = grad_out_e013 * t61 + grad_out_e012 * t62 + grad_out_e023 * t65
+    t66 = t50 + t53 - t51 - t52
+    t67 = 2.0 * t58 - 2.0 * t59
+    t68 = 2.0 * t63 + 2.0 * t64
+    grad_x_e023 = grad_out_e023 * t66 + grad_out_e012 * t67 + grad_out_e013 * t68
+    t69 = t50 + t51 + t52 + t53
+    t70 = m_e02 * grad_grad_m_e23 + m_e01 * grad_grad_m_e13 + m_e23 * grad_grad_m_e02
+    t70 += m_e13 * grad_grad_m_e01
+    t71 = m_e12 * grad_grad_m_e0123 + m_e0123 * grad_grad_m_e12 + m_e * grad_grad_m_e03
+    t71 += m_e03 * grad_grad_m_e
+    t72 = 2.0 * t71 - 2.0 * t70
+    t73 = m_e13 * grad_grad_m_e0123 + m_e0123 * grad_grad_m_e13 + m_e01 * grad_grad_m_e12
+    t73 += m_e12 * grad_grad_m_e01
+    t74 = m_e03 * grad_grad_m_e23 + m_e23 * grad_grad_m_e03 + m_e * grad_grad_m_e02 + m_e02 * grad_grad_m_e
+    t75 = 2.0 * t73 - 2.0 * t74
+    t76 = m_e23 * grad_grad_m_e0123 + m_e0123 * grad_grad_m_e23 + m_e03 * grad_grad_m_e13
+    t76 += m_e02 * grad_grad_m_e12 + m_e13 * grad_grad_m_e03 + m_e12 * grad_grad_m_e02 + m_e * grad_grad_m_e01
+    t76 += m_e01 * grad_grad_m_e
+    t77 = 2.0 * t76
+    grad_x_e123 = grad_out_e123 * t69 + grad_out_e012 * t72 + grad_out_e013 * t75 + grad_out_e023 * t77
+    t78 = 2.0 * m_e * m_e03 + 2.0 * m_e12 * m_e0123 - 2.0 * m_e01 * m_e13 - 2.0 * m_e02 * m_e23
+    t79 = m_e * m_e13
+    t80 = m_e12 * m_e23
+    t81 = m_e * m_e23
+    t82 = m_e12 * m_e13
+    t83 = m_e * m_e
+    t84 = m_e12 * m_e12
+    t85 = m_e13 * m_e13
+    t86 = m_e23 * m_e23
+    grad_grad_out_e012 = t78 * grad_grad_x_e123 + (2.0 * t80 - 2.0 * t79) * grad_grad_x_e023
+    grad_grad_out_e012 += (2.0 * t81 + 2.0 * t82) * grad_grad_x_e013
+    grad_grad_out_e012 += (t83 + t84 - t85 - t86) * grad_grad_x_e012 + x_e012 * t54 + x_e013 * t62
+    grad_grad_out_e012 += x_e023 * t67 + x_e123 * t72
+    t87 = 2.0 * m_e01 * m_e12 + 2.0 * m_e13 * m_e0123 - 2.0 * m_e * m_e02 - 2.0 * m_e03 * m_e23
+    t88 = m_e * m_e12
+    t89 = m_e13 * m_e23
+    grad_grad_out_e013 = t87 * grad_grad_x_e123 + (2.0 * t88 + 2.0 * t89) * grad_grad_x_e023
+    grad_grad_out_e013 += (t83 + t85 - t84 - t86) * grad_grad_x_e013
+    grad_grad_out_e013 += (2.0 * t82 - 2.0 * t81) * grad_grad_x_e012 + x_e013 * t61 + x_e012 * t57
+    grad_grad_out_e013 += x_e023 * t68 + x_e123 * t75
+    t90 = 2.0 * m_e * m_e01 + 2.0 * m_e02 * m_e12 + 2.0 * m_e03 * m_e13 + 2.0 * m_e23 * m_e0123
+    grad_grad_out_e023 = t90 * grad_grad_x_e123 + (t83 + t86 - t84 - t85) * grad_grad_x_e023
+    grad_grad_out_e023 += (2.0 * t89 - 2.0 * t88) * grad_grad_x_e013
+    grad_grad_out_e023 += (2.0 * t79 + 2.0 * t80) * grad_grad_x_e012 + x_e023 * t66 + x_e012 * t60
+    grad_grad_out_e023 += x_e013 * t65 + x_e123 * t77
+    grad_grad_out_e123 = (t83 + t84 + t85 + t86) * grad_grad_x_e123 + x_e123 * t69
+
+    if GRAD_M:
+        _store8(
+            grad_m_row + tile * 8,
+            grad_m_e,
+            grad_m_e01,
+            grad_m_e02,
+            grad_m_e03,
+            grad_m_e12,
+            grad_m_e13,
+            grad_m_e23,
+            grad_m_e0123,
+            mask,
+        )
+    if GRAD_X:
+        _store4(grad_x_row + tile * 4, grad_x_e012, grad_x_e013, grad_x_e023, grad_x_e123, mask)
+    if GRAD_GRAD_OUT:
+        _store4(
+            grad_grad_out_row + tile * 4,
+            grad_grad_out_e012,
+            grad_grad_out_e013,
+            grad_grad_out_e023,
+            grad_grad_out_e123,
+            mask,
+        )
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -4123,21 +11581,543 @@ def _motor_action_shared_backward_long_kernel(
             _store4(grad_x_row + at * 4, grad_x_e012, grad_x_e013, grad_x_e023, grad_x_e123, mask)
 
 
+@triton.jit(do_not_specialize=["B"])
+def _motor_action_shared_double_backward_kernel(
+    m_ptr,
+    x_ptr,
+    grad_out_ptr,
+    grad_grad_m_ptr,
+    grad_grad_x_ptr,
+    grad_m_ptr,
+    grad_x_ptr,
+    grad_grad_out_ptr,
+    B,
+    N,
+    HAS_GRAD_GRAD_M: tl.constexpr,
+    HAS_GRAD_GRAD_X: tl.constexpr,
+    GRAD_M: tl.constexpr,
+    GRAD_X: tl.constexpr,
+    GRAD_GRAD_OUT: tl.constexpr,
+    ROWS: tl.constexpr,
+    BLOCK: tl.constexpr,
+    REAL: tl.constexpr,
+):
+    # one program holds a whole row, because a reduction over n is used at once
+
+    n = _tile(tl.program_id(1) * BLOCK, ROWS, BLOCK)
+    r = _down(ROWS)
+    at = r * N + n
+    tile_mask = n < N
+
+    b = tl.program_id(0).to(tl.int64) * ROWS
+    row_mask = b + r < B
+    mask = tile_mask if ROWS == 1 else tile_mask & row_mask
+    m_row = m_ptr + b * 8
+    x_row = x_ptr + b * 4 * N
+    grad_out_row = grad_out_ptr + b * 4 * N
+    grad_grad_m_row = grad_grad_m_ptr + b * 8
+    grad_grad_x_row = grad_grad_x_ptr + b * 4 * N
+    grad_m_row = grad_m_ptr + b * 8
+    grad_x_row = grad_x_ptr + b * 4 * N
+    grad_grad_out_row = grad_grad_out_ptr + b * 4 * N
+
+    m_e = tl.load(m_row + r * 8, mask=row_mask, other=0.0).to(REAL)
+    m_e01 = tl.load(m_row + 1 + r * 8, mask=row_mask, other=0.0).to(REAL)
+    m_e02 = tl.load(m_row + 2 + r * 8, mask=row_mask, other=0.0).to(REAL)
+    m_e03 = tl.load(m_row + 3 + r * 8, mask=row_mask, other=0.0).to(REAL)
+    m_e12 = tl.load(m_row + 4 + r * 8, mask=row_mask, other=0.0).to(REAL)
+    m_e13 = tl.load(m_row + 5 + r * 8, mask=row_mask, other=0.0).to(REAL)
+    m_e23 = tl.load(m_row + 6 + r * 8, mask=row_mask, other=0.0).to(REAL)
+    m_e0123 = tl.load(m_row + 7 + r * 8, mask=row_mask, other=0.0).to(REAL)
+    x_e012, x_e013, x_e023, x_e123 = _load4(x_row + at * 4, mask, REAL)
+    grad_out_e012, grad_out_e013, grad_out_e023, grad_out_e123 = _load4(grad_out_row + at * 4, mask, REAL)
+    grad_grad_m_e = tl.load(grad_grad_m_row + r * 8, mask=row_mask & HAS_GRAD_GRAD_M, other=0.0).to(REAL)
+    grad_grad_m_e01 = tl.load(grad_grad_m_row + 1 + r * 8, mask=row_mask & HAS_GRAD_GRAD_M, other=0.0).to(REAL)
+    grad_grad_m_e02 = tl.load(grad_grad_m_row + 2 + r * 8, mask=row_mask & HAS_GRAD_GRAD_M, other=0.0).to(REAL)
+    grad_grad_m_e03 = tl.load(grad_grad_m_row + 3 + r * 8, mask=row_mask & HAS_GRAD_GRAD_M, other=0.0).to(REAL)
+    grad_grad_m_e12 = tl.load(grad_grad_m_row + 4 + r * 8, mask=row_mask & HAS_GRAD_GRAD_M, other=0.0).to(REAL)
+    grad_grad_m_e13 = tl.load(grad_grad_m_row + 5 + r * 8, mask=row_mask & HAS_GRAD_GRAD_M, other=0.0).to(REAL)
+    grad_grad_m_e23 = tl.load(grad_grad_m_row + 6 + r * 8, mask=row_mask & HAS_GRAD_GRAD_M, other=0.0).to(REAL)
+    grad_grad_m_e0123 = tl.load(grad_grad_m_row + 7 + r * 8, mask=row_mask & HAS_GRAD_GRAD_M, other=0.0).to(REAL)
+    grad_grad_x_e012, grad_grad_x_e013, grad_grad_x_e023, grad_grad_x_e123 = _load4(
+        grad_grad_x_row + at * 4, mask & HAS_GRAD_GRAD_X, REAL
+    )
+
+    t0 = grad_out_e013 * grad_grad_x_e023
+    t1 = grad_out_e023 * grad_grad_x_e013
+    t2 = grad_out_e123 * grad_grad_x_e123
+    t3 = grad_out_e023 * grad_grad_x_e023
+    t4 = grad_out_e013 * grad_grad_x_e013
+    t5 = grad_out_e012 * grad_grad_x_e012
+    t6 = grad_out_e012 * grad_grad_x_e013
+    t7 = grad_out_e013 * grad_grad_x_e012
+    t8 = grad_out_e012 * grad_grad_x_e023
+    t9 = grad_out_e023 * grad_grad_x_e012
+    t10 = x_e012 * grad_out_e013
+    t11 = x_e013 * grad_out_e012
+    t12 = x_e012 * grad_out_e023
+    t13 = x_e023 * grad_out_e012
+    t14 = x_e013 * grad_out_e023
+    t15 = x_e023 * grad_out_e013
+    t16 = x_e123 * grad_out_e123
+    t17 = x_e023 * grad_out_e023
+    t18 = x_e013 * grad_out_e013
+    t19 = x_e012 * grad_out_e012
+    t20, t21, t22, t23, t24, t25, t26, t27 = _row_sum8(
+        grad_out_e012 * grad_grad_x_e123,
+        grad_out_e013 * grad_grad_x_e123,
+        grad_out_e023 * grad_grad_x_e123,
+        2.0 * t0 - 2.0 * t1,
+        t2 + t3 + t4 + t5,
+        2.0 * t6 - 2.0 * t7,
+        2.0 * t9 - 2.0 * t8,
+        2.0 * t11 - 2.0 * t10,
+        mask,
+    )
+    t28, t29, t30, t31, t32, t33, t34, t35 = _row_sum8(
+        2.0 * t12 - 2.0 * t13,
+        2.0 * t15 - 2.0 * t14,
+        x_e123 * grad_out_e012,
+        x_e123 * grad_out_e013,
+        x_e123 * grad_out_e023,
+        t16 + t17 + t18 + t19,
+        t2 + t5 - t3 - t4,
+        2.0 * t6 + 2.0 * t7,
+        mask,
+    )
+    t36, t37, t38, t39, t40, t41, t42, t43 = _row_sum8(
+        2.0 * t8 + 2.0 * t9,
+        2.0 * t12 + 2.0 * t13,
+        2.0 * t10 + 2.0 * t11,
+        t16 + t19 - t17 - t18,
+        2.0 * t0 + 2.0 * t1,
+        t2 + t4 - t3 - t5,
+        2.0 * t14 + 2.0 * t15,
+        t16 + t18 - t17 - t19,
+        mask,
+    )
+    t44, t45 = _row_sum2(t2 + t3 - t4 - t5, t16 + t17 - t18 - t19, mask)
+    t46 = 2.0 * t20
+    t47 = -2.0 * t21
+    t48 = 2.0 * t22
+    t49 = 2.0 * t30
+    t50 = -2.0 * t31
+    t51 = 2.0 * t32
+    t52 = 2.0 * grad_grad_m_e
+    grad_m_e = m_e03 * t46 + m_e02 * t47 + m_e01 * t48 + m_e12 * t23 + 2.0 * m_e * t24 + m_e23 * t25
+    grad_m_e += m_e13 * t26 + t27 * grad_grad_m_e23 + t28 * grad_grad_m_e13 + t29 * grad_grad_m_e12
+    grad_m_e += t49 * grad_grad_m_e03 + t50 * grad_grad_m_e02 + t51 * grad_grad_m_e01 + t33 * t52
+    t53 = -2.0 * t20
+    t54 = 2.0 * t21
+    t55 = -2.0 * t30
+    t56 = 2.0 * t31
+    grad_m_e01 = m_e13 * t53 + m_e12 * t54 + m_e * t48 + t55 * grad_grad_m_e13 + t56 * grad_grad_m_e12
+    grad_m_e01 += t51 * grad_grad_m_e
+    grad_m_e02 = m_e23 * t53 + m_e * t47 + m_e12 * t48 + t55 * grad_grad_m_e23 + t51 * grad_grad_m_e12
+    grad_m_e02 += t50 * grad_grad_m_e
+    grad_m_e03 = m_e * t46 + m_e23 * t47 + m_e13 * t48 + t50 * grad_grad_m_e23 + t51 * grad_grad_m_e13
+    grad_m_e03 += t49 * grad_grad_m_e
+    t57 = 2.0 * grad_grad_m_e12
+    grad_m_e12 = m_e0123 * t46 + m_e01 * t54 + m_e02 * t48 + m_e * t23 + 2.0 * m_e12 * t34 + m_e13 * t35
+    grad_m_e12 += m_e23 * t36 + t49 * grad_grad_m_e0123 + t37 * grad_grad_m_e23 + t38 * grad_grad_m_e13
+    grad_m_e12 += t39 * t57 + t51 * grad_grad_m_e02 + t56 * grad_grad_m_e01 + t29 * grad_grad_m_e
+    t58 = 2.0 * grad_grad_m_e13
+    grad_m_e13 = m_e01 * t53 + m_e0123 * t54 + m_e03 * t48 + m_e23 * t40 + 2.0 * m_e13 * t41 + m_e12 * t35
+    grad_m_e13 += m_e * t26 + t56 * grad_grad_m_e0123 + t42 * grad_grad_m_e23 + t43 * t58
+    grad_m_e13 += t38 * grad_grad_m_e12 + t51 * grad_grad_m_e03 + t55 * grad_grad_m_e01 + t28 * grad_grad_m_e
+    t59 = 2.0 * grad_grad_m_e23
+    grad_m_e23 = m_e02 * t53 + m_e03 * t47 + m_e0123 * t48 + m_e13 * t40 + 2.0 * m_e23 * t44 + m_e * t25
+    grad_m_e23 += m_e12 * t36 + t51 * grad_grad_m_e0123 + t45 * t59 + t42 * grad_grad_m_e13
+    grad_m_e23 += t37 * grad_grad_m_e12 + t50 * grad_grad_m_e03 + t55 * grad_grad_m_e02 + t27 * grad_grad_m_e
+    grad_m_e0123 = m_e12 * t46 + m_e13 * t54 + m_e23 * t48 + t51 * grad_grad_m_e23 + t56 * grad_grad_m_e13
+    grad_m_e0123 += t49 * grad_grad_m_e12
+    t60 = m_e23 * t59
+    t61 = m_e13 * t58
+    t62 = m_e12 * t57
+    t63 = m_e * t52
+    t64 = t62 + t63 - t60 - t61
+    t65 = m_e12 * grad_grad_m_e13 + m_e13 * grad_grad_m_e12
+    t66 = m_e * grad_grad_m_e23 + m_e23 * grad_grad_m_e
+    t67 = 2.0 * t65 - 2.0 * t66
+    t68 = m_e12 * grad_grad_m_e23 + m_e23 * grad_grad_m_e12
+    t69 = m_e * grad_grad_m_e13 + m_e13 * grad_grad_m_e
+    t70 = 2.0 * t68 + 2.0 * t69
+    grad_x_e012 = t64 * grad_out_e012 + t67 * grad_out_e013 + t70 * grad_out_e023
+    t71 = t61 + t63 - t60 - t62
+    t72 = 2.0 * t65 + 2.0 * t66
+    t73 = m_e13 * grad_grad_m_e23 + m_e23 * grad_grad_m_e13
+    t74 = m_e * grad_grad_m_e12 + m_e12 * grad_grad_m_e
+    t75 = 2.0 * t73 - 2.0 * t74
+    grad_x_e013 = t71 * grad_out_e013 + t72 * grad_out_e012 + t75 * grad_out_e023
+    t76 = t60 + t63 - t61 - t62
+    t77 = 2.0 * t68 - 2.0 * t69
+    t78 = 2.0 * t73 + 2.0 * t74
+    grad_x_e023 = t76 * grad_out_e023 + t77 * grad_out_e012 + t78 * grad_out_e013
+    t79 = t60 + t61 + t62 + t63
+    t80 = m_e02 * grad_grad_m_e23 + m_e01 * grad_grad_m_e13 + m_e23 * grad_grad_m_e02
+    t80 += m_e13 * grad_grad_m_e01
+    t81 = m_e12 * grad_grad_m_e0123 + m_e0123 * grad_grad_m_e12 + m_e * grad_grad_m_e03
+    t81 += m_e03 * grad_grad_m_e
+    t82 = 2.0 * t81 - 2.0 * t80
+    t83 = m_e13 * grad_grad_m_e0123 + m_e0123 * grad_grad_m_e13 + m_e01 * grad_grad_m_e12
+    t83 += m_e12 * grad_grad_m_e01
+    t84 = m_e03 * grad_grad_m_e23 + m_e23 * grad_grad_m_e03 + m_e * grad_grad_m_e02 + m_e02 * grad_grad_m_e
+    t85 = 2.0 * t83 - 2.0 * t84
+    t86 = m_e23 * grad_grad_m_e0123 + m_e0123 * grad_grad_m_e23 + m_e03 * grad_grad_m_e13
+    t86 += m_e02 * grad_grad_m_e12 + m_e13 * grad_grad_m_e03 + m_e12 * grad_grad_m_e02 + m_e * grad_grad_m_e01
+    t86 += m_e01 * grad_grad_m_e
+    t87 = 2.0 * t86
+    grad_x_e123 = t79 * grad_out_e123 + t82 * grad_out_e012 + t85 * grad_out_e013 + t87 * grad_out_e023
+    t88 = 2.0 * m_e * m_e03 + 2.0 * m_e12 * m_e0123 - 2.0 * m_e01 * m_e13 - 2.0 * m_e02 * m_e23
+    t89 = m_e * m_e13
+    t90 = m_e12 * m_e23
+    t91 = 2.0 * t90 - 2.0 * t89
+    t92 = m_e * m_e23
+    t93 = m_e12 * m_e13
+    t94 = 2.0 * t92 + 2.0 * t93
+    t95 = m_e * m_e
+    t96 = m_e12 * m_e12
+    t97 = m_e13 * m_e13
+    t98 = m_e23 * m_e23
+    t99 = t95 + t96 - t97 - t98
+    grad_grad_out_e012 = t88 * grad_grad_x_e123 + t91 * grad_grad_x_e023 + t94 * grad_grad_x_e013
+    grad_grad_out_e012 += t99 * grad_grad_x_e012 + t64 * x_e012 + t72 * x_e013 + t77 * x_e023 + t82 * x_e123
+    t100 = 2.0 * m_e01 * m_e12 + 2.0 * m_e13 * m_e0123 - 2.0 * m_e * m_e02 - 2.0 * m_e03 * m_e23
+    t101 = m_e * m_e12
+    t102 = m_e13 * m_e23
+    t103 = 2.0 * t101 + 2.0 * t102
+    t104 = t95 + t97 - t96 - t98
+    t105 = 2.0 * t93 - 2.0 * t92
+    grad_grad_out_e013 = t100 * grad_grad_x_e123 + t103 * grad_grad_x_e023 + t104 * grad_grad_x_e013
+    grad_grad_out_e013 += t105 * grad_grad_x_e012 + t71 * x_e013 + t67 * x_e012 + t78 * x_e023 + t85 * x_e123
+    t106 = 2.0 * m_e * m_e01 + 2.0 * m_e02 * m_e12 + 2.0 * m_e03 * m_e13 + 2.0 * m_e23 * m_e0123
+    t107 = t95 + t98 - t96 - t97
+    t108 = 2.0 * t102 - 2.0 * t101
+    t109 = 2.0 * t89 + 2.0 * t90
+    grad_grad_out_e023 = t106 * grad_grad_x_e123 + t107 * grad_grad_x_e023 + t108 * grad_grad_x_e013
+    grad_grad_out_e023 += t109 * grad_grad_x_e012 + t76 * x_e023 + t70 * x_e012 + t75 * x_e013 + t87 * x_e123
+    t110 = t95 + t96 + t97 + t98
+    grad_grad_out_e123 = t110 * grad_grad_x_e123 + t79 * x_e123
+
+    if GRAD_M:
+        tl.store(grad_m_row + r * 8, grad_m_e, mask=row_mask)
+        tl.store(grad_m_row + 1 + r * 8, grad_m_e01, mask=row_mask)
+        tl.store(grad_m_row + 2 + r * 8, grad_m_e02, mask=row_mask)
+        tl.store(grad_m_row + 3 + r * 8, grad_m_e03, mask=row_mask)
+        tl.store(grad_m_row + 4 + r * 8, grad_m_e12, mask=row_mask)
+        tl.store(grad_m_row + 5 + r * 8, grad_m_e13, mask=row_mask)
+        tl.store(grad_m_row + 6 + r * 8, grad_m_e23, mask=row_mask)
+        tl.store(grad_m_row + 7 + r * 8, grad_m_e0123, mask=row_mask)
+    if GRAD_X:
+        _store4(grad_x_row + at * 4, grad_x_e012, grad_x_e013, grad_x_e023, grad_x_e123, mask)
+    if GRAD_GRAD_OUT:
+        _store4(
+            grad_grad_out_row + at * 4,
+            grad_grad_out_e012,
+            grad_grad_out_e013,
+            grad_grad_out_e023,
+            grad_grad_out_e123,
+            mask,
+        )
+
+
+@triton.jit(do_not_specialize=["B"])
+def _motor_action_shared_double_backward_long_kernel(
+    m_ptr,
+    x_ptr,
+    grad_out_ptr,
+    grad_grad_m_ptr,
+    grad_grad_x_ptr,
+    grad_m_ptr,
+    grad_x_ptr,
+    grad_grad_out_ptr,
+    B,
+    N,
+    HAS_GRAD_GRAD_M: tl.constexpr,
+    HAS_GRAD_GRAD_X: tl.constexpr,
+    GRAD_M: tl.constexpr,
+    GRAD_X: tl.constexpr,
+    GRAD_GRAD_OUT: tl.constexpr,
+    ROWS: tl.constexpr,
+    BLOCK: tl.constexpr,
+    REAL: tl.constexpr,
+):
+    # one program holds a whole row, because a reduction over n is used at once
+
+    r = _down(ROWS)
+    b = tl.program_id(0).to(tl.int64) * ROWS
+    row_mask = b + r < B
+    m_row = m_ptr + b * 8
+    x_row = x_ptr + b * 4 * N
+    grad_out_row = grad_out_ptr + b * 4 * N
+    grad_grad_m_row = grad_grad_m_ptr + b * 8
+    grad_grad_x_row = grad_grad_x_ptr + b * 4 * N
+    grad_m_row = grad_m_ptr + b * 8
+    grad_x_row = grad_x_ptr + b * 4 * N
+    grad_grad_out_row = grad_grad_out_ptr + b * 4 * N
+
+    m_e = tl.load(m_row + r * 8, mask=row_mask, other=0.0).to(REAL)
+    m_e01 = tl.load(m_row + 1 + r * 8, mask=row_mask, other=0.0).to(REAL)
+    m_e02 = tl.load(m_row + 2 + r * 8, mask=row_mask, other=0.0).to(REAL)
+    m_e03 = tl.load(m_row + 3 + r * 8, mask=row_mask, other=0.0).to(REAL)
+    m_e12 = tl.load(m_row + 4 + r * 8, mask=row_mask, other=0.0).to(REAL)
+    m_e13 = tl.load(m_row + 5 + r * 8, mask=row_mask, other=0.0).to(REAL)
+    m_e23 = tl.load(m_row + 6 + r * 8, mask=row_mask, other=0.0).to(REAL)
+    m_e0123 = tl.load(m_row + 7 + r * 8, mask=row_mask, other=0.0).to(REAL)
+    grad_grad_m_e = tl.load(grad_grad_m_row + r * 8, mask=row_mask & HAS_GRAD_GRAD_M, other=0.0).to(REAL)
+    grad_grad_m_e01 = tl.load(grad_grad_m_row + 1 + r * 8, mask=row_mask & HAS_GRAD_GRAD_M, other=0.0).to(REAL)
+    grad_grad_m_e02 = tl.load(grad_grad_m_row + 2 + r * 8, mask=row_mask & HAS_GRAD_GRAD_M, other=0.0).to(REAL)
+    grad_grad_m_e03 = tl.load(grad_grad_m_row + 3 + r * 8, mask=row_mask & HAS_GRAD_GRAD_M, other=0.0).to(REAL)
+    grad_grad_m_e12 = tl.load(grad_grad_m_row + 4 + r * 8, mask=row_mask & HAS_GRAD_GRAD_M, other=0.0).to(REAL)
+    grad_grad_m_e13 = tl.load(grad_grad_m_row + 5 + r * 8, mask=row_mask & HAS_GRAD_GRAD_M, other=0.0).to(REAL)
+    grad_grad_m_e23 = tl.load(grad_grad_m_row + 6 + r * 8, mask=row_mask & HAS_GRAD_GRAD_M, other=0.0).to(REAL)
+    grad_grad_m_e0123 = tl.load(grad_grad_m_row + 7 + r * 8, mask=row_mask & HAS_GRAD_GRAD_M, other=0.0).to(REAL)
+
+    t0 = 2.0 * grad_grad_m_e
+    t1 = 2.0 * grad_grad_m_e12
+    t2 = 2.0 * grad_grad_m_e13
+    t3 = 2.0 * grad_grad_m_e23
+    t4 = m_e23 * t3
+    t5 = m_e13 * t2
+    t6 = m_e12 * t1
+    t7 = m_e * t0
+    t8 = t6 + t7 - t4 - t5
+    t9 = m_e12 * grad_grad_m_e13 + m_e13 * grad_grad_m_e12
+    t10 = m_e * grad_grad_m_e23 + m_e23 * grad_grad_m_e
+    t11 = 2.0 * t9 - 2.0 * t10
+    t12 = m_e12 * grad_grad_m_e23 + m_e23 * grad_grad_m_e12
+    t13 = m_e * grad_grad_m_e13 + m_e13 * grad_grad_m_e
+    t14 = 2.0 * t12 + 2.0 * t13
+    t15 = t5 + t7 - t4 - t6
+    t16 = 2.0 * t9 + 2.0 * t10
+    t17 = m_e13 * grad_grad_m_e23 + m_e23 * grad_grad_m_e13
+    t18 = m_e * grad_grad_m_e12 + m_e12 * grad_grad_m_e
+    t19 = 2.0 * t17 - 2.0 * t18
+    t20 = t4 + t7 - t5 - t6
+    t21 = 2.0 * t12 - 2.0 * t13
+    t22 = 2.0 * t17 + 2.0 * t18
+    t23 = t4 + t5 + t6 + t7
+    t24 = m_e02 * grad_grad_m_e23 + m_e01 * grad_grad_m_e13 + m_e23 * grad_grad_m_e02
+    t24 += m_e13 * grad_grad_m_e01
+    t25 = m_e12 * grad_grad_m_e0123 + m_e0123 * grad_grad_m_e12 + m_e * grad_grad_m_e03
+    t25 += m_e03 * grad_grad_m_e
+    t26 = 2.0 * t25 - 2.0 * t24
+    t27 = m_e13 * grad_grad_m_e0123 + m_e0123 * grad_grad_m_e13 + m_e01 * grad_grad_m_e12
+    t27 += m_e12 * grad_grad_m_e01
+    t28 = m_e03 * grad_grad_m_e23 + m_e23 * grad_grad_m_e03 + m_e * grad_grad_m_e02 + m_e02 * grad_grad_m_e
+    t29 = 2.0 * t27 - 2.0 * t28
+    t30 = m_e23 * grad_grad_m_e0123 + m_e0123 * grad_grad_m_e23 + m_e03 * grad_grad_m_e13
+    t30 += m_e02 * grad_grad_m_e12 + m_e13 * grad_grad_m_e03 + m_e12 * grad_grad_m_e02 + m_e * grad_grad_m_e01
+    t30 += m_e01 * grad_grad_m_e
+    t31 = 2.0 * t30
+    t32 = 2.0 * m_e * m_e03 + 2.0 * m_e12 * m_e0123 - 2.0 * m_e01 * m_e13 - 2.0 * m_e02 * m_e23
+    t33 = m_e * m_e13
+    t34 = m_e12 * m_e23
+    t35 = 2.0 * t34 - 2.0 * t33
+    t36 = m_e * m_e23
+    t37 = m_e12 * m_e13
+    t38 = 2.0 * t36 + 2.0 * t37
+    t39 = m_e * m_e
+    t40 = m_e12 * m_e12
+    t41 = m_e13 * m_e13
+    t42 = m_e23 * m_e23
+    t43 = t39 + t40 - t41 - t42
+    t44 = 2.0 * m_e01 * m_e12 + 2.0 * m_e13 * m_e0123 - 2.0 * m_e * m_e02 - 2.0 * m_e03 * m_e23
+    t45 = m_e * m_e12
+    t46 = m_e13 * m_e23
+    t47 = 2.0 * t45 + 2.0 * t46
+    t48 = t39 + t41 - t40 - t42
+    t49 = 2.0 * t37 - 2.0 * t36
+    t50 = 2.0 * m_e * m_e01 + 2.0 * m_e02 * m_e12 + 2.0 * m_e03 * m_e13 + 2.0 * m_e23 * m_e0123
+    t51 = t39 + t42 - t40 - t41
+    t52 = 2.0 * t46 - 2.0 * t45
+    t53 = 2.0 * t33 + 2.0 * t34
+    t54 = t39 + t40 + t41 + t42
+
+    t55 = _start(ROWS, BLOCK, 0.0, REAL)
+    t56 = _start(ROWS, BLOCK, 0.0, REAL)
+    t57 = _start(ROWS, BLOCK, 0.0, REAL)
+    t58 = _start(ROWS, BLOCK, 0.0, REAL)
+    t59 = _start(ROWS, BLOCK, 0.0, REAL)
+    t60 = _start(ROWS, BLOCK, 0.0, REAL)
+    t61 = _start(ROWS, BLOCK, 0.0, REAL)
+    t62 = _start(ROWS, BLOCK, 0.0, REAL)
+    t63 = _start(ROWS, BLOCK, 0.0, REAL)
+    t64 = _start(ROWS, BLOCK, 0.0, REAL)
+    t65 = _start(ROWS, BLOCK, 0.0, REAL)
+    t66 = _start(ROWS, BLOCK, 0.0, REAL)
+    t67 = _start(ROWS, BLOCK, 0.0, REAL)
+    t68 = _start(ROWS, BLOCK, 0.0, REAL)
+    t69 = _start(ROWS, BLOCK, 0.0, REAL)
+    t70 = _start(ROWS, BLOCK, 0.0, REAL)
+    t71 = _start(ROWS, BLOCK, 0.0, REAL)
+    t72 = _start(ROWS, BLOCK, 0.0, REAL)
+    t73 = _start(ROWS, BLOCK, 0.0, REAL)
+    t74 = _start(ROWS, BLOCK, 0.0, REAL)
+    t75 = _start(ROWS, BLOCK, 0.0, REAL)
+    t76 = _start(ROWS, BLOCK, 0.0, REAL)
+    t77 = _start(ROWS, BLOCK, 0.0, REAL)
+    t78 = _start(ROWS, BLOCK, 0.0, REAL)
+    t79 = _start(ROWS, BLOCK, 0.0, REAL)
+    t80 = _start(ROWS, BLOCK, 0.0, REAL)
+    for start in range(0, N, BLOCK):
+        n = _tile(start, ROWS, BLOCK)
+        at = r * N + n
+        mask = (n < N) & row_mask
+        x_e012, x_e013, x_e023, x_e123 = _load4(x_row + at * 4, mask, REAL)
+        grad_out_e012, grad_out_e013, grad_out_e023, grad_out_e123 = _load4(grad_out_row + at * 4, mask, REAL)
+        grad_grad_x_e012, grad_grad_x_e013, grad_grad_x_e023, grad_grad_x_e123 = _load4(
+            grad_grad_x_row + at * 4, mask & HAS_GRAD_GRAD_X, REAL
+        )
+
+        t91 = grad_out_e013 * grad_grad_x_e023
+        t92 = grad_out_e023 * grad_grad_x_e013
+        t93 = grad_out_e123 * grad_grad_x_e123
+        t94 = grad_out_e023 * grad_grad_x_e023
+        t95 = grad_out_e013 * grad_grad_x_e013
+        t96 = grad_out_e012 * grad_grad_x_e012
+        t97 = grad_out_e012 * grad_grad_x_e013
+        t98 = grad_out_e013 * grad_grad_x_e012
+        t99 = grad_out_e012 * grad_grad_x_e023
+        t100 = grad_out_e023 * grad_grad_x_e012
+        t101 = x_e012 * grad_out_e013
+        t102 = x_e013 * grad_out_e012
+        t103 = x_e012 * grad_out_e023
+        t104 = x_e023 * grad_out_e012
+        t105 = x_e013 * grad_out_e023
+        t106 = x_e023 * grad_out_e013
+        t107 = x_e123 * grad_out_e123
+        t108 = x_e023 * grad_out_e023
+        t109 = x_e013 * grad_out_e013
+        t110 = x_e012 * grad_out_e012
+
+        t55 = _sum(t55, grad_out_e012 * grad_grad_x_e123, mask, True)
+        t56 = _sum(t56, grad_out_e013 * grad_grad_x_e123, mask, True)
+        t57 = _sum(t57, grad_out_e023 * grad_grad_x_e123, mask, True)
+        t58 = _sum(t58, 2.0 * t91 - 2.0 * t92, mask, True)
+        t59 = _sum(t59, t93 + t94 + t95 + t96, mask, True)
+        t60 = _sum(t60, 2.0 * t97 - 2.0 * t98, mask, True)
+        t61 = _sum(t61, 2.0 * t100 - 2.0 * t99, mask, True)
+        t62 = _sum(t62, 2.0 * t102 - 2.0 * t101, mask, True)
+        t63 = _sum(t63, 2.0 * t103 - 2.0 * t104, mask, True)
+        t64 = _sum(t64, 2.0 * t106 - 2.0 * t105, mask, True)
+        t65 = _sum(t65, x_e123 * grad_out_e012, mask, True)
+        t66 = _sum(t66, x_e123 * grad_out_e013, mask, True)
+        t67 = _sum(t67, x_e123 * grad_out_e023, mask, True)
+        t68 = _sum(t68, t107 + t108 + t109 + t110, mask, True)
+        t69 = _sum(t69, t93 + t96 - t94 - t95, mask, True)
+        t70 = _sum(t70, 2.0 * t97 + 2.0 * t98, mask, True)
+        t71 = _sum(t71, 2.0 * t99 + 2.0 * t100, mask, True)
+        t72 = _sum(t72, 2.0 * t103 + 2.0 * t104, mask, True)
+        t73 = _sum(t73, 2.0 * t101 + 2.0 * t102, mask, True)
+        t74 = _sum(t74, t107 + t110 - t108 - t109, mask, True)
+        t75 = _sum(t75, 2.0 * t91 + 2.0 * t92, mask, True)
+        t76 = _sum(t76, t93 + t95 - t94 - t96, mask, True)
+        t77 = _sum(t77, 2.0 * t105 + 2.0 * t106, mask, True)
+        t78 = _sum(t78, t107 + t109 - t108 - t110, mask, True)
+        t79 = _sum(t79, t93 + t94 - t95 - t96, mask, True)
+        t80 = _sum(t80, t107 + t108 - t109 - t110, mask, True)
+    t55, t56, t57, t58, t59, t60, t61, t62 = _row_sum8(t55, t56, t57, t58, t59, t60, t61, t62, True)
+    t63, t64, t65, t66, t67, t68, t69, t70 = _row_sum8(t63, t64, t65, t66, t67, t68, t69, t70, True)
+    t71, t72, t73, t74, t75, t76, t77, t78 = _row_sum8(t71, t72, t73, t74, t75, t76, t77, t78, True)
+    t79, t80 = _row_sum2(t79, t80, True)
+    t81 = 2.0 * t55
+    t82 = -2.0 * t56
+    t83 = 2.0 * t57
+    t84 = 2.0 * t65
+    t85 = -2.0 * t66
+    t86 = 2.0 * t67
+    grad_m_e = m_e03 * t81 + m_e02 * t82 + m_e01 * t83 + m_e12 * t58 + 2.0 * m_e * t59 + m_e23 * t60
+    grad_m_e += m_e13 * t61 + t62 * grad_grad_m_e23 + t63 * grad_grad_m_e13 + t64 * grad_grad_m_e12
+    grad_m_e += t84 * grad_grad_m_e03 + t85 * grad_grad_m_e02 + t86 * grad_grad_m_e01 + t68 * t0
+    t87 = -2.0 * t55
+    t88 = 2.0 * t56
+    t89 = -2.0 * t65
+    t90 = 2.0 * t66
+    grad_m_e01 = m_e13 * t87 + m_e12 * t88 + m_e * t83 + t89 * grad_grad_m_e13 + t90 * grad_grad_m_e12
+    grad_m_e01 += t86 * grad_grad_m_e
+    grad_m_e02 = m_e23 * t87 + m_e * t82 + m_e12 * t83 + t89 * grad_grad_m_e23 + t86 * grad_grad_m_e12
+    grad_m_e02 += t85 * grad_grad_m_e
+    grad_m_e03 = m_e * t81 + m_e23 * t82 + m_e13 * t83 + t85 * grad_grad_m_e23 + t86 * grad_grad_m_e13
+    grad_m_e03 += t84 * grad_grad_m_e
+    grad_m_e12 = m_e0123 * t81 + m_e01 * t88 + m_e02 * t83 + m_e * t58 + 2.0 * m_e12 * t69 + m_e13 * t70
+    grad_m_e12 += m_e23 * t71 + t84 * grad_grad_m_e0123 + t72 * grad_grad_m_e23 + t73 * grad_grad_m_e13
+    grad_m_e12 += t74 * t1 + t86 * grad_grad_m_e02 + t90 * grad_grad_m_e01 + t64 * grad_grad_m_e
+    grad_m_e13 = m_e01 * t87 + m_e0123 * t88 + m_e03 * t83 + m_e23 * t75 + 2.0 * m_e13 * t76 + m_e12 * t70
+    grad_m_e13 += m_e * t61 + t90 * grad_grad_m_e0123 + t77 * grad_grad_m_e23 + t78 * t2
+    grad_m_e13 += t73 * grad_grad_m_e12 + t86 * grad_grad_m_e03 + t89 * grad_grad_m_e01 + t63 * grad_grad_m_e
+    grad_m_e23 = m_e02 * t87 + m_e03 * t82 + m_e0123 * t83 + m_e13 * t75 + 2.0 * m_e23 * t79 + m_e * t60
+    grad_m_e23 += m_e12 * t71 + t86 * grad_grad_m_e0123 + t80 * t3 + t77 * grad_grad_m_e13
+    grad_m_e23 += t72 * grad_grad_m_e12 + t85 * grad_grad_m_e03 + t89 * grad_grad_m_e02 + t62 * grad_grad_m_e
+    grad_m_e0123 = m_e12 * t81 + m_e13 * t88 + m_e23 * t83 + t86 * grad_grad_m_e23 + t90 * grad_grad_m_e13
+    grad_m_e0123 += t84 * grad_grad_m_e12
+
+    if GRAD_M:
+        tl.store(grad_m_row + r * 8, grad_m_e, mask=row_mask)
+        tl.store(grad_m_row + 1 + r * 8, grad_m_e01, mask=row_mask)
+        tl.store(grad_m_row + 2 + r * 8, grad_m_e02, mask=row_mask)
+        tl.store(grad_m_row + 3 + r * 8, grad_m_e03, mask=row_mask)
+        tl.store(grad_m_row + 4 + r * 8, grad_m_e12, mask=row_mask)
+        tl.store(grad_m_row + 5 + r * 8, grad_m_e13, mask=row_mask)
+        tl.store(grad_m_row + 6 + r * 8, grad_m_e23, mask=row_mask)
+        tl.store(grad_m_row + 7 + r * 8, grad_m_e0123, mask=row_mask)
+
+    for start in range(0, N, BLOCK):
+        n = _tile(start, ROWS, BLOCK)
+        at = r * N + n
+        mask = (n < N) & row_mask
+        x_e012, x_e013, x_e023, x_e123 = _load4(x_row + at * 4, mask, REAL)
+        grad_out_e012, grad_out_e013, grad_out_e023, grad_out_e123 = _load4(grad_out_row + at * 4, mask, REAL)
+        grad_grad_x_e012, grad_grad_x_e013, grad_grad_x_e023, grad_grad_x_e123 = _load4(
+            grad_grad_x_row + at * 4, mask & HAS_GRAD_GRAD_X, REAL
+        )
+
+        grad_x_e012 = t8 * grad_out_e012 + t11 * grad_out_e013 + t14 * grad_out_e023
+        grad_x_e013 = t15 * grad_out_e013 + t16 * grad_out_e012 + t19 * grad_out_e023
+        grad_x_e023 = t20 * grad_out_e023 + t21 * grad_out_e012 + t22 * grad_out_e013
+        grad_x_e123 = t23 * grad_out_e123 + t26 * grad_out_e012 + t29 * grad_out_e013 + t31 * grad_out_e023
+        grad_grad_out_e012 = t32 * grad_grad_x_e123 + t35 * grad_grad_x_e023 + t38 * grad_grad_x_e013
+        grad_grad_out_e012 += t43 * grad_grad_x_e012 + t8 * x_e012 + t16 * x_e013 + t21 * x_e023 + t26 * x_e123
+        grad_grad_out_e013 = t44 * grad_grad_x_e123 + t47 * grad_grad_x_e023 + t48 * grad_grad_x_e013
+        grad_grad_out_e013 += t49 * grad_grad_x_e012 + t15 * x_e013 + t11 * x_e012 + t22 * x_e023 + t29 * x_e123
+        grad_grad_out_e023 = t50 * grad_grad_x_e123 + t51 * grad_grad_x_e023 + t52 * grad_grad_x_e013
+        grad_grad_out_e023 += t53 * grad_grad_x_e012 + t20 * x_e023 + t14 * x_e012 + t19 * x_e013 + t31 * x_e123
+        grad_grad_out_e123 = t54 * grad_grad_x_e123 + t23 * x_e123
+
+        if GRAD_X:
+            _store4(grad_x_row + at * 4, grad_x_e012, grad_x_e013, grad_x_e023, grad_x_e123, mask)
+        if GRAD_GRAD_OUT:
+            _store4(
+                grad_grad_out_row + at * 4,
+                grad_grad_out_e012,
+                grad_grad_out_e013,
+                grad_grad_out_e023,
+                grad_grad_out_e123,
+                mask,
+            )
+
+
 # ---------------------------------------------------------------------------------------------------------------------
 # Launchers
 
 
-def _run_geometric_product(x, y, lead, B, N):
-    """Compute the results, then what the backward reads: 1 launch."""
+def _run_geometric_product(x, y):
+    """Compute the results: 1 launch."""
+    x, y = x.contiguous(), y.contiguous()
+    *lead, N, _ = x.shape
+    B = math.prod(lead)
     real = _real(x, y)
     out = torch.empty((*lead, N, 16), dtype=_promote(x, y), device=x.device)
     _launch_flat(_geometric_product_kernel, "geometric_product", (x, y, out, B, N), B * N, real)
     return (out,)
 
 
-def _run_geometric_product_backward(x, y, grad_out, B, N, wanted):
+def _run_geometric_product_backward(x, y, grad_out, *wanted):
     """Compute the gradients: 1 launch."""
-    real = _real(x, y, grad_out)
+    x, y, grad_out = x.contiguous(), y.contiguous(), grad_out.contiguous()
+    *lead, N, _ = x.shape
+    B = math.prod(lead)
+    real = _real(x, y)
     grad_x = torch.empty_like(x) if wanted[0] else x
     grad_y = torch.empty_like(y) if wanted[1] else y
     _launch_flat(
@@ -4150,17 +12130,62 @@ def _run_geometric_product_backward(x, y, grad_out, B, N, wanted):
     return grad_x if wanted[0] else None, grad_y if wanted[1] else None
 
 
-def _run_sgp(x, y, weight, lead, B, N):
-    """Compute the results, then what the backward reads: 1 launch."""
+def _run_geometric_product_double_backward(x, y, grad_out, grad_grad_x, grad_grad_y, *wanted):
+    """Compute the gradients: 1 launch."""
+    has_grad_grad_x = grad_grad_x is not None
+    has_grad_grad_y = grad_grad_y is not None
+    x, y, grad_out = x.contiguous(), y.contiguous(), grad_out.contiguous()
+    grad_grad_x = grad_grad_x.contiguous() if has_grad_grad_x else x
+    grad_grad_y = grad_grad_y.contiguous() if has_grad_grad_y else x
+    *lead, N, _ = x.shape
+    B = math.prod(lead)
+    real = _real(x, y)
+    grad_x = torch.empty_like(x) if wanted[0] else x
+    grad_y = torch.empty_like(y) if wanted[1] else y
+    grad_grad_out = torch.empty_like(grad_out) if wanted[2] else grad_out
+    _launch_flat(
+        _geometric_product_double_backward_kernel,
+        "geometric_product_double_backward",
+        (
+            x,
+            y,
+            grad_out,
+            grad_grad_x,
+            grad_grad_y,
+            grad_x,
+            grad_y,
+            grad_grad_out,
+            B,
+            N,
+            has_grad_grad_x,
+            has_grad_grad_y,
+            wanted[0],
+            wanted[1],
+            wanted[2],
+        ),
+        B * N,
+        real,
+    )
+    return grad_x if wanted[0] else None, grad_y if wanted[1] else None, grad_grad_out if wanted[2] else None
+
+
+def _run_sgp(x, y, weight):
+    """Compute the results: 1 launch."""
+    x, y, weight = x.contiguous(), y.contiguous(), weight.contiguous()
+    *lead, N, _ = x.shape
+    B = math.prod(lead)
     real = _real(x, y, weight)
     out = torch.empty((*lead, N, 16), dtype=_promote(x, y, weight), device=x.device)
     _launch_tile(_sgp_kernel, "sgp", (x, y, weight, out, B, N), B, N, real)
     return (out,)
 
 
-def _run_sgp_backward(x, y, weight, grad_out, B, N, wanted):
+def _run_sgp_backward(x, y, weight, grad_out, *wanted):
     """Compute the gradients: 1 launch."""
-    real = _real(x, y, weight, grad_out)
+    x, y, weight, grad_out = x.contiguous(), y.contiguous(), weight.contiguous(), grad_out.contiguous()
+    *lead, N, _ = x.shape
+    B = math.prod(lead)
+    real = _real(x, y, weight)
     grad_x = torch.empty_like(x) if wanted[0] else x
     grad_y = torch.empty_like(y) if wanted[1] else y
     programs, tiles = _programs("sgp_backward", B, 1, N, x.device)
@@ -4169,7 +12194,6 @@ def _run_sgp_backward(x, y, weight, grad_out, B, N, wanted):
         _sgp_backward_kernel,
         "sgp_backward",
         (x, y, weight, grad_out, grad_x, grad_y, partial_grad_weight, B, N, wanted[0], wanted[1], wanted[2]),
-        B,
         1,
         N,
         programs,
@@ -4179,8 +12203,87 @@ def _run_sgp_backward(x, y, weight, grad_out, B, N, wanted):
     return grad_x if wanted[0] else None, grad_y if wanted[1] else None, grad_weight if wanted[2] else None
 
 
-def _run_fused_gelu_sgp_norm_with_normalize(x, y, weight, eps, lead, B, N):
+def _run_sgp_double_backward(x, y, weight, grad_out, grad_grad_x, grad_grad_y, grad_grad_weight, *wanted):
+    """Compute the gradients: 2 launches."""
+    has_grad_grad_x = grad_grad_x is not None
+    has_grad_grad_y = grad_grad_y is not None
+    has_grad_grad_weight = grad_grad_weight is not None
+    x, y, weight, grad_out = x.contiguous(), y.contiguous(), weight.contiguous(), grad_out.contiguous()
+    grad_grad_x = grad_grad_x.contiguous() if has_grad_grad_x else x
+    grad_grad_y = grad_grad_y.contiguous() if has_grad_grad_y else x
+    grad_grad_weight = grad_grad_weight.contiguous() if has_grad_grad_weight else x
+    *lead, N, _ = x.shape
+    B = math.prod(lead)
+    real = _real(x, y, weight)
+    grad_x = torch.empty_like(x) if wanted[0] else x
+    grad_y = torch.empty_like(y) if wanted[1] else y
+    grad_grad_out = torch.empty_like(grad_out) if wanted[3] else grad_out
+    if wanted[0] or wanted[1] or wanted[3]:
+        _launch_tile(
+            _sgp_double_backward_kernel,
+            "sgp_double_backward",
+            (
+                x,
+                y,
+                weight,
+                grad_out,
+                grad_grad_x,
+                grad_grad_y,
+                grad_grad_weight,
+                grad_x,
+                grad_y,
+                grad_grad_out,
+                B,
+                N,
+                has_grad_grad_x,
+                has_grad_grad_y,
+                has_grad_grad_weight,
+                wanted[0],
+                wanted[1],
+                wanted[3],
+            ),
+            B,
+            N,
+            real,
+        )
+    programs, tiles = _programs("sgp_double_backward_1", B, 1, N, x.device)
+    partial_grad_weight = torch.empty((programs, N, 34), dtype=real, device=x.device) if wanted[2] else weight
+    if wanted[2]:
+        _launch_fold(
+            _sgp_double_backward_1_kernel,
+            "sgp_double_backward_1",
+            (
+                x,
+                y,
+                grad_out,
+                grad_grad_x,
+                grad_grad_y,
+                partial_grad_weight,
+                B,
+                N,
+                has_grad_grad_x,
+                has_grad_grad_y,
+                wanted[2],
+            ),
+            1,
+            N,
+            programs,
+            real,
+        )
+    grad_weight = _total(partial_grad_weight, torch.empty_like(weight)) if wanted[2] else None
+    return (
+        grad_x if wanted[0] else None,
+        grad_y if wanted[1] else None,
+        grad_weight if wanted[2] else None,
+        grad_grad_out if wanted[3] else None,
+    )
+
+
+def _run_fused_gelu_sgp_norm_with_normalize(x, y, weight, eps):
     """Compute the results, then what the backward reads: 1 launch."""
+    x, y, weight = x.contiguous(), y.contiguous(), weight.contiguous()
+    *lead, N, _ = x.shape
+    B = math.prod(lead)
     real = _real(x, y, weight)
     out = torch.empty((*lead, N, 16), dtype=_promote(x, y, weight), device=x.device)
     saved = torch.empty((4, B), dtype=real, device=x.device)
@@ -4206,9 +12309,18 @@ def _run_fused_gelu_sgp_norm_with_normalize(x, y, weight, eps, lead, B, N):
     return out, saved
 
 
-def _run_fused_gelu_sgp_norm_with_normalize_backward(x, y, weight, grad_out, saved, out, eps, B, N, wanted):
+def _run_fused_gelu_sgp_norm_with_normalize_backward(x, y, weight, grad_out, saved, out, eps, *wanted):
     """Compute the gradients: 2 launches."""
-    real = _real(x, y, weight, grad_out)
+    x, y, weight, grad_out, out = (
+        x.contiguous(),
+        y.contiguous(),
+        weight.contiguous(),
+        grad_out.contiguous(),
+        out.contiguous(),
+    )
+    *lead, N, _ = x.shape
+    B = math.prod(lead)
+    real = _real(x, y, weight)
     grad_x = torch.empty_like(x) if wanted[0] else x
     grad_y = torch.empty_like(y) if wanted[1] else y
     frontier = torch.empty((4, B), dtype=real, device=x.device)
@@ -4252,7 +12364,6 @@ def _run_fused_gelu_sgp_norm_with_normalize_backward(x, y, weight, grad_out, sav
             wanted[1],
             wanted[2],
         ),
-        B,
         1,
         N,
         programs,
@@ -4262,8 +12373,171 @@ def _run_fused_gelu_sgp_norm_with_normalize_backward(x, y, weight, grad_out, sav
     return grad_x if wanted[0] else None, grad_y if wanted[1] else None, grad_weight if wanted[2] else None
 
 
-def _run_fused_gelu_sgp_norm_without_normalize(x, y, weight, eps, lead, B, N):
-    """Compute the results, then what the backward reads: 1 launch."""
+def _run_fused_gelu_sgp_norm_with_normalize_double_backward(
+    x, y, weight, grad_out, grad_grad_x, grad_grad_y, grad_grad_weight, saved, eps, *wanted
+):
+    """Compute the gradients: 5 launches."""
+    has_grad_grad_x = grad_grad_x is not None
+    has_grad_grad_y = grad_grad_y is not None
+    has_grad_grad_weight = grad_grad_weight is not None
+    x, y, weight, grad_out = x.contiguous(), y.contiguous(), weight.contiguous(), grad_out.contiguous()
+    grad_grad_x = grad_grad_x.contiguous() if has_grad_grad_x else x
+    grad_grad_y = grad_grad_y.contiguous() if has_grad_grad_y else x
+    grad_grad_weight = grad_grad_weight.contiguous() if has_grad_grad_weight else x
+    *lead, N, _ = x.shape
+    B = math.prod(lead)
+    real = _real(x, y, weight)
+    grad_x = torch.empty_like(x) if wanted[0] else x
+    grad_y = torch.empty_like(y) if wanted[1] else y
+    grad_grad_out = torch.empty_like(grad_out) if wanted[3] else grad_out
+    frontier = torch.empty((12, B), dtype=real, device=x.device)
+    _launch_sweep(
+        _fused_gelu_sgp_norm_with_normalize_double_backward_kernel,
+        "fused_gelu_sgp_norm_with_normalize_double_backward",
+        (
+            x,
+            y,
+            weight,
+            grad_out,
+            grad_grad_x,
+            grad_grad_y,
+            grad_grad_weight,
+            saved,
+            frontier,
+            B,
+            N,
+            has_grad_grad_x,
+            has_grad_grad_y,
+            has_grad_grad_weight,
+        ),
+        B,
+        N,
+        real,
+    )
+    if wanted[0]:
+        _launch_tile(
+            _fused_gelu_sgp_norm_with_normalize_double_backward_1_kernel,
+            "fused_gelu_sgp_norm_with_normalize_double_backward_1",
+            (
+                x,
+                y,
+                weight,
+                grad_out,
+                grad_grad_x,
+                grad_grad_y,
+                grad_grad_weight,
+                saved,
+                frontier,
+                grad_x,
+                eps,
+                B,
+                N,
+                has_grad_grad_x,
+                has_grad_grad_y,
+                has_grad_grad_weight,
+                wanted[0],
+            ),
+            B,
+            N,
+            real,
+        )
+    if wanted[1]:
+        _launch_tile(
+            _fused_gelu_sgp_norm_with_normalize_double_backward_2_kernel,
+            "fused_gelu_sgp_norm_with_normalize_double_backward_2",
+            (
+                x,
+                y,
+                weight,
+                grad_out,
+                grad_grad_x,
+                grad_grad_y,
+                grad_grad_weight,
+                saved,
+                frontier,
+                grad_y,
+                eps,
+                B,
+                N,
+                has_grad_grad_x,
+                has_grad_grad_y,
+                has_grad_grad_weight,
+                wanted[1],
+            ),
+            B,
+            N,
+            real,
+        )
+    if wanted[3]:
+        _launch_tile(
+            _fused_gelu_sgp_norm_with_normalize_double_backward_3_kernel,
+            "fused_gelu_sgp_norm_with_normalize_double_backward_3",
+            (
+                x,
+                y,
+                weight,
+                grad_grad_x,
+                grad_grad_y,
+                grad_grad_weight,
+                saved,
+                frontier,
+                grad_grad_out,
+                eps,
+                B,
+                N,
+                has_grad_grad_x,
+                has_grad_grad_y,
+                has_grad_grad_weight,
+                wanted[3],
+            ),
+            B,
+            N,
+            real,
+        )
+    programs, tiles = _programs("fused_gelu_sgp_norm_with_normalize_double_backward_4", B, 1, N, x.device)
+    partial_grad_weight = torch.empty((programs, N, 34), dtype=real, device=x.device) if wanted[2] else weight
+    if wanted[2]:
+        _launch_fold(
+            _fused_gelu_sgp_norm_with_normalize_double_backward_4_kernel,
+            "fused_gelu_sgp_norm_with_normalize_double_backward_4",
+            (
+                x,
+                y,
+                weight,
+                grad_out,
+                grad_grad_x,
+                grad_grad_y,
+                grad_grad_weight,
+                saved,
+                frontier,
+                partial_grad_weight,
+                eps,
+                B,
+                N,
+                has_grad_grad_x,
+                has_grad_grad_y,
+                has_grad_grad_weight,
+                wanted[2],
+            ),
+            1,
+            N,
+            programs,
+            real,
+        )
+    grad_weight = _total(partial_grad_weight, torch.empty_like(weight)) if wanted[2] else None
+    return (
+        grad_x if wanted[0] else None,
+        grad_y if wanted[1] else None,
+        grad_weight if wanted[2] else None,
+        grad_grad_out if wanted[3] else None,
+    )
+
+
+def _run_fused_gelu_sgp_norm_without_normalize(x, y, weight, eps):
+    """Compute the results: 1 launch."""
+    x, y, weight = x.contiguous(), y.contiguous(), weight.contiguous()
+    *lead, N, _ = x.shape
+    B = math.prod(lead)
     real = _real(x, y, weight)
     out = torch.empty((*lead, N, 16), dtype=_promote(x, y, weight), device=x.device)
     _launch_tile(
@@ -4277,9 +12551,12 @@ def _run_fused_gelu_sgp_norm_without_normalize(x, y, weight, eps, lead, B, N):
     return (out,)
 
 
-def _run_fused_gelu_sgp_norm_without_normalize_backward(x, y, weight, grad_out, eps, B, N, wanted):
+def _run_fused_gelu_sgp_norm_without_normalize_backward(x, y, weight, grad_out, eps, *wanted):
     """Compute the gradients: 1 launch."""
-    real = _real(x, y, weight, grad_out)
+    x, y, weight, grad_out = x.contiguous(), y.contiguous(), weight.contiguous(), grad_out.contiguous()
+    *lead, N, _ = x.shape
+    B = math.prod(lead)
+    real = _real(x, y, weight)
     grad_x = torch.empty_like(x) if wanted[0] else x
     grad_y = torch.empty_like(y) if wanted[1] else y
     programs, tiles = _programs("fused_gelu_sgp_norm_without_normalize_backward", B, 1, N, x.device)
@@ -4288,7 +12565,6 @@ def _run_fused_gelu_sgp_norm_without_normalize_backward(x, y, weight, grad_out, 
         _fused_gelu_sgp_norm_without_normalize_backward_kernel,
         "fused_gelu_sgp_norm_without_normalize_backward",
         (x, y, weight, grad_out, grad_x, grad_y, partial_grad_weight, B, N, wanted[0], wanted[1], wanted[2]),
-        B,
         1,
         N,
         programs,
@@ -4298,17 +12574,144 @@ def _run_fused_gelu_sgp_norm_without_normalize_backward(x, y, weight, grad_out, 
     return grad_x if wanted[0] else None, grad_y if wanted[1] else None, grad_weight if wanted[2] else None
 
 
-def _run_motor_action(m, x, lead, B, N):
-    """Compute the results, then what the backward reads: 1 launch."""
+def _run_fused_gelu_sgp_norm_without_normalize_double_backward(
+    x, y, weight, grad_out, grad_grad_x, grad_grad_y, grad_grad_weight, eps, *wanted
+):
+    """Compute the gradients: 4 launches."""
+    has_grad_grad_x = grad_grad_x is not None
+    has_grad_grad_y = grad_grad_y is not None
+    has_grad_grad_weight = grad_grad_weight is not None
+    x, y, weight, grad_out = x.contiguous(), y.contiguous(), weight.contiguous(), grad_out.contiguous()
+    grad_grad_x = grad_grad_x.contiguous() if has_grad_grad_x else x
+    grad_grad_y = grad_grad_y.contiguous() if has_grad_grad_y else x
+    grad_grad_weight = grad_grad_weight.contiguous() if has_grad_grad_weight else x
+    *lead, N, _ = x.shape
+    B = math.prod(lead)
+    real = _real(x, y, weight)
+    grad_x = torch.empty_like(x) if wanted[0] else x
+    grad_y = torch.empty_like(y) if wanted[1] else y
+    grad_grad_out = torch.empty_like(grad_out) if wanted[3] else grad_out
+    if wanted[0]:
+        _launch_tile(
+            _fused_gelu_sgp_norm_without_normalize_double_backward_kernel,
+            "fused_gelu_sgp_norm_without_normalize_double_backward",
+            (
+                x,
+                y,
+                weight,
+                grad_out,
+                grad_grad_x,
+                grad_grad_y,
+                grad_grad_weight,
+                grad_x,
+                B,
+                N,
+                has_grad_grad_x,
+                has_grad_grad_y,
+                has_grad_grad_weight,
+                wanted[0],
+            ),
+            B,
+            N,
+            real,
+        )
+    if wanted[1]:
+        _launch_tile(
+            _fused_gelu_sgp_norm_without_normalize_double_backward_1_kernel,
+            "fused_gelu_sgp_norm_without_normalize_double_backward_1",
+            (
+                x,
+                y,
+                weight,
+                grad_out,
+                grad_grad_x,
+                grad_grad_y,
+                grad_grad_weight,
+                grad_y,
+                B,
+                N,
+                has_grad_grad_x,
+                has_grad_grad_y,
+                has_grad_grad_weight,
+                wanted[1],
+            ),
+            B,
+            N,
+            real,
+        )
+    if wanted[3]:
+        _launch_tile(
+            _fused_gelu_sgp_norm_without_normalize_double_backward_2_kernel,
+            "fused_gelu_sgp_norm_without_normalize_double_backward_2",
+            (
+                x,
+                y,
+                weight,
+                grad_grad_x,
+                grad_grad_y,
+                grad_grad_weight,
+                grad_grad_out,
+                B,
+                N,
+                has_grad_grad_x,
+                has_grad_grad_y,
+                has_grad_grad_weight,
+                wanted[3],
+            ),
+            B,
+            N,
+            real,
+        )
+    programs, tiles = _programs("fused_gelu_sgp_norm_without_normalize_double_backward_3", B, 1, N, x.device)
+    partial_grad_weight = torch.empty((programs, N, 34), dtype=real, device=x.device) if wanted[2] else weight
+    if wanted[2]:
+        _launch_fold(
+            _fused_gelu_sgp_norm_without_normalize_double_backward_3_kernel,
+            "fused_gelu_sgp_norm_without_normalize_double_backward_3",
+            (
+                x,
+                y,
+                grad_out,
+                grad_grad_x,
+                grad_grad_y,
+                partial_grad_weight,
+                B,
+                N,
+                has_grad_grad_x,
+                has_grad_grad_y,
+                wanted[2],
+            ),
+            1,
+            N,
+            programs,
+            real,
+        )
+    grad_weight = _total(partial_grad_weight, torch.empty_like(weight)) if wanted[2] else None
+    return (
+        grad_x if wanted[0] else None,
+        grad_y if wanted[1] else None,
+        grad_weight if wanted[2] else None,
+        grad_grad_out if wanted[3] else None,
+    )
+
+
+def _run_motor_action(m, x):
+    """Compute the results: 1 launch."""
+    m, x = m.contiguous(), x.contiguous()
+    *lead, N, _ = m.shape
+    B = math.prod(lead)
     real = _real(m, x)
     out = torch.empty((*lead, N, 4), dtype=_promote(m, x), device=m.device)
     _launch_flat(_motor_action_kernel, "motor_action", (m, x, out, B, N), B * N, real)
     return (out,)
 
 
-def _run_motor_action_backward(m, x, grad_out, B, N, wanted):
+def _run_motor_action_backward(m, x, grad_out, *wanted):
     """Compute the gradients: 1 launch."""
-    real = _real(m, x, grad_out)
+    m, x, grad_out = m.contiguous(), x.contiguous(), grad_out.contiguous()
+    *lead, N, _ = m.shape
+    B = math.prod(lead)
+    real = _real(m, x)
     grad_m = torch.empty_like(m) if wanted[0] else m
     grad_x = torch.empty_like(x) if wanted[1] else x
     _launch_flat(
@@ -4321,17 +12724,66 @@ def _run_motor_action_backward(m, x, grad_out, B, N, wanted):
     return grad_m if wanted[0] else None, grad_x if wanted[1] else None
 
 
-def _run_motor_action_shared(m, x, lead, B, N):
-    """Compute the results, then what the backward reads: 1 launch."""
+def _run_motor_action_double_backward(m, x, grad_out, grad_grad_m, grad_grad_x, *wanted):
+    """Compute the gradients: 1 launch."""
+    has_grad_grad_m = grad_grad_m is not None
+    has_grad_grad_x = grad_grad_x is not None
+    m, x, grad_out = m.contiguous(), x.contiguous(), grad_out.contiguous()
+    grad_grad_m = grad_grad_m.contiguous() if has_grad_grad_m else m
+    grad_grad_x = grad_grad_x.contiguous() if has_grad_grad_x else m
+    *lead, N, _ = m.shape
+    B = math.prod(lead)
+    real = _real(m, x)
+    grad_m = torch.empty_like(m) if wanted[0] else m
+    grad_x = torch.empty_like(x) if wanted[1] else x
+    grad_grad_out = torch.empty_like(grad_out) if wanted[2] else grad_out
+    _launch_flat(
+        _motor_action_double_backward_kernel,
+        "motor_action_double_backward",
+        (
+            m,
+            x,
+            grad_out,
+            grad_grad_m,
+            grad_grad_x,
+            grad_m,
+            grad_x,
+            grad_grad_out,
+            B,
+            N,
+            has_grad_grad_m,
+            has_grad_grad_x,
+            wanted[0],
+            wanted[1],
+            wanted[2],
+        ),
+        B * N,
+        real,
+    )
+    return grad_m if wanted[0] else None, grad_x if wanted[1] else None, grad_grad_out if wanted[2] else None
+
+
+def _run_motor_action_shared(m, x):
+    """Compute the results: 1 launch."""
+    m, x = m.contiguous(), x.contiguous()
+    *lead, _ = m.shape
+    B = math.prod(lead)
+    *lead, N, _ = x.shape
+    B = math.prod(lead)
     real = _real(m, x)
     out = torch.empty((*lead, N, 4), dtype=_promote(m, x), device=m.device)
     _launch_tile(_motor_action_shared_kernel, "motor_action_shared", (m, x, out, B, N), B, N, real)
     return (out,)
 
 
-def _run_motor_action_shared_backward(m, x, grad_out, B, N, wanted):
+def _run_motor_action_shared_backward(m, x, grad_out, *wanted):
     """Compute the gradients: 1 launch."""
-    real = _real(m, x, grad_out)
+    m, x, grad_out = m.contiguous(), x.contiguous(), grad_out.contiguous()
+    *lead, _ = m.shape
+    B = math.prod(lead)
+    *lead, N, _ = x.shape
+    B = math.prod(lead)
+    real = _real(m, x)
     grad_m = torch.empty_like(m) if wanted[0] else m
     grad_x = torch.empty_like(x) if wanted[1] else x
     if N <= LAUNCH["motor_action_shared_backward"].resident:
@@ -4356,172 +12808,73 @@ def _run_motor_action_shared_backward(m, x, grad_out, B, N, wanted):
     return grad_m if wanted[0] else None, grad_x if wanted[1] else None
 
 
-# ---------------------------------------------------------------------------------------------------------------------
-# Autograd
-
-
-class _GeometricProduct(torch.autograd.Function):
-    """geometric_product and its gradient."""
-
-    @staticmethod
-    def forward(ctx, x, y, lead, B, N):
-        inputs = (x, y)
-        x, y = x.contiguous(), y.contiguous()
-        (out,) = _run_geometric_product(x, y, lead, B, N)
-        ctx.save_for_backward(*inputs)
-        ctx.extra = B, N
-        return out
-
-    @staticmethod
-    def backward(ctx, grad_out):
-        x, y = ctx.saved_tensors
-        B, N = ctx.extra
-        if torch.is_grad_enabled():  # these gradients will be differentiated: the reference's can be
-            grads = _differentiable(geometric_product_reference, (x, y), (grad_out,), ctx.needs_input_grad)
-            return (*grads, None, None, None)
-        x, y = x.contiguous(), y.contiguous()
-        grad_out = grad_out.contiguous()
-        grads = _run_geometric_product_backward(x, y, grad_out, B, N, ctx.needs_input_grad[:2])
-        return grads[0], grads[1], None, None, None
-
-
-class _Sgp(torch.autograd.Function):
-    """sgp and its gradient."""
-
-    @staticmethod
-    def forward(ctx, x, y, weight, lead, B, N):
-        inputs = (x, y, weight)
-        x, y, weight = x.contiguous(), y.contiguous(), weight.contiguous()
-        (out,) = _run_sgp(x, y, weight, lead, B, N)
-        ctx.save_for_backward(*inputs)
-        ctx.extra = B, N
-        return out
-
-    @staticmethod
-    def backward(ctx, grad_out):
-        x, y, weight = ctx.saved_tensors
-        B, N = ctx.extra
-        if torch.is_grad_enabled():  # these gradients will be differentiated: the reference's can be
-            grads = _differentiable(sgp_reference, (x, y, weight), (grad_out,), ctx.needs_input_grad)
-            return (*grads, None, None, None)
-        x, y, weight = x.contiguous(), y.contiguous(), weight.contiguous()
-        grad_out = grad_out.contiguous()
-        grads = _run_sgp_backward(x, y, weight, grad_out, B, N, ctx.needs_input_grad[:3])
-        return grads[0], grads[1], grads[2], None, None, None
-
-
-class _FusedGeluSgpNormWithNormalize(torch.autograd.Function):
-    """fused_gelu_sgp_norm with normalize=True and its gradient."""
-
-    @staticmethod
-    def forward(ctx, x, y, weight, eps, lead, B, N):
-        inputs = (x, y, weight)
-        x, y, weight = x.contiguous(), y.contiguous(), weight.contiguous()
-        out, saved = _run_fused_gelu_sgp_norm_with_normalize(x, y, weight, eps, lead, B, N)
-        ctx.save_for_backward(*inputs, saved, out)
-        ctx.extra = eps, B, N
-        return out
-
-    @staticmethod
-    def backward(ctx, grad_out):
-        x, y, weight, saved, out = ctx.saved_tensors
-        eps, B, N = ctx.extra
-        if torch.is_grad_enabled():  # these gradients will be differentiated: the reference's can be
-            grads = _differentiable(
-                functools.partial(fused_gelu_sgp_norm_reference, normalize=True, eps=eps),
-                (x, y, weight),
-                (grad_out,),
-                ctx.needs_input_grad,
-            )
-            return (*grads, None, None, None, None)
-        x, y, weight = x.contiguous(), y.contiguous(), weight.contiguous()
-        grad_out = grad_out.contiguous()
-        grads = _run_fused_gelu_sgp_norm_with_normalize_backward(
-            x, y, weight, grad_out, saved, out, eps, B, N, ctx.needs_input_grad[:3]
+def _run_motor_action_shared_double_backward(m, x, grad_out, grad_grad_m, grad_grad_x, *wanted):
+    """Compute the gradients: 1 launch."""
+    has_grad_grad_m = grad_grad_m is not None
+    has_grad_grad_x = grad_grad_x is not None
+    m, x, grad_out = m.contiguous(), x.contiguous(), grad_out.contiguous()
+    grad_grad_m = grad_grad_m.contiguous() if has_grad_grad_m else m
+    grad_grad_x = grad_grad_x.contiguous() if has_grad_grad_x else m
+    *lead, _ = m.shape
+    B = math.prod(lead)
+    *lead, N, _ = x.shape
+    B = math.prod(lead)
+    real = _real(m, x)
+    grad_m = torch.empty_like(m) if wanted[0] else m
+    grad_x = torch.empty_like(x) if wanted[1] else x
+    grad_grad_out = torch.empty_like(grad_out) if wanted[2] else grad_out
+    if N <= LAUNCH["motor_action_shared_double_backward"].resident:
+        _launch_tile(
+            _motor_action_shared_double_backward_kernel,
+            "motor_action_shared_double_backward",
+            (
+                m,
+                x,
+                grad_out,
+                grad_grad_m,
+                grad_grad_x,
+                grad_m,
+                grad_x,
+                grad_grad_out,
+                B,
+                N,
+                has_grad_grad_m,
+                has_grad_grad_x,
+                wanted[0],
+                wanted[1],
+                wanted[2],
+            ),
+            B,
+            N,
+            real,
+            whole=True,
         )
-        return grads[0], grads[1], grads[2], None, None, None, None
-
-
-class _FusedGeluSgpNormWithoutNormalize(torch.autograd.Function):
-    """fused_gelu_sgp_norm with normalize=False and its gradient."""
-
-    @staticmethod
-    def forward(ctx, x, y, weight, eps, lead, B, N):
-        inputs = (x, y, weight)
-        x, y, weight = x.contiguous(), y.contiguous(), weight.contiguous()
-        (out,) = _run_fused_gelu_sgp_norm_without_normalize(x, y, weight, eps, lead, B, N)
-        ctx.save_for_backward(*inputs)
-        ctx.extra = eps, B, N
-        return out
-
-    @staticmethod
-    def backward(ctx, grad_out):
-        x, y, weight = ctx.saved_tensors
-        eps, B, N = ctx.extra
-        if torch.is_grad_enabled():  # these gradients will be differentiated: the reference's can be
-            grads = _differentiable(
-                functools.partial(fused_gelu_sgp_norm_reference, normalize=False, eps=eps),
-                (x, y, weight),
-                (grad_out,),
-                ctx.needs_input_grad,
-            )
-            return (*grads, None, None, None, None)
-        x, y, weight = x.contiguous(), y.contiguous(), weight.contiguous()
-        grad_out = grad_out.contiguous()
-        grads = _run_fused_gelu_sgp_norm_without_normalize_backward(
-            x, y, weight, grad_out, eps, B, N, ctx.needs_input_grad[:3]
+    else:
+        _launch_sweep(
+            _motor_action_shared_double_backward_long_kernel,
+            "motor_action_shared_double_backward_long",
+            (
+                m,
+                x,
+                grad_out,
+                grad_grad_m,
+                grad_grad_x,
+                grad_m,
+                grad_x,
+                grad_grad_out,
+                B,
+                N,
+                has_grad_grad_m,
+                has_grad_grad_x,
+                wanted[0],
+                wanted[1],
+                wanted[2],
+            ),
+            B,
+            N,
+            real,
         )
-        return grads[0], grads[1], grads[2], None, None, None, None
-
-
-class _MotorAction(torch.autograd.Function):
-    """motor_action and its gradient."""
-
-    @staticmethod
-    def forward(ctx, m, x, lead, B, N):
-        inputs = (m, x)
-        m, x = m.contiguous(), x.contiguous()
-        (out,) = _run_motor_action(m, x, lead, B, N)
-        ctx.save_for_backward(*inputs)
-        ctx.extra = B, N
-        return out
-
-    @staticmethod
-    def backward(ctx, grad_out):
-        m, x = ctx.saved_tensors
-        B, N = ctx.extra
-        if torch.is_grad_enabled():  # these gradients will be differentiated: the reference's can be
-            grads = _differentiable(motor_action_reference, (m, x), (grad_out,), ctx.needs_input_grad)
-            return (*grads, None, None, None)
-        m, x = m.contiguous(), x.contiguous()
-        grad_out = grad_out.contiguous()
-        grads = _run_motor_action_backward(m, x, grad_out, B, N, ctx.needs_input_grad[:2])
-        return grads[0], grads[1], None, None, None
-
-
-class _MotorActionShared(torch.autograd.Function):
-    """motor_action_shared and its gradient."""
-
-    @staticmethod
-    def forward(ctx, m, x, lead, B, N):
-        inputs = (m, x)
-        m, x = m.contiguous(), x.contiguous()
-        (out,) = _run_motor_action_shared(m, x, lead, B, N)
-        ctx.save_for_backward(*inputs)
-        ctx.extra = B, N
-        return out
-
-    @staticmethod
-    def backward(ctx, grad_out):
-        m, x = ctx.saved_tensors
-        B, N = ctx.extra
-        if torch.is_grad_enabled():  # these gradients will be differentiated: the reference's can be
-            grads = _differentiable(motor_action_shared_reference, (m, x), (grad_out,), ctx.needs_input_grad)
-            return (*grads, None, None, None)
-        m, x = m.contiguous(), x.contiguous()
-        grad_out = grad_out.contiguous()
-        grads = _run_motor_action_shared_backward(m, x, grad_out, B, N, ctx.needs_input_grad[:2])
-        return grads[0], grads[1], None, None, None
+    return grad_m if wanted[0] else None, grad_x if wanted[1] else None, grad_grad_out if wanted[2] else None
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -4548,11 +12901,7 @@ def geometric_product(x, y):
     Differentiable in x, y.
     Inputs are read in place when contiguous, else copied once. Source: specs/pga3d.yaml.
     """
-    sizes, lead = _check("geometric_product", (x, y))
-    if not _runs_on_triton(x.device):
-        return geometric_product_reference(x, y)
-    with _on(x.device):
-        return _GeometricProduct.apply(x, y, lead, sizes["b"], sizes["n"])
+    return _call(_GEOMETRIC_PRODUCT, (x, y))
 
 
 def sgp(x, y, weight):
@@ -4577,11 +12926,7 @@ def sgp(x, y, weight):
     Differentiable in x, y, weight.
     Inputs are read in place when contiguous, else copied once. Source: specs/pga3d.yaml.
     """
-    sizes, lead = _check("sgp", (x, y, weight))
-    if not _runs_on_triton(x.device):
-        return sgp_reference(x, y, weight)
-    with _on(x.device):
-        return _Sgp.apply(x, y, weight, lead, sizes["b"], sizes["n"])
+    return _call(_SGP, (x, y, weight))
 
 
 def fused_gelu_sgp_norm(x, y, weight, *, normalize=True, eps=1e-06):
@@ -4610,13 +12955,9 @@ def fused_gelu_sgp_norm(x, y, weight, *, normalize=True, eps=1e-06):
     Differentiable in x, y, weight.
     Inputs are read in place when contiguous, else copied once. Source: specs/pga3d.yaml.
     """
-    sizes, lead = _check("fused_gelu_sgp_norm", (x, y, weight))
-    if not _runs_on_triton(x.device):
-        return fused_gelu_sgp_norm_reference(x, y, weight, normalize=normalize, eps=eps)
-    with _on(x.device):
-        if normalize:
-            return _FusedGeluSgpNormWithNormalize.apply(x, y, weight, eps, lead, sizes["b"], sizes["n"])
-        return _FusedGeluSgpNormWithoutNormalize.apply(x, y, weight, eps, lead, sizes["b"], sizes["n"])
+    if normalize:
+        return _call(_FUSED_GELU_SGP_NORM_WITH_NORMALIZE, (x, y, weight), eps)
+    return _call(_FUSED_GELU_SGP_NORM_WITHOUT_NORMALIZE, (x, y, weight), eps)
 
 
 def motor_action(m, x):
@@ -4640,11 +12981,7 @@ def motor_action(m, x):
     Differentiable in m, x.
     Inputs are read in place when contiguous, else copied once. Source: specs/pga3d.yaml.
     """
-    sizes, lead = _check("motor_action", (m, x))
-    if not _runs_on_triton(m.device):
-        return motor_action_reference(m, x)
-    with _on(m.device):
-        return _MotorAction.apply(m, x, lead, sizes["b"], sizes["n"])
+    return _call(_MOTOR_ACTION, (m, x))
 
 
 def motor_action_shared(m, x):
@@ -4667,11 +13004,7 @@ def motor_action_shared(m, x):
     Differentiable in m, x.
     Inputs are read in place when contiguous, else copied once. Source: specs/pga3d.yaml.
     """
-    sizes, lead = _check("motor_action_shared", (m, x))
-    if not _runs_on_triton(m.device):
-        return motor_action_shared_reference(m, x)
-    with _on(m.device):
-        return _MotorActionShared.apply(m, x, lead, sizes["b"], sizes["n"])
+    return _call(_MOTOR_ACTION_SHARED, (m, x))
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -4939,3 +13272,369 @@ def motor_action_shared_reference(m, x):
     x = _ref_flatten(x, 2)  # b, n, blade
     out = _ref_sandwich(m, x, left=(0, 2, 4), right=(3,), out=(3,))
     return _ref_unflatten(out, lead).to(dtype).contiguous()
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Operators: what torch's transforms, compiler and exporter see
+
+
+class _Operator:
+    """One order of a function's derivatives: what computes it, and the operator that computes its gradients.
+
+    Its arguments are `inputs` (the function's, then cotangents, None for zero), `caches` (what earlier orders stored),
+    `numbers`, and from the first gradient on whether each of the results is wanted.
+    """
+
+    def __init__(self, function, run, inputs, caches, numbers, grads, outputs, saved, reference, before=None):
+        self.function, self.run, self.reference, self.before = function, run, reference, before
+        self.inputs, self.caches, self.numbers = inputs, caches, numbers
+        self.grads, self.outputs, self.saved = grads, outputs, saved
+        self.order = before.order + 1 if before else 0
+        self.tensors = len(inputs) + len(caches)
+        self.positions = tuple(inputs.index(name) for name in grads)
+        self.op = None
+
+    def derived(self, run=None, caches=()):
+        """The operator of the gradients of this one; without a launcher, by the reference."""
+        inputs = (*self.inputs, *(f"grad_{name}" for name in self.outputs))
+        grads = (*self.grads, *inputs[len(self.inputs) :])
+        outputs = tuple(f"grad_{name}" for name in self.grads)
+        return _Operator(self.function, run, inputs, caches, self.numbers, grads, outputs, {}, None, self)
+
+    @functools.cached_property
+    def gradient(self):
+        return self.derived()
+
+    def wanted(self, arguments):
+        return arguments[self.tensors + len(self.numbers) :] if self.order else (True,) * len(self.outputs)
+
+    def keep(self, ctx, arguments, results):
+        """Keep for the gradients what they need; returns it."""
+        read = ()
+        if self.gradient.caches:
+            known = dict(zip((*self.inputs, *self.caches), arguments))
+            known.update(zip((*self.outputs, *self.saved), results))
+            read = [known[name] for name in self.gradient.caches]
+        kept = (*arguments[: len(self.inputs)], *read)
+        ctx.operator, ctx.numbers = self, arguments[self.tensors : self.tensors + len(self.numbers)]
+        ctx.wanted = self.wanted(arguments)
+        ctx.set_materialize_grads(False)
+        ctx.save_for_backward(*kept)
+        return kept
+
+    def backward(self, ctx, cotangents, needs):
+        """The gradients of all arguments, None for those that need none."""
+        kept, count = ctx.saved_tensors, len(self.inputs)
+        wanted = tuple([needs[i] for i in self.positions])
+        cotangents = cotangents[: len(self.outputs)]  # nothing flows back through what is only saved
+        if all(x is None for x in cotangents):
+            return [None] * len(needs)
+        found = _apply(self.gradient, (*kept[:count], *cotangents, *kept[count:], *ctx.numbers, *wanted))
+        grads = [None] * len(needs)
+        for i, grad, want in zip(self.positions, found, wanted):
+            grads[i] = grad if want else None
+        return grads
+
+    def jvp(self, ctx, tangents):
+        """The results' tangents: a gradient J^T g is linear in g, and its own gradient along a tangent t is J t."""
+        kept, count = ctx.saved_tensors, len(self.inputs)
+        for i, tangent in enumerate(tangents[:count]):
+            if tangent is not None and i not in self.positions:
+                raise ValueError(f"{self.function}: {self.inputs[i]} has a tangent, but no gradient in its spec")
+        second = self.gradient.gradient
+        known = dict(zip(self.gradient.caches, kept[count:]))
+        zeros = [torch.zeros_like(x) for x in _allocate(self, kept[:count], ctx.wanted)]
+        anywhere = [x if want else None for x, want in zip(zeros, ctx.wanted)]
+        along = [tangents[i] for i in self.positions]
+        wanted = (*(False for _ in self.grads), *ctx.wanted)
+        caches = [known[name] for name in second.caches]
+        found = _apply(second, (*kept[:count], *anywhere, *along, *caches, *ctx.numbers, *wanted))[len(self.grads) :]
+        return tuple(x if x is not None else zero for x, zero in itertools.zip_longest(found, zeros))
+
+
+def _call(operator, tensors, *numbers):
+    """A public function: checks the arguments and returns the result, or a tuple of results."""
+    _check(operator.function, tensors)
+    if len(operator.grads) < len(tensors) and torch.is_grad_enabled():
+        for name, x in zip(operator.inputs, tensors):
+            if x.requires_grad and name not in operator.grads:
+                raise ValueError(f"{operator.function}: {name} requires grad, but no gradient is defined for it")
+    results = _apply(operator, (*tensors, *numbers))
+    return results[: len(operator.outputs)] if len(operator.outputs) > 1 else results[0]
+
+
+def _apply(operator, arguments):
+    """The operator's results in the way that fits what looks on: at once, or as an operator that torch knows."""
+    tensors = arguments[: operator.tensors]
+    if operator.run is None:
+        return _by_reference(operator, arguments)
+    if torch.compiler.is_compiling():
+        known = _runs_on_triton(tensors[0].device) or torch.compiler.is_exporting()
+        return operator.op(*arguments) if known else _by_reference(operator, arguments)
+    if not _plain(tensors):
+        return _Transformed.apply(operator, *arguments) if _transformed() else operator.op(*arguments)
+    if not _runs_on_triton(tensors[0].device):
+        return _by_reference(operator, arguments)
+    return _Direct.apply(operator, *arguments) if torch.is_grad_enabled() else operator.run(*arguments)
+
+
+class _Direct(torch.autograd.Function):
+    """Launches kernels at once."""
+
+    @staticmethod
+    def forward(ctx, operator, *arguments):
+        results = operator.run(*arguments)
+        operator.keep(ctx, arguments, results)
+        return results[: len(operator.outputs)]
+
+    @staticmethod
+    def backward(ctx, *cotangents):
+        return None, *ctx.operator.backward(ctx, cotangents, ctx.needs_input_grad[1:])
+
+
+class _Transformed(torch.autograd.Function):
+    """Calls the operator under torch.func's transforms and forward-mode differentiation."""
+
+    generate_vmap_rule = True
+
+    @staticmethod
+    def forward(operator, *arguments):
+        return operator.op(*arguments)
+
+    @staticmethod
+    def setup_context(ctx, inputs, output):
+        ctx.save_for_forward(*inputs[0].keep(ctx, inputs[1:], output))
+
+    @staticmethod
+    def backward(ctx, *cotangents):
+        return None, *ctx.operator.backward(ctx, cotangents, ctx.needs_input_grad[1:])
+
+    @staticmethod
+    def jvp(ctx, _, *tangents):
+        return ctx.operator.jvp(ctx, tangents)
+
+
+_PLAIN = (torch.Tensor, torch.nn.Parameter, type(None))
+
+
+def _plain(tensors):
+    """Whether nothing but eager torch looks on: no subclass, mode, transform, tracer or compiler."""
+    if torch.compiler.is_compiling():
+        return False
+    for x in tensors:
+        if type(x) not in _PLAIN or (x is not None and torch._C._functorch.is_legacy_batchedtensor(x)):
+            return False
+    try:
+        return not (
+            torch._C._len_torch_dispatch_stack()
+            or torch._C._len_torch_function_stack()
+            or torch._C._get_tracing_state()
+            or _transformed()
+        )
+    except AttributeError:  # another torch, which says this elsewhere: the operators are always right
+        return False
+
+
+def _transformed():
+    """Whether a transform of torch.func or forward-mode differentiation is active."""
+    try:
+        return bool(torch._C._functorch.peek_interpreter_stack() or torch.autograd.forward_ad._current_level >= 0)
+    except AttributeError:
+        return True
+
+
+def _by_reference(operator, arguments):
+    """The wanted results in plain torch operations, differentiable to any order; None for the others."""
+    numbers = arguments[operator.tensors : operator.tensors + len(operator.numbers)]
+    return _reference_results(operator, arguments[: len(operator.inputs)], numbers, operator.wanted(arguments))
+
+
+def _reference_results(operator, tensors, numbers, wanted):
+    before = operator.before
+    if before is None:
+        results = operator.reference(*tensors, *numbers)
+        results = results if isinstance(results, tuple) else (results,)
+        return tuple(result if want else None for result, want in zip(results, wanted))
+    inputs, cotangents = tensors[: len(before.inputs)], tensors[len(before.inputs) :]
+    chosen = [i for i, want in zip(before.positions, wanted) if want]
+    given = [cotangent is not None for cotangent in cotangents]
+
+    def function(*values):
+        at = dict(zip(chosen, values))
+        results = _reference_results(before, [at.get(i, x) for i, x in enumerate(inputs)], numbers, given)
+        return tuple(result for result in results if result is not None)
+
+    _, pull_back = torch.func.vjp(function, *(inputs[i] for i in chosen))
+    grads = iter(pull_back(tuple(x for x in cotangents if x is not None)))
+    return tuple(next(grads) if want else None for want in wanted)
+
+
+def _allocate(operator, tensors, wanted):
+    """Memory for the results, what is saved included; for gradients that nobody wants, none."""
+    if operator.order:
+        like = dict(zip(operator.inputs, tensors))
+        like = [like[name.removeprefix("grad_")] for name in operator.outputs]
+        return tuple(
+            torch.empty(x.shape if want else (0,), dtype=x.dtype, device=x.device)
+            for x, want in zip([tensors[0] if x is None else x for x in like], wanted)
+        )
+    description = KERNELS[operator.function]
+    sizes, lead = _check(operator.function, tensors)
+    floating = [x for x in tensors if x.is_floating_point()]
+    differentiable = [tensors[i] for i in operator.positions] or floating
+    outputs = [(description["outputs"][name], _promote(*differentiable)) for name in operator.outputs]
+    saved = [(dims, _real(*floating)) for dims in operator.saved.values()]
+    return tuple(
+        torch.empty(_extents(dims, sizes, lead), dtype=dtype, device=tensors[0].device)
+        for dims, dtype in (*outputs, *saved)
+    )
+
+
+def _extents(dims, sizes, lead):
+    extents = [sizes[d] if isinstance(d, str) and d != "..." else d for d in dims]
+    return (*lead, *extents[1:]) if dims and dims[0] == "..." else tuple(extents)
+
+
+def _variant(name, function, runs, reference, numbers=(), saved=None, caches=()):
+    """Register a variant of a function and its derivatives, as far as there are launchers."""
+    d = KERNELS[function]
+    inputs, outputs = tuple(d["inputs"]), tuple(d["outputs"])
+    first = operator = _Operator(function, runs[0], inputs, (), numbers, d["grads"], outputs, saved or {}, reference)
+    for run, read in itertools.zip_longest(runs[1:], caches, fillvalue=()):
+        operator.gradient = operator.derived(run, read)
+        operator = operator.gradient
+    operator = first
+    for suffix in ("", "_backward", "_double_backward")[: len(runs)]:
+        _register(operator, name + suffix)
+        operator = operator.gradient
+    return first
+
+
+def _compute(operator, *arguments):
+    """What the operator does: results own their memory, and what is not wanted is empty."""
+    if _runs_on_triton(arguments[0].device):
+        results = operator.run(*arguments)
+        return tuple(arguments[0].new_empty(0) if result is None else result for result in results)
+    results = _by_reference(operator, arguments)
+    copies = zip(_allocate_for(operator, *arguments), (*results, *(None for _ in operator.saved)))
+    return tuple(x.zero_() if r is None else x.copy_(r) for x, r in copies)  # the reference reads nothing that is saved
+
+
+def _allocate_for(operator, *arguments):
+    return _allocate(operator, arguments[: len(operator.inputs)], operator.wanted(arguments))
+
+
+def _register(operator, name):
+    """Make the operator one of torch's, with shapes, autograd and a rule for vmap."""
+
+    compute, allocate = functools.partial(_compute, operator), functools.partial(_allocate_for, operator)
+
+    def implementation(*arguments):
+        return compute(*arguments)
+
+    def setup_context(ctx, inputs, output):
+        operator.keep(ctx, inputs, output)
+        ctx.mark_non_differentiable(*output[len(operator.outputs) :])
+
+    def backward(ctx, *cotangents):
+        return tuple(operator.backward(ctx, cotangents, ctx.needs_input_grad))
+
+    def each(info, dims, *arguments):
+        """One call for each element of the batch: a gradient of shared weights is summed inside a call."""
+        calls = []
+        for i in range(info.batch_size):
+            calls.append(operator.op(*(x if d is None else x.select(d, i) for x, d in zip(arguments, dims))))
+        results = tuple(torch.stack(parts) for parts in zip(*calls))
+        return results, (0,) * len(results)
+
+    implementation.__signature__ = _signature(operator)
+    name = f"{_NAMESPACE}::{name}"
+    if tl is None or _INTERPRETED:
+        schema = torch.library.infer_schema(implementation, mutates_args=())
+        definition = torch.library.custom_op(name, implementation, mutates_args=(), schema=schema)
+    else:
+        definition = torch.library.triton_op(name, implementation, mutates_args=())
+        kernels = [x for key, x in globals().items() if key.endswith("_kernel")]
+        torch._library.triton.triton_ops_to_kernels[name] = kernels  # so that compiled code is not reused for others
+    definition.register_fake(allocate)
+    definition.register_vmap(each)
+    if operator.grads:
+        definition.register_autograd(backward, setup_context=setup_context)
+    operator.op = definition
+
+
+def _namespace(operator):
+    """Of the module's operators: its name, numbered where a module of that name has them already."""
+    names = (__name__.replace(".", "__") + (f"_{i}" if i else "") for i in itertools.count())
+    return next(name for name in names if not hasattr(getattr(torch.ops, name), operator))
+
+
+def _signature(operator):
+    """The operator's arguments and results with their types, from which torch infers a schema."""
+    tensor, optional = torch.Tensor, torch.Tensor | None
+    optional_inputs = operator.inputs[len(operator.before.inputs) :] if operator.order else ()
+    types = {name: optional if name in optional_inputs else tensor for name in (*operator.inputs, *operator.caches)}
+    types |= dict.fromkeys(operator.numbers, float)
+    types |= {f"want_{name}": bool for name in operator.outputs} if operator.order else {}
+    kind = inspect.Parameter.POSITIONAL_OR_KEYWORD
+    results = tuple[(tensor,) * (len(operator.outputs) + len(operator.saved))]
+    return inspect.Signature(
+        [inspect.Parameter(k, kind, annotation=t) for k, t in types.items()], return_annotation=results
+    )
+
+
+_NAMESPACE = _namespace("geometric_product")
+
+_GEOMETRIC_PRODUCT = _variant(
+    "geometric_product",
+    "geometric_product",
+    (_run_geometric_product, _run_geometric_product_backward, _run_geometric_product_double_backward),
+    geometric_product_reference,
+)
+
+_SGP = _variant(
+    "sgp",
+    "sgp",
+    (_run_sgp, _run_sgp_backward, _run_sgp_double_backward),
+    sgp_reference,
+)
+
+_FUSED_GELU_SGP_NORM_WITH_NORMALIZE = _variant(
+    "fused_gelu_sgp_norm_with_normalize",
+    "fused_gelu_sgp_norm",
+    (
+        _run_fused_gelu_sgp_norm_with_normalize,
+        _run_fused_gelu_sgp_norm_with_normalize_backward,
+        _run_fused_gelu_sgp_norm_with_normalize_double_backward,
+    ),
+    lambda x, y, weight, eps: fused_gelu_sgp_norm_reference(x, y, weight, normalize=True, eps=eps),
+    numbers=("eps",),
+    saved={"saved": (4, "b")},
+    caches=(("saved", "out"), ("saved",)),
+)
+
+_FUSED_GELU_SGP_NORM_WITHOUT_NORMALIZE = _variant(
+    "fused_gelu_sgp_norm_without_normalize",
+    "fused_gelu_sgp_norm",
+    (
+        _run_fused_gelu_sgp_norm_without_normalize,
+        _run_fused_gelu_sgp_norm_without_normalize_backward,
+        _run_fused_gelu_sgp_norm_without_normalize_double_backward,
+    ),
+    lambda x, y, weight, eps: fused_gelu_sgp_norm_reference(x, y, weight, normalize=False, eps=eps),
+    numbers=("eps",),
+)
+
+_MOTOR_ACTION = _variant(
+    "motor_action",
+    "motor_action",
+    (_run_motor_action, _run_motor_action_backward, _run_motor_action_double_backward),
+    motor_action_reference,
+)
+
+_MOTOR_ACTION_SHARED = _variant(
+    "motor_action_shared",
+    "motor_action_shared",
+    (_run_motor_action_shared, _run_motor_action_shared_backward, _run_motor_action_shared_double_backward),
+    motor_action_shared_reference,
+)

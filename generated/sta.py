@@ -8,6 +8,9 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import inspect
+import itertools
+import math
 import os
 from types import SimpleNamespace
 from typing import NamedTuple
@@ -161,16 +164,42 @@ class Launch(NamedTuple):
 LAUNCH = {
     "geometric_product": Launch(elements=1, warps=1, tile=32, pack=32),
     "geometric_product_backward": Launch(elements=1, warps=1, tile=32, pack=32),
+    "geometric_product_double_backward": Launch(elements=1, warps=1, tile=32, pack=32),
     "sgp": Launch(elements=2, warps=32, tile=64, pack=32, resident=512),
     "sgp_backward": Launch(elements=1, warps=1, tile=32, pack=32, programs=8),
+    "sgp_double_backward": Launch(elements=1, warps=32, tile=32, pack=32, resident=128),
+    "sgp_double_backward_1": Launch(elements=1, warps=2, tile=64, pack=64, programs=6, registers=168),
     "fused_gelu_sgp_norm_with_normalize": Launch(elements=2, warps=32, tile=64, pack=32, resident=512),
     "fused_gelu_sgp_norm_with_normalize_long": Launch(elements=1, warps=4, tile=128, pack=32),
     "fused_gelu_sgp_norm_with_normalize_backward": Launch(elements=4, warps=4, tile=512, pack=32),
     "fused_gelu_sgp_norm_with_normalize_backward_recomputed": Launch(elements=1, warps=4, tile=128, pack=32),
     "fused_gelu_sgp_norm_with_normalize_backward_2": Launch(elements=1, warps=32, tile=32, pack=32, resident=128),
     "fused_gelu_sgp_norm_with_normalize_backward_3": Launch(elements=1, warps=1, tile=32, pack=32, programs=8),
+    "fused_gelu_sgp_norm_with_normalize_double_backward": Launch(elements=1, warps=4, tile=128, pack=32),
+    "fused_gelu_sgp_norm_with_normalize_double_backward_1": Launch(
+        elements=1, warps=32, tile=32, pack=32, resident=128
+    ),
+    "fused_gelu_sgp_norm_with_normalize_double_backward_2": Launch(
+        elements=1, warps=32, tile=32, pack=32, resident=128
+    ),
+    "fused_gelu_sgp_norm_with_normalize_double_backward_3": Launch(
+        elements=1, warps=32, tile=32, pack=32, resident=256
+    ),
+    "fused_gelu_sgp_norm_with_normalize_double_backward_4": Launch(elements=1, warps=1, tile=32, pack=32, programs=8),
     "fused_gelu_sgp_norm_without_normalize": Launch(elements=2, warps=32, tile=64, pack=32, resident=512),
     "fused_gelu_sgp_norm_without_normalize_backward": Launch(elements=1, warps=1, tile=32, pack=32, programs=8),
+    "fused_gelu_sgp_norm_without_normalize_double_backward": Launch(
+        elements=1, warps=32, tile=32, pack=32, resident=256
+    ),
+    "fused_gelu_sgp_norm_without_normalize_double_backward_1": Launch(
+        elements=1, warps=32, tile=32, pack=32, resident=256
+    ),
+    "fused_gelu_sgp_norm_without_normalize_double_backward_2": Launch(
+        elements=1, warps=32, tile=32, pack=32, resident=256
+    ),
+    "fused_gelu_sgp_norm_without_normalize_double_backward_3": Launch(
+        elements=1, warps=2, tile=64, pack=64, programs=6, registers=168
+    ),
 }
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -264,6 +293,72 @@ def _row_sum5(x0, x1, x2, x3, x4, mask):
 
 
 @triton.jit()
+def _row_sum7(x0, x1, x2, x3, x4, x5, x6, mask):
+    # 7 sums at once: joined, they pass through shared memory together.
+    x0 = tl.where(mask, x0, 0.0)
+    x1 = tl.where(mask, x1, 0.0)
+    x2 = tl.where(mask, x2, 0.0)
+    x3 = tl.where(mask, x3, 0.0)
+    x4 = tl.where(mask, x4, 0.0)
+    x5 = tl.where(mask, x5, 0.0)
+    x6 = tl.where(mask, x6, 0.0)
+    zero = tl.zeros_like(x0)
+    COLUMN: tl.constexpr = len(x0.shape) > 1
+    low00 = tl.join(x0, x4)
+    low01 = tl.join(x1, x5)
+    low10 = tl.join(x2, x6)
+    low11 = tl.join(x3, zero)
+    low0 = tl.join(low00, low10)
+    low1 = tl.join(low01, low11)
+    x = tl.join(low0, low1)
+    tile = tl.sum(x, 1 if COLUMN else 0)
+    low0, low1 = tl.split(tile)
+    low00, low10 = tl.split(low0)
+    low01, low11 = tl.split(low1)
+    x0, x4 = tl.split(low00)
+    x1, x5 = tl.split(low01)
+    x2, x6 = tl.split(low10)
+    x3, _ = tl.split(low11)
+    if COLUMN:
+        return x0[:, None], x1[:, None], x2[:, None], x3[:, None], x4[:, None], x5[:, None], x6[:, None]
+    else:
+        return x0, x1, x2, x3, x4, x5, x6
+
+
+@triton.jit()
+def _row_sum8(x0, x1, x2, x3, x4, x5, x6, x7, mask):
+    # 8 sums at once: joined, they pass through shared memory together.
+    x0 = tl.where(mask, x0, 0.0)
+    x1 = tl.where(mask, x1, 0.0)
+    x2 = tl.where(mask, x2, 0.0)
+    x3 = tl.where(mask, x3, 0.0)
+    x4 = tl.where(mask, x4, 0.0)
+    x5 = tl.where(mask, x5, 0.0)
+    x6 = tl.where(mask, x6, 0.0)
+    x7 = tl.where(mask, x7, 0.0)
+    COLUMN: tl.constexpr = len(x0.shape) > 1
+    low00 = tl.join(x0, x4)
+    low01 = tl.join(x1, x5)
+    low10 = tl.join(x2, x6)
+    low11 = tl.join(x3, x7)
+    low0 = tl.join(low00, low10)
+    low1 = tl.join(low01, low11)
+    x = tl.join(low0, low1)
+    tile = tl.sum(x, 1 if COLUMN else 0)
+    low0, low1 = tl.split(tile)
+    low00, low10 = tl.split(low0)
+    low01, low11 = tl.split(low1)
+    x0, x4 = tl.split(low00)
+    x1, x5 = tl.split(low01)
+    x2, x6 = tl.split(low10)
+    x3, x7 = tl.split(low11)
+    if COLUMN:
+        return x0[:, None], x1[:, None], x2[:, None], x3[:, None], x4[:, None], x5[:, None], x6[:, None], x7[:, None]
+    else:
+        return x0, x1, x2, x3, x4, x5, x6, x7
+
+
+@triton.jit()
 def _load8(pointer, mask, REAL: tl.constexpr):
     # The 8 adjacent components of each element: one contiguous access, split in registers.
     index = tl.arange(0, 8)
@@ -318,53 +413,58 @@ def _on(device):
 
 def _check(function, tensors):
     """The extents of the named axes and the leading axes; raises ValueError naming the argument that does not fit."""
-    sizes, lead, first = {}, (), None
-    for (name, dims), tensor in zip(KERNELS[function]["inputs"].items(), tensors):
+    for name, tensor in zip(KERNELS[function]["inputs"], tensors):
         if not isinstance(tensor, torch.Tensor):
             raise TypeError(f"{function}: {name} must be a torch.Tensor, got {type(tensor).__name__}")
-        shape = tensor.shape
+    seen = [(x.shape, x.dtype, x.device) for x in tensors]
+    return _fit_again(function, *seen) if _plain(tensors) else _fit(function, *seen)
+
+
+def _fit(function, *seen):
+    sizes, lead, first = {}, (), None
+    for (name, dims), (shape, dtype, device) in zip(KERNELS[function]["inputs"].items(), seen):
+        got = tuple(shape)
         if dims and dims[0] == "...":
             tail = dims[1:]
             split = len(shape) - len(tail)
             if split < 0:
-                raise ValueError(f"{function}: {name} must have shape {_shape(dims)}, got {tuple(shape)}")
-            rows = 1
-            for extent in shape[:split]:
-                rows *= extent
+                raise ValueError(f"{function}: {name} must have shape {_shape(dims)}, got {got}")
             if sizes.setdefault("...", shape[:split]) != shape[:split]:
                 expected = tuple(sizes["..."])
-                raise ValueError(f"{function}: {name} must have leading axes {expected}, got {tuple(shape[:split])}")
-            lead, sizes["b"] = shape[:split], rows
+                raise ValueError(f"{function}: {name} must have leading axes {expected}, got {got[:split]}")
+            lead, sizes["b"] = shape[:split], math.prod(shape[:split])
             dims, shape = tail, shape[split:]
         if len(shape) != len(dims):
-            raise ValueError(f"{function}: {name} must have shape {_shape(dims)}, got {tuple(tensor.shape)}")
+            raise ValueError(f"{function}: {name} must have shape {_shape(dims)}, got {got}")
         for axis, extent in zip(dims, shape):
             if (sizes.setdefault(axis, extent) if isinstance(axis, str) else axis) != extent:
                 expected = f"{axis} = {sizes[axis]}" if isinstance(axis, str) else axis
-                raise ValueError(
-                    f"{function}: {name} must have shape {_shape(dims)} with {expected} where it has {extent}, "
-                    f"got {tuple(tensor.shape)}"
-                )
-        if tensor.dtype not in _DTYPES:
-            raise ValueError(f"{function}: {name} must be float16, bfloat16, float32 or float64, got {tensor.dtype}")
+                wanted = f"{_shape(dims)} with {expected} where it has {extent}"
+                raise ValueError(f"{function}: {name} must have shape {wanted}, got {got}")
+        if dtype not in _DTYPES:
+            raise ValueError(f"{function}: {name} must be float16, bfloat16, float32 or float64, got {dtype}")
         if first is None:
-            first = name, tensor.device
-        elif tensor.device != first[1]:
-            raise ValueError(f"{function}: {name} must be on {first[1]} as {first[0]} is, got {tensor.device}")
+            first = name, device
+        elif device != first[1]:
+            raise ValueError(f"{function}: {name} must be on {first[1]} as {first[0]} is, got {device}")
     return sizes, lead
+
+
+_fit_again = functools.lru_cache(maxsize=1024)(_fit)
 
 
 def _shape(dims):
     return "(" + ", ".join(map(str, dims)) + ("," if len(dims) == 1 else "") + ")"
 
 
-def _promote(*tensors):
-    return functools.reduce(torch.promote_types, [t.dtype for t in tensors])
+def _promote(first, *tensors):
+    """The dtype of results, which holds the values of all tensors."""
+    return functools.reduce(torch.promote_types, [x.dtype for x in tensors], first.dtype)
 
 
 def _real(*tensors):
     """The dtype of the arithmetic: fp64 if any tensor is, else fp32."""
-    return torch.float64 if any(t.dtype == torch.float64 for t in tensors) else torch.float32
+    return torch.float64 if torch.float64 in [x.dtype for x in tensors] else torch.float32
 
 
 @functools.cache
@@ -377,11 +477,11 @@ def _power(n):
     return 1 << max(n - 1, 0).bit_length()
 
 
-def _shape_of_launch(name, rows, columns, whole=False):
+@functools.lru_cache(maxsize=1024)
+def _shape_of_launch(launch, columns, whole=False):
     """Rows and elements of a tile, and what Triton is told: a whole row, or at most the table's tile."""
-    launch = LAUNCH[name]
     block = _power(columns) if whole else min(_power(columns), launch.tile)
-    rows = max(1, min(_power(rows), launch.pack // block))
+    rows = max(1, launch.pack // block)
     options = {"num_warps": max(1, min(launch.warps, rows * block // (32 * launch.elements)))}
     if launch.registers and not _INTERPRETED and torch.version.hip is None:
         options["maxnreg"] = launch.registers
@@ -393,65 +493,65 @@ def _tiles(columns, block):
     return max(1, -(-columns // block))
 
 
+def _launch(kernel, grid, arguments, options, **constants):
+    """Launch on the device of the arguments; what is no plain tensor is a tracer's, to which torch shows the kernel."""
+    if type(arguments[0]) not in _PLAIN:
+        kernel, options = torch.library.wrap_triton(kernel), {"num_warps": options["num_warps"]}
+    with _on(arguments[0].device):
+        kernel[grid](*arguments, **constants, **options)
+
+
 def _launch_flat(kernel, name, arguments, count, real):
     """Every element on its own."""
-    _, block, options = _shape_of_launch(name, 1, count)
+    launch = LAUNCH[name]
+    _, block, options = _shape_of_launch(launch, launch.tile)
     if count:
-        kernel[(-(-count // block),)](*arguments, ROWS=1, BLOCK=block, REAL=_TRITON[real], **options)
+        _launch(kernel, (-(-count // block),), arguments, options, ROWS=1, BLOCK=block, REAL=_TRITON[real])
 
 
 def _launch_tile(kernel, name, arguments, rows, columns, real, whole=False):
     """Blocks of rows times tiles of columns; with `whole`, a tile holds all columns."""
-    per, block, options = _shape_of_launch(name, rows, columns, whole)
+    per, block, options = _shape_of_launch(LAUNCH[name], int(columns), whole)
     if rows:
         grid = (-(-rows // per), _tiles(columns, block))
-        kernel[grid](*arguments, ROWS=per, BLOCK=block, REAL=_TRITON[real], **options)
+        _launch(kernel, grid, arguments, options, ROWS=per, BLOCK=block, REAL=_TRITON[real])
 
 
 def _launch_sweep(kernel, name, arguments, rows, columns, real):
     """Blocks of rows, each swept in tiles."""
-    per, block, options = _shape_of_launch(name, rows, columns)
+    per, block, options = _shape_of_launch(LAUNCH[name], int(columns))
     if rows:
-        kernel[(-(-rows // per),)](*arguments, ROWS=per, BLOCK=block, REAL=_TRITON[real], **options)
+        _launch(kernel, (-(-rows // per),), arguments, options, ROWS=per, BLOCK=block, REAL=_TRITON[real])
 
 
 def _programs(name, rows, kept, columns, device):
     """How many persistent programs share the rows, and how many tiles the columns have."""
-    per, block, _ = _shape_of_launch(name, rows, columns)
+    per, block, _ = _shape_of_launch(LAUNCH[name], int(columns))
     tiles = _tiles(columns, block)
-    wanted = LAUNCH[name].programs * _multiprocessors(device) // max(1, tiles * kept)
-    return max(1, min(-(-rows // (_BLOCKS_OF_ROWS * per)), wanted)), tiles
+    most = max(1, LAUNCH[name].programs * _multiprocessors(device) // max(1, tiles * kept))
+    enough = -(-rows // (_BLOCKS_OF_ROWS * per))
+    return torch.sym_max(1, torch.sym_min(enough, most)), tiles  # without deciding on a size that is a symbol
 
 
 _BLOCKS_OF_ROWS = 4  # that a persistent program walks at least: with fewer, adding the partial sums takes longer
 
 
-def _launch_fold(kernel, name, arguments, rows, kept, columns, programs, real):
+def _launch_fold(kernel, name, arguments, kept, columns, programs, real):
     """Persistent programs that walk the rows."""
-    per, block, options = _shape_of_launch(name, rows, columns)
+    per, block, options = _shape_of_launch(LAUNCH[name], int(columns))
     if kept:
         grid = (kept * programs, _tiles(columns, block))
-        kernel[grid](*arguments, ROWS=per, BLOCK=block, PROGRAMS=programs, REAL=_TRITON[real], **options)
+        _launch(kernel, grid, arguments, options, ROWS=per, BLOCK=block, REAL=_TRITON[real])
 
 
 def _total(partial, total):
     """Add the programs' partial sums (slots, …) into `total`."""
     count = total.numel()
     if count:
-        shape = {"SLOTS": 32, "BLOCK": 32, "REAL": _TRITON[partial.dtype]}
-        _total_kernel[(-(-count // 32),)](partial, total, partial.shape[0], count, **shape, num_warps=4)
+        arguments = (partial, total, partial.shape[0], count)
+        constants = {"SLOTS": 32, "BLOCK": 32, "REAL": _TRITON[partial.dtype]}
+        _launch(_total_kernel, (-(-count // 32),), arguments, {"num_warps": 4}, **constants)
     return total
-
-
-def _differentiable(function, inputs, cotangents, needed):
-    """Gradients with a graph of their own, None for inputs that need none: of plain torch operations."""
-    with torch.enable_grad():
-        inputs = [x.view_as(x) for x in inputs]  # inputs may share their history: each is differentiated on its own
-        outputs = function(*inputs)
-        outputs = outputs if isinstance(outputs, tuple) else (outputs,)
-        wanted = [x for x, needs in zip(inputs, needed) if needs]
-        grads = iter(torch.autograd.grad(outputs, wanted, cotangents, create_graph=True, allow_unused=True))
-    return [next(grads) if needs else None for _, needs in zip(inputs, needed)]
 
 
 _TRITON = {torch.float32: tl.float32, torch.float64: tl.float64} if tl else {}
@@ -774,6 +874,600 @@ def _geometric_product_backward_kernel(
         )
 
 
+@triton.jit(do_not_specialize=["B"])
+def _geometric_product_double_backward_kernel(
+    x_ptr,
+    y_ptr,
+    grad_out_ptr,
+    grad_grad_x_ptr,
+    grad_grad_y_ptr,
+    grad_x_ptr,
+    grad_y_ptr,
+    grad_grad_out_ptr,
+    B,
+    N,
+    HAS_GRAD_GRAD_X: tl.constexpr,
+    HAS_GRAD_GRAD_Y: tl.constexpr,
+    GRAD_X: tl.constexpr,
+    GRAD_Y: tl.constexpr,
+    GRAD_GRAD_OUT: tl.constexpr,
+    ROWS: tl.constexpr,
+    BLOCK: tl.constexpr,
+    REAL: tl.constexpr,
+):
+    start = tl.program_id(0).to(tl.int64) * BLOCK
+    tile = tl.arange(0, BLOCK)
+    mask = tile < tl.cast(B, tl.int64) * N - start
+    x_row = x_ptr + start * 16
+    y_row = y_ptr + start * 16
+    grad_out_row = grad_out_ptr + start * 16
+    grad_grad_x_row = grad_grad_x_ptr + start * 16
+    grad_grad_y_row = grad_grad_y_ptr + start * 16
+    grad_x_row = grad_x_ptr + start * 16
+    grad_y_row = grad_y_ptr + start * 16
+    grad_grad_out_row = grad_grad_out_ptr + start * 16
+
+    x_e, x_e1, x_e2, x_e3, x_e4, x_e12, x_e13, x_e14 = _load8(x_row + tile * 16, mask, REAL)
+    x_e23, x_e24, x_e34, x_e123, x_e124, x_e134, x_e234, x_e1234 = _load8(x_row + tile * 16 + 8, mask, REAL)
+    y_e, y_e1, y_e2, y_e3, y_e4, y_e12, y_e13, y_e14 = _load8(y_row + tile * 16, mask, REAL)
+    y_e23, y_e24, y_e34, y_e123, y_e124, y_e134, y_e234, y_e1234 = _load8(y_row + tile * 16 + 8, mask, REAL)
+    grad_out_e, grad_out_e1, grad_out_e2, grad_out_e3, grad_out_e4, grad_out_e12, grad_out_e13, grad_out_e14 = _load8(
+        grad_out_row + tile * 16, mask, REAL
+    )
+    (
+        grad_out_e23,
+        grad_out_e24,
+        grad_out_e34,
+        grad_out_e123,
+        grad_out_e124,
+        grad_out_e134,
+        grad_out_e234,
+        grad_out_e1234,
+    ) = _load8(grad_out_row + tile * 16 + 8, mask, REAL)
+    (
+        grad_grad_x_e,
+        grad_grad_x_e1,
+        grad_grad_x_e2,
+        grad_grad_x_e3,
+        grad_grad_x_e4,
+        grad_grad_x_e12,
+        grad_grad_x_e13,
+        grad_grad_x_e14,
+    ) = _load8(grad_grad_x_row + tile * 16, mask & HAS_GRAD_GRAD_X, REAL)
+    (
+        grad_grad_x_e23,
+        grad_grad_x_e24,
+        grad_grad_x_e34,
+        grad_grad_x_e123,
+        grad_grad_x_e124,
+        grad_grad_x_e134,
+        grad_grad_x_e234,
+        grad_grad_x_e1234,
+    ) = _load8(grad_grad_x_row + tile * 16 + 8, mask & HAS_GRAD_GRAD_X, REAL)
+    (
+        grad_grad_y_e,
+        grad_grad_y_e1,
+        grad_grad_y_e2,
+        grad_grad_y_e3,
+        grad_grad_y_e4,
+        grad_grad_y_e12,
+        grad_grad_y_e13,
+        grad_grad_y_e14,
+    ) = _load8(grad_grad_y_row + tile * 16, mask & HAS_GRAD_GRAD_Y, REAL)
+    (
+        grad_grad_y_e23,
+        grad_grad_y_e24,
+        grad_grad_y_e34,
+        grad_grad_y_e123,
+        grad_grad_y_e124,
+        grad_grad_y_e134,
+        grad_grad_y_e234,
+        grad_grad_y_e1234,
+    ) = _load8(grad_grad_y_row + tile * 16 + 8, mask & HAS_GRAD_GRAD_Y, REAL)
+
+    grad_x_e = grad_out_e1234 * grad_grad_y_e1234 + grad_out_e234 * grad_grad_y_e234
+    grad_x_e += grad_out_e134 * grad_grad_y_e134 + grad_out_e124 * grad_grad_y_e124
+    grad_x_e += grad_out_e123 * grad_grad_y_e123 + grad_out_e34 * grad_grad_y_e34
+    grad_x_e += grad_out_e24 * grad_grad_y_e24 + grad_out_e23 * grad_grad_y_e23
+    grad_x_e += grad_out_e14 * grad_grad_y_e14 + grad_out_e13 * grad_grad_y_e13
+    grad_x_e += grad_out_e12 * grad_grad_y_e12 + grad_out_e4 * grad_grad_y_e4 + grad_out_e3 * grad_grad_y_e3
+    grad_x_e += grad_out_e2 * grad_grad_y_e2 + grad_out_e1 * grad_grad_y_e1 + grad_out_e * grad_grad_y_e
+    grad_x_e1 = grad_out_e234 * grad_grad_y_e1234 + grad_out_e1234 * grad_grad_y_e234
+    grad_x_e1 += grad_out_e34 * grad_grad_y_e134 + grad_out_e24 * grad_grad_y_e124
+    grad_x_e1 += grad_out_e23 * grad_grad_y_e123 + grad_out_e134 * grad_grad_y_e34
+    grad_x_e1 += grad_out_e124 * grad_grad_y_e24 + grad_out_e123 * grad_grad_y_e23
+    grad_x_e1 += grad_out_e4 * grad_grad_y_e14 + grad_out_e3 * grad_grad_y_e13 + grad_out_e2 * grad_grad_y_e12
+    grad_x_e1 += grad_out_e14 * grad_grad_y_e4 + grad_out_e13 * grad_grad_y_e3 + grad_out_e12 * grad_grad_y_e2
+    grad_x_e1 += grad_out_e * grad_grad_y_e1 + grad_out_e1 * grad_grad_y_e
+    grad_x_e2 = grad_out_e134 * grad_grad_y_e1234 + grad_out_e14 * grad_grad_y_e124
+    grad_x_e2 += grad_out_e13 * grad_grad_y_e123 + grad_out_e234 * grad_grad_y_e34
+    grad_x_e2 += grad_out_e1 * grad_grad_y_e12 + grad_out_e24 * grad_grad_y_e4 + grad_out_e23 * grad_grad_y_e3
+    grad_x_e2 += grad_out_e2 * grad_grad_y_e - grad_out_e34 * grad_grad_y_e234
+    grad_x_e2 += -grad_out_e1234 * grad_grad_y_e134 - grad_out_e4 * grad_grad_y_e24
+    grad_x_e2 += -grad_out_e3 * grad_grad_y_e23 - grad_out_e124 * grad_grad_y_e14
+    grad_x_e2 += -grad_out_e123 * grad_grad_y_e13 - grad_out_e * grad_grad_y_e2 - grad_out_e12 * grad_grad_y_e1
+    grad_x_e3 = grad_out_e24 * grad_grad_y_e234 + grad_out_e14 * grad_grad_y_e134
+    grad_x_e3 += grad_out_e1234 * grad_grad_y_e124 + grad_out_e2 * grad_grad_y_e23
+    grad_x_e3 += grad_out_e1 * grad_grad_y_e13 + grad_out_e123 * grad_grad_y_e12
+    grad_x_e3 += grad_out_e34 * grad_grad_y_e4 + grad_out_e3 * grad_grad_y_e
+    grad_x_e3 += -grad_out_e124 * grad_grad_y_e1234 - grad_out_e12 * grad_grad_y_e123
+    grad_x_e3 += -grad_out_e4 * grad_grad_y_e34 - grad_out_e234 * grad_grad_y_e24
+    grad_x_e3 += -grad_out_e134 * grad_grad_y_e14 - grad_out_e * grad_grad_y_e3 - grad_out_e23 * grad_grad_y_e2
+    grad_x_e3 += -grad_out_e13 * grad_grad_y_e1
+    grad_x_e4 = grad_out_e123 * grad_grad_y_e1234 + grad_out_e3 * grad_grad_y_e34
+    grad_x_e4 += grad_out_e2 * grad_grad_y_e24 + grad_out_e234 * grad_grad_y_e23
+    grad_x_e4 += grad_out_e1 * grad_grad_y_e14 + grad_out_e134 * grad_grad_y_e13
+    grad_x_e4 += grad_out_e124 * grad_grad_y_e12 + grad_out_e4 * grad_grad_y_e
+    grad_x_e4 += -grad_out_e23 * grad_grad_y_e234 - grad_out_e13 * grad_grad_y_e134
+    grad_x_e4 += -grad_out_e12 * grad_grad_y_e124 - grad_out_e1234 * grad_grad_y_e123
+    grad_x_e4 += -grad_out_e * grad_grad_y_e4 - grad_out_e34 * grad_grad_y_e3 - grad_out_e24 * grad_grad_y_e2
+    grad_x_e4 += -grad_out_e14 * grad_grad_y_e1
+    grad_x_e12 = grad_out_e34 * grad_grad_y_e1234 + grad_out_e4 * grad_grad_y_e124
+    grad_x_e12 += grad_out_e3 * grad_grad_y_e123 + grad_out_e1234 * grad_grad_y_e34
+    grad_x_e12 += grad_out_e * grad_grad_y_e12 + grad_out_e124 * grad_grad_y_e4
+    grad_x_e12 += grad_out_e123 * grad_grad_y_e3 + grad_out_e12 * grad_grad_y_e
+    grad_x_e12 += -grad_out_e134 * grad_grad_y_e234 - grad_out_e234 * grad_grad_y_e134
+    grad_x_e12 += -grad_out_e14 * grad_grad_y_e24 - grad_out_e13 * grad_grad_y_e23
+    grad_x_e12 += -grad_out_e24 * grad_grad_y_e14 - grad_out_e23 * grad_grad_y_e13
+    grad_x_e12 += -grad_out_e1 * grad_grad_y_e2 - grad_out_e2 * grad_grad_y_e1
+    grad_x_e13 = grad_out_e124 * grad_grad_y_e234 + grad_out_e4 * grad_grad_y_e134
+    grad_x_e13 += grad_out_e234 * grad_grad_y_e124 + grad_out_e12 * grad_grad_y_e23
+    grad_x_e13 += grad_out_e * grad_grad_y_e13 + grad_out_e23 * grad_grad_y_e12
+    grad_x_e13 += grad_out_e134 * grad_grad_y_e4 + grad_out_e13 * grad_grad_y_e
+    grad_x_e13 += -grad_out_e24 * grad_grad_y_e1234 - grad_out_e2 * grad_grad_y_e123
+    grad_x_e13 += -grad_out_e14 * grad_grad_y_e34 - grad_out_e1234 * grad_grad_y_e24
+    grad_x_e13 += -grad_out_e34 * grad_grad_y_e14 - grad_out_e1 * grad_grad_y_e3
+    grad_x_e13 += -grad_out_e123 * grad_grad_y_e2 - grad_out_e3 * grad_grad_y_e1
+    grad_x_e14 = grad_out_e23 * grad_grad_y_e1234 + grad_out_e13 * grad_grad_y_e34
+    grad_x_e14 += grad_out_e12 * grad_grad_y_e24 + grad_out_e1234 * grad_grad_y_e23
+    grad_x_e14 += grad_out_e * grad_grad_y_e14 + grad_out_e34 * grad_grad_y_e13
+    grad_x_e14 += grad_out_e24 * grad_grad_y_e12 + grad_out_e14 * grad_grad_y_e
+    grad_x_e14 += -grad_out_e123 * grad_grad_y_e234 - grad_out_e3 * grad_grad_y_e134
+    grad_x_e14 += -grad_out_e2 * grad_grad_y_e124 - grad_out_e234 * grad_grad_y_e123
+    grad_x_e14 += -grad_out_e1 * grad_grad_y_e4 - grad_out_e134 * grad_grad_y_e3
+    grad_x_e14 += -grad_out_e124 * grad_grad_y_e2 - grad_out_e4 * grad_grad_y_e1
+    grad_x_e23 = grad_out_e134 * grad_grad_y_e124 + grad_out_e34 * grad_grad_y_e24
+    grad_x_e23 += grad_out_e1234 * grad_grad_y_e14 + grad_out_e13 * grad_grad_y_e12
+    grad_x_e23 += grad_out_e234 * grad_grad_y_e4 + grad_out_e3 * grad_grad_y_e2
+    grad_x_e23 += grad_out_e123 * grad_grad_y_e1 + grad_out_e23 * grad_grad_y_e
+    grad_x_e23 += -grad_out_e14 * grad_grad_y_e1234 - grad_out_e4 * grad_grad_y_e234
+    grad_x_e23 += -grad_out_e124 * grad_grad_y_e134 - grad_out_e1 * grad_grad_y_e123
+    grad_x_e23 += -grad_out_e24 * grad_grad_y_e34 - grad_out_e * grad_grad_y_e23
+    grad_x_e23 += -grad_out_e12 * grad_grad_y_e13 - grad_out_e2 * grad_grad_y_e3
+    grad_x_e24 = grad_out_e13 * grad_grad_y_e1234 + grad_out_e3 * grad_grad_y_e234
+    grad_x_e24 += grad_out_e123 * grad_grad_y_e134 + grad_out_e23 * grad_grad_y_e34
+    grad_x_e24 += grad_out_e14 * grad_grad_y_e12 + grad_out_e4 * grad_grad_y_e2
+    grad_x_e24 += grad_out_e124 * grad_grad_y_e1 + grad_out_e24 * grad_grad_y_e
+    grad_x_e24 += -grad_out_e1 * grad_grad_y_e124 - grad_out_e134 * grad_grad_y_e123
+    grad_x_e24 += -grad_out_e * grad_grad_y_e24 - grad_out_e34 * grad_grad_y_e23
+    grad_x_e24 += -grad_out_e12 * grad_grad_y_e14 - grad_out_e1234 * grad_grad_y_e13
+    grad_x_e24 += -grad_out_e2 * grad_grad_y_e4 - grad_out_e234 * grad_grad_y_e3
+    grad_x_e34 = grad_out_e124 * grad_grad_y_e123 + grad_out_e24 * grad_grad_y_e23
+    grad_x_e34 += grad_out_e14 * grad_grad_y_e13 + grad_out_e1234 * grad_grad_y_e12
+    grad_x_e34 += grad_out_e4 * grad_grad_y_e3 + grad_out_e234 * grad_grad_y_e2
+    grad_x_e34 += grad_out_e134 * grad_grad_y_e1 + grad_out_e34 * grad_grad_y_e
+    grad_x_e34 += -grad_out_e12 * grad_grad_y_e1234 - grad_out_e2 * grad_grad_y_e234
+    grad_x_e34 += -grad_out_e1 * grad_grad_y_e134 - grad_out_e123 * grad_grad_y_e124
+    grad_x_e34 += -grad_out_e * grad_grad_y_e34 - grad_out_e23 * grad_grad_y_e24
+    grad_x_e34 += -grad_out_e13 * grad_grad_y_e14 - grad_out_e3 * grad_grad_y_e4
+    grad_x_e123 = grad_out_e34 * grad_grad_y_e124 + grad_out_e134 * grad_grad_y_e24
+    grad_x_e123 += grad_out_e234 * grad_grad_y_e14 + grad_out_e3 * grad_grad_y_e12
+    grad_x_e123 += grad_out_e1234 * grad_grad_y_e4 + grad_out_e13 * grad_grad_y_e2
+    grad_x_e123 += grad_out_e23 * grad_grad_y_e1 + grad_out_e123 * grad_grad_y_e
+    grad_x_e123 += -grad_out_e4 * grad_grad_y_e1234 - grad_out_e14 * grad_grad_y_e234
+    grad_x_e123 += -grad_out_e24 * grad_grad_y_e134 - grad_out_e * grad_grad_y_e123
+    grad_x_e123 += -grad_out_e124 * grad_grad_y_e34 - grad_out_e1 * grad_grad_y_e23
+    grad_x_e123 += -grad_out_e2 * grad_grad_y_e13 - grad_out_e12 * grad_grad_y_e3
+    grad_x_e124 = grad_out_e3 * grad_grad_y_e1234 + grad_out_e13 * grad_grad_y_e234
+    grad_x_e124 += grad_out_e23 * grad_grad_y_e134 + grad_out_e123 * grad_grad_y_e34
+    grad_x_e124 += grad_out_e4 * grad_grad_y_e12 + grad_out_e14 * grad_grad_y_e2
+    grad_x_e124 += grad_out_e24 * grad_grad_y_e1 + grad_out_e124 * grad_grad_y_e
+    grad_x_e124 += -grad_out_e * grad_grad_y_e124 - grad_out_e34 * grad_grad_y_e123
+    grad_x_e124 += -grad_out_e1 * grad_grad_y_e24 - grad_out_e134 * grad_grad_y_e23
+    grad_x_e124 += -grad_out_e2 * grad_grad_y_e14 - grad_out_e234 * grad_grad_y_e13
+    grad_x_e124 += -grad_out_e12 * grad_grad_y_e4 - grad_out_e1234 * grad_grad_y_e3
+    grad_x_e134 = grad_out_e24 * grad_grad_y_e123 + grad_out_e124 * grad_grad_y_e23
+    grad_x_e134 += grad_out_e4 * grad_grad_y_e13 + grad_out_e234 * grad_grad_y_e12
+    grad_x_e134 += grad_out_e14 * grad_grad_y_e3 + grad_out_e1234 * grad_grad_y_e2
+    grad_x_e134 += grad_out_e34 * grad_grad_y_e1 + grad_out_e134 * grad_grad_y_e
+    grad_x_e134 += -grad_out_e2 * grad_grad_y_e1234 - grad_out_e12 * grad_grad_y_e234
+    grad_x_e134 += -grad_out_e * grad_grad_y_e134 - grad_out_e23 * grad_grad_y_e124
+    grad_x_e134 += -grad_out_e1 * grad_grad_y_e34 - grad_out_e123 * grad_grad_y_e24
+    grad_x_e134 += -grad_out_e3 * grad_grad_y_e14 - grad_out_e13 * grad_grad_y_e4
+    grad_x_e234 = grad_out_e * grad_grad_y_e234 + grad_out_e12 * grad_grad_y_e134
+    grad_x_e234 += grad_out_e14 * grad_grad_y_e123 + grad_out_e3 * grad_grad_y_e24
+    grad_x_e234 += grad_out_e123 * grad_grad_y_e14 + grad_out_e134 * grad_grad_y_e12
+    grad_x_e234 += grad_out_e24 * grad_grad_y_e3 + grad_out_e234 * grad_grad_y_e
+    grad_x_e234 += -grad_out_e1 * grad_grad_y_e1234 - grad_out_e13 * grad_grad_y_e124
+    grad_x_e234 += -grad_out_e2 * grad_grad_y_e34 - grad_out_e4 * grad_grad_y_e23
+    grad_x_e234 += -grad_out_e124 * grad_grad_y_e13 - grad_out_e23 * grad_grad_y_e4
+    grad_x_e234 += -grad_out_e34 * grad_grad_y_e2 - grad_out_e1234 * grad_grad_y_e1
+    grad_x_e1234 = grad_out_e1 * grad_grad_y_e234 + grad_out_e2 * grad_grad_y_e134
+    grad_x_e1234 += grad_out_e4 * grad_grad_y_e123 + grad_out_e13 * grad_grad_y_e24
+    grad_x_e1234 += grad_out_e23 * grad_grad_y_e14 + grad_out_e34 * grad_grad_y_e12
+    grad_x_e1234 += grad_out_e124 * grad_grad_y_e3 + grad_out_e1234 * grad_grad_y_e
+    grad_x_e1234 += -grad_out_e * grad_grad_y_e1234 - grad_out_e3 * grad_grad_y_e124
+    grad_x_e1234 += -grad_out_e12 * grad_grad_y_e34 - grad_out_e14 * grad_grad_y_e23
+    grad_x_e1234 += -grad_out_e24 * grad_grad_y_e13 - grad_out_e123 * grad_grad_y_e4
+    grad_x_e1234 += -grad_out_e134 * grad_grad_y_e2 - grad_out_e234 * grad_grad_y_e1
+    grad_y_e = grad_out_e1234 * grad_grad_x_e1234 + grad_out_e234 * grad_grad_x_e234
+    grad_y_e += grad_out_e134 * grad_grad_x_e134 + grad_out_e124 * grad_grad_x_e124
+    grad_y_e += grad_out_e123 * grad_grad_x_e123 + grad_out_e34 * grad_grad_x_e34
+    grad_y_e += grad_out_e24 * grad_grad_x_e24 + grad_out_e23 * grad_grad_x_e23
+    grad_y_e += grad_out_e14 * grad_grad_x_e14 + grad_out_e13 * grad_grad_x_e13
+    grad_y_e += grad_out_e12 * grad_grad_x_e12 + grad_out_e4 * grad_grad_x_e4 + grad_out_e3 * grad_grad_x_e3
+    grad_y_e += grad_out_e2 * grad_grad_x_e2 + grad_out_e1 * grad_grad_x_e1 + grad_out_e * grad_grad_x_e
+    grad_y_e1 = grad_out_e34 * grad_grad_x_e134 + grad_out_e24 * grad_grad_x_e124
+    grad_y_e1 += grad_out_e23 * grad_grad_x_e123 + grad_out_e134 * grad_grad_x_e34
+    grad_y_e1 += grad_out_e124 * grad_grad_x_e24 + grad_out_e123 * grad_grad_x_e23
+    grad_y_e1 += grad_out_e * grad_grad_x_e1 + grad_out_e1 * grad_grad_x_e - grad_out_e234 * grad_grad_x_e1234
+    grad_y_e1 += -grad_out_e1234 * grad_grad_x_e234 - grad_out_e4 * grad_grad_x_e14
+    grad_y_e1 += -grad_out_e3 * grad_grad_x_e13 - grad_out_e2 * grad_grad_x_e12 - grad_out_e14 * grad_grad_x_e4
+    grad_y_e1 += -grad_out_e13 * grad_grad_x_e3 - grad_out_e12 * grad_grad_x_e2
+    grad_y_e2 = grad_out_e1234 * grad_grad_x_e134 + grad_out_e14 * grad_grad_x_e124
+    grad_y_e2 += grad_out_e13 * grad_grad_x_e123 + grad_out_e234 * grad_grad_x_e34
+    grad_y_e2 += grad_out_e4 * grad_grad_x_e24 + grad_out_e3 * grad_grad_x_e23 + grad_out_e12 * grad_grad_x_e1
+    grad_y_e2 += grad_out_e2 * grad_grad_x_e - grad_out_e134 * grad_grad_x_e1234
+    grad_y_e2 += -grad_out_e34 * grad_grad_x_e234 - grad_out_e124 * grad_grad_x_e14
+    grad_y_e2 += -grad_out_e123 * grad_grad_x_e13 - grad_out_e1 * grad_grad_x_e12
+    grad_y_e2 += -grad_out_e24 * grad_grad_x_e4 - grad_out_e23 * grad_grad_x_e3 - grad_out_e * grad_grad_x_e2
+    grad_y_e3 = grad_out_e124 * grad_grad_x_e1234 + grad_out_e24 * grad_grad_x_e234
+    grad_y_e3 += grad_out_e14 * grad_grad_x_e134 + grad_out_e4 * grad_grad_x_e34
+    grad_y_e3 += grad_out_e123 * grad_grad_x_e12 + grad_out_e23 * grad_grad_x_e2
+    grad_y_e3 += grad_out_e13 * grad_grad_x_e1 + grad_out_e3 * grad_grad_x_e
+    grad_y_e3 += -grad_out_e1234 * grad_grad_x_e124 - grad_out_e12 * grad_grad_x_e123
+    grad_y_e3 += -grad_out_e234 * grad_grad_x_e24 - grad_out_e2 * grad_grad_x_e23
+    grad_y_e3 += -grad_out_e134 * grad_grad_x_e14 - grad_out_e1 * grad_grad_x_e13
+    grad_y_e3 += -grad_out_e34 * grad_grad_x_e4 - grad_out_e * grad_grad_x_e3
+    grad_y_e4 = grad_out_e1234 * grad_grad_x_e123 + grad_out_e234 * grad_grad_x_e23
+    grad_y_e4 += grad_out_e134 * grad_grad_x_e13 + grad_out_e124 * grad_grad_x_e12
+    grad_y_e4 += grad_out_e34 * grad_grad_x_e3 + grad_out_e24 * grad_grad_x_e2 + grad_out_e14 * grad_grad_x_e1
+    grad_y_e4 += grad_out_e4 * grad_grad_x_e - grad_out_e123 * grad_grad_x_e1234
+    grad_y_e4 += -grad_out_e23 * grad_grad_x_e234 - grad_out_e13 * grad_grad_x_e134
+    grad_y_e4 += -grad_out_e12 * grad_grad_x_e124 - grad_out_e3 * grad_grad_x_e34
+    grad_y_e4 += -grad_out_e2 * grad_grad_x_e24 - grad_out_e1 * grad_grad_x_e14 - grad_out_e * grad_grad_x_e4
+    grad_y_e12 = grad_out_e34 * grad_grad_x_e1234 + grad_out_e134 * grad_grad_x_e234
+    grad_y_e12 += grad_out_e234 * grad_grad_x_e134 + grad_out_e4 * grad_grad_x_e124
+    grad_y_e12 += grad_out_e3 * grad_grad_x_e123 + grad_out_e1234 * grad_grad_x_e34
+    grad_y_e12 += grad_out_e14 * grad_grad_x_e24 + grad_out_e13 * grad_grad_x_e23
+    grad_y_e12 += grad_out_e24 * grad_grad_x_e14 + grad_out_e23 * grad_grad_x_e13
+    grad_y_e12 += grad_out_e * grad_grad_x_e12 + grad_out_e124 * grad_grad_x_e4
+    grad_y_e12 += grad_out_e123 * grad_grad_x_e3 + grad_out_e1 * grad_grad_x_e2 + grad_out_e2 * grad_grad_x_e1
+    grad_y_e12 += grad_out_e12 * grad_grad_x_e
+    grad_y_e13 = grad_out_e4 * grad_grad_x_e134 + grad_out_e14 * grad_grad_x_e34
+    grad_y_e13 += grad_out_e34 * grad_grad_x_e14 + grad_out_e * grad_grad_x_e13
+    grad_y_e13 += grad_out_e134 * grad_grad_x_e4 + grad_out_e1 * grad_grad_x_e3 + grad_out_e3 * grad_grad_x_e1
+    grad_y_e13 += grad_out_e13 * grad_grad_x_e - grad_out_e24 * grad_grad_x_e1234
+    grad_y_e13 += -grad_out_e124 * grad_grad_x_e234 - grad_out_e234 * grad_grad_x_e124
+    grad_y_e13 += -grad_out_e2 * grad_grad_x_e123 - grad_out_e1234 * grad_grad_x_e24
+    grad_y_e13 += -grad_out_e12 * grad_grad_x_e23 - grad_out_e23 * grad_grad_x_e12
+    grad_y_e13 += -grad_out_e123 * grad_grad_x_e2
+    grad_y_e14 = grad_out_e23 * grad_grad_x_e1234 + grad_out_e123 * grad_grad_x_e234
+    grad_y_e14 += grad_out_e234 * grad_grad_x_e123 + grad_out_e1234 * grad_grad_x_e23
+    grad_y_e14 += grad_out_e * grad_grad_x_e14 + grad_out_e1 * grad_grad_x_e4 + grad_out_e4 * grad_grad_x_e1
+    grad_y_e14 += grad_out_e14 * grad_grad_x_e - grad_out_e3 * grad_grad_x_e134
+    grad_y_e14 += -grad_out_e2 * grad_grad_x_e124 - grad_out_e13 * grad_grad_x_e34
+    grad_y_e14 += -grad_out_e12 * grad_grad_x_e24 - grad_out_e34 * grad_grad_x_e13
+    grad_y_e14 += -grad_out_e24 * grad_grad_x_e12 - grad_out_e134 * grad_grad_x_e3
+    grad_y_e14 += -grad_out_e124 * grad_grad_x_e2
+    grad_y_e23 = grad_out_e124 * grad_grad_x_e134 + grad_out_e24 * grad_grad_x_e34
+    grad_y_e23 += grad_out_e1234 * grad_grad_x_e14 + grad_out_e12 * grad_grad_x_e13
+    grad_y_e23 += grad_out_e234 * grad_grad_x_e4 + grad_out_e2 * grad_grad_x_e3
+    grad_y_e23 += grad_out_e123 * grad_grad_x_e1 + grad_out_e23 * grad_grad_x_e
+    grad_y_e23 += -grad_out_e14 * grad_grad_x_e1234 - grad_out_e4 * grad_grad_x_e234
+    grad_y_e23 += -grad_out_e134 * grad_grad_x_e124 - grad_out_e1 * grad_grad_x_e123
+    grad_y_e23 += -grad_out_e34 * grad_grad_x_e24 - grad_out_e * grad_grad_x_e23
+    grad_y_e23 += -grad_out_e13 * grad_grad_x_e12 - grad_out_e3 * grad_grad_x_e2
+    grad_y_e24 = grad_out_e13 * grad_grad_x_e1234 + grad_out_e3 * grad_grad_x_e234
+    grad_y_e24 += grad_out_e134 * grad_grad_x_e123 + grad_out_e34 * grad_grad_x_e23
+    grad_y_e24 += grad_out_e12 * grad_grad_x_e14 + grad_out_e2 * grad_grad_x_e4
+    grad_y_e24 += grad_out_e124 * grad_grad_x_e1 + grad_out_e24 * grad_grad_x_e
+    grad_y_e24 += -grad_out_e123 * grad_grad_x_e134 - grad_out_e1 * grad_grad_x_e124
+    grad_y_e24 += -grad_out_e23 * grad_grad_x_e34 - grad_out_e * grad_grad_x_e24
+    grad_y_e24 += -grad_out_e1234 * grad_grad_x_e13 - grad_out_e14 * grad_grad_x_e12
+    grad_y_e24 += -grad_out_e234 * grad_grad_x_e3 - grad_out_e4 * grad_grad_x_e2
+    grad_y_e34 = grad_out_e123 * grad_grad_x_e124 + grad_out_e23 * grad_grad_x_e24
+    grad_y_e34 += grad_out_e13 * grad_grad_x_e14 + grad_out_e1234 * grad_grad_x_e12
+    grad_y_e34 += grad_out_e3 * grad_grad_x_e4 + grad_out_e234 * grad_grad_x_e2
+    grad_y_e34 += grad_out_e134 * grad_grad_x_e1 + grad_out_e34 * grad_grad_x_e
+    grad_y_e34 += -grad_out_e12 * grad_grad_x_e1234 - grad_out_e2 * grad_grad_x_e234
+    grad_y_e34 += -grad_out_e1 * grad_grad_x_e134 - grad_out_e124 * grad_grad_x_e123
+    grad_y_e34 += -grad_out_e * grad_grad_x_e34 - grad_out_e24 * grad_grad_x_e23
+    grad_y_e34 += -grad_out_e14 * grad_grad_x_e13 - grad_out_e4 * grad_grad_x_e3
+    grad_y_e123 = grad_out_e4 * grad_grad_x_e1234 + grad_out_e14 * grad_grad_x_e234
+    grad_y_e123 += grad_out_e24 * grad_grad_x_e134 + grad_out_e124 * grad_grad_x_e34
+    grad_y_e123 += grad_out_e3 * grad_grad_x_e12 + grad_out_e13 * grad_grad_x_e2
+    grad_y_e123 += grad_out_e23 * grad_grad_x_e1 + grad_out_e123 * grad_grad_x_e
+    grad_y_e123 += -grad_out_e34 * grad_grad_x_e124 - grad_out_e * grad_grad_x_e123
+    grad_y_e123 += -grad_out_e134 * grad_grad_x_e24 - grad_out_e1 * grad_grad_x_e23
+    grad_y_e123 += -grad_out_e234 * grad_grad_x_e14 - grad_out_e2 * grad_grad_x_e13
+    grad_y_e123 += -grad_out_e1234 * grad_grad_x_e4 - grad_out_e12 * grad_grad_x_e3
+    grad_y_e124 = grad_out_e34 * grad_grad_x_e123 + grad_out_e134 * grad_grad_x_e23
+    grad_y_e124 += grad_out_e234 * grad_grad_x_e13 + grad_out_e4 * grad_grad_x_e12
+    grad_y_e124 += grad_out_e1234 * grad_grad_x_e3 + grad_out_e14 * grad_grad_x_e2
+    grad_y_e124 += grad_out_e24 * grad_grad_x_e1 + grad_out_e124 * grad_grad_x_e
+    grad_y_e124 += -grad_out_e3 * grad_grad_x_e1234 - grad_out_e13 * grad_grad_x_e234
+    grad_y_e124 += -grad_out_e23 * grad_grad_x_e134 - grad_out_e * grad_grad_x_e124
+    grad_y_e124 += -grad_out_e123 * grad_grad_x_e34 - grad_out_e1 * grad_grad_x_e24
+    grad_y_e124 += -grad_out_e2 * grad_grad_x_e14 - grad_out_e12 * grad_grad_x_e4
+    grad_y_e134 = grad_out_e2 * grad_grad_x_e1234 + grad_out_e12 * grad_grad_x_e234
+    grad_y_e134 += grad_out_e23 * grad_grad_x_e124 + grad_out_e123 * grad_grad_x_e24
+    grad_y_e134 += grad_out_e4 * grad_grad_x_e13 + grad_out_e14 * grad_grad_x_e3
+    grad_y_e134 += grad_out_e34 * grad_grad_x_e1 + grad_out_e134 * grad_grad_x_e
+    grad_y_e134 += -grad_out_e * grad_grad_x_e134 - grad_out_e24 * grad_grad_x_e123
+    grad_y_e134 += -grad_out_e1 * grad_grad_x_e34 - grad_out_e124 * grad_grad_x_e23
+    grad_y_e134 += -grad_out_e3 * grad_grad_x_e14 - grad_out_e234 * grad_grad_x_e12
+    grad_y_e134 += -grad_out_e13 * grad_grad_x_e4 - grad_out_e1234 * grad_grad_x_e2
+    grad_y_e234 = grad_out_e1 * grad_grad_x_e1234 + grad_out_e * grad_grad_x_e234
+    grad_y_e234 += grad_out_e13 * grad_grad_x_e124 + grad_out_e3 * grad_grad_x_e24
+    grad_y_e234 += grad_out_e124 * grad_grad_x_e13 + grad_out_e24 * grad_grad_x_e3
+    grad_y_e234 += grad_out_e1234 * grad_grad_x_e1 + grad_out_e234 * grad_grad_x_e
+    grad_y_e234 += -grad_out_e12 * grad_grad_x_e134 - grad_out_e14 * grad_grad_x_e123
+    grad_y_e234 += -grad_out_e2 * grad_grad_x_e34 - grad_out_e4 * grad_grad_x_e23
+    grad_y_e234 += -grad_out_e123 * grad_grad_x_e14 - grad_out_e134 * grad_grad_x_e12
+    grad_y_e234 += -grad_out_e23 * grad_grad_x_e4 - grad_out_e34 * grad_grad_x_e2
+    grad_y_e1234 = grad_out_e3 * grad_grad_x_e124 + grad_out_e13 * grad_grad_x_e24
+    grad_y_e1234 += grad_out_e23 * grad_grad_x_e14 + grad_out_e34 * grad_grad_x_e12
+    grad_y_e1234 += grad_out_e123 * grad_grad_x_e4 + grad_out_e134 * grad_grad_x_e2
+    grad_y_e1234 += grad_out_e234 * grad_grad_x_e1 + grad_out_e1234 * grad_grad_x_e
+    grad_y_e1234 += -grad_out_e * grad_grad_x_e1234 - grad_out_e1 * grad_grad_x_e234
+    grad_y_e1234 += -grad_out_e2 * grad_grad_x_e134 - grad_out_e4 * grad_grad_x_e123
+    grad_y_e1234 += -grad_out_e12 * grad_grad_x_e34 - grad_out_e14 * grad_grad_x_e23
+    grad_y_e1234 += -grad_out_e24 * grad_grad_x_e13 - grad_out_e124 * grad_grad_x_e3
+    grad_grad_out_e = x_e234 * grad_grad_y_e234 + x_e14 * grad_grad_y_e14 + x_e13 * grad_grad_y_e13
+    grad_grad_out_e += x_e12 * grad_grad_y_e12 + x_e1 * grad_grad_y_e1 + x_e * grad_grad_y_e
+    grad_grad_out_e += y_e234 * grad_grad_x_e234 + y_e14 * grad_grad_x_e14 + y_e13 * grad_grad_x_e13
+    grad_grad_out_e += y_e12 * grad_grad_x_e12 + y_e1 * grad_grad_x_e1 + y_e * grad_grad_x_e
+    grad_grad_out_e += -x_e1234 * grad_grad_y_e1234 - x_e134 * grad_grad_y_e134 - x_e124 * grad_grad_y_e124
+    grad_grad_out_e += -x_e123 * grad_grad_y_e123 - x_e34 * grad_grad_y_e34 - x_e24 * grad_grad_y_e24
+    grad_grad_out_e += -x_e23 * grad_grad_y_e23 - x_e4 * grad_grad_y_e4 - x_e3 * grad_grad_y_e3
+    grad_grad_out_e += -x_e2 * grad_grad_y_e2 - y_e1234 * grad_grad_x_e1234 - y_e134 * grad_grad_x_e134
+    grad_grad_out_e += -y_e124 * grad_grad_x_e124 - y_e123 * grad_grad_x_e123 - y_e34 * grad_grad_x_e34
+    grad_grad_out_e += -y_e24 * grad_grad_x_e24 - y_e23 * grad_grad_x_e23 - y_e4 * grad_grad_x_e4
+    grad_grad_out_e += -y_e3 * grad_grad_x_e3 - y_e2 * grad_grad_x_e2
+    grad_grad_out_e1 = x_e1234 * grad_grad_y_e234 + x_e4 * grad_grad_y_e14 + x_e3 * grad_grad_y_e13
+    grad_grad_out_e1 += x_e2 * grad_grad_y_e12 + x_e * grad_grad_y_e1 + x_e1 * grad_grad_y_e
+    grad_grad_out_e1 += y_e234 * grad_grad_x_e1234 + y_e14 * grad_grad_x_e4 + y_e13 * grad_grad_x_e3
+    grad_grad_out_e1 += y_e12 * grad_grad_x_e2 + y_e * grad_grad_x_e1 + y_e1 * grad_grad_x_e
+    grad_grad_out_e1 += -x_e234 * grad_grad_y_e1234 - x_e34 * grad_grad_y_e134 - x_e24 * grad_grad_y_e124
+    grad_grad_out_e1 += -x_e23 * grad_grad_y_e123 - x_e134 * grad_grad_y_e34 - x_e124 * grad_grad_y_e24
+    grad_grad_out_e1 += -x_e123 * grad_grad_y_e23 - x_e14 * grad_grad_y_e4 - x_e13 * grad_grad_y_e3
+    grad_grad_out_e1 += -x_e12 * grad_grad_y_e2 - y_e1234 * grad_grad_x_e234 - y_e34 * grad_grad_x_e134
+    grad_grad_out_e1 += -y_e24 * grad_grad_x_e124 - y_e23 * grad_grad_x_e123 - y_e134 * grad_grad_x_e34
+    grad_grad_out_e1 += -y_e124 * grad_grad_x_e24 - y_e123 * grad_grad_x_e23 - y_e4 * grad_grad_x_e14
+    grad_grad_out_e1 += -y_e3 * grad_grad_x_e13 - y_e2 * grad_grad_x_e12
+    grad_grad_out_e2 = x_e1234 * grad_grad_y_e134 + x_e4 * grad_grad_y_e24 + x_e3 * grad_grad_y_e23
+    grad_grad_out_e2 += x_e1 * grad_grad_y_e12 + x_e * grad_grad_y_e2 + x_e2 * grad_grad_y_e
+    grad_grad_out_e2 += y_e134 * grad_grad_x_e1234 + y_e24 * grad_grad_x_e4 + y_e23 * grad_grad_x_e3
+    grad_grad_out_e2 += y_e * grad_grad_x_e2 + y_e12 * grad_grad_x_e1 + y_e2 * grad_grad_x_e
+    grad_grad_out_e2 += -x_e134 * grad_grad_y_e1234 - x_e34 * grad_grad_y_e234 - x_e14 * grad_grad_y_e124
+    grad_grad_out_e2 += -x_e13 * grad_grad_y_e123 - x_e234 * grad_grad_y_e34 - x_e124 * grad_grad_y_e14
+    grad_grad_out_e2 += -x_e123 * grad_grad_y_e13 - x_e24 * grad_grad_y_e4 - x_e23 * grad_grad_y_e3
+    grad_grad_out_e2 += -x_e12 * grad_grad_y_e1 - y_e34 * grad_grad_x_e234 - y_e1234 * grad_grad_x_e134
+    grad_grad_out_e2 += -y_e14 * grad_grad_x_e124 - y_e13 * grad_grad_x_e123 - y_e234 * grad_grad_x_e34
+    grad_grad_out_e2 += -y_e4 * grad_grad_x_e24 - y_e3 * grad_grad_x_e23 - y_e124 * grad_grad_x_e14
+    grad_grad_out_e2 += -y_e123 * grad_grad_x_e13 - y_e1 * grad_grad_x_e12
+    grad_grad_out_e3 = x_e124 * grad_grad_y_e1234 + x_e24 * grad_grad_y_e234 + x_e12 * grad_grad_y_e123
+    grad_grad_out_e3 += x_e4 * grad_grad_y_e34 + x_e234 * grad_grad_y_e24 + x_e1 * grad_grad_y_e13
+    grad_grad_out_e3 += x_e123 * grad_grad_y_e12 + x_e * grad_grad_y_e3 + x_e23 * grad_grad_y_e2
+    grad_grad_out_e3 += x_e3 * grad_grad_y_e + y_e24 * grad_grad_x_e234 + y_e1234 * grad_grad_x_e124
+    grad_grad_out_e3 += y_e12 * grad_grad_x_e123 + y_e234 * grad_grad_x_e24 + y_e2 * grad_grad_x_e23
+    grad_grad_out_e3 += y_e123 * grad_grad_x_e12 + y_e34 * grad_grad_x_e4 + y_e * grad_grad_x_e3
+    grad_grad_out_e3 += y_e13 * grad_grad_x_e1 + y_e3 * grad_grad_x_e - x_e14 * grad_grad_y_e134
+    grad_grad_out_e3 += -x_e1234 * grad_grad_y_e124 - x_e2 * grad_grad_y_e23 - x_e134 * grad_grad_y_e14
+    grad_grad_out_e3 += -x_e34 * grad_grad_y_e4 - x_e13 * grad_grad_y_e1 - y_e124 * grad_grad_x_e1234
+    grad_grad_out_e3 += -y_e14 * grad_grad_x_e134 - y_e4 * grad_grad_x_e34 - y_e134 * grad_grad_x_e14
+    grad_grad_out_e3 += -y_e1 * grad_grad_x_e13 - y_e23 * grad_grad_x_e2
+    grad_grad_out_e4 = x_e13 * grad_grad_y_e134 + x_e12 * grad_grad_y_e124 + x_e1234 * grad_grad_y_e123
+    grad_grad_out_e4 += x_e1 * grad_grad_y_e14 + x_e134 * grad_grad_y_e13 + x_e124 * grad_grad_y_e12
+    grad_grad_out_e4 += x_e * grad_grad_y_e4 + x_e34 * grad_grad_y_e3 + x_e24 * grad_grad_y_e2
+    grad_grad_out_e4 += x_e4 * grad_grad_y_e + y_e123 * grad_grad_x_e1234 + y_e13 * grad_grad_x_e134
+    grad_grad_out_e4 += y_e12 * grad_grad_x_e124 + y_e3 * grad_grad_x_e34 + y_e2 * grad_grad_x_e24
+    grad_grad_out_e4 += y_e134 * grad_grad_x_e13 + y_e124 * grad_grad_x_e12 + y_e * grad_grad_x_e4
+    grad_grad_out_e4 += y_e14 * grad_grad_x_e1 + y_e4 * grad_grad_x_e - x_e123 * grad_grad_y_e1234
+    grad_grad_out_e4 += -x_e23 * grad_grad_y_e234 - x_e3 * grad_grad_y_e34 - x_e2 * grad_grad_y_e24
+    grad_grad_out_e4 += -x_e234 * grad_grad_y_e23 - x_e14 * grad_grad_y_e1 - y_e23 * grad_grad_x_e234
+    grad_grad_out_e4 += -y_e1234 * grad_grad_x_e123 - y_e234 * grad_grad_x_e23 - y_e1 * grad_grad_x_e14
+    grad_grad_out_e4 += -y_e34 * grad_grad_x_e3 - y_e24 * grad_grad_x_e2
+    grad_grad_out_e12 = x_e234 * grad_grad_y_e134 + x_e14 * grad_grad_y_e24 + x_e13 * grad_grad_y_e23
+    grad_grad_out_e12 += x_e * grad_grad_y_e12 + x_e1 * grad_grad_y_e2 + x_e12 * grad_grad_y_e
+    grad_grad_out_e12 += y_e134 * grad_grad_x_e234 + y_e24 * grad_grad_x_e14 + y_e23 * grad_grad_x_e13
+    grad_grad_out_e12 += y_e * grad_grad_x_e12 + y_e2 * grad_grad_x_e1 + y_e12 * grad_grad_x_e
+    grad_grad_out_e12 += -x_e34 * grad_grad_y_e1234 - x_e134 * grad_grad_y_e234 - x_e4 * grad_grad_y_e124
+    grad_grad_out_e12 += -x_e3 * grad_grad_y_e123 - x_e1234 * grad_grad_y_e34 - x_e24 * grad_grad_y_e14
+    grad_grad_out_e12 += -x_e23 * grad_grad_y_e13 - x_e124 * grad_grad_y_e4 - x_e123 * grad_grad_y_e3
+    grad_grad_out_e12 += -x_e2 * grad_grad_y_e1 - y_e34 * grad_grad_x_e1234 - y_e234 * grad_grad_x_e134
+    grad_grad_out_e12 += -y_e4 * grad_grad_x_e124 - y_e3 * grad_grad_x_e123 - y_e1234 * grad_grad_x_e34
+    grad_grad_out_e12 += -y_e14 * grad_grad_x_e24 - y_e13 * grad_grad_x_e23 - y_e124 * grad_grad_x_e4
+    grad_grad_out_e12 += -y_e123 * grad_grad_x_e3 - y_e1 * grad_grad_x_e2
+    grad_grad_out_e13 = x_e24 * grad_grad_y_e1234 + x_e124 * grad_grad_y_e234 + x_e2 * grad_grad_y_e123
+    grad_grad_out_e13 += x_e14 * grad_grad_y_e34 + x_e1234 * grad_grad_y_e24 + x_e * grad_grad_y_e13
+    grad_grad_out_e13 += x_e23 * grad_grad_y_e12 + x_e1 * grad_grad_y_e3 + x_e123 * grad_grad_y_e2
+    grad_grad_out_e13 += x_e13 * grad_grad_y_e + y_e24 * grad_grad_x_e1234 + y_e234 * grad_grad_x_e124
+    grad_grad_out_e13 += y_e2 * grad_grad_x_e123 + y_e1234 * grad_grad_x_e24 + y_e12 * grad_grad_x_e23
+    grad_grad_out_e13 += y_e34 * grad_grad_x_e14 + y_e * grad_grad_x_e13 + y_e123 * grad_grad_x_e2
+    grad_grad_out_e13 += y_e3 * grad_grad_x_e1 + y_e13 * grad_grad_x_e - x_e4 * grad_grad_y_e134
+    grad_grad_out_e13 += -x_e234 * grad_grad_y_e124 - x_e12 * grad_grad_y_e23 - x_e34 * grad_grad_y_e14
+    grad_grad_out_e13 += -x_e134 * grad_grad_y_e4 - x_e3 * grad_grad_y_e1 - y_e124 * grad_grad_x_e234
+    grad_grad_out_e13 += -y_e4 * grad_grad_x_e134 - y_e14 * grad_grad_x_e34 - y_e23 * grad_grad_x_e12
+    grad_grad_out_e13 += -y_e134 * grad_grad_x_e4 - y_e1 * grad_grad_x_e3
+    grad_grad_out_e14 = x_e3 * grad_grad_y_e134 + x_e2 * grad_grad_y_e124 + x_e234 * grad_grad_y_e123
+    grad_grad_out_e14 += x_e * grad_grad_y_e14 + x_e34 * grad_grad_y_e13 + x_e24 * grad_grad_y_e12
+    grad_grad_out_e14 += x_e1 * grad_grad_y_e4 + x_e134 * grad_grad_y_e3 + x_e124 * grad_grad_y_e2
+    grad_grad_out_e14 += x_e14 * grad_grad_y_e + y_e123 * grad_grad_x_e234 + y_e3 * grad_grad_x_e134
+    grad_grad_out_e14 += y_e2 * grad_grad_x_e124 + y_e13 * grad_grad_x_e34 + y_e12 * grad_grad_x_e24
+    grad_grad_out_e14 += y_e * grad_grad_x_e14 + y_e134 * grad_grad_x_e3 + y_e124 * grad_grad_x_e2
+    grad_grad_out_e14 += y_e4 * grad_grad_x_e1 + y_e14 * grad_grad_x_e - x_e23 * grad_grad_y_e1234
+    grad_grad_out_e14 += -x_e123 * grad_grad_y_e234 - x_e13 * grad_grad_y_e34 - x_e12 * grad_grad_y_e24
+    grad_grad_out_e14 += -x_e1234 * grad_grad_y_e23 - x_e4 * grad_grad_y_e1 - y_e23 * grad_grad_x_e1234
+    grad_grad_out_e14 += -y_e234 * grad_grad_x_e123 - y_e1234 * grad_grad_x_e23 - y_e34 * grad_grad_x_e13
+    grad_grad_out_e14 += -y_e24 * grad_grad_x_e12 - y_e1 * grad_grad_x_e4
+    grad_grad_out_e23 = x_e14 * grad_grad_y_e1234 + x_e124 * grad_grad_y_e134 + x_e1 * grad_grad_y_e123
+    grad_grad_out_e23 += x_e24 * grad_grad_y_e34 + x_e * grad_grad_y_e23 + x_e1234 * grad_grad_y_e14
+    grad_grad_out_e23 += x_e13 * grad_grad_y_e12 + x_e2 * grad_grad_y_e3 + x_e123 * grad_grad_y_e1
+    grad_grad_out_e23 += x_e23 * grad_grad_y_e + y_e14 * grad_grad_x_e1234 + y_e134 * grad_grad_x_e124
+    grad_grad_out_e23 += y_e1 * grad_grad_x_e123 + y_e34 * grad_grad_x_e24 + y_e * grad_grad_x_e23
+    grad_grad_out_e23 += y_e1234 * grad_grad_x_e14 + y_e12 * grad_grad_x_e13 + y_e3 * grad_grad_x_e2
+    grad_grad_out_e23 += y_e123 * grad_grad_x_e1 + y_e23 * grad_grad_x_e - x_e4 * grad_grad_y_e234
+    grad_grad_out_e23 += -x_e134 * grad_grad_y_e124 - x_e34 * grad_grad_y_e24 - x_e12 * grad_grad_y_e13
+    grad_grad_out_e23 += -x_e234 * grad_grad_y_e4 - x_e3 * grad_grad_y_e2 - y_e4 * grad_grad_x_e234
+    grad_grad_out_e23 += -y_e124 * grad_grad_x_e134 - y_e24 * grad_grad_x_e34 - y_e13 * grad_grad_x_e12
+    grad_grad_out_e23 += -y_e234 * grad_grad_x_e4 - y_e2 * grad_grad_x_e3
+    grad_grad_out_e24 = x_e3 * grad_grad_y_e234 + x_e1 * grad_grad_y_e124 + x_e134 * grad_grad_y_e123
+    grad_grad_out_e24 += x_e * grad_grad_y_e24 + x_e34 * grad_grad_y_e23 + x_e14 * grad_grad_y_e12
+    grad_grad_out_e24 += x_e2 * grad_grad_y_e4 + x_e234 * grad_grad_y_e3 + x_e124 * grad_grad_y_e1
+    grad_grad_out_e24 += x_e24 * grad_grad_y_e + y_e3 * grad_grad_x_e234 + y_e123 * grad_grad_x_e134
+    grad_grad_out_e24 += y_e1 * grad_grad_x_e124 + y_e23 * grad_grad_x_e34 + y_e * grad_grad_x_e24
+    grad_grad_out_e24 += y_e12 * grad_grad_x_e14 + y_e234 * grad_grad_x_e3 + y_e4 * grad_grad_x_e2
+    grad_grad_out_e24 += y_e124 * grad_grad_x_e1 + y_e24 * grad_grad_x_e - x_e13 * grad_grad_y_e1234
+    grad_grad_out_e24 += -x_e123 * grad_grad_y_e134 - x_e23 * grad_grad_y_e34 - x_e12 * grad_grad_y_e14
+    grad_grad_out_e24 += -x_e1234 * grad_grad_y_e13 - x_e4 * grad_grad_y_e2 - y_e13 * grad_grad_x_e1234
+    grad_grad_out_e24 += -y_e134 * grad_grad_x_e123 - y_e34 * grad_grad_x_e23 - y_e1234 * grad_grad_x_e13
+    grad_grad_out_e24 += -y_e14 * grad_grad_x_e12 - y_e2 * grad_grad_x_e4
+    grad_grad_out_e34 = x_e12 * grad_grad_y_e1234 + x_e1 * grad_grad_y_e134 + x_e123 * grad_grad_y_e124
+    grad_grad_out_e34 += x_e * grad_grad_y_e34 + x_e23 * grad_grad_y_e24 + x_e14 * grad_grad_y_e13
+    grad_grad_out_e34 += x_e1234 * grad_grad_y_e12 + x_e3 * grad_grad_y_e4 + x_e134 * grad_grad_y_e1
+    grad_grad_out_e34 += x_e34 * grad_grad_y_e + y_e12 * grad_grad_x_e1234 + y_e1 * grad_grad_x_e134
+    grad_grad_out_e34 += y_e124 * grad_grad_x_e123 + y_e * grad_grad_x_e34 + y_e24 * grad_grad_x_e23
+    grad_grad_out_e34 += y_e13 * grad_grad_x_e14 + y_e1234 * grad_grad_x_e12 + y_e4 * grad_grad_x_e3
+    grad_grad_out_e34 += y_e134 * grad_grad_x_e1 + y_e34 * grad_grad_x_e - x_e2 * grad_grad_y_e234
+    grad_grad_out_e34 += -x_e124 * grad_grad_y_e123 - x_e24 * grad_grad_y_e23 - x_e13 * grad_grad_y_e14
+    grad_grad_out_e34 += -x_e4 * grad_grad_y_e3 - x_e234 * grad_grad_y_e2 - y_e2 * grad_grad_x_e234
+    grad_grad_out_e34 += -y_e123 * grad_grad_x_e124 - y_e23 * grad_grad_x_e24 - y_e14 * grad_grad_x_e13
+    grad_grad_out_e34 += -y_e3 * grad_grad_x_e4 - y_e234 * grad_grad_x_e2
+    grad_grad_out_e123 = x_e4 * grad_grad_y_e1234 + x_e24 * grad_grad_y_e134 + x_e * grad_grad_y_e123
+    grad_grad_out_e123 += x_e124 * grad_grad_y_e34 + x_e1 * grad_grad_y_e23 + x_e234 * grad_grad_y_e14
+    grad_grad_out_e123 += x_e3 * grad_grad_y_e12 + x_e12 * grad_grad_y_e3 + x_e23 * grad_grad_y_e1
+    grad_grad_out_e123 += x_e123 * grad_grad_y_e + y_e14 * grad_grad_x_e234 + y_e34 * grad_grad_x_e124
+    grad_grad_out_e123 += y_e * grad_grad_x_e123 + y_e134 * grad_grad_x_e24 + y_e1 * grad_grad_x_e23
+    grad_grad_out_e123 += y_e3 * grad_grad_x_e12 + y_e1234 * grad_grad_x_e4 + y_e12 * grad_grad_x_e3
+    grad_grad_out_e123 += y_e23 * grad_grad_x_e1 + y_e123 * grad_grad_x_e - x_e14 * grad_grad_y_e234
+    grad_grad_out_e123 += -x_e34 * grad_grad_y_e124 - x_e134 * grad_grad_y_e24 - x_e2 * grad_grad_y_e13
+    grad_grad_out_e123 += -x_e1234 * grad_grad_y_e4 - x_e13 * grad_grad_y_e2 - y_e4 * grad_grad_x_e1234
+    grad_grad_out_e123 += -y_e24 * grad_grad_x_e134 - y_e124 * grad_grad_x_e34 - y_e234 * grad_grad_x_e14
+    grad_grad_out_e123 += -y_e2 * grad_grad_x_e13 - y_e13 * grad_grad_x_e2
+    grad_grad_out_e124 = x_e13 * grad_grad_y_e234 + x_e * grad_grad_y_e124 + x_e34 * grad_grad_y_e123
+    grad_grad_out_e124 += x_e1 * grad_grad_y_e24 + x_e134 * grad_grad_y_e23 + x_e4 * grad_grad_y_e12
+    grad_grad_out_e124 += x_e12 * grad_grad_y_e4 + x_e1234 * grad_grad_y_e3 + x_e24 * grad_grad_y_e1
+    grad_grad_out_e124 += x_e124 * grad_grad_y_e + y_e3 * grad_grad_x_e1234 + y_e23 * grad_grad_x_e134
+    grad_grad_out_e124 += y_e * grad_grad_x_e124 + y_e123 * grad_grad_x_e34 + y_e1 * grad_grad_x_e24
+    grad_grad_out_e124 += y_e234 * grad_grad_x_e13 + y_e4 * grad_grad_x_e12 + y_e12 * grad_grad_x_e4
+    grad_grad_out_e124 += y_e24 * grad_grad_x_e1 + y_e124 * grad_grad_x_e - x_e3 * grad_grad_y_e1234
+    grad_grad_out_e124 += -x_e23 * grad_grad_y_e134 - x_e123 * grad_grad_y_e34 - x_e2 * grad_grad_y_e14
+    grad_grad_out_e124 += -x_e234 * grad_grad_y_e13 - x_e14 * grad_grad_y_e2 - y_e13 * grad_grad_x_e234
+    grad_grad_out_e124 += -y_e34 * grad_grad_x_e123 - y_e134 * grad_grad_x_e23 - y_e2 * grad_grad_x_e14
+    grad_grad_out_e124 += -y_e1234 * grad_grad_x_e3 - y_e14 * grad_grad_x_e2
+    grad_grad_out_e134 = x_e2 * grad_grad_y_e1234 + x_e * grad_grad_y_e134 + x_e23 * grad_grad_y_e124
+    grad_grad_out_e134 += x_e1 * grad_grad_y_e34 + x_e123 * grad_grad_y_e24 + x_e4 * grad_grad_y_e13
+    grad_grad_out_e134 += x_e234 * grad_grad_y_e12 + x_e13 * grad_grad_y_e4 + x_e34 * grad_grad_y_e1
+    grad_grad_out_e134 += x_e134 * grad_grad_y_e + y_e12 * grad_grad_x_e234 + y_e * grad_grad_x_e134
+    grad_grad_out_e134 += y_e24 * grad_grad_x_e123 + y_e1 * grad_grad_x_e34 + y_e124 * grad_grad_x_e23
+    grad_grad_out_e134 += y_e4 * grad_grad_x_e13 + y_e13 * grad_grad_x_e4 + y_e1234 * grad_grad_x_e2
+    grad_grad_out_e134 += y_e34 * grad_grad_x_e1 + y_e134 * grad_grad_x_e - x_e12 * grad_grad_y_e234
+    grad_grad_out_e134 += -x_e24 * grad_grad_y_e123 - x_e124 * grad_grad_y_e23 - x_e3 * grad_grad_y_e14
+    grad_grad_out_e134 += -x_e14 * grad_grad_y_e3 - x_e1234 * grad_grad_y_e2 - y_e2 * grad_grad_x_e1234
+    grad_grad_out_e134 += -y_e23 * grad_grad_x_e124 - y_e123 * grad_grad_x_e24 - y_e3 * grad_grad_x_e14
+    grad_grad_out_e134 += -y_e234 * grad_grad_x_e12 - y_e14 * grad_grad_x_e3
+    grad_grad_out_e234 = x_e1 * grad_grad_y_e1234 + x_e * grad_grad_y_e234 + x_e13 * grad_grad_y_e124
+    grad_grad_out_e234 += x_e2 * grad_grad_y_e34 + x_e4 * grad_grad_y_e23 + x_e123 * grad_grad_y_e14
+    grad_grad_out_e234 += x_e134 * grad_grad_y_e12 + x_e23 * grad_grad_y_e4 + x_e34 * grad_grad_y_e2
+    grad_grad_out_e234 += x_e234 * grad_grad_y_e + y_e * grad_grad_x_e234 + y_e12 * grad_grad_x_e134
+    grad_grad_out_e234 += y_e14 * grad_grad_x_e123 + y_e2 * grad_grad_x_e34 + y_e4 * grad_grad_x_e23
+    grad_grad_out_e234 += y_e124 * grad_grad_x_e13 + y_e23 * grad_grad_x_e4 + y_e34 * grad_grad_x_e2
+    grad_grad_out_e234 += y_e1234 * grad_grad_x_e1 + y_e234 * grad_grad_x_e - x_e12 * grad_grad_y_e134
+    grad_grad_out_e234 += -x_e14 * grad_grad_y_e123 - x_e3 * grad_grad_y_e24 - x_e124 * grad_grad_y_e13
+    grad_grad_out_e234 += -x_e24 * grad_grad_y_e3 - x_e1234 * grad_grad_y_e1 - y_e1 * grad_grad_x_e1234
+    grad_grad_out_e234 += -y_e13 * grad_grad_x_e124 - y_e3 * grad_grad_x_e24 - y_e123 * grad_grad_x_e14
+    grad_grad_out_e234 += -y_e134 * grad_grad_x_e12 - y_e24 * grad_grad_x_e3
+    grad_grad_out_e1234 = x_e * grad_grad_y_e1234 + x_e1 * grad_grad_y_e234 + x_e3 * grad_grad_y_e124
+    grad_grad_out_e1234 += x_e12 * grad_grad_y_e34 + x_e14 * grad_grad_y_e23 + x_e23 * grad_grad_y_e14
+    grad_grad_out_e1234 += x_e34 * grad_grad_y_e12 + x_e123 * grad_grad_y_e4 + x_e134 * grad_grad_y_e2
+    grad_grad_out_e1234 += x_e1234 * grad_grad_y_e + y_e * grad_grad_x_e1234 + y_e2 * grad_grad_x_e134
+    grad_grad_out_e1234 += y_e4 * grad_grad_x_e123 + y_e12 * grad_grad_x_e34 + y_e14 * grad_grad_x_e23
+    grad_grad_out_e1234 += y_e23 * grad_grad_x_e14 + y_e34 * grad_grad_x_e12 + y_e124 * grad_grad_x_e3
+    grad_grad_out_e1234 += y_e234 * grad_grad_x_e1 + y_e1234 * grad_grad_x_e - x_e2 * grad_grad_y_e134
+    grad_grad_out_e1234 += -x_e4 * grad_grad_y_e123 - x_e13 * grad_grad_y_e24 - x_e24 * grad_grad_y_e13
+    grad_grad_out_e1234 += -x_e124 * grad_grad_y_e3 - x_e234 * grad_grad_y_e1 - y_e1 * grad_grad_x_e234
+    grad_grad_out_e1234 += -y_e3 * grad_grad_x_e124 - y_e13 * grad_grad_x_e24 - y_e24 * grad_grad_x_e13
+    grad_grad_out_e1234 += -y_e123 * grad_grad_x_e4 - y_e134 * grad_grad_x_e2
+
+    if GRAD_X:
+        _store8(
+            grad_x_row + tile * 16,
+            grad_x_e,
+            grad_x_e1,
+            grad_x_e2,
+            grad_x_e3,
+            grad_x_e4,
+            grad_x_e12,
+            grad_x_e13,
+            grad_x_e14,
+            mask,
+        )
+        _store8(
+            grad_x_row + tile * 16 + 8,
+            grad_x_e23,
+            grad_x_e24,
+            grad_x_e34,
+            grad_x_e123,
+            grad_x_e124,
+            grad_x_e134,
+            grad_x_e234,
+            grad_x_e1234,
+            mask,
+        )
+    if GRAD_Y:
+        _store8(
+            grad_y_row + tile * 16,
+            grad_y_e,
+            grad_y_e1,
+            grad_y_e2,
+            grad_y_e3,
+            grad_y_e4,
+            grad_y_e12,
+            grad_y_e13,
+            grad_y_e14,
+            mask,
+        )
+        _store8(
+            grad_y_row + tile * 16 + 8,
+            grad_y_e23,
+            grad_y_e24,
+            grad_y_e34,
+            grad_y_e123,
+            grad_y_e124,
+            grad_y_e134,
+            grad_y_e234,
+            grad_y_e1234,
+            mask,
+        )
+    if GRAD_GRAD_OUT:
+        _store8(
+            grad_grad_out_row + tile * 16,
+            grad_grad_out_e,
+            grad_grad_out_e1,
+            grad_grad_out_e2,
+            grad_grad_out_e3,
+            grad_grad_out_e4,
+            grad_grad_out_e12,
+            grad_grad_out_e13,
+            grad_grad_out_e14,
+            mask,
+        )
+        _store8(
+            grad_grad_out_row + tile * 16 + 8,
+            grad_grad_out_e23,
+            grad_grad_out_e24,
+            grad_grad_out_e34,
+            grad_grad_out_e123,
+            grad_grad_out_e124,
+            grad_grad_out_e134,
+            grad_grad_out_e234,
+            grad_grad_out_e1234,
+            mask,
+        )
+
+
 # ---------------------------------------------------------------------------------------------------------------------
 # sgp
 #     return sgp(x, y, weight)
@@ -982,7 +1676,6 @@ def _sgp_backward_kernel(
     GRAD_WEIGHT: tl.constexpr,
     ROWS: tl.constexpr,
     BLOCK: tl.constexpr,
-    PROGRAMS: tl.constexpr,
     REAL: tl.constexpr,
 ):
     # accumulates in registers over b; the partial results are added in a fixed order
@@ -992,7 +1685,7 @@ def _sgp_backward_kernel(
     r = _down(ROWS)
     at = r * N + n
     tile_mask = n < N
-    program = tl.program_id(0)
+    program, programs = tl.program_id(0), tl.num_programs(0)
 
     grad_weight_000 = _start(ROWS, BLOCK, 0.0, REAL)
     grad_weight_011 = _start(ROWS, BLOCK, 0.0, REAL)
@@ -1029,7 +1722,7 @@ def _sgp_backward_kernel(
     grad_weight_422 = _start(ROWS, BLOCK, 0.0, REAL)
     grad_weight_431 = _start(ROWS, BLOCK, 0.0, REAL)
     grad_weight_440 = _start(ROWS, BLOCK, 0.0, REAL)
-    for block in range(program, tl.cdiv(B, ROWS), PROGRAMS):
+    for block in range(program, tl.cdiv(B, ROWS), programs):
         b = tl.cast(block, tl.int64) * ROWS
         row_mask = b + r < B
         mask = tile_mask if ROWS == 1 else tile_mask & row_mask
@@ -1441,6 +2134,1347 @@ def _sgp_backward_kernel(
             grad_weight_422 = _sum(grad_weight_422, x_e1234 * t75, mask, ROWS > 1)
             grad_weight_431 = _sum(grad_weight_431, x_e1234 * t76, mask, ROWS > 1)
             grad_weight_440 = _sum(grad_weight_440, x_e1234 * t73, mask, ROWS > 1)
+    grad_weight_row = grad_weight_ptr + tl.cast(program, tl.int64) * 35 * N
+
+    if GRAD_WEIGHT:
+        tl.store(grad_weight_row + n * 35, _column_sum(grad_weight_000, ROWS), mask=tile_mask)
+        tl.store(grad_weight_row + n * 35 + 1, _column_sum(grad_weight_011, ROWS), mask=tile_mask)
+        tl.store(grad_weight_row + n * 35 + 2, _column_sum(grad_weight_022, ROWS), mask=tile_mask)
+        tl.store(grad_weight_row + n * 35 + 3, _column_sum(grad_weight_033, ROWS), mask=tile_mask)
+        tl.store(grad_weight_row + n * 35 + 4, _column_sum(grad_weight_044, ROWS), mask=tile_mask)
+        tl.store(grad_weight_row + n * 35 + 5, _column_sum(grad_weight_101, ROWS), mask=tile_mask)
+        tl.store(grad_weight_row + n * 35 + 6, _column_sum(grad_weight_110, ROWS), mask=tile_mask)
+        tl.store(grad_weight_row + n * 35 + 7, _column_sum(grad_weight_112, ROWS), mask=tile_mask)
+        tl.store(grad_weight_row + n * 35 + 8, _column_sum(grad_weight_121, ROWS), mask=tile_mask)
+        tl.store(grad_weight_row + n * 35 + 9, _column_sum(grad_weight_123, ROWS), mask=tile_mask)
+        tl.store(grad_weight_row + n * 35 + 10, _column_sum(grad_weight_132, ROWS), mask=tile_mask)
+        tl.store(grad_weight_row + n * 35 + 11, _column_sum(grad_weight_134, ROWS), mask=tile_mask)
+        tl.store(grad_weight_row + n * 35 + 12, _column_sum(grad_weight_143, ROWS), mask=tile_mask)
+        tl.store(grad_weight_row + n * 35 + 13, _column_sum(grad_weight_202, ROWS), mask=tile_mask)
+        tl.store(grad_weight_row + n * 35 + 14, _column_sum(grad_weight_211, ROWS), mask=tile_mask)
+        tl.store(grad_weight_row + n * 35 + 15, _column_sum(grad_weight_213, ROWS), mask=tile_mask)
+        tl.store(grad_weight_row + n * 35 + 16, _column_sum(grad_weight_220, ROWS), mask=tile_mask)
+        tl.store(grad_weight_row + n * 35 + 17, _column_sum(grad_weight_222, ROWS), mask=tile_mask)
+        tl.store(grad_weight_row + n * 35 + 18, _column_sum(grad_weight_224, ROWS), mask=tile_mask)
+        tl.store(grad_weight_row + n * 35 + 19, _column_sum(grad_weight_231, ROWS), mask=tile_mask)
+        tl.store(grad_weight_row + n * 35 + 20, _column_sum(grad_weight_233, ROWS), mask=tile_mask)
+        tl.store(grad_weight_row + n * 35 + 21, _column_sum(grad_weight_242, ROWS), mask=tile_mask)
+        tl.store(grad_weight_row + n * 35 + 22, _column_sum(grad_weight_303, ROWS), mask=tile_mask)
+        tl.store(grad_weight_row + n * 35 + 23, _column_sum(grad_weight_312, ROWS), mask=tile_mask)
+        tl.store(grad_weight_row + n * 35 + 24, _column_sum(grad_weight_314, ROWS), mask=tile_mask)
+        tl.store(grad_weight_row + n * 35 + 25, _column_sum(grad_weight_321, ROWS), mask=tile_mask)
+        tl.store(grad_weight_row + n * 35 + 26, _column_sum(grad_weight_323, ROWS), mask=tile_mask)
+        tl.store(grad_weight_row + n * 35 + 27, _column_sum(grad_weight_330, ROWS), mask=tile_mask)
+        tl.store(grad_weight_row + n * 35 + 28, _column_sum(grad_weight_332, ROWS), mask=tile_mask)
+        tl.store(grad_weight_row + n * 35 + 29, _column_sum(grad_weight_341, ROWS), mask=tile_mask)
+        tl.store(grad_weight_row + n * 35 + 30, _column_sum(grad_weight_404, ROWS), mask=tile_mask)
+        tl.store(grad_weight_row + n * 35 + 31, _column_sum(grad_weight_413, ROWS), mask=tile_mask)
+        tl.store(grad_weight_row + n * 35 + 32, _column_sum(grad_weight_422, ROWS), mask=tile_mask)
+        tl.store(grad_weight_row + n * 35 + 33, _column_sum(grad_weight_431, ROWS), mask=tile_mask)
+        tl.store(grad_weight_row + n * 35 + 34, _column_sum(grad_weight_440, ROWS), mask=tile_mask)
+
+
+@triton.jit(do_not_specialize=["B"])
+def _sgp_double_backward_kernel(
+    x_ptr,
+    y_ptr,
+    weight_ptr,
+    grad_out_ptr,
+    grad_grad_x_ptr,
+    grad_grad_y_ptr,
+    grad_grad_weight_ptr,
+    grad_x_ptr,
+    grad_y_ptr,
+    grad_grad_out_ptr,
+    B,
+    N,
+    HAS_GRAD_GRAD_X: tl.constexpr,
+    HAS_GRAD_GRAD_Y: tl.constexpr,
+    HAS_GRAD_GRAD_WEIGHT: tl.constexpr,
+    GRAD_X: tl.constexpr,
+    GRAD_Y: tl.constexpr,
+    GRAD_GRAD_OUT: tl.constexpr,
+    ROWS: tl.constexpr,
+    BLOCK: tl.constexpr,
+    REAL: tl.constexpr,
+):
+    # apart from the folds, because together they need more registers than a thread has
+
+    n = _tile(tl.program_id(1) * BLOCK, ROWS, BLOCK)
+    r = _down(ROWS)
+    at = r * N + n
+    tile_mask = n < N
+    weight_000 = tl.load(weight_ptr + n * 35, mask=tile_mask, other=0.0).to(REAL)
+    weight_011 = tl.load(weight_ptr + n * 35 + 1, mask=tile_mask, other=0.0).to(REAL)
+    weight_022 = tl.load(weight_ptr + n * 35 + 2, mask=tile_mask, other=0.0).to(REAL)
+    weight_033 = tl.load(weight_ptr + n * 35 + 3, mask=tile_mask, other=0.0).to(REAL)
+    weight_044 = tl.load(weight_ptr + n * 35 + 4, mask=tile_mask, other=0.0).to(REAL)
+    weight_101 = tl.load(weight_ptr + n * 35 + 5, mask=tile_mask, other=0.0).to(REAL)
+    weight_110 = tl.load(weight_ptr + n * 35 + 6, mask=tile_mask, other=0.0).to(REAL)
+    weight_112 = tl.load(weight_ptr + n * 35 + 7, mask=tile_mask, other=0.0).to(REAL)
+    weight_121 = tl.load(weight_ptr + n * 35 + 8, mask=tile_mask, other=0.0).to(REAL)
+    weight_123 = tl.load(weight_ptr + n * 35 + 9, mask=tile_mask, other=0.0).to(REAL)
+    weight_132 = tl.load(weight_ptr + n * 35 + 10, mask=tile_mask, other=0.0).to(REAL)
+    weight_134 = tl.load(weight_ptr + n * 35 + 11, mask=tile_mask, other=0.0).to(REAL)
+    weight_143 = tl.load(weight_ptr + n * 35 + 12, mask=tile_mask, other=0.0).to(REAL)
+    weight_202 = tl.load(weight_ptr + n * 35 + 13, mask=tile_mask, other=0.0).to(REAL)
+    weight_211 = tl.load(weight_ptr + n * 35 + 14, mask=tile_mask, other=0.0).to(REAL)
+    weight_213 = tl.load(weight_ptr + n * 35 + 15, mask=tile_mask, other=0.0).to(REAL)
+    weight_220 = tl.load(weight_ptr + n * 35 + 16, mask=tile_mask, other=0.0).to(REAL)
+    weight_222 = tl.load(weight_ptr + n * 35 + 17, mask=tile_mask, other=0.0).to(REAL)
+    weight_224 = tl.load(weight_ptr + n * 35 + 18, mask=tile_mask, other=0.0).to(REAL)
+    weight_231 = tl.load(weight_ptr + n * 35 + 19, mask=tile_mask, other=0.0).to(REAL)
+    weight_233 = tl.load(weight_ptr + n * 35 + 20, mask=tile_mask, other=0.0).to(REAL)
+    weight_242 = tl.load(weight_ptr + n * 35 + 21, mask=tile_mask, other=0.0).to(REAL)
+    weight_303 = tl.load(weight_ptr + n * 35 + 22, mask=tile_mask, other=0.0).to(REAL)
+    weight_312 = tl.load(weight_ptr + n * 35 + 23, mask=tile_mask, other=0.0).to(REAL)
+    weight_314 = tl.load(weight_ptr + n * 35 + 24, mask=tile_mask, other=0.0).to(REAL)
+    weight_321 = tl.load(weight_ptr + n * 35 + 25, mask=tile_mask, other=0.0).to(REAL)
+    weight_323 = tl.load(weight_ptr + n * 35 + 26, mask=tile_mask, other=0.0).to(REAL)
+    weight_330 = tl.load(weight_ptr + n * 35 + 27, mask=tile_mask, other=0.0).to(REAL)
+    weight_332 = tl.load(weight_ptr + n * 35 + 28, mask=tile_mask, other=0.0).to(REAL)
+    weight_341 = tl.load(weight_ptr + n * 35 + 29, mask=tile_mask, other=0.0).to(REAL)
+    weight_404 = tl.load(weight_ptr + n * 35 + 30, mask=tile_mask, other=0.0).to(REAL)
+    weight_413 = tl.load(weight_ptr + n * 35 + 31, mask=tile_mask, other=0.0).to(REAL)
+    weight_422 = tl.load(weight_ptr + n * 35 + 32, mask=tile_mask, other=0.0).to(REAL)
+    weight_431 = tl.load(weight_ptr + n * 35 + 33, mask=tile_mask, other=0.0).to(REAL)
+    weight_440 = tl.load(weight_ptr + n * 35 + 34, mask=tile_mask, other=0.0).to(REAL)
+    grad_grad_weight_000 = tl.load(grad_grad_weight_ptr + n * 35, mask=tile_mask & HAS_GRAD_GRAD_WEIGHT, other=0.0).to(
+        REAL
+    )
+    grad_grad_weight_011 = tl.load(
+        grad_grad_weight_ptr + n * 35 + 1, mask=tile_mask & HAS_GRAD_GRAD_WEIGHT, other=0.0
+    ).to(REAL)
+    grad_grad_weight_022 = tl.load(
+        grad_grad_weight_ptr + n * 35 + 2, mask=tile_mask & HAS_GRAD_GRAD_WEIGHT, other=0.0
+    ).to(REAL)
+    grad_grad_weight_033 = tl.load(
+        grad_grad_weight_ptr + n * 35 + 3, mask=tile_mask & HAS_GRAD_GRAD_WEIGHT, other=0.0
+    ).to(REAL)
+    grad_grad_weight_044 = tl.load(
+        grad_grad_weight_ptr + n * 35 + 4, mask=tile_mask & HAS_GRAD_GRAD_WEIGHT, other=0.0
+    ).to(REAL)
+    grad_grad_weight_101 = tl.load(
+        grad_grad_weight_ptr + n * 35 + 5, mask=tile_mask & HAS_GRAD_GRAD_WEIGHT, other=0.0
+    ).to(REAL)
+    grad_grad_weight_110 = tl.load(
+        grad_grad_weight_ptr + n * 35 + 6, mask=tile_mask & HAS_GRAD_GRAD_WEIGHT, other=0.0
+    ).to(REAL)
+    grad_grad_weight_112 = tl.load(
+        grad_grad_weight_ptr + n * 35 + 7, mask=tile_mask & HAS_GRAD_GRAD_WEIGHT, other=0.0
+    ).to(REAL)
+    grad_grad_weight_121 = tl.load(
+        grad_grad_weight_ptr + n * 35 + 8, mask=tile_mask & HAS_GRAD_GRAD_WEIGHT, other=0.0
+    ).to(REAL)
+    grad_grad_weight_123 = tl.load(
+        grad_grad_weight_ptr + n * 35 + 9, mask=tile_mask & HAS_GRAD_GRAD_WEIGHT, other=0.0
+    ).to(REAL)
+    grad_grad_weight_132 = tl.load(
+        grad_grad_weight_ptr + n * 35 + 10, mask=tile_mask & HAS_GRAD_GRAD_WEIGHT, other=0.0
+    ).to(REAL)
+    grad_grad_weight_134 = tl.load(
+        grad_grad_weight_ptr + n * 35 + 11, mask=tile_mask & HAS_GRAD_GRAD_WEIGHT, other=0.0
+    ).to(REAL)
+    grad_grad_weight_143 = tl.load(
+        grad_grad_weight_ptr + n * 35 + 12, mask=tile_mask & HAS_GRAD_GRAD_WEIGHT, other=0.0
+    ).to(REAL)
+    grad_grad_weight_202 = tl.load(
+        grad_grad_weight_ptr + n * 35 + 13, mask=tile_mask & HAS_GRAD_GRAD_WEIGHT, other=0.0
+    ).to(REAL)
+    grad_grad_weight_211 = tl.load(
+        grad_grad_weight_ptr + n * 35 + 14, mask=tile_mask & HAS_GRAD_GRAD_WEIGHT, other=0.0
+    ).to(REAL)
+    grad_grad_weight_213 = tl.load(
+        grad_grad_weight_ptr + n * 35 + 15, mask=tile_mask & HAS_GRAD_GRAD_WEIGHT, other=0.0
+    ).to(REAL)
+    grad_grad_weight_220 = tl.load(
+        grad_grad_weight_ptr + n * 35 + 16, mask=tile_mask & HAS_GRAD_GRAD_WEIGHT, other=0.0
+    ).to(REAL)
+    grad_grad_weight_222 = tl.load(
+        grad_grad_weight_ptr + n * 35 + 17, mask=tile_mask & HAS_GRAD_GRAD_WEIGHT, other=0.0
+    ).to(REAL)
+    grad_grad_weight_224 = tl.load(
+        grad_grad_weight_ptr + n * 35 + 18, mask=tile_mask & HAS_GRAD_GRAD_WEIGHT, other=0.0
+    ).to(REAL)
+    grad_grad_weight_231 = tl.load(
+        grad_grad_weight_ptr + n * 35 + 19, mask=tile_mask & HAS_GRAD_GRAD_WEIGHT, other=0.0
+    ).to(REAL)
+    grad_grad_weight_233 = tl.load(
+        grad_grad_weight_ptr + n * 35 + 20, mask=tile_mask & HAS_GRAD_GRAD_WEIGHT, other=0.0
+    ).to(REAL)
+    grad_grad_weight_242 = tl.load(
+        grad_grad_weight_ptr + n * 35 + 21, mask=tile_mask & HAS_GRAD_GRAD_WEIGHT, other=0.0
+    ).to(REAL)
+    grad_grad_weight_303 = tl.load(
+        grad_grad_weight_ptr + n * 35 + 22, mask=tile_mask & HAS_GRAD_GRAD_WEIGHT, other=0.0
+    ).to(REAL)
+    grad_grad_weight_312 = tl.load(
+        grad_grad_weight_ptr + n * 35 + 23, mask=tile_mask & HAS_GRAD_GRAD_WEIGHT, other=0.0
+    ).to(REAL)
+    grad_grad_weight_314 = tl.load(
+        grad_grad_weight_ptr + n * 35 + 24, mask=tile_mask & HAS_GRAD_GRAD_WEIGHT, other=0.0
+    ).to(REAL)
+    grad_grad_weight_321 = tl.load(
+        grad_grad_weight_ptr + n * 35 + 25, mask=tile_mask & HAS_GRAD_GRAD_WEIGHT, other=0.0
+    ).to(REAL)
+    grad_grad_weight_323 = tl.load(
+        grad_grad_weight_ptr + n * 35 + 26, mask=tile_mask & HAS_GRAD_GRAD_WEIGHT, other=0.0
+    ).to(REAL)
+    grad_grad_weight_330 = tl.load(
+        grad_grad_weight_ptr + n * 35 + 27, mask=tile_mask & HAS_GRAD_GRAD_WEIGHT, other=0.0
+    ).to(REAL)
+    grad_grad_weight_332 = tl.load(
+        grad_grad_weight_ptr + n * 35 + 28, mask=tile_mask & HAS_GRAD_GRAD_WEIGHT, other=0.0
+    ).to(REAL)
+    grad_grad_weight_341 = tl.load(
+        grad_grad_weight_ptr + n * 35 + 29, mask=tile_mask & HAS_GRAD_GRAD_WEIGHT, other=0.0
+    ).to(REAL)
+    grad_grad_weight_404 = tl.load(
+        grad_grad_weight_ptr + n * 35 + 30, mask=tile_mask & HAS_GRAD_GRAD_WEIGHT, other=0.0
+    ).to(REAL)
+    grad_grad_weight_413 = tl.load(
+        grad_grad_weight_ptr + n * 35 + 31, mask=tile_mask & HAS_GRAD_GRAD_WEIGHT, other=0.0
+    ).to(REAL)
+    grad_grad_weight_422 = tl.load(
+        grad_grad_weight_ptr + n * 35 + 32, mask=tile_mask & HAS_GRAD_GRAD_WEIGHT, other=0.0
+    ).to(REAL)
+    grad_grad_weight_431 = tl.load(
+        grad_grad_weight_ptr + n * 35 + 33, mask=tile_mask & HAS_GRAD_GRAD_WEIGHT, other=0.0
+    ).to(REAL)
+    grad_grad_weight_440 = tl.load(
+        grad_grad_weight_ptr + n * 35 + 34, mask=tile_mask & HAS_GRAD_GRAD_WEIGHT, other=0.0
+    ).to(REAL)
+
+    b = tl.program_id(0).to(tl.int64) * ROWS
+    row_mask = b + r < B
+    mask = tile_mask if ROWS == 1 else tile_mask & row_mask
+    x_row = x_ptr + b * 16 * N
+    y_row = y_ptr + b * 16 * N
+    grad_out_row = grad_out_ptr + b * 16 * N
+    grad_grad_x_row = grad_grad_x_ptr + b * 16 * N
+    grad_grad_y_row = grad_grad_y_ptr + b * 16 * N
+    grad_x_row = grad_x_ptr + b * 16 * N
+    grad_y_row = grad_y_ptr + b * 16 * N
+    grad_grad_out_row = grad_grad_out_ptr + b * 16 * N
+
+    x_e, x_e1, x_e2, x_e3, x_e4, x_e12, x_e13, x_e14 = _load8(x_row + at * 16, mask, REAL)
+    x_e23, x_e24, x_e34, x_e123, x_e124, x_e134, x_e234, x_e1234 = _load8(x_row + at * 16 + 8, mask, REAL)
+    y_e, y_e1, y_e2, y_e3, y_e4, y_e12, y_e13, y_e14 = _load8(y_row + at * 16, mask, REAL)
+    y_e23, y_e24, y_e34, y_e123, y_e124, y_e134, y_e234, y_e1234 = _load8(y_row + at * 16 + 8, mask, REAL)
+    grad_out_e, grad_out_e1, grad_out_e2, grad_out_e3, grad_out_e4, grad_out_e12, grad_out_e13, grad_out_e14 = _load8(
+        grad_out_row + at * 16, mask, REAL
+    )
+    (
+        grad_out_e23,
+        grad_out_e24,
+        grad_out_e34,
+        grad_out_e123,
+        grad_out_e124,
+        grad_out_e134,
+        grad_out_e234,
+        grad_out_e1234,
+    ) = _load8(grad_out_row + at * 16 + 8, mask, REAL)
+    (
+        grad_grad_x_e,
+        grad_grad_x_e1,
+        grad_grad_x_e2,
+        grad_grad_x_e3,
+        grad_grad_x_e4,
+        grad_grad_x_e12,
+        grad_grad_x_e13,
+        grad_grad_x_e14,
+    ) = _load8(grad_grad_x_row + at * 16, mask & HAS_GRAD_GRAD_X, REAL)
+    (
+        grad_grad_x_e23,
+        grad_grad_x_e24,
+        grad_grad_x_e34,
+        grad_grad_x_e123,
+        grad_grad_x_e124,
+        grad_grad_x_e134,
+        grad_grad_x_e234,
+        grad_grad_x_e1234,
+    ) = _load8(grad_grad_x_row + at * 16 + 8, mask & HAS_GRAD_GRAD_X, REAL)
+    (
+        grad_grad_y_e,
+        grad_grad_y_e1,
+        grad_grad_y_e2,
+        grad_grad_y_e3,
+        grad_grad_y_e4,
+        grad_grad_y_e12,
+        grad_grad_y_e13,
+        grad_grad_y_e14,
+    ) = _load8(grad_grad_y_row + at * 16, mask & HAS_GRAD_GRAD_Y, REAL)
+    (
+        grad_grad_y_e23,
+        grad_grad_y_e24,
+        grad_grad_y_e34,
+        grad_grad_y_e123,
+        grad_grad_y_e124,
+        grad_grad_y_e134,
+        grad_grad_y_e234,
+        grad_grad_y_e1234,
+    ) = _load8(grad_grad_y_row + at * 16 + 8, mask & HAS_GRAD_GRAD_Y, REAL)
+
+    t0 = y_e234 * grad_out_e234 + y_e134 * grad_out_e134 + y_e124 * grad_out_e124 + y_e123 * grad_out_e123
+    t1 = y_e34 * grad_out_e34 + y_e24 * grad_out_e24 + y_e23 * grad_out_e23 + y_e14 * grad_out_e14
+    t1 += y_e13 * grad_out_e13 + y_e12 * grad_out_e12
+    t2 = y_e4 * grad_out_e4 + y_e3 * grad_out_e3 + y_e2 * grad_out_e2 + y_e1 * grad_out_e1
+    t3 = grad_out_e234 * grad_grad_y_e234 + grad_out_e134 * grad_grad_y_e134
+    t3 += grad_out_e124 * grad_grad_y_e124 + grad_out_e123 * grad_grad_y_e123
+    t4 = grad_out_e34 * grad_grad_y_e34 + grad_out_e24 * grad_grad_y_e24 + grad_out_e23 * grad_grad_y_e23
+    t4 += grad_out_e14 * grad_grad_y_e14 + grad_out_e13 * grad_grad_y_e13 + grad_out_e12 * grad_grad_y_e12
+    t5 = grad_out_e4 * grad_grad_y_e4 + grad_out_e3 * grad_grad_y_e3 + grad_out_e2 * grad_grad_y_e2
+    t5 += grad_out_e1 * grad_grad_y_e1
+    t6 = weight_044 * grad_grad_y_e1234
+    t7 = weight_000 * grad_grad_y_e
+    grad_x_e = grad_grad_weight_033 * t0 + grad_grad_weight_022 * t1 + grad_grad_weight_011 * t2
+    grad_x_e += weight_033 * t3 + weight_022 * t4 + weight_011 * t5
+    grad_x_e += grad_out_e1234 * (grad_grad_weight_044 * y_e1234 + t6)
+    grad_x_e += grad_out_e * (grad_grad_weight_000 * y_e + t7)
+    t8 = grad_grad_weight_143 * grad_out_e1234
+    t9 = y_e34 * grad_out_e134 + y_e24 * grad_out_e124 + y_e23 * grad_out_e123
+    t10 = y_e134 * grad_out_e34 + y_e124 * grad_out_e24 + y_e123 * grad_out_e23
+    t11 = y_e4 * grad_out_e14 + y_e3 * grad_out_e13 + y_e2 * grad_out_e12
+    t12 = y_e14 * grad_out_e4 + y_e13 * grad_out_e3 + y_e12 * grad_out_e2
+    t13 = grad_grad_weight_101 * grad_out_e
+    t14 = grad_grad_weight_134 * y_e1234 + weight_134 * grad_grad_y_e1234
+    t15 = weight_143 * grad_out_e1234
+    t16 = grad_out_e34 * grad_grad_y_e134 + grad_out_e24 * grad_grad_y_e124 + grad_out_e23 * grad_grad_y_e123
+    t17 = grad_out_e134 * grad_grad_y_e34 + grad_out_e124 * grad_grad_y_e24 + grad_out_e123 * grad_grad_y_e23
+    t18 = grad_out_e4 * grad_grad_y_e14 + grad_out_e3 * grad_grad_y_e13 + grad_out_e2 * grad_grad_y_e12
+    t19 = grad_out_e14 * grad_grad_y_e4 + grad_out_e13 * grad_grad_y_e3 + grad_out_e12 * grad_grad_y_e2
+    t20 = weight_101 * grad_out_e
+    t21 = grad_grad_weight_110 * y_e + weight_110 * grad_grad_y_e
+    grad_x_e1 = y_e234 * t8 + grad_grad_weight_132 * t9 + grad_grad_weight_123 * t10
+    grad_x_e1 += grad_grad_weight_121 * t11 + grad_grad_weight_112 * t12 + y_e1 * t13 + grad_out_e234 * t14
+    grad_x_e1 += t15 * grad_grad_y_e234 + weight_123 * t16 + weight_132 * t17 + weight_112 * t18
+    grad_x_e1 += weight_121 * t19 + t20 * grad_grad_y_e1 + grad_out_e1 * t21
+    t22 = y_e34 * grad_out_e234 - y_e14 * grad_out_e124 - y_e13 * grad_out_e123
+    t23 = y_e124 * grad_out_e14 + y_e123 * grad_out_e13 - y_e234 * grad_out_e34
+    t24 = y_e12 * grad_out_e1 - y_e24 * grad_out_e4 - y_e23 * grad_out_e3
+    t25 = grad_out_e14 * grad_grad_y_e124 + grad_out_e13 * grad_grad_y_e123 - grad_out_e34 * grad_grad_y_e234
+    t26 = grad_out_e234 * grad_grad_y_e34 - grad_out_e124 * grad_grad_y_e14 - grad_out_e123 * grad_grad_y_e13
+    t27 = grad_out_e1 * grad_grad_y_e12 - grad_out_e4 * grad_grad_y_e24 - grad_out_e3 * grad_grad_y_e23
+    t28 = grad_grad_weight_121 * y_e1 + weight_121 * grad_grad_y_e1
+    grad_x_e2 = grad_grad_weight_132 * t22 + grad_grad_weight_123 * t23
+    grad_x_e2 += grad_grad_weight_121 * (y_e4 * grad_out_e24 + y_e3 * grad_out_e23)
+    grad_x_e2 += grad_grad_weight_112 * t24 + grad_out_e134 * t14 + weight_123 * t25 + weight_132 * t26
+    grad_x_e2 += weight_112 * t27
+    grad_x_e2 += weight_121 * (grad_out_e24 * grad_grad_y_e4 + grad_out_e23 * grad_grad_y_e3)
+    grad_x_e2 += grad_out_e2 * t21 - y_e134 * t8 - y_e2 * t13 - t15 * grad_grad_y_e134 - t20 * grad_grad_y_e2
+    grad_x_e2 += -grad_out_e12 * t28
+    t29 = y_e12 * grad_out_e123 - y_e24 * grad_out_e234 - y_e14 * grad_out_e134
+    t30 = y_e234 * grad_out_e24 + y_e134 * grad_out_e14 - y_e123 * grad_out_e12
+    t31 = grad_grad_weight_121 * grad_out_e34
+    t32 = y_e23 * grad_out_e2 + y_e13 * grad_out_e1 - y_e34 * grad_out_e4
+    t33 = grad_out_e24 * grad_grad_y_e234 + grad_out_e14 * grad_grad_y_e134 - grad_out_e12 * grad_grad_y_e123
+    t34 = grad_out_e2 * grad_grad_y_e23 + grad_out_e1 * grad_grad_y_e13 - grad_out_e4 * grad_grad_y_e34
+    t35 = grad_out_e123 * grad_grad_y_e12 - grad_out_e234 * grad_grad_y_e24 - grad_out_e134 * grad_grad_y_e14
+    t36 = weight_121 * grad_out_e34
+    t37 = grad_grad_weight_121 * y_e2 + weight_121 * grad_grad_y_e2
+    grad_x_e3 = y_e124 * t8 + grad_grad_weight_132 * t29 + grad_grad_weight_123 * t30 + y_e4 * t31
+    grad_x_e3 += grad_grad_weight_112 * t32 + t15 * grad_grad_y_e124 + weight_123 * t33 + weight_112 * t34
+    grad_x_e3 += weight_132 * t35 + t36 * grad_grad_y_e4 + grad_out_e3 * t21 - y_e3 * t13 - grad_out_e124 * t14
+    grad_x_e3 += -t20 * grad_grad_y_e3 - grad_out_e23 * t37 - grad_out_e13 * t28
+    t38 = y_e23 * grad_out_e234 + y_e13 * grad_out_e134 + y_e12 * grad_out_e124
+    t39 = -y_e234 * grad_out_e23 - y_e134 * grad_out_e13 - y_e124 * grad_out_e12
+    t40 = y_e34 * grad_out_e3 + y_e24 * grad_out_e2 + y_e14 * grad_out_e1
+    t41 = -grad_out_e23 * grad_grad_y_e234 - grad_out_e13 * grad_grad_y_e134 - grad_out_e12 * grad_grad_y_e124
+    t42 = grad_out_e3 * grad_grad_y_e34 + grad_out_e2 * grad_grad_y_e24 + grad_out_e1 * grad_grad_y_e14
+    t43 = grad_out_e234 * grad_grad_y_e23 + grad_out_e134 * grad_grad_y_e13 + grad_out_e124 * grad_grad_y_e12
+    grad_x_e4 = grad_grad_weight_132 * t38 + grad_grad_weight_123 * t39 + grad_grad_weight_112 * t40
+    grad_x_e4 += grad_out_e123 * t14 + weight_123 * t41 + weight_112 * t42 + weight_132 * t43
+    grad_x_e4 += grad_out_e4 * t21 - y_e123 * t8 - y_e3 * t31 - y_e4 * t13 - t15 * grad_grad_y_e123
+    grad_x_e4 += -t20 * grad_grad_y_e4 - t36 * grad_grad_y_e3 - grad_out_e24 * t37 - grad_out_e14 * t28
+    t44 = grad_grad_weight_242 * grad_out_e1234
+    t45 = -y_e14 * grad_out_e24 - y_e13 * grad_out_e23 - y_e24 * grad_out_e14 - y_e23 * grad_out_e13
+    t46 = grad_grad_weight_202 * grad_out_e
+    t47 = grad_grad_weight_224 * y_e1234 + weight_224 * grad_grad_y_e1234
+    t48 = grad_grad_weight_233 * y_e234 + weight_233 * grad_grad_y_e234
+    t49 = grad_grad_weight_233 * y_e134 + weight_233 * grad_grad_y_e134
+    t50 = grad_grad_weight_213 * y_e124 + weight_213 * grad_grad_y_e124
+    t51 = grad_grad_weight_213 * y_e123 + weight_213 * grad_grad_y_e123
+    t52 = weight_242 * grad_out_e1234
+    t53 = -grad_out_e14 * grad_grad_y_e24 - grad_out_e13 * grad_grad_y_e23 - grad_out_e24 * grad_grad_y_e14
+    t53 += -grad_out_e23 * grad_grad_y_e13
+    t54 = weight_202 * grad_out_e
+    t55 = grad_grad_weight_231 * y_e4 + weight_231 * grad_grad_y_e4
+    t56 = grad_grad_weight_231 * y_e3 + weight_231 * grad_grad_y_e3
+    t57 = grad_grad_weight_211 * y_e2 + weight_211 * grad_grad_y_e2
+    t58 = grad_grad_weight_211 * y_e1 + weight_211 * grad_grad_y_e1
+    t59 = grad_grad_weight_220 * y_e + weight_220 * grad_grad_y_e
+    grad_x_e12 = y_e34 * t44 + grad_grad_weight_222 * t45 + y_e12 * t46 + grad_out_e34 * t47
+    grad_x_e12 += grad_out_e4 * t50 + grad_out_e3 * t51 + t52 * grad_grad_y_e34 + weight_222 * t53
+    grad_x_e12 += t54 * grad_grad_y_e12 + grad_out_e124 * t55 + grad_out_e123 * t56 + grad_out_e12 * t59
+    grad_x_e12 += -grad_out_e134 * t48 - grad_out_e234 * t49 - grad_out_e1 * t57 - grad_out_e2 * t58
+    t60 = grad_grad_weight_222 * grad_out_e12
+    t61 = grad_grad_weight_222 * grad_out_e34
+    t62 = grad_grad_weight_213 * y_e134 + weight_213 * grad_grad_y_e134
+    t63 = grad_grad_weight_233 * y_e124 + weight_233 * grad_grad_y_e124
+    t64 = grad_grad_weight_222 * y_e34 + weight_222 * grad_grad_y_e34
+    t65 = weight_222 * grad_out_e12
+    t66 = weight_222 * grad_out_e34
+    t67 = grad_grad_weight_222 * y_e12 + weight_222 * grad_grad_y_e12
+    t68 = grad_grad_weight_211 * y_e3 + weight_211 * grad_grad_y_e3
+    t69 = grad_grad_weight_231 * y_e2 + weight_231 * grad_grad_y_e2
+    grad_x_e13 = y_e23 * t60 + y_e13 * t46 + grad_out_e124 * t48 + grad_out_e4 * t62 + grad_out_e234 * t63
+    grad_x_e13 += t65 * grad_grad_y_e23 + t54 * grad_grad_y_e13 + grad_out_e23 * t67 + grad_out_e134 * t55
+    grad_x_e13 += grad_out_e13 * t59 - y_e24 * t44 - y_e14 * t61 - grad_out_e24 * t47 - grad_out_e2 * t51
+    grad_x_e13 += -grad_out_e14 * t64 - t52 * grad_grad_y_e24 - t66 * grad_grad_y_e14 - grad_out_e1 * t68
+    grad_x_e13 += -grad_out_e123 * t69 - grad_out_e3 * t58
+    t70 = grad_grad_weight_233 * y_e123 + weight_233 * grad_grad_y_e123
+    t71 = grad_grad_weight_211 * y_e4 + weight_211 * grad_grad_y_e4
+    grad_x_e14 = y_e23 * t44 + y_e24 * t60 + y_e13 * t61 + y_e14 * t46 + grad_out_e23 * t47
+    grad_x_e14 += grad_out_e13 * t64 + t65 * grad_grad_y_e24 + t52 * grad_grad_y_e23 + t54 * grad_grad_y_e14
+    grad_x_e14 += t66 * grad_grad_y_e13 + grad_out_e24 * t67 + grad_out_e14 * t59 - grad_out_e123 * t48
+    grad_x_e14 += -grad_out_e3 * t62 - grad_out_e2 * t50 - grad_out_e234 * t70 - grad_out_e1 * t71
+    grad_x_e14 += -grad_out_e134 * t56 - grad_out_e124 * t69 - grad_out_e4 * t58
+    t72 = grad_grad_weight_213 * y_e234 + weight_213 * grad_grad_y_e234
+    t73 = grad_grad_weight_231 * y_e1 + weight_231 * grad_grad_y_e1
+    grad_x_e23 = y_e14 * t44 + y_e24 * t61 + grad_out_e134 * t63 + t66 * grad_grad_y_e24
+    grad_x_e23 += t52 * grad_grad_y_e14 + grad_out_e13 * t67 + grad_out_e234 * t55 + grad_out_e3 * t57
+    grad_x_e23 += grad_out_e123 * t73 + grad_out_e23 * t59 - y_e13 * t60 - y_e23 * t46 - grad_out_e14 * t47
+    grad_x_e23 += -grad_out_e4 * t72 - grad_out_e124 * t49 - grad_out_e1 * t51 - grad_out_e24 * t64
+    grad_x_e23 += -t54 * grad_grad_y_e23 - t65 * grad_grad_y_e13 - grad_out_e2 * t68
+    grad_x_e24 = grad_out_e13 * t47 + grad_out_e3 * t72 + grad_out_e123 * t49 + grad_out_e23 * t64
+    grad_x_e24 += grad_out_e14 * t67 + grad_out_e4 * t57 + grad_out_e124 * t73 + grad_out_e24 * t59
+    grad_x_e24 += -y_e13 * t44 - y_e14 * t60 - y_e23 * t61 - y_e24 * t46 - grad_out_e1 * t50
+    grad_x_e24 += -grad_out_e134 * t70 - t54 * grad_grad_y_e24 - t66 * grad_grad_y_e23 - t65 * grad_grad_y_e14
+    grad_x_e24 += -t52 * grad_grad_y_e13 - grad_out_e2 * t71 - grad_out_e234 * t56
+    t74 = y_e23 * grad_out_e24 + y_e13 * grad_out_e14 - y_e24 * grad_out_e23 - y_e14 * grad_out_e13
+    t75 = grad_out_e24 * grad_grad_y_e23 + grad_out_e14 * grad_grad_y_e13 - grad_out_e23 * grad_grad_y_e24
+    t75 += -grad_out_e13 * grad_grad_y_e14
+    grad_x_e34 = y_e12 * t44 + grad_grad_weight_222 * t74 + grad_out_e124 * t70 + weight_222 * t75
+    grad_x_e34 += t52 * grad_grad_y_e12 + grad_out_e4 * t68 + grad_out_e234 * t69 + grad_out_e134 * t73
+    grad_x_e34 += grad_out_e34 * t59 - y_e34 * t46 - grad_out_e12 * t47 - grad_out_e2 * t72 - grad_out_e1 * t62
+    grad_x_e34 += -grad_out_e123 * t63 - t54 * grad_grad_y_e34 - grad_out_e3 * t71
+    t76 = grad_grad_weight_341 * grad_out_e1234
+    t77 = y_e14 * grad_out_e234 + y_e24 * grad_out_e134 - y_e34 * grad_out_e124
+    t78 = y_e124 * grad_out_e34 - y_e134 * grad_out_e24 - y_e234 * grad_out_e14
+    t79 = y_e12 * grad_out_e3 - y_e13 * grad_out_e2 - y_e23 * grad_out_e1
+    t80 = grad_grad_weight_303 * grad_out_e
+    t81 = grad_grad_weight_314 * y_e1234 + weight_314 * grad_grad_y_e1234
+    t82 = grad_out_e34 * grad_grad_y_e124 - grad_out_e14 * grad_grad_y_e234 - grad_out_e24 * grad_grad_y_e134
+    t83 = weight_303 * grad_out_e
+    t84 = grad_out_e134 * grad_grad_y_e24 + grad_out_e234 * grad_grad_y_e14 - grad_out_e124 * grad_grad_y_e34
+    t85 = grad_out_e3 * grad_grad_y_e12 - grad_out_e1 * grad_grad_y_e23 - grad_out_e2 * grad_grad_y_e13
+    t86 = weight_341 * grad_out_e1234
+    t87 = grad_grad_weight_321 * y_e3 + weight_321 * grad_grad_y_e3
+    t88 = grad_grad_weight_321 * y_e2 + weight_321 * grad_grad_y_e2
+    t89 = grad_grad_weight_321 * y_e1 + weight_321 * grad_grad_y_e1
+    t90 = grad_grad_weight_330 * y_e + weight_330 * grad_grad_y_e
+    grad_x_e123 = y_e4 * t76 + grad_grad_weight_332 * t77 + grad_grad_weight_323 * t78
+    grad_x_e123 += grad_grad_weight_312 * t79 + weight_323 * t82 + weight_332 * t84 + weight_312 * t85
+    grad_x_e123 += t86 * grad_grad_y_e4 + grad_out_e13 * t88 + grad_out_e23 * t89 + grad_out_e123 * t90
+    grad_x_e123 += -y_e123 * t80 - grad_out_e4 * t81 - t83 * grad_grad_y_e123 - grad_out_e12 * t87
+    t91 = y_e34 * grad_out_e123 - y_e13 * grad_out_e234 - y_e23 * grad_out_e134
+    t92 = y_e12 * grad_out_e4 - y_e14 * grad_out_e2 - y_e24 * grad_out_e1
+    t93 = grad_grad_weight_323 * y_e123 + weight_323 * grad_grad_y_e123
+    t94 = grad_out_e123 * grad_grad_y_e34 - grad_out_e134 * grad_grad_y_e23 - grad_out_e234 * grad_grad_y_e13
+    t95 = grad_out_e4 * grad_grad_y_e12 - grad_out_e1 * grad_grad_y_e24 - grad_out_e2 * grad_grad_y_e14
+    t96 = grad_grad_weight_321 * y_e4 + weight_321 * grad_grad_y_e4
+    grad_x_e124 = grad_grad_weight_332 * t91
+    grad_x_e124 += grad_grad_weight_323 * (y_e134 * grad_out_e23 + y_e234 * grad_out_e13)
+    grad_x_e124 += grad_grad_weight_312 * t92 + grad_out_e3 * t81
+    grad_x_e124 += weight_323 * (grad_out_e13 * grad_grad_y_e234 + grad_out_e23 * grad_grad_y_e134)
+    grad_x_e124 += weight_332 * t94 + weight_312 * t95 + grad_out_e14 * t88 + grad_out_e24 * t89
+    grad_x_e124 += grad_out_e124 * t90 - y_e3 * t76 - y_e124 * t80 - t83 * grad_grad_y_e124
+    grad_x_e124 += -grad_out_e34 * t93 - grad_out_e12 * t96 - t86 * grad_grad_y_e3
+    t97 = y_e12 * grad_out_e234 + y_e23 * grad_out_e124 - y_e24 * grad_out_e123
+    t98 = grad_grad_weight_323 * grad_out_e12
+    t99 = y_e13 * grad_out_e4 - y_e14 * grad_out_e3 - y_e34 * grad_out_e1
+    t100 = weight_323 * grad_out_e12
+    t101 = grad_grad_weight_323 * y_e124 + weight_323 * grad_grad_y_e124
+    t102 = grad_out_e4 * grad_grad_y_e13 - grad_out_e1 * grad_grad_y_e34 - grad_out_e3 * grad_grad_y_e14
+    t103 = grad_out_e124 * grad_grad_y_e23 + grad_out_e234 * grad_grad_y_e12 - grad_out_e123 * grad_grad_y_e24
+    grad_x_e134 = y_e2 * t76 + grad_grad_weight_332 * t97 + grad_grad_weight_312 * t99 + grad_out_e24 * t93
+    grad_x_e134 += weight_312 * t102 + weight_332 * t103 + grad_out_e14 * t87 + t86 * grad_grad_y_e2
+    grad_x_e134 += grad_out_e34 * t89 + grad_out_e134 * t90 - y_e234 * t98 - y_e134 * t80 - grad_out_e2 * t81
+    grad_x_e134 += -t100 * grad_grad_y_e234 - t83 * grad_grad_y_e134 - grad_out_e23 * t101 - grad_out_e13 * t96
+    t104 = y_e12 * grad_out_e134 + y_e14 * grad_out_e123 - y_e13 * grad_out_e124
+    t105 = y_e24 * grad_out_e3 - y_e23 * grad_out_e4 - y_e34 * grad_out_e2
+    t106 = grad_out_e3 * grad_grad_y_e24 - grad_out_e2 * grad_grad_y_e34 - grad_out_e4 * grad_grad_y_e23
+    t107 = grad_out_e123 * grad_grad_y_e14 + grad_out_e134 * grad_grad_y_e12 - grad_out_e124 * grad_grad_y_e13
+    grad_x_e234 = grad_grad_weight_332 * t104 + y_e134 * t98 + grad_grad_weight_312 * t105 + y_e234 * t80
+    grad_x_e234 += t83 * grad_grad_y_e234 + t100 * grad_grad_y_e134 + grad_out_e14 * t93 + weight_312 * t106
+    grad_x_e234 += weight_332 * t107 + grad_out_e24 * t87 + grad_out_e234 * t90 - y_e1 * t76
+    grad_x_e234 += -grad_out_e1 * t81 - grad_out_e13 * t101 - grad_out_e23 * t96 - grad_out_e34 * t88
+    grad_x_e234 += -t86 * grad_grad_y_e1
+    t108 = y_e3 * grad_out_e124 - y_e1 * grad_out_e234 - y_e2 * grad_out_e134 - y_e4 * grad_out_e123
+    t109 = y_e12 * grad_out_e34 + y_e14 * grad_out_e23 + y_e24 * grad_out_e13 - y_e13 * grad_out_e24
+    t109 += -y_e23 * grad_out_e14 - y_e34 * grad_out_e12
+    t110 = y_e123 * grad_out_e4 + y_e134 * grad_out_e2 + y_e234 * grad_out_e1 - y_e124 * grad_out_e3
+    t111 = grad_out_e1 * grad_grad_y_e234 + grad_out_e2 * grad_grad_y_e134 + grad_out_e4 * grad_grad_y_e123
+    t111 += -grad_out_e3 * grad_grad_y_e124
+    t112 = grad_out_e13 * grad_grad_y_e24 + grad_out_e23 * grad_grad_y_e14 + grad_out_e34 * grad_grad_y_e12
+    t112 += -grad_out_e12 * grad_grad_y_e34 - grad_out_e14 * grad_grad_y_e23 - grad_out_e24 * grad_grad_y_e13
+    t113 = grad_out_e124 * grad_grad_y_e3 - grad_out_e123 * grad_grad_y_e4 - grad_out_e134 * grad_grad_y_e2
+    t113 += -grad_out_e234 * grad_grad_y_e1
+    t114 = weight_440 * grad_grad_y_e
+    t115 = weight_404 * grad_grad_y_e1234
+    grad_x_e1234 = grad_grad_weight_431 * t108 + grad_grad_weight_422 * t109 + grad_grad_weight_413 * t110
+    grad_x_e1234 += weight_413 * t111 + weight_422 * t112 + weight_431 * t113
+    grad_x_e1234 += grad_out_e1234 * (grad_grad_weight_440 * y_e + t114)
+    grad_x_e1234 += grad_out_e * (-grad_grad_weight_404 * y_e1234 - t115)
+    t116 = x_e234 * grad_out_e234 + x_e134 * grad_out_e134 + x_e124 * grad_out_e124 + x_e123 * grad_out_e123
+    t117 = x_e34 * grad_out_e34 + x_e24 * grad_out_e24 + x_e23 * grad_out_e23 + x_e14 * grad_out_e14
+    t117 += x_e13 * grad_out_e13 + x_e12 * grad_out_e12
+    t118 = x_e4 * grad_out_e4 + x_e3 * grad_out_e3 + x_e2 * grad_out_e2 + x_e1 * grad_out_e1
+    t119 = grad_out_e234 * grad_grad_x_e234 + grad_out_e134 * grad_grad_x_e134
+    t119 += grad_out_e124 * grad_grad_x_e124 + grad_out_e123 * grad_grad_x_e123
+    t120 = grad_out_e34 * grad_grad_x_e34 + grad_out_e24 * grad_grad_x_e24 + grad_out_e23 * grad_grad_x_e23
+    t120 += grad_out_e14 * grad_grad_x_e14 + grad_out_e13 * grad_grad_x_e13 + grad_out_e12 * grad_grad_x_e12
+    t121 = grad_out_e4 * grad_grad_x_e4 + grad_out_e3 * grad_grad_x_e3 + grad_out_e2 * grad_grad_x_e2
+    t121 += grad_out_e1 * grad_grad_x_e1
+    t122 = grad_grad_weight_440 * x_e1234 + weight_440 * grad_grad_x_e1234
+    t123 = grad_grad_weight_000 * x_e + weight_000 * grad_grad_x_e
+    grad_y_e = grad_grad_weight_330 * t116 + grad_grad_weight_220 * t117 + grad_grad_weight_110 * t118
+    grad_y_e += weight_330 * t119 + weight_220 * t120 + weight_110 * t121 + grad_out_e1234 * t122
+    grad_y_e += grad_out_e * t123
+    t124 = x_e134 * grad_out_e34 + x_e124 * grad_out_e24 + x_e123 * grad_out_e23
+    t125 = x_e34 * grad_out_e134 + x_e24 * grad_out_e124 + x_e23 * grad_out_e123
+    t126 = -x_e14 * grad_out_e4 - x_e13 * grad_out_e3 - x_e12 * grad_out_e2
+    t127 = -x_e4 * grad_out_e14 - x_e3 * grad_out_e13 - x_e2 * grad_out_e12
+    t128 = grad_grad_weight_431 * x_e1234 + weight_431 * grad_grad_x_e1234
+    t129 = grad_out_e34 * grad_grad_x_e134 + grad_out_e24 * grad_grad_x_e124 + grad_out_e23 * grad_grad_x_e123
+    t130 = grad_out_e134 * grad_grad_x_e34 + grad_out_e124 * grad_grad_x_e24 + grad_out_e123 * grad_grad_x_e23
+    t131 = -grad_out_e4 * grad_grad_x_e14 - grad_out_e3 * grad_grad_x_e13 - grad_out_e2 * grad_grad_x_e12
+    t132 = -grad_out_e14 * grad_grad_x_e4 - grad_out_e13 * grad_grad_x_e3 - grad_out_e12 * grad_grad_x_e2
+    t133 = grad_grad_weight_011 * x_e + weight_011 * grad_grad_x_e
+    grad_y_e1 = grad_grad_weight_321 * t124 + grad_grad_weight_231 * t125 + grad_grad_weight_211 * t126
+    grad_y_e1 += grad_grad_weight_121 * t127 + x_e1 * t13 + weight_321 * t129 + weight_231 * t130
+    grad_y_e1 += weight_211 * t131 + weight_121 * t132 + t20 * grad_grad_x_e1 + grad_out_e1 * t133
+    grad_y_e1 += -x_e234 * t76 - grad_out_e234 * t128 - t86 * grad_grad_x_e234
+    t134 = x_e124 * grad_out_e14 + x_e123 * grad_out_e13 - x_e234 * grad_out_e34
+    t135 = x_e34 * grad_out_e234 - x_e14 * grad_out_e124 - x_e13 * grad_out_e123
+    t136 = x_e24 * grad_out_e4 + x_e23 * grad_out_e3 - x_e12 * grad_out_e1
+    t137 = grad_out_e14 * grad_grad_x_e124 + grad_out_e13 * grad_grad_x_e123 - grad_out_e34 * grad_grad_x_e234
+    t138 = grad_out_e234 * grad_grad_x_e34 - grad_out_e124 * grad_grad_x_e14 - grad_out_e123 * grad_grad_x_e13
+    t139 = grad_out_e4 * grad_grad_x_e24 + grad_out_e3 * grad_grad_x_e23 - grad_out_e1 * grad_grad_x_e12
+    t140 = grad_grad_weight_121 * x_e1 + weight_121 * grad_grad_x_e1
+    grad_y_e2 = x_e134 * t76 + grad_grad_weight_321 * t134 + grad_grad_weight_231 * t135
+    grad_y_e2 += grad_grad_weight_211 * t136
+    grad_y_e2 += grad_grad_weight_121 * (-x_e4 * grad_out_e24 - x_e3 * grad_out_e23) + t86 * grad_grad_x_e134
+    grad_y_e2 += weight_321 * t137 + weight_231 * t138 + weight_211 * t139
+    grad_y_e2 += weight_121 * (-grad_out_e24 * grad_grad_x_e4 - grad_out_e23 * grad_grad_x_e3)
+    grad_y_e2 += grad_out_e12 * t140 + grad_out_e2 * t133 - x_e2 * t13 - grad_out_e134 * t128
+    grad_y_e2 += -t20 * grad_grad_x_e2
+    t141 = x_e234 * grad_out_e24 + x_e134 * grad_out_e14 - x_e123 * grad_out_e12
+    t142 = x_e12 * grad_out_e123 - x_e24 * grad_out_e234 - x_e14 * grad_out_e134
+    t143 = x_e34 * grad_out_e4 - x_e23 * grad_out_e2 - x_e13 * grad_out_e1
+    t144 = grad_out_e24 * grad_grad_x_e234 + grad_out_e14 * grad_grad_x_e134 - grad_out_e12 * grad_grad_x_e123
+    t145 = grad_out_e4 * grad_grad_x_e34 - grad_out_e2 * grad_grad_x_e23 - grad_out_e1 * grad_grad_x_e13
+    t146 = grad_out_e123 * grad_grad_x_e12 - grad_out_e234 * grad_grad_x_e24 - grad_out_e134 * grad_grad_x_e14
+    t147 = grad_grad_weight_121 * x_e2 + weight_121 * grad_grad_x_e2
+    grad_y_e3 = grad_grad_weight_321 * t141 + grad_grad_weight_231 * t142 + grad_grad_weight_211 * t143
+    grad_y_e3 += grad_out_e124 * t128 + weight_321 * t144 + weight_211 * t145 + weight_231 * t146
+    grad_y_e3 += grad_out_e23 * t147 + grad_out_e13 * t140 + grad_out_e3 * t133 - x_e124 * t76 - x_e4 * t31
+    grad_y_e3 += -x_e3 * t13 - t86 * grad_grad_x_e124 - t36 * grad_grad_x_e4 - t20 * grad_grad_x_e3
+    t148 = -x_e234 * grad_out_e23 - x_e134 * grad_out_e13 - x_e124 * grad_out_e12
+    t149 = x_e23 * grad_out_e234 + x_e13 * grad_out_e134 + x_e12 * grad_out_e124
+    t150 = -x_e34 * grad_out_e3 - x_e24 * grad_out_e2 - x_e14 * grad_out_e1
+    t151 = -grad_out_e23 * grad_grad_x_e234 - grad_out_e13 * grad_grad_x_e134 - grad_out_e12 * grad_grad_x_e124
+    t152 = -grad_out_e3 * grad_grad_x_e34 - grad_out_e2 * grad_grad_x_e24 - grad_out_e1 * grad_grad_x_e14
+    t153 = grad_out_e234 * grad_grad_x_e23 + grad_out_e134 * grad_grad_x_e13 + grad_out_e124 * grad_grad_x_e12
+    grad_y_e4 = x_e123 * t76 + grad_grad_weight_321 * t148 + grad_grad_weight_231 * t149
+    grad_y_e4 += grad_grad_weight_211 * t150 + x_e3 * t31 + weight_321 * t151 + t86 * grad_grad_x_e123
+    grad_y_e4 += weight_211 * t152 + weight_231 * t153 + t36 * grad_grad_x_e3 + grad_out_e24 * t147
+    grad_y_e4 += grad_out_e14 * t140 + grad_out_e4 * t133 - x_e4 * t13 - grad_out_e123 * t128
+    grad_y_e4 += -t20 * grad_grad_x_e4
+    t154 = x_e14 * grad_out_e24 + x_e13 * grad_out_e23 + x_e24 * grad_out_e14 + x_e23 * grad_out_e13
+    t155 = grad_grad_weight_422 * x_e1234 + weight_422 * grad_grad_x_e1234
+    t156 = grad_grad_weight_332 * x_e234 + weight_332 * grad_grad_x_e234
+    t157 = grad_grad_weight_332 * x_e134 + weight_332 * grad_grad_x_e134
+    t158 = grad_grad_weight_312 * x_e124 + weight_312 * grad_grad_x_e124
+    t159 = grad_grad_weight_312 * x_e123 + weight_312 * grad_grad_x_e123
+    t160 = grad_out_e14 * grad_grad_x_e24 + grad_out_e13 * grad_grad_x_e23 + grad_out_e24 * grad_grad_x_e14
+    t160 += grad_out_e23 * grad_grad_x_e13
+    t161 = grad_grad_weight_132 * x_e4 + weight_132 * grad_grad_x_e4
+    t162 = grad_grad_weight_132 * x_e3 + weight_132 * grad_grad_x_e3
+    t163 = grad_grad_weight_112 * x_e2 + weight_112 * grad_grad_x_e2
+    t164 = grad_grad_weight_112 * x_e1 + weight_112 * grad_grad_x_e1
+    t165 = grad_grad_weight_022 * x_e + weight_022 * grad_grad_x_e
+    grad_y_e12 = x_e34 * t44 + grad_grad_weight_222 * t154 + x_e12 * t46 + grad_out_e34 * t155
+    grad_y_e12 += grad_out_e134 * t156 + grad_out_e234 * t157 + grad_out_e4 * t158 + grad_out_e3 * t159
+    grad_y_e12 += t52 * grad_grad_x_e34 + weight_222 * t160 + t54 * grad_grad_x_e12 + grad_out_e124 * t161
+    grad_y_e12 += grad_out_e123 * t162 + grad_out_e1 * t163 + grad_out_e2 * t164 + grad_out_e12 * t165
+    t166 = grad_grad_weight_312 * x_e134 + weight_312 * grad_grad_x_e134
+    t167 = grad_grad_weight_332 * x_e124 + weight_332 * grad_grad_x_e124
+    t168 = grad_grad_weight_222 * x_e34 + weight_222 * grad_grad_x_e34
+    t169 = grad_grad_weight_222 * x_e12 + weight_222 * grad_grad_x_e12
+    t170 = grad_grad_weight_112 * x_e3 + weight_112 * grad_grad_x_e3
+    t171 = grad_grad_weight_132 * x_e2 + weight_132 * grad_grad_x_e2
+    grad_y_e13 = x_e14 * t61 + x_e13 * t46 + grad_out_e4 * t166 + grad_out_e14 * t168 + t66 * grad_grad_x_e14
+    grad_y_e13 += t54 * grad_grad_x_e13 + grad_out_e134 * t161 + grad_out_e1 * t170 + grad_out_e3 * t164
+    grad_y_e13 += grad_out_e13 * t165 - x_e24 * t44 - x_e23 * t60 - grad_out_e24 * t155 - grad_out_e124 * t156
+    grad_y_e13 += -grad_out_e234 * t167 - grad_out_e2 * t159 - t52 * grad_grad_x_e24 - t65 * grad_grad_x_e23
+    grad_y_e13 += -grad_out_e23 * t169 - grad_out_e123 * t171
+    t172 = grad_grad_weight_332 * x_e123 + weight_332 * grad_grad_x_e123
+    t173 = grad_grad_weight_112 * x_e4 + weight_112 * grad_grad_x_e4
+    grad_y_e14 = x_e23 * t44 + x_e14 * t46 + grad_out_e23 * t155 + grad_out_e123 * t156 + grad_out_e234 * t172
+    grad_y_e14 += t52 * grad_grad_x_e23 + t54 * grad_grad_x_e14 + grad_out_e1 * t173 + grad_out_e4 * t164
+    grad_y_e14 += grad_out_e14 * t165 - x_e24 * t60 - x_e13 * t61 - grad_out_e3 * t166 - grad_out_e2 * t158
+    grad_y_e14 += -grad_out_e13 * t168 - t65 * grad_grad_x_e24 - t66 * grad_grad_x_e13 - grad_out_e24 * t169
+    grad_y_e14 += -grad_out_e134 * t162 - grad_out_e124 * t171
+    t174 = grad_grad_weight_312 * x_e234 + weight_312 * grad_grad_x_e234
+    t175 = grad_grad_weight_132 * x_e1 + weight_132 * grad_grad_x_e1
+    grad_y_e23 = x_e14 * t44 + x_e13 * t60 + grad_out_e124 * t157 + grad_out_e24 * t168
+    grad_y_e23 += t52 * grad_grad_x_e14 + t65 * grad_grad_x_e13 + grad_out_e234 * t161 + grad_out_e2 * t170
+    grad_y_e23 += grad_out_e123 * t175 + grad_out_e23 * t165 - x_e24 * t61 - x_e23 * t46 - grad_out_e14 * t155
+    grad_y_e23 += -grad_out_e4 * t174 - grad_out_e134 * t167 - grad_out_e1 * t159 - t66 * grad_grad_x_e24
+    grad_y_e23 += -t54 * grad_grad_x_e23 - grad_out_e13 * t169 - grad_out_e3 * t163
+    grad_y_e24 = x_e14 * t60 + x_e23 * t61 + grad_out_e13 * t155 + grad_out_e3 * t174 + grad_out_e134 * t172
+    grad_y_e24 += t66 * grad_grad_x_e23 + t65 * grad_grad_x_e14 + grad_out_e2 * t173 + grad_out_e124 * t175
+    grad_y_e24 += grad_out_e24 * t165 - x_e13 * t44 - x_e24 * t46 - grad_out_e123 * t157 - grad_out_e1 * t158
+    grad_y_e24 += -grad_out_e23 * t168 - t54 * grad_grad_x_e24 - t52 * grad_grad_x_e13 - grad_out_e14 * t169
+    grad_y_e24 += -grad_out_e234 * t162 - grad_out_e4 * t163
+    t176 = x_e24 * grad_out_e23 + x_e14 * grad_out_e13 - x_e23 * grad_out_e24 - x_e13 * grad_out_e14
+    t177 = grad_out_e23 * grad_grad_x_e24 + grad_out_e13 * grad_grad_x_e14 - grad_out_e24 * grad_grad_x_e23
+    t177 += -grad_out_e14 * grad_grad_x_e13
+    grad_y_e34 = x_e12 * t44 + grad_grad_weight_222 * t176 + grad_out_e123 * t167 + weight_222 * t177
+    grad_y_e34 += t52 * grad_grad_x_e12 + grad_out_e3 * t173 + grad_out_e234 * t171 + grad_out_e134 * t175
+    grad_y_e34 += grad_out_e34 * t165 - x_e34 * t46 - grad_out_e12 * t155 - grad_out_e2 * t174
+    grad_y_e34 += -grad_out_e1 * t166 - grad_out_e124 * t172 - t54 * grad_grad_x_e34 - grad_out_e4 * t170
+    t178 = x_e134 * grad_out_e24 + x_e234 * grad_out_e14 - x_e124 * grad_out_e34
+    t179 = x_e34 * grad_out_e124 - x_e14 * grad_out_e234 - x_e24 * grad_out_e134
+    t180 = x_e12 * grad_out_e3 - x_e13 * grad_out_e2 - x_e23 * grad_out_e1
+    t181 = grad_grad_weight_413 * x_e1234 + weight_413 * grad_grad_x_e1234
+    t182 = grad_out_e14 * grad_grad_x_e234 + grad_out_e24 * grad_grad_x_e134 - grad_out_e34 * grad_grad_x_e124
+    t183 = grad_out_e124 * grad_grad_x_e34 - grad_out_e134 * grad_grad_x_e24 - grad_out_e234 * grad_grad_x_e14
+    t184 = grad_out_e3 * grad_grad_x_e12 - grad_out_e1 * grad_grad_x_e23 - grad_out_e2 * grad_grad_x_e13
+    t185 = grad_grad_weight_123 * x_e3 + weight_123 * grad_grad_x_e3
+    t186 = grad_grad_weight_123 * x_e2 + weight_123 * grad_grad_x_e2
+    t187 = grad_grad_weight_123 * x_e1 + weight_123 * grad_grad_x_e1
+    t188 = grad_grad_weight_033 * x_e + weight_033 * grad_grad_x_e
+    grad_y_e123 = grad_grad_weight_323 * t178 + grad_grad_weight_233 * t179 + grad_grad_weight_213 * t180
+    grad_y_e123 += grad_out_e4 * t181 + weight_323 * t182 + weight_233 * t183 + weight_213 * t184
+    grad_y_e123 += grad_out_e13 * t186 + grad_out_e23 * t187 + grad_out_e123 * t188 - x_e123 * t80 - x_e4 * t8
+    grad_y_e123 += -t83 * grad_grad_x_e123 - t15 * grad_grad_x_e4 - grad_out_e12 * t185
+    t189 = x_e13 * grad_out_e234 + x_e23 * grad_out_e134 - x_e34 * grad_out_e123
+    t190 = x_e12 * grad_out_e4 - x_e14 * grad_out_e2 - x_e24 * grad_out_e1
+    t191 = grad_grad_weight_323 * x_e123 + weight_323 * grad_grad_x_e123
+    t192 = grad_out_e134 * grad_grad_x_e23 + grad_out_e234 * grad_grad_x_e13 - grad_out_e123 * grad_grad_x_e34
+    t193 = grad_out_e4 * grad_grad_x_e12 - grad_out_e1 * grad_grad_x_e24 - grad_out_e2 * grad_grad_x_e14
+    t194 = grad_grad_weight_123 * x_e4 + weight_123 * grad_grad_x_e4
+    grad_y_e124 = grad_grad_weight_323 * (-x_e134 * grad_out_e23 - x_e234 * grad_out_e13)
+    grad_y_e124 += grad_grad_weight_233 * t189 + grad_grad_weight_213 * t190 + x_e3 * t8
+    grad_y_e124 += weight_323 * (-grad_out_e13 * grad_grad_x_e234 - grad_out_e23 * grad_grad_x_e134)
+    grad_y_e124 += grad_out_e34 * t191 + weight_233 * t192 + weight_213 * t193 + t15 * grad_grad_x_e3
+    grad_y_e124 += grad_out_e14 * t186 + grad_out_e24 * t187 + grad_out_e124 * t188 - x_e124 * t80
+    grad_y_e124 += -grad_out_e3 * t181 - t83 * grad_grad_x_e124 - grad_out_e12 * t194
+    t195 = x_e24 * grad_out_e123 - x_e23 * grad_out_e124 - x_e12 * grad_out_e234
+    t196 = x_e13 * grad_out_e4 - x_e14 * grad_out_e3 - x_e34 * grad_out_e1
+    t197 = grad_grad_weight_323 * x_e124 + weight_323 * grad_grad_x_e124
+    t198 = grad_out_e4 * grad_grad_x_e13 - grad_out_e1 * grad_grad_x_e34 - grad_out_e3 * grad_grad_x_e14
+    t199 = grad_out_e123 * grad_grad_x_e24 - grad_out_e124 * grad_grad_x_e23 - grad_out_e234 * grad_grad_x_e12
+    grad_y_e134 = x_e234 * t98 + grad_grad_weight_233 * t195 + grad_grad_weight_213 * t196
+    grad_y_e134 += grad_out_e2 * t181 + t100 * grad_grad_x_e234 + grad_out_e23 * t197 + weight_213 * t198
+    grad_y_e134 += weight_233 * t199 + grad_out_e14 * t185 + grad_out_e34 * t187 + grad_out_e134 * t188
+    grad_y_e134 += -x_e134 * t80 - x_e2 * t8 - t83 * grad_grad_x_e134 - grad_out_e24 * t191
+    grad_y_e134 += -grad_out_e13 * t194 - t15 * grad_grad_x_e2
+    t200 = x_e13 * grad_out_e124 - x_e12 * grad_out_e134 - x_e14 * grad_out_e123
+    t201 = x_e24 * grad_out_e3 - x_e23 * grad_out_e4 - x_e34 * grad_out_e2
+    t202 = grad_out_e3 * grad_grad_x_e24 - grad_out_e2 * grad_grad_x_e34 - grad_out_e4 * grad_grad_x_e23
+    t203 = grad_out_e124 * grad_grad_x_e13 - grad_out_e123 * grad_grad_x_e14 - grad_out_e134 * grad_grad_x_e12
+    grad_y_e234 = x_e234 * t80 + grad_grad_weight_233 * t200 + grad_grad_weight_213 * t201 + x_e1 * t8
+    grad_y_e234 += grad_out_e1 * t181 + t83 * grad_grad_x_e234 + grad_out_e13 * t197 + weight_213 * t202
+    grad_y_e234 += weight_233 * t203 + grad_out_e24 * t185 + t15 * grad_grad_x_e1 + grad_out_e234 * t188
+    grad_y_e234 += -x_e134 * t98 - t100 * grad_grad_x_e134 - grad_out_e14 * t191 - grad_out_e23 * t194
+    grad_y_e234 += -grad_out_e34 * t186
+    t204 = x_e124 * grad_out_e3 - x_e123 * grad_out_e4 - x_e134 * grad_out_e2 - x_e234 * grad_out_e1
+    t205 = x_e12 * grad_out_e34 + x_e14 * grad_out_e23 + x_e24 * grad_out_e13 - x_e13 * grad_out_e24
+    t205 += -x_e23 * grad_out_e14 - x_e34 * grad_out_e12
+    t206 = x_e1 * grad_out_e234 + x_e2 * grad_out_e134 + x_e4 * grad_out_e123 - x_e3 * grad_out_e124
+    t207 = grad_out_e3 * grad_grad_x_e124 - grad_out_e1 * grad_grad_x_e234 - grad_out_e2 * grad_grad_x_e134
+    t207 += -grad_out_e4 * grad_grad_x_e123
+    t208 = grad_out_e13 * grad_grad_x_e24 + grad_out_e23 * grad_grad_x_e14 + grad_out_e34 * grad_grad_x_e12
+    t208 += -grad_out_e12 * grad_grad_x_e34 - grad_out_e14 * grad_grad_x_e23 - grad_out_e24 * grad_grad_x_e13
+    t209 = grad_out_e123 * grad_grad_x_e4 + grad_out_e134 * grad_grad_x_e2 + grad_out_e234 * grad_grad_x_e1
+    t209 += -grad_out_e124 * grad_grad_x_e3
+    t210 = -grad_grad_weight_404 * x_e1234 - weight_404 * grad_grad_x_e1234
+    t211 = grad_grad_weight_044 * x_e + weight_044 * grad_grad_x_e
+    grad_y_e1234 = grad_grad_weight_314 * t204 + grad_grad_weight_224 * t205 + grad_grad_weight_134 * t206
+    grad_y_e1234 += weight_314 * t207 + weight_224 * t208 + weight_134 * t209 + grad_out_e * t210
+    grad_y_e1234 += grad_out_e1234 * t211
+    t212 = x_e234 * y_e234 - x_e134 * y_e134 - x_e124 * y_e124 - x_e123 * y_e123
+    t213 = x_e14 * y_e14 + x_e13 * y_e13 + x_e12 * y_e12 - x_e34 * y_e34 - x_e24 * y_e24 - x_e23 * y_e23
+    t214 = x_e1 * y_e1 - x_e4 * y_e4 - x_e3 * y_e3 - x_e2 * y_e2
+    t215 = x_e234 * grad_grad_y_e234 + y_e234 * grad_grad_x_e234 - x_e134 * grad_grad_y_e134
+    t215 += -x_e124 * grad_grad_y_e124 - x_e123 * grad_grad_y_e123 - y_e134 * grad_grad_x_e134
+    t215 += -y_e124 * grad_grad_x_e124 - y_e123 * grad_grad_x_e123
+    t216 = x_e14 * grad_grad_y_e14 + x_e13 * grad_grad_y_e13 + x_e12 * grad_grad_y_e12
+    t216 += y_e14 * grad_grad_x_e14 + y_e13 * grad_grad_x_e13 + y_e12 * grad_grad_x_e12
+    t216 += -x_e34 * grad_grad_y_e34 - x_e24 * grad_grad_y_e24 - x_e23 * grad_grad_y_e23
+    t216 += -y_e34 * grad_grad_x_e34 - y_e24 * grad_grad_x_e24 - y_e23 * grad_grad_x_e23
+    t217 = x_e1 * grad_grad_y_e1 + y_e1 * grad_grad_x_e1 - x_e4 * grad_grad_y_e4 - x_e3 * grad_grad_y_e3
+    t217 += -x_e2 * grad_grad_y_e2 - y_e4 * grad_grad_x_e4 - y_e3 * grad_grad_x_e3 - y_e2 * grad_grad_x_e2
+    grad_grad_out_e = grad_grad_weight_303 * t212 + grad_grad_weight_202 * t213 + grad_grad_weight_101 * t214
+    grad_grad_out_e += weight_303 * t215 + weight_202 * t216 + weight_101 * t217 + y_e1234 * t210 + y_e * t123
+    grad_grad_out_e += x_e * t7 - x_e1234 * t115
+    t218 = weight_413 * x_e1234
+    t219 = weight_312 * x_e134
+    t220 = weight_312 * x_e124
+    t221 = weight_312 * x_e123
+    t222 = weight_112 * x_e4
+    t223 = weight_112 * x_e3
+    t224 = weight_112 * x_e2
+    t225 = weight_011 * x_e
+    t226 = weight_314 * y_e1234
+    t227 = weight_213 * y_e134
+    t228 = weight_213 * y_e124
+    t229 = weight_213 * y_e123
+    t230 = weight_211 * y_e4
+    t231 = weight_211 * y_e3
+    t232 = weight_211 * y_e2
+    t233 = weight_110 * y_e
+    grad_grad_out_e1 = t218 * grad_grad_y_e234 + t222 * grad_grad_y_e14 + t223 * grad_grad_y_e13
+    grad_grad_out_e1 += t224 * grad_grad_y_e12 + t225 * grad_grad_y_e1 + x_e1 * t21 + y_e234 * t181
+    grad_grad_out_e1 += y_e14 * t173 + y_e13 * t170 + y_e12 * t163 + t233 * grad_grad_x_e1 + y_e1 * t133
+    grad_grad_out_e1 += -x_e234 * t81 - x_e34 * t62 - x_e24 * t50 - x_e23 * t51 - t219 * grad_grad_y_e34
+    grad_grad_out_e1 += -t220 * grad_grad_y_e24 - t221 * grad_grad_y_e23 - x_e14 * t71 - x_e13 * t68
+    grad_grad_out_e1 += -x_e12 * t57 - t226 * grad_grad_x_e234 - y_e34 * t166 - y_e24 * t158 - y_e23 * t159
+    grad_grad_out_e1 += -t227 * grad_grad_x_e34 - t228 * grad_grad_x_e24 - t229 * grad_grad_x_e23
+    grad_grad_out_e1 += -t230 * grad_grad_x_e14 - t231 * grad_grad_x_e13 - t232 * grad_grad_x_e12
+    t234 = weight_312 * x_e234
+    t235 = weight_112 * x_e1
+    t236 = weight_213 * y_e234
+    t237 = weight_211 * y_e1
+    grad_grad_out_e2 = t218 * grad_grad_y_e134 + t222 * grad_grad_y_e24 + t223 * grad_grad_y_e23
+    grad_grad_out_e2 += t235 * grad_grad_y_e12 + t225 * grad_grad_y_e2 + x_e2 * t21 + y_e134 * t181
+    grad_grad_out_e2 += y_e24 * t173 + y_e23 * t170 + t233 * grad_grad_x_e2 + y_e12 * t164 + y_e2 * t133
+    grad_grad_out_e2 += -x_e134 * t81 - x_e34 * t72 - x_e14 * t50 - x_e13 * t51 - t234 * grad_grad_y_e34
+    grad_grad_out_e2 += -t220 * grad_grad_y_e14 - t221 * grad_grad_y_e13 - x_e24 * t71 - x_e23 * t68
+    grad_grad_out_e2 += -x_e12 * t58 - y_e34 * t174 - t226 * grad_grad_x_e134 - y_e14 * t158 - y_e13 * t159
+    grad_grad_out_e2 += -t236 * grad_grad_x_e34 - t230 * grad_grad_x_e24 - t231 * grad_grad_x_e23
+    grad_grad_out_e2 += -t228 * grad_grad_x_e14 - t229 * grad_grad_x_e13 - t237 * grad_grad_x_e12
+    grad_grad_out_e3 = x_e124 * t81 + x_e24 * t72 + x_e12 * t51 + t222 * grad_grad_y_e34
+    grad_grad_out_e3 += t234 * grad_grad_y_e24 + t235 * grad_grad_y_e13 + t221 * grad_grad_y_e12
+    grad_grad_out_e3 += t225 * grad_grad_y_e3 + x_e23 * t57 + x_e3 * t21 + y_e24 * t174
+    grad_grad_out_e3 += t226 * grad_grad_x_e124 + y_e12 * t159 + t236 * grad_grad_x_e24
+    grad_grad_out_e3 += t232 * grad_grad_x_e23 + t229 * grad_grad_x_e12 + y_e34 * t173 + t233 * grad_grad_x_e3
+    grad_grad_out_e3 += y_e13 * t164 + y_e3 * t133 - x_e14 * t62 - t218 * grad_grad_y_e124
+    grad_grad_out_e3 += -t224 * grad_grad_y_e23 - t219 * grad_grad_y_e14 - x_e34 * t71 - x_e13 * t58
+    grad_grad_out_e3 += -y_e124 * t181 - y_e14 * t166 - t230 * grad_grad_x_e34 - t227 * grad_grad_x_e14
+    grad_grad_out_e3 += -t237 * grad_grad_x_e13 - y_e23 * t163
+    grad_grad_out_e4 = x_e13 * t62 + x_e12 * t50 + t218 * grad_grad_y_e123 + t235 * grad_grad_y_e14
+    grad_grad_out_e4 += t219 * grad_grad_y_e13 + t220 * grad_grad_y_e12 + t225 * grad_grad_y_e4 + x_e34 * t68
+    grad_grad_out_e4 += x_e24 * t57 + x_e4 * t21 + y_e123 * t181 + y_e13 * t166 + y_e12 * t158
+    grad_grad_out_e4 += t231 * grad_grad_x_e34 + t232 * grad_grad_x_e24 + t227 * grad_grad_x_e13
+    grad_grad_out_e4 += t228 * grad_grad_x_e12 + t233 * grad_grad_x_e4 + y_e14 * t164 + y_e4 * t133
+    grad_grad_out_e4 += -x_e123 * t81 - x_e23 * t72 - t223 * grad_grad_y_e34 - t224 * grad_grad_y_e24
+    grad_grad_out_e4 += -t234 * grad_grad_y_e23 - x_e14 * t58 - y_e23 * t174 - t226 * grad_grad_x_e123
+    grad_grad_out_e4 += -t236 * grad_grad_x_e23 - t237 * grad_grad_x_e14 - y_e34 * t170 - y_e24 * t163
+    t238 = x_e14 * y_e24 + x_e13 * y_e23 - x_e24 * y_e14 - x_e23 * y_e13
+    t239 = weight_123 * x_e4
+    t240 = weight_123 * x_e3
+    t241 = weight_422 * x_e1234
+    t242 = weight_022 * x_e
+    t243 = weight_121 * x_e1
+    t244 = x_e234 * grad_grad_y_e134 + y_e134 * grad_grad_x_e234 - x_e134 * grad_grad_y_e234
+    t244 += -y_e234 * grad_grad_x_e134
+    t245 = weight_321 * y_e4
+    t246 = weight_321 * y_e3
+    t247 = weight_224 * y_e1234
+    t248 = x_e14 * grad_grad_y_e24 + x_e13 * grad_grad_y_e23 + y_e24 * grad_grad_x_e14
+    t248 += y_e23 * grad_grad_x_e13 - x_e24 * grad_grad_y_e14 - x_e23 * grad_grad_y_e13
+    t248 += -y_e14 * grad_grad_x_e24 - y_e13 * grad_grad_x_e23
+    t249 = weight_220 * y_e
+    t250 = weight_121 * y_e1
+    grad_grad_out_e12 = grad_grad_weight_323 * (x_e234 * y_e134 - x_e134 * y_e234)
+    grad_grad_out_e12 += grad_grad_weight_222 * t238 + t242 * grad_grad_y_e12 + t243 * grad_grad_y_e2
+    grad_grad_out_e12 += x_e12 * t59 + weight_323 * t244 + weight_222 * t248 + t249 * grad_grad_x_e12
+    grad_grad_out_e12 += y_e2 * t140 + y_e12 * t165 - x_e34 * t47 - t239 * grad_grad_y_e124
+    grad_grad_out_e12 += -t240 * grad_grad_y_e123 - t241 * grad_grad_y_e34 - x_e124 * t96 - x_e123 * t87
+    grad_grad_out_e12 += -x_e2 * t28 - y_e34 * t155 - t245 * grad_grad_x_e124 - t246 * grad_grad_x_e123
+    grad_grad_out_e12 += -t247 * grad_grad_x_e34 - y_e124 * t194 - y_e123 * t185 - t250 * grad_grad_x_e2
+    t251 = weight_323 * x_e124
+    t252 = weight_123 * x_e2
+    t253 = weight_222 * x_e12
+    t254 = weight_222 * x_e34
+    t255 = weight_323 * y_e124
+    t256 = weight_321 * y_e2
+    t257 = weight_222 * y_e12
+    t258 = weight_222 * y_e34
+    grad_grad_out_e13 = x_e24 * t47 + t251 * grad_grad_y_e234 + t252 * grad_grad_y_e123 + x_e14 * t64
+    grad_grad_out_e13 += t241 * grad_grad_y_e24 + t242 * grad_grad_y_e13 + x_e23 * t67 + t243 * grad_grad_y_e3
+    grad_grad_out_e13 += x_e123 * t88 + x_e13 * t59 + y_e24 * t155 + y_e234 * t197 + t256 * grad_grad_x_e123
+    grad_grad_out_e13 += t247 * grad_grad_x_e24 + t257 * grad_grad_x_e23 + t258 * grad_grad_x_e14
+    grad_grad_out_e13 += t249 * grad_grad_x_e13 + y_e123 * t186 + y_e3 * t140 + y_e13 * t165
+    grad_grad_out_e13 += -t239 * grad_grad_y_e134 - x_e234 * t101 - t253 * grad_grad_y_e23
+    grad_grad_out_e13 += -t254 * grad_grad_y_e14 - x_e134 * t96 - x_e3 * t28 - t255 * grad_grad_x_e234
+    grad_grad_out_e13 += -t245 * grad_grad_x_e134 - y_e14 * t168 - y_e23 * t169 - y_e134 * t194
+    grad_grad_out_e13 += -t250 * grad_grad_x_e3
+    t259 = weight_323 * x_e123
+    t260 = weight_323 * y_e123
+    grad_grad_out_e14 = t240 * grad_grad_y_e134 + t252 * grad_grad_y_e124 + x_e234 * t93
+    grad_grad_out_e14 += t242 * grad_grad_y_e14 + t254 * grad_grad_y_e13 + x_e24 * t67 + t243 * grad_grad_y_e4
+    grad_grad_out_e14 += x_e134 * t87 + x_e124 * t88 + x_e14 * t59 + t260 * grad_grad_x_e234
+    grad_grad_out_e14 += t246 * grad_grad_x_e134 + t256 * grad_grad_x_e124 + y_e13 * t168
+    grad_grad_out_e14 += t257 * grad_grad_x_e24 + t249 * grad_grad_x_e14 + y_e134 * t185 + y_e124 * t186
+    grad_grad_out_e14 += y_e4 * t140 + y_e14 * t165 - x_e23 * t47 - t259 * grad_grad_y_e234 - x_e13 * t64
+    grad_grad_out_e14 += -t253 * grad_grad_y_e24 - t241 * grad_grad_y_e23 - x_e4 * t28 - y_e23 * t155
+    grad_grad_out_e14 += -y_e234 * t191 - t247 * grad_grad_x_e23 - t258 * grad_grad_x_e13 - y_e24 * t169
+    grad_grad_out_e14 += -t250 * grad_grad_x_e4
+    t261 = weight_123 * x_e1
+    t262 = weight_121 * x_e2
+    t263 = weight_321 * y_e1
+    t264 = weight_121 * y_e2
+    grad_grad_out_e23 = x_e14 * t47 + t251 * grad_grad_y_e134 + t261 * grad_grad_y_e123 + x_e24 * t64
+    grad_grad_out_e23 += t242 * grad_grad_y_e23 + t241 * grad_grad_y_e14 + x_e13 * t67 + t262 * grad_grad_y_e3
+    grad_grad_out_e23 += x_e123 * t89 + x_e23 * t59 + y_e14 * t155 + y_e134 * t197 + t263 * grad_grad_x_e123
+    grad_grad_out_e23 += t258 * grad_grad_x_e24 + t249 * grad_grad_x_e23 + t247 * grad_grad_x_e14
+    grad_grad_out_e23 += t257 * grad_grad_x_e13 + y_e3 * t147 + y_e123 * t187 + y_e23 * t165
+    grad_grad_out_e23 += -t239 * grad_grad_y_e234 - x_e134 * t101 - t254 * grad_grad_y_e24
+    grad_grad_out_e23 += -t253 * grad_grad_y_e13 - x_e234 * t96 - x_e3 * t37 - t245 * grad_grad_x_e234
+    grad_grad_out_e23 += -t255 * grad_grad_x_e134 - y_e24 * t168 - y_e13 * t169 - y_e234 * t194
+    grad_grad_out_e23 += -t264 * grad_grad_x_e3
+    grad_grad_out_e24 = t240 * grad_grad_y_e234 + t261 * grad_grad_y_e124 + x_e134 * t93
+    grad_grad_out_e24 += t242 * grad_grad_y_e24 + t254 * grad_grad_y_e23 + x_e14 * t67 + t262 * grad_grad_y_e4
+    grad_grad_out_e24 += x_e234 * t87 + x_e124 * t89 + x_e24 * t59 + t246 * grad_grad_x_e234
+    grad_grad_out_e24 += t260 * grad_grad_x_e134 + t263 * grad_grad_x_e124 + y_e23 * t168
+    grad_grad_out_e24 += t249 * grad_grad_x_e24 + t257 * grad_grad_x_e14 + y_e234 * t185 + y_e4 * t147
+    grad_grad_out_e24 += y_e124 * t187 + y_e24 * t165 - x_e13 * t47 - t259 * grad_grad_y_e134 - x_e23 * t64
+    grad_grad_out_e24 += -t253 * grad_grad_y_e14 - t241 * grad_grad_y_e13 - x_e4 * t37 - y_e13 * t155
+    grad_grad_out_e24 += -y_e134 * t191 - t258 * grad_grad_x_e23 - t247 * grad_grad_x_e13 - y_e14 * t169
+    grad_grad_out_e24 += -t264 * grad_grad_x_e4
+    t265 = x_e23 * y_e24 + x_e14 * y_e13 - x_e24 * y_e23 - x_e13 * y_e14
+    t266 = x_e23 * grad_grad_y_e24 + x_e14 * grad_grad_y_e13 + y_e24 * grad_grad_x_e23
+    t266 += y_e13 * grad_grad_x_e14 - x_e24 * grad_grad_y_e23 - x_e13 * grad_grad_y_e14
+    t266 += -y_e23 * grad_grad_x_e24 - y_e14 * grad_grad_x_e13
+    t267 = x_e3 * grad_grad_y_e4 + y_e4 * grad_grad_x_e3 - x_e4 * grad_grad_y_e3 - y_e3 * grad_grad_x_e4
+    grad_grad_out_e34 = grad_grad_weight_222 * t265 + grad_grad_weight_121 * (x_e3 * y_e4 - x_e4 * y_e3)
+    grad_grad_out_e34 += x_e12 * t47 + t261 * grad_grad_y_e134 + t259 * grad_grad_y_e124
+    grad_grad_out_e34 += t242 * grad_grad_y_e34 + t241 * grad_grad_y_e12 + x_e134 * t89 + x_e34 * t59
+    grad_grad_out_e34 += y_e12 * t155 + t263 * grad_grad_x_e134 + y_e124 * t191 + t249 * grad_grad_x_e34
+    grad_grad_out_e34 += weight_222 * t266 + t247 * grad_grad_x_e12 + weight_121 * t267 + y_e134 * t187
+    grad_grad_out_e34 += y_e34 * t165 - t252 * grad_grad_y_e234 - x_e124 * t93 - x_e234 * t88
+    grad_grad_out_e34 += -t256 * grad_grad_x_e234 - t260 * grad_grad_x_e124 - y_e234 * t186
+    t268 = weight_033 * x_e
+    t269 = weight_332 * x_e124
+    t270 = weight_332 * x_e134
+    t271 = weight_132 * x_e1
+    t272 = weight_332 * x_e234
+    t273 = weight_132 * x_e2
+    t274 = weight_132 * x_e3
+    t275 = weight_431 * x_e1234
+    t276 = weight_330 * y_e
+    t277 = weight_233 * y_e124
+    t278 = weight_233 * y_e134
+    t279 = weight_231 * y_e1
+    t280 = weight_233 * y_e234
+    t281 = weight_231 * y_e2
+    t282 = weight_231 * y_e3
+    t283 = weight_134 * y_e1234
+    grad_grad_out_e123 = x_e4 * t14 + x_e24 * t49 + t268 * grad_grad_y_e123 + t269 * grad_grad_y_e34
+    grad_grad_out_e123 += t271 * grad_grad_y_e23 + t272 * grad_grad_y_e14 + t274 * grad_grad_y_e12
+    grad_grad_out_e123 += x_e12 * t56 + x_e23 * t73 + x_e123 * t90 + y_e14 * t156 + y_e34 * t167
+    grad_grad_out_e123 += t276 * grad_grad_x_e123 + t278 * grad_grad_x_e24 + t279 * grad_grad_x_e23
+    grad_grad_out_e123 += t282 * grad_grad_x_e12 + t283 * grad_grad_x_e4 + y_e12 * t162 + y_e23 * t175
+    grad_grad_out_e123 += y_e123 * t188 - x_e14 * t48 - x_e34 * t63 - t270 * grad_grad_y_e24
+    grad_grad_out_e123 += -t273 * grad_grad_y_e13 - t275 * grad_grad_y_e4 - x_e13 * t69 - y_e4 * t128
+    grad_grad_out_e123 += -y_e24 * t157 - t277 * grad_grad_x_e34 - t280 * grad_grad_x_e14
+    grad_grad_out_e123 += -t281 * grad_grad_x_e13 - y_e13 * t171
+    t284 = weight_332 * x_e123
+    t285 = weight_132 * x_e4
+    t286 = weight_233 * y_e123
+    t287 = weight_231 * y_e4
+    grad_grad_out_e124 = x_e13 * t48 + t268 * grad_grad_y_e124 + x_e34 * t70 + t271 * grad_grad_y_e24
+    grad_grad_out_e124 += t270 * grad_grad_y_e23 + t285 * grad_grad_y_e12 + x_e12 * t55 + t275 * grad_grad_y_e3
+    grad_grad_out_e124 += x_e24 * t73 + x_e124 * t90 + y_e3 * t128 + y_e23 * t157 + t276 * grad_grad_x_e124
+    grad_grad_out_e124 += t286 * grad_grad_x_e34 + t279 * grad_grad_x_e24 + t280 * grad_grad_x_e13
+    grad_grad_out_e124 += t287 * grad_grad_x_e12 + y_e12 * t161 + y_e24 * t175 + y_e124 * t188 - x_e3 * t14
+    grad_grad_out_e124 += -x_e23 * t49 - t284 * grad_grad_y_e34 - t273 * grad_grad_y_e14
+    grad_grad_out_e124 += -t272 * grad_grad_y_e13 - x_e14 * t69 - y_e13 * t156 - y_e34 * t172
+    grad_grad_out_e124 += -t278 * grad_grad_x_e23 - t281 * grad_grad_x_e14 - t283 * grad_grad_x_e3
+    grad_grad_out_e124 += -y_e14 * t171
+    grad_grad_out_e134 = x_e2 * t14 + t268 * grad_grad_y_e134 + x_e23 * t63 + t271 * grad_grad_y_e34
+    grad_grad_out_e134 += t284 * grad_grad_y_e24 + t285 * grad_grad_y_e13 + t272 * grad_grad_y_e12
+    grad_grad_out_e134 += x_e13 * t55 + x_e34 * t73 + x_e134 * t90 + y_e12 * t156 + t276 * grad_grad_x_e134
+    grad_grad_out_e134 += y_e24 * t172 + t279 * grad_grad_x_e34 + t277 * grad_grad_x_e23
+    grad_grad_out_e134 += t287 * grad_grad_x_e13 + y_e13 * t161 + t283 * grad_grad_x_e2 + y_e34 * t175
+    grad_grad_out_e134 += y_e134 * t188 - x_e12 * t48 - x_e24 * t70 - t269 * grad_grad_y_e23
+    grad_grad_out_e134 += -t274 * grad_grad_y_e14 - x_e14 * t56 - t275 * grad_grad_y_e2 - y_e2 * t128
+    grad_grad_out_e134 += -y_e23 * t167 - t286 * grad_grad_x_e24 - t282 * grad_grad_x_e14
+    grad_grad_out_e134 += -t280 * grad_grad_x_e12 - y_e14 * t162
+    grad_grad_out_e234 = x_e1 * t14 + t268 * grad_grad_y_e234 + x_e13 * t63 + t273 * grad_grad_y_e34
+    grad_grad_out_e234 += t285 * grad_grad_y_e23 + t284 * grad_grad_y_e14 + t270 * grad_grad_y_e12
+    grad_grad_out_e234 += x_e23 * t55 + x_e34 * t69 + x_e234 * t90 + t276 * grad_grad_x_e234 + y_e12 * t157
+    grad_grad_out_e234 += y_e14 * t172 + t281 * grad_grad_x_e34 + t287 * grad_grad_x_e23
+    grad_grad_out_e234 += t277 * grad_grad_x_e13 + y_e23 * t161 + y_e34 * t171 + t283 * grad_grad_x_e1
+    grad_grad_out_e234 += y_e234 * t188 - x_e12 * t49 - x_e14 * t70 - t274 * grad_grad_y_e24
+    grad_grad_out_e234 += -t269 * grad_grad_y_e13 - x_e24 * t56 - t275 * grad_grad_y_e1 - y_e1 * t128
+    grad_grad_out_e234 += -y_e13 * t167 - t282 * grad_grad_x_e24 - t286 * grad_grad_x_e14
+    grad_grad_out_e234 += -t278 * grad_grad_x_e12 - y_e24 * t162
+    t288 = x_e134 * y_e2 + x_e123 * y_e4 - x_e234 * y_e1 - x_e124 * y_e3
+    t289 = x_e34 * y_e12 + x_e23 * y_e14 + x_e14 * y_e23 + x_e12 * y_e34 - x_e24 * y_e13 - x_e13 * y_e24
+    t290 = x_e3 * y_e124 + x_e1 * y_e234 - x_e4 * y_e123 - x_e2 * y_e134
+    t291 = x_e123 * grad_grad_y_e4 + x_e134 * grad_grad_y_e2 + y_e2 * grad_grad_x_e134
+    t291 += y_e4 * grad_grad_x_e123 - x_e124 * grad_grad_y_e3 - x_e234 * grad_grad_y_e1
+    t291 += -y_e1 * grad_grad_x_e234 - y_e3 * grad_grad_x_e124
+    t292 = x_e12 * grad_grad_y_e34 + x_e14 * grad_grad_y_e23 + x_e23 * grad_grad_y_e14
+    t292 += x_e34 * grad_grad_y_e12 + y_e12 * grad_grad_x_e34 + y_e14 * grad_grad_x_e23
+    t292 += y_e23 * grad_grad_x_e14 + y_e34 * grad_grad_x_e12 - x_e13 * grad_grad_y_e24
+    t292 += -x_e24 * grad_grad_y_e13 - y_e13 * grad_grad_x_e24 - y_e24 * grad_grad_x_e13
+    t293 = x_e1 * grad_grad_y_e234 + x_e3 * grad_grad_y_e124 + y_e124 * grad_grad_x_e3
+    t293 += y_e234 * grad_grad_x_e1 - x_e2 * grad_grad_y_e134 - x_e4 * grad_grad_y_e123
+    t293 += -y_e123 * grad_grad_x_e4 - y_e134 * grad_grad_x_e2
+    grad_grad_out_e1234 = grad_grad_weight_341 * t288 + grad_grad_weight_242 * t289
+    grad_grad_out_e1234 += grad_grad_weight_143 * t290 + weight_341 * t291 + weight_242 * t292
+    grad_grad_out_e1234 += weight_143 * t293 + y_e1234 * t211 + y_e * t122 + x_e * t6 + x_e1234 * t114
+
+    if GRAD_X:
+        _store8(
+            grad_x_row + at * 16,
+            grad_x_e,
+            grad_x_e1,
+            grad_x_e2,
+            grad_x_e3,
+            grad_x_e4,
+            grad_x_e12,
+            grad_x_e13,
+            grad_x_e14,
+            mask,
+        )
+        _store8(
+            grad_x_row + at * 16 + 8,
+            grad_x_e23,
+            grad_x_e24,
+            grad_x_e34,
+            grad_x_e123,
+            grad_x_e124,
+            grad_x_e134,
+            grad_x_e234,
+            grad_x_e1234,
+            mask,
+        )
+    if GRAD_Y:
+        _store8(
+            grad_y_row + at * 16,
+            grad_y_e,
+            grad_y_e1,
+            grad_y_e2,
+            grad_y_e3,
+            grad_y_e4,
+            grad_y_e12,
+            grad_y_e13,
+            grad_y_e14,
+            mask,
+        )
+        _store8(
+            grad_y_row + at * 16 + 8,
+            grad_y_e23,
+            grad_y_e24,
+            grad_y_e34,
+            grad_y_e123,
+            grad_y_e124,
+            grad_y_e134,
+            grad_y_e234,
+            grad_y_e1234,
+            mask,
+        )
+    if GRAD_GRAD_OUT:
+        _store8(
+            grad_grad_out_row + at * 16,
+            grad_grad_out_e,
+            grad_grad_out_e1,
+            grad_grad_out_e2,
+            grad_grad_out_e3,
+            grad_grad_out_e4,
+            grad_grad_out_e12,
+            grad_grad_out_e13,
+            grad_grad_out_e14,
+            mask,
+        )
+        _store8(
+            grad_grad_out_row + at * 16 + 8,
+            grad_grad_out_e23,
+            grad_grad_out_e24,
+            grad_grad_out_e34,
+            grad_grad_out_e123,
+            grad_grad_out_e124,
+            grad_grad_out_e134,
+            grad_grad_out_e234,
+            grad_grad_out_e1234,
+            mask,
+        )
+
+
+@triton.jit(do_not_specialize=["B"])
+def _sgp_double_backward_1_kernel(
+    x_ptr,
+    y_ptr,
+    grad_out_ptr,
+    grad_grad_x_ptr,
+    grad_grad_y_ptr,
+    grad_weight_ptr,
+    B,
+    N,
+    HAS_GRAD_GRAD_X: tl.constexpr,
+    HAS_GRAD_GRAD_Y: tl.constexpr,
+    GRAD_WEIGHT: tl.constexpr,
+    ROWS: tl.constexpr,
+    BLOCK: tl.constexpr,
+    REAL: tl.constexpr,
+):
+    # accumulates in registers over b; the partial results are added in a fixed order
+
+    n = _tile(tl.program_id(1) * BLOCK, ROWS, BLOCK)
+    r = _down(ROWS)
+    at = r * N + n
+    tile_mask = n < N
+    program, programs = tl.program_id(0), tl.num_programs(0)
+
+    grad_weight_000 = _start(ROWS, BLOCK, 0.0, REAL)
+    grad_weight_011 = _start(ROWS, BLOCK, 0.0, REAL)
+    grad_weight_022 = _start(ROWS, BLOCK, 0.0, REAL)
+    grad_weight_033 = _start(ROWS, BLOCK, 0.0, REAL)
+    grad_weight_044 = _start(ROWS, BLOCK, 0.0, REAL)
+    grad_weight_101 = _start(ROWS, BLOCK, 0.0, REAL)
+    grad_weight_110 = _start(ROWS, BLOCK, 0.0, REAL)
+    grad_weight_112 = _start(ROWS, BLOCK, 0.0, REAL)
+    grad_weight_121 = _start(ROWS, BLOCK, 0.0, REAL)
+    grad_weight_123 = _start(ROWS, BLOCK, 0.0, REAL)
+    grad_weight_132 = _start(ROWS, BLOCK, 0.0, REAL)
+    grad_weight_134 = _start(ROWS, BLOCK, 0.0, REAL)
+    grad_weight_143 = _start(ROWS, BLOCK, 0.0, REAL)
+    grad_weight_202 = _start(ROWS, BLOCK, 0.0, REAL)
+    grad_weight_211 = _start(ROWS, BLOCK, 0.0, REAL)
+    grad_weight_213 = _start(ROWS, BLOCK, 0.0, REAL)
+    grad_weight_220 = _start(ROWS, BLOCK, 0.0, REAL)
+    grad_weight_222 = _start(ROWS, BLOCK, 0.0, REAL)
+    grad_weight_224 = _start(ROWS, BLOCK, 0.0, REAL)
+    grad_weight_231 = _start(ROWS, BLOCK, 0.0, REAL)
+    grad_weight_233 = _start(ROWS, BLOCK, 0.0, REAL)
+    grad_weight_242 = _start(ROWS, BLOCK, 0.0, REAL)
+    grad_weight_303 = _start(ROWS, BLOCK, 0.0, REAL)
+    grad_weight_312 = _start(ROWS, BLOCK, 0.0, REAL)
+    grad_weight_314 = _start(ROWS, BLOCK, 0.0, REAL)
+    grad_weight_321 = _start(ROWS, BLOCK, 0.0, REAL)
+    grad_weight_323 = _start(ROWS, BLOCK, 0.0, REAL)
+    grad_weight_330 = _start(ROWS, BLOCK, 0.0, REAL)
+    grad_weight_332 = _start(ROWS, BLOCK, 0.0, REAL)
+    grad_weight_341 = _start(ROWS, BLOCK, 0.0, REAL)
+    grad_weight_404 = _start(ROWS, BLOCK, 0.0, REAL)
+    grad_weight_413 = _start(ROWS, BLOCK, 0.0, REAL)
+    grad_weight_422 = _start(ROWS, BLOCK, 0.0, REAL)
+    grad_weight_431 = _start(ROWS, BLOCK, 0.0, REAL)
+    grad_weight_440 = _start(ROWS, BLOCK, 0.0, REAL)
+    for block in range(program, tl.cdiv(B, ROWS), programs):
+        b = tl.cast(block, tl.int64) * ROWS
+        row_mask = b + r < B
+        mask = tile_mask if ROWS == 1 else tile_mask & row_mask
+        x_row = x_ptr + b * 16 * N
+        y_row = y_ptr + b * 16 * N
+        grad_out_row = grad_out_ptr + b * 16 * N
+        grad_grad_x_row = grad_grad_x_ptr + b * 16 * N
+        grad_grad_y_row = grad_grad_y_ptr + b * 16 * N
+
+        x_e, x_e1, x_e2, x_e3, x_e4, x_e12, x_e13, x_e14 = _load8(x_row + at * 16, mask, REAL)
+        x_e23, x_e24, x_e34, x_e123, x_e124, x_e134, x_e234, x_e1234 = _load8(x_row + at * 16 + 8, mask, REAL)
+        y_e, y_e1, y_e2, y_e3, y_e4, y_e12, y_e13, y_e14 = _load8(y_row + at * 16, mask, REAL)
+        y_e23, y_e24, y_e34, y_e123, y_e124, y_e134, y_e234, y_e1234 = _load8(y_row + at * 16 + 8, mask, REAL)
+        grad_out_e, grad_out_e1, grad_out_e2, grad_out_e3, grad_out_e4, grad_out_e12, grad_out_e13, grad_out_e14 = (
+            _load8(grad_out_row + at * 16, mask, REAL)
+        )
+        (
+            grad_out_e23,
+            grad_out_e24,
+            grad_out_e34,
+            grad_out_e123,
+            grad_out_e124,
+            grad_out_e134,
+            grad_out_e234,
+            grad_out_e1234,
+        ) = _load8(grad_out_row + at * 16 + 8, mask, REAL)
+        (
+            grad_grad_x_e,
+            grad_grad_x_e1,
+            grad_grad_x_e2,
+            grad_grad_x_e3,
+            grad_grad_x_e4,
+            grad_grad_x_e12,
+            grad_grad_x_e13,
+            grad_grad_x_e14,
+        ) = _load8(grad_grad_x_row + at * 16, mask & HAS_GRAD_GRAD_X, REAL)
+        (
+            grad_grad_x_e23,
+            grad_grad_x_e24,
+            grad_grad_x_e34,
+            grad_grad_x_e123,
+            grad_grad_x_e124,
+            grad_grad_x_e134,
+            grad_grad_x_e234,
+            grad_grad_x_e1234,
+        ) = _load8(grad_grad_x_row + at * 16 + 8, mask & HAS_GRAD_GRAD_X, REAL)
+        (
+            grad_grad_y_e,
+            grad_grad_y_e1,
+            grad_grad_y_e2,
+            grad_grad_y_e3,
+            grad_grad_y_e4,
+            grad_grad_y_e12,
+            grad_grad_y_e13,
+            grad_grad_y_e14,
+        ) = _load8(grad_grad_y_row + at * 16, mask & HAS_GRAD_GRAD_Y, REAL)
+        (
+            grad_grad_y_e23,
+            grad_grad_y_e24,
+            grad_grad_y_e34,
+            grad_grad_y_e123,
+            grad_grad_y_e124,
+            grad_grad_y_e134,
+            grad_grad_y_e234,
+            grad_grad_y_e1234,
+        ) = _load8(grad_grad_y_row + at * 16 + 8, mask & HAS_GRAD_GRAD_Y, REAL)
+
+        t0 = grad_out_e4 * grad_grad_y_e4 + grad_out_e3 * grad_grad_y_e3 + grad_out_e2 * grad_grad_y_e2
+        t0 += grad_out_e1 * grad_grad_y_e1
+        t1 = y_e4 * grad_out_e4 + y_e3 * grad_out_e3 + y_e2 * grad_out_e2 + y_e1 * grad_out_e1
+        t2 = grad_out_e34 * grad_grad_y_e34 + grad_out_e24 * grad_grad_y_e24 + grad_out_e23 * grad_grad_y_e23
+        t2 += grad_out_e14 * grad_grad_y_e14 + grad_out_e13 * grad_grad_y_e13 + grad_out_e12 * grad_grad_y_e12
+        t3 = y_e34 * grad_out_e34 + y_e24 * grad_out_e24 + y_e23 * grad_out_e23 + y_e14 * grad_out_e14
+        t3 += y_e13 * grad_out_e13 + y_e12 * grad_out_e12
+        t4 = grad_out_e234 * grad_grad_y_e234 + grad_out_e134 * grad_grad_y_e134
+        t4 += grad_out_e124 * grad_grad_y_e124 + grad_out_e123 * grad_grad_y_e123
+        t5 = y_e234 * grad_out_e234 + y_e134 * grad_out_e134 + y_e124 * grad_out_e124 + y_e123 * grad_out_e123
+        t6 = x_e1 * grad_grad_y_e1 + y_e1 * grad_grad_x_e1 - x_e4 * grad_grad_y_e4 - x_e3 * grad_grad_y_e3
+        t6 += -x_e2 * grad_grad_y_e2 - y_e4 * grad_grad_x_e4 - y_e3 * grad_grad_x_e3 - y_e2 * grad_grad_x_e2
+        t7 = x_e4 * grad_out_e4 + x_e3 * grad_out_e3 + x_e2 * grad_out_e2 + x_e1 * grad_out_e1
+        t8 = grad_out_e4 * grad_grad_x_e4 + grad_out_e3 * grad_grad_x_e3 + grad_out_e2 * grad_grad_x_e2
+        t8 += grad_out_e1 * grad_grad_x_e1
+        t9 = grad_out_e3 * grad_grad_y_e34 + grad_out_e2 * grad_grad_y_e24 + grad_out_e1 * grad_grad_y_e14
+        t10 = grad_out_e2 * grad_grad_y_e23 + grad_out_e1 * grad_grad_y_e13 - grad_out_e4 * grad_grad_y_e34
+        t11 = grad_out_e1 * grad_grad_y_e12 - grad_out_e4 * grad_grad_y_e24 - grad_out_e3 * grad_grad_y_e23
+        t12 = grad_out_e4 * grad_grad_y_e14 + grad_out_e3 * grad_grad_y_e13 + grad_out_e2 * grad_grad_y_e12
+        t13 = y_e34 * grad_out_e3 + y_e24 * grad_out_e2 + y_e14 * grad_out_e1
+        t14 = y_e23 * grad_out_e2 + y_e13 * grad_out_e1 - y_e34 * grad_out_e4
+        t15 = y_e12 * grad_out_e1 - y_e24 * grad_out_e4 - y_e23 * grad_out_e3
+        t16 = y_e14 * grad_out_e4 + y_e13 * grad_out_e3 + y_e12 * grad_out_e2
+        t17 = x_e4 * t9 + x_e3 * t10 + x_e2 * t11 + x_e1 * t12 + t13 * grad_grad_x_e4 + t14 * grad_grad_x_e3
+        t17 += t15 * grad_grad_x_e2 + t16 * grad_grad_x_e1
+        t18 = grad_out_e14 * grad_grad_y_e4 + grad_out_e13 * grad_grad_y_e3 + grad_out_e12 * grad_grad_y_e2
+        t19 = -x_e4 * grad_out_e14 - x_e3 * grad_out_e13 - x_e2 * grad_out_e12
+        t20 = x_e3 * grad_grad_y_e4 + y_e4 * grad_grad_x_e3 - x_e4 * grad_grad_y_e3 - y_e3 * grad_grad_x_e4
+        t21 = -grad_out_e14 * grad_grad_x_e4 - grad_out_e13 * grad_grad_x_e3 - grad_out_e12 * grad_grad_x_e2
+        t22 = y_e4 * grad_out_e14 + y_e3 * grad_out_e13 + y_e2 * grad_out_e12
+        t23 = x_e2 * (grad_out_e24 * grad_grad_y_e4 + grad_out_e23 * grad_grad_y_e3) + x_e1 * t18
+        t23 += (-x_e4 * grad_out_e24 - x_e3 * grad_out_e23) * grad_grad_y_e2 + t19 * grad_grad_y_e1
+        t23 += y_e2 * (-grad_out_e24 * grad_grad_x_e4 - grad_out_e23 * grad_grad_x_e3) + grad_out_e34 * t20
+        t23 += y_e1 * t21 + (y_e4 * grad_out_e24 + y_e3 * grad_out_e23) * grad_grad_x_e2 + t22 * grad_grad_x_e1
+        t24 = -grad_out_e23 * grad_grad_y_e234 - grad_out_e13 * grad_grad_y_e134 - grad_out_e12 * grad_grad_y_e124
+        t25 = grad_out_e24 * grad_grad_y_e234 + grad_out_e14 * grad_grad_y_e134 - grad_out_e12 * grad_grad_y_e123
+        t26 = grad_out_e14 * grad_grad_y_e124 + grad_out_e13 * grad_grad_y_e123 - grad_out_e34 * grad_grad_y_e234
+        t27 = grad_out_e34 * grad_grad_y_e134 + grad_out_e24 * grad_grad_y_e124 + grad_out_e23 * grad_grad_y_e123
+        t28 = -y_e234 * grad_out_e23 - y_e134 * grad_out_e13 - y_e124 * grad_out_e12
+        t29 = y_e234 * grad_out_e24 + y_e134 * grad_out_e14 - y_e123 * grad_out_e12
+        t30 = y_e124 * grad_out_e14 + y_e123 * grad_out_e13 - y_e234 * grad_out_e34
+        t31 = y_e134 * grad_out_e34 + y_e124 * grad_out_e24 + y_e123 * grad_out_e23
+        t32 = x_e4 * t24 + x_e3 * t25 + x_e2 * t26 + x_e1 * t27 + t28 * grad_grad_x_e4 + t29 * grad_grad_x_e3
+        t32 += t30 * grad_grad_x_e2 + t31 * grad_grad_x_e1
+        t33 = grad_out_e134 * grad_grad_y_e34 + grad_out_e124 * grad_grad_y_e24 + grad_out_e123 * grad_grad_y_e23
+        t34 = grad_out_e234 * grad_grad_y_e34 - grad_out_e124 * grad_grad_y_e14 - grad_out_e123 * grad_grad_y_e13
+        t35 = grad_out_e123 * grad_grad_y_e12 - grad_out_e234 * grad_grad_y_e24 - grad_out_e134 * grad_grad_y_e14
+        t36 = grad_out_e234 * grad_grad_y_e23 + grad_out_e134 * grad_grad_y_e13 + grad_out_e124 * grad_grad_y_e12
+        t37 = y_e23 * grad_out_e234 + y_e13 * grad_out_e134 + y_e12 * grad_out_e124
+        t38 = y_e12 * grad_out_e123 - y_e24 * grad_out_e234 - y_e14 * grad_out_e134
+        t39 = y_e34 * grad_out_e234 - y_e14 * grad_out_e124 - y_e13 * grad_out_e123
+        t40 = y_e34 * grad_out_e134 + y_e24 * grad_out_e124 + y_e23 * grad_out_e123
+        t41 = x_e1 * t33 + x_e2 * t34 + x_e3 * t35 + x_e4 * t36 + t37 * grad_grad_x_e4 + t38 * grad_grad_x_e3
+        t41 += t39 * grad_grad_x_e2 + t40 * grad_grad_x_e1
+        t42 = x_e1 * grad_out_e234 + x_e2 * grad_out_e134 + x_e4 * grad_out_e123 - x_e3 * grad_out_e124
+        t43 = grad_out_e123 * grad_grad_x_e4 + grad_out_e134 * grad_grad_x_e2 + grad_out_e234 * grad_grad_x_e1
+        t43 += -grad_out_e124 * grad_grad_x_e3
+        t44 = x_e1 * grad_grad_y_e234 + x_e3 * grad_grad_y_e124 + y_e124 * grad_grad_x_e3
+        t44 += y_e234 * grad_grad_x_e1 - x_e2 * grad_grad_y_e134 - x_e4 * grad_grad_y_e123
+        t44 += -y_e123 * grad_grad_x_e4 - y_e134 * grad_grad_x_e2
+        t45 = x_e14 * grad_grad_y_e14 + x_e13 * grad_grad_y_e13 + x_e12 * grad_grad_y_e12
+        t45 += y_e14 * grad_grad_x_e14 + y_e13 * grad_grad_x_e13 + y_e12 * grad_grad_x_e12
+        t45 += -x_e34 * grad_grad_y_e34 - x_e24 * grad_grad_y_e24 - x_e23 * grad_grad_y_e23
+        t45 += -y_e34 * grad_grad_x_e34 - y_e24 * grad_grad_x_e24 - y_e23 * grad_grad_x_e23
+        t46 = -x_e34 * grad_out_e3 - x_e24 * grad_out_e2 - x_e14 * grad_out_e1
+        t47 = x_e34 * grad_out_e4 - x_e23 * grad_out_e2 - x_e13 * grad_out_e1
+        t48 = x_e24 * grad_out_e4 + x_e23 * grad_out_e3 - x_e12 * grad_out_e1
+        t49 = -x_e14 * grad_out_e4 - x_e13 * grad_out_e3 - x_e12 * grad_out_e2
+        t50 = -grad_out_e3 * grad_grad_x_e34 - grad_out_e2 * grad_grad_x_e24 - grad_out_e1 * grad_grad_x_e14
+        t51 = grad_out_e4 * grad_grad_x_e34 - grad_out_e2 * grad_grad_x_e23 - grad_out_e1 * grad_grad_x_e13
+        t52 = grad_out_e4 * grad_grad_x_e24 + grad_out_e3 * grad_grad_x_e23 - grad_out_e1 * grad_grad_x_e12
+        t53 = -grad_out_e4 * grad_grad_x_e14 - grad_out_e3 * grad_grad_x_e13 - grad_out_e2 * grad_grad_x_e12
+        t54 = t46 * grad_grad_y_e4 + t47 * grad_grad_y_e3 + t48 * grad_grad_y_e2 + t49 * grad_grad_y_e1
+        t54 += y_e4 * t50 + y_e3 * t51 + y_e2 * t52 + y_e1 * t53
+        t55 = x_e24 * grad_out_e3 - x_e23 * grad_out_e4 - x_e34 * grad_out_e2
+        t56 = x_e13 * grad_out_e4 - x_e14 * grad_out_e3 - x_e34 * grad_out_e1
+        t57 = x_e12 * grad_out_e4 - x_e14 * grad_out_e2 - x_e24 * grad_out_e1
+        t58 = x_e12 * grad_out_e3 - x_e13 * grad_out_e2 - x_e23 * grad_out_e1
+        t59 = grad_out_e3 * grad_grad_x_e24 - grad_out_e2 * grad_grad_x_e34 - grad_out_e4 * grad_grad_x_e23
+        t60 = grad_out_e4 * grad_grad_x_e13 - grad_out_e1 * grad_grad_x_e34 - grad_out_e3 * grad_grad_x_e14
+        t61 = grad_out_e3 * grad_grad_x_e12 - grad_out_e1 * grad_grad_x_e23 - grad_out_e2 * grad_grad_x_e13
+        t62 = grad_out_e4 * grad_grad_x_e12 - grad_out_e1 * grad_grad_x_e24 - grad_out_e2 * grad_grad_x_e14
+        t63 = t55 * grad_grad_y_e234 + t56 * grad_grad_y_e134 + t57 * grad_grad_y_e124 + t58 * grad_grad_y_e123
+        t63 += y_e234 * t59 + y_e134 * t60 + y_e123 * t61 + y_e124 * t62
+        t64 = x_e34 * grad_out_e34 + x_e24 * grad_out_e24 + x_e23 * grad_out_e23 + x_e14 * grad_out_e14
+        t64 += x_e13 * grad_out_e13 + x_e12 * grad_out_e12
+        t65 = grad_out_e34 * grad_grad_x_e34 + grad_out_e24 * grad_grad_x_e24 + grad_out_e23 * grad_grad_x_e23
+        t65 += grad_out_e14 * grad_grad_x_e14 + grad_out_e13 * grad_grad_x_e13 + grad_out_e12 * grad_grad_x_e12
+        t66 = x_e24 * grad_out_e23 + x_e14 * grad_out_e13 - x_e23 * grad_out_e24 - x_e13 * grad_out_e14
+        t67 = grad_out_e24 * grad_grad_y_e23 + grad_out_e14 * grad_grad_y_e13 - grad_out_e23 * grad_grad_y_e24
+        t67 += -grad_out_e13 * grad_grad_y_e14
+        t68 = -grad_out_e14 * grad_grad_y_e24 - grad_out_e13 * grad_grad_y_e23 - grad_out_e24 * grad_grad_y_e14
+        t68 += -grad_out_e23 * grad_grad_y_e13
+        t69 = x_e14 * grad_out_e24 + x_e13 * grad_out_e23 + x_e24 * grad_out_e14 + x_e23 * grad_out_e13
+        t70 = y_e23 * grad_out_e24 + y_e13 * grad_out_e14 - y_e24 * grad_out_e23 - y_e14 * grad_out_e13
+        t71 = grad_out_e23 * grad_grad_x_e24 + grad_out_e13 * grad_grad_x_e14 - grad_out_e24 * grad_grad_x_e23
+        t71 += -grad_out_e14 * grad_grad_x_e13
+        t72 = grad_out_e14 * grad_grad_x_e24 + grad_out_e13 * grad_grad_x_e23 + grad_out_e24 * grad_grad_x_e14
+        t72 += grad_out_e23 * grad_grad_x_e13
+        t73 = x_e14 * grad_grad_y_e24 + x_e13 * grad_grad_y_e23 + y_e24 * grad_grad_x_e14
+        t73 += y_e23 * grad_grad_x_e13 - x_e24 * grad_grad_y_e14 - x_e23 * grad_grad_y_e13
+        t73 += -y_e14 * grad_grad_x_e24 - y_e13 * grad_grad_x_e23
+        t74 = x_e23 * grad_grad_y_e24 + x_e14 * grad_grad_y_e13 + y_e24 * grad_grad_x_e23
+        t74 += y_e13 * grad_grad_x_e14 - x_e24 * grad_grad_y_e23 - x_e13 * grad_grad_y_e14
+        t74 += -y_e23 * grad_grad_x_e24 - y_e14 * grad_grad_x_e13
+        t75 = -y_e14 * grad_out_e24 - y_e13 * grad_out_e23 - y_e24 * grad_out_e14 - y_e23 * grad_out_e13
+        t76 = t66 * grad_grad_y_e34 + x_e34 * t67 + x_e12 * t68 + t69 * grad_grad_y_e12 + t70 * grad_grad_x_e34
+        t76 += y_e34 * t71 + y_e12 * t72 + grad_out_e12 * t73 + grad_out_e34 * t74 + t75 * grad_grad_x_e12
+        t77 = x_e12 * grad_out_e34 + x_e14 * grad_out_e23 + x_e24 * grad_out_e13 - x_e13 * grad_out_e24
+        t77 += -x_e23 * grad_out_e14 - x_e34 * grad_out_e12
+        t78 = grad_out_e13 * grad_grad_x_e24 + grad_out_e23 * grad_grad_x_e14 + grad_out_e34 * grad_grad_x_e12
+        t78 += -grad_out_e12 * grad_grad_x_e34 - grad_out_e14 * grad_grad_x_e23 - grad_out_e24 * grad_grad_x_e13
+        t79 = x_e23 * grad_out_e234 + x_e13 * grad_out_e134 + x_e12 * grad_out_e124
+        t80 = x_e12 * grad_out_e123 - x_e24 * grad_out_e234 - x_e14 * grad_out_e134
+        t81 = x_e34 * grad_out_e234 - x_e14 * grad_out_e124 - x_e13 * grad_out_e123
+        t82 = x_e34 * grad_out_e134 + x_e24 * grad_out_e124 + x_e23 * grad_out_e123
+        t83 = grad_out_e134 * grad_grad_x_e34 + grad_out_e124 * grad_grad_x_e24 + grad_out_e123 * grad_grad_x_e23
+        t84 = grad_out_e234 * grad_grad_x_e34 - grad_out_e124 * grad_grad_x_e14 - grad_out_e123 * grad_grad_x_e13
+        t85 = grad_out_e123 * grad_grad_x_e12 - grad_out_e234 * grad_grad_x_e24 - grad_out_e134 * grad_grad_x_e14
+        t86 = grad_out_e234 * grad_grad_x_e23 + grad_out_e134 * grad_grad_x_e13 + grad_out_e124 * grad_grad_x_e12
+        t87 = t79 * grad_grad_y_e4 + t80 * grad_grad_y_e3 + t81 * grad_grad_y_e2 + t82 * grad_grad_y_e1
+        t87 += y_e1 * t83 + y_e2 * t84 + y_e3 * t85 + y_e4 * t86
+        t88 = x_e13 * grad_out_e124 - x_e12 * grad_out_e134 - x_e14 * grad_out_e123
+        t89 = x_e24 * grad_out_e123 - x_e23 * grad_out_e124 - x_e12 * grad_out_e234
+        t90 = x_e13 * grad_out_e234 + x_e23 * grad_out_e134 - x_e34 * grad_out_e123
+        t91 = x_e34 * grad_out_e124 - x_e14 * grad_out_e234 - x_e24 * grad_out_e134
+        t92 = grad_out_e124 * grad_grad_x_e34 - grad_out_e134 * grad_grad_x_e24 - grad_out_e234 * grad_grad_x_e14
+        t93 = grad_out_e134 * grad_grad_x_e23 + grad_out_e234 * grad_grad_x_e13 - grad_out_e123 * grad_grad_x_e34
+        t94 = grad_out_e124 * grad_grad_x_e13 - grad_out_e123 * grad_grad_x_e14 - grad_out_e134 * grad_grad_x_e12
+        t95 = grad_out_e123 * grad_grad_x_e24 - grad_out_e124 * grad_grad_x_e23 - grad_out_e234 * grad_grad_x_e12
+        t96 = t88 * grad_grad_y_e234 + t89 * grad_grad_y_e134 + t90 * grad_grad_y_e124 + t91 * grad_grad_y_e123
+        t96 += y_e123 * t92 + y_e124 * t93 + y_e234 * t94 + y_e134 * t95
+        t97 = x_e12 * grad_grad_y_e34 + x_e14 * grad_grad_y_e23 + x_e23 * grad_grad_y_e14
+        t97 += x_e34 * grad_grad_y_e12 + y_e12 * grad_grad_x_e34 + y_e14 * grad_grad_x_e23
+        t97 += y_e23 * grad_grad_x_e14 + y_e34 * grad_grad_x_e12 - x_e13 * grad_grad_y_e24
+        t97 += -x_e24 * grad_grad_y_e13 - y_e13 * grad_grad_x_e24 - y_e24 * grad_grad_x_e13
+        t98 = x_e234 * grad_grad_y_e234 + y_e234 * grad_grad_x_e234 - x_e134 * grad_grad_y_e134
+        t98 += -x_e124 * grad_grad_y_e124 - x_e123 * grad_grad_y_e123 - y_e134 * grad_grad_x_e134
+        t98 += -y_e124 * grad_grad_x_e124 - y_e123 * grad_grad_x_e123
+        t99 = grad_out_e3 * grad_grad_y_e24 - grad_out_e2 * grad_grad_y_e34 - grad_out_e4 * grad_grad_y_e23
+        t100 = grad_out_e4 * grad_grad_y_e13 - grad_out_e1 * grad_grad_y_e34 - grad_out_e3 * grad_grad_y_e14
+        t101 = grad_out_e3 * grad_grad_y_e12 - grad_out_e1 * grad_grad_y_e23 - grad_out_e2 * grad_grad_y_e13
+        t102 = grad_out_e4 * grad_grad_y_e12 - grad_out_e1 * grad_grad_y_e24 - grad_out_e2 * grad_grad_y_e14
+        t103 = y_e24 * grad_out_e3 - y_e23 * grad_out_e4 - y_e34 * grad_out_e2
+        t104 = y_e13 * grad_out_e4 - y_e14 * grad_out_e3 - y_e34 * grad_out_e1
+        t105 = y_e12 * grad_out_e4 - y_e14 * grad_out_e2 - y_e24 * grad_out_e1
+        t106 = y_e12 * grad_out_e3 - y_e13 * grad_out_e2 - y_e23 * grad_out_e1
+        t107 = x_e234 * t99 + x_e134 * t100 + x_e123 * t101 + x_e124 * t102 + t103 * grad_grad_x_e234
+        t107 += t104 * grad_grad_x_e134 + t105 * grad_grad_x_e124 + t106 * grad_grad_x_e123
+        t108 = x_e124 * grad_out_e3 - x_e123 * grad_out_e4 - x_e134 * grad_out_e2 - x_e234 * grad_out_e1
+        t109 = grad_out_e3 * grad_grad_x_e124 - grad_out_e1 * grad_grad_x_e234 - grad_out_e2 * grad_grad_x_e134
+        t109 += -grad_out_e4 * grad_grad_x_e123
+        t110 = -x_e234 * grad_out_e23 - x_e134 * grad_out_e13 - x_e124 * grad_out_e12
+        t111 = x_e234 * grad_out_e24 + x_e134 * grad_out_e14 - x_e123 * grad_out_e12
+        t112 = x_e124 * grad_out_e14 + x_e123 * grad_out_e13 - x_e234 * grad_out_e34
+        t113 = x_e134 * grad_out_e34 + x_e124 * grad_out_e24 + x_e123 * grad_out_e23
+        t114 = -grad_out_e23 * grad_grad_x_e234 - grad_out_e13 * grad_grad_x_e134 - grad_out_e12 * grad_grad_x_e124
+        t115 = grad_out_e24 * grad_grad_x_e234 + grad_out_e14 * grad_grad_x_e134 - grad_out_e12 * grad_grad_x_e123
+        t116 = grad_out_e14 * grad_grad_x_e124 + grad_out_e13 * grad_grad_x_e123 - grad_out_e34 * grad_grad_x_e234
+        t117 = grad_out_e34 * grad_grad_x_e134 + grad_out_e24 * grad_grad_x_e124 + grad_out_e23 * grad_grad_x_e123
+        t118 = t110 * grad_grad_y_e4 + t111 * grad_grad_y_e3 + t112 * grad_grad_y_e2 + t113 * grad_grad_y_e1
+        t118 += y_e4 * t114 + y_e3 * t115 + y_e2 * t116 + y_e1 * t117
+        t119 = grad_out_e34 * grad_grad_y_e124 - grad_out_e14 * grad_grad_y_e234 - grad_out_e24 * grad_grad_y_e134
+        t120 = x_e134 * grad_out_e24 + x_e234 * grad_out_e14 - x_e124 * grad_out_e34
+        t121 = x_e234 * grad_grad_y_e134 + y_e134 * grad_grad_x_e234 - x_e134 * grad_grad_y_e234
+        t121 += -y_e234 * grad_grad_x_e134
+        t122 = grad_out_e14 * grad_grad_x_e234 + grad_out_e24 * grad_grad_x_e134 - grad_out_e34 * grad_grad_x_e124
+        t123 = y_e124 * grad_out_e34 - y_e134 * grad_out_e24 - y_e234 * grad_out_e14
+        t124 = x_e124 * (grad_out_e13 * grad_grad_y_e234 + grad_out_e23 * grad_grad_y_e134)
+        t124 += (-x_e134 * grad_out_e23 - x_e234 * grad_out_e13) * grad_grad_y_e124 + x_e123 * t119
+        t124 += t120 * grad_grad_y_e123
+        t124 += y_e124 * (-grad_out_e13 * grad_grad_x_e234 - grad_out_e23 * grad_grad_x_e134) + grad_out_e12 * t121
+        t124 += (y_e134 * grad_out_e23 + y_e234 * grad_out_e13) * grad_grad_x_e124 + y_e123 * t122
+        t124 += t123 * grad_grad_x_e123
+        t125 = x_e234 * grad_out_e234 + x_e134 * grad_out_e134 + x_e124 * grad_out_e124 + x_e123 * grad_out_e123
+        t126 = grad_out_e234 * grad_grad_x_e234 + grad_out_e134 * grad_grad_x_e134
+        t126 += grad_out_e124 * grad_grad_x_e124 + grad_out_e123 * grad_grad_x_e123
+        t127 = grad_out_e134 * grad_grad_y_e24 + grad_out_e234 * grad_grad_y_e14 - grad_out_e124 * grad_grad_y_e34
+        t128 = grad_out_e123 * grad_grad_y_e34 - grad_out_e134 * grad_grad_y_e23 - grad_out_e234 * grad_grad_y_e13
+        t129 = grad_out_e123 * grad_grad_y_e14 + grad_out_e134 * grad_grad_y_e12 - grad_out_e124 * grad_grad_y_e13
+        t130 = grad_out_e124 * grad_grad_y_e23 + grad_out_e234 * grad_grad_y_e12 - grad_out_e123 * grad_grad_y_e24
+        t131 = y_e12 * grad_out_e134 + y_e14 * grad_out_e123 - y_e13 * grad_out_e124
+        t132 = y_e12 * grad_out_e234 + y_e23 * grad_out_e124 - y_e24 * grad_out_e123
+        t133 = y_e34 * grad_out_e123 - y_e13 * grad_out_e234 - y_e23 * grad_out_e134
+        t134 = y_e14 * grad_out_e234 + y_e24 * grad_out_e134 - y_e34 * grad_out_e124
+        t135 = x_e123 * t127 + x_e124 * t128 + x_e234 * t129 + x_e134 * t130 + t131 * grad_grad_x_e234
+        t135 += t132 * grad_grad_x_e134 + t133 * grad_grad_x_e124 + t134 * grad_grad_x_e123
+        t136 = x_e123 * grad_grad_y_e4 + x_e134 * grad_grad_y_e2 + y_e2 * grad_grad_x_e134
+        t136 += y_e4 * grad_grad_x_e123 - x_e124 * grad_grad_y_e3 - x_e234 * grad_grad_y_e1
+        t136 += -y_e1 * grad_grad_x_e234 - y_e3 * grad_grad_x_e124
+        t137 = grad_out_e1 * grad_grad_y_e234 + grad_out_e2 * grad_grad_y_e134 + grad_out_e4 * grad_grad_y_e123
+        t137 += -grad_out_e3 * grad_grad_y_e124
+        t138 = y_e123 * grad_out_e4 + y_e134 * grad_out_e2 + y_e234 * grad_out_e1 - y_e124 * grad_out_e3
+        t139 = grad_out_e13 * grad_grad_y_e24 + grad_out_e23 * grad_grad_y_e14 + grad_out_e34 * grad_grad_y_e12
+        t139 += -grad_out_e12 * grad_grad_y_e34 - grad_out_e14 * grad_grad_y_e23 - grad_out_e24 * grad_grad_y_e13
+        t140 = y_e12 * grad_out_e34 + y_e14 * grad_out_e23 + y_e24 * grad_out_e13 - y_e13 * grad_out_e24
+        t140 += -y_e23 * grad_out_e14 - y_e34 * grad_out_e12
+        t141 = grad_out_e124 * grad_grad_y_e3 - grad_out_e123 * grad_grad_y_e4 - grad_out_e134 * grad_grad_y_e2
+        t141 += -grad_out_e234 * grad_grad_y_e1
+        t142 = y_e3 * grad_out_e124 - y_e1 * grad_out_e234 - y_e2 * grad_out_e134 - y_e4 * grad_out_e123
+
+        if GRAD_WEIGHT:
+            grad_weight_000 = _sum(
+                grad_weight_000, grad_out_e * (x_e * grad_grad_y_e + y_e * grad_grad_x_e), mask, ROWS > 1
+            )
+            grad_weight_011 = _sum(grad_weight_011, x_e * t0 + t1 * grad_grad_x_e, mask, ROWS > 1)
+            grad_weight_022 = _sum(grad_weight_022, x_e * t2 + t3 * grad_grad_x_e, mask, ROWS > 1)
+            grad_weight_033 = _sum(grad_weight_033, x_e * t4 + t5 * grad_grad_x_e, mask, ROWS > 1)
+            grad_weight_044 = _sum(
+                grad_weight_044, grad_out_e1234 * (x_e * grad_grad_y_e1234 + y_e1234 * grad_grad_x_e), mask, ROWS > 1
+            )
+            grad_weight_101 = _sum(grad_weight_101, grad_out_e * t6, mask, ROWS > 1)
+            grad_weight_110 = _sum(grad_weight_110, t7 * grad_grad_y_e + y_e * t8, mask, ROWS > 1)
+            grad_weight_112 = _sum(grad_weight_112, t17, mask, ROWS > 1)
+            grad_weight_121 = _sum(grad_weight_121, t23, mask, ROWS > 1)
+            grad_weight_123 = _sum(grad_weight_123, t32, mask, ROWS > 1)
+            grad_weight_132 = _sum(grad_weight_132, t41, mask, ROWS > 1)
+            grad_weight_134 = _sum(grad_weight_134, t42 * grad_grad_y_e1234 + y_e1234 * t43, mask, ROWS > 1)
+            grad_weight_143 = _sum(grad_weight_143, grad_out_e1234 * t44, mask, ROWS > 1)
+            grad_weight_202 = _sum(grad_weight_202, grad_out_e * t45, mask, ROWS > 1)
+            grad_weight_211 = _sum(grad_weight_211, t54, mask, ROWS > 1)
+            grad_weight_213 = _sum(grad_weight_213, t63, mask, ROWS > 1)
+            grad_weight_220 = _sum(grad_weight_220, t64 * grad_grad_y_e + y_e * t65, mask, ROWS > 1)
+            grad_weight_222 = _sum(grad_weight_222, t76, mask, ROWS > 1)
+            grad_weight_224 = _sum(grad_weight_224, t77 * grad_grad_y_e1234 + y_e1234 * t78, mask, ROWS > 1)
+            grad_weight_231 = _sum(grad_weight_231, t87, mask, ROWS > 1)
+            grad_weight_233 = _sum(grad_weight_233, t96, mask, ROWS > 1)
+            grad_weight_242 = _sum(grad_weight_242, grad_out_e1234 * t97, mask, ROWS > 1)
+            grad_weight_303 = _sum(grad_weight_303, grad_out_e * t98, mask, ROWS > 1)
+            grad_weight_312 = _sum(grad_weight_312, t107, mask, ROWS > 1)
+            grad_weight_314 = _sum(grad_weight_314, t108 * grad_grad_y_e1234 + y_e1234 * t109, mask, ROWS > 1)
+            grad_weight_321 = _sum(grad_weight_321, t118, mask, ROWS > 1)
+            grad_weight_323 = _sum(grad_weight_323, t124, mask, ROWS > 1)
+            grad_weight_330 = _sum(grad_weight_330, t125 * grad_grad_y_e + y_e * t126, mask, ROWS > 1)
+            grad_weight_332 = _sum(grad_weight_332, t135, mask, ROWS > 1)
+            grad_weight_341 = _sum(grad_weight_341, grad_out_e1234 * t136, mask, ROWS > 1)
+            grad_weight_404 = _sum(
+                grad_weight_404,
+                grad_out_e * (-x_e1234 * grad_grad_y_e1234 - y_e1234 * grad_grad_x_e1234),
+                mask,
+                ROWS > 1,
+            )
+            grad_weight_413 = _sum(grad_weight_413, x_e1234 * t137 + t138 * grad_grad_x_e1234, mask, ROWS > 1)
+            grad_weight_422 = _sum(grad_weight_422, x_e1234 * t139 + t140 * grad_grad_x_e1234, mask, ROWS > 1)
+            grad_weight_431 = _sum(grad_weight_431, x_e1234 * t141 + t142 * grad_grad_x_e1234, mask, ROWS > 1)
+            grad_weight_440 = _sum(
+                grad_weight_440, grad_out_e1234 * (x_e1234 * grad_grad_y_e + y_e * grad_grad_x_e1234), mask, ROWS > 1
+            )
     grad_weight_row = grad_weight_ptr + tl.cast(program, tl.int64) * 35 * N
 
     if GRAD_WEIGHT:
@@ -3286,7 +5320,6 @@ def _fused_gelu_sgp_norm_with_normalize_backward_3_kernel(
     GRAD_WEIGHT: tl.constexpr,
     ROWS: tl.constexpr,
     BLOCK: tl.constexpr,
-    PROGRAMS: tl.constexpr,
     REAL: tl.constexpr,
 ):
     # accumulates in registers over b; the partial results are added in a fixed order
@@ -3296,7 +5329,7 @@ def _fused_gelu_sgp_norm_with_normalize_backward_3_kernel(
     r = _down(ROWS)
     at = r * N + n
     tile_mask = n < N
-    program = tl.program_id(0)
+    program, programs = tl.program_id(0), tl.num_programs(0)
 
     grad_weight_000 = _start(ROWS, BLOCK, 0.0, REAL)
     grad_weight_011 = _start(ROWS, BLOCK, 0.0, REAL)
@@ -3333,7 +5366,7 @@ def _fused_gelu_sgp_norm_with_normalize_backward_3_kernel(
     grad_weight_422 = _start(ROWS, BLOCK, 0.0, REAL)
     grad_weight_431 = _start(ROWS, BLOCK, 0.0, REAL)
     grad_weight_440 = _start(ROWS, BLOCK, 0.0, REAL)
-    for block in range(program, tl.cdiv(B, ROWS), PROGRAMS):
+    for block in range(program, tl.cdiv(B, ROWS), programs):
         b = tl.cast(block, tl.int64) * ROWS
         row_mask = b + r < B
         mask = tile_mask if ROWS == 1 else tile_mask & row_mask
@@ -3781,6 +5814,5241 @@ def _fused_gelu_sgp_norm_with_normalize_backward_3_kernel(
         tl.store(grad_weight_row + n * 35 + 34, _column_sum(grad_weight_440, ROWS), mask=tile_mask)
 
 
+@triton.jit(do_not_specialize=["B"])
+def _fused_gelu_sgp_norm_with_normalize_double_backward_kernel(
+    x_ptr,
+    y_ptr,
+    weight_ptr,
+    grad_out_ptr,
+    grad_grad_x_ptr,
+    grad_grad_y_ptr,
+    grad_grad_weight_ptr,
+    saved_ptr,
+    frontier_ptr,
+    B,
+    N,
+    HAS_GRAD_GRAD_X: tl.constexpr,
+    HAS_GRAD_GRAD_Y: tl.constexpr,
+    HAS_GRAD_GRAD_WEIGHT: tl.constexpr,
+    ROWS: tl.constexpr,
+    BLOCK: tl.constexpr,
+    REAL: tl.constexpr,
+):
+    # stores the row reductions on their own, because the next kernel folds over b
+
+    r = _down(ROWS)
+    b = tl.program_id(0).to(tl.int64) * ROWS
+    row_mask = b + r < B
+    x_row = x_ptr + b * 16 * N
+    y_row = y_ptr + b * 16 * N
+    grad_out_row = grad_out_ptr + b * 16 * N
+    grad_grad_x_row = grad_grad_x_ptr + b * 16 * N
+    grad_grad_y_row = grad_grad_y_ptr + b * 16 * N
+    saved_row = saved_ptr + b
+    frontier_row = frontier_ptr + b
+
+    saved_inv_rms_0 = tl.load(saved_row + r, mask=row_mask, other=0.0).to(REAL)
+    saved_inv_rms_1 = tl.load(saved_row + B + r, mask=row_mask, other=0.0).to(REAL)
+    saved_inv_rms_2 = tl.load(saved_row + 2 * B + r, mask=row_mask, other=0.0).to(REAL)
+    saved_inv_rms_3 = tl.load(saved_row + 3 * B + r, mask=row_mask, other=0.0).to(REAL)
+    saved_inv_rms_4 = tl.load(saved_row + 4 * B + r, mask=row_mask, other=0.0).to(REAL)
+
+    size_n = tl.cast(N, REAL)
+    t0 = 1.0 / size_n
+    t1 = saved_inv_rms_4 * saved_inv_rms_4
+    t2 = -0.5 * saved_inv_rms_4 * t1
+    t3 = t0 * t2
+    t4 = saved_inv_rms_3 * saved_inv_rms_3
+    t5 = -0.5 * saved_inv_rms_3 * t4
+    t6 = t0 * t5
+    t7 = saved_inv_rms_2 * saved_inv_rms_2
+    t8 = -0.5 * saved_inv_rms_2 * t7
+    t9 = t0 * t8
+    t10 = saved_inv_rms_1 * saved_inv_rms_1
+    t11 = -0.5 * saved_inv_rms_1 * t10
+    t12 = t0 * t11
+    t13 = saved_inv_rms_0 * saved_inv_rms_0
+    t14 = -0.5 * saved_inv_rms_0 * t13
+    t15 = t0 * t14
+
+    grad_inv_rms_4 = _start(ROWS, BLOCK, 0.0, REAL)
+    grad_inv_rms_3 = _start(ROWS, BLOCK, 0.0, REAL)
+    grad_inv_rms_2 = _start(ROWS, BLOCK, 0.0, REAL)
+    grad_inv_rms_1 = _start(ROWS, BLOCK, 0.0, REAL)
+    grad_inv_rms_0 = _start(ROWS, BLOCK, 0.0, REAL)
+    t16 = _start(ROWS, BLOCK, 0.0, REAL)
+    t17 = _start(ROWS, BLOCK, 0.0, REAL)
+    t18 = _start(ROWS, BLOCK, 0.0, REAL)
+    t19 = _start(ROWS, BLOCK, 0.0, REAL)
+    t20 = _start(ROWS, BLOCK, 0.0, REAL)
+    t21 = _start(ROWS, BLOCK, 0.0, REAL)
+    t22 = _start(ROWS, BLOCK, 0.0, REAL)
+    t23 = _start(ROWS, BLOCK, 0.0, REAL)
+    t24 = _start(ROWS, BLOCK, 0.0, REAL)
+    t25 = _start(ROWS, BLOCK, 0.0, REAL)
+    for start in range(0, N, BLOCK):
+        n = _tile(start, ROWS, BLOCK)
+        at = r * N + n
+        mask = (n < N) & row_mask
+        x_e, x_e1, x_e2, x_e3, x_e4, x_e12, x_e13, x_e14 = _load8(x_row + at * 16, mask, REAL)
+        x_e23, x_e24, x_e34, x_e123, x_e124, x_e134, x_e234, x_e1234 = _load8(x_row + at * 16 + 8, mask, REAL)
+        y_e, y_e1, y_e2, y_e3, y_e4, y_e12, y_e13, y_e14 = _load8(y_row + at * 16, mask, REAL)
+        y_e23, y_e24, y_e34, y_e123, y_e124, y_e134, y_e234, y_e1234 = _load8(y_row + at * 16 + 8, mask, REAL)
+        weight_000 = tl.load(weight_ptr + n * 35, mask=mask, other=0.0).to(REAL)
+        weight_011 = tl.load(weight_ptr + n * 35 + 1, mask=mask, other=0.0).to(REAL)
+        weight_022 = tl.load(weight_ptr + n * 35 + 2, mask=mask, other=0.0).to(REAL)
+        weight_033 = tl.load(weight_ptr + n * 35 + 3, mask=mask, other=0.0).to(REAL)
+        weight_044 = tl.load(weight_ptr + n * 35 + 4, mask=mask, other=0.0).to(REAL)
+        weight_101 = tl.load(weight_ptr + n * 35 + 5, mask=mask, other=0.0).to(REAL)
+        weight_110 = tl.load(weight_ptr + n * 35 + 6, mask=mask, other=0.0).to(REAL)
+        weight_112 = tl.load(weight_ptr + n * 35 + 7, mask=mask, other=0.0).to(REAL)
+        weight_121 = tl.load(weight_ptr + n * 35 + 8, mask=mask, other=0.0).to(REAL)
+        weight_123 = tl.load(weight_ptr + n * 35 + 9, mask=mask, other=0.0).to(REAL)
+        weight_132 = tl.load(weight_ptr + n * 35 + 10, mask=mask, other=0.0).to(REAL)
+        weight_134 = tl.load(weight_ptr + n * 35 + 11, mask=mask, other=0.0).to(REAL)
+        weight_143 = tl.load(weight_ptr + n * 35 + 12, mask=mask, other=0.0).to(REAL)
+        weight_202 = tl.load(weight_ptr + n * 35 + 13, mask=mask, other=0.0).to(REAL)
+        weight_211 = tl.load(weight_ptr + n * 35 + 14, mask=mask, other=0.0).to(REAL)
+        weight_213 = tl.load(weight_ptr + n * 35 + 15, mask=mask, other=0.0).to(REAL)
+        weight_220 = tl.load(weight_ptr + n * 35 + 16, mask=mask, other=0.0).to(REAL)
+        weight_222 = tl.load(weight_ptr + n * 35 + 17, mask=mask, other=0.0).to(REAL)
+        weight_224 = tl.load(weight_ptr + n * 35 + 18, mask=mask, other=0.0).to(REAL)
+        weight_231 = tl.load(weight_ptr + n * 35 + 19, mask=mask, other=0.0).to(REAL)
+        weight_233 = tl.load(weight_ptr + n * 35 + 20, mask=mask, other=0.0).to(REAL)
+        weight_242 = tl.load(weight_ptr + n * 35 + 21, mask=mask, other=0.0).to(REAL)
+        weight_303 = tl.load(weight_ptr + n * 35 + 22, mask=mask, other=0.0).to(REAL)
+        weight_312 = tl.load(weight_ptr + n * 35 + 23, mask=mask, other=0.0).to(REAL)
+        weight_314 = tl.load(weight_ptr + n * 35 + 24, mask=mask, other=0.0).to(REAL)
+        weight_321 = tl.load(weight_ptr + n * 35 + 25, mask=mask, other=0.0).to(REAL)
+        weight_323 = tl.load(weight_ptr + n * 35 + 26, mask=mask, other=0.0).to(REAL)
+        weight_330 = tl.load(weight_ptr + n * 35 + 27, mask=mask, other=0.0).to(REAL)
+        weight_332 = tl.load(weight_ptr + n * 35 + 28, mask=mask, other=0.0).to(REAL)
+        weight_341 = tl.load(weight_ptr + n * 35 + 29, mask=mask, other=0.0).to(REAL)
+        weight_404 = tl.load(weight_ptr + n * 35 + 30, mask=mask, other=0.0).to(REAL)
+        weight_413 = tl.load(weight_ptr + n * 35 + 31, mask=mask, other=0.0).to(REAL)
+        weight_422 = tl.load(weight_ptr + n * 35 + 32, mask=mask, other=0.0).to(REAL)
+        weight_431 = tl.load(weight_ptr + n * 35 + 33, mask=mask, other=0.0).to(REAL)
+        weight_440 = tl.load(weight_ptr + n * 35 + 34, mask=mask, other=0.0).to(REAL)
+        grad_out_e, grad_out_e1, grad_out_e2, grad_out_e3, grad_out_e4, grad_out_e12, grad_out_e13, grad_out_e14 = (
+            _load8(grad_out_row + at * 16, mask, REAL)
+        )
+        (
+            grad_out_e23,
+            grad_out_e24,
+            grad_out_e34,
+            grad_out_e123,
+            grad_out_e124,
+            grad_out_e134,
+            grad_out_e234,
+            grad_out_e1234,
+        ) = _load8(grad_out_row + at * 16 + 8, mask, REAL)
+        (
+            grad_grad_x_e,
+            grad_grad_x_e1,
+            grad_grad_x_e2,
+            grad_grad_x_e3,
+            grad_grad_x_e4,
+            grad_grad_x_e12,
+            grad_grad_x_e13,
+            grad_grad_x_e14,
+        ) = _load8(grad_grad_x_row + at * 16, mask & HAS_GRAD_GRAD_X, REAL)
+        (
+            grad_grad_x_e23,
+            grad_grad_x_e24,
+            grad_grad_x_e34,
+            grad_grad_x_e123,
+            grad_grad_x_e124,
+            grad_grad_x_e134,
+            grad_grad_x_e234,
+            grad_grad_x_e1234,
+        ) = _load8(grad_grad_x_row + at * 16 + 8, mask & HAS_GRAD_GRAD_X, REAL)
+        (
+            grad_grad_y_e,
+            grad_grad_y_e1,
+            grad_grad_y_e2,
+            grad_grad_y_e3,
+            grad_grad_y_e4,
+            grad_grad_y_e12,
+            grad_grad_y_e13,
+            grad_grad_y_e14,
+        ) = _load8(grad_grad_y_row + at * 16, mask & HAS_GRAD_GRAD_Y, REAL)
+        (
+            grad_grad_y_e23,
+            grad_grad_y_e24,
+            grad_grad_y_e34,
+            grad_grad_y_e123,
+            grad_grad_y_e124,
+            grad_grad_y_e134,
+            grad_grad_y_e234,
+            grad_grad_y_e1234,
+        ) = _load8(grad_grad_y_row + at * 16 + 8, mask & HAS_GRAD_GRAD_Y, REAL)
+        grad_grad_weight_000 = tl.load(grad_grad_weight_ptr + n * 35, mask=mask & HAS_GRAD_GRAD_WEIGHT, other=0.0).to(
+            REAL
+        )
+        grad_grad_weight_011 = tl.load(
+            grad_grad_weight_ptr + n * 35 + 1, mask=mask & HAS_GRAD_GRAD_WEIGHT, other=0.0
+        ).to(REAL)
+        grad_grad_weight_022 = tl.load(
+            grad_grad_weight_ptr + n * 35 + 2, mask=mask & HAS_GRAD_GRAD_WEIGHT, other=0.0
+        ).to(REAL)
+        grad_grad_weight_033 = tl.load(
+            grad_grad_weight_ptr + n * 35 + 3, mask=mask & HAS_GRAD_GRAD_WEIGHT, other=0.0
+        ).to(REAL)
+        grad_grad_weight_044 = tl.load(
+            grad_grad_weight_ptr + n * 35 + 4, mask=mask & HAS_GRAD_GRAD_WEIGHT, other=0.0
+        ).to(REAL)
+        grad_grad_weight_101 = tl.load(
+            grad_grad_weight_ptr + n * 35 + 5, mask=mask & HAS_GRAD_GRAD_WEIGHT, other=0.0
+        ).to(REAL)
+        grad_grad_weight_110 = tl.load(
+            grad_grad_weight_ptr + n * 35 + 6, mask=mask & HAS_GRAD_GRAD_WEIGHT, other=0.0
+        ).to(REAL)
+        grad_grad_weight_112 = tl.load(
+            grad_grad_weight_ptr + n * 35 + 7, mask=mask & HAS_GRAD_GRAD_WEIGHT, other=0.0
+        ).to(REAL)
+        grad_grad_weight_121 = tl.load(
+            grad_grad_weight_ptr + n * 35 + 8, mask=mask & HAS_GRAD_GRAD_WEIGHT, other=0.0
+        ).to(REAL)
+        grad_grad_weight_123 = tl.load(
+            grad_grad_weight_ptr + n * 35 + 9, mask=mask & HAS_GRAD_GRAD_WEIGHT, other=0.0
+        ).to(REAL)
+        grad_grad_weight_132 = tl.load(
+            grad_grad_weight_ptr + n * 35 + 10, mask=mask & HAS_GRAD_GRAD_WEIGHT, other=0.0
+        ).to(REAL)
+        grad_grad_weight_134 = tl.load(
+            grad_grad_weight_ptr + n * 35 + 11, mask=mask & HAS_GRAD_GRAD_WEIGHT, other=0.0
+        ).to(REAL)
+        grad_grad_weight_143 = tl.load(
+            grad_grad_weight_ptr + n * 35 + 12, mask=mask & HAS_GRAD_GRAD_WEIGHT, other=0.0
+        ).to(REAL)
+        grad_grad_weight_202 = tl.load(
+            grad_grad_weight_ptr + n * 35 + 13, mask=mask & HAS_GRAD_GRAD_WEIGHT, other=0.0
+        ).to(REAL)
+        grad_grad_weight_211 = tl.load(
+            grad_grad_weight_ptr + n * 35 + 14, mask=mask & HAS_GRAD_GRAD_WEIGHT, other=0.0
+        ).to(REAL)
+        grad_grad_weight_213 = tl.load(
+            grad_grad_weight_ptr + n * 35 + 15, mask=mask & HAS_GRAD_GRAD_WEIGHT, other=0.0
+        ).to(REAL)
+        grad_grad_weight_220 = tl.load(
+            grad_grad_weight_ptr + n * 35 + 16, mask=mask & HAS_GRAD_GRAD_WEIGHT, other=0.0
+        ).to(REAL)
+        grad_grad_weight_222 = tl.load(
+            grad_grad_weight_ptr + n * 35 + 17, mask=mask & HAS_GRAD_GRAD_WEIGHT, other=0.0
+        ).to(REAL)
+        grad_grad_weight_224 = tl.load(
+            grad_grad_weight_ptr + n * 35 + 18, mask=mask & HAS_GRAD_GRAD_WEIGHT, other=0.0
+        ).to(REAL)
+        grad_grad_weight_231 = tl.load(
+            grad_grad_weight_ptr + n * 35 + 19, mask=mask & HAS_GRAD_GRAD_WEIGHT, other=0.0
+        ).to(REAL)
+        grad_grad_weight_233 = tl.load(
+            grad_grad_weight_ptr + n * 35 + 20, mask=mask & HAS_GRAD_GRAD_WEIGHT, other=0.0
+        ).to(REAL)
+        grad_grad_weight_242 = tl.load(
+            grad_grad_weight_ptr + n * 35 + 21, mask=mask & HAS_GRAD_GRAD_WEIGHT, other=0.0
+        ).to(REAL)
+        grad_grad_weight_303 = tl.load(
+            grad_grad_weight_ptr + n * 35 + 22, mask=mask & HAS_GRAD_GRAD_WEIGHT, other=0.0
+        ).to(REAL)
+        grad_grad_weight_312 = tl.load(
+            grad_grad_weight_ptr + n * 35 + 23, mask=mask & HAS_GRAD_GRAD_WEIGHT, other=0.0
+        ).to(REAL)
+        grad_grad_weight_314 = tl.load(
+            grad_grad_weight_ptr + n * 35 + 24, mask=mask & HAS_GRAD_GRAD_WEIGHT, other=0.0
+        ).to(REAL)
+        grad_grad_weight_321 = tl.load(
+            grad_grad_weight_ptr + n * 35 + 25, mask=mask & HAS_GRAD_GRAD_WEIGHT, other=0.0
+        ).to(REAL)
+        grad_grad_weight_323 = tl.load(
+            grad_grad_weight_ptr + n * 35 + 26, mask=mask & HAS_GRAD_GRAD_WEIGHT, other=0.0
+        ).to(REAL)
+        grad_grad_weight_330 = tl.load(
+            grad_grad_weight_ptr + n * 35 + 27, mask=mask & HAS_GRAD_GRAD_WEIGHT, other=0.0
+        ).to(REAL)
+        grad_grad_weight_332 = tl.load(
+            grad_grad_weight_ptr + n * 35 + 28, mask=mask & HAS_GRAD_GRAD_WEIGHT, other=0.0
+        ).to(REAL)
+        grad_grad_weight_341 = tl.load(
+            grad_grad_weight_ptr + n * 35 + 29, mask=mask & HAS_GRAD_GRAD_WEIGHT, other=0.0
+        ).to(REAL)
+        grad_grad_weight_404 = tl.load(
+            grad_grad_weight_ptr + n * 35 + 30, mask=mask & HAS_GRAD_GRAD_WEIGHT, other=0.0
+        ).to(REAL)
+        grad_grad_weight_413 = tl.load(
+            grad_grad_weight_ptr + n * 35 + 31, mask=mask & HAS_GRAD_GRAD_WEIGHT, other=0.0
+        ).to(REAL)
+        grad_grad_weight_422 = tl.load(
+            grad_grad_weight_ptr + n * 35 + 32, mask=mask & HAS_GRAD_GRAD_WEIGHT, other=0.0
+        ).to(REAL)
+        grad_grad_weight_431 = tl.load(
+            grad_grad_weight_ptr + n * 35 + 33, mask=mask & HAS_GRAD_GRAD_WEIGHT, other=0.0
+        ).to(REAL)
+        grad_grad_weight_440 = tl.load(
+            grad_grad_weight_ptr + n * 35 + 34, mask=mask & HAS_GRAD_GRAD_WEIGHT, other=0.0
+        ).to(REAL)
+
+        t31 = 0.7071067811865476 * x_e
+        gate_x = 0.5 * tl.erf(t31) + 0.5
+        gelu_x_e12 = x_e12 * gate_x
+        t32 = 0.7071067811865476 * y_e
+        gate_y = 0.5 + 0.5 * tl.erf(t32)
+        gelu_y_e34 = y_e34 * gate_y
+        gelu_x_e13 = x_e13 * gate_x
+        gelu_y_e24 = y_e24 * gate_y
+        gelu_x_e14 = x_e14 * gate_x
+        gelu_y_e23 = y_e23 * gate_y
+        gelu_x_e23 = x_e23 * gate_x
+        gelu_y_e14 = y_e14 * gate_y
+        gelu_x_e24 = x_e24 * gate_x
+        gelu_y_e13 = y_e13 * gate_y
+        gelu_x_e34 = x_e34 * gate_x
+        gelu_y_e12 = y_e12 * gate_y
+        t33 = gelu_x_e12 * gelu_y_e34 + gelu_x_e14 * gelu_y_e23 + gelu_x_e23 * gelu_y_e14
+        t33 += gelu_x_e34 * gelu_y_e12 - gelu_x_e13 * gelu_y_e24 - gelu_x_e24 * gelu_y_e13
+        gelu_x_e1 = x_e1 * gate_x
+        gelu_y_e234 = y_e234 * gate_y
+        gelu_x_e2 = x_e2 * gate_x
+        gelu_y_e134 = y_e134 * gate_y
+        gelu_x_e3 = x_e3 * gate_x
+        gelu_y_e124 = y_e124 * gate_y
+        gelu_x_e4 = x_e4 * gate_x
+        gelu_y_e123 = y_e123 * gate_y
+        t34 = gelu_x_e1 * gelu_y_e234 + gelu_x_e3 * gelu_y_e124 - gelu_x_e2 * gelu_y_e134
+        t34 += -gelu_x_e4 * gelu_y_e123
+        gelu_x_e123 = x_e123 * gate_x
+        gelu_y_e4 = y_e4 * gate_y
+        gelu_x_e124 = x_e124 * gate_x
+        gelu_y_e3 = y_e3 * gate_y
+        gelu_x_e134 = x_e134 * gate_x
+        gelu_y_e2 = y_e2 * gate_y
+        gelu_x_e234 = x_e234 * gate_x
+        gelu_y_e1 = y_e1 * gate_y
+        t35 = gelu_x_e123 * gelu_y_e4 + gelu_x_e134 * gelu_y_e2 - gelu_x_e124 * gelu_y_e3
+        t35 += -gelu_x_e234 * gelu_y_e1
+        gelu_y_e1234 = y_e1234 * gate_y
+        gelu_x_e = x_e * gate_x
+        t36 = weight_044 * gelu_x_e
+        gelu_y_e = y_e * gate_y
+        gelu_x_e1234 = x_e1234 * gate_x
+        t37 = weight_440 * gelu_x_e1234
+        out_e1234 = weight_242 * t33 + weight_143 * t34 + weight_341 * t35 + gelu_y_e1234 * t36 + gelu_y_e * t37
+        t38 = weight_033 * gelu_x_e
+        t39 = weight_134 * gelu_y_e1234
+        t40 = weight_132 * gelu_x_e2
+        t41 = weight_132 * gelu_x_e3
+        t42 = weight_132 * gelu_x_e4
+        t43 = weight_233 * gelu_y_e134
+        t44 = weight_233 * gelu_y_e124
+        t45 = weight_233 * gelu_y_e123
+        t46 = weight_231 * gelu_y_e4
+        t47 = weight_231 * gelu_y_e3
+        t48 = weight_231 * gelu_y_e2
+        t49 = weight_332 * gelu_x_e123
+        t50 = weight_332 * gelu_x_e124
+        t51 = weight_332 * gelu_x_e134
+        t52 = weight_330 * gelu_y_e
+        t53 = weight_431 * gelu_x_e1234
+        out_e234 = gelu_y_e234 * t38 + gelu_x_e1 * t39 + gelu_y_e34 * t40 + gelu_y_e23 * t42 + gelu_x_e13 * t44
+        out_e234 += gelu_x_e23 * t46 + gelu_x_e34 * t48 + gelu_y_e14 * t49 + gelu_y_e12 * t51 + gelu_x_e234 * t52
+        out_e234 += -gelu_y_e24 * t41 - gelu_x_e12 * t43 - gelu_x_e14 * t45 - gelu_x_e24 * t47 - gelu_y_e13 * t50
+        out_e234 += -gelu_y_e1 * t53
+        t54 = weight_132 * gelu_x_e1
+        t55 = weight_233 * gelu_y_e234
+        t56 = weight_231 * gelu_y_e1
+        t57 = weight_332 * gelu_x_e234
+        out_e134 = gelu_y_e134 * t38 + gelu_y_e34 * t54 + gelu_x_e2 * t39 + gelu_y_e13 * t42 + gelu_x_e13 * t46
+        out_e134 += gelu_x_e23 * t44 + gelu_x_e34 * t56 + gelu_y_e24 * t49 + gelu_x_e134 * t52 + gelu_y_e12 * t57
+        out_e134 += -gelu_y_e14 * t41 - gelu_x_e12 * t55 - gelu_x_e14 * t47 - gelu_x_e24 * t45 - gelu_y_e23 * t50
+        out_e134 += -gelu_y_e2 * t53
+        out_e124 = gelu_y_e124 * t38 + gelu_y_e24 * t54 + gelu_y_e12 * t42 + gelu_x_e12 * t46 + gelu_x_e13 * t55
+        out_e124 += gelu_x_e24 * t56 + gelu_x_e34 * t45 + gelu_x_e124 * t52 + gelu_y_e23 * t51 + gelu_y_e3 * t53
+        out_e124 += -gelu_y_e14 * t40 - gelu_x_e3 * t39 - gelu_x_e14 * t48 - gelu_x_e23 * t43 - gelu_y_e34 * t49
+        out_e124 += -gelu_y_e13 * t57
+        out_e123 = gelu_y_e123 * t38 + gelu_y_e23 * t54 + gelu_y_e12 * t41 + gelu_x_e4 * t39 + gelu_x_e12 * t47
+        out_e123 += gelu_x_e23 * t56 + gelu_x_e24 * t43 + gelu_x_e123 * t52 + gelu_y_e34 * t50 + gelu_y_e14 * t57
+        out_e123 += -gelu_y_e13 * t40 - gelu_x_e13 * t48 - gelu_x_e14 * t55 - gelu_x_e34 * t44 - gelu_y_e24 * t51
+        out_e123 += -gelu_y_e4 * t53
+        t58 = grad_out_e234 * out_e234 + grad_out_e134 * out_e134 + grad_out_e124 * out_e124
+        t58 += grad_out_e123 * out_e123
+        t59 = weight_022 * gelu_x_e
+        t60 = weight_123 * gelu_x_e1
+        t61 = weight_224 * gelu_y_e1234
+        t62 = weight_220 * gelu_y_e
+        t63 = weight_323 * gelu_y_e123
+        t64 = weight_422 * gelu_x_e1234
+        t65 = gelu_x_e14 * gelu_y_e13 + gelu_x_e23 * gelu_y_e24 - gelu_x_e13 * gelu_y_e14
+        t65 += -gelu_x_e24 * gelu_y_e23
+        t66 = weight_321 * gelu_y_e2
+        t67 = weight_123 * gelu_x_e2
+        t68 = weight_323 * gelu_x_e123
+        t69 = weight_321 * gelu_y_e1
+        t70 = gelu_x_e3 * gelu_y_e4 - gelu_x_e4 * gelu_y_e3
+        out_e34 = gelu_y_e34 * t59 + gelu_y_e134 * t60 + gelu_x_e12 * t61 + gelu_x_e34 * t62 + gelu_y_e12 * t64
+        out_e34 += weight_222 * t65 + gelu_y_e124 * t68 + gelu_x_e134 * t69 + weight_121 * t70 - gelu_x_e124 * t63
+        out_e34 += -gelu_x_e234 * t66 - gelu_y_e234 * t67
+        t71 = weight_121 * gelu_x_e2
+        t72 = weight_222 * gelu_x_e12
+        t73 = weight_222 * gelu_y_e12
+        t74 = weight_222 * gelu_y_e34
+        t75 = weight_222 * gelu_x_e34
+        t76 = weight_321 * gelu_y_e3
+        t77 = weight_123 * gelu_x_e3
+        t78 = weight_121 * gelu_y_e2
+        out_e24 = gelu_y_e24 * t59 + gelu_y_e124 * t60 + gelu_y_e4 * t71 + gelu_x_e14 * t73 + gelu_x_e24 * t62
+        out_e24 += gelu_y_e23 * t75 + gelu_x_e134 * t63 + gelu_x_e234 * t76 + gelu_y_e234 * t77 + gelu_x_e124 * t69
+        out_e24 += -gelu_y_e14 * t72 - gelu_x_e13 * t61 - gelu_x_e23 * t74 - gelu_y_e13 * t64 - gelu_y_e134 * t68
+        out_e24 += -gelu_x_e4 * t78
+        t79 = weight_323 * gelu_y_e124
+        t80 = weight_321 * gelu_y_e4
+        t81 = weight_123 * gelu_x_e4
+        t82 = weight_323 * gelu_x_e124
+        out_e23 = gelu_y_e23 * t59 + gelu_y_e123 * t60 + gelu_y_e3 * t71 + gelu_x_e13 * t73 + gelu_x_e14 * t61
+        out_e23 += gelu_x_e23 * t62 + gelu_x_e24 * t74 + gelu_y_e14 * t64 + gelu_x_e123 * t69 + gelu_y_e134 * t82
+        out_e23 += -gelu_y_e13 * t72 - gelu_y_e24 * t75 - gelu_x_e134 * t79 - gelu_x_e234 * t80 - gelu_y_e234 * t81
+        out_e23 += -gelu_x_e3 * t78
+        t83 = weight_121 * gelu_x_e1
+        t84 = weight_121 * gelu_y_e1
+        out_e14 = gelu_y_e14 * t59 + gelu_y_e4 * t83 + gelu_y_e124 * t67 + gelu_x_e14 * t62 + gelu_x_e24 * t73
+        out_e14 += gelu_y_e13 * t75 + gelu_x_e134 * t76 + gelu_x_e234 * t63 + gelu_y_e134 * t77 + gelu_x_e124 * t66
+        out_e14 += -gelu_y_e24 * t72 - gelu_x_e13 * t74 - gelu_x_e23 * t61 - gelu_y_e23 * t64 - gelu_x_e4 * t84
+        out_e14 += -gelu_y_e234 * t68
+        out_e13 = gelu_y_e13 * t59 + gelu_y_e3 * t83 + gelu_y_e123 * t67 + gelu_x_e13 * t62 + gelu_x_e14 * t74
+        out_e13 += gelu_x_e23 * t73 + gelu_x_e24 * t61 + gelu_y_e24 * t64 + gelu_x_e123 * t66 + gelu_y_e234 * t82
+        out_e13 += -gelu_y_e23 * t72 - gelu_y_e14 * t75 - gelu_x_e134 * t80 - gelu_x_e234 * t79 - gelu_x_e3 * t84
+        out_e13 += -gelu_y_e134 * t81
+        t85 = gelu_x_e13 * gelu_y_e23 + gelu_x_e14 * gelu_y_e24 - gelu_x_e23 * gelu_y_e13
+        t85 += -gelu_x_e24 * gelu_y_e14
+        t86 = gelu_x_e234 * gelu_y_e134 - gelu_x_e134 * gelu_y_e234
+        out_e12 = gelu_y_e12 * t59 + gelu_y_e2 * t83 + gelu_x_e12 * t62 + weight_222 * t85 + weight_323 * t86
+        out_e12 += -gelu_x_e34 * t61 - gelu_x_e124 * t80 - gelu_y_e34 * t64 - gelu_y_e123 * t77 - gelu_x_e2 * t84
+        out_e12 += -gelu_y_e124 * t81 - gelu_x_e123 * t76
+        t87 = grad_out_e34 * out_e34 + grad_out_e24 * out_e24 + grad_out_e23 * out_e23 + grad_out_e14 * out_e14
+        t87 += grad_out_e13 * out_e13 + grad_out_e12 * out_e12
+        t88 = weight_011 * gelu_x_e
+        t89 = weight_112 * gelu_x_e1
+        t90 = weight_112 * gelu_x_e2
+        t91 = weight_112 * gelu_x_e3
+        t92 = weight_110 * gelu_y_e
+        t93 = weight_213 * gelu_y_e124
+        t94 = weight_213 * gelu_y_e134
+        t95 = weight_211 * gelu_y_e1
+        t96 = weight_213 * gelu_y_e234
+        t97 = weight_211 * gelu_y_e2
+        t98 = weight_211 * gelu_y_e3
+        t99 = weight_314 * gelu_y_e1234
+        t100 = weight_312 * gelu_x_e124
+        t101 = weight_312 * gelu_x_e134
+        t102 = weight_312 * gelu_x_e234
+        t103 = weight_413 * gelu_x_e1234
+        out_e4 = gelu_y_e4 * t88 + gelu_y_e14 * t89 + gelu_x_e4 * t92 + gelu_x_e12 * t93 + gelu_x_e13 * t94
+        out_e4 += gelu_x_e24 * t97 + gelu_x_e34 * t98 + gelu_y_e12 * t100 + gelu_y_e13 * t101 + gelu_y_e123 * t103
+        out_e4 += -gelu_y_e24 * t90 - gelu_y_e34 * t91 - gelu_x_e14 * t95 - gelu_x_e23 * t96 - gelu_x_e123 * t99
+        out_e4 += -gelu_y_e23 * t102
+        t104 = weight_112 * gelu_x_e4
+        t105 = weight_213 * gelu_y_e123
+        t106 = weight_211 * gelu_y_e4
+        t107 = weight_312 * gelu_x_e123
+        out_e3 = gelu_y_e3 * t88 + gelu_y_e13 * t89 + gelu_x_e3 * t92 + gelu_y_e34 * t104 + gelu_x_e12 * t105
+        out_e3 += gelu_x_e23 * t97 + gelu_x_e24 * t96 + gelu_y_e12 * t107 + gelu_x_e124 * t99 + gelu_y_e24 * t102
+        out_e3 += -gelu_y_e23 * t90 - gelu_x_e13 * t95 - gelu_x_e14 * t94 - gelu_x_e34 * t106 - gelu_y_e14 * t101
+        out_e3 += -gelu_y_e124 * t103
+        out_e2 = gelu_y_e2 * t88 + gelu_y_e12 * t89 + gelu_x_e2 * t92 + gelu_y_e23 * t91 + gelu_y_e24 * t104
+        out_e2 += gelu_y_e134 * t103 - gelu_x_e12 * t95 - gelu_x_e13 * t105 - gelu_x_e14 * t93 - gelu_x_e23 * t98
+        out_e2 += -gelu_x_e24 * t106 - gelu_x_e34 * t96 - gelu_y_e13 * t107 - gelu_y_e14 * t100 - gelu_x_e134 * t99
+        out_e2 += -gelu_y_e34 * t102
+        out_e1 = gelu_y_e1 * t88 + gelu_x_e1 * t92 + gelu_y_e12 * t90 + gelu_y_e13 * t91 + gelu_y_e14 * t104
+        out_e1 += gelu_y_e234 * t103 - gelu_x_e12 * t97 - gelu_x_e13 * t98 - gelu_x_e14 * t106 - gelu_x_e23 * t105
+        out_e1 += -gelu_x_e24 * t93 - gelu_x_e34 * t94 - gelu_y_e23 * t107 - gelu_y_e24 * t100 - gelu_y_e34 * t101
+        out_e1 += -gelu_x_e234 * t99
+        t108 = grad_out_e4 * out_e4 + grad_out_e3 * out_e3 + grad_out_e2 * out_e2 + grad_out_e1 * out_e1
+        t109 = gelu_x_e12 * gelu_y_e12 + gelu_x_e13 * gelu_y_e13 + gelu_x_e14 * gelu_y_e14
+        t109 += -gelu_x_e23 * gelu_y_e23 - gelu_x_e24 * gelu_y_e24 - gelu_x_e34 * gelu_y_e34
+        t110 = gelu_x_e1 * gelu_y_e1 - gelu_x_e2 * gelu_y_e2 - gelu_x_e3 * gelu_y_e3 - gelu_x_e4 * gelu_y_e4
+        t111 = gelu_x_e234 * gelu_y_e234 - gelu_x_e123 * gelu_y_e123 - gelu_x_e124 * gelu_y_e124
+        t111 += -gelu_x_e134 * gelu_y_e134
+        t112 = gelu_x_e * gelu_y_e
+        t113 = gelu_x_e1234 * gelu_y_e1234
+        out_e = weight_202 * t109 + weight_101 * t110 + weight_303 * t111 + weight_000 * t112 - weight_404 * t113
+        grad_grad_gate_y = 0.5 * 0.7978845608028654 * tl.exp(-t32 * t32) * grad_grad_y_e
+        grad_grad_gelu_y_e12 = gate_y * grad_grad_y_e12 + y_e12 * grad_grad_gate_y
+        grad_grad_gelu_y_e13 = gate_y * grad_grad_y_e13 + y_e13 * grad_grad_gate_y
+        grad_grad_gelu_y_e14 = gate_y * grad_grad_y_e14 + y_e14 * grad_grad_gate_y
+        grad_grad_gelu_y_e23 = gate_y * grad_grad_y_e23 + y_e23 * grad_grad_gate_y
+        grad_grad_gelu_y_e24 = gate_y * grad_grad_y_e24 + y_e24 * grad_grad_gate_y
+        grad_grad_gelu_y_e34 = gate_y * grad_grad_y_e34 + y_e34 * grad_grad_gate_y
+        grad_grad_gate_x = 0.5 * 0.7978845608028654 * tl.exp(-t31 * t31) * grad_grad_x_e
+        grad_grad_gelu_x_e12 = gate_x * grad_grad_x_e12 + x_e12 * grad_grad_gate_x
+        grad_grad_gelu_x_e13 = gate_x * grad_grad_x_e13 + x_e13 * grad_grad_gate_x
+        grad_grad_gelu_x_e14 = gate_x * grad_grad_x_e14 + x_e14 * grad_grad_gate_x
+        grad_grad_gelu_x_e23 = gate_x * grad_grad_x_e23 + x_e23 * grad_grad_gate_x
+        grad_grad_gelu_x_e24 = gate_x * grad_grad_x_e24 + x_e24 * grad_grad_gate_x
+        grad_grad_gelu_x_e34 = gate_x * grad_grad_x_e34 + x_e34 * grad_grad_gate_x
+        t114 = gelu_x_e12 * grad_grad_gelu_y_e12 + gelu_x_e13 * grad_grad_gelu_y_e13
+        t114 += gelu_x_e14 * grad_grad_gelu_y_e14 + gelu_y_e12 * grad_grad_gelu_x_e12
+        t114 += gelu_y_e13 * grad_grad_gelu_x_e13 + gelu_y_e14 * grad_grad_gelu_x_e14
+        t114 += -gelu_x_e23 * grad_grad_gelu_y_e23 - gelu_x_e24 * grad_grad_gelu_y_e24
+        t114 += -gelu_x_e34 * grad_grad_gelu_y_e34 - gelu_y_e23 * grad_grad_gelu_x_e23
+        t114 += -gelu_y_e24 * grad_grad_gelu_x_e24 - gelu_y_e34 * grad_grad_gelu_x_e34
+        grad_grad_gelu_y_e1 = gate_y * grad_grad_y_e1 + y_e1 * grad_grad_gate_y
+        grad_grad_gelu_y_e2 = gate_y * grad_grad_y_e2 + y_e2 * grad_grad_gate_y
+        grad_grad_gelu_y_e3 = gate_y * grad_grad_y_e3 + y_e3 * grad_grad_gate_y
+        grad_grad_gelu_y_e4 = gate_y * grad_grad_y_e4 + y_e4 * grad_grad_gate_y
+        grad_grad_gelu_x_e1 = gate_x * grad_grad_x_e1 + x_e1 * grad_grad_gate_x
+        grad_grad_gelu_x_e2 = gate_x * grad_grad_x_e2 + x_e2 * grad_grad_gate_x
+        grad_grad_gelu_x_e3 = gate_x * grad_grad_x_e3 + x_e3 * grad_grad_gate_x
+        grad_grad_gelu_x_e4 = gate_x * grad_grad_x_e4 + x_e4 * grad_grad_gate_x
+        t115 = gelu_x_e1 * grad_grad_gelu_y_e1 + gelu_y_e1 * grad_grad_gelu_x_e1 - gelu_x_e2 * grad_grad_gelu_y_e2
+        t115 += -gelu_x_e3 * grad_grad_gelu_y_e3 - gelu_x_e4 * grad_grad_gelu_y_e4 - gelu_y_e2 * grad_grad_gelu_x_e2
+        t115 += -gelu_y_e3 * grad_grad_gelu_x_e3 - gelu_y_e4 * grad_grad_gelu_x_e4
+        grad_grad_gelu_y_e123 = gate_y * grad_grad_y_e123 + y_e123 * grad_grad_gate_y
+        grad_grad_gelu_y_e124 = gate_y * grad_grad_y_e124 + y_e124 * grad_grad_gate_y
+        grad_grad_gelu_y_e134 = gate_y * grad_grad_y_e134 + y_e134 * grad_grad_gate_y
+        grad_grad_gelu_y_e234 = gate_y * grad_grad_y_e234 + y_e234 * grad_grad_gate_y
+        grad_grad_gelu_x_e123 = gate_x * grad_grad_x_e123 + x_e123 * grad_grad_gate_x
+        grad_grad_gelu_x_e124 = gate_x * grad_grad_x_e124 + x_e124 * grad_grad_gate_x
+        grad_grad_gelu_x_e134 = gate_x * grad_grad_x_e134 + x_e134 * grad_grad_gate_x
+        grad_grad_gelu_x_e234 = gate_x * grad_grad_x_e234 + x_e234 * grad_grad_gate_x
+        t116 = gelu_x_e234 * grad_grad_gelu_y_e234 + gelu_y_e234 * grad_grad_gelu_x_e234
+        t116 += -gelu_x_e123 * grad_grad_gelu_y_e123 - gelu_x_e124 * grad_grad_gelu_y_e124
+        t116 += -gelu_x_e134 * grad_grad_gelu_y_e134 - gelu_y_e123 * grad_grad_gelu_x_e123
+        t116 += -gelu_y_e124 * grad_grad_gelu_x_e124 - gelu_y_e134 * grad_grad_gelu_x_e134
+        grad_grad_gelu_y_e = gate_y * grad_grad_y_e + y_e * grad_grad_gate_y
+        grad_grad_gelu_x_e = gate_x * grad_grad_x_e + x_e * grad_grad_gate_x
+        grad_grad_gelu_y_e1234 = gate_y * grad_grad_y_e1234 + y_e1234 * grad_grad_gate_y
+        grad_grad_gelu_x_e1234 = gate_x * grad_grad_x_e1234 + x_e1234 * grad_grad_gate_x
+        grad_grad_out_e = grad_grad_weight_303 * t111 + grad_grad_weight_202 * t109 + grad_grad_weight_101 * t110
+        grad_grad_out_e += weight_202 * t114 + weight_101 * t115 + weight_303 * t116 + grad_grad_weight_000 * t112
+        grad_grad_out_e += weight_000 * (gelu_x_e * grad_grad_gelu_y_e + gelu_y_e * grad_grad_gelu_x_e)
+        grad_grad_out_e += weight_404 * (-gelu_x_e1234 * grad_grad_gelu_y_e1234 - gelu_y_e1234 * grad_grad_gelu_x_e1234)
+        grad_grad_out_e += -grad_grad_weight_404 * t113
+        t117 = out_e1 * out_e1 - out_e2 * out_e2 - out_e3 * out_e3 - out_e4 * out_e4
+        t118 = tl.where((t117 > 0.0), tl.full([], 1.0, REAL), 0.0)
+        t118 += -tl.where((t117 < 0.0), tl.full([], 1.0, REAL), 0.0)
+        t119 = grad_grad_weight_314 * gelu_y_e1234 + weight_314 * grad_grad_gelu_y_e1234
+        t120 = grad_grad_weight_211 * gelu_y_e2 + weight_211 * grad_grad_gelu_y_e2
+        t121 = grad_grad_weight_211 * gelu_y_e3 + weight_211 * grad_grad_gelu_y_e3
+        t122 = grad_grad_weight_211 * gelu_y_e4 + weight_211 * grad_grad_gelu_y_e4
+        t123 = grad_grad_weight_213 * gelu_y_e123 + weight_213 * grad_grad_gelu_y_e123
+        t124 = grad_grad_weight_213 * gelu_y_e124 + weight_213 * grad_grad_gelu_y_e124
+        t125 = grad_grad_weight_213 * gelu_y_e134 + weight_213 * grad_grad_gelu_y_e134
+        t126 = grad_grad_weight_110 * gelu_y_e + weight_110 * grad_grad_gelu_y_e
+        t127 = grad_grad_weight_413 * gelu_x_e1234 + weight_413 * grad_grad_gelu_x_e1234
+        t128 = grad_grad_weight_112 * gelu_x_e2 + weight_112 * grad_grad_gelu_x_e2
+        t129 = grad_grad_weight_112 * gelu_x_e3 + weight_112 * grad_grad_gelu_x_e3
+        t130 = grad_grad_weight_112 * gelu_x_e4 + weight_112 * grad_grad_gelu_x_e4
+        t131 = grad_grad_weight_312 * gelu_x_e123 + weight_312 * grad_grad_gelu_x_e123
+        t132 = grad_grad_weight_312 * gelu_x_e124 + weight_312 * grad_grad_gelu_x_e124
+        t133 = grad_grad_weight_312 * gelu_x_e134 + weight_312 * grad_grad_gelu_x_e134
+        t134 = grad_grad_weight_011 * gelu_x_e + weight_011 * grad_grad_gelu_x_e
+        grad_grad_out_e1 = t90 * grad_grad_gelu_y_e12 + t91 * grad_grad_gelu_y_e13 + t104 * grad_grad_gelu_y_e14
+        grad_grad_out_e1 += t88 * grad_grad_gelu_y_e1 + t103 * grad_grad_gelu_y_e234 + gelu_x_e1 * t126
+        grad_grad_out_e1 += gelu_y_e234 * t127 + t92 * grad_grad_gelu_x_e1 + gelu_y_e12 * t128 + gelu_y_e13 * t129
+        grad_grad_out_e1 += gelu_y_e14 * t130 + gelu_y_e1 * t134 - gelu_x_e234 * t119 - t107 * grad_grad_gelu_y_e23
+        grad_grad_out_e1 += -t100 * grad_grad_gelu_y_e24 - t101 * grad_grad_gelu_y_e34 - gelu_x_e12 * t120
+        grad_grad_out_e1 += -gelu_x_e13 * t121 - gelu_x_e14 * t122 - gelu_x_e23 * t123 - gelu_x_e24 * t124
+        grad_grad_out_e1 += -gelu_x_e34 * t125 - t97 * grad_grad_gelu_x_e12 - t98 * grad_grad_gelu_x_e13
+        grad_grad_out_e1 += -t106 * grad_grad_gelu_x_e14 - t105 * grad_grad_gelu_x_e23 - t93 * grad_grad_gelu_x_e24
+        grad_grad_out_e1 += -t94 * grad_grad_gelu_x_e34 - gelu_y_e23 * t131 - gelu_y_e24 * t132 - gelu_y_e34 * t133
+        grad_grad_out_e1 += -t99 * grad_grad_gelu_x_e234
+        t135 = grad_grad_weight_211 * gelu_y_e1 + weight_211 * grad_grad_gelu_y_e1
+        t136 = grad_grad_weight_213 * gelu_y_e234 + weight_213 * grad_grad_gelu_y_e234
+        t137 = grad_grad_weight_112 * gelu_x_e1 + weight_112 * grad_grad_gelu_x_e1
+        t138 = grad_grad_weight_312 * gelu_x_e234 + weight_312 * grad_grad_gelu_x_e234
+        grad_grad_out_e2 = t89 * grad_grad_gelu_y_e12 + t91 * grad_grad_gelu_y_e23 + t104 * grad_grad_gelu_y_e24
+        grad_grad_out_e2 += t88 * grad_grad_gelu_y_e2 + t103 * grad_grad_gelu_y_e134 + gelu_x_e2 * t126
+        grad_grad_out_e2 += gelu_y_e134 * t127 + gelu_y_e12 * t137 + t92 * grad_grad_gelu_x_e2 + gelu_y_e23 * t129
+        grad_grad_out_e2 += gelu_y_e24 * t130 + gelu_y_e2 * t134 - gelu_x_e134 * t119 - t107 * grad_grad_gelu_y_e13
+        grad_grad_out_e2 += -t100 * grad_grad_gelu_y_e14 - t102 * grad_grad_gelu_y_e34 - gelu_x_e12 * t135
+        grad_grad_out_e2 += -gelu_x_e23 * t121 - gelu_x_e24 * t122 - gelu_x_e13 * t123 - gelu_x_e14 * t124
+        grad_grad_out_e2 += -gelu_x_e34 * t136 - t95 * grad_grad_gelu_x_e12 - t105 * grad_grad_gelu_x_e13
+        grad_grad_out_e2 += -t93 * grad_grad_gelu_x_e14 - t98 * grad_grad_gelu_x_e23 - t106 * grad_grad_gelu_x_e24
+        grad_grad_out_e2 += -t96 * grad_grad_gelu_x_e34 - gelu_y_e13 * t131 - gelu_y_e14 * t132
+        grad_grad_out_e2 += -t99 * grad_grad_gelu_x_e134 - gelu_y_e34 * t138
+        grad_grad_out_e3 = gelu_x_e124 * t119 + t107 * grad_grad_gelu_y_e12 + t89 * grad_grad_gelu_y_e13
+        grad_grad_out_e3 += t102 * grad_grad_gelu_y_e24 + t104 * grad_grad_gelu_y_e34 + gelu_x_e23 * t120
+        grad_grad_out_e3 += t88 * grad_grad_gelu_y_e3 + gelu_x_e12 * t123 + gelu_x_e24 * t136 + gelu_x_e3 * t126
+        grad_grad_out_e3 += t105 * grad_grad_gelu_x_e12 + t97 * grad_grad_gelu_x_e23 + t96 * grad_grad_gelu_x_e24
+        grad_grad_out_e3 += gelu_y_e13 * t137 + t92 * grad_grad_gelu_x_e3 + gelu_y_e34 * t130 + gelu_y_e12 * t131
+        grad_grad_out_e3 += t99 * grad_grad_gelu_x_e124 + gelu_y_e24 * t138 + gelu_y_e3 * t134
+        grad_grad_out_e3 += -t101 * grad_grad_gelu_y_e14 - t90 * grad_grad_gelu_y_e23 - gelu_x_e13 * t135
+        grad_grad_out_e3 += -gelu_x_e34 * t122 - t103 * grad_grad_gelu_y_e124 - gelu_x_e14 * t125
+        grad_grad_out_e3 += -gelu_y_e124 * t127 - t95 * grad_grad_gelu_x_e13 - t94 * grad_grad_gelu_x_e14
+        grad_grad_out_e3 += -t106 * grad_grad_gelu_x_e34 - gelu_y_e23 * t128 - gelu_y_e14 * t133
+        grad_grad_out_e4 = t100 * grad_grad_gelu_y_e12 + t101 * grad_grad_gelu_y_e13 + t89 * grad_grad_gelu_y_e14
+        grad_grad_out_e4 += gelu_x_e24 * t120 + gelu_x_e34 * t121 + t88 * grad_grad_gelu_y_e4
+        grad_grad_out_e4 += t103 * grad_grad_gelu_y_e123 + gelu_x_e12 * t124 + gelu_x_e13 * t125 + gelu_x_e4 * t126
+        grad_grad_out_e4 += gelu_y_e123 * t127 + t93 * grad_grad_gelu_x_e12 + t94 * grad_grad_gelu_x_e13
+        grad_grad_out_e4 += t97 * grad_grad_gelu_x_e24 + t98 * grad_grad_gelu_x_e34 + gelu_y_e14 * t137
+        grad_grad_out_e4 += t92 * grad_grad_gelu_x_e4 + gelu_y_e12 * t132 + gelu_y_e13 * t133 + gelu_y_e4 * t134
+        grad_grad_out_e4 += -gelu_x_e123 * t119 - t102 * grad_grad_gelu_y_e23 - t90 * grad_grad_gelu_y_e24
+        grad_grad_out_e4 += -t91 * grad_grad_gelu_y_e34 - gelu_x_e14 * t135 - gelu_x_e23 * t136
+        grad_grad_out_e4 += -t95 * grad_grad_gelu_x_e14 - t96 * grad_grad_gelu_x_e23 - gelu_y_e24 * t128
+        grad_grad_out_e4 += -gelu_y_e34 * t129 - t99 * grad_grad_gelu_x_e123 - gelu_y_e23 * t138
+        t139 = out_e1 * (2.0 * grad_grad_out_e1) + out_e2 * (-2.0 * grad_grad_out_e2)
+        t139 += out_e3 * (-2.0 * grad_grad_out_e3) + out_e4 * (-2.0 * grad_grad_out_e4)
+        t140 = grad_out_e1 * grad_grad_out_e1 + grad_out_e2 * grad_grad_out_e2 + grad_out_e3 * grad_grad_out_e3
+        t140 += grad_out_e4 * grad_grad_out_e4
+        t141 = out_e34 * out_e34 + out_e23 * out_e23 + out_e24 * out_e24 - out_e12 * out_e12 - out_e14 * out_e14
+        t141 += -out_e13 * out_e13
+        t142 = tl.where((t141 > 0.0), tl.full([], 1.0, REAL), 0.0)
+        t142 += -tl.where((t141 < 0.0), tl.full([], 1.0, REAL), 0.0)
+        t143 = grad_grad_weight_224 * gelu_y_e1234 + weight_224 * grad_grad_gelu_y_e1234
+        t144 = grad_grad_weight_121 * gelu_y_e1 + weight_121 * grad_grad_gelu_y_e1
+        t145 = grad_grad_weight_321 * gelu_y_e3 + weight_321 * grad_grad_gelu_y_e3
+        t146 = grad_grad_weight_321 * gelu_y_e4 + weight_321 * grad_grad_gelu_y_e4
+        t147 = grad_grad_weight_220 * gelu_y_e + weight_220 * grad_grad_gelu_y_e
+        t148 = grad_grad_weight_422 * gelu_x_e1234 + weight_422 * grad_grad_gelu_x_e1234
+        t149 = gelu_x_e13 * grad_grad_gelu_y_e23 + gelu_x_e14 * grad_grad_gelu_y_e24
+        t149 += gelu_y_e23 * grad_grad_gelu_x_e13 + gelu_y_e24 * grad_grad_gelu_x_e14
+        t149 += -gelu_x_e23 * grad_grad_gelu_y_e13 - gelu_x_e24 * grad_grad_gelu_y_e14
+        t149 += -gelu_y_e13 * grad_grad_gelu_x_e23 - gelu_y_e14 * grad_grad_gelu_x_e24
+        t150 = grad_grad_weight_121 * gelu_x_e1 + weight_121 * grad_grad_gelu_x_e1
+        t151 = grad_grad_weight_123 * gelu_x_e3 + weight_123 * grad_grad_gelu_x_e3
+        t152 = grad_grad_weight_123 * gelu_x_e4 + weight_123 * grad_grad_gelu_x_e4
+        t153 = gelu_x_e234 * grad_grad_gelu_y_e134 + gelu_y_e134 * grad_grad_gelu_x_e234
+        t153 += -gelu_x_e134 * grad_grad_gelu_y_e234 - gelu_y_e234 * grad_grad_gelu_x_e134
+        t154 = grad_grad_weight_022 * gelu_x_e + weight_022 * grad_grad_gelu_x_e
+        grad_grad_out_e12 = grad_grad_weight_323 * t86 + grad_grad_weight_222 * t85 + t59 * grad_grad_gelu_y_e12
+        grad_grad_out_e12 += t83 * grad_grad_gelu_y_e2 + gelu_x_e12 * t147 + t62 * grad_grad_gelu_x_e12
+        grad_grad_out_e12 += weight_222 * t149 + gelu_y_e2 * t150 + weight_323 * t153 + gelu_y_e12 * t154
+        grad_grad_out_e12 += -gelu_x_e34 * t143 - t64 * grad_grad_gelu_y_e34 - gelu_x_e2 * t144 - gelu_x_e123 * t145
+        grad_grad_out_e12 += -gelu_x_e124 * t146 - t77 * grad_grad_gelu_y_e123 - t81 * grad_grad_gelu_y_e124
+        grad_grad_out_e12 += -gelu_y_e34 * t148 - t61 * grad_grad_gelu_x_e34 - t84 * grad_grad_gelu_x_e2
+        grad_grad_out_e12 += -gelu_y_e123 * t151 - gelu_y_e124 * t152 - t76 * grad_grad_gelu_x_e123
+        grad_grad_out_e12 += -t80 * grad_grad_gelu_x_e124
+        t155 = grad_grad_weight_222 * gelu_y_e12 + weight_222 * grad_grad_gelu_y_e12
+        t156 = grad_grad_weight_222 * gelu_y_e34 + weight_222 * grad_grad_gelu_y_e34
+        t157 = grad_grad_weight_321 * gelu_y_e2 + weight_321 * grad_grad_gelu_y_e2
+        t158 = grad_grad_weight_323 * gelu_y_e123 + weight_323 * grad_grad_gelu_y_e123
+        t159 = grad_grad_weight_222 * gelu_x_e12 + weight_222 * grad_grad_gelu_x_e12
+        t160 = grad_grad_weight_222 * gelu_x_e34 + weight_222 * grad_grad_gelu_x_e34
+        t161 = grad_grad_weight_123 * gelu_x_e2 + weight_123 * grad_grad_gelu_x_e2
+        t162 = grad_grad_weight_323 * gelu_x_e123 + weight_323 * grad_grad_gelu_x_e123
+        grad_grad_out_e14 = gelu_x_e24 * t155 + t75 * grad_grad_gelu_y_e13 + t59 * grad_grad_gelu_y_e14
+        grad_grad_out_e14 += gelu_x_e124 * t157 + gelu_x_e134 * t145 + t83 * grad_grad_gelu_y_e4
+        grad_grad_out_e14 += gelu_x_e234 * t158 + t67 * grad_grad_gelu_y_e124 + t77 * grad_grad_gelu_y_e134
+        grad_grad_out_e14 += gelu_x_e14 * t147 + t62 * grad_grad_gelu_x_e14 + t73 * grad_grad_gelu_x_e24
+        grad_grad_out_e14 += gelu_y_e13 * t160 + gelu_y_e4 * t150 + gelu_y_e124 * t161 + gelu_y_e134 * t151
+        grad_grad_out_e14 += t66 * grad_grad_gelu_x_e124 + t76 * grad_grad_gelu_x_e134
+        grad_grad_out_e14 += t63 * grad_grad_gelu_x_e234 + gelu_y_e14 * t154 - gelu_x_e23 * t143
+        grad_grad_out_e14 += -t64 * grad_grad_gelu_y_e23 - t72 * grad_grad_gelu_y_e24 - gelu_x_e13 * t156
+        grad_grad_out_e14 += -gelu_x_e4 * t144 - t68 * grad_grad_gelu_y_e234 - gelu_y_e23 * t148 - gelu_y_e24 * t159
+        grad_grad_out_e14 += -t74 * grad_grad_gelu_x_e13 - t61 * grad_grad_gelu_x_e23 - t84 * grad_grad_gelu_x_e4
+        grad_grad_out_e14 += -gelu_y_e234 * t162
+        t163 = grad_grad_weight_321 * gelu_y_e1 + weight_321 * grad_grad_gelu_y_e1
+        t164 = gelu_x_e14 * grad_grad_gelu_y_e13 + gelu_x_e23 * grad_grad_gelu_y_e24
+        t164 += gelu_y_e13 * grad_grad_gelu_x_e14 + gelu_y_e24 * grad_grad_gelu_x_e23
+        t164 += -gelu_x_e13 * grad_grad_gelu_y_e14 - gelu_x_e24 * grad_grad_gelu_y_e23
+        t164 += -gelu_y_e14 * grad_grad_gelu_x_e13 - gelu_y_e23 * grad_grad_gelu_x_e24
+        t165 = grad_grad_weight_123 * gelu_x_e1 + weight_123 * grad_grad_gelu_x_e1
+        t166 = gelu_x_e3 * grad_grad_gelu_y_e4 + gelu_y_e4 * grad_grad_gelu_x_e3 - gelu_x_e4 * grad_grad_gelu_y_e3
+        t166 += -gelu_y_e3 * grad_grad_gelu_x_e4
+        grad_grad_out_e34 = grad_grad_weight_222 * t65 + grad_grad_weight_121 * t70 + gelu_x_e12 * t143
+        grad_grad_out_e34 += t64 * grad_grad_gelu_y_e12 + t59 * grad_grad_gelu_y_e34 + gelu_x_e134 * t163
+        grad_grad_out_e34 += t68 * grad_grad_gelu_y_e124 + t60 * grad_grad_gelu_y_e134 + gelu_x_e34 * t147
+        grad_grad_out_e34 += gelu_y_e12 * t148 + t61 * grad_grad_gelu_x_e12 + weight_222 * t164
+        grad_grad_out_e34 += t62 * grad_grad_gelu_x_e34 + gelu_y_e134 * t165 + weight_121 * t166
+        grad_grad_out_e34 += gelu_y_e124 * t162 + t69 * grad_grad_gelu_x_e134 + gelu_y_e34 * t154
+        grad_grad_out_e34 += -gelu_x_e234 * t157 - gelu_x_e124 * t158 - t67 * grad_grad_gelu_y_e234
+        grad_grad_out_e34 += -gelu_y_e234 * t161 - t63 * grad_grad_gelu_x_e124 - t66 * grad_grad_gelu_x_e234
+        t167 = grad_grad_weight_323 * gelu_y_e124 + weight_323 * grad_grad_gelu_y_e124
+        t168 = grad_grad_weight_323 * gelu_x_e124 + weight_323 * grad_grad_gelu_x_e124
+        grad_grad_out_e13 = gelu_x_e24 * t143 + gelu_x_e23 * t155 + t59 * grad_grad_gelu_y_e13
+        grad_grad_out_e13 += t64 * grad_grad_gelu_y_e24 + gelu_x_e14 * t156 + gelu_x_e123 * t157
+        grad_grad_out_e13 += t83 * grad_grad_gelu_y_e3 + t67 * grad_grad_gelu_y_e123 + t82 * grad_grad_gelu_y_e234
+        grad_grad_out_e13 += gelu_x_e13 * t147 + gelu_y_e24 * t148 + t62 * grad_grad_gelu_x_e13
+        grad_grad_out_e13 += t74 * grad_grad_gelu_x_e14 + t73 * grad_grad_gelu_x_e23 + t61 * grad_grad_gelu_x_e24
+        grad_grad_out_e13 += gelu_y_e3 * t150 + gelu_y_e123 * t161 + t66 * grad_grad_gelu_x_e123
+        grad_grad_out_e13 += gelu_y_e234 * t168 + gelu_y_e13 * t154 - t75 * grad_grad_gelu_y_e14
+        grad_grad_out_e13 += -t72 * grad_grad_gelu_y_e23 - gelu_x_e3 * t144 - gelu_x_e134 * t146
+        grad_grad_out_e13 += -gelu_x_e234 * t167 - t81 * grad_grad_gelu_y_e134 - gelu_y_e23 * t159
+        grad_grad_out_e13 += -gelu_y_e14 * t160 - t84 * grad_grad_gelu_x_e3 - gelu_y_e134 * t152
+        grad_grad_out_e13 += -t80 * grad_grad_gelu_x_e134 - t79 * grad_grad_gelu_x_e234
+        t169 = grad_grad_weight_121 * gelu_y_e2 + weight_121 * grad_grad_gelu_y_e2
+        t170 = grad_grad_weight_121 * gelu_x_e2 + weight_121 * grad_grad_gelu_x_e2
+        grad_grad_out_e23 = gelu_x_e14 * t143 + gelu_x_e13 * t155 + t64 * grad_grad_gelu_y_e14
+        grad_grad_out_e23 += t59 * grad_grad_gelu_y_e23 + gelu_x_e24 * t156 + gelu_x_e123 * t163
+        grad_grad_out_e23 += t71 * grad_grad_gelu_y_e3 + t60 * grad_grad_gelu_y_e123 + t82 * grad_grad_gelu_y_e134
+        grad_grad_out_e23 += gelu_x_e23 * t147 + gelu_y_e14 * t148 + t73 * grad_grad_gelu_x_e13
+        grad_grad_out_e23 += t61 * grad_grad_gelu_x_e14 + t62 * grad_grad_gelu_x_e23 + t74 * grad_grad_gelu_x_e24
+        grad_grad_out_e23 += gelu_y_e123 * t165 + gelu_y_e3 * t170 + t69 * grad_grad_gelu_x_e123
+        grad_grad_out_e23 += gelu_y_e134 * t168 + gelu_y_e23 * t154 - t72 * grad_grad_gelu_y_e13
+        grad_grad_out_e23 += -t75 * grad_grad_gelu_y_e24 - gelu_x_e3 * t169 - gelu_x_e234 * t146
+        grad_grad_out_e23 += -gelu_x_e134 * t167 - t81 * grad_grad_gelu_y_e234 - gelu_y_e13 * t159
+        grad_grad_out_e23 += -gelu_y_e24 * t160 - t78 * grad_grad_gelu_x_e3 - gelu_y_e234 * t152
+        grad_grad_out_e23 += -t79 * grad_grad_gelu_x_e134 - t80 * grad_grad_gelu_x_e234
+        grad_grad_out_e24 = gelu_x_e14 * t155 + t75 * grad_grad_gelu_y_e23 + t59 * grad_grad_gelu_y_e24
+        grad_grad_out_e24 += gelu_x_e124 * t163 + gelu_x_e234 * t145 + t71 * grad_grad_gelu_y_e4
+        grad_grad_out_e24 += gelu_x_e134 * t158 + t60 * grad_grad_gelu_y_e124 + t77 * grad_grad_gelu_y_e234
+        grad_grad_out_e24 += gelu_x_e24 * t147 + t73 * grad_grad_gelu_x_e14 + t62 * grad_grad_gelu_x_e24
+        grad_grad_out_e24 += gelu_y_e23 * t160 + gelu_y_e124 * t165 + gelu_y_e4 * t170 + gelu_y_e234 * t151
+        grad_grad_out_e24 += t69 * grad_grad_gelu_x_e124 + t63 * grad_grad_gelu_x_e134
+        grad_grad_out_e24 += t76 * grad_grad_gelu_x_e234 + gelu_y_e24 * t154 - gelu_x_e13 * t143
+        grad_grad_out_e24 += -t64 * grad_grad_gelu_y_e13 - t72 * grad_grad_gelu_y_e14 - gelu_x_e23 * t156
+        grad_grad_out_e24 += -gelu_x_e4 * t169 - t68 * grad_grad_gelu_y_e134 - gelu_y_e13 * t148 - gelu_y_e14 * t159
+        grad_grad_out_e24 += -t61 * grad_grad_gelu_x_e13 - t74 * grad_grad_gelu_x_e23 - t78 * grad_grad_gelu_x_e4
+        grad_grad_out_e24 += -gelu_y_e134 * t162
+        t171 = out_e12 * (-2.0 * grad_grad_out_e12) + out_e14 * (-2.0 * grad_grad_out_e14)
+        t171 += out_e34 * (2.0 * grad_grad_out_e34) + out_e13 * (-2.0 * grad_grad_out_e13)
+        t171 += out_e23 * (2.0 * grad_grad_out_e23) + out_e24 * (2.0 * grad_grad_out_e24)
+        t172 = grad_out_e12 * grad_grad_out_e12 + grad_out_e14 * grad_grad_out_e14
+        t172 += grad_out_e34 * grad_grad_out_e34 + grad_out_e13 * grad_grad_out_e13
+        t172 += grad_out_e23 * grad_grad_out_e23 + grad_out_e24 * grad_grad_out_e24
+        t173 = out_e123 * out_e123 + out_e124 * out_e124 + out_e134 * out_e134 - out_e234 * out_e234
+        t174 = tl.where((t173 > 0.0), tl.full([], 1.0, REAL), 0.0)
+        t174 += -tl.where((t173 < 0.0), tl.full([], 1.0, REAL), 0.0)
+        t175 = grad_grad_weight_134 * gelu_y_e1234 + weight_134 * grad_grad_gelu_y_e1234
+        t176 = grad_grad_weight_231 * gelu_y_e1 + weight_231 * grad_grad_gelu_y_e1
+        t177 = grad_grad_weight_231 * gelu_y_e2 + weight_231 * grad_grad_gelu_y_e2
+        t178 = grad_grad_weight_231 * gelu_y_e3 + weight_231 * grad_grad_gelu_y_e3
+        t179 = grad_grad_weight_233 * gelu_y_e124 + weight_233 * grad_grad_gelu_y_e124
+        t180 = grad_grad_weight_233 * gelu_y_e134 + weight_233 * grad_grad_gelu_y_e134
+        t181 = grad_grad_weight_233 * gelu_y_e234 + weight_233 * grad_grad_gelu_y_e234
+        t182 = grad_grad_weight_330 * gelu_y_e + weight_330 * grad_grad_gelu_y_e
+        t183 = grad_grad_weight_431 * gelu_x_e1234 + weight_431 * grad_grad_gelu_x_e1234
+        t184 = grad_grad_weight_132 * gelu_x_e1 + weight_132 * grad_grad_gelu_x_e1
+        t185 = grad_grad_weight_132 * gelu_x_e2 + weight_132 * grad_grad_gelu_x_e2
+        t186 = grad_grad_weight_132 * gelu_x_e3 + weight_132 * grad_grad_gelu_x_e3
+        t187 = grad_grad_weight_332 * gelu_x_e124 + weight_332 * grad_grad_gelu_x_e124
+        t188 = grad_grad_weight_332 * gelu_x_e134 + weight_332 * grad_grad_gelu_x_e134
+        t189 = grad_grad_weight_332 * gelu_x_e234 + weight_332 * grad_grad_gelu_x_e234
+        t190 = grad_grad_weight_033 * gelu_x_e + weight_033 * grad_grad_gelu_x_e
+        grad_grad_out_e123 = gelu_x_e4 * t175 + t41 * grad_grad_gelu_y_e12 + t57 * grad_grad_gelu_y_e14
+        grad_grad_out_e123 += t54 * grad_grad_gelu_y_e23 + t50 * grad_grad_gelu_y_e34 + gelu_x_e23 * t176
+        grad_grad_out_e123 += gelu_x_e12 * t178 + t38 * grad_grad_gelu_y_e123 + gelu_x_e24 * t180
+        grad_grad_out_e123 += gelu_x_e123 * t182 + t47 * grad_grad_gelu_x_e12 + t56 * grad_grad_gelu_x_e23
+        grad_grad_out_e123 += t43 * grad_grad_gelu_x_e24 + gelu_y_e23 * t184 + gelu_y_e12 * t186
+        grad_grad_out_e123 += t39 * grad_grad_gelu_x_e4 + t52 * grad_grad_gelu_x_e123 + gelu_y_e34 * t187
+        grad_grad_out_e123 += gelu_y_e14 * t189 + gelu_y_e123 * t190 - t40 * grad_grad_gelu_y_e13
+        grad_grad_out_e123 += -t51 * grad_grad_gelu_y_e24 - gelu_x_e13 * t177 - t53 * grad_grad_gelu_y_e4
+        grad_grad_out_e123 += -gelu_x_e34 * t179 - gelu_x_e14 * t181 - gelu_y_e4 * t183 - t48 * grad_grad_gelu_x_e13
+        grad_grad_out_e123 += -t55 * grad_grad_gelu_x_e14 - t44 * grad_grad_gelu_x_e34 - gelu_y_e13 * t185
+        grad_grad_out_e123 += -gelu_y_e24 * t188
+        t191 = grad_grad_weight_231 * gelu_y_e4 + weight_231 * grad_grad_gelu_y_e4
+        t192 = grad_grad_weight_233 * gelu_y_e123 + weight_233 * grad_grad_gelu_y_e123
+        t193 = grad_grad_weight_132 * gelu_x_e4 + weight_132 * grad_grad_gelu_x_e4
+        t194 = grad_grad_weight_332 * gelu_x_e123 + weight_332 * grad_grad_gelu_x_e123
+        grad_grad_out_e124 = t42 * grad_grad_gelu_y_e12 + t51 * grad_grad_gelu_y_e23 + t54 * grad_grad_gelu_y_e24
+        grad_grad_out_e124 += gelu_x_e24 * t176 + t53 * grad_grad_gelu_y_e3 + gelu_x_e12 * t191 + gelu_x_e34 * t192
+        grad_grad_out_e124 += t38 * grad_grad_gelu_y_e124 + gelu_x_e13 * t181 + gelu_x_e124 * t182
+        grad_grad_out_e124 += gelu_y_e3 * t183 + t46 * grad_grad_gelu_x_e12 + t55 * grad_grad_gelu_x_e13
+        grad_grad_out_e124 += t56 * grad_grad_gelu_x_e24 + t45 * grad_grad_gelu_x_e34 + gelu_y_e24 * t184
+        grad_grad_out_e124 += gelu_y_e12 * t193 + t52 * grad_grad_gelu_x_e124 + gelu_y_e23 * t188
+        grad_grad_out_e124 += gelu_y_e124 * t190 - gelu_x_e3 * t175 - t57 * grad_grad_gelu_y_e13
+        grad_grad_out_e124 += -t40 * grad_grad_gelu_y_e14 - t49 * grad_grad_gelu_y_e34 - gelu_x_e14 * t177
+        grad_grad_out_e124 += -gelu_x_e23 * t180 - t48 * grad_grad_gelu_x_e14 - t43 * grad_grad_gelu_x_e23
+        grad_grad_out_e124 += -gelu_y_e14 * t185 - t39 * grad_grad_gelu_x_e3 - gelu_y_e34 * t194 - gelu_y_e13 * t189
+        grad_grad_out_e134 = gelu_x_e2 * t175 + t57 * grad_grad_gelu_y_e12 + t42 * grad_grad_gelu_y_e13
+        grad_grad_out_e134 += t49 * grad_grad_gelu_y_e24 + t54 * grad_grad_gelu_y_e34 + gelu_x_e34 * t176
+        grad_grad_out_e134 += gelu_x_e13 * t191 + gelu_x_e23 * t179 + t38 * grad_grad_gelu_y_e134
+        grad_grad_out_e134 += gelu_x_e134 * t182 + t46 * grad_grad_gelu_x_e13 + t44 * grad_grad_gelu_x_e23
+        grad_grad_out_e134 += t56 * grad_grad_gelu_x_e34 + gelu_y_e34 * t184 + t39 * grad_grad_gelu_x_e2
+        grad_grad_out_e134 += gelu_y_e13 * t193 + gelu_y_e24 * t194 + t52 * grad_grad_gelu_x_e134
+        grad_grad_out_e134 += gelu_y_e12 * t189 + gelu_y_e134 * t190 - t41 * grad_grad_gelu_y_e14
+        grad_grad_out_e134 += -t50 * grad_grad_gelu_y_e23 - t53 * grad_grad_gelu_y_e2 - gelu_x_e14 * t178
+        grad_grad_out_e134 += -gelu_x_e24 * t192 - gelu_x_e12 * t181 - gelu_y_e2 * t183 - t55 * grad_grad_gelu_x_e12
+        grad_grad_out_e134 += -t47 * grad_grad_gelu_x_e14 - t45 * grad_grad_gelu_x_e24 - gelu_y_e14 * t186
+        grad_grad_out_e134 += -gelu_y_e23 * t187
+        grad_grad_out_e234 = gelu_x_e1 * t175 + t51 * grad_grad_gelu_y_e12 + t49 * grad_grad_gelu_y_e14
+        grad_grad_out_e234 += t42 * grad_grad_gelu_y_e23 + t40 * grad_grad_gelu_y_e34 + gelu_x_e34 * t177
+        grad_grad_out_e234 += gelu_x_e23 * t191 + gelu_x_e13 * t179 + t38 * grad_grad_gelu_y_e234
+        grad_grad_out_e234 += gelu_x_e234 * t182 + t44 * grad_grad_gelu_x_e13 + t46 * grad_grad_gelu_x_e23
+        grad_grad_out_e234 += t48 * grad_grad_gelu_x_e34 + t39 * grad_grad_gelu_x_e1 + gelu_y_e34 * t185
+        grad_grad_out_e234 += gelu_y_e23 * t193 + gelu_y_e14 * t194 + gelu_y_e12 * t188
+        grad_grad_out_e234 += t52 * grad_grad_gelu_x_e234 + gelu_y_e234 * t190 - t50 * grad_grad_gelu_y_e13
+        grad_grad_out_e234 += -t41 * grad_grad_gelu_y_e24 - t53 * grad_grad_gelu_y_e1 - gelu_x_e24 * t178
+        grad_grad_out_e234 += -gelu_x_e14 * t192 - gelu_x_e12 * t180 - gelu_y_e1 * t183 - t43 * grad_grad_gelu_x_e12
+        grad_grad_out_e234 += -t45 * grad_grad_gelu_x_e14 - t47 * grad_grad_gelu_x_e24 - gelu_y_e24 * t186
+        grad_grad_out_e234 += -gelu_y_e13 * t187
+        t195 = out_e123 * (2.0 * grad_grad_out_e123) + out_e124 * (2.0 * grad_grad_out_e124)
+        t195 += out_e134 * (2.0 * grad_grad_out_e134) + out_e234 * (-2.0 * grad_grad_out_e234)
+        t196 = grad_out_e123 * grad_grad_out_e123 + grad_out_e124 * grad_grad_out_e124
+        t196 += grad_out_e134 * grad_grad_out_e134 + grad_out_e234 * grad_grad_out_e234
+        t197 = gelu_x_e34 * grad_grad_gelu_y_e12 + gelu_x_e23 * grad_grad_gelu_y_e14
+        t197 += gelu_x_e14 * grad_grad_gelu_y_e23 + gelu_x_e12 * grad_grad_gelu_y_e34
+        t197 += gelu_y_e34 * grad_grad_gelu_x_e12 + gelu_y_e23 * grad_grad_gelu_x_e14
+        t197 += gelu_y_e14 * grad_grad_gelu_x_e23 + gelu_y_e12 * grad_grad_gelu_x_e34
+        t197 += -gelu_x_e24 * grad_grad_gelu_y_e13 - gelu_x_e13 * grad_grad_gelu_y_e24
+        t197 += -gelu_y_e24 * grad_grad_gelu_x_e13 - gelu_y_e13 * grad_grad_gelu_x_e24
+        t198 = gelu_x_e3 * grad_grad_gelu_y_e124 + gelu_x_e1 * grad_grad_gelu_y_e234
+        t198 += gelu_y_e234 * grad_grad_gelu_x_e1 + gelu_y_e124 * grad_grad_gelu_x_e3
+        t198 += -gelu_x_e4 * grad_grad_gelu_y_e123 - gelu_x_e2 * grad_grad_gelu_y_e134
+        t198 += -gelu_y_e134 * grad_grad_gelu_x_e2 - gelu_y_e123 * grad_grad_gelu_x_e4
+        t199 = gelu_x_e134 * grad_grad_gelu_y_e2 + gelu_x_e123 * grad_grad_gelu_y_e4
+        t199 += gelu_y_e4 * grad_grad_gelu_x_e123 + gelu_y_e2 * grad_grad_gelu_x_e134
+        t199 += -gelu_x_e234 * grad_grad_gelu_y_e1 - gelu_x_e124 * grad_grad_gelu_y_e3
+        t199 += -gelu_y_e3 * grad_grad_gelu_x_e124 - gelu_y_e1 * grad_grad_gelu_x_e234
+        grad_grad_out_e1234 = grad_grad_weight_341 * t35 + grad_grad_weight_242 * t33 + grad_grad_weight_143 * t34
+        grad_grad_out_e1234 += weight_242 * t197 + weight_143 * t198 + weight_341 * t199
+        grad_grad_out_e1234 += t36 * grad_grad_gelu_y_e1234 + t37 * grad_grad_gelu_y_e
+        grad_grad_out_e1234 += gelu_y_e1234 * (grad_grad_weight_044 * gelu_x_e + weight_044 * grad_grad_gelu_x_e)
+        grad_grad_out_e1234 += gelu_y_e * (grad_grad_weight_440 * gelu_x_e1234 + weight_440 * grad_grad_gelu_x_e1234)
+
+        grad_inv_rms_4 = _sum(grad_inv_rms_4, grad_out_e1234 * out_e1234, mask, True)
+        grad_inv_rms_3 = _sum(grad_inv_rms_3, t58, mask, True)
+        grad_inv_rms_2 = _sum(grad_inv_rms_2, t87, mask, True)
+        grad_inv_rms_1 = _sum(grad_inv_rms_1, t108, mask, True)
+        grad_inv_rms_0 = _sum(grad_inv_rms_0, grad_out_e * out_e, mask, True)
+        t16 = _sum(t16, out_e * (2.0 * grad_grad_out_e), mask, True)
+        t17 = _sum(t17, grad_out_e * grad_grad_out_e, mask, True)
+        t18 = _sum(t18, t118 * t139, mask, True)
+        t19 = _sum(t19, t140, mask, True)
+        t20 = _sum(t20, t142 * t171, mask, True)
+        t21 = _sum(t21, t172, mask, True)
+        t22 = _sum(t22, t174 * t195, mask, True)
+        t23 = _sum(t23, t196, mask, True)
+        t24 = _sum(t24, out_e1234 * (2.0 * grad_grad_out_e1234), mask, True)
+        t25 = _sum(t25, grad_out_e1234 * grad_grad_out_e1234, mask, True)
+    grad_inv_rms_4, grad_inv_rms_3, grad_inv_rms_2, grad_inv_rms_1, grad_inv_rms_0, t16, t17, t18 = _row_sum8(
+        grad_inv_rms_4, grad_inv_rms_3, grad_inv_rms_2, grad_inv_rms_1, grad_inv_rms_0, t16, t17, t18, True
+    )
+    t19, t20, t21, t22, t23, t24, t25 = _row_sum7(t19, t20, t21, t22, t23, t24, t25, True)
+    frontier_0 = grad_inv_rms_4 * t3
+    frontier_1 = grad_inv_rms_3 * t6
+    frontier_2 = grad_inv_rms_2 * t9
+    frontier_3 = grad_inv_rms_1 * t12
+    frontier_4 = grad_inv_rms_0 * t15
+    t26 = t0 * t16
+    grad_grad_inv_rms_0 = t14 * t26
+    grad_inv_rms_0_2 = t17 + 3.0 * t13 * (-0.5 * grad_inv_rms_0 * t26)
+    frontier_6 = t15 * grad_inv_rms_0_2
+    t27 = t0 * t18
+    grad_grad_inv_rms_1 = t11 * t27
+    grad_inv_rms_1_2 = t19 + 3.0 * t10 * (-0.5 * grad_inv_rms_1 * t27)
+    frontier_8 = t12 * grad_inv_rms_1_2
+    t28 = t0 * t20
+    grad_grad_inv_rms_2 = t8 * t28
+    grad_inv_rms_2_2 = t21 + 3.0 * t7 * (-0.5 * grad_inv_rms_2 * t28)
+    frontier_10 = t9 * grad_inv_rms_2_2
+    t29 = t0 * t22
+    grad_grad_inv_rms_3 = t5 * t29
+    grad_inv_rms_3_2 = t23 + 3.0 * t4 * (-0.5 * grad_inv_rms_3 * t29)
+    frontier_12 = t6 * grad_inv_rms_3_2
+    t30 = t0 * t24
+    grad_grad_inv_rms_4 = t2 * t30
+    grad_inv_rms_4_2 = t25 + 3.0 * t1 * (-0.5 * grad_inv_rms_4 * t30)
+    frontier_14 = t3 * grad_inv_rms_4_2
+
+    tl.store(frontier_row + r, frontier_0, mask=row_mask)
+    tl.store(frontier_row + B + r, frontier_1, mask=row_mask)
+    tl.store(frontier_row + 2 * B + r, frontier_2, mask=row_mask)
+    tl.store(frontier_row + 3 * B + r, frontier_3, mask=row_mask)
+    tl.store(frontier_row + 4 * B + r, frontier_4, mask=row_mask)
+    tl.store(frontier_row + 5 * B + r, grad_grad_inv_rms_0, mask=row_mask)
+    tl.store(frontier_row + 6 * B + r, frontier_6, mask=row_mask)
+    tl.store(frontier_row + 7 * B + r, grad_grad_inv_rms_1, mask=row_mask)
+    tl.store(frontier_row + 8 * B + r, frontier_8, mask=row_mask)
+    tl.store(frontier_row + 9 * B + r, grad_grad_inv_rms_2, mask=row_mask)
+    tl.store(frontier_row + 10 * B + r, frontier_10, mask=row_mask)
+    tl.store(frontier_row + 11 * B + r, grad_grad_inv_rms_3, mask=row_mask)
+    tl.store(frontier_row + 12 * B + r, frontier_12, mask=row_mask)
+    tl.store(frontier_row + 13 * B + r, grad_grad_inv_rms_4, mask=row_mask)
+    tl.store(frontier_row + 14 * B + r, frontier_14, mask=row_mask)
+
+
+@triton.jit(do_not_specialize=["B"])
+def _fused_gelu_sgp_norm_with_normalize_double_backward_1_kernel(
+    x_ptr,
+    y_ptr,
+    weight_ptr,
+    grad_out_ptr,
+    grad_grad_x_ptr,
+    grad_grad_y_ptr,
+    grad_grad_weight_ptr,
+    saved_ptr,
+    frontier_ptr,
+    grad_x_ptr,
+    B,
+    N,
+    HAS_GRAD_GRAD_X: tl.constexpr,
+    HAS_GRAD_GRAD_Y: tl.constexpr,
+    HAS_GRAD_GRAD_WEIGHT: tl.constexpr,
+    GRAD_X: tl.constexpr,
+    ROWS: tl.constexpr,
+    BLOCK: tl.constexpr,
+    REAL: tl.constexpr,
+):
+    # apart from the folds, because together they need more registers than a thread has
+    # one result alone, because together they need more registers than a thread has
+
+    n = _tile(tl.program_id(1) * BLOCK, ROWS, BLOCK)
+    r = _down(ROWS)
+    at = r * N + n
+    tile_mask = n < N
+    weight_000 = tl.load(weight_ptr + n * 35, mask=tile_mask, other=0.0).to(REAL)
+    weight_011 = tl.load(weight_ptr + n * 35 + 1, mask=tile_mask, other=0.0).to(REAL)
+    weight_022 = tl.load(weight_ptr + n * 35 + 2, mask=tile_mask, other=0.0).to(REAL)
+    weight_033 = tl.load(weight_ptr + n * 35 + 3, mask=tile_mask, other=0.0).to(REAL)
+    weight_044 = tl.load(weight_ptr + n * 35 + 4, mask=tile_mask, other=0.0).to(REAL)
+    weight_101 = tl.load(weight_ptr + n * 35 + 5, mask=tile_mask, other=0.0).to(REAL)
+    weight_110 = tl.load(weight_ptr + n * 35 + 6, mask=tile_mask, other=0.0).to(REAL)
+    weight_112 = tl.load(weight_ptr + n * 35 + 7, mask=tile_mask, other=0.0).to(REAL)
+    weight_121 = tl.load(weight_ptr + n * 35 + 8, mask=tile_mask, other=0.0).to(REAL)
+    weight_123 = tl.load(weight_ptr + n * 35 + 9, mask=tile_mask, other=0.0).to(REAL)
+    weight_132 = tl.load(weight_ptr + n * 35 + 10, mask=tile_mask, other=0.0).to(REAL)
+    weight_134 = tl.load(weight_ptr + n * 35 + 11, mask=tile_mask, other=0.0).to(REAL)
+    weight_143 = tl.load(weight_ptr + n * 35 + 12, mask=tile_mask, other=0.0).to(REAL)
+    weight_202 = tl.load(weight_ptr + n * 35 + 13, mask=tile_mask, other=0.0).to(REAL)
+    weight_211 = tl.load(weight_ptr + n * 35 + 14, mask=tile_mask, other=0.0).to(REAL)
+    weight_213 = tl.load(weight_ptr + n * 35 + 15, mask=tile_mask, other=0.0).to(REAL)
+    weight_220 = tl.load(weight_ptr + n * 35 + 16, mask=tile_mask, other=0.0).to(REAL)
+    weight_222 = tl.load(weight_ptr + n * 35 + 17, mask=tile_mask, other=0.0).to(REAL)
+    weight_224 = tl.load(weight_ptr + n * 35 + 18, mask=tile_mask, other=0.0).to(REAL)
+    weight_231 = tl.load(weight_ptr + n * 35 + 19, mask=tile_mask, other=0.0).to(REAL)
+    weight_233 = tl.load(weight_ptr + n * 35 + 20, mask=tile_mask, other=0.0).to(REAL)
+    weight_242 = tl.load(weight_ptr + n * 35 + 21, mask=tile_mask, other=0.0).to(REAL)
+    weight_303 = tl.load(weight_ptr + n * 35 + 22, mask=tile_mask, other=0.0).to(REAL)
+    weight_312 = tl.load(weight_ptr + n * 35 + 23, mask=tile_mask, other=0.0).to(REAL)
+    weight_314 = tl.load(weight_ptr + n * 35 + 24, mask=tile_mask, other=0.0).to(REAL)
+    weight_321 = tl.load(weight_ptr + n * 35 + 25, mask=tile_mask, other=0.0).to(REAL)
+    weight_323 = tl.load(weight_ptr + n * 35 + 26, mask=tile_mask, other=0.0).to(REAL)
+    weight_330 = tl.load(weight_ptr + n * 35 + 27, mask=tile_mask, other=0.0).to(REAL)
+    weight_332 = tl.load(weight_ptr + n * 35 + 28, mask=tile_mask, other=0.0).to(REAL)
+    weight_341 = tl.load(weight_ptr + n * 35 + 29, mask=tile_mask, other=0.0).to(REAL)
+    weight_404 = tl.load(weight_ptr + n * 35 + 30, mask=tile_mask, other=0.0).to(REAL)
+    weight_413 = tl.load(weight_ptr + n * 35 + 31, mask=tile_mask, other=0.0).to(REAL)
+    weight_422 = tl.load(weight_ptr + n * 35 + 32, mask=tile_mask, other=0.0).to(REAL)
+    weight_431 = tl.load(weight_ptr + n * 35 + 33, mask=tile_mask, other=0.0).to(REAL)
+    weight_440 = tl.load(weight_ptr + n * 35 + 34, mask=tile_mask, other=0.0).to(REAL)
+    grad_grad_weight_000 = tl.load(grad_grad_weight_ptr + n * 35, mask=tile_mask & HAS_GRAD_GRAD_WEIGHT, other=0.0).to(
+        REAL
+    )
+    grad_grad_weight_011 = tl.load(
+        grad_grad_weight_ptr + n * 35 + 1, mask=tile_mask & HAS_GRAD_GRAD_WEIGHT, other=0.0
+    ).to(REAL)
+    grad_grad_weight_022 = tl.load(
+        grad_grad_weight_ptr + n * 35 + 2, mask=tile_mask & HAS_GRAD_GRAD_WEIGHT, other=0.0
+    ).to(REAL)
+    grad_grad_weight_033 = tl.load(
+        grad_grad_weight_ptr + n * 35 + 3, mask=tile_mask & HAS_GRAD_GRAD_WEIGHT, other=0.0
+    ).to(REAL)
+    grad_grad_weight_044 = tl.load(
+        grad_grad_weight_ptr + n * 35 + 4, mask=tile_mask & HAS_GRAD_GRAD_WEIGHT, other=0.0
+    ).to(REAL)
+    grad_grad_weight_101 = tl.load(
+        grad_grad_weight_ptr + n * 35 + 5, mask=tile_mask & HAS_GRAD_GRAD_WEIGHT, other=0.0
+    ).to(REAL)
+    grad_grad_weight_110 = tl.load(
+        grad_grad_weight_ptr + n * 35 + 6, mask=tile_mask & HAS_GRAD_GRAD_WEIGHT, other=0.0
+    ).to(REAL)
+    grad_grad_weight_112 = tl.load(
+        grad_grad_weight_ptr + n * 35 + 7, mask=tile_mask & HAS_GRAD_GRAD_WEIGHT, other=0.0
+    ).to(REAL)
+    grad_grad_weight_121 = tl.load(
+        grad_grad_weight_ptr + n * 35 + 8, mask=tile_mask & HAS_GRAD_GRAD_WEIGHT, other=0.0
+    ).to(REAL)
+    grad_grad_weight_123 = tl.load(
+        grad_grad_weight_ptr + n * 35 + 9, mask=tile_mask & HAS_GRAD_GRAD_WEIGHT, other=0.0
+    ).to(REAL)
+    grad_grad_weight_132 = tl.load(
+        grad_grad_weight_ptr + n * 35 + 10, mask=tile_mask & HAS_GRAD_GRAD_WEIGHT, other=0.0
+    ).to(REAL)
+    grad_grad_weight_134 = tl.load(
+        grad_grad_weight_ptr + n * 35 + 11, mask=tile_mask & HAS_GRAD_GRAD_WEIGHT, other=0.0
+    ).to(REAL)
+    grad_grad_weight_143 = tl.load(
+        grad_grad_weight_ptr + n * 35 + 12, mask=tile_mask & HAS_GRAD_GRAD_WEIGHT, other=0.0
+    ).to(REAL)
+    grad_grad_weight_202 = tl.load(
+        grad_grad_weight_ptr + n * 35 + 13, mask=tile_mask & HAS_GRAD_GRAD_WEIGHT, other=0.0
+    ).to(REAL)
+    grad_grad_weight_211 = tl.load(
+        grad_grad_weight_ptr + n * 35 + 14, mask=tile_mask & HAS_GRAD_GRAD_WEIGHT, other=0.0
+    ).to(REAL)
+    grad_grad_weight_213 = tl.load(
+        grad_grad_weight_ptr + n * 35 + 15, mask=tile_mask & HAS_GRAD_GRAD_WEIGHT, other=0.0
+    ).to(REAL)
+    grad_grad_weight_220 = tl.load(
+        grad_grad_weight_ptr + n * 35 + 16, mask=tile_mask & HAS_GRAD_GRAD_WEIGHT, other=0.0
+    ).to(REAL)
+    grad_grad_weight_222 = tl.load(
+        grad_grad_weight_ptr + n * 35 + 17, mask=tile_mask & HAS_GRAD_GRAD_WEIGHT, other=0.0
+    ).to(REAL)
+    grad_grad_weight_224 = tl.load(
+        grad_grad_weight_ptr + n * 35 + 18, mask=tile_mask & HAS_GRAD_GRAD_WEIGHT, other=0.0
+    ).to(REAL)
+    grad_grad_weight_231 = tl.load(
+        grad_grad_weight_ptr + n * 35 + 19, mask=tile_mask & HAS_GRAD_GRAD_WEIGHT, other=0.0
+    ).to(REAL)
+    grad_grad_weight_233 = tl.load(
+        grad_grad_weight_ptr + n * 35 + 20, mask=tile_mask & HAS_GRAD_GRAD_WEIGHT, other=0.0
+    ).to(REAL)
+    grad_grad_weight_242 = tl.load(
+        grad_grad_weight_ptr + n * 35 + 21, mask=tile_mask & HAS_GRAD_GRAD_WEIGHT, other=0.0
+    ).to(REAL)
+    grad_grad_weight_303 = tl.load(
+        grad_grad_weight_ptr + n * 35 + 22, mask=tile_mask & HAS_GRAD_GRAD_WEIGHT, other=0.0
+    ).to(REAL)
+    grad_grad_weight_312 = tl.load(
+        grad_grad_weight_ptr + n * 35 + 23, mask=tile_mask & HAS_GRAD_GRAD_WEIGHT, other=0.0
+    ).to(REAL)
+    grad_grad_weight_314 = tl.load(
+        grad_grad_weight_ptr + n * 35 + 24, mask=tile_mask & HAS_GRAD_GRAD_WEIGHT, other=0.0
+    ).to(REAL)
+    grad_grad_weight_321 = tl.load(
+        grad_grad_weight_ptr + n * 35 + 25, mask=tile_mask & HAS_GRAD_GRAD_WEIGHT, other=0.0
+    ).to(REAL)
+    grad_grad_weight_323 = tl.load(
+        grad_grad_weight_ptr + n * 35 + 26, mask=tile_mask & HAS_GRAD_GRAD_WEIGHT, other=0.0
+    ).to(REAL)
+    grad_grad_weight_330 = tl.load(
+        grad_grad_weight_ptr + n * 35 + 27, mask=tile_mask & HAS_GRAD_GRAD_WEIGHT, other=0.0
+    ).to(REAL)
+    grad_grad_weight_332 = tl.load(
+        grad_grad_weight_ptr + n * 35 + 28, mask=tile_mask & HAS_GRAD_GRAD_WEIGHT, other=0.0
+    ).to(REAL)
+    grad_grad_weight_341 = tl.load(
+        grad_grad_weight_ptr + n * 35 + 29, mask=tile_mask & HAS_GRAD_GRAD_WEIGHT, other=0.0
+    ).to(REAL)
+    grad_grad_weight_404 = tl.load(
+        grad_grad_weight_ptr + n * 35 + 30, mask=tile_mask & HAS_GRAD_GRAD_WEIGHT, other=0.0
+    ).to(REAL)
+    grad_grad_weight_413 = tl.load(
+        grad_grad_weight_ptr + n * 35 + 31, mask=tile_mask & HAS_GRAD_GRAD_WEIGHT, other=0.0
+    ).to(REAL)
+    grad_grad_weight_422 = tl.load(
+        grad_grad_weight_ptr + n * 35 + 32, mask=tile_mask & HAS_GRAD_GRAD_WEIGHT, other=0.0
+    ).to(REAL)
+    grad_grad_weight_431 = tl.load(
+        grad_grad_weight_ptr + n * 35 + 33, mask=tile_mask & HAS_GRAD_GRAD_WEIGHT, other=0.0
+    ).to(REAL)
+    grad_grad_weight_440 = tl.load(
+        grad_grad_weight_ptr + n * 35 + 34, mask=tile_mask & HAS_GRAD_GRAD_WEIGHT, other=0.0
+    ).to(REAL)
+
+    b = tl.program_id(0).to(tl.int64) * ROWS
+    row_mask = b + r < B
+    mask = tile_mask if ROWS == 1 else tile_mask & row_mask
+    x_row = x_ptr + b * 16 * N
+    y_row = y_ptr + b * 16 * N
+    grad_out_row = grad_out_ptr + b * 16 * N
+    grad_grad_x_row = grad_grad_x_ptr + b * 16 * N
+    grad_grad_y_row = grad_grad_y_ptr + b * 16 * N
+    saved_row = saved_ptr + b
+    frontier_row = frontier_ptr + b
+    grad_x_row = grad_x_ptr + b * 16 * N
+
+    x_e, x_e1, x_e2, x_e3, x_e4, x_e12, x_e13, x_e14 = _load8(x_row + at * 16, mask, REAL)
+    x_e23, x_e24, x_e34, x_e123, x_e124, x_e134, x_e234, x_e1234 = _load8(x_row + at * 16 + 8, mask, REAL)
+    y_e, y_e1, y_e2, y_e3, y_e4, y_e12, y_e13, y_e14 = _load8(y_row + at * 16, mask, REAL)
+    y_e23, y_e24, y_e34, y_e123, y_e124, y_e134, y_e234, y_e1234 = _load8(y_row + at * 16 + 8, mask, REAL)
+    grad_out_e, grad_out_e1, grad_out_e2, grad_out_e3, grad_out_e4, grad_out_e12, grad_out_e13, grad_out_e14 = _load8(
+        grad_out_row + at * 16, mask, REAL
+    )
+    (
+        grad_out_e23,
+        grad_out_e24,
+        grad_out_e34,
+        grad_out_e123,
+        grad_out_e124,
+        grad_out_e134,
+        grad_out_e234,
+        grad_out_e1234,
+    ) = _load8(grad_out_row + at * 16 + 8, mask, REAL)
+    (
+        grad_grad_x_e,
+        grad_grad_x_e1,
+        grad_grad_x_e2,
+        grad_grad_x_e3,
+        grad_grad_x_e4,
+        grad_grad_x_e12,
+        grad_grad_x_e13,
+        grad_grad_x_e14,
+    ) = _load8(grad_grad_x_row + at * 16, mask & HAS_GRAD_GRAD_X, REAL)
+    (
+        grad_grad_x_e23,
+        grad_grad_x_e24,
+        grad_grad_x_e34,
+        grad_grad_x_e123,
+        grad_grad_x_e124,
+        grad_grad_x_e134,
+        grad_grad_x_e234,
+        grad_grad_x_e1234,
+    ) = _load8(grad_grad_x_row + at * 16 + 8, mask & HAS_GRAD_GRAD_X, REAL)
+    (
+        grad_grad_y_e,
+        grad_grad_y_e1,
+        grad_grad_y_e2,
+        grad_grad_y_e3,
+        grad_grad_y_e4,
+        grad_grad_y_e12,
+        grad_grad_y_e13,
+        grad_grad_y_e14,
+    ) = _load8(grad_grad_y_row + at * 16, mask & HAS_GRAD_GRAD_Y, REAL)
+    (
+        grad_grad_y_e23,
+        grad_grad_y_e24,
+        grad_grad_y_e34,
+        grad_grad_y_e123,
+        grad_grad_y_e124,
+        grad_grad_y_e134,
+        grad_grad_y_e234,
+        grad_grad_y_e1234,
+    ) = _load8(grad_grad_y_row + at * 16 + 8, mask & HAS_GRAD_GRAD_Y, REAL)
+    saved_inv_rms_0 = tl.load(saved_row + r, mask=row_mask, other=0.0).to(REAL)
+    saved_inv_rms_1 = tl.load(saved_row + B + r, mask=row_mask, other=0.0).to(REAL)
+    saved_inv_rms_2 = tl.load(saved_row + 2 * B + r, mask=row_mask, other=0.0).to(REAL)
+    saved_inv_rms_3 = tl.load(saved_row + 3 * B + r, mask=row_mask, other=0.0).to(REAL)
+    saved_inv_rms_4 = tl.load(saved_row + 4 * B + r, mask=row_mask, other=0.0).to(REAL)
+    frontier_0 = tl.load(frontier_row + r, mask=row_mask, other=0.0).to(REAL)
+    frontier_1 = tl.load(frontier_row + B + r, mask=row_mask, other=0.0).to(REAL)
+    frontier_2 = tl.load(frontier_row + 2 * B + r, mask=row_mask, other=0.0).to(REAL)
+    frontier_3 = tl.load(frontier_row + 3 * B + r, mask=row_mask, other=0.0).to(REAL)
+    frontier_4 = tl.load(frontier_row + 4 * B + r, mask=row_mask, other=0.0).to(REAL)
+    frontier_grad_grad_inv_rms_0 = tl.load(frontier_row + 5 * B + r, mask=row_mask, other=0.0).to(REAL)
+    frontier_6 = tl.load(frontier_row + 6 * B + r, mask=row_mask, other=0.0).to(REAL)
+    frontier_grad_grad_inv_rms_1 = tl.load(frontier_row + 7 * B + r, mask=row_mask, other=0.0).to(REAL)
+    frontier_8 = tl.load(frontier_row + 8 * B + r, mask=row_mask, other=0.0).to(REAL)
+    frontier_grad_grad_inv_rms_2 = tl.load(frontier_row + 9 * B + r, mask=row_mask, other=0.0).to(REAL)
+    frontier_10 = tl.load(frontier_row + 10 * B + r, mask=row_mask, other=0.0).to(REAL)
+    frontier_grad_grad_inv_rms_3 = tl.load(frontier_row + 11 * B + r, mask=row_mask, other=0.0).to(REAL)
+    frontier_12 = tl.load(frontier_row + 12 * B + r, mask=row_mask, other=0.0).to(REAL)
+    frontier_grad_grad_inv_rms_4 = tl.load(frontier_row + 13 * B + r, mask=row_mask, other=0.0).to(REAL)
+    frontier_14 = tl.load(frontier_row + 14 * B + r, mask=row_mask, other=0.0).to(REAL)
+
+    t0 = 0.7071067811865476 * y_e
+    gate_y = 0.5 + 0.5 * tl.erf(t0)
+    gelu_y_e234 = y_e234 * gate_y
+    t1 = 0.7071067811865476 * x_e
+    gate_x = 0.5 * tl.erf(t1) + 0.5
+    gelu_x_e = x_e * gate_x
+    t2 = weight_033 * gelu_x_e
+    gelu_x_e1 = x_e1 * gate_x
+    gelu_y_e1234 = y_e1234 * gate_y
+    t3 = weight_134 * gelu_y_e1234
+    gelu_y_e34 = y_e34 * gate_y
+    gelu_x_e2 = x_e2 * gate_x
+    t4 = weight_132 * gelu_x_e2
+    gelu_y_e24 = y_e24 * gate_y
+    gelu_x_e3 = x_e3 * gate_x
+    t5 = weight_132 * gelu_x_e3
+    gelu_y_e23 = y_e23 * gate_y
+    gelu_x_e4 = x_e4 * gate_x
+    t6 = weight_132 * gelu_x_e4
+    gelu_x_e12 = x_e12 * gate_x
+    gelu_y_e134 = y_e134 * gate_y
+    t7 = weight_233 * gelu_y_e134
+    gelu_x_e13 = x_e13 * gate_x
+    gelu_y_e124 = y_e124 * gate_y
+    t8 = weight_233 * gelu_y_e124
+    gelu_x_e14 = x_e14 * gate_x
+    gelu_y_e123 = y_e123 * gate_y
+    t9 = weight_233 * gelu_y_e123
+    gelu_x_e23 = x_e23 * gate_x
+    gelu_y_e4 = y_e4 * gate_y
+    t10 = weight_231 * gelu_y_e4
+    gelu_x_e24 = x_e24 * gate_x
+    gelu_y_e3 = y_e3 * gate_y
+    t11 = weight_231 * gelu_y_e3
+    gelu_x_e34 = x_e34 * gate_x
+    gelu_y_e2 = y_e2 * gate_y
+    t12 = weight_231 * gelu_y_e2
+    gelu_y_e14 = y_e14 * gate_y
+    gelu_x_e123 = x_e123 * gate_x
+    t13 = weight_332 * gelu_x_e123
+    gelu_y_e13 = y_e13 * gate_y
+    gelu_x_e124 = x_e124 * gate_x
+    t14 = weight_332 * gelu_x_e124
+    gelu_y_e12 = y_e12 * gate_y
+    gelu_x_e134 = x_e134 * gate_x
+    t15 = weight_332 * gelu_x_e134
+    gelu_x_e234 = x_e234 * gate_x
+    gelu_y_e = y_e * gate_y
+    t16 = weight_330 * gelu_y_e
+    gelu_y_e1 = y_e1 * gate_y
+    gelu_x_e1234 = x_e1234 * gate_x
+    t17 = weight_431 * gelu_x_e1234
+    out_e234 = gelu_y_e234 * t2 + gelu_x_e1 * t3 + gelu_y_e34 * t4 + gelu_y_e23 * t6 + gelu_x_e13 * t8
+    out_e234 += gelu_x_e23 * t10 + gelu_x_e34 * t12 + gelu_y_e14 * t13 + gelu_y_e12 * t15 + gelu_x_e234 * t16
+    out_e234 += -gelu_y_e24 * t5 - gelu_x_e12 * t7 - gelu_x_e14 * t9 - gelu_x_e24 * t11 - gelu_y_e13 * t14
+    out_e234 += -gelu_y_e1 * t17
+    t18 = weight_132 * gelu_x_e1
+    t19 = weight_233 * gelu_y_e234
+    t20 = weight_231 * gelu_y_e1
+    t21 = weight_332 * gelu_x_e234
+    out_e123 = gelu_y_e123 * t2 + gelu_y_e23 * t18 + gelu_y_e12 * t5 + gelu_x_e4 * t3 + gelu_x_e12 * t11
+    out_e123 += gelu_x_e23 * t20 + gelu_x_e24 * t7 + gelu_x_e123 * t16 + gelu_y_e34 * t14 + gelu_y_e14 * t21
+    out_e123 += -gelu_y_e13 * t4 - gelu_x_e13 * t12 - gelu_x_e14 * t19 - gelu_x_e34 * t8 - gelu_y_e24 * t15
+    out_e123 += -gelu_y_e4 * t17
+    out_e124 = gelu_y_e124 * t2 + gelu_y_e24 * t18 + gelu_y_e12 * t6 + gelu_x_e12 * t10 + gelu_x_e13 * t19
+    out_e124 += gelu_x_e24 * t20 + gelu_x_e34 * t9 + gelu_x_e124 * t16 + gelu_y_e23 * t15 + gelu_y_e3 * t17
+    out_e124 += -gelu_y_e14 * t4 - gelu_x_e3 * t3 - gelu_x_e14 * t12 - gelu_x_e23 * t7 - gelu_y_e34 * t13
+    out_e124 += -gelu_y_e13 * t21
+    out_e134 = gelu_y_e134 * t2 + gelu_y_e34 * t18 + gelu_x_e2 * t3 + gelu_y_e13 * t6 + gelu_x_e13 * t10
+    out_e134 += gelu_x_e23 * t8 + gelu_x_e34 * t20 + gelu_y_e24 * t13 + gelu_x_e134 * t16 + gelu_y_e12 * t21
+    out_e134 += -gelu_y_e14 * t5 - gelu_x_e12 * t19 - gelu_x_e14 * t11 - gelu_x_e24 * t9 - gelu_y_e23 * t14
+    out_e134 += -gelu_y_e2 * t17
+    t22 = out_e123 * out_e123 + out_e124 * out_e124 + out_e134 * out_e134 - out_e234 * out_e234
+    t23 = tl.where((t22 > 0.0), tl.full([], 1.0, REAL), 0.0)
+    t23 += -tl.where((t22 < 0.0), tl.full([], 1.0, REAL), 0.0)
+    t24 = frontier_1 * t23
+    grad_out_e234_2 = saved_inv_rms_3 * grad_out_e234 - 2.0 * out_e234 * t24
+    grad_out_e134_2 = saved_inv_rms_3 * grad_out_e134 + 2.0 * out_e134 * t24
+    grad_out_e124_2 = saved_inv_rms_3 * grad_out_e124 + 2.0 * out_e124 * t24
+    grad_out_e123_2 = saved_inv_rms_3 * grad_out_e123 + 2.0 * out_e123 * t24
+    t25 = gelu_y_e234 * grad_out_e234_2 + gelu_y_e134 * grad_out_e134_2 + gelu_y_e124 * grad_out_e124_2
+    t25 += gelu_y_e123 * grad_out_e123_2
+    t26 = weight_011 * gelu_x_e
+    t27 = weight_112 * gelu_x_e1
+    t28 = weight_112 * gelu_x_e2
+    t29 = weight_112 * gelu_x_e3
+    t30 = weight_110 * gelu_y_e
+    t31 = weight_213 * gelu_y_e124
+    t32 = weight_213 * gelu_y_e134
+    t33 = weight_211 * gelu_y_e1
+    t34 = weight_213 * gelu_y_e234
+    t35 = weight_211 * gelu_y_e2
+    t36 = weight_211 * gelu_y_e3
+    t37 = weight_314 * gelu_y_e1234
+    t38 = weight_312 * gelu_x_e124
+    t39 = weight_312 * gelu_x_e134
+    t40 = weight_312 * gelu_x_e234
+    t41 = weight_413 * gelu_x_e1234
+    out_e4 = gelu_y_e4 * t26 + gelu_y_e14 * t27 + gelu_x_e4 * t30 + gelu_x_e12 * t31 + gelu_x_e13 * t32
+    out_e4 += gelu_x_e24 * t35 + gelu_x_e34 * t36 + gelu_y_e12 * t38 + gelu_y_e13 * t39 + gelu_y_e123 * t41
+    out_e4 += -gelu_y_e24 * t28 - gelu_y_e34 * t29 - gelu_x_e14 * t33 - gelu_x_e23 * t34 - gelu_x_e123 * t37
+    out_e4 += -gelu_y_e23 * t40
+    t42 = weight_112 * gelu_x_e4
+    t43 = weight_211 * gelu_y_e4
+    t44 = weight_213 * gelu_y_e123
+    t45 = weight_312 * gelu_x_e123
+    out_e1 = gelu_y_e1 * t26 + gelu_x_e1 * t30 + gelu_y_e12 * t28 + gelu_y_e13 * t29 + gelu_y_e14 * t42
+    out_e1 += gelu_y_e234 * t41 - gelu_x_e12 * t35 - gelu_x_e13 * t36 - gelu_x_e14 * t43 - gelu_x_e23 * t44
+    out_e1 += -gelu_x_e24 * t31 - gelu_x_e34 * t32 - gelu_y_e23 * t45 - gelu_y_e24 * t38 - gelu_y_e34 * t39
+    out_e1 += -gelu_x_e234 * t37
+    out_e2 = gelu_y_e2 * t26 + gelu_y_e12 * t27 + gelu_x_e2 * t30 + gelu_y_e23 * t29 + gelu_y_e24 * t42
+    out_e2 += gelu_y_e134 * t41 - gelu_x_e12 * t33 - gelu_x_e13 * t44 - gelu_x_e14 * t31 - gelu_x_e23 * t36
+    out_e2 += -gelu_x_e24 * t43 - gelu_x_e34 * t34 - gelu_y_e13 * t45 - gelu_y_e14 * t38 - gelu_x_e134 * t37
+    out_e2 += -gelu_y_e34 * t40
+    out_e3 = gelu_y_e3 * t26 + gelu_y_e13 * t27 + gelu_x_e3 * t30 + gelu_y_e34 * t42 + gelu_x_e12 * t44
+    out_e3 += gelu_x_e23 * t35 + gelu_x_e24 * t34 + gelu_y_e12 * t45 + gelu_x_e124 * t37 + gelu_y_e24 * t40
+    out_e3 += -gelu_y_e23 * t28 - gelu_x_e13 * t33 - gelu_x_e14 * t32 - gelu_x_e34 * t43 - gelu_y_e14 * t39
+    out_e3 += -gelu_y_e124 * t41
+    t46 = out_e1 * out_e1 - out_e2 * out_e2 - out_e3 * out_e3 - out_e4 * out_e4
+    t47 = tl.where((t46 > 0.0), tl.full([], 1.0, REAL), 0.0)
+    t47 += -tl.where((t46 < 0.0), tl.full([], 1.0, REAL), 0.0)
+    t48 = frontier_3 * t47
+    grad_out_e4_2 = saved_inv_rms_1 * grad_out_e4 - 2.0 * out_e4 * t48
+    grad_out_e3_2 = saved_inv_rms_1 * grad_out_e3 - 2.0 * out_e3 * t48
+    grad_out_e2_2 = saved_inv_rms_1 * grad_out_e2 - 2.0 * out_e2 * t48
+    grad_out_e1_2 = saved_inv_rms_1 * grad_out_e1 + 2.0 * out_e1 * t48
+    t49 = gelu_y_e4 * grad_out_e4_2 + gelu_y_e3 * grad_out_e3_2 + gelu_y_e2 * grad_out_e2_2
+    t49 += gelu_y_e1 * grad_out_e1_2
+    t50 = gelu_x_e12 * gelu_y_e34 + gelu_x_e14 * gelu_y_e23 + gelu_x_e23 * gelu_y_e14
+    t50 += gelu_x_e34 * gelu_y_e12 - gelu_x_e13 * gelu_y_e24 - gelu_x_e24 * gelu_y_e13
+    t51 = gelu_x_e1 * gelu_y_e234 + gelu_x_e3 * gelu_y_e124 - gelu_x_e2 * gelu_y_e134
+    t51 += -gelu_x_e4 * gelu_y_e123
+    t52 = gelu_x_e123 * gelu_y_e4 + gelu_x_e134 * gelu_y_e2 - gelu_x_e124 * gelu_y_e3
+    t52 += -gelu_x_e234 * gelu_y_e1
+    out_e1234 = weight_044 * gelu_x_e * gelu_y_e1234 + weight_440 * gelu_x_e1234 * gelu_y_e + weight_242 * t50
+    out_e1234 += weight_143 * t51 + weight_341 * t52
+    grad_out_e1234_2 = saved_inv_rms_4 * grad_out_e1234 + 2.0 * frontier_0 * out_e1234
+    t53 = weight_022 * gelu_x_e
+    t54 = weight_123 * gelu_x_e1
+    t55 = weight_121 * gelu_x_e2
+    t56 = weight_222 * gelu_x_e12
+    t57 = weight_224 * gelu_y_e1234
+    t58 = weight_222 * gelu_y_e12
+    t59 = weight_222 * gelu_y_e34
+    t60 = weight_220 * gelu_y_e
+    t61 = weight_222 * gelu_x_e34
+    t62 = weight_323 * gelu_y_e123
+    t63 = weight_321 * gelu_y_e3
+    t64 = weight_422 * gelu_x_e1234
+    t65 = weight_123 * gelu_x_e3
+    t66 = weight_323 * gelu_x_e123
+    t67 = weight_321 * gelu_y_e1
+    t68 = weight_121 * gelu_y_e2
+    out_e24 = gelu_y_e24 * t53 + gelu_y_e124 * t54 + gelu_y_e4 * t55 + gelu_x_e14 * t58 + gelu_x_e24 * t60
+    out_e24 += gelu_y_e23 * t61 + gelu_x_e134 * t62 + gelu_x_e234 * t63 + gelu_y_e234 * t65 + gelu_x_e124 * t67
+    out_e24 += -gelu_y_e14 * t56 - gelu_x_e13 * t57 - gelu_x_e23 * t59 - gelu_y_e13 * t64 - gelu_y_e134 * t66
+    out_e24 += -gelu_x_e4 * t68
+    t69 = weight_121 * gelu_x_e1
+    t70 = weight_321 * gelu_y_e4
+    t71 = gelu_x_e13 * gelu_y_e23 + gelu_x_e14 * gelu_y_e24 - gelu_x_e23 * gelu_y_e13
+    t71 += -gelu_x_e24 * gelu_y_e14
+    t72 = weight_121 * gelu_y_e1
+    t73 = weight_123 * gelu_x_e4
+    t74 = gelu_x_e234 * gelu_y_e134 - gelu_x_e134 * gelu_y_e234
+    out_e12 = gelu_y_e12 * t53 + gelu_y_e2 * t69 + gelu_x_e12 * t60 + weight_222 * t71 + weight_323 * t74
+    out_e12 += -gelu_x_e34 * t57 - gelu_x_e124 * t70 - gelu_y_e34 * t64 - gelu_y_e123 * t65 - gelu_x_e2 * t72
+    out_e12 += -gelu_y_e124 * t73 - gelu_x_e123 * t63
+    t75 = weight_123 * gelu_x_e2
+    t76 = weight_321 * gelu_y_e2
+    out_e14 = gelu_y_e14 * t53 + gelu_y_e4 * t69 + gelu_y_e124 * t75 + gelu_x_e14 * t60 + gelu_x_e24 * t58
+    out_e14 += gelu_y_e13 * t61 + gelu_x_e134 * t63 + gelu_x_e234 * t62 + gelu_y_e134 * t65 + gelu_x_e124 * t76
+    out_e14 += -gelu_y_e24 * t56 - gelu_x_e13 * t59 - gelu_x_e23 * t57 - gelu_y_e23 * t64 - gelu_x_e4 * t72
+    out_e14 += -gelu_y_e234 * t66
+    t77 = gelu_x_e14 * gelu_y_e13 + gelu_x_e23 * gelu_y_e24 - gelu_x_e13 * gelu_y_e14
+    t77 += -gelu_x_e24 * gelu_y_e23
+    t78 = gelu_x_e3 * gelu_y_e4 - gelu_x_e4 * gelu_y_e3
+    out_e34 = gelu_y_e34 * t53 + gelu_y_e134 * t54 + gelu_x_e12 * t57 + gelu_x_e34 * t60 + gelu_y_e12 * t64
+    out_e34 += weight_222 * t77 + gelu_y_e124 * t66 + gelu_x_e134 * t67 + weight_121 * t78 - gelu_x_e124 * t62
+    out_e34 += -gelu_x_e234 * t76 - gelu_y_e234 * t75
+    t79 = weight_323 * gelu_y_e124
+    t80 = weight_323 * gelu_x_e124
+    out_e13 = gelu_y_e13 * t53 + gelu_y_e3 * t69 + gelu_y_e123 * t75 + gelu_x_e13 * t60 + gelu_x_e14 * t59
+    out_e13 += gelu_x_e23 * t58 + gelu_x_e24 * t57 + gelu_y_e24 * t64 + gelu_x_e123 * t76 + gelu_y_e234 * t80
+    out_e13 += -gelu_y_e23 * t56 - gelu_y_e14 * t61 - gelu_x_e134 * t70 - gelu_x_e234 * t79 - gelu_x_e3 * t72
+    out_e13 += -gelu_y_e134 * t73
+    out_e23 = gelu_y_e23 * t53 + gelu_y_e123 * t54 + gelu_y_e3 * t55 + gelu_x_e13 * t58 + gelu_x_e14 * t57
+    out_e23 += gelu_x_e23 * t60 + gelu_x_e24 * t59 + gelu_y_e14 * t64 + gelu_x_e123 * t67 + gelu_y_e134 * t80
+    out_e23 += -gelu_y_e13 * t56 - gelu_y_e24 * t61 - gelu_x_e134 * t79 - gelu_x_e234 * t70 - gelu_y_e234 * t73
+    out_e23 += -gelu_x_e3 * t68
+    t81 = out_e34 * out_e34 + out_e23 * out_e23 + out_e24 * out_e24 - out_e12 * out_e12 - out_e14 * out_e14
+    t81 += -out_e13 * out_e13
+    t82 = tl.where((t81 > 0.0), tl.full([], 1.0, REAL), 0.0)
+    t82 += -tl.where((t81 < 0.0), tl.full([], 1.0, REAL), 0.0)
+    t83 = frontier_2 * t82
+    grad_out_e24_2 = saved_inv_rms_2 * grad_out_e24 + 2.0 * out_e24 * t83
+    grad_out_e23_2 = saved_inv_rms_2 * grad_out_e23 + 2.0 * out_e23 * t83
+    grad_out_e13_2 = saved_inv_rms_2 * grad_out_e13 - 2.0 * out_e13 * t83
+    grad_out_e34_2 = saved_inv_rms_2 * grad_out_e34 + 2.0 * out_e34 * t83
+    grad_out_e14_2 = saved_inv_rms_2 * grad_out_e14 - 2.0 * out_e14 * t83
+    grad_out_e12_2 = saved_inv_rms_2 * grad_out_e12 - 2.0 * out_e12 * t83
+    t84 = gelu_y_e24 * grad_out_e24_2 + gelu_y_e23 * grad_out_e23_2 + gelu_y_e13 * grad_out_e13_2
+    t84 += gelu_y_e34 * grad_out_e34_2 + gelu_y_e14 * grad_out_e14_2 + gelu_y_e12 * grad_out_e12_2
+    t85 = gelu_x_e12 * gelu_y_e12 + gelu_x_e13 * gelu_y_e13 + gelu_x_e14 * gelu_y_e14
+    t85 += -gelu_x_e23 * gelu_y_e23 - gelu_x_e24 * gelu_y_e24 - gelu_x_e34 * gelu_y_e34
+    t86 = gelu_x_e1 * gelu_y_e1 - gelu_x_e2 * gelu_y_e2 - gelu_x_e3 * gelu_y_e3 - gelu_x_e4 * gelu_y_e4
+    t87 = gelu_x_e234 * gelu_y_e234 - gelu_x_e123 * gelu_y_e123 - gelu_x_e124 * gelu_y_e124
+    t87 += -gelu_x_e134 * gelu_y_e134
+    out_e = weight_000 * gelu_x_e * gelu_y_e + weight_202 * t85 + weight_101 * t86 + weight_303 * t87
+    out_e += -weight_404 * gelu_x_e1234 * gelu_y_e1234
+    grad_out_e_2 = saved_inv_rms_0 * grad_out_e + 2.0 * frontier_4 * out_e
+    grad_gelu_x_e = weight_033 * t25 + weight_011 * t49 + weight_044 * gelu_y_e1234 * grad_out_e1234_2
+    grad_gelu_x_e += weight_022 * t84 + weight_000 * gelu_y_e * grad_out_e_2
+    t88 = tl.exp(-t1 * t1)
+    t89 = 1.1283791670955126 * t88
+    t90 = 0.7071067811865476 * grad_grad_x_e
+    grad_grad_gate_x = 0.5 * t89 * t90
+    t91 = 1.1283791670955126 * tl.exp(-t0 * t0) * (0.7071067811865476 * grad_grad_y_e)
+    grad_grad_gate_y = 0.5 * t91
+    grad_grad_gelu_y_e1234 = gate_y * grad_grad_y_e1234 + y_e1234 * grad_grad_gate_y
+    grad_grad_gelu_y_e = y_e * grad_grad_gate_y + gate_y * grad_grad_y_e
+    grad_grad_gelu_x_e1234 = gate_x * grad_grad_x_e1234 + x_e1234 * grad_grad_gate_x
+    grad_grad_gelu_y_e12 = gate_y * grad_grad_y_e12 + y_e12 * grad_grad_gate_y
+    grad_grad_gelu_y_e13 = gate_y * grad_grad_y_e13 + y_e13 * grad_grad_gate_y
+    grad_grad_gelu_y_e14 = gate_y * grad_grad_y_e14 + y_e14 * grad_grad_gate_y
+    grad_grad_gelu_y_e23 = gate_y * grad_grad_y_e23 + y_e23 * grad_grad_gate_y
+    grad_grad_gelu_y_e24 = gate_y * grad_grad_y_e24 + y_e24 * grad_grad_gate_y
+    grad_grad_gelu_y_e34 = gate_y * grad_grad_y_e34 + y_e34 * grad_grad_gate_y
+    grad_grad_gelu_x_e12 = gate_x * grad_grad_x_e12 + x_e12 * grad_grad_gate_x
+    grad_grad_gelu_x_e13 = gate_x * grad_grad_x_e13 + x_e13 * grad_grad_gate_x
+    grad_grad_gelu_x_e14 = gate_x * grad_grad_x_e14 + x_e14 * grad_grad_gate_x
+    grad_grad_gelu_x_e23 = gate_x * grad_grad_x_e23 + x_e23 * grad_grad_gate_x
+    grad_grad_gelu_x_e24 = gate_x * grad_grad_x_e24 + x_e24 * grad_grad_gate_x
+    grad_grad_gelu_x_e34 = gate_x * grad_grad_x_e34 + x_e34 * grad_grad_gate_x
+    t92 = gelu_x_e12 * grad_grad_gelu_y_e12 + gelu_x_e13 * grad_grad_gelu_y_e13
+    t92 += gelu_x_e14 * grad_grad_gelu_y_e14 + gelu_y_e12 * grad_grad_gelu_x_e12
+    t92 += gelu_y_e13 * grad_grad_gelu_x_e13 + gelu_y_e14 * grad_grad_gelu_x_e14
+    t92 += -gelu_x_e23 * grad_grad_gelu_y_e23 - gelu_x_e24 * grad_grad_gelu_y_e24
+    t92 += -gelu_x_e34 * grad_grad_gelu_y_e34 - gelu_y_e23 * grad_grad_gelu_x_e23
+    t92 += -gelu_y_e24 * grad_grad_gelu_x_e24 - gelu_y_e34 * grad_grad_gelu_x_e34
+    grad_grad_gelu_y_e1 = gate_y * grad_grad_y_e1 + y_e1 * grad_grad_gate_y
+    grad_grad_gelu_y_e2 = gate_y * grad_grad_y_e2 + y_e2 * grad_grad_gate_y
+    grad_grad_gelu_y_e3 = gate_y * grad_grad_y_e3 + y_e3 * grad_grad_gate_y
+    grad_grad_gelu_y_e4 = gate_y * grad_grad_y_e4 + y_e4 * grad_grad_gate_y
+    grad_grad_gelu_x_e1 = gate_x * grad_grad_x_e1 + x_e1 * grad_grad_gate_x
+    grad_grad_gelu_x_e2 = gate_x * grad_grad_x_e2 + x_e2 * grad_grad_gate_x
+    grad_grad_gelu_x_e3 = gate_x * grad_grad_x_e3 + x_e3 * grad_grad_gate_x
+    grad_grad_gelu_x_e4 = gate_x * grad_grad_x_e4 + x_e4 * grad_grad_gate_x
+    t93 = gelu_x_e1 * grad_grad_gelu_y_e1 + gelu_y_e1 * grad_grad_gelu_x_e1 - gelu_x_e2 * grad_grad_gelu_y_e2
+    t93 += -gelu_x_e3 * grad_grad_gelu_y_e3 - gelu_x_e4 * grad_grad_gelu_y_e4 - gelu_y_e2 * grad_grad_gelu_x_e2
+    t93 += -gelu_y_e3 * grad_grad_gelu_x_e3 - gelu_y_e4 * grad_grad_gelu_x_e4
+    grad_grad_gelu_y_e123 = gate_y * grad_grad_y_e123 + y_e123 * grad_grad_gate_y
+    grad_grad_gelu_y_e124 = gate_y * grad_grad_y_e124 + y_e124 * grad_grad_gate_y
+    grad_grad_gelu_y_e134 = gate_y * grad_grad_y_e134 + y_e134 * grad_grad_gate_y
+    grad_grad_gelu_y_e234 = gate_y * grad_grad_y_e234 + y_e234 * grad_grad_gate_y
+    grad_grad_gelu_x_e123 = gate_x * grad_grad_x_e123 + x_e123 * grad_grad_gate_x
+    grad_grad_gelu_x_e124 = gate_x * grad_grad_x_e124 + x_e124 * grad_grad_gate_x
+    grad_grad_gelu_x_e134 = gate_x * grad_grad_x_e134 + x_e134 * grad_grad_gate_x
+    grad_grad_gelu_x_e234 = gate_x * grad_grad_x_e234 + x_e234 * grad_grad_gate_x
+    t94 = gelu_x_e234 * grad_grad_gelu_y_e234 + gelu_y_e234 * grad_grad_gelu_x_e234
+    t94 += -gelu_x_e123 * grad_grad_gelu_y_e123 - gelu_x_e124 * grad_grad_gelu_y_e124
+    t94 += -gelu_x_e134 * grad_grad_gelu_y_e134 - gelu_y_e123 * grad_grad_gelu_x_e123
+    t94 += -gelu_y_e124 * grad_grad_gelu_x_e124 - gelu_y_e134 * grad_grad_gelu_x_e134
+    grad_grad_gelu_x_e = x_e * grad_grad_gate_x + gate_x * grad_grad_x_e
+    grad_grad_out_e = grad_grad_weight_303 * t87 + grad_grad_weight_202 * t85 + grad_grad_weight_101 * t86
+    grad_grad_out_e += grad_grad_weight_000 * gelu_x_e * gelu_y_e + weight_000 * gelu_x_e * grad_grad_gelu_y_e
+    grad_grad_out_e += weight_202 * t92 + weight_101 * t93 + weight_303 * t94
+    grad_grad_out_e += weight_000 * gelu_y_e * grad_grad_gelu_x_e
+    grad_grad_out_e += -grad_grad_weight_404 * gelu_x_e1234 * gelu_y_e1234
+    grad_grad_out_e += -weight_404 * gelu_x_e1234 * grad_grad_gelu_y_e1234
+    grad_grad_out_e += -weight_404 * gelu_y_e1234 * grad_grad_gelu_x_e1234
+    grad_out_e_3 = frontier_4 * (2.0 * grad_grad_out_e) + frontier_grad_grad_inv_rms_0 * grad_out_e
+    grad_out_e_3 += 2.0 * frontier_6 * out_e
+    t95 = grad_grad_weight_314 * gelu_y_e1234 + weight_314 * grad_grad_gelu_y_e1234
+    t96 = grad_grad_weight_211 * gelu_y_e1 + weight_211 * grad_grad_gelu_y_e1
+    t97 = grad_grad_weight_211 * gelu_y_e2 + weight_211 * grad_grad_gelu_y_e2
+    t98 = grad_grad_weight_211 * gelu_y_e3 + weight_211 * grad_grad_gelu_y_e3
+    t99 = grad_grad_weight_213 * gelu_y_e124 + weight_213 * grad_grad_gelu_y_e124
+    t100 = grad_grad_weight_213 * gelu_y_e134 + weight_213 * grad_grad_gelu_y_e134
+    t101 = grad_grad_weight_213 * gelu_y_e234 + weight_213 * grad_grad_gelu_y_e234
+    t102 = grad_grad_weight_110 * gelu_y_e + weight_110 * grad_grad_gelu_y_e
+    t103 = grad_grad_weight_413 * gelu_x_e1234 + weight_413 * grad_grad_gelu_x_e1234
+    t104 = grad_grad_weight_112 * gelu_x_e1 + weight_112 * grad_grad_gelu_x_e1
+    t105 = grad_grad_weight_112 * gelu_x_e2 + weight_112 * grad_grad_gelu_x_e2
+    t106 = grad_grad_weight_112 * gelu_x_e3 + weight_112 * grad_grad_gelu_x_e3
+    t107 = grad_grad_weight_312 * gelu_x_e124 + weight_312 * grad_grad_gelu_x_e124
+    t108 = grad_grad_weight_312 * gelu_x_e134 + weight_312 * grad_grad_gelu_x_e134
+    t109 = grad_grad_weight_312 * gelu_x_e234 + weight_312 * grad_grad_gelu_x_e234
+    t110 = grad_grad_weight_011 * gelu_x_e + weight_011 * grad_grad_gelu_x_e
+    grad_grad_out_e4 = t38 * grad_grad_gelu_y_e12 + t39 * grad_grad_gelu_y_e13 + t27 * grad_grad_gelu_y_e14
+    grad_grad_out_e4 += gelu_x_e24 * t97 + gelu_x_e34 * t98 + t26 * grad_grad_gelu_y_e4
+    grad_grad_out_e4 += t41 * grad_grad_gelu_y_e123 + gelu_x_e12 * t99 + gelu_x_e13 * t100 + gelu_x_e4 * t102
+    grad_grad_out_e4 += gelu_y_e123 * t103 + t31 * grad_grad_gelu_x_e12 + t32 * grad_grad_gelu_x_e13
+    grad_grad_out_e4 += t35 * grad_grad_gelu_x_e24 + t36 * grad_grad_gelu_x_e34 + gelu_y_e14 * t104
+    grad_grad_out_e4 += t30 * grad_grad_gelu_x_e4 + gelu_y_e12 * t107 + gelu_y_e13 * t108 + gelu_y_e4 * t110
+    grad_grad_out_e4 += -gelu_x_e123 * t95 - t40 * grad_grad_gelu_y_e23 - t28 * grad_grad_gelu_y_e24
+    grad_grad_out_e4 += -t29 * grad_grad_gelu_y_e34 - gelu_x_e14 * t96 - gelu_x_e23 * t101
+    grad_grad_out_e4 += -t33 * grad_grad_gelu_x_e14 - t34 * grad_grad_gelu_x_e23 - gelu_y_e24 * t105
+    grad_grad_out_e4 += -gelu_y_e34 * t106 - t37 * grad_grad_gelu_x_e123 - gelu_y_e23 * t109
+    t111 = frontier_8 * t47
+    grad_out_e4_3 = t48 * (-2.0 * grad_grad_out_e4) + frontier_grad_grad_inv_rms_1 * grad_out_e4
+    grad_out_e4_3 += -2.0 * out_e4 * t111
+    t112 = grad_grad_weight_211 * gelu_y_e4 + weight_211 * grad_grad_gelu_y_e4
+    t113 = grad_grad_weight_213 * gelu_y_e123 + weight_213 * grad_grad_gelu_y_e123
+    t114 = grad_grad_weight_112 * gelu_x_e4 + weight_112 * grad_grad_gelu_x_e4
+    t115 = grad_grad_weight_312 * gelu_x_e123 + weight_312 * grad_grad_gelu_x_e123
+    grad_grad_out_e3 = gelu_x_e124 * t95 + t45 * grad_grad_gelu_y_e12 + t27 * grad_grad_gelu_y_e13
+    grad_grad_out_e3 += t40 * grad_grad_gelu_y_e24 + t42 * grad_grad_gelu_y_e34 + gelu_x_e23 * t97
+    grad_grad_out_e3 += t26 * grad_grad_gelu_y_e3 + gelu_x_e12 * t113 + gelu_x_e24 * t101 + gelu_x_e3 * t102
+    grad_grad_out_e3 += t44 * grad_grad_gelu_x_e12 + t35 * grad_grad_gelu_x_e23 + t34 * grad_grad_gelu_x_e24
+    grad_grad_out_e3 += gelu_y_e13 * t104 + t30 * grad_grad_gelu_x_e3 + gelu_y_e34 * t114 + gelu_y_e12 * t115
+    grad_grad_out_e3 += t37 * grad_grad_gelu_x_e124 + gelu_y_e24 * t109 + gelu_y_e3 * t110
+    grad_grad_out_e3 += -t39 * grad_grad_gelu_y_e14 - t28 * grad_grad_gelu_y_e23 - gelu_x_e13 * t96
+    grad_grad_out_e3 += -gelu_x_e34 * t112 - t41 * grad_grad_gelu_y_e124 - gelu_x_e14 * t100
+    grad_grad_out_e3 += -gelu_y_e124 * t103 - t33 * grad_grad_gelu_x_e13 - t32 * grad_grad_gelu_x_e14
+    grad_grad_out_e3 += -t43 * grad_grad_gelu_x_e34 - gelu_y_e23 * t105 - gelu_y_e14 * t108
+    grad_out_e3_3 = t48 * (-2.0 * grad_grad_out_e3) + frontier_grad_grad_inv_rms_1 * grad_out_e3
+    grad_out_e3_3 += -2.0 * out_e3 * t111
+    grad_grad_out_e2 = t27 * grad_grad_gelu_y_e12 + t29 * grad_grad_gelu_y_e23 + t42 * grad_grad_gelu_y_e24
+    grad_grad_out_e2 += t26 * grad_grad_gelu_y_e2 + t41 * grad_grad_gelu_y_e134 + gelu_x_e2 * t102
+    grad_grad_out_e2 += gelu_y_e134 * t103 + gelu_y_e12 * t104 + t30 * grad_grad_gelu_x_e2 + gelu_y_e23 * t106
+    grad_grad_out_e2 += gelu_y_e24 * t114 + gelu_y_e2 * t110 - gelu_x_e134 * t95 - t45 * grad_grad_gelu_y_e13
+    grad_grad_out_e2 += -t38 * grad_grad_gelu_y_e14 - t40 * grad_grad_gelu_y_e34 - gelu_x_e12 * t96
+    grad_grad_out_e2 += -gelu_x_e23 * t98 - gelu_x_e24 * t112 - gelu_x_e13 * t113 - gelu_x_e14 * t99
+    grad_grad_out_e2 += -gelu_x_e34 * t101 - t33 * grad_grad_gelu_x_e12 - t44 * grad_grad_gelu_x_e13
+    grad_grad_out_e2 += -t31 * grad_grad_gelu_x_e14 - t36 * grad_grad_gelu_x_e23 - t43 * grad_grad_gelu_x_e24
+    grad_grad_out_e2 += -t34 * grad_grad_gelu_x_e34 - gelu_y_e13 * t115 - gelu_y_e14 * t107
+    grad_grad_out_e2 += -t37 * grad_grad_gelu_x_e134 - gelu_y_e34 * t109
+    grad_out_e2_3 = t48 * (-2.0 * grad_grad_out_e2) + frontier_grad_grad_inv_rms_1 * grad_out_e2
+    grad_out_e2_3 += -2.0 * out_e2 * t111
+    grad_grad_out_e1 = t28 * grad_grad_gelu_y_e12 + t29 * grad_grad_gelu_y_e13 + t42 * grad_grad_gelu_y_e14
+    grad_grad_out_e1 += t26 * grad_grad_gelu_y_e1 + t41 * grad_grad_gelu_y_e234 + gelu_x_e1 * t102
+    grad_grad_out_e1 += gelu_y_e234 * t103 + t30 * grad_grad_gelu_x_e1 + gelu_y_e12 * t105 + gelu_y_e13 * t106
+    grad_grad_out_e1 += gelu_y_e14 * t114 + gelu_y_e1 * t110 - gelu_x_e234 * t95 - t45 * grad_grad_gelu_y_e23
+    grad_grad_out_e1 += -t38 * grad_grad_gelu_y_e24 - t39 * grad_grad_gelu_y_e34 - gelu_x_e12 * t97
+    grad_grad_out_e1 += -gelu_x_e13 * t98 - gelu_x_e14 * t112 - gelu_x_e23 * t113 - gelu_x_e24 * t99
+    grad_grad_out_e1 += -gelu_x_e34 * t100 - t35 * grad_grad_gelu_x_e12 - t36 * grad_grad_gelu_x_e13
+    grad_grad_out_e1 += -t43 * grad_grad_gelu_x_e14 - t44 * grad_grad_gelu_x_e23 - t31 * grad_grad_gelu_x_e24
+    grad_grad_out_e1 += -t32 * grad_grad_gelu_x_e34 - gelu_y_e23 * t115 - gelu_y_e24 * t107 - gelu_y_e34 * t108
+    grad_grad_out_e1 += -t37 * grad_grad_gelu_x_e234
+    grad_out_e1_3 = t48 * (2.0 * grad_grad_out_e1) + frontier_grad_grad_inv_rms_1 * grad_out_e1
+    grad_out_e1_3 += 2.0 * out_e1 * t111
+    t116 = grad_out_e1_2 * grad_grad_gelu_y_e1 + grad_out_e2_2 * grad_grad_gelu_y_e2
+    t116 += grad_out_e3_2 * grad_grad_gelu_y_e3 + grad_out_e4_2 * grad_grad_gelu_y_e4
+    t116 += gelu_y_e4 * grad_out_e4_3 + gelu_y_e3 * grad_out_e3_3 + gelu_y_e2 * grad_out_e2_3
+    t116 += gelu_y_e1 * grad_out_e1_3
+    t117 = grad_grad_weight_224 * gelu_y_e1234 + weight_224 * grad_grad_gelu_y_e1234
+    t118 = grad_grad_weight_222 * gelu_y_e12 + weight_222 * grad_grad_gelu_y_e12
+    t119 = grad_grad_weight_222 * gelu_y_e34 + weight_222 * grad_grad_gelu_y_e34
+    t120 = grad_grad_weight_321 * gelu_y_e1 + weight_321 * grad_grad_gelu_y_e1
+    t121 = grad_grad_weight_121 * gelu_y_e2 + weight_121 * grad_grad_gelu_y_e2
+    t122 = grad_grad_weight_321 * gelu_y_e3 + weight_321 * grad_grad_gelu_y_e3
+    t123 = grad_grad_weight_323 * gelu_y_e123 + weight_323 * grad_grad_gelu_y_e123
+    t124 = grad_grad_weight_220 * gelu_y_e + weight_220 * grad_grad_gelu_y_e
+    t125 = grad_grad_weight_422 * gelu_x_e1234 + weight_422 * grad_grad_gelu_x_e1234
+    t126 = grad_grad_weight_222 * gelu_x_e12 + weight_222 * grad_grad_gelu_x_e12
+    t127 = grad_grad_weight_222 * gelu_x_e34 + weight_222 * grad_grad_gelu_x_e34
+    t128 = grad_grad_weight_123 * gelu_x_e1 + weight_123 * grad_grad_gelu_x_e1
+    t129 = grad_grad_weight_121 * gelu_x_e2 + weight_121 * grad_grad_gelu_x_e2
+    t130 = grad_grad_weight_123 * gelu_x_e3 + weight_123 * grad_grad_gelu_x_e3
+    t131 = grad_grad_weight_323 * gelu_x_e123 + weight_323 * grad_grad_gelu_x_e123
+    t132 = grad_grad_weight_022 * gelu_x_e + weight_022 * grad_grad_gelu_x_e
+    grad_grad_out_e24 = gelu_x_e14 * t118 + t61 * grad_grad_gelu_y_e23 + t53 * grad_grad_gelu_y_e24
+    grad_grad_out_e24 += gelu_x_e124 * t120 + gelu_x_e234 * t122 + t55 * grad_grad_gelu_y_e4
+    grad_grad_out_e24 += gelu_x_e134 * t123 + t54 * grad_grad_gelu_y_e124 + t65 * grad_grad_gelu_y_e234
+    grad_grad_out_e24 += gelu_x_e24 * t124 + t58 * grad_grad_gelu_x_e14 + t60 * grad_grad_gelu_x_e24
+    grad_grad_out_e24 += gelu_y_e23 * t127 + gelu_y_e124 * t128 + gelu_y_e4 * t129 + gelu_y_e234 * t130
+    grad_grad_out_e24 += t67 * grad_grad_gelu_x_e124 + t62 * grad_grad_gelu_x_e134
+    grad_grad_out_e24 += t63 * grad_grad_gelu_x_e234 + gelu_y_e24 * t132 - gelu_x_e13 * t117
+    grad_grad_out_e24 += -t64 * grad_grad_gelu_y_e13 - t56 * grad_grad_gelu_y_e14 - gelu_x_e23 * t119
+    grad_grad_out_e24 += -gelu_x_e4 * t121 - t66 * grad_grad_gelu_y_e134 - gelu_y_e13 * t125 - gelu_y_e14 * t126
+    grad_grad_out_e24 += -t57 * grad_grad_gelu_x_e13 - t59 * grad_grad_gelu_x_e23 - t68 * grad_grad_gelu_x_e4
+    grad_grad_out_e24 += -gelu_y_e134 * t131
+    t133 = frontier_10 * t82
+    grad_out_e24_3 = t83 * (2.0 * grad_grad_out_e24) + frontier_grad_grad_inv_rms_2 * grad_out_e24
+    grad_out_e24_3 += 2.0 * out_e24 * t133
+    t134 = grad_grad_weight_321 * gelu_y_e4 + weight_321 * grad_grad_gelu_y_e4
+    t135 = grad_grad_weight_323 * gelu_y_e124 + weight_323 * grad_grad_gelu_y_e124
+    t136 = grad_grad_weight_123 * gelu_x_e4 + weight_123 * grad_grad_gelu_x_e4
+    t137 = grad_grad_weight_323 * gelu_x_e124 + weight_323 * grad_grad_gelu_x_e124
+    grad_grad_out_e23 = gelu_x_e14 * t117 + gelu_x_e13 * t118 + t64 * grad_grad_gelu_y_e14
+    grad_grad_out_e23 += t53 * grad_grad_gelu_y_e23 + gelu_x_e24 * t119 + gelu_x_e123 * t120
+    grad_grad_out_e23 += t55 * grad_grad_gelu_y_e3 + t54 * grad_grad_gelu_y_e123 + t80 * grad_grad_gelu_y_e134
+    grad_grad_out_e23 += gelu_x_e23 * t124 + gelu_y_e14 * t125 + t58 * grad_grad_gelu_x_e13
+    grad_grad_out_e23 += t57 * grad_grad_gelu_x_e14 + t60 * grad_grad_gelu_x_e23 + t59 * grad_grad_gelu_x_e24
+    grad_grad_out_e23 += gelu_y_e123 * t128 + gelu_y_e3 * t129 + t67 * grad_grad_gelu_x_e123
+    grad_grad_out_e23 += gelu_y_e134 * t137 + gelu_y_e23 * t132 - t56 * grad_grad_gelu_y_e13
+    grad_grad_out_e23 += -t61 * grad_grad_gelu_y_e24 - gelu_x_e3 * t121 - gelu_x_e234 * t134
+    grad_grad_out_e23 += -gelu_x_e134 * t135 - t73 * grad_grad_gelu_y_e234 - gelu_y_e13 * t126
+    grad_grad_out_e23 += -gelu_y_e24 * t127 - t68 * grad_grad_gelu_x_e3 - gelu_y_e234 * t136
+    grad_grad_out_e23 += -t79 * grad_grad_gelu_x_e134 - t70 * grad_grad_gelu_x_e234
+    grad_out_e23_3 = t83 * (2.0 * grad_grad_out_e23) + frontier_grad_grad_inv_rms_2 * grad_out_e23
+    grad_out_e23_3 += 2.0 * out_e23 * t133
+    t138 = grad_grad_weight_121 * gelu_y_e1 + weight_121 * grad_grad_gelu_y_e1
+    t139 = grad_grad_weight_321 * gelu_y_e2 + weight_321 * grad_grad_gelu_y_e2
+    t140 = grad_grad_weight_121 * gelu_x_e1 + weight_121 * grad_grad_gelu_x_e1
+    t141 = grad_grad_weight_123 * gelu_x_e2 + weight_123 * grad_grad_gelu_x_e2
+    grad_grad_out_e13 = gelu_x_e24 * t117 + gelu_x_e23 * t118 + t53 * grad_grad_gelu_y_e13
+    grad_grad_out_e13 += t64 * grad_grad_gelu_y_e24 + gelu_x_e14 * t119 + gelu_x_e123 * t139
+    grad_grad_out_e13 += t69 * grad_grad_gelu_y_e3 + t75 * grad_grad_gelu_y_e123 + t80 * grad_grad_gelu_y_e234
+    grad_grad_out_e13 += gelu_x_e13 * t124 + gelu_y_e24 * t125 + t60 * grad_grad_gelu_x_e13
+    grad_grad_out_e13 += t59 * grad_grad_gelu_x_e14 + t58 * grad_grad_gelu_x_e23 + t57 * grad_grad_gelu_x_e24
+    grad_grad_out_e13 += gelu_y_e3 * t140 + gelu_y_e123 * t141 + t76 * grad_grad_gelu_x_e123
+    grad_grad_out_e13 += gelu_y_e234 * t137 + gelu_y_e13 * t132 - t61 * grad_grad_gelu_y_e14
+    grad_grad_out_e13 += -t56 * grad_grad_gelu_y_e23 - gelu_x_e3 * t138 - gelu_x_e134 * t134
+    grad_grad_out_e13 += -gelu_x_e234 * t135 - t73 * grad_grad_gelu_y_e134 - gelu_y_e23 * t126
+    grad_grad_out_e13 += -gelu_y_e14 * t127 - t72 * grad_grad_gelu_x_e3 - gelu_y_e134 * t136
+    grad_grad_out_e13 += -t70 * grad_grad_gelu_x_e134 - t79 * grad_grad_gelu_x_e234
+    grad_out_e13_3 = t83 * (-2.0 * grad_grad_out_e13) + frontier_grad_grad_inv_rms_2 * grad_out_e13
+    grad_out_e13_3 += -2.0 * out_e13 * t133
+    t142 = gelu_x_e14 * grad_grad_gelu_y_e13 + gelu_x_e23 * grad_grad_gelu_y_e24
+    t142 += gelu_y_e13 * grad_grad_gelu_x_e14 + gelu_y_e24 * grad_grad_gelu_x_e23
+    t142 += -gelu_x_e13 * grad_grad_gelu_y_e14 - gelu_x_e24 * grad_grad_gelu_y_e23
+    t142 += -gelu_y_e14 * grad_grad_gelu_x_e13 - gelu_y_e23 * grad_grad_gelu_x_e24
+    t143 = gelu_x_e3 * grad_grad_gelu_y_e4 + gelu_y_e4 * grad_grad_gelu_x_e3 - gelu_x_e4 * grad_grad_gelu_y_e3
+    t143 += -gelu_y_e3 * grad_grad_gelu_x_e4
+    grad_grad_out_e34 = grad_grad_weight_222 * t77 + grad_grad_weight_121 * t78 + gelu_x_e12 * t117
+    grad_grad_out_e34 += t64 * grad_grad_gelu_y_e12 + t53 * grad_grad_gelu_y_e34 + gelu_x_e134 * t120
+    grad_grad_out_e34 += t66 * grad_grad_gelu_y_e124 + t54 * grad_grad_gelu_y_e134 + gelu_x_e34 * t124
+    grad_grad_out_e34 += gelu_y_e12 * t125 + t57 * grad_grad_gelu_x_e12 + weight_222 * t142
+    grad_grad_out_e34 += t60 * grad_grad_gelu_x_e34 + gelu_y_e134 * t128 + weight_121 * t143
+    grad_grad_out_e34 += gelu_y_e124 * t131 + t67 * grad_grad_gelu_x_e134 + gelu_y_e34 * t132
+    grad_grad_out_e34 += -gelu_x_e234 * t139 - gelu_x_e124 * t123 - t75 * grad_grad_gelu_y_e234
+    grad_grad_out_e34 += -gelu_y_e234 * t141 - t62 * grad_grad_gelu_x_e124 - t76 * grad_grad_gelu_x_e234
+    grad_out_e34_3 = t83 * (2.0 * grad_grad_out_e34) + frontier_grad_grad_inv_rms_2 * grad_out_e34
+    grad_out_e34_3 += 2.0 * out_e34 * t133
+    grad_grad_out_e14 = gelu_x_e24 * t118 + t61 * grad_grad_gelu_y_e13 + t53 * grad_grad_gelu_y_e14
+    grad_grad_out_e14 += gelu_x_e124 * t139 + gelu_x_e134 * t122 + t69 * grad_grad_gelu_y_e4
+    grad_grad_out_e14 += gelu_x_e234 * t123 + t75 * grad_grad_gelu_y_e124 + t65 * grad_grad_gelu_y_e134
+    grad_grad_out_e14 += gelu_x_e14 * t124 + t60 * grad_grad_gelu_x_e14 + t58 * grad_grad_gelu_x_e24
+    grad_grad_out_e14 += gelu_y_e13 * t127 + gelu_y_e4 * t140 + gelu_y_e124 * t141 + gelu_y_e134 * t130
+    grad_grad_out_e14 += t76 * grad_grad_gelu_x_e124 + t63 * grad_grad_gelu_x_e134
+    grad_grad_out_e14 += t62 * grad_grad_gelu_x_e234 + gelu_y_e14 * t132 - gelu_x_e23 * t117
+    grad_grad_out_e14 += -t64 * grad_grad_gelu_y_e23 - t56 * grad_grad_gelu_y_e24 - gelu_x_e13 * t119
+    grad_grad_out_e14 += -gelu_x_e4 * t138 - t66 * grad_grad_gelu_y_e234 - gelu_y_e23 * t125 - gelu_y_e24 * t126
+    grad_grad_out_e14 += -t59 * grad_grad_gelu_x_e13 - t57 * grad_grad_gelu_x_e23 - t72 * grad_grad_gelu_x_e4
+    grad_grad_out_e14 += -gelu_y_e234 * t131
+    grad_out_e14_3 = t83 * (-2.0 * grad_grad_out_e14) + frontier_grad_grad_inv_rms_2 * grad_out_e14
+    grad_out_e14_3 += -2.0 * out_e14 * t133
+    t144 = gelu_x_e13 * grad_grad_gelu_y_e23 + gelu_x_e14 * grad_grad_gelu_y_e24
+    t144 += gelu_y_e23 * grad_grad_gelu_x_e13 + gelu_y_e24 * grad_grad_gelu_x_e14
+    t144 += -gelu_x_e23 * grad_grad_gelu_y_e13 - gelu_x_e24 * grad_grad_gelu_y_e14
+    t144 += -gelu_y_e13 * grad_grad_gelu_x_e23 - gelu_y_e14 * grad_grad_gelu_x_e24
+    t145 = gelu_x_e234 * grad_grad_gelu_y_e134 + gelu_y_e134 * grad_grad_gelu_x_e234
+    t145 += -gelu_x_e134 * grad_grad_gelu_y_e234 - gelu_y_e234 * grad_grad_gelu_x_e134
+    grad_grad_out_e12 = grad_grad_weight_323 * t74 + grad_grad_weight_222 * t71 + t53 * grad_grad_gelu_y_e12
+    grad_grad_out_e12 += t69 * grad_grad_gelu_y_e2 + gelu_x_e12 * t124 + t60 * grad_grad_gelu_x_e12
+    grad_grad_out_e12 += weight_222 * t144 + gelu_y_e2 * t140 + weight_323 * t145 + gelu_y_e12 * t132
+    grad_grad_out_e12 += -gelu_x_e34 * t117 - t64 * grad_grad_gelu_y_e34 - gelu_x_e2 * t138 - gelu_x_e123 * t122
+    grad_grad_out_e12 += -gelu_x_e124 * t134 - t65 * grad_grad_gelu_y_e123 - t73 * grad_grad_gelu_y_e124
+    grad_grad_out_e12 += -gelu_y_e34 * t125 - t57 * grad_grad_gelu_x_e34 - t72 * grad_grad_gelu_x_e2
+    grad_grad_out_e12 += -gelu_y_e123 * t130 - gelu_y_e124 * t136 - t63 * grad_grad_gelu_x_e123
+    grad_grad_out_e12 += -t70 * grad_grad_gelu_x_e124
+    grad_out_e12_3 = t83 * (-2.0 * grad_grad_out_e12) + frontier_grad_grad_inv_rms_2 * grad_out_e12
+    grad_out_e12_3 += -2.0 * out_e12 * t133
+    t146 = grad_out_e12_2 * grad_grad_gelu_y_e12 + grad_out_e13_2 * grad_grad_gelu_y_e13
+    t146 += grad_out_e14_2 * grad_grad_gelu_y_e14 + grad_out_e23_2 * grad_grad_gelu_y_e23
+    t146 += grad_out_e24_2 * grad_grad_gelu_y_e24 + grad_out_e34_2 * grad_grad_gelu_y_e34
+    t146 += gelu_y_e24 * grad_out_e24_3 + gelu_y_e23 * grad_out_e23_3 + gelu_y_e13 * grad_out_e13_3
+    t146 += gelu_y_e34 * grad_out_e34_3 + gelu_y_e14 * grad_out_e14_3 + gelu_y_e12 * grad_out_e12_3
+    t147 = grad_grad_weight_134 * gelu_y_e1234 + weight_134 * grad_grad_gelu_y_e1234
+    t148 = grad_grad_weight_231 * gelu_y_e2 + weight_231 * grad_grad_gelu_y_e2
+    t149 = grad_grad_weight_231 * gelu_y_e3 + weight_231 * grad_grad_gelu_y_e3
+    t150 = grad_grad_weight_231 * gelu_y_e4 + weight_231 * grad_grad_gelu_y_e4
+    t151 = grad_grad_weight_233 * gelu_y_e123 + weight_233 * grad_grad_gelu_y_e123
+    t152 = grad_grad_weight_233 * gelu_y_e124 + weight_233 * grad_grad_gelu_y_e124
+    t153 = grad_grad_weight_233 * gelu_y_e134 + weight_233 * grad_grad_gelu_y_e134
+    t154 = grad_grad_weight_330 * gelu_y_e + weight_330 * grad_grad_gelu_y_e
+    t155 = grad_grad_weight_431 * gelu_x_e1234 + weight_431 * grad_grad_gelu_x_e1234
+    t156 = grad_grad_weight_132 * gelu_x_e2 + weight_132 * grad_grad_gelu_x_e2
+    t157 = grad_grad_weight_132 * gelu_x_e3 + weight_132 * grad_grad_gelu_x_e3
+    t158 = grad_grad_weight_132 * gelu_x_e4 + weight_132 * grad_grad_gelu_x_e4
+    t159 = grad_grad_weight_332 * gelu_x_e123 + weight_332 * grad_grad_gelu_x_e123
+    t160 = grad_grad_weight_332 * gelu_x_e124 + weight_332 * grad_grad_gelu_x_e124
+    t161 = grad_grad_weight_332 * gelu_x_e134 + weight_332 * grad_grad_gelu_x_e134
+    t162 = grad_grad_weight_033 * gelu_x_e + weight_033 * grad_grad_gelu_x_e
+    grad_grad_out_e234 = gelu_x_e1 * t147 + t15 * grad_grad_gelu_y_e12 + t13 * grad_grad_gelu_y_e14
+    grad_grad_out_e234 += t6 * grad_grad_gelu_y_e23 + t4 * grad_grad_gelu_y_e34 + gelu_x_e34 * t148
+    grad_grad_out_e234 += gelu_x_e23 * t150 + gelu_x_e13 * t152 + t2 * grad_grad_gelu_y_e234
+    grad_grad_out_e234 += gelu_x_e234 * t154 + t8 * grad_grad_gelu_x_e13 + t10 * grad_grad_gelu_x_e23
+    grad_grad_out_e234 += t12 * grad_grad_gelu_x_e34 + t3 * grad_grad_gelu_x_e1 + gelu_y_e34 * t156
+    grad_grad_out_e234 += gelu_y_e23 * t158 + gelu_y_e14 * t159 + gelu_y_e12 * t161
+    grad_grad_out_e234 += t16 * grad_grad_gelu_x_e234 + gelu_y_e234 * t162 - t14 * grad_grad_gelu_y_e13
+    grad_grad_out_e234 += -t5 * grad_grad_gelu_y_e24 - t17 * grad_grad_gelu_y_e1 - gelu_x_e24 * t149
+    grad_grad_out_e234 += -gelu_x_e14 * t151 - gelu_x_e12 * t153 - gelu_y_e1 * t155 - t7 * grad_grad_gelu_x_e12
+    grad_grad_out_e234 += -t9 * grad_grad_gelu_x_e14 - t11 * grad_grad_gelu_x_e24 - gelu_y_e24 * t157
+    grad_grad_out_e234 += -gelu_y_e13 * t160
+    t163 = frontier_12 * t23
+    grad_out_e234_3 = t24 * (-2.0 * grad_grad_out_e234) + frontier_grad_grad_inv_rms_3 * grad_out_e234
+    grad_out_e234_3 += -2.0 * out_e234 * t163
+    t164 = grad_grad_weight_231 * gelu_y_e1 + weight_231 * grad_grad_gelu_y_e1
+    t165 = grad_grad_weight_233 * gelu_y_e234 + weight_233 * grad_grad_gelu_y_e234
+    t166 = grad_grad_weight_132 * gelu_x_e1 + weight_132 * grad_grad_gelu_x_e1
+    t167 = grad_grad_weight_332 * gelu_x_e234 + weight_332 * grad_grad_gelu_x_e234
+    grad_grad_out_e134 = gelu_x_e2 * t147 + t21 * grad_grad_gelu_y_e12 + t6 * grad_grad_gelu_y_e13
+    grad_grad_out_e134 += t13 * grad_grad_gelu_y_e24 + t18 * grad_grad_gelu_y_e34 + gelu_x_e34 * t164
+    grad_grad_out_e134 += gelu_x_e13 * t150 + gelu_x_e23 * t152 + t2 * grad_grad_gelu_y_e134
+    grad_grad_out_e134 += gelu_x_e134 * t154 + t10 * grad_grad_gelu_x_e13 + t8 * grad_grad_gelu_x_e23
+    grad_grad_out_e134 += t20 * grad_grad_gelu_x_e34 + gelu_y_e34 * t166 + t3 * grad_grad_gelu_x_e2
+    grad_grad_out_e134 += gelu_y_e13 * t158 + gelu_y_e24 * t159 + t16 * grad_grad_gelu_x_e134
+    grad_grad_out_e134 += gelu_y_e12 * t167 + gelu_y_e134 * t162 - t5 * grad_grad_gelu_y_e14
+    grad_grad_out_e134 += -t14 * grad_grad_gelu_y_e23 - t17 * grad_grad_gelu_y_e2 - gelu_x_e14 * t149
+    grad_grad_out_e134 += -gelu_x_e24 * t151 - gelu_x_e12 * t165 - gelu_y_e2 * t155 - t19 * grad_grad_gelu_x_e12
+    grad_grad_out_e134 += -t11 * grad_grad_gelu_x_e14 - t9 * grad_grad_gelu_x_e24 - gelu_y_e14 * t157
+    grad_grad_out_e134 += -gelu_y_e23 * t160
+    grad_out_e134_3 = t24 * (2.0 * grad_grad_out_e134) + frontier_grad_grad_inv_rms_3 * grad_out_e134
+    grad_out_e134_3 += 2.0 * out_e134 * t163
+    grad_grad_out_e124 = t6 * grad_grad_gelu_y_e12 + t15 * grad_grad_gelu_y_e23 + t18 * grad_grad_gelu_y_e24
+    grad_grad_out_e124 += gelu_x_e24 * t164 + t17 * grad_grad_gelu_y_e3 + gelu_x_e12 * t150 + gelu_x_e34 * t151
+    grad_grad_out_e124 += t2 * grad_grad_gelu_y_e124 + gelu_x_e13 * t165 + gelu_x_e124 * t154
+    grad_grad_out_e124 += gelu_y_e3 * t155 + t10 * grad_grad_gelu_x_e12 + t19 * grad_grad_gelu_x_e13
+    grad_grad_out_e124 += t20 * grad_grad_gelu_x_e24 + t9 * grad_grad_gelu_x_e34 + gelu_y_e24 * t166
+    grad_grad_out_e124 += gelu_y_e12 * t158 + t16 * grad_grad_gelu_x_e124 + gelu_y_e23 * t161
+    grad_grad_out_e124 += gelu_y_e124 * t162 - gelu_x_e3 * t147 - t21 * grad_grad_gelu_y_e13
+    grad_grad_out_e124 += -t4 * grad_grad_gelu_y_e14 - t13 * grad_grad_gelu_y_e34 - gelu_x_e14 * t148
+    grad_grad_out_e124 += -gelu_x_e23 * t153 - t12 * grad_grad_gelu_x_e14 - t7 * grad_grad_gelu_x_e23
+    grad_grad_out_e124 += -gelu_y_e14 * t156 - t3 * grad_grad_gelu_x_e3 - gelu_y_e34 * t159 - gelu_y_e13 * t167
+    grad_out_e124_3 = t24 * (2.0 * grad_grad_out_e124) + frontier_grad_grad_inv_rms_3 * grad_out_e124
+    grad_out_e124_3 += 2.0 * out_e124 * t163
+    grad_grad_out_e123 = gelu_x_e4 * t147 + t5 * grad_grad_gelu_y_e12 + t21 * grad_grad_gelu_y_e14
+    grad_grad_out_e123 += t18 * grad_grad_gelu_y_e23 + t14 * grad_grad_gelu_y_e34 + gelu_x_e23 * t164
+    grad_grad_out_e123 += gelu_x_e12 * t149 + t2 * grad_grad_gelu_y_e123 + gelu_x_e24 * t153
+    grad_grad_out_e123 += gelu_x_e123 * t154 + t11 * grad_grad_gelu_x_e12 + t20 * grad_grad_gelu_x_e23
+    grad_grad_out_e123 += t7 * grad_grad_gelu_x_e24 + gelu_y_e23 * t166 + gelu_y_e12 * t157
+    grad_grad_out_e123 += t3 * grad_grad_gelu_x_e4 + t16 * grad_grad_gelu_x_e123 + gelu_y_e34 * t160
+    grad_grad_out_e123 += gelu_y_e14 * t167 + gelu_y_e123 * t162 - t4 * grad_grad_gelu_y_e13
+    grad_grad_out_e123 += -t15 * grad_grad_gelu_y_e24 - gelu_x_e13 * t148 - t17 * grad_grad_gelu_y_e4
+    grad_grad_out_e123 += -gelu_x_e34 * t152 - gelu_x_e14 * t165 - gelu_y_e4 * t155 - t12 * grad_grad_gelu_x_e13
+    grad_grad_out_e123 += -t19 * grad_grad_gelu_x_e14 - t8 * grad_grad_gelu_x_e34 - gelu_y_e13 * t156
+    grad_grad_out_e123 += -gelu_y_e24 * t161
+    grad_out_e123_3 = t24 * (2.0 * grad_grad_out_e123) + frontier_grad_grad_inv_rms_3 * grad_out_e123
+    grad_out_e123_3 += 2.0 * out_e123 * t163
+    t168 = grad_out_e123_2 * grad_grad_gelu_y_e123 + grad_out_e124_2 * grad_grad_gelu_y_e124
+    t168 += grad_out_e134_2 * grad_grad_gelu_y_e134 + grad_out_e234_2 * grad_grad_gelu_y_e234
+    t168 += gelu_y_e234 * grad_out_e234_3 + gelu_y_e134 * grad_out_e134_3 + gelu_y_e124 * grad_out_e124_3
+    t168 += gelu_y_e123 * grad_out_e123_3
+    t169 = gelu_x_e34 * grad_grad_gelu_y_e12 + gelu_x_e23 * grad_grad_gelu_y_e14
+    t169 += gelu_x_e14 * grad_grad_gelu_y_e23 + gelu_x_e12 * grad_grad_gelu_y_e34
+    t169 += gelu_y_e34 * grad_grad_gelu_x_e12 + gelu_y_e23 * grad_grad_gelu_x_e14
+    t169 += gelu_y_e14 * grad_grad_gelu_x_e23 + gelu_y_e12 * grad_grad_gelu_x_e34
+    t169 += -gelu_x_e24 * grad_grad_gelu_y_e13 - gelu_x_e13 * grad_grad_gelu_y_e24
+    t169 += -gelu_y_e24 * grad_grad_gelu_x_e13 - gelu_y_e13 * grad_grad_gelu_x_e24
+    t170 = gelu_x_e3 * grad_grad_gelu_y_e124 + gelu_x_e1 * grad_grad_gelu_y_e234
+    t170 += gelu_y_e234 * grad_grad_gelu_x_e1 + gelu_y_e124 * grad_grad_gelu_x_e3
+    t170 += -gelu_x_e4 * grad_grad_gelu_y_e123 - gelu_x_e2 * grad_grad_gelu_y_e134
+    t170 += -gelu_y_e134 * grad_grad_gelu_x_e2 - gelu_y_e123 * grad_grad_gelu_x_e4
+    t171 = gelu_x_e134 * grad_grad_gelu_y_e2 + gelu_x_e123 * grad_grad_gelu_y_e4
+    t171 += gelu_y_e4 * grad_grad_gelu_x_e123 + gelu_y_e2 * grad_grad_gelu_x_e134
+    t171 += -gelu_x_e234 * grad_grad_gelu_y_e1 - gelu_x_e124 * grad_grad_gelu_y_e3
+    t171 += -gelu_y_e3 * grad_grad_gelu_x_e124 - gelu_y_e1 * grad_grad_gelu_x_e234
+    grad_grad_out_e1234 = grad_grad_weight_440 * gelu_x_e1234 * gelu_y_e + grad_grad_weight_341 * t52
+    grad_grad_out_e1234 += grad_grad_weight_242 * t50 + grad_grad_weight_143 * t51
+    grad_grad_out_e1234 += grad_grad_weight_044 * gelu_x_e * gelu_y_e1234
+    grad_grad_out_e1234 += weight_044 * gelu_x_e * grad_grad_gelu_y_e1234
+    grad_grad_out_e1234 += weight_440 * gelu_x_e1234 * grad_grad_gelu_y_e
+    grad_grad_out_e1234 += weight_440 * gelu_y_e * grad_grad_gelu_x_e1234 + weight_242 * t169
+    grad_grad_out_e1234 += weight_143 * t170 + weight_341 * t171
+    grad_grad_out_e1234 += weight_044 * gelu_y_e1234 * grad_grad_gelu_x_e
+    grad_out_e1234_3 = frontier_0 * (2.0 * grad_grad_out_e1234)
+    grad_out_e1234_3 += frontier_grad_grad_inv_rms_4 * grad_out_e1234 + 2.0 * frontier_14 * out_e1234
+    grad_gelu_x_e_2 = grad_grad_weight_044 * gelu_y_e1234 * grad_out_e1234_2 + grad_grad_weight_033 * t25
+    grad_gelu_x_e_2 += grad_grad_weight_022 * t84 + grad_grad_weight_011 * t49
+    grad_gelu_x_e_2 += grad_grad_weight_000 * gelu_y_e * grad_out_e_2
+    grad_gelu_x_e_2 += weight_044 * grad_out_e1234_2 * grad_grad_gelu_y_e1234
+    grad_gelu_x_e_2 += weight_000 * grad_out_e_2 * grad_grad_gelu_y_e + weight_000 * gelu_y_e * grad_out_e_3
+    grad_gelu_x_e_2 += weight_011 * t116 + weight_022 * t146 + weight_033 * t168
+    grad_gelu_x_e_2 += weight_044 * gelu_y_e1234 * grad_out_e1234_3
+    t172 = weight_341 * grad_out_e1234_2
+    t173 = gelu_y_e12 * grad_out_e134_2 + gelu_y_e14 * grad_out_e123_2 - gelu_y_e13 * grad_out_e124_2
+    t174 = weight_323 * grad_out_e12_2
+    t175 = gelu_y_e24 * grad_out_e3_2 - gelu_y_e23 * grad_out_e4_2 - gelu_y_e34 * grad_out_e2_2
+    t176 = weight_303 * grad_out_e_2
+    grad_gelu_x_e234 = t16 * grad_out_e234_2 + weight_332 * t173 + t63 * grad_out_e24_2 + t62 * grad_out_e14_2
+    grad_gelu_x_e234 += gelu_y_e134 * t174 + weight_312 * t175 + gelu_y_e234 * t176 - t37 * grad_out_e1_2
+    grad_gelu_x_e234 += -gelu_y_e1 * t172 - t70 * grad_out_e23_2 - t79 * grad_out_e13_2 - t76 * grad_out_e34_2
+    t177 = gelu_y_e12 * grad_out_e234_2 + gelu_y_e23 * grad_out_e124_2 - gelu_y_e24 * grad_out_e123_2
+    t178 = gelu_y_e13 * grad_out_e4_2 - gelu_y_e14 * grad_out_e3_2 - gelu_y_e34 * grad_out_e1_2
+    grad_gelu_x_e134 = t16 * grad_out_e134_2 + gelu_y_e2 * t172 + weight_332 * t177 + t62 * grad_out_e24_2
+    grad_gelu_x_e134 += t67 * grad_out_e34_2 + t63 * grad_out_e14_2 + weight_312 * t178 - t37 * grad_out_e2_2
+    grad_gelu_x_e134 += -t79 * grad_out_e23_2 - t70 * grad_out_e13_2 - gelu_y_e234 * t174 - gelu_y_e134 * t176
+    t179 = gelu_y_e34 * grad_out_e123_2 - gelu_y_e13 * grad_out_e234_2 - gelu_y_e23 * grad_out_e134_2
+    t180 = gelu_y_e134 * grad_out_e23_2 + gelu_y_e234 * grad_out_e13_2
+    t181 = gelu_y_e12 * grad_out_e4_2 - gelu_y_e14 * grad_out_e2_2 - gelu_y_e24 * grad_out_e1_2
+    grad_gelu_x_e124 = t16 * grad_out_e124_2 + t37 * grad_out_e3_2 + weight_332 * t179 + t67 * grad_out_e24_2
+    grad_gelu_x_e124 += weight_323 * t180 + t76 * grad_out_e14_2 + weight_312 * t181 - gelu_y_e3 * t172
+    grad_gelu_x_e124 += -t62 * grad_out_e34_2 - t70 * grad_out_e12_2 - gelu_y_e124 * t176
+    t182 = gelu_y_e14 * grad_out_e234_2 + gelu_y_e24 * grad_out_e134_2 - gelu_y_e34 * grad_out_e124_2
+    t183 = gelu_y_e124 * grad_out_e34_2 - gelu_y_e134 * grad_out_e24_2 - gelu_y_e234 * grad_out_e14_2
+    t184 = gelu_y_e12 * grad_out_e3_2 - gelu_y_e13 * grad_out_e2_2 - gelu_y_e23 * grad_out_e1_2
+    grad_gelu_x_e123 = t16 * grad_out_e123_2 + gelu_y_e4 * t172 + weight_332 * t182 + t67 * grad_out_e23_2
+    grad_gelu_x_e123 += t76 * grad_out_e13_2 + weight_323 * t183 + weight_312 * t184 - t37 * grad_out_e4_2
+    grad_gelu_x_e123 += -t63 * grad_out_e12_2 - gelu_y_e123 * t176
+    t185 = weight_143 * grad_out_e1234_2
+    t186 = gelu_y_e23 * grad_out_e234_2 + gelu_y_e13 * grad_out_e134_2 + gelu_y_e12 * grad_out_e124_2
+    t187 = weight_121 * grad_out_e34_2
+    t188 = -gelu_y_e234 * grad_out_e23_2 - gelu_y_e134 * grad_out_e13_2 - gelu_y_e124 * grad_out_e12_2
+    t189 = gelu_y_e34 * grad_out_e3_2 + gelu_y_e24 * grad_out_e2_2 + gelu_y_e14 * grad_out_e1_2
+    t190 = weight_101 * grad_out_e_2
+    grad_gelu_x_e4 = t3 * grad_out_e123_2 + t30 * grad_out_e4_2 + weight_132 * t186 + weight_123 * t188
+    grad_gelu_x_e4 += weight_112 * t189 - gelu_y_e123 * t185 - t68 * grad_out_e24_2 - gelu_y_e3 * t187
+    grad_gelu_x_e4 += -t72 * grad_out_e14_2 - gelu_y_e4 * t190
+    t191 = gelu_y_e12 * grad_out_e123_2 - gelu_y_e24 * grad_out_e234_2 - gelu_y_e14 * grad_out_e134_2
+    t192 = gelu_y_e234 * grad_out_e24_2 + gelu_y_e134 * grad_out_e14_2 - gelu_y_e123 * grad_out_e12_2
+    t193 = gelu_y_e23 * grad_out_e2_2 + gelu_y_e13 * grad_out_e1_2 - gelu_y_e34 * grad_out_e4_2
+    grad_gelu_x_e3 = t30 * grad_out_e3_2 + gelu_y_e124 * t185 + weight_132 * t191 + gelu_y_e4 * t187
+    grad_gelu_x_e3 += weight_123 * t192 + weight_112 * t193 - t3 * grad_out_e124_2 - t68 * grad_out_e23_2
+    grad_gelu_x_e3 += -t72 * grad_out_e13_2 - gelu_y_e3 * t190
+    t194 = gelu_y_e34 * grad_out_e234_2 - gelu_y_e14 * grad_out_e124_2 - gelu_y_e13 * grad_out_e123_2
+    t195 = gelu_y_e4 * grad_out_e24_2 + gelu_y_e3 * grad_out_e23_2
+    t196 = gelu_y_e123 * grad_out_e13_2 + gelu_y_e124 * grad_out_e14_2 - gelu_y_e234 * grad_out_e34_2
+    t197 = gelu_y_e12 * grad_out_e1_2 - gelu_y_e24 * grad_out_e4_2 - gelu_y_e23 * grad_out_e3_2
+    grad_gelu_x_e2 = t3 * grad_out_e134_2 + t30 * grad_out_e2_2 + weight_132 * t194 + weight_121 * t195
+    grad_gelu_x_e2 += weight_123 * t196 + weight_112 * t197 - gelu_y_e134 * t185 - t72 * grad_out_e12_2
+    grad_gelu_x_e2 += -gelu_y_e2 * t190
+    t198 = gelu_y_e34 * grad_out_e134_2 + gelu_y_e24 * grad_out_e124_2 + gelu_y_e23 * grad_out_e123_2
+    t199 = gelu_y_e124 * grad_out_e24_2 + gelu_y_e123 * grad_out_e23_2 + gelu_y_e134 * grad_out_e34_2
+    t200 = gelu_y_e3 * grad_out_e13_2 + gelu_y_e4 * grad_out_e14_2 + gelu_y_e2 * grad_out_e12_2
+    t201 = gelu_y_e14 * grad_out_e4_2 + gelu_y_e13 * grad_out_e3_2 + gelu_y_e12 * grad_out_e2_2
+    grad_gelu_x_e1 = t3 * grad_out_e234_2 + t30 * grad_out_e1_2 + gelu_y_e234 * t185 + weight_132 * t198
+    grad_gelu_x_e1 += weight_123 * t199 + weight_121 * t200 + weight_112 * t201 + gelu_y_e1 * t190
+    t202 = weight_242 * grad_out_e1234_2
+    t203 = gelu_y_e23 * grad_out_e24_2 + gelu_y_e13 * grad_out_e14_2 - gelu_y_e24 * grad_out_e23_2
+    t203 += -gelu_y_e14 * grad_out_e13_2
+    t204 = weight_202 * grad_out_e_2
+    grad_gelu_x_e34 = t12 * grad_out_e234_2 + t20 * grad_out_e134_2 + t9 * grad_out_e124_2
+    grad_gelu_x_e34 += t36 * grad_out_e4_2 + gelu_y_e12 * t202 + t60 * grad_out_e34_2 + weight_222 * t203
+    grad_gelu_x_e34 += -t8 * grad_out_e123_2 - t43 * grad_out_e3_2 - t34 * grad_out_e2_2 - t32 * grad_out_e1_2
+    grad_gelu_x_e34 += -t57 * grad_out_e12_2 - gelu_y_e34 * t204
+    t205 = weight_222 * grad_out_e34_2
+    t206 = weight_222 * grad_out_e12_2
+    grad_gelu_x_e24 = t20 * grad_out_e124_2 + t7 * grad_out_e123_2 + t35 * grad_out_e4_2 + t34 * grad_out_e3_2
+    grad_gelu_x_e24 += t60 * grad_out_e24_2 + t59 * grad_out_e23_2 + t57 * grad_out_e13_2
+    grad_gelu_x_e24 += t58 * grad_out_e14_2 - t11 * grad_out_e234_2 - t9 * grad_out_e134_2
+    grad_gelu_x_e24 += -t43 * grad_out_e2_2 - t31 * grad_out_e1_2 - gelu_y_e13 * t202 - gelu_y_e23 * t205
+    grad_gelu_x_e24 += -gelu_y_e14 * t206 - gelu_y_e24 * t204
+    grad_gelu_x_e23 = t10 * grad_out_e234_2 + t8 * grad_out_e134_2 + t20 * grad_out_e123_2
+    grad_gelu_x_e23 += t35 * grad_out_e3_2 + gelu_y_e14 * t202 + t60 * grad_out_e23_2 + t58 * grad_out_e13_2
+    grad_gelu_x_e23 += gelu_y_e24 * t205 - t7 * grad_out_e124_2 - t34 * grad_out_e4_2 - t36 * grad_out_e2_2
+    grad_gelu_x_e23 += -t44 * grad_out_e1_2 - t59 * grad_out_e24_2 - t57 * grad_out_e14_2 - gelu_y_e13 * t206
+    grad_gelu_x_e23 += -gelu_y_e23 * t204
+    grad_gelu_x_e14 = gelu_y_e23 * t202 + t58 * grad_out_e24_2 + t57 * grad_out_e23_2 + t59 * grad_out_e13_2
+    grad_gelu_x_e14 += gelu_y_e13 * t205 + t60 * grad_out_e14_2 + gelu_y_e24 * t206 + gelu_y_e14 * t204
+    grad_gelu_x_e14 += -t9 * grad_out_e234_2 - t11 * grad_out_e134_2 - t12 * grad_out_e124_2
+    grad_gelu_x_e14 += -t19 * grad_out_e123_2 - t33 * grad_out_e4_2 - t32 * grad_out_e3_2 - t31 * grad_out_e2_2
+    grad_gelu_x_e14 += -t43 * grad_out_e1_2
+    grad_gelu_x_e13 = t8 * grad_out_e234_2 + t10 * grad_out_e134_2 + t19 * grad_out_e124_2
+    grad_gelu_x_e13 += t32 * grad_out_e4_2 + t58 * grad_out_e23_2 + t60 * grad_out_e13_2 + gelu_y_e23 * t206
+    grad_gelu_x_e13 += gelu_y_e13 * t204 - t12 * grad_out_e123_2 - t33 * grad_out_e3_2 - t44 * grad_out_e2_2
+    grad_gelu_x_e13 += -t36 * grad_out_e1_2 - gelu_y_e24 * t202 - t57 * grad_out_e24_2 - gelu_y_e14 * t205
+    grad_gelu_x_e13 += -t59 * grad_out_e14_2
+    t207 = -gelu_y_e14 * grad_out_e24_2 - gelu_y_e13 * grad_out_e23_2 - gelu_y_e23 * grad_out_e13_2
+    t207 += -gelu_y_e24 * grad_out_e14_2
+    grad_gelu_x_e12 = t10 * grad_out_e124_2 + t11 * grad_out_e123_2 + t31 * grad_out_e4_2
+    grad_gelu_x_e12 += t44 * grad_out_e3_2 + gelu_y_e34 * t202 + t57 * grad_out_e34_2 + weight_222 * t207
+    grad_gelu_x_e12 += t60 * grad_out_e12_2 + gelu_y_e12 * t204 - t7 * grad_out_e234_2 - t19 * grad_out_e134_2
+    grad_gelu_x_e12 += -t33 * grad_out_e2_2 - t35 * grad_out_e1_2
+    t208 = gelu_y_e3 * grad_out_e124_2 - gelu_y_e1 * grad_out_e234_2 - gelu_y_e2 * grad_out_e134_2
+    t208 += -gelu_y_e4 * grad_out_e123_2
+    t209 = gelu_y_e123 * grad_out_e4_2 + gelu_y_e134 * grad_out_e2_2 + gelu_y_e234 * grad_out_e1_2
+    t209 += -gelu_y_e124 * grad_out_e3_2
+    t210 = gelu_y_e14 * grad_out_e23_2 + gelu_y_e24 * grad_out_e13_2 + gelu_y_e12 * grad_out_e34_2
+    t210 += -gelu_y_e13 * grad_out_e24_2 - gelu_y_e23 * grad_out_e14_2 - gelu_y_e34 * grad_out_e12_2
+    grad_gelu_x_e1234 = weight_431 * t208 + weight_413 * t209 + weight_440 * gelu_y_e * grad_out_e1234_2
+    grad_gelu_x_e1234 += weight_422 * t210 - weight_404 * gelu_y_e1234 * grad_out_e_2
+    grad_gate_x = x_e234 * grad_gelu_x_e234 + x_e134 * grad_gelu_x_e134 + x_e124 * grad_gelu_x_e124
+    grad_gate_x += x_e123 * grad_gelu_x_e123 + x_e4 * grad_gelu_x_e4 + x_e3 * grad_gelu_x_e3
+    grad_gate_x += x_e2 * grad_gelu_x_e2 + x_e1 * grad_gelu_x_e1 + x_e34 * grad_gelu_x_e34
+    grad_gate_x += x_e24 * grad_gelu_x_e24 + x_e23 * grad_gelu_x_e23 + x_e14 * grad_gelu_x_e14
+    grad_gate_x += x_e13 * grad_gelu_x_e13 + x_e12 * grad_gelu_x_e12 + x_e1234 * grad_gelu_x_e1234
+    grad_gate_x += x_e * grad_gelu_x_e
+    t211 = grad_grad_weight_303 * grad_out_e_2 + weight_303 * grad_out_e_3
+    t212 = grad_out_e3_2 * grad_grad_gelu_y_e24 + gelu_y_e24 * grad_out_e3_3
+    t212 += -grad_out_e4_2 * grad_grad_gelu_y_e23 - grad_out_e2_2 * grad_grad_gelu_y_e34
+    t212 += -gelu_y_e23 * grad_out_e4_3 - gelu_y_e34 * grad_out_e2_3
+    t213 = grad_grad_weight_323 * grad_out_e12_2 + weight_323 * grad_out_e12_3
+    t214 = grad_out_e134_2 * grad_grad_gelu_y_e12 + grad_out_e123_2 * grad_grad_gelu_y_e14
+    t214 += gelu_y_e12 * grad_out_e134_3 + gelu_y_e14 * grad_out_e123_3
+    t214 += -grad_out_e124_2 * grad_grad_gelu_y_e13 - gelu_y_e13 * grad_out_e124_3
+    t215 = grad_grad_weight_341 * grad_out_e1234_2 + weight_341 * grad_out_e1234_3
+    grad_gelu_x_e234_2 = grad_grad_weight_332 * t173 + grad_grad_weight_312 * t175 + grad_out_e24_2 * t122
+    grad_gelu_x_e234_2 += grad_out_e14_2 * t123 + t174 * grad_grad_gelu_y_e134 + t176 * grad_grad_gelu_y_e234
+    grad_gelu_x_e234_2 += grad_out_e234_2 * t154 + gelu_y_e234 * t211 + weight_312 * t212
+    grad_gelu_x_e234_2 += t63 * grad_out_e24_3 + t62 * grad_out_e14_3 + gelu_y_e134 * t213
+    grad_gelu_x_e234_2 += t16 * grad_out_e234_3 + weight_332 * t214 - grad_out_e1_2 * t95
+    grad_gelu_x_e234_2 += -t172 * grad_grad_gelu_y_e1 - grad_out_e34_2 * t139 - grad_out_e23_2 * t134
+    grad_gelu_x_e234_2 += -grad_out_e13_2 * t135 - t37 * grad_out_e1_3 - t70 * grad_out_e23_3
+    grad_gelu_x_e234_2 += -t79 * grad_out_e13_3 - t76 * grad_out_e34_3 - gelu_y_e1 * t215
+    t216 = grad_out_e4_2 * grad_grad_gelu_y_e13 + gelu_y_e13 * grad_out_e4_3
+    t216 += -grad_out_e3_2 * grad_grad_gelu_y_e14 - grad_out_e1_2 * grad_grad_gelu_y_e34
+    t216 += -gelu_y_e14 * grad_out_e3_3 - gelu_y_e34 * grad_out_e1_3
+    t217 = grad_out_e234_2 * grad_grad_gelu_y_e12 + grad_out_e124_2 * grad_grad_gelu_y_e23
+    t217 += gelu_y_e12 * grad_out_e234_3 + gelu_y_e23 * grad_out_e124_3
+    t217 += -grad_out_e123_2 * grad_grad_gelu_y_e24 - gelu_y_e24 * grad_out_e123_3
+    grad_gelu_x_e134_2 = grad_grad_weight_332 * t177 + grad_grad_weight_312 * t178 + grad_out_e34_2 * t120
+    grad_gelu_x_e134_2 += t172 * grad_grad_gelu_y_e2 + grad_out_e14_2 * t122 + grad_out_e24_2 * t123
+    grad_gelu_x_e134_2 += grad_out_e134_2 * t154 + weight_312 * t216 + t62 * grad_out_e24_3
+    grad_gelu_x_e134_2 += t67 * grad_out_e34_3 + t63 * grad_out_e14_3 + t16 * grad_out_e134_3
+    grad_gelu_x_e134_2 += weight_332 * t217 + gelu_y_e2 * t215 - grad_out_e2_2 * t95 - grad_out_e13_2 * t134
+    grad_gelu_x_e134_2 += -grad_out_e23_2 * t135 - t176 * grad_grad_gelu_y_e134 - t174 * grad_grad_gelu_y_e234
+    grad_gelu_x_e134_2 += -gelu_y_e134 * t211 - t37 * grad_out_e2_3 - t79 * grad_out_e23_3
+    grad_gelu_x_e134_2 += -t70 * grad_out_e13_3 - gelu_y_e234 * t213
+    t218 = grad_out_e4_2 * grad_grad_gelu_y_e12 + gelu_y_e12 * grad_out_e4_3
+    t218 += -grad_out_e2_2 * grad_grad_gelu_y_e14 - grad_out_e1_2 * grad_grad_gelu_y_e24
+    t218 += -gelu_y_e14 * grad_out_e2_3 - gelu_y_e24 * grad_out_e1_3
+    t219 = grad_out_e23_2 * grad_grad_gelu_y_e134 + grad_out_e13_2 * grad_grad_gelu_y_e234
+    t219 += gelu_y_e134 * grad_out_e23_3 + gelu_y_e234 * grad_out_e13_3
+    t220 = grad_out_e123_2 * grad_grad_gelu_y_e34 + gelu_y_e34 * grad_out_e123_3
+    t220 += -grad_out_e234_2 * grad_grad_gelu_y_e13 - grad_out_e134_2 * grad_grad_gelu_y_e23
+    t220 += -gelu_y_e13 * grad_out_e234_3 - gelu_y_e23 * grad_out_e134_3
+    grad_gelu_x_e124_2 = grad_grad_weight_332 * t179 + grad_grad_weight_323 * t180
+    grad_gelu_x_e124_2 += grad_grad_weight_312 * t181 + grad_out_e3_2 * t95 + grad_out_e24_2 * t120
+    grad_gelu_x_e124_2 += grad_out_e14_2 * t139 + grad_out_e124_2 * t154 + t37 * grad_out_e3_3
+    grad_gelu_x_e124_2 += weight_312 * t218 + t67 * grad_out_e24_3 + weight_323 * t219 + t76 * grad_out_e14_3
+    grad_gelu_x_e124_2 += t16 * grad_out_e124_3 + weight_332 * t220 - t172 * grad_grad_gelu_y_e3
+    grad_gelu_x_e124_2 += -grad_out_e12_2 * t134 - grad_out_e34_2 * t123 - t176 * grad_grad_gelu_y_e124
+    grad_gelu_x_e124_2 += -gelu_y_e124 * t211 - t62 * grad_out_e34_3 - t70 * grad_out_e12_3 - gelu_y_e3 * t215
+    t221 = grad_out_e3_2 * grad_grad_gelu_y_e12 + gelu_y_e12 * grad_out_e3_3
+    t221 += -grad_out_e2_2 * grad_grad_gelu_y_e13 - grad_out_e1_2 * grad_grad_gelu_y_e23
+    t221 += -gelu_y_e13 * grad_out_e2_3 - gelu_y_e23 * grad_out_e1_3
+    t222 = grad_out_e34_2 * grad_grad_gelu_y_e124 + gelu_y_e124 * grad_out_e34_3
+    t222 += -grad_out_e24_2 * grad_grad_gelu_y_e134 - grad_out_e14_2 * grad_grad_gelu_y_e234
+    t222 += -gelu_y_e134 * grad_out_e24_3 - gelu_y_e234 * grad_out_e14_3
+    t223 = grad_out_e234_2 * grad_grad_gelu_y_e14 + grad_out_e134_2 * grad_grad_gelu_y_e24
+    t223 += gelu_y_e14 * grad_out_e234_3 + gelu_y_e24 * grad_out_e134_3
+    t223 += -grad_out_e124_2 * grad_grad_gelu_y_e34 - gelu_y_e34 * grad_out_e124_3
+    grad_gelu_x_e123_2 = grad_grad_weight_332 * t182 + grad_grad_weight_323 * t183
+    grad_gelu_x_e123_2 += grad_grad_weight_312 * t184 + grad_out_e23_2 * t120 + grad_out_e13_2 * t139
+    grad_gelu_x_e123_2 += t172 * grad_grad_gelu_y_e4 + grad_out_e123_2 * t154 + weight_312 * t221
+    grad_gelu_x_e123_2 += t67 * grad_out_e23_3 + t76 * grad_out_e13_3 + weight_323 * t222 + weight_332 * t223
+    grad_gelu_x_e123_2 += t16 * grad_out_e123_3 + gelu_y_e4 * t215 - grad_out_e4_2 * t95
+    grad_gelu_x_e123_2 += -grad_out_e12_2 * t122 - t176 * grad_grad_gelu_y_e123 - gelu_y_e123 * t211
+    grad_gelu_x_e123_2 += -t37 * grad_out_e4_3 - t63 * grad_out_e12_3
+    t224 = grad_grad_weight_101 * grad_out_e_2 + weight_101 * grad_out_e_3
+    t225 = grad_out_e1_2 * grad_grad_gelu_y_e14 + grad_out_e2_2 * grad_grad_gelu_y_e24
+    t225 += grad_out_e3_2 * grad_grad_gelu_y_e34 + gelu_y_e34 * grad_out_e3_3 + gelu_y_e24 * grad_out_e2_3
+    t225 += gelu_y_e14 * grad_out_e1_3
+    t226 = grad_grad_weight_121 * grad_out_e34_2 + weight_121 * grad_out_e34_3
+    t227 = -grad_out_e12_2 * grad_grad_gelu_y_e124 - grad_out_e13_2 * grad_grad_gelu_y_e134
+    t227 += -grad_out_e23_2 * grad_grad_gelu_y_e234 - gelu_y_e234 * grad_out_e23_3
+    t227 += -gelu_y_e134 * grad_out_e13_3 - gelu_y_e124 * grad_out_e12_3
+    t228 = grad_out_e124_2 * grad_grad_gelu_y_e12 + grad_out_e134_2 * grad_grad_gelu_y_e13
+    t228 += grad_out_e234_2 * grad_grad_gelu_y_e23 + gelu_y_e23 * grad_out_e234_3
+    t228 += gelu_y_e13 * grad_out_e134_3 + gelu_y_e12 * grad_out_e124_3
+    t229 = grad_grad_weight_143 * grad_out_e1234_2 + weight_143 * grad_out_e1234_3
+    grad_gelu_x_e4_2 = grad_grad_weight_132 * t186 + grad_grad_weight_123 * t188 + grad_grad_weight_112 * t189
+    grad_gelu_x_e4_2 += grad_out_e123_2 * t147 + grad_out_e4_2 * t102 + t30 * grad_out_e4_3 + weight_112 * t225
+    grad_gelu_x_e4_2 += weight_123 * t227 + weight_132 * t228 + t3 * grad_out_e123_3 - grad_out_e14_2 * t138
+    grad_gelu_x_e4_2 += -grad_out_e24_2 * t121 - t187 * grad_grad_gelu_y_e3 - t190 * grad_grad_gelu_y_e4
+    grad_gelu_x_e4_2 += -t185 * grad_grad_gelu_y_e123 - gelu_y_e4 * t224 - t68 * grad_out_e24_3
+    grad_gelu_x_e4_2 += -gelu_y_e3 * t226 - t72 * grad_out_e14_3 - gelu_y_e123 * t229
+    t230 = grad_out_e1_2 * grad_grad_gelu_y_e13 + grad_out_e2_2 * grad_grad_gelu_y_e23
+    t230 += gelu_y_e23 * grad_out_e2_3 + gelu_y_e13 * grad_out_e1_3 - grad_out_e4_2 * grad_grad_gelu_y_e34
+    t230 += -gelu_y_e34 * grad_out_e4_3
+    t231 = grad_out_e14_2 * grad_grad_gelu_y_e134 + grad_out_e24_2 * grad_grad_gelu_y_e234
+    t231 += gelu_y_e234 * grad_out_e24_3 + gelu_y_e134 * grad_out_e14_3
+    t231 += -grad_out_e12_2 * grad_grad_gelu_y_e123 - gelu_y_e123 * grad_out_e12_3
+    t232 = grad_out_e123_2 * grad_grad_gelu_y_e12 + gelu_y_e12 * grad_out_e123_3
+    t232 += -grad_out_e134_2 * grad_grad_gelu_y_e14 - grad_out_e234_2 * grad_grad_gelu_y_e24
+    t232 += -gelu_y_e24 * grad_out_e234_3 - gelu_y_e14 * grad_out_e134_3
+    grad_gelu_x_e3_2 = grad_grad_weight_132 * t191 + grad_grad_weight_123 * t192 + grad_grad_weight_112 * t193
+    grad_gelu_x_e3_2 += t187 * grad_grad_gelu_y_e4 + t185 * grad_grad_gelu_y_e124 + grad_out_e3_2 * t102
+    grad_gelu_x_e3_2 += t30 * grad_out_e3_3 + weight_112 * t230 + gelu_y_e4 * t226 + weight_123 * t231
+    grad_gelu_x_e3_2 += weight_132 * t232 + gelu_y_e124 * t229 - grad_out_e124_2 * t147 - grad_out_e13_2 * t138
+    grad_gelu_x_e3_2 += -grad_out_e23_2 * t121 - t190 * grad_grad_gelu_y_e3 - gelu_y_e3 * t224
+    grad_gelu_x_e3_2 += -t68 * grad_out_e23_3 - t72 * grad_out_e13_3 - t3 * grad_out_e124_3
+    t233 = grad_out_e1_2 * grad_grad_gelu_y_e12 + gelu_y_e12 * grad_out_e1_3
+    t233 += -grad_out_e3_2 * grad_grad_gelu_y_e23 - grad_out_e4_2 * grad_grad_gelu_y_e24
+    t233 += -gelu_y_e24 * grad_out_e4_3 - gelu_y_e23 * grad_out_e3_3
+    t234 = grad_out_e23_2 * grad_grad_gelu_y_e3 + grad_out_e24_2 * grad_grad_gelu_y_e4
+    t234 += gelu_y_e4 * grad_out_e24_3 + gelu_y_e3 * grad_out_e23_3
+    t235 = grad_out_e13_2 * grad_grad_gelu_y_e123 + grad_out_e14_2 * grad_grad_gelu_y_e124
+    t235 += gelu_y_e123 * grad_out_e13_3 + gelu_y_e124 * grad_out_e14_3
+    t235 += -grad_out_e34_2 * grad_grad_gelu_y_e234 - gelu_y_e234 * grad_out_e34_3
+    t236 = grad_out_e234_2 * grad_grad_gelu_y_e34 + gelu_y_e34 * grad_out_e234_3
+    t236 += -grad_out_e123_2 * grad_grad_gelu_y_e13 - grad_out_e124_2 * grad_grad_gelu_y_e14
+    t236 += -gelu_y_e14 * grad_out_e124_3 - gelu_y_e13 * grad_out_e123_3
+    grad_gelu_x_e2_2 = grad_grad_weight_132 * t194 + grad_grad_weight_123 * t196 + grad_grad_weight_121 * t195
+    grad_gelu_x_e2_2 += grad_grad_weight_112 * t197 + grad_out_e134_2 * t147 + grad_out_e2_2 * t102
+    grad_gelu_x_e2_2 += t30 * grad_out_e2_3 + weight_112 * t233 + weight_121 * t234 + weight_123 * t235
+    grad_gelu_x_e2_2 += t3 * grad_out_e134_3 + weight_132 * t236 - grad_out_e12_2 * t138
+    grad_gelu_x_e2_2 += -t190 * grad_grad_gelu_y_e2 - t185 * grad_grad_gelu_y_e134 - gelu_y_e2 * t224
+    grad_gelu_x_e2_2 += -t72 * grad_out_e12_3 - gelu_y_e134 * t229
+    t237 = grad_out_e2_2 * grad_grad_gelu_y_e12 + grad_out_e3_2 * grad_grad_gelu_y_e13
+    t237 += grad_out_e4_2 * grad_grad_gelu_y_e14 + gelu_y_e14 * grad_out_e4_3 + gelu_y_e13 * grad_out_e3_3
+    t237 += gelu_y_e12 * grad_out_e2_3
+    t238 = grad_out_e23_2 * grad_grad_gelu_y_e123 + grad_out_e24_2 * grad_grad_gelu_y_e124
+    t238 += grad_out_e34_2 * grad_grad_gelu_y_e134 + gelu_y_e124 * grad_out_e24_3
+    t238 += gelu_y_e123 * grad_out_e23_3 + gelu_y_e134 * grad_out_e34_3
+    t239 = grad_out_e12_2 * grad_grad_gelu_y_e2 + grad_out_e13_2 * grad_grad_gelu_y_e3
+    t239 += grad_out_e14_2 * grad_grad_gelu_y_e4 + gelu_y_e3 * grad_out_e13_3 + gelu_y_e4 * grad_out_e14_3
+    t239 += gelu_y_e2 * grad_out_e12_3
+    t240 = grad_out_e123_2 * grad_grad_gelu_y_e23 + grad_out_e124_2 * grad_grad_gelu_y_e24
+    t240 += grad_out_e134_2 * grad_grad_gelu_y_e34 + gelu_y_e34 * grad_out_e134_3
+    t240 += gelu_y_e24 * grad_out_e124_3 + gelu_y_e23 * grad_out_e123_3
+    grad_gelu_x_e1_2 = grad_grad_weight_132 * t198 + grad_grad_weight_123 * t199 + grad_grad_weight_121 * t200
+    grad_gelu_x_e1_2 += grad_grad_weight_112 * t201 + grad_out_e234_2 * t147 + t190 * grad_grad_gelu_y_e1
+    grad_gelu_x_e1_2 += t185 * grad_grad_gelu_y_e234 + grad_out_e1_2 * t102 + gelu_y_e1 * t224
+    grad_gelu_x_e1_2 += weight_112 * t237 + t30 * grad_out_e1_3 + weight_123 * t238 + weight_121 * t239
+    grad_gelu_x_e1_2 += t3 * grad_out_e234_3 + weight_132 * t240 + gelu_y_e234 * t229
+    t241 = grad_grad_weight_202 * grad_out_e_2 + weight_202 * grad_out_e_3
+    t242 = grad_out_e14_2 * grad_grad_gelu_y_e13 + grad_out_e24_2 * grad_grad_gelu_y_e23
+    t242 += gelu_y_e23 * grad_out_e24_3 + gelu_y_e13 * grad_out_e14_3 - grad_out_e13_2 * grad_grad_gelu_y_e14
+    t242 += -grad_out_e23_2 * grad_grad_gelu_y_e24 - gelu_y_e24 * grad_out_e23_3 - gelu_y_e14 * grad_out_e13_3
+    t243 = grad_grad_weight_242 * grad_out_e1234_2 + weight_242 * grad_out_e1234_3
+    grad_gelu_x_e34_2 = grad_grad_weight_222 * t203 + t202 * grad_grad_gelu_y_e12 + grad_out_e134_2 * t164
+    grad_gelu_x_e34_2 += grad_out_e234_2 * t148 + grad_out_e4_2 * t98 + grad_out_e124_2 * t151
+    grad_gelu_x_e34_2 += grad_out_e34_2 * t124 + t36 * grad_out_e4_3 + t60 * grad_out_e34_3 + weight_222 * t242
+    grad_gelu_x_e34_2 += t12 * grad_out_e234_3 + t20 * grad_out_e134_3 + t9 * grad_out_e124_3
+    grad_gelu_x_e34_2 += gelu_y_e12 * t243 - grad_out_e12_2 * t117 - t204 * grad_grad_gelu_y_e34
+    grad_gelu_x_e34_2 += -grad_out_e3_2 * t112 - grad_out_e123_2 * t152 - grad_out_e1_2 * t100
+    grad_gelu_x_e34_2 += -grad_out_e2_2 * t101 - gelu_y_e34 * t241 - t43 * grad_out_e3_3 - t34 * grad_out_e2_3
+    grad_gelu_x_e34_2 += -t32 * grad_out_e1_3 - t57 * grad_out_e12_3 - t8 * grad_out_e123_3
+    t244 = grad_grad_weight_222 * grad_out_e34_2 + weight_222 * grad_out_e34_3
+    t245 = grad_grad_weight_222 * grad_out_e12_2 + weight_222 * grad_out_e12_3
+    grad_gelu_x_e24_2 = grad_out_e13_2 * t117 + grad_out_e14_2 * t118 + grad_out_e23_2 * t119
+    grad_gelu_x_e24_2 += grad_out_e124_2 * t164 + grad_out_e4_2 * t97 + grad_out_e123_2 * t153
+    grad_gelu_x_e24_2 += grad_out_e3_2 * t101 + grad_out_e24_2 * t124 + t35 * grad_out_e4_3
+    grad_gelu_x_e24_2 += t34 * grad_out_e3_3 + t60 * grad_out_e24_3 + t59 * grad_out_e23_3
+    grad_gelu_x_e24_2 += t57 * grad_out_e13_3 + t58 * grad_out_e14_3 + t20 * grad_out_e124_3
+    grad_gelu_x_e24_2 += t7 * grad_out_e123_3 - t202 * grad_grad_gelu_y_e13 - t206 * grad_grad_gelu_y_e14
+    grad_gelu_x_e24_2 += -t205 * grad_grad_gelu_y_e23 - t204 * grad_grad_gelu_y_e24 - grad_out_e234_2 * t149
+    grad_gelu_x_e24_2 += -grad_out_e2_2 * t112 - grad_out_e134_2 * t151 - grad_out_e1_2 * t99
+    grad_gelu_x_e24_2 += -gelu_y_e24 * t241 - t43 * grad_out_e2_3 - t31 * grad_out_e1_3 - gelu_y_e23 * t244
+    grad_gelu_x_e24_2 += -gelu_y_e14 * t245 - t11 * grad_out_e234_3 - t9 * grad_out_e134_3 - gelu_y_e13 * t243
+    grad_gelu_x_e23_2 = grad_out_e13_2 * t118 + t202 * grad_grad_gelu_y_e14 + t205 * grad_grad_gelu_y_e24
+    grad_gelu_x_e23_2 += grad_out_e123_2 * t164 + grad_out_e3_2 * t97 + grad_out_e234_2 * t150
+    grad_gelu_x_e23_2 += grad_out_e134_2 * t152 + grad_out_e23_2 * t124 + t35 * grad_out_e3_3
+    grad_gelu_x_e23_2 += t60 * grad_out_e23_3 + t58 * grad_out_e13_3 + gelu_y_e24 * t244
+    grad_gelu_x_e23_2 += t10 * grad_out_e234_3 + t8 * grad_out_e134_3 + t20 * grad_out_e123_3
+    grad_gelu_x_e23_2 += gelu_y_e14 * t243 - grad_out_e14_2 * t117 - t206 * grad_grad_gelu_y_e13
+    grad_gelu_x_e23_2 += -t204 * grad_grad_gelu_y_e23 - grad_out_e24_2 * t119 - grad_out_e2_2 * t98
+    grad_gelu_x_e23_2 += -grad_out_e1_2 * t113 - grad_out_e124_2 * t153 - grad_out_e4_2 * t101
+    grad_gelu_x_e23_2 += -gelu_y_e23 * t241 - t34 * grad_out_e4_3 - t36 * grad_out_e2_3 - t44 * grad_out_e1_3
+    grad_gelu_x_e23_2 += -t59 * grad_out_e24_3 - t57 * grad_out_e14_3 - gelu_y_e13 * t245 - t7 * grad_out_e124_3
+    grad_gelu_x_e14_2 = grad_out_e23_2 * t117 + grad_out_e24_2 * t118 + t205 * grad_grad_gelu_y_e13
+    grad_gelu_x_e14_2 += t204 * grad_grad_gelu_y_e14 + t202 * grad_grad_gelu_y_e23
+    grad_gelu_x_e14_2 += t206 * grad_grad_gelu_y_e24 + grad_out_e13_2 * t119 + grad_out_e14_2 * t124
+    grad_gelu_x_e14_2 += gelu_y_e14 * t241 + t58 * grad_out_e24_3 + t57 * grad_out_e23_3 + t59 * grad_out_e13_3
+    grad_gelu_x_e14_2 += gelu_y_e13 * t244 + t60 * grad_out_e14_3 + gelu_y_e24 * t245 + gelu_y_e23 * t243
+    grad_gelu_x_e14_2 += -grad_out_e4_2 * t96 - grad_out_e124_2 * t148 - grad_out_e134_2 * t149
+    grad_gelu_x_e14_2 += -grad_out_e1_2 * t112 - grad_out_e234_2 * t151 - grad_out_e2_2 * t99
+    grad_gelu_x_e14_2 += -grad_out_e3_2 * t100 - grad_out_e123_2 * t165 - t33 * grad_out_e4_3
+    grad_gelu_x_e14_2 += -t32 * grad_out_e3_3 - t31 * grad_out_e2_3 - t43 * grad_out_e1_3 - t9 * grad_out_e234_3
+    grad_gelu_x_e14_2 += -t11 * grad_out_e134_3 - t12 * grad_out_e124_3 - t19 * grad_out_e123_3
+    grad_gelu_x_e13_2 = grad_out_e23_2 * t118 + t204 * grad_grad_gelu_y_e13 + t206 * grad_grad_gelu_y_e23
+    grad_gelu_x_e13_2 += grad_out_e134_2 * t150 + grad_out_e234_2 * t152 + grad_out_e4_2 * t100
+    grad_gelu_x_e13_2 += grad_out_e124_2 * t165 + grad_out_e13_2 * t124 + gelu_y_e13 * t241
+    grad_gelu_x_e13_2 += t32 * grad_out_e4_3 + t58 * grad_out_e23_3 + t60 * grad_out_e13_3 + gelu_y_e23 * t245
+    grad_gelu_x_e13_2 += t8 * grad_out_e234_3 + t10 * grad_out_e134_3 + t19 * grad_out_e124_3
+    grad_gelu_x_e13_2 += -grad_out_e24_2 * t117 - t205 * grad_grad_gelu_y_e14 - t202 * grad_grad_gelu_y_e24
+    grad_gelu_x_e13_2 += -grad_out_e14_2 * t119 - grad_out_e3_2 * t96 - grad_out_e123_2 * t148
+    grad_gelu_x_e13_2 += -grad_out_e1_2 * t98 - grad_out_e2_2 * t113 - t33 * grad_out_e3_3 - t44 * grad_out_e2_3
+    grad_gelu_x_e13_2 += -t36 * grad_out_e1_3 - t57 * grad_out_e24_3 - gelu_y_e14 * t244 - t59 * grad_out_e14_3
+    grad_gelu_x_e13_2 += -t12 * grad_out_e123_3 - gelu_y_e24 * t243
+    t246 = -grad_out_e23_2 * grad_grad_gelu_y_e13 - grad_out_e24_2 * grad_grad_gelu_y_e14
+    t246 += -grad_out_e13_2 * grad_grad_gelu_y_e23 - grad_out_e14_2 * grad_grad_gelu_y_e24
+    t246 += -gelu_y_e14 * grad_out_e24_3 - gelu_y_e13 * grad_out_e23_3 - gelu_y_e23 * grad_out_e13_3
+    t246 += -gelu_y_e24 * grad_out_e14_3
+    grad_gelu_x_e12_2 = grad_grad_weight_222 * t207 + grad_out_e34_2 * t117 + t204 * grad_grad_gelu_y_e12
+    grad_gelu_x_e12_2 += t202 * grad_grad_gelu_y_e34 + grad_out_e123_2 * t149 + grad_out_e124_2 * t150
+    grad_gelu_x_e12_2 += grad_out_e3_2 * t113 + grad_out_e4_2 * t99 + grad_out_e12_2 * t124 + gelu_y_e12 * t241
+    grad_gelu_x_e12_2 += t31 * grad_out_e4_3 + t44 * grad_out_e3_3 + t57 * grad_out_e34_3 + weight_222 * t246
+    grad_gelu_x_e12_2 += t60 * grad_out_e12_3 + t10 * grad_out_e124_3 + t11 * grad_out_e123_3
+    grad_gelu_x_e12_2 += gelu_y_e34 * t243 - grad_out_e2_2 * t96 - grad_out_e1_2 * t97 - grad_out_e234_2 * t153
+    grad_gelu_x_e12_2 += -grad_out_e134_2 * t165 - t33 * grad_out_e2_3 - t35 * grad_out_e1_3
+    grad_gelu_x_e12_2 += -t7 * grad_out_e234_3 - t19 * grad_out_e134_3
+    t247 = grad_out_e4_2 * grad_grad_gelu_y_e123 + grad_out_e2_2 * grad_grad_gelu_y_e134
+    t247 += grad_out_e1_2 * grad_grad_gelu_y_e234 + gelu_y_e123 * grad_out_e4_3 + gelu_y_e134 * grad_out_e2_3
+    t247 += gelu_y_e234 * grad_out_e1_3 - grad_out_e3_2 * grad_grad_gelu_y_e124 - gelu_y_e124 * grad_out_e3_3
+    t248 = grad_out_e34_2 * grad_grad_gelu_y_e12 + grad_out_e23_2 * grad_grad_gelu_y_e14
+    t248 += grad_out_e13_2 * grad_grad_gelu_y_e24 + gelu_y_e14 * grad_out_e23_3 + gelu_y_e24 * grad_out_e13_3
+    t248 += gelu_y_e12 * grad_out_e34_3 - grad_out_e24_2 * grad_grad_gelu_y_e13
+    t248 += -grad_out_e14_2 * grad_grad_gelu_y_e23 - grad_out_e12_2 * grad_grad_gelu_y_e34
+    t248 += -gelu_y_e13 * grad_out_e24_3 - gelu_y_e23 * grad_out_e14_3 - gelu_y_e34 * grad_out_e12_3
+    t249 = grad_out_e124_2 * grad_grad_gelu_y_e3 + gelu_y_e3 * grad_out_e124_3
+    t249 += -grad_out_e234_2 * grad_grad_gelu_y_e1 - grad_out_e134_2 * grad_grad_gelu_y_e2
+    t249 += -grad_out_e123_2 * grad_grad_gelu_y_e4 - gelu_y_e1 * grad_out_e234_3 - gelu_y_e2 * grad_out_e134_3
+    t249 += -gelu_y_e4 * grad_out_e123_3
+    grad_gelu_x_e1234_2 = grad_grad_weight_440 * gelu_y_e * grad_out_e1234_2 + grad_grad_weight_431 * t208
+    grad_gelu_x_e1234_2 += grad_grad_weight_422 * t210 + grad_grad_weight_413 * t209
+    grad_gelu_x_e1234_2 += weight_440 * grad_out_e1234_2 * grad_grad_gelu_y_e + weight_413 * t247
+    grad_gelu_x_e1234_2 += weight_422 * t248 + weight_431 * t249 + weight_440 * gelu_y_e * grad_out_e1234_3
+    grad_gelu_x_e1234_2 += -grad_grad_weight_404 * gelu_y_e1234 * grad_out_e_2
+    grad_gelu_x_e1234_2 += -weight_404 * grad_out_e_2 * grad_grad_gelu_y_e1234
+    grad_gelu_x_e1234_2 += -weight_404 * gelu_y_e1234 * grad_out_e_3
+    grad_gate_x_2 = grad_gelu_x_e1234 * grad_grad_x_e1234 + grad_gelu_x_e234 * grad_grad_x_e234
+    grad_gate_x_2 += grad_gelu_x_e134 * grad_grad_x_e134 + grad_gelu_x_e124 * grad_grad_x_e124
+    grad_gate_x_2 += grad_gelu_x_e123 * grad_grad_x_e123 + grad_gelu_x_e34 * grad_grad_x_e34
+    grad_gate_x_2 += grad_gelu_x_e24 * grad_grad_x_e24 + grad_gelu_x_e23 * grad_grad_x_e23
+    grad_gate_x_2 += grad_gelu_x_e14 * grad_grad_x_e14 + grad_gelu_x_e13 * grad_grad_x_e13
+    grad_gate_x_2 += grad_gelu_x_e12 * grad_grad_x_e12 + grad_gelu_x_e4 * grad_grad_x_e4
+    grad_gate_x_2 += grad_gelu_x_e3 * grad_grad_x_e3 + grad_gelu_x_e2 * grad_grad_x_e2
+    grad_gate_x_2 += grad_gelu_x_e1 * grad_grad_x_e1 + grad_gelu_x_e * grad_grad_x_e
+    grad_gate_x_2 += x_e234 * grad_gelu_x_e234_2 + x_e134 * grad_gelu_x_e134_2 + x_e124 * grad_gelu_x_e124_2
+    grad_gate_x_2 += x_e123 * grad_gelu_x_e123_2 + x_e4 * grad_gelu_x_e4_2 + x_e3 * grad_gelu_x_e3_2
+    grad_gate_x_2 += x_e2 * grad_gelu_x_e2_2 + x_e1 * grad_gelu_x_e1_2 + x_e34 * grad_gelu_x_e34_2
+    grad_gate_x_2 += x_e24 * grad_gelu_x_e24_2 + x_e23 * grad_gelu_x_e23_2 + x_e14 * grad_gelu_x_e14_2
+    grad_gate_x_2 += x_e13 * grad_gelu_x_e13_2 + x_e12 * grad_gelu_x_e12_2 + x_e1234 * grad_gelu_x_e1234_2
+    grad_gate_x_2 += x_e * grad_gelu_x_e_2
+    t250 = t89 * (0.5 * grad_gate_x_2) - 2.0 * t1 * (t88 * (1.1283791670955126 * (0.5 * grad_gate_x * t90)))
+    grad_x_e = grad_gelu_x_e * grad_grad_gate_x + gate_x * grad_gelu_x_e_2 + 0.7071067811865476 * t250
+    grad_x_e1 = grad_gelu_x_e1 * grad_grad_gate_x + gate_x * grad_gelu_x_e1_2
+    grad_x_e2 = grad_gelu_x_e2 * grad_grad_gate_x + gate_x * grad_gelu_x_e2_2
+    grad_x_e3 = grad_gelu_x_e3 * grad_grad_gate_x + gate_x * grad_gelu_x_e3_2
+    grad_x_e4 = grad_gelu_x_e4 * grad_grad_gate_x + gate_x * grad_gelu_x_e4_2
+    grad_x_e12 = grad_gelu_x_e12 * grad_grad_gate_x + gate_x * grad_gelu_x_e12_2
+    grad_x_e13 = grad_gelu_x_e13 * grad_grad_gate_x + gate_x * grad_gelu_x_e13_2
+    grad_x_e14 = grad_gelu_x_e14 * grad_grad_gate_x + gate_x * grad_gelu_x_e14_2
+    grad_x_e23 = grad_gelu_x_e23 * grad_grad_gate_x + gate_x * grad_gelu_x_e23_2
+    grad_x_e24 = grad_gelu_x_e24 * grad_grad_gate_x + gate_x * grad_gelu_x_e24_2
+    grad_x_e34 = grad_gelu_x_e34 * grad_grad_gate_x + gate_x * grad_gelu_x_e34_2
+    grad_x_e123 = grad_gelu_x_e123 * grad_grad_gate_x + gate_x * grad_gelu_x_e123_2
+    grad_x_e124 = grad_gelu_x_e124 * grad_grad_gate_x + gate_x * grad_gelu_x_e124_2
+    grad_x_e134 = grad_gelu_x_e134 * grad_grad_gate_x + gate_x * grad_gelu_x_e134_2
+    grad_x_e234 = grad_gelu_x_e234 * grad_grad_gate_x + gate_x * grad_gelu_x_e234_2
+    grad_x_e1234 = grad_gelu_x_e1234 * grad_grad_gate_x + gate_x * grad_gelu_x_e1234_2
+
+    if GRAD_X:
+        _store8(
+            grad_x_row + at * 16,
+            grad_x_e,
+            grad_x_e1,
+            grad_x_e2,
+            grad_x_e3,
+            grad_x_e4,
+            grad_x_e12,
+            grad_x_e13,
+            grad_x_e14,
+            mask,
+        )
+        _store8(
+            grad_x_row + at * 16 + 8,
+            grad_x_e23,
+            grad_x_e24,
+            grad_x_e34,
+            grad_x_e123,
+            grad_x_e124,
+            grad_x_e134,
+            grad_x_e234,
+            grad_x_e1234,
+            mask,
+        )
+
+
+@triton.jit(do_not_specialize=["B"])
+def _fused_gelu_sgp_norm_with_normalize_double_backward_2_kernel(
+    x_ptr,
+    y_ptr,
+    weight_ptr,
+    grad_out_ptr,
+    grad_grad_x_ptr,
+    grad_grad_y_ptr,
+    grad_grad_weight_ptr,
+    saved_ptr,
+    frontier_ptr,
+    grad_y_ptr,
+    B,
+    N,
+    HAS_GRAD_GRAD_X: tl.constexpr,
+    HAS_GRAD_GRAD_Y: tl.constexpr,
+    HAS_GRAD_GRAD_WEIGHT: tl.constexpr,
+    GRAD_Y: tl.constexpr,
+    ROWS: tl.constexpr,
+    BLOCK: tl.constexpr,
+    REAL: tl.constexpr,
+):
+    # apart from the folds, because together they need more registers than a thread has
+    # one result alone, because together they need more registers than a thread has
+
+    n = _tile(tl.program_id(1) * BLOCK, ROWS, BLOCK)
+    r = _down(ROWS)
+    at = r * N + n
+    tile_mask = n < N
+    weight_000 = tl.load(weight_ptr + n * 35, mask=tile_mask, other=0.0).to(REAL)
+    weight_011 = tl.load(weight_ptr + n * 35 + 1, mask=tile_mask, other=0.0).to(REAL)
+    weight_022 = tl.load(weight_ptr + n * 35 + 2, mask=tile_mask, other=0.0).to(REAL)
+    weight_033 = tl.load(weight_ptr + n * 35 + 3, mask=tile_mask, other=0.0).to(REAL)
+    weight_044 = tl.load(weight_ptr + n * 35 + 4, mask=tile_mask, other=0.0).to(REAL)
+    weight_101 = tl.load(weight_ptr + n * 35 + 5, mask=tile_mask, other=0.0).to(REAL)
+    weight_110 = tl.load(weight_ptr + n * 35 + 6, mask=tile_mask, other=0.0).to(REAL)
+    weight_112 = tl.load(weight_ptr + n * 35 + 7, mask=tile_mask, other=0.0).to(REAL)
+    weight_121 = tl.load(weight_ptr + n * 35 + 8, mask=tile_mask, other=0.0).to(REAL)
+    weight_123 = tl.load(weight_ptr + n * 35 + 9, mask=tile_mask, other=0.0).to(REAL)
+    weight_132 = tl.load(weight_ptr + n * 35 + 10, mask=tile_mask, other=0.0).to(REAL)
+    weight_134 = tl.load(weight_ptr + n * 35 + 11, mask=tile_mask, other=0.0).to(REAL)
+    weight_143 = tl.load(weight_ptr + n * 35 + 12, mask=tile_mask, other=0.0).to(REAL)
+    weight_202 = tl.load(weight_ptr + n * 35 + 13, mask=tile_mask, other=0.0).to(REAL)
+    weight_211 = tl.load(weight_ptr + n * 35 + 14, mask=tile_mask, other=0.0).to(REAL)
+    weight_213 = tl.load(weight_ptr + n * 35 + 15, mask=tile_mask, other=0.0).to(REAL)
+    weight_220 = tl.load(weight_ptr + n * 35 + 16, mask=tile_mask, other=0.0).to(REAL)
+    weight_222 = tl.load(weight_ptr + n * 35 + 17, mask=tile_mask, other=0.0).to(REAL)
+    weight_224 = tl.load(weight_ptr + n * 35 + 18, mask=tile_mask, other=0.0).to(REAL)
+    weight_231 = tl.load(weight_ptr + n * 35 + 19, mask=tile_mask, other=0.0).to(REAL)
+    weight_233 = tl.load(weight_ptr + n * 35 + 20, mask=tile_mask, other=0.0).to(REAL)
+    weight_242 = tl.load(weight_ptr + n * 35 + 21, mask=tile_mask, other=0.0).to(REAL)
+    weight_303 = tl.load(weight_ptr + n * 35 + 22, mask=tile_mask, other=0.0).to(REAL)
+    weight_312 = tl.load(weight_ptr + n * 35 + 23, mask=tile_mask, other=0.0).to(REAL)
+    weight_314 = tl.load(weight_ptr + n * 35 + 24, mask=tile_mask, other=0.0).to(REAL)
+    weight_321 = tl.load(weight_ptr + n * 35 + 25, mask=tile_mask, other=0.0).to(REAL)
+    weight_323 = tl.load(weight_ptr + n * 35 + 26, mask=tile_mask, other=0.0).to(REAL)
+    weight_330 = tl.load(weight_ptr + n * 35 + 27, mask=tile_mask, other=0.0).to(REAL)
+    weight_332 = tl.load(weight_ptr + n * 35 + 28, mask=tile_mask, other=0.0).to(REAL)
+    weight_341 = tl.load(weight_ptr + n * 35 + 29, mask=tile_mask, other=0.0).to(REAL)
+    weight_404 = tl.load(weight_ptr + n * 35 + 30, mask=tile_mask, other=0.0).to(REAL)
+    weight_413 = tl.load(weight_ptr + n * 35 + 31, mask=tile_mask, other=0.0).to(REAL)
+    weight_422 = tl.load(weight_ptr + n * 35 + 32, mask=tile_mask, other=0.0).to(REAL)
+    weight_431 = tl.load(weight_ptr + n * 35 + 33, mask=tile_mask, other=0.0).to(REAL)
+    weight_440 = tl.load(weight_ptr + n * 35 + 34, mask=tile_mask, other=0.0).to(REAL)
+    grad_grad_weight_000 = tl.load(grad_grad_weight_ptr + n * 35, mask=tile_mask & HAS_GRAD_GRAD_WEIGHT, other=0.0).to(
+        REAL
+    )
+    grad_grad_weight_011 = tl.load(
+        grad_grad_weight_ptr + n * 35 + 1, mask=tile_mask & HAS_GRAD_GRAD_WEIGHT, other=0.0
+    ).to(REAL)
+    grad_grad_weight_022 = tl.load(
+        grad_grad_weight_ptr + n * 35 + 2, mask=tile_mask & HAS_GRAD_GRAD_WEIGHT, other=0.0
+    ).to(REAL)
+    grad_grad_weight_033 = tl.load(
+        grad_grad_weight_ptr + n * 35 + 3, mask=tile_mask & HAS_GRAD_GRAD_WEIGHT, other=0.0
+    ).to(REAL)
+    grad_grad_weight_044 = tl.load(
+        grad_grad_weight_ptr + n * 35 + 4, mask=tile_mask & HAS_GRAD_GRAD_WEIGHT, other=0.0
+    ).to(REAL)
+    grad_grad_weight_101 = tl.load(
+        grad_grad_weight_ptr + n * 35 + 5, mask=tile_mask & HAS_GRAD_GRAD_WEIGHT, other=0.0
+    ).to(REAL)
+    grad_grad_weight_110 = tl.load(
+        grad_grad_weight_ptr + n * 35 + 6, mask=tile_mask & HAS_GRAD_GRAD_WEIGHT, other=0.0
+    ).to(REAL)
+    grad_grad_weight_112 = tl.load(
+        grad_grad_weight_ptr + n * 35 + 7, mask=tile_mask & HAS_GRAD_GRAD_WEIGHT, other=0.0
+    ).to(REAL)
+    grad_grad_weight_121 = tl.load(
+        grad_grad_weight_ptr + n * 35 + 8, mask=tile_mask & HAS_GRAD_GRAD_WEIGHT, other=0.0
+    ).to(REAL)
+    grad_grad_weight_123 = tl.load(
+        grad_grad_weight_ptr + n * 35 + 9, mask=tile_mask & HAS_GRAD_GRAD_WEIGHT, other=0.0
+    ).to(REAL)
+    grad_grad_weight_132 = tl.load(
+        grad_grad_weight_ptr + n * 35 + 10, mask=tile_mask & HAS_GRAD_GRAD_WEIGHT, other=0.0
+    ).to(REAL)
+    grad_grad_weight_134 = tl.load(
+        grad_grad_weight_ptr + n * 35 + 11, mask=tile_mask & HAS_GRAD_GRAD_WEIGHT, other=0.0
+    ).to(REAL)
+    grad_grad_weight_143 = tl.load(
+        grad_grad_weight_ptr + n * 35 + 12, mask=tile_mask & HAS_GRAD_GRAD_WEIGHT, other=0.0
+    ).to(REAL)
+    grad_grad_weight_202 = tl.load(
+        grad_grad_weight_ptr + n * 35 + 13, mask=tile_mask & HAS_GRAD_GRAD_WEIGHT, other=0.0
+    ).to(REAL)
+    grad_grad_weight_211 = tl.load(
+        grad_grad_weight_ptr + n * 35 + 14, mask=tile_mask & HAS_GRAD_GRAD_WEIGHT, other=0.0
+    ).to(REAL)
+    grad_grad_weight_213 = tl.load(
+        grad_grad_weight_ptr + n * 35 + 15, mask=tile_mask & HAS_GRAD_GRAD_WEIGHT, other=0.0
+    ).to(REAL)
+    grad_grad_weight_220 = tl.load(
+        grad_grad_weight_ptr + n * 35 + 16, mask=tile_mask & HAS_GRAD_GRAD_WEIGHT, other=0.0
+    ).to(REAL)
+    grad_grad_weight_222 = tl.load(
+        grad_grad_weight_ptr + n * 35 + 17, mask=tile_mask & HAS_GRAD_GRAD_WEIGHT, other=0.0
+    ).to(REAL)
+    grad_grad_weight_224 = tl.load(
+        grad_grad_weight_ptr + n * 35 + 18, mask=tile_mask & HAS_GRAD_GRAD_WEIGHT, other=0.0
+    ).to(REAL)
+    grad_grad_weight_231 = tl.load(
+        grad_grad_weight_ptr + n * 35 + 19, mask=tile_mask & HAS_GRAD_GRAD_WEIGHT, other=0.0
+    ).to(REAL)
+    grad_grad_weight_233 = tl.load(
+        grad_grad_weight_ptr + n * 35 + 20, mask=tile_mask & HAS_GRAD_GRAD_WEIGHT, other=0.0
+    ).to(REAL)
+    grad_grad_weight_242 = tl.load(
+        grad_grad_weight_ptr + n * 35 + 21, mask=tile_mask & HAS_GRAD_GRAD_WEIGHT, other=0.0
+    ).to(REAL)
+    grad_grad_weight_303 = tl.load(
+        grad_grad_weight_ptr + n * 35 + 22, mask=tile_mask & HAS_GRAD_GRAD_WEIGHT, other=0.0
+    ).to(REAL)
+    grad_grad_weight_312 = tl.load(
+        grad_grad_weight_ptr + n * 35 + 23, mask=tile_mask & HAS_GRAD_GRAD_WEIGHT, other=0.0
+    ).to(REAL)
+    grad_grad_weight_314 = tl.load(
+        grad_grad_weight_ptr + n * 35 + 24, mask=tile_mask & HAS_GRAD_GRAD_WEIGHT, other=0.0
+    ).to(REAL)
+    grad_grad_weight_321 = tl.load(
+        grad_grad_weight_ptr + n * 35 + 25, mask=tile_mask & HAS_GRAD_GRAD_WEIGHT, other=0.0
+    ).to(REAL)
+    grad_grad_weight_323 = tl.load(
+        grad_grad_weight_ptr + n * 35 + 26, mask=tile_mask & HAS_GRAD_GRAD_WEIGHT, other=0.0
+    ).to(REAL)
+    grad_grad_weight_330 = tl.load(
+        grad_grad_weight_ptr + n * 35 + 27, mask=tile_mask & HAS_GRAD_GRAD_WEIGHT, other=0.0
+    ).to(REAL)
+    grad_grad_weight_332 = tl.load(
+        grad_grad_weight_ptr + n * 35 + 28, mask=tile_mask & HAS_GRAD_GRAD_WEIGHT, other=0.0
+    ).to(REAL)
+    grad_grad_weight_341 = tl.load(
+        grad_grad_weight_ptr + n * 35 + 29, mask=tile_mask & HAS_GRAD_GRAD_WEIGHT, other=0.0
+    ).to(REAL)
+    grad_grad_weight_404 = tl.load(
+        grad_grad_weight_ptr + n * 35 + 30, mask=tile_mask & HAS_GRAD_GRAD_WEIGHT, other=0.0
+    ).to(REAL)
+    grad_grad_weight_413 = tl.load(
+        grad_grad_weight_ptr + n * 35 + 31, mask=tile_mask & HAS_GRAD_GRAD_WEIGHT, other=0.0
+    ).to(REAL)
+    grad_grad_weight_422 = tl.load(
+        grad_grad_weight_ptr + n * 35 + 32, mask=tile_mask & HAS_GRAD_GRAD_WEIGHT, other=0.0
+    ).to(REAL)
+    grad_grad_weight_431 = tl.load(
+        grad_grad_weight_ptr + n * 35 + 33, mask=tile_mask & HAS_GRAD_GRAD_WEIGHT, other=0.0
+    ).to(REAL)
+    grad_grad_weight_440 = tl.load(
+        grad_grad_weight_ptr + n * 35 + 34, mask=tile_mask & HAS_GRAD_GRAD_WEIGHT, other=0.0
+    ).to(REAL)
+
+    b = tl.program_id(0).to(tl.int64) * ROWS
+    row_mask = b + r < B
+    mask = tile_mask if ROWS == 1 else tile_mask & row_mask
+    x_row = x_ptr + b * 16 * N
+    y_row = y_ptr + b * 16 * N
+    grad_out_row = grad_out_ptr + b * 16 * N
+    grad_grad_x_row = grad_grad_x_ptr + b * 16 * N
+    grad_grad_y_row = grad_grad_y_ptr + b * 16 * N
+    saved_row = saved_ptr + b
+    frontier_row = frontier_ptr + b
+    grad_y_row = grad_y_ptr + b * 16 * N
+
+    x_e, x_e1, x_e2, x_e3, x_e4, x_e12, x_e13, x_e14 = _load8(x_row + at * 16, mask, REAL)
+    x_e23, x_e24, x_e34, x_e123, x_e124, x_e134, x_e234, x_e1234 = _load8(x_row + at * 16 + 8, mask, REAL)
+    y_e, y_e1, y_e2, y_e3, y_e4, y_e12, y_e13, y_e14 = _load8(y_row + at * 16, mask, REAL)
+    y_e23, y_e24, y_e34, y_e123, y_e124, y_e134, y_e234, y_e1234 = _load8(y_row + at * 16 + 8, mask, REAL)
+    grad_out_e, grad_out_e1, grad_out_e2, grad_out_e3, grad_out_e4, grad_out_e12, grad_out_e13, grad_out_e14 = _load8(
+        grad_out_row + at * 16, mask, REAL
+    )
+    (
+        grad_out_e23,
+        grad_out_e24,
+        grad_out_e34,
+        grad_out_e123,
+        grad_out_e124,
+        grad_out_e134,
+        grad_out_e234,
+        grad_out_e1234,
+    ) = _load8(grad_out_row + at * 16 + 8, mask, REAL)
+    (
+        grad_grad_x_e,
+        grad_grad_x_e1,
+        grad_grad_x_e2,
+        grad_grad_x_e3,
+        grad_grad_x_e4,
+        grad_grad_x_e12,
+        grad_grad_x_e13,
+        grad_grad_x_e14,
+    ) = _load8(grad_grad_x_row + at * 16, mask & HAS_GRAD_GRAD_X, REAL)
+    (
+        grad_grad_x_e23,
+        grad_grad_x_e24,
+        grad_grad_x_e34,
+        grad_grad_x_e123,
+        grad_grad_x_e124,
+        grad_grad_x_e134,
+        grad_grad_x_e234,
+        grad_grad_x_e1234,
+    ) = _load8(grad_grad_x_row + at * 16 + 8, mask & HAS_GRAD_GRAD_X, REAL)
+    (
+        grad_grad_y_e,
+        grad_grad_y_e1,
+        grad_grad_y_e2,
+        grad_grad_y_e3,
+        grad_grad_y_e4,
+        grad_grad_y_e12,
+        grad_grad_y_e13,
+        grad_grad_y_e14,
+    ) = _load8(grad_grad_y_row + at * 16, mask & HAS_GRAD_GRAD_Y, REAL)
+    (
+        grad_grad_y_e23,
+        grad_grad_y_e24,
+        grad_grad_y_e34,
+        grad_grad_y_e123,
+        grad_grad_y_e124,
+        grad_grad_y_e134,
+        grad_grad_y_e234,
+        grad_grad_y_e1234,
+    ) = _load8(grad_grad_y_row + at * 16 + 8, mask & HAS_GRAD_GRAD_Y, REAL)
+    saved_inv_rms_0 = tl.load(saved_row + r, mask=row_mask, other=0.0).to(REAL)
+    saved_inv_rms_1 = tl.load(saved_row + B + r, mask=row_mask, other=0.0).to(REAL)
+    saved_inv_rms_2 = tl.load(saved_row + 2 * B + r, mask=row_mask, other=0.0).to(REAL)
+    saved_inv_rms_3 = tl.load(saved_row + 3 * B + r, mask=row_mask, other=0.0).to(REAL)
+    saved_inv_rms_4 = tl.load(saved_row + 4 * B + r, mask=row_mask, other=0.0).to(REAL)
+    frontier_0 = tl.load(frontier_row + r, mask=row_mask, other=0.0).to(REAL)
+    frontier_1 = tl.load(frontier_row + B + r, mask=row_mask, other=0.0).to(REAL)
+    frontier_2 = tl.load(frontier_row + 2 * B + r, mask=row_mask, other=0.0).to(REAL)
+    frontier_3 = tl.load(frontier_row + 3 * B + r, mask=row_mask, other=0.0).to(REAL)
+    frontier_4 = tl.load(frontier_row + 4 * B + r, mask=row_mask, other=0.0).to(REAL)
+    frontier_grad_grad_inv_rms_0 = tl.load(frontier_row + 5 * B + r, mask=row_mask, other=0.0).to(REAL)
+    frontier_6 = tl.load(frontier_row + 6 * B + r, mask=row_mask, other=0.0).to(REAL)
+    frontier_grad_grad_inv_rms_1 = tl.load(frontier_row + 7 * B + r, mask=row_mask, other=0.0).to(REAL)
+    frontier_8 = tl.load(frontier_row + 8 * B + r, mask=row_mask, other=0.0).to(REAL)
+    frontier_grad_grad_inv_rms_2 = tl.load(frontier_row + 9 * B + r, mask=row_mask, other=0.0).to(REAL)
+    frontier_10 = tl.load(frontier_row + 10 * B + r, mask=row_mask, other=0.0).to(REAL)
+    frontier_grad_grad_inv_rms_3 = tl.load(frontier_row + 11 * B + r, mask=row_mask, other=0.0).to(REAL)
+    frontier_12 = tl.load(frontier_row + 12 * B + r, mask=row_mask, other=0.0).to(REAL)
+    frontier_grad_grad_inv_rms_4 = tl.load(frontier_row + 13 * B + r, mask=row_mask, other=0.0).to(REAL)
+    frontier_14 = tl.load(frontier_row + 14 * B + r, mask=row_mask, other=0.0).to(REAL)
+
+    t0 = 0.7071067811865476 * x_e
+    gate_x = 0.5 * tl.erf(t0) + 0.5
+    gelu_x_e234 = x_e234 * gate_x
+    t1 = 0.7071067811865476 * y_e
+    gate_y = 0.5 + 0.5 * tl.erf(t1)
+    gelu_y_e234 = y_e234 * gate_y
+    gelu_x_e = x_e * gate_x
+    t2 = weight_033 * gelu_x_e
+    gelu_x_e1 = x_e1 * gate_x
+    gelu_y_e1234 = y_e1234 * gate_y
+    t3 = weight_134 * gelu_y_e1234
+    gelu_y_e34 = y_e34 * gate_y
+    gelu_x_e2 = x_e2 * gate_x
+    t4 = weight_132 * gelu_x_e2
+    gelu_y_e24 = y_e24 * gate_y
+    gelu_x_e3 = x_e3 * gate_x
+    t5 = weight_132 * gelu_x_e3
+    gelu_y_e23 = y_e23 * gate_y
+    gelu_x_e4 = x_e4 * gate_x
+    t6 = weight_132 * gelu_x_e4
+    gelu_x_e12 = x_e12 * gate_x
+    gelu_y_e134 = y_e134 * gate_y
+    t7 = weight_233 * gelu_y_e134
+    gelu_x_e13 = x_e13 * gate_x
+    gelu_y_e124 = y_e124 * gate_y
+    t8 = weight_233 * gelu_y_e124
+    gelu_x_e14 = x_e14 * gate_x
+    gelu_y_e123 = y_e123 * gate_y
+    t9 = weight_233 * gelu_y_e123
+    gelu_x_e23 = x_e23 * gate_x
+    gelu_y_e4 = y_e4 * gate_y
+    t10 = weight_231 * gelu_y_e4
+    gelu_x_e24 = x_e24 * gate_x
+    gelu_y_e3 = y_e3 * gate_y
+    t11 = weight_231 * gelu_y_e3
+    gelu_x_e34 = x_e34 * gate_x
+    gelu_y_e2 = y_e2 * gate_y
+    t12 = weight_231 * gelu_y_e2
+    gelu_y_e14 = y_e14 * gate_y
+    gelu_x_e123 = x_e123 * gate_x
+    t13 = weight_332 * gelu_x_e123
+    gelu_y_e13 = y_e13 * gate_y
+    gelu_x_e124 = x_e124 * gate_x
+    t14 = weight_332 * gelu_x_e124
+    gelu_y_e12 = y_e12 * gate_y
+    gelu_x_e134 = x_e134 * gate_x
+    t15 = weight_332 * gelu_x_e134
+    gelu_y_e = y_e * gate_y
+    t16 = weight_330 * gelu_y_e
+    gelu_y_e1 = y_e1 * gate_y
+    gelu_x_e1234 = x_e1234 * gate_x
+    t17 = weight_431 * gelu_x_e1234
+    out_e234 = gelu_y_e234 * t2 + gelu_x_e1 * t3 + gelu_y_e34 * t4 + gelu_y_e23 * t6 + gelu_x_e13 * t8
+    out_e234 += gelu_x_e23 * t10 + gelu_x_e34 * t12 + gelu_y_e14 * t13 + gelu_y_e12 * t15 + gelu_x_e234 * t16
+    out_e234 += -gelu_y_e24 * t5 - gelu_x_e12 * t7 - gelu_x_e14 * t9 - gelu_x_e24 * t11 - gelu_y_e13 * t14
+    out_e234 += -gelu_y_e1 * t17
+    t18 = weight_132 * gelu_x_e1
+    t19 = weight_233 * gelu_y_e234
+    t20 = weight_231 * gelu_y_e1
+    t21 = weight_332 * gelu_x_e234
+    out_e123 = gelu_y_e123 * t2 + gelu_y_e23 * t18 + gelu_y_e12 * t5 + gelu_x_e4 * t3 + gelu_x_e12 * t11
+    out_e123 += gelu_x_e23 * t20 + gelu_x_e24 * t7 + gelu_x_e123 * t16 + gelu_y_e34 * t14 + gelu_y_e14 * t21
+    out_e123 += -gelu_y_e13 * t4 - gelu_x_e13 * t12 - gelu_x_e14 * t19 - gelu_x_e34 * t8 - gelu_y_e24 * t15
+    out_e123 += -gelu_y_e4 * t17
+    out_e124 = gelu_y_e124 * t2 + gelu_y_e24 * t18 + gelu_y_e12 * t6 + gelu_x_e12 * t10 + gelu_x_e13 * t19
+    out_e124 += gelu_x_e24 * t20 + gelu_x_e34 * t9 + gelu_x_e124 * t16 + gelu_y_e23 * t15 + gelu_y_e3 * t17
+    out_e124 += -gelu_y_e14 * t4 - gelu_x_e3 * t3 - gelu_x_e14 * t12 - gelu_x_e23 * t7 - gelu_y_e34 * t13
+    out_e124 += -gelu_y_e13 * t21
+    out_e134 = gelu_y_e134 * t2 + gelu_y_e34 * t18 + gelu_x_e2 * t3 + gelu_y_e13 * t6 + gelu_x_e13 * t10
+    out_e134 += gelu_x_e23 * t8 + gelu_x_e34 * t20 + gelu_y_e24 * t13 + gelu_x_e134 * t16 + gelu_y_e12 * t21
+    out_e134 += -gelu_y_e14 * t5 - gelu_x_e12 * t19 - gelu_x_e14 * t11 - gelu_x_e24 * t9 - gelu_y_e23 * t14
+    out_e134 += -gelu_y_e2 * t17
+    t22 = out_e123 * out_e123 + out_e124 * out_e124 + out_e134 * out_e134 - out_e234 * out_e234
+    t23 = tl.where((t22 > 0.0), tl.full([], 1.0, REAL), 0.0)
+    t23 += -tl.where((t22 < 0.0), tl.full([], 1.0, REAL), 0.0)
+    t24 = frontier_1 * t23
+    grad_out_e234_2 = saved_inv_rms_3 * grad_out_e234 - 2.0 * out_e234 * t24
+    grad_out_e134_2 = saved_inv_rms_3 * grad_out_e134 + 2.0 * out_e134 * t24
+    grad_out_e124_2 = saved_inv_rms_3 * grad_out_e124 + 2.0 * out_e124 * t24
+    grad_out_e123_2 = saved_inv_rms_3 * grad_out_e123 + 2.0 * out_e123 * t24
+    t25 = gelu_x_e234 * grad_out_e234_2 + gelu_x_e134 * grad_out_e134_2 + gelu_x_e124 * grad_out_e124_2
+    t25 += gelu_x_e123 * grad_out_e123_2
+    t26 = weight_011 * gelu_x_e
+    t27 = weight_112 * gelu_x_e1
+    t28 = weight_112 * gelu_x_e2
+    t29 = weight_112 * gelu_x_e3
+    t30 = weight_110 * gelu_y_e
+    t31 = weight_213 * gelu_y_e124
+    t32 = weight_213 * gelu_y_e134
+    t33 = weight_211 * gelu_y_e1
+    t34 = weight_213 * gelu_y_e234
+    t35 = weight_211 * gelu_y_e2
+    t36 = weight_211 * gelu_y_e3
+    t37 = weight_314 * gelu_y_e1234
+    t38 = weight_312 * gelu_x_e124
+    t39 = weight_312 * gelu_x_e134
+    t40 = weight_312 * gelu_x_e234
+    t41 = weight_413 * gelu_x_e1234
+    out_e4 = gelu_y_e4 * t26 + gelu_y_e14 * t27 + gelu_x_e4 * t30 + gelu_x_e12 * t31 + gelu_x_e13 * t32
+    out_e4 += gelu_x_e24 * t35 + gelu_x_e34 * t36 + gelu_y_e12 * t38 + gelu_y_e13 * t39 + gelu_y_e123 * t41
+    out_e4 += -gelu_y_e24 * t28 - gelu_y_e34 * t29 - gelu_x_e14 * t33 - gelu_x_e23 * t34 - gelu_x_e123 * t37
+    out_e4 += -gelu_y_e23 * t40
+    t42 = weight_112 * gelu_x_e4
+    t43 = weight_211 * gelu_y_e4
+    t44 = weight_213 * gelu_y_e123
+    t45 = weight_312 * gelu_x_e123
+    out_e1 = gelu_y_e1 * t26 + gelu_x_e1 * t30 + gelu_y_e12 * t28 + gelu_y_e13 * t29 + gelu_y_e14 * t42
+    out_e1 += gelu_y_e234 * t41 - gelu_x_e12 * t35 - gelu_x_e13 * t36 - gelu_x_e14 * t43 - gelu_x_e23 * t44
+    out_e1 += -gelu_x_e24 * t31 - gelu_x_e34 * t32 - gelu_y_e23 * t45 - gelu_y_e24 * t38 - gelu_y_e34 * t39
+    out_e1 += -gelu_x_e234 * t37
+    out_e2 = gelu_y_e2 * t26 + gelu_y_e12 * t27 + gelu_x_e2 * t30 + gelu_y_e23 * t29 + gelu_y_e24 * t42
+    out_e2 += gelu_y_e134 * t41 - gelu_x_e12 * t33 - gelu_x_e13 * t44 - gelu_x_e14 * t31 - gelu_x_e23 * t36
+    out_e2 += -gelu_x_e24 * t43 - gelu_x_e34 * t34 - gelu_y_e13 * t45 - gelu_y_e14 * t38 - gelu_x_e134 * t37
+    out_e2 += -gelu_y_e34 * t40
+    out_e3 = gelu_y_e3 * t26 + gelu_y_e13 * t27 + gelu_x_e3 * t30 + gelu_y_e34 * t42 + gelu_x_e12 * t44
+    out_e3 += gelu_x_e23 * t35 + gelu_x_e24 * t34 + gelu_y_e12 * t45 + gelu_x_e124 * t37 + gelu_y_e24 * t40
+    out_e3 += -gelu_y_e23 * t28 - gelu_x_e13 * t33 - gelu_x_e14 * t32 - gelu_x_e34 * t43 - gelu_y_e14 * t39
+    out_e3 += -gelu_y_e124 * t41
+    t46 = out_e1 * out_e1 - out_e2 * out_e2 - out_e3 * out_e3 - out_e4 * out_e4
+    t47 = tl.where((t46 > 0.0), tl.full([], 1.0, REAL), 0.0)
+    t47 += -tl.where((t46 < 0.0), tl.full([], 1.0, REAL), 0.0)
+    t48 = frontier_3 * t47
+    grad_out_e4_2 = saved_inv_rms_1 * grad_out_e4 - 2.0 * out_e4 * t48
+    grad_out_e3_2 = saved_inv_rms_1 * grad_out_e3 - 2.0 * out_e3 * t48
+    grad_out_e2_2 = saved_inv_rms_1 * grad_out_e2 - 2.0 * out_e2 * t48
+    grad_out_e1_2 = saved_inv_rms_1 * grad_out_e1 + 2.0 * out_e1 * t48
+    t49 = gelu_x_e4 * grad_out_e4_2 + gelu_x_e3 * grad_out_e3_2 + gelu_x_e2 * grad_out_e2_2
+    t49 += gelu_x_e1 * grad_out_e1_2
+    t50 = gelu_x_e12 * gelu_y_e34 + gelu_x_e14 * gelu_y_e23 + gelu_x_e23 * gelu_y_e14
+    t50 += gelu_x_e34 * gelu_y_e12 - gelu_x_e13 * gelu_y_e24 - gelu_x_e24 * gelu_y_e13
+    t51 = gelu_x_e1 * gelu_y_e234 + gelu_x_e3 * gelu_y_e124 - gelu_x_e2 * gelu_y_e134
+    t51 += -gelu_x_e4 * gelu_y_e123
+    t52 = gelu_x_e123 * gelu_y_e4 + gelu_x_e134 * gelu_y_e2 - gelu_x_e124 * gelu_y_e3
+    t52 += -gelu_x_e234 * gelu_y_e1
+    out_e1234 = weight_044 * gelu_x_e * gelu_y_e1234 + weight_440 * gelu_x_e1234 * gelu_y_e + weight_242 * t50
+    out_e1234 += weight_143 * t51 + weight_341 * t52
+    grad_out_e1234_2 = saved_inv_rms_4 * grad_out_e1234 + 2.0 * frontier_0 * out_e1234
+    t53 = weight_022 * gelu_x_e
+    t54 = weight_123 * gelu_x_e1
+    t55 = weight_121 * gelu_x_e2
+    t56 = weight_222 * gelu_x_e12
+    t57 = weight_224 * gelu_y_e1234
+    t58 = weight_222 * gelu_y_e12
+    t59 = weight_222 * gelu_y_e34
+    t60 = weight_220 * gelu_y_e
+    t61 = weight_222 * gelu_x_e34
+    t62 = weight_323 * gelu_y_e123
+    t63 = weight_321 * gelu_y_e3
+    t64 = weight_422 * gelu_x_e1234
+    t65 = weight_123 * gelu_x_e3
+    t66 = weight_323 * gelu_x_e123
+    t67 = weight_321 * gelu_y_e1
+    t68 = weight_121 * gelu_y_e2
+    out_e24 = gelu_y_e24 * t53 + gelu_y_e124 * t54 + gelu_y_e4 * t55 + gelu_x_e14 * t58 + gelu_x_e24 * t60
+    out_e24 += gelu_y_e23 * t61 + gelu_x_e134 * t62 + gelu_x_e234 * t63 + gelu_y_e234 * t65 + gelu_x_e124 * t67
+    out_e24 += -gelu_y_e14 * t56 - gelu_x_e13 * t57 - gelu_x_e23 * t59 - gelu_y_e13 * t64 - gelu_y_e134 * t66
+    out_e24 += -gelu_x_e4 * t68
+    t69 = weight_121 * gelu_x_e1
+    t70 = weight_321 * gelu_y_e4
+    t71 = gelu_x_e13 * gelu_y_e23 + gelu_x_e14 * gelu_y_e24 - gelu_x_e23 * gelu_y_e13
+    t71 += -gelu_x_e24 * gelu_y_e14
+    t72 = weight_121 * gelu_y_e1
+    t73 = weight_123 * gelu_x_e4
+    t74 = gelu_x_e234 * gelu_y_e134 - gelu_x_e134 * gelu_y_e234
+    out_e12 = gelu_y_e12 * t53 + gelu_y_e2 * t69 + gelu_x_e12 * t60 + weight_222 * t71 + weight_323 * t74
+    out_e12 += -gelu_x_e34 * t57 - gelu_x_e124 * t70 - gelu_y_e34 * t64 - gelu_y_e123 * t65 - gelu_x_e2 * t72
+    out_e12 += -gelu_y_e124 * t73 - gelu_x_e123 * t63
+    t75 = weight_123 * gelu_x_e2
+    t76 = weight_321 * gelu_y_e2
+    out_e14 = gelu_y_e14 * t53 + gelu_y_e4 * t69 + gelu_y_e124 * t75 + gelu_x_e14 * t60 + gelu_x_e24 * t58
+    out_e14 += gelu_y_e13 * t61 + gelu_x_e134 * t63 + gelu_x_e234 * t62 + gelu_y_e134 * t65 + gelu_x_e124 * t76
+    out_e14 += -gelu_y_e24 * t56 - gelu_x_e13 * t59 - gelu_x_e23 * t57 - gelu_y_e23 * t64 - gelu_x_e4 * t72
+    out_e14 += -gelu_y_e234 * t66
+    t77 = gelu_x_e14 * gelu_y_e13 + gelu_x_e23 * gelu_y_e24 - gelu_x_e13 * gelu_y_e14
+    t77 += -gelu_x_e24 * gelu_y_e23
+    t78 = gelu_x_e3 * gelu_y_e4 - gelu_x_e4 * gelu_y_e3
+    out_e34 = gelu_y_e34 * t53 + gelu_y_e134 * t54 + gelu_x_e12 * t57 + gelu_x_e34 * t60 + gelu_y_e12 * t64
+    out_e34 += weight_222 * t77 + gelu_y_e124 * t66 + gelu_x_e134 * t67 + weight_121 * t78 - gelu_x_e124 * t62
+    out_e34 += -gelu_x_e234 * t76 - gelu_y_e234 * t75
+    t79 = weight_323 * gelu_y_e124
+    t80 = weight_323 * gelu_x_e124
+    out_e13 = gelu_y_e13 * t53 + gelu_y_e3 * t69 + gelu_y_e123 * t75 + gelu_x_e13 * t60 + gelu_x_e14 * t59
+    out_e13 += gelu_x_e23 * t58 + gelu_x_e24 * t57 + gelu_y_e24 * t64 + gelu_x_e123 * t76 + gelu_y_e234 * t80
+    out_e13 += -gelu_y_e23 * t56 - gelu_y_e14 * t61 - gelu_x_e134 * t70 - gelu_x_e234 * t79 - gelu_x_e3 * t72
+    out_e13 += -gelu_y_e134 * t73
+    out_e23 = gelu_y_e23 * t53 + gelu_y_e123 * t54 + gelu_y_e3 * t55 + gelu_x_e13 * t58 + gelu_x_e14 * t57
+    out_e23 += gelu_x_e23 * t60 + gelu_x_e24 * t59 + gelu_y_e14 * t64 + gelu_x_e123 * t67 + gelu_y_e134 * t80
+    out_e23 += -gelu_y_e13 * t56 - gelu_y_e24 * t61 - gelu_x_e134 * t79 - gelu_x_e234 * t70 - gelu_y_e234 * t73
+    out_e23 += -gelu_x_e3 * t68
+    t81 = out_e34 * out_e34 + out_e23 * out_e23 + out_e24 * out_e24 - out_e12 * out_e12 - out_e14 * out_e14
+    t81 += -out_e13 * out_e13
+    t82 = tl.where((t81 > 0.0), tl.full([], 1.0, REAL), 0.0)
+    t82 += -tl.where((t81 < 0.0), tl.full([], 1.0, REAL), 0.0)
+    t83 = frontier_2 * t82
+    grad_out_e24_2 = saved_inv_rms_2 * grad_out_e24 + 2.0 * out_e24 * t83
+    grad_out_e23_2 = saved_inv_rms_2 * grad_out_e23 + 2.0 * out_e23 * t83
+    grad_out_e13_2 = saved_inv_rms_2 * grad_out_e13 - 2.0 * out_e13 * t83
+    grad_out_e34_2 = saved_inv_rms_2 * grad_out_e34 + 2.0 * out_e34 * t83
+    grad_out_e14_2 = saved_inv_rms_2 * grad_out_e14 - 2.0 * out_e14 * t83
+    grad_out_e12_2 = saved_inv_rms_2 * grad_out_e12 - 2.0 * out_e12 * t83
+    t84 = gelu_x_e24 * grad_out_e24_2 + gelu_x_e23 * grad_out_e23_2 + gelu_x_e13 * grad_out_e13_2
+    t84 += gelu_x_e34 * grad_out_e34_2 + gelu_x_e14 * grad_out_e14_2 + gelu_x_e12 * grad_out_e12_2
+    t85 = gelu_x_e12 * gelu_y_e12 + gelu_x_e13 * gelu_y_e13 + gelu_x_e14 * gelu_y_e14
+    t85 += -gelu_x_e23 * gelu_y_e23 - gelu_x_e24 * gelu_y_e24 - gelu_x_e34 * gelu_y_e34
+    t86 = gelu_x_e1 * gelu_y_e1 - gelu_x_e2 * gelu_y_e2 - gelu_x_e3 * gelu_y_e3 - gelu_x_e4 * gelu_y_e4
+    t87 = gelu_x_e234 * gelu_y_e234 - gelu_x_e123 * gelu_y_e123 - gelu_x_e124 * gelu_y_e124
+    t87 += -gelu_x_e134 * gelu_y_e134
+    out_e = weight_000 * gelu_x_e * gelu_y_e + weight_202 * t85 + weight_101 * t86 + weight_303 * t87
+    out_e += -weight_404 * gelu_x_e1234 * gelu_y_e1234
+    grad_out_e_2 = saved_inv_rms_0 * grad_out_e + 2.0 * frontier_4 * out_e
+    grad_gelu_y_e = weight_330 * t25 + weight_110 * t49 + weight_440 * gelu_x_e1234 * grad_out_e1234_2
+    grad_gelu_y_e += weight_220 * t84 + weight_000 * gelu_x_e * grad_out_e_2
+    t88 = tl.exp(-t1 * t1)
+    t89 = 1.1283791670955126 * t88
+    t90 = 0.7071067811865476 * grad_grad_y_e
+    grad_grad_gate_y = 0.5 * t89 * t90
+    t91 = 1.1283791670955126 * tl.exp(-t0 * t0) * (0.7071067811865476 * grad_grad_x_e)
+    grad_grad_gate_x = 0.5 * t91
+    grad_grad_gelu_x_e1234 = gate_x * grad_grad_x_e1234 + x_e1234 * grad_grad_gate_x
+    grad_grad_gelu_x_e = x_e * grad_grad_gate_x + gate_x * grad_grad_x_e
+    grad_grad_gelu_y_e1234 = gate_y * grad_grad_y_e1234 + y_e1234 * grad_grad_gate_y
+    grad_grad_gelu_y_e = y_e * grad_grad_gate_y + gate_y * grad_grad_y_e
+    grad_grad_gelu_y_e12 = gate_y * grad_grad_y_e12 + y_e12 * grad_grad_gate_y
+    grad_grad_gelu_y_e13 = gate_y * grad_grad_y_e13 + y_e13 * grad_grad_gate_y
+    grad_grad_gelu_y_e14 = gate_y * grad_grad_y_e14 + y_e14 * grad_grad_gate_y
+    grad_grad_gelu_y_e23 = gate_y * grad_grad_y_e23 + y_e23 * grad_grad_gate_y
+    grad_grad_gelu_y_e24 = gate_y * grad_grad_y_e24 + y_e24 * grad_grad_gate_y
+    grad_grad_gelu_y_e34 = gate_y * grad_grad_y_e34 + y_e34 * grad_grad_gate_y
+    grad_grad_gelu_x_e12 = gate_x * grad_grad_x_e12 + x_e12 * grad_grad_gate_x
+    grad_grad_gelu_x_e13 = gate_x * grad_grad_x_e13 + x_e13 * grad_grad_gate_x
+    grad_grad_gelu_x_e14 = gate_x * grad_grad_x_e14 + x_e14 * grad_grad_gate_x
+    grad_grad_gelu_x_e23 = gate_x * grad_grad_x_e23 + x_e23 * grad_grad_gate_x
+    grad_grad_gelu_x_e24 = gate_x * grad_grad_x_e24 + x_e24 * grad_grad_gate_x
+    grad_grad_gelu_x_e34 = gate_x * grad_grad_x_e34 + x_e34 * grad_grad_gate_x
+    t92 = gelu_x_e12 * grad_grad_gelu_y_e12 + gelu_x_e13 * grad_grad_gelu_y_e13
+    t92 += gelu_x_e14 * grad_grad_gelu_y_e14 + gelu_y_e12 * grad_grad_gelu_x_e12
+    t92 += gelu_y_e13 * grad_grad_gelu_x_e13 + gelu_y_e14 * grad_grad_gelu_x_e14
+    t92 += -gelu_x_e23 * grad_grad_gelu_y_e23 - gelu_x_e24 * grad_grad_gelu_y_e24
+    t92 += -gelu_x_e34 * grad_grad_gelu_y_e34 - gelu_y_e23 * grad_grad_gelu_x_e23
+    t92 += -gelu_y_e24 * grad_grad_gelu_x_e24 - gelu_y_e34 * grad_grad_gelu_x_e34
+    grad_grad_gelu_y_e1 = gate_y * grad_grad_y_e1 + y_e1 * grad_grad_gate_y
+    grad_grad_gelu_y_e2 = gate_y * grad_grad_y_e2 + y_e2 * grad_grad_gate_y
+    grad_grad_gelu_y_e3 = gate_y * grad_grad_y_e3 + y_e3 * grad_grad_gate_y
+    grad_grad_gelu_y_e4 = gate_y * grad_grad_y_e4 + y_e4 * grad_grad_gate_y
+    grad_grad_gelu_x_e1 = gate_x * grad_grad_x_e1 + x_e1 * grad_grad_gate_x
+    grad_grad_gelu_x_e2 = gate_x * grad_grad_x_e2 + x_e2 * grad_grad_gate_x
+    grad_grad_gelu_x_e3 = gate_x * grad_grad_x_e3 + x_e3 * grad_grad_gate_x
+    grad_grad_gelu_x_e4 = gate_x * grad_grad_x_e4 + x_e4 * grad_grad_gate_x
+    t93 = gelu_x_e1 * grad_grad_gelu_y_e1 + gelu_y_e1 * grad_grad_gelu_x_e1 - gelu_x_e2 * grad_grad_gelu_y_e2
+    t93 += -gelu_x_e3 * grad_grad_gelu_y_e3 - gelu_x_e4 * grad_grad_gelu_y_e4 - gelu_y_e2 * grad_grad_gelu_x_e2
+    t93 += -gelu_y_e3 * grad_grad_gelu_x_e3 - gelu_y_e4 * grad_grad_gelu_x_e4
+    grad_grad_gelu_y_e123 = gate_y * grad_grad_y_e123 + y_e123 * grad_grad_gate_y
+    grad_grad_gelu_y_e124 = gate_y * grad_grad_y_e124 + y_e124 * grad_grad_gate_y
+    grad_grad_gelu_y_e134 = gate_y * grad_grad_y_e134 + y_e134 * grad_grad_gate_y
+    grad_grad_gelu_y_e234 = gate_y * grad_grad_y_e234 + y_e234 * grad_grad_gate_y
+    grad_grad_gelu_x_e123 = gate_x * grad_grad_x_e123 + x_e123 * grad_grad_gate_x
+    grad_grad_gelu_x_e124 = gate_x * grad_grad_x_e124 + x_e124 * grad_grad_gate_x
+    grad_grad_gelu_x_e134 = gate_x * grad_grad_x_e134 + x_e134 * grad_grad_gate_x
+    grad_grad_gelu_x_e234 = gate_x * grad_grad_x_e234 + x_e234 * grad_grad_gate_x
+    t94 = gelu_x_e234 * grad_grad_gelu_y_e234 + gelu_y_e234 * grad_grad_gelu_x_e234
+    t94 += -gelu_x_e123 * grad_grad_gelu_y_e123 - gelu_x_e124 * grad_grad_gelu_y_e124
+    t94 += -gelu_x_e134 * grad_grad_gelu_y_e134 - gelu_y_e123 * grad_grad_gelu_x_e123
+    t94 += -gelu_y_e124 * grad_grad_gelu_x_e124 - gelu_y_e134 * grad_grad_gelu_x_e134
+    grad_grad_out_e = grad_grad_weight_303 * t87 + grad_grad_weight_202 * t85 + grad_grad_weight_101 * t86
+    grad_grad_out_e += grad_grad_weight_000 * gelu_x_e * gelu_y_e + weight_000 * gelu_x_e * grad_grad_gelu_y_e
+    grad_grad_out_e += weight_202 * t92 + weight_101 * t93 + weight_303 * t94
+    grad_grad_out_e += weight_000 * gelu_y_e * grad_grad_gelu_x_e
+    grad_grad_out_e += -grad_grad_weight_404 * gelu_x_e1234 * gelu_y_e1234
+    grad_grad_out_e += -weight_404 * gelu_x_e1234 * grad_grad_gelu_y_e1234
+    grad_grad_out_e += -weight_404 * gelu_y_e1234 * grad_grad_gelu_x_e1234
+    grad_out_e_3 = frontier_4 * (2.0 * grad_grad_out_e) + frontier_grad_grad_inv_rms_0 * grad_out_e
+    grad_out_e_3 += 2.0 * frontier_6 * out_e
+    t95 = grad_grad_weight_314 * gelu_y_e1234 + weight_314 * grad_grad_gelu_y_e1234
+    t96 = grad_grad_weight_211 * gelu_y_e1 + weight_211 * grad_grad_gelu_y_e1
+    t97 = grad_grad_weight_211 * gelu_y_e2 + weight_211 * grad_grad_gelu_y_e2
+    t98 = grad_grad_weight_211 * gelu_y_e3 + weight_211 * grad_grad_gelu_y_e3
+    t99 = grad_grad_weight_213 * gelu_y_e124 + weight_213 * grad_grad_gelu_y_e124
+    t100 = grad_grad_weight_213 * gelu_y_e134 + weight_213 * grad_grad_gelu_y_e134
+    t101 = grad_grad_weight_213 * gelu_y_e234 + weight_213 * grad_grad_gelu_y_e234
+    t102 = grad_grad_weight_110 * gelu_y_e + weight_110 * grad_grad_gelu_y_e
+    t103 = grad_grad_weight_413 * gelu_x_e1234 + weight_413 * grad_grad_gelu_x_e1234
+    t104 = grad_grad_weight_112 * gelu_x_e1 + weight_112 * grad_grad_gelu_x_e1
+    t105 = grad_grad_weight_112 * gelu_x_e2 + weight_112 * grad_grad_gelu_x_e2
+    t106 = grad_grad_weight_112 * gelu_x_e3 + weight_112 * grad_grad_gelu_x_e3
+    t107 = grad_grad_weight_312 * gelu_x_e124 + weight_312 * grad_grad_gelu_x_e124
+    t108 = grad_grad_weight_312 * gelu_x_e134 + weight_312 * grad_grad_gelu_x_e134
+    t109 = grad_grad_weight_312 * gelu_x_e234 + weight_312 * grad_grad_gelu_x_e234
+    t110 = grad_grad_weight_011 * gelu_x_e + weight_011 * grad_grad_gelu_x_e
+    grad_grad_out_e4 = t38 * grad_grad_gelu_y_e12 + t39 * grad_grad_gelu_y_e13 + t27 * grad_grad_gelu_y_e14
+    grad_grad_out_e4 += gelu_x_e24 * t97 + gelu_x_e34 * t98 + t26 * grad_grad_gelu_y_e4
+    grad_grad_out_e4 += t41 * grad_grad_gelu_y_e123 + gelu_x_e12 * t99 + gelu_x_e13 * t100 + gelu_x_e4 * t102
+    grad_grad_out_e4 += gelu_y_e123 * t103 + t31 * grad_grad_gelu_x_e12 + t32 * grad_grad_gelu_x_e13
+    grad_grad_out_e4 += t35 * grad_grad_gelu_x_e24 + t36 * grad_grad_gelu_x_e34 + gelu_y_e14 * t104
+    grad_grad_out_e4 += t30 * grad_grad_gelu_x_e4 + gelu_y_e12 * t107 + gelu_y_e13 * t108 + gelu_y_e4 * t110
+    grad_grad_out_e4 += -gelu_x_e123 * t95 - t40 * grad_grad_gelu_y_e23 - t28 * grad_grad_gelu_y_e24
+    grad_grad_out_e4 += -t29 * grad_grad_gelu_y_e34 - gelu_x_e14 * t96 - gelu_x_e23 * t101
+    grad_grad_out_e4 += -t33 * grad_grad_gelu_x_e14 - t34 * grad_grad_gelu_x_e23 - gelu_y_e24 * t105
+    grad_grad_out_e4 += -gelu_y_e34 * t106 - t37 * grad_grad_gelu_x_e123 - gelu_y_e23 * t109
+    t111 = frontier_8 * t47
+    grad_out_e4_3 = t48 * (-2.0 * grad_grad_out_e4) + frontier_grad_grad_inv_rms_1 * grad_out_e4
+    grad_out_e4_3 += -2.0 * out_e4 * t111
+    t112 = grad_grad_weight_211 * gelu_y_e4 + weight_211 * grad_grad_gelu_y_e4
+    t113 = grad_grad_weight_213 * gelu_y_e123 + weight_213 * grad_grad_gelu_y_e123
+    t114 = grad_grad_weight_112 * gelu_x_e4 + weight_112 * grad_grad_gelu_x_e4
+    t115 = grad_grad_weight_312 * gelu_x_e123 + weight_312 * grad_grad_gelu_x_e123
+    grad_grad_out_e3 = gelu_x_e124 * t95 + t45 * grad_grad_gelu_y_e12 + t27 * grad_grad_gelu_y_e13
+    grad_grad_out_e3 += t40 * grad_grad_gelu_y_e24 + t42 * grad_grad_gelu_y_e34 + gelu_x_e23 * t97
+    grad_grad_out_e3 += t26 * grad_grad_gelu_y_e3 + gelu_x_e12 * t113 + gelu_x_e24 * t101 + gelu_x_e3 * t102
+    grad_grad_out_e3 += t44 * grad_grad_gelu_x_e12 + t35 * grad_grad_gelu_x_e23 + t34 * grad_grad_gelu_x_e24
+    grad_grad_out_e3 += gelu_y_e13 * t104 + t30 * grad_grad_gelu_x_e3 + gelu_y_e34 * t114 + gelu_y_e12 * t115
+    grad_grad_out_e3 += t37 * grad_grad_gelu_x_e124 + gelu_y_e24 * t109 + gelu_y_e3 * t110
+    grad_grad_out_e3 += -t39 * grad_grad_gelu_y_e14 - t28 * grad_grad_gelu_y_e23 - gelu_x_e13 * t96
+    grad_grad_out_e3 += -gelu_x_e34 * t112 - t41 * grad_grad_gelu_y_e124 - gelu_x_e14 * t100
+    grad_grad_out_e3 += -gelu_y_e124 * t103 - t33 * grad_grad_gelu_x_e13 - t32 * grad_grad_gelu_x_e14
+    grad_grad_out_e3 += -t43 * grad_grad_gelu_x_e34 - gelu_y_e23 * t105 - gelu_y_e14 * t108
+    grad_out_e3_3 = t48 * (-2.0 * grad_grad_out_e3) + frontier_grad_grad_inv_rms_1 * grad_out_e3
+    grad_out_e3_3 += -2.0 * out_e3 * t111
+    grad_grad_out_e2 = t27 * grad_grad_gelu_y_e12 + t29 * grad_grad_gelu_y_e23 + t42 * grad_grad_gelu_y_e24
+    grad_grad_out_e2 += t26 * grad_grad_gelu_y_e2 + t41 * grad_grad_gelu_y_e134 + gelu_x_e2 * t102
+    grad_grad_out_e2 += gelu_y_e134 * t103 + gelu_y_e12 * t104 + t30 * grad_grad_gelu_x_e2 + gelu_y_e23 * t106
+    grad_grad_out_e2 += gelu_y_e24 * t114 + gelu_y_e2 * t110 - gelu_x_e134 * t95 - t45 * grad_grad_gelu_y_e13
+    grad_grad_out_e2 += -t38 * grad_grad_gelu_y_e14 - t40 * grad_grad_gelu_y_e34 - gelu_x_e12 * t96
+    grad_grad_out_e2 += -gelu_x_e23 * t98 - gelu_x_e24 * t112 - gelu_x_e13 * t113 - gelu_x_e14 * t99
+    grad_grad_out_e2 += -gelu_x_e34 * t101 - t33 * grad_grad_gelu_x_e12 - t44 * grad_grad_gelu_x_e13
+    grad_grad_out_e2 += -t31 * grad_grad_gelu_x_e14 - t36 * grad_grad_gelu_x_e23 - t43 * grad_grad_gelu_x_e24
+    grad_grad_out_e2 += -t34 * grad_grad_gelu_x_e34 - gelu_y_e13 * t115 - gelu_y_e14 * t107
+    grad_grad_out_e2 += -t37 * grad_grad_gelu_x_e134 - gelu_y_e34 * t109
+    grad_out_e2_3 = t48 * (-2.0 * grad_grad_out_e2) + frontier_grad_grad_inv_rms_1 * grad_out_e2
+    grad_out_e2_3 += -2.0 * out_e2 * t111
+    grad_grad_out_e1 = t28 * grad_grad_gelu_y_e12 + t29 * grad_grad_gelu_y_e13 + t42 * grad_grad_gelu_y_e14
+    grad_grad_out_e1 += t26 * grad_grad_gelu_y_e1 + t41 * grad_grad_gelu_y_e234 + gelu_x_e1 * t102
+    grad_grad_out_e1 += gelu_y_e234 * t103 + t30 * grad_grad_gelu_x_e1 + gelu_y_e12 * t105 + gelu_y_e13 * t106
+    grad_grad_out_e1 += gelu_y_e14 * t114 + gelu_y_e1 * t110 - gelu_x_e234 * t95 - t45 * grad_grad_gelu_y_e23
+    grad_grad_out_e1 += -t38 * grad_grad_gelu_y_e24 - t39 * grad_grad_gelu_y_e34 - gelu_x_e12 * t97
+    grad_grad_out_e1 += -gelu_x_e13 * t98 - gelu_x_e14 * t112 - gelu_x_e23 * t113 - gelu_x_e24 * t99
+    grad_grad_out_e1 += -gelu_x_e34 * t100 - t35 * grad_grad_gelu_x_e12 - t36 * grad_grad_gelu_x_e13
+    grad_grad_out_e1 += -t43 * grad_grad_gelu_x_e14 - t44 * grad_grad_gelu_x_e23 - t31 * grad_grad_gelu_x_e24
+    grad_grad_out_e1 += -t32 * grad_grad_gelu_x_e34 - gelu_y_e23 * t115 - gelu_y_e24 * t107 - gelu_y_e34 * t108
+    grad_grad_out_e1 += -t37 * grad_grad_gelu_x_e234
+    grad_out_e1_3 = t48 * (2.0 * grad_grad_out_e1) + frontier_grad_grad_inv_rms_1 * grad_out_e1
+    grad_out_e1_3 += 2.0 * out_e1 * t111
+    t116 = grad_out_e1_2 * grad_grad_gelu_x_e1 + grad_out_e2_2 * grad_grad_gelu_x_e2
+    t116 += grad_out_e3_2 * grad_grad_gelu_x_e3 + grad_out_e4_2 * grad_grad_gelu_x_e4
+    t116 += gelu_x_e4 * grad_out_e4_3 + gelu_x_e3 * grad_out_e3_3 + gelu_x_e2 * grad_out_e2_3
+    t116 += gelu_x_e1 * grad_out_e1_3
+    t117 = grad_grad_weight_224 * gelu_y_e1234 + weight_224 * grad_grad_gelu_y_e1234
+    t118 = grad_grad_weight_222 * gelu_y_e12 + weight_222 * grad_grad_gelu_y_e12
+    t119 = grad_grad_weight_222 * gelu_y_e34 + weight_222 * grad_grad_gelu_y_e34
+    t120 = grad_grad_weight_321 * gelu_y_e1 + weight_321 * grad_grad_gelu_y_e1
+    t121 = grad_grad_weight_121 * gelu_y_e2 + weight_121 * grad_grad_gelu_y_e2
+    t122 = grad_grad_weight_321 * gelu_y_e3 + weight_321 * grad_grad_gelu_y_e3
+    t123 = grad_grad_weight_323 * gelu_y_e123 + weight_323 * grad_grad_gelu_y_e123
+    t124 = grad_grad_weight_220 * gelu_y_e + weight_220 * grad_grad_gelu_y_e
+    t125 = grad_grad_weight_422 * gelu_x_e1234 + weight_422 * grad_grad_gelu_x_e1234
+    t126 = grad_grad_weight_222 * gelu_x_e12 + weight_222 * grad_grad_gelu_x_e12
+    t127 = grad_grad_weight_222 * gelu_x_e34 + weight_222 * grad_grad_gelu_x_e34
+    t128 = grad_grad_weight_123 * gelu_x_e1 + weight_123 * grad_grad_gelu_x_e1
+    t129 = grad_grad_weight_121 * gelu_x_e2 + weight_121 * grad_grad_gelu_x_e2
+    t130 = grad_grad_weight_123 * gelu_x_e3 + weight_123 * grad_grad_gelu_x_e3
+    t131 = grad_grad_weight_323 * gelu_x_e123 + weight_323 * grad_grad_gelu_x_e123
+    t132 = grad_grad_weight_022 * gelu_x_e + weight_022 * grad_grad_gelu_x_e
+    grad_grad_out_e24 = gelu_x_e14 * t118 + t61 * grad_grad_gelu_y_e23 + t53 * grad_grad_gelu_y_e24
+    grad_grad_out_e24 += gelu_x_e124 * t120 + gelu_x_e234 * t122 + t55 * grad_grad_gelu_y_e4
+    grad_grad_out_e24 += gelu_x_e134 * t123 + t54 * grad_grad_gelu_y_e124 + t65 * grad_grad_gelu_y_e234
+    grad_grad_out_e24 += gelu_x_e24 * t124 + t58 * grad_grad_gelu_x_e14 + t60 * grad_grad_gelu_x_e24
+    grad_grad_out_e24 += gelu_y_e23 * t127 + gelu_y_e124 * t128 + gelu_y_e4 * t129 + gelu_y_e234 * t130
+    grad_grad_out_e24 += t67 * grad_grad_gelu_x_e124 + t62 * grad_grad_gelu_x_e134
+    grad_grad_out_e24 += t63 * grad_grad_gelu_x_e234 + gelu_y_e24 * t132 - gelu_x_e13 * t117
+    grad_grad_out_e24 += -t64 * grad_grad_gelu_y_e13 - t56 * grad_grad_gelu_y_e14 - gelu_x_e23 * t119
+    grad_grad_out_e24 += -gelu_x_e4 * t121 - t66 * grad_grad_gelu_y_e134 - gelu_y_e13 * t125 - gelu_y_e14 * t126
+    grad_grad_out_e24 += -t57 * grad_grad_gelu_x_e13 - t59 * grad_grad_gelu_x_e23 - t68 * grad_grad_gelu_x_e4
+    grad_grad_out_e24 += -gelu_y_e134 * t131
+    t133 = frontier_10 * t82
+    grad_out_e24_3 = t83 * (2.0 * grad_grad_out_e24) + frontier_grad_grad_inv_rms_2 * grad_out_e24
+    grad_out_e24_3 += 2.0 * out_e24 * t133
+    t134 = grad_grad_weight_321 * gelu_y_e4 + weight_321 * grad_grad_gelu_y_e4
+    t135 = grad_grad_weight_323 * gelu_y_e124 + weight_323 * grad_grad_gelu_y_e124
+    t136 = grad_grad_weight_123 * gelu_x_e4 + weight_123 * grad_grad_gelu_x_e4
+    t137 = grad_grad_weight_323 * gelu_x_e124 + weight_323 * grad_grad_gelu_x_e124
+    grad_grad_out_e23 = gelu_x_e14 * t117 + gelu_x_e13 * t118 + t64 * grad_grad_gelu_y_e14
+    grad_grad_out_e23 += t53 * grad_grad_gelu_y_e23 + gelu_x_e24 * t119 + gelu_x_e123 * t120
+    grad_grad_out_e23 += t55 * grad_grad_gelu_y_e3 + t54 * grad_grad_gelu_y_e123 + t80 * grad_grad_gelu_y_e134
+    grad_grad_out_e23 += gelu_x_e23 * t124 + gelu_y_e14 * t125 + t58 * grad_grad_gelu_x_e13
+    grad_grad_out_e23 += t57 * grad_grad_gelu_x_e14 + t60 * grad_grad_gelu_x_e23 + t59 * grad_grad_gelu_x_e24
+    grad_grad_out_e23 += gelu_y_e123 * t128 + gelu_y_e3 * t129 + t67 * grad_grad_gelu_x_e123
+    grad_grad_out_e23 += gelu_y_e134 * t137 + gelu_y_e23 * t132 - t56 * grad_grad_gelu_y_e13
+    grad_grad_out_e23 += -t61 * grad_grad_gelu_y_e24 - gelu_x_e3 * t121 - gelu_x_e234 * t134
+    grad_grad_out_e23 += -gelu_x_e134 * t135 - t73 * grad_grad_gelu_y_e234 - gelu_y_e13 * t126
+    grad_grad_out_e23 += -gelu_y_e24 * t127 - t68 * grad_grad_gelu_x_e3 - gelu_y_e234 * t136
+    grad_grad_out_e23 += -t79 * grad_grad_gelu_x_e134 - t70 * grad_grad_gelu_x_e234
+    grad_out_e23_3 = t83 * (2.0 * grad_grad_out_e23) + frontier_grad_grad_inv_rms_2 * grad_out_e23
+    grad_out_e23_3 += 2.0 * out_e23 * t133
+    t138 = grad_grad_weight_121 * gelu_y_e1 + weight_121 * grad_grad_gelu_y_e1
+    t139 = grad_grad_weight_321 * gelu_y_e2 + weight_321 * grad_grad_gelu_y_e2
+    t140 = grad_grad_weight_121 * gelu_x_e1 + weight_121 * grad_grad_gelu_x_e1
+    t141 = grad_grad_weight_123 * gelu_x_e2 + weight_123 * grad_grad_gelu_x_e2
+    grad_grad_out_e13 = gelu_x_e24 * t117 + gelu_x_e23 * t118 + t53 * grad_grad_gelu_y_e13
+    grad_grad_out_e13 += t64 * grad_grad_gelu_y_e24 + gelu_x_e14 * t119 + gelu_x_e123 * t139
+    grad_grad_out_e13 += t69 * grad_grad_gelu_y_e3 + t75 * grad_grad_gelu_y_e123 + t80 * grad_grad_gelu_y_e234
+    grad_grad_out_e13 += gelu_x_e13 * t124 + gelu_y_e24 * t125 + t60 * grad_grad_gelu_x_e13
+    grad_grad_out_e13 += t59 * grad_grad_gelu_x_e14 + t58 * grad_grad_gelu_x_e23 + t57 * grad_grad_gelu_x_e24
+    grad_grad_out_e13 += gelu_y_e3 * t140 + gelu_y_e123 * t141 + t76 * grad_grad_gelu_x_e123
+    grad_grad_out_e13 += gelu_y_e234 * t137 + gelu_y_e13 * t132 - t61 * grad_grad_gelu_y_e14
+    grad_grad_out_e13 += -t56 * grad_grad_gelu_y_e23 - gelu_x_e3 * t138 - gelu_x_e134 * t134
+    grad_grad_out_e13 += -gelu_x_e234 * t135 - t73 * grad_grad_gelu_y_e134 - gelu_y_e23 * t126
+    grad_grad_out_e13 += -gelu_y_e14 * t127 - t72 * grad_grad_gelu_x_e3 - gelu_y_e134 * t136
+    grad_grad_out_e13 += -t70 * grad_grad_gelu_x_e134 - t79 * grad_grad_gelu_x_e234
+    grad_out_e13_3 = t83 * (-2.0 * grad_grad_out_e13) + frontier_grad_grad_inv_rms_2 * grad_out_e13
+    grad_out_e13_3 += -2.0 * out_e13 * t133
+    t142 = gelu_x_e14 * grad_grad_gelu_y_e13 + gelu_x_e23 * grad_grad_gelu_y_e24
+    t142 += gelu_y_e13 * grad_grad_gelu_x_e14 + gelu_y_e24 * grad_grad_gelu_x_e23
+    t142 += -gelu_x_e13 * grad_grad_gelu_y_e14 - gelu_x_e24 * grad_grad_gelu_y_e23
+    t142 += -gelu_y_e14 * grad_grad_gelu_x_e13 - gelu_y_e23 * grad_grad_gelu_x_e24
+    t143 = gelu_x_e3 * grad_grad_gelu_y_e4 + gelu_y_e4 * grad_grad_gelu_x_e3 - gelu_x_e4 * grad_grad_gelu_y_e3
+    t143 += -gelu_y_e3 * grad_grad_gelu_x_e4
+    grad_grad_out_e34 = grad_grad_weight_222 * t77 + grad_grad_weight_121 * t78 + gelu_x_e12 * t117
+    grad_grad_out_e34 += t64 * grad_grad_gelu_y_e12 + t53 * grad_grad_gelu_y_e34 + gelu_x_e134 * t120
+    grad_grad_out_e34 += t66 * grad_grad_gelu_y_e124 + t54 * grad_grad_gelu_y_e134 + gelu_x_e34 * t124
+    grad_grad_out_e34 += gelu_y_e12 * t125 + t57 * grad_grad_gelu_x_e12 + weight_222 * t142
+    grad_grad_out_e34 += t60 * grad_grad_gelu_x_e34 + gelu_y_e134 * t128 + weight_121 * t143
+    grad_grad_out_e34 += gelu_y_e124 * t131 + t67 * grad_grad_gelu_x_e134 + gelu_y_e34 * t132
+    grad_grad_out_e34 += -gelu_x_e234 * t139 - gelu_x_e124 * t123 - t75 * grad_grad_gelu_y_e234
+    grad_grad_out_e34 += -gelu_y_e234 * t141 - t62 * grad_grad_gelu_x_e124 - t76 * grad_grad_gelu_x_e234
+    grad_out_e34_3 = t83 * (2.0 * grad_grad_out_e34) + frontier_grad_grad_inv_rms_2 * grad_out_e34
+    grad_out_e34_3 += 2.0 * out_e34 * t133
+    grad_grad_out_e14 = gelu_x_e24 * t118 + t61 * grad_grad_gelu_y_e13 + t53 * grad_grad_gelu_y_e14
+    grad_grad_out_e14 += gelu_x_e124 * t139 + gelu_x_e134 * t122 + t69 * grad_grad_gelu_y_e4
+    grad_grad_out_e14 += gelu_x_e234 * t123 + t75 * grad_grad_gelu_y_e124 + t65 * grad_grad_gelu_y_e134
+    grad_grad_out_e14 += gelu_x_e14 * t124 + t60 * grad_grad_gelu_x_e14 + t58 * grad_grad_gelu_x_e24
+    grad_grad_out_e14 += gelu_y_e13 * t127 + gelu_y_e4 * t140 + gelu_y_e124 * t141 + gelu_y_e134 * t130
+    grad_grad_out_e14 += t76 * grad_grad_gelu_x_e124 + t63 * grad_grad_gelu_x_e134
+    grad_grad_out_e14 += t62 * grad_grad_gelu_x_e234 + gelu_y_e14 * t132 - gelu_x_e23 * t117
+    grad_grad_out_e14 += -t64 * grad_grad_gelu_y_e23 - t56 * grad_grad_gelu_y_e24 - gelu_x_e13 * t119
+    grad_grad_out_e14 += -gelu_x_e4 * t138 - t66 * grad_grad_gelu_y_e234 - gelu_y_e23 * t125 - gelu_y_e24 * t126
+    grad_grad_out_e14 += -t59 * grad_grad_gelu_x_e13 - t57 * grad_grad_gelu_x_e23 - t72 * grad_grad_gelu_x_e4
+    grad_grad_out_e14 += -gelu_y_e234 * t131
+    grad_out_e14_3 = t83 * (-2.0 * grad_grad_out_e14) + frontier_grad_grad_inv_rms_2 * grad_out_e14
+    grad_out_e14_3 += -2.0 * out_e14 * t133
+    t144 = gelu_x_e13 * grad_grad_gelu_y_e23 + gelu_x_e14 * grad_grad_gelu_y_e24
+    t144 += gelu_y_e23 * grad_grad_gelu_x_e13 + gelu_y_e24 * grad_grad_gelu_x_e14
+    t144 += -gelu_x_e23 * grad_grad_gelu_y_e13 - gelu_x_e24 * grad_grad_gelu_y_e14
+    t144 += -gelu_y_e13 * grad_grad_gelu_x_e23 - gelu_y_e14 * grad_grad_gelu_x_e24
+    t145 = gelu_x_e234 * grad_grad_gelu_y_e134 + gelu_y_e134 * grad_grad_gelu_x_e234
+    t145 += -gelu_x_e134 * grad_grad_gelu_y_e234 - gelu_y_e234 * grad_grad_gelu_x_e134
+    grad_grad_out_e12 = grad_grad_weight_323 * t74 + grad_grad_weight_222 * t71 + t53 * grad_grad_gelu_y_e12
+    grad_grad_out_e12 += t69 * grad_grad_gelu_y_e2 + gelu_x_e12 * t124 + t60 * grad_grad_gelu_x_e12
+    grad_grad_out_e12 += weight_222 * t144 + gelu_y_e2 * t140 + weight_323 * t145 + gelu_y_e12 * t132
+    grad_grad_out_e12 += -gelu_x_e34 * t117 - t64 * grad_grad_gelu_y_e34 - gelu_x_e2 * t138 - gelu_x_e123 * t122
+    grad_grad_out_e12 += -gelu_x_e124 * t134 - t65 * grad_grad_gelu_y_e123 - t73 * grad_grad_gelu_y_e124
+    grad_grad_out_e12 += -gelu_y_e34 * t125 - t57 * grad_grad_gelu_x_e34 - t72 * grad_grad_gelu_x_e2
+    grad_grad_out_e12 += -gelu_y_e123 * t130 - gelu_y_e124 * t136 - t63 * grad_grad_gelu_x_e123
+    grad_grad_out_e12 += -t70 * grad_grad_gelu_x_e124
+    grad_out_e12_3 = t83 * (-2.0 * grad_grad_out_e12) + frontier_grad_grad_inv_rms_2 * grad_out_e12
+    grad_out_e12_3 += -2.0 * out_e12 * t133
+    t146 = grad_out_e12_2 * grad_grad_gelu_x_e12 + grad_out_e13_2 * grad_grad_gelu_x_e13
+    t146 += grad_out_e14_2 * grad_grad_gelu_x_e14 + grad_out_e23_2 * grad_grad_gelu_x_e23
+    t146 += grad_out_e24_2 * grad_grad_gelu_x_e24 + grad_out_e34_2 * grad_grad_gelu_x_e34
+    t146 += gelu_x_e24 * grad_out_e24_3 + gelu_x_e23 * grad_out_e23_3 + gelu_x_e13 * grad_out_e13_3
+    t146 += gelu_x_e34 * grad_out_e34_3 + gelu_x_e14 * grad_out_e14_3 + gelu_x_e12 * grad_out_e12_3
+    t147 = grad_grad_weight_134 * gelu_y_e1234 + weight_134 * grad_grad_gelu_y_e1234
+    t148 = grad_grad_weight_231 * gelu_y_e2 + weight_231 * grad_grad_gelu_y_e2
+    t149 = grad_grad_weight_231 * gelu_y_e3 + weight_231 * grad_grad_gelu_y_e3
+    t150 = grad_grad_weight_231 * gelu_y_e4 + weight_231 * grad_grad_gelu_y_e4
+    t151 = grad_grad_weight_233 * gelu_y_e123 + weight_233 * grad_grad_gelu_y_e123
+    t152 = grad_grad_weight_233 * gelu_y_e124 + weight_233 * grad_grad_gelu_y_e124
+    t153 = grad_grad_weight_233 * gelu_y_e134 + weight_233 * grad_grad_gelu_y_e134
+    t154 = grad_grad_weight_330 * gelu_y_e + weight_330 * grad_grad_gelu_y_e
+    t155 = grad_grad_weight_431 * gelu_x_e1234 + weight_431 * grad_grad_gelu_x_e1234
+    t156 = grad_grad_weight_132 * gelu_x_e2 + weight_132 * grad_grad_gelu_x_e2
+    t157 = grad_grad_weight_132 * gelu_x_e3 + weight_132 * grad_grad_gelu_x_e3
+    t158 = grad_grad_weight_132 * gelu_x_e4 + weight_132 * grad_grad_gelu_x_e4
+    t159 = grad_grad_weight_332 * gelu_x_e123 + weight_332 * grad_grad_gelu_x_e123
+    t160 = grad_grad_weight_332 * gelu_x_e124 + weight_332 * grad_grad_gelu_x_e124
+    t161 = grad_grad_weight_332 * gelu_x_e134 + weight_332 * grad_grad_gelu_x_e134
+    t162 = grad_grad_weight_033 * gelu_x_e + weight_033 * grad_grad_gelu_x_e
+    grad_grad_out_e234 = gelu_x_e1 * t147 + t15 * grad_grad_gelu_y_e12 + t13 * grad_grad_gelu_y_e14
+    grad_grad_out_e234 += t6 * grad_grad_gelu_y_e23 + t4 * grad_grad_gelu_y_e34 + gelu_x_e34 * t148
+    grad_grad_out_e234 += gelu_x_e23 * t150 + gelu_x_e13 * t152 + t2 * grad_grad_gelu_y_e234
+    grad_grad_out_e234 += gelu_x_e234 * t154 + t8 * grad_grad_gelu_x_e13 + t10 * grad_grad_gelu_x_e23
+    grad_grad_out_e234 += t12 * grad_grad_gelu_x_e34 + t3 * grad_grad_gelu_x_e1 + gelu_y_e34 * t156
+    grad_grad_out_e234 += gelu_y_e23 * t158 + gelu_y_e14 * t159 + gelu_y_e12 * t161
+    grad_grad_out_e234 += t16 * grad_grad_gelu_x_e234 + gelu_y_e234 * t162 - t14 * grad_grad_gelu_y_e13
+    grad_grad_out_e234 += -t5 * grad_grad_gelu_y_e24 - t17 * grad_grad_gelu_y_e1 - gelu_x_e24 * t149
+    grad_grad_out_e234 += -gelu_x_e14 * t151 - gelu_x_e12 * t153 - gelu_y_e1 * t155 - t7 * grad_grad_gelu_x_e12
+    grad_grad_out_e234 += -t9 * grad_grad_gelu_x_e14 - t11 * grad_grad_gelu_x_e24 - gelu_y_e24 * t157
+    grad_grad_out_e234 += -gelu_y_e13 * t160
+    t163 = frontier_12 * t23
+    grad_out_e234_3 = t24 * (-2.0 * grad_grad_out_e234) + frontier_grad_grad_inv_rms_3 * grad_out_e234
+    grad_out_e234_3 += -2.0 * out_e234 * t163
+    t164 = grad_grad_weight_231 * gelu_y_e1 + weight_231 * grad_grad_gelu_y_e1
+    t165 = grad_grad_weight_233 * gelu_y_e234 + weight_233 * grad_grad_gelu_y_e234
+    t166 = grad_grad_weight_132 * gelu_x_e1 + weight_132 * grad_grad_gelu_x_e1
+    t167 = grad_grad_weight_332 * gelu_x_e234 + weight_332 * grad_grad_gelu_x_e234
+    grad_grad_out_e134 = gelu_x_e2 * t147 + t21 * grad_grad_gelu_y_e12 + t6 * grad_grad_gelu_y_e13
+    grad_grad_out_e134 += t13 * grad_grad_gelu_y_e24 + t18 * grad_grad_gelu_y_e34 + gelu_x_e34 * t164
+    grad_grad_out_e134 += gelu_x_e13 * t150 + gelu_x_e23 * t152 + t2 * grad_grad_gelu_y_e134
+    grad_grad_out_e134 += gelu_x_e134 * t154 + t10 * grad_grad_gelu_x_e13 + t8 * grad_grad_gelu_x_e23
+    grad_grad_out_e134 += t20 * grad_grad_gelu_x_e34 + gelu_y_e34 * t166 + t3 * grad_grad_gelu_x_e2
+    grad_grad_out_e134 += gelu_y_e13 * t158 + gelu_y_e24 * t159 + t16 * grad_grad_gelu_x_e134
+    grad_grad_out_e134 += gelu_y_e12 * t167 + gelu_y_e134 * t162 - t5 * grad_grad_gelu_y_e14
+    grad_grad_out_e134 += -t14 * grad_grad_gelu_y_e23 - t17 * grad_grad_gelu_y_e2 - gelu_x_e14 * t149
+    grad_grad_out_e134 += -gelu_x_e24 * t151 - gelu_x_e12 * t165 - gelu_y_e2 * t155 - t19 * grad_grad_gelu_x_e12
+    grad_grad_out_e134 += -t11 * grad_grad_gelu_x_e14 - t9 * grad_grad_gelu_x_e24 - gelu_y_e14 * t157
+    grad_grad_out_e134 += -gelu_y_e23 * t160
+    grad_out_e134_3 = t24 * (2.0 * grad_grad_out_e134) + frontier_grad_grad_inv_rms_3 * grad_out_e134
+    grad_out_e134_3 += 2.0 * out_e134 * t163
+    grad_grad_out_e124 = t6 * grad_grad_gelu_y_e12 + t15 * grad_grad_gelu_y_e23 + t18 * grad_grad_gelu_y_e24
+    grad_grad_out_e124 += gelu_x_e24 * t164 + t17 * grad_grad_gelu_y_e3 + gelu_x_e12 * t150 + gelu_x_e34 * t151
+    grad_grad_out_e124 += t2 * grad_grad_gelu_y_e124 + gelu_x_e13 * t165 + gelu_x_e124 * t154
+    grad_grad_out_e124 += gelu_y_e3 * t155 + t10 * grad_grad_gelu_x_e12 + t19 * grad_grad_gelu_x_e13
+    grad_grad_out_e124 += t20 * grad_grad_gelu_x_e24 + t9 * grad_grad_gelu_x_e34 + gelu_y_e24 * t166
+    grad_grad_out_e124 += gelu_y_e12 * t158 + t16 * grad_grad_gelu_x_e124 + gelu_y_e23 * t161
+    grad_grad_out_e124 += gelu_y_e124 * t162 - gelu_x_e3 * t147 - t21 * grad_grad_gelu_y_e13
+    grad_grad_out_e124 += -t4 * grad_grad_gelu_y_e14 - t13 * grad_grad_gelu_y_e34 - gelu_x_e14 * t148
+    grad_grad_out_e124 += -gelu_x_e23 * t153 - t12 * grad_grad_gelu_x_e14 - t7 * grad_grad_gelu_x_e23
+    grad_grad_out_e124 += -gelu_y_e14 * t156 - t3 * grad_grad_gelu_x_e3 - gelu_y_e34 * t159 - gelu_y_e13 * t167
+    grad_out_e124_3 = t24 * (2.0 * grad_grad_out_e124) + frontier_grad_grad_inv_rms_3 * grad_out_e124
+    grad_out_e124_3 += 2.0 * out_e124 * t163
+    grad_grad_out_e123 = gelu_x_e4 * t147 + t5 * grad_grad_gelu_y_e12 + t21 * grad_grad_gelu_y_e14
+    grad_grad_out_e123 += t18 * grad_grad_gelu_y_e23 + t14 * grad_grad_gelu_y_e34 + gelu_x_e23 * t164
+    grad_grad_out_e123 += gelu_x_e12 * t149 + t2 * grad_grad_gelu_y_e123 + gelu_x_e24 * t153
+    grad_grad_out_e123 += gelu_x_e123 * t154 + t11 * grad_grad_gelu_x_e12 + t20 * grad_grad_gelu_x_e23
+    grad_grad_out_e123 += t7 * grad_grad_gelu_x_e24 + gelu_y_e23 * t166 + gelu_y_e12 * t157
+    grad_grad_out_e123 += t3 * grad_grad_gelu_x_e4 + t16 * grad_grad_gelu_x_e123 + gelu_y_e34 * t160
+    grad_grad_out_e123 += gelu_y_e14 * t167 + gelu_y_e123 * t162 - t4 * grad_grad_gelu_y_e13
+    grad_grad_out_e123 += -t15 * grad_grad_gelu_y_e24 - gelu_x_e13 * t148 - t17 * grad_grad_gelu_y_e4
+    grad_grad_out_e123 += -gelu_x_e34 * t152 - gelu_x_e14 * t165 - gelu_y_e4 * t155 - t12 * grad_grad_gelu_x_e13
+    grad_grad_out_e123 += -t19 * grad_grad_gelu_x_e14 - t8 * grad_grad_gelu_x_e34 - gelu_y_e13 * t156
+    grad_grad_out_e123 += -gelu_y_e24 * t161
+    grad_out_e123_3 = t24 * (2.0 * grad_grad_out_e123) + frontier_grad_grad_inv_rms_3 * grad_out_e123
+    grad_out_e123_3 += 2.0 * out_e123 * t163
+    t168 = grad_out_e123_2 * grad_grad_gelu_x_e123 + grad_out_e124_2 * grad_grad_gelu_x_e124
+    t168 += grad_out_e134_2 * grad_grad_gelu_x_e134 + grad_out_e234_2 * grad_grad_gelu_x_e234
+    t168 += gelu_x_e234 * grad_out_e234_3 + gelu_x_e134 * grad_out_e134_3 + gelu_x_e124 * grad_out_e124_3
+    t168 += gelu_x_e123 * grad_out_e123_3
+    t169 = gelu_x_e34 * grad_grad_gelu_y_e12 + gelu_x_e23 * grad_grad_gelu_y_e14
+    t169 += gelu_x_e14 * grad_grad_gelu_y_e23 + gelu_x_e12 * grad_grad_gelu_y_e34
+    t169 += gelu_y_e34 * grad_grad_gelu_x_e12 + gelu_y_e23 * grad_grad_gelu_x_e14
+    t169 += gelu_y_e14 * grad_grad_gelu_x_e23 + gelu_y_e12 * grad_grad_gelu_x_e34
+    t169 += -gelu_x_e24 * grad_grad_gelu_y_e13 - gelu_x_e13 * grad_grad_gelu_y_e24
+    t169 += -gelu_y_e24 * grad_grad_gelu_x_e13 - gelu_y_e13 * grad_grad_gelu_x_e24
+    t170 = gelu_x_e3 * grad_grad_gelu_y_e124 + gelu_x_e1 * grad_grad_gelu_y_e234
+    t170 += gelu_y_e234 * grad_grad_gelu_x_e1 + gelu_y_e124 * grad_grad_gelu_x_e3
+    t170 += -gelu_x_e4 * grad_grad_gelu_y_e123 - gelu_x_e2 * grad_grad_gelu_y_e134
+    t170 += -gelu_y_e134 * grad_grad_gelu_x_e2 - gelu_y_e123 * grad_grad_gelu_x_e4
+    t171 = gelu_x_e134 * grad_grad_gelu_y_e2 + gelu_x_e123 * grad_grad_gelu_y_e4
+    t171 += gelu_y_e4 * grad_grad_gelu_x_e123 + gelu_y_e2 * grad_grad_gelu_x_e134
+    t171 += -gelu_x_e234 * grad_grad_gelu_y_e1 - gelu_x_e124 * grad_grad_gelu_y_e3
+    t171 += -gelu_y_e3 * grad_grad_gelu_x_e124 - gelu_y_e1 * grad_grad_gelu_x_e234
+    grad_grad_out_e1234 = grad_grad_weight_440 * gelu_x_e1234 * gelu_y_e + grad_grad_weight_341 * t52
+    grad_grad_out_e1234 += grad_grad_weight_242 * t50 + grad_grad_weight_143 * t51
+    grad_grad_out_e1234 += grad_grad_weight_044 * gelu_x_e * gelu_y_e1234
+    grad_grad_out_e1234 += weight_044 * gelu_x_e * grad_grad_gelu_y_e1234
+    grad_grad_out_e1234 += weight_440 * gelu_x_e1234 * grad_grad_gelu_y_e
+    grad_grad_out_e1234 += weight_440 * gelu_y_e * grad_grad_gelu_x_e1234 + weight_242 * t169
+    grad_grad_out_e1234 += weight_143 * t170 + weight_341 * t171
+    grad_grad_out_e1234 += weight_044 * gelu_y_e1234 * grad_grad_gelu_x_e
+    grad_out_e1234_3 = frontier_0 * (2.0 * grad_grad_out_e1234)
+    grad_out_e1234_3 += frontier_grad_grad_inv_rms_4 * grad_out_e1234 + 2.0 * frontier_14 * out_e1234
+    grad_gelu_y_e_2 = grad_grad_weight_440 * gelu_x_e1234 * grad_out_e1234_2 + grad_grad_weight_330 * t25
+    grad_gelu_y_e_2 += grad_grad_weight_220 * t84 + grad_grad_weight_110 * t49
+    grad_gelu_y_e_2 += grad_grad_weight_000 * gelu_x_e * grad_out_e_2
+    grad_gelu_y_e_2 += weight_440 * grad_out_e1234_2 * grad_grad_gelu_x_e1234
+    grad_gelu_y_e_2 += weight_000 * grad_out_e_2 * grad_grad_gelu_x_e + weight_000 * gelu_x_e * grad_out_e_3
+    grad_gelu_y_e_2 += weight_110 * t116 + weight_220 * t146 + weight_330 * t168
+    grad_gelu_y_e_2 += weight_440 * gelu_x_e1234 * grad_out_e1234_3
+    t172 = weight_143 * grad_out_e1234_2
+    t173 = gelu_x_e13 * grad_out_e124_2 - gelu_x_e12 * grad_out_e134_2 - gelu_x_e14 * grad_out_e123_2
+    t174 = weight_323 * grad_out_e12_2
+    t175 = gelu_x_e24 * grad_out_e3_2 - gelu_x_e23 * grad_out_e4_2 - gelu_x_e34 * grad_out_e2_2
+    t176 = weight_303 * grad_out_e_2
+    grad_gelu_y_e234 = t2 * grad_out_e234_2 + t41 * grad_out_e1_2 + gelu_x_e1 * t172 + weight_233 * t173
+    grad_gelu_y_e234 += t65 * grad_out_e24_2 + t80 * grad_out_e13_2 + weight_213 * t175 + gelu_x_e234 * t176
+    grad_gelu_y_e234 += -t73 * grad_out_e23_2 - t75 * grad_out_e34_2 - t66 * grad_out_e14_2 - gelu_x_e134 * t174
+    t177 = gelu_x_e24 * grad_out_e123_2 - gelu_x_e12 * grad_out_e234_2 - gelu_x_e23 * grad_out_e124_2
+    t178 = gelu_x_e13 * grad_out_e4_2 - gelu_x_e14 * grad_out_e3_2 - gelu_x_e34 * grad_out_e1_2
+    grad_gelu_y_e134 = t2 * grad_out_e134_2 + t41 * grad_out_e2_2 + weight_233 * t177 + t80 * grad_out_e23_2
+    grad_gelu_y_e134 += t54 * grad_out_e34_2 + t65 * grad_out_e14_2 + gelu_x_e234 * t174 + weight_213 * t178
+    grad_gelu_y_e134 += -gelu_x_e2 * t172 - t66 * grad_out_e24_2 - t73 * grad_out_e13_2 - gelu_x_e134 * t176
+    t179 = gelu_x_e13 * grad_out_e234_2 + gelu_x_e23 * grad_out_e134_2 - gelu_x_e34 * grad_out_e123_2
+    t180 = -gelu_x_e134 * grad_out_e23_2 - gelu_x_e234 * grad_out_e13_2
+    t181 = gelu_x_e12 * grad_out_e4_2 - gelu_x_e14 * grad_out_e2_2 - gelu_x_e24 * grad_out_e1_2
+    grad_gelu_y_e124 = t2 * grad_out_e124_2 + gelu_x_e3 * t172 + weight_233 * t179 + t54 * grad_out_e24_2
+    grad_gelu_y_e124 += weight_323 * t180 + t66 * grad_out_e34_2 + t75 * grad_out_e14_2 + weight_213 * t181
+    grad_gelu_y_e124 += -t41 * grad_out_e3_2 - t73 * grad_out_e12_2 - gelu_x_e124 * t176
+    t182 = gelu_x_e34 * grad_out_e124_2 - gelu_x_e14 * grad_out_e234_2 - gelu_x_e24 * grad_out_e134_2
+    t183 = gelu_x_e134 * grad_out_e24_2 + gelu_x_e234 * grad_out_e14_2 - gelu_x_e124 * grad_out_e34_2
+    t184 = gelu_x_e12 * grad_out_e3_2 - gelu_x_e13 * grad_out_e2_2 - gelu_x_e23 * grad_out_e1_2
+    grad_gelu_y_e123 = t2 * grad_out_e123_2 + t41 * grad_out_e4_2 + weight_233 * t182 + t54 * grad_out_e23_2
+    grad_gelu_y_e123 += t75 * grad_out_e13_2 + weight_323 * t183 + weight_213 * t184 - gelu_x_e4 * t172
+    grad_gelu_y_e123 += -t65 * grad_out_e12_2 - gelu_x_e123 * t176
+    t185 = weight_341 * grad_out_e1234_2
+    t186 = gelu_x_e23 * grad_out_e234_2 + gelu_x_e13 * grad_out_e134_2 + gelu_x_e12 * grad_out_e124_2
+    t187 = weight_121 * grad_out_e34_2
+    t188 = -gelu_x_e234 * grad_out_e23_2 - gelu_x_e134 * grad_out_e13_2 - gelu_x_e124 * grad_out_e12_2
+    t189 = -gelu_x_e34 * grad_out_e3_2 - gelu_x_e24 * grad_out_e2_2 - gelu_x_e14 * grad_out_e1_2
+    t190 = weight_101 * grad_out_e_2
+    grad_gelu_y_e4 = t26 * grad_out_e4_2 + gelu_x_e123 * t185 + weight_231 * t186 + t55 * grad_out_e24_2
+    grad_gelu_y_e4 += gelu_x_e3 * t187 + t69 * grad_out_e14_2 + weight_321 * t188 + weight_211 * t189
+    grad_gelu_y_e4 += -t17 * grad_out_e123_2 - gelu_x_e4 * t190
+    t191 = gelu_x_e12 * grad_out_e123_2 - gelu_x_e24 * grad_out_e234_2 - gelu_x_e14 * grad_out_e134_2
+    t192 = gelu_x_e234 * grad_out_e24_2 + gelu_x_e134 * grad_out_e14_2 - gelu_x_e123 * grad_out_e12_2
+    t193 = gelu_x_e34 * grad_out_e4_2 - gelu_x_e23 * grad_out_e2_2 - gelu_x_e13 * grad_out_e1_2
+    grad_gelu_y_e3 = t17 * grad_out_e124_2 + t26 * grad_out_e3_2 + weight_231 * t191 + t55 * grad_out_e23_2
+    grad_gelu_y_e3 += t69 * grad_out_e13_2 + weight_321 * t192 + weight_211 * t193 - gelu_x_e124 * t185
+    grad_gelu_y_e3 += -gelu_x_e4 * t187 - gelu_x_e3 * t190
+    t194 = gelu_x_e34 * grad_out_e234_2 - gelu_x_e14 * grad_out_e124_2 - gelu_x_e13 * grad_out_e123_2
+    t195 = -gelu_x_e4 * grad_out_e24_2 - gelu_x_e3 * grad_out_e23_2
+    t196 = gelu_x_e123 * grad_out_e13_2 + gelu_x_e124 * grad_out_e14_2 - gelu_x_e234 * grad_out_e34_2
+    t197 = gelu_x_e24 * grad_out_e4_2 + gelu_x_e23 * grad_out_e3_2 - gelu_x_e12 * grad_out_e1_2
+    grad_gelu_y_e2 = t26 * grad_out_e2_2 + gelu_x_e134 * t185 + weight_231 * t194 + weight_121 * t195
+    grad_gelu_y_e2 += weight_321 * t196 + t69 * grad_out_e12_2 + weight_211 * t197 - t17 * grad_out_e134_2
+    grad_gelu_y_e2 += -gelu_x_e2 * t190
+    t198 = gelu_x_e34 * grad_out_e134_2 + gelu_x_e24 * grad_out_e124_2 + gelu_x_e23 * grad_out_e123_2
+    t199 = gelu_x_e124 * grad_out_e24_2 + gelu_x_e123 * grad_out_e23_2 + gelu_x_e134 * grad_out_e34_2
+    t200 = -gelu_x_e3 * grad_out_e13_2 - gelu_x_e4 * grad_out_e14_2 - gelu_x_e2 * grad_out_e12_2
+    t201 = -gelu_x_e14 * grad_out_e4_2 - gelu_x_e13 * grad_out_e3_2 - gelu_x_e12 * grad_out_e2_2
+    grad_gelu_y_e1 = t26 * grad_out_e1_2 + weight_231 * t198 + weight_321 * t199 + weight_121 * t200
+    grad_gelu_y_e1 += weight_211 * t201 + gelu_x_e1 * t190 - t17 * grad_out_e234_2 - gelu_x_e234 * t185
+    t202 = weight_242 * grad_out_e1234_2
+    t203 = gelu_x_e24 * grad_out_e23_2 + gelu_x_e14 * grad_out_e13_2 - gelu_x_e23 * grad_out_e24_2
+    t203 += -gelu_x_e13 * grad_out_e14_2
+    t204 = weight_202 * grad_out_e_2
+    grad_gelu_y_e34 = t4 * grad_out_e234_2 + t18 * grad_out_e134_2 + t14 * grad_out_e123_2
+    grad_gelu_y_e34 += t42 * grad_out_e3_2 + gelu_x_e12 * t202 + t53 * grad_out_e34_2 + weight_222 * t203
+    grad_gelu_y_e34 += -t13 * grad_out_e124_2 - t29 * grad_out_e4_2 - t40 * grad_out_e2_2 - t39 * grad_out_e1_2
+    grad_gelu_y_e34 += -t64 * grad_out_e12_2 - gelu_x_e34 * t204
+    t205 = weight_222 * grad_out_e34_2
+    t206 = weight_222 * grad_out_e12_2
+    grad_gelu_y_e24 = t13 * grad_out_e134_2 + t18 * grad_out_e124_2 + t40 * grad_out_e3_2
+    grad_gelu_y_e24 += t42 * grad_out_e2_2 + t53 * grad_out_e24_2 + t64 * grad_out_e13_2 + gelu_x_e23 * t205
+    grad_gelu_y_e24 += gelu_x_e14 * t206 - t5 * grad_out_e234_2 - t15 * grad_out_e123_2 - t28 * grad_out_e4_2
+    grad_gelu_y_e24 += -t38 * grad_out_e1_2 - gelu_x_e13 * t202 - t61 * grad_out_e23_2 - t56 * grad_out_e14_2
+    grad_gelu_y_e24 += -gelu_x_e24 * t204
+    grad_gelu_y_e23 = t6 * grad_out_e234_2 + t15 * grad_out_e124_2 + t18 * grad_out_e123_2
+    grad_gelu_y_e23 += t29 * grad_out_e2_2 + gelu_x_e14 * t202 + t61 * grad_out_e24_2 + t53 * grad_out_e23_2
+    grad_gelu_y_e23 += gelu_x_e13 * t206 - t14 * grad_out_e134_2 - t40 * grad_out_e4_2 - t28 * grad_out_e3_2
+    grad_gelu_y_e23 += -t45 * grad_out_e1_2 - t56 * grad_out_e13_2 - gelu_x_e24 * t205 - t64 * grad_out_e14_2
+    grad_gelu_y_e23 += -gelu_x_e23 * t204
+    grad_gelu_y_e14 = t13 * grad_out_e234_2 + t21 * grad_out_e123_2 + t27 * grad_out_e4_2
+    grad_gelu_y_e14 += t42 * grad_out_e1_2 + gelu_x_e23 * t202 + t64 * grad_out_e23_2 + t53 * grad_out_e14_2
+    grad_gelu_y_e14 += gelu_x_e14 * t204 - t5 * grad_out_e134_2 - t4 * grad_out_e124_2 - t39 * grad_out_e3_2
+    grad_gelu_y_e14 += -t38 * grad_out_e2_2 - t56 * grad_out_e24_2 - t61 * grad_out_e13_2 - gelu_x_e13 * t205
+    grad_gelu_y_e14 += -gelu_x_e24 * t206
+    grad_gelu_y_e13 = t6 * grad_out_e134_2 + t39 * grad_out_e4_2 + t27 * grad_out_e3_2 + t29 * grad_out_e1_2
+    grad_gelu_y_e13 += t53 * grad_out_e13_2 + gelu_x_e14 * t205 + t61 * grad_out_e14_2 + gelu_x_e13 * t204
+    grad_gelu_y_e13 += -t14 * grad_out_e234_2 - t21 * grad_out_e124_2 - t4 * grad_out_e123_2
+    grad_gelu_y_e13 += -t45 * grad_out_e2_2 - gelu_x_e24 * t202 - t64 * grad_out_e24_2 - t56 * grad_out_e23_2
+    grad_gelu_y_e13 += -gelu_x_e23 * t206
+    t207 = gelu_x_e14 * grad_out_e24_2 + gelu_x_e13 * grad_out_e23_2 + gelu_x_e23 * grad_out_e13_2
+    t207 += gelu_x_e24 * grad_out_e14_2
+    grad_gelu_y_e12 = t15 * grad_out_e234_2 + t21 * grad_out_e134_2 + t6 * grad_out_e124_2
+    grad_gelu_y_e12 += t5 * grad_out_e123_2 + t38 * grad_out_e4_2 + t45 * grad_out_e3_2 + t27 * grad_out_e2_2
+    grad_gelu_y_e12 += t28 * grad_out_e1_2 + gelu_x_e34 * t202 + t64 * grad_out_e34_2 + weight_222 * t207
+    grad_gelu_y_e12 += t53 * grad_out_e12_2 + gelu_x_e12 * t204
+    t208 = gelu_x_e1 * grad_out_e234_2 + gelu_x_e2 * grad_out_e134_2 + gelu_x_e4 * grad_out_e123_2
+    t208 += -gelu_x_e3 * grad_out_e124_2
+    t209 = gelu_x_e124 * grad_out_e3_2 - gelu_x_e123 * grad_out_e4_2 - gelu_x_e134 * grad_out_e2_2
+    t209 += -gelu_x_e234 * grad_out_e1_2
+    t210 = gelu_x_e14 * grad_out_e23_2 + gelu_x_e24 * grad_out_e13_2 + gelu_x_e12 * grad_out_e34_2
+    t210 += -gelu_x_e13 * grad_out_e24_2 - gelu_x_e23 * grad_out_e14_2 - gelu_x_e34 * grad_out_e12_2
+    grad_gelu_y_e1234 = weight_134 * t208 + weight_314 * t209 + weight_044 * gelu_x_e * grad_out_e1234_2
+    grad_gelu_y_e1234 += weight_224 * t210 - weight_404 * gelu_x_e1234 * grad_out_e_2
+    grad_gate_y = y_e234 * grad_gelu_y_e234 + y_e134 * grad_gelu_y_e134 + y_e124 * grad_gelu_y_e124
+    grad_gate_y += y_e123 * grad_gelu_y_e123 + y_e4 * grad_gelu_y_e4 + y_e3 * grad_gelu_y_e3
+    grad_gate_y += y_e2 * grad_gelu_y_e2 + y_e1 * grad_gelu_y_e1 + y_e34 * grad_gelu_y_e34
+    grad_gate_y += y_e24 * grad_gelu_y_e24 + y_e23 * grad_gelu_y_e23 + y_e14 * grad_gelu_y_e14
+    grad_gate_y += y_e13 * grad_gelu_y_e13 + y_e12 * grad_gelu_y_e12 + y_e1234 * grad_gelu_y_e1234
+    grad_gate_y += y_e * grad_gelu_y_e
+    t211 = grad_grad_weight_101 * grad_out_e_2 + weight_101 * grad_out_e_3
+    t212 = -grad_out_e2_2 * grad_grad_gelu_x_e12 - grad_out_e3_2 * grad_grad_gelu_x_e13
+    t212 += -grad_out_e4_2 * grad_grad_gelu_x_e14 - gelu_x_e14 * grad_out_e4_3 - gelu_x_e13 * grad_out_e3_3
+    t212 += -gelu_x_e12 * grad_out_e2_3
+    t213 = grad_out_e23_2 * grad_grad_gelu_x_e123 + grad_out_e24_2 * grad_grad_gelu_x_e124
+    t213 += grad_out_e34_2 * grad_grad_gelu_x_e134 + gelu_x_e124 * grad_out_e24_3
+    t213 += gelu_x_e123 * grad_out_e23_3 + gelu_x_e134 * grad_out_e34_3
+    t214 = -grad_out_e12_2 * grad_grad_gelu_x_e2 - grad_out_e13_2 * grad_grad_gelu_x_e3
+    t214 += -grad_out_e14_2 * grad_grad_gelu_x_e4 - gelu_x_e3 * grad_out_e13_3 - gelu_x_e4 * grad_out_e14_3
+    t214 += -gelu_x_e2 * grad_out_e12_3
+    t215 = grad_out_e123_2 * grad_grad_gelu_x_e23 + grad_out_e124_2 * grad_grad_gelu_x_e24
+    t215 += grad_out_e134_2 * grad_grad_gelu_x_e34 + gelu_x_e34 * grad_out_e134_3
+    t215 += gelu_x_e24 * grad_out_e124_3 + gelu_x_e23 * grad_out_e123_3
+    t216 = grad_grad_weight_341 * grad_out_e1234_2 + weight_341 * grad_out_e1234_3
+    grad_gelu_y_e1_2 = grad_grad_weight_321 * t199 + grad_grad_weight_231 * t198 + grad_grad_weight_211 * t201
+    grad_gelu_y_e1_2 += grad_grad_weight_121 * t200 + t190 * grad_grad_gelu_x_e1 + gelu_x_e1 * t211
+    grad_gelu_y_e1_2 += grad_out_e1_2 * t110 + weight_211 * t212 + t26 * grad_out_e1_3 + weight_321 * t213
+    grad_gelu_y_e1_2 += weight_121 * t214 + weight_231 * t215 - grad_out_e234_2 * t155
+    grad_gelu_y_e1_2 += -t185 * grad_grad_gelu_x_e234 - t17 * grad_out_e234_3 - gelu_x_e234 * t216
+    t217 = grad_out_e3_2 * grad_grad_gelu_x_e23 + grad_out_e4_2 * grad_grad_gelu_x_e24
+    t217 += gelu_x_e24 * grad_out_e4_3 + gelu_x_e23 * grad_out_e3_3 - grad_out_e1_2 * grad_grad_gelu_x_e12
+    t217 += -gelu_x_e12 * grad_out_e1_3
+    t218 = -grad_out_e23_2 * grad_grad_gelu_x_e3 - grad_out_e24_2 * grad_grad_gelu_x_e4
+    t218 += -gelu_x_e4 * grad_out_e24_3 - gelu_x_e3 * grad_out_e23_3
+    t219 = grad_out_e13_2 * grad_grad_gelu_x_e123 + grad_out_e14_2 * grad_grad_gelu_x_e124
+    t219 += gelu_x_e123 * grad_out_e13_3 + gelu_x_e124 * grad_out_e14_3
+    t219 += -grad_out_e34_2 * grad_grad_gelu_x_e234 - gelu_x_e234 * grad_out_e34_3
+    t220 = grad_out_e234_2 * grad_grad_gelu_x_e34 + gelu_x_e34 * grad_out_e234_3
+    t220 += -grad_out_e123_2 * grad_grad_gelu_x_e13 - grad_out_e124_2 * grad_grad_gelu_x_e14
+    t220 += -gelu_x_e14 * grad_out_e124_3 - gelu_x_e13 * grad_out_e123_3
+    grad_gelu_y_e2_2 = grad_grad_weight_321 * t196 + grad_grad_weight_231 * t194 + grad_grad_weight_211 * t197
+    grad_gelu_y_e2_2 += grad_grad_weight_121 * t195 + grad_out_e12_2 * t140 + t185 * grad_grad_gelu_x_e134
+    grad_gelu_y_e2_2 += grad_out_e2_2 * t110 + t26 * grad_out_e2_3 + weight_211 * t217 + weight_121 * t218
+    grad_gelu_y_e2_2 += weight_321 * t219 + t69 * grad_out_e12_3 + weight_231 * t220 + gelu_x_e134 * t216
+    grad_gelu_y_e2_2 += -grad_out_e134_2 * t155 - t190 * grad_grad_gelu_x_e2 - gelu_x_e2 * t211
+    grad_gelu_y_e2_2 += -t17 * grad_out_e134_3
+    t221 = grad_out_e4_2 * grad_grad_gelu_x_e34 + gelu_x_e34 * grad_out_e4_3
+    t221 += -grad_out_e1_2 * grad_grad_gelu_x_e13 - grad_out_e2_2 * grad_grad_gelu_x_e23
+    t221 += -gelu_x_e23 * grad_out_e2_3 - gelu_x_e13 * grad_out_e1_3
+    t222 = grad_grad_weight_121 * grad_out_e34_2 + weight_121 * grad_out_e34_3
+    t223 = grad_out_e14_2 * grad_grad_gelu_x_e134 + grad_out_e24_2 * grad_grad_gelu_x_e234
+    t223 += gelu_x_e234 * grad_out_e24_3 + gelu_x_e134 * grad_out_e14_3
+    t223 += -grad_out_e12_2 * grad_grad_gelu_x_e123 - gelu_x_e123 * grad_out_e12_3
+    t224 = grad_out_e123_2 * grad_grad_gelu_x_e12 + gelu_x_e12 * grad_out_e123_3
+    t224 += -grad_out_e134_2 * grad_grad_gelu_x_e14 - grad_out_e234_2 * grad_grad_gelu_x_e24
+    t224 += -gelu_x_e24 * grad_out_e234_3 - gelu_x_e14 * grad_out_e134_3
+    grad_gelu_y_e3_2 = grad_grad_weight_321 * t192 + grad_grad_weight_231 * t191 + grad_grad_weight_211 * t193
+    grad_gelu_y_e3_2 += grad_out_e124_2 * t155 + grad_out_e13_2 * t140 + grad_out_e23_2 * t129
+    grad_gelu_y_e3_2 += grad_out_e3_2 * t110 + t26 * grad_out_e3_3 + weight_211 * t221 + t55 * grad_out_e23_3
+    grad_gelu_y_e3_2 += t69 * grad_out_e13_3 + weight_321 * t223 + t17 * grad_out_e124_3 + weight_231 * t224
+    grad_gelu_y_e3_2 += -t190 * grad_grad_gelu_x_e3 - t187 * grad_grad_gelu_x_e4 - t185 * grad_grad_gelu_x_e124
+    grad_gelu_y_e3_2 += -gelu_x_e3 * t211 - gelu_x_e4 * t222 - gelu_x_e124 * t216
+    t225 = -grad_out_e1_2 * grad_grad_gelu_x_e14 - grad_out_e2_2 * grad_grad_gelu_x_e24
+    t225 += -grad_out_e3_2 * grad_grad_gelu_x_e34 - gelu_x_e34 * grad_out_e3_3 - gelu_x_e24 * grad_out_e2_3
+    t225 += -gelu_x_e14 * grad_out_e1_3
+    t226 = -grad_out_e12_2 * grad_grad_gelu_x_e124 - grad_out_e13_2 * grad_grad_gelu_x_e134
+    t226 += -grad_out_e23_2 * grad_grad_gelu_x_e234 - gelu_x_e234 * grad_out_e23_3
+    t226 += -gelu_x_e134 * grad_out_e13_3 - gelu_x_e124 * grad_out_e12_3
+    t227 = grad_out_e124_2 * grad_grad_gelu_x_e12 + grad_out_e134_2 * grad_grad_gelu_x_e13
+    t227 += grad_out_e234_2 * grad_grad_gelu_x_e23 + gelu_x_e23 * grad_out_e234_3
+    t227 += gelu_x_e13 * grad_out_e134_3 + gelu_x_e12 * grad_out_e124_3
+    grad_gelu_y_e4_2 = grad_grad_weight_321 * t188 + grad_grad_weight_231 * t186 + grad_grad_weight_211 * t189
+    grad_gelu_y_e4_2 += grad_out_e14_2 * t140 + grad_out_e24_2 * t129 + t187 * grad_grad_gelu_x_e3
+    grad_gelu_y_e4_2 += t185 * grad_grad_gelu_x_e123 + grad_out_e4_2 * t110 + t26 * grad_out_e4_3
+    grad_gelu_y_e4_2 += weight_211 * t225 + t55 * grad_out_e24_3 + gelu_x_e3 * t222 + t69 * grad_out_e14_3
+    grad_gelu_y_e4_2 += weight_321 * t226 + weight_231 * t227 + gelu_x_e123 * t216 - grad_out_e123_2 * t155
+    grad_gelu_y_e4_2 += -t190 * grad_grad_gelu_x_e4 - gelu_x_e4 * t211 - t17 * grad_out_e123_3
+    t228 = grad_grad_weight_303 * grad_out_e_2 + weight_303 * grad_out_e_3
+    t229 = grad_out_e3_2 * grad_grad_gelu_x_e12 + gelu_x_e12 * grad_out_e3_3
+    t229 += -grad_out_e2_2 * grad_grad_gelu_x_e13 - grad_out_e1_2 * grad_grad_gelu_x_e23
+    t229 += -gelu_x_e13 * grad_out_e2_3 - gelu_x_e23 * grad_out_e1_3
+    t230 = grad_out_e24_2 * grad_grad_gelu_x_e134 + grad_out_e14_2 * grad_grad_gelu_x_e234
+    t230 += gelu_x_e134 * grad_out_e24_3 + gelu_x_e234 * grad_out_e14_3
+    t230 += -grad_out_e34_2 * grad_grad_gelu_x_e124 - gelu_x_e124 * grad_out_e34_3
+    t231 = grad_out_e124_2 * grad_grad_gelu_x_e34 + gelu_x_e34 * grad_out_e124_3
+    t231 += -grad_out_e234_2 * grad_grad_gelu_x_e14 - grad_out_e134_2 * grad_grad_gelu_x_e24
+    t231 += -gelu_x_e14 * grad_out_e234_3 - gelu_x_e24 * grad_out_e134_3
+    t232 = grad_grad_weight_143 * grad_out_e1234_2 + weight_143 * grad_out_e1234_3
+    grad_gelu_y_e123_2 = grad_grad_weight_323 * t183 + grad_grad_weight_233 * t182
+    grad_gelu_y_e123_2 += grad_grad_weight_213 * t184 + grad_out_e4_2 * t103 + grad_out_e23_2 * t128
+    grad_gelu_y_e123_2 += grad_out_e13_2 * t141 + t41 * grad_out_e4_3 + weight_213 * t229
+    grad_gelu_y_e123_2 += t54 * grad_out_e23_3 + t75 * grad_out_e13_3 + weight_323 * t230
+    grad_gelu_y_e123_2 += grad_out_e123_2 * t162 + weight_233 * t231 + t2 * grad_out_e123_3
+    grad_gelu_y_e123_2 += -grad_out_e12_2 * t130 - t172 * grad_grad_gelu_x_e4 - t176 * grad_grad_gelu_x_e123
+    grad_gelu_y_e123_2 += -gelu_x_e123 * t228 - t65 * grad_out_e12_3 - gelu_x_e4 * t232
+    t233 = grad_out_e4_2 * grad_grad_gelu_x_e12 + gelu_x_e12 * grad_out_e4_3
+    t233 += -grad_out_e2_2 * grad_grad_gelu_x_e14 - grad_out_e1_2 * grad_grad_gelu_x_e24
+    t233 += -gelu_x_e14 * grad_out_e2_3 - gelu_x_e24 * grad_out_e1_3
+    t234 = -grad_out_e23_2 * grad_grad_gelu_x_e134 - grad_out_e13_2 * grad_grad_gelu_x_e234
+    t234 += -gelu_x_e134 * grad_out_e23_3 - gelu_x_e234 * grad_out_e13_3
+    t235 = grad_out_e234_2 * grad_grad_gelu_x_e13 + grad_out_e134_2 * grad_grad_gelu_x_e23
+    t235 += gelu_x_e13 * grad_out_e234_3 + gelu_x_e23 * grad_out_e134_3
+    t235 += -grad_out_e123_2 * grad_grad_gelu_x_e34 - gelu_x_e34 * grad_out_e123_3
+    grad_gelu_y_e124_2 = grad_grad_weight_323 * t180 + grad_grad_weight_233 * t179
+    grad_gelu_y_e124_2 += grad_grad_weight_213 * t181 + grad_out_e24_2 * t128 + grad_out_e14_2 * t141
+    grad_gelu_y_e124_2 += t172 * grad_grad_gelu_x_e3 + grad_out_e34_2 * t131 + weight_213 * t233
+    grad_gelu_y_e124_2 += t54 * grad_out_e24_3 + weight_323 * t234 + t66 * grad_out_e34_3
+    grad_gelu_y_e124_2 += t75 * grad_out_e14_3 + grad_out_e124_2 * t162 + t2 * grad_out_e124_3
+    grad_gelu_y_e124_2 += weight_233 * t235 + gelu_x_e3 * t232 - grad_out_e3_2 * t103 - grad_out_e12_2 * t136
+    grad_gelu_y_e124_2 += -t176 * grad_grad_gelu_x_e124 - gelu_x_e124 * t228 - t41 * grad_out_e3_3
+    grad_gelu_y_e124_2 += -t73 * grad_out_e12_3
+    t236 = grad_out_e4_2 * grad_grad_gelu_x_e13 + gelu_x_e13 * grad_out_e4_3
+    t236 += -grad_out_e3_2 * grad_grad_gelu_x_e14 - grad_out_e1_2 * grad_grad_gelu_x_e34
+    t236 += -gelu_x_e14 * grad_out_e3_3 - gelu_x_e34 * grad_out_e1_3
+    t237 = grad_grad_weight_323 * grad_out_e12_2 + weight_323 * grad_out_e12_3
+    t238 = grad_out_e123_2 * grad_grad_gelu_x_e24 + gelu_x_e24 * grad_out_e123_3
+    t238 += -grad_out_e234_2 * grad_grad_gelu_x_e12 - grad_out_e124_2 * grad_grad_gelu_x_e23
+    t238 += -gelu_x_e12 * grad_out_e234_3 - gelu_x_e23 * grad_out_e124_3
+    grad_gelu_y_e134_2 = grad_grad_weight_233 * t177 + grad_grad_weight_213 * t178 + grad_out_e2_2 * t103
+    grad_gelu_y_e134_2 += grad_out_e34_2 * t128 + grad_out_e14_2 * t130 + grad_out_e23_2 * t137
+    grad_gelu_y_e134_2 += t174 * grad_grad_gelu_x_e234 + t41 * grad_out_e2_3 + weight_213 * t236
+    grad_gelu_y_e134_2 += t80 * grad_out_e23_3 + t54 * grad_out_e34_3 + t65 * grad_out_e14_3
+    grad_gelu_y_e134_2 += gelu_x_e234 * t237 + grad_out_e134_2 * t162 + t2 * grad_out_e134_3
+    grad_gelu_y_e134_2 += weight_233 * t238 - t172 * grad_grad_gelu_x_e2 - grad_out_e13_2 * t136
+    grad_gelu_y_e134_2 += -grad_out_e24_2 * t131 - t176 * grad_grad_gelu_x_e134 - gelu_x_e134 * t228
+    grad_gelu_y_e134_2 += -t66 * grad_out_e24_3 - t73 * grad_out_e13_3 - gelu_x_e2 * t232
+    t239 = grad_out_e3_2 * grad_grad_gelu_x_e24 + gelu_x_e24 * grad_out_e3_3
+    t239 += -grad_out_e4_2 * grad_grad_gelu_x_e23 - grad_out_e2_2 * grad_grad_gelu_x_e34
+    t239 += -gelu_x_e23 * grad_out_e4_3 - gelu_x_e34 * grad_out_e2_3
+    t240 = grad_out_e124_2 * grad_grad_gelu_x_e13 + gelu_x_e13 * grad_out_e124_3
+    t240 += -grad_out_e134_2 * grad_grad_gelu_x_e12 - grad_out_e123_2 * grad_grad_gelu_x_e14
+    t240 += -gelu_x_e12 * grad_out_e134_3 - gelu_x_e14 * grad_out_e123_3
+    grad_gelu_y_e234_2 = grad_grad_weight_233 * t173 + grad_grad_weight_213 * t175 + grad_out_e1_2 * t103
+    grad_gelu_y_e234_2 += t172 * grad_grad_gelu_x_e1 + grad_out_e24_2 * t130 + grad_out_e13_2 * t137
+    grad_gelu_y_e234_2 += t176 * grad_grad_gelu_x_e234 + gelu_x_e234 * t228 + weight_213 * t239
+    grad_gelu_y_e234_2 += t41 * grad_out_e1_3 + t65 * grad_out_e24_3 + t80 * grad_out_e13_3
+    grad_gelu_y_e234_2 += grad_out_e234_2 * t162 + t2 * grad_out_e234_3 + weight_233 * t240 + gelu_x_e1 * t232
+    grad_gelu_y_e234_2 += -grad_out_e34_2 * t141 - grad_out_e23_2 * t136 - grad_out_e14_2 * t131
+    grad_gelu_y_e234_2 += -t174 * grad_grad_gelu_x_e134 - t73 * grad_out_e23_3 - t75 * grad_out_e34_3
+    grad_gelu_y_e234_2 += -t66 * grad_out_e14_3 - gelu_x_e134 * t237
+    t241 = grad_grad_weight_202 * grad_out_e_2 + weight_202 * grad_out_e_3
+    t242 = grad_out_e23_2 * grad_grad_gelu_x_e13 + grad_out_e24_2 * grad_grad_gelu_x_e14
+    t242 += grad_out_e13_2 * grad_grad_gelu_x_e23 + grad_out_e14_2 * grad_grad_gelu_x_e24
+    t242 += gelu_x_e14 * grad_out_e24_3 + gelu_x_e13 * grad_out_e23_3 + gelu_x_e23 * grad_out_e13_3
+    t242 += gelu_x_e24 * grad_out_e14_3
+    t243 = grad_grad_weight_242 * grad_out_e1234_2 + weight_242 * grad_out_e1234_3
+    grad_gelu_y_e12_2 = grad_grad_weight_222 * t207 + grad_out_e34_2 * t125 + t204 * grad_grad_gelu_x_e12
+    grad_gelu_y_e12_2 += t202 * grad_grad_gelu_x_e34 + grad_out_e2_2 * t104 + grad_out_e1_2 * t105
+    grad_gelu_y_e12_2 += grad_out_e123_2 * t157 + grad_out_e124_2 * t158 + grad_out_e3_2 * t115
+    grad_gelu_y_e12_2 += grad_out_e4_2 * t107 + grad_out_e234_2 * t161 + grad_out_e134_2 * t167
+    grad_gelu_y_e12_2 += gelu_x_e12 * t241 + t38 * grad_out_e4_3 + t45 * grad_out_e3_3 + t27 * grad_out_e2_3
+    grad_gelu_y_e12_2 += t28 * grad_out_e1_3 + grad_out_e12_2 * t132 + t64 * grad_out_e34_3 + weight_222 * t242
+    grad_gelu_y_e12_2 += t53 * grad_out_e12_3 + t15 * grad_out_e234_3 + t21 * grad_out_e134_3
+    grad_gelu_y_e12_2 += t6 * grad_out_e124_3 + t5 * grad_out_e123_3 + gelu_x_e34 * t243
+    t244 = grad_grad_weight_222 * grad_out_e34_2 + weight_222 * grad_out_e34_3
+    t245 = grad_grad_weight_222 * grad_out_e12_2 + weight_222 * grad_out_e12_3
+    grad_gelu_y_e13_2 = t204 * grad_grad_gelu_x_e13 + t205 * grad_grad_gelu_x_e14 + grad_out_e14_2 * t127
+    grad_gelu_y_e13_2 += grad_out_e3_2 * t104 + grad_out_e1_2 * t106 + grad_out_e134_2 * t158
+    grad_gelu_y_e13_2 += grad_out_e4_2 * t108 + gelu_x_e13 * t241 + t39 * grad_out_e4_3 + t27 * grad_out_e3_3
+    grad_gelu_y_e13_2 += t29 * grad_out_e1_3 + grad_out_e13_2 * t132 + t53 * grad_out_e13_3 + gelu_x_e14 * t244
+    grad_gelu_y_e13_2 += t61 * grad_out_e14_3 + t6 * grad_out_e134_3 - grad_out_e24_2 * t125
+    grad_gelu_y_e13_2 += -grad_out_e23_2 * t126 - t206 * grad_grad_gelu_x_e23 - t202 * grad_grad_gelu_x_e24
+    grad_gelu_y_e13_2 += -grad_out_e123_2 * t156 - grad_out_e2_2 * t115 - grad_out_e234_2 * t160
+    grad_gelu_y_e13_2 += -grad_out_e124_2 * t167 - t45 * grad_out_e2_3 - t64 * grad_out_e24_3
+    grad_gelu_y_e13_2 += -t56 * grad_out_e23_3 - gelu_x_e23 * t245 - t14 * grad_out_e234_3
+    grad_gelu_y_e13_2 += -t21 * grad_out_e124_3 - t4 * grad_out_e123_3 - gelu_x_e24 * t243
+    grad_gelu_y_e14_2 = grad_out_e23_2 * t125 + t204 * grad_grad_gelu_x_e14 + t202 * grad_grad_gelu_x_e23
+    grad_gelu_y_e14_2 += grad_out_e4_2 * t104 + grad_out_e1_2 * t114 + grad_out_e234_2 * t159
+    grad_gelu_y_e14_2 += grad_out_e123_2 * t167 + gelu_x_e14 * t241 + t27 * grad_out_e4_3 + t42 * grad_out_e1_3
+    grad_gelu_y_e14_2 += grad_out_e14_2 * t132 + t64 * grad_out_e23_3 + t53 * grad_out_e14_3
+    grad_gelu_y_e14_2 += t13 * grad_out_e234_3 + t21 * grad_out_e123_3 + gelu_x_e23 * t243
+    grad_gelu_y_e14_2 += -grad_out_e24_2 * t126 - t205 * grad_grad_gelu_x_e13 - t206 * grad_grad_gelu_x_e24
+    grad_gelu_y_e14_2 += -grad_out_e13_2 * t127 - grad_out_e124_2 * t156 - grad_out_e134_2 * t157
+    grad_gelu_y_e14_2 += -grad_out_e2_2 * t107 - grad_out_e3_2 * t108 - t39 * grad_out_e3_3
+    grad_gelu_y_e14_2 += -t38 * grad_out_e2_3 - t56 * grad_out_e24_3 - t61 * grad_out_e13_3 - gelu_x_e13 * t244
+    grad_gelu_y_e14_2 += -gelu_x_e24 * t245 - t5 * grad_out_e134_3 - t4 * grad_out_e124_3
+    grad_gelu_y_e23_2 = t206 * grad_grad_gelu_x_e13 + t202 * grad_grad_gelu_x_e14 + grad_out_e24_2 * t127
+    grad_gelu_y_e23_2 += grad_out_e123_2 * t166 + grad_out_e2_2 * t106 + grad_out_e234_2 * t158
+    grad_gelu_y_e23_2 += grad_out_e124_2 * t161 + t29 * grad_out_e2_3 + grad_out_e23_2 * t132
+    grad_gelu_y_e23_2 += t61 * grad_out_e24_3 + t53 * grad_out_e23_3 + gelu_x_e13 * t245 + t6 * grad_out_e234_3
+    grad_gelu_y_e23_2 += t15 * grad_out_e124_3 + t18 * grad_out_e123_3 + gelu_x_e14 * t243
+    grad_gelu_y_e23_2 += -grad_out_e14_2 * t125 - grad_out_e13_2 * t126 - t204 * grad_grad_gelu_x_e23
+    grad_gelu_y_e23_2 += -t205 * grad_grad_gelu_x_e24 - grad_out_e3_2 * t105 - grad_out_e1_2 * t115
+    grad_gelu_y_e23_2 += -grad_out_e134_2 * t160 - grad_out_e4_2 * t109 - gelu_x_e23 * t241
+    grad_gelu_y_e23_2 += -t40 * grad_out_e4_3 - t28 * grad_out_e3_3 - t45 * grad_out_e1_3 - t56 * grad_out_e13_3
+    grad_gelu_y_e23_2 += -gelu_x_e24 * t244 - t64 * grad_out_e14_3 - t14 * grad_out_e134_3
+    grad_gelu_y_e24_2 = grad_out_e13_2 * t125 + t206 * grad_grad_gelu_x_e14 + t205 * grad_grad_gelu_x_e23
+    grad_gelu_y_e24_2 += grad_out_e124_2 * t166 + grad_out_e2_2 * t114 + grad_out_e134_2 * t159
+    grad_gelu_y_e24_2 += grad_out_e3_2 * t109 + t40 * grad_out_e3_3 + t42 * grad_out_e2_3
+    grad_gelu_y_e24_2 += grad_out_e24_2 * t132 + t53 * grad_out_e24_3 + t64 * grad_out_e13_3
+    grad_gelu_y_e24_2 += gelu_x_e23 * t244 + gelu_x_e14 * t245 + t13 * grad_out_e134_3 + t18 * grad_out_e124_3
+    grad_gelu_y_e24_2 += -grad_out_e14_2 * t126 - t202 * grad_grad_gelu_x_e13 - t204 * grad_grad_gelu_x_e24
+    grad_gelu_y_e24_2 += -grad_out_e23_2 * t127 - grad_out_e4_2 * t105 - grad_out_e234_2 * t157
+    grad_gelu_y_e24_2 += -grad_out_e1_2 * t107 - grad_out_e123_2 * t161 - gelu_x_e24 * t241
+    grad_gelu_y_e24_2 += -t28 * grad_out_e4_3 - t38 * grad_out_e1_3 - t61 * grad_out_e23_3
+    grad_gelu_y_e24_2 += -t56 * grad_out_e14_3 - t5 * grad_out_e234_3 - t15 * grad_out_e123_3
+    grad_gelu_y_e24_2 += -gelu_x_e13 * t243
+    t246 = grad_out_e13_2 * grad_grad_gelu_x_e14 + grad_out_e23_2 * grad_grad_gelu_x_e24
+    t246 += gelu_x_e24 * grad_out_e23_3 + gelu_x_e14 * grad_out_e13_3 - grad_out_e14_2 * grad_grad_gelu_x_e13
+    t246 += -grad_out_e24_2 * grad_grad_gelu_x_e23 - gelu_x_e23 * grad_out_e24_3 - gelu_x_e13 * grad_out_e14_3
+    grad_gelu_y_e34_2 = grad_grad_weight_222 * t203 + t202 * grad_grad_gelu_x_e12 + grad_out_e134_2 * t166
+    grad_gelu_y_e34_2 += grad_out_e234_2 * t156 + grad_out_e3_2 * t114 + grad_out_e123_2 * t160
+    grad_gelu_y_e34_2 += t42 * grad_out_e3_3 + grad_out_e34_2 * t132 + t53 * grad_out_e34_3 + weight_222 * t246
+    grad_gelu_y_e34_2 += t4 * grad_out_e234_3 + t18 * grad_out_e134_3 + t14 * grad_out_e123_3
+    grad_gelu_y_e34_2 += gelu_x_e12 * t243 - grad_out_e12_2 * t125 - t204 * grad_grad_gelu_x_e34
+    grad_gelu_y_e34_2 += -grad_out_e4_2 * t106 - grad_out_e124_2 * t159 - grad_out_e1_2 * t108
+    grad_gelu_y_e34_2 += -grad_out_e2_2 * t109 - gelu_x_e34 * t241 - t29 * grad_out_e4_3 - t40 * grad_out_e2_3
+    grad_gelu_y_e34_2 += -t39 * grad_out_e1_3 - t64 * grad_out_e12_3 - t13 * grad_out_e124_3
+    t247 = grad_out_e3_2 * grad_grad_gelu_x_e124 + gelu_x_e124 * grad_out_e3_3
+    t247 += -grad_out_e4_2 * grad_grad_gelu_x_e123 - grad_out_e2_2 * grad_grad_gelu_x_e134
+    t247 += -grad_out_e1_2 * grad_grad_gelu_x_e234 - gelu_x_e123 * grad_out_e4_3 - gelu_x_e134 * grad_out_e2_3
+    t247 += -gelu_x_e234 * grad_out_e1_3
+    t248 = grad_out_e34_2 * grad_grad_gelu_x_e12 + grad_out_e23_2 * grad_grad_gelu_x_e14
+    t248 += grad_out_e13_2 * grad_grad_gelu_x_e24 + gelu_x_e14 * grad_out_e23_3 + gelu_x_e24 * grad_out_e13_3
+    t248 += gelu_x_e12 * grad_out_e34_3 - grad_out_e24_2 * grad_grad_gelu_x_e13
+    t248 += -grad_out_e14_2 * grad_grad_gelu_x_e23 - grad_out_e12_2 * grad_grad_gelu_x_e34
+    t248 += -gelu_x_e13 * grad_out_e24_3 - gelu_x_e23 * grad_out_e14_3 - gelu_x_e34 * grad_out_e12_3
+    t249 = grad_out_e234_2 * grad_grad_gelu_x_e1 + grad_out_e134_2 * grad_grad_gelu_x_e2
+    t249 += grad_out_e123_2 * grad_grad_gelu_x_e4 + gelu_x_e1 * grad_out_e234_3 + gelu_x_e2 * grad_out_e134_3
+    t249 += gelu_x_e4 * grad_out_e123_3 - grad_out_e124_2 * grad_grad_gelu_x_e3 - gelu_x_e3 * grad_out_e124_3
+    grad_gelu_y_e1234_2 = grad_grad_weight_314 * t209 + grad_grad_weight_224 * t210
+    grad_gelu_y_e1234_2 += grad_grad_weight_134 * t208 + grad_grad_weight_044 * gelu_x_e * grad_out_e1234_2
+    grad_gelu_y_e1234_2 += weight_314 * t247 + weight_224 * t248 + weight_134 * t249
+    grad_gelu_y_e1234_2 += weight_044 * grad_out_e1234_2 * grad_grad_gelu_x_e
+    grad_gelu_y_e1234_2 += weight_044 * gelu_x_e * grad_out_e1234_3
+    grad_gelu_y_e1234_2 += -grad_grad_weight_404 * gelu_x_e1234 * grad_out_e_2
+    grad_gelu_y_e1234_2 += -weight_404 * grad_out_e_2 * grad_grad_gelu_x_e1234
+    grad_gelu_y_e1234_2 += -weight_404 * gelu_x_e1234 * grad_out_e_3
+    grad_gate_y_2 = grad_gelu_y_e1234 * grad_grad_y_e1234 + grad_gelu_y_e234 * grad_grad_y_e234
+    grad_gate_y_2 += grad_gelu_y_e134 * grad_grad_y_e134 + grad_gelu_y_e124 * grad_grad_y_e124
+    grad_gate_y_2 += grad_gelu_y_e123 * grad_grad_y_e123 + grad_gelu_y_e34 * grad_grad_y_e34
+    grad_gate_y_2 += grad_gelu_y_e24 * grad_grad_y_e24 + grad_gelu_y_e23 * grad_grad_y_e23
+    grad_gate_y_2 += grad_gelu_y_e14 * grad_grad_y_e14 + grad_gelu_y_e13 * grad_grad_y_e13
+    grad_gate_y_2 += grad_gelu_y_e12 * grad_grad_y_e12 + grad_gelu_y_e4 * grad_grad_y_e4
+    grad_gate_y_2 += grad_gelu_y_e3 * grad_grad_y_e3 + grad_gelu_y_e2 * grad_grad_y_e2
+    grad_gate_y_2 += grad_gelu_y_e1 * grad_grad_y_e1 + grad_gelu_y_e * grad_grad_y_e + y_e1 * grad_gelu_y_e1_2
+    grad_gate_y_2 += y_e2 * grad_gelu_y_e2_2 + y_e3 * grad_gelu_y_e3_2 + y_e4 * grad_gelu_y_e4_2
+    grad_gate_y_2 += y_e123 * grad_gelu_y_e123_2 + y_e124 * grad_gelu_y_e124_2 + y_e134 * grad_gelu_y_e134_2
+    grad_gate_y_2 += y_e234 * grad_gelu_y_e234_2 + y_e12 * grad_gelu_y_e12_2 + y_e13 * grad_gelu_y_e13_2
+    grad_gate_y_2 += y_e14 * grad_gelu_y_e14_2 + y_e23 * grad_gelu_y_e23_2 + y_e24 * grad_gelu_y_e24_2
+    grad_gate_y_2 += y_e34 * grad_gelu_y_e34_2 + y_e * grad_gelu_y_e_2 + y_e1234 * grad_gelu_y_e1234_2
+    t250 = t89 * (0.5 * grad_gate_y_2) - 2.0 * t1 * (t88 * (1.1283791670955126 * (0.5 * grad_gate_y * t90)))
+    grad_y_e = grad_gelu_y_e * grad_grad_gate_y + gate_y * grad_gelu_y_e_2 + 0.7071067811865476 * t250
+    grad_y_e1 = grad_gelu_y_e1 * grad_grad_gate_y + gate_y * grad_gelu_y_e1_2
+    grad_y_e2 = grad_gelu_y_e2 * grad_grad_gate_y + gate_y * grad_gelu_y_e2_2
+    grad_y_e3 = grad_gelu_y_e3 * grad_grad_gate_y + gate_y * grad_gelu_y_e3_2
+    grad_y_e4 = grad_gelu_y_e4 * grad_grad_gate_y + gate_y * grad_gelu_y_e4_2
+    grad_y_e12 = grad_gelu_y_e12 * grad_grad_gate_y + gate_y * grad_gelu_y_e12_2
+    grad_y_e13 = grad_gelu_y_e13 * grad_grad_gate_y + gate_y * grad_gelu_y_e13_2
+    grad_y_e14 = grad_gelu_y_e14 * grad_grad_gate_y + gate_y * grad_gelu_y_e14_2
+    grad_y_e23 = grad_gelu_y_e23 * grad_grad_gate_y + gate_y * grad_gelu_y_e23_2
+    grad_y_e24 = grad_gelu_y_e24 * grad_grad_gate_y + gate_y * grad_gelu_y_e24_2
+    grad_y_e34 = grad_gelu_y_e34 * grad_grad_gate_y + gate_y * grad_gelu_y_e34_2
+    grad_y_e123 = grad_gelu_y_e123 * grad_grad_gate_y + gate_y * grad_gelu_y_e123_2
+    grad_y_e124 = grad_gelu_y_e124 * grad_grad_gate_y + gate_y * grad_gelu_y_e124_2
+    grad_y_e134 = grad_gelu_y_e134 * grad_grad_gate_y + gate_y * grad_gelu_y_e134_2
+    grad_y_e234 = grad_gelu_y_e234 * grad_grad_gate_y + gate_y * grad_gelu_y_e234_2
+    grad_y_e1234 = grad_gelu_y_e1234 * grad_grad_gate_y + gate_y * grad_gelu_y_e1234_2
+
+    if GRAD_Y:
+        _store8(
+            grad_y_row + at * 16,
+            grad_y_e,
+            grad_y_e1,
+            grad_y_e2,
+            grad_y_e3,
+            grad_y_e4,
+            grad_y_e12,
+            grad_y_e13,
+            grad_y_e14,
+            mask,
+        )
+        _store8(
+            grad_y_row + at * 16 + 8,
+            grad_y_e23,
+            grad_y_e24,
+            grad_y_e34,
+            grad_y_e123,
+            grad_y_e124,
+            grad_y_e134,
+            grad_y_e234,
+            grad_y_e1234,
+            mask,
+        )
+
+
+@triton.jit(do_not_specialize=["B"])
+def _fused_gelu_sgp_norm_with_normalize_double_backward_3_kernel(
+    x_ptr,
+    y_ptr,
+    weight_ptr,
+    grad_grad_x_ptr,
+    grad_grad_y_ptr,
+    grad_grad_weight_ptr,
+    saved_ptr,
+    frontier_ptr,
+    grad_grad_out_ptr,
+    B,
+    N,
+    HAS_GRAD_GRAD_X: tl.constexpr,
+    HAS_GRAD_GRAD_Y: tl.constexpr,
+    HAS_GRAD_GRAD_WEIGHT: tl.constexpr,
+    GRAD_GRAD_OUT: tl.constexpr,
+    ROWS: tl.constexpr,
+    BLOCK: tl.constexpr,
+    REAL: tl.constexpr,
+):
+    # apart from the folds, because together they need more registers than a thread has
+    # one result alone, because together they need more registers than a thread has
+
+    n = _tile(tl.program_id(1) * BLOCK, ROWS, BLOCK)
+    r = _down(ROWS)
+    at = r * N + n
+    tile_mask = n < N
+    weight_000 = tl.load(weight_ptr + n * 35, mask=tile_mask, other=0.0).to(REAL)
+    weight_011 = tl.load(weight_ptr + n * 35 + 1, mask=tile_mask, other=0.0).to(REAL)
+    weight_022 = tl.load(weight_ptr + n * 35 + 2, mask=tile_mask, other=0.0).to(REAL)
+    weight_033 = tl.load(weight_ptr + n * 35 + 3, mask=tile_mask, other=0.0).to(REAL)
+    weight_044 = tl.load(weight_ptr + n * 35 + 4, mask=tile_mask, other=0.0).to(REAL)
+    weight_101 = tl.load(weight_ptr + n * 35 + 5, mask=tile_mask, other=0.0).to(REAL)
+    weight_110 = tl.load(weight_ptr + n * 35 + 6, mask=tile_mask, other=0.0).to(REAL)
+    weight_112 = tl.load(weight_ptr + n * 35 + 7, mask=tile_mask, other=0.0).to(REAL)
+    weight_121 = tl.load(weight_ptr + n * 35 + 8, mask=tile_mask, other=0.0).to(REAL)
+    weight_123 = tl.load(weight_ptr + n * 35 + 9, mask=tile_mask, other=0.0).to(REAL)
+    weight_132 = tl.load(weight_ptr + n * 35 + 10, mask=tile_mask, other=0.0).to(REAL)
+    weight_134 = tl.load(weight_ptr + n * 35 + 11, mask=tile_mask, other=0.0).to(REAL)
+    weight_143 = tl.load(weight_ptr + n * 35 + 12, mask=tile_mask, other=0.0).to(REAL)
+    weight_202 = tl.load(weight_ptr + n * 35 + 13, mask=tile_mask, other=0.0).to(REAL)
+    weight_211 = tl.load(weight_ptr + n * 35 + 14, mask=tile_mask, other=0.0).to(REAL)
+    weight_213 = tl.load(weight_ptr + n * 35 + 15, mask=tile_mask, other=0.0).to(REAL)
+    weight_220 = tl.load(weight_ptr + n * 35 + 16, mask=tile_mask, other=0.0).to(REAL)
+    weight_222 = tl.load(weight_ptr + n * 35 + 17, mask=tile_mask, other=0.0).to(REAL)
+    weight_224 = tl.load(weight_ptr + n * 35 + 18, mask=tile_mask, other=0.0).to(REAL)
+    weight_231 = tl.load(weight_ptr + n * 35 + 19, mask=tile_mask, other=0.0).to(REAL)
+    weight_233 = tl.load(weight_ptr + n * 35 + 20, mask=tile_mask, other=0.0).to(REAL)
+    weight_242 = tl.load(weight_ptr + n * 35 + 21, mask=tile_mask, other=0.0).to(REAL)
+    weight_303 = tl.load(weight_ptr + n * 35 + 22, mask=tile_mask, other=0.0).to(REAL)
+    weight_312 = tl.load(weight_ptr + n * 35 + 23, mask=tile_mask, other=0.0).to(REAL)
+    weight_314 = tl.load(weight_ptr + n * 35 + 24, mask=tile_mask, other=0.0).to(REAL)
+    weight_321 = tl.load(weight_ptr + n * 35 + 25, mask=tile_mask, other=0.0).to(REAL)
+    weight_323 = tl.load(weight_ptr + n * 35 + 26, mask=tile_mask, other=0.0).to(REAL)
+    weight_330 = tl.load(weight_ptr + n * 35 + 27, mask=tile_mask, other=0.0).to(REAL)
+    weight_332 = tl.load(weight_ptr + n * 35 + 28, mask=tile_mask, other=0.0).to(REAL)
+    weight_341 = tl.load(weight_ptr + n * 35 + 29, mask=tile_mask, other=0.0).to(REAL)
+    weight_404 = tl.load(weight_ptr + n * 35 + 30, mask=tile_mask, other=0.0).to(REAL)
+    weight_413 = tl.load(weight_ptr + n * 35 + 31, mask=tile_mask, other=0.0).to(REAL)
+    weight_422 = tl.load(weight_ptr + n * 35 + 32, mask=tile_mask, other=0.0).to(REAL)
+    weight_431 = tl.load(weight_ptr + n * 35 + 33, mask=tile_mask, other=0.0).to(REAL)
+    weight_440 = tl.load(weight_ptr + n * 35 + 34, mask=tile_mask, other=0.0).to(REAL)
+    grad_grad_weight_000 = tl.load(grad_grad_weight_ptr + n * 35, mask=tile_mask & HAS_GRAD_GRAD_WEIGHT, other=0.0).to(
+        REAL
+    )
+    grad_grad_weight_011 = tl.load(
+        grad_grad_weight_ptr + n * 35 + 1, mask=tile_mask & HAS_GRAD_GRAD_WEIGHT, other=0.0
+    ).to(REAL)
+    grad_grad_weight_022 = tl.load(
+        grad_grad_weight_ptr + n * 35 + 2, mask=tile_mask & HAS_GRAD_GRAD_WEIGHT, other=0.0
+    ).to(REAL)
+    grad_grad_weight_033 = tl.load(
+        grad_grad_weight_ptr + n * 35 + 3, mask=tile_mask & HAS_GRAD_GRAD_WEIGHT, other=0.0
+    ).to(REAL)
+    grad_grad_weight_044 = tl.load(
+        grad_grad_weight_ptr + n * 35 + 4, mask=tile_mask & HAS_GRAD_GRAD_WEIGHT, other=0.0
+    ).to(REAL)
+    grad_grad_weight_101 = tl.load(
+        grad_grad_weight_ptr + n * 35 + 5, mask=tile_mask & HAS_GRAD_GRAD_WEIGHT, other=0.0
+    ).to(REAL)
+    grad_grad_weight_110 = tl.load(
+        grad_grad_weight_ptr + n * 35 + 6, mask=tile_mask & HAS_GRAD_GRAD_WEIGHT, other=0.0
+    ).to(REAL)
+    grad_grad_weight_112 = tl.load(
+        grad_grad_weight_ptr + n * 35 + 7, mask=tile_mask & HAS_GRAD_GRAD_WEIGHT, other=0.0
+    ).to(REAL)
+    grad_grad_weight_121 = tl.load(
+        grad_grad_weight_ptr + n * 35 + 8, mask=tile_mask & HAS_GRAD_GRAD_WEIGHT, other=0.0
+    ).to(REAL)
+    grad_grad_weight_123 = tl.load(
+        grad_grad_weight_ptr + n * 35 + 9, mask=tile_mask & HAS_GRAD_GRAD_WEIGHT, other=0.0
+    ).to(REAL)
+    grad_grad_weight_132 = tl.load(
+        grad_grad_weight_ptr + n * 35 + 10, mask=tile_mask & HAS_GRAD_GRAD_WEIGHT, other=0.0
+    ).to(REAL)
+    grad_grad_weight_134 = tl.load(
+        grad_grad_weight_ptr + n * 35 + 11, mask=tile_mask & HAS_GRAD_GRAD_WEIGHT, other=0.0
+    ).to(REAL)
+    grad_grad_weight_143 = tl.load(
+        grad_grad_weight_ptr + n * 35 + 12, mask=tile_mask & HAS_GRAD_GRAD_WEIGHT, other=0.0
+    ).to(REAL)
+    grad_grad_weight_202 = tl.load(
+        grad_grad_weight_ptr + n * 35 + 13, mask=tile_mask & HAS_GRAD_GRAD_WEIGHT, other=0.0
+    ).to(REAL)
+    grad_grad_weight_211 = tl.load(
+        grad_grad_weight_ptr + n * 35 + 14, mask=tile_mask & HAS_GRAD_GRAD_WEIGHT, other=0.0
+    ).to(REAL)
+    grad_grad_weight_213 = tl.load(
+        grad_grad_weight_ptr + n * 35 + 15, mask=tile_mask & HAS_GRAD_GRAD_WEIGHT, other=0.0
+    ).to(REAL)
+    grad_grad_weight_220 = tl.load(
+        grad_grad_weight_ptr + n * 35 + 16, mask=tile_mask & HAS_GRAD_GRAD_WEIGHT, other=0.0
+    ).to(REAL)
+    grad_grad_weight_222 = tl.load(
+        grad_grad_weight_ptr + n * 35 + 17, mask=tile_mask & HAS_GRAD_GRAD_WEIGHT, other=0.0
+    ).to(REAL)
+    grad_grad_weight_224 = tl.load(
+        grad_grad_weight_ptr + n * 35 + 18, mask=tile_mask & HAS_GRAD_GRAD_WEIGHT, other=0.0
+    ).to(REAL)
+    grad_grad_weight_231 = tl.load(
+        grad_grad_weight_ptr + n * 35 + 19, mask=tile_mask & HAS_GRAD_GRAD_WEIGHT, other=0.0
+    ).to(REAL)
+    grad_grad_weight_233 = tl.load(
+        grad_grad_weight_ptr + n * 35 + 20, mask=tile_mask & HAS_GRAD_GRAD_WEIGHT, other=0.0
+    ).to(REAL)
+    grad_grad_weight_242 = tl.load(
+        grad_grad_weight_ptr + n * 35 + 21, mask=tile_mask & HAS_GRAD_GRAD_WEIGHT, other=0.0
+    ).to(REAL)
+    grad_grad_weight_303 = tl.load(
+        grad_grad_weight_ptr + n * 35 + 22, mask=tile_mask & HAS_GRAD_GRAD_WEIGHT, other=0.0
+    ).to(REAL)
+    grad_grad_weight_312 = tl.load(
+        grad_grad_weight_ptr + n * 35 + 23, mask=tile_mask & HAS_GRAD_GRAD_WEIGHT, other=0.0
+    ).to(REAL)
+    grad_grad_weight_314 = tl.load(
+        grad_grad_weight_ptr + n * 35 + 24, mask=tile_mask & HAS_GRAD_GRAD_WEIGHT, other=0.0
+    ).to(REAL)
+    grad_grad_weight_321 = tl.load(
+        grad_grad_weight_ptr + n * 35 + 25, mask=tile_mask & HAS_GRAD_GRAD_WEIGHT, other=0.0
+    ).to(REAL)
+    grad_grad_weight_323 = tl.load(
+        grad_grad_weight_ptr + n * 35 + 26, mask=tile_mask & HAS_GRAD_GRAD_WEIGHT, other=0.0
+    ).to(REAL)
+    grad_grad_weight_330 = tl.load(
+        grad_grad_weight_ptr + n * 35 + 27, mask=tile_mask & HAS_GRAD_GRAD_WEIGHT, other=0.0
+    ).to(REAL)
+    grad_grad_weight_332 = tl.load(
+        grad_grad_weight_ptr + n * 35 + 28, mask=tile_mask & HAS_GRAD_GRAD_WEIGHT, other=0.0
+    ).to(REAL)
+    grad_grad_weight_341 = tl.load(
+        grad_grad_weight_ptr + n * 35 + 29, mask=tile_mask & HAS_GRAD_GRAD_WEIGHT, other=0.0
+    ).to(REAL)
+    grad_grad_weight_404 = tl.load(
+        grad_grad_weight_ptr + n * 35 + 30, mask=tile_mask & HAS_GRAD_GRAD_WEIGHT, other=0.0
+    ).to(REAL)
+    grad_grad_weight_413 = tl.load(
+        grad_grad_weight_ptr + n * 35 + 31, mask=tile_mask & HAS_GRAD_GRAD_WEIGHT, other=0.0
+    ).to(REAL)
+    grad_grad_weight_422 = tl.load(
+        grad_grad_weight_ptr + n * 35 + 32, mask=tile_mask & HAS_GRAD_GRAD_WEIGHT, other=0.0
+    ).to(REAL)
+    grad_grad_weight_431 = tl.load(
+        grad_grad_weight_ptr + n * 35 + 33, mask=tile_mask & HAS_GRAD_GRAD_WEIGHT, other=0.0
+    ).to(REAL)
+    grad_grad_weight_440 = tl.load(
+        grad_grad_weight_ptr + n * 35 + 34, mask=tile_mask & HAS_GRAD_GRAD_WEIGHT, other=0.0
+    ).to(REAL)
+
+    b = tl.program_id(0).to(tl.int64) * ROWS
+    row_mask = b + r < B
+    mask = tile_mask if ROWS == 1 else tile_mask & row_mask
+    x_row = x_ptr + b * 16 * N
+    y_row = y_ptr + b * 16 * N
+    grad_grad_x_row = grad_grad_x_ptr + b * 16 * N
+    grad_grad_y_row = grad_grad_y_ptr + b * 16 * N
+    saved_row = saved_ptr + b
+    frontier_row = frontier_ptr + b
+    grad_grad_out_row = grad_grad_out_ptr + b * 16 * N
+
+    x_e, x_e1, x_e2, x_e3, x_e4, x_e12, x_e13, x_e14 = _load8(x_row + at * 16, mask, REAL)
+    x_e23, x_e24, x_e34, x_e123, x_e124, x_e134, x_e234, x_e1234 = _load8(x_row + at * 16 + 8, mask, REAL)
+    y_e, y_e1, y_e2, y_e3, y_e4, y_e12, y_e13, y_e14 = _load8(y_row + at * 16, mask, REAL)
+    y_e23, y_e24, y_e34, y_e123, y_e124, y_e134, y_e234, y_e1234 = _load8(y_row + at * 16 + 8, mask, REAL)
+    (
+        grad_grad_x_e,
+        grad_grad_x_e1,
+        grad_grad_x_e2,
+        grad_grad_x_e3,
+        grad_grad_x_e4,
+        grad_grad_x_e12,
+        grad_grad_x_e13,
+        grad_grad_x_e14,
+    ) = _load8(grad_grad_x_row + at * 16, mask & HAS_GRAD_GRAD_X, REAL)
+    (
+        grad_grad_x_e23,
+        grad_grad_x_e24,
+        grad_grad_x_e34,
+        grad_grad_x_e123,
+        grad_grad_x_e124,
+        grad_grad_x_e134,
+        grad_grad_x_e234,
+        grad_grad_x_e1234,
+    ) = _load8(grad_grad_x_row + at * 16 + 8, mask & HAS_GRAD_GRAD_X, REAL)
+    (
+        grad_grad_y_e,
+        grad_grad_y_e1,
+        grad_grad_y_e2,
+        grad_grad_y_e3,
+        grad_grad_y_e4,
+        grad_grad_y_e12,
+        grad_grad_y_e13,
+        grad_grad_y_e14,
+    ) = _load8(grad_grad_y_row + at * 16, mask & HAS_GRAD_GRAD_Y, REAL)
+    (
+        grad_grad_y_e23,
+        grad_grad_y_e24,
+        grad_grad_y_e34,
+        grad_grad_y_e123,
+        grad_grad_y_e124,
+        grad_grad_y_e134,
+        grad_grad_y_e234,
+        grad_grad_y_e1234,
+    ) = _load8(grad_grad_y_row + at * 16 + 8, mask & HAS_GRAD_GRAD_Y, REAL)
+    saved_inv_rms_0 = tl.load(saved_row + r, mask=row_mask, other=0.0).to(REAL)
+    saved_inv_rms_1 = tl.load(saved_row + B + r, mask=row_mask, other=0.0).to(REAL)
+    saved_inv_rms_2 = tl.load(saved_row + 2 * B + r, mask=row_mask, other=0.0).to(REAL)
+    saved_inv_rms_3 = tl.load(saved_row + 3 * B + r, mask=row_mask, other=0.0).to(REAL)
+    saved_inv_rms_4 = tl.load(saved_row + 4 * B + r, mask=row_mask, other=0.0).to(REAL)
+    frontier_grad_grad_inv_rms_0 = tl.load(frontier_row + 5 * B + r, mask=row_mask, other=0.0).to(REAL)
+    frontier_grad_grad_inv_rms_1 = tl.load(frontier_row + 7 * B + r, mask=row_mask, other=0.0).to(REAL)
+    frontier_grad_grad_inv_rms_2 = tl.load(frontier_row + 9 * B + r, mask=row_mask, other=0.0).to(REAL)
+    frontier_grad_grad_inv_rms_3 = tl.load(frontier_row + 11 * B + r, mask=row_mask, other=0.0).to(REAL)
+    frontier_grad_grad_inv_rms_4 = tl.load(frontier_row + 13 * B + r, mask=row_mask, other=0.0).to(REAL)
+
+    t0 = 0.7071067811865476 * x_e
+    gate_x = 0.5 * tl.erf(t0) + 0.5
+    gelu_x_e123 = x_e123 * gate_x
+    t1 = 0.7071067811865476 * y_e
+    gate_y = 0.5 + 0.5 * tl.erf(t1)
+    gelu_y_e123 = y_e123 * gate_y
+    gelu_x_e124 = x_e124 * gate_x
+    gelu_y_e124 = y_e124 * gate_y
+    gelu_x_e134 = x_e134 * gate_x
+    gelu_y_e134 = y_e134 * gate_y
+    gelu_x_e234 = x_e234 * gate_x
+    gelu_y_e234 = y_e234 * gate_y
+    t2 = gelu_x_e234 * gelu_y_e234 - gelu_x_e123 * gelu_y_e123 - gelu_x_e124 * gelu_y_e124
+    t2 += -gelu_x_e134 * gelu_y_e134
+    gelu_x_e12 = x_e12 * gate_x
+    gelu_y_e12 = y_e12 * gate_y
+    gelu_x_e13 = x_e13 * gate_x
+    gelu_y_e13 = y_e13 * gate_y
+    gelu_x_e14 = x_e14 * gate_x
+    gelu_y_e14 = y_e14 * gate_y
+    gelu_x_e23 = x_e23 * gate_x
+    gelu_y_e23 = y_e23 * gate_y
+    gelu_x_e24 = x_e24 * gate_x
+    gelu_y_e24 = y_e24 * gate_y
+    gelu_x_e34 = x_e34 * gate_x
+    gelu_y_e34 = y_e34 * gate_y
+    t3 = gelu_x_e12 * gelu_y_e12 + gelu_x_e13 * gelu_y_e13 + gelu_x_e14 * gelu_y_e14 - gelu_x_e23 * gelu_y_e23
+    t3 += -gelu_x_e24 * gelu_y_e24 - gelu_x_e34 * gelu_y_e34
+    gelu_x_e1 = x_e1 * gate_x
+    gelu_y_e1 = y_e1 * gate_y
+    gelu_x_e2 = x_e2 * gate_x
+    gelu_y_e2 = y_e2 * gate_y
+    gelu_x_e3 = x_e3 * gate_x
+    gelu_y_e3 = y_e3 * gate_y
+    gelu_x_e4 = x_e4 * gate_x
+    gelu_y_e4 = y_e4 * gate_y
+    t4 = gelu_x_e1 * gelu_y_e1 - gelu_x_e2 * gelu_y_e2 - gelu_x_e3 * gelu_y_e3 - gelu_x_e4 * gelu_y_e4
+    grad_grad_gate_y = 0.5 * 0.7978845608028654 * tl.exp(-t1 * t1) * grad_grad_y_e
+    grad_grad_gelu_y_e12 = gate_y * grad_grad_y_e12 + y_e12 * grad_grad_gate_y
+    grad_grad_gelu_y_e13 = gate_y * grad_grad_y_e13 + y_e13 * grad_grad_gate_y
+    grad_grad_gelu_y_e14 = gate_y * grad_grad_y_e14 + y_e14 * grad_grad_gate_y
+    grad_grad_gelu_y_e23 = gate_y * grad_grad_y_e23 + y_e23 * grad_grad_gate_y
+    grad_grad_gelu_y_e24 = gate_y * grad_grad_y_e24 + y_e24 * grad_grad_gate_y
+    grad_grad_gelu_y_e34 = gate_y * grad_grad_y_e34 + y_e34 * grad_grad_gate_y
+    grad_grad_gate_x = 0.5 * 0.7978845608028654 * tl.exp(-t0 * t0) * grad_grad_x_e
+    grad_grad_gelu_x_e12 = gate_x * grad_grad_x_e12 + x_e12 * grad_grad_gate_x
+    grad_grad_gelu_x_e13 = gate_x * grad_grad_x_e13 + x_e13 * grad_grad_gate_x
+    grad_grad_gelu_x_e14 = gate_x * grad_grad_x_e14 + x_e14 * grad_grad_gate_x
+    grad_grad_gelu_x_e23 = gate_x * grad_grad_x_e23 + x_e23 * grad_grad_gate_x
+    grad_grad_gelu_x_e24 = gate_x * grad_grad_x_e24 + x_e24 * grad_grad_gate_x
+    grad_grad_gelu_x_e34 = gate_x * grad_grad_x_e34 + x_e34 * grad_grad_gate_x
+    t5 = gelu_x_e12 * grad_grad_gelu_y_e12 + gelu_x_e13 * grad_grad_gelu_y_e13
+    t5 += gelu_x_e14 * grad_grad_gelu_y_e14 + gelu_y_e12 * grad_grad_gelu_x_e12
+    t5 += gelu_y_e13 * grad_grad_gelu_x_e13 + gelu_y_e14 * grad_grad_gelu_x_e14
+    t5 += -gelu_x_e23 * grad_grad_gelu_y_e23 - gelu_x_e24 * grad_grad_gelu_y_e24
+    t5 += -gelu_x_e34 * grad_grad_gelu_y_e34 - gelu_y_e23 * grad_grad_gelu_x_e23
+    t5 += -gelu_y_e24 * grad_grad_gelu_x_e24 - gelu_y_e34 * grad_grad_gelu_x_e34
+    grad_grad_gelu_y_e1 = gate_y * grad_grad_y_e1 + y_e1 * grad_grad_gate_y
+    grad_grad_gelu_y_e2 = gate_y * grad_grad_y_e2 + y_e2 * grad_grad_gate_y
+    grad_grad_gelu_y_e3 = gate_y * grad_grad_y_e3 + y_e3 * grad_grad_gate_y
+    grad_grad_gelu_y_e4 = gate_y * grad_grad_y_e4 + y_e4 * grad_grad_gate_y
+    grad_grad_gelu_x_e1 = gate_x * grad_grad_x_e1 + x_e1 * grad_grad_gate_x
+    grad_grad_gelu_x_e2 = gate_x * grad_grad_x_e2 + x_e2 * grad_grad_gate_x
+    grad_grad_gelu_x_e3 = gate_x * grad_grad_x_e3 + x_e3 * grad_grad_gate_x
+    grad_grad_gelu_x_e4 = gate_x * grad_grad_x_e4 + x_e4 * grad_grad_gate_x
+    t6 = gelu_x_e1 * grad_grad_gelu_y_e1 + gelu_y_e1 * grad_grad_gelu_x_e1 - gelu_x_e2 * grad_grad_gelu_y_e2
+    t6 += -gelu_x_e3 * grad_grad_gelu_y_e3 - gelu_x_e4 * grad_grad_gelu_y_e4 - gelu_y_e2 * grad_grad_gelu_x_e2
+    t6 += -gelu_y_e3 * grad_grad_gelu_x_e3 - gelu_y_e4 * grad_grad_gelu_x_e4
+    grad_grad_gelu_y_e123 = gate_y * grad_grad_y_e123 + y_e123 * grad_grad_gate_y
+    grad_grad_gelu_y_e124 = gate_y * grad_grad_y_e124 + y_e124 * grad_grad_gate_y
+    grad_grad_gelu_y_e134 = gate_y * grad_grad_y_e134 + y_e134 * grad_grad_gate_y
+    grad_grad_gelu_y_e234 = gate_y * grad_grad_y_e234 + y_e234 * grad_grad_gate_y
+    grad_grad_gelu_x_e123 = gate_x * grad_grad_x_e123 + x_e123 * grad_grad_gate_x
+    grad_grad_gelu_x_e124 = gate_x * grad_grad_x_e124 + x_e124 * grad_grad_gate_x
+    grad_grad_gelu_x_e134 = gate_x * grad_grad_x_e134 + x_e134 * grad_grad_gate_x
+    grad_grad_gelu_x_e234 = gate_x * grad_grad_x_e234 + x_e234 * grad_grad_gate_x
+    t7 = gelu_x_e234 * grad_grad_gelu_y_e234 + gelu_y_e234 * grad_grad_gelu_x_e234
+    t7 += -gelu_x_e123 * grad_grad_gelu_y_e123 - gelu_x_e124 * grad_grad_gelu_y_e124
+    t7 += -gelu_x_e134 * grad_grad_gelu_y_e134 - gelu_y_e123 * grad_grad_gelu_x_e123
+    t7 += -gelu_y_e124 * grad_grad_gelu_x_e124 - gelu_y_e134 * grad_grad_gelu_x_e134
+    gelu_x_e1234 = x_e1234 * gate_x
+    gelu_y_e1234 = y_e1234 * gate_y
+    t8 = gelu_x_e1234 * gelu_y_e1234
+    gelu_x_e = x_e * gate_x
+    gelu_y_e = y_e * gate_y
+    t9 = gelu_x_e * gelu_y_e
+    grad_grad_gelu_y_e = gate_y * grad_grad_y_e + y_e * grad_grad_gate_y
+    grad_grad_gelu_x_e = gate_x * grad_grad_x_e + x_e * grad_grad_gate_x
+    grad_grad_gelu_y_e1234 = gate_y * grad_grad_y_e1234 + y_e1234 * grad_grad_gate_y
+    grad_grad_gelu_x_e1234 = gate_x * grad_grad_x_e1234 + x_e1234 * grad_grad_gate_x
+    grad_grad_out_e_2 = grad_grad_weight_303 * t2 + grad_grad_weight_202 * t3 + grad_grad_weight_101 * t4
+    grad_grad_out_e_2 += weight_202 * t5 + weight_101 * t6 + weight_303 * t7 + grad_grad_weight_000 * t9
+    grad_grad_out_e_2 += weight_000 * (gelu_x_e * grad_grad_gelu_y_e + gelu_y_e * grad_grad_gelu_x_e)
+    grad_grad_out_e_2 += weight_404 * (-gelu_x_e1234 * grad_grad_gelu_y_e1234 - gelu_y_e1234 * grad_grad_gelu_x_e1234)
+    grad_grad_out_e_2 += -grad_grad_weight_404 * t8
+    out_e = weight_202 * t3 + weight_101 * t4 + weight_303 * t2 + weight_000 * t9 - weight_404 * t8
+    grad_grad_out_e = saved_inv_rms_0 * grad_grad_out_e_2 + frontier_grad_grad_inv_rms_0 * out_e
+    t10 = weight_011 * gelu_x_e
+    t11 = weight_110 * gelu_y_e
+    t12 = weight_112 * gelu_x_e2
+    t13 = weight_112 * gelu_x_e3
+    t14 = weight_112 * gelu_x_e4
+    t15 = weight_211 * gelu_y_e2
+    t16 = weight_211 * gelu_y_e3
+    t17 = weight_211 * gelu_y_e4
+    t18 = weight_213 * gelu_y_e123
+    t19 = weight_213 * gelu_y_e124
+    t20 = weight_213 * gelu_y_e134
+    t21 = weight_312 * gelu_x_e123
+    t22 = weight_312 * gelu_x_e124
+    t23 = weight_312 * gelu_x_e134
+    t24 = weight_314 * gelu_y_e1234
+    t25 = weight_413 * gelu_x_e1234
+    out_e1 = gelu_y_e1 * t10 + gelu_x_e1 * t11 + gelu_y_e12 * t12 + gelu_y_e13 * t13 + gelu_y_e14 * t14
+    out_e1 += gelu_y_e234 * t25 - gelu_x_e12 * t15 - gelu_x_e13 * t16 - gelu_x_e14 * t17 - gelu_x_e23 * t18
+    out_e1 += -gelu_x_e24 * t19 - gelu_x_e34 * t20 - gelu_y_e23 * t21 - gelu_y_e24 * t22 - gelu_y_e34 * t23
+    out_e1 += -gelu_x_e234 * t24
+    t26 = grad_grad_weight_314 * gelu_y_e1234 + weight_314 * grad_grad_gelu_y_e1234
+    t27 = grad_grad_weight_211 * gelu_y_e2 + weight_211 * grad_grad_gelu_y_e2
+    t28 = grad_grad_weight_211 * gelu_y_e3 + weight_211 * grad_grad_gelu_y_e3
+    t29 = grad_grad_weight_211 * gelu_y_e4 + weight_211 * grad_grad_gelu_y_e4
+    t30 = grad_grad_weight_213 * gelu_y_e123 + weight_213 * grad_grad_gelu_y_e123
+    t31 = grad_grad_weight_213 * gelu_y_e124 + weight_213 * grad_grad_gelu_y_e124
+    t32 = grad_grad_weight_213 * gelu_y_e134 + weight_213 * grad_grad_gelu_y_e134
+    t33 = grad_grad_weight_110 * gelu_y_e + weight_110 * grad_grad_gelu_y_e
+    t34 = grad_grad_weight_413 * gelu_x_e1234 + weight_413 * grad_grad_gelu_x_e1234
+    t35 = grad_grad_weight_112 * gelu_x_e2 + weight_112 * grad_grad_gelu_x_e2
+    t36 = grad_grad_weight_112 * gelu_x_e3 + weight_112 * grad_grad_gelu_x_e3
+    t37 = grad_grad_weight_112 * gelu_x_e4 + weight_112 * grad_grad_gelu_x_e4
+    t38 = grad_grad_weight_312 * gelu_x_e123 + weight_312 * grad_grad_gelu_x_e123
+    t39 = grad_grad_weight_312 * gelu_x_e124 + weight_312 * grad_grad_gelu_x_e124
+    t40 = grad_grad_weight_312 * gelu_x_e134 + weight_312 * grad_grad_gelu_x_e134
+    t41 = grad_grad_weight_011 * gelu_x_e + weight_011 * grad_grad_gelu_x_e
+    grad_grad_out_e1_2 = t12 * grad_grad_gelu_y_e12 + t13 * grad_grad_gelu_y_e13 + t14 * grad_grad_gelu_y_e14
+    grad_grad_out_e1_2 += t10 * grad_grad_gelu_y_e1 + t25 * grad_grad_gelu_y_e234 + gelu_x_e1 * t33
+    grad_grad_out_e1_2 += gelu_y_e234 * t34 + t11 * grad_grad_gelu_x_e1 + gelu_y_e12 * t35 + gelu_y_e13 * t36
+    grad_grad_out_e1_2 += gelu_y_e14 * t37 + gelu_y_e1 * t41 - gelu_x_e234 * t26 - t21 * grad_grad_gelu_y_e23
+    grad_grad_out_e1_2 += -t22 * grad_grad_gelu_y_e24 - t23 * grad_grad_gelu_y_e34 - gelu_x_e12 * t27
+    grad_grad_out_e1_2 += -gelu_x_e13 * t28 - gelu_x_e14 * t29 - gelu_x_e23 * t30 - gelu_x_e24 * t31
+    grad_grad_out_e1_2 += -gelu_x_e34 * t32 - t15 * grad_grad_gelu_x_e12 - t16 * grad_grad_gelu_x_e13
+    grad_grad_out_e1_2 += -t17 * grad_grad_gelu_x_e14 - t18 * grad_grad_gelu_x_e23 - t19 * grad_grad_gelu_x_e24
+    grad_grad_out_e1_2 += -t20 * grad_grad_gelu_x_e34 - gelu_y_e23 * t38 - gelu_y_e24 * t39 - gelu_y_e34 * t40
+    grad_grad_out_e1_2 += -t24 * grad_grad_gelu_x_e234
+    grad_grad_out_e1 = frontier_grad_grad_inv_rms_1 * out_e1 + saved_inv_rms_1 * grad_grad_out_e1_2
+    t42 = weight_112 * gelu_x_e1
+    t43 = weight_211 * gelu_y_e1
+    t44 = weight_213 * gelu_y_e234
+    t45 = weight_312 * gelu_x_e234
+    out_e2 = gelu_y_e2 * t10 + gelu_y_e12 * t42 + gelu_x_e2 * t11 + gelu_y_e23 * t13 + gelu_y_e24 * t14
+    out_e2 += gelu_y_e134 * t25 - gelu_x_e12 * t43 - gelu_x_e13 * t18 - gelu_x_e14 * t19 - gelu_x_e23 * t16
+    out_e2 += -gelu_x_e24 * t17 - gelu_x_e34 * t44 - gelu_y_e13 * t21 - gelu_y_e14 * t22 - gelu_x_e134 * t24
+    out_e2 += -gelu_y_e34 * t45
+    t46 = grad_grad_weight_211 * gelu_y_e1 + weight_211 * grad_grad_gelu_y_e1
+    t47 = grad_grad_weight_213 * gelu_y_e234 + weight_213 * grad_grad_gelu_y_e234
+    t48 = grad_grad_weight_112 * gelu_x_e1 + weight_112 * grad_grad_gelu_x_e1
+    t49 = grad_grad_weight_312 * gelu_x_e234 + weight_312 * grad_grad_gelu_x_e234
+    grad_grad_out_e2_2 = t42 * grad_grad_gelu_y_e12 + t13 * grad_grad_gelu_y_e23 + t14 * grad_grad_gelu_y_e24
+    grad_grad_out_e2_2 += t10 * grad_grad_gelu_y_e2 + t25 * grad_grad_gelu_y_e134 + gelu_x_e2 * t33
+    grad_grad_out_e2_2 += gelu_y_e134 * t34 + gelu_y_e12 * t48 + t11 * grad_grad_gelu_x_e2 + gelu_y_e23 * t36
+    grad_grad_out_e2_2 += gelu_y_e24 * t37 + gelu_y_e2 * t41 - gelu_x_e134 * t26 - t21 * grad_grad_gelu_y_e13
+    grad_grad_out_e2_2 += -t22 * grad_grad_gelu_y_e14 - t45 * grad_grad_gelu_y_e34 - gelu_x_e12 * t46
+    grad_grad_out_e2_2 += -gelu_x_e23 * t28 - gelu_x_e24 * t29 - gelu_x_e13 * t30 - gelu_x_e14 * t31
+    grad_grad_out_e2_2 += -gelu_x_e34 * t47 - t43 * grad_grad_gelu_x_e12 - t18 * grad_grad_gelu_x_e13
+    grad_grad_out_e2_2 += -t19 * grad_grad_gelu_x_e14 - t16 * grad_grad_gelu_x_e23 - t17 * grad_grad_gelu_x_e24
+    grad_grad_out_e2_2 += -t44 * grad_grad_gelu_x_e34 - gelu_y_e13 * t38 - gelu_y_e14 * t39
+    grad_grad_out_e2_2 += -t24 * grad_grad_gelu_x_e134 - gelu_y_e34 * t49
+    grad_grad_out_e2 = frontier_grad_grad_inv_rms_1 * out_e2 + saved_inv_rms_1 * grad_grad_out_e2_2
+    out_e3 = gelu_y_e3 * t10 + gelu_y_e13 * t42 + gelu_x_e3 * t11 + gelu_y_e34 * t14 + gelu_x_e12 * t18
+    out_e3 += gelu_x_e23 * t15 + gelu_x_e24 * t44 + gelu_y_e12 * t21 + gelu_x_e124 * t24 + gelu_y_e24 * t45
+    out_e3 += -gelu_y_e23 * t12 - gelu_x_e13 * t43 - gelu_x_e14 * t20 - gelu_x_e34 * t17 - gelu_y_e14 * t23
+    out_e3 += -gelu_y_e124 * t25
+    grad_grad_out_e3_2 = gelu_x_e124 * t26 + t21 * grad_grad_gelu_y_e12 + t42 * grad_grad_gelu_y_e13
+    grad_grad_out_e3_2 += t45 * grad_grad_gelu_y_e24 + t14 * grad_grad_gelu_y_e34 + gelu_x_e23 * t27
+    grad_grad_out_e3_2 += t10 * grad_grad_gelu_y_e3 + gelu_x_e12 * t30 + gelu_x_e24 * t47 + gelu_x_e3 * t33
+    grad_grad_out_e3_2 += t18 * grad_grad_gelu_x_e12 + t15 * grad_grad_gelu_x_e23 + t44 * grad_grad_gelu_x_e24
+    grad_grad_out_e3_2 += gelu_y_e13 * t48 + t11 * grad_grad_gelu_x_e3 + gelu_y_e34 * t37 + gelu_y_e12 * t38
+    grad_grad_out_e3_2 += t24 * grad_grad_gelu_x_e124 + gelu_y_e24 * t49 + gelu_y_e3 * t41
+    grad_grad_out_e3_2 += -t23 * grad_grad_gelu_y_e14 - t12 * grad_grad_gelu_y_e23 - gelu_x_e13 * t46
+    grad_grad_out_e3_2 += -gelu_x_e34 * t29 - t25 * grad_grad_gelu_y_e124 - gelu_x_e14 * t32 - gelu_y_e124 * t34
+    grad_grad_out_e3_2 += -t43 * grad_grad_gelu_x_e13 - t20 * grad_grad_gelu_x_e14 - t17 * grad_grad_gelu_x_e34
+    grad_grad_out_e3_2 += -gelu_y_e23 * t35 - gelu_y_e14 * t40
+    grad_grad_out_e3 = frontier_grad_grad_inv_rms_1 * out_e3 + saved_inv_rms_1 * grad_grad_out_e3_2
+    out_e4 = gelu_y_e4 * t10 + gelu_y_e14 * t42 + gelu_x_e4 * t11 + gelu_x_e12 * t19 + gelu_x_e13 * t20
+    out_e4 += gelu_x_e24 * t15 + gelu_x_e34 * t16 + gelu_y_e12 * t22 + gelu_y_e13 * t23 + gelu_y_e123 * t25
+    out_e4 += -gelu_y_e24 * t12 - gelu_y_e34 * t13 - gelu_x_e14 * t43 - gelu_x_e23 * t44 - gelu_x_e123 * t24
+    out_e4 += -gelu_y_e23 * t45
+    grad_grad_out_e4_2 = t22 * grad_grad_gelu_y_e12 + t23 * grad_grad_gelu_y_e13 + t42 * grad_grad_gelu_y_e14
+    grad_grad_out_e4_2 += gelu_x_e24 * t27 + gelu_x_e34 * t28 + t10 * grad_grad_gelu_y_e4
+    grad_grad_out_e4_2 += t25 * grad_grad_gelu_y_e123 + gelu_x_e12 * t31 + gelu_x_e13 * t32 + gelu_x_e4 * t33
+    grad_grad_out_e4_2 += gelu_y_e123 * t34 + t19 * grad_grad_gelu_x_e12 + t20 * grad_grad_gelu_x_e13
+    grad_grad_out_e4_2 += t15 * grad_grad_gelu_x_e24 + t16 * grad_grad_gelu_x_e34 + gelu_y_e14 * t48
+    grad_grad_out_e4_2 += t11 * grad_grad_gelu_x_e4 + gelu_y_e12 * t39 + gelu_y_e13 * t40 + gelu_y_e4 * t41
+    grad_grad_out_e4_2 += -gelu_x_e123 * t26 - t45 * grad_grad_gelu_y_e23 - t12 * grad_grad_gelu_y_e24
+    grad_grad_out_e4_2 += -t13 * grad_grad_gelu_y_e34 - gelu_x_e14 * t46 - gelu_x_e23 * t47
+    grad_grad_out_e4_2 += -t43 * grad_grad_gelu_x_e14 - t44 * grad_grad_gelu_x_e23 - gelu_y_e24 * t35
+    grad_grad_out_e4_2 += -gelu_y_e34 * t36 - t24 * grad_grad_gelu_x_e123 - gelu_y_e23 * t49
+    grad_grad_out_e4 = frontier_grad_grad_inv_rms_1 * out_e4 + saved_inv_rms_1 * grad_grad_out_e4_2
+    t50 = weight_022 * gelu_x_e
+    t51 = weight_121 * gelu_x_e1
+    t52 = weight_220 * gelu_y_e
+    t53 = weight_224 * gelu_y_e1234
+    t54 = weight_321 * gelu_y_e4
+    t55 = weight_422 * gelu_x_e1234
+    t56 = gelu_x_e13 * gelu_y_e23 + gelu_x_e14 * gelu_y_e24 - gelu_x_e23 * gelu_y_e13
+    t56 += -gelu_x_e24 * gelu_y_e14
+    t57 = weight_123 * gelu_x_e3
+    t58 = weight_121 * gelu_y_e1
+    t59 = weight_123 * gelu_x_e4
+    t60 = weight_321 * gelu_y_e3
+    t61 = gelu_x_e234 * gelu_y_e134 - gelu_x_e134 * gelu_y_e234
+    out_e12 = gelu_y_e12 * t50 + gelu_y_e2 * t51 + gelu_x_e12 * t52 + weight_222 * t56 + weight_323 * t61
+    out_e12 += -gelu_x_e34 * t53 - gelu_x_e124 * t54 - gelu_y_e34 * t55 - gelu_y_e123 * t57 - gelu_x_e2 * t58
+    out_e12 += -gelu_y_e124 * t59 - gelu_x_e123 * t60
+    t62 = grad_grad_weight_224 * gelu_y_e1234 + weight_224 * grad_grad_gelu_y_e1234
+    t63 = grad_grad_weight_121 * gelu_y_e1 + weight_121 * grad_grad_gelu_y_e1
+    t64 = grad_grad_weight_321 * gelu_y_e3 + weight_321 * grad_grad_gelu_y_e3
+    t65 = grad_grad_weight_321 * gelu_y_e4 + weight_321 * grad_grad_gelu_y_e4
+    t66 = grad_grad_weight_220 * gelu_y_e + weight_220 * grad_grad_gelu_y_e
+    t67 = grad_grad_weight_422 * gelu_x_e1234 + weight_422 * grad_grad_gelu_x_e1234
+    t68 = gelu_x_e13 * grad_grad_gelu_y_e23 + gelu_x_e14 * grad_grad_gelu_y_e24
+    t68 += gelu_y_e23 * grad_grad_gelu_x_e13 + gelu_y_e24 * grad_grad_gelu_x_e14
+    t68 += -gelu_x_e23 * grad_grad_gelu_y_e13 - gelu_x_e24 * grad_grad_gelu_y_e14
+    t68 += -gelu_y_e13 * grad_grad_gelu_x_e23 - gelu_y_e14 * grad_grad_gelu_x_e24
+    t69 = grad_grad_weight_121 * gelu_x_e1 + weight_121 * grad_grad_gelu_x_e1
+    t70 = grad_grad_weight_123 * gelu_x_e3 + weight_123 * grad_grad_gelu_x_e3
+    t71 = grad_grad_weight_123 * gelu_x_e4 + weight_123 * grad_grad_gelu_x_e4
+    t72 = gelu_x_e234 * grad_grad_gelu_y_e134 + gelu_y_e134 * grad_grad_gelu_x_e234
+    t72 += -gelu_x_e134 * grad_grad_gelu_y_e234 - gelu_y_e234 * grad_grad_gelu_x_e134
+    t73 = grad_grad_weight_022 * gelu_x_e + weight_022 * grad_grad_gelu_x_e
+    grad_grad_out_e12_2 = grad_grad_weight_323 * t61 + grad_grad_weight_222 * t56 + t50 * grad_grad_gelu_y_e12
+    grad_grad_out_e12_2 += t51 * grad_grad_gelu_y_e2 + gelu_x_e12 * t66 + t52 * grad_grad_gelu_x_e12
+    grad_grad_out_e12_2 += weight_222 * t68 + gelu_y_e2 * t69 + weight_323 * t72 + gelu_y_e12 * t73
+    grad_grad_out_e12_2 += -gelu_x_e34 * t62 - t55 * grad_grad_gelu_y_e34 - gelu_x_e2 * t63 - gelu_x_e123 * t64
+    grad_grad_out_e12_2 += -gelu_x_e124 * t65 - t57 * grad_grad_gelu_y_e123 - t59 * grad_grad_gelu_y_e124
+    grad_grad_out_e12_2 += -gelu_y_e34 * t67 - t53 * grad_grad_gelu_x_e34 - t58 * grad_grad_gelu_x_e2
+    grad_grad_out_e12_2 += -gelu_y_e123 * t70 - gelu_y_e124 * t71 - t60 * grad_grad_gelu_x_e123
+    grad_grad_out_e12_2 += -t54 * grad_grad_gelu_x_e124
+    grad_grad_out_e12 = frontier_grad_grad_inv_rms_2 * out_e12 + saved_inv_rms_2 * grad_grad_out_e12_2
+    t74 = weight_123 * gelu_x_e2
+    t75 = weight_222 * gelu_x_e12
+    t76 = weight_222 * gelu_y_e34
+    t77 = weight_222 * gelu_y_e12
+    t78 = weight_222 * gelu_x_e34
+    t79 = weight_323 * gelu_y_e124
+    t80 = weight_321 * gelu_y_e2
+    t81 = weight_323 * gelu_x_e124
+    out_e13 = gelu_y_e13 * t50 + gelu_y_e3 * t51 + gelu_y_e123 * t74 + gelu_x_e13 * t52 + gelu_x_e14 * t76
+    out_e13 += gelu_x_e23 * t77 + gelu_x_e24 * t53 + gelu_y_e24 * t55 + gelu_x_e123 * t80 + gelu_y_e234 * t81
+    out_e13 += -gelu_y_e23 * t75 - gelu_y_e14 * t78 - gelu_x_e134 * t54 - gelu_x_e234 * t79 - gelu_x_e3 * t58
+    out_e13 += -gelu_y_e134 * t59
+    t82 = grad_grad_weight_222 * gelu_y_e12 + weight_222 * grad_grad_gelu_y_e12
+    t83 = grad_grad_weight_222 * gelu_y_e34 + weight_222 * grad_grad_gelu_y_e34
+    t84 = grad_grad_weight_321 * gelu_y_e2 + weight_321 * grad_grad_gelu_y_e2
+    t85 = grad_grad_weight_323 * gelu_y_e124 + weight_323 * grad_grad_gelu_y_e124
+    t86 = grad_grad_weight_222 * gelu_x_e12 + weight_222 * grad_grad_gelu_x_e12
+    t87 = grad_grad_weight_222 * gelu_x_e34 + weight_222 * grad_grad_gelu_x_e34
+    t88 = grad_grad_weight_123 * gelu_x_e2 + weight_123 * grad_grad_gelu_x_e2
+    t89 = grad_grad_weight_323 * gelu_x_e124 + weight_323 * grad_grad_gelu_x_e124
+    grad_grad_out_e13_2 = gelu_x_e24 * t62 + gelu_x_e23 * t82 + t50 * grad_grad_gelu_y_e13
+    grad_grad_out_e13_2 += t55 * grad_grad_gelu_y_e24 + gelu_x_e14 * t83 + gelu_x_e123 * t84
+    grad_grad_out_e13_2 += t51 * grad_grad_gelu_y_e3 + t74 * grad_grad_gelu_y_e123
+    grad_grad_out_e13_2 += t81 * grad_grad_gelu_y_e234 + gelu_x_e13 * t66 + gelu_y_e24 * t67
+    grad_grad_out_e13_2 += t52 * grad_grad_gelu_x_e13 + t76 * grad_grad_gelu_x_e14 + t77 * grad_grad_gelu_x_e23
+    grad_grad_out_e13_2 += t53 * grad_grad_gelu_x_e24 + gelu_y_e3 * t69 + gelu_y_e123 * t88
+    grad_grad_out_e13_2 += t80 * grad_grad_gelu_x_e123 + gelu_y_e234 * t89 + gelu_y_e13 * t73
+    grad_grad_out_e13_2 += -t78 * grad_grad_gelu_y_e14 - t75 * grad_grad_gelu_y_e23 - gelu_x_e3 * t63
+    grad_grad_out_e13_2 += -gelu_x_e134 * t65 - gelu_x_e234 * t85 - t59 * grad_grad_gelu_y_e134
+    grad_grad_out_e13_2 += -gelu_y_e23 * t86 - gelu_y_e14 * t87 - t58 * grad_grad_gelu_x_e3 - gelu_y_e134 * t71
+    grad_grad_out_e13_2 += -t54 * grad_grad_gelu_x_e134 - t79 * grad_grad_gelu_x_e234
+    grad_grad_out_e13 = frontier_grad_grad_inv_rms_2 * out_e13 + saved_inv_rms_2 * grad_grad_out_e13_2
+    t90 = weight_323 * gelu_y_e123
+    t91 = weight_323 * gelu_x_e123
+    out_e14 = gelu_y_e14 * t50 + gelu_y_e4 * t51 + gelu_y_e124 * t74 + gelu_x_e14 * t52 + gelu_x_e24 * t77
+    out_e14 += gelu_y_e13 * t78 + gelu_x_e134 * t60 + gelu_x_e234 * t90 + gelu_y_e134 * t57 + gelu_x_e124 * t80
+    out_e14 += -gelu_y_e24 * t75 - gelu_x_e13 * t76 - gelu_x_e23 * t53 - gelu_y_e23 * t55 - gelu_x_e4 * t58
+    out_e14 += -gelu_y_e234 * t91
+    t92 = grad_grad_weight_323 * gelu_y_e123 + weight_323 * grad_grad_gelu_y_e123
+    t93 = grad_grad_weight_323 * gelu_x_e123 + weight_323 * grad_grad_gelu_x_e123
+    grad_grad_out_e14_2 = gelu_x_e24 * t82 + t78 * grad_grad_gelu_y_e13 + t50 * grad_grad_gelu_y_e14
+    grad_grad_out_e14_2 += gelu_x_e124 * t84 + gelu_x_e134 * t64 + t51 * grad_grad_gelu_y_e4
+    grad_grad_out_e14_2 += gelu_x_e234 * t92 + t74 * grad_grad_gelu_y_e124 + t57 * grad_grad_gelu_y_e134
+    grad_grad_out_e14_2 += gelu_x_e14 * t66 + t52 * grad_grad_gelu_x_e14 + t77 * grad_grad_gelu_x_e24
+    grad_grad_out_e14_2 += gelu_y_e13 * t87 + gelu_y_e4 * t69 + gelu_y_e124 * t88 + gelu_y_e134 * t70
+    grad_grad_out_e14_2 += t80 * grad_grad_gelu_x_e124 + t60 * grad_grad_gelu_x_e134
+    grad_grad_out_e14_2 += t90 * grad_grad_gelu_x_e234 + gelu_y_e14 * t73 - gelu_x_e23 * t62
+    grad_grad_out_e14_2 += -t55 * grad_grad_gelu_y_e23 - t75 * grad_grad_gelu_y_e24 - gelu_x_e13 * t83
+    grad_grad_out_e14_2 += -gelu_x_e4 * t63 - t91 * grad_grad_gelu_y_e234 - gelu_y_e23 * t67 - gelu_y_e24 * t86
+    grad_grad_out_e14_2 += -t76 * grad_grad_gelu_x_e13 - t53 * grad_grad_gelu_x_e23 - t58 * grad_grad_gelu_x_e4
+    grad_grad_out_e14_2 += -gelu_y_e234 * t93
+    grad_grad_out_e14 = frontier_grad_grad_inv_rms_2 * out_e14 + saved_inv_rms_2 * grad_grad_out_e14_2
+    t94 = weight_123 * gelu_x_e1
+    t95 = weight_121 * gelu_x_e2
+    t96 = weight_321 * gelu_y_e1
+    t97 = weight_121 * gelu_y_e2
+    out_e23 = gelu_y_e23 * t50 + gelu_y_e123 * t94 + gelu_y_e3 * t95 + gelu_x_e13 * t77 + gelu_x_e14 * t53
+    out_e23 += gelu_x_e23 * t52 + gelu_x_e24 * t76 + gelu_y_e14 * t55 + gelu_x_e123 * t96 + gelu_y_e134 * t81
+    out_e23 += -gelu_y_e13 * t75 - gelu_y_e24 * t78 - gelu_x_e134 * t79 - gelu_x_e234 * t54 - gelu_y_e234 * t59
+    out_e23 += -gelu_x_e3 * t97
+    t98 = grad_grad_weight_321 * gelu_y_e1 + weight_321 * grad_grad_gelu_y_e1
+    t99 = grad_grad_weight_121 * gelu_y_e2 + weight_121 * grad_grad_gelu_y_e2
+    t100 = grad_grad_weight_123 * gelu_x_e1 + weight_123 * grad_grad_gelu_x_e1
+    t101 = grad_grad_weight_121 * gelu_x_e2 + weight_121 * grad_grad_gelu_x_e2
+    grad_grad_out_e23_2 = gelu_x_e14 * t62 + gelu_x_e13 * t82 + t55 * grad_grad_gelu_y_e14
+    grad_grad_out_e23_2 += t50 * grad_grad_gelu_y_e23 + gelu_x_e24 * t83 + gelu_x_e123 * t98
+    grad_grad_out_e23_2 += t95 * grad_grad_gelu_y_e3 + t94 * grad_grad_gelu_y_e123
+    grad_grad_out_e23_2 += t81 * grad_grad_gelu_y_e134 + gelu_x_e23 * t66 + gelu_y_e14 * t67
+    grad_grad_out_e23_2 += t77 * grad_grad_gelu_x_e13 + t53 * grad_grad_gelu_x_e14 + t52 * grad_grad_gelu_x_e23
+    grad_grad_out_e23_2 += t76 * grad_grad_gelu_x_e24 + gelu_y_e123 * t100 + gelu_y_e3 * t101
+    grad_grad_out_e23_2 += t96 * grad_grad_gelu_x_e123 + gelu_y_e134 * t89 + gelu_y_e23 * t73
+    grad_grad_out_e23_2 += -t75 * grad_grad_gelu_y_e13 - t78 * grad_grad_gelu_y_e24 - gelu_x_e3 * t99
+    grad_grad_out_e23_2 += -gelu_x_e234 * t65 - gelu_x_e134 * t85 - t59 * grad_grad_gelu_y_e234
+    grad_grad_out_e23_2 += -gelu_y_e13 * t86 - gelu_y_e24 * t87 - t97 * grad_grad_gelu_x_e3 - gelu_y_e234 * t71
+    grad_grad_out_e23_2 += -t79 * grad_grad_gelu_x_e134 - t54 * grad_grad_gelu_x_e234
+    grad_grad_out_e23 = frontier_grad_grad_inv_rms_2 * out_e23 + saved_inv_rms_2 * grad_grad_out_e23_2
+    out_e24 = gelu_y_e24 * t50 + gelu_y_e124 * t94 + gelu_y_e4 * t95 + gelu_x_e14 * t77 + gelu_x_e24 * t52
+    out_e24 += gelu_y_e23 * t78 + gelu_x_e134 * t90 + gelu_x_e234 * t60 + gelu_y_e234 * t57 + gelu_x_e124 * t96
+    out_e24 += -gelu_y_e14 * t75 - gelu_x_e13 * t53 - gelu_x_e23 * t76 - gelu_y_e13 * t55 - gelu_y_e134 * t91
+    out_e24 += -gelu_x_e4 * t97
+    grad_grad_out_e24_2 = gelu_x_e14 * t82 + t78 * grad_grad_gelu_y_e23 + t50 * grad_grad_gelu_y_e24
+    grad_grad_out_e24_2 += gelu_x_e124 * t98 + gelu_x_e234 * t64 + t95 * grad_grad_gelu_y_e4
+    grad_grad_out_e24_2 += gelu_x_e134 * t92 + t94 * grad_grad_gelu_y_e124 + t57 * grad_grad_gelu_y_e234
+    grad_grad_out_e24_2 += gelu_x_e24 * t66 + t77 * grad_grad_gelu_x_e14 + t52 * grad_grad_gelu_x_e24
+    grad_grad_out_e24_2 += gelu_y_e23 * t87 + gelu_y_e124 * t100 + gelu_y_e4 * t101 + gelu_y_e234 * t70
+    grad_grad_out_e24_2 += t96 * grad_grad_gelu_x_e124 + t90 * grad_grad_gelu_x_e134
+    grad_grad_out_e24_2 += t60 * grad_grad_gelu_x_e234 + gelu_y_e24 * t73 - gelu_x_e13 * t62
+    grad_grad_out_e24_2 += -t55 * grad_grad_gelu_y_e13 - t75 * grad_grad_gelu_y_e14 - gelu_x_e23 * t83
+    grad_grad_out_e24_2 += -gelu_x_e4 * t99 - t91 * grad_grad_gelu_y_e134 - gelu_y_e13 * t67 - gelu_y_e14 * t86
+    grad_grad_out_e24_2 += -t53 * grad_grad_gelu_x_e13 - t76 * grad_grad_gelu_x_e23 - t97 * grad_grad_gelu_x_e4
+    grad_grad_out_e24_2 += -gelu_y_e134 * t93
+    grad_grad_out_e24 = frontier_grad_grad_inv_rms_2 * out_e24 + saved_inv_rms_2 * grad_grad_out_e24_2
+    t102 = gelu_x_e14 * gelu_y_e13 + gelu_x_e23 * gelu_y_e24 - gelu_x_e13 * gelu_y_e14
+    t102 += -gelu_x_e24 * gelu_y_e23
+    t103 = gelu_x_e3 * gelu_y_e4 - gelu_x_e4 * gelu_y_e3
+    out_e34 = gelu_y_e34 * t50 + gelu_y_e134 * t94 + gelu_x_e12 * t53 + gelu_x_e34 * t52 + gelu_y_e12 * t55
+    out_e34 += weight_222 * t102 + gelu_y_e124 * t91 + gelu_x_e134 * t96 + weight_121 * t103
+    out_e34 += -gelu_x_e124 * t90 - gelu_x_e234 * t80 - gelu_y_e234 * t74
+    t104 = gelu_x_e14 * grad_grad_gelu_y_e13 + gelu_x_e23 * grad_grad_gelu_y_e24
+    t104 += gelu_y_e13 * grad_grad_gelu_x_e14 + gelu_y_e24 * grad_grad_gelu_x_e23
+    t104 += -gelu_x_e13 * grad_grad_gelu_y_e14 - gelu_x_e24 * grad_grad_gelu_y_e23
+    t104 += -gelu_y_e14 * grad_grad_gelu_x_e13 - gelu_y_e23 * grad_grad_gelu_x_e24
+    t105 = gelu_x_e3 * grad_grad_gelu_y_e4 + gelu_y_e4 * grad_grad_gelu_x_e3 - gelu_x_e4 * grad_grad_gelu_y_e3
+    t105 += -gelu_y_e3 * grad_grad_gelu_x_e4
+    grad_grad_out_e34_2 = grad_grad_weight_222 * t102 + grad_grad_weight_121 * t103 + gelu_x_e12 * t62
+    grad_grad_out_e34_2 += t55 * grad_grad_gelu_y_e12 + t50 * grad_grad_gelu_y_e34 + gelu_x_e134 * t98
+    grad_grad_out_e34_2 += t91 * grad_grad_gelu_y_e124 + t94 * grad_grad_gelu_y_e134 + gelu_x_e34 * t66
+    grad_grad_out_e34_2 += gelu_y_e12 * t67 + t53 * grad_grad_gelu_x_e12 + weight_222 * t104
+    grad_grad_out_e34_2 += t52 * grad_grad_gelu_x_e34 + gelu_y_e134 * t100 + weight_121 * t105
+    grad_grad_out_e34_2 += gelu_y_e124 * t93 + t96 * grad_grad_gelu_x_e134 + gelu_y_e34 * t73
+    grad_grad_out_e34_2 += -gelu_x_e234 * t84 - gelu_x_e124 * t92 - t74 * grad_grad_gelu_y_e234
+    grad_grad_out_e34_2 += -gelu_y_e234 * t88 - t90 * grad_grad_gelu_x_e124 - t80 * grad_grad_gelu_x_e234
+    grad_grad_out_e34 = frontier_grad_grad_inv_rms_2 * out_e34 + saved_inv_rms_2 * grad_grad_out_e34_2
+    t106 = weight_033 * gelu_x_e
+    t107 = weight_132 * gelu_x_e1
+    t108 = weight_132 * gelu_x_e2
+    t109 = weight_132 * gelu_x_e3
+    t110 = weight_134 * gelu_y_e1234
+    t111 = weight_231 * gelu_y_e3
+    t112 = weight_231 * gelu_y_e2
+    t113 = weight_233 * gelu_y_e234
+    t114 = weight_231 * gelu_y_e1
+    t115 = weight_233 * gelu_y_e134
+    t116 = weight_233 * gelu_y_e124
+    t117 = weight_330 * gelu_y_e
+    t118 = weight_332 * gelu_x_e124
+    t119 = weight_332 * gelu_x_e134
+    t120 = weight_332 * gelu_x_e234
+    t121 = weight_431 * gelu_x_e1234
+    out_e123 = gelu_y_e123 * t106 + gelu_y_e23 * t107 + gelu_y_e12 * t109 + gelu_x_e4 * t110
+    out_e123 += gelu_x_e12 * t111 + gelu_x_e23 * t114 + gelu_x_e24 * t115 + gelu_x_e123 * t117
+    out_e123 += gelu_y_e34 * t118 + gelu_y_e14 * t120 - gelu_y_e13 * t108 - gelu_x_e13 * t112
+    out_e123 += -gelu_x_e14 * t113 - gelu_x_e34 * t116 - gelu_y_e24 * t119 - gelu_y_e4 * t121
+    t122 = grad_grad_weight_134 * gelu_y_e1234 + weight_134 * grad_grad_gelu_y_e1234
+    t123 = grad_grad_weight_231 * gelu_y_e1 + weight_231 * grad_grad_gelu_y_e1
+    t124 = grad_grad_weight_231 * gelu_y_e2 + weight_231 * grad_grad_gelu_y_e2
+    t125 = grad_grad_weight_231 * gelu_y_e3 + weight_231 * grad_grad_gelu_y_e3
+    t126 = grad_grad_weight_233 * gelu_y_e124 + weight_233 * grad_grad_gelu_y_e124
+    t127 = grad_grad_weight_233 * gelu_y_e134 + weight_233 * grad_grad_gelu_y_e134
+    t128 = grad_grad_weight_233 * gelu_y_e234 + weight_233 * grad_grad_gelu_y_e234
+    t129 = grad_grad_weight_330 * gelu_y_e + weight_330 * grad_grad_gelu_y_e
+    t130 = grad_grad_weight_431 * gelu_x_e1234 + weight_431 * grad_grad_gelu_x_e1234
+    t131 = grad_grad_weight_132 * gelu_x_e1 + weight_132 * grad_grad_gelu_x_e1
+    t132 = grad_grad_weight_132 * gelu_x_e2 + weight_132 * grad_grad_gelu_x_e2
+    t133 = grad_grad_weight_132 * gelu_x_e3 + weight_132 * grad_grad_gelu_x_e3
+    t134 = grad_grad_weight_332 * gelu_x_e124 + weight_332 * grad_grad_gelu_x_e124
+    t135 = grad_grad_weight_332 * gelu_x_e134 + weight_332 * grad_grad_gelu_x_e134
+    t136 = grad_grad_weight_332 * gelu_x_e234 + weight_332 * grad_grad_gelu_x_e234
+    t137 = grad_grad_weight_033 * gelu_x_e + weight_033 * grad_grad_gelu_x_e
+    grad_grad_out_e123_2 = gelu_x_e4 * t122 + t109 * grad_grad_gelu_y_e12 + t120 * grad_grad_gelu_y_e14
+    grad_grad_out_e123_2 += t107 * grad_grad_gelu_y_e23 + t118 * grad_grad_gelu_y_e34 + gelu_x_e23 * t123
+    grad_grad_out_e123_2 += gelu_x_e12 * t125 + t106 * grad_grad_gelu_y_e123 + gelu_x_e24 * t127
+    grad_grad_out_e123_2 += gelu_x_e123 * t129 + t111 * grad_grad_gelu_x_e12 + t114 * grad_grad_gelu_x_e23
+    grad_grad_out_e123_2 += t115 * grad_grad_gelu_x_e24 + gelu_y_e23 * t131 + gelu_y_e12 * t133
+    grad_grad_out_e123_2 += t110 * grad_grad_gelu_x_e4 + t117 * grad_grad_gelu_x_e123 + gelu_y_e34 * t134
+    grad_grad_out_e123_2 += gelu_y_e14 * t136 + gelu_y_e123 * t137 - t108 * grad_grad_gelu_y_e13
+    grad_grad_out_e123_2 += -t119 * grad_grad_gelu_y_e24 - gelu_x_e13 * t124 - t121 * grad_grad_gelu_y_e4
+    grad_grad_out_e123_2 += -gelu_x_e34 * t126 - gelu_x_e14 * t128 - gelu_y_e4 * t130
+    grad_grad_out_e123_2 += -t112 * grad_grad_gelu_x_e13 - t113 * grad_grad_gelu_x_e14
+    grad_grad_out_e123_2 += -t116 * grad_grad_gelu_x_e34 - gelu_y_e13 * t132 - gelu_y_e24 * t135
+    grad_grad_out_e123 = frontier_grad_grad_inv_rms_3 * out_e123 + saved_inv_rms_3 * grad_grad_out_e123_2
+    t138 = weight_132 * gelu_x_e4
+    t139 = weight_231 * gelu_y_e4
+    t140 = weight_233 * gelu_y_e123
+    t141 = weight_332 * gelu_x_e123
+    out_e124 = gelu_y_e124 * t106 + gelu_y_e24 * t107 + gelu_y_e12 * t138 + gelu_x_e12 * t139
+    out_e124 += gelu_x_e13 * t113 + gelu_x_e24 * t114 + gelu_x_e34 * t140 + gelu_x_e124 * t117
+    out_e124 += gelu_y_e23 * t119 + gelu_y_e3 * t121 - gelu_y_e14 * t108 - gelu_x_e3 * t110 - gelu_x_e14 * t112
+    out_e124 += -gelu_x_e23 * t115 - gelu_y_e34 * t141 - gelu_y_e13 * t120
+    t142 = grad_grad_weight_231 * gelu_y_e4 + weight_231 * grad_grad_gelu_y_e4
+    t143 = grad_grad_weight_233 * gelu_y_e123 + weight_233 * grad_grad_gelu_y_e123
+    t144 = grad_grad_weight_132 * gelu_x_e4 + weight_132 * grad_grad_gelu_x_e4
+    t145 = grad_grad_weight_332 * gelu_x_e123 + weight_332 * grad_grad_gelu_x_e123
+    grad_grad_out_e124_2 = t138 * grad_grad_gelu_y_e12 + t119 * grad_grad_gelu_y_e23
+    grad_grad_out_e124_2 += t107 * grad_grad_gelu_y_e24 + gelu_x_e24 * t123 + t121 * grad_grad_gelu_y_e3
+    grad_grad_out_e124_2 += gelu_x_e12 * t142 + gelu_x_e34 * t143 + t106 * grad_grad_gelu_y_e124
+    grad_grad_out_e124_2 += gelu_x_e13 * t128 + gelu_x_e124 * t129 + gelu_y_e3 * t130
+    grad_grad_out_e124_2 += t139 * grad_grad_gelu_x_e12 + t113 * grad_grad_gelu_x_e13
+    grad_grad_out_e124_2 += t114 * grad_grad_gelu_x_e24 + t140 * grad_grad_gelu_x_e34 + gelu_y_e24 * t131
+    grad_grad_out_e124_2 += gelu_y_e12 * t144 + t117 * grad_grad_gelu_x_e124 + gelu_y_e23 * t135
+    grad_grad_out_e124_2 += gelu_y_e124 * t137 - gelu_x_e3 * t122 - t120 * grad_grad_gelu_y_e13
+    grad_grad_out_e124_2 += -t108 * grad_grad_gelu_y_e14 - t141 * grad_grad_gelu_y_e34 - gelu_x_e14 * t124
+    grad_grad_out_e124_2 += -gelu_x_e23 * t127 - t112 * grad_grad_gelu_x_e14 - t115 * grad_grad_gelu_x_e23
+    grad_grad_out_e124_2 += -gelu_y_e14 * t132 - t110 * grad_grad_gelu_x_e3 - gelu_y_e34 * t145
+    grad_grad_out_e124_2 += -gelu_y_e13 * t136
+    grad_grad_out_e124 = frontier_grad_grad_inv_rms_3 * out_e124 + saved_inv_rms_3 * grad_grad_out_e124_2
+    out_e134 = gelu_y_e134 * t106 + gelu_y_e34 * t107 + gelu_x_e2 * t110 + gelu_y_e13 * t138
+    out_e134 += gelu_x_e13 * t139 + gelu_x_e23 * t116 + gelu_x_e34 * t114 + gelu_y_e24 * t141
+    out_e134 += gelu_x_e134 * t117 + gelu_y_e12 * t120 - gelu_y_e14 * t109 - gelu_x_e12 * t113
+    out_e134 += -gelu_x_e14 * t111 - gelu_x_e24 * t140 - gelu_y_e23 * t118 - gelu_y_e2 * t121
+    grad_grad_out_e134_2 = gelu_x_e2 * t122 + t120 * grad_grad_gelu_y_e12 + t138 * grad_grad_gelu_y_e13
+    grad_grad_out_e134_2 += t141 * grad_grad_gelu_y_e24 + t107 * grad_grad_gelu_y_e34 + gelu_x_e34 * t123
+    grad_grad_out_e134_2 += gelu_x_e13 * t142 + gelu_x_e23 * t126 + t106 * grad_grad_gelu_y_e134
+    grad_grad_out_e134_2 += gelu_x_e134 * t129 + t139 * grad_grad_gelu_x_e13 + t116 * grad_grad_gelu_x_e23
+    grad_grad_out_e134_2 += t114 * grad_grad_gelu_x_e34 + gelu_y_e34 * t131 + t110 * grad_grad_gelu_x_e2
+    grad_grad_out_e134_2 += gelu_y_e13 * t144 + gelu_y_e24 * t145 + t117 * grad_grad_gelu_x_e134
+    grad_grad_out_e134_2 += gelu_y_e12 * t136 + gelu_y_e134 * t137 - t109 * grad_grad_gelu_y_e14
+    grad_grad_out_e134_2 += -t118 * grad_grad_gelu_y_e23 - t121 * grad_grad_gelu_y_e2 - gelu_x_e14 * t125
+    grad_grad_out_e134_2 += -gelu_x_e24 * t143 - gelu_x_e12 * t128 - gelu_y_e2 * t130
+    grad_grad_out_e134_2 += -t113 * grad_grad_gelu_x_e12 - t111 * grad_grad_gelu_x_e14
+    grad_grad_out_e134_2 += -t140 * grad_grad_gelu_x_e24 - gelu_y_e14 * t133 - gelu_y_e23 * t134
+    grad_grad_out_e134 = frontier_grad_grad_inv_rms_3 * out_e134 + saved_inv_rms_3 * grad_grad_out_e134_2
+    out_e234 = gelu_y_e234 * t106 + gelu_x_e1 * t110 + gelu_y_e34 * t108 + gelu_y_e23 * t138
+    out_e234 += gelu_x_e13 * t116 + gelu_x_e23 * t139 + gelu_x_e34 * t112 + gelu_y_e14 * t141
+    out_e234 += gelu_y_e12 * t119 + gelu_x_e234 * t117 - gelu_y_e24 * t109 - gelu_x_e12 * t115
+    out_e234 += -gelu_x_e14 * t140 - gelu_x_e24 * t111 - gelu_y_e13 * t118 - gelu_y_e1 * t121
+    grad_grad_out_e234_2 = gelu_x_e1 * t122 + t119 * grad_grad_gelu_y_e12 + t141 * grad_grad_gelu_y_e14
+    grad_grad_out_e234_2 += t138 * grad_grad_gelu_y_e23 + t108 * grad_grad_gelu_y_e34 + gelu_x_e34 * t124
+    grad_grad_out_e234_2 += gelu_x_e23 * t142 + gelu_x_e13 * t126 + t106 * grad_grad_gelu_y_e234
+    grad_grad_out_e234_2 += gelu_x_e234 * t129 + t116 * grad_grad_gelu_x_e13 + t139 * grad_grad_gelu_x_e23
+    grad_grad_out_e234_2 += t112 * grad_grad_gelu_x_e34 + t110 * grad_grad_gelu_x_e1 + gelu_y_e34 * t132
+    grad_grad_out_e234_2 += gelu_y_e23 * t144 + gelu_y_e14 * t145 + gelu_y_e12 * t135
+    grad_grad_out_e234_2 += t117 * grad_grad_gelu_x_e234 + gelu_y_e234 * t137 - t118 * grad_grad_gelu_y_e13
+    grad_grad_out_e234_2 += -t109 * grad_grad_gelu_y_e24 - t121 * grad_grad_gelu_y_e1 - gelu_x_e24 * t125
+    grad_grad_out_e234_2 += -gelu_x_e14 * t143 - gelu_x_e12 * t127 - gelu_y_e1 * t130
+    grad_grad_out_e234_2 += -t115 * grad_grad_gelu_x_e12 - t140 * grad_grad_gelu_x_e14
+    grad_grad_out_e234_2 += -t111 * grad_grad_gelu_x_e24 - gelu_y_e24 * t133 - gelu_y_e13 * t134
+    grad_grad_out_e234 = frontier_grad_grad_inv_rms_3 * out_e234 + saved_inv_rms_3 * grad_grad_out_e234_2
+    t146 = gelu_x_e123 * gelu_y_e4 + gelu_x_e134 * gelu_y_e2 - gelu_x_e124 * gelu_y_e3
+    t146 += -gelu_x_e234 * gelu_y_e1
+    t147 = gelu_x_e12 * gelu_y_e34 + gelu_x_e14 * gelu_y_e23 + gelu_x_e23 * gelu_y_e14
+    t147 += gelu_x_e34 * gelu_y_e12 - gelu_x_e13 * gelu_y_e24 - gelu_x_e24 * gelu_y_e13
+    t148 = gelu_x_e1 * gelu_y_e234 + gelu_x_e3 * gelu_y_e124 - gelu_x_e2 * gelu_y_e134
+    t148 += -gelu_x_e4 * gelu_y_e123
+    t149 = gelu_x_e34 * grad_grad_gelu_y_e12 + gelu_x_e23 * grad_grad_gelu_y_e14
+    t149 += gelu_x_e14 * grad_grad_gelu_y_e23 + gelu_x_e12 * grad_grad_gelu_y_e34
+    t149 += gelu_y_e34 * grad_grad_gelu_x_e12 + gelu_y_e23 * grad_grad_gelu_x_e14
+    t149 += gelu_y_e14 * grad_grad_gelu_x_e23 + gelu_y_e12 * grad_grad_gelu_x_e34
+    t149 += -gelu_x_e24 * grad_grad_gelu_y_e13 - gelu_x_e13 * grad_grad_gelu_y_e24
+    t149 += -gelu_y_e24 * grad_grad_gelu_x_e13 - gelu_y_e13 * grad_grad_gelu_x_e24
+    t150 = gelu_x_e3 * grad_grad_gelu_y_e124 + gelu_x_e1 * grad_grad_gelu_y_e234
+    t150 += gelu_y_e234 * grad_grad_gelu_x_e1 + gelu_y_e124 * grad_grad_gelu_x_e3
+    t150 += -gelu_x_e4 * grad_grad_gelu_y_e123 - gelu_x_e2 * grad_grad_gelu_y_e134
+    t150 += -gelu_y_e134 * grad_grad_gelu_x_e2 - gelu_y_e123 * grad_grad_gelu_x_e4
+    t151 = gelu_x_e134 * grad_grad_gelu_y_e2 + gelu_x_e123 * grad_grad_gelu_y_e4
+    t151 += gelu_y_e4 * grad_grad_gelu_x_e123 + gelu_y_e2 * grad_grad_gelu_x_e134
+    t151 += -gelu_x_e234 * grad_grad_gelu_y_e1 - gelu_x_e124 * grad_grad_gelu_y_e3
+    t151 += -gelu_y_e3 * grad_grad_gelu_x_e124 - gelu_y_e1 * grad_grad_gelu_x_e234
+    t152 = gelu_x_e1234 * gelu_y_e
+    t153 = gelu_x_e * gelu_y_e1234
+    grad_grad_out_e1234_2 = grad_grad_weight_341 * t146 + grad_grad_weight_242 * t147
+    grad_grad_out_e1234_2 += grad_grad_weight_143 * t148 + weight_242 * t149 + weight_143 * t150
+    grad_grad_out_e1234_2 += weight_341 * t151 + grad_grad_weight_440 * t152 + grad_grad_weight_044 * t153
+    grad_grad_out_e1234_2 += weight_044 * (gelu_x_e * grad_grad_gelu_y_e1234 + gelu_y_e1234 * grad_grad_gelu_x_e)
+    grad_grad_out_e1234_2 += weight_440 * (gelu_x_e1234 * grad_grad_gelu_y_e + gelu_y_e * grad_grad_gelu_x_e1234)
+    out_e1234 = weight_242 * t147 + weight_143 * t148 + weight_341 * t146 + weight_044 * t153
+    out_e1234 += weight_440 * t152
+    grad_grad_out_e1234 = saved_inv_rms_4 * grad_grad_out_e1234_2 + frontier_grad_grad_inv_rms_4 * out_e1234
+
+    if GRAD_GRAD_OUT:
+        _store8(
+            grad_grad_out_row + at * 16,
+            grad_grad_out_e,
+            grad_grad_out_e1,
+            grad_grad_out_e2,
+            grad_grad_out_e3,
+            grad_grad_out_e4,
+            grad_grad_out_e12,
+            grad_grad_out_e13,
+            grad_grad_out_e14,
+            mask,
+        )
+        _store8(
+            grad_grad_out_row + at * 16 + 8,
+            grad_grad_out_e23,
+            grad_grad_out_e24,
+            grad_grad_out_e34,
+            grad_grad_out_e123,
+            grad_grad_out_e124,
+            grad_grad_out_e134,
+            grad_grad_out_e234,
+            grad_grad_out_e1234,
+            mask,
+        )
+
+
+@triton.jit(do_not_specialize=["B"])
+def _fused_gelu_sgp_norm_with_normalize_double_backward_4_kernel(
+    x_ptr,
+    y_ptr,
+    weight_ptr,
+    grad_out_ptr,
+    grad_grad_x_ptr,
+    grad_grad_y_ptr,
+    grad_grad_weight_ptr,
+    saved_ptr,
+    frontier_ptr,
+    grad_weight_ptr,
+    B,
+    N,
+    HAS_GRAD_GRAD_X: tl.constexpr,
+    HAS_GRAD_GRAD_Y: tl.constexpr,
+    HAS_GRAD_GRAD_WEIGHT: tl.constexpr,
+    GRAD_WEIGHT: tl.constexpr,
+    ROWS: tl.constexpr,
+    BLOCK: tl.constexpr,
+    REAL: tl.constexpr,
+):
+    # accumulates in registers over b; the partial results are added in a fixed order
+    # reloads what does not depend on the row, because 231 fields are alive at once
+
+    n = _tile(tl.program_id(1) * BLOCK, ROWS, BLOCK)
+    r = _down(ROWS)
+    at = r * N + n
+    tile_mask = n < N
+    program, programs = tl.program_id(0), tl.num_programs(0)
+
+    grad_weight_000 = _start(ROWS, BLOCK, 0.0, REAL)
+    grad_weight_011 = _start(ROWS, BLOCK, 0.0, REAL)
+    grad_weight_022 = _start(ROWS, BLOCK, 0.0, REAL)
+    grad_weight_033 = _start(ROWS, BLOCK, 0.0, REAL)
+    grad_weight_044 = _start(ROWS, BLOCK, 0.0, REAL)
+    grad_weight_101 = _start(ROWS, BLOCK, 0.0, REAL)
+    grad_weight_110 = _start(ROWS, BLOCK, 0.0, REAL)
+    grad_weight_112 = _start(ROWS, BLOCK, 0.0, REAL)
+    grad_weight_121 = _start(ROWS, BLOCK, 0.0, REAL)
+    grad_weight_123 = _start(ROWS, BLOCK, 0.0, REAL)
+    grad_weight_132 = _start(ROWS, BLOCK, 0.0, REAL)
+    grad_weight_134 = _start(ROWS, BLOCK, 0.0, REAL)
+    grad_weight_143 = _start(ROWS, BLOCK, 0.0, REAL)
+    grad_weight_202 = _start(ROWS, BLOCK, 0.0, REAL)
+    grad_weight_211 = _start(ROWS, BLOCK, 0.0, REAL)
+    grad_weight_213 = _start(ROWS, BLOCK, 0.0, REAL)
+    grad_weight_220 = _start(ROWS, BLOCK, 0.0, REAL)
+    grad_weight_222 = _start(ROWS, BLOCK, 0.0, REAL)
+    grad_weight_224 = _start(ROWS, BLOCK, 0.0, REAL)
+    grad_weight_231 = _start(ROWS, BLOCK, 0.0, REAL)
+    grad_weight_233 = _start(ROWS, BLOCK, 0.0, REAL)
+    grad_weight_242 = _start(ROWS, BLOCK, 0.0, REAL)
+    grad_weight_303 = _start(ROWS, BLOCK, 0.0, REAL)
+    grad_weight_312 = _start(ROWS, BLOCK, 0.0, REAL)
+    grad_weight_314 = _start(ROWS, BLOCK, 0.0, REAL)
+    grad_weight_321 = _start(ROWS, BLOCK, 0.0, REAL)
+    grad_weight_323 = _start(ROWS, BLOCK, 0.0, REAL)
+    grad_weight_330 = _start(ROWS, BLOCK, 0.0, REAL)
+    grad_weight_332 = _start(ROWS, BLOCK, 0.0, REAL)
+    grad_weight_341 = _start(ROWS, BLOCK, 0.0, REAL)
+    grad_weight_404 = _start(ROWS, BLOCK, 0.0, REAL)
+    grad_weight_413 = _start(ROWS, BLOCK, 0.0, REAL)
+    grad_weight_422 = _start(ROWS, BLOCK, 0.0, REAL)
+    grad_weight_431 = _start(ROWS, BLOCK, 0.0, REAL)
+    grad_weight_440 = _start(ROWS, BLOCK, 0.0, REAL)
+    for block in range(program, tl.cdiv(B, ROWS), programs):
+        b = tl.cast(block, tl.int64) * ROWS
+        row_mask = b + r < B
+        mask = tile_mask if ROWS == 1 else tile_mask & row_mask
+        x_row = x_ptr + b * 16 * N
+        y_row = y_ptr + b * 16 * N
+        grad_out_row = grad_out_ptr + b * 16 * N
+        grad_grad_x_row = grad_grad_x_ptr + b * 16 * N
+        grad_grad_y_row = grad_grad_y_ptr + b * 16 * N
+        saved_row = saved_ptr + b
+        frontier_row = frontier_ptr + b
+
+        x_e, x_e1, x_e2, x_e3, x_e4, x_e12, x_e13, x_e14 = _load8(x_row + at * 16, mask, REAL)
+        x_e23, x_e24, x_e34, x_e123, x_e124, x_e134, x_e234, x_e1234 = _load8(x_row + at * 16 + 8, mask, REAL)
+        y_e, y_e1, y_e2, y_e3, y_e4, y_e12, y_e13, y_e14 = _load8(y_row + at * 16, mask, REAL)
+        y_e23, y_e24, y_e34, y_e123, y_e124, y_e134, y_e234, y_e1234 = _load8(y_row + at * 16 + 8, mask, REAL)
+        weight_000 = tl.load(weight_ptr + n * 35, mask=tile_mask, other=0.0).to(REAL)
+        weight_011 = tl.load(weight_ptr + n * 35 + 1, mask=tile_mask, other=0.0).to(REAL)
+        weight_022 = tl.load(weight_ptr + n * 35 + 2, mask=tile_mask, other=0.0).to(REAL)
+        weight_033 = tl.load(weight_ptr + n * 35 + 3, mask=tile_mask, other=0.0).to(REAL)
+        weight_044 = tl.load(weight_ptr + n * 35 + 4, mask=tile_mask, other=0.0).to(REAL)
+        weight_101 = tl.load(weight_ptr + n * 35 + 5, mask=tile_mask, other=0.0).to(REAL)
+        weight_110 = tl.load(weight_ptr + n * 35 + 6, mask=tile_mask, other=0.0).to(REAL)
+        weight_112 = tl.load(weight_ptr + n * 35 + 7, mask=tile_mask, other=0.0).to(REAL)
+        weight_121 = tl.load(weight_ptr + n * 35 + 8, mask=tile_mask, other=0.0).to(REAL)
+        weight_123 = tl.load(weight_ptr + n * 35 + 9, mask=tile_mask, other=0.0).to(REAL)
+        weight_132 = tl.load(weight_ptr + n * 35 + 10, mask=tile_mask, other=0.0).to(REAL)
+        weight_134 = tl.load(weight_ptr + n * 35 + 11, mask=tile_mask, other=0.0).to(REAL)
+        weight_143 = tl.load(weight_ptr + n * 35 + 12, mask=tile_mask, other=0.0).to(REAL)
+        weight_202 = tl.load(weight_ptr + n * 35 + 13, mask=tile_mask, other=0.0).to(REAL)
+        weight_211 = tl.load(weight_ptr + n * 35 + 14, mask=tile_mask, other=0.0).to(REAL)
+        weight_213 = tl.load(weight_ptr + n * 35 + 15, mask=tile_mask, other=0.0).to(REAL)
+        weight_220 = tl.load(weight_ptr + n * 35 + 16, mask=tile_mask, other=0.0).to(REAL)
+        weight_222 = tl.load(weight_ptr + n * 35 + 17, mask=tile_mask, other=0.0).to(REAL)
+        weight_224 = tl.load(weight_ptr + n * 35 + 18, mask=tile_mask, other=0.0).to(REAL)
+        weight_231 = tl.load(weight_ptr + n * 35 + 19, mask=tile_mask, other=0.0).to(REAL)
+        weight_233 = tl.load(weight_ptr + n * 35 + 20, mask=tile_mask, other=0.0).to(REAL)
+        weight_242 = tl.load(weight_ptr + n * 35 + 21, mask=tile_mask, other=0.0).to(REAL)
+        weight_303 = tl.load(weight_ptr + n * 35 + 22, mask=tile_mask, other=0.0).to(REAL)
+        weight_312 = tl.load(weight_ptr + n * 35 + 23, mask=tile_mask, other=0.0).to(REAL)
+        weight_314 = tl.load(weight_ptr + n * 35 + 24, mask=tile_mask, other=0.0).to(REAL)
+        weight_321 = tl.load(weight_ptr + n * 35 + 25, mask=tile_mask, other=0.0).to(REAL)
+        weight_323 = tl.load(weight_ptr + n * 35 + 26, mask=tile_mask, other=0.0).to(REAL)
+        weight_330 = tl.load(weight_ptr + n * 35 + 27, mask=tile_mask, other=0.0).to(REAL)
+        weight_332 = tl.load(weight_ptr + n * 35 + 28, mask=tile_mask, other=0.0).to(REAL)
+        weight_341 = tl.load(weight_ptr + n * 35 + 29, mask=tile_mask, other=0.0).to(REAL)
+        weight_404 = tl.load(weight_ptr + n * 35 + 30, mask=tile_mask, other=0.0).to(REAL)
+        weight_413 = tl.load(weight_ptr + n * 35 + 31, mask=tile_mask, other=0.0).to(REAL)
+        weight_422 = tl.load(weight_ptr + n * 35 + 32, mask=tile_mask, other=0.0).to(REAL)
+        weight_431 = tl.load(weight_ptr + n * 35 + 33, mask=tile_mask, other=0.0).to(REAL)
+        weight_440 = tl.load(weight_ptr + n * 35 + 34, mask=tile_mask, other=0.0).to(REAL)
+        grad_out_e, grad_out_e1, grad_out_e2, grad_out_e3, grad_out_e4, grad_out_e12, grad_out_e13, grad_out_e14 = (
+            _load8(grad_out_row + at * 16, mask, REAL)
+        )
+        (
+            grad_out_e23,
+            grad_out_e24,
+            grad_out_e34,
+            grad_out_e123,
+            grad_out_e124,
+            grad_out_e134,
+            grad_out_e234,
+            grad_out_e1234,
+        ) = _load8(grad_out_row + at * 16 + 8, mask, REAL)
+        (
+            grad_grad_x_e,
+            grad_grad_x_e1,
+            grad_grad_x_e2,
+            grad_grad_x_e3,
+            grad_grad_x_e4,
+            grad_grad_x_e12,
+            grad_grad_x_e13,
+            grad_grad_x_e14,
+        ) = _load8(grad_grad_x_row + at * 16, mask & HAS_GRAD_GRAD_X, REAL)
+        (
+            grad_grad_x_e23,
+            grad_grad_x_e24,
+            grad_grad_x_e34,
+            grad_grad_x_e123,
+            grad_grad_x_e124,
+            grad_grad_x_e134,
+            grad_grad_x_e234,
+            grad_grad_x_e1234,
+        ) = _load8(grad_grad_x_row + at * 16 + 8, mask & HAS_GRAD_GRAD_X, REAL)
+        (
+            grad_grad_y_e,
+            grad_grad_y_e1,
+            grad_grad_y_e2,
+            grad_grad_y_e3,
+            grad_grad_y_e4,
+            grad_grad_y_e12,
+            grad_grad_y_e13,
+            grad_grad_y_e14,
+        ) = _load8(grad_grad_y_row + at * 16, mask & HAS_GRAD_GRAD_Y, REAL)
+        (
+            grad_grad_y_e23,
+            grad_grad_y_e24,
+            grad_grad_y_e34,
+            grad_grad_y_e123,
+            grad_grad_y_e124,
+            grad_grad_y_e134,
+            grad_grad_y_e234,
+            grad_grad_y_e1234,
+        ) = _load8(grad_grad_y_row + at * 16 + 8, mask & HAS_GRAD_GRAD_Y, REAL)
+        grad_grad_weight_000 = tl.load(
+            grad_grad_weight_ptr + n * 35, mask=tile_mask & HAS_GRAD_GRAD_WEIGHT, other=0.0
+        ).to(REAL)
+        grad_grad_weight_011 = tl.load(
+            grad_grad_weight_ptr + n * 35 + 1, mask=tile_mask & HAS_GRAD_GRAD_WEIGHT, other=0.0
+        ).to(REAL)
+        grad_grad_weight_022 = tl.load(
+            grad_grad_weight_ptr + n * 35 + 2, mask=tile_mask & HAS_GRAD_GRAD_WEIGHT, other=0.0
+        ).to(REAL)
+        grad_grad_weight_033 = tl.load(
+            grad_grad_weight_ptr + n * 35 + 3, mask=tile_mask & HAS_GRAD_GRAD_WEIGHT, other=0.0
+        ).to(REAL)
+        grad_grad_weight_044 = tl.load(
+            grad_grad_weight_ptr + n * 35 + 4, mask=tile_mask & HAS_GRAD_GRAD_WEIGHT, other=0.0
+        ).to(REAL)
+        grad_grad_weight_101 = tl.load(
+            grad_grad_weight_ptr + n * 35 + 5, mask=tile_mask & HAS_GRAD_GRAD_WEIGHT, other=0.0
+        ).to(REAL)
+        grad_grad_weight_110 = tl.load(
+            grad_grad_weight_ptr + n * 35 + 6, mask=tile_mask & HAS_GRAD_GRAD_WEIGHT, other=0.0
+        ).to(REAL)
+        grad_grad_weight_112 = tl.load(
+            grad_grad_weight_ptr + n * 35 + 7, mask=tile_mask & HAS_GRAD_GRAD_WEIGHT, other=0.0
+        ).to(REAL)
+        grad_grad_weight_121 = tl.load(
+            grad_grad_weight_ptr + n * 35 + 8, mask=tile_mask & HAS_GRAD_GRAD_WEIGHT, other=0.0
+        ).to(REAL)
+        grad_grad_weight_123 = tl.load(
+            grad_grad_weight_ptr + n * 35 + 9, mask=tile_mask & HAS_GRAD_GRAD_WEIGHT, other=0.0
+        ).to(REAL)
+        grad_grad_weight_132 = tl.load(
+            grad_grad_weight_ptr + n * 35 + 10, mask=tile_mask & HAS_GRAD_GRAD_WEIGHT, other=0.0
+        ).to(REAL)
+        grad_grad_weight_134 = tl.load(
+            grad_grad_weight_ptr + n * 35 + 11, mask=tile_mask & HAS_GRAD_GRAD_WEIGHT, other=0.0
+        ).to(REAL)
+        grad_grad_weight_143 = tl.load(
+            grad_grad_weight_ptr + n * 35 + 12, mask=tile_mask & HAS_GRAD_GRAD_WEIGHT, other=0.0
+        ).to(REAL)
+        grad_grad_weight_202 = tl.load(
+            grad_grad_weight_ptr + n * 35 + 13, mask=tile_mask & HAS_GRAD_GRAD_WEIGHT, other=0.0
+        ).to(REAL)
+        grad_grad_weight_211 = tl.load(
+            grad_grad_weight_ptr + n * 35 + 14, mask=tile_mask & HAS_GRAD_GRAD_WEIGHT, other=0.0
+        ).to(REAL)
+        grad_grad_weight_213 = tl.load(
+            grad_grad_weight_ptr + n * 35 + 15, mask=tile_mask & HAS_GRAD_GRAD_WEIGHT, other=0.0
+        ).to(REAL)
+        grad_grad_weight_220 = tl.load(
+            grad_grad_weight_ptr + n * 35 + 16, mask=tile_mask & HAS_GRAD_GRAD_WEIGHT, other=0.0
+        ).to(REAL)
+        grad_grad_weight_222 = tl.load(
+            grad_grad_weight_ptr + n * 35 + 17, mask=tile_mask & HAS_GRAD_GRAD_WEIGHT, other=0.0
+        ).to(REAL)
+        grad_grad_weight_224 = tl.load(
+            grad_grad_weight_ptr + n * 35 + 18, mask=tile_mask & HAS_GRAD_GRAD_WEIGHT, other=0.0
+        ).to(REAL)
+        grad_grad_weight_231 = tl.load(
+            grad_grad_weight_ptr + n * 35 + 19, mask=tile_mask & HAS_GRAD_GRAD_WEIGHT, other=0.0
+        ).to(REAL)
+        grad_grad_weight_233 = tl.load(
+            grad_grad_weight_ptr + n * 35 + 20, mask=tile_mask & HAS_GRAD_GRAD_WEIGHT, other=0.0
+        ).to(REAL)
+        grad_grad_weight_242 = tl.load(
+            grad_grad_weight_ptr + n * 35 + 21, mask=tile_mask & HAS_GRAD_GRAD_WEIGHT, other=0.0
+        ).to(REAL)
+        grad_grad_weight_303 = tl.load(
+            grad_grad_weight_ptr + n * 35 + 22, mask=tile_mask & HAS_GRAD_GRAD_WEIGHT, other=0.0
+        ).to(REAL)
+        grad_grad_weight_312 = tl.load(
+            grad_grad_weight_ptr + n * 35 + 23, mask=tile_mask & HAS_GRAD_GRAD_WEIGHT, other=0.0
+        ).to(REAL)
+        grad_grad_weight_314 = tl.load(
+            grad_grad_weight_ptr + n * 35 + 24, mask=tile_mask & HAS_GRAD_GRAD_WEIGHT, other=0.0
+        ).to(REAL)
+        grad_grad_weight_321 = tl.load(
+            grad_grad_weight_ptr + n * 35 + 25, mask=tile_mask & HAS_GRAD_GRAD_WEIGHT, other=0.0
+        ).to(REAL)
+        grad_grad_weight_323 = tl.load(
+            grad_grad_weight_ptr + n * 35 + 26, mask=tile_mask & HAS_GRAD_GRAD_WEIGHT, other=0.0
+        ).to(REAL)
+        grad_grad_weight_330 = tl.load(
+            grad_grad_weight_ptr + n * 35 + 27, mask=tile_mask & HAS_GRAD_GRAD_WEIGHT, other=0.0
+        ).to(REAL)
+        grad_grad_weight_332 = tl.load(
+            grad_grad_weight_ptr + n * 35 + 28, mask=tile_mask & HAS_GRAD_GRAD_WEIGHT, other=0.0
+        ).to(REAL)
+        grad_grad_weight_341 = tl.load(
+            grad_grad_weight_ptr + n * 35 + 29, mask=tile_mask & HAS_GRAD_GRAD_WEIGHT, other=0.0
+        ).to(REAL)
+        grad_grad_weight_404 = tl.load(
+            grad_grad_weight_ptr + n * 35 + 30, mask=tile_mask & HAS_GRAD_GRAD_WEIGHT, other=0.0
+        ).to(REAL)
+        grad_grad_weight_413 = tl.load(
+            grad_grad_weight_ptr + n * 35 + 31, mask=tile_mask & HAS_GRAD_GRAD_WEIGHT, other=0.0
+        ).to(REAL)
+        grad_grad_weight_422 = tl.load(
+            grad_grad_weight_ptr + n * 35 + 32, mask=tile_mask & HAS_GRAD_GRAD_WEIGHT, other=0.0
+        ).to(REAL)
+        grad_grad_weight_431 = tl.load(
+            grad_grad_weight_ptr + n * 35 + 33, mask=tile_mask & HAS_GRAD_GRAD_WEIGHT, other=0.0
+        ).to(REAL)
+        grad_grad_weight_440 = tl.load(
+            grad_grad_weight_ptr + n * 35 + 34, mask=tile_mask & HAS_GRAD_GRAD_WEIGHT, other=0.0
+        ).to(REAL)
+        saved_inv_rms_0 = tl.load(saved_row + r, mask=row_mask, other=0.0).to(REAL)
+        saved_inv_rms_1 = tl.load(saved_row + B + r, mask=row_mask, other=0.0).to(REAL)
+        saved_inv_rms_2 = tl.load(saved_row + 2 * B + r, mask=row_mask, other=0.0).to(REAL)
+        saved_inv_rms_3 = tl.load(saved_row + 3 * B + r, mask=row_mask, other=0.0).to(REAL)
+        saved_inv_rms_4 = tl.load(saved_row + 4 * B + r, mask=row_mask, other=0.0).to(REAL)
+        frontier_0 = tl.load(frontier_row + r, mask=row_mask, other=0.0).to(REAL)
+        frontier_1 = tl.load(frontier_row + B + r, mask=row_mask, other=0.0).to(REAL)
+        frontier_2 = tl.load(frontier_row + 2 * B + r, mask=row_mask, other=0.0).to(REAL)
+        frontier_3 = tl.load(frontier_row + 3 * B + r, mask=row_mask, other=0.0).to(REAL)
+        frontier_4 = tl.load(frontier_row + 4 * B + r, mask=row_mask, other=0.0).to(REAL)
+        frontier_grad_grad_inv_rms_0 = tl.load(frontier_row + 5 * B + r, mask=row_mask, other=0.0).to(REAL)
+        frontier_6 = tl.load(frontier_row + 6 * B + r, mask=row_mask, other=0.0).to(REAL)
+        frontier_grad_grad_inv_rms_1 = tl.load(frontier_row + 7 * B + r, mask=row_mask, other=0.0).to(REAL)
+        frontier_8 = tl.load(frontier_row + 8 * B + r, mask=row_mask, other=0.0).to(REAL)
+        frontier_grad_grad_inv_rms_2 = tl.load(frontier_row + 9 * B + r, mask=row_mask, other=0.0).to(REAL)
+        frontier_10 = tl.load(frontier_row + 10 * B + r, mask=row_mask, other=0.0).to(REAL)
+        frontier_grad_grad_inv_rms_3 = tl.load(frontier_row + 11 * B + r, mask=row_mask, other=0.0).to(REAL)
+        frontier_12 = tl.load(frontier_row + 12 * B + r, mask=row_mask, other=0.0).to(REAL)
+        frontier_grad_grad_inv_rms_4 = tl.load(frontier_row + 13 * B + r, mask=row_mask, other=0.0).to(REAL)
+        frontier_14 = tl.load(frontier_row + 14 * B + r, mask=row_mask, other=0.0).to(REAL)
+
+        t0 = 0.7071067811865476 * x_e
+        gate_x = 0.5 * tl.erf(t0) + 0.5
+        gelu_x_e = x_e * gate_x
+        t1 = 0.7071067811865476 * y_e
+        gate_y = 0.5 + 0.5 * tl.erf(t1)
+        gelu_y_e = y_e * gate_y
+        gelu_x_e1234 = x_e1234 * gate_x
+        gelu_y_e1234 = y_e1234 * gate_y
+        gelu_x_e12 = x_e12 * gate_x
+        gelu_y_e12 = y_e12 * gate_y
+        gelu_x_e13 = x_e13 * gate_x
+        gelu_y_e13 = y_e13 * gate_y
+        gelu_x_e14 = x_e14 * gate_x
+        gelu_y_e14 = y_e14 * gate_y
+        gelu_x_e23 = x_e23 * gate_x
+        gelu_y_e23 = y_e23 * gate_y
+        gelu_x_e24 = x_e24 * gate_x
+        gelu_y_e24 = y_e24 * gate_y
+        gelu_x_e34 = x_e34 * gate_x
+        gelu_y_e34 = y_e34 * gate_y
+        t2 = gelu_x_e12 * gelu_y_e12 + gelu_x_e13 * gelu_y_e13 + gelu_x_e14 * gelu_y_e14 - gelu_x_e23 * gelu_y_e23
+        t2 += -gelu_x_e24 * gelu_y_e24 - gelu_x_e34 * gelu_y_e34
+        gelu_x_e1 = x_e1 * gate_x
+        gelu_y_e1 = y_e1 * gate_y
+        gelu_x_e2 = x_e2 * gate_x
+        gelu_y_e2 = y_e2 * gate_y
+        gelu_x_e3 = x_e3 * gate_x
+        gelu_y_e3 = y_e3 * gate_y
+        gelu_x_e4 = x_e4 * gate_x
+        gelu_y_e4 = y_e4 * gate_y
+        t3 = gelu_x_e1 * gelu_y_e1 - gelu_x_e2 * gelu_y_e2 - gelu_x_e3 * gelu_y_e3 - gelu_x_e4 * gelu_y_e4
+        gelu_x_e123 = x_e123 * gate_x
+        gelu_y_e123 = y_e123 * gate_y
+        gelu_x_e124 = x_e124 * gate_x
+        gelu_y_e124 = y_e124 * gate_y
+        gelu_x_e134 = x_e134 * gate_x
+        gelu_y_e134 = y_e134 * gate_y
+        gelu_x_e234 = x_e234 * gate_x
+        gelu_y_e234 = y_e234 * gate_y
+        t4 = gelu_x_e234 * gelu_y_e234 - gelu_x_e123 * gelu_y_e123 - gelu_x_e124 * gelu_y_e124
+        t4 += -gelu_x_e134 * gelu_y_e134
+        out_e = weight_000 * gelu_x_e * gelu_y_e + weight_202 * t2 + weight_101 * t3 + weight_303 * t4
+        out_e += -weight_404 * gelu_x_e1234 * gelu_y_e1234
+        grad_out_e_2 = saved_inv_rms_0 * grad_out_e + 2.0 * frontier_4 * out_e
+        t5 = 1.1283791670955126 * tl.exp(-t1 * t1) * (0.7071067811865476 * grad_grad_y_e)
+        grad_grad_gate_y = 0.5 * t5
+        grad_grad_gelu_y_e = y_e * grad_grad_gate_y + gate_y * grad_grad_y_e
+        t6 = 1.1283791670955126 * tl.exp(-t0 * t0) * (0.7071067811865476 * grad_grad_x_e)
+        grad_grad_gate_x = 0.5 * t6
+        grad_grad_gelu_x_e = x_e * grad_grad_gate_x + gate_x * grad_grad_x_e
+        grad_grad_gelu_y_e1234 = gate_y * grad_grad_y_e1234 + y_e1234 * grad_grad_gate_y
+        grad_grad_gelu_x_e1234 = gate_x * grad_grad_x_e1234 + x_e1234 * grad_grad_gate_x
+        grad_grad_gelu_y_e12 = gate_y * grad_grad_y_e12 + y_e12 * grad_grad_gate_y
+        grad_grad_gelu_y_e13 = gate_y * grad_grad_y_e13 + y_e13 * grad_grad_gate_y
+        grad_grad_gelu_y_e14 = gate_y * grad_grad_y_e14 + y_e14 * grad_grad_gate_y
+        grad_grad_gelu_y_e23 = gate_y * grad_grad_y_e23 + y_e23 * grad_grad_gate_y
+        grad_grad_gelu_y_e24 = gate_y * grad_grad_y_e24 + y_e24 * grad_grad_gate_y
+        grad_grad_gelu_y_e34 = gate_y * grad_grad_y_e34 + y_e34 * grad_grad_gate_y
+        grad_grad_gelu_x_e12 = gate_x * grad_grad_x_e12 + x_e12 * grad_grad_gate_x
+        grad_grad_gelu_x_e13 = gate_x * grad_grad_x_e13 + x_e13 * grad_grad_gate_x
+        grad_grad_gelu_x_e14 = gate_x * grad_grad_x_e14 + x_e14 * grad_grad_gate_x
+        grad_grad_gelu_x_e23 = gate_x * grad_grad_x_e23 + x_e23 * grad_grad_gate_x
+        grad_grad_gelu_x_e24 = gate_x * grad_grad_x_e24 + x_e24 * grad_grad_gate_x
+        grad_grad_gelu_x_e34 = gate_x * grad_grad_x_e34 + x_e34 * grad_grad_gate_x
+        t7 = gelu_x_e12 * grad_grad_gelu_y_e12 + gelu_x_e13 * grad_grad_gelu_y_e13
+        t7 += gelu_x_e14 * grad_grad_gelu_y_e14 + gelu_y_e12 * grad_grad_gelu_x_e12
+        t7 += gelu_y_e13 * grad_grad_gelu_x_e13 + gelu_y_e14 * grad_grad_gelu_x_e14
+        t7 += -gelu_x_e23 * grad_grad_gelu_y_e23 - gelu_x_e24 * grad_grad_gelu_y_e24
+        t7 += -gelu_x_e34 * grad_grad_gelu_y_e34 - gelu_y_e23 * grad_grad_gelu_x_e23
+        t7 += -gelu_y_e24 * grad_grad_gelu_x_e24 - gelu_y_e34 * grad_grad_gelu_x_e34
+        grad_grad_gelu_y_e1 = gate_y * grad_grad_y_e1 + y_e1 * grad_grad_gate_y
+        grad_grad_gelu_y_e2 = gate_y * grad_grad_y_e2 + y_e2 * grad_grad_gate_y
+        grad_grad_gelu_y_e3 = gate_y * grad_grad_y_e3 + y_e3 * grad_grad_gate_y
+        grad_grad_gelu_y_e4 = gate_y * grad_grad_y_e4 + y_e4 * grad_grad_gate_y
+        grad_grad_gelu_x_e1 = gate_x * grad_grad_x_e1 + x_e1 * grad_grad_gate_x
+        grad_grad_gelu_x_e2 = gate_x * grad_grad_x_e2 + x_e2 * grad_grad_gate_x
+        grad_grad_gelu_x_e3 = gate_x * grad_grad_x_e3 + x_e3 * grad_grad_gate_x
+        grad_grad_gelu_x_e4 = gate_x * grad_grad_x_e4 + x_e4 * grad_grad_gate_x
+        t8 = gelu_x_e1 * grad_grad_gelu_y_e1 + gelu_y_e1 * grad_grad_gelu_x_e1 - gelu_x_e2 * grad_grad_gelu_y_e2
+        t8 += -gelu_x_e3 * grad_grad_gelu_y_e3 - gelu_x_e4 * grad_grad_gelu_y_e4 - gelu_y_e2 * grad_grad_gelu_x_e2
+        t8 += -gelu_y_e3 * grad_grad_gelu_x_e3 - gelu_y_e4 * grad_grad_gelu_x_e4
+        grad_grad_gelu_y_e123 = gate_y * grad_grad_y_e123 + y_e123 * grad_grad_gate_y
+        grad_grad_gelu_y_e124 = gate_y * grad_grad_y_e124 + y_e124 * grad_grad_gate_y
+        grad_grad_gelu_y_e134 = gate_y * grad_grad_y_e134 + y_e134 * grad_grad_gate_y
+        grad_grad_gelu_y_e234 = gate_y * grad_grad_y_e234 + y_e234 * grad_grad_gate_y
+        grad_grad_gelu_x_e123 = gate_x * grad_grad_x_e123 + x_e123 * grad_grad_gate_x
+        grad_grad_gelu_x_e124 = gate_x * grad_grad_x_e124 + x_e124 * grad_grad_gate_x
+        grad_grad_gelu_x_e134 = gate_x * grad_grad_x_e134 + x_e134 * grad_grad_gate_x
+        grad_grad_gelu_x_e234 = gate_x * grad_grad_x_e234 + x_e234 * grad_grad_gate_x
+        t9 = gelu_x_e234 * grad_grad_gelu_y_e234 + gelu_y_e234 * grad_grad_gelu_x_e234
+        t9 += -gelu_x_e123 * grad_grad_gelu_y_e123 - gelu_x_e124 * grad_grad_gelu_y_e124
+        t9 += -gelu_x_e134 * grad_grad_gelu_y_e134 - gelu_y_e123 * grad_grad_gelu_x_e123
+        t9 += -gelu_y_e124 * grad_grad_gelu_x_e124 - gelu_y_e134 * grad_grad_gelu_x_e134
+        grad_grad_out_e = grad_grad_weight_303 * t4 + grad_grad_weight_202 * t2 + grad_grad_weight_101 * t3
+        grad_grad_out_e += grad_grad_weight_000 * gelu_x_e * gelu_y_e + weight_000 * gelu_x_e * grad_grad_gelu_y_e
+        grad_grad_out_e += weight_202 * t7 + weight_101 * t8 + weight_303 * t9
+        grad_grad_out_e += weight_000 * gelu_y_e * grad_grad_gelu_x_e
+        grad_grad_out_e += -grad_grad_weight_404 * gelu_x_e1234 * gelu_y_e1234
+        grad_grad_out_e += -weight_404 * gelu_x_e1234 * grad_grad_gelu_y_e1234
+        grad_grad_out_e += -weight_404 * gelu_y_e1234 * grad_grad_gelu_x_e1234
+        grad_out_e_3 = frontier_4 * (2.0 * grad_grad_out_e) + frontier_grad_grad_inv_rms_0 * grad_out_e
+        grad_out_e_3 += 2.0 * frontier_6 * out_e
+        t10 = gelu_x_e * grad_out_e_2 * grad_grad_gelu_y_e + gelu_y_e * grad_out_e_2 * grad_grad_gelu_x_e
+        t10 += gelu_x_e * gelu_y_e * grad_out_e_3
+        t11 = weight_011 * gelu_x_e
+        t12 = weight_112 * gelu_x_e1
+        t13 = weight_112 * gelu_x_e2
+        t14 = weight_112 * gelu_x_e3
+        t15 = weight_110 * gelu_y_e
+        t16 = weight_213 * gelu_y_e124
+        t17 = weight_213 * gelu_y_e134
+        t18 = weight_211 * gelu_y_e1
+        t19 = weight_213 * gelu_y_e234
+        t20 = weight_211 * gelu_y_e2
+        t21 = weight_211 * gelu_y_e3
+        t22 = weight_314 * gelu_y_e1234
+        t23 = weight_312 * gelu_x_e124
+        t24 = weight_312 * gelu_x_e134
+        t25 = weight_312 * gelu_x_e234
+        t26 = weight_413 * gelu_x_e1234
+        out_e4 = gelu_y_e4 * t11 + gelu_y_e14 * t12 + gelu_x_e4 * t15 + gelu_x_e12 * t16 + gelu_x_e13 * t17
+        out_e4 += gelu_x_e24 * t20 + gelu_x_e34 * t21 + gelu_y_e12 * t23 + gelu_y_e13 * t24 + gelu_y_e123 * t26
+        out_e4 += -gelu_y_e24 * t13 - gelu_y_e34 * t14 - gelu_x_e14 * t18 - gelu_x_e23 * t19 - gelu_x_e123 * t22
+        out_e4 += -gelu_y_e23 * t25
+        t27 = weight_112 * gelu_x_e4
+        t28 = weight_211 * gelu_y_e4
+        t29 = weight_213 * gelu_y_e123
+        t30 = weight_312 * gelu_x_e123
+        out_e1 = gelu_y_e1 * t11 + gelu_x_e1 * t15 + gelu_y_e12 * t13 + gelu_y_e13 * t14 + gelu_y_e14 * t27
+        out_e1 += gelu_y_e234 * t26 - gelu_x_e12 * t20 - gelu_x_e13 * t21 - gelu_x_e14 * t28 - gelu_x_e23 * t29
+        out_e1 += -gelu_x_e24 * t16 - gelu_x_e34 * t17 - gelu_y_e23 * t30 - gelu_y_e24 * t23 - gelu_y_e34 * t24
+        out_e1 += -gelu_x_e234 * t22
+        out_e2 = gelu_y_e2 * t11 + gelu_y_e12 * t12 + gelu_x_e2 * t15 + gelu_y_e23 * t14 + gelu_y_e24 * t27
+        out_e2 += gelu_y_e134 * t26 - gelu_x_e12 * t18 - gelu_x_e13 * t29 - gelu_x_e14 * t16 - gelu_x_e23 * t21
+        out_e2 += -gelu_x_e24 * t28 - gelu_x_e34 * t19 - gelu_y_e13 * t30 - gelu_y_e14 * t23 - gelu_x_e134 * t22
+        out_e2 += -gelu_y_e34 * t25
+        out_e3 = gelu_y_e3 * t11 + gelu_y_e13 * t12 + gelu_x_e3 * t15 + gelu_y_e34 * t27 + gelu_x_e12 * t29
+        out_e3 += gelu_x_e23 * t20 + gelu_x_e24 * t19 + gelu_y_e12 * t30 + gelu_x_e124 * t22 + gelu_y_e24 * t25
+        out_e3 += -gelu_y_e23 * t13 - gelu_x_e13 * t18 - gelu_x_e14 * t17 - gelu_x_e34 * t28 - gelu_y_e14 * t24
+        out_e3 += -gelu_y_e124 * t26
+        t31 = out_e1 * out_e1 - out_e2 * out_e2 - out_e3 * out_e3 - out_e4 * out_e4
+        t32 = tl.where((t31 > 0.0), tl.full([], 1.0, REAL), 0.0)
+        t32 += -tl.where((t31 < 0.0), tl.full([], 1.0, REAL), 0.0)
+        t33 = frontier_3 * t32
+        grad_out_e4_2 = saved_inv_rms_1 * grad_out_e4 - 2.0 * out_e4 * t33
+        grad_out_e3_2 = saved_inv_rms_1 * grad_out_e3 - 2.0 * out_e3 * t33
+        grad_out_e2_2 = saved_inv_rms_1 * grad_out_e2 - 2.0 * out_e2 * t33
+        grad_out_e1_2 = saved_inv_rms_1 * grad_out_e1 + 2.0 * out_e1 * t33
+        t34 = gelu_y_e4 * grad_out_e4_2 + gelu_y_e3 * grad_out_e3_2 + gelu_y_e2 * grad_out_e2_2
+        t34 += gelu_y_e1 * grad_out_e1_2
+        t35 = grad_grad_weight_314 * gelu_y_e1234 + weight_314 * grad_grad_gelu_y_e1234
+        t36 = grad_grad_weight_211 * gelu_y_e1 + weight_211 * grad_grad_gelu_y_e1
+        t37 = grad_grad_weight_211 * gelu_y_e2 + weight_211 * grad_grad_gelu_y_e2
+        t38 = grad_grad_weight_211 * gelu_y_e3 + weight_211 * grad_grad_gelu_y_e3
+        t39 = grad_grad_weight_213 * gelu_y_e124 + weight_213 * grad_grad_gelu_y_e124
+        t40 = grad_grad_weight_213 * gelu_y_e134 + weight_213 * grad_grad_gelu_y_e134
+        t41 = grad_grad_weight_213 * gelu_y_e234 + weight_213 * grad_grad_gelu_y_e234
+        t42 = grad_grad_weight_110 * gelu_y_e + weight_110 * grad_grad_gelu_y_e
+        t43 = grad_grad_weight_413 * gelu_x_e1234 + weight_413 * grad_grad_gelu_x_e1234
+        t44 = grad_grad_weight_112 * gelu_x_e1 + weight_112 * grad_grad_gelu_x_e1
+        t45 = grad_grad_weight_112 * gelu_x_e2 + weight_112 * grad_grad_gelu_x_e2
+        t46 = grad_grad_weight_112 * gelu_x_e3 + weight_112 * grad_grad_gelu_x_e3
+        t47 = grad_grad_weight_312 * gelu_x_e124 + weight_312 * grad_grad_gelu_x_e124
+        t48 = grad_grad_weight_312 * gelu_x_e134 + weight_312 * grad_grad_gelu_x_e134
+        t49 = grad_grad_weight_312 * gelu_x_e234 + weight_312 * grad_grad_gelu_x_e234
+        t50 = grad_grad_weight_011 * gelu_x_e + weight_011 * grad_grad_gelu_x_e
+        grad_grad_out_e4 = t23 * grad_grad_gelu_y_e12 + t24 * grad_grad_gelu_y_e13 + t12 * grad_grad_gelu_y_e14
+        grad_grad_out_e4 += gelu_x_e24 * t37 + gelu_x_e34 * t38 + t11 * grad_grad_gelu_y_e4
+        grad_grad_out_e4 += t26 * grad_grad_gelu_y_e123 + gelu_x_e12 * t39 + gelu_x_e13 * t40 + gelu_x_e4 * t42
+        grad_grad_out_e4 += gelu_y_e123 * t43 + t16 * grad_grad_gelu_x_e12 + t17 * grad_grad_gelu_x_e13
+        grad_grad_out_e4 += t20 * grad_grad_gelu_x_e24 + t21 * grad_grad_gelu_x_e34 + gelu_y_e14 * t44
+        grad_grad_out_e4 += t15 * grad_grad_gelu_x_e4 + gelu_y_e12 * t47 + gelu_y_e13 * t48 + gelu_y_e4 * t50
+        grad_grad_out_e4 += -gelu_x_e123 * t35 - t25 * grad_grad_gelu_y_e23 - t13 * grad_grad_gelu_y_e24
+        grad_grad_out_e4 += -t14 * grad_grad_gelu_y_e34 - gelu_x_e14 * t36 - gelu_x_e23 * t41
+        grad_grad_out_e4 += -t18 * grad_grad_gelu_x_e14 - t19 * grad_grad_gelu_x_e23 - gelu_y_e24 * t45
+        grad_grad_out_e4 += -gelu_y_e34 * t46 - t22 * grad_grad_gelu_x_e123 - gelu_y_e23 * t49
+        t51 = frontier_8 * t32
+        grad_out_e4_3 = t33 * (-2.0 * grad_grad_out_e4) + frontier_grad_grad_inv_rms_1 * grad_out_e4
+        grad_out_e4_3 += -2.0 * out_e4 * t51
+        t52 = grad_grad_weight_211 * gelu_y_e4 + weight_211 * grad_grad_gelu_y_e4
+        t53 = grad_grad_weight_213 * gelu_y_e123 + weight_213 * grad_grad_gelu_y_e123
+        t54 = grad_grad_weight_112 * gelu_x_e4 + weight_112 * grad_grad_gelu_x_e4
+        t55 = grad_grad_weight_312 * gelu_x_e123 + weight_312 * grad_grad_gelu_x_e123
+        grad_grad_out_e3 = gelu_x_e124 * t35 + t30 * grad_grad_gelu_y_e12 + t12 * grad_grad_gelu_y_e13
+        grad_grad_out_e3 += t25 * grad_grad_gelu_y_e24 + t27 * grad_grad_gelu_y_e34 + gelu_x_e23 * t37
+        grad_grad_out_e3 += t11 * grad_grad_gelu_y_e3 + gelu_x_e12 * t53 + gelu_x_e24 * t41 + gelu_x_e3 * t42
+        grad_grad_out_e3 += t29 * grad_grad_gelu_x_e12 + t20 * grad_grad_gelu_x_e23 + t19 * grad_grad_gelu_x_e24
+        grad_grad_out_e3 += gelu_y_e13 * t44 + t15 * grad_grad_gelu_x_e3 + gelu_y_e34 * t54 + gelu_y_e12 * t55
+        grad_grad_out_e3 += t22 * grad_grad_gelu_x_e124 + gelu_y_e24 * t49 + gelu_y_e3 * t50
+        grad_grad_out_e3 += -t24 * grad_grad_gelu_y_e14 - t13 * grad_grad_gelu_y_e23 - gelu_x_e13 * t36
+        grad_grad_out_e3 += -gelu_x_e34 * t52 - t26 * grad_grad_gelu_y_e124 - gelu_x_e14 * t40 - gelu_y_e124 * t43
+        grad_grad_out_e3 += -t18 * grad_grad_gelu_x_e13 - t17 * grad_grad_gelu_x_e14 - t28 * grad_grad_gelu_x_e34
+        grad_grad_out_e3 += -gelu_y_e23 * t45 - gelu_y_e14 * t48
+        grad_out_e3_3 = t33 * (-2.0 * grad_grad_out_e3) + frontier_grad_grad_inv_rms_1 * grad_out_e3
+        grad_out_e3_3 += -2.0 * out_e3 * t51
+        grad_grad_out_e2 = t12 * grad_grad_gelu_y_e12 + t14 * grad_grad_gelu_y_e23 + t27 * grad_grad_gelu_y_e24
+        grad_grad_out_e2 += t11 * grad_grad_gelu_y_e2 + t26 * grad_grad_gelu_y_e134 + gelu_x_e2 * t42
+        grad_grad_out_e2 += gelu_y_e134 * t43 + gelu_y_e12 * t44 + t15 * grad_grad_gelu_x_e2 + gelu_y_e23 * t46
+        grad_grad_out_e2 += gelu_y_e24 * t54 + gelu_y_e2 * t50 - gelu_x_e134 * t35 - t30 * grad_grad_gelu_y_e13
+        grad_grad_out_e2 += -t23 * grad_grad_gelu_y_e14 - t25 * grad_grad_gelu_y_e34 - gelu_x_e12 * t36
+        grad_grad_out_e2 += -gelu_x_e23 * t38 - gelu_x_e24 * t52 - gelu_x_e13 * t53 - gelu_x_e14 * t39
+        grad_grad_out_e2 += -gelu_x_e34 * t41 - t18 * grad_grad_gelu_x_e12 - t29 * grad_grad_gelu_x_e13
+        grad_grad_out_e2 += -t16 * grad_grad_gelu_x_e14 - t21 * grad_grad_gelu_x_e23 - t28 * grad_grad_gelu_x_e24
+        grad_grad_out_e2 += -t19 * grad_grad_gelu_x_e34 - gelu_y_e13 * t55 - gelu_y_e14 * t47
+        grad_grad_out_e2 += -t22 * grad_grad_gelu_x_e134 - gelu_y_e34 * t49
+        grad_out_e2_3 = t33 * (-2.0 * grad_grad_out_e2) + frontier_grad_grad_inv_rms_1 * grad_out_e2
+        grad_out_e2_3 += -2.0 * out_e2 * t51
+        grad_grad_out_e1 = t13 * grad_grad_gelu_y_e12 + t14 * grad_grad_gelu_y_e13 + t27 * grad_grad_gelu_y_e14
+        grad_grad_out_e1 += t11 * grad_grad_gelu_y_e1 + t26 * grad_grad_gelu_y_e234 + gelu_x_e1 * t42
+        grad_grad_out_e1 += gelu_y_e234 * t43 + t15 * grad_grad_gelu_x_e1 + gelu_y_e12 * t45 + gelu_y_e13 * t46
+        grad_grad_out_e1 += gelu_y_e14 * t54 + gelu_y_e1 * t50 - gelu_x_e234 * t35 - t30 * grad_grad_gelu_y_e23
+        grad_grad_out_e1 += -t23 * grad_grad_gelu_y_e24 - t24 * grad_grad_gelu_y_e34 - gelu_x_e12 * t37
+        grad_grad_out_e1 += -gelu_x_e13 * t38 - gelu_x_e14 * t52 - gelu_x_e23 * t53 - gelu_x_e24 * t39
+        grad_grad_out_e1 += -gelu_x_e34 * t40 - t20 * grad_grad_gelu_x_e12 - t21 * grad_grad_gelu_x_e13
+        grad_grad_out_e1 += -t28 * grad_grad_gelu_x_e14 - t29 * grad_grad_gelu_x_e23 - t16 * grad_grad_gelu_x_e24
+        grad_grad_out_e1 += -t17 * grad_grad_gelu_x_e34 - gelu_y_e23 * t55 - gelu_y_e24 * t47 - gelu_y_e34 * t48
+        grad_grad_out_e1 += -t22 * grad_grad_gelu_x_e234
+        grad_out_e1_3 = t33 * (2.0 * grad_grad_out_e1) + frontier_grad_grad_inv_rms_1 * grad_out_e1
+        grad_out_e1_3 += 2.0 * out_e1 * t51
+        t56 = grad_out_e1_2 * grad_grad_gelu_y_e1 + grad_out_e2_2 * grad_grad_gelu_y_e2
+        t56 += grad_out_e3_2 * grad_grad_gelu_y_e3 + grad_out_e4_2 * grad_grad_gelu_y_e4
+        t56 += gelu_y_e4 * grad_out_e4_3 + gelu_y_e3 * grad_out_e3_3 + gelu_y_e2 * grad_out_e2_3
+        t56 += gelu_y_e1 * grad_out_e1_3
+        t57 = weight_022 * gelu_x_e
+        t58 = weight_123 * gelu_x_e1
+        t59 = weight_121 * gelu_x_e2
+        t60 = weight_222 * gelu_x_e12
+        t61 = weight_224 * gelu_y_e1234
+        t62 = weight_222 * gelu_y_e12
+        t63 = weight_222 * gelu_y_e34
+        t64 = weight_220 * gelu_y_e
+        t65 = weight_222 * gelu_x_e34
+        t66 = weight_323 * gelu_y_e123
+        t67 = weight_321 * gelu_y_e3
+        t68 = weight_422 * gelu_x_e1234
+        t69 = weight_123 * gelu_x_e3
+        t70 = weight_323 * gelu_x_e123
+        t71 = weight_321 * gelu_y_e1
+        t72 = weight_121 * gelu_y_e2
+        out_e24 = gelu_y_e24 * t57 + gelu_y_e124 * t58 + gelu_y_e4 * t59 + gelu_x_e14 * t62 + gelu_x_e24 * t64
+        out_e24 += gelu_y_e23 * t65 + gelu_x_e134 * t66 + gelu_x_e234 * t67 + gelu_y_e234 * t69 + gelu_x_e124 * t71
+        out_e24 += -gelu_y_e14 * t60 - gelu_x_e13 * t61 - gelu_x_e23 * t63 - gelu_y_e13 * t68 - gelu_y_e134 * t70
+        out_e24 += -gelu_x_e4 * t72
+        t73 = weight_121 * gelu_x_e1
+        t74 = weight_321 * gelu_y_e4
+        t75 = gelu_x_e13 * gelu_y_e23 + gelu_x_e14 * gelu_y_e24 - gelu_x_e23 * gelu_y_e13
+        t75 += -gelu_x_e24 * gelu_y_e14
+        t76 = weight_121 * gelu_y_e1
+        t77 = weight_123 * gelu_x_e4
+        t78 = gelu_x_e234 * gelu_y_e134 - gelu_x_e134 * gelu_y_e234
+        out_e12 = gelu_y_e12 * t57 + gelu_y_e2 * t73 + gelu_x_e12 * t64 + weight_222 * t75 + weight_323 * t78
+        out_e12 += -gelu_x_e34 * t61 - gelu_x_e124 * t74 - gelu_y_e34 * t68 - gelu_y_e123 * t69 - gelu_x_e2 * t76
+        out_e12 += -gelu_y_e124 * t77 - gelu_x_e123 * t67
+        t79 = weight_123 * gelu_x_e2
+        t80 = weight_321 * gelu_y_e2
+        out_e14 = gelu_y_e14 * t57 + gelu_y_e4 * t73 + gelu_y_e124 * t79 + gelu_x_e14 * t64 + gelu_x_e24 * t62
+        out_e14 += gelu_y_e13 * t65 + gelu_x_e134 * t67 + gelu_x_e234 * t66 + gelu_y_e134 * t69 + gelu_x_e124 * t80
+        out_e14 += -gelu_y_e24 * t60 - gelu_x_e13 * t63 - gelu_x_e23 * t61 - gelu_y_e23 * t68 - gelu_x_e4 * t76
+        out_e14 += -gelu_y_e234 * t70
+        t81 = gelu_x_e14 * gelu_y_e13 + gelu_x_e23 * gelu_y_e24 - gelu_x_e13 * gelu_y_e14
+        t81 += -gelu_x_e24 * gelu_y_e23
+        t82 = gelu_x_e3 * gelu_y_e4 - gelu_x_e4 * gelu_y_e3
+        out_e34 = gelu_y_e34 * t57 + gelu_y_e134 * t58 + gelu_x_e12 * t61 + gelu_x_e34 * t64 + gelu_y_e12 * t68
+        out_e34 += weight_222 * t81 + gelu_y_e124 * t70 + gelu_x_e134 * t71 + weight_121 * t82 - gelu_x_e124 * t66
+        out_e34 += -gelu_x_e234 * t80 - gelu_y_e234 * t79
+        t83 = weight_323 * gelu_y_e124
+        t84 = weight_323 * gelu_x_e124
+        out_e13 = gelu_y_e13 * t57 + gelu_y_e3 * t73 + gelu_y_e123 * t79 + gelu_x_e13 * t64 + gelu_x_e14 * t63
+        out_e13 += gelu_x_e23 * t62 + gelu_x_e24 * t61 + gelu_y_e24 * t68 + gelu_x_e123 * t80 + gelu_y_e234 * t84
+        out_e13 += -gelu_y_e23 * t60 - gelu_y_e14 * t65 - gelu_x_e134 * t74 - gelu_x_e234 * t83 - gelu_x_e3 * t76
+        out_e13 += -gelu_y_e134 * t77
+        out_e23 = gelu_y_e23 * t57 + gelu_y_e123 * t58 + gelu_y_e3 * t59 + gelu_x_e13 * t62 + gelu_x_e14 * t61
+        out_e23 += gelu_x_e23 * t64 + gelu_x_e24 * t63 + gelu_y_e14 * t68 + gelu_x_e123 * t71 + gelu_y_e134 * t84
+        out_e23 += -gelu_y_e13 * t60 - gelu_y_e24 * t65 - gelu_x_e134 * t83 - gelu_x_e234 * t74 - gelu_y_e234 * t77
+        out_e23 += -gelu_x_e3 * t72
+        t85 = out_e34 * out_e34 + out_e23 * out_e23 + out_e24 * out_e24 - out_e12 * out_e12 - out_e14 * out_e14
+        t85 += -out_e13 * out_e13
+        t86 = tl.where((t85 > 0.0), tl.full([], 1.0, REAL), 0.0)
+        t86 += -tl.where((t85 < 0.0), tl.full([], 1.0, REAL), 0.0)
+        t87 = frontier_2 * t86
+        grad_out_e24_2 = saved_inv_rms_2 * grad_out_e24 + 2.0 * out_e24 * t87
+        grad_out_e23_2 = saved_inv_rms_2 * grad_out_e23 + 2.0 * out_e23 * t87
+        grad_out_e13_2 = saved_inv_rms_2 * grad_out_e13 - 2.0 * out_e13 * t87
+        grad_out_e34_2 = saved_inv_rms_2 * grad_out_e34 + 2.0 * out_e34 * t87
+        grad_out_e14_2 = saved_inv_rms_2 * grad_out_e14 - 2.0 * out_e14 * t87
+        grad_out_e12_2 = saved_inv_rms_2 * grad_out_e12 - 2.0 * out_e12 * t87
+        t88 = gelu_y_e24 * grad_out_e24_2 + gelu_y_e23 * grad_out_e23_2 + gelu_y_e13 * grad_out_e13_2
+        t88 += gelu_y_e34 * grad_out_e34_2 + gelu_y_e14 * grad_out_e14_2 + gelu_y_e12 * grad_out_e12_2
+        t89 = grad_grad_weight_224 * gelu_y_e1234 + weight_224 * grad_grad_gelu_y_e1234
+        t90 = grad_grad_weight_222 * gelu_y_e12 + weight_222 * grad_grad_gelu_y_e12
+        t91 = grad_grad_weight_222 * gelu_y_e34 + weight_222 * grad_grad_gelu_y_e34
+        t92 = grad_grad_weight_321 * gelu_y_e1 + weight_321 * grad_grad_gelu_y_e1
+        t93 = grad_grad_weight_121 * gelu_y_e2 + weight_121 * grad_grad_gelu_y_e2
+        t94 = grad_grad_weight_321 * gelu_y_e3 + weight_321 * grad_grad_gelu_y_e3
+        t95 = grad_grad_weight_323 * gelu_y_e123 + weight_323 * grad_grad_gelu_y_e123
+        t96 = grad_grad_weight_220 * gelu_y_e + weight_220 * grad_grad_gelu_y_e
+        t97 = grad_grad_weight_422 * gelu_x_e1234 + weight_422 * grad_grad_gelu_x_e1234
+        t98 = grad_grad_weight_222 * gelu_x_e12 + weight_222 * grad_grad_gelu_x_e12
+        t99 = grad_grad_weight_222 * gelu_x_e34 + weight_222 * grad_grad_gelu_x_e34
+        t100 = grad_grad_weight_123 * gelu_x_e1 + weight_123 * grad_grad_gelu_x_e1
+        t101 = grad_grad_weight_121 * gelu_x_e2 + weight_121 * grad_grad_gelu_x_e2
+        t102 = grad_grad_weight_123 * gelu_x_e3 + weight_123 * grad_grad_gelu_x_e3
+        t103 = grad_grad_weight_323 * gelu_x_e123 + weight_323 * grad_grad_gelu_x_e123
+        t104 = grad_grad_weight_022 * gelu_x_e + weight_022 * grad_grad_gelu_x_e
+        grad_grad_out_e24 = gelu_x_e14 * t90 + t65 * grad_grad_gelu_y_e23 + t57 * grad_grad_gelu_y_e24
+        grad_grad_out_e24 += gelu_x_e124 * t92 + gelu_x_e234 * t94 + t59 * grad_grad_gelu_y_e4 + gelu_x_e134 * t95
+        grad_grad_out_e24 += t58 * grad_grad_gelu_y_e124 + t69 * grad_grad_gelu_y_e234 + gelu_x_e24 * t96
+        grad_grad_out_e24 += t62 * grad_grad_gelu_x_e14 + t64 * grad_grad_gelu_x_e24 + gelu_y_e23 * t99
+        grad_grad_out_e24 += gelu_y_e124 * t100 + gelu_y_e4 * t101 + gelu_y_e234 * t102
+        grad_grad_out_e24 += t71 * grad_grad_gelu_x_e124 + t66 * grad_grad_gelu_x_e134
+        grad_grad_out_e24 += t67 * grad_grad_gelu_x_e234 + gelu_y_e24 * t104 - gelu_x_e13 * t89
+        grad_grad_out_e24 += -t68 * grad_grad_gelu_y_e13 - t60 * grad_grad_gelu_y_e14 - gelu_x_e23 * t91
+        grad_grad_out_e24 += -gelu_x_e4 * t93 - t70 * grad_grad_gelu_y_e134 - gelu_y_e13 * t97 - gelu_y_e14 * t98
+        grad_grad_out_e24 += -t61 * grad_grad_gelu_x_e13 - t63 * grad_grad_gelu_x_e23 - t72 * grad_grad_gelu_x_e4
+        grad_grad_out_e24 += -gelu_y_e134 * t103
+        t105 = frontier_10 * t86
+        grad_out_e24_3 = t87 * (2.0 * grad_grad_out_e24) + frontier_grad_grad_inv_rms_2 * grad_out_e24
+        grad_out_e24_3 += 2.0 * out_e24 * t105
+        t106 = grad_grad_weight_321 * gelu_y_e4 + weight_321 * grad_grad_gelu_y_e4
+        t107 = grad_grad_weight_323 * gelu_y_e124 + weight_323 * grad_grad_gelu_y_e124
+        t108 = grad_grad_weight_123 * gelu_x_e4 + weight_123 * grad_grad_gelu_x_e4
+        t109 = grad_grad_weight_323 * gelu_x_e124 + weight_323 * grad_grad_gelu_x_e124
+        grad_grad_out_e23 = gelu_x_e14 * t89 + gelu_x_e13 * t90 + t68 * grad_grad_gelu_y_e14
+        grad_grad_out_e23 += t57 * grad_grad_gelu_y_e23 + gelu_x_e24 * t91 + gelu_x_e123 * t92
+        grad_grad_out_e23 += t59 * grad_grad_gelu_y_e3 + t58 * grad_grad_gelu_y_e123 + t84 * grad_grad_gelu_y_e134
+        grad_grad_out_e23 += gelu_x_e23 * t96 + gelu_y_e14 * t97 + t62 * grad_grad_gelu_x_e13
+        grad_grad_out_e23 += t61 * grad_grad_gelu_x_e14 + t64 * grad_grad_gelu_x_e23 + t63 * grad_grad_gelu_x_e24
+        grad_grad_out_e23 += gelu_y_e123 * t100 + gelu_y_e3 * t101 + t71 * grad_grad_gelu_x_e123
+        grad_grad_out_e23 += gelu_y_e134 * t109 + gelu_y_e23 * t104 - t60 * grad_grad_gelu_y_e13
+        grad_grad_out_e23 += -t65 * grad_grad_gelu_y_e24 - gelu_x_e3 * t93 - gelu_x_e234 * t106 - gelu_x_e134 * t107
+        grad_grad_out_e23 += -t77 * grad_grad_gelu_y_e234 - gelu_y_e13 * t98 - gelu_y_e24 * t99
+        grad_grad_out_e23 += -t72 * grad_grad_gelu_x_e3 - gelu_y_e234 * t108 - t83 * grad_grad_gelu_x_e134
+        grad_grad_out_e23 += -t74 * grad_grad_gelu_x_e234
+        grad_out_e23_3 = t87 * (2.0 * grad_grad_out_e23) + frontier_grad_grad_inv_rms_2 * grad_out_e23
+        grad_out_e23_3 += 2.0 * out_e23 * t105
+        t110 = grad_grad_weight_121 * gelu_y_e1 + weight_121 * grad_grad_gelu_y_e1
+        t111 = grad_grad_weight_321 * gelu_y_e2 + weight_321 * grad_grad_gelu_y_e2
+        t112 = grad_grad_weight_121 * gelu_x_e1 + weight_121 * grad_grad_gelu_x_e1
+        t113 = grad_grad_weight_123 * gelu_x_e2 + weight_123 * grad_grad_gelu_x_e2
+        grad_grad_out_e13 = gelu_x_e24 * t89 + gelu_x_e23 * t90 + t57 * grad_grad_gelu_y_e13
+        grad_grad_out_e13 += t68 * grad_grad_gelu_y_e24 + gelu_x_e14 * t91 + gelu_x_e123 * t111
+        grad_grad_out_e13 += t73 * grad_grad_gelu_y_e3 + t79 * grad_grad_gelu_y_e123 + t84 * grad_grad_gelu_y_e234
+        grad_grad_out_e13 += gelu_x_e13 * t96 + gelu_y_e24 * t97 + t64 * grad_grad_gelu_x_e13
+        grad_grad_out_e13 += t63 * grad_grad_gelu_x_e14 + t62 * grad_grad_gelu_x_e23 + t61 * grad_grad_gelu_x_e24
+        grad_grad_out_e13 += gelu_y_e3 * t112 + gelu_y_e123 * t113 + t80 * grad_grad_gelu_x_e123
+        grad_grad_out_e13 += gelu_y_e234 * t109 + gelu_y_e13 * t104 - t65 * grad_grad_gelu_y_e14
+        grad_grad_out_e13 += -t60 * grad_grad_gelu_y_e23 - gelu_x_e3 * t110 - gelu_x_e134 * t106
+        grad_grad_out_e13 += -gelu_x_e234 * t107 - t77 * grad_grad_gelu_y_e134 - gelu_y_e23 * t98 - gelu_y_e14 * t99
+        grad_grad_out_e13 += -t76 * grad_grad_gelu_x_e3 - gelu_y_e134 * t108 - t74 * grad_grad_gelu_x_e134
+        grad_grad_out_e13 += -t83 * grad_grad_gelu_x_e234
+        grad_out_e13_3 = t87 * (-2.0 * grad_grad_out_e13) + frontier_grad_grad_inv_rms_2 * grad_out_e13
+        grad_out_e13_3 += -2.0 * out_e13 * t105
+        t114 = gelu_x_e14 * grad_grad_gelu_y_e13 + gelu_x_e23 * grad_grad_gelu_y_e24
+        t114 += gelu_y_e13 * grad_grad_gelu_x_e14 + gelu_y_e24 * grad_grad_gelu_x_e23
+        t114 += -gelu_x_e13 * grad_grad_gelu_y_e14 - gelu_x_e24 * grad_grad_gelu_y_e23
+        t114 += -gelu_y_e14 * grad_grad_gelu_x_e13 - gelu_y_e23 * grad_grad_gelu_x_e24
+        t115 = gelu_x_e3 * grad_grad_gelu_y_e4 + gelu_y_e4 * grad_grad_gelu_x_e3 - gelu_x_e4 * grad_grad_gelu_y_e3
+        t115 += -gelu_y_e3 * grad_grad_gelu_x_e4
+        grad_grad_out_e34 = grad_grad_weight_222 * t81 + grad_grad_weight_121 * t82 + gelu_x_e12 * t89
+        grad_grad_out_e34 += t68 * grad_grad_gelu_y_e12 + t57 * grad_grad_gelu_y_e34 + gelu_x_e134 * t92
+        grad_grad_out_e34 += t70 * grad_grad_gelu_y_e124 + t58 * grad_grad_gelu_y_e134 + gelu_x_e34 * t96
+        grad_grad_out_e34 += gelu_y_e12 * t97 + t61 * grad_grad_gelu_x_e12 + weight_222 * t114
+        grad_grad_out_e34 += t64 * grad_grad_gelu_x_e34 + gelu_y_e134 * t100 + weight_121 * t115
+        grad_grad_out_e34 += gelu_y_e124 * t103 + t71 * grad_grad_gelu_x_e134 + gelu_y_e34 * t104
+        grad_grad_out_e34 += -gelu_x_e234 * t111 - gelu_x_e124 * t95 - t79 * grad_grad_gelu_y_e234
+        grad_grad_out_e34 += -gelu_y_e234 * t113 - t66 * grad_grad_gelu_x_e124 - t80 * grad_grad_gelu_x_e234
+        grad_out_e34_3 = t87 * (2.0 * grad_grad_out_e34) + frontier_grad_grad_inv_rms_2 * grad_out_e34
+        grad_out_e34_3 += 2.0 * out_e34 * t105
+        grad_grad_out_e14 = gelu_x_e24 * t90 + t65 * grad_grad_gelu_y_e13 + t57 * grad_grad_gelu_y_e14
+        grad_grad_out_e14 += gelu_x_e124 * t111 + gelu_x_e134 * t94 + t73 * grad_grad_gelu_y_e4 + gelu_x_e234 * t95
+        grad_grad_out_e14 += t79 * grad_grad_gelu_y_e124 + t69 * grad_grad_gelu_y_e134 + gelu_x_e14 * t96
+        grad_grad_out_e14 += t64 * grad_grad_gelu_x_e14 + t62 * grad_grad_gelu_x_e24 + gelu_y_e13 * t99
+        grad_grad_out_e14 += gelu_y_e4 * t112 + gelu_y_e124 * t113 + gelu_y_e134 * t102
+        grad_grad_out_e14 += t80 * grad_grad_gelu_x_e124 + t67 * grad_grad_gelu_x_e134
+        grad_grad_out_e14 += t66 * grad_grad_gelu_x_e234 + gelu_y_e14 * t104 - gelu_x_e23 * t89
+        grad_grad_out_e14 += -t68 * grad_grad_gelu_y_e23 - t60 * grad_grad_gelu_y_e24 - gelu_x_e13 * t91
+        grad_grad_out_e14 += -gelu_x_e4 * t110 - t70 * grad_grad_gelu_y_e234 - gelu_y_e23 * t97 - gelu_y_e24 * t98
+        grad_grad_out_e14 += -t63 * grad_grad_gelu_x_e13 - t61 * grad_grad_gelu_x_e23 - t76 * grad_grad_gelu_x_e4
+        grad_grad_out_e14 += -gelu_y_e234 * t103
+        grad_out_e14_3 = t87 * (-2.0 * grad_grad_out_e14) + frontier_grad_grad_inv_rms_2 * grad_out_e14
+        grad_out_e14_3 += -2.0 * out_e14 * t105
+        t116 = gelu_x_e13 * grad_grad_gelu_y_e23 + gelu_x_e14 * grad_grad_gelu_y_e24
+        t116 += gelu_y_e23 * grad_grad_gelu_x_e13 + gelu_y_e24 * grad_grad_gelu_x_e14
+        t116 += -gelu_x_e23 * grad_grad_gelu_y_e13 - gelu_x_e24 * grad_grad_gelu_y_e14
+        t116 += -gelu_y_e13 * grad_grad_gelu_x_e23 - gelu_y_e14 * grad_grad_gelu_x_e24
+        t117 = gelu_x_e234 * grad_grad_gelu_y_e134 + gelu_y_e134 * grad_grad_gelu_x_e234
+        t117 += -gelu_x_e134 * grad_grad_gelu_y_e234 - gelu_y_e234 * grad_grad_gelu_x_e134
+        grad_grad_out_e12 = grad_grad_weight_323 * t78 + grad_grad_weight_222 * t75 + t57 * grad_grad_gelu_y_e12
+        grad_grad_out_e12 += t73 * grad_grad_gelu_y_e2 + gelu_x_e12 * t96 + t64 * grad_grad_gelu_x_e12
+        grad_grad_out_e12 += weight_222 * t116 + gelu_y_e2 * t112 + weight_323 * t117 + gelu_y_e12 * t104
+        grad_grad_out_e12 += -gelu_x_e34 * t89 - t68 * grad_grad_gelu_y_e34 - gelu_x_e2 * t110 - gelu_x_e123 * t94
+        grad_grad_out_e12 += -gelu_x_e124 * t106 - t69 * grad_grad_gelu_y_e123 - t77 * grad_grad_gelu_y_e124
+        grad_grad_out_e12 += -gelu_y_e34 * t97 - t61 * grad_grad_gelu_x_e34 - t76 * grad_grad_gelu_x_e2
+        grad_grad_out_e12 += -gelu_y_e123 * t102 - gelu_y_e124 * t108 - t67 * grad_grad_gelu_x_e123
+        grad_grad_out_e12 += -t74 * grad_grad_gelu_x_e124
+        grad_out_e12_3 = t87 * (-2.0 * grad_grad_out_e12) + frontier_grad_grad_inv_rms_2 * grad_out_e12
+        grad_out_e12_3 += -2.0 * out_e12 * t105
+        t118 = grad_out_e12_2 * grad_grad_gelu_y_e12 + grad_out_e13_2 * grad_grad_gelu_y_e13
+        t118 += grad_out_e14_2 * grad_grad_gelu_y_e14 + grad_out_e23_2 * grad_grad_gelu_y_e23
+        t118 += grad_out_e24_2 * grad_grad_gelu_y_e24 + grad_out_e34_2 * grad_grad_gelu_y_e34
+        t118 += gelu_y_e24 * grad_out_e24_3 + gelu_y_e23 * grad_out_e23_3 + gelu_y_e13 * grad_out_e13_3
+        t118 += gelu_y_e34 * grad_out_e34_3 + gelu_y_e14 * grad_out_e14_3 + gelu_y_e12 * grad_out_e12_3
+        t119 = weight_033 * gelu_x_e
+        t120 = weight_134 * gelu_y_e1234
+        t121 = weight_132 * gelu_x_e2
+        t122 = weight_132 * gelu_x_e3
+        t123 = weight_132 * gelu_x_e4
+        t124 = weight_233 * gelu_y_e134
+        t125 = weight_233 * gelu_y_e124
+        t126 = weight_233 * gelu_y_e123
+        t127 = weight_231 * gelu_y_e4
+        t128 = weight_231 * gelu_y_e3
+        t129 = weight_231 * gelu_y_e2
+        t130 = weight_332 * gelu_x_e123
+        t131 = weight_332 * gelu_x_e124
+        t132 = weight_332 * gelu_x_e134
+        t133 = weight_330 * gelu_y_e
+        t134 = weight_431 * gelu_x_e1234
+        out_e234 = gelu_y_e234 * t119 + gelu_x_e1 * t120 + gelu_y_e34 * t121 + gelu_y_e23 * t123
+        out_e234 += gelu_x_e13 * t125 + gelu_x_e23 * t127 + gelu_x_e34 * t129 + gelu_y_e14 * t130
+        out_e234 += gelu_y_e12 * t132 + gelu_x_e234 * t133 - gelu_y_e24 * t122 - gelu_x_e12 * t124
+        out_e234 += -gelu_x_e14 * t126 - gelu_x_e24 * t128 - gelu_y_e13 * t131 - gelu_y_e1 * t134
+        t135 = weight_132 * gelu_x_e1
+        t136 = weight_233 * gelu_y_e234
+        t137 = weight_231 * gelu_y_e1
+        t138 = weight_332 * gelu_x_e234
+        out_e123 = gelu_y_e123 * t119 + gelu_y_e23 * t135 + gelu_y_e12 * t122 + gelu_x_e4 * t120
+        out_e123 += gelu_x_e12 * t128 + gelu_x_e23 * t137 + gelu_x_e24 * t124 + gelu_x_e123 * t133
+        out_e123 += gelu_y_e34 * t131 + gelu_y_e14 * t138 - gelu_y_e13 * t121 - gelu_x_e13 * t129
+        out_e123 += -gelu_x_e14 * t136 - gelu_x_e34 * t125 - gelu_y_e24 * t132 - gelu_y_e4 * t134
+        out_e124 = gelu_y_e124 * t119 + gelu_y_e24 * t135 + gelu_y_e12 * t123 + gelu_x_e12 * t127
+        out_e124 += gelu_x_e13 * t136 + gelu_x_e24 * t137 + gelu_x_e34 * t126 + gelu_x_e124 * t133
+        out_e124 += gelu_y_e23 * t132 + gelu_y_e3 * t134 - gelu_y_e14 * t121 - gelu_x_e3 * t120 - gelu_x_e14 * t129
+        out_e124 += -gelu_x_e23 * t124 - gelu_y_e34 * t130 - gelu_y_e13 * t138
+        out_e134 = gelu_y_e134 * t119 + gelu_y_e34 * t135 + gelu_x_e2 * t120 + gelu_y_e13 * t123
+        out_e134 += gelu_x_e13 * t127 + gelu_x_e23 * t125 + gelu_x_e34 * t137 + gelu_y_e24 * t130
+        out_e134 += gelu_x_e134 * t133 + gelu_y_e12 * t138 - gelu_y_e14 * t122 - gelu_x_e12 * t136
+        out_e134 += -gelu_x_e14 * t128 - gelu_x_e24 * t126 - gelu_y_e23 * t131 - gelu_y_e2 * t134
+        t139 = out_e123 * out_e123 + out_e124 * out_e124 + out_e134 * out_e134 - out_e234 * out_e234
+        t140 = tl.where((t139 > 0.0), tl.full([], 1.0, REAL), 0.0)
+        t140 += -tl.where((t139 < 0.0), tl.full([], 1.0, REAL), 0.0)
+        t141 = frontier_1 * t140
+        grad_out_e234_2 = saved_inv_rms_3 * grad_out_e234 - 2.0 * out_e234 * t141
+        grad_out_e134_2 = saved_inv_rms_3 * grad_out_e134 + 2.0 * out_e134 * t141
+        grad_out_e124_2 = saved_inv_rms_3 * grad_out_e124 + 2.0 * out_e124 * t141
+        grad_out_e123_2 = saved_inv_rms_3 * grad_out_e123 + 2.0 * out_e123 * t141
+        t142 = gelu_y_e234 * grad_out_e234_2 + gelu_y_e134 * grad_out_e134_2 + gelu_y_e124 * grad_out_e124_2
+        t142 += gelu_y_e123 * grad_out_e123_2
+        t143 = grad_grad_weight_134 * gelu_y_e1234 + weight_134 * grad_grad_gelu_y_e1234
+        t144 = grad_grad_weight_231 * gelu_y_e2 + weight_231 * grad_grad_gelu_y_e2
+        t145 = grad_grad_weight_231 * gelu_y_e3 + weight_231 * grad_grad_gelu_y_e3
+        t146 = grad_grad_weight_231 * gelu_y_e4 + weight_231 * grad_grad_gelu_y_e4
+        t147 = grad_grad_weight_233 * gelu_y_e123 + weight_233 * grad_grad_gelu_y_e123
+        t148 = grad_grad_weight_233 * gelu_y_e124 + weight_233 * grad_grad_gelu_y_e124
+        t149 = grad_grad_weight_233 * gelu_y_e134 + weight_233 * grad_grad_gelu_y_e134
+        t150 = grad_grad_weight_330 * gelu_y_e + weight_330 * grad_grad_gelu_y_e
+        t151 = grad_grad_weight_431 * gelu_x_e1234 + weight_431 * grad_grad_gelu_x_e1234
+        t152 = grad_grad_weight_132 * gelu_x_e2 + weight_132 * grad_grad_gelu_x_e2
+        t153 = grad_grad_weight_132 * gelu_x_e3 + weight_132 * grad_grad_gelu_x_e3
+        t154 = grad_grad_weight_132 * gelu_x_e4 + weight_132 * grad_grad_gelu_x_e4
+        t155 = grad_grad_weight_332 * gelu_x_e123 + weight_332 * grad_grad_gelu_x_e123
+        t156 = grad_grad_weight_332 * gelu_x_e124 + weight_332 * grad_grad_gelu_x_e124
+        t157 = grad_grad_weight_332 * gelu_x_e134 + weight_332 * grad_grad_gelu_x_e134
+        t158 = grad_grad_weight_033 * gelu_x_e + weight_033 * grad_grad_gelu_x_e
+        grad_grad_out_e234 = gelu_x_e1 * t143 + t132 * grad_grad_gelu_y_e12 + t130 * grad_grad_gelu_y_e14
+        grad_grad_out_e234 += t123 * grad_grad_gelu_y_e23 + t121 * grad_grad_gelu_y_e34 + gelu_x_e34 * t144
+        grad_grad_out_e234 += gelu_x_e23 * t146 + gelu_x_e13 * t148 + t119 * grad_grad_gelu_y_e234
+        grad_grad_out_e234 += gelu_x_e234 * t150 + t125 * grad_grad_gelu_x_e13 + t127 * grad_grad_gelu_x_e23
+        grad_grad_out_e234 += t129 * grad_grad_gelu_x_e34 + t120 * grad_grad_gelu_x_e1 + gelu_y_e34 * t152
+        grad_grad_out_e234 += gelu_y_e23 * t154 + gelu_y_e14 * t155 + gelu_y_e12 * t157
+        grad_grad_out_e234 += t133 * grad_grad_gelu_x_e234 + gelu_y_e234 * t158 - t131 * grad_grad_gelu_y_e13
+        grad_grad_out_e234 += -t122 * grad_grad_gelu_y_e24 - t134 * grad_grad_gelu_y_e1 - gelu_x_e24 * t145
+        grad_grad_out_e234 += -gelu_x_e14 * t147 - gelu_x_e12 * t149 - gelu_y_e1 * t151
+        grad_grad_out_e234 += -t124 * grad_grad_gelu_x_e12 - t126 * grad_grad_gelu_x_e14
+        grad_grad_out_e234 += -t128 * grad_grad_gelu_x_e24 - gelu_y_e24 * t153 - gelu_y_e13 * t156
+        t159 = frontier_12 * t140
+        grad_out_e234_3 = t141 * (-2.0 * grad_grad_out_e234) + frontier_grad_grad_inv_rms_3 * grad_out_e234
+        grad_out_e234_3 += -2.0 * out_e234 * t159
+        t160 = grad_grad_weight_231 * gelu_y_e1 + weight_231 * grad_grad_gelu_y_e1
+        t161 = grad_grad_weight_233 * gelu_y_e234 + weight_233 * grad_grad_gelu_y_e234
+        t162 = grad_grad_weight_132 * gelu_x_e1 + weight_132 * grad_grad_gelu_x_e1
+        t163 = grad_grad_weight_332 * gelu_x_e234 + weight_332 * grad_grad_gelu_x_e234
+        grad_grad_out_e134 = gelu_x_e2 * t143 + t138 * grad_grad_gelu_y_e12 + t123 * grad_grad_gelu_y_e13
+        grad_grad_out_e134 += t130 * grad_grad_gelu_y_e24 + t135 * grad_grad_gelu_y_e34 + gelu_x_e34 * t160
+        grad_grad_out_e134 += gelu_x_e13 * t146 + gelu_x_e23 * t148 + t119 * grad_grad_gelu_y_e134
+        grad_grad_out_e134 += gelu_x_e134 * t150 + t127 * grad_grad_gelu_x_e13 + t125 * grad_grad_gelu_x_e23
+        grad_grad_out_e134 += t137 * grad_grad_gelu_x_e34 + gelu_y_e34 * t162 + t120 * grad_grad_gelu_x_e2
+        grad_grad_out_e134 += gelu_y_e13 * t154 + gelu_y_e24 * t155 + t133 * grad_grad_gelu_x_e134
+        grad_grad_out_e134 += gelu_y_e12 * t163 + gelu_y_e134 * t158 - t122 * grad_grad_gelu_y_e14
+        grad_grad_out_e134 += -t131 * grad_grad_gelu_y_e23 - t134 * grad_grad_gelu_y_e2 - gelu_x_e14 * t145
+        grad_grad_out_e134 += -gelu_x_e24 * t147 - gelu_x_e12 * t161 - gelu_y_e2 * t151
+        grad_grad_out_e134 += -t136 * grad_grad_gelu_x_e12 - t128 * grad_grad_gelu_x_e14
+        grad_grad_out_e134 += -t126 * grad_grad_gelu_x_e24 - gelu_y_e14 * t153 - gelu_y_e23 * t156
+        grad_out_e134_3 = t141 * (2.0 * grad_grad_out_e134) + frontier_grad_grad_inv_rms_3 * grad_out_e134
+        grad_out_e134_3 += 2.0 * out_e134 * t159
+        grad_grad_out_e124 = t123 * grad_grad_gelu_y_e12 + t132 * grad_grad_gelu_y_e23
+        grad_grad_out_e124 += t135 * grad_grad_gelu_y_e24 + gelu_x_e24 * t160 + t134 * grad_grad_gelu_y_e3
+        grad_grad_out_e124 += gelu_x_e12 * t146 + gelu_x_e34 * t147 + t119 * grad_grad_gelu_y_e124
+        grad_grad_out_e124 += gelu_x_e13 * t161 + gelu_x_e124 * t150 + gelu_y_e3 * t151
+        grad_grad_out_e124 += t127 * grad_grad_gelu_x_e12 + t136 * grad_grad_gelu_x_e13
+        grad_grad_out_e124 += t137 * grad_grad_gelu_x_e24 + t126 * grad_grad_gelu_x_e34 + gelu_y_e24 * t162
+        grad_grad_out_e124 += gelu_y_e12 * t154 + t133 * grad_grad_gelu_x_e124 + gelu_y_e23 * t157
+        grad_grad_out_e124 += gelu_y_e124 * t158 - gelu_x_e3 * t143 - t138 * grad_grad_gelu_y_e13
+        grad_grad_out_e124 += -t121 * grad_grad_gelu_y_e14 - t130 * grad_grad_gelu_y_e34 - gelu_x_e14 * t144
+        grad_grad_out_e124 += -gelu_x_e23 * t149 - t129 * grad_grad_gelu_x_e14 - t124 * grad_grad_gelu_x_e23
+        grad_grad_out_e124 += -gelu_y_e14 * t152 - t120 * grad_grad_gelu_x_e3 - gelu_y_e34 * t155
+        grad_grad_out_e124 += -gelu_y_e13 * t163
+        grad_out_e124_3 = t141 * (2.0 * grad_grad_out_e124) + frontier_grad_grad_inv_rms_3 * grad_out_e124
+        grad_out_e124_3 += 2.0 * out_e124 * t159
+        grad_grad_out_e123 = gelu_x_e4 * t143 + t122 * grad_grad_gelu_y_e12 + t138 * grad_grad_gelu_y_e14
+        grad_grad_out_e123 += t135 * grad_grad_gelu_y_e23 + t131 * grad_grad_gelu_y_e34 + gelu_x_e23 * t160
+        grad_grad_out_e123 += gelu_x_e12 * t145 + t119 * grad_grad_gelu_y_e123 + gelu_x_e24 * t149
+        grad_grad_out_e123 += gelu_x_e123 * t150 + t128 * grad_grad_gelu_x_e12 + t137 * grad_grad_gelu_x_e23
+        grad_grad_out_e123 += t124 * grad_grad_gelu_x_e24 + gelu_y_e23 * t162 + gelu_y_e12 * t153
+        grad_grad_out_e123 += t120 * grad_grad_gelu_x_e4 + t133 * grad_grad_gelu_x_e123 + gelu_y_e34 * t156
+        grad_grad_out_e123 += gelu_y_e14 * t163 + gelu_y_e123 * t158 - t121 * grad_grad_gelu_y_e13
+        grad_grad_out_e123 += -t132 * grad_grad_gelu_y_e24 - gelu_x_e13 * t144 - t134 * grad_grad_gelu_y_e4
+        grad_grad_out_e123 += -gelu_x_e34 * t148 - gelu_x_e14 * t161 - gelu_y_e4 * t151
+        grad_grad_out_e123 += -t129 * grad_grad_gelu_x_e13 - t136 * grad_grad_gelu_x_e14
+        grad_grad_out_e123 += -t125 * grad_grad_gelu_x_e34 - gelu_y_e13 * t152 - gelu_y_e24 * t157
+        grad_out_e123_3 = t141 * (2.0 * grad_grad_out_e123) + frontier_grad_grad_inv_rms_3 * grad_out_e123
+        grad_out_e123_3 += 2.0 * out_e123 * t159
+        t164 = grad_out_e123_2 * grad_grad_gelu_y_e123 + grad_out_e124_2 * grad_grad_gelu_y_e124
+        t164 += grad_out_e134_2 * grad_grad_gelu_y_e134 + grad_out_e234_2 * grad_grad_gelu_y_e234
+        t164 += gelu_y_e234 * grad_out_e234_3 + gelu_y_e134 * grad_out_e134_3 + gelu_y_e124 * grad_out_e124_3
+        t164 += gelu_y_e123 * grad_out_e123_3
+        t165 = gelu_x_e12 * gelu_y_e34 + gelu_x_e14 * gelu_y_e23 + gelu_x_e23 * gelu_y_e14
+        t165 += gelu_x_e34 * gelu_y_e12 - gelu_x_e13 * gelu_y_e24 - gelu_x_e24 * gelu_y_e13
+        t166 = gelu_x_e1 * gelu_y_e234 + gelu_x_e3 * gelu_y_e124 - gelu_x_e2 * gelu_y_e134
+        t166 += -gelu_x_e4 * gelu_y_e123
+        t167 = gelu_x_e123 * gelu_y_e4 + gelu_x_e134 * gelu_y_e2 - gelu_x_e124 * gelu_y_e3
+        t167 += -gelu_x_e234 * gelu_y_e1
+        out_e1234 = weight_044 * gelu_x_e * gelu_y_e1234 + weight_440 * gelu_x_e1234 * gelu_y_e
+        out_e1234 += weight_242 * t165 + weight_143 * t166 + weight_341 * t167
+        grad_out_e1234_2 = saved_inv_rms_4 * grad_out_e1234 + 2.0 * frontier_0 * out_e1234
+        t168 = gelu_x_e34 * grad_grad_gelu_y_e12 + gelu_x_e23 * grad_grad_gelu_y_e14
+        t168 += gelu_x_e14 * grad_grad_gelu_y_e23 + gelu_x_e12 * grad_grad_gelu_y_e34
+        t168 += gelu_y_e34 * grad_grad_gelu_x_e12 + gelu_y_e23 * grad_grad_gelu_x_e14
+        t168 += gelu_y_e14 * grad_grad_gelu_x_e23 + gelu_y_e12 * grad_grad_gelu_x_e34
+        t168 += -gelu_x_e24 * grad_grad_gelu_y_e13 - gelu_x_e13 * grad_grad_gelu_y_e24
+        t168 += -gelu_y_e24 * grad_grad_gelu_x_e13 - gelu_y_e13 * grad_grad_gelu_x_e24
+        t169 = gelu_x_e3 * grad_grad_gelu_y_e124 + gelu_x_e1 * grad_grad_gelu_y_e234
+        t169 += gelu_y_e234 * grad_grad_gelu_x_e1 + gelu_y_e124 * grad_grad_gelu_x_e3
+        t169 += -gelu_x_e4 * grad_grad_gelu_y_e123 - gelu_x_e2 * grad_grad_gelu_y_e134
+        t169 += -gelu_y_e134 * grad_grad_gelu_x_e2 - gelu_y_e123 * grad_grad_gelu_x_e4
+        t170 = gelu_x_e134 * grad_grad_gelu_y_e2 + gelu_x_e123 * grad_grad_gelu_y_e4
+        t170 += gelu_y_e4 * grad_grad_gelu_x_e123 + gelu_y_e2 * grad_grad_gelu_x_e134
+        t170 += -gelu_x_e234 * grad_grad_gelu_y_e1 - gelu_x_e124 * grad_grad_gelu_y_e3
+        t170 += -gelu_y_e3 * grad_grad_gelu_x_e124 - gelu_y_e1 * grad_grad_gelu_x_e234
+        grad_grad_out_e1234 = grad_grad_weight_440 * gelu_x_e1234 * gelu_y_e + grad_grad_weight_341 * t167
+        grad_grad_out_e1234 += grad_grad_weight_242 * t165 + grad_grad_weight_143 * t166
+        grad_grad_out_e1234 += grad_grad_weight_044 * gelu_x_e * gelu_y_e1234
+        grad_grad_out_e1234 += weight_044 * gelu_x_e * grad_grad_gelu_y_e1234
+        grad_grad_out_e1234 += weight_440 * gelu_x_e1234 * grad_grad_gelu_y_e
+        grad_grad_out_e1234 += weight_440 * gelu_y_e * grad_grad_gelu_x_e1234 + weight_242 * t168
+        grad_grad_out_e1234 += weight_143 * t169 + weight_341 * t170
+        grad_grad_out_e1234 += weight_044 * gelu_y_e1234 * grad_grad_gelu_x_e
+        grad_out_e1234_3 = frontier_0 * (2.0 * grad_grad_out_e1234)
+        grad_out_e1234_3 += frontier_grad_grad_inv_rms_4 * grad_out_e1234 + 2.0 * frontier_14 * out_e1234
+        t171 = gelu_x_e * grad_out_e1234_2 * grad_grad_gelu_y_e1234
+        t171 += gelu_y_e1234 * grad_out_e1234_2 * grad_grad_gelu_x_e + gelu_x_e * gelu_y_e1234 * grad_out_e1234_3
+        t172 = gelu_x_e4 * grad_out_e4_2 + gelu_x_e3 * grad_out_e3_2 + gelu_x_e2 * grad_out_e2_2
+        t172 += gelu_x_e1 * grad_out_e1_2
+        t173 = grad_out_e1_2 * grad_grad_gelu_x_e1 + grad_out_e2_2 * grad_grad_gelu_x_e2
+        t173 += grad_out_e3_2 * grad_grad_gelu_x_e3 + grad_out_e4_2 * grad_grad_gelu_x_e4
+        t173 += gelu_x_e4 * grad_out_e4_3 + gelu_x_e3 * grad_out_e3_3 + gelu_x_e2 * grad_out_e2_3
+        t173 += gelu_x_e1 * grad_out_e1_3
+        t174 = gelu_y_e14 * grad_out_e4_2 + gelu_y_e13 * grad_out_e3_2 + gelu_y_e12 * grad_out_e2_2
+        t175 = gelu_y_e12 * grad_out_e1_2 - gelu_y_e24 * grad_out_e4_2 - gelu_y_e23 * grad_out_e3_2
+        t176 = gelu_y_e23 * grad_out_e2_2 + gelu_y_e13 * grad_out_e1_2 - gelu_y_e34 * grad_out_e4_2
+        t177 = gelu_y_e34 * grad_out_e3_2 + gelu_y_e24 * grad_out_e2_2 + gelu_y_e14 * grad_out_e1_2
+        t178 = grad_out_e2_2 * grad_grad_gelu_y_e12 + grad_out_e3_2 * grad_grad_gelu_y_e13
+        t178 += grad_out_e4_2 * grad_grad_gelu_y_e14 + gelu_y_e14 * grad_out_e4_3 + gelu_y_e13 * grad_out_e3_3
+        t178 += gelu_y_e12 * grad_out_e2_3
+        t179 = grad_out_e1_2 * grad_grad_gelu_y_e14 + grad_out_e2_2 * grad_grad_gelu_y_e24
+        t179 += grad_out_e3_2 * grad_grad_gelu_y_e34 + gelu_y_e34 * grad_out_e3_3 + gelu_y_e24 * grad_out_e2_3
+        t179 += gelu_y_e14 * grad_out_e1_3
+        t180 = grad_out_e1_2 * grad_grad_gelu_y_e13 + grad_out_e2_2 * grad_grad_gelu_y_e23
+        t180 += gelu_y_e23 * grad_out_e2_3 + gelu_y_e13 * grad_out_e1_3 - grad_out_e4_2 * grad_grad_gelu_y_e34
+        t180 += -gelu_y_e34 * grad_out_e4_3
+        t181 = grad_out_e1_2 * grad_grad_gelu_y_e12 + gelu_y_e12 * grad_out_e1_3
+        t181 += -grad_out_e3_2 * grad_grad_gelu_y_e23 - grad_out_e4_2 * grad_grad_gelu_y_e24
+        t181 += -gelu_y_e24 * grad_out_e4_3 - gelu_y_e23 * grad_out_e3_3
+        t182 = t174 * grad_grad_gelu_x_e1 + t175 * grad_grad_gelu_x_e2 + t176 * grad_grad_gelu_x_e3
+        t182 += t177 * grad_grad_gelu_x_e4 + gelu_x_e1 * t178 + gelu_x_e4 * t179 + gelu_x_e3 * t180
+        t182 += gelu_x_e2 * t181
+        t183 = -gelu_x_e3 * grad_out_e13_2 - gelu_x_e4 * grad_out_e14_2 - gelu_x_e2 * grad_out_e12_2
+        t184 = gelu_y_e3 * grad_out_e13_2 + gelu_y_e4 * grad_out_e14_2 + gelu_y_e2 * grad_out_e12_2
+        t185 = -grad_out_e23_2 * grad_grad_gelu_x_e3 - grad_out_e24_2 * grad_grad_gelu_x_e4
+        t185 += -gelu_x_e4 * grad_out_e24_3 - gelu_x_e3 * grad_out_e23_3
+        t186 = grad_out_e23_2 * grad_grad_gelu_y_e3 + grad_out_e24_2 * grad_grad_gelu_y_e4
+        t186 += gelu_y_e4 * grad_out_e24_3 + gelu_y_e3 * grad_out_e23_3
+        t187 = -grad_out_e12_2 * grad_grad_gelu_x_e2 - grad_out_e13_2 * grad_grad_gelu_x_e3
+        t187 += -grad_out_e14_2 * grad_grad_gelu_x_e4 - gelu_x_e3 * grad_out_e13_3 - gelu_x_e4 * grad_out_e14_3
+        t187 += -gelu_x_e2 * grad_out_e12_3
+        t188 = grad_out_e12_2 * grad_grad_gelu_y_e2 + grad_out_e13_2 * grad_grad_gelu_y_e3
+        t188 += grad_out_e14_2 * grad_grad_gelu_y_e4 + gelu_y_e3 * grad_out_e13_3 + gelu_y_e4 * grad_out_e14_3
+        t188 += gelu_y_e2 * grad_out_e12_3
+        t189 = t183 * grad_grad_gelu_y_e1
+        t189 += (-gelu_x_e4 * grad_out_e24_2 - gelu_x_e3 * grad_out_e23_2) * grad_grad_gelu_y_e2
+        t189 += t184 * grad_grad_gelu_x_e1
+        t189 += (gelu_y_e4 * grad_out_e24_2 + gelu_y_e3 * grad_out_e23_2) * grad_grad_gelu_x_e2
+        t189 += grad_out_e34_2 * t115 + gelu_y_e2 * t185 + gelu_x_e2 * t186 + t82 * grad_out_e34_3
+        t189 += gelu_y_e1 * t187 + gelu_x_e1 * t188
+        t190 = gelu_y_e124 * grad_out_e24_2 + gelu_y_e123 * grad_out_e23_2 + gelu_y_e134 * grad_out_e34_2
+        t191 = gelu_y_e123 * grad_out_e13_2 + gelu_y_e124 * grad_out_e14_2 - gelu_y_e234 * grad_out_e34_2
+        t192 = gelu_y_e234 * grad_out_e24_2 + gelu_y_e134 * grad_out_e14_2 - gelu_y_e123 * grad_out_e12_2
+        t193 = -gelu_y_e234 * grad_out_e23_2 - gelu_y_e134 * grad_out_e13_2 - gelu_y_e124 * grad_out_e12_2
+        t194 = grad_out_e23_2 * grad_grad_gelu_y_e123 + grad_out_e24_2 * grad_grad_gelu_y_e124
+        t194 += grad_out_e34_2 * grad_grad_gelu_y_e134 + gelu_y_e124 * grad_out_e24_3
+        t194 += gelu_y_e123 * grad_out_e23_3 + gelu_y_e134 * grad_out_e34_3
+        t195 = grad_out_e13_2 * grad_grad_gelu_y_e123 + grad_out_e14_2 * grad_grad_gelu_y_e124
+        t195 += gelu_y_e123 * grad_out_e13_3 + gelu_y_e124 * grad_out_e14_3
+        t195 += -grad_out_e34_2 * grad_grad_gelu_y_e234 - gelu_y_e234 * grad_out_e34_3
+        t196 = -grad_out_e12_2 * grad_grad_gelu_y_e124 - grad_out_e13_2 * grad_grad_gelu_y_e134
+        t196 += -grad_out_e23_2 * grad_grad_gelu_y_e234 - gelu_y_e234 * grad_out_e23_3
+        t196 += -gelu_y_e134 * grad_out_e13_3 - gelu_y_e124 * grad_out_e12_3
+        t197 = grad_out_e14_2 * grad_grad_gelu_y_e134 + grad_out_e24_2 * grad_grad_gelu_y_e234
+        t197 += gelu_y_e234 * grad_out_e24_3 + gelu_y_e134 * grad_out_e14_3
+        t197 += -grad_out_e12_2 * grad_grad_gelu_y_e123 - gelu_y_e123 * grad_out_e12_3
+        t198 = t190 * grad_grad_gelu_x_e1 + t191 * grad_grad_gelu_x_e2 + t192 * grad_grad_gelu_x_e3
+        t198 += t193 * grad_grad_gelu_x_e4 + gelu_x_e1 * t194 + gelu_x_e2 * t195 + gelu_x_e4 * t196
+        t198 += gelu_x_e3 * t197
+        t199 = gelu_y_e34 * grad_out_e134_2 + gelu_y_e24 * grad_out_e124_2 + gelu_y_e23 * grad_out_e123_2
+        t200 = gelu_y_e34 * grad_out_e234_2 - gelu_y_e14 * grad_out_e124_2 - gelu_y_e13 * grad_out_e123_2
+        t201 = gelu_y_e12 * grad_out_e123_2 - gelu_y_e24 * grad_out_e234_2 - gelu_y_e14 * grad_out_e134_2
+        t202 = gelu_y_e23 * grad_out_e234_2 + gelu_y_e13 * grad_out_e134_2 + gelu_y_e12 * grad_out_e124_2
+        t203 = grad_out_e124_2 * grad_grad_gelu_y_e12 + grad_out_e134_2 * grad_grad_gelu_y_e13
+        t203 += grad_out_e234_2 * grad_grad_gelu_y_e23 + gelu_y_e23 * grad_out_e234_3
+        t203 += gelu_y_e13 * grad_out_e134_3 + gelu_y_e12 * grad_out_e124_3
+        t204 = grad_out_e123_2 * grad_grad_gelu_y_e12 + gelu_y_e12 * grad_out_e123_3
+        t204 += -grad_out_e134_2 * grad_grad_gelu_y_e14 - grad_out_e234_2 * grad_grad_gelu_y_e24
+        t204 += -gelu_y_e24 * grad_out_e234_3 - gelu_y_e14 * grad_out_e134_3
+        t205 = grad_out_e234_2 * grad_grad_gelu_y_e34 + gelu_y_e34 * grad_out_e234_3
+        t205 += -grad_out_e123_2 * grad_grad_gelu_y_e13 - grad_out_e124_2 * grad_grad_gelu_y_e14
+        t205 += -gelu_y_e14 * grad_out_e124_3 - gelu_y_e13 * grad_out_e123_3
+        t206 = grad_out_e123_2 * grad_grad_gelu_y_e23 + grad_out_e124_2 * grad_grad_gelu_y_e24
+        t206 += grad_out_e134_2 * grad_grad_gelu_y_e34 + gelu_y_e34 * grad_out_e134_3
+        t206 += gelu_y_e24 * grad_out_e124_3 + gelu_y_e23 * grad_out_e123_3
+        t207 = t199 * grad_grad_gelu_x_e1 + t200 * grad_grad_gelu_x_e2 + t201 * grad_grad_gelu_x_e3
+        t207 += t202 * grad_grad_gelu_x_e4 + gelu_x_e4 * t203 + gelu_x_e3 * t204 + gelu_x_e2 * t205
+        t207 += gelu_x_e1 * t206
+        t208 = gelu_x_e1 * grad_out_e234_2 + gelu_x_e2 * grad_out_e134_2 + gelu_x_e4 * grad_out_e123_2
+        t208 += -gelu_x_e3 * grad_out_e124_2
+        t209 = grad_out_e234_2 * grad_grad_gelu_x_e1 + grad_out_e134_2 * grad_grad_gelu_x_e2
+        t209 += grad_out_e123_2 * grad_grad_gelu_x_e4 + gelu_x_e1 * grad_out_e234_3 + gelu_x_e2 * grad_out_e134_3
+        t209 += gelu_x_e4 * grad_out_e123_3 - grad_out_e124_2 * grad_grad_gelu_x_e3 - gelu_x_e3 * grad_out_e124_3
+        t210 = -gelu_x_e14 * grad_out_e4_2 - gelu_x_e13 * grad_out_e3_2 - gelu_x_e12 * grad_out_e2_2
+        t211 = gelu_x_e24 * grad_out_e4_2 + gelu_x_e23 * grad_out_e3_2 - gelu_x_e12 * grad_out_e1_2
+        t212 = gelu_x_e34 * grad_out_e4_2 - gelu_x_e23 * grad_out_e2_2 - gelu_x_e13 * grad_out_e1_2
+        t213 = -gelu_x_e34 * grad_out_e3_2 - gelu_x_e24 * grad_out_e2_2 - gelu_x_e14 * grad_out_e1_2
+        t214 = -grad_out_e2_2 * grad_grad_gelu_x_e12 - grad_out_e3_2 * grad_grad_gelu_x_e13
+        t214 += -grad_out_e4_2 * grad_grad_gelu_x_e14 - gelu_x_e14 * grad_out_e4_3 - gelu_x_e13 * grad_out_e3_3
+        t214 += -gelu_x_e12 * grad_out_e2_3
+        t215 = -grad_out_e1_2 * grad_grad_gelu_x_e14 - grad_out_e2_2 * grad_grad_gelu_x_e24
+        t215 += -grad_out_e3_2 * grad_grad_gelu_x_e34 - gelu_x_e34 * grad_out_e3_3 - gelu_x_e24 * grad_out_e2_3
+        t215 += -gelu_x_e14 * grad_out_e1_3
+        t216 = grad_out_e4_2 * grad_grad_gelu_x_e34 + gelu_x_e34 * grad_out_e4_3
+        t216 += -grad_out_e1_2 * grad_grad_gelu_x_e13 - grad_out_e2_2 * grad_grad_gelu_x_e23
+        t216 += -gelu_x_e23 * grad_out_e2_3 - gelu_x_e13 * grad_out_e1_3
+        t217 = grad_out_e3_2 * grad_grad_gelu_x_e23 + grad_out_e4_2 * grad_grad_gelu_x_e24
+        t217 += gelu_x_e24 * grad_out_e4_3 + gelu_x_e23 * grad_out_e3_3 - grad_out_e1_2 * grad_grad_gelu_x_e12
+        t217 += -gelu_x_e12 * grad_out_e1_3
+        t218 = t210 * grad_grad_gelu_y_e1 + t211 * grad_grad_gelu_y_e2 + t212 * grad_grad_gelu_y_e3
+        t218 += t213 * grad_grad_gelu_y_e4 + gelu_y_e1 * t214 + gelu_y_e4 * t215 + gelu_y_e3 * t216
+        t218 += gelu_y_e2 * t217
+        t219 = gelu_x_e12 * grad_out_e3_2 - gelu_x_e13 * grad_out_e2_2 - gelu_x_e23 * grad_out_e1_2
+        t220 = gelu_x_e12 * grad_out_e4_2 - gelu_x_e14 * grad_out_e2_2 - gelu_x_e24 * grad_out_e1_2
+        t221 = gelu_x_e13 * grad_out_e4_2 - gelu_x_e14 * grad_out_e3_2 - gelu_x_e34 * grad_out_e1_2
+        t222 = gelu_x_e24 * grad_out_e3_2 - gelu_x_e23 * grad_out_e4_2 - gelu_x_e34 * grad_out_e2_2
+        t223 = grad_out_e3_2 * grad_grad_gelu_x_e24 + gelu_x_e24 * grad_out_e3_3
+        t223 += -grad_out_e4_2 * grad_grad_gelu_x_e23 - grad_out_e2_2 * grad_grad_gelu_x_e34
+        t223 += -gelu_x_e23 * grad_out_e4_3 - gelu_x_e34 * grad_out_e2_3
+        t224 = grad_out_e4_2 * grad_grad_gelu_x_e13 + gelu_x_e13 * grad_out_e4_3
+        t224 += -grad_out_e3_2 * grad_grad_gelu_x_e14 - grad_out_e1_2 * grad_grad_gelu_x_e34
+        t224 += -gelu_x_e14 * grad_out_e3_3 - gelu_x_e34 * grad_out_e1_3
+        t225 = grad_out_e4_2 * grad_grad_gelu_x_e12 + gelu_x_e12 * grad_out_e4_3
+        t225 += -grad_out_e2_2 * grad_grad_gelu_x_e14 - grad_out_e1_2 * grad_grad_gelu_x_e24
+        t225 += -gelu_x_e14 * grad_out_e2_3 - gelu_x_e24 * grad_out_e1_3
+        t226 = grad_out_e3_2 * grad_grad_gelu_x_e12 + gelu_x_e12 * grad_out_e3_3
+        t226 += -grad_out_e2_2 * grad_grad_gelu_x_e13 - grad_out_e1_2 * grad_grad_gelu_x_e23
+        t226 += -gelu_x_e13 * grad_out_e2_3 - gelu_x_e23 * grad_out_e1_3
+        t227 = t219 * grad_grad_gelu_y_e123 + t220 * grad_grad_gelu_y_e124 + t221 * grad_grad_gelu_y_e134
+        t227 += t222 * grad_grad_gelu_y_e234 + gelu_y_e234 * t223 + gelu_y_e134 * t224 + gelu_y_e124 * t225
+        t227 += gelu_y_e123 * t226
+        t228 = gelu_x_e24 * grad_out_e24_2 + gelu_x_e23 * grad_out_e23_2 + gelu_x_e13 * grad_out_e13_2
+        t228 += gelu_x_e34 * grad_out_e34_2 + gelu_x_e14 * grad_out_e14_2 + gelu_x_e12 * grad_out_e12_2
+        t229 = grad_out_e12_2 * grad_grad_gelu_x_e12 + grad_out_e13_2 * grad_grad_gelu_x_e13
+        t229 += grad_out_e14_2 * grad_grad_gelu_x_e14 + grad_out_e23_2 * grad_grad_gelu_x_e23
+        t229 += grad_out_e24_2 * grad_grad_gelu_x_e24 + grad_out_e34_2 * grad_grad_gelu_x_e34
+        t229 += gelu_x_e24 * grad_out_e24_3 + gelu_x_e23 * grad_out_e23_3 + gelu_x_e13 * grad_out_e13_3
+        t229 += gelu_x_e34 * grad_out_e34_3 + gelu_x_e14 * grad_out_e14_3 + gelu_x_e12 * grad_out_e12_3
+        t230 = gelu_x_e14 * grad_out_e24_2 + gelu_x_e13 * grad_out_e23_2 + gelu_x_e23 * grad_out_e13_2
+        t230 += gelu_x_e24 * grad_out_e14_2
+        t231 = gelu_x_e24 * grad_out_e23_2 + gelu_x_e14 * grad_out_e13_2 - gelu_x_e23 * grad_out_e24_2
+        t231 += -gelu_x_e13 * grad_out_e14_2
+        t232 = -gelu_y_e14 * grad_out_e24_2 - gelu_y_e13 * grad_out_e23_2 - gelu_y_e23 * grad_out_e13_2
+        t232 += -gelu_y_e24 * grad_out_e14_2
+        t233 = gelu_y_e23 * grad_out_e24_2 + gelu_y_e13 * grad_out_e14_2 - gelu_y_e24 * grad_out_e23_2
+        t233 += -gelu_y_e14 * grad_out_e13_2
+        t234 = grad_out_e14_2 * grad_grad_gelu_y_e13 + grad_out_e24_2 * grad_grad_gelu_y_e23
+        t234 += gelu_y_e23 * grad_out_e24_3 + gelu_y_e13 * grad_out_e14_3 - grad_out_e13_2 * grad_grad_gelu_y_e14
+        t234 += -grad_out_e23_2 * grad_grad_gelu_y_e24 - gelu_y_e24 * grad_out_e23_3 - gelu_y_e14 * grad_out_e13_3
+        t235 = grad_out_e23_2 * grad_grad_gelu_x_e13 + grad_out_e24_2 * grad_grad_gelu_x_e14
+        t235 += grad_out_e13_2 * grad_grad_gelu_x_e23 + grad_out_e14_2 * grad_grad_gelu_x_e24
+        t235 += gelu_x_e14 * grad_out_e24_3 + gelu_x_e13 * grad_out_e23_3 + gelu_x_e23 * grad_out_e13_3
+        t235 += gelu_x_e24 * grad_out_e14_3
+        t236 = grad_out_e13_2 * grad_grad_gelu_x_e14 + grad_out_e23_2 * grad_grad_gelu_x_e24
+        t236 += gelu_x_e24 * grad_out_e23_3 + gelu_x_e14 * grad_out_e13_3 - grad_out_e14_2 * grad_grad_gelu_x_e13
+        t236 += -grad_out_e24_2 * grad_grad_gelu_x_e23 - gelu_x_e23 * grad_out_e24_3 - gelu_x_e13 * grad_out_e14_3
+        t237 = -grad_out_e23_2 * grad_grad_gelu_y_e13 - grad_out_e24_2 * grad_grad_gelu_y_e14
+        t237 += -grad_out_e13_2 * grad_grad_gelu_y_e23 - grad_out_e14_2 * grad_grad_gelu_y_e24
+        t237 += -gelu_y_e14 * grad_out_e24_3 - gelu_y_e13 * grad_out_e23_3 - gelu_y_e23 * grad_out_e13_3
+        t237 += -gelu_y_e24 * grad_out_e14_3
+        t238 = t230 * grad_grad_gelu_y_e12 + t231 * grad_grad_gelu_y_e34 + t232 * grad_grad_gelu_x_e12
+        t238 += grad_out_e12_2 * t116 + grad_out_e34_2 * t114 + t233 * grad_grad_gelu_x_e34 + t81 * grad_out_e34_3
+        t238 += gelu_x_e34 * t234 + gelu_y_e12 * t235 + gelu_y_e34 * t236 + gelu_x_e12 * t237
+        t238 += t75 * grad_out_e12_3
+        t239 = gelu_x_e14 * grad_out_e23_2 + gelu_x_e24 * grad_out_e13_2 + gelu_x_e12 * grad_out_e34_2
+        t239 += -gelu_x_e13 * grad_out_e24_2 - gelu_x_e23 * grad_out_e14_2 - gelu_x_e34 * grad_out_e12_2
+        t240 = grad_out_e34_2 * grad_grad_gelu_x_e12 + grad_out_e23_2 * grad_grad_gelu_x_e14
+        t240 += grad_out_e13_2 * grad_grad_gelu_x_e24 + gelu_x_e14 * grad_out_e23_3 + gelu_x_e24 * grad_out_e13_3
+        t240 += gelu_x_e12 * grad_out_e34_3 - grad_out_e24_2 * grad_grad_gelu_x_e13
+        t240 += -grad_out_e14_2 * grad_grad_gelu_x_e23 - grad_out_e12_2 * grad_grad_gelu_x_e34
+        t240 += -gelu_x_e13 * grad_out_e24_3 - gelu_x_e23 * grad_out_e14_3 - gelu_x_e34 * grad_out_e12_3
+        t241 = gelu_x_e34 * grad_out_e134_2 + gelu_x_e24 * grad_out_e124_2 + gelu_x_e23 * grad_out_e123_2
+        t242 = gelu_x_e34 * grad_out_e234_2 - gelu_x_e14 * grad_out_e124_2 - gelu_x_e13 * grad_out_e123_2
+        t243 = gelu_x_e12 * grad_out_e123_2 - gelu_x_e24 * grad_out_e234_2 - gelu_x_e14 * grad_out_e134_2
+        t244 = gelu_x_e23 * grad_out_e234_2 + gelu_x_e13 * grad_out_e134_2 + gelu_x_e12 * grad_out_e124_2
+        t245 = grad_out_e124_2 * grad_grad_gelu_x_e12 + grad_out_e134_2 * grad_grad_gelu_x_e13
+        t245 += grad_out_e234_2 * grad_grad_gelu_x_e23 + gelu_x_e23 * grad_out_e234_3
+        t245 += gelu_x_e13 * grad_out_e134_3 + gelu_x_e12 * grad_out_e124_3
+        t246 = grad_out_e123_2 * grad_grad_gelu_x_e23 + grad_out_e124_2 * grad_grad_gelu_x_e24
+        t246 += grad_out_e134_2 * grad_grad_gelu_x_e34 + gelu_x_e34 * grad_out_e134_3
+        t246 += gelu_x_e24 * grad_out_e124_3 + gelu_x_e23 * grad_out_e123_3
+        t247 = grad_out_e234_2 * grad_grad_gelu_x_e34 + gelu_x_e34 * grad_out_e234_3
+        t247 += -grad_out_e123_2 * grad_grad_gelu_x_e13 - grad_out_e124_2 * grad_grad_gelu_x_e14
+        t247 += -gelu_x_e14 * grad_out_e124_3 - gelu_x_e13 * grad_out_e123_3
+        t248 = grad_out_e123_2 * grad_grad_gelu_x_e12 + gelu_x_e12 * grad_out_e123_3
+        t248 += -grad_out_e134_2 * grad_grad_gelu_x_e14 - grad_out_e234_2 * grad_grad_gelu_x_e24
+        t248 += -gelu_x_e24 * grad_out_e234_3 - gelu_x_e14 * grad_out_e134_3
+        t249 = t241 * grad_grad_gelu_y_e1 + t242 * grad_grad_gelu_y_e2 + t243 * grad_grad_gelu_y_e3
+        t249 += t244 * grad_grad_gelu_y_e4 + gelu_y_e4 * t245 + gelu_y_e1 * t246 + gelu_y_e2 * t247
+        t249 += gelu_y_e3 * t248
+        t250 = gelu_x_e34 * grad_out_e124_2 - gelu_x_e14 * grad_out_e234_2 - gelu_x_e24 * grad_out_e134_2
+        t251 = gelu_x_e13 * grad_out_e234_2 + gelu_x_e23 * grad_out_e134_2 - gelu_x_e34 * grad_out_e123_2
+        t252 = gelu_x_e24 * grad_out_e123_2 - gelu_x_e12 * grad_out_e234_2 - gelu_x_e23 * grad_out_e124_2
+        t253 = gelu_x_e13 * grad_out_e124_2 - gelu_x_e12 * grad_out_e134_2 - gelu_x_e14 * grad_out_e123_2
+        t254 = grad_out_e124_2 * grad_grad_gelu_x_e34 + gelu_x_e34 * grad_out_e124_3
+        t254 += -grad_out_e234_2 * grad_grad_gelu_x_e14 - grad_out_e134_2 * grad_grad_gelu_x_e24
+        t254 += -gelu_x_e14 * grad_out_e234_3 - gelu_x_e24 * grad_out_e134_3
+        t255 = grad_out_e234_2 * grad_grad_gelu_x_e13 + grad_out_e134_2 * grad_grad_gelu_x_e23
+        t255 += gelu_x_e13 * grad_out_e234_3 + gelu_x_e23 * grad_out_e134_3
+        t255 += -grad_out_e123_2 * grad_grad_gelu_x_e34 - gelu_x_e34 * grad_out_e123_3
+        t256 = grad_out_e123_2 * grad_grad_gelu_x_e24 + gelu_x_e24 * grad_out_e123_3
+        t256 += -grad_out_e234_2 * grad_grad_gelu_x_e12 - grad_out_e124_2 * grad_grad_gelu_x_e23
+        t256 += -gelu_x_e12 * grad_out_e234_3 - gelu_x_e23 * grad_out_e124_3
+        t257 = grad_out_e124_2 * grad_grad_gelu_x_e13 + gelu_x_e13 * grad_out_e124_3
+        t257 += -grad_out_e134_2 * grad_grad_gelu_x_e12 - grad_out_e123_2 * grad_grad_gelu_x_e14
+        t257 += -gelu_x_e12 * grad_out_e134_3 - gelu_x_e14 * grad_out_e123_3
+        t258 = t250 * grad_grad_gelu_y_e123 + t251 * grad_grad_gelu_y_e124 + t252 * grad_grad_gelu_y_e134
+        t258 += t253 * grad_grad_gelu_y_e234 + gelu_y_e123 * t254 + gelu_y_e124 * t255 + gelu_y_e134 * t256
+        t258 += gelu_y_e234 * t257
+        t259 = gelu_y_e12 * grad_out_e3_2 - gelu_y_e13 * grad_out_e2_2 - gelu_y_e23 * grad_out_e1_2
+        t260 = gelu_y_e12 * grad_out_e4_2 - gelu_y_e14 * grad_out_e2_2 - gelu_y_e24 * grad_out_e1_2
+        t261 = gelu_y_e13 * grad_out_e4_2 - gelu_y_e14 * grad_out_e3_2 - gelu_y_e34 * grad_out_e1_2
+        t262 = gelu_y_e24 * grad_out_e3_2 - gelu_y_e23 * grad_out_e4_2 - gelu_y_e34 * grad_out_e2_2
+        t263 = grad_out_e3_2 * grad_grad_gelu_y_e24 + gelu_y_e24 * grad_out_e3_3
+        t263 += -grad_out_e4_2 * grad_grad_gelu_y_e23 - grad_out_e2_2 * grad_grad_gelu_y_e34
+        t263 += -gelu_y_e23 * grad_out_e4_3 - gelu_y_e34 * grad_out_e2_3
+        t264 = grad_out_e4_2 * grad_grad_gelu_y_e13 + gelu_y_e13 * grad_out_e4_3
+        t264 += -grad_out_e3_2 * grad_grad_gelu_y_e14 - grad_out_e1_2 * grad_grad_gelu_y_e34
+        t264 += -gelu_y_e14 * grad_out_e3_3 - gelu_y_e34 * grad_out_e1_3
+        t265 = grad_out_e4_2 * grad_grad_gelu_y_e12 + gelu_y_e12 * grad_out_e4_3
+        t265 += -grad_out_e2_2 * grad_grad_gelu_y_e14 - grad_out_e1_2 * grad_grad_gelu_y_e24
+        t265 += -gelu_y_e14 * grad_out_e2_3 - gelu_y_e24 * grad_out_e1_3
+        t266 = grad_out_e3_2 * grad_grad_gelu_y_e12 + gelu_y_e12 * grad_out_e3_3
+        t266 += -grad_out_e2_2 * grad_grad_gelu_y_e13 - grad_out_e1_2 * grad_grad_gelu_y_e23
+        t266 += -gelu_y_e13 * grad_out_e2_3 - gelu_y_e23 * grad_out_e1_3
+        t267 = t259 * grad_grad_gelu_x_e123 + t260 * grad_grad_gelu_x_e124 + t261 * grad_grad_gelu_x_e134
+        t267 += t262 * grad_grad_gelu_x_e234 + gelu_x_e234 * t263 + gelu_x_e134 * t264 + gelu_x_e124 * t265
+        t267 += gelu_x_e123 * t266
+        t268 = gelu_x_e124 * grad_out_e3_2 - gelu_x_e123 * grad_out_e4_2 - gelu_x_e134 * grad_out_e2_2
+        t268 += -gelu_x_e234 * grad_out_e1_2
+        t269 = grad_out_e3_2 * grad_grad_gelu_x_e124 + gelu_x_e124 * grad_out_e3_3
+        t269 += -grad_out_e4_2 * grad_grad_gelu_x_e123 - grad_out_e2_2 * grad_grad_gelu_x_e134
+        t269 += -grad_out_e1_2 * grad_grad_gelu_x_e234 - gelu_x_e123 * grad_out_e4_3 - gelu_x_e134 * grad_out_e2_3
+        t269 += -gelu_x_e234 * grad_out_e1_3
+        t270 = gelu_x_e124 * grad_out_e24_2 + gelu_x_e123 * grad_out_e23_2 + gelu_x_e134 * grad_out_e34_2
+        t271 = gelu_x_e123 * grad_out_e13_2 + gelu_x_e124 * grad_out_e14_2 - gelu_x_e234 * grad_out_e34_2
+        t272 = gelu_x_e234 * grad_out_e24_2 + gelu_x_e134 * grad_out_e14_2 - gelu_x_e123 * grad_out_e12_2
+        t273 = -gelu_x_e234 * grad_out_e23_2 - gelu_x_e134 * grad_out_e13_2 - gelu_x_e124 * grad_out_e12_2
+        t274 = grad_out_e23_2 * grad_grad_gelu_x_e123 + grad_out_e24_2 * grad_grad_gelu_x_e124
+        t274 += grad_out_e34_2 * grad_grad_gelu_x_e134 + gelu_x_e124 * grad_out_e24_3
+        t274 += gelu_x_e123 * grad_out_e23_3 + gelu_x_e134 * grad_out_e34_3
+        t275 = grad_out_e13_2 * grad_grad_gelu_x_e123 + grad_out_e14_2 * grad_grad_gelu_x_e124
+        t275 += gelu_x_e123 * grad_out_e13_3 + gelu_x_e124 * grad_out_e14_3
+        t275 += -grad_out_e34_2 * grad_grad_gelu_x_e234 - gelu_x_e234 * grad_out_e34_3
+        t276 = grad_out_e14_2 * grad_grad_gelu_x_e134 + grad_out_e24_2 * grad_grad_gelu_x_e234
+        t276 += gelu_x_e234 * grad_out_e24_3 + gelu_x_e134 * grad_out_e14_3
+        t276 += -grad_out_e12_2 * grad_grad_gelu_x_e123 - gelu_x_e123 * grad_out_e12_3
+        t277 = -grad_out_e12_2 * grad_grad_gelu_x_e124 - grad_out_e13_2 * grad_grad_gelu_x_e134
+        t277 += -grad_out_e23_2 * grad_grad_gelu_x_e234 - gelu_x_e234 * grad_out_e23_3
+        t277 += -gelu_x_e134 * grad_out_e13_3 - gelu_x_e124 * grad_out_e12_3
+        t278 = t270 * grad_grad_gelu_y_e1 + t271 * grad_grad_gelu_y_e2 + t272 * grad_grad_gelu_y_e3
+        t278 += t273 * grad_grad_gelu_y_e4 + gelu_y_e1 * t274 + gelu_y_e2 * t275 + gelu_y_e3 * t276
+        t278 += gelu_y_e4 * t277
+        t279 = gelu_x_e134 * grad_out_e24_2 + gelu_x_e234 * grad_out_e14_2 - gelu_x_e124 * grad_out_e34_2
+        t280 = gelu_y_e124 * grad_out_e34_2 - gelu_y_e134 * grad_out_e24_2 - gelu_y_e234 * grad_out_e14_2
+        t281 = grad_out_e23_2 * grad_grad_gelu_y_e134 + grad_out_e13_2 * grad_grad_gelu_y_e234
+        t281 += gelu_y_e134 * grad_out_e23_3 + gelu_y_e234 * grad_out_e13_3
+        t282 = -grad_out_e23_2 * grad_grad_gelu_x_e134 - grad_out_e13_2 * grad_grad_gelu_x_e234
+        t282 += -gelu_x_e134 * grad_out_e23_3 - gelu_x_e234 * grad_out_e13_3
+        t283 = grad_out_e34_2 * grad_grad_gelu_y_e124 + gelu_y_e124 * grad_out_e34_3
+        t283 += -grad_out_e24_2 * grad_grad_gelu_y_e134 - grad_out_e14_2 * grad_grad_gelu_y_e234
+        t283 += -gelu_y_e134 * grad_out_e24_3 - gelu_y_e234 * grad_out_e14_3
+        t284 = grad_out_e24_2 * grad_grad_gelu_x_e134 + grad_out_e14_2 * grad_grad_gelu_x_e234
+        t284 += gelu_x_e134 * grad_out_e24_3 + gelu_x_e234 * grad_out_e14_3
+        t284 += -grad_out_e34_2 * grad_grad_gelu_x_e124 - gelu_x_e124 * grad_out_e34_3
+        t285 = t279 * grad_grad_gelu_y_e123
+        t285 += (-gelu_x_e134 * grad_out_e23_2 - gelu_x_e234 * grad_out_e13_2) * grad_grad_gelu_y_e124
+        t285 += t280 * grad_grad_gelu_x_e123
+        t285 += (gelu_y_e134 * grad_out_e23_2 + gelu_y_e234 * grad_out_e13_2) * grad_grad_gelu_x_e124
+        t285 += grad_out_e12_2 * t117 + gelu_x_e124 * t281 + gelu_y_e124 * t282 + gelu_x_e123 * t283
+        t285 += gelu_y_e123 * t284 + t78 * grad_out_e12_3
+        t286 = gelu_x_e234 * grad_out_e234_2 + gelu_x_e134 * grad_out_e134_2 + gelu_x_e124 * grad_out_e124_2
+        t286 += gelu_x_e123 * grad_out_e123_2
+        t287 = grad_out_e123_2 * grad_grad_gelu_x_e123 + grad_out_e124_2 * grad_grad_gelu_x_e124
+        t287 += grad_out_e134_2 * grad_grad_gelu_x_e134 + grad_out_e234_2 * grad_grad_gelu_x_e234
+        t287 += gelu_x_e234 * grad_out_e234_3 + gelu_x_e134 * grad_out_e134_3 + gelu_x_e124 * grad_out_e124_3
+        t287 += gelu_x_e123 * grad_out_e123_3
+        t288 = gelu_y_e14 * grad_out_e234_2 + gelu_y_e24 * grad_out_e134_2 - gelu_y_e34 * grad_out_e124_2
+        t289 = gelu_y_e34 * grad_out_e123_2 - gelu_y_e13 * grad_out_e234_2 - gelu_y_e23 * grad_out_e134_2
+        t290 = gelu_y_e12 * grad_out_e234_2 + gelu_y_e23 * grad_out_e124_2 - gelu_y_e24 * grad_out_e123_2
+        t291 = gelu_y_e12 * grad_out_e134_2 + gelu_y_e14 * grad_out_e123_2 - gelu_y_e13 * grad_out_e124_2
+        t292 = grad_out_e234_2 * grad_grad_gelu_y_e14 + grad_out_e134_2 * grad_grad_gelu_y_e24
+        t292 += gelu_y_e14 * grad_out_e234_3 + gelu_y_e24 * grad_out_e134_3
+        t292 += -grad_out_e124_2 * grad_grad_gelu_y_e34 - gelu_y_e34 * grad_out_e124_3
+        t293 = grad_out_e134_2 * grad_grad_gelu_y_e12 + grad_out_e123_2 * grad_grad_gelu_y_e14
+        t293 += gelu_y_e12 * grad_out_e134_3 + gelu_y_e14 * grad_out_e123_3
+        t293 += -grad_out_e124_2 * grad_grad_gelu_y_e13 - gelu_y_e13 * grad_out_e124_3
+        t294 = grad_out_e234_2 * grad_grad_gelu_y_e12 + grad_out_e124_2 * grad_grad_gelu_y_e23
+        t294 += gelu_y_e12 * grad_out_e234_3 + gelu_y_e23 * grad_out_e124_3
+        t294 += -grad_out_e123_2 * grad_grad_gelu_y_e24 - gelu_y_e24 * grad_out_e123_3
+        t295 = grad_out_e123_2 * grad_grad_gelu_y_e34 + gelu_y_e34 * grad_out_e123_3
+        t295 += -grad_out_e234_2 * grad_grad_gelu_y_e13 - grad_out_e134_2 * grad_grad_gelu_y_e23
+        t295 += -gelu_y_e13 * grad_out_e234_3 - gelu_y_e23 * grad_out_e134_3
+        t296 = t288 * grad_grad_gelu_x_e123 + t289 * grad_grad_gelu_x_e124 + t290 * grad_grad_gelu_x_e134
+        t296 += t291 * grad_grad_gelu_x_e234 + gelu_x_e123 * t292 + gelu_x_e234 * t293 + gelu_x_e134 * t294
+        t296 += gelu_x_e124 * t295
+        t297 = -gelu_x_e1234 * grad_out_e_2 * grad_grad_gelu_y_e1234
+        t297 += -gelu_y_e1234 * grad_out_e_2 * grad_grad_gelu_x_e1234 - gelu_x_e1234 * gelu_y_e1234 * grad_out_e_3
+        t298 = gelu_y_e123 * grad_out_e4_2 + gelu_y_e134 * grad_out_e2_2 + gelu_y_e234 * grad_out_e1_2
+        t298 += -gelu_y_e124 * grad_out_e3_2
+        t299 = grad_out_e4_2 * grad_grad_gelu_y_e123 + grad_out_e2_2 * grad_grad_gelu_y_e134
+        t299 += grad_out_e1_2 * grad_grad_gelu_y_e234 + gelu_y_e123 * grad_out_e4_3 + gelu_y_e134 * grad_out_e2_3
+        t299 += gelu_y_e234 * grad_out_e1_3 - grad_out_e3_2 * grad_grad_gelu_y_e124 - gelu_y_e124 * grad_out_e3_3
+        t300 = gelu_y_e14 * grad_out_e23_2 + gelu_y_e24 * grad_out_e13_2 + gelu_y_e12 * grad_out_e34_2
+        t300 += -gelu_y_e13 * grad_out_e24_2 - gelu_y_e23 * grad_out_e14_2 - gelu_y_e34 * grad_out_e12_2
+        t301 = grad_out_e34_2 * grad_grad_gelu_y_e12 + grad_out_e23_2 * grad_grad_gelu_y_e14
+        t301 += grad_out_e13_2 * grad_grad_gelu_y_e24 + gelu_y_e14 * grad_out_e23_3 + gelu_y_e24 * grad_out_e13_3
+        t301 += gelu_y_e12 * grad_out_e34_3 - grad_out_e24_2 * grad_grad_gelu_y_e13
+        t301 += -grad_out_e14_2 * grad_grad_gelu_y_e23 - grad_out_e12_2 * grad_grad_gelu_y_e34
+        t301 += -gelu_y_e13 * grad_out_e24_3 - gelu_y_e23 * grad_out_e14_3 - gelu_y_e34 * grad_out_e12_3
+        t302 = gelu_y_e3 * grad_out_e124_2 - gelu_y_e1 * grad_out_e234_2 - gelu_y_e2 * grad_out_e134_2
+        t302 += -gelu_y_e4 * grad_out_e123_2
+        t303 = grad_out_e124_2 * grad_grad_gelu_y_e3 + gelu_y_e3 * grad_out_e124_3
+        t303 += -grad_out_e234_2 * grad_grad_gelu_y_e1 - grad_out_e134_2 * grad_grad_gelu_y_e2
+        t303 += -grad_out_e123_2 * grad_grad_gelu_y_e4 - gelu_y_e1 * grad_out_e234_3 - gelu_y_e2 * grad_out_e134_3
+        t303 += -gelu_y_e4 * grad_out_e123_3
+        t304 = gelu_x_e1234 * grad_out_e1234_2 * grad_grad_gelu_y_e
+        t304 += gelu_y_e * grad_out_e1234_2 * grad_grad_gelu_x_e1234 + gelu_x_e1234 * gelu_y_e * grad_out_e1234_3
+
+        if GRAD_WEIGHT:
+            grad_weight_000 = _sum(grad_weight_000, t10, mask, ROWS > 1)
+            grad_weight_011 = _sum(grad_weight_011, t34 * grad_grad_gelu_x_e + gelu_x_e * t56, mask, ROWS > 1)
+            grad_weight_022 = _sum(grad_weight_022, t88 * grad_grad_gelu_x_e + gelu_x_e * t118, mask, ROWS > 1)
+            grad_weight_033 = _sum(grad_weight_033, t142 * grad_grad_gelu_x_e + gelu_x_e * t164, mask, ROWS > 1)
+            grad_weight_044 = _sum(grad_weight_044, t171, mask, ROWS > 1)
+            grad_weight_101 = _sum(grad_weight_101, grad_out_e_2 * t8 + t3 * grad_out_e_3, mask, ROWS > 1)
+            grad_weight_110 = _sum(grad_weight_110, t172 * grad_grad_gelu_y_e + gelu_y_e * t173, mask, ROWS > 1)
+            grad_weight_112 = _sum(grad_weight_112, t182, mask, ROWS > 1)
+            grad_weight_121 = _sum(grad_weight_121, t189, mask, ROWS > 1)
+            grad_weight_123 = _sum(grad_weight_123, t198, mask, ROWS > 1)
+            grad_weight_132 = _sum(grad_weight_132, t207, mask, ROWS > 1)
+            grad_weight_134 = _sum(grad_weight_134, t208 * grad_grad_gelu_y_e1234 + gelu_y_e1234 * t209, mask, ROWS > 1)
+            grad_weight_143 = _sum(grad_weight_143, grad_out_e1234_2 * t169 + t166 * grad_out_e1234_3, mask, ROWS > 1)
+            grad_weight_202 = _sum(grad_weight_202, grad_out_e_2 * t7 + t2 * grad_out_e_3, mask, ROWS > 1)
+            grad_weight_211 = _sum(grad_weight_211, t218, mask, ROWS > 1)
+            grad_weight_213 = _sum(grad_weight_213, t227, mask, ROWS > 1)
+            grad_weight_220 = _sum(grad_weight_220, t228 * grad_grad_gelu_y_e + gelu_y_e * t229, mask, ROWS > 1)
+            grad_weight_222 = _sum(grad_weight_222, t238, mask, ROWS > 1)
+            grad_weight_224 = _sum(grad_weight_224, t239 * grad_grad_gelu_y_e1234 + gelu_y_e1234 * t240, mask, ROWS > 1)
+            grad_weight_231 = _sum(grad_weight_231, t249, mask, ROWS > 1)
+            grad_weight_233 = _sum(grad_weight_233, t258, mask, ROWS > 1)
+            grad_weight_242 = _sum(grad_weight_242, grad_out_e1234_2 * t168 + t165 * grad_out_e1234_3, mask, ROWS > 1)
+            grad_weight_303 = _sum(grad_weight_303, grad_out_e_2 * t9 + t4 * grad_out_e_3, mask, ROWS > 1)
+            grad_weight_312 = _sum(grad_weight_312, t267, mask, ROWS > 1)
+            grad_weight_314 = _sum(grad_weight_314, t268 * grad_grad_gelu_y_e1234 + gelu_y_e1234 * t269, mask, ROWS > 1)
+            grad_weight_321 = _sum(grad_weight_321, t278, mask, ROWS > 1)
+            grad_weight_323 = _sum(grad_weight_323, t285, mask, ROWS > 1)
+            grad_weight_330 = _sum(grad_weight_330, t286 * grad_grad_gelu_y_e + gelu_y_e * t287, mask, ROWS > 1)
+            grad_weight_332 = _sum(grad_weight_332, t296, mask, ROWS > 1)
+            grad_weight_341 = _sum(grad_weight_341, grad_out_e1234_2 * t170 + t167 * grad_out_e1234_3, mask, ROWS > 1)
+            grad_weight_404 = _sum(grad_weight_404, t297, mask, ROWS > 1)
+            grad_weight_413 = _sum(grad_weight_413, t298 * grad_grad_gelu_x_e1234 + gelu_x_e1234 * t299, mask, ROWS > 1)
+            grad_weight_422 = _sum(grad_weight_422, t300 * grad_grad_gelu_x_e1234 + gelu_x_e1234 * t301, mask, ROWS > 1)
+            grad_weight_431 = _sum(grad_weight_431, t302 * grad_grad_gelu_x_e1234 + gelu_x_e1234 * t303, mask, ROWS > 1)
+            grad_weight_440 = _sum(grad_weight_440, t304, mask, ROWS > 1)
+    grad_weight_row = grad_weight_ptr + tl.cast(program, tl.int64) * 35 * N
+
+    if GRAD_WEIGHT:
+        tl.store(grad_weight_row + n * 35, _column_sum(grad_weight_000, ROWS), mask=tile_mask)
+        tl.store(grad_weight_row + n * 35 + 1, _column_sum(grad_weight_011, ROWS), mask=tile_mask)
+        tl.store(grad_weight_row + n * 35 + 2, _column_sum(grad_weight_022, ROWS), mask=tile_mask)
+        tl.store(grad_weight_row + n * 35 + 3, _column_sum(grad_weight_033, ROWS), mask=tile_mask)
+        tl.store(grad_weight_row + n * 35 + 4, _column_sum(grad_weight_044, ROWS), mask=tile_mask)
+        tl.store(grad_weight_row + n * 35 + 5, _column_sum(grad_weight_101, ROWS), mask=tile_mask)
+        tl.store(grad_weight_row + n * 35 + 6, _column_sum(grad_weight_110, ROWS), mask=tile_mask)
+        tl.store(grad_weight_row + n * 35 + 7, _column_sum(grad_weight_112, ROWS), mask=tile_mask)
+        tl.store(grad_weight_row + n * 35 + 8, _column_sum(grad_weight_121, ROWS), mask=tile_mask)
+        tl.store(grad_weight_row + n * 35 + 9, _column_sum(grad_weight_123, ROWS), mask=tile_mask)
+        tl.store(grad_weight_row + n * 35 + 10, _column_sum(grad_weight_132, ROWS), mask=tile_mask)
+        tl.store(grad_weight_row + n * 35 + 11, _column_sum(grad_weight_134, ROWS), mask=tile_mask)
+        tl.store(grad_weight_row + n * 35 + 12, _column_sum(grad_weight_143, ROWS), mask=tile_mask)
+        tl.store(grad_weight_row + n * 35 + 13, _column_sum(grad_weight_202, ROWS), mask=tile_mask)
+        tl.store(grad_weight_row + n * 35 + 14, _column_sum(grad_weight_211, ROWS), mask=tile_mask)
+        tl.store(grad_weight_row + n * 35 + 15, _column_sum(grad_weight_213, ROWS), mask=tile_mask)
+        tl.store(grad_weight_row + n * 35 + 16, _column_sum(grad_weight_220, ROWS), mask=tile_mask)
+        tl.store(grad_weight_row + n * 35 + 17, _column_sum(grad_weight_222, ROWS), mask=tile_mask)
+        tl.store(grad_weight_row + n * 35 + 18, _column_sum(grad_weight_224, ROWS), mask=tile_mask)
+        tl.store(grad_weight_row + n * 35 + 19, _column_sum(grad_weight_231, ROWS), mask=tile_mask)
+        tl.store(grad_weight_row + n * 35 + 20, _column_sum(grad_weight_233, ROWS), mask=tile_mask)
+        tl.store(grad_weight_row + n * 35 + 21, _column_sum(grad_weight_242, ROWS), mask=tile_mask)
+        tl.store(grad_weight_row + n * 35 + 22, _column_sum(grad_weight_303, ROWS), mask=tile_mask)
+        tl.store(grad_weight_row + n * 35 + 23, _column_sum(grad_weight_312, ROWS), mask=tile_mask)
+        tl.store(grad_weight_row + n * 35 + 24, _column_sum(grad_weight_314, ROWS), mask=tile_mask)
+        tl.store(grad_weight_row + n * 35 + 25, _column_sum(grad_weight_321, ROWS), mask=tile_mask)
+        tl.store(grad_weight_row + n * 35 + 26, _column_sum(grad_weight_323, ROWS), mask=tile_mask)
+        tl.store(grad_weight_row + n * 35 + 27, _column_sum(grad_weight_330, ROWS), mask=tile_mask)
+        tl.store(grad_weight_row + n * 35 + 28, _column_sum(grad_weight_332, ROWS), mask=tile_mask)
+        tl.store(grad_weight_row + n * 35 + 29, _column_sum(grad_weight_341, ROWS), mask=tile_mask)
+        tl.store(grad_weight_row + n * 35 + 30, _column_sum(grad_weight_404, ROWS), mask=tile_mask)
+        tl.store(grad_weight_row + n * 35 + 31, _column_sum(grad_weight_413, ROWS), mask=tile_mask)
+        tl.store(grad_weight_row + n * 35 + 32, _column_sum(grad_weight_422, ROWS), mask=tile_mask)
+        tl.store(grad_weight_row + n * 35 + 33, _column_sum(grad_weight_431, ROWS), mask=tile_mask)
+        tl.store(grad_weight_row + n * 35 + 34, _column_sum(grad_weight_440, ROWS), mask=tile_mask)
+
+
 # ---------------------------------------------------------------------------------------------------------------------
 # fused_gelu_sgp_norm_without_normalize
 #     out = sgp(gelu(x), gelu(y), weight)
@@ -4045,7 +11313,6 @@ def _fused_gelu_sgp_norm_without_normalize_backward_kernel(
     GRAD_WEIGHT: tl.constexpr,
     ROWS: tl.constexpr,
     BLOCK: tl.constexpr,
-    PROGRAMS: tl.constexpr,
     REAL: tl.constexpr,
 ):
     # accumulates in registers over b; the partial results are added in a fixed order
@@ -4055,7 +11322,7 @@ def _fused_gelu_sgp_norm_without_normalize_backward_kernel(
     r = _down(ROWS)
     at = r * N + n
     tile_mask = n < N
-    program = tl.program_id(0)
+    program, programs = tl.program_id(0), tl.num_programs(0)
 
     grad_weight_000 = _start(ROWS, BLOCK, 0.0, REAL)
     grad_weight_011 = _start(ROWS, BLOCK, 0.0, REAL)
@@ -4092,7 +11359,7 @@ def _fused_gelu_sgp_norm_without_normalize_backward_kernel(
     grad_weight_422 = _start(ROWS, BLOCK, 0.0, REAL)
     grad_weight_431 = _start(ROWS, BLOCK, 0.0, REAL)
     grad_weight_440 = _start(ROWS, BLOCK, 0.0, REAL)
-    for block in range(program, tl.cdiv(B, ROWS), PROGRAMS):
+    for block in range(program, tl.cdiv(B, ROWS), programs):
         b = tl.cast(block, tl.int64) * ROWS
         row_mask = b + r < B
         mask = tile_mask if ROWS == 1 else tile_mask & row_mask
@@ -4651,21 +11918,2589 @@ def _fused_gelu_sgp_norm_without_normalize_backward_kernel(
         tl.store(grad_weight_row + n * 35 + 34, _column_sum(grad_weight_440, ROWS), mask=tile_mask)
 
 
+@triton.jit(do_not_specialize=["B"])
+def _fused_gelu_sgp_norm_without_normalize_double_backward_kernel(
+    x_ptr,
+    y_ptr,
+    weight_ptr,
+    grad_out_ptr,
+    grad_grad_x_ptr,
+    grad_grad_y_ptr,
+    grad_grad_weight_ptr,
+    grad_x_ptr,
+    B,
+    N,
+    HAS_GRAD_GRAD_X: tl.constexpr,
+    HAS_GRAD_GRAD_Y: tl.constexpr,
+    HAS_GRAD_GRAD_WEIGHT: tl.constexpr,
+    GRAD_X: tl.constexpr,
+    ROWS: tl.constexpr,
+    BLOCK: tl.constexpr,
+    REAL: tl.constexpr,
+):
+    # apart from the folds, because together they need more registers than a thread has
+    # one result alone, because together they need more registers than a thread has
+
+    n = _tile(tl.program_id(1) * BLOCK, ROWS, BLOCK)
+    r = _down(ROWS)
+    at = r * N + n
+    tile_mask = n < N
+    weight_000 = tl.load(weight_ptr + n * 35, mask=tile_mask, other=0.0).to(REAL)
+    weight_011 = tl.load(weight_ptr + n * 35 + 1, mask=tile_mask, other=0.0).to(REAL)
+    weight_022 = tl.load(weight_ptr + n * 35 + 2, mask=tile_mask, other=0.0).to(REAL)
+    weight_033 = tl.load(weight_ptr + n * 35 + 3, mask=tile_mask, other=0.0).to(REAL)
+    weight_044 = tl.load(weight_ptr + n * 35 + 4, mask=tile_mask, other=0.0).to(REAL)
+    weight_101 = tl.load(weight_ptr + n * 35 + 5, mask=tile_mask, other=0.0).to(REAL)
+    weight_110 = tl.load(weight_ptr + n * 35 + 6, mask=tile_mask, other=0.0).to(REAL)
+    weight_112 = tl.load(weight_ptr + n * 35 + 7, mask=tile_mask, other=0.0).to(REAL)
+    weight_121 = tl.load(weight_ptr + n * 35 + 8, mask=tile_mask, other=0.0).to(REAL)
+    weight_123 = tl.load(weight_ptr + n * 35 + 9, mask=tile_mask, other=0.0).to(REAL)
+    weight_132 = tl.load(weight_ptr + n * 35 + 10, mask=tile_mask, other=0.0).to(REAL)
+    weight_134 = tl.load(weight_ptr + n * 35 + 11, mask=tile_mask, other=0.0).to(REAL)
+    weight_143 = tl.load(weight_ptr + n * 35 + 12, mask=tile_mask, other=0.0).to(REAL)
+    weight_202 = tl.load(weight_ptr + n * 35 + 13, mask=tile_mask, other=0.0).to(REAL)
+    weight_211 = tl.load(weight_ptr + n * 35 + 14, mask=tile_mask, other=0.0).to(REAL)
+    weight_213 = tl.load(weight_ptr + n * 35 + 15, mask=tile_mask, other=0.0).to(REAL)
+    weight_220 = tl.load(weight_ptr + n * 35 + 16, mask=tile_mask, other=0.0).to(REAL)
+    weight_222 = tl.load(weight_ptr + n * 35 + 17, mask=tile_mask, other=0.0).to(REAL)
+    weight_224 = tl.load(weight_ptr + n * 35 + 18, mask=tile_mask, other=0.0).to(REAL)
+    weight_231 = tl.load(weight_ptr + n * 35 + 19, mask=tile_mask, other=0.0).to(REAL)
+    weight_233 = tl.load(weight_ptr + n * 35 + 20, mask=tile_mask, other=0.0).to(REAL)
+    weight_242 = tl.load(weight_ptr + n * 35 + 21, mask=tile_mask, other=0.0).to(REAL)
+    weight_303 = tl.load(weight_ptr + n * 35 + 22, mask=tile_mask, other=0.0).to(REAL)
+    weight_312 = tl.load(weight_ptr + n * 35 + 23, mask=tile_mask, other=0.0).to(REAL)
+    weight_314 = tl.load(weight_ptr + n * 35 + 24, mask=tile_mask, other=0.0).to(REAL)
+    weight_321 = tl.load(weight_ptr + n * 35 + 25, mask=tile_mask, other=0.0).to(REAL)
+    weight_323 = tl.load(weight_ptr + n * 35 + 26, mask=tile_mask, other=0.0).to(REAL)
+    weight_330 = tl.load(weight_ptr + n * 35 + 27, mask=tile_mask, other=0.0).to(REAL)
+    weight_332 = tl.load(weight_ptr + n * 35 + 28, mask=tile_mask, other=0.0).to(REAL)
+    weight_341 = tl.load(weight_ptr + n * 35 + 29, mask=tile_mask, other=0.0).to(REAL)
+    weight_404 = tl.load(weight_ptr + n * 35 + 30, mask=tile_mask, other=0.0).to(REAL)
+    weight_413 = tl.load(weight_ptr + n * 35 + 31, mask=tile_mask, other=0.0).to(REAL)
+    weight_422 = tl.load(weight_ptr + n * 35 + 32, mask=tile_mask, other=0.0).to(REAL)
+    weight_431 = tl.load(weight_ptr + n * 35 + 33, mask=tile_mask, other=0.0).to(REAL)
+    weight_440 = tl.load(weight_ptr + n * 35 + 34, mask=tile_mask, other=0.0).to(REAL)
+    grad_grad_weight_000 = tl.load(grad_grad_weight_ptr + n * 35, mask=tile_mask & HAS_GRAD_GRAD_WEIGHT, other=0.0).to(
+        REAL
+    )
+    grad_grad_weight_011 = tl.load(
+        grad_grad_weight_ptr + n * 35 + 1, mask=tile_mask & HAS_GRAD_GRAD_WEIGHT, other=0.0
+    ).to(REAL)
+    grad_grad_weight_022 = tl.load(
+        grad_grad_weight_ptr + n * 35 + 2, mask=tile_mask & HAS_GRAD_GRAD_WEIGHT, other=0.0
+    ).to(REAL)
+    grad_grad_weight_033 = tl.load(
+        grad_grad_weight_ptr + n * 35 + 3, mask=tile_mask & HAS_GRAD_GRAD_WEIGHT, other=0.0
+    ).to(REAL)
+    grad_grad_weight_044 = tl.load(
+        grad_grad_weight_ptr + n * 35 + 4, mask=tile_mask & HAS_GRAD_GRAD_WEIGHT, other=0.0
+    ).to(REAL)
+    grad_grad_weight_101 = tl.load(
+        grad_grad_weight_ptr + n * 35 + 5, mask=tile_mask & HAS_GRAD_GRAD_WEIGHT, other=0.0
+    ).to(REAL)
+    grad_grad_weight_110 = tl.load(
+        grad_grad_weight_ptr + n * 35 + 6, mask=tile_mask & HAS_GRAD_GRAD_WEIGHT, other=0.0
+    ).to(REAL)
+    grad_grad_weight_112 = tl.load(
+        grad_grad_weight_ptr + n * 35 + 7, mask=tile_mask & HAS_GRAD_GRAD_WEIGHT, other=0.0
+    ).to(REAL)
+    grad_grad_weight_121 = tl.load(
+        grad_grad_weight_ptr + n * 35 + 8, mask=tile_mask & HAS_GRAD_GRAD_WEIGHT, other=0.0
+    ).to(REAL)
+    grad_grad_weight_123 = tl.load(
+        grad_grad_weight_ptr + n * 35 + 9, mask=tile_mask & HAS_GRAD_GRAD_WEIGHT, other=0.0
+    ).to(REAL)
+    grad_grad_weight_132 = tl.load(
+        grad_grad_weight_ptr + n * 35 + 10, mask=tile_mask & HAS_GRAD_GRAD_WEIGHT, other=0.0
+    ).to(REAL)
+    grad_grad_weight_134 = tl.load(
+        grad_grad_weight_ptr + n * 35 + 11, mask=tile_mask & HAS_GRAD_GRAD_WEIGHT, other=0.0
+    ).to(REAL)
+    grad_grad_weight_143 = tl.load(
+        grad_grad_weight_ptr + n * 35 + 12, mask=tile_mask & HAS_GRAD_GRAD_WEIGHT, other=0.0
+    ).to(REAL)
+    grad_grad_weight_202 = tl.load(
+        grad_grad_weight_ptr + n * 35 + 13, mask=tile_mask & HAS_GRAD_GRAD_WEIGHT, other=0.0
+    ).to(REAL)
+    grad_grad_weight_211 = tl.load(
+        grad_grad_weight_ptr + n * 35 + 14, mask=tile_mask & HAS_GRAD_GRAD_WEIGHT, other=0.0
+    ).to(REAL)
+    grad_grad_weight_213 = tl.load(
+        grad_grad_weight_ptr + n * 35 + 15, mask=tile_mask & HAS_GRAD_GRAD_WEIGHT, other=0.0
+    ).to(REAL)
+    grad_grad_weight_220 = tl.load(
+        grad_grad_weight_ptr + n * 35 + 16, mask=tile_mask & HAS_GRAD_GRAD_WEIGHT, other=0.0
+    ).to(REAL)
+    grad_grad_weight_222 = tl.load(
+        grad_grad_weight_ptr + n * 35 + 17, mask=tile_mask & HAS_GRAD_GRAD_WEIGHT, other=0.0
+    ).to(REAL)
+    grad_grad_weight_224 = tl.load(
+        grad_grad_weight_ptr + n * 35 + 18, mask=tile_mask & HAS_GRAD_GRAD_WEIGHT, other=0.0
+    ).to(REAL)
+    grad_grad_weight_231 = tl.load(
+        grad_grad_weight_ptr + n * 35 + 19, mask=tile_mask & HAS_GRAD_GRAD_WEIGHT, other=0.0
+    ).to(REAL)
+    grad_grad_weight_233 = tl.load(
+        grad_grad_weight_ptr + n * 35 + 20, mask=tile_mask & HAS_GRAD_GRAD_WEIGHT, other=0.0
+    ).to(REAL)
+    grad_grad_weight_242 = tl.load(
+        grad_grad_weight_ptr + n * 35 + 21, mask=tile_mask & HAS_GRAD_GRAD_WEIGHT, other=0.0
+    ).to(REAL)
+    grad_grad_weight_303 = tl.load(
+        grad_grad_weight_ptr + n * 35 + 22, mask=tile_mask & HAS_GRAD_GRAD_WEIGHT, other=0.0
+    ).to(REAL)
+    grad_grad_weight_312 = tl.load(
+        grad_grad_weight_ptr + n * 35 + 23, mask=tile_mask & HAS_GRAD_GRAD_WEIGHT, other=0.0
+    ).to(REAL)
+    grad_grad_weight_314 = tl.load(
+        grad_grad_weight_ptr + n * 35 + 24, mask=tile_mask & HAS_GRAD_GRAD_WEIGHT, other=0.0
+    ).to(REAL)
+    grad_grad_weight_321 = tl.load(
+        grad_grad_weight_ptr + n * 35 + 25, mask=tile_mask & HAS_GRAD_GRAD_WEIGHT, other=0.0
+    ).to(REAL)
+    grad_grad_weight_323 = tl.load(
+        grad_grad_weight_ptr + n * 35 + 26, mask=tile_mask & HAS_GRAD_GRAD_WEIGHT, other=0.0
+    ).to(REAL)
+    grad_grad_weight_330 = tl.load(
+        grad_grad_weight_ptr + n * 35 + 27, mask=tile_mask & HAS_GRAD_GRAD_WEIGHT, other=0.0
+    ).to(REAL)
+    grad_grad_weight_332 = tl.load(
+        grad_grad_weight_ptr + n * 35 + 28, mask=tile_mask & HAS_GRAD_GRAD_WEIGHT, other=0.0
+    ).to(REAL)
+    grad_grad_weight_341 = tl.load(
+        grad_grad_weight_ptr + n * 35 + 29, mask=tile_mask & HAS_GRAD_GRAD_WEIGHT, other=0.0
+    ).to(REAL)
+    grad_grad_weight_404 = tl.load(
+        grad_grad_weight_ptr + n * 35 + 30, mask=tile_mask & HAS_GRAD_GRAD_WEIGHT, other=0.0
+    ).to(REAL)
+    grad_grad_weight_413 = tl.load(
+        grad_grad_weight_ptr + n * 35 + 31, mask=tile_mask & HAS_GRAD_GRAD_WEIGHT, other=0.0
+    ).to(REAL)
+    grad_grad_weight_422 = tl.load(
+        grad_grad_weight_ptr + n * 35 + 32, mask=tile_mask & HAS_GRAD_GRAD_WEIGHT, other=0.0
+    ).to(REAL)
+    grad_grad_weight_431 = tl.load(
+        grad_grad_weight_ptr + n * 35 + 33, mask=tile_mask & HAS_GRAD_GRAD_WEIGHT, other=0.0
+    ).to(REAL)
+    grad_grad_weight_440 = tl.load(
+        grad_grad_weight_ptr + n * 35 + 34, mask=tile_mask & HAS_GRAD_GRAD_WEIGHT, other=0.0
+    ).to(REAL)
+
+    b = tl.program_id(0).to(tl.int64) * ROWS
+    row_mask = b + r < B
+    mask = tile_mask if ROWS == 1 else tile_mask & row_mask
+    x_row = x_ptr + b * 16 * N
+    y_row = y_ptr + b * 16 * N
+    grad_out_row = grad_out_ptr + b * 16 * N
+    grad_grad_x_row = grad_grad_x_ptr + b * 16 * N
+    grad_grad_y_row = grad_grad_y_ptr + b * 16 * N
+    grad_x_row = grad_x_ptr + b * 16 * N
+
+    x_e, x_e1, x_e2, x_e3, x_e4, x_e12, x_e13, x_e14 = _load8(x_row + at * 16, mask, REAL)
+    x_e23, x_e24, x_e34, x_e123, x_e124, x_e134, x_e234, x_e1234 = _load8(x_row + at * 16 + 8, mask, REAL)
+    y_e, y_e1, y_e2, y_e3, y_e4, y_e12, y_e13, y_e14 = _load8(y_row + at * 16, mask, REAL)
+    y_e23, y_e24, y_e34, y_e123, y_e124, y_e134, y_e234, y_e1234 = _load8(y_row + at * 16 + 8, mask, REAL)
+    grad_out_e, grad_out_e1, grad_out_e2, grad_out_e3, grad_out_e4, grad_out_e12, grad_out_e13, grad_out_e14 = _load8(
+        grad_out_row + at * 16, mask, REAL
+    )
+    (
+        grad_out_e23,
+        grad_out_e24,
+        grad_out_e34,
+        grad_out_e123,
+        grad_out_e124,
+        grad_out_e134,
+        grad_out_e234,
+        grad_out_e1234,
+    ) = _load8(grad_out_row + at * 16 + 8, mask, REAL)
+    (
+        grad_grad_x_e,
+        grad_grad_x_e1,
+        grad_grad_x_e2,
+        grad_grad_x_e3,
+        grad_grad_x_e4,
+        grad_grad_x_e12,
+        grad_grad_x_e13,
+        grad_grad_x_e14,
+    ) = _load8(grad_grad_x_row + at * 16, mask & HAS_GRAD_GRAD_X, REAL)
+    (
+        grad_grad_x_e23,
+        grad_grad_x_e24,
+        grad_grad_x_e34,
+        grad_grad_x_e123,
+        grad_grad_x_e124,
+        grad_grad_x_e134,
+        grad_grad_x_e234,
+        grad_grad_x_e1234,
+    ) = _load8(grad_grad_x_row + at * 16 + 8, mask & HAS_GRAD_GRAD_X, REAL)
+    (
+        grad_grad_y_e,
+        grad_grad_y_e1,
+        grad_grad_y_e2,
+        grad_grad_y_e3,
+        grad_grad_y_e4,
+        grad_grad_y_e12,
+        grad_grad_y_e13,
+        grad_grad_y_e14,
+    ) = _load8(grad_grad_y_row + at * 16, mask & HAS_GRAD_GRAD_Y, REAL)
+    (
+        grad_grad_y_e23,
+        grad_grad_y_e24,
+        grad_grad_y_e34,
+        grad_grad_y_e123,
+        grad_grad_y_e124,
+        grad_grad_y_e134,
+        grad_grad_y_e234,
+        grad_grad_y_e1234,
+    ) = _load8(grad_grad_y_row + at * 16 + 8, mask & HAS_GRAD_GRAD_Y, REAL)
+
+    t0 = 0.7071067811865476 * x_e
+    gate_x = 0.5 * tl.erf(t0) + 0.5
+    t1 = 0.7071067811865476 * y_e
+    gate_y = 0.5 + 0.5 * tl.erf(t1)
+    gelu_y_e1234 = y_e1234 * gate_y
+    gelu_y_e234 = y_e234 * gate_y
+    gelu_y_e134 = y_e134 * gate_y
+    gelu_y_e124 = y_e124 * gate_y
+    gelu_y_e123 = y_e123 * gate_y
+    t2 = gelu_y_e234 * grad_out_e234 + gelu_y_e134 * grad_out_e134 + gelu_y_e124 * grad_out_e124
+    t2 += gelu_y_e123 * grad_out_e123
+    gelu_y_e34 = y_e34 * gate_y
+    gelu_y_e24 = y_e24 * gate_y
+    gelu_y_e23 = y_e23 * gate_y
+    gelu_y_e14 = y_e14 * gate_y
+    gelu_y_e13 = y_e13 * gate_y
+    gelu_y_e12 = y_e12 * gate_y
+    t3 = gelu_y_e34 * grad_out_e34 + gelu_y_e24 * grad_out_e24 + gelu_y_e23 * grad_out_e23
+    t3 += gelu_y_e14 * grad_out_e14 + gelu_y_e13 * grad_out_e13 + gelu_y_e12 * grad_out_e12
+    gelu_y_e4 = y_e4 * gate_y
+    gelu_y_e3 = y_e3 * gate_y
+    gelu_y_e2 = y_e2 * gate_y
+    gelu_y_e1 = y_e1 * gate_y
+    t4 = gelu_y_e4 * grad_out_e4 + gelu_y_e3 * grad_out_e3 + gelu_y_e2 * grad_out_e2 + gelu_y_e1 * grad_out_e1
+    gelu_y_e = y_e * gate_y
+    t5 = 1.1283791670955126 * tl.exp(-t1 * t1) * (0.7071067811865476 * grad_grad_y_e)
+    grad_grad_gate_y = 0.5 * t5
+    grad_grad_gelu_y_e1234 = gate_y * grad_grad_y_e1234 + y_e1234 * grad_grad_gate_y
+    grad_grad_gelu_y_e34 = gate_y * grad_grad_y_e34 + y_e34 * grad_grad_gate_y
+    grad_grad_gelu_y_e24 = gate_y * grad_grad_y_e24 + y_e24 * grad_grad_gate_y
+    grad_grad_gelu_y_e23 = gate_y * grad_grad_y_e23 + y_e23 * grad_grad_gate_y
+    grad_grad_gelu_y_e14 = gate_y * grad_grad_y_e14 + y_e14 * grad_grad_gate_y
+    grad_grad_gelu_y_e13 = gate_y * grad_grad_y_e13 + y_e13 * grad_grad_gate_y
+    grad_grad_gelu_y_e12 = gate_y * grad_grad_y_e12 + y_e12 * grad_grad_gate_y
+    t6 = grad_out_e34 * grad_grad_gelu_y_e34 + grad_out_e24 * grad_grad_gelu_y_e24
+    t6 += grad_out_e23 * grad_grad_gelu_y_e23 + grad_out_e14 * grad_grad_gelu_y_e14
+    t6 += grad_out_e13 * grad_grad_gelu_y_e13 + grad_out_e12 * grad_grad_gelu_y_e12
+    grad_grad_gelu_y_e4 = gate_y * grad_grad_y_e4 + y_e4 * grad_grad_gate_y
+    grad_grad_gelu_y_e3 = gate_y * grad_grad_y_e3 + y_e3 * grad_grad_gate_y
+    grad_grad_gelu_y_e2 = gate_y * grad_grad_y_e2 + y_e2 * grad_grad_gate_y
+    grad_grad_gelu_y_e1 = gate_y * grad_grad_y_e1 + y_e1 * grad_grad_gate_y
+    t7 = grad_out_e4 * grad_grad_gelu_y_e4 + grad_out_e3 * grad_grad_gelu_y_e3
+    t7 += grad_out_e2 * grad_grad_gelu_y_e2 + grad_out_e1 * grad_grad_gelu_y_e1
+    grad_grad_gelu_y_e234 = gate_y * grad_grad_y_e234 + y_e234 * grad_grad_gate_y
+    grad_grad_gelu_y_e134 = gate_y * grad_grad_y_e134 + y_e134 * grad_grad_gate_y
+    grad_grad_gelu_y_e124 = gate_y * grad_grad_y_e124 + y_e124 * grad_grad_gate_y
+    grad_grad_gelu_y_e123 = gate_y * grad_grad_y_e123 + y_e123 * grad_grad_gate_y
+    t8 = grad_out_e234 * grad_grad_gelu_y_e234 + grad_out_e134 * grad_grad_gelu_y_e134
+    t8 += grad_out_e124 * grad_grad_gelu_y_e124 + grad_out_e123 * grad_grad_gelu_y_e123
+    grad_grad_gelu_y_e = y_e * grad_grad_gate_y + gate_y * grad_grad_y_e
+    grad_gelu_x_e = grad_grad_weight_044 * gelu_y_e1234 * grad_out_e1234 + grad_grad_weight_033 * t2
+    grad_gelu_x_e += grad_grad_weight_022 * t3 + grad_grad_weight_011 * t4
+    grad_gelu_x_e += grad_grad_weight_000 * gelu_y_e * grad_out_e
+    grad_gelu_x_e += weight_044 * grad_out_e1234 * grad_grad_gelu_y_e1234 + weight_022 * t6 + weight_011 * t7
+    grad_gelu_x_e += weight_033 * t8 + weight_000 * grad_out_e * grad_grad_gelu_y_e
+    grad_gelu_x_e_2 = weight_044 * gelu_y_e1234 * grad_out_e1234 + weight_000 * gelu_y_e * grad_out_e
+    grad_gelu_x_e_2 += weight_022 * t3 + weight_033 * t2 + weight_011 * t4
+    t9 = tl.exp(-t0 * t0)
+    t10 = 1.1283791670955126 * t9
+    t11 = 0.7071067811865476 * grad_grad_x_e
+    grad_grad_gate_x = 0.5 * t10 * t11
+    t12 = weight_341 * grad_out_e1234
+    t13 = weight_330 * gelu_y_e
+    t14 = weight_314 * gelu_y_e1234
+    t15 = weight_303 * grad_out_e
+    t16 = gelu_y_e14 * grad_out_e234 + gelu_y_e24 * grad_out_e134 - gelu_y_e34 * grad_out_e124
+    t17 = weight_321 * gelu_y_e1
+    t18 = gelu_y_e124 * grad_out_e34 - gelu_y_e134 * grad_out_e24 - gelu_y_e234 * grad_out_e14
+    t19 = weight_321 * gelu_y_e2
+    t20 = weight_321 * gelu_y_e3
+    t21 = gelu_y_e12 * grad_out_e3 - gelu_y_e13 * grad_out_e2 - gelu_y_e23 * grad_out_e1
+    grad_gelu_x_e123 = gelu_y_e4 * t12 + grad_out_e123 * t13 + weight_332 * t16 + grad_out_e23 * t17
+    grad_gelu_x_e123 += weight_323 * t18 + grad_out_e13 * t19 + weight_312 * t21 - grad_out_e4 * t14
+    grad_gelu_x_e123 += -gelu_y_e123 * t15 - grad_out_e12 * t20
+    t22 = gelu_y_e34 * grad_out_e123 - gelu_y_e13 * grad_out_e234 - gelu_y_e23 * grad_out_e134
+    t23 = weight_323 * gelu_y_e123
+    t24 = gelu_y_e134 * grad_out_e23 + gelu_y_e234 * grad_out_e13
+    t25 = weight_321 * gelu_y_e4
+    t26 = gelu_y_e12 * grad_out_e4 - gelu_y_e14 * grad_out_e2 - gelu_y_e24 * grad_out_e1
+    grad_gelu_x_e124 = grad_out_e124 * t13 + grad_out_e3 * t14 + weight_332 * t22 + grad_out_e24 * t17
+    grad_gelu_x_e124 += grad_out_e14 * t19 + weight_323 * t24 + weight_312 * t26 - gelu_y_e3 * t12
+    grad_gelu_x_e124 += -gelu_y_e124 * t15 - grad_out_e34 * t23 - grad_out_e12 * t25
+    t27 = weight_323 * grad_out_e12
+    t28 = gelu_y_e12 * grad_out_e234 + gelu_y_e23 * grad_out_e124 - gelu_y_e24 * grad_out_e123
+    t29 = weight_323 * gelu_y_e124
+    t30 = gelu_y_e13 * grad_out_e4 - gelu_y_e14 * grad_out_e3 - gelu_y_e34 * grad_out_e1
+    grad_gelu_x_e134 = gelu_y_e2 * t12 + grad_out_e134 * t13 + weight_332 * t28 + grad_out_e34 * t17
+    grad_gelu_x_e134 += grad_out_e24 * t23 + grad_out_e14 * t20 + weight_312 * t30 - gelu_y_e234 * t27
+    grad_gelu_x_e134 += -grad_out_e2 * t14 - gelu_y_e134 * t15 - grad_out_e23 * t29 - grad_out_e13 * t25
+    t31 = gelu_y_e12 * grad_out_e134 + gelu_y_e14 * grad_out_e123 - gelu_y_e13 * grad_out_e124
+    t32 = gelu_y_e24 * grad_out_e3 - gelu_y_e23 * grad_out_e4 - gelu_y_e34 * grad_out_e2
+    grad_gelu_x_e234 = grad_out_e234 * t13 + gelu_y_e134 * t27 + gelu_y_e234 * t15 + weight_332 * t31
+    grad_gelu_x_e234 += grad_out_e24 * t20 + grad_out_e14 * t23 + weight_312 * t32 - gelu_y_e1 * t12
+    grad_gelu_x_e234 += -grad_out_e1 * t14 - grad_out_e34 * t19 - grad_out_e23 * t25 - grad_out_e13 * t29
+    t33 = weight_143 * grad_out_e1234
+    t34 = weight_134 * gelu_y_e1234
+    t35 = weight_110 * gelu_y_e
+    t36 = weight_101 * grad_out_e
+    t37 = gelu_y_e34 * grad_out_e134 + gelu_y_e24 * grad_out_e124 + gelu_y_e23 * grad_out_e123
+    t38 = gelu_y_e134 * grad_out_e34 + gelu_y_e124 * grad_out_e24 + gelu_y_e123 * grad_out_e23
+    t39 = gelu_y_e4 * grad_out_e14 + gelu_y_e3 * grad_out_e13 + gelu_y_e2 * grad_out_e12
+    t40 = gelu_y_e14 * grad_out_e4 + gelu_y_e13 * grad_out_e3 + gelu_y_e12 * grad_out_e2
+    grad_gelu_x_e1 = gelu_y_e234 * t33 + grad_out_e234 * t34 + grad_out_e1 * t35 + gelu_y_e1 * t36
+    grad_gelu_x_e1 += weight_132 * t37 + weight_123 * t38 + weight_121 * t39 + weight_112 * t40
+    t41 = gelu_y_e34 * grad_out_e234 - gelu_y_e14 * grad_out_e124 - gelu_y_e13 * grad_out_e123
+    t42 = gelu_y_e4 * grad_out_e24 + gelu_y_e3 * grad_out_e23
+    t43 = gelu_y_e124 * grad_out_e14 + gelu_y_e123 * grad_out_e13 - gelu_y_e234 * grad_out_e34
+    t44 = weight_121 * gelu_y_e1
+    t45 = gelu_y_e12 * grad_out_e1 - gelu_y_e24 * grad_out_e4 - gelu_y_e23 * grad_out_e3
+    grad_gelu_x_e2 = grad_out_e134 * t34 + grad_out_e2 * t35 + weight_132 * t41 + weight_121 * t42
+    grad_gelu_x_e2 += weight_123 * t43 + weight_112 * t45 - gelu_y_e134 * t33 - gelu_y_e2 * t36
+    grad_gelu_x_e2 += -grad_out_e12 * t44
+    t46 = weight_121 * grad_out_e34
+    t47 = gelu_y_e12 * grad_out_e123 - gelu_y_e24 * grad_out_e234 - gelu_y_e14 * grad_out_e134
+    t48 = weight_121 * gelu_y_e2
+    t49 = gelu_y_e234 * grad_out_e24 + gelu_y_e134 * grad_out_e14 - gelu_y_e123 * grad_out_e12
+    t50 = gelu_y_e23 * grad_out_e2 + gelu_y_e13 * grad_out_e1 - gelu_y_e34 * grad_out_e4
+    grad_gelu_x_e3 = gelu_y_e124 * t33 + gelu_y_e4 * t46 + grad_out_e3 * t35 + weight_132 * t47
+    grad_gelu_x_e3 += weight_123 * t49 + weight_112 * t50 - grad_out_e124 * t34 - gelu_y_e3 * t36
+    grad_gelu_x_e3 += -grad_out_e23 * t48 - grad_out_e13 * t44
+    t51 = gelu_y_e23 * grad_out_e234 + gelu_y_e13 * grad_out_e134 + gelu_y_e12 * grad_out_e124
+    t52 = -gelu_y_e234 * grad_out_e23 - gelu_y_e134 * grad_out_e13 - gelu_y_e124 * grad_out_e12
+    t53 = gelu_y_e34 * grad_out_e3 + gelu_y_e24 * grad_out_e2 + gelu_y_e14 * grad_out_e1
+    grad_gelu_x_e4 = grad_out_e123 * t34 + grad_out_e4 * t35 + weight_132 * t51 + weight_123 * t52
+    grad_gelu_x_e4 += weight_112 * t53 - gelu_y_e123 * t33 - gelu_y_e3 * t46 - gelu_y_e4 * t36
+    grad_gelu_x_e4 += -grad_out_e24 * t48 - grad_out_e14 * t44
+    t54 = weight_242 * grad_out_e1234
+    t55 = weight_224 * gelu_y_e1234
+    t56 = weight_220 * gelu_y_e
+    t57 = weight_202 * grad_out_e
+    t58 = weight_233 * gelu_y_e134
+    t59 = weight_233 * gelu_y_e234
+    t60 = weight_231 * gelu_y_e4
+    t61 = weight_231 * gelu_y_e3
+    t62 = -gelu_y_e14 * grad_out_e24 - gelu_y_e13 * grad_out_e23 - gelu_y_e24 * grad_out_e14
+    t62 += -gelu_y_e23 * grad_out_e13
+    t63 = weight_213 * gelu_y_e124
+    t64 = weight_213 * gelu_y_e123
+    t65 = weight_211 * gelu_y_e1
+    t66 = weight_211 * gelu_y_e2
+    grad_gelu_x_e12 = gelu_y_e34 * t54 + grad_out_e34 * t55 + grad_out_e12 * t56 + gelu_y_e12 * t57
+    grad_gelu_x_e12 += grad_out_e124 * t60 + grad_out_e123 * t61 + weight_222 * t62 + grad_out_e4 * t63
+    grad_gelu_x_e12 += grad_out_e3 * t64 - grad_out_e234 * t58 - grad_out_e134 * t59 - grad_out_e2 * t65
+    grad_gelu_x_e12 += -grad_out_e1 * t66
+    t67 = weight_222 * grad_out_e34
+    t68 = weight_222 * grad_out_e12
+    t69 = weight_233 * gelu_y_e124
+    t70 = weight_231 * gelu_y_e2
+    t71 = weight_222 * gelu_y_e12
+    t72 = weight_222 * gelu_y_e34
+    t73 = weight_213 * gelu_y_e134
+    t74 = weight_211 * gelu_y_e3
+    grad_gelu_x_e13 = grad_out_e13 * t56 + gelu_y_e23 * t68 + gelu_y_e13 * t57 + grad_out_e234 * t69
+    grad_gelu_x_e13 += grad_out_e134 * t60 + grad_out_e124 * t59 + grad_out_e23 * t71 + grad_out_e4 * t73
+    grad_gelu_x_e13 += -gelu_y_e24 * t54 - gelu_y_e14 * t67 - grad_out_e24 * t55 - grad_out_e123 * t70
+    grad_gelu_x_e13 += -grad_out_e14 * t72 - grad_out_e3 * t65 - grad_out_e2 * t64 - grad_out_e1 * t74
+    t75 = weight_233 * gelu_y_e123
+    t76 = weight_211 * gelu_y_e4
+    grad_gelu_x_e14 = gelu_y_e23 * t54 + gelu_y_e13 * t67 + grad_out_e23 * t55 + grad_out_e14 * t56
+    grad_gelu_x_e14 += gelu_y_e24 * t68 + gelu_y_e14 * t57 + grad_out_e24 * t71 + grad_out_e13 * t72
+    grad_gelu_x_e14 += -grad_out_e234 * t75 - grad_out_e134 * t61 - grad_out_e124 * t70 - grad_out_e123 * t59
+    grad_gelu_x_e14 += -grad_out_e4 * t65 - grad_out_e3 * t73 - grad_out_e2 * t63 - grad_out_e1 * t76
+    t77 = weight_231 * gelu_y_e1
+    t78 = weight_213 * gelu_y_e234
+    grad_gelu_x_e23 = gelu_y_e14 * t54 + gelu_y_e24 * t67 + grad_out_e23 * t56 + grad_out_e234 * t60
+    grad_gelu_x_e23 += grad_out_e134 * t69 + grad_out_e123 * t77 + grad_out_e13 * t71 + grad_out_e3 * t66
+    grad_gelu_x_e23 += -grad_out_e14 * t55 - gelu_y_e13 * t68 - gelu_y_e23 * t57 - grad_out_e124 * t58
+    grad_gelu_x_e23 += -grad_out_e24 * t72 - grad_out_e4 * t78 - grad_out_e2 * t74 - grad_out_e1 * t64
+    grad_gelu_x_e24 = grad_out_e24 * t56 + grad_out_e13 * t55 + grad_out_e124 * t77 + grad_out_e123 * t58
+    grad_gelu_x_e24 += grad_out_e23 * t72 + grad_out_e14 * t71 + grad_out_e4 * t66 + grad_out_e3 * t78
+    grad_gelu_x_e24 += -gelu_y_e13 * t54 - gelu_y_e23 * t67 - gelu_y_e14 * t68 - gelu_y_e24 * t57
+    grad_gelu_x_e24 += -grad_out_e234 * t61 - grad_out_e134 * t75 - grad_out_e2 * t76 - grad_out_e1 * t63
+    t79 = gelu_y_e23 * grad_out_e24 + gelu_y_e13 * grad_out_e14 - gelu_y_e24 * grad_out_e23
+    t79 += -gelu_y_e14 * grad_out_e13
+    grad_gelu_x_e34 = gelu_y_e12 * t54 + grad_out_e34 * t56 + grad_out_e234 * t70 + grad_out_e134 * t77
+    grad_gelu_x_e34 += grad_out_e124 * t75 + weight_222 * t79 + grad_out_e4 * t74 - grad_out_e12 * t55
+    grad_gelu_x_e34 += -gelu_y_e34 * t57 - grad_out_e123 * t69 - grad_out_e3 * t76 - grad_out_e2 * t78
+    grad_gelu_x_e34 += -grad_out_e1 * t73
+    t80 = gelu_y_e12 * grad_out_e34 + gelu_y_e14 * grad_out_e23 + gelu_y_e24 * grad_out_e13
+    t80 += -gelu_y_e13 * grad_out_e24 - gelu_y_e23 * grad_out_e14 - gelu_y_e34 * grad_out_e12
+    t81 = gelu_y_e3 * grad_out_e124 - gelu_y_e1 * grad_out_e234 - gelu_y_e2 * grad_out_e134
+    t81 += -gelu_y_e4 * grad_out_e123
+    t82 = gelu_y_e123 * grad_out_e4 + gelu_y_e134 * grad_out_e2 + gelu_y_e234 * grad_out_e1
+    t82 += -gelu_y_e124 * grad_out_e3
+    grad_gelu_x_e1234 = weight_440 * gelu_y_e * grad_out_e1234 + weight_422 * t80 + weight_431 * t81
+    grad_gelu_x_e1234 += weight_413 * t82 - weight_404 * gelu_y_e1234 * grad_out_e
+    grad_gate_x = x_e123 * grad_gelu_x_e123 + x_e124 * grad_gelu_x_e124 + x_e134 * grad_gelu_x_e134
+    grad_gate_x += x_e234 * grad_gelu_x_e234 + x_e1 * grad_gelu_x_e1 + x_e2 * grad_gelu_x_e2
+    grad_gate_x += x_e3 * grad_gelu_x_e3 + x_e4 * grad_gelu_x_e4 + x_e12 * grad_gelu_x_e12
+    grad_gate_x += x_e13 * grad_gelu_x_e13 + x_e14 * grad_gelu_x_e14 + x_e23 * grad_gelu_x_e23
+    grad_gate_x += x_e24 * grad_gelu_x_e24 + x_e34 * grad_gelu_x_e34 + x_e1234 * grad_gelu_x_e1234
+    grad_gate_x += x_e * grad_gelu_x_e_2
+    t83 = grad_grad_weight_143 * grad_out_e1234
+    t84 = grad_grad_weight_101 * grad_out_e
+    t85 = grad_grad_weight_134 * gelu_y_e1234 + weight_134 * grad_grad_gelu_y_e1234
+    t86 = grad_out_e134 * grad_grad_gelu_y_e34 + grad_out_e124 * grad_grad_gelu_y_e24
+    t86 += grad_out_e123 * grad_grad_gelu_y_e23
+    t87 = grad_out_e4 * grad_grad_gelu_y_e14 + grad_out_e3 * grad_grad_gelu_y_e13
+    t87 += grad_out_e2 * grad_grad_gelu_y_e12
+    t88 = grad_out_e14 * grad_grad_gelu_y_e4 + grad_out_e13 * grad_grad_gelu_y_e3
+    t88 += grad_out_e12 * grad_grad_gelu_y_e2
+    t89 = grad_out_e34 * grad_grad_gelu_y_e134 + grad_out_e24 * grad_grad_gelu_y_e124
+    t89 += grad_out_e23 * grad_grad_gelu_y_e123
+    t90 = grad_grad_weight_110 * gelu_y_e + weight_110 * grad_grad_gelu_y_e
+    grad_gelu_x_e1_2 = gelu_y_e234 * t83 + grad_grad_weight_132 * t37 + grad_grad_weight_123 * t38
+    grad_gelu_x_e1_2 += grad_grad_weight_121 * t39 + grad_grad_weight_112 * t40 + gelu_y_e1 * t84
+    grad_gelu_x_e1_2 += grad_out_e234 * t85 + weight_132 * t86 + weight_112 * t87 + weight_121 * t88
+    grad_gelu_x_e1_2 += t36 * grad_grad_gelu_y_e1 + t33 * grad_grad_gelu_y_e234 + weight_123 * t89
+    grad_gelu_x_e1_2 += grad_out_e1 * t90
+    t91 = grad_out_e234 * grad_grad_gelu_y_e34 - grad_out_e124 * grad_grad_gelu_y_e14
+    t91 += -grad_out_e123 * grad_grad_gelu_y_e13
+    t92 = grad_out_e1 * grad_grad_gelu_y_e12 - grad_out_e4 * grad_grad_gelu_y_e24
+    t92 += -grad_out_e3 * grad_grad_gelu_y_e23
+    t93 = grad_grad_weight_121 * gelu_y_e1 + weight_121 * grad_grad_gelu_y_e1
+    t94 = grad_out_e14 * grad_grad_gelu_y_e124 + grad_out_e13 * grad_grad_gelu_y_e123
+    t94 += -grad_out_e34 * grad_grad_gelu_y_e234
+    grad_gelu_x_e2_2 = grad_grad_weight_132 * t41 + grad_grad_weight_123 * t43 + grad_grad_weight_121 * t42
+    grad_gelu_x_e2_2 += grad_grad_weight_112 * t45 + grad_out_e134 * t85 + weight_132 * t91 + weight_112 * t92
+    grad_gelu_x_e2_2 += weight_121 * (grad_out_e24 * grad_grad_gelu_y_e4 + grad_out_e23 * grad_grad_gelu_y_e3)
+    grad_gelu_x_e2_2 += weight_123 * t94 + grad_out_e2 * t90 - gelu_y_e134 * t83 - gelu_y_e2 * t84
+    grad_gelu_x_e2_2 += -t36 * grad_grad_gelu_y_e2 - grad_out_e12 * t93 - t33 * grad_grad_gelu_y_e134
+    t95 = grad_grad_weight_121 * grad_out_e34
+    t96 = grad_out_e2 * grad_grad_gelu_y_e23 + grad_out_e1 * grad_grad_gelu_y_e13
+    t96 += -grad_out_e4 * grad_grad_gelu_y_e34
+    t97 = grad_out_e123 * grad_grad_gelu_y_e12 - grad_out_e234 * grad_grad_gelu_y_e24
+    t97 += -grad_out_e134 * grad_grad_gelu_y_e14
+    t98 = grad_grad_weight_121 * gelu_y_e2 + weight_121 * grad_grad_gelu_y_e2
+    t99 = grad_out_e24 * grad_grad_gelu_y_e234 + grad_out_e14 * grad_grad_gelu_y_e134
+    t99 += -grad_out_e12 * grad_grad_gelu_y_e123
+    grad_gelu_x_e3_2 = gelu_y_e124 * t83 + grad_grad_weight_132 * t47 + grad_grad_weight_123 * t49
+    grad_gelu_x_e3_2 += gelu_y_e4 * t95 + grad_grad_weight_112 * t50 + weight_112 * t96 + weight_132 * t97
+    grad_gelu_x_e3_2 += t46 * grad_grad_gelu_y_e4 + t33 * grad_grad_gelu_y_e124 + weight_123 * t99
+    grad_gelu_x_e3_2 += grad_out_e3 * t90 - gelu_y_e3 * t84 - grad_out_e124 * t85 - t36 * grad_grad_gelu_y_e3
+    grad_gelu_x_e3_2 += -grad_out_e23 * t98 - grad_out_e13 * t93
+    t100 = grad_out_e3 * grad_grad_gelu_y_e34 + grad_out_e2 * grad_grad_gelu_y_e24
+    t100 += grad_out_e1 * grad_grad_gelu_y_e14
+    t101 = grad_out_e234 * grad_grad_gelu_y_e23 + grad_out_e134 * grad_grad_gelu_y_e13
+    t101 += grad_out_e124 * grad_grad_gelu_y_e12
+    t102 = -grad_out_e23 * grad_grad_gelu_y_e234 - grad_out_e13 * grad_grad_gelu_y_e134
+    t102 += -grad_out_e12 * grad_grad_gelu_y_e124
+    grad_gelu_x_e4_2 = grad_grad_weight_132 * t51 + grad_grad_weight_123 * t52 + grad_grad_weight_112 * t53
+    grad_gelu_x_e4_2 += grad_out_e123 * t85 + weight_112 * t100 + weight_132 * t101 + weight_123 * t102
+    grad_gelu_x_e4_2 += grad_out_e4 * t90 - gelu_y_e123 * t83 - gelu_y_e3 * t95 - gelu_y_e4 * t84
+    grad_gelu_x_e4_2 += -t36 * grad_grad_gelu_y_e4 - t46 * grad_grad_gelu_y_e3 - grad_out_e24 * t98
+    grad_gelu_x_e4_2 += -grad_out_e14 * t93 - t33 * grad_grad_gelu_y_e123
+    t103 = grad_grad_weight_341 * grad_out_e1234
+    t104 = grad_grad_weight_303 * grad_out_e
+    t105 = grad_grad_weight_314 * gelu_y_e1234 + weight_314 * grad_grad_gelu_y_e1234
+    t106 = grad_out_e134 * grad_grad_gelu_y_e24 + grad_out_e234 * grad_grad_gelu_y_e14
+    t106 += -grad_out_e124 * grad_grad_gelu_y_e34
+    t107 = grad_out_e3 * grad_grad_gelu_y_e12 - grad_out_e1 * grad_grad_gelu_y_e23
+    t107 += -grad_out_e2 * grad_grad_gelu_y_e13
+    t108 = grad_grad_weight_321 * gelu_y_e3 + weight_321 * grad_grad_gelu_y_e3
+    t109 = grad_grad_weight_321 * gelu_y_e2 + weight_321 * grad_grad_gelu_y_e2
+    t110 = grad_grad_weight_321 * gelu_y_e1 + weight_321 * grad_grad_gelu_y_e1
+    t111 = grad_out_e34 * grad_grad_gelu_y_e124 - grad_out_e14 * grad_grad_gelu_y_e234
+    t111 += -grad_out_e24 * grad_grad_gelu_y_e134
+    t112 = grad_grad_weight_330 * gelu_y_e + weight_330 * grad_grad_gelu_y_e
+    grad_gelu_x_e123_2 = gelu_y_e4 * t103 + grad_grad_weight_332 * t16 + grad_grad_weight_323 * t18
+    grad_gelu_x_e123_2 += grad_grad_weight_312 * t21 + weight_332 * t106 + weight_312 * t107
+    grad_gelu_x_e123_2 += t12 * grad_grad_gelu_y_e4 + grad_out_e13 * t109 + grad_out_e23 * t110
+    grad_gelu_x_e123_2 += weight_323 * t111 + grad_out_e123 * t112 - gelu_y_e123 * t104 - grad_out_e4 * t105
+    grad_gelu_x_e123_2 += -grad_out_e12 * t108 - t15 * grad_grad_gelu_y_e123
+    t113 = grad_out_e123 * grad_grad_gelu_y_e34 - grad_out_e134 * grad_grad_gelu_y_e23
+    t113 += -grad_out_e234 * grad_grad_gelu_y_e13
+    t114 = grad_out_e4 * grad_grad_gelu_y_e12 - grad_out_e1 * grad_grad_gelu_y_e24
+    t114 += -grad_out_e2 * grad_grad_gelu_y_e14
+    t115 = grad_grad_weight_321 * gelu_y_e4 + weight_321 * grad_grad_gelu_y_e4
+    t116 = grad_grad_weight_323 * gelu_y_e123 + weight_323 * grad_grad_gelu_y_e123
+    grad_gelu_x_e124_2 = grad_grad_weight_332 * t22 + grad_grad_weight_323 * t24 + grad_grad_weight_312 * t26
+    grad_gelu_x_e124_2 += grad_out_e3 * t105 + weight_332 * t113 + weight_312 * t114 + grad_out_e14 * t109
+    grad_gelu_x_e124_2 += grad_out_e24 * t110
+    grad_gelu_x_e124_2 += weight_323 * (grad_out_e13 * grad_grad_gelu_y_e234 + grad_out_e23 * grad_grad_gelu_y_e134)
+    grad_gelu_x_e124_2 += grad_out_e124 * t112 - gelu_y_e3 * t103 - gelu_y_e124 * t104 - grad_out_e12 * t115
+    grad_gelu_x_e124_2 += -t12 * grad_grad_gelu_y_e3 - t15 * grad_grad_gelu_y_e124 - grad_out_e34 * t116
+    t117 = grad_grad_weight_323 * grad_out_e12
+    t118 = grad_out_e4 * grad_grad_gelu_y_e13 - grad_out_e1 * grad_grad_gelu_y_e34
+    t118 += -grad_out_e3 * grad_grad_gelu_y_e14
+    t119 = grad_out_e124 * grad_grad_gelu_y_e23 + grad_out_e234 * grad_grad_gelu_y_e12
+    t119 += -grad_out_e123 * grad_grad_gelu_y_e24
+    t120 = grad_grad_weight_323 * gelu_y_e124 + weight_323 * grad_grad_gelu_y_e124
+    grad_gelu_x_e134_2 = gelu_y_e2 * t103 + grad_grad_weight_332 * t28 + grad_grad_weight_312 * t30
+    grad_gelu_x_e134_2 += weight_312 * t118 + weight_332 * t119 + grad_out_e14 * t108
+    grad_gelu_x_e134_2 += t12 * grad_grad_gelu_y_e2 + grad_out_e34 * t110 + grad_out_e24 * t116
+    grad_gelu_x_e134_2 += grad_out_e134 * t112 - gelu_y_e234 * t117 - gelu_y_e134 * t104 - grad_out_e2 * t105
+    grad_gelu_x_e134_2 += -grad_out_e13 * t115 - t27 * grad_grad_gelu_y_e234 - t15 * grad_grad_gelu_y_e134
+    grad_gelu_x_e134_2 += -grad_out_e23 * t120
+    t121 = grad_out_e3 * grad_grad_gelu_y_e24 - grad_out_e2 * grad_grad_gelu_y_e34
+    t121 += -grad_out_e4 * grad_grad_gelu_y_e23
+    t122 = grad_out_e123 * grad_grad_gelu_y_e14 + grad_out_e134 * grad_grad_gelu_y_e12
+    t122 += -grad_out_e124 * grad_grad_gelu_y_e13
+    grad_gelu_x_e234_2 = grad_grad_weight_332 * t31 + gelu_y_e134 * t117 + grad_grad_weight_312 * t32
+    grad_gelu_x_e234_2 += gelu_y_e234 * t104 + weight_312 * t121 + weight_332 * t122 + grad_out_e24 * t108
+    grad_gelu_x_e234_2 += t15 * grad_grad_gelu_y_e234 + t27 * grad_grad_gelu_y_e134 + grad_out_e14 * t116
+    grad_gelu_x_e234_2 += grad_out_e234 * t112 - gelu_y_e1 * t103 - grad_out_e1 * t105 - grad_out_e23 * t115
+    grad_gelu_x_e234_2 += -grad_out_e34 * t109 - t12 * grad_grad_gelu_y_e1 - grad_out_e13 * t120
+    t123 = grad_grad_weight_242 * grad_out_e1234
+    t124 = grad_grad_weight_202 * grad_out_e
+    t125 = grad_grad_weight_224 * gelu_y_e1234 + weight_224 * grad_grad_gelu_y_e1234
+    t126 = -grad_out_e14 * grad_grad_gelu_y_e24 - grad_out_e13 * grad_grad_gelu_y_e23
+    t126 += -grad_out_e24 * grad_grad_gelu_y_e14 - grad_out_e23 * grad_grad_gelu_y_e13
+    t127 = grad_grad_weight_231 * gelu_y_e4 + weight_231 * grad_grad_gelu_y_e4
+    t128 = grad_grad_weight_231 * gelu_y_e3 + weight_231 * grad_grad_gelu_y_e3
+    t129 = grad_grad_weight_211 * gelu_y_e2 + weight_211 * grad_grad_gelu_y_e2
+    t130 = grad_grad_weight_211 * gelu_y_e1 + weight_211 * grad_grad_gelu_y_e1
+    t131 = grad_grad_weight_233 * gelu_y_e234 + weight_233 * grad_grad_gelu_y_e234
+    t132 = grad_grad_weight_233 * gelu_y_e134 + weight_233 * grad_grad_gelu_y_e134
+    t133 = grad_grad_weight_213 * gelu_y_e124 + weight_213 * grad_grad_gelu_y_e124
+    t134 = grad_grad_weight_213 * gelu_y_e123 + weight_213 * grad_grad_gelu_y_e123
+    t135 = grad_grad_weight_220 * gelu_y_e + weight_220 * grad_grad_gelu_y_e
+    grad_gelu_x_e12_2 = gelu_y_e34 * t123 + grad_grad_weight_222 * t62 + gelu_y_e12 * t124
+    grad_gelu_x_e12_2 += grad_out_e34 * t125 + t54 * grad_grad_gelu_y_e34 + weight_222 * t126
+    grad_gelu_x_e12_2 += t57 * grad_grad_gelu_y_e12 + grad_out_e124 * t127 + grad_out_e123 * t128
+    grad_gelu_x_e12_2 += grad_out_e4 * t133 + grad_out_e3 * t134 + grad_out_e12 * t135 - grad_out_e1 * t129
+    grad_gelu_x_e12_2 += -grad_out_e2 * t130 - grad_out_e134 * t131 - grad_out_e234 * t132
+    t136 = grad_grad_weight_222 * grad_out_e12
+    t137 = grad_grad_weight_222 * grad_out_e34
+    t138 = grad_grad_weight_222 * gelu_y_e34 + weight_222 * grad_grad_gelu_y_e34
+    t139 = grad_grad_weight_222 * gelu_y_e12 + weight_222 * grad_grad_gelu_y_e12
+    t140 = grad_grad_weight_211 * gelu_y_e3 + weight_211 * grad_grad_gelu_y_e3
+    t141 = grad_grad_weight_231 * gelu_y_e2 + weight_231 * grad_grad_gelu_y_e2
+    t142 = grad_grad_weight_213 * gelu_y_e134 + weight_213 * grad_grad_gelu_y_e134
+    t143 = grad_grad_weight_233 * gelu_y_e124 + weight_233 * grad_grad_gelu_y_e124
+    grad_gelu_x_e13_2 = gelu_y_e23 * t136 + gelu_y_e13 * t124 + t68 * grad_grad_gelu_y_e23
+    grad_gelu_x_e13_2 += t57 * grad_grad_gelu_y_e13 + grad_out_e23 * t139 + grad_out_e134 * t127
+    grad_gelu_x_e13_2 += grad_out_e124 * t131 + grad_out_e4 * t142 + grad_out_e234 * t143 + grad_out_e13 * t135
+    grad_gelu_x_e13_2 += -gelu_y_e24 * t123 - gelu_y_e14 * t137 - grad_out_e24 * t125 - grad_out_e14 * t138
+    grad_gelu_x_e13_2 += -t54 * grad_grad_gelu_y_e24 - t67 * grad_grad_gelu_y_e14 - grad_out_e1 * t140
+    grad_gelu_x_e13_2 += -grad_out_e123 * t141 - grad_out_e3 * t130 - grad_out_e2 * t134
+    t144 = grad_grad_weight_211 * gelu_y_e4 + weight_211 * grad_grad_gelu_y_e4
+    t145 = grad_grad_weight_233 * gelu_y_e123 + weight_233 * grad_grad_gelu_y_e123
+    grad_gelu_x_e14_2 = gelu_y_e23 * t123 + gelu_y_e24 * t136 + gelu_y_e13 * t137 + gelu_y_e14 * t124
+    grad_gelu_x_e14_2 += grad_out_e23 * t125 + grad_out_e13 * t138 + t68 * grad_grad_gelu_y_e24
+    grad_gelu_x_e14_2 += t54 * grad_grad_gelu_y_e23 + t57 * grad_grad_gelu_y_e14 + t67 * grad_grad_gelu_y_e13
+    grad_gelu_x_e14_2 += grad_out_e24 * t139 + grad_out_e14 * t135 - grad_out_e1 * t144 - grad_out_e134 * t128
+    grad_gelu_x_e14_2 += -grad_out_e124 * t141 - grad_out_e4 * t130 - grad_out_e123 * t131 - grad_out_e3 * t142
+    grad_gelu_x_e14_2 += -grad_out_e2 * t133 - grad_out_e234 * t145
+    t146 = grad_grad_weight_231 * gelu_y_e1 + weight_231 * grad_grad_gelu_y_e1
+    t147 = grad_grad_weight_213 * gelu_y_e234 + weight_213 * grad_grad_gelu_y_e234
+    grad_gelu_x_e23_2 = gelu_y_e14 * t123 + gelu_y_e24 * t137 + t67 * grad_grad_gelu_y_e24
+    grad_gelu_x_e23_2 += t54 * grad_grad_gelu_y_e14 + grad_out_e13 * t139 + grad_out_e234 * t127
+    grad_gelu_x_e23_2 += grad_out_e3 * t129 + grad_out_e123 * t146 + grad_out_e134 * t143 + grad_out_e23 * t135
+    grad_gelu_x_e23_2 += -gelu_y_e13 * t136 - gelu_y_e23 * t124 - grad_out_e14 * t125 - grad_out_e24 * t138
+    grad_gelu_x_e23_2 += -t57 * grad_grad_gelu_y_e23 - t68 * grad_grad_gelu_y_e13 - grad_out_e2 * t140
+    grad_gelu_x_e23_2 += -grad_out_e4 * t147 - grad_out_e124 * t132 - grad_out_e1 * t134
+    grad_gelu_x_e24_2 = grad_out_e13 * t125 + grad_out_e23 * t138 + grad_out_e14 * t139 + grad_out_e4 * t129
+    grad_gelu_x_e24_2 += grad_out_e124 * t146 + grad_out_e3 * t147 + grad_out_e123 * t132 + grad_out_e24 * t135
+    grad_gelu_x_e24_2 += -gelu_y_e13 * t123 - gelu_y_e14 * t136 - gelu_y_e23 * t137 - gelu_y_e24 * t124
+    grad_gelu_x_e24_2 += -t57 * grad_grad_gelu_y_e24 - t67 * grad_grad_gelu_y_e23 - t68 * grad_grad_gelu_y_e14
+    grad_gelu_x_e24_2 += -t54 * grad_grad_gelu_y_e13 - grad_out_e2 * t144 - grad_out_e234 * t128
+    grad_gelu_x_e24_2 += -grad_out_e1 * t133 - grad_out_e134 * t145
+    t148 = grad_out_e24 * grad_grad_gelu_y_e23 + grad_out_e14 * grad_grad_gelu_y_e13
+    t148 += -grad_out_e23 * grad_grad_gelu_y_e24 - grad_out_e13 * grad_grad_gelu_y_e14
+    grad_gelu_x_e34_2 = gelu_y_e12 * t123 + grad_grad_weight_222 * t79 + weight_222 * t148
+    grad_gelu_x_e34_2 += t54 * grad_grad_gelu_y_e12 + grad_out_e4 * t140 + grad_out_e234 * t141
+    grad_gelu_x_e34_2 += grad_out_e134 * t146 + grad_out_e124 * t145 + grad_out_e34 * t135 - gelu_y_e34 * t124
+    grad_gelu_x_e34_2 += -grad_out_e12 * t125 - t57 * grad_grad_gelu_y_e34 - grad_out_e3 * t144
+    grad_gelu_x_e34_2 += -grad_out_e2 * t147 - grad_out_e1 * t142 - grad_out_e123 * t143
+    t149 = grad_out_e13 * grad_grad_gelu_y_e24 + grad_out_e23 * grad_grad_gelu_y_e14
+    t149 += grad_out_e34 * grad_grad_gelu_y_e12 - grad_out_e12 * grad_grad_gelu_y_e34
+    t149 += -grad_out_e14 * grad_grad_gelu_y_e23 - grad_out_e24 * grad_grad_gelu_y_e13
+    t150 = grad_out_e124 * grad_grad_gelu_y_e3 - grad_out_e123 * grad_grad_gelu_y_e4
+    t150 += -grad_out_e134 * grad_grad_gelu_y_e2 - grad_out_e234 * grad_grad_gelu_y_e1
+    t151 = grad_out_e1 * grad_grad_gelu_y_e234 + grad_out_e2 * grad_grad_gelu_y_e134
+    t151 += grad_out_e4 * grad_grad_gelu_y_e123 - grad_out_e3 * grad_grad_gelu_y_e124
+    grad_gelu_x_e1234_2 = grad_grad_weight_440 * gelu_y_e * grad_out_e1234 + grad_grad_weight_431 * t81
+    grad_gelu_x_e1234_2 += grad_grad_weight_422 * t80 + grad_grad_weight_413 * t82 + weight_422 * t149
+    grad_gelu_x_e1234_2 += weight_431 * t150 + weight_413 * t151
+    grad_gelu_x_e1234_2 += weight_440 * grad_out_e1234 * grad_grad_gelu_y_e
+    grad_gelu_x_e1234_2 += -grad_grad_weight_404 * gelu_y_e1234 * grad_out_e
+    grad_gelu_x_e1234_2 += -weight_404 * grad_out_e * grad_grad_gelu_y_e1234
+    grad_gate_x_2 = x_e1 * grad_gelu_x_e1_2 + x_e2 * grad_gelu_x_e2_2 + x_e3 * grad_gelu_x_e3_2
+    grad_gate_x_2 += x_e4 * grad_gelu_x_e4_2 + x_e123 * grad_gelu_x_e123_2 + x_e124 * grad_gelu_x_e124_2
+    grad_gate_x_2 += x_e134 * grad_gelu_x_e134_2 + x_e234 * grad_gelu_x_e234_2 + x_e12 * grad_gelu_x_e12_2
+    grad_gate_x_2 += x_e13 * grad_gelu_x_e13_2 + x_e14 * grad_gelu_x_e14_2 + x_e23 * grad_gelu_x_e23_2
+    grad_gate_x_2 += x_e24 * grad_gelu_x_e24_2 + x_e34 * grad_gelu_x_e34_2 + x_e * grad_gelu_x_e
+    grad_gate_x_2 += x_e1234 * grad_gelu_x_e1234_2 + grad_gelu_x_e1234 * grad_grad_x_e1234
+    grad_gate_x_2 += grad_gelu_x_e234 * grad_grad_x_e234 + grad_gelu_x_e134 * grad_grad_x_e134
+    grad_gate_x_2 += grad_gelu_x_e124 * grad_grad_x_e124 + grad_gelu_x_e123 * grad_grad_x_e123
+    grad_gate_x_2 += grad_gelu_x_e34 * grad_grad_x_e34 + grad_gelu_x_e24 * grad_grad_x_e24
+    grad_gate_x_2 += grad_gelu_x_e23 * grad_grad_x_e23 + grad_gelu_x_e14 * grad_grad_x_e14
+    grad_gate_x_2 += grad_gelu_x_e13 * grad_grad_x_e13 + grad_gelu_x_e12 * grad_grad_x_e12
+    grad_gate_x_2 += grad_gelu_x_e4 * grad_grad_x_e4 + grad_gelu_x_e3 * grad_grad_x_e3
+    grad_gate_x_2 += grad_gelu_x_e2 * grad_grad_x_e2 + grad_gelu_x_e1 * grad_grad_x_e1
+    grad_gate_x_2 += grad_gelu_x_e_2 * grad_grad_x_e
+    t152 = t10 * (0.5 * grad_gate_x_2) - 2.0 * t0 * (t9 * (1.1283791670955126 * (0.5 * grad_gate_x * t11)))
+    grad_x_e = gate_x * grad_gelu_x_e + grad_gelu_x_e_2 * grad_grad_gate_x + 0.7071067811865476 * t152
+    grad_x_e1 = gate_x * grad_gelu_x_e1_2 + grad_gelu_x_e1 * grad_grad_gate_x
+    grad_x_e2 = gate_x * grad_gelu_x_e2_2 + grad_gelu_x_e2 * grad_grad_gate_x
+    grad_x_e3 = gate_x * grad_gelu_x_e3_2 + grad_gelu_x_e3 * grad_grad_gate_x
+    grad_x_e4 = gate_x * grad_gelu_x_e4_2 + grad_gelu_x_e4 * grad_grad_gate_x
+    grad_x_e12 = gate_x * grad_gelu_x_e12_2 + grad_gelu_x_e12 * grad_grad_gate_x
+    grad_x_e13 = gate_x * grad_gelu_x_e13_2 + grad_gelu_x_e13 * grad_grad_gate_x
+    grad_x_e14 = gate_x * grad_gelu_x_e14_2 + grad_gelu_x_e14 * grad_grad_gate_x
+    grad_x_e23 = gate_x * grad_gelu_x_e23_2 + grad_gelu_x_e23 * grad_grad_gate_x
+    grad_x_e24 = gate_x * grad_gelu_x_e24_2 + grad_gelu_x_e24 * grad_grad_gate_x
+    grad_x_e34 = gate_x * grad_gelu_x_e34_2 + grad_gelu_x_e34 * grad_grad_gate_x
+    grad_x_e123 = gate_x * grad_gelu_x_e123_2 + grad_gelu_x_e123 * grad_grad_gate_x
+    grad_x_e124 = gate_x * grad_gelu_x_e124_2 + grad_gelu_x_e124 * grad_grad_gate_x
+    grad_x_e134 = gate_x * grad_gelu_x_e134_2 + grad_gelu_x_e134 * grad_grad_gate_x
+    grad_x_e234 = gate_x * grad_gelu_x_e234_2 + grad_gelu_x_e234 * grad_grad_gate_x
+    grad_x_e1234 = gate_x * grad_gelu_x_e1234_2 + grad_gelu_x_e1234 * grad_grad_gate_x
+
+    if GRAD_X:
+        _store8(
+            grad_x_row + at * 16,
+            grad_x_e,
+            grad_x_e1,
+            grad_x_e2,
+            grad_x_e3,
+            grad_x_e4,
+            grad_x_e12,
+            grad_x_e13,
+            grad_x_e14,
+            mask,
+        )
+        _store8(
+            grad_x_row + at * 16 + 8,
+            grad_x_e23,
+            grad_x_e24,
+            grad_x_e34,
+            grad_x_e123,
+            grad_x_e124,
+            grad_x_e134,
+            grad_x_e234,
+            grad_x_e1234,
+            mask,
+        )
+
+
+@triton.jit(do_not_specialize=["B"])
+def _fused_gelu_sgp_norm_without_normalize_double_backward_1_kernel(
+    x_ptr,
+    y_ptr,
+    weight_ptr,
+    grad_out_ptr,
+    grad_grad_x_ptr,
+    grad_grad_y_ptr,
+    grad_grad_weight_ptr,
+    grad_y_ptr,
+    B,
+    N,
+    HAS_GRAD_GRAD_X: tl.constexpr,
+    HAS_GRAD_GRAD_Y: tl.constexpr,
+    HAS_GRAD_GRAD_WEIGHT: tl.constexpr,
+    GRAD_Y: tl.constexpr,
+    ROWS: tl.constexpr,
+    BLOCK: tl.constexpr,
+    REAL: tl.constexpr,
+):
+    # apart from the folds, because together they need more registers than a thread has
+    # one result alone, because together they need more registers than a thread has
+
+    n = _tile(tl.program_id(1) * BLOCK, ROWS, BLOCK)
+    r = _down(ROWS)
+    at = r * N + n
+    tile_mask = n < N
+    weight_000 = tl.load(weight_ptr + n * 35, mask=tile_mask, other=0.0).to(REAL)
+    weight_011 = tl.load(weight_ptr + n * 35 + 1, mask=tile_mask, other=0.0).to(REAL)
+    weight_022 = tl.load(weight_ptr + n * 35 + 2, mask=tile_mask, other=0.0).to(REAL)
+    weight_033 = tl.load(weight_ptr + n * 35 + 3, mask=tile_mask, other=0.0).to(REAL)
+    weight_044 = tl.load(weight_ptr + n * 35 + 4, mask=tile_mask, other=0.0).to(REAL)
+    weight_101 = tl.load(weight_ptr + n * 35 + 5, mask=tile_mask, other=0.0).to(REAL)
+    weight_110 = tl.load(weight_ptr + n * 35 + 6, mask=tile_mask, other=0.0).to(REAL)
+    weight_112 = tl.load(weight_ptr + n * 35 + 7, mask=tile_mask, other=0.0).to(REAL)
+    weight_121 = tl.load(weight_ptr + n * 35 + 8, mask=tile_mask, other=0.0).to(REAL)
+    weight_123 = tl.load(weight_ptr + n * 35 + 9, mask=tile_mask, other=0.0).to(REAL)
+    weight_132 = tl.load(weight_ptr + n * 35 + 10, mask=tile_mask, other=0.0).to(REAL)
+    weight_134 = tl.load(weight_ptr + n * 35 + 11, mask=tile_mask, other=0.0).to(REAL)
+    weight_143 = tl.load(weight_ptr + n * 35 + 12, mask=tile_mask, other=0.0).to(REAL)
+    weight_202 = tl.load(weight_ptr + n * 35 + 13, mask=tile_mask, other=0.0).to(REAL)
+    weight_211 = tl.load(weight_ptr + n * 35 + 14, mask=tile_mask, other=0.0).to(REAL)
+    weight_213 = tl.load(weight_ptr + n * 35 + 15, mask=tile_mask, other=0.0).to(REAL)
+    weight_220 = tl.load(weight_ptr + n * 35 + 16, mask=tile_mask, other=0.0).to(REAL)
+    weight_222 = tl.load(weight_ptr + n * 35 + 17, mask=tile_mask, other=0.0).to(REAL)
+    weight_224 = tl.load(weight_ptr + n * 35 + 18, mask=tile_mask, other=0.0).to(REAL)
+    weight_231 = tl.load(weight_ptr + n * 35 + 19, mask=tile_mask, other=0.0).to(REAL)
+    weight_233 = tl.load(weight_ptr + n * 35 + 20, mask=tile_mask, other=0.0).to(REAL)
+    weight_242 = tl.load(weight_ptr + n * 35 + 21, mask=tile_mask, other=0.0).to(REAL)
+    weight_303 = tl.load(weight_ptr + n * 35 + 22, mask=tile_mask, other=0.0).to(REAL)
+    weight_312 = tl.load(weight_ptr + n * 35 + 23, mask=tile_mask, other=0.0).to(REAL)
+    weight_314 = tl.load(weight_ptr + n * 35 + 24, mask=tile_mask, other=0.0).to(REAL)
+    weight_321 = tl.load(weight_ptr + n * 35 + 25, mask=tile_mask, other=0.0).to(REAL)
+    weight_323 = tl.load(weight_ptr + n * 35 + 26, mask=tile_mask, other=0.0).to(REAL)
+    weight_330 = tl.load(weight_ptr + n * 35 + 27, mask=tile_mask, other=0.0).to(REAL)
+    weight_332 = tl.load(weight_ptr + n * 35 + 28, mask=tile_mask, other=0.0).to(REAL)
+    weight_341 = tl.load(weight_ptr + n * 35 + 29, mask=tile_mask, other=0.0).to(REAL)
+    weight_404 = tl.load(weight_ptr + n * 35 + 30, mask=tile_mask, other=0.0).to(REAL)
+    weight_413 = tl.load(weight_ptr + n * 35 + 31, mask=tile_mask, other=0.0).to(REAL)
+    weight_422 = tl.load(weight_ptr + n * 35 + 32, mask=tile_mask, other=0.0).to(REAL)
+    weight_431 = tl.load(weight_ptr + n * 35 + 33, mask=tile_mask, other=0.0).to(REAL)
+    weight_440 = tl.load(weight_ptr + n * 35 + 34, mask=tile_mask, other=0.0).to(REAL)
+    grad_grad_weight_000 = tl.load(grad_grad_weight_ptr + n * 35, mask=tile_mask & HAS_GRAD_GRAD_WEIGHT, other=0.0).to(
+        REAL
+    )
+    grad_grad_weight_011 = tl.load(
+        grad_grad_weight_ptr + n * 35 + 1, mask=tile_mask & HAS_GRAD_GRAD_WEIGHT, other=0.0
+    ).to(REAL)
+    grad_grad_weight_022 = tl.load(
+        grad_grad_weight_ptr + n * 35 + 2, mask=tile_mask & HAS_GRAD_GRAD_WEIGHT, other=0.0
+    ).to(REAL)
+    grad_grad_weight_033 = tl.load(
+        grad_grad_weight_ptr + n * 35 + 3, mask=tile_mask & HAS_GRAD_GRAD_WEIGHT, other=0.0
+    ).to(REAL)
+    grad_grad_weight_044 = tl.load(
+        grad_grad_weight_ptr + n * 35 + 4, mask=tile_mask & HAS_GRAD_GRAD_WEIGHT, other=0.0
+    ).to(REAL)
+    grad_grad_weight_101 = tl.load(
+        grad_grad_weight_ptr + n * 35 + 5, mask=tile_mask & HAS_GRAD_GRAD_WEIGHT, other=0.0
+    ).to(REAL)
+    grad_grad_weight_110 = tl.load(
+        grad_grad_weight_ptr + n * 35 + 6, mask=tile_mask & HAS_GRAD_GRAD_WEIGHT, other=0.0
+    ).to(REAL)
+    grad_grad_weight_112 = tl.load(
+        grad_grad_weight_ptr + n * 35 + 7, mask=tile_mask & HAS_GRAD_GRAD_WEIGHT, other=0.0
+    ).to(REAL)
+    grad_grad_weight_121 = tl.load(
+        grad_grad_weight_ptr + n * 35 + 8, mask=tile_mask & HAS_GRAD_GRAD_WEIGHT, other=0.0
+    ).to(REAL)
+    grad_grad_weight_123 = tl.load(
+        grad_grad_weight_ptr + n * 35 + 9, mask=tile_mask & HAS_GRAD_GRAD_WEIGHT, other=0.0
+    ).to(REAL)
+    grad_grad_weight_132 = tl.load(
+        grad_grad_weight_ptr + n * 35 + 10, mask=tile_mask & HAS_GRAD_GRAD_WEIGHT, other=0.0
+    ).to(REAL)
+    grad_grad_weight_134 = tl.load(
+        grad_grad_weight_ptr + n * 35 + 11, mask=tile_mask & HAS_GRAD_GRAD_WEIGHT, other=0.0
+    ).to(REAL)
+    grad_grad_weight_143 = tl.load(
+        grad_grad_weight_ptr + n * 35 + 12, mask=tile_mask & HAS_GRAD_GRAD_WEIGHT, other=0.0
+    ).to(REAL)
+    grad_grad_weight_202 = tl.load(
+        grad_grad_weight_ptr + n * 35 + 13, mask=tile_mask & HAS_GRAD_GRAD_WEIGHT, other=0.0
+    ).to(REAL)
+    grad_grad_weight_211 = tl.load(
+        grad_grad_weight_ptr + n * 35 + 14, mask=tile_mask & HAS_GRAD_GRAD_WEIGHT, other=0.0
+    ).to(REAL)
+    grad_grad_weight_213 = tl.load(
+        grad_grad_weight_ptr + n * 35 + 15, mask=tile_mask & HAS_GRAD_GRAD_WEIGHT, other=0.0
+    ).to(REAL)
+    grad_grad_weight_220 = tl.load(
+        grad_grad_weight_ptr + n * 35 + 16, mask=tile_mask & HAS_GRAD_GRAD_WEIGHT, other=0.0
+    ).to(REAL)
+    grad_grad_weight_222 = tl.load(
+        grad_grad_weight_ptr + n * 35 + 17, mask=tile_mask & HAS_GRAD_GRAD_WEIGHT, other=0.0
+    ).to(REAL)
+    grad_grad_weight_224 = tl.load(
+        grad_grad_weight_ptr + n * 35 + 18, mask=tile_mask & HAS_GRAD_GRAD_WEIGHT, other=0.0
+    ).to(REAL)
+    grad_grad_weight_231 = tl.load(
+        grad_grad_weight_ptr + n * 35 + 19, mask=tile_mask & HAS_GRAD_GRAD_WEIGHT, other=0.0
+    ).to(REAL)
+    grad_grad_weight_233 = tl.load(
+        grad_grad_weight_ptr + n * 35 + 20, mask=tile_mask & HAS_GRAD_GRAD_WEIGHT, other=0.0
+    ).to(REAL)
+    grad_grad_weight_242 = tl.load(
+        grad_grad_weight_ptr + n * 35 + 21, mask=tile_mask & HAS_GRAD_GRAD_WEIGHT, other=0.0
+    ).to(REAL)
+    grad_grad_weight_303 = tl.load(
+        grad_grad_weight_ptr + n * 35 + 22, mask=tile_mask & HAS_GRAD_GRAD_WEIGHT, other=0.0
+    ).to(REAL)
+    grad_grad_weight_312 = tl.load(
+        grad_grad_weight_ptr + n * 35 + 23, mask=tile_mask & HAS_GRAD_GRAD_WEIGHT, other=0.0
+    ).to(REAL)
+    grad_grad_weight_314 = tl.load(
+        grad_grad_weight_ptr + n * 35 + 24, mask=tile_mask & HAS_GRAD_GRAD_WEIGHT, other=0.0
+    ).to(REAL)
+    grad_grad_weight_321 = tl.load(
+        grad_grad_weight_ptr + n * 35 + 25, mask=tile_mask & HAS_GRAD_GRAD_WEIGHT, other=0.0
+    ).to(REAL)
+    grad_grad_weight_323 = tl.load(
+        grad_grad_weight_ptr + n * 35 + 26, mask=tile_mask & HAS_GRAD_GRAD_WEIGHT, other=0.0
+    ).to(REAL)
+    grad_grad_weight_330 = tl.load(
+        grad_grad_weight_ptr + n * 35 + 27, mask=tile_mask & HAS_GRAD_GRAD_WEIGHT, other=0.0
+    ).to(REAL)
+    grad_grad_weight_332 = tl.load(
+        grad_grad_weight_ptr + n * 35 + 28, mask=tile_mask & HAS_GRAD_GRAD_WEIGHT, other=0.0
+    ).to(REAL)
+    grad_grad_weight_341 = tl.load(
+        grad_grad_weight_ptr + n * 35 + 29, mask=tile_mask & HAS_GRAD_GRAD_WEIGHT, other=0.0
+    ).to(REAL)
+    grad_grad_weight_404 = tl.load(
+        grad_grad_weight_ptr + n * 35 + 30, mask=tile_mask & HAS_GRAD_GRAD_WEIGHT, other=0.0
+    ).to(REAL)
+    grad_grad_weight_413 = tl.load(
+        grad_grad_weight_ptr + n * 35 + 31, mask=tile_mask & HAS_GRAD_GRAD_WEIGHT, other=0.0
+    ).to(REAL)
+    grad_grad_weight_422 = tl.load(
+        grad_grad_weight_ptr + n * 35 + 32, mask=tile_mask & HAS_GRAD_GRAD_WEIGHT, other=0.0
+    ).to(REAL)
+    grad_grad_weight_431 = tl.load(
+        grad_grad_weight_ptr + n * 35 + 33, mask=tile_mask & HAS_GRAD_GRAD_WEIGHT, other=0.0
+    ).to(REAL)
+    grad_grad_weight_440 = tl.load(
+        grad_grad_weight_ptr + n * 35 + 34, mask=tile_mask & HAS_GRAD_GRAD_WEIGHT, other=0.0
+    ).to(REAL)
+
+    b = tl.program_id(0).to(tl.int64) * ROWS
+    row_mask = b + r < B
+    mask = tile_mask if ROWS == 1 else tile_mask & row_mask
+    x_row = x_ptr + b * 16 * N
+    y_row = y_ptr + b * 16 * N
+    grad_out_row = grad_out_ptr + b * 16 * N
+    grad_grad_x_row = grad_grad_x_ptr + b * 16 * N
+    grad_grad_y_row = grad_grad_y_ptr + b * 16 * N
+    grad_y_row = grad_y_ptr + b * 16 * N
+
+    x_e, x_e1, x_e2, x_e3, x_e4, x_e12, x_e13, x_e14 = _load8(x_row + at * 16, mask, REAL)
+    x_e23, x_e24, x_e34, x_e123, x_e124, x_e134, x_e234, x_e1234 = _load8(x_row + at * 16 + 8, mask, REAL)
+    y_e, y_e1, y_e2, y_e3, y_e4, y_e12, y_e13, y_e14 = _load8(y_row + at * 16, mask, REAL)
+    y_e23, y_e24, y_e34, y_e123, y_e124, y_e134, y_e234, y_e1234 = _load8(y_row + at * 16 + 8, mask, REAL)
+    grad_out_e, grad_out_e1, grad_out_e2, grad_out_e3, grad_out_e4, grad_out_e12, grad_out_e13, grad_out_e14 = _load8(
+        grad_out_row + at * 16, mask, REAL
+    )
+    (
+        grad_out_e23,
+        grad_out_e24,
+        grad_out_e34,
+        grad_out_e123,
+        grad_out_e124,
+        grad_out_e134,
+        grad_out_e234,
+        grad_out_e1234,
+    ) = _load8(grad_out_row + at * 16 + 8, mask, REAL)
+    (
+        grad_grad_x_e,
+        grad_grad_x_e1,
+        grad_grad_x_e2,
+        grad_grad_x_e3,
+        grad_grad_x_e4,
+        grad_grad_x_e12,
+        grad_grad_x_e13,
+        grad_grad_x_e14,
+    ) = _load8(grad_grad_x_row + at * 16, mask & HAS_GRAD_GRAD_X, REAL)
+    (
+        grad_grad_x_e23,
+        grad_grad_x_e24,
+        grad_grad_x_e34,
+        grad_grad_x_e123,
+        grad_grad_x_e124,
+        grad_grad_x_e134,
+        grad_grad_x_e234,
+        grad_grad_x_e1234,
+    ) = _load8(grad_grad_x_row + at * 16 + 8, mask & HAS_GRAD_GRAD_X, REAL)
+    (
+        grad_grad_y_e,
+        grad_grad_y_e1,
+        grad_grad_y_e2,
+        grad_grad_y_e3,
+        grad_grad_y_e4,
+        grad_grad_y_e12,
+        grad_grad_y_e13,
+        grad_grad_y_e14,
+    ) = _load8(grad_grad_y_row + at * 16, mask & HAS_GRAD_GRAD_Y, REAL)
+    (
+        grad_grad_y_e23,
+        grad_grad_y_e24,
+        grad_grad_y_e34,
+        grad_grad_y_e123,
+        grad_grad_y_e124,
+        grad_grad_y_e134,
+        grad_grad_y_e234,
+        grad_grad_y_e1234,
+    ) = _load8(grad_grad_y_row + at * 16 + 8, mask & HAS_GRAD_GRAD_Y, REAL)
+
+    t0 = 0.7071067811865476 * x_e
+    gate_x = 0.5 * tl.erf(t0) + 0.5
+    gelu_x_e1234 = x_e1234 * gate_x
+    gelu_x_e = x_e * gate_x
+    gelu_x_e34 = x_e34 * gate_x
+    gelu_x_e24 = x_e24 * gate_x
+    gelu_x_e23 = x_e23 * gate_x
+    gelu_x_e14 = x_e14 * gate_x
+    gelu_x_e13 = x_e13 * gate_x
+    gelu_x_e12 = x_e12 * gate_x
+    t1 = gelu_x_e34 * grad_out_e34 + gelu_x_e24 * grad_out_e24 + gelu_x_e23 * grad_out_e23
+    t1 += gelu_x_e14 * grad_out_e14 + gelu_x_e13 * grad_out_e13 + gelu_x_e12 * grad_out_e12
+    gelu_x_e234 = x_e234 * gate_x
+    gelu_x_e134 = x_e134 * gate_x
+    gelu_x_e124 = x_e124 * gate_x
+    gelu_x_e123 = x_e123 * gate_x
+    t2 = gelu_x_e234 * grad_out_e234 + gelu_x_e134 * grad_out_e134 + gelu_x_e124 * grad_out_e124
+    t2 += gelu_x_e123 * grad_out_e123
+    gelu_x_e4 = x_e4 * gate_x
+    gelu_x_e3 = x_e3 * gate_x
+    gelu_x_e2 = x_e2 * gate_x
+    gelu_x_e1 = x_e1 * gate_x
+    t3 = gelu_x_e4 * grad_out_e4 + gelu_x_e3 * grad_out_e3 + gelu_x_e2 * grad_out_e2 + gelu_x_e1 * grad_out_e1
+    grad_gelu_y_e = weight_440 * gelu_x_e1234 * grad_out_e1234 + weight_000 * gelu_x_e * grad_out_e
+    grad_gelu_y_e += weight_220 * t1 + weight_330 * t2 + weight_110 * t3
+    t4 = 0.7071067811865476 * y_e
+    t5 = tl.exp(-t4 * t4)
+    t6 = 1.1283791670955126 * t5
+    t7 = 0.7071067811865476 * grad_grad_y_e
+    grad_grad_gate_y = 0.5 * t6 * t7
+    gate_y = 0.5 + 0.5 * tl.erf(t4)
+    t8 = 1.1283791670955126 * tl.exp(-t0 * t0) * (0.7071067811865476 * grad_grad_x_e)
+    grad_grad_gate_x = 0.5 * t8
+    grad_grad_gelu_x_e1234 = gate_x * grad_grad_x_e1234 + x_e1234 * grad_grad_gate_x
+    grad_grad_gelu_x_e34 = gate_x * grad_grad_x_e34 + x_e34 * grad_grad_gate_x
+    grad_grad_gelu_x_e24 = gate_x * grad_grad_x_e24 + x_e24 * grad_grad_gate_x
+    grad_grad_gelu_x_e23 = gate_x * grad_grad_x_e23 + x_e23 * grad_grad_gate_x
+    grad_grad_gelu_x_e14 = gate_x * grad_grad_x_e14 + x_e14 * grad_grad_gate_x
+    grad_grad_gelu_x_e13 = gate_x * grad_grad_x_e13 + x_e13 * grad_grad_gate_x
+    grad_grad_gelu_x_e12 = gate_x * grad_grad_x_e12 + x_e12 * grad_grad_gate_x
+    t9 = grad_out_e34 * grad_grad_gelu_x_e34 + grad_out_e24 * grad_grad_gelu_x_e24
+    t9 += grad_out_e23 * grad_grad_gelu_x_e23 + grad_out_e14 * grad_grad_gelu_x_e14
+    t9 += grad_out_e13 * grad_grad_gelu_x_e13 + grad_out_e12 * grad_grad_gelu_x_e12
+    grad_grad_gelu_x_e4 = gate_x * grad_grad_x_e4 + x_e4 * grad_grad_gate_x
+    grad_grad_gelu_x_e3 = gate_x * grad_grad_x_e3 + x_e3 * grad_grad_gate_x
+    grad_grad_gelu_x_e2 = gate_x * grad_grad_x_e2 + x_e2 * grad_grad_gate_x
+    grad_grad_gelu_x_e1 = gate_x * grad_grad_x_e1 + x_e1 * grad_grad_gate_x
+    t10 = grad_out_e4 * grad_grad_gelu_x_e4 + grad_out_e3 * grad_grad_gelu_x_e3
+    t10 += grad_out_e2 * grad_grad_gelu_x_e2 + grad_out_e1 * grad_grad_gelu_x_e1
+    grad_grad_gelu_x_e234 = gate_x * grad_grad_x_e234 + x_e234 * grad_grad_gate_x
+    grad_grad_gelu_x_e134 = gate_x * grad_grad_x_e134 + x_e134 * grad_grad_gate_x
+    grad_grad_gelu_x_e124 = gate_x * grad_grad_x_e124 + x_e124 * grad_grad_gate_x
+    grad_grad_gelu_x_e123 = gate_x * grad_grad_x_e123 + x_e123 * grad_grad_gate_x
+    t11 = grad_out_e234 * grad_grad_gelu_x_e234 + grad_out_e134 * grad_grad_gelu_x_e134
+    t11 += grad_out_e124 * grad_grad_gelu_x_e124 + grad_out_e123 * grad_grad_gelu_x_e123
+    grad_grad_gelu_x_e = x_e * grad_grad_gate_x + gate_x * grad_grad_x_e
+    grad_gelu_y_e_2 = grad_grad_weight_440 * gelu_x_e1234 * grad_out_e1234 + grad_grad_weight_330 * t2
+    grad_gelu_y_e_2 += grad_grad_weight_220 * t1 + grad_grad_weight_110 * t3
+    grad_gelu_y_e_2 += grad_grad_weight_000 * gelu_x_e * grad_out_e
+    grad_gelu_y_e_2 += weight_440 * grad_out_e1234 * grad_grad_gelu_x_e1234 + weight_220 * t9
+    grad_gelu_y_e_2 += weight_110 * t10 + weight_330 * t11 + weight_000 * grad_out_e * grad_grad_gelu_x_e
+    t12 = weight_143 * grad_out_e1234
+    t13 = weight_033 * gelu_x_e
+    t14 = weight_413 * gelu_x_e1234
+    t15 = weight_303 * grad_out_e
+    t16 = gelu_x_e34 * grad_out_e124 - gelu_x_e14 * grad_out_e234 - gelu_x_e24 * grad_out_e134
+    t17 = weight_123 * gelu_x_e1
+    t18 = gelu_x_e134 * grad_out_e24 + gelu_x_e234 * grad_out_e14 - gelu_x_e124 * grad_out_e34
+    t19 = weight_123 * gelu_x_e2
+    t20 = weight_123 * gelu_x_e3
+    t21 = gelu_x_e12 * grad_out_e3 - gelu_x_e13 * grad_out_e2 - gelu_x_e23 * grad_out_e1
+    grad_gelu_y_e123 = grad_out_e123 * t13 + grad_out_e4 * t14 + weight_233 * t16 + grad_out_e23 * t17
+    grad_gelu_y_e123 += weight_323 * t18 + grad_out_e13 * t19 + weight_213 * t21 - gelu_x_e4 * t12
+    grad_gelu_y_e123 += -gelu_x_e123 * t15 - grad_out_e12 * t20
+    t22 = gelu_x_e13 * grad_out_e234 + gelu_x_e23 * grad_out_e134 - gelu_x_e34 * grad_out_e123
+    t23 = weight_323 * gelu_x_e123
+    t24 = -gelu_x_e134 * grad_out_e23 - gelu_x_e234 * grad_out_e13
+    t25 = weight_123 * gelu_x_e4
+    t26 = gelu_x_e12 * grad_out_e4 - gelu_x_e14 * grad_out_e2 - gelu_x_e24 * grad_out_e1
+    grad_gelu_y_e124 = gelu_x_e3 * t12 + grad_out_e124 * t13 + weight_233 * t22 + grad_out_e34 * t23
+    grad_gelu_y_e124 += grad_out_e24 * t17 + grad_out_e14 * t19 + weight_323 * t24 + weight_213 * t26
+    grad_gelu_y_e124 += -grad_out_e3 * t14 - gelu_x_e124 * t15 - grad_out_e12 * t25
+    t27 = weight_323 * grad_out_e12
+    t28 = gelu_x_e24 * grad_out_e123 - gelu_x_e23 * grad_out_e124 - gelu_x_e12 * grad_out_e234
+    t29 = weight_323 * gelu_x_e124
+    t30 = gelu_x_e13 * grad_out_e4 - gelu_x_e14 * grad_out_e3 - gelu_x_e34 * grad_out_e1
+    grad_gelu_y_e134 = grad_out_e134 * t13 + gelu_x_e234 * t27 + grad_out_e2 * t14 + weight_233 * t28
+    grad_gelu_y_e134 += grad_out_e34 * t17 + grad_out_e23 * t29 + grad_out_e14 * t20 + weight_213 * t30
+    grad_gelu_y_e134 += -gelu_x_e2 * t12 - gelu_x_e134 * t15 - grad_out_e24 * t23 - grad_out_e13 * t25
+    t31 = gelu_x_e13 * grad_out_e124 - gelu_x_e12 * grad_out_e134 - gelu_x_e14 * grad_out_e123
+    t32 = gelu_x_e24 * grad_out_e3 - gelu_x_e23 * grad_out_e4 - gelu_x_e34 * grad_out_e2
+    grad_gelu_y_e234 = gelu_x_e1 * t12 + grad_out_e234 * t13 + grad_out_e1 * t14 + gelu_x_e234 * t15
+    grad_gelu_y_e234 += weight_233 * t31 + grad_out_e24 * t20 + grad_out_e13 * t29 + weight_213 * t32
+    grad_gelu_y_e234 += -gelu_x_e134 * t27 - grad_out_e34 * t19 - grad_out_e23 * t25 - grad_out_e14 * t23
+    t33 = weight_341 * grad_out_e1234
+    t34 = weight_431 * gelu_x_e1234
+    t35 = weight_011 * gelu_x_e
+    t36 = weight_101 * grad_out_e
+    t37 = gelu_x_e34 * grad_out_e134 + gelu_x_e24 * grad_out_e124 + gelu_x_e23 * grad_out_e123
+    t38 = gelu_x_e134 * grad_out_e34 + gelu_x_e124 * grad_out_e24 + gelu_x_e123 * grad_out_e23
+    t39 = -gelu_x_e4 * grad_out_e14 - gelu_x_e3 * grad_out_e13 - gelu_x_e2 * grad_out_e12
+    t40 = -gelu_x_e14 * grad_out_e4 - gelu_x_e13 * grad_out_e3 - gelu_x_e12 * grad_out_e2
+    grad_gelu_y_e1 = grad_out_e1 * t35 + gelu_x_e1 * t36 + weight_231 * t37 + weight_321 * t38
+    grad_gelu_y_e1 += weight_121 * t39 + weight_211 * t40 - gelu_x_e234 * t33 - grad_out_e234 * t34
+    t41 = gelu_x_e34 * grad_out_e234 - gelu_x_e14 * grad_out_e124 - gelu_x_e13 * grad_out_e123
+    t42 = -gelu_x_e4 * grad_out_e24 - gelu_x_e3 * grad_out_e23
+    t43 = gelu_x_e124 * grad_out_e14 + gelu_x_e123 * grad_out_e13 - gelu_x_e234 * grad_out_e34
+    t44 = weight_121 * gelu_x_e1
+    t45 = gelu_x_e24 * grad_out_e4 + gelu_x_e23 * grad_out_e3 - gelu_x_e12 * grad_out_e1
+    grad_gelu_y_e2 = gelu_x_e134 * t33 + grad_out_e2 * t35 + weight_231 * t41 + weight_121 * t42
+    grad_gelu_y_e2 += weight_321 * t43 + grad_out_e12 * t44 + weight_211 * t45 - grad_out_e134 * t34
+    grad_gelu_y_e2 += -gelu_x_e2 * t36
+    t46 = weight_121 * grad_out_e34
+    t47 = gelu_x_e12 * grad_out_e123 - gelu_x_e24 * grad_out_e234 - gelu_x_e14 * grad_out_e134
+    t48 = weight_121 * gelu_x_e2
+    t49 = gelu_x_e234 * grad_out_e24 + gelu_x_e134 * grad_out_e14 - gelu_x_e123 * grad_out_e12
+    t50 = gelu_x_e34 * grad_out_e4 - gelu_x_e23 * grad_out_e2 - gelu_x_e13 * grad_out_e1
+    grad_gelu_y_e3 = grad_out_e124 * t34 + grad_out_e3 * t35 + weight_231 * t47 + grad_out_e23 * t48
+    grad_gelu_y_e3 += grad_out_e13 * t44 + weight_321 * t49 + weight_211 * t50 - gelu_x_e124 * t33
+    grad_gelu_y_e3 += -gelu_x_e4 * t46 - gelu_x_e3 * t36
+    t51 = gelu_x_e23 * grad_out_e234 + gelu_x_e13 * grad_out_e134 + gelu_x_e12 * grad_out_e124
+    t52 = -gelu_x_e234 * grad_out_e23 - gelu_x_e134 * grad_out_e13 - gelu_x_e124 * grad_out_e12
+    t53 = -gelu_x_e34 * grad_out_e3 - gelu_x_e24 * grad_out_e2 - gelu_x_e14 * grad_out_e1
+    grad_gelu_y_e4 = gelu_x_e123 * t33 + gelu_x_e3 * t46 + grad_out_e4 * t35 + weight_231 * t51
+    grad_gelu_y_e4 += grad_out_e24 * t48 + grad_out_e14 * t44 + weight_321 * t52 + weight_211 * t53
+    grad_gelu_y_e4 += -grad_out_e123 * t34 - gelu_x_e4 * t36
+    t54 = weight_242 * grad_out_e1234
+    t55 = weight_422 * gelu_x_e1234
+    t56 = weight_022 * gelu_x_e
+    t57 = weight_202 * grad_out_e
+    t58 = weight_332 * gelu_x_e134
+    t59 = weight_332 * gelu_x_e234
+    t60 = weight_132 * gelu_x_e4
+    t61 = weight_132 * gelu_x_e3
+    t62 = gelu_x_e14 * grad_out_e24 + gelu_x_e13 * grad_out_e23 + gelu_x_e24 * grad_out_e14
+    t62 += gelu_x_e23 * grad_out_e13
+    t63 = weight_312 * gelu_x_e124
+    t64 = weight_312 * gelu_x_e123
+    t65 = weight_112 * gelu_x_e1
+    t66 = weight_112 * gelu_x_e2
+    grad_gelu_y_e12 = gelu_x_e34 * t54 + grad_out_e34 * t55 + grad_out_e12 * t56 + gelu_x_e12 * t57
+    grad_gelu_y_e12 += grad_out_e234 * t58 + grad_out_e134 * t59 + grad_out_e124 * t60 + grad_out_e123 * t61
+    grad_gelu_y_e12 += weight_222 * t62 + grad_out_e4 * t63 + grad_out_e3 * t64 + grad_out_e2 * t65
+    grad_gelu_y_e12 += grad_out_e1 * t66
+    t67 = weight_222 * grad_out_e34
+    t68 = weight_222 * grad_out_e12
+    t69 = weight_332 * gelu_x_e124
+    t70 = weight_132 * gelu_x_e2
+    t71 = weight_222 * gelu_x_e12
+    t72 = weight_222 * gelu_x_e34
+    t73 = weight_312 * gelu_x_e134
+    t74 = weight_112 * gelu_x_e3
+    grad_gelu_y_e13 = gelu_x_e14 * t67 + grad_out_e13 * t56 + gelu_x_e13 * t57 + grad_out_e134 * t60
+    grad_gelu_y_e13 += grad_out_e14 * t72 + grad_out_e4 * t73 + grad_out_e3 * t65 + grad_out_e1 * t74
+    grad_gelu_y_e13 += -gelu_x_e24 * t54 - grad_out_e24 * t55 - gelu_x_e23 * t68 - grad_out_e234 * t69
+    grad_gelu_y_e13 += -grad_out_e124 * t59 - grad_out_e123 * t70 - grad_out_e23 * t71 - grad_out_e2 * t64
+    t75 = weight_332 * gelu_x_e123
+    t76 = weight_112 * gelu_x_e4
+    grad_gelu_y_e14 = gelu_x_e23 * t54 + grad_out_e23 * t55 + grad_out_e14 * t56 + gelu_x_e14 * t57
+    grad_gelu_y_e14 += grad_out_e234 * t75 + grad_out_e123 * t59 + grad_out_e4 * t65 + grad_out_e1 * t76
+    grad_gelu_y_e14 += -gelu_x_e13 * t67 - gelu_x_e24 * t68 - grad_out_e134 * t61 - grad_out_e124 * t70
+    grad_gelu_y_e14 += -grad_out_e24 * t71 - grad_out_e13 * t72 - grad_out_e3 * t73 - grad_out_e2 * t63
+    t77 = weight_132 * gelu_x_e1
+    t78 = weight_312 * gelu_x_e234
+    grad_gelu_y_e23 = gelu_x_e14 * t54 + grad_out_e23 * t56 + gelu_x_e13 * t68 + grad_out_e234 * t60
+    grad_gelu_y_e23 += grad_out_e124 * t58 + grad_out_e123 * t77 + grad_out_e24 * t72 + grad_out_e2 * t74
+    grad_gelu_y_e23 += -gelu_x_e24 * t67 - grad_out_e14 * t55 - gelu_x_e23 * t57 - grad_out_e134 * t69
+    grad_gelu_y_e23 += -grad_out_e13 * t71 - grad_out_e4 * t78 - grad_out_e3 * t66 - grad_out_e1 * t64
+    grad_gelu_y_e24 = gelu_x_e23 * t67 + grad_out_e24 * t56 + grad_out_e13 * t55 + gelu_x_e14 * t68
+    grad_gelu_y_e24 += grad_out_e134 * t75 + grad_out_e124 * t77 + grad_out_e3 * t78 + grad_out_e2 * t76
+    grad_gelu_y_e24 += -gelu_x_e13 * t54 - gelu_x_e24 * t57 - grad_out_e234 * t61 - grad_out_e123 * t58
+    grad_gelu_y_e24 += -grad_out_e23 * t72 - grad_out_e14 * t71 - grad_out_e4 * t66 - grad_out_e1 * t63
+    t79 = gelu_x_e24 * grad_out_e23 + gelu_x_e14 * grad_out_e13 - gelu_x_e23 * grad_out_e24
+    t79 += -gelu_x_e13 * grad_out_e14
+    grad_gelu_y_e34 = gelu_x_e12 * t54 + grad_out_e34 * t56 + grad_out_e234 * t70 + grad_out_e134 * t77
+    grad_gelu_y_e34 += grad_out_e123 * t69 + weight_222 * t79 + grad_out_e3 * t76 - grad_out_e12 * t55
+    grad_gelu_y_e34 += -gelu_x_e34 * t57 - grad_out_e124 * t75 - grad_out_e4 * t74 - grad_out_e2 * t78
+    grad_gelu_y_e34 += -grad_out_e1 * t73
+    t80 = gelu_x_e12 * grad_out_e34 + gelu_x_e14 * grad_out_e23 + gelu_x_e24 * grad_out_e13
+    t80 += -gelu_x_e13 * grad_out_e24 - gelu_x_e23 * grad_out_e14 - gelu_x_e34 * grad_out_e12
+    t81 = gelu_x_e124 * grad_out_e3 - gelu_x_e123 * grad_out_e4 - gelu_x_e134 * grad_out_e2
+    t81 += -gelu_x_e234 * grad_out_e1
+    t82 = gelu_x_e1 * grad_out_e234 + gelu_x_e2 * grad_out_e134 + gelu_x_e4 * grad_out_e123
+    t82 += -gelu_x_e3 * grad_out_e124
+    grad_gelu_y_e1234 = weight_044 * gelu_x_e * grad_out_e1234 + weight_224 * t80 + weight_314 * t81
+    grad_gelu_y_e1234 += weight_134 * t82 - weight_404 * gelu_x_e1234 * grad_out_e
+    grad_gate_y = y_e123 * grad_gelu_y_e123 + y_e124 * grad_gelu_y_e124 + y_e134 * grad_gelu_y_e134
+    grad_gate_y += y_e234 * grad_gelu_y_e234 + y_e1 * grad_gelu_y_e1 + y_e2 * grad_gelu_y_e2
+    grad_gate_y += y_e3 * grad_gelu_y_e3 + y_e4 * grad_gelu_y_e4 + y_e12 * grad_gelu_y_e12
+    grad_gate_y += y_e13 * grad_gelu_y_e13 + y_e14 * grad_gelu_y_e14 + y_e23 * grad_gelu_y_e23
+    grad_gate_y += y_e24 * grad_gelu_y_e24 + y_e34 * grad_gelu_y_e34 + y_e1234 * grad_gelu_y_e1234
+    grad_gate_y += y_e * grad_gelu_y_e
+    t83 = grad_grad_weight_341 * grad_out_e1234
+    t84 = grad_grad_weight_101 * grad_out_e
+    t85 = grad_grad_weight_431 * gelu_x_e1234 + weight_431 * grad_grad_gelu_x_e1234
+    t86 = grad_out_e134 * grad_grad_gelu_x_e34 + grad_out_e124 * grad_grad_gelu_x_e24
+    t86 += grad_out_e123 * grad_grad_gelu_x_e23
+    t87 = -grad_out_e4 * grad_grad_gelu_x_e14 - grad_out_e3 * grad_grad_gelu_x_e13
+    t87 += -grad_out_e2 * grad_grad_gelu_x_e12
+    t88 = -grad_out_e14 * grad_grad_gelu_x_e4 - grad_out_e13 * grad_grad_gelu_x_e3
+    t88 += -grad_out_e12 * grad_grad_gelu_x_e2
+    t89 = grad_out_e34 * grad_grad_gelu_x_e134 + grad_out_e24 * grad_grad_gelu_x_e124
+    t89 += grad_out_e23 * grad_grad_gelu_x_e123
+    t90 = grad_grad_weight_011 * gelu_x_e + weight_011 * grad_grad_gelu_x_e
+    grad_gelu_y_e1_2 = grad_grad_weight_321 * t38 + grad_grad_weight_231 * t37 + grad_grad_weight_211 * t40
+    grad_gelu_y_e1_2 += grad_grad_weight_121 * t39 + gelu_x_e1 * t84 + weight_231 * t86 + weight_211 * t87
+    grad_gelu_y_e1_2 += weight_121 * t88 + t36 * grad_grad_gelu_x_e1 + weight_321 * t89 + grad_out_e1 * t90
+    grad_gelu_y_e1_2 += -gelu_x_e234 * t83 - grad_out_e234 * t85 - t33 * grad_grad_gelu_x_e234
+    t91 = grad_out_e234 * grad_grad_gelu_x_e34 - grad_out_e124 * grad_grad_gelu_x_e14
+    t91 += -grad_out_e123 * grad_grad_gelu_x_e13
+    t92 = grad_out_e4 * grad_grad_gelu_x_e24 + grad_out_e3 * grad_grad_gelu_x_e23
+    t92 += -grad_out_e1 * grad_grad_gelu_x_e12
+    t93 = grad_grad_weight_121 * gelu_x_e1 + weight_121 * grad_grad_gelu_x_e1
+    t94 = grad_out_e14 * grad_grad_gelu_x_e124 + grad_out_e13 * grad_grad_gelu_x_e123
+    t94 += -grad_out_e34 * grad_grad_gelu_x_e234
+    grad_gelu_y_e2_2 = gelu_x_e134 * t83 + grad_grad_weight_321 * t43 + grad_grad_weight_231 * t41
+    grad_gelu_y_e2_2 += grad_grad_weight_211 * t45 + grad_grad_weight_121 * t42 + weight_231 * t91
+    grad_gelu_y_e2_2 += weight_211 * t92
+    grad_gelu_y_e2_2 += weight_121 * (-grad_out_e24 * grad_grad_gelu_x_e4 - grad_out_e23 * grad_grad_gelu_x_e3)
+    grad_gelu_y_e2_2 += grad_out_e12 * t93 + t33 * grad_grad_gelu_x_e134 + weight_321 * t94 + grad_out_e2 * t90
+    grad_gelu_y_e2_2 += -gelu_x_e2 * t84 - grad_out_e134 * t85 - t36 * grad_grad_gelu_x_e2
+    t95 = grad_grad_weight_121 * grad_out_e34
+    t96 = grad_out_e4 * grad_grad_gelu_x_e34 - grad_out_e2 * grad_grad_gelu_x_e23
+    t96 += -grad_out_e1 * grad_grad_gelu_x_e13
+    t97 = grad_out_e123 * grad_grad_gelu_x_e12 - grad_out_e234 * grad_grad_gelu_x_e24
+    t97 += -grad_out_e134 * grad_grad_gelu_x_e14
+    t98 = grad_grad_weight_121 * gelu_x_e2 + weight_121 * grad_grad_gelu_x_e2
+    t99 = grad_out_e24 * grad_grad_gelu_x_e234 + grad_out_e14 * grad_grad_gelu_x_e134
+    t99 += -grad_out_e12 * grad_grad_gelu_x_e123
+    grad_gelu_y_e3_2 = grad_grad_weight_321 * t49 + grad_grad_weight_231 * t47 + grad_grad_weight_211 * t50
+    grad_gelu_y_e3_2 += grad_out_e124 * t85 + weight_211 * t96 + weight_231 * t97 + grad_out_e23 * t98
+    grad_gelu_y_e3_2 += grad_out_e13 * t93 + weight_321 * t99 + grad_out_e3 * t90 - gelu_x_e124 * t83
+    grad_gelu_y_e3_2 += -gelu_x_e4 * t95 - gelu_x_e3 * t84 - t46 * grad_grad_gelu_x_e4
+    grad_gelu_y_e3_2 += -t36 * grad_grad_gelu_x_e3 - t33 * grad_grad_gelu_x_e124
+    t100 = -grad_out_e3 * grad_grad_gelu_x_e34 - grad_out_e2 * grad_grad_gelu_x_e24
+    t100 += -grad_out_e1 * grad_grad_gelu_x_e14
+    t101 = grad_out_e234 * grad_grad_gelu_x_e23 + grad_out_e134 * grad_grad_gelu_x_e13
+    t101 += grad_out_e124 * grad_grad_gelu_x_e12
+    t102 = -grad_out_e23 * grad_grad_gelu_x_e234 - grad_out_e13 * grad_grad_gelu_x_e134
+    t102 += -grad_out_e12 * grad_grad_gelu_x_e124
+    grad_gelu_y_e4_2 = gelu_x_e123 * t83 + grad_grad_weight_321 * t52 + grad_grad_weight_231 * t51
+    grad_gelu_y_e4_2 += grad_grad_weight_211 * t53 + gelu_x_e3 * t95 + weight_211 * t100 + weight_231 * t101
+    grad_gelu_y_e4_2 += t46 * grad_grad_gelu_x_e3 + grad_out_e24 * t98 + grad_out_e14 * t93 + weight_321 * t102
+    grad_gelu_y_e4_2 += t33 * grad_grad_gelu_x_e123 + grad_out_e4 * t90 - gelu_x_e4 * t84 - grad_out_e123 * t85
+    grad_gelu_y_e4_2 += -t36 * grad_grad_gelu_x_e4
+    t103 = grad_grad_weight_303 * grad_out_e
+    t104 = grad_grad_weight_143 * grad_out_e1234
+    t105 = grad_grad_weight_413 * gelu_x_e1234 + weight_413 * grad_grad_gelu_x_e1234
+    t106 = grad_out_e124 * grad_grad_gelu_x_e34 - grad_out_e134 * grad_grad_gelu_x_e24
+    t106 += -grad_out_e234 * grad_grad_gelu_x_e14
+    t107 = grad_out_e3 * grad_grad_gelu_x_e12 - grad_out_e1 * grad_grad_gelu_x_e23
+    t107 += -grad_out_e2 * grad_grad_gelu_x_e13
+    t108 = grad_grad_weight_123 * gelu_x_e3 + weight_123 * grad_grad_gelu_x_e3
+    t109 = grad_grad_weight_123 * gelu_x_e2 + weight_123 * grad_grad_gelu_x_e2
+    t110 = grad_grad_weight_123 * gelu_x_e1 + weight_123 * grad_grad_gelu_x_e1
+    t111 = grad_out_e14 * grad_grad_gelu_x_e234 + grad_out_e24 * grad_grad_gelu_x_e134
+    t111 += -grad_out_e34 * grad_grad_gelu_x_e124
+    t112 = grad_grad_weight_033 * gelu_x_e + weight_033 * grad_grad_gelu_x_e
+    grad_gelu_y_e123_2 = grad_grad_weight_323 * t18 + grad_grad_weight_233 * t16 + grad_grad_weight_213 * t21
+    grad_gelu_y_e123_2 += grad_out_e4 * t105 + weight_233 * t106 + weight_213 * t107 + grad_out_e13 * t109
+    grad_gelu_y_e123_2 += grad_out_e23 * t110 + weight_323 * t111 + grad_out_e123 * t112 - gelu_x_e123 * t103
+    grad_gelu_y_e123_2 += -gelu_x_e4 * t104 - t12 * grad_grad_gelu_x_e4 - grad_out_e12 * t108
+    grad_gelu_y_e123_2 += -t15 * grad_grad_gelu_x_e123
+    t113 = grad_out_e134 * grad_grad_gelu_x_e23 + grad_out_e234 * grad_grad_gelu_x_e13
+    t113 += -grad_out_e123 * grad_grad_gelu_x_e34
+    t114 = grad_out_e4 * grad_grad_gelu_x_e12 - grad_out_e1 * grad_grad_gelu_x_e24
+    t114 += -grad_out_e2 * grad_grad_gelu_x_e14
+    t115 = grad_grad_weight_123 * gelu_x_e4 + weight_123 * grad_grad_gelu_x_e4
+    t116 = grad_grad_weight_323 * gelu_x_e123 + weight_323 * grad_grad_gelu_x_e123
+    grad_gelu_y_e124_2 = grad_grad_weight_323 * t24 + grad_grad_weight_233 * t22 + grad_grad_weight_213 * t26
+    grad_gelu_y_e124_2 += gelu_x_e3 * t104 + weight_233 * t113 + weight_213 * t114 + t12 * grad_grad_gelu_x_e3
+    grad_gelu_y_e124_2 += grad_out_e14 * t109 + grad_out_e24 * t110
+    grad_gelu_y_e124_2 += weight_323 * (-grad_out_e13 * grad_grad_gelu_x_e234 - grad_out_e23 * grad_grad_gelu_x_e134)
+    grad_gelu_y_e124_2 += grad_out_e34 * t116 + grad_out_e124 * t112 - gelu_x_e124 * t103 - grad_out_e3 * t105
+    grad_gelu_y_e124_2 += -grad_out_e12 * t115 - t15 * grad_grad_gelu_x_e124
+    t117 = grad_grad_weight_323 * grad_out_e12
+    t118 = grad_out_e4 * grad_grad_gelu_x_e13 - grad_out_e1 * grad_grad_gelu_x_e34
+    t118 += -grad_out_e3 * grad_grad_gelu_x_e14
+    t119 = grad_out_e123 * grad_grad_gelu_x_e24 - grad_out_e124 * grad_grad_gelu_x_e23
+    t119 += -grad_out_e234 * grad_grad_gelu_x_e12
+    t120 = grad_grad_weight_323 * gelu_x_e124 + weight_323 * grad_grad_gelu_x_e124
+    grad_gelu_y_e134_2 = gelu_x_e234 * t117 + grad_grad_weight_233 * t28 + grad_grad_weight_213 * t30
+    grad_gelu_y_e134_2 += grad_out_e2 * t105 + weight_213 * t118 + weight_233 * t119 + grad_out_e14 * t108
+    grad_gelu_y_e134_2 += grad_out_e34 * t110 + t27 * grad_grad_gelu_x_e234 + grad_out_e23 * t120
+    grad_gelu_y_e134_2 += grad_out_e134 * t112 - gelu_x_e134 * t103 - gelu_x_e2 * t104 - grad_out_e13 * t115
+    grad_gelu_y_e134_2 += -t12 * grad_grad_gelu_x_e2 - t15 * grad_grad_gelu_x_e134 - grad_out_e24 * t116
+    t121 = grad_out_e3 * grad_grad_gelu_x_e24 - grad_out_e2 * grad_grad_gelu_x_e34
+    t121 += -grad_out_e4 * grad_grad_gelu_x_e23
+    t122 = grad_out_e124 * grad_grad_gelu_x_e13 - grad_out_e123 * grad_grad_gelu_x_e14
+    t122 += -grad_out_e134 * grad_grad_gelu_x_e12
+    grad_gelu_y_e234_2 = gelu_x_e234 * t103 + grad_grad_weight_233 * t31 + grad_grad_weight_213 * t32
+    grad_gelu_y_e234_2 += gelu_x_e1 * t104 + grad_out_e1 * t105 + weight_213 * t121 + weight_233 * t122
+    grad_gelu_y_e234_2 += grad_out_e24 * t108 + t12 * grad_grad_gelu_x_e1 + t15 * grad_grad_gelu_x_e234
+    grad_gelu_y_e234_2 += grad_out_e13 * t120 + grad_out_e234 * t112 - gelu_x_e134 * t117 - grad_out_e23 * t115
+    grad_gelu_y_e234_2 += -grad_out_e34 * t109 - t27 * grad_grad_gelu_x_e134 - grad_out_e14 * t116
+    t123 = grad_grad_weight_242 * grad_out_e1234
+    t124 = grad_grad_weight_202 * grad_out_e
+    t125 = grad_grad_weight_422 * gelu_x_e1234 + weight_422 * grad_grad_gelu_x_e1234
+    t126 = grad_out_e14 * grad_grad_gelu_x_e24 + grad_out_e13 * grad_grad_gelu_x_e23
+    t126 += grad_out_e24 * grad_grad_gelu_x_e14 + grad_out_e23 * grad_grad_gelu_x_e13
+    t127 = grad_grad_weight_132 * gelu_x_e4 + weight_132 * grad_grad_gelu_x_e4
+    t128 = grad_grad_weight_132 * gelu_x_e3 + weight_132 * grad_grad_gelu_x_e3
+    t129 = grad_grad_weight_112 * gelu_x_e2 + weight_112 * grad_grad_gelu_x_e2
+    t130 = grad_grad_weight_112 * gelu_x_e1 + weight_112 * grad_grad_gelu_x_e1
+    t131 = grad_grad_weight_332 * gelu_x_e234 + weight_332 * grad_grad_gelu_x_e234
+    t132 = grad_grad_weight_332 * gelu_x_e134 + weight_332 * grad_grad_gelu_x_e134
+    t133 = grad_grad_weight_312 * gelu_x_e124 + weight_312 * grad_grad_gelu_x_e124
+    t134 = grad_grad_weight_312 * gelu_x_e123 + weight_312 * grad_grad_gelu_x_e123
+    t135 = grad_grad_weight_022 * gelu_x_e + weight_022 * grad_grad_gelu_x_e
+    grad_gelu_y_e12_2 = gelu_x_e34 * t123 + grad_grad_weight_222 * t62 + gelu_x_e12 * t124
+    grad_gelu_y_e12_2 += grad_out_e34 * t125 + t54 * grad_grad_gelu_x_e34 + weight_222 * t126
+    grad_gelu_y_e12_2 += t57 * grad_grad_gelu_x_e12 + grad_out_e124 * t127 + grad_out_e123 * t128
+    grad_gelu_y_e12_2 += grad_out_e1 * t129 + grad_out_e2 * t130 + grad_out_e134 * t131 + grad_out_e234 * t132
+    grad_gelu_y_e12_2 += grad_out_e4 * t133 + grad_out_e3 * t134 + grad_out_e12 * t135
+    t136 = grad_grad_weight_222 * grad_out_e12
+    t137 = grad_grad_weight_222 * grad_out_e34
+    t138 = grad_grad_weight_222 * gelu_x_e34 + weight_222 * grad_grad_gelu_x_e34
+    t139 = grad_grad_weight_222 * gelu_x_e12 + weight_222 * grad_grad_gelu_x_e12
+    t140 = grad_grad_weight_112 * gelu_x_e3 + weight_112 * grad_grad_gelu_x_e3
+    t141 = grad_grad_weight_132 * gelu_x_e2 + weight_132 * grad_grad_gelu_x_e2
+    t142 = grad_grad_weight_312 * gelu_x_e134 + weight_312 * grad_grad_gelu_x_e134
+    t143 = grad_grad_weight_332 * gelu_x_e124 + weight_332 * grad_grad_gelu_x_e124
+    grad_gelu_y_e13_2 = gelu_x_e14 * t137 + gelu_x_e13 * t124 + grad_out_e14 * t138
+    grad_gelu_y_e13_2 += t67 * grad_grad_gelu_x_e14 + t57 * grad_grad_gelu_x_e13 + grad_out_e134 * t127
+    grad_gelu_y_e13_2 += grad_out_e1 * t140 + grad_out_e3 * t130 + grad_out_e4 * t142 + grad_out_e13 * t135
+    grad_gelu_y_e13_2 += -gelu_x_e24 * t123 - gelu_x_e23 * t136 - grad_out_e24 * t125
+    grad_gelu_y_e13_2 += -t54 * grad_grad_gelu_x_e24 - t68 * grad_grad_gelu_x_e23 - grad_out_e23 * t139
+    grad_gelu_y_e13_2 += -grad_out_e123 * t141 - grad_out_e124 * t131 - grad_out_e234 * t143
+    grad_gelu_y_e13_2 += -grad_out_e2 * t134
+    t144 = grad_grad_weight_112 * gelu_x_e4 + weight_112 * grad_grad_gelu_x_e4
+    t145 = grad_grad_weight_332 * gelu_x_e123 + weight_332 * grad_grad_gelu_x_e123
+    grad_gelu_y_e14_2 = gelu_x_e23 * t123 + gelu_x_e14 * t124 + grad_out_e23 * t125
+    grad_gelu_y_e14_2 += t54 * grad_grad_gelu_x_e23 + t57 * grad_grad_gelu_x_e14 + grad_out_e1 * t144
+    grad_gelu_y_e14_2 += grad_out_e4 * t130 + grad_out_e123 * t131 + grad_out_e234 * t145 + grad_out_e14 * t135
+    grad_gelu_y_e14_2 += -gelu_x_e24 * t136 - gelu_x_e13 * t137 - grad_out_e13 * t138
+    grad_gelu_y_e14_2 += -t68 * grad_grad_gelu_x_e24 - t67 * grad_grad_gelu_x_e13 - grad_out_e24 * t139
+    grad_gelu_y_e14_2 += -grad_out_e134 * t128 - grad_out_e124 * t141 - grad_out_e3 * t142 - grad_out_e2 * t133
+    t146 = grad_grad_weight_132 * gelu_x_e1 + weight_132 * grad_grad_gelu_x_e1
+    t147 = grad_grad_weight_312 * gelu_x_e234 + weight_312 * grad_grad_gelu_x_e234
+    grad_gelu_y_e23_2 = gelu_x_e14 * t123 + gelu_x_e13 * t136 + grad_out_e24 * t138
+    grad_gelu_y_e23_2 += t54 * grad_grad_gelu_x_e14 + t68 * grad_grad_gelu_x_e13 + grad_out_e234 * t127
+    grad_gelu_y_e23_2 += grad_out_e2 * t140 + grad_out_e123 * t146 + grad_out_e124 * t132 + grad_out_e23 * t135
+    grad_gelu_y_e23_2 += -gelu_x_e24 * t137 - gelu_x_e23 * t124 - grad_out_e14 * t125
+    grad_gelu_y_e23_2 += -t67 * grad_grad_gelu_x_e24 - t57 * grad_grad_gelu_x_e23 - grad_out_e13 * t139
+    grad_gelu_y_e23_2 += -grad_out_e3 * t129 - grad_out_e4 * t147 - grad_out_e134 * t143 - grad_out_e1 * t134
+    grad_gelu_y_e24_2 = gelu_x_e14 * t136 + gelu_x_e23 * t137 + grad_out_e13 * t125
+    grad_gelu_y_e24_2 += t67 * grad_grad_gelu_x_e23 + t68 * grad_grad_gelu_x_e14 + grad_out_e2 * t144
+    grad_gelu_y_e24_2 += grad_out_e124 * t146 + grad_out_e3 * t147 + grad_out_e134 * t145 + grad_out_e24 * t135
+    grad_gelu_y_e24_2 += -gelu_x_e13 * t123 - gelu_x_e24 * t124 - grad_out_e23 * t138
+    grad_gelu_y_e24_2 += -t57 * grad_grad_gelu_x_e24 - t54 * grad_grad_gelu_x_e13 - grad_out_e14 * t139
+    grad_gelu_y_e24_2 += -grad_out_e234 * t128 - grad_out_e4 * t129 - grad_out_e123 * t132 - grad_out_e1 * t133
+    t148 = grad_out_e23 * grad_grad_gelu_x_e24 + grad_out_e13 * grad_grad_gelu_x_e14
+    t148 += -grad_out_e24 * grad_grad_gelu_x_e23 - grad_out_e14 * grad_grad_gelu_x_e13
+    grad_gelu_y_e34_2 = gelu_x_e12 * t123 + grad_grad_weight_222 * t79 + weight_222 * t148
+    grad_gelu_y_e34_2 += t54 * grad_grad_gelu_x_e12 + grad_out_e3 * t144 + grad_out_e234 * t141
+    grad_gelu_y_e34_2 += grad_out_e134 * t146 + grad_out_e123 * t143 + grad_out_e34 * t135 - gelu_x_e34 * t124
+    grad_gelu_y_e34_2 += -grad_out_e12 * t125 - t57 * grad_grad_gelu_x_e34 - grad_out_e4 * t140
+    grad_gelu_y_e34_2 += -grad_out_e2 * t147 - grad_out_e1 * t142 - grad_out_e124 * t145
+    t149 = grad_out_e13 * grad_grad_gelu_x_e24 + grad_out_e23 * grad_grad_gelu_x_e14
+    t149 += grad_out_e34 * grad_grad_gelu_x_e12 - grad_out_e12 * grad_grad_gelu_x_e34
+    t149 += -grad_out_e14 * grad_grad_gelu_x_e23 - grad_out_e24 * grad_grad_gelu_x_e13
+    t150 = grad_out_e123 * grad_grad_gelu_x_e4 + grad_out_e134 * grad_grad_gelu_x_e2
+    t150 += grad_out_e234 * grad_grad_gelu_x_e1 - grad_out_e124 * grad_grad_gelu_x_e3
+    t151 = grad_out_e3 * grad_grad_gelu_x_e124 - grad_out_e1 * grad_grad_gelu_x_e234
+    t151 += -grad_out_e2 * grad_grad_gelu_x_e134 - grad_out_e4 * grad_grad_gelu_x_e123
+    grad_gelu_y_e1234_2 = grad_grad_weight_314 * t81 + grad_grad_weight_224 * t80 + grad_grad_weight_134 * t82
+    grad_gelu_y_e1234_2 += grad_grad_weight_044 * gelu_x_e * grad_out_e1234 + weight_224 * t149
+    grad_gelu_y_e1234_2 += weight_134 * t150 + weight_314 * t151
+    grad_gelu_y_e1234_2 += weight_044 * grad_out_e1234 * grad_grad_gelu_x_e
+    grad_gelu_y_e1234_2 += -grad_grad_weight_404 * gelu_x_e1234 * grad_out_e
+    grad_gelu_y_e1234_2 += -weight_404 * grad_out_e * grad_grad_gelu_x_e1234
+    grad_gate_y_2 = grad_gelu_y_e1234 * grad_grad_y_e1234 + grad_gelu_y_e234 * grad_grad_y_e234
+    grad_gate_y_2 += grad_gelu_y_e134 * grad_grad_y_e134 + grad_gelu_y_e124 * grad_grad_y_e124
+    grad_gate_y_2 += grad_gelu_y_e123 * grad_grad_y_e123 + grad_gelu_y_e34 * grad_grad_y_e34
+    grad_gate_y_2 += grad_gelu_y_e24 * grad_grad_y_e24 + grad_gelu_y_e23 * grad_grad_y_e23
+    grad_gate_y_2 += grad_gelu_y_e14 * grad_grad_y_e14 + grad_gelu_y_e13 * grad_grad_y_e13
+    grad_gate_y_2 += grad_gelu_y_e12 * grad_grad_y_e12 + grad_gelu_y_e4 * grad_grad_y_e4
+    grad_gate_y_2 += grad_gelu_y_e3 * grad_grad_y_e3 + grad_gelu_y_e2 * grad_grad_y_e2
+    grad_gate_y_2 += grad_gelu_y_e1 * grad_grad_y_e1 + grad_gelu_y_e * grad_grad_y_e + y_e1 * grad_gelu_y_e1_2
+    grad_gate_y_2 += y_e2 * grad_gelu_y_e2_2 + y_e3 * grad_gelu_y_e3_2 + y_e4 * grad_gelu_y_e4_2
+    grad_gate_y_2 += y_e123 * grad_gelu_y_e123_2 + y_e124 * grad_gelu_y_e124_2 + y_e134 * grad_gelu_y_e134_2
+    grad_gate_y_2 += y_e234 * grad_gelu_y_e234_2 + y_e12 * grad_gelu_y_e12_2 + y_e13 * grad_gelu_y_e13_2
+    grad_gate_y_2 += y_e14 * grad_gelu_y_e14_2 + y_e23 * grad_gelu_y_e23_2 + y_e24 * grad_gelu_y_e24_2
+    grad_gate_y_2 += y_e34 * grad_gelu_y_e34_2 + y_e * grad_gelu_y_e_2 + y_e1234 * grad_gelu_y_e1234_2
+    t152 = t6 * (0.5 * grad_gate_y_2) - 2.0 * t4 * (t5 * (1.1283791670955126 * (0.5 * grad_gate_y * t7)))
+    grad_y_e = grad_gelu_y_e * grad_grad_gate_y + gate_y * grad_gelu_y_e_2 + 0.7071067811865476 * t152
+    grad_y_e1 = grad_gelu_y_e1 * grad_grad_gate_y + gate_y * grad_gelu_y_e1_2
+    grad_y_e2 = grad_gelu_y_e2 * grad_grad_gate_y + gate_y * grad_gelu_y_e2_2
+    grad_y_e3 = grad_gelu_y_e3 * grad_grad_gate_y + gate_y * grad_gelu_y_e3_2
+    grad_y_e4 = grad_gelu_y_e4 * grad_grad_gate_y + gate_y * grad_gelu_y_e4_2
+    grad_y_e12 = grad_gelu_y_e12 * grad_grad_gate_y + gate_y * grad_gelu_y_e12_2
+    grad_y_e13 = grad_gelu_y_e13 * grad_grad_gate_y + gate_y * grad_gelu_y_e13_2
+    grad_y_e14 = grad_gelu_y_e14 * grad_grad_gate_y + gate_y * grad_gelu_y_e14_2
+    grad_y_e23 = grad_gelu_y_e23 * grad_grad_gate_y + gate_y * grad_gelu_y_e23_2
+    grad_y_e24 = grad_gelu_y_e24 * grad_grad_gate_y + gate_y * grad_gelu_y_e24_2
+    grad_y_e34 = grad_gelu_y_e34 * grad_grad_gate_y + gate_y * grad_gelu_y_e34_2
+    grad_y_e123 = grad_gelu_y_e123 * grad_grad_gate_y + gate_y * grad_gelu_y_e123_2
+    grad_y_e124 = grad_gelu_y_e124 * grad_grad_gate_y + gate_y * grad_gelu_y_e124_2
+    grad_y_e134 = grad_gelu_y_e134 * grad_grad_gate_y + gate_y * grad_gelu_y_e134_2
+    grad_y_e234 = grad_gelu_y_e234 * grad_grad_gate_y + gate_y * grad_gelu_y_e234_2
+    grad_y_e1234 = grad_gelu_y_e1234 * grad_grad_gate_y + gate_y * grad_gelu_y_e1234_2
+
+    if GRAD_Y:
+        _store8(
+            grad_y_row + at * 16,
+            grad_y_e,
+            grad_y_e1,
+            grad_y_e2,
+            grad_y_e3,
+            grad_y_e4,
+            grad_y_e12,
+            grad_y_e13,
+            grad_y_e14,
+            mask,
+        )
+        _store8(
+            grad_y_row + at * 16 + 8,
+            grad_y_e23,
+            grad_y_e24,
+            grad_y_e34,
+            grad_y_e123,
+            grad_y_e124,
+            grad_y_e134,
+            grad_y_e234,
+            grad_y_e1234,
+            mask,
+        )
+
+
+@triton.jit(do_not_specialize=["B"])
+def _fused_gelu_sgp_norm_without_normalize_double_backward_2_kernel(
+    x_ptr,
+    y_ptr,
+    weight_ptr,
+    grad_grad_x_ptr,
+    grad_grad_y_ptr,
+    grad_grad_weight_ptr,
+    grad_grad_out_ptr,
+    B,
+    N,
+    HAS_GRAD_GRAD_X: tl.constexpr,
+    HAS_GRAD_GRAD_Y: tl.constexpr,
+    HAS_GRAD_GRAD_WEIGHT: tl.constexpr,
+    GRAD_GRAD_OUT: tl.constexpr,
+    ROWS: tl.constexpr,
+    BLOCK: tl.constexpr,
+    REAL: tl.constexpr,
+):
+    # apart from the folds, because together they need more registers than a thread has
+    # one result alone, because together they need more registers than a thread has
+
+    n = _tile(tl.program_id(1) * BLOCK, ROWS, BLOCK)
+    r = _down(ROWS)
+    at = r * N + n
+    tile_mask = n < N
+    weight_000 = tl.load(weight_ptr + n * 35, mask=tile_mask, other=0.0).to(REAL)
+    weight_011 = tl.load(weight_ptr + n * 35 + 1, mask=tile_mask, other=0.0).to(REAL)
+    weight_022 = tl.load(weight_ptr + n * 35 + 2, mask=tile_mask, other=0.0).to(REAL)
+    weight_033 = tl.load(weight_ptr + n * 35 + 3, mask=tile_mask, other=0.0).to(REAL)
+    weight_044 = tl.load(weight_ptr + n * 35 + 4, mask=tile_mask, other=0.0).to(REAL)
+    weight_101 = tl.load(weight_ptr + n * 35 + 5, mask=tile_mask, other=0.0).to(REAL)
+    weight_110 = tl.load(weight_ptr + n * 35 + 6, mask=tile_mask, other=0.0).to(REAL)
+    weight_112 = tl.load(weight_ptr + n * 35 + 7, mask=tile_mask, other=0.0).to(REAL)
+    weight_121 = tl.load(weight_ptr + n * 35 + 8, mask=tile_mask, other=0.0).to(REAL)
+    weight_123 = tl.load(weight_ptr + n * 35 + 9, mask=tile_mask, other=0.0).to(REAL)
+    weight_132 = tl.load(weight_ptr + n * 35 + 10, mask=tile_mask, other=0.0).to(REAL)
+    weight_134 = tl.load(weight_ptr + n * 35 + 11, mask=tile_mask, other=0.0).to(REAL)
+    weight_143 = tl.load(weight_ptr + n * 35 + 12, mask=tile_mask, other=0.0).to(REAL)
+    weight_202 = tl.load(weight_ptr + n * 35 + 13, mask=tile_mask, other=0.0).to(REAL)
+    weight_211 = tl.load(weight_ptr + n * 35 + 14, mask=tile_mask, other=0.0).to(REAL)
+    weight_213 = tl.load(weight_ptr + n * 35 + 15, mask=tile_mask, other=0.0).to(REAL)
+    weight_220 = tl.load(weight_ptr + n * 35 + 16, mask=tile_mask, other=0.0).to(REAL)
+    weight_222 = tl.load(weight_ptr + n * 35 + 17, mask=tile_mask, other=0.0).to(REAL)
+    weight_224 = tl.load(weight_ptr + n * 35 + 18, mask=tile_mask, other=0.0).to(REAL)
+    weight_231 = tl.load(weight_ptr + n * 35 + 19, mask=tile_mask, other=0.0).to(REAL)
+    weight_233 = tl.load(weight_ptr + n * 35 + 20, mask=tile_mask, other=0.0).to(REAL)
+    weight_242 = tl.load(weight_ptr + n * 35 + 21, mask=tile_mask, other=0.0).to(REAL)
+    weight_303 = tl.load(weight_ptr + n * 35 + 22, mask=tile_mask, other=0.0).to(REAL)
+    weight_312 = tl.load(weight_ptr + n * 35 + 23, mask=tile_mask, other=0.0).to(REAL)
+    weight_314 = tl.load(weight_ptr + n * 35 + 24, mask=tile_mask, other=0.0).to(REAL)
+    weight_321 = tl.load(weight_ptr + n * 35 + 25, mask=tile_mask, other=0.0).to(REAL)
+    weight_323 = tl.load(weight_ptr + n * 35 + 26, mask=tile_mask, other=0.0).to(REAL)
+    weight_330 = tl.load(weight_ptr + n * 35 + 27, mask=tile_mask, other=0.0).to(REAL)
+    weight_332 = tl.load(weight_ptr + n * 35 + 28, mask=tile_mask, other=0.0).to(REAL)
+    weight_341 = tl.load(weight_ptr + n * 35 + 29, mask=tile_mask, other=0.0).to(REAL)
+    weight_404 = tl.load(weight_ptr + n * 35 + 30, mask=tile_mask, other=0.0).to(REAL)
+    weight_413 = tl.load(weight_ptr + n * 35 + 31, mask=tile_mask, other=0.0).to(REAL)
+    weight_422 = tl.load(weight_ptr + n * 35 + 32, mask=tile_mask, other=0.0).to(REAL)
+    weight_431 = tl.load(weight_ptr + n * 35 + 33, mask=tile_mask, other=0.0).to(REAL)
+    weight_440 = tl.load(weight_ptr + n * 35 + 34, mask=tile_mask, other=0.0).to(REAL)
+    grad_grad_weight_000 = tl.load(grad_grad_weight_ptr + n * 35, mask=tile_mask & HAS_GRAD_GRAD_WEIGHT, other=0.0).to(
+        REAL
+    )
+    grad_grad_weight_011 = tl.load(
+        grad_grad_weight_ptr + n * 35 + 1, mask=tile_mask & HAS_GRAD_GRAD_WEIGHT, other=0.0
+    ).to(REAL)
+    grad_grad_weight_022 = tl.load(
+        grad_grad_weight_ptr + n * 35 + 2, mask=tile_mask & HAS_GRAD_GRAD_WEIGHT, other=0.0
+    ).to(REAL)
+    grad_grad_weight_033 = tl.load(
+        grad_grad_weight_ptr + n * 35 + 3, mask=tile_mask & HAS_GRAD_GRAD_WEIGHT, other=0.0
+    ).to(REAL)
+    grad_grad_weight_044 = tl.load(
+        grad_grad_weight_ptr + n * 35 + 4, mask=tile_mask & HAS_GRAD_GRAD_WEIGHT, other=0.0
+    ).to(REAL)
+    grad_grad_weight_101 = tl.load(
+        grad_grad_weight_ptr + n * 35 + 5, mask=tile_mask & HAS_GRAD_GRAD_WEIGHT, other=0.0
+    ).to(REAL)
+    grad_grad_weight_110 = tl.load(
+        grad_grad_weight_ptr + n * 35 + 6, mask=tile_mask & HAS_GRAD_GRAD_WEIGHT, other=0.0
+    ).to(REAL)
+    grad_grad_weight_112 = tl.load(
+        grad_grad_weight_ptr + n * 35 + 7, mask=tile_mask & HAS_GRAD_GRAD_WEIGHT, other=0.0
+    ).to(REAL)
+    grad_grad_weight_121 = tl.load(
+        grad_grad_weight_ptr + n * 35 + 8, mask=tile_mask & HAS_GRAD_GRAD_WEIGHT, other=0.0
+    ).to(REAL)
+    grad_grad_weight_123 = tl.load(
+        grad_grad_weight_ptr + n * 35 + 9, mask=tile_mask & HAS_GRAD_GRAD_WEIGHT, other=0.0
+    ).to(REAL)
+    grad_grad_weight_132 = tl.load(
+        grad_grad_weight_ptr + n * 35 + 10, mask=tile_mask & HAS_GRAD_GRAD_WEIGHT, other=0.0
+    ).to(REAL)
+    grad_grad_weight_134 = tl.load(
+        grad_grad_weight_ptr + n * 35 + 11, mask=tile_mask & HAS_GRAD_GRAD_WEIGHT, other=0.0
+    ).to(REAL)
+    grad_grad_weight_143 = tl.load(
+        grad_grad_weight_ptr + n * 35 + 12, mask=tile_mask & HAS_GRAD_GRAD_WEIGHT, other=0.0
+    ).to(REAL)
+    grad_grad_weight_202 = tl.load(
+        grad_grad_weight_ptr + n * 35 + 13, mask=tile_mask & HAS_GRAD_GRAD_WEIGHT, other=0.0
+    ).to(REAL)
+    grad_grad_weight_211 = tl.load(
+        grad_grad_weight_ptr + n * 35 + 14, mask=tile_mask & HAS_GRAD_GRAD_WEIGHT, other=0.0
+    ).to(REAL)
+    grad_grad_weight_213 = tl.load(
+        grad_grad_weight_ptr + n * 35 + 15, mask=tile_mask & HAS_GRAD_GRAD_WEIGHT, other=0.0
+    ).to(REAL)
+    grad_grad_weight_220 = tl.load(
+        grad_grad_weight_ptr + n * 35 + 16, mask=tile_mask & HAS_GRAD_GRAD_WEIGHT, other=0.0
+    ).to(REAL)
+    grad_grad_weight_222 = tl.load(
+        grad_grad_weight_ptr + n * 35 + 17, mask=tile_mask & HAS_GRAD_GRAD_WEIGHT, other=0.0
+    ).to(REAL)
+    grad_grad_weight_224 = tl.load(
+        grad_grad_weight_ptr + n * 35 + 18, mask=tile_mask & HAS_GRAD_GRAD_WEIGHT, other=0.0
+    ).to(REAL)
+    grad_grad_weight_231 = tl.load(
+        grad_grad_weight_ptr + n * 35 + 19, mask=tile_mask & HAS_GRAD_GRAD_WEIGHT, other=0.0
+    ).to(REAL)
+    grad_grad_weight_233 = tl.load(
+        grad_grad_weight_ptr + n * 35 + 20, mask=tile_mask & HAS_GRAD_GRAD_WEIGHT, other=0.0
+    ).to(REAL)
+    grad_grad_weight_242 = tl.load(
+        grad_grad_weight_ptr + n * 35 + 21, mask=tile_mask & HAS_GRAD_GRAD_WEIGHT, other=0.0
+    ).to(REAL)
+    grad_grad_weight_303 = tl.load(
+        grad_grad_weight_ptr + n * 35 + 22, mask=tile_mask & HAS_GRAD_GRAD_WEIGHT, other=0.0
+    ).to(REAL)
+    grad_grad_weight_312 = tl.load(
+        grad_grad_weight_ptr + n * 35 + 23, mask=tile_mask & HAS_GRAD_GRAD_WEIGHT, other=0.0
+    ).to(REAL)
+    grad_grad_weight_314 = tl.load(
+        grad_grad_weight_ptr + n * 35 + 24, mask=tile_mask & HAS_GRAD_GRAD_WEIGHT, other=0.0
+    ).to(REAL)
+    grad_grad_weight_321 = tl.load(
+        grad_grad_weight_ptr + n * 35 + 25, mask=tile_mask & HAS_GRAD_GRAD_WEIGHT, other=0.0
+    ).to(REAL)
+    grad_grad_weight_323 = tl.load(
+        grad_grad_weight_ptr + n * 35 + 26, mask=tile_mask & HAS_GRAD_GRAD_WEIGHT, other=0.0
+    ).to(REAL)
+    grad_grad_weight_330 = tl.load(
+        grad_grad_weight_ptr + n * 35 + 27, mask=tile_mask & HAS_GRAD_GRAD_WEIGHT, other=0.0
+    ).to(REAL)
+    grad_grad_weight_332 = tl.load(
+        grad_grad_weight_ptr + n * 35 + 28, mask=tile_mask & HAS_GRAD_GRAD_WEIGHT, other=0.0
+    ).to(REAL)
+    grad_grad_weight_341 = tl.load(
+        grad_grad_weight_ptr + n * 35 + 29, mask=tile_mask & HAS_GRAD_GRAD_WEIGHT, other=0.0
+    ).to(REAL)
+    grad_grad_weight_404 = tl.load(
+        grad_grad_weight_ptr + n * 35 + 30, mask=tile_mask & HAS_GRAD_GRAD_WEIGHT, other=0.0
+    ).to(REAL)
+    grad_grad_weight_413 = tl.load(
+        grad_grad_weight_ptr + n * 35 + 31, mask=tile_mask & HAS_GRAD_GRAD_WEIGHT, other=0.0
+    ).to(REAL)
+    grad_grad_weight_422 = tl.load(
+        grad_grad_weight_ptr + n * 35 + 32, mask=tile_mask & HAS_GRAD_GRAD_WEIGHT, other=0.0
+    ).to(REAL)
+    grad_grad_weight_431 = tl.load(
+        grad_grad_weight_ptr + n * 35 + 33, mask=tile_mask & HAS_GRAD_GRAD_WEIGHT, other=0.0
+    ).to(REAL)
+    grad_grad_weight_440 = tl.load(
+        grad_grad_weight_ptr + n * 35 + 34, mask=tile_mask & HAS_GRAD_GRAD_WEIGHT, other=0.0
+    ).to(REAL)
+
+    b = tl.program_id(0).to(tl.int64) * ROWS
+    row_mask = b + r < B
+    mask = tile_mask if ROWS == 1 else tile_mask & row_mask
+    x_row = x_ptr + b * 16 * N
+    y_row = y_ptr + b * 16 * N
+    grad_grad_x_row = grad_grad_x_ptr + b * 16 * N
+    grad_grad_y_row = grad_grad_y_ptr + b * 16 * N
+    grad_grad_out_row = grad_grad_out_ptr + b * 16 * N
+
+    x_e, x_e1, x_e2, x_e3, x_e4, x_e12, x_e13, x_e14 = _load8(x_row + at * 16, mask, REAL)
+    x_e23, x_e24, x_e34, x_e123, x_e124, x_e134, x_e234, x_e1234 = _load8(x_row + at * 16 + 8, mask, REAL)
+    y_e, y_e1, y_e2, y_e3, y_e4, y_e12, y_e13, y_e14 = _load8(y_row + at * 16, mask, REAL)
+    y_e23, y_e24, y_e34, y_e123, y_e124, y_e134, y_e234, y_e1234 = _load8(y_row + at * 16 + 8, mask, REAL)
+    (
+        grad_grad_x_e,
+        grad_grad_x_e1,
+        grad_grad_x_e2,
+        grad_grad_x_e3,
+        grad_grad_x_e4,
+        grad_grad_x_e12,
+        grad_grad_x_e13,
+        grad_grad_x_e14,
+    ) = _load8(grad_grad_x_row + at * 16, mask & HAS_GRAD_GRAD_X, REAL)
+    (
+        grad_grad_x_e23,
+        grad_grad_x_e24,
+        grad_grad_x_e34,
+        grad_grad_x_e123,
+        grad_grad_x_e124,
+        grad_grad_x_e134,
+        grad_grad_x_e234,
+        grad_grad_x_e1234,
+    ) = _load8(grad_grad_x_row + at * 16 + 8, mask & HAS_GRAD_GRAD_X, REAL)
+    (
+        grad_grad_y_e,
+        grad_grad_y_e1,
+        grad_grad_y_e2,
+        grad_grad_y_e3,
+        grad_grad_y_e4,
+        grad_grad_y_e12,
+        grad_grad_y_e13,
+        grad_grad_y_e14,
+    ) = _load8(grad_grad_y_row + at * 16, mask & HAS_GRAD_GRAD_Y, REAL)
+    (
+        grad_grad_y_e23,
+        grad_grad_y_e24,
+        grad_grad_y_e34,
+        grad_grad_y_e123,
+        grad_grad_y_e124,
+        grad_grad_y_e134,
+        grad_grad_y_e234,
+        grad_grad_y_e1234,
+    ) = _load8(grad_grad_y_row + at * 16 + 8, mask & HAS_GRAD_GRAD_Y, REAL)
+
+    t0 = 0.7071067811865476 * x_e
+    gate_x = 0.5 * tl.erf(t0) + 0.5
+    gelu_x_e234 = x_e234 * gate_x
+    t1 = 0.7071067811865476 * y_e
+    gate_y = 0.5 + 0.5 * tl.erf(t1)
+    gelu_y_e234 = y_e234 * gate_y
+    gelu_x_e134 = x_e134 * gate_x
+    gelu_y_e134 = y_e134 * gate_y
+    gelu_x_e124 = x_e124 * gate_x
+    gelu_y_e124 = y_e124 * gate_y
+    gelu_x_e123 = x_e123 * gate_x
+    gelu_y_e123 = y_e123 * gate_y
+    t2 = gelu_x_e234 * gelu_y_e234 - gelu_x_e134 * gelu_y_e134 - gelu_x_e124 * gelu_y_e124
+    t2 += -gelu_x_e123 * gelu_y_e123
+    gelu_x_e34 = x_e34 * gate_x
+    gelu_y_e34 = y_e34 * gate_y
+    gelu_x_e24 = x_e24 * gate_x
+    gelu_y_e24 = y_e24 * gate_y
+    gelu_x_e23 = x_e23 * gate_x
+    gelu_y_e23 = y_e23 * gate_y
+    gelu_x_e14 = x_e14 * gate_x
+    gelu_y_e14 = y_e14 * gate_y
+    gelu_x_e13 = x_e13 * gate_x
+    gelu_y_e13 = y_e13 * gate_y
+    gelu_x_e12 = x_e12 * gate_x
+    gelu_y_e12 = y_e12 * gate_y
+    t3 = gelu_x_e14 * gelu_y_e14 + gelu_x_e13 * gelu_y_e13 + gelu_x_e12 * gelu_y_e12 - gelu_x_e34 * gelu_y_e34
+    t3 += -gelu_x_e24 * gelu_y_e24 - gelu_x_e23 * gelu_y_e23
+    gelu_x_e4 = x_e4 * gate_x
+    gelu_y_e4 = y_e4 * gate_y
+    gelu_x_e3 = x_e3 * gate_x
+    gelu_y_e3 = y_e3 * gate_y
+    gelu_x_e2 = x_e2 * gate_x
+    gelu_y_e2 = y_e2 * gate_y
+    gelu_x_e1 = x_e1 * gate_x
+    gelu_y_e1 = y_e1 * gate_y
+    t4 = gelu_x_e1 * gelu_y_e1 - gelu_x_e4 * gelu_y_e4 - gelu_x_e3 * gelu_y_e3 - gelu_x_e2 * gelu_y_e2
+    gelu_y_e1234 = y_e1234 * gate_y
+    grad_grad_gate_x = 0.5 * 0.7978845608028654 * tl.exp(-t0 * t0) * grad_grad_x_e
+    grad_grad_gelu_x_e1234 = gate_x * grad_grad_x_e1234 + x_e1234 * grad_grad_gate_x
+    grad_grad_gate_y = 0.5 * 0.7978845608028654 * tl.exp(-t1 * t1) * grad_grad_y_e
+    grad_grad_gelu_y_e34 = gate_y * grad_grad_y_e34 + y_e34 * grad_grad_gate_y
+    grad_grad_gelu_y_e24 = gate_y * grad_grad_y_e24 + y_e24 * grad_grad_gate_y
+    grad_grad_gelu_y_e23 = gate_y * grad_grad_y_e23 + y_e23 * grad_grad_gate_y
+    grad_grad_gelu_y_e14 = gate_y * grad_grad_y_e14 + y_e14 * grad_grad_gate_y
+    grad_grad_gelu_y_e13 = gate_y * grad_grad_y_e13 + y_e13 * grad_grad_gate_y
+    grad_grad_gelu_y_e12 = gate_y * grad_grad_y_e12 + y_e12 * grad_grad_gate_y
+    grad_grad_gelu_x_e34 = gate_x * grad_grad_x_e34 + x_e34 * grad_grad_gate_x
+    grad_grad_gelu_x_e24 = gate_x * grad_grad_x_e24 + x_e24 * grad_grad_gate_x
+    grad_grad_gelu_x_e23 = gate_x * grad_grad_x_e23 + x_e23 * grad_grad_gate_x
+    grad_grad_gelu_x_e14 = gate_x * grad_grad_x_e14 + x_e14 * grad_grad_gate_x
+    grad_grad_gelu_x_e13 = gate_x * grad_grad_x_e13 + x_e13 * grad_grad_gate_x
+    grad_grad_gelu_x_e12 = gate_x * grad_grad_x_e12 + x_e12 * grad_grad_gate_x
+    t5 = gelu_x_e14 * grad_grad_gelu_y_e14 + gelu_x_e13 * grad_grad_gelu_y_e13
+    t5 += gelu_x_e12 * grad_grad_gelu_y_e12 + gelu_y_e14 * grad_grad_gelu_x_e14
+    t5 += gelu_y_e13 * grad_grad_gelu_x_e13 + gelu_y_e12 * grad_grad_gelu_x_e12
+    t5 += -gelu_x_e34 * grad_grad_gelu_y_e34 - gelu_x_e24 * grad_grad_gelu_y_e24
+    t5 += -gelu_x_e23 * grad_grad_gelu_y_e23 - gelu_y_e34 * grad_grad_gelu_x_e34
+    t5 += -gelu_y_e24 * grad_grad_gelu_x_e24 - gelu_y_e23 * grad_grad_gelu_x_e23
+    grad_grad_gelu_y_e4 = gate_y * grad_grad_y_e4 + y_e4 * grad_grad_gate_y
+    grad_grad_gelu_y_e3 = gate_y * grad_grad_y_e3 + y_e3 * grad_grad_gate_y
+    grad_grad_gelu_y_e2 = gate_y * grad_grad_y_e2 + y_e2 * grad_grad_gate_y
+    grad_grad_gelu_y_e1 = gate_y * grad_grad_y_e1 + y_e1 * grad_grad_gate_y
+    grad_grad_gelu_x_e4 = gate_x * grad_grad_x_e4 + x_e4 * grad_grad_gate_x
+    grad_grad_gelu_x_e3 = gate_x * grad_grad_x_e3 + x_e3 * grad_grad_gate_x
+    grad_grad_gelu_x_e2 = gate_x * grad_grad_x_e2 + x_e2 * grad_grad_gate_x
+    grad_grad_gelu_x_e1 = gate_x * grad_grad_x_e1 + x_e1 * grad_grad_gate_x
+    t6 = gelu_x_e1 * grad_grad_gelu_y_e1 + gelu_y_e1 * grad_grad_gelu_x_e1 - gelu_x_e4 * grad_grad_gelu_y_e4
+    t6 += -gelu_x_e3 * grad_grad_gelu_y_e3 - gelu_x_e2 * grad_grad_gelu_y_e2 - gelu_y_e4 * grad_grad_gelu_x_e4
+    t6 += -gelu_y_e3 * grad_grad_gelu_x_e3 - gelu_y_e2 * grad_grad_gelu_x_e2
+    grad_grad_gelu_y_e234 = gate_y * grad_grad_y_e234 + y_e234 * grad_grad_gate_y
+    grad_grad_gelu_y_e134 = gate_y * grad_grad_y_e134 + y_e134 * grad_grad_gate_y
+    grad_grad_gelu_y_e124 = gate_y * grad_grad_y_e124 + y_e124 * grad_grad_gate_y
+    grad_grad_gelu_y_e123 = gate_y * grad_grad_y_e123 + y_e123 * grad_grad_gate_y
+    grad_grad_gelu_x_e234 = gate_x * grad_grad_x_e234 + x_e234 * grad_grad_gate_x
+    grad_grad_gelu_x_e134 = gate_x * grad_grad_x_e134 + x_e134 * grad_grad_gate_x
+    grad_grad_gelu_x_e124 = gate_x * grad_grad_x_e124 + x_e124 * grad_grad_gate_x
+    grad_grad_gelu_x_e123 = gate_x * grad_grad_x_e123 + x_e123 * grad_grad_gate_x
+    t7 = gelu_x_e234 * grad_grad_gelu_y_e234 + gelu_y_e234 * grad_grad_gelu_x_e234
+    t7 += -gelu_x_e134 * grad_grad_gelu_y_e134 - gelu_x_e124 * grad_grad_gelu_y_e124
+    t7 += -gelu_x_e123 * grad_grad_gelu_y_e123 - gelu_y_e134 * grad_grad_gelu_x_e134
+    t7 += -gelu_y_e124 * grad_grad_gelu_x_e124 - gelu_y_e123 * grad_grad_gelu_x_e123
+    gelu_y_e = y_e * gate_y
+    grad_grad_gelu_x_e = gate_x * grad_grad_x_e + x_e * grad_grad_gate_x
+    gelu_x_e1234 = x_e1234 * gate_x
+    grad_grad_gelu_y_e1234 = gate_y * grad_grad_y_e1234 + y_e1234 * grad_grad_gate_y
+    gelu_x_e = x_e * gate_x
+    grad_grad_gelu_y_e = gate_y * grad_grad_y_e + y_e * grad_grad_gate_y
+    grad_grad_out_e = grad_grad_weight_303 * t2 + grad_grad_weight_202 * t3 + grad_grad_weight_101 * t4
+    grad_grad_out_e += weight_202 * t5 + weight_101 * t6 + weight_303 * t7
+    grad_grad_out_e += weight_000 * gelu_y_e * grad_grad_gelu_x_e
+    grad_grad_out_e += gelu_x_e1234 * (-grad_grad_weight_404 * gelu_y_e1234 - weight_404 * grad_grad_gelu_y_e1234)
+    grad_grad_out_e += gelu_x_e * (grad_grad_weight_000 * gelu_y_e + weight_000 * grad_grad_gelu_y_e)
+    grad_grad_out_e += -weight_404 * gelu_y_e1234 * grad_grad_gelu_x_e1234
+    t8 = grad_grad_weight_314 * gelu_y_e1234 + weight_314 * grad_grad_gelu_y_e1234
+    t9 = weight_312 * gelu_x_e134
+    t10 = weight_312 * gelu_x_e124
+    t11 = weight_312 * gelu_x_e123
+    t12 = weight_112 * gelu_x_e4
+    t13 = weight_112 * gelu_x_e3
+    t14 = weight_112 * gelu_x_e2
+    t15 = grad_grad_weight_211 * gelu_y_e4 + weight_211 * grad_grad_gelu_y_e4
+    t16 = grad_grad_weight_211 * gelu_y_e3 + weight_211 * grad_grad_gelu_y_e3
+    t17 = grad_grad_weight_211 * gelu_y_e2 + weight_211 * grad_grad_gelu_y_e2
+    t18 = weight_011 * gelu_x_e
+    t19 = weight_413 * gelu_x_e1234
+    t20 = grad_grad_weight_213 * gelu_y_e134 + weight_213 * grad_grad_gelu_y_e134
+    t21 = grad_grad_weight_213 * gelu_y_e124 + weight_213 * grad_grad_gelu_y_e124
+    t22 = grad_grad_weight_213 * gelu_y_e123 + weight_213 * grad_grad_gelu_y_e123
+    t23 = grad_grad_weight_110 * gelu_y_e + weight_110 * grad_grad_gelu_y_e
+    t24 = grad_grad_weight_413 * gelu_x_e1234 + weight_413 * grad_grad_gelu_x_e1234
+    t25 = weight_213 * gelu_y_e134
+    t26 = weight_213 * gelu_y_e124
+    t27 = weight_213 * gelu_y_e123
+    t28 = weight_211 * gelu_y_e4
+    t29 = weight_211 * gelu_y_e3
+    t30 = weight_211 * gelu_y_e2
+    t31 = grad_grad_weight_112 * gelu_x_e4 + weight_112 * grad_grad_gelu_x_e4
+    t32 = grad_grad_weight_112 * gelu_x_e3 + weight_112 * grad_grad_gelu_x_e3
+    t33 = grad_grad_weight_112 * gelu_x_e2 + weight_112 * grad_grad_gelu_x_e2
+    t34 = weight_110 * gelu_y_e
+    t35 = weight_314 * gelu_y_e1234
+    t36 = grad_grad_weight_312 * gelu_x_e134 + weight_312 * grad_grad_gelu_x_e134
+    t37 = grad_grad_weight_312 * gelu_x_e124 + weight_312 * grad_grad_gelu_x_e124
+    t38 = grad_grad_weight_312 * gelu_x_e123 + weight_312 * grad_grad_gelu_x_e123
+    t39 = grad_grad_weight_011 * gelu_x_e + weight_011 * grad_grad_gelu_x_e
+    grad_grad_out_e1 = t12 * grad_grad_gelu_y_e14 + t13 * grad_grad_gelu_y_e13 + t14 * grad_grad_gelu_y_e12
+    grad_grad_out_e1 += t18 * grad_grad_gelu_y_e1 + t19 * grad_grad_gelu_y_e234 + gelu_x_e1 * t23
+    grad_grad_out_e1 += gelu_y_e234 * t24 + gelu_y_e14 * t31 + gelu_y_e13 * t32 + gelu_y_e12 * t33
+    grad_grad_out_e1 += t34 * grad_grad_gelu_x_e1 + gelu_y_e1 * t39 - gelu_x_e234 * t8
+    grad_grad_out_e1 += -t9 * grad_grad_gelu_y_e34 - t10 * grad_grad_gelu_y_e24 - t11 * grad_grad_gelu_y_e23
+    grad_grad_out_e1 += -gelu_x_e14 * t15 - gelu_x_e13 * t16 - gelu_x_e12 * t17 - gelu_x_e34 * t20
+    grad_grad_out_e1 += -gelu_x_e24 * t21 - gelu_x_e23 * t22 - t25 * grad_grad_gelu_x_e34
+    grad_grad_out_e1 += -t26 * grad_grad_gelu_x_e24 - t27 * grad_grad_gelu_x_e23 - t28 * grad_grad_gelu_x_e14
+    grad_grad_out_e1 += -t29 * grad_grad_gelu_x_e13 - t30 * grad_grad_gelu_x_e12 - t35 * grad_grad_gelu_x_e234
+    grad_grad_out_e1 += -gelu_y_e34 * t36 - gelu_y_e24 * t37 - gelu_y_e23 * t38
+    t40 = weight_312 * gelu_x_e234
+    t41 = weight_112 * gelu_x_e1
+    t42 = grad_grad_weight_211 * gelu_y_e1 + weight_211 * grad_grad_gelu_y_e1
+    t43 = grad_grad_weight_213 * gelu_y_e234 + weight_213 * grad_grad_gelu_y_e234
+    t44 = weight_213 * gelu_y_e234
+    t45 = weight_211 * gelu_y_e1
+    t46 = grad_grad_weight_112 * gelu_x_e1 + weight_112 * grad_grad_gelu_x_e1
+    t47 = grad_grad_weight_312 * gelu_x_e234 + weight_312 * grad_grad_gelu_x_e234
+    grad_grad_out_e2 = t12 * grad_grad_gelu_y_e24 + t13 * grad_grad_gelu_y_e23 + t41 * grad_grad_gelu_y_e12
+    grad_grad_out_e2 += t18 * grad_grad_gelu_y_e2 + t19 * grad_grad_gelu_y_e134 + gelu_x_e2 * t23
+    grad_grad_out_e2 += gelu_y_e134 * t24 + gelu_y_e24 * t31 + gelu_y_e23 * t32 + t34 * grad_grad_gelu_x_e2
+    grad_grad_out_e2 += gelu_y_e12 * t46 + gelu_y_e2 * t39 - gelu_x_e134 * t8 - t40 * grad_grad_gelu_y_e34
+    grad_grad_out_e2 += -t10 * grad_grad_gelu_y_e14 - t11 * grad_grad_gelu_y_e13 - gelu_x_e24 * t15
+    grad_grad_out_e2 += -gelu_x_e23 * t16 - gelu_x_e12 * t42 - gelu_x_e34 * t43 - gelu_x_e14 * t21
+    grad_grad_out_e2 += -gelu_x_e13 * t22 - t44 * grad_grad_gelu_x_e34 - t28 * grad_grad_gelu_x_e24
+    grad_grad_out_e2 += -t29 * grad_grad_gelu_x_e23 - t26 * grad_grad_gelu_x_e14 - t27 * grad_grad_gelu_x_e13
+    grad_grad_out_e2 += -t45 * grad_grad_gelu_x_e12 - gelu_y_e34 * t47 - t35 * grad_grad_gelu_x_e134
+    grad_grad_out_e2 += -gelu_y_e14 * t37 - gelu_y_e13 * t38
+    grad_grad_out_e3 = gelu_x_e124 * t8 + t12 * grad_grad_gelu_y_e34 + t40 * grad_grad_gelu_y_e24
+    grad_grad_out_e3 += t41 * grad_grad_gelu_y_e13 + t11 * grad_grad_gelu_y_e12 + t18 * grad_grad_gelu_y_e3
+    grad_grad_out_e3 += gelu_x_e23 * t17 + gelu_x_e24 * t43 + gelu_x_e12 * t22 + gelu_x_e3 * t23
+    grad_grad_out_e3 += t44 * grad_grad_gelu_x_e24 + t30 * grad_grad_gelu_x_e23 + t27 * grad_grad_gelu_x_e12
+    grad_grad_out_e3 += gelu_y_e34 * t31 + t34 * grad_grad_gelu_x_e3 + gelu_y_e13 * t46 + gelu_y_e24 * t47
+    grad_grad_out_e3 += t35 * grad_grad_gelu_x_e124 + gelu_y_e12 * t38 + gelu_y_e3 * t39
+    grad_grad_out_e3 += -t14 * grad_grad_gelu_y_e23 - t9 * grad_grad_gelu_y_e14 - gelu_x_e34 * t15
+    grad_grad_out_e3 += -gelu_x_e13 * t42 - gelu_x_e14 * t20 - t19 * grad_grad_gelu_y_e124 - gelu_y_e124 * t24
+    grad_grad_out_e3 += -t28 * grad_grad_gelu_x_e34 - t25 * grad_grad_gelu_x_e14 - t45 * grad_grad_gelu_x_e13
+    grad_grad_out_e3 += -gelu_y_e23 * t33 - gelu_y_e14 * t36
+    grad_grad_out_e4 = t41 * grad_grad_gelu_y_e14 + t9 * grad_grad_gelu_y_e13 + t10 * grad_grad_gelu_y_e12
+    grad_grad_out_e4 += t18 * grad_grad_gelu_y_e4 + gelu_x_e34 * t16 + gelu_x_e24 * t17 + gelu_x_e13 * t20
+    grad_grad_out_e4 += gelu_x_e12 * t21 + t19 * grad_grad_gelu_y_e123 + gelu_x_e4 * t23 + gelu_y_e123 * t24
+    grad_grad_out_e4 += t29 * grad_grad_gelu_x_e34 + t30 * grad_grad_gelu_x_e24 + t25 * grad_grad_gelu_x_e13
+    grad_grad_out_e4 += t26 * grad_grad_gelu_x_e12 + t34 * grad_grad_gelu_x_e4 + gelu_y_e14 * t46
+    grad_grad_out_e4 += gelu_y_e13 * t36 + gelu_y_e12 * t37 + gelu_y_e4 * t39 - gelu_x_e123 * t8
+    grad_grad_out_e4 += -t13 * grad_grad_gelu_y_e34 - t14 * grad_grad_gelu_y_e24 - t40 * grad_grad_gelu_y_e23
+    grad_grad_out_e4 += -gelu_x_e14 * t42 - gelu_x_e23 * t43 - t44 * grad_grad_gelu_x_e23
+    grad_grad_out_e4 += -t45 * grad_grad_gelu_x_e14 - gelu_y_e34 * t32 - gelu_y_e24 * t33 - gelu_y_e23 * t47
+    grad_grad_out_e4 += -t35 * grad_grad_gelu_x_e123
+    t48 = gelu_x_e14 * gelu_y_e24 + gelu_x_e13 * gelu_y_e23 - gelu_x_e24 * gelu_y_e14
+    t48 += -gelu_x_e23 * gelu_y_e13
+    t49 = grad_grad_weight_224 * gelu_y_e1234 + weight_224 * grad_grad_gelu_y_e1234
+    t50 = weight_422 * gelu_x_e1234
+    t51 = weight_022 * gelu_x_e
+    t52 = grad_grad_weight_321 * gelu_y_e4 + weight_321 * grad_grad_gelu_y_e4
+    t53 = grad_grad_weight_321 * gelu_y_e3 + weight_321 * grad_grad_gelu_y_e3
+    t54 = weight_121 * gelu_x_e1
+    t55 = grad_grad_weight_121 * gelu_y_e1 + weight_121 * grad_grad_gelu_y_e1
+    t56 = weight_123 * gelu_x_e4
+    t57 = weight_123 * gelu_x_e3
+    t58 = grad_grad_weight_220 * gelu_y_e + weight_220 * grad_grad_gelu_y_e
+    t59 = grad_grad_weight_422 * gelu_x_e1234 + weight_422 * grad_grad_gelu_x_e1234
+    t60 = weight_224 * gelu_y_e1234
+    t61 = gelu_x_e14 * grad_grad_gelu_y_e24 + gelu_x_e13 * grad_grad_gelu_y_e23
+    t61 += gelu_y_e24 * grad_grad_gelu_x_e14 + gelu_y_e23 * grad_grad_gelu_x_e13
+    t61 += -gelu_x_e24 * grad_grad_gelu_y_e14 - gelu_x_e23 * grad_grad_gelu_y_e13
+    t61 += -gelu_y_e14 * grad_grad_gelu_x_e24 - gelu_y_e13 * grad_grad_gelu_x_e23
+    t62 = weight_220 * gelu_y_e
+    t63 = grad_grad_weight_123 * gelu_x_e4 + weight_123 * grad_grad_gelu_x_e4
+    t64 = grad_grad_weight_123 * gelu_x_e3 + weight_123 * grad_grad_gelu_x_e3
+    t65 = weight_121 * gelu_y_e1
+    t66 = grad_grad_weight_121 * gelu_x_e1 + weight_121 * grad_grad_gelu_x_e1
+    t67 = gelu_x_e234 * grad_grad_gelu_y_e134 + gelu_y_e134 * grad_grad_gelu_x_e234
+    t67 += -gelu_x_e134 * grad_grad_gelu_y_e234 - gelu_y_e234 * grad_grad_gelu_x_e134
+    t68 = weight_321 * gelu_y_e4
+    t69 = weight_321 * gelu_y_e3
+    t70 = grad_grad_weight_022 * gelu_x_e + weight_022 * grad_grad_gelu_x_e
+    grad_grad_out_e12 = grad_grad_weight_323 * (gelu_x_e234 * gelu_y_e134 - gelu_x_e134 * gelu_y_e234)
+    grad_grad_out_e12 += grad_grad_weight_222 * t48 + t51 * grad_grad_gelu_y_e12 + t54 * grad_grad_gelu_y_e2
+    grad_grad_out_e12 += gelu_x_e12 * t58 + weight_222 * t61 + t62 * grad_grad_gelu_x_e12 + gelu_y_e2 * t66
+    grad_grad_out_e12 += weight_323 * t67 + gelu_y_e12 * t70 - gelu_x_e34 * t49 - t50 * grad_grad_gelu_y_e34
+    grad_grad_out_e12 += -gelu_x_e124 * t52 - gelu_x_e123 * t53 - gelu_x_e2 * t55 - t56 * grad_grad_gelu_y_e124
+    grad_grad_out_e12 += -t57 * grad_grad_gelu_y_e123 - gelu_y_e34 * t59 - t60 * grad_grad_gelu_x_e34
+    grad_grad_out_e12 += -gelu_y_e124 * t63 - gelu_y_e123 * t64 - t65 * grad_grad_gelu_x_e2
+    grad_grad_out_e12 += -t68 * grad_grad_gelu_x_e124 - t69 * grad_grad_gelu_x_e123
+    t71 = grad_grad_weight_222 * gelu_y_e34 + weight_222 * grad_grad_gelu_y_e34
+    t72 = weight_222 * gelu_x_e12
+    t73 = weight_222 * gelu_x_e34
+    t74 = grad_grad_weight_222 * gelu_y_e12 + weight_222 * grad_grad_gelu_y_e12
+    t75 = grad_grad_weight_321 * gelu_y_e2 + weight_321 * grad_grad_gelu_y_e2
+    t76 = weight_323 * gelu_x_e124
+    t77 = grad_grad_weight_323 * gelu_y_e124 + weight_323 * grad_grad_gelu_y_e124
+    t78 = weight_123 * gelu_x_e2
+    t79 = grad_grad_weight_222 * gelu_x_e34 + weight_222 * grad_grad_gelu_x_e34
+    t80 = weight_222 * gelu_y_e12
+    t81 = weight_222 * gelu_y_e34
+    t82 = grad_grad_weight_222 * gelu_x_e12 + weight_222 * grad_grad_gelu_x_e12
+    t83 = grad_grad_weight_123 * gelu_x_e2 + weight_123 * grad_grad_gelu_x_e2
+    t84 = weight_323 * gelu_y_e124
+    t85 = grad_grad_weight_323 * gelu_x_e124 + weight_323 * grad_grad_gelu_x_e124
+    t86 = weight_321 * gelu_y_e2
+    grad_grad_out_e13 = gelu_x_e24 * t49 + gelu_x_e14 * t71 + t50 * grad_grad_gelu_y_e24
+    grad_grad_out_e13 += t51 * grad_grad_gelu_y_e13 + gelu_x_e23 * t74 + t54 * grad_grad_gelu_y_e3
+    grad_grad_out_e13 += gelu_x_e123 * t75 + t76 * grad_grad_gelu_y_e234 + t78 * grad_grad_gelu_y_e123
+    grad_grad_out_e13 += gelu_x_e13 * t58 + gelu_y_e24 * t59 + t60 * grad_grad_gelu_x_e24
+    grad_grad_out_e13 += t80 * grad_grad_gelu_x_e23 + t81 * grad_grad_gelu_x_e14 + t62 * grad_grad_gelu_x_e13
+    grad_grad_out_e13 += gelu_y_e123 * t83 + gelu_y_e3 * t66 + gelu_y_e234 * t85 + t86 * grad_grad_gelu_x_e123
+    grad_grad_out_e13 += gelu_y_e13 * t70 - t72 * grad_grad_gelu_y_e23 - t73 * grad_grad_gelu_y_e14
+    grad_grad_out_e13 += -gelu_x_e134 * t52 - gelu_x_e3 * t55 - t56 * grad_grad_gelu_y_e134 - gelu_x_e234 * t77
+    grad_grad_out_e13 += -gelu_y_e14 * t79 - gelu_y_e23 * t82 - gelu_y_e134 * t63 - t65 * grad_grad_gelu_x_e3
+    grad_grad_out_e13 += -t84 * grad_grad_gelu_x_e234 - t68 * grad_grad_gelu_x_e134
+    t87 = weight_323 * gelu_x_e123
+    t88 = grad_grad_weight_323 * gelu_y_e123 + weight_323 * grad_grad_gelu_y_e123
+    t89 = weight_323 * gelu_y_e123
+    t90 = grad_grad_weight_323 * gelu_x_e123 + weight_323 * grad_grad_gelu_x_e123
+    grad_grad_out_e14 = t51 * grad_grad_gelu_y_e14 + t73 * grad_grad_gelu_y_e13 + gelu_x_e24 * t74
+    grad_grad_out_e14 += t54 * grad_grad_gelu_y_e4 + gelu_x_e134 * t53 + gelu_x_e124 * t75
+    grad_grad_out_e14 += t57 * grad_grad_gelu_y_e134 + t78 * grad_grad_gelu_y_e124 + gelu_x_e234 * t88
+    grad_grad_out_e14 += gelu_x_e14 * t58 + gelu_y_e13 * t79 + t80 * grad_grad_gelu_x_e24
+    grad_grad_out_e14 += t62 * grad_grad_gelu_x_e14 + gelu_y_e134 * t64 + gelu_y_e124 * t83 + gelu_y_e4 * t66
+    grad_grad_out_e14 += t89 * grad_grad_gelu_x_e234 + t69 * grad_grad_gelu_x_e134
+    grad_grad_out_e14 += t86 * grad_grad_gelu_x_e124 + gelu_y_e14 * t70 - gelu_x_e23 * t49 - gelu_x_e13 * t71
+    grad_grad_out_e14 += -t72 * grad_grad_gelu_y_e24 - t50 * grad_grad_gelu_y_e23 - gelu_x_e4 * t55
+    grad_grad_out_e14 += -t87 * grad_grad_gelu_y_e234 - gelu_y_e23 * t59 - t60 * grad_grad_gelu_x_e23
+    grad_grad_out_e14 += -t81 * grad_grad_gelu_x_e13 - gelu_y_e24 * t82 - t65 * grad_grad_gelu_x_e4
+    grad_grad_out_e14 += -gelu_y_e234 * t90
+    t91 = weight_121 * gelu_x_e2
+    t92 = grad_grad_weight_121 * gelu_y_e2 + weight_121 * grad_grad_gelu_y_e2
+    t93 = grad_grad_weight_321 * gelu_y_e1 + weight_321 * grad_grad_gelu_y_e1
+    t94 = weight_123 * gelu_x_e1
+    t95 = weight_121 * gelu_y_e2
+    t96 = grad_grad_weight_121 * gelu_x_e2 + weight_121 * grad_grad_gelu_x_e2
+    t97 = grad_grad_weight_123 * gelu_x_e1 + weight_123 * grad_grad_gelu_x_e1
+    t98 = weight_321 * gelu_y_e1
+    grad_grad_out_e23 = gelu_x_e14 * t49 + gelu_x_e24 * t71 + t51 * grad_grad_gelu_y_e23
+    grad_grad_out_e23 += t50 * grad_grad_gelu_y_e14 + gelu_x_e13 * t74 + t91 * grad_grad_gelu_y_e3
+    grad_grad_out_e23 += gelu_x_e123 * t93 + t76 * grad_grad_gelu_y_e134 + t94 * grad_grad_gelu_y_e123
+    grad_grad_out_e23 += gelu_x_e23 * t58 + gelu_y_e14 * t59 + t81 * grad_grad_gelu_x_e24
+    grad_grad_out_e23 += t62 * grad_grad_gelu_x_e23 + t60 * grad_grad_gelu_x_e14 + t80 * grad_grad_gelu_x_e13
+    grad_grad_out_e23 += gelu_y_e3 * t96 + gelu_y_e123 * t97 + gelu_y_e134 * t85 + t98 * grad_grad_gelu_x_e123
+    grad_grad_out_e23 += gelu_y_e23 * t70 - t73 * grad_grad_gelu_y_e24 - t72 * grad_grad_gelu_y_e13
+    grad_grad_out_e23 += -gelu_x_e234 * t52 - gelu_x_e3 * t92 - t56 * grad_grad_gelu_y_e234 - gelu_x_e134 * t77
+    grad_grad_out_e23 += -gelu_y_e24 * t79 - gelu_y_e13 * t82 - gelu_y_e234 * t63 - t95 * grad_grad_gelu_x_e3
+    grad_grad_out_e23 += -t68 * grad_grad_gelu_x_e234 - t84 * grad_grad_gelu_x_e134
+    grad_grad_out_e24 = t51 * grad_grad_gelu_y_e24 + t73 * grad_grad_gelu_y_e23 + gelu_x_e14 * t74
+    grad_grad_out_e24 += t91 * grad_grad_gelu_y_e4 + gelu_x_e234 * t53 + gelu_x_e124 * t93
+    grad_grad_out_e24 += t57 * grad_grad_gelu_y_e234 + t94 * grad_grad_gelu_y_e124 + gelu_x_e134 * t88
+    grad_grad_out_e24 += gelu_x_e24 * t58 + gelu_y_e23 * t79 + t62 * grad_grad_gelu_x_e24
+    grad_grad_out_e24 += t80 * grad_grad_gelu_x_e14 + gelu_y_e234 * t64 + gelu_y_e4 * t96 + gelu_y_e124 * t97
+    grad_grad_out_e24 += t69 * grad_grad_gelu_x_e234 + t89 * grad_grad_gelu_x_e134
+    grad_grad_out_e24 += t98 * grad_grad_gelu_x_e124 + gelu_y_e24 * t70 - gelu_x_e13 * t49 - gelu_x_e23 * t71
+    grad_grad_out_e24 += -t72 * grad_grad_gelu_y_e14 - t50 * grad_grad_gelu_y_e13 - gelu_x_e4 * t92
+    grad_grad_out_e24 += -t87 * grad_grad_gelu_y_e134 - gelu_y_e13 * t59 - t81 * grad_grad_gelu_x_e23
+    grad_grad_out_e24 += -t60 * grad_grad_gelu_x_e13 - gelu_y_e14 * t82 - t95 * grad_grad_gelu_x_e4
+    grad_grad_out_e24 += -gelu_y_e134 * t90
+    t99 = gelu_x_e23 * gelu_y_e24 + gelu_x_e14 * gelu_y_e13 - gelu_x_e24 * gelu_y_e23
+    t99 += -gelu_x_e13 * gelu_y_e14
+    t100 = gelu_x_e23 * grad_grad_gelu_y_e24 + gelu_x_e14 * grad_grad_gelu_y_e13
+    t100 += gelu_y_e24 * grad_grad_gelu_x_e23 + gelu_y_e13 * grad_grad_gelu_x_e14
+    t100 += -gelu_x_e24 * grad_grad_gelu_y_e23 - gelu_x_e13 * grad_grad_gelu_y_e14
+    t100 += -gelu_y_e23 * grad_grad_gelu_x_e24 - gelu_y_e14 * grad_grad_gelu_x_e13
+    t101 = gelu_x_e3 * grad_grad_gelu_y_e4 + gelu_y_e4 * grad_grad_gelu_x_e3 - gelu_x_e4 * grad_grad_gelu_y_e3
+    t101 += -gelu_y_e3 * grad_grad_gelu_x_e4
+    grad_grad_out_e34 = grad_grad_weight_222 * t99
+    grad_grad_out_e34 += grad_grad_weight_121 * (gelu_x_e3 * gelu_y_e4 - gelu_x_e4 * gelu_y_e3)
+    grad_grad_out_e34 += gelu_x_e12 * t49 + t51 * grad_grad_gelu_y_e34 + t50 * grad_grad_gelu_y_e12
+    grad_grad_out_e34 += gelu_x_e134 * t93 + t94 * grad_grad_gelu_y_e134 + t87 * grad_grad_gelu_y_e124
+    grad_grad_out_e34 += gelu_x_e34 * t58 + gelu_y_e12 * t59 + t62 * grad_grad_gelu_x_e34 + weight_222 * t100
+    grad_grad_out_e34 += t60 * grad_grad_gelu_x_e12 + weight_121 * t101 + gelu_y_e134 * t97
+    grad_grad_out_e34 += t98 * grad_grad_gelu_x_e134 + gelu_y_e124 * t90 + gelu_y_e34 * t70 - gelu_x_e234 * t75
+    grad_grad_out_e34 += -t78 * grad_grad_gelu_y_e234 - gelu_x_e124 * t88 - gelu_y_e234 * t83
+    grad_grad_out_e34 += -t86 * grad_grad_gelu_x_e234 - t89 * grad_grad_gelu_x_e124
+    t102 = grad_grad_weight_134 * gelu_y_e1234 + weight_134 * grad_grad_gelu_y_e1234
+    t103 = weight_332 * gelu_x_e124
+    t104 = weight_332 * gelu_x_e134
+    t105 = weight_132 * gelu_x_e1
+    t106 = weight_332 * gelu_x_e234
+    t107 = weight_132 * gelu_x_e2
+    t108 = weight_132 * gelu_x_e3
+    t109 = weight_431 * gelu_x_e1234
+    t110 = grad_grad_weight_231 * gelu_y_e3 + weight_231 * grad_grad_gelu_y_e3
+    t111 = grad_grad_weight_231 * gelu_y_e2 + weight_231 * grad_grad_gelu_y_e2
+    t112 = grad_grad_weight_231 * gelu_y_e1 + weight_231 * grad_grad_gelu_y_e1
+    t113 = grad_grad_weight_233 * gelu_y_e234 + weight_233 * grad_grad_gelu_y_e234
+    t114 = grad_grad_weight_233 * gelu_y_e134 + weight_233 * grad_grad_gelu_y_e134
+    t115 = grad_grad_weight_233 * gelu_y_e124 + weight_233 * grad_grad_gelu_y_e124
+    t116 = weight_033 * gelu_x_e
+    t117 = grad_grad_weight_330 * gelu_y_e + weight_330 * grad_grad_gelu_y_e
+    t118 = grad_grad_weight_431 * gelu_x_e1234 + weight_431 * grad_grad_gelu_x_e1234
+    t119 = weight_233 * gelu_y_e124
+    t120 = weight_233 * gelu_y_e134
+    t121 = weight_231 * gelu_y_e1
+    t122 = weight_233 * gelu_y_e234
+    t123 = weight_231 * gelu_y_e2
+    t124 = weight_231 * gelu_y_e3
+    t125 = weight_134 * gelu_y_e1234
+    t126 = grad_grad_weight_132 * gelu_x_e3 + weight_132 * grad_grad_gelu_x_e3
+    t127 = grad_grad_weight_132 * gelu_x_e2 + weight_132 * grad_grad_gelu_x_e2
+    t128 = grad_grad_weight_132 * gelu_x_e1 + weight_132 * grad_grad_gelu_x_e1
+    t129 = grad_grad_weight_332 * gelu_x_e234 + weight_332 * grad_grad_gelu_x_e234
+    t130 = grad_grad_weight_332 * gelu_x_e134 + weight_332 * grad_grad_gelu_x_e134
+    t131 = grad_grad_weight_332 * gelu_x_e124 + weight_332 * grad_grad_gelu_x_e124
+    t132 = weight_330 * gelu_y_e
+    t133 = grad_grad_weight_033 * gelu_x_e + weight_033 * grad_grad_gelu_x_e
+    grad_grad_out_e123 = gelu_x_e4 * t102 + t103 * grad_grad_gelu_y_e34 + t105 * grad_grad_gelu_y_e23
+    grad_grad_out_e123 += t106 * grad_grad_gelu_y_e14 + t108 * grad_grad_gelu_y_e12 + gelu_x_e12 * t110
+    grad_grad_out_e123 += gelu_x_e23 * t112 + gelu_x_e24 * t114 + t116 * grad_grad_gelu_y_e123
+    grad_grad_out_e123 += gelu_x_e123 * t117 + t120 * grad_grad_gelu_x_e24 + t121 * grad_grad_gelu_x_e23
+    grad_grad_out_e123 += t124 * grad_grad_gelu_x_e12 + t125 * grad_grad_gelu_x_e4 + gelu_y_e12 * t126
+    grad_grad_out_e123 += gelu_y_e23 * t128 + gelu_y_e14 * t129 + gelu_y_e34 * t131
+    grad_grad_out_e123 += t132 * grad_grad_gelu_x_e123 + gelu_y_e123 * t133 - t104 * grad_grad_gelu_y_e24
+    grad_grad_out_e123 += -t107 * grad_grad_gelu_y_e13 - t109 * grad_grad_gelu_y_e4 - gelu_x_e13 * t111
+    grad_grad_out_e123 += -gelu_x_e14 * t113 - gelu_x_e34 * t115 - gelu_y_e4 * t118
+    grad_grad_out_e123 += -t119 * grad_grad_gelu_x_e34 - t122 * grad_grad_gelu_x_e14
+    grad_grad_out_e123 += -t123 * grad_grad_gelu_x_e13 - gelu_y_e13 * t127 - gelu_y_e24 * t130
+    t134 = weight_332 * gelu_x_e123
+    t135 = weight_132 * gelu_x_e4
+    t136 = grad_grad_weight_231 * gelu_y_e4 + weight_231 * grad_grad_gelu_y_e4
+    t137 = grad_grad_weight_233 * gelu_y_e123 + weight_233 * grad_grad_gelu_y_e123
+    t138 = weight_233 * gelu_y_e123
+    t139 = weight_231 * gelu_y_e4
+    t140 = grad_grad_weight_132 * gelu_x_e4 + weight_132 * grad_grad_gelu_x_e4
+    t141 = grad_grad_weight_332 * gelu_x_e123 + weight_332 * grad_grad_gelu_x_e123
+    grad_grad_out_e124 = t105 * grad_grad_gelu_y_e24 + t104 * grad_grad_gelu_y_e23
+    grad_grad_out_e124 += t135 * grad_grad_gelu_y_e12 + gelu_x_e12 * t136 + t109 * grad_grad_gelu_y_e3
+    grad_grad_out_e124 += gelu_x_e24 * t112 + gelu_x_e13 * t113 + t116 * grad_grad_gelu_y_e124
+    grad_grad_out_e124 += gelu_x_e34 * t137 + gelu_x_e124 * t117 + gelu_y_e3 * t118
+    grad_grad_out_e124 += t138 * grad_grad_gelu_x_e34 + t121 * grad_grad_gelu_x_e24
+    grad_grad_out_e124 += t122 * grad_grad_gelu_x_e13 + t139 * grad_grad_gelu_x_e12 + gelu_y_e12 * t140
+    grad_grad_out_e124 += gelu_y_e24 * t128 + gelu_y_e23 * t130 + t132 * grad_grad_gelu_x_e124
+    grad_grad_out_e124 += gelu_y_e124 * t133 - gelu_x_e3 * t102 - t134 * grad_grad_gelu_y_e34
+    grad_grad_out_e124 += -t107 * grad_grad_gelu_y_e14 - t106 * grad_grad_gelu_y_e13 - gelu_x_e14 * t111
+    grad_grad_out_e124 += -gelu_x_e23 * t114 - t120 * grad_grad_gelu_x_e23 - t123 * grad_grad_gelu_x_e14
+    grad_grad_out_e124 += -t125 * grad_grad_gelu_x_e3 - gelu_y_e14 * t127 - gelu_y_e13 * t129
+    grad_grad_out_e124 += -gelu_y_e34 * t141
+    grad_grad_out_e134 = gelu_x_e2 * t102 + t105 * grad_grad_gelu_y_e34 + t134 * grad_grad_gelu_y_e24
+    grad_grad_out_e134 += t135 * grad_grad_gelu_y_e13 + t106 * grad_grad_gelu_y_e12 + gelu_x_e13 * t136
+    grad_grad_out_e134 += gelu_x_e34 * t112 + t116 * grad_grad_gelu_y_e134 + gelu_x_e23 * t115
+    grad_grad_out_e134 += gelu_x_e134 * t117 + t121 * grad_grad_gelu_x_e34 + t119 * grad_grad_gelu_x_e23
+    grad_grad_out_e134 += t139 * grad_grad_gelu_x_e13 + gelu_y_e13 * t140 + t125 * grad_grad_gelu_x_e2
+    grad_grad_out_e134 += gelu_y_e34 * t128 + gelu_y_e12 * t129 + t132 * grad_grad_gelu_x_e134
+    grad_grad_out_e134 += gelu_y_e24 * t141 + gelu_y_e134 * t133 - t103 * grad_grad_gelu_y_e23
+    grad_grad_out_e134 += -t108 * grad_grad_gelu_y_e14 - gelu_x_e14 * t110 - t109 * grad_grad_gelu_y_e2
+    grad_grad_out_e134 += -gelu_x_e12 * t113 - gelu_x_e24 * t137 - gelu_y_e2 * t118
+    grad_grad_out_e134 += -t138 * grad_grad_gelu_x_e24 - t124 * grad_grad_gelu_x_e14
+    grad_grad_out_e134 += -t122 * grad_grad_gelu_x_e12 - gelu_y_e14 * t126 - gelu_y_e23 * t131
+    grad_grad_out_e234 = gelu_x_e1 * t102 + t107 * grad_grad_gelu_y_e34 + t135 * grad_grad_gelu_y_e23
+    grad_grad_out_e234 += t134 * grad_grad_gelu_y_e14 + t104 * grad_grad_gelu_y_e12 + gelu_x_e23 * t136
+    grad_grad_out_e234 += gelu_x_e34 * t111 + t116 * grad_grad_gelu_y_e234 + gelu_x_e13 * t115
+    grad_grad_out_e234 += gelu_x_e234 * t117 + t123 * grad_grad_gelu_x_e34 + t139 * grad_grad_gelu_x_e23
+    grad_grad_out_e234 += t119 * grad_grad_gelu_x_e13 + gelu_y_e23 * t140 + gelu_y_e34 * t127
+    grad_grad_out_e234 += t125 * grad_grad_gelu_x_e1 + t132 * grad_grad_gelu_x_e234 + gelu_y_e12 * t130
+    grad_grad_out_e234 += gelu_y_e14 * t141 + gelu_y_e234 * t133 - t108 * grad_grad_gelu_y_e24
+    grad_grad_out_e234 += -t103 * grad_grad_gelu_y_e13 - gelu_x_e24 * t110 - t109 * grad_grad_gelu_y_e1
+    grad_grad_out_e234 += -gelu_x_e12 * t114 - gelu_x_e14 * t137 - gelu_y_e1 * t118
+    grad_grad_out_e234 += -t124 * grad_grad_gelu_x_e24 - t138 * grad_grad_gelu_x_e14
+    grad_grad_out_e234 += -t120 * grad_grad_gelu_x_e12 - gelu_y_e24 * t126 - gelu_y_e13 * t131
+    t142 = gelu_x_e134 * gelu_y_e2 + gelu_x_e123 * gelu_y_e4 - gelu_x_e234 * gelu_y_e1
+    t142 += -gelu_x_e124 * gelu_y_e3
+    t143 = gelu_x_e34 * gelu_y_e12 + gelu_x_e23 * gelu_y_e14 + gelu_x_e14 * gelu_y_e23
+    t143 += gelu_x_e12 * gelu_y_e34 - gelu_x_e24 * gelu_y_e13 - gelu_x_e13 * gelu_y_e24
+    t144 = gelu_x_e3 * gelu_y_e124 + gelu_x_e1 * gelu_y_e234 - gelu_x_e4 * gelu_y_e123
+    t144 += -gelu_x_e2 * gelu_y_e134
+    t145 = gelu_x_e12 * grad_grad_gelu_y_e34 + gelu_x_e14 * grad_grad_gelu_y_e23
+    t145 += gelu_x_e23 * grad_grad_gelu_y_e14 + gelu_x_e34 * grad_grad_gelu_y_e12
+    t145 += gelu_y_e12 * grad_grad_gelu_x_e34 + gelu_y_e14 * grad_grad_gelu_x_e23
+    t145 += gelu_y_e23 * grad_grad_gelu_x_e14 + gelu_y_e34 * grad_grad_gelu_x_e12
+    t145 += -gelu_x_e13 * grad_grad_gelu_y_e24 - gelu_x_e24 * grad_grad_gelu_y_e13
+    t145 += -gelu_y_e13 * grad_grad_gelu_x_e24 - gelu_y_e24 * grad_grad_gelu_x_e13
+    t146 = gelu_x_e1 * grad_grad_gelu_y_e234 + gelu_x_e3 * grad_grad_gelu_y_e124
+    t146 += gelu_y_e124 * grad_grad_gelu_x_e3 + gelu_y_e234 * grad_grad_gelu_x_e1
+    t146 += -gelu_x_e2 * grad_grad_gelu_y_e134 - gelu_x_e4 * grad_grad_gelu_y_e123
+    t146 += -gelu_y_e123 * grad_grad_gelu_x_e4 - gelu_y_e134 * grad_grad_gelu_x_e2
+    t147 = gelu_x_e123 * grad_grad_gelu_y_e4 + gelu_x_e134 * grad_grad_gelu_y_e2
+    t147 += gelu_y_e2 * grad_grad_gelu_x_e134 + gelu_y_e4 * grad_grad_gelu_x_e123
+    t147 += -gelu_x_e124 * grad_grad_gelu_y_e3 - gelu_x_e234 * grad_grad_gelu_y_e1
+    t147 += -gelu_y_e1 * grad_grad_gelu_x_e234 - gelu_y_e3 * grad_grad_gelu_x_e124
+    grad_grad_out_e1234 = grad_grad_weight_341 * t142 + grad_grad_weight_242 * t143
+    grad_grad_out_e1234 += grad_grad_weight_143 * t144 + weight_044 * gelu_x_e * grad_grad_gelu_y_e1234
+    grad_grad_out_e1234 += weight_440 * gelu_y_e * grad_grad_gelu_x_e1234 + weight_242 * t145
+    grad_grad_out_e1234 += weight_143 * t146 + weight_341 * t147
+    grad_grad_out_e1234 += gelu_x_e1234 * (grad_grad_weight_440 * gelu_y_e + weight_440 * grad_grad_gelu_y_e)
+    grad_grad_out_e1234 += gelu_y_e1234 * (grad_grad_weight_044 * gelu_x_e + weight_044 * grad_grad_gelu_x_e)
+
+    if GRAD_GRAD_OUT:
+        _store8(
+            grad_grad_out_row + at * 16,
+            grad_grad_out_e,
+            grad_grad_out_e1,
+            grad_grad_out_e2,
+            grad_grad_out_e3,
+            grad_grad_out_e4,
+            grad_grad_out_e12,
+            grad_grad_out_e13,
+            grad_grad_out_e14,
+            mask,
+        )
+        _store8(
+            grad_grad_out_row + at * 16 + 8,
+            grad_grad_out_e23,
+            grad_grad_out_e24,
+            grad_grad_out_e34,
+            grad_grad_out_e123,
+            grad_grad_out_e124,
+            grad_grad_out_e134,
+            grad_grad_out_e234,
+            grad_grad_out_e1234,
+            mask,
+        )
+
+
+@triton.jit(do_not_specialize=["B"])
+def _fused_gelu_sgp_norm_without_normalize_double_backward_3_kernel(
+    x_ptr,
+    y_ptr,
+    grad_out_ptr,
+    grad_grad_x_ptr,
+    grad_grad_y_ptr,
+    grad_weight_ptr,
+    B,
+    N,
+    HAS_GRAD_GRAD_X: tl.constexpr,
+    HAS_GRAD_GRAD_Y: tl.constexpr,
+    GRAD_WEIGHT: tl.constexpr,
+    ROWS: tl.constexpr,
+    BLOCK: tl.constexpr,
+    REAL: tl.constexpr,
+):
+    # accumulates in registers over b; the partial results are added in a fixed order
+
+    n = _tile(tl.program_id(1) * BLOCK, ROWS, BLOCK)
+    r = _down(ROWS)
+    at = r * N + n
+    tile_mask = n < N
+    program, programs = tl.program_id(0), tl.num_programs(0)
+
+    grad_weight_000 = _start(ROWS, BLOCK, 0.0, REAL)
+    grad_weight_011 = _start(ROWS, BLOCK, 0.0, REAL)
+    grad_weight_022 = _start(ROWS, BLOCK, 0.0, REAL)
+    grad_weight_033 = _start(ROWS, BLOCK, 0.0, REAL)
+    grad_weight_044 = _start(ROWS, BLOCK, 0.0, REAL)
+    grad_weight_101 = _start(ROWS, BLOCK, 0.0, REAL)
+    grad_weight_110 = _start(ROWS, BLOCK, 0.0, REAL)
+    grad_weight_112 = _start(ROWS, BLOCK, 0.0, REAL)
+    grad_weight_121 = _start(ROWS, BLOCK, 0.0, REAL)
+    grad_weight_123 = _start(ROWS, BLOCK, 0.0, REAL)
+    grad_weight_132 = _start(ROWS, BLOCK, 0.0, REAL)
+    grad_weight_134 = _start(ROWS, BLOCK, 0.0, REAL)
+    grad_weight_143 = _start(ROWS, BLOCK, 0.0, REAL)
+    grad_weight_202 = _start(ROWS, BLOCK, 0.0, REAL)
+    grad_weight_211 = _start(ROWS, BLOCK, 0.0, REAL)
+    grad_weight_213 = _start(ROWS, BLOCK, 0.0, REAL)
+    grad_weight_220 = _start(ROWS, BLOCK, 0.0, REAL)
+    grad_weight_222 = _start(ROWS, BLOCK, 0.0, REAL)
+    grad_weight_224 = _start(ROWS, BLOCK, 0.0, REAL)
+    grad_weight_231 = _start(ROWS, BLOCK, 0.0, REAL)
+    grad_weight_233 = _start(ROWS, BLOCK, 0.0, REAL)
+    grad_weight_242 = _start(ROWS, BLOCK, 0.0, REAL)
+    grad_weight_303 = _start(ROWS, BLOCK, 0.0, REAL)
+    grad_weight_312 = _start(ROWS, BLOCK, 0.0, REAL)
+    grad_weight_314 = _start(ROWS, BLOCK, 0.0, REAL)
+    grad_weight_321 = _start(ROWS, BLOCK, 0.0, REAL)
+    grad_weight_323 = _start(ROWS, BLOCK, 0.0, REAL)
+    grad_weight_330 = _start(ROWS, BLOCK, 0.0, REAL)
+    grad_weight_332 = _start(ROWS, BLOCK, 0.0, REAL)
+    grad_weight_341 = _start(ROWS, BLOCK, 0.0, REAL)
+    grad_weight_404 = _start(ROWS, BLOCK, 0.0, REAL)
+    grad_weight_413 = _start(ROWS, BLOCK, 0.0, REAL)
+    grad_weight_422 = _start(ROWS, BLOCK, 0.0, REAL)
+    grad_weight_431 = _start(ROWS, BLOCK, 0.0, REAL)
+    grad_weight_440 = _start(ROWS, BLOCK, 0.0, REAL)
+    for block in range(program, tl.cdiv(B, ROWS), programs):
+        b = tl.cast(block, tl.int64) * ROWS
+        row_mask = b + r < B
+        mask = tile_mask if ROWS == 1 else tile_mask & row_mask
+        x_row = x_ptr + b * 16 * N
+        y_row = y_ptr + b * 16 * N
+        grad_out_row = grad_out_ptr + b * 16 * N
+        grad_grad_x_row = grad_grad_x_ptr + b * 16 * N
+        grad_grad_y_row = grad_grad_y_ptr + b * 16 * N
+
+        x_e, x_e1, x_e2, x_e3, x_e4, x_e12, x_e13, x_e14 = _load8(x_row + at * 16, mask, REAL)
+        x_e23, x_e24, x_e34, x_e123, x_e124, x_e134, x_e234, x_e1234 = _load8(x_row + at * 16 + 8, mask, REAL)
+        y_e, y_e1, y_e2, y_e3, y_e4, y_e12, y_e13, y_e14 = _load8(y_row + at * 16, mask, REAL)
+        y_e23, y_e24, y_e34, y_e123, y_e124, y_e134, y_e234, y_e1234 = _load8(y_row + at * 16 + 8, mask, REAL)
+        grad_out_e, grad_out_e1, grad_out_e2, grad_out_e3, grad_out_e4, grad_out_e12, grad_out_e13, grad_out_e14 = (
+            _load8(grad_out_row + at * 16, mask, REAL)
+        )
+        (
+            grad_out_e23,
+            grad_out_e24,
+            grad_out_e34,
+            grad_out_e123,
+            grad_out_e124,
+            grad_out_e134,
+            grad_out_e234,
+            grad_out_e1234,
+        ) = _load8(grad_out_row + at * 16 + 8, mask, REAL)
+        (
+            grad_grad_x_e,
+            grad_grad_x_e1,
+            grad_grad_x_e2,
+            grad_grad_x_e3,
+            grad_grad_x_e4,
+            grad_grad_x_e12,
+            grad_grad_x_e13,
+            grad_grad_x_e14,
+        ) = _load8(grad_grad_x_row + at * 16, mask & HAS_GRAD_GRAD_X, REAL)
+        (
+            grad_grad_x_e23,
+            grad_grad_x_e24,
+            grad_grad_x_e34,
+            grad_grad_x_e123,
+            grad_grad_x_e124,
+            grad_grad_x_e134,
+            grad_grad_x_e234,
+            grad_grad_x_e1234,
+        ) = _load8(grad_grad_x_row + at * 16 + 8, mask & HAS_GRAD_GRAD_X, REAL)
+        (
+            grad_grad_y_e,
+            grad_grad_y_e1,
+            grad_grad_y_e2,
+            grad_grad_y_e3,
+            grad_grad_y_e4,
+            grad_grad_y_e12,
+            grad_grad_y_e13,
+            grad_grad_y_e14,
+        ) = _load8(grad_grad_y_row + at * 16, mask & HAS_GRAD_GRAD_Y, REAL)
+        (
+            grad_grad_y_e23,
+            grad_grad_y_e24,
+            grad_grad_y_e34,
+            grad_grad_y_e123,
+            grad_grad_y_e124,
+            grad_grad_y_e134,
+            grad_grad_y_e234,
+            grad_grad_y_e1234,
+        ) = _load8(grad_grad_y_row + at * 16 + 8, mask & HAS_GRAD_GRAD_Y, REAL)
+
+        t0 = 0.7071067811865476 * x_e
+        gate_x = 0.5 * tl.erf(t0) + 0.5
+        gelu_x_e = x_e * gate_x
+        t1 = 0.7071067811865476 * y_e
+        gate_y = 0.5 + 0.5 * tl.erf(t1)
+        grad_grad_gate_y = 0.5 * 0.7978845608028654 * tl.exp(-t1 * t1) * grad_grad_y_e
+        grad_grad_gelu_y_e = gate_y * grad_grad_y_e + y_e * grad_grad_gate_y
+        gelu_y_e = y_e * gate_y
+        grad_grad_gate_x = 0.5 * 0.7978845608028654 * tl.exp(-t0 * t0) * grad_grad_x_e
+        grad_grad_gelu_x_e = gate_x * grad_grad_x_e + x_e * grad_grad_gate_x
+        grad_grad_gelu_y_e4 = gate_y * grad_grad_y_e4 + y_e4 * grad_grad_gate_y
+        grad_grad_gelu_y_e3 = gate_y * grad_grad_y_e3 + y_e3 * grad_grad_gate_y
+        grad_grad_gelu_y_e2 = gate_y * grad_grad_y_e2 + y_e2 * grad_grad_gate_y
+        grad_grad_gelu_y_e1 = gate_y * grad_grad_y_e1 + y_e1 * grad_grad_gate_y
+        t2 = grad_out_e4 * grad_grad_gelu_y_e4 + grad_out_e3 * grad_grad_gelu_y_e3
+        t2 += grad_out_e2 * grad_grad_gelu_y_e2 + grad_out_e1 * grad_grad_gelu_y_e1
+        gelu_y_e4 = y_e4 * gate_y
+        gelu_y_e3 = y_e3 * gate_y
+        gelu_y_e2 = y_e2 * gate_y
+        gelu_y_e1 = y_e1 * gate_y
+        t3 = gelu_y_e4 * grad_out_e4 + gelu_y_e3 * grad_out_e3 + gelu_y_e2 * grad_out_e2 + gelu_y_e1 * grad_out_e1
+        grad_grad_gelu_y_e34 = gate_y * grad_grad_y_e34 + y_e34 * grad_grad_gate_y
+        grad_grad_gelu_y_e24 = gate_y * grad_grad_y_e24 + y_e24 * grad_grad_gate_y
+        grad_grad_gelu_y_e23 = gate_y * grad_grad_y_e23 + y_e23 * grad_grad_gate_y
+        grad_grad_gelu_y_e14 = gate_y * grad_grad_y_e14 + y_e14 * grad_grad_gate_y
+        grad_grad_gelu_y_e13 = gate_y * grad_grad_y_e13 + y_e13 * grad_grad_gate_y
+        grad_grad_gelu_y_e12 = gate_y * grad_grad_y_e12 + y_e12 * grad_grad_gate_y
+        t4 = grad_out_e34 * grad_grad_gelu_y_e34 + grad_out_e24 * grad_grad_gelu_y_e24
+        t4 += grad_out_e23 * grad_grad_gelu_y_e23 + grad_out_e14 * grad_grad_gelu_y_e14
+        t4 += grad_out_e13 * grad_grad_gelu_y_e13 + grad_out_e12 * grad_grad_gelu_y_e12
+        gelu_y_e34 = y_e34 * gate_y
+        gelu_y_e24 = y_e24 * gate_y
+        gelu_y_e23 = y_e23 * gate_y
+        gelu_y_e14 = y_e14 * gate_y
+        gelu_y_e13 = y_e13 * gate_y
+        gelu_y_e12 = y_e12 * gate_y
+        t5 = gelu_y_e34 * grad_out_e34 + gelu_y_e24 * grad_out_e24 + gelu_y_e23 * grad_out_e23
+        t5 += gelu_y_e14 * grad_out_e14 + gelu_y_e13 * grad_out_e13 + gelu_y_e12 * grad_out_e12
+        grad_grad_gelu_y_e234 = gate_y * grad_grad_y_e234 + y_e234 * grad_grad_gate_y
+        grad_grad_gelu_y_e134 = gate_y * grad_grad_y_e134 + y_e134 * grad_grad_gate_y
+        grad_grad_gelu_y_e124 = gate_y * grad_grad_y_e124 + y_e124 * grad_grad_gate_y
+        grad_grad_gelu_y_e123 = gate_y * grad_grad_y_e123 + y_e123 * grad_grad_gate_y
+        t6 = grad_out_e234 * grad_grad_gelu_y_e234 + grad_out_e134 * grad_grad_gelu_y_e134
+        t6 += grad_out_e124 * grad_grad_gelu_y_e124 + grad_out_e123 * grad_grad_gelu_y_e123
+        gelu_y_e234 = y_e234 * gate_y
+        gelu_y_e134 = y_e134 * gate_y
+        gelu_y_e124 = y_e124 * gate_y
+        gelu_y_e123 = y_e123 * gate_y
+        t7 = gelu_y_e234 * grad_out_e234 + gelu_y_e134 * grad_out_e134 + gelu_y_e124 * grad_out_e124
+        t7 += gelu_y_e123 * grad_out_e123
+        grad_grad_gelu_y_e1234 = gate_y * grad_grad_y_e1234 + y_e1234 * grad_grad_gate_y
+        gelu_y_e1234 = y_e1234 * gate_y
+        gelu_x_e4 = x_e4 * gate_x
+        gelu_x_e3 = x_e3 * gate_x
+        gelu_x_e2 = x_e2 * gate_x
+        gelu_x_e1 = x_e1 * gate_x
+        grad_grad_gelu_x_e4 = gate_x * grad_grad_x_e4 + x_e4 * grad_grad_gate_x
+        grad_grad_gelu_x_e3 = gate_x * grad_grad_x_e3 + x_e3 * grad_grad_gate_x
+        grad_grad_gelu_x_e2 = gate_x * grad_grad_x_e2 + x_e2 * grad_grad_gate_x
+        grad_grad_gelu_x_e1 = gate_x * grad_grad_x_e1 + x_e1 * grad_grad_gate_x
+        t8 = gelu_x_e1 * grad_grad_gelu_y_e1 + gelu_y_e1 * grad_grad_gelu_x_e1 - gelu_x_e4 * grad_grad_gelu_y_e4
+        t8 += -gelu_x_e3 * grad_grad_gelu_y_e3 - gelu_x_e2 * grad_grad_gelu_y_e2 - gelu_y_e4 * grad_grad_gelu_x_e4
+        t8 += -gelu_y_e3 * grad_grad_gelu_x_e3 - gelu_y_e2 * grad_grad_gelu_x_e2
+        t9 = gelu_x_e4 * grad_out_e4 + gelu_x_e3 * grad_out_e3 + gelu_x_e2 * grad_out_e2 + gelu_x_e1 * grad_out_e1
+        t10 = grad_out_e4 * grad_grad_gelu_x_e4 + grad_out_e3 * grad_grad_gelu_x_e3
+        t10 += grad_out_e2 * grad_grad_gelu_x_e2 + grad_out_e1 * grad_grad_gelu_x_e1
+        t11 = grad_out_e3 * grad_grad_gelu_y_e34 + grad_out_e2 * grad_grad_gelu_y_e24
+        t11 += grad_out_e1 * grad_grad_gelu_y_e14
+        t12 = grad_out_e2 * grad_grad_gelu_y_e23 + grad_out_e1 * grad_grad_gelu_y_e13
+        t12 += -grad_out_e4 * grad_grad_gelu_y_e34
+        t13 = grad_out_e1 * grad_grad_gelu_y_e12 - grad_out_e4 * grad_grad_gelu_y_e24
+        t13 += -grad_out_e3 * grad_grad_gelu_y_e23
+        t14 = grad_out_e4 * grad_grad_gelu_y_e14 + grad_out_e3 * grad_grad_gelu_y_e13
+        t14 += grad_out_e2 * grad_grad_gelu_y_e12
+        t15 = gelu_y_e34 * grad_out_e3 + gelu_y_e24 * grad_out_e2 + gelu_y_e14 * grad_out_e1
+        t16 = gelu_y_e23 * grad_out_e2 + gelu_y_e13 * grad_out_e1 - gelu_y_e34 * grad_out_e4
+        t17 = gelu_y_e12 * grad_out_e1 - gelu_y_e24 * grad_out_e4 - gelu_y_e23 * grad_out_e3
+        t18 = gelu_y_e14 * grad_out_e4 + gelu_y_e13 * grad_out_e3 + gelu_y_e12 * grad_out_e2
+        t19 = gelu_x_e4 * t11 + gelu_x_e3 * t12 + gelu_x_e2 * t13 + gelu_x_e1 * t14 + t15 * grad_grad_gelu_x_e4
+        t19 += t16 * grad_grad_gelu_x_e3 + t17 * grad_grad_gelu_x_e2 + t18 * grad_grad_gelu_x_e1
+        t20 = grad_out_e14 * grad_grad_gelu_y_e4 + grad_out_e13 * grad_grad_gelu_y_e3
+        t20 += grad_out_e12 * grad_grad_gelu_y_e2
+        t21 = -gelu_x_e4 * grad_out_e14 - gelu_x_e3 * grad_out_e13 - gelu_x_e2 * grad_out_e12
+        t22 = gelu_x_e3 * grad_grad_gelu_y_e4 + gelu_y_e4 * grad_grad_gelu_x_e3 - gelu_x_e4 * grad_grad_gelu_y_e3
+        t22 += -gelu_y_e3 * grad_grad_gelu_x_e4
+        t23 = -grad_out_e14 * grad_grad_gelu_x_e4 - grad_out_e13 * grad_grad_gelu_x_e3
+        t23 += -grad_out_e12 * grad_grad_gelu_x_e2
+        t24 = gelu_y_e4 * grad_out_e14 + gelu_y_e3 * grad_out_e13 + gelu_y_e2 * grad_out_e12
+        t25 = gelu_x_e2 * (grad_out_e24 * grad_grad_gelu_y_e4 + grad_out_e23 * grad_grad_gelu_y_e3)
+        t25 += gelu_x_e1 * t20 + (-gelu_x_e4 * grad_out_e24 - gelu_x_e3 * grad_out_e23) * grad_grad_gelu_y_e2
+        t25 += t21 * grad_grad_gelu_y_e1
+        t25 += gelu_y_e2 * (-grad_out_e24 * grad_grad_gelu_x_e4 - grad_out_e23 * grad_grad_gelu_x_e3)
+        t25 += grad_out_e34 * t22 + gelu_y_e1 * t23
+        t25 += (gelu_y_e4 * grad_out_e24 + gelu_y_e3 * grad_out_e23) * grad_grad_gelu_x_e2
+        t25 += t24 * grad_grad_gelu_x_e1
+        t26 = -grad_out_e23 * grad_grad_gelu_y_e234 - grad_out_e13 * grad_grad_gelu_y_e134
+        t26 += -grad_out_e12 * grad_grad_gelu_y_e124
+        t27 = grad_out_e24 * grad_grad_gelu_y_e234 + grad_out_e14 * grad_grad_gelu_y_e134
+        t27 += -grad_out_e12 * grad_grad_gelu_y_e123
+        t28 = grad_out_e14 * grad_grad_gelu_y_e124 + grad_out_e13 * grad_grad_gelu_y_e123
+        t28 += -grad_out_e34 * grad_grad_gelu_y_e234
+        t29 = grad_out_e34 * grad_grad_gelu_y_e134 + grad_out_e24 * grad_grad_gelu_y_e124
+        t29 += grad_out_e23 * grad_grad_gelu_y_e123
+        t30 = -gelu_y_e234 * grad_out_e23 - gelu_y_e134 * grad_out_e13 - gelu_y_e124 * grad_out_e12
+        t31 = gelu_y_e234 * grad_out_e24 + gelu_y_e134 * grad_out_e14 - gelu_y_e123 * grad_out_e12
+        t32 = gelu_y_e124 * grad_out_e14 + gelu_y_e123 * grad_out_e13 - gelu_y_e234 * grad_out_e34
+        t33 = gelu_y_e134 * grad_out_e34 + gelu_y_e124 * grad_out_e24 + gelu_y_e123 * grad_out_e23
+        t34 = gelu_x_e4 * t26 + gelu_x_e3 * t27 + gelu_x_e2 * t28 + gelu_x_e1 * t29 + t30 * grad_grad_gelu_x_e4
+        t34 += t31 * grad_grad_gelu_x_e3 + t32 * grad_grad_gelu_x_e2 + t33 * grad_grad_gelu_x_e1
+        t35 = grad_out_e134 * grad_grad_gelu_y_e34 + grad_out_e124 * grad_grad_gelu_y_e24
+        t35 += grad_out_e123 * grad_grad_gelu_y_e23
+        t36 = grad_out_e234 * grad_grad_gelu_y_e34 - grad_out_e124 * grad_grad_gelu_y_e14
+        t36 += -grad_out_e123 * grad_grad_gelu_y_e13
+        t37 = grad_out_e123 * grad_grad_gelu_y_e12 - grad_out_e234 * grad_grad_gelu_y_e24
+        t37 += -grad_out_e134 * grad_grad_gelu_y_e14
+        t38 = grad_out_e234 * grad_grad_gelu_y_e23 + grad_out_e134 * grad_grad_gelu_y_e13
+        t38 += grad_out_e124 * grad_grad_gelu_y_e12
+        t39 = gelu_y_e23 * grad_out_e234 + gelu_y_e13 * grad_out_e134 + gelu_y_e12 * grad_out_e124
+        t40 = gelu_y_e12 * grad_out_e123 - gelu_y_e24 * grad_out_e234 - gelu_y_e14 * grad_out_e134
+        t41 = gelu_y_e34 * grad_out_e234 - gelu_y_e14 * grad_out_e124 - gelu_y_e13 * grad_out_e123
+        t42 = gelu_y_e34 * grad_out_e134 + gelu_y_e24 * grad_out_e124 + gelu_y_e23 * grad_out_e123
+        t43 = gelu_x_e1 * t35 + gelu_x_e2 * t36 + gelu_x_e3 * t37 + gelu_x_e4 * t38 + t39 * grad_grad_gelu_x_e4
+        t43 += t40 * grad_grad_gelu_x_e3 + t41 * grad_grad_gelu_x_e2 + t42 * grad_grad_gelu_x_e1
+        t44 = gelu_x_e1 * grad_out_e234 + gelu_x_e2 * grad_out_e134 + gelu_x_e4 * grad_out_e123
+        t44 += -gelu_x_e3 * grad_out_e124
+        t45 = grad_out_e123 * grad_grad_gelu_x_e4 + grad_out_e134 * grad_grad_gelu_x_e2
+        t45 += grad_out_e234 * grad_grad_gelu_x_e1 - grad_out_e124 * grad_grad_gelu_x_e3
+        t46 = gelu_x_e1 * grad_grad_gelu_y_e234 + gelu_x_e3 * grad_grad_gelu_y_e124
+        t46 += gelu_y_e124 * grad_grad_gelu_x_e3 + gelu_y_e234 * grad_grad_gelu_x_e1
+        t46 += -gelu_x_e2 * grad_grad_gelu_y_e134 - gelu_x_e4 * grad_grad_gelu_y_e123
+        t46 += -gelu_y_e123 * grad_grad_gelu_x_e4 - gelu_y_e134 * grad_grad_gelu_x_e2
+        gelu_x_e34 = x_e34 * gate_x
+        gelu_x_e24 = x_e24 * gate_x
+        gelu_x_e23 = x_e23 * gate_x
+        gelu_x_e14 = x_e14 * gate_x
+        gelu_x_e13 = x_e13 * gate_x
+        gelu_x_e12 = x_e12 * gate_x
+        grad_grad_gelu_x_e34 = gate_x * grad_grad_x_e34 + x_e34 * grad_grad_gate_x
+        grad_grad_gelu_x_e24 = gate_x * grad_grad_x_e24 + x_e24 * grad_grad_gate_x
+        grad_grad_gelu_x_e23 = gate_x * grad_grad_x_e23 + x_e23 * grad_grad_gate_x
+        grad_grad_gelu_x_e14 = gate_x * grad_grad_x_e14 + x_e14 * grad_grad_gate_x
+        grad_grad_gelu_x_e13 = gate_x * grad_grad_x_e13 + x_e13 * grad_grad_gate_x
+        grad_grad_gelu_x_e12 = gate_x * grad_grad_x_e12 + x_e12 * grad_grad_gate_x
+        t47 = gelu_x_e14 * grad_grad_gelu_y_e14 + gelu_x_e13 * grad_grad_gelu_y_e13
+        t47 += gelu_x_e12 * grad_grad_gelu_y_e12 + gelu_y_e14 * grad_grad_gelu_x_e14
+        t47 += gelu_y_e13 * grad_grad_gelu_x_e13 + gelu_y_e12 * grad_grad_gelu_x_e12
+        t47 += -gelu_x_e34 * grad_grad_gelu_y_e34 - gelu_x_e24 * grad_grad_gelu_y_e24
+        t47 += -gelu_x_e23 * grad_grad_gelu_y_e23 - gelu_y_e34 * grad_grad_gelu_x_e34
+        t47 += -gelu_y_e24 * grad_grad_gelu_x_e24 - gelu_y_e23 * grad_grad_gelu_x_e23
+        t48 = -gelu_x_e34 * grad_out_e3 - gelu_x_e24 * grad_out_e2 - gelu_x_e14 * grad_out_e1
+        t49 = gelu_x_e34 * grad_out_e4 - gelu_x_e23 * grad_out_e2 - gelu_x_e13 * grad_out_e1
+        t50 = gelu_x_e24 * grad_out_e4 + gelu_x_e23 * grad_out_e3 - gelu_x_e12 * grad_out_e1
+        t51 = -gelu_x_e14 * grad_out_e4 - gelu_x_e13 * grad_out_e3 - gelu_x_e12 * grad_out_e2
+        t52 = -grad_out_e3 * grad_grad_gelu_x_e34 - grad_out_e2 * grad_grad_gelu_x_e24
+        t52 += -grad_out_e1 * grad_grad_gelu_x_e14
+        t53 = grad_out_e4 * grad_grad_gelu_x_e34 - grad_out_e2 * grad_grad_gelu_x_e23
+        t53 += -grad_out_e1 * grad_grad_gelu_x_e13
+        t54 = grad_out_e4 * grad_grad_gelu_x_e24 + grad_out_e3 * grad_grad_gelu_x_e23
+        t54 += -grad_out_e1 * grad_grad_gelu_x_e12
+        t55 = -grad_out_e4 * grad_grad_gelu_x_e14 - grad_out_e3 * grad_grad_gelu_x_e13
+        t55 += -grad_out_e2 * grad_grad_gelu_x_e12
+        t56 = t48 * grad_grad_gelu_y_e4 + t49 * grad_grad_gelu_y_e3 + t50 * grad_grad_gelu_y_e2
+        t56 += t51 * grad_grad_gelu_y_e1 + gelu_y_e4 * t52 + gelu_y_e3 * t53 + gelu_y_e2 * t54 + gelu_y_e1 * t55
+        t57 = gelu_x_e24 * grad_out_e3 - gelu_x_e23 * grad_out_e4 - gelu_x_e34 * grad_out_e2
+        t58 = gelu_x_e13 * grad_out_e4 - gelu_x_e14 * grad_out_e3 - gelu_x_e34 * grad_out_e1
+        t59 = gelu_x_e12 * grad_out_e4 - gelu_x_e14 * grad_out_e2 - gelu_x_e24 * grad_out_e1
+        t60 = gelu_x_e12 * grad_out_e3 - gelu_x_e13 * grad_out_e2 - gelu_x_e23 * grad_out_e1
+        t61 = grad_out_e3 * grad_grad_gelu_x_e24 - grad_out_e2 * grad_grad_gelu_x_e34
+        t61 += -grad_out_e4 * grad_grad_gelu_x_e23
+        t62 = grad_out_e4 * grad_grad_gelu_x_e13 - grad_out_e1 * grad_grad_gelu_x_e34
+        t62 += -grad_out_e3 * grad_grad_gelu_x_e14
+        t63 = grad_out_e3 * grad_grad_gelu_x_e12 - grad_out_e1 * grad_grad_gelu_x_e23
+        t63 += -grad_out_e2 * grad_grad_gelu_x_e13
+        t64 = grad_out_e4 * grad_grad_gelu_x_e12 - grad_out_e1 * grad_grad_gelu_x_e24
+        t64 += -grad_out_e2 * grad_grad_gelu_x_e14
+        t65 = t57 * grad_grad_gelu_y_e234 + t58 * grad_grad_gelu_y_e134 + t59 * grad_grad_gelu_y_e124
+        t65 += t60 * grad_grad_gelu_y_e123 + gelu_y_e234 * t61 + gelu_y_e134 * t62 + gelu_y_e123 * t63
+        t65 += gelu_y_e124 * t64
+        t66 = gelu_x_e34 * grad_out_e34 + gelu_x_e24 * grad_out_e24 + gelu_x_e23 * grad_out_e23
+        t66 += gelu_x_e14 * grad_out_e14 + gelu_x_e13 * grad_out_e13 + gelu_x_e12 * grad_out_e12
+        t67 = grad_out_e34 * grad_grad_gelu_x_e34 + grad_out_e24 * grad_grad_gelu_x_e24
+        t67 += grad_out_e23 * grad_grad_gelu_x_e23 + grad_out_e14 * grad_grad_gelu_x_e14
+        t67 += grad_out_e13 * grad_grad_gelu_x_e13 + grad_out_e12 * grad_grad_gelu_x_e12
+        t68 = gelu_x_e24 * grad_out_e23 + gelu_x_e14 * grad_out_e13 - gelu_x_e23 * grad_out_e24
+        t68 += -gelu_x_e13 * grad_out_e14
+        t69 = grad_out_e24 * grad_grad_gelu_y_e23 + grad_out_e14 * grad_grad_gelu_y_e13
+        t69 += -grad_out_e23 * grad_grad_gelu_y_e24 - grad_out_e13 * grad_grad_gelu_y_e14
+        t70 = -grad_out_e14 * grad_grad_gelu_y_e24 - grad_out_e13 * grad_grad_gelu_y_e23
+        t70 += -grad_out_e24 * grad_grad_gelu_y_e14 - grad_out_e23 * grad_grad_gelu_y_e13
+        t71 = gelu_x_e14 * grad_out_e24 + gelu_x_e13 * grad_out_e23 + gelu_x_e24 * grad_out_e14
+        t71 += gelu_x_e23 * grad_out_e13
+        t72 = gelu_y_e23 * grad_out_e24 + gelu_y_e13 * grad_out_e14 - gelu_y_e24 * grad_out_e23
+        t72 += -gelu_y_e14 * grad_out_e13
+        t73 = grad_out_e23 * grad_grad_gelu_x_e24 + grad_out_e13 * grad_grad_gelu_x_e14
+        t73 += -grad_out_e24 * grad_grad_gelu_x_e23 - grad_out_e14 * grad_grad_gelu_x_e13
+        t74 = grad_out_e14 * grad_grad_gelu_x_e24 + grad_out_e13 * grad_grad_gelu_x_e23
+        t74 += grad_out_e24 * grad_grad_gelu_x_e14 + grad_out_e23 * grad_grad_gelu_x_e13
+        t75 = gelu_x_e14 * grad_grad_gelu_y_e24 + gelu_x_e13 * grad_grad_gelu_y_e23
+        t75 += gelu_y_e24 * grad_grad_gelu_x_e14 + gelu_y_e23 * grad_grad_gelu_x_e13
+        t75 += -gelu_x_e24 * grad_grad_gelu_y_e14 - gelu_x_e23 * grad_grad_gelu_y_e13
+        t75 += -gelu_y_e14 * grad_grad_gelu_x_e24 - gelu_y_e13 * grad_grad_gelu_x_e23
+        t76 = gelu_x_e23 * grad_grad_gelu_y_e24 + gelu_x_e14 * grad_grad_gelu_y_e13
+        t76 += gelu_y_e24 * grad_grad_gelu_x_e23 + gelu_y_e13 * grad_grad_gelu_x_e14
+        t76 += -gelu_x_e24 * grad_grad_gelu_y_e23 - gelu_x_e13 * grad_grad_gelu_y_e14
+        t76 += -gelu_y_e23 * grad_grad_gelu_x_e24 - gelu_y_e14 * grad_grad_gelu_x_e13
+        t77 = -gelu_y_e14 * grad_out_e24 - gelu_y_e13 * grad_out_e23 - gelu_y_e24 * grad_out_e14
+        t77 += -gelu_y_e23 * grad_out_e13
+        t78 = t68 * grad_grad_gelu_y_e34 + gelu_x_e34 * t69 + gelu_x_e12 * t70 + t71 * grad_grad_gelu_y_e12
+        t78 += t72 * grad_grad_gelu_x_e34 + gelu_y_e34 * t73 + gelu_y_e12 * t74 + grad_out_e12 * t75
+        t78 += grad_out_e34 * t76 + t77 * grad_grad_gelu_x_e12
+        t79 = gelu_x_e12 * grad_out_e34 + gelu_x_e14 * grad_out_e23 + gelu_x_e24 * grad_out_e13
+        t79 += -gelu_x_e13 * grad_out_e24 - gelu_x_e23 * grad_out_e14 - gelu_x_e34 * grad_out_e12
+        t80 = grad_out_e13 * grad_grad_gelu_x_e24 + grad_out_e23 * grad_grad_gelu_x_e14
+        t80 += grad_out_e34 * grad_grad_gelu_x_e12 - grad_out_e12 * grad_grad_gelu_x_e34
+        t80 += -grad_out_e14 * grad_grad_gelu_x_e23 - grad_out_e24 * grad_grad_gelu_x_e13
+        t81 = gelu_x_e23 * grad_out_e234 + gelu_x_e13 * grad_out_e134 + gelu_x_e12 * grad_out_e124
+        t82 = gelu_x_e12 * grad_out_e123 - gelu_x_e24 * grad_out_e234 - gelu_x_e14 * grad_out_e134
+        t83 = gelu_x_e34 * grad_out_e234 - gelu_x_e14 * grad_out_e124 - gelu_x_e13 * grad_out_e123
+        t84 = gelu_x_e34 * grad_out_e134 + gelu_x_e24 * grad_out_e124 + gelu_x_e23 * grad_out_e123
+        t85 = grad_out_e134 * grad_grad_gelu_x_e34 + grad_out_e124 * grad_grad_gelu_x_e24
+        t85 += grad_out_e123 * grad_grad_gelu_x_e23
+        t86 = grad_out_e234 * grad_grad_gelu_x_e34 - grad_out_e124 * grad_grad_gelu_x_e14
+        t86 += -grad_out_e123 * grad_grad_gelu_x_e13
+        t87 = grad_out_e123 * grad_grad_gelu_x_e12 - grad_out_e234 * grad_grad_gelu_x_e24
+        t87 += -grad_out_e134 * grad_grad_gelu_x_e14
+        t88 = grad_out_e234 * grad_grad_gelu_x_e23 + grad_out_e134 * grad_grad_gelu_x_e13
+        t88 += grad_out_e124 * grad_grad_gelu_x_e12
+        t89 = t81 * grad_grad_gelu_y_e4 + t82 * grad_grad_gelu_y_e3 + t83 * grad_grad_gelu_y_e2
+        t89 += t84 * grad_grad_gelu_y_e1 + gelu_y_e1 * t85 + gelu_y_e2 * t86 + gelu_y_e3 * t87 + gelu_y_e4 * t88
+        t90 = gelu_x_e13 * grad_out_e124 - gelu_x_e12 * grad_out_e134 - gelu_x_e14 * grad_out_e123
+        t91 = gelu_x_e24 * grad_out_e123 - gelu_x_e23 * grad_out_e124 - gelu_x_e12 * grad_out_e234
+        t92 = gelu_x_e13 * grad_out_e234 + gelu_x_e23 * grad_out_e134 - gelu_x_e34 * grad_out_e123
+        t93 = gelu_x_e34 * grad_out_e124 - gelu_x_e14 * grad_out_e234 - gelu_x_e24 * grad_out_e134
+        t94 = grad_out_e124 * grad_grad_gelu_x_e34 - grad_out_e134 * grad_grad_gelu_x_e24
+        t94 += -grad_out_e234 * grad_grad_gelu_x_e14
+        t95 = grad_out_e134 * grad_grad_gelu_x_e23 + grad_out_e234 * grad_grad_gelu_x_e13
+        t95 += -grad_out_e123 * grad_grad_gelu_x_e34
+        t96 = grad_out_e124 * grad_grad_gelu_x_e13 - grad_out_e123 * grad_grad_gelu_x_e14
+        t96 += -grad_out_e134 * grad_grad_gelu_x_e12
+        t97 = grad_out_e123 * grad_grad_gelu_x_e24 - grad_out_e124 * grad_grad_gelu_x_e23
+        t97 += -grad_out_e234 * grad_grad_gelu_x_e12
+        t98 = t90 * grad_grad_gelu_y_e234 + t91 * grad_grad_gelu_y_e134 + t92 * grad_grad_gelu_y_e124
+        t98 += t93 * grad_grad_gelu_y_e123 + gelu_y_e123 * t94 + gelu_y_e124 * t95 + gelu_y_e234 * t96
+        t98 += gelu_y_e134 * t97
+        t99 = gelu_x_e12 * grad_grad_gelu_y_e34 + gelu_x_e14 * grad_grad_gelu_y_e23
+        t99 += gelu_x_e23 * grad_grad_gelu_y_e14 + gelu_x_e34 * grad_grad_gelu_y_e12
+        t99 += gelu_y_e12 * grad_grad_gelu_x_e34 + gelu_y_e14 * grad_grad_gelu_x_e23
+        t99 += gelu_y_e23 * grad_grad_gelu_x_e14 + gelu_y_e34 * grad_grad_gelu_x_e12
+        t99 += -gelu_x_e13 * grad_grad_gelu_y_e24 - gelu_x_e24 * grad_grad_gelu_y_e13
+        t99 += -gelu_y_e13 * grad_grad_gelu_x_e24 - gelu_y_e24 * grad_grad_gelu_x_e13
+        gelu_x_e234 = x_e234 * gate_x
+        gelu_x_e134 = x_e134 * gate_x
+        gelu_x_e124 = x_e124 * gate_x
+        gelu_x_e123 = x_e123 * gate_x
+        grad_grad_gelu_x_e234 = gate_x * grad_grad_x_e234 + x_e234 * grad_grad_gate_x
+        grad_grad_gelu_x_e134 = gate_x * grad_grad_x_e134 + x_e134 * grad_grad_gate_x
+        grad_grad_gelu_x_e124 = gate_x * grad_grad_x_e124 + x_e124 * grad_grad_gate_x
+        grad_grad_gelu_x_e123 = gate_x * grad_grad_x_e123 + x_e123 * grad_grad_gate_x
+        t100 = gelu_x_e234 * grad_grad_gelu_y_e234 + gelu_y_e234 * grad_grad_gelu_x_e234
+        t100 += -gelu_x_e134 * grad_grad_gelu_y_e134 - gelu_x_e124 * grad_grad_gelu_y_e124
+        t100 += -gelu_x_e123 * grad_grad_gelu_y_e123 - gelu_y_e134 * grad_grad_gelu_x_e134
+        t100 += -gelu_y_e124 * grad_grad_gelu_x_e124 - gelu_y_e123 * grad_grad_gelu_x_e123
+        t101 = grad_out_e3 * grad_grad_gelu_y_e24 - grad_out_e2 * grad_grad_gelu_y_e34
+        t101 += -grad_out_e4 * grad_grad_gelu_y_e23
+        t102 = grad_out_e4 * grad_grad_gelu_y_e13 - grad_out_e1 * grad_grad_gelu_y_e34
+        t102 += -grad_out_e3 * grad_grad_gelu_y_e14
+        t103 = grad_out_e3 * grad_grad_gelu_y_e12 - grad_out_e1 * grad_grad_gelu_y_e23
+        t103 += -grad_out_e2 * grad_grad_gelu_y_e13
+        t104 = grad_out_e4 * grad_grad_gelu_y_e12 - grad_out_e1 * grad_grad_gelu_y_e24
+        t104 += -grad_out_e2 * grad_grad_gelu_y_e14
+        t105 = gelu_y_e24 * grad_out_e3 - gelu_y_e23 * grad_out_e4 - gelu_y_e34 * grad_out_e2
+        t106 = gelu_y_e13 * grad_out_e4 - gelu_y_e14 * grad_out_e3 - gelu_y_e34 * grad_out_e1
+        t107 = gelu_y_e12 * grad_out_e4 - gelu_y_e14 * grad_out_e2 - gelu_y_e24 * grad_out_e1
+        t108 = gelu_y_e12 * grad_out_e3 - gelu_y_e13 * grad_out_e2 - gelu_y_e23 * grad_out_e1
+        t109 = gelu_x_e234 * t101 + gelu_x_e134 * t102 + gelu_x_e123 * t103 + gelu_x_e124 * t104
+        t109 += t105 * grad_grad_gelu_x_e234 + t106 * grad_grad_gelu_x_e134 + t107 * grad_grad_gelu_x_e124
+        t109 += t108 * grad_grad_gelu_x_e123
+        t110 = gelu_x_e124 * grad_out_e3 - gelu_x_e123 * grad_out_e4 - gelu_x_e134 * grad_out_e2
+        t110 += -gelu_x_e234 * grad_out_e1
+        t111 = grad_out_e3 * grad_grad_gelu_x_e124 - grad_out_e1 * grad_grad_gelu_x_e234
+        t111 += -grad_out_e2 * grad_grad_gelu_x_e134 - grad_out_e4 * grad_grad_gelu_x_e123
+        t112 = -gelu_x_e234 * grad_out_e23 - gelu_x_e134 * grad_out_e13 - gelu_x_e124 * grad_out_e12
+        t113 = gelu_x_e234 * grad_out_e24 + gelu_x_e134 * grad_out_e14 - gelu_x_e123 * grad_out_e12
+        t114 = gelu_x_e124 * grad_out_e14 + gelu_x_e123 * grad_out_e13 - gelu_x_e234 * grad_out_e34
+        t115 = gelu_x_e134 * grad_out_e34 + gelu_x_e124 * grad_out_e24 + gelu_x_e123 * grad_out_e23
+        t116 = -grad_out_e23 * grad_grad_gelu_x_e234 - grad_out_e13 * grad_grad_gelu_x_e134
+        t116 += -grad_out_e12 * grad_grad_gelu_x_e124
+        t117 = grad_out_e24 * grad_grad_gelu_x_e234 + grad_out_e14 * grad_grad_gelu_x_e134
+        t117 += -grad_out_e12 * grad_grad_gelu_x_e123
+        t118 = grad_out_e14 * grad_grad_gelu_x_e124 + grad_out_e13 * grad_grad_gelu_x_e123
+        t118 += -grad_out_e34 * grad_grad_gelu_x_e234
+        t119 = grad_out_e34 * grad_grad_gelu_x_e134 + grad_out_e24 * grad_grad_gelu_x_e124
+        t119 += grad_out_e23 * grad_grad_gelu_x_e123
+        t120 = t112 * grad_grad_gelu_y_e4 + t113 * grad_grad_gelu_y_e3 + t114 * grad_grad_gelu_y_e2
+        t120 += t115 * grad_grad_gelu_y_e1 + gelu_y_e4 * t116 + gelu_y_e3 * t117 + gelu_y_e2 * t118
+        t120 += gelu_y_e1 * t119
+        t121 = grad_out_e34 * grad_grad_gelu_y_e124 - grad_out_e14 * grad_grad_gelu_y_e234
+        t121 += -grad_out_e24 * grad_grad_gelu_y_e134
+        t122 = gelu_x_e134 * grad_out_e24 + gelu_x_e234 * grad_out_e14 - gelu_x_e124 * grad_out_e34
+        t123 = gelu_x_e234 * grad_grad_gelu_y_e134 + gelu_y_e134 * grad_grad_gelu_x_e234
+        t123 += -gelu_x_e134 * grad_grad_gelu_y_e234 - gelu_y_e234 * grad_grad_gelu_x_e134
+        t124 = grad_out_e14 * grad_grad_gelu_x_e234 + grad_out_e24 * grad_grad_gelu_x_e134
+        t124 += -grad_out_e34 * grad_grad_gelu_x_e124
+        t125 = gelu_y_e124 * grad_out_e34 - gelu_y_e134 * grad_out_e24 - gelu_y_e234 * grad_out_e14
+        t126 = gelu_x_e124 * (grad_out_e13 * grad_grad_gelu_y_e234 + grad_out_e23 * grad_grad_gelu_y_e134)
+        t126 += (-gelu_x_e134 * grad_out_e23 - gelu_x_e234 * grad_out_e13) * grad_grad_gelu_y_e124
+        t126 += gelu_x_e123 * t121 + t122 * grad_grad_gelu_y_e123
+        t126 += gelu_y_e124 * (-grad_out_e13 * grad_grad_gelu_x_e234 - grad_out_e23 * grad_grad_gelu_x_e134)
+        t126 += grad_out_e12 * t123
+        t126 += (gelu_y_e134 * grad_out_e23 + gelu_y_e234 * grad_out_e13) * grad_grad_gelu_x_e124
+        t126 += gelu_y_e123 * t124 + t125 * grad_grad_gelu_x_e123
+        t127 = gelu_x_e234 * grad_out_e234 + gelu_x_e134 * grad_out_e134 + gelu_x_e124 * grad_out_e124
+        t127 += gelu_x_e123 * grad_out_e123
+        t128 = grad_out_e234 * grad_grad_gelu_x_e234 + grad_out_e134 * grad_grad_gelu_x_e134
+        t128 += grad_out_e124 * grad_grad_gelu_x_e124 + grad_out_e123 * grad_grad_gelu_x_e123
+        t129 = grad_out_e134 * grad_grad_gelu_y_e24 + grad_out_e234 * grad_grad_gelu_y_e14
+        t129 += -grad_out_e124 * grad_grad_gelu_y_e34
+        t130 = grad_out_e123 * grad_grad_gelu_y_e34 - grad_out_e134 * grad_grad_gelu_y_e23
+        t130 += -grad_out_e234 * grad_grad_gelu_y_e13
+        t131 = grad_out_e123 * grad_grad_gelu_y_e14 + grad_out_e134 * grad_grad_gelu_y_e12
+        t131 += -grad_out_e124 * grad_grad_gelu_y_e13
+        t132 = grad_out_e124 * grad_grad_gelu_y_e23 + grad_out_e234 * grad_grad_gelu_y_e12
+        t132 += -grad_out_e123 * grad_grad_gelu_y_e24
+        t133 = gelu_y_e12 * grad_out_e134 + gelu_y_e14 * grad_out_e123 - gelu_y_e13 * grad_out_e124
+        t134 = gelu_y_e12 * grad_out_e234 + gelu_y_e23 * grad_out_e124 - gelu_y_e24 * grad_out_e123
+        t135 = gelu_y_e34 * grad_out_e123 - gelu_y_e13 * grad_out_e234 - gelu_y_e23 * grad_out_e134
+        t136 = gelu_y_e14 * grad_out_e234 + gelu_y_e24 * grad_out_e134 - gelu_y_e34 * grad_out_e124
+        t137 = gelu_x_e123 * t129 + gelu_x_e124 * t130 + gelu_x_e234 * t131 + gelu_x_e134 * t132
+        t137 += t133 * grad_grad_gelu_x_e234 + t134 * grad_grad_gelu_x_e134 + t135 * grad_grad_gelu_x_e124
+        t137 += t136 * grad_grad_gelu_x_e123
+        t138 = gelu_x_e123 * grad_grad_gelu_y_e4 + gelu_x_e134 * grad_grad_gelu_y_e2
+        t138 += gelu_y_e2 * grad_grad_gelu_x_e134 + gelu_y_e4 * grad_grad_gelu_x_e123
+        t138 += -gelu_x_e124 * grad_grad_gelu_y_e3 - gelu_x_e234 * grad_grad_gelu_y_e1
+        t138 += -gelu_y_e1 * grad_grad_gelu_x_e234 - gelu_y_e3 * grad_grad_gelu_x_e124
+        gelu_x_e1234 = x_e1234 * gate_x
+        grad_grad_gelu_x_e1234 = gate_x * grad_grad_x_e1234 + x_e1234 * grad_grad_gate_x
+        t139 = grad_out_e1 * grad_grad_gelu_y_e234 + grad_out_e2 * grad_grad_gelu_y_e134
+        t139 += grad_out_e4 * grad_grad_gelu_y_e123 - grad_out_e3 * grad_grad_gelu_y_e124
+        t140 = gelu_y_e123 * grad_out_e4 + gelu_y_e134 * grad_out_e2 + gelu_y_e234 * grad_out_e1
+        t140 += -gelu_y_e124 * grad_out_e3
+        t141 = grad_out_e13 * grad_grad_gelu_y_e24 + grad_out_e23 * grad_grad_gelu_y_e14
+        t141 += grad_out_e34 * grad_grad_gelu_y_e12 - grad_out_e12 * grad_grad_gelu_y_e34
+        t141 += -grad_out_e14 * grad_grad_gelu_y_e23 - grad_out_e24 * grad_grad_gelu_y_e13
+        t142 = gelu_y_e12 * grad_out_e34 + gelu_y_e14 * grad_out_e23 + gelu_y_e24 * grad_out_e13
+        t142 += -gelu_y_e13 * grad_out_e24 - gelu_y_e23 * grad_out_e14 - gelu_y_e34 * grad_out_e12
+        t143 = grad_out_e124 * grad_grad_gelu_y_e3 - grad_out_e123 * grad_grad_gelu_y_e4
+        t143 += -grad_out_e134 * grad_grad_gelu_y_e2 - grad_out_e234 * grad_grad_gelu_y_e1
+        t144 = gelu_y_e3 * grad_out_e124 - gelu_y_e1 * grad_out_e234 - gelu_y_e2 * grad_out_e134
+        t144 += -gelu_y_e4 * grad_out_e123
+
+        if GRAD_WEIGHT:
+            grad_weight_000 = _sum(
+                grad_weight_000,
+                grad_out_e * (gelu_x_e * grad_grad_gelu_y_e + gelu_y_e * grad_grad_gelu_x_e),
+                mask,
+                ROWS > 1,
+            )
+            grad_weight_011 = _sum(grad_weight_011, gelu_x_e * t2 + t3 * grad_grad_gelu_x_e, mask, ROWS > 1)
+            grad_weight_022 = _sum(grad_weight_022, gelu_x_e * t4 + t5 * grad_grad_gelu_x_e, mask, ROWS > 1)
+            grad_weight_033 = _sum(grad_weight_033, gelu_x_e * t6 + t7 * grad_grad_gelu_x_e, mask, ROWS > 1)
+            grad_weight_044 = _sum(
+                grad_weight_044,
+                grad_out_e1234 * (gelu_x_e * grad_grad_gelu_y_e1234 + gelu_y_e1234 * grad_grad_gelu_x_e),
+                mask,
+                ROWS > 1,
+            )
+            grad_weight_101 = _sum(grad_weight_101, grad_out_e * t8, mask, ROWS > 1)
+            grad_weight_110 = _sum(grad_weight_110, t9 * grad_grad_gelu_y_e + gelu_y_e * t10, mask, ROWS > 1)
+            grad_weight_112 = _sum(grad_weight_112, t19, mask, ROWS > 1)
+            grad_weight_121 = _sum(grad_weight_121, t25, mask, ROWS > 1)
+            grad_weight_123 = _sum(grad_weight_123, t34, mask, ROWS > 1)
+            grad_weight_132 = _sum(grad_weight_132, t43, mask, ROWS > 1)
+            grad_weight_134 = _sum(grad_weight_134, t44 * grad_grad_gelu_y_e1234 + gelu_y_e1234 * t45, mask, ROWS > 1)
+            grad_weight_143 = _sum(grad_weight_143, grad_out_e1234 * t46, mask, ROWS > 1)
+            grad_weight_202 = _sum(grad_weight_202, grad_out_e * t47, mask, ROWS > 1)
+            grad_weight_211 = _sum(grad_weight_211, t56, mask, ROWS > 1)
+            grad_weight_213 = _sum(grad_weight_213, t65, mask, ROWS > 1)
+            grad_weight_220 = _sum(grad_weight_220, t66 * grad_grad_gelu_y_e + gelu_y_e * t67, mask, ROWS > 1)
+            grad_weight_222 = _sum(grad_weight_222, t78, mask, ROWS > 1)
+            grad_weight_224 = _sum(grad_weight_224, t79 * grad_grad_gelu_y_e1234 + gelu_y_e1234 * t80, mask, ROWS > 1)
+            grad_weight_231 = _sum(grad_weight_231, t89, mask, ROWS > 1)
+            grad_weight_233 = _sum(grad_weight_233, t98, mask, ROWS > 1)
+            grad_weight_242 = _sum(grad_weight_242, grad_out_e1234 * t99, mask, ROWS > 1)
+            grad_weight_303 = _sum(grad_weight_303, grad_out_e * t100, mask, ROWS > 1)
+            grad_weight_312 = _sum(grad_weight_312, t109, mask, ROWS > 1)
+            grad_weight_314 = _sum(grad_weight_314, t110 * grad_grad_gelu_y_e1234 + gelu_y_e1234 * t111, mask, ROWS > 1)
+            grad_weight_321 = _sum(grad_weight_321, t120, mask, ROWS > 1)
+            grad_weight_323 = _sum(grad_weight_323, t126, mask, ROWS > 1)
+            grad_weight_330 = _sum(grad_weight_330, t127 * grad_grad_gelu_y_e + gelu_y_e * t128, mask, ROWS > 1)
+            grad_weight_332 = _sum(grad_weight_332, t137, mask, ROWS > 1)
+            grad_weight_341 = _sum(grad_weight_341, grad_out_e1234 * t138, mask, ROWS > 1)
+            grad_weight_404 = _sum(
+                grad_weight_404,
+                grad_out_e * (-gelu_x_e1234 * grad_grad_gelu_y_e1234 - gelu_y_e1234 * grad_grad_gelu_x_e1234),
+                mask,
+                ROWS > 1,
+            )
+            grad_weight_413 = _sum(grad_weight_413, gelu_x_e1234 * t139 + t140 * grad_grad_gelu_x_e1234, mask, ROWS > 1)
+            grad_weight_422 = _sum(grad_weight_422, gelu_x_e1234 * t141 + t142 * grad_grad_gelu_x_e1234, mask, ROWS > 1)
+            grad_weight_431 = _sum(grad_weight_431, gelu_x_e1234 * t143 + t144 * grad_grad_gelu_x_e1234, mask, ROWS > 1)
+            grad_weight_440 = _sum(
+                grad_weight_440,
+                grad_out_e1234 * (gelu_x_e1234 * grad_grad_gelu_y_e + gelu_y_e * grad_grad_gelu_x_e1234),
+                mask,
+                ROWS > 1,
+            )
+    grad_weight_row = grad_weight_ptr + tl.cast(program, tl.int64) * 35 * N
+
+    if GRAD_WEIGHT:
+        tl.store(grad_weight_row + n * 35, _column_sum(grad_weight_000, ROWS), mask=tile_mask)
+        tl.store(grad_weight_row + n * 35 + 1, _column_sum(grad_weight_011, ROWS), mask=tile_mask)
+        tl.store(grad_weight_row + n * 35 + 2, _column_sum(grad_weight_022, ROWS), mask=tile_mask)
+        tl.store(grad_weight_row + n * 35 + 3, _column_sum(grad_weight_033, ROWS), mask=tile_mask)
+        tl.store(grad_weight_row + n * 35 + 4, _column_sum(grad_weight_044, ROWS), mask=tile_mask)
+        tl.store(grad_weight_row + n * 35 + 5, _column_sum(grad_weight_101, ROWS), mask=tile_mask)
+        tl.store(grad_weight_row + n * 35 + 6, _column_sum(grad_weight_110, ROWS), mask=tile_mask)
+        tl.store(grad_weight_row + n * 35 + 7, _column_sum(grad_weight_112, ROWS), mask=tile_mask)
+        tl.store(grad_weight_row + n * 35 + 8, _column_sum(grad_weight_121, ROWS), mask=tile_mask)
+        tl.store(grad_weight_row + n * 35 + 9, _column_sum(grad_weight_123, ROWS), mask=tile_mask)
+        tl.store(grad_weight_row + n * 35 + 10, _column_sum(grad_weight_132, ROWS), mask=tile_mask)
+        tl.store(grad_weight_row + n * 35 + 11, _column_sum(grad_weight_134, ROWS), mask=tile_mask)
+        tl.store(grad_weight_row + n * 35 + 12, _column_sum(grad_weight_143, ROWS), mask=tile_mask)
+        tl.store(grad_weight_row + n * 35 + 13, _column_sum(grad_weight_202, ROWS), mask=tile_mask)
+        tl.store(grad_weight_row + n * 35 + 14, _column_sum(grad_weight_211, ROWS), mask=tile_mask)
+        tl.store(grad_weight_row + n * 35 + 15, _column_sum(grad_weight_213, ROWS), mask=tile_mask)
+        tl.store(grad_weight_row + n * 35 + 16, _column_sum(grad_weight_220, ROWS), mask=tile_mask)
+        tl.store(grad_weight_row + n * 35 + 17, _column_sum(grad_weight_222, ROWS), mask=tile_mask)
+        tl.store(grad_weight_row + n * 35 + 18, _column_sum(grad_weight_224, ROWS), mask=tile_mask)
+        tl.store(grad_weight_row + n * 35 + 19, _column_sum(grad_weight_231, ROWS), mask=tile_mask)
+        tl.store(grad_weight_row + n * 35 + 20, _column_sum(grad_weight_233, ROWS), mask=tile_mask)
+        tl.store(grad_weight_row + n * 35 + 21, _column_sum(grad_weight_242, ROWS), mask=tile_mask)
+        tl.store(grad_weight_row + n * 35 + 22, _column_sum(grad_weight_303, ROWS), mask=tile_mask)
+        tl.store(grad_weight_row + n * 35 + 23, _column_sum(grad_weight_312, ROWS), mask=tile_mask)
+        tl.store(grad_weight_row + n * 35 + 24, _column_sum(grad_weight_314, ROWS), mask=tile_mask)
+        tl.store(grad_weight_row + n * 35 + 25, _column_sum(grad_weight_321, ROWS), mask=tile_mask)
+        tl.store(grad_weight_row + n * 35 + 26, _column_sum(grad_weight_323, ROWS), mask=tile_mask)
+        tl.store(grad_weight_row + n * 35 + 27, _column_sum(grad_weight_330, ROWS), mask=tile_mask)
+        tl.store(grad_weight_row + n * 35 + 28, _column_sum(grad_weight_332, ROWS), mask=tile_mask)
+        tl.store(grad_weight_row + n * 35 + 29, _column_sum(grad_weight_341, ROWS), mask=tile_mask)
+        tl.store(grad_weight_row + n * 35 + 30, _column_sum(grad_weight_404, ROWS), mask=tile_mask)
+        tl.store(grad_weight_row + n * 35 + 31, _column_sum(grad_weight_413, ROWS), mask=tile_mask)
+        tl.store(grad_weight_row + n * 35 + 32, _column_sum(grad_weight_422, ROWS), mask=tile_mask)
+        tl.store(grad_weight_row + n * 35 + 33, _column_sum(grad_weight_431, ROWS), mask=tile_mask)
+        tl.store(grad_weight_row + n * 35 + 34, _column_sum(grad_weight_440, ROWS), mask=tile_mask)
+
+
 # ---------------------------------------------------------------------------------------------------------------------
 # Launchers
 
 
-def _run_geometric_product(x, y, lead, B, N):
-    """Compute the results, then what the backward reads: 1 launch."""
+def _run_geometric_product(x, y):
+    """Compute the results: 1 launch."""
+    x, y = x.contiguous(), y.contiguous()
+    *lead, N, _ = x.shape
+    B = math.prod(lead)
     real = _real(x, y)
     out = torch.empty((*lead, N, 16), dtype=_promote(x, y), device=x.device)
     _launch_flat(_geometric_product_kernel, "geometric_product", (x, y, out, B, N), B * N, real)
     return (out,)
 
 
-def _run_geometric_product_backward(x, y, grad_out, B, N, wanted):
+def _run_geometric_product_backward(x, y, grad_out, *wanted):
     """Compute the gradients: 1 launch."""
-    real = _real(x, y, grad_out)
+    x, y, grad_out = x.contiguous(), y.contiguous(), grad_out.contiguous()
+    *lead, N, _ = x.shape
+    B = math.prod(lead)
+    real = _real(x, y)
     grad_x = torch.empty_like(x) if wanted[0] else x
     grad_y = torch.empty_like(y) if wanted[1] else y
     _launch_flat(
@@ -4678,17 +14513,62 @@ def _run_geometric_product_backward(x, y, grad_out, B, N, wanted):
     return grad_x if wanted[0] else None, grad_y if wanted[1] else None
 
 
-def _run_sgp(x, y, weight, lead, B, N):
-    """Compute the results, then what the backward reads: 1 launch."""
+def _run_geometric_product_double_backward(x, y, grad_out, grad_grad_x, grad_grad_y, *wanted):
+    """Compute the gradients: 1 launch."""
+    has_grad_grad_x = grad_grad_x is not None
+    has_grad_grad_y = grad_grad_y is not None
+    x, y, grad_out = x.contiguous(), y.contiguous(), grad_out.contiguous()
+    grad_grad_x = grad_grad_x.contiguous() if has_grad_grad_x else x
+    grad_grad_y = grad_grad_y.contiguous() if has_grad_grad_y else x
+    *lead, N, _ = x.shape
+    B = math.prod(lead)
+    real = _real(x, y)
+    grad_x = torch.empty_like(x) if wanted[0] else x
+    grad_y = torch.empty_like(y) if wanted[1] else y
+    grad_grad_out = torch.empty_like(grad_out) if wanted[2] else grad_out
+    _launch_flat(
+        _geometric_product_double_backward_kernel,
+        "geometric_product_double_backward",
+        (
+            x,
+            y,
+            grad_out,
+            grad_grad_x,
+            grad_grad_y,
+            grad_x,
+            grad_y,
+            grad_grad_out,
+            B,
+            N,
+            has_grad_grad_x,
+            has_grad_grad_y,
+            wanted[0],
+            wanted[1],
+            wanted[2],
+        ),
+        B * N,
+        real,
+    )
+    return grad_x if wanted[0] else None, grad_y if wanted[1] else None, grad_grad_out if wanted[2] else None
+
+
+def _run_sgp(x, y, weight):
+    """Compute the results: 1 launch."""
+    x, y, weight = x.contiguous(), y.contiguous(), weight.contiguous()
+    *lead, N, _ = x.shape
+    B = math.prod(lead)
     real = _real(x, y, weight)
     out = torch.empty((*lead, N, 16), dtype=_promote(x, y, weight), device=x.device)
     _launch_tile(_sgp_kernel, "sgp", (x, y, weight, out, B, N), B, N, real)
     return (out,)
 
 
-def _run_sgp_backward(x, y, weight, grad_out, B, N, wanted):
+def _run_sgp_backward(x, y, weight, grad_out, *wanted):
     """Compute the gradients: 1 launch."""
-    real = _real(x, y, weight, grad_out)
+    x, y, weight, grad_out = x.contiguous(), y.contiguous(), weight.contiguous(), grad_out.contiguous()
+    *lead, N, _ = x.shape
+    B = math.prod(lead)
+    real = _real(x, y, weight)
     grad_x = torch.empty_like(x) if wanted[0] else x
     grad_y = torch.empty_like(y) if wanted[1] else y
     programs, tiles = _programs("sgp_backward", B, 1, N, x.device)
@@ -4697,7 +14577,6 @@ def _run_sgp_backward(x, y, weight, grad_out, B, N, wanted):
         _sgp_backward_kernel,
         "sgp_backward",
         (x, y, weight, grad_out, grad_x, grad_y, partial_grad_weight, B, N, wanted[0], wanted[1], wanted[2]),
-        B,
         1,
         N,
         programs,
@@ -4707,8 +14586,87 @@ def _run_sgp_backward(x, y, weight, grad_out, B, N, wanted):
     return grad_x if wanted[0] else None, grad_y if wanted[1] else None, grad_weight if wanted[2] else None
 
 
-def _run_fused_gelu_sgp_norm_with_normalize(x, y, weight, eps, lead, B, N):
+def _run_sgp_double_backward(x, y, weight, grad_out, grad_grad_x, grad_grad_y, grad_grad_weight, *wanted):
+    """Compute the gradients: 2 launches."""
+    has_grad_grad_x = grad_grad_x is not None
+    has_grad_grad_y = grad_grad_y is not None
+    has_grad_grad_weight = grad_grad_weight is not None
+    x, y, weight, grad_out = x.contiguous(), y.contiguous(), weight.contiguous(), grad_out.contiguous()
+    grad_grad_x = grad_grad_x.contiguous() if has_grad_grad_x else x
+    grad_grad_y = grad_grad_y.contiguous() if has_grad_grad_y else x
+    grad_grad_weight = grad_grad_weight.contiguous() if has_grad_grad_weight else x
+    *lead, N, _ = x.shape
+    B = math.prod(lead)
+    real = _real(x, y, weight)
+    grad_x = torch.empty_like(x) if wanted[0] else x
+    grad_y = torch.empty_like(y) if wanted[1] else y
+    grad_grad_out = torch.empty_like(grad_out) if wanted[3] else grad_out
+    if wanted[0] or wanted[1] or wanted[3]:
+        _launch_tile(
+            _sgp_double_backward_kernel,
+            "sgp_double_backward",
+            (
+                x,
+                y,
+                weight,
+                grad_out,
+                grad_grad_x,
+                grad_grad_y,
+                grad_grad_weight,
+                grad_x,
+                grad_y,
+                grad_grad_out,
+                B,
+                N,
+                has_grad_grad_x,
+                has_grad_grad_y,
+                has_grad_grad_weight,
+                wanted[0],
+                wanted[1],
+                wanted[3],
+            ),
+            B,
+            N,
+            real,
+        )
+    programs, tiles = _programs("sgp_double_backward_1", B, 1, N, x.device)
+    partial_grad_weight = torch.empty((programs, N, 35), dtype=real, device=x.device) if wanted[2] else weight
+    if wanted[2]:
+        _launch_fold(
+            _sgp_double_backward_1_kernel,
+            "sgp_double_backward_1",
+            (
+                x,
+                y,
+                grad_out,
+                grad_grad_x,
+                grad_grad_y,
+                partial_grad_weight,
+                B,
+                N,
+                has_grad_grad_x,
+                has_grad_grad_y,
+                wanted[2],
+            ),
+            1,
+            N,
+            programs,
+            real,
+        )
+    grad_weight = _total(partial_grad_weight, torch.empty_like(weight)) if wanted[2] else None
+    return (
+        grad_x if wanted[0] else None,
+        grad_y if wanted[1] else None,
+        grad_weight if wanted[2] else None,
+        grad_grad_out if wanted[3] else None,
+    )
+
+
+def _run_fused_gelu_sgp_norm_with_normalize(x, y, weight, eps):
     """Compute the results, then what the backward reads: 1 launch."""
+    x, y, weight = x.contiguous(), y.contiguous(), weight.contiguous()
+    *lead, N, _ = x.shape
+    B = math.prod(lead)
     real = _real(x, y, weight)
     out = torch.empty((*lead, N, 16), dtype=_promote(x, y, weight), device=x.device)
     saved = torch.empty((5, B), dtype=real, device=x.device)
@@ -4734,9 +14692,18 @@ def _run_fused_gelu_sgp_norm_with_normalize(x, y, weight, eps, lead, B, N):
     return out, saved
 
 
-def _run_fused_gelu_sgp_norm_with_normalize_backward(x, y, weight, grad_out, saved, out, eps, B, N, wanted):
+def _run_fused_gelu_sgp_norm_with_normalize_backward(x, y, weight, grad_out, saved, out, eps, *wanted):
     """Compute the gradients: 3 launches."""
-    real = _real(x, y, weight, grad_out)
+    x, y, weight, grad_out, out = (
+        x.contiguous(),
+        y.contiguous(),
+        weight.contiguous(),
+        grad_out.contiguous(),
+        out.contiguous(),
+    )
+    *lead, N, _ = x.shape
+    B = math.prod(lead)
+    real = _real(x, y, weight)
     grad_x = torch.empty_like(x) if wanted[0] else x
     grad_y = torch.empty_like(y) if wanted[1] else y
     frontier = torch.empty((5, B), dtype=real, device=x.device)
@@ -4774,7 +14741,6 @@ def _run_fused_gelu_sgp_norm_with_normalize_backward(x, y, weight, grad_out, sav
             _fused_gelu_sgp_norm_with_normalize_backward_3_kernel,
             "fused_gelu_sgp_norm_with_normalize_backward_3",
             (x, y, weight, grad_out, saved, frontier, partial_grad_weight, B, N, wanted[2]),
-            B,
             1,
             N,
             programs,
@@ -4784,8 +14750,167 @@ def _run_fused_gelu_sgp_norm_with_normalize_backward(x, y, weight, grad_out, sav
     return grad_x if wanted[0] else None, grad_y if wanted[1] else None, grad_weight if wanted[2] else None
 
 
-def _run_fused_gelu_sgp_norm_without_normalize(x, y, weight, eps, lead, B, N):
-    """Compute the results, then what the backward reads: 1 launch."""
+def _run_fused_gelu_sgp_norm_with_normalize_double_backward(
+    x, y, weight, grad_out, grad_grad_x, grad_grad_y, grad_grad_weight, saved, eps, *wanted
+):
+    """Compute the gradients: 5 launches."""
+    has_grad_grad_x = grad_grad_x is not None
+    has_grad_grad_y = grad_grad_y is not None
+    has_grad_grad_weight = grad_grad_weight is not None
+    x, y, weight, grad_out = x.contiguous(), y.contiguous(), weight.contiguous(), grad_out.contiguous()
+    grad_grad_x = grad_grad_x.contiguous() if has_grad_grad_x else x
+    grad_grad_y = grad_grad_y.contiguous() if has_grad_grad_y else x
+    grad_grad_weight = grad_grad_weight.contiguous() if has_grad_grad_weight else x
+    *lead, N, _ = x.shape
+    B = math.prod(lead)
+    real = _real(x, y, weight)
+    grad_x = torch.empty_like(x) if wanted[0] else x
+    grad_y = torch.empty_like(y) if wanted[1] else y
+    grad_grad_out = torch.empty_like(grad_out) if wanted[3] else grad_out
+    frontier = torch.empty((15, B), dtype=real, device=x.device)
+    _launch_sweep(
+        _fused_gelu_sgp_norm_with_normalize_double_backward_kernel,
+        "fused_gelu_sgp_norm_with_normalize_double_backward",
+        (
+            x,
+            y,
+            weight,
+            grad_out,
+            grad_grad_x,
+            grad_grad_y,
+            grad_grad_weight,
+            saved,
+            frontier,
+            B,
+            N,
+            has_grad_grad_x,
+            has_grad_grad_y,
+            has_grad_grad_weight,
+        ),
+        B,
+        N,
+        real,
+    )
+    if wanted[0]:
+        _launch_tile(
+            _fused_gelu_sgp_norm_with_normalize_double_backward_1_kernel,
+            "fused_gelu_sgp_norm_with_normalize_double_backward_1",
+            (
+                x,
+                y,
+                weight,
+                grad_out,
+                grad_grad_x,
+                grad_grad_y,
+                grad_grad_weight,
+                saved,
+                frontier,
+                grad_x,
+                B,
+                N,
+                has_grad_grad_x,
+                has_grad_grad_y,
+                has_grad_grad_weight,
+                wanted[0],
+            ),
+            B,
+            N,
+            real,
+        )
+    if wanted[1]:
+        _launch_tile(
+            _fused_gelu_sgp_norm_with_normalize_double_backward_2_kernel,
+            "fused_gelu_sgp_norm_with_normalize_double_backward_2",
+            (
+                x,
+                y,
+                weight,
+                grad_out,
+                grad_grad_x,
+                grad_grad_y,
+                grad_grad_weight,
+                saved,
+                frontier,
+                grad_y,
+                B,
+                N,
+                has_grad_grad_x,
+                has_grad_grad_y,
+                has_grad_grad_weight,
+                wanted[1],
+            ),
+            B,
+            N,
+            real,
+        )
+    if wanted[3]:
+        _launch_tile(
+            _fused_gelu_sgp_norm_with_normalize_double_backward_3_kernel,
+            "fused_gelu_sgp_norm_with_normalize_double_backward_3",
+            (
+                x,
+                y,
+                weight,
+                grad_grad_x,
+                grad_grad_y,
+                grad_grad_weight,
+                saved,
+                frontier,
+                grad_grad_out,
+                B,
+                N,
+                has_grad_grad_x,
+                has_grad_grad_y,
+                has_grad_grad_weight,
+                wanted[3],
+            ),
+            B,
+            N,
+            real,
+        )
+    programs, tiles = _programs("fused_gelu_sgp_norm_with_normalize_double_backward_4", B, 1, N, x.device)
+    partial_grad_weight = torch.empty((programs, N, 35), dtype=real, device=x.device) if wanted[2] else weight
+    if wanted[2]:
+        _launch_fold(
+            _fused_gelu_sgp_norm_with_normalize_double_backward_4_kernel,
+            "fused_gelu_sgp_norm_with_normalize_double_backward_4",
+            (
+                x,
+                y,
+                weight,
+                grad_out,
+                grad_grad_x,
+                grad_grad_y,
+                grad_grad_weight,
+                saved,
+                frontier,
+                partial_grad_weight,
+                B,
+                N,
+                has_grad_grad_x,
+                has_grad_grad_y,
+                has_grad_grad_weight,
+                wanted[2],
+            ),
+            1,
+            N,
+            programs,
+            real,
+        )
+    grad_weight = _total(partial_grad_weight, torch.empty_like(weight)) if wanted[2] else None
+    return (
+        grad_x if wanted[0] else None,
+        grad_y if wanted[1] else None,
+        grad_weight if wanted[2] else None,
+        grad_grad_out if wanted[3] else None,
+    )
+
+
+def _run_fused_gelu_sgp_norm_without_normalize(x, y, weight, eps):
+    """Compute the results: 1 launch."""
+    x, y, weight = x.contiguous(), y.contiguous(), weight.contiguous()
+    *lead, N, _ = x.shape
+    B = math.prod(lead)
     real = _real(x, y, weight)
     out = torch.empty((*lead, N, 16), dtype=_promote(x, y, weight), device=x.device)
     _launch_tile(
@@ -4799,9 +14924,12 @@ def _run_fused_gelu_sgp_norm_without_normalize(x, y, weight, eps, lead, B, N):
     return (out,)
 
 
-def _run_fused_gelu_sgp_norm_without_normalize_backward(x, y, weight, grad_out, eps, B, N, wanted):
+def _run_fused_gelu_sgp_norm_without_normalize_backward(x, y, weight, grad_out, eps, *wanted):
     """Compute the gradients: 1 launch."""
-    real = _real(x, y, weight, grad_out)
+    x, y, weight, grad_out = x.contiguous(), y.contiguous(), weight.contiguous(), grad_out.contiguous()
+    *lead, N, _ = x.shape
+    B = math.prod(lead)
+    real = _real(x, y, weight)
     grad_x = torch.empty_like(x) if wanted[0] else x
     grad_y = torch.empty_like(y) if wanted[1] else y
     programs, tiles = _programs("fused_gelu_sgp_norm_without_normalize_backward", B, 1, N, x.device)
@@ -4810,7 +14938,6 @@ def _run_fused_gelu_sgp_norm_without_normalize_backward(x, y, weight, grad_out, 
         _fused_gelu_sgp_norm_without_normalize_backward_kernel,
         "fused_gelu_sgp_norm_without_normalize_backward",
         (x, y, weight, grad_out, grad_x, grad_y, partial_grad_weight, B, N, wanted[0], wanted[1], wanted[2]),
-        B,
         1,
         N,
         programs,
@@ -4820,122 +14947,125 @@ def _run_fused_gelu_sgp_norm_without_normalize_backward(x, y, weight, grad_out, 
     return grad_x if wanted[0] else None, grad_y if wanted[1] else None, grad_weight if wanted[2] else None
 
 
-# ---------------------------------------------------------------------------------------------------------------------
-# Autograd
-
-
-class _GeometricProduct(torch.autograd.Function):
-    """geometric_product and its gradient."""
-
-    @staticmethod
-    def forward(ctx, x, y, lead, B, N):
-        inputs = (x, y)
-        x, y = x.contiguous(), y.contiguous()
-        (out,) = _run_geometric_product(x, y, lead, B, N)
-        ctx.save_for_backward(*inputs)
-        ctx.extra = B, N
-        return out
-
-    @staticmethod
-    def backward(ctx, grad_out):
-        x, y = ctx.saved_tensors
-        B, N = ctx.extra
-        if torch.is_grad_enabled():  # these gradients will be differentiated: the reference's can be
-            grads = _differentiable(geometric_product_reference, (x, y), (grad_out,), ctx.needs_input_grad)
-            return (*grads, None, None, None)
-        x, y = x.contiguous(), y.contiguous()
-        grad_out = grad_out.contiguous()
-        grads = _run_geometric_product_backward(x, y, grad_out, B, N, ctx.needs_input_grad[:2])
-        return grads[0], grads[1], None, None, None
-
-
-class _Sgp(torch.autograd.Function):
-    """sgp and its gradient."""
-
-    @staticmethod
-    def forward(ctx, x, y, weight, lead, B, N):
-        inputs = (x, y, weight)
-        x, y, weight = x.contiguous(), y.contiguous(), weight.contiguous()
-        (out,) = _run_sgp(x, y, weight, lead, B, N)
-        ctx.save_for_backward(*inputs)
-        ctx.extra = B, N
-        return out
-
-    @staticmethod
-    def backward(ctx, grad_out):
-        x, y, weight = ctx.saved_tensors
-        B, N = ctx.extra
-        if torch.is_grad_enabled():  # these gradients will be differentiated: the reference's can be
-            grads = _differentiable(sgp_reference, (x, y, weight), (grad_out,), ctx.needs_input_grad)
-            return (*grads, None, None, None)
-        x, y, weight = x.contiguous(), y.contiguous(), weight.contiguous()
-        grad_out = grad_out.contiguous()
-        grads = _run_sgp_backward(x, y, weight, grad_out, B, N, ctx.needs_input_grad[:3])
-        return grads[0], grads[1], grads[2], None, None, None
-
-
-class _FusedGeluSgpNormWithNormalize(torch.autograd.Function):
-    """fused_gelu_sgp_norm with normalize=True and its gradient."""
-
-    @staticmethod
-    def forward(ctx, x, y, weight, eps, lead, B, N):
-        inputs = (x, y, weight)
-        x, y, weight = x.contiguous(), y.contiguous(), weight.contiguous()
-        out, saved = _run_fused_gelu_sgp_norm_with_normalize(x, y, weight, eps, lead, B, N)
-        ctx.save_for_backward(*inputs, saved, out)
-        ctx.extra = eps, B, N
-        return out
-
-    @staticmethod
-    def backward(ctx, grad_out):
-        x, y, weight, saved, out = ctx.saved_tensors
-        eps, B, N = ctx.extra
-        if torch.is_grad_enabled():  # these gradients will be differentiated: the reference's can be
-            grads = _differentiable(
-                functools.partial(fused_gelu_sgp_norm_reference, normalize=True, eps=eps),
-                (x, y, weight),
-                (grad_out,),
-                ctx.needs_input_grad,
-            )
-            return (*grads, None, None, None, None)
-        x, y, weight = x.contiguous(), y.contiguous(), weight.contiguous()
-        grad_out = grad_out.contiguous()
-        grads = _run_fused_gelu_sgp_norm_with_normalize_backward(
-            x, y, weight, grad_out, saved, out, eps, B, N, ctx.needs_input_grad[:3]
+def _run_fused_gelu_sgp_norm_without_normalize_double_backward(
+    x, y, weight, grad_out, grad_grad_x, grad_grad_y, grad_grad_weight, eps, *wanted
+):
+    """Compute the gradients: 4 launches."""
+    has_grad_grad_x = grad_grad_x is not None
+    has_grad_grad_y = grad_grad_y is not None
+    has_grad_grad_weight = grad_grad_weight is not None
+    x, y, weight, grad_out = x.contiguous(), y.contiguous(), weight.contiguous(), grad_out.contiguous()
+    grad_grad_x = grad_grad_x.contiguous() if has_grad_grad_x else x
+    grad_grad_y = grad_grad_y.contiguous() if has_grad_grad_y else x
+    grad_grad_weight = grad_grad_weight.contiguous() if has_grad_grad_weight else x
+    *lead, N, _ = x.shape
+    B = math.prod(lead)
+    real = _real(x, y, weight)
+    grad_x = torch.empty_like(x) if wanted[0] else x
+    grad_y = torch.empty_like(y) if wanted[1] else y
+    grad_grad_out = torch.empty_like(grad_out) if wanted[3] else grad_out
+    if wanted[0]:
+        _launch_tile(
+            _fused_gelu_sgp_norm_without_normalize_double_backward_kernel,
+            "fused_gelu_sgp_norm_without_normalize_double_backward",
+            (
+                x,
+                y,
+                weight,
+                grad_out,
+                grad_grad_x,
+                grad_grad_y,
+                grad_grad_weight,
+                grad_x,
+                B,
+                N,
+                has_grad_grad_x,
+                has_grad_grad_y,
+                has_grad_grad_weight,
+                wanted[0],
+            ),
+            B,
+            N,
+            real,
         )
-        return grads[0], grads[1], grads[2], None, None, None, None
-
-
-class _FusedGeluSgpNormWithoutNormalize(torch.autograd.Function):
-    """fused_gelu_sgp_norm with normalize=False and its gradient."""
-
-    @staticmethod
-    def forward(ctx, x, y, weight, eps, lead, B, N):
-        inputs = (x, y, weight)
-        x, y, weight = x.contiguous(), y.contiguous(), weight.contiguous()
-        (out,) = _run_fused_gelu_sgp_norm_without_normalize(x, y, weight, eps, lead, B, N)
-        ctx.save_for_backward(*inputs)
-        ctx.extra = eps, B, N
-        return out
-
-    @staticmethod
-    def backward(ctx, grad_out):
-        x, y, weight = ctx.saved_tensors
-        eps, B, N = ctx.extra
-        if torch.is_grad_enabled():  # these gradients will be differentiated: the reference's can be
-            grads = _differentiable(
-                functools.partial(fused_gelu_sgp_norm_reference, normalize=False, eps=eps),
-                (x, y, weight),
-                (grad_out,),
-                ctx.needs_input_grad,
-            )
-            return (*grads, None, None, None, None)
-        x, y, weight = x.contiguous(), y.contiguous(), weight.contiguous()
-        grad_out = grad_out.contiguous()
-        grads = _run_fused_gelu_sgp_norm_without_normalize_backward(
-            x, y, weight, grad_out, eps, B, N, ctx.needs_input_grad[:3]
+    if wanted[1]:
+        _launch_tile(
+            _fused_gelu_sgp_norm_without_normalize_double_backward_1_kernel,
+            "fused_gelu_sgp_norm_without_normalize_double_backward_1",
+            (
+                x,
+                y,
+                weight,
+                grad_out,
+                grad_grad_x,
+                grad_grad_y,
+                grad_grad_weight,
+                grad_y,
+                B,
+                N,
+                has_grad_grad_x,
+                has_grad_grad_y,
+                has_grad_grad_weight,
+                wanted[1],
+            ),
+            B,
+            N,
+            real,
         )
-        return grads[0], grads[1], grads[2], None, None, None, None
+    if wanted[3]:
+        _launch_tile(
+            _fused_gelu_sgp_norm_without_normalize_double_backward_2_kernel,
+            "fused_gelu_sgp_norm_without_normalize_double_backward_2",
+            (
+                x,
+                y,
+                weight,
+                grad_grad_x,
+                grad_grad_y,
+                grad_grad_weight,
+                grad_grad_out,
+                B,
+                N,
+                has_grad_grad_x,
+                has_grad_grad_y,
+                has_grad_grad_weight,
+                wanted[3],
+            ),
+            B,
+            N,
+            real,
+        )
+    programs, tiles = _programs("fused_gelu_sgp_norm_without_normalize_double_backward_3", B, 1, N, x.device)
+    partial_grad_weight = torch.empty((programs, N, 35), dtype=real, device=x.device) if wanted[2] else weight
+    if wanted[2]:
+        _launch_fold(
+            _fused_gelu_sgp_norm_without_normalize_double_backward_3_kernel,
+            "fused_gelu_sgp_norm_without_normalize_double_backward_3",
+            (
+                x,
+                y,
+                grad_out,
+                grad_grad_x,
+                grad_grad_y,
+                partial_grad_weight,
+                B,
+                N,
+                has_grad_grad_x,
+                has_grad_grad_y,
+                wanted[2],
+            ),
+            1,
+            N,
+            programs,
+            real,
+        )
+    grad_weight = _total(partial_grad_weight, torch.empty_like(weight)) if wanted[2] else None
+    return (
+        grad_x if wanted[0] else None,
+        grad_y if wanted[1] else None,
+        grad_weight if wanted[2] else None,
+        grad_grad_out if wanted[3] else None,
+    )
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -4962,11 +15092,7 @@ def geometric_product(x, y):
     Differentiable in x, y.
     Inputs are read in place when contiguous, else copied once. Source: specs/sta.yaml.
     """
-    sizes, lead = _check("geometric_product", (x, y))
-    if not _runs_on_triton(x.device):
-        return geometric_product_reference(x, y)
-    with _on(x.device):
-        return _GeometricProduct.apply(x, y, lead, sizes["b"], sizes["n"])
+    return _call(_GEOMETRIC_PRODUCT, (x, y))
 
 
 def sgp(x, y, weight):
@@ -4991,11 +15117,7 @@ def sgp(x, y, weight):
     Differentiable in x, y, weight.
     Inputs are read in place when contiguous, else copied once. Source: specs/sta.yaml.
     """
-    sizes, lead = _check("sgp", (x, y, weight))
-    if not _runs_on_triton(x.device):
-        return sgp_reference(x, y, weight)
-    with _on(x.device):
-        return _Sgp.apply(x, y, weight, lead, sizes["b"], sizes["n"])
+    return _call(_SGP, (x, y, weight))
 
 
 def fused_gelu_sgp_norm(x, y, weight, *, normalize=True, eps=1e-06):
@@ -5024,13 +15146,9 @@ def fused_gelu_sgp_norm(x, y, weight, *, normalize=True, eps=1e-06):
     Differentiable in x, y, weight.
     Inputs are read in place when contiguous, else copied once. Source: specs/sta.yaml.
     """
-    sizes, lead = _check("fused_gelu_sgp_norm", (x, y, weight))
-    if not _runs_on_triton(x.device):
-        return fused_gelu_sgp_norm_reference(x, y, weight, normalize=normalize, eps=eps)
-    with _on(x.device):
-        if normalize:
-            return _FusedGeluSgpNormWithNormalize.apply(x, y, weight, eps, lead, sizes["b"], sizes["n"])
-        return _FusedGeluSgpNormWithoutNormalize.apply(x, y, weight, eps, lead, sizes["b"], sizes["n"])
+    if normalize:
+        return _call(_FUSED_GELU_SGP_NORM_WITH_NORMALIZE, (x, y, weight), eps)
+    return _call(_FUSED_GELU_SGP_NORM_WITHOUT_NORMALIZE, (x, y, weight), eps)
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -5248,3 +15366,355 @@ def fused_gelu_sgp_norm_reference(x, y, weight, *, normalize=True, eps=1e-06):
     out = _ref_product("geometric", _ref_gelu(x), _ref_gelu(y), weight=weight)
     out = _ref_grade_rms_norm(out, eps, 1, invariant=True) if normalize else out
     return _ref_unflatten(out, lead).to(dtype).contiguous()
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Operators: what torch's transforms, compiler and exporter see
+
+
+class _Operator:
+    """One order of a function's derivatives: what computes it, and the operator that computes its gradients.
+
+    Its arguments are `inputs` (the function's, then cotangents, None for zero), `caches` (what earlier orders stored),
+    `numbers`, and from the first gradient on whether each of the results is wanted.
+    """
+
+    def __init__(self, function, run, inputs, caches, numbers, grads, outputs, saved, reference, before=None):
+        self.function, self.run, self.reference, self.before = function, run, reference, before
+        self.inputs, self.caches, self.numbers = inputs, caches, numbers
+        self.grads, self.outputs, self.saved = grads, outputs, saved
+        self.order = before.order + 1 if before else 0
+        self.tensors = len(inputs) + len(caches)
+        self.positions = tuple(inputs.index(name) for name in grads)
+        self.op = None
+
+    def derived(self, run=None, caches=()):
+        """The operator of the gradients of this one; without a launcher, by the reference."""
+        inputs = (*self.inputs, *(f"grad_{name}" for name in self.outputs))
+        grads = (*self.grads, *inputs[len(self.inputs) :])
+        outputs = tuple(f"grad_{name}" for name in self.grads)
+        return _Operator(self.function, run, inputs, caches, self.numbers, grads, outputs, {}, None, self)
+
+    @functools.cached_property
+    def gradient(self):
+        return self.derived()
+
+    def wanted(self, arguments):
+        return arguments[self.tensors + len(self.numbers) :] if self.order else (True,) * len(self.outputs)
+
+    def keep(self, ctx, arguments, results):
+        """Keep for the gradients what they need; returns it."""
+        read = ()
+        if self.gradient.caches:
+            known = dict(zip((*self.inputs, *self.caches), arguments))
+            known.update(zip((*self.outputs, *self.saved), results))
+            read = [known[name] for name in self.gradient.caches]
+        kept = (*arguments[: len(self.inputs)], *read)
+        ctx.operator, ctx.numbers = self, arguments[self.tensors : self.tensors + len(self.numbers)]
+        ctx.wanted = self.wanted(arguments)
+        ctx.set_materialize_grads(False)
+        ctx.save_for_backward(*kept)
+        return kept
+
+    def backward(self, ctx, cotangents, needs):
+        """The gradients of all arguments, None for those that need none."""
+        kept, count = ctx.saved_tensors, len(self.inputs)
+        wanted = tuple([needs[i] for i in self.positions])
+        cotangents = cotangents[: len(self.outputs)]  # nothing flows back through what is only saved
+        if all(x is None for x in cotangents):
+            return [None] * len(needs)
+        found = _apply(self.gradient, (*kept[:count], *cotangents, *kept[count:], *ctx.numbers, *wanted))
+        grads = [None] * len(needs)
+        for i, grad, want in zip(self.positions, found, wanted):
+            grads[i] = grad if want else None
+        return grads
+
+    def jvp(self, ctx, tangents):
+        """The results' tangents: a gradient J^T g is linear in g, and its own gradient along a tangent t is J t."""
+        kept, count = ctx.saved_tensors, len(self.inputs)
+        for i, tangent in enumerate(tangents[:count]):
+            if tangent is not None and i not in self.positions:
+                raise ValueError(f"{self.function}: {self.inputs[i]} has a tangent, but no gradient in its spec")
+        second = self.gradient.gradient
+        known = dict(zip(self.gradient.caches, kept[count:]))
+        zeros = [torch.zeros_like(x) for x in _allocate(self, kept[:count], ctx.wanted)]
+        anywhere = [x if want else None for x, want in zip(zeros, ctx.wanted)]
+        along = [tangents[i] for i in self.positions]
+        wanted = (*(False for _ in self.grads), *ctx.wanted)
+        caches = [known[name] for name in second.caches]
+        found = _apply(second, (*kept[:count], *anywhere, *along, *caches, *ctx.numbers, *wanted))[len(self.grads) :]
+        return tuple(x if x is not None else zero for x, zero in itertools.zip_longest(found, zeros))
+
+
+def _call(operator, tensors, *numbers):
+    """A public function: checks the arguments and returns the result, or a tuple of results."""
+    _check(operator.function, tensors)
+    if len(operator.grads) < len(tensors) and torch.is_grad_enabled():
+        for name, x in zip(operator.inputs, tensors):
+            if x.requires_grad and name not in operator.grads:
+                raise ValueError(f"{operator.function}: {name} requires grad, but no gradient is defined for it")
+    results = _apply(operator, (*tensors, *numbers))
+    return results[: len(operator.outputs)] if len(operator.outputs) > 1 else results[0]
+
+
+def _apply(operator, arguments):
+    """The operator's results in the way that fits what looks on: at once, or as an operator that torch knows."""
+    tensors = arguments[: operator.tensors]
+    if operator.run is None:
+        return _by_reference(operator, arguments)
+    if torch.compiler.is_compiling():
+        known = _runs_on_triton(tensors[0].device) or torch.compiler.is_exporting()
+        return operator.op(*arguments) if known else _by_reference(operator, arguments)
+    if not _plain(tensors):
+        return _Transformed.apply(operator, *arguments) if _transformed() else operator.op(*arguments)
+    if not _runs_on_triton(tensors[0].device):
+        return _by_reference(operator, arguments)
+    return _Direct.apply(operator, *arguments) if torch.is_grad_enabled() else operator.run(*arguments)
+
+
+class _Direct(torch.autograd.Function):
+    """Launches kernels at once."""
+
+    @staticmethod
+    def forward(ctx, operator, *arguments):
+        results = operator.run(*arguments)
+        operator.keep(ctx, arguments, results)
+        return results[: len(operator.outputs)]
+
+    @staticmethod
+    def backward(ctx, *cotangents):
+        return None, *ctx.operator.backward(ctx, cotangents, ctx.needs_input_grad[1:])
+
+
+class _Transformed(torch.autograd.Function):
+    """Calls the operator under torch.func's transforms and forward-mode differentiation."""
+
+    generate_vmap_rule = True
+
+    @staticmethod
+    def forward(operator, *arguments):
+        return operator.op(*arguments)
+
+    @staticmethod
+    def setup_context(ctx, inputs, output):
+        ctx.save_for_forward(*inputs[0].keep(ctx, inputs[1:], output))
+
+    @staticmethod
+    def backward(ctx, *cotangents):
+        return None, *ctx.operator.backward(ctx, cotangents, ctx.needs_input_grad[1:])
+
+    @staticmethod
+    def jvp(ctx, _, *tangents):
+        return ctx.operator.jvp(ctx, tangents)
+
+
+_PLAIN = (torch.Tensor, torch.nn.Parameter, type(None))
+
+
+def _plain(tensors):
+    """Whether nothing but eager torch looks on: no subclass, mode, transform, tracer or compiler."""
+    if torch.compiler.is_compiling():
+        return False
+    for x in tensors:
+        if type(x) not in _PLAIN or (x is not None and torch._C._functorch.is_legacy_batchedtensor(x)):
+            return False
+    try:
+        return not (
+            torch._C._len_torch_dispatch_stack()
+            or torch._C._len_torch_function_stack()
+            or torch._C._get_tracing_state()
+            or _transformed()
+        )
+    except AttributeError:  # another torch, which says this elsewhere: the operators are always right
+        return False
+
+
+def _transformed():
+    """Whether a transform of torch.func or forward-mode differentiation is active."""
+    try:
+        return bool(torch._C._functorch.peek_interpreter_stack() or torch.autograd.forward_ad._current_level >= 0)
+    except AttributeError:
+        return True
+
+
+def _by_reference(operator, arguments):
+    """The wanted results in plain torch operations, differentiable to any order; None for the others."""
+    numbers = arguments[operator.tensors : operator.tensors + len(operator.numbers)]
+    return _reference_results(operator, arguments[: len(operator.inputs)], numbers, operator.wanted(arguments))
+
+
+def _reference_results(operator, tensors, numbers, wanted):
+    before = operator.before
+    if before is None:
+        results = operator.reference(*tensors, *numbers)
+        results = results if isinstance(results, tuple) else (results,)
+        return tuple(result if want else None for result, want in zip(results, wanted))
+    inputs, cotangents = tensors[: len(before.inputs)], tensors[len(before.inputs) :]
+    chosen = [i for i, want in zip(before.positions, wanted) if want]
+    given = [cotangent is not None for cotangent in cotangents]
+
+    def function(*values):
+        at = dict(zip(chosen, values))
+        results = _reference_results(before, [at.get(i, x) for i, x in enumerate(inputs)], numbers, given)
+        return tuple(result for result in results if result is not None)
+
+    _, pull_back = torch.func.vjp(function, *(inputs[i] for i in chosen))
+    grads = iter(pull_back(tuple(x for x in cotangents if x is not None)))
+    return tuple(next(grads) if want else None for want in wanted)
+
+
+def _allocate(operator, tensors, wanted):
+    """Memory for the results, what is saved included; for gradients that nobody wants, none."""
+    if operator.order:
+        like = dict(zip(operator.inputs, tensors))
+        like = [like[name.removeprefix("grad_")] for name in operator.outputs]
+        return tuple(
+            torch.empty(x.shape if want else (0,), dtype=x.dtype, device=x.device)
+            for x, want in zip([tensors[0] if x is None else x for x in like], wanted)
+        )
+    description = KERNELS[operator.function]
+    sizes, lead = _check(operator.function, tensors)
+    floating = [x for x in tensors if x.is_floating_point()]
+    differentiable = [tensors[i] for i in operator.positions] or floating
+    outputs = [(description["outputs"][name], _promote(*differentiable)) for name in operator.outputs]
+    saved = [(dims, _real(*floating)) for dims in operator.saved.values()]
+    return tuple(
+        torch.empty(_extents(dims, sizes, lead), dtype=dtype, device=tensors[0].device)
+        for dims, dtype in (*outputs, *saved)
+    )
+
+
+def _extents(dims, sizes, lead):
+    extents = [sizes[d] if isinstance(d, str) and d != "..." else d for d in dims]
+    return (*lead, *extents[1:]) if dims and dims[0] == "..." else tuple(extents)
+
+
+def _variant(name, function, runs, reference, numbers=(), saved=None, caches=()):
+    """Register a variant of a function and its derivatives, as far as there are launchers."""
+    d = KERNELS[function]
+    inputs, outputs = tuple(d["inputs"]), tuple(d["outputs"])
+    first = operator = _Operator(function, runs[0], inputs, (), numbers, d["grads"], outputs, saved or {}, reference)
+    for run, read in itertools.zip_longest(runs[1:], caches, fillvalue=()):
+        operator.gradient = operator.derived(run, read)
+        operator = operator.gradient
+    operator = first
+    for suffix in ("", "_backward", "_double_backward")[: len(runs)]:
+        _register(operator, name + suffix)
+        operator = operator.gradient
+    return first
+
+
+def _compute(operator, *arguments):
+    """What the operator does: results own their memory, and what is not wanted is empty."""
+    if _runs_on_triton(arguments[0].device):
+        results = operator.run(*arguments)
+        return tuple(arguments[0].new_empty(0) if result is None else result for result in results)
+    results = _by_reference(operator, arguments)
+    copies = zip(_allocate_for(operator, *arguments), (*results, *(None for _ in operator.saved)))
+    return tuple(x.zero_() if r is None else x.copy_(r) for x, r in copies)  # the reference reads nothing that is saved
+
+
+def _allocate_for(operator, *arguments):
+    return _allocate(operator, arguments[: len(operator.inputs)], operator.wanted(arguments))
+
+
+def _register(operator, name):
+    """Make the operator one of torch's, with shapes, autograd and a rule for vmap."""
+
+    compute, allocate = functools.partial(_compute, operator), functools.partial(_allocate_for, operator)
+
+    def implementation(*arguments):
+        return compute(*arguments)
+
+    def setup_context(ctx, inputs, output):
+        operator.keep(ctx, inputs, output)
+        ctx.mark_non_differentiable(*output[len(operator.outputs) :])
+
+    def backward(ctx, *cotangents):
+        return tuple(operator.backward(ctx, cotangents, ctx.needs_input_grad))
+
+    def each(info, dims, *arguments):
+        """One call for each element of the batch: a gradient of shared weights is summed inside a call."""
+        calls = []
+        for i in range(info.batch_size):
+            calls.append(operator.op(*(x if d is None else x.select(d, i) for x, d in zip(arguments, dims))))
+        results = tuple(torch.stack(parts) for parts in zip(*calls))
+        return results, (0,) * len(results)
+
+    implementation.__signature__ = _signature(operator)
+    name = f"{_NAMESPACE}::{name}"
+    if tl is None or _INTERPRETED:
+        schema = torch.library.infer_schema(implementation, mutates_args=())
+        definition = torch.library.custom_op(name, implementation, mutates_args=(), schema=schema)
+    else:
+        definition = torch.library.triton_op(name, implementation, mutates_args=())
+        kernels = [x for key, x in globals().items() if key.endswith("_kernel")]
+        torch._library.triton.triton_ops_to_kernels[name] = kernels  # so that compiled code is not reused for others
+    definition.register_fake(allocate)
+    definition.register_vmap(each)
+    if operator.grads:
+        definition.register_autograd(backward, setup_context=setup_context)
+    operator.op = definition
+
+
+def _namespace(operator):
+    """Of the module's operators: its name, numbered where a module of that name has them already."""
+    names = (__name__.replace(".", "__") + (f"_{i}" if i else "") for i in itertools.count())
+    return next(name for name in names if not hasattr(getattr(torch.ops, name), operator))
+
+
+def _signature(operator):
+    """The operator's arguments and results with their types, from which torch infers a schema."""
+    tensor, optional = torch.Tensor, torch.Tensor | None
+    optional_inputs = operator.inputs[len(operator.before.inputs) :] if operator.order else ()
+    types = {name: optional if name in optional_inputs else tensor for name in (*operator.inputs, *operator.caches)}
+    types |= dict.fromkeys(operator.numbers, float)
+    types |= {f"want_{name}": bool for name in operator.outputs} if operator.order else {}
+    kind = inspect.Parameter.POSITIONAL_OR_KEYWORD
+    results = tuple[(tensor,) * (len(operator.outputs) + len(operator.saved))]
+    return inspect.Signature(
+        [inspect.Parameter(k, kind, annotation=t) for k, t in types.items()], return_annotation=results
+    )
+
+
+_NAMESPACE = _namespace("geometric_product")
+
+_GEOMETRIC_PRODUCT = _variant(
+    "geometric_product",
+    "geometric_product",
+    (_run_geometric_product, _run_geometric_product_backward, _run_geometric_product_double_backward),
+    geometric_product_reference,
+)
+
+_SGP = _variant(
+    "sgp",
+    "sgp",
+    (_run_sgp, _run_sgp_backward, _run_sgp_double_backward),
+    sgp_reference,
+)
+
+_FUSED_GELU_SGP_NORM_WITH_NORMALIZE = _variant(
+    "fused_gelu_sgp_norm_with_normalize",
+    "fused_gelu_sgp_norm",
+    (
+        _run_fused_gelu_sgp_norm_with_normalize,
+        _run_fused_gelu_sgp_norm_with_normalize_backward,
+        _run_fused_gelu_sgp_norm_with_normalize_double_backward,
+    ),
+    lambda x, y, weight, eps: fused_gelu_sgp_norm_reference(x, y, weight, normalize=True, eps=eps),
+    numbers=("eps",),
+    saved={"saved": (5, "b")},
+    caches=(("saved", "out"), ("saved",)),
+)
+
+_FUSED_GELU_SGP_NORM_WITHOUT_NORMALIZE = _variant(
+    "fused_gelu_sgp_norm_without_normalize",
+    "fused_gelu_sgp_norm",
+    (
+        _run_fused_gelu_sgp_norm_without_normalize,
+        _run_fused_gelu_sgp_norm_without_normalize_backward,
+        _run_fused_gelu_sgp_norm_without_normalize_double_backward,
+    ),
+    lambda x, y, weight, eps: fused_gelu_sgp_norm_reference(x, y, weight, normalize=False, eps=eps),
+    numbers=("eps",),
+)

@@ -8,6 +8,9 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import inspect
+import itertools
+import math
 import os
 from types import SimpleNamespace
 from typing import NamedTuple
@@ -94,8 +97,10 @@ class Launch(NamedTuple):
 LAUNCH = {
     "geometric_product": Launch(elements=4, warps=4, tile=512, pack=512),
     "geometric_product_backward": Launch(elements=4, warps=4, tile=512, pack=512),
+    "geometric_product_double_backward": Launch(elements=4, warps=4, tile=512, pack=512),
     "sgp": Launch(elements=1, warps=32, tile=256, pack=256, resident=2048),
     "sgp_backward": Launch(elements=1, warps=2, tile=64, pack=64, programs=10, registers=96),
+    "sgp_double_backward": Launch(elements=1, warps=2, tile=64, pack=64, programs=8, registers=128),
     "fused_gelu_sgp_norm_with_normalize": Launch(elements=1, warps=32, tile=256, pack=256, resident=2048),
     "fused_gelu_sgp_norm_with_normalize_long": Launch(elements=4, warps=4, tile=512, pack=32),
     "fused_gelu_sgp_norm_with_normalize_backward": Launch(elements=2, warps=8, tile=512, pack=512),
@@ -103,9 +108,14 @@ LAUNCH = {
     "fused_gelu_sgp_norm_with_normalize_backward_2": Launch(
         elements=1, warps=2, tile=64, pack=64, programs=10, registers=96
     ),
+    "fused_gelu_sgp_norm_with_normalize_double_backward": Launch(elements=1, warps=4, tile=128, pack=32),
+    "fused_gelu_sgp_norm_with_normalize_double_backward_1": Launch(elements=1, warps=1, tile=32, pack=32, programs=8),
     "fused_gelu_sgp_norm_without_normalize": Launch(elements=1, warps=32, tile=256, pack=256, resident=2048),
     "fused_gelu_sgp_norm_without_normalize_backward": Launch(
         elements=1, warps=2, tile=64, pack=64, programs=10, registers=96
+    ),
+    "fused_gelu_sgp_norm_without_normalize_double_backward": Launch(
+        elements=1, warps=2, tile=64, pack=64, programs=6, registers=168
     ),
 }
 
@@ -146,6 +156,15 @@ def _sum(total, value, mask, MASKED: tl.constexpr):
         return total + tl.where(mask, value, 0.0)
     else:
         return total + value
+
+
+@triton.jit()
+def _row_sum(value, mask):
+    value = tl.where(mask, value, 0.0)
+    if len(value.shape) == 1:
+        return tl.sum(value, 0)
+    else:
+        return tl.sum(value, 1, keep_dims=True)
 
 
 @triton.jit()
@@ -190,6 +209,39 @@ def _row_sum3(x0, x1, x2, mask):
 
 
 @triton.jit()
+def _row_sum8(x0, x1, x2, x3, x4, x5, x6, x7, mask):
+    # 8 sums at once: joined, they pass through shared memory together.
+    x0 = tl.where(mask, x0, 0.0)
+    x1 = tl.where(mask, x1, 0.0)
+    x2 = tl.where(mask, x2, 0.0)
+    x3 = tl.where(mask, x3, 0.0)
+    x4 = tl.where(mask, x4, 0.0)
+    x5 = tl.where(mask, x5, 0.0)
+    x6 = tl.where(mask, x6, 0.0)
+    x7 = tl.where(mask, x7, 0.0)
+    COLUMN: tl.constexpr = len(x0.shape) > 1
+    low00 = tl.join(x0, x4)
+    low01 = tl.join(x1, x5)
+    low10 = tl.join(x2, x6)
+    low11 = tl.join(x3, x7)
+    low0 = tl.join(low00, low10)
+    low1 = tl.join(low01, low11)
+    x = tl.join(low0, low1)
+    tile = tl.sum(x, 1 if COLUMN else 0)
+    low0, low1 = tl.split(tile)
+    low00, low10 = tl.split(low0)
+    low01, low11 = tl.split(low1)
+    x0, x4 = tl.split(low00)
+    x1, x5 = tl.split(low01)
+    x2, x6 = tl.split(low10)
+    x3, x7 = tl.split(low11)
+    if COLUMN:
+        return x0[:, None], x1[:, None], x2[:, None], x3[:, None], x4[:, None], x5[:, None], x6[:, None], x7[:, None]
+    else:
+        return x0, x1, x2, x3, x4, x5, x6, x7
+
+
+@triton.jit()
 def _load2(pointer, mask, REAL: tl.constexpr):
     # The 2 adjacent components of each element: one contiguous access, split in registers.
     index = tl.arange(0, 2)
@@ -220,53 +272,58 @@ def _on(device):
 
 def _check(function, tensors):
     """The extents of the named axes and the leading axes; raises ValueError naming the argument that does not fit."""
-    sizes, lead, first = {}, (), None
-    for (name, dims), tensor in zip(KERNELS[function]["inputs"].items(), tensors):
+    for name, tensor in zip(KERNELS[function]["inputs"], tensors):
         if not isinstance(tensor, torch.Tensor):
             raise TypeError(f"{function}: {name} must be a torch.Tensor, got {type(tensor).__name__}")
-        shape = tensor.shape
+    seen = [(x.shape, x.dtype, x.device) for x in tensors]
+    return _fit_again(function, *seen) if _plain(tensors) else _fit(function, *seen)
+
+
+def _fit(function, *seen):
+    sizes, lead, first = {}, (), None
+    for (name, dims), (shape, dtype, device) in zip(KERNELS[function]["inputs"].items(), seen):
+        got = tuple(shape)
         if dims and dims[0] == "...":
             tail = dims[1:]
             split = len(shape) - len(tail)
             if split < 0:
-                raise ValueError(f"{function}: {name} must have shape {_shape(dims)}, got {tuple(shape)}")
-            rows = 1
-            for extent in shape[:split]:
-                rows *= extent
+                raise ValueError(f"{function}: {name} must have shape {_shape(dims)}, got {got}")
             if sizes.setdefault("...", shape[:split]) != shape[:split]:
                 expected = tuple(sizes["..."])
-                raise ValueError(f"{function}: {name} must have leading axes {expected}, got {tuple(shape[:split])}")
-            lead, sizes["b"] = shape[:split], rows
+                raise ValueError(f"{function}: {name} must have leading axes {expected}, got {got[:split]}")
+            lead, sizes["b"] = shape[:split], math.prod(shape[:split])
             dims, shape = tail, shape[split:]
         if len(shape) != len(dims):
-            raise ValueError(f"{function}: {name} must have shape {_shape(dims)}, got {tuple(tensor.shape)}")
+            raise ValueError(f"{function}: {name} must have shape {_shape(dims)}, got {got}")
         for axis, extent in zip(dims, shape):
             if (sizes.setdefault(axis, extent) if isinstance(axis, str) else axis) != extent:
                 expected = f"{axis} = {sizes[axis]}" if isinstance(axis, str) else axis
-                raise ValueError(
-                    f"{function}: {name} must have shape {_shape(dims)} with {expected} where it has {extent}, "
-                    f"got {tuple(tensor.shape)}"
-                )
-        if tensor.dtype not in _DTYPES:
-            raise ValueError(f"{function}: {name} must be float16, bfloat16, float32 or float64, got {tensor.dtype}")
+                wanted = f"{_shape(dims)} with {expected} where it has {extent}"
+                raise ValueError(f"{function}: {name} must have shape {wanted}, got {got}")
+        if dtype not in _DTYPES:
+            raise ValueError(f"{function}: {name} must be float16, bfloat16, float32 or float64, got {dtype}")
         if first is None:
-            first = name, tensor.device
-        elif tensor.device != first[1]:
-            raise ValueError(f"{function}: {name} must be on {first[1]} as {first[0]} is, got {tensor.device}")
+            first = name, device
+        elif device != first[1]:
+            raise ValueError(f"{function}: {name} must be on {first[1]} as {first[0]} is, got {device}")
     return sizes, lead
+
+
+_fit_again = functools.lru_cache(maxsize=1024)(_fit)
 
 
 def _shape(dims):
     return "(" + ", ".join(map(str, dims)) + ("," if len(dims) == 1 else "") + ")"
 
 
-def _promote(*tensors):
-    return functools.reduce(torch.promote_types, [t.dtype for t in tensors])
+def _promote(first, *tensors):
+    """The dtype of results, which holds the values of all tensors."""
+    return functools.reduce(torch.promote_types, [x.dtype for x in tensors], first.dtype)
 
 
 def _real(*tensors):
     """The dtype of the arithmetic: fp64 if any tensor is, else fp32."""
-    return torch.float64 if any(t.dtype == torch.float64 for t in tensors) else torch.float32
+    return torch.float64 if torch.float64 in [x.dtype for x in tensors] else torch.float32
 
 
 @functools.cache
@@ -279,11 +336,11 @@ def _power(n):
     return 1 << max(n - 1, 0).bit_length()
 
 
-def _shape_of_launch(name, rows, columns, whole=False):
+@functools.lru_cache(maxsize=1024)
+def _shape_of_launch(launch, columns, whole=False):
     """Rows and elements of a tile, and what Triton is told: a whole row, or at most the table's tile."""
-    launch = LAUNCH[name]
     block = _power(columns) if whole else min(_power(columns), launch.tile)
-    rows = max(1, min(_power(rows), launch.pack // block))
+    rows = max(1, launch.pack // block)
     options = {"num_warps": max(1, min(launch.warps, rows * block // (32 * launch.elements)))}
     if launch.registers and not _INTERPRETED and torch.version.hip is None:
         options["maxnreg"] = launch.registers
@@ -295,65 +352,65 @@ def _tiles(columns, block):
     return max(1, -(-columns // block))
 
 
+def _launch(kernel, grid, arguments, options, **constants):
+    """Launch on the device of the arguments; what is no plain tensor is a tracer's, to which torch shows the kernel."""
+    if type(arguments[0]) not in _PLAIN:
+        kernel, options = torch.library.wrap_triton(kernel), {"num_warps": options["num_warps"]}
+    with _on(arguments[0].device):
+        kernel[grid](*arguments, **constants, **options)
+
+
 def _launch_flat(kernel, name, arguments, count, real):
     """Every element on its own."""
-    _, block, options = _shape_of_launch(name, 1, count)
+    launch = LAUNCH[name]
+    _, block, options = _shape_of_launch(launch, launch.tile)
     if count:
-        kernel[(-(-count // block),)](*arguments, ROWS=1, BLOCK=block, REAL=_TRITON[real], **options)
+        _launch(kernel, (-(-count // block),), arguments, options, ROWS=1, BLOCK=block, REAL=_TRITON[real])
 
 
 def _launch_tile(kernel, name, arguments, rows, columns, real, whole=False):
     """Blocks of rows times tiles of columns; with `whole`, a tile holds all columns."""
-    per, block, options = _shape_of_launch(name, rows, columns, whole)
+    per, block, options = _shape_of_launch(LAUNCH[name], int(columns), whole)
     if rows:
         grid = (-(-rows // per), _tiles(columns, block))
-        kernel[grid](*arguments, ROWS=per, BLOCK=block, REAL=_TRITON[real], **options)
+        _launch(kernel, grid, arguments, options, ROWS=per, BLOCK=block, REAL=_TRITON[real])
 
 
 def _launch_sweep(kernel, name, arguments, rows, columns, real):
     """Blocks of rows, each swept in tiles."""
-    per, block, options = _shape_of_launch(name, rows, columns)
+    per, block, options = _shape_of_launch(LAUNCH[name], int(columns))
     if rows:
-        kernel[(-(-rows // per),)](*arguments, ROWS=per, BLOCK=block, REAL=_TRITON[real], **options)
+        _launch(kernel, (-(-rows // per),), arguments, options, ROWS=per, BLOCK=block, REAL=_TRITON[real])
 
 
 def _programs(name, rows, kept, columns, device):
     """How many persistent programs share the rows, and how many tiles the columns have."""
-    per, block, _ = _shape_of_launch(name, rows, columns)
+    per, block, _ = _shape_of_launch(LAUNCH[name], int(columns))
     tiles = _tiles(columns, block)
-    wanted = LAUNCH[name].programs * _multiprocessors(device) // max(1, tiles * kept)
-    return max(1, min(-(-rows // (_BLOCKS_OF_ROWS * per)), wanted)), tiles
+    most = max(1, LAUNCH[name].programs * _multiprocessors(device) // max(1, tiles * kept))
+    enough = -(-rows // (_BLOCKS_OF_ROWS * per))
+    return torch.sym_max(1, torch.sym_min(enough, most)), tiles  # without deciding on a size that is a symbol
 
 
 _BLOCKS_OF_ROWS = 4  # that a persistent program walks at least: with fewer, adding the partial sums takes longer
 
 
-def _launch_fold(kernel, name, arguments, rows, kept, columns, programs, real):
+def _launch_fold(kernel, name, arguments, kept, columns, programs, real):
     """Persistent programs that walk the rows."""
-    per, block, options = _shape_of_launch(name, rows, columns)
+    per, block, options = _shape_of_launch(LAUNCH[name], int(columns))
     if kept:
         grid = (kept * programs, _tiles(columns, block))
-        kernel[grid](*arguments, ROWS=per, BLOCK=block, PROGRAMS=programs, REAL=_TRITON[real], **options)
+        _launch(kernel, grid, arguments, options, ROWS=per, BLOCK=block, REAL=_TRITON[real])
 
 
 def _total(partial, total):
     """Add the programs' partial sums (slots, …) into `total`."""
     count = total.numel()
     if count:
-        shape = {"SLOTS": 32, "BLOCK": 32, "REAL": _TRITON[partial.dtype]}
-        _total_kernel[(-(-count // 32),)](partial, total, partial.shape[0], count, **shape, num_warps=4)
+        arguments = (partial, total, partial.shape[0], count)
+        constants = {"SLOTS": 32, "BLOCK": 32, "REAL": _TRITON[partial.dtype]}
+        _launch(_total_kernel, (-(-count // 32),), arguments, {"num_warps": 4}, **constants)
     return total
-
-
-def _differentiable(function, inputs, cotangents, needed):
-    """Gradients with a graph of their own, None for inputs that need none: of plain torch operations."""
-    with torch.enable_grad():
-        inputs = [x.view_as(x) for x in inputs]  # inputs may share their history: each is differentiated on its own
-        outputs = function(*inputs)
-        outputs = outputs if isinstance(outputs, tuple) else (outputs,)
-        wanted = [x for x, needs in zip(inputs, needed) if needs]
-        grads = iter(torch.autograd.grad(outputs, wanted, cotangents, create_graph=True, allow_unused=True))
-    return [next(grads) if needs else None for _, needs in zip(inputs, needed)]
 
 
 _TRITON = {torch.float32: tl.float32, torch.float64: tl.float64} if tl else {}
@@ -464,6 +521,108 @@ def _geometric_product_backward_kernel(
         tl.store(grad_y_row + 3 * BN + tile, grad_y_e12, mask=mask)
 
 
+@triton.jit(do_not_specialize=["B"])
+def _geometric_product_double_backward_kernel(
+    x_ptr,
+    y_ptr,
+    grad_out_ptr,
+    grad_grad_x_ptr,
+    grad_grad_y_ptr,
+    grad_x_ptr,
+    grad_y_ptr,
+    grad_grad_out_ptr,
+    B,
+    N,
+    HAS_GRAD_GRAD_X: tl.constexpr,
+    HAS_GRAD_GRAD_Y: tl.constexpr,
+    GRAD_X: tl.constexpr,
+    GRAD_Y: tl.constexpr,
+    GRAD_GRAD_OUT: tl.constexpr,
+    ROWS: tl.constexpr,
+    BLOCK: tl.constexpr,
+    REAL: tl.constexpr,
+):
+    BN = tl.cast(B, tl.int64) * N
+
+    start = tl.program_id(0).to(tl.int64) * BLOCK
+    tile = tl.arange(0, BLOCK)
+    mask = tile < tl.cast(B, tl.int64) * N - start
+    x_row = x_ptr + start
+    y_row = y_ptr + start
+    grad_out_row = grad_out_ptr + start
+    grad_grad_x_row = grad_grad_x_ptr + start
+    grad_grad_y_row = grad_grad_y_ptr + start
+    grad_x_row = grad_x_ptr + start
+    grad_y_row = grad_y_ptr + start
+    grad_grad_out_row = grad_grad_out_ptr + start
+
+    x_e = tl.load(x_row + tile, mask=mask, other=0.0).to(REAL)
+    x_e1 = tl.load(x_row + BN + tile, mask=mask, other=0.0).to(REAL)
+    x_e2 = tl.load(x_row + 2 * BN + tile, mask=mask, other=0.0).to(REAL)
+    x_e12 = tl.load(x_row + 3 * BN + tile, mask=mask, other=0.0).to(REAL)
+    y_e = tl.load(y_row + tile, mask=mask, other=0.0).to(REAL)
+    y_e1 = tl.load(y_row + BN + tile, mask=mask, other=0.0).to(REAL)
+    y_e2 = tl.load(y_row + 2 * BN + tile, mask=mask, other=0.0).to(REAL)
+    y_e12 = tl.load(y_row + 3 * BN + tile, mask=mask, other=0.0).to(REAL)
+    grad_out_e = tl.load(grad_out_row + tile, mask=mask, other=0.0).to(REAL)
+    grad_out_e1 = tl.load(grad_out_row + BN + tile, mask=mask, other=0.0).to(REAL)
+    grad_out_e2 = tl.load(grad_out_row + 2 * BN + tile, mask=mask, other=0.0).to(REAL)
+    grad_out_e12 = tl.load(grad_out_row + 3 * BN + tile, mask=mask, other=0.0).to(REAL)
+    grad_grad_x_e = tl.load(grad_grad_x_row + tile, mask=mask & HAS_GRAD_GRAD_X, other=0.0).to(REAL)
+    grad_grad_x_e1 = tl.load(grad_grad_x_row + BN + tile, mask=mask & HAS_GRAD_GRAD_X, other=0.0).to(REAL)
+    grad_grad_x_e2 = tl.load(grad_grad_x_row + 2 * BN + tile, mask=mask & HAS_GRAD_GRAD_X, other=0.0).to(REAL)
+    grad_grad_x_e12 = tl.load(grad_grad_x_row + 3 * BN + tile, mask=mask & HAS_GRAD_GRAD_X, other=0.0).to(REAL)
+    grad_grad_y_e = tl.load(grad_grad_y_row + tile, mask=mask & HAS_GRAD_GRAD_Y, other=0.0).to(REAL)
+    grad_grad_y_e1 = tl.load(grad_grad_y_row + BN + tile, mask=mask & HAS_GRAD_GRAD_Y, other=0.0).to(REAL)
+    grad_grad_y_e2 = tl.load(grad_grad_y_row + 2 * BN + tile, mask=mask & HAS_GRAD_GRAD_Y, other=0.0).to(REAL)
+    grad_grad_y_e12 = tl.load(grad_grad_y_row + 3 * BN + tile, mask=mask & HAS_GRAD_GRAD_Y, other=0.0).to(REAL)
+
+    grad_x_e = grad_out_e12 * grad_grad_y_e12 + grad_out_e2 * grad_grad_y_e2 + grad_out_e1 * grad_grad_y_e1
+    grad_x_e += grad_out_e * grad_grad_y_e
+    grad_x_e1 = grad_out_e2 * grad_grad_y_e12 + grad_out_e12 * grad_grad_y_e2 + grad_out_e * grad_grad_y_e1
+    grad_x_e1 += grad_out_e1 * grad_grad_y_e
+    grad_x_e2 = grad_out_e * grad_grad_y_e2 + grad_out_e2 * grad_grad_y_e - grad_out_e1 * grad_grad_y_e12
+    grad_x_e2 += -grad_out_e12 * grad_grad_y_e1
+    grad_x_e12 = grad_out_e1 * grad_grad_y_e2 + grad_out_e12 * grad_grad_y_e - grad_out_e * grad_grad_y_e12
+    grad_x_e12 += -grad_out_e2 * grad_grad_y_e1
+    grad_y_e = grad_out_e12 * grad_grad_x_e12 + grad_out_e2 * grad_grad_x_e2 + grad_out_e1 * grad_grad_x_e1
+    grad_y_e += grad_out_e * grad_grad_x_e
+    grad_y_e1 = grad_out_e * grad_grad_x_e1 + grad_out_e1 * grad_grad_x_e - grad_out_e2 * grad_grad_x_e12
+    grad_y_e1 += -grad_out_e12 * grad_grad_x_e2
+    grad_y_e2 = grad_out_e1 * grad_grad_x_e12 + grad_out_e * grad_grad_x_e2 + grad_out_e12 * grad_grad_x_e1
+    grad_y_e2 += grad_out_e2 * grad_grad_x_e
+    grad_y_e12 = grad_out_e2 * grad_grad_x_e1 + grad_out_e12 * grad_grad_x_e - grad_out_e * grad_grad_x_e12
+    grad_y_e12 += -grad_out_e1 * grad_grad_x_e2
+    grad_grad_out_e = x_e2 * grad_grad_y_e2 + x_e1 * grad_grad_y_e1 + x_e * grad_grad_y_e
+    grad_grad_out_e += y_e2 * grad_grad_x_e2 + y_e1 * grad_grad_x_e1 + y_e * grad_grad_x_e
+    grad_grad_out_e += -x_e12 * grad_grad_y_e12 - y_e12 * grad_grad_x_e12
+    grad_grad_out_e1 = x_e12 * grad_grad_y_e2 + x_e * grad_grad_y_e1 + x_e1 * grad_grad_y_e
+    grad_grad_out_e1 += y_e2 * grad_grad_x_e12 + y_e * grad_grad_x_e1 + y_e1 * grad_grad_x_e
+    grad_grad_out_e1 += -x_e2 * grad_grad_y_e12 - y_e12 * grad_grad_x_e2
+    grad_grad_out_e2 = x_e1 * grad_grad_y_e12 + x_e * grad_grad_y_e2 + x_e2 * grad_grad_y_e
+    grad_grad_out_e2 += y_e * grad_grad_x_e2 + y_e12 * grad_grad_x_e1 + y_e2 * grad_grad_x_e
+    grad_grad_out_e2 += -x_e12 * grad_grad_y_e1 - y_e1 * grad_grad_x_e12
+    grad_grad_out_e12 = x_e * grad_grad_y_e12 + x_e1 * grad_grad_y_e2 + x_e12 * grad_grad_y_e
+    grad_grad_out_e12 += y_e * grad_grad_x_e12 + y_e2 * grad_grad_x_e1 + y_e12 * grad_grad_x_e
+    grad_grad_out_e12 += -x_e2 * grad_grad_y_e1 - y_e1 * grad_grad_x_e2
+
+    if GRAD_X:
+        tl.store(grad_x_row + tile, grad_x_e, mask=mask)
+        tl.store(grad_x_row + BN + tile, grad_x_e1, mask=mask)
+        tl.store(grad_x_row + 2 * BN + tile, grad_x_e2, mask=mask)
+        tl.store(grad_x_row + 3 * BN + tile, grad_x_e12, mask=mask)
+    if GRAD_Y:
+        tl.store(grad_y_row + tile, grad_y_e, mask=mask)
+        tl.store(grad_y_row + BN + tile, grad_y_e1, mask=mask)
+        tl.store(grad_y_row + 2 * BN + tile, grad_y_e2, mask=mask)
+        tl.store(grad_y_row + 3 * BN + tile, grad_y_e12, mask=mask)
+    if GRAD_GRAD_OUT:
+        tl.store(grad_grad_out_row + tile, grad_grad_out_e, mask=mask)
+        tl.store(grad_grad_out_row + BN + tile, grad_grad_out_e1, mask=mask)
+        tl.store(grad_grad_out_row + 2 * BN + tile, grad_grad_out_e2, mask=mask)
+        tl.store(grad_grad_out_row + 3 * BN + tile, grad_grad_out_e12, mask=mask)
+
+
 # ---------------------------------------------------------------------------------------------------------------------
 # sgp
 #     return sgp(x, y, weight)
@@ -540,7 +699,6 @@ def _sgp_backward_kernel(
     GRAD_WEIGHT: tl.constexpr,
     ROWS: tl.constexpr,
     BLOCK: tl.constexpr,
-    PROGRAMS: tl.constexpr,
     REAL: tl.constexpr,
 ):
     # accumulates in registers over b; the partial results are added in a fixed order
@@ -550,7 +708,7 @@ def _sgp_backward_kernel(
     r = _down(ROWS)
     at = r * N + n
     tile_mask = n < N
-    program = tl.program_id(0)
+    program, programs = tl.program_id(0), tl.num_programs(0)
     weight_000, weight_011 = _load2(weight_ptr + n * 10, tile_mask, REAL)
     weight_022, weight_101 = _load2(weight_ptr + n * 10 + 2, tile_mask, REAL)
     weight_110, weight_112 = _load2(weight_ptr + n * 10 + 4, tile_mask, REAL)
@@ -567,7 +725,7 @@ def _sgp_backward_kernel(
     grad_weight_202 = _start(ROWS, BLOCK, 0.0, REAL)
     grad_weight_211 = _start(ROWS, BLOCK, 0.0, REAL)
     grad_weight_220 = _start(ROWS, BLOCK, 0.0, REAL)
-    for block in range(program, tl.cdiv(B, ROWS), PROGRAMS):
+    for block in range(program, tl.cdiv(B, ROWS), programs):
         b = tl.cast(block, tl.int64) * ROWS
         row_mask = b + r < B
         mask = tile_mask if ROWS == 1 else tile_mask & row_mask
@@ -635,6 +793,209 @@ def _sgp_backward_kernel(
             grad_weight_202 = _sum(grad_weight_202, -x_e12 * t8, mask, ROWS > 1)
             grad_weight_211 = _sum(grad_weight_211, x_e12 * t9, mask, ROWS > 1)
             grad_weight_220 = _sum(grad_weight_220, x_e12 * t7, mask, ROWS > 1)
+    grad_weight_row = grad_weight_ptr + tl.cast(program, tl.int64) * 10 * N
+
+    if GRAD_WEIGHT:
+        tl.store(grad_weight_row + n * 10, _column_sum(grad_weight_000, ROWS), mask=tile_mask)
+        tl.store(grad_weight_row + n * 10 + 1, _column_sum(grad_weight_011, ROWS), mask=tile_mask)
+        tl.store(grad_weight_row + n * 10 + 2, _column_sum(grad_weight_022, ROWS), mask=tile_mask)
+        tl.store(grad_weight_row + n * 10 + 3, _column_sum(grad_weight_101, ROWS), mask=tile_mask)
+        tl.store(grad_weight_row + n * 10 + 4, _column_sum(grad_weight_110, ROWS), mask=tile_mask)
+        tl.store(grad_weight_row + n * 10 + 5, _column_sum(grad_weight_112, ROWS), mask=tile_mask)
+        tl.store(grad_weight_row + n * 10 + 6, _column_sum(grad_weight_121, ROWS), mask=tile_mask)
+        tl.store(grad_weight_row + n * 10 + 7, _column_sum(grad_weight_202, ROWS), mask=tile_mask)
+        tl.store(grad_weight_row + n * 10 + 8, _column_sum(grad_weight_211, ROWS), mask=tile_mask)
+        tl.store(grad_weight_row + n * 10 + 9, _column_sum(grad_weight_220, ROWS), mask=tile_mask)
+
+
+@triton.jit(do_not_specialize=["B"])
+def _sgp_double_backward_kernel(
+    x_ptr,
+    y_ptr,
+    weight_ptr,
+    grad_out_ptr,
+    grad_grad_x_ptr,
+    grad_grad_y_ptr,
+    grad_grad_weight_ptr,
+    grad_x_ptr,
+    grad_y_ptr,
+    grad_grad_out_ptr,
+    grad_weight_ptr,
+    B,
+    N,
+    HAS_GRAD_GRAD_X: tl.constexpr,
+    HAS_GRAD_GRAD_Y: tl.constexpr,
+    HAS_GRAD_GRAD_WEIGHT: tl.constexpr,
+    GRAD_X: tl.constexpr,
+    GRAD_Y: tl.constexpr,
+    GRAD_GRAD_OUT: tl.constexpr,
+    GRAD_WEIGHT: tl.constexpr,
+    ROWS: tl.constexpr,
+    BLOCK: tl.constexpr,
+    REAL: tl.constexpr,
+):
+    # accumulates in registers over b; the partial results are added in a fixed order
+    BN = tl.cast(B, tl.int64) * N
+
+    n = _tile(tl.program_id(1) * BLOCK, ROWS, BLOCK)
+    r = _down(ROWS)
+    at = r * N + n
+    tile_mask = n < N
+    program, programs = tl.program_id(0), tl.num_programs(0)
+    weight_000, weight_011 = _load2(weight_ptr + n * 10, tile_mask, REAL)
+    weight_022, weight_101 = _load2(weight_ptr + n * 10 + 2, tile_mask, REAL)
+    weight_110, weight_112 = _load2(weight_ptr + n * 10 + 4, tile_mask, REAL)
+    weight_121, weight_202 = _load2(weight_ptr + n * 10 + 6, tile_mask, REAL)
+    weight_211, weight_220 = _load2(weight_ptr + n * 10 + 8, tile_mask, REAL)
+    grad_grad_weight_000, grad_grad_weight_011 = _load2(
+        grad_grad_weight_ptr + n * 10, tile_mask & HAS_GRAD_GRAD_WEIGHT, REAL
+    )
+    grad_grad_weight_022, grad_grad_weight_101 = _load2(
+        grad_grad_weight_ptr + n * 10 + 2, tile_mask & HAS_GRAD_GRAD_WEIGHT, REAL
+    )
+    grad_grad_weight_110, grad_grad_weight_112 = _load2(
+        grad_grad_weight_ptr + n * 10 + 4, tile_mask & HAS_GRAD_GRAD_WEIGHT, REAL
+    )
+    grad_grad_weight_121, grad_grad_weight_202 = _load2(
+        grad_grad_weight_ptr + n * 10 + 6, tile_mask & HAS_GRAD_GRAD_WEIGHT, REAL
+    )
+    grad_grad_weight_211, grad_grad_weight_220 = _load2(
+        grad_grad_weight_ptr + n * 10 + 8, tile_mask & HAS_GRAD_GRAD_WEIGHT, REAL
+    )
+
+    grad_weight_000 = _start(ROWS, BLOCK, 0.0, REAL)
+    grad_weight_011 = _start(ROWS, BLOCK, 0.0, REAL)
+    grad_weight_022 = _start(ROWS, BLOCK, 0.0, REAL)
+    grad_weight_101 = _start(ROWS, BLOCK, 0.0, REAL)
+    grad_weight_110 = _start(ROWS, BLOCK, 0.0, REAL)
+    grad_weight_112 = _start(ROWS, BLOCK, 0.0, REAL)
+    grad_weight_121 = _start(ROWS, BLOCK, 0.0, REAL)
+    grad_weight_202 = _start(ROWS, BLOCK, 0.0, REAL)
+    grad_weight_211 = _start(ROWS, BLOCK, 0.0, REAL)
+    grad_weight_220 = _start(ROWS, BLOCK, 0.0, REAL)
+    for block in range(program, tl.cdiv(B, ROWS), programs):
+        b = tl.cast(block, tl.int64) * ROWS
+        row_mask = b + r < B
+        mask = tile_mask if ROWS == 1 else tile_mask & row_mask
+        x_row = x_ptr + b * N
+        y_row = y_ptr + b * N
+        grad_out_row = grad_out_ptr + b * N
+        grad_grad_x_row = grad_grad_x_ptr + b * N
+        grad_grad_y_row = grad_grad_y_ptr + b * N
+        grad_x_row = grad_x_ptr + b * N
+        grad_y_row = grad_y_ptr + b * N
+        grad_grad_out_row = grad_grad_out_ptr + b * N
+
+        x_e = tl.load(x_row + at, mask=mask, other=0.0).to(REAL)
+        x_e1 = tl.load(x_row + BN + at, mask=mask, other=0.0).to(REAL)
+        x_e2 = tl.load(x_row + 2 * BN + at, mask=mask, other=0.0).to(REAL)
+        x_e12 = tl.load(x_row + 3 * BN + at, mask=mask, other=0.0).to(REAL)
+        y_e = tl.load(y_row + at, mask=mask, other=0.0).to(REAL)
+        y_e1 = tl.load(y_row + BN + at, mask=mask, other=0.0).to(REAL)
+        y_e2 = tl.load(y_row + 2 * BN + at, mask=mask, other=0.0).to(REAL)
+        y_e12 = tl.load(y_row + 3 * BN + at, mask=mask, other=0.0).to(REAL)
+        grad_out_e = tl.load(grad_out_row + at, mask=mask, other=0.0).to(REAL)
+        grad_out_e1 = tl.load(grad_out_row + BN + at, mask=mask, other=0.0).to(REAL)
+        grad_out_e2 = tl.load(grad_out_row + 2 * BN + at, mask=mask, other=0.0).to(REAL)
+        grad_out_e12 = tl.load(grad_out_row + 3 * BN + at, mask=mask, other=0.0).to(REAL)
+        grad_grad_x_e = tl.load(grad_grad_x_row + at, mask=mask & HAS_GRAD_GRAD_X, other=0.0).to(REAL)
+        grad_grad_x_e1 = tl.load(grad_grad_x_row + BN + at, mask=mask & HAS_GRAD_GRAD_X, other=0.0).to(REAL)
+        grad_grad_x_e2 = tl.load(grad_grad_x_row + 2 * BN + at, mask=mask & HAS_GRAD_GRAD_X, other=0.0).to(REAL)
+        grad_grad_x_e12 = tl.load(grad_grad_x_row + 3 * BN + at, mask=mask & HAS_GRAD_GRAD_X, other=0.0).to(REAL)
+        grad_grad_y_e = tl.load(grad_grad_y_row + at, mask=mask & HAS_GRAD_GRAD_Y, other=0.0).to(REAL)
+        grad_grad_y_e1 = tl.load(grad_grad_y_row + BN + at, mask=mask & HAS_GRAD_GRAD_Y, other=0.0).to(REAL)
+        grad_grad_y_e2 = tl.load(grad_grad_y_row + 2 * BN + at, mask=mask & HAS_GRAD_GRAD_Y, other=0.0).to(REAL)
+        grad_grad_y_e12 = tl.load(grad_grad_y_row + 3 * BN + at, mask=mask & HAS_GRAD_GRAD_Y, other=0.0).to(REAL)
+
+        t0 = y_e2 * grad_out_e2 + y_e1 * grad_out_e1
+        t1 = grad_out_e2 * grad_grad_y_e2 + grad_out_e1 * grad_grad_y_e1
+        t2 = y_e12 * grad_out_e12
+        t3 = y_e * grad_out_e
+        t4 = weight_022 * grad_grad_y_e12
+        t5 = weight_000 * grad_grad_y_e
+        grad_x_e = grad_grad_weight_011 * t0 + weight_011 * t1 + grad_grad_weight_022 * t2
+        grad_x_e += grad_grad_weight_000 * t3 + grad_out_e12 * t4 + grad_out_e * t5
+        t6 = grad_grad_weight_121 * grad_out_e12
+        t7 = grad_grad_weight_101 * grad_out_e
+        t8 = grad_grad_weight_112 * y_e12 + weight_112 * grad_grad_y_e12
+        t9 = weight_121 * grad_out_e12
+        t10 = weight_101 * grad_out_e
+        t11 = grad_grad_weight_110 * y_e + weight_110 * grad_grad_y_e
+        grad_x_e1 = y_e2 * t6 + y_e1 * t7 + grad_out_e2 * t8 + t9 * grad_grad_y_e2 + t10 * grad_grad_y_e1
+        grad_x_e1 += grad_out_e1 * t11
+        grad_x_e2 = y_e2 * t7 + t10 * grad_grad_y_e2 + grad_out_e2 * t11 - y_e1 * t6 - grad_out_e1 * t8
+        grad_x_e2 += -t9 * grad_grad_y_e1
+        t12 = y_e2 * grad_out_e1 - y_e1 * grad_out_e2
+        t13 = grad_out_e1 * grad_grad_y_e2 - grad_out_e2 * grad_grad_y_e1
+        t14 = y_e * grad_out_e12
+        t15 = y_e12 * grad_out_e
+        t16 = grad_out_e * grad_grad_y_e12
+        t17 = grad_out_e12 * grad_grad_y_e
+        grad_x_e12 = grad_grad_weight_211 * t12 + weight_211 * t13 + grad_grad_weight_220 * t14 + weight_220 * t17
+        grad_x_e12 += -grad_grad_weight_202 * t15 - weight_202 * t16
+        t18 = x_e2 * grad_out_e2 + x_e1 * grad_out_e1
+        t19 = grad_out_e2 * grad_grad_x_e2 + grad_out_e1 * grad_grad_x_e1
+        t20 = grad_grad_weight_220 * x_e12 + weight_220 * grad_grad_x_e12
+        t21 = grad_grad_weight_000 * x_e + weight_000 * grad_grad_x_e
+        grad_y_e = grad_grad_weight_110 * t18 + weight_110 * t19 + grad_out_e12 * t20 + grad_out_e * t21
+        t22 = grad_grad_weight_211 * x_e12 + weight_211 * grad_grad_x_e12
+        t23 = grad_grad_weight_011 * x_e + weight_011 * grad_grad_x_e
+        grad_y_e1 = x_e1 * t7 + t10 * grad_grad_x_e1 + grad_out_e1 * t23 - x_e2 * t6 - grad_out_e2 * t22
+        grad_y_e1 += -t9 * grad_grad_x_e2
+        grad_y_e2 = x_e1 * t6 + x_e2 * t7 + grad_out_e1 * t22 + t10 * grad_grad_x_e2 + t9 * grad_grad_x_e1
+        grad_y_e2 += grad_out_e2 * t23
+        t24 = x_e1 * grad_out_e2 - x_e2 * grad_out_e1
+        t25 = grad_out_e2 * grad_grad_x_e1 - grad_out_e1 * grad_grad_x_e2
+        t26 = -grad_grad_weight_202 * x_e12 - weight_202 * grad_grad_x_e12
+        t27 = grad_grad_weight_022 * x_e + weight_022 * grad_grad_x_e
+        grad_y_e12 = grad_grad_weight_112 * t24 + weight_112 * t25 + grad_out_e * t26 + grad_out_e12 * t27
+        t28 = x_e2 * grad_grad_y_e2 + x_e1 * grad_grad_y_e1 + y_e2 * grad_grad_x_e2 + y_e1 * grad_grad_x_e1
+        grad_grad_out_e = grad_grad_weight_101 * (x_e2 * y_e2 + x_e1 * y_e1) + weight_101 * t28 + y_e12 * t26
+        grad_grad_out_e += y_e * t21 + x_e * t5 - weight_202 * x_e12 * grad_grad_y_e12
+        t29 = weight_211 * x_e12
+        t30 = weight_011 * x_e
+        t31 = weight_112 * y_e12
+        t32 = weight_110 * y_e
+        grad_grad_out_e1 = t29 * grad_grad_y_e2 + t30 * grad_grad_y_e1 + x_e1 * t11 + y_e2 * t22
+        grad_grad_out_e1 += t32 * grad_grad_x_e1 + y_e1 * t23 - x_e2 * t8 - t31 * grad_grad_x_e2
+        grad_grad_out_e2 = x_e1 * t8 + t30 * grad_grad_y_e2 + x_e2 * t11 + t32 * grad_grad_x_e2
+        grad_grad_out_e2 += t31 * grad_grad_x_e1 + y_e2 * t23 - t29 * grad_grad_y_e1 - y_e1 * t22
+        t33 = x_e1 * grad_grad_y_e2 + y_e2 * grad_grad_x_e1 - x_e2 * grad_grad_y_e1 - y_e1 * grad_grad_x_e2
+        grad_grad_out_e12 = grad_grad_weight_121 * (x_e1 * y_e2 - x_e2 * y_e1)
+        grad_grad_out_e12 += weight_220 * x_e12 * grad_grad_y_e + weight_121 * t33 + y_e12 * t27 + y_e * t20
+        grad_grad_out_e12 += x_e * t4
+
+        if GRAD_X:
+            tl.store(grad_x_row + at, grad_x_e, mask=mask)
+            tl.store(grad_x_row + BN + at, grad_x_e1, mask=mask)
+            tl.store(grad_x_row + 2 * BN + at, grad_x_e2, mask=mask)
+            tl.store(grad_x_row + 3 * BN + at, grad_x_e12, mask=mask)
+        if GRAD_Y:
+            tl.store(grad_y_row + at, grad_y_e, mask=mask)
+            tl.store(grad_y_row + BN + at, grad_y_e1, mask=mask)
+            tl.store(grad_y_row + 2 * BN + at, grad_y_e2, mask=mask)
+            tl.store(grad_y_row + 3 * BN + at, grad_y_e12, mask=mask)
+        if GRAD_GRAD_OUT:
+            tl.store(grad_grad_out_row + at, grad_grad_out_e, mask=mask)
+            tl.store(grad_grad_out_row + BN + at, grad_grad_out_e1, mask=mask)
+            tl.store(grad_grad_out_row + 2 * BN + at, grad_grad_out_e2, mask=mask)
+            tl.store(grad_grad_out_row + 3 * BN + at, grad_grad_out_e12, mask=mask)
+
+        if GRAD_WEIGHT:
+            grad_weight_000 = _sum(
+                grad_weight_000, x_e * grad_out_e * grad_grad_y_e + t3 * grad_grad_x_e, mask, ROWS > 1
+            )
+            grad_weight_011 = _sum(grad_weight_011, x_e * t1 + t0 * grad_grad_x_e, mask, ROWS > 1)
+            grad_weight_022 = _sum(
+                grad_weight_022, x_e * grad_out_e12 * grad_grad_y_e12 + t2 * grad_grad_x_e, mask, ROWS > 1
+            )
+            grad_weight_101 = _sum(grad_weight_101, grad_out_e * t28, mask, ROWS > 1)
+            grad_weight_110 = _sum(grad_weight_110, t18 * grad_grad_y_e + y_e * t19, mask, ROWS > 1)
+            grad_weight_112 = _sum(grad_weight_112, t24 * grad_grad_y_e12 + y_e12 * t25, mask, ROWS > 1)
+            grad_weight_121 = _sum(grad_weight_121, grad_out_e12 * t33, mask, ROWS > 1)
+            grad_weight_202 = _sum(grad_weight_202, -x_e12 * t16 - t15 * grad_grad_x_e12, mask, ROWS > 1)
+            grad_weight_211 = _sum(grad_weight_211, x_e12 * t13 + t12 * grad_grad_x_e12, mask, ROWS > 1)
+            grad_weight_220 = _sum(grad_weight_220, x_e12 * t17 + t14 * grad_grad_x_e12, mask, ROWS > 1)
     grad_weight_row = grad_weight_ptr + tl.cast(program, tl.int64) * 10 * N
 
     if GRAD_WEIGHT:
@@ -1048,7 +1409,6 @@ def _fused_gelu_sgp_norm_with_normalize_backward_2_kernel(
     GRAD_WEIGHT: tl.constexpr,
     ROWS: tl.constexpr,
     BLOCK: tl.constexpr,
-    PROGRAMS: tl.constexpr,
     REAL: tl.constexpr,
 ):
     # accumulates in registers over b; the partial results are added in a fixed order
@@ -1058,7 +1418,7 @@ def _fused_gelu_sgp_norm_with_normalize_backward_2_kernel(
     r = _down(ROWS)
     at = r * N + n
     tile_mask = n < N
-    program = tl.program_id(0)
+    program, programs = tl.program_id(0), tl.num_programs(0)
     weight_000, weight_011 = _load2(weight_ptr + n * 10, tile_mask, REAL)
     weight_022, weight_101 = _load2(weight_ptr + n * 10 + 2, tile_mask, REAL)
     weight_110, weight_112 = _load2(weight_ptr + n * 10 + 4, tile_mask, REAL)
@@ -1075,7 +1435,7 @@ def _fused_gelu_sgp_norm_with_normalize_backward_2_kernel(
     grad_weight_202 = _start(ROWS, BLOCK, 0.0, REAL)
     grad_weight_211 = _start(ROWS, BLOCK, 0.0, REAL)
     grad_weight_220 = _start(ROWS, BLOCK, 0.0, REAL)
-    for block in range(program, tl.cdiv(B, ROWS), PROGRAMS):
+    for block in range(program, tl.cdiv(B, ROWS), programs):
         b = tl.cast(block, tl.int64) * ROWS
         row_mask = b + r < B
         mask = tile_mask if ROWS == 1 else tile_mask & row_mask
@@ -1204,6 +1564,510 @@ def _fused_gelu_sgp_norm_with_normalize_backward_2_kernel(
         tl.store(grad_weight_row + n * 10 + 9, _column_sum(grad_weight_220, ROWS), mask=tile_mask)
 
 
+@triton.jit(do_not_specialize=["B"])
+def _fused_gelu_sgp_norm_with_normalize_double_backward_kernel(
+    x_ptr,
+    y_ptr,
+    weight_ptr,
+    grad_out_ptr,
+    grad_grad_x_ptr,
+    grad_grad_y_ptr,
+    grad_grad_weight_ptr,
+    saved_ptr,
+    frontier_ptr,
+    B,
+    N,
+    HAS_GRAD_GRAD_X: tl.constexpr,
+    HAS_GRAD_GRAD_Y: tl.constexpr,
+    HAS_GRAD_GRAD_WEIGHT: tl.constexpr,
+    ROWS: tl.constexpr,
+    BLOCK: tl.constexpr,
+    REAL: tl.constexpr,
+):
+    # stores the row reductions on their own, because the next kernel folds over b
+    BN = tl.cast(B, tl.int64) * N
+
+    r = _down(ROWS)
+    b = tl.program_id(0).to(tl.int64) * ROWS
+    row_mask = b + r < B
+    x_row = x_ptr + b * N
+    y_row = y_ptr + b * N
+    grad_out_row = grad_out_ptr + b * N
+    grad_grad_x_row = grad_grad_x_ptr + b * N
+    grad_grad_y_row = grad_grad_y_ptr + b * N
+    saved_row = saved_ptr + b
+    frontier_row = frontier_ptr + b
+
+    saved_inv_rms_0 = tl.load(saved_row + r, mask=row_mask, other=0.0).to(REAL)
+    saved_inv_rms_1 = tl.load(saved_row + B + r, mask=row_mask, other=0.0).to(REAL)
+    saved_inv_rms_2 = tl.load(saved_row + 2 * B + r, mask=row_mask, other=0.0).to(REAL)
+
+    size_n = tl.cast(N, REAL)
+    t0 = 1.0 / size_n
+    t1 = saved_inv_rms_2 * saved_inv_rms_2
+    t2 = t0 * (-0.5 * saved_inv_rms_2 * t1)
+    t3 = saved_inv_rms_0 * saved_inv_rms_0
+    t4 = t0 * (-0.5 * saved_inv_rms_0 * t3)
+    t5 = saved_inv_rms_1 * saved_inv_rms_1
+    t6 = t0 * (-0.5 * saved_inv_rms_1 * t5)
+
+    grad_inv_rms_2 = _start(ROWS, BLOCK, 0.0, REAL)
+    grad_inv_rms_0 = _start(ROWS, BLOCK, 0.0, REAL)
+    grad_inv_rms_1 = _start(ROWS, BLOCK, 0.0, REAL)
+    t7 = _start(ROWS, BLOCK, 0.0, REAL)
+    t8 = _start(ROWS, BLOCK, 0.0, REAL)
+    t9 = _start(ROWS, BLOCK, 0.0, REAL)
+    t10 = _start(ROWS, BLOCK, 0.0, REAL)
+    t11 = _start(ROWS, BLOCK, 0.0, REAL)
+    t12 = _start(ROWS, BLOCK, 0.0, REAL)
+    for start in range(0, N, BLOCK):
+        n = _tile(start, ROWS, BLOCK)
+        at = r * N + n
+        mask = (n < N) & row_mask
+        x_e = tl.load(x_row + at, mask=mask, other=0.0).to(REAL)
+        x_e1 = tl.load(x_row + BN + at, mask=mask, other=0.0).to(REAL)
+        x_e2 = tl.load(x_row + 2 * BN + at, mask=mask, other=0.0).to(REAL)
+        x_e12 = tl.load(x_row + 3 * BN + at, mask=mask, other=0.0).to(REAL)
+        y_e = tl.load(y_row + at, mask=mask, other=0.0).to(REAL)
+        y_e1 = tl.load(y_row + BN + at, mask=mask, other=0.0).to(REAL)
+        y_e2 = tl.load(y_row + 2 * BN + at, mask=mask, other=0.0).to(REAL)
+        y_e12 = tl.load(y_row + 3 * BN + at, mask=mask, other=0.0).to(REAL)
+        weight_000, weight_011 = _load2(weight_ptr + n * 10, mask, REAL)
+        weight_022, weight_101 = _load2(weight_ptr + n * 10 + 2, mask, REAL)
+        weight_110, weight_112 = _load2(weight_ptr + n * 10 + 4, mask, REAL)
+        weight_121, weight_202 = _load2(weight_ptr + n * 10 + 6, mask, REAL)
+        weight_211, weight_220 = _load2(weight_ptr + n * 10 + 8, mask, REAL)
+        grad_out_e = tl.load(grad_out_row + at, mask=mask, other=0.0).to(REAL)
+        grad_out_e1 = tl.load(grad_out_row + BN + at, mask=mask, other=0.0).to(REAL)
+        grad_out_e2 = tl.load(grad_out_row + 2 * BN + at, mask=mask, other=0.0).to(REAL)
+        grad_out_e12 = tl.load(grad_out_row + 3 * BN + at, mask=mask, other=0.0).to(REAL)
+        grad_grad_x_e = tl.load(grad_grad_x_row + at, mask=mask & HAS_GRAD_GRAD_X, other=0.0).to(REAL)
+        grad_grad_x_e1 = tl.load(grad_grad_x_row + BN + at, mask=mask & HAS_GRAD_GRAD_X, other=0.0).to(REAL)
+        grad_grad_x_e2 = tl.load(grad_grad_x_row + 2 * BN + at, mask=mask & HAS_GRAD_GRAD_X, other=0.0).to(REAL)
+        grad_grad_x_e12 = tl.load(grad_grad_x_row + 3 * BN + at, mask=mask & HAS_GRAD_GRAD_X, other=0.0).to(REAL)
+        grad_grad_y_e = tl.load(grad_grad_y_row + at, mask=mask & HAS_GRAD_GRAD_Y, other=0.0).to(REAL)
+        grad_grad_y_e1 = tl.load(grad_grad_y_row + BN + at, mask=mask & HAS_GRAD_GRAD_Y, other=0.0).to(REAL)
+        grad_grad_y_e2 = tl.load(grad_grad_y_row + 2 * BN + at, mask=mask & HAS_GRAD_GRAD_Y, other=0.0).to(REAL)
+        grad_grad_y_e12 = tl.load(grad_grad_y_row + 3 * BN + at, mask=mask & HAS_GRAD_GRAD_Y, other=0.0).to(REAL)
+        grad_grad_weight_000, grad_grad_weight_011 = _load2(
+            grad_grad_weight_ptr + n * 10, mask & HAS_GRAD_GRAD_WEIGHT, REAL
+        )
+        grad_grad_weight_022, grad_grad_weight_101 = _load2(
+            grad_grad_weight_ptr + n * 10 + 2, mask & HAS_GRAD_GRAD_WEIGHT, REAL
+        )
+        grad_grad_weight_110, grad_grad_weight_112 = _load2(
+            grad_grad_weight_ptr + n * 10 + 4, mask & HAS_GRAD_GRAD_WEIGHT, REAL
+        )
+        grad_grad_weight_121, grad_grad_weight_202 = _load2(
+            grad_grad_weight_ptr + n * 10 + 6, mask & HAS_GRAD_GRAD_WEIGHT, REAL
+        )
+        grad_grad_weight_211, grad_grad_weight_220 = _load2(
+            grad_grad_weight_ptr + n * 10 + 8, mask & HAS_GRAD_GRAD_WEIGHT, REAL
+        )
+
+        t13 = 0.7071067811865476 * x_e
+        gate_x = 0.5 * tl.erf(t13) + 0.5
+        gelu_x_e1 = x_e1 * gate_x
+        t14 = 0.7071067811865476 * y_e
+        gate_y = 0.5 + 0.5 * tl.erf(t14)
+        gelu_y_e2 = y_e2 * gate_y
+        gelu_x_e2 = x_e2 * gate_x
+        gelu_y_e1 = y_e1 * gate_y
+        t15 = gelu_x_e1 * gelu_y_e2 - gelu_x_e2 * gelu_y_e1
+        gelu_y_e12 = y_e12 * gate_y
+        gelu_x_e = x_e * gate_x
+        t16 = weight_022 * gelu_x_e
+        gelu_y_e = y_e * gate_y
+        gelu_x_e12 = x_e12 * gate_x
+        t17 = weight_220 * gelu_x_e12
+        out_e12 = weight_121 * t15 + gelu_y_e12 * t16 + gelu_y_e * t17
+        t18 = gelu_x_e1 * gelu_y_e1 + gelu_x_e2 * gelu_y_e2
+        t19 = gelu_x_e * gelu_y_e
+        t20 = gelu_x_e12 * gelu_y_e12
+        out_e = weight_101 * t18 + weight_000 * t19 - weight_202 * t20
+        t21 = weight_011 * gelu_x_e
+        t22 = weight_112 * gelu_y_e12
+        t23 = weight_110 * gelu_y_e
+        t24 = weight_211 * gelu_x_e12
+        out_e2 = gelu_y_e2 * t21 + gelu_x_e1 * t22 + gelu_x_e2 * t23 - gelu_y_e1 * t24
+        out_e1 = gelu_y_e1 * t21 + gelu_x_e1 * t23 + gelu_y_e2 * t24 - gelu_x_e2 * t22
+        grad_grad_gate_y = 0.5 * 0.7978845608028654 * tl.exp(-t14 * t14) * grad_grad_y_e
+        grad_grad_gelu_y_e1 = gate_y * grad_grad_y_e1 + y_e1 * grad_grad_gate_y
+        grad_grad_gelu_y_e2 = gate_y * grad_grad_y_e2 + y_e2 * grad_grad_gate_y
+        grad_grad_gate_x = 0.5 * 0.7978845608028654 * tl.exp(-t13 * t13) * grad_grad_x_e
+        grad_grad_gelu_x_e1 = gate_x * grad_grad_x_e1 + x_e1 * grad_grad_gate_x
+        grad_grad_gelu_x_e2 = gate_x * grad_grad_x_e2 + x_e2 * grad_grad_gate_x
+        grad_grad_gelu_y_e = gate_y * grad_grad_y_e + y_e * grad_grad_gate_y
+        t25 = grad_grad_weight_110 * gelu_y_e + weight_110 * grad_grad_gelu_y_e
+        grad_grad_gelu_x_e12 = gate_x * grad_grad_x_e12 + x_e12 * grad_grad_gate_x
+        t26 = grad_grad_weight_211 * gelu_x_e12 + weight_211 * grad_grad_gelu_x_e12
+        grad_grad_gelu_x_e = gate_x * grad_grad_x_e + x_e * grad_grad_gate_x
+        t27 = grad_grad_weight_011 * gelu_x_e + weight_011 * grad_grad_gelu_x_e
+        grad_grad_gelu_y_e12 = gate_y * grad_grad_y_e12 + y_e12 * grad_grad_gate_y
+        t28 = grad_grad_weight_112 * gelu_y_e12 + weight_112 * grad_grad_gelu_y_e12
+        grad_grad_out_e1 = t21 * grad_grad_gelu_y_e1 + t24 * grad_grad_gelu_y_e2 + t23 * grad_grad_gelu_x_e1
+        grad_grad_out_e1 += gelu_x_e1 * t25 + gelu_y_e2 * t26 + gelu_y_e1 * t27 - t22 * grad_grad_gelu_x_e2
+        grad_grad_out_e1 += -gelu_x_e2 * t28
+        grad_grad_out_e2 = t21 * grad_grad_gelu_y_e2 + t22 * grad_grad_gelu_x_e1 + t23 * grad_grad_gelu_x_e2
+        grad_grad_out_e2 += gelu_x_e1 * t28 + gelu_y_e2 * t27 + gelu_x_e2 * t25 - t24 * grad_grad_gelu_y_e1
+        grad_grad_out_e2 += -gelu_y_e1 * t26
+        t29 = gelu_x_e1 * grad_grad_gelu_y_e1 + gelu_x_e2 * grad_grad_gelu_y_e2 + gelu_y_e1 * grad_grad_gelu_x_e1
+        t29 += gelu_y_e2 * grad_grad_gelu_x_e2
+        grad_grad_out_e = grad_grad_weight_000 * t19 + weight_101 * t29
+        grad_grad_out_e += weight_000 * (gelu_x_e * grad_grad_gelu_y_e + gelu_y_e * grad_grad_gelu_x_e)
+        grad_grad_out_e += weight_202 * (-gelu_x_e12 * grad_grad_gelu_y_e12 - gelu_y_e12 * grad_grad_gelu_x_e12)
+        grad_grad_out_e += grad_grad_weight_101 * t18 - grad_grad_weight_202 * t20
+        t30 = gelu_x_e1 * grad_grad_gelu_y_e2 + gelu_y_e2 * grad_grad_gelu_x_e1 - gelu_x_e2 * grad_grad_gelu_y_e1
+        t30 += -gelu_y_e1 * grad_grad_gelu_x_e2
+        grad_grad_out_e12 = t16 * grad_grad_gelu_y_e12 + t17 * grad_grad_gelu_y_e + weight_121 * t30
+        grad_grad_out_e12 += gelu_y_e12 * (grad_grad_weight_022 * gelu_x_e + weight_022 * grad_grad_gelu_x_e)
+        grad_grad_out_e12 += gelu_y_e * (grad_grad_weight_220 * gelu_x_e12 + weight_220 * grad_grad_gelu_x_e12)
+        grad_grad_out_e12 += grad_grad_weight_121 * t15
+
+        grad_inv_rms_2 = _sum(grad_inv_rms_2, grad_out_e12 * out_e12, mask, True)
+        grad_inv_rms_0 = _sum(grad_inv_rms_0, grad_out_e * out_e, mask, True)
+        grad_inv_rms_1 = _sum(grad_inv_rms_1, grad_out_e2 * out_e2 + grad_out_e1 * out_e1, mask, True)
+        t7 = _sum(t7, out_e1 * (2.0 * grad_grad_out_e1) + out_e2 * (2.0 * grad_grad_out_e2), mask, True)
+        t8 = _sum(t8, grad_out_e1 * grad_grad_out_e1 + grad_out_e2 * grad_grad_out_e2, mask, True)
+        t9 = _sum(t9, out_e * (2.0 * grad_grad_out_e), mask, True)
+        t10 = _sum(t10, grad_out_e * grad_grad_out_e, mask, True)
+        t11 = _sum(t11, out_e12 * (2.0 * grad_grad_out_e12), mask, True)
+        t12 = _sum(t12, grad_out_e12 * grad_grad_out_e12, mask, True)
+    grad_inv_rms_2, grad_inv_rms_0, grad_inv_rms_1, t7, t8, t9, t10, t11 = _row_sum8(
+        grad_inv_rms_2, grad_inv_rms_0, grad_inv_rms_1, t7, t8, t9, t10, t11, True
+    )
+    t12 = _row_sum(t12, True)
+    frontier_0 = grad_inv_rms_2 * t2
+    frontier_1 = grad_inv_rms_0 * t4
+    frontier_2 = grad_inv_rms_1 * t6
+    grad_grad_inv_rms_1 = t6 * t7
+    grad_inv_rms_1_2 = t8 + 3.0 * t5 * (-0.5 * t0 * grad_inv_rms_1 * t7)
+    frontier_4 = t6 * grad_inv_rms_1_2
+    grad_grad_inv_rms_0 = t4 * t9
+    grad_inv_rms_0_2 = t10 + 3.0 * t3 * (-0.5 * t0 * grad_inv_rms_0 * t9)
+    frontier_6 = t4 * grad_inv_rms_0_2
+    grad_grad_inv_rms_2 = t2 * t11
+    grad_inv_rms_2_2 = t12 + 3.0 * t1 * (-0.5 * t0 * grad_inv_rms_2 * t11)
+    frontier_8 = t2 * grad_inv_rms_2_2
+
+    tl.store(frontier_row + r, frontier_0, mask=row_mask)
+    tl.store(frontier_row + B + r, frontier_1, mask=row_mask)
+    tl.store(frontier_row + 2 * B + r, frontier_2, mask=row_mask)
+    tl.store(frontier_row + 3 * B + r, grad_grad_inv_rms_1, mask=row_mask)
+    tl.store(frontier_row + 4 * B + r, frontier_4, mask=row_mask)
+    tl.store(frontier_row + 5 * B + r, grad_grad_inv_rms_0, mask=row_mask)
+    tl.store(frontier_row + 6 * B + r, frontier_6, mask=row_mask)
+    tl.store(frontier_row + 7 * B + r, grad_grad_inv_rms_2, mask=row_mask)
+    tl.store(frontier_row + 8 * B + r, frontier_8, mask=row_mask)
+
+
+@triton.jit(do_not_specialize=["B"])
+def _fused_gelu_sgp_norm_with_normalize_double_backward_1_kernel(
+    x_ptr,
+    y_ptr,
+    weight_ptr,
+    grad_out_ptr,
+    grad_grad_x_ptr,
+    grad_grad_y_ptr,
+    grad_grad_weight_ptr,
+    saved_ptr,
+    frontier_ptr,
+    grad_x_ptr,
+    grad_y_ptr,
+    grad_grad_out_ptr,
+    grad_weight_ptr,
+    B,
+    N,
+    HAS_GRAD_GRAD_X: tl.constexpr,
+    HAS_GRAD_GRAD_Y: tl.constexpr,
+    HAS_GRAD_GRAD_WEIGHT: tl.constexpr,
+    GRAD_X: tl.constexpr,
+    GRAD_Y: tl.constexpr,
+    GRAD_GRAD_OUT: tl.constexpr,
+    GRAD_WEIGHT: tl.constexpr,
+    ROWS: tl.constexpr,
+    BLOCK: tl.constexpr,
+    REAL: tl.constexpr,
+):
+    # accumulates in registers over b; the partial results are added in a fixed order
+    # reloads what does not depend on the row, because 130 fields are alive at once
+    BN = tl.cast(B, tl.int64) * N
+
+    n = _tile(tl.program_id(1) * BLOCK, ROWS, BLOCK)
+    r = _down(ROWS)
+    at = r * N + n
+    tile_mask = n < N
+    program, programs = tl.program_id(0), tl.num_programs(0)
+
+    grad_weight_000 = _start(ROWS, BLOCK, 0.0, REAL)
+    grad_weight_011 = _start(ROWS, BLOCK, 0.0, REAL)
+    grad_weight_022 = _start(ROWS, BLOCK, 0.0, REAL)
+    grad_weight_101 = _start(ROWS, BLOCK, 0.0, REAL)
+    grad_weight_110 = _start(ROWS, BLOCK, 0.0, REAL)
+    grad_weight_112 = _start(ROWS, BLOCK, 0.0, REAL)
+    grad_weight_121 = _start(ROWS, BLOCK, 0.0, REAL)
+    grad_weight_202 = _start(ROWS, BLOCK, 0.0, REAL)
+    grad_weight_211 = _start(ROWS, BLOCK, 0.0, REAL)
+    grad_weight_220 = _start(ROWS, BLOCK, 0.0, REAL)
+    for block in range(program, tl.cdiv(B, ROWS), programs):
+        b = tl.cast(block, tl.int64) * ROWS
+        row_mask = b + r < B
+        mask = tile_mask if ROWS == 1 else tile_mask & row_mask
+        x_row = x_ptr + b * N
+        y_row = y_ptr + b * N
+        grad_out_row = grad_out_ptr + b * N
+        grad_grad_x_row = grad_grad_x_ptr + b * N
+        grad_grad_y_row = grad_grad_y_ptr + b * N
+        saved_row = saved_ptr + b
+        frontier_row = frontier_ptr + b
+        grad_x_row = grad_x_ptr + b * N
+        grad_y_row = grad_y_ptr + b * N
+        grad_grad_out_row = grad_grad_out_ptr + b * N
+
+        x_e = tl.load(x_row + at, mask=mask, other=0.0).to(REAL)
+        x_e1 = tl.load(x_row + BN + at, mask=mask, other=0.0).to(REAL)
+        x_e2 = tl.load(x_row + 2 * BN + at, mask=mask, other=0.0).to(REAL)
+        x_e12 = tl.load(x_row + 3 * BN + at, mask=mask, other=0.0).to(REAL)
+        y_e = tl.load(y_row + at, mask=mask, other=0.0).to(REAL)
+        y_e1 = tl.load(y_row + BN + at, mask=mask, other=0.0).to(REAL)
+        y_e2 = tl.load(y_row + 2 * BN + at, mask=mask, other=0.0).to(REAL)
+        y_e12 = tl.load(y_row + 3 * BN + at, mask=mask, other=0.0).to(REAL)
+        weight_000, weight_011 = _load2(weight_ptr + n * 10, tile_mask, REAL)
+        weight_022, weight_101 = _load2(weight_ptr + n * 10 + 2, tile_mask, REAL)
+        weight_110, weight_112 = _load2(weight_ptr + n * 10 + 4, tile_mask, REAL)
+        weight_121, weight_202 = _load2(weight_ptr + n * 10 + 6, tile_mask, REAL)
+        weight_211, weight_220 = _load2(weight_ptr + n * 10 + 8, tile_mask, REAL)
+        grad_out_e = tl.load(grad_out_row + at, mask=mask, other=0.0).to(REAL)
+        grad_out_e1 = tl.load(grad_out_row + BN + at, mask=mask, other=0.0).to(REAL)
+        grad_out_e2 = tl.load(grad_out_row + 2 * BN + at, mask=mask, other=0.0).to(REAL)
+        grad_out_e12 = tl.load(grad_out_row + 3 * BN + at, mask=mask, other=0.0).to(REAL)
+        grad_grad_x_e = tl.load(grad_grad_x_row + at, mask=mask & HAS_GRAD_GRAD_X, other=0.0).to(REAL)
+        grad_grad_x_e1 = tl.load(grad_grad_x_row + BN + at, mask=mask & HAS_GRAD_GRAD_X, other=0.0).to(REAL)
+        grad_grad_x_e2 = tl.load(grad_grad_x_row + 2 * BN + at, mask=mask & HAS_GRAD_GRAD_X, other=0.0).to(REAL)
+        grad_grad_x_e12 = tl.load(grad_grad_x_row + 3 * BN + at, mask=mask & HAS_GRAD_GRAD_X, other=0.0).to(REAL)
+        grad_grad_y_e = tl.load(grad_grad_y_row + at, mask=mask & HAS_GRAD_GRAD_Y, other=0.0).to(REAL)
+        grad_grad_y_e1 = tl.load(grad_grad_y_row + BN + at, mask=mask & HAS_GRAD_GRAD_Y, other=0.0).to(REAL)
+        grad_grad_y_e2 = tl.load(grad_grad_y_row + 2 * BN + at, mask=mask & HAS_GRAD_GRAD_Y, other=0.0).to(REAL)
+        grad_grad_y_e12 = tl.load(grad_grad_y_row + 3 * BN + at, mask=mask & HAS_GRAD_GRAD_Y, other=0.0).to(REAL)
+        grad_grad_weight_000, grad_grad_weight_011 = _load2(
+            grad_grad_weight_ptr + n * 10, tile_mask & HAS_GRAD_GRAD_WEIGHT, REAL
+        )
+        grad_grad_weight_022, grad_grad_weight_101 = _load2(
+            grad_grad_weight_ptr + n * 10 + 2, tile_mask & HAS_GRAD_GRAD_WEIGHT, REAL
+        )
+        grad_grad_weight_110, grad_grad_weight_112 = _load2(
+            grad_grad_weight_ptr + n * 10 + 4, tile_mask & HAS_GRAD_GRAD_WEIGHT, REAL
+        )
+        grad_grad_weight_121, grad_grad_weight_202 = _load2(
+            grad_grad_weight_ptr + n * 10 + 6, tile_mask & HAS_GRAD_GRAD_WEIGHT, REAL
+        )
+        grad_grad_weight_211, grad_grad_weight_220 = _load2(
+            grad_grad_weight_ptr + n * 10 + 8, tile_mask & HAS_GRAD_GRAD_WEIGHT, REAL
+        )
+        saved_inv_rms_0 = tl.load(saved_row + r, mask=row_mask, other=0.0).to(REAL)
+        saved_inv_rms_1 = tl.load(saved_row + B + r, mask=row_mask, other=0.0).to(REAL)
+        saved_inv_rms_2 = tl.load(saved_row + 2 * B + r, mask=row_mask, other=0.0).to(REAL)
+        frontier_0 = tl.load(frontier_row + r, mask=row_mask, other=0.0).to(REAL)
+        frontier_1 = tl.load(frontier_row + B + r, mask=row_mask, other=0.0).to(REAL)
+        frontier_2 = tl.load(frontier_row + 2 * B + r, mask=row_mask, other=0.0).to(REAL)
+        frontier_grad_grad_inv_rms_1 = tl.load(frontier_row + 3 * B + r, mask=row_mask, other=0.0).to(REAL)
+        frontier_4 = tl.load(frontier_row + 4 * B + r, mask=row_mask, other=0.0).to(REAL)
+        frontier_grad_grad_inv_rms_0 = tl.load(frontier_row + 5 * B + r, mask=row_mask, other=0.0).to(REAL)
+        frontier_6 = tl.load(frontier_row + 6 * B + r, mask=row_mask, other=0.0).to(REAL)
+        frontier_grad_grad_inv_rms_2 = tl.load(frontier_row + 7 * B + r, mask=row_mask, other=0.0).to(REAL)
+        frontier_8 = tl.load(frontier_row + 8 * B + r, mask=row_mask, other=0.0).to(REAL)
+
+        t0 = 0.7071067811865476 * x_e
+        t1 = tl.exp(-t0 * t0)
+        grad_grad_gate_x = 0.5 * 0.7978845608028654 * t1 * grad_grad_x_e
+        t2 = 0.7071067811865476 * y_e
+        gate_y = 0.5 + 0.5 * tl.erf(t2)
+        gelu_y_e12 = y_e12 * gate_y
+        gate_x = 0.5 * tl.erf(t0) + 0.5
+        gelu_x_e1 = x_e1 * gate_x
+        gelu_y_e2 = y_e2 * gate_y
+        gelu_x_e2 = x_e2 * gate_x
+        gelu_y_e1 = y_e1 * gate_y
+        t3 = gelu_x_e1 * gelu_y_e2 - gelu_x_e2 * gelu_y_e1
+        gelu_x_e = x_e * gate_x
+        t4 = weight_022 * gelu_x_e
+        gelu_y_e = y_e * gate_y
+        gelu_x_e12 = x_e12 * gate_x
+        t5 = weight_220 * gelu_x_e12
+        out_e12 = weight_121 * t3 + gelu_y_e12 * t4 + gelu_y_e * t5
+        grad_out_e12_2 = saved_inv_rms_2 * grad_out_e12 + 2.0 * frontier_0 * out_e12
+        t6 = gelu_y_e12 * grad_out_e12_2
+        t7 = gelu_x_e1 * gelu_y_e1 + gelu_x_e2 * gelu_y_e2
+        t8 = gelu_x_e * gelu_y_e
+        t9 = gelu_x_e12 * gelu_y_e12
+        out_e = weight_101 * t7 + weight_000 * t8 - weight_202 * t9
+        grad_out_e_2 = saved_inv_rms_0 * grad_out_e + 2.0 * frontier_1 * out_e
+        t10 = weight_000 * grad_out_e_2
+        t11 = weight_011 * gelu_x_e
+        t12 = weight_112 * gelu_y_e12
+        t13 = weight_110 * gelu_y_e
+        t14 = weight_211 * gelu_x_e12
+        out_e2 = gelu_y_e2 * t11 + gelu_x_e1 * t12 + gelu_x_e2 * t13 - gelu_y_e1 * t14
+        grad_out_e2_2 = saved_inv_rms_1 * grad_out_e2 + 2.0 * frontier_2 * out_e2
+        out_e1 = gelu_y_e1 * t11 + gelu_x_e1 * t13 + gelu_y_e2 * t14 - gelu_x_e2 * t12
+        grad_out_e1_2 = saved_inv_rms_1 * grad_out_e1 + 2.0 * frontier_2 * out_e1
+        t15 = gelu_y_e2 * grad_out_e2_2 + gelu_y_e1 * grad_out_e1_2
+        grad_gelu_x_e = weight_022 * t6 + gelu_y_e * t10 + weight_011 * t15
+        t16 = tl.exp(-t2 * t2)
+        grad_grad_gate_y = 0.5 * 0.7978845608028654 * t16 * grad_grad_y_e
+        grad_grad_gelu_y_e = gate_y * grad_grad_y_e + y_e * grad_grad_gate_y
+        grad_grad_gelu_y_e1 = gate_y * grad_grad_y_e1 + y_e1 * grad_grad_gate_y
+        grad_grad_gelu_y_e2 = gate_y * grad_grad_y_e2 + y_e2 * grad_grad_gate_y
+        grad_grad_gelu_x_e1 = gate_x * grad_grad_x_e1 + x_e1 * grad_grad_gate_x
+        grad_grad_gelu_x_e2 = gate_x * grad_grad_x_e2 + x_e2 * grad_grad_gate_x
+        grad_grad_gelu_y_e12 = gate_y * grad_grad_y_e12 + y_e12 * grad_grad_gate_y
+        t17 = grad_grad_weight_112 * gelu_y_e12 + weight_112 * grad_grad_gelu_y_e12
+        grad_grad_gelu_x_e = gate_x * grad_grad_x_e + x_e * grad_grad_gate_x
+        t18 = grad_grad_weight_011 * gelu_x_e + weight_011 * grad_grad_gelu_x_e
+        t19 = grad_grad_weight_110 * gelu_y_e + weight_110 * grad_grad_gelu_y_e
+        grad_grad_gelu_x_e12 = gate_x * grad_grad_x_e12 + x_e12 * grad_grad_gate_x
+        t20 = grad_grad_weight_211 * gelu_x_e12 + weight_211 * grad_grad_gelu_x_e12
+        grad_grad_out_e2_2 = t11 * grad_grad_gelu_y_e2 + t12 * grad_grad_gelu_x_e1 + t13 * grad_grad_gelu_x_e2
+        grad_grad_out_e2_2 += gelu_x_e1 * t17 + gelu_y_e2 * t18 + gelu_x_e2 * t19 - t14 * grad_grad_gelu_y_e1
+        grad_grad_out_e2_2 += -gelu_y_e1 * t20
+        grad_out_e2_3 = frontier_2 * (2.0 * grad_grad_out_e2_2) + frontier_grad_grad_inv_rms_1 * grad_out_e2
+        grad_out_e2_3 += 2.0 * frontier_4 * out_e2
+        grad_grad_out_e1_2 = t11 * grad_grad_gelu_y_e1 + t14 * grad_grad_gelu_y_e2 + t13 * grad_grad_gelu_x_e1
+        grad_grad_out_e1_2 += gelu_x_e1 * t19 + gelu_y_e2 * t20 + gelu_y_e1 * t18 - t12 * grad_grad_gelu_x_e2
+        grad_grad_out_e1_2 += -gelu_x_e2 * t17
+        grad_out_e1_3 = frontier_2 * (2.0 * grad_grad_out_e1_2) + frontier_grad_grad_inv_rms_1 * grad_out_e1
+        grad_out_e1_3 += 2.0 * frontier_4 * out_e1
+        t21 = grad_grad_gelu_y_e1 * grad_out_e1_2 + grad_grad_gelu_y_e2 * grad_out_e2_2
+        t21 += gelu_y_e2 * grad_out_e2_3 + gelu_y_e1 * grad_out_e1_3
+        t22 = gelu_x_e1 * grad_grad_gelu_y_e1 + gelu_x_e2 * grad_grad_gelu_y_e2 + gelu_y_e1 * grad_grad_gelu_x_e1
+        t22 += gelu_y_e2 * grad_grad_gelu_x_e2
+        t23 = gelu_x_e * grad_grad_gelu_y_e + gelu_y_e * grad_grad_gelu_x_e
+        t24 = -gelu_x_e12 * grad_grad_gelu_y_e12 - gelu_y_e12 * grad_grad_gelu_x_e12
+        grad_grad_out_e_2 = grad_grad_weight_000 * t8 + weight_101 * t22 + weight_000 * t23 + weight_202 * t24
+        grad_grad_out_e_2 += grad_grad_weight_101 * t7 - grad_grad_weight_202 * t9
+        grad_out_e_3 = frontier_1 * (2.0 * grad_grad_out_e_2) + frontier_grad_grad_inv_rms_0 * grad_out_e
+        grad_out_e_3 += 2.0 * frontier_6 * out_e
+        t25 = grad_grad_weight_000 * grad_out_e_2 + weight_000 * grad_out_e_3
+        t26 = gelu_x_e1 * grad_grad_gelu_y_e2 + gelu_y_e2 * grad_grad_gelu_x_e1 - gelu_x_e2 * grad_grad_gelu_y_e1
+        t26 += -gelu_y_e1 * grad_grad_gelu_x_e2
+        t27 = grad_grad_weight_022 * gelu_x_e + weight_022 * grad_grad_gelu_x_e
+        t28 = grad_grad_weight_220 * gelu_x_e12 + weight_220 * grad_grad_gelu_x_e12
+        grad_grad_out_e12_2 = t4 * grad_grad_gelu_y_e12 + t5 * grad_grad_gelu_y_e + weight_121 * t26
+        grad_grad_out_e12_2 += gelu_y_e12 * t27 + gelu_y_e * t28 + grad_grad_weight_121 * t3
+        grad_out_e12_3 = frontier_grad_grad_inv_rms_2 * grad_out_e12 + 2.0 * frontier_8 * out_e12
+        grad_out_e12_3 += frontier_0 * (2.0 * grad_grad_out_e12_2)
+        t29 = grad_out_e12_2 * grad_grad_gelu_y_e12 + gelu_y_e12 * grad_out_e12_3
+        grad_gelu_x_e_2 = grad_grad_weight_022 * t6 + grad_grad_weight_011 * t15 + grad_grad_gelu_y_e * t10
+        grad_gelu_x_e_2 += weight_011 * t21 + gelu_y_e * t25 + weight_022 * t29
+        t30 = gelu_y_e * grad_out_e12_2
+        t31 = weight_202 * grad_out_e_2
+        t32 = gelu_y_e2 * grad_out_e1_2 - gelu_y_e1 * grad_out_e2_2
+        grad_gelu_x_e12 = weight_220 * t30 + weight_211 * t32 - gelu_y_e12 * t31
+        t33 = weight_121 * grad_out_e12_2
+        t34 = weight_101 * grad_out_e_2
+        grad_gelu_x_e2 = t13 * grad_out_e2_2 + gelu_y_e2 * t34 - gelu_y_e1 * t33 - t12 * grad_out_e1_2
+        grad_gelu_x_e1 = gelu_y_e2 * t33 + t12 * grad_out_e2_2 + t13 * grad_out_e1_2 + gelu_y_e1 * t34
+        t35 = 0.5 * x_e12 * grad_gelu_x_e12 + 0.5 * x_e2 * grad_gelu_x_e2 + 0.5 * x_e1 * grad_gelu_x_e1
+        t35 += 0.5 * x_e * grad_gelu_x_e
+        t36 = grad_grad_gelu_y_e2 * grad_out_e1_2 + gelu_y_e2 * grad_out_e1_3
+        t36 += -grad_grad_gelu_y_e1 * grad_out_e2_2 - gelu_y_e1 * grad_out_e2_3
+        t37 = -grad_grad_weight_202 * grad_out_e_2 - weight_202 * grad_out_e_3
+        t38 = grad_out_e12_2 * grad_grad_gelu_y_e + gelu_y_e * grad_out_e12_3
+        grad_gelu_x_e12_2 = grad_grad_weight_220 * t30 + grad_grad_weight_211 * t32 + weight_211 * t36
+        grad_gelu_x_e12_2 += gelu_y_e12 * t37 + weight_220 * t38 - grad_grad_gelu_y_e12 * t31
+        t39 = grad_grad_weight_101 * grad_out_e_2 + weight_101 * grad_out_e_3
+        t40 = grad_grad_weight_121 * grad_out_e12_2 + weight_121 * grad_out_e12_3
+        grad_gelu_x_e2_2 = grad_grad_gelu_y_e2 * t34 + t19 * grad_out_e2_2 + t13 * grad_out_e2_3 + gelu_y_e2 * t39
+        grad_gelu_x_e2_2 += -t33 * grad_grad_gelu_y_e1 - t17 * grad_out_e1_2 - t12 * grad_out_e1_3 - gelu_y_e1 * t40
+        grad_gelu_x_e1_2 = grad_grad_gelu_y_e1 * t34 + t33 * grad_grad_gelu_y_e2 + t17 * grad_out_e2_2
+        grad_gelu_x_e1_2 += t19 * grad_out_e1_2 + t12 * grad_out_e2_3 + t13 * grad_out_e1_3 + gelu_y_e1 * t39
+        grad_gelu_x_e1_2 += gelu_y_e2 * t40
+        grad_gate_x = grad_grad_x_e12 * grad_gelu_x_e12 + grad_grad_x_e2 * grad_gelu_x_e2
+        grad_gate_x += grad_grad_x_e1 * grad_gelu_x_e1 + grad_grad_x_e * grad_gelu_x_e + x_e12 * grad_gelu_x_e12_2
+        grad_gate_x += x_e * grad_gelu_x_e_2 + x_e2 * grad_gelu_x_e2_2 + x_e1 * grad_gelu_x_e1_2
+        t41 = 1.1283791670955126 * t1 * (0.5 * grad_gate_x)
+        t41 += -2.0 * t0 * (t1 * (0.7978845608028654 * grad_grad_x_e * t35))
+        grad_x_e = grad_grad_gate_x * grad_gelu_x_e + gate_x * grad_gelu_x_e_2 + 0.7071067811865476 * t41
+        grad_x_e1 = grad_grad_gate_x * grad_gelu_x_e1 + gate_x * grad_gelu_x_e1_2
+        grad_x_e2 = grad_grad_gate_x * grad_gelu_x_e2 + gate_x * grad_gelu_x_e2_2
+        grad_x_e12 = grad_grad_gate_x * grad_gelu_x_e12 + gate_x * grad_gelu_x_e12_2
+        t42 = gelu_x_e1 * grad_out_e1_2 + gelu_x_e2 * grad_out_e2_2
+        grad_gelu_y_e = t5 * grad_out_e12_2 + gelu_x_e * t10 + weight_110 * t42
+        t43 = grad_grad_gelu_x_e1 * grad_out_e1_2 + grad_grad_gelu_x_e2 * grad_out_e2_2
+        t43 += gelu_x_e2 * grad_out_e2_3 + gelu_x_e1 * grad_out_e1_3
+        grad_gelu_y_e_2 = grad_grad_weight_110 * t42 + grad_out_e12_2 * t28 + weight_110 * t43
+        grad_gelu_y_e_2 += grad_grad_gelu_x_e * t10 + gelu_x_e * t25 + t5 * grad_out_e12_3
+        t44 = gelu_x_e1 * grad_out_e2_2 - gelu_x_e2 * grad_out_e1_2
+        grad_gelu_y_e12 = t4 * grad_out_e12_2 + weight_112 * t44 - gelu_x_e12 * t31
+        grad_gelu_y_e2 = gelu_x_e1 * t33 + t11 * grad_out_e2_2 + t14 * grad_out_e1_2 + gelu_x_e2 * t34
+        grad_gelu_y_e1 = t11 * grad_out_e1_2 + gelu_x_e1 * t34 - gelu_x_e2 * t33 - t14 * grad_out_e2_2
+        t45 = 0.5 * y_e12 * grad_gelu_y_e12 + 0.5 * y_e2 * grad_gelu_y_e2 + 0.5 * y_e1 * grad_gelu_y_e1
+        t45 += 0.5 * y_e * grad_gelu_y_e
+        grad_gelu_y_e1_2 = grad_grad_gelu_x_e1 * t34 + t18 * grad_out_e1_2 + t11 * grad_out_e1_3 + gelu_x_e1 * t39
+        grad_gelu_y_e1_2 += -t33 * grad_grad_gelu_x_e2 - t20 * grad_out_e2_2 - t14 * grad_out_e2_3 - gelu_x_e2 * t40
+        grad_gelu_y_e2_2 = t33 * grad_grad_gelu_x_e1 + grad_grad_gelu_x_e2 * t34 + t20 * grad_out_e1_2
+        grad_gelu_y_e2_2 += t18 * grad_out_e2_2 + t11 * grad_out_e2_3 + t14 * grad_out_e1_3 + gelu_x_e2 * t39
+        grad_gelu_y_e2_2 += gelu_x_e1 * t40
+        t46 = grad_grad_gelu_x_e1 * grad_out_e2_2 + gelu_x_e1 * grad_out_e2_3
+        t46 += -grad_grad_gelu_x_e2 * grad_out_e1_2 - gelu_x_e2 * grad_out_e1_3
+        grad_gelu_y_e12_2 = grad_grad_weight_112 * t44 + weight_112 * t46 + gelu_x_e12 * t37
+        grad_gelu_y_e12_2 += grad_out_e12_2 * t27 + t4 * grad_out_e12_3 - grad_grad_gelu_x_e12 * t31
+        grad_gate_y = grad_grad_y_e12 * grad_gelu_y_e12 + grad_grad_y_e2 * grad_gelu_y_e2
+        grad_gate_y += grad_grad_y_e1 * grad_gelu_y_e1 + grad_grad_y_e * grad_gelu_y_e + y_e * grad_gelu_y_e_2
+        grad_gate_y += y_e1 * grad_gelu_y_e1_2 + y_e2 * grad_gelu_y_e2_2 + y_e12 * grad_gelu_y_e12_2
+        t47 = 1.1283791670955126 * t16 * (0.5 * grad_gate_y)
+        t47 += -2.0 * t2 * (t16 * (0.7978845608028654 * grad_grad_y_e * t45))
+        grad_y_e = grad_grad_gate_y * grad_gelu_y_e + gate_y * grad_gelu_y_e_2 + 0.7071067811865476 * t47
+        grad_y_e1 = grad_grad_gate_y * grad_gelu_y_e1 + gate_y * grad_gelu_y_e1_2
+        grad_y_e2 = grad_grad_gate_y * grad_gelu_y_e2 + gate_y * grad_gelu_y_e2_2
+        grad_y_e12 = grad_grad_gate_y * grad_gelu_y_e12 + gate_y * grad_gelu_y_e12_2
+        grad_grad_out_e = saved_inv_rms_0 * grad_grad_out_e_2 + frontier_grad_grad_inv_rms_0 * out_e
+        grad_grad_out_e1 = saved_inv_rms_1 * grad_grad_out_e1_2 + frontier_grad_grad_inv_rms_1 * out_e1
+        grad_grad_out_e2 = saved_inv_rms_1 * grad_grad_out_e2_2 + frontier_grad_grad_inv_rms_1 * out_e2
+        grad_grad_out_e12 = frontier_grad_grad_inv_rms_2 * out_e12 + saved_inv_rms_2 * grad_grad_out_e12_2
+
+        if GRAD_X:
+            tl.store(grad_x_row + at, grad_x_e, mask=mask)
+            tl.store(grad_x_row + BN + at, grad_x_e1, mask=mask)
+            tl.store(grad_x_row + 2 * BN + at, grad_x_e2, mask=mask)
+            tl.store(grad_x_row + 3 * BN + at, grad_x_e12, mask=mask)
+        if GRAD_Y:
+            tl.store(grad_y_row + at, grad_y_e, mask=mask)
+            tl.store(grad_y_row + BN + at, grad_y_e1, mask=mask)
+            tl.store(grad_y_row + 2 * BN + at, grad_y_e2, mask=mask)
+            tl.store(grad_y_row + 3 * BN + at, grad_y_e12, mask=mask)
+        if GRAD_GRAD_OUT:
+            tl.store(grad_grad_out_row + at, grad_grad_out_e, mask=mask)
+            tl.store(grad_grad_out_row + BN + at, grad_grad_out_e1, mask=mask)
+            tl.store(grad_grad_out_row + 2 * BN + at, grad_grad_out_e2, mask=mask)
+            tl.store(grad_grad_out_row + 3 * BN + at, grad_grad_out_e12, mask=mask)
+
+        if GRAD_WEIGHT:
+            grad_weight_000 = _sum(grad_weight_000, t23 * grad_out_e_2 + t8 * grad_out_e_3, mask, ROWS > 1)
+            grad_weight_011 = _sum(grad_weight_011, grad_grad_gelu_x_e * t15 + gelu_x_e * t21, mask, ROWS > 1)
+            grad_weight_022 = _sum(grad_weight_022, t6 * grad_grad_gelu_x_e + gelu_x_e * t29, mask, ROWS > 1)
+            grad_weight_101 = _sum(grad_weight_101, t22 * grad_out_e_2 + t7 * grad_out_e_3, mask, ROWS > 1)
+            grad_weight_110 = _sum(grad_weight_110, grad_grad_gelu_y_e * t42 + gelu_y_e * t43, mask, ROWS > 1)
+            grad_weight_112 = _sum(grad_weight_112, grad_grad_gelu_y_e12 * t44 + gelu_y_e12 * t46, mask, ROWS > 1)
+            grad_weight_121 = _sum(grad_weight_121, grad_out_e12_2 * t26 + t3 * grad_out_e12_3, mask, ROWS > 1)
+            grad_weight_202 = _sum(grad_weight_202, t24 * grad_out_e_2 - t9 * grad_out_e_3, mask, ROWS > 1)
+            grad_weight_211 = _sum(grad_weight_211, grad_grad_gelu_x_e12 * t32 + gelu_x_e12 * t36, mask, ROWS > 1)
+            grad_weight_220 = _sum(grad_weight_220, t30 * grad_grad_gelu_x_e12 + gelu_x_e12 * t38, mask, ROWS > 1)
+    grad_weight_row = grad_weight_ptr + tl.cast(program, tl.int64) * 10 * N
+
+    if GRAD_WEIGHT:
+        tl.store(grad_weight_row + n * 10, _column_sum(grad_weight_000, ROWS), mask=tile_mask)
+        tl.store(grad_weight_row + n * 10 + 1, _column_sum(grad_weight_011, ROWS), mask=tile_mask)
+        tl.store(grad_weight_row + n * 10 + 2, _column_sum(grad_weight_022, ROWS), mask=tile_mask)
+        tl.store(grad_weight_row + n * 10 + 3, _column_sum(grad_weight_101, ROWS), mask=tile_mask)
+        tl.store(grad_weight_row + n * 10 + 4, _column_sum(grad_weight_110, ROWS), mask=tile_mask)
+        tl.store(grad_weight_row + n * 10 + 5, _column_sum(grad_weight_112, ROWS), mask=tile_mask)
+        tl.store(grad_weight_row + n * 10 + 6, _column_sum(grad_weight_121, ROWS), mask=tile_mask)
+        tl.store(grad_weight_row + n * 10 + 7, _column_sum(grad_weight_202, ROWS), mask=tile_mask)
+        tl.store(grad_weight_row + n * 10 + 8, _column_sum(grad_weight_211, ROWS), mask=tile_mask)
+        tl.store(grad_weight_row + n * 10 + 9, _column_sum(grad_weight_220, ROWS), mask=tile_mask)
+
+
 # ---------------------------------------------------------------------------------------------------------------------
 # fused_gelu_sgp_norm_without_normalize
 #     out = sgp(gelu(x), gelu(y), weight)
@@ -1293,7 +2157,6 @@ def _fused_gelu_sgp_norm_without_normalize_backward_kernel(
     GRAD_WEIGHT: tl.constexpr,
     ROWS: tl.constexpr,
     BLOCK: tl.constexpr,
-    PROGRAMS: tl.constexpr,
     REAL: tl.constexpr,
 ):
     # accumulates in registers over b; the partial results are added in a fixed order
@@ -1303,7 +2166,7 @@ def _fused_gelu_sgp_norm_without_normalize_backward_kernel(
     r = _down(ROWS)
     at = r * N + n
     tile_mask = n < N
-    program = tl.program_id(0)
+    program, programs = tl.program_id(0), tl.num_programs(0)
     weight_000, weight_011 = _load2(weight_ptr + n * 10, tile_mask, REAL)
     weight_022, weight_101 = _load2(weight_ptr + n * 10 + 2, tile_mask, REAL)
     weight_110, weight_112 = _load2(weight_ptr + n * 10 + 4, tile_mask, REAL)
@@ -1320,7 +2183,7 @@ def _fused_gelu_sgp_norm_without_normalize_backward_kernel(
     grad_weight_202 = _start(ROWS, BLOCK, 0.0, REAL)
     grad_weight_211 = _start(ROWS, BLOCK, 0.0, REAL)
     grad_weight_220 = _start(ROWS, BLOCK, 0.0, REAL)
-    for block in range(program, tl.cdiv(B, ROWS), PROGRAMS):
+    for block in range(program, tl.cdiv(B, ROWS), programs):
         b = tl.cast(block, tl.int64) * ROWS
         row_mask = b + r < B
         mask = tile_mask if ROWS == 1 else tile_mask & row_mask
@@ -1433,21 +2296,296 @@ def _fused_gelu_sgp_norm_without_normalize_backward_kernel(
         tl.store(grad_weight_row + n * 10 + 9, _column_sum(grad_weight_220, ROWS), mask=tile_mask)
 
 
+@triton.jit(do_not_specialize=["B"])
+def _fused_gelu_sgp_norm_without_normalize_double_backward_kernel(
+    x_ptr,
+    y_ptr,
+    weight_ptr,
+    grad_out_ptr,
+    grad_grad_x_ptr,
+    grad_grad_y_ptr,
+    grad_grad_weight_ptr,
+    grad_x_ptr,
+    grad_y_ptr,
+    grad_grad_out_ptr,
+    grad_weight_ptr,
+    B,
+    N,
+    HAS_GRAD_GRAD_X: tl.constexpr,
+    HAS_GRAD_GRAD_Y: tl.constexpr,
+    HAS_GRAD_GRAD_WEIGHT: tl.constexpr,
+    GRAD_X: tl.constexpr,
+    GRAD_Y: tl.constexpr,
+    GRAD_GRAD_OUT: tl.constexpr,
+    GRAD_WEIGHT: tl.constexpr,
+    ROWS: tl.constexpr,
+    BLOCK: tl.constexpr,
+    REAL: tl.constexpr,
+):
+    # accumulates in registers over b; the partial results are added in a fixed order
+    BN = tl.cast(B, tl.int64) * N
+
+    n = _tile(tl.program_id(1) * BLOCK, ROWS, BLOCK)
+    r = _down(ROWS)
+    at = r * N + n
+    tile_mask = n < N
+    program, programs = tl.program_id(0), tl.num_programs(0)
+    weight_000, weight_011 = _load2(weight_ptr + n * 10, tile_mask, REAL)
+    weight_022, weight_101 = _load2(weight_ptr + n * 10 + 2, tile_mask, REAL)
+    weight_110, weight_112 = _load2(weight_ptr + n * 10 + 4, tile_mask, REAL)
+    weight_121, weight_202 = _load2(weight_ptr + n * 10 + 6, tile_mask, REAL)
+    weight_211, weight_220 = _load2(weight_ptr + n * 10 + 8, tile_mask, REAL)
+    grad_grad_weight_000, grad_grad_weight_011 = _load2(
+        grad_grad_weight_ptr + n * 10, tile_mask & HAS_GRAD_GRAD_WEIGHT, REAL
+    )
+    grad_grad_weight_022, grad_grad_weight_101 = _load2(
+        grad_grad_weight_ptr + n * 10 + 2, tile_mask & HAS_GRAD_GRAD_WEIGHT, REAL
+    )
+    grad_grad_weight_110, grad_grad_weight_112 = _load2(
+        grad_grad_weight_ptr + n * 10 + 4, tile_mask & HAS_GRAD_GRAD_WEIGHT, REAL
+    )
+    grad_grad_weight_121, grad_grad_weight_202 = _load2(
+        grad_grad_weight_ptr + n * 10 + 6, tile_mask & HAS_GRAD_GRAD_WEIGHT, REAL
+    )
+    grad_grad_weight_211, grad_grad_weight_220 = _load2(
+        grad_grad_weight_ptr + n * 10 + 8, tile_mask & HAS_GRAD_GRAD_WEIGHT, REAL
+    )
+
+    grad_weight_000 = _start(ROWS, BLOCK, 0.0, REAL)
+    grad_weight_011 = _start(ROWS, BLOCK, 0.0, REAL)
+    grad_weight_022 = _start(ROWS, BLOCK, 0.0, REAL)
+    grad_weight_101 = _start(ROWS, BLOCK, 0.0, REAL)
+    grad_weight_110 = _start(ROWS, BLOCK, 0.0, REAL)
+    grad_weight_112 = _start(ROWS, BLOCK, 0.0, REAL)
+    grad_weight_121 = _start(ROWS, BLOCK, 0.0, REAL)
+    grad_weight_202 = _start(ROWS, BLOCK, 0.0, REAL)
+    grad_weight_211 = _start(ROWS, BLOCK, 0.0, REAL)
+    grad_weight_220 = _start(ROWS, BLOCK, 0.0, REAL)
+    for block in range(program, tl.cdiv(B, ROWS), programs):
+        b = tl.cast(block, tl.int64) * ROWS
+        row_mask = b + r < B
+        mask = tile_mask if ROWS == 1 else tile_mask & row_mask
+        x_row = x_ptr + b * N
+        y_row = y_ptr + b * N
+        grad_out_row = grad_out_ptr + b * N
+        grad_grad_x_row = grad_grad_x_ptr + b * N
+        grad_grad_y_row = grad_grad_y_ptr + b * N
+        grad_x_row = grad_x_ptr + b * N
+        grad_y_row = grad_y_ptr + b * N
+        grad_grad_out_row = grad_grad_out_ptr + b * N
+
+        x_e = tl.load(x_row + at, mask=mask, other=0.0).to(REAL)
+        x_e1 = tl.load(x_row + BN + at, mask=mask, other=0.0).to(REAL)
+        x_e2 = tl.load(x_row + 2 * BN + at, mask=mask, other=0.0).to(REAL)
+        x_e12 = tl.load(x_row + 3 * BN + at, mask=mask, other=0.0).to(REAL)
+        y_e = tl.load(y_row + at, mask=mask, other=0.0).to(REAL)
+        y_e1 = tl.load(y_row + BN + at, mask=mask, other=0.0).to(REAL)
+        y_e2 = tl.load(y_row + 2 * BN + at, mask=mask, other=0.0).to(REAL)
+        y_e12 = tl.load(y_row + 3 * BN + at, mask=mask, other=0.0).to(REAL)
+        grad_out_e = tl.load(grad_out_row + at, mask=mask, other=0.0).to(REAL)
+        grad_out_e1 = tl.load(grad_out_row + BN + at, mask=mask, other=0.0).to(REAL)
+        grad_out_e2 = tl.load(grad_out_row + 2 * BN + at, mask=mask, other=0.0).to(REAL)
+        grad_out_e12 = tl.load(grad_out_row + 3 * BN + at, mask=mask, other=0.0).to(REAL)
+        grad_grad_x_e = tl.load(grad_grad_x_row + at, mask=mask & HAS_GRAD_GRAD_X, other=0.0).to(REAL)
+        grad_grad_x_e1 = tl.load(grad_grad_x_row + BN + at, mask=mask & HAS_GRAD_GRAD_X, other=0.0).to(REAL)
+        grad_grad_x_e2 = tl.load(grad_grad_x_row + 2 * BN + at, mask=mask & HAS_GRAD_GRAD_X, other=0.0).to(REAL)
+        grad_grad_x_e12 = tl.load(grad_grad_x_row + 3 * BN + at, mask=mask & HAS_GRAD_GRAD_X, other=0.0).to(REAL)
+        grad_grad_y_e = tl.load(grad_grad_y_row + at, mask=mask & HAS_GRAD_GRAD_Y, other=0.0).to(REAL)
+        grad_grad_y_e1 = tl.load(grad_grad_y_row + BN + at, mask=mask & HAS_GRAD_GRAD_Y, other=0.0).to(REAL)
+        grad_grad_y_e2 = tl.load(grad_grad_y_row + 2 * BN + at, mask=mask & HAS_GRAD_GRAD_Y, other=0.0).to(REAL)
+        grad_grad_y_e12 = tl.load(grad_grad_y_row + 3 * BN + at, mask=mask & HAS_GRAD_GRAD_Y, other=0.0).to(REAL)
+
+        t0 = 0.7071067811865476 * x_e
+        gate_x = 0.5 * tl.erf(t0) + 0.5
+        t1 = 0.7071067811865476 * y_e
+        gate_y = 0.5 + 0.5 * tl.erf(t1)
+        gelu_y_e2 = y_e2 * gate_y
+        gelu_y_e1 = y_e1 * gate_y
+        t2 = gelu_y_e2 * grad_out_e2 + gelu_y_e1 * grad_out_e1
+        t3 = 1.1283791670955126 * tl.exp(-t1 * t1)
+        t4 = 0.7071067811865476 * grad_grad_y_e
+        grad_grad_gate_y = 0.5 * t3 * t4
+        grad_grad_gelu_y_e2 = gate_y * grad_grad_y_e2 + y_e2 * grad_grad_gate_y
+        grad_grad_gelu_y_e1 = gate_y * grad_grad_y_e1 + y_e1 * grad_grad_gate_y
+        t5 = grad_out_e2 * grad_grad_gelu_y_e2 + grad_out_e1 * grad_grad_gelu_y_e1
+        gelu_y_e12 = y_e12 * gate_y
+        t6 = gelu_y_e12 * grad_out_e12
+        gelu_y_e = y_e * gate_y
+        t7 = gelu_y_e * grad_out_e
+        t8 = weight_022 * grad_out_e12
+        grad_grad_gelu_y_e12 = gate_y * grad_grad_y_e12 + y_e12 * grad_grad_gate_y
+        t9 = weight_000 * grad_out_e
+        grad_grad_gelu_y_e = y_e * grad_grad_gate_y + gate_y * grad_grad_y_e
+        grad_gelu_x_e = grad_grad_weight_011 * t2 + weight_011 * t5 + grad_grad_weight_022 * t6
+        grad_gelu_x_e += grad_grad_weight_000 * t7 + t8 * grad_grad_gelu_y_e12 + t9 * grad_grad_gelu_y_e
+        grad_gelu_x_e_2 = gelu_y_e12 * t8 + gelu_y_e * t9 + weight_011 * t2
+        t10 = 1.1283791670955126 * tl.exp(-t0 * t0)
+        t11 = 0.7071067811865476 * grad_grad_x_e
+        grad_grad_gate_x = 0.5 * t10 * t11
+        t12 = grad_grad_weight_121 * grad_out_e12
+        t13 = grad_grad_weight_101 * grad_out_e
+        t14 = grad_grad_weight_112 * gelu_y_e12 + weight_112 * grad_grad_gelu_y_e12
+        t15 = weight_121 * grad_out_e12
+        t16 = weight_101 * grad_out_e
+        t17 = grad_grad_weight_110 * gelu_y_e + weight_110 * grad_grad_gelu_y_e
+        grad_gelu_x_e1 = gelu_y_e2 * t12 + gelu_y_e1 * t13 + grad_out_e2 * t14 + t15 * grad_grad_gelu_y_e2
+        grad_gelu_x_e1 += t16 * grad_grad_gelu_y_e1 + grad_out_e1 * t17
+        grad_gelu_x_e2 = gelu_y_e2 * t13 + t16 * grad_grad_gelu_y_e2 + grad_out_e2 * t17 - gelu_y_e1 * t12
+        grad_gelu_x_e2 += -grad_out_e1 * t14 - t15 * grad_grad_gelu_y_e1
+        t18 = weight_110 * gelu_y_e
+        t19 = weight_112 * gelu_y_e12
+        grad_gelu_x_e2_2 = gelu_y_e2 * t16 + grad_out_e2 * t18 - gelu_y_e1 * t15 - grad_out_e1 * t19
+        grad_gelu_x_e1_2 = gelu_y_e2 * t15 + gelu_y_e1 * t16 + grad_out_e2 * t19 + grad_out_e1 * t18
+        t20 = gelu_y_e2 * grad_out_e1 - gelu_y_e1 * grad_out_e2
+        t21 = grad_out_e1 * grad_grad_gelu_y_e2 - grad_out_e2 * grad_grad_gelu_y_e1
+        t22 = gelu_y_e * grad_out_e12
+        t23 = gelu_y_e12 * grad_out_e
+        t24 = weight_202 * grad_out_e
+        t25 = weight_220 * grad_out_e12
+        grad_gelu_x_e12 = grad_grad_weight_211 * t20 + weight_211 * t21 + grad_grad_weight_220 * t22
+        grad_gelu_x_e12 += grad_grad_gelu_y_e * t25 - grad_grad_weight_202 * t23 - grad_grad_gelu_y_e12 * t24
+        grad_gelu_x_e12_2 = weight_211 * t20 + gelu_y_e * t25 - gelu_y_e12 * t24
+        t26 = 0.5 * x_e1 * grad_gelu_x_e1 + 0.5 * x_e2 * grad_gelu_x_e2 + 0.5 * grad_gelu_x_e2_2 * grad_grad_x_e2
+        t26 += 0.5 * grad_gelu_x_e1_2 * grad_grad_x_e1 + 0.5 * x_e * grad_gelu_x_e + 0.5 * x_e12 * grad_gelu_x_e12
+        t26 += 0.5 * grad_grad_x_e12 * grad_gelu_x_e12_2 + 0.5 * grad_gelu_x_e_2 * grad_grad_x_e
+        t27 = 0.5 * x_e1 * grad_gelu_x_e1_2 + 0.5 * x_e2 * grad_gelu_x_e2_2 + 0.5 * x_e * grad_gelu_x_e_2
+        t27 += 0.5 * x_e12 * grad_gelu_x_e12_2
+        t28 = t10 * t26 - 2.0 * t0 * t10 * t11 * t27
+        grad_x_e = gate_x * grad_gelu_x_e + grad_gelu_x_e_2 * grad_grad_gate_x + 0.7071067811865476 * t28
+        grad_x_e1 = gate_x * grad_gelu_x_e1 + grad_gelu_x_e1_2 * grad_grad_gate_x
+        grad_x_e2 = gate_x * grad_gelu_x_e2 + grad_gelu_x_e2_2 * grad_grad_gate_x
+        grad_x_e12 = gate_x * grad_gelu_x_e12 + grad_grad_gate_x * grad_gelu_x_e12_2
+        gelu_x_e = x_e * gate_x
+        gelu_x_e2 = x_e2 * gate_x
+        gelu_x_e1 = x_e1 * gate_x
+        t29 = gelu_x_e2 * grad_out_e2 + gelu_x_e1 * grad_out_e1
+        gelu_x_e12 = x_e12 * gate_x
+        grad_gelu_y_e = gelu_x_e * t9 + weight_110 * t29 + gelu_x_e12 * t25
+        grad_grad_gelu_x_e2 = gate_x * grad_grad_x_e2 + x_e2 * grad_grad_gate_x
+        grad_grad_gelu_x_e1 = gate_x * grad_grad_x_e1 + x_e1 * grad_grad_gate_x
+        t30 = grad_out_e2 * grad_grad_gelu_x_e2 + grad_out_e1 * grad_grad_gelu_x_e1
+        t31 = gelu_x_e12 * grad_out_e12
+        t32 = gelu_x_e * grad_out_e
+        grad_grad_gelu_x_e12 = gate_x * grad_grad_x_e12 + x_e12 * grad_grad_gate_x
+        grad_grad_gelu_x_e = x_e * grad_grad_gate_x + gate_x * grad_grad_x_e
+        grad_gelu_y_e_2 = grad_grad_weight_110 * t29 + weight_110 * t30 + grad_grad_weight_220 * t31
+        grad_gelu_y_e_2 += grad_grad_weight_000 * t32 + grad_grad_gelu_x_e12 * t25 + t9 * grad_grad_gelu_x_e
+        t33 = weight_211 * gelu_x_e12
+        t34 = weight_011 * gelu_x_e
+        grad_gelu_y_e2 = gelu_x_e1 * t15 + grad_out_e1 * t33 + gelu_x_e2 * t16 + grad_out_e2 * t34
+        grad_gelu_y_e1 = gelu_x_e1 * t16 + grad_out_e1 * t34 - gelu_x_e2 * t15 - grad_out_e2 * t33
+        t35 = grad_grad_weight_211 * gelu_x_e12 + weight_211 * grad_grad_gelu_x_e12
+        t36 = grad_grad_weight_011 * gelu_x_e + weight_011 * grad_grad_gelu_x_e
+        grad_gelu_y_e1_2 = gelu_x_e1 * t13 + t16 * grad_grad_gelu_x_e1 + grad_out_e1 * t36 - gelu_x_e2 * t12
+        grad_gelu_y_e1_2 += -grad_out_e2 * t35 - t15 * grad_grad_gelu_x_e2
+        grad_gelu_y_e2_2 = gelu_x_e1 * t12 + gelu_x_e2 * t13 + grad_out_e1 * t35 + t16 * grad_grad_gelu_x_e2
+        grad_gelu_y_e2_2 += t15 * grad_grad_gelu_x_e1 + grad_out_e2 * t36
+        t37 = gelu_x_e1 * grad_out_e2 - gelu_x_e2 * grad_out_e1
+        grad_gelu_y_e12 = gelu_x_e * t8 + weight_112 * t37 - gelu_x_e12 * t24
+        t38 = grad_out_e2 * grad_grad_gelu_x_e1 - grad_out_e1 * grad_grad_gelu_x_e2
+        t39 = gelu_x_e12 * grad_out_e
+        t40 = gelu_x_e * grad_out_e12
+        grad_gelu_y_e12_2 = grad_grad_weight_112 * t37 + weight_112 * t38 + grad_grad_weight_022 * t40
+        grad_gelu_y_e12_2 += t8 * grad_grad_gelu_x_e - grad_grad_weight_202 * t39 - grad_grad_gelu_x_e12 * t24
+        t41 = 0.5 * grad_gelu_y_e2 * grad_grad_y_e2 + 0.5 * grad_gelu_y_e1 * grad_grad_y_e1
+        t41 += 0.5 * y_e1 * grad_gelu_y_e1_2 + 0.5 * y_e2 * grad_gelu_y_e2_2
+        t41 += 0.5 * grad_grad_y_e12 * grad_gelu_y_e12 + 0.5 * grad_grad_y_e * grad_gelu_y_e
+        t41 += 0.5 * y_e * grad_gelu_y_e_2 + 0.5 * y_e12 * grad_gelu_y_e12_2
+        t42 = 0.5 * y_e1 * grad_gelu_y_e1 + 0.5 * y_e2 * grad_gelu_y_e2 + 0.5 * y_e12 * grad_gelu_y_e12
+        t42 += 0.5 * y_e * grad_gelu_y_e
+        t43 = t3 * t41 - 2.0 * t1 * t3 * t4 * t42
+        grad_y_e = grad_grad_gate_y * grad_gelu_y_e + gate_y * grad_gelu_y_e_2 + 0.7071067811865476 * t43
+        grad_y_e1 = grad_gelu_y_e1 * grad_grad_gate_y + gate_y * grad_gelu_y_e1_2
+        grad_y_e2 = grad_gelu_y_e2 * grad_grad_gate_y + gate_y * grad_gelu_y_e2_2
+        grad_y_e12 = grad_grad_gate_y * grad_gelu_y_e12 + gate_y * grad_gelu_y_e12_2
+        t44 = gelu_x_e2 * grad_grad_gelu_y_e2 + gelu_x_e1 * grad_grad_gelu_y_e1 + gelu_y_e2 * grad_grad_gelu_x_e2
+        t44 += gelu_y_e1 * grad_grad_gelu_x_e1
+        grad_grad_out_e = grad_grad_weight_101 * (gelu_x_e2 * gelu_y_e2 + gelu_x_e1 * gelu_y_e1)
+        grad_grad_out_e += weight_000 * gelu_x_e * grad_grad_gelu_y_e + weight_101 * t44
+        grad_grad_out_e += gelu_y_e12 * (-grad_grad_weight_202 * gelu_x_e12 - weight_202 * grad_grad_gelu_x_e12)
+        grad_grad_out_e += gelu_y_e * (grad_grad_weight_000 * gelu_x_e + weight_000 * grad_grad_gelu_x_e)
+        grad_grad_out_e += -weight_202 * gelu_x_e12 * grad_grad_gelu_y_e12
+        grad_grad_out_e1 = t33 * grad_grad_gelu_y_e2 + t34 * grad_grad_gelu_y_e1 + gelu_x_e1 * t17
+        grad_grad_out_e1 += gelu_y_e2 * t35 + t18 * grad_grad_gelu_x_e1 + gelu_y_e1 * t36 - gelu_x_e2 * t14
+        grad_grad_out_e1 += -t19 * grad_grad_gelu_x_e2
+        grad_grad_out_e2 = gelu_x_e1 * t14 + t34 * grad_grad_gelu_y_e2 + gelu_x_e2 * t17
+        grad_grad_out_e2 += t18 * grad_grad_gelu_x_e2 + t19 * grad_grad_gelu_x_e1 + gelu_y_e2 * t36
+        grad_grad_out_e2 += -t33 * grad_grad_gelu_y_e1 - gelu_y_e1 * t35
+        t45 = gelu_x_e1 * grad_grad_gelu_y_e2 + gelu_y_e2 * grad_grad_gelu_x_e1 - gelu_x_e2 * grad_grad_gelu_y_e1
+        t45 += -gelu_y_e1 * grad_grad_gelu_x_e2
+        grad_grad_out_e12 = grad_grad_weight_121 * (gelu_x_e1 * gelu_y_e2 - gelu_x_e2 * gelu_y_e1)
+        grad_grad_out_e12 += weight_022 * gelu_x_e * grad_grad_gelu_y_e12
+        grad_grad_out_e12 += weight_220 * gelu_x_e12 * grad_grad_gelu_y_e + weight_121 * t45
+        grad_grad_out_e12 += gelu_y_e12 * (grad_grad_weight_022 * gelu_x_e + weight_022 * grad_grad_gelu_x_e)
+        grad_grad_out_e12 += gelu_y_e * (grad_grad_weight_220 * gelu_x_e12 + weight_220 * grad_grad_gelu_x_e12)
+
+        if GRAD_X:
+            tl.store(grad_x_row + at, grad_x_e, mask=mask)
+            tl.store(grad_x_row + BN + at, grad_x_e1, mask=mask)
+            tl.store(grad_x_row + 2 * BN + at, grad_x_e2, mask=mask)
+            tl.store(grad_x_row + 3 * BN + at, grad_x_e12, mask=mask)
+        if GRAD_Y:
+            tl.store(grad_y_row + at, grad_y_e, mask=mask)
+            tl.store(grad_y_row + BN + at, grad_y_e1, mask=mask)
+            tl.store(grad_y_row + 2 * BN + at, grad_y_e2, mask=mask)
+            tl.store(grad_y_row + 3 * BN + at, grad_y_e12, mask=mask)
+        if GRAD_GRAD_OUT:
+            tl.store(grad_grad_out_row + at, grad_grad_out_e, mask=mask)
+            tl.store(grad_grad_out_row + BN + at, grad_grad_out_e1, mask=mask)
+            tl.store(grad_grad_out_row + 2 * BN + at, grad_grad_out_e2, mask=mask)
+            tl.store(grad_grad_out_row + 3 * BN + at, grad_grad_out_e12, mask=mask)
+
+        if GRAD_WEIGHT:
+            grad_weight_000 = _sum(grad_weight_000, grad_grad_gelu_y_e * t32 + grad_grad_gelu_x_e * t7, mask, ROWS > 1)
+            grad_weight_011 = _sum(grad_weight_011, gelu_x_e * t5 + t2 * grad_grad_gelu_x_e, mask, ROWS > 1)
+            grad_weight_022 = _sum(
+                grad_weight_022, grad_grad_gelu_y_e12 * t40 + grad_grad_gelu_x_e * t6, mask, ROWS > 1
+            )
+            grad_weight_101 = _sum(grad_weight_101, grad_out_e * t44, mask, ROWS > 1)
+            grad_weight_110 = _sum(grad_weight_110, t29 * grad_grad_gelu_y_e + gelu_y_e * t30, mask, ROWS > 1)
+            grad_weight_112 = _sum(grad_weight_112, t37 * grad_grad_gelu_y_e12 + gelu_y_e12 * t38, mask, ROWS > 1)
+            grad_weight_121 = _sum(grad_weight_121, grad_out_e12 * t45, mask, ROWS > 1)
+            grad_weight_202 = _sum(
+                grad_weight_202, -grad_grad_gelu_y_e12 * t39 - t23 * grad_grad_gelu_x_e12, mask, ROWS > 1
+            )
+            grad_weight_211 = _sum(grad_weight_211, gelu_x_e12 * t21 + t20 * grad_grad_gelu_x_e12, mask, ROWS > 1)
+            grad_weight_220 = _sum(
+                grad_weight_220, grad_grad_gelu_y_e * t31 + t22 * grad_grad_gelu_x_e12, mask, ROWS > 1
+            )
+    grad_weight_row = grad_weight_ptr + tl.cast(program, tl.int64) * 10 * N
+
+    if GRAD_WEIGHT:
+        tl.store(grad_weight_row + n * 10, _column_sum(grad_weight_000, ROWS), mask=tile_mask)
+        tl.store(grad_weight_row + n * 10 + 1, _column_sum(grad_weight_011, ROWS), mask=tile_mask)
+        tl.store(grad_weight_row + n * 10 + 2, _column_sum(grad_weight_022, ROWS), mask=tile_mask)
+        tl.store(grad_weight_row + n * 10 + 3, _column_sum(grad_weight_101, ROWS), mask=tile_mask)
+        tl.store(grad_weight_row + n * 10 + 4, _column_sum(grad_weight_110, ROWS), mask=tile_mask)
+        tl.store(grad_weight_row + n * 10 + 5, _column_sum(grad_weight_112, ROWS), mask=tile_mask)
+        tl.store(grad_weight_row + n * 10 + 6, _column_sum(grad_weight_121, ROWS), mask=tile_mask)
+        tl.store(grad_weight_row + n * 10 + 7, _column_sum(grad_weight_202, ROWS), mask=tile_mask)
+        tl.store(grad_weight_row + n * 10 + 8, _column_sum(grad_weight_211, ROWS), mask=tile_mask)
+        tl.store(grad_weight_row + n * 10 + 9, _column_sum(grad_weight_220, ROWS), mask=tile_mask)
+
+
 # ---------------------------------------------------------------------------------------------------------------------
 # Launchers
 
 
-def _run_geometric_product(x, y, B, N):
-    """Compute the results, then what the backward reads: 1 launch."""
+def _run_geometric_product(x, y):
+    """Compute the results: 1 launch."""
+    x, y = x.contiguous(), y.contiguous()
+    _, B, N = x.shape
     real = _real(x, y)
     out = torch.empty((4, B, N), dtype=_promote(x, y), device=x.device)
     _launch_flat(_geometric_product_kernel, "geometric_product", (x, y, out, B, N), B * N, real)
     return (out,)
 
 
-def _run_geometric_product_backward(x, y, grad_out, B, N, wanted):
+def _run_geometric_product_backward(x, y, grad_out, *wanted):
     """Compute the gradients: 1 launch."""
-    real = _real(x, y, grad_out)
+    x, y, grad_out = x.contiguous(), y.contiguous(), grad_out.contiguous()
+    _, B, N = x.shape
+    real = _real(x, y)
     grad_x = torch.empty_like(x) if wanted[0] else x
     grad_y = torch.empty_like(y) if wanted[1] else y
     _launch_flat(
@@ -1460,17 +2598,59 @@ def _run_geometric_product_backward(x, y, grad_out, B, N, wanted):
     return grad_x if wanted[0] else None, grad_y if wanted[1] else None
 
 
-def _run_sgp(x, y, weight, B, N):
-    """Compute the results, then what the backward reads: 1 launch."""
+def _run_geometric_product_double_backward(x, y, grad_out, grad_grad_x, grad_grad_y, *wanted):
+    """Compute the gradients: 1 launch."""
+    has_grad_grad_x = grad_grad_x is not None
+    has_grad_grad_y = grad_grad_y is not None
+    x, y, grad_out = x.contiguous(), y.contiguous(), grad_out.contiguous()
+    grad_grad_x = grad_grad_x.contiguous() if has_grad_grad_x else x
+    grad_grad_y = grad_grad_y.contiguous() if has_grad_grad_y else x
+    _, B, N = x.shape
+    real = _real(x, y)
+    grad_x = torch.empty_like(x) if wanted[0] else x
+    grad_y = torch.empty_like(y) if wanted[1] else y
+    grad_grad_out = torch.empty_like(grad_out) if wanted[2] else grad_out
+    _launch_flat(
+        _geometric_product_double_backward_kernel,
+        "geometric_product_double_backward",
+        (
+            x,
+            y,
+            grad_out,
+            grad_grad_x,
+            grad_grad_y,
+            grad_x,
+            grad_y,
+            grad_grad_out,
+            B,
+            N,
+            has_grad_grad_x,
+            has_grad_grad_y,
+            wanted[0],
+            wanted[1],
+            wanted[2],
+        ),
+        B * N,
+        real,
+    )
+    return grad_x if wanted[0] else None, grad_y if wanted[1] else None, grad_grad_out if wanted[2] else None
+
+
+def _run_sgp(x, y, weight):
+    """Compute the results: 1 launch."""
+    x, y, weight = x.contiguous(), y.contiguous(), weight.contiguous()
+    _, B, N = x.shape
     real = _real(x, y, weight)
     out = torch.empty((4, B, N), dtype=_promote(x, y, weight), device=x.device)
     _launch_tile(_sgp_kernel, "sgp", (x, y, weight, out, B, N), B, N, real)
     return (out,)
 
 
-def _run_sgp_backward(x, y, weight, grad_out, B, N, wanted):
+def _run_sgp_backward(x, y, weight, grad_out, *wanted):
     """Compute the gradients: 1 launch."""
-    real = _real(x, y, weight, grad_out)
+    x, y, weight, grad_out = x.contiguous(), y.contiguous(), weight.contiguous(), grad_out.contiguous()
+    _, B, N = x.shape
+    real = _real(x, y, weight)
     grad_x = torch.empty_like(x) if wanted[0] else x
     grad_y = torch.empty_like(y) if wanted[1] else y
     programs, tiles = _programs("sgp_backward", B, 1, N, x.device)
@@ -1479,7 +2659,6 @@ def _run_sgp_backward(x, y, weight, grad_out, B, N, wanted):
         _sgp_backward_kernel,
         "sgp_backward",
         (x, y, weight, grad_out, grad_x, grad_y, partial_grad_weight, B, N, wanted[0], wanted[1], wanted[2]),
-        B,
         1,
         N,
         programs,
@@ -1489,8 +2668,65 @@ def _run_sgp_backward(x, y, weight, grad_out, B, N, wanted):
     return grad_x if wanted[0] else None, grad_y if wanted[1] else None, grad_weight if wanted[2] else None
 
 
-def _run_fused_gelu_sgp_norm_with_normalize(x, y, weight, eps, B, N):
+def _run_sgp_double_backward(x, y, weight, grad_out, grad_grad_x, grad_grad_y, grad_grad_weight, *wanted):
+    """Compute the gradients: 1 launch."""
+    has_grad_grad_x = grad_grad_x is not None
+    has_grad_grad_y = grad_grad_y is not None
+    has_grad_grad_weight = grad_grad_weight is not None
+    x, y, weight, grad_out = x.contiguous(), y.contiguous(), weight.contiguous(), grad_out.contiguous()
+    grad_grad_x = grad_grad_x.contiguous() if has_grad_grad_x else x
+    grad_grad_y = grad_grad_y.contiguous() if has_grad_grad_y else x
+    grad_grad_weight = grad_grad_weight.contiguous() if has_grad_grad_weight else x
+    _, B, N = x.shape
+    real = _real(x, y, weight)
+    grad_x = torch.empty_like(x) if wanted[0] else x
+    grad_y = torch.empty_like(y) if wanted[1] else y
+    grad_grad_out = torch.empty_like(grad_out) if wanted[3] else grad_out
+    programs, tiles = _programs("sgp_double_backward", B, 1, N, x.device)
+    partial_grad_weight = torch.empty((programs, N, 10), dtype=real, device=x.device) if wanted[2] else weight
+    _launch_fold(
+        _sgp_double_backward_kernel,
+        "sgp_double_backward",
+        (
+            x,
+            y,
+            weight,
+            grad_out,
+            grad_grad_x,
+            grad_grad_y,
+            grad_grad_weight,
+            grad_x,
+            grad_y,
+            grad_grad_out,
+            partial_grad_weight,
+            B,
+            N,
+            has_grad_grad_x,
+            has_grad_grad_y,
+            has_grad_grad_weight,
+            wanted[0],
+            wanted[1],
+            wanted[3],
+            wanted[2],
+        ),
+        1,
+        N,
+        programs,
+        real,
+    )
+    grad_weight = _total(partial_grad_weight, torch.empty_like(weight)) if wanted[2] else None
+    return (
+        grad_x if wanted[0] else None,
+        grad_y if wanted[1] else None,
+        grad_weight if wanted[2] else None,
+        grad_grad_out if wanted[3] else None,
+    )
+
+
+def _run_fused_gelu_sgp_norm_with_normalize(x, y, weight, eps):
     """Compute the results, then what the backward reads: 1 launch."""
+    x, y, weight = x.contiguous(), y.contiguous(), weight.contiguous()
+    _, B, N = x.shape
     real = _real(x, y, weight)
     out = torch.empty((4, B, N), dtype=_promote(x, y, weight), device=x.device)
     saved = torch.empty((3, B), dtype=real, device=x.device)
@@ -1516,9 +2752,17 @@ def _run_fused_gelu_sgp_norm_with_normalize(x, y, weight, eps, B, N):
     return out, saved
 
 
-def _run_fused_gelu_sgp_norm_with_normalize_backward(x, y, weight, grad_out, saved, out, eps, B, N, wanted):
+def _run_fused_gelu_sgp_norm_with_normalize_backward(x, y, weight, grad_out, saved, out, eps, *wanted):
     """Compute the gradients: 2 launches."""
-    real = _real(x, y, weight, grad_out)
+    x, y, weight, grad_out, out = (
+        x.contiguous(),
+        y.contiguous(),
+        weight.contiguous(),
+        grad_out.contiguous(),
+        out.contiguous(),
+    )
+    _, B, N = x.shape
+    real = _real(x, y, weight)
     grad_x = torch.empty_like(x) if wanted[0] else x
     grad_y = torch.empty_like(y) if wanted[1] else y
     frontier = torch.empty((3, B), dtype=real, device=x.device)
@@ -1561,7 +2805,6 @@ def _run_fused_gelu_sgp_norm_with_normalize_backward(x, y, weight, grad_out, sav
             wanted[1],
             wanted[2],
         ),
-        B,
         1,
         N,
         programs,
@@ -1571,8 +2814,93 @@ def _run_fused_gelu_sgp_norm_with_normalize_backward(x, y, weight, grad_out, sav
     return grad_x if wanted[0] else None, grad_y if wanted[1] else None, grad_weight if wanted[2] else None
 
 
-def _run_fused_gelu_sgp_norm_without_normalize(x, y, weight, eps, B, N):
-    """Compute the results, then what the backward reads: 1 launch."""
+def _run_fused_gelu_sgp_norm_with_normalize_double_backward(
+    x, y, weight, grad_out, grad_grad_x, grad_grad_y, grad_grad_weight, saved, eps, *wanted
+):
+    """Compute the gradients: 2 launches."""
+    has_grad_grad_x = grad_grad_x is not None
+    has_grad_grad_y = grad_grad_y is not None
+    has_grad_grad_weight = grad_grad_weight is not None
+    x, y, weight, grad_out = x.contiguous(), y.contiguous(), weight.contiguous(), grad_out.contiguous()
+    grad_grad_x = grad_grad_x.contiguous() if has_grad_grad_x else x
+    grad_grad_y = grad_grad_y.contiguous() if has_grad_grad_y else x
+    grad_grad_weight = grad_grad_weight.contiguous() if has_grad_grad_weight else x
+    _, B, N = x.shape
+    real = _real(x, y, weight)
+    grad_x = torch.empty_like(x) if wanted[0] else x
+    grad_y = torch.empty_like(y) if wanted[1] else y
+    grad_grad_out = torch.empty_like(grad_out) if wanted[3] else grad_out
+    frontier = torch.empty((9, B), dtype=real, device=x.device)
+    _launch_sweep(
+        _fused_gelu_sgp_norm_with_normalize_double_backward_kernel,
+        "fused_gelu_sgp_norm_with_normalize_double_backward",
+        (
+            x,
+            y,
+            weight,
+            grad_out,
+            grad_grad_x,
+            grad_grad_y,
+            grad_grad_weight,
+            saved,
+            frontier,
+            B,
+            N,
+            has_grad_grad_x,
+            has_grad_grad_y,
+            has_grad_grad_weight,
+        ),
+        B,
+        N,
+        real,
+    )
+    programs, tiles = _programs("fused_gelu_sgp_norm_with_normalize_double_backward_1", B, 1, N, x.device)
+    partial_grad_weight = torch.empty((programs, N, 10), dtype=real, device=x.device) if wanted[2] else weight
+    _launch_fold(
+        _fused_gelu_sgp_norm_with_normalize_double_backward_1_kernel,
+        "fused_gelu_sgp_norm_with_normalize_double_backward_1",
+        (
+            x,
+            y,
+            weight,
+            grad_out,
+            grad_grad_x,
+            grad_grad_y,
+            grad_grad_weight,
+            saved,
+            frontier,
+            grad_x,
+            grad_y,
+            grad_grad_out,
+            partial_grad_weight,
+            B,
+            N,
+            has_grad_grad_x,
+            has_grad_grad_y,
+            has_grad_grad_weight,
+            wanted[0],
+            wanted[1],
+            wanted[3],
+            wanted[2],
+        ),
+        1,
+        N,
+        programs,
+        real,
+    )
+    grad_weight = _total(partial_grad_weight, torch.empty_like(weight)) if wanted[2] else None
+    return (
+        grad_x if wanted[0] else None,
+        grad_y if wanted[1] else None,
+        grad_weight if wanted[2] else None,
+        grad_grad_out if wanted[3] else None,
+    )
+
+
+def _run_fused_gelu_sgp_norm_without_normalize(x, y, weight, eps):
+    """Compute the results: 1 launch."""
+    x, y, weight = x.contiguous(), y.contiguous(), weight.contiguous()
+    _, B, N = x.shape
     real = _real(x, y, weight)
     out = torch.empty((4, B, N), dtype=_promote(x, y, weight), device=x.device)
     _launch_tile(
@@ -1586,9 +2914,11 @@ def _run_fused_gelu_sgp_norm_without_normalize(x, y, weight, eps, B, N):
     return (out,)
 
 
-def _run_fused_gelu_sgp_norm_without_normalize_backward(x, y, weight, grad_out, eps, B, N, wanted):
+def _run_fused_gelu_sgp_norm_without_normalize_backward(x, y, weight, grad_out, eps, *wanted):
     """Compute the gradients: 1 launch."""
-    real = _real(x, y, weight, grad_out)
+    x, y, weight, grad_out = x.contiguous(), y.contiguous(), weight.contiguous(), grad_out.contiguous()
+    _, B, N = x.shape
+    real = _real(x, y, weight)
     grad_x = torch.empty_like(x) if wanted[0] else x
     grad_y = torch.empty_like(y) if wanted[1] else y
     programs, tiles = _programs("fused_gelu_sgp_norm_without_normalize_backward", B, 1, N, x.device)
@@ -1597,7 +2927,6 @@ def _run_fused_gelu_sgp_norm_without_normalize_backward(x, y, weight, grad_out, 
         _fused_gelu_sgp_norm_without_normalize_backward_kernel,
         "fused_gelu_sgp_norm_without_normalize_backward",
         (x, y, weight, grad_out, grad_x, grad_y, partial_grad_weight, B, N, wanted[0], wanted[1], wanted[2]),
-        B,
         1,
         N,
         programs,
@@ -1607,122 +2936,61 @@ def _run_fused_gelu_sgp_norm_without_normalize_backward(x, y, weight, grad_out, 
     return grad_x if wanted[0] else None, grad_y if wanted[1] else None, grad_weight if wanted[2] else None
 
 
-# ---------------------------------------------------------------------------------------------------------------------
-# Autograd
-
-
-class _GeometricProduct(torch.autograd.Function):
-    """geometric_product and its gradient."""
-
-    @staticmethod
-    def forward(ctx, x, y, B, N):
-        inputs = (x, y)
-        x, y = x.contiguous(), y.contiguous()
-        (out,) = _run_geometric_product(x, y, B, N)
-        ctx.save_for_backward(*inputs)
-        ctx.extra = B, N
-        return out
-
-    @staticmethod
-    def backward(ctx, grad_out):
-        x, y = ctx.saved_tensors
-        B, N = ctx.extra
-        if torch.is_grad_enabled():  # these gradients will be differentiated: the reference's can be
-            grads = _differentiable(geometric_product_reference, (x, y), (grad_out,), ctx.needs_input_grad)
-            return (*grads, None, None)
-        x, y = x.contiguous(), y.contiguous()
-        grad_out = grad_out.contiguous()
-        grads = _run_geometric_product_backward(x, y, grad_out, B, N, ctx.needs_input_grad[:2])
-        return grads[0], grads[1], None, None
-
-
-class _Sgp(torch.autograd.Function):
-    """sgp and its gradient."""
-
-    @staticmethod
-    def forward(ctx, x, y, weight, B, N):
-        inputs = (x, y, weight)
-        x, y, weight = x.contiguous(), y.contiguous(), weight.contiguous()
-        (out,) = _run_sgp(x, y, weight, B, N)
-        ctx.save_for_backward(*inputs)
-        ctx.extra = B, N
-        return out
-
-    @staticmethod
-    def backward(ctx, grad_out):
-        x, y, weight = ctx.saved_tensors
-        B, N = ctx.extra
-        if torch.is_grad_enabled():  # these gradients will be differentiated: the reference's can be
-            grads = _differentiable(sgp_reference, (x, y, weight), (grad_out,), ctx.needs_input_grad)
-            return (*grads, None, None)
-        x, y, weight = x.contiguous(), y.contiguous(), weight.contiguous()
-        grad_out = grad_out.contiguous()
-        grads = _run_sgp_backward(x, y, weight, grad_out, B, N, ctx.needs_input_grad[:3])
-        return grads[0], grads[1], grads[2], None, None
-
-
-class _FusedGeluSgpNormWithNormalize(torch.autograd.Function):
-    """fused_gelu_sgp_norm with normalize=True and its gradient."""
-
-    @staticmethod
-    def forward(ctx, x, y, weight, eps, B, N):
-        inputs = (x, y, weight)
-        x, y, weight = x.contiguous(), y.contiguous(), weight.contiguous()
-        out, saved = _run_fused_gelu_sgp_norm_with_normalize(x, y, weight, eps, B, N)
-        ctx.save_for_backward(*inputs, saved, out)
-        ctx.extra = eps, B, N
-        return out
-
-    @staticmethod
-    def backward(ctx, grad_out):
-        x, y, weight, saved, out = ctx.saved_tensors
-        eps, B, N = ctx.extra
-        if torch.is_grad_enabled():  # these gradients will be differentiated: the reference's can be
-            grads = _differentiable(
-                functools.partial(fused_gelu_sgp_norm_reference, normalize=True, eps=eps),
-                (x, y, weight),
-                (grad_out,),
-                ctx.needs_input_grad,
-            )
-            return (*grads, None, None, None)
-        x, y, weight = x.contiguous(), y.contiguous(), weight.contiguous()
-        grad_out = grad_out.contiguous()
-        grads = _run_fused_gelu_sgp_norm_with_normalize_backward(
-            x, y, weight, grad_out, saved, out, eps, B, N, ctx.needs_input_grad[:3]
-        )
-        return grads[0], grads[1], grads[2], None, None, None
-
-
-class _FusedGeluSgpNormWithoutNormalize(torch.autograd.Function):
-    """fused_gelu_sgp_norm with normalize=False and its gradient."""
-
-    @staticmethod
-    def forward(ctx, x, y, weight, eps, B, N):
-        inputs = (x, y, weight)
-        x, y, weight = x.contiguous(), y.contiguous(), weight.contiguous()
-        (out,) = _run_fused_gelu_sgp_norm_without_normalize(x, y, weight, eps, B, N)
-        ctx.save_for_backward(*inputs)
-        ctx.extra = eps, B, N
-        return out
-
-    @staticmethod
-    def backward(ctx, grad_out):
-        x, y, weight = ctx.saved_tensors
-        eps, B, N = ctx.extra
-        if torch.is_grad_enabled():  # these gradients will be differentiated: the reference's can be
-            grads = _differentiable(
-                functools.partial(fused_gelu_sgp_norm_reference, normalize=False, eps=eps),
-                (x, y, weight),
-                (grad_out,),
-                ctx.needs_input_grad,
-            )
-            return (*grads, None, None, None)
-        x, y, weight = x.contiguous(), y.contiguous(), weight.contiguous()
-        grad_out = grad_out.contiguous()
-        grads = _run_fused_gelu_sgp_norm_without_normalize_backward(
-            x, y, weight, grad_out, eps, B, N, ctx.needs_input_grad[:3]
-        )
-        return grads[0], grads[1], grads[2], None, None, None
+def _run_fused_gelu_sgp_norm_without_normalize_double_backward(
+    x, y, weight, grad_out, grad_grad_x, grad_grad_y, grad_grad_weight, eps, *wanted
+):
+    """Compute the gradients: 1 launch."""
+    has_grad_grad_x = grad_grad_x is not None
+    has_grad_grad_y = grad_grad_y is not None
+    has_grad_grad_weight = grad_grad_weight is not None
+    x, y, weight, grad_out = x.contiguous(), y.contiguous(), weight.contiguous(), grad_out.contiguous()
+    grad_grad_x = grad_grad_x.contiguous() if has_grad_grad_x else x
+    grad_grad_y = grad_grad_y.contiguous() if has_grad_grad_y else x
+    grad_grad_weight = grad_grad_weight.contiguous() if has_grad_grad_weight else x
+    _, B, N = x.shape
+    real = _real(x, y, weight)
+    grad_x = torch.empty_like(x) if wanted[0] else x
+    grad_y = torch.empty_like(y) if wanted[1] else y
+    grad_grad_out = torch.empty_like(grad_out) if wanted[3] else grad_out
+    programs, tiles = _programs("fused_gelu_sgp_norm_without_normalize_double_backward", B, 1, N, x.device)
+    partial_grad_weight = torch.empty((programs, N, 10), dtype=real, device=x.device) if wanted[2] else weight
+    _launch_fold(
+        _fused_gelu_sgp_norm_without_normalize_double_backward_kernel,
+        "fused_gelu_sgp_norm_without_normalize_double_backward",
+        (
+            x,
+            y,
+            weight,
+            grad_out,
+            grad_grad_x,
+            grad_grad_y,
+            grad_grad_weight,
+            grad_x,
+            grad_y,
+            grad_grad_out,
+            partial_grad_weight,
+            B,
+            N,
+            has_grad_grad_x,
+            has_grad_grad_y,
+            has_grad_grad_weight,
+            wanted[0],
+            wanted[1],
+            wanted[3],
+            wanted[2],
+        ),
+        1,
+        N,
+        programs,
+        real,
+    )
+    grad_weight = _total(partial_grad_weight, torch.empty_like(weight)) if wanted[2] else None
+    return (
+        grad_x if wanted[0] else None,
+        grad_y if wanted[1] else None,
+        grad_weight if wanted[2] else None,
+        grad_grad_out if wanted[3] else None,
+    )
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -1749,11 +3017,7 @@ def geometric_product(x, y):
     Differentiable in x, y.
     Inputs are read in place when contiguous, else copied once. Source: specs/vga2d.yaml.
     """
-    sizes, lead = _check("geometric_product", (x, y))
-    if not _runs_on_triton(x.device):
-        return geometric_product_reference(x, y)
-    with _on(x.device):
-        return _GeometricProduct.apply(x, y, sizes["b"], sizes["n"])
+    return _call(_GEOMETRIC_PRODUCT, (x, y))
 
 
 def sgp(x, y, weight):
@@ -1778,11 +3042,7 @@ def sgp(x, y, weight):
     Differentiable in x, y, weight.
     Inputs are read in place when contiguous, else copied once. Source: specs/vga2d.yaml.
     """
-    sizes, lead = _check("sgp", (x, y, weight))
-    if not _runs_on_triton(x.device):
-        return sgp_reference(x, y, weight)
-    with _on(x.device):
-        return _Sgp.apply(x, y, weight, sizes["b"], sizes["n"])
+    return _call(_SGP, (x, y, weight))
 
 
 def fused_gelu_sgp_norm(x, y, weight, *, normalize=True, eps=1e-06):
@@ -1810,13 +3070,9 @@ def fused_gelu_sgp_norm(x, y, weight, *, normalize=True, eps=1e-06):
     Differentiable in x, y, weight.
     Inputs are read in place when contiguous, else copied once. Source: specs/vga2d.yaml.
     """
-    sizes, lead = _check("fused_gelu_sgp_norm", (x, y, weight))
-    if not _runs_on_triton(x.device):
-        return fused_gelu_sgp_norm_reference(x, y, weight, normalize=normalize, eps=eps)
-    with _on(x.device):
-        if normalize:
-            return _FusedGeluSgpNormWithNormalize.apply(x, y, weight, eps, sizes["b"], sizes["n"])
-        return _FusedGeluSgpNormWithoutNormalize.apply(x, y, weight, eps, sizes["b"], sizes["n"])
+    if normalize:
+        return _call(_FUSED_GELU_SGP_NORM_WITH_NORMALIZE, (x, y, weight), eps)
+    return _call(_FUSED_GELU_SGP_NORM_WITHOUT_NORMALIZE, (x, y, weight), eps)
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -2002,3 +3258,355 @@ def fused_gelu_sgp_norm_reference(x, y, weight, *, normalize=True, eps=1e-06):
     out = _ref_product("geometric", _ref_gelu(x), _ref_gelu(y), weight=weight)
     out = _ref_grade_rms_norm(out, eps, 1) if normalize else out
     return out.movedim(-1, 0).to(dtype).contiguous()
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Operators: what torch's transforms, compiler and exporter see
+
+
+class _Operator:
+    """One order of a function's derivatives: what computes it, and the operator that computes its gradients.
+
+    Its arguments are `inputs` (the function's, then cotangents, None for zero), `caches` (what earlier orders stored),
+    `numbers`, and from the first gradient on whether each of the results is wanted.
+    """
+
+    def __init__(self, function, run, inputs, caches, numbers, grads, outputs, saved, reference, before=None):
+        self.function, self.run, self.reference, self.before = function, run, reference, before
+        self.inputs, self.caches, self.numbers = inputs, caches, numbers
+        self.grads, self.outputs, self.saved = grads, outputs, saved
+        self.order = before.order + 1 if before else 0
+        self.tensors = len(inputs) + len(caches)
+        self.positions = tuple(inputs.index(name) for name in grads)
+        self.op = None
+
+    def derived(self, run=None, caches=()):
+        """The operator of the gradients of this one; without a launcher, by the reference."""
+        inputs = (*self.inputs, *(f"grad_{name}" for name in self.outputs))
+        grads = (*self.grads, *inputs[len(self.inputs) :])
+        outputs = tuple(f"grad_{name}" for name in self.grads)
+        return _Operator(self.function, run, inputs, caches, self.numbers, grads, outputs, {}, None, self)
+
+    @functools.cached_property
+    def gradient(self):
+        return self.derived()
+
+    def wanted(self, arguments):
+        return arguments[self.tensors + len(self.numbers) :] if self.order else (True,) * len(self.outputs)
+
+    def keep(self, ctx, arguments, results):
+        """Keep for the gradients what they need; returns it."""
+        read = ()
+        if self.gradient.caches:
+            known = dict(zip((*self.inputs, *self.caches), arguments))
+            known.update(zip((*self.outputs, *self.saved), results))
+            read = [known[name] for name in self.gradient.caches]
+        kept = (*arguments[: len(self.inputs)], *read)
+        ctx.operator, ctx.numbers = self, arguments[self.tensors : self.tensors + len(self.numbers)]
+        ctx.wanted = self.wanted(arguments)
+        ctx.set_materialize_grads(False)
+        ctx.save_for_backward(*kept)
+        return kept
+
+    def backward(self, ctx, cotangents, needs):
+        """The gradients of all arguments, None for those that need none."""
+        kept, count = ctx.saved_tensors, len(self.inputs)
+        wanted = tuple([needs[i] for i in self.positions])
+        cotangents = cotangents[: len(self.outputs)]  # nothing flows back through what is only saved
+        if all(x is None for x in cotangents):
+            return [None] * len(needs)
+        found = _apply(self.gradient, (*kept[:count], *cotangents, *kept[count:], *ctx.numbers, *wanted))
+        grads = [None] * len(needs)
+        for i, grad, want in zip(self.positions, found, wanted):
+            grads[i] = grad if want else None
+        return grads
+
+    def jvp(self, ctx, tangents):
+        """The results' tangents: a gradient J^T g is linear in g, and its own gradient along a tangent t is J t."""
+        kept, count = ctx.saved_tensors, len(self.inputs)
+        for i, tangent in enumerate(tangents[:count]):
+            if tangent is not None and i not in self.positions:
+                raise ValueError(f"{self.function}: {self.inputs[i]} has a tangent, but no gradient in its spec")
+        second = self.gradient.gradient
+        known = dict(zip(self.gradient.caches, kept[count:]))
+        zeros = [torch.zeros_like(x) for x in _allocate(self, kept[:count], ctx.wanted)]
+        anywhere = [x if want else None for x, want in zip(zeros, ctx.wanted)]
+        along = [tangents[i] for i in self.positions]
+        wanted = (*(False for _ in self.grads), *ctx.wanted)
+        caches = [known[name] for name in second.caches]
+        found = _apply(second, (*kept[:count], *anywhere, *along, *caches, *ctx.numbers, *wanted))[len(self.grads) :]
+        return tuple(x if x is not None else zero for x, zero in itertools.zip_longest(found, zeros))
+
+
+def _call(operator, tensors, *numbers):
+    """A public function: checks the arguments and returns the result, or a tuple of results."""
+    _check(operator.function, tensors)
+    if len(operator.grads) < len(tensors) and torch.is_grad_enabled():
+        for name, x in zip(operator.inputs, tensors):
+            if x.requires_grad and name not in operator.grads:
+                raise ValueError(f"{operator.function}: {name} requires grad, but no gradient is defined for it")
+    results = _apply(operator, (*tensors, *numbers))
+    return results[: len(operator.outputs)] if len(operator.outputs) > 1 else results[0]
+
+
+def _apply(operator, arguments):
+    """The operator's results in the way that fits what looks on: at once, or as an operator that torch knows."""
+    tensors = arguments[: operator.tensors]
+    if operator.run is None:
+        return _by_reference(operator, arguments)
+    if torch.compiler.is_compiling():
+        known = _runs_on_triton(tensors[0].device) or torch.compiler.is_exporting()
+        return operator.op(*arguments) if known else _by_reference(operator, arguments)
+    if not _plain(tensors):
+        return _Transformed.apply(operator, *arguments) if _transformed() else operator.op(*arguments)
+    if not _runs_on_triton(tensors[0].device):
+        return _by_reference(operator, arguments)
+    return _Direct.apply(operator, *arguments) if torch.is_grad_enabled() else operator.run(*arguments)
+
+
+class _Direct(torch.autograd.Function):
+    """Launches kernels at once."""
+
+    @staticmethod
+    def forward(ctx, operator, *arguments):
+        results = operator.run(*arguments)
+        operator.keep(ctx, arguments, results)
+        return results[: len(operator.outputs)]
+
+    @staticmethod
+    def backward(ctx, *cotangents):
+        return None, *ctx.operator.backward(ctx, cotangents, ctx.needs_input_grad[1:])
+
+
+class _Transformed(torch.autograd.Function):
+    """Calls the operator under torch.func's transforms and forward-mode differentiation."""
+
+    generate_vmap_rule = True
+
+    @staticmethod
+    def forward(operator, *arguments):
+        return operator.op(*arguments)
+
+    @staticmethod
+    def setup_context(ctx, inputs, output):
+        ctx.save_for_forward(*inputs[0].keep(ctx, inputs[1:], output))
+
+    @staticmethod
+    def backward(ctx, *cotangents):
+        return None, *ctx.operator.backward(ctx, cotangents, ctx.needs_input_grad[1:])
+
+    @staticmethod
+    def jvp(ctx, _, *tangents):
+        return ctx.operator.jvp(ctx, tangents)
+
+
+_PLAIN = (torch.Tensor, torch.nn.Parameter, type(None))
+
+
+def _plain(tensors):
+    """Whether nothing but eager torch looks on: no subclass, mode, transform, tracer or compiler."""
+    if torch.compiler.is_compiling():
+        return False
+    for x in tensors:
+        if type(x) not in _PLAIN or (x is not None and torch._C._functorch.is_legacy_batchedtensor(x)):
+            return False
+    try:
+        return not (
+            torch._C._len_torch_dispatch_stack()
+            or torch._C._len_torch_function_stack()
+            or torch._C._get_tracing_state()
+            or _transformed()
+        )
+    except AttributeError:  # another torch, which says this elsewhere: the operators are always right
+        return False
+
+
+def _transformed():
+    """Whether a transform of torch.func or forward-mode differentiation is active."""
+    try:
+        return bool(torch._C._functorch.peek_interpreter_stack() or torch.autograd.forward_ad._current_level >= 0)
+    except AttributeError:
+        return True
+
+
+def _by_reference(operator, arguments):
+    """The wanted results in plain torch operations, differentiable to any order; None for the others."""
+    numbers = arguments[operator.tensors : operator.tensors + len(operator.numbers)]
+    return _reference_results(operator, arguments[: len(operator.inputs)], numbers, operator.wanted(arguments))
+
+
+def _reference_results(operator, tensors, numbers, wanted):
+    before = operator.before
+    if before is None:
+        results = operator.reference(*tensors, *numbers)
+        results = results if isinstance(results, tuple) else (results,)
+        return tuple(result if want else None for result, want in zip(results, wanted))
+    inputs, cotangents = tensors[: len(before.inputs)], tensors[len(before.inputs) :]
+    chosen = [i for i, want in zip(before.positions, wanted) if want]
+    given = [cotangent is not None for cotangent in cotangents]
+
+    def function(*values):
+        at = dict(zip(chosen, values))
+        results = _reference_results(before, [at.get(i, x) for i, x in enumerate(inputs)], numbers, given)
+        return tuple(result for result in results if result is not None)
+
+    _, pull_back = torch.func.vjp(function, *(inputs[i] for i in chosen))
+    grads = iter(pull_back(tuple(x for x in cotangents if x is not None)))
+    return tuple(next(grads) if want else None for want in wanted)
+
+
+def _allocate(operator, tensors, wanted):
+    """Memory for the results, what is saved included; for gradients that nobody wants, none."""
+    if operator.order:
+        like = dict(zip(operator.inputs, tensors))
+        like = [like[name.removeprefix("grad_")] for name in operator.outputs]
+        return tuple(
+            torch.empty(x.shape if want else (0,), dtype=x.dtype, device=x.device)
+            for x, want in zip([tensors[0] if x is None else x for x in like], wanted)
+        )
+    description = KERNELS[operator.function]
+    sizes, lead = _check(operator.function, tensors)
+    floating = [x for x in tensors if x.is_floating_point()]
+    differentiable = [tensors[i] for i in operator.positions] or floating
+    outputs = [(description["outputs"][name], _promote(*differentiable)) for name in operator.outputs]
+    saved = [(dims, _real(*floating)) for dims in operator.saved.values()]
+    return tuple(
+        torch.empty(_extents(dims, sizes, lead), dtype=dtype, device=tensors[0].device)
+        for dims, dtype in (*outputs, *saved)
+    )
+
+
+def _extents(dims, sizes, lead):
+    extents = [sizes[d] if isinstance(d, str) and d != "..." else d for d in dims]
+    return (*lead, *extents[1:]) if dims and dims[0] == "..." else tuple(extents)
+
+
+def _variant(name, function, runs, reference, numbers=(), saved=None, caches=()):
+    """Register a variant of a function and its derivatives, as far as there are launchers."""
+    d = KERNELS[function]
+    inputs, outputs = tuple(d["inputs"]), tuple(d["outputs"])
+    first = operator = _Operator(function, runs[0], inputs, (), numbers, d["grads"], outputs, saved or {}, reference)
+    for run, read in itertools.zip_longest(runs[1:], caches, fillvalue=()):
+        operator.gradient = operator.derived(run, read)
+        operator = operator.gradient
+    operator = first
+    for suffix in ("", "_backward", "_double_backward")[: len(runs)]:
+        _register(operator, name + suffix)
+        operator = operator.gradient
+    return first
+
+
+def _compute(operator, *arguments):
+    """What the operator does: results own their memory, and what is not wanted is empty."""
+    if _runs_on_triton(arguments[0].device):
+        results = operator.run(*arguments)
+        return tuple(arguments[0].new_empty(0) if result is None else result for result in results)
+    results = _by_reference(operator, arguments)
+    copies = zip(_allocate_for(operator, *arguments), (*results, *(None for _ in operator.saved)))
+    return tuple(x.zero_() if r is None else x.copy_(r) for x, r in copies)  # the reference reads nothing that is saved
+
+
+def _allocate_for(operator, *arguments):
+    return _allocate(operator, arguments[: len(operator.inputs)], operator.wanted(arguments))
+
+
+def _register(operator, name):
+    """Make the operator one of torch's, with shapes, autograd and a rule for vmap."""
+
+    compute, allocate = functools.partial(_compute, operator), functools.partial(_allocate_for, operator)
+
+    def implementation(*arguments):
+        return compute(*arguments)
+
+    def setup_context(ctx, inputs, output):
+        operator.keep(ctx, inputs, output)
+        ctx.mark_non_differentiable(*output[len(operator.outputs) :])
+
+    def backward(ctx, *cotangents):
+        return tuple(operator.backward(ctx, cotangents, ctx.needs_input_grad))
+
+    def each(info, dims, *arguments):
+        """One call for each element of the batch: a gradient of shared weights is summed inside a call."""
+        calls = []
+        for i in range(info.batch_size):
+            calls.append(operator.op(*(x if d is None else x.select(d, i) for x, d in zip(arguments, dims))))
+        results = tuple(torch.stack(parts) for parts in zip(*calls))
+        return results, (0,) * len(results)
+
+    implementation.__signature__ = _signature(operator)
+    name = f"{_NAMESPACE}::{name}"
+    if tl is None or _INTERPRETED:
+        schema = torch.library.infer_schema(implementation, mutates_args=())
+        definition = torch.library.custom_op(name, implementation, mutates_args=(), schema=schema)
+    else:
+        definition = torch.library.triton_op(name, implementation, mutates_args=())
+        kernels = [x for key, x in globals().items() if key.endswith("_kernel")]
+        torch._library.triton.triton_ops_to_kernels[name] = kernels  # so that compiled code is not reused for others
+    definition.register_fake(allocate)
+    definition.register_vmap(each)
+    if operator.grads:
+        definition.register_autograd(backward, setup_context=setup_context)
+    operator.op = definition
+
+
+def _namespace(operator):
+    """Of the module's operators: its name, numbered where a module of that name has them already."""
+    names = (__name__.replace(".", "__") + (f"_{i}" if i else "") for i in itertools.count())
+    return next(name for name in names if not hasattr(getattr(torch.ops, name), operator))
+
+
+def _signature(operator):
+    """The operator's arguments and results with their types, from which torch infers a schema."""
+    tensor, optional = torch.Tensor, torch.Tensor | None
+    optional_inputs = operator.inputs[len(operator.before.inputs) :] if operator.order else ()
+    types = {name: optional if name in optional_inputs else tensor for name in (*operator.inputs, *operator.caches)}
+    types |= dict.fromkeys(operator.numbers, float)
+    types |= {f"want_{name}": bool for name in operator.outputs} if operator.order else {}
+    kind = inspect.Parameter.POSITIONAL_OR_KEYWORD
+    results = tuple[(tensor,) * (len(operator.outputs) + len(operator.saved))]
+    return inspect.Signature(
+        [inspect.Parameter(k, kind, annotation=t) for k, t in types.items()], return_annotation=results
+    )
+
+
+_NAMESPACE = _namespace("geometric_product")
+
+_GEOMETRIC_PRODUCT = _variant(
+    "geometric_product",
+    "geometric_product",
+    (_run_geometric_product, _run_geometric_product_backward, _run_geometric_product_double_backward),
+    geometric_product_reference,
+)
+
+_SGP = _variant(
+    "sgp",
+    "sgp",
+    (_run_sgp, _run_sgp_backward, _run_sgp_double_backward),
+    sgp_reference,
+)
+
+_FUSED_GELU_SGP_NORM_WITH_NORMALIZE = _variant(
+    "fused_gelu_sgp_norm_with_normalize",
+    "fused_gelu_sgp_norm",
+    (
+        _run_fused_gelu_sgp_norm_with_normalize,
+        _run_fused_gelu_sgp_norm_with_normalize_backward,
+        _run_fused_gelu_sgp_norm_with_normalize_double_backward,
+    ),
+    lambda x, y, weight, eps: fused_gelu_sgp_norm_reference(x, y, weight, normalize=True, eps=eps),
+    numbers=("eps",),
+    saved={"saved": (3, "b")},
+    caches=(("saved", "out"), ("saved",)),
+)
+
+_FUSED_GELU_SGP_NORM_WITHOUT_NORMALIZE = _variant(
+    "fused_gelu_sgp_norm_without_normalize",
+    "fused_gelu_sgp_norm",
+    (
+        _run_fused_gelu_sgp_norm_without_normalize,
+        _run_fused_gelu_sgp_norm_without_normalize_backward,
+        _run_fused_gelu_sgp_norm_without_normalize_double_backward,
+    ),
+    lambda x, y, weight, eps: fused_gelu_sgp_norm_reference(x, y, weight, normalize=False, eps=eps),
+    numbers=("eps",),
+)

@@ -8,6 +8,9 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import inspect
+import itertools
+import math
 import os
 from types import SimpleNamespace
 from typing import NamedTuple
@@ -128,13 +131,22 @@ class Launch(NamedTuple):
 LAUNCH = {
     "geometric_product": Launch(elements=4, warps=4, tile=512, pack=512),
     "geometric_product_backward": Launch(elements=4, warps=4, tile=512, pack=512),
+    "geometric_product_double_backward": Launch(elements=1, warps=1, tile=32, pack=32),
     "sgp": Launch(elements=1, warps=32, tile=256, pack=256, registers=64, resident=1024),
     "sgp_backward": Launch(elements=1, warps=2, tile=64, pack=64, programs=8, registers=128),
+    "sgp_double_backward": Launch(elements=1, warps=1, tile=32, pack=32, programs=8),
     "fused_gelu_sgp_norm_with_normalize": Launch(elements=1, warps=32, tile=256, pack=256, registers=64, resident=1024),
     "fused_gelu_sgp_norm_with_normalize_long": Launch(elements=4, warps=4, tile=512, pack=32),
     "fused_gelu_sgp_norm_with_normalize_backward": Launch(elements=2, warps=8, tile=512, pack=512),
     "fused_gelu_sgp_norm_with_normalize_backward_recomputed": Launch(elements=4, warps=4, tile=512, pack=32),
     "fused_gelu_sgp_norm_with_normalize_backward_2": Launch(
+        elements=1, warps=2, tile=64, pack=64, programs=6, registers=168
+    ),
+    "fused_gelu_sgp_norm_with_normalize_double_backward": Launch(elements=1, warps=4, tile=128, pack=32),
+    "fused_gelu_sgp_norm_with_normalize_double_backward_1": Launch(
+        elements=1, warps=32, tile=32, pack=32, resident=128
+    ),
+    "fused_gelu_sgp_norm_with_normalize_double_backward_2": Launch(
         elements=1, warps=2, tile=64, pack=64, programs=6, registers=168
     ),
     "fused_gelu_sgp_norm_without_normalize": Launch(
@@ -143,11 +155,15 @@ LAUNCH = {
     "fused_gelu_sgp_norm_without_normalize_backward": Launch(
         elements=1, warps=2, tile=64, pack=64, programs=6, registers=168
     ),
+    "fused_gelu_sgp_norm_without_normalize_double_backward": Launch(elements=1, warps=1, tile=32, pack=32, programs=8),
     "rotor_action": Launch(elements=4, warps=4, tile=512, pack=512),
     "rotor_action_backward": Launch(elements=4, warps=4, tile=512, pack=512),
+    "rotor_action_double_backward": Launch(elements=1, warps=1, tile=32, pack=32),
     "rotor_action_shared": Launch(elements=1, warps=32, tile=256, pack=256, resident=2048),
     "rotor_action_shared_backward": Launch(elements=1, warps=32, tile=256, pack=256, registers=64, resident=2048),
     "rotor_action_shared_backward_long": Launch(elements=4, warps=4, tile=512, pack=32),
+    "rotor_action_shared_double_backward": Launch(elements=2, warps=32, tile=64, pack=32, resident=512),
+    "rotor_action_shared_double_backward_long": Launch(elements=1, warps=4, tile=128, pack=32),
 }
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -311,53 +327,58 @@ def _on(device):
 
 def _check(function, tensors):
     """The extents of the named axes and the leading axes; raises ValueError naming the argument that does not fit."""
-    sizes, lead, first = {}, (), None
-    for (name, dims), tensor in zip(KERNELS[function]["inputs"].items(), tensors):
+    for name, tensor in zip(KERNELS[function]["inputs"], tensors):
         if not isinstance(tensor, torch.Tensor):
             raise TypeError(f"{function}: {name} must be a torch.Tensor, got {type(tensor).__name__}")
-        shape = tensor.shape
+    seen = [(x.shape, x.dtype, x.device) for x in tensors]
+    return _fit_again(function, *seen) if _plain(tensors) else _fit(function, *seen)
+
+
+def _fit(function, *seen):
+    sizes, lead, first = {}, (), None
+    for (name, dims), (shape, dtype, device) in zip(KERNELS[function]["inputs"].items(), seen):
+        got = tuple(shape)
         if dims and dims[0] == "...":
             tail = dims[1:]
             split = len(shape) - len(tail)
             if split < 0:
-                raise ValueError(f"{function}: {name} must have shape {_shape(dims)}, got {tuple(shape)}")
-            rows = 1
-            for extent in shape[:split]:
-                rows *= extent
+                raise ValueError(f"{function}: {name} must have shape {_shape(dims)}, got {got}")
             if sizes.setdefault("...", shape[:split]) != shape[:split]:
                 expected = tuple(sizes["..."])
-                raise ValueError(f"{function}: {name} must have leading axes {expected}, got {tuple(shape[:split])}")
-            lead, sizes["b"] = shape[:split], rows
+                raise ValueError(f"{function}: {name} must have leading axes {expected}, got {got[:split]}")
+            lead, sizes["b"] = shape[:split], math.prod(shape[:split])
             dims, shape = tail, shape[split:]
         if len(shape) != len(dims):
-            raise ValueError(f"{function}: {name} must have shape {_shape(dims)}, got {tuple(tensor.shape)}")
+            raise ValueError(f"{function}: {name} must have shape {_shape(dims)}, got {got}")
         for axis, extent in zip(dims, shape):
             if (sizes.setdefault(axis, extent) if isinstance(axis, str) else axis) != extent:
                 expected = f"{axis} = {sizes[axis]}" if isinstance(axis, str) else axis
-                raise ValueError(
-                    f"{function}: {name} must have shape {_shape(dims)} with {expected} where it has {extent}, "
-                    f"got {tuple(tensor.shape)}"
-                )
-        if tensor.dtype not in _DTYPES:
-            raise ValueError(f"{function}: {name} must be float16, bfloat16, float32 or float64, got {tensor.dtype}")
+                wanted = f"{_shape(dims)} with {expected} where it has {extent}"
+                raise ValueError(f"{function}: {name} must have shape {wanted}, got {got}")
+        if dtype not in _DTYPES:
+            raise ValueError(f"{function}: {name} must be float16, bfloat16, float32 or float64, got {dtype}")
         if first is None:
-            first = name, tensor.device
-        elif tensor.device != first[1]:
-            raise ValueError(f"{function}: {name} must be on {first[1]} as {first[0]} is, got {tensor.device}")
+            first = name, device
+        elif device != first[1]:
+            raise ValueError(f"{function}: {name} must be on {first[1]} as {first[0]} is, got {device}")
     return sizes, lead
+
+
+_fit_again = functools.lru_cache(maxsize=1024)(_fit)
 
 
 def _shape(dims):
     return "(" + ", ".join(map(str, dims)) + ("," if len(dims) == 1 else "") + ")"
 
 
-def _promote(*tensors):
-    return functools.reduce(torch.promote_types, [t.dtype for t in tensors])
+def _promote(first, *tensors):
+    """The dtype of results, which holds the values of all tensors."""
+    return functools.reduce(torch.promote_types, [x.dtype for x in tensors], first.dtype)
 
 
 def _real(*tensors):
     """The dtype of the arithmetic: fp64 if any tensor is, else fp32."""
-    return torch.float64 if any(t.dtype == torch.float64 for t in tensors) else torch.float32
+    return torch.float64 if torch.float64 in [x.dtype for x in tensors] else torch.float32
 
 
 @functools.cache
@@ -370,11 +391,11 @@ def _power(n):
     return 1 << max(n - 1, 0).bit_length()
 
 
-def _shape_of_launch(name, rows, columns, whole=False):
+@functools.lru_cache(maxsize=1024)
+def _shape_of_launch(launch, columns, whole=False):
     """Rows and elements of a tile, and what Triton is told: a whole row, or at most the table's tile."""
-    launch = LAUNCH[name]
     block = _power(columns) if whole else min(_power(columns), launch.tile)
-    rows = max(1, min(_power(rows), launch.pack // block))
+    rows = max(1, launch.pack // block)
     options = {"num_warps": max(1, min(launch.warps, rows * block // (32 * launch.elements)))}
     if launch.registers and not _INTERPRETED and torch.version.hip is None:
         options["maxnreg"] = launch.registers
@@ -386,65 +407,65 @@ def _tiles(columns, block):
     return max(1, -(-columns // block))
 
 
+def _launch(kernel, grid, arguments, options, **constants):
+    """Launch on the device of the arguments; what is no plain tensor is a tracer's, to which torch shows the kernel."""
+    if type(arguments[0]) not in _PLAIN:
+        kernel, options = torch.library.wrap_triton(kernel), {"num_warps": options["num_warps"]}
+    with _on(arguments[0].device):
+        kernel[grid](*arguments, **constants, **options)
+
+
 def _launch_flat(kernel, name, arguments, count, real):
     """Every element on its own."""
-    _, block, options = _shape_of_launch(name, 1, count)
+    launch = LAUNCH[name]
+    _, block, options = _shape_of_launch(launch, launch.tile)
     if count:
-        kernel[(-(-count // block),)](*arguments, ROWS=1, BLOCK=block, REAL=_TRITON[real], **options)
+        _launch(kernel, (-(-count // block),), arguments, options, ROWS=1, BLOCK=block, REAL=_TRITON[real])
 
 
 def _launch_tile(kernel, name, arguments, rows, columns, real, whole=False):
     """Blocks of rows times tiles of columns; with `whole`, a tile holds all columns."""
-    per, block, options = _shape_of_launch(name, rows, columns, whole)
+    per, block, options = _shape_of_launch(LAUNCH[name], int(columns), whole)
     if rows:
         grid = (-(-rows // per), _tiles(columns, block))
-        kernel[grid](*arguments, ROWS=per, BLOCK=block, REAL=_TRITON[real], **options)
+        _launch(kernel, grid, arguments, options, ROWS=per, BLOCK=block, REAL=_TRITON[real])
 
 
 def _launch_sweep(kernel, name, arguments, rows, columns, real):
     """Blocks of rows, each swept in tiles."""
-    per, block, options = _shape_of_launch(name, rows, columns)
+    per, block, options = _shape_of_launch(LAUNCH[name], int(columns))
     if rows:
-        kernel[(-(-rows // per),)](*arguments, ROWS=per, BLOCK=block, REAL=_TRITON[real], **options)
+        _launch(kernel, (-(-rows // per),), arguments, options, ROWS=per, BLOCK=block, REAL=_TRITON[real])
 
 
 def _programs(name, rows, kept, columns, device):
     """How many persistent programs share the rows, and how many tiles the columns have."""
-    per, block, _ = _shape_of_launch(name, rows, columns)
+    per, block, _ = _shape_of_launch(LAUNCH[name], int(columns))
     tiles = _tiles(columns, block)
-    wanted = LAUNCH[name].programs * _multiprocessors(device) // max(1, tiles * kept)
-    return max(1, min(-(-rows // (_BLOCKS_OF_ROWS * per)), wanted)), tiles
+    most = max(1, LAUNCH[name].programs * _multiprocessors(device) // max(1, tiles * kept))
+    enough = -(-rows // (_BLOCKS_OF_ROWS * per))
+    return torch.sym_max(1, torch.sym_min(enough, most)), tiles  # without deciding on a size that is a symbol
 
 
 _BLOCKS_OF_ROWS = 4  # that a persistent program walks at least: with fewer, adding the partial sums takes longer
 
 
-def _launch_fold(kernel, name, arguments, rows, kept, columns, programs, real):
+def _launch_fold(kernel, name, arguments, kept, columns, programs, real):
     """Persistent programs that walk the rows."""
-    per, block, options = _shape_of_launch(name, rows, columns)
+    per, block, options = _shape_of_launch(LAUNCH[name], int(columns))
     if kept:
         grid = (kept * programs, _tiles(columns, block))
-        kernel[grid](*arguments, ROWS=per, BLOCK=block, PROGRAMS=programs, REAL=_TRITON[real], **options)
+        _launch(kernel, grid, arguments, options, ROWS=per, BLOCK=block, REAL=_TRITON[real])
 
 
 def _total(partial, total):
     """Add the programs' partial sums (slots, …) into `total`."""
     count = total.numel()
     if count:
-        shape = {"SLOTS": 32, "BLOCK": 32, "REAL": _TRITON[partial.dtype]}
-        _total_kernel[(-(-count // 32),)](partial, total, partial.shape[0], count, **shape, num_warps=4)
+        arguments = (partial, total, partial.shape[0], count)
+        constants = {"SLOTS": 32, "BLOCK": 32, "REAL": _TRITON[partial.dtype]}
+        _launch(_total_kernel, (-(-count // 32),), arguments, {"num_warps": 4}, **constants)
     return total
-
-
-def _differentiable(function, inputs, cotangents, needed):
-    """Gradients with a graph of their own, None for inputs that need none: of plain torch operations."""
-    with torch.enable_grad():
-        inputs = [x.view_as(x) for x in inputs]  # inputs may share their history: each is differentiated on its own
-        outputs = function(*inputs)
-        outputs = outputs if isinstance(outputs, tuple) else (outputs,)
-        wanted = [x for x, needs in zip(inputs, needed) if needs]
-        grads = iter(torch.autograd.grad(outputs, wanted, cotangents, create_graph=True, allow_unused=True))
-    return [next(grads) if needs else None for _, needs in zip(inputs, needed)]
 
 
 _TRITON = {torch.float32: tl.float32, torch.float64: tl.float64} if tl else {}
@@ -623,6 +644,214 @@ def _geometric_product_backward_kernel(
         tl.store(grad_y_row + 7 * BN + tile, grad_y_e123, mask=mask)
 
 
+@triton.jit(do_not_specialize=["B"])
+def _geometric_product_double_backward_kernel(
+    x_ptr,
+    y_ptr,
+    grad_out_ptr,
+    grad_grad_x_ptr,
+    grad_grad_y_ptr,
+    grad_x_ptr,
+    grad_y_ptr,
+    grad_grad_out_ptr,
+    B,
+    N,
+    HAS_GRAD_GRAD_X: tl.constexpr,
+    HAS_GRAD_GRAD_Y: tl.constexpr,
+    GRAD_X: tl.constexpr,
+    GRAD_Y: tl.constexpr,
+    GRAD_GRAD_OUT: tl.constexpr,
+    ROWS: tl.constexpr,
+    BLOCK: tl.constexpr,
+    REAL: tl.constexpr,
+):
+    BN = tl.cast(B, tl.int64) * N
+
+    start = tl.program_id(0).to(tl.int64) * BLOCK
+    tile = tl.arange(0, BLOCK)
+    mask = tile < tl.cast(B, tl.int64) * N - start
+    x_row = x_ptr + start
+    y_row = y_ptr + start
+    grad_out_row = grad_out_ptr + start
+    grad_grad_x_row = grad_grad_x_ptr + start
+    grad_grad_y_row = grad_grad_y_ptr + start
+    grad_x_row = grad_x_ptr + start
+    grad_y_row = grad_y_ptr + start
+    grad_grad_out_row = grad_grad_out_ptr + start
+
+    x_e = tl.load(x_row + tile, mask=mask, other=0.0).to(REAL)
+    x_e1 = tl.load(x_row + BN + tile, mask=mask, other=0.0).to(REAL)
+    x_e2 = tl.load(x_row + 2 * BN + tile, mask=mask, other=0.0).to(REAL)
+    x_e3 = tl.load(x_row + 3 * BN + tile, mask=mask, other=0.0).to(REAL)
+    x_e12 = tl.load(x_row + 4 * BN + tile, mask=mask, other=0.0).to(REAL)
+    x_e13 = tl.load(x_row + 5 * BN + tile, mask=mask, other=0.0).to(REAL)
+    x_e23 = tl.load(x_row + 6 * BN + tile, mask=mask, other=0.0).to(REAL)
+    x_e123 = tl.load(x_row + 7 * BN + tile, mask=mask, other=0.0).to(REAL)
+    y_e = tl.load(y_row + tile, mask=mask, other=0.0).to(REAL)
+    y_e1 = tl.load(y_row + BN + tile, mask=mask, other=0.0).to(REAL)
+    y_e2 = tl.load(y_row + 2 * BN + tile, mask=mask, other=0.0).to(REAL)
+    y_e3 = tl.load(y_row + 3 * BN + tile, mask=mask, other=0.0).to(REAL)
+    y_e12 = tl.load(y_row + 4 * BN + tile, mask=mask, other=0.0).to(REAL)
+    y_e13 = tl.load(y_row + 5 * BN + tile, mask=mask, other=0.0).to(REAL)
+    y_e23 = tl.load(y_row + 6 * BN + tile, mask=mask, other=0.0).to(REAL)
+    y_e123 = tl.load(y_row + 7 * BN + tile, mask=mask, other=0.0).to(REAL)
+    grad_out_e = tl.load(grad_out_row + tile, mask=mask, other=0.0).to(REAL)
+    grad_out_e1 = tl.load(grad_out_row + BN + tile, mask=mask, other=0.0).to(REAL)
+    grad_out_e2 = tl.load(grad_out_row + 2 * BN + tile, mask=mask, other=0.0).to(REAL)
+    grad_out_e3 = tl.load(grad_out_row + 3 * BN + tile, mask=mask, other=0.0).to(REAL)
+    grad_out_e12 = tl.load(grad_out_row + 4 * BN + tile, mask=mask, other=0.0).to(REAL)
+    grad_out_e13 = tl.load(grad_out_row + 5 * BN + tile, mask=mask, other=0.0).to(REAL)
+    grad_out_e23 = tl.load(grad_out_row + 6 * BN + tile, mask=mask, other=0.0).to(REAL)
+    grad_out_e123 = tl.load(grad_out_row + 7 * BN + tile, mask=mask, other=0.0).to(REAL)
+    grad_grad_x_e = tl.load(grad_grad_x_row + tile, mask=mask & HAS_GRAD_GRAD_X, other=0.0).to(REAL)
+    grad_grad_x_e1 = tl.load(grad_grad_x_row + BN + tile, mask=mask & HAS_GRAD_GRAD_X, other=0.0).to(REAL)
+    grad_grad_x_e2 = tl.load(grad_grad_x_row + 2 * BN + tile, mask=mask & HAS_GRAD_GRAD_X, other=0.0).to(REAL)
+    grad_grad_x_e3 = tl.load(grad_grad_x_row + 3 * BN + tile, mask=mask & HAS_GRAD_GRAD_X, other=0.0).to(REAL)
+    grad_grad_x_e12 = tl.load(grad_grad_x_row + 4 * BN + tile, mask=mask & HAS_GRAD_GRAD_X, other=0.0).to(REAL)
+    grad_grad_x_e13 = tl.load(grad_grad_x_row + 5 * BN + tile, mask=mask & HAS_GRAD_GRAD_X, other=0.0).to(REAL)
+    grad_grad_x_e23 = tl.load(grad_grad_x_row + 6 * BN + tile, mask=mask & HAS_GRAD_GRAD_X, other=0.0).to(REAL)
+    grad_grad_x_e123 = tl.load(grad_grad_x_row + 7 * BN + tile, mask=mask & HAS_GRAD_GRAD_X, other=0.0).to(REAL)
+    grad_grad_y_e = tl.load(grad_grad_y_row + tile, mask=mask & HAS_GRAD_GRAD_Y, other=0.0).to(REAL)
+    grad_grad_y_e1 = tl.load(grad_grad_y_row + BN + tile, mask=mask & HAS_GRAD_GRAD_Y, other=0.0).to(REAL)
+    grad_grad_y_e2 = tl.load(grad_grad_y_row + 2 * BN + tile, mask=mask & HAS_GRAD_GRAD_Y, other=0.0).to(REAL)
+    grad_grad_y_e3 = tl.load(grad_grad_y_row + 3 * BN + tile, mask=mask & HAS_GRAD_GRAD_Y, other=0.0).to(REAL)
+    grad_grad_y_e12 = tl.load(grad_grad_y_row + 4 * BN + tile, mask=mask & HAS_GRAD_GRAD_Y, other=0.0).to(REAL)
+    grad_grad_y_e13 = tl.load(grad_grad_y_row + 5 * BN + tile, mask=mask & HAS_GRAD_GRAD_Y, other=0.0).to(REAL)
+    grad_grad_y_e23 = tl.load(grad_grad_y_row + 6 * BN + tile, mask=mask & HAS_GRAD_GRAD_Y, other=0.0).to(REAL)
+    grad_grad_y_e123 = tl.load(grad_grad_y_row + 7 * BN + tile, mask=mask & HAS_GRAD_GRAD_Y, other=0.0).to(REAL)
+
+    grad_x_e = grad_out_e123 * grad_grad_y_e123 + grad_out_e23 * grad_grad_y_e23
+    grad_x_e += grad_out_e13 * grad_grad_y_e13 + grad_out_e12 * grad_grad_y_e12 + grad_out_e3 * grad_grad_y_e3
+    grad_x_e += grad_out_e2 * grad_grad_y_e2 + grad_out_e1 * grad_grad_y_e1 + grad_out_e * grad_grad_y_e
+    grad_x_e1 = grad_out_e23 * grad_grad_y_e123 + grad_out_e123 * grad_grad_y_e23
+    grad_x_e1 += grad_out_e3 * grad_grad_y_e13 + grad_out_e2 * grad_grad_y_e12 + grad_out_e13 * grad_grad_y_e3
+    grad_x_e1 += grad_out_e12 * grad_grad_y_e2 + grad_out_e * grad_grad_y_e1 + grad_out_e1 * grad_grad_y_e
+    grad_x_e2 = grad_out_e3 * grad_grad_y_e23 + grad_out_e23 * grad_grad_y_e3 + grad_out_e * grad_grad_y_e2
+    grad_x_e2 += grad_out_e2 * grad_grad_y_e - grad_out_e13 * grad_grad_y_e123
+    grad_x_e2 += -grad_out_e123 * grad_grad_y_e13 - grad_out_e1 * grad_grad_y_e12
+    grad_x_e2 += -grad_out_e12 * grad_grad_y_e1
+    grad_x_e3 = grad_out_e12 * grad_grad_y_e123 + grad_out_e123 * grad_grad_y_e12
+    grad_x_e3 += grad_out_e * grad_grad_y_e3 + grad_out_e3 * grad_grad_y_e - grad_out_e2 * grad_grad_y_e23
+    grad_x_e3 += -grad_out_e1 * grad_grad_y_e13 - grad_out_e23 * grad_grad_y_e2 - grad_out_e13 * grad_grad_y_e1
+    grad_x_e12 = grad_out_e13 * grad_grad_y_e23 + grad_out_e123 * grad_grad_y_e3
+    grad_x_e12 += grad_out_e1 * grad_grad_y_e2 + grad_out_e12 * grad_grad_y_e - grad_out_e3 * grad_grad_y_e123
+    grad_x_e12 += -grad_out_e23 * grad_grad_y_e13 - grad_out_e * grad_grad_y_e12 - grad_out_e2 * grad_grad_y_e1
+    grad_x_e13 = grad_out_e2 * grad_grad_y_e123 + grad_out_e23 * grad_grad_y_e12
+    grad_x_e13 += grad_out_e1 * grad_grad_y_e3 + grad_out_e13 * grad_grad_y_e - grad_out_e12 * grad_grad_y_e23
+    grad_x_e13 += -grad_out_e * grad_grad_y_e13 - grad_out_e123 * grad_grad_y_e2 - grad_out_e3 * grad_grad_y_e1
+    grad_x_e23 = grad_out_e12 * grad_grad_y_e13 + grad_out_e2 * grad_grad_y_e3
+    grad_x_e23 += grad_out_e123 * grad_grad_y_e1 + grad_out_e23 * grad_grad_y_e
+    grad_x_e23 += -grad_out_e1 * grad_grad_y_e123 - grad_out_e * grad_grad_y_e23
+    grad_x_e23 += -grad_out_e13 * grad_grad_y_e12 - grad_out_e3 * grad_grad_y_e2
+    grad_x_e123 = grad_out_e2 * grad_grad_y_e13 + grad_out_e12 * grad_grad_y_e3
+    grad_x_e123 += grad_out_e23 * grad_grad_y_e1 + grad_out_e123 * grad_grad_y_e
+    grad_x_e123 += -grad_out_e * grad_grad_y_e123 - grad_out_e1 * grad_grad_y_e23
+    grad_x_e123 += -grad_out_e3 * grad_grad_y_e12 - grad_out_e13 * grad_grad_y_e2
+    grad_y_e = grad_out_e123 * grad_grad_x_e123 + grad_out_e23 * grad_grad_x_e23
+    grad_y_e += grad_out_e13 * grad_grad_x_e13 + grad_out_e12 * grad_grad_x_e12 + grad_out_e3 * grad_grad_x_e3
+    grad_y_e += grad_out_e2 * grad_grad_x_e2 + grad_out_e1 * grad_grad_x_e1 + grad_out_e * grad_grad_x_e
+    grad_y_e1 = grad_out_e23 * grad_grad_x_e123 + grad_out_e123 * grad_grad_x_e23
+    grad_y_e1 += grad_out_e * grad_grad_x_e1 + grad_out_e1 * grad_grad_x_e - grad_out_e3 * grad_grad_x_e13
+    grad_y_e1 += -grad_out_e2 * grad_grad_x_e12 - grad_out_e13 * grad_grad_x_e3 - grad_out_e12 * grad_grad_x_e2
+    grad_y_e2 = grad_out_e1 * grad_grad_x_e12 + grad_out_e * grad_grad_x_e2 + grad_out_e12 * grad_grad_x_e1
+    grad_y_e2 += grad_out_e2 * grad_grad_x_e - grad_out_e13 * grad_grad_x_e123 - grad_out_e3 * grad_grad_x_e23
+    grad_y_e2 += -grad_out_e123 * grad_grad_x_e13 - grad_out_e23 * grad_grad_x_e3
+    grad_y_e3 = grad_out_e12 * grad_grad_x_e123 + grad_out_e2 * grad_grad_x_e23
+    grad_y_e3 += grad_out_e1 * grad_grad_x_e13 + grad_out_e123 * grad_grad_x_e12 + grad_out_e * grad_grad_x_e3
+    grad_y_e3 += grad_out_e23 * grad_grad_x_e2 + grad_out_e13 * grad_grad_x_e1 + grad_out_e3 * grad_grad_x_e
+    grad_y_e12 = grad_out_e23 * grad_grad_x_e13 + grad_out_e123 * grad_grad_x_e3
+    grad_y_e12 += grad_out_e2 * grad_grad_x_e1 + grad_out_e12 * grad_grad_x_e - grad_out_e3 * grad_grad_x_e123
+    grad_y_e12 += -grad_out_e13 * grad_grad_x_e23 - grad_out_e * grad_grad_x_e12 - grad_out_e1 * grad_grad_x_e2
+    grad_y_e13 = grad_out_e2 * grad_grad_x_e123 + grad_out_e12 * grad_grad_x_e23
+    grad_y_e13 += grad_out_e3 * grad_grad_x_e1 + grad_out_e13 * grad_grad_x_e - grad_out_e * grad_grad_x_e13
+    grad_y_e13 += -grad_out_e23 * grad_grad_x_e12 - grad_out_e1 * grad_grad_x_e3
+    grad_y_e13 += -grad_out_e123 * grad_grad_x_e2
+    grad_y_e23 = grad_out_e13 * grad_grad_x_e12 + grad_out_e3 * grad_grad_x_e2
+    grad_y_e23 += grad_out_e123 * grad_grad_x_e1 + grad_out_e23 * grad_grad_x_e
+    grad_y_e23 += -grad_out_e1 * grad_grad_x_e123 - grad_out_e * grad_grad_x_e23
+    grad_y_e23 += -grad_out_e12 * grad_grad_x_e13 - grad_out_e2 * grad_grad_x_e3
+    grad_y_e123 = grad_out_e2 * grad_grad_x_e13 + grad_out_e12 * grad_grad_x_e3
+    grad_y_e123 += grad_out_e23 * grad_grad_x_e1 + grad_out_e123 * grad_grad_x_e
+    grad_y_e123 += -grad_out_e * grad_grad_x_e123 - grad_out_e1 * grad_grad_x_e23
+    grad_y_e123 += -grad_out_e3 * grad_grad_x_e12 - grad_out_e13 * grad_grad_x_e2
+    grad_grad_out_e = x_e3 * grad_grad_y_e3 + x_e2 * grad_grad_y_e2 + x_e1 * grad_grad_y_e1
+    grad_grad_out_e += x_e * grad_grad_y_e + y_e3 * grad_grad_x_e3 + y_e2 * grad_grad_x_e2
+    grad_grad_out_e += y_e1 * grad_grad_x_e1 + y_e * grad_grad_x_e - x_e123 * grad_grad_y_e123
+    grad_grad_out_e += -x_e23 * grad_grad_y_e23 - x_e13 * grad_grad_y_e13 - x_e12 * grad_grad_y_e12
+    grad_grad_out_e += -y_e123 * grad_grad_x_e123 - y_e23 * grad_grad_x_e23 - y_e13 * grad_grad_x_e13
+    grad_grad_out_e += -y_e12 * grad_grad_x_e12
+    grad_grad_out_e1 = x_e13 * grad_grad_y_e3 + x_e12 * grad_grad_y_e2 + x_e * grad_grad_y_e1
+    grad_grad_out_e1 += x_e1 * grad_grad_y_e + y_e3 * grad_grad_x_e13 + y_e2 * grad_grad_x_e12
+    grad_grad_out_e1 += y_e * grad_grad_x_e1 + y_e1 * grad_grad_x_e - x_e23 * grad_grad_y_e123
+    grad_grad_out_e1 += -x_e123 * grad_grad_y_e23 - x_e3 * grad_grad_y_e13 - x_e2 * grad_grad_y_e12
+    grad_grad_out_e1 += -y_e23 * grad_grad_x_e123 - y_e123 * grad_grad_x_e23 - y_e13 * grad_grad_x_e3
+    grad_grad_out_e1 += -y_e12 * grad_grad_x_e2
+    grad_grad_out_e2 = x_e13 * grad_grad_y_e123 + x_e123 * grad_grad_y_e13 + x_e1 * grad_grad_y_e12
+    grad_grad_out_e2 += x_e23 * grad_grad_y_e3 + x_e * grad_grad_y_e2 + x_e2 * grad_grad_y_e
+    grad_grad_out_e2 += y_e13 * grad_grad_x_e123 + y_e3 * grad_grad_x_e23 + y_e123 * grad_grad_x_e13
+    grad_grad_out_e2 += y_e * grad_grad_x_e2 + y_e12 * grad_grad_x_e1 + y_e2 * grad_grad_x_e
+    grad_grad_out_e2 += -x_e3 * grad_grad_y_e23 - x_e12 * grad_grad_y_e1 - y_e1 * grad_grad_x_e12
+    grad_grad_out_e2 += -y_e23 * grad_grad_x_e3
+    grad_grad_out_e3 = x_e2 * grad_grad_y_e23 + x_e1 * grad_grad_y_e13 + x_e * grad_grad_y_e3
+    grad_grad_out_e3 += x_e3 * grad_grad_y_e + y_e * grad_grad_x_e3 + y_e23 * grad_grad_x_e2
+    grad_grad_out_e3 += y_e13 * grad_grad_x_e1 + y_e3 * grad_grad_x_e - x_e12 * grad_grad_y_e123
+    grad_grad_out_e3 += -x_e123 * grad_grad_y_e12 - x_e23 * grad_grad_y_e2 - x_e13 * grad_grad_y_e1
+    grad_grad_out_e3 += -y_e12 * grad_grad_x_e123 - y_e2 * grad_grad_x_e23 - y_e1 * grad_grad_x_e13
+    grad_grad_out_e3 += -y_e123 * grad_grad_x_e12
+    grad_grad_out_e12 = x_e3 * grad_grad_y_e123 + x_e23 * grad_grad_y_e13 + x_e * grad_grad_y_e12
+    grad_grad_out_e12 += x_e123 * grad_grad_y_e3 + x_e1 * grad_grad_y_e2 + x_e12 * grad_grad_y_e
+    grad_grad_out_e12 += y_e3 * grad_grad_x_e123 + y_e13 * grad_grad_x_e23 + y_e * grad_grad_x_e12
+    grad_grad_out_e12 += y_e123 * grad_grad_x_e3 + y_e2 * grad_grad_x_e1 + y_e12 * grad_grad_x_e
+    grad_grad_out_e12 += -x_e13 * grad_grad_y_e23 - x_e2 * grad_grad_y_e1 - y_e23 * grad_grad_x_e13
+    grad_grad_out_e12 += -y_e1 * grad_grad_x_e2
+    grad_grad_out_e13 = x_e12 * grad_grad_y_e23 + x_e * grad_grad_y_e13 + x_e1 * grad_grad_y_e3
+    grad_grad_out_e13 += x_e13 * grad_grad_y_e + y_e * grad_grad_x_e13 + y_e23 * grad_grad_x_e12
+    grad_grad_out_e13 += y_e3 * grad_grad_x_e1 + y_e13 * grad_grad_x_e - x_e2 * grad_grad_y_e123
+    grad_grad_out_e13 += -x_e23 * grad_grad_y_e12 - x_e123 * grad_grad_y_e2 - x_e3 * grad_grad_y_e1
+    grad_grad_out_e13 += -y_e2 * grad_grad_x_e123 - y_e12 * grad_grad_x_e23 - y_e1 * grad_grad_x_e3
+    grad_grad_out_e13 += -y_e123 * grad_grad_x_e2
+    grad_grad_out_e23 = x_e1 * grad_grad_y_e123 + x_e * grad_grad_y_e23 + x_e13 * grad_grad_y_e12
+    grad_grad_out_e23 += x_e2 * grad_grad_y_e3 + x_e123 * grad_grad_y_e1 + x_e23 * grad_grad_y_e
+    grad_grad_out_e23 += y_e1 * grad_grad_x_e123 + y_e * grad_grad_x_e23 + y_e12 * grad_grad_x_e13
+    grad_grad_out_e23 += y_e3 * grad_grad_x_e2 + y_e123 * grad_grad_x_e1 + y_e23 * grad_grad_x_e
+    grad_grad_out_e23 += -x_e12 * grad_grad_y_e13 - x_e3 * grad_grad_y_e2 - y_e13 * grad_grad_x_e12
+    grad_grad_out_e23 += -y_e2 * grad_grad_x_e3
+    grad_grad_out_e123 = x_e * grad_grad_y_e123 + x_e1 * grad_grad_y_e23 + x_e3 * grad_grad_y_e12
+    grad_grad_out_e123 += x_e12 * grad_grad_y_e3 + x_e23 * grad_grad_y_e1 + x_e123 * grad_grad_y_e
+    grad_grad_out_e123 += y_e * grad_grad_x_e123 + y_e1 * grad_grad_x_e23 + y_e3 * grad_grad_x_e12
+    grad_grad_out_e123 += y_e12 * grad_grad_x_e3 + y_e23 * grad_grad_x_e1 + y_e123 * grad_grad_x_e
+    grad_grad_out_e123 += -x_e2 * grad_grad_y_e13 - x_e13 * grad_grad_y_e2 - y_e2 * grad_grad_x_e13
+    grad_grad_out_e123 += -y_e13 * grad_grad_x_e2
+
+    if GRAD_X:
+        tl.store(grad_x_row + tile, grad_x_e, mask=mask)
+        tl.store(grad_x_row + BN + tile, grad_x_e1, mask=mask)
+        tl.store(grad_x_row + 2 * BN + tile, grad_x_e2, mask=mask)
+        tl.store(grad_x_row + 3 * BN + tile, grad_x_e3, mask=mask)
+        tl.store(grad_x_row + 4 * BN + tile, grad_x_e12, mask=mask)
+        tl.store(grad_x_row + 5 * BN + tile, grad_x_e13, mask=mask)
+        tl.store(grad_x_row + 6 * BN + tile, grad_x_e23, mask=mask)
+        tl.store(grad_x_row + 7 * BN + tile, grad_x_e123, mask=mask)
+    if GRAD_Y:
+        tl.store(grad_y_row + tile, grad_y_e, mask=mask)
+        tl.store(grad_y_row + BN + tile, grad_y_e1, mask=mask)
+        tl.store(grad_y_row + 2 * BN + tile, grad_y_e2, mask=mask)
+        tl.store(grad_y_row + 3 * BN + tile, grad_y_e3, mask=mask)
+        tl.store(grad_y_row + 4 * BN + tile, grad_y_e12, mask=mask)
+        tl.store(grad_y_row + 5 * BN + tile, grad_y_e13, mask=mask)
+        tl.store(grad_y_row + 6 * BN + tile, grad_y_e23, mask=mask)
+        tl.store(grad_y_row + 7 * BN + tile, grad_y_e123, mask=mask)
+    if GRAD_GRAD_OUT:
+        tl.store(grad_grad_out_row + tile, grad_grad_out_e, mask=mask)
+        tl.store(grad_grad_out_row + BN + tile, grad_grad_out_e1, mask=mask)
+        tl.store(grad_grad_out_row + 2 * BN + tile, grad_grad_out_e2, mask=mask)
+        tl.store(grad_grad_out_row + 3 * BN + tile, grad_grad_out_e3, mask=mask)
+        tl.store(grad_grad_out_row + 4 * BN + tile, grad_grad_out_e12, mask=mask)
+        tl.store(grad_grad_out_row + 5 * BN + tile, grad_grad_out_e13, mask=mask)
+        tl.store(grad_grad_out_row + 6 * BN + tile, grad_grad_out_e23, mask=mask)
+        tl.store(grad_grad_out_row + 7 * BN + tile, grad_grad_out_e123, mask=mask)
+
+
 # ---------------------------------------------------------------------------------------------------------------------
 # sgp
 #     return sgp(x, y, weight)
@@ -739,7 +968,6 @@ def _sgp_backward_kernel(
     GRAD_WEIGHT: tl.constexpr,
     ROWS: tl.constexpr,
     BLOCK: tl.constexpr,
-    PROGRAMS: tl.constexpr,
     REAL: tl.constexpr,
 ):
     # accumulates in registers over b; the partial results are added in a fixed order
@@ -749,7 +977,7 @@ def _sgp_backward_kernel(
     r = _down(ROWS)
     at = r * N + n
     tile_mask = n < N
-    program = tl.program_id(0)
+    program, programs = tl.program_id(0), tl.num_programs(0)
     weight_000, weight_011, weight_022, weight_033 = _load4(weight_ptr + n * 20, tile_mask, REAL)
     weight_101, weight_110, weight_112, weight_121 = _load4(weight_ptr + n * 20 + 4, tile_mask, REAL)
     weight_123, weight_132, weight_202, weight_211 = _load4(weight_ptr + n * 20 + 8, tile_mask, REAL)
@@ -776,7 +1004,7 @@ def _sgp_backward_kernel(
     grad_weight_312 = _start(ROWS, BLOCK, 0.0, REAL)
     grad_weight_321 = _start(ROWS, BLOCK, 0.0, REAL)
     grad_weight_330 = _start(ROWS, BLOCK, 0.0, REAL)
-    for block in range(program, tl.cdiv(B, ROWS), PROGRAMS):
+    for block in range(program, tl.cdiv(B, ROWS), programs):
         b = tl.cast(block, tl.int64) * ROWS
         row_mask = b + r < B
         mask = tile_mask if ROWS == 1 else tile_mask & row_mask
@@ -936,6 +1164,407 @@ def _sgp_backward_kernel(
             grad_weight_312 = _sum(grad_weight_312, x_e123 * t27, mask, ROWS > 1)
             grad_weight_321 = _sum(grad_weight_321, x_e123 * t26, mask, ROWS > 1)
             grad_weight_330 = _sum(grad_weight_330, x_e123 * t24, mask, ROWS > 1)
+    grad_weight_row = grad_weight_ptr + tl.cast(program, tl.int64) * 20 * N
+
+    if GRAD_WEIGHT:
+        tl.store(grad_weight_row + n * 20, _column_sum(grad_weight_000, ROWS), mask=tile_mask)
+        tl.store(grad_weight_row + n * 20 + 1, _column_sum(grad_weight_011, ROWS), mask=tile_mask)
+        tl.store(grad_weight_row + n * 20 + 2, _column_sum(grad_weight_022, ROWS), mask=tile_mask)
+        tl.store(grad_weight_row + n * 20 + 3, _column_sum(grad_weight_033, ROWS), mask=tile_mask)
+        tl.store(grad_weight_row + n * 20 + 4, _column_sum(grad_weight_101, ROWS), mask=tile_mask)
+        tl.store(grad_weight_row + n * 20 + 5, _column_sum(grad_weight_110, ROWS), mask=tile_mask)
+        tl.store(grad_weight_row + n * 20 + 6, _column_sum(grad_weight_112, ROWS), mask=tile_mask)
+        tl.store(grad_weight_row + n * 20 + 7, _column_sum(grad_weight_121, ROWS), mask=tile_mask)
+        tl.store(grad_weight_row + n * 20 + 8, _column_sum(grad_weight_123, ROWS), mask=tile_mask)
+        tl.store(grad_weight_row + n * 20 + 9, _column_sum(grad_weight_132, ROWS), mask=tile_mask)
+        tl.store(grad_weight_row + n * 20 + 10, _column_sum(grad_weight_202, ROWS), mask=tile_mask)
+        tl.store(grad_weight_row + n * 20 + 11, _column_sum(grad_weight_211, ROWS), mask=tile_mask)
+        tl.store(grad_weight_row + n * 20 + 12, _column_sum(grad_weight_213, ROWS), mask=tile_mask)
+        tl.store(grad_weight_row + n * 20 + 13, _column_sum(grad_weight_220, ROWS), mask=tile_mask)
+        tl.store(grad_weight_row + n * 20 + 14, _column_sum(grad_weight_222, ROWS), mask=tile_mask)
+        tl.store(grad_weight_row + n * 20 + 15, _column_sum(grad_weight_231, ROWS), mask=tile_mask)
+        tl.store(grad_weight_row + n * 20 + 16, _column_sum(grad_weight_303, ROWS), mask=tile_mask)
+        tl.store(grad_weight_row + n * 20 + 17, _column_sum(grad_weight_312, ROWS), mask=tile_mask)
+        tl.store(grad_weight_row + n * 20 + 18, _column_sum(grad_weight_321, ROWS), mask=tile_mask)
+        tl.store(grad_weight_row + n * 20 + 19, _column_sum(grad_weight_330, ROWS), mask=tile_mask)
+
+
+@triton.jit(do_not_specialize=["B"])
+def _sgp_double_backward_kernel(
+    x_ptr,
+    y_ptr,
+    weight_ptr,
+    grad_out_ptr,
+    grad_grad_x_ptr,
+    grad_grad_y_ptr,
+    grad_grad_weight_ptr,
+    grad_x_ptr,
+    grad_y_ptr,
+    grad_grad_out_ptr,
+    grad_weight_ptr,
+    B,
+    N,
+    HAS_GRAD_GRAD_X: tl.constexpr,
+    HAS_GRAD_GRAD_Y: tl.constexpr,
+    HAS_GRAD_GRAD_WEIGHT: tl.constexpr,
+    GRAD_X: tl.constexpr,
+    GRAD_Y: tl.constexpr,
+    GRAD_GRAD_OUT: tl.constexpr,
+    GRAD_WEIGHT: tl.constexpr,
+    ROWS: tl.constexpr,
+    BLOCK: tl.constexpr,
+    REAL: tl.constexpr,
+):
+    # accumulates in registers over b; the partial results are added in a fixed order
+    # reloads what does not depend on the row, because 167 fields are alive at once
+    BN = tl.cast(B, tl.int64) * N
+
+    n = _tile(tl.program_id(1) * BLOCK, ROWS, BLOCK)
+    r = _down(ROWS)
+    at = r * N + n
+    tile_mask = n < N
+    program, programs = tl.program_id(0), tl.num_programs(0)
+
+    grad_weight_000 = _start(ROWS, BLOCK, 0.0, REAL)
+    grad_weight_011 = _start(ROWS, BLOCK, 0.0, REAL)
+    grad_weight_022 = _start(ROWS, BLOCK, 0.0, REAL)
+    grad_weight_033 = _start(ROWS, BLOCK, 0.0, REAL)
+    grad_weight_101 = _start(ROWS, BLOCK, 0.0, REAL)
+    grad_weight_110 = _start(ROWS, BLOCK, 0.0, REAL)
+    grad_weight_112 = _start(ROWS, BLOCK, 0.0, REAL)
+    grad_weight_121 = _start(ROWS, BLOCK, 0.0, REAL)
+    grad_weight_123 = _start(ROWS, BLOCK, 0.0, REAL)
+    grad_weight_132 = _start(ROWS, BLOCK, 0.0, REAL)
+    grad_weight_202 = _start(ROWS, BLOCK, 0.0, REAL)
+    grad_weight_211 = _start(ROWS, BLOCK, 0.0, REAL)
+    grad_weight_213 = _start(ROWS, BLOCK, 0.0, REAL)
+    grad_weight_220 = _start(ROWS, BLOCK, 0.0, REAL)
+    grad_weight_222 = _start(ROWS, BLOCK, 0.0, REAL)
+    grad_weight_231 = _start(ROWS, BLOCK, 0.0, REAL)
+    grad_weight_303 = _start(ROWS, BLOCK, 0.0, REAL)
+    grad_weight_312 = _start(ROWS, BLOCK, 0.0, REAL)
+    grad_weight_321 = _start(ROWS, BLOCK, 0.0, REAL)
+    grad_weight_330 = _start(ROWS, BLOCK, 0.0, REAL)
+    for block in range(program, tl.cdiv(B, ROWS), programs):
+        b = tl.cast(block, tl.int64) * ROWS
+        row_mask = b + r < B
+        mask = tile_mask if ROWS == 1 else tile_mask & row_mask
+        x_row = x_ptr + b * N
+        y_row = y_ptr + b * N
+        grad_out_row = grad_out_ptr + b * N
+        grad_grad_x_row = grad_grad_x_ptr + b * N
+        grad_grad_y_row = grad_grad_y_ptr + b * N
+        grad_x_row = grad_x_ptr + b * N
+        grad_y_row = grad_y_ptr + b * N
+        grad_grad_out_row = grad_grad_out_ptr + b * N
+
+        x_e = tl.load(x_row + at, mask=mask, other=0.0).to(REAL)
+        x_e1 = tl.load(x_row + BN + at, mask=mask, other=0.0).to(REAL)
+        x_e2 = tl.load(x_row + 2 * BN + at, mask=mask, other=0.0).to(REAL)
+        x_e3 = tl.load(x_row + 3 * BN + at, mask=mask, other=0.0).to(REAL)
+        x_e12 = tl.load(x_row + 4 * BN + at, mask=mask, other=0.0).to(REAL)
+        x_e13 = tl.load(x_row + 5 * BN + at, mask=mask, other=0.0).to(REAL)
+        x_e23 = tl.load(x_row + 6 * BN + at, mask=mask, other=0.0).to(REAL)
+        x_e123 = tl.load(x_row + 7 * BN + at, mask=mask, other=0.0).to(REAL)
+        y_e = tl.load(y_row + at, mask=mask, other=0.0).to(REAL)
+        y_e1 = tl.load(y_row + BN + at, mask=mask, other=0.0).to(REAL)
+        y_e2 = tl.load(y_row + 2 * BN + at, mask=mask, other=0.0).to(REAL)
+        y_e3 = tl.load(y_row + 3 * BN + at, mask=mask, other=0.0).to(REAL)
+        y_e12 = tl.load(y_row + 4 * BN + at, mask=mask, other=0.0).to(REAL)
+        y_e13 = tl.load(y_row + 5 * BN + at, mask=mask, other=0.0).to(REAL)
+        y_e23 = tl.load(y_row + 6 * BN + at, mask=mask, other=0.0).to(REAL)
+        y_e123 = tl.load(y_row + 7 * BN + at, mask=mask, other=0.0).to(REAL)
+        weight_000, weight_011, weight_022, weight_033 = _load4(weight_ptr + n * 20, tile_mask, REAL)
+        weight_101, weight_110, weight_112, weight_121 = _load4(weight_ptr + n * 20 + 4, tile_mask, REAL)
+        weight_123, weight_132, weight_202, weight_211 = _load4(weight_ptr + n * 20 + 8, tile_mask, REAL)
+        weight_213, weight_220, weight_222, weight_231 = _load4(weight_ptr + n * 20 + 12, tile_mask, REAL)
+        weight_303, weight_312, weight_321, weight_330 = _load4(weight_ptr + n * 20 + 16, tile_mask, REAL)
+        grad_out_e = tl.load(grad_out_row + at, mask=mask, other=0.0).to(REAL)
+        grad_out_e1 = tl.load(grad_out_row + BN + at, mask=mask, other=0.0).to(REAL)
+        grad_out_e2 = tl.load(grad_out_row + 2 * BN + at, mask=mask, other=0.0).to(REAL)
+        grad_out_e3 = tl.load(grad_out_row + 3 * BN + at, mask=mask, other=0.0).to(REAL)
+        grad_out_e12 = tl.load(grad_out_row + 4 * BN + at, mask=mask, other=0.0).to(REAL)
+        grad_out_e13 = tl.load(grad_out_row + 5 * BN + at, mask=mask, other=0.0).to(REAL)
+        grad_out_e23 = tl.load(grad_out_row + 6 * BN + at, mask=mask, other=0.0).to(REAL)
+        grad_out_e123 = tl.load(grad_out_row + 7 * BN + at, mask=mask, other=0.0).to(REAL)
+        grad_grad_x_e = tl.load(grad_grad_x_row + at, mask=mask & HAS_GRAD_GRAD_X, other=0.0).to(REAL)
+        grad_grad_x_e1 = tl.load(grad_grad_x_row + BN + at, mask=mask & HAS_GRAD_GRAD_X, other=0.0).to(REAL)
+        grad_grad_x_e2 = tl.load(grad_grad_x_row + 2 * BN + at, mask=mask & HAS_GRAD_GRAD_X, other=0.0).to(REAL)
+        grad_grad_x_e3 = tl.load(grad_grad_x_row + 3 * BN + at, mask=mask & HAS_GRAD_GRAD_X, other=0.0).to(REAL)
+        grad_grad_x_e12 = tl.load(grad_grad_x_row + 4 * BN + at, mask=mask & HAS_GRAD_GRAD_X, other=0.0).to(REAL)
+        grad_grad_x_e13 = tl.load(grad_grad_x_row + 5 * BN + at, mask=mask & HAS_GRAD_GRAD_X, other=0.0).to(REAL)
+        grad_grad_x_e23 = tl.load(grad_grad_x_row + 6 * BN + at, mask=mask & HAS_GRAD_GRAD_X, other=0.0).to(REAL)
+        grad_grad_x_e123 = tl.load(grad_grad_x_row + 7 * BN + at, mask=mask & HAS_GRAD_GRAD_X, other=0.0).to(REAL)
+        grad_grad_y_e = tl.load(grad_grad_y_row + at, mask=mask & HAS_GRAD_GRAD_Y, other=0.0).to(REAL)
+        grad_grad_y_e1 = tl.load(grad_grad_y_row + BN + at, mask=mask & HAS_GRAD_GRAD_Y, other=0.0).to(REAL)
+        grad_grad_y_e2 = tl.load(grad_grad_y_row + 2 * BN + at, mask=mask & HAS_GRAD_GRAD_Y, other=0.0).to(REAL)
+        grad_grad_y_e3 = tl.load(grad_grad_y_row + 3 * BN + at, mask=mask & HAS_GRAD_GRAD_Y, other=0.0).to(REAL)
+        grad_grad_y_e12 = tl.load(grad_grad_y_row + 4 * BN + at, mask=mask & HAS_GRAD_GRAD_Y, other=0.0).to(REAL)
+        grad_grad_y_e13 = tl.load(grad_grad_y_row + 5 * BN + at, mask=mask & HAS_GRAD_GRAD_Y, other=0.0).to(REAL)
+        grad_grad_y_e23 = tl.load(grad_grad_y_row + 6 * BN + at, mask=mask & HAS_GRAD_GRAD_Y, other=0.0).to(REAL)
+        grad_grad_y_e123 = tl.load(grad_grad_y_row + 7 * BN + at, mask=mask & HAS_GRAD_GRAD_Y, other=0.0).to(REAL)
+        grad_grad_weight_000, grad_grad_weight_011, grad_grad_weight_022, grad_grad_weight_033 = _load4(
+            grad_grad_weight_ptr + n * 20, tile_mask & HAS_GRAD_GRAD_WEIGHT, REAL
+        )
+        grad_grad_weight_101, grad_grad_weight_110, grad_grad_weight_112, grad_grad_weight_121 = _load4(
+            grad_grad_weight_ptr + n * 20 + 4, tile_mask & HAS_GRAD_GRAD_WEIGHT, REAL
+        )
+        grad_grad_weight_123, grad_grad_weight_132, grad_grad_weight_202, grad_grad_weight_211 = _load4(
+            grad_grad_weight_ptr + n * 20 + 8, tile_mask & HAS_GRAD_GRAD_WEIGHT, REAL
+        )
+        grad_grad_weight_213, grad_grad_weight_220, grad_grad_weight_222, grad_grad_weight_231 = _load4(
+            grad_grad_weight_ptr + n * 20 + 12, tile_mask & HAS_GRAD_GRAD_WEIGHT, REAL
+        )
+        grad_grad_weight_303, grad_grad_weight_312, grad_grad_weight_321, grad_grad_weight_330 = _load4(
+            grad_grad_weight_ptr + n * 20 + 16, tile_mask & HAS_GRAD_GRAD_WEIGHT, REAL
+        )
+
+        t0 = y_e23 * grad_out_e23 + y_e13 * grad_out_e13 + y_e12 * grad_out_e12
+        t1 = y_e3 * grad_out_e3 + y_e2 * grad_out_e2 + y_e1 * grad_out_e1
+        t2 = grad_out_e23 * grad_grad_y_e23 + grad_out_e13 * grad_grad_y_e13 + grad_out_e12 * grad_grad_y_e12
+        t3 = grad_out_e3 * grad_grad_y_e3 + grad_out_e2 * grad_grad_y_e2 + grad_out_e1 * grad_grad_y_e1
+        t4 = y_e123 * grad_out_e123
+        t5 = y_e * grad_out_e
+        t6 = weight_033 * grad_grad_y_e123
+        t7 = weight_000 * grad_grad_y_e
+        grad_x_e = grad_grad_weight_022 * t0 + grad_grad_weight_011 * t1 + weight_022 * t2 + weight_011 * t3
+        grad_x_e += grad_grad_weight_033 * t4 + grad_grad_weight_000 * t5 + grad_out_e123 * t6 + grad_out_e * t7
+        t8 = grad_grad_weight_132 * grad_out_e123
+        t9 = y_e3 * grad_out_e13 + y_e2 * grad_out_e12
+        t10 = y_e13 * grad_out_e3 + y_e12 * grad_out_e2
+        t11 = grad_grad_weight_101 * grad_out_e
+        t12 = grad_grad_weight_123 * y_e123 + weight_123 * grad_grad_y_e123
+        t13 = weight_132 * grad_out_e123
+        t14 = grad_out_e3 * grad_grad_y_e13 + grad_out_e2 * grad_grad_y_e12
+        t15 = grad_out_e13 * grad_grad_y_e3 + grad_out_e12 * grad_grad_y_e2
+        t16 = weight_101 * grad_out_e
+        t17 = grad_grad_weight_110 * y_e + weight_110 * grad_grad_y_e
+        grad_x_e1 = y_e23 * t8 + grad_grad_weight_121 * t9 + grad_grad_weight_112 * t10 + y_e1 * t11
+        grad_x_e1 += grad_out_e23 * t12 + t13 * grad_grad_y_e23 + weight_112 * t14 + weight_121 * t15
+        grad_x_e1 += t16 * grad_grad_y_e1 + grad_out_e1 * t17
+        t18 = grad_grad_weight_121 * grad_out_e23
+        t19 = y_e23 * grad_out_e3 - y_e12 * grad_out_e1
+        t20 = grad_out_e3 * grad_grad_y_e23 - grad_out_e1 * grad_grad_y_e12
+        t21 = weight_121 * grad_out_e23
+        t22 = grad_grad_weight_121 * y_e1 + weight_121 * grad_grad_y_e1
+        grad_x_e2 = y_e3 * t18 + grad_grad_weight_112 * t19 + y_e2 * t11 + weight_112 * t20 + t21 * grad_grad_y_e3
+        grad_x_e2 += t16 * grad_grad_y_e2 + grad_out_e2 * t17 - y_e13 * t8 - grad_out_e13 * t12
+        grad_x_e2 += -t13 * grad_grad_y_e13 - grad_out_e12 * t22
+        t23 = -y_e23 * grad_out_e2 - y_e13 * grad_out_e1
+        t24 = -grad_out_e2 * grad_grad_y_e23 - grad_out_e1 * grad_grad_y_e13
+        grad_x_e3 = y_e12 * t8 + grad_grad_weight_112 * t23 + y_e3 * t11 + grad_out_e12 * t12 + weight_112 * t24
+        grad_x_e3 += t13 * grad_grad_y_e12 + t16 * grad_grad_y_e3 + grad_out_e3 * t17 - y_e2 * t18
+        grad_x_e3 += -t21 * grad_grad_y_e2 - grad_out_e13 * t22
+        t25 = grad_grad_weight_231 * grad_out_e123
+        t26 = y_e23 * grad_out_e13 - y_e13 * grad_out_e23
+        t27 = grad_grad_weight_202 * grad_out_e
+        t28 = grad_grad_weight_213 * y_e123 + weight_213 * grad_grad_y_e123
+        t29 = grad_out_e13 * grad_grad_y_e23 - grad_out_e23 * grad_grad_y_e13
+        t30 = weight_202 * grad_out_e
+        t31 = weight_231 * grad_out_e123
+        t32 = grad_grad_weight_211 * y_e2 + weight_211 * grad_grad_y_e2
+        t33 = grad_grad_weight_211 * y_e1 + weight_211 * grad_grad_y_e1
+        t34 = grad_grad_weight_220 * y_e + weight_220 * grad_grad_y_e
+        grad_x_e12 = y_e3 * t25 + grad_grad_weight_222 * t26 + weight_222 * t29 + t31 * grad_grad_y_e3
+        grad_x_e12 += grad_out_e1 * t32 + grad_out_e12 * t34 - y_e12 * t27 - grad_out_e3 * t28
+        grad_x_e12 += -t30 * grad_grad_y_e12 - grad_out_e2 * t33
+        t35 = grad_grad_weight_222 * grad_out_e12
+        t36 = weight_222 * grad_out_e12
+        t37 = grad_grad_weight_222 * y_e12 + weight_222 * grad_grad_y_e12
+        t38 = grad_grad_weight_211 * y_e3 + weight_211 * grad_grad_y_e3
+        grad_x_e13 = grad_out_e2 * t28 + grad_out_e23 * t37 + grad_out_e1 * t38 + grad_out_e13 * t34 - y_e2 * t25
+        grad_x_e13 += -y_e23 * t35 - y_e13 * t27 - t36 * grad_grad_y_e23 - t30 * grad_grad_y_e13
+        grad_x_e13 += -t31 * grad_grad_y_e2 - grad_out_e3 * t33
+        grad_x_e23 = y_e1 * t25 + y_e13 * t35 + t36 * grad_grad_y_e13 + grad_out_e2 * t38 + t31 * grad_grad_y_e1
+        grad_x_e23 += grad_out_e23 * t34 - y_e23 * t27 - grad_out_e1 * t28 - t30 * grad_grad_y_e23
+        grad_x_e23 += -grad_out_e13 * t37 - grad_out_e3 * t32
+        t39 = y_e1 * grad_out_e23 + y_e3 * grad_out_e12 - y_e2 * grad_out_e13
+        t40 = y_e13 * grad_out_e2 - y_e12 * grad_out_e3 - y_e23 * grad_out_e1
+        t41 = grad_out_e2 * grad_grad_y_e13 - grad_out_e1 * grad_grad_y_e23 - grad_out_e3 * grad_grad_y_e12
+        t42 = grad_out_e12 * grad_grad_y_e3 + grad_out_e23 * grad_grad_y_e1 - grad_out_e13 * grad_grad_y_e2
+        t43 = y_e * grad_out_e123
+        t44 = y_e123 * grad_out_e
+        t45 = grad_out_e * grad_grad_y_e123
+        t46 = grad_out_e123 * grad_grad_y_e
+        grad_x_e123 = grad_grad_weight_321 * t39 + grad_grad_weight_312 * t40 + weight_312 * t41
+        grad_x_e123 += weight_321 * t42 + grad_grad_weight_330 * t43 + weight_330 * t46
+        grad_x_e123 += -grad_grad_weight_303 * t44 - weight_303 * t45
+        t47 = x_e23 * grad_out_e23 + x_e13 * grad_out_e13 + x_e12 * grad_out_e12
+        t48 = x_e3 * grad_out_e3 + x_e2 * grad_out_e2 + x_e1 * grad_out_e1
+        t49 = grad_out_e23 * grad_grad_x_e23 + grad_out_e13 * grad_grad_x_e13 + grad_out_e12 * grad_grad_x_e12
+        t50 = grad_out_e3 * grad_grad_x_e3 + grad_out_e2 * grad_grad_x_e2 + grad_out_e1 * grad_grad_x_e1
+        t51 = grad_grad_weight_330 * x_e123 + weight_330 * grad_grad_x_e123
+        t52 = grad_grad_weight_000 * x_e + weight_000 * grad_grad_x_e
+        grad_y_e = grad_grad_weight_220 * t47 + grad_grad_weight_110 * t48 + weight_220 * t49 + weight_110 * t50
+        grad_y_e += grad_out_e123 * t51 + grad_out_e * t52
+        t53 = -x_e13 * grad_out_e3 - x_e12 * grad_out_e2
+        t54 = -x_e3 * grad_out_e13 - x_e2 * grad_out_e12
+        t55 = grad_grad_weight_321 * x_e123 + weight_321 * grad_grad_x_e123
+        t56 = -grad_out_e3 * grad_grad_x_e13 - grad_out_e2 * grad_grad_x_e12
+        t57 = -grad_out_e13 * grad_grad_x_e3 - grad_out_e12 * grad_grad_x_e2
+        t58 = grad_grad_weight_011 * x_e + weight_011 * grad_grad_x_e
+        grad_y_e1 = x_e23 * t25 + grad_grad_weight_211 * t53 + grad_grad_weight_121 * t54 + x_e1 * t11
+        grad_y_e1 += grad_out_e23 * t55 + t31 * grad_grad_x_e23 + weight_211 * t56 + weight_121 * t57
+        grad_y_e1 += t16 * grad_grad_x_e1 + grad_out_e1 * t58
+        t59 = x_e12 * grad_out_e1 - x_e23 * grad_out_e3
+        t60 = grad_out_e1 * grad_grad_x_e12 - grad_out_e3 * grad_grad_x_e23
+        t61 = grad_grad_weight_121 * x_e1 + weight_121 * grad_grad_x_e1
+        grad_y_e2 = grad_grad_weight_211 * t59 + x_e2 * t11 + weight_211 * t60 + t16 * grad_grad_x_e2
+        grad_y_e2 += grad_out_e12 * t61 + grad_out_e2 * t58 - x_e13 * t25 - x_e3 * t18 - grad_out_e13 * t55
+        grad_y_e2 += -t31 * grad_grad_x_e13 - t21 * grad_grad_x_e3
+        t62 = x_e23 * grad_out_e2 + x_e13 * grad_out_e1
+        t63 = grad_out_e2 * grad_grad_x_e23 + grad_out_e1 * grad_grad_x_e13
+        grad_y_e3 = x_e12 * t25 + grad_grad_weight_211 * t62 + x_e2 * t18 + x_e3 * t11 + grad_out_e12 * t55
+        grad_y_e3 += weight_211 * t63 + t31 * grad_grad_x_e12 + t16 * grad_grad_x_e3 + t21 * grad_grad_x_e2
+        grad_y_e3 += grad_out_e13 * t61 + grad_out_e3 * t58
+        t64 = x_e13 * grad_out_e23 - x_e23 * grad_out_e13
+        t65 = grad_grad_weight_312 * x_e123 + weight_312 * grad_grad_x_e123
+        t66 = grad_out_e23 * grad_grad_x_e13 - grad_out_e13 * grad_grad_x_e23
+        t67 = grad_grad_weight_112 * x_e2 + weight_112 * grad_grad_x_e2
+        t68 = grad_grad_weight_112 * x_e1 + weight_112 * grad_grad_x_e1
+        t69 = grad_grad_weight_022 * x_e + weight_022 * grad_grad_x_e
+        grad_y_e12 = grad_grad_weight_222 * t64 + x_e3 * t8 + weight_222 * t66 + t13 * grad_grad_x_e3
+        grad_y_e12 += grad_out_e2 * t68 + grad_out_e12 * t69 - x_e12 * t27 - grad_out_e3 * t65
+        grad_y_e12 += -t30 * grad_grad_x_e12 - grad_out_e1 * t67
+        t70 = grad_grad_weight_222 * x_e12 + weight_222 * grad_grad_x_e12
+        t71 = grad_grad_weight_112 * x_e3 + weight_112 * grad_grad_x_e3
+        grad_y_e13 = x_e23 * t35 + grad_out_e2 * t65 + t36 * grad_grad_x_e23 + grad_out_e3 * t68
+        grad_y_e13 += grad_out_e13 * t69 - x_e13 * t27 - x_e2 * t8 - t30 * grad_grad_x_e13 - grad_out_e23 * t70
+        grad_y_e13 += -grad_out_e1 * t71 - t13 * grad_grad_x_e2
+        grad_y_e23 = x_e1 * t8 + grad_out_e13 * t70 + grad_out_e3 * t67 + t13 * grad_grad_x_e1
+        grad_y_e23 += grad_out_e23 * t69 - x_e13 * t35 - x_e23 * t27 - grad_out_e1 * t65 - t30 * grad_grad_x_e23
+        grad_y_e23 += -t36 * grad_grad_x_e13 - grad_out_e2 * t71
+        t72 = x_e13 * grad_out_e2 - x_e12 * grad_out_e3 - x_e23 * grad_out_e1
+        t73 = x_e1 * grad_out_e23 + x_e3 * grad_out_e12 - x_e2 * grad_out_e13
+        t74 = grad_out_e2 * grad_grad_x_e13 - grad_out_e1 * grad_grad_x_e23 - grad_out_e3 * grad_grad_x_e12
+        t75 = grad_out_e12 * grad_grad_x_e3 + grad_out_e23 * grad_grad_x_e1 - grad_out_e13 * grad_grad_x_e2
+        t76 = -grad_grad_weight_303 * x_e123 - weight_303 * grad_grad_x_e123
+        t77 = grad_grad_weight_033 * x_e + weight_033 * grad_grad_x_e
+        grad_y_e123 = grad_grad_weight_213 * t72 + grad_grad_weight_123 * t73 + weight_213 * t74
+        grad_y_e123 += weight_123 * t75 + grad_out_e * t76 + grad_out_e123 * t77
+        t78 = -x_e23 * y_e23 - x_e13 * y_e13 - x_e12 * y_e12
+        t79 = x_e3 * y_e3 + x_e2 * y_e2 + x_e1 * y_e1
+        t80 = -x_e23 * grad_grad_y_e23 - x_e13 * grad_grad_y_e13 - x_e12 * grad_grad_y_e12
+        t80 += -y_e23 * grad_grad_x_e23 - y_e13 * grad_grad_x_e13 - y_e12 * grad_grad_x_e12
+        t81 = x_e3 * grad_grad_y_e3 + x_e2 * grad_grad_y_e2 + x_e1 * grad_grad_y_e1 + y_e3 * grad_grad_x_e3
+        t81 += y_e2 * grad_grad_x_e2 + y_e1 * grad_grad_x_e1
+        grad_grad_out_e = grad_grad_weight_202 * t78 + grad_grad_weight_101 * t79 + weight_202 * t80
+        grad_grad_out_e += weight_101 * t81 + y_e123 * t76 + y_e * t52 + x_e * t7
+        grad_grad_out_e += -weight_303 * x_e123 * grad_grad_y_e123
+        t82 = weight_312 * x_e123
+        t83 = weight_112 * x_e3
+        t84 = weight_112 * x_e2
+        t85 = weight_011 * x_e
+        t86 = weight_213 * y_e123
+        t87 = weight_211 * y_e3
+        t88 = weight_211 * y_e2
+        t89 = weight_110 * y_e
+        grad_grad_out_e1 = x_e13 * t38 + x_e12 * t32 + t85 * grad_grad_y_e1 + x_e1 * t17 + t87 * grad_grad_x_e13
+        grad_grad_out_e1 += t88 * grad_grad_x_e12 + t89 * grad_grad_x_e1 + y_e1 * t58 - x_e23 * t28
+        grad_grad_out_e1 += -t82 * grad_grad_y_e23 - t83 * grad_grad_y_e13 - t84 * grad_grad_y_e12 - y_e23 * t65
+        grad_grad_out_e1 += -t86 * grad_grad_x_e23 - y_e13 * t71 - y_e12 * t67
+        t90 = weight_112 * x_e1
+        t91 = weight_211 * y_e1
+        grad_grad_out_e2 = x_e13 * t28 + t82 * grad_grad_y_e13 + t90 * grad_grad_y_e12 + x_e23 * t38
+        grad_grad_out_e2 += t85 * grad_grad_y_e2 + x_e2 * t17 + y_e13 * t65 + t87 * grad_grad_x_e23
+        grad_grad_out_e2 += t86 * grad_grad_x_e13 + t89 * grad_grad_x_e2 + y_e12 * t68 + y_e2 * t58
+        grad_grad_out_e2 += -t83 * grad_grad_y_e23 - x_e12 * t33 - t91 * grad_grad_x_e12 - y_e23 * t71
+        grad_grad_out_e3 = t84 * grad_grad_y_e23 + t90 * grad_grad_y_e13 + t85 * grad_grad_y_e3 + x_e3 * t17
+        grad_grad_out_e3 += t89 * grad_grad_x_e3 + y_e23 * t67 + y_e13 * t68 + y_e3 * t58 - x_e12 * t28
+        grad_grad_out_e3 += -t82 * grad_grad_y_e12 - x_e23 * t32 - x_e13 * t33 - y_e12 * t65 - t88 * grad_grad_x_e23
+        grad_grad_out_e3 += -t91 * grad_grad_x_e13 - t86 * grad_grad_x_e12
+        t92 = weight_022 * x_e
+        t93 = weight_321 * x_e123
+        t94 = weight_121 * x_e1
+        t95 = x_e23 * grad_grad_y_e13 + y_e13 * grad_grad_x_e23 - x_e13 * grad_grad_y_e23
+        t95 += -y_e23 * grad_grad_x_e13
+        t96 = weight_220 * y_e
+        t97 = weight_123 * y_e123
+        t98 = weight_121 * y_e1
+        grad_grad_out_e12 = grad_grad_weight_222 * (x_e23 * y_e13 - x_e13 * y_e23) + x_e3 * t12
+        grad_grad_out_e12 += t92 * grad_grad_y_e12 + t93 * grad_grad_y_e3 + t94 * grad_grad_y_e2 + x_e12 * t34
+        grad_grad_out_e12 += y_e3 * t55 + weight_222 * t95 + t96 * grad_grad_x_e12 + t97 * grad_grad_x_e3
+        grad_grad_out_e12 += y_e2 * t61 + y_e12 * t69 - x_e2 * t22 - t98 * grad_grad_x_e2
+        t99 = weight_222 * x_e12
+        t100 = weight_222 * y_e12
+        grad_grad_out_e13 = t99 * grad_grad_y_e23 + t92 * grad_grad_y_e13 + t94 * grad_grad_y_e3 + x_e13 * t34
+        grad_grad_out_e13 += t96 * grad_grad_x_e13 + y_e23 * t70 + y_e3 * t61 + y_e13 * t69 - x_e2 * t12
+        grad_grad_out_e13 += -x_e23 * t37 - t93 * grad_grad_y_e2 - x_e3 * t22 - y_e2 * t55 - t100 * grad_grad_x_e23
+        grad_grad_out_e13 += -t98 * grad_grad_x_e3 - t97 * grad_grad_x_e2
+        t101 = x_e2 * grad_grad_y_e3 + y_e3 * grad_grad_x_e2 - x_e3 * grad_grad_y_e2 - y_e2 * grad_grad_x_e3
+        grad_grad_out_e23 = grad_grad_weight_121 * (x_e2 * y_e3 - x_e3 * y_e2) + x_e1 * t12
+        grad_grad_out_e23 += t92 * grad_grad_y_e23 + x_e13 * t37 + t93 * grad_grad_y_e1 + x_e23 * t34 + y_e1 * t55
+        grad_grad_out_e23 += t96 * grad_grad_x_e23 + t100 * grad_grad_x_e13 + weight_121 * t101
+        grad_grad_out_e23 += t97 * grad_grad_x_e1 + y_e23 * t69 - t99 * grad_grad_y_e13 - y_e13 * t70
+        t102 = x_e23 * y_e1 + x_e12 * y_e3 - x_e13 * y_e2
+        t103 = x_e3 * y_e12 + x_e1 * y_e23 - x_e2 * y_e13
+        t104 = x_e12 * grad_grad_y_e3 + x_e23 * grad_grad_y_e1 + y_e1 * grad_grad_x_e23 + y_e3 * grad_grad_x_e12
+        t104 += -x_e13 * grad_grad_y_e2 - y_e2 * grad_grad_x_e13
+        t105 = x_e1 * grad_grad_y_e23 + x_e3 * grad_grad_y_e12 + y_e12 * grad_grad_x_e3 + y_e23 * grad_grad_x_e1
+        t105 += -x_e2 * grad_grad_y_e13 - y_e13 * grad_grad_x_e2
+        grad_grad_out_e123 = grad_grad_weight_231 * t102 + grad_grad_weight_132 * t103
+        grad_grad_out_e123 += weight_330 * x_e123 * grad_grad_y_e + weight_231 * t104 + weight_132 * t105
+        grad_grad_out_e123 += y_e123 * t77 + y_e * t51 + x_e * t6
+        t106 = x_e3 * t24 + x_e2 * t20 + x_e1 * t14 + t23 * grad_grad_x_e3 + t19 * grad_grad_x_e2
+        t106 += t10 * grad_grad_x_e1
+        t107 = x_e1 * t15 + t54 * grad_grad_y_e1 + y_e1 * t57 + grad_out_e23 * t101 + t9 * grad_grad_x_e1
+        t108 = t62 * grad_grad_y_e3 + t59 * grad_grad_y_e2 + t53 * grad_grad_y_e1 + y_e3 * t63 + y_e2 * t60
+        t108 += y_e1 * t56
+        t109 = x_e12 * t29 + t64 * grad_grad_y_e12 + y_e12 * t66 + grad_out_e12 * t95 + t26 * grad_grad_x_e12
+
+        if GRAD_X:
+            tl.store(grad_x_row + at, grad_x_e, mask=mask)
+            tl.store(grad_x_row + BN + at, grad_x_e1, mask=mask)
+            tl.store(grad_x_row + 2 * BN + at, grad_x_e2, mask=mask)
+            tl.store(grad_x_row + 3 * BN + at, grad_x_e3, mask=mask)
+            tl.store(grad_x_row + 4 * BN + at, grad_x_e12, mask=mask)
+            tl.store(grad_x_row + 5 * BN + at, grad_x_e13, mask=mask)
+            tl.store(grad_x_row + 6 * BN + at, grad_x_e23, mask=mask)
+            tl.store(grad_x_row + 7 * BN + at, grad_x_e123, mask=mask)
+        if GRAD_Y:
+            tl.store(grad_y_row + at, grad_y_e, mask=mask)
+            tl.store(grad_y_row + BN + at, grad_y_e1, mask=mask)
+            tl.store(grad_y_row + 2 * BN + at, grad_y_e2, mask=mask)
+            tl.store(grad_y_row + 3 * BN + at, grad_y_e3, mask=mask)
+            tl.store(grad_y_row + 4 * BN + at, grad_y_e12, mask=mask)
+            tl.store(grad_y_row + 5 * BN + at, grad_y_e13, mask=mask)
+            tl.store(grad_y_row + 6 * BN + at, grad_y_e23, mask=mask)
+            tl.store(grad_y_row + 7 * BN + at, grad_y_e123, mask=mask)
+        if GRAD_GRAD_OUT:
+            tl.store(grad_grad_out_row + at, grad_grad_out_e, mask=mask)
+            tl.store(grad_grad_out_row + BN + at, grad_grad_out_e1, mask=mask)
+            tl.store(grad_grad_out_row + 2 * BN + at, grad_grad_out_e2, mask=mask)
+            tl.store(grad_grad_out_row + 3 * BN + at, grad_grad_out_e3, mask=mask)
+            tl.store(grad_grad_out_row + 4 * BN + at, grad_grad_out_e12, mask=mask)
+            tl.store(grad_grad_out_row + 5 * BN + at, grad_grad_out_e13, mask=mask)
+            tl.store(grad_grad_out_row + 6 * BN + at, grad_grad_out_e23, mask=mask)
+            tl.store(grad_grad_out_row + 7 * BN + at, grad_grad_out_e123, mask=mask)
+
+        if GRAD_WEIGHT:
+            grad_weight_000 = _sum(
+                grad_weight_000, x_e * grad_out_e * grad_grad_y_e + t5 * grad_grad_x_e, mask, ROWS > 1
+            )
+            grad_weight_011 = _sum(grad_weight_011, x_e * t3 + t1 * grad_grad_x_e, mask, ROWS > 1)
+            grad_weight_022 = _sum(grad_weight_022, x_e * t2 + t0 * grad_grad_x_e, mask, ROWS > 1)
+            grad_weight_033 = _sum(
+                grad_weight_033, x_e * grad_out_e123 * grad_grad_y_e123 + t4 * grad_grad_x_e, mask, ROWS > 1
+            )
+            grad_weight_101 = _sum(grad_weight_101, grad_out_e * t81, mask, ROWS > 1)
+            grad_weight_110 = _sum(grad_weight_110, t48 * grad_grad_y_e + y_e * t50, mask, ROWS > 1)
+            grad_weight_112 = _sum(grad_weight_112, t106, mask, ROWS > 1)
+            grad_weight_121 = _sum(grad_weight_121, t107, mask, ROWS > 1)
+            grad_weight_123 = _sum(grad_weight_123, t73 * grad_grad_y_e123 + y_e123 * t75, mask, ROWS > 1)
+            grad_weight_132 = _sum(grad_weight_132, grad_out_e123 * t105, mask, ROWS > 1)
+            grad_weight_202 = _sum(grad_weight_202, grad_out_e * t80, mask, ROWS > 1)
+            grad_weight_211 = _sum(grad_weight_211, t108, mask, ROWS > 1)
+            grad_weight_213 = _sum(grad_weight_213, t72 * grad_grad_y_e123 + y_e123 * t74, mask, ROWS > 1)
+            grad_weight_220 = _sum(grad_weight_220, t47 * grad_grad_y_e + y_e * t49, mask, ROWS > 1)
+            grad_weight_222 = _sum(grad_weight_222, t109, mask, ROWS > 1)
+            grad_weight_231 = _sum(grad_weight_231, grad_out_e123 * t104, mask, ROWS > 1)
+            grad_weight_303 = _sum(grad_weight_303, -x_e123 * t45 - t44 * grad_grad_x_e123, mask, ROWS > 1)
+            grad_weight_312 = _sum(grad_weight_312, x_e123 * t41 + t40 * grad_grad_x_e123, mask, ROWS > 1)
+            grad_weight_321 = _sum(grad_weight_321, x_e123 * t42 + t39 * grad_grad_x_e123, mask, ROWS > 1)
+            grad_weight_330 = _sum(grad_weight_330, x_e123 * t46 + t43 * grad_grad_x_e123, mask, ROWS > 1)
     grad_weight_row = grad_weight_ptr + tl.cast(program, tl.int64) * 20 * N
 
     if GRAD_WEIGHT:
@@ -1591,7 +2220,6 @@ def _fused_gelu_sgp_norm_with_normalize_backward_2_kernel(
     GRAD_WEIGHT: tl.constexpr,
     ROWS: tl.constexpr,
     BLOCK: tl.constexpr,
-    PROGRAMS: tl.constexpr,
     REAL: tl.constexpr,
 ):
     # accumulates in registers over b; the partial results are added in a fixed order
@@ -1601,7 +2229,7 @@ def _fused_gelu_sgp_norm_with_normalize_backward_2_kernel(
     r = _down(ROWS)
     at = r * N + n
     tile_mask = n < N
-    program = tl.program_id(0)
+    program, programs = tl.program_id(0), tl.num_programs(0)
     weight_000, weight_011, weight_022, weight_033 = _load4(weight_ptr + n * 20, tile_mask, REAL)
     weight_101, weight_110, weight_112, weight_121 = _load4(weight_ptr + n * 20 + 4, tile_mask, REAL)
     weight_123, weight_132, weight_202, weight_211 = _load4(weight_ptr + n * 20 + 8, tile_mask, REAL)
@@ -1628,7 +2256,7 @@ def _fused_gelu_sgp_norm_with_normalize_backward_2_kernel(
     grad_weight_312 = _start(ROWS, BLOCK, 0.0, REAL)
     grad_weight_321 = _start(ROWS, BLOCK, 0.0, REAL)
     grad_weight_330 = _start(ROWS, BLOCK, 0.0, REAL)
-    for block in range(program, tl.cdiv(B, ROWS), PROGRAMS):
+    for block in range(program, tl.cdiv(B, ROWS), programs):
         b = tl.cast(block, tl.int64) * ROWS
         row_mask = b + r < B
         mask = tile_mask if ROWS == 1 else tile_mask & row_mask
@@ -1891,6 +2519,1363 @@ def _fused_gelu_sgp_norm_with_normalize_backward_2_kernel(
         tl.store(grad_weight_row + n * 20 + 19, _column_sum(grad_weight_330, ROWS), mask=tile_mask)
 
 
+@triton.jit(do_not_specialize=["B"])
+def _fused_gelu_sgp_norm_with_normalize_double_backward_kernel(
+    x_ptr,
+    y_ptr,
+    weight_ptr,
+    grad_out_ptr,
+    grad_grad_x_ptr,
+    grad_grad_y_ptr,
+    grad_grad_weight_ptr,
+    saved_ptr,
+    frontier_ptr,
+    B,
+    N,
+    HAS_GRAD_GRAD_X: tl.constexpr,
+    HAS_GRAD_GRAD_Y: tl.constexpr,
+    HAS_GRAD_GRAD_WEIGHT: tl.constexpr,
+    ROWS: tl.constexpr,
+    BLOCK: tl.constexpr,
+    REAL: tl.constexpr,
+):
+    # stores the row reductions on their own, because the next kernel folds over b
+    BN = tl.cast(B, tl.int64) * N
+
+    r = _down(ROWS)
+    b = tl.program_id(0).to(tl.int64) * ROWS
+    row_mask = b + r < B
+    x_row = x_ptr + b * N
+    y_row = y_ptr + b * N
+    grad_out_row = grad_out_ptr + b * N
+    grad_grad_x_row = grad_grad_x_ptr + b * N
+    grad_grad_y_row = grad_grad_y_ptr + b * N
+    saved_row = saved_ptr + b
+    frontier_row = frontier_ptr + b
+
+    saved_inv_rms_0 = tl.load(saved_row + r, mask=row_mask, other=0.0).to(REAL)
+    saved_inv_rms_1 = tl.load(saved_row + B + r, mask=row_mask, other=0.0).to(REAL)
+    saved_inv_rms_2 = tl.load(saved_row + 2 * B + r, mask=row_mask, other=0.0).to(REAL)
+    saved_inv_rms_3 = tl.load(saved_row + 3 * B + r, mask=row_mask, other=0.0).to(REAL)
+
+    size_n = tl.cast(N, REAL)
+    t0 = 1.0 / size_n
+    t1 = saved_inv_rms_3 * saved_inv_rms_3
+    t2 = -0.5 * saved_inv_rms_3 * t1
+    t3 = t0 * t2
+    t4 = saved_inv_rms_2 * saved_inv_rms_2
+    t5 = -0.5 * saved_inv_rms_2 * t4
+    t6 = t0 * t5
+    t7 = saved_inv_rms_1 * saved_inv_rms_1
+    t8 = -0.5 * saved_inv_rms_1 * t7
+    t9 = t0 * t8
+    t10 = saved_inv_rms_0 * saved_inv_rms_0
+    t11 = -0.5 * saved_inv_rms_0 * t10
+    t12 = t0 * t11
+
+    grad_inv_rms_3 = _start(ROWS, BLOCK, 0.0, REAL)
+    grad_inv_rms_2 = _start(ROWS, BLOCK, 0.0, REAL)
+    grad_inv_rms_1 = _start(ROWS, BLOCK, 0.0, REAL)
+    grad_inv_rms_0 = _start(ROWS, BLOCK, 0.0, REAL)
+    t13 = _start(ROWS, BLOCK, 0.0, REAL)
+    t14 = _start(ROWS, BLOCK, 0.0, REAL)
+    t15 = _start(ROWS, BLOCK, 0.0, REAL)
+    t16 = _start(ROWS, BLOCK, 0.0, REAL)
+    t17 = _start(ROWS, BLOCK, 0.0, REAL)
+    t18 = _start(ROWS, BLOCK, 0.0, REAL)
+    t19 = _start(ROWS, BLOCK, 0.0, REAL)
+    t20 = _start(ROWS, BLOCK, 0.0, REAL)
+    for start in range(0, N, BLOCK):
+        n = _tile(start, ROWS, BLOCK)
+        at = r * N + n
+        mask = (n < N) & row_mask
+        x_e = tl.load(x_row + at, mask=mask, other=0.0).to(REAL)
+        x_e1 = tl.load(x_row + BN + at, mask=mask, other=0.0).to(REAL)
+        x_e2 = tl.load(x_row + 2 * BN + at, mask=mask, other=0.0).to(REAL)
+        x_e3 = tl.load(x_row + 3 * BN + at, mask=mask, other=0.0).to(REAL)
+        x_e12 = tl.load(x_row + 4 * BN + at, mask=mask, other=0.0).to(REAL)
+        x_e13 = tl.load(x_row + 5 * BN + at, mask=mask, other=0.0).to(REAL)
+        x_e23 = tl.load(x_row + 6 * BN + at, mask=mask, other=0.0).to(REAL)
+        x_e123 = tl.load(x_row + 7 * BN + at, mask=mask, other=0.0).to(REAL)
+        y_e = tl.load(y_row + at, mask=mask, other=0.0).to(REAL)
+        y_e1 = tl.load(y_row + BN + at, mask=mask, other=0.0).to(REAL)
+        y_e2 = tl.load(y_row + 2 * BN + at, mask=mask, other=0.0).to(REAL)
+        y_e3 = tl.load(y_row + 3 * BN + at, mask=mask, other=0.0).to(REAL)
+        y_e12 = tl.load(y_row + 4 * BN + at, mask=mask, other=0.0).to(REAL)
+        y_e13 = tl.load(y_row + 5 * BN + at, mask=mask, other=0.0).to(REAL)
+        y_e23 = tl.load(y_row + 6 * BN + at, mask=mask, other=0.0).to(REAL)
+        y_e123 = tl.load(y_row + 7 * BN + at, mask=mask, other=0.0).to(REAL)
+        weight_000, weight_011, weight_022, weight_033 = _load4(weight_ptr + n * 20, mask, REAL)
+        weight_101, weight_110, weight_112, weight_121 = _load4(weight_ptr + n * 20 + 4, mask, REAL)
+        weight_123, weight_132, weight_202, weight_211 = _load4(weight_ptr + n * 20 + 8, mask, REAL)
+        weight_213, weight_220, weight_222, weight_231 = _load4(weight_ptr + n * 20 + 12, mask, REAL)
+        weight_303, weight_312, weight_321, weight_330 = _load4(weight_ptr + n * 20 + 16, mask, REAL)
+        grad_out_e = tl.load(grad_out_row + at, mask=mask, other=0.0).to(REAL)
+        grad_out_e1 = tl.load(grad_out_row + BN + at, mask=mask, other=0.0).to(REAL)
+        grad_out_e2 = tl.load(grad_out_row + 2 * BN + at, mask=mask, other=0.0).to(REAL)
+        grad_out_e3 = tl.load(grad_out_row + 3 * BN + at, mask=mask, other=0.0).to(REAL)
+        grad_out_e12 = tl.load(grad_out_row + 4 * BN + at, mask=mask, other=0.0).to(REAL)
+        grad_out_e13 = tl.load(grad_out_row + 5 * BN + at, mask=mask, other=0.0).to(REAL)
+        grad_out_e23 = tl.load(grad_out_row + 6 * BN + at, mask=mask, other=0.0).to(REAL)
+        grad_out_e123 = tl.load(grad_out_row + 7 * BN + at, mask=mask, other=0.0).to(REAL)
+        grad_grad_x_e = tl.load(grad_grad_x_row + at, mask=mask & HAS_GRAD_GRAD_X, other=0.0).to(REAL)
+        grad_grad_x_e1 = tl.load(grad_grad_x_row + BN + at, mask=mask & HAS_GRAD_GRAD_X, other=0.0).to(REAL)
+        grad_grad_x_e2 = tl.load(grad_grad_x_row + 2 * BN + at, mask=mask & HAS_GRAD_GRAD_X, other=0.0).to(REAL)
+        grad_grad_x_e3 = tl.load(grad_grad_x_row + 3 * BN + at, mask=mask & HAS_GRAD_GRAD_X, other=0.0).to(REAL)
+        grad_grad_x_e12 = tl.load(grad_grad_x_row + 4 * BN + at, mask=mask & HAS_GRAD_GRAD_X, other=0.0).to(REAL)
+        grad_grad_x_e13 = tl.load(grad_grad_x_row + 5 * BN + at, mask=mask & HAS_GRAD_GRAD_X, other=0.0).to(REAL)
+        grad_grad_x_e23 = tl.load(grad_grad_x_row + 6 * BN + at, mask=mask & HAS_GRAD_GRAD_X, other=0.0).to(REAL)
+        grad_grad_x_e123 = tl.load(grad_grad_x_row + 7 * BN + at, mask=mask & HAS_GRAD_GRAD_X, other=0.0).to(REAL)
+        grad_grad_y_e = tl.load(grad_grad_y_row + at, mask=mask & HAS_GRAD_GRAD_Y, other=0.0).to(REAL)
+        grad_grad_y_e1 = tl.load(grad_grad_y_row + BN + at, mask=mask & HAS_GRAD_GRAD_Y, other=0.0).to(REAL)
+        grad_grad_y_e2 = tl.load(grad_grad_y_row + 2 * BN + at, mask=mask & HAS_GRAD_GRAD_Y, other=0.0).to(REAL)
+        grad_grad_y_e3 = tl.load(grad_grad_y_row + 3 * BN + at, mask=mask & HAS_GRAD_GRAD_Y, other=0.0).to(REAL)
+        grad_grad_y_e12 = tl.load(grad_grad_y_row + 4 * BN + at, mask=mask & HAS_GRAD_GRAD_Y, other=0.0).to(REAL)
+        grad_grad_y_e13 = tl.load(grad_grad_y_row + 5 * BN + at, mask=mask & HAS_GRAD_GRAD_Y, other=0.0).to(REAL)
+        grad_grad_y_e23 = tl.load(grad_grad_y_row + 6 * BN + at, mask=mask & HAS_GRAD_GRAD_Y, other=0.0).to(REAL)
+        grad_grad_y_e123 = tl.load(grad_grad_y_row + 7 * BN + at, mask=mask & HAS_GRAD_GRAD_Y, other=0.0).to(REAL)
+        grad_grad_weight_000, grad_grad_weight_011, grad_grad_weight_022, grad_grad_weight_033 = _load4(
+            grad_grad_weight_ptr + n * 20, mask & HAS_GRAD_GRAD_WEIGHT, REAL
+        )
+        grad_grad_weight_101, grad_grad_weight_110, grad_grad_weight_112, grad_grad_weight_121 = _load4(
+            grad_grad_weight_ptr + n * 20 + 4, mask & HAS_GRAD_GRAD_WEIGHT, REAL
+        )
+        grad_grad_weight_123, grad_grad_weight_132, grad_grad_weight_202, grad_grad_weight_211 = _load4(
+            grad_grad_weight_ptr + n * 20 + 8, mask & HAS_GRAD_GRAD_WEIGHT, REAL
+        )
+        grad_grad_weight_213, grad_grad_weight_220, grad_grad_weight_222, grad_grad_weight_231 = _load4(
+            grad_grad_weight_ptr + n * 20 + 12, mask & HAS_GRAD_GRAD_WEIGHT, REAL
+        )
+        grad_grad_weight_303, grad_grad_weight_312, grad_grad_weight_321, grad_grad_weight_330 = _load4(
+            grad_grad_weight_ptr + n * 20 + 16, mask & HAS_GRAD_GRAD_WEIGHT, REAL
+        )
+
+        t25 = 0.7071067811865476 * x_e
+        gate_x = 0.5 * tl.erf(t25) + 0.5
+        gelu_x_e1 = x_e1 * gate_x
+        t26 = 0.7071067811865476 * y_e
+        gate_y = 0.5 + 0.5 * tl.erf(t26)
+        gelu_y_e23 = y_e23 * gate_y
+        gelu_x_e2 = x_e2 * gate_x
+        gelu_y_e13 = y_e13 * gate_y
+        gelu_x_e3 = x_e3 * gate_x
+        gelu_y_e12 = y_e12 * gate_y
+        t27 = gelu_x_e1 * gelu_y_e23 + gelu_x_e3 * gelu_y_e12 - gelu_x_e2 * gelu_y_e13
+        gelu_x_e12 = x_e12 * gate_x
+        gelu_y_e3 = y_e3 * gate_y
+        gelu_x_e13 = x_e13 * gate_x
+        gelu_y_e2 = y_e2 * gate_y
+        gelu_x_e23 = x_e23 * gate_x
+        gelu_y_e1 = y_e1 * gate_y
+        t28 = gelu_x_e12 * gelu_y_e3 + gelu_x_e23 * gelu_y_e1 - gelu_x_e13 * gelu_y_e2
+        gelu_y_e123 = y_e123 * gate_y
+        gelu_x_e = x_e * gate_x
+        t29 = weight_033 * gelu_x_e
+        gelu_y_e = y_e * gate_y
+        gelu_x_e123 = x_e123 * gate_x
+        t30 = weight_330 * gelu_x_e123
+        out_e123 = weight_132 * t27 + weight_231 * t28 + gelu_y_e123 * t29 + gelu_y_e * t30
+        t31 = weight_022 * gelu_x_e
+        t32 = weight_123 * gelu_y_e123
+        t33 = weight_222 * gelu_y_e12
+        t34 = weight_220 * gelu_y_e
+        t35 = weight_321 * gelu_x_e123
+        t36 = weight_222 * gelu_x_e12
+        t37 = gelu_x_e2 * gelu_y_e3 - gelu_x_e3 * gelu_y_e2
+        out_e23 = gelu_y_e23 * t31 + gelu_x_e1 * t32 + gelu_x_e13 * t33 + gelu_x_e23 * t34 + gelu_y_e1 * t35
+        out_e23 += weight_121 * t37 - gelu_y_e13 * t36
+        t38 = weight_121 * gelu_x_e1
+        t39 = weight_121 * gelu_y_e1
+        out_e13 = gelu_y_e13 * t31 + gelu_y_e3 * t38 + gelu_x_e13 * t34 + gelu_y_e23 * t36 - gelu_x_e2 * t32
+        out_e13 += -gelu_x_e23 * t33 - gelu_y_e2 * t35 - gelu_x_e3 * t39
+        t40 = gelu_x_e23 * gelu_y_e13 - gelu_x_e13 * gelu_y_e23
+        out_e12 = gelu_y_e12 * t31 + gelu_y_e2 * t38 + gelu_x_e3 * t32 + gelu_x_e12 * t34 + gelu_y_e3 * t35
+        out_e12 += weight_222 * t40 - gelu_x_e2 * t39
+        t41 = grad_out_e23 * out_e23 + grad_out_e13 * out_e13 + grad_out_e12 * out_e12
+        t42 = weight_011 * gelu_x_e
+        t43 = weight_112 * gelu_x_e1
+        t44 = weight_110 * gelu_y_e
+        t45 = weight_213 * gelu_y_e123
+        t46 = weight_312 * gelu_x_e123
+        t47 = weight_112 * gelu_x_e2
+        t48 = weight_211 * gelu_y_e1
+        t49 = weight_211 * gelu_y_e2
+        out_e3 = gelu_y_e3 * t42 + gelu_y_e13 * t43 + gelu_x_e3 * t44 + gelu_y_e23 * t47 - gelu_x_e12 * t45
+        out_e3 += -gelu_y_e12 * t46 - gelu_x_e13 * t48 - gelu_x_e23 * t49
+        t50 = weight_211 * gelu_y_e3
+        t51 = weight_112 * gelu_x_e3
+        out_e2 = gelu_y_e2 * t42 + gelu_y_e12 * t43 + gelu_x_e2 * t44 + gelu_x_e13 * t45 + gelu_x_e23 * t50
+        out_e2 += gelu_y_e13 * t46 - gelu_y_e23 * t51 - gelu_x_e12 * t48
+        out_e1 = gelu_y_e1 * t42 + gelu_x_e1 * t44 + gelu_x_e13 * t50 + gelu_x_e12 * t49 - gelu_x_e23 * t45
+        out_e1 += -gelu_y_e23 * t46 - gelu_y_e12 * t47 - gelu_y_e13 * t51
+        t52 = grad_out_e3 * out_e3 + grad_out_e2 * out_e2 + grad_out_e1 * out_e1
+        t53 = gelu_x_e1 * gelu_y_e1 + gelu_x_e2 * gelu_y_e2 + gelu_x_e3 * gelu_y_e3
+        t54 = -gelu_x_e12 * gelu_y_e12 - gelu_x_e13 * gelu_y_e13 - gelu_x_e23 * gelu_y_e23
+        t55 = gelu_x_e * gelu_y_e
+        t56 = gelu_x_e123 * gelu_y_e123
+        out_e = weight_101 * t53 + weight_202 * t54 + weight_000 * t55 - weight_303 * t56
+        grad_grad_gate_y = 0.5 * 0.7978845608028654 * tl.exp(-t26 * t26) * grad_grad_y_e
+        grad_grad_gelu_y_e1 = gate_y * grad_grad_y_e1 + y_e1 * grad_grad_gate_y
+        grad_grad_gelu_y_e2 = gate_y * grad_grad_y_e2 + y_e2 * grad_grad_gate_y
+        grad_grad_gelu_y_e3 = gate_y * grad_grad_y_e3 + y_e3 * grad_grad_gate_y
+        grad_grad_gate_x = 0.5 * 0.7978845608028654 * tl.exp(-t25 * t25) * grad_grad_x_e
+        grad_grad_gelu_x_e1 = gate_x * grad_grad_x_e1 + x_e1 * grad_grad_gate_x
+        grad_grad_gelu_x_e2 = gate_x * grad_grad_x_e2 + x_e2 * grad_grad_gate_x
+        grad_grad_gelu_x_e3 = gate_x * grad_grad_x_e3 + x_e3 * grad_grad_gate_x
+        t57 = gelu_x_e1 * grad_grad_gelu_y_e1 + gelu_x_e2 * grad_grad_gelu_y_e2 + gelu_x_e3 * grad_grad_gelu_y_e3
+        t57 += gelu_y_e1 * grad_grad_gelu_x_e1 + gelu_y_e2 * grad_grad_gelu_x_e2 + gelu_y_e3 * grad_grad_gelu_x_e3
+        grad_grad_gelu_y_e12 = gate_y * grad_grad_y_e12 + y_e12 * grad_grad_gate_y
+        grad_grad_gelu_y_e13 = gate_y * grad_grad_y_e13 + y_e13 * grad_grad_gate_y
+        grad_grad_gelu_y_e23 = gate_y * grad_grad_y_e23 + y_e23 * grad_grad_gate_y
+        grad_grad_gelu_x_e12 = gate_x * grad_grad_x_e12 + x_e12 * grad_grad_gate_x
+        grad_grad_gelu_x_e13 = gate_x * grad_grad_x_e13 + x_e13 * grad_grad_gate_x
+        grad_grad_gelu_x_e23 = gate_x * grad_grad_x_e23 + x_e23 * grad_grad_gate_x
+        t58 = -gelu_x_e12 * grad_grad_gelu_y_e12 - gelu_x_e13 * grad_grad_gelu_y_e13
+        t58 += -gelu_x_e23 * grad_grad_gelu_y_e23 - gelu_y_e12 * grad_grad_gelu_x_e12
+        t58 += -gelu_y_e13 * grad_grad_gelu_x_e13 - gelu_y_e23 * grad_grad_gelu_x_e23
+        grad_grad_gelu_y_e = gate_y * grad_grad_y_e + y_e * grad_grad_gate_y
+        grad_grad_gelu_x_e = gate_x * grad_grad_x_e + x_e * grad_grad_gate_x
+        grad_grad_gelu_y_e123 = gate_y * grad_grad_y_e123 + y_e123 * grad_grad_gate_y
+        grad_grad_gelu_x_e123 = gate_x * grad_grad_x_e123 + x_e123 * grad_grad_gate_x
+        grad_grad_out_e = grad_grad_weight_202 * t54 + grad_grad_weight_101 * t53 + weight_101 * t57
+        grad_grad_out_e += weight_202 * t58 + grad_grad_weight_000 * t55
+        grad_grad_out_e += weight_000 * (gelu_x_e * grad_grad_gelu_y_e + gelu_y_e * grad_grad_gelu_x_e)
+        grad_grad_out_e += weight_303 * (-gelu_x_e123 * grad_grad_gelu_y_e123 - gelu_y_e123 * grad_grad_gelu_x_e123)
+        grad_grad_out_e += -grad_grad_weight_303 * t56
+        t59 = grad_grad_weight_213 * gelu_y_e123 + weight_213 * grad_grad_gelu_y_e123
+        t60 = grad_grad_weight_211 * gelu_y_e2 + weight_211 * grad_grad_gelu_y_e2
+        t61 = grad_grad_weight_211 * gelu_y_e3 + weight_211 * grad_grad_gelu_y_e3
+        t62 = grad_grad_weight_110 * gelu_y_e + weight_110 * grad_grad_gelu_y_e
+        t63 = grad_grad_weight_312 * gelu_x_e123 + weight_312 * grad_grad_gelu_x_e123
+        t64 = grad_grad_weight_112 * gelu_x_e2 + weight_112 * grad_grad_gelu_x_e2
+        t65 = grad_grad_weight_112 * gelu_x_e3 + weight_112 * grad_grad_gelu_x_e3
+        t66 = grad_grad_weight_011 * gelu_x_e + weight_011 * grad_grad_gelu_x_e
+        grad_grad_out_e1 = t42 * grad_grad_gelu_y_e1 + gelu_x_e12 * t60 + gelu_x_e13 * t61 + gelu_x_e1 * t62
+        grad_grad_out_e1 += t44 * grad_grad_gelu_x_e1 + t49 * grad_grad_gelu_x_e12 + t50 * grad_grad_gelu_x_e13
+        grad_grad_out_e1 += gelu_y_e1 * t66 - gelu_x_e23 * t59 - t47 * grad_grad_gelu_y_e12
+        grad_grad_out_e1 += -t51 * grad_grad_gelu_y_e13 - t46 * grad_grad_gelu_y_e23 - gelu_y_e23 * t63
+        grad_grad_out_e1 += -gelu_y_e12 * t64 - gelu_y_e13 * t65 - t45 * grad_grad_gelu_x_e23
+        t67 = grad_grad_weight_211 * gelu_y_e1 + weight_211 * grad_grad_gelu_y_e1
+        t68 = grad_grad_weight_112 * gelu_x_e1 + weight_112 * grad_grad_gelu_x_e1
+        grad_grad_out_e2 = gelu_x_e13 * t59 + t42 * grad_grad_gelu_y_e2 + gelu_x_e23 * t61
+        grad_grad_out_e2 += t43 * grad_grad_gelu_y_e12 + t46 * grad_grad_gelu_y_e13 + gelu_x_e2 * t62
+        grad_grad_out_e2 += gelu_y_e13 * t63 + gelu_y_e12 * t68 + t44 * grad_grad_gelu_x_e2
+        grad_grad_out_e2 += t45 * grad_grad_gelu_x_e13 + t50 * grad_grad_gelu_x_e23 + gelu_y_e2 * t66
+        grad_grad_out_e2 += -gelu_x_e12 * t67 - t51 * grad_grad_gelu_y_e23 - gelu_y_e23 * t65
+        grad_grad_out_e2 += -t48 * grad_grad_gelu_x_e12
+        grad_grad_out_e3 = t42 * grad_grad_gelu_y_e3 + t43 * grad_grad_gelu_y_e13 + t47 * grad_grad_gelu_y_e23
+        grad_grad_out_e3 += gelu_x_e3 * t62 + gelu_y_e13 * t68 + gelu_y_e23 * t64 + t44 * grad_grad_gelu_x_e3
+        grad_grad_out_e3 += gelu_y_e3 * t66 - gelu_x_e12 * t59 - gelu_x_e13 * t67 - gelu_x_e23 * t60
+        grad_grad_out_e3 += -t46 * grad_grad_gelu_y_e12 - gelu_y_e12 * t63 - t45 * grad_grad_gelu_x_e12
+        grad_grad_out_e3 += -t48 * grad_grad_gelu_x_e13 - t49 * grad_grad_gelu_x_e23
+        t69 = out_e1 * (2.0 * grad_grad_out_e1) + out_e2 * (2.0 * grad_grad_out_e2)
+        t69 += out_e3 * (2.0 * grad_grad_out_e3)
+        t70 = grad_out_e1 * grad_grad_out_e1 + grad_out_e2 * grad_grad_out_e2 + grad_out_e3 * grad_grad_out_e3
+        t71 = grad_grad_weight_123 * gelu_y_e123 + weight_123 * grad_grad_gelu_y_e123
+        t72 = grad_grad_weight_121 * gelu_y_e1 + weight_121 * grad_grad_gelu_y_e1
+        t73 = grad_grad_weight_220 * gelu_y_e + weight_220 * grad_grad_gelu_y_e
+        t74 = grad_grad_weight_321 * gelu_x_e123 + weight_321 * grad_grad_gelu_x_e123
+        t75 = grad_grad_weight_121 * gelu_x_e1 + weight_121 * grad_grad_gelu_x_e1
+        t76 = gelu_x_e23 * grad_grad_gelu_y_e13 + gelu_y_e13 * grad_grad_gelu_x_e23
+        t76 += -gelu_x_e13 * grad_grad_gelu_y_e23 - gelu_y_e23 * grad_grad_gelu_x_e13
+        t77 = grad_grad_weight_022 * gelu_x_e + weight_022 * grad_grad_gelu_x_e
+        grad_grad_out_e12 = grad_grad_weight_222 * t40 + gelu_x_e3 * t71 + t38 * grad_grad_gelu_y_e2
+        grad_grad_out_e12 += t35 * grad_grad_gelu_y_e3 + t31 * grad_grad_gelu_y_e12 + gelu_x_e12 * t73
+        grad_grad_out_e12 += gelu_y_e3 * t74 + gelu_y_e2 * t75 + t32 * grad_grad_gelu_x_e3
+        grad_grad_out_e12 += t34 * grad_grad_gelu_x_e12 + weight_222 * t76 + gelu_y_e12 * t77 - gelu_x_e2 * t72
+        grad_grad_out_e12 += -t39 * grad_grad_gelu_x_e2
+        t78 = grad_grad_weight_222 * gelu_y_e12 + weight_222 * grad_grad_gelu_y_e12
+        t79 = grad_grad_weight_222 * gelu_x_e12 + weight_222 * grad_grad_gelu_x_e12
+        grad_grad_out_e13 = t38 * grad_grad_gelu_y_e3 + t31 * grad_grad_gelu_y_e13 + t36 * grad_grad_gelu_y_e23
+        grad_grad_out_e13 += gelu_x_e13 * t73 + gelu_y_e3 * t75 + gelu_y_e23 * t79 + t34 * grad_grad_gelu_x_e13
+        grad_grad_out_e13 += gelu_y_e13 * t77 - gelu_x_e2 * t71 - gelu_x_e3 * t72 - t35 * grad_grad_gelu_y_e2
+        grad_grad_out_e13 += -gelu_x_e23 * t78 - gelu_y_e2 * t74 - t32 * grad_grad_gelu_x_e2
+        grad_grad_out_e13 += -t39 * grad_grad_gelu_x_e3 - t33 * grad_grad_gelu_x_e23
+        t80 = gelu_x_e2 * grad_grad_gelu_y_e3 + gelu_y_e3 * grad_grad_gelu_x_e2 - gelu_x_e3 * grad_grad_gelu_y_e2
+        t80 += -gelu_y_e2 * grad_grad_gelu_x_e3
+        grad_grad_out_e23 = grad_grad_weight_121 * t37 + gelu_x_e1 * t71 + t35 * grad_grad_gelu_y_e1
+        grad_grad_out_e23 += gelu_x_e13 * t78 + t31 * grad_grad_gelu_y_e23 + gelu_x_e23 * t73 + gelu_y_e1 * t74
+        grad_grad_out_e23 += t32 * grad_grad_gelu_x_e1 + weight_121 * t80 + t33 * grad_grad_gelu_x_e13
+        grad_grad_out_e23 += t34 * grad_grad_gelu_x_e23 + gelu_y_e23 * t77 - t36 * grad_grad_gelu_y_e13
+        grad_grad_out_e23 += -gelu_y_e13 * t79
+        t81 = out_e12 * (2.0 * grad_grad_out_e12) + out_e13 * (2.0 * grad_grad_out_e13)
+        t81 += out_e23 * (2.0 * grad_grad_out_e23)
+        t82 = grad_out_e12 * grad_grad_out_e12 + grad_out_e13 * grad_grad_out_e13
+        t82 += grad_out_e23 * grad_grad_out_e23
+        t83 = gelu_x_e3 * grad_grad_gelu_y_e12 + gelu_x_e1 * grad_grad_gelu_y_e23
+        t83 += gelu_y_e23 * grad_grad_gelu_x_e1 + gelu_y_e12 * grad_grad_gelu_x_e3
+        t83 += -gelu_x_e2 * grad_grad_gelu_y_e13 - gelu_y_e13 * grad_grad_gelu_x_e2
+        t84 = gelu_x_e23 * grad_grad_gelu_y_e1 + gelu_x_e12 * grad_grad_gelu_y_e3
+        t84 += gelu_y_e3 * grad_grad_gelu_x_e12 + gelu_y_e1 * grad_grad_gelu_x_e23
+        t84 += -gelu_x_e13 * grad_grad_gelu_y_e2 - gelu_y_e2 * grad_grad_gelu_x_e13
+        grad_grad_out_e123 = grad_grad_weight_231 * t28 + grad_grad_weight_132 * t27 + weight_132 * t83
+        grad_grad_out_e123 += weight_231 * t84 + t29 * grad_grad_gelu_y_e123 + t30 * grad_grad_gelu_y_e
+        grad_grad_out_e123 += gelu_y_e123 * (grad_grad_weight_033 * gelu_x_e + weight_033 * grad_grad_gelu_x_e)
+        grad_grad_out_e123 += gelu_y_e * (grad_grad_weight_330 * gelu_x_e123 + weight_330 * grad_grad_gelu_x_e123)
+
+        grad_inv_rms_3 = _sum(grad_inv_rms_3, grad_out_e123 * out_e123, mask, True)
+        grad_inv_rms_2 = _sum(grad_inv_rms_2, t41, mask, True)
+        grad_inv_rms_1 = _sum(grad_inv_rms_1, t52, mask, True)
+        grad_inv_rms_0 = _sum(grad_inv_rms_0, grad_out_e * out_e, mask, True)
+        t13 = _sum(t13, out_e * (2.0 * grad_grad_out_e), mask, True)
+        t14 = _sum(t14, grad_out_e * grad_grad_out_e, mask, True)
+        t15 = _sum(t15, t69, mask, True)
+        t16 = _sum(t16, t70, mask, True)
+        t17 = _sum(t17, t81, mask, True)
+        t18 = _sum(t18, t82, mask, True)
+        t19 = _sum(t19, out_e123 * (2.0 * grad_grad_out_e123), mask, True)
+        t20 = _sum(t20, grad_out_e123 * grad_grad_out_e123, mask, True)
+    grad_inv_rms_3, grad_inv_rms_2, grad_inv_rms_1, grad_inv_rms_0, t13, t14, t15, t16 = _row_sum8(
+        grad_inv_rms_3, grad_inv_rms_2, grad_inv_rms_1, grad_inv_rms_0, t13, t14, t15, t16, True
+    )
+    t17, t18, t19, t20 = _row_sum4(t17, t18, t19, t20, True)
+    frontier_0 = grad_inv_rms_3 * t3
+    frontier_1 = grad_inv_rms_2 * t6
+    frontier_2 = grad_inv_rms_1 * t9
+    frontier_3 = grad_inv_rms_0 * t12
+    t21 = t0 * t13
+    grad_grad_inv_rms_0 = t11 * t21
+    grad_inv_rms_0_2 = t14 + 3.0 * t10 * (-0.5 * grad_inv_rms_0 * t21)
+    frontier_5 = t12 * grad_inv_rms_0_2
+    t22 = t0 * t15
+    grad_grad_inv_rms_1 = t8 * t22
+    grad_inv_rms_1_2 = t16 + 3.0 * t7 * (-0.5 * grad_inv_rms_1 * t22)
+    frontier_7 = t9 * grad_inv_rms_1_2
+    t23 = t0 * t17
+    grad_grad_inv_rms_2 = t5 * t23
+    grad_inv_rms_2_2 = t18 + 3.0 * t4 * (-0.5 * grad_inv_rms_2 * t23)
+    frontier_9 = t6 * grad_inv_rms_2_2
+    t24 = t0 * t19
+    grad_grad_inv_rms_3 = t2 * t24
+    grad_inv_rms_3_2 = t20 + 3.0 * t1 * (-0.5 * grad_inv_rms_3 * t24)
+    frontier_11 = t3 * grad_inv_rms_3_2
+
+    tl.store(frontier_row + r, frontier_0, mask=row_mask)
+    tl.store(frontier_row + B + r, frontier_1, mask=row_mask)
+    tl.store(frontier_row + 2 * B + r, frontier_2, mask=row_mask)
+    tl.store(frontier_row + 3 * B + r, frontier_3, mask=row_mask)
+    tl.store(frontier_row + 4 * B + r, grad_grad_inv_rms_0, mask=row_mask)
+    tl.store(frontier_row + 5 * B + r, frontier_5, mask=row_mask)
+    tl.store(frontier_row + 6 * B + r, grad_grad_inv_rms_1, mask=row_mask)
+    tl.store(frontier_row + 7 * B + r, frontier_7, mask=row_mask)
+    tl.store(frontier_row + 8 * B + r, grad_grad_inv_rms_2, mask=row_mask)
+    tl.store(frontier_row + 9 * B + r, frontier_9, mask=row_mask)
+    tl.store(frontier_row + 10 * B + r, grad_grad_inv_rms_3, mask=row_mask)
+    tl.store(frontier_row + 11 * B + r, frontier_11, mask=row_mask)
+
+
+@triton.jit(do_not_specialize=["B"])
+def _fused_gelu_sgp_norm_with_normalize_double_backward_1_kernel(
+    x_ptr,
+    y_ptr,
+    weight_ptr,
+    grad_out_ptr,
+    grad_grad_x_ptr,
+    grad_grad_y_ptr,
+    grad_grad_weight_ptr,
+    saved_ptr,
+    frontier_ptr,
+    grad_x_ptr,
+    grad_y_ptr,
+    grad_grad_out_ptr,
+    B,
+    N,
+    HAS_GRAD_GRAD_X: tl.constexpr,
+    HAS_GRAD_GRAD_Y: tl.constexpr,
+    HAS_GRAD_GRAD_WEIGHT: tl.constexpr,
+    GRAD_X: tl.constexpr,
+    GRAD_Y: tl.constexpr,
+    GRAD_GRAD_OUT: tl.constexpr,
+    ROWS: tl.constexpr,
+    BLOCK: tl.constexpr,
+    REAL: tl.constexpr,
+):
+    # apart from the folds, because together they need more registers than a thread has
+    BN = tl.cast(B, tl.int64) * N
+
+    n = _tile(tl.program_id(1) * BLOCK, ROWS, BLOCK)
+    r = _down(ROWS)
+    at = r * N + n
+    tile_mask = n < N
+    weight_000, weight_011, weight_022, weight_033 = _load4(weight_ptr + n * 20, tile_mask, REAL)
+    weight_101, weight_110, weight_112, weight_121 = _load4(weight_ptr + n * 20 + 4, tile_mask, REAL)
+    weight_123, weight_132, weight_202, weight_211 = _load4(weight_ptr + n * 20 + 8, tile_mask, REAL)
+    weight_213, weight_220, weight_222, weight_231 = _load4(weight_ptr + n * 20 + 12, tile_mask, REAL)
+    weight_303, weight_312, weight_321, weight_330 = _load4(weight_ptr + n * 20 + 16, tile_mask, REAL)
+    grad_grad_weight_000, grad_grad_weight_011, grad_grad_weight_022, grad_grad_weight_033 = _load4(
+        grad_grad_weight_ptr + n * 20, tile_mask & HAS_GRAD_GRAD_WEIGHT, REAL
+    )
+    grad_grad_weight_101, grad_grad_weight_110, grad_grad_weight_112, grad_grad_weight_121 = _load4(
+        grad_grad_weight_ptr + n * 20 + 4, tile_mask & HAS_GRAD_GRAD_WEIGHT, REAL
+    )
+    grad_grad_weight_123, grad_grad_weight_132, grad_grad_weight_202, grad_grad_weight_211 = _load4(
+        grad_grad_weight_ptr + n * 20 + 8, tile_mask & HAS_GRAD_GRAD_WEIGHT, REAL
+    )
+    grad_grad_weight_213, grad_grad_weight_220, grad_grad_weight_222, grad_grad_weight_231 = _load4(
+        grad_grad_weight_ptr + n * 20 + 12, tile_mask & HAS_GRAD_GRAD_WEIGHT, REAL
+    )
+    grad_grad_weight_303, grad_grad_weight_312, grad_grad_weight_321, grad_grad_weight_330 = _load4(
+        grad_grad_weight_ptr + n * 20 + 16, tile_mask & HAS_GRAD_GRAD_WEIGHT, REAL
+    )
+
+    b = tl.program_id(0).to(tl.int64) * ROWS
+    row_mask = b + r < B
+    mask = tile_mask if ROWS == 1 else tile_mask & row_mask
+    x_row = x_ptr + b * N
+    y_row = y_ptr + b * N
+    grad_out_row = grad_out_ptr + b * N
+    grad_grad_x_row = grad_grad_x_ptr + b * N
+    grad_grad_y_row = grad_grad_y_ptr + b * N
+    saved_row = saved_ptr + b
+    frontier_row = frontier_ptr + b
+    grad_x_row = grad_x_ptr + b * N
+    grad_y_row = grad_y_ptr + b * N
+    grad_grad_out_row = grad_grad_out_ptr + b * N
+
+    x_e = tl.load(x_row + at, mask=mask, other=0.0).to(REAL)
+    x_e1 = tl.load(x_row + BN + at, mask=mask, other=0.0).to(REAL)
+    x_e2 = tl.load(x_row + 2 * BN + at, mask=mask, other=0.0).to(REAL)
+    x_e3 = tl.load(x_row + 3 * BN + at, mask=mask, other=0.0).to(REAL)
+    x_e12 = tl.load(x_row + 4 * BN + at, mask=mask, other=0.0).to(REAL)
+    x_e13 = tl.load(x_row + 5 * BN + at, mask=mask, other=0.0).to(REAL)
+    x_e23 = tl.load(x_row + 6 * BN + at, mask=mask, other=0.0).to(REAL)
+    x_e123 = tl.load(x_row + 7 * BN + at, mask=mask, other=0.0).to(REAL)
+    y_e = tl.load(y_row + at, mask=mask, other=0.0).to(REAL)
+    y_e1 = tl.load(y_row + BN + at, mask=mask, other=0.0).to(REAL)
+    y_e2 = tl.load(y_row + 2 * BN + at, mask=mask, other=0.0).to(REAL)
+    y_e3 = tl.load(y_row + 3 * BN + at, mask=mask, other=0.0).to(REAL)
+    y_e12 = tl.load(y_row + 4 * BN + at, mask=mask, other=0.0).to(REAL)
+    y_e13 = tl.load(y_row + 5 * BN + at, mask=mask, other=0.0).to(REAL)
+    y_e23 = tl.load(y_row + 6 * BN + at, mask=mask, other=0.0).to(REAL)
+    y_e123 = tl.load(y_row + 7 * BN + at, mask=mask, other=0.0).to(REAL)
+    grad_out_e = tl.load(grad_out_row + at, mask=mask, other=0.0).to(REAL)
+    grad_out_e1 = tl.load(grad_out_row + BN + at, mask=mask, other=0.0).to(REAL)
+    grad_out_e2 = tl.load(grad_out_row + 2 * BN + at, mask=mask, other=0.0).to(REAL)
+    grad_out_e3 = tl.load(grad_out_row + 3 * BN + at, mask=mask, other=0.0).to(REAL)
+    grad_out_e12 = tl.load(grad_out_row + 4 * BN + at, mask=mask, other=0.0).to(REAL)
+    grad_out_e13 = tl.load(grad_out_row + 5 * BN + at, mask=mask, other=0.0).to(REAL)
+    grad_out_e23 = tl.load(grad_out_row + 6 * BN + at, mask=mask, other=0.0).to(REAL)
+    grad_out_e123 = tl.load(grad_out_row + 7 * BN + at, mask=mask, other=0.0).to(REAL)
+    grad_grad_x_e = tl.load(grad_grad_x_row + at, mask=mask & HAS_GRAD_GRAD_X, other=0.0).to(REAL)
+    grad_grad_x_e1 = tl.load(grad_grad_x_row + BN + at, mask=mask & HAS_GRAD_GRAD_X, other=0.0).to(REAL)
+    grad_grad_x_e2 = tl.load(grad_grad_x_row + 2 * BN + at, mask=mask & HAS_GRAD_GRAD_X, other=0.0).to(REAL)
+    grad_grad_x_e3 = tl.load(grad_grad_x_row + 3 * BN + at, mask=mask & HAS_GRAD_GRAD_X, other=0.0).to(REAL)
+    grad_grad_x_e12 = tl.load(grad_grad_x_row + 4 * BN + at, mask=mask & HAS_GRAD_GRAD_X, other=0.0).to(REAL)
+    grad_grad_x_e13 = tl.load(grad_grad_x_row + 5 * BN + at, mask=mask & HAS_GRAD_GRAD_X, other=0.0).to(REAL)
+    grad_grad_x_e23 = tl.load(grad_grad_x_row + 6 * BN + at, mask=mask & HAS_GRAD_GRAD_X, other=0.0).to(REAL)
+    grad_grad_x_e123 = tl.load(grad_grad_x_row + 7 * BN + at, mask=mask & HAS_GRAD_GRAD_X, other=0.0).to(REAL)
+    grad_grad_y_e = tl.load(grad_grad_y_row + at, mask=mask & HAS_GRAD_GRAD_Y, other=0.0).to(REAL)
+    grad_grad_y_e1 = tl.load(grad_grad_y_row + BN + at, mask=mask & HAS_GRAD_GRAD_Y, other=0.0).to(REAL)
+    grad_grad_y_e2 = tl.load(grad_grad_y_row + 2 * BN + at, mask=mask & HAS_GRAD_GRAD_Y, other=0.0).to(REAL)
+    grad_grad_y_e3 = tl.load(grad_grad_y_row + 3 * BN + at, mask=mask & HAS_GRAD_GRAD_Y, other=0.0).to(REAL)
+    grad_grad_y_e12 = tl.load(grad_grad_y_row + 4 * BN + at, mask=mask & HAS_GRAD_GRAD_Y, other=0.0).to(REAL)
+    grad_grad_y_e13 = tl.load(grad_grad_y_row + 5 * BN + at, mask=mask & HAS_GRAD_GRAD_Y, other=0.0).to(REAL)
+    grad_grad_y_e23 = tl.load(grad_grad_y_row + 6 * BN + at, mask=mask & HAS_GRAD_GRAD_Y, other=0.0).to(REAL)
+    grad_grad_y_e123 = tl.load(grad_grad_y_row + 7 * BN + at, mask=mask & HAS_GRAD_GRAD_Y, other=0.0).to(REAL)
+    saved_inv_rms_0 = tl.load(saved_row + r, mask=row_mask, other=0.0).to(REAL)
+    saved_inv_rms_1 = tl.load(saved_row + B + r, mask=row_mask, other=0.0).to(REAL)
+    saved_inv_rms_2 = tl.load(saved_row + 2 * B + r, mask=row_mask, other=0.0).to(REAL)
+    saved_inv_rms_3 = tl.load(saved_row + 3 * B + r, mask=row_mask, other=0.0).to(REAL)
+    frontier_0 = tl.load(frontier_row + r, mask=row_mask, other=0.0).to(REAL)
+    frontier_1 = tl.load(frontier_row + B + r, mask=row_mask, other=0.0).to(REAL)
+    frontier_2 = tl.load(frontier_row + 2 * B + r, mask=row_mask, other=0.0).to(REAL)
+    frontier_3 = tl.load(frontier_row + 3 * B + r, mask=row_mask, other=0.0).to(REAL)
+    frontier_grad_grad_inv_rms_0 = tl.load(frontier_row + 4 * B + r, mask=row_mask, other=0.0).to(REAL)
+    frontier_5 = tl.load(frontier_row + 5 * B + r, mask=row_mask, other=0.0).to(REAL)
+    frontier_grad_grad_inv_rms_1 = tl.load(frontier_row + 6 * B + r, mask=row_mask, other=0.0).to(REAL)
+    frontier_7 = tl.load(frontier_row + 7 * B + r, mask=row_mask, other=0.0).to(REAL)
+    frontier_grad_grad_inv_rms_2 = tl.load(frontier_row + 8 * B + r, mask=row_mask, other=0.0).to(REAL)
+    frontier_9 = tl.load(frontier_row + 9 * B + r, mask=row_mask, other=0.0).to(REAL)
+    frontier_grad_grad_inv_rms_3 = tl.load(frontier_row + 10 * B + r, mask=row_mask, other=0.0).to(REAL)
+    frontier_11 = tl.load(frontier_row + 11 * B + r, mask=row_mask, other=0.0).to(REAL)
+
+    t0 = 0.7071067811865476 * y_e
+    gate_y = 0.5 + 0.5 * tl.erf(t0)
+    gelu_y_e123 = y_e123 * gate_y
+    t1 = 0.7071067811865476 * x_e
+    gate_x = 0.5 * tl.erf(t1) + 0.5
+    gelu_x_e = x_e * gate_x
+    gelu_x_e123 = x_e123 * gate_x
+    gelu_y_e = y_e * gate_y
+    gelu_x_e1 = x_e1 * gate_x
+    gelu_y_e23 = y_e23 * gate_y
+    gelu_x_e2 = x_e2 * gate_x
+    gelu_y_e13 = y_e13 * gate_y
+    gelu_x_e3 = x_e3 * gate_x
+    gelu_y_e12 = y_e12 * gate_y
+    t2 = gelu_x_e1 * gelu_y_e23 + gelu_x_e3 * gelu_y_e12 - gelu_x_e2 * gelu_y_e13
+    gelu_x_e12 = x_e12 * gate_x
+    gelu_y_e3 = y_e3 * gate_y
+    gelu_x_e13 = x_e13 * gate_x
+    gelu_y_e2 = y_e2 * gate_y
+    gelu_x_e23 = x_e23 * gate_x
+    gelu_y_e1 = y_e1 * gate_y
+    t3 = gelu_x_e12 * gelu_y_e3 + gelu_x_e23 * gelu_y_e1 - gelu_x_e13 * gelu_y_e2
+    out_e123 = weight_033 * gelu_x_e * gelu_y_e123 + weight_330 * gelu_x_e123 * gelu_y_e + weight_132 * t2
+    out_e123 += weight_231 * t3
+    grad_out_e123_2 = saved_inv_rms_3 * grad_out_e123 + 2.0 * frontier_0 * out_e123
+    t4 = weight_022 * gelu_x_e
+    t5 = weight_123 * gelu_y_e123
+    t6 = weight_222 * gelu_y_e12
+    t7 = weight_220 * gelu_y_e
+    t8 = weight_321 * gelu_x_e123
+    t9 = weight_222 * gelu_x_e12
+    t10 = gelu_x_e2 * gelu_y_e3 - gelu_x_e3 * gelu_y_e2
+    out_e23 = gelu_y_e23 * t4 + gelu_x_e1 * t5 + gelu_x_e13 * t6 + gelu_x_e23 * t7 + gelu_y_e1 * t8
+    out_e23 += weight_121 * t10 - gelu_y_e13 * t9
+    grad_out_e23_2 = saved_inv_rms_2 * grad_out_e23 + 2.0 * frontier_1 * out_e23
+    t11 = weight_121 * gelu_x_e1
+    t12 = weight_121 * gelu_y_e1
+    out_e13 = gelu_y_e13 * t4 + gelu_y_e3 * t11 + gelu_x_e13 * t7 + gelu_y_e23 * t9 - gelu_x_e2 * t5
+    out_e13 += -gelu_x_e23 * t6 - gelu_y_e2 * t8 - gelu_x_e3 * t12
+    grad_out_e13_2 = saved_inv_rms_2 * grad_out_e13 + 2.0 * frontier_1 * out_e13
+    t13 = gelu_x_e23 * gelu_y_e13 - gelu_x_e13 * gelu_y_e23
+    out_e12 = gelu_y_e12 * t4 + gelu_y_e2 * t11 + gelu_x_e3 * t5 + gelu_x_e12 * t7 + gelu_y_e3 * t8
+    out_e12 += weight_222 * t13 - gelu_x_e2 * t12
+    grad_out_e12_2 = saved_inv_rms_2 * grad_out_e12 + 2.0 * frontier_1 * out_e12
+    t14 = gelu_y_e23 * grad_out_e23_2 + gelu_y_e13 * grad_out_e13_2 + gelu_y_e12 * grad_out_e12_2
+    t15 = weight_011 * gelu_x_e
+    t16 = weight_112 * gelu_x_e1
+    t17 = weight_110 * gelu_y_e
+    t18 = weight_213 * gelu_y_e123
+    t19 = weight_312 * gelu_x_e123
+    t20 = weight_112 * gelu_x_e2
+    t21 = weight_211 * gelu_y_e1
+    t22 = weight_211 * gelu_y_e2
+    out_e3 = gelu_y_e3 * t15 + gelu_y_e13 * t16 + gelu_x_e3 * t17 + gelu_y_e23 * t20 - gelu_x_e12 * t18
+    out_e3 += -gelu_y_e12 * t19 - gelu_x_e13 * t21 - gelu_x_e23 * t22
+    grad_out_e3_2 = saved_inv_rms_1 * grad_out_e3 + 2.0 * frontier_2 * out_e3
+    t23 = weight_211 * gelu_y_e3
+    t24 = weight_112 * gelu_x_e3
+    out_e2 = gelu_y_e2 * t15 + gelu_y_e12 * t16 + gelu_x_e2 * t17 + gelu_x_e13 * t18 + gelu_x_e23 * t23
+    out_e2 += gelu_y_e13 * t19 - gelu_y_e23 * t24 - gelu_x_e12 * t21
+    grad_out_e2_2 = saved_inv_rms_1 * grad_out_e2 + 2.0 * frontier_2 * out_e2
+    out_e1 = gelu_y_e1 * t15 + gelu_x_e1 * t17 + gelu_x_e13 * t23 + gelu_x_e12 * t22 - gelu_x_e23 * t18
+    out_e1 += -gelu_y_e23 * t19 - gelu_y_e12 * t20 - gelu_y_e13 * t24
+    grad_out_e1_2 = saved_inv_rms_1 * grad_out_e1 + 2.0 * frontier_2 * out_e1
+    t25 = gelu_y_e3 * grad_out_e3_2 + gelu_y_e2 * grad_out_e2_2 + gelu_y_e1 * grad_out_e1_2
+    t26 = gelu_x_e1 * gelu_y_e1 + gelu_x_e2 * gelu_y_e2 + gelu_x_e3 * gelu_y_e3
+    t27 = -gelu_x_e12 * gelu_y_e12 - gelu_x_e13 * gelu_y_e13 - gelu_x_e23 * gelu_y_e23
+    out_e = weight_000 * gelu_x_e * gelu_y_e + weight_101 * t26 + weight_202 * t27
+    out_e += -weight_303 * gelu_x_e123 * gelu_y_e123
+    grad_out_e_2 = saved_inv_rms_0 * grad_out_e + 2.0 * frontier_3 * out_e
+    grad_gelu_x_e = weight_033 * gelu_y_e123 * grad_out_e123_2 + weight_022 * t14 + weight_011 * t25
+    grad_gelu_x_e += weight_000 * gelu_y_e * grad_out_e_2
+    t28 = tl.exp(-t1 * t1)
+    t29 = 1.1283791670955126 * t28
+    t30 = 0.7071067811865476 * grad_grad_x_e
+    grad_grad_gate_x = 0.5 * t29 * t30
+    t31 = tl.exp(-t0 * t0)
+    t32 = 1.1283791670955126 * t31
+    t33 = 0.7071067811865476 * grad_grad_y_e
+    grad_grad_gate_y = 0.5 * t32 * t33
+    grad_grad_gelu_y_e123 = gate_y * grad_grad_y_e123 + y_e123 * grad_grad_gate_y
+    grad_grad_gelu_y_e = y_e * grad_grad_gate_y + gate_y * grad_grad_y_e
+    grad_grad_gelu_x_e123 = gate_x * grad_grad_x_e123 + x_e123 * grad_grad_gate_x
+    grad_grad_gelu_y_e1 = gate_y * grad_grad_y_e1 + y_e1 * grad_grad_gate_y
+    grad_grad_gelu_y_e2 = gate_y * grad_grad_y_e2 + y_e2 * grad_grad_gate_y
+    grad_grad_gelu_y_e3 = gate_y * grad_grad_y_e3 + y_e3 * grad_grad_gate_y
+    grad_grad_gelu_x_e1 = gate_x * grad_grad_x_e1 + x_e1 * grad_grad_gate_x
+    grad_grad_gelu_x_e2 = gate_x * grad_grad_x_e2 + x_e2 * grad_grad_gate_x
+    grad_grad_gelu_x_e3 = gate_x * grad_grad_x_e3 + x_e3 * grad_grad_gate_x
+    t34 = gelu_x_e1 * grad_grad_gelu_y_e1 + gelu_x_e2 * grad_grad_gelu_y_e2 + gelu_x_e3 * grad_grad_gelu_y_e3
+    t34 += gelu_y_e1 * grad_grad_gelu_x_e1 + gelu_y_e2 * grad_grad_gelu_x_e2 + gelu_y_e3 * grad_grad_gelu_x_e3
+    grad_grad_gelu_y_e12 = gate_y * grad_grad_y_e12 + y_e12 * grad_grad_gate_y
+    grad_grad_gelu_y_e13 = gate_y * grad_grad_y_e13 + y_e13 * grad_grad_gate_y
+    grad_grad_gelu_y_e23 = gate_y * grad_grad_y_e23 + y_e23 * grad_grad_gate_y
+    grad_grad_gelu_x_e12 = gate_x * grad_grad_x_e12 + x_e12 * grad_grad_gate_x
+    grad_grad_gelu_x_e13 = gate_x * grad_grad_x_e13 + x_e13 * grad_grad_gate_x
+    grad_grad_gelu_x_e23 = gate_x * grad_grad_x_e23 + x_e23 * grad_grad_gate_x
+    t35 = -gelu_x_e12 * grad_grad_gelu_y_e12 - gelu_x_e13 * grad_grad_gelu_y_e13
+    t35 += -gelu_x_e23 * grad_grad_gelu_y_e23 - gelu_y_e12 * grad_grad_gelu_x_e12
+    t35 += -gelu_y_e13 * grad_grad_gelu_x_e13 - gelu_y_e23 * grad_grad_gelu_x_e23
+    grad_grad_gelu_x_e = x_e * grad_grad_gate_x + gate_x * grad_grad_x_e
+    grad_grad_out_e_2 = grad_grad_weight_202 * t27 + grad_grad_weight_101 * t26
+    grad_grad_out_e_2 += grad_grad_weight_000 * gelu_x_e * gelu_y_e
+    grad_grad_out_e_2 += weight_000 * gelu_x_e * grad_grad_gelu_y_e + weight_101 * t34 + weight_202 * t35
+    grad_grad_out_e_2 += weight_000 * gelu_y_e * grad_grad_gelu_x_e
+    grad_grad_out_e_2 += -grad_grad_weight_303 * gelu_x_e123 * gelu_y_e123
+    grad_grad_out_e_2 += -weight_303 * gelu_x_e123 * grad_grad_gelu_y_e123
+    grad_grad_out_e_2 += -weight_303 * gelu_y_e123 * grad_grad_gelu_x_e123
+    grad_out_e_3 = frontier_3 * (2.0 * grad_grad_out_e_2) + frontier_grad_grad_inv_rms_0 * grad_out_e
+    grad_out_e_3 += 2.0 * frontier_5 * out_e
+    t36 = grad_grad_weight_213 * gelu_y_e123 + weight_213 * grad_grad_gelu_y_e123
+    t37 = grad_grad_weight_211 * gelu_y_e1 + weight_211 * grad_grad_gelu_y_e1
+    t38 = grad_grad_weight_211 * gelu_y_e2 + weight_211 * grad_grad_gelu_y_e2
+    t39 = grad_grad_weight_110 * gelu_y_e + weight_110 * grad_grad_gelu_y_e
+    t40 = grad_grad_weight_312 * gelu_x_e123 + weight_312 * grad_grad_gelu_x_e123
+    t41 = grad_grad_weight_112 * gelu_x_e1 + weight_112 * grad_grad_gelu_x_e1
+    t42 = grad_grad_weight_112 * gelu_x_e2 + weight_112 * grad_grad_gelu_x_e2
+    t43 = grad_grad_weight_011 * gelu_x_e + weight_011 * grad_grad_gelu_x_e
+    grad_grad_out_e3_2 = t15 * grad_grad_gelu_y_e3 + t16 * grad_grad_gelu_y_e13 + t20 * grad_grad_gelu_y_e23
+    grad_grad_out_e3_2 += gelu_x_e3 * t39 + gelu_y_e13 * t41 + gelu_y_e23 * t42 + t17 * grad_grad_gelu_x_e3
+    grad_grad_out_e3_2 += gelu_y_e3 * t43 - gelu_x_e12 * t36 - gelu_x_e13 * t37 - gelu_x_e23 * t38
+    grad_grad_out_e3_2 += -t19 * grad_grad_gelu_y_e12 - gelu_y_e12 * t40 - t18 * grad_grad_gelu_x_e12
+    grad_grad_out_e3_2 += -t21 * grad_grad_gelu_x_e13 - t22 * grad_grad_gelu_x_e23
+    grad_out_e3_3 = frontier_2 * (2.0 * grad_grad_out_e3_2) + frontier_grad_grad_inv_rms_1 * grad_out_e3
+    grad_out_e3_3 += 2.0 * frontier_7 * out_e3
+    t44 = grad_grad_weight_211 * gelu_y_e3 + weight_211 * grad_grad_gelu_y_e3
+    t45 = grad_grad_weight_112 * gelu_x_e3 + weight_112 * grad_grad_gelu_x_e3
+    grad_grad_out_e2_2 = gelu_x_e13 * t36 + t15 * grad_grad_gelu_y_e2 + gelu_x_e23 * t44
+    grad_grad_out_e2_2 += t16 * grad_grad_gelu_y_e12 + t19 * grad_grad_gelu_y_e13 + gelu_x_e2 * t39
+    grad_grad_out_e2_2 += gelu_y_e13 * t40 + gelu_y_e12 * t41 + t17 * grad_grad_gelu_x_e2
+    grad_grad_out_e2_2 += t18 * grad_grad_gelu_x_e13 + t23 * grad_grad_gelu_x_e23 + gelu_y_e2 * t43
+    grad_grad_out_e2_2 += -gelu_x_e12 * t37 - t24 * grad_grad_gelu_y_e23 - gelu_y_e23 * t45
+    grad_grad_out_e2_2 += -t21 * grad_grad_gelu_x_e12
+    grad_out_e2_3 = frontier_2 * (2.0 * grad_grad_out_e2_2) + frontier_grad_grad_inv_rms_1 * grad_out_e2
+    grad_out_e2_3 += 2.0 * frontier_7 * out_e2
+    grad_grad_out_e1_2 = t15 * grad_grad_gelu_y_e1 + gelu_x_e12 * t38 + gelu_x_e13 * t44 + gelu_x_e1 * t39
+    grad_grad_out_e1_2 += t17 * grad_grad_gelu_x_e1 + t22 * grad_grad_gelu_x_e12 + t23 * grad_grad_gelu_x_e13
+    grad_grad_out_e1_2 += gelu_y_e1 * t43 - gelu_x_e23 * t36 - t20 * grad_grad_gelu_y_e12
+    grad_grad_out_e1_2 += -t24 * grad_grad_gelu_y_e13 - t19 * grad_grad_gelu_y_e23 - gelu_y_e23 * t40
+    grad_grad_out_e1_2 += -gelu_y_e12 * t42 - gelu_y_e13 * t45 - t18 * grad_grad_gelu_x_e23
+    grad_out_e1_3 = frontier_2 * (2.0 * grad_grad_out_e1_2) + frontier_grad_grad_inv_rms_1 * grad_out_e1
+    grad_out_e1_3 += 2.0 * frontier_7 * out_e1
+    t46 = grad_out_e1_2 * grad_grad_gelu_y_e1 + grad_out_e2_2 * grad_grad_gelu_y_e2
+    t46 += grad_out_e3_2 * grad_grad_gelu_y_e3 + gelu_y_e3 * grad_out_e3_3 + gelu_y_e2 * grad_out_e2_3
+    t46 += gelu_y_e1 * grad_out_e1_3
+    t47 = grad_grad_weight_123 * gelu_y_e123 + weight_123 * grad_grad_gelu_y_e123
+    t48 = grad_grad_weight_222 * gelu_y_e12 + weight_222 * grad_grad_gelu_y_e12
+    t49 = grad_grad_weight_220 * gelu_y_e + weight_220 * grad_grad_gelu_y_e
+    t50 = grad_grad_weight_321 * gelu_x_e123 + weight_321 * grad_grad_gelu_x_e123
+    t51 = gelu_x_e2 * grad_grad_gelu_y_e3 + gelu_y_e3 * grad_grad_gelu_x_e2 - gelu_x_e3 * grad_grad_gelu_y_e2
+    t51 += -gelu_y_e2 * grad_grad_gelu_x_e3
+    t52 = grad_grad_weight_222 * gelu_x_e12 + weight_222 * grad_grad_gelu_x_e12
+    t53 = grad_grad_weight_022 * gelu_x_e + weight_022 * grad_grad_gelu_x_e
+    grad_grad_out_e23_2 = grad_grad_weight_121 * t10 + gelu_x_e1 * t47 + t8 * grad_grad_gelu_y_e1
+    grad_grad_out_e23_2 += gelu_x_e13 * t48 + t4 * grad_grad_gelu_y_e23 + gelu_x_e23 * t49 + gelu_y_e1 * t50
+    grad_grad_out_e23_2 += t5 * grad_grad_gelu_x_e1 + weight_121 * t51 + t6 * grad_grad_gelu_x_e13
+    grad_grad_out_e23_2 += t7 * grad_grad_gelu_x_e23 + gelu_y_e23 * t53 - t9 * grad_grad_gelu_y_e13
+    grad_grad_out_e23_2 += -gelu_y_e13 * t52
+    grad_out_e23_3 = frontier_1 * (2.0 * grad_grad_out_e23_2) + frontier_grad_grad_inv_rms_2 * grad_out_e23
+    grad_out_e23_3 += 2.0 * frontier_9 * out_e23
+    t54 = grad_grad_weight_121 * gelu_y_e1 + weight_121 * grad_grad_gelu_y_e1
+    t55 = grad_grad_weight_121 * gelu_x_e1 + weight_121 * grad_grad_gelu_x_e1
+    grad_grad_out_e13_2 = t11 * grad_grad_gelu_y_e3 + t4 * grad_grad_gelu_y_e13 + t9 * grad_grad_gelu_y_e23
+    grad_grad_out_e13_2 += gelu_x_e13 * t49 + gelu_y_e3 * t55 + gelu_y_e23 * t52 + t7 * grad_grad_gelu_x_e13
+    grad_grad_out_e13_2 += gelu_y_e13 * t53 - gelu_x_e2 * t47 - gelu_x_e3 * t54 - t8 * grad_grad_gelu_y_e2
+    grad_grad_out_e13_2 += -gelu_x_e23 * t48 - gelu_y_e2 * t50 - t5 * grad_grad_gelu_x_e2
+    grad_grad_out_e13_2 += -t12 * grad_grad_gelu_x_e3 - t6 * grad_grad_gelu_x_e23
+    grad_out_e13_3 = frontier_1 * (2.0 * grad_grad_out_e13_2) + frontier_grad_grad_inv_rms_2 * grad_out_e13
+    grad_out_e13_3 += 2.0 * frontier_9 * out_e13
+    t56 = gelu_x_e23 * grad_grad_gelu_y_e13 + gelu_y_e13 * grad_grad_gelu_x_e23
+    t56 += -gelu_x_e13 * grad_grad_gelu_y_e23 - gelu_y_e23 * grad_grad_gelu_x_e13
+    grad_grad_out_e12_2 = grad_grad_weight_222 * t13 + gelu_x_e3 * t47 + t11 * grad_grad_gelu_y_e2
+    grad_grad_out_e12_2 += t8 * grad_grad_gelu_y_e3 + t4 * grad_grad_gelu_y_e12 + gelu_x_e12 * t49
+    grad_grad_out_e12_2 += gelu_y_e3 * t50 + gelu_y_e2 * t55 + t5 * grad_grad_gelu_x_e3
+    grad_grad_out_e12_2 += t7 * grad_grad_gelu_x_e12 + weight_222 * t56 + gelu_y_e12 * t53 - gelu_x_e2 * t54
+    grad_grad_out_e12_2 += -t12 * grad_grad_gelu_x_e2
+    grad_out_e12_3 = frontier_1 * (2.0 * grad_grad_out_e12_2) + frontier_grad_grad_inv_rms_2 * grad_out_e12
+    grad_out_e12_3 += 2.0 * frontier_9 * out_e12
+    t57 = grad_out_e12_2 * grad_grad_gelu_y_e12 + grad_out_e13_2 * grad_grad_gelu_y_e13
+    t57 += grad_out_e23_2 * grad_grad_gelu_y_e23 + gelu_y_e23 * grad_out_e23_3 + gelu_y_e13 * grad_out_e13_3
+    t57 += gelu_y_e12 * grad_out_e12_3
+    t58 = gelu_x_e3 * grad_grad_gelu_y_e12 + gelu_x_e1 * grad_grad_gelu_y_e23
+    t58 += gelu_y_e23 * grad_grad_gelu_x_e1 + gelu_y_e12 * grad_grad_gelu_x_e3
+    t58 += -gelu_x_e2 * grad_grad_gelu_y_e13 - gelu_y_e13 * grad_grad_gelu_x_e2
+    t59 = gelu_x_e23 * grad_grad_gelu_y_e1 + gelu_x_e12 * grad_grad_gelu_y_e3
+    t59 += gelu_y_e3 * grad_grad_gelu_x_e12 + gelu_y_e1 * grad_grad_gelu_x_e23
+    t59 += -gelu_x_e13 * grad_grad_gelu_y_e2 - gelu_y_e2 * grad_grad_gelu_x_e13
+    grad_grad_out_e123_2 = grad_grad_weight_330 * gelu_x_e123 * gelu_y_e + grad_grad_weight_231 * t3
+    grad_grad_out_e123_2 += grad_grad_weight_132 * t2 + grad_grad_weight_033 * gelu_x_e * gelu_y_e123
+    grad_grad_out_e123_2 += weight_033 * gelu_x_e * grad_grad_gelu_y_e123
+    grad_grad_out_e123_2 += weight_330 * gelu_x_e123 * grad_grad_gelu_y_e
+    grad_grad_out_e123_2 += weight_330 * gelu_y_e * grad_grad_gelu_x_e123 + weight_132 * t58 + weight_231 * t59
+    grad_grad_out_e123_2 += weight_033 * gelu_y_e123 * grad_grad_gelu_x_e
+    grad_out_e123_3 = frontier_0 * (2.0 * grad_grad_out_e123_2) + frontier_grad_grad_inv_rms_3 * grad_out_e123
+    grad_out_e123_3 += 2.0 * frontier_11 * out_e123
+    grad_gelu_x_e_2 = grad_grad_weight_033 * gelu_y_e123 * grad_out_e123_2 + grad_grad_weight_022 * t14
+    grad_gelu_x_e_2 += grad_grad_weight_011 * t25 + grad_grad_weight_000 * gelu_y_e * grad_out_e_2
+    grad_gelu_x_e_2 += weight_033 * grad_out_e123_2 * grad_grad_gelu_y_e123
+    grad_gelu_x_e_2 += weight_000 * grad_out_e_2 * grad_grad_gelu_y_e + weight_000 * gelu_y_e * grad_out_e_3
+    grad_gelu_x_e_2 += weight_011 * t46 + weight_022 * t57 + weight_033 * gelu_y_e123 * grad_out_e123_3
+    t60 = weight_231 * grad_out_e123_2
+    t61 = weight_222 * grad_out_e12_2
+    t62 = weight_202 * grad_out_e_2
+    grad_gelu_x_e23 = gelu_y_e1 * t60 + t7 * grad_out_e23_2 + gelu_y_e13 * t61 + t23 * grad_out_e2_2
+    grad_gelu_x_e23 += -t6 * grad_out_e13_2 - t22 * grad_out_e3_2 - t18 * grad_out_e1_2 - gelu_y_e23 * t62
+    grad_gelu_x_e13 = t6 * grad_out_e23_2 + t7 * grad_out_e13_2 + t18 * grad_out_e2_2 + t23 * grad_out_e1_2
+    grad_gelu_x_e13 += -gelu_y_e2 * t60 - gelu_y_e23 * t61 - t21 * grad_out_e3_2 - gelu_y_e13 * t62
+    t63 = gelu_y_e23 * grad_out_e13_2 - gelu_y_e13 * grad_out_e23_2
+    grad_gelu_x_e12 = gelu_y_e3 * t60 + weight_222 * t63 + t7 * grad_out_e12_2 + t22 * grad_out_e1_2
+    grad_gelu_x_e12 += -t18 * grad_out_e3_2 - t21 * grad_out_e2_2 - gelu_y_e12 * t62
+    t64 = weight_132 * grad_out_e123_2
+    t65 = weight_121 * grad_out_e23_2
+    t66 = -gelu_y_e23 * grad_out_e2_2 - gelu_y_e13 * grad_out_e1_2
+    t67 = weight_101 * grad_out_e_2
+    grad_gelu_x_e3 = gelu_y_e12 * t64 + t5 * grad_out_e12_2 + t17 * grad_out_e3_2 + weight_112 * t66
+    grad_gelu_x_e3 += gelu_y_e3 * t67 - gelu_y_e2 * t65 - t12 * grad_out_e13_2
+    t68 = gelu_y_e23 * grad_out_e3_2 - gelu_y_e12 * grad_out_e1_2
+    grad_gelu_x_e2 = gelu_y_e3 * t65 + t17 * grad_out_e2_2 + weight_112 * t68 + gelu_y_e2 * t67
+    grad_gelu_x_e2 += -gelu_y_e13 * t64 - t5 * grad_out_e13_2 - t12 * grad_out_e12_2
+    t69 = gelu_y_e3 * grad_out_e13_2 + gelu_y_e2 * grad_out_e12_2
+    t70 = gelu_y_e13 * grad_out_e3_2 + gelu_y_e12 * grad_out_e2_2
+    grad_gelu_x_e1 = gelu_y_e23 * t64 + t5 * grad_out_e23_2 + weight_121 * t69 + weight_112 * t70
+    grad_gelu_x_e1 += t17 * grad_out_e1_2 + gelu_y_e1 * t67
+    t71 = gelu_y_e1 * grad_out_e23_2 + gelu_y_e3 * grad_out_e12_2 - gelu_y_e2 * grad_out_e13_2
+    t72 = gelu_y_e13 * grad_out_e2_2 - gelu_y_e12 * grad_out_e3_2 - gelu_y_e23 * grad_out_e1_2
+    grad_gelu_x_e123 = weight_330 * gelu_y_e * grad_out_e123_2 + weight_321 * t71 + weight_312 * t72
+    grad_gelu_x_e123 += -weight_303 * gelu_y_e123 * grad_out_e_2
+    grad_gate_x = x_e23 * grad_gelu_x_e23 + x_e13 * grad_gelu_x_e13 + x_e12 * grad_gelu_x_e12
+    grad_gate_x += x_e3 * grad_gelu_x_e3 + x_e2 * grad_gelu_x_e2 + x_e1 * grad_gelu_x_e1
+    grad_gate_x += x_e123 * grad_gelu_x_e123 + x_e * grad_gelu_x_e
+    t73 = grad_grad_weight_202 * grad_out_e_2 + weight_202 * grad_out_e_3
+    t74 = grad_grad_weight_222 * grad_out_e12_2 + weight_222 * grad_out_e12_3
+    t75 = grad_grad_weight_231 * grad_out_e123_2 + weight_231 * grad_out_e123_3
+    grad_gelu_x_e23_2 = t60 * grad_grad_gelu_y_e1 + grad_out_e2_2 * t44 + t61 * grad_grad_gelu_y_e13
+    grad_gelu_x_e23_2 += grad_out_e23_2 * t49 + t23 * grad_out_e2_3 + t7 * grad_out_e23_3 + gelu_y_e13 * t74
+    grad_gelu_x_e23_2 += gelu_y_e1 * t75 - grad_out_e1_2 * t36 - grad_out_e3_2 * t38 - grad_out_e13_2 * t48
+    grad_gelu_x_e23_2 += -t62 * grad_grad_gelu_y_e23 - gelu_y_e23 * t73 - t22 * grad_out_e3_3
+    grad_gelu_x_e23_2 += -t18 * grad_out_e1_3 - t6 * grad_out_e13_3
+    grad_gelu_x_e13_2 = grad_out_e2_2 * t36 + grad_out_e1_2 * t44 + grad_out_e23_2 * t48
+    grad_gelu_x_e13_2 += grad_out_e13_2 * t49 + t18 * grad_out_e2_3 + t23 * grad_out_e1_3 + t6 * grad_out_e23_3
+    grad_gelu_x_e13_2 += t7 * grad_out_e13_3 - grad_out_e3_2 * t37 - t60 * grad_grad_gelu_y_e2
+    grad_gelu_x_e13_2 += -t62 * grad_grad_gelu_y_e13 - t61 * grad_grad_gelu_y_e23 - gelu_y_e13 * t73
+    grad_gelu_x_e13_2 += -t21 * grad_out_e3_3 - gelu_y_e23 * t74 - gelu_y_e2 * t75
+    t76 = grad_out_e13_2 * grad_grad_gelu_y_e23 + gelu_y_e23 * grad_out_e13_3
+    t76 += -grad_out_e23_2 * grad_grad_gelu_y_e13 - gelu_y_e13 * grad_out_e23_3
+    grad_gelu_x_e12_2 = grad_grad_weight_222 * t63 + grad_out_e1_2 * t38 + t60 * grad_grad_gelu_y_e3
+    grad_gelu_x_e12_2 += grad_out_e12_2 * t49 + t22 * grad_out_e1_3 + weight_222 * t76 + t7 * grad_out_e12_3
+    grad_gelu_x_e12_2 += gelu_y_e3 * t75 - grad_out_e3_2 * t36 - grad_out_e2_2 * t37
+    grad_gelu_x_e12_2 += -t62 * grad_grad_gelu_y_e12 - gelu_y_e12 * t73 - t18 * grad_out_e3_3
+    grad_gelu_x_e12_2 += -t21 * grad_out_e2_3
+    t77 = grad_grad_weight_101 * grad_out_e_2 + weight_101 * grad_out_e_3
+    t78 = -grad_out_e1_2 * grad_grad_gelu_y_e13 - grad_out_e2_2 * grad_grad_gelu_y_e23
+    t78 += -gelu_y_e23 * grad_out_e2_3 - gelu_y_e13 * grad_out_e1_3
+    t79 = grad_grad_weight_121 * grad_out_e23_2 + weight_121 * grad_out_e23_3
+    t80 = grad_grad_weight_132 * grad_out_e123_2 + weight_132 * grad_out_e123_3
+    grad_gelu_x_e3_2 = grad_grad_weight_112 * t66 + grad_out_e12_2 * t47 + t67 * grad_grad_gelu_y_e3
+    grad_gelu_x_e3_2 += t64 * grad_grad_gelu_y_e12 + grad_out_e3_2 * t39 + gelu_y_e3 * t77
+    grad_gelu_x_e3_2 += t17 * grad_out_e3_3 + weight_112 * t78 + t5 * grad_out_e12_3 + gelu_y_e12 * t80
+    grad_gelu_x_e3_2 += -grad_out_e13_2 * t54 - t65 * grad_grad_gelu_y_e2 - gelu_y_e2 * t79
+    grad_gelu_x_e3_2 += -t12 * grad_out_e13_3
+    t81 = grad_out_e3_2 * grad_grad_gelu_y_e23 + gelu_y_e23 * grad_out_e3_3
+    t81 += -grad_out_e1_2 * grad_grad_gelu_y_e12 - gelu_y_e12 * grad_out_e1_3
+    grad_gelu_x_e2_2 = grad_grad_weight_112 * t68 + t67 * grad_grad_gelu_y_e2 + t65 * grad_grad_gelu_y_e3
+    grad_gelu_x_e2_2 += grad_out_e2_2 * t39 + gelu_y_e2 * t77 + t17 * grad_out_e2_3 + weight_112 * t81
+    grad_gelu_x_e2_2 += gelu_y_e3 * t79 - grad_out_e13_2 * t47 - grad_out_e12_2 * t54
+    grad_gelu_x_e2_2 += -t64 * grad_grad_gelu_y_e13 - t5 * grad_out_e13_3 - t12 * grad_out_e12_3
+    grad_gelu_x_e2_2 += -gelu_y_e13 * t80
+    t82 = grad_out_e2_2 * grad_grad_gelu_y_e12 + grad_out_e3_2 * grad_grad_gelu_y_e13
+    t82 += gelu_y_e13 * grad_out_e3_3 + gelu_y_e12 * grad_out_e2_3
+    t83 = grad_out_e12_2 * grad_grad_gelu_y_e2 + grad_out_e13_2 * grad_grad_gelu_y_e3
+    t83 += gelu_y_e3 * grad_out_e13_3 + gelu_y_e2 * grad_out_e12_3
+    grad_gelu_x_e1_2 = grad_grad_weight_121 * t69 + grad_grad_weight_112 * t70 + grad_out_e23_2 * t47
+    grad_gelu_x_e1_2 += t67 * grad_grad_gelu_y_e1 + t64 * grad_grad_gelu_y_e23 + grad_out_e1_2 * t39
+    grad_gelu_x_e1_2 += gelu_y_e1 * t77 + weight_112 * t82 + t17 * grad_out_e1_3 + t5 * grad_out_e23_3
+    grad_gelu_x_e1_2 += weight_121 * t83 + gelu_y_e23 * t80
+    t84 = grad_out_e2_2 * grad_grad_gelu_y_e13 + gelu_y_e13 * grad_out_e2_3
+    t84 += -grad_out_e3_2 * grad_grad_gelu_y_e12 - grad_out_e1_2 * grad_grad_gelu_y_e23
+    t84 += -gelu_y_e12 * grad_out_e3_3 - gelu_y_e23 * grad_out_e1_3
+    t85 = grad_out_e23_2 * grad_grad_gelu_y_e1 + grad_out_e12_2 * grad_grad_gelu_y_e3
+    t85 += gelu_y_e1 * grad_out_e23_3 + gelu_y_e3 * grad_out_e12_3 - grad_out_e13_2 * grad_grad_gelu_y_e2
+    t85 += -gelu_y_e2 * grad_out_e13_3
+    grad_gelu_x_e123_2 = grad_grad_weight_330 * gelu_y_e * grad_out_e123_2 + grad_grad_weight_321 * t71
+    grad_gelu_x_e123_2 += grad_grad_weight_312 * t72 + weight_330 * grad_out_e123_2 * grad_grad_gelu_y_e
+    grad_gelu_x_e123_2 += weight_312 * t84 + weight_321 * t85 + weight_330 * gelu_y_e * grad_out_e123_3
+    grad_gelu_x_e123_2 += -grad_grad_weight_303 * gelu_y_e123 * grad_out_e_2
+    grad_gelu_x_e123_2 += -weight_303 * grad_out_e_2 * grad_grad_gelu_y_e123
+    grad_gelu_x_e123_2 += -weight_303 * gelu_y_e123 * grad_out_e_3
+    grad_gate_x_2 = grad_gelu_x_e123 * grad_grad_x_e123 + grad_gelu_x_e23 * grad_grad_x_e23
+    grad_gate_x_2 += grad_gelu_x_e13 * grad_grad_x_e13 + grad_gelu_x_e12 * grad_grad_x_e12
+    grad_gate_x_2 += grad_gelu_x_e3 * grad_grad_x_e3 + grad_gelu_x_e2 * grad_grad_x_e2
+    grad_gate_x_2 += grad_gelu_x_e1 * grad_grad_x_e1 + grad_gelu_x_e * grad_grad_x_e
+    grad_gate_x_2 += x_e23 * grad_gelu_x_e23_2 + x_e13 * grad_gelu_x_e13_2 + x_e12 * grad_gelu_x_e12_2
+    grad_gate_x_2 += x_e3 * grad_gelu_x_e3_2 + x_e2 * grad_gelu_x_e2_2 + x_e1 * grad_gelu_x_e1_2
+    grad_gate_x_2 += x_e123 * grad_gelu_x_e123_2 + x_e * grad_gelu_x_e_2
+    t86 = t29 * (0.5 * grad_gate_x_2) - 2.0 * t1 * (t28 * (1.1283791670955126 * (0.5 * grad_gate_x * t30)))
+    grad_x_e = grad_gelu_x_e * grad_grad_gate_x + gate_x * grad_gelu_x_e_2 + 0.7071067811865476 * t86
+    grad_x_e1 = grad_gelu_x_e1 * grad_grad_gate_x + gate_x * grad_gelu_x_e1_2
+    grad_x_e2 = grad_gelu_x_e2 * grad_grad_gate_x + gate_x * grad_gelu_x_e2_2
+    grad_x_e3 = grad_gelu_x_e3 * grad_grad_gate_x + gate_x * grad_gelu_x_e3_2
+    grad_x_e12 = grad_gelu_x_e12 * grad_grad_gate_x + gate_x * grad_gelu_x_e12_2
+    grad_x_e13 = grad_gelu_x_e13 * grad_grad_gate_x + gate_x * grad_gelu_x_e13_2
+    grad_x_e23 = grad_gelu_x_e23 * grad_grad_gate_x + gate_x * grad_gelu_x_e23_2
+    grad_x_e123 = grad_gelu_x_e123 * grad_grad_gate_x + gate_x * grad_gelu_x_e123_2
+    t87 = gelu_x_e23 * grad_out_e23_2 + gelu_x_e13 * grad_out_e13_2 + gelu_x_e12 * grad_out_e12_2
+    t88 = gelu_x_e3 * grad_out_e3_2 + gelu_x_e2 * grad_out_e2_2 + gelu_x_e1 * grad_out_e1_2
+    grad_gelu_y_e = weight_330 * gelu_x_e123 * grad_out_e123_2 + weight_220 * t87 + weight_110 * t88
+    grad_gelu_y_e += weight_000 * gelu_x_e * grad_out_e_2
+    t89 = grad_out_e1_2 * grad_grad_gelu_x_e1 + grad_out_e2_2 * grad_grad_gelu_x_e2
+    t89 += grad_out_e3_2 * grad_grad_gelu_x_e3 + gelu_x_e3 * grad_out_e3_3 + gelu_x_e2 * grad_out_e2_3
+    t89 += gelu_x_e1 * grad_out_e1_3
+    t90 = grad_out_e12_2 * grad_grad_gelu_x_e12 + grad_out_e13_2 * grad_grad_gelu_x_e13
+    t90 += grad_out_e23_2 * grad_grad_gelu_x_e23 + gelu_x_e23 * grad_out_e23_3 + gelu_x_e13 * grad_out_e13_3
+    t90 += gelu_x_e12 * grad_out_e12_3
+    grad_gelu_y_e_2 = grad_grad_weight_330 * gelu_x_e123 * grad_out_e123_2 + grad_grad_weight_220 * t87
+    grad_gelu_y_e_2 += grad_grad_weight_110 * t88 + grad_grad_weight_000 * gelu_x_e * grad_out_e_2
+    grad_gelu_y_e_2 += weight_330 * grad_out_e123_2 * grad_grad_gelu_x_e123
+    grad_gelu_y_e_2 += weight_000 * grad_out_e_2 * grad_grad_gelu_x_e + weight_000 * gelu_x_e * grad_out_e_3
+    grad_gelu_y_e_2 += weight_110 * t89 + weight_220 * t90 + weight_330 * gelu_x_e123 * grad_out_e123_3
+    grad_gelu_y_e23 = gelu_x_e1 * t64 + t4 * grad_out_e23_2 + t9 * grad_out_e13_2 + t20 * grad_out_e3_2
+    grad_gelu_y_e23 += -gelu_x_e13 * t61 - t24 * grad_out_e2_2 - t19 * grad_out_e1_2 - gelu_x_e23 * t62
+    grad_gelu_y_e13 = t4 * grad_out_e13_2 + gelu_x_e23 * t61 + t16 * grad_out_e3_2 + t19 * grad_out_e2_2
+    grad_gelu_y_e13 += -gelu_x_e2 * t64 - t9 * grad_out_e23_2 - t24 * grad_out_e1_2 - gelu_x_e13 * t62
+    t91 = gelu_x_e13 * grad_out_e23_2 - gelu_x_e23 * grad_out_e13_2
+    grad_gelu_y_e12 = gelu_x_e3 * t64 + weight_222 * t91 + t4 * grad_out_e12_2 + t16 * grad_out_e2_2
+    grad_gelu_y_e12 += -t19 * grad_out_e3_2 - t20 * grad_out_e1_2 - gelu_x_e12 * t62
+    t92 = gelu_x_e23 * grad_out_e2_2 + gelu_x_e13 * grad_out_e1_2
+    grad_gelu_y_e3 = gelu_x_e12 * t60 + gelu_x_e2 * t65 + t11 * grad_out_e13_2 + t8 * grad_out_e12_2
+    grad_gelu_y_e3 += t15 * grad_out_e3_2 + weight_211 * t92 + gelu_x_e3 * t67
+    t93 = gelu_x_e12 * grad_out_e1_2 - gelu_x_e23 * grad_out_e3_2
+    grad_gelu_y_e2 = t11 * grad_out_e12_2 + t15 * grad_out_e2_2 + weight_211 * t93 + gelu_x_e2 * t67
+    grad_gelu_y_e2 += -gelu_x_e13 * t60 - gelu_x_e3 * t65 - t8 * grad_out_e13_2
+    t94 = -gelu_x_e3 * grad_out_e13_2 - gelu_x_e2 * grad_out_e12_2
+    t95 = -gelu_x_e13 * grad_out_e3_2 - gelu_x_e12 * grad_out_e2_2
+    grad_gelu_y_e1 = gelu_x_e23 * t60 + t8 * grad_out_e23_2 + weight_121 * t94 + weight_211 * t95
+    grad_gelu_y_e1 += t15 * grad_out_e1_2 + gelu_x_e1 * t67
+    t96 = gelu_x_e1 * grad_out_e23_2 + gelu_x_e3 * grad_out_e12_2 - gelu_x_e2 * grad_out_e13_2
+    t97 = gelu_x_e13 * grad_out_e2_2 - gelu_x_e12 * grad_out_e3_2 - gelu_x_e23 * grad_out_e1_2
+    grad_gelu_y_e123 = weight_033 * gelu_x_e * grad_out_e123_2 + weight_123 * t96 + weight_213 * t97
+    grad_gelu_y_e123 += -weight_303 * gelu_x_e123 * grad_out_e_2
+    grad_gate_y = y_e23 * grad_gelu_y_e23 + y_e13 * grad_gelu_y_e13 + y_e12 * grad_gelu_y_e12
+    grad_gate_y += y_e3 * grad_gelu_y_e3 + y_e2 * grad_gelu_y_e2 + y_e1 * grad_gelu_y_e1
+    grad_gate_y += y_e123 * grad_gelu_y_e123 + y_e * grad_gelu_y_e
+    t98 = -grad_out_e2_2 * grad_grad_gelu_x_e12 - grad_out_e3_2 * grad_grad_gelu_x_e13
+    t98 += -gelu_x_e13 * grad_out_e3_3 - gelu_x_e12 * grad_out_e2_3
+    t99 = -grad_out_e12_2 * grad_grad_gelu_x_e2 - grad_out_e13_2 * grad_grad_gelu_x_e3
+    t99 += -gelu_x_e3 * grad_out_e13_3 - gelu_x_e2 * grad_out_e12_3
+    grad_gelu_y_e1_2 = grad_grad_weight_211 * t95 + grad_grad_weight_121 * t94 + grad_out_e23_2 * t50
+    grad_gelu_y_e1_2 += t67 * grad_grad_gelu_x_e1 + t60 * grad_grad_gelu_x_e23 + gelu_x_e1 * t77
+    grad_gelu_y_e1_2 += grad_out_e1_2 * t43 + weight_211 * t98 + t15 * grad_out_e1_3 + t8 * grad_out_e23_3
+    grad_gelu_y_e1_2 += weight_121 * t99 + gelu_x_e23 * t75
+    t100 = grad_out_e1_2 * grad_grad_gelu_x_e12 + gelu_x_e12 * grad_out_e1_3
+    t100 += -grad_out_e3_2 * grad_grad_gelu_x_e23 - gelu_x_e23 * grad_out_e3_3
+    grad_gelu_y_e2_2 = grad_grad_weight_211 * t93 + grad_out_e12_2 * t55 + t67 * grad_grad_gelu_x_e2
+    grad_gelu_y_e2_2 += gelu_x_e2 * t77 + grad_out_e2_2 * t43 + t15 * grad_out_e2_3 + weight_211 * t100
+    grad_gelu_y_e2_2 += t11 * grad_out_e12_3 - grad_out_e13_2 * t50 - t65 * grad_grad_gelu_x_e3
+    grad_gelu_y_e2_2 += -t60 * grad_grad_gelu_x_e13 - gelu_x_e3 * t79 - t8 * grad_out_e13_3 - gelu_x_e13 * t75
+    t101 = grad_out_e1_2 * grad_grad_gelu_x_e13 + grad_out_e2_2 * grad_grad_gelu_x_e23
+    t101 += gelu_x_e23 * grad_out_e2_3 + gelu_x_e13 * grad_out_e1_3
+    grad_gelu_y_e3_2 = grad_grad_weight_211 * t92 + grad_out_e12_2 * t50 + grad_out_e13_2 * t55
+    grad_gelu_y_e3_2 += t65 * grad_grad_gelu_x_e2 + t67 * grad_grad_gelu_x_e3 + t60 * grad_grad_gelu_x_e12
+    grad_gelu_y_e3_2 += gelu_x_e3 * t77 + grad_out_e3_2 * t43 + t15 * grad_out_e3_3 + weight_211 * t101
+    grad_gelu_y_e3_2 += gelu_x_e2 * t79 + t11 * grad_out_e13_3 + t8 * grad_out_e12_3 + gelu_x_e12 * t75
+    t102 = grad_out_e23_2 * grad_grad_gelu_x_e13 + gelu_x_e13 * grad_out_e23_3
+    t102 += -grad_out_e13_2 * grad_grad_gelu_x_e23 - gelu_x_e23 * grad_out_e13_3
+    grad_gelu_y_e12_2 = grad_grad_weight_222 * t91 + grad_out_e2_2 * t41 + t64 * grad_grad_gelu_x_e3
+    grad_gelu_y_e12_2 += t16 * grad_out_e2_3 + grad_out_e12_2 * t53 + weight_222 * t102 + t4 * grad_out_e12_3
+    grad_gelu_y_e12_2 += gelu_x_e3 * t80 - grad_out_e3_2 * t40 - grad_out_e1_2 * t42
+    grad_gelu_y_e12_2 += -t62 * grad_grad_gelu_x_e12 - gelu_x_e12 * t73 - t19 * grad_out_e3_3
+    grad_gelu_y_e12_2 += -t20 * grad_out_e1_3
+    grad_gelu_y_e13_2 = grad_out_e2_2 * t40 + grad_out_e3_2 * t41 + t61 * grad_grad_gelu_x_e23
+    grad_gelu_y_e13_2 += t16 * grad_out_e3_3 + t19 * grad_out_e2_3 + grad_out_e13_2 * t53 + t4 * grad_out_e13_3
+    grad_gelu_y_e13_2 += gelu_x_e23 * t74 - t64 * grad_grad_gelu_x_e2 - grad_out_e1_2 * t45
+    grad_gelu_y_e13_2 += -grad_out_e23_2 * t52 - t62 * grad_grad_gelu_x_e13 - gelu_x_e13 * t73
+    grad_gelu_y_e13_2 += -t24 * grad_out_e1_3 - t9 * grad_out_e23_3 - gelu_x_e2 * t80
+    grad_gelu_y_e23_2 = t64 * grad_grad_gelu_x_e1 + grad_out_e3_2 * t42 + grad_out_e13_2 * t52
+    grad_gelu_y_e23_2 += t20 * grad_out_e3_3 + grad_out_e23_2 * t53 + t4 * grad_out_e23_3 + t9 * grad_out_e13_3
+    grad_gelu_y_e23_2 += gelu_x_e1 * t80 - grad_out_e1_2 * t40 - grad_out_e2_2 * t45
+    grad_gelu_y_e23_2 += -t61 * grad_grad_gelu_x_e13 - t62 * grad_grad_gelu_x_e23 - gelu_x_e23 * t73
+    grad_gelu_y_e23_2 += -t24 * grad_out_e2_3 - t19 * grad_out_e1_3 - gelu_x_e13 * t74
+    t103 = grad_out_e2_2 * grad_grad_gelu_x_e13 + gelu_x_e13 * grad_out_e2_3
+    t103 += -grad_out_e3_2 * grad_grad_gelu_x_e12 - grad_out_e1_2 * grad_grad_gelu_x_e23
+    t103 += -gelu_x_e12 * grad_out_e3_3 - gelu_x_e23 * grad_out_e1_3
+    t104 = grad_out_e23_2 * grad_grad_gelu_x_e1 + grad_out_e12_2 * grad_grad_gelu_x_e3
+    t104 += gelu_x_e1 * grad_out_e23_3 + gelu_x_e3 * grad_out_e12_3 - grad_out_e13_2 * grad_grad_gelu_x_e2
+    t104 += -gelu_x_e2 * grad_out_e13_3
+    grad_gelu_y_e123_2 = grad_grad_weight_213 * t97 + grad_grad_weight_123 * t96
+    grad_gelu_y_e123_2 += grad_grad_weight_033 * gelu_x_e * grad_out_e123_2 + weight_213 * t103
+    grad_gelu_y_e123_2 += weight_123 * t104 + weight_033 * grad_out_e123_2 * grad_grad_gelu_x_e
+    grad_gelu_y_e123_2 += weight_033 * gelu_x_e * grad_out_e123_3
+    grad_gelu_y_e123_2 += -grad_grad_weight_303 * gelu_x_e123 * grad_out_e_2
+    grad_gelu_y_e123_2 += -weight_303 * grad_out_e_2 * grad_grad_gelu_x_e123
+    grad_gelu_y_e123_2 += -weight_303 * gelu_x_e123 * grad_out_e_3
+    grad_gate_y_2 = grad_gelu_y_e123 * grad_grad_y_e123 + grad_gelu_y_e23 * grad_grad_y_e23
+    grad_gate_y_2 += grad_gelu_y_e13 * grad_grad_y_e13 + grad_gelu_y_e12 * grad_grad_y_e12
+    grad_gate_y_2 += grad_gelu_y_e3 * grad_grad_y_e3 + grad_gelu_y_e2 * grad_grad_y_e2
+    grad_gate_y_2 += grad_gelu_y_e1 * grad_grad_y_e1 + grad_gelu_y_e * grad_grad_y_e + y_e1 * grad_gelu_y_e1_2
+    grad_gate_y_2 += y_e2 * grad_gelu_y_e2_2 + y_e3 * grad_gelu_y_e3_2 + y_e12 * grad_gelu_y_e12_2
+    grad_gate_y_2 += y_e13 * grad_gelu_y_e13_2 + y_e23 * grad_gelu_y_e23_2 + y_e * grad_gelu_y_e_2
+    grad_gate_y_2 += y_e123 * grad_gelu_y_e123_2
+    t105 = t32 * (0.5 * grad_gate_y_2) - 2.0 * t0 * (t31 * (1.1283791670955126 * (0.5 * grad_gate_y * t33)))
+    grad_y_e = grad_gelu_y_e * grad_grad_gate_y + gate_y * grad_gelu_y_e_2 + 0.7071067811865476 * t105
+    grad_y_e1 = grad_gelu_y_e1 * grad_grad_gate_y + gate_y * grad_gelu_y_e1_2
+    grad_y_e2 = grad_gelu_y_e2 * grad_grad_gate_y + gate_y * grad_gelu_y_e2_2
+    grad_y_e3 = grad_gelu_y_e3 * grad_grad_gate_y + gate_y * grad_gelu_y_e3_2
+    grad_y_e12 = grad_gelu_y_e12 * grad_grad_gate_y + gate_y * grad_gelu_y_e12_2
+    grad_y_e13 = grad_gelu_y_e13 * grad_grad_gate_y + gate_y * grad_gelu_y_e13_2
+    grad_y_e23 = grad_gelu_y_e23 * grad_grad_gate_y + gate_y * grad_gelu_y_e23_2
+    grad_y_e123 = grad_gelu_y_e123 * grad_grad_gate_y + gate_y * grad_gelu_y_e123_2
+    grad_grad_out_e = saved_inv_rms_0 * grad_grad_out_e_2 + frontier_grad_grad_inv_rms_0 * out_e
+    grad_grad_out_e1 = saved_inv_rms_1 * grad_grad_out_e1_2 + frontier_grad_grad_inv_rms_1 * out_e1
+    grad_grad_out_e2 = saved_inv_rms_1 * grad_grad_out_e2_2 + frontier_grad_grad_inv_rms_1 * out_e2
+    grad_grad_out_e3 = saved_inv_rms_1 * grad_grad_out_e3_2 + frontier_grad_grad_inv_rms_1 * out_e3
+    grad_grad_out_e12 = saved_inv_rms_2 * grad_grad_out_e12_2 + frontier_grad_grad_inv_rms_2 * out_e12
+    grad_grad_out_e13 = saved_inv_rms_2 * grad_grad_out_e13_2 + frontier_grad_grad_inv_rms_2 * out_e13
+    grad_grad_out_e23 = saved_inv_rms_2 * grad_grad_out_e23_2 + frontier_grad_grad_inv_rms_2 * out_e23
+    grad_grad_out_e123 = saved_inv_rms_3 * grad_grad_out_e123_2 + frontier_grad_grad_inv_rms_3 * out_e123
+
+    if GRAD_X:
+        tl.store(grad_x_row + at, grad_x_e, mask=mask)
+        tl.store(grad_x_row + BN + at, grad_x_e1, mask=mask)
+        tl.store(grad_x_row + 2 * BN + at, grad_x_e2, mask=mask)
+        tl.store(grad_x_row + 3 * BN + at, grad_x_e3, mask=mask)
+        tl.store(grad_x_row + 4 * BN + at, grad_x_e12, mask=mask)
+        tl.store(grad_x_row + 5 * BN + at, grad_x_e13, mask=mask)
+        tl.store(grad_x_row + 6 * BN + at, grad_x_e23, mask=mask)
+        tl.store(grad_x_row + 7 * BN + at, grad_x_e123, mask=mask)
+    if GRAD_Y:
+        tl.store(grad_y_row + at, grad_y_e, mask=mask)
+        tl.store(grad_y_row + BN + at, grad_y_e1, mask=mask)
+        tl.store(grad_y_row + 2 * BN + at, grad_y_e2, mask=mask)
+        tl.store(grad_y_row + 3 * BN + at, grad_y_e3, mask=mask)
+        tl.store(grad_y_row + 4 * BN + at, grad_y_e12, mask=mask)
+        tl.store(grad_y_row + 5 * BN + at, grad_y_e13, mask=mask)
+        tl.store(grad_y_row + 6 * BN + at, grad_y_e23, mask=mask)
+        tl.store(grad_y_row + 7 * BN + at, grad_y_e123, mask=mask)
+    if GRAD_GRAD_OUT:
+        tl.store(grad_grad_out_row + at, grad_grad_out_e, mask=mask)
+        tl.store(grad_grad_out_row + BN + at, grad_grad_out_e1, mask=mask)
+        tl.store(grad_grad_out_row + 2 * BN + at, grad_grad_out_e2, mask=mask)
+        tl.store(grad_grad_out_row + 3 * BN + at, grad_grad_out_e3, mask=mask)
+        tl.store(grad_grad_out_row + 4 * BN + at, grad_grad_out_e12, mask=mask)
+        tl.store(grad_grad_out_row + 5 * BN + at, grad_grad_out_e13, mask=mask)
+        tl.store(grad_grad_out_row + 6 * BN + at, grad_grad_out_e23, mask=mask)
+        tl.store(grad_grad_out_row + 7 * BN + at, grad_grad_out_e123, mask=mask)
+
+
+@triton.jit(do_not_specialize=["B"])
+def _fused_gelu_sgp_norm_with_normalize_double_backward_2_kernel(
+    x_ptr,
+    y_ptr,
+    weight_ptr,
+    grad_out_ptr,
+    grad_grad_x_ptr,
+    grad_grad_y_ptr,
+    grad_grad_weight_ptr,
+    saved_ptr,
+    frontier_ptr,
+    grad_weight_ptr,
+    B,
+    N,
+    HAS_GRAD_GRAD_X: tl.constexpr,
+    HAS_GRAD_GRAD_Y: tl.constexpr,
+    HAS_GRAD_GRAD_WEIGHT: tl.constexpr,
+    GRAD_WEIGHT: tl.constexpr,
+    ROWS: tl.constexpr,
+    BLOCK: tl.constexpr,
+    REAL: tl.constexpr,
+):
+    # accumulates in registers over b; the partial results are added in a fixed order
+    BN = tl.cast(B, tl.int64) * N
+
+    n = _tile(tl.program_id(1) * BLOCK, ROWS, BLOCK)
+    r = _down(ROWS)
+    at = r * N + n
+    tile_mask = n < N
+    program, programs = tl.program_id(0), tl.num_programs(0)
+    weight_000, weight_011, weight_022, weight_033 = _load4(weight_ptr + n * 20, tile_mask, REAL)
+    weight_101, weight_110, weight_112, weight_121 = _load4(weight_ptr + n * 20 + 4, tile_mask, REAL)
+    weight_123, weight_132, weight_202, weight_211 = _load4(weight_ptr + n * 20 + 8, tile_mask, REAL)
+    weight_213, weight_220, weight_222, weight_231 = _load4(weight_ptr + n * 20 + 12, tile_mask, REAL)
+    weight_303, weight_312, weight_321, weight_330 = _load4(weight_ptr + n * 20 + 16, tile_mask, REAL)
+    grad_grad_weight_000, grad_grad_weight_011, grad_grad_weight_022, grad_grad_weight_033 = _load4(
+        grad_grad_weight_ptr + n * 20, tile_mask & HAS_GRAD_GRAD_WEIGHT, REAL
+    )
+    grad_grad_weight_101, grad_grad_weight_110, grad_grad_weight_112, grad_grad_weight_121 = _load4(
+        grad_grad_weight_ptr + n * 20 + 4, tile_mask & HAS_GRAD_GRAD_WEIGHT, REAL
+    )
+    grad_grad_weight_123, grad_grad_weight_132, grad_grad_weight_202, grad_grad_weight_211 = _load4(
+        grad_grad_weight_ptr + n * 20 + 8, tile_mask & HAS_GRAD_GRAD_WEIGHT, REAL
+    )
+    grad_grad_weight_213, grad_grad_weight_220, grad_grad_weight_222, grad_grad_weight_231 = _load4(
+        grad_grad_weight_ptr + n * 20 + 12, tile_mask & HAS_GRAD_GRAD_WEIGHT, REAL
+    )
+    grad_grad_weight_303, grad_grad_weight_312, grad_grad_weight_321, grad_grad_weight_330 = _load4(
+        grad_grad_weight_ptr + n * 20 + 16, tile_mask & HAS_GRAD_GRAD_WEIGHT, REAL
+    )
+
+    grad_weight_000 = _start(ROWS, BLOCK, 0.0, REAL)
+    grad_weight_011 = _start(ROWS, BLOCK, 0.0, REAL)
+    grad_weight_022 = _start(ROWS, BLOCK, 0.0, REAL)
+    grad_weight_033 = _start(ROWS, BLOCK, 0.0, REAL)
+    grad_weight_101 = _start(ROWS, BLOCK, 0.0, REAL)
+    grad_weight_110 = _start(ROWS, BLOCK, 0.0, REAL)
+    grad_weight_112 = _start(ROWS, BLOCK, 0.0, REAL)
+    grad_weight_121 = _start(ROWS, BLOCK, 0.0, REAL)
+    grad_weight_123 = _start(ROWS, BLOCK, 0.0, REAL)
+    grad_weight_132 = _start(ROWS, BLOCK, 0.0, REAL)
+    grad_weight_202 = _start(ROWS, BLOCK, 0.0, REAL)
+    grad_weight_211 = _start(ROWS, BLOCK, 0.0, REAL)
+    grad_weight_213 = _start(ROWS, BLOCK, 0.0, REAL)
+    grad_weight_220 = _start(ROWS, BLOCK, 0.0, REAL)
+    grad_weight_222 = _start(ROWS, BLOCK, 0.0, REAL)
+    grad_weight_231 = _start(ROWS, BLOCK, 0.0, REAL)
+    grad_weight_303 = _start(ROWS, BLOCK, 0.0, REAL)
+    grad_weight_312 = _start(ROWS, BLOCK, 0.0, REAL)
+    grad_weight_321 = _start(ROWS, BLOCK, 0.0, REAL)
+    grad_weight_330 = _start(ROWS, BLOCK, 0.0, REAL)
+    for block in range(program, tl.cdiv(B, ROWS), programs):
+        b = tl.cast(block, tl.int64) * ROWS
+        row_mask = b + r < B
+        mask = tile_mask if ROWS == 1 else tile_mask & row_mask
+        x_row = x_ptr + b * N
+        y_row = y_ptr + b * N
+        grad_out_row = grad_out_ptr + b * N
+        grad_grad_x_row = grad_grad_x_ptr + b * N
+        grad_grad_y_row = grad_grad_y_ptr + b * N
+        saved_row = saved_ptr + b
+        frontier_row = frontier_ptr + b
+
+        x_e = tl.load(x_row + at, mask=mask, other=0.0).to(REAL)
+        x_e1 = tl.load(x_row + BN + at, mask=mask, other=0.0).to(REAL)
+        x_e2 = tl.load(x_row + 2 * BN + at, mask=mask, other=0.0).to(REAL)
+        x_e3 = tl.load(x_row + 3 * BN + at, mask=mask, other=0.0).to(REAL)
+        x_e12 = tl.load(x_row + 4 * BN + at, mask=mask, other=0.0).to(REAL)
+        x_e13 = tl.load(x_row + 5 * BN + at, mask=mask, other=0.0).to(REAL)
+        x_e23 = tl.load(x_row + 6 * BN + at, mask=mask, other=0.0).to(REAL)
+        x_e123 = tl.load(x_row + 7 * BN + at, mask=mask, other=0.0).to(REAL)
+        y_e = tl.load(y_row + at, mask=mask, other=0.0).to(REAL)
+        y_e1 = tl.load(y_row + BN + at, mask=mask, other=0.0).to(REAL)
+        y_e2 = tl.load(y_row + 2 * BN + at, mask=mask, other=0.0).to(REAL)
+        y_e3 = tl.load(y_row + 3 * BN + at, mask=mask, other=0.0).to(REAL)
+        y_e12 = tl.load(y_row + 4 * BN + at, mask=mask, other=0.0).to(REAL)
+        y_e13 = tl.load(y_row + 5 * BN + at, mask=mask, other=0.0).to(REAL)
+        y_e23 = tl.load(y_row + 6 * BN + at, mask=mask, other=0.0).to(REAL)
+        y_e123 = tl.load(y_row + 7 * BN + at, mask=mask, other=0.0).to(REAL)
+        grad_out_e = tl.load(grad_out_row + at, mask=mask, other=0.0).to(REAL)
+        grad_out_e1 = tl.load(grad_out_row + BN + at, mask=mask, other=0.0).to(REAL)
+        grad_out_e2 = tl.load(grad_out_row + 2 * BN + at, mask=mask, other=0.0).to(REAL)
+        grad_out_e3 = tl.load(grad_out_row + 3 * BN + at, mask=mask, other=0.0).to(REAL)
+        grad_out_e12 = tl.load(grad_out_row + 4 * BN + at, mask=mask, other=0.0).to(REAL)
+        grad_out_e13 = tl.load(grad_out_row + 5 * BN + at, mask=mask, other=0.0).to(REAL)
+        grad_out_e23 = tl.load(grad_out_row + 6 * BN + at, mask=mask, other=0.0).to(REAL)
+        grad_out_e123 = tl.load(grad_out_row + 7 * BN + at, mask=mask, other=0.0).to(REAL)
+        grad_grad_x_e = tl.load(grad_grad_x_row + at, mask=mask & HAS_GRAD_GRAD_X, other=0.0).to(REAL)
+        grad_grad_x_e1 = tl.load(grad_grad_x_row + BN + at, mask=mask & HAS_GRAD_GRAD_X, other=0.0).to(REAL)
+        grad_grad_x_e2 = tl.load(grad_grad_x_row + 2 * BN + at, mask=mask & HAS_GRAD_GRAD_X, other=0.0).to(REAL)
+        grad_grad_x_e3 = tl.load(grad_grad_x_row + 3 * BN + at, mask=mask & HAS_GRAD_GRAD_X, other=0.0).to(REAL)
+        grad_grad_x_e12 = tl.load(grad_grad_x_row + 4 * BN + at, mask=mask & HAS_GRAD_GRAD_X, other=0.0).to(REAL)
+        grad_grad_x_e13 = tl.load(grad_grad_x_row + 5 * BN + at, mask=mask & HAS_GRAD_GRAD_X, other=0.0).to(REAL)
+        grad_grad_x_e23 = tl.load(grad_grad_x_row + 6 * BN + at, mask=mask & HAS_GRAD_GRAD_X, other=0.0).to(REAL)
+        grad_grad_x_e123 = tl.load(grad_grad_x_row + 7 * BN + at, mask=mask & HAS_GRAD_GRAD_X, other=0.0).to(REAL)
+        grad_grad_y_e = tl.load(grad_grad_y_row + at, mask=mask & HAS_GRAD_GRAD_Y, other=0.0).to(REAL)
+        grad_grad_y_e1 = tl.load(grad_grad_y_row + BN + at, mask=mask & HAS_GRAD_GRAD_Y, other=0.0).to(REAL)
+        grad_grad_y_e2 = tl.load(grad_grad_y_row + 2 * BN + at, mask=mask & HAS_GRAD_GRAD_Y, other=0.0).to(REAL)
+        grad_grad_y_e3 = tl.load(grad_grad_y_row + 3 * BN + at, mask=mask & HAS_GRAD_GRAD_Y, other=0.0).to(REAL)
+        grad_grad_y_e12 = tl.load(grad_grad_y_row + 4 * BN + at, mask=mask & HAS_GRAD_GRAD_Y, other=0.0).to(REAL)
+        grad_grad_y_e13 = tl.load(grad_grad_y_row + 5 * BN + at, mask=mask & HAS_GRAD_GRAD_Y, other=0.0).to(REAL)
+        grad_grad_y_e23 = tl.load(grad_grad_y_row + 6 * BN + at, mask=mask & HAS_GRAD_GRAD_Y, other=0.0).to(REAL)
+        grad_grad_y_e123 = tl.load(grad_grad_y_row + 7 * BN + at, mask=mask & HAS_GRAD_GRAD_Y, other=0.0).to(REAL)
+        saved_inv_rms_0 = tl.load(saved_row + r, mask=row_mask, other=0.0).to(REAL)
+        saved_inv_rms_1 = tl.load(saved_row + B + r, mask=row_mask, other=0.0).to(REAL)
+        saved_inv_rms_2 = tl.load(saved_row + 2 * B + r, mask=row_mask, other=0.0).to(REAL)
+        saved_inv_rms_3 = tl.load(saved_row + 3 * B + r, mask=row_mask, other=0.0).to(REAL)
+        frontier_0 = tl.load(frontier_row + r, mask=row_mask, other=0.0).to(REAL)
+        frontier_1 = tl.load(frontier_row + B + r, mask=row_mask, other=0.0).to(REAL)
+        frontier_2 = tl.load(frontier_row + 2 * B + r, mask=row_mask, other=0.0).to(REAL)
+        frontier_3 = tl.load(frontier_row + 3 * B + r, mask=row_mask, other=0.0).to(REAL)
+        frontier_grad_grad_inv_rms_0 = tl.load(frontier_row + 4 * B + r, mask=row_mask, other=0.0).to(REAL)
+        frontier_5 = tl.load(frontier_row + 5 * B + r, mask=row_mask, other=0.0).to(REAL)
+        frontier_grad_grad_inv_rms_1 = tl.load(frontier_row + 6 * B + r, mask=row_mask, other=0.0).to(REAL)
+        frontier_7 = tl.load(frontier_row + 7 * B + r, mask=row_mask, other=0.0).to(REAL)
+        frontier_grad_grad_inv_rms_2 = tl.load(frontier_row + 8 * B + r, mask=row_mask, other=0.0).to(REAL)
+        frontier_9 = tl.load(frontier_row + 9 * B + r, mask=row_mask, other=0.0).to(REAL)
+        frontier_grad_grad_inv_rms_3 = tl.load(frontier_row + 10 * B + r, mask=row_mask, other=0.0).to(REAL)
+        frontier_11 = tl.load(frontier_row + 11 * B + r, mask=row_mask, other=0.0).to(REAL)
+
+        t0 = 0.7071067811865476 * x_e
+        gate_x = 0.5 * tl.erf(t0) + 0.5
+        gelu_x_e = x_e * gate_x
+        t1 = 0.7071067811865476 * y_e
+        gate_y = 0.5 + 0.5 * tl.erf(t1)
+        gelu_y_e = y_e * gate_y
+        gelu_x_e123 = x_e123 * gate_x
+        gelu_y_e123 = y_e123 * gate_y
+        gelu_x_e1 = x_e1 * gate_x
+        gelu_y_e1 = y_e1 * gate_y
+        gelu_x_e2 = x_e2 * gate_x
+        gelu_y_e2 = y_e2 * gate_y
+        gelu_x_e3 = x_e3 * gate_x
+        gelu_y_e3 = y_e3 * gate_y
+        t2 = gelu_x_e1 * gelu_y_e1 + gelu_x_e2 * gelu_y_e2 + gelu_x_e3 * gelu_y_e3
+        gelu_x_e12 = x_e12 * gate_x
+        gelu_y_e12 = y_e12 * gate_y
+        gelu_x_e13 = x_e13 * gate_x
+        gelu_y_e13 = y_e13 * gate_y
+        gelu_x_e23 = x_e23 * gate_x
+        gelu_y_e23 = y_e23 * gate_y
+        t3 = -gelu_x_e12 * gelu_y_e12 - gelu_x_e13 * gelu_y_e13 - gelu_x_e23 * gelu_y_e23
+        out_e = weight_000 * gelu_x_e * gelu_y_e + weight_101 * t2 + weight_202 * t3
+        out_e += -weight_303 * gelu_x_e123 * gelu_y_e123
+        grad_out_e_2 = saved_inv_rms_0 * grad_out_e + 2.0 * frontier_3 * out_e
+        t4 = 1.1283791670955126 * tl.exp(-t1 * t1) * (0.7071067811865476 * grad_grad_y_e)
+        grad_grad_gate_y = 0.5 * t4
+        grad_grad_gelu_y_e = y_e * grad_grad_gate_y + gate_y * grad_grad_y_e
+        t5 = 1.1283791670955126 * tl.exp(-t0 * t0) * (0.7071067811865476 * grad_grad_x_e)
+        grad_grad_gate_x = 0.5 * t5
+        grad_grad_gelu_x_e = x_e * grad_grad_gate_x + gate_x * grad_grad_x_e
+        grad_grad_gelu_y_e123 = gate_y * grad_grad_y_e123 + y_e123 * grad_grad_gate_y
+        grad_grad_gelu_x_e123 = gate_x * grad_grad_x_e123 + x_e123 * grad_grad_gate_x
+        grad_grad_gelu_y_e1 = gate_y * grad_grad_y_e1 + y_e1 * grad_grad_gate_y
+        grad_grad_gelu_y_e2 = gate_y * grad_grad_y_e2 + y_e2 * grad_grad_gate_y
+        grad_grad_gelu_y_e3 = gate_y * grad_grad_y_e3 + y_e3 * grad_grad_gate_y
+        grad_grad_gelu_x_e1 = gate_x * grad_grad_x_e1 + x_e1 * grad_grad_gate_x
+        grad_grad_gelu_x_e2 = gate_x * grad_grad_x_e2 + x_e2 * grad_grad_gate_x
+        grad_grad_gelu_x_e3 = gate_x * grad_grad_x_e3 + x_e3 * grad_grad_gate_x
+        t6 = gelu_x_e1 * grad_grad_gelu_y_e1 + gelu_x_e2 * grad_grad_gelu_y_e2 + gelu_x_e3 * grad_grad_gelu_y_e3
+        t6 += gelu_y_e1 * grad_grad_gelu_x_e1 + gelu_y_e2 * grad_grad_gelu_x_e2 + gelu_y_e3 * grad_grad_gelu_x_e3
+        grad_grad_gelu_y_e12 = gate_y * grad_grad_y_e12 + y_e12 * grad_grad_gate_y
+        grad_grad_gelu_y_e13 = gate_y * grad_grad_y_e13 + y_e13 * grad_grad_gate_y
+        grad_grad_gelu_y_e23 = gate_y * grad_grad_y_e23 + y_e23 * grad_grad_gate_y
+        grad_grad_gelu_x_e12 = gate_x * grad_grad_x_e12 + x_e12 * grad_grad_gate_x
+        grad_grad_gelu_x_e13 = gate_x * grad_grad_x_e13 + x_e13 * grad_grad_gate_x
+        grad_grad_gelu_x_e23 = gate_x * grad_grad_x_e23 + x_e23 * grad_grad_gate_x
+        t7 = -gelu_x_e12 * grad_grad_gelu_y_e12 - gelu_x_e13 * grad_grad_gelu_y_e13
+        t7 += -gelu_x_e23 * grad_grad_gelu_y_e23 - gelu_y_e12 * grad_grad_gelu_x_e12
+        t7 += -gelu_y_e13 * grad_grad_gelu_x_e13 - gelu_y_e23 * grad_grad_gelu_x_e23
+        grad_grad_out_e = grad_grad_weight_202 * t3 + grad_grad_weight_101 * t2
+        grad_grad_out_e += grad_grad_weight_000 * gelu_x_e * gelu_y_e + weight_000 * gelu_x_e * grad_grad_gelu_y_e
+        grad_grad_out_e += weight_101 * t6 + weight_202 * t7 + weight_000 * gelu_y_e * grad_grad_gelu_x_e
+        grad_grad_out_e += -grad_grad_weight_303 * gelu_x_e123 * gelu_y_e123
+        grad_grad_out_e += -weight_303 * gelu_x_e123 * grad_grad_gelu_y_e123
+        grad_grad_out_e += -weight_303 * gelu_y_e123 * grad_grad_gelu_x_e123
+        grad_out_e_3 = frontier_3 * (2.0 * grad_grad_out_e) + frontier_grad_grad_inv_rms_0 * grad_out_e
+        grad_out_e_3 += 2.0 * frontier_5 * out_e
+        t8 = gelu_x_e * grad_out_e_2 * grad_grad_gelu_y_e + gelu_y_e * grad_out_e_2 * grad_grad_gelu_x_e
+        t8 += gelu_x_e * gelu_y_e * grad_out_e_3
+        t9 = weight_011 * gelu_x_e
+        t10 = weight_112 * gelu_x_e1
+        t11 = weight_110 * gelu_y_e
+        t12 = weight_213 * gelu_y_e123
+        t13 = weight_312 * gelu_x_e123
+        t14 = weight_112 * gelu_x_e2
+        t15 = weight_211 * gelu_y_e1
+        t16 = weight_211 * gelu_y_e2
+        out_e3 = gelu_y_e3 * t9 + gelu_y_e13 * t10 + gelu_x_e3 * t11 + gelu_y_e23 * t14 - gelu_x_e12 * t12
+        out_e3 += -gelu_y_e12 * t13 - gelu_x_e13 * t15 - gelu_x_e23 * t16
+        grad_out_e3_2 = saved_inv_rms_1 * grad_out_e3 + 2.0 * frontier_2 * out_e3
+        t17 = weight_211 * gelu_y_e3
+        t18 = weight_112 * gelu_x_e3
+        out_e2 = gelu_y_e2 * t9 + gelu_y_e12 * t10 + gelu_x_e2 * t11 + gelu_x_e13 * t12 + gelu_x_e23 * t17
+        out_e2 += gelu_y_e13 * t13 - gelu_y_e23 * t18 - gelu_x_e12 * t15
+        grad_out_e2_2 = saved_inv_rms_1 * grad_out_e2 + 2.0 * frontier_2 * out_e2
+        out_e1 = gelu_y_e1 * t9 + gelu_x_e1 * t11 + gelu_x_e13 * t17 + gelu_x_e12 * t16 - gelu_x_e23 * t12
+        out_e1 += -gelu_y_e23 * t13 - gelu_y_e12 * t14 - gelu_y_e13 * t18
+        grad_out_e1_2 = saved_inv_rms_1 * grad_out_e1 + 2.0 * frontier_2 * out_e1
+        t19 = gelu_y_e3 * grad_out_e3_2 + gelu_y_e2 * grad_out_e2_2 + gelu_y_e1 * grad_out_e1_2
+        t20 = grad_grad_weight_213 * gelu_y_e123 + weight_213 * grad_grad_gelu_y_e123
+        t21 = grad_grad_weight_211 * gelu_y_e1 + weight_211 * grad_grad_gelu_y_e1
+        t22 = grad_grad_weight_211 * gelu_y_e2 + weight_211 * grad_grad_gelu_y_e2
+        t23 = grad_grad_weight_110 * gelu_y_e + weight_110 * grad_grad_gelu_y_e
+        t24 = grad_grad_weight_312 * gelu_x_e123 + weight_312 * grad_grad_gelu_x_e123
+        t25 = grad_grad_weight_112 * gelu_x_e1 + weight_112 * grad_grad_gelu_x_e1
+        t26 = grad_grad_weight_112 * gelu_x_e2 + weight_112 * grad_grad_gelu_x_e2
+        t27 = grad_grad_weight_011 * gelu_x_e + weight_011 * grad_grad_gelu_x_e
+        grad_grad_out_e3 = t9 * grad_grad_gelu_y_e3 + t10 * grad_grad_gelu_y_e13 + t14 * grad_grad_gelu_y_e23
+        grad_grad_out_e3 += gelu_x_e3 * t23 + gelu_y_e13 * t25 + gelu_y_e23 * t26 + t11 * grad_grad_gelu_x_e3
+        grad_grad_out_e3 += gelu_y_e3 * t27 - gelu_x_e12 * t20 - gelu_x_e13 * t21 - gelu_x_e23 * t22
+        grad_grad_out_e3 += -t13 * grad_grad_gelu_y_e12 - gelu_y_e12 * t24 - t12 * grad_grad_gelu_x_e12
+        grad_grad_out_e3 += -t15 * grad_grad_gelu_x_e13 - t16 * grad_grad_gelu_x_e23
+        grad_out_e3_3 = frontier_2 * (2.0 * grad_grad_out_e3) + frontier_grad_grad_inv_rms_1 * grad_out_e3
+        grad_out_e3_3 += 2.0 * frontier_7 * out_e3
+        t28 = grad_grad_weight_211 * gelu_y_e3 + weight_211 * grad_grad_gelu_y_e3
+        t29 = grad_grad_weight_112 * gelu_x_e3 + weight_112 * grad_grad_gelu_x_e3
+        grad_grad_out_e2 = gelu_x_e13 * t20 + t9 * grad_grad_gelu_y_e2 + gelu_x_e23 * t28
+        grad_grad_out_e2 += t10 * grad_grad_gelu_y_e12 + t13 * grad_grad_gelu_y_e13 + gelu_x_e2 * t23
+        grad_grad_out_e2 += gelu_y_e13 * t24 + gelu_y_e12 * t25 + t11 * grad_grad_gelu_x_e2
+        grad_grad_out_e2 += t12 * grad_grad_gelu_x_e13 + t17 * grad_grad_gelu_x_e23 + gelu_y_e2 * t27
+        grad_grad_out_e2 += -gelu_x_e12 * t21 - t18 * grad_grad_gelu_y_e23 - gelu_y_e23 * t29
+        grad_grad_out_e2 += -t15 * grad_grad_gelu_x_e12
+        grad_out_e2_3 = frontier_2 * (2.0 * grad_grad_out_e2) + frontier_grad_grad_inv_rms_1 * grad_out_e2
+        grad_out_e2_3 += 2.0 * frontier_7 * out_e2
+        grad_grad_out_e1 = t9 * grad_grad_gelu_y_e1 + gelu_x_e12 * t22 + gelu_x_e13 * t28 + gelu_x_e1 * t23
+        grad_grad_out_e1 += t11 * grad_grad_gelu_x_e1 + t16 * grad_grad_gelu_x_e12 + t17 * grad_grad_gelu_x_e13
+        grad_grad_out_e1 += gelu_y_e1 * t27 - gelu_x_e23 * t20 - t14 * grad_grad_gelu_y_e12
+        grad_grad_out_e1 += -t18 * grad_grad_gelu_y_e13 - t13 * grad_grad_gelu_y_e23 - gelu_y_e23 * t24
+        grad_grad_out_e1 += -gelu_y_e12 * t26 - gelu_y_e13 * t29 - t12 * grad_grad_gelu_x_e23
+        grad_out_e1_3 = frontier_2 * (2.0 * grad_grad_out_e1) + frontier_grad_grad_inv_rms_1 * grad_out_e1
+        grad_out_e1_3 += 2.0 * frontier_7 * out_e1
+        t30 = grad_out_e1_2 * grad_grad_gelu_y_e1 + grad_out_e2_2 * grad_grad_gelu_y_e2
+        t30 += grad_out_e3_2 * grad_grad_gelu_y_e3 + gelu_y_e3 * grad_out_e3_3 + gelu_y_e2 * grad_out_e2_3
+        t30 += gelu_y_e1 * grad_out_e1_3
+        t31 = weight_022 * gelu_x_e
+        t32 = weight_123 * gelu_y_e123
+        t33 = weight_222 * gelu_y_e12
+        t34 = weight_220 * gelu_y_e
+        t35 = weight_321 * gelu_x_e123
+        t36 = weight_222 * gelu_x_e12
+        t37 = gelu_x_e2 * gelu_y_e3 - gelu_x_e3 * gelu_y_e2
+        out_e23 = gelu_y_e23 * t31 + gelu_x_e1 * t32 + gelu_x_e13 * t33 + gelu_x_e23 * t34 + gelu_y_e1 * t35
+        out_e23 += weight_121 * t37 - gelu_y_e13 * t36
+        grad_out_e23_2 = saved_inv_rms_2 * grad_out_e23 + 2.0 * frontier_1 * out_e23
+        t38 = weight_121 * gelu_x_e1
+        t39 = weight_121 * gelu_y_e1
+        out_e13 = gelu_y_e13 * t31 + gelu_y_e3 * t38 + gelu_x_e13 * t34 + gelu_y_e23 * t36 - gelu_x_e2 * t32
+        out_e13 += -gelu_x_e23 * t33 - gelu_y_e2 * t35 - gelu_x_e3 * t39
+        grad_out_e13_2 = saved_inv_rms_2 * grad_out_e13 + 2.0 * frontier_1 * out_e13
+        t40 = gelu_x_e23 * gelu_y_e13 - gelu_x_e13 * gelu_y_e23
+        out_e12 = gelu_y_e12 * t31 + gelu_y_e2 * t38 + gelu_x_e3 * t32 + gelu_x_e12 * t34 + gelu_y_e3 * t35
+        out_e12 += weight_222 * t40 - gelu_x_e2 * t39
+        grad_out_e12_2 = saved_inv_rms_2 * grad_out_e12 + 2.0 * frontier_1 * out_e12
+        t41 = gelu_y_e23 * grad_out_e23_2 + gelu_y_e13 * grad_out_e13_2 + gelu_y_e12 * grad_out_e12_2
+        t42 = grad_grad_weight_123 * gelu_y_e123 + weight_123 * grad_grad_gelu_y_e123
+        t43 = grad_grad_weight_222 * gelu_y_e12 + weight_222 * grad_grad_gelu_y_e12
+        t44 = grad_grad_weight_220 * gelu_y_e + weight_220 * grad_grad_gelu_y_e
+        t45 = grad_grad_weight_321 * gelu_x_e123 + weight_321 * grad_grad_gelu_x_e123
+        t46 = gelu_x_e2 * grad_grad_gelu_y_e3 + gelu_y_e3 * grad_grad_gelu_x_e2 - gelu_x_e3 * grad_grad_gelu_y_e2
+        t46 += -gelu_y_e2 * grad_grad_gelu_x_e3
+        t47 = grad_grad_weight_222 * gelu_x_e12 + weight_222 * grad_grad_gelu_x_e12
+        t48 = grad_grad_weight_022 * gelu_x_e + weight_022 * grad_grad_gelu_x_e
+        grad_grad_out_e23 = grad_grad_weight_121 * t37 + gelu_x_e1 * t42 + t35 * grad_grad_gelu_y_e1
+        grad_grad_out_e23 += gelu_x_e13 * t43 + t31 * grad_grad_gelu_y_e23 + gelu_x_e23 * t44 + gelu_y_e1 * t45
+        grad_grad_out_e23 += t32 * grad_grad_gelu_x_e1 + weight_121 * t46 + t33 * grad_grad_gelu_x_e13
+        grad_grad_out_e23 += t34 * grad_grad_gelu_x_e23 + gelu_y_e23 * t48 - t36 * grad_grad_gelu_y_e13
+        grad_grad_out_e23 += -gelu_y_e13 * t47
+        grad_out_e23_3 = frontier_1 * (2.0 * grad_grad_out_e23) + frontier_grad_grad_inv_rms_2 * grad_out_e23
+        grad_out_e23_3 += 2.0 * frontier_9 * out_e23
+        t49 = grad_grad_weight_121 * gelu_y_e1 + weight_121 * grad_grad_gelu_y_e1
+        t50 = grad_grad_weight_121 * gelu_x_e1 + weight_121 * grad_grad_gelu_x_e1
+        grad_grad_out_e13 = t38 * grad_grad_gelu_y_e3 + t31 * grad_grad_gelu_y_e13 + t36 * grad_grad_gelu_y_e23
+        grad_grad_out_e13 += gelu_x_e13 * t44 + gelu_y_e3 * t50 + gelu_y_e23 * t47 + t34 * grad_grad_gelu_x_e13
+        grad_grad_out_e13 += gelu_y_e13 * t48 - gelu_x_e2 * t42 - gelu_x_e3 * t49 - t35 * grad_grad_gelu_y_e2
+        grad_grad_out_e13 += -gelu_x_e23 * t43 - gelu_y_e2 * t45 - t32 * grad_grad_gelu_x_e2
+        grad_grad_out_e13 += -t39 * grad_grad_gelu_x_e3 - t33 * grad_grad_gelu_x_e23
+        grad_out_e13_3 = frontier_1 * (2.0 * grad_grad_out_e13) + frontier_grad_grad_inv_rms_2 * grad_out_e13
+        grad_out_e13_3 += 2.0 * frontier_9 * out_e13
+        t51 = gelu_x_e23 * grad_grad_gelu_y_e13 + gelu_y_e13 * grad_grad_gelu_x_e23
+        t51 += -gelu_x_e13 * grad_grad_gelu_y_e23 - gelu_y_e23 * grad_grad_gelu_x_e13
+        grad_grad_out_e12 = grad_grad_weight_222 * t40 + gelu_x_e3 * t42 + t38 * grad_grad_gelu_y_e2
+        grad_grad_out_e12 += t35 * grad_grad_gelu_y_e3 + t31 * grad_grad_gelu_y_e12 + gelu_x_e12 * t44
+        grad_grad_out_e12 += gelu_y_e3 * t45 + gelu_y_e2 * t50 + t32 * grad_grad_gelu_x_e3
+        grad_grad_out_e12 += t34 * grad_grad_gelu_x_e12 + weight_222 * t51 + gelu_y_e12 * t48 - gelu_x_e2 * t49
+        grad_grad_out_e12 += -t39 * grad_grad_gelu_x_e2
+        grad_out_e12_3 = frontier_1 * (2.0 * grad_grad_out_e12) + frontier_grad_grad_inv_rms_2 * grad_out_e12
+        grad_out_e12_3 += 2.0 * frontier_9 * out_e12
+        t52 = grad_out_e12_2 * grad_grad_gelu_y_e12 + grad_out_e13_2 * grad_grad_gelu_y_e13
+        t52 += grad_out_e23_2 * grad_grad_gelu_y_e23 + gelu_y_e23 * grad_out_e23_3 + gelu_y_e13 * grad_out_e13_3
+        t52 += gelu_y_e12 * grad_out_e12_3
+        t53 = gelu_x_e1 * gelu_y_e23 + gelu_x_e3 * gelu_y_e12 - gelu_x_e2 * gelu_y_e13
+        t54 = gelu_x_e12 * gelu_y_e3 + gelu_x_e23 * gelu_y_e1 - gelu_x_e13 * gelu_y_e2
+        out_e123 = weight_033 * gelu_x_e * gelu_y_e123 + weight_330 * gelu_x_e123 * gelu_y_e + weight_132 * t53
+        out_e123 += weight_231 * t54
+        grad_out_e123_2 = saved_inv_rms_3 * grad_out_e123 + 2.0 * frontier_0 * out_e123
+        t55 = gelu_x_e3 * grad_grad_gelu_y_e12 + gelu_x_e1 * grad_grad_gelu_y_e23
+        t55 += gelu_y_e23 * grad_grad_gelu_x_e1 + gelu_y_e12 * grad_grad_gelu_x_e3
+        t55 += -gelu_x_e2 * grad_grad_gelu_y_e13 - gelu_y_e13 * grad_grad_gelu_x_e2
+        t56 = gelu_x_e23 * grad_grad_gelu_y_e1 + gelu_x_e12 * grad_grad_gelu_y_e3
+        t56 += gelu_y_e3 * grad_grad_gelu_x_e12 + gelu_y_e1 * grad_grad_gelu_x_e23
+        t56 += -gelu_x_e13 * grad_grad_gelu_y_e2 - gelu_y_e2 * grad_grad_gelu_x_e13
+        grad_grad_out_e123 = grad_grad_weight_330 * gelu_x_e123 * gelu_y_e + grad_grad_weight_231 * t54
+        grad_grad_out_e123 += grad_grad_weight_132 * t53 + grad_grad_weight_033 * gelu_x_e * gelu_y_e123
+        grad_grad_out_e123 += weight_033 * gelu_x_e * grad_grad_gelu_y_e123
+        grad_grad_out_e123 += weight_330 * gelu_x_e123 * grad_grad_gelu_y_e
+        grad_grad_out_e123 += weight_330 * gelu_y_e * grad_grad_gelu_x_e123 + weight_132 * t55 + weight_231 * t56
+        grad_grad_out_e123 += weight_033 * gelu_y_e123 * grad_grad_gelu_x_e
+        grad_out_e123_3 = frontier_0 * (2.0 * grad_grad_out_e123) + frontier_grad_grad_inv_rms_3 * grad_out_e123
+        grad_out_e123_3 += 2.0 * frontier_11 * out_e123
+        t57 = gelu_x_e * grad_out_e123_2 * grad_grad_gelu_y_e123
+        t57 += gelu_y_e123 * grad_out_e123_2 * grad_grad_gelu_x_e + gelu_x_e * gelu_y_e123 * grad_out_e123_3
+        t58 = gelu_x_e3 * grad_out_e3_2 + gelu_x_e2 * grad_out_e2_2 + gelu_x_e1 * grad_out_e1_2
+        t59 = grad_out_e1_2 * grad_grad_gelu_x_e1 + grad_out_e2_2 * grad_grad_gelu_x_e2
+        t59 += grad_out_e3_2 * grad_grad_gelu_x_e3 + gelu_x_e3 * grad_out_e3_3 + gelu_x_e2 * grad_out_e2_3
+        t59 += gelu_x_e1 * grad_out_e1_3
+        t60 = grad_out_e2_2 * grad_grad_gelu_y_e12 + grad_out_e3_2 * grad_grad_gelu_y_e13
+        t60 += gelu_y_e13 * grad_out_e3_3 + gelu_y_e12 * grad_out_e2_3
+        t61 = -grad_out_e1_2 * grad_grad_gelu_y_e13 - grad_out_e2_2 * grad_grad_gelu_y_e23
+        t61 += -gelu_y_e23 * grad_out_e2_3 - gelu_y_e13 * grad_out_e1_3
+        t62 = grad_out_e3_2 * grad_grad_gelu_y_e23 + gelu_y_e23 * grad_out_e3_3
+        t62 += -grad_out_e1_2 * grad_grad_gelu_y_e12 - gelu_y_e12 * grad_out_e1_3
+        t63 = (gelu_y_e13 * grad_out_e3_2 + gelu_y_e12 * grad_out_e2_2) * grad_grad_gelu_x_e1
+        t63 += (gelu_y_e23 * grad_out_e3_2 - gelu_y_e12 * grad_out_e1_2) * grad_grad_gelu_x_e2
+        t63 += (-gelu_y_e23 * grad_out_e2_2 - gelu_y_e13 * grad_out_e1_2) * grad_grad_gelu_x_e3 + gelu_x_e1 * t60
+        t63 += gelu_x_e3 * t61 + gelu_x_e2 * t62
+        t64 = -grad_out_e12_2 * grad_grad_gelu_x_e2 - grad_out_e13_2 * grad_grad_gelu_x_e3
+        t64 += -gelu_x_e3 * grad_out_e13_3 - gelu_x_e2 * grad_out_e12_3
+        t65 = grad_out_e12_2 * grad_grad_gelu_y_e2 + grad_out_e13_2 * grad_grad_gelu_y_e3
+        t65 += gelu_y_e3 * grad_out_e13_3 + gelu_y_e2 * grad_out_e12_3
+        t66 = (-gelu_x_e3 * grad_out_e13_2 - gelu_x_e2 * grad_out_e12_2) * grad_grad_gelu_y_e1
+        t66 += (gelu_y_e3 * grad_out_e13_2 + gelu_y_e2 * grad_out_e12_2) * grad_grad_gelu_x_e1
+        t66 += grad_out_e23_2 * t46 + t37 * grad_out_e23_3 + gelu_y_e1 * t64 + gelu_x_e1 * t65
+        t67 = gelu_x_e1 * grad_out_e23_2 + gelu_x_e3 * grad_out_e12_2 - gelu_x_e2 * grad_out_e13_2
+        t68 = grad_out_e23_2 * grad_grad_gelu_x_e1 + grad_out_e12_2 * grad_grad_gelu_x_e3
+        t68 += gelu_x_e1 * grad_out_e23_3 + gelu_x_e3 * grad_out_e12_3 - grad_out_e13_2 * grad_grad_gelu_x_e2
+        t68 += -gelu_x_e2 * grad_out_e13_3
+        t69 = -grad_out_e2_2 * grad_grad_gelu_x_e12 - grad_out_e3_2 * grad_grad_gelu_x_e13
+        t69 += -gelu_x_e13 * grad_out_e3_3 - gelu_x_e12 * grad_out_e2_3
+        t70 = grad_out_e1_2 * grad_grad_gelu_x_e12 + gelu_x_e12 * grad_out_e1_3
+        t70 += -grad_out_e3_2 * grad_grad_gelu_x_e23 - gelu_x_e23 * grad_out_e3_3
+        t71 = grad_out_e1_2 * grad_grad_gelu_x_e13 + grad_out_e2_2 * grad_grad_gelu_x_e23
+        t71 += gelu_x_e23 * grad_out_e2_3 + gelu_x_e13 * grad_out_e1_3
+        t72 = (-gelu_x_e13 * grad_out_e3_2 - gelu_x_e12 * grad_out_e2_2) * grad_grad_gelu_y_e1
+        t72 += (gelu_x_e12 * grad_out_e1_2 - gelu_x_e23 * grad_out_e3_2) * grad_grad_gelu_y_e2
+        t72 += (gelu_x_e23 * grad_out_e2_2 + gelu_x_e13 * grad_out_e1_2) * grad_grad_gelu_y_e3 + gelu_y_e1 * t69
+        t72 += gelu_y_e2 * t70 + gelu_y_e3 * t71
+        t73 = gelu_x_e13 * grad_out_e2_2 - gelu_x_e12 * grad_out_e3_2 - gelu_x_e23 * grad_out_e1_2
+        t74 = grad_out_e2_2 * grad_grad_gelu_x_e13 + gelu_x_e13 * grad_out_e2_3
+        t74 += -grad_out_e3_2 * grad_grad_gelu_x_e12 - grad_out_e1_2 * grad_grad_gelu_x_e23
+        t74 += -gelu_x_e12 * grad_out_e3_3 - gelu_x_e23 * grad_out_e1_3
+        t75 = gelu_x_e23 * grad_out_e23_2 + gelu_x_e13 * grad_out_e13_2 + gelu_x_e12 * grad_out_e12_2
+        t76 = grad_out_e12_2 * grad_grad_gelu_x_e12 + grad_out_e13_2 * grad_grad_gelu_x_e13
+        t76 += grad_out_e23_2 * grad_grad_gelu_x_e23 + gelu_x_e23 * grad_out_e23_3 + gelu_x_e13 * grad_out_e13_3
+        t76 += gelu_x_e12 * grad_out_e12_3
+        t77 = grad_out_e13_2 * grad_grad_gelu_y_e23 + gelu_y_e23 * grad_out_e13_3
+        t77 += -grad_out_e23_2 * grad_grad_gelu_y_e13 - gelu_y_e13 * grad_out_e23_3
+        t78 = grad_out_e23_2 * grad_grad_gelu_x_e13 + gelu_x_e13 * grad_out_e23_3
+        t78 += -grad_out_e13_2 * grad_grad_gelu_x_e23 - gelu_x_e23 * grad_out_e13_3
+        t79 = (gelu_x_e13 * grad_out_e23_2 - gelu_x_e23 * grad_out_e13_2) * grad_grad_gelu_y_e12
+        t79 += (gelu_y_e23 * grad_out_e13_2 - gelu_y_e13 * grad_out_e23_2) * grad_grad_gelu_x_e12
+        t79 += grad_out_e12_2 * t51 + gelu_x_e12 * t77 + gelu_y_e12 * t78 + t40 * grad_out_e12_3
+        t80 = -gelu_x_e123 * grad_out_e_2 * grad_grad_gelu_y_e123
+        t80 += -gelu_y_e123 * grad_out_e_2 * grad_grad_gelu_x_e123 - gelu_x_e123 * gelu_y_e123 * grad_out_e_3
+        t81 = gelu_y_e13 * grad_out_e2_2 - gelu_y_e12 * grad_out_e3_2 - gelu_y_e23 * grad_out_e1_2
+        t82 = grad_out_e2_2 * grad_grad_gelu_y_e13 + gelu_y_e13 * grad_out_e2_3
+        t82 += -grad_out_e3_2 * grad_grad_gelu_y_e12 - grad_out_e1_2 * grad_grad_gelu_y_e23
+        t82 += -gelu_y_e12 * grad_out_e3_3 - gelu_y_e23 * grad_out_e1_3
+        t83 = gelu_y_e1 * grad_out_e23_2 + gelu_y_e3 * grad_out_e12_2 - gelu_y_e2 * grad_out_e13_2
+        t84 = grad_out_e23_2 * grad_grad_gelu_y_e1 + grad_out_e12_2 * grad_grad_gelu_y_e3
+        t84 += gelu_y_e1 * grad_out_e23_3 + gelu_y_e3 * grad_out_e12_3 - grad_out_e13_2 * grad_grad_gelu_y_e2
+        t84 += -gelu_y_e2 * grad_out_e13_3
+        t85 = gelu_x_e123 * grad_out_e123_2 * grad_grad_gelu_y_e
+        t85 += gelu_y_e * grad_out_e123_2 * grad_grad_gelu_x_e123 + gelu_x_e123 * gelu_y_e * grad_out_e123_3
+
+        if GRAD_WEIGHT:
+            grad_weight_000 = _sum(grad_weight_000, t8, mask, ROWS > 1)
+            grad_weight_011 = _sum(grad_weight_011, t19 * grad_grad_gelu_x_e + gelu_x_e * t30, mask, ROWS > 1)
+            grad_weight_022 = _sum(grad_weight_022, t41 * grad_grad_gelu_x_e + gelu_x_e * t52, mask, ROWS > 1)
+            grad_weight_033 = _sum(grad_weight_033, t57, mask, ROWS > 1)
+            grad_weight_101 = _sum(grad_weight_101, grad_out_e_2 * t6 + t2 * grad_out_e_3, mask, ROWS > 1)
+            grad_weight_110 = _sum(grad_weight_110, t58 * grad_grad_gelu_y_e + gelu_y_e * t59, mask, ROWS > 1)
+            grad_weight_112 = _sum(grad_weight_112, t63, mask, ROWS > 1)
+            grad_weight_121 = _sum(grad_weight_121, t66, mask, ROWS > 1)
+            grad_weight_123 = _sum(grad_weight_123, t67 * grad_grad_gelu_y_e123 + gelu_y_e123 * t68, mask, ROWS > 1)
+            grad_weight_132 = _sum(grad_weight_132, grad_out_e123_2 * t55 + t53 * grad_out_e123_3, mask, ROWS > 1)
+            grad_weight_202 = _sum(grad_weight_202, grad_out_e_2 * t7 + t3 * grad_out_e_3, mask, ROWS > 1)
+            grad_weight_211 = _sum(grad_weight_211, t72, mask, ROWS > 1)
+            grad_weight_213 = _sum(grad_weight_213, t73 * grad_grad_gelu_y_e123 + gelu_y_e123 * t74, mask, ROWS > 1)
+            grad_weight_220 = _sum(grad_weight_220, t75 * grad_grad_gelu_y_e + gelu_y_e * t76, mask, ROWS > 1)
+            grad_weight_222 = _sum(grad_weight_222, t79, mask, ROWS > 1)
+            grad_weight_231 = _sum(grad_weight_231, grad_out_e123_2 * t56 + t54 * grad_out_e123_3, mask, ROWS > 1)
+            grad_weight_303 = _sum(grad_weight_303, t80, mask, ROWS > 1)
+            grad_weight_312 = _sum(grad_weight_312, t81 * grad_grad_gelu_x_e123 + gelu_x_e123 * t82, mask, ROWS > 1)
+            grad_weight_321 = _sum(grad_weight_321, t83 * grad_grad_gelu_x_e123 + gelu_x_e123 * t84, mask, ROWS > 1)
+            grad_weight_330 = _sum(grad_weight_330, t85, mask, ROWS > 1)
+    grad_weight_row = grad_weight_ptr + tl.cast(program, tl.int64) * 20 * N
+
+    if GRAD_WEIGHT:
+        tl.store(grad_weight_row + n * 20, _column_sum(grad_weight_000, ROWS), mask=tile_mask)
+        tl.store(grad_weight_row + n * 20 + 1, _column_sum(grad_weight_011, ROWS), mask=tile_mask)
+        tl.store(grad_weight_row + n * 20 + 2, _column_sum(grad_weight_022, ROWS), mask=tile_mask)
+        tl.store(grad_weight_row + n * 20 + 3, _column_sum(grad_weight_033, ROWS), mask=tile_mask)
+        tl.store(grad_weight_row + n * 20 + 4, _column_sum(grad_weight_101, ROWS), mask=tile_mask)
+        tl.store(grad_weight_row + n * 20 + 5, _column_sum(grad_weight_110, ROWS), mask=tile_mask)
+        tl.store(grad_weight_row + n * 20 + 6, _column_sum(grad_weight_112, ROWS), mask=tile_mask)
+        tl.store(grad_weight_row + n * 20 + 7, _column_sum(grad_weight_121, ROWS), mask=tile_mask)
+        tl.store(grad_weight_row + n * 20 + 8, _column_sum(grad_weight_123, ROWS), mask=tile_mask)
+        tl.store(grad_weight_row + n * 20 + 9, _column_sum(grad_weight_132, ROWS), mask=tile_mask)
+        tl.store(grad_weight_row + n * 20 + 10, _column_sum(grad_weight_202, ROWS), mask=tile_mask)
+        tl.store(grad_weight_row + n * 20 + 11, _column_sum(grad_weight_211, ROWS), mask=tile_mask)
+        tl.store(grad_weight_row + n * 20 + 12, _column_sum(grad_weight_213, ROWS), mask=tile_mask)
+        tl.store(grad_weight_row + n * 20 + 13, _column_sum(grad_weight_220, ROWS), mask=tile_mask)
+        tl.store(grad_weight_row + n * 20 + 14, _column_sum(grad_weight_222, ROWS), mask=tile_mask)
+        tl.store(grad_weight_row + n * 20 + 15, _column_sum(grad_weight_231, ROWS), mask=tile_mask)
+        tl.store(grad_weight_row + n * 20 + 16, _column_sum(grad_weight_303, ROWS), mask=tile_mask)
+        tl.store(grad_weight_row + n * 20 + 17, _column_sum(grad_weight_312, ROWS), mask=tile_mask)
+        tl.store(grad_weight_row + n * 20 + 18, _column_sum(grad_weight_321, ROWS), mask=tile_mask)
+        tl.store(grad_weight_row + n * 20 + 19, _column_sum(grad_weight_330, ROWS), mask=tile_mask)
+
+
 # ---------------------------------------------------------------------------------------------------------------------
 # fused_gelu_sgp_norm_without_normalize
 #     out = sgp(gelu(x), gelu(y), weight)
@@ -2028,7 +4013,6 @@ def _fused_gelu_sgp_norm_without_normalize_backward_kernel(
     GRAD_WEIGHT: tl.constexpr,
     ROWS: tl.constexpr,
     BLOCK: tl.constexpr,
-    PROGRAMS: tl.constexpr,
     REAL: tl.constexpr,
 ):
     # accumulates in registers over b; the partial results are added in a fixed order
@@ -2038,7 +4022,7 @@ def _fused_gelu_sgp_norm_without_normalize_backward_kernel(
     r = _down(ROWS)
     at = r * N + n
     tile_mask = n < N
-    program = tl.program_id(0)
+    program, programs = tl.program_id(0), tl.num_programs(0)
     weight_000, weight_011, weight_022, weight_033 = _load4(weight_ptr + n * 20, tile_mask, REAL)
     weight_101, weight_110, weight_112, weight_121 = _load4(weight_ptr + n * 20 + 4, tile_mask, REAL)
     weight_123, weight_132, weight_202, weight_211 = _load4(weight_ptr + n * 20 + 8, tile_mask, REAL)
@@ -2065,7 +4049,7 @@ def _fused_gelu_sgp_norm_without_normalize_backward_kernel(
     grad_weight_312 = _start(ROWS, BLOCK, 0.0, REAL)
     grad_weight_321 = _start(ROWS, BLOCK, 0.0, REAL)
     grad_weight_330 = _start(ROWS, BLOCK, 0.0, REAL)
-    for block in range(program, tl.cdiv(B, ROWS), PROGRAMS):
+    for block in range(program, tl.cdiv(B, ROWS), programs):
         b = tl.cast(block, tl.int64) * ROWS
         row_mask = b + r < B
         mask = tile_mask if ROWS == 1 else tile_mask & row_mask
@@ -2293,6 +4277,548 @@ def _fused_gelu_sgp_norm_without_normalize_backward_kernel(
         tl.store(grad_weight_row + n * 20 + 19, _column_sum(grad_weight_330, ROWS), mask=tile_mask)
 
 
+@triton.jit(do_not_specialize=["B"])
+def _fused_gelu_sgp_norm_without_normalize_double_backward_kernel(
+    x_ptr,
+    y_ptr,
+    weight_ptr,
+    grad_out_ptr,
+    grad_grad_x_ptr,
+    grad_grad_y_ptr,
+    grad_grad_weight_ptr,
+    grad_x_ptr,
+    grad_y_ptr,
+    grad_grad_out_ptr,
+    grad_weight_ptr,
+    B,
+    N,
+    HAS_GRAD_GRAD_X: tl.constexpr,
+    HAS_GRAD_GRAD_Y: tl.constexpr,
+    HAS_GRAD_GRAD_WEIGHT: tl.constexpr,
+    GRAD_X: tl.constexpr,
+    GRAD_Y: tl.constexpr,
+    GRAD_GRAD_OUT: tl.constexpr,
+    GRAD_WEIGHT: tl.constexpr,
+    ROWS: tl.constexpr,
+    BLOCK: tl.constexpr,
+    REAL: tl.constexpr,
+):
+    # accumulates in registers over b; the partial results are added in a fixed order
+    # reloads what does not depend on the row, because 209 fields are alive at once
+    BN = tl.cast(B, tl.int64) * N
+
+    n = _tile(tl.program_id(1) * BLOCK, ROWS, BLOCK)
+    r = _down(ROWS)
+    at = r * N + n
+    tile_mask = n < N
+    program, programs = tl.program_id(0), tl.num_programs(0)
+
+    grad_weight_000 = _start(ROWS, BLOCK, 0.0, REAL)
+    grad_weight_011 = _start(ROWS, BLOCK, 0.0, REAL)
+    grad_weight_022 = _start(ROWS, BLOCK, 0.0, REAL)
+    grad_weight_033 = _start(ROWS, BLOCK, 0.0, REAL)
+    grad_weight_101 = _start(ROWS, BLOCK, 0.0, REAL)
+    grad_weight_110 = _start(ROWS, BLOCK, 0.0, REAL)
+    grad_weight_112 = _start(ROWS, BLOCK, 0.0, REAL)
+    grad_weight_121 = _start(ROWS, BLOCK, 0.0, REAL)
+    grad_weight_123 = _start(ROWS, BLOCK, 0.0, REAL)
+    grad_weight_132 = _start(ROWS, BLOCK, 0.0, REAL)
+    grad_weight_202 = _start(ROWS, BLOCK, 0.0, REAL)
+    grad_weight_211 = _start(ROWS, BLOCK, 0.0, REAL)
+    grad_weight_213 = _start(ROWS, BLOCK, 0.0, REAL)
+    grad_weight_220 = _start(ROWS, BLOCK, 0.0, REAL)
+    grad_weight_222 = _start(ROWS, BLOCK, 0.0, REAL)
+    grad_weight_231 = _start(ROWS, BLOCK, 0.0, REAL)
+    grad_weight_303 = _start(ROWS, BLOCK, 0.0, REAL)
+    grad_weight_312 = _start(ROWS, BLOCK, 0.0, REAL)
+    grad_weight_321 = _start(ROWS, BLOCK, 0.0, REAL)
+    grad_weight_330 = _start(ROWS, BLOCK, 0.0, REAL)
+    for block in range(program, tl.cdiv(B, ROWS), programs):
+        b = tl.cast(block, tl.int64) * ROWS
+        row_mask = b + r < B
+        mask = tile_mask if ROWS == 1 else tile_mask & row_mask
+        x_row = x_ptr + b * N
+        y_row = y_ptr + b * N
+        grad_out_row = grad_out_ptr + b * N
+        grad_grad_x_row = grad_grad_x_ptr + b * N
+        grad_grad_y_row = grad_grad_y_ptr + b * N
+        grad_x_row = grad_x_ptr + b * N
+        grad_y_row = grad_y_ptr + b * N
+        grad_grad_out_row = grad_grad_out_ptr + b * N
+
+        x_e = tl.load(x_row + at, mask=mask, other=0.0).to(REAL)
+        x_e1 = tl.load(x_row + BN + at, mask=mask, other=0.0).to(REAL)
+        x_e2 = tl.load(x_row + 2 * BN + at, mask=mask, other=0.0).to(REAL)
+        x_e3 = tl.load(x_row + 3 * BN + at, mask=mask, other=0.0).to(REAL)
+        x_e12 = tl.load(x_row + 4 * BN + at, mask=mask, other=0.0).to(REAL)
+        x_e13 = tl.load(x_row + 5 * BN + at, mask=mask, other=0.0).to(REAL)
+        x_e23 = tl.load(x_row + 6 * BN + at, mask=mask, other=0.0).to(REAL)
+        x_e123 = tl.load(x_row + 7 * BN + at, mask=mask, other=0.0).to(REAL)
+        y_e = tl.load(y_row + at, mask=mask, other=0.0).to(REAL)
+        y_e1 = tl.load(y_row + BN + at, mask=mask, other=0.0).to(REAL)
+        y_e2 = tl.load(y_row + 2 * BN + at, mask=mask, other=0.0).to(REAL)
+        y_e3 = tl.load(y_row + 3 * BN + at, mask=mask, other=0.0).to(REAL)
+        y_e12 = tl.load(y_row + 4 * BN + at, mask=mask, other=0.0).to(REAL)
+        y_e13 = tl.load(y_row + 5 * BN + at, mask=mask, other=0.0).to(REAL)
+        y_e23 = tl.load(y_row + 6 * BN + at, mask=mask, other=0.0).to(REAL)
+        y_e123 = tl.load(y_row + 7 * BN + at, mask=mask, other=0.0).to(REAL)
+        weight_000, weight_011, weight_022, weight_033 = _load4(weight_ptr + n * 20, tile_mask, REAL)
+        weight_101, weight_110, weight_112, weight_121 = _load4(weight_ptr + n * 20 + 4, tile_mask, REAL)
+        weight_123, weight_132, weight_202, weight_211 = _load4(weight_ptr + n * 20 + 8, tile_mask, REAL)
+        weight_213, weight_220, weight_222, weight_231 = _load4(weight_ptr + n * 20 + 12, tile_mask, REAL)
+        weight_303, weight_312, weight_321, weight_330 = _load4(weight_ptr + n * 20 + 16, tile_mask, REAL)
+        grad_out_e = tl.load(grad_out_row + at, mask=mask, other=0.0).to(REAL)
+        grad_out_e1 = tl.load(grad_out_row + BN + at, mask=mask, other=0.0).to(REAL)
+        grad_out_e2 = tl.load(grad_out_row + 2 * BN + at, mask=mask, other=0.0).to(REAL)
+        grad_out_e3 = tl.load(grad_out_row + 3 * BN + at, mask=mask, other=0.0).to(REAL)
+        grad_out_e12 = tl.load(grad_out_row + 4 * BN + at, mask=mask, other=0.0).to(REAL)
+        grad_out_e13 = tl.load(grad_out_row + 5 * BN + at, mask=mask, other=0.0).to(REAL)
+        grad_out_e23 = tl.load(grad_out_row + 6 * BN + at, mask=mask, other=0.0).to(REAL)
+        grad_out_e123 = tl.load(grad_out_row + 7 * BN + at, mask=mask, other=0.0).to(REAL)
+        grad_grad_x_e = tl.load(grad_grad_x_row + at, mask=mask & HAS_GRAD_GRAD_X, other=0.0).to(REAL)
+        grad_grad_x_e1 = tl.load(grad_grad_x_row + BN + at, mask=mask & HAS_GRAD_GRAD_X, other=0.0).to(REAL)
+        grad_grad_x_e2 = tl.load(grad_grad_x_row + 2 * BN + at, mask=mask & HAS_GRAD_GRAD_X, other=0.0).to(REAL)
+        grad_grad_x_e3 = tl.load(grad_grad_x_row + 3 * BN + at, mask=mask & HAS_GRAD_GRAD_X, other=0.0).to(REAL)
+        grad_grad_x_e12 = tl.load(grad_grad_x_row + 4 * BN + at, mask=mask & HAS_GRAD_GRAD_X, other=0.0).to(REAL)
+        grad_grad_x_e13 = tl.load(grad_grad_x_row + 5 * BN + at, mask=mask & HAS_GRAD_GRAD_X, other=0.0).to(REAL)
+        grad_grad_x_e23 = tl.load(grad_grad_x_row + 6 * BN + at, mask=mask & HAS_GRAD_GRAD_X, other=0.0).to(REAL)
+        grad_grad_x_e123 = tl.load(grad_grad_x_row + 7 * BN + at, mask=mask & HAS_GRAD_GRAD_X, other=0.0).to(REAL)
+        grad_grad_y_e = tl.load(grad_grad_y_row + at, mask=mask & HAS_GRAD_GRAD_Y, other=0.0).to(REAL)
+        grad_grad_y_e1 = tl.load(grad_grad_y_row + BN + at, mask=mask & HAS_GRAD_GRAD_Y, other=0.0).to(REAL)
+        grad_grad_y_e2 = tl.load(grad_grad_y_row + 2 * BN + at, mask=mask & HAS_GRAD_GRAD_Y, other=0.0).to(REAL)
+        grad_grad_y_e3 = tl.load(grad_grad_y_row + 3 * BN + at, mask=mask & HAS_GRAD_GRAD_Y, other=0.0).to(REAL)
+        grad_grad_y_e12 = tl.load(grad_grad_y_row + 4 * BN + at, mask=mask & HAS_GRAD_GRAD_Y, other=0.0).to(REAL)
+        grad_grad_y_e13 = tl.load(grad_grad_y_row + 5 * BN + at, mask=mask & HAS_GRAD_GRAD_Y, other=0.0).to(REAL)
+        grad_grad_y_e23 = tl.load(grad_grad_y_row + 6 * BN + at, mask=mask & HAS_GRAD_GRAD_Y, other=0.0).to(REAL)
+        grad_grad_y_e123 = tl.load(grad_grad_y_row + 7 * BN + at, mask=mask & HAS_GRAD_GRAD_Y, other=0.0).to(REAL)
+        grad_grad_weight_000, grad_grad_weight_011, grad_grad_weight_022, grad_grad_weight_033 = _load4(
+            grad_grad_weight_ptr + n * 20, tile_mask & HAS_GRAD_GRAD_WEIGHT, REAL
+        )
+        grad_grad_weight_101, grad_grad_weight_110, grad_grad_weight_112, grad_grad_weight_121 = _load4(
+            grad_grad_weight_ptr + n * 20 + 4, tile_mask & HAS_GRAD_GRAD_WEIGHT, REAL
+        )
+        grad_grad_weight_123, grad_grad_weight_132, grad_grad_weight_202, grad_grad_weight_211 = _load4(
+            grad_grad_weight_ptr + n * 20 + 8, tile_mask & HAS_GRAD_GRAD_WEIGHT, REAL
+        )
+        grad_grad_weight_213, grad_grad_weight_220, grad_grad_weight_222, grad_grad_weight_231 = _load4(
+            grad_grad_weight_ptr + n * 20 + 12, tile_mask & HAS_GRAD_GRAD_WEIGHT, REAL
+        )
+        grad_grad_weight_303, grad_grad_weight_312, grad_grad_weight_321, grad_grad_weight_330 = _load4(
+            grad_grad_weight_ptr + n * 20 + 16, tile_mask & HAS_GRAD_GRAD_WEIGHT, REAL
+        )
+
+        t0 = 0.7071067811865476 * x_e
+        gate_x = 0.5 * tl.erf(t0) + 0.5
+        t1 = 0.7071067811865476 * y_e
+        gate_y = 0.5 + 0.5 * tl.erf(t1)
+        gelu_y_e123 = y_e123 * gate_y
+        gelu_y_e23 = y_e23 * gate_y
+        gelu_y_e13 = y_e13 * gate_y
+        gelu_y_e12 = y_e12 * gate_y
+        t2 = gelu_y_e23 * grad_out_e23 + gelu_y_e13 * grad_out_e13 + gelu_y_e12 * grad_out_e12
+        gelu_y_e3 = y_e3 * gate_y
+        gelu_y_e2 = y_e2 * gate_y
+        gelu_y_e1 = y_e1 * gate_y
+        t3 = gelu_y_e3 * grad_out_e3 + gelu_y_e2 * grad_out_e2 + gelu_y_e1 * grad_out_e1
+        gelu_y_e = y_e * gate_y
+        t4 = tl.exp(-t1 * t1)
+        t5 = 1.1283791670955126 * t4
+        t6 = 0.7071067811865476 * grad_grad_y_e
+        grad_grad_gate_y = 0.5 * t5 * t6
+        grad_grad_gelu_y_e123 = gate_y * grad_grad_y_e123 + y_e123 * grad_grad_gate_y
+        grad_grad_gelu_y_e3 = gate_y * grad_grad_y_e3 + y_e3 * grad_grad_gate_y
+        grad_grad_gelu_y_e2 = gate_y * grad_grad_y_e2 + y_e2 * grad_grad_gate_y
+        grad_grad_gelu_y_e1 = gate_y * grad_grad_y_e1 + y_e1 * grad_grad_gate_y
+        t7 = grad_out_e3 * grad_grad_gelu_y_e3 + grad_out_e2 * grad_grad_gelu_y_e2
+        t7 += grad_out_e1 * grad_grad_gelu_y_e1
+        grad_grad_gelu_y_e23 = gate_y * grad_grad_y_e23 + y_e23 * grad_grad_gate_y
+        grad_grad_gelu_y_e13 = gate_y * grad_grad_y_e13 + y_e13 * grad_grad_gate_y
+        grad_grad_gelu_y_e12 = gate_y * grad_grad_y_e12 + y_e12 * grad_grad_gate_y
+        t8 = grad_out_e23 * grad_grad_gelu_y_e23 + grad_out_e13 * grad_grad_gelu_y_e13
+        t8 += grad_out_e12 * grad_grad_gelu_y_e12
+        grad_grad_gelu_y_e = y_e * grad_grad_gate_y + gate_y * grad_grad_y_e
+        grad_gelu_x_e = grad_grad_weight_033 * gelu_y_e123 * grad_out_e123 + grad_grad_weight_022 * t2
+        grad_gelu_x_e += grad_grad_weight_011 * t3 + grad_grad_weight_000 * gelu_y_e * grad_out_e
+        grad_gelu_x_e += weight_033 * grad_out_e123 * grad_grad_gelu_y_e123 + weight_011 * t7 + weight_022 * t8
+        grad_gelu_x_e += weight_000 * grad_out_e * grad_grad_gelu_y_e
+        grad_gelu_x_e_2 = weight_033 * gelu_y_e123 * grad_out_e123 + weight_000 * gelu_y_e * grad_out_e
+        grad_gelu_x_e_2 += weight_022 * t2 + weight_011 * t3
+        t9 = tl.exp(-t0 * t0)
+        t10 = 1.1283791670955126 * t9
+        t11 = 0.7071067811865476 * grad_grad_x_e
+        grad_grad_gate_x = 0.5 * t10 * t11
+        t12 = weight_231 * grad_out_e123
+        t13 = weight_220 * gelu_y_e
+        t14 = weight_213 * gelu_y_e123
+        t15 = weight_202 * grad_out_e
+        t16 = gelu_y_e23 * grad_out_e13 - gelu_y_e13 * grad_out_e23
+        t17 = weight_211 * gelu_y_e1
+        t18 = weight_211 * gelu_y_e2
+        grad_gelu_x_e12 = gelu_y_e3 * t12 + grad_out_e12 * t13 + weight_222 * t16 + grad_out_e1 * t18
+        grad_gelu_x_e12 += -grad_out_e3 * t14 - gelu_y_e12 * t15 - grad_out_e2 * t17
+        t19 = weight_222 * grad_out_e12
+        t20 = weight_222 * gelu_y_e12
+        t21 = weight_211 * gelu_y_e3
+        grad_gelu_x_e13 = grad_out_e13 * t13 + grad_out_e2 * t14 + grad_out_e23 * t20 + grad_out_e1 * t21
+        grad_gelu_x_e13 += -gelu_y_e2 * t12 - gelu_y_e23 * t19 - gelu_y_e13 * t15 - grad_out_e3 * t17
+        grad_gelu_x_e23 = gelu_y_e1 * t12 + grad_out_e23 * t13 + gelu_y_e13 * t19 + grad_out_e2 * t21
+        grad_gelu_x_e23 += -grad_out_e1 * t14 - gelu_y_e23 * t15 - grad_out_e13 * t20 - grad_out_e3 * t18
+        t22 = weight_132 * grad_out_e123
+        t23 = weight_123 * gelu_y_e123
+        t24 = weight_110 * gelu_y_e
+        t25 = weight_101 * grad_out_e
+        t26 = gelu_y_e3 * grad_out_e13 + gelu_y_e2 * grad_out_e12
+        t27 = gelu_y_e13 * grad_out_e3 + gelu_y_e12 * grad_out_e2
+        grad_gelu_x_e1 = gelu_y_e23 * t22 + grad_out_e23 * t23 + grad_out_e1 * t24 + gelu_y_e1 * t25
+        grad_gelu_x_e1 += weight_121 * t26 + weight_112 * t27
+        t28 = weight_121 * grad_out_e23
+        t29 = weight_121 * gelu_y_e1
+        t30 = gelu_y_e23 * grad_out_e3 - gelu_y_e12 * grad_out_e1
+        grad_gelu_x_e2 = gelu_y_e3 * t28 + grad_out_e2 * t24 + gelu_y_e2 * t25 + weight_112 * t30
+        grad_gelu_x_e2 += -gelu_y_e13 * t22 - grad_out_e13 * t23 - grad_out_e12 * t29
+        t31 = -gelu_y_e23 * grad_out_e2 - gelu_y_e13 * grad_out_e1
+        grad_gelu_x_e3 = gelu_y_e12 * t22 + grad_out_e12 * t23 + grad_out_e3 * t24 + gelu_y_e3 * t25
+        grad_gelu_x_e3 += weight_112 * t31 - gelu_y_e2 * t28 - grad_out_e13 * t29
+        t32 = gelu_y_e1 * grad_out_e23 + gelu_y_e3 * grad_out_e12 - gelu_y_e2 * grad_out_e13
+        t33 = gelu_y_e13 * grad_out_e2 - gelu_y_e12 * grad_out_e3 - gelu_y_e23 * grad_out_e1
+        grad_gelu_x_e123 = weight_330 * gelu_y_e * grad_out_e123 + weight_321 * t32 + weight_312 * t33
+        grad_gelu_x_e123 += -weight_303 * gelu_y_e123 * grad_out_e
+        grad_gate_x = x_e12 * grad_gelu_x_e12 + x_e13 * grad_gelu_x_e13 + x_e23 * grad_gelu_x_e23
+        grad_gate_x += x_e1 * grad_gelu_x_e1 + x_e2 * grad_gelu_x_e2 + x_e3 * grad_gelu_x_e3
+        grad_gate_x += x_e123 * grad_gelu_x_e123 + x_e * grad_gelu_x_e_2
+        t34 = grad_grad_weight_132 * grad_out_e123
+        t35 = grad_grad_weight_101 * grad_out_e
+        t36 = grad_grad_weight_123 * gelu_y_e123 + weight_123 * grad_grad_gelu_y_e123
+        t37 = grad_out_e13 * grad_grad_gelu_y_e3 + grad_out_e12 * grad_grad_gelu_y_e2
+        t38 = grad_out_e3 * grad_grad_gelu_y_e13 + grad_out_e2 * grad_grad_gelu_y_e12
+        t39 = grad_grad_weight_110 * gelu_y_e + weight_110 * grad_grad_gelu_y_e
+        grad_gelu_x_e1_2 = gelu_y_e23 * t34 + grad_grad_weight_121 * t26 + grad_grad_weight_112 * t27
+        grad_gelu_x_e1_2 += gelu_y_e1 * t35 + grad_out_e23 * t36 + weight_121 * t37 + t25 * grad_grad_gelu_y_e1
+        grad_gelu_x_e1_2 += t22 * grad_grad_gelu_y_e23 + weight_112 * t38 + grad_out_e1 * t39
+        t40 = grad_grad_weight_121 * grad_out_e23
+        t41 = grad_grad_weight_121 * gelu_y_e1 + weight_121 * grad_grad_gelu_y_e1
+        t42 = grad_out_e3 * grad_grad_gelu_y_e23 - grad_out_e1 * grad_grad_gelu_y_e12
+        grad_gelu_x_e2_2 = gelu_y_e3 * t40 + grad_grad_weight_112 * t30 + gelu_y_e2 * t35
+        grad_gelu_x_e2_2 += t28 * grad_grad_gelu_y_e3 + t25 * grad_grad_gelu_y_e2 + weight_112 * t42
+        grad_gelu_x_e2_2 += grad_out_e2 * t39 - gelu_y_e13 * t34 - grad_out_e13 * t36 - grad_out_e12 * t41
+        grad_gelu_x_e2_2 += -t22 * grad_grad_gelu_y_e13
+        t43 = -grad_out_e2 * grad_grad_gelu_y_e23 - grad_out_e1 * grad_grad_gelu_y_e13
+        grad_gelu_x_e3_2 = gelu_y_e12 * t34 + grad_grad_weight_112 * t31 + gelu_y_e3 * t35 + grad_out_e12 * t36
+        grad_gelu_x_e3_2 += t25 * grad_grad_gelu_y_e3 + weight_112 * t43 + t22 * grad_grad_gelu_y_e12
+        grad_gelu_x_e3_2 += grad_out_e3 * t39 - gelu_y_e2 * t40 - t28 * grad_grad_gelu_y_e2 - grad_out_e13 * t41
+        t44 = grad_grad_weight_231 * grad_out_e123
+        t45 = grad_grad_weight_202 * grad_out_e
+        t46 = grad_grad_weight_213 * gelu_y_e123 + weight_213 * grad_grad_gelu_y_e123
+        t47 = grad_grad_weight_211 * gelu_y_e2 + weight_211 * grad_grad_gelu_y_e2
+        t48 = grad_grad_weight_211 * gelu_y_e1 + weight_211 * grad_grad_gelu_y_e1
+        t49 = grad_out_e13 * grad_grad_gelu_y_e23 - grad_out_e23 * grad_grad_gelu_y_e13
+        t50 = grad_grad_weight_220 * gelu_y_e + weight_220 * grad_grad_gelu_y_e
+        grad_gelu_x_e12_2 = gelu_y_e3 * t44 + grad_grad_weight_222 * t16 + t12 * grad_grad_gelu_y_e3
+        grad_gelu_x_e12_2 += grad_out_e1 * t47 + weight_222 * t49 + grad_out_e12 * t50 - gelu_y_e12 * t45
+        grad_gelu_x_e12_2 += -grad_out_e3 * t46 - grad_out_e2 * t48 - t15 * grad_grad_gelu_y_e12
+        t51 = grad_grad_weight_222 * grad_out_e12
+        t52 = grad_grad_weight_211 * gelu_y_e3 + weight_211 * grad_grad_gelu_y_e3
+        t53 = grad_grad_weight_222 * gelu_y_e12 + weight_222 * grad_grad_gelu_y_e12
+        grad_gelu_x_e13_2 = grad_out_e2 * t46 + grad_out_e1 * t52 + grad_out_e23 * t53 + grad_out_e13 * t50
+        grad_gelu_x_e13_2 += -gelu_y_e2 * t44 - gelu_y_e23 * t51 - gelu_y_e13 * t45 - t12 * grad_grad_gelu_y_e2
+        grad_gelu_x_e13_2 += -grad_out_e3 * t48 - t19 * grad_grad_gelu_y_e23 - t15 * grad_grad_gelu_y_e13
+        grad_gelu_x_e23_2 = gelu_y_e1 * t44 + gelu_y_e13 * t51 + grad_out_e2 * t52 + t12 * grad_grad_gelu_y_e1
+        grad_gelu_x_e23_2 += t19 * grad_grad_gelu_y_e13 + grad_out_e23 * t50 - gelu_y_e23 * t45 - grad_out_e1 * t46
+        grad_gelu_x_e23_2 += -grad_out_e3 * t47 - t15 * grad_grad_gelu_y_e23 - grad_out_e13 * t53
+        t54 = grad_out_e12 * grad_grad_gelu_y_e3 + grad_out_e23 * grad_grad_gelu_y_e1
+        t54 += -grad_out_e13 * grad_grad_gelu_y_e2
+        t55 = grad_out_e2 * grad_grad_gelu_y_e13 - grad_out_e1 * grad_grad_gelu_y_e23
+        t55 += -grad_out_e3 * grad_grad_gelu_y_e12
+        grad_gelu_x_e123_2 = grad_grad_weight_330 * gelu_y_e * grad_out_e123 + grad_grad_weight_321 * t32
+        grad_gelu_x_e123_2 += grad_grad_weight_312 * t33 + weight_321 * t54 + weight_312 * t55
+        grad_gelu_x_e123_2 += weight_330 * grad_out_e123 * grad_grad_gelu_y_e
+        grad_gelu_x_e123_2 += -grad_grad_weight_303 * gelu_y_e123 * grad_out_e
+        grad_gelu_x_e123_2 += -weight_303 * grad_out_e * grad_grad_gelu_y_e123
+        grad_gate_x_2 = x_e1 * grad_gelu_x_e1_2 + x_e2 * grad_gelu_x_e2_2 + x_e3 * grad_gelu_x_e3_2
+        grad_gate_x_2 += x_e12 * grad_gelu_x_e12_2 + x_e13 * grad_gelu_x_e13_2 + x_e23 * grad_gelu_x_e23_2
+        grad_gate_x_2 += x_e * grad_gelu_x_e + x_e123 * grad_gelu_x_e123_2 + grad_gelu_x_e123 * grad_grad_x_e123
+        grad_gate_x_2 += grad_gelu_x_e23 * grad_grad_x_e23 + grad_gelu_x_e13 * grad_grad_x_e13
+        grad_gate_x_2 += grad_gelu_x_e12 * grad_grad_x_e12 + grad_gelu_x_e3 * grad_grad_x_e3
+        grad_gate_x_2 += grad_gelu_x_e2 * grad_grad_x_e2 + grad_gelu_x_e1 * grad_grad_x_e1
+        grad_gate_x_2 += grad_gelu_x_e_2 * grad_grad_x_e
+        t56 = t10 * (0.5 * grad_gate_x_2) - 2.0 * t0 * (t9 * (1.1283791670955126 * (0.5 * grad_gate_x * t11)))
+        grad_x_e = gate_x * grad_gelu_x_e + grad_gelu_x_e_2 * grad_grad_gate_x + 0.7071067811865476 * t56
+        grad_x_e1 = gate_x * grad_gelu_x_e1_2 + grad_gelu_x_e1 * grad_grad_gate_x
+        grad_x_e2 = gate_x * grad_gelu_x_e2_2 + grad_gelu_x_e2 * grad_grad_gate_x
+        grad_x_e3 = gate_x * grad_gelu_x_e3_2 + grad_gelu_x_e3 * grad_grad_gate_x
+        grad_x_e12 = gate_x * grad_gelu_x_e12_2 + grad_gelu_x_e12 * grad_grad_gate_x
+        grad_x_e13 = gate_x * grad_gelu_x_e13_2 + grad_gelu_x_e13 * grad_grad_gate_x
+        grad_x_e23 = gate_x * grad_gelu_x_e23_2 + grad_gelu_x_e23 * grad_grad_gate_x
+        grad_x_e123 = gate_x * grad_gelu_x_e123_2 + grad_gelu_x_e123 * grad_grad_gate_x
+        gelu_x_e123 = x_e123 * gate_x
+        gelu_x_e = x_e * gate_x
+        gelu_x_e23 = x_e23 * gate_x
+        gelu_x_e13 = x_e13 * gate_x
+        gelu_x_e12 = x_e12 * gate_x
+        t57 = gelu_x_e23 * grad_out_e23 + gelu_x_e13 * grad_out_e13 + gelu_x_e12 * grad_out_e12
+        gelu_x_e3 = x_e3 * gate_x
+        gelu_x_e2 = x_e2 * gate_x
+        gelu_x_e1 = x_e1 * gate_x
+        t58 = gelu_x_e3 * grad_out_e3 + gelu_x_e2 * grad_out_e2 + gelu_x_e1 * grad_out_e1
+        grad_gelu_y_e = weight_330 * gelu_x_e123 * grad_out_e123 + weight_000 * gelu_x_e * grad_out_e
+        grad_gelu_y_e += weight_220 * t57 + weight_110 * t58
+        grad_grad_gelu_x_e123 = gate_x * grad_grad_x_e123 + x_e123 * grad_grad_gate_x
+        grad_grad_gelu_x_e3 = gate_x * grad_grad_x_e3 + x_e3 * grad_grad_gate_x
+        grad_grad_gelu_x_e2 = gate_x * grad_grad_x_e2 + x_e2 * grad_grad_gate_x
+        grad_grad_gelu_x_e1 = gate_x * grad_grad_x_e1 + x_e1 * grad_grad_gate_x
+        t59 = grad_out_e3 * grad_grad_gelu_x_e3 + grad_out_e2 * grad_grad_gelu_x_e2
+        t59 += grad_out_e1 * grad_grad_gelu_x_e1
+        grad_grad_gelu_x_e23 = gate_x * grad_grad_x_e23 + x_e23 * grad_grad_gate_x
+        grad_grad_gelu_x_e13 = gate_x * grad_grad_x_e13 + x_e13 * grad_grad_gate_x
+        grad_grad_gelu_x_e12 = gate_x * grad_grad_x_e12 + x_e12 * grad_grad_gate_x
+        t60 = grad_out_e23 * grad_grad_gelu_x_e23 + grad_out_e13 * grad_grad_gelu_x_e13
+        t60 += grad_out_e12 * grad_grad_gelu_x_e12
+        grad_grad_gelu_x_e = x_e * grad_grad_gate_x + gate_x * grad_grad_x_e
+        grad_gelu_y_e_2 = grad_grad_weight_330 * gelu_x_e123 * grad_out_e123 + grad_grad_weight_220 * t57
+        grad_gelu_y_e_2 += grad_grad_weight_110 * t58 + grad_grad_weight_000 * gelu_x_e * grad_out_e
+        grad_gelu_y_e_2 += weight_330 * grad_out_e123 * grad_grad_gelu_x_e123 + weight_110 * t59 + weight_220 * t60
+        grad_gelu_y_e_2 += weight_000 * grad_out_e * grad_grad_gelu_x_e
+        t61 = weight_022 * gelu_x_e
+        t62 = weight_312 * gelu_x_e123
+        t63 = gelu_x_e13 * grad_out_e23 - gelu_x_e23 * grad_out_e13
+        t64 = weight_112 * gelu_x_e1
+        t65 = weight_112 * gelu_x_e2
+        grad_gelu_y_e12 = gelu_x_e3 * t22 + grad_out_e12 * t61 + weight_222 * t63 + grad_out_e2 * t64
+        grad_gelu_y_e12 += -grad_out_e3 * t62 - gelu_x_e12 * t15 - grad_out_e1 * t65
+        t66 = weight_222 * gelu_x_e12
+        t67 = weight_112 * gelu_x_e3
+        grad_gelu_y_e13 = grad_out_e13 * t61 + gelu_x_e23 * t19 + grad_out_e2 * t62 + grad_out_e3 * t64
+        grad_gelu_y_e13 += -gelu_x_e2 * t22 - gelu_x_e13 * t15 - grad_out_e23 * t66 - grad_out_e1 * t67
+        grad_gelu_y_e23 = gelu_x_e1 * t22 + grad_out_e23 * t61 + grad_out_e13 * t66 + grad_out_e3 * t65
+        grad_gelu_y_e23 += -gelu_x_e13 * t19 - grad_out_e1 * t62 - gelu_x_e23 * t15 - grad_out_e2 * t67
+        t68 = weight_321 * gelu_x_e123
+        t69 = weight_011 * gelu_x_e
+        t70 = -gelu_x_e3 * grad_out_e13 - gelu_x_e2 * grad_out_e12
+        t71 = -gelu_x_e13 * grad_out_e3 - gelu_x_e12 * grad_out_e2
+        grad_gelu_y_e1 = gelu_x_e23 * t12 + grad_out_e23 * t68 + grad_out_e1 * t69 + gelu_x_e1 * t25
+        grad_gelu_y_e1 += weight_121 * t70 + weight_211 * t71
+        t72 = weight_121 * gelu_x_e1
+        t73 = gelu_x_e12 * grad_out_e1 - gelu_x_e23 * grad_out_e3
+        grad_gelu_y_e2 = grad_out_e2 * t69 + gelu_x_e2 * t25 + grad_out_e12 * t72 + weight_211 * t73
+        grad_gelu_y_e2 += -gelu_x_e13 * t12 - gelu_x_e3 * t28 - grad_out_e13 * t68
+        t74 = gelu_x_e23 * grad_out_e2 + gelu_x_e13 * grad_out_e1
+        grad_gelu_y_e3 = gelu_x_e12 * t12 + gelu_x_e2 * t28 + grad_out_e12 * t68 + grad_out_e3 * t69
+        grad_gelu_y_e3 += gelu_x_e3 * t25 + grad_out_e13 * t72 + weight_211 * t74
+        t75 = gelu_x_e13 * grad_out_e2 - gelu_x_e12 * grad_out_e3 - gelu_x_e23 * grad_out_e1
+        t76 = gelu_x_e1 * grad_out_e23 + gelu_x_e3 * grad_out_e12 - gelu_x_e2 * grad_out_e13
+        grad_gelu_y_e123 = weight_033 * gelu_x_e * grad_out_e123 + weight_213 * t75 + weight_123 * t76
+        grad_gelu_y_e123 += -weight_303 * gelu_x_e123 * grad_out_e
+        grad_gate_y = y_e12 * grad_gelu_y_e12 + y_e13 * grad_gelu_y_e13 + y_e23 * grad_gelu_y_e23
+        grad_gate_y += y_e1 * grad_gelu_y_e1 + y_e2 * grad_gelu_y_e2 + y_e3 * grad_gelu_y_e3
+        grad_gate_y += y_e123 * grad_gelu_y_e123 + y_e * grad_gelu_y_e
+        t77 = grad_grad_weight_321 * gelu_x_e123 + weight_321 * grad_grad_gelu_x_e123
+        t78 = -grad_out_e13 * grad_grad_gelu_x_e3 - grad_out_e12 * grad_grad_gelu_x_e2
+        t79 = -grad_out_e3 * grad_grad_gelu_x_e13 - grad_out_e2 * grad_grad_gelu_x_e12
+        t80 = grad_grad_weight_011 * gelu_x_e + weight_011 * grad_grad_gelu_x_e
+        grad_gelu_y_e1_2 = gelu_x_e23 * t44 + grad_grad_weight_211 * t71 + grad_grad_weight_121 * t70
+        grad_gelu_y_e1_2 += gelu_x_e1 * t35 + grad_out_e23 * t77 + weight_121 * t78 + t25 * grad_grad_gelu_x_e1
+        grad_gelu_y_e1_2 += t12 * grad_grad_gelu_x_e23 + weight_211 * t79 + grad_out_e1 * t80
+        t81 = grad_grad_weight_121 * gelu_x_e1 + weight_121 * grad_grad_gelu_x_e1
+        t82 = grad_out_e1 * grad_grad_gelu_x_e12 - grad_out_e3 * grad_grad_gelu_x_e23
+        grad_gelu_y_e2_2 = grad_grad_weight_211 * t73 + gelu_x_e2 * t35 + t25 * grad_grad_gelu_x_e2
+        grad_gelu_y_e2_2 += grad_out_e12 * t81 + weight_211 * t82 + grad_out_e2 * t80 - gelu_x_e13 * t44
+        grad_gelu_y_e2_2 += -gelu_x_e3 * t40 - grad_out_e13 * t77 - t28 * grad_grad_gelu_x_e3
+        grad_gelu_y_e2_2 += -t12 * grad_grad_gelu_x_e13
+        t83 = grad_out_e2 * grad_grad_gelu_x_e23 + grad_out_e1 * grad_grad_gelu_x_e13
+        grad_gelu_y_e3_2 = gelu_x_e12 * t44 + grad_grad_weight_211 * t74 + gelu_x_e2 * t40 + gelu_x_e3 * t35
+        grad_gelu_y_e3_2 += grad_out_e12 * t77 + t25 * grad_grad_gelu_x_e3 + t28 * grad_grad_gelu_x_e2
+        grad_gelu_y_e3_2 += grad_out_e13 * t81 + weight_211 * t83 + t12 * grad_grad_gelu_x_e12 + grad_out_e3 * t80
+        t84 = grad_grad_weight_312 * gelu_x_e123 + weight_312 * grad_grad_gelu_x_e123
+        t85 = grad_grad_weight_112 * gelu_x_e2 + weight_112 * grad_grad_gelu_x_e2
+        t86 = grad_grad_weight_112 * gelu_x_e1 + weight_112 * grad_grad_gelu_x_e1
+        t87 = grad_out_e23 * grad_grad_gelu_x_e13 - grad_out_e13 * grad_grad_gelu_x_e23
+        t88 = grad_grad_weight_022 * gelu_x_e + weight_022 * grad_grad_gelu_x_e
+        grad_gelu_y_e12_2 = grad_grad_weight_222 * t63 + gelu_x_e3 * t34 + t22 * grad_grad_gelu_x_e3
+        grad_gelu_y_e12_2 += grad_out_e2 * t86 + weight_222 * t87 + grad_out_e12 * t88 - gelu_x_e12 * t45
+        grad_gelu_y_e12_2 += -grad_out_e3 * t84 - grad_out_e1 * t85 - t15 * grad_grad_gelu_x_e12
+        t89 = grad_grad_weight_112 * gelu_x_e3 + weight_112 * grad_grad_gelu_x_e3
+        t90 = grad_grad_weight_222 * gelu_x_e12 + weight_222 * grad_grad_gelu_x_e12
+        grad_gelu_y_e13_2 = gelu_x_e23 * t51 + grad_out_e2 * t84 + grad_out_e3 * t86 + t19 * grad_grad_gelu_x_e23
+        grad_gelu_y_e13_2 += grad_out_e13 * t88 - gelu_x_e13 * t45 - gelu_x_e2 * t34 - grad_out_e1 * t89
+        grad_gelu_y_e13_2 += -t22 * grad_grad_gelu_x_e2 - t15 * grad_grad_gelu_x_e13 - grad_out_e23 * t90
+        grad_gelu_y_e23_2 = gelu_x_e1 * t34 + grad_out_e3 * t85 + t22 * grad_grad_gelu_x_e1 + grad_out_e13 * t90
+        grad_gelu_y_e23_2 += grad_out_e23 * t88 - gelu_x_e13 * t51 - gelu_x_e23 * t45 - grad_out_e1 * t84
+        grad_gelu_y_e23_2 += -grad_out_e2 * t89 - t15 * grad_grad_gelu_x_e23 - t19 * grad_grad_gelu_x_e13
+        t91 = grad_out_e12 * grad_grad_gelu_x_e3 + grad_out_e23 * grad_grad_gelu_x_e1
+        t91 += -grad_out_e13 * grad_grad_gelu_x_e2
+        t92 = grad_out_e2 * grad_grad_gelu_x_e13 - grad_out_e1 * grad_grad_gelu_x_e23
+        t92 += -grad_out_e3 * grad_grad_gelu_x_e12
+        grad_gelu_y_e123_2 = grad_grad_weight_213 * t75 + grad_grad_weight_123 * t76
+        grad_gelu_y_e123_2 += grad_grad_weight_033 * gelu_x_e * grad_out_e123 + weight_123 * t91 + weight_213 * t92
+        grad_gelu_y_e123_2 += weight_033 * grad_out_e123 * grad_grad_gelu_x_e
+        grad_gelu_y_e123_2 += -grad_grad_weight_303 * gelu_x_e123 * grad_out_e
+        grad_gelu_y_e123_2 += -weight_303 * grad_out_e * grad_grad_gelu_x_e123
+        grad_gate_y_2 = grad_gelu_y_e123 * grad_grad_y_e123 + grad_gelu_y_e23 * grad_grad_y_e23
+        grad_gate_y_2 += grad_gelu_y_e13 * grad_grad_y_e13 + grad_gelu_y_e12 * grad_grad_y_e12
+        grad_gate_y_2 += grad_gelu_y_e3 * grad_grad_y_e3 + grad_gelu_y_e2 * grad_grad_y_e2
+        grad_gate_y_2 += grad_gelu_y_e1 * grad_grad_y_e1 + grad_gelu_y_e * grad_grad_y_e + y_e1 * grad_gelu_y_e1_2
+        grad_gate_y_2 += y_e2 * grad_gelu_y_e2_2 + y_e3 * grad_gelu_y_e3_2 + y_e12 * grad_gelu_y_e12_2
+        grad_gate_y_2 += y_e13 * grad_gelu_y_e13_2 + y_e23 * grad_gelu_y_e23_2 + y_e * grad_gelu_y_e_2
+        grad_gate_y_2 += y_e123 * grad_gelu_y_e123_2
+        t93 = t5 * (0.5 * grad_gate_y_2) - 2.0 * t1 * (t4 * (1.1283791670955126 * (0.5 * grad_gate_y * t6)))
+        grad_y_e = grad_gelu_y_e * grad_grad_gate_y + gate_y * grad_gelu_y_e_2 + 0.7071067811865476 * t93
+        grad_y_e1 = grad_gelu_y_e1 * grad_grad_gate_y + gate_y * grad_gelu_y_e1_2
+        grad_y_e2 = grad_gelu_y_e2 * grad_grad_gate_y + gate_y * grad_gelu_y_e2_2
+        grad_y_e3 = grad_gelu_y_e3 * grad_grad_gate_y + gate_y * grad_gelu_y_e3_2
+        grad_y_e12 = grad_gelu_y_e12 * grad_grad_gate_y + gate_y * grad_gelu_y_e12_2
+        grad_y_e13 = grad_gelu_y_e13 * grad_grad_gate_y + gate_y * grad_gelu_y_e13_2
+        grad_y_e23 = grad_gelu_y_e23 * grad_grad_gate_y + gate_y * grad_gelu_y_e23_2
+        grad_y_e123 = grad_gelu_y_e123 * grad_grad_gate_y + gate_y * grad_gelu_y_e123_2
+        t94 = -gelu_x_e23 * gelu_y_e23 - gelu_x_e13 * gelu_y_e13 - gelu_x_e12 * gelu_y_e12
+        t95 = gelu_x_e3 * gelu_y_e3 + gelu_x_e2 * gelu_y_e2 + gelu_x_e1 * gelu_y_e1
+        t96 = gelu_x_e3 * grad_grad_gelu_y_e3 + gelu_x_e2 * grad_grad_gelu_y_e2 + gelu_x_e1 * grad_grad_gelu_y_e1
+        t96 += gelu_y_e3 * grad_grad_gelu_x_e3 + gelu_y_e2 * grad_grad_gelu_x_e2 + gelu_y_e1 * grad_grad_gelu_x_e1
+        t97 = -gelu_x_e23 * grad_grad_gelu_y_e23 - gelu_x_e13 * grad_grad_gelu_y_e13
+        t97 += -gelu_x_e12 * grad_grad_gelu_y_e12 - gelu_y_e23 * grad_grad_gelu_x_e23
+        t97 += -gelu_y_e13 * grad_grad_gelu_x_e13 - gelu_y_e12 * grad_grad_gelu_x_e12
+        grad_grad_out_e = grad_grad_weight_202 * t94 + grad_grad_weight_101 * t95
+        grad_grad_out_e += grad_grad_weight_000 * gelu_x_e * gelu_y_e + weight_000 * gelu_x_e * grad_grad_gelu_y_e
+        grad_grad_out_e += weight_101 * t96 + weight_202 * t97 + weight_000 * gelu_y_e * grad_grad_gelu_x_e
+        grad_grad_out_e += -grad_grad_weight_303 * gelu_x_e123 * gelu_y_e123
+        grad_grad_out_e += -weight_303 * gelu_x_e123 * grad_grad_gelu_y_e123
+        grad_grad_out_e += -weight_303 * gelu_y_e123 * grad_grad_gelu_x_e123
+        grad_grad_out_e1 = gelu_x_e13 * t52 + gelu_x_e12 * t47 + t69 * grad_grad_gelu_y_e1 + gelu_x_e1 * t39
+        grad_grad_out_e1 += t24 * grad_grad_gelu_x_e1 + t21 * grad_grad_gelu_x_e13 + t18 * grad_grad_gelu_x_e12
+        grad_grad_out_e1 += gelu_y_e1 * t80 - gelu_x_e23 * t46 - t62 * grad_grad_gelu_y_e23
+        grad_grad_out_e1 += -t67 * grad_grad_gelu_y_e13 - t65 * grad_grad_gelu_y_e12 - gelu_y_e23 * t84
+        grad_grad_out_e1 += -gelu_y_e13 * t89 - gelu_y_e12 * t85 - t14 * grad_grad_gelu_x_e23
+        grad_grad_out_e2 = gelu_x_e13 * t46 + gelu_x_e23 * t52 + t69 * grad_grad_gelu_y_e2
+        grad_grad_out_e2 += t62 * grad_grad_gelu_y_e13 + t64 * grad_grad_gelu_y_e12 + gelu_x_e2 * t39
+        grad_grad_out_e2 += gelu_y_e13 * t84 + t24 * grad_grad_gelu_x_e2 + gelu_y_e12 * t86
+        grad_grad_out_e2 += t21 * grad_grad_gelu_x_e23 + t14 * grad_grad_gelu_x_e13 + gelu_y_e2 * t80
+        grad_grad_out_e2 += -gelu_x_e12 * t48 - t67 * grad_grad_gelu_y_e23 - gelu_y_e23 * t89
+        grad_grad_out_e2 += -t17 * grad_grad_gelu_x_e12
+        grad_grad_out_e3 = t69 * grad_grad_gelu_y_e3 + t65 * grad_grad_gelu_y_e23 + t64 * grad_grad_gelu_y_e13
+        grad_grad_out_e3 += gelu_x_e3 * t39 + t24 * grad_grad_gelu_x_e3 + gelu_y_e23 * t85 + gelu_y_e13 * t86
+        grad_grad_out_e3 += gelu_y_e3 * t80 - gelu_x_e12 * t46 - gelu_x_e23 * t47 - gelu_x_e13 * t48
+        grad_grad_out_e3 += -t62 * grad_grad_gelu_y_e12 - gelu_y_e12 * t84 - t18 * grad_grad_gelu_x_e23
+        grad_grad_out_e3 += -t17 * grad_grad_gelu_x_e13 - t14 * grad_grad_gelu_x_e12
+        t98 = gelu_x_e23 * grad_grad_gelu_y_e13 + gelu_y_e13 * grad_grad_gelu_x_e23
+        t98 += -gelu_x_e13 * grad_grad_gelu_y_e23 - gelu_y_e23 * grad_grad_gelu_x_e13
+        grad_grad_out_e12 = grad_grad_weight_222 * (gelu_x_e23 * gelu_y_e13 - gelu_x_e13 * gelu_y_e23)
+        grad_grad_out_e12 += gelu_x_e3 * t36 + t68 * grad_grad_gelu_y_e3 + t72 * grad_grad_gelu_y_e2
+        grad_grad_out_e12 += t61 * grad_grad_gelu_y_e12 + gelu_x_e12 * t50 + gelu_y_e3 * t77
+        grad_grad_out_e12 += t23 * grad_grad_gelu_x_e3 + gelu_y_e2 * t81 + weight_222 * t98
+        grad_grad_out_e12 += t13 * grad_grad_gelu_x_e12 + gelu_y_e12 * t88 - gelu_x_e2 * t41
+        grad_grad_out_e12 += -t29 * grad_grad_gelu_x_e2
+        grad_grad_out_e13 = t72 * grad_grad_gelu_y_e3 + t66 * grad_grad_gelu_y_e23 + t61 * grad_grad_gelu_y_e13
+        grad_grad_out_e13 += gelu_x_e13 * t50 + gelu_y_e3 * t81 + t13 * grad_grad_gelu_x_e13 + gelu_y_e23 * t90
+        grad_grad_out_e13 += gelu_y_e13 * t88 - gelu_x_e2 * t36 - t68 * grad_grad_gelu_y_e2 - gelu_x_e3 * t41
+        grad_grad_out_e13 += -gelu_x_e23 * t53 - gelu_y_e2 * t77 - t29 * grad_grad_gelu_x_e3
+        grad_grad_out_e13 += -t23 * grad_grad_gelu_x_e2 - t20 * grad_grad_gelu_x_e23
+        t99 = gelu_x_e2 * grad_grad_gelu_y_e3 + gelu_y_e3 * grad_grad_gelu_x_e2 - gelu_x_e3 * grad_grad_gelu_y_e2
+        t99 += -gelu_y_e2 * grad_grad_gelu_x_e3
+        grad_grad_out_e23 = grad_grad_weight_121 * (gelu_x_e2 * gelu_y_e3 - gelu_x_e3 * gelu_y_e2)
+        grad_grad_out_e23 += gelu_x_e1 * t36 + t68 * grad_grad_gelu_y_e1 + t61 * grad_grad_gelu_y_e23
+        grad_grad_out_e23 += gelu_x_e13 * t53 + gelu_x_e23 * t50 + gelu_y_e1 * t77 + weight_121 * t99
+        grad_grad_out_e23 += t23 * grad_grad_gelu_x_e1 + t13 * grad_grad_gelu_x_e23 + t20 * grad_grad_gelu_x_e13
+        grad_grad_out_e23 += gelu_y_e23 * t88 - t66 * grad_grad_gelu_y_e13 - gelu_y_e13 * t90
+        t100 = gelu_x_e23 * gelu_y_e1 + gelu_x_e12 * gelu_y_e3 - gelu_x_e13 * gelu_y_e2
+        t101 = gelu_x_e3 * gelu_y_e12 + gelu_x_e1 * gelu_y_e23 - gelu_x_e2 * gelu_y_e13
+        t102 = gelu_x_e1 * grad_grad_gelu_y_e23 + gelu_x_e3 * grad_grad_gelu_y_e12
+        t102 += gelu_y_e12 * grad_grad_gelu_x_e3 + gelu_y_e23 * grad_grad_gelu_x_e1
+        t102 += -gelu_x_e2 * grad_grad_gelu_y_e13 - gelu_y_e13 * grad_grad_gelu_x_e2
+        t103 = gelu_x_e12 * grad_grad_gelu_y_e3 + gelu_x_e23 * grad_grad_gelu_y_e1
+        t103 += gelu_y_e1 * grad_grad_gelu_x_e23 + gelu_y_e3 * grad_grad_gelu_x_e12
+        t103 += -gelu_x_e13 * grad_grad_gelu_y_e2 - gelu_y_e2 * grad_grad_gelu_x_e13
+        grad_grad_out_e123 = grad_grad_weight_330 * gelu_x_e123 * gelu_y_e + grad_grad_weight_231 * t100
+        grad_grad_out_e123 += grad_grad_weight_132 * t101 + grad_grad_weight_033 * gelu_x_e * gelu_y_e123
+        grad_grad_out_e123 += weight_033 * gelu_x_e * grad_grad_gelu_y_e123
+        grad_grad_out_e123 += weight_330 * gelu_x_e123 * grad_grad_gelu_y_e
+        grad_grad_out_e123 += weight_330 * gelu_y_e * grad_grad_gelu_x_e123 + weight_132 * t102 + weight_231 * t103
+        grad_grad_out_e123 += weight_033 * gelu_y_e123 * grad_grad_gelu_x_e
+        t104 = gelu_x_e * grad_out_e * grad_grad_gelu_y_e + gelu_y_e * grad_out_e * grad_grad_gelu_x_e
+        t105 = gelu_x_e * grad_out_e123 * grad_grad_gelu_y_e123 + gelu_y_e123 * grad_out_e123 * grad_grad_gelu_x_e
+        t106 = gelu_x_e3 * t43 + gelu_x_e2 * t42 + gelu_x_e1 * t38 + t31 * grad_grad_gelu_x_e3
+        t106 += t30 * grad_grad_gelu_x_e2 + t27 * grad_grad_gelu_x_e1
+        t107 = gelu_x_e1 * t37 + t70 * grad_grad_gelu_y_e1 + gelu_y_e1 * t78 + grad_out_e23 * t99
+        t107 += t26 * grad_grad_gelu_x_e1
+        t108 = t74 * grad_grad_gelu_y_e3 + t73 * grad_grad_gelu_y_e2 + t71 * grad_grad_gelu_y_e1 + gelu_y_e3 * t83
+        t108 += gelu_y_e2 * t82 + gelu_y_e1 * t79
+        t109 = gelu_x_e12 * t49 + t63 * grad_grad_gelu_y_e12 + gelu_y_e12 * t87 + grad_out_e12 * t98
+        t109 += t16 * grad_grad_gelu_x_e12
+        t110 = -gelu_x_e123 * grad_out_e * grad_grad_gelu_y_e123 - gelu_y_e123 * grad_out_e * grad_grad_gelu_x_e123
+        t111 = gelu_x_e123 * grad_out_e123 * grad_grad_gelu_y_e + gelu_y_e * grad_out_e123 * grad_grad_gelu_x_e123
+
+        if GRAD_X:
+            tl.store(grad_x_row + at, grad_x_e, mask=mask)
+            tl.store(grad_x_row + BN + at, grad_x_e1, mask=mask)
+            tl.store(grad_x_row + 2 * BN + at, grad_x_e2, mask=mask)
+            tl.store(grad_x_row + 3 * BN + at, grad_x_e3, mask=mask)
+            tl.store(grad_x_row + 4 * BN + at, grad_x_e12, mask=mask)
+            tl.store(grad_x_row + 5 * BN + at, grad_x_e13, mask=mask)
+            tl.store(grad_x_row + 6 * BN + at, grad_x_e23, mask=mask)
+            tl.store(grad_x_row + 7 * BN + at, grad_x_e123, mask=mask)
+        if GRAD_Y:
+            tl.store(grad_y_row + at, grad_y_e, mask=mask)
+            tl.store(grad_y_row + BN + at, grad_y_e1, mask=mask)
+            tl.store(grad_y_row + 2 * BN + at, grad_y_e2, mask=mask)
+            tl.store(grad_y_row + 3 * BN + at, grad_y_e3, mask=mask)
+            tl.store(grad_y_row + 4 * BN + at, grad_y_e12, mask=mask)
+            tl.store(grad_y_row + 5 * BN + at, grad_y_e13, mask=mask)
+            tl.store(grad_y_row + 6 * BN + at, grad_y_e23, mask=mask)
+            tl.store(grad_y_row + 7 * BN + at, grad_y_e123, mask=mask)
+        if GRAD_GRAD_OUT:
+            tl.store(grad_grad_out_row + at, grad_grad_out_e, mask=mask)
+            tl.store(grad_grad_out_row + BN + at, grad_grad_out_e1, mask=mask)
+            tl.store(grad_grad_out_row + 2 * BN + at, grad_grad_out_e2, mask=mask)
+            tl.store(grad_grad_out_row + 3 * BN + at, grad_grad_out_e3, mask=mask)
+            tl.store(grad_grad_out_row + 4 * BN + at, grad_grad_out_e12, mask=mask)
+            tl.store(grad_grad_out_row + 5 * BN + at, grad_grad_out_e13, mask=mask)
+            tl.store(grad_grad_out_row + 6 * BN + at, grad_grad_out_e23, mask=mask)
+            tl.store(grad_grad_out_row + 7 * BN + at, grad_grad_out_e123, mask=mask)
+
+        if GRAD_WEIGHT:
+            grad_weight_000 = _sum(grad_weight_000, t104, mask, ROWS > 1)
+            grad_weight_011 = _sum(grad_weight_011, gelu_x_e * t7 + t3 * grad_grad_gelu_x_e, mask, ROWS > 1)
+            grad_weight_022 = _sum(grad_weight_022, gelu_x_e * t8 + t2 * grad_grad_gelu_x_e, mask, ROWS > 1)
+            grad_weight_033 = _sum(grad_weight_033, t105, mask, ROWS > 1)
+            grad_weight_101 = _sum(grad_weight_101, grad_out_e * t96, mask, ROWS > 1)
+            grad_weight_110 = _sum(grad_weight_110, t58 * grad_grad_gelu_y_e + gelu_y_e * t59, mask, ROWS > 1)
+            grad_weight_112 = _sum(grad_weight_112, t106, mask, ROWS > 1)
+            grad_weight_121 = _sum(grad_weight_121, t107, mask, ROWS > 1)
+            grad_weight_123 = _sum(grad_weight_123, t76 * grad_grad_gelu_y_e123 + gelu_y_e123 * t91, mask, ROWS > 1)
+            grad_weight_132 = _sum(grad_weight_132, grad_out_e123 * t102, mask, ROWS > 1)
+            grad_weight_202 = _sum(grad_weight_202, grad_out_e * t97, mask, ROWS > 1)
+            grad_weight_211 = _sum(grad_weight_211, t108, mask, ROWS > 1)
+            grad_weight_213 = _sum(grad_weight_213, t75 * grad_grad_gelu_y_e123 + gelu_y_e123 * t92, mask, ROWS > 1)
+            grad_weight_220 = _sum(grad_weight_220, t57 * grad_grad_gelu_y_e + gelu_y_e * t60, mask, ROWS > 1)
+            grad_weight_222 = _sum(grad_weight_222, t109, mask, ROWS > 1)
+            grad_weight_231 = _sum(grad_weight_231, grad_out_e123 * t103, mask, ROWS > 1)
+            grad_weight_303 = _sum(grad_weight_303, t110, mask, ROWS > 1)
+            grad_weight_312 = _sum(grad_weight_312, gelu_x_e123 * t55 + t33 * grad_grad_gelu_x_e123, mask, ROWS > 1)
+            grad_weight_321 = _sum(grad_weight_321, gelu_x_e123 * t54 + t32 * grad_grad_gelu_x_e123, mask, ROWS > 1)
+            grad_weight_330 = _sum(grad_weight_330, t111, mask, ROWS > 1)
+    grad_weight_row = grad_weight_ptr + tl.cast(program, tl.int64) * 20 * N
+
+    if GRAD_WEIGHT:
+        tl.store(grad_weight_row + n * 20, _column_sum(grad_weight_000, ROWS), mask=tile_mask)
+        tl.store(grad_weight_row + n * 20 + 1, _column_sum(grad_weight_011, ROWS), mask=tile_mask)
+        tl.store(grad_weight_row + n * 20 + 2, _column_sum(grad_weight_022, ROWS), mask=tile_mask)
+        tl.store(grad_weight_row + n * 20 + 3, _column_sum(grad_weight_033, ROWS), mask=tile_mask)
+        tl.store(grad_weight_row + n * 20 + 4, _column_sum(grad_weight_101, ROWS), mask=tile_mask)
+        tl.store(grad_weight_row + n * 20 + 5, _column_sum(grad_weight_110, ROWS), mask=tile_mask)
+        tl.store(grad_weight_row + n * 20 + 6, _column_sum(grad_weight_112, ROWS), mask=tile_mask)
+        tl.store(grad_weight_row + n * 20 + 7, _column_sum(grad_weight_121, ROWS), mask=tile_mask)
+        tl.store(grad_weight_row + n * 20 + 8, _column_sum(grad_weight_123, ROWS), mask=tile_mask)
+        tl.store(grad_weight_row + n * 20 + 9, _column_sum(grad_weight_132, ROWS), mask=tile_mask)
+        tl.store(grad_weight_row + n * 20 + 10, _column_sum(grad_weight_202, ROWS), mask=tile_mask)
+        tl.store(grad_weight_row + n * 20 + 11, _column_sum(grad_weight_211, ROWS), mask=tile_mask)
+        tl.store(grad_weight_row + n * 20 + 12, _column_sum(grad_weight_213, ROWS), mask=tile_mask)
+        tl.store(grad_weight_row + n * 20 + 13, _column_sum(grad_weight_220, ROWS), mask=tile_mask)
+        tl.store(grad_weight_row + n * 20 + 14, _column_sum(grad_weight_222, ROWS), mask=tile_mask)
+        tl.store(grad_weight_row + n * 20 + 15, _column_sum(grad_weight_231, ROWS), mask=tile_mask)
+        tl.store(grad_weight_row + n * 20 + 16, _column_sum(grad_weight_303, ROWS), mask=tile_mask)
+        tl.store(grad_weight_row + n * 20 + 17, _column_sum(grad_weight_312, ROWS), mask=tile_mask)
+        tl.store(grad_weight_row + n * 20 + 18, _column_sum(grad_weight_321, ROWS), mask=tile_mask)
+        tl.store(grad_weight_row + n * 20 + 19, _column_sum(grad_weight_330, ROWS), mask=tile_mask)
+
+
 # ---------------------------------------------------------------------------------------------------------------------
 # rotor_action
 #     return (r >> x).grade(1)
@@ -2427,6 +4953,155 @@ def _rotor_action_backward_kernel(
         tl.store(grad_x_row + tile, grad_x_e1, mask=mask)
         tl.store(grad_x_row + BN + tile, grad_x_e2, mask=mask)
         tl.store(grad_x_row + 2 * BN + tile, grad_x_e3, mask=mask)
+
+
+@triton.jit(do_not_specialize=["B"])
+def _rotor_action_double_backward_kernel(
+    r_ptr,
+    x_ptr,
+    grad_out_ptr,
+    grad_grad_r_ptr,
+    grad_grad_x_ptr,
+    grad_r_ptr,
+    grad_x_ptr,
+    grad_grad_out_ptr,
+    B,
+    N,
+    HAS_GRAD_GRAD_R: tl.constexpr,
+    HAS_GRAD_GRAD_X: tl.constexpr,
+    GRAD_R: tl.constexpr,
+    GRAD_X: tl.constexpr,
+    GRAD_GRAD_OUT: tl.constexpr,
+    ROWS: tl.constexpr,
+    BLOCK: tl.constexpr,
+    REAL: tl.constexpr,
+):
+    BN = tl.cast(B, tl.int64) * N
+
+    start = tl.program_id(0).to(tl.int64) * BLOCK
+    tile = tl.arange(0, BLOCK)
+    mask = tile < tl.cast(B, tl.int64) * N - start
+    r_row = r_ptr + start
+    x_row = x_ptr + start
+    grad_out_row = grad_out_ptr + start
+    grad_grad_r_row = grad_grad_r_ptr + start
+    grad_grad_x_row = grad_grad_x_ptr + start
+    grad_r_row = grad_r_ptr + start
+    grad_x_row = grad_x_ptr + start
+    grad_grad_out_row = grad_grad_out_ptr + start
+
+    r_e = tl.load(r_row + tile, mask=mask, other=0.0).to(REAL)
+    r_e12 = tl.load(r_row + BN + tile, mask=mask, other=0.0).to(REAL)
+    r_e13 = tl.load(r_row + 2 * BN + tile, mask=mask, other=0.0).to(REAL)
+    r_e23 = tl.load(r_row + 3 * BN + tile, mask=mask, other=0.0).to(REAL)
+    x_e1 = tl.load(x_row + tile, mask=mask, other=0.0).to(REAL)
+    x_e2 = tl.load(x_row + BN + tile, mask=mask, other=0.0).to(REAL)
+    x_e3 = tl.load(x_row + 2 * BN + tile, mask=mask, other=0.0).to(REAL)
+    grad_out_e1 = tl.load(grad_out_row + tile, mask=mask, other=0.0).to(REAL)
+    grad_out_e2 = tl.load(grad_out_row + BN + tile, mask=mask, other=0.0).to(REAL)
+    grad_out_e3 = tl.load(grad_out_row + 2 * BN + tile, mask=mask, other=0.0).to(REAL)
+    grad_grad_r_e = tl.load(grad_grad_r_row + tile, mask=mask & HAS_GRAD_GRAD_R, other=0.0).to(REAL)
+    grad_grad_r_e12 = tl.load(grad_grad_r_row + BN + tile, mask=mask & HAS_GRAD_GRAD_R, other=0.0).to(REAL)
+    grad_grad_r_e13 = tl.load(grad_grad_r_row + 2 * BN + tile, mask=mask & HAS_GRAD_GRAD_R, other=0.0).to(REAL)
+    grad_grad_r_e23 = tl.load(grad_grad_r_row + 3 * BN + tile, mask=mask & HAS_GRAD_GRAD_R, other=0.0).to(REAL)
+    grad_grad_x_e1 = tl.load(grad_grad_x_row + tile, mask=mask & HAS_GRAD_GRAD_X, other=0.0).to(REAL)
+    grad_grad_x_e2 = tl.load(grad_grad_x_row + BN + tile, mask=mask & HAS_GRAD_GRAD_X, other=0.0).to(REAL)
+    grad_grad_x_e3 = tl.load(grad_grad_x_row + 2 * BN + tile, mask=mask & HAS_GRAD_GRAD_X, other=0.0).to(REAL)
+
+    t0 = grad_out_e2 * grad_grad_x_e3
+    t1 = grad_out_e3 * grad_grad_x_e2
+    t2 = 2.0 * t0 - 2.0 * t1
+    t3 = grad_out_e3 * grad_grad_x_e3
+    t4 = grad_out_e2 * grad_grad_x_e2
+    t5 = grad_out_e1 * grad_grad_x_e1
+    t6 = grad_out_e1 * grad_grad_x_e2
+    t7 = grad_out_e2 * grad_grad_x_e1
+    t8 = 2.0 * t6 - 2.0 * t7
+    t9 = grad_out_e1 * grad_grad_x_e3
+    t10 = grad_out_e3 * grad_grad_x_e1
+    t11 = 2.0 * t9 - 2.0 * t10
+    t12 = x_e2 * grad_out_e3
+    t13 = x_e3 * grad_out_e2
+    t14 = 2.0 * t13 - 2.0 * t12
+    t15 = x_e1 * grad_out_e3
+    t16 = x_e3 * grad_out_e1
+    t17 = 2.0 * t16 - 2.0 * t15
+    t18 = x_e1 * grad_out_e2
+    t19 = x_e2 * grad_out_e1
+    t20 = 2.0 * t19 - 2.0 * t18
+    t21 = x_e3 * grad_out_e3
+    t22 = x_e2 * grad_out_e2
+    t23 = x_e1 * grad_out_e1
+    t24 = 2.0 * grad_grad_r_e
+    grad_r_e = r_e23 * t2 + 2.0 * r_e * (t3 + t4 + t5) + r_e12 * t8 + r_e13 * t11 + t14 * grad_grad_r_e23
+    grad_r_e += t17 * grad_grad_r_e13 + t20 * grad_grad_r_e12 + (t21 + t22 + t23) * t24
+    t25 = -2.0 * t0 - 2.0 * t1
+    t26 = 2.0 * t9 + 2.0 * t10
+    t27 = 2.0 * t15 + 2.0 * t16
+    t28 = -2.0 * t12 - 2.0 * t13
+    t29 = 2.0 * grad_grad_r_e12
+    grad_r_e12 = r_e13 * t25 + 2.0 * r_e12 * (t3 - t4 - t5) + r_e * t8 + r_e23 * t26 + t27 * grad_grad_r_e23
+    grad_r_e12 += t28 * grad_grad_r_e13 + (t21 - t22 - t23) * t29 + t20 * grad_grad_r_e
+    t30 = -2.0 * t6 - 2.0 * t7
+    t31 = -2.0 * t18 - 2.0 * t19
+    t32 = 2.0 * grad_grad_r_e13
+    grad_r_e13 = r_e12 * t25 + 2.0 * r_e13 * (t4 - t3 - t5) + r_e23 * t30 + r_e * t11 + t31 * grad_grad_r_e23
+    grad_r_e13 += (t22 - t21 - t23) * t32 + t28 * grad_grad_r_e12 + t17 * grad_grad_r_e
+    t33 = 2.0 * grad_grad_r_e23
+    grad_r_e23 = r_e * t2 + 2.0 * r_e23 * (t5 - t3 - t4) + r_e13 * t30 + r_e12 * t26 + (t23 - t21 - t22) * t33
+    grad_r_e23 += t31 * grad_grad_r_e13 + t27 * grad_grad_r_e12 + t14 * grad_grad_r_e
+    t34 = r_e23 * t33
+    t35 = r_e13 * t32
+    t36 = r_e12 * t29
+    t37 = r_e * t24
+    t38 = t34 + t37 - t35 - t36
+    t39 = r_e13 * grad_grad_r_e23 + r_e23 * grad_grad_r_e13
+    t40 = r_e * grad_grad_r_e12 + r_e12 * grad_grad_r_e
+    t41 = -2.0 * t39 - 2.0 * t40
+    t42 = r_e12 * grad_grad_r_e23 + r_e23 * grad_grad_r_e12
+    t43 = r_e * grad_grad_r_e13 + r_e13 * grad_grad_r_e
+    t44 = 2.0 * t42 - 2.0 * t43
+    grad_x_e1 = grad_out_e1 * t38 + grad_out_e2 * t41 + grad_out_e3 * t44
+    t45 = t35 + t37 - t34 - t36
+    t46 = 2.0 * t40 - 2.0 * t39
+    t47 = r_e12 * grad_grad_r_e13 + r_e13 * grad_grad_r_e12
+    t48 = r_e * grad_grad_r_e23 + r_e23 * grad_grad_r_e
+    t49 = -2.0 * t47 - 2.0 * t48
+    grad_x_e2 = grad_out_e2 * t45 + grad_out_e1 * t46 + grad_out_e3 * t49
+    t50 = t36 + t37 - t34 - t35
+    t51 = 2.0 * t42 + 2.0 * t43
+    t52 = 2.0 * t48 - 2.0 * t47
+    grad_x_e3 = grad_out_e3 * t50 + grad_out_e1 * t51 + grad_out_e2 * t52
+    t53 = r_e * r_e13
+    t54 = r_e12 * r_e23
+    t55 = r_e * r_e12
+    t56 = r_e13 * r_e23
+    t57 = r_e * r_e
+    t58 = r_e12 * r_e12
+    t59 = r_e13 * r_e13
+    t60 = r_e23 * r_e23
+    grad_grad_out_e1 = (2.0 * t53 + 2.0 * t54) * grad_grad_x_e3 + (2.0 * t55 - 2.0 * t56) * grad_grad_x_e2
+    grad_grad_out_e1 += (t57 + t60 - t58 - t59) * grad_grad_x_e1 + x_e1 * t38 + x_e2 * t46 + x_e3 * t51
+    t61 = r_e * r_e23
+    t62 = r_e12 * r_e13
+    grad_grad_out_e2 = (2.0 * t61 - 2.0 * t62) * grad_grad_x_e3 + (t57 + t59 - t58 - t60) * grad_grad_x_e2
+    grad_grad_out_e2 += (-2.0 * t55 - 2.0 * t56) * grad_grad_x_e1 + x_e2 * t45 + x_e1 * t41 + x_e3 * t52
+    grad_grad_out_e3 = (t57 + t58 - t59 - t60) * grad_grad_x_e3 + (-2.0 * t61 - 2.0 * t62) * grad_grad_x_e2
+    grad_grad_out_e3 += (2.0 * t54 - 2.0 * t53) * grad_grad_x_e1 + x_e3 * t50 + x_e1 * t44 + x_e2 * t49
+
+    if GRAD_R:
+        tl.store(grad_r_row + tile, grad_r_e, mask=mask)
+        tl.store(grad_r_row + BN + tile, grad_r_e12, mask=mask)
+        tl.store(grad_r_row + 2 * BN + tile, grad_r_e13, mask=mask)
+        tl.store(grad_r_row + 3 * BN + tile, grad_r_e23, mask=mask)
+    if GRAD_X:
+        tl.store(grad_x_row + tile, grad_x_e1, mask=mask)
+        tl.store(grad_x_row + BN + tile, grad_x_e2, mask=mask)
+        tl.store(grad_x_row + 2 * BN + tile, grad_x_e3, mask=mask)
+    if GRAD_GRAD_OUT:
+        tl.store(grad_grad_out_row + tile, grad_grad_out_e1, mask=mask)
+        tl.store(grad_grad_out_row + BN + tile, grad_grad_out_e2, mask=mask)
+        tl.store(grad_grad_out_row + 2 * BN + tile, grad_grad_out_e3, mask=mask)
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -2721,21 +5396,413 @@ def _rotor_action_shared_backward_long_kernel(
             tl.store(grad_x_row + 2 * BN + at, grad_x_e3, mask=mask)
 
 
+@triton.jit(do_not_specialize=["B"])
+def _rotor_action_shared_double_backward_kernel(
+    r_ptr,
+    x_ptr,
+    grad_out_ptr,
+    grad_grad_r_ptr,
+    grad_grad_x_ptr,
+    grad_r_ptr,
+    grad_x_ptr,
+    grad_grad_out_ptr,
+    B,
+    N,
+    HAS_GRAD_GRAD_R: tl.constexpr,
+    HAS_GRAD_GRAD_X: tl.constexpr,
+    GRAD_R: tl.constexpr,
+    GRAD_X: tl.constexpr,
+    GRAD_GRAD_OUT: tl.constexpr,
+    ROWS: tl.constexpr,
+    BLOCK: tl.constexpr,
+    REAL: tl.constexpr,
+):
+    # one program holds a whole row, because a reduction over n is used at once
+    BN = tl.cast(B, tl.int64) * N
+
+    n = _tile(tl.program_id(1) * BLOCK, ROWS, BLOCK)
+    r = _down(ROWS)
+    at = r * N + n
+    tile_mask = n < N
+
+    b = tl.program_id(0).to(tl.int64) * ROWS
+    row_mask = b + r < B
+    mask = tile_mask if ROWS == 1 else tile_mask & row_mask
+    r_row = r_ptr + b
+    x_row = x_ptr + b * N
+    grad_out_row = grad_out_ptr + b * N
+    grad_grad_r_row = grad_grad_r_ptr + b
+    grad_grad_x_row = grad_grad_x_ptr + b * N
+    grad_r_row = grad_r_ptr + b
+    grad_x_row = grad_x_ptr + b * N
+    grad_grad_out_row = grad_grad_out_ptr + b * N
+
+    r_e = tl.load(r_row + r, mask=row_mask, other=0.0).to(REAL)
+    r_e12 = tl.load(r_row + B + r, mask=row_mask, other=0.0).to(REAL)
+    r_e13 = tl.load(r_row + 2 * B + r, mask=row_mask, other=0.0).to(REAL)
+    r_e23 = tl.load(r_row + 3 * B + r, mask=row_mask, other=0.0).to(REAL)
+    x_e1 = tl.load(x_row + at, mask=mask, other=0.0).to(REAL)
+    x_e2 = tl.load(x_row + BN + at, mask=mask, other=0.0).to(REAL)
+    x_e3 = tl.load(x_row + 2 * BN + at, mask=mask, other=0.0).to(REAL)
+    grad_out_e1 = tl.load(grad_out_row + at, mask=mask, other=0.0).to(REAL)
+    grad_out_e2 = tl.load(grad_out_row + BN + at, mask=mask, other=0.0).to(REAL)
+    grad_out_e3 = tl.load(grad_out_row + 2 * BN + at, mask=mask, other=0.0).to(REAL)
+    grad_grad_r_e = tl.load(grad_grad_r_row + r, mask=row_mask & HAS_GRAD_GRAD_R, other=0.0).to(REAL)
+    grad_grad_r_e12 = tl.load(grad_grad_r_row + B + r, mask=row_mask & HAS_GRAD_GRAD_R, other=0.0).to(REAL)
+    grad_grad_r_e13 = tl.load(grad_grad_r_row + 2 * B + r, mask=row_mask & HAS_GRAD_GRAD_R, other=0.0).to(REAL)
+    grad_grad_r_e23 = tl.load(grad_grad_r_row + 3 * B + r, mask=row_mask & HAS_GRAD_GRAD_R, other=0.0).to(REAL)
+    grad_grad_x_e1 = tl.load(grad_grad_x_row + at, mask=mask & HAS_GRAD_GRAD_X, other=0.0).to(REAL)
+    grad_grad_x_e2 = tl.load(grad_grad_x_row + BN + at, mask=mask & HAS_GRAD_GRAD_X, other=0.0).to(REAL)
+    grad_grad_x_e3 = tl.load(grad_grad_x_row + 2 * BN + at, mask=mask & HAS_GRAD_GRAD_X, other=0.0).to(REAL)
+
+    t0 = grad_out_e2 * grad_grad_x_e3
+    t1 = grad_out_e3 * grad_grad_x_e2
+    t2 = grad_out_e3 * grad_grad_x_e3
+    t3 = grad_out_e2 * grad_grad_x_e2
+    t4 = grad_out_e1 * grad_grad_x_e1
+    t5 = grad_out_e1 * grad_grad_x_e2
+    t6 = grad_out_e2 * grad_grad_x_e1
+    t7 = grad_out_e1 * grad_grad_x_e3
+    t8 = grad_out_e3 * grad_grad_x_e1
+    t9 = x_e2 * grad_out_e3
+    t10 = x_e3 * grad_out_e2
+    t11 = x_e1 * grad_out_e3
+    t12 = x_e3 * grad_out_e1
+    t13 = x_e1 * grad_out_e2
+    t14 = x_e2 * grad_out_e1
+    t15 = x_e3 * grad_out_e3
+    t16 = x_e2 * grad_out_e2
+    t17 = x_e1 * grad_out_e1
+    t18, t19, t20, t21, t22, t23, t24, t25 = _row_sum8(
+        2.0 * t0 - 2.0 * t1,
+        t2 + t3 + t4,
+        2.0 * t5 - 2.0 * t6,
+        2.0 * t7 - 2.0 * t8,
+        2.0 * t10 - 2.0 * t9,
+        2.0 * t12 - 2.0 * t11,
+        2.0 * t14 - 2.0 * t13,
+        t15 + t16 + t17,
+        mask,
+    )
+    t26, t27, t28, t29, t30, t31, t32, t33 = _row_sum8(
+        -2.0 * t0 - 2.0 * t1,
+        t2 - t3 - t4,
+        2.0 * t7 + 2.0 * t8,
+        2.0 * t11 + 2.0 * t12,
+        -2.0 * t9 - 2.0 * t10,
+        t15 - t16 - t17,
+        t3 - t2 - t4,
+        -2.0 * t5 - 2.0 * t6,
+        mask,
+    )
+    t34, t35, t36, t37 = _row_sum4(-2.0 * t13 - 2.0 * t14, t16 - t15 - t17, t4 - t2 - t3, t17 - t15 - t16, mask)
+    t38 = 2.0 * grad_grad_r_e
+    grad_r_e = r_e23 * t18 + 2.0 * r_e * t19 + r_e12 * t20 + r_e13 * t21 + t22 * grad_grad_r_e23
+    grad_r_e += t23 * grad_grad_r_e13 + t24 * grad_grad_r_e12 + t25 * t38
+    t39 = 2.0 * grad_grad_r_e12
+    grad_r_e12 = r_e13 * t26 + 2.0 * r_e12 * t27 + r_e * t20 + r_e23 * t28 + t29 * grad_grad_r_e23
+    grad_r_e12 += t30 * grad_grad_r_e13 + t31 * t39 + t24 * grad_grad_r_e
+    t40 = 2.0 * grad_grad_r_e13
+    grad_r_e13 = r_e12 * t26 + 2.0 * r_e13 * t32 + r_e23 * t33 + r_e * t21 + t34 * grad_grad_r_e23 + t35 * t40
+    grad_r_e13 += t30 * grad_grad_r_e12 + t23 * grad_grad_r_e
+    t41 = 2.0 * grad_grad_r_e23
+    grad_r_e23 = r_e * t18 + 2.0 * r_e23 * t36 + r_e13 * t33 + r_e12 * t28 + t37 * t41 + t34 * grad_grad_r_e13
+    grad_r_e23 += t29 * grad_grad_r_e12 + t22 * grad_grad_r_e
+    t42 = r_e23 * t41
+    t43 = r_e13 * t40
+    t44 = r_e12 * t39
+    t45 = r_e * t38
+    t46 = t42 + t45 - t43 - t44
+    t47 = r_e13 * grad_grad_r_e23 + r_e23 * grad_grad_r_e13
+    t48 = r_e * grad_grad_r_e12 + r_e12 * grad_grad_r_e
+    t49 = -2.0 * t47 - 2.0 * t48
+    t50 = r_e12 * grad_grad_r_e23 + r_e23 * grad_grad_r_e12
+    t51 = r_e * grad_grad_r_e13 + r_e13 * grad_grad_r_e
+    t52 = 2.0 * t50 - 2.0 * t51
+    grad_x_e1 = t46 * grad_out_e1 + t49 * grad_out_e2 + t52 * grad_out_e3
+    t53 = t43 + t45 - t42 - t44
+    t54 = 2.0 * t48 - 2.0 * t47
+    t55 = r_e12 * grad_grad_r_e13 + r_e13 * grad_grad_r_e12
+    t56 = r_e * grad_grad_r_e23 + r_e23 * grad_grad_r_e
+    t57 = -2.0 * t55 - 2.0 * t56
+    grad_x_e2 = t53 * grad_out_e2 + t54 * grad_out_e1 + t57 * grad_out_e3
+    t58 = t44 + t45 - t42 - t43
+    t59 = 2.0 * t50 + 2.0 * t51
+    t60 = 2.0 * t56 - 2.0 * t55
+    grad_x_e3 = t58 * grad_out_e3 + t59 * grad_out_e1 + t60 * grad_out_e2
+    t61 = r_e * r_e13
+    t62 = r_e12 * r_e23
+    t63 = 2.0 * t61 + 2.0 * t62
+    t64 = r_e * r_e12
+    t65 = r_e13 * r_e23
+    t66 = 2.0 * t64 - 2.0 * t65
+    t67 = r_e * r_e
+    t68 = r_e12 * r_e12
+    t69 = r_e13 * r_e13
+    t70 = r_e23 * r_e23
+    t71 = t67 + t70 - t68 - t69
+    grad_grad_out_e1 = t63 * grad_grad_x_e3 + t66 * grad_grad_x_e2 + t71 * grad_grad_x_e1 + t46 * x_e1
+    grad_grad_out_e1 += t54 * x_e2 + t59 * x_e3
+    t72 = r_e * r_e23
+    t73 = r_e12 * r_e13
+    t74 = 2.0 * t72 - 2.0 * t73
+    t75 = t67 + t69 - t68 - t70
+    t76 = -2.0 * t64 - 2.0 * t65
+    grad_grad_out_e2 = t74 * grad_grad_x_e3 + t75 * grad_grad_x_e2 + t76 * grad_grad_x_e1 + t53 * x_e2
+    grad_grad_out_e2 += t49 * x_e1 + t60 * x_e3
+    t77 = t67 + t68 - t69 - t70
+    t78 = -2.0 * t72 - 2.0 * t73
+    t79 = 2.0 * t62 - 2.0 * t61
+    grad_grad_out_e3 = t77 * grad_grad_x_e3 + t78 * grad_grad_x_e2 + t79 * grad_grad_x_e1 + t58 * x_e3
+    grad_grad_out_e3 += t52 * x_e1 + t57 * x_e2
+
+    if GRAD_R:
+        tl.store(grad_r_row + r, grad_r_e, mask=row_mask)
+        tl.store(grad_r_row + B + r, grad_r_e12, mask=row_mask)
+        tl.store(grad_r_row + 2 * B + r, grad_r_e13, mask=row_mask)
+        tl.store(grad_r_row + 3 * B + r, grad_r_e23, mask=row_mask)
+    if GRAD_X:
+        tl.store(grad_x_row + at, grad_x_e1, mask=mask)
+        tl.store(grad_x_row + BN + at, grad_x_e2, mask=mask)
+        tl.store(grad_x_row + 2 * BN + at, grad_x_e3, mask=mask)
+    if GRAD_GRAD_OUT:
+        tl.store(grad_grad_out_row + at, grad_grad_out_e1, mask=mask)
+        tl.store(grad_grad_out_row + BN + at, grad_grad_out_e2, mask=mask)
+        tl.store(grad_grad_out_row + 2 * BN + at, grad_grad_out_e3, mask=mask)
+
+
+@triton.jit(do_not_specialize=["B"])
+def _rotor_action_shared_double_backward_long_kernel(
+    r_ptr,
+    x_ptr,
+    grad_out_ptr,
+    grad_grad_r_ptr,
+    grad_grad_x_ptr,
+    grad_r_ptr,
+    grad_x_ptr,
+    grad_grad_out_ptr,
+    B,
+    N,
+    HAS_GRAD_GRAD_R: tl.constexpr,
+    HAS_GRAD_GRAD_X: tl.constexpr,
+    GRAD_R: tl.constexpr,
+    GRAD_X: tl.constexpr,
+    GRAD_GRAD_OUT: tl.constexpr,
+    ROWS: tl.constexpr,
+    BLOCK: tl.constexpr,
+    REAL: tl.constexpr,
+):
+    # one program holds a whole row, because a reduction over n is used at once
+    BN = tl.cast(B, tl.int64) * N
+
+    r = _down(ROWS)
+    b = tl.program_id(0).to(tl.int64) * ROWS
+    row_mask = b + r < B
+    r_row = r_ptr + b
+    x_row = x_ptr + b * N
+    grad_out_row = grad_out_ptr + b * N
+    grad_grad_r_row = grad_grad_r_ptr + b
+    grad_grad_x_row = grad_grad_x_ptr + b * N
+    grad_r_row = grad_r_ptr + b
+    grad_x_row = grad_x_ptr + b * N
+    grad_grad_out_row = grad_grad_out_ptr + b * N
+
+    r_e = tl.load(r_row + r, mask=row_mask, other=0.0).to(REAL)
+    r_e12 = tl.load(r_row + B + r, mask=row_mask, other=0.0).to(REAL)
+    r_e13 = tl.load(r_row + 2 * B + r, mask=row_mask, other=0.0).to(REAL)
+    r_e23 = tl.load(r_row + 3 * B + r, mask=row_mask, other=0.0).to(REAL)
+    grad_grad_r_e = tl.load(grad_grad_r_row + r, mask=row_mask & HAS_GRAD_GRAD_R, other=0.0).to(REAL)
+    grad_grad_r_e12 = tl.load(grad_grad_r_row + B + r, mask=row_mask & HAS_GRAD_GRAD_R, other=0.0).to(REAL)
+    grad_grad_r_e13 = tl.load(grad_grad_r_row + 2 * B + r, mask=row_mask & HAS_GRAD_GRAD_R, other=0.0).to(REAL)
+    grad_grad_r_e23 = tl.load(grad_grad_r_row + 3 * B + r, mask=row_mask & HAS_GRAD_GRAD_R, other=0.0).to(REAL)
+
+    t0 = 2.0 * grad_grad_r_e
+    t1 = 2.0 * grad_grad_r_e12
+    t2 = 2.0 * grad_grad_r_e13
+    t3 = 2.0 * grad_grad_r_e23
+    t4 = r_e23 * t3
+    t5 = r_e13 * t2
+    t6 = r_e12 * t1
+    t7 = r_e * t0
+    t8 = t4 + t7 - t5 - t6
+    t9 = r_e13 * grad_grad_r_e23 + r_e23 * grad_grad_r_e13
+    t10 = r_e * grad_grad_r_e12 + r_e12 * grad_grad_r_e
+    t11 = -2.0 * t9 - 2.0 * t10
+    t12 = r_e12 * grad_grad_r_e23 + r_e23 * grad_grad_r_e12
+    t13 = r_e * grad_grad_r_e13 + r_e13 * grad_grad_r_e
+    t14 = 2.0 * t12 - 2.0 * t13
+    t15 = t5 + t7 - t4 - t6
+    t16 = 2.0 * t10 - 2.0 * t9
+    t17 = r_e12 * grad_grad_r_e13 + r_e13 * grad_grad_r_e12
+    t18 = r_e * grad_grad_r_e23 + r_e23 * grad_grad_r_e
+    t19 = -2.0 * t17 - 2.0 * t18
+    t20 = t6 + t7 - t4 - t5
+    t21 = 2.0 * t12 + 2.0 * t13
+    t22 = 2.0 * t18 - 2.0 * t17
+    t23 = r_e * r_e13
+    t24 = r_e12 * r_e23
+    t25 = 2.0 * t23 + 2.0 * t24
+    t26 = r_e * r_e12
+    t27 = r_e13 * r_e23
+    t28 = 2.0 * t26 - 2.0 * t27
+    t29 = r_e * r_e
+    t30 = r_e12 * r_e12
+    t31 = r_e13 * r_e13
+    t32 = r_e23 * r_e23
+    t33 = t29 + t32 - t30 - t31
+    t34 = r_e * r_e23
+    t35 = r_e12 * r_e13
+    t36 = 2.0 * t34 - 2.0 * t35
+    t37 = t29 + t31 - t30 - t32
+    t38 = -2.0 * t26 - 2.0 * t27
+    t39 = t29 + t30 - t31 - t32
+    t40 = -2.0 * t34 - 2.0 * t35
+    t41 = 2.0 * t24 - 2.0 * t23
+
+    t42 = _start(ROWS, BLOCK, 0.0, REAL)
+    t43 = _start(ROWS, BLOCK, 0.0, REAL)
+    t44 = _start(ROWS, BLOCK, 0.0, REAL)
+    t45 = _start(ROWS, BLOCK, 0.0, REAL)
+    t46 = _start(ROWS, BLOCK, 0.0, REAL)
+    t47 = _start(ROWS, BLOCK, 0.0, REAL)
+    t48 = _start(ROWS, BLOCK, 0.0, REAL)
+    t49 = _start(ROWS, BLOCK, 0.0, REAL)
+    t50 = _start(ROWS, BLOCK, 0.0, REAL)
+    t51 = _start(ROWS, BLOCK, 0.0, REAL)
+    t52 = _start(ROWS, BLOCK, 0.0, REAL)
+    t53 = _start(ROWS, BLOCK, 0.0, REAL)
+    t54 = _start(ROWS, BLOCK, 0.0, REAL)
+    t55 = _start(ROWS, BLOCK, 0.0, REAL)
+    t56 = _start(ROWS, BLOCK, 0.0, REAL)
+    t57 = _start(ROWS, BLOCK, 0.0, REAL)
+    t58 = _start(ROWS, BLOCK, 0.0, REAL)
+    t59 = _start(ROWS, BLOCK, 0.0, REAL)
+    t60 = _start(ROWS, BLOCK, 0.0, REAL)
+    t61 = _start(ROWS, BLOCK, 0.0, REAL)
+    for start in range(0, N, BLOCK):
+        n = _tile(start, ROWS, BLOCK)
+        at = r * N + n
+        mask = (n < N) & row_mask
+        x_e1 = tl.load(x_row + at, mask=mask, other=0.0).to(REAL)
+        x_e2 = tl.load(x_row + BN + at, mask=mask, other=0.0).to(REAL)
+        x_e3 = tl.load(x_row + 2 * BN + at, mask=mask, other=0.0).to(REAL)
+        grad_out_e1 = tl.load(grad_out_row + at, mask=mask, other=0.0).to(REAL)
+        grad_out_e2 = tl.load(grad_out_row + BN + at, mask=mask, other=0.0).to(REAL)
+        grad_out_e3 = tl.load(grad_out_row + 2 * BN + at, mask=mask, other=0.0).to(REAL)
+        grad_grad_x_e1 = tl.load(grad_grad_x_row + at, mask=mask & HAS_GRAD_GRAD_X, other=0.0).to(REAL)
+        grad_grad_x_e2 = tl.load(grad_grad_x_row + BN + at, mask=mask & HAS_GRAD_GRAD_X, other=0.0).to(REAL)
+        grad_grad_x_e3 = tl.load(grad_grad_x_row + 2 * BN + at, mask=mask & HAS_GRAD_GRAD_X, other=0.0).to(REAL)
+
+        t62 = grad_out_e2 * grad_grad_x_e3
+        t63 = grad_out_e3 * grad_grad_x_e2
+        t64 = grad_out_e3 * grad_grad_x_e3
+        t65 = grad_out_e2 * grad_grad_x_e2
+        t66 = grad_out_e1 * grad_grad_x_e1
+        t67 = grad_out_e1 * grad_grad_x_e2
+        t68 = grad_out_e2 * grad_grad_x_e1
+        t69 = grad_out_e1 * grad_grad_x_e3
+        t70 = grad_out_e3 * grad_grad_x_e1
+        t71 = x_e2 * grad_out_e3
+        t72 = x_e3 * grad_out_e2
+        t73 = x_e1 * grad_out_e3
+        t74 = x_e3 * grad_out_e1
+        t75 = x_e1 * grad_out_e2
+        t76 = x_e2 * grad_out_e1
+        t77 = x_e3 * grad_out_e3
+        t78 = x_e2 * grad_out_e2
+        t79 = x_e1 * grad_out_e1
+
+        t42 = _sum(t42, 2.0 * t62 - 2.0 * t63, mask, True)
+        t43 = _sum(t43, t64 + t65 + t66, mask, True)
+        t44 = _sum(t44, 2.0 * t67 - 2.0 * t68, mask, True)
+        t45 = _sum(t45, 2.0 * t69 - 2.0 * t70, mask, True)
+        t46 = _sum(t46, 2.0 * t72 - 2.0 * t71, mask, True)
+        t47 = _sum(t47, 2.0 * t74 - 2.0 * t73, mask, True)
+        t48 = _sum(t48, 2.0 * t76 - 2.0 * t75, mask, True)
+        t49 = _sum(t49, t77 + t78 + t79, mask, True)
+        t50 = _sum(t50, -2.0 * t62 - 2.0 * t63, mask, True)
+        t51 = _sum(t51, t64 - t65 - t66, mask, True)
+        t52 = _sum(t52, 2.0 * t69 + 2.0 * t70, mask, True)
+        t53 = _sum(t53, 2.0 * t73 + 2.0 * t74, mask, True)
+        t54 = _sum(t54, -2.0 * t71 - 2.0 * t72, mask, True)
+        t55 = _sum(t55, t77 - t78 - t79, mask, True)
+        t56 = _sum(t56, t65 - t64 - t66, mask, True)
+        t57 = _sum(t57, -2.0 * t67 - 2.0 * t68, mask, True)
+        t58 = _sum(t58, -2.0 * t75 - 2.0 * t76, mask, True)
+        t59 = _sum(t59, t78 - t77 - t79, mask, True)
+        t60 = _sum(t60, t66 - t64 - t65, mask, True)
+        t61 = _sum(t61, t79 - t77 - t78, mask, True)
+    t42, t43, t44, t45, t46, t47, t48, t49 = _row_sum8(t42, t43, t44, t45, t46, t47, t48, t49, True)
+    t50, t51, t52, t53, t54, t55, t56, t57 = _row_sum8(t50, t51, t52, t53, t54, t55, t56, t57, True)
+    t58, t59, t60, t61 = _row_sum4(t58, t59, t60, t61, True)
+    grad_r_e = r_e23 * t42 + 2.0 * r_e * t43 + r_e12 * t44 + r_e13 * t45 + t46 * grad_grad_r_e23
+    grad_r_e += t47 * grad_grad_r_e13 + t48 * grad_grad_r_e12 + t49 * t0
+    grad_r_e12 = r_e13 * t50 + 2.0 * r_e12 * t51 + r_e * t44 + r_e23 * t52 + t53 * grad_grad_r_e23
+    grad_r_e12 += t54 * grad_grad_r_e13 + t55 * t1 + t48 * grad_grad_r_e
+    grad_r_e13 = r_e12 * t50 + 2.0 * r_e13 * t56 + r_e23 * t57 + r_e * t45 + t58 * grad_grad_r_e23 + t59 * t2
+    grad_r_e13 += t54 * grad_grad_r_e12 + t47 * grad_grad_r_e
+    grad_r_e23 = r_e * t42 + 2.0 * r_e23 * t60 + r_e13 * t57 + r_e12 * t52 + t61 * t3 + t58 * grad_grad_r_e13
+    grad_r_e23 += t53 * grad_grad_r_e12 + t46 * grad_grad_r_e
+
+    if GRAD_R:
+        tl.store(grad_r_row + r, grad_r_e, mask=row_mask)
+        tl.store(grad_r_row + B + r, grad_r_e12, mask=row_mask)
+        tl.store(grad_r_row + 2 * B + r, grad_r_e13, mask=row_mask)
+        tl.store(grad_r_row + 3 * B + r, grad_r_e23, mask=row_mask)
+
+    for start in range(0, N, BLOCK):
+        n = _tile(start, ROWS, BLOCK)
+        at = r * N + n
+        mask = (n < N) & row_mask
+        x_e1 = tl.load(x_row + at, mask=mask, other=0.0).to(REAL)
+        x_e2 = tl.load(x_row + BN + at, mask=mask, other=0.0).to(REAL)
+        x_e3 = tl.load(x_row + 2 * BN + at, mask=mask, other=0.0).to(REAL)
+        grad_out_e1 = tl.load(grad_out_row + at, mask=mask, other=0.0).to(REAL)
+        grad_out_e2 = tl.load(grad_out_row + BN + at, mask=mask, other=0.0).to(REAL)
+        grad_out_e3 = tl.load(grad_out_row + 2 * BN + at, mask=mask, other=0.0).to(REAL)
+        grad_grad_x_e1 = tl.load(grad_grad_x_row + at, mask=mask & HAS_GRAD_GRAD_X, other=0.0).to(REAL)
+        grad_grad_x_e2 = tl.load(grad_grad_x_row + BN + at, mask=mask & HAS_GRAD_GRAD_X, other=0.0).to(REAL)
+        grad_grad_x_e3 = tl.load(grad_grad_x_row + 2 * BN + at, mask=mask & HAS_GRAD_GRAD_X, other=0.0).to(REAL)
+
+        grad_x_e1 = t8 * grad_out_e1 + t11 * grad_out_e2 + t14 * grad_out_e3
+        grad_x_e2 = t15 * grad_out_e2 + t16 * grad_out_e1 + t19 * grad_out_e3
+        grad_x_e3 = t20 * grad_out_e3 + t21 * grad_out_e1 + t22 * grad_out_e2
+        grad_grad_out_e1 = t25 * grad_grad_x_e3 + t28 * grad_grad_x_e2 + t33 * grad_grad_x_e1 + t8 * x_e1
+        grad_grad_out_e1 += t16 * x_e2 + t21 * x_e3
+        grad_grad_out_e2 = t36 * grad_grad_x_e3 + t37 * grad_grad_x_e2 + t38 * grad_grad_x_e1 + t15 * x_e2
+        grad_grad_out_e2 += t11 * x_e1 + t22 * x_e3
+        grad_grad_out_e3 = t39 * grad_grad_x_e3 + t40 * grad_grad_x_e2 + t41 * grad_grad_x_e1 + t20 * x_e3
+        grad_grad_out_e3 += t14 * x_e1 + t19 * x_e2
+
+        if GRAD_X:
+            tl.store(grad_x_row + at, grad_x_e1, mask=mask)
+            tl.store(grad_x_row + BN + at, grad_x_e2, mask=mask)
+            tl.store(grad_x_row + 2 * BN + at, grad_x_e3, mask=mask)
+        if GRAD_GRAD_OUT:
+            tl.store(grad_grad_out_row + at, grad_grad_out_e1, mask=mask)
+            tl.store(grad_grad_out_row + BN + at, grad_grad_out_e2, mask=mask)
+            tl.store(grad_grad_out_row + 2 * BN + at, grad_grad_out_e3, mask=mask)
+
+
 # ---------------------------------------------------------------------------------------------------------------------
 # Launchers
 
 
-def _run_geometric_product(x, y, B, N):
-    """Compute the results, then what the backward reads: 1 launch."""
+def _run_geometric_product(x, y):
+    """Compute the results: 1 launch."""
+    x, y = x.contiguous(), y.contiguous()
+    _, B, N = x.shape
     real = _real(x, y)
     out = torch.empty((8, B, N), dtype=_promote(x, y), device=x.device)
     _launch_flat(_geometric_product_kernel, "geometric_product", (x, y, out, B, N), B * N, real)
     return (out,)
 
 
-def _run_geometric_product_backward(x, y, grad_out, B, N, wanted):
+def _run_geometric_product_backward(x, y, grad_out, *wanted):
     """Compute the gradients: 1 launch."""
-    real = _real(x, y, grad_out)
+    x, y, grad_out = x.contiguous(), y.contiguous(), grad_out.contiguous()
+    _, B, N = x.shape
+    real = _real(x, y)
     grad_x = torch.empty_like(x) if wanted[0] else x
     grad_y = torch.empty_like(y) if wanted[1] else y
     _launch_flat(
@@ -2748,17 +5815,59 @@ def _run_geometric_product_backward(x, y, grad_out, B, N, wanted):
     return grad_x if wanted[0] else None, grad_y if wanted[1] else None
 
 
-def _run_sgp(x, y, weight, B, N):
-    """Compute the results, then what the backward reads: 1 launch."""
+def _run_geometric_product_double_backward(x, y, grad_out, grad_grad_x, grad_grad_y, *wanted):
+    """Compute the gradients: 1 launch."""
+    has_grad_grad_x = grad_grad_x is not None
+    has_grad_grad_y = grad_grad_y is not None
+    x, y, grad_out = x.contiguous(), y.contiguous(), grad_out.contiguous()
+    grad_grad_x = grad_grad_x.contiguous() if has_grad_grad_x else x
+    grad_grad_y = grad_grad_y.contiguous() if has_grad_grad_y else x
+    _, B, N = x.shape
+    real = _real(x, y)
+    grad_x = torch.empty_like(x) if wanted[0] else x
+    grad_y = torch.empty_like(y) if wanted[1] else y
+    grad_grad_out = torch.empty_like(grad_out) if wanted[2] else grad_out
+    _launch_flat(
+        _geometric_product_double_backward_kernel,
+        "geometric_product_double_backward",
+        (
+            x,
+            y,
+            grad_out,
+            grad_grad_x,
+            grad_grad_y,
+            grad_x,
+            grad_y,
+            grad_grad_out,
+            B,
+            N,
+            has_grad_grad_x,
+            has_grad_grad_y,
+            wanted[0],
+            wanted[1],
+            wanted[2],
+        ),
+        B * N,
+        real,
+    )
+    return grad_x if wanted[0] else None, grad_y if wanted[1] else None, grad_grad_out if wanted[2] else None
+
+
+def _run_sgp(x, y, weight):
+    """Compute the results: 1 launch."""
+    x, y, weight = x.contiguous(), y.contiguous(), weight.contiguous()
+    _, B, N = x.shape
     real = _real(x, y, weight)
     out = torch.empty((8, B, N), dtype=_promote(x, y, weight), device=x.device)
     _launch_tile(_sgp_kernel, "sgp", (x, y, weight, out, B, N), B, N, real)
     return (out,)
 
 
-def _run_sgp_backward(x, y, weight, grad_out, B, N, wanted):
+def _run_sgp_backward(x, y, weight, grad_out, *wanted):
     """Compute the gradients: 1 launch."""
-    real = _real(x, y, weight, grad_out)
+    x, y, weight, grad_out = x.contiguous(), y.contiguous(), weight.contiguous(), grad_out.contiguous()
+    _, B, N = x.shape
+    real = _real(x, y, weight)
     grad_x = torch.empty_like(x) if wanted[0] else x
     grad_y = torch.empty_like(y) if wanted[1] else y
     programs, tiles = _programs("sgp_backward", B, 1, N, x.device)
@@ -2767,7 +5876,6 @@ def _run_sgp_backward(x, y, weight, grad_out, B, N, wanted):
         _sgp_backward_kernel,
         "sgp_backward",
         (x, y, weight, grad_out, grad_x, grad_y, partial_grad_weight, B, N, wanted[0], wanted[1], wanted[2]),
-        B,
         1,
         N,
         programs,
@@ -2777,8 +5885,65 @@ def _run_sgp_backward(x, y, weight, grad_out, B, N, wanted):
     return grad_x if wanted[0] else None, grad_y if wanted[1] else None, grad_weight if wanted[2] else None
 
 
-def _run_fused_gelu_sgp_norm_with_normalize(x, y, weight, eps, B, N):
+def _run_sgp_double_backward(x, y, weight, grad_out, grad_grad_x, grad_grad_y, grad_grad_weight, *wanted):
+    """Compute the gradients: 1 launch."""
+    has_grad_grad_x = grad_grad_x is not None
+    has_grad_grad_y = grad_grad_y is not None
+    has_grad_grad_weight = grad_grad_weight is not None
+    x, y, weight, grad_out = x.contiguous(), y.contiguous(), weight.contiguous(), grad_out.contiguous()
+    grad_grad_x = grad_grad_x.contiguous() if has_grad_grad_x else x
+    grad_grad_y = grad_grad_y.contiguous() if has_grad_grad_y else x
+    grad_grad_weight = grad_grad_weight.contiguous() if has_grad_grad_weight else x
+    _, B, N = x.shape
+    real = _real(x, y, weight)
+    grad_x = torch.empty_like(x) if wanted[0] else x
+    grad_y = torch.empty_like(y) if wanted[1] else y
+    grad_grad_out = torch.empty_like(grad_out) if wanted[3] else grad_out
+    programs, tiles = _programs("sgp_double_backward", B, 1, N, x.device)
+    partial_grad_weight = torch.empty((programs, N, 20), dtype=real, device=x.device) if wanted[2] else weight
+    _launch_fold(
+        _sgp_double_backward_kernel,
+        "sgp_double_backward",
+        (
+            x,
+            y,
+            weight,
+            grad_out,
+            grad_grad_x,
+            grad_grad_y,
+            grad_grad_weight,
+            grad_x,
+            grad_y,
+            grad_grad_out,
+            partial_grad_weight,
+            B,
+            N,
+            has_grad_grad_x,
+            has_grad_grad_y,
+            has_grad_grad_weight,
+            wanted[0],
+            wanted[1],
+            wanted[3],
+            wanted[2],
+        ),
+        1,
+        N,
+        programs,
+        real,
+    )
+    grad_weight = _total(partial_grad_weight, torch.empty_like(weight)) if wanted[2] else None
+    return (
+        grad_x if wanted[0] else None,
+        grad_y if wanted[1] else None,
+        grad_weight if wanted[2] else None,
+        grad_grad_out if wanted[3] else None,
+    )
+
+
+def _run_fused_gelu_sgp_norm_with_normalize(x, y, weight, eps):
     """Compute the results, then what the backward reads: 1 launch."""
+    x, y, weight = x.contiguous(), y.contiguous(), weight.contiguous()
+    _, B, N = x.shape
     real = _real(x, y, weight)
     out = torch.empty((8, B, N), dtype=_promote(x, y, weight), device=x.device)
     saved = torch.empty((4, B), dtype=real, device=x.device)
@@ -2804,9 +5969,17 @@ def _run_fused_gelu_sgp_norm_with_normalize(x, y, weight, eps, B, N):
     return out, saved
 
 
-def _run_fused_gelu_sgp_norm_with_normalize_backward(x, y, weight, grad_out, saved, out, eps, B, N, wanted):
+def _run_fused_gelu_sgp_norm_with_normalize_backward(x, y, weight, grad_out, saved, out, eps, *wanted):
     """Compute the gradients: 2 launches."""
-    real = _real(x, y, weight, grad_out)
+    x, y, weight, grad_out, out = (
+        x.contiguous(),
+        y.contiguous(),
+        weight.contiguous(),
+        grad_out.contiguous(),
+        out.contiguous(),
+    )
+    _, B, N = x.shape
+    real = _real(x, y, weight)
     grad_x = torch.empty_like(x) if wanted[0] else x
     grad_y = torch.empty_like(y) if wanted[1] else y
     frontier = torch.empty((4, B), dtype=real, device=x.device)
@@ -2849,7 +6022,6 @@ def _run_fused_gelu_sgp_norm_with_normalize_backward(x, y, weight, grad_out, sav
             wanted[1],
             wanted[2],
         ),
-        B,
         1,
         N,
         programs,
@@ -2859,8 +6031,118 @@ def _run_fused_gelu_sgp_norm_with_normalize_backward(x, y, weight, grad_out, sav
     return grad_x if wanted[0] else None, grad_y if wanted[1] else None, grad_weight if wanted[2] else None
 
 
-def _run_fused_gelu_sgp_norm_without_normalize(x, y, weight, eps, B, N):
-    """Compute the results, then what the backward reads: 1 launch."""
+def _run_fused_gelu_sgp_norm_with_normalize_double_backward(
+    x, y, weight, grad_out, grad_grad_x, grad_grad_y, grad_grad_weight, saved, eps, *wanted
+):
+    """Compute the gradients: 3 launches."""
+    has_grad_grad_x = grad_grad_x is not None
+    has_grad_grad_y = grad_grad_y is not None
+    has_grad_grad_weight = grad_grad_weight is not None
+    x, y, weight, grad_out = x.contiguous(), y.contiguous(), weight.contiguous(), grad_out.contiguous()
+    grad_grad_x = grad_grad_x.contiguous() if has_grad_grad_x else x
+    grad_grad_y = grad_grad_y.contiguous() if has_grad_grad_y else x
+    grad_grad_weight = grad_grad_weight.contiguous() if has_grad_grad_weight else x
+    _, B, N = x.shape
+    real = _real(x, y, weight)
+    grad_x = torch.empty_like(x) if wanted[0] else x
+    grad_y = torch.empty_like(y) if wanted[1] else y
+    grad_grad_out = torch.empty_like(grad_out) if wanted[3] else grad_out
+    frontier = torch.empty((12, B), dtype=real, device=x.device)
+    _launch_sweep(
+        _fused_gelu_sgp_norm_with_normalize_double_backward_kernel,
+        "fused_gelu_sgp_norm_with_normalize_double_backward",
+        (
+            x,
+            y,
+            weight,
+            grad_out,
+            grad_grad_x,
+            grad_grad_y,
+            grad_grad_weight,
+            saved,
+            frontier,
+            B,
+            N,
+            has_grad_grad_x,
+            has_grad_grad_y,
+            has_grad_grad_weight,
+        ),
+        B,
+        N,
+        real,
+    )
+    if wanted[0] or wanted[1] or wanted[3]:
+        _launch_tile(
+            _fused_gelu_sgp_norm_with_normalize_double_backward_1_kernel,
+            "fused_gelu_sgp_norm_with_normalize_double_backward_1",
+            (
+                x,
+                y,
+                weight,
+                grad_out,
+                grad_grad_x,
+                grad_grad_y,
+                grad_grad_weight,
+                saved,
+                frontier,
+                grad_x,
+                grad_y,
+                grad_grad_out,
+                B,
+                N,
+                has_grad_grad_x,
+                has_grad_grad_y,
+                has_grad_grad_weight,
+                wanted[0],
+                wanted[1],
+                wanted[3],
+            ),
+            B,
+            N,
+            real,
+        )
+    programs, tiles = _programs("fused_gelu_sgp_norm_with_normalize_double_backward_2", B, 1, N, x.device)
+    partial_grad_weight = torch.empty((programs, N, 20), dtype=real, device=x.device) if wanted[2] else weight
+    if wanted[2]:
+        _launch_fold(
+            _fused_gelu_sgp_norm_with_normalize_double_backward_2_kernel,
+            "fused_gelu_sgp_norm_with_normalize_double_backward_2",
+            (
+                x,
+                y,
+                weight,
+                grad_out,
+                grad_grad_x,
+                grad_grad_y,
+                grad_grad_weight,
+                saved,
+                frontier,
+                partial_grad_weight,
+                B,
+                N,
+                has_grad_grad_x,
+                has_grad_grad_y,
+                has_grad_grad_weight,
+                wanted[2],
+            ),
+            1,
+            N,
+            programs,
+            real,
+        )
+    grad_weight = _total(partial_grad_weight, torch.empty_like(weight)) if wanted[2] else None
+    return (
+        grad_x if wanted[0] else None,
+        grad_y if wanted[1] else None,
+        grad_weight if wanted[2] else None,
+        grad_grad_out if wanted[3] else None,
+    )
+
+
+def _run_fused_gelu_sgp_norm_without_normalize(x, y, weight, eps):
+    """Compute the results: 1 launch."""
+    x, y, weight = x.contiguous(), y.contiguous(), weight.contiguous()
+    _, B, N = x.shape
     real = _real(x, y, weight)
     out = torch.empty((8, B, N), dtype=_promote(x, y, weight), device=x.device)
     _launch_tile(
@@ -2874,9 +6156,11 @@ def _run_fused_gelu_sgp_norm_without_normalize(x, y, weight, eps, B, N):
     return (out,)
 
 
-def _run_fused_gelu_sgp_norm_without_normalize_backward(x, y, weight, grad_out, eps, B, N, wanted):
+def _run_fused_gelu_sgp_norm_without_normalize_backward(x, y, weight, grad_out, eps, *wanted):
     """Compute the gradients: 1 launch."""
-    real = _real(x, y, weight, grad_out)
+    x, y, weight, grad_out = x.contiguous(), y.contiguous(), weight.contiguous(), grad_out.contiguous()
+    _, B, N = x.shape
+    real = _real(x, y, weight)
     grad_x = torch.empty_like(x) if wanted[0] else x
     grad_y = torch.empty_like(y) if wanted[1] else y
     programs, tiles = _programs("fused_gelu_sgp_norm_without_normalize_backward", B, 1, N, x.device)
@@ -2885,7 +6169,6 @@ def _run_fused_gelu_sgp_norm_without_normalize_backward(x, y, weight, grad_out, 
         _fused_gelu_sgp_norm_without_normalize_backward_kernel,
         "fused_gelu_sgp_norm_without_normalize_backward",
         (x, y, weight, grad_out, grad_x, grad_y, partial_grad_weight, B, N, wanted[0], wanted[1], wanted[2]),
-        B,
         1,
         N,
         programs,
@@ -2895,17 +6178,78 @@ def _run_fused_gelu_sgp_norm_without_normalize_backward(x, y, weight, grad_out, 
     return grad_x if wanted[0] else None, grad_y if wanted[1] else None, grad_weight if wanted[2] else None
 
 
-def _run_rotor_action(r, x, B, N):
-    """Compute the results, then what the backward reads: 1 launch."""
+def _run_fused_gelu_sgp_norm_without_normalize_double_backward(
+    x, y, weight, grad_out, grad_grad_x, grad_grad_y, grad_grad_weight, eps, *wanted
+):
+    """Compute the gradients: 1 launch."""
+    has_grad_grad_x = grad_grad_x is not None
+    has_grad_grad_y = grad_grad_y is not None
+    has_grad_grad_weight = grad_grad_weight is not None
+    x, y, weight, grad_out = x.contiguous(), y.contiguous(), weight.contiguous(), grad_out.contiguous()
+    grad_grad_x = grad_grad_x.contiguous() if has_grad_grad_x else x
+    grad_grad_y = grad_grad_y.contiguous() if has_grad_grad_y else x
+    grad_grad_weight = grad_grad_weight.contiguous() if has_grad_grad_weight else x
+    _, B, N = x.shape
+    real = _real(x, y, weight)
+    grad_x = torch.empty_like(x) if wanted[0] else x
+    grad_y = torch.empty_like(y) if wanted[1] else y
+    grad_grad_out = torch.empty_like(grad_out) if wanted[3] else grad_out
+    programs, tiles = _programs("fused_gelu_sgp_norm_without_normalize_double_backward", B, 1, N, x.device)
+    partial_grad_weight = torch.empty((programs, N, 20), dtype=real, device=x.device) if wanted[2] else weight
+    _launch_fold(
+        _fused_gelu_sgp_norm_without_normalize_double_backward_kernel,
+        "fused_gelu_sgp_norm_without_normalize_double_backward",
+        (
+            x,
+            y,
+            weight,
+            grad_out,
+            grad_grad_x,
+            grad_grad_y,
+            grad_grad_weight,
+            grad_x,
+            grad_y,
+            grad_grad_out,
+            partial_grad_weight,
+            B,
+            N,
+            has_grad_grad_x,
+            has_grad_grad_y,
+            has_grad_grad_weight,
+            wanted[0],
+            wanted[1],
+            wanted[3],
+            wanted[2],
+        ),
+        1,
+        N,
+        programs,
+        real,
+    )
+    grad_weight = _total(partial_grad_weight, torch.empty_like(weight)) if wanted[2] else None
+    return (
+        grad_x if wanted[0] else None,
+        grad_y if wanted[1] else None,
+        grad_weight if wanted[2] else None,
+        grad_grad_out if wanted[3] else None,
+    )
+
+
+def _run_rotor_action(r, x):
+    """Compute the results: 1 launch."""
+    r, x = r.contiguous(), x.contiguous()
+    _, B, N = r.shape
     real = _real(r, x)
     out = torch.empty((3, B, N), dtype=_promote(r, x), device=r.device)
     _launch_flat(_rotor_action_kernel, "rotor_action", (r, x, out, B, N), B * N, real)
     return (out,)
 
 
-def _run_rotor_action_backward(r, x, grad_out, B, N, wanted):
+def _run_rotor_action_backward(r, x, grad_out, *wanted):
     """Compute the gradients: 1 launch."""
-    real = _real(r, x, grad_out)
+    r, x, grad_out = r.contiguous(), x.contiguous(), grad_out.contiguous()
+    _, B, N = r.shape
+    real = _real(r, x)
     grad_r = torch.empty_like(r) if wanted[0] else r
     grad_x = torch.empty_like(x) if wanted[1] else x
     _launch_flat(
@@ -2918,17 +6262,61 @@ def _run_rotor_action_backward(r, x, grad_out, B, N, wanted):
     return grad_r if wanted[0] else None, grad_x if wanted[1] else None
 
 
-def _run_rotor_action_shared(r, x, B, N):
-    """Compute the results, then what the backward reads: 1 launch."""
+def _run_rotor_action_double_backward(r, x, grad_out, grad_grad_r, grad_grad_x, *wanted):
+    """Compute the gradients: 1 launch."""
+    has_grad_grad_r = grad_grad_r is not None
+    has_grad_grad_x = grad_grad_x is not None
+    r, x, grad_out = r.contiguous(), x.contiguous(), grad_out.contiguous()
+    grad_grad_r = grad_grad_r.contiguous() if has_grad_grad_r else r
+    grad_grad_x = grad_grad_x.contiguous() if has_grad_grad_x else r
+    _, B, N = r.shape
+    real = _real(r, x)
+    grad_r = torch.empty_like(r) if wanted[0] else r
+    grad_x = torch.empty_like(x) if wanted[1] else x
+    grad_grad_out = torch.empty_like(grad_out) if wanted[2] else grad_out
+    _launch_flat(
+        _rotor_action_double_backward_kernel,
+        "rotor_action_double_backward",
+        (
+            r,
+            x,
+            grad_out,
+            grad_grad_r,
+            grad_grad_x,
+            grad_r,
+            grad_x,
+            grad_grad_out,
+            B,
+            N,
+            has_grad_grad_r,
+            has_grad_grad_x,
+            wanted[0],
+            wanted[1],
+            wanted[2],
+        ),
+        B * N,
+        real,
+    )
+    return grad_r if wanted[0] else None, grad_x if wanted[1] else None, grad_grad_out if wanted[2] else None
+
+
+def _run_rotor_action_shared(r, x):
+    """Compute the results: 1 launch."""
+    r, x = r.contiguous(), x.contiguous()
+    _, B = r.shape
+    _, _, N = x.shape
     real = _real(r, x)
     out = torch.empty((3, B, N), dtype=_promote(r, x), device=r.device)
     _launch_tile(_rotor_action_shared_kernel, "rotor_action_shared", (r, x, out, B, N), B, N, real)
     return (out,)
 
 
-def _run_rotor_action_shared_backward(r, x, grad_out, B, N, wanted):
+def _run_rotor_action_shared_backward(r, x, grad_out, *wanted):
     """Compute the gradients: 1 launch."""
-    real = _real(r, x, grad_out)
+    r, x, grad_out = r.contiguous(), x.contiguous(), grad_out.contiguous()
+    _, B = r.shape
+    _, _, N = x.shape
+    real = _real(r, x)
     grad_r = torch.empty_like(r) if wanted[0] else r
     grad_x = torch.empty_like(x) if wanted[1] else x
     if N <= LAUNCH["rotor_action_shared_backward"].resident:
@@ -2953,172 +6341,71 @@ def _run_rotor_action_shared_backward(r, x, grad_out, B, N, wanted):
     return grad_r if wanted[0] else None, grad_x if wanted[1] else None
 
 
-# ---------------------------------------------------------------------------------------------------------------------
-# Autograd
-
-
-class _GeometricProduct(torch.autograd.Function):
-    """geometric_product and its gradient."""
-
-    @staticmethod
-    def forward(ctx, x, y, B, N):
-        inputs = (x, y)
-        x, y = x.contiguous(), y.contiguous()
-        (out,) = _run_geometric_product(x, y, B, N)
-        ctx.save_for_backward(*inputs)
-        ctx.extra = B, N
-        return out
-
-    @staticmethod
-    def backward(ctx, grad_out):
-        x, y = ctx.saved_tensors
-        B, N = ctx.extra
-        if torch.is_grad_enabled():  # these gradients will be differentiated: the reference's can be
-            grads = _differentiable(geometric_product_reference, (x, y), (grad_out,), ctx.needs_input_grad)
-            return (*grads, None, None)
-        x, y = x.contiguous(), y.contiguous()
-        grad_out = grad_out.contiguous()
-        grads = _run_geometric_product_backward(x, y, grad_out, B, N, ctx.needs_input_grad[:2])
-        return grads[0], grads[1], None, None
-
-
-class _Sgp(torch.autograd.Function):
-    """sgp and its gradient."""
-
-    @staticmethod
-    def forward(ctx, x, y, weight, B, N):
-        inputs = (x, y, weight)
-        x, y, weight = x.contiguous(), y.contiguous(), weight.contiguous()
-        (out,) = _run_sgp(x, y, weight, B, N)
-        ctx.save_for_backward(*inputs)
-        ctx.extra = B, N
-        return out
-
-    @staticmethod
-    def backward(ctx, grad_out):
-        x, y, weight = ctx.saved_tensors
-        B, N = ctx.extra
-        if torch.is_grad_enabled():  # these gradients will be differentiated: the reference's can be
-            grads = _differentiable(sgp_reference, (x, y, weight), (grad_out,), ctx.needs_input_grad)
-            return (*grads, None, None)
-        x, y, weight = x.contiguous(), y.contiguous(), weight.contiguous()
-        grad_out = grad_out.contiguous()
-        grads = _run_sgp_backward(x, y, weight, grad_out, B, N, ctx.needs_input_grad[:3])
-        return grads[0], grads[1], grads[2], None, None
-
-
-class _FusedGeluSgpNormWithNormalize(torch.autograd.Function):
-    """fused_gelu_sgp_norm with normalize=True and its gradient."""
-
-    @staticmethod
-    def forward(ctx, x, y, weight, eps, B, N):
-        inputs = (x, y, weight)
-        x, y, weight = x.contiguous(), y.contiguous(), weight.contiguous()
-        out, saved = _run_fused_gelu_sgp_norm_with_normalize(x, y, weight, eps, B, N)
-        ctx.save_for_backward(*inputs, saved, out)
-        ctx.extra = eps, B, N
-        return out
-
-    @staticmethod
-    def backward(ctx, grad_out):
-        x, y, weight, saved, out = ctx.saved_tensors
-        eps, B, N = ctx.extra
-        if torch.is_grad_enabled():  # these gradients will be differentiated: the reference's can be
-            grads = _differentiable(
-                functools.partial(fused_gelu_sgp_norm_reference, normalize=True, eps=eps),
-                (x, y, weight),
-                (grad_out,),
-                ctx.needs_input_grad,
-            )
-            return (*grads, None, None, None)
-        x, y, weight = x.contiguous(), y.contiguous(), weight.contiguous()
-        grad_out = grad_out.contiguous()
-        grads = _run_fused_gelu_sgp_norm_with_normalize_backward(
-            x, y, weight, grad_out, saved, out, eps, B, N, ctx.needs_input_grad[:3]
+def _run_rotor_action_shared_double_backward(r, x, grad_out, grad_grad_r, grad_grad_x, *wanted):
+    """Compute the gradients: 1 launch."""
+    has_grad_grad_r = grad_grad_r is not None
+    has_grad_grad_x = grad_grad_x is not None
+    r, x, grad_out = r.contiguous(), x.contiguous(), grad_out.contiguous()
+    grad_grad_r = grad_grad_r.contiguous() if has_grad_grad_r else r
+    grad_grad_x = grad_grad_x.contiguous() if has_grad_grad_x else r
+    _, B = r.shape
+    _, _, N = x.shape
+    real = _real(r, x)
+    grad_r = torch.empty_like(r) if wanted[0] else r
+    grad_x = torch.empty_like(x) if wanted[1] else x
+    grad_grad_out = torch.empty_like(grad_out) if wanted[2] else grad_out
+    if N <= LAUNCH["rotor_action_shared_double_backward"].resident:
+        _launch_tile(
+            _rotor_action_shared_double_backward_kernel,
+            "rotor_action_shared_double_backward",
+            (
+                r,
+                x,
+                grad_out,
+                grad_grad_r,
+                grad_grad_x,
+                grad_r,
+                grad_x,
+                grad_grad_out,
+                B,
+                N,
+                has_grad_grad_r,
+                has_grad_grad_x,
+                wanted[0],
+                wanted[1],
+                wanted[2],
+            ),
+            B,
+            N,
+            real,
+            whole=True,
         )
-        return grads[0], grads[1], grads[2], None, None, None
-
-
-class _FusedGeluSgpNormWithoutNormalize(torch.autograd.Function):
-    """fused_gelu_sgp_norm with normalize=False and its gradient."""
-
-    @staticmethod
-    def forward(ctx, x, y, weight, eps, B, N):
-        inputs = (x, y, weight)
-        x, y, weight = x.contiguous(), y.contiguous(), weight.contiguous()
-        (out,) = _run_fused_gelu_sgp_norm_without_normalize(x, y, weight, eps, B, N)
-        ctx.save_for_backward(*inputs)
-        ctx.extra = eps, B, N
-        return out
-
-    @staticmethod
-    def backward(ctx, grad_out):
-        x, y, weight = ctx.saved_tensors
-        eps, B, N = ctx.extra
-        if torch.is_grad_enabled():  # these gradients will be differentiated: the reference's can be
-            grads = _differentiable(
-                functools.partial(fused_gelu_sgp_norm_reference, normalize=False, eps=eps),
-                (x, y, weight),
-                (grad_out,),
-                ctx.needs_input_grad,
-            )
-            return (*grads, None, None, None)
-        x, y, weight = x.contiguous(), y.contiguous(), weight.contiguous()
-        grad_out = grad_out.contiguous()
-        grads = _run_fused_gelu_sgp_norm_without_normalize_backward(
-            x, y, weight, grad_out, eps, B, N, ctx.needs_input_grad[:3]
+    else:
+        _launch_sweep(
+            _rotor_action_shared_double_backward_long_kernel,
+            "rotor_action_shared_double_backward_long",
+            (
+                r,
+                x,
+                grad_out,
+                grad_grad_r,
+                grad_grad_x,
+                grad_r,
+                grad_x,
+                grad_grad_out,
+                B,
+                N,
+                has_grad_grad_r,
+                has_grad_grad_x,
+                wanted[0],
+                wanted[1],
+                wanted[2],
+            ),
+            B,
+            N,
+            real,
         )
-        return grads[0], grads[1], grads[2], None, None, None
-
-
-class _RotorAction(torch.autograd.Function):
-    """rotor_action and its gradient."""
-
-    @staticmethod
-    def forward(ctx, r, x, B, N):
-        inputs = (r, x)
-        r, x = r.contiguous(), x.contiguous()
-        (out,) = _run_rotor_action(r, x, B, N)
-        ctx.save_for_backward(*inputs)
-        ctx.extra = B, N
-        return out
-
-    @staticmethod
-    def backward(ctx, grad_out):
-        r, x = ctx.saved_tensors
-        B, N = ctx.extra
-        if torch.is_grad_enabled():  # these gradients will be differentiated: the reference's can be
-            grads = _differentiable(rotor_action_reference, (r, x), (grad_out,), ctx.needs_input_grad)
-            return (*grads, None, None)
-        r, x = r.contiguous(), x.contiguous()
-        grad_out = grad_out.contiguous()
-        grads = _run_rotor_action_backward(r, x, grad_out, B, N, ctx.needs_input_grad[:2])
-        return grads[0], grads[1], None, None
-
-
-class _RotorActionShared(torch.autograd.Function):
-    """rotor_action_shared and its gradient."""
-
-    @staticmethod
-    def forward(ctx, r, x, B, N):
-        inputs = (r, x)
-        r, x = r.contiguous(), x.contiguous()
-        (out,) = _run_rotor_action_shared(r, x, B, N)
-        ctx.save_for_backward(*inputs)
-        ctx.extra = B, N
-        return out
-
-    @staticmethod
-    def backward(ctx, grad_out):
-        r, x = ctx.saved_tensors
-        B, N = ctx.extra
-        if torch.is_grad_enabled():  # these gradients will be differentiated: the reference's can be
-            grads = _differentiable(rotor_action_shared_reference, (r, x), (grad_out,), ctx.needs_input_grad)
-            return (*grads, None, None)
-        r, x = r.contiguous(), x.contiguous()
-        grad_out = grad_out.contiguous()
-        grads = _run_rotor_action_shared_backward(r, x, grad_out, B, N, ctx.needs_input_grad[:2])
-        return grads[0], grads[1], None, None
+    return grad_r if wanted[0] else None, grad_x if wanted[1] else None, grad_grad_out if wanted[2] else None
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -3145,11 +6432,7 @@ def geometric_product(x, y):
     Differentiable in x, y.
     Inputs are read in place when contiguous, else copied once. Source: specs/vga3d.yaml.
     """
-    sizes, lead = _check("geometric_product", (x, y))
-    if not _runs_on_triton(x.device):
-        return geometric_product_reference(x, y)
-    with _on(x.device):
-        return _GeometricProduct.apply(x, y, sizes["b"], sizes["n"])
+    return _call(_GEOMETRIC_PRODUCT, (x, y))
 
 
 def sgp(x, y, weight):
@@ -3174,11 +6457,7 @@ def sgp(x, y, weight):
     Differentiable in x, y, weight.
     Inputs are read in place when contiguous, else copied once. Source: specs/vga3d.yaml.
     """
-    sizes, lead = _check("sgp", (x, y, weight))
-    if not _runs_on_triton(x.device):
-        return sgp_reference(x, y, weight)
-    with _on(x.device):
-        return _Sgp.apply(x, y, weight, sizes["b"], sizes["n"])
+    return _call(_SGP, (x, y, weight))
 
 
 def fused_gelu_sgp_norm(x, y, weight, *, normalize=True, eps=1e-06):
@@ -3206,13 +6485,9 @@ def fused_gelu_sgp_norm(x, y, weight, *, normalize=True, eps=1e-06):
     Differentiable in x, y, weight.
     Inputs are read in place when contiguous, else copied once. Source: specs/vga3d.yaml.
     """
-    sizes, lead = _check("fused_gelu_sgp_norm", (x, y, weight))
-    if not _runs_on_triton(x.device):
-        return fused_gelu_sgp_norm_reference(x, y, weight, normalize=normalize, eps=eps)
-    with _on(x.device):
-        if normalize:
-            return _FusedGeluSgpNormWithNormalize.apply(x, y, weight, eps, sizes["b"], sizes["n"])
-        return _FusedGeluSgpNormWithoutNormalize.apply(x, y, weight, eps, sizes["b"], sizes["n"])
+    if normalize:
+        return _call(_FUSED_GELU_SGP_NORM_WITH_NORMALIZE, (x, y, weight), eps)
+    return _call(_FUSED_GELU_SGP_NORM_WITHOUT_NORMALIZE, (x, y, weight), eps)
 
 
 def rotor_action(r, x):
@@ -3236,11 +6511,7 @@ def rotor_action(r, x):
     Differentiable in r, x.
     Inputs are read in place when contiguous, else copied once. Source: specs/vga3d.yaml.
     """
-    sizes, lead = _check("rotor_action", (r, x))
-    if not _runs_on_triton(r.device):
-        return rotor_action_reference(r, x)
-    with _on(r.device):
-        return _RotorAction.apply(r, x, sizes["b"], sizes["n"])
+    return _call(_ROTOR_ACTION, (r, x))
 
 
 def rotor_action_shared(r, x):
@@ -3263,11 +6534,7 @@ def rotor_action_shared(r, x):
     Differentiable in r, x.
     Inputs are read in place when contiguous, else copied once. Source: specs/vga3d.yaml.
     """
-    sizes, lead = _check("rotor_action_shared", (r, x))
-    if not _runs_on_triton(r.device):
-        return rotor_action_shared_reference(r, x)
-    with _on(r.device):
-        return _RotorActionShared.apply(r, x, sizes["b"], sizes["n"])
+    return _call(_ROTOR_ACTION_SHARED, (r, x))
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -3501,3 +6768,369 @@ def rotor_action_shared_reference(r, x):
     x = x.movedim(0, -1)  # b, n, blade
     out = _ref_sandwich(r, x, left=(0, 2), right=(1,), out=(1,))
     return out.movedim(-1, 0).to(dtype).contiguous()
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Operators: what torch's transforms, compiler and exporter see
+
+
+class _Operator:
+    """One order of a function's derivatives: what computes it, and the operator that computes its gradients.
+
+    Its arguments are `inputs` (the function's, then cotangents, None for zero), `caches` (what earlier orders stored),
+    `numbers`, and from the first gradient on whether each of the results is wanted.
+    """
+
+    def __init__(self, function, run, inputs, caches, numbers, grads, outputs, saved, reference, before=None):
+        self.function, self.run, self.reference, self.before = function, run, reference, before
+        self.inputs, self.caches, self.numbers = inputs, caches, numbers
+        self.grads, self.outputs, self.saved = grads, outputs, saved
+        self.order = before.order + 1 if before else 0
+        self.tensors = len(inputs) + len(caches)
+        self.positions = tuple(inputs.index(name) for name in grads)
+        self.op = None
+
+    def derived(self, run=None, caches=()):
+        """The operator of the gradients of this one; without a launcher, by the reference."""
+        inputs = (*self.inputs, *(f"grad_{name}" for name in self.outputs))
+        grads = (*self.grads, *inputs[len(self.inputs) :])
+        outputs = tuple(f"grad_{name}" for name in self.grads)
+        return _Operator(self.function, run, inputs, caches, self.numbers, grads, outputs, {}, None, self)
+
+    @functools.cached_property
+    def gradient(self):
+        return self.derived()
+
+    def wanted(self, arguments):
+        return arguments[self.tensors + len(self.numbers) :] if self.order else (True,) * len(self.outputs)
+
+    def keep(self, ctx, arguments, results):
+        """Keep for the gradients what they need; returns it."""
+        read = ()
+        if self.gradient.caches:
+            known = dict(zip((*self.inputs, *self.caches), arguments))
+            known.update(zip((*self.outputs, *self.saved), results))
+            read = [known[name] for name in self.gradient.caches]
+        kept = (*arguments[: len(self.inputs)], *read)
+        ctx.operator, ctx.numbers = self, arguments[self.tensors : self.tensors + len(self.numbers)]
+        ctx.wanted = self.wanted(arguments)
+        ctx.set_materialize_grads(False)
+        ctx.save_for_backward(*kept)
+        return kept
+
+    def backward(self, ctx, cotangents, needs):
+        """The gradients of all arguments, None for those that need none."""
+        kept, count = ctx.saved_tensors, len(self.inputs)
+        wanted = tuple([needs[i] for i in self.positions])
+        cotangents = cotangents[: len(self.outputs)]  # nothing flows back through what is only saved
+        if all(x is None for x in cotangents):
+            return [None] * len(needs)
+        found = _apply(self.gradient, (*kept[:count], *cotangents, *kept[count:], *ctx.numbers, *wanted))
+        grads = [None] * len(needs)
+        for i, grad, want in zip(self.positions, found, wanted):
+            grads[i] = grad if want else None
+        return grads
+
+    def jvp(self, ctx, tangents):
+        """The results' tangents: a gradient J^T g is linear in g, and its own gradient along a tangent t is J t."""
+        kept, count = ctx.saved_tensors, len(self.inputs)
+        for i, tangent in enumerate(tangents[:count]):
+            if tangent is not None and i not in self.positions:
+                raise ValueError(f"{self.function}: {self.inputs[i]} has a tangent, but no gradient in its spec")
+        second = self.gradient.gradient
+        known = dict(zip(self.gradient.caches, kept[count:]))
+        zeros = [torch.zeros_like(x) for x in _allocate(self, kept[:count], ctx.wanted)]
+        anywhere = [x if want else None for x, want in zip(zeros, ctx.wanted)]
+        along = [tangents[i] for i in self.positions]
+        wanted = (*(False for _ in self.grads), *ctx.wanted)
+        caches = [known[name] for name in second.caches]
+        found = _apply(second, (*kept[:count], *anywhere, *along, *caches, *ctx.numbers, *wanted))[len(self.grads) :]
+        return tuple(x if x is not None else zero for x, zero in itertools.zip_longest(found, zeros))
+
+
+def _call(operator, tensors, *numbers):
+    """A public function: checks the arguments and returns the result, or a tuple of results."""
+    _check(operator.function, tensors)
+    if len(operator.grads) < len(tensors) and torch.is_grad_enabled():
+        for name, x in zip(operator.inputs, tensors):
+            if x.requires_grad and name not in operator.grads:
+                raise ValueError(f"{operator.function}: {name} requires grad, but no gradient is defined for it")
+    results = _apply(operator, (*tensors, *numbers))
+    return results[: len(operator.outputs)] if len(operator.outputs) > 1 else results[0]
+
+
+def _apply(operator, arguments):
+    """The operator's results in the way that fits what looks on: at once, or as an operator that torch knows."""
+    tensors = arguments[: operator.tensors]
+    if operator.run is None:
+        return _by_reference(operator, arguments)
+    if torch.compiler.is_compiling():
+        known = _runs_on_triton(tensors[0].device) or torch.compiler.is_exporting()
+        return operator.op(*arguments) if known else _by_reference(operator, arguments)
+    if not _plain(tensors):
+        return _Transformed.apply(operator, *arguments) if _transformed() else operator.op(*arguments)
+    if not _runs_on_triton(tensors[0].device):
+        return _by_reference(operator, arguments)
+    return _Direct.apply(operator, *arguments) if torch.is_grad_enabled() else operator.run(*arguments)
+
+
+class _Direct(torch.autograd.Function):
+    """Launches kernels at once."""
+
+    @staticmethod
+    def forward(ctx, operator, *arguments):
+        results = operator.run(*arguments)
+        operator.keep(ctx, arguments, results)
+        return results[: len(operator.outputs)]
+
+    @staticmethod
+    def backward(ctx, *cotangents):
+        return None, *ctx.operator.backward(ctx, cotangents, ctx.needs_input_grad[1:])
+
+
+class _Transformed(torch.autograd.Function):
+    """Calls the operator under torch.func's transforms and forward-mode differentiation."""
+
+    generate_vmap_rule = True
+
+    @staticmethod
+    def forward(operator, *arguments):
+        return operator.op(*arguments)
+
+    @staticmethod
+    def setup_context(ctx, inputs, output):
+        ctx.save_for_forward(*inputs[0].keep(ctx, inputs[1:], output))
+
+    @staticmethod
+    def backward(ctx, *cotangents):
+        return None, *ctx.operator.backward(ctx, cotangents, ctx.needs_input_grad[1:])
+
+    @staticmethod
+    def jvp(ctx, _, *tangents):
+        return ctx.operator.jvp(ctx, tangents)
+
+
+_PLAIN = (torch.Tensor, torch.nn.Parameter, type(None))
+
+
+def _plain(tensors):
+    """Whether nothing but eager torch looks on: no subclass, mode, transform, tracer or compiler."""
+    if torch.compiler.is_compiling():
+        return False
+    for x in tensors:
+        if type(x) not in _PLAIN or (x is not None and torch._C._functorch.is_legacy_batchedtensor(x)):
+            return False
+    try:
+        return not (
+            torch._C._len_torch_dispatch_stack()
+            or torch._C._len_torch_function_stack()
+            or torch._C._get_tracing_state()
+            or _transformed()
+        )
+    except AttributeError:  # another torch, which says this elsewhere: the operators are always right
+        return False
+
+
+def _transformed():
+    """Whether a transform of torch.func or forward-mode differentiation is active."""
+    try:
+        return bool(torch._C._functorch.peek_interpreter_stack() or torch.autograd.forward_ad._current_level >= 0)
+    except AttributeError:
+        return True
+
+
+def _by_reference(operator, arguments):
+    """The wanted results in plain torch operations, differentiable to any order; None for the others."""
+    numbers = arguments[operator.tensors : operator.tensors + len(operator.numbers)]
+    return _reference_results(operator, arguments[: len(operator.inputs)], numbers, operator.wanted(arguments))
+
+
+def _reference_results(operator, tensors, numbers, wanted):
+    before = operator.before
+    if before is None:
+        results = operator.reference(*tensors, *numbers)
+        results = results if isinstance(results, tuple) else (results,)
+        return tuple(result if want else None for result, want in zip(results, wanted))
+    inputs, cotangents = tensors[: len(before.inputs)], tensors[len(before.inputs) :]
+    chosen = [i for i, want in zip(before.positions, wanted) if want]
+    given = [cotangent is not None for cotangent in cotangents]
+
+    def function(*values):
+        at = dict(zip(chosen, values))
+        results = _reference_results(before, [at.get(i, x) for i, x in enumerate(inputs)], numbers, given)
+        return tuple(result for result in results if result is not None)
+
+    _, pull_back = torch.func.vjp(function, *(inputs[i] for i in chosen))
+    grads = iter(pull_back(tuple(x for x in cotangents if x is not None)))
+    return tuple(next(grads) if want else None for want in wanted)
+
+
+def _allocate(operator, tensors, wanted):
+    """Memory for the results, what is saved included; for gradients that nobody wants, none."""
+    if operator.order:
+        like = dict(zip(operator.inputs, tensors))
+        like = [like[name.removeprefix("grad_")] for name in operator.outputs]
+        return tuple(
+            torch.empty(x.shape if want else (0,), dtype=x.dtype, device=x.device)
+            for x, want in zip([tensors[0] if x is None else x for x in like], wanted)
+        )
+    description = KERNELS[operator.function]
+    sizes, lead = _check(operator.function, tensors)
+    floating = [x for x in tensors if x.is_floating_point()]
+    differentiable = [tensors[i] for i in operator.positions] or floating
+    outputs = [(description["outputs"][name], _promote(*differentiable)) for name in operator.outputs]
+    saved = [(dims, _real(*floating)) for dims in operator.saved.values()]
+    return tuple(
+        torch.empty(_extents(dims, sizes, lead), dtype=dtype, device=tensors[0].device)
+        for dims, dtype in (*outputs, *saved)
+    )
+
+
+def _extents(dims, sizes, lead):
+    extents = [sizes[d] if isinstance(d, str) and d != "..." else d for d in dims]
+    return (*lead, *extents[1:]) if dims and dims[0] == "..." else tuple(extents)
+
+
+def _variant(name, function, runs, reference, numbers=(), saved=None, caches=()):
+    """Register a variant of a function and its derivatives, as far as there are launchers."""
+    d = KERNELS[function]
+    inputs, outputs = tuple(d["inputs"]), tuple(d["outputs"])
+    first = operator = _Operator(function, runs[0], inputs, (), numbers, d["grads"], outputs, saved or {}, reference)
+    for run, read in itertools.zip_longest(runs[1:], caches, fillvalue=()):
+        operator.gradient = operator.derived(run, read)
+        operator = operator.gradient
+    operator = first
+    for suffix in ("", "_backward", "_double_backward")[: len(runs)]:
+        _register(operator, name + suffix)
+        operator = operator.gradient
+    return first
+
+
+def _compute(operator, *arguments):
+    """What the operator does: results own their memory, and what is not wanted is empty."""
+    if _runs_on_triton(arguments[0].device):
+        results = operator.run(*arguments)
+        return tuple(arguments[0].new_empty(0) if result is None else result for result in results)
+    results = _by_reference(operator, arguments)
+    copies = zip(_allocate_for(operator, *arguments), (*results, *(None for _ in operator.saved)))
+    return tuple(x.zero_() if r is None else x.copy_(r) for x, r in copies)  # the reference reads nothing that is saved
+
+
+def _allocate_for(operator, *arguments):
+    return _allocate(operator, arguments[: len(operator.inputs)], operator.wanted(arguments))
+
+
+def _register(operator, name):
+    """Make the operator one of torch's, with shapes, autograd and a rule for vmap."""
+
+    compute, allocate = functools.partial(_compute, operator), functools.partial(_allocate_for, operator)
+
+    def implementation(*arguments):
+        return compute(*arguments)
+
+    def setup_context(ctx, inputs, output):
+        operator.keep(ctx, inputs, output)
+        ctx.mark_non_differentiable(*output[len(operator.outputs) :])
+
+    def backward(ctx, *cotangents):
+        return tuple(operator.backward(ctx, cotangents, ctx.needs_input_grad))
+
+    def each(info, dims, *arguments):
+        """One call for each element of the batch: a gradient of shared weights is summed inside a call."""
+        calls = []
+        for i in range(info.batch_size):
+            calls.append(operator.op(*(x if d is None else x.select(d, i) for x, d in zip(arguments, dims))))
+        results = tuple(torch.stack(parts) for parts in zip(*calls))
+        return results, (0,) * len(results)
+
+    implementation.__signature__ = _signature(operator)
+    name = f"{_NAMESPACE}::{name}"
+    if tl is None or _INTERPRETED:
+        schema = torch.library.infer_schema(implementation, mutates_args=())
+        definition = torch.library.custom_op(name, implementation, mutates_args=(), schema=schema)
+    else:
+        definition = torch.library.triton_op(name, implementation, mutates_args=())
+        kernels = [x for key, x in globals().items() if key.endswith("_kernel")]
+        torch._library.triton.triton_ops_to_kernels[name] = kernels  # so that compiled code is not reused for others
+    definition.register_fake(allocate)
+    definition.register_vmap(each)
+    if operator.grads:
+        definition.register_autograd(backward, setup_context=setup_context)
+    operator.op = definition
+
+
+def _namespace(operator):
+    """Of the module's operators: its name, numbered where a module of that name has them already."""
+    names = (__name__.replace(".", "__") + (f"_{i}" if i else "") for i in itertools.count())
+    return next(name for name in names if not hasattr(getattr(torch.ops, name), operator))
+
+
+def _signature(operator):
+    """The operator's arguments and results with their types, from which torch infers a schema."""
+    tensor, optional = torch.Tensor, torch.Tensor | None
+    optional_inputs = operator.inputs[len(operator.before.inputs) :] if operator.order else ()
+    types = {name: optional if name in optional_inputs else tensor for name in (*operator.inputs, *operator.caches)}
+    types |= dict.fromkeys(operator.numbers, float)
+    types |= {f"want_{name}": bool for name in operator.outputs} if operator.order else {}
+    kind = inspect.Parameter.POSITIONAL_OR_KEYWORD
+    results = tuple[(tensor,) * (len(operator.outputs) + len(operator.saved))]
+    return inspect.Signature(
+        [inspect.Parameter(k, kind, annotation=t) for k, t in types.items()], return_annotation=results
+    )
+
+
+_NAMESPACE = _namespace("geometric_product")
+
+_GEOMETRIC_PRODUCT = _variant(
+    "geometric_product",
+    "geometric_product",
+    (_run_geometric_product, _run_geometric_product_backward, _run_geometric_product_double_backward),
+    geometric_product_reference,
+)
+
+_SGP = _variant(
+    "sgp",
+    "sgp",
+    (_run_sgp, _run_sgp_backward, _run_sgp_double_backward),
+    sgp_reference,
+)
+
+_FUSED_GELU_SGP_NORM_WITH_NORMALIZE = _variant(
+    "fused_gelu_sgp_norm_with_normalize",
+    "fused_gelu_sgp_norm",
+    (
+        _run_fused_gelu_sgp_norm_with_normalize,
+        _run_fused_gelu_sgp_norm_with_normalize_backward,
+        _run_fused_gelu_sgp_norm_with_normalize_double_backward,
+    ),
+    lambda x, y, weight, eps: fused_gelu_sgp_norm_reference(x, y, weight, normalize=True, eps=eps),
+    numbers=("eps",),
+    saved={"saved": (4, "b")},
+    caches=(("saved", "out"), ("saved",)),
+)
+
+_FUSED_GELU_SGP_NORM_WITHOUT_NORMALIZE = _variant(
+    "fused_gelu_sgp_norm_without_normalize",
+    "fused_gelu_sgp_norm",
+    (
+        _run_fused_gelu_sgp_norm_without_normalize,
+        _run_fused_gelu_sgp_norm_without_normalize_backward,
+        _run_fused_gelu_sgp_norm_without_normalize_double_backward,
+    ),
+    lambda x, y, weight, eps: fused_gelu_sgp_norm_reference(x, y, weight, normalize=False, eps=eps),
+    numbers=("eps",),
+)
+
+_ROTOR_ACTION = _variant(
+    "rotor_action",
+    "rotor_action",
+    (_run_rotor_action, _run_rotor_action_backward, _run_rotor_action_double_backward),
+    rotor_action_reference,
+)
+
+_ROTOR_ACTION_SHARED = _variant(
+    "rotor_action_shared",
+    "rotor_action_shared",
+    (_run_rotor_action_shared, _run_rotor_action_shared_backward, _run_rotor_action_shared_double_backward),
+    rotor_action_shared_reference,
+)

@@ -73,17 +73,22 @@ def record(module: ModuleType, target: str, dtype: str) -> tuple[Launch, ...]:
 
 
 def _differentiate(module: ModuleType, name: str, dtype: torch.dtype, long: bool) -> None:
-    """Call a public function and its backward, with every choice of its bool options."""
+    """Call a public function and its generated derivatives, with every choice of its bool options."""
     description = module.KERNELS[name]
     flags = [option for option, default in description["options"].items() if isinstance(default, bool)]
     for values in itertools.product((True, False), repeat=len(flags)):
         inputs = _inputs(description, dtype, long)
-        results = getattr(module, name)(*inputs.values(), **dict(zip(flags, values)))
-        results = results if isinstance(results, tuple) else (results,)
-        wanted = [inputs[grad] for grad in description["grads"]]
-        roots = [r for r in results if r.requires_grad]
-        if wanted and roots:
-            torch.autograd.grad(roots, wanted, [torch.empty_like(r) for r in roots], allow_unused=True)
+        chosen = dict(zip(flags, values))
+        results = getattr(module, name)(*inputs.values(), **chosen)
+        roots = [r for r in (results if isinstance(results, tuple) else (results,)) if r.requires_grad]
+        leaves = [inputs[grad] for grad in description["grads"]]
+        variant = name + "".join(f"_{'with' if on else 'without'}_{flag}" for flag, on in chosen.items())
+        for order in ("backward", "double_backward"):
+            if not roots or not any(kernel.startswith(f"{variant}_{order}") for kernel in module.LAUNCH):
+                break
+            cotangents = [torch.empty_like(r).requires_grad_() for r in roots]
+            found = torch.autograd.grad(roots, leaves, cotangents, create_graph=order == "backward", allow_unused=True)
+            leaves, roots = [*leaves, *cotangents], [g for g in found if g is not None and g.requires_grad]
 
 
 def _inputs(description: Mapping[str, Any], dtype: torch.dtype, long: bool) -> dict[str, torch.Tensor]:

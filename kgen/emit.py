@@ -18,7 +18,7 @@ from kgen.constants import constants
 from kgen.documents import formula
 from kgen.errors import KgenError
 from kgen.ir import verify
-from kgen.launchers import Variant, autograd_rows, function_rows, launcher_rows
+from kgen.launchers import Variant, function_rows, launcher_rows, operator_rows
 from kgen.model import Kernel, Spec
 from kgen.schedule import CROWDED, schedule
 from kgen.sections import KernelText, sections
@@ -44,11 +44,13 @@ def emit(spec: Spec) -> str:
         runtime_kernels=_shared(every) + _render("host"),
         variants=[_section(spec, v, texts[v.name]) for v in variants],
         launchers=_join(_render("launcher", p=row) for v in variants for row in launcher_rows(v, plan)),
-        autograd=_join(_render("autograd", v=autograd_rows(v)) for v in variants),
         functions=_join(
             _render("function", f=function_rows(spec, k, [v for v in variants if v.kernel is k])) for k in spec.kernels
         ),
         reference=reference.source(spec),
+        operator_runtime=_render("operators").strip("\n"),
+        first_operator=variants[0].name,
+        operators=formatted("\n".join(_render("operator", v=operator_rows(v)) for v in variants)),
     )
     return tidy(text)
 
@@ -72,7 +74,7 @@ def variants_of(spec: Spec, kernel: Kernel) -> list[Variant]:
         suffix = "".join(f"_{'with' if on else 'without'}_{name}" for name, on in flags.items())
         graph = replace(trace(spec, kernel, flags), name=kernel.name + suffix)
         verify(graph)
-        variants.append(Variant(kernel, graph.name, tuple(flags.items()), schedule(graph, kernel.grads)))
+        variants.append(Variant(kernel, graph.name, tuple(flags.items()), schedule(graph, kernel.grads, kernel.order)))
     return variants
 
 

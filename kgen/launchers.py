@@ -9,7 +9,7 @@ from kgen.documents import document
 from kgen.ir import Tensor
 from kgen.model import Kernel, Spec
 from kgen.printer import size_name
-from kgen.schedule import WORKSPACE, Fold, Program, Schedule
+from kgen.schedule import WORKSPACE, Fold, Program
 from kgen.schedule import Kernel as Launch
 from kgen.sections import sections
 
@@ -21,20 +21,15 @@ class Variant:
     kernel: Kernel
     name: str
     flags: tuple[tuple[str, bool], ...]
-    schedule: Schedule
+    programs: tuple[Program, ...]  # the forward, and derivatives by their order
 
     @property
-    def programs(self) -> tuple[Program, ...]:
-        s = self.schedule
-        return (s.forward, s.backward) if s.backward else (s.forward,)
+    def forward(self) -> Program:
+        return self.programs[0]
 
     @property
-    def class_name(self) -> str:
-        return "_" + "".join(part.capitalize() for part in self.name.split("_"))
-
-    @property
-    def sizes(self) -> tuple[str, ...]:
-        return tuple(size_name(a) for a in self.schedule.forward.graph.axes)
+    def operator(self) -> str:
+        return f"_{self.name.upper()}"
 
 
 # launchers
@@ -49,7 +44,7 @@ class _Launcher:
     def __init__(self, variant: Variant, program: Program, plan: Plan) -> None:
         self.variant, self.program, self.plan = variant, program, plan
         self.graph = program.graph
-        self.backward = program is variant.schedule.backward
+        self.backward = program is not variant.forward
         self.inputs = [t.name for t in program.inputs]
         self.device = f"{self.inputs[0]}.device"
 
@@ -62,15 +57,50 @@ class _Launcher:
         return {
             "name": p.graph.name,
             "doc": self._doc(),
-            "parameters": parameters(self.variant, p, self.backward),
-            "real": [t.name for t in self.graph.inputs if t.dtype is None and t.name in self.inputs],
+            "parameters": [*self.inputs, *p.graph.numbers, *(["*wanted"] if self.backward else [])],
+            "missing": [(f"has_{name}", name) for name in p.optional],
+            "contiguous": self._contiguous(),
+            "sizes": self._sizes(),
+            "real": [t.name for t in self._own_inputs() if t.dtype is None],
             "allocations": [self._allocation(t) for t in results if not self._is_fold(t) or t.name not in kept],
             "steps": steps,
             "results": ", ".join(returned) if len(returned) > 1 else f"({returned[0]},)",
         }
 
+    def _own_inputs(self) -> tuple[Tensor, ...]:
+        return self.variant.forward.inputs
+
+    def _contiguous(self) -> dict[str, str]:
+        """Inputs and cotangents as kernels read them; in place of a missing one, any pointer will do."""
+        given = [t.name for t in self.program.inputs if t.dtype != WORKSPACE]
+        first = given[0]
+        texts = {
+            name: f"{name}.contiguous() if has_{name} else {first}"
+            for name in given
+            if name in self.program.optional
+        }
+        always = [name for name in given if name not in texts]
+        return {", ".join(always): ", ".join(f"{name}.contiguous()" for name in always)} | texts
+
+    def _sizes(self) -> list[str]:
+        """The extents of the axes, each from the first input that has it."""
+        lines, known = list[str](), set[str]()
+        for tensor in self._own_inputs():
+            new = [a for a in tensor.axes if a not in known]
+            if not new:
+                continue
+            known.update(new)
+            targets = [size_name(d) if d in new else "_" for d in tensor.dims]
+            if tensor.leading:
+                lines.append(f"*lead, {', '.join([*targets[1:], ''])[:-1].rstrip(',')} = {tensor.name}.shape")
+                lines.append(f"{size_name(tensor.axes[0])} = math.prod(lead)")
+            else:
+                lines.append(f"{', '.join(targets)}{',' if len(targets) == 1 else ''} = {tensor.name}.shape")
+        return lines
+
     def _doc(self) -> str:
         what = "the gradients" if self.backward else "the results, then what the backward reads"
+        what = "the results" if not self.backward and not self.program.saved else what
         count = len(self.program.kernels) - len(self.program.alternatives)
         return f"Compute {what}: {count} launch{'es' if count > 1 else ''}."
 
@@ -148,11 +178,12 @@ class _Launcher:
 
     def _arguments(self, kernel: Launch, name: Callable[[Tensor], str]) -> str:
         first = sections(kernel, self.graph.builder)[0]
+        given = [f"has_{name}" for name in kernel.optional]
         tensors = [t.name for t in kernel.inputs] + [o.tensor.name for o in kernel.stores]
         tensors += [name(f.tensor) for f in kernel.folds]
         results = [*(o.tensor for o in kernel.stores), *(f.tensor for f in kernel.folds)]
         flags = [self._wanted(t) for t in results if t.name.startswith("grad_")]
-        return "(" + ", ".join([*tensors, *kernel.numbers, *first.sizes, *flags]) + ")"
+        return "(" + ", ".join([*tensors, *kernel.numbers, *first.sizes, *given, *flags]) + ")"
 
     def _call(self, kernel: Launch) -> tuple[str, str, str]:
         """The launch; for a row kernel with two forms also the other one, and the condition for the first."""
@@ -166,7 +197,7 @@ class _Launcher:
                 "flat": f"{head}, {columns}, real)",
                 "tile": f"{head}, {rows}, {columns}, real{', whole=True' if kernel.kind == 'row' else ''})",
                 "sweep": f"{head}, {rows}, {columns}, real)",
-                "fold": f"{head}, {_count(kernel.loop)}, {rows}, {columns}, programs, real)",
+                "fold": f"{head}, {rows}, {columns}, programs, real)",
             }[form]
         if len(calls) == 2:
             return calls["tile"], calls["sweep"], f'{columns} <= LAUNCH["{forms["tile"]}"].resident'
@@ -210,98 +241,36 @@ def _count(axes: Sequence[str]) -> str:
     return " * ".join(size_name(a) for a in axes) or "1"
 
 
-def parameters(variant: Variant, program: Program, backward: bool) -> list[str]:
-    """A launcher's parameters: tensors, numbers, leading axes where a result has them, sizes, wanted gradients."""
-    lead = ["lead"] if not backward and any(t.leading for t in program.outputs) else []
-    tensors = [t.name for t in program.inputs]
-    return [*tensors, *program.graph.numbers, *lead, *variant.sizes, *(["wanted"] if backward else [])]
+# operators
 
 
-# autograd
-
-
-def autograd_rows(variant: Variant) -> dict[str, Any]:
-    """One autograd.Function."""
-    forward, backward = variant.schedule.forward, variant.schedule.backward
-    inputs = [t.name for t in forward.inputs]
-    outputs = [t.name for t in forward.outputs]
-    lead = ["lead"] if any(t.leading for t in forward.outputs) else []
-    extra = [*forward.graph.numbers, *lead, *variant.sizes]
-    cotangents = [f"grad_{name}" for name in outputs]
-    row = {
-        "name": variant.kernel.name,
-        "class_name": variant.class_name,
-        "doc": f"{variant.kernel.name}{_with(variant)} and its gradient.",
-        "inputs": inputs,
-        "input_tuple": _tuple(inputs),
-        "target": ", ".join(inputs),
-        "contiguous_inputs": ", ".join(f"{name}.contiguous()" for name in inputs),
-        "extra_parameters": "".join(f", {e}" for e in extra),
-        "forward": forward.graph.name,
-        "forward_results": unpacked([*outputs, *(t.name for t in forward.saved)]),
-        "forward_arguments": parameters(variant, forward, False),
-        "outputs": outputs,
-        "cotangents": cotangents,
-        "backward": backward.graph.name if backward else "",
+def operator_rows(variant: Variant) -> dict[str, Any]:
+    """What makes operators of a variant's launchers."""
+    numbers = variant.forward.graph.numbers
+    inputs = [a.name for a in variant.kernel.inputs]
+    options = [*(f"{name}={on}" for name, on in variant.flags), *(f"{name}={name}" for name in numbers)]
+    own = {t.name for t in variant.forward.inputs}
+    caches, cotangents = list[tuple[str, ...]](), set[str]()
+    for before, program in zip(variant.programs, variant.programs[1:]):
+        cotangents |= {f"grad_{t.name}" for t in before.outputs}
+        caches.append(tuple(t.name for t in program.inputs if t.name not in own | cotangents))
+    return {
+        "target": variant.operator,
+        "name": variant.name,
+        "function": variant.kernel.name,
+        "runs": _tuple([f"_run_{p.graph.name}" for p in variant.programs]),
+        "parameters": ", ".join([*inputs, *numbers]),
+        "reference": f"{variant.kernel.name}_reference({', '.join([*inputs, *options])})",
+        "plain": not options,
+        "numbers": numbers,
+        "saved": {t.name: t.dims for t in variant.forward.saved},
+        "caches": tuple(caches) if any(caches) else (),
+        "orders": len(variant.programs) - 1,
     }
-    if backward:
-        saved = [*inputs, *(t.name for t in backward.inputs if t.name not in {*cotangents, *inputs})]
-        grads = [variant.kernel.grads.index(n) if n in variant.kernel.grads else None for n in inputs]
-        wanted = _wanted([inputs.index(n) for n in variant.kernel.grads])
-        arguments = [a if a != "wanted" else wanted for a in parameters(variant, backward, True)]
-        numbers = [*forward.graph.numbers, *variant.sizes]
-        returns = [f"grads[{g}]" if g is not None else "None" for g in grads] + ["None"] * len(extra)
-        row |= {
-            "saved_further": "".join(f", {name}" for name in saved[len(inputs) :]),
-            "unpacked": unpacked(saved),
-            "cotangent_tuple": _tuple(cotangents),
-            "cotangent_target": ", ".join(cotangents),
-            "contiguous_cotangents": ", ".join(f"{name}.contiguous()" for name in cotangents),
-            "reference": _reference(variant),
-            "needed": _needed(inputs, variant.kernel.grads),
-            "nones": ", None" * len(extra),
-            "extra": ", ".join(numbers) if len(numbers) > 1 else f"({numbers[0]},)",
-            "backward_arguments": arguments,
-            "returns": ", ".join(returns),
-        }
-    return row
 
 
 def _tuple(names: Sequence[str]) -> str:
     return f"({', '.join(names)})" if len(names) > 1 else f"({names[0]},)"
-
-
-def unpacked(names: Sequence[str]) -> str:
-    """A target for a tuple."""
-    return ", ".join(names) if len(names) > 1 else f"({names[0]},)"
-
-
-def _reference(variant: Variant) -> str:
-    """The reference with the variant's options filled in."""
-    numbers = variant.schedule.forward.graph.numbers
-    options = [*(f"{name}={on}" for name, on in variant.flags), *(f"{name}={name}" for name in numbers)]
-    name = f"{variant.kernel.name}_reference"
-    return f"functools.partial({', '.join([name, *options])})" if options else name
-
-
-def _needed(inputs: Sequence[str], grads: Sequence[str]) -> str:
-    """For each input, whether its gradient is wanted; never for one that the spec does not differentiate."""
-    if set(inputs) == set(grads):
-        return "ctx.needs_input_grad"
-    flags = [f"ctx.needs_input_grad[{i}]" if name in grads else "False" for i, name in enumerate(inputs)]
-    return f"({', '.join(flags)})" if len(flags) > 1 else f"({flags[0]},)"
-
-
-def _wanted(positions: Sequence[int]) -> str:
-    """Which gradients autograd asks for, in the order of the spec's."""
-    if list(positions) == list(range(len(positions))):
-        return f"ctx.needs_input_grad[:{len(positions)}]"
-    flags = ", ".join(f"ctx.needs_input_grad[{i}]" for i in positions)
-    return f"({flags})" if len(positions) > 1 else f"({flags},)"
-
-
-def _with(variant: Variant) -> str:
-    return " with " + ", ".join(f"{name}={on}" for name, on in variant.flags) if variant.flags else ""
 
 
 # public functions
@@ -311,24 +280,16 @@ def function_rows(spec: Spec, kernel: Kernel, variants: Sequence[Variant]) -> di
     """One public function, which picks the variant."""
     inputs = [a.name for a in kernel.inputs]
     options = [f"{o.name}={o.default!r}" for o in kernel.options]
-    graph = variants[0].schedule.forward.graph
-    lead = ["lead"] if any(t.leading for t in variants[0].schedule.forward.outputs) else []
-    sizes = [f'sizes["{a}"]' for a in graph.axes]
     return {
         "name": kernel.name,
         "doc": document(spec, kernel),
-        "inputs": inputs,
-        "argument_tuple": _tuple(inputs),
         "parameters": ", ".join(inputs) + (", *, " + ", ".join(options) if options else ""),
-        "reference_arguments": ", ".join(inputs + [f"{o.name}={o.name}" for o in kernel.options]),
+        "arguments": ", ".join([_tuple(inputs), *variants[0].forward.graph.numbers]),
         "variants": [
             {
-                "condition": (
-                    " and ".join(name if on else f"not {name}" for name, on in v.flags) if i + 1 < len(variants) else ""
-                ),
-                "class_name": v.class_name,
-                "arguments": ", ".join([*inputs, *graph.numbers, *lead, *sizes]),
+                "condition": " and ".join(name if on else f"not {name}" for name, on in v.flags),
+                "operator": v.operator,
             }
-            for i, v in enumerate(variants)
+            for v in variants
         ],
     }

@@ -14,7 +14,7 @@ on one and are read by fields with more axes (the `rsqrt`, not the raw sum), one
 * A kernel with more live values than registers has its results split.
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from kgen.autodiff import differentiate
@@ -54,6 +54,7 @@ class Kernel:
     naive: Cost
     live: int  # fields alive at once, accumulators included
     flat: bool  # every tensor runs along the whole domain: the tile runs over it flattened
+    optional: tuple[str, ...]  # inputs that may be missing
 
     @property
     def crowded(self) -> bool:
@@ -71,38 +72,51 @@ class Kernel:
 
 @dataclass(frozen=True, slots=True)
 class Program:
-    """One direction of one variant: kernels in launch order and the tensors between them."""
+    """One order of one variant's derivatives: kernels in launch order and the tensors between them."""
 
     graph: Graph
     inputs: tuple[Tensor, ...]  # what the launcher takes: the spec's inputs, saved tensors, cotangents
     outputs: tuple[Tensor, ...]
     saved: tuple[Tensor, ...]  # forward: kept for the backward
+    optional: tuple[str, ...]  # cotangents that may be missing, which reads as zero
     kernels: tuple[Kernel, ...]
     alternatives: tuple[tuple[str, str], ...] = ()  # (kernel, the kernel that replaces it for 16-bit results)
 
-
-@dataclass(frozen=True, slots=True)
-class Schedule:
-    """Both directions of one variant; no backward when nothing is differentiable."""
-
-    forward: Program
-    backward: Program | None
+    @property
+    def cost(self) -> int:
+        return sum(k.cost.total for k in self.kernels)
 
 
-def schedule(graph: Graph, grads: Sequence[str]) -> Schedule:
-    """The kernels of one variant; of the backwards derived from the plain and the factored forward, the cheaper."""
+def schedule(graph: Graph, grads: Sequence[str], order: int = 2) -> tuple[Program, ...]:
+    """The programs of one variant: its forward and, as far as `order` goes and something is differentiable, its
+    backward and the backward of that. Of what is derived from the plain and the factored graph, the cheaper.
+    """
     if not graph.axes:
         raise KgenError(f"{graph.name} has no axis", hint="a kernel needs an input with a named axis, such as [n]")
-    b = graph.builder
     saved = _saveable(graph)
-    plain = [*graph.roots, *saved]
-    candidates = [_backward(graph, plain, saved, grads)]
-    factored = simplify(b, plain)
+    if not grads or not order:
+        return (_forward(graph, saved, ()),)
+    first = _cheapest(_backward(g, rest, grads) for g, rest in _forms(graph, saved))
+    programs = [_forward(graph, saved, first.kept), first.program]
+    if order > 1:
+        wanted = [*grads, *(f"grad_{o.tensor.name}" for o in graph.outputs)]
+        forms = _forms(first.derivative, list(first.table))
+        programs.append(_cheapest(_double_backward(d, held, first, wanted) for d, held in forms).program)
+    return tuple(programs)
+
+
+def _forms(graph: Graph, further: Sequence[Node]) -> Iterator[tuple[Graph, list[Node]]]:
+    """The graph as it is and factored, and with it further fields."""
+    plain = [*graph.roots, *further]
+    yield graph, list(further)
+    factored = simplify(graph.builder, plain)
     if factored != plain:
         outputs, rest = _regroup(graph.outputs, factored)
-        candidates.append(_backward(replace(graph, outputs=outputs), factored, rest, grads))
-    backward, kept = min(candidates, key=lambda c: sum(k.cost.total for k in c[0].kernels)) if grads else (None, ())
-    return Schedule(_forward(graph, saved, kept), backward)
+        yield replace(graph, outputs=outputs), rest
+
+
+def _cheapest(candidates: Iterable["_Derived"]) -> "_Derived":
+    return min(candidates, key=lambda c: c.program.cost)
 
 
 def _regroup(outputs: Sequence[Output], fields: Sequence[Node]) -> tuple[tuple[Output, ...], list[Node]]:
@@ -120,34 +134,58 @@ def _forward(graph: Graph, saved: Sequence[Node], kept: Sequence[int]) -> Progra
     extra = _as_outputs(tensors, where)
     planner = _Planner(graph, graph.name)
     kernels = planner.plan([*graph.outputs, *extra])
-    return Program(graph, graph.inputs, tuple(o.tensor for o in graph.outputs), tensors, tuple(kernels))
+    return Program(graph, graph.inputs, tuple(o.tensor for o in graph.outputs), tensors, (), tuple(kernels))
 
 
-def _backward(
-    graph: Graph, roots: Sequence[Node], saved: Sequence[Node], grads: Sequence[str]
-) -> tuple[Program, tuple[int, ...]]:
+@dataclass(frozen=True, slots=True)
+class _Derived:
+    """A scheduled derivative, and what differentiating it again needs."""
+
+    program: Program
+    derivative: Graph  # before saved fields take the place of what they hold
+    saved: tuple[Tensor, ...]
+    table: dict[Node, Node]  # saved fields, as inputs
+    kept: tuple[int, ...]  # which of the saveable fields are read
+
+
+def _backward(graph: Graph, saved: Sequence[Node], grads: Sequence[str]) -> _Derived:
     """The backward, and which of the saveable fields it reads."""
     b = graph.builder
     derivative = differentiate(graph, grads)
     tensors, where = _store_between(graph, saved, "saved")
     table = {node: b.input(t.name, i, t.axes) for node, (t, i) in where.items()}
-    fields = b.substitute(derivative.roots, table)
-    read = {n for n in postorder(fields) if n.kind == "Input"}
+    read = {n for n in postorder(b.substitute(derivative.roots, table)) if n.kind == "Input"}
     kept = tuple(i for i, node in enumerate(saved) if table[node] in read)
     if len(kept) < len(saved):  # number the saved tensors' components without the fields that nobody reads
-        return _backward(graph, roots, [saved[i] for i in kept], grads)[0], kept
-    outputs, _ = _regroup(derivative.outputs, fields)
-    inputs = (*derivative.inputs, *tensors)
+        return replace(_backward(graph, [saved[i] for i in kept], grads), kept=kept)
+    program = _derived(graph, derivative, tensors, table, _readable_outputs(graph, table))
+    return _Derived(program, derivative, tensors, table, kept)
+
+
+def _double_backward(derivative: Graph, held: Sequence[Node], first: _Derived, wanted: Sequence[str]) -> _Derived:
+    """The backward of a backward, which reads what the forward saved for that: the fields `held`."""
+    second = differentiate(derivative, wanted)
+    second = replace(second, name=second.name.replace("_backward_backward", "_double_backward"))
+    table = dict(zip(held, first.table.values()))
+    program = _derived(derivative, second, first.saved, table, _Stored((), {}))
+    return replace(first, program=program, derivative=second)
+
+
+def _derived(
+    graph: Graph, derivative: Graph, saved: tuple[Tensor, ...], table: dict[Node, Node], stored: "_Stored"
+) -> Program:
+    """The program of a graph's derivative, with saved fields in place of what they hold."""
+    outputs, _ = _regroup(derivative.outputs, graph.builder.substitute(derivative.roots, table))
+    inputs = (*derivative.inputs, *saved, *stored.tensors)
+    cotangents = derivative.inputs[len(graph.inputs) :]
+    optional = tuple(t.name for t in cotangents) if len(cotangents) > 1 else ()
     joint = replace(derivative, inputs=inputs, outputs=outputs)
-    stored = _readable_outputs(graph, table)
-    planner = _Planner(replace(joint, inputs=(*inputs, *stored.tensors)), derivative.name, stored.table)
-    kernels = planner.plan(list(outputs))
+    planner = _Planner(joint, derivative.name, stored.table, optional)
+    kernels = tuple(planner.plan(list(outputs)))
     used = {t.name for k in kernels for t in k.inputs}
-    needed = tuple(t for t in (*inputs, *stored.tensors) if t.name in used or t in graph.inputs)
-    return (
-        Program(joint, needed, tuple(o.tensor for o in outputs), (), tuple(kernels), tuple(planner.alternatives)),
-        kept,
-    )
+    needed = tuple(t for t in inputs if t.name in used or t in derivative.inputs)
+    results = tuple(o.tensor for o in outputs)
+    return Program(joint, needed, results, (), optional, kernels, tuple(planner.alternatives))
 
 
 @dataclass(frozen=True, slots=True)
@@ -242,8 +280,10 @@ def _frontier(roots: Sequence[Node], inner: str) -> list[Node]:
 class _Planner:
     """Places the kernels of one direction; `plan` returns them in launch order."""
 
-    def __init__(self, graph: Graph, name: str, stored: dict[Node, Node] | None = None) -> None:
-        self.graph, self.builder, self.name = graph, graph.builder, name
+    def __init__(
+        self, graph: Graph, name: str, stored: dict[Node, Node] | None = None, optional: Sequence[str] = ()
+    ) -> None:
+        self.graph, self.builder, self.name, self.optional = graph, graph.builder, name, optional
         self.outer, self.inner = graph.axes[:-1], graph.axes[-1]
         self.stored = stored or {}
         self.tensors = {t.name: t for t in graph.inputs}
@@ -322,7 +362,7 @@ class _Planner:
             if any(n in rows for o in group for n in o.fields):
                 self._kernel("row", group, [], (note,))
             else:
-                self._kernel("map", group, [], ())
+                self._map_kernels(group)
 
     def _cut(
         self, plain: list[Output], folds: list[tuple[Output, list["_Part"]]], rows: set[Node]
@@ -376,13 +416,22 @@ class _Planner:
             if here and self._overflows(roots, [f for g in group for f in g.fields]):
                 why = "apart from the folds, because together they need more registers than a thread has"
                 for part in self._by_domain(here):
-                    self._kernel("map", part, [], (why,))
+                    self._map_kernels(part, why)
                 here = []
             note = f"accumulates in registers over {' '.join(over)}; the partial results are added in a fixed order"
             self._kernel("fold", here, group, (note,))
         for rest in beside.values():
             for part in self._by_domain(rest):
-                self._kernel("map", part, [], ())
+                self._map_kernels(part)
+
+    def _map_kernels(self, outputs: list[Output], *notes: str) -> None:
+        """One kernel for results of one domain, or one for each when together they need too many registers."""
+        if len(outputs) > 1 and self._overflows([f for o in outputs for f in o.fields], []):
+            why = "one result alone, because together they need more registers than a thread has"
+            for output in outputs:
+                self._kernel("map", [output], [], (*notes, why))
+        else:
+            self._kernel("map", outputs, [], notes)
 
     def _overflows(self, roots: list[Node], accumulators: list[Node]) -> bool:
         """Whether one kernel would need more registers than a thread has; what is far beyond is not factored first."""
@@ -444,6 +493,7 @@ class _Planner:
                 naive,
                 alive,
                 flat,
+                tuple(t.name for t in tensors if t.name in self.optional),
             )
         )
 

@@ -133,6 +133,11 @@ def flag_name(tensor: Tensor) -> str:
     return tensor.name.upper()
 
 
+def given_name(tensor: Tensor) -> str:
+    """The compile-time switch of a cotangent that may be missing, which reads as zero."""
+    return f"HAS_{tensor.name.upper()}"
+
+
 class _Writer:
     def __init__(self, kernel: Kernel, builder: Builder, form: str) -> None:
         self.kernel, self.form = kernel, form
@@ -148,7 +153,7 @@ class _Writer:
         planes = {name for t in (*kernel.inputs, *stored) for name, _ in self._plane(t)}
         taken = {*pointers, *sizes, *kernel.numbers, *self.index.values(), *RESERVED, *planes}
         taken |= {f"{t.name}_row" for t in (*kernel.inputs, *stored)}
-        taken |= {flag_name(t) for t in stored}
+        taken |= {flag_name(t) for t in stored} | {given_name(t) for t in kernel.inputs}
         self.names = Names(builder, kernel.inputs, taken - set(kernel.numbers))
         self.named = self._choose_named()
         self._name_results()
@@ -276,6 +281,10 @@ class _Writer:
             return [times("at", factor, sizes)]
         return [*down, times(tile, factor, sizes)]
 
+    def _load_mask(self, tensor: Tensor) -> str:
+        switch = [given_name(tensor)] if tensor.name in self.kernel.optional else []
+        return " & ".join(filter(None, [self._mask(tensor), *switch]))
+
     def _mask(self, tensor: Tensor, store: bool = False) -> str:
         has_inner = bool(self.inner & set(tensor.axes))
         has_rows = bool(set(self.blocked) & set(tensor.axes))
@@ -311,7 +320,7 @@ class _Writer:
                 here = range(first, first + chunk)
                 names = tuple(self.names[used[i]] if i in used else "_" for i in here)
                 if set(names) != {"_"}:
-                    loads.append(Access(names, self._pointer(tensor, first), self._mask(tensor), chunk > 1))
+                    loads.append(Access(names, self._pointer(tensor, first), self._load_mask(tensor), chunk > 1))
                     self.helpers |= {f"load{chunk}"} if chunk > 1 else set()
         return tuple(loads)
 
@@ -382,7 +391,10 @@ class _Writer:
             k.numbers,
             sizes,
             tuple(s for s in sizes if s != size_name(k.inner[-1])),
-            tuple(flag_name(t) for t in results if t.name.startswith("grad_")),
+            (
+                *(given_name(t) for t in k.inputs if t.name in k.optional),
+                *(flag_name(t) for t in results if t.name.startswith("grad_")),
+            ),
             self._index("row", rows),
             self._index("kept", kept),
             k.inner[0] if not self.flat else "tile",

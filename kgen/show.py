@@ -140,11 +140,10 @@ def _fields(graph: Graph) -> Iterator[RenderableType]:
 # kernels and buffers: launches, and the tensors between them
 
 
-def _programs(spec: model.Spec, kernel: model.Kernel, flags: Flags) -> "list[Program]":
+def _programs(spec: model.Spec, kernel: model.Kernel, flags: Flags) -> "tuple[Program, ...]":
     from kgen.schedule import schedule
 
-    planned = schedule(_trace(spec, kernel, flags), kernel.grads)
-    return [planned.forward, *([planned.backward] if planned.backward else [])]
+    return schedule(_trace(spec, kernel, flags), kernel.grads, kernel.order)
 
 
 def _kernels(spec: model.Spec, kernel: model.Kernel, flags: Flags) -> Iterator[RenderableType]:
