@@ -98,6 +98,44 @@ class Kernel:
 
 
 @dataclass(frozen=True, slots=True)
+class Initialisation:
+    """The values that a parameter starts with; `fan` names the counts whose product scales a distribution."""
+
+    kind: str  # "zeros", "ones", "normal" (of standard deviation 1 / sqrt(fan)) or "uniform" (within +-1 / sqrt(fan))
+    fan: tuple[str, ...] = ()  # axes of the module's parameters, and "grade", "path" or "blade"
+
+    def __str__(self) -> str:
+        return f"{self.kind}({', '.join(self.fan)})" if self.fan else self.kind
+
+
+@dataclass(frozen=True, slots=True)
+class Parameter:
+    """An input of a kernel that a module keeps as an `nn.Parameter`."""
+
+    name: str  # in the module and its state_dict
+    input: str
+    initialisation: Initialisation
+    mark: Mark
+
+
+@dataclass(frozen=True, slots=True)
+class Module:
+    """One entry under `modules:`, an `nn.Module` around a kernel: parameters, and the kernel's other inputs forward."""
+
+    name: str
+    doc: str
+    kernel: str
+    sizes: tuple[tuple[str, str], ...]  # each axis of a parameter with the constructor's argument for its extent
+    parameters: tuple[Parameter, ...]
+    mark: Mark
+
+    @property
+    def arguments(self) -> tuple[str, ...]:
+        """The constructor's size arguments; one may be the extent of several axes."""
+        return tuple(dict.fromkeys(argument for _, argument in self.sizes))
+
+
+@dataclass(frozen=True, slots=True)
 class Layout:
     """Memory orders: of multivectors, and of weights by kind; `path_order` sorts product paths."""
 
@@ -120,3 +158,8 @@ class Spec:
     path: str
     digest: str
     mark: Mark
+    modules: tuple[Module, ...] = ()
+
+    def kernel(self, name: str) -> Kernel:
+        """The kernel of that name, which there is."""
+        return next(kernel for kernel in self.kernels if kernel.name == name)

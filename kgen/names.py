@@ -107,11 +107,12 @@ DERIVED = (
     ),
     *("function", "Function", "autograd", "setup_context", "jvp", "config", "configs", "lean"),
 )
+FUNCTIONS = ("weights_from", "weights_to")  # of generated modules, beside the kernels'
 COMPONENT = re.compile(r"e[0-9]*|[0-9]+|grad|ptr|row|reference")  # what generated code appends to an argument's name
 
 
-def check(name: str, what: str) -> None:
-    """Refuse a name that generated code cannot use; `what` says what it names."""
+def check_identifier(name: str, what: str) -> None:
+    """Refuse what Python could not take for a name; `what` says what it names."""
     if not re.fullmatch(r"[A-Za-z][A-Za-z0-9_]*", name):
         hint = "names are ASCII letters, digits and underscores, and start with a letter"
         raise KgenError(f"{shown(name)} cannot name {what}", hint=hint)
@@ -119,6 +120,11 @@ def check(name: str, what: str) -> None:
         raise KgenError(f"{shown(name)} cannot name {what}", hint="names have at most 60 characters")
     if keyword.iskeyword(name):
         raise KgenError(f"`{name}` cannot name {what}: it is a Python keyword")
+
+
+def check(name: str, what: str) -> None:
+    """Refuse a name that generated code cannot use; `what` says what it names."""
+    check_identifier(name, what)
     if name in VOCABULARY and what != "a kernel":
         raise KgenError(
             f"`{name}` cannot name {what}: it is an operation of bodies", hint=f"such as {name}_x or another word"
@@ -165,7 +171,9 @@ def check_argument(name: str, taken: Sequence[str], every: Sequence[str], axes: 
 
 
 def check_kernel(name: str, kernels: Sequence[str]) -> None:
-    """Refuse a kernel's name that generated code makes from another's."""
+    """Refuse a kernel's name that generated code makes from another's, or that a function of every module has."""
+    if name in FUNCTIONS:
+        raise KgenError(f"`{name}` cannot name a kernel: generated code has a function of that name")
     for other in kernels:
         if name.startswith(other + "_") and name.removeprefix(other + "_") in DERIVED:
             raise KgenError(f"`{name}` collides with a name that generated code makes from kernel `{other}`")

@@ -13,6 +13,7 @@ from pydantic_core import PydanticCustomError
 
 from kgen.names import shown
 
+INITIALISATIONS = "zeros, ones, normal(n) and uniform(n)"  # n: any counts, whose product scales the distribution
 FLOAT = re.compile(r"[-+]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][-+]?[0-9]+)?")
 
 
@@ -65,6 +66,12 @@ def _type(value: object) -> object:
     return [_text(item) for item in value] if isinstance(value, list) else value
 
 
+def _initialisation(value: object) -> str:
+    if not isinstance(value, str) or value == "":
+        raise wrong("an initialisation", value, f"one of {INITIALISATIONS}; or {{input: weight, init: zeros}}")
+    return value
+
+
 def _dtype(value: object) -> object:
     if value not in ("int32", "int64"):
         raise wrong("int32 or int64", value, "a dtype makes an index; a floating tensor has any dtype")
@@ -96,6 +103,7 @@ _AXIS: dict[str, Any] = {"anyOf": [{"type": "string"}, {"type": "integer", "mini
 Dims = Annotated[Texts, WithJsonSchema({"type": "array", "items": _AXIS})]
 _TYPE_PATTERN = r"^(multivector|even|odd|scalar|grades\(.*\)|weights\(.*\))(\s*\[.*\])?$"
 _TYPE: dict[str, Any] = {"anyOf": [{"type": "string", "pattern": _TYPE_PATTERN}, {"type": "array", "items": _AXIS}]}
+_INITIALISATION: dict[str, Any] = {"type": "string", "pattern": r"^(zeros|ones|(normal|uniform)\s*\(.*\))$"}
 
 
 class Form(BaseModel):
@@ -185,6 +193,48 @@ class KernelForm(Form):
     body: Annotated[Text, Field(description="Assignments and one return, in kgen's expression language.")]
 
 
+class ParameterForm(Form):
+    """`normal(grade)`, or `{input: weight, init: normal(grade)}` where the input's name is not the parameter's."""
+
+    input: Annotated[Text | None, Field(description="The kernel's input; the parameter's own name by default.")] = None
+    init: Annotated[
+        Text, Field(description=f"Values to start from: {INITIALISATIONS}."), WithJsonSchema(_INITIALISATION)
+    ]
+
+    @model_validator(mode="before")
+    @classmethod
+    def _short(cls, value: object) -> object:
+        return value if isinstance(value, dict) else {"init": _initialisation(value)}
+
+
+_PARAMETER: dict[str, Any] = {
+    "type": "object",
+    "properties": {"input": {"type": "string"}, "init": _INITIALISATION},
+    "required": ["init"],
+    "additionalProperties": False,
+}
+ParameterEntry = Annotated[ParameterForm, WithJsonSchema({"anyOf": [_INITIALISATION, _PARAMETER]})]
+
+
+class ModuleForm(Form):
+    """An nn.Module around one kernel: some of its inputs are parameters, the others are what forward takes."""
+
+    doc: Annotated[Text, Field(description="What it is, for readers of the generated class.")] = ""
+    kernel: Annotated[Text, Field(description="The kernel that forward calls.")]
+    sizes: Annotated[
+        dict[str, Text],
+        BeforeValidator(_mapping),
+        Field(
+            description="The constructor's arguments in order, by the parameters' axes; an axis's own name by default."
+        ),
+    ] = {}
+    parameters: Annotated[
+        dict[str, ParameterEntry],
+        BeforeValidator(_mapping),
+        Field(description="The parameters by their names in the state_dict, each with its initialisation."),
+    ]
+
+
 class SpecForm(Form):
     """A kgen spec: geometric-algebra operations to compile into one Triton module."""
 
@@ -194,6 +244,9 @@ class SpecForm(Form):
     algebra: AlgebraForm | None = None
     layout: LayoutForm | None = None
     kernels: Annotated[dict[str, KernelForm], BeforeValidator(_mapping), Field(description="The kernels by name.")]
+    modules: Annotated[
+        dict[str, ModuleForm], BeforeValidator(_mapping), Field(description="nn.Modules around kernels, by class name.")
+    ] = {}
 
 
 def json_schema() -> dict[str, Any]:

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from kgen import document as documents
-from kgen import kernel_forms, layouts, names, signature, structure
+from kgen import kernel_forms, layouts, module_forms, names, signature, structure
 from kgen.body import parse_body, place
 from kgen.document import Document, Place
 from kgen.errors import KgenError, KgenErrors, Mark
@@ -88,8 +88,10 @@ def _spec(document: Document, form: SpecForm, digest: str) -> Spec:
     layout = layouts.layout(document, form.layout, form.algebra is not None)
     sound = (algebra is None) == (form.algebra is None) and layout is not None
     kernels = _kernels(document, form, algebra, layout or Layout()) if sound else ()
+    modules = module_forms.modules(document, form, kernels) if sound else ()
     mark = document.value(("name",))
-    return Spec(form.name, form.doc.strip(), algebra, layout or Layout(), kernels, document.path, digest, mark)
+    doc = form.doc.strip()
+    return Spec(form.name, doc, algebra, layout or Layout(), kernels, document.path, digest, mark, modules)
 
 
 def _kernels(document: Document, form: SpecForm, algebra: Algebra | None, layout: Layout) -> tuple[Kernel, ...]:

@@ -1,6 +1,7 @@
 """The structure of a spec file: a document in, the pydantic models of `schema.py` out, mistakes noted in the document.
 
-What is wrong inside one kernel is noted and the kernel left out, so that all mistakes of a file come to light at once.
+What is wrong inside one kernel or module is noted and the entry left out, so that all mistakes of a file come to light
+at once.
 """
 
 from difflib import get_close_matches
@@ -12,11 +13,20 @@ from pydantic_core import ErrorDetails
 from kgen import names
 from kgen.document import Document, Place
 from kgen.errors import KgenError
-from kgen.schema import AlgebraForm, KernelForm, LayoutForm, SpecForm, TypeForm, WeightsForm
+from kgen.schema import (
+    AlgebraForm,
+    KernelForm,
+    LayoutForm,
+    ModuleForm,
+    ParameterForm,
+    SpecForm,
+    TypeForm,
+    WeightsForm,
+)
 
 
 def form(document: Document) -> SpecForm | None:
-    """The document as models; None when a mistake outside the kernels leaves nothing to go on with."""
+    """The document as models; None when a mistake outside these entries leaves nothing to go on with."""
     for _ in range(2):
         try:
             return SpecForm.model_validate(document.data)
@@ -30,10 +40,10 @@ def form(document: Document) -> SpecForm | None:
 
 
 def _leave_out(data: Any, detail: ErrorDetails) -> bool:
-    """Take an unknown key, or else the kernel with the mistake, off the data; False when the mistake is elsewhere."""
+    """Take an unknown key, or else the entry with the mistake, off the data; False when the mistake is elsewhere."""
     loc = detail["loc"]
     unknown = detail["type"] == "extra_forbidden"
-    if not unknown and (len(loc) < 2 or loc[0] != "kernels"):
+    if not unknown and (len(loc) < 2 or loc[0] not in ("kernels", "modules")):
         return False
     *way, last = loc if unknown else loc[:2]
     for key in way:
@@ -69,4 +79,8 @@ def _model(loc: Place) -> type[BaseModel]:
             return KernelForm
         case ("kernels", _, *_):
             return TypeForm
+        case ("modules", _):
+            return ModuleForm
+        case ("modules", _, *_):
+            return ParameterForm
     return SpecForm
