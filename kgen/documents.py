@@ -1,6 +1,7 @@
 """Docstrings and formula comments of a generated module, from what the spec says."""
 
 import inspect
+from collections.abc import Sequence
 
 from kgen.constants import dims, tensors
 from kgen.model import Kernel, Option, Spec
@@ -25,7 +26,7 @@ def document(spec: Spec, kernel: Kernel) -> str:
     lines += [f"    {line}" for line in formula(spec, kernel)]
     lines += ["", "Args:"]
     lines += [f"    {t.name}: shape {shape(dims(t))}, {t.dtype or 'floating'}." for t in inputs]
-    lines += [f"    {o.name}: {_option(o)}." for o in kernel.options]
+    lines += [f"    {o.name}: {option(o)}." for o in kernel.options]
     lines += ["", "Returns:"]
     lines += [
         f"    {t.name}: shape {shape(dims(t))}, of the promoted dtype of {_listed(kernel.grads)}." for t in outputs
@@ -37,6 +38,11 @@ def document(spec: Spec, kernel: Kernel) -> str:
         lines += ["", f"The function is {EQUIVARIANCE[group]}."]
     lines += ["", f"Differentiable in {_listed(kernel.grads)}." if kernel.grads else "Not differentiable."]
     lines += [f"Inputs are read in place when contiguous, else copied once. Source: {source_name(spec.path)}."]
+    return docstring(lines)
+
+
+def docstring(lines: Sequence[str]) -> str:
+    """Lines as what stands between the quotes of a function or class."""
     return "\n".join(f"    {line}".rstrip() for line in lines).strip() + "\n    "
 
 
@@ -45,9 +51,10 @@ def shape(tensor_dims: tuple[str | int, ...]) -> str:
     return "(" + ", ".join(map(str, tensor_dims)) + ("," if len(tensor_dims) == 1 else "") + ")"
 
 
-def _option(option: Option) -> str:
-    kind = "chooses the compiled variant" if isinstance(option.default, bool) else "a number, read at run time"
-    return f"{kind}, {option.default!r} by default"
+def option(declared: Option) -> str:
+    """What an option is for, and its default."""
+    kind = "chooses the compiled variant" if isinstance(declared.default, bool) else "a number, read at run time"
+    return f"{kind}, {declared.default!r} by default"
 
 
 def _listed(names: tuple[str, ...]) -> str:

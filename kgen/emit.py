@@ -15,6 +15,7 @@ from kgen import reference
 from kgen.blades import blade_helpers, sum_helpers
 from kgen.buffers import plan
 from kgen.constants import constants
+from kgen.conventions import CONVENTIONS, weights
 from kgen.documents import formula
 from kgen.errors import KgenError
 from kgen.ir import verify
@@ -23,6 +24,7 @@ from kgen.model import Kernel, Spec
 from kgen.schedule import CROWDED, schedule
 from kgen.sections import KernelText, sections
 from kgen.tidy import formatted, tidy
+from kgen.torch_modules import module_rows
 from kgen.trace import trace
 from kgen.tree import banner, source_name, template_folder
 
@@ -47,12 +49,21 @@ def emit(spec: Spec) -> str:
         functions=_join(
             _render("function", f=function_rows(spec, k, [v for v in variants if v.kernel is k])) for k in spec.kernels
         ),
+        modules=_join(_render("torch_module", m=module_rows(spec, m)) for m in spec.modules),
+        converters=_converters(spec),
         reference=reference.source(spec),
         operator_runtime=_render("operators").strip("\n"),
         first_operator=variants[0].name,
         operators=formatted("\n".join(_render("operator", v=operator_rows(v)) for v in variants)),
     )
     return tidy(text)
+
+
+def _converters(spec: Spec) -> str:
+    """The functions that convert weights, where there are any that other libraries may have, too."""
+    known = weights(spec)
+    rows = {"conventions": formatted(f"CONVENTIONS = {CONVENTIONS!r}"), "weights": formatted(f"WEIGHTS = {known!r}")}
+    return _render("converters", **rows) if known else ""
 
 
 def _refuse_twins(variants: Sequence[Variant]) -> None:

@@ -46,6 +46,15 @@ kernels:
       r: even[b]  # axes in brackets replace the default ones
       x: grades(1)
     body: return (r >> x).grade(1)
+
+# An nn.Module around a kernel, {name}.Layer(n_features), without the leading `# `:
+#
+# modules:
+#   Layer:
+#     kernel: layer
+#     sizes: {{n: n_features}}  # the constructor's argument for each axis of a parameter
+#     parameters:
+#       weight: normal(grade)  # at first of standard deviation 1 / sqrt(grades); also zeros, ones, uniform(n)
 """
 
 

@@ -31,10 +31,12 @@ def render(spec: model.Spec, stage: str, kernel: str, flags: Flags) -> list[Rend
         names = ", ".join(k.name for k in spec.kernels)
         raise KgenError(f"no kernel {kernel!r}", spec.mark, f"its kernels: {names}")
     _refuse_unknown(chosen, flags)
+    around = tuple(m for m in spec.modules if m.kernel in {k.name for k in chosen})
     if stage == "source":
-        return [_source(replace(spec, kernels=chosen))]
+        return [_source(replace(spec, kernels=chosen, modules=around))]
     if stage == "spec":
-        return [*_algebra(spec), *(part for k in chosen for part in _kernel(spec, k, flags))]
+        kernels = (part for k in chosen for part in _kernel(spec, k, flags))
+        return [*_algebra(spec), *kernels, *(part for m in around for part in _module(m))]
     return [part for k in chosen for part in STAGES[stage](spec, k, flags)]
 
 
@@ -84,6 +86,16 @@ def _kernel(spec: model.Spec, kernel: model.Kernel, flags: Flags) -> Iterator[Re
         table.add_row(option.name, type(option.default).__name__, f"= {option.default}", "", "option")
     yield table
     yield kernel.body
+
+
+def _module(module: model.Module) -> Iterator[RenderableType]:
+    yield f"\n{module.name}({', '.join(module.arguments)}): nn.Module around {module.kernel}"
+    table = Table()
+    for heading in ("parameter", "input", "at first"):
+        table.add_column(heading)
+    for p in module.parameters:
+        table.add_row(p.name, p.input, str(p.initialisation))
+    yield table
 
 
 # paths: the product paths behind each weight
