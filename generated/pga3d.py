@@ -13008,6 +13008,86 @@ def motor_action_shared(m, x):
 
 
 # ---------------------------------------------------------------------------------------------------------------------
+# Weights of other libraries
+
+
+class Convention(NamedTuple):
+    """How a library keeps the weights of product paths."""
+
+    order: tuple[str, str, str]  # the sort key of paths: grades of the left operand, the result, the right operand
+    per_feature: tuple[str, str]  # axes in memory order
+    fully_connected: tuple[str, str, str]  # also of weights that mix the features of each grade, whose paths are grades
+
+
+CONVENTIONS = {
+    "flash_clifford": Convention(
+        order=("left", "out", "right"), per_feature=("feature", "path"), fully_connected=("path", "in", "out")
+    ),
+    "cgenn": Convention(
+        order=("left", "out", "right"), per_feature=("feature", "path"), fully_connected=("out", "in", "path")
+    ),
+    "kingdon": Convention(
+        order=("left", "right", "out"), per_feature=("feature", "path"), fully_connected=("path", "in", "out")
+    ),
+}
+
+# the axes of this module's weights; their paths are in PATHS
+WEIGHTS = {"sgp.weight": ("feature", "path"), "fused_gelu_sgp_norm.weight": ("feature", "path")}
+
+
+def weights_from(weight: torch.Tensor, convention: str, *, of: str) -> torch.Tensor:
+    """A copy of another library's weights in the order that this module takes. The inverse of `weights_to`.
+
+    Args:
+        weight: the weights, with paths and axes in the library's order.
+        convention: the library, a key of CONVENTIONS.
+        of: which weights of this module they become, a key of WEIGHTS.
+
+    Raises:
+        ValueError: the convention or the weights are unknown, or the shape is another; the message says what is known.
+    """
+    there = _kept(convention, of)
+    return _reordered(weight, there, (PATHS[of], WEIGHTS[of]))
+
+
+def weights_to(weight: torch.Tensor, convention: str, *, of: str) -> torch.Tensor:
+    """A copy of this module's weights in another library's order. The inverse of `weights_from`.
+
+    Args:
+        weight: the weights, as the module takes them.
+        convention: the library, a key of CONVENTIONS.
+        of: which weights of this module they are, a key of WEIGHTS.
+
+    Raises:
+        ValueError: the convention or the weights are unknown, or the shape is another; the message says what is known.
+    """
+    there = _kept(convention, of)
+    return _reordered(weight, (PATHS[of], WEIGHTS[of]), there)
+
+
+def _kept(convention, of):
+    """The paths and the axes of weights as a library keeps them."""
+    for name, value, known in (("convention", convention, CONVENTIONS), ("of", of, WEIGHTS)):
+        if value not in known:
+            raise ValueError(f"{name} must be one of {', '.join(map(repr, known))}, got {value!r}")
+    order, per_feature, fully_connected = CONVENTIONS[convention]
+    sides = [("left", "out", "right").index(side) for side in order]
+    paths = sorted(PATHS[of], key=lambda path: [path[side] for side in sides if side < len(path)])
+    return paths, per_feature if "feature" in WEIGHTS[of] else fully_connected
+
+
+def _reordered(weight, source, target):
+    """A copy of weights with paths and axes in another order."""
+    (paths, axes), (new_paths, new_axes) = source, target
+    along = axes.index("path")
+    if weight.ndim != len(axes) or weight.shape[along] != len(paths):
+        shape = _shape([len(paths) if axis == "path" else axis for axis in axes])
+        raise ValueError(f"weight must have shape {shape}, got {tuple(weight.shape)}")
+    index = torch.tensor([paths.index(path) for path in new_paths], device=weight.device)
+    return weight.index_select(along, index).permute([axes.index(axis) for axis in new_axes]).contiguous()
+
+
+# ---------------------------------------------------------------------------------------------------------------------
 # References: plain torch, any device, differentiable to any order
 
 
