@@ -5,9 +5,9 @@ In: a folder, as a resolved path, and the files to write and to remove in it. Ou
 Everything new is first written and flushed in a hidden folder beside the target. Then one of three steps takes effect:
 
 * no folder there yet: the hidden one is renamed to it;
-* a folder of plain files: the others are hard-linked into the hidden one, and the two folders are exchanged by one
-  system call (Linux). Whoever looks sees the old set or the new one, at any moment;
-* else (folders inside, the working directory itself, a file system that cannot exchange folders): a journal of the
+* a folder of plain files and of folders of them: the other files are hard-linked into the hidden one, and the two
+  folders are exchanged by one system call (Linux). Whoever looks sees the old set or the new one, at any moment;
+* else (links inside, the working directory itself, a file system that cannot exchange folders): a journal of the
   renames is written, the files are renamed one by one, the journal is removed. A build killed between two renames
   leaves the journal, and `recover` completes it, which every later build does before anything else.
 
@@ -116,11 +116,13 @@ def _take_place(out: Path, fresh: Path, touched: set[str]) -> bool:
         return False
     try:
         for name in others:
+            (fresh / name).parent.mkdir(parents=True, exist_ok=True)
             os.link(out / name, fresh / name)
-        shutil.copymode(out, fresh)
+        for folder in _folders(fresh):
+            shutil.copymode(out / folder if (out / folder).exists() else out, fresh / folder)
+            _flush(fresh / folder)
     except OSError:
         return False
-    _flush(fresh)
     if not _exchange(fresh, out):
         return False
     _flush(out.parent)
@@ -129,12 +131,27 @@ def _take_place(out: Path, fresh: Path, touched: set[str]) -> bool:
 
 
 def _companions(out: Path, touched: set[str]) -> list[str] | None:
-    """The files beside those that change, or None for a folder that must keep its identity or holds more than files."""
-    if Path.cwd().is_relative_to(out) or any("/" in path for path in touched):
+    """The files beside those that change, or None for a folder that must keep its identity or holds links."""
+    if Path.cwd().is_relative_to(out):
         return None
-    with os.scandir(out) as entries:
-        found = {entry.name: entry.is_file(follow_symlinks=False) for entry in entries if entry.name != CACHE}
-    return sorted(found.keys() - touched) if all(found.values()) else None
+    found: list[str] = []
+    for folder in _folders(out):
+        with os.scandir(out / folder) as entries:
+            inside = [entry for entry in entries if entry.name != CACHE]
+        if not all(entry.is_dir(follow_symlinks=False) or entry.is_file(follow_symlinks=False) for entry in inside):
+            return None
+        found += [(folder / entry.name).as_posix() for entry in inside if entry.is_file(follow_symlinks=False)]
+    return sorted(set(found) - touched)
+
+
+def _folders(top: Path) -> list[Path]:
+    """The folder and those in it, relative and outermost first, but for Python's caches."""
+    found = [Path()]
+    for folder in found:
+        with os.scandir(top / folder) as entries:
+            inside = sorted(entry.name for entry in entries if entry.is_dir(follow_symlinks=False))
+        found += [folder / name for name in inside if name != CACHE]
+    return found
 
 
 def _exchange(a: Path, b: Path) -> bool:
@@ -147,12 +164,17 @@ def _exchange(a: Path, b: Path) -> bool:
 
 
 def _carry_over(old: Path, out: Path, known: set[str]) -> None:
-    """Keep what appeared in the old folder while the new one was prepared, and Python's cache."""
-    with os.scandir(old) as entries:
-        late = sorted(entry.name for entry in entries if entry.name not in known)
-    for name in late:
-        with contextlib.suppress(OSError):  # whoever imports a module may have made the cache again
-            os.rename(old / name, out / name)
+    """Keep what appeared in the old folder while the new one was prepared, Python's caches, and empty folders."""
+    for folder in _folders(old):
+        with os.scandir(old / folder) as entries:
+            late = sorted(entry.name for entry in entries if entry.is_file() or entry.name == CACHE)
+        for name in late:
+            if (folder / name).as_posix() not in known:
+                with contextlib.suppress(OSError):  # whoever imports a module may have made the cache again
+                    (out / folder).mkdir(parents=True, exist_ok=True)
+                    os.rename(old / folder / name, out / folder / name)
+        if not os.listdir(old / folder) and not late:
+            (out / folder).mkdir(parents=True, exist_ok=True)
 
 
 def _write_journal(stage: Path, write: Mapping[str, bytes], remove: Sequence[str]) -> None:
