@@ -8,7 +8,7 @@ algebra, trace, autodiff or simplify: a wrong sign must not be able to agree wit
 
 import ast
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import lru_cache
 from importlib import resources
 from typing import TYPE_CHECKING, Any
@@ -20,14 +20,26 @@ if TYPE_CHECKING:
     import torch
 
 SOURCES = ("reference_tables.py", "reference_runtime.py")
+DENSE_SOURCES = ("reference_dense.py", "reference_runtime.py")  # of two functions of one name the first counts
 
 
 def source(spec: Spec) -> str:
     """The reference section of a spec's module: constants, the helper functions it needs, one function per kernel."""
-    kernels = "\n\n\n".join(_formatted(Function(spec, kernel).text()) for kernel in spec.kernels)
-    parts = [*_helpers(kernels), kernels]
+    kernels = _kernels(Function(spec, kernel) for kernel in spec.kernels)
+    parts = [*_helpers(kernels, SOURCES), kernels]
     constants = [line for name, line in _constants(spec) if any(name in part for part in parts)]
     return "\n\n\n".join(["\n".join(constants)] * bool(constants) + parts) + "\n"
+
+
+def oracles(functions: Iterable[Function], callers: str = "") -> str:
+    """The same functions over a dense table of products, and what `callers` call besides.
+
+    The text that they are put into defines the table, as `reference_dense` says.
+    """
+    kernels = _kernels(functions)
+    parts = [*_helpers(kernels + callers, DENSE_SOURCES), kernels]
+    aliases = [ALIAS] * any("_RefGrades" in part for part in parts)
+    return "\n\n\n".join(aliases + parts)
 
 
 def evaluate(
@@ -50,10 +62,16 @@ def _functions(spec: Spec) -> dict[str, Any]:
 
 # helpers
 
+ALIAS = "_RefGrades = tuple[int, ...] | None  # the grades of a multivector, None for all"
+
+
+def _kernels(functions: Iterable[Function]) -> str:
+    return "\n\n\n".join(_formatted(function.text()) for function in functions)
+
 
 def _constants(spec: Spec) -> Iterator[tuple[str, str]]:
     """The algebra as the helpers read it: names and their definitions."""
-    yield "_RefGrades", "_RefGrades = tuple[int, ...] | None  # the grades of a multivector, None for all"
+    yield "_RefGrades", ALIAS
     if spec.algebra is not None:
         blades = tuple((blade.mask, blade.sign) for blade in spec.algebra.blades)
         yield "_REF_SQUARES", f"_REF_SQUARES = {spec.algebra.squares}  # of the generators"
@@ -62,9 +80,11 @@ def _constants(spec: Spec) -> Iterator[tuple[str, str]]:
         yield "_REF_PATH_ORDER", f"_REF_PATH_ORDER = {_tuple(spec.layout.path_order)}"
 
 
-def _helpers(text: str) -> list[str]:
+def _helpers(text: str, files: Sequence[str]) -> list[str]:
     """The helper functions that a text calls, and those that they call, in the order of their files."""
-    available = {name: body for file in SOURCES for name, body in _definitions(file)}
+    available: dict[str, str] = {}
+    for name, body in (definition for file in files for definition in _definitions(file)):
+        available.setdefault(name, body)
     needed: set[str] = set()
     found = [text]
     while found:

@@ -2,13 +2,14 @@
 
 The function casts its inputs to the dtype of the arithmetic, gives them all axes of the kernel in one order with
 components last, runs the body line by line, and puts the results into their memory orders. Guaranteed: its own names
-are none of the body's, and a result is contiguous and never an input.
+are none of the body's, and a result is contiguous and never an input. A proof's oracles are the same functions, over
+other tables, and `results` tells the proof what shapes to expect.
 """
 
 import ast
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from math import prod
 from textwrap import wrap
 
@@ -17,18 +18,27 @@ from kgen.body import parse_body
 from kgen.errors import KgenError
 from kgen.model import COMPONENT_AXES, ELLIPSIS, Argument, Kernel, Spec, Type
 from kgen.reference_body import Evaluator
-from kgen.reference_values import ATOM, Value
+from kgen.reference_values import ATOM, Grades, Value
 
 WIDTH = 120
 
 Dims = tuple[str | int, ...]
 
 
-class Function:
-    """The text of one kernel's reference."""
+@dataclass(frozen=True, slots=True)
+class Shape:
+    """A tensor's dims in memory order, as users see them, and the grades of a multivector."""
 
-    def __init__(self, spec: Spec, kernel: Kernel) -> None:
-        self.spec, self.kernel = spec, kernel
+    dims: Dims
+    grades: Grades = ()
+
+
+class Function:
+    """The text of one kernel's reference, or under another `suffix` of its oracle; `results` are known after `text`."""
+
+    def __init__(self, spec: Spec, kernel: Kernel, suffix: str = "reference") -> None:
+        self.spec, self.kernel, self.suffix = spec, kernel, suffix
+        self.results: list[Shape] = []
         self.tree = parse_body(kernel)
         self.types = {argument.name: _type(argument) for argument in kernel.inputs}
         self.floating = [name for name, t in self.types.items() if t.kind != "index"]
@@ -46,7 +56,20 @@ class Function:
         signature = ", ".join([*names, *["*"] * bool(options), *options])
         statements = self._statements()
         body = [*self._docstring(), *self._prepared("\n".join(statements)), *statements]
-        return "\n".join([f"def {self.kernel.name}_reference({signature}):", *(f"    {line}" for line in body)])
+        return "\n".join([f"def {self.kernel.name}_{self.suffix}({signature}):", *(f"    {line}" for line in body)])
+
+    def shape(self, name: str) -> Shape:
+        """The shape of an input."""
+        t = self.types[name]
+        counts: dict[str | int, int] = {}
+        if t.kind == "multivector":
+            counts["blade"] = len(self.evaluator.masks(t.grades))
+        elif t.kind == "weights":
+            paths = self.evaluator.paths(tuple(map(self._operand, t.operands)))
+            counts = dict.fromkeys(COMPONENT_AXES, len(paths))
+        elif "grade" in t.memory:
+            counts["grade"] = len(self.evaluator.all_grades)
+        return Shape(tuple(counts.get(dim, dim) for dim in t.memory), t.grades)
 
     def _fresh(self, name: str) -> str:
         return self._fresh(name + "_") if name in self.taken else name
@@ -59,7 +82,8 @@ class Function:
 
     def _docstring(self) -> list[str]:
         printable = "".join(c if c.isprintable() else " " for c in self.kernel.doc.replace('"', "'"))
-        lines = wrap(f"Torch reference of {self.kernel.name}: {' '.join(printable.split())}".rstrip(": "), WIDTH - 11)
+        title = f"Torch {self.suffix} of {self.kernel.name}: {' '.join(printable.split())}"
+        lines = wrap(title.rstrip(": "), WIDTH - 11)
         lines = [line.replace("\\", "\\\\") for line in lines]
         return [f'"""{lines[0]}"""'] if len(lines) == 1 else [f'"""{lines[0]}', *lines[1:], '"""']
 
@@ -184,9 +208,11 @@ class Function:
             text = value.at(ATOM) + (".reshape(-1)" if value.kind == "multivector" else ".reshape(())")
         left = [axis for axis in self.axes if axis in value.axes] + ["blade"] * (value.kind == "multivector")
         text += _permuted([left.index(dim) for dim in order])
-        leading = any(ELLIPSIS in t.memory for t in self.types.values())
-        if leading and order[:1] == ["b"]:
+        leading = any(ELLIPSIS in t.memory for t in self.types.values()) and order[:1] == ["b"]
+        if leading:
             text = f"_ref_unflatten({text}, {self.lead})"
+        dims = [len(value.probes) if dim == "blade" else dim for dim in order]
+        self.results.append(Shape((ELLIPSIS, *dims[1:]) if leading else tuple(dims), value.grades))
         copied = ".clone(memory_format=torch.contiguous_format)" if value.view else ".contiguous()"
         return f"{text}.to({self.dtype}){copied}"
 
