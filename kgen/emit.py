@@ -35,7 +35,7 @@ def emit(spec: Spec) -> str:
     _refuse_twins(variants)
     texts = {v.name: kernel_texts(v) for v in variants}
     every = [t for v in variants for t in texts[v.name]]
-    text = _render(
+    text = render(
         "module",
         title=f"{spec.name}: {spec.doc.strip().splitlines()[0]}" if spec.doc else spec.name,
         banner=banner(spec.path),
@@ -43,18 +43,18 @@ def emit(spec: Spec) -> str:
         source=source_name(spec.path),
         constants=formatted(constants(spec)),
         launch_table=formatted(f"LAUNCH = {{{''.join(f'{t.name!r}: {launch}, ' for t, launch in every)}}}"),
-        runtime_kernels=_shared(every) + _render("host"),
+        runtime_kernels=_shared(every) + render("host"),
         variants=[_section(spec, v, texts[v.name]) for v in variants],
-        launchers=_join(_render("launcher", p=row) for v in variants for row in launcher_rows(v, plan)),
+        launchers=_join(render("launcher", p=row) for v in variants for row in launcher_rows(v, plan)),
         functions=_join(
-            _render("function", f=function_rows(spec, k, [v for v in variants if v.kernel is k])) for k in spec.kernels
+            render("function", f=function_rows(spec, k, [v for v in variants if v.kernel is k])) for k in spec.kernels
         ),
-        modules=_join(_render("torch_module", m=module_rows(spec, m)) for m in spec.modules),
+        modules=_join(render("torch_module", m=module_rows(spec, m)) for m in spec.modules),
         converters=_converters(spec),
         reference=reference.source(spec),
-        operator_runtime=_render("operators").strip("\n"),
+        operator_runtime=render("operators").strip("\n"),
         first_operator=variants[0].name,
-        operators=formatted("\n".join(_render("operator", v=operator_rows(v)) for v in variants)),
+        operators=formatted("\n".join(render("operator", v=operator_rows(v)) for v in variants)),
     )
     return tidy(text)
 
@@ -63,7 +63,7 @@ def _converters(spec: Spec) -> str:
     """The functions that convert weights, where there are any that other libraries may have, too."""
     known = weights(spec)
     rows = {"conventions": formatted(f"CONVENTIONS = {CONVENTIONS!r}"), "weights": formatted(f"WEIGHTS = {known!r}")}
-    return _render("converters", **rows) if known else ""
+    return render("converters", **rows) if known else ""
 
 
 def _refuse_twins(variants: Sequence[Variant]) -> None:
@@ -147,7 +147,7 @@ def _section(spec: Spec, variant: Variant, texts: Sequence[tuple[KernelText, str
     return {
         "title": variant.name,
         "formula": formula(spec, variant.kernel),
-        "kernels": _join(_render(text.form, k=text) for text, _ in texts),
+        "kernels": _join(render(text.form, k=text) for text, _ in texts),
     }
 
 
@@ -158,7 +158,7 @@ def _shared(texts: Sequence[tuple[KernelText, str]]) -> str:
         sections_ = (text.body, *(s.tile for s in text.sweeps))
         accumulators = [a for s in sections_ for a in s.accumulators]
         helpers |= {a.function for a in accumulators} | {"row_start" if a.whole_row else "start" for a in accumulators}
-    return _render("shared", helpers=helpers, blades=blade_helpers(helpers), row_sums=sum_helpers(helpers))
+    return render("shared", helpers=helpers, blades=blade_helpers(helpers), row_sums=sum_helpers(helpers))
 
 
 def _join(parts: Iterable[str]) -> str:
@@ -183,5 +183,6 @@ def _groupby_in_order(rows: Iterable[Any], attribute: str) -> list[tuple[Any, li
     return [(key, list(group)) for key, group in groupby(rows, key=lambda row: getattr(row, attribute))]
 
 
-def _render(template: str, **context: Any) -> str:
+def render(template: str, **context: Any) -> str:
+    """A template with its rows."""
     return _environment().get_template(f"{template}.jinja").render(**context)
