@@ -87,10 +87,10 @@ def build(
     diff: Annotated[
         bool, typer.Option("--diff", help="Write nothing; print the changes, exit status 1 if any.")
     ] = False,
-    prune: Annotated[bool, typer.Option("--prune", help="Remove modules whose spec is gone.")] = False,
+    prune: Annotated[bool, typer.Option("--prune", help="Remove files whose spec is gone.")] = False,
     jobs: Annotated[int, typer.Option(min=1, help="Processes.", show_default="one per processor")] = PROCESSORS,
 ) -> None:
-    """Generate the modules of the given specs, all of them or none."""
+    """Generate the modules of the given specs and their proofs, all files or none."""
     from kgen import tree
     from kgen.pipeline import generate
 

@@ -1,4 +1,4 @@
-"""The story of a build: specs in, the text of the generated modules out. Reads and writes no files."""
+"""The story of a build: specs in, the text of modules and of their proofs out. Reads and writes no files."""
 
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
@@ -8,13 +8,13 @@ from kgen.model import Spec
 
 
 def generate(specs: Sequence[Spec], jobs: int = 1, done: Callable[[Spec], None] | None = None) -> dict[str, str]:
-    """The modules of the specs by their path under the output folder, such as "vga3d.py".
+    """The modules of the specs and their proofs, by path under the output folder: "vga3d.py", "tests/test_vga3d.py".
 
     `jobs` processes share the specs; the text does not depend on it. `done` is called as each spec is finished.
     """
     files: dict[str, str] = {}
-    for spec, text in zip(specs, _texts(specs, min(jobs, len(specs)))):
-        files[f"{spec.name}.py"] = text
+    for spec, texts in zip(specs, _texts(specs, min(jobs, len(specs)))):
+        files |= texts
         if done:
             done(spec)
     return files
@@ -27,9 +27,16 @@ def module(spec: Spec) -> str:
     return emit(spec)
 
 
-def _texts(specs: Sequence[Spec], jobs: int) -> Iterator[str]:
+def package(spec: Spec) -> dict[str, str]:
+    """The files of one spec: its module, and the proof of it."""
+    from kgen.proof import file_name, proof
+
+    return {f"{spec.name}.py": module(spec), file_name(spec): proof(spec)}
+
+
+def _texts(specs: Sequence[Spec], jobs: int) -> Iterator[dict[str, str]]:
     if jobs < 2:
-        yield from map(module, specs)
+        yield from map(package, specs)
         return
     with ProcessPoolExecutor(jobs, mp_context=get_context("spawn")) as pool:
-        yield from pool.map(module, specs)
+        yield from pool.map(package, specs)

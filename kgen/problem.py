@@ -73,8 +73,11 @@ def size_of(tensors: Sequence[torch.Tensor]) -> int:
 
 @cache
 def load_module(path: Path) -> ModuleType:
-    """The generated module at `path`, under the name that `import generated.NAME` gives it."""
+    """The generated module at `path`, under the name that `import generated.NAME` gives it, imported once."""
     name = f"generated.{path.stem}"
+    known = sys.modules.get(name)
+    if known is not None and known.__file__ and Path(known.__file__).resolve() == path.resolve():
+        return known
     spec = importlib.util.spec_from_file_location(name, path)
     if not path.is_file() or spec is None or spec.loader is None:
         raise KgenError(f"no generated module {path}", hint="run `kgen build` first, or say where with --generated")

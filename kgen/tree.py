@@ -7,7 +7,7 @@ folder itself. Guaranteed:
 * a file without kgen's banner in its first lines is never replaced and never removed;
 * a file whose text is the same is not touched;
 * no path leaves the folder;
-* modules whose spec is gone are reported, and removed only on request.
+* modules and proofs whose spec is gone are reported, and removed only on request.
 """
 
 import difflib

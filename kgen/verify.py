@@ -169,9 +169,8 @@ def _module(target: Path, generated: Path) -> Iterator[ModuleType]:
         yield _load(present)
         return
     with tempfile.TemporaryDirectory() as folder:
-        for name, text in _compile(target).items():
-            path = Path(folder) / name
-            path.write_text(text, encoding="utf-8")
+        path = Path(folder) / f"{_name(target)}.py"
+        path.write_text(_compile(target), encoding="utf-8")
         yield _load(path)
 
 
@@ -188,16 +187,16 @@ def _name(spec: Path) -> str:
     return found[1] if found else spec.stem
 
 
-def _compile(spec: Path) -> dict[str, str]:
+def _compile(spec: Path) -> str:
     try:
-        from kgen.pipeline import generate
+        from kgen.pipeline import module
         from kgen.spec import load
     except ImportError as missing:
         raise KgenError(
             f"{spec} has no generated module, and the compiler is not installed: {missing}",
             hint=f"run `kgen build {spec}` where kgen is installed whole",
         ) from None
-    return generate([load(str(spec))])
+    return module(load(str(spec)))
 
 
 def _device(name: str) -> torch.device:

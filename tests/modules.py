@@ -57,6 +57,17 @@ def spec_text(name: str) -> str:
     return (ROOT / "specs" / f"{name}.yaml").read_text(encoding="utf-8")
 
 
+BLADES_FIRST, BLADES_LAST = "multivector: [blade, b, n]", "multivector: [..., n, blade]"
+
+
+def turned(text: str) -> str:
+    """The spec in the other memory order."""
+    first = BLADES_FIRST in text
+    old, new = (BLADES_FIRST, BLADES_LAST) if first else (BLADES_LAST, BLADES_FIRST)
+    assert old in text
+    return text.replace(old, new)
+
+
 def compiled(text: str, folder: Path) -> ModuleType:
     """The module of a spec's text, compiled once for all processes that share the folder."""
     spec = load("specs/unshipped.yaml", text)

@@ -43,21 +43,24 @@ def test_regenerates(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """`kgen build` would change nothing."""
     monkeypatch.chdir(ROOT)
     files = generate([load(f"specs/{name}.yaml")])
-    assert list(files) == [f"{name}.py"]
-    assert files[f"{name}.py"] == text_of(name), f"run `kgen build specs/{name}.yaml`"
+    assert list(files) == [f"{name}.py", f"tests/test_{name}.py"]
+    for path, text in files.items():
+        assert text == (ROOT / "generated" / path).read_text(encoding="utf-8"), f"run `kgen build specs/{name}.yaml`"
 
 
 GENERATE = """
 import sys
 from kgen.pipeline import generate
 from kgen.spec import load
-sys.stdout.write(generate([load("specs/vga2d.yaml")])["vga2d.py"])
+files = generate([load("specs/vga2d.yaml")])
+sys.stdout.write(files["vga2d.py"] + files["tests/test_vga2d.py"])
 """
 
 
 @pytest.mark.parametrize("seed", ["0", "1", "12345"])
 def test_hash_seed(seed: str) -> None:
-    assert python(GENERATE, {"PYTHONHASHSEED": seed, "PYTHONUTF8": "1"}) == text_of("vga2d")
+    both = text_of("vga2d") + text_of("tests/test_vga2d")
+    assert python(GENERATE, {"PYTHONHASHSEED": seed, "PYTHONUTF8": "1"}) == both
 
 
 @pytest.mark.parametrize("name", SHIPPED)

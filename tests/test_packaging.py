@@ -5,6 +5,8 @@ declared requirements lead to, so that an undeclared import fails.
 """
 
 import email
+import re
+import shutil
 import subprocess
 import sys
 import tomllib
@@ -96,8 +98,8 @@ def test_an_installed_kgen_builds_what_the_checkout_builds(wheel: Path, tmp_path
     run(kgen, "new", "fresh", "--signature", "2,0,0", cwd=tmp_path)
     run(kgen, "build", cwd=tmp_path)
     run(sys.executable, "-m", "kgen", "build", tmp_path / "specs/fresh.yaml", "--out", tmp_path / "same", cwd=ROOT)
-    built = (tmp_path / "generated" / "fresh.py").read_bytes()
-    assert built == (tmp_path / "same" / "fresh.py").read_bytes()
+    for name in ("fresh.py", "tests/test_fresh.py"):
+        assert (tmp_path / "generated" / name).read_bytes() == (tmp_path / "same" / name).read_bytes()
 
 
 def test_generated_modules_need_torch_and_triton_alone(tmp_path: Path) -> None:
@@ -114,9 +116,20 @@ print([name for name in ("kgen", "kingdon", "pydantic", "yaml", "rich") if name 
     assert run(python, "-B", "-c", code, cwd=tmp_path) == "[]\n"
 
 
-def test_every_spec_has_its_module() -> None:
+def test_proofs_need_torch_triton_and_pytest_alone(tmp_path: Path) -> None:
+    """Both files, copied into a folder of another project."""
+    python = environment(tmp_path / "environment", ["torch", "triton", "pytest", "numpy"])  # numpy: the interpreter's
+    for name in ("vga2d.py", "tests/test_vga2d.py"):
+        (tmp_path / "somewhere" / name).parent.mkdir(exist_ok=True)
+        shutil.copy(ROOT / "generated" / name, tmp_path / "somewhere" / name)
+    printed = run(python, "-m", "pytest", "-q", "somewhere", "-k", "sgp and not norm", cwd=tmp_path)
+    assert re.search(r"^\d+ passed, \d+ deselected", printed, re.MULTILINE), printed
+
+
+def test_every_spec_has_its_module_and_its_proof() -> None:
     specs = {path.stem for path in (ROOT / "specs").glob("*.yaml")}
     assert {path.stem for path in (ROOT / "generated").glob("*.py")} - {"__init__"} == specs
+    assert {path.stem for path in (ROOT / "generated" / "tests").glob("*.py")} == {f"test_{name}" for name in specs}
 
 
 def test_constraints_pin_what_the_project_requires() -> None:
