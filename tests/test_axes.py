@@ -1,25 +1,7 @@
-"""Kernels over two and three axes, in which folds, row reductions and repeated results meet, and second derivatives."""
+"""Second derivatives, where inputs share a history and where gradients have one."""
 
-import pytest
 import torch
-from modules import ROOT, agree, compiled, draw, module
-
-KERNELS = [
-    "components_fold_differently",
-    "wider_result_beside_a_fold",
-    "sum_beside_max",
-    "nested_attention",
-    "softmax_of_missing_axes",
-    "row_that_may_vanish",
-]
-SIZES = [{"b": 3, "h": 4, "n": 5}, {"b": 2, "h": 3, "n": 70}, {"b": 17, "h": 2, "n": 3}]
-
-
-@pytest.mark.parametrize("kernel", KERNELS)
-@pytest.mark.parametrize("sizes", SIZES, ids=str)
-def test_axes(kernel: str, sizes: dict[str, int], compiled_folder, poisoned) -> None:  # type: ignore[no-untyped-def]
-    of = compiled((ROOT / "tests" / "specs" / "axes.yaml").read_text(encoding="utf-8"), compiled_folder)
-    agree(of, kernel, draw(of, kernel, sizes))
+from modules import module
 
 
 def test_inputs_that_share_a_history() -> None:
