@@ -6,7 +6,6 @@ spec fc207dec909f; regenerate with: kgen build specs/cga3d.yaml
 
 from __future__ import annotations
 
-import contextlib
 import functools
 import inspect
 import itertools
@@ -16,6 +15,7 @@ from types import SimpleNamespace
 from typing import NamedTuple
 
 import torch
+from torch.autograd import forward_ad
 
 try:
     import triton
@@ -376,20 +376,14 @@ def _runs_on_triton(device):
     return tl is not None and (_INTERPRETED or device.type in ("cuda", "xpu"))
 
 
-def _on(device):
-    """Make a GPU the current one while kernels are launched on it."""
-    if device.type != "cuda" or device.index == torch.cuda.current_device():
-        return contextlib.nullcontext()
-    return torch.cuda.device(device)
-
-
-def _check(function, tensors):
+def _check(function, tensors, plain):
     """The extents of the named axes and the leading axes; raises ValueError naming the argument that does not fit."""
-    for name, tensor in zip(KERNELS[function]["inputs"], tensors):
-        if not isinstance(tensor, torch.Tensor):
-            raise TypeError(f"{function}: {name} must be a torch.Tensor, got {type(tensor).__name__}")
+    for x in tensors:
+        if not isinstance(x, torch.Tensor):
+            name = list(KERNELS[function]["inputs"])[[y is x for y in tensors].index(True)]
+            raise TypeError(f"{function}: {name} must be a torch.Tensor, got {type(x).__name__}")
     seen = [(x.shape, x.dtype, x.device) for x in tensors]
-    return _fit_again(function, *seen) if _plain(tensors) else _fit(function, *seen)
+    return _fit_again(function, *seen) if plain else _fit(function, *seen)
 
 
 def _fit(function, *seen):
@@ -429,9 +423,9 @@ def _shape(dims):
     return "(" + ", ".join(map(str, dims)) + ("," if len(dims) == 1 else "") + ")"
 
 
-def _promote(first, *tensors):
+def _promote(*tensors):
     """The dtype of results, which holds the values of all tensors."""
-    return functools.reduce(torch.promote_types, [x.dtype for x in tensors], first.dtype)
+    return functools.reduce(torch.promote_types, [x.dtype for x in tensors])
 
 
 def _real(*tensors):
@@ -467,10 +461,14 @@ def _tiles(columns, block):
 
 def _launch(kernel, grid, arguments, options, **constants):
     """Launch on the device of the arguments; what is no plain tensor is a tracer's, to which torch shows the kernel."""
+    device = arguments[0].device
     if type(arguments[0]) not in _PLAIN:
         kernel, options = torch.library.wrap_triton(kernel), {"num_warps": options["num_warps"]}
-    with _on(arguments[0].device):
-        kernel[grid](*arguments, **constants, **options)
+    elif device.type == "cuda" and device.index != torch.cuda.current_device():
+        with torch.cuda.device(device):
+            kernel[grid](*arguments, **constants, **options)
+        return
+    kernel[grid](*arguments, **constants, **options)
 
 
 def _launch_flat(kernel, name, arguments, count, real):
@@ -15161,6 +15159,7 @@ class _Operator:
         self.order = before.order + 1 if before else 0
         self.tensors = len(inputs) + len(caches)
         self.positions = tuple(inputs.index(name) for name in grads)
+        self.all = tuple(range(len(inputs)))
         self.op = None
 
     def derived(self, run=None, caches=()):
@@ -15174,34 +15173,42 @@ class _Operator:
     def gradient(self):
         return self.derived()
 
+    @functools.cached_property
+    def kept(self):
+        """Where the caches of the gradients are found, among the arguments and the results."""
+        arguments = (*self.inputs, *self.caches, *self.numbers, *(self.outputs if self.order else ()))
+        places = {name: i for i, name in enumerate((*arguments, *self.outputs, *self.saved))}
+        return tuple(places[name] for name in self.gradient.caches)
+
     def wanted(self, arguments):
         return arguments[self.tensors + len(self.numbers) :] if self.order else (True,) * len(self.outputs)
 
     def keep(self, ctx, arguments, results):
         """Keep for the gradients what they need; returns it."""
-        read = ()
-        if self.gradient.caches:
-            known = dict(zip((*self.inputs, *self.caches), arguments))
-            known.update(zip((*self.outputs, *self.saved), results))
-            read = [known[name] for name in self.gradient.caches]
-        kept = (*arguments[: len(self.inputs)], *read)
+        kept = arguments[: len(self.inputs)]
+        if self.kept:
+            known = (*arguments, *results)
+            kept = (*kept, *[known[i] for i in self.kept])
         ctx.operator, ctx.numbers = self, arguments[self.tensors : self.tensors + len(self.numbers)]
         ctx.wanted = self.wanted(arguments)
         ctx.set_materialize_grads(False)
         ctx.save_for_backward(*kept)
         return kept
 
-    def backward(self, ctx, cotangents, needs):
+    def backward(self, ctx, cotangents, needs, compute=None):
         """The gradients of all arguments, None for those that need none."""
         kept, count = ctx.saved_tensors, len(self.inputs)
-        wanted = tuple([needs[i] for i in self.positions])
-        cotangents = cotangents[: len(self.outputs)]  # nothing flows back through what is only saved
-        if all(x is None for x in cotangents):
+        # nothing flows back through what is only saved, nor through results that were not wanted
+        cotangents = [x if want else None for x, want in zip(cotangents, ctx.wanted)]
+        if not any(x is not None for x in cotangents):
             return [None] * len(needs)
-        found = _apply(self.gradient, (*kept[:count], *cotangents, *kept[count:], *ctx.numbers, *wanted))
+        wanted = needs[:count] if self.positions == self.all else [needs[i] for i in self.positions]
+        arguments = (*kept[:count], *cotangents, *kept[count:], *ctx.numbers, *wanted)
+        found = (compute or functools.partial(_apply, self.gradient))(*arguments)
         grads = [None] * len(needs)
         for i, grad, want in zip(self.positions, found, wanted):
-            grads[i] = grad if want else None
+            if want:
+                grads[i] = grad
         return grads
 
     def jvp(self, ctx, tangents):
@@ -15217,22 +15224,29 @@ class _Operator:
         along = [tangents[i] for i in self.positions]
         wanted = (*(False for _ in self.grads), *ctx.wanted)
         caches = [known[name] for name in second.caches]
-        found = _apply(second, (*kept[:count], *anywhere, *along, *caches, *ctx.numbers, *wanted))[len(self.grads) :]
+        found = _apply(second, *kept[:count], *anywhere, *along, *caches, *ctx.numbers, *wanted)[len(self.grads) :]
         return tuple(x if x is not None else zero for x, zero in itertools.zip_longest(found, zeros))
 
 
 def _call(operator, tensors, *numbers):
     """A public function: checks the arguments and returns the result, or a tuple of results."""
-    _check(operator.function, tensors)
-    if len(operator.grads) < len(tensors) and torch.is_grad_enabled():
+    plain = _plain(tensors)
+    _check(operator.function, tensors, plain)
+    if operator.positions != operator.all and torch.is_grad_enabled():
         for name, x in zip(operator.inputs, tensors):
             if x.requires_grad and name not in operator.grads:
                 raise ValueError(f"{operator.function}: {name} requires grad, but no gradient is defined for it")
-    results = _apply(operator, (*tensors, *numbers))
+    if plain and _runs_on_triton(tensors[0].device):
+        if torch.is_grad_enabled():
+            results = _Direct.apply(operator, *tensors, *numbers)
+        else:
+            results = operator.run(*tensors, *numbers)
+    else:
+        results = _apply(operator, *tensors, *numbers)
     return results[: len(operator.outputs)] if len(operator.outputs) > 1 else results[0]
 
 
-def _apply(operator, arguments):
+def _apply(operator, *arguments):
     """The operator's results in the way that fits what looks on: at once, or as an operator that torch knows."""
     tensors = arguments[: operator.tensors]
     if operator.run is None:
@@ -15258,7 +15272,10 @@ class _Direct(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx, *cotangents):
-        return None, *ctx.operator.backward(ctx, cotangents, ctx.needs_input_grad[1:])
+        operator = ctx.operator
+        at_once = not torch.is_grad_enabled() and _plain(cotangents)
+        run = operator.gradient.run if at_once else None
+        return None, *operator.backward(ctx, cotangents, ctx.needs_input_grad[1:], run)
 
 
 class _Transformed(torch.autograd.Function):
@@ -15283,32 +15300,36 @@ class _Transformed(torch.autograd.Function):
         return ctx.operator.jvp(ctx, tangents)
 
 
-_PLAIN = (torch.Tensor, torch.nn.Parameter, type(None))
+_PLAIN = frozenset((torch.Tensor, torch.nn.Parameter, type(None)))
 
 
 def _plain(tensors):
     """Whether nothing but eager torch looks on: no subclass, mode, transform, tracer or compiler."""
-    if torch.compiler.is_compiling():
+    if _compiling():
         return False
     for x in tensors:
-        if type(x) not in _PLAIN or (x is not None and torch._C._functorch.is_legacy_batchedtensor(x)):
+        if type(x) not in _PLAIN or (x is not None and _batched(x)):
             return False
-    try:
-        return not (
-            torch._C._len_torch_dispatch_stack()
-            or torch._C._len_torch_function_stack()
-            or torch._C._get_tracing_state()
-            or _transformed()
-        )
-    except AttributeError:  # another torch, which says this elsewhere: the operators are always right
-        return False
+    return not (_modes() or _function_modes() or _tracer() or _transform() or forward_ad._current_level >= 0)
 
 
 def _transformed():
     """Whether a transform of torch.func or forward-mode differentiation is active."""
-    try:
-        return bool(torch._C._functorch.peek_interpreter_stack() or torch.autograd.forward_ad._current_level >= 0)
-    except AttributeError:
+    return bool(_transform() or forward_ad._current_level >= 0)
+
+
+_compiling = torch.compiler.is_compiling
+try:
+    _modes, _function_modes = torch._C._len_torch_dispatch_stack, torch._C._len_torch_function_stack
+    _tracer, _transform = torch._C._get_tracing_state, torch._C._functorch.peek_interpreter_stack
+    _batched = torch._C._functorch.is_legacy_batchedtensor
+    forward_ad._current_level  # noqa: B018
+except AttributeError:  # another torch, which says this elsewhere: operators under transforms are always right
+
+    def _plain(tensors):
+        return False
+
+    def _transformed():
         return True
 
 
@@ -15348,7 +15369,7 @@ def _allocate(operator, tensors, wanted):
             for x, want in zip([tensors[0] if x is None else x for x in like], wanted)
         )
     description = KERNELS[operator.function]
-    sizes, lead = _check(operator.function, tensors)
+    sizes, lead = _check(operator.function, tensors, _plain(tensors))
     floating = [x for x in tensors if x.is_floating_point()]
     differentiable = [tensors[i] for i in operator.positions] or floating
     outputs = [(description["outputs"][name], _promote(*differentiable)) for name in operator.outputs]
