@@ -16,6 +16,7 @@ from typing import NamedTuple
 
 import torch
 from torch.autograd import forward_ad
+from torch.utils.flop_counter import register_flop_formula
 
 try:
     import triton
@@ -6947,6 +6948,10 @@ class _Operator:
         places = {name: i for i, name in enumerate((*arguments, *self.outputs, *self.saved))}
         return tuple(places[name] for name in self.gradient.caches)
 
+    def called(self, arguments):
+        """The results of torch's operator."""
+        return _several(self.op(*arguments))
+
     def wanted(self, arguments):
         return arguments[self.tensors + len(self.numbers) :] if self.order else (True,) * len(self.outputs)
 
@@ -7020,9 +7025,9 @@ def _apply(operator, *arguments):
         return _by_reference(operator, arguments)
     if torch.compiler.is_compiling():
         known = _runs_on_triton(tensors[0].device) or torch.compiler.is_exporting()
-        return operator.op(*arguments) if known else _by_reference(operator, arguments)
+        return operator.called(arguments) if known else _by_reference(operator, arguments)
     if not _plain(tensors):
-        return _Transformed.apply(operator, *arguments) if _transformed() else operator.op(*arguments)
+        return _Transformed.apply(operator, *arguments) if _transformed() else operator.called(arguments)
     if not _runs_on_triton(tensors[0].device):
         return _by_reference(operator, arguments)
     return _Direct.apply(operator, *arguments) if torch.is_grad_enabled() else operator.run(*arguments)
@@ -7052,7 +7057,7 @@ class _Transformed(torch.autograd.Function):
 
     @staticmethod
     def forward(operator, *arguments):
-        return operator.op(*arguments)
+        return operator.called(arguments)
 
     @staticmethod
     def setup_context(ctx, inputs, output):
@@ -7115,6 +7120,8 @@ def _reference_results(operator, tensors, numbers, wanted):
     inputs, cotangents = tensors[: len(before.inputs)], tensors[len(before.inputs) :]
     chosen = [i for i, want in zip(before.positions, wanted) if want]
     given = [cotangent is not None for cotangent in cotangents]
+    if not any(given):
+        return tuple(torch.zeros_like(inputs[i]) if want else None for i, want in zip(before.positions, wanted))
 
     def function(*values):
         at = dict(zip(chosen, values))
@@ -7152,7 +7159,7 @@ def _extents(dims, sizes, lead):
     return (*lead, *extents[1:]) if dims and dims[0] == "..." else tuple(extents)
 
 
-def _variant(name, function, runs, reference, numbers=(), saved=None, caches=()):
+def _variant(name, function, runs, reference, numbers=(), saved=None, caches=(), independent=(), flops=()):
     """Register a variant of a function and its derivatives, as far as there are launchers."""
     d = KERNELS[function]
     inputs, outputs = tuple(d["inputs"]), tuple(d["outputs"])
@@ -7160,11 +7167,33 @@ def _variant(name, function, runs, reference, numbers=(), saved=None, caches=())
     for run, read in itertools.zip_longest(runs[1:], caches, fillvalue=()):
         operator.gradient = operator.derived(run, read)
         operator = operator.gradient
+    first.independent = independent
     operator = first
-    for suffix in ("", "_backward", "_double_backward")[: len(runs)]:
+    for suffix, counts in zip(("", "_backward", "_double_backward"), flops):
         _register(operator, name + suffix)
+        _count_flops(operator, name + suffix, counts)
         operator = operator.gradient
     return first
+
+
+def _one(results):
+    """Results as torch's operators return them: a tensor, or a tuple of several."""
+    return results if len(results) > 1 else results[0]
+
+
+def _several(results):
+    return results if isinstance(results, tuple) else (results,)
+
+
+def _count_flops(operator, name, counts):
+    """Tell torch's flop counter: the operations at each point of some axes, times their sizes."""
+
+    def formula(*arguments, out_val=None, **_):
+        tensors = arguments[: len(operator.inputs)]
+        sizes, _ = _check(operator.function, tensors, _plain(tensors))
+        return sum(count * math.prod(sizes[axis] for axis in axes) for count, axes in counts)
+
+    register_flop_formula(getattr(getattr(torch.ops, _NAMESPACE), name), get_raw=True)(formula)
 
 
 def _compute(operator, *arguments):
@@ -7187,11 +7216,15 @@ def _register(operator, name):
     compute, allocate = functools.partial(_compute, operator), functools.partial(_allocate_for, operator)
 
     def implementation(*arguments):
-        return compute(*arguments)
+        return _one(compute(*arguments))
+
+    def fake(*arguments):
+        return _one(allocate(*arguments))
 
     def setup_context(ctx, inputs, output):
-        operator.keep(ctx, inputs, output)
-        ctx.mark_non_differentiable(*output[len(operator.outputs) :])
+        results = _several(output)
+        operator.keep(ctx, inputs, results)
+        ctx.mark_non_differentiable(*results[len(operator.outputs) :])
 
     def backward(ctx, *cotangents):
         return tuple(operator.backward(ctx, cotangents, ctx.needs_input_grad))
@@ -7200,9 +7233,9 @@ def _register(operator, name):
         """One call for each element of the batch: a gradient of shared weights is summed inside a call."""
         calls = []
         for i in range(info.batch_size):
-            calls.append(operator.op(*(x if d is None else x.select(d, i) for x, d in zip(arguments, dims))))
+            calls.append(operator.called([x if d is None else x.select(d, i) for x, d in zip(arguments, dims)]))
         results = tuple(torch.stack(parts) for parts in zip(*calls))
-        return results, (0,) * len(results)
+        return _one(results), _one((0,) * len(results))
 
     implementation.__signature__ = _signature(operator)
     name = f"{_NAMESPACE}::{name}"
@@ -7213,11 +7246,25 @@ def _register(operator, name):
         definition = torch.library.triton_op(name, implementation, mutates_args=())
         kernels = [x for key, x in globals().items() if key.endswith("_kernel")]
         torch._library.triton.triton_ops_to_kernels[name] = kernels  # so that compiled code is not reused for others
-    definition.register_fake(allocate)
+        if operator.order:
+            _keep_whole(definition)
+    definition.register_fake(fake)
     definition.register_vmap(each)
     if operator.grads:
         definition.register_autograd(backward, setup_context=setup_context)
     operator.op = definition
+
+
+def _keep_whole(definition):
+    """Let a compiler see into a gradient where it launches kernels only: the reference's pull-back cannot be traced."""
+    mode = torch._subclasses.functional_tensor.FunctionalTensorMode
+    decompose = definition._torch_dispatch_fns[mode]
+
+    def rule(mode, op, types, args, kwargs):
+        known = _runs_on_triton(args[0].device)
+        return (decompose if known else type(mode).__torch_dispatch__)(mode, op, types, args, kwargs)
+
+    definition.register_torch_dispatch(mode, rule)
 
 
 def _namespace(operator):
@@ -7234,7 +7281,8 @@ def _signature(operator):
     types |= dict.fromkeys(operator.numbers, float)
     types |= {f"want_{name}": bool for name in operator.outputs} if operator.order else {}
     kind = inspect.Parameter.POSITIONAL_OR_KEYWORD
-    results = tuple[(tensor,) * (len(operator.outputs) + len(operator.saved))]
+    results = len(operator.outputs) + len(operator.saved)
+    results = tuple[(tensor,) * results] if results > 1 else tensor
     return inspect.Signature(
         [inspect.Parameter(k, kind, annotation=t) for k, t in types.items()], return_annotation=results
     )
@@ -7247,6 +7295,8 @@ _GEOMETRIC_PRODUCT = _variant(
     "geometric_product",
     (_run_geometric_product, _run_geometric_product_backward, _run_geometric_product_double_backward),
     geometric_product_reference,
+    independent=("b", "n"),
+    flops=(((120, ("b", "n")),), ((240, ("b", "n")),), ((488, ("b", "n")),)),
 )
 
 _SGP = _variant(
@@ -7254,6 +7304,8 @@ _SGP = _variant(
     "sgp",
     (_run_sgp, _run_sgp_backward, _run_sgp_double_backward),
     sgp_reference,
+    independent=("b", "n"),
+    flops=(((148, ("b", "n")),), ((372, ("b", "n")),), ((936, ("b", "n")),)),
 )
 
 _FUSED_GELU_SGP_NORM_WITH_NORMALIZE = _variant(
@@ -7268,6 +7320,8 @@ _FUSED_GELU_SGP_NORM_WITH_NORMALIZE = _variant(
     numbers=("eps",),
     saved={"saved": (4, "b")},
     caches=(("saved", "out"), ("saved",)),
+    independent=("b",),
+    flops=(((198, ("b", "n")), (12, ("b",))), ((614, ("b", "n")), (28, ("b",))), ((3370, ("b", "n")), (52, ("b",)))),
 )
 
 _FUSED_GELU_SGP_NORM_WITHOUT_NORMALIZE = _variant(
@@ -7280,6 +7334,8 @@ _FUSED_GELU_SGP_NORM_WITHOUT_NORMALIZE = _variant(
     ),
     lambda x, y, weight, eps: fused_gelu_sgp_norm_reference(x, y, weight, normalize=False, eps=eps),
     numbers=("eps",),
+    independent=("b", "n"),
+    flops=(((174, ("b", "n")),), ((462, ("b", "n")),), ((1408, ("b", "n")),)),
 )
 
 _ROTOR_ACTION = _variant(
@@ -7287,6 +7343,8 @@ _ROTOR_ACTION = _variant(
     "rotor_action",
     (_run_rotor_action, _run_rotor_action_backward, _run_rotor_action_double_backward),
     rotor_action_reference,
+    independent=("b", "n"),
+    flops=(((52, ("b", "n")),), ((119, ("b", "n")),), ((272, ("b", "n")),)),
 )
 
 _ROTOR_ACTION_SHARED = _variant(
@@ -7294,4 +7352,71 @@ _ROTOR_ACTION_SHARED = _variant(
     "rotor_action_shared",
     (_run_rotor_action_shared, _run_rotor_action_shared_backward, _run_rotor_action_shared_double_backward),
     rotor_action_shared_reference,
+    independent=("b", "n"),
+    flops=(((15, ("b", "n")), (37, ("b",))), ((60, ("b", "n")), (69, ("b",))), ((138, ("b", "n")), (154, ("b",)))),
 )
+
+
+def register_sharding():
+    """Let DTensor run the functions on shards: call it in each process before the first step.
+
+    Axes along which a function does not reduce may be sharded. Tensors without the axis are replicated then, and
+    their gradients are partial sums. What is sharded in another way is gathered first.
+    """
+    from torch.distributed.tensor import DTensor
+    from torch.distributed.tensor.experimental import register_sharding as register
+
+    known = DTensor._op_dispatcher.sharding_propagator.op_to_schema_info
+    for operator in (
+        _GEOMETRIC_PRODUCT,
+        _SGP,
+        _FUSED_GELU_SGP_NORM_WITH_NORMALIZE,
+        _FUSED_GELU_SGP_NORM_WITHOUT_NORMALIZE,
+        _ROTOR_ACTION,
+        _ROTOR_ACTION_SHARED,
+    ):
+        d, axes, inputs = KERNELS[operator.function], operator.independent, len(operator.inputs)
+        dims = d["inputs"] | d["outputs"] | operator.saved
+        while operator.op is not None:
+            op = operator.op._opoverload
+            register(op)(functools.partial(_shardings, operator, dims, axes))
+            # torch keeps an answer for like tensors, but it also depends on which are missing or wanted, in these
+            known[op].static_argnum = inputs
+            operator = operator.gradient
+
+
+def _shardings(operator, dims, axes, *arguments):
+    """The placements of (results, arguments) that DTensor may choose: all replicated, or one axis sharded."""
+    from torch.distributed.tensor import Partial, Replicate, Shard
+
+    def place(name, axis, otherwise):
+        while name not in dims:
+            name = name.removeprefix("grad_")
+        return Shard(dims[name].index(axis)) if axis in dims[name] else otherwise
+
+    tensors = dict(zip((*operator.inputs, *operator.caches), arguments))
+    wanted = (*operator.wanted(arguments), *(True for _ in operator.saved))
+    results = dict(zip((*operator.outputs, *operator.saved), wanted))
+    dims, axes = _leading_named(dims, axes, tensors)
+    ways = []
+    for axis in (None, *axes):
+        lacking = Partial() if axis and operator.order else Replicate()
+        returned = [place(name, axis, lacking) if want else Replicate() for name, want in results.items()]
+        taken = [None if x is None else place(name, axis, Replicate()) for name, x in tensors.items()]
+        ways.append((returned, taken + [None] * (len(arguments) - len(taken))))
+    return ways
+
+
+def _leading_named(dims, axes, tensors):
+    """Names for the leading axes in place of '...'. What is saved has one axis b for all: it follows the first only."""
+    name = next((name for name in tensors if "..." in dims.get(name, ())), None)
+    if name is None:
+        return dims, axes
+    shape, mesh = tensors[name].shape, tensors[name].mesh
+    lead = tuple(f"...{i}" for i in range(len(shape) - len(dims[name]) + 1))
+    free = lead
+    if any("b" in d for d in dims.values()):
+        free = lead[:1] if len(lead) == 1 or (lead and shape[0] % mesh.size() == 0) else ()
+    names = {"...": lead, "b": ("...0",)}
+    dims = {key: tuple(x for d in dims[key] for x in names.get(d, (d,))) for key in dims}
+    return dims, tuple(x for axis in axes for x in (free if axis == "..." else (axis,)))

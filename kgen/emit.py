@@ -55,6 +55,7 @@ def emit(spec: Spec) -> str:
         operator_runtime=render("operators").strip("\n"),
         first_operator=variants[0].name,
         operators=formatted("\n".join(render("operator", v=operator_rows(v)) for v in variants)),
+        sharding=formatted(render("sharding", variants=[v.operator for v in variants])),
     )
     return tidy(text)
 

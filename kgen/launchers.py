@@ -9,6 +9,7 @@ from kgen.documents import document
 from kgen.ir import Tensor
 from kgen.model import Kernel, Spec
 from kgen.printer import size_name
+from kgen.registration import flops, independent
 from kgen.schedule import WORKSPACE, Fold, Program
 from kgen.schedule import Kernel as Launch
 from kgen.sections import sections
@@ -265,6 +266,8 @@ def operator_rows(variant: Variant) -> dict[str, Any]:
         "numbers": numbers,
         "saved": {t.name: t.dims for t in variant.forward.saved},
         "caches": tuple(caches) if any(caches) else (),
+        "independent": independent(variant.forward),
+        "flops": tuple(flops(p) for p in variant.programs),
         "orders": len(variant.programs) - 1,
     }
 

@@ -107,7 +107,7 @@ DERIVED = (
     ),
     *("function", "Function", "autograd", "setup_context", "jvp", "config", "configs", "lean"),
 )
-FUNCTIONS = ("weights_from", "weights_to")  # of generated modules, beside the kernels'
+FUNCTIONS = ("weights_from", "weights_to", "register_sharding")  # of generated modules, beside the kernels'
 COMPONENT = re.compile(r"e[0-9]*|[0-9]+|grad|ptr|row|reference")  # what generated code appends to an argument's name
 
 

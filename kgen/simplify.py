@@ -37,16 +37,18 @@ def cost(roots: Sequence[Node], axis: str | None = None) -> Cost:
     for node in postorder(roots):
         if axis is not None and not any(axis in a.axes for a in (node, *node.args)):
             continue
-        if node.kind == "Mul":
-            multiplications += len(node.args) - 1
-        elif node.kind == "Add":
-            additions += len(node.args) - 1
-            multiplications += sum(abs(c) != 1 for c in node.coefficients)
-        elif node.kind == "Sum":
-            additions += 1
-        elif node.kind in ("Call", "Reciprocal", "Max"):
-            functions += 1
+        products, sums, calls = operations(node)
+        multiplications, additions, functions = multiplications + products, additions + sums, functions + calls
     return Cost(multiplications, additions, functions)
+
+
+def operations(node: Node) -> tuple[int, int, int]:
+    """The multiplications, additions and functions that make a field of its arguments."""
+    if node.kind == "Mul":
+        return len(node.args) - 1, 0, 0
+    if node.kind == "Add":
+        return sum(abs(c) != 1 for c in node.coefficients), len(node.args) - 1, 0
+    return 0, int(node.kind == "Sum"), int(node.kind in ("Call", "Reciprocal", "Max"))
 
 
 def naive_cost(roots: Sequence[Node], named: Container[Node] = ()) -> Cost:
