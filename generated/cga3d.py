@@ -379,12 +379,12 @@ def _runs_on_triton(device):
 
 def _check(function, tensors, plain):
     """The extents of the named axes and the leading axes; raises ValueError naming the argument that does not fit."""
-    for x in tensors:
+    if plain:
+        return _fit_again(function, *[(x.shape, x.dtype, x.device) for x in tensors])
+    for name, x in zip(KERNELS[function]["inputs"], tensors):
         if not isinstance(x, torch.Tensor):
-            name = list(KERNELS[function]["inputs"])[[y is x for y in tensors].index(True)]
             raise TypeError(f"{function}: {name} must be a torch.Tensor, got {type(x).__name__}")
-    seen = [(x.shape, x.dtype, x.device) for x in tensors]
-    return _fit_again(function, *seen) if plain else _fit(function, *seen)
+    return _fit(function, *[(x.shape, x.dtype, x.device) for x in tensors])
 
 
 def _fit(function, *seen):
@@ -426,7 +426,8 @@ def _shape(dims):
 
 def _promote(*tensors):
     """The dtype of results, which holds the values of all tensors."""
-    return functools.reduce(torch.promote_types, [x.dtype for x in tensors])
+    dtypes = {x.dtype for x in tensors}
+    return dtypes.pop() if len(dtypes) == 1 else functools.reduce(torch.promote_types, dtypes)
 
 
 def _real(*tensors):
@@ -460,39 +461,54 @@ def _tiles(columns, block):
     return max(1, -(-columns // block))
 
 
-def _launch(kernel, grid, arguments, options, **constants):
-    """Launch on the device of the arguments; what is no plain tensor is a tracer's, to which torch shows the kernel."""
-    device = arguments[0].device
-    if type(arguments[0]) not in _PLAIN:
-        kernel, options = torch.library.wrap_triton(kernel), {"num_warps": options["num_warps"]}
-    elif device.type == "cuda" and device.index != torch.cuda.current_device():
-        with torch.cuda.device(device):
-            kernel[grid](*arguments, **constants, **options)
+def _launch(kernel, grid, tensors, numbers, options, real, *extents):
+    """Launch on the tensors' device; what is no plain tensor is a tracer's, to which torch shows the kernel."""
+    device = tensors[0].device
+    arguments = (*tensors, *numbers, *extents, _TRITON[real])
+    if type(tensors[0]) not in _PLAIN:
+        torch.library.wrap_triton(kernel)[grid](*arguments, num_warps=options["num_warps"])
         return
-    kernel[grid](*arguments, **constants, **options)
+    if device.type == "cuda" and device.index != torch.cuda.current_device():
+        with torch.cuda.device(device):
+            _launch(kernel, grid, tensors, numbers, options, real, *extents)
+        return
+    # Triton takes longer to find what it compiled for such arguments than to launch it
+    key = (kernel.__name__, device, numbers, extents, real, *options.values(), *[x.dtype for x in tensors])
+    aligned = not any([x.data_ptr() % 16 for x in tensors])
+    if aligned and key in _COMPILED:
+        _COMPILED[key][grid](*arguments)
+        return
+    compiled = kernel[grid](*arguments, **options)
+    if compiled and aligned and torch.version.cuda:
+        if len(_COMPILED) == 4096:
+            _COMPILED.clear()
+        _COMPILED[key] = compiled
 
 
-def _launch_flat(kernel, name, arguments, count, real):
+_COMPILED = {}  # kernels by all that Triton's choice may depend on, but for the alignment of the tensors
+
+
+def _launch_flat(kernel, name, tensors, numbers, count, real):
     """Every element on its own."""
     launch = LAUNCH[name]
     _, block, options = _shape_of_launch(launch, launch.tile)
     if count:
-        _launch(kernel, (-(-count // block),), arguments, options, ROWS=1, BLOCK=block, REAL=_TRITON[real])
+        _launch(kernel, (-(-count // block), 1, 1), tensors, numbers, options, real, 1, block)
 
 
-def _launch_tile(kernel, name, arguments, rows, columns, real, whole=False):
+def _launch_tile(kernel, name, tensors, numbers, rows, columns, real, whole=False):
     """Blocks of rows times tiles of columns; with `whole`, a tile holds all columns."""
     per, block, options = _shape_of_launch(LAUNCH[name], int(columns), whole)
     if rows:
-        grid = (-(-rows // per), _tiles(columns, block))
-        _launch(kernel, grid, arguments, options, ROWS=per, BLOCK=block, REAL=_TRITON[real])
+        grid = (-(-rows // per), _tiles(columns, block), 1)
+        _launch(kernel, grid, tensors, numbers, options, real, per, block)
 
 
-def _launch_sweep(kernel, name, arguments, rows, columns, real):
+def _launch_sweep(kernel, name, tensors, numbers, rows, columns, real):
     """Blocks of rows, each swept in tiles."""
     per, block, options = _shape_of_launch(LAUNCH[name], int(columns))
     if rows:
-        _launch(kernel, (-(-rows // per),), arguments, options, ROWS=per, BLOCK=block, REAL=_TRITON[real])
+        _launch(kernel, (-(-rows // per), 1, 1), tensors, numbers, options, real, per, block)
 
 
 def _programs(name, rows, kept, columns, device):
@@ -501,27 +517,28 @@ def _programs(name, rows, kept, columns, device):
     tiles = _tiles(columns, block)
     most = max(1, LAUNCH[name].programs * _multiprocessors(device) // max(1, tiles * kept))
     enough = -(-rows // (_BLOCKS_OF_ROWS * per))
+    if isinstance(enough, int):
+        return max(1, min(enough, most)), tiles
     return torch.sym_max(1, torch.sym_min(enough, most)), tiles  # without deciding on a size that is a symbol
 
 
 _BLOCKS_OF_ROWS = 4  # that a persistent program walks at least: with fewer, adding the partial sums takes longer
 
 
-def _launch_fold(kernel, name, arguments, kept, columns, programs, real):
+def _launch_fold(kernel, name, tensors, numbers, kept, columns, programs, real):
     """Persistent programs that walk the rows."""
     per, block, options = _shape_of_launch(LAUNCH[name], int(columns))
     if kept:
-        grid = (kept * programs, _tiles(columns, block))
-        _launch(kernel, grid, arguments, options, ROWS=per, BLOCK=block, REAL=_TRITON[real])
+        grid = (kept * programs, _tiles(columns, block), 1)
+        _launch(kernel, grid, tensors, numbers, options, real, per, block)
 
 
 def _total(partial, total):
     """Add the programs' partial sums (slots, …) into `total`."""
     count = total.numel()
     if count:
-        arguments = (partial, total, partial.shape[0], count)
-        constants = {"SLOTS": 32, "BLOCK": 32, "REAL": _TRITON[partial.dtype]}
-        _launch(_total_kernel, (-(-count // 32),), arguments, {"num_warps": 4}, **constants)
+        grid, numbers = (-(-count // 32), 1, 1), (partial.shape[0], count)
+        _launch(_total_kernel, grid, (partial, total), numbers, {"num_warps": 4}, partial.dtype, 32, 32)
     return total
 
 
@@ -14483,8 +14500,8 @@ def _run_geometric_product(x, y):
     *lead, N, _ = x.shape
     B = math.prod(lead)
     real = _real(x, y)
-    out = torch.empty((*lead, N, 32), dtype=_promote(x, y), device=x.device)
-    _launch_flat(_geometric_product_kernel, "geometric_product", (x, y, out, B, N), B * N, real)
+    out = x.new_empty((*lead, N, 32), dtype=_promote(x, y))
+    _launch_flat(_geometric_product_kernel, "geometric_product", (x, y, out), (B, N), B * N, real)
     return (out,)
 
 
@@ -14499,7 +14516,8 @@ def _run_geometric_product_backward(x, y, grad_out, *wanted):
     _launch_flat(
         _geometric_product_backward_kernel,
         "geometric_product_backward",
-        (x, y, grad_out, grad_x, grad_y, B, N, wanted[0], wanted[1]),
+        (x, y, grad_out, grad_x, grad_y),
+        (B, N, wanted[0], wanted[1]),
         B * N,
         real,
     )
@@ -14522,23 +14540,8 @@ def _run_geometric_product_double_backward(x, y, grad_out, grad_grad_x, grad_gra
     _launch_flat(
         _geometric_product_double_backward_kernel,
         "geometric_product_double_backward",
-        (
-            x,
-            y,
-            grad_out,
-            grad_grad_x,
-            grad_grad_y,
-            grad_x,
-            grad_y,
-            grad_grad_out,
-            B,
-            N,
-            has_grad_grad_x,
-            has_grad_grad_y,
-            wanted[0],
-            wanted[1],
-            wanted[2],
-        ),
+        (x, y, grad_out, grad_grad_x, grad_grad_y, grad_x, grad_y, grad_grad_out),
+        (B, N, has_grad_grad_x, has_grad_grad_y, wanted[0], wanted[1], wanted[2]),
         B * N,
         real,
     )
@@ -14551,8 +14554,8 @@ def _run_sgp(x, y, weight):
     *lead, N, _ = x.shape
     B = math.prod(lead)
     real = _real(x, y, weight)
-    out = torch.empty((*lead, N, 32), dtype=_promote(x, y, weight), device=x.device)
-    _launch_tile(_sgp_kernel, "sgp", (x, y, weight, out, B, N), B, N, real)
+    out = x.new_empty((*lead, N, 32), dtype=_promote(x, y, weight))
+    _launch_tile(_sgp_kernel, "sgp", (x, y, weight, out), (B, N), B, N, real)
     return (out,)
 
 
@@ -14568,18 +14571,20 @@ def _run_sgp_backward(x, y, weight, grad_out, *wanted):
         _launch_tile(
             _sgp_backward_kernel,
             "sgp_backward",
-            (x, y, weight, grad_out, grad_x, grad_y, B, N, wanted[0], wanted[1]),
+            (x, y, weight, grad_out, grad_x, grad_y),
+            (B, N, wanted[0], wanted[1]),
             B,
             N,
             real,
         )
-    programs, tiles = _programs("sgp_backward_1", B, 1, N, x.device)
-    partial_grad_weight = torch.empty((programs, N, 56), dtype=real, device=x.device) if wanted[2] else weight
+    programs, _ = _programs("sgp_backward_1", B, 1, N, x.device)
+    partial_grad_weight = x.new_empty((programs, N, 56), dtype=real) if wanted[2] else weight
     if wanted[2]:
         _launch_fold(
             _sgp_backward_1_kernel,
             "sgp_backward_1",
-            (x, y, grad_out, partial_grad_weight, B, N, wanted[2]),
+            (x, y, grad_out, partial_grad_weight),
+            (B, N, wanted[2]),
             1,
             N,
             programs,
@@ -14595,13 +14600,14 @@ def _run_fused_gelu_sgp_norm_with_normalize(x, y, weight, eps):
     *lead, N, _ = x.shape
     B = math.prod(lead)
     real = _real(x, y, weight)
-    out = torch.empty((*lead, N, 32), dtype=_promote(x, y, weight), device=x.device)
-    saved = torch.empty((6, B), dtype=real, device=x.device)
+    out = x.new_empty((*lead, N, 32), dtype=_promote(x, y, weight))
+    saved = x.new_empty((6, B), dtype=real)
     if N <= LAUNCH["fused_gelu_sgp_norm_with_normalize"].resident:
         _launch_tile(
             _fused_gelu_sgp_norm_with_normalize_kernel,
             "fused_gelu_sgp_norm_with_normalize",
-            (x, y, weight, out, saved, eps, B, N),
+            (x, y, weight, out, saved),
+            (eps, B, N),
             B,
             N,
             real,
@@ -14611,7 +14617,8 @@ def _run_fused_gelu_sgp_norm_with_normalize(x, y, weight, eps):
         _launch_sweep(
             _fused_gelu_sgp_norm_with_normalize_long_kernel,
             "fused_gelu_sgp_norm_with_normalize_long",
-            (x, y, weight, out, saved, eps, B, N),
+            (x, y, weight, out, saved),
+            (eps, B, N),
             B,
             N,
             real,
@@ -14633,12 +14640,13 @@ def _run_fused_gelu_sgp_norm_with_normalize_backward(x, y, weight, grad_out, sav
     real = _real(x, y, weight)
     grad_x = torch.empty_like(x) if wanted[0] else x
     grad_y = torch.empty_like(y) if wanted[1] else y
-    frontier = torch.empty((6, B), dtype=real, device=x.device)
+    frontier = x.new_empty((6, B), dtype=real)
     if out.element_size() > 2:
         _launch_sweep(
             _fused_gelu_sgp_norm_with_normalize_backward_kernel,
             "fused_gelu_sgp_norm_with_normalize_backward",
-            (grad_out, saved, out, frontier, B, N),
+            (grad_out, saved, out, frontier),
+            (B, N),
             B,
             N,
             real,
@@ -14647,7 +14655,8 @@ def _run_fused_gelu_sgp_norm_with_normalize_backward(x, y, weight, grad_out, sav
         _launch_sweep(
             _fused_gelu_sgp_norm_with_normalize_backward_recomputed_kernel,
             "fused_gelu_sgp_norm_with_normalize_backward_recomputed",
-            (x, y, weight, grad_out, saved, frontier, B, N),
+            (x, y, weight, grad_out, saved, frontier),
+            (B, N),
             B,
             N,
             real,
@@ -14656,7 +14665,8 @@ def _run_fused_gelu_sgp_norm_with_normalize_backward(x, y, weight, grad_out, sav
         _launch_tile(
             _fused_gelu_sgp_norm_with_normalize_backward_2_kernel,
             "fused_gelu_sgp_norm_with_normalize_backward_2",
-            (x, y, weight, grad_out, saved, frontier, grad_x, B, N, wanted[0]),
+            (x, y, weight, grad_out, saved, frontier, grad_x),
+            (B, N, wanted[0]),
             B,
             N,
             real,
@@ -14665,18 +14675,20 @@ def _run_fused_gelu_sgp_norm_with_normalize_backward(x, y, weight, grad_out, sav
         _launch_tile(
             _fused_gelu_sgp_norm_with_normalize_backward_3_kernel,
             "fused_gelu_sgp_norm_with_normalize_backward_3",
-            (x, y, weight, grad_out, saved, frontier, grad_y, B, N, wanted[1]),
+            (x, y, weight, grad_out, saved, frontier, grad_y),
+            (B, N, wanted[1]),
             B,
             N,
             real,
         )
-    programs, tiles = _programs("fused_gelu_sgp_norm_with_normalize_backward_4", B, 1, N, x.device)
-    partial_grad_weight = torch.empty((programs, N, 56), dtype=real, device=x.device) if wanted[2] else weight
+    programs, _ = _programs("fused_gelu_sgp_norm_with_normalize_backward_4", B, 1, N, x.device)
+    partial_grad_weight = x.new_empty((programs, N, 56), dtype=real) if wanted[2] else weight
     if wanted[2]:
         _launch_fold(
             _fused_gelu_sgp_norm_with_normalize_backward_4_kernel,
             "fused_gelu_sgp_norm_with_normalize_backward_4",
-            (x, y, weight, grad_out, saved, frontier, partial_grad_weight, B, N, wanted[2]),
+            (x, y, weight, grad_out, saved, frontier, partial_grad_weight),
+            (B, N, wanted[2]),
             1,
             N,
             programs,
@@ -14692,11 +14704,12 @@ def _run_fused_gelu_sgp_norm_without_normalize(x, y, weight, eps):
     *lead, N, _ = x.shape
     B = math.prod(lead)
     real = _real(x, y, weight)
-    out = torch.empty((*lead, N, 32), dtype=_promote(x, y, weight), device=x.device)
+    out = x.new_empty((*lead, N, 32), dtype=_promote(x, y, weight))
     _launch_tile(
         _fused_gelu_sgp_norm_without_normalize_kernel,
         "fused_gelu_sgp_norm_without_normalize",
-        (x, y, weight, out, B, N),
+        (x, y, weight, out),
+        (B, N),
         B,
         N,
         real,
@@ -14716,7 +14729,8 @@ def _run_fused_gelu_sgp_norm_without_normalize_backward(x, y, weight, grad_out, 
         _launch_tile(
             _fused_gelu_sgp_norm_without_normalize_backward_kernel,
             "fused_gelu_sgp_norm_without_normalize_backward",
-            (x, y, weight, grad_out, grad_x, B, N, wanted[0]),
+            (x, y, weight, grad_out, grad_x),
+            (B, N, wanted[0]),
             B,
             N,
             real,
@@ -14725,18 +14739,20 @@ def _run_fused_gelu_sgp_norm_without_normalize_backward(x, y, weight, grad_out, 
         _launch_tile(
             _fused_gelu_sgp_norm_without_normalize_backward_1_kernel,
             "fused_gelu_sgp_norm_without_normalize_backward_1",
-            (x, y, weight, grad_out, grad_y, B, N, wanted[1]),
+            (x, y, weight, grad_out, grad_y),
+            (B, N, wanted[1]),
             B,
             N,
             real,
         )
-    programs, tiles = _programs("fused_gelu_sgp_norm_without_normalize_backward_2", B, 1, N, x.device)
-    partial_grad_weight = torch.empty((programs, N, 56), dtype=real, device=x.device) if wanted[2] else weight
+    programs, _ = _programs("fused_gelu_sgp_norm_without_normalize_backward_2", B, 1, N, x.device)
+    partial_grad_weight = x.new_empty((programs, N, 56), dtype=real) if wanted[2] else weight
     if wanted[2]:
         _launch_fold(
             _fused_gelu_sgp_norm_without_normalize_backward_2_kernel,
             "fused_gelu_sgp_norm_without_normalize_backward_2",
-            (x, y, grad_out, partial_grad_weight, B, N, wanted[2]),
+            (x, y, grad_out, partial_grad_weight),
+            (B, N, wanted[2]),
             1,
             N,
             programs,
@@ -15175,6 +15191,10 @@ class _Operator:
         return self.derived()
 
     @functools.cached_property
+    def direct(self):
+        return _directly(self)
+
+    @functools.cached_property
     def kept(self):
         """Where the caches of the gradients are found, among the arguments and the results."""
         arguments = (*self.inputs, *self.caches, *self.numbers, *(self.outputs if self.order else ()))
@@ -15185,8 +15205,9 @@ class _Operator:
         """The results of torch's operator."""
         return _several(self.op(*arguments))
 
-    def wanted(self, arguments):
-        return arguments[self.tensors + len(self.numbers) :] if self.order else (True,) * len(self.outputs)
+    def wanted(self, settings):
+        """Which results are wanted, by the arguments behind the tensors."""
+        return settings[len(self.numbers) :] if self.order else (True,) * len(self.outputs)
 
     def keep(self, ctx, arguments, results):
         """Keep for the gradients what they need; returns it."""
@@ -15194,8 +15215,7 @@ class _Operator:
         if self.kept:
             known = (*arguments, *results)
             kept = (*kept, *[known[i] for i in self.kept])
-        ctx.operator, ctx.numbers = self, arguments[self.tensors : self.tensors + len(self.numbers)]
-        ctx.wanted = self.wanted(arguments)
+        ctx.settings = arguments[self.tensors :]
         ctx.set_materialize_grads(False)
         ctx.save_for_backward(*kept)
         return kept
@@ -15203,17 +15223,21 @@ class _Operator:
     def backward(self, ctx, cotangents, needs, compute=None):
         """The gradients of all arguments, None for those that need none."""
         kept, count = ctx.saved_tensors, len(self.inputs)
-        # nothing flows back through what is only saved, nor through results that were not wanted
-        cotangents = [x if want else None for x, want in zip(cotangents, ctx.wanted)]
-        if not any(x is not None for x in cotangents):
+        cotangents = cotangents[: len(self.outputs)]  # nothing flows back through what is only saved
+        if self.order:  # nor through results that were not wanted
+            cotangents = [x if want else None for x, want in zip(cotangents, self.wanted(ctx.settings))]
+        if all([x is None for x in cotangents]):
             return [None] * len(needs)
-        wanted = needs[:count] if self.positions == self.all else [needs[i] for i in self.positions]
-        arguments = (*kept[:count], *cotangents, *kept[count:], *ctx.numbers, *wanted)
-        found = (compute or functools.partial(_apply, self.gradient))(*arguments)
+        every = self.positions == self.all
+        wanted = needs[:count] if every else [needs[i] for i in self.positions]
+        compute = compute or functools.partial(_apply, self.gradient)
+        numbers = ctx.settings[: len(self.numbers)]
+        found = compute(*kept[:count], *cotangents, *kept[count:], *numbers, *wanted)
+        if every and False not in wanted:
+            return [*found, *[None] * (len(needs) - count)]
         grads = [None] * len(needs)
         for i, grad, want in zip(self.positions, found, wanted):
-            if want:
-                grads[i] = grad
+            grads[i] = grad if want else None
         return grads
 
     def jvp(self, ctx, tangents):
@@ -15222,14 +15246,14 @@ class _Operator:
         for i, tangent in enumerate(tangents[:count]):
             if tangent is not None and i not in self.positions:
                 raise ValueError(f"{self.function}: {self.inputs[i]} has a tangent, but no gradient in its spec")
-        second = self.gradient.gradient
+        second, numbers, wanted = self.gradient.gradient, ctx.settings[: len(self.numbers)], self.wanted(ctx.settings)
         known = dict(zip(self.gradient.caches, kept[count:]))
-        zeros = [torch.zeros_like(x) for x in _allocate(self, kept[:count], ctx.wanted)]
-        anywhere = [x if want else None for x, want in zip(zeros, ctx.wanted)]
+        zeros = [torch.zeros_like(x) for x in _allocate(self, kept[:count], wanted)]
+        anywhere = [x if want else None for x, want in zip(zeros, wanted)]
         along = [tangents[i] for i in self.positions]
-        wanted = (*(False for _ in self.grads), *ctx.wanted)
         caches = [known[name] for name in second.caches]
-        found = _apply(second, *kept[:count], *anywhere, *along, *caches, *ctx.numbers, *wanted)[len(self.grads) :]
+        unwanted = [False for _ in self.grads]
+        found = _apply(second, *kept[:count], *anywhere, *along, *caches, *numbers, *unwanted, *wanted)[len(unwanted) :]
         return tuple(x if x is not None else zero for x, zero in itertools.zip_longest(found, zeros))
 
 
@@ -15243,7 +15267,7 @@ def _call(operator, tensors, *numbers):
                 raise ValueError(f"{operator.function}: {name} requires grad, but no gradient is defined for it")
     if plain and _runs_on_triton(tensors[0].device):
         if torch.is_grad_enabled():
-            results = _Direct.apply(operator, *tensors, *numbers)
+            results = operator.direct(*tensors, *numbers)
         else:
             results = operator.run(*tensors, *numbers)
     else:
@@ -15259,28 +15283,30 @@ def _apply(operator, *arguments):
     if torch.compiler.is_compiling():
         known = _runs_on_triton(tensors[0].device) or torch.compiler.is_exporting()
         return operator.called(arguments) if known else _by_reference(operator, arguments)
-    if not _plain(tensors):
+    if not _plain([x for x in tensors if x is not None]):
         return _Transformed.apply(operator, *arguments) if _transformed() else operator.called(arguments)
     if not _runs_on_triton(tensors[0].device):
         return _by_reference(operator, arguments)
-    return _Direct.apply(operator, *arguments) if torch.is_grad_enabled() else operator.run(*arguments)
+    return operator.direct(*arguments) if torch.is_grad_enabled() else operator.run(*arguments)
 
 
-class _Direct(torch.autograd.Function):
-    """Launches kernels at once."""
+def _directly(operator):
+    """Launch kernels at once, as one of autograd's functions; no transform is active, so apply() need not look for one."""
 
-    @staticmethod
-    def forward(ctx, operator, *arguments):
-        results = operator.run(*arguments)
-        operator.keep(ctx, arguments, results)
-        return results[: len(operator.outputs)]
+    class Direct(torch.autograd.Function):
+        @staticmethod
+        def forward(ctx, *arguments):
+            results = operator.run(*arguments)
+            operator.keep(ctx, arguments, results)
+            return results[: len(operator.outputs)]
 
-    @staticmethod
-    def backward(ctx, *cotangents):
-        operator = ctx.operator
-        at_once = not torch.is_grad_enabled() and _plain(cotangents)
-        run = operator.gradient.run if at_once else None
-        return None, *operator.backward(ctx, cotangents, ctx.needs_input_grad[1:], run)
+        @staticmethod
+        def backward(ctx, *cotangents):
+            at_once = not torch.is_grad_enabled() and _plain([x for x in cotangents if x is not None])
+            run = operator.gradient.run if at_once else None
+            return tuple(operator.backward(ctx, cotangents, ctx.needs_input_grad, run))
+
+    return super(torch.autograd.Function, Direct).apply
 
 
 class _Transformed(torch.autograd.Function):
@@ -15294,6 +15320,7 @@ class _Transformed(torch.autograd.Function):
 
     @staticmethod
     def setup_context(ctx, inputs, output):
+        ctx.operator = inputs[0]
         ctx.save_for_forward(*inputs[0].keep(ctx, inputs[1:], output))
 
     @staticmethod
@@ -15305,7 +15332,7 @@ class _Transformed(torch.autograd.Function):
         return ctx.operator.jvp(ctx, tangents)
 
 
-_PLAIN = frozenset((torch.Tensor, torch.nn.Parameter, type(None)))
+_PLAIN = frozenset((torch.Tensor, torch.nn.Parameter))
 
 
 def _plain(tensors):
@@ -15313,7 +15340,7 @@ def _plain(tensors):
     if _compiling():
         return False
     for x in tensors:
-        if type(x) not in _PLAIN or (x is not None and _batched(x)):
+        if type(x) not in _PLAIN or _batched(x):
             return False
     return not (_modes() or _function_modes() or _tracer() or _transform() or forward_ad._current_level >= 0)
 
@@ -15341,7 +15368,9 @@ except AttributeError:  # another torch, which says this elsewhere: operators un
 def _by_reference(operator, arguments):
     """The wanted results in plain torch operations, differentiable to any order; None for the others."""
     numbers = arguments[operator.tensors : operator.tensors + len(operator.numbers)]
-    return _reference_results(operator, arguments[: len(operator.inputs)], numbers, operator.wanted(arguments))
+    return _reference_results(
+        operator, arguments[: len(operator.inputs)], numbers, operator.wanted(arguments[operator.tensors :])
+    )
 
 
 def _reference_results(operator, tensors, numbers, wanted):
@@ -15411,7 +15440,7 @@ def _variant(name, function, runs, reference, numbers=(), saved=None, caches=(),
 
 def _one(results):
     """Results as torch's operators return them: a tensor, or a tuple of several."""
-    return results if len(results) > 1 else results[0]
+    return tuple(results) if len(results) > 1 else results[0]
 
 
 def _several(results):
@@ -15433,26 +15462,19 @@ def _compute(operator, *arguments):
     """What the operator does: results own their memory, and what is not wanted is empty."""
     if _runs_on_triton(arguments[0].device):
         results = operator.run(*arguments)
-        return tuple(arguments[0].new_empty(0) if result is None else result for result in results)
+        return _one([arguments[0].new_empty(0) if result is None else result for result in results])
     results = _by_reference(operator, arguments)
-    copies = zip(_allocate_for(operator, *arguments), (*results, *(None for _ in operator.saved)))
-    return tuple(x.zero_() if r is None else x.copy_(r) for x, r in copies)  # the reference reads nothing that is saved
+    owned = _several(_allocate_for(operator, *arguments))
+    copies = itertools.zip_longest(owned, results)  # nothing for what is saved: the reference does not read it
+    return _one([x.zero_() if result is None else x.copy_(result) for x, result in copies])
 
 
 def _allocate_for(operator, *arguments):
-    return _allocate(operator, arguments[: len(operator.inputs)], operator.wanted(arguments))
+    return _one(_allocate(operator, arguments[: len(operator.inputs)], operator.wanted(arguments[operator.tensors :])))
 
 
 def _register(operator, name):
     """Make the operator one of torch's, with shapes, autograd and a rule for vmap."""
-
-    compute, allocate = functools.partial(_compute, operator), functools.partial(_allocate_for, operator)
-
-    def implementation(*arguments):
-        return _one(compute(*arguments))
-
-    def fake(*arguments):
-        return _one(allocate(*arguments))
 
     def setup_context(ctx, inputs, output):
         results = _several(output)
@@ -15470,7 +15492,9 @@ def _register(operator, name):
         results = tuple(torch.stack(parts) for parts in zip(*calls))
         return _one(results), _one((0,) * len(results))
 
-    implementation.__signature__ = _signature(operator)
+    # no plain function: torch would import Inductor and read the source, to find the kernels that are named below
+    implementation = functools.partial(_compute, operator)
+    implementation.__signature__, implementation.__globals__ = _signature(operator), globals()
     name = f"{_NAMESPACE}::{name}"
     if tl is None or _INTERPRETED:
         schema = torch.library.infer_schema(implementation, mutates_args=())
@@ -15481,7 +15505,7 @@ def _register(operator, name):
         torch._library.triton.triton_ops_to_kernels[name] = kernels  # so that compiled code is not reused for others
         if operator.order:
             _keep_whole(definition)
-    definition.register_fake(fake)
+    definition.register_fake(functools.partial(_allocate_for, operator))
     definition.register_vmap(each)
     if operator.grads:
         definition.register_autograd(backward, setup_context=setup_context)
@@ -15600,7 +15624,7 @@ def _shardings(operator, dims, axes, *arguments):
         return Shard(dims[name].index(axis)) if axis in dims[name] else otherwise
 
     tensors = dict(zip((*operator.inputs, *operator.caches), arguments))
-    wanted = (*operator.wanted(arguments), *(True for _ in operator.saved))
+    wanted = (*operator.wanted(arguments[operator.tensors :]), *(True for _ in operator.saved))
     results = dict(zip((*operator.outputs, *operator.saved), wanted))
     dims, axes = _leading_named(dims, axes, tensors)
     ways = []

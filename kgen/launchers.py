@@ -47,7 +47,6 @@ class _Launcher:
         self.graph = program.graph
         self.backward = program is not variant.forward
         self.inputs = [t.name for t in program.inputs]
-        self.device = f"{self.inputs[0]}.device"
 
     def row(self) -> dict[str, Any]:
         p = self.program
@@ -76,9 +75,7 @@ class _Launcher:
         given = [t.name for t in self.program.inputs if t.dtype != WORKSPACE]
         first = given[0]
         texts = {
-            name: f"{name}.contiguous() if has_{name} else {first}"
-            for name in given
-            if name in self.program.optional
+            name: f"{name}.contiguous() if has_{name} else {first}" for name in given if name in self.program.optional
         }
         always = [name for name in given if name not in texts]
         return {", ".join(always): ", ".join(f"{name}.contiguous()" for name in always)} | texts
@@ -130,7 +127,7 @@ class _Launcher:
         dtype = "real" if tensor.dtype == WORKSPACE else f"_promote({', '.join(self._floating())})"
         return {
             "name": tensor.name,
-            "expression": f"torch.empty({self._extents(tensor)}, dtype={dtype}, device={self.device})",
+            "expression": f"{self.inputs[0]}.new_empty({self._extents(tensor)}, dtype={dtype})",
         }
 
     def _floating(self) -> list[str]:
@@ -184,7 +181,7 @@ class _Launcher:
         tensors += [name(f.tensor) for f in kernel.folds]
         results = [*(o.tensor for o in kernel.stores), *(f.tensor for f in kernel.folds)]
         flags = [self._wanted(t) for t in results if t.name.startswith("grad_")]
-        return "(" + ", ".join([*tensors, *kernel.numbers, *first.sizes, *given, *flags]) + ")"
+        return f"{_tuple(tensors)}, {_tuple([*kernel.numbers, *first.sizes, *given, *flags])}"
 
     def _call(self, kernel: Launch) -> tuple[str, str, str]:
         """The launch; for a row kernel with two forms also the other one, and the condition for the first."""
@@ -209,12 +206,13 @@ class _Launcher:
     def _partials(self, kernel: Launch) -> list[str]:
         name = sections(kernel, self.graph.builder)[0].name
         rows, kept, columns = _count(kernel.loop), _count(kernel.rows), _count(kernel.inner)
-        lines = [f'programs, tiles = _programs("{name}", {rows}, {kept}, {columns}, {self.device})']
+        lacking = [fold for fold in kernel.folds if not set(kernel.inner) & set(fold.tensor.axes)]
+        target = "programs, tiles" if lacking else "programs, _"
+        lines = [f'{target} = _programs("{name}", {rows}, {kept}, {columns}, {self.inputs[0]}.device)']
         for fold in kernel.folds:
-            lacks = not set(kernel.inner) & set(fold.tensor.axes)
-            slots = "programs * tiles" if lacks else "programs"
+            slots = "programs * tiles" if fold in lacking else "programs"
             dims = self._extents(fold.tensor).strip("()").rstrip(",")
-            text = f"torch.empty(({slots}, {dims}), dtype=real, device={self.device})"
+            text = f"{self.inputs[0]}.new_empty(({slots}, {dims}), dtype=real)"
             if self.backward and not fold.tensor.dtype:
                 text += f" if {self._wanted(fold.tensor)} else {fold.tensor.name.removeprefix('grad_')}"
             lines.append(f"partial_{fold.tensor.name} = {text}")
@@ -273,7 +271,7 @@ def operator_rows(variant: Variant) -> dict[str, Any]:
 
 
 def _tuple(names: Sequence[str]) -> str:
-    return f"({', '.join(names)})" if len(names) > 1 else f"({names[0]},)"
+    return f"({', '.join(names)}{',' if len(names) == 1 else ''})"
 
 
 # public functions

@@ -64,7 +64,8 @@ def complaint(text: str) -> str:
 def test_shipped_specs_load_under_their_own_name_and_name_their_schema(path: Path) -> None:
     spec = load(str(path))
     assert spec.name == path.stem and spec.doc
-    assert all(kernel.doc and kernel.order == 2 and kernel.deterministic for kernel in spec.kernels)
+    assert all(kernel.doc and kernel.deterministic for kernel in spec.kernels)
+    assert all(kernel.order == 2 or spec.name == "cga3d" for kernel in spec.kernels), "where that is written down"
     first = path.read_text(encoding="utf-8").splitlines()[0]
     schema = first.removeprefix("# yaml-language-server: $schema=")
     assert (path.parent / schema).resolve() == ROOT / "kgen.schema.json"
