@@ -5,7 +5,12 @@
 `host us` is the wall time of one call in a row of calls that nothing waits for: the time the host needs to queue the
 work. Where it exceeds the device's time, the host is what the user waits for. `device us` is the time of one call in
 a captured CUDA graph, which launches kernels without the host. Its inputs stay in the cache where they fit in it, so
-that for small sizes it lies below what a cold cache gives.
+that for small sizes it lies below what a cold cache gives. `call us` is the wall time of one call in a row of calls of
+which the last is waited for, whatever holds them up.
+
+`launches` are the kernel's own launches alone, as Triton makes them, and `autograd.Function` is a plain one around
+them (`by_hand.py`): neither checks anything. `reduce-overhead` is `torch.compile(mode="reduce-overhead")`, which
+replays CUDA graphs: of the generated function, and of the module's plain torch reference.
 """
 
 import csv
@@ -20,6 +25,7 @@ import torch
 import typer
 from rich.table import Table
 
+from benchmarks.by_hand import by_hand
 from kgen import timing
 from kgen.bench import add_peers, load_suite
 from kgen.figures import show, spell
@@ -28,18 +34,21 @@ from kgen.race import DIRECTIONS, Case, device_name, explain, label
 
 CALLS = 50  # queued between two waits: few enough for the queue never to be full
 ROUNDS = 21
-COLUMNS = ("case", "size", "contender", "direction", "host_us", "device_us", "status", "device", "torch")
+COLUMNS = ("case", "size", "contender", "direction", "host_us", "device_us", "call_us", "status", "device", "torch")
+GRAPHS = "reduce-overhead"
 Work = Callable[[], object]
 
 
-def host_time(device: torch.device, call: Work) -> float:
-    """Microseconds until a call returns, its kernels queued; the median of rounds."""
+def host_time(device: torch.device, call: Work, to_the_end: bool = False) -> float:
+    """Microseconds until a call returns, its kernels queued, or with `to_the_end` done; the median of rounds."""
     rounds = []
     for _ in range(ROUNDS + 2):
         timing.synchronize(device)
         start = time.perf_counter()
         for _ in range(CALLS):
             call()
+        if to_the_end:
+            timing.synchronize(device)
         rounds.append(1e6 * (time.perf_counter() - start) / CALLS)
     timing.synchronize(device)
     return statistics.median(rounds[2:])
@@ -80,7 +89,13 @@ def plain(problem: Problem) -> Problem:
 
 def contenders(case: Case, generated: Path, problem: Problem) -> list[tuple[str, Problem, Function]]:
     module = load_module(generated / f"{case.module}.py")
-    found = [("x * y", plain(problem), elementwise), ("kgen", problem, getattr(module, case.kernel))]
+    function, reference = getattr(module, case.kernel), getattr(module, f"{case.kernel}_reference")
+    found = [("x * y", plain(problem), elementwise), ("kgen", problem, function)]
+    written, launches = by_hand(module, function, problem)
+    found += [("launches", problem, lambda *_: launches()), ("autograd.Function", problem, written)]
+    if torch.cuda.is_available():
+        for name, compiled in (("kgen", function), ("reference", reference)):
+            found.append((f"{name}, {GRAPHS}", problem, torch.compile(compiled, mode=GRAPHS)))
     for peer in case.peers:
         try:
             found.append((peer.name, problem, peer.load()))
@@ -95,12 +110,15 @@ def rows_of(case: Case, generated: Path, device: torch.device) -> list[dict[str,
     rows = []
     for name, work, function in contenders(case, generated, problem):
         for direction, call in DIRECTIONS.items():
+            if name == "launches" and direction != "forward":
+                continue
             row = dict.fromkeys(COLUMNS, "") | {"case": f"{case.module}.{case.kernel}", "contender": name}
             row |= {"size": label(description, case.sizes), "direction": direction, "status": "ok"}
             row |= {"device": device_name(device), "torch": str(torch.__version__)}
             try:
                 row["host_us"] = spell(host_time(device, partial(call, work, function)))
-                if device.type == "cuda":
+                row["call_us"] = spell(host_time(device, partial(call, work, function), to_the_end=True))
+                if device.type == "cuda" and GRAPHS not in name:
                     row["device_us"] = spell(device_time(partial(call, work, function)))
             except Exception as failure:  # noqa: BLE001 (a contender is not ours: what it raises is its result)
                 row["status"] = explain(failure)
@@ -110,10 +128,10 @@ def rows_of(case: Case, generated: Path, device: torch.device) -> list[dict[str,
 
 def table(rows: list[dict[str, str]]) -> Table:
     drawn = Table(title=f"{rows[0]['case']}  {rows[0]['size']}", title_justify="left", box=None)
-    for name in COLUMNS[2:7]:
+    for name in COLUMNS[2:8]:
         drawn.add_column(name.replace("_", " "), justify="right" if name.endswith("us") else "left", no_wrap=True)
     for row in rows:
-        drawn.add_row(*(row[name][:40] for name in COLUMNS[2:7]))
+        drawn.add_row(*(row[name][:40] for name in COLUMNS[2:8]))
     return drawn
 
 

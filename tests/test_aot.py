@@ -146,6 +146,7 @@ def test_where_spilling_is_allowed() -> None:
         replace(spilling, components=32),
         replace(spilling, dtype="float64"),
         replace(spilling, target="sm_80"),
+        replace(spilling, kernel="sgp_double_backward_1"),
     ):
         assert complaints([allowed], {allowed.key: allowed}) == []
         assert complaints([replace(allowed, spill_loads=12)], {allowed.key: allowed}) != []
