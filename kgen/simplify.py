@@ -47,7 +47,7 @@ def operations(node: Node) -> tuple[int, int, int]:
     if node.kind == "Mul":
         return len(node.args) - 1, 0, 0
     if node.kind == "Add":
-        return sum(abs(c) != 1 for c in node.coefficients), len(node.args) - 1, 0
+        return sum(abs(c) != 1 for c, x in node.terms if x.kind != "Const"), len(node.args) - 1, 0
     return 0, int(node.kind == "Sum"), int(node.kind in ("Call", "Reciprocal", "Max"))
 
 
