@@ -128,25 +128,29 @@ def leading(mesh: DeviceMesh) -> None:
     norm, weight = pga3d.fused_gelu_sgp_norm, draw(2, 34)
     assert agree(mesh, norm, [*inputs, weight], [0, 0, None])[0].placements == (Shard(0),)
     agree(mesh, norm, [*inputs, weight], [1, 1, None])
+    uneven = [draw(mesh.size() + 1, 2, 2, 16) for _ in range(2)]
+    agree(mesh, norm, [*uneven, weight], [0, 0, None])
+    operator = pga3d._FUSED_GELU_SGP_NORM_WITH_NORMALIZE.op  # gives what it saves, too
+    for of in (inputs, uneven):
+        shards = operator(*(shard(mesh, x, d) for x, d in zip([*of, weight], (0, 0, None))), 1e-6)
+        for x, y in zip(shards, operator(*of, weight, 1e-6)):
+            same(x, y)
 
 
 def chosen(mesh: DeviceMesh) -> None:
     """Like tensors, but other gradients wanted, other cotangents missing: torch's cached placements differ."""
-    inputs = [draw(4, 4, 3), draw(4, 4, 3), draw(3, 10)]
-    shards = [shard(mesh, x, d) for x, d in zip(inputs, (1, 1, None))]
-    for wanted in ((0, 1, 2), (0,), (2,), (0, 2)):
-        ones, whole = (vga2d.sgp(*of) for of in (shards, inputs))
-        found = torch.autograd.grad(ones.sum(), [shards[i] for i in wanted], create_graph=True)
-        expected = torch.autograd.grad(whole.sum(), [inputs[i] for i in wanted], create_graph=True)
-        for x, y in zip(found, expected):
-            same(x, y)
-            for z, t in zip(
-                torch.autograd.grad(x.square().sum(), shards, allow_unused=True, retain_graph=True),
-                torch.autograd.grad(y.square().sum(), inputs, allow_unused=True, retain_graph=True),
-            ):
-                assert (z is None) == (t is None)
-                if t is not None:
-                    same(z, t)
+    for wanted in ((0,), (1,), (2,), (0, 2), (0, 1, 2)):
+        inputs = [draw(4, 4, 4), draw(4, 4, 4), draw(4, 10)]
+        leaves = [x.detach().requires_grad_(i in wanted) for i, x in enumerate(inputs)]
+        shards = [shard(mesh, x, d) for x, d in zip(leaves, (2, 2, 0))]
+        both = [[of[i] for i in wanted] for of in (shards, leaves)]
+        outs = [vga2d.fused_gelu_sgp_norm(*of).square().sum() for of in (shards, leaves)]
+        firsts = [torch.autograd.grad(out, of, create_graph=True) for out, of in zip(outs, both)]
+        for one in zip(*firsts):
+            same(*one)
+            seconds = [torch.autograd.grad(x.square().sum(), of, retain_graph=True) for x, of in zip(one, both)]
+            for x, y in zip(*seconds):
+                same(x, y)
 
 
 class Network(nn.Module):

@@ -1,0 +1,148 @@
+"""torch's flop counter over the operators, against the floating-point operations that Triton's interpreter executes.
+
+Sizes fill the tiles, so that no padding is executed. What the interpreter executes beyond the fields of the kernels is
+left out: signs, what is computed once a program, and the addition of the programs' partial sums.
+"""
+
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from modules import DEVICE, Case, draw, module, shipped
+from torch import Tensor
+from torch.utils.flop_counter import FlopCounterMode
+
+SIZES = {"b": 8, "n": 64}
+ELEMENTWISE = (
+    "fadd",
+    "fsub",
+    "fmul",
+    "fdiv",
+    "exp",
+    "exp2",
+    "log",
+    "sqrt",
+    "rsqrt",
+    "erf",
+    "sin",
+    "cos",
+    "fabs",
+    "fma",
+)
+ORDERS = ("", "_backward", "_double_backward")
+pytestmark = pytest.mark.skipif(DEVICE.type != "cpu", reason="counts in the interpreter")
+
+
+def operations(name: str, arguments: tuple[Any, ...], result: np.ndarray[Any, Any]) -> int:
+    """How many operations a call of the interpreter stands for; a quotient is a reciprocal and a product."""
+    first = arguments[0].data
+    sign, quotient = name == "fsub" and not np.any(first), name == "fdiv" and np.any(first != 1)
+    floating = np.issubdtype(result.dtype, np.floating)
+    return 0 if sign or result.size == 1 or not floating else result.size * (2 if quotient else 1)
+
+
+@contextmanager
+def executed(of: ModuleType) -> Iterator[Counter[str]]:
+    """The operations that are executed in the context."""
+    from triton.runtime import interpreter
+
+    counts: Counter[str] = Counter()
+    builder, reduction = interpreter.InterpreterBuilder, interpreter.ReduceOps
+
+    def counted(name: str, function: Callable[..., Any]) -> Callable[..., Any]:
+        def call(self: Any, *arguments: Any) -> Any:
+            result = function(self, *arguments)
+            counts[name] += operations(name, arguments, result.data)
+            return result
+
+        return call
+
+    def total(self: Any, argument: Any) -> Any:
+        counts["sum"] += argument.handle.data.size
+        return add(self, argument)
+
+    add = reduction.sum
+    with pytest.MonkeyPatch.context() as patch:
+        for name in ELEMENTWISE:
+            patch.setattr(builder, f"create_{name}", counted(name, getattr(builder, f"create_{name}")))
+        patch.setattr(reduction, "sum", total)
+        patch.setattr(of, "_total", lambda partial, result: result.copy_(partial.sum(0)))
+        yield counts
+
+
+def steps(function: Callable[..., Tensor], leaves: list[Tensor], options: dict[str, bool]) -> Iterator[None]:
+    """The function, its gradients, and their gradients: yields after each."""
+    out = function(*leaves, **options)
+    yield
+    inputs = [*leaves, torch.randn_like(out).requires_grad_()]
+    grads = torch.autograd.grad(out, leaves, inputs[-1], create_graph=True)
+    yield
+    torch.autograd.grad(grads, inputs, [torch.randn_like(grad) for grad in grads])
+    yield
+
+
+def variant(case: Case) -> str:
+    """The name of the case's operator."""
+    return "_".join([case.kernel, *(f"{'with' if value else 'without'}_{name}" for name, value in case.flags)])
+
+
+def sums_rows(of: ModuleType, case: Case) -> bool:
+    """Whether something is summed over n. How exactly is the launcher's and the printer's choice: joined sums are padded
+    with others, a loop over a long row sums twice, and what is constant along the row may be multiplied once a row.
+    """
+    inputs = of.KERNELS[case.kernel]["inputs"].values()
+    return ("normalize", True) in case.flags or not all("n" in dims for dims in inputs)
+
+
+def prepared(case: Case) -> tuple[ModuleType, Callable[..., Tensor], list[Tensor]]:
+    of = module(case.module)
+    leaves = [x.requires_grad_() for x in draw(of, case.kernel, SIZES).values()]
+    return of, getattr(of, case.kernel), leaves
+
+
+def cases() -> list[Case]:
+    """Those that take seconds: the weighted products of 16 blades take a minute."""
+    return [c for c in shipped("vga2d", "vga3d", "pga3d") if c.module != "pga3d" or "sgp" not in c.kernel]
+
+
+@pytest.mark.parametrize("case", cases(), ids=str)
+def test_counts_are_those_of_the_interpreter(case: Case) -> None:
+    of, function, leaves = prepared(case)
+    expected = []
+    with executed(of) as counts:
+        for _ in steps(function, leaves, dict(case.flags)):
+            expected.append(counts.total())
+            counts.clear()
+    with FlopCounterMode(display=False) as counter:
+        list(steps(function, leaves, dict(case.flags)))
+    counted = {str(op).rpartition(".")[2]: count for op, count in counter.get_flop_counts()["Global"].items()}
+    assert set(counted) == {variant(case) + suffix for suffix in ORDERS}
+    found = [counted[variant(case) + suffix] for suffix in ORDERS]
+    assert found == (pytest.approx(expected, rel=0.04) if sums_rows(of, case) else expected)
+
+
+def test_counts_follow_the_sizes() -> None:
+    of = module("vga2d")
+    found = []
+    for b, n in ((4, 3), (8, 3), (4, 6), (0, 3)):
+        x, y = torch.randn(2, 4, b, n, device=DEVICE)
+        with FlopCounterMode(display=False) as counter:
+            of.geometric_product(x, y)
+        found.append(counter.get_total_flops())
+    assert found == [28 * 12, 28 * 24, 28 * 24, 0]  # 16 products and 12 additions at each point
+
+
+def test_leading_axes_count_together() -> None:
+    of = module("pga3d")
+    x, y = torch.randn(2, 2, 3, 5, 16, device=DEVICE)
+    with FlopCounterMode(display=False) as counter:
+        of.geometric_product(x, y)
+        of.geometric_product(x[0], y[0])
+    whole = counter.get_total_flops()
+    assert whole % 45 == 0
+    assert whole / 45 == 192 + 176  # of the 256 products of blades, 64 vanish
