@@ -5,7 +5,7 @@
     torchrun --nproc-per-node 2 tests/distributed.py --backend nccl    on GPUs
 
 Needs torch, triton and the generated modules only. Each check prints a line with the number of its launches in the
-first process; all numbers are fp64 and agree to 1e-12 with those of one process.
+first process; all numbers are fp64 and agree with those of one process to 1e-12 of the largest.
 """
 
 import argparse
@@ -58,7 +58,7 @@ def shard(mesh: DeviceMesh, x: Tensor, dim: int | None) -> DTensor:
 def same(found: Tensor | None, expected: Tensor | None) -> None:
     assert found is not None and expected is not None
     whole = found.full_tensor() if isinstance(found, DTensor) else found
-    torch.testing.assert_close(whole, expected, rtol=1e-12, atol=1e-12)
+    torch.testing.assert_close(whole, expected, rtol=0, atol=1e-12 * float(expected.detach().abs().max()))
 
 
 def grads(function: Function, inputs: list[Any], second: bool = False) -> list[Tensor]:
@@ -219,10 +219,17 @@ def fsdp(mesh: DeviceMesh) -> None:
             same(found[name] * mesh.size(), grad)
 
 
+def redistributes_twice(mesh: DeviceMesh) -> bool:
+    """Whether DTensor's own redistribution has second derivatives: torch 2.11 loses them silently."""
+    x = shard(mesh, draw(2 * mesh.size()), 0)
+    loss = x.redistribute(mesh, [Replicate()]).square().sum()
+    return torch.autograd.grad(loss, x, create_graph=True)[0].grad_fn is not None
+
+
 def tensor_parallel(mesh: DeviceMesh) -> None:
     """Linear maps sharded along the features, and the product's weight with them: nothing is gathered in between."""
     x, _ = shares(mesh)
-    for kind in NETWORKS:
+    for kind in NETWORKS if redistributes_twice(mesh) else NETWORKS[:1]:
         model = network(kind, normalize=False)
         columns = ColwiseParallel(use_local_output=False)
         rows = RowwiseParallel(input_layouts=Shard(2), use_local_output=False)  # a local result has one derivative only

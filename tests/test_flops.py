@@ -92,8 +92,8 @@ def variant(case: Case) -> str:
 
 
 def sums_rows(of: ModuleType, case: Case) -> bool:
-    """Whether something is summed over n. How exactly is the launcher's and the printer's choice: joined sums are padded
-    with others, a loop over a long row sums twice, and what is constant along the row may be multiplied once a row.
+    """Whether something is summed over n. There the interpreter executes a little more or less than the fields: joined
+    sums are padded, a loop over a long row sums twice, what is constant along the row may be multiplied once a row.
     """
     inputs = of.KERNELS[case.kernel]["inputs"].values()
     return ("normalize", True) in case.flags or not all("n" in dims for dims in inputs)
