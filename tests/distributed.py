@@ -139,7 +139,7 @@ def leading(mesh: DeviceMesh) -> None:
 
 def chosen(mesh: DeviceMesh) -> None:
     """Like tensors, but other gradients wanted, other cotangents missing: torch's cached placements differ."""
-    for wanted in ((0,), (1,), (2,), (0, 2), (0, 1, 2)):
+    for wanted in ((0,), (2,), (0, 1, 2)):
         inputs = [draw(4, 4, 4), draw(4, 4, 4), draw(4, 10)]
         leaves = [x.detach().requires_grad_(i in wanted) for i, x in enumerate(inputs)]
         shards = [shard(mesh, x, d) for x, d in zip(leaves, (2, 2, 0))]
