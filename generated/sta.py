@@ -15721,7 +15721,7 @@ _FUSED_GELU_SGP_NORM_WITH_NORMALIZE = _variant(
     saved={"saved": (5, "b")},
     caches=(("saved", "out"), ("saved",)),
     independent=("...",),
-    flops=(((667, ("b", "n")), (15, ("b",))), ((3176, ("b", "n")), (35, ("b",))), ((15893, ("b", "n")), (65, ("b",)))),
+    flops=(((665, ("b", "n")), (15, ("b",))), ((3172, ("b", "n")), (35, ("b",))), ((15883, ("b", "n")), (65, ("b",)))),
 )
 
 _FUSED_GELU_SGP_NORM_WITHOUT_NORMALIZE = _variant(
@@ -15735,7 +15735,7 @@ _FUSED_GELU_SGP_NORM_WITHOUT_NORMALIZE = _variant(
     lambda x, y, weight, eps: fused_gelu_sgp_norm_reference(x, y, weight, normalize=False, eps=eps),
     numbers=("eps",),
     independent=("...", "n"),
-    flops=(((616, ("b", "n")),), ((1518, ("b", "n")),), ((6056, ("b", "n")),)),
+    flops=(((614, ("b", "n")),), ((1516, ("b", "n")),), ((6048, ("b", "n")),)),
 )
 
 
@@ -15743,7 +15743,7 @@ def register_sharding():
     """Let DTensor run the functions on shards: call it in each process before the first step.
 
     Axes along which a function does not reduce may be sharded. Tensors without the axis are replicated then, and
-    their gradients are partial sums. What is sharded in another way is gathered first.
+    their gradients are partial sums. What is sharded in another way is gathered first. Gradients need kernels.
     """
     from torch.distributed.tensor import DTensor
     from torch.distributed.tensor.experimental import register_sharding as register
@@ -15760,7 +15760,7 @@ def register_sharding():
         while operator.op is not None:
             op = operator.op._opoverload
             register(op)(functools.partial(_shardings, operator, dims, axes))
-            # torch keeps an answer for like tensors, but it also depends on which are missing or wanted, in these
+            # torch reuses an answer for like tensors; this one also depends on which are missing, which are wanted
             known[op].static_argnum = inputs
             operator = operator.gradient
 
@@ -15774,10 +15774,12 @@ def _shardings(operator, dims, axes, *arguments):
             name = name.removeprefix("grad_")
         return Shard(dims[name].index(axis)) if axis in dims[name] else otherwise
 
+    if operator.order and not _runs_on_triton(torch.device(arguments[0].mesh.device_type)):
+        raise NotImplementedError(f"{operator.function}: gradients of shards need kernels; on CPUs TRITON_INTERPRET=1")
     tensors = dict(zip((*operator.inputs, *operator.caches), arguments))
     wanted = (*operator.wanted(arguments[operator.tensors :]), *(True for _ in operator.saved))
     results = dict(zip((*operator.outputs, *operator.saved), wanted))
-    dims, axes = _leading_named(dims, axes, tensors)
+    dims, axes = _leading_numbered(dims, axes, tensors)
     ways = []
     for axis in (None, *axes):
         lacking = Partial() if axis and operator.order else Replicate()
@@ -15787,16 +15789,19 @@ def _shardings(operator, dims, axes, *arguments):
     return ways
 
 
-def _leading_named(dims, axes, tensors):
-    """Names for the leading axes in place of '...'. What is saved has one axis b for all: it follows the first only."""
-    name = next((name for name in tensors if "..." in dims.get(name, ())), None)
-    if name is None:
+def _leading_numbered(dims, axes, tensors):
+    """Leading axes by number, '0', '1', …, in place of '...'.
+
+    What is saved has one axis b for all of them: shards of the first axis are shards of b, if they are of equal size.
+    """
+    leading = [(x, dims[name]) for name, x in tensors.items() if "..." in dims.get(name, ())]
+    if not leading:
         return dims, axes
-    shape, mesh = tensors[name].shape, tensors[name].mesh
-    lead = tuple(f"...{i}" for i in range(len(shape) - len(dims[name]) + 1))
+    x, named = leading[0]
+    lead = tuple(str(i) for i in range(len(x.shape) - len(named) + 1))
     free = lead
-    if any("b" in d for d in dims.values()):
-        free = lead[:1] if len(lead) == 1 or (lead and shape[0] % mesh.size() == 0) else ()
-    names = {"...": lead, "b": ("...0",)}
-    dims = {key: tuple(x for d in dims[key] for x in names.get(d, (d,))) for key in dims}
-    return dims, tuple(x for axis in axes for x in (free if axis == "..." else (axis,)))
+    if any("b" in named for named in dims.values()):
+        free = lead[:1] if len(lead) == 1 or x.shape[0] % x.mesh.size() == 0 else ()
+    numbered = {"...": lead, "b": ("0",)}
+    dims = {name: sum((numbered.get(d, (d,)) for d in named), ()) for name, named in dims.items()}
+    return dims, sum((free if axis == "..." else (axis,) for axis in axes), ())
