@@ -6917,13 +6917,12 @@ def _call(operator, tensors, *numbers):
         for name, x in zip(operator.inputs, tensors):
             if x.requires_grad and name not in operator.grads:
                 raise ValueError(f"{operator.function}: {name} requires grad, but no gradient is defined for it")
-    if plain and _runs_on_triton(tensors[0].device):
-        if torch.is_grad_enabled():
-            results = operator.direct(*tensors, *numbers)
-        else:
-            results = operator.run(*tensors, *numbers)
-    else:
+    if not plain or not _runs_on_triton(tensors[0].device):
         results = _apply(operator, *tensors, *numbers)
+    elif torch.is_grad_enabled():
+        results = operator.direct(*tensors, *numbers)
+    else:
+        results = operator.run(*tensors, *numbers)
     return results[: len(operator.outputs)] if len(operator.outputs) > 1 else results[0]
 
 
@@ -6943,7 +6942,7 @@ def _apply(operator, *arguments):
 
 
 def _directly(operator):
-    """Launch kernels at once, as one of autograd's functions; no transform is active, so apply() need not look for one."""
+    """The operator as a function of autograd's that launches kernels at once. No transform is active to look for."""
 
     class Direct(torch.autograd.Function):
         @staticmethod
