@@ -4,6 +4,7 @@ Every name reaches generated code. It must be an ASCII identifier that means not
 it (`f_reference` of a kernel f, `x_e1` of an input x, `grad_x`) must not be another's name.
 """
 
+import builtins
 import keyword
 import re
 import sys
@@ -13,6 +14,10 @@ from kgen.errors import KgenError
 
 MODULES = ("torch", "triton", "kgen", "numpy", "generated", *sys.stdlib_module_names)
 IMPORTED = ("torch", "triton", "tl", "kgen", "math", "libdevice")
+IMPORTED_BESIDES = (  # where no input, axis or option of that name is
+    *("functools", "inspect", "itertools", "os", "forward_ad", "register_flop_formula", "NamedTuple"),
+    *("SimpleNamespace",),
+)
 BUILTINS = (
     *(
         "abs",
@@ -142,12 +147,14 @@ def check(name: str, what: str) -> None:
 
 
 def _is_local(name: str, what: str) -> bool:
-    """Whether generated code has a variable of that name where the named thing stands.
+    """Whether generated code has something of that name where the named thing stands.
 
     A body's variables only suggest names, which kernels make unique.
     """
     if what == "a variable":
         return False
+    if what == "a kernel" and (name in IMPORTED_BESIDES or hasattr(builtins, name)):
+        return True
     in_kernels = name in IN_KERNELS and what != "an input"
     return in_kernels or name in IN_LAUNCHERS or NUMBERED.fullmatch(name) is not None
 
