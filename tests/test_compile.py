@@ -1,0 +1,211 @@
+"""Compiled, exported and packaged: the operators of the generated modules in torch's compilers.
+
+In the interpreter, which no compiler can look into, operators are opaque to them; on a GPU Inductor sees the kernels. On
+the CPU without Triton what is compiled is the reference, and what is exported holds the operators.
+"""
+
+import re
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+from torch._dynamo.testing import CompileCounterWithBackend
+from torch.fx.experimental.proxy_tensor import make_fx
+from variants import CHOSEN, DEVICE, FUSED, LAUNCHES, PLAIN, Tensors, Variant, close, each, energy, gradients, launching
+
+FEW = CHOSEN if DEVICE.type == "cuda" else [FUSED, PLAIN][not LAUNCHES :]
+pytestmark = [
+    pytest.mark.filterwarnings("ignore::RuntimeWarning:triton"),  # of lanes that a mask discards
+    pytest.mark.filterwarnings("ignore:.*"),  # of torch's compilers about themselves
+]
+
+
+@pytest.fixture(autouse=True)
+def _fresh_compiler() -> Iterator[None]:
+    torch._dynamo.reset()
+    yield
+    torch._dynamo.reset()
+
+
+# torch.compile
+
+
+@each(FEW)
+@pytest.mark.parametrize("backend", ["aot_eager", "inductor"])
+def test_one_graph_for_all_batches(variant: Variant, backend: str) -> None:
+    """Forward and backward, no graph break; one compilation serves every batch size from 2 up, in memory or not."""
+    counter = CompileCounterWithBackend(backend)
+    compiled = torch.compile(variant, fullgraph=True, backend=counter)
+    for size in (2, 3, 64):
+        inputs = variant.inputs(size)
+        for x, dims in zip(inputs, variant.of.KERNELS[variant.operator.function]["inputs"].values()):
+            for axis in {"b", "..."} & {*dims}:
+                torch._dynamo.mark_dynamic(x, dims.index(axis))
+        with launching(variant.of):
+            found = gradients(compiled, inputs)
+        close(found, gradients(variant.reference, inputs))
+    assert counter.frame_count == 1
+
+
+def test_a_second_size_makes_it_dynamic() -> None:
+    """Where nothing is marked, torch compiles for the first size, then once for all others."""
+    counter = CompileCounterWithBackend("aot_eager")
+    compiled = torch.compile(FUSED, fullgraph=True, backend=counter)
+    for size in (2, 3, 7, 64):
+        close(compiled(*FUSED.values(size)), FUSED.reference(*FUSED.values(size)))
+    assert counter.frame_count == 2
+
+
+@each([FUSED])
+def test_compiled_calls_the_operator(variant: Variant) -> None:
+    """Where kernels run, the graph that a backend gets holds the operator; else plain torch operations."""
+    targets: list[str] = []
+
+    def backend(graph: torch.fx.GraphModule, inputs: list[Tensor]) -> Callable[..., Any]:
+        targets.extend(str(node.target) for node in graph.graph.nodes if node.op == "call_function")
+        return graph.forward
+
+    torch.compile(variant, fullgraph=True, backend=backend)(*variant.values())
+    assert any(variant.of._NAMESPACE in target for target in targets) == variant.of._runs_on_triton(DEVICE)
+
+
+# export
+
+
+class Layer(torch.nn.Module):
+    def __init__(self, variant: Variant) -> None:
+        super().__init__()
+        self.variant = variant
+
+    def forward(self, *inputs: Tensor) -> Tensor:
+        return self.variant(*inputs)
+
+
+def exported(variant: Variant, strict: bool) -> torch.export.ExportedProgram:
+    """The variant with any number of rows from 2 up."""
+    batch = torch.export.Dim("batch", min=2)
+    dims = variant.of.KERNELS[variant.operator.function]["inputs"].values()
+    shapes = tuple({d.index(axis): batch for axis in {"b", "..."} & {*d}} for d in dims)
+    return torch.export.export(Layer(variant), variant.values(3), dynamic_shapes=(shapes,), strict=strict)
+
+
+@each(CHOSEN)
+@pytest.mark.parametrize("strict", [False, True], ids=["traced", "strict"])
+def test_export_round_trip(variant: Variant, strict: bool, tmp_path: Path) -> None:
+    torch.export.save(exported(variant, strict), tmp_path / "program.pt2")
+    program = torch.export.load(tmp_path / "program.pt2")
+    called = [str(node.target) for node in program.graph.nodes if node.op == "call_function"]
+    assert called[0].startswith(variant.of._NAMESPACE), "the program does not hold the operator"
+    inputs = variant.inputs(9)
+    with launching(variant.of):
+        found = gradients(program.module(), inputs)
+    close(found, gradients(variant.reference, inputs))
+
+
+@each([FUSED])
+def test_package(variant: Variant, tmp_path: Path) -> None:
+    """AOTInductor's package holds the compiled operator."""
+    path = torch._inductor.aoti_compile_and_package(exported(variant, False), package_path=str(tmp_path / "layer.pt2"))
+    loaded = torch._inductor.aoti_load_package(path)
+    for size in (2, 9):
+        inputs = variant.values(size)
+        close(loaded(*inputs), variant.reference(*inputs))
+
+
+# a loss of forces: the gradient of an energy with respect to positions, inside a loss
+
+
+def forces_loss(function: Callable[..., Tensor]) -> Callable[..., Tensor]:
+    """How far forces and energy are from their targets, in a model of two layers that share a weight."""
+
+    def loss(x: Tensor, y: Tensor, weight: Tensor) -> Tensor:
+        hidden = function(x, y, weight)
+        value = function(hidden, x, weight).square().sum()
+        (force,) = torch.autograd.grad(value, x, create_graph=True)
+        return (force - torch.sin(y)).square().sum() + value.square()
+
+    return loss
+
+
+def step(function: Callable[..., Tensor]) -> Callable[..., Tensor]:
+    """A step of training: the weight's gradient of that loss."""
+
+    def gradient(*inputs: Tensor) -> Tensor:
+        return torch.autograd.grad(forces_loss(function)(*inputs), inputs[2])[0]
+
+    return gradient
+
+
+def train(function: Callable[..., Tensor], inputs: Tensors) -> list[Tensor]:
+    """The loss after some steps of descent, each a double backward, and the weight."""
+    optimiser = torch.optim.SGD([inputs[2]], lr=1e-3)
+    for _ in range(3):
+        optimiser.zero_grad()
+        loss = forces_loss(function)(*inputs)
+        loss.backward()  # type: ignore[no-untyped-call]
+        optimiser.step()
+    return [loss, inputs[2]]
+
+
+@each([FUSED, PLAIN])
+def test_training_on_forces(variant: Variant) -> None:
+    with launching(variant.of):
+        found = train(variant, variant.inputs())
+    close(found, train(variant.reference, variant.inputs()), 1e-6)
+    assert not torch.equal(found[1], variant.inputs()[2])
+
+
+@each([FUSED])
+def test_traced_step(variant: Variant) -> None:
+    """A whole step, traced with its two backwards by make_fx, is a graph that compiles, for any number of rows."""
+    graph = make_fx(step(variant), tracing_mode="symbolic")(*variant.inputs())
+    called = {str(node.target).partition(".")[2] for node in graph.graph.nodes if node.op == "call_function"}
+    assert "fused_gelu_sgp_norm_with_normalize_double_backward.default" in called
+    compiled = torch.compile(graph, fullgraph=True, backend="inductor" if LAUNCHES else "aot_eager")
+    for size in (2, 5):
+        with launching(variant.of):
+            found = compiled(*variant.values(size))
+        close(found, step(variant.reference)(*variant.inputs(size)))
+
+
+@each([FUSED])
+@pytest.mark.skipif(not hasattr(torch._dynamo.config, "trace_autograd_ops"), reason="this torch cannot trace autograd")
+def test_compiled_step(variant: Variant) -> None:
+    """Where Dynamo may trace autograd, it compiles a step as it is written."""
+    with torch._dynamo.config.patch(trace_autograd_ops=True):
+        compiled = torch.compile(step(variant), fullgraph=True, backend="aot_eager")
+        with launching(variant.of):
+            found = compiled(*variant.inputs())
+    close(found, step(variant.reference)(*variant.inputs()))
+
+
+def double_backward_through_compiled(variant: Variant) -> tuple[Tensor, Tensor]:
+    return step(torch.compile(variant, backend="aot_eager"))(*variant.inputs()), step(variant.reference)(
+        *variant.inputs()
+    )
+
+
+def compiled_transform(variant: Variant) -> tuple[Tensor, Tensor]:
+    of_kernels, of_reference = (torch.func.grad(energy(f)) for f in (variant, variant.reference))
+    compiled = torch.compile(of_kernels, fullgraph=True, backend="aot_eager")
+    return compiled(*variant.values()), of_reference(*variant.values())
+
+
+@pytest.mark.parametrize(
+    ("attempt", "message"),
+    [
+        (double_backward_through_compiled, "does not currently support double backward|in-place operation"),
+        (compiled_transform, "must override the setup_context|Dynamo"),
+    ],
+)
+def test_refused_or_right(attempt: Callable[[Variant], tuple[Tensor, Tensor]], message: str) -> None:
+    """What torch does not do yet it refuses, with a message of its own; nothing gives wrong numbers."""
+    try:
+        found, expected = attempt(FUSED)
+    except RuntimeError as refused:
+        assert re.search(message, str(refused))
+    else:
+        close(found, expected)
