@@ -279,7 +279,7 @@ def test_inputs_stay_on_their_device() -> None:
 
 @pytest.mark.parametrize("name", SHIPPED)
 def test_no_kernel_can_hide_what_the_module_uses(name: str) -> None:
-    """A kernel is a global of the module: none may be called as an import or a builtin that some function there reads."""
+    """A kernel is a global of the module: none may be called as an import or a builtin that functions there read."""
     tree = ast.parse(text_of(name))
     imports = [node for node in ast.walk(tree) if isinstance(node, ast.Import | ast.ImportFrom) and node in tree.body]
     imported = {alias.asname or alias.name for node in imports for alias in node.names} - {"annotations"}

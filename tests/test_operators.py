@@ -1,13 +1,13 @@
 """What torch asks of an operator, on the operators of the generated modules: schema, derivatives, transforms.
 
-Derivatives are compared with finite differences, or with what torch makes of the module's reference. On a GPU every test
-runs for every operator. Without one kernels execute in Triton's interpreter, and once more the references do.
+Derivatives are compared with finite differences, or with what torch makes of the module's reference. On a GPU all tests
+run for all operators. Without one kernels execute in Triton's interpreter, and once more the references do.
 """
 
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +31,7 @@ def _one_thread() -> Iterator[None]:
 
 
 @pytest.mark.skipif(DEVICE.type == "cpu" and not LAUNCHES, reason="this is the run on the references")
-@pytest.mark.parametrize("file", ["test_operators.py", "test_compile.py", "test_paths.py"])
+@pytest.mark.parametrize("file", ["test_operators.py", "test_compile.py", "test_paths.py", "test_copies.py"])
 def test_on_the_references(file: str) -> None:
     """The same on the CPU without the interpreter, where the functions are the references."""
     command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-p", "no:xdist", file]
@@ -67,10 +67,11 @@ def arguments(variant: Variant, order: int, unwanted: int | None = None) -> tupl
 
 
 QUICK = ("test_autograd_registration", "test_faketensor")
+CHEAP = [v for v in ALL if LAUNCHES and len(v.of.BLADES) <= 16]
+OPCHECKED = [(v, order) for v in ALL for order in range(3) if v in CHOSEN or order == 0 or (order == 1 and v in CHEAP)]
 
 
-@each(ALL)
-@pytest.mark.parametrize("order", [0, 1, 2])
+@pytest.mark.parametrize(("variant", "order"), OPCHECKED, ids=str)
 def test_opcheck(variant: Variant, order: int) -> None:
     operator, given = arguments(variant, order)
     if operator.op is None:
@@ -92,6 +93,23 @@ def test_opcheck_of_what_is_partly_wanted(variant: Variant, order: int, unwanted
     inputs = dict(zip(operator.inputs, given))
     for i, (name, x) in enumerate(zip(operator.outputs, operator.called(given))):
         assert x.shape == ((0,) if i == unwanted else inputs[name.removeprefix("grad_")].shape)
+
+
+def transposed(x: Tensor) -> Tensor:
+    """The same values, in another order in memory, with gaps."""
+    return x.mT.repeat_interleave(2, -1)[..., ::2].mT
+
+
+@pytest.mark.parametrize(
+    "change", [transposed, lambda x: x[..., :1].expand_as(x), Tensor.float], ids=["gaps", "one", "mixed"]
+)
+@pytest.mark.parametrize("order", [0, 1])
+def test_opcheck_of_unusual_inputs(change: Callable[[Tensor], Tensor], order: int) -> None:
+    """Strided, expanded, of several dtypes: what a compiler is told of the results holds."""
+    operator, (x, *others) = arguments(FUSED, order)
+    changed = change(x.detach()).requires_grad_()
+    assert not changed.is_contiguous() or changed.dtype != x.dtype
+    torch.library.opcheck(operator.op, (changed, *others))
 
 
 @each(CHOSEN)
@@ -177,6 +195,16 @@ def test_vmap(variant: Variant) -> None:
         close(of_samples(*batch, last), torch.stack(each_grad))
 
 
+@each(CHOSEN)
+def test_no_rows(variant: Variant) -> None:
+    """Sums over nothing are zero, in the second order, too."""
+    inputs = variant.inputs(0)
+    first = torch.autograd.grad(energy(variant)(*inputs), inputs, create_graph=True)
+    second = torch.autograd.grad([x.sum() for x in first], inputs)
+    for x, *found in zip(inputs, first, second):
+        assert all(y.shape == x.shape and not y.any() for y in found)
+
+
 @pytest.mark.parametrize("samples", [0, 2])
 @pytest.mark.parametrize("rows", [0, 2])
 def test_vmap_over_few(samples: int, rows: int) -> None:
@@ -196,7 +224,7 @@ def test_checkpoint(variant: Variant, reentrant: bool) -> None:
     with launching(variant.of) as launched:
         value = checkpoint(variant, *inputs, use_reentrant=reentrant)
         forward = list(launched)
-        (value.square().sum() + value.sin().sum()).backward()  # type: ignore[no-untyped-call]
+        (value.square().sum() + value.sin().sum()).backward()
         assert launched[len(forward) : 2 * len(forward)] == forward, "nothing was recomputed"
     for x, expected in zip(inputs, gradients(variant, variant.inputs()), strict=True):
         assert x.grad is not None and torch.equal(x.grad, expected)

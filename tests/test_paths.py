@@ -89,20 +89,21 @@ class Recorder(TorchFunctionMode):
 
 
 def subclass(inputs: Tensors) -> Tensors:
-    named = tuple(x.as_subclass(Named) for x in inputs)  # type: ignore[no-untyped-call]
+    named = tuple(x.as_subclass(Named) for x in inputs)
     value = energy(F)(*named)
     assert type(value) is Named
-    return torch.autograd.grad(value.as_subclass(Tensor), inputs)  # type: ignore[no-untyped-call]
+    return torch.autograd.grad(value.as_subclass(Tensor), inputs)
 
 
 def one_of_a_subclass(inputs: Tensors) -> Tensors:
     x, y, weight = inputs
-    return torch.autograd.grad(energy(F)(x, y.as_subclass(Named), weight), inputs)  # type: ignore[no-untyped-call]
+    return torch.autograd.grad(energy(F)(x, y.as_subclass(Named), weight), inputs)
 
 
 def wrapper_subclass(inputs: Tensors) -> Tensors:
-    twos = [TwoTensor(x.detach(), 2 * x.detach()).requires_grad_() for x in inputs]
-    first = torch.autograd.grad(energy(F)(*twos), twos)
+    two: Any = TwoTensor
+    twos = [two(x.detach(), 2 * x.detach()).requires_grad_() for x in inputs]
+    first: list[Any] = [*torch.autograd.grad(energy(F)(*twos), twos)]
     doubled = tuple((2 * x.detach()).requires_grad_() for x in inputs)
     close([x.b for x in first], [*gradients(F.reference, doubled)])
     return tuple(x.a for x in first)
@@ -150,14 +151,13 @@ def dual_level(inputs: Tensors) -> Tensors:
 
 def tangents(inputs: Tensors) -> Tensors:
     """The directional derivative is the gradient's product with the direction, also while a backward is recorded."""
+    mode: Any = forward_ad
     directions = [torch.cos(x.detach()) for x in inputs]
-    with forward_ad.dual_level():
-        value = energy(F)(*(forward_ad.make_dual(x, t) for x, t in zip(inputs, directions)))
+    with mode.dual_level():
+        value = energy(F)(*(mode.make_dual(x, t) for x, t in zip(inputs, directions)))
         found = torch.autograd.grad(value, inputs)
-        along = forward_ad.unpack_dual(value).tangent
-    assert along is not None
-    close(along, torch.stack([(x * t).sum() for x, t in zip(EXPECTED, directions)]).sum())
-    return tuple(forward_ad.unpack_dual(x).primal for x in found)
+        close(mode.unpack_dual(value).tangent, torch.stack([(x * t).sum() for x, t in zip(EXPECTED, directions)]).sum())
+        return tuple(mode.unpack_dual(x).primal for x in found)
 
 
 def batched_cotangents(inputs: Tensors) -> Tensors:
@@ -175,8 +175,8 @@ def traced_by_fx(inputs: Tensors) -> Tensors:
 
 
 def traced_by_jit(inputs: Tensors) -> Tensors:
-    script = torch.jit.trace(lambda *x: F(*x), F.values(5), check_trace=False)
-    return gradients(script, inputs)
+    trace: Any = torch.jit.trace
+    return gradients(trace(lambda *x: F(*x), F.values(5), check_trace=False), inputs)
 
 
 def compiled(inputs: Tensors) -> Tensors:
@@ -185,12 +185,13 @@ def compiled(inputs: Tensors) -> Tensors:
 
 CONDITIONS: list[Callable[[Tensors], Tensors]] = [
     subclass, one_of_a_subclass, wrapper_subclass, function_mode, default_device, dispatch_mode, mode_in_backward_alone,
-    transform, transform_around_autograd, dual_level, tangents, batched_cotangents, traced_by_fx, traced_by_jit, compiled,
+    transform, transform_around_autograd, dual_level, tangents, batched_cotangents, traced_by_fx, traced_by_jit,
+    compiled,
 ]  # fmt: skip
 
 
 @pytest.mark.parametrize("condition", CONDITIONS, ids=lambda c: c.__name__)
-@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::torch.jit.TracerWarning", "ignore:Dynamo")
 def test_ruled_out(condition: Callable[[Tensors], Tensors]) -> None:
     with operators(F) as asked, launching(F.of):
         found = condition(F.inputs())
@@ -272,8 +273,13 @@ def test_unwanted_gradients(variant: Variant, wanted: tuple[int, ...], monkeypat
     inputs = tuple(x.requires_grad_(i in wanted) for i, x in enumerate(variant.values()))
     allocated: list[tuple[int, ...]] = []
     known = torch.empty_like
+
+    def empty_like(x: Tensor) -> Tensor:
+        allocated.append(tuple(x.shape))
+        return known(x)
+
     value = variant(*inputs)
-    monkeypatch.setattr(torch, "empty_like", lambda x, **o: allocated.append(tuple(x.shape)) or known(x, **o))
+    monkeypatch.setattr(torch, "empty_like", empty_like)
     with launching(variant.of) as launched:
         torch.autograd.grad(value.sum(), [inputs[i] for i in wanted])
     assert sorted(allocated) == sorted(tuple(inputs[i].shape) for i in wanted)

@@ -60,10 +60,6 @@ class Variant:
         """The same, not to be differentiated."""
         return tuple(x.detach() for x in self.inputs(b, n, dtype))
 
-    def batched(self) -> int:
-        """The dim of the first input that holds the rows."""
-        return list(self.of.KERNELS[self.operator.function]["inputs"].values())[0].index("b")
-
 
 def variants_of(of: ModuleType, prefix: str) -> list[Variant]:
     """A variant for each operator that a function of the module calls, in their order."""
