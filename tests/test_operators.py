@@ -133,19 +133,19 @@ def test_gradcheck(variant: Variant) -> None:
     """Reverse and forward mode, one by one and batched."""
     checks = {"check_forward_ad": True, "check_batched_grad": True}
     with launching(variant.of):
-        assert torch.autograd.gradcheck(variant, variant.inputs(2, 2), **checks, fast_mode=True)
+        assert torch.autograd.gradcheck(variant, variant.inputs(), **checks, fast_mode=True)
 
 
 @each(CHOSEN)
 def test_gradgradcheck(variant: Variant) -> None:
     """Reverse over reverse, and forward over reverse."""
     with launching(variant.of):
-        assert torch.autograd.gradgradcheck(variant, variant.inputs(2, 2), check_fwd_over_rev=True, fast_mode=True)
+        assert torch.autograd.gradgradcheck(variant, variant.inputs(), check_fwd_over_rev=True, fast_mode=True)
 
 
 @each([FUSED, PLAIN] if DEVICE.type == "cpu" else CHOSEN)
 def test_third_order(variant: Variant) -> None:
-    inputs = variant.inputs(2, 2)
+    inputs = variant.inputs()
 
     def third(function: Any) -> tuple[Tensor, ...]:
         value = energy(function)(*inputs)
@@ -162,7 +162,7 @@ def test_third_order(variant: Variant) -> None:
 
 @each(CHOSEN)
 def test_grad_and_jvp(variant: Variant) -> None:
-    values = variant.values(2, 2)
+    values = variant.values()
     argnums, tangents = tuple(range(len(values))), tuple(torch.cos(x) for x in values)
     ours, theirs = energy(variant), energy(variant.reference)
     with launching(variant.of):
