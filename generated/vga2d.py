@@ -257,11 +257,12 @@ def _load2(pointer, mask, REAL: tl.constexpr):
 
 _DTYPES = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 _INTERPRETED = os.environ.get("TRITON_INTERPRET", "0") not in ("", "0")
+_DEVICES = ("cuda", "xpu", "cpu") if _INTERPRETED else ("cuda", "xpu")
 
 
 def _runs_on_triton(device):
-    """Whether kernels can run there: on a GPU, or anywhere in Triton's interpreter."""
-    return tl is not None and (_INTERPRETED or device.type in ("cuda", "xpu"))
+    """Whether kernels can run there: on a GPU, or in Triton's interpreter."""
+    return tl is not None and device.type in _DEVICES
 
 
 def _check(function, tensors, plain):
@@ -3661,10 +3662,19 @@ def _compute(operator, *arguments):
     if _runs_on_triton(arguments[0].device):
         results = operator.run(*arguments)
         return _one([arguments[0].new_empty(0) if result is None else result for result in results])
-    results = _by_reference(operator, arguments)
+    results = (_pulled_back if operator.order else _by_reference)(operator, arguments)
     owned = _several(_allocate_for(operator, *arguments))
     copies = itertools.zip_longest(owned, results)  # nothing for what is saved: the reference does not read it
     return _one([x.zero_() if result is None else x.copy_(result) for x, result in copies])
+
+
+_DISPATCH = torch._C._dispatch_tls_local_include_set(), torch._C._dispatch_tls_local_exclude_set()
+
+
+def _pulled_back(operator, arguments):
+    """By the reference's torch.func.vjp, which torch switches off below modes and subclasses that call operators."""
+    with torch._C._ForceDispatchKeyGuard(*_DISPATCH):
+        return _by_reference(operator, arguments)
 
 
 def _allocate_for(operator, *arguments):
@@ -3684,10 +3694,14 @@ def _register(operator, name):
 
     def each(info, dims, *arguments):
         """One call for each element of the batch: a gradient of shared weights is summed inside a call."""
-        calls = []
-        for i in range(info.batch_size):
-            calls.append(operator.called([x if d is None else x.select(d, i) for x, d in zip(arguments, dims)]))
-        results = tuple(torch.stack(parts) for parts in zip(*calls))
+        samples = [
+            [x if d is None else x.select(d, i) for x, d in zip(arguments, dims)] for i in range(info.batch_size)
+        ]
+        if samples:
+            results = tuple(torch.stack(parts) for parts in zip(*map(operator.called, samples)))
+        else:
+            like = _allocate_for(operator, *[x if d is None else x.sum(d) for x, d in zip(arguments, dims)])
+            results = tuple(x.new_empty(0, *x.shape) for x in _several(like))
         return _one(results), _one((0,) * len(results))
 
     # no plain function: torch would import Inductor and read the source, to find the kernels that are named below
@@ -3723,8 +3737,10 @@ def _keep_whole(definition):
 
 
 def _namespace(operator):
-    """Of the module's operators: its name, numbered where a module of that name has them already."""
-    names = (__name__.replace(".", "__") + (f"_{i}" if i else "") for i in itertools.count())
+    """Of the module's operators: its name as an identifier, numbered where a module of that name has them already."""
+    own = "".join(c if c.isascii() and c.isalnum() else "_" for c in __name__.replace(".", "__"))
+    own = f"_{own}" if own[0].isdigit() else own
+    names = (own + (f"_{i}" if i else "") for i in itertools.count())
     return next(name for name in names if not hasattr(getattr(torch.ops, name), operator))
 
 
