@@ -358,7 +358,7 @@ def _launch(kernel, grid, tensors, numbers, options, real, *extents):
         return
     if device.type == "cuda" and device.index != torch.cuda.current_device():
         with torch.cuda.device(device):
-            _launch(kernel, grid, tensors, numbers, options, real, *extents)
+            kernel[grid](*arguments, **options)
         return
     # Triton takes longer to find what it compiled for such arguments than to launch it
     key = (kernel.__name__, device, numbers, extents, real, *options.values(), *[x.dtype for x in tensors])

@@ -10,7 +10,6 @@ import contextlib
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
-from types import ModuleType
 from typing import Any
 
 import torch
@@ -64,30 +63,18 @@ def _errors(a: torch.Tensor, b: torch.Tensor, spacing: float) -> tuple[float, fl
 
 
 @contextlib.contextmanager
-def launches(module: ModuleType) -> Iterator[list[str]]:
+def launches(module: Any) -> Iterator[list[str]]:
     """The names of the module's kernels, one for each launch that happens in the context, in their order."""
     launched: list[str] = []
-    with contextlib.ExitStack() as stack:
-        for name, kernel in vars(module).items():
-            if hasattr(kernel, "run") and hasattr(
-                kernel, "fn"
-            ):  # triton calls its kernels jit or interpreted functions
-                stack.enter_context(_recorded(name, kernel, launched))
-        yield launched
+    launch = module._launch
 
+    def recording(kernel: Any, grid: Any, tensors: Any, *rest: Any) -> None:
+        if type(tensors[0]) in module._PLAIN:  # else torch traces, and nothing is launched
+            launched.append(kernel.__name__)
+        launch(kernel, grid, tensors, *rest)
 
-@contextlib.contextmanager
-def _recorded(name: str, kernel: Any, launched: list[str]) -> Iterator[None]:
-    """Every launch of the kernel, each kernel[grid](...), appends its name."""
-    run = kernel.run
-
-    def recording(*args: Any, **options: Any) -> Any:
-        if not options.get("warmup"):
-            launched.append(name)
-        return run(*args, **options)
-
-    kernel.run = recording
+    module._launch = recording
     try:
-        yield
+        yield launched
     finally:
-        kernel.run = run
+        module._launch = launch

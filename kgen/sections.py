@@ -342,7 +342,10 @@ class _Writer:
                 values = full
             for first in range(0, len(values), chunk):
                 part = values[first : first + chunk]
-                stores.append(Access(part, self._pointer(tensor, first), self._mask(tensor, True), chunk > 1, flag))
+                pointer, mask = self._pointer(tensor, first), self._mask(tensor, True)
+                if self.kernel.kind == "row" and not self.kernel.rows and not self.inner & set(tensor.axes):
+                    pointer, mask = f"{pointer} + r", "row_mask"  # a sum of the only row lies in a block of rows
+                stores.append(Access(part, pointer, mask, chunk > 1, flag))
         return tuple(stores)
 
     # statements

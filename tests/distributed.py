@@ -277,9 +277,9 @@ def launches() -> Iterator[list[Any]]:
     launched: list[Any] = []
 
     def counted(launch: Callable[..., None]) -> Callable[..., None]:
-        def call(kernel: Any, *arguments: Any, **constants: Any) -> None:
+        def call(kernel: Any, *arguments: Any) -> None:
             launched.append(kernel)
-            launch(kernel, *arguments, **constants)
+            launch(kernel, *arguments)
 
         return call
 

@@ -75,7 +75,7 @@ def test_a_wrong_module(old: str, new: str, tensor: str, tmp_path: Path) -> None
 
 def test_kernels_must_run(tmp_path: Path) -> None:
     """A module that asks its reference agrees with it, which proves nothing."""
-    path = altered(tmp_path, "tl is not None and (", "False and (")
+    path = altered(tmp_path, "    return tl is not None and", "    return False and")
     status, output = verify(path, *SMALL)
     assert status == 1
     assert "no kernel was launched" in output
