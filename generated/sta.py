@@ -544,11 +544,12 @@ def _programs(name, rows, kept, columns, device):
     """How many persistent programs share the rows, and how many tiles the columns have."""
     per, block, _ = _shape_of_launch(LAUNCH[name], int(columns))
     tiles = _tiles(columns, block)
-    most = max(1, LAUNCH[name].programs * _multiprocessors(device) // max(1, tiles * kept))
+    most = LAUNCH[name].programs * _multiprocessors(device) // max(1, tiles * kept)
     enough = -(-rows // (_BLOCKS_OF_ROWS * per))
     if isinstance(enough, int):
-        return max(1, min(enough, most)), tiles
-    return torch.sym_max(1, torch.sym_min(enough, most)), tiles  # without deciding on a size that is a symbol
+        return max(2, min(enough, most)), tiles
+    # a size that is a symbol is not decided on; a single program would be, by torch for the partial sums' strides
+    return torch.sym_max(2, torch.sym_min(enough, most)), tiles
 
 
 _BLOCKS_OF_ROWS = 4  # that a persistent program walks at least: with fewer, adding the partial sums takes longer
@@ -15325,7 +15326,8 @@ class _Operator:
 
     def derived(self, run=None, caches=()):
         """The operator of the gradients of this one; without a launcher, by the reference."""
-        inputs = (*self.inputs, *(f"grad_{name}" for name in self.outputs))
+        word = "grad" if self.order < 2 else f"grad{self.order + 1}"  # the cotangent of grad_x has a name of its own
+        inputs = (*self.inputs, *(f"{word}_{name}" for name in self.outputs))
         grads = (*self.grads, *inputs[len(self.inputs) :])
         outputs = tuple(f"grad_{name}" for name in self.grads)
         return _Operator(self.function, run, inputs, caches, self.numbers, grads, outputs, {}, None, self)
@@ -15421,14 +15423,14 @@ def _call(operator, tensors, *numbers):
 def _apply(operator, *arguments):
     """The operator's results in the way that fits what looks on: at once, or as an operator that torch knows."""
     tensors = arguments[: operator.tensors]
-    if operator.run is None:
+    if operator.op is None:  # of a higher order than torch knows
         return _by_reference(operator, arguments)
     if torch.compiler.is_compiling():
         known = _runs_on_triton(tensors[0].device) or torch.compiler.is_exporting()
         return operator.called(arguments) if known else _by_reference(operator, arguments)
     if not _plain([x for x in tensors if x is not None]):
         return _Transformed.apply(operator, *arguments) if _transformed() else operator.called(arguments)
-    if not _runs_on_triton(tensors[0].device):
+    if operator.run is None or not _runs_on_triton(tensors[0].device):
         return _by_reference(operator, arguments)
     return operator.direct(*arguments) if torch.is_grad_enabled() else operator.run(*arguments)
 
@@ -15565,7 +15567,7 @@ def _extents(dims, sizes, lead):
 
 
 def _variant(name, function, runs, reference, numbers=(), saved=None, caches=(), independent=(), flops=()):
-    """Register a variant of a function and its derivatives, as far as there are launchers."""
+    """Register a variant of a function and its derivatives: those with launchers, and the next one by the reference."""
     d = KERNELS[function]
     inputs, outputs = tuple(d["inputs"]), tuple(d["outputs"])
     first = operator = _Operator(function, runs[0], inputs, (), numbers, d["grads"], outputs, saved or {}, reference)
@@ -15574,9 +15576,10 @@ def _variant(name, function, runs, reference, numbers=(), saved=None, caches=(),
         operator = operator.gradient
     first.independent = independent
     operator = first
-    for suffix, counts in zip(("", "_backward", "_double_backward"), flops):
+    for suffix in ("", "_backward", "_double_backward", "_triple_backward")[: len(runs) + 1]:
         _register(operator, name + suffix)
-        _count_flops(operator, name + suffix, counts)
+        if operator.run:
+            _count_flops(operator, name + suffix, flops[operator.order])
         operator = operator.gradient
     return first
 
@@ -15603,7 +15606,7 @@ def _count_flops(operator, name, counts):
 
 def _compute(operator, *arguments):
     """What the operator does: results own their memory, and what is not wanted is empty."""
-    if _runs_on_triton(arguments[0].device):
+    if operator.run and _runs_on_triton(arguments[0].device):
         results = operator.run(*arguments)
         return _one([arguments[0].new_empty(0) if result is None else result for result in results])
     results = (_pulled_back if operator.order else _by_reference)(operator, arguments)
@@ -15652,7 +15655,7 @@ def _register(operator, name):
     implementation = functools.partial(_compute, operator)
     implementation.__signature__, implementation.__globals__ = _signature(operator), globals()
     name = f"{_NAMESPACE}::{name}"
-    if tl is None or _INTERPRETED:
+    if tl is None or _INTERPRETED or operator.run is None:
         schema = torch.library.infer_schema(implementation, mutates_args=())
         definition = torch.library.custom_op(name, implementation, mutates_args=(), schema=schema)
     else:
@@ -15786,7 +15789,7 @@ def _shardings(operator, dims, axes, *arguments):
 
     def place(name, axis, otherwise):
         while name not in dims:
-            name = name.removeprefix("grad_")
+            name = name.partition("_")[2]  # grad_
         return Shard(dims[name].index(axis)) if axis in dims[name] else otherwise
 
     if operator.order and not _runs_on_triton(torch.device(arguments[0].mesh.device_type)):
