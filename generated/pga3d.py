@@ -558,7 +558,7 @@ def _launch(kernel, grid, tensors, numbers, options, real, *extents):
     """Launch on the tensors' device; what is no plain tensor is a tracer's, to which torch shows the kernel."""
     device = tensors[0].device
     arguments = (*tensors, *numbers, *extents, _TRITON[real])
-    if type(tensors[0]) not in _PLAIN:
+    if type(tensors[0]) not in _PLAIN and not _INTERPRETED:
         torch.library.wrap_triton(kernel)[grid](*arguments, num_warps=options["num_warps"])
         return
     if device.type == "cuda" and device.index != torch.cuda.current_device():

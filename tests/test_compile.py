@@ -83,6 +83,7 @@ def test_a_second_size_makes_it_dynamic() -> None:
     assert counter.frame_count == 2
 
 
+@pytest.mark.skipif(torch.__version__ < "2.13", reason="this torch says that it exports whenever it compiles")
 @each([FUSED])
 def test_compiled_calls_the_operator(variant: Variant) -> None:
     """Where kernels run, the graph that a backend gets holds the operator; else plain torch operations."""
