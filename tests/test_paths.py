@@ -193,7 +193,8 @@ CONDITIONS: list[Callable[[Tensors], Tensors]] = [
 @pytest.mark.parametrize("condition", CONDITIONS, ids=lambda c: c.__name__)
 @pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::torch.jit.TracerWarning", "ignore:Dynamo")
 def test_ruled_out(condition: Callable[[Tensors], Tensors]) -> None:
-    with operators(F) as asked, launching(F.of):
+    copies = condition is compiled and DEVICE.type != "cpu"  # of kernels are launched then, which nothing counts
+    with operators(F) as asked, contextlib.nullcontext() if copies else launching(F.of):
         found = condition(F.inputs())
     close([*found], [*EXPECTED])
     assert bool(asked) or (not LAUNCHES and condition in REFERENCES)
