@@ -6,6 +6,7 @@ spec 734b1011aff3; regenerate with: kgen build specs/sta.yaml
 
 from __future__ import annotations
 
+import concurrent.futures
 import functools
 import inspect
 import itertools
@@ -491,12 +492,13 @@ def _tiles(columns, block):
 
 
 def _launch(kernel, grid, tensors, numbers, options, real, *extents):
-    """Launch on the tensors' device; what is no plain tensor is a tracer's, to which torch shows the kernel."""
-    device = tensors[0].device
-    arguments = (*tensors, *numbers, *extents, _TRITON[real])
+    """Launch on the tensors' device, or show the kernel to torch where it traces."""
+    device, arguments = tensors[0].device, (*tensors, *numbers, *extents, _TRITON[real])
     if type(tensors[0]) not in _PLAIN and not _INTERPRETED:
-        torch.library.wrap_triton(kernel)[grid](*arguments, num_warps=options["num_warps"])
-        return
+        traced = torch.library.wrap_triton(kernel)  # the kernel itself, where torch does not trace
+        if traced is not kernel:
+            traced[grid](*arguments, num_warps=options["num_warps"])
+            return
     if device.type == "cuda" and device.index != torch.cuda.current_device():
         with torch.cuda.device(device):
             kernel[grid](*arguments, **options)
@@ -504,17 +506,18 @@ def _launch(kernel, grid, tensors, numbers, options, real, *extents):
     # Triton takes longer to find what it compiled for such arguments than to launch it
     key = (kernel.__name__, device, numbers, extents, real, *options.values(), *[x.dtype for x in tensors])
     aligned = not any([x.data_ptr() % 16 for x in tensors])
-    if aligned and key in _COMPILED:
-        _COMPILED[key][grid](*arguments)
+    compiled = _COMPILED.get(key) if aligned else None
+    if compiled:
+        compiled[grid](*arguments)
         return
     compiled = kernel[grid](*arguments, **options)
     if compiled and aligned and torch.version.cuda:
-        if len(_COMPILED) == 4096:
+        if len(_COMPILED) >= 4096:
             _COMPILED.clear()
         _COMPILED[key] = compiled
 
 
-_COMPILED = {}  # kernels by all that Triton's choice may depend on, but for the alignment of the tensors
+_COMPILED = {}  # kernels by all that Triton's choice depends on, and more: a number stands for itself
 
 
 def _launch_flat(kernel, name, tensors, numbers, count, real):
@@ -14499,7 +14502,7 @@ def _fused_gelu_sgp_norm_without_normalize_double_backward_3_kernel(
 
 
 # ---------------------------------------------------------------------------------------------------------------------
-# Launchers
+# Launchers. A result that nobody wants is not stored; another tensor stands in for it, which the kernel leaves alone.
 
 
 def _run_geometric_product(x, y):
@@ -15322,6 +15325,10 @@ class _Operator:
         self.tensors = len(inputs) + len(caches)
         self.positions = tuple(inputs.index(name) for name in grads)
         self.all = tuple(range(len(inputs)))
+        self.optional = ()  # cotangents that may be missing: where there is one result only, its own is there
+        if before:
+            cotangents = inputs[len(before.inputs) :]
+            self.optional = (*before.optional, *(cotangents if len(before.outputs) > 1 else ()))
         self.op = None
 
     def derived(self, run=None, caches=()):
@@ -15375,6 +15382,8 @@ class _Operator:
         if all([x is None for x in cotangents]):
             return [None] * len(needs)
         every = self.positions == self.all
+        if not every:
+            self.refuse([x for i, x in enumerate(self.inputs) if needs[i]])
         wanted = needs[:count] if every else [needs[i] for i in self.positions]
         compute = compute or functools.partial(_apply, self.gradient)
         numbers = ctx.settings[: len(self.numbers)]
@@ -15386,12 +15395,16 @@ class _Operator:
             grads[i] = grad if want else None
         return grads
 
+    def refuse(self, names):
+        """Raise for inputs that are to be differentiated and cannot be."""
+        for name in names:
+            if name not in self.grads:
+                raise ValueError(f"{self.function}: {name} requires grad, but no gradient is defined for it")
+
     def jvp(self, ctx, tangents):
         """The results' tangents: a gradient J^T g is linear in g, and its own gradient along a tangent t is J t."""
         kept, count = ctx.saved_tensors, len(self.inputs)
-        for i, tangent in enumerate(tangents[:count]):
-            if tangent is not None and i not in self.positions:
-                raise ValueError(f"{self.function}: {self.inputs[i]} has a tangent, but no gradient in its spec")
+        self.refuse([x for i, x in enumerate(self.inputs) if tangents[i] is not None])
         second, numbers, wanted = self.gradient.gradient, ctx.settings[: len(self.numbers)], self.wanted(ctx.settings)
         known = dict(zip(self.gradient.caches, kept[count:]))
         zeros = [torch.zeros_like(x) for x in _allocate(self, kept[:count], wanted)]
@@ -15407,10 +15420,10 @@ def _call(operator, tensors, *numbers):
     """A public function: checks the arguments and returns the result, or a tuple of results."""
     plain = _plain(tensors)
     _check(operator.function, tensors, plain)
+    if not all([type(x) is float for x in numbers]):
+        numbers = [_number(operator.function, *row) for row in zip(operator.numbers, numbers)]
     if operator.positions != operator.all and torch.is_grad_enabled():
-        for name, x in zip(operator.inputs, tensors):
-            if x.requires_grad and name not in operator.grads:
-                raise ValueError(f"{operator.function}: {name} requires grad, but no gradient is defined for it")
+        operator.refuse([name for name, x in zip(operator.inputs, tensors) if x.requires_grad])
     if not plain or not _runs_on_triton(tensors[0].device):
         results = _apply(operator, *tensors, *numbers)
     elif torch.is_grad_enabled():
@@ -15418,6 +15431,13 @@ def _call(operator, tensors, *numbers):
     else:
         results = operator.run(*tensors, *numbers)
     return results[: len(operator.outputs)] if len(operator.outputs) > 1 else results[0]
+
+
+def _number(function, name, x):
+    """A tensor is none: it would have no gradient, silently."""
+    if isinstance(x, torch.Tensor) or not hasattr(x, "__float__"):
+        raise TypeError(f"{function}: {name} must be a number, got {type(x).__name__}")
+    return x if isinstance(x, torch.SymFloat) else float(x)
 
 
 def _apply(operator, *arguments):
@@ -15438,20 +15458,19 @@ def _apply(operator, *arguments):
 def _directly(operator):
     """The operator as a function of autograd's that launches kernels at once. No transform is active to look for."""
 
-    class Direct(torch.autograd.Function):
-        @staticmethod
-        def forward(ctx, *arguments):
-            results = operator.run(*arguments)
-            operator.keep(ctx, arguments, results)
-            return results[: len(operator.outputs)]
+    def forward(ctx, *arguments):
+        results = operator.run(*arguments)
+        operator.keep(ctx, arguments, results)
+        return results[: len(operator.outputs)]
 
-        @staticmethod
-        def backward(ctx, *cotangents):
-            at_once = not torch.is_grad_enabled() and _plain([x for x in cotangents if x is not None])
-            run = operator.gradient.run if at_once else None
-            return tuple(operator.backward(ctx, cotangents, ctx.needs_input_grad, run))
+    def backward(ctx, *cotangents):
+        at_once = not torch.is_grad_enabled() and _plain([x for x in cotangents if x is not None])
+        run = operator.gradient.run if at_once else None
+        return tuple(operator.backward(ctx, cotangents, ctx.needs_input_grad, run))
 
-    return super(torch.autograd.Function, Direct).apply
+    methods = {"forward": staticmethod(forward), "backward": staticmethod(backward)}
+    function = type(torch.autograd.Function)(operator.function, (torch.autograd.Function,), methods)
+    return super(torch.autograd.Function, function).apply
 
 
 class _Transformed(torch.autograd.Function):
@@ -15566,7 +15585,7 @@ def _extents(dims, sizes, lead):
     return (*lead, *extents[1:]) if dims and dims[0] == "..." else tuple(extents)
 
 
-def _variant(name, function, runs, reference, numbers=(), saved=None, caches=(), independent=(), flops=()):
+def _variant(name, function, runs, reference, *, numbers=(), saved=None, caches=(), independent=(), flops):
     """Register a variant of a function and its derivatives: those with launchers, and the next one by the reference."""
     d = KERNELS[function]
     inputs, outputs = tuple(d["inputs"]), tuple(d["outputs"])
@@ -15597,7 +15616,7 @@ def _count_flops(operator, name, counts):
     """Tell torch's flop counter: the operations at each point of some axes, times their sizes."""
 
     def formula(*arguments, out_val=None, **_):
-        tensors = arguments[: len(operator.inputs)]
+        tensors = arguments[: len(KERNELS[operator.function]["inputs"])]
         sizes, _ = _check(operator.function, tensors, _plain(tensors))
         return sum(count * math.prod(sizes[axis] for axis in axes) for count, axes in counts)
 
@@ -15606,6 +15625,7 @@ def _count_flops(operator, name, counts):
 
 def _compute(operator, *arguments):
     """What the operator does: results own their memory, and what is not wanted is empty."""
+    _check_cotangents(operator, arguments[: len(operator.inputs)])
     if operator.run and _runs_on_triton(arguments[0].device):
         results = operator.run(*arguments)
         return _one([arguments[0].new_empty(0) if result is None else result for result in results])
@@ -15615,7 +15635,29 @@ def _compute(operator, *arguments):
     return _one([x.zero_() if result is None else x.copy_(result) for x, result in copies])
 
 
-_DISPATCH = torch._C._dispatch_tls_local_include_set(), torch._C._dispatch_tls_local_exclude_set()
+def _check_cotangents(operator, tensors):
+    """A cotangent has the shape of its tensor; what launches at once knows that from autograd."""
+    d = KERNELS[operator.function]
+    sizes, lead = _check(operator.function, tensors[: len(d["inputs"])], False)
+    shapes = {name: _extents(dims, sizes, lead) for name, dims in d["outputs"].items()}
+    for name, x in zip(operator.inputs, tensors):
+        if name in d["inputs"]:
+            shapes[name] = tuple(x.shape)
+            continue
+        of = name
+        while of not in shapes:
+            of = of.partition("_")[2]  # the cotangent of grad_x has the shape of x
+        if x is not None and tuple(x.shape) != shapes[of]:
+            raise ValueError(f"{operator.function}: {name} must have shape {_shape(shapes[of])}, got {tuple(x.shape)}")
+        shapes[name] = shapes[of]
+
+
+def _dispatch():
+    return torch._C._dispatch_tls_local_include_set(), torch._C._dispatch_tls_local_exclude_set()
+
+
+with concurrent.futures.ThreadPoolExecutor(1) as _pool:  # a new thread, where no mode is active
+    _DISPATCH = _pool.submit(_dispatch).result()
 
 
 def _pulled_back(operator, arguments):
@@ -15694,8 +15736,8 @@ def _namespace(operator):
 def _signature(operator):
     """The operator's arguments and results with their types, from which torch infers a schema."""
     tensor, optional = torch.Tensor, torch.Tensor | None
-    optional_inputs = operator.inputs[len(operator.before.inputs) :] if operator.order else ()
-    types = {name: optional if name in optional_inputs else tensor for name in (*operator.inputs, *operator.caches)}
+    names = (*operator.inputs, *operator.caches)
+    types = {name: optional if name in operator.optional else tensor for name in names}
     types |= dict.fromkeys(operator.numbers, float)
     types |= {f"want_{name}": bool for name in operator.outputs} if operator.order else {}
     kind = inspect.Parameter.POSITIONAL_OR_KEYWORD

@@ -113,6 +113,7 @@ DERIVED = (
     *("function", "Function", "autograd", "setup_context", "jvp", "config", "configs", "lean"),
 )
 FUNCTIONS = ("weights_from", "weights_to", "register_sharding")  # of generated modules, beside the kernels'
+GRADIENTS = ("grad_", "has_grad_", "want_")  # how names begin that generated code makes of others
 COMPONENT = re.compile(r"e[0-9]*|[0-9]+|grad|ptr|row|reference")  # what generated code appends to an argument's name
 
 
@@ -142,8 +143,9 @@ def check(name: str, what: str) -> None:
         raise KgenError(f"`{name}` cannot name {what}", hint="upper-case names are the generated module's constants")
     if re.fullmatch(r"e[0-9]*", name) and what != "an axis":
         raise KgenError(f"`{name}` cannot name {what}: it is a basis blade")
-    if name.startswith("grad_"):
-        raise KgenError(f"`{name}` cannot name {what}", hint="names that start with grad_ are those of gradients")
+    prefix = next((p for p in GRADIENTS if name.startswith(p)), None)
+    if prefix:
+        raise KgenError(f"`{name}` cannot name {what}", hint=f"names that start with {prefix} are those of gradients")
 
 
 def _is_local(name: str, what: str) -> bool:

@@ -158,7 +158,7 @@ def _backward(graph: Graph, saved: Sequence[Node], grads: Sequence[str]) -> _Der
     kept = tuple(i for i, node in enumerate(saved) if table[node] in read)
     if len(kept) < len(saved):  # number the saved tensors' components without the fields that nobody reads
         return replace(_backward(graph, [saved[i] for i in kept], grads), kept=kept)
-    program = _derived(graph, derivative, tensors, table, _readable_outputs(graph, table))
+    program = _derived(graph, derivative, tensors, table, _readable_outputs(graph, table), ())
     return _Derived(program, derivative, tensors, table, kept)
 
 
@@ -167,18 +167,23 @@ def _double_backward(derivative: Graph, held: Sequence[Node], first: _Derived, w
     second = differentiate(derivative, wanted)
     second = replace(second, name=second.name.replace("_backward_backward", "_double_backward"))
     table = dict(zip(held, first.table.values()))
-    program = _derived(derivative, second, first.saved, table, _Stored((), {}))
+    program = _derived(derivative, second, first.saved, table, _Stored((), {}), first.program.optional)
     return replace(first, program=program, derivative=second)
 
 
 def _derived(
-    graph: Graph, derivative: Graph, saved: tuple[Tensor, ...], table: dict[Node, Node], stored: "_Stored"
+    graph: Graph,
+    derivative: Graph,
+    saved: tuple[Tensor, ...],
+    table: dict[Node, Node],
+    stored: "_Stored",
+    missing: tuple[str, ...],
 ) -> Program:
     """The program of a graph's derivative, with saved fields in place of what they hold."""
     outputs, _ = _regroup(derivative.outputs, graph.builder.substitute(derivative.roots, table))
     inputs = (*derivative.inputs, *saved, *stored.tensors)
     cotangents = derivative.inputs[len(graph.inputs) :]
-    optional = tuple(t.name for t in cotangents) if len(cotangents) > 1 else ()
+    optional = (*missing, *(t.name for t in cotangents if len(cotangents) > 1))
     joint = replace(derivative, inputs=inputs, outputs=outputs)
     planner = _Planner(joint, derivative.name, stored.table, optional)
     kernels = tuple(planner.plan(list(outputs)))

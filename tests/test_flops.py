@@ -146,3 +146,21 @@ def test_leading_axes_count_together() -> None:
     whole = counter.get_total_flops()
     assert whole % 45 == 0
     assert whole / 45 == 192 + 176  # of the 256 products of blades, 64 vanish
+
+
+def test_a_loss_on_forces_counts() -> None:
+    """Whichever cotangents are missing, each order counts once: the first value, its gradient, and that of it."""
+    of = module("vga2d")
+    leaves = [torch.randn(shape, device=DEVICE, requires_grad=True) for shape in ((4, 3, 5), (4, 3, 5), (5, 10))]
+
+    def counted(missing: bool) -> int:
+        with FlopCounterMode(display=False) as counter:
+            grads = torch.autograd.grad(of.sgp(*leaves).square().sum(), leaves, create_graph=True)
+            used = grads[:1] if missing else grads
+            torch.autograd.grad(torch.stack([x.square().sum() for x in used]).sum(), leaves)
+        return int(counter.get_total_flops())
+
+    with FlopCounterMode(display=False) as counter:
+        of.sgp(*leaves).sum().backward()
+    first = counter.get_total_flops()
+    assert counted(True) == counted(False) > 2 * first

@@ -44,6 +44,15 @@ def inputs() -> tuple[Tensor, Tensor, Tensor]:
     return x.to(DEVICE).requires_grad_(), s.to(DEVICE), w.to(DEVICE).requires_grad_()
 
 
+class Act(torch.nn.Module):
+    def __init__(self, of: ModuleType) -> None:
+        super().__init__()
+        self.act = of.act
+
+    def forward(self, *inputs: Tensor) -> Any:
+        return self.act(*inputs)
+
+
 def plain(of: ModuleType, inputs: Any) -> Any:
     return of.act(*inputs)
 
@@ -126,3 +135,34 @@ def test_results_that_are_not_used(
     reference: Any = variant.reference(*inputs)
     close(found, torch.autograd.grad(sum(reference[i].square().sum() for i in used), (x, w)))
     assert seen == [tuple(i in used for i in range(2))]
+
+
+@pytest.mark.parametrize("used", [(0,), (1,)], ids=str)
+@pytest.mark.parametrize("order", [2, 3])
+@pytest.mark.parametrize("context", [None, BaseTorchFunctionMode], ids=["direct", "operators"])
+def test_higher_orders_of_results_that_are_used(
+    used: tuple[int, ...], order: int, context: Any, of: ModuleType, inputs: Any
+) -> None:
+    """What was missing in the first gradient is missing in those of it."""
+    (variant,) = variants_of(of, "partly")
+    x, _, w = inputs
+
+    def derived(function: Callable[..., Any]) -> tuple[Tensor, ...]:
+        results: Any = function(*inputs)
+        value = sum(results[i].square().sum() for i in used)
+        for _ in range(order - 1):
+            parts = torch.autograd.grad(value, (x, w), create_graph=True)
+            value = sum(part.square().sum() for part in parts)
+        return torch.autograd.grad(value, (x, w))
+
+    expected = derived(variant.reference)
+    with context() if context else torch.enable_grad():
+        close(derived(variant), expected)
+
+
+def test_an_exported_program_refuses_it_too(of: ModuleType, inputs: Any) -> None:
+    x, s, w = inputs
+    program = torch.export.export(Act(of), (x, s, w)).module()
+    out, _ = program(x, s.requires_grad_(), w)
+    with pytest.raises(ValueError, match="act: s requires grad, but no gradient"):
+        out.sum().backward()

@@ -291,7 +291,8 @@ def test_missing_cotangents_are_none(monkeypatch: pytest.MonkeyPatch) -> None:
     """Of the three gradients one is differentiated once more: the others' cotangents are no zeros in memory."""
     seen: list[list[bool]] = []
     second = F.operator.gradient.gradient
-    known = second.run or pytest.skip("computed by the reference")
+    known = second.run
+    assert known
 
     def run(*arguments: Any) -> Any:
         seen.append([x is not None for x in arguments[: len(second.inputs)]])
