@@ -9,6 +9,7 @@ has its share of the batch; DistributedDataParallel makes the gradients those of
 """
 
 import argparse
+import gc
 import os
 import sys
 from pathlib import Path
@@ -95,6 +96,7 @@ def main() -> None:
     losses = train(options.steps, options.batch)
     if options.curve and dist.get_rank() == 0:
         options.curve.write_text("".join(f"{loss:.12g}\n" for loss in losses), encoding="utf-8")
+    gc.collect()  # of DistributedDataParallel's cycles: gloo aborts where they hold its threads at exit
     dist.destroy_process_group()
 
 
