@@ -15373,7 +15373,7 @@ class _Operator:
         ctx.save_for_backward(*kept)
         return kept
 
-    def backward(self, ctx, cotangents, needs, compute=None):
+    def backward(self, ctx, cotangents, needs):
         """The gradients of all arguments, None for those that need none."""
         kept, count = ctx.saved_tensors, len(self.inputs)
         cotangents = cotangents[: len(self.outputs)]  # nothing flows back through what is only saved
@@ -15385,9 +15385,8 @@ class _Operator:
         if not every:
             self.refuse([x for i, x in enumerate(self.inputs) if needs[i]])
         wanted = needs[:count] if every else [needs[i] for i in self.positions]
-        compute = compute or functools.partial(_apply, self.gradient)
         numbers = ctx.settings[: len(self.numbers)]
-        found = compute(*kept[:count], *cotangents, *kept[count:], *numbers, *wanted)
+        found = _apply(self.gradient, (*kept[:count], *cotangents, *kept[count:], *numbers, *wanted))
         if every and False not in wanted:
             return [*found, *[None] * (len(needs) - count)]
         grads = [None] * len(needs)
@@ -15412,7 +15411,8 @@ class _Operator:
         along = [tangents[i] for i in self.positions]
         caches = [known[name] for name in second.caches]
         unwanted = [False for _ in self.grads]
-        found = _apply(second, *kept[:count], *anywhere, *along, *caches, *numbers, *unwanted, *wanted)[len(unwanted) :]
+        found = _apply(second, (*kept[:count], *anywhere, *along, *caches, *numbers, *unwanted, *wanted))
+        found = found[len(unwanted) :]
         return tuple(x if x is not None else zero for x, zero in itertools.zip_longest(found, zeros))
 
 
@@ -15424,12 +15424,7 @@ def _call(operator, tensors, *numbers):
         numbers = [_number(operator.function, *row) for row in zip(operator.numbers, numbers)]
     if operator.positions != operator.all and torch.is_grad_enabled():
         operator.refuse([name for name, x in zip(operator.inputs, tensors) if x.requires_grad])
-    if not plain or not _runs_on_triton(tensors[0].device):
-        results = _apply(operator, *tensors, *numbers)
-    elif torch.is_grad_enabled():
-        results = operator.direct(*tensors, *numbers)
-    else:
-        results = operator.run(*tensors, *numbers)
+    results = _apply(operator, (*tensors, *numbers), plain)
     return results[: len(operator.outputs)] if len(operator.outputs) > 1 else results[0]
 
 
@@ -15440,19 +15435,18 @@ def _number(function, name, x):
     return x if isinstance(x, torch.SymFloat) else float(x)
 
 
-def _apply(operator, *arguments):
+def _apply(operator, arguments, plain=None):
     """The operator's results in the way that fits what looks on: at once, or as an operator that torch knows."""
-    tensors = arguments[: operator.tensors]
-    if operator.op is None:  # of a higher order than torch knows
+    if plain is None:
+        plain = _plain([x for x in arguments[: operator.tensors] if x is not None])
+    if plain and operator.run and _runs_on_triton(arguments[0].device):
+        return operator.direct(*arguments) if torch.is_grad_enabled() else operator.run(*arguments)
+    if plain or operator.op is None:  # of a higher order than torch knows
         return _by_reference(operator, arguments)
-    if torch.compiler.is_compiling():
-        known = _runs_on_triton(tensors[0].device) or torch.compiler.is_exporting()
+    if _compiling():
+        known = _runs_on_triton(arguments[0].device) or torch.compiler.is_exporting()
         return operator.called(arguments) if known else _by_reference(operator, arguments)
-    if not _plain([x for x in tensors if x is not None]):
-        return _Transformed.apply(operator, *arguments) if _transformed() else operator.called(arguments)
-    if operator.run is None or not _runs_on_triton(tensors[0].device):
-        return _by_reference(operator, arguments)
-    return operator.direct(*arguments) if torch.is_grad_enabled() else operator.run(*arguments)
+    return _Transformed.apply(operator, *arguments) if _transformed() else operator.called(arguments)
 
 
 def _directly(operator):
@@ -15464,9 +15458,7 @@ def _directly(operator):
         return results[: len(operator.outputs)]
 
     def backward(ctx, *cotangents):
-        at_once = not torch.is_grad_enabled() and _plain([x for x in cotangents if x is not None])
-        run = operator.gradient.run if at_once else None
-        return tuple(operator.backward(ctx, cotangents, ctx.needs_input_grad, run))
+        return tuple(operator.backward(ctx, cotangents, ctx.needs_input_grad))
 
     methods = {"forward": staticmethod(forward), "backward": staticmethod(backward)}
     function = type(torch.autograd.Function)(operator.function, (torch.autograd.Function,), methods)
@@ -15531,17 +15523,14 @@ except AttributeError:  # another torch, which says this elsewhere: operators un
 
 def _by_reference(operator, arguments):
     """The wanted results in plain torch operations, differentiable to any order; None for the others."""
-    numbers = arguments[operator.tensors : operator.tensors + len(operator.numbers)]
-    return _reference_results(
-        operator, arguments[: len(operator.inputs)], numbers, operator.wanted(arguments[operator.tensors :])
-    )
+    tensors, settings = arguments[: len(operator.inputs)], arguments[operator.tensors :]
+    return _reference_results(operator, tensors, settings[: len(operator.numbers)], operator.wanted(settings))
 
 
 def _reference_results(operator, tensors, numbers, wanted):
     before = operator.before
     if before is None:
-        results = operator.reference(*tensors, *numbers)
-        results = results if isinstance(results, tuple) else (results,)
+        results = _several(operator.reference(*tensors, *numbers))
         return tuple(result if want else None for result, want in zip(results, wanted))
     inputs, cotangents = tensors[: len(before.inputs)], tensors[len(before.inputs) :]
     chosen = [i for i, want in zip(before.positions, wanted) if want]
@@ -15644,12 +15633,16 @@ def _check_cotangents(operator, tensors):
         if name in d["inputs"]:
             shapes[name] = tuple(x.shape)
             continue
-        of = name
-        while of not in shapes:
-            of = of.partition("_")[2]  # the cotangent of grad_x has the shape of x
-        if x is not None and tuple(x.shape) != shapes[of]:
-            raise ValueError(f"{operator.function}: {name} must have shape {_shape(shapes[of])}, got {tuple(x.shape)}")
-        shapes[name] = shapes[of]
+        shapes[name] = shape = shapes[_origin(name, shapes)]
+        if x is not None and tuple(x.shape) != shape:
+            raise ValueError(f"{operator.function}: {name} must have shape {_shape(shape)}, got {tuple(x.shape)}")
+
+
+def _origin(name, known):
+    """The one of the known names that a gradient or cotangent belongs to: x for the cotangent of grad_x."""
+    while name not in known:
+        name = name.partition("_")[2]
+    return name
 
 
 def _dispatch():
@@ -15702,8 +15695,7 @@ def _register(operator, name):
         definition = torch.library.custom_op(name, implementation, mutates_args=(), schema=schema)
     else:
         definition = torch.library.triton_op(name, implementation, mutates_args=())
-        kernels = [x for key, x in globals().items() if key.endswith("_kernel")]
-        torch._library.triton.triton_ops_to_kernels[name] = kernels  # so that compiled code is not reused for others
+        torch._library.triton.triton_ops_to_kernels[name] = _kernels()  # so that compiled code is not reused for others
         if operator.order:
             _keep_whole(definition)
     definition.register_fake(functools.partial(_allocate_for, operator))
@@ -15711,6 +15703,11 @@ def _register(operator, name):
     if operator.grads:
         definition.register_autograd(backward, setup_context=setup_context)
     operator.op = definition
+
+
+@functools.cache
+def _kernels():
+    return [x for key, x in globals().items() if key.endswith("_kernel")]
 
 
 def _keep_whole(definition):
@@ -15830,9 +15827,8 @@ def _shardings(operator, dims, axes, *arguments):
     from torch.distributed.tensor import Partial, Replicate, Shard
 
     def place(name, axis, otherwise):
-        while name not in dims:
-            name = name.partition("_")[2]  # grad_
-        return Shard(dims[name].index(axis)) if axis in dims[name] else otherwise
+        axes = dims[_origin(name, dims)]
+        return Shard(axes.index(axis)) if axis in axes else otherwise
 
     if operator.order and not _runs_on_triton(torch.device(arguments[0].mesh.device_type)):
         raise NotImplementedError(f"{operator.function}: gradients of shards need kernels; on CPUs TRITON_INTERPRET=1")

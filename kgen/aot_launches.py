@@ -18,6 +18,7 @@ import torch
 from triton.runtime.jit import JITFunction
 
 from kgen.errors import KgenError
+from kgen.names import variant_name
 
 POINTERS = {
     torch.float16: "*fp16",
@@ -82,7 +83,7 @@ def _differentiate(module: ModuleType, name: str, dtype: torch.dtype, long: bool
         results = getattr(module, name)(*inputs.values(), **chosen)
         roots = [r for r in (results if isinstance(results, tuple) else (results,)) if r.requires_grad]
         leaves = [inputs[grad] for grad in description["grads"]]
-        variant = name + "".join(f"_{'with' if on else 'without'}_{flag}" for flag, on in chosen.items())
+        variant = variant_name(name, chosen)
         for order in ("backward", "double_backward"):
             if not roots or not any(kernel.startswith(f"{variant}_{order}") for kernel in module.LAUNCH):
                 break

@@ -21,6 +21,7 @@ from kgen.errors import KgenError
 from kgen.ir import verify
 from kgen.launchers import Variant, function_rows, launcher_rows, operator_rows
 from kgen.model import Kernel, Spec
+from kgen.names import variant_name
 from kgen.schedule import CROWDED, schedule
 from kgen.sections import KernelText, sections
 from kgen.tidy import formatted, tidy
@@ -83,8 +84,7 @@ def variants_of(spec: Spec, kernel: Kernel) -> list[Variant]:
     variants = []
     for values in product((True, False), repeat=len(switches)):
         flags = dict(zip(switches, values))
-        suffix = "".join(f"_{'with' if on else 'without'}_{name}" for name, on in flags.items())
-        graph = replace(trace(spec, kernel, flags), name=kernel.name + suffix)
+        graph = replace(trace(spec, kernel, flags), name=variant_name(kernel.name, flags))
         verify(graph)
         variants.append(Variant(kernel, graph.name, tuple(flags.items()), schedule(graph, kernel.grads, kernel.order)))
     return variants

@@ -61,14 +61,11 @@ class _Launcher:
             "missing": [(f"has_{name}", name) for name in p.optional],
             "contiguous": self._contiguous(),
             "sizes": self._sizes(),
-            "real": [t.name for t in self._own_inputs() if t.dtype is None],
+            "real": [t.name for t in self.variant.forward.inputs if t.dtype is None],
             "allocations": [self._allocation(t) for t in results if not self._is_fold(t) or t.name not in kept],
             "steps": steps,
             "results": ", ".join(returned) if len(returned) > 1 else f"({returned[0]},)",
         }
-
-    def _own_inputs(self) -> tuple[Tensor, ...]:
-        return self.variant.forward.inputs
 
     def _contiguous(self) -> dict[str, str]:
         """Inputs and cotangents as kernels read them; in place of a missing one, any pointer will do."""
@@ -83,7 +80,7 @@ class _Launcher:
     def _sizes(self) -> list[str]:
         """The extents of the axes, each from the first input that has it."""
         lines, known = list[str](), set[str]()
-        for tensor in self._own_inputs():
+        for tensor in self.variant.forward.inputs:
             new = [a for a in tensor.axes if a not in known]
             if not new:
                 continue
@@ -266,7 +263,6 @@ def operator_rows(variant: Variant) -> dict[str, Any]:
         "caches": tuple(caches) if any(caches) else (),
         "independent": independent(variant.forward),
         "flops": tuple(flops(p) for p in variant.programs),
-        "orders": len(variant.programs) - 1,
     }
 
 

@@ -8,14 +8,14 @@ import builtins
 import keyword
 import re
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from kgen.errors import KgenError
 
 MODULES = ("torch", "triton", "kgen", "numpy", "generated", *sys.stdlib_module_names)
 IMPORTED = ("torch", "triton", "tl", "kgen", "math", "libdevice")
 IMPORTED_BESIDES = (  # where no input, axis or option of that name is
-    *("functools", "inspect", "itertools", "os", "forward_ad", "register_flop_formula", "NamedTuple"),
+    *("concurrent", "functools", "inspect", "itertools", "os", "forward_ad", "register_flop_formula", "NamedTuple"),
     *("SimpleNamespace",),
 )
 BUILTINS = (
@@ -115,6 +115,11 @@ DERIVED = (
 FUNCTIONS = ("weights_from", "weights_to", "register_sharding")  # of generated modules, beside the kernels'
 GRADIENTS = ("grad_", "has_grad_", "want_")  # how names begin that generated code makes of others
 COMPONENT = re.compile(r"e[0-9]*|[0-9]+|grad|ptr|row|reference")  # what generated code appends to an argument's name
+
+
+def variant_name(kernel: str, flags: Mapping[str, bool]) -> str:
+    """The name of a kernel with its bool options chosen, such as f_with_a_without_b."""
+    return kernel + "".join(f"_{'with' if on else 'without'}_{name}" for name, on in flags.items())
 
 
 def check_identifier(name: str, what: str) -> None:

@@ -165,7 +165,7 @@ def _backward(graph: Graph, saved: Sequence[Node], grads: Sequence[str]) -> _Der
 def _double_backward(derivative: Graph, held: Sequence[Node], first: _Derived, wanted: Sequence[str]) -> _Derived:
     """The backward of a backward, which reads what the forward saved for that: the fields `held`."""
     second = differentiate(derivative, wanted)
-    second = replace(second, name=second.name.replace("_backward_backward", "_double_backward"))
+    second = replace(second, name=f"{derivative.name.removesuffix('_backward')}_double_backward")
     table = dict(zip(held, first.table.values()))
     program = _derived(derivative, second, first.saved, table, _Stored((), {}), first.program.optional)
     return replace(first, program=program, derivative=second)

@@ -167,7 +167,7 @@ def test_an_import_below_a_mode() -> None:
     assert done.returncode == 0, done.stderr
 
 
-def test_a_function_that_sees_all(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_subclass_below_a_mode() -> None:
     """A subclass that has no mode of its own launches kernels with all their options."""
 
     class Mine(Tensor):

@@ -17,6 +17,8 @@ from modules import DEVICE, Case, draw, module, shipped
 from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
+from kgen.names import variant_name
+
 SIZES = {"b": 8, "n": 64}
 ELEMENTWISE = (
     "fadd",
@@ -88,7 +90,7 @@ def steps(function: Callable[..., Tensor], leaves: list[Tensor], options: dict[s
 
 def variant(case: Case) -> str:
     """The name of the case's operator."""
-    return "_".join([case.kernel, *(f"{'with' if value else 'without'}_{name}" for name, value in case.flags)])
+    return variant_name(case.kernel, dict(case.flags))
 
 
 def sums_rows(of: ModuleType, case: Case) -> bool:
