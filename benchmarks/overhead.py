@@ -11,20 +11,27 @@ which the last is waited for, whatever holds them up.
 `launches` are the kernel's own launches alone, as Triton makes them, and `autograd.Function` is a plain one around
 them (`by_hand.py`): neither checks anything. `reduce-overhead` is `torch.compile(mode="reduce-overhead")`, which
 replays CUDA graphs: of the generated function, and of the module's plain torch reference.
+
+Each case runs in a process of its own, and after a measurement that fails the others go on in a fresh one: a capture
+that failed leaves torch's random generators as if it went on, which fails whatever is captured next. A measurement that
+ends its process is a row that says so.
 """
 
 import csv
 import statistics
 import time
-from collections.abc import Callable
-from functools import partial
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from functools import cache, partial
 from pathlib import Path
+from types import ModuleType
 from typing import Annotated
 
 import torch
 import typer
 from rich.table import Table
 
+from benchmarks.apart import Died, apart
 from benchmarks.by_hand import by_hand
 from kgen import timing
 from kgen.bench import add_peers, load_suite
@@ -32,30 +39,56 @@ from kgen.figures import show, spell
 from kgen.problem import Function, Problem, draw, load_module
 from kgen.race import DIRECTIONS, Case, device_name, explain, label
 
-CALLS = 50  # queued between two waits: few enough for the queue never to be full
-ROUNDS = 21
 COLUMNS = ("case", "size", "contender", "direction", "host_us", "device_us", "call_us", "status", "device", "torch")
+OURS = ("x * y", "kgen", "launches", "autograd.Function")
 GRAPHS = "reduce-overhead"
+GRAPHED = (f"kgen, {GRAPHS}", f"reference, {GRAPHS}")
 Work = Callable[[], object]
+Row = dict[str, str]
 
 
-def host_time(device: torch.device, call: Work, to_the_end: bool = False) -> float:
+@dataclass(frozen=True, slots=True)
+class Effort:
+    """How often a call is made."""
+
+    calls: int = 50  # queued between two waits: few enough for the queue never to be full
+    rounds: int = 21
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """A case by its name, as another process finds it."""
+
+    suite: str
+    case: str  # module.kernel
+    sizes: dict[str, int]
+    generated: Path
+    device: str
+    effort: Effort = field(default_factory=Effort)
+
+    def load(self) -> Case:
+        """The case in fp32 and at these sizes, with the suite's peers."""
+        found = next(c for c in load_suite(self.suite) if f"{c.module}.{c.kernel}" == self.case)
+        return Case(found.module, found.kernel, self.sizes, "float32", found.peers)
+
+
+def host_time(device: torch.device, call: Work, effort: Effort, to_the_end: bool = False) -> float:
     """Microseconds until a call returns, its kernels queued, or with `to_the_end` done; the median of rounds."""
     rounds = []
-    for _ in range(ROUNDS + 2):
+    for _ in range(effort.rounds + 2):
         timing.synchronize(device)
         start = time.perf_counter()
-        for _ in range(CALLS):
+        for _ in range(effort.calls):
             call()
         if to_the_end:
             timing.synchronize(device)
-        rounds.append(1e6 * (time.perf_counter() - start) / CALLS)
+        rounds.append(1e6 * (time.perf_counter() - start) / effort.calls)
     timing.synchronize(device)
     return statistics.median(rounds[2:])
 
 
-def device_time(call: Work) -> float:
-    """Microseconds of one call of a captured graph of CALLS of them; the median of replays."""
+def device_time(call: Work, effort: Effort) -> float:
+    """Microseconds of one call of a captured graph of many; the median of replays."""
     stream = torch.cuda.Stream()  # type: ignore[no-untyped-call]
     stream.wait_stream(torch.cuda.current_stream())
     with torch.cuda.stream(stream):  # capture refuses what a first call does: compile, initialise, tune
@@ -64,17 +97,17 @@ def device_time(call: Work) -> float:
     torch.cuda.current_stream().wait_stream(stream)
     graph = torch.cuda.CUDAGraph()
     with torch.cuda.graph(graph):
-        for _ in range(CALLS):
+        for _ in range(effort.calls):
             call()
     graph.replay()
     new_event = partial(torch.cuda.Event, enable_timing=True)
-    marks = [(new_event(), new_event()) for _ in range(ROUNDS)]
+    marks = [(new_event(), new_event()) for _ in range(effort.rounds)]
     for start, end in marks:
         start.record()
         graph.replay()
         end.record()
     torch.cuda.synchronize()
-    return 1e3 * float(statistics.median(start.elapsed_time(end) for start, end in marks)) / CALLS
+    return 1e3 * float(statistics.median(start.elapsed_time(end) for start, end in marks)) / effort.calls
 
 
 def elementwise(x: torch.Tensor, y: torch.Tensor, *_: torch.Tensor) -> torch.Tensor:
@@ -87,46 +120,86 @@ def plain(problem: Problem) -> Problem:
     return Problem(problem.inputs[:2], problem.leaves[:2], (0, 1), (torch.randn_like(problem.inputs[0]),))
 
 
-def contenders(case: Case, generated: Path, problem: Problem) -> list[tuple[str, Problem, Function]]:
-    module = load_module(generated / f"{case.module}.py")
-    function, reference = getattr(module, case.kernel), getattr(module, f"{case.kernel}_reference")
-    found = [("x * y", plain(problem), elementwise), ("kgen", problem, function)]
-    written, launches = by_hand(module, function, problem)
-    found += [("launches", problem, lambda *_: launches()), ("autograd.Function", problem, written)]
-    if torch.cuda.is_available():
-        for name, compiled in (("kgen", function), ("reference", reference)):
-            found.append((f"{name}, {GRAPHS}", problem, torch.compile(compiled, mode=GRAPHS)))
-    for peer in case.peers:
+def measurements(case: Case) -> list[tuple[str, str]]:
+    """Contender and direction of each row."""
+    contenders = [*OURS, *(GRAPHED if torch.cuda.is_available() else ()), *(peer.name for peer in case.peers)]
+    return [(name, d) for name in contenders for d in DIRECTIONS if name != "launches" or d == "forward"]
+
+
+def contender(case: Case, module: ModuleType, problem: Problem, name: str) -> tuple[Problem, Function]:
+    """With what to call, and what; ImportError where a peer is absent."""
+    function = getattr(module, case.kernel)
+    if name in GRAPHED:
+        graphed = function if name == GRAPHED[0] else getattr(module, f"{case.kernel}_reference")
+        return problem, torch.compile(graphed, mode=GRAPHS)
+    if name in ("launches", "autograd.Function"):
+        written, launches = by_hand(module, function, problem)
+        return problem, written if name == "autograd.Function" else lambda *_: launches()
+    if name == "x * y":
+        return plain(problem), elementwise
+    return problem, function if name == "kgen" else next(p for p in case.peers if p.name == name).load()
+
+
+def times(job: Job, name: str, call: Work) -> Row:
+    """The cells of one measurement."""
+    device = torch.device(job.device)
+    row = {"host_us": spell(host_time(device, call, job.effort))}
+    row["call_us"] = spell(host_time(device, call, job.effort, to_the_end=True))
+    if device.type == "cuda" and name not in GRAPHED:
+        row["device_us"] = spell(device_time(call, job.effort))
+    return row
+
+
+def rows_of(job: Job, wanted: Sequence[tuple[str, str]]) -> Iterator[Row]:
+    """A row for each measurement, up to the first that fails."""
+    case, device = job.load(), torch.device(job.device)
+    module = load_module(job.generated / f"{case.module}.py")
+    problem = draw(module.KERNELS[case.kernel], job.sizes, torch.float32, device)
+    ready = cache(partial(contender, case, module, problem))
+    for name, direction in wanted:
+        row = {"status": "ok", "device": device_name(device), "torch": str(torch.__version__)}
         try:
-            found.append((peer.name, problem, peer.load()))
+            work, function = ready(name)
+            row |= times(job, name, partial(DIRECTIONS[direction], work, function))
         except ImportError as missing:
-            show(f"{peer.name} is not installed: {missing}")
-    return found
+            row["status"] = f"not installed: {missing}"
+        except Exception as failure:  # noqa: BLE001 (a contender is not ours: what it raises is its result)
+            row["status"] = explain(failure)
+        yield row
+        if row["status"].startswith("failed"):
+            return
 
 
-def rows_of(case: Case, generated: Path, device: torch.device) -> list[dict[str, str]]:
-    description = load_module(generated / f"{case.module}.py").KERNELS[case.kernel]
-    problem = draw(description, case.sizes, getattr(torch, case.dtype), device)
-    rows = []
-    for name, work, function in contenders(case, generated, problem):
-        for direction, call in DIRECTIONS.items():
-            if name == "launches" and direction != "forward":
-                continue
-            row = dict.fromkeys(COLUMNS, "") | {"case": f"{case.module}.{case.kernel}", "contender": name}
-            row |= {"size": label(description, case.sizes), "direction": direction, "status": "ok"}
-            row |= {"device": device_name(device), "torch": str(torch.__version__)}
-            try:
-                row["host_us"] = spell(host_time(device, partial(call, work, function)))
-                row["call_us"] = spell(host_time(device, partial(call, work, function), to_the_end=True))
-                if device.type == "cuda" and GRAPHS not in name:
-                    row["device_us"] = spell(device_time(partial(call, work, function)))
-            except Exception as failure:  # noqa: BLE001 (a contender is not ours: what it raises is its result)
-                row["status"] = explain(failure)
-            rows.append(row)
-    return rows
+def measure(job: Job) -> list[Row]:
+    """The rows of a case: all from one process, or from a fresh one after each that fails."""
+    case = job.load()
+    description = load_module(job.generated / f"{case.module}.py").KERNELS[case.kernel]
+    wanted, rows = measurements(case), list[Row]()
+    while len(rows) < len(wanted):
+        try:
+            for row in apart(rows_of, job, wanted[len(rows) :]):
+                rows.append(row)
+        except Died as death:
+            rows.append({"status": explain(death)})
+    common = dict.fromkeys(COLUMNS, "") | {"case": job.case, "size": label(description, job.sizes)}
+    return [common | {"contender": name, "direction": d} | row for (name, d), row in zip(wanted, rows, strict=True)]
 
 
-def table(rows: list[dict[str, str]]) -> Table:
+def lost(job: Job, failure: Exception) -> Row:
+    """The row of a case that could not be set up."""
+    size = " ".join(f"{axis}={extent}" for axis, extent in job.sizes.items())
+    return dict.fromkeys(COLUMNS, "") | {"case": job.case, "size": size, "status": explain(failure)}
+
+
+def write(rows: list[Row], path: Path) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, COLUMNS, lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(rows)
+
+
+def table(rows: list[Row]) -> Table:
     drawn = Table(title=f"{rows[0]['case']}  {rows[0]['size']}", title_justify="left", box=None)
     for name in COLUMNS[2:8]:
         drawn.add_column(name.replace("_", " "), justify="right" if name.endswith("us") else "left", no_wrap=True)
@@ -142,25 +215,28 @@ def main(
     only: Annotated[str, typer.Option(help="Only cases whose name contains this.")] = "",
     peers: Annotated[Path | None, typer.Option(help="A folder of peers' packages.")] = None,
     generated: Annotated[Path, typer.Option(help="The folder of generated modules.")] = Path("generated"),
-    out: Annotated[Path | None, typer.Option(help="The CSV to write.")] = None,
+    out: Annotated[Path | None, typer.Option(help="The CSV to write; it is complete after every case.")] = None,
+    calls: Annotated[int, typer.Option(help="Calls that are queued between two waits.")] = Effort().calls,
+    rounds: Annotated[int, typer.Option(help="Of which a figure is the median.")] = Effort().rounds,
 ) -> None:
     """Host time and device time of single calls, forward and forward+backward, in fp32."""
     if peers is not None:
-        add_peers(peers)
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    kernels = {f"{c.module}.{c.kernel}": c for c in load_suite(suite) if only in f"{c.module}.{c.kernel}"}
-    rows: list[dict[str, str]] = []
+        add_peers(peers)  # other processes start with this one's sys.path
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    cases = dict.fromkeys(f"{case.module}.{case.kernel}" for case in load_suite(suite))
+    rows: list[Row] = []
     for extents in zip(b or [64], n or [64], strict=True):
-        for case in kernels.values():
-            sized = Case(case.module, case.kernel, dict(zip(("b", "n"), extents)), "float32", case.peers)
-            rows += (fresh := rows_of(sized, generated, device))
+        for case in (name for name in cases if only in name):
+            sizes = dict(zip(("b", "n"), extents))
+            job = Job(suite, case, sizes, generated, device, Effort(calls, rounds))
+            try:
+                fresh = measure(job)
+            except Exception as failure:  # noqa: BLE001 (one case must not cost the others)
+                fresh = [lost(job, failure)]
+            rows += fresh
             show(table(fresh))
-    if out is not None:
-        out.parent.mkdir(parents=True, exist_ok=True)
-        with out.open("w", newline="", encoding="utf-8") as file:
-            writer = csv.DictWriter(file, COLUMNS, lineterminator="\n")
-            writer.writeheader()
-            writer.writerows(rows)
+            if out is not None:
+                write(rows, out)
 
 
 if __name__ == "__main__":

@@ -8,7 +8,6 @@ import torch
 from benchmarks import overhead
 from benchmarks.by_hand import by_hand
 from kgen.problem import draw, load_module
-from kgen.race import Case
 
 ROOT = Path(__file__).parents[1]
 GENERATED = ROOT / "generated"
@@ -25,12 +24,71 @@ def test_by_hand_is_the_same_function(kernel: str) -> None:
         assert found.equal(expected)
 
 
-def test_rows(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(overhead, "CALLS", 1)
-    monkeypatch.setattr(overhead, "ROUNDS", 1)
-    rows = overhead.rows_of(Case("vga2d", "sgp", {"b": 3, "n": 2}), GENERATED, torch.device("cpu"))
-    both = ["forward", "forward+backward"]
-    expected = [(name, d) for name in ("x * y", "kgen", "launches", "autograd.Function") for d in both]
-    expected.remove(("launches", both[1]))
-    assert [(r["contender"], r["direction"]) for r in rows] == expected
-    assert all(float(r["host_us"]) > 0 and float(r["call_us"]) > 0 and r["status"] == "ok" for r in rows)
+SUITE = """\
+import os, sys
+from kgen.race import Case, Peer
+
+def raising():
+    def function(x, y, weight):
+        sys.poisoned = x.requires_grad
+        return x[:, :, :, None] if sys.poisoned else x
+
+    return function
+
+def fatal():
+    os._exit(7)
+
+def absent():
+    import kgen.no_such_module
+
+def untouched():
+    assert not hasattr(sys, "poisoned")
+    return lambda x, y, weight: x * y * weight[:, 0]
+
+PEERS = [Peer(f.__name__, f) for f in (raising, fatal, absent, untouched)]
+CASES = [Case("vga2d", "sgp", peers=tuple(PEERS))]
+"""
+BOTH = ["forward", "forward+backward"]
+
+
+@pytest.fixture
+def suite(tmp_path: Path) -> str:
+    (tmp_path / "suite.py").write_text(SUITE, encoding="utf-8")
+    return str(tmp_path / "suite.py")
+
+
+def job(suite: str, case: str = "vga2d.sgp") -> overhead.Job:
+    return overhead.Job(suite, case, {"b": 3, "n": 2}, GENERATED, "cpu", overhead.Effort(1, 1))
+
+
+def test_rows(suite: str) -> None:
+    """What fails, dies or is absent is a row, and neither it nor what it left behind reaches the others."""
+    rows = overhead.measure(job(suite))
+    ours = [(name, d) for name in ("x * y", "kgen", "launches", "autograd.Function") for d in BOTH]
+    ours.remove(("launches", BOTH[1]))
+    graphed = [(name, d) for name in overhead.GRAPHED for d in BOTH] if torch.cuda.is_available() else []
+    peers = [(name, d) for name in ("raising", "fatal", "absent", "untouched") for d in BOTH]
+    assert [(r["contender"], r["direction"]) for r in rows] == ours + graphed + peers
+    wrong = {(r["contender"], r["direction"]): r["status"] for r in rows if r["status"] != "ok"}
+    assert [*wrong] == [("raising", BOTH[1]), *((name, d) for name in ("fatal", "absent") for d in BOTH)]
+    assert wrong["raising", BOTH[1]].startswith("failed: RuntimeError: Mismatch in shape")
+    assert wrong["fatal", BOTH[0]] == wrong["fatal", BOTH[1]] == "failed: Died: the process ended with exit status 7"
+    assert wrong["absent", BOTH[0]].startswith("not installed: No module")
+    assert all(float(r["host_us"]) > 0 and float(r["call_us"]) > 0 for r in rows if r["status"] == "ok")
+
+
+def test_csv_is_complete_after_every_case(
+    suite: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def measure(job: overhead.Job) -> list[overhead.Row]:
+        if job.sizes["b"] != 3:
+            raise KeyError("sgp") if job.sizes["b"] == 5 else KeyboardInterrupt
+        return [dict.fromkeys(overhead.COLUMNS, "") | {"case": job.case, "size": "b=3 n=2", "status": "ok"}]
+
+    monkeypatch.setattr(overhead, "measure", measure)
+    out = tmp_path / "results" / "gpu.csv"
+    with pytest.raises(KeyboardInterrupt):
+        overhead.main(suite, b=[5, 3, 7], n=[2, 2, 2], out=out)
+    rows = ["vga2d.sgp,b=5 n=2,,,,,,failed: KeyError: 'sgp',,", "vga2d.sgp,b=3 n=2,,,,,,ok,,"]
+    assert out.read_text(encoding="utf-8").splitlines() == [",".join(overhead.COLUMNS), *rows]
+    assert "failed: KeyError" in capsys.readouterr().out
