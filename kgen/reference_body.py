@@ -23,12 +23,14 @@ PARAMETERS = {
     **dict.fromkeys(("maximum", "minimum"), ("a", "b")),
     **dict.fromkeys(("sum", "mean", "max"), ("x", "over")),
     "sandwich": ("r", "x"),
-    "sgp": ("x", "y", "weight"),
+    **dict.fromkeys(("sgp", "fcgp"), ("x", "y", "weight")),
+    "mv_linear": ("x", "weight", "bias"),
     "grade_rms_norm": ("x", "eps", "metric"),
     "dot": ("a", "b", "over"),
     "where": ("condition", "a", "b"),
     "pointwise": ("function", "x"),
 }
+OPTIONAL = ("eps", "metric", "bias")
 
 
 @dataclass
@@ -177,7 +179,7 @@ class Evaluator(Geometry):
         if parameters is None:
             raise KgenError(f"there is no operation {name}")
         bound = {**dict(zip(parameters, arguments)), **keywords}
-        missing = [p for p in parameters if p not in bound and p not in ("eps", "metric")]
+        missing = [p for p in parameters if p not in bound and p not in OPTIONAL]
         if missing or len(bound) != len(arguments) + len(keywords) or not bound.keys() <= set(parameters):
             raise KgenError(f"{name} takes {', '.join(parameters)}")
         return bound
@@ -190,6 +192,12 @@ class Evaluator(Geometry):
                 return self._product(name, *(self._multivector(node) for node in given.values()))
             case "sgp":
                 return self.weighted(*self._weighted(given))
+            case "fcgp":
+                return self.connected(*self._weighted(given))
+            case "mv_linear":
+                weight = needs(self.evaluate(given["weight"]), "weights")
+                bias = self._operand(given["bias"]) if "bias" in given else None
+                return self.linear(self._multivector(first), weight, bias)
             case "reverse" | "involute" | "conjugate":
                 return self.involution(name, self._multivector(first))
             case "dual" | "undual" | "polarity":

@@ -59,21 +59,56 @@ def _ref_product(
     out: _RefGrades = None,
     weight: torch.Tensor | None = None,
     paths: tuple[_RefGrades, _RefGrades] = (None, None),
-    over: int | None = None,
 ) -> torch.Tensor:
     """The geometric, outer or inner product, onto the grades `out`.
 
-    `weight` has one value per path (last axis), for operands of the grades `paths`, and scales the terms of its path;
-    with `over` the weighted terms are summed along that dim.
+    `weight` has one value per path (last axis), for operands of the grades `paths`, and scales the terms of its path.
     """
     i, j, k, sign = _ref_terms(kind, left, right, out)
     terms = x[..., i] * y[..., j] * sign.to(x)
     if weight is not None:
-        order = _ref_paths(*paths)
-        grades = zip(_ref_grades(left)[i].tolist(), _ref_grades(out)[k].tolist(), _ref_grades(right)[j].tolist())
-        weights = weight[..., [order.index(path) for path in grades]]
-        terms = terms * weights if over is None else _ref_contract(terms, weights, over)
+        terms = terms * _ref_term_weights(weight, left, right, out, paths)
     return _ref_collect(terms, k.tolist(), len(_ref_select(out)))
+
+
+def _ref_term_weights(
+    weight: torch.Tensor,
+    left: _RefGrades,
+    right: _RefGrades,
+    out: _RefGrades,
+    paths: tuple[_RefGrades, _RefGrades],
+) -> torch.Tensor:
+    """The weight of each term of the geometric product, by its path."""
+    order = _ref_paths(*paths)
+    i, j, k, _ = _ref_terms("geometric", left, right, out)
+    grades = zip(_ref_grades(left)[i].tolist(), _ref_grades(out)[k].tolist(), _ref_grades(right)[j].tolist())
+    return weight[..., [order.index(path) for path in grades]]
+
+
+def _ref_fcgp(
+    x: torch.Tensor,
+    y: torch.Tensor,
+    weight: torch.Tensor,
+    dim: int,
+    left: _RefGrades = None,
+    right: _RefGrades = None,
+    out: _RefGrades = None,
+    paths: tuple[_RefGrades, _RefGrades] = (None, None),
+) -> torch.Tensor:
+    """The geometric product with a weight per path, as in `_ref_product`, summed along `dim`, term by term."""
+    i, j, k, sign = _ref_terms("geometric", left, right, out)
+    terms = x[..., i] * y[..., j] * sign.to(x)
+    summed = _ref_contract(terms, _ref_term_weights(weight, left, right, out, paths), dim)
+    return _ref_collect(summed, k.tolist(), len(_ref_select(out)))
+
+
+def _ref_mv_linear(
+    x: torch.Tensor, weight: torch.Tensor, dim: int, grades: _RefGrades = None, weighted: _RefGrades = None
+) -> torch.Tensor:
+    """Each component times the weight of its grade, summed along `dim`; `weight` has those of the grades `weighted`."""
+    present = torch.tensor(sorted(set(_ref_grades(weighted).tolist())))
+    belongs = present[:, None] == _ref_grades(grades)
+    return _ref_contract(x, weight @ belongs.to(x), dim)
 
 
 def _ref_signed(x: torch.Tensor, grades: _RefGrades, negative: tuple[int, ...]) -> torch.Tensor:

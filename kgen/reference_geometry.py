@@ -10,7 +10,7 @@ from kgen import reference_probe as probes
 from kgen.errors import KgenError
 from kgen.reference_probe import Probe
 from kgen.reference_tables import _ref_complement, _ref_norm_sign, _ref_paths, _ref_product_rows
-from kgen.reference_values import ATOM, Grades, Value, Values, needs
+from kgen.reference_values import ATOM, Grades, Value, Values
 
 INVOLUTIONS = {"reverse": (2, 3), "involute": (1, 3), "conjugate": (1, 2)}  # grades mod 4 that change sign
 
@@ -72,25 +72,46 @@ class Geometry(Values):
         return self.multivector(f"_ref_sandwich({r.text}, {x.text}{grades})", r.axes | x.axes, result)
 
     def weighted(self, x: Value, y: Value, weight: Value, over: str | None = None) -> Value:
-        needs(weight, "weights")
-        paths = self.paths(weight.operands)
-        found = []
-        for left, mask, right, probe in self.terms("geometric", self.components(x), self.components(y)):
-            if (left, mask.bit_count(), right) not in paths:
-                raise KgenError(f"{weight.text} has no path {[left, mask.bit_count(), right]}")
-            found.append((mask, probes.multiply(probe, weight.probes[paths.index((left, mask.bit_count(), right))])))
-        result = self.nonzero(self.gather(found))
+        """The product with a weight per path, summed along the axis `over` if there is one."""
+        found = self.gather(
+            (mask, probes.multiply(probe, self._weight(weight, (left, mask.bit_count(), right))))
+            for left, mask, right, probe in self.terms("geometric", self.components(x), self.components(y))
+        )
+        result = self.nonzero(found if over is None else self._summed(found, over))
         grades = self._operand_grades(x, y, _grades_of(result))
         operands = ", ".join(self.spelled(g) for g in weight.operands)
-        full = all(g == self.all_grades for g in weight.operands)
-        arguments = f"{grades}, weight={weight.text}" + ("" if full else f", paths=({operands})")
+        paths = "" if all(g == self.all_grades for g in weight.operands) else f", paths=({operands})"
         axes = x.axes | y.axes | weight.axes
-        text = f'_ref_product("geometric", {x.text}, {y.text}{arguments}'
         if over is None:
-            return self.multivector(text + ")", axes, result)
-        dim = self.axes.index(over)
-        reduced = self.nonzero({mask: probes.reduce("sum", probe, [dim]) for mask, probe in result.items()})
-        return self.multivector(f"{text}, over={dim})", axes - {over}, reduced)
+            text = f'_ref_product("geometric", {x.text}, {y.text}{grades}, weight={weight.text}{paths})'
+            return self.multivector(text, axes, result)
+        text = f"_ref_fcgp({x.text}, {y.text}, {weight.text}, {self.axes.index(over)}{grades}{paths})"
+        return self.multivector(text, axes - {over}, result)
+
+    def connected(self, x: Value, y: Value, weight: Value) -> Value:
+        """The fully connected product."""
+        return self.weighted(x, y, weight, over=_contracted(x.axes | y.axes, weight))
+
+    def linear(self, x: Value, weight: Value, bias: Value | None) -> Value:
+        """A weight per grade from each feature to each, and a bias."""
+        over = _contracted(x.axes, weight)
+        if bias is not None and over in bias.axes:
+            raise KgenError(f"the bias varies along {over}, over which the terms are summed")
+        found = {m: probes.multiply(p, self._weight(weight, (m.bit_count(),))) for m, p in self.components(x).items()}
+        more = self.has(x, "grades=")
+        more += "" if weight.operands == (self.all_grades,) else f", weighted={weight.operands[0]!r}"
+        text = f"_ref_mv_linear({x.text}, {weight.text}, {self.axes.index(over)}{more})"
+        result = self.multivector(text, (x.axes | weight.axes) - {over}, self._summed(found, over))
+        return result if bias is None else self.sum(result, bias, 1)
+
+    def _weight(self, weight: Value, path: tuple[int, ...]) -> Probe:
+        paths = self.paths(weight.operands)
+        if path not in paths:
+            raise KgenError(f"{weight.text} has no path {list(path)}")
+        return weight.probes[paths.index(path)]
+
+    def _summed(self, found: dict[int, Probe], axis: str) -> dict[int, Probe]:
+        return {mask: probes.reduce("sum", probe, [self.axes.index(axis)]) for mask, probe in found.items()}
 
     # involutions, dualities, grades
 
@@ -154,6 +175,16 @@ class Geometry(Values):
         if len(operands) == 1:
             return tuple((grade,) for grade in operands[0])
         return _ref_paths(operands[0], operands[1], self.path_order, self.squares, self.blades)
+
+
+def _contracted(axes: frozenset[str], weight: Value) -> str:
+    """The one axis of a fully connected weight that its operands have; its others are those of the result."""
+    shared = sorted(weight.axes & axes)
+    if len(shared) != 1:
+        raise KgenError(f"{weight.text} shares {' and '.join(shared) or 'no axis'} with its operands, not one axis")
+    if weight.axes == set(shared):
+        raise KgenError(f"{weight.text} has no axis beside {shared[0]} for the result")
+    return shared[0]
 
 
 def _grades_of(components: Iterable[int]) -> Grades:

@@ -41,10 +41,12 @@ def _ref_unflatten(x: torch.Tensor, lead: torch.Size) -> torch.Tensor:
     return x.reshape(*lead, *x.shape[1:])
 
 
-def _ref_contract(a: torch.Tensor, b: torch.Tensor, dim: int) -> torch.Tensor:
-    """The sum of a * b along `dim`, which is kept, without the product in memory."""
+def _ref_contract(a: torch.Tensor, b: torch.Tensor, *dims: int) -> torch.Tensor:
+    """The sum of a * b along `dims`, which are kept, without the product in memory."""
     letters = "abcdefghijklmnopqrstuvwxyz"[: a.ndim]
-    return torch.einsum(f"{letters},{letters}->{letters[:dim]}{letters[dim + 1 :]}", a, b).unsqueeze(dim)
+    left = "".join(letter for dim, letter in enumerate(letters) if dim not in dims)
+    kept = [None if dim in dims else slice(None) for dim in range(a.ndim)]
+    return torch.einsum(f"{letters},{letters}->{left}", a, b)[tuple(kept)]
 
 
 def _ref_collect(terms: torch.Tensor, target: list[int], size: int) -> torch.Tensor:
@@ -62,12 +64,10 @@ def _ref_product(
     out: _RefGrades = None,
     weight: torch.Tensor | None = None,
     paths: tuple[_RefGrades, _RefGrades] = (None, None),
-    over: int | None = None,
 ) -> torch.Tensor:
     """The geometric, outer or inner product, onto the grades `out`.
 
-    `weight` has one value per path (last axis), for operands of the grades `paths`, and scales the terms of its path;
-    with `over` the weighted terms are summed along that dim.
+    `weight` has one value per path (last axis), for operands of the grades `paths`, and scales the terms of its path.
     """
     targets = {mask: (k, sign) for k, (mask, sign) in enumerate(_ref_select(out, _REF_BLADES))}
     rows = [row for row in _ref_product_rows(kind, left, right, _REF_SQUARES, _REF_BLADES) if row[2] in targets]
@@ -75,12 +75,56 @@ def _ref_product(
     signs = [sign * targets[mask][1] for _, _, mask, sign in rows]
     terms = x[..., lefts] * y[..., rights] * x.new_tensor(signs)
     if weight is not None:
-        order = _ref_paths(*paths, _REF_PATH_ORDER, _REF_SQUARES, _REF_BLADES)
-        x_grades = [mask.bit_count() for mask, _ in _ref_select(left, _REF_BLADES)]
-        y_grades = [mask.bit_count() for mask, _ in _ref_select(right, _REF_BLADES)]
-        weights = weight[..., [order.index((x_grades[i], m.bit_count(), y_grades[j])) for i, j, m, _ in rows]]
-        terms = terms * weights if over is None else _ref_contract(terms, weights, over)
+        terms = terms * _ref_weights(weight, rows, left, right, paths)
     return _ref_collect(terms, [targets[mask][0] for _, _, mask, _ in rows], len(targets))
+
+
+def _ref_weights(
+    weight: torch.Tensor,
+    rows: list[tuple[int, int, int, int]],
+    left: _RefGrades,
+    right: _RefGrades,
+    paths: tuple[_RefGrades, _RefGrades],
+) -> torch.Tensor:
+    """The weight of each of these rows of a product, by its path."""
+    order = _ref_paths(*paths, _REF_PATH_ORDER, _REF_SQUARES, _REF_BLADES)
+    x_grades = [mask.bit_count() for mask, _ in _ref_select(left, _REF_BLADES)]
+    y_grades = [mask.bit_count() for mask, _ in _ref_select(right, _REF_BLADES)]
+    return weight[..., [order.index((x_grades[i], m.bit_count(), y_grades[j])) for i, j, m, _ in rows]]
+
+
+def _ref_fcgp(
+    x: torch.Tensor,
+    y: torch.Tensor,
+    weight: torch.Tensor,
+    dim: int,
+    left: _RefGrades = None,
+    right: _RefGrades = None,
+    out: _RefGrades = None,
+    paths: tuple[_RefGrades, _RefGrades] = (None, None),
+) -> torch.Tensor:
+    """The geometric product with a weight per path, as in `_ref_product`, summed along `dim`.
+
+    Each component is one contraction, along `dim` and over its terms: only the products of x and y are in memory.
+    """
+    rows = _ref_product_rows("geometric", left, right, _REF_SQUARES, _REF_BLADES)
+    components = []
+    for mask, sign in _ref_select(out, _REF_BLADES):
+        own = [row for row in rows if row[2] == mask]
+        signs = x.new_tensor([sign * s for _, _, _, s in own])
+        terms = x[..., [i for i, _, _, _ in own]] * y[..., [j for _, j, _, _ in own]] * signs
+        weights = _ref_weights(weight, own, left, right, paths)
+        components.append(_ref_contract(terms, weights, dim, terms.ndim - 1).squeeze(-1))
+    return torch.stack(components).movedim(0, -1)
+
+
+def _ref_mv_linear(
+    x: torch.Tensor, weight: torch.Tensor, dim: int, grades: _RefGrades = None, weighted: _RefGrades = None
+) -> torch.Tensor:
+    """Each component times the weight of its grade, summed along `dim`; `weight` has those of the grades `weighted`."""
+    order = sorted({mask.bit_count() for mask, _ in _ref_select(weighted, _REF_BLADES)})
+    index = [order.index(mask.bit_count()) for mask, _ in _ref_select(grades, _REF_BLADES)]
+    return _ref_contract(x, weight[..., index], dim)
 
 
 def _ref_sandwich(

@@ -10,15 +10,19 @@ import textwrap
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import black
 import pytest
 import torch
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
 
 import kgen
 from kgen import reference
 from kgen.errors import KgenError
 from kgen.model import Spec
+from kgen.reference_function import Function
 from kgen.spec import load
 
 Signature = tuple[int, int, int]
@@ -410,6 +414,167 @@ def test_fully_connected_product_is_a_sum_of_products() -> None:
     torch.testing.assert_close(contracted, torch.stack(expected, -1))
 
 
+# contractions of features, against loops
+
+
+CONTRACTED: list[tuple[Signature, str, str]] = [
+    ((2, 0, 0), "multivector", "multivector"),
+    ((3, 0, 0), "multivector", "multivector"),
+    ((1, 3, 0), "multivector", "multivector"),
+    ((3, 0, 0), "even", "grades(1, 3)"),
+    ((3, 0, 1), "grades(3)", "grades(3)"),  # of its bivectors some have no terms
+]
+
+
+def parts_of(spec: Spec, name: str) -> list[tuple[int, ...]]:
+    """The words of an input's blades; of any other name those of the whole algebra."""
+    types = {argument.name: argument.type for argument in spec.kernels[0].inputs}
+    found = types.get(name)
+    return [word for word in blade_words(spec) if found is None or len(word) in found.grades]
+
+
+def terms_of(spec: Spec) -> list[tuple[int, int, int, float]]:
+    """Of all products of words that do not vanish: components i of x and j of y, blade k of the algebra, the sign."""
+    assert spec.algebra is not None
+    whole = blade_words(spec)
+    squares = {spec.algebra.first + i: square for i, square in enumerate(spec.algebra.squares)}
+    terms = []
+    for (i, u), (j, v) in itertools.product(enumerate(parts_of(spec, "x")), enumerate(parts_of(spec, "y"))):
+        ((word, sign),) = brute_product({u: 1.0}, {v: 1.0}, squares).items()
+        terms += [(i, j, whole.index(word), sign)] * bool(sign)
+    return terms
+
+
+def placed(x: torch.Tensor, memory: str) -> torch.Tensor:
+    """A multivector of shape (b, n, blade), or (n, blade), in another memory order; of b = 4 rows two axes lead."""
+    if memory.startswith("blade"):
+        return x.movedim(-1, 0).contiguous()
+    return x.reshape(2, 2, *x.shape[1:]) if x.ndim == 3 else x
+
+
+def of_grades(x: torch.Tensor, spec: Spec, grades: set[int]) -> torch.Tensor:
+    """The components of these grades, of all."""
+    return x[..., [len(word) in grades for word in blade_words(spec)]]
+
+
+@pytest.mark.parametrize("memory", LAYOUTS)
+@pytest.mark.parametrize(("signature", "left", "right"), CONTRACTED)
+def test_fully_connected_products_equal_loops(signature: Signature, left: str, right: str, memory: str) -> None:
+    inputs = f'x: "{left}", y: "{right}", w: "weights(x, y)[n, m]"'
+    spec = spec_of("return fcgp(x, y, w)", inputs, signature, memory)
+    terms, words = terms_of(spec), [parts_of(spec, name) for name in ("x", "", "y")]
+    path_of = {(i, j, k): (len(words[0][i]), len(words[1][k]), len(words[2][j])) for i, j, k, _ in terms}
+    paths = sorted(set(path_of.values()))
+    x, y, w = draw(4, 3, len(words[0])), draw(4, 3, len(words[2]), seed=1), draw(len(paths), 3, 5, seed=2)
+    expected = torch.zeros(4, 5, size(signature), dtype=torch.float64)
+    for (i, j, k, sign), n in itertools.product(terms, range(3)):
+        expected[..., k] += sign * (x[:, n, i] * y[:, n, j])[:, None] * w[paths.index(path_of[i, j, k]), n]
+    given = {"x": placed(x, memory), "y": placed(y, memory), "w": w}
+    out = run(spec, **given)
+    assert out.is_contiguous()
+    torch.testing.assert_close(out, placed(of_grades(expected, spec, {k for _, k, _ in paths}), memory))
+    torch.testing.assert_close(
+        run(spec_of("return sum(sgp(x, y, w), over=n)", inputs, signature, memory), **given), out
+    )
+
+
+@pytest.mark.parametrize("memory", LAYOUTS)
+@pytest.mark.parametrize("bias", ["", "[m]", "multivector[m]"])
+@pytest.mark.parametrize(("signature", "kind"), [(signature, kind) for signature, kind, _ in CONTRACTED])
+def test_gradewise_linear_maps_equal_loops(signature: Signature, kind: str, bias: str, memory: str) -> None:
+    inputs, body = f'x: "{kind}", w: "weights(x)[n, m]"', "return mv_linear(x, w)"
+    if bias:
+        inputs, body = f'{inputs}, v: "{bias}"', "return mv_linear(x, w, bias=v)"
+    spec = spec_of(body, inputs, signature, memory)
+    words, whole = parts_of(spec, "x"), blade_words(spec)
+    grades = sorted({len(word) for word in words})
+    x, w, v = draw(4, 3, len(words)), draw(len(grades), 3, 5, seed=1), draw(5, len(whole), seed=2)
+    expected = torch.zeros(4, 5, len(whole), dtype=torch.float64)
+    for (i, word), n in itertools.product(enumerate(words), range(3)):
+        expected[..., whole.index(word)] += x[:, n, i, None] * w[grades.index(len(word)), n]
+    given, kept = {"x": placed(x, memory), "w": w}, {*grades}
+    if bias == "[m]":
+        given["v"], kept = v[:, 0].clone(), kept | {0}
+        expected[..., 0] += v[:, 0]
+    elif bias:
+        given["v"], kept = placed(v, memory), {*map(len, whole)}
+        expected += v
+    out = run(spec, **given)
+    assert out.is_contiguous()
+    torch.testing.assert_close(out, placed(of_grades(expected, spec, kept), memory))
+
+
+def test_layer_of_contractions() -> None:
+    """Gates before, a norm after: its mean is over the features of the result."""
+    body = "out = fcgp(gelu(x), gelu(mv_linear(y, l, v)), w)\nreturn grade_rms_norm(out) if normalize else out"
+    inputs = 'x: "multivector[b, n]", y: "multivector[b, k]", l: "weights(y)[k, n]", v: "[n]", w: "weights(x, y)[n, m]"'
+    spec = spec_of(body, inputs, more="options: {normalize: true}")
+    x, y, given = draw(8, 2, 3), draw(8, 2, 4, seed=1), {"l": draw(4, 4, 3, seed=2), "v": draw(3, seed=3)}
+    given["w"] = draw(20, 3, 5, seed=4)
+    linear = spec_of("return gelu(mv_linear(y, l, v))", 'y: multivector, l: "weights(y)[n, m]", v: "[m]"')
+    product = spec_of("return fcgp(gelu(x), y, w)", 'x: multivector, y: multivector, w: "weights(x, y)[n, m]"')
+    norm = spec_of("return grade_rms_norm(x)", "x: multivector")
+    expected = run(product, x=x, y=run(linear, y=y, l=given["l"], v=given["v"]), w=given["w"])
+    torch.testing.assert_close(run(spec, {"normalize": False}, x=x, y=y, **given), expected)
+    torch.testing.assert_close(run(spec, x=x, y=y, **given), run(norm, x=expected))
+
+
+@pytest.mark.parametrize(
+    ("body", "more", "message"),
+    [
+        ("fcgp(x, y, w)", 'w: "weights(x, y)"', "w has no axis beside n for the result"),
+        ("fcgp(x, y, w)", 'w: "weights(x, y)[k, m]"', "w shares no axis with its operands"),
+        ("fcgp(x, y, w)", 'w: "weights(x, y)[b, n]"', "w shares b and n with its operands"),
+        ("fcgp(x, y, w)", 'u: even, w: "weights(x, u)[n, m]"', r"w has no path \[0, 1, 1\]"),
+        ("fcgp(x, y, w)", 'w: "weights(x)[n, m]"', r"w has no path \[0, 0, 0\]"),
+        ("fcgp(x, y, w)", 'w: "[n, m]"', "weights is needed here, not field"),
+        ("fcgp(x, y.e, w)", 'w: "weights(x, y)[n, m]"', "multivector is needed here, not field"),
+        ("fcgp(x, y)", 'w: "weights(x, y)[n, m]"', "fcgp takes x, y, weight"),
+        ("mv_linear(x, w)", 'w: "weights(x)[n]"', "w has no axis beside n for the result"),
+        ("mv_linear(x, w)", 'w: "weights(x)[k, m]"', "w shares no axis with its operands"),
+        ("mv_linear(x, w)", 'u: even, w: "weights(u)[n, m]"', r"w has no path \[1\]"),
+        ("mv_linear(x, w)", 'w: "weights(x, y)[n, m]"', r"w has no path \[0\]"),
+        ("mv_linear(x, w, v)", 'w: "weights(x)[n, m]", v: "[n]"', "the bias varies along n"),
+        ("mv_linear(x, w, w)", 'w: "weights(x)[n, m]"', "weights takes no part in arithmetic"),
+    ],
+)
+def test_contractions_that_cannot_be_are_refused(body: str, more: str, message: str) -> None:
+    spec = spec_of(f"return {body}", f"x: multivector, y: multivector, {more}")
+    with pytest.raises(KgenError, match=message) as caught:
+        reference.source(spec)
+    assert caught.value.mark is not None and caught.value.mark.column > 0
+
+
+CONTRACTIONS = [
+    ("fcgp(x, gelu(y), w)", 'x: multivector, y: multivector, w: "weights(x, y)[n, m]"'),
+    ("mv_linear(x, w, v)", 'x: multivector, w: "weights(x)[n, m]", v: "multivector[m]"'),
+]
+
+
+def drawn(spec: Spec, extents: Mapping[str, int]) -> dict[str, torch.Tensor]:
+    """Random inputs of the kernel f."""
+    function = Function(spec, spec.kernels[0])
+    shapes = [[extents.get(str(dim), dim) for dim in function.shape(name).dims] for name in function.types]
+    return {name: draw(*map(int, shape), seed=i) for i, (name, shape) in enumerate(zip(function.types, shapes))}
+
+
+@pytest.mark.parametrize("signature", [(2, 0, 0), (3, 0, 0), (1, 3, 0)])
+@pytest.mark.parametrize(("body", "inputs"), CONTRACTIONS)
+def test_contractions_are_equivariant_under_versors(signature: Signature, body: str, inputs: str) -> None:
+    spec = spec_of(f"return {body}", inputs, signature, "b, n, blade")
+    given = drawn(spec, {"b": 1, "n": 3, "m": 5})
+    vectors = [1.5 * draw(1, sum(signature), seed=10 + i) for i in range(3)]
+    squares = torch.tensor([1.0] * signature[0] + [-1.0] * signature[1], dtype=torch.float64)
+    norm = math.prod(float((v.square() * squares).sum()) for v in vectors)
+
+    def moved(x: torch.Tensor) -> torch.Tensor:
+        """Of unit scale, so that products, and gates of scalars, move along."""
+        return versor_action(x.reshape(1, -1, size(signature)), vectors, signature).reshape(x.shape) / norm
+
+    there = {name: x if name == "w" else moved(x) for name, x in given.items()}
+    torch.testing.assert_close(run(spec, **there), moved(run(spec, **given)), rtol=1e-7, atol=1e-7)
+
+
 # gates and norms
 
 
@@ -718,6 +883,46 @@ def test_gradients_of_first_and_second_order(body: str, inputs: str, signature: 
 
     assert torch.autograd.gradcheck(function, tensors)
     assert torch.autograd.gradgradcheck(function, tensors)
+
+
+@pytest.mark.parametrize("memory", LAYOUTS)
+@pytest.mark.parametrize("signature", [(2, 0, 0), (3, 0, 0), (1, 3, 0)])
+@pytest.mark.parametrize(("body", "inputs"), CONTRACTIONS)
+def test_gradients_of_contractions(body: str, inputs: str, signature: Signature, memory: str) -> None:
+    spec = spec_of(f"return {body}", inputs, signature, memory)
+    given = drawn(spec, {"b": 2, "...": 2, "n": 2, "m": 3})
+    tensors, fast = [x.requires_grad_() for x in given.values()], signature != (2, 0, 0)
+
+    def function(*values: torch.Tensor) -> torch.Tensor:
+        return run(spec, **dict(zip(given, values, strict=True)))
+
+    assert torch.autograd.gradcheck(function, tensors, fast_mode=fast)
+    assert torch.autograd.gradgradcheck(function, tensors, fast_mode=fast)
+
+
+class Largest(TorchDispatchMode):  # type: ignore[no-untyped-call]
+    """The number of elements of the largest tensor that an operation makes, gradients included."""
+
+    found = 0
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        out = func(*args, **(kwargs or {}))
+        sizes = [
+            x.untyped_storage().size() // x.element_size() for x in tree_leaves(out) if isinstance(x, torch.Tensor)
+        ]
+        self.found = max([self.found, *sizes])
+        return out
+
+
+@pytest.mark.parametrize(("body", "inputs"), CONTRACTIONS)
+def test_contractions_make_nothing_larger_than_their_operands(body: str, inputs: str) -> None:
+    """In three dimensions: 8 terms of a component for each row and feature, the weights of 20 paths or 4 grades."""
+    spec = spec_of(f"return {body}", inputs)
+    given = {name: x.requires_grad_() for name, x in drawn(spec, {"b": 32, "n": 16, "m": 24}).items()}
+    with Largest() as largest:  # type: ignore[no-untyped-call]
+        torch.autograd.backward([run(spec, **given).sum()])
+    assert largest.found <= max(8 * 32 * 24, 20 * 16 * 24)
+    assert largest.found >= max(x.numel() for x in given.values())
 
 
 def test_detach_stops_gradients() -> None:
