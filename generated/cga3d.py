@@ -14582,9 +14582,9 @@ def _run_sgp_backward(x, y, weight, grad_out, *wanted):
             N,
             real,
         )
-    programs, _ = _programs("sgp_backward_1", B, 1, N, x.device)
-    partial_grad_weight = x.new_empty((programs, N, 56), dtype=real) if wanted[2] else weight
     if wanted[2]:
+        programs, _ = _programs("sgp_backward_1", B, 1, N, x.device)
+        partial_grad_weight = x.new_empty((programs, N, 56), dtype=real) if wanted[2] else weight
         _launch_fold(
             _sgp_backward_1_kernel,
             "sgp_backward_1",
@@ -14595,7 +14595,7 @@ def _run_sgp_backward(x, y, weight, grad_out, *wanted):
             programs,
             real,
         )
-    grad_weight = _total(partial_grad_weight, torch.empty_like(weight)) if wanted[2] else None
+        grad_weight = _total(partial_grad_weight, torch.empty_like(weight)) if wanted[2] else None
     return grad_x if wanted[0] else None, grad_y if wanted[1] else None, grad_weight if wanted[2] else None
 
 
@@ -14686,9 +14686,9 @@ def _run_fused_gelu_sgp_norm_with_normalize_backward(x, y, weight, grad_out, sav
             N,
             real,
         )
-    programs, _ = _programs("fused_gelu_sgp_norm_with_normalize_backward_4", B, 1, N, x.device)
-    partial_grad_weight = x.new_empty((programs, N, 56), dtype=real) if wanted[2] else weight
     if wanted[2]:
+        programs, _ = _programs("fused_gelu_sgp_norm_with_normalize_backward_4", B, 1, N, x.device)
+        partial_grad_weight = x.new_empty((programs, N, 56), dtype=real) if wanted[2] else weight
         _launch_fold(
             _fused_gelu_sgp_norm_with_normalize_backward_4_kernel,
             "fused_gelu_sgp_norm_with_normalize_backward_4",
@@ -14699,7 +14699,7 @@ def _run_fused_gelu_sgp_norm_with_normalize_backward(x, y, weight, grad_out, sav
             programs,
             real,
         )
-    grad_weight = _total(partial_grad_weight, torch.empty_like(weight)) if wanted[2] else None
+        grad_weight = _total(partial_grad_weight, torch.empty_like(weight)) if wanted[2] else None
     return grad_x if wanted[0] else None, grad_y if wanted[1] else None, grad_weight if wanted[2] else None
 
 
@@ -14750,9 +14750,9 @@ def _run_fused_gelu_sgp_norm_without_normalize_backward(x, y, weight, grad_out, 
             N,
             real,
         )
-    programs, _ = _programs("fused_gelu_sgp_norm_without_normalize_backward_2", B, 1, N, x.device)
-    partial_grad_weight = x.new_empty((programs, N, 56), dtype=real) if wanted[2] else weight
     if wanted[2]:
+        programs, _ = _programs("fused_gelu_sgp_norm_without_normalize_backward_2", B, 1, N, x.device)
+        partial_grad_weight = x.new_empty((programs, N, 56), dtype=real) if wanted[2] else weight
         _launch_fold(
             _fused_gelu_sgp_norm_without_normalize_backward_2_kernel,
             "fused_gelu_sgp_norm_without_normalize_backward_2",
@@ -14763,7 +14763,7 @@ def _run_fused_gelu_sgp_norm_without_normalize_backward(x, y, weight, grad_out, 
             programs,
             real,
         )
-    grad_weight = _total(partial_grad_weight, torch.empty_like(weight)) if wanted[2] else None
+        grad_weight = _total(partial_grad_weight, torch.empty_like(weight)) if wanted[2] else None
     return grad_x if wanted[0] else None, grad_y if wanted[1] else None, grad_weight if wanted[2] else None
 
 
@@ -15055,12 +15055,6 @@ def _ref_unflatten(x: torch.Tensor, lead: torch.Size) -> torch.Tensor:
     return x.reshape(*lead, *x.shape[1:])
 
 
-def _ref_contract(a: torch.Tensor, b: torch.Tensor, dim: int) -> torch.Tensor:
-    """The sum of a * b along `dim`, which is kept, without the product in memory."""
-    letters = "abcdefghijklmnopqrstuvwxyz"[: a.ndim]
-    return torch.einsum(f"{letters},{letters}->{letters[:dim]}{letters[dim + 1 :]}", a, b).unsqueeze(dim)
-
-
 def _ref_collect(terms: torch.Tensor, target: list[int], size: int) -> torch.Tensor:
     """The sums of the terms (last axis) that go to the same of `size` targets."""
     zeros = terms.new_zeros(*terms.shape[:-1], size)
@@ -15076,12 +15070,10 @@ def _ref_product(
     out: _RefGrades = None,
     weight: torch.Tensor | None = None,
     paths: tuple[_RefGrades, _RefGrades] = (None, None),
-    over: int | None = None,
 ) -> torch.Tensor:
     """The geometric, outer or inner product, onto the grades `out`.
 
-    `weight` has one value per path (last axis), for operands of the grades `paths`, and scales the terms of its path;
-    with `over` the weighted terms are summed along that dim.
+    `weight` has one value per path (last axis), for operands of the grades `paths`, and scales the terms of its path.
     """
     targets = {mask: (k, sign) for k, (mask, sign) in enumerate(_ref_select(out, _REF_BLADES))}
     rows = [row for row in _ref_product_rows(kind, left, right, _REF_SQUARES, _REF_BLADES) if row[2] in targets]
@@ -15089,12 +15081,22 @@ def _ref_product(
     signs = [sign * targets[mask][1] for _, _, mask, sign in rows]
     terms = x[..., lefts] * y[..., rights] * x.new_tensor(signs)
     if weight is not None:
-        order = _ref_paths(*paths, _REF_PATH_ORDER, _REF_SQUARES, _REF_BLADES)
-        x_grades = [mask.bit_count() for mask, _ in _ref_select(left, _REF_BLADES)]
-        y_grades = [mask.bit_count() for mask, _ in _ref_select(right, _REF_BLADES)]
-        weights = weight[..., [order.index((x_grades[i], m.bit_count(), y_grades[j])) for i, j, m, _ in rows]]
-        terms = terms * weights if over is None else _ref_contract(terms, weights, over)
+        terms = terms * _ref_weights(weight, rows, left, right, paths)
     return _ref_collect(terms, [targets[mask][0] for _, _, mask, _ in rows], len(targets))
+
+
+def _ref_weights(
+    weight: torch.Tensor,
+    rows: list[tuple[int, int, int, int]],
+    left: _RefGrades,
+    right: _RefGrades,
+    paths: tuple[_RefGrades, _RefGrades],
+) -> torch.Tensor:
+    """The weight of each of these rows of a product, by its path."""
+    order = _ref_paths(*paths, _REF_PATH_ORDER, _REF_SQUARES, _REF_BLADES)
+    x_grades = [mask.bit_count() for mask, _ in _ref_select(left, _REF_BLADES)]
+    y_grades = [mask.bit_count() for mask, _ in _ref_select(right, _REF_BLADES)]
+    return weight[..., [order.index((x_grades[i], m.bit_count(), y_grades[j])) for i, j, m, _ in rows]]
 
 
 def _ref_phi(s: torch.Tensor) -> torch.Tensor:

@@ -67,7 +67,8 @@ def _unbroadcast(b: Builder, contribution: Node, result: Node, argument: Node) -
 
     The contribution may itself lack such an axis; `Builder.sum` then multiplies by the axis's size.
     """
-    axes = result.axes | set(result.over) if result.is_reduction else result.axes
+    reduced = set(result.over) if result.kind in ("Sum", "Max", "Dot") else set[str]()
+    axes = result.axes | reduced
     return b.sum(contribution, axes - argument.axes)
 
 
@@ -94,6 +95,11 @@ def _max(b: Builder, node: Node, g: Node) -> list[Contribution]:
     return [(x, b.mul(g, ties, b.reciprocal(b.sum(ties, node.over))))]
 
 
+def _dot(b: Builder, node: Node, g: Node) -> list[Contribution]:
+    """Summed over the axes that a factor lacks, these are matrix products again where both of their sides have one."""
+    return [c for left, right in node.pairs for c in ((left, b.mul(g, right)), (right, b.mul(g, left)))]
+
+
 def _cast(b: Builder, node: Node, g: Node) -> list[Contribution]:
     return [(node.args[0], g)]
 
@@ -108,6 +114,7 @@ RULES: dict[str, Rule] = {
     "Reciprocal": _reciprocal,
     "Sum": _sum,
     "Max": _max,
+    "Dot": _dot,
     "Cast": _cast,
     "Call": _call,
     "Input": lambda b, node, g: [],

@@ -7,6 +7,7 @@ one shape share a workspace when the first is read for the last time before the 
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from kgen.contract import MATRIX
 from kgen.ir import Tensor
 from kgen.schedule import Program
 
@@ -34,19 +35,20 @@ def plan(program: Program) -> Plan:
     """The workspaces of a program's intermediates, in the order in which they are written."""
     kept = {t.name for t in (*program.outputs, *program.saved)}
     lifetimes: list[Lifetime] = []
-    for first, kernel in enumerate(program.kernels):
-        written = [*(o.tensor for o in kernel.stores), *(f.tensor for f in kernel.folds)]
-        for tensor in written:
+    for first, step in enumerate(program.steps):
+        for tensor in step.written:
             if tensor.name in kept or any(life.tensor.name == tensor.name for life in lifetimes):
                 continue
-            readers = [i for i, k in enumerate(program.kernels) if tensor.name in {t.name for t in k.inputs}]
+            readers = [i for i, s in enumerate(program.steps) if tensor.name in {t.name for t in s.inputs}]
             last = max(readers, default=first)
             lifetimes.append(Lifetime(tensor, first, last, _free(lifetimes, tensor, first) or tensor.name))
     return Plan(tuple(lifetimes))
 
 
 def _free(lifetimes: Sequence[Lifetime], tensor: Tensor, first: int) -> str | None:
-    """A workspace of the same shape that nobody reads any more."""
+    """A workspace of the same shape that nobody reads any more; what enters matrix products is given back instead."""
+    if tensor.dtype == MATRIX:
+        return None
     busy = {life.workspace for life in lifetimes if life.last >= first}
     free = [life for life in lifetimes if life.workspace not in busy and life.tensor.dims == tensor.dims]
     return free[0].workspace if free else None

@@ -36,6 +36,7 @@ def emit(spec: Spec) -> str:
     _refuse_twins(variants)
     texts = {v.name: kernel_texts(v) for v in variants}
     every = [t for v in variants for t in texts[v.name]]
+    products = any(p.products for v in variants for p in v.programs)
     text = render(
         "module",
         title=f"{spec.name}: {spec.doc.strip().splitlines()[0]}" if spec.doc else spec.name,
@@ -44,7 +45,7 @@ def emit(spec: Spec) -> str:
         source=source_name(spec.path),
         constants=formatted(constants(spec)),
         launch_table=formatted(f"LAUNCH = {{{''.join(f'{t.name!r}: {launch}, ' for t, launch in every)}}}"),
-        runtime_kernels=_shared(every) + render("host"),
+        runtime_kernels=_shared(every) + render("host", products=products),
         variants=[_section(spec, v, texts[v.name]) for v in variants],
         launchers=_join(render("launcher", p=row) for v in variants for row in launcher_rows(v, plan)),
         functions=_join(
@@ -53,7 +54,7 @@ def emit(spec: Spec) -> str:
         modules=_join(render("torch_module", m=module_rows(spec, m)) for m in spec.modules),
         converters=_converters(spec),
         reference=reference.source(spec),
-        operator_runtime=render("operators").strip("\n"),
+        operator_runtime=render("operators", products=products).strip("\n"),
         first_operator=variants[0].name,
         operators=formatted("\n".join(render("operator", v=operator_rows(v)) for v in variants)),
         sharding=formatted(render("sharding", variants=[v.operator for v in variants])),

@@ -11,11 +11,12 @@ A field is one scalar function over named axes; one that lacks an axis is consta
     Call(function, args)        exp, log, erf, tanh, sqrt, rsqrt, abs, sin, cos, maximum, minimum, where, comparisons
     Sum(x, over)                the sum along axes that x has
     Max(x, over)                the maximum along axes that x has
-    Dot(pairs, over)            (reserved for contractions on matrix units)
+    Dot((a, b), …, over)        the sum of a * b along axes, over all pairs: a product of matrices
     Cast(x, dtype)              x rounded to a storage type
 
-Canonical form: Add merges like terms and sums over the same axes; Mul pulls signs out and orders its factors; factors
-and terms without the axis leave a Sum; constants fold. Shared subexpressions are never expanded.
+Canonical form: Add merges like terms, sums and dots over the same axes; Mul pulls signs out and orders its factors;
+factors and terms without the axis leave a Sum; a Sum of products whose factors fall into two sides, each with an axis
+of its own, is a Dot; constants fold. Shared subexpressions are never expanded.
 """
 
 import math
@@ -108,12 +109,19 @@ class Node:
 
     @property
     def over(self) -> tuple[str, ...]:
-        """Sum, Max: the axes reduced, sorted."""
-        assert self.kind in ("Sum", "Max")
+        """Sum, Max, Dot: the axes reduced, sorted."""
+        assert self.kind in ("Sum", "Max", "Dot")
         return self.payload  # type: ignore[return-value]
 
     @property
+    def pairs(self) -> tuple[tuple["Node", "Node"], ...]:
+        """Dot: the factors; those on either side vary along the same axes."""
+        assert self.kind == "Dot"
+        return tuple(zip(self.args[::2], self.args[1::2]))
+
+    @property
     def is_reduction(self) -> bool:
+        """Whether one program reduces what it holds; a Dot is a matrix product of its own."""
         return self.kind in ("Sum", "Max")
 
     def __str__(self) -> str:
@@ -173,6 +181,7 @@ class Builder:
         """The sum of c * x."""
         merged: dict[Node, Rational] = {}
         sums: dict[tuple[str, ...], list[tuple[Rational, Node]]] = {}
+        dots: dict[object, list[tuple[Rational, Node]]] = {}
         for c, x in terms:
             if isinstance(c, float):
                 c, x = 1, self.mul(self.const(c), x)
@@ -181,6 +190,8 @@ class Builder:
                     inner, y = inner * y.value, self.one
                 if y.kind == "Sum":
                     sums.setdefault(y.over, []).append((c * inner, y.args[0]))
+                elif y.kind == "Dot":
+                    dots.setdefault((y.over, y.args[0].axes, y.args[1].axes), []).append((c * inner, y))
                 else:
                     merged[y] = merged.get(y, 0) + c * inner
         for over, parts in sums.items():
@@ -188,13 +199,27 @@ class Builder:
             joined = self._make_sum(parts[0][1], over) if alone else self.sum(self.linear(parts), over)
             for c, y in ((parts[0][0], joined),) if alone else joined.single:
                 merged[y] = merged.get(y, 0) + c
+        for same in dots.values():
+            for c, y in self._merged_dots(same):
+                merged[y] = merged.get(y, 0) + c
         rest = sorted(((c, x) for x, c in merged.items() if c), key=lambda term: term[1].id)
         if not rest:
             return self.zero
         if len(rest) == 1 and (rest[0][0] == 1 or rest[0][1] is self.one):
             return rest[0][1] if rest[0][0] == 1 else self.const(rest[0][0])
-        axes = frozenset[str]().union(*(x.axes for _, x in rest))
-        return self._make("Add", axes, tuple(x for _, x in rest), tuple(whole(c) for c, _ in rest))
+        coefficient, only = rest[0]
+        if (
+            len(rest) == 1
+            and abs(coefficient) != 1
+            and only.kind == "Mul"
+            and any(x.kind == "Const" for x in only.args)
+        ):
+            return self.mul(self.const(float(coefficient)), *only.args)
+        return self._add(rest)
+
+    def _add(self, terms: Sequence[tuple[Rational, Node]]) -> Node:
+        axes = frozenset[str]().union(*(x.axes for _, x in terms))
+        return self._make("Add", axes, tuple(x for _, x in terms), tuple(whole(c) for c, _ in terms))
 
     def add(self, *fields: Node) -> Node:
         return self.linear((1, x) for x in fields)
@@ -285,10 +310,49 @@ class Builder:
                 return self.mul(*outside, self.sum(inside, present))
         if a.kind == "Sum":
             return self.sum(a.args[0], (*present, *a.over))
-        return self._make_sum(a, present)
+        split = [(c, x, sides(x, present)) for c, x in a.terms]
+        products = [(c, *found) for c, _, found in split if found]
+        if not products:
+            return self._make_sum(a, present)
+        rest = self.linear((c, x) for c, x, found in split if not found)
+        alike: dict[object, list[tuple[Rational, Node, Node]]] = {}
+        for c, left, right in products:
+            x, y = self.mul(*left), self.mul(*right)
+            alike.setdefault((x.axes, y.axes), []).append((c, x, y))
+        return self.add(self.sum(rest, present), *(self._dot(terms, present) for terms in alike.values()))
 
     def _make_sum(self, a: Node, over: tuple[str, ...]) -> Node:
         return self._make("Sum", a.axes - set(over), (a,), over)
+
+    def _dot(self, terms: Sequence[tuple[Rational, Node, Node]], over: tuple[str, ...]) -> Node:
+        """The sum of c * a * b along `over`, where all a vary along the same axes, and all b.
+
+        Terms that share a factor are one pair, on the side where that leaves fewer pairs.
+        """
+        by_left, by_right = dict[Node, list[tuple[Rational, Node]]](), dict[Node, list[tuple[Rational, Node]]]()
+        for c, a, b in terms:
+            for inner, x in a.single:
+                by_left.setdefault(x, []).append((c * inner, b))
+            for inner, y in b.single:
+                by_right.setdefault(y, []).append((c * inner, a))
+        if len(by_left) < len(by_right):
+            pairs = [(x, self.linear(found)) for x, found in by_left.items()]
+        else:
+            pairs = [(self.linear(found), y) for y, found in by_right.items()]
+        pairs = sorted(((a, b) for a, b in pairs if self.zero not in (a, b)), key=lambda pair: (pair[1].id, pair[0].id))
+        if not pairs:
+            return self.zero
+        ((c, a),), ((d, b),) = (x.single for x in pairs[0])  # dots that differ by a factor are one dot, scaled
+        scaled = [(self.scale(Fraction(1) / (c * d), x), y) for x, y in pairs[1:]]
+        pairs, coefficient = [(a, b), *scaled], c * d
+        axes = (pairs[0][0].axes | pairs[0][1].axes) - set(over)
+        return self.scale(coefficient, self._make("Dot", axes, tuple(x for pair in pairs for x in pair), over))
+
+    def _merged_dots(self, dots: Sequence[tuple[Rational, Node]]) -> Iterable[tuple[Rational, Node]]:
+        """The sum of c * dot of dots with the same axes, as one dot."""
+        if len(dots) == 1:
+            return dots
+        return self._dot([(c, a, b) for c, dot in dots for a, b in dot.pairs], dots[0][1].over).single
 
     def max(self, a: Node, over: Iterable[str]) -> Node:
         present = tuple(sorted(set(over) & a.axes))
@@ -311,6 +375,9 @@ class Builder:
                 return self.sum(args[0], node.over)
             case "Max":
                 return self.max(args[0], node.over)
+            case "Dot":
+                pairs = zip(args[::2], args[1::2])
+                return self.sum(self.linear((1, self.mul(a, b)) for a, b in pairs), node.over)
             case "Cast":
                 return self.cast(args[0], str(node.payload[0]))
             case _:
@@ -326,6 +393,44 @@ class Builder:
             if node in self.hints and done[node] is not node:
                 self.name(done[node], self.hints[node])
         return [done[root] for root in roots]
+
+
+def sides(product: Node, over: tuple[str, ...]) -> tuple[list[Node], list[Node]] | None:
+    """The factors of a product on both sides of a matrix product that contracts `over`; None where it is none.
+
+    Free axes that all factors have are those of a batch. The others fall into two sets that no factor connects, and the
+    factors with them.
+    """
+    factors = list(product.args) if product.kind == "Mul" else [product]
+    while True:
+        found = _two_sides(factors, set(over))
+        whole = next((f for f in factors if f.kind == "Mul" and f.axes == product.axes), None)
+        if found or whole is None:
+            return found
+        factors = [x for f in factors for x in (f.args if f is whole else (f,))]
+
+
+def _two_sides(factors: Sequence[Node], over: set[str]) -> tuple[list[Node], list[Node]] | None:
+    free = [f.axes - over for f in factors]
+    batch = frozenset[str].intersection(*(axes for axes in free if axes)) if any(free) else frozenset[str]()
+    rows = _connected([axes - batch for axes in free])
+    left = [f for f, axes in zip(factors, free) if axes & rows]
+    right = [f for f, axes in zip(factors, free) if axes - batch - rows]
+    loose = [f for f in factors if f not in left and f not in right]
+    if not left or not right:
+        return None
+    (left if len(left) > 1 or left[0].kind != "Input" else right).extend(loose)
+    shared = [frozenset[str]().union(*(f.axes for f in side)) for side in (left, right)]
+    return (left, right) if over <= shared[0] & shared[1] else None
+
+
+def _connected(sets: Iterable[frozenset[str]]) -> frozenset[str]:
+    """The axes connected with the first one."""
+    waiting = [axes for axes in sets if axes]
+    found = frozenset(sorted(frozenset[str]().union(*waiting))[:1])
+    while touching := [axes for axes in waiting if axes & found and not axes <= found]:
+        found = found.union(*touching)
+    return found
 
 
 def postorder(roots: Iterable[Node], stop: Iterable[Node] = ()) -> list[Node]:
@@ -362,6 +467,12 @@ class Tensor:
     labels: tuple[str, ...] = ("",)
     leading: bool = False  # the first dim flattens any number of leading axes
     dtype: str | None = None  # None: floating, chosen by the caller; else fixed, such as "int64"
+    source: str = ""  # the tensor that this one is, under other names of its axes
+
+    @property
+    def memory(self) -> str:
+        """The name of the tensor that holds the fields."""
+        return self.source or self.name
 
     @property
     def axes(self) -> tuple[str, ...]:
@@ -414,6 +525,8 @@ def spell(node: Node) -> str:
             return f"{node.function}({args})"
         case "Sum" | "Max":
             return f"{node.kind}({args}, over {' '.join(node.over)})"
+        case "Dot":
+            return f"Dot({', '.join(f'{a} {b}' for a, b in node.pairs)}, over {' '.join(node.over)})"
         case _:
             return f"{node.kind}({args})"
 
@@ -449,8 +562,10 @@ def verify(graph: Graph) -> None:
             assert node.component < len(tensor.labels) and node.axes == set(tensor.axes), spell(node)
         if node.kind in ("Add", "Mul"):
             assert node.args and (node.kind == "Add" or len(node.args) > 1), spell(node)
-        if node.is_reduction:
-            assert set(node.over) <= node.args[0].axes, spell(node)
+        if node.is_reduction or node.kind == "Dot":
+            assert all(set(node.over) <= a.axes for a in node.args), spell(node)
+        if node.kind == "Dot":
+            assert len({(a.axes, b.axes) for a, b in node.pairs}) == 1, spell(node)
     for output in graph.outputs:
         assert len(output.fields) == len(output.tensor.labels), output.tensor.name
         assert all(f.axes <= set(output.tensor.axes) for f in output.fields), output.tensor.name

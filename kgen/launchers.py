@@ -1,10 +1,12 @@
 """The host side of a module as rows for its templates: launchers, autograd and public functions."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from itertools import groupby
 from typing import Any
 
 from kgen.buffers import Plan
+from kgen.contract import MATRIX, Operand, Product
 from kgen.documents import document
 from kgen.ir import Tensor
 from kgen.model import Kernel, Spec
@@ -52,8 +54,7 @@ class _Launcher:
         p = self.program
         results = [*p.outputs, *p.saved]
         returned = [f"{t.name} if {self._wanted(t)} else None" if self.backward else t.name for t in results]
-        kept = {t.name for t in results}
-        steps = [row for i, k in enumerate(p.kernels) for row in self._steps(i, k)]
+        steps = [(self._guard(step), self._step(i, step)) for i, step in enumerate(p.steps)]
         return {
             "name": p.graph.name,
             "doc": self._doc(),
@@ -62,14 +63,15 @@ class _Launcher:
             "contiguous": self._contiguous(),
             "sizes": self._sizes(),
             "real": [t.name for t in self.variant.forward.inputs if t.dtype is None],
-            "allocations": [self._allocation(t) for t in results if not self._is_fold(t) or t.name not in kept],
-            "steps": steps,
+            "matrix": bool(p.products),
+            "allocations": [self._allocation(t) for t in results if not self._makes_itself(t)],
+            "steps": [line for guard, group in groupby(steps, lambda s: s[0]) for line in _guarded(guard, group)],
             "results": ", ".join(returned) if len(returned) > 1 else f"({returned[0]},)",
         }
 
     def _contiguous(self) -> dict[str, str]:
         """Inputs and cotangents as kernels read them; in place of a missing one, any pointer will do."""
-        given = [t.name for t in self.program.inputs if t.dtype != WORKSPACE]
+        given = [t.name for t in self.program.inputs if t.dtype not in (WORKSPACE, MATRIX)]
         first = given[0]
         texts = {
             name: f"{name}.contiguous() if has_{name} else {first}" for name in given if name in self.program.optional
@@ -96,13 +98,15 @@ class _Launcher:
     def _doc(self) -> str:
         what = "the gradients" if self.backward else "the results, then what the backward reads"
         what = "the results" if not self.backward and not self.program.saved else what
-        count = len(self.program.kernels) - len(self.program.alternatives)
+        count = len(self.program.steps) - len(self.program.alternatives)
         return f"Compute {what}: {count} launch{'es' if count > 1 else ''}."
 
     # allocations
 
-    def _is_fold(self, tensor: Tensor) -> bool:
-        return any(f.tensor.name == tensor.name for k in self.program.kernels for f in k.folds)
+    def _makes_itself(self, tensor: Tensor) -> bool:
+        """Whether the step that makes a tensor allocates it: the sum of partial results, or a matrix product."""
+        folds = [f.tensor.name for k in self.program.kernels for f in k.folds]
+        return tensor.name in (*folds, *(p.result.name for p in self.program.products))
 
     def _wanted(self, tensor: Tensor) -> str:
         grads = [t.name for t in self.program.outputs]
@@ -121,18 +125,65 @@ class _Launcher:
                 "name": tensor.name,
                 "expression": f"torch.empty_like({source}) if {self._wanted(tensor)} else {source}",
             }
-        dtype = "real" if tensor.dtype == WORKSPACE else f"_promote({', '.join(self._floating())})"
+        dtype = tensor.dtype if tensor.dtype == MATRIX else "real" if tensor.dtype == WORKSPACE else self._promoted()
         return {
             "name": tensor.name,
             "expression": f"{self.inputs[0]}.new_empty({self._extents(tensor)}, dtype={dtype})",
         }
+
+    def _promoted(self) -> str:
+        return f"_promote({', '.join(self._floating())})"
 
     def _floating(self) -> list[str]:
         return list(self.variant.kernel.grads) or [t.name for t in self.graph.inputs if t.dtype is None]
 
     # launches
 
-    def _steps(self, number: int, kernel: Launch) -> list[dict[str, Any]]:
+    def _step(self, number: int, step: Launch | Product) -> list[str]:
+        lines = self._product(step) if isinstance(step, Product) else self._launches(number, step)
+        return [*lines, *(f"del {name}" for name in self._done(number))] if lines else []
+
+    def _done(self, number: int) -> list[str]:
+        """Large intermediates, those of matrix products, that nothing reads after a step, where others follow."""
+        if number == len(self.program.steps) - 1:
+            return []
+        lives = [life for life in self.plan.lifetimes if life.last == number and life.tensor.dtype == MATRIX]
+        return [life.tensor.name for life in lives]
+
+    # matrix products
+
+    def _product(self, product: Product) -> list[str]:
+        """One call of torch's product, of factors seen as matrices."""
+        s, (rows, contracted, columns) = product.shape, product.counts
+        sides = [_extent(n, axes) for n, axes in ((rows, s.rows), (contracted, s.contracted), (columns, s.columns))]
+        left = self._matrix(product.left, s.batch, sides[0], sides[1])
+        right = self._matrix(product.right, s.batch, sides[1], sides[2])
+        text = f"_matmul({left}, {right})"
+        if len(product.result.dims) > len(s.batch[:1]) + 2 or len(s.batch) > 1 or product.result.leading:
+            text += f".view{self._extents(product.result)}"
+        if product.result.dtype is None:
+            own = product.result.name.removeprefix("grad_")
+            text += f".to({own + '.dtype' if self.backward else self._promoted()})"
+        return [f"{product.result.name} = {text}"]
+
+    def _matrix(self, operand: Operand, batch: Sequence[str], rows: str, columns: str) -> str:
+        """A factor as a matrix, or a batch of them."""
+        tensor = operand.tensor
+        text = tensor.name
+        dims = len(tensor.dims)
+        if operand.first is not None and operand.last == operand.first + 1:
+            text, dims = f"{text}[{operand.first}]", dims - 1
+        elif operand.first is not None:
+            text += f"[{operand.first}:{operand.last}]"
+        sides = [columns, rows] if operand.transposed else [rows, columns]
+        if dims > len(batch[:1]) + 2 or len(batch) > 1 or tensor.leading:
+            text += f".view({', '.join([*([_count(batch)] if batch else []), *sides])})"
+        text += ".mT" if operand.transposed else ""
+        return text if tensor.dtype == MATRIX else f"{text}.to(matrix)"
+
+    # kernels
+
+    def _launches(self, number: int, kernel: Launch) -> list[str]:
         replaced = {new for _, new in self.program.alternatives}
         if kernel.name in replaced:
             return []
@@ -140,7 +191,7 @@ class _Launcher:
         before = [
             self._workspace(life)
             for life in self.plan.lifetimes
-            if life.first == number and not self._is_fold(life.tensor)
+            if life.first == number and not self._makes_itself(life.tensor)
         ]
         call, otherwise, condition = self._call(kernel)
         if alternative:
@@ -151,20 +202,15 @@ class _Launcher:
         if kernel.folds:
             before += self._partials(kernel)
             after += [self._total(fold) for fold in kernel.folds]
-        guard = self._guard(kernel)
         calls = [f"if {condition}:", f"    {call}", "else:", f"    {otherwise}"] if otherwise else [call]
-        if guard:
-            calls = [f"if {guard}:", *(f"    {line}" for line in calls)]
-        return [{"lines": [*before, *calls, *after]}]
+        return [*before, *calls, *after]
 
-    def _guard(self, kernel: Launch) -> str:
-        """When all results of a launch are gradients, it runs if any of them is wanted."""
-        results = [*(o.tensor for o in kernel.stores), *(f.tensor for f in kernel.folds)]
-        if not self.backward or any(t.name not in {o.name for o in self.program.outputs} for t in results):
+    def _guard(self, step: Launch | Product) -> str:
+        """A step that not all gradients need runs if one of those that need it is wanted."""
+        reached = [t for t in self.program.outputs if t.name in self.program.reached(step)]
+        if not self.backward or len(reached) == len(self.program.outputs):
             return ""
-        if len(results) == len(self.program.outputs):
-            return ""
-        return " or ".join(self._wanted(t) for t in results)
+        return " or ".join(self._wanted(t) for t in reached)
 
     def _workspace(self, life: Any) -> str:
         if life.workspace != life.tensor.name:
@@ -233,6 +279,17 @@ class _Launcher:
         return self._allocation(tensor)["expression"]
 
 
+def _guarded(guard: str, steps: Iterable[tuple[str, list[str]]]) -> list[str]:
+    """The lines of steps that run under one condition."""
+    lines = [line for _, step in steps for line in step]
+    return [f"if {guard}:", *(f"    {line}" for line in lines)] if guard and lines else lines
+
+
+def _extent(fields: int, axes: Sequence[str]) -> str:
+    """The rows or columns of fields stacked along axes."""
+    return " * ".join([*([str(fields)] if fields > 1 else []), *map(size_name, axes)])
+
+
 def _count(axes: Sequence[str]) -> str:
     return " * ".join(size_name(a) for a in axes) or "1"
 
@@ -260,6 +317,7 @@ def operator_rows(variant: Variant) -> dict[str, Any]:
         "plain": not options,
         "numbers": numbers,
         "saved": {t.name: t.dims for t in variant.forward.saved},
+        "products": tuple(t.name for t in variant.forward.saved if t.dtype == MATRIX),
         "caches": tuple(caches) if any(caches) else (),
         "independent": independent(variant.forward),
         "flops": tuple(flops(p) for p in variant.programs),

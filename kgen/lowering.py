@@ -70,16 +70,64 @@ def _sandwich_in_steps(c: Context, r: Multivector, x: Multivector) -> Multivecto
 
 def sgp(c: Context, x: Multivector, y: Multivector, weight: Weights) -> Value:
     paths = tables.paths(c.algebra, c.grades(x), c.grades(y), c.layout.path_order)
-    if paths != weight.paths:
-        operands = ", ".join(weight.operands)
-        message = f"{weight.name} has {len(weight.paths)} paths, but the product of these operands has {len(paths)}"
-        raise KgenError(message, hint=f"{weight.name} is declared as weights({operands}): its operands' grades differ")
+    _check_paths(weight, paths)
     at, left, right = dict(zip(paths, weight.fields)), dict(x.items()), dict(y.items())
     sums: dict[int, list[tuple[int, Node]]] = {}
     for t in tables.product(c.algebra, "geometric", x.blades, y.blades):
         w = at[c.grade(t.left), c.grade(t.out), c.grade(t.right)]
         sums.setdefault(t.out, []).append((t.sign, c.builder.mul(w, left[t.left], right[t.right])))
     return c.multivector({blade: c.builder.linear(terms) for blade, terms in sums.items()})
+
+
+def fcgp(c: Context, x: Multivector, y: Multivector, weight: Weights) -> Value:
+    """Terms with one weight are added before they are multiplied by it: one factor for each path and blade."""
+    over = _contracted(c, weight, x.axes | y.axes)
+    paths = tables.paths(c.algebra, c.grades(x), c.grades(y), c.layout.path_order)
+    _check_paths(weight, paths)
+    at, left, right = dict(zip(paths, weight.fields)), dict(x.items()), dict(y.items())
+    factors: dict[tuple[int, Node], list[tuple[int, Node]]] = {}
+    for t in tables.product(c.algebra, "geometric", x.blades, y.blades):
+        w = at[c.grade(t.left), c.grade(t.out), c.grade(t.right)]
+        factors.setdefault((t.out, w), []).append((t.sign, c.builder.mul(left[t.left], right[t.right])))
+    sums: dict[int, list[tuple[int, Node]]] = {}
+    for (out, w), terms in factors.items():
+        path = "".join(map(str, paths[weight.fields.index(w)]))
+        factor = c.builder.name(c.builder.linear(terms), f"xy_{path}_{c.algebra.blades[out].name}")
+        sums.setdefault(out, []).append((1, c.builder.mul(factor, w)))
+    return c.multivector({out: c.builder.sum(c.builder.linear(terms), (over,)) for out, terms in sums.items()})
+
+
+def mv_linear(c: Context, x: Multivector, weight: Weights, bias: Operand) -> Value:
+    over = _contracted(c, weight, x.axes)
+    _check_paths(weight, tuple((g,) for g in c.grades(x)))
+    at = dict(zip(weight.paths, weight.fields))
+    fields = {i: c.builder.sum(c.builder.mul(at[(c.grade(i),)], f), (over,)) for i, f in x.items()}
+    return c.combine([(1, c.multivector(fields)), *([(1, bias)] if bias is not c.builder.zero else [])])
+
+
+def _contracted(c: Context, weight: Weights, present: frozenset[str]) -> str:
+    """The axis of the weights that their operands have; the result has their other one in its place."""
+    own = weight.fields[0].axes
+    shared = [axis for axis in c.axes if axis in own & present]
+    if len(shared) != 1 or len(own) != 2:
+        has, needed = (
+            " ".join(a for a in c.axes if a in own) or "none",
+            "one axis of the operands, and one of the result",
+        )
+        if len(own) == 2 and len(shared) == 2:
+            raise KgenError(
+                f"{shared[-1]} is both contracted and kept: {weight.name} and its operands have {has}",
+                hint=f"the operands have one axis of {weight.name}",
+            )
+        raise KgenError(f"{weight.name} has the axes {has}, but needs two: {needed}", hint="as in weights(x, y)[n, m]")
+    return shared[0]
+
+
+def _check_paths(weight: Weights, paths: tuple[tables.Path, ...]) -> None:
+    if paths != weight.paths:
+        operands = ", ".join(weight.operands)
+        message = f"{weight.name} has {len(weight.paths)} paths, but the product of these operands has {len(paths)}"
+        raise KgenError(message, hint=f"{weight.name} is declared as weights({operands}): its operands' grades differ")
 
 
 # involutions, dualities, grades

@@ -64,6 +64,8 @@ VOCABULARY = (
         "odd",
         "gelu",
         "grade_rms_norm",
+        "fcgp",
+        "mv_linear",
         "sum",
         "mean",
         "max",
@@ -93,9 +95,9 @@ IN_KERNELS = (  # what kernels call their own variables; a component of an input
 )
 IN_LAUNCHERS = (
     *("real", "total", "lead", "sizes", "wanted", "inputs", "saved", "frontier", "folded", "partial", "function"),
-    *("programs", "tiles"),
+    *("programs", "tiles", "matrix", "operand", "contracted"),
 )
-NUMBERED = re.compile(r"t[0-9]+|(folded|frontier)[0-9]*(_.*)?|(saved|size|partial)_.*")
+NUMBERED = re.compile(r"t[0-9]+|(folded|frontier|operand|contracted)[0-9]*(_.*)?|(saved|size|partial)_.*")
 RESERVED = {*IMPORTED, *BUILTINS, *OTHERS}
 DERIVED = (
     *(

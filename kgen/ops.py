@@ -80,6 +80,16 @@ _GEOMETRIC = (
         "sandwich", "r: multivector, x: multivector", to.sandwich, "pin", "r >> x = r x ~r, x involuted if r is odd."
     ),
     Operation("sgp", XY + ", weight: weights", to.sgp, "pin", "The geometric product with a weight for each path."),
+    Operation(
+        "fcgp", XY + ", weight: weights", to.fcgp, "pin", "sgp with a weight for each path and pair of features."
+    ),
+    Operation(
+        "mv_linear",
+        X + ", weight: weights, bias: value = 0",
+        to.mv_linear,
+        "pin",
+        "A linear map of features for each grade; a field as bias is added to the scalar.",
+    ),
     Operation("reverse", X, partial(to.image, "reverse"), "pin", "~x, the vectors of each blade in reverse order."),
     Operation("involute", X, partial(to.image, "involute"), "pin", "The grade involution: odd grades change sign."),
     Operation("conjugate", X, partial(to.image, "conjugate"), "pin", "The Clifford conjugate, involute(~x)."),

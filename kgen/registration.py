@@ -18,7 +18,8 @@ def independent(forward: Program) -> tuple[str, ...]:
     them. A gradient of what lacks such an axis is a plain sum over it, to any order.
     """
     nodes = postorder(forward.graph.roots)
-    bound = {axis for n in nodes if n.is_reduction for axis in n.over} | {n.axis for n in nodes if n.kind == "Size"}
+    bound = {axis for n in nodes if n.kind in ("Sum", "Max", "Dot") for axis in n.over}
+    bound |= {n.axis for n in nodes if n.kind == "Size"}
     results = [set(t.axes) for t in forward.outputs]
     free = [a for a in forward.graph.axes if a not in bound and all(a in axes for axes in results)]
     leading = {t.axes[0] for t in forward.inputs if t.leading}
@@ -38,6 +39,9 @@ def flops(program: Program) -> tuple[Count, ...]:
             if any(parts) and axes:
                 along = tuple(a for a in program.graph.axes if a in axes)
                 counts[along] = counts.get(along, 0) + sum(parts)
+    for p in program.products:
+        along = tuple(a for a in program.graph.axes if a in p.axes)
+        counts[along] = counts.get(along, 0) + 2 * p.multiplications
     return _ordered(counts, program.graph.axes)
 
 

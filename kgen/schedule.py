@@ -12,12 +12,16 @@ on one and are read by fields with more axes (the `rsqrt`, not the raw sum), one
 * Fields that need both a row reduction and a fold are cut at the frontier: a `row` kernel stores it, a `fold` kernel
   reads it. Without folds one `row` kernel does all, without row reductions one `map` or `fold` kernel.
 * A kernel with more live values than registers has its results split.
+
+Before all that the Dots go: what they multiply is stored in the order in which a matrix product reads it, torch's own
+product makes them, and what reads them reads its result. The forward saves those that the backward reads.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from kgen.autodiff import differentiate
+from kgen.contract import MATRIX, Contraction, Factor, Operand, Product, contractions, levels, stored
 from kgen.errors import KgenError
 from kgen.ir import Builder, Graph, Node, Output, Tensor, postorder
 from kgen.simplify import Cost, cost, naive_cost, simplify
@@ -66,6 +70,10 @@ class Kernel:
         return [f for s in self.stores for f in s.fields] + [f for s in self.folds for f in s.fields]
 
     @property
+    def written(self) -> tuple[Tensor, ...]:
+        return (*(o.tensor for o in self.stores), *(f.tensor for f in self.folds))
+
+    @property
     def axes(self) -> tuple[str, ...]:
         return (*self.rows, *self.loop, *self.inner)
 
@@ -79,12 +87,27 @@ class Program:
     outputs: tuple[Tensor, ...]
     saved: tuple[Tensor, ...]  # forward: kept for the backward
     optional: tuple[str, ...]  # cotangents that may be missing, which reads as zero
-    kernels: tuple[Kernel, ...]
+    steps: tuple[Kernel | Product, ...]
     alternatives: tuple[tuple[str, str], ...] = ()  # (kernel, the kernel that replaces it for 16-bit results)
 
     @property
+    def kernels(self) -> tuple[Kernel, ...]:
+        return tuple(step for step in self.steps if isinstance(step, Kernel))
+
+    @property
+    def products(self) -> tuple[Product, ...]:
+        return tuple(step for step in self.steps if isinstance(step, Product))
+
+    @property
     def cost(self) -> int:
-        return sum(k.cost.total for k in self.kernels)
+        return sum(k.cost.total for k in self.kernels) + sum(2 * p.multiplications for p in self.products)
+
+    def reached(self, step: Kernel | Product) -> frozenset[str]:
+        """The results that need a step: those that it writes, and those of the steps that read what it writes."""
+        names = {t.name for t in step.written}
+        later = self.steps[self.steps.index(step) + 1 :]
+        readers = [self.reached(s) for s in later if names & {t.name for t in s.inputs}]
+        return frozenset(t.name for t in (*self.outputs, *self.saved) if t.name in names).union(*readers)
 
 
 def schedule(graph: Graph, grads: Sequence[str], order: int = 2) -> tuple[Program, ...]:
@@ -130,11 +153,10 @@ def _regroup(outputs: Sequence[Output], fields: Sequence[Node]) -> tuple[tuple[O
 
 
 def _forward(graph: Graph, saved: Sequence[Node], kept: Sequence[int]) -> Program:
-    tensors, where = _store_between(graph, [saved[i] for i in kept], "saved")
+    tensors, where = _store_saved(graph, [saved[i] for i in kept])
     extra = _as_outputs(tensors, where)
-    planner = _Planner(graph, graph.name)
-    kernels = planner.plan([*graph.outputs, *extra])
-    return Program(graph, graph.inputs, tuple(o.tensor for o in graph.outputs), tensors, (), tuple(kernels))
+    steps = _Planner(graph, graph.name).plan([*graph.outputs, *extra])
+    return Program(graph, graph.inputs, tuple(o.tensor for o in graph.outputs), tensors, (), tuple(steps))
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,10 +174,11 @@ def _backward(graph: Graph, saved: Sequence[Node], grads: Sequence[str]) -> _Der
     """The backward, and which of the saveable fields it reads."""
     b = graph.builder
     derivative = differentiate(graph, grads)
-    tensors, where = _store_between(graph, saved, "saved")
+    tensors, where = _store_saved(graph, saved)
     table = {node: b.input(t.name, i, t.axes) for node, (t, i) in where.items()}
     read = {n for n in postorder(b.substitute(derivative.roots, table)) if n.kind == "Input"}
-    kept = tuple(i for i, node in enumerate(saved) if table[node] in read)
+    whole = {n.tensor for n in read} & {t.name for t in tensors if t.dtype == MATRIX}  # a product's result is one
+    kept = tuple(i for i, node in enumerate(saved) if table[node] in read or table[node].tensor in whole)
     if len(kept) < len(saved):  # number the saved tensors' components without the fields that nobody reads
         return replace(_backward(graph, [saved[i] for i in kept], grads), kept=kept)
     program = _derived(graph, derivative, tensors, table, _readable_outputs(graph, table), ())
@@ -186,11 +209,11 @@ def _derived(
     optional = (*missing, *(t.name for t in cotangents if len(cotangents) > 1))
     joint = replace(derivative, inputs=inputs, outputs=outputs)
     planner = _Planner(joint, derivative.name, stored.table, optional)
-    kernels = tuple(planner.plan(list(outputs)))
-    used = {t.name for k in kernels for t in k.inputs}
+    steps = tuple(planner.plan(list(outputs)))
+    used = {t.name for step in steps for t in step.inputs}
     needed = tuple(t for t in inputs if t.name in used or t in derivative.inputs)
     results = tuple(o.tensor for o in outputs)
-    return Program(joint, needed, results, (), optional, kernels, tuple(planner.alternatives))
+    return Program(joint, needed, results, (), optional, steps, tuple(planner.alternatives))
 
 
 @dataclass(frozen=True, slots=True)
@@ -243,6 +266,20 @@ def _store_between(
     return tuple(tensors), where
 
 
+def _store_saved(graph: Graph, fields: Sequence[Node]) -> tuple[tuple[Tensor, ...], dict[Node, tuple[Tensor, int]]]:
+    """Tensors for what the forward saves; the Dots lie as the matrix products store them."""
+    b = graph.builder
+    tensors, where = _store_between(graph, [f for f in fields if f.kind != "Dot"], "saved")
+    for dots in levels(postorder(graph.roots)):
+        for c in contractions(b, graph.axes, [d for d in dots if d in fields]):
+            labels = _labels([b.hints.get(f, "") for f in c.fields])
+            number = sum(t.dtype == MATRIX for t in tensors)
+            tensor = Tensor(f"saved_product{number or ''}", c.dims, labels, dtype=MATRIX)
+            tensors = (*tensors, tensor)
+            where.update({f: (tensor, i) for i, f in enumerate(c.fields) if f.kind == "Dot"})
+    return tensors, {f: where[f] for f in fields}
+
+
 def _labels(hints: Sequence[str]) -> tuple[str, ...]:
     labels: list[str] = []
     for i, hint in enumerate(hints):
@@ -251,18 +288,19 @@ def _labels(hints: Sequence[str]) -> tuple[str, ...]:
 
 
 def _as_outputs(tensors: Sequence[Tensor], where: dict[Node, tuple[Tensor, int]]) -> list[Output]:
-    return [Output(t, tuple(node for node, (owner, _) in where.items() if owner is t)) for t in tensors]
+    placed = {(owner.name, i): node for node, (owner, i) in where.items()}
+    return [Output(t, tuple(placed[t.name, i] for i in range(len(t.labels)))) for t in tensors]
 
 
 def _saveable(graph: Graph) -> list[Node]:
-    """What the forward computes once and the backward would need another pass for: the frontier and the inner folds."""
+    """What the forward computes once and the backward would need another pass for: frontier, inner folds and Dots."""
     outer = set(graph.axes[:-1])
     roots = graph.roots
     order = postorder(roots)
     folds = {n for n in order if n.is_reduction and set(n.over) & outer}
     read = {a for n in order for a in n.args if a in folds}
     frontier = set(_frontier(roots, graph.axes[-1]))
-    return [n for n in order if n in read or n in frontier]
+    return [n for n in order if n in read or n in frontier or n.kind == "Dot"]
 
 
 def _depends(roots: Sequence[Node], over: set[str]) -> set[Node]:
@@ -292,10 +330,48 @@ class _Planner:
         self.outer, self.inner = graph.axes[:-1], graph.axes[-1]
         self.stored = stored or {}
         self.tensors = {t.name: t for t in graph.inputs}
-        self.kernels: list[Kernel] = []
+        self.known: dict[Node, Node] = {}  # fields that kernels have stored for others, as inputs
+        self.factors: dict[tuple[object, ...], Tensor] = {}  # stored factors, by fields and memory order
+        self.steps: list[Kernel | Product] = []
         self.alternatives: list[tuple[str, str]] = []
+        self.why: tuple[str, ...] = ()
 
-    def plan(self, outputs: list[Output]) -> list[Kernel]:
+    def plan(self, outputs: list[Output]) -> list[Kernel | Product]:
+        """The steps for some results; what needs different matrix products is done one after the other."""
+        for cluster in self._by_dots(outputs):
+            self._stage(self._store_products(cluster))
+        written = {t.name for step in self.steps for t in step.written}
+        assert {o.tensor.name for o in outputs} <= written, f"{self.name} leaves a result unwritten"
+        return self.steps
+
+    def _by_dots(self, outputs: Sequence[Output]) -> list[list[Output]]:
+        """Results that share matrix products; what needs none is computed along with the first."""
+        clusters: list[tuple[set[Node], list[Output]]] = []
+        for output in outputs:
+            dots, members = {n for n in postorder(output.fields) if n.kind == "Dot"}, [output]
+            if dots:
+                for other in [c for c in clusters if c[0] & dots]:
+                    clusters.remove(other)
+                    dots, members = dots | other[0], [*other[1], *members]
+                clusters.append((dots, members))
+        chosen = [members for _, members in clusters] or [[]]
+        chosen[0] += [o for o in outputs if not any(o in members for members in chosen)]
+        return chosen
+
+    def _stage(self, outputs: list[Output], *why: str) -> None:
+        """The kernels of results without Dots; the innermost of the axes that they involve is their inner one."""
+        fields = self.builder.substitute([f for o in outputs for f in o.fields], self.known)
+        groups: dict[str, list[Output]] = {}
+        for output in _regroup(outputs, fields)[0]:
+            axes = frozenset(output.tensor.axes).union(*(n.axes for n in postorder(output.fields)))
+            groups.setdefault(([self.inner, *(a for a in self.graph.axes if a in axes)])[-1], []).append(output)
+        whole, self.why = (self.outer, self.inner), why
+        for inner, group in groups.items():
+            self.inner, self.outer = inner, self.graph.axes[: self.graph.axes.index(inner)]
+            self._kernels(group)
+        (self.outer, self.inner), self.why = whole, ()
+
+    def _kernels(self, outputs: list[Output]) -> None:
         outputs = self._store_folds(outputs)
         folds, plain = [], []
         for output in outputs:
@@ -305,11 +381,52 @@ class _Planner:
             else:
                 plain.append(output)
         self._place(plain, folds)
-        written = [o.tensor.name for k in self.kernels for o in k.stores] + [
-            f.tensor.name for k in self.kernels for f in k.folds
-        ]
-        assert {o.tensor.name for o in outputs} <= set(written), f"{self.name} leaves a result unwritten"
-        return self.kernels
+
+    # matrix products
+
+    def _store_products(self, outputs: list[Output]) -> list[Output]:
+        """Level by level, make the Dots; gives the results that are still to be computed, which read them."""
+        while found := levels(postorder(f for o in outputs for f in o.fields))[:1]:
+            products = contractions(self.builder, self.graph.axes, found[0])
+            operands = self._factors([f for c in products for f in (c.left, c.right)])
+            table: dict[Node, Node] = {}
+            for c in products:
+                target = next((o.tensor for o in outputs if o.fields == c.fields and o.tensor.dims == c.dims), None)
+                result = target or Tensor(self._numbered("contracted"), c.dims, self._hinted(c.fields), dtype=MATRIX)
+                self.tensors[result.name] = result
+                self.steps.append(self._product(c, operands[c.left], operands[c.right], result))
+                table |= {f: self.builder.input(result.name, i, result.axes) for i, f in enumerate(c.fields)}
+                outputs = [o for o in outputs if o.tensor is not target]
+            table.pop(self.builder.zero, None)
+            fields = self.builder.substitute([f for o in outputs for f in o.fields], table)
+            outputs = list(_regroup(outputs, fields)[0])
+        return outputs
+
+    def _factors(self, factors: Sequence[Factor]) -> dict[Factor, Operand]:
+        """Where the factors of products are stored; those that are nowhere yet are stored."""
+        operands: dict[Factor, Operand] = {}
+        fresh: list[Output] = []
+        for factor in factors:
+            key = (factor.fields, factor.dims)
+            there = stored(factor, self.tensors.values(), lambda t: t.name not in self.optional)
+            if not there and key not in self.factors:
+                labels = self._hinted(factor.fields)
+                self.factors[key] = tensor = Tensor(self._numbered("operand"), factor.dims, labels, dtype=MATRIX)
+                self.tensors[tensor.name] = tensor
+                fresh.append(Output(tensor, factor.fields))
+            operands[factor] = there or Operand(self.factors[key], factor.transposed)
+        if fresh:
+            self._stage(fresh, "stores factors of matrix products, in the order in which these read them")
+        return operands
+
+    def _product(self, c: Contraction, left: Operand, right: Operand, result: Tensor) -> Product:
+        rows, contracted, columns = c.counts
+        sides = [f"{n} fields by {' '.join(axes)}" for n, axes in ((rows, c.shape.rows), (columns, c.shape.columns))]
+        note = f"rows {sides[0]}, columns {sides[1]}; contracts {contracted} fields by {' '.join(c.shape.contracted)}"
+        return Product(result.name, c.shape, c.counts, left, right, result, (note,))
+
+    def _hinted(self, fields: Sequence[Node]) -> tuple[str, ...]:
+        return _labels([self.builder.hints.get(f, "") for f in fields])
 
     def _parts(self, output: Output) -> list["_Part"]:
         """The result as one fold: all components reduced in one way over the same outer axes; else nothing."""
@@ -346,6 +463,7 @@ class _Planner:
         self._place([], [(o, [_strip(self.builder, f) for f in o.fields]) for o in _as_outputs(tensors, where)])
         self.tensors.update({t.name: t for t in tensors})
         table = {n: self.builder.input(t.name, i, t.axes) for n, (t, i) in where.items()}
+        self.known |= table
         fields = self.builder.substitute(roots, table)
         return self._store_folds(list(_regroup(outputs, fields)[0]))
 
@@ -384,6 +502,7 @@ class _Planner:
         self._row_kernel([*whole, *_as_outputs(tensors, where)], note)
         self.tensors.update({t.name: t for t in tensors})
         table = {n: b.input(t.name, i, t.axes) for n, (t, i) in where.items()}
+        self.known |= table
         fields = b.substitute([f for o in rest for f in o.fields], table)
         cut = [(o, [p.substitute(b, table) for p in parts]) for o, parts in folds]
         return list(_regroup(rest, fields)[0]), cut
@@ -400,7 +519,7 @@ class _Planner:
             self._kernel("row", list(_regroup(outputs, shorter)[0]), [], (note, why))
             why = "recomputes the output from the inputs, because a 16-bit stored output is too coarse"
             self._kernel("row", outputs, [], (note, why), suffix="_recomputed")
-            self.alternatives.append((self.kernels[-2].name, self.kernels[-1].name))
+            self.alternatives.append((self.steps[-2].name, self.steps[-1].name))
         else:
             self._kernel("row", outputs, [], (note,))
 
@@ -477,12 +596,12 @@ class _Planner:
         flat = kind == "map" and all(_contiguous(t, domain) for t in (*tensors, *(o.tensor for o in stores_)))
         rows, loop, inner = self._divide(kind, domain, flat, folds_)
         numbers = tuple(n.tensor for n in nodes if n.kind == "Input" and n.tensor in self.graph.numbers)
-        number = sum(k.name.startswith(self.name) for k in self.kernels) - (suffix != "")
+        number = sum(isinstance(s, Kernel) and s.name.startswith(self.name) for s in self.steps) - (suffix != "")
         name = f"{self.name}{'_' + str(number) if number else ''}{suffix}"
         alive = live(better, [f for fold in folds_ for f in fold.fields])
         if kind == "fold" and alive >= CROWDED:
             notes = (*notes, f"reloads what does not depend on the row, because {alive} fields are alive at once")
-        self.kernels.append(
+        self.steps.append(
             Kernel(
                 name,
                 kind,
@@ -493,7 +612,7 @@ class _Planner:
                 numbers,
                 stores_,
                 tuple(folds_),
-                notes,
+                (*self.why, *notes),
                 cost(better),
                 naive,
                 alive,

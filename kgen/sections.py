@@ -8,6 +8,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
+from kgen.contract import MATRIX
 from kgen.ir import Builder, Node, Tensor, postorder
 from kgen.printer import (
     RESERVED,
@@ -191,7 +192,7 @@ class _Writer:
             for i, f in enumerate(output.fields):
                 if f.kind not in ("Input", "Const", "Size"):
                     self.named.add(f)
-                    hinted = output.tensor.dtype == WORKSPACE and f in self.names.hints
+                    hinted = output.tensor.dtype in (WORKSPACE, MATRIX) and f in self.names.hints
                     self.names.claim(f, self.names.hints[f] if hinted else output.tensor.component_name(i))
 
     def _name_long(self) -> None:

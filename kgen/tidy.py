@@ -11,7 +11,7 @@ import black
 from black.parsing import InvalidInput
 
 LINE_LENGTH = 120
-MODE = black.Mode(line_length=LINE_LENGTH)
+MODE = black.Mode({black.TargetVersion.PY311}, line_length=LINE_LENGTH)
 
 
 def tidy(text: str) -> str:

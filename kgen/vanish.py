@@ -50,6 +50,10 @@ class Zeros:
                 return tuple(pow(v, PRIME - 2, PRIME) for v in args[0])
             case "Sum":
                 return self._sum(args[0], sum(self._bits[axis] for axis in node.over))
+            case "Dot":
+                products = (zip(a, b) for a, b in zip(args[::2], args[1::2]))
+                total = tuple(sum(a * b for a, b in at) % PRIME for at in zip(*products))
+                return self._sum(total, sum(self._bits[axis] for axis in node.over))
         return tuple(_draw(node.kind, *node.payload, *at) for at in self._whole(node, args))
 
     def _sum(self, values: Values, over: int) -> Values:

@@ -64,6 +64,9 @@ def _node(
             return result.double()
         case "Sum":
             return args[0].sum([axes.index(a) for a in node.over], keepdim=True)
+        case "Dot":
+            total = sum((a * b for a, b in zip(args[::2], args[1::2])), _number(0))
+            return total.sum([axes.index(a) for a in node.over], keepdim=True)
         case "Max":
             return args[0].amax([axes.index(a) for a in node.over], keepdim=True)
     raise NotImplementedError(node.kind)

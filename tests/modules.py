@@ -79,11 +79,14 @@ def compiled(text: str, folder: Path) -> ModuleType:
     return load_module(path)
 
 
+OTHER_SIZE = 7  # of axes that a test does not name, such as the output features of a linear map
+
+
 def shape(dims: Sequence[str | int], sizes: Mapping[str, int], lead: tuple[int, ...] | None = None) -> tuple[int, ...]:
-    """The extents of a tensor in KERNELS, with `lead` (or b alone) as its leading axes."""
+    """The extents of a tensor in KERNELS, with `lead` (or b alone) as its leading axes; other axes are alike."""
     expanded = [lead if lead is not None and d == "..." else (d,) for d in dims]
     names = ["b" if d == "..." else d for part in expanded for d in part]
-    return tuple(d if isinstance(d, int) else sizes[d] for d in names)
+    return tuple(d if isinstance(d, int) else sizes.get(d, OTHER_SIZE) for d in names)
 
 
 def draw(

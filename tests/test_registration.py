@@ -83,7 +83,7 @@ def test_operations_of_sums() -> None:
 def test_what_replaces_a_kernel_is_not_counted_twice() -> None:
     _, backward, _ = programs(FUSED, SGP, {"normalize": True})
     ((_, replacement),) = backward.alternatives
-    rest = tuple(kernel for kernel in backward.kernels if kernel.name != replacement)
-    assert len(rest) == len(backward.kernels) - 1
-    assert flops(backward) == flops(replace(backward, kernels=rest, alternatives=()))
+    rest = tuple(step for step in backward.steps if step.name != replacement)
+    assert len(rest) == len(backward.steps) - 1
+    assert flops(backward) == flops(replace(backward, steps=rest, alternatives=()))
     assert flops(backward) < flops(replace(backward, alternatives=()))

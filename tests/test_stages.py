@@ -4,6 +4,7 @@ Graphs are evaluated in fp64 by `evaluate`, so nothing here depends on what is e
 """
 
 import io
+import math
 import zlib
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -21,6 +22,7 @@ from torch import Tensor
 from kgen import ir
 from kgen.autodiff import differentiate
 from kgen.buffers import plan
+from kgen.contract import Operand, Product
 from kgen.model import Spec
 from kgen.schedule import MOST_LIVE, Kernel, Program, schedule
 from kgen.show import render
@@ -29,7 +31,7 @@ from kgen.spec import load
 from kgen.trace import trace
 
 ROOT = Path(__file__).parents[1]
-SIZES = {"b": 3, "n": 5, "m": 2}
+SIZES = {"b": 3, "n": 5, "m": 2, "k": 4, "v": 3, "c": 2}
 SIGNATURES = [(2, 0, 0), (1, 2, 0), (2, 0, 1)]
 NORM: dict[str, bool | float] = {"eps": 0.1}
 BODIES: dict[str, tuple[str, Inputs]] = {
@@ -39,6 +41,16 @@ BODIES: dict[str, tuple[str, Inputs]] = {
     "norm": ("return grade_rms_norm(sgp(gelu(x), gelu(y), weight), eps=eps)", SGP),
     "invariant": ('return grade_rms_norm(x * y, eps=eps, metric="invariant")', MV),
     "fully_connected": ("return sum(sgp(x, y, weight), over=n)", {**MV, "weight": "weights(x, y)[n, m]"}),
+    "fcgp": ("return grade_rms_norm(fcgp(gelu(x), gelu(y), weight), eps=eps)", {**MV, "weight": "weights(x, y)[n, m]"}),
+    "linear": ("return mv_linear(x, weight, c)", {"x": "multivector", "weight": "weights(x)[n, m]", "c": ["m"]}),
+    "chain": (
+        "return fcgp(mv_linear(grade_rms_norm(x, eps=eps), v), mv_linear(y, v), weight)",
+        {**MV, "v": "weights(x)[n, m]", "weight": "weights(x, y)[m, k]"},
+    ),
+    "batches": (
+        "return sum(exp(dot(x * w, dot(x, y, over=v), over=c)), over=v)",
+        {"x": ["b", "v", "c"], "y": ["b", "v", "k"], "w": ["b", "c"]},
+    ),
     "softmax": ("w = exp(x.e - detach(max(x.e, over=n)))\nreturn w / sum(w, over=n) * y", MV),
     "centred": ("c = x - mean(x, over=n)\nreturn c / (1 + mean(norm_squared(c) ** 2, over=n)), max(y, over=b)", MV),
     "columns": ("return sum(w * x.e, over=b) / sum(2 + w * w, over=b), x * sum(w, over=b)", {**MV, "w": ["b"]}),
@@ -216,26 +228,52 @@ def launch(graph: ir.Graph, kernel: Kernel, tensors: dict[str, Tensor]) -> dict[
         stores.append(ir.Output(fold.tensor, tuple(fields)))
     plain = [replace(o, tensor=replace(o.tensor, dtype=None)) for o in stores]
     inputs = tuple(replace(t, dtype=None) for t in kernel.inputs)
-    return run(replace(graph, inputs=inputs, outputs=tuple(plain)), {t.name: tensors[t.name] for t in inputs})
+    return run(replace(graph, inputs=inputs, outputs=tuple(plain)), {t.name: tensors[t.memory] for t in inputs})
 
 
-def execute(program: Program, tensors: dict[str, Tensor], kernels: Sequence[Kernel]) -> dict[str, Tensor]:
-    """The program's kernels in launch order; each reads what is there and writes what is not."""
+def multiply(product: Product, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    """What one matrix product makes."""
+    known = {t.name: tensors[t.memory] for t in product.inputs}
+    sizes = {d: n for t in product.inputs for d, n in zip(t.dims, known[t.name].shape) if isinstance(d, str)}
+
+    def extent(axes: Sequence[str], fields: int = 1) -> int:
+        return math.prod((fields, *(sizes[axis] for axis in axes)))
+
+    shape, (rows, contracted, columns) = product.shape, product.counts
+    batch, along = extent(shape.batch), extent(shape.contracted, contracted)
+
+    def matrix(operand: Operand) -> Tensor:
+        x = known[operand.tensor.name][operand.first : operand.last]
+        return x.reshape(batch, along, -1).mT if operand.transposed else x.reshape(batch, -1, along)
+
+    extents = [d if isinstance(d, int) else sizes[d] for d in product.result.dims]
+    assert math.prod(extents) == batch * extent(shape.rows, rows) * extent(shape.columns, columns)
+    return {product.result.name: (matrix(product.left) @ matrix(flipped(product.right)).mT).reshape(extents)}
+
+
+def flipped(operand: Operand) -> Operand:
+    """The right factor of a product, rows and columns exchanged."""
+    return replace(operand, transposed=not operand.transposed)
+
+
+def execute(program: Program, tensors: dict[str, Tensor], steps: Sequence[Kernel | Product]) -> dict[str, Tensor]:
+    """The program's steps in order; each reads what is there and writes what is not."""
     known = {t.name: tensors[t.name] for t in program.inputs}
-    for kernel in kernels:
-        missing = {t.name for t in kernel.inputs} - known.keys()
-        assert not missing, f"{kernel.name} reads {missing} before anything wrote it"
-        for name, value in launch(program.graph, kernel, known).items():
-            assert name not in known, f"{kernel.name} writes {name}, which is there"
+    for step in steps:
+        missing = {t.memory for t in step.inputs} - known.keys()
+        assert not missing, f"{step.name} reads {missing} before anything wrote it"
+        results = multiply(step, known) if isinstance(step, Product) else launch(program.graph, step, known)
+        for name, value in results.items():
+            assert name not in known, f"{step.name} writes {name}, which is there"
             known[name] = value
     return known
 
 
-def choices(program: Program) -> list[list[Kernel]]:
-    """The kernels for wide results, and those for 16-bit results, where some read inputs in place of the results."""
+def choices(program: Program) -> list[list[Kernel | Product]]:
+    """The steps for wide results, and those for 16-bit results, where some read inputs in place of the results."""
     replaced = dict(program.alternatives)
-    wide = [k for k in program.kernels if k.name not in replaced.values()]
-    return [wide, [k for k in program.kernels if k.name not in replaced]] if replaced else [wide]
+    wide = [k for k in program.steps if k.name not in replaced.values()]
+    return [wide, [k for k in program.steps if k.name not in replaced]] if replaced else [wide]
 
 
 @everywhere
@@ -252,8 +290,8 @@ def test_schedule_keeps_values(name: str, signature: tuple[int, int, int]) -> No
     tensors = known = tensors_of(derivatives[-1])
     assert len(programs) == 3
     for program, derivative in zip(programs, derivatives):
-        for kernels in choices(program):
-            results = execute(program, known, kernels)
+        for steps in choices(program):
+            results = execute(program, known, steps)
             close({t.name: results[t.name] for t in program.outputs}, run(derivative, tensors))
         if program is programs[0]:
             known = tensors | {t.name: results[t.name] for t in (*program.saved, *program.outputs)}
@@ -264,12 +302,10 @@ def test_schedule_grammar(name: str, signature: tuple[int, int, int]) -> None:
     graph = traced(name, signature)
     programs = schedule(graph, [t.name for t in graph.inputs])
     saved = {t.name for t in programs[0].saved}
-    read = {t.name for kernel in programs[1].kernels for t in kernel.inputs}
+    read = {t.name for step in programs[1].steps for t in step.inputs}
     assert saved <= read, "a saved tensor that the backward does not read"
     for program in programs:
-        written = [
-            t.name for k in program.kernels for t in (*(o.tensor for o in k.stores), *(f.tensor for f in k.folds))
-        ]
+        written = [t.name for step in program.steps for t in step.written]
         assert {t.name for t in program.outputs} <= set(written)
         for kernel in program.kernels:
             assert kernel.kind in ("map", "row", "fold")
@@ -290,7 +326,7 @@ def test_buffers(name: str, signature: tuple[int, int, int]) -> None:
         kept = {t.name for t in (*program.inputs, *program.outputs, *program.saved)}
         assert not kept & {life.tensor.name for life in lifetimes}
         for i, life in enumerate(lifetimes):
-            assert life.first <= life.last < len(program.kernels)
+            assert life.first <= life.last < len(program.steps)
             for other in lifetimes[:i]:
                 if other.workspace == life.workspace:
                     assert other.last < life.first and other.tensor.dims == life.tensor.dims

@@ -248,21 +248,30 @@ def _ref_product(
     out: _RefGrades = None,
     weight: torch.Tensor | None = None,
     paths: tuple[_RefGrades, _RefGrades] = (None, None),
-    over: int | None = None,
 ) -> torch.Tensor:
     """The geometric, outer or inner product, onto the grades `out`.
 
-    `weight` has one value per path (last axis), for operands of the grades `paths`, and scales the terms of its path;
-    with `over` the weighted terms are summed along that dim.
+    `weight` has one value per path (last axis), for operands of the grades `paths`, and scales the terms of its path.
     """
     i, j, k, sign = _ref_terms(kind, left, right, out)
     terms = x[..., i] * y[..., j] * sign.to(x)
     if weight is not None:
-        order = _ref_paths(*paths)
-        grades = zip(_ref_grades(left)[i].tolist(), _ref_grades(out)[k].tolist(), _ref_grades(right)[j].tolist())
-        weights = weight[..., [order.index(path) for path in grades]]
-        terms = terms * weights if over is None else _ref_contract(terms, weights, over)
+        terms = terms * _ref_term_weights(weight, left, right, out, paths)
     return _ref_collect(terms, k.tolist(), len(_ref_select(out)))
+
+
+def _ref_term_weights(
+    weight: torch.Tensor,
+    left: _RefGrades,
+    right: _RefGrades,
+    out: _RefGrades,
+    paths: tuple[_RefGrades, _RefGrades],
+) -> torch.Tensor:
+    """The weight of each term of the geometric product, by its path."""
+    order = _ref_paths(*paths)
+    i, j, k, _ = _ref_terms("geometric", left, right, out)
+    grades = zip(_ref_grades(left)[i].tolist(), _ref_grades(out)[k].tolist(), _ref_grades(right)[j].tolist())
+    return weight[..., [order.index(path) for path in grades]]
 
 
 def _ref_signed(x: torch.Tensor, grades: _RefGrades, negative: tuple[int, ...]) -> torch.Tensor:
@@ -312,12 +321,6 @@ def _ref_flatten(x: torch.Tensor, rank: int) -> torch.Tensor:
 def _ref_unflatten(x: torch.Tensor, lead: torch.Size) -> torch.Tensor:
     """x with its first axis as the axes `lead`."""
     return x.reshape(*lead, *x.shape[1:])
-
-
-def _ref_contract(a: torch.Tensor, b: torch.Tensor, dim: int) -> torch.Tensor:
-    """The sum of a * b along `dim`, which is kept, without the product in memory."""
-    letters = "abcdefghijklmnopqrstuvwxyz"[: a.ndim]
-    return torch.einsum(f"{letters},{letters}->{letters[:dim]}{letters[dim + 1 :]}", a, b).unsqueeze(dim)
 
 
 def _ref_collect(terms: torch.Tensor, target: list[int], size: int) -> torch.Tensor:
