@@ -2,8 +2,8 @@
 
     python benchmarks/plot.py benchmarks/results/NAME.csv
 
-writes NAME.png beside it, or what --out says. A bar of length one would move memory as fast as a copy does. A contender
-without a time is named with the reason. Needs matplotlib.
+writes NAME.png beside it, or what --out says. A bar of length one would move memory as fast as a copy does, or
+multiply matrices as fast as the device can. A contender without a time is named with the reason. Needs matplotlib.
 """
 
 import csv

@@ -79,8 +79,8 @@ def caption(rows: Sequence[Row], suite: str, name: str) -> str:
     versions = f"torch {values(rows, 'torch')}, triton {values(rows, 'triton')}"
     return (
         f"Measured on {values(rows, 'device')} with {versions}, by\n\n    {command}\n\n"
-        "Medians. In brackets the multiple of the floor, the least time that memory allows. Peak memory is beyond\n"
-        "inputs and cotangents, in MiB, forward / forward+backward."
+        "Medians. In brackets the multiple of the floor, the least time that memory traffic and matrix products\n"
+        "allow. Peak memory is beyond inputs and cotangents, in MiB, forward / forward+backward."
     )
 
 

@@ -1,4 +1,4 @@
-"""The benchmark's command: generated kernels side by side with others, and with the floor that memory traffic sets.
+"""The benchmark's command: generated kernels side by side with others, and with the floor that the device sets.
 
 In: a suite file, specs or generated modules. Out: a table for each case, and one CSV that is complete after every case.
 Needs generated modules, torch, typer and rich, and triton where there is a GPU; nothing of the generator.
@@ -20,7 +20,7 @@ from kgen import timing
 from kgen.errors import KgenError
 from kgen.figures import Row, show, table, write
 from kgen.problem import load_module, parse_sizes
-from kgen.race import TOLERANCE, Case, Run, device_name, lost, measure
+from kgen.race import TOLERANCE, Case, Run, device_name, lost, matrix_rates, measure
 
 app = typer.Typer(add_completion=False)
 
@@ -79,7 +79,7 @@ def main(
     suite: Annotated[str, typer.Option(help="A suite: benchmarks/SUITE.py, or a Python file.")] = "",
     kernel: Annotated[list[str] | None, typer.Option(help="Only this kernel of the targets.")] = None,
     size: Annotated[list[str] | None, typer.Option(help="AXIS=EXTENT, instead of the suite's or the default.")] = None,
-    dtype: Annotated[str, typer.Option(help="The storage type, for targets.")] = "float32",
+    dtype: Annotated[str, typer.Option(help="The storage type, for targets; or tf32.")] = "float32",
     only: Annotated[str, typer.Option(help="Only cases whose name contains this.")] = "",
     peers: Annotated[Path | None, typer.Option(help="A folder of peers' packages.")] = None,
     generated: Annotated[Path, typer.Option(help="The folder of generated modules.")] = Path("generated"),
@@ -88,7 +88,7 @@ def main(
     budget: Annotated[float, typer.Option(help="Seconds after which nothing is compiled any more.")] = 200.0,
     compiled: Annotated[bool, typer.Option("--compile/--no-compile", help="Whether torch.compile takes part.")] = True,
 ) -> None:
-    """Time generated kernels against others and the memory floor. Exit status 1 if one of ours is not right."""
+    """Time generated kernels against others and the device's floor. Exit status 1 if one of ours is not right."""
     try:
         if peers is not None:
             add_peers(peers)
@@ -100,8 +100,11 @@ def main(
     except KgenError as mistake:
         show(str(mistake))
         raise typer.Exit(2) from None
-    run = Run(clock, timing.copy_bandwidth(clock), generated, compiled, time.monotonic() + budget)
+    bandwidth, rates = timing.copy_bandwidth(clock), matrix_rates(clock, cases)
+    run = Run(clock, bandwidth, rates, generated, compiled, time.monotonic() + budget)
     show(f"{device_name(clock.device)}: a copy moves {run.bandwidth / 1e6:.3g} TB/s, read plus written")
+    for name, rate in run.rates.items():
+        show(f"matrix products in {name} reach {rate / 1e6:.3g} TFLOP/s")
     rows: list[Row] = []
     for case in cases:
         try:

@@ -169,7 +169,7 @@ def verify(
     epilog="Example: [bold]kgen bench specs/vga3d.yaml --dtype bfloat16[/bold]",
 )
 def bench(context: typer.Context) -> None:
-    """Time generated kernels against others and the memory floor. Needs torch; see [bold]kgen bench --help[/bold]."""
+    """Time generated kernels against others and the device's floor. Needs torch; see [bold]kgen bench --help[/bold]."""
     from kgen.bench import app as command
 
     command(context.args, prog_name="kgen bench")

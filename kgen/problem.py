@@ -7,7 +7,7 @@ same inputs forward, or forward and backward. The same seed gives the same data.
 import importlib.util
 import math
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -104,8 +104,17 @@ def shape(dims: Sequence[str | int], sizes: Mapping[str, int]) -> tuple[int, ...
     return tuple(d if isinstance(d, int) else sizes.get(d, DEFAULT_SIZES.get(d, DEFAULT_SIZE)) for d in names)
 
 
-def draw(description: Mapping[str, Any], sizes: Mapping[str, int], dtype: torch.dtype, device: torch.device) -> Problem:
-    """Random normal inputs and cotangents for the kernel that `description`, an entry of KERNELS, describes."""
+def draw(
+    description: Mapping[str, Any],
+    sizes: Mapping[str, int],
+    dtype: torch.dtype,
+    device: torch.device,
+    positive: Collection[str] = (),
+) -> Problem:
+    """Random normal inputs and cotangents for the kernel that `description`, an entry of KERNELS, describes.
+
+    Of the inputs in `positive` the absolute values are taken: masses, times.
+    """
     if description["indices"]:
         raise KgenError("the kernel takes integer inputs, and nothing says what range they have")
     random = torch.Generator(device).manual_seed(20)
@@ -115,7 +124,8 @@ def draw(description: Mapping[str, Any], sizes: Mapping[str, int], dtype: torch.
         return torch.randn(shape(dims, sizes), generator=random, device=device, dtype=wide).to(dtype)
 
     names = list(description["inputs"])
-    inputs = tuple(normal(dims) for dims in description["inputs"].values())
+    drawn = {name: normal(dims) for name, dims in description["inputs"].items()}
+    inputs = tuple(x.abs() if name in positive else x for name, x in drawn.items())
     leaves = tuple(x.detach().requires_grad_(name in description["grads"]) for name, x in zip(names, inputs))
     wanted = tuple(names.index(name) for name in description["grads"])
     return Problem(inputs, leaves, wanted, tuple(normal(dims) for dims in description["outputs"].values()))

@@ -10,7 +10,8 @@ import importlib.metadata
 import math
 import platform
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -23,7 +24,7 @@ from kgen import timing
 from kgen.figures import Row
 from kgen.problem import Function, Problem, Tensors, draw, error, in_double, load_module, shape
 
-TOLERANCE = {"float64": 1e-10, "float32": 1e-4, "float16": 5e-3, "bfloat16": 2e-2}  # relative; tf32 would fail
+TOLERANCE = {"float64": 1e-10, "float32": 1e-4, "tf32": 3e-3, "float16": 5e-3, "bfloat16": 2e-2}  # relative
 SECONDS = 0.2  # spent on timing one contender in one direction
 DIRECTIONS: dict[str, Callable[[Problem, Function], Tensors]] = {
     "forward": Problem.forward,
@@ -41,14 +42,36 @@ class Peer:
 
 
 @dataclass(frozen=True, slots=True)
+class Products:
+    """The matrix products that a kernel's formula cannot do without, each of these three axes.
+
+    Declared, not counted: a contender may do more than it must, and only those of torch's own operators can be counted.
+    """
+
+    axes: tuple[str, str, str]
+    forward: int
+    backward: int
+
+    def operations(self, sizes: Mapping[str, int], direction: str) -> int:
+        count = self.forward + (self.backward if direction != "forward" else 0)
+        return 2 * count * math.prod(shape(self.axes, sizes))
+
+
+@dataclass(frozen=True, slots=True)
 class Case:
     """One kernel of the generated module NAME.py, at one size and dtype, with its default options."""
 
     module: str
     kernel: str
     sizes: Mapping[str, int] = field(default_factory=dict)  # extents of axes; `b` is the leading axis of "...", too
-    dtype: str = "float32"
+    dtype: str = "float32"  # or "tf32": float32, whose matrix products torch may round to tf32
     peers: tuple[Peer, ...] = ()
+    products: Products | None = None
+    positive: tuple[str, ...] = ()  # inputs that are drawn positive
+
+    @property
+    def storage(self) -> torch.dtype:
+        return torch.float32 if self.dtype == "tf32" else getattr(torch, self.dtype)
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,9 +92,30 @@ class Run:
 
     clock: timing.Clock
     bandwidth: float  # bytes per microsecond
+    rates: Mapping[str, float]  # matrix operations per microsecond, for each dtype of the cases that have products
     generated: Path
     compiled: bool  # whether torch.compile takes part
     deadline: float  # no compilation starts after it; on time.monotonic's clock
+
+
+@contextmanager
+def precision(dtype: str) -> Iterator[None]:
+    """Let torch round the operands of fp32 matrix products to tf32, where that is the dtype, and nowhere else."""
+    before = torch.get_float32_matmul_precision()
+    torch.set_float32_matmul_precision("high" if dtype == "tf32" else "highest")
+    try:
+        yield
+    finally:
+        torch.set_float32_matmul_precision(before)
+
+
+def matrix_rates(clock: timing.Clock, cases: Iterable[Case]) -> dict[str, float]:
+    """The rate of each dtype in which a case has matrix products."""
+    rates = {}
+    for dtype, storage in {case.dtype: case.storage for case in cases if case.products}.items():
+        with precision(dtype):
+            rates[dtype] = timing.matrix_rate(clock, storage)
+    return rates
 
 
 def contenders(run: Run, case: Case, module: ModuleType) -> list[Contender]:
@@ -120,9 +164,14 @@ def explain(failure: Exception) -> str:
 
 def measure(run: Run, case: Case) -> list[Row]:
     """The rows of one case: every contender forward, then every contender forward and backward."""
+    with precision(case.dtype):
+        return _measure(run, case)
+
+
+def _measure(run: Run, case: Case) -> list[Row]:
     module = load_module(run.generated / f"{case.module}.py")
     description = module.KERNELS[case.kernel]
-    problem = draw(description, case.sizes, getattr(torch, case.dtype), run.clock.device)
+    problem = draw(description, case.sizes, case.storage, run.clock.device, case.positive)
     reference, exact = getattr(module, f"{case.kernel}_reference"), in_double(problem)
     expected = {direction: call(exact, reference) for direction, call in DIRECTIONS.items()}
     entrants = contenders(run, case, module)
@@ -131,8 +180,16 @@ def measure(run: Run, case: Case) -> list[Row]:
     common = circumstances(run, case) | {"size": label(description, case.sizes)}
     rows: list[Row] = []
     for direction in DIRECTIONS:
-        rows += race(run, problem, direction, entrants, [verdict[direction] for verdict in verdicts], common)
+        floor = least(run, case, problem, direction)
+        rows += race(run, problem, direction, entrants, [verdict[direction] for verdict in verdicts], floor, common)
     return rows
+
+
+def least(run: Run, case: Case, problem: Problem, direction: str) -> float:
+    """The microseconds that memory traffic takes at a copy's bandwidth, or matrix products at the device's rate."""
+    traffic = problem.forward_bytes + (problem.backward_bytes if direction != "forward" else 0)
+    products = case.products.operations(case.sizes, direction) / run.rates[case.dtype] if case.products else 0.0
+    return max(traffic / run.bandwidth, products)
 
 
 def race(
@@ -141,9 +198,10 @@ def race(
     direction: str,
     entrants: list[Contender],
     verdicts: list[Verdict],
+    floor: float,
     common: dict[str, Any],
 ) -> Iterator[Row]:
-    """Time those whose verdict is "ok", interleaved; a row for everyone."""
+    """Time those whose verdict is "ok", interleaved; a row for everyone, with the floor of its direction."""
     call = DIRECTIONS[direction]
     problems = problem.copies(timing.rotation(run.clock, problem.forward_bytes))
     calls = {
@@ -152,8 +210,6 @@ def race(
         if entrant.function is not None and status == "ok"
     }
     times = timing.medians(run.clock, calls, SECONDS)
-    traffic = problem.forward_bytes + (problem.backward_bytes if direction != "forward" else 0)
-    floor = traffic / run.bandwidth
     for entrant, (worst, status) in zip(entrants, verdicts):
         time_or_failure, peak = times.get(entrant.name), None
         if isinstance(time_or_failure, Exception):

@@ -1,4 +1,4 @@
-"""Clocks: medians of interleaved calls, peak memory and copy bandwidth on one device.
+"""Clocks: medians of interleaved calls, peak memory, copy bandwidth and matrix rate of one device.
 
 In: callables that queue work on a device. Out: microseconds and bytes. On an accelerator time is taken with device
 events around each of many calls that follow each other, on the CPU with the wall clock, so that everything here can be
@@ -12,6 +12,7 @@ import statistics
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import cycle
 
 import torch
@@ -25,7 +26,8 @@ ROTATION_BYTES = 1 << 28  # of inputs in rotation: several times any second-leve
 LARGEST_ROTATION = 64
 CYCLES_PER_SECOND = 2e9  # of an accelerator, roughly
 COPY_BYTES = 1 << 30
-CPU_SHARE = 16  # the CPU's buffers are this much smaller
+MATRIX = 8192  # rows and columns
+CPU_SHARE = 16  # the CPU's buffers, and its matrices' sides, are this much smaller
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,12 +129,28 @@ def peak_bytes(device: torch.device, call: Call) -> int | None:
 
 
 def copy_bandwidth(clock: Clock) -> float:
-    """Bytes read plus bytes written per microsecond by a large copy on the device: the ceiling of every floor."""
+    """Bytes read plus bytes written per microsecond by a large copy on the device: no kernel moves them faster."""
     size = _scaled(COPY_BYTES, clock.device)
     source = torch.empty(size // 4, dtype=torch.int32, device=clock.device).random_()
     target = torch.empty_like(source)
     sample(clock, lambda: target.copy_(source), 3)
     return 2 * size / statistics.median(sample(clock, lambda: target.copy_(source), 30))
+
+
+def matrix_rate(clock: Clock, dtype: torch.dtype) -> float:
+    """Floating-point operations per microsecond of a large matrix product, under torch's setting for fp32.
+
+    The better of two orders of the second operand: the vendor's library has no fast kernel for some in some types.
+    """
+    extent = _scaled(MATRIX, clock.device)
+    a, b = torch.randn(2, extent, extent, device=clock.device).to(dtype)  # zeros would draw less power, and run faster
+    out = torch.empty_like(a)
+    times = []
+    for second in (b, b.T):
+        call = partial(torch.mm, a, second, out=out)
+        sample(clock, call, 3)
+        times.append(statistics.median(sample(clock, call, 30)))
+    return 2 * extent**3 / min(times)
 
 
 def poison(device: torch.device, size: int) -> None:

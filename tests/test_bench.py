@@ -1,0 +1,192 @@
+"""The benchmark: what is compared before it is timed, and the floor that times are compared with."""
+
+import math
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from kgen import race, timing
+from kgen.figures import Row
+from kgen.problem import draw, load_module
+from kgen.race import Case, Peer, Products, Run
+
+GENERATED = Path(__file__).parents[1] / "generated"
+SIZES = {"b": 6, "n": 5}
+BOTH = ["forward", "forward+backward"]
+PRODUCTS = Products(("b", "n", "n"), forward=3, backward=5)
+OPERATIONS = 2 * 6 * 5 * 5
+TRAFFIC = 4 * 3 * 4 * 30  # bytes of x, y and the result
+
+
+@pytest.fixture(autouse=True)
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(race, "SECONDS", 0.0)
+    for name, value in {"BATCH": 1, "ROUNDS": 1, "MINIMUM": 1, "MATRIX": 512}.items():
+        monkeypatch.setattr(timing, name, value)
+
+
+@pytest.fixture(autouse=True)
+def setting() -> Iterator[None]:
+    """No test leaves another setting behind."""
+    before = torch.get_float32_matmul_precision()
+    yield
+    assert torch.get_float32_matmul_precision() == before
+
+
+def run(bandwidth: float = 1.0, **rates: float) -> Run:
+    return Run(timing.clock(torch.device("cpu")), bandwidth, rates, GENERATED, False, math.inf)
+
+
+def product(x: Tensor, y: Tensor) -> Tensor:
+    return load_module(GENERATED / "vga2d.py").geometric_product_reference(x, y)  # type: ignore[no-any-return]
+
+
+def peer(name: str, function: Callable[..., Any]) -> Peer:
+    return Peer(name, lambda: function)
+
+
+def case(*peers: Peer, dtype: str = "float32", products: Products | None = None) -> Case:
+    return Case("vga2d", "geometric_product", SIZES, dtype, peers, products)
+
+
+def statuses(rows: list[Row]) -> dict[tuple[str, str], str]:
+    return {(row.contender, row.direction): row.status for row in rows}
+
+
+# what is right, and what is not
+
+
+def missing() -> Callable[..., Any]:
+    raise ImportError("no such package")
+
+
+def wrong(x: Tensor, y: Tensor) -> Tensor:
+    return 1.001 * product(x, y)
+
+
+def wrong_gradient(x: Tensor, y: Tensor) -> Tensor:
+    return product(x, 1.001 * y - 0.001 * y.detach())
+
+
+def raising(x: Tensor, y: Tensor) -> Tensor:
+    raise ValueError("not today\nand more")
+
+
+def test_only_what_is_right_is_timed() -> None:
+    others = (wrong, wrong_gradient, raising)
+    rows = race.measure(run(), case(*(peer(f.__name__, f) for f in others), Peer("missing", missing)))
+    assert statuses(rows) == {
+        **{("kgen", d): "ok" for d in BOTH},
+        **{("wrong", d): "wrong" for d in BOTH},
+        ("wrong_gradient", BOTH[0]): "ok",
+        ("wrong_gradient", BOTH[1]): "wrong",
+        **{("raising", d): "failed: ValueError: not today" for d in BOTH},
+        **{("missing", d): "not installed: no such package" for d in BOTH},
+    }
+    assert all((row.median_us is not None) == (row.status == "ok") for row in rows)
+
+
+# tf32
+
+
+def test_tf32_is_allowed_to_every_contender_and_to_no_other_case() -> None:
+    seen: list[tuple[str, bool, torch.dtype]] = []
+
+    def noting(x: Tensor, y: Tensor) -> Tensor:
+        seen.append((torch.get_float32_matmul_precision(), torch.backends.cuda.matmul.allow_tf32, x.dtype))
+        return product(x, y)
+
+    def noting_and_wrong(x: Tensor, y: Tensor) -> Tensor:
+        noting(x, y)
+        return wrong(x, y)
+
+    def rows(dtype: str) -> list[Row]:
+        seen.clear()
+        return race.measure(run(), case(peer("right", noting), peer("wrong", noting_and_wrong), dtype=dtype))
+
+    before = torch.get_float32_matmul_precision()
+    try:
+        for setting in ("highest", "medium"):
+            torch.set_float32_matmul_precision(setting)
+            assert {row.dtype for row in rows("float32")} == {"float32"}
+            assert set(seen) == {("highest", False, torch.float32)}
+            found = rows("tf32")
+            assert {row.dtype for row in found} == {"tf32"}
+            assert set(seen) == {("high", True, torch.float32)}
+            assert {row.status for row in found} == {"ok"}  # one off by 1e-3 is within what tf32 rounds
+            assert torch.get_float32_matmul_precision() == setting
+    finally:
+        torch.set_float32_matmul_precision(before)
+
+
+def test_the_setting_outlasts_a_case_that_cannot_be_set_up() -> None:
+    with pytest.raises(KeyError, match="absent"):
+        race.measure(run(), Case("vga2d", "absent", dtype="tf32"))
+
+
+# the floor
+
+
+@pytest.mark.parametrize(
+    ("products", "bandwidth", "rate", "floors"),
+    [
+        (None, 2.0, 1e-3, (TRAFFIC / 2, TRAFFIC / 2 * 8 / 3)),  # backward reads three and writes two
+        (PRODUCTS, 2.0, 1e9, (TRAFFIC / 2, TRAFFIC / 2 * 8 / 3)),
+        (PRODUCTS, 1e9, 4.0, (3 * OPERATIONS / 4, 8 * OPERATIONS / 4)),
+        (PRODUCTS, 1.0, 5 * OPERATIONS / TRAFFIC, (TRAFFIC, TRAFFIC * 8 / 3)),
+        (PRODUCTS, 1.0, 2.9 * OPERATIONS / TRAFFIC, (TRAFFIC * 3 / 2.9, TRAFFIC * 8 / 2.9)),
+    ],
+)
+def test_floor(products: Products | None, bandwidth: float, rate: float, floors: tuple[float, float]) -> None:
+    rows = race.measure(run(bandwidth, float32=rate), case(products=products))
+    assert [row.floor_us for row in rows] == pytest.approx(list(floors))
+    for row in rows:
+        assert row.median_us and row.ratio_to_floor == pytest.approx(row.median_us / (row.floor_us or math.nan))
+
+
+def test_operations_take_the_default_of_an_axis_without_size() -> None:
+    assert Products(("b", "n", "k"), 1, 0).operations({"n": 3, "k": 2}, "forward") == 2 * 4096 * 3 * 2
+
+
+def test_rates_are_those_of_dtypes_with_products(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = []
+
+    def rate(clock: timing.Clock, dtype: torch.dtype) -> float:
+        asked.append((torch.get_float32_matmul_precision(), dtype))
+        return float(len(asked))
+
+    monkeypatch.setattr(timing, "matrix_rate", rate)
+    cases = [case(dtype="float16"), *(case(dtype=d, products=PRODUCTS) for d in ("tf32", "float32", "tf32"))]
+    assert race.matrix_rates(run().clock, cases) == {"tf32": 1.0, "float32": 2.0}
+    assert asked == [("high", torch.float32), ("highest", torch.float32)]
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_matrix_rate_is_operations_over_the_better_time(monkeypatch: pytest.MonkeyPatch, dtype: torch.dtype) -> None:
+    results: list[Tensor] = []
+
+    def sample(clock: timing.Clock, call: timing.Call, repeats: int) -> list[float]:
+        results.append(result := call())  # type: ignore[arg-type]
+        assert isinstance(result, Tensor) and result.dtype == dtype and result.shape == (32, 32) and result.any()
+        return [4.0, 2.0, 9.0] if len(results) < 3 else [8.0]
+
+    monkeypatch.setattr(timing, "sample", sample)
+    assert timing.matrix_rate(run().clock, dtype) == 2 * 32**3 / 4
+
+
+# data
+
+
+def test_positive_inputs_are_the_absolute_values_and_nothing_else_changes() -> None:
+    description = load_module(GENERATED / "vga2d.py").KERNELS["sgp"]
+    device = torch.device("cpu")
+    plain, positive = (draw(description, SIZES, torch.float32, device, names) for names in ((), ("y", "weight")))
+    x, y, weight = plain.inputs
+    for found, expected in zip(positive.inputs, (x, y.abs(), weight.abs()), strict=True):
+        assert found.equal(expected) and not found.requires_grad
+    assert all(leaf.equal(x) and leaf.requires_grad for leaf, x in zip(positive.leaves, positive.inputs, strict=True))
+    assert positive.cotangents[0].equal(plain.cotangents[0]) and (y < 0).any() and (weight < 0).any()
