@@ -16,11 +16,10 @@ every run of the suite compares again.
   default product is the sparse one, with its own backward.
 """
 
-import importlib.util
 from pathlib import Path
 from typing import Any
 
-from kgen.problem import Function
+from kgen.problem import Function, load_file
 from kgen.race import Case, Peer
 
 
@@ -40,12 +39,7 @@ def _baseline(name: str) -> Function:
     """flash-clifford's own plain torch version, which its tests compare with."""
     import ops
 
-    path = Path(str(ops.__file__)).parent.parent / "tests" / "baselines.py"
-    spec = importlib.util.spec_from_file_location("flash_clifford_baselines", path)
-    if spec is None or spec.loader is None or not path.is_file():
-        raise ImportError(f"no {path.name} beside flash-clifford's ops")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
+    module = load_file(Path(str(ops.__file__)).parents[1] / "tests" / "baselines.py", "flash_clifford_baselines")
     return getattr(module, name)  # type: ignore[no-any-return]
 
 

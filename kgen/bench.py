@@ -5,7 +5,6 @@ Needs generated modules, torch, typer and rich, and triton where there is a GPU;
 """
 
 import gc
-import importlib.util
 import sys
 import time
 from collections.abc import Mapping
@@ -19,7 +18,7 @@ import typer
 from kgen import timing
 from kgen.errors import KgenError
 from kgen.figures import Row, show, table, write
-from kgen.problem import load_module, parse_sizes
+from kgen.problem import load_file, load_module, parse_sizes
 from kgen.race import TOLERANCE, Case, Run, device_name, lost, matrix_rates, measure
 
 app = typer.Typer(add_completion=False)
@@ -28,12 +27,9 @@ app = typer.Typer(add_completion=False)
 def load_suite(name: str) -> list[Case]:
     """CASES of the suite benchmarks/NAME.py, or of the Python file NAME."""
     path = Path(name) if name.endswith(".py") else Path("benchmarks") / f"{name}.py"
-    spec = importlib.util.spec_from_file_location(path.stem, path)
-    if not path.is_file() or spec is None or spec.loader is None:
+    if not path.is_file() or path.suffix != ".py":
         raise KgenError(f"no suite {path}", hint="a suite is a Python file that defines CASES")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return list(module.CASES)
+    return list(load_file(path, f"benchmarks.{path.stem}").CASES)
 
 
 def cases_of(target: Path, generated: Path, kernels: list[str], dtype: str) -> list[Case]:

@@ -71,6 +71,17 @@ def size_of(tensors: Sequence[torch.Tensor]) -> int:
     return sum(x.numel() * x.element_size() for x in tensors)
 
 
+def load_file(path: Path, name: str) -> ModuleType:
+    """A file as the module of this name, by which torch.compile finds its globals; ImportError where it is absent."""
+    spec = importlib.util.spec_from_file_location(name, path)
+    if not path.is_file() or spec is None or spec.loader is None:
+        raise ImportError(f"no Python file {path}")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module
+    spec.loader.exec_module(module)
+    return module
+
+
 @cache
 def load_module(path: Path) -> ModuleType:
     """The generated module at `path`, under the name that `import generated.NAME` gives it, imported once."""
@@ -78,13 +89,9 @@ def load_module(path: Path) -> ModuleType:
     known = sys.modules.get(name)
     if known is not None and known.__file__ and Path(known.__file__).resolve() == path.resolve():
         return known
-    spec = importlib.util.spec_from_file_location(name, path)
-    if not path.is_file() or spec is None or spec.loader is None:
+    if not path.is_file() or path.suffix != ".py":
         raise KgenError(f"no generated module {path}", hint="run `kgen build` first, or say where with --generated")
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[name] = module
-    spec.loader.exec_module(module)
-    return module
+    return load_file(path, name)
 
 
 def parse_sizes(texts: list[str]) -> dict[str, int]:

@@ -1,20 +1,28 @@
 """The benchmark: what is compared before it is timed, and the floor that times are compared with."""
 
 import math
+import sys
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import torch
 from torch import Tensor
+from torch.utils.flop_counter import FlopCounterMode
 
 from kgen import race, timing
+from kgen.bench import load_suite
 from kgen.figures import Row
-from kgen.problem import draw, load_module
+from kgen.problem import draw, load_file, load_module
 from kgen.race import Case, Peer, Products, Run
 
-GENERATED = Path(__file__).parents[1] / "generated"
+ROOT = Path(__file__).parents[1]
+GENERATED = ROOT / "generated"
+CPU = torch.device("cpu")
+DEVICE = torch.device("cuda" if torch.cuda.is_available() else "cpu")
 SIZES = {"b": 6, "n": 5}
 BOTH = ["forward", "forward+backward"]
 PRODUCTS = Products(("b", "n", "n"), forward=3, backward=5)
@@ -38,7 +46,7 @@ def setting() -> Iterator[None]:
 
 
 def run(bandwidth: float = 1.0, **rates: float) -> Run:
-    return Run(timing.clock(torch.device("cpu")), bandwidth, rates, GENERATED, False, math.inf)
+    return Run(timing.clock(CPU), bandwidth, rates, GENERATED, False, math.inf)
 
 
 def product(x: Tensor, y: Tensor) -> Tensor:
@@ -183,10 +191,112 @@ def test_matrix_rate_is_operations_over_the_better_time(monkeypatch: pytest.Monk
 
 def test_positive_inputs_are_the_absolute_values_and_nothing_else_changes() -> None:
     description = load_module(GENERATED / "vga2d.py").KERNELS["sgp"]
-    device = torch.device("cpu")
-    plain, positive = (draw(description, SIZES, torch.float32, device, names) for names in ((), ("y", "weight")))
+    plain, positive = (draw(description, SIZES, torch.float32, CPU, names) for names in ((), ("y", "weight")))
     x, y, weight = plain.inputs
     for found, expected in zip(positive.inputs, (x, y.abs(), weight.abs()), strict=True):
         assert found.equal(expected) and not found.requires_grad
     assert all(leaf.equal(x) and leaf.requires_grad for leaf, x in zip(positive.leaves, positive.inputs, strict=True))
     assert positive.cotangents[0].equal(plain.cotangents[0]) and (y < 0).any() and (weight < 0).any()
+
+
+def test_compiled_code_reaches_into_a_loaded_file(tmp_path: Path) -> None:
+    """As into peers' functions: torch looks for their globals by the module's name."""
+    (tmp_path / "other.py").write_text("FACTOR = 3\ndef inner(x):\n    return FACTOR * x\n", encoding="utf-8")
+    module = load_file(tmp_path / "other.py", "file_of_a_test")
+    try:
+        compiled = torch.compile(lambda x: module.inner(x) + 1, backend="eager", fullgraph=True)
+        assert compiled(torch.ones(2)).equal(torch.full((2,), 4.0))
+    finally:
+        del sys.modules["file_of_a_test"]
+    with pytest.raises(ImportError, match="absent.py"):
+        load_file(tmp_path / "absent.py", "file_of_a_test")
+
+
+# the suite of contractions
+
+
+@pytest.fixture
+def suite(monkeypatch: pytest.MonkeyPatch) -> list[Case]:
+    monkeypatch.chdir(ROOT)
+    return load_suite("contractions")
+
+
+def named(suite: list[Case], name: str, dtype: str = "") -> Case:
+    return next(c for c in suite if f"{c.module}.{c.kernel}" == name and dtype in c.dtype)
+
+
+def test_every_contraction_has_products_and_sizes_for_them(suite: list[Case]) -> None:
+    assert {c.dtype for c in suite} == {"tf32", "float32", "bfloat16"}
+    assert len({(c.module, c.kernel, *c.sizes.values(), c.dtype) for c in suite}) == len(suite) == 12
+    assert all(c.products is not None and set(c.products.axes) <= set(c.sizes) and c.peers for c in suite)
+
+
+@pytest.mark.parametrize("name", ["vga2d", "vga3d"])
+def test_products_are_those_of_paths_and_of_blades(suite: list[Case], name: str) -> None:
+    module = load_module(GENERATED / f"{name}.py")
+    paths = sum(module.GRADES.count(result) for _, result, _ in module.PATHS["sgp.weight"])
+    for kernel, count in (("fused_gelu_fcgp_norm", paths), ("layer", len(module.BLADES))):
+        products = named(suite, f"{name}.{kernel}").products
+        assert products is not None and (products.forward, products.backward) == (count, 2 * count)
+
+
+def test_peers_that_are_absent(suite: list[Case], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "ops", None)  # as if there were none
+    for each in suite:
+        for other in each.peers if each.module != "diffusion" else ():
+            with pytest.raises(ImportError):
+                other.load()
+
+
+def test_baselines_that_are_absent(suite: list[Case], monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setitem(sys.modules, "ops", SimpleNamespace(__file__=str(tmp_path / "ops" / "__init__.py")))
+    for name in ("vga3d.layer", "vga2d.fused_gelu_fcgp_norm"):
+        with pytest.raises(ImportError, match="baselines.py"):
+            named(suite, name).peers[1].load()
+
+
+@pytest.mark.parametrize("dims", [2, 3])
+def test_peer_of_the_layer(suite: list[Case], monkeypatch: pytest.MonkeyPatch, dims: int) -> None:
+    module = load_module(GENERATED / f"vga{dims}d.py")
+    product = module.fused_gelu_sgp_norm_reference
+    monkeypatch.setitem(sys.modules, "ops", SimpleNamespace(**{f"fused_gelu_sgp_norm_{dims}d": product}))
+    found = named(suite, f"vga{dims}d.layer").peers[0].load()
+    blades, paths = 2**dims, len(module.PATHS["sgp.weight"])
+    shapes = ((blades, 4, 5), (5, paths), (dims + 1, 5, 5), (blades, 5))
+    x, gp_weight, weight, bias = inputs = [torch.randn(shape, device=DEVICE) for shape in shapes]
+    y = torch.stack([x[i] @ weight[grade] + bias[i] for i, grade in enumerate(module.GRADES)])
+    torch.testing.assert_close(found(*inputs), product(x, y, gp_weight))
+
+
+MODULE = """\
+import torch
+
+KERNELS = {"spatial_diffusion": {
+    "inputs": {"x": ("v", "c"), "basis": ("v", "k"), "mass": ("v",), "evalues": ("k",), "times": ("c",)},
+    "outputs": {"out": ("v", "c"), "spectral": ("k", "c")}, "options": {}, "grads": ("x", "times"), "indices": {},
+}}
+
+def spatial_diffusion(x, basis, mass, evalues, times):
+    scale = torch.exp(-torch.outer(evalues, times))
+    spectral = scale * torch.einsum("vc,vk,v->kc", x, basis, mass)
+    return torch.einsum("vk,kc->vc", basis, spectral), spectral
+
+spatial_diffusion_reference = spatial_diffusion
+"""
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_peer_of_diffusion(suite: list[Case], tmp_path: Path, dtype: str) -> None:
+    """It is right in both types, and its products are those of the floor."""
+    (tmp_path / "heat.py").write_text(MODULE, encoding="utf-8")
+    each = named(suite, "diffusion.spatial_diffusion", dtype)
+    each = replace(each, module="heat", sizes={"v": 300, "k": 20, "c": 30})
+    assert each.products is not None
+    rows = race.measure(replace(run(1e9, **{dtype: 1.0}), generated=tmp_path), each)
+    assert statuses(rows) == {(name, d): "ok" for name in ("kgen", "plain torch") for d in BOTH}
+    description = load_module(tmp_path / "heat.py").KERNELS[each.kernel]
+    problem = draw(description, each.sizes, each.storage, CPU, each.positive)
+    for direction, call in race.DIRECTIONS.items():
+        with FlopCounterMode(display=False) as counter:
+            call(problem, each.peers[0].load())
+        assert counter.get_total_flops() == each.products.operations(each.sizes, direction)
