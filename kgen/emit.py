@@ -51,7 +51,7 @@ def emit(spec: Spec) -> str:
         functions=_join(
             render("function", f=function_rows(spec, k, [v for v in variants if v.kernel is k])) for k in spec.kernels
         ),
-        modules=_join(render("torch_module", m=module_rows(spec, m)) for m in spec.modules),
+        modules=_modules(spec),
         converters=_converters(spec),
         reference=reference.source(spec),
         operator_runtime=render("operators", products=products).strip("\n"),
@@ -60,6 +60,13 @@ def emit(spec: Spec) -> str:
         sharding=formatted(render("sharding", variants=[v.operator for v in variants])),
     )
     return tidy(text)
+
+
+def _modules(spec: Spec) -> str:
+    """The nn.Modules, below the function that fills blades where there are any to fill."""
+    fills = any(p.grades for module in spec.modules for p in module.parameters)
+    classes = [render("torch_module", m=module_rows(spec, module)) for module in spec.modules]
+    return _join([*([render("on_blades")] if fills else []), *classes])
 
 
 def _converters(spec: Spec) -> str:

@@ -3,9 +3,15 @@
 Nothing here knows how a spec is written (that is `spec.py`) nor what is computed (that is `ir.py`).
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Generic, TypeVar
 
 from kgen.errors import Mark
+
+T = TypeVar("T")
+Case = bool | str
+Settings = Mapping[str, Case]  # a case for each switch of a module, by name
 
 ELLIPSIS = "..."  # in a memory order: any number of leading axes, flattened to the axis `b`
 COMPONENT_AXES = ("blade", "path", "grade")  # dims of a tensor that enumerate fields instead of carrying them
@@ -109,25 +115,58 @@ class Initialisation:
 
 
 @dataclass(frozen=True, slots=True)
+class Switch:
+    """An option of a module that its kernels do not have: true or false, or one of several words."""
+
+    name: str
+    default: Case
+    cases: tuple[Case, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Choice(Generic[T]):
+    """A value for each case of a switch, or one value without a switch."""
+
+    values: tuple[T, ...]
+    switch: Switch | None = None
+
+    def at(self, settings: Settings) -> T:
+        """The value in the case that the settings have."""
+        return self.values[self.switch.cases.index(settings[self.switch.name]) if self.switch else 0]
+
+
+@dataclass(frozen=True, slots=True)
 class Parameter:
     """An input of a kernel that a module keeps as an `nn.Parameter`."""
 
     name: str  # in the module and its state_dict
     input: str
-    initialisation: Initialisation
+    initialisation: Choice[Initialisation]
+    shape: tuple[str, ...] | None  # its dims by name, with "1" between them; the input's own if None
+    grades: Choice[tuple[int, ...]] | None  # where the input has the parameter's values, on each blade; zero elsewhere
     mark: Mark
 
 
 @dataclass(frozen=True, slots=True)
 class Module:
-    """One entry under `modules:`, an `nn.Module` around a kernel: parameters, and the kernel's other inputs forward."""
+    """One entry under `modules:`, an `nn.Module` around a kernel: parameters, and the kernel's other inputs forward.
+
+    Kernels to choose between have the same options and inputs, whose types differ in parameters alone.
+    """
 
     name: str
     doc: str
-    kernel: str
+    kernel: Choice[str]
+    switches: tuple[Switch, ...]
     sizes: tuple[tuple[str, str], ...]  # each axis of a parameter with the constructor's argument for its extent
     parameters: tuple[Parameter, ...]
+    ignored: tuple[str, ...]  # keys of other libraries' state dicts that are no parameters
     mark: Mark
+
+    @property
+    def kernels(self) -> tuple[str, ...]:
+        """The kernels that forward may call."""
+        return tuple(dict.fromkeys(self.kernel.values))
 
     @property
     def arguments(self) -> tuple[str, ...]:

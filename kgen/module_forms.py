@@ -2,23 +2,22 @@
 
 A module is a table: the kernel that forward calls, the inputs that are parameters, what their axes are called in the
 constructor, and what they start from. Options of the kernel become options of the constructor, and the other inputs are
-what forward takes.
+what forward takes. Options of the module's own choose between kernels, initialisations and grades.
 """
 
 import re
-from collections.abc import Iterator, Sequence
-from difflib import get_close_matches
+from collections.abc import Iterator, Mapping, Sequence
 
 from kgen import names
+from kgen.choices import WORD, choice, nearest
 from kgen.class_names import check_attribute, check_class
 from kgen.document import Document, Place
 from kgen.errors import KgenError
-from kgen.model import COMPONENT_AXES, ELLIPSIS, Argument, Initialisation, Kernel, Module, Parameter
-from kgen.schema import INITIALISATIONS, ModuleForm, ParameterForm, SpecForm
+from kgen.model import Choice, Kernel, Module, Parameter, Switch
+from kgen.parameter_forms import parameters
+from kgen.schema import ModuleForm, SpecForm
 
-CONSTANTS = ("zeros", "ones")
-DISTRIBUTIONS = ("normal", "uniform")
-FORM = re.compile(r"\s*(?P<kind>\w+)\s*(\((?P<fan>[^()]*)\))?\s*")
+KEY = re.compile(r"[A-Za-z0-9_.]{1,200}")  # of a state dict
 
 
 def modules(document: Document, form: SpecForm, kernels: Sequence[Kernel]) -> tuple[Module, ...]:
@@ -34,105 +33,94 @@ def _module(document: Document, name: str, form: SpecForm, kernels: Sequence[Ker
         check_class(name, list(form.kernels))
     with document.noting((*here, "doc")):
         names.check_doc(entry.doc)
-    kernel = _kernel(document, here, entry, kernels)
-    if kernel is None:
+    switches = tuple(_switches(document, here, entry))
+    kernel = _kernel(document, here, entry, kernels, switches)
+    called = [k for k in kernels if kernel and k.name in kernel.values]
+    if kernel is None or len(called) < len(set(kernel.values)):
         return None
-    parameters = tuple(_parameters(document, here, entry, kernel))
-    sizes = tuple(_sizes(document, here, entry, kernel, parameters))
-    _check_names(document, here, entry, kernel, sizes)
+    _check_alike(document, here, form, kernel, called)
+    found = tuple(parameters(document, here, entry, called, switches))
+    sizes = tuple(_sizes(document, here, entry, called, found))
+    _check_names(document, here, entry, called[0], sizes)
+    _check_ignored(document, here, entry)
     if len(document.errors) > before:
         return None
-    return Module(name, entry.doc.strip(), kernel.name, sizes, parameters, document.key(here))
+    return Module(name, entry.doc.strip(), kernel, switches, sizes, found, tuple(entry.ignore), document.key(here))
 
 
-def _kernel(document: Document, here: Place, entry: ModuleForm, kernels: Sequence[Kernel]) -> Kernel | None:
-    """The kernel, unless there is none of that name, or it has mistakes of its own."""
-    found = next((kernel for kernel in kernels if kernel.name == entry.kernel), None)
-    if found is None and ("kernels", entry.kernel) not in document.keys:
+# options and kernels
+
+
+def _switches(document: Document, here: Place, entry: ModuleForm) -> Iterator[Switch]:
+    """Options of the module; the cases of words are those of the first choice between them."""
+    written: list[Mapping[str, Mapping[str, object]]] = [
+        entry.kernel,
+        *(form.init for form in entry.parameters.values()),
+    ]
+    written += [form.grades for form in entry.parameters.values() if form.grades is not None]
+    for name, default in entry.options.items():
+        place = (*here, "options", name)
+        chosen = next((w[name] for w in written if name in w), None)
+        with document.noting(place, key=True):
+            if chosen is None:
+                hint = "options choose a kernel, an init or grades, as in kernel: {fast: {true: f, false: g}}"
+                raise KgenError(f"option {names.shown(name)} chooses nothing", hint=hint)
+        words = tuple(word for word in chosen or () if WORD.fullmatch(word))
+        cases = (False, True) if isinstance(default, bool) else words
+        with document.noting(place):
+            if chosen is not None and default not in cases:
+                raise KgenError(f"{names.shown(str(default))} is none of its cases", hint=f"one of: {', '.join(words)}")
+        yield Switch(name, default, cases)
+
+
+def _kernel(
+    document: Document, here: Place, entry: ModuleForm, kernels: Sequence[Kernel], switches: Sequence[Switch]
+) -> Choice[str] | None:
+    """The names of its kernels; some may be of kernels with mistakes of their own."""
+
+    def named(name: str, place: Place) -> str:
+        every = [kernel.name for kernel in kernels]
+        if name not in every and ("kernels", name) not in document.keys:
+            raise KgenError(f"there is no kernel {names.shown(name)}", hint=nearest(name, every))
+        return name
+
+    return choice(document, (*here, "kernel"), entry.kernel, switches, named)
+
+
+def _check_alike(
+    document: Document, here: Place, form: SpecForm, kernel: Choice[str], called: Sequence[Kernel]
+) -> None:
+    """Refuse kernels that could not be called with the same arguments, the parameters' extents apart."""
+    first, *others = called
+    own = {entry.input or name for name, entry in form.modules[str(here[-1])].parameters.items()}
+    for other in others:
         with document.noting((*here, "kernel")):
-            every = [kernel.name for kernel in kernels]
-            raise KgenError(f"there is no kernel {names.shown(entry.kernel)}", hint=_choice(entry.kernel, every))
-    return found
+            between = f"kernels `{first.name}` and `{other.name}` differ in"
+            if [(o.name, o.default) for o in other.options] != [(o.name, o.default) for o in first.options]:
+                raise KgenError(f"{between} their options", hint="a module's kernels have the same, with one default")
+            if list(form.kernels[other.name].inputs) != list(form.kernels[first.name].inputs):
+                raise KgenError(f"{between} their inputs", hint="a module's kernels have the same, in the same order")
+            types = {a.name: a.type for a in first.inputs}
+            for a in other.inputs:
+                if a.name not in own and a.type != types.get(a.name, a.type):
+                    hint = "what forward takes has the same type in all of a module's kernels"
+                    raise KgenError(f"{between} input `{a.name}`", hint=hint)
 
 
-# parameters
-
-
-def _parameters(document: Document, here: Place, entry: ModuleForm, kernel: Kernel) -> Iterator[Parameter]:
-    if not entry.parameters:
-        with document.noting((*here, "parameters")):
-            raise KgenError("a module has at least one parameter", hint="without one, call the kernel's function")
-    seen: dict[str, str] = {}
-    for name, form in entry.parameters.items():
-        place = (*here, "parameters", name)
-        source = form.input or name
-        with document.noting((*place, "input") if form.input else place, key=not form.input):
-            argument = _argument(document, kernel, source)
-            if seen.setdefault(source, name) != name:
-                other = names.shown(seen[source])
-                raise KgenError(f"{names.shown(source)} is already parameter {other}", hint="each input is one tensor")
-            if argument is None:
-                continue
-            with document.noting((*place, "init") if (*place, "init") in document.keys else place):
-                initialisation = _initialisation(form, argument, entry, kernel)
-                yield Parameter(name, source, initialisation, document.key(place))
-
-
-def _argument(document: Document, kernel: Kernel, name: str) -> Argument | None:
-    """A differentiable input whose extents a constructor can know; None where its type has a mistake of its own."""
-    found = next((a for a in kernel.inputs if a.name == name), None)
-    if found is None and ("kernels", kernel.name, "inputs", name) in document.keys:
-        return None
-    if found is None or found.type is None:
-        hint = _choice(name, [a.name for a in kernel.inputs])
-        raise KgenError(f"{names.shown(name)} is not an input of kernel `{kernel.name}`", hint=hint)
-    if name not in kernel.grads:
-        hint = f"differentiable inputs: {', '.join(kernel.grads) or 'none'}"
-        raise KgenError(f"{names.shown(name)} is not differentiable in kernel `{kernel.name}`", hint=hint)
-    if ELLIPSIS in found.type.memory:
-        hint = "a type with a suffix has axes of its own, such as multivector[n]"
-        raise KgenError(f"{names.shown(name)} has leading axes `...`, whose extents no constructor knows", hint=hint)
-    return found
-
-
-def _initialisation(form: ParameterForm, argument: Argument, entry: ModuleForm, kernel: Kernel) -> Initialisation:
-    match = FORM.fullmatch(form.init) if len(form.init) <= 200 else None
-    kind = match["kind"] if match else ""
-    if match is None or kind not in (*CONSTANTS, *DISTRIBUTIONS):
-        hint = _choice(kind, [*CONSTANTS, *DISTRIBUTIONS]) if kind else INITIALISATIONS
-        raise KgenError(f"{names.shown(form.init)} is not an initialisation", hint=hint)
-    fan = tuple(part.strip() for part in (match["fan"] or "").split(",")) if (match["fan"] or "").strip() else ()
-    if bool(fan) != (kind in DISTRIBUTIONS) or (match["fan"] is not None and not fan):
-        example = f"{kind}(n): 1 / sqrt(n) is its scale" if kind in DISTRIBUTIONS else kind
-        raise KgenError(f"{names.shown(form.init)} is not an initialisation", hint=f"as in {example}")
-    counts = _counts(argument, entry, kernel)
-    for i, name in enumerate(fan):
-        if name not in counts or name in fan[:i]:
-            raise KgenError(f"{names.shown(name)} is not a count to scale by", hint=f"each once: {', '.join(counts)}")
-    return Initialisation(kind, fan)
-
-
-def _counts(argument: Argument, entry: ModuleForm, kernel: Kernel) -> list[str]:
-    """What a fan may name: axes of the module's parameters, this parameter's components, the algebra's grades."""
-    sources = {form.input or name for name, form in entry.parameters.items()}
-    axes = [a for other in kernel.inputs if other.name in sources and other.type for a in other.type.axes]
-    own = [d for d in (argument.type.memory if argument.type else ()) if d in COMPONENT_AXES]
-    return list(dict.fromkeys([*axes, *map(str, own), *(["grade"] if kernel.memory else [])]))
-
-
-# sizes
+# sizes and names
 
 
 def _sizes(
-    document: Document, here: Place, entry: ModuleForm, kernel: Kernel, parameters: Sequence[Parameter]
+    document: Document, here: Place, entry: ModuleForm, kernels: Sequence[Kernel], found: Sequence[Parameter]
 ) -> Iterator[tuple[str, str]]:
     """Each axis of the parameters with its argument: as `sizes` lists them, then by first appearance."""
-    inputs = {parameter.input for parameter in parameters}
-    axes = list(dict.fromkeys(x for a in kernel.inputs if a.name in inputs and a.type for x in a.type.axes))
+    inputs = {parameter.input for parameter in found}
+    arguments = [a for kernel in kernels for a in kernel.inputs if a.name in inputs]
+    axes = list(dict.fromkeys(x for a in arguments if a.type for x in a.type.axes))
     for axis in entry.sizes:
         with document.noting((*here, "sizes", axis), key=True):
-            if axis not in axes and len(parameters) == len(entry.parameters):
-                raise KgenError(f"no parameter has an axis {names.shown(axis)}", hint=_choice(axis, axes))
+            if axis not in axes and len(found) == len(entry.parameters):
+                raise KgenError(f"no parameter has an axis {names.shown(axis)}", hint=nearest(axis, axes))
     for axis in dict.fromkeys([*(axis for axis in entry.sizes if axis in axes), *axes]):
         yield axis, entry.sizes.get(axis, axis)
 
@@ -146,6 +134,10 @@ def _check_names(
         with document.noting((*here, "kernel")):
             check_attribute(option.name, f"an option of module {names.shown(str(here[-1]))}", taken)
         taken.append(option.name)
+    for name in entry.options:
+        with document.noting((*here, "options", name), key=True):
+            check_attribute(name, "an option", taken)
+        taken.append(name)
     for argument in dict.fromkeys(argument for _, argument in sizes):
         axis = next(axis for axis, other in sizes if other == argument)
         with document.noting((*here, "sizes", axis) if axis in entry.sizes else (*here, "parameters")):
@@ -156,6 +148,14 @@ def _check_names(
             check_attribute(name, "a parameter", taken)
 
 
-def _choice(name: str, choices: Sequence[str]) -> str:
-    near = get_close_matches(name, choices, 1)
-    return f"did you mean {near[0]}?" if near else f"one of: {', '.join(choices) or 'none'}"
+def _check_ignored(document: Document, here: Place, entry: ModuleForm) -> None:
+    for i, key in enumerate(entry.ignore):
+        with document.noting((*here, "ignore", i)):
+            if not KEY.fullmatch(key):
+                hint = "keys are ASCII letters, digits, underscores and dots"
+                raise KgenError(f"{names.shown(key)} is not a key of a state dict", hint=hint)
+            if key in entry.parameters or key in entry.ignore[:i]:
+                what = "a parameter" if key in entry.parameters else "listed twice"
+                raise KgenError(
+                    f"{names.shown(key)} is {what}", hint="`ignore` lists keys that are no parameters, once"
+                )

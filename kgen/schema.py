@@ -72,6 +72,23 @@ def _initialisation(value: object) -> str:
     return value
 
 
+def _switch(value: object) -> bool | str:
+    if value in ("true", "false", "True", "False"):
+        return _boolean(value)
+    if not isinstance(value, str) or value == "":
+        raise wrong("true, false or a word", value, "an option of a module is a truth value, or one of several words")
+    return value
+
+
+def _choice(value: object) -> object:
+    """A plain value is the choice of no option."""
+    if not isinstance(value, dict):
+        return {"": {"": value}}
+    if len(value) != 1 or "" in value:
+        raise wrong("one option with a value for each case", value, "as in {fast: {true: one_value, false: another}}")
+    return value
+
+
 def _dtype(value: object) -> object:
     if value not in ("int32", "int64"):
         raise wrong("int32 or int64", value, "a dtype makes an index; a floating tensor has any dtype")
@@ -97,6 +114,9 @@ Boolean = Annotated[bool, BeforeValidator(_boolean)]
 Text = Annotated[str, BeforeValidator(_text)]
 Texts = Annotated[list[Text], BeforeValidator(_texts)]
 Integers = Annotated[list[Integer], BeforeValidator(_texts)]
+SwitchDefault = Annotated[
+    bool | str, BeforeValidator(_switch), WithJsonSchema({"anyOf": [{"type": "boolean"}, {"type": "string"}]})
+]
 OptionValue = Annotated[bool | int | float, BeforeValidator(_number), WithJsonSchema({"type": ["boolean", "number"]})]
 
 _AXIS: dict[str, Any] = {"anyOf": [{"type": "string"}, {"type": "integer", "minimum": 1}]}
@@ -104,6 +124,23 @@ Dims = Annotated[Texts, WithJsonSchema({"type": "array", "items": _AXIS})]
 _TYPE_PATTERN = r"^(multivector|even|odd|scalar|grades\(.*\)|weights\(.*\))(\s*\[.*\])?$"
 _TYPE: dict[str, Any] = {"anyOf": [{"type": "string", "pattern": _TYPE_PATTERN}, {"type": "array", "items": _AXIS}]}
 _INITIALISATION: dict[str, Any] = {"type": "string", "pattern": r"^(zeros|ones|(normal|uniform)\s*\(.*\))$"}
+
+
+def _choice_of(value: dict[str, Any]) -> dict[str, Any]:
+    cases = {"type": "object", "additionalProperties": value}
+    one = {"type": "object", "additionalProperties": cases, "minProperties": 1, "maxProperties": 1}
+    return {"anyOf": [value, one]}
+
+
+_INITIALISATION_CHOICE = _choice_of(_INITIALISATION)
+_GRADES_CHOICE = _choice_of({"type": "array", "items": {"type": "integer", "minimum": 0}})
+Initial = Annotated[str, BeforeValidator(_initialisation)]
+TextCases = Annotated[dict[str, Text], BeforeValidator(_mapping)]
+InitialCases = Annotated[dict[str, Initial], BeforeValidator(_mapping)]
+GradesCases = Annotated[dict[str, Integers], BeforeValidator(_mapping)]
+TextChoice = Annotated[dict[str, TextCases], BeforeValidator(_choice), WithJsonSchema(_choice_of({"type": "string"}))]
+InitialChoice = Annotated[dict[str, InitialCases], BeforeValidator(_choice), WithJsonSchema(_INITIALISATION_CHOICE)]
+GradesChoice = Annotated[dict[str, GradesCases], BeforeValidator(_choice), WithJsonSchema(_GRADES_CHOICE)]
 
 
 class Form(BaseModel):
@@ -198,8 +235,19 @@ class ParameterForm(Form):
 
     input: Annotated[Text | None, Field(description="The kernel's input; the parameter's own name by default.")] = None
     init: Annotated[
-        Text, Field(description=f"Values to start from: {INITIALISATIONS}."), WithJsonSchema(_INITIALISATION)
+        InitialChoice, Field(description=f"Values to start from: {INITIALISATIONS}; or a choice between them.")
     ]
+    shape: Annotated[
+        Dims | None,
+        Field(description="The input's dims with ones between them, such as [1, 1, n]; its own dims by default."),
+    ] = None
+    grades: Annotated[
+        GradesChoice | None,
+        Field(
+            description="The parameter has no axis of blades: the blades of these grades have its values, the others "
+            "zero. Or a choice between grades."
+        ),
+    ] = None
 
     @model_validator(mode="before")
     @classmethod
@@ -209,7 +257,12 @@ class ParameterForm(Form):
 
 _PARAMETER: dict[str, Any] = {
     "type": "object",
-    "properties": {"input": {"type": "string"}, "init": _INITIALISATION},
+    "properties": {
+        "input": {"type": "string", "description": ParameterForm.model_fields["input"].description},
+        "init": {**_INITIALISATION_CHOICE, "description": ParameterForm.model_fields["init"].description},
+        "shape": {"type": "array", "items": _AXIS, "description": ParameterForm.model_fields["shape"].description},
+        "grades": {**_GRADES_CHOICE, "description": ParameterForm.model_fields["grades"].description},
+    },
     "required": ["init"],
     "additionalProperties": False,
 }
@@ -217,10 +270,26 @@ ParameterEntry = Annotated[ParameterForm, WithJsonSchema({"anyOf": [_INITIALISAT
 
 
 class ModuleForm(Form):
-    """An nn.Module around one kernel: some of its inputs are parameters, the others are what forward takes."""
+    """An nn.Module around a kernel: some of its inputs are parameters, the others are what forward takes.
+
+    A choice is written {option: {case: value, ...}}, such as {fast: {true: f, false: g}}: one value for each case.
+    """
 
     doc: Annotated[Text, Field(description="What it is, for readers of the generated class.")] = ""
-    kernel: Annotated[Text, Field(description="The kernel that forward calls.")]
+    kernel: Annotated[
+        TextChoice,
+        Field(
+            description="The kernel that forward calls, or a choice between kernels with the same inputs and options."
+        ),
+    ]
+    options: Annotated[
+        dict[str, SwitchDefault],
+        BeforeValidator(_mapping),
+        Field(
+            description="Keyword-only arguments beside the kernel's own, each with its default: true or false, or one "
+            "of the words between which it chooses."
+        ),
+    ] = {}
     sizes: Annotated[
         dict[str, Text],
         BeforeValidator(_mapping),
@@ -233,6 +302,10 @@ class ModuleForm(Form):
         BeforeValidator(_mapping),
         Field(description="The parameters by their names in the state_dict, each with its initialisation."),
     ]
+    ignore: Annotated[
+        Texts,
+        Field(description="Keys that other libraries' state dicts have besides; loading takes no notice of them."),
+    ] = []
 
 
 class SpecForm(Form):

@@ -6,7 +6,7 @@ spec's kernels. One small function for each stage; one that needs weights or gra
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from rich.console import RenderableType
 from rich.markup import escape
@@ -31,11 +31,13 @@ def render(spec: model.Spec, stage: str, kernel: str, flags: Flags) -> list[Rend
         names = ", ".join(k.name for k in spec.kernels)
         raise KgenError(f"no kernel {kernel!r}", spec.mark, f"its kernels: {names}")
     _refuse_unknown(chosen, flags)
-    around = tuple(m for m in spec.modules if m.kernel in {k.name for k in chosen})
+    shown = {k.name for k in chosen}
     if stage == "source":
-        return [_source(replace(spec, kernels=chosen, modules=around))]
+        whole = tuple(m for m in spec.modules if shown.issuperset(m.kernels))
+        return [_source(replace(spec, kernels=chosen, modules=whole))]
     if stage == "spec":
         kernels = (part for k in chosen for part in _kernel(spec, k, flags))
+        around = [m for m in spec.modules if shown.intersection(m.kernels)]
         return [*_algebra(spec), *kernels, *(part for m in around for part in _module(m))]
     return [part for k in chosen for part in STAGES[stage](spec, k, flags)]
 
@@ -89,13 +91,22 @@ def _kernel(spec: model.Spec, kernel: model.Kernel, flags: Flags) -> Iterator[Re
 
 
 def _module(module: model.Module) -> Iterator[RenderableType]:
-    yield f"\n{module.name}({', '.join(module.arguments)}): nn.Module around {module.kernel}"
+    options = [f"{switch.name}={switch.default!r}" for switch in module.switches]
+    yield f"\n{module.name}({', '.join([*module.arguments, *options])}): nn.Module around {_chosen(module.kernel)}"
     table = Table()
     for heading in ("parameter", "input", "at first"):
         table.add_column(heading)
     for p in module.parameters:
-        table.add_row(p.name, p.input, str(p.initialisation))
+        table.add_row(p.name, p.input, _chosen(p.initialisation))
     yield table
+
+
+def _chosen(choice: model.Choice[Any]) -> str:
+    """The value in each case: `layer (use_fc=False), fc_layer (use_fc=True)`."""
+    if choice.switch is None:
+        return str(choice.values[0])
+    cases = zip(choice.values, choice.switch.cases)
+    return ", ".join(f"{value} ({choice.switch.name}={case!r})" for value, case in cases)
 
 
 # paths: the product paths behind each weight

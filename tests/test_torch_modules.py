@@ -2,13 +2,18 @@
 
 import ast
 import copy
+import inspect
 import io
+import itertools
 import math
+import pickle
 import re
+from collections.abc import Callable
 from pathlib import Path
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
 from typing import Any
 
+import black
 import pytest
 import torch
 from modules import DEVICE, ROOT, SHIPPED, compiled, module, spec_text
@@ -17,7 +22,9 @@ from torch import Tensor
 
 from kgen.class_names import ATTRIBUTES, GLOBALS
 from kgen.comparison import launches
+from kgen.model import Switch
 from kgen.new import template
+from kgen.settings import expression, in_words, statements
 from kgen.show import render
 from kgen.spec import load
 
@@ -247,6 +254,250 @@ modules:
     norm.load_state_dict(peer.state_dict())
     torch.testing.assert_close(norm(x), peer(x), rtol=1e-10, atol=1e-12)
     assert not hasattr(of, "weights_from")
+
+
+# options of modules: kernels, initialisations and grades to choose between
+
+CHOOSING = """\
+kgen: 1
+name: choosing
+algebra: {signature: [2, 0, 0]}
+layout:
+  multivector: [blade, b, n]
+  weights: {order: [left, out, right], memory: [n, path], fully_connected: [path, n, m], gradewise: [grade, n, m]}
+kernels:
+  each:
+    inputs: {x: multivector, gp_weight: "weights(x, x)", linear_weight: "weights(x)[n, m]", bias: "multivector[n]"}
+    options: {normalize: true, eps: 1.0e-6}
+    body: |
+      out = sgp(x, x + bias, gp_weight) + sum(linear_weight[1], over=m) * x
+      return grade_rms_norm(out, eps=eps) if normalize else out
+  all_of_them:
+    inputs:
+      x: multivector
+      gp_weight: weights(x, x)[n, m]
+      linear_weight: weights(x)[n, m]
+      bias: multivector[n]
+    options: {normalize: true, eps: 1.0e-6}
+    body: |
+      out = sum(sgp(x, x + bias, gp_weight), over=m) + sum(linear_weight[1], over=m) * x
+      return grade_rms_norm(out, eps=eps) if normalize else out
+  shifted:
+    memory: [b, n, blade]
+    inputs: {x: multivector, vector: "grades(1, 2)[n]", gain: "[n]"}
+    body: return (x + vector) * gain
+modules:
+  Layer:
+    doc: Like flash-clifford's, in its parameters.
+    kernel: {use_fc: {false: each, true: all_of_them}}
+    options: {use_fc: false, bias_on: scalar}
+    sizes: {n: n_features, m: n_features}
+    parameters:
+      gp_weight: normal(grade)
+      linear_weight: {init: {use_fc: {true: normal(n), false: "normal(n, grade)"}}}
+      linear_bias: {input: bias, init: zeros, shape: [1, 1, n], grades: {bias_on: {scalar: [0], all: [2, 1, 0]}}}
+    ignore: [weight_expansion]
+  Shift:
+    kernel: shifted
+    options: {start: small}
+    parameters:
+      offset: {input: vector, init: uniform(n), grades: [2]}
+      gain: {init: {start: {large: ones, small: normal(n), none: zeros}}, shape: [n, 1]}
+"""
+
+
+@pytest.fixture
+def choosing(compiled_folder: Path) -> ModuleType:
+    return compiled(CHOOSING, compiled_folder)
+
+
+def flash_layer_state(use_fc: bool) -> dict[str, Tensor]:
+    """The state of flash-clifford's Layer(N, 2, use_fc=use_fc), its buffer included."""
+    random = torch.Generator().manual_seed(6)
+    return {
+        "gp_weight": torch.randn((10, N, N) if use_fc else (N, 10), generator=random),
+        "linear_weight": torch.randn(3, N, N, generator=random),
+        "linear_bias": torch.randn(1, 1, N, generator=random),
+        "weight_expansion": torch.tensor([0, 1, 1, 2]),
+    }
+
+
+def rows(parameter: Tensor, grades: list[int]) -> Tensor:
+    """A parameter of shape (1, 1, n) on the blades of these grades, (4, n)."""
+    filled = torch.zeros(4, parameter.shape[-1], dtype=parameter.dtype, device=parameter.device)
+    for blade, grade in enumerate((0, 1, 1, 2)):
+        if grade in grades:
+            filled[blade] = parameter.flatten()
+    return filled
+
+
+@pytest.mark.parametrize("use_fc", [False, True])
+@pytest.mark.parametrize(("bias_on", "grades"), [("scalar", [0]), ("all", [0, 1, 2])])
+@pytest.mark.parametrize("normalize", [True, False])
+def test_choices_reach_the_kernel(
+    choosing: ModuleType, use_fc: bool, bias_on: str, grades: list[int], normalize: bool
+) -> None:
+    """The kernel that use_fc chooses gets the state dict's tensors; gradients reach the (1, 1, n) parameter."""
+    state = flash_layer_state(use_fc)
+    layer = choosing.Layer(N, use_fc=use_fc, bias_on=bias_on, normalize=normalize, eps=0.25, device=DEVICE)
+    before = dict(state)
+    layer.load_state_dict(state, strict=True)
+    assert state.keys() == before.keys(), "loading must not change the state dict"
+    layer = layer.double()
+    x = operands("vga2d")[0]
+    with launches(choosing) as launched:
+        out = layer(x)
+    assert launched
+    out.square()[1].sum().backward()
+    weights = [state[name].to(DEVICE).double().requires_grad_() for name in list(state)[:3]]
+    reference = choosing.all_of_them_reference if use_fc else choosing.each_reference
+    filled = rows(weights[2], grades)
+    expected = reference(x, weights[0], weights[1], filled, normalize=normalize, eps=0.25)
+    torch.testing.assert_close(out, expected, rtol=1e-10, atol=1e-10)
+    expected.square()[1].sum().backward()
+    for (name, parameter), weight in zip(layer.named_parameters(), weights, strict=True):
+        assert parameter.grad is not None and weight.grad is not None and weight.grad.abs().sum() > 0, name
+        assert parameter.shape == parameter.grad.shape == weight.shape
+        torch.testing.assert_close(parameter.grad, weight.grad, rtol=1e-8, atol=1e-8)
+
+
+def test_state_dicts_have_the_parameters_alone(choosing: ModuleType) -> None:
+    layer = choosing.Layer(N)
+    assert list(layer.state_dict()) == ["gp_weight", "linear_weight", "linear_bias"]
+    state = flash_layer_state(False)
+    nested = torch.nn.Sequential(torch.nn.Identity(), layer)
+    nested.load_state_dict({f"1.{name}": value for name, value in state.items()})
+    assert torch.equal(layer.linear_bias, state["linear_bias"])
+    other = choosing.Layer(N)
+    other.load_state_dict(layer.state_dict())
+    assert torch.equal(other.linear_weight, state["linear_weight"])
+    with pytest.raises(RuntimeError, match=r'Unexpected key\(s\) in state_dict: "weight_expansions"'):
+        layer.load_state_dict({**state, "weight_expansions": state["weight_expansion"]})
+    with pytest.raises(RuntimeError, match=r'Missing key\(s\) in state_dict: "linear_bias"'):
+        layer.load_state_dict({name: value for name, value in state.items() if name != "linear_bias"})
+    with pytest.raises(RuntimeError, match="size mismatch for gp_weight"):
+        layer.load_state_dict(flash_layer_state(True))
+
+
+def test_initialisations_by_choice(choosing: ModuleType) -> None:
+    for use_fc, scale in [(False, (300 * 3) ** -0.5), (True, 300**-0.5)]:
+        layer = choosing.Layer(300, use_fc=use_fc)
+        assert layer.gp_weight.shape == ((10, 300, 300) if use_fc else (300, 10))
+        assert abs(float(layer.gp_weight.detach().std()) - 3**-0.5) < 0.03
+        assert abs(float(layer.linear_weight.detach().std()) / scale - 1) < 0.02
+        assert torch.equal(layer.linear_bias, torch.zeros(1, 1, 300))
+    assert torch.equal(choosing.Shift(400, start="large").gain, torch.ones(400, 1))
+    assert torch.equal(choosing.Shift(400, start="none").gain, torch.zeros(400, 1))
+    shift = choosing.Shift(400)
+    assert shift.offset.shape == (400,) and 0.045 < float(shift.offset.detach().abs().max()) <= 0.05
+    assert shift.gain.shape == (400, 1) and abs(float(shift.gain.detach().std()) - 0.05) < 0.01
+
+
+def test_grades_of_a_part_with_blades_last(choosing: ModuleType) -> None:
+    """Of the stored blades e1, e2, e12 the last alone has the values."""
+    shift = choosing.Shift(N, device=DEVICE, dtype=torch.float64)
+    x = torch.randn(3, N, 4, dtype=torch.float64, device=DEVICE)
+    expected = x.clone()
+    expected[..., 3] += shift.offset.detach()
+    torch.testing.assert_close(shift(x), expected * shift.gain, rtol=1e-12, atol=1e-12)
+
+
+def test_options_are_shown_and_checked(choosing: ModuleType) -> None:
+    shown = "Layer(n_features=5, normalize=True, eps=1e-06, use_fc=True, bias_on='all')"
+    assert repr(choosing.Layer(N, use_fc=True, bias_on="all")) == shown
+    assert repr(choosing.Shift(N)) == "Shift(n=5, start='small')"
+    with pytest.raises(ValueError, match="Layer: bias_on must be one of 'scalar', 'all', got 'none'"):
+        choosing.Layer(N, bias_on="none")
+    with pytest.raises(ValueError, match="Shift: start must be one of 'large', 'small', 'none', got True"):
+        choosing.Shift(N, start=True)
+    document = choosing.Layer.__doc__
+    assert document is not None
+    for line in (
+        "gp_weight: shape (n_features, 10), or (10, n_features, n_features) with use_fc=True;",
+        "linear_bias: shape (1, 1, n_features), the kernel's bias;",
+        'on the blades of grade 0, or grades 0, 1, 2 with bias_on="all", zero elsewhere;',
+        'bias_on: one of "scalar", "all", chooses the grades of linear_bias, "scalar" by default.',
+        "A state dict may have weight_expansion besides, which loading ignores.",
+    ):
+        assert line in document
+
+
+def test_modules_with_options_are_copied(choosing: ModuleType) -> None:
+    layer = choosing.Layer(N, use_fc=True, bias_on="all", normalize=False, device=DEVICE)
+    with torch.no_grad():
+        layer.linear_bias.normal_()
+    x = operands("vga2d", torch.float32)[0]
+    for twin in (copy.deepcopy(layer), pickle.loads(pickle.dumps(layer))):
+        assert repr(twin) == repr(layer) and torch.equal(twin(x), layer(x))
+        twin.load_state_dict(flash_layer_state(True))
+        assert not torch.equal(twin(x), layer(x))
+
+
+def test_options_take_part_in_transforms(choosing: ModuleType) -> None:
+    layer = choosing.Layer(2, device=DEVICE, dtype=torch.float64, normalize=False)
+    x = operands("vga2d")[0][:, :2, :2].contiguous()
+
+    def function(bias: Tensor) -> Any:
+        return torch.func.functional_call(layer, {"linear_bias": bias}, (x,))
+
+    bias = torch.randn(1, 1, 2, dtype=torch.float64, device=DEVICE, requires_grad=True)
+    assert torch.autograd.gradcheck(function, (bias,))
+    assert torch.autograd.gradgradcheck(function, (bias,))
+
+
+def test_black_leaves_modules_with_options(choosing: ModuleType) -> None:
+    for of in (choosing.Layer, choosing.Shift):
+        source = inspect.getsource(of)
+        assert black.format_str(source, mode=black.Mode(line_length=120)).strip() == source.strip()
+
+
+SWITCHES = (
+    Switch("fast", True, (False, True)),
+    Switch("kind", "b", ("a", "b", "c")),
+    Switch("idle", False, (False, True)),
+)
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda s: "7",
+        lambda s: str(int(s["fast"])),
+        lambda s: repr(s["kind"]),
+        lambda s: repr((s["fast"], s["kind"])),
+        lambda s: repr(s["fast"] and s["kind"] == "c"),
+    ],
+)
+def test_every_setting_has_its_expression_and_statements(make: Callable[[Any], str]) -> None:
+    text = expression(SWITCHES, make, owner="at.")
+    lines = statements(SWITCHES, lambda settings: [f"found = {make(settings)}"])
+    assert "idle" not in text and not any("idle" in line for line in lines)
+    for cases in itertools.product(*(switch.cases for switch in SWITCHES)):
+        settings = dict(zip(("fast", "kind", "idle"), cases))
+        space: dict[str, Any] = {"at": SimpleNamespace(**settings), "self": SimpleNamespace(**settings)}
+        exec("\n".join(lines), space)
+        assert eval(text, space) == space["found"] == eval(make(settings))
+
+
+def test_settings_in_words() -> None:
+    assert in_words(SWITCHES, lambda s: "7") == "7"
+    assert in_words(SWITCHES, lambda s: str(s["kind"])) == 'b, or a with kind="a", or c with kind="c"'
+    assert in_words(SWITCHES[::2], lambda s: str(s["fast"] or s["idle"])) == (
+        "True, or False with fast=False, or True with fast=False and idle=True, or True with idle=True"
+    )
+
+
+def test_modules_with_options_are_shown(choosing: ModuleType) -> None:
+    spec = load("specs/choosing.yaml", CHOOSING)
+    console = Console(width=200, file=io.StringIO())
+    console.print(*render(spec, "spec", "each", {}))
+    shown = console.file.getvalue()  # type: ignore[attr-defined]
+    assert (
+        "Layer(n_features, use_fc=False, bias_on='scalar'): nn.Module around each (use_fc=False), all_of_them" in shown
+    )
+    assert re.search(r"linear_weight\W+linear_weight\W+normal\(n, grade\) \(use_fc=False\), normal\(n\)", shown)
+    (source,) = render(spec, "source", "each", {})
+    assert isinstance(source, str) and "class Layer" not in source, "it calls another kernel, too"
 
 
 # weights of other libraries
