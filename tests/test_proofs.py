@@ -242,6 +242,7 @@ VALUES = (
     "x * y", "x ^ y", "x | y", "x & y", "r >> x", "v >> x", "~x - involute(y)", "conjugate(x)", "dual(x)", "undual(v)",
     "x.grade(1, 2) + v", "norm_squared(r) * v", "gelu(x)", "sgp(x, v, w)", "scalar_product(v, x) * r",
     "grade_rms_norm(x, eps=0.1)", "grade_rms_norm(odd(x), metric=\"invariant\")",
+    "fcgp(x, v, c)", "fcgp(even(x), v, c)", "mv_linear(x, l)", "mv_linear(v, l, s)", "mv_linear(odd(x), l, bias=z)",
 )  # fmt: skip
 ALGEBRAS = (
     "signature: [2, 0, 0]",
@@ -261,17 +262,21 @@ def test_dense_tables_are_the_bit_operations(algebra: str, body: str) -> None:
 kgen: 1
 name: trial
 algebra: {{{algebra}}}
-layout: {{multivector: [b, n, blade], weights: {{order: [out, left, right], memory: [n, path]}}}}
+layout:
+  multivector: [b, n, blade]
+  weights: {{order: [out, left, right], memory: [n, path], fully_connected: [path, n, m], gradewise: [grade, n, m]}}
 kernels:
   f:
-    inputs: {{x: multivector, y: multivector, v: grades(1), r: even, w: "weights(x, v)"}}
+    inputs:
+      {{x: multivector, y: multivector, v: grades(1), r: even, w: "weights(x, v)",
+        c: "weights(x, v)[n, m]", l: "weights(x)[n, m]", s: [m], z: "multivector[m]"}}
     body: return {body}
 """
     spec = load("specs/trial.yaml", text)
     function = Function(spec, spec.kernels[0])
     function.text()
     random = torch.Generator().manual_seed(0)
-    extents = {"b": 3, "n": 5}
+    extents = {"b": 3, "n": 5, "m": 2}
     inputs = {}
     for name in function.types:
         shape = [extents[d] if isinstance(d, str) else d for d in function.shape(name).dims]
