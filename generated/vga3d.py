@@ -14277,7 +14277,7 @@ class SGP(torch.nn.Module):
         self.n_features = n_features
         self.normalize = normalize
         self.eps = eps
-        self.gp_weight = torch.nn.Parameter(torch.empty(n_features, 20, device=device, dtype=dtype))
+        self.gp_weight = torch.nn.Parameter(torch.empty((n_features, 20), device=device, dtype=dtype))
         self.reset_parameters()
 
     def reset_parameters(self) -> None:
@@ -14285,7 +14285,7 @@ class SGP(torch.nn.Module):
         torch.nn.init.normal_(self.gp_weight, std=4**-0.5)  # 4 grades
 
     def forward(self, x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
-        """`fused_gelu_sgp_norm` with the module's parameters and options."""
+        """`fused_gelu_sgp_norm` of the module's parameters and options."""
         return fused_gelu_sgp_norm(x, y, self.gp_weight, normalize=self.normalize, eps=self.eps)
 
     def extra_repr(self) -> str:
