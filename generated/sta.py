@@ -294,10 +294,9 @@ LAUNCH = {
     "mv_linear_double_backward_2": Launch(elements=4, warps=4, tile=512, pack=512),
     "mv_linear_double_backward_3": Launch(elements=4, warps=4, tile=512, pack=512),
     "mv_linear_double_backward_4": Launch(elements=4, warps=4, tile=512, pack=512),
-    "mv_linear_double_backward_5": Launch(elements=4, warps=4, tile=512, pack=512),
-    "mv_linear_double_backward_6": Launch(elements=1, warps=32, tile=256, pack=256, resident=32768),
-    "mv_linear_double_backward_7": Launch(elements=4, warps=4, tile=512, pack=512),
-    "mv_linear_double_backward_8": Launch(elements=1, warps=32, tile=256, pack=256, resident=16384),
+    "mv_linear_double_backward_5": Launch(elements=1, warps=32, tile=256, pack=256, resident=32768),
+    "mv_linear_double_backward_6": Launch(elements=4, warps=4, tile=512, pack=512),
+    "mv_linear_double_backward_7": Launch(elements=1, warps=32, tile=256, pack=256, resident=16384),
 }
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -19207,10 +19206,10 @@ def _mv_linear_backward_4_kernel(
 def _mv_linear_double_backward_kernel(
     grad_out_ptr,
     operand_ptr,
+    operand1_ptr,
     operand2_ptr,
+    operand3_ptr,
     operand4_ptr,
-    operand6_ptr,
-    operand8_ptr,
     B,
     M,
     ROWS: tl.constexpr,
@@ -19225,10 +19224,10 @@ def _mv_linear_double_backward_kernel(
     mask = tile < tl.cast(B, tl.int64) * M - start
     grad_out_row = grad_out_ptr + start * 16
     operand_row = operand_ptr + start
+    operand1_row = operand1_ptr + start
     operand2_row = operand2_ptr + start
+    operand3_row = operand3_ptr + start
     operand4_row = operand4_ptr + start
-    operand6_row = operand6_ptr + start
-    operand8_row = operand8_ptr + start
 
     grad_out_e, grad_out_e1, grad_out_e2, grad_out_e3, grad_out_e4, grad_out_e12, grad_out_e13, grad_out_e14 = _load8(
         grad_out_row + tile * 16, mask, REAL
@@ -19245,72 +19244,25 @@ def _mv_linear_double_backward_kernel(
     ) = _load8(grad_out_row + tile * 16 + 8, mask, REAL)
 
     tl.store(operand_row + tile, grad_out_e, mask=mask)
-    tl.store(operand2_row + tile, grad_out_e1, mask=mask)
-    tl.store(operand2_row + BM + tile, grad_out_e2, mask=mask)
-    tl.store(operand2_row + 2 * BM + tile, grad_out_e3, mask=mask)
-    tl.store(operand2_row + 3 * BM + tile, grad_out_e4, mask=mask)
-    tl.store(operand4_row + tile, grad_out_e12, mask=mask)
-    tl.store(operand4_row + BM + tile, grad_out_e13, mask=mask)
-    tl.store(operand4_row + 2 * BM + tile, grad_out_e14, mask=mask)
-    tl.store(operand4_row + 3 * BM + tile, grad_out_e23, mask=mask)
-    tl.store(operand4_row + 4 * BM + tile, grad_out_e24, mask=mask)
-    tl.store(operand4_row + 5 * BM + tile, grad_out_e34, mask=mask)
-    tl.store(operand6_row + tile, grad_out_e123, mask=mask)
-    tl.store(operand6_row + BM + tile, grad_out_e124, mask=mask)
-    tl.store(operand6_row + 2 * BM + tile, grad_out_e134, mask=mask)
-    tl.store(operand6_row + 3 * BM + tile, grad_out_e234, mask=mask)
-    tl.store(operand8_row + tile, grad_out_e1234, mask=mask)
-
-
-@triton.jit(do_not_specialize=["N"])
-def _mv_linear_double_backward_1_kernel(
-    grad_grad_weight_ptr,
-    operand1_ptr,
-    operand3_ptr,
-    operand5_ptr,
-    operand7_ptr,
-    operand9_ptr,
-    N,
-    M,
-    HAS_GRAD_GRAD_WEIGHT: tl.constexpr,
-    ROWS: tl.constexpr,
-    BLOCK: tl.constexpr,
-    REAL: tl.constexpr,
-):
-    # stores factors of matrix products, in the order in which these read them
-    NM = tl.cast(N, tl.int64) * M
-
-    start = tl.program_id(0).to(tl.int64) * BLOCK
-    tile = tl.arange(0, BLOCK)
-    mask = tile < tl.cast(N, tl.int64) * M - start
-    grad_grad_weight_row = grad_grad_weight_ptr + start
-    operand1_row = operand1_ptr + start
-    operand3_row = operand3_ptr + start
-    operand5_row = operand5_ptr + start
-    operand7_row = operand7_ptr + start
-    operand9_row = operand9_ptr + start
-
-    grad_grad_weight_0 = tl.load(grad_grad_weight_row + tile, mask=mask & HAS_GRAD_GRAD_WEIGHT, other=0.0).to(REAL)
-    grad_grad_weight_1 = tl.load(grad_grad_weight_row + NM + tile, mask=mask & HAS_GRAD_GRAD_WEIGHT, other=0.0).to(REAL)
-    grad_grad_weight_2 = tl.load(grad_grad_weight_row + 2 * NM + tile, mask=mask & HAS_GRAD_GRAD_WEIGHT, other=0.0).to(
-        REAL
-    )
-    grad_grad_weight_3 = tl.load(grad_grad_weight_row + 3 * NM + tile, mask=mask & HAS_GRAD_GRAD_WEIGHT, other=0.0).to(
-        REAL
-    )
-    grad_grad_weight_4 = tl.load(grad_grad_weight_row + 4 * NM + tile, mask=mask & HAS_GRAD_GRAD_WEIGHT, other=0.0).to(
-        REAL
-    )
-
-    tl.store(operand1_row + tile, grad_grad_weight_0, mask=mask)
-    tl.store(operand3_row + tile, grad_grad_weight_1, mask=mask)
-    tl.store(operand5_row + tile, grad_grad_weight_2, mask=mask)
-    tl.store(operand7_row + tile, grad_grad_weight_3, mask=mask)
-    tl.store(operand9_row + tile, grad_grad_weight_4, mask=mask)
+    tl.store(operand1_row + tile, grad_out_e1, mask=mask)
+    tl.store(operand1_row + BM + tile, grad_out_e2, mask=mask)
+    tl.store(operand1_row + 2 * BM + tile, grad_out_e3, mask=mask)
+    tl.store(operand1_row + 3 * BM + tile, grad_out_e4, mask=mask)
+    tl.store(operand2_row + tile, grad_out_e12, mask=mask)
+    tl.store(operand2_row + BM + tile, grad_out_e13, mask=mask)
+    tl.store(operand2_row + 2 * BM + tile, grad_out_e14, mask=mask)
+    tl.store(operand2_row + 3 * BM + tile, grad_out_e23, mask=mask)
+    tl.store(operand2_row + 4 * BM + tile, grad_out_e24, mask=mask)
+    tl.store(operand2_row + 5 * BM + tile, grad_out_e34, mask=mask)
+    tl.store(operand3_row + tile, grad_out_e123, mask=mask)
+    tl.store(operand3_row + BM + tile, grad_out_e124, mask=mask)
+    tl.store(operand3_row + 2 * BM + tile, grad_out_e134, mask=mask)
+    tl.store(operand3_row + 3 * BM + tile, grad_out_e234, mask=mask)
+    tl.store(operand4_row + tile, grad_out_e1234, mask=mask)
 
 
 @triton.jit(do_not_specialize=["B"])
-def _mv_linear_double_backward_2_kernel(
+def _mv_linear_double_backward_1_kernel(
     contracted_ptr,
     contracted1_ptr,
     contracted2_ptr,
@@ -19381,7 +19333,7 @@ def _mv_linear_double_backward_2_kernel(
 
 
 @triton.jit(do_not_specialize=[])
-def _mv_linear_double_backward_3_kernel(
+def _mv_linear_double_backward_2_kernel(
     grad_bias_ptr,
     M,
     GRAD_BIAS: tl.constexpr,
@@ -19422,13 +19374,13 @@ def _mv_linear_double_backward_3_kernel(
 
 
 @triton.jit(do_not_specialize=["B"])
-def _mv_linear_double_backward_4_kernel(
+def _mv_linear_double_backward_3_kernel(
     grad_grad_x_ptr,
-    operand10_ptr,
-    operand11_ptr,
-    operand12_ptr,
-    operand13_ptr,
-    operand14_ptr,
+    operand5_ptr,
+    operand6_ptr,
+    operand7_ptr,
+    operand8_ptr,
+    operand9_ptr,
     B,
     N,
     HAS_GRAD_GRAD_X: tl.constexpr,
@@ -19443,11 +19395,11 @@ def _mv_linear_double_backward_4_kernel(
     tile = tl.arange(0, BLOCK)
     mask = tile < tl.cast(B, tl.int64) * N - start
     grad_grad_x_row = grad_grad_x_ptr + start * 16
-    operand10_row = operand10_ptr + start
-    operand11_row = operand11_ptr + start
-    operand12_row = operand12_ptr + start
-    operand13_row = operand13_ptr + start
-    operand14_row = operand14_ptr + start
+    operand5_row = operand5_ptr + start
+    operand6_row = operand6_ptr + start
+    operand7_row = operand7_ptr + start
+    operand8_row = operand8_ptr + start
+    operand9_row = operand9_ptr + start
 
     (
         grad_grad_x_e,
@@ -19470,26 +19422,26 @@ def _mv_linear_double_backward_4_kernel(
         grad_grad_x_e1234,
     ) = _load8(grad_grad_x_row + tile * 16 + 8, mask & HAS_GRAD_GRAD_X, REAL)
 
-    tl.store(operand10_row + tile, grad_grad_x_e, mask=mask)
-    tl.store(operand11_row + tile, grad_grad_x_e1, mask=mask)
-    tl.store(operand11_row + BN + tile, grad_grad_x_e2, mask=mask)
-    tl.store(operand11_row + 2 * BN + tile, grad_grad_x_e3, mask=mask)
-    tl.store(operand11_row + 3 * BN + tile, grad_grad_x_e4, mask=mask)
-    tl.store(operand12_row + tile, grad_grad_x_e12, mask=mask)
-    tl.store(operand12_row + BN + tile, grad_grad_x_e13, mask=mask)
-    tl.store(operand12_row + 2 * BN + tile, grad_grad_x_e14, mask=mask)
-    tl.store(operand12_row + 3 * BN + tile, grad_grad_x_e23, mask=mask)
-    tl.store(operand12_row + 4 * BN + tile, grad_grad_x_e24, mask=mask)
-    tl.store(operand12_row + 5 * BN + tile, grad_grad_x_e34, mask=mask)
-    tl.store(operand13_row + tile, grad_grad_x_e123, mask=mask)
-    tl.store(operand13_row + BN + tile, grad_grad_x_e124, mask=mask)
-    tl.store(operand13_row + 2 * BN + tile, grad_grad_x_e134, mask=mask)
-    tl.store(operand13_row + 3 * BN + tile, grad_grad_x_e234, mask=mask)
-    tl.store(operand14_row + tile, grad_grad_x_e1234, mask=mask)
+    tl.store(operand5_row + tile, grad_grad_x_e, mask=mask)
+    tl.store(operand6_row + tile, grad_grad_x_e1, mask=mask)
+    tl.store(operand6_row + BN + tile, grad_grad_x_e2, mask=mask)
+    tl.store(operand6_row + 2 * BN + tile, grad_grad_x_e3, mask=mask)
+    tl.store(operand6_row + 3 * BN + tile, grad_grad_x_e4, mask=mask)
+    tl.store(operand7_row + tile, grad_grad_x_e12, mask=mask)
+    tl.store(operand7_row + BN + tile, grad_grad_x_e13, mask=mask)
+    tl.store(operand7_row + 2 * BN + tile, grad_grad_x_e14, mask=mask)
+    tl.store(operand7_row + 3 * BN + tile, grad_grad_x_e23, mask=mask)
+    tl.store(operand7_row + 4 * BN + tile, grad_grad_x_e24, mask=mask)
+    tl.store(operand7_row + 5 * BN + tile, grad_grad_x_e34, mask=mask)
+    tl.store(operand8_row + tile, grad_grad_x_e123, mask=mask)
+    tl.store(operand8_row + BN + tile, grad_grad_x_e124, mask=mask)
+    tl.store(operand8_row + 2 * BN + tile, grad_grad_x_e134, mask=mask)
+    tl.store(operand8_row + 3 * BN + tile, grad_grad_x_e234, mask=mask)
+    tl.store(operand9_row + tile, grad_grad_x_e1234, mask=mask)
 
 
 @triton.jit(do_not_specialize=["N"])
-def _mv_linear_double_backward_5_kernel(
+def _mv_linear_double_backward_4_kernel(
     contracted5_ptr,
     contracted6_ptr,
     contracted7_ptr,
@@ -19530,14 +19482,14 @@ def _mv_linear_double_backward_5_kernel(
 
 
 @triton.jit(do_not_specialize=["B"])
-def _mv_linear_double_backward_6_kernel(
+def _mv_linear_double_backward_5_kernel(
     x_ptr,
     grad_grad_x_ptr,
-    operand15_ptr,
-    operand17_ptr,
-    operand19_ptr,
-    operand21_ptr,
-    operand23_ptr,
+    operand10_ptr,
+    operand12_ptr,
+    operand14_ptr,
+    operand16_ptr,
+    operand18_ptr,
     B,
     N,
     HAS_GRAD_GRAD_X: tl.constexpr,
@@ -19558,11 +19510,11 @@ def _mv_linear_double_backward_6_kernel(
     mask = tile_mask if ROWS == 1 else tile_mask & row_mask
     x_row = x_ptr + b * 16 * N
     grad_grad_x_row = grad_grad_x_ptr + b * 16 * N
-    operand15_row = operand15_ptr + b * 2 * N
-    operand17_row = operand17_ptr + b * 2 * N
-    operand19_row = operand19_ptr + b * 2 * N
-    operand21_row = operand21_ptr + b * 2 * N
-    operand23_row = operand23_ptr + b * 2 * N
+    operand10_row = operand10_ptr + b * 2 * N
+    operand12_row = operand12_ptr + b * 2 * N
+    operand14_row = operand14_ptr + b * 2 * N
+    operand16_row = operand16_ptr + b * 2 * N
+    operand18_row = operand18_ptr + b * 2 * N
 
     x_e, x_e1, x_e2, x_e3, x_e4, x_e12, x_e13, x_e14 = _load8(x_row + at * 16, mask, REAL)
     x_e23, x_e24, x_e34, x_e123, x_e124, x_e134, x_e234, x_e1234 = _load8(x_row + at * 16 + 8, mask, REAL)
@@ -19587,49 +19539,49 @@ def _mv_linear_double_backward_6_kernel(
         grad_grad_x_e1234,
     ) = _load8(grad_grad_x_row + at * 16 + 8, mask & HAS_GRAD_GRAD_X, REAL)
 
-    tl.store(operand15_row + r * 2 * N + n, grad_grad_x_e, mask=mask)
-    tl.store(operand15_row + r * 2 * N + n + N, x_e, mask=mask)
-    tl.store(operand17_row + r * 2 * N + n, grad_grad_x_e1, mask=mask)
-    tl.store(operand17_row + N + r * 2 * N + n, x_e1, mask=mask)
-    tl.store(operand17_row + 2 * BN + r * 2 * N + n, grad_grad_x_e2, mask=mask)
-    tl.store(operand17_row + 2 * BN + N + r * 2 * N + n, x_e2, mask=mask)
-    tl.store(operand17_row + 4 * BN + r * 2 * N + n, grad_grad_x_e3, mask=mask)
-    tl.store(operand17_row + 4 * BN + N + r * 2 * N + n, x_e3, mask=mask)
-    tl.store(operand17_row + 6 * BN + r * 2 * N + n, grad_grad_x_e4, mask=mask)
-    tl.store(operand17_row + 6 * BN + N + r * 2 * N + n, x_e4, mask=mask)
-    tl.store(operand19_row + r * 2 * N + n, grad_grad_x_e12, mask=mask)
-    tl.store(operand19_row + N + r * 2 * N + n, x_e12, mask=mask)
-    tl.store(operand19_row + 2 * BN + r * 2 * N + n, grad_grad_x_e13, mask=mask)
-    tl.store(operand19_row + 2 * BN + N + r * 2 * N + n, x_e13, mask=mask)
-    tl.store(operand19_row + 4 * BN + r * 2 * N + n, grad_grad_x_e14, mask=mask)
-    tl.store(operand19_row + 4 * BN + N + r * 2 * N + n, x_e14, mask=mask)
-    tl.store(operand19_row + 6 * BN + r * 2 * N + n, grad_grad_x_e23, mask=mask)
-    tl.store(operand19_row + 6 * BN + N + r * 2 * N + n, x_e23, mask=mask)
-    tl.store(operand19_row + 8 * BN + r * 2 * N + n, grad_grad_x_e24, mask=mask)
-    tl.store(operand19_row + 8 * BN + N + r * 2 * N + n, x_e24, mask=mask)
-    tl.store(operand19_row + 10 * BN + r * 2 * N + n, grad_grad_x_e34, mask=mask)
-    tl.store(operand19_row + 10 * BN + N + r * 2 * N + n, x_e34, mask=mask)
-    tl.store(operand21_row + r * 2 * N + n, grad_grad_x_e123, mask=mask)
-    tl.store(operand21_row + N + r * 2 * N + n, x_e123, mask=mask)
-    tl.store(operand21_row + 2 * BN + r * 2 * N + n, grad_grad_x_e124, mask=mask)
-    tl.store(operand21_row + 2 * BN + N + r * 2 * N + n, x_e124, mask=mask)
-    tl.store(operand21_row + 4 * BN + r * 2 * N + n, grad_grad_x_e134, mask=mask)
-    tl.store(operand21_row + 4 * BN + N + r * 2 * N + n, x_e134, mask=mask)
-    tl.store(operand21_row + 6 * BN + r * 2 * N + n, grad_grad_x_e234, mask=mask)
-    tl.store(operand21_row + 6 * BN + N + r * 2 * N + n, x_e234, mask=mask)
-    tl.store(operand23_row + r * 2 * N + n, grad_grad_x_e1234, mask=mask)
-    tl.store(operand23_row + r * 2 * N + n + N, x_e1234, mask=mask)
+    tl.store(operand10_row + r * 2 * N + n, grad_grad_x_e, mask=mask)
+    tl.store(operand10_row + r * 2 * N + n + N, x_e, mask=mask)
+    tl.store(operand12_row + r * 2 * N + n, grad_grad_x_e1, mask=mask)
+    tl.store(operand12_row + N + r * 2 * N + n, x_e1, mask=mask)
+    tl.store(operand12_row + 2 * BN + r * 2 * N + n, grad_grad_x_e2, mask=mask)
+    tl.store(operand12_row + 2 * BN + N + r * 2 * N + n, x_e2, mask=mask)
+    tl.store(operand12_row + 4 * BN + r * 2 * N + n, grad_grad_x_e3, mask=mask)
+    tl.store(operand12_row + 4 * BN + N + r * 2 * N + n, x_e3, mask=mask)
+    tl.store(operand12_row + 6 * BN + r * 2 * N + n, grad_grad_x_e4, mask=mask)
+    tl.store(operand12_row + 6 * BN + N + r * 2 * N + n, x_e4, mask=mask)
+    tl.store(operand14_row + r * 2 * N + n, grad_grad_x_e12, mask=mask)
+    tl.store(operand14_row + N + r * 2 * N + n, x_e12, mask=mask)
+    tl.store(operand14_row + 2 * BN + r * 2 * N + n, grad_grad_x_e13, mask=mask)
+    tl.store(operand14_row + 2 * BN + N + r * 2 * N + n, x_e13, mask=mask)
+    tl.store(operand14_row + 4 * BN + r * 2 * N + n, grad_grad_x_e14, mask=mask)
+    tl.store(operand14_row + 4 * BN + N + r * 2 * N + n, x_e14, mask=mask)
+    tl.store(operand14_row + 6 * BN + r * 2 * N + n, grad_grad_x_e23, mask=mask)
+    tl.store(operand14_row + 6 * BN + N + r * 2 * N + n, x_e23, mask=mask)
+    tl.store(operand14_row + 8 * BN + r * 2 * N + n, grad_grad_x_e24, mask=mask)
+    tl.store(operand14_row + 8 * BN + N + r * 2 * N + n, x_e24, mask=mask)
+    tl.store(operand14_row + 10 * BN + r * 2 * N + n, grad_grad_x_e34, mask=mask)
+    tl.store(operand14_row + 10 * BN + N + r * 2 * N + n, x_e34, mask=mask)
+    tl.store(operand16_row + r * 2 * N + n, grad_grad_x_e123, mask=mask)
+    tl.store(operand16_row + N + r * 2 * N + n, x_e123, mask=mask)
+    tl.store(operand16_row + 2 * BN + r * 2 * N + n, grad_grad_x_e124, mask=mask)
+    tl.store(operand16_row + 2 * BN + N + r * 2 * N + n, x_e124, mask=mask)
+    tl.store(operand16_row + 4 * BN + r * 2 * N + n, grad_grad_x_e134, mask=mask)
+    tl.store(operand16_row + 4 * BN + N + r * 2 * N + n, x_e134, mask=mask)
+    tl.store(operand16_row + 6 * BN + r * 2 * N + n, grad_grad_x_e234, mask=mask)
+    tl.store(operand16_row + 6 * BN + N + r * 2 * N + n, x_e234, mask=mask)
+    tl.store(operand18_row + r * 2 * N + n, grad_grad_x_e1234, mask=mask)
+    tl.store(operand18_row + r * 2 * N + n + N, x_e1234, mask=mask)
 
 
 @triton.jit(do_not_specialize=["N"])
-def _mv_linear_double_backward_7_kernel(
+def _mv_linear_double_backward_6_kernel(
     weight_ptr,
     grad_grad_weight_ptr,
-    operand16_ptr,
-    operand18_ptr,
-    operand20_ptr,
-    operand22_ptr,
-    operand24_ptr,
+    operand11_ptr,
+    operand13_ptr,
+    operand15_ptr,
+    operand17_ptr,
+    operand19_ptr,
     N,
     M,
     HAS_GRAD_GRAD_WEIGHT: tl.constexpr,
@@ -19645,11 +19597,11 @@ def _mv_linear_double_backward_7_kernel(
     mask = tile < tl.cast(N, tl.int64) * M - start
     weight_row = weight_ptr + start
     grad_grad_weight_row = grad_grad_weight_ptr + start
-    operand16_row = operand16_ptr + start
-    operand18_row = operand18_ptr + start
-    operand20_row = operand20_ptr + start
-    operand22_row = operand22_ptr + start
-    operand24_row = operand24_ptr + start
+    operand11_row = operand11_ptr + start
+    operand13_row = operand13_ptr + start
+    operand15_row = operand15_ptr + start
+    operand17_row = operand17_ptr + start
+    operand19_row = operand19_ptr + start
 
     weight_0 = tl.load(weight_row + tile, mask=mask, other=0.0).to(REAL)
     weight_1 = tl.load(weight_row + NM + tile, mask=mask, other=0.0).to(REAL)
@@ -19668,20 +19620,20 @@ def _mv_linear_double_backward_7_kernel(
         REAL
     )
 
-    tl.store(operand16_row + tile, weight_0, mask=mask)
-    tl.store(operand16_row + NM + tile, grad_grad_weight_0, mask=mask)
-    tl.store(operand18_row + tile, weight_1, mask=mask)
-    tl.store(operand18_row + NM + tile, grad_grad_weight_1, mask=mask)
-    tl.store(operand20_row + tile, weight_2, mask=mask)
-    tl.store(operand20_row + NM + tile, grad_grad_weight_2, mask=mask)
-    tl.store(operand22_row + tile, weight_3, mask=mask)
-    tl.store(operand22_row + NM + tile, grad_grad_weight_3, mask=mask)
-    tl.store(operand24_row + tile, weight_4, mask=mask)
-    tl.store(operand24_row + NM + tile, grad_grad_weight_4, mask=mask)
+    tl.store(operand11_row + tile, weight_0, mask=mask)
+    tl.store(operand11_row + NM + tile, grad_grad_weight_0, mask=mask)
+    tl.store(operand13_row + tile, weight_1, mask=mask)
+    tl.store(operand13_row + NM + tile, grad_grad_weight_1, mask=mask)
+    tl.store(operand15_row + tile, weight_2, mask=mask)
+    tl.store(operand15_row + NM + tile, grad_grad_weight_2, mask=mask)
+    tl.store(operand17_row + tile, weight_3, mask=mask)
+    tl.store(operand17_row + NM + tile, grad_grad_weight_3, mask=mask)
+    tl.store(operand19_row + tile, weight_4, mask=mask)
+    tl.store(operand19_row + NM + tile, grad_grad_weight_4, mask=mask)
 
 
 @triton.jit(do_not_specialize=["B"])
-def _mv_linear_double_backward_8_kernel(
+def _mv_linear_double_backward_7_kernel(
     grad_grad_bias_ptr,
     contracted10_ptr,
     contracted11_ptr,
@@ -20753,7 +20705,7 @@ def _run_mv_linear_backward(x, weight, bias, grad_out, *wanted):
 
 
 def _run_mv_linear_double_backward(x, weight, bias, grad_out, grad_grad_x, grad_grad_weight, grad_grad_bias, *wanted):
-    """Compute the gradients: 24 launches."""
+    """Compute the gradients: 23 launches."""
     has_grad_grad_x = grad_grad_x is not None
     has_grad_grad_weight = grad_grad_weight is not None
     has_grad_grad_bias = grad_grad_bias is not None
@@ -20772,45 +20724,47 @@ def _run_mv_linear_double_backward(x, weight, bias, grad_out, grad_grad_x, grad_
     grad_grad_out = torch.empty_like(grad_out) if wanted[3] else grad_out
     if wanted[0] or wanted[1]:
         operand = x.new_empty((B, M), dtype=matrix)
-        operand2 = x.new_empty((4, B, M), dtype=matrix)
-        operand4 = x.new_empty((6, B, M), dtype=matrix)
-        operand6 = x.new_empty((4, B, M), dtype=matrix)
-        operand8 = x.new_empty((B, M), dtype=matrix)
+        operand1 = x.new_empty((4, B, M), dtype=matrix)
+        operand2 = x.new_empty((6, B, M), dtype=matrix)
+        operand3 = x.new_empty((4, B, M), dtype=matrix)
+        operand4 = x.new_empty((B, M), dtype=matrix)
         _launch_flat(
             _mv_linear_double_backward_kernel,
             "mv_linear_double_backward",
-            (grad_out, operand, operand2, operand4, operand6, operand8),
+            (grad_out, operand, operand1, operand2, operand3, operand4),
             (B, M),
             B * M,
             real,
         )
     if wanted[0]:
-        operand1 = x.new_empty((N, M), dtype=matrix)
-        operand3 = x.new_empty((N, M), dtype=matrix)
-        operand5 = x.new_empty((N, M), dtype=matrix)
-        operand7 = x.new_empty((N, M), dtype=matrix)
-        operand9 = x.new_empty((N, M), dtype=matrix)
+        contracted = (
+            _matmul(operand, grad_grad_weight[0].mT.to(matrix))
+            if has_grad_grad_weight
+            else x.new_zeros((B, N), dtype=matrix)
+        )
+        contracted1 = (
+            _matmul(operand1.view(4 * B, M), grad_grad_weight[1].mT.to(matrix)).view(4, B, N)
+            if has_grad_grad_weight
+            else x.new_zeros((4, B, N), dtype=matrix)
+        )
+        contracted2 = (
+            _matmul(operand2.view(6 * B, M), grad_grad_weight[2].mT.to(matrix)).view(6, B, N)
+            if has_grad_grad_weight
+            else x.new_zeros((6, B, N), dtype=matrix)
+        )
+        contracted3 = (
+            _matmul(operand3.view(4 * B, M), grad_grad_weight[3].mT.to(matrix)).view(4, B, N)
+            if has_grad_grad_weight
+            else x.new_zeros((4, B, N), dtype=matrix)
+        )
+        contracted4 = (
+            _matmul(operand4, grad_grad_weight[4].mT.to(matrix))
+            if has_grad_grad_weight
+            else x.new_zeros((B, N), dtype=matrix)
+        )
         _launch_flat(
             _mv_linear_double_backward_1_kernel,
             "mv_linear_double_backward_1",
-            (grad_grad_weight, operand1, operand3, operand5, operand7, operand9),
-            (N, M, has_grad_grad_weight),
-            N * M,
-            real,
-        )
-        contracted = _matmul(operand, operand1.mT)
-        del operand1
-        contracted1 = _matmul(operand2.view(4 * B, M), operand3.mT).view(4, B, N)
-        del operand3
-        contracted2 = _matmul(operand4.view(6 * B, M), operand5.mT).view(6, B, N)
-        del operand5
-        contracted3 = _matmul(operand6.view(4 * B, M), operand7.mT).view(4, B, N)
-        del operand7
-        contracted4 = _matmul(operand8, operand9.mT)
-        del operand9
-        _launch_flat(
-            _mv_linear_double_backward_2_kernel,
-            "mv_linear_double_backward_2",
             (contracted, contracted1, contracted2, contracted3, contracted4, grad_x),
             (B, N, wanted[0]),
             B * N,
@@ -20823,40 +20777,40 @@ def _run_mv_linear_double_backward(x, weight, bias, grad_out, grad_grad_x, grad_
         del contracted4
     if wanted[2]:
         _launch_flat(
-            _mv_linear_double_backward_3_kernel, "mv_linear_double_backward_3", (grad_bias,), (M, wanted[2]), M, real
+            _mv_linear_double_backward_2_kernel, "mv_linear_double_backward_2", (grad_bias,), (M, wanted[2]), M, real
         )
     if wanted[1]:
-        operand10 = x.new_empty((B, N), dtype=matrix)
-        operand11 = x.new_empty((4, B, N), dtype=matrix)
-        operand12 = x.new_empty((6, B, N), dtype=matrix)
-        operand13 = x.new_empty((4, B, N), dtype=matrix)
-        operand14 = x.new_empty((B, N), dtype=matrix)
+        operand5 = x.new_empty((B, N), dtype=matrix)
+        operand6 = x.new_empty((4, B, N), dtype=matrix)
+        operand7 = x.new_empty((6, B, N), dtype=matrix)
+        operand8 = x.new_empty((4, B, N), dtype=matrix)
+        operand9 = x.new_empty((B, N), dtype=matrix)
         _launch_flat(
-            _mv_linear_double_backward_4_kernel,
-            "mv_linear_double_backward_4",
-            (grad_grad_x, operand10, operand11, operand12, operand13, operand14),
+            _mv_linear_double_backward_3_kernel,
+            "mv_linear_double_backward_3",
+            (grad_grad_x, operand5, operand6, operand7, operand8, operand9),
             (B, N, has_grad_grad_x),
             B * N,
             real,
         )
-        contracted5 = _matmul(operand10.mT, operand)
+        contracted5 = _matmul(operand5.mT, operand)
         del operand
-        del operand10
-        contracted6 = _matmul(operand11.view(4 * B, N).mT, operand2.view(4 * B, M))
-        del operand2
-        del operand11
-        contracted7 = _matmul(operand12.view(6 * B, N).mT, operand4.view(6 * B, M))
-        del operand4
-        del operand12
-        contracted8 = _matmul(operand13.view(4 * B, N).mT, operand6.view(4 * B, M))
+        del operand5
+        contracted6 = _matmul(operand6.view(4 * B, N).mT, operand1.view(4 * B, M))
+        del operand1
         del operand6
-        del operand13
-        contracted9 = _matmul(operand14.mT, operand8)
+        contracted7 = _matmul(operand7.view(6 * B, N).mT, operand2.view(6 * B, M))
+        del operand2
+        del operand7
+        contracted8 = _matmul(operand8.view(4 * B, N).mT, operand3.view(4 * B, M))
+        del operand3
         del operand8
-        del operand14
+        contracted9 = _matmul(operand9.mT, operand4)
+        del operand4
+        del operand9
         _launch_flat(
-            _mv_linear_double_backward_5_kernel,
-            "mv_linear_double_backward_5",
+            _mv_linear_double_backward_4_kernel,
+            "mv_linear_double_backward_4",
             (contracted5, contracted6, contracted7, contracted8, contracted9, grad_weight),
             (N, M, wanted[1]),
             N * M,
@@ -20868,51 +20822,51 @@ def _run_mv_linear_double_backward(x, weight, bias, grad_out, grad_grad_x, grad_
         del contracted8
         del contracted9
     if wanted[3]:
-        operand15 = x.new_empty((B, 2, N), dtype=matrix)
-        operand17 = x.new_empty((4, B, 2, N), dtype=matrix)
-        operand19 = x.new_empty((6, B, 2, N), dtype=matrix)
-        operand21 = x.new_empty((4, B, 2, N), dtype=matrix)
-        operand23 = x.new_empty((B, 2, N), dtype=matrix)
+        operand10 = x.new_empty((B, 2, N), dtype=matrix)
+        operand12 = x.new_empty((4, B, 2, N), dtype=matrix)
+        operand14 = x.new_empty((6, B, 2, N), dtype=matrix)
+        operand16 = x.new_empty((4, B, 2, N), dtype=matrix)
+        operand18 = x.new_empty((B, 2, N), dtype=matrix)
         _launch_tile(
-            _mv_linear_double_backward_6_kernel,
-            "mv_linear_double_backward_6",
-            (x, grad_grad_x, operand15, operand17, operand19, operand21, operand23),
+            _mv_linear_double_backward_5_kernel,
+            "mv_linear_double_backward_5",
+            (x, grad_grad_x, operand10, operand12, operand14, operand16, operand18),
             (B, N, has_grad_grad_x),
             B,
             N,
             real,
         )
-        operand16 = x.new_empty((2, N, M), dtype=matrix)
-        operand18 = x.new_empty((2, N, M), dtype=matrix)
-        operand20 = x.new_empty((2, N, M), dtype=matrix)
-        operand22 = x.new_empty((2, N, M), dtype=matrix)
-        operand24 = x.new_empty((2, N, M), dtype=matrix)
+        operand11 = x.new_empty((2, N, M), dtype=matrix)
+        operand13 = x.new_empty((2, N, M), dtype=matrix)
+        operand15 = x.new_empty((2, N, M), dtype=matrix)
+        operand17 = x.new_empty((2, N, M), dtype=matrix)
+        operand19 = x.new_empty((2, N, M), dtype=matrix)
         _launch_flat(
-            _mv_linear_double_backward_7_kernel,
-            "mv_linear_double_backward_7",
-            (weight, grad_grad_weight, operand16, operand18, operand20, operand22, operand24),
+            _mv_linear_double_backward_6_kernel,
+            "mv_linear_double_backward_6",
+            (weight, grad_grad_weight, operand11, operand13, operand15, operand17, operand19),
             (N, M, has_grad_grad_weight),
             N * M,
             real,
         )
-        contracted10 = _matmul(operand15.view(B, 2 * N), operand16.view(2 * N, M))
+        contracted10 = _matmul(operand10.view(B, 2 * N), operand11.view(2 * N, M))
+        del operand10
+        del operand11
+        contracted11 = _matmul(operand12.view(4 * B, 2 * N), operand13.view(2 * N, M)).view(4, B, M)
+        del operand12
+        del operand13
+        contracted12 = _matmul(operand14.view(6 * B, 2 * N), operand15.view(2 * N, M)).view(6, B, M)
+        del operand14
         del operand15
+        contracted13 = _matmul(operand16.view(4 * B, 2 * N), operand17.view(2 * N, M)).view(4, B, M)
         del operand16
-        contracted11 = _matmul(operand17.view(4 * B, 2 * N), operand18.view(2 * N, M)).view(4, B, M)
         del operand17
+        contracted14 = _matmul(operand18.view(B, 2 * N), operand19.view(2 * N, M))
         del operand18
-        contracted12 = _matmul(operand19.view(6 * B, 2 * N), operand20.view(2 * N, M)).view(6, B, M)
         del operand19
-        del operand20
-        contracted13 = _matmul(operand21.view(4 * B, 2 * N), operand22.view(2 * N, M)).view(4, B, M)
-        del operand21
-        del operand22
-        contracted14 = _matmul(operand23.view(B, 2 * N), operand24.view(2 * N, M))
-        del operand23
-        del operand24
         _launch_tile(
-            _mv_linear_double_backward_8_kernel,
-            "mv_linear_double_backward_8",
+            _mv_linear_double_backward_7_kernel,
+            "mv_linear_double_backward_7",
             (grad_grad_bias, contracted10, contracted11, contracted12, contracted13, contracted14, grad_grad_out),
             (B, M, has_grad_grad_bias, wanted[3]),
             B,

@@ -30,7 +30,7 @@ POINTERS = {
 }
 FEATURES_LAST, COMPONENTS_LAST = {"b": 4096, "n": 512}, {"b": 65536, "n": 16}  # typical sizes by memory order
 OTHER_AXIS = 256
-LONG_ROW = {"b": 256, "n": 8192}  # longer than any row that stays in registers
+LONG_ROW = {"b": 256, "n": 8192}  # longer than any row that stays in registers, as other axes are, too
 DIVISIBLE = 16  # what Triton specialises integers and addresses on
 IDENTIFIER = re.compile(r"\b_\w+")  # what generated modules call their device functions
 MULTIPROCESSORS = {"sm_75": 40, "sm_80": 108, "sm_89": 142, "sm_90": 132, "sm_100": 148, "gfx942": 304}
@@ -98,7 +98,8 @@ def _inputs(description: Mapping[str, Any], dtype: torch.dtype, long: bool) -> d
     sizes = (COMPONENTS_LAST if last else FEATURES_LAST) | (LONG_ROW if long else {})
     tensors = {}
     for name, order in description["inputs"].items():
-        extents = [d if isinstance(d, int) else sizes.get(d, OTHER_AXIS) for d in _axes(order)]
+        other = LONG_ROW["n"] if long else OTHER_AXIS
+        extents = [d if isinstance(d, int) else sizes.get(d, other) for d in _axes(order)]
         index = description["indices"].get(name)
         tensor = torch.zeros(extents, dtype=getattr(torch, index)) if index else torch.empty(extents, dtype=dtype)
         tensors[name] = tensor.requires_grad_(name in description["grads"])
@@ -136,6 +137,8 @@ def _recording(module: ModuleType, target: str, dtype: str) -> Iterator[dict[str
         stack.enter_context(_replaced(module, "_multiprocessors", lambda device: MULTIPROCESSORS.get(target, 128)))
         stack.enter_context(_replaced(torch.version, "hip", "present" if target.startswith("gfx") else None))
         stack.enter_context(_replaced(JITFunction, "run", run))
+        if hasattr(module, "_matmul"):
+            stack.enter_context(_replaced(module, "_matmul", lambda a, b: a.new_empty((*a.shape[:-1], b.shape[-1]))))
         yield launches
 
 

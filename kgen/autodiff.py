@@ -7,7 +7,7 @@ and one cotangent `grad_<output>` for each output; it yields one `grad_<input>` 
 from collections.abc import Callable, Iterable
 from dataclasses import replace
 
-from kgen.ir import Builder, Graph, Node, Output, postorder
+from kgen.ir import Builder, Graph, Node, Output, Tensor, postorder
 
 Contribution = tuple[Node, Node]  # (argument, what the node adds to the argument's cotangent, before unbroadcasting)
 Rule = Callable[[Builder, Node, Node], list[Contribution]]
@@ -16,7 +16,7 @@ Rule = Callable[[Builder, Node, Node], list[Contribution]]
 def differentiate(graph: Graph, grads: Iterable[str]) -> Graph:
     """The gradients of the inputs named in `grads`, given the cotangents of all outputs."""
     b = graph.builder
-    seeds = [replace(o.tensor, name=f"grad_{o.tensor.name}") for o in graph.outputs]
+    seeds = [b.declare(replace(o.tensor, name=f"grad_{o.tensor.name}")) for o in graph.outputs]
     cotangents: dict[Node, list[Node]] = {}
     for output, seed in zip(graph.outputs, seeds):
         for component, field in enumerate(output.fields):
@@ -28,17 +28,27 @@ def differentiate(graph: Graph, grads: Iterable[str]) -> Graph:
     outputs = tuple(
         Output(
             replace(tensor, name=f"grad_{name}"),
-            tuple(total.get(b.input(name, i, tensor.axes), b.zero) for i in range(len(tensor.labels))),
+            tuple(_of_component(b, total, tensor, i) for i in range(len(tensor.labels))),
         )
         for name, tensor in wanted.items()
     )
     return Graph(f"{graph.name}_backward", graph.axes, (*graph.inputs, *seeds), graph.numbers, outputs, b)
 
 
+def _of_component(b: Builder, total: dict[Node, Node], tensor: Tensor, component: int) -> Node:
+    """The cotangent of one component of an input, which the graph may also read with axes renamed."""
+    parts = [total.get(b.input(tensor.name, component, tensor.axes), b.zero)]
+    for other in [t for t in b.tensors.values() if t.source == tensor.name]:
+        found = total.get(b.input(other.name, component, other.axes))
+        back = {a: d for a, d in zip(other.axes, tensor.axes) if a != d}
+        parts += b.rename([found], {d: a for a, d in back.items()} | back) if found else []
+    return b.add(*parts)
+
+
 def _propagate(b: Builder, roots: list[Node], cotangents: dict[Node, list[Node]], wanted: set[str]) -> dict[Node, Node]:
     """Cotangents of all nodes that lead to a wanted input, accumulated from the roots down."""
     order = postorder(roots)
-    relevant = _relevant(order, wanted)
+    relevant = _relevant(order, wanted | {t.name for t in b.tensors.values() if t.source in wanted})
     total: dict[Node, Node] = {}
     for node in reversed(order):
         if node not in relevant or node not in cotangents:

@@ -17,6 +17,7 @@ from kgen.ops import OPERATIONS, Operation, Parameter
 from kgen.values import Context, Multivector, Value
 
 Evaluate = Callable[[ast.expr], Value]
+BY_NAME = ("axis", "other", "word")  # parameters that are given by keyword only
 
 
 def bind(
@@ -33,12 +34,12 @@ def bind(
         if parameter.type == "grades":
             bound += [_grade(context, node) for node in rest]
             rest = []
-        elif rest and parameter.type not in ("axis", "word"):
+        elif rest and parameter.type not in BY_NAME:
             bound.append(_argument(context, row, parameter, rest.pop(0), evaluate))
         elif parameter.name in keywords:
             written = keywords.pop(parameter.name)
-            if parameter.type == "axis":
-                bound.append(_axis(context, row, written, bound))
+            if parameter.type in ("axis", "other"):
+                bound.append(_axis(context, row, written, bound if parameter.type == "axis" else None))
             else:
                 bound.append(_argument(context, row, parameter, written, evaluate))
         elif parameter.default:
@@ -86,7 +87,7 @@ def _refuse_rest(
     if keywords:
         raise KgenError(f"{row.name} has no argument {min(keywords)}", hint=str(row))
     if rest:
-        needed = ", which is given by name" if row.parameters[-1].type in ("axis", "word") else ""
+        needed = ", which is given by name" if row.parameters[-1].type in BY_NAME else ""
         raise KgenError(f"{row.name} does not take {len(positional)} arguments{needed}", hint=str(row))
     if row.parameters[-1].type == "grades" and len(bound) < 2:
         raise KgenError(f"{row.name} needs a grade", hint=str(row))
@@ -104,13 +105,15 @@ def _argument(context: Context, row: Operation, parameter: Parameter, node: ast.
         raise KgenError(error.message, place(context.kernel, node), error.hint) from None
 
 
-def _axis(context: Context, row: Operation, node: ast.expr, before: Sequence[object]) -> str:
-    """The name of an axis that an argument before it has."""
+def _axis(context: Context, row: Operation, node: ast.expr, before: Sequence[object] | None) -> str:
+    """The name of an axis, which the arguments before it have, if they are given."""
     mark, every = place(context.kernel, node), f"the axes are {' '.join(context.axes)}"
     if not isinstance(node, ast.Name):
         raise KgenError(f"{row.name} needs the name of an axis", mark, every)
     if node.id not in context.axes:
         raise KgenError(f"there is no axis {node.id}", mark, nearest(node.id, context.axes) or every)
+    if before is None:
+        return node.id
     present = frozenset[str]().union(*(x.axes for x in before if isinstance(x, Node | Multivector)))
     if node.id not in present:
         have = " ".join(axis for axis in context.axes if axis in present) or "none"

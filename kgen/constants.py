@@ -3,6 +3,7 @@
 Tools that cannot load specs (`verify`, `bench`, `tune` on a GPU machine) work from these alone.
 """
 
+from dataclasses import replace
 from functools import lru_cache
 from typing import Any
 
@@ -44,9 +45,11 @@ def describe(spec: Spec, kernel: Kernel) -> dict[str, Any]:
 
 @lru_cache
 def tensors(spec: Spec, kernel: Kernel) -> tuple[tuple[Tensor, ...], tuple[Tensor, ...]]:
-    """The tensors that a kernel takes and gives, bool options at their defaults."""
+    """The tensors that a kernel takes and gives, bool options at their defaults; axes of one extent have one name."""
     graph = trace(spec, kernel, {})
-    return graph.inputs, tuple(o.tensor for o in graph.outputs)
+    inputs, outputs = graph.inputs, tuple(o.tensor for o in graph.outputs)
+    shown = [tuple(replace(t, dims=graph.extents(t.dims)) for t in side) for side in (inputs, outputs)]
+    return shown[0], shown[1]
 
 
 def dims(tensor: Tensor) -> tuple[str | int, ...]:

@@ -12,7 +12,7 @@ contracted axis (path, feature); nothing is computed for one path alone. A facto
 the innermost of its fields, so that storing it is coalesced; the other factor of the product reads it transposed.
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from kgen.ir import Builder, Node, Rational, Tensor
@@ -272,13 +272,13 @@ def _dims(shape: Shape, *parts: Part) -> tuple[str | int, ...]:
 # factors that are stored already
 
 
-def stored(factor: Factor, tensors: Iterable[Tensor], allowed: Callable[[Tensor], bool]) -> Operand | None:
+def stored(factor: Factor, tensors: Iterable[Tensor]) -> Operand | None:
     """A tensor, or adjacent components at its front, that holds a factor as it is."""
     first = factor.fields[0]
     if any(x.kind != "Input" for x in factor.fields):
         return None
     tensor = next((t for t in tensors if t.name == first.tensor), None)
-    if tensor is None or not allowed(tensor) or any(x.tensor != tensor.name for x in factor.fields):
+    if tensor is None or any(x.tensor != tensor.name for x in factor.fields):
         return None
     numbers = [x.component for x in factor.fields]
     if numbers != list(range(numbers[0], numbers[0] + len(numbers))):

@@ -6,7 +6,9 @@ Orders are data: a sort key of the paths and the order of the axes in memory. Th
 
 from typing import NamedTuple
 
+from kgen.ir import postorder
 from kgen.model import COMPONENT_AXES, Argument, Kernel, Spec
+from kgen.trace import trace
 
 
 class Convention(NamedTuple):
@@ -27,16 +29,26 @@ CONVENTIONS = {
 def weights(spec: Spec) -> dict[str, tuple[str, ...]]:
     """The axes in memory of each weights input, by the names of a convention; without those that no library has."""
     every = [(k, a) for k in spec.kernels for a in k.inputs if a.type and a.type.kind == "weights"]
-    named = {f"{k.name}.{a.name}": _roles(k, a) for k, a in every}
+    contracted = {k.name: _contracted(spec, k) for k, _ in every}
+    named = {f"{k.name}.{a.name}": _roles(a, contracted[k.name].get(a.name, set())) for k, a in every}
     return {name: roles for name, roles in named.items() if roles}
 
 
-def _roles(kernel: Kernel, argument: Argument) -> tuple[str, ...]:
-    """`feature` is the one axis of weights per feature; `in` is what the operands run along, `out` what they lack."""
+def _contracted(spec: Spec, kernel: Kernel) -> dict[str, set[str]]:
+    """The axes along which a product of matrices contracts each tensor."""
+    found: dict[str, set[str]] = {}
+    for node in postorder(trace(spec, kernel, {}).roots):
+        for a in node.args if node.kind == "Dot" else ():
+            if a.kind == "Input":
+                found.setdefault(a.tensor, set()).update(node.over)
+    return found
+
+
+def _roles(argument: Argument, contracted: set[str]) -> tuple[str, ...]:
+    """`feature` is the one axis of weights per feature; `in` is what a product contracts, `out` its result's."""
     assert argument.type is not None
     axes = argument.type.axes
-    operands = [a.type for a in kernel.inputs if a.name in argument.type.operands and a.type]
-    along = [axis for axis in axes if all(axis in operand.axes for operand in operands)]
+    along = [axis for axis in axes if axis in contracted]
     if len(axes) == 1:
         roles = {axes[0]: "feature"}
     elif len(axes) == 2 and len(along) == 1:

@@ -21,12 +21,13 @@ of its own, is a Dot; constants fold. Shared subexpressions are never expanded.
 
 import math
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from functools import cached_property
 
 Rational = int | Fraction  # an int wherever it is whole: integer arithmetic is many times faster
 Number = Rational | float
+Names = dict[str, str]  # axes with those that take their place, which are exchanged with them
 LARGEST_DENOMINATOR = 1024  # a float with a larger one, such as sqrt(2), stays a float
 
 
@@ -135,6 +136,8 @@ class Builder:
         self._table: dict[tuple[object, ...], Node] = {}
         self.nodes: list[Node] = []
         self.hints: dict[Node, str] = {}  # a name for a field, from the spec; the printer makes names unique
+        self.tensors: dict[str, Tensor] = {}  # those that fields are read from, and the same with axes renamed
+        self.alike: list[tuple[str, str]] = []  # axes of one extent, which some tensor is read along both of
 
     def _make(
         self, kind: str, axes: frozenset[str], args: tuple[Node, ...] = (), payload: tuple[object, ...] = ()
@@ -154,6 +157,11 @@ class Builder:
         return node
 
     # leaves
+
+    def declare(self, tensor: "Tensor") -> "Tensor":
+        """Make a tensor known, so that what is read from it can be had under other names of its axes."""
+        self.tensors[tensor.name] = tensor
+        return tensor
 
     def input(self, tensor: str, component: int, axes: Iterable[str]) -> Node:
         return self._make("Input", frozenset(axes), (), (tensor, component))
@@ -376,12 +384,43 @@ class Builder:
             case "Max":
                 return self.max(args[0], node.over)
             case "Dot":
-                pairs = zip(args[::2], args[1::2])
-                return self.sum(self.linear((1, self.mul(a, b)) for a, b in pairs), node.over)
+                return self.sum(self._pairwise(args), node.over)
             case "Cast":
                 return self.cast(args[0], str(node.payload[0]))
             case _:
                 return node
+
+    def rename(self, fields: Sequence[Node], names: "Names") -> list[Node]:
+        """The fields with axes renamed everywhere, the reduced ones included; `names` exchanges axes of one extent."""
+        done: dict[Node, Node] = {}
+        for node in postorder(fields):
+            args = [done[a] for a in node.args]
+            if node.kind == "Input" and node.axes & names.keys():
+                done[node] = self._renamed_input(self.tensors[node.tensor], node.component, names)
+            elif node.kind == "Size":
+                done[node] = self.size(names.get(node.axis, node.axis))
+            elif node.kind in ("Sum", "Max", "Dot"):
+                over = [names.get(axis, axis) for axis in node.over]
+                total = args[0] if node.kind != "Dot" else self._pairwise(args)
+                done[node] = self.max(total, over) if node.kind == "Max" else self.sum(total, over)
+            else:
+                done[node] = self.rebuild(node, args)
+            if node in self.hints:
+                self.name(done[node], self.hints[node])
+        return [done[field] for field in fields]
+
+    def _renamed_input(self, tensor: "Tensor", component: int, names: "Names") -> Node:
+        """The same memory under other names; what is renamed back is the tensor itself."""
+        dims = tuple(d if isinstance(d, int) else names.get(d, d) for d in tensor.dims)
+        memory = self.tensors[tensor.memory]
+        if dims != memory.dims:
+            axes = [d for d in dims if isinstance(d, str)]
+            name = f"{memory.name}_along_{'_'.join(axes)}"
+            memory = self.declare(replace(memory, name=name, dims=dims, source=memory.name))
+        return self.input(memory.name, component, memory.axes)
+
+    def _pairwise(self, args: Sequence[Node]) -> Node:
+        return self.linear((1, self.mul(a, b)) for a, b in zip(args[::2], args[1::2]))
 
     def substitute(self, roots: Sequence[Node], table: dict[Node, Node]) -> list[Node]:
         """The roots with every node of the table replaced; names follow."""
@@ -505,6 +544,11 @@ class Graph:
     def roots(self) -> list[Node]:
         return [f for output in self.outputs for f in output.fields]
 
+    def extents(self, dims: Iterable[str | int]) -> tuple[str | int, ...]:
+        """Dims as their extents are checked: axes of one extent have one name."""
+        names = {inner: outer for outer, inner in self.builder.alike}
+        return tuple(d if isinstance(d, int) else names.get(d, d) for d in dims)
+
     def __str__(self) -> str:
         return dump(self)
 
@@ -554,7 +598,7 @@ def dump(graph: Graph) -> str:
 
 def verify(graph: Graph) -> None:
     """Check the grammar between stages: axes known, inputs declared, arity, reductions over axes that exist."""
-    declared = {t.name: t for t in graph.inputs}
+    declared = {t.name: t for t in (*graph.inputs, *graph.builder.tensors.values())}
     for node in postorder(graph.roots):
         assert node.axes <= set(graph.axes), f"{spell(node)} has axes outside {graph.axes}"
         if node.kind == "Input" and node.tensor not in graph.numbers:

@@ -89,8 +89,9 @@ class _Launcher:
             known.update(new)
             targets = [size_name(d) if d in new else "_" for d in tensor.dims]
             if tensor.leading:
-                lines.append(f"*lead, {', '.join([*targets[1:], ''])[:-1].rstrip(',')} = {tensor.name}.shape")
-                lines.append(f"{size_name(tensor.axes[0])} = math.prod(lead)")
+                names = "*lead" if tensor.axes[0] in new else "*_"
+                lines.append(f"{names}, {', '.join([*targets[1:], ''])[:-1].rstrip(',')} = {tensor.name}.shape")
+                lines += [f"{size_name(tensor.axes[0])} = math.prod(lead)"] * (names == "*lead")
             else:
                 lines.append(f"{', '.join(targets)}{',' if len(targets) == 1 else ''} = {tensor.name}.shape")
         return lines
@@ -161,15 +162,21 @@ class _Launcher:
         text = f"_matmul({left}, {right})"
         if len(product.result.dims) > len(s.batch[:1]) + 2 or len(s.batch) > 1 or product.result.leading:
             text += f".view{self._extents(product.result)}"
+        dtype = "matrix"
         if product.result.dtype is None:
             own = product.result.name.removeprefix("grad_")
-            text += f".to({own + '.dtype' if self.backward else self._promoted()})"
+            dtype = f"{own}.dtype" if self.backward else self._promoted()
+            text += f".to({dtype})"
+        given = [f"has_{t.memory}" for t in product.inputs if t.memory in self.program.optional]
+        if given:  # of a missing cotangent nothing comes
+            zeros = f"{self.inputs[0]}.new_zeros({self._extents(product.result)}, dtype={dtype})"
+            text += f" if {' and '.join(dict.fromkeys(given))} else {zeros}"
         return [f"{product.result.name} = {text}"]
 
     def _matrix(self, operand: Operand, batch: Sequence[str], rows: str, columns: str) -> str:
         """A factor as a matrix, or a batch of them."""
         tensor = operand.tensor
-        text = tensor.name
+        text = tensor.memory
         dims = len(tensor.dims)
         if operand.first is not None and operand.last == operand.first + 1:
             text, dims = f"{text}[{operand.first}]", dims - 1
@@ -220,7 +227,7 @@ class _Launcher:
     def _arguments(self, kernel: Launch, name: Callable[[Tensor], str]) -> str:
         first = sections(kernel, self.graph.builder)[0]
         given = [f"has_{name}" for name in kernel.optional]
-        tensors = [t.name for t in kernel.inputs] + [o.tensor.name for o in kernel.stores]
+        tensors = [t.memory for t in kernel.inputs] + [o.tensor.name for o in kernel.stores]
         tensors += [name(f.tensor) for f in kernel.folds]
         results = [*(o.tensor for o in kernel.stores), *(f.tensor for f in kernel.folds)]
         flags = [self._wanted(t) for t in results if t.name.startswith("grad_")]
@@ -316,7 +323,7 @@ def operator_rows(variant: Variant) -> dict[str, Any]:
         "reference": f"{variant.kernel.name}_reference({', '.join([*inputs, *options])})",
         "plain": not options,
         "numbers": numbers,
-        "saved": {t.name: t.dims for t in variant.forward.saved},
+        "saved": {t.name: variant.forward.graph.extents(t.dims) for t in variant.forward.saved},
         "products": tuple(t.name for t in variant.forward.saved if t.dtype == MATRIX),
         "caches": tuple(caches) if any(caches) else (),
         "independent": independent(variant.forward),

@@ -200,6 +200,21 @@ def _feature_axis(c: Context, x: Multivector) -> str:
     return features[-1]
 
 
+# axes
+
+
+def rename(c: Context, x: Operand, axis: str, to: str) -> Value:
+    if to in x.axes:
+        raise KgenError(
+            f"the value has an axis {to} already", hint=f"its axes: {' '.join(a for a in c.axes if a in x.axes)}"
+        )
+    if {axis, to} & {t.axes[0] for t in c.builder.tensors.values() if t.leading}:
+        raise KgenError("leading axes `...` have no other name")
+    c.alike(axis, to)
+    names = {axis: to, to: axis}
+    return c.each(lambda f: c.builder.rename([f], names)[0], x)
+
+
 # reductions and field functions
 
 

@@ -66,6 +66,7 @@ VOCABULARY = (
         "grade_rms_norm",
         "fcgp",
         "mv_linear",
+        "rename",
         "sum",
         "mean",
         "max",

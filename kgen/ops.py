@@ -5,8 +5,9 @@ equivariant, and one line of documentation. A new operation is one row here with
 in the reference and its tests.
 
 Types of parameters: `multivector`, `field` (numbers are fields), `value` (either), `number` (a field without axes),
-`condition` (a comparison, or a field that is zero or not), `weights`, `axis` and `word` (one of the alternatives, the
-default first; both by keyword only), `function` (a field function of one argument) and `*grades` (whole numbers).
+`condition` (a comparison, or a field that is zero or not), `weights`, `axis` (of an argument), `other` (any axis) and
+`word` (one of the alternatives, the default first; all three by keyword only), `function` (a field function of one
+argument) and `*grades` (whole numbers).
 Groups: `pin` is all versors; `euclidean` those that preserve each grade's plain squares, which is `pin` in a definite
 signature; None means that coordinates, or the orientation, matter. Fields are invariants: an operation on fields alone
 changes no group.
@@ -104,6 +105,9 @@ _GEOMETRIC = (
     Operation("pointwise", "function: function, x: value", to.pointwise, None, "A field function on each component."),
     Operation("detach", "x: value", to.detach, "pin", "x, through which no gradient flows."),
 )
+_AXES = (
+    Operation("rename", "x: value, axis: axis, to: other", to.rename, "pin", "x along an axis of the same extent."),
+)
 _REDUCTIONS = (
     Operation("sum", "x: value, over: axis", to.sum, "pin", "The sum along an axis."),
     Operation("mean", "x: value, over: axis", to.mean, "pin", "The mean along an axis."),
@@ -122,7 +126,7 @@ _FIELDS = (
     Operation("where", WHERE, to.where, "pin", "a where the condition holds, else b."),
 )
 
-OPERATIONS: dict[str, Operation] = {row.name: row for row in (*_GEOMETRIC, *_REDUCTIONS, *_FIELDS)}
+OPERATIONS: dict[str, Operation] = {row.name: row for row in (*_GEOMETRIC, *_AXES, *_REDUCTIONS, *_FIELDS)}
 
 BINARY = {"BitXor": "outer", "BitOr": "inner", "BitAnd": "regressive", "RShift": "sandwich"}  # ast's names
 COMPARISONS = {"Lt": "lt", "LtE": "le", "Gt": "gt", "GtE": "ge", "Eq": "eq", "NotEq": "ne"}

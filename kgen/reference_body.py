@@ -27,6 +27,7 @@ PARAMETERS = {
     "mv_linear": ("x", "weight", "bias"),
     "grade_rms_norm": ("x", "eps", "metric"),
     "dot": ("a", "b", "over"),
+    "rename": ("x", "axis", "to"),
     "where": ("condition", "a", "b"),
     "pointwise": ("function", "x"),
 }
@@ -215,6 +216,8 @@ class Evaluator(Geometry):
                 return self._reduction(name, first, self._axis(given["over"]))
             case "dot":
                 return self.dot(self._field(first), self._field(given["b"]), self._axis(given["over"]))
+            case "rename":
+                return self.renamed(self._operand(first), self._axis(given["axis"]), self._axis(given["to"]))
             case "where":
                 return self._where(self.evaluate(first), self._field(given["a"]), self._field(given["b"]))
             case "maximum" | "minimum":

@@ -21,6 +21,7 @@ from kgen.reference_body import Evaluator
 from kgen.reference_values import ATOM, Grades, Value
 
 WIDTH = 120
+CONTRACTIONS = ("_ref_fcgp(", "_ref_mv_linear(", "_ref_contract(")
 
 Dims = tuple[str | int, ...]
 
@@ -34,11 +35,15 @@ class Shape:
 
 
 class Function:
-    """The text of one kernel's reference, or under another `suffix` of its oracle; `results` are known after `text`."""
+    """The text of one kernel's reference, or under another `suffix` of its oracle.
+
+    After `text` its `results` are known, and whether it `contracts` features, as products of matrices do.
+    """
 
     def __init__(self, spec: Spec, kernel: Kernel, suffix: str = "reference") -> None:
         self.spec, self.kernel, self.suffix = spec, kernel, suffix
         self.results: list[Shape] = []
+        self.contracts = False
         self.tree = parse_body(kernel)
         self.types = {argument.name: _type(argument) for argument in kernel.inputs}
         self.floating = [name for name, t in self.types.items() if t.kind != "index"]
@@ -55,6 +60,7 @@ class Function:
         options = [f"{option.name}={option.default!r}" for option in self.kernel.options]
         signature = ", ".join([*names, *["*"] * bool(options), *options])
         statements = self._statements()
+        self.contracts = any(helper in line for line in statements for helper in CONTRACTIONS)
         body = [*self._docstring(), *self._prepared("\n".join(statements)), *statements]
         return "\n".join([f"def {self.kernel.name}_{self.suffix}({signature}):", *(f"    {line}" for line in body)])
 

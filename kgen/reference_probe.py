@@ -51,6 +51,12 @@ def opaque(function: str, *args: Probe) -> Probe:
     return tuple(_draw(function, *values) for values in zip(*args, strict=True))
 
 
+def exchange(a: Probe, i: int, j: int) -> Probe:
+    """The field with two of its axes exchanged."""
+    bits = 1 << i | 1 << j
+    return tuple(a[at ^ bits if (at >> i & 1) != (at >> j & 1) else at] for at in range(len(a)))
+
+
 def reduce(function: str, a: Probe, axes: Sequence[int]) -> Probe:
     """The sum, mean or max along axes; a field that lacks an axis is the same at both of its positions."""
     for axis in axes:

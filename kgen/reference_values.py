@@ -54,6 +54,7 @@ class Values:
     axes: tuple[str, ...]  # all axes of the kernel, in the order of every tensor's dims
     sizes: dict[str, str]  # the name of each axis's extent in the text
     known: dict[str, Value] = field(default_factory=dict)
+    alike: dict[str, str] = field(default_factory=dict)  # axes by the outer ones of the same extent
 
     @property
     def squares(self) -> tuple[int, ...]:
@@ -210,6 +211,16 @@ class Values:
         found = tuple(probes.reduce(name, probe, [dim]) for probe in x.probes)
         text = f"{x.at(ATOM)}.{'amax' if name == 'max' else name}({dim}, keepdim=True)"
         return replace(x, text=text, level=ATOM, axes=x.axes - {axis}, probes=found, view=False)
+
+    def renamed(self, x: Value, axis: str, to: str) -> Value:
+        """x along another axis of the same extent."""
+        if axis not in x.axes or to in x.axes:
+            raise KgenError(f"{axis} cannot be called {to} here")
+        i, j = sorted((self.axes.index(axis), self.axes.index(to)))
+        self.alike[self.axes[j]] = self.axes[i]
+        found = tuple(probes.exchange(probe, i, j) for probe in x.probes)
+        text = f"{x.at(ATOM)}.transpose({i}, {j})"
+        return replace(x, text=text, level=ATOM, axes=x.axes - {axis} | {to}, probes=found)
 
     def dot(self, a: Value, b: Value, axis: str) -> Value:
         product = self.scaled(a, b)

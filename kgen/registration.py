@@ -20,6 +20,8 @@ def independent(forward: Program) -> tuple[str, ...]:
     nodes = postorder(forward.graph.roots)
     bound = {axis for n in nodes if n.kind in ("Sum", "Max", "Dot") for axis in n.over}
     bound |= {n.axis for n in nodes if n.kind == "Size"}
+    for pair in forward.graph.builder.alike:
+        bound |= set(pair) if bound & set(pair) else set()
     results = [set(t.axes) for t in forward.outputs]
     free = [a for a in forward.graph.axes if a not in bound and all(a in axes for axes in results)]
     leading = {t.axes[0] for t in forward.inputs if t.leading}
@@ -42,7 +44,8 @@ def flops(program: Program) -> tuple[Count, ...]:
     for p in program.products:
         along = tuple(a for a in program.graph.axes if a in p.axes)
         counts[along] = counts.get(along, 0) + 2 * p.multiplications
-    return _ordered(counts, program.graph.axes)
+    ordered = _ordered(counts, program.graph.axes)
+    return tuple((count, tuple(map(str, program.graph.extents(along)))) for count, along in ordered)
 
 
 def _ordered(counts: dict[tuple[str, ...], int], axes: Sequence[str]) -> tuple[Count, ...]:

@@ -106,7 +106,7 @@ class Program:
         """The results that need a step: those that it writes, and those of the steps that read what it writes."""
         names = {t.name for t in step.written}
         later = self.steps[self.steps.index(step) + 1 :]
-        readers = [self.reached(s) for s in later if names & {t.name for t in s.inputs}]
+        readers = [self.reached(s) for s in later if names & {t.memory for t in s.inputs}]
         return frozenset(t.name for t in (*self.outputs, *self.saved) if t.name in names).union(*readers)
 
 
@@ -119,7 +119,7 @@ def schedule(graph: Graph, grads: Sequence[str], order: int = 2) -> tuple[Progra
     saved = _saveable(graph)
     if not grads or not order:
         return (_forward(graph, saved, ()),)
-    first = _cheapest(_backward(g, rest, grads) for g, rest in _forms(graph, saved))
+    first = _cheapest(_backward(g, rest, grads, (graph, saved)) for g, rest in _forms(graph, saved))
     programs = [_forward(graph, saved, first.kept), first.program]
     if order > 1:
         wanted = [*grads, *(f"grad_{o.tensor.name}" for o in graph.outputs)]
@@ -153,7 +153,9 @@ def _regroup(outputs: Sequence[Output], fields: Sequence[Node]) -> tuple[tuple[O
 
 
 def _forward(graph: Graph, saved: Sequence[Node], kept: Sequence[int]) -> Program:
-    tensors, where = _store_saved(graph, [saved[i] for i in kept])
+    held = [saved[i] for i in kept]
+    tensors, places = _store_saved(graph, held)
+    where = dict(zip(held, places))
     extra = _as_outputs(tensors, where)
     steps = _Planner(graph, graph.name).plan([*graph.outputs, *extra])
     return Program(graph, graph.inputs, tuple(o.tensor for o in graph.outputs), tensors, (), tuple(steps))
@@ -170,19 +172,33 @@ class _Derived:
     kept: tuple[int, ...]  # which of the saveable fields are read
 
 
-def _backward(graph: Graph, saved: Sequence[Node], grads: Sequence[str]) -> _Derived:
-    """The backward, and which of the saveable fields it reads."""
+def _backward(
+    graph: Graph, saved: Sequence[Node], grads: Sequence[str], forward: tuple[Graph, Sequence[Node]]
+) -> _Derived:
+    """The backward, and which of the saveable fields it reads; `forward` says where these lie."""
     b = graph.builder
     derivative = differentiate(graph, grads)
-    tensors, where = _store_saved(graph, saved)
-    table = {node: b.input(t.name, i, t.axes) for node, (t, i) in where.items()}
-    read = {n for n in postorder(b.substitute(derivative.roots, table)) if n.kind == "Input"}
-    whole = {n.tensor for n in read} & {t.name for t in tensors if t.dtype == MATRIX}  # a product's result is one
-    kept = tuple(i for i, node in enumerate(saved) if table[node] in read or table[node].tensor in whole)
+    tensors, places = _store_saved(*forward)
+    where = zip(saved, places)
+    table = _under_all_names(b, {node: b.input(b.declare(t).name, i, t.axes) for node, (t, i) in where})
+    read = {n for n in postorder(b.substitute(derivative.roots, table)) if n.kind == "Input" and n.tensor in b.tensors}
+    fields = {(b.tensors[n.tensor].memory, n.component) for n in read}
+    whole = {name for name, _ in fields} & {t.name for t in tensors if t.dtype == MATRIX}  # a product's result is one
+    kept = tuple(n for n, (t, i) in enumerate(places) if (t.name, i) in fields or t.name in whole)
     if len(kept) < len(saved):  # number the saved tensors' components without the fields that nobody reads
-        return replace(_backward(graph, [saved[i] for i in kept], grads), kept=kept)
+        rest, stored = ([nodes[i] for i in kept] for nodes in (saved, forward[1]))
+        return replace(_backward(graph, rest, grads, (forward[0], stored)), kept=kept)
     program = _derived(graph, derivative, tensors, table, _readable_outputs(graph, table), ())
     return _Derived(program, derivative, tensors, table, kept)
+
+
+def _under_all_names(b: Builder, table: dict[Node, Node]) -> dict[Node, Node]:
+    """The table, and the same with axes of one extent exchanged."""
+    found = dict(table)
+    for axis, other in b.alike:
+        names = {axis: other, other: axis}
+        found |= dict(zip(b.rename(list(table), names), b.rename(list(table.values()), names)))
+    return found
 
 
 def _double_backward(derivative: Graph, held: Sequence[Node], first: _Derived, wanted: Sequence[str]) -> _Derived:
@@ -210,7 +226,7 @@ def _derived(
     joint = replace(derivative, inputs=inputs, outputs=outputs)
     planner = _Planner(joint, derivative.name, stored.table, optional)
     steps = tuple(planner.plan(list(outputs)))
-    used = {t.name for step in steps for t in step.inputs}
+    used = {t.memory for step in steps for t in step.inputs}
     needed = tuple(t for t in inputs if t.name in used or t in derivative.inputs)
     results = tuple(o.tensor for o in outputs)
     return Program(joint, needed, results, (), optional, steps, tuple(planner.alternatives))
@@ -266,8 +282,8 @@ def _store_between(
     return tuple(tensors), where
 
 
-def _store_saved(graph: Graph, fields: Sequence[Node]) -> tuple[tuple[Tensor, ...], dict[Node, tuple[Tensor, int]]]:
-    """Tensors for what the forward saves; the Dots lie as the matrix products store them."""
+def _store_saved(graph: Graph, fields: Sequence[Node]) -> tuple[tuple[Tensor, ...], list[tuple[Tensor, int]]]:
+    """Tensors for what the forward saves, and each field's place; the Dots lie as the matrix products store them."""
     b = graph.builder
     tensors, where = _store_between(graph, [f for f in fields if f.kind != "Dot"], "saved")
     for dots in levels(postorder(graph.roots)):
@@ -277,7 +293,7 @@ def _store_saved(graph: Graph, fields: Sequence[Node]) -> tuple[tuple[Tensor, ..
             tensor = Tensor(f"saved_product{number or ''}", c.dims, labels, dtype=MATRIX)
             tensors = (*tensors, tensor)
             where.update({f: (tensor, i) for i, f in enumerate(c.fields) if f.kind == "Dot"})
-    return tensors, {f: where[f] for f in fields}
+    return tensors, [where[f] for f in fields]
 
 
 def _labels(hints: Sequence[str]) -> tuple[str, ...]:
@@ -294,13 +310,21 @@ def _as_outputs(tensors: Sequence[Tensor], where: dict[Node, tuple[Tensor, int]]
 
 def _saveable(graph: Graph) -> list[Node]:
     """What the forward computes once and the backward would need another pass for: frontier, inner folds and Dots."""
-    outer = set(graph.axes[:-1])
     roots = graph.roots
     order = postorder(roots)
+    inner = _innermost(graph, order)
+    outer = set(graph.axes) - {inner}
     folds = {n for n in order if n.is_reduction and set(n.over) & outer}
     read = {a for n in order for a in n.args if a in folds}
-    frontier = set(_frontier(roots, graph.axes[-1]))
+    frontier = set(_frontier(roots, inner))
     return [n for n in order if n in read or n in frontier or n.kind == "Dot"]
+
+
+def _innermost(graph: Graph, order: Sequence[Node]) -> str:
+    """The innermost axis of what is left once the Dots are stored."""
+    left = postorder(graph.roots, stop=[n for n in order if n.kind == "Dot"])
+    axes = frozenset[str]().union(*(o.tensor.axes for o in graph.outputs), *(n.axes for n in left))
+    return [axis for axis in graph.axes if axis in axes][-1]
 
 
 def _depends(roots: Sequence[Node], over: set[str]) -> set[Node]:
@@ -335,6 +359,7 @@ class _Planner:
         self.steps: list[Kernel | Product] = []
         self.alternatives: list[tuple[str, str]] = []
         self.why: tuple[str, ...] = ()
+        self.coming: list[Node] = []  # fields that are computed after the factors of products
 
     def plan(self, outputs: list[Output]) -> list[Kernel | Product]:
         """The steps for some results; what needs different matrix products is done one after the other."""
@@ -388,36 +413,57 @@ class _Planner:
         """Level by level, make the Dots; gives the results that are still to be computed, which read them."""
         while found := levels(postorder(f for o in outputs for f in o.fields))[:1]:
             products = contractions(self.builder, self.graph.axes, found[0])
+            self.coming = [f for o in outputs for f in o.fields]
             operands = self._factors([f for c in products for f in (c.left, c.right)])
             table: dict[Node, Node] = {}
             for c in products:
                 target = next((o.tensor for o in outputs if o.fields == c.fields and o.tensor.dims == c.dims), None)
                 result = target or Tensor(self._numbered("contracted"), c.dims, self._hinted(c.fields), dtype=MATRIX)
-                self.tensors[result.name] = result
+                self.tensors[result.name] = self.builder.declare(result)
                 self.steps.append(self._product(c, operands[c.left], operands[c.right], result))
                 table |= {f: self.builder.input(result.name, i, result.axes) for i, f in enumerate(c.fields)}
                 outputs = [o for o in outputs if o.tensor is not target]
             table.pop(self.builder.zero, None)
+            table = _under_all_names(self.builder, table)
             fields = self.builder.substitute([f for o in outputs for f in o.fields], table)
             outputs = list(_regroup(outputs, fields)[0])
+        self.coming = []
         return outputs
 
     def _factors(self, factors: Sequence[Factor]) -> dict[Factor, Operand]:
         """Where the factors of products are stored; those that are nowhere yet are stored."""
         operands: dict[Factor, Operand] = {}
         fresh: list[Output] = []
-        for factor in factors:
+        for needed in factors:
+            factor = self._plainest(needed)
             key = (factor.fields, factor.dims)
-            there = stored(factor, self.tensors.values(), lambda t: t.name not in self.optional)
+            there = stored(factor, self._known_tensors().values())
             if not there and key not in self.factors:
                 labels = self._hinted(factor.fields)
                 self.factors[key] = tensor = Tensor(self._numbered("operand"), factor.dims, labels, dtype=MATRIX)
-                self.tensors[tensor.name] = tensor
+                self.tensors[tensor.name] = self.builder.declare(tensor)
                 fresh.append(Output(tensor, factor.fields))
-            operands[factor] = there or Operand(self.factors[key], factor.transposed)
+            operands[needed] = there or Operand(self.factors[key], factor.transposed)
         if fresh:
             self._stage(fresh, "stores factors of matrix products, in the order in which these read them")
         return operands
+
+    def _plainest(self, factor: Factor) -> Factor:
+        """The factor under the names of its axes that fewest of its inputs have to be renamed for."""
+        forms = [factor]
+        for axis, other in self.builder.alike:
+            names = {axis: other, other: axis}
+            dims = tuple(names.get(d, d) if isinstance(d, str) else d for d in factor.dims)
+            forms.append(replace(factor, fields=tuple(self.builder.rename(factor.fields, names)), dims=dims))
+        return min(forms, key=lambda form: self._renamed_inputs(form.fields))
+
+    def _renamed_inputs(self, fields: Iterable[Node]) -> int:
+        return sum(bool(t.source) for t in self._read(postorder(fields)))
+
+    def _known_tensors(self) -> dict[str, Tensor]:
+        """What has been stored, under all names of its axes."""
+        others = {name: t for name, t in self.builder.tensors.items() if t.source in self.tensors}
+        return self.tensors | others
 
     def _product(self, c: Contraction, left: Operand, right: Operand, result: Tensor) -> Product:
         rows, contracted, columns = c.counts
@@ -461,7 +507,7 @@ class _Planner:
         first = [n for n in dependent if not (_depends(n.args, set(self.outer)))]
         tensors, where = _store_between(self.graph, first, self._numbered("folded"), self._group)
         self._place([], [(o, [_strip(self.builder, f) for f in o.fields]) for o in _as_outputs(tensors, where)])
-        self.tensors.update({t.name: t for t in tensors})
+        self.tensors.update({t.name: self.builder.declare(t) for t in tensors})
         table = {n: self.builder.input(t.name, i, t.axes) for n, (t, i) in where.items()}
         self.known |= table
         fields = self.builder.substitute(roots, table)
@@ -483,7 +529,7 @@ class _Planner:
         note = f"one program holds a whole row, because a reduction over {self.inner} is used at once"
         for group in self._by_domain(plain):
             if any(n in rows for o in group for n in o.fields):
-                self._kernel("row", group, [], (note,))
+                self._kernel("row", [*group, *self._shared_frontier(group)], [], (note,))
             else:
                 self._map_kernels(group)
 
@@ -500,12 +546,23 @@ class _Planner:
         tensors, where = _store_between(self.graph, frontier, self._numbered("frontier"))
         note = f"stores the row reductions on their own, because the next kernel folds over {' '.join(self.outer)}"
         self._row_kernel([*whole, *_as_outputs(tensors, where)], note)
-        self.tensors.update({t.name: t for t in tensors})
+        self.tensors.update({t.name: self.builder.declare(t) for t in tensors})
         table = {n: b.input(t.name, i, t.axes) for n, (t, i) in where.items()}
         self.known |= table
         fields = b.substitute([f for o in rest for f in o.fields], table)
         cut = [(o, [p.substitute(b, table) for p in parts]) for o, parts in folds]
         return list(_regroup(rest, fields)[0]), cut
+
+    def _shared_frontier(self, outputs: list[Output]) -> list[Output]:
+        """Row reductions that a fold will need, too; without folds they cost less where they are used."""
+        later = postorder(self.coming)
+        if not any(n.is_reduction and set(n.over) & set(self.outer) for n in later):
+            return []
+        frontier = [f for f in _frontier([f for o in outputs for f in o.fields], self.inner) if f in set(later)]
+        tensors, where = _store_between(self.graph, frontier, self._numbered("frontier"))
+        self.tensors.update({t.name: self.builder.declare(t) for t in tensors})
+        self.known |= {n: self.builder.input(t.name, i, t.axes) for n, (t, i) in where.items()}
+        return _as_outputs(tensors, where)
 
     def _row_kernel(self, outputs: list[Output], note: str) -> None:
         """A row kernel that may read a stored output in place of recomputing it, when that loads less."""
@@ -617,13 +674,13 @@ class _Planner:
                 naive,
                 alive,
                 flat,
-                tuple(t.name for t in tensors if t.name in self.optional),
+                tuple(dict.fromkeys(t.memory for t in tensors if t.memory in self.optional)),
             )
         )
 
     def _read(self, nodes: Iterable[Node]) -> tuple[Tensor, ...]:
         used = {n.tensor for n in nodes if n.kind == "Input"}
-        return tuple(t for name, t in self.tensors.items() if name in used)
+        return tuple(t for name, t in self._known_tensors().items() if name in used)
 
     def _divide(
         self, kind: str, domain: tuple[str, ...], flat: bool, folds: Sequence[Fold]

@@ -136,7 +136,7 @@ def flag_name(tensor: Tensor) -> str:
 
 def given_name(tensor: Tensor) -> str:
     """The compile-time switch of a cotangent that may be missing, which reads as zero."""
-    return f"HAS_{tensor.name.upper()}"
+    return f"HAS_{tensor.memory.upper()}"
 
 
 class _Writer:
@@ -283,7 +283,7 @@ class _Writer:
         return [*down, times(tile, factor, sizes)]
 
     def _load_mask(self, tensor: Tensor) -> str:
-        switch = [given_name(tensor)] if tensor.name in self.kernel.optional else []
+        switch = [given_name(tensor)] if tensor.memory in self.kernel.optional else []
         return " & ".join(filter(None, [self._mask(tensor), *switch]))
 
     def _mask(self, tensor: Tensor, store: bool = False) -> str:
@@ -396,7 +396,7 @@ class _Writer:
             sizes,
             tuple(s for s in sizes if s != size_name(k.inner[-1])),
             (
-                *(given_name(t) for t in k.inputs if t.name in k.optional),
+                *dict.fromkeys(given_name(t) for t in k.inputs if t.memory in k.optional),
                 *(flag_name(t) for t in results if t.name.startswith("grad_")),
             ),
             self._index("row", rows),

@@ -8,10 +8,11 @@ A test shows that black finds nothing more to change.
 import re
 
 import black
+from black.mode import TargetVersion
 from black.parsing import InvalidInput
 
 LINE_LENGTH = 120
-MODE = black.Mode({black.TargetVersion.PY311}, line_length=LINE_LENGTH)
+MODE = black.Mode({TargetVersion.PY311}, line_length=LINE_LENGTH)
 
 
 def tidy(text: str) -> str:

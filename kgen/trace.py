@@ -61,7 +61,7 @@ class _Tracer:
     def __init__(self, spec: Spec, kernel: Kernel, flags: dict[str, bool]) -> None:
         self.context = Context(spec, kernel, arguments.axes(kernel))
         self.kernel, self.builder = kernel, self.context.builder
-        self.inputs = tuple(arguments.tensor(spec, kernel, argument) for argument in kernel.inputs)
+        self.inputs = tuple(self.builder.declare(arguments.tensor(spec, kernel, a)) for a in kernel.inputs)
         self.numbers = tuple(option.name for option in kernel.options if not isinstance(option.default, bool))
         self.groups: list[ops.Group] = []
         self.known: dict[str, Value] = {}

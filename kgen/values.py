@@ -90,6 +90,12 @@ class Context:
     def layout(self) -> Layout:
         return self.spec.layout
 
+    def alike(self, axis: str, other: str) -> None:
+        """Note that two axes are of one extent; the outer one stands for both in what users see."""
+        first, second = sorted((axis, other), key=self.axes.index)
+        if (first, second) not in self.builder.alike:
+            self.builder.alike.append((first, second))
+
     def name(self, node: Node, stem: str) -> Node:
         """Suggest a name made of `stem` and the first argument's name, such as gate_x."""
         return self.builder.name(node, f"{stem}_{self.label}" if self.label else stem)

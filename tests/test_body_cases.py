@@ -29,6 +29,15 @@ BODIES: dict[str, tuple[Mapping[str, str], str]] = {
         {"x": "even", "y": "odd", "weight": "weights(x, y)"},
         "return sgp(x, y, weight) * y",
     ),
+    "fully_connected": ({**XY, "weight": "weights(x, y)[n, m]"}, "return fcgp(x, y, weight)"),
+    "linear_map": (
+        {"x": "odd", "w": "weights(x)[n, m]", "s": "scalar[m]"},
+        "return mv_linear(x, w, s), mv_linear(x, w)",
+    ),
+    "square_map": (
+        {"x": "multivector", "w": "weights(x)[k, n]"},
+        "return mv_linear(rename(x, axis=n, to=k), w) * x",
+    ),
     "one_weight": ({**XY, "weight": "weights(x, y)"}, "return weight[0, 1, 1] * x + weight[1, 1, 0] * y"),
     "linear": ({"x": "multivector", "w": "weights(x)"}, "return w[0] * x.grade(0) + w[2] * x.grade(2)"),
     "images": (XY, "return reverse(x) * y, involute(x) + conjugate(y)"),
@@ -64,7 +73,8 @@ name: bodies_{name}
 algebra: {{signature: [{ALGEBRAS[name]}]}}
 layout:
   multivector: {memory}
-  weights: {{order: [left, out, right], memory: [n, path], gradewise: [grade, n, m]}}
+  weights:
+    {{order: [left, out, right], memory: [n, path], fully_connected: [path, n, m], gradewise: [grade, n, m]}}
 kernels:
 """
     for kernel, (inputs, body) in cases(name).items():

@@ -242,7 +242,7 @@ VALUES = (
     "x * y", "x ^ y", "x | y", "x & y", "r >> x", "v >> x", "~x - involute(y)", "conjugate(x)", "dual(x)", "undual(v)",
     "x.grade(1, 2) + v", "norm_squared(r) * v", "gelu(x)", "sgp(x, v, w)", "scalar_product(v, x) * r",
     "grade_rms_norm(x, eps=0.1)", "grade_rms_norm(odd(x), metric=\"invariant\")",
-    "fcgp(x, v, c)", "fcgp(even(x), v, c)", "mv_linear(x, l)", "mv_linear(v, l, s)", "mv_linear(odd(x), l, bias=z)",
+    "fcgp(x, v, c)", "mv_linear(x, l)", "mv_linear(x, l, s)", "mv_linear(x, l, bias=z)",
 )  # fmt: skip
 ALGEBRAS = (
     "signature: [2, 0, 0]",

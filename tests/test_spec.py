@@ -66,6 +66,7 @@ def test_shipped_specs_load_under_their_own_name_and_name_their_schema(path: Pat
     assert spec.name == path.stem and spec.doc
     assert all(kernel.doc and kernel.deterministic for kernel in spec.kernels)
     first_order = {"cga3d": ("sgp", "fused_gelu_sgp_norm")} | dict.fromkeys(("pga3d", "sta"), ("fused_gelu_fcgp_norm",))
+    first_order |= dict.fromkeys(("vga2d", "vga3d"), ("layer", "fc_layer"))
     assert all((k.order == 1) == (k.name in first_order.get(spec.name, ())) for k in spec.kernels), "as the README says"
     first = path.read_text(encoding="utf-8").splitlines()[0]
     schema = first.removeprefix("# yaml-language-server: $schema=")

@@ -180,6 +180,7 @@ KERNELS = {
         "indices": {},
         "grades": {"x": (0, 1, 2, 3, 4, 5), "y": (0, 1, 2, 3, 4, 5), "out": (0, 1, 2, 3, 4, 5)},
         "group": "pin",
+        "products": False,
     },
     "sgp": {
         "inputs": {"x": ("...", "n", 32), "y": ("...", "n", 32), "weight": ("n", 56)},
@@ -189,6 +190,7 @@ KERNELS = {
         "indices": {},
         "grades": {"x": (0, 1, 2, 3, 4, 5), "y": (0, 1, 2, 3, 4, 5), "out": (0, 1, 2, 3, 4, 5)},
         "group": "pin",
+        "products": False,
     },
     "fused_gelu_sgp_norm": {
         "inputs": {"x": ("...", "n", 32), "y": ("...", "n", 32), "weight": ("n", 56)},
@@ -198,6 +200,7 @@ KERNELS = {
         "indices": {},
         "grades": {"x": (0, 1, 2, 3, 4, 5), "y": (0, 1, 2, 3, 4, 5), "out": (0, 1, 2, 3, 4, 5)},
         "group": "pin",
+        "products": False,
     },
 }
 
@@ -509,6 +512,7 @@ def draw(case, extents, dtype=torch.float64, scale=1.0):
 # in fp64 where an input is; 16-bit results are rounded once, and may be off by the spacing of the format's numbers. In
 # fp64 inputs and cotangents are of size one, and so is what errors are measured by, at least: terms may cancel.
 TOLERANCE = {torch.float64: 1e-12, torch.float32: 1e-5, torch.float16: 2.0**-10, torch.bfloat16: 2.0**-7}
+ROUNDED = 2.0**-4  # of matrix products in bf16, whose factors are rounded, too: a gradient passes through several
 
 
 def seeded(name, like):
@@ -569,7 +573,8 @@ def prove(case, inputs, wanted=None, second=False, further=False):
     for name, x in found.items():
         assert x.dtype == floating.get(name.split()[-1] if name.startswith(("d ", "dd ")) else "", promised), name
         assert x.shape == exact[name].shape, name
-        agree(name, x.cpu(), exact[name], rough[name])
+        rounded = case.products and promised is torch.bfloat16
+        agree(name, x.cpu(), exact[name], rough[name], ROUNDED if rounded else None)
     return found
 
 
@@ -579,7 +584,7 @@ def expected(case, inputs, dtype, *rest):
     return evaluate(case, ORACLES[case.kernel], values, *rest)
 
 
-def agree(name, x, exact, rough):
+def agree(name, x, exact, rough, tolerance=None):
     """No worse than the tolerance; nor, where numbers are ill-conditioned or overflow, than plain torch by far."""
     finite = exact.isfinite() & rough.isfinite()
     if x.numel() and not finite.any():
@@ -588,7 +593,7 @@ def agree(name, x, exact, rough):
     assert x[finite].isfinite().all(), f"{name} is not finite"
     least = 1.0 if rough.dtype == torch.float64 else 0.0
     off, usual = (error(y[finite], exact[finite], least) for y in (x, rough))
-    assert off <= max(TOLERANCE[x.dtype], 10 * usual), f"{name} is off by {off:.1e}"
+    assert off <= max(tolerance or TOLERANCE[x.dtype], 10 * usual), f"{name} is off by {off:.1e}"
 
 
 def error(x, exact, least):
