@@ -299,20 +299,18 @@ LAUNCH = {
     ),
     "fused_gelu_fcgp_norm_without_normalize_backward_4": Launch(elements=4, warps=4, tile=512, pack=512),
     "mv_linear": Launch(elements=4, warps=4, tile=512, pack=512),
-    "mv_linear_1": Launch(elements=1, warps=32, tile=256, pack=256, resident=16384),
+    "mv_linear_1": Launch(elements=8, warps=4, tile=256, pack=1024),
     "mv_linear_backward": Launch(elements=4, warps=4, tile=512, pack=512),
     "mv_linear_backward_1": Launch(elements=4, warps=4, tile=512, pack=512),
     "mv_linear_backward_2": Launch(elements=1, warps=2, tile=64, pack=64, programs=10, registers=96),
     "mv_linear_backward_3": Launch(elements=4, warps=4, tile=512, pack=512),
-    "mv_linear_backward_4": Launch(elements=4, warps=4, tile=512, pack=512),
     "mv_linear_double_backward": Launch(elements=4, warps=4, tile=512, pack=512),
     "mv_linear_double_backward_1": Launch(elements=4, warps=4, tile=512, pack=512),
     "mv_linear_double_backward_2": Launch(elements=4, warps=4, tile=512, pack=512),
     "mv_linear_double_backward_3": Launch(elements=4, warps=4, tile=512, pack=512),
-    "mv_linear_double_backward_4": Launch(elements=4, warps=4, tile=512, pack=512),
-    "mv_linear_double_backward_5": Launch(elements=1, warps=32, tile=256, pack=256, resident=32768),
-    "mv_linear_double_backward_6": Launch(elements=4, warps=4, tile=512, pack=512),
-    "mv_linear_double_backward_7": Launch(elements=1, warps=32, tile=256, pack=256, resident=16384),
+    "mv_linear_double_backward_4": Launch(elements=8, warps=4, tile=256, pack=1024),
+    "mv_linear_double_backward_5": Launch(elements=4, warps=4, tile=512, pack=512),
+    "mv_linear_double_backward_6": Launch(elements=8, warps=4, tile=256, pack=1024),
 }
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -633,13 +631,15 @@ def _matrix(*tensors):
     return torch.float32 if dtype is torch.float16 else dtype
 
 
-def _matmul(a, b):
+def _matmul(a, b, out=None):
     """The product of two matrices, or of two batches of them, in their own dtype: autocast is not asked."""
+    if torch.is_autocast_enabled(a.device.type):
+        with torch.autocast(a.device.type, enabled=False):
+            return _matmul(a, b, out)
     product = torch.mm if a.dim() == 2 else torch.bmm
-    if not torch.is_autocast_enabled(a.device.type):
-        return product(a, b)
-    with torch.autocast(a.device.type, enabled=False):
-        return product(a, b)
+    if out is None or out.dtype == a.dtype:
+        return product(a, b, out=out)
+    return out.copy_(product(a, b))
 
 
 @functools.cache
@@ -12961,41 +12961,41 @@ def _fused_gelu_fcgp_norm_with_normalize_backward_kernel(
         t1, t2, t3, grad_out_e_2 * saved_product_out_e, mask
     )
     grad_out_e0123 = inv_rms_4 * grad_out_e0123_2
-    grad_out_e023 = saved_inv_rms_3 * grad_out_e023_2
+    grad_out_e012 = saved_inv_rms_3 * grad_out_e012_2
     grad_out_e013 = saved_inv_rms_3 * grad_out_e013_2
+    grad_out_e023 = saved_inv_rms_3 * grad_out_e023_2
     t4 = t0 * (grad_inv_rms_3 * (-0.5 * saved_inv_rms_3 * saved_inv_rms_3 * saved_inv_rms_3))
     grad_out_e123 = saved_inv_rms_3 * grad_out_e123_2 + 2.0 * t4 * saved_product3_out_e123
-    grad_out_e012 = saved_inv_rms_3 * grad_out_e012_2
-    grad_out_e03 = saved_inv_rms_2 * grad_out_e03_2
-    grad_out_e02 = saved_inv_rms_2 * grad_out_e02_2
-    t5 = t0 * (grad_inv_rms_2 * (-0.5 * saved_inv_rms_2 * saved_inv_rms_2 * saved_inv_rms_2))
-    grad_out_e23 = saved_inv_rms_2 * grad_out_e23_2 + 2.0 * t5 * saved_product2_out_e23
-    grad_out_e13 = saved_inv_rms_2 * grad_out_e13_2 + 2.0 * t5 * saved_product2_out_e13
-    grad_out_e12 = saved_inv_rms_2 * grad_out_e12_2 + 2.0 * t5 * saved_product2_out_e12
     grad_out_e01 = saved_inv_rms_2 * grad_out_e01_2
-    t6 = t0 * (grad_inv_rms_1 * (-0.5 * saved_inv_rms_1 * saved_inv_rms_1 * saved_inv_rms_1))
-    grad_out_e3 = saved_inv_rms_1 * grad_out_e3_2 + 2.0 * t6 * saved_product1_out_e3
-    grad_out_e2 = saved_inv_rms_1 * grad_out_e2_2 + 2.0 * t6 * saved_product1_out_e2
-    grad_out_e1 = saved_inv_rms_1 * grad_out_e1_2 + 2.0 * t6 * saved_product1_out_e1
+    grad_out_e02 = saved_inv_rms_2 * grad_out_e02_2
+    grad_out_e03 = saved_inv_rms_2 * grad_out_e03_2
+    t5 = t0 * (grad_inv_rms_2 * (-0.5 * saved_inv_rms_2 * saved_inv_rms_2 * saved_inv_rms_2))
+    grad_out_e12 = saved_inv_rms_2 * grad_out_e12_2 + 2.0 * t5 * saved_product2_out_e12
+    grad_out_e13 = saved_inv_rms_2 * grad_out_e13_2 + 2.0 * t5 * saved_product2_out_e13
+    grad_out_e23 = saved_inv_rms_2 * grad_out_e23_2 + 2.0 * t5 * saved_product2_out_e23
     grad_out_e0 = saved_inv_rms_1 * grad_out_e0_2
+    t6 = t0 * (grad_inv_rms_1 * (-0.5 * saved_inv_rms_1 * saved_inv_rms_1 * saved_inv_rms_1))
+    grad_out_e1 = saved_inv_rms_1 * grad_out_e1_2 + 2.0 * t6 * saved_product1_out_e1
+    grad_out_e2 = saved_inv_rms_1 * grad_out_e2_2 + 2.0 * t6 * saved_product1_out_e2
+    grad_out_e3 = saved_inv_rms_1 * grad_out_e3_2 + 2.0 * t6 * saved_product1_out_e3
     t7 = t0 * (grad_inv_rms_0 * (-0.5 * saved_inv_rms_0 * saved_inv_rms_0 * saved_inv_rms_0))
     grad_out_e = saved_inv_rms_0 * grad_out_e_2 + 2.0 * t7 * saved_product_out_e
 
     tl.store(operand_row + at, grad_out_e0123, mask=mask)
-    tl.store(operand2_row + at, grad_out_e023, mask=mask)
+    tl.store(operand2_row + at, grad_out_e012, mask=mask)
     tl.store(operand2_row + BM + at, grad_out_e013, mask=mask)
-    tl.store(operand2_row + 2 * BM + at, grad_out_e123, mask=mask)
-    tl.store(operand2_row + 3 * BM + at, grad_out_e012, mask=mask)
-    tl.store(operand4_row + at, grad_out_e03, mask=mask)
+    tl.store(operand2_row + 2 * BM + at, grad_out_e023, mask=mask)
+    tl.store(operand2_row + 3 * BM + at, grad_out_e123, mask=mask)
+    tl.store(operand4_row + at, grad_out_e01, mask=mask)
     tl.store(operand4_row + BM + at, grad_out_e02, mask=mask)
-    tl.store(operand4_row + 2 * BM + at, grad_out_e23, mask=mask)
-    tl.store(operand4_row + 3 * BM + at, grad_out_e13, mask=mask)
-    tl.store(operand4_row + 4 * BM + at, grad_out_e12, mask=mask)
-    tl.store(operand4_row + 5 * BM + at, grad_out_e01, mask=mask)
-    tl.store(operand6_row + at, grad_out_e3, mask=mask)
-    tl.store(operand6_row + BM + at, grad_out_e2, mask=mask)
-    tl.store(operand6_row + 2 * BM + at, grad_out_e1, mask=mask)
-    tl.store(operand6_row + 3 * BM + at, grad_out_e0, mask=mask)
+    tl.store(operand4_row + 2 * BM + at, grad_out_e03, mask=mask)
+    tl.store(operand4_row + 3 * BM + at, grad_out_e12, mask=mask)
+    tl.store(operand4_row + 4 * BM + at, grad_out_e13, mask=mask)
+    tl.store(operand4_row + 5 * BM + at, grad_out_e23, mask=mask)
+    tl.store(operand6_row + at, grad_out_e0, mask=mask)
+    tl.store(operand6_row + BM + at, grad_out_e1, mask=mask)
+    tl.store(operand6_row + 2 * BM + at, grad_out_e2, mask=mask)
+    tl.store(operand6_row + 3 * BM + at, grad_out_e3, mask=mask)
     tl.store(operand8_row + at, grad_out_e, mask=mask)
 
 
@@ -13146,37 +13146,37 @@ def _fused_gelu_fcgp_norm_with_normalize_backward_long_kernel(
         saved_product3_out_e123 = tl.load(saved_product3_row + BM + at, mask=mask, other=0.0).to(REAL)
 
         grad_out_e0123 = inv_rms_4 * grad_out_e0123_2
-        grad_out_e023 = saved_inv_rms_3 * grad_out_e023_2
-        grad_out_e013 = saved_inv_rms_3 * grad_out_e013_2
-        grad_out_e123 = saved_inv_rms_3 * grad_out_e123_2 + 2.0 * t1 * saved_product3_out_e123
         grad_out_e012 = saved_inv_rms_3 * grad_out_e012_2
-        grad_out_e03 = saved_inv_rms_2 * grad_out_e03_2
-        grad_out_e02 = saved_inv_rms_2 * grad_out_e02_2
-        grad_out_e23 = saved_inv_rms_2 * grad_out_e23_2 + 2.0 * t2 * saved_product2_out_e23
-        grad_out_e13 = saved_inv_rms_2 * grad_out_e13_2 + 2.0 * t2 * saved_product2_out_e13
-        grad_out_e12 = saved_inv_rms_2 * grad_out_e12_2 + 2.0 * t2 * saved_product2_out_e12
+        grad_out_e013 = saved_inv_rms_3 * grad_out_e013_2
+        grad_out_e023 = saved_inv_rms_3 * grad_out_e023_2
+        grad_out_e123 = saved_inv_rms_3 * grad_out_e123_2 + 2.0 * t1 * saved_product3_out_e123
         grad_out_e01 = saved_inv_rms_2 * grad_out_e01_2
-        grad_out_e3 = saved_inv_rms_1 * grad_out_e3_2 + 2.0 * t3 * saved_product1_out_e3
-        grad_out_e2 = saved_inv_rms_1 * grad_out_e2_2 + 2.0 * t3 * saved_product1_out_e2
-        grad_out_e1 = saved_inv_rms_1 * grad_out_e1_2 + 2.0 * t3 * saved_product1_out_e1
+        grad_out_e02 = saved_inv_rms_2 * grad_out_e02_2
+        grad_out_e03 = saved_inv_rms_2 * grad_out_e03_2
+        grad_out_e12 = saved_inv_rms_2 * grad_out_e12_2 + 2.0 * t2 * saved_product2_out_e12
+        grad_out_e13 = saved_inv_rms_2 * grad_out_e13_2 + 2.0 * t2 * saved_product2_out_e13
+        grad_out_e23 = saved_inv_rms_2 * grad_out_e23_2 + 2.0 * t2 * saved_product2_out_e23
         grad_out_e0 = saved_inv_rms_1 * grad_out_e0_2
+        grad_out_e1 = saved_inv_rms_1 * grad_out_e1_2 + 2.0 * t3 * saved_product1_out_e1
+        grad_out_e2 = saved_inv_rms_1 * grad_out_e2_2 + 2.0 * t3 * saved_product1_out_e2
+        grad_out_e3 = saved_inv_rms_1 * grad_out_e3_2 + 2.0 * t3 * saved_product1_out_e3
         grad_out_e = saved_inv_rms_0 * grad_out_e_2 + 2.0 * t4 * saved_product_out_e
 
         tl.store(operand_row + at, grad_out_e0123, mask=mask)
-        tl.store(operand2_row + at, grad_out_e023, mask=mask)
+        tl.store(operand2_row + at, grad_out_e012, mask=mask)
         tl.store(operand2_row + BM + at, grad_out_e013, mask=mask)
-        tl.store(operand2_row + 2 * BM + at, grad_out_e123, mask=mask)
-        tl.store(operand2_row + 3 * BM + at, grad_out_e012, mask=mask)
-        tl.store(operand4_row + at, grad_out_e03, mask=mask)
+        tl.store(operand2_row + 2 * BM + at, grad_out_e023, mask=mask)
+        tl.store(operand2_row + 3 * BM + at, grad_out_e123, mask=mask)
+        tl.store(operand4_row + at, grad_out_e01, mask=mask)
         tl.store(operand4_row + BM + at, grad_out_e02, mask=mask)
-        tl.store(operand4_row + 2 * BM + at, grad_out_e23, mask=mask)
-        tl.store(operand4_row + 3 * BM + at, grad_out_e13, mask=mask)
-        tl.store(operand4_row + 4 * BM + at, grad_out_e12, mask=mask)
-        tl.store(operand4_row + 5 * BM + at, grad_out_e01, mask=mask)
-        tl.store(operand6_row + at, grad_out_e3, mask=mask)
-        tl.store(operand6_row + BM + at, grad_out_e2, mask=mask)
-        tl.store(operand6_row + 2 * BM + at, grad_out_e1, mask=mask)
-        tl.store(operand6_row + 3 * BM + at, grad_out_e0, mask=mask)
+        tl.store(operand4_row + 2 * BM + at, grad_out_e03, mask=mask)
+        tl.store(operand4_row + 3 * BM + at, grad_out_e12, mask=mask)
+        tl.store(operand4_row + 4 * BM + at, grad_out_e13, mask=mask)
+        tl.store(operand4_row + 5 * BM + at, grad_out_e23, mask=mask)
+        tl.store(operand6_row + at, grad_out_e0, mask=mask)
+        tl.store(operand6_row + BM + at, grad_out_e1, mask=mask)
+        tl.store(operand6_row + 2 * BM + at, grad_out_e2, mask=mask)
+        tl.store(operand6_row + 3 * BM + at, grad_out_e3, mask=mask)
         tl.store(operand8_row + at, grad_out_e, mask=mask)
 
 
@@ -13243,10 +13243,10 @@ def _fused_gelu_fcgp_norm_with_normalize_backward_1_kernel(
     weight_440 = tl.load(weight_row + 33 * NM + tile, mask=mask, other=0.0).to(REAL)
 
     tl.store(operand1_row + tile, weight_044, mask=mask)
-    tl.store(operand1_row + NM + tile, weight_440, mask=mask)
-    tl.store(operand1_row + 2 * NM + tile, weight_341, mask=mask)
-    tl.store(operand1_row + 3 * NM + tile, weight_242, mask=mask)
-    tl.store(operand1_row + 4 * NM + tile, weight_143, mask=mask)
+    tl.store(operand1_row + NM + tile, weight_143, mask=mask)
+    tl.store(operand1_row + 2 * NM + tile, weight_242, mask=mask)
+    tl.store(operand1_row + 3 * NM + tile, weight_341, mask=mask)
+    tl.store(operand1_row + 4 * NM + tile, weight_440, mask=mask)
     tl.store(operand3_row + tile, weight_033, mask=mask)
     tl.store(operand3_row + NM + tile, weight_132, mask=mask)
     tl.store(operand3_row + 2 * NM + tile, weight_134, mask=mask)
@@ -13273,9 +13273,9 @@ def _fused_gelu_fcgp_norm_with_normalize_backward_1_kernel(
     tl.store(operand7_row + 6 * NM + tile, weight_314, mask=mask)
     tl.store(operand7_row + 7 * NM + tile, weight_413, mask=mask)
     tl.store(operand9_row + tile, weight_000, mask=mask)
-    tl.store(operand9_row + NM + tile, weight_303, mask=mask)
+    tl.store(operand9_row + NM + tile, weight_101, mask=mask)
     tl.store(operand9_row + 2 * NM + tile, weight_202, mask=mask)
-    tl.store(operand9_row + 3 * NM + tile, weight_101, mask=mask)
+    tl.store(operand9_row + 3 * NM + tile, weight_303, mask=mask)
 
 
 @triton.jit(do_not_specialize=["B"])
@@ -13322,18 +13322,18 @@ def _fused_gelu_fcgp_norm_with_normalize_backward_2_kernel(
     y_e, y_e0, y_e1, y_e2, y_e3, y_e01, y_e02, y_e03 = _load8(y_row + at * 16, mask, REAL)
     y_e12, y_e13, y_e23, y_e012, y_e013, y_e023, y_e123, y_e0123 = _load8(y_row + at * 16 + 8, mask, REAL)
     contracted_grad_xy_044_e0123 = tl.load(contracted_row + r * 5 * N + n, mask=mask, other=0.0).to(REAL)
-    contracted_grad_xy_440_e0123 = tl.load(contracted_row + r * 5 * N + n + N, mask=mask, other=0.0).to(REAL)
-    contracted_grad_xy_341_e0123 = tl.load(contracted_row + r * 5 * N + n + 2 * N, mask=mask, other=0.0).to(REAL)
-    contracted_grad_xy_242_e0123 = tl.load(contracted_row + r * 5 * N + n + 3 * N, mask=mask, other=0.0).to(REAL)
-    contracted_grad_xy_143_e0123 = tl.load(contracted_row + r * 5 * N + n + 4 * N, mask=mask, other=0.0).to(REAL)
-    contracted1_grad_xy_033_e023 = tl.load(contracted1_row + r * 8 * N + n, mask=mask, other=0.0).to(REAL)
-    contracted1_grad_xy_132_e023 = tl.load(contracted1_row + N + r * 8 * N + n, mask=mask, other=0.0).to(REAL)
-    contracted1_grad_xy_134_e023 = tl.load(contracted1_row + 2 * N + r * 8 * N + n, mask=mask, other=0.0).to(REAL)
-    contracted1_grad_xy_231_e023 = tl.load(contracted1_row + 3 * N + r * 8 * N + n, mask=mask, other=0.0).to(REAL)
-    contracted1_grad_xy_233_e023 = tl.load(contracted1_row + 4 * N + r * 8 * N + n, mask=mask, other=0.0).to(REAL)
-    contracted1_grad_xy_330_e023 = tl.load(contracted1_row + 5 * N + r * 8 * N + n, mask=mask, other=0.0).to(REAL)
-    contracted1_grad_xy_332_e023 = tl.load(contracted1_row + 6 * N + r * 8 * N + n, mask=mask, other=0.0).to(REAL)
-    contracted1_grad_xy_431_e023 = tl.load(contracted1_row + 7 * N + r * 8 * N + n, mask=mask, other=0.0).to(REAL)
+    contracted_grad_xy_143_e0123 = tl.load(contracted_row + r * 5 * N + n + N, mask=mask, other=0.0).to(REAL)
+    contracted_grad_xy_242_e0123 = tl.load(contracted_row + r * 5 * N + n + 2 * N, mask=mask, other=0.0).to(REAL)
+    contracted_grad_xy_341_e0123 = tl.load(contracted_row + r * 5 * N + n + 3 * N, mask=mask, other=0.0).to(REAL)
+    contracted_grad_xy_440_e0123 = tl.load(contracted_row + r * 5 * N + n + 4 * N, mask=mask, other=0.0).to(REAL)
+    contracted1_grad_xy_033_e012 = tl.load(contracted1_row + r * 8 * N + n, mask=mask, other=0.0).to(REAL)
+    contracted1_grad_xy_132_e012 = tl.load(contracted1_row + N + r * 8 * N + n, mask=mask, other=0.0).to(REAL)
+    contracted1_grad_xy_134_e012 = tl.load(contracted1_row + 2 * N + r * 8 * N + n, mask=mask, other=0.0).to(REAL)
+    contracted1_grad_xy_231_e012 = tl.load(contracted1_row + 3 * N + r * 8 * N + n, mask=mask, other=0.0).to(REAL)
+    contracted1_grad_xy_233_e012 = tl.load(contracted1_row + 4 * N + r * 8 * N + n, mask=mask, other=0.0).to(REAL)
+    contracted1_grad_xy_330_e012 = tl.load(contracted1_row + 5 * N + r * 8 * N + n, mask=mask, other=0.0).to(REAL)
+    contracted1_grad_xy_332_e012 = tl.load(contracted1_row + 6 * N + r * 8 * N + n, mask=mask, other=0.0).to(REAL)
+    contracted1_grad_xy_431_e012 = tl.load(contracted1_row + 7 * N + r * 8 * N + n, mask=mask, other=0.0).to(REAL)
     contracted1_grad_xy_033_e013 = tl.load(contracted1_row + 8 * BN + r * 8 * N + n, mask=mask, other=0.0).to(REAL)
     contracted1_grad_xy_132_e013 = tl.load(contracted1_row + 8 * BN + N + r * 8 * N + n, mask=mask, other=0.0).to(REAL)
     contracted1_grad_xy_134_e013 = tl.load(contracted1_row + 8 * BN + 2 * N + r * 8 * N + n, mask=mask, other=0.0).to(
@@ -13354,43 +13354,43 @@ def _fused_gelu_fcgp_norm_with_normalize_backward_2_kernel(
     contracted1_grad_xy_431_e013 = tl.load(contracted1_row + 8 * BN + 7 * N + r * 8 * N + n, mask=mask, other=0.0).to(
         REAL
     )
-    contracted1_grad_xy_033_e123 = tl.load(contracted1_row + 16 * BN + r * 8 * N + n, mask=mask, other=0.0).to(REAL)
-    contracted1_grad_xy_132_e123 = tl.load(contracted1_row + 16 * BN + N + r * 8 * N + n, mask=mask, other=0.0).to(REAL)
-    contracted1_grad_xy_231_e123 = tl.load(contracted1_row + 16 * BN + 3 * N + r * 8 * N + n, mask=mask, other=0.0).to(
+    contracted1_grad_xy_033_e023 = tl.load(contracted1_row + 16 * BN + r * 8 * N + n, mask=mask, other=0.0).to(REAL)
+    contracted1_grad_xy_132_e023 = tl.load(contracted1_row + 16 * BN + N + r * 8 * N + n, mask=mask, other=0.0).to(REAL)
+    contracted1_grad_xy_134_e023 = tl.load(contracted1_row + 16 * BN + 2 * N + r * 8 * N + n, mask=mask, other=0.0).to(
         REAL
     )
-    contracted1_grad_xy_330_e123 = tl.load(contracted1_row + 16 * BN + 5 * N + r * 8 * N + n, mask=mask, other=0.0).to(
+    contracted1_grad_xy_231_e023 = tl.load(contracted1_row + 16 * BN + 3 * N + r * 8 * N + n, mask=mask, other=0.0).to(
         REAL
     )
-    contracted1_grad_xy_033_e012 = tl.load(contracted1_row + 24 * BN + r * 8 * N + n, mask=mask, other=0.0).to(REAL)
-    contracted1_grad_xy_132_e012 = tl.load(contracted1_row + 24 * BN + N + r * 8 * N + n, mask=mask, other=0.0).to(REAL)
-    contracted1_grad_xy_134_e012 = tl.load(contracted1_row + 24 * BN + 2 * N + r * 8 * N + n, mask=mask, other=0.0).to(
+    contracted1_grad_xy_233_e023 = tl.load(contracted1_row + 16 * BN + 4 * N + r * 8 * N + n, mask=mask, other=0.0).to(
         REAL
     )
-    contracted1_grad_xy_231_e012 = tl.load(contracted1_row + 24 * BN + 3 * N + r * 8 * N + n, mask=mask, other=0.0).to(
+    contracted1_grad_xy_330_e023 = tl.load(contracted1_row + 16 * BN + 5 * N + r * 8 * N + n, mask=mask, other=0.0).to(
         REAL
     )
-    contracted1_grad_xy_233_e012 = tl.load(contracted1_row + 24 * BN + 4 * N + r * 8 * N + n, mask=mask, other=0.0).to(
+    contracted1_grad_xy_332_e023 = tl.load(contracted1_row + 16 * BN + 6 * N + r * 8 * N + n, mask=mask, other=0.0).to(
         REAL
     )
-    contracted1_grad_xy_330_e012 = tl.load(contracted1_row + 24 * BN + 5 * N + r * 8 * N + n, mask=mask, other=0.0).to(
+    contracted1_grad_xy_431_e023 = tl.load(contracted1_row + 16 * BN + 7 * N + r * 8 * N + n, mask=mask, other=0.0).to(
         REAL
     )
-    contracted1_grad_xy_332_e012 = tl.load(contracted1_row + 24 * BN + 6 * N + r * 8 * N + n, mask=mask, other=0.0).to(
+    contracted1_grad_xy_033_e123 = tl.load(contracted1_row + 24 * BN + r * 8 * N + n, mask=mask, other=0.0).to(REAL)
+    contracted1_grad_xy_132_e123 = tl.load(contracted1_row + 24 * BN + N + r * 8 * N + n, mask=mask, other=0.0).to(REAL)
+    contracted1_grad_xy_231_e123 = tl.load(contracted1_row + 24 * BN + 3 * N + r * 8 * N + n, mask=mask, other=0.0).to(
         REAL
     )
-    contracted1_grad_xy_431_e012 = tl.load(contracted1_row + 24 * BN + 7 * N + r * 8 * N + n, mask=mask, other=0.0).to(
+    contracted1_grad_xy_330_e123 = tl.load(contracted1_row + 24 * BN + 5 * N + r * 8 * N + n, mask=mask, other=0.0).to(
         REAL
     )
-    contracted2_grad_xy_022_e03 = tl.load(contracted2_row + r * 9 * N + n, mask=mask, other=0.0).to(REAL)
-    contracted2_grad_xy_121_e03 = tl.load(contracted2_row + N + r * 9 * N + n, mask=mask, other=0.0).to(REAL)
-    contracted2_grad_xy_123_e03 = tl.load(contracted2_row + 2 * N + r * 9 * N + n, mask=mask, other=0.0).to(REAL)
-    contracted2_grad_xy_220_e03 = tl.load(contracted2_row + 3 * N + r * 9 * N + n, mask=mask, other=0.0).to(REAL)
-    contracted2_grad_xy_222_e03 = tl.load(contracted2_row + 4 * N + r * 9 * N + n, mask=mask, other=0.0).to(REAL)
-    contracted2_grad_xy_224_e03 = tl.load(contracted2_row + 5 * N + r * 9 * N + n, mask=mask, other=0.0).to(REAL)
-    contracted2_grad_xy_321_e03 = tl.load(contracted2_row + 6 * N + r * 9 * N + n, mask=mask, other=0.0).to(REAL)
-    contracted2_grad_xy_323_e03 = tl.load(contracted2_row + 7 * N + r * 9 * N + n, mask=mask, other=0.0).to(REAL)
-    contracted2_grad_xy_422_e03 = tl.load(contracted2_row + 8 * N + r * 9 * N + n, mask=mask, other=0.0).to(REAL)
+    contracted2_grad_xy_022_e01 = tl.load(contracted2_row + r * 9 * N + n, mask=mask, other=0.0).to(REAL)
+    contracted2_grad_xy_121_e01 = tl.load(contracted2_row + N + r * 9 * N + n, mask=mask, other=0.0).to(REAL)
+    contracted2_grad_xy_123_e01 = tl.load(contracted2_row + 2 * N + r * 9 * N + n, mask=mask, other=0.0).to(REAL)
+    contracted2_grad_xy_220_e01 = tl.load(contracted2_row + 3 * N + r * 9 * N + n, mask=mask, other=0.0).to(REAL)
+    contracted2_grad_xy_222_e01 = tl.load(contracted2_row + 4 * N + r * 9 * N + n, mask=mask, other=0.0).to(REAL)
+    contracted2_grad_xy_224_e01 = tl.load(contracted2_row + 5 * N + r * 9 * N + n, mask=mask, other=0.0).to(REAL)
+    contracted2_grad_xy_321_e01 = tl.load(contracted2_row + 6 * N + r * 9 * N + n, mask=mask, other=0.0).to(REAL)
+    contracted2_grad_xy_323_e01 = tl.load(contracted2_row + 7 * N + r * 9 * N + n, mask=mask, other=0.0).to(REAL)
+    contracted2_grad_xy_422_e01 = tl.load(contracted2_row + 8 * N + r * 9 * N + n, mask=mask, other=0.0).to(REAL)
     contracted2_grad_xy_022_e02 = tl.load(contracted2_row + 9 * BN + r * 9 * N + n, mask=mask, other=0.0).to(REAL)
     contracted2_grad_xy_121_e02 = tl.load(contracted2_row + 9 * BN + N + r * 9 * N + n, mask=mask, other=0.0).to(REAL)
     contracted2_grad_xy_123_e02 = tl.load(contracted2_row + 9 * BN + 2 * N + r * 9 * N + n, mask=mask, other=0.0).to(
@@ -13414,129 +13414,125 @@ def _fused_gelu_fcgp_norm_with_normalize_backward_2_kernel(
     contracted2_grad_xy_422_e02 = tl.load(contracted2_row + 9 * BN + 8 * N + r * 9 * N + n, mask=mask, other=0.0).to(
         REAL
     )
-    contracted2_grad_xy_022_e23 = tl.load(contracted2_row + 18 * BN + r * 9 * N + n, mask=mask, other=0.0).to(REAL)
-    contracted2_grad_xy_121_e23 = tl.load(contracted2_row + 18 * BN + N + r * 9 * N + n, mask=mask, other=0.0).to(REAL)
-    contracted2_grad_xy_123_e23 = tl.load(contracted2_row + 18 * BN + 2 * N + r * 9 * N + n, mask=mask, other=0.0).to(
+    contracted2_grad_xy_022_e03 = tl.load(contracted2_row + 18 * BN + r * 9 * N + n, mask=mask, other=0.0).to(REAL)
+    contracted2_grad_xy_121_e03 = tl.load(contracted2_row + 18 * BN + N + r * 9 * N + n, mask=mask, other=0.0).to(REAL)
+    contracted2_grad_xy_123_e03 = tl.load(contracted2_row + 18 * BN + 2 * N + r * 9 * N + n, mask=mask, other=0.0).to(
         REAL
     )
-    contracted2_grad_xy_220_e23 = tl.load(contracted2_row + 18 * BN + 3 * N + r * 9 * N + n, mask=mask, other=0.0).to(
+    contracted2_grad_xy_220_e03 = tl.load(contracted2_row + 18 * BN + 3 * N + r * 9 * N + n, mask=mask, other=0.0).to(
         REAL
     )
-    contracted2_grad_xy_222_e23 = tl.load(contracted2_row + 18 * BN + 4 * N + r * 9 * N + n, mask=mask, other=0.0).to(
+    contracted2_grad_xy_222_e03 = tl.load(contracted2_row + 18 * BN + 4 * N + r * 9 * N + n, mask=mask, other=0.0).to(
         REAL
     )
-    contracted2_grad_xy_321_e23 = tl.load(contracted2_row + 18 * BN + 6 * N + r * 9 * N + n, mask=mask, other=0.0).to(
+    contracted2_grad_xy_224_e03 = tl.load(contracted2_row + 18 * BN + 5 * N + r * 9 * N + n, mask=mask, other=0.0).to(
         REAL
     )
-    contracted2_grad_xy_022_e13 = tl.load(contracted2_row + 27 * BN + r * 9 * N + n, mask=mask, other=0.0).to(REAL)
-    contracted2_grad_xy_121_e13 = tl.load(contracted2_row + 27 * BN + N + r * 9 * N + n, mask=mask, other=0.0).to(REAL)
-    contracted2_grad_xy_123_e13 = tl.load(contracted2_row + 27 * BN + 2 * N + r * 9 * N + n, mask=mask, other=0.0).to(
+    contracted2_grad_xy_321_e03 = tl.load(contracted2_row + 18 * BN + 6 * N + r * 9 * N + n, mask=mask, other=0.0).to(
         REAL
     )
-    contracted2_grad_xy_220_e13 = tl.load(contracted2_row + 27 * BN + 3 * N + r * 9 * N + n, mask=mask, other=0.0).to(
+    contracted2_grad_xy_323_e03 = tl.load(contracted2_row + 18 * BN + 7 * N + r * 9 * N + n, mask=mask, other=0.0).to(
         REAL
     )
-    contracted2_grad_xy_222_e13 = tl.load(contracted2_row + 27 * BN + 4 * N + r * 9 * N + n, mask=mask, other=0.0).to(
+    contracted2_grad_xy_422_e03 = tl.load(contracted2_row + 18 * BN + 8 * N + r * 9 * N + n, mask=mask, other=0.0).to(
         REAL
     )
-    contracted2_grad_xy_321_e13 = tl.load(contracted2_row + 27 * BN + 6 * N + r * 9 * N + n, mask=mask, other=0.0).to(
+    contracted2_grad_xy_022_e12 = tl.load(contracted2_row + 27 * BN + r * 9 * N + n, mask=mask, other=0.0).to(REAL)
+    contracted2_grad_xy_121_e12 = tl.load(contracted2_row + 27 * BN + N + r * 9 * N + n, mask=mask, other=0.0).to(REAL)
+    contracted2_grad_xy_123_e12 = tl.load(contracted2_row + 27 * BN + 2 * N + r * 9 * N + n, mask=mask, other=0.0).to(
         REAL
     )
-    contracted2_grad_xy_022_e12 = tl.load(contracted2_row + 36 * BN + r * 9 * N + n, mask=mask, other=0.0).to(REAL)
-    contracted2_grad_xy_121_e12 = tl.load(contracted2_row + 36 * BN + N + r * 9 * N + n, mask=mask, other=0.0).to(REAL)
-    contracted2_grad_xy_123_e12 = tl.load(contracted2_row + 36 * BN + 2 * N + r * 9 * N + n, mask=mask, other=0.0).to(
+    contracted2_grad_xy_220_e12 = tl.load(contracted2_row + 27 * BN + 3 * N + r * 9 * N + n, mask=mask, other=0.0).to(
         REAL
     )
-    contracted2_grad_xy_220_e12 = tl.load(contracted2_row + 36 * BN + 3 * N + r * 9 * N + n, mask=mask, other=0.0).to(
+    contracted2_grad_xy_222_e12 = tl.load(contracted2_row + 27 * BN + 4 * N + r * 9 * N + n, mask=mask, other=0.0).to(
         REAL
     )
-    contracted2_grad_xy_222_e12 = tl.load(contracted2_row + 36 * BN + 4 * N + r * 9 * N + n, mask=mask, other=0.0).to(
+    contracted2_grad_xy_321_e12 = tl.load(contracted2_row + 27 * BN + 6 * N + r * 9 * N + n, mask=mask, other=0.0).to(
         REAL
     )
-    contracted2_grad_xy_321_e12 = tl.load(contracted2_row + 36 * BN + 6 * N + r * 9 * N + n, mask=mask, other=0.0).to(
+    contracted2_grad_xy_022_e13 = tl.load(contracted2_row + 36 * BN + r * 9 * N + n, mask=mask, other=0.0).to(REAL)
+    contracted2_grad_xy_121_e13 = tl.load(contracted2_row + 36 * BN + N + r * 9 * N + n, mask=mask, other=0.0).to(REAL)
+    contracted2_grad_xy_123_e13 = tl.load(contracted2_row + 36 * BN + 2 * N + r * 9 * N + n, mask=mask, other=0.0).to(
         REAL
     )
-    contracted2_grad_xy_022_e01 = tl.load(contracted2_row + 45 * BN + r * 9 * N + n, mask=mask, other=0.0).to(REAL)
-    contracted2_grad_xy_121_e01 = tl.load(contracted2_row + 45 * BN + N + r * 9 * N + n, mask=mask, other=0.0).to(REAL)
-    contracted2_grad_xy_123_e01 = tl.load(contracted2_row + 45 * BN + 2 * N + r * 9 * N + n, mask=mask, other=0.0).to(
+    contracted2_grad_xy_220_e13 = tl.load(contracted2_row + 36 * BN + 3 * N + r * 9 * N + n, mask=mask, other=0.0).to(
         REAL
     )
-    contracted2_grad_xy_220_e01 = tl.load(contracted2_row + 45 * BN + 3 * N + r * 9 * N + n, mask=mask, other=0.0).to(
+    contracted2_grad_xy_222_e13 = tl.load(contracted2_row + 36 * BN + 4 * N + r * 9 * N + n, mask=mask, other=0.0).to(
         REAL
     )
-    contracted2_grad_xy_222_e01 = tl.load(contracted2_row + 45 * BN + 4 * N + r * 9 * N + n, mask=mask, other=0.0).to(
+    contracted2_grad_xy_321_e13 = tl.load(contracted2_row + 36 * BN + 6 * N + r * 9 * N + n, mask=mask, other=0.0).to(
         REAL
     )
-    contracted2_grad_xy_224_e01 = tl.load(contracted2_row + 45 * BN + 5 * N + r * 9 * N + n, mask=mask, other=0.0).to(
+    contracted2_grad_xy_022_e23 = tl.load(contracted2_row + 45 * BN + r * 9 * N + n, mask=mask, other=0.0).to(REAL)
+    contracted2_grad_xy_121_e23 = tl.load(contracted2_row + 45 * BN + N + r * 9 * N + n, mask=mask, other=0.0).to(REAL)
+    contracted2_grad_xy_123_e23 = tl.load(contracted2_row + 45 * BN + 2 * N + r * 9 * N + n, mask=mask, other=0.0).to(
         REAL
     )
-    contracted2_grad_xy_321_e01 = tl.load(contracted2_row + 45 * BN + 6 * N + r * 9 * N + n, mask=mask, other=0.0).to(
+    contracted2_grad_xy_220_e23 = tl.load(contracted2_row + 45 * BN + 3 * N + r * 9 * N + n, mask=mask, other=0.0).to(
         REAL
     )
-    contracted2_grad_xy_323_e01 = tl.load(contracted2_row + 45 * BN + 7 * N + r * 9 * N + n, mask=mask, other=0.0).to(
+    contracted2_grad_xy_222_e23 = tl.load(contracted2_row + 45 * BN + 4 * N + r * 9 * N + n, mask=mask, other=0.0).to(
         REAL
     )
-    contracted2_grad_xy_422_e01 = tl.load(contracted2_row + 45 * BN + 8 * N + r * 9 * N + n, mask=mask, other=0.0).to(
+    contracted2_grad_xy_321_e23 = tl.load(contracted2_row + 45 * BN + 6 * N + r * 9 * N + n, mask=mask, other=0.0).to(
         REAL
     )
-    contracted3_grad_xy_011_e3 = tl.load(contracted3_row + r * 8 * N + n, mask=mask, other=0.0).to(REAL)
-    contracted3_grad_xy_110_e3 = tl.load(contracted3_row + N + r * 8 * N + n, mask=mask, other=0.0).to(REAL)
-    contracted3_grad_xy_112_e3 = tl.load(contracted3_row + 2 * N + r * 8 * N + n, mask=mask, other=0.0).to(REAL)
-    contracted3_grad_xy_211_e3 = tl.load(contracted3_row + 3 * N + r * 8 * N + n, mask=mask, other=0.0).to(REAL)
-    contracted3_grad_xy_213_e3 = tl.load(contracted3_row + 4 * N + r * 8 * N + n, mask=mask, other=0.0).to(REAL)
-    contracted3_grad_xy_312_e3 = tl.load(contracted3_row + 5 * N + r * 8 * N + n, mask=mask, other=0.0).to(REAL)
-    contracted3_grad_xy_011_e2 = tl.load(contracted3_row + 8 * BN + r * 8 * N + n, mask=mask, other=0.0).to(REAL)
-    contracted3_grad_xy_110_e2 = tl.load(contracted3_row + 8 * BN + N + r * 8 * N + n, mask=mask, other=0.0).to(REAL)
-    contracted3_grad_xy_112_e2 = tl.load(contracted3_row + 8 * BN + 2 * N + r * 8 * N + n, mask=mask, other=0.0).to(
+    contracted3_grad_xy_011_e0 = tl.load(contracted3_row + r * 8 * N + n, mask=mask, other=0.0).to(REAL)
+    contracted3_grad_xy_110_e0 = tl.load(contracted3_row + N + r * 8 * N + n, mask=mask, other=0.0).to(REAL)
+    contracted3_grad_xy_112_e0 = tl.load(contracted3_row + 2 * N + r * 8 * N + n, mask=mask, other=0.0).to(REAL)
+    contracted3_grad_xy_211_e0 = tl.load(contracted3_row + 3 * N + r * 8 * N + n, mask=mask, other=0.0).to(REAL)
+    contracted3_grad_xy_213_e0 = tl.load(contracted3_row + 4 * N + r * 8 * N + n, mask=mask, other=0.0).to(REAL)
+    contracted3_grad_xy_312_e0 = tl.load(contracted3_row + 5 * N + r * 8 * N + n, mask=mask, other=0.0).to(REAL)
+    contracted3_grad_xy_314_e0 = tl.load(contracted3_row + 6 * N + r * 8 * N + n, mask=mask, other=0.0).to(REAL)
+    contracted3_grad_xy_413_e0 = tl.load(contracted3_row + 7 * N + r * 8 * N + n, mask=mask, other=0.0).to(REAL)
+    contracted3_grad_xy_011_e1 = tl.load(contracted3_row + 8 * BN + r * 8 * N + n, mask=mask, other=0.0).to(REAL)
+    contracted3_grad_xy_110_e1 = tl.load(contracted3_row + 8 * BN + N + r * 8 * N + n, mask=mask, other=0.0).to(REAL)
+    contracted3_grad_xy_112_e1 = tl.load(contracted3_row + 8 * BN + 2 * N + r * 8 * N + n, mask=mask, other=0.0).to(
         REAL
     )
-    contracted3_grad_xy_211_e2 = tl.load(contracted3_row + 8 * BN + 3 * N + r * 8 * N + n, mask=mask, other=0.0).to(
+    contracted3_grad_xy_211_e1 = tl.load(contracted3_row + 8 * BN + 3 * N + r * 8 * N + n, mask=mask, other=0.0).to(
         REAL
     )
-    contracted3_grad_xy_213_e2 = tl.load(contracted3_row + 8 * BN + 4 * N + r * 8 * N + n, mask=mask, other=0.0).to(
+    contracted3_grad_xy_213_e1 = tl.load(contracted3_row + 8 * BN + 4 * N + r * 8 * N + n, mask=mask, other=0.0).to(
         REAL
     )
-    contracted3_grad_xy_312_e2 = tl.load(contracted3_row + 8 * BN + 5 * N + r * 8 * N + n, mask=mask, other=0.0).to(
+    contracted3_grad_xy_312_e1 = tl.load(contracted3_row + 8 * BN + 5 * N + r * 8 * N + n, mask=mask, other=0.0).to(
         REAL
     )
-    contracted3_grad_xy_011_e1 = tl.load(contracted3_row + 16 * BN + r * 8 * N + n, mask=mask, other=0.0).to(REAL)
-    contracted3_grad_xy_110_e1 = tl.load(contracted3_row + 16 * BN + N + r * 8 * N + n, mask=mask, other=0.0).to(REAL)
-    contracted3_grad_xy_112_e1 = tl.load(contracted3_row + 16 * BN + 2 * N + r * 8 * N + n, mask=mask, other=0.0).to(
+    contracted3_grad_xy_011_e2 = tl.load(contracted3_row + 16 * BN + r * 8 * N + n, mask=mask, other=0.0).to(REAL)
+    contracted3_grad_xy_110_e2 = tl.load(contracted3_row + 16 * BN + N + r * 8 * N + n, mask=mask, other=0.0).to(REAL)
+    contracted3_grad_xy_112_e2 = tl.load(contracted3_row + 16 * BN + 2 * N + r * 8 * N + n, mask=mask, other=0.0).to(
         REAL
     )
-    contracted3_grad_xy_211_e1 = tl.load(contracted3_row + 16 * BN + 3 * N + r * 8 * N + n, mask=mask, other=0.0).to(
+    contracted3_grad_xy_211_e2 = tl.load(contracted3_row + 16 * BN + 3 * N + r * 8 * N + n, mask=mask, other=0.0).to(
         REAL
     )
-    contracted3_grad_xy_213_e1 = tl.load(contracted3_row + 16 * BN + 4 * N + r * 8 * N + n, mask=mask, other=0.0).to(
+    contracted3_grad_xy_213_e2 = tl.load(contracted3_row + 16 * BN + 4 * N + r * 8 * N + n, mask=mask, other=0.0).to(
         REAL
     )
-    contracted3_grad_xy_312_e1 = tl.load(contracted3_row + 16 * BN + 5 * N + r * 8 * N + n, mask=mask, other=0.0).to(
+    contracted3_grad_xy_312_e2 = tl.load(contracted3_row + 16 * BN + 5 * N + r * 8 * N + n, mask=mask, other=0.0).to(
         REAL
     )
-    contracted3_grad_xy_011_e0 = tl.load(contracted3_row + 24 * BN + r * 8 * N + n, mask=mask, other=0.0).to(REAL)
-    contracted3_grad_xy_110_e0 = tl.load(contracted3_row + 24 * BN + N + r * 8 * N + n, mask=mask, other=0.0).to(REAL)
-    contracted3_grad_xy_112_e0 = tl.load(contracted3_row + 24 * BN + 2 * N + r * 8 * N + n, mask=mask, other=0.0).to(
+    contracted3_grad_xy_011_e3 = tl.load(contracted3_row + 24 * BN + r * 8 * N + n, mask=mask, other=0.0).to(REAL)
+    contracted3_grad_xy_110_e3 = tl.load(contracted3_row + 24 * BN + N + r * 8 * N + n, mask=mask, other=0.0).to(REAL)
+    contracted3_grad_xy_112_e3 = tl.load(contracted3_row + 24 * BN + 2 * N + r * 8 * N + n, mask=mask, other=0.0).to(
         REAL
     )
-    contracted3_grad_xy_211_e0 = tl.load(contracted3_row + 24 * BN + 3 * N + r * 8 * N + n, mask=mask, other=0.0).to(
+    contracted3_grad_xy_211_e3 = tl.load(contracted3_row + 24 * BN + 3 * N + r * 8 * N + n, mask=mask, other=0.0).to(
         REAL
     )
-    contracted3_grad_xy_213_e0 = tl.load(contracted3_row + 24 * BN + 4 * N + r * 8 * N + n, mask=mask, other=0.0).to(
+    contracted3_grad_xy_213_e3 = tl.load(contracted3_row + 24 * BN + 4 * N + r * 8 * N + n, mask=mask, other=0.0).to(
         REAL
     )
-    contracted3_grad_xy_312_e0 = tl.load(contracted3_row + 24 * BN + 5 * N + r * 8 * N + n, mask=mask, other=0.0).to(
-        REAL
-    )
-    contracted3_grad_xy_314_e0 = tl.load(contracted3_row + 24 * BN + 6 * N + r * 8 * N + n, mask=mask, other=0.0).to(
-        REAL
-    )
-    contracted3_grad_xy_413_e0 = tl.load(contracted3_row + 24 * BN + 7 * N + r * 8 * N + n, mask=mask, other=0.0).to(
+    contracted3_grad_xy_312_e3 = tl.load(contracted3_row + 24 * BN + 5 * N + r * 8 * N + n, mask=mask, other=0.0).to(
         REAL
     )
     contracted4_grad_xy_000_e = tl.load(contracted4_row + r * 4 * N + n, mask=mask, other=0.0).to(REAL)
-    contracted4_grad_xy_303_e = tl.load(contracted4_row + r * 4 * N + n + N, mask=mask, other=0.0).to(REAL)
+    contracted4_grad_xy_101_e = tl.load(contracted4_row + r * 4 * N + n + N, mask=mask, other=0.0).to(REAL)
     contracted4_grad_xy_202_e = tl.load(contracted4_row + r * 4 * N + n + 2 * N, mask=mask, other=0.0).to(REAL)
-    contracted4_grad_xy_101_e = tl.load(contracted4_row + r * 4 * N + n + 3 * N, mask=mask, other=0.0).to(REAL)
+    contracted4_grad_xy_303_e = tl.load(contracted4_row + r * 4 * N + n + 3 * N, mask=mask, other=0.0).to(REAL)
 
     t0 = 0.7071067811865476 * x_e
     gate_x = 0.5 * tl.erf(t0) + 0.5
@@ -13903,8 +13899,11 @@ def _fused_gelu_fcgp_norm_with_normalize_backward_3_kernel(
     y_e12, y_e13, y_e23, y_e012, y_e013, y_e023, y_e123, y_e0123 = _load8(y_row + at * 16 + 8, mask, REAL)
 
     gate_x = 0.5 * tl.erf(0.7071067811865476 * x_e) + 0.5
-    gelu_x_e = x_e * gate_x
+    gelu_x_e123 = x_e123 * gate_x
     gate_y = 0.5 + 0.5 * tl.erf(0.7071067811865476 * y_e)
+    gelu_y_e123 = y_e123 * gate_y
+    operand10_0 = gelu_x_e123 * gelu_y_e123
+    gelu_x_e = x_e * gate_x
     gelu_y_e = y_e * gate_y
     xy_000_e = gelu_x_e * gelu_y_e
     gelu_x_e1 = x_e1 * gate_x
@@ -13921,29 +13920,6 @@ def _fused_gelu_fcgp_norm_with_normalize_backward_3_kernel(
     gelu_x_e23 = x_e23 * gate_x
     gelu_y_e23 = y_e23 * gate_y
     xy_202_e = -gelu_x_e12 * gelu_y_e12 - gelu_x_e13 * gelu_y_e13 - gelu_x_e23 * gelu_y_e23
-    gelu_x_e123 = x_e123 * gate_x
-    gelu_y_e123 = y_e123 * gate_y
-    operand10_3 = gelu_x_e123 * gelu_y_e123
-    xy_011_e3 = gelu_x_e * gelu_y_e3
-    xy_110_e3 = gelu_x_e3 * gelu_y_e
-    xy_112_e3 = gelu_x_e1 * gelu_y_e13 + gelu_x_e2 * gelu_y_e23
-    xy_211_e3 = -gelu_x_e13 * gelu_y_e1 - gelu_x_e23 * gelu_y_e2
-    operand11_4 = gelu_x_e12 * gelu_y_e123
-    operand11_5 = gelu_x_e123 * gelu_y_e12
-    xy_011_e2 = gelu_x_e * gelu_y_e2
-    xy_110_e2 = gelu_x_e2 * gelu_y_e
-    xy_112_e2 = gelu_x_e1 * gelu_y_e12 - gelu_x_e3 * gelu_y_e23
-    xy_211_e2 = gelu_x_e23 * gelu_y_e3 - gelu_x_e12 * gelu_y_e1
-    xy_213_e2 = gelu_x_e13 * gelu_y_e123
-    operand11_12 = -xy_213_e2
-    xy_312_e2 = gelu_x_e123 * gelu_y_e13
-    operand11_13 = -xy_312_e2
-    xy_011_e1 = gelu_x_e * gelu_y_e1
-    xy_110_e1 = gelu_x_e1 * gelu_y_e
-    xy_112_e1 = -gelu_x_e2 * gelu_y_e12 - gelu_x_e3 * gelu_y_e13
-    xy_211_e1 = gelu_x_e12 * gelu_y_e2 + gelu_x_e13 * gelu_y_e3
-    operand11_20 = gelu_x_e23 * gelu_y_e123
-    operand11_21 = gelu_x_e123 * gelu_y_e23
     gelu_y_e0 = y_e0 * gate_y
     xy_011_e0 = gelu_x_e * gelu_y_e0
     gelu_x_e0 = x_e0 * gate_x
@@ -13960,26 +13936,46 @@ def _fused_gelu_fcgp_norm_with_normalize_backward_3_kernel(
     gelu_y_e013 = y_e013 * gate_y
     gelu_y_e023 = y_e023 * gate_y
     xy_213_e0 = -gelu_x_e12 * gelu_y_e012 - gelu_x_e13 * gelu_y_e013 - gelu_x_e23 * gelu_y_e023
-    operand11_28 = -xy_213_e0
+    operand11_4 = -xy_213_e0
     gelu_x_e012 = x_e012 * gate_x
     gelu_x_e013 = x_e013 * gate_x
     gelu_x_e023 = x_e023 * gate_x
     xy_312_e0 = -gelu_x_e012 * gelu_y_e12 - gelu_x_e013 * gelu_y_e13 - gelu_x_e023 * gelu_y_e23
-    operand11_29 = -xy_312_e0
+    operand11_5 = -xy_312_e0
     gelu_y_e0123 = y_e0123 * gate_y
     xy_314_e0 = gelu_x_e123 * gelu_y_e0123
     gelu_x_e0123 = x_e0123 * gate_x
-    operand11_31 = gelu_x_e0123 * gelu_y_e123
-    xy_022_e03 = gelu_x_e * gelu_y_e03
-    xy_121_e03 = gelu_x_e0 * gelu_y_e3 - gelu_x_e3 * gelu_y_e0
-    xy_123_e03 = -gelu_x_e1 * gelu_y_e013 - gelu_x_e2 * gelu_y_e023
-    xy_220_e03 = gelu_x_e03 * gelu_y_e
-    xy_222_e03 = gelu_x_e01 * gelu_y_e13 + gelu_x_e02 * gelu_y_e23 - gelu_x_e13 * gelu_y_e01
-    xy_222_e03 += -gelu_x_e23 * gelu_y_e02
-    operand12_5 = gelu_x_e12 * gelu_y_e0123
-    xy_321_e03 = -gelu_x_e013 * gelu_y_e1 - gelu_x_e023 * gelu_y_e2
-    xy_323_e03 = gelu_x_e123 * gelu_y_e012 - gelu_x_e012 * gelu_y_e123
-    operand12_8 = gelu_x_e0123 * gelu_y_e12
+    operand11_7 = gelu_x_e0123 * gelu_y_e123
+    xy_011_e1 = gelu_x_e * gelu_y_e1
+    xy_110_e1 = gelu_x_e1 * gelu_y_e
+    xy_112_e1 = -gelu_x_e2 * gelu_y_e12 - gelu_x_e3 * gelu_y_e13
+    xy_211_e1 = gelu_x_e12 * gelu_y_e2 + gelu_x_e13 * gelu_y_e3
+    operand11_12 = gelu_x_e23 * gelu_y_e123
+    operand11_13 = gelu_x_e123 * gelu_y_e23
+    xy_011_e2 = gelu_x_e * gelu_y_e2
+    xy_110_e2 = gelu_x_e2 * gelu_y_e
+    xy_112_e2 = gelu_x_e1 * gelu_y_e12 - gelu_x_e3 * gelu_y_e23
+    xy_211_e2 = gelu_x_e23 * gelu_y_e3 - gelu_x_e12 * gelu_y_e1
+    xy_213_e2 = gelu_x_e13 * gelu_y_e123
+    operand11_20 = -xy_213_e2
+    xy_312_e2 = gelu_x_e123 * gelu_y_e13
+    operand11_21 = -xy_312_e2
+    xy_011_e3 = gelu_x_e * gelu_y_e3
+    xy_110_e3 = gelu_x_e3 * gelu_y_e
+    xy_112_e3 = gelu_x_e1 * gelu_y_e13 + gelu_x_e2 * gelu_y_e23
+    xy_211_e3 = -gelu_x_e13 * gelu_y_e1 - gelu_x_e23 * gelu_y_e2
+    operand11_28 = gelu_x_e12 * gelu_y_e123
+    operand11_29 = gelu_x_e123 * gelu_y_e12
+    xy_022_e01 = gelu_x_e * gelu_y_e01
+    xy_121_e01 = gelu_x_e0 * gelu_y_e1 - gelu_x_e1 * gelu_y_e0
+    xy_123_e01 = gelu_x_e2 * gelu_y_e012 + gelu_x_e3 * gelu_y_e013
+    xy_220_e01 = gelu_x_e01 * gelu_y_e
+    xy_222_e01 = gelu_x_e12 * gelu_y_e02 + gelu_x_e13 * gelu_y_e03 - gelu_x_e02 * gelu_y_e12
+    xy_222_e01 += -gelu_x_e03 * gelu_y_e13
+    operand12_5 = gelu_x_e23 * gelu_y_e0123
+    xy_321_e01 = gelu_x_e012 * gelu_y_e2 + gelu_x_e013 * gelu_y_e3
+    xy_323_e01 = gelu_x_e123 * gelu_y_e023 - gelu_x_e023 * gelu_y_e123
+    operand12_8 = gelu_x_e0123 * gelu_y_e23
     xy_022_e02 = gelu_x_e * gelu_y_e02
     xy_121_e02 = gelu_x_e0 * gelu_y_e2 - gelu_x_e2 * gelu_y_e0
     xy_123_e02 = gelu_x_e3 * gelu_y_e023 - gelu_x_e1 * gelu_y_e012
@@ -13992,42 +13988,42 @@ def _fused_gelu_fcgp_norm_with_normalize_backward_3_kernel(
     xy_323_e02 = gelu_x_e013 * gelu_y_e123 - gelu_x_e123 * gelu_y_e013
     xy_422_e02 = gelu_x_e0123 * gelu_y_e13
     operand12_17 = -xy_422_e02
-    xy_022_e23 = gelu_x_e * gelu_y_e23
-    xy_121_e23 = gelu_x_e2 * gelu_y_e3 - gelu_x_e3 * gelu_y_e2
-    xy_123_e23 = gelu_x_e1 * gelu_y_e123
-    xy_220_e23 = gelu_x_e23 * gelu_y_e
-    xy_222_e23 = gelu_x_e13 * gelu_y_e12 - gelu_x_e12 * gelu_y_e13
-    xy_321_e23 = gelu_x_e123 * gelu_y_e1
-    xy_022_e13 = gelu_x_e * gelu_y_e13
-    xy_121_e13 = gelu_x_e1 * gelu_y_e3 - gelu_x_e3 * gelu_y_e1
-    xy_123_e13 = -gelu_x_e2 * gelu_y_e123
-    xy_220_e13 = gelu_x_e13 * gelu_y_e
-    xy_222_e13 = gelu_x_e12 * gelu_y_e23 - gelu_x_e23 * gelu_y_e12
-    xy_321_e13 = -gelu_x_e123 * gelu_y_e2
+    xy_022_e03 = gelu_x_e * gelu_y_e03
+    xy_121_e03 = gelu_x_e0 * gelu_y_e3 - gelu_x_e3 * gelu_y_e0
+    xy_123_e03 = -gelu_x_e1 * gelu_y_e013 - gelu_x_e2 * gelu_y_e023
+    xy_220_e03 = gelu_x_e03 * gelu_y_e
+    xy_222_e03 = gelu_x_e01 * gelu_y_e13 + gelu_x_e02 * gelu_y_e23 - gelu_x_e13 * gelu_y_e01
+    xy_222_e03 += -gelu_x_e23 * gelu_y_e02
+    operand12_23 = gelu_x_e12 * gelu_y_e0123
+    xy_321_e03 = -gelu_x_e013 * gelu_y_e1 - gelu_x_e023 * gelu_y_e2
+    xy_323_e03 = gelu_x_e123 * gelu_y_e012 - gelu_x_e012 * gelu_y_e123
+    operand12_26 = gelu_x_e0123 * gelu_y_e12
     xy_022_e12 = gelu_x_e * gelu_y_e12
     xy_121_e12 = gelu_x_e1 * gelu_y_e2 - gelu_x_e2 * gelu_y_e1
     xy_123_e12 = gelu_x_e3 * gelu_y_e123
     xy_220_e12 = gelu_x_e12 * gelu_y_e
     xy_222_e12 = gelu_x_e23 * gelu_y_e13 - gelu_x_e13 * gelu_y_e23
     xy_321_e12 = gelu_x_e123 * gelu_y_e3
-    xy_022_e01 = gelu_x_e * gelu_y_e01
-    xy_121_e01 = gelu_x_e0 * gelu_y_e1 - gelu_x_e1 * gelu_y_e0
-    xy_123_e01 = gelu_x_e2 * gelu_y_e012 + gelu_x_e3 * gelu_y_e013
-    xy_220_e01 = gelu_x_e01 * gelu_y_e
-    xy_222_e01 = gelu_x_e12 * gelu_y_e02 + gelu_x_e13 * gelu_y_e03 - gelu_x_e02 * gelu_y_e12
-    xy_222_e01 += -gelu_x_e03 * gelu_y_e13
-    operand12_50 = gelu_x_e23 * gelu_y_e0123
-    xy_321_e01 = gelu_x_e012 * gelu_y_e2 + gelu_x_e013 * gelu_y_e3
-    xy_323_e01 = gelu_x_e123 * gelu_y_e023 - gelu_x_e023 * gelu_y_e123
-    operand12_53 = gelu_x_e0123 * gelu_y_e23
-    xy_033_e023 = gelu_x_e * gelu_y_e023
-    xy_132_e023 = gelu_x_e0 * gelu_y_e23 + gelu_x_e3 * gelu_y_e02 - gelu_x_e2 * gelu_y_e03
-    operand13_2 = gelu_x_e1 * gelu_y_e0123
-    xy_231_e023 = gelu_x_e02 * gelu_y_e3 + gelu_x_e23 * gelu_y_e0 - gelu_x_e03 * gelu_y_e2
-    xy_233_e023 = gelu_x_e01 * gelu_y_e123 + gelu_x_e13 * gelu_y_e012 - gelu_x_e12 * gelu_y_e013
-    xy_330_e023 = gelu_x_e023 * gelu_y_e
-    xy_332_e023 = gelu_x_e013 * gelu_y_e12 - gelu_x_e012 * gelu_y_e13 - gelu_x_e123 * gelu_y_e01
-    xy_431_e023 = gelu_x_e0123 * gelu_y_e1
+    xy_022_e13 = gelu_x_e * gelu_y_e13
+    xy_121_e13 = gelu_x_e1 * gelu_y_e3 - gelu_x_e3 * gelu_y_e1
+    xy_123_e13 = -gelu_x_e2 * gelu_y_e123
+    xy_220_e13 = gelu_x_e13 * gelu_y_e
+    xy_222_e13 = gelu_x_e12 * gelu_y_e23 - gelu_x_e23 * gelu_y_e12
+    xy_321_e13 = -gelu_x_e123 * gelu_y_e2
+    xy_022_e23 = gelu_x_e * gelu_y_e23
+    xy_121_e23 = gelu_x_e2 * gelu_y_e3 - gelu_x_e3 * gelu_y_e2
+    xy_123_e23 = gelu_x_e1 * gelu_y_e123
+    xy_220_e23 = gelu_x_e23 * gelu_y_e
+    xy_222_e23 = gelu_x_e13 * gelu_y_e12 - gelu_x_e12 * gelu_y_e13
+    xy_321_e23 = gelu_x_e123 * gelu_y_e1
+    xy_033_e012 = gelu_x_e * gelu_y_e012
+    xy_132_e012 = gelu_x_e0 * gelu_y_e12 + gelu_x_e2 * gelu_y_e01 - gelu_x_e1 * gelu_y_e02
+    operand13_2 = gelu_x_e3 * gelu_y_e0123
+    xy_231_e012 = gelu_x_e01 * gelu_y_e2 + gelu_x_e12 * gelu_y_e0 - gelu_x_e02 * gelu_y_e1
+    xy_233_e012 = gelu_x_e03 * gelu_y_e123 + gelu_x_e23 * gelu_y_e013 - gelu_x_e13 * gelu_y_e023
+    xy_330_e012 = gelu_x_e012 * gelu_y_e
+    xy_332_e012 = gelu_x_e023 * gelu_y_e13 - gelu_x_e013 * gelu_y_e23 - gelu_x_e123 * gelu_y_e03
+    xy_431_e012 = gelu_x_e0123 * gelu_y_e3
     xy_033_e013 = gelu_x_e * gelu_y_e013
     xy_132_e013 = gelu_x_e0 * gelu_y_e13 + gelu_x_e3 * gelu_y_e01 - gelu_x_e1 * gelu_y_e03
     xy_134_e013 = gelu_x_e2 * gelu_y_e0123
@@ -14037,18 +14033,18 @@ def _fused_gelu_fcgp_norm_with_normalize_backward_3_kernel(
     xy_330_e013 = gelu_x_e013 * gelu_y_e
     xy_332_e013 = gelu_x_e012 * gelu_y_e23 + gelu_x_e123 * gelu_y_e02 - gelu_x_e023 * gelu_y_e12
     xy_431_e013 = -gelu_x_e0123 * gelu_y_e2
+    xy_033_e023 = gelu_x_e * gelu_y_e023
+    xy_132_e023 = gelu_x_e0 * gelu_y_e23 + gelu_x_e3 * gelu_y_e02 - gelu_x_e2 * gelu_y_e03
+    operand13_18 = gelu_x_e1 * gelu_y_e0123
+    xy_231_e023 = gelu_x_e02 * gelu_y_e3 + gelu_x_e23 * gelu_y_e0 - gelu_x_e03 * gelu_y_e2
+    xy_233_e023 = gelu_x_e01 * gelu_y_e123 + gelu_x_e13 * gelu_y_e012 - gelu_x_e12 * gelu_y_e013
+    xy_330_e023 = gelu_x_e023 * gelu_y_e
+    xy_332_e023 = gelu_x_e013 * gelu_y_e12 - gelu_x_e012 * gelu_y_e13 - gelu_x_e123 * gelu_y_e01
+    xy_431_e023 = gelu_x_e0123 * gelu_y_e1
     xy_033_e123 = gelu_x_e * gelu_y_e123
     xy_132_e123 = gelu_x_e1 * gelu_y_e23 + gelu_x_e3 * gelu_y_e12 - gelu_x_e2 * gelu_y_e13
     xy_231_e123 = gelu_x_e12 * gelu_y_e3 + gelu_x_e23 * gelu_y_e1 - gelu_x_e13 * gelu_y_e2
     xy_330_e123 = gelu_x_e123 * gelu_y_e
-    xy_033_e012 = gelu_x_e * gelu_y_e012
-    xy_132_e012 = gelu_x_e0 * gelu_y_e12 + gelu_x_e2 * gelu_y_e01 - gelu_x_e1 * gelu_y_e02
-    operand13_26 = gelu_x_e3 * gelu_y_e0123
-    xy_231_e012 = gelu_x_e01 * gelu_y_e2 + gelu_x_e12 * gelu_y_e0 - gelu_x_e02 * gelu_y_e1
-    xy_233_e012 = gelu_x_e03 * gelu_y_e123 + gelu_x_e23 * gelu_y_e013 - gelu_x_e13 * gelu_y_e023
-    xy_330_e012 = gelu_x_e012 * gelu_y_e
-    xy_332_e012 = gelu_x_e023 * gelu_y_e13 - gelu_x_e013 * gelu_y_e23 - gelu_x_e123 * gelu_y_e03
-    xy_431_e012 = gelu_x_e0123 * gelu_y_e3
     xy_044_e0123 = gelu_x_e * gelu_y_e0123
     xy_143_e0123 = gelu_x_e0 * gelu_y_e123 + gelu_x_e2 * gelu_y_e013 - gelu_x_e1 * gelu_y_e023
     xy_143_e0123 += -gelu_x_e3 * gelu_y_e012
@@ -14058,50 +14054,50 @@ def _fused_gelu_fcgp_norm_with_normalize_backward_3_kernel(
     xy_341_e0123 += -gelu_x_e123 * gelu_y_e0
     xy_440_e0123 = gelu_x_e0123 * gelu_y_e
 
-    tl.store(operand10_row + r * 4 * N + n, xy_000_e, mask=mask)
-    tl.store(operand10_row + r * 4 * N + n + N, xy_101_e, mask=mask)
-    tl.store(operand10_row + r * 4 * N + n + 2 * N, xy_202_e, mask=mask)
-    tl.store(operand10_row + r * 4 * N + n + 3 * N, operand10_3, mask=mask)
-    tl.store(operand11_row + r * 8 * N + n, xy_011_e3, mask=mask)
-    tl.store(operand11_row + N + r * 8 * N + n, xy_110_e3, mask=mask)
-    tl.store(operand11_row + 2 * N + r * 8 * N + n, xy_112_e3, mask=mask)
-    tl.store(operand11_row + 3 * N + r * 8 * N + n, xy_211_e3, mask=mask)
+    tl.store(operand10_row + r * 4 * N + n, operand10_0, mask=mask)
+    tl.store(operand10_row + r * 4 * N + n + N, xy_000_e, mask=mask)
+    tl.store(operand10_row + r * 4 * N + n + 2 * N, xy_101_e, mask=mask)
+    tl.store(operand10_row + r * 4 * N + n + 3 * N, xy_202_e, mask=mask)
+    tl.store(operand11_row + r * 8 * N + n, xy_011_e0, mask=mask)
+    tl.store(operand11_row + N + r * 8 * N + n, xy_110_e0, mask=mask)
+    tl.store(operand11_row + 2 * N + r * 8 * N + n, xy_112_e0, mask=mask)
+    tl.store(operand11_row + 3 * N + r * 8 * N + n, xy_211_e0, mask=mask)
     tl.store(operand11_row + 4 * N + r * 8 * N + n, operand11_4, mask=mask)
     tl.store(operand11_row + 5 * N + r * 8 * N + n, operand11_5, mask=mask)
-    tl.store(operand11_row + 6 * N + r * 8 * N + n, 0.0, mask=mask)
-    tl.store(operand11_row + 7 * N + r * 8 * N + n, 0.0, mask=mask)
-    tl.store(operand11_row + 8 * BN + r * 8 * N + n, xy_011_e2, mask=mask)
-    tl.store(operand11_row + 8 * BN + N + r * 8 * N + n, xy_110_e2, mask=mask)
-    tl.store(operand11_row + 8 * BN + 2 * N + r * 8 * N + n, xy_112_e2, mask=mask)
-    tl.store(operand11_row + 8 * BN + 3 * N + r * 8 * N + n, xy_211_e2, mask=mask)
+    tl.store(operand11_row + 6 * N + r * 8 * N + n, xy_314_e0, mask=mask)
+    tl.store(operand11_row + 7 * N + r * 8 * N + n, operand11_7, mask=mask)
+    tl.store(operand11_row + 8 * BN + r * 8 * N + n, xy_011_e1, mask=mask)
+    tl.store(operand11_row + 8 * BN + N + r * 8 * N + n, xy_110_e1, mask=mask)
+    tl.store(operand11_row + 8 * BN + 2 * N + r * 8 * N + n, xy_112_e1, mask=mask)
+    tl.store(operand11_row + 8 * BN + 3 * N + r * 8 * N + n, xy_211_e1, mask=mask)
     tl.store(operand11_row + 8 * BN + 4 * N + r * 8 * N + n, operand11_12, mask=mask)
     tl.store(operand11_row + 8 * BN + 5 * N + r * 8 * N + n, operand11_13, mask=mask)
     tl.store(operand11_row + 8 * BN + 6 * N + r * 8 * N + n, 0.0, mask=mask)
     tl.store(operand11_row + 8 * BN + 7 * N + r * 8 * N + n, 0.0, mask=mask)
-    tl.store(operand11_row + 16 * BN + r * 8 * N + n, xy_011_e1, mask=mask)
-    tl.store(operand11_row + 16 * BN + N + r * 8 * N + n, xy_110_e1, mask=mask)
-    tl.store(operand11_row + 16 * BN + 2 * N + r * 8 * N + n, xy_112_e1, mask=mask)
-    tl.store(operand11_row + 16 * BN + 3 * N + r * 8 * N + n, xy_211_e1, mask=mask)
+    tl.store(operand11_row + 16 * BN + r * 8 * N + n, xy_011_e2, mask=mask)
+    tl.store(operand11_row + 16 * BN + N + r * 8 * N + n, xy_110_e2, mask=mask)
+    tl.store(operand11_row + 16 * BN + 2 * N + r * 8 * N + n, xy_112_e2, mask=mask)
+    tl.store(operand11_row + 16 * BN + 3 * N + r * 8 * N + n, xy_211_e2, mask=mask)
     tl.store(operand11_row + 16 * BN + 4 * N + r * 8 * N + n, operand11_20, mask=mask)
     tl.store(operand11_row + 16 * BN + 5 * N + r * 8 * N + n, operand11_21, mask=mask)
     tl.store(operand11_row + 16 * BN + 6 * N + r * 8 * N + n, 0.0, mask=mask)
     tl.store(operand11_row + 16 * BN + 7 * N + r * 8 * N + n, 0.0, mask=mask)
-    tl.store(operand11_row + 24 * BN + r * 8 * N + n, xy_011_e0, mask=mask)
-    tl.store(operand11_row + 24 * BN + N + r * 8 * N + n, xy_110_e0, mask=mask)
-    tl.store(operand11_row + 24 * BN + 2 * N + r * 8 * N + n, xy_112_e0, mask=mask)
-    tl.store(operand11_row + 24 * BN + 3 * N + r * 8 * N + n, xy_211_e0, mask=mask)
+    tl.store(operand11_row + 24 * BN + r * 8 * N + n, xy_011_e3, mask=mask)
+    tl.store(operand11_row + 24 * BN + N + r * 8 * N + n, xy_110_e3, mask=mask)
+    tl.store(operand11_row + 24 * BN + 2 * N + r * 8 * N + n, xy_112_e3, mask=mask)
+    tl.store(operand11_row + 24 * BN + 3 * N + r * 8 * N + n, xy_211_e3, mask=mask)
     tl.store(operand11_row + 24 * BN + 4 * N + r * 8 * N + n, operand11_28, mask=mask)
     tl.store(operand11_row + 24 * BN + 5 * N + r * 8 * N + n, operand11_29, mask=mask)
-    tl.store(operand11_row + 24 * BN + 6 * N + r * 8 * N + n, xy_314_e0, mask=mask)
-    tl.store(operand11_row + 24 * BN + 7 * N + r * 8 * N + n, operand11_31, mask=mask)
-    tl.store(operand12_row + r * 9 * N + n, xy_022_e03, mask=mask)
-    tl.store(operand12_row + N + r * 9 * N + n, xy_121_e03, mask=mask)
-    tl.store(operand12_row + 2 * N + r * 9 * N + n, xy_123_e03, mask=mask)
-    tl.store(operand12_row + 3 * N + r * 9 * N + n, xy_220_e03, mask=mask)
-    tl.store(operand12_row + 4 * N + r * 9 * N + n, xy_222_e03, mask=mask)
+    tl.store(operand11_row + 24 * BN + 6 * N + r * 8 * N + n, 0.0, mask=mask)
+    tl.store(operand11_row + 24 * BN + 7 * N + r * 8 * N + n, 0.0, mask=mask)
+    tl.store(operand12_row + r * 9 * N + n, xy_022_e01, mask=mask)
+    tl.store(operand12_row + N + r * 9 * N + n, xy_121_e01, mask=mask)
+    tl.store(operand12_row + 2 * N + r * 9 * N + n, xy_123_e01, mask=mask)
+    tl.store(operand12_row + 3 * N + r * 9 * N + n, xy_220_e01, mask=mask)
+    tl.store(operand12_row + 4 * N + r * 9 * N + n, xy_222_e01, mask=mask)
     tl.store(operand12_row + 5 * N + r * 9 * N + n, operand12_5, mask=mask)
-    tl.store(operand12_row + 6 * N + r * 9 * N + n, xy_321_e03, mask=mask)
-    tl.store(operand12_row + 7 * N + r * 9 * N + n, xy_323_e03, mask=mask)
+    tl.store(operand12_row + 6 * N + r * 9 * N + n, xy_321_e01, mask=mask)
+    tl.store(operand12_row + 7 * N + r * 9 * N + n, xy_323_e01, mask=mask)
     tl.store(operand12_row + 8 * N + r * 9 * N + n, operand12_8, mask=mask)
     tl.store(operand12_row + 9 * BN + r * 9 * N + n, xy_022_e02, mask=mask)
     tl.store(operand12_row + 9 * BN + N + r * 9 * N + n, xy_121_e02, mask=mask)
@@ -14112,50 +14108,50 @@ def _fused_gelu_fcgp_norm_with_normalize_backward_3_kernel(
     tl.store(operand12_row + 9 * BN + 6 * N + r * 9 * N + n, xy_321_e02, mask=mask)
     tl.store(operand12_row + 9 * BN + 7 * N + r * 9 * N + n, xy_323_e02, mask=mask)
     tl.store(operand12_row + 9 * BN + 8 * N + r * 9 * N + n, operand12_17, mask=mask)
-    tl.store(operand12_row + 18 * BN + r * 9 * N + n, xy_022_e23, mask=mask)
-    tl.store(operand12_row + 18 * BN + N + r * 9 * N + n, xy_121_e23, mask=mask)
-    tl.store(operand12_row + 18 * BN + 2 * N + r * 9 * N + n, xy_123_e23, mask=mask)
-    tl.store(operand12_row + 18 * BN + 3 * N + r * 9 * N + n, xy_220_e23, mask=mask)
-    tl.store(operand12_row + 18 * BN + 4 * N + r * 9 * N + n, xy_222_e23, mask=mask)
-    tl.store(operand12_row + 18 * BN + 5 * N + r * 9 * N + n, 0.0, mask=mask)
-    tl.store(operand12_row + 18 * BN + 6 * N + r * 9 * N + n, xy_321_e23, mask=mask)
-    tl.store(operand12_row + 18 * BN + 7 * N + r * 9 * N + n, 0.0, mask=mask)
-    tl.store(operand12_row + 18 * BN + 8 * N + r * 9 * N + n, 0.0, mask=mask)
-    tl.store(operand12_row + 27 * BN + r * 9 * N + n, xy_022_e13, mask=mask)
-    tl.store(operand12_row + 27 * BN + N + r * 9 * N + n, xy_121_e13, mask=mask)
-    tl.store(operand12_row + 27 * BN + 2 * N + r * 9 * N + n, xy_123_e13, mask=mask)
-    tl.store(operand12_row + 27 * BN + 3 * N + r * 9 * N + n, xy_220_e13, mask=mask)
-    tl.store(operand12_row + 27 * BN + 4 * N + r * 9 * N + n, xy_222_e13, mask=mask)
+    tl.store(operand12_row + 18 * BN + r * 9 * N + n, xy_022_e03, mask=mask)
+    tl.store(operand12_row + 18 * BN + N + r * 9 * N + n, xy_121_e03, mask=mask)
+    tl.store(operand12_row + 18 * BN + 2 * N + r * 9 * N + n, xy_123_e03, mask=mask)
+    tl.store(operand12_row + 18 * BN + 3 * N + r * 9 * N + n, xy_220_e03, mask=mask)
+    tl.store(operand12_row + 18 * BN + 4 * N + r * 9 * N + n, xy_222_e03, mask=mask)
+    tl.store(operand12_row + 18 * BN + 5 * N + r * 9 * N + n, operand12_23, mask=mask)
+    tl.store(operand12_row + 18 * BN + 6 * N + r * 9 * N + n, xy_321_e03, mask=mask)
+    tl.store(operand12_row + 18 * BN + 7 * N + r * 9 * N + n, xy_323_e03, mask=mask)
+    tl.store(operand12_row + 18 * BN + 8 * N + r * 9 * N + n, operand12_26, mask=mask)
+    tl.store(operand12_row + 27 * BN + r * 9 * N + n, xy_022_e12, mask=mask)
+    tl.store(operand12_row + 27 * BN + N + r * 9 * N + n, xy_121_e12, mask=mask)
+    tl.store(operand12_row + 27 * BN + 2 * N + r * 9 * N + n, xy_123_e12, mask=mask)
+    tl.store(operand12_row + 27 * BN + 3 * N + r * 9 * N + n, xy_220_e12, mask=mask)
+    tl.store(operand12_row + 27 * BN + 4 * N + r * 9 * N + n, xy_222_e12, mask=mask)
     tl.store(operand12_row + 27 * BN + 5 * N + r * 9 * N + n, 0.0, mask=mask)
-    tl.store(operand12_row + 27 * BN + 6 * N + r * 9 * N + n, xy_321_e13, mask=mask)
+    tl.store(operand12_row + 27 * BN + 6 * N + r * 9 * N + n, xy_321_e12, mask=mask)
     tl.store(operand12_row + 27 * BN + 7 * N + r * 9 * N + n, 0.0, mask=mask)
     tl.store(operand12_row + 27 * BN + 8 * N + r * 9 * N + n, 0.0, mask=mask)
-    tl.store(operand12_row + 36 * BN + r * 9 * N + n, xy_022_e12, mask=mask)
-    tl.store(operand12_row + 36 * BN + N + r * 9 * N + n, xy_121_e12, mask=mask)
-    tl.store(operand12_row + 36 * BN + 2 * N + r * 9 * N + n, xy_123_e12, mask=mask)
-    tl.store(operand12_row + 36 * BN + 3 * N + r * 9 * N + n, xy_220_e12, mask=mask)
-    tl.store(operand12_row + 36 * BN + 4 * N + r * 9 * N + n, xy_222_e12, mask=mask)
+    tl.store(operand12_row + 36 * BN + r * 9 * N + n, xy_022_e13, mask=mask)
+    tl.store(operand12_row + 36 * BN + N + r * 9 * N + n, xy_121_e13, mask=mask)
+    tl.store(operand12_row + 36 * BN + 2 * N + r * 9 * N + n, xy_123_e13, mask=mask)
+    tl.store(operand12_row + 36 * BN + 3 * N + r * 9 * N + n, xy_220_e13, mask=mask)
+    tl.store(operand12_row + 36 * BN + 4 * N + r * 9 * N + n, xy_222_e13, mask=mask)
     tl.store(operand12_row + 36 * BN + 5 * N + r * 9 * N + n, 0.0, mask=mask)
-    tl.store(operand12_row + 36 * BN + 6 * N + r * 9 * N + n, xy_321_e12, mask=mask)
+    tl.store(operand12_row + 36 * BN + 6 * N + r * 9 * N + n, xy_321_e13, mask=mask)
     tl.store(operand12_row + 36 * BN + 7 * N + r * 9 * N + n, 0.0, mask=mask)
     tl.store(operand12_row + 36 * BN + 8 * N + r * 9 * N + n, 0.0, mask=mask)
-    tl.store(operand12_row + 45 * BN + r * 9 * N + n, xy_022_e01, mask=mask)
-    tl.store(operand12_row + 45 * BN + N + r * 9 * N + n, xy_121_e01, mask=mask)
-    tl.store(operand12_row + 45 * BN + 2 * N + r * 9 * N + n, xy_123_e01, mask=mask)
-    tl.store(operand12_row + 45 * BN + 3 * N + r * 9 * N + n, xy_220_e01, mask=mask)
-    tl.store(operand12_row + 45 * BN + 4 * N + r * 9 * N + n, xy_222_e01, mask=mask)
-    tl.store(operand12_row + 45 * BN + 5 * N + r * 9 * N + n, operand12_50, mask=mask)
-    tl.store(operand12_row + 45 * BN + 6 * N + r * 9 * N + n, xy_321_e01, mask=mask)
-    tl.store(operand12_row + 45 * BN + 7 * N + r * 9 * N + n, xy_323_e01, mask=mask)
-    tl.store(operand12_row + 45 * BN + 8 * N + r * 9 * N + n, operand12_53, mask=mask)
-    tl.store(operand13_row + r * 8 * N + n, xy_033_e023, mask=mask)
-    tl.store(operand13_row + N + r * 8 * N + n, xy_132_e023, mask=mask)
+    tl.store(operand12_row + 45 * BN + r * 9 * N + n, xy_022_e23, mask=mask)
+    tl.store(operand12_row + 45 * BN + N + r * 9 * N + n, xy_121_e23, mask=mask)
+    tl.store(operand12_row + 45 * BN + 2 * N + r * 9 * N + n, xy_123_e23, mask=mask)
+    tl.store(operand12_row + 45 * BN + 3 * N + r * 9 * N + n, xy_220_e23, mask=mask)
+    tl.store(operand12_row + 45 * BN + 4 * N + r * 9 * N + n, xy_222_e23, mask=mask)
+    tl.store(operand12_row + 45 * BN + 5 * N + r * 9 * N + n, 0.0, mask=mask)
+    tl.store(operand12_row + 45 * BN + 6 * N + r * 9 * N + n, xy_321_e23, mask=mask)
+    tl.store(operand12_row + 45 * BN + 7 * N + r * 9 * N + n, 0.0, mask=mask)
+    tl.store(operand12_row + 45 * BN + 8 * N + r * 9 * N + n, 0.0, mask=mask)
+    tl.store(operand13_row + r * 8 * N + n, xy_033_e012, mask=mask)
+    tl.store(operand13_row + N + r * 8 * N + n, xy_132_e012, mask=mask)
     tl.store(operand13_row + 2 * N + r * 8 * N + n, operand13_2, mask=mask)
-    tl.store(operand13_row + 3 * N + r * 8 * N + n, xy_231_e023, mask=mask)
-    tl.store(operand13_row + 4 * N + r * 8 * N + n, xy_233_e023, mask=mask)
-    tl.store(operand13_row + 5 * N + r * 8 * N + n, xy_330_e023, mask=mask)
-    tl.store(operand13_row + 6 * N + r * 8 * N + n, xy_332_e023, mask=mask)
-    tl.store(operand13_row + 7 * N + r * 8 * N + n, xy_431_e023, mask=mask)
+    tl.store(operand13_row + 3 * N + r * 8 * N + n, xy_231_e012, mask=mask)
+    tl.store(operand13_row + 4 * N + r * 8 * N + n, xy_233_e012, mask=mask)
+    tl.store(operand13_row + 5 * N + r * 8 * N + n, xy_330_e012, mask=mask)
+    tl.store(operand13_row + 6 * N + r * 8 * N + n, xy_332_e012, mask=mask)
+    tl.store(operand13_row + 7 * N + r * 8 * N + n, xy_431_e012, mask=mask)
     tl.store(operand13_row + 8 * BN + r * 8 * N + n, xy_033_e013, mask=mask)
     tl.store(operand13_row + 8 * BN + N + r * 8 * N + n, xy_132_e013, mask=mask)
     tl.store(operand13_row + 8 * BN + 2 * N + r * 8 * N + n, operand13_10, mask=mask)
@@ -14164,22 +14160,22 @@ def _fused_gelu_fcgp_norm_with_normalize_backward_3_kernel(
     tl.store(operand13_row + 8 * BN + 5 * N + r * 8 * N + n, xy_330_e013, mask=mask)
     tl.store(operand13_row + 8 * BN + 6 * N + r * 8 * N + n, xy_332_e013, mask=mask)
     tl.store(operand13_row + 8 * BN + 7 * N + r * 8 * N + n, xy_431_e013, mask=mask)
-    tl.store(operand13_row + 16 * BN + r * 8 * N + n, xy_033_e123, mask=mask)
-    tl.store(operand13_row + 16 * BN + N + r * 8 * N + n, xy_132_e123, mask=mask)
-    tl.store(operand13_row + 16 * BN + 2 * N + r * 8 * N + n, 0.0, mask=mask)
-    tl.store(operand13_row + 16 * BN + 3 * N + r * 8 * N + n, xy_231_e123, mask=mask)
-    tl.store(operand13_row + 16 * BN + 4 * N + r * 8 * N + n, 0.0, mask=mask)
-    tl.store(operand13_row + 16 * BN + 5 * N + r * 8 * N + n, xy_330_e123, mask=mask)
-    tl.store(operand13_row + 16 * BN + 6 * N + r * 8 * N + n, 0.0, mask=mask)
-    tl.store(operand13_row + 16 * BN + 7 * N + r * 8 * N + n, 0.0, mask=mask)
-    tl.store(operand13_row + 24 * BN + r * 8 * N + n, xy_033_e012, mask=mask)
-    tl.store(operand13_row + 24 * BN + N + r * 8 * N + n, xy_132_e012, mask=mask)
-    tl.store(operand13_row + 24 * BN + 2 * N + r * 8 * N + n, operand13_26, mask=mask)
-    tl.store(operand13_row + 24 * BN + 3 * N + r * 8 * N + n, xy_231_e012, mask=mask)
-    tl.store(operand13_row + 24 * BN + 4 * N + r * 8 * N + n, xy_233_e012, mask=mask)
-    tl.store(operand13_row + 24 * BN + 5 * N + r * 8 * N + n, xy_330_e012, mask=mask)
-    tl.store(operand13_row + 24 * BN + 6 * N + r * 8 * N + n, xy_332_e012, mask=mask)
-    tl.store(operand13_row + 24 * BN + 7 * N + r * 8 * N + n, xy_431_e012, mask=mask)
+    tl.store(operand13_row + 16 * BN + r * 8 * N + n, xy_033_e023, mask=mask)
+    tl.store(operand13_row + 16 * BN + N + r * 8 * N + n, xy_132_e023, mask=mask)
+    tl.store(operand13_row + 16 * BN + 2 * N + r * 8 * N + n, operand13_18, mask=mask)
+    tl.store(operand13_row + 16 * BN + 3 * N + r * 8 * N + n, xy_231_e023, mask=mask)
+    tl.store(operand13_row + 16 * BN + 4 * N + r * 8 * N + n, xy_233_e023, mask=mask)
+    tl.store(operand13_row + 16 * BN + 5 * N + r * 8 * N + n, xy_330_e023, mask=mask)
+    tl.store(operand13_row + 16 * BN + 6 * N + r * 8 * N + n, xy_332_e023, mask=mask)
+    tl.store(operand13_row + 16 * BN + 7 * N + r * 8 * N + n, xy_431_e023, mask=mask)
+    tl.store(operand13_row + 24 * BN + r * 8 * N + n, xy_033_e123, mask=mask)
+    tl.store(operand13_row + 24 * BN + N + r * 8 * N + n, xy_132_e123, mask=mask)
+    tl.store(operand13_row + 24 * BN + 2 * N + r * 8 * N + n, 0.0, mask=mask)
+    tl.store(operand13_row + 24 * BN + 3 * N + r * 8 * N + n, xy_231_e123, mask=mask)
+    tl.store(operand13_row + 24 * BN + 4 * N + r * 8 * N + n, 0.0, mask=mask)
+    tl.store(operand13_row + 24 * BN + 5 * N + r * 8 * N + n, xy_330_e123, mask=mask)
+    tl.store(operand13_row + 24 * BN + 6 * N + r * 8 * N + n, 0.0, mask=mask)
+    tl.store(operand13_row + 24 * BN + 7 * N + r * 8 * N + n, 0.0, mask=mask)
     tl.store(operand14_row + r * 5 * N + n, xy_044_e0123, mask=mask)
     tl.store(operand14_row + r * 5 * N + n + N, xy_143_e0123, mask=mask)
     tl.store(operand14_row + r * 5 * N + n + 2 * N, xy_242_e0123, mask=mask)
@@ -14252,18 +14248,18 @@ def _fused_gelu_fcgp_norm_with_normalize_backward_4_kernel(
     grad_weight_134 = -contracted8_2
     grad_weight_213 = -contracted6_4
     grad_weight_224 = -contracted7_5
-    grad_weight_303 = -contracted5_3
+    grad_weight_303 = -contracted5_0
     grad_weight_312 = -contracted6_5
     grad_weight_413 = -contracted6_7
     grad_weight_422 = -contracted7_8
 
     if GRAD_WEIGHT:
-        tl.store(grad_weight_row + tile, contracted5_0, mask=mask)
+        tl.store(grad_weight_row + tile, contracted5_1, mask=mask)
         tl.store(grad_weight_row + NM + tile, contracted6_0, mask=mask)
         tl.store(grad_weight_row + 2 * NM + tile, contracted7_0, mask=mask)
         tl.store(grad_weight_row + 3 * NM + tile, contracted8_0, mask=mask)
         tl.store(grad_weight_row + 4 * NM + tile, contracted9_0, mask=mask)
-        tl.store(grad_weight_row + 5 * NM + tile, contracted5_1, mask=mask)
+        tl.store(grad_weight_row + 5 * NM + tile, contracted5_2, mask=mask)
         tl.store(grad_weight_row + 6 * NM + tile, contracted6_1, mask=mask)
         tl.store(grad_weight_row + 7 * NM + tile, contracted6_2, mask=mask)
         tl.store(grad_weight_row + 8 * NM + tile, contracted7_1, mask=mask)
@@ -14271,7 +14267,7 @@ def _fused_gelu_fcgp_norm_with_normalize_backward_4_kernel(
         tl.store(grad_weight_row + 10 * NM + tile, contracted8_1, mask=mask)
         tl.store(grad_weight_row + 11 * NM + tile, grad_weight_134, mask=mask)
         tl.store(grad_weight_row + 12 * NM + tile, contracted9_1, mask=mask)
-        tl.store(grad_weight_row + 13 * NM + tile, contracted5_2, mask=mask)
+        tl.store(grad_weight_row + 13 * NM + tile, contracted5_3, mask=mask)
         tl.store(grad_weight_row + 14 * NM + tile, contracted6_3, mask=mask)
         tl.store(grad_weight_row + 15 * NM + tile, grad_weight_213, mask=mask)
         tl.store(grad_weight_row + 16 * NM + tile, contracted7_3, mask=mask)
@@ -14906,10 +14902,10 @@ def _fused_gelu_fcgp_norm_without_normalize_backward_1_kernel(
     weight_440 = tl.load(weight_row + 33 * NM + tile, mask=mask, other=0.0).to(REAL)
 
     tl.store(operand1_row + tile, weight_044, mask=mask)
-    tl.store(operand1_row + NM + tile, weight_440, mask=mask)
-    tl.store(operand1_row + 2 * NM + tile, weight_341, mask=mask)
-    tl.store(operand1_row + 3 * NM + tile, weight_242, mask=mask)
-    tl.store(operand1_row + 4 * NM + tile, weight_143, mask=mask)
+    tl.store(operand1_row + NM + tile, weight_143, mask=mask)
+    tl.store(operand1_row + 2 * NM + tile, weight_242, mask=mask)
+    tl.store(operand1_row + 3 * NM + tile, weight_341, mask=mask)
+    tl.store(operand1_row + 4 * NM + tile, weight_440, mask=mask)
     tl.store(operand3_row + tile, weight_033, mask=mask)
     tl.store(operand3_row + NM + tile, weight_132, mask=mask)
     tl.store(operand3_row + 2 * NM + tile, weight_134, mask=mask)
@@ -14936,9 +14932,9 @@ def _fused_gelu_fcgp_norm_without_normalize_backward_1_kernel(
     tl.store(operand7_row + 6 * NM + tile, weight_314, mask=mask)
     tl.store(operand7_row + 7 * NM + tile, weight_413, mask=mask)
     tl.store(operand9_row + tile, weight_000, mask=mask)
-    tl.store(operand9_row + NM + tile, weight_303, mask=mask)
+    tl.store(operand9_row + NM + tile, weight_101, mask=mask)
     tl.store(operand9_row + 2 * NM + tile, weight_202, mask=mask)
-    tl.store(operand9_row + 3 * NM + tile, weight_101, mask=mask)
+    tl.store(operand9_row + 3 * NM + tile, weight_303, mask=mask)
 
 
 @triton.jit(do_not_specialize=["B"])
@@ -14985,10 +14981,10 @@ def _fused_gelu_fcgp_norm_without_normalize_backward_2_kernel(
     y_e, y_e0, y_e1, y_e2, y_e3, y_e01, y_e02, y_e03 = _load8(y_row + at * 16, mask, REAL)
     y_e12, y_e13, y_e23, y_e012, y_e013, y_e023, y_e123, y_e0123 = _load8(y_row + at * 16 + 8, mask, REAL)
     contracted_grad_xy_044_e0123 = tl.load(contracted_row + r * 5 * N + n, mask=mask, other=0.0).to(REAL)
-    contracted_grad_xy_440_e0123 = tl.load(contracted_row + r * 5 * N + n + N, mask=mask, other=0.0).to(REAL)
-    contracted_grad_xy_341_e0123 = tl.load(contracted_row + r * 5 * N + n + 2 * N, mask=mask, other=0.0).to(REAL)
-    contracted_grad_xy_242_e0123 = tl.load(contracted_row + r * 5 * N + n + 3 * N, mask=mask, other=0.0).to(REAL)
-    contracted_grad_xy_143_e0123 = tl.load(contracted_row + r * 5 * N + n + 4 * N, mask=mask, other=0.0).to(REAL)
+    contracted_grad_xy_143_e0123 = tl.load(contracted_row + r * 5 * N + n + N, mask=mask, other=0.0).to(REAL)
+    contracted_grad_xy_242_e0123 = tl.load(contracted_row + r * 5 * N + n + 2 * N, mask=mask, other=0.0).to(REAL)
+    contracted_grad_xy_341_e0123 = tl.load(contracted_row + r * 5 * N + n + 3 * N, mask=mask, other=0.0).to(REAL)
+    contracted_grad_xy_440_e0123 = tl.load(contracted_row + r * 5 * N + n + 4 * N, mask=mask, other=0.0).to(REAL)
     contracted1_grad_xy_033_e012 = tl.load(contracted1_row + r * 8 * N + n, mask=mask, other=0.0).to(REAL)
     contracted1_grad_xy_132_e012 = tl.load(contracted1_row + N + r * 8 * N + n, mask=mask, other=0.0).to(REAL)
     contracted1_grad_xy_134_e012 = tl.load(contracted1_row + 2 * N + r * 8 * N + n, mask=mask, other=0.0).to(REAL)
@@ -15193,9 +15189,9 @@ def _fused_gelu_fcgp_norm_without_normalize_backward_2_kernel(
         REAL
     )
     contracted4_grad_xy_000_e = tl.load(contracted4_row + r * 4 * N + n, mask=mask, other=0.0).to(REAL)
-    contracted4_grad_xy_303_e = tl.load(contracted4_row + r * 4 * N + n + N, mask=mask, other=0.0).to(REAL)
+    contracted4_grad_xy_101_e = tl.load(contracted4_row + r * 4 * N + n + N, mask=mask, other=0.0).to(REAL)
     contracted4_grad_xy_202_e = tl.load(contracted4_row + r * 4 * N + n + 2 * N, mask=mask, other=0.0).to(REAL)
-    contracted4_grad_xy_101_e = tl.load(contracted4_row + r * 4 * N + n + 3 * N, mask=mask, other=0.0).to(REAL)
+    contracted4_grad_xy_303_e = tl.load(contracted4_row + r * 4 * N + n + 3 * N, mask=mask, other=0.0).to(REAL)
 
     t0 = 0.7071067811865476 * x_e
     gate_x = 0.5 * tl.erf(t0) + 0.5
@@ -15562,8 +15558,11 @@ def _fused_gelu_fcgp_norm_without_normalize_backward_3_kernel(
     y_e12, y_e13, y_e23, y_e012, y_e013, y_e023, y_e123, y_e0123 = _load8(y_row + at * 16 + 8, mask, REAL)
 
     gate_x = 0.5 * tl.erf(0.7071067811865476 * x_e) + 0.5
-    gelu_x_e = x_e * gate_x
+    gelu_x_e123 = x_e123 * gate_x
     gate_y = 0.5 + 0.5 * tl.erf(0.7071067811865476 * y_e)
+    gelu_y_e123 = y_e123 * gate_y
+    operand10_0 = gelu_x_e123 * gelu_y_e123
+    gelu_x_e = x_e * gate_x
     gelu_y_e = y_e * gate_y
     xy_000_e = gelu_x_e * gelu_y_e
     gelu_x_e1 = x_e1 * gate_x
@@ -15580,9 +15579,6 @@ def _fused_gelu_fcgp_norm_without_normalize_backward_3_kernel(
     gelu_x_e23 = x_e23 * gate_x
     gelu_y_e23 = y_e23 * gate_y
     xy_202_e = -gelu_x_e12 * gelu_y_e12 - gelu_x_e13 * gelu_y_e13 - gelu_x_e23 * gelu_y_e23
-    gelu_x_e123 = x_e123 * gate_x
-    gelu_y_e123 = y_e123 * gate_y
-    operand10_3 = gelu_x_e123 * gelu_y_e123
     gelu_y_e0 = y_e0 * gate_y
     xy_011_e0 = gelu_x_e * gelu_y_e0
     gelu_x_e0 = x_e0 * gate_x
@@ -15717,10 +15713,10 @@ def _fused_gelu_fcgp_norm_without_normalize_backward_3_kernel(
     xy_341_e0123 += -gelu_x_e123 * gelu_y_e0
     xy_440_e0123 = gelu_x_e0123 * gelu_y_e
 
-    tl.store(operand10_row + r * 4 * N + n, xy_000_e, mask=mask)
-    tl.store(operand10_row + r * 4 * N + n + N, xy_101_e, mask=mask)
-    tl.store(operand10_row + r * 4 * N + n + 2 * N, xy_202_e, mask=mask)
-    tl.store(operand10_row + r * 4 * N + n + 3 * N, operand10_3, mask=mask)
+    tl.store(operand10_row + r * 4 * N + n, operand10_0, mask=mask)
+    tl.store(operand10_row + r * 4 * N + n + N, xy_000_e, mask=mask)
+    tl.store(operand10_row + r * 4 * N + n + 2 * N, xy_101_e, mask=mask)
+    tl.store(operand10_row + r * 4 * N + n + 3 * N, xy_202_e, mask=mask)
     tl.store(operand11_row + r * 8 * N + n, xy_011_e0, mask=mask)
     tl.store(operand11_row + N + r * 8 * N + n, xy_110_e0, mask=mask)
     tl.store(operand11_row + 2 * N + r * 8 * N + n, xy_112_e0, mask=mask)
@@ -15911,18 +15907,18 @@ def _fused_gelu_fcgp_norm_without_normalize_backward_4_kernel(
     grad_weight_134 = -contracted8_2
     grad_weight_213 = -contracted6_4
     grad_weight_224 = -contracted7_5
-    grad_weight_303 = -contracted5_3
+    grad_weight_303 = -contracted5_0
     grad_weight_312 = -contracted6_5
     grad_weight_413 = -contracted6_7
     grad_weight_422 = -contracted7_8
 
     if GRAD_WEIGHT:
-        tl.store(grad_weight_row + tile, contracted5_0, mask=mask)
+        tl.store(grad_weight_row + tile, contracted5_1, mask=mask)
         tl.store(grad_weight_row + NM + tile, contracted6_0, mask=mask)
         tl.store(grad_weight_row + 2 * NM + tile, contracted7_0, mask=mask)
         tl.store(grad_weight_row + 3 * NM + tile, contracted8_0, mask=mask)
         tl.store(grad_weight_row + 4 * NM + tile, contracted9_0, mask=mask)
-        tl.store(grad_weight_row + 5 * NM + tile, contracted5_1, mask=mask)
+        tl.store(grad_weight_row + 5 * NM + tile, contracted5_2, mask=mask)
         tl.store(grad_weight_row + 6 * NM + tile, contracted6_1, mask=mask)
         tl.store(grad_weight_row + 7 * NM + tile, contracted6_2, mask=mask)
         tl.store(grad_weight_row + 8 * NM + tile, contracted7_1, mask=mask)
@@ -15930,7 +15926,7 @@ def _fused_gelu_fcgp_norm_without_normalize_backward_4_kernel(
         tl.store(grad_weight_row + 10 * NM + tile, contracted8_1, mask=mask)
         tl.store(grad_weight_row + 11 * NM + tile, grad_weight_134, mask=mask)
         tl.store(grad_weight_row + 12 * NM + tile, contracted9_1, mask=mask)
-        tl.store(grad_weight_row + 13 * NM + tile, contracted5_2, mask=mask)
+        tl.store(grad_weight_row + 13 * NM + tile, contracted5_3, mask=mask)
         tl.store(grad_weight_row + 14 * NM + tile, contracted6_3, mask=mask)
         tl.store(grad_weight_row + 15 * NM + tile, grad_weight_213, mask=mask)
         tl.store(grad_weight_row + 16 * NM + tile, contracted7_3, mask=mask)
@@ -16353,47 +16349,6 @@ def _mv_linear_backward_3_kernel(
     tl.store(operand9_row + tile, x_e0123, mask=mask)
 
 
-@triton.jit(do_not_specialize=["N"])
-def _mv_linear_backward_4_kernel(
-    contracted5_ptr,
-    contracted6_ptr,
-    contracted7_ptr,
-    contracted8_ptr,
-    contracted9_ptr,
-    grad_weight_ptr,
-    N,
-    M,
-    GRAD_WEIGHT: tl.constexpr,
-    ROWS: tl.constexpr,
-    BLOCK: tl.constexpr,
-    REAL: tl.constexpr,
-):
-    NM = tl.cast(N, tl.int64) * M
-
-    start = tl.program_id(0).to(tl.int64) * BLOCK
-    tile = tl.arange(0, BLOCK)
-    mask = tile < tl.cast(N, tl.int64) * M - start
-    contracted5_row = contracted5_ptr + start
-    contracted6_row = contracted6_ptr + start
-    contracted7_row = contracted7_ptr + start
-    contracted8_row = contracted8_ptr + start
-    contracted9_row = contracted9_ptr + start
-    grad_weight_row = grad_weight_ptr + start
-
-    contracted5_0 = tl.load(contracted5_row + tile, mask=mask, other=0.0).to(REAL)
-    contracted6_0 = tl.load(contracted6_row + tile, mask=mask, other=0.0).to(REAL)
-    contracted7_0 = tl.load(contracted7_row + tile, mask=mask, other=0.0).to(REAL)
-    contracted8_0 = tl.load(contracted8_row + tile, mask=mask, other=0.0).to(REAL)
-    contracted9_0 = tl.load(contracted9_row + tile, mask=mask, other=0.0).to(REAL)
-
-    if GRAD_WEIGHT:
-        tl.store(grad_weight_row + tile, contracted5_0, mask=mask)
-        tl.store(grad_weight_row + NM + tile, contracted6_0, mask=mask)
-        tl.store(grad_weight_row + 2 * NM + tile, contracted7_0, mask=mask)
-        tl.store(grad_weight_row + 3 * NM + tile, contracted8_0, mask=mask)
-        tl.store(grad_weight_row + 4 * NM + tile, contracted9_0, mask=mask)
-
-
 @triton.jit(do_not_specialize=["B"])
 def _mv_linear_double_backward_kernel(
     grad_out_ptr,
@@ -16632,49 +16587,8 @@ def _mv_linear_double_backward_3_kernel(
     tl.store(operand9_row + tile, grad_grad_x_e0123, mask=mask)
 
 
-@triton.jit(do_not_specialize=["N"])
-def _mv_linear_double_backward_4_kernel(
-    contracted5_ptr,
-    contracted6_ptr,
-    contracted7_ptr,
-    contracted8_ptr,
-    contracted9_ptr,
-    grad_weight_ptr,
-    N,
-    M,
-    GRAD_WEIGHT: tl.constexpr,
-    ROWS: tl.constexpr,
-    BLOCK: tl.constexpr,
-    REAL: tl.constexpr,
-):
-    NM = tl.cast(N, tl.int64) * M
-
-    start = tl.program_id(0).to(tl.int64) * BLOCK
-    tile = tl.arange(0, BLOCK)
-    mask = tile < tl.cast(N, tl.int64) * M - start
-    contracted5_row = contracted5_ptr + start
-    contracted6_row = contracted6_ptr + start
-    contracted7_row = contracted7_ptr + start
-    contracted8_row = contracted8_ptr + start
-    contracted9_row = contracted9_ptr + start
-    grad_weight_row = grad_weight_ptr + start
-
-    contracted5_0 = tl.load(contracted5_row + tile, mask=mask, other=0.0).to(REAL)
-    contracted6_0 = tl.load(contracted6_row + tile, mask=mask, other=0.0).to(REAL)
-    contracted7_0 = tl.load(contracted7_row + tile, mask=mask, other=0.0).to(REAL)
-    contracted8_0 = tl.load(contracted8_row + tile, mask=mask, other=0.0).to(REAL)
-    contracted9_0 = tl.load(contracted9_row + tile, mask=mask, other=0.0).to(REAL)
-
-    if GRAD_WEIGHT:
-        tl.store(grad_weight_row + tile, contracted5_0, mask=mask)
-        tl.store(grad_weight_row + NM + tile, contracted6_0, mask=mask)
-        tl.store(grad_weight_row + 2 * NM + tile, contracted7_0, mask=mask)
-        tl.store(grad_weight_row + 3 * NM + tile, contracted8_0, mask=mask)
-        tl.store(grad_weight_row + 4 * NM + tile, contracted9_0, mask=mask)
-
-
 @triton.jit(do_not_specialize=["B"])
-def _mv_linear_double_backward_5_kernel(
+def _mv_linear_double_backward_4_kernel(
     x_ptr,
     grad_grad_x_ptr,
     operand10_ptr,
@@ -16731,8 +16645,8 @@ def _mv_linear_double_backward_5_kernel(
         grad_grad_x_e0123,
     ) = _load8(grad_grad_x_row + at * 16 + 8, mask & HAS_GRAD_GRAD_X, REAL)
 
-    tl.store(operand10_row + r * 2 * N + n, grad_grad_x_e, mask=mask)
-    tl.store(operand10_row + r * 2 * N + n + N, x_e, mask=mask)
+    tl.store(operand10_row + r * 2 * N + n, x_e, mask=mask)
+    tl.store(operand10_row + r * 2 * N + n + N, grad_grad_x_e, mask=mask)
     tl.store(operand12_row + r * 2 * N + n, grad_grad_x_e0, mask=mask)
     tl.store(operand12_row + N + r * 2 * N + n, x_e0, mask=mask)
     tl.store(operand12_row + 2 * BN + r * 2 * N + n, grad_grad_x_e1, mask=mask)
@@ -16766,7 +16680,7 @@ def _mv_linear_double_backward_5_kernel(
 
 
 @triton.jit(do_not_specialize=["N"])
-def _mv_linear_double_backward_6_kernel(
+def _mv_linear_double_backward_5_kernel(
     weight_ptr,
     grad_grad_weight_ptr,
     operand11_ptr,
@@ -16812,8 +16726,8 @@ def _mv_linear_double_backward_6_kernel(
         REAL
     )
 
-    tl.store(operand11_row + tile, weight_0, mask=mask)
-    tl.store(operand11_row + NM + tile, grad_grad_weight_0, mask=mask)
+    tl.store(operand11_row + tile, grad_grad_weight_0, mask=mask)
+    tl.store(operand11_row + NM + tile, weight_0, mask=mask)
     tl.store(operand13_row + tile, weight_1, mask=mask)
     tl.store(operand13_row + NM + tile, grad_grad_weight_1, mask=mask)
     tl.store(operand15_row + tile, weight_2, mask=mask)
@@ -16825,13 +16739,13 @@ def _mv_linear_double_backward_6_kernel(
 
 
 @triton.jit(do_not_specialize=["B"])
-def _mv_linear_double_backward_7_kernel(
+def _mv_linear_double_backward_6_kernel(
     grad_grad_bias_ptr,
-    contracted10_ptr,
-    contracted11_ptr,
-    contracted12_ptr,
-    contracted13_ptr,
-    contracted14_ptr,
+    contracted5_ptr,
+    contracted6_ptr,
+    contracted7_ptr,
+    contracted8_ptr,
+    contracted9_ptr,
     grad_grad_out_ptr,
     B,
     M,
@@ -16871,46 +16785,46 @@ def _mv_linear_double_backward_7_kernel(
     b = tl.program_id(0).to(tl.int64) * ROWS
     row_mask = b + r < B
     mask = tile_mask if ROWS == 1 else tile_mask & row_mask
-    contracted10_row = contracted10_ptr + b * M
-    contracted11_row = contracted11_ptr + b * M
-    contracted12_row = contracted12_ptr + b * M
-    contracted13_row = contracted13_ptr + b * M
-    contracted14_row = contracted14_ptr + b * M
+    contracted5_row = contracted5_ptr + b * M
+    contracted6_row = contracted6_ptr + b * M
+    contracted7_row = contracted7_ptr + b * M
+    contracted8_row = contracted8_ptr + b * M
+    contracted9_row = contracted9_ptr + b * M
     grad_grad_out_row = grad_grad_out_ptr + b * 16 * M
 
-    contracted10_0 = tl.load(contracted10_row + at, mask=mask, other=0.0).to(REAL)
-    contracted11_0 = tl.load(contracted11_row + at, mask=mask, other=0.0).to(REAL)
-    contracted11_1 = tl.load(contracted11_row + BM + at, mask=mask, other=0.0).to(REAL)
-    contracted11_2 = tl.load(contracted11_row + 2 * BM + at, mask=mask, other=0.0).to(REAL)
-    contracted11_3 = tl.load(contracted11_row + 3 * BM + at, mask=mask, other=0.0).to(REAL)
-    contracted12_0 = tl.load(contracted12_row + at, mask=mask, other=0.0).to(REAL)
-    contracted12_1 = tl.load(contracted12_row + BM + at, mask=mask, other=0.0).to(REAL)
-    contracted12_2 = tl.load(contracted12_row + 2 * BM + at, mask=mask, other=0.0).to(REAL)
-    contracted12_3 = tl.load(contracted12_row + 3 * BM + at, mask=mask, other=0.0).to(REAL)
-    contracted12_4 = tl.load(contracted12_row + 4 * BM + at, mask=mask, other=0.0).to(REAL)
-    contracted12_5 = tl.load(contracted12_row + 5 * BM + at, mask=mask, other=0.0).to(REAL)
-    contracted13_0 = tl.load(contracted13_row + at, mask=mask, other=0.0).to(REAL)
-    contracted13_1 = tl.load(contracted13_row + BM + at, mask=mask, other=0.0).to(REAL)
-    contracted13_2 = tl.load(contracted13_row + 2 * BM + at, mask=mask, other=0.0).to(REAL)
-    contracted13_3 = tl.load(contracted13_row + 3 * BM + at, mask=mask, other=0.0).to(REAL)
-    contracted14_0 = tl.load(contracted14_row + at, mask=mask, other=0.0).to(REAL)
+    contracted5_0 = tl.load(contracted5_row + at, mask=mask, other=0.0).to(REAL)
+    contracted6_0 = tl.load(contracted6_row + at, mask=mask, other=0.0).to(REAL)
+    contracted6_1 = tl.load(contracted6_row + BM + at, mask=mask, other=0.0).to(REAL)
+    contracted6_2 = tl.load(contracted6_row + 2 * BM + at, mask=mask, other=0.0).to(REAL)
+    contracted6_3 = tl.load(contracted6_row + 3 * BM + at, mask=mask, other=0.0).to(REAL)
+    contracted7_0 = tl.load(contracted7_row + at, mask=mask, other=0.0).to(REAL)
+    contracted7_1 = tl.load(contracted7_row + BM + at, mask=mask, other=0.0).to(REAL)
+    contracted7_2 = tl.load(contracted7_row + 2 * BM + at, mask=mask, other=0.0).to(REAL)
+    contracted7_3 = tl.load(contracted7_row + 3 * BM + at, mask=mask, other=0.0).to(REAL)
+    contracted7_4 = tl.load(contracted7_row + 4 * BM + at, mask=mask, other=0.0).to(REAL)
+    contracted7_5 = tl.load(contracted7_row + 5 * BM + at, mask=mask, other=0.0).to(REAL)
+    contracted8_0 = tl.load(contracted8_row + at, mask=mask, other=0.0).to(REAL)
+    contracted8_1 = tl.load(contracted8_row + BM + at, mask=mask, other=0.0).to(REAL)
+    contracted8_2 = tl.load(contracted8_row + 2 * BM + at, mask=mask, other=0.0).to(REAL)
+    contracted8_3 = tl.load(contracted8_row + 3 * BM + at, mask=mask, other=0.0).to(REAL)
+    contracted9_0 = tl.load(contracted9_row + at, mask=mask, other=0.0).to(REAL)
 
-    grad_grad_out_e = grad_grad_bias_e + contracted10_0
-    grad_grad_out_e0 = grad_grad_bias_e0 + contracted11_0
-    grad_grad_out_e1 = grad_grad_bias_e1 + contracted11_1
-    grad_grad_out_e2 = grad_grad_bias_e2 + contracted11_2
-    grad_grad_out_e3 = grad_grad_bias_e3 + contracted11_3
-    grad_grad_out_e01 = grad_grad_bias_e01 + contracted12_0
-    grad_grad_out_e02 = grad_grad_bias_e02 + contracted12_1
-    grad_grad_out_e03 = grad_grad_bias_e03 + contracted12_2
-    grad_grad_out_e12 = grad_grad_bias_e12 + contracted12_3
-    grad_grad_out_e13 = grad_grad_bias_e13 + contracted12_4
-    grad_grad_out_e23 = grad_grad_bias_e23 + contracted12_5
-    grad_grad_out_e012 = grad_grad_bias_e012 + contracted13_0
-    grad_grad_out_e013 = grad_grad_bias_e013 + contracted13_1
-    grad_grad_out_e023 = grad_grad_bias_e023 + contracted13_2
-    grad_grad_out_e123 = grad_grad_bias_e123 + contracted13_3
-    grad_grad_out_e0123 = grad_grad_bias_e0123 + contracted14_0
+    grad_grad_out_e = grad_grad_bias_e + contracted5_0
+    grad_grad_out_e0 = grad_grad_bias_e0 + contracted6_0
+    grad_grad_out_e1 = grad_grad_bias_e1 + contracted6_1
+    grad_grad_out_e2 = grad_grad_bias_e2 + contracted6_2
+    grad_grad_out_e3 = grad_grad_bias_e3 + contracted6_3
+    grad_grad_out_e01 = grad_grad_bias_e01 + contracted7_0
+    grad_grad_out_e02 = grad_grad_bias_e02 + contracted7_1
+    grad_grad_out_e03 = grad_grad_bias_e03 + contracted7_2
+    grad_grad_out_e12 = grad_grad_bias_e12 + contracted7_3
+    grad_grad_out_e13 = grad_grad_bias_e13 + contracted7_4
+    grad_grad_out_e23 = grad_grad_bias_e23 + contracted7_5
+    grad_grad_out_e012 = grad_grad_bias_e012 + contracted8_0
+    grad_grad_out_e013 = grad_grad_bias_e013 + contracted8_1
+    grad_grad_out_e023 = grad_grad_bias_e023 + contracted8_2
+    grad_grad_out_e123 = grad_grad_bias_e123 + contracted8_3
+    grad_grad_out_e0123 = grad_grad_bias_e0123 + contracted9_0
 
     if GRAD_GRAD_OUT:
         _store8(
@@ -17913,7 +17827,7 @@ def _run_mv_linear(x, weight, bias):
 
 
 def _run_mv_linear_backward(x, weight, bias, grad_out, *wanted):
-    """Compute the gradients: 15 launches."""
+    """Compute the gradients: 14 launches."""
     x, weight, bias, grad_out = x.contiguous(), weight.contiguous(), bias.contiguous(), grad_out.contiguous()
     *lead, N, _ = x.shape
     B = math.prod(lead)
@@ -17937,11 +17851,11 @@ def _run_mv_linear_backward(x, weight, bias, grad_out, *wanted):
             real,
         )
     if wanted[0]:
-        contracted = _matmul(operand, weight[0].mT.to(matrix))
-        contracted1 = _matmul(operand1.view(4 * B, M), weight[1].mT.to(matrix)).view(4, B, N)
-        contracted2 = _matmul(operand2.view(6 * B, M), weight[2].mT.to(matrix)).view(6, B, N)
-        contracted3 = _matmul(operand3.view(4 * B, M), weight[3].mT.to(matrix)).view(4, B, N)
-        contracted4 = _matmul(operand4, weight[4].mT.to(matrix))
+        contracted = _matmul(operand, weight[0].to(matrix).mT)
+        contracted1 = _matmul(operand1.view(4 * B, M), weight[1].to(matrix).mT).view(4, B, N)
+        contracted2 = _matmul(operand2.view(6 * B, M), weight[2].to(matrix).mT).view(6, B, N)
+        contracted3 = _matmul(operand3.view(4 * B, M), weight[3].to(matrix).mT).view(4, B, N)
+        contracted4 = _matmul(operand4, weight[4].to(matrix).mT)
         _launch_flat(
             _mv_linear_backward_1_kernel,
             "mv_linear_backward_1",
@@ -17983,34 +17897,24 @@ def _run_mv_linear_backward(x, weight, bias, grad_out, *wanted):
             B * N,
             real,
         )
-        contracted5 = _matmul(operand5.mT, operand)
+        _matmul(operand5.mT, operand, grad_weight[0])
         del operand
         del operand5
-        contracted6 = _matmul(operand6.view(4 * B, N).mT, operand1.view(4 * B, M))
+        _matmul(operand6.view(4 * B, N).mT, operand1.view(4 * B, M), grad_weight[1])
         del operand1
         del operand6
-        contracted7 = _matmul(operand7.view(6 * B, N).mT, operand2.view(6 * B, M))
+        _matmul(operand7.view(6 * B, N).mT, operand2.view(6 * B, M), grad_weight[2])
         del operand2
         del operand7
-        contracted8 = _matmul(operand8.view(4 * B, N).mT, operand3.view(4 * B, M))
+        _matmul(operand8.view(4 * B, N).mT, operand3.view(4 * B, M), grad_weight[3])
         del operand3
         del operand8
-        contracted9 = _matmul(operand9.mT, operand4)
-        del operand4
-        del operand9
-        _launch_flat(
-            _mv_linear_backward_4_kernel,
-            "mv_linear_backward_4",
-            (contracted5, contracted6, contracted7, contracted8, contracted9, grad_weight),
-            (N, M, wanted[1]),
-            N * M,
-            real,
-        )
+        _matmul(operand9.mT, operand4, grad_weight[4])
     return grad_x if wanted[0] else None, grad_weight if wanted[1] else None, grad_bias if wanted[2] else None
 
 
 def _run_mv_linear_double_backward(x, weight, bias, grad_out, grad_grad_x, grad_grad_weight, grad_grad_bias, *wanted):
-    """Compute the gradients: 23 launches."""
+    """Compute the gradients: 22 launches."""
     has_grad_grad_x = grad_grad_x is not None
     has_grad_grad_weight = grad_grad_weight is not None
     has_grad_grad_bias = grad_grad_bias is not None
@@ -18043,27 +17947,27 @@ def _run_mv_linear_double_backward(x, weight, bias, grad_out, grad_grad_x, grad_
         )
     if wanted[0]:
         contracted = (
-            _matmul(operand, grad_grad_weight[0].mT.to(matrix))
+            _matmul(operand, grad_grad_weight[0].to(matrix).mT)
             if has_grad_grad_weight
             else x.new_zeros((B, N), dtype=matrix)
         )
         contracted1 = (
-            _matmul(operand1.view(4 * B, M), grad_grad_weight[1].mT.to(matrix)).view(4, B, N)
+            _matmul(operand1.view(4 * B, M), grad_grad_weight[1].to(matrix).mT).view(4, B, N)
             if has_grad_grad_weight
             else x.new_zeros((4, B, N), dtype=matrix)
         )
         contracted2 = (
-            _matmul(operand2.view(6 * B, M), grad_grad_weight[2].mT.to(matrix)).view(6, B, N)
+            _matmul(operand2.view(6 * B, M), grad_grad_weight[2].to(matrix).mT).view(6, B, N)
             if has_grad_grad_weight
             else x.new_zeros((6, B, N), dtype=matrix)
         )
         contracted3 = (
-            _matmul(operand3.view(4 * B, M), grad_grad_weight[3].mT.to(matrix)).view(4, B, N)
+            _matmul(operand3.view(4 * B, M), grad_grad_weight[3].to(matrix).mT).view(4, B, N)
             if has_grad_grad_weight
             else x.new_zeros((4, B, N), dtype=matrix)
         )
         contracted4 = (
-            _matmul(operand4, grad_grad_weight[4].mT.to(matrix))
+            _matmul(operand4, grad_grad_weight[4].to(matrix).mT)
             if has_grad_grad_weight
             else x.new_zeros((B, N), dtype=matrix)
         )
@@ -18098,34 +18002,21 @@ def _run_mv_linear_double_backward(x, weight, bias, grad_out, grad_grad_x, grad_
             B * N,
             real,
         )
-        contracted5 = _matmul(operand5.mT, operand)
+        _matmul(operand5.mT, operand, grad_weight[0])
         del operand
         del operand5
-        contracted6 = _matmul(operand6.view(4 * B, N).mT, operand1.view(4 * B, M))
+        _matmul(operand6.view(4 * B, N).mT, operand1.view(4 * B, M), grad_weight[1])
         del operand1
         del operand6
-        contracted7 = _matmul(operand7.view(6 * B, N).mT, operand2.view(6 * B, M))
+        _matmul(operand7.view(6 * B, N).mT, operand2.view(6 * B, M), grad_weight[2])
         del operand2
         del operand7
-        contracted8 = _matmul(operand8.view(4 * B, N).mT, operand3.view(4 * B, M))
+        _matmul(operand8.view(4 * B, N).mT, operand3.view(4 * B, M), grad_weight[3])
         del operand3
         del operand8
-        contracted9 = _matmul(operand9.mT, operand4)
+        _matmul(operand9.mT, operand4, grad_weight[4])
         del operand4
         del operand9
-        _launch_flat(
-            _mv_linear_double_backward_4_kernel,
-            "mv_linear_double_backward_4",
-            (contracted5, contracted6, contracted7, contracted8, contracted9, grad_weight),
-            (N, M, wanted[1]),
-            N * M,
-            real,
-        )
-        del contracted5
-        del contracted6
-        del contracted7
-        del contracted8
-        del contracted9
     if wanted[3]:
         operand10 = x.new_empty((B, 2, N), dtype=matrix)
         operand12 = x.new_empty((4, B, 2, N), dtype=matrix)
@@ -18133,8 +18024,8 @@ def _run_mv_linear_double_backward(x, weight, bias, grad_out, grad_grad_x, grad_
         operand16 = x.new_empty((4, B, 2, N), dtype=matrix)
         operand18 = x.new_empty((B, 2, N), dtype=matrix)
         _launch_tile(
-            _mv_linear_double_backward_5_kernel,
-            "mv_linear_double_backward_5",
+            _mv_linear_double_backward_4_kernel,
+            "mv_linear_double_backward_4",
             (x, grad_grad_x, operand10, operand12, operand14, operand16, operand18),
             (B, N, has_grad_grad_x),
             B,
@@ -18147,32 +18038,32 @@ def _run_mv_linear_double_backward(x, weight, bias, grad_out, grad_grad_x, grad_
         operand17 = x.new_empty((2, N, M), dtype=matrix)
         operand19 = x.new_empty((2, N, M), dtype=matrix)
         _launch_flat(
-            _mv_linear_double_backward_6_kernel,
-            "mv_linear_double_backward_6",
+            _mv_linear_double_backward_5_kernel,
+            "mv_linear_double_backward_5",
             (weight, grad_grad_weight, operand11, operand13, operand15, operand17, operand19),
             (N, M, has_grad_grad_weight),
             N * M,
             real,
         )
-        contracted10 = _matmul(operand10.view(B, 2 * N), operand11.view(2 * N, M))
+        contracted5 = _matmul(operand10.view(B, 2 * N), operand11.view(2 * N, M))
         del operand10
         del operand11
-        contracted11 = _matmul(operand12.view(4 * B, 2 * N), operand13.view(2 * N, M)).view(4, B, M)
+        contracted6 = _matmul(operand12.view(4 * B, 2 * N), operand13.view(2 * N, M)).view(4, B, M)
         del operand12
         del operand13
-        contracted12 = _matmul(operand14.view(6 * B, 2 * N), operand15.view(2 * N, M)).view(6, B, M)
+        contracted7 = _matmul(operand14.view(6 * B, 2 * N), operand15.view(2 * N, M)).view(6, B, M)
         del operand14
         del operand15
-        contracted13 = _matmul(operand16.view(4 * B, 2 * N), operand17.view(2 * N, M)).view(4, B, M)
+        contracted8 = _matmul(operand16.view(4 * B, 2 * N), operand17.view(2 * N, M)).view(4, B, M)
         del operand16
         del operand17
-        contracted14 = _matmul(operand18.view(B, 2 * N), operand19.view(2 * N, M))
+        contracted9 = _matmul(operand18.view(B, 2 * N), operand19.view(2 * N, M))
         del operand18
         del operand19
         _launch_tile(
-            _mv_linear_double_backward_7_kernel,
-            "mv_linear_double_backward_7",
-            (grad_grad_bias, contracted10, contracted11, contracted12, contracted13, contracted14, grad_grad_out),
+            _mv_linear_double_backward_6_kernel,
+            "mv_linear_double_backward_6",
+            (grad_grad_bias, contracted5, contracted6, contracted7, contracted8, contracted9, grad_grad_out),
             (B, M, has_grad_grad_bias, wanted[3]),
             B,
             M,

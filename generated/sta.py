@@ -283,20 +283,18 @@ LAUNCH = {
     ),
     "fused_gelu_fcgp_norm_without_normalize_backward_4": Launch(elements=4, warps=4, tile=512, pack=512),
     "mv_linear": Launch(elements=4, warps=4, tile=512, pack=512),
-    "mv_linear_1": Launch(elements=1, warps=32, tile=256, pack=256, resident=16384),
+    "mv_linear_1": Launch(elements=8, warps=4, tile=256, pack=1024),
     "mv_linear_backward": Launch(elements=4, warps=4, tile=512, pack=512),
     "mv_linear_backward_1": Launch(elements=4, warps=4, tile=512, pack=512),
     "mv_linear_backward_2": Launch(elements=1, warps=2, tile=64, pack=64, programs=10, registers=96),
     "mv_linear_backward_3": Launch(elements=4, warps=4, tile=512, pack=512),
-    "mv_linear_backward_4": Launch(elements=4, warps=4, tile=512, pack=512),
     "mv_linear_double_backward": Launch(elements=4, warps=4, tile=512, pack=512),
     "mv_linear_double_backward_1": Launch(elements=4, warps=4, tile=512, pack=512),
     "mv_linear_double_backward_2": Launch(elements=4, warps=4, tile=512, pack=512),
     "mv_linear_double_backward_3": Launch(elements=4, warps=4, tile=512, pack=512),
-    "mv_linear_double_backward_4": Launch(elements=4, warps=4, tile=512, pack=512),
-    "mv_linear_double_backward_5": Launch(elements=1, warps=32, tile=256, pack=256, resident=32768),
-    "mv_linear_double_backward_6": Launch(elements=4, warps=4, tile=512, pack=512),
-    "mv_linear_double_backward_7": Launch(elements=1, warps=32, tile=256, pack=256, resident=16384),
+    "mv_linear_double_backward_4": Launch(elements=8, warps=4, tile=256, pack=1024),
+    "mv_linear_double_backward_5": Launch(elements=4, warps=4, tile=512, pack=512),
+    "mv_linear_double_backward_6": Launch(elements=8, warps=4, tile=256, pack=1024),
 }
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -572,13 +570,15 @@ def _matrix(*tensors):
     return torch.float32 if dtype is torch.float16 else dtype
 
 
-def _matmul(a, b):
+def _matmul(a, b, out=None):
     """The product of two matrices, or of two batches of them, in their own dtype: autocast is not asked."""
+    if torch.is_autocast_enabled(a.device.type):
+        with torch.autocast(a.device.type, enabled=False):
+            return _matmul(a, b, out)
     product = torch.mm if a.dim() == 2 else torch.bmm
-    if not torch.is_autocast_enabled(a.device.type):
-        return product(a, b)
-    with torch.autocast(a.device.type, enabled=False):
-        return product(a, b)
+    if out is None or out.dtype == a.dtype:
+        return product(a, b, out=out)
+    return out.copy_(product(a, b))
 
 
 @functools.cache
@@ -15405,10 +15405,10 @@ def _fused_gelu_fcgp_norm_with_normalize_backward_kernel(
     t6 += saved_product3_out_e134 * saved_product3_out_e134 - saved_product3_out_e234 * saved_product3_out_e234
     t7 = tl.where((t6 > 0.0), tl.full([], 1.0, REAL), 0.0) - tl.where((t6 < 0.0), tl.full([], 1.0, REAL), 0.0)
     t8 = t5 * t7
-    grad_out_e234 = saved_inv_rms_3 * grad_out_e234_2 - 2.0 * saved_product3_out_e234 * t8
-    grad_out_e134 = saved_inv_rms_3 * grad_out_e134_2 + 2.0 * saved_product3_out_e134 * t8
-    grad_out_e124 = saved_inv_rms_3 * grad_out_e124_2 + 2.0 * saved_product3_out_e124 * t8
     grad_out_e123 = saved_inv_rms_3 * grad_out_e123_2 + 2.0 * saved_product3_out_e123 * t8
+    grad_out_e124 = saved_inv_rms_3 * grad_out_e124_2 + 2.0 * saved_product3_out_e124 * t8
+    grad_out_e134 = saved_inv_rms_3 * grad_out_e134_2 + 2.0 * saved_product3_out_e134 * t8
+    grad_out_e234 = saved_inv_rms_3 * grad_out_e234_2 - 2.0 * saved_product3_out_e234 * t8
     t9 = t0 * (grad_inv_rms_2 * (-0.5 * saved_inv_rms_2 * saved_inv_rms_2 * saved_inv_rms_2))
     t10 = saved_product2_out_e23 * saved_product2_out_e23 + saved_product2_out_e24 * saved_product2_out_e24
     t10 += saved_product2_out_e34 * saved_product2_out_e34 - saved_product2_out_e12 * saved_product2_out_e12
@@ -15416,40 +15416,40 @@ def _fused_gelu_fcgp_norm_with_normalize_backward_kernel(
     t11 = tl.where((t10 > 0.0), tl.full([], 1.0, REAL), 0.0)
     t11 += -tl.where((t10 < 0.0), tl.full([], 1.0, REAL), 0.0)
     t12 = t9 * t11
-    grad_out_e34 = saved_inv_rms_2 * grad_out_e34_2 + 2.0 * saved_product2_out_e34 * t12
-    grad_out_e24 = saved_inv_rms_2 * grad_out_e24_2 + 2.0 * saved_product2_out_e24 * t12
-    grad_out_e23 = saved_inv_rms_2 * grad_out_e23_2 + 2.0 * saved_product2_out_e23 * t12
-    grad_out_e14 = saved_inv_rms_2 * grad_out_e14_2 - 2.0 * saved_product2_out_e14 * t12
-    grad_out_e13 = saved_inv_rms_2 * grad_out_e13_2 - 2.0 * saved_product2_out_e13 * t12
     grad_out_e12 = saved_inv_rms_2 * grad_out_e12_2 - 2.0 * saved_product2_out_e12 * t12
+    grad_out_e13 = saved_inv_rms_2 * grad_out_e13_2 - 2.0 * saved_product2_out_e13 * t12
+    grad_out_e14 = saved_inv_rms_2 * grad_out_e14_2 - 2.0 * saved_product2_out_e14 * t12
+    grad_out_e23 = saved_inv_rms_2 * grad_out_e23_2 + 2.0 * saved_product2_out_e23 * t12
+    grad_out_e24 = saved_inv_rms_2 * grad_out_e24_2 + 2.0 * saved_product2_out_e24 * t12
+    grad_out_e34 = saved_inv_rms_2 * grad_out_e34_2 + 2.0 * saved_product2_out_e34 * t12
     t13 = t0 * (grad_inv_rms_1 * (-0.5 * saved_inv_rms_1 * saved_inv_rms_1 * saved_inv_rms_1))
     t14 = saved_product1_out_e1 * saved_product1_out_e1 - saved_product1_out_e2 * saved_product1_out_e2
     t14 += -saved_product1_out_e3 * saved_product1_out_e3 - saved_product1_out_e4 * saved_product1_out_e4
     t15 = tl.where((t14 > 0.0), tl.full([], 1.0, REAL), 0.0)
     t15 += -tl.where((t14 < 0.0), tl.full([], 1.0, REAL), 0.0)
     t16 = t13 * t15
-    grad_out_e4 = saved_inv_rms_1 * grad_out_e4_2 - 2.0 * saved_product1_out_e4 * t16
-    grad_out_e3 = saved_inv_rms_1 * grad_out_e3_2 - 2.0 * saved_product1_out_e3 * t16
-    grad_out_e2 = saved_inv_rms_1 * grad_out_e2_2 - 2.0 * saved_product1_out_e2 * t16
     grad_out_e1 = saved_inv_rms_1 * grad_out_e1_2 + 2.0 * saved_product1_out_e1 * t16
+    grad_out_e2 = saved_inv_rms_1 * grad_out_e2_2 - 2.0 * saved_product1_out_e2 * t16
+    grad_out_e3 = saved_inv_rms_1 * grad_out_e3_2 - 2.0 * saved_product1_out_e3 * t16
+    grad_out_e4 = saved_inv_rms_1 * grad_out_e4_2 - 2.0 * saved_product1_out_e4 * t16
     t17 = t0 * (grad_inv_rms_0 * (-0.5 * saved_inv_rms_0 * saved_inv_rms_0 * saved_inv_rms_0))
     grad_out_e = saved_inv_rms_0 * grad_out_e_2 + 2.0 * t17 * saved_product_out_e
 
     tl.store(operand_row + at, grad_out_e1234, mask=mask)
-    tl.store(operand2_row + at, grad_out_e234, mask=mask)
-    tl.store(operand2_row + BM + at, grad_out_e134, mask=mask)
-    tl.store(operand2_row + 2 * BM + at, grad_out_e124, mask=mask)
-    tl.store(operand2_row + 3 * BM + at, grad_out_e123, mask=mask)
-    tl.store(operand4_row + at, grad_out_e34, mask=mask)
-    tl.store(operand4_row + BM + at, grad_out_e24, mask=mask)
-    tl.store(operand4_row + 2 * BM + at, grad_out_e23, mask=mask)
-    tl.store(operand4_row + 3 * BM + at, grad_out_e14, mask=mask)
-    tl.store(operand4_row + 4 * BM + at, grad_out_e13, mask=mask)
-    tl.store(operand4_row + 5 * BM + at, grad_out_e12, mask=mask)
-    tl.store(operand6_row + at, grad_out_e4, mask=mask)
-    tl.store(operand6_row + BM + at, grad_out_e3, mask=mask)
-    tl.store(operand6_row + 2 * BM + at, grad_out_e2, mask=mask)
-    tl.store(operand6_row + 3 * BM + at, grad_out_e1, mask=mask)
+    tl.store(operand2_row + at, grad_out_e123, mask=mask)
+    tl.store(operand2_row + BM + at, grad_out_e124, mask=mask)
+    tl.store(operand2_row + 2 * BM + at, grad_out_e134, mask=mask)
+    tl.store(operand2_row + 3 * BM + at, grad_out_e234, mask=mask)
+    tl.store(operand4_row + at, grad_out_e12, mask=mask)
+    tl.store(operand4_row + BM + at, grad_out_e13, mask=mask)
+    tl.store(operand4_row + 2 * BM + at, grad_out_e14, mask=mask)
+    tl.store(operand4_row + 3 * BM + at, grad_out_e23, mask=mask)
+    tl.store(operand4_row + 4 * BM + at, grad_out_e24, mask=mask)
+    tl.store(operand4_row + 5 * BM + at, grad_out_e34, mask=mask)
+    tl.store(operand6_row + at, grad_out_e1, mask=mask)
+    tl.store(operand6_row + BM + at, grad_out_e2, mask=mask)
+    tl.store(operand6_row + 2 * BM + at, grad_out_e3, mask=mask)
+    tl.store(operand6_row + 3 * BM + at, grad_out_e4, mask=mask)
     tl.store(operand8_row + at, grad_out_e, mask=mask)
 
 
@@ -15617,48 +15617,48 @@ def _fused_gelu_fcgp_norm_with_normalize_backward_long_kernel(
         t10 = tl.where((t9 > 0.0), tl.full([], 1.0, REAL), 0.0)
         t10 += -tl.where((t9 < 0.0), tl.full([], 1.0, REAL), 0.0)
         t11 = t2 * t10
-        grad_out_e234 = saved_inv_rms_3 * grad_out_e234_2 - 2.0 * saved_product3_out_e234 * t11
-        grad_out_e134 = saved_inv_rms_3 * grad_out_e134_2 + 2.0 * saved_product3_out_e134 * t11
-        grad_out_e124 = saved_inv_rms_3 * grad_out_e124_2 + 2.0 * saved_product3_out_e124 * t11
         grad_out_e123 = saved_inv_rms_3 * grad_out_e123_2 + 2.0 * saved_product3_out_e123 * t11
+        grad_out_e124 = saved_inv_rms_3 * grad_out_e124_2 + 2.0 * saved_product3_out_e124 * t11
+        grad_out_e134 = saved_inv_rms_3 * grad_out_e134_2 + 2.0 * saved_product3_out_e134 * t11
+        grad_out_e234 = saved_inv_rms_3 * grad_out_e234_2 - 2.0 * saved_product3_out_e234 * t11
         t12 = saved_product2_out_e23 * saved_product2_out_e23 + saved_product2_out_e24 * saved_product2_out_e24
         t12 += saved_product2_out_e34 * saved_product2_out_e34 - saved_product2_out_e12 * saved_product2_out_e12
         t12 += -saved_product2_out_e13 * saved_product2_out_e13 - saved_product2_out_e14 * saved_product2_out_e14
         t13 = tl.where((t12 > 0.0), tl.full([], 1.0, REAL), 0.0)
         t13 += -tl.where((t12 < 0.0), tl.full([], 1.0, REAL), 0.0)
         t14 = t3 * t13
-        grad_out_e34 = saved_inv_rms_2 * grad_out_e34_2 + 2.0 * saved_product2_out_e34 * t14
-        grad_out_e24 = saved_inv_rms_2 * grad_out_e24_2 + 2.0 * saved_product2_out_e24 * t14
-        grad_out_e23 = saved_inv_rms_2 * grad_out_e23_2 + 2.0 * saved_product2_out_e23 * t14
-        grad_out_e14 = saved_inv_rms_2 * grad_out_e14_2 - 2.0 * saved_product2_out_e14 * t14
-        grad_out_e13 = saved_inv_rms_2 * grad_out_e13_2 - 2.0 * saved_product2_out_e13 * t14
         grad_out_e12 = saved_inv_rms_2 * grad_out_e12_2 - 2.0 * saved_product2_out_e12 * t14
+        grad_out_e13 = saved_inv_rms_2 * grad_out_e13_2 - 2.0 * saved_product2_out_e13 * t14
+        grad_out_e14 = saved_inv_rms_2 * grad_out_e14_2 - 2.0 * saved_product2_out_e14 * t14
+        grad_out_e23 = saved_inv_rms_2 * grad_out_e23_2 + 2.0 * saved_product2_out_e23 * t14
+        grad_out_e24 = saved_inv_rms_2 * grad_out_e24_2 + 2.0 * saved_product2_out_e24 * t14
+        grad_out_e34 = saved_inv_rms_2 * grad_out_e34_2 + 2.0 * saved_product2_out_e34 * t14
         t15 = saved_product1_out_e1 * saved_product1_out_e1 - saved_product1_out_e2 * saved_product1_out_e2
         t15 += -saved_product1_out_e3 * saved_product1_out_e3 - saved_product1_out_e4 * saved_product1_out_e4
         t16 = tl.where((t15 > 0.0), tl.full([], 1.0, REAL), 0.0)
         t16 += -tl.where((t15 < 0.0), tl.full([], 1.0, REAL), 0.0)
         t17 = t4 * t16
-        grad_out_e4 = saved_inv_rms_1 * grad_out_e4_2 - 2.0 * saved_product1_out_e4 * t17
-        grad_out_e3 = saved_inv_rms_1 * grad_out_e3_2 - 2.0 * saved_product1_out_e3 * t17
-        grad_out_e2 = saved_inv_rms_1 * grad_out_e2_2 - 2.0 * saved_product1_out_e2 * t17
         grad_out_e1 = saved_inv_rms_1 * grad_out_e1_2 + 2.0 * saved_product1_out_e1 * t17
+        grad_out_e2 = saved_inv_rms_1 * grad_out_e2_2 - 2.0 * saved_product1_out_e2 * t17
+        grad_out_e3 = saved_inv_rms_1 * grad_out_e3_2 - 2.0 * saved_product1_out_e3 * t17
+        grad_out_e4 = saved_inv_rms_1 * grad_out_e4_2 - 2.0 * saved_product1_out_e4 * t17
         grad_out_e = saved_inv_rms_0 * grad_out_e_2 + 2.0 * t5 * saved_product_out_e
 
         tl.store(operand_row + at, grad_out_e1234, mask=mask)
-        tl.store(operand2_row + at, grad_out_e234, mask=mask)
-        tl.store(operand2_row + BM + at, grad_out_e134, mask=mask)
-        tl.store(operand2_row + 2 * BM + at, grad_out_e124, mask=mask)
-        tl.store(operand2_row + 3 * BM + at, grad_out_e123, mask=mask)
-        tl.store(operand4_row + at, grad_out_e34, mask=mask)
-        tl.store(operand4_row + BM + at, grad_out_e24, mask=mask)
-        tl.store(operand4_row + 2 * BM + at, grad_out_e23, mask=mask)
-        tl.store(operand4_row + 3 * BM + at, grad_out_e14, mask=mask)
-        tl.store(operand4_row + 4 * BM + at, grad_out_e13, mask=mask)
-        tl.store(operand4_row + 5 * BM + at, grad_out_e12, mask=mask)
-        tl.store(operand6_row + at, grad_out_e4, mask=mask)
-        tl.store(operand6_row + BM + at, grad_out_e3, mask=mask)
-        tl.store(operand6_row + 2 * BM + at, grad_out_e2, mask=mask)
-        tl.store(operand6_row + 3 * BM + at, grad_out_e1, mask=mask)
+        tl.store(operand2_row + at, grad_out_e123, mask=mask)
+        tl.store(operand2_row + BM + at, grad_out_e124, mask=mask)
+        tl.store(operand2_row + 2 * BM + at, grad_out_e134, mask=mask)
+        tl.store(operand2_row + 3 * BM + at, grad_out_e234, mask=mask)
+        tl.store(operand4_row + at, grad_out_e12, mask=mask)
+        tl.store(operand4_row + BM + at, grad_out_e13, mask=mask)
+        tl.store(operand4_row + 2 * BM + at, grad_out_e14, mask=mask)
+        tl.store(operand4_row + 3 * BM + at, grad_out_e23, mask=mask)
+        tl.store(operand4_row + 4 * BM + at, grad_out_e24, mask=mask)
+        tl.store(operand4_row + 5 * BM + at, grad_out_e34, mask=mask)
+        tl.store(operand6_row + at, grad_out_e1, mask=mask)
+        tl.store(operand6_row + BM + at, grad_out_e2, mask=mask)
+        tl.store(operand6_row + 2 * BM + at, grad_out_e3, mask=mask)
+        tl.store(operand6_row + 3 * BM + at, grad_out_e4, mask=mask)
         tl.store(operand8_row + at, grad_out_e, mask=mask)
 
 
@@ -15726,10 +15726,10 @@ def _fused_gelu_fcgp_norm_with_normalize_backward_1_kernel(
     weight_440 = tl.load(weight_row + 34 * NM + tile, mask=mask, other=0.0).to(REAL)
 
     tl.store(operand1_row + tile, weight_044, mask=mask)
-    tl.store(operand1_row + NM + tile, weight_440, mask=mask)
-    tl.store(operand1_row + 2 * NM + tile, weight_341, mask=mask)
-    tl.store(operand1_row + 3 * NM + tile, weight_242, mask=mask)
-    tl.store(operand1_row + 4 * NM + tile, weight_143, mask=mask)
+    tl.store(operand1_row + NM + tile, weight_143, mask=mask)
+    tl.store(operand1_row + 2 * NM + tile, weight_242, mask=mask)
+    tl.store(operand1_row + 3 * NM + tile, weight_341, mask=mask)
+    tl.store(operand1_row + 4 * NM + tile, weight_440, mask=mask)
     tl.store(operand3_row + tile, weight_033, mask=mask)
     tl.store(operand3_row + NM + tile, weight_132, mask=mask)
     tl.store(operand3_row + 2 * NM + tile, weight_134, mask=mask)
@@ -15756,10 +15756,10 @@ def _fused_gelu_fcgp_norm_with_normalize_backward_1_kernel(
     tl.store(operand7_row + 6 * NM + tile, weight_314, mask=mask)
     tl.store(operand7_row + 7 * NM + tile, weight_413, mask=mask)
     tl.store(operand9_row + tile, weight_000, mask=mask)
-    tl.store(operand9_row + NM + tile, weight_404, mask=mask)
-    tl.store(operand9_row + 2 * NM + tile, weight_303, mask=mask)
-    tl.store(operand9_row + 3 * NM + tile, weight_202, mask=mask)
-    tl.store(operand9_row + 4 * NM + tile, weight_101, mask=mask)
+    tl.store(operand9_row + NM + tile, weight_101, mask=mask)
+    tl.store(operand9_row + 2 * NM + tile, weight_202, mask=mask)
+    tl.store(operand9_row + 3 * NM + tile, weight_303, mask=mask)
+    tl.store(operand9_row + 4 * NM + tile, weight_404, mask=mask)
 
 
 @triton.jit(do_not_specialize=["B"])
@@ -15806,275 +15806,275 @@ def _fused_gelu_fcgp_norm_with_normalize_backward_2_kernel(
     y_e, y_e1, y_e2, y_e3, y_e4, y_e12, y_e13, y_e14 = _load8(y_row + at * 16, mask, REAL)
     y_e23, y_e24, y_e34, y_e123, y_e124, y_e134, y_e234, y_e1234 = _load8(y_row + at * 16 + 8, mask, REAL)
     contracted_grad_xy_044_e1234 = tl.load(contracted_row + r * 5 * N + n, mask=mask, other=0.0).to(REAL)
-    contracted_grad_xy_440_e1234 = tl.load(contracted_row + r * 5 * N + n + N, mask=mask, other=0.0).to(REAL)
-    contracted_grad_xy_341_e1234 = tl.load(contracted_row + r * 5 * N + n + 2 * N, mask=mask, other=0.0).to(REAL)
-    contracted_grad_xy_242_e1234 = tl.load(contracted_row + r * 5 * N + n + 3 * N, mask=mask, other=0.0).to(REAL)
-    contracted_grad_xy_143_e1234 = tl.load(contracted_row + r * 5 * N + n + 4 * N, mask=mask, other=0.0).to(REAL)
-    contracted1_grad_xy_033_e234 = tl.load(contracted1_row + r * 8 * N + n, mask=mask, other=0.0).to(REAL)
-    contracted1_grad_xy_132_e234 = tl.load(contracted1_row + N + r * 8 * N + n, mask=mask, other=0.0).to(REAL)
-    contracted1_grad_xy_134_e234 = tl.load(contracted1_row + 2 * N + r * 8 * N + n, mask=mask, other=0.0).to(REAL)
-    contracted1_grad_xy_231_e234 = tl.load(contracted1_row + 3 * N + r * 8 * N + n, mask=mask, other=0.0).to(REAL)
-    contracted1_grad_xy_233_e234 = tl.load(contracted1_row + 4 * N + r * 8 * N + n, mask=mask, other=0.0).to(REAL)
-    contracted1_grad_xy_330_e234 = tl.load(contracted1_row + 5 * N + r * 8 * N + n, mask=mask, other=0.0).to(REAL)
-    contracted1_grad_xy_332_e234 = tl.load(contracted1_row + 6 * N + r * 8 * N + n, mask=mask, other=0.0).to(REAL)
-    contracted1_grad_xy_431_e234 = tl.load(contracted1_row + 7 * N + r * 8 * N + n, mask=mask, other=0.0).to(REAL)
-    contracted1_grad_xy_033_e134 = tl.load(contracted1_row + 8 * BN + r * 8 * N + n, mask=mask, other=0.0).to(REAL)
-    contracted1_grad_xy_132_e134 = tl.load(contracted1_row + 8 * BN + N + r * 8 * N + n, mask=mask, other=0.0).to(REAL)
-    contracted1_grad_xy_134_e134 = tl.load(contracted1_row + 8 * BN + 2 * N + r * 8 * N + n, mask=mask, other=0.0).to(
+    contracted_grad_xy_143_e1234 = tl.load(contracted_row + r * 5 * N + n + N, mask=mask, other=0.0).to(REAL)
+    contracted_grad_xy_242_e1234 = tl.load(contracted_row + r * 5 * N + n + 2 * N, mask=mask, other=0.0).to(REAL)
+    contracted_grad_xy_341_e1234 = tl.load(contracted_row + r * 5 * N + n + 3 * N, mask=mask, other=0.0).to(REAL)
+    contracted_grad_xy_440_e1234 = tl.load(contracted_row + r * 5 * N + n + 4 * N, mask=mask, other=0.0).to(REAL)
+    contracted1_grad_xy_033_e123 = tl.load(contracted1_row + r * 8 * N + n, mask=mask, other=0.0).to(REAL)
+    contracted1_grad_xy_132_e123 = tl.load(contracted1_row + N + r * 8 * N + n, mask=mask, other=0.0).to(REAL)
+    contracted1_grad_xy_134_e123 = tl.load(contracted1_row + 2 * N + r * 8 * N + n, mask=mask, other=0.0).to(REAL)
+    contracted1_grad_xy_231_e123 = tl.load(contracted1_row + 3 * N + r * 8 * N + n, mask=mask, other=0.0).to(REAL)
+    contracted1_grad_xy_233_e123 = tl.load(contracted1_row + 4 * N + r * 8 * N + n, mask=mask, other=0.0).to(REAL)
+    contracted1_grad_xy_330_e123 = tl.load(contracted1_row + 5 * N + r * 8 * N + n, mask=mask, other=0.0).to(REAL)
+    contracted1_grad_xy_332_e123 = tl.load(contracted1_row + 6 * N + r * 8 * N + n, mask=mask, other=0.0).to(REAL)
+    contracted1_grad_xy_431_e123 = tl.load(contracted1_row + 7 * N + r * 8 * N + n, mask=mask, other=0.0).to(REAL)
+    contracted1_grad_xy_033_e124 = tl.load(contracted1_row + 8 * BN + r * 8 * N + n, mask=mask, other=0.0).to(REAL)
+    contracted1_grad_xy_132_e124 = tl.load(contracted1_row + 8 * BN + N + r * 8 * N + n, mask=mask, other=0.0).to(REAL)
+    contracted1_grad_xy_134_e124 = tl.load(contracted1_row + 8 * BN + 2 * N + r * 8 * N + n, mask=mask, other=0.0).to(
         REAL
     )
-    contracted1_grad_xy_231_e134 = tl.load(contracted1_row + 8 * BN + 3 * N + r * 8 * N + n, mask=mask, other=0.0).to(
+    contracted1_grad_xy_231_e124 = tl.load(contracted1_row + 8 * BN + 3 * N + r * 8 * N + n, mask=mask, other=0.0).to(
         REAL
     )
-    contracted1_grad_xy_233_e134 = tl.load(contracted1_row + 8 * BN + 4 * N + r * 8 * N + n, mask=mask, other=0.0).to(
+    contracted1_grad_xy_233_e124 = tl.load(contracted1_row + 8 * BN + 4 * N + r * 8 * N + n, mask=mask, other=0.0).to(
         REAL
     )
-    contracted1_grad_xy_330_e134 = tl.load(contracted1_row + 8 * BN + 5 * N + r * 8 * N + n, mask=mask, other=0.0).to(
+    contracted1_grad_xy_330_e124 = tl.load(contracted1_row + 8 * BN + 5 * N + r * 8 * N + n, mask=mask, other=0.0).to(
         REAL
     )
-    contracted1_grad_xy_332_e134 = tl.load(contracted1_row + 8 * BN + 6 * N + r * 8 * N + n, mask=mask, other=0.0).to(
+    contracted1_grad_xy_332_e124 = tl.load(contracted1_row + 8 * BN + 6 * N + r * 8 * N + n, mask=mask, other=0.0).to(
         REAL
     )
-    contracted1_grad_xy_431_e134 = tl.load(contracted1_row + 8 * BN + 7 * N + r * 8 * N + n, mask=mask, other=0.0).to(
+    contracted1_grad_xy_431_e124 = tl.load(contracted1_row + 8 * BN + 7 * N + r * 8 * N + n, mask=mask, other=0.0).to(
         REAL
     )
-    contracted1_grad_xy_033_e124 = tl.load(contracted1_row + 16 * BN + r * 8 * N + n, mask=mask, other=0.0).to(REAL)
-    contracted1_grad_xy_132_e124 = tl.load(contracted1_row + 16 * BN + N + r * 8 * N + n, mask=mask, other=0.0).to(REAL)
-    contracted1_grad_xy_134_e124 = tl.load(contracted1_row + 16 * BN + 2 * N + r * 8 * N + n, mask=mask, other=0.0).to(
+    contracted1_grad_xy_033_e134 = tl.load(contracted1_row + 16 * BN + r * 8 * N + n, mask=mask, other=0.0).to(REAL)
+    contracted1_grad_xy_132_e134 = tl.load(contracted1_row + 16 * BN + N + r * 8 * N + n, mask=mask, other=0.0).to(REAL)
+    contracted1_grad_xy_134_e134 = tl.load(contracted1_row + 16 * BN + 2 * N + r * 8 * N + n, mask=mask, other=0.0).to(
         REAL
     )
-    contracted1_grad_xy_231_e124 = tl.load(contracted1_row + 16 * BN + 3 * N + r * 8 * N + n, mask=mask, other=0.0).to(
+    contracted1_grad_xy_231_e134 = tl.load(contracted1_row + 16 * BN + 3 * N + r * 8 * N + n, mask=mask, other=0.0).to(
         REAL
     )
-    contracted1_grad_xy_233_e124 = tl.load(contracted1_row + 16 * BN + 4 * N + r * 8 * N + n, mask=mask, other=0.0).to(
+    contracted1_grad_xy_233_e134 = tl.load(contracted1_row + 16 * BN + 4 * N + r * 8 * N + n, mask=mask, other=0.0).to(
         REAL
     )
-    contracted1_grad_xy_330_e124 = tl.load(contracted1_row + 16 * BN + 5 * N + r * 8 * N + n, mask=mask, other=0.0).to(
+    contracted1_grad_xy_330_e134 = tl.load(contracted1_row + 16 * BN + 5 * N + r * 8 * N + n, mask=mask, other=0.0).to(
         REAL
     )
-    contracted1_grad_xy_332_e124 = tl.load(contracted1_row + 16 * BN + 6 * N + r * 8 * N + n, mask=mask, other=0.0).to(
+    contracted1_grad_xy_332_e134 = tl.load(contracted1_row + 16 * BN + 6 * N + r * 8 * N + n, mask=mask, other=0.0).to(
         REAL
     )
-    contracted1_grad_xy_431_e124 = tl.load(contracted1_row + 16 * BN + 7 * N + r * 8 * N + n, mask=mask, other=0.0).to(
+    contracted1_grad_xy_431_e134 = tl.load(contracted1_row + 16 * BN + 7 * N + r * 8 * N + n, mask=mask, other=0.0).to(
         REAL
     )
-    contracted1_grad_xy_033_e123 = tl.load(contracted1_row + 24 * BN + r * 8 * N + n, mask=mask, other=0.0).to(REAL)
-    contracted1_grad_xy_132_e123 = tl.load(contracted1_row + 24 * BN + N + r * 8 * N + n, mask=mask, other=0.0).to(REAL)
-    contracted1_grad_xy_134_e123 = tl.load(contracted1_row + 24 * BN + 2 * N + r * 8 * N + n, mask=mask, other=0.0).to(
+    contracted1_grad_xy_033_e234 = tl.load(contracted1_row + 24 * BN + r * 8 * N + n, mask=mask, other=0.0).to(REAL)
+    contracted1_grad_xy_132_e234 = tl.load(contracted1_row + 24 * BN + N + r * 8 * N + n, mask=mask, other=0.0).to(REAL)
+    contracted1_grad_xy_134_e234 = tl.load(contracted1_row + 24 * BN + 2 * N + r * 8 * N + n, mask=mask, other=0.0).to(
         REAL
     )
-    contracted1_grad_xy_231_e123 = tl.load(contracted1_row + 24 * BN + 3 * N + r * 8 * N + n, mask=mask, other=0.0).to(
+    contracted1_grad_xy_231_e234 = tl.load(contracted1_row + 24 * BN + 3 * N + r * 8 * N + n, mask=mask, other=0.0).to(
         REAL
     )
-    contracted1_grad_xy_233_e123 = tl.load(contracted1_row + 24 * BN + 4 * N + r * 8 * N + n, mask=mask, other=0.0).to(
+    contracted1_grad_xy_233_e234 = tl.load(contracted1_row + 24 * BN + 4 * N + r * 8 * N + n, mask=mask, other=0.0).to(
         REAL
     )
-    contracted1_grad_xy_330_e123 = tl.load(contracted1_row + 24 * BN + 5 * N + r * 8 * N + n, mask=mask, other=0.0).to(
+    contracted1_grad_xy_330_e234 = tl.load(contracted1_row + 24 * BN + 5 * N + r * 8 * N + n, mask=mask, other=0.0).to(
         REAL
     )
-    contracted1_grad_xy_332_e123 = tl.load(contracted1_row + 24 * BN + 6 * N + r * 8 * N + n, mask=mask, other=0.0).to(
+    contracted1_grad_xy_332_e234 = tl.load(contracted1_row + 24 * BN + 6 * N + r * 8 * N + n, mask=mask, other=0.0).to(
         REAL
     )
-    contracted1_grad_xy_431_e123 = tl.load(contracted1_row + 24 * BN + 7 * N + r * 8 * N + n, mask=mask, other=0.0).to(
+    contracted1_grad_xy_431_e234 = tl.load(contracted1_row + 24 * BN + 7 * N + r * 8 * N + n, mask=mask, other=0.0).to(
         REAL
     )
-    contracted2_grad_xy_022_e34 = tl.load(contracted2_row + r * 9 * N + n, mask=mask, other=0.0).to(REAL)
-    contracted2_grad_xy_121_e34 = tl.load(contracted2_row + N + r * 9 * N + n, mask=mask, other=0.0).to(REAL)
-    contracted2_grad_xy_123_e34 = tl.load(contracted2_row + 2 * N + r * 9 * N + n, mask=mask, other=0.0).to(REAL)
-    contracted2_grad_xy_220_e34 = tl.load(contracted2_row + 3 * N + r * 9 * N + n, mask=mask, other=0.0).to(REAL)
-    contracted2_grad_xy_222_e34 = tl.load(contracted2_row + 4 * N + r * 9 * N + n, mask=mask, other=0.0).to(REAL)
-    contracted2_grad_xy_224_e34 = tl.load(contracted2_row + 5 * N + r * 9 * N + n, mask=mask, other=0.0).to(REAL)
-    contracted2_grad_xy_321_e34 = tl.load(contracted2_row + 6 * N + r * 9 * N + n, mask=mask, other=0.0).to(REAL)
-    contracted2_grad_xy_323_e34 = tl.load(contracted2_row + 7 * N + r * 9 * N + n, mask=mask, other=0.0).to(REAL)
-    contracted2_grad_xy_422_e34 = tl.load(contracted2_row + 8 * N + r * 9 * N + n, mask=mask, other=0.0).to(REAL)
-    contracted2_grad_xy_022_e24 = tl.load(contracted2_row + 9 * BN + r * 9 * N + n, mask=mask, other=0.0).to(REAL)
-    contracted2_grad_xy_121_e24 = tl.load(contracted2_row + 9 * BN + N + r * 9 * N + n, mask=mask, other=0.0).to(REAL)
-    contracted2_grad_xy_123_e24 = tl.load(contracted2_row + 9 * BN + 2 * N + r * 9 * N + n, mask=mask, other=0.0).to(
+    contracted2_grad_xy_022_e12 = tl.load(contracted2_row + r * 9 * N + n, mask=mask, other=0.0).to(REAL)
+    contracted2_grad_xy_121_e12 = tl.load(contracted2_row + N + r * 9 * N + n, mask=mask, other=0.0).to(REAL)
+    contracted2_grad_xy_123_e12 = tl.load(contracted2_row + 2 * N + r * 9 * N + n, mask=mask, other=0.0).to(REAL)
+    contracted2_grad_xy_220_e12 = tl.load(contracted2_row + 3 * N + r * 9 * N + n, mask=mask, other=0.0).to(REAL)
+    contracted2_grad_xy_222_e12 = tl.load(contracted2_row + 4 * N + r * 9 * N + n, mask=mask, other=0.0).to(REAL)
+    contracted2_grad_xy_224_e12 = tl.load(contracted2_row + 5 * N + r * 9 * N + n, mask=mask, other=0.0).to(REAL)
+    contracted2_grad_xy_321_e12 = tl.load(contracted2_row + 6 * N + r * 9 * N + n, mask=mask, other=0.0).to(REAL)
+    contracted2_grad_xy_323_e12 = tl.load(contracted2_row + 7 * N + r * 9 * N + n, mask=mask, other=0.0).to(REAL)
+    contracted2_grad_xy_422_e12 = tl.load(contracted2_row + 8 * N + r * 9 * N + n, mask=mask, other=0.0).to(REAL)
+    contracted2_grad_xy_022_e13 = tl.load(contracted2_row + 9 * BN + r * 9 * N + n, mask=mask, other=0.0).to(REAL)
+    contracted2_grad_xy_121_e13 = tl.load(contracted2_row + 9 * BN + N + r * 9 * N + n, mask=mask, other=0.0).to(REAL)
+    contracted2_grad_xy_123_e13 = tl.load(contracted2_row + 9 * BN + 2 * N + r * 9 * N + n, mask=mask, other=0.0).to(
         REAL
     )
-    contracted2_grad_xy_220_e24 = tl.load(contracted2_row + 9 * BN + 3 * N + r * 9 * N + n, mask=mask, other=0.0).to(
+    contracted2_grad_xy_220_e13 = tl.load(contracted2_row + 9 * BN + 3 * N + r * 9 * N + n, mask=mask, other=0.0).to(
         REAL
     )
-    contracted2_grad_xy_222_e24 = tl.load(contracted2_row + 9 * BN + 4 * N + r * 9 * N + n, mask=mask, other=0.0).to(
+    contracted2_grad_xy_222_e13 = tl.load(contracted2_row + 9 * BN + 4 * N + r * 9 * N + n, mask=mask, other=0.0).to(
         REAL
     )
-    contracted2_grad_xy_224_e24 = tl.load(contracted2_row + 9 * BN + 5 * N + r * 9 * N + n, mask=mask, other=0.0).to(
+    contracted2_grad_xy_224_e13 = tl.load(contracted2_row + 9 * BN + 5 * N + r * 9 * N + n, mask=mask, other=0.0).to(
         REAL
     )
-    contracted2_grad_xy_321_e24 = tl.load(contracted2_row + 9 * BN + 6 * N + r * 9 * N + n, mask=mask, other=0.0).to(
+    contracted2_grad_xy_321_e13 = tl.load(contracted2_row + 9 * BN + 6 * N + r * 9 * N + n, mask=mask, other=0.0).to(
         REAL
     )
-    contracted2_grad_xy_323_e24 = tl.load(contracted2_row + 9 * BN + 7 * N + r * 9 * N + n, mask=mask, other=0.0).to(
+    contracted2_grad_xy_323_e13 = tl.load(contracted2_row + 9 * BN + 7 * N + r * 9 * N + n, mask=mask, other=0.0).to(
         REAL
     )
-    contracted2_grad_xy_422_e24 = tl.load(contracted2_row + 9 * BN + 8 * N + r * 9 * N + n, mask=mask, other=0.0).to(
+    contracted2_grad_xy_422_e13 = tl.load(contracted2_row + 9 * BN + 8 * N + r * 9 * N + n, mask=mask, other=0.0).to(
         REAL
     )
-    contracted2_grad_xy_022_e23 = tl.load(contracted2_row + 18 * BN + r * 9 * N + n, mask=mask, other=0.0).to(REAL)
-    contracted2_grad_xy_121_e23 = tl.load(contracted2_row + 18 * BN + N + r * 9 * N + n, mask=mask, other=0.0).to(REAL)
-    contracted2_grad_xy_123_e23 = tl.load(contracted2_row + 18 * BN + 2 * N + r * 9 * N + n, mask=mask, other=0.0).to(
+    contracted2_grad_xy_022_e14 = tl.load(contracted2_row + 18 * BN + r * 9 * N + n, mask=mask, other=0.0).to(REAL)
+    contracted2_grad_xy_121_e14 = tl.load(contracted2_row + 18 * BN + N + r * 9 * N + n, mask=mask, other=0.0).to(REAL)
+    contracted2_grad_xy_123_e14 = tl.load(contracted2_row + 18 * BN + 2 * N + r * 9 * N + n, mask=mask, other=0.0).to(
         REAL
     )
-    contracted2_grad_xy_220_e23 = tl.load(contracted2_row + 18 * BN + 3 * N + r * 9 * N + n, mask=mask, other=0.0).to(
+    contracted2_grad_xy_220_e14 = tl.load(contracted2_row + 18 * BN + 3 * N + r * 9 * N + n, mask=mask, other=0.0).to(
         REAL
     )
-    contracted2_grad_xy_222_e23 = tl.load(contracted2_row + 18 * BN + 4 * N + r * 9 * N + n, mask=mask, other=0.0).to(
+    contracted2_grad_xy_222_e14 = tl.load(contracted2_row + 18 * BN + 4 * N + r * 9 * N + n, mask=mask, other=0.0).to(
         REAL
     )
-    contracted2_grad_xy_224_e23 = tl.load(contracted2_row + 18 * BN + 5 * N + r * 9 * N + n, mask=mask, other=0.0).to(
+    contracted2_grad_xy_224_e14 = tl.load(contracted2_row + 18 * BN + 5 * N + r * 9 * N + n, mask=mask, other=0.0).to(
         REAL
     )
-    contracted2_grad_xy_321_e23 = tl.load(contracted2_row + 18 * BN + 6 * N + r * 9 * N + n, mask=mask, other=0.0).to(
+    contracted2_grad_xy_321_e14 = tl.load(contracted2_row + 18 * BN + 6 * N + r * 9 * N + n, mask=mask, other=0.0).to(
         REAL
     )
-    contracted2_grad_xy_323_e23 = tl.load(contracted2_row + 18 * BN + 7 * N + r * 9 * N + n, mask=mask, other=0.0).to(
+    contracted2_grad_xy_323_e14 = tl.load(contracted2_row + 18 * BN + 7 * N + r * 9 * N + n, mask=mask, other=0.0).to(
         REAL
     )
-    contracted2_grad_xy_422_e23 = tl.load(contracted2_row + 18 * BN + 8 * N + r * 9 * N + n, mask=mask, other=0.0).to(
+    contracted2_grad_xy_422_e14 = tl.load(contracted2_row + 18 * BN + 8 * N + r * 9 * N + n, mask=mask, other=0.0).to(
         REAL
     )
-    contracted2_grad_xy_022_e14 = tl.load(contracted2_row + 27 * BN + r * 9 * N + n, mask=mask, other=0.0).to(REAL)
-    contracted2_grad_xy_121_e14 = tl.load(contracted2_row + 27 * BN + N + r * 9 * N + n, mask=mask, other=0.0).to(REAL)
-    contracted2_grad_xy_123_e14 = tl.load(contracted2_row + 27 * BN + 2 * N + r * 9 * N + n, mask=mask, other=0.0).to(
+    contracted2_grad_xy_022_e23 = tl.load(contracted2_row + 27 * BN + r * 9 * N + n, mask=mask, other=0.0).to(REAL)
+    contracted2_grad_xy_121_e23 = tl.load(contracted2_row + 27 * BN + N + r * 9 * N + n, mask=mask, other=0.0).to(REAL)
+    contracted2_grad_xy_123_e23 = tl.load(contracted2_row + 27 * BN + 2 * N + r * 9 * N + n, mask=mask, other=0.0).to(
         REAL
     )
-    contracted2_grad_xy_220_e14 = tl.load(contracted2_row + 27 * BN + 3 * N + r * 9 * N + n, mask=mask, other=0.0).to(
+    contracted2_grad_xy_220_e23 = tl.load(contracted2_row + 27 * BN + 3 * N + r * 9 * N + n, mask=mask, other=0.0).to(
         REAL
     )
-    contracted2_grad_xy_222_e14 = tl.load(contracted2_row + 27 * BN + 4 * N + r * 9 * N + n, mask=mask, other=0.0).to(
+    contracted2_grad_xy_222_e23 = tl.load(contracted2_row + 27 * BN + 4 * N + r * 9 * N + n, mask=mask, other=0.0).to(
         REAL
     )
-    contracted2_grad_xy_224_e14 = tl.load(contracted2_row + 27 * BN + 5 * N + r * 9 * N + n, mask=mask, other=0.0).to(
+    contracted2_grad_xy_224_e23 = tl.load(contracted2_row + 27 * BN + 5 * N + r * 9 * N + n, mask=mask, other=0.0).to(
         REAL
     )
-    contracted2_grad_xy_321_e14 = tl.load(contracted2_row + 27 * BN + 6 * N + r * 9 * N + n, mask=mask, other=0.0).to(
+    contracted2_grad_xy_321_e23 = tl.load(contracted2_row + 27 * BN + 6 * N + r * 9 * N + n, mask=mask, other=0.0).to(
         REAL
     )
-    contracted2_grad_xy_323_e14 = tl.load(contracted2_row + 27 * BN + 7 * N + r * 9 * N + n, mask=mask, other=0.0).to(
+    contracted2_grad_xy_323_e23 = tl.load(contracted2_row + 27 * BN + 7 * N + r * 9 * N + n, mask=mask, other=0.0).to(
         REAL
     )
-    contracted2_grad_xy_422_e14 = tl.load(contracted2_row + 27 * BN + 8 * N + r * 9 * N + n, mask=mask, other=0.0).to(
+    contracted2_grad_xy_422_e23 = tl.load(contracted2_row + 27 * BN + 8 * N + r * 9 * N + n, mask=mask, other=0.0).to(
         REAL
     )
-    contracted2_grad_xy_022_e13 = tl.load(contracted2_row + 36 * BN + r * 9 * N + n, mask=mask, other=0.0).to(REAL)
-    contracted2_grad_xy_121_e13 = tl.load(contracted2_row + 36 * BN + N + r * 9 * N + n, mask=mask, other=0.0).to(REAL)
-    contracted2_grad_xy_123_e13 = tl.load(contracted2_row + 36 * BN + 2 * N + r * 9 * N + n, mask=mask, other=0.0).to(
+    contracted2_grad_xy_022_e24 = tl.load(contracted2_row + 36 * BN + r * 9 * N + n, mask=mask, other=0.0).to(REAL)
+    contracted2_grad_xy_121_e24 = tl.load(contracted2_row + 36 * BN + N + r * 9 * N + n, mask=mask, other=0.0).to(REAL)
+    contracted2_grad_xy_123_e24 = tl.load(contracted2_row + 36 * BN + 2 * N + r * 9 * N + n, mask=mask, other=0.0).to(
         REAL
     )
-    contracted2_grad_xy_220_e13 = tl.load(contracted2_row + 36 * BN + 3 * N + r * 9 * N + n, mask=mask, other=0.0).to(
+    contracted2_grad_xy_220_e24 = tl.load(contracted2_row + 36 * BN + 3 * N + r * 9 * N + n, mask=mask, other=0.0).to(
         REAL
     )
-    contracted2_grad_xy_222_e13 = tl.load(contracted2_row + 36 * BN + 4 * N + r * 9 * N + n, mask=mask, other=0.0).to(
+    contracted2_grad_xy_222_e24 = tl.load(contracted2_row + 36 * BN + 4 * N + r * 9 * N + n, mask=mask, other=0.0).to(
         REAL
     )
-    contracted2_grad_xy_224_e13 = tl.load(contracted2_row + 36 * BN + 5 * N + r * 9 * N + n, mask=mask, other=0.0).to(
+    contracted2_grad_xy_224_e24 = tl.load(contracted2_row + 36 * BN + 5 * N + r * 9 * N + n, mask=mask, other=0.0).to(
         REAL
     )
-    contracted2_grad_xy_321_e13 = tl.load(contracted2_row + 36 * BN + 6 * N + r * 9 * N + n, mask=mask, other=0.0).to(
+    contracted2_grad_xy_321_e24 = tl.load(contracted2_row + 36 * BN + 6 * N + r * 9 * N + n, mask=mask, other=0.0).to(
         REAL
     )
-    contracted2_grad_xy_323_e13 = tl.load(contracted2_row + 36 * BN + 7 * N + r * 9 * N + n, mask=mask, other=0.0).to(
+    contracted2_grad_xy_323_e24 = tl.load(contracted2_row + 36 * BN + 7 * N + r * 9 * N + n, mask=mask, other=0.0).to(
         REAL
     )
-    contracted2_grad_xy_422_e13 = tl.load(contracted2_row + 36 * BN + 8 * N + r * 9 * N + n, mask=mask, other=0.0).to(
+    contracted2_grad_xy_422_e24 = tl.load(contracted2_row + 36 * BN + 8 * N + r * 9 * N + n, mask=mask, other=0.0).to(
         REAL
     )
-    contracted2_grad_xy_022_e12 = tl.load(contracted2_row + 45 * BN + r * 9 * N + n, mask=mask, other=0.0).to(REAL)
-    contracted2_grad_xy_121_e12 = tl.load(contracted2_row + 45 * BN + N + r * 9 * N + n, mask=mask, other=0.0).to(REAL)
-    contracted2_grad_xy_123_e12 = tl.load(contracted2_row + 45 * BN + 2 * N + r * 9 * N + n, mask=mask, other=0.0).to(
+    contracted2_grad_xy_022_e34 = tl.load(contracted2_row + 45 * BN + r * 9 * N + n, mask=mask, other=0.0).to(REAL)
+    contracted2_grad_xy_121_e34 = tl.load(contracted2_row + 45 * BN + N + r * 9 * N + n, mask=mask, other=0.0).to(REAL)
+    contracted2_grad_xy_123_e34 = tl.load(contracted2_row + 45 * BN + 2 * N + r * 9 * N + n, mask=mask, other=0.0).to(
         REAL
     )
-    contracted2_grad_xy_220_e12 = tl.load(contracted2_row + 45 * BN + 3 * N + r * 9 * N + n, mask=mask, other=0.0).to(
+    contracted2_grad_xy_220_e34 = tl.load(contracted2_row + 45 * BN + 3 * N + r * 9 * N + n, mask=mask, other=0.0).to(
         REAL
     )
-    contracted2_grad_xy_222_e12 = tl.load(contracted2_row + 45 * BN + 4 * N + r * 9 * N + n, mask=mask, other=0.0).to(
+    contracted2_grad_xy_222_e34 = tl.load(contracted2_row + 45 * BN + 4 * N + r * 9 * N + n, mask=mask, other=0.0).to(
         REAL
     )
-    contracted2_grad_xy_224_e12 = tl.load(contracted2_row + 45 * BN + 5 * N + r * 9 * N + n, mask=mask, other=0.0).to(
+    contracted2_grad_xy_224_e34 = tl.load(contracted2_row + 45 * BN + 5 * N + r * 9 * N + n, mask=mask, other=0.0).to(
         REAL
     )
-    contracted2_grad_xy_321_e12 = tl.load(contracted2_row + 45 * BN + 6 * N + r * 9 * N + n, mask=mask, other=0.0).to(
+    contracted2_grad_xy_321_e34 = tl.load(contracted2_row + 45 * BN + 6 * N + r * 9 * N + n, mask=mask, other=0.0).to(
         REAL
     )
-    contracted2_grad_xy_323_e12 = tl.load(contracted2_row + 45 * BN + 7 * N + r * 9 * N + n, mask=mask, other=0.0).to(
+    contracted2_grad_xy_323_e34 = tl.load(contracted2_row + 45 * BN + 7 * N + r * 9 * N + n, mask=mask, other=0.0).to(
         REAL
     )
-    contracted2_grad_xy_422_e12 = tl.load(contracted2_row + 45 * BN + 8 * N + r * 9 * N + n, mask=mask, other=0.0).to(
+    contracted2_grad_xy_422_e34 = tl.load(contracted2_row + 45 * BN + 8 * N + r * 9 * N + n, mask=mask, other=0.0).to(
         REAL
     )
-    contracted3_grad_xy_011_e4 = tl.load(contracted3_row + r * 8 * N + n, mask=mask, other=0.0).to(REAL)
-    contracted3_grad_xy_110_e4 = tl.load(contracted3_row + N + r * 8 * N + n, mask=mask, other=0.0).to(REAL)
-    contracted3_grad_xy_112_e4 = tl.load(contracted3_row + 2 * N + r * 8 * N + n, mask=mask, other=0.0).to(REAL)
-    contracted3_grad_xy_211_e4 = tl.load(contracted3_row + 3 * N + r * 8 * N + n, mask=mask, other=0.0).to(REAL)
-    contracted3_grad_xy_213_e4 = tl.load(contracted3_row + 4 * N + r * 8 * N + n, mask=mask, other=0.0).to(REAL)
-    contracted3_grad_xy_312_e4 = tl.load(contracted3_row + 5 * N + r * 8 * N + n, mask=mask, other=0.0).to(REAL)
-    contracted3_grad_xy_314_e4 = tl.load(contracted3_row + 6 * N + r * 8 * N + n, mask=mask, other=0.0).to(REAL)
-    contracted3_grad_xy_413_e4 = tl.load(contracted3_row + 7 * N + r * 8 * N + n, mask=mask, other=0.0).to(REAL)
-    contracted3_grad_xy_011_e3 = tl.load(contracted3_row + 8 * BN + r * 8 * N + n, mask=mask, other=0.0).to(REAL)
-    contracted3_grad_xy_110_e3 = tl.load(contracted3_row + 8 * BN + N + r * 8 * N + n, mask=mask, other=0.0).to(REAL)
-    contracted3_grad_xy_112_e3 = tl.load(contracted3_row + 8 * BN + 2 * N + r * 8 * N + n, mask=mask, other=0.0).to(
+    contracted3_grad_xy_011_e1 = tl.load(contracted3_row + r * 8 * N + n, mask=mask, other=0.0).to(REAL)
+    contracted3_grad_xy_110_e1 = tl.load(contracted3_row + N + r * 8 * N + n, mask=mask, other=0.0).to(REAL)
+    contracted3_grad_xy_112_e1 = tl.load(contracted3_row + 2 * N + r * 8 * N + n, mask=mask, other=0.0).to(REAL)
+    contracted3_grad_xy_211_e1 = tl.load(contracted3_row + 3 * N + r * 8 * N + n, mask=mask, other=0.0).to(REAL)
+    contracted3_grad_xy_213_e1 = tl.load(contracted3_row + 4 * N + r * 8 * N + n, mask=mask, other=0.0).to(REAL)
+    contracted3_grad_xy_312_e1 = tl.load(contracted3_row + 5 * N + r * 8 * N + n, mask=mask, other=0.0).to(REAL)
+    contracted3_grad_xy_314_e1 = tl.load(contracted3_row + 6 * N + r * 8 * N + n, mask=mask, other=0.0).to(REAL)
+    contracted3_grad_xy_413_e1 = tl.load(contracted3_row + 7 * N + r * 8 * N + n, mask=mask, other=0.0).to(REAL)
+    contracted3_grad_xy_011_e2 = tl.load(contracted3_row + 8 * BN + r * 8 * N + n, mask=mask, other=0.0).to(REAL)
+    contracted3_grad_xy_110_e2 = tl.load(contracted3_row + 8 * BN + N + r * 8 * N + n, mask=mask, other=0.0).to(REAL)
+    contracted3_grad_xy_112_e2 = tl.load(contracted3_row + 8 * BN + 2 * N + r * 8 * N + n, mask=mask, other=0.0).to(
         REAL
     )
-    contracted3_grad_xy_211_e3 = tl.load(contracted3_row + 8 * BN + 3 * N + r * 8 * N + n, mask=mask, other=0.0).to(
+    contracted3_grad_xy_211_e2 = tl.load(contracted3_row + 8 * BN + 3 * N + r * 8 * N + n, mask=mask, other=0.0).to(
         REAL
     )
-    contracted3_grad_xy_213_e3 = tl.load(contracted3_row + 8 * BN + 4 * N + r * 8 * N + n, mask=mask, other=0.0).to(
+    contracted3_grad_xy_213_e2 = tl.load(contracted3_row + 8 * BN + 4 * N + r * 8 * N + n, mask=mask, other=0.0).to(
         REAL
     )
-    contracted3_grad_xy_312_e3 = tl.load(contracted3_row + 8 * BN + 5 * N + r * 8 * N + n, mask=mask, other=0.0).to(
+    contracted3_grad_xy_312_e2 = tl.load(contracted3_row + 8 * BN + 5 * N + r * 8 * N + n, mask=mask, other=0.0).to(
         REAL
     )
-    contracted3_grad_xy_314_e3 = tl.load(contracted3_row + 8 * BN + 6 * N + r * 8 * N + n, mask=mask, other=0.0).to(
+    contracted3_grad_xy_314_e2 = tl.load(contracted3_row + 8 * BN + 6 * N + r * 8 * N + n, mask=mask, other=0.0).to(
         REAL
     )
-    contracted3_grad_xy_413_e3 = tl.load(contracted3_row + 8 * BN + 7 * N + r * 8 * N + n, mask=mask, other=0.0).to(
+    contracted3_grad_xy_413_e2 = tl.load(contracted3_row + 8 * BN + 7 * N + r * 8 * N + n, mask=mask, other=0.0).to(
         REAL
     )
-    contracted3_grad_xy_011_e2 = tl.load(contracted3_row + 16 * BN + r * 8 * N + n, mask=mask, other=0.0).to(REAL)
-    contracted3_grad_xy_110_e2 = tl.load(contracted3_row + 16 * BN + N + r * 8 * N + n, mask=mask, other=0.0).to(REAL)
-    contracted3_grad_xy_112_e2 = tl.load(contracted3_row + 16 * BN + 2 * N + r * 8 * N + n, mask=mask, other=0.0).to(
+    contracted3_grad_xy_011_e3 = tl.load(contracted3_row + 16 * BN + r * 8 * N + n, mask=mask, other=0.0).to(REAL)
+    contracted3_grad_xy_110_e3 = tl.load(contracted3_row + 16 * BN + N + r * 8 * N + n, mask=mask, other=0.0).to(REAL)
+    contracted3_grad_xy_112_e3 = tl.load(contracted3_row + 16 * BN + 2 * N + r * 8 * N + n, mask=mask, other=0.0).to(
         REAL
     )
-    contracted3_grad_xy_211_e2 = tl.load(contracted3_row + 16 * BN + 3 * N + r * 8 * N + n, mask=mask, other=0.0).to(
+    contracted3_grad_xy_211_e3 = tl.load(contracted3_row + 16 * BN + 3 * N + r * 8 * N + n, mask=mask, other=0.0).to(
         REAL
     )
-    contracted3_grad_xy_213_e2 = tl.load(contracted3_row + 16 * BN + 4 * N + r * 8 * N + n, mask=mask, other=0.0).to(
+    contracted3_grad_xy_213_e3 = tl.load(contracted3_row + 16 * BN + 4 * N + r * 8 * N + n, mask=mask, other=0.0).to(
         REAL
     )
-    contracted3_grad_xy_312_e2 = tl.load(contracted3_row + 16 * BN + 5 * N + r * 8 * N + n, mask=mask, other=0.0).to(
+    contracted3_grad_xy_312_e3 = tl.load(contracted3_row + 16 * BN + 5 * N + r * 8 * N + n, mask=mask, other=0.0).to(
         REAL
     )
-    contracted3_grad_xy_314_e2 = tl.load(contracted3_row + 16 * BN + 6 * N + r * 8 * N + n, mask=mask, other=0.0).to(
+    contracted3_grad_xy_314_e3 = tl.load(contracted3_row + 16 * BN + 6 * N + r * 8 * N + n, mask=mask, other=0.0).to(
         REAL
     )
-    contracted3_grad_xy_413_e2 = tl.load(contracted3_row + 16 * BN + 7 * N + r * 8 * N + n, mask=mask, other=0.0).to(
+    contracted3_grad_xy_413_e3 = tl.load(contracted3_row + 16 * BN + 7 * N + r * 8 * N + n, mask=mask, other=0.0).to(
         REAL
     )
-    contracted3_grad_xy_011_e1 = tl.load(contracted3_row + 24 * BN + r * 8 * N + n, mask=mask, other=0.0).to(REAL)
-    contracted3_grad_xy_110_e1 = tl.load(contracted3_row + 24 * BN + N + r * 8 * N + n, mask=mask, other=0.0).to(REAL)
-    contracted3_grad_xy_112_e1 = tl.load(contracted3_row + 24 * BN + 2 * N + r * 8 * N + n, mask=mask, other=0.0).to(
+    contracted3_grad_xy_011_e4 = tl.load(contracted3_row + 24 * BN + r * 8 * N + n, mask=mask, other=0.0).to(REAL)
+    contracted3_grad_xy_110_e4 = tl.load(contracted3_row + 24 * BN + N + r * 8 * N + n, mask=mask, other=0.0).to(REAL)
+    contracted3_grad_xy_112_e4 = tl.load(contracted3_row + 24 * BN + 2 * N + r * 8 * N + n, mask=mask, other=0.0).to(
         REAL
     )
-    contracted3_grad_xy_211_e1 = tl.load(contracted3_row + 24 * BN + 3 * N + r * 8 * N + n, mask=mask, other=0.0).to(
+    contracted3_grad_xy_211_e4 = tl.load(contracted3_row + 24 * BN + 3 * N + r * 8 * N + n, mask=mask, other=0.0).to(
         REAL
     )
-    contracted3_grad_xy_213_e1 = tl.load(contracted3_row + 24 * BN + 4 * N + r * 8 * N + n, mask=mask, other=0.0).to(
+    contracted3_grad_xy_213_e4 = tl.load(contracted3_row + 24 * BN + 4 * N + r * 8 * N + n, mask=mask, other=0.0).to(
         REAL
     )
-    contracted3_grad_xy_312_e1 = tl.load(contracted3_row + 24 * BN + 5 * N + r * 8 * N + n, mask=mask, other=0.0).to(
+    contracted3_grad_xy_312_e4 = tl.load(contracted3_row + 24 * BN + 5 * N + r * 8 * N + n, mask=mask, other=0.0).to(
         REAL
     )
-    contracted3_grad_xy_314_e1 = tl.load(contracted3_row + 24 * BN + 6 * N + r * 8 * N + n, mask=mask, other=0.0).to(
+    contracted3_grad_xy_314_e4 = tl.load(contracted3_row + 24 * BN + 6 * N + r * 8 * N + n, mask=mask, other=0.0).to(
         REAL
     )
-    contracted3_grad_xy_413_e1 = tl.load(contracted3_row + 24 * BN + 7 * N + r * 8 * N + n, mask=mask, other=0.0).to(
+    contracted3_grad_xy_413_e4 = tl.load(contracted3_row + 24 * BN + 7 * N + r * 8 * N + n, mask=mask, other=0.0).to(
         REAL
     )
     contracted4_grad_xy_000_e = tl.load(contracted4_row + r * 5 * N + n, mask=mask, other=0.0).to(REAL)
-    contracted4_grad_xy_404_e = tl.load(contracted4_row + r * 5 * N + n + N, mask=mask, other=0.0).to(REAL)
-    contracted4_grad_xy_303_e = tl.load(contracted4_row + r * 5 * N + n + 2 * N, mask=mask, other=0.0).to(REAL)
-    contracted4_grad_xy_202_e = tl.load(contracted4_row + r * 5 * N + n + 3 * N, mask=mask, other=0.0).to(REAL)
-    contracted4_grad_xy_101_e = tl.load(contracted4_row + r * 5 * N + n + 4 * N, mask=mask, other=0.0).to(REAL)
+    contracted4_grad_xy_101_e = tl.load(contracted4_row + r * 5 * N + n + N, mask=mask, other=0.0).to(REAL)
+    contracted4_grad_xy_202_e = tl.load(contracted4_row + r * 5 * N + n + 2 * N, mask=mask, other=0.0).to(REAL)
+    contracted4_grad_xy_303_e = tl.load(contracted4_row + r * 5 * N + n + 3 * N, mask=mask, other=0.0).to(REAL)
+    contracted4_grad_xy_404_e = tl.load(contracted4_row + r * 5 * N + n + 4 * N, mask=mask, other=0.0).to(REAL)
 
     t0 = 0.7071067811865476 * x_e
     gate_x = 0.5 * tl.erf(t0) + 0.5
@@ -16505,8 +16505,11 @@ def _fused_gelu_fcgp_norm_with_normalize_backward_3_kernel(
     y_e23, y_e24, y_e34, y_e123, y_e124, y_e134, y_e234, y_e1234 = _load8(y_row + at * 16 + 8, mask, REAL)
 
     gate_x = 0.5 * tl.erf(0.7071067811865476 * x_e) + 0.5
-    gelu_x_e = x_e * gate_x
+    gelu_x_e1234 = x_e1234 * gate_x
     gate_y = 0.5 + 0.5 * tl.erf(0.7071067811865476 * y_e)
+    gelu_y_e1234 = y_e1234 * gate_y
+    operand10_0 = gelu_x_e1234 * gelu_y_e1234
+    gelu_x_e = x_e * gate_x
     gelu_y_e = y_e * gate_y
     xy_000_e = gelu_x_e * gelu_y_e
     gelu_x_e1 = x_e1 * gate_x
@@ -16542,17 +16545,22 @@ def _fused_gelu_fcgp_norm_with_normalize_backward_3_kernel(
     gelu_y_e234 = y_e234 * gate_y
     xy_303_e = gelu_x_e234 * gelu_y_e234 - gelu_x_e123 * gelu_y_e123 - gelu_x_e124 * gelu_y_e124
     xy_303_e += -gelu_x_e134 * gelu_y_e134
-    gelu_x_e1234 = x_e1234 * gate_x
-    gelu_y_e1234 = y_e1234 * gate_y
-    operand10_4 = gelu_x_e1234 * gelu_y_e1234
-    xy_011_e4 = gelu_x_e * gelu_y_e4
-    xy_110_e4 = gelu_x_e4 * gelu_y_e
-    xy_112_e4 = gelu_x_e1 * gelu_y_e14 - gelu_x_e2 * gelu_y_e24 - gelu_x_e3 * gelu_y_e34
-    xy_211_e4 = gelu_x_e24 * gelu_y_e2 + gelu_x_e34 * gelu_y_e3 - gelu_x_e14 * gelu_y_e1
-    xy_213_e4 = gelu_x_e12 * gelu_y_e124 + gelu_x_e13 * gelu_y_e134 - gelu_x_e23 * gelu_y_e234
-    xy_312_e4 = gelu_x_e124 * gelu_y_e12 + gelu_x_e134 * gelu_y_e13 - gelu_x_e234 * gelu_y_e23
-    operand11_6 = gelu_x_e123 * gelu_y_e1234
-    xy_413_e4 = gelu_x_e1234 * gelu_y_e123
+    xy_011_e1 = gelu_x_e * gelu_y_e1
+    xy_110_e1 = gelu_x_e1 * gelu_y_e
+    xy_112_e1 = gelu_x_e2 * gelu_y_e12 + gelu_x_e3 * gelu_y_e13 + gelu_x_e4 * gelu_y_e14
+    xy_211_e1 = -gelu_x_e12 * gelu_y_e2 - gelu_x_e13 * gelu_y_e3 - gelu_x_e14 * gelu_y_e4
+    xy_213_e1 = -gelu_x_e23 * gelu_y_e123 - gelu_x_e24 * gelu_y_e124 - gelu_x_e34 * gelu_y_e134
+    xy_312_e1 = -gelu_x_e123 * gelu_y_e23 - gelu_x_e124 * gelu_y_e24 - gelu_x_e134 * gelu_y_e34
+    operand11_6 = gelu_x_e234 * gelu_y_e1234
+    xy_413_e1 = gelu_x_e1234 * gelu_y_e234
+    xy_011_e2 = gelu_x_e * gelu_y_e2
+    xy_110_e2 = gelu_x_e2 * gelu_y_e
+    xy_112_e2 = gelu_x_e1 * gelu_y_e12 + gelu_x_e3 * gelu_y_e23 + gelu_x_e4 * gelu_y_e24
+    xy_211_e2 = -gelu_x_e12 * gelu_y_e1 - gelu_x_e23 * gelu_y_e3 - gelu_x_e24 * gelu_y_e4
+    xy_213_e2 = -gelu_x_e13 * gelu_y_e123 - gelu_x_e14 * gelu_y_e124 - gelu_x_e34 * gelu_y_e234
+    xy_312_e2 = -gelu_x_e123 * gelu_y_e13 - gelu_x_e124 * gelu_y_e14 - gelu_x_e234 * gelu_y_e34
+    operand11_14 = gelu_x_e134 * gelu_y_e1234
+    xy_413_e2 = gelu_x_e1234 * gelu_y_e134
     xy_011_e3 = gelu_x_e * gelu_y_e3
     xy_110_e3 = gelu_x_e3 * gelu_y_e
     xy_112_e3 = gelu_x_e1 * gelu_y_e13 + gelu_x_e4 * gelu_y_e34 - gelu_x_e2 * gelu_y_e23
@@ -16560,68 +16568,26 @@ def _fused_gelu_fcgp_norm_with_normalize_backward_3_kernel(
     xy_213_e3 = gelu_x_e12 * gelu_y_e123 + gelu_x_e24 * gelu_y_e234 - gelu_x_e14 * gelu_y_e134
     xy_312_e3 = gelu_x_e123 * gelu_y_e12 + gelu_x_e234 * gelu_y_e24 - gelu_x_e134 * gelu_y_e14
     xy_314_e3 = gelu_x_e124 * gelu_y_e1234
-    operand11_14 = -xy_314_e3
+    operand11_22 = -xy_314_e3
     xy_413_e3 = -gelu_x_e1234 * gelu_y_e124
-    xy_011_e2 = gelu_x_e * gelu_y_e2
-    xy_110_e2 = gelu_x_e2 * gelu_y_e
-    xy_112_e2 = gelu_x_e1 * gelu_y_e12 + gelu_x_e3 * gelu_y_e23 + gelu_x_e4 * gelu_y_e24
-    xy_211_e2 = -gelu_x_e12 * gelu_y_e1 - gelu_x_e23 * gelu_y_e3 - gelu_x_e24 * gelu_y_e4
-    xy_213_e2 = -gelu_x_e13 * gelu_y_e123 - gelu_x_e14 * gelu_y_e124 - gelu_x_e34 * gelu_y_e234
-    xy_312_e2 = -gelu_x_e123 * gelu_y_e13 - gelu_x_e124 * gelu_y_e14 - gelu_x_e234 * gelu_y_e34
-    operand11_22 = gelu_x_e134 * gelu_y_e1234
-    xy_413_e2 = gelu_x_e1234 * gelu_y_e134
-    xy_011_e1 = gelu_x_e * gelu_y_e1
-    xy_110_e1 = gelu_x_e1 * gelu_y_e
-    xy_112_e1 = gelu_x_e2 * gelu_y_e12 + gelu_x_e3 * gelu_y_e13 + gelu_x_e4 * gelu_y_e14
-    xy_211_e1 = -gelu_x_e12 * gelu_y_e2 - gelu_x_e13 * gelu_y_e3 - gelu_x_e14 * gelu_y_e4
-    xy_213_e1 = -gelu_x_e23 * gelu_y_e123 - gelu_x_e24 * gelu_y_e124 - gelu_x_e34 * gelu_y_e134
-    xy_312_e1 = -gelu_x_e123 * gelu_y_e23 - gelu_x_e124 * gelu_y_e24 - gelu_x_e134 * gelu_y_e34
-    operand11_30 = gelu_x_e234 * gelu_y_e1234
-    xy_413_e1 = gelu_x_e1234 * gelu_y_e234
-    xy_022_e34 = gelu_x_e * gelu_y_e34
-    xy_121_e34 = gelu_x_e3 * gelu_y_e4 - gelu_x_e4 * gelu_y_e3
-    xy_123_e34 = gelu_x_e1 * gelu_y_e134 - gelu_x_e2 * gelu_y_e234
-    xy_220_e34 = gelu_x_e34 * gelu_y_e
-    xy_222_e34 = gelu_x_e14 * gelu_y_e13 + gelu_x_e23 * gelu_y_e24 - gelu_x_e13 * gelu_y_e14
-    xy_222_e34 += -gelu_x_e24 * gelu_y_e23
-    xy_224_e34 = gelu_x_e12 * gelu_y_e1234
-    operand12_5 = -xy_224_e34
-    xy_321_e34 = gelu_x_e134 * gelu_y_e1 - gelu_x_e234 * gelu_y_e2
-    xy_323_e34 = gelu_x_e123 * gelu_y_e124 - gelu_x_e124 * gelu_y_e123
-    xy_422_e34 = gelu_x_e1234 * gelu_y_e12
-    operand12_8 = -xy_422_e34
-    xy_022_e24 = gelu_x_e * gelu_y_e24
-    xy_121_e24 = gelu_x_e2 * gelu_y_e4 - gelu_x_e4 * gelu_y_e2
-    xy_123_e24 = gelu_x_e1 * gelu_y_e124 + gelu_x_e3 * gelu_y_e234
-    xy_220_e24 = gelu_x_e24 * gelu_y_e
-    xy_222_e24 = gelu_x_e14 * gelu_y_e12 + gelu_x_e34 * gelu_y_e23 - gelu_x_e12 * gelu_y_e14
-    xy_222_e24 += -gelu_x_e23 * gelu_y_e34
-    operand12_14 = gelu_x_e13 * gelu_y_e1234
-    xy_321_e24 = gelu_x_e124 * gelu_y_e1 + gelu_x_e234 * gelu_y_e3
-    xy_323_e24 = gelu_x_e134 * gelu_y_e123 - gelu_x_e123 * gelu_y_e134
-    operand12_17 = gelu_x_e1234 * gelu_y_e13
-    xy_022_e23 = gelu_x_e * gelu_y_e23
-    xy_121_e23 = gelu_x_e2 * gelu_y_e3 - gelu_x_e3 * gelu_y_e2
-    xy_123_e23 = gelu_x_e1 * gelu_y_e123 - gelu_x_e4 * gelu_y_e234
-    xy_220_e23 = gelu_x_e23 * gelu_y_e
-    xy_222_e23 = gelu_x_e13 * gelu_y_e12 + gelu_x_e24 * gelu_y_e34 - gelu_x_e12 * gelu_y_e13
-    xy_222_e23 += -gelu_x_e34 * gelu_y_e24
-    xy_224_e23 = gelu_x_e14 * gelu_y_e1234
-    operand12_23 = -xy_224_e23
-    xy_321_e23 = gelu_x_e123 * gelu_y_e1 - gelu_x_e234 * gelu_y_e4
-    xy_323_e23 = gelu_x_e124 * gelu_y_e134 - gelu_x_e134 * gelu_y_e124
-    xy_422_e23 = gelu_x_e1234 * gelu_y_e14
-    operand12_26 = -xy_422_e23
-    xy_022_e14 = gelu_x_e * gelu_y_e14
-    xy_121_e14 = gelu_x_e1 * gelu_y_e4 - gelu_x_e4 * gelu_y_e1
-    xy_123_e14 = gelu_x_e2 * gelu_y_e124 + gelu_x_e3 * gelu_y_e134
-    xy_220_e14 = gelu_x_e14 * gelu_y_e
-    xy_222_e14 = gelu_x_e24 * gelu_y_e12 + gelu_x_e34 * gelu_y_e13 - gelu_x_e12 * gelu_y_e24
-    xy_222_e14 += -gelu_x_e13 * gelu_y_e34
-    operand12_32 = gelu_x_e23 * gelu_y_e1234
-    xy_321_e14 = gelu_x_e124 * gelu_y_e2 + gelu_x_e134 * gelu_y_e3
-    xy_323_e14 = gelu_x_e234 * gelu_y_e123 - gelu_x_e123 * gelu_y_e234
-    operand12_35 = gelu_x_e1234 * gelu_y_e23
+    xy_011_e4 = gelu_x_e * gelu_y_e4
+    xy_110_e4 = gelu_x_e4 * gelu_y_e
+    xy_112_e4 = gelu_x_e1 * gelu_y_e14 - gelu_x_e2 * gelu_y_e24 - gelu_x_e3 * gelu_y_e34
+    xy_211_e4 = gelu_x_e24 * gelu_y_e2 + gelu_x_e34 * gelu_y_e3 - gelu_x_e14 * gelu_y_e1
+    xy_213_e4 = gelu_x_e12 * gelu_y_e124 + gelu_x_e13 * gelu_y_e134 - gelu_x_e23 * gelu_y_e234
+    xy_312_e4 = gelu_x_e124 * gelu_y_e12 + gelu_x_e134 * gelu_y_e13 - gelu_x_e234 * gelu_y_e23
+    operand11_30 = gelu_x_e123 * gelu_y_e1234
+    xy_413_e4 = gelu_x_e1234 * gelu_y_e123
+    xy_022_e12 = gelu_x_e * gelu_y_e12
+    xy_121_e12 = gelu_x_e1 * gelu_y_e2 - gelu_x_e2 * gelu_y_e1
+    xy_123_e12 = -gelu_x_e3 * gelu_y_e123 - gelu_x_e4 * gelu_y_e124
+    xy_220_e12 = gelu_x_e12 * gelu_y_e
+    xy_222_e12 = gelu_x_e13 * gelu_y_e23 + gelu_x_e14 * gelu_y_e24 - gelu_x_e23 * gelu_y_e13
+    xy_222_e12 += -gelu_x_e24 * gelu_y_e14
+    operand12_5 = gelu_x_e34 * gelu_y_e1234
+    xy_321_e12 = -gelu_x_e123 * gelu_y_e3 - gelu_x_e124 * gelu_y_e4
+    xy_323_e12 = gelu_x_e234 * gelu_y_e134 - gelu_x_e134 * gelu_y_e234
+    operand12_8 = gelu_x_e1234 * gelu_y_e34
     xy_022_e13 = gelu_x_e * gelu_y_e13
     xy_121_e13 = gelu_x_e1 * gelu_y_e3 - gelu_x_e3 * gelu_y_e1
     xy_123_e13 = gelu_x_e2 * gelu_y_e123 - gelu_x_e4 * gelu_y_e134
@@ -16629,37 +16595,63 @@ def _fused_gelu_fcgp_norm_with_normalize_backward_3_kernel(
     xy_222_e13 = gelu_x_e14 * gelu_y_e34 + gelu_x_e23 * gelu_y_e12 - gelu_x_e12 * gelu_y_e23
     xy_222_e13 += -gelu_x_e34 * gelu_y_e14
     xy_224_e13 = gelu_x_e24 * gelu_y_e1234
-    operand12_41 = -xy_224_e13
+    operand12_14 = -xy_224_e13
     xy_321_e13 = gelu_x_e123 * gelu_y_e2 - gelu_x_e134 * gelu_y_e4
     xy_323_e13 = gelu_x_e124 * gelu_y_e234 - gelu_x_e234 * gelu_y_e124
     xy_422_e13 = gelu_x_e1234 * gelu_y_e24
-    operand12_44 = -xy_422_e13
-    xy_022_e12 = gelu_x_e * gelu_y_e12
-    xy_121_e12 = gelu_x_e1 * gelu_y_e2 - gelu_x_e2 * gelu_y_e1
-    xy_123_e12 = -gelu_x_e3 * gelu_y_e123 - gelu_x_e4 * gelu_y_e124
-    xy_220_e12 = gelu_x_e12 * gelu_y_e
-    xy_222_e12 = gelu_x_e13 * gelu_y_e23 + gelu_x_e14 * gelu_y_e24 - gelu_x_e23 * gelu_y_e13
-    xy_222_e12 += -gelu_x_e24 * gelu_y_e14
-    operand12_50 = gelu_x_e34 * gelu_y_e1234
-    xy_321_e12 = -gelu_x_e123 * gelu_y_e3 - gelu_x_e124 * gelu_y_e4
-    xy_323_e12 = gelu_x_e234 * gelu_y_e134 - gelu_x_e134 * gelu_y_e234
-    operand12_53 = gelu_x_e1234 * gelu_y_e34
-    xy_033_e234 = gelu_x_e * gelu_y_e234
-    xy_132_e234 = gelu_x_e2 * gelu_y_e34 + gelu_x_e4 * gelu_y_e23 - gelu_x_e3 * gelu_y_e24
-    xy_134_e234 = gelu_x_e1 * gelu_y_e1234
-    xy_231_e234 = gelu_x_e23 * gelu_y_e4 + gelu_x_e34 * gelu_y_e2 - gelu_x_e24 * gelu_y_e3
-    xy_233_e234 = gelu_x_e13 * gelu_y_e124 - gelu_x_e12 * gelu_y_e134 - gelu_x_e14 * gelu_y_e123
-    xy_330_e234 = gelu_x_e234 * gelu_y_e
-    xy_332_e234 = gelu_x_e123 * gelu_y_e14 + gelu_x_e134 * gelu_y_e12 - gelu_x_e124 * gelu_y_e13
-    operand13_7 = gelu_x_e1234 * gelu_y_e1
-    xy_033_e134 = gelu_x_e * gelu_y_e134
-    xy_132_e134 = gelu_x_e1 * gelu_y_e34 + gelu_x_e4 * gelu_y_e13 - gelu_x_e3 * gelu_y_e14
-    xy_134_e134 = gelu_x_e2 * gelu_y_e1234
-    xy_231_e134 = gelu_x_e13 * gelu_y_e4 + gelu_x_e34 * gelu_y_e1 - gelu_x_e14 * gelu_y_e3
-    xy_233_e134 = gelu_x_e23 * gelu_y_e124 - gelu_x_e12 * gelu_y_e234 - gelu_x_e24 * gelu_y_e123
-    xy_330_e134 = gelu_x_e134 * gelu_y_e
-    xy_332_e134 = gelu_x_e123 * gelu_y_e24 + gelu_x_e234 * gelu_y_e12 - gelu_x_e124 * gelu_y_e23
-    operand13_15 = gelu_x_e1234 * gelu_y_e2
+    operand12_17 = -xy_422_e13
+    xy_022_e14 = gelu_x_e * gelu_y_e14
+    xy_121_e14 = gelu_x_e1 * gelu_y_e4 - gelu_x_e4 * gelu_y_e1
+    xy_123_e14 = gelu_x_e2 * gelu_y_e124 + gelu_x_e3 * gelu_y_e134
+    xy_220_e14 = gelu_x_e14 * gelu_y_e
+    xy_222_e14 = gelu_x_e24 * gelu_y_e12 + gelu_x_e34 * gelu_y_e13 - gelu_x_e12 * gelu_y_e24
+    xy_222_e14 += -gelu_x_e13 * gelu_y_e34
+    operand12_23 = gelu_x_e23 * gelu_y_e1234
+    xy_321_e14 = gelu_x_e124 * gelu_y_e2 + gelu_x_e134 * gelu_y_e3
+    xy_323_e14 = gelu_x_e234 * gelu_y_e123 - gelu_x_e123 * gelu_y_e234
+    operand12_26 = gelu_x_e1234 * gelu_y_e23
+    xy_022_e23 = gelu_x_e * gelu_y_e23
+    xy_121_e23 = gelu_x_e2 * gelu_y_e3 - gelu_x_e3 * gelu_y_e2
+    xy_123_e23 = gelu_x_e1 * gelu_y_e123 - gelu_x_e4 * gelu_y_e234
+    xy_220_e23 = gelu_x_e23 * gelu_y_e
+    xy_222_e23 = gelu_x_e13 * gelu_y_e12 + gelu_x_e24 * gelu_y_e34 - gelu_x_e12 * gelu_y_e13
+    xy_222_e23 += -gelu_x_e34 * gelu_y_e24
+    xy_224_e23 = gelu_x_e14 * gelu_y_e1234
+    operand12_32 = -xy_224_e23
+    xy_321_e23 = gelu_x_e123 * gelu_y_e1 - gelu_x_e234 * gelu_y_e4
+    xy_323_e23 = gelu_x_e124 * gelu_y_e134 - gelu_x_e134 * gelu_y_e124
+    xy_422_e23 = gelu_x_e1234 * gelu_y_e14
+    operand12_35 = -xy_422_e23
+    xy_022_e24 = gelu_x_e * gelu_y_e24
+    xy_121_e24 = gelu_x_e2 * gelu_y_e4 - gelu_x_e4 * gelu_y_e2
+    xy_123_e24 = gelu_x_e1 * gelu_y_e124 + gelu_x_e3 * gelu_y_e234
+    xy_220_e24 = gelu_x_e24 * gelu_y_e
+    xy_222_e24 = gelu_x_e14 * gelu_y_e12 + gelu_x_e34 * gelu_y_e23 - gelu_x_e12 * gelu_y_e14
+    xy_222_e24 += -gelu_x_e23 * gelu_y_e34
+    operand12_41 = gelu_x_e13 * gelu_y_e1234
+    xy_321_e24 = gelu_x_e124 * gelu_y_e1 + gelu_x_e234 * gelu_y_e3
+    xy_323_e24 = gelu_x_e134 * gelu_y_e123 - gelu_x_e123 * gelu_y_e134
+    operand12_44 = gelu_x_e1234 * gelu_y_e13
+    xy_022_e34 = gelu_x_e * gelu_y_e34
+    xy_121_e34 = gelu_x_e3 * gelu_y_e4 - gelu_x_e4 * gelu_y_e3
+    xy_123_e34 = gelu_x_e1 * gelu_y_e134 - gelu_x_e2 * gelu_y_e234
+    xy_220_e34 = gelu_x_e34 * gelu_y_e
+    xy_222_e34 = gelu_x_e14 * gelu_y_e13 + gelu_x_e23 * gelu_y_e24 - gelu_x_e13 * gelu_y_e14
+    xy_222_e34 += -gelu_x_e24 * gelu_y_e23
+    xy_224_e34 = gelu_x_e12 * gelu_y_e1234
+    operand12_50 = -xy_224_e34
+    xy_321_e34 = gelu_x_e134 * gelu_y_e1 - gelu_x_e234 * gelu_y_e2
+    xy_323_e34 = gelu_x_e123 * gelu_y_e124 - gelu_x_e124 * gelu_y_e123
+    xy_422_e34 = gelu_x_e1234 * gelu_y_e12
+    operand12_53 = -xy_422_e34
+    xy_033_e123 = gelu_x_e * gelu_y_e123
+    xy_132_e123 = gelu_x_e1 * gelu_y_e23 + gelu_x_e3 * gelu_y_e12 - gelu_x_e2 * gelu_y_e13
+    xy_134_e123 = gelu_x_e4 * gelu_y_e1234
+    xy_231_e123 = gelu_x_e12 * gelu_y_e3 + gelu_x_e23 * gelu_y_e1 - gelu_x_e13 * gelu_y_e2
+    xy_233_e123 = gelu_x_e24 * gelu_y_e134 - gelu_x_e14 * gelu_y_e234 - gelu_x_e34 * gelu_y_e124
+    xy_330_e123 = gelu_x_e123 * gelu_y_e
+    xy_332_e123 = gelu_x_e124 * gelu_y_e34 + gelu_x_e234 * gelu_y_e14 - gelu_x_e134 * gelu_y_e24
+    operand13_7 = gelu_x_e1234 * gelu_y_e4
     xy_033_e124 = gelu_x_e * gelu_y_e124
     xy_132_e124 = gelu_x_e1 * gelu_y_e24 + gelu_x_e4 * gelu_y_e12 - gelu_x_e2 * gelu_y_e14
     xy_134_e124 = -gelu_x_e3 * gelu_y_e1234
@@ -16668,15 +16660,23 @@ def _fused_gelu_fcgp_norm_with_normalize_backward_3_kernel(
     xy_330_e124 = gelu_x_e124 * gelu_y_e
     xy_332_e124 = gelu_x_e134 * gelu_y_e23 - gelu_x_e123 * gelu_y_e34 - gelu_x_e234 * gelu_y_e13
     xy_431_e124 = gelu_x_e1234 * gelu_y_e3
-    operand13_23 = -xy_431_e124
-    xy_033_e123 = gelu_x_e * gelu_y_e123
-    xy_132_e123 = gelu_x_e1 * gelu_y_e23 + gelu_x_e3 * gelu_y_e12 - gelu_x_e2 * gelu_y_e13
-    xy_134_e123 = gelu_x_e4 * gelu_y_e1234
-    xy_231_e123 = gelu_x_e12 * gelu_y_e3 + gelu_x_e23 * gelu_y_e1 - gelu_x_e13 * gelu_y_e2
-    xy_233_e123 = gelu_x_e24 * gelu_y_e134 - gelu_x_e14 * gelu_y_e234 - gelu_x_e34 * gelu_y_e124
-    xy_330_e123 = gelu_x_e123 * gelu_y_e
-    xy_332_e123 = gelu_x_e124 * gelu_y_e34 + gelu_x_e234 * gelu_y_e14 - gelu_x_e134 * gelu_y_e24
-    operand13_31 = gelu_x_e1234 * gelu_y_e4
+    operand13_15 = -xy_431_e124
+    xy_033_e134 = gelu_x_e * gelu_y_e134
+    xy_132_e134 = gelu_x_e1 * gelu_y_e34 + gelu_x_e4 * gelu_y_e13 - gelu_x_e3 * gelu_y_e14
+    xy_134_e134 = gelu_x_e2 * gelu_y_e1234
+    xy_231_e134 = gelu_x_e13 * gelu_y_e4 + gelu_x_e34 * gelu_y_e1 - gelu_x_e14 * gelu_y_e3
+    xy_233_e134 = gelu_x_e23 * gelu_y_e124 - gelu_x_e12 * gelu_y_e234 - gelu_x_e24 * gelu_y_e123
+    xy_330_e134 = gelu_x_e134 * gelu_y_e
+    xy_332_e134 = gelu_x_e123 * gelu_y_e24 + gelu_x_e234 * gelu_y_e12 - gelu_x_e124 * gelu_y_e23
+    operand13_23 = gelu_x_e1234 * gelu_y_e2
+    xy_033_e234 = gelu_x_e * gelu_y_e234
+    xy_132_e234 = gelu_x_e2 * gelu_y_e34 + gelu_x_e4 * gelu_y_e23 - gelu_x_e3 * gelu_y_e24
+    xy_134_e234 = gelu_x_e1 * gelu_y_e1234
+    xy_231_e234 = gelu_x_e23 * gelu_y_e4 + gelu_x_e34 * gelu_y_e2 - gelu_x_e24 * gelu_y_e3
+    xy_233_e234 = gelu_x_e13 * gelu_y_e124 - gelu_x_e12 * gelu_y_e134 - gelu_x_e14 * gelu_y_e123
+    xy_330_e234 = gelu_x_e234 * gelu_y_e
+    xy_332_e234 = gelu_x_e123 * gelu_y_e14 + gelu_x_e134 * gelu_y_e12 - gelu_x_e124 * gelu_y_e13
+    operand13_31 = gelu_x_e1234 * gelu_y_e1
     xy_044_e1234 = gelu_x_e * gelu_y_e1234
     xy_143_e1234 = gelu_x_e1 * gelu_y_e234 + gelu_x_e3 * gelu_y_e124 - gelu_x_e2 * gelu_y_e134
     xy_143_e1234 += -gelu_x_e4 * gelu_y_e123
@@ -16686,128 +16686,128 @@ def _fused_gelu_fcgp_norm_with_normalize_backward_3_kernel(
     xy_341_e1234 += -gelu_x_e234 * gelu_y_e1
     xy_440_e1234 = gelu_x_e1234 * gelu_y_e
 
-    tl.store(operand10_row + r * 5 * N + n, xy_000_e, mask=mask)
-    tl.store(operand10_row + r * 5 * N + n + N, xy_101_e, mask=mask)
-    tl.store(operand10_row + r * 5 * N + n + 2 * N, xy_202_e, mask=mask)
-    tl.store(operand10_row + r * 5 * N + n + 3 * N, xy_303_e, mask=mask)
-    tl.store(operand10_row + r * 5 * N + n + 4 * N, operand10_4, mask=mask)
-    tl.store(operand11_row + r * 8 * N + n, xy_011_e4, mask=mask)
-    tl.store(operand11_row + N + r * 8 * N + n, xy_110_e4, mask=mask)
-    tl.store(operand11_row + 2 * N + r * 8 * N + n, xy_112_e4, mask=mask)
-    tl.store(operand11_row + 3 * N + r * 8 * N + n, xy_211_e4, mask=mask)
-    tl.store(operand11_row + 4 * N + r * 8 * N + n, xy_213_e4, mask=mask)
-    tl.store(operand11_row + 5 * N + r * 8 * N + n, xy_312_e4, mask=mask)
+    tl.store(operand10_row + r * 5 * N + n, operand10_0, mask=mask)
+    tl.store(operand10_row + r * 5 * N + n + N, xy_000_e, mask=mask)
+    tl.store(operand10_row + r * 5 * N + n + 2 * N, xy_101_e, mask=mask)
+    tl.store(operand10_row + r * 5 * N + n + 3 * N, xy_202_e, mask=mask)
+    tl.store(operand10_row + r * 5 * N + n + 4 * N, xy_303_e, mask=mask)
+    tl.store(operand11_row + r * 8 * N + n, xy_011_e1, mask=mask)
+    tl.store(operand11_row + N + r * 8 * N + n, xy_110_e1, mask=mask)
+    tl.store(operand11_row + 2 * N + r * 8 * N + n, xy_112_e1, mask=mask)
+    tl.store(operand11_row + 3 * N + r * 8 * N + n, xy_211_e1, mask=mask)
+    tl.store(operand11_row + 4 * N + r * 8 * N + n, xy_213_e1, mask=mask)
+    tl.store(operand11_row + 5 * N + r * 8 * N + n, xy_312_e1, mask=mask)
     tl.store(operand11_row + 6 * N + r * 8 * N + n, operand11_6, mask=mask)
-    tl.store(operand11_row + 7 * N + r * 8 * N + n, xy_413_e4, mask=mask)
-    tl.store(operand11_row + 8 * BN + r * 8 * N + n, xy_011_e3, mask=mask)
-    tl.store(operand11_row + 8 * BN + N + r * 8 * N + n, xy_110_e3, mask=mask)
-    tl.store(operand11_row + 8 * BN + 2 * N + r * 8 * N + n, xy_112_e3, mask=mask)
-    tl.store(operand11_row + 8 * BN + 3 * N + r * 8 * N + n, xy_211_e3, mask=mask)
-    tl.store(operand11_row + 8 * BN + 4 * N + r * 8 * N + n, xy_213_e3, mask=mask)
-    tl.store(operand11_row + 8 * BN + 5 * N + r * 8 * N + n, xy_312_e3, mask=mask)
+    tl.store(operand11_row + 7 * N + r * 8 * N + n, xy_413_e1, mask=mask)
+    tl.store(operand11_row + 8 * BN + r * 8 * N + n, xy_011_e2, mask=mask)
+    tl.store(operand11_row + 8 * BN + N + r * 8 * N + n, xy_110_e2, mask=mask)
+    tl.store(operand11_row + 8 * BN + 2 * N + r * 8 * N + n, xy_112_e2, mask=mask)
+    tl.store(operand11_row + 8 * BN + 3 * N + r * 8 * N + n, xy_211_e2, mask=mask)
+    tl.store(operand11_row + 8 * BN + 4 * N + r * 8 * N + n, xy_213_e2, mask=mask)
+    tl.store(operand11_row + 8 * BN + 5 * N + r * 8 * N + n, xy_312_e2, mask=mask)
     tl.store(operand11_row + 8 * BN + 6 * N + r * 8 * N + n, operand11_14, mask=mask)
-    tl.store(operand11_row + 8 * BN + 7 * N + r * 8 * N + n, xy_413_e3, mask=mask)
-    tl.store(operand11_row + 16 * BN + r * 8 * N + n, xy_011_e2, mask=mask)
-    tl.store(operand11_row + 16 * BN + N + r * 8 * N + n, xy_110_e2, mask=mask)
-    tl.store(operand11_row + 16 * BN + 2 * N + r * 8 * N + n, xy_112_e2, mask=mask)
-    tl.store(operand11_row + 16 * BN + 3 * N + r * 8 * N + n, xy_211_e2, mask=mask)
-    tl.store(operand11_row + 16 * BN + 4 * N + r * 8 * N + n, xy_213_e2, mask=mask)
-    tl.store(operand11_row + 16 * BN + 5 * N + r * 8 * N + n, xy_312_e2, mask=mask)
+    tl.store(operand11_row + 8 * BN + 7 * N + r * 8 * N + n, xy_413_e2, mask=mask)
+    tl.store(operand11_row + 16 * BN + r * 8 * N + n, xy_011_e3, mask=mask)
+    tl.store(operand11_row + 16 * BN + N + r * 8 * N + n, xy_110_e3, mask=mask)
+    tl.store(operand11_row + 16 * BN + 2 * N + r * 8 * N + n, xy_112_e3, mask=mask)
+    tl.store(operand11_row + 16 * BN + 3 * N + r * 8 * N + n, xy_211_e3, mask=mask)
+    tl.store(operand11_row + 16 * BN + 4 * N + r * 8 * N + n, xy_213_e3, mask=mask)
+    tl.store(operand11_row + 16 * BN + 5 * N + r * 8 * N + n, xy_312_e3, mask=mask)
     tl.store(operand11_row + 16 * BN + 6 * N + r * 8 * N + n, operand11_22, mask=mask)
-    tl.store(operand11_row + 16 * BN + 7 * N + r * 8 * N + n, xy_413_e2, mask=mask)
-    tl.store(operand11_row + 24 * BN + r * 8 * N + n, xy_011_e1, mask=mask)
-    tl.store(operand11_row + 24 * BN + N + r * 8 * N + n, xy_110_e1, mask=mask)
-    tl.store(operand11_row + 24 * BN + 2 * N + r * 8 * N + n, xy_112_e1, mask=mask)
-    tl.store(operand11_row + 24 * BN + 3 * N + r * 8 * N + n, xy_211_e1, mask=mask)
-    tl.store(operand11_row + 24 * BN + 4 * N + r * 8 * N + n, xy_213_e1, mask=mask)
-    tl.store(operand11_row + 24 * BN + 5 * N + r * 8 * N + n, xy_312_e1, mask=mask)
+    tl.store(operand11_row + 16 * BN + 7 * N + r * 8 * N + n, xy_413_e3, mask=mask)
+    tl.store(operand11_row + 24 * BN + r * 8 * N + n, xy_011_e4, mask=mask)
+    tl.store(operand11_row + 24 * BN + N + r * 8 * N + n, xy_110_e4, mask=mask)
+    tl.store(operand11_row + 24 * BN + 2 * N + r * 8 * N + n, xy_112_e4, mask=mask)
+    tl.store(operand11_row + 24 * BN + 3 * N + r * 8 * N + n, xy_211_e4, mask=mask)
+    tl.store(operand11_row + 24 * BN + 4 * N + r * 8 * N + n, xy_213_e4, mask=mask)
+    tl.store(operand11_row + 24 * BN + 5 * N + r * 8 * N + n, xy_312_e4, mask=mask)
     tl.store(operand11_row + 24 * BN + 6 * N + r * 8 * N + n, operand11_30, mask=mask)
-    tl.store(operand11_row + 24 * BN + 7 * N + r * 8 * N + n, xy_413_e1, mask=mask)
-    tl.store(operand12_row + r * 9 * N + n, xy_022_e34, mask=mask)
-    tl.store(operand12_row + N + r * 9 * N + n, xy_121_e34, mask=mask)
-    tl.store(operand12_row + 2 * N + r * 9 * N + n, xy_123_e34, mask=mask)
-    tl.store(operand12_row + 3 * N + r * 9 * N + n, xy_220_e34, mask=mask)
-    tl.store(operand12_row + 4 * N + r * 9 * N + n, xy_222_e34, mask=mask)
+    tl.store(operand11_row + 24 * BN + 7 * N + r * 8 * N + n, xy_413_e4, mask=mask)
+    tl.store(operand12_row + r * 9 * N + n, xy_022_e12, mask=mask)
+    tl.store(operand12_row + N + r * 9 * N + n, xy_121_e12, mask=mask)
+    tl.store(operand12_row + 2 * N + r * 9 * N + n, xy_123_e12, mask=mask)
+    tl.store(operand12_row + 3 * N + r * 9 * N + n, xy_220_e12, mask=mask)
+    tl.store(operand12_row + 4 * N + r * 9 * N + n, xy_222_e12, mask=mask)
     tl.store(operand12_row + 5 * N + r * 9 * N + n, operand12_5, mask=mask)
-    tl.store(operand12_row + 6 * N + r * 9 * N + n, xy_321_e34, mask=mask)
-    tl.store(operand12_row + 7 * N + r * 9 * N + n, xy_323_e34, mask=mask)
+    tl.store(operand12_row + 6 * N + r * 9 * N + n, xy_321_e12, mask=mask)
+    tl.store(operand12_row + 7 * N + r * 9 * N + n, xy_323_e12, mask=mask)
     tl.store(operand12_row + 8 * N + r * 9 * N + n, operand12_8, mask=mask)
-    tl.store(operand12_row + 9 * BN + r * 9 * N + n, xy_022_e24, mask=mask)
-    tl.store(operand12_row + 9 * BN + N + r * 9 * N + n, xy_121_e24, mask=mask)
-    tl.store(operand12_row + 9 * BN + 2 * N + r * 9 * N + n, xy_123_e24, mask=mask)
-    tl.store(operand12_row + 9 * BN + 3 * N + r * 9 * N + n, xy_220_e24, mask=mask)
-    tl.store(operand12_row + 9 * BN + 4 * N + r * 9 * N + n, xy_222_e24, mask=mask)
+    tl.store(operand12_row + 9 * BN + r * 9 * N + n, xy_022_e13, mask=mask)
+    tl.store(operand12_row + 9 * BN + N + r * 9 * N + n, xy_121_e13, mask=mask)
+    tl.store(operand12_row + 9 * BN + 2 * N + r * 9 * N + n, xy_123_e13, mask=mask)
+    tl.store(operand12_row + 9 * BN + 3 * N + r * 9 * N + n, xy_220_e13, mask=mask)
+    tl.store(operand12_row + 9 * BN + 4 * N + r * 9 * N + n, xy_222_e13, mask=mask)
     tl.store(operand12_row + 9 * BN + 5 * N + r * 9 * N + n, operand12_14, mask=mask)
-    tl.store(operand12_row + 9 * BN + 6 * N + r * 9 * N + n, xy_321_e24, mask=mask)
-    tl.store(operand12_row + 9 * BN + 7 * N + r * 9 * N + n, xy_323_e24, mask=mask)
+    tl.store(operand12_row + 9 * BN + 6 * N + r * 9 * N + n, xy_321_e13, mask=mask)
+    tl.store(operand12_row + 9 * BN + 7 * N + r * 9 * N + n, xy_323_e13, mask=mask)
     tl.store(operand12_row + 9 * BN + 8 * N + r * 9 * N + n, operand12_17, mask=mask)
-    tl.store(operand12_row + 18 * BN + r * 9 * N + n, xy_022_e23, mask=mask)
-    tl.store(operand12_row + 18 * BN + N + r * 9 * N + n, xy_121_e23, mask=mask)
-    tl.store(operand12_row + 18 * BN + 2 * N + r * 9 * N + n, xy_123_e23, mask=mask)
-    tl.store(operand12_row + 18 * BN + 3 * N + r * 9 * N + n, xy_220_e23, mask=mask)
-    tl.store(operand12_row + 18 * BN + 4 * N + r * 9 * N + n, xy_222_e23, mask=mask)
+    tl.store(operand12_row + 18 * BN + r * 9 * N + n, xy_022_e14, mask=mask)
+    tl.store(operand12_row + 18 * BN + N + r * 9 * N + n, xy_121_e14, mask=mask)
+    tl.store(operand12_row + 18 * BN + 2 * N + r * 9 * N + n, xy_123_e14, mask=mask)
+    tl.store(operand12_row + 18 * BN + 3 * N + r * 9 * N + n, xy_220_e14, mask=mask)
+    tl.store(operand12_row + 18 * BN + 4 * N + r * 9 * N + n, xy_222_e14, mask=mask)
     tl.store(operand12_row + 18 * BN + 5 * N + r * 9 * N + n, operand12_23, mask=mask)
-    tl.store(operand12_row + 18 * BN + 6 * N + r * 9 * N + n, xy_321_e23, mask=mask)
-    tl.store(operand12_row + 18 * BN + 7 * N + r * 9 * N + n, xy_323_e23, mask=mask)
+    tl.store(operand12_row + 18 * BN + 6 * N + r * 9 * N + n, xy_321_e14, mask=mask)
+    tl.store(operand12_row + 18 * BN + 7 * N + r * 9 * N + n, xy_323_e14, mask=mask)
     tl.store(operand12_row + 18 * BN + 8 * N + r * 9 * N + n, operand12_26, mask=mask)
-    tl.store(operand12_row + 27 * BN + r * 9 * N + n, xy_022_e14, mask=mask)
-    tl.store(operand12_row + 27 * BN + N + r * 9 * N + n, xy_121_e14, mask=mask)
-    tl.store(operand12_row + 27 * BN + 2 * N + r * 9 * N + n, xy_123_e14, mask=mask)
-    tl.store(operand12_row + 27 * BN + 3 * N + r * 9 * N + n, xy_220_e14, mask=mask)
-    tl.store(operand12_row + 27 * BN + 4 * N + r * 9 * N + n, xy_222_e14, mask=mask)
+    tl.store(operand12_row + 27 * BN + r * 9 * N + n, xy_022_e23, mask=mask)
+    tl.store(operand12_row + 27 * BN + N + r * 9 * N + n, xy_121_e23, mask=mask)
+    tl.store(operand12_row + 27 * BN + 2 * N + r * 9 * N + n, xy_123_e23, mask=mask)
+    tl.store(operand12_row + 27 * BN + 3 * N + r * 9 * N + n, xy_220_e23, mask=mask)
+    tl.store(operand12_row + 27 * BN + 4 * N + r * 9 * N + n, xy_222_e23, mask=mask)
     tl.store(operand12_row + 27 * BN + 5 * N + r * 9 * N + n, operand12_32, mask=mask)
-    tl.store(operand12_row + 27 * BN + 6 * N + r * 9 * N + n, xy_321_e14, mask=mask)
-    tl.store(operand12_row + 27 * BN + 7 * N + r * 9 * N + n, xy_323_e14, mask=mask)
+    tl.store(operand12_row + 27 * BN + 6 * N + r * 9 * N + n, xy_321_e23, mask=mask)
+    tl.store(operand12_row + 27 * BN + 7 * N + r * 9 * N + n, xy_323_e23, mask=mask)
     tl.store(operand12_row + 27 * BN + 8 * N + r * 9 * N + n, operand12_35, mask=mask)
-    tl.store(operand12_row + 36 * BN + r * 9 * N + n, xy_022_e13, mask=mask)
-    tl.store(operand12_row + 36 * BN + N + r * 9 * N + n, xy_121_e13, mask=mask)
-    tl.store(operand12_row + 36 * BN + 2 * N + r * 9 * N + n, xy_123_e13, mask=mask)
-    tl.store(operand12_row + 36 * BN + 3 * N + r * 9 * N + n, xy_220_e13, mask=mask)
-    tl.store(operand12_row + 36 * BN + 4 * N + r * 9 * N + n, xy_222_e13, mask=mask)
+    tl.store(operand12_row + 36 * BN + r * 9 * N + n, xy_022_e24, mask=mask)
+    tl.store(operand12_row + 36 * BN + N + r * 9 * N + n, xy_121_e24, mask=mask)
+    tl.store(operand12_row + 36 * BN + 2 * N + r * 9 * N + n, xy_123_e24, mask=mask)
+    tl.store(operand12_row + 36 * BN + 3 * N + r * 9 * N + n, xy_220_e24, mask=mask)
+    tl.store(operand12_row + 36 * BN + 4 * N + r * 9 * N + n, xy_222_e24, mask=mask)
     tl.store(operand12_row + 36 * BN + 5 * N + r * 9 * N + n, operand12_41, mask=mask)
-    tl.store(operand12_row + 36 * BN + 6 * N + r * 9 * N + n, xy_321_e13, mask=mask)
-    tl.store(operand12_row + 36 * BN + 7 * N + r * 9 * N + n, xy_323_e13, mask=mask)
+    tl.store(operand12_row + 36 * BN + 6 * N + r * 9 * N + n, xy_321_e24, mask=mask)
+    tl.store(operand12_row + 36 * BN + 7 * N + r * 9 * N + n, xy_323_e24, mask=mask)
     tl.store(operand12_row + 36 * BN + 8 * N + r * 9 * N + n, operand12_44, mask=mask)
-    tl.store(operand12_row + 45 * BN + r * 9 * N + n, xy_022_e12, mask=mask)
-    tl.store(operand12_row + 45 * BN + N + r * 9 * N + n, xy_121_e12, mask=mask)
-    tl.store(operand12_row + 45 * BN + 2 * N + r * 9 * N + n, xy_123_e12, mask=mask)
-    tl.store(operand12_row + 45 * BN + 3 * N + r * 9 * N + n, xy_220_e12, mask=mask)
-    tl.store(operand12_row + 45 * BN + 4 * N + r * 9 * N + n, xy_222_e12, mask=mask)
+    tl.store(operand12_row + 45 * BN + r * 9 * N + n, xy_022_e34, mask=mask)
+    tl.store(operand12_row + 45 * BN + N + r * 9 * N + n, xy_121_e34, mask=mask)
+    tl.store(operand12_row + 45 * BN + 2 * N + r * 9 * N + n, xy_123_e34, mask=mask)
+    tl.store(operand12_row + 45 * BN + 3 * N + r * 9 * N + n, xy_220_e34, mask=mask)
+    tl.store(operand12_row + 45 * BN + 4 * N + r * 9 * N + n, xy_222_e34, mask=mask)
     tl.store(operand12_row + 45 * BN + 5 * N + r * 9 * N + n, operand12_50, mask=mask)
-    tl.store(operand12_row + 45 * BN + 6 * N + r * 9 * N + n, xy_321_e12, mask=mask)
-    tl.store(operand12_row + 45 * BN + 7 * N + r * 9 * N + n, xy_323_e12, mask=mask)
+    tl.store(operand12_row + 45 * BN + 6 * N + r * 9 * N + n, xy_321_e34, mask=mask)
+    tl.store(operand12_row + 45 * BN + 7 * N + r * 9 * N + n, xy_323_e34, mask=mask)
     tl.store(operand12_row + 45 * BN + 8 * N + r * 9 * N + n, operand12_53, mask=mask)
-    tl.store(operand13_row + r * 8 * N + n, xy_033_e234, mask=mask)
-    tl.store(operand13_row + N + r * 8 * N + n, xy_132_e234, mask=mask)
-    tl.store(operand13_row + 2 * N + r * 8 * N + n, xy_134_e234, mask=mask)
-    tl.store(operand13_row + 3 * N + r * 8 * N + n, xy_231_e234, mask=mask)
-    tl.store(operand13_row + 4 * N + r * 8 * N + n, xy_233_e234, mask=mask)
-    tl.store(operand13_row + 5 * N + r * 8 * N + n, xy_330_e234, mask=mask)
-    tl.store(operand13_row + 6 * N + r * 8 * N + n, xy_332_e234, mask=mask)
+    tl.store(operand13_row + r * 8 * N + n, xy_033_e123, mask=mask)
+    tl.store(operand13_row + N + r * 8 * N + n, xy_132_e123, mask=mask)
+    tl.store(operand13_row + 2 * N + r * 8 * N + n, xy_134_e123, mask=mask)
+    tl.store(operand13_row + 3 * N + r * 8 * N + n, xy_231_e123, mask=mask)
+    tl.store(operand13_row + 4 * N + r * 8 * N + n, xy_233_e123, mask=mask)
+    tl.store(operand13_row + 5 * N + r * 8 * N + n, xy_330_e123, mask=mask)
+    tl.store(operand13_row + 6 * N + r * 8 * N + n, xy_332_e123, mask=mask)
     tl.store(operand13_row + 7 * N + r * 8 * N + n, operand13_7, mask=mask)
-    tl.store(operand13_row + 8 * BN + r * 8 * N + n, xy_033_e134, mask=mask)
-    tl.store(operand13_row + 8 * BN + N + r * 8 * N + n, xy_132_e134, mask=mask)
-    tl.store(operand13_row + 8 * BN + 2 * N + r * 8 * N + n, xy_134_e134, mask=mask)
-    tl.store(operand13_row + 8 * BN + 3 * N + r * 8 * N + n, xy_231_e134, mask=mask)
-    tl.store(operand13_row + 8 * BN + 4 * N + r * 8 * N + n, xy_233_e134, mask=mask)
-    tl.store(operand13_row + 8 * BN + 5 * N + r * 8 * N + n, xy_330_e134, mask=mask)
-    tl.store(operand13_row + 8 * BN + 6 * N + r * 8 * N + n, xy_332_e134, mask=mask)
+    tl.store(operand13_row + 8 * BN + r * 8 * N + n, xy_033_e124, mask=mask)
+    tl.store(operand13_row + 8 * BN + N + r * 8 * N + n, xy_132_e124, mask=mask)
+    tl.store(operand13_row + 8 * BN + 2 * N + r * 8 * N + n, xy_134_e124, mask=mask)
+    tl.store(operand13_row + 8 * BN + 3 * N + r * 8 * N + n, xy_231_e124, mask=mask)
+    tl.store(operand13_row + 8 * BN + 4 * N + r * 8 * N + n, xy_233_e124, mask=mask)
+    tl.store(operand13_row + 8 * BN + 5 * N + r * 8 * N + n, xy_330_e124, mask=mask)
+    tl.store(operand13_row + 8 * BN + 6 * N + r * 8 * N + n, xy_332_e124, mask=mask)
     tl.store(operand13_row + 8 * BN + 7 * N + r * 8 * N + n, operand13_15, mask=mask)
-    tl.store(operand13_row + 16 * BN + r * 8 * N + n, xy_033_e124, mask=mask)
-    tl.store(operand13_row + 16 * BN + N + r * 8 * N + n, xy_132_e124, mask=mask)
-    tl.store(operand13_row + 16 * BN + 2 * N + r * 8 * N + n, xy_134_e124, mask=mask)
-    tl.store(operand13_row + 16 * BN + 3 * N + r * 8 * N + n, xy_231_e124, mask=mask)
-    tl.store(operand13_row + 16 * BN + 4 * N + r * 8 * N + n, xy_233_e124, mask=mask)
-    tl.store(operand13_row + 16 * BN + 5 * N + r * 8 * N + n, xy_330_e124, mask=mask)
-    tl.store(operand13_row + 16 * BN + 6 * N + r * 8 * N + n, xy_332_e124, mask=mask)
+    tl.store(operand13_row + 16 * BN + r * 8 * N + n, xy_033_e134, mask=mask)
+    tl.store(operand13_row + 16 * BN + N + r * 8 * N + n, xy_132_e134, mask=mask)
+    tl.store(operand13_row + 16 * BN + 2 * N + r * 8 * N + n, xy_134_e134, mask=mask)
+    tl.store(operand13_row + 16 * BN + 3 * N + r * 8 * N + n, xy_231_e134, mask=mask)
+    tl.store(operand13_row + 16 * BN + 4 * N + r * 8 * N + n, xy_233_e134, mask=mask)
+    tl.store(operand13_row + 16 * BN + 5 * N + r * 8 * N + n, xy_330_e134, mask=mask)
+    tl.store(operand13_row + 16 * BN + 6 * N + r * 8 * N + n, xy_332_e134, mask=mask)
     tl.store(operand13_row + 16 * BN + 7 * N + r * 8 * N + n, operand13_23, mask=mask)
-    tl.store(operand13_row + 24 * BN + r * 8 * N + n, xy_033_e123, mask=mask)
-    tl.store(operand13_row + 24 * BN + N + r * 8 * N + n, xy_132_e123, mask=mask)
-    tl.store(operand13_row + 24 * BN + 2 * N + r * 8 * N + n, xy_134_e123, mask=mask)
-    tl.store(operand13_row + 24 * BN + 3 * N + r * 8 * N + n, xy_231_e123, mask=mask)
-    tl.store(operand13_row + 24 * BN + 4 * N + r * 8 * N + n, xy_233_e123, mask=mask)
-    tl.store(operand13_row + 24 * BN + 5 * N + r * 8 * N + n, xy_330_e123, mask=mask)
-    tl.store(operand13_row + 24 * BN + 6 * N + r * 8 * N + n, xy_332_e123, mask=mask)
+    tl.store(operand13_row + 24 * BN + r * 8 * N + n, xy_033_e234, mask=mask)
+    tl.store(operand13_row + 24 * BN + N + r * 8 * N + n, xy_132_e234, mask=mask)
+    tl.store(operand13_row + 24 * BN + 2 * N + r * 8 * N + n, xy_134_e234, mask=mask)
+    tl.store(operand13_row + 24 * BN + 3 * N + r * 8 * N + n, xy_231_e234, mask=mask)
+    tl.store(operand13_row + 24 * BN + 4 * N + r * 8 * N + n, xy_233_e234, mask=mask)
+    tl.store(operand13_row + 24 * BN + 5 * N + r * 8 * N + n, xy_330_e234, mask=mask)
+    tl.store(operand13_row + 24 * BN + 6 * N + r * 8 * N + n, xy_332_e234, mask=mask)
     tl.store(operand13_row + 24 * BN + 7 * N + r * 8 * N + n, operand13_31, mask=mask)
     tl.store(operand14_row + r * 5 * N + n, xy_044_e1234, mask=mask)
     tl.store(operand14_row + r * 5 * N + n + N, xy_143_e1234, mask=mask)
@@ -16881,17 +16881,17 @@ def _fused_gelu_fcgp_norm_with_normalize_backward_4_kernel(
 
     grad_weight_224 = -contracted7_5
     grad_weight_314 = -contracted6_6
-    grad_weight_404 = -contracted5_4
+    grad_weight_404 = -contracted5_0
     grad_weight_422 = -contracted7_8
     grad_weight_431 = -contracted8_7
 
     if GRAD_WEIGHT:
-        tl.store(grad_weight_row + tile, contracted5_0, mask=mask)
+        tl.store(grad_weight_row + tile, contracted5_1, mask=mask)
         tl.store(grad_weight_row + NM + tile, contracted6_0, mask=mask)
         tl.store(grad_weight_row + 2 * NM + tile, contracted7_0, mask=mask)
         tl.store(grad_weight_row + 3 * NM + tile, contracted8_0, mask=mask)
         tl.store(grad_weight_row + 4 * NM + tile, contracted9_0, mask=mask)
-        tl.store(grad_weight_row + 5 * NM + tile, contracted5_1, mask=mask)
+        tl.store(grad_weight_row + 5 * NM + tile, contracted5_2, mask=mask)
         tl.store(grad_weight_row + 6 * NM + tile, contracted6_1, mask=mask)
         tl.store(grad_weight_row + 7 * NM + tile, contracted6_2, mask=mask)
         tl.store(grad_weight_row + 8 * NM + tile, contracted7_1, mask=mask)
@@ -16899,7 +16899,7 @@ def _fused_gelu_fcgp_norm_with_normalize_backward_4_kernel(
         tl.store(grad_weight_row + 10 * NM + tile, contracted8_1, mask=mask)
         tl.store(grad_weight_row + 11 * NM + tile, contracted8_2, mask=mask)
         tl.store(grad_weight_row + 12 * NM + tile, contracted9_1, mask=mask)
-        tl.store(grad_weight_row + 13 * NM + tile, contracted5_2, mask=mask)
+        tl.store(grad_weight_row + 13 * NM + tile, contracted5_3, mask=mask)
         tl.store(grad_weight_row + 14 * NM + tile, contracted6_3, mask=mask)
         tl.store(grad_weight_row + 15 * NM + tile, contracted6_4, mask=mask)
         tl.store(grad_weight_row + 16 * NM + tile, contracted7_3, mask=mask)
@@ -16908,7 +16908,7 @@ def _fused_gelu_fcgp_norm_with_normalize_backward_4_kernel(
         tl.store(grad_weight_row + 19 * NM + tile, contracted8_3, mask=mask)
         tl.store(grad_weight_row + 20 * NM + tile, contracted8_4, mask=mask)
         tl.store(grad_weight_row + 21 * NM + tile, contracted9_2, mask=mask)
-        tl.store(grad_weight_row + 22 * NM + tile, contracted5_3, mask=mask)
+        tl.store(grad_weight_row + 22 * NM + tile, contracted5_4, mask=mask)
         tl.store(grad_weight_row + 23 * NM + tile, contracted6_5, mask=mask)
         tl.store(grad_weight_row + 24 * NM + tile, grad_weight_314, mask=mask)
         tl.store(grad_weight_row + 25 * NM + tile, contracted7_6, mask=mask)
@@ -17564,10 +17564,10 @@ def _fused_gelu_fcgp_norm_without_normalize_backward_1_kernel(
     weight_440 = tl.load(weight_row + 34 * NM + tile, mask=mask, other=0.0).to(REAL)
 
     tl.store(operand1_row + tile, weight_044, mask=mask)
-    tl.store(operand1_row + NM + tile, weight_440, mask=mask)
-    tl.store(operand1_row + 2 * NM + tile, weight_341, mask=mask)
-    tl.store(operand1_row + 3 * NM + tile, weight_242, mask=mask)
-    tl.store(operand1_row + 4 * NM + tile, weight_143, mask=mask)
+    tl.store(operand1_row + NM + tile, weight_143, mask=mask)
+    tl.store(operand1_row + 2 * NM + tile, weight_242, mask=mask)
+    tl.store(operand1_row + 3 * NM + tile, weight_341, mask=mask)
+    tl.store(operand1_row + 4 * NM + tile, weight_440, mask=mask)
     tl.store(operand3_row + tile, weight_033, mask=mask)
     tl.store(operand3_row + NM + tile, weight_132, mask=mask)
     tl.store(operand3_row + 2 * NM + tile, weight_134, mask=mask)
@@ -17594,10 +17594,10 @@ def _fused_gelu_fcgp_norm_without_normalize_backward_1_kernel(
     tl.store(operand7_row + 6 * NM + tile, weight_314, mask=mask)
     tl.store(operand7_row + 7 * NM + tile, weight_413, mask=mask)
     tl.store(operand9_row + tile, weight_000, mask=mask)
-    tl.store(operand9_row + NM + tile, weight_404, mask=mask)
-    tl.store(operand9_row + 2 * NM + tile, weight_303, mask=mask)
-    tl.store(operand9_row + 3 * NM + tile, weight_202, mask=mask)
-    tl.store(operand9_row + 4 * NM + tile, weight_101, mask=mask)
+    tl.store(operand9_row + NM + tile, weight_101, mask=mask)
+    tl.store(operand9_row + 2 * NM + tile, weight_202, mask=mask)
+    tl.store(operand9_row + 3 * NM + tile, weight_303, mask=mask)
+    tl.store(operand9_row + 4 * NM + tile, weight_404, mask=mask)
 
 
 @triton.jit(do_not_specialize=["B"])
@@ -17644,10 +17644,10 @@ def _fused_gelu_fcgp_norm_without_normalize_backward_2_kernel(
     y_e, y_e1, y_e2, y_e3, y_e4, y_e12, y_e13, y_e14 = _load8(y_row + at * 16, mask, REAL)
     y_e23, y_e24, y_e34, y_e123, y_e124, y_e134, y_e234, y_e1234 = _load8(y_row + at * 16 + 8, mask, REAL)
     contracted_grad_xy_044_e1234 = tl.load(contracted_row + r * 5 * N + n, mask=mask, other=0.0).to(REAL)
-    contracted_grad_xy_440_e1234 = tl.load(contracted_row + r * 5 * N + n + N, mask=mask, other=0.0).to(REAL)
-    contracted_grad_xy_341_e1234 = tl.load(contracted_row + r * 5 * N + n + 2 * N, mask=mask, other=0.0).to(REAL)
-    contracted_grad_xy_242_e1234 = tl.load(contracted_row + r * 5 * N + n + 3 * N, mask=mask, other=0.0).to(REAL)
-    contracted_grad_xy_143_e1234 = tl.load(contracted_row + r * 5 * N + n + 4 * N, mask=mask, other=0.0).to(REAL)
+    contracted_grad_xy_143_e1234 = tl.load(contracted_row + r * 5 * N + n + N, mask=mask, other=0.0).to(REAL)
+    contracted_grad_xy_242_e1234 = tl.load(contracted_row + r * 5 * N + n + 2 * N, mask=mask, other=0.0).to(REAL)
+    contracted_grad_xy_341_e1234 = tl.load(contracted_row + r * 5 * N + n + 3 * N, mask=mask, other=0.0).to(REAL)
+    contracted_grad_xy_440_e1234 = tl.load(contracted_row + r * 5 * N + n + 4 * N, mask=mask, other=0.0).to(REAL)
     contracted1_grad_xy_033_e123 = tl.load(contracted1_row + r * 8 * N + n, mask=mask, other=0.0).to(REAL)
     contracted1_grad_xy_132_e123 = tl.load(contracted1_row + N + r * 8 * N + n, mask=mask, other=0.0).to(REAL)
     contracted1_grad_xy_134_e123 = tl.load(contracted1_row + 2 * N + r * 8 * N + n, mask=mask, other=0.0).to(REAL)
@@ -17909,10 +17909,10 @@ def _fused_gelu_fcgp_norm_without_normalize_backward_2_kernel(
         REAL
     )
     contracted4_grad_xy_000_e = tl.load(contracted4_row + r * 5 * N + n, mask=mask, other=0.0).to(REAL)
-    contracted4_grad_xy_404_e = tl.load(contracted4_row + r * 5 * N + n + N, mask=mask, other=0.0).to(REAL)
-    contracted4_grad_xy_303_e = tl.load(contracted4_row + r * 5 * N + n + 2 * N, mask=mask, other=0.0).to(REAL)
-    contracted4_grad_xy_202_e = tl.load(contracted4_row + r * 5 * N + n + 3 * N, mask=mask, other=0.0).to(REAL)
-    contracted4_grad_xy_101_e = tl.load(contracted4_row + r * 5 * N + n + 4 * N, mask=mask, other=0.0).to(REAL)
+    contracted4_grad_xy_101_e = tl.load(contracted4_row + r * 5 * N + n + N, mask=mask, other=0.0).to(REAL)
+    contracted4_grad_xy_202_e = tl.load(contracted4_row + r * 5 * N + n + 2 * N, mask=mask, other=0.0).to(REAL)
+    contracted4_grad_xy_303_e = tl.load(contracted4_row + r * 5 * N + n + 3 * N, mask=mask, other=0.0).to(REAL)
+    contracted4_grad_xy_404_e = tl.load(contracted4_row + r * 5 * N + n + 4 * N, mask=mask, other=0.0).to(REAL)
 
     t0 = 0.7071067811865476 * x_e
     gate_x = 0.5 * tl.erf(t0) + 0.5
@@ -18343,8 +18343,11 @@ def _fused_gelu_fcgp_norm_without_normalize_backward_3_kernel(
     y_e23, y_e24, y_e34, y_e123, y_e124, y_e134, y_e234, y_e1234 = _load8(y_row + at * 16 + 8, mask, REAL)
 
     gate_x = 0.5 * tl.erf(0.7071067811865476 * x_e) + 0.5
-    gelu_x_e = x_e * gate_x
+    gelu_x_e1234 = x_e1234 * gate_x
     gate_y = 0.5 + 0.5 * tl.erf(0.7071067811865476 * y_e)
+    gelu_y_e1234 = y_e1234 * gate_y
+    operand10_0 = gelu_x_e1234 * gelu_y_e1234
+    gelu_x_e = x_e * gate_x
     gelu_y_e = y_e * gate_y
     xy_000_e = gelu_x_e * gelu_y_e
     gelu_x_e1 = x_e1 * gate_x
@@ -18380,9 +18383,6 @@ def _fused_gelu_fcgp_norm_without_normalize_backward_3_kernel(
     gelu_y_e234 = y_e234 * gate_y
     xy_303_e = gelu_x_e234 * gelu_y_e234 - gelu_x_e123 * gelu_y_e123 - gelu_x_e124 * gelu_y_e124
     xy_303_e += -gelu_x_e134 * gelu_y_e134
-    gelu_x_e1234 = x_e1234 * gate_x
-    gelu_y_e1234 = y_e1234 * gate_y
-    operand10_4 = gelu_x_e1234 * gelu_y_e1234
     xy_011_e1 = gelu_x_e * gelu_y_e1
     xy_110_e1 = gelu_x_e1 * gelu_y_e
     xy_112_e1 = gelu_x_e2 * gelu_y_e12 + gelu_x_e3 * gelu_y_e13 + gelu_x_e4 * gelu_y_e14
@@ -18524,11 +18524,11 @@ def _fused_gelu_fcgp_norm_without_normalize_backward_3_kernel(
     xy_341_e1234 += -gelu_x_e234 * gelu_y_e1
     xy_440_e1234 = gelu_x_e1234 * gelu_y_e
 
-    tl.store(operand10_row + r * 5 * N + n, xy_000_e, mask=mask)
-    tl.store(operand10_row + r * 5 * N + n + N, xy_101_e, mask=mask)
-    tl.store(operand10_row + r * 5 * N + n + 2 * N, xy_202_e, mask=mask)
-    tl.store(operand10_row + r * 5 * N + n + 3 * N, xy_303_e, mask=mask)
-    tl.store(operand10_row + r * 5 * N + n + 4 * N, operand10_4, mask=mask)
+    tl.store(operand10_row + r * 5 * N + n, operand10_0, mask=mask)
+    tl.store(operand10_row + r * 5 * N + n + N, xy_000_e, mask=mask)
+    tl.store(operand10_row + r * 5 * N + n + 2 * N, xy_101_e, mask=mask)
+    tl.store(operand10_row + r * 5 * N + n + 3 * N, xy_202_e, mask=mask)
+    tl.store(operand10_row + r * 5 * N + n + 4 * N, xy_303_e, mask=mask)
     tl.store(operand11_row + r * 8 * N + n, xy_011_e1, mask=mask)
     tl.store(operand11_row + N + r * 8 * N + n, xy_110_e1, mask=mask)
     tl.store(operand11_row + 2 * N + r * 8 * N + n, xy_112_e1, mask=mask)
@@ -18719,17 +18719,17 @@ def _fused_gelu_fcgp_norm_without_normalize_backward_4_kernel(
 
     grad_weight_224 = -contracted7_5
     grad_weight_314 = -contracted6_6
-    grad_weight_404 = -contracted5_4
+    grad_weight_404 = -contracted5_0
     grad_weight_422 = -contracted7_8
     grad_weight_431 = -contracted8_7
 
     if GRAD_WEIGHT:
-        tl.store(grad_weight_row + tile, contracted5_0, mask=mask)
+        tl.store(grad_weight_row + tile, contracted5_1, mask=mask)
         tl.store(grad_weight_row + NM + tile, contracted6_0, mask=mask)
         tl.store(grad_weight_row + 2 * NM + tile, contracted7_0, mask=mask)
         tl.store(grad_weight_row + 3 * NM + tile, contracted8_0, mask=mask)
         tl.store(grad_weight_row + 4 * NM + tile, contracted9_0, mask=mask)
-        tl.store(grad_weight_row + 5 * NM + tile, contracted5_1, mask=mask)
+        tl.store(grad_weight_row + 5 * NM + tile, contracted5_2, mask=mask)
         tl.store(grad_weight_row + 6 * NM + tile, contracted6_1, mask=mask)
         tl.store(grad_weight_row + 7 * NM + tile, contracted6_2, mask=mask)
         tl.store(grad_weight_row + 8 * NM + tile, contracted7_1, mask=mask)
@@ -18737,7 +18737,7 @@ def _fused_gelu_fcgp_norm_without_normalize_backward_4_kernel(
         tl.store(grad_weight_row + 10 * NM + tile, contracted8_1, mask=mask)
         tl.store(grad_weight_row + 11 * NM + tile, contracted8_2, mask=mask)
         tl.store(grad_weight_row + 12 * NM + tile, contracted9_1, mask=mask)
-        tl.store(grad_weight_row + 13 * NM + tile, contracted5_2, mask=mask)
+        tl.store(grad_weight_row + 13 * NM + tile, contracted5_3, mask=mask)
         tl.store(grad_weight_row + 14 * NM + tile, contracted6_3, mask=mask)
         tl.store(grad_weight_row + 15 * NM + tile, contracted6_4, mask=mask)
         tl.store(grad_weight_row + 16 * NM + tile, contracted7_3, mask=mask)
@@ -18746,7 +18746,7 @@ def _fused_gelu_fcgp_norm_without_normalize_backward_4_kernel(
         tl.store(grad_weight_row + 19 * NM + tile, contracted8_3, mask=mask)
         tl.store(grad_weight_row + 20 * NM + tile, contracted8_4, mask=mask)
         tl.store(grad_weight_row + 21 * NM + tile, contracted9_2, mask=mask)
-        tl.store(grad_weight_row + 22 * NM + tile, contracted5_3, mask=mask)
+        tl.store(grad_weight_row + 22 * NM + tile, contracted5_4, mask=mask)
         tl.store(grad_weight_row + 23 * NM + tile, contracted6_5, mask=mask)
         tl.store(grad_weight_row + 24 * NM + tile, grad_weight_314, mask=mask)
         tl.store(grad_weight_row + 25 * NM + tile, contracted7_6, mask=mask)
@@ -19161,47 +19161,6 @@ def _mv_linear_backward_3_kernel(
     tl.store(operand9_row + tile, x_e1234, mask=mask)
 
 
-@triton.jit(do_not_specialize=["N"])
-def _mv_linear_backward_4_kernel(
-    contracted5_ptr,
-    contracted6_ptr,
-    contracted7_ptr,
-    contracted8_ptr,
-    contracted9_ptr,
-    grad_weight_ptr,
-    N,
-    M,
-    GRAD_WEIGHT: tl.constexpr,
-    ROWS: tl.constexpr,
-    BLOCK: tl.constexpr,
-    REAL: tl.constexpr,
-):
-    NM = tl.cast(N, tl.int64) * M
-
-    start = tl.program_id(0).to(tl.int64) * BLOCK
-    tile = tl.arange(0, BLOCK)
-    mask = tile < tl.cast(N, tl.int64) * M - start
-    contracted5_row = contracted5_ptr + start
-    contracted6_row = contracted6_ptr + start
-    contracted7_row = contracted7_ptr + start
-    contracted8_row = contracted8_ptr + start
-    contracted9_row = contracted9_ptr + start
-    grad_weight_row = grad_weight_ptr + start
-
-    contracted5_0 = tl.load(contracted5_row + tile, mask=mask, other=0.0).to(REAL)
-    contracted6_0 = tl.load(contracted6_row + tile, mask=mask, other=0.0).to(REAL)
-    contracted7_0 = tl.load(contracted7_row + tile, mask=mask, other=0.0).to(REAL)
-    contracted8_0 = tl.load(contracted8_row + tile, mask=mask, other=0.0).to(REAL)
-    contracted9_0 = tl.load(contracted9_row + tile, mask=mask, other=0.0).to(REAL)
-
-    if GRAD_WEIGHT:
-        tl.store(grad_weight_row + tile, contracted5_0, mask=mask)
-        tl.store(grad_weight_row + NM + tile, contracted6_0, mask=mask)
-        tl.store(grad_weight_row + 2 * NM + tile, contracted7_0, mask=mask)
-        tl.store(grad_weight_row + 3 * NM + tile, contracted8_0, mask=mask)
-        tl.store(grad_weight_row + 4 * NM + tile, contracted9_0, mask=mask)
-
-
 @triton.jit(do_not_specialize=["B"])
 def _mv_linear_double_backward_kernel(
     grad_out_ptr,
@@ -19440,49 +19399,8 @@ def _mv_linear_double_backward_3_kernel(
     tl.store(operand9_row + tile, grad_grad_x_e1234, mask=mask)
 
 
-@triton.jit(do_not_specialize=["N"])
-def _mv_linear_double_backward_4_kernel(
-    contracted5_ptr,
-    contracted6_ptr,
-    contracted7_ptr,
-    contracted8_ptr,
-    contracted9_ptr,
-    grad_weight_ptr,
-    N,
-    M,
-    GRAD_WEIGHT: tl.constexpr,
-    ROWS: tl.constexpr,
-    BLOCK: tl.constexpr,
-    REAL: tl.constexpr,
-):
-    NM = tl.cast(N, tl.int64) * M
-
-    start = tl.program_id(0).to(tl.int64) * BLOCK
-    tile = tl.arange(0, BLOCK)
-    mask = tile < tl.cast(N, tl.int64) * M - start
-    contracted5_row = contracted5_ptr + start
-    contracted6_row = contracted6_ptr + start
-    contracted7_row = contracted7_ptr + start
-    contracted8_row = contracted8_ptr + start
-    contracted9_row = contracted9_ptr + start
-    grad_weight_row = grad_weight_ptr + start
-
-    contracted5_0 = tl.load(contracted5_row + tile, mask=mask, other=0.0).to(REAL)
-    contracted6_0 = tl.load(contracted6_row + tile, mask=mask, other=0.0).to(REAL)
-    contracted7_0 = tl.load(contracted7_row + tile, mask=mask, other=0.0).to(REAL)
-    contracted8_0 = tl.load(contracted8_row + tile, mask=mask, other=0.0).to(REAL)
-    contracted9_0 = tl.load(contracted9_row + tile, mask=mask, other=0.0).to(REAL)
-
-    if GRAD_WEIGHT:
-        tl.store(grad_weight_row + tile, contracted5_0, mask=mask)
-        tl.store(grad_weight_row + NM + tile, contracted6_0, mask=mask)
-        tl.store(grad_weight_row + 2 * NM + tile, contracted7_0, mask=mask)
-        tl.store(grad_weight_row + 3 * NM + tile, contracted8_0, mask=mask)
-        tl.store(grad_weight_row + 4 * NM + tile, contracted9_0, mask=mask)
-
-
 @triton.jit(do_not_specialize=["B"])
-def _mv_linear_double_backward_5_kernel(
+def _mv_linear_double_backward_4_kernel(
     x_ptr,
     grad_grad_x_ptr,
     operand10_ptr,
@@ -19539,8 +19457,8 @@ def _mv_linear_double_backward_5_kernel(
         grad_grad_x_e1234,
     ) = _load8(grad_grad_x_row + at * 16 + 8, mask & HAS_GRAD_GRAD_X, REAL)
 
-    tl.store(operand10_row + r * 2 * N + n, grad_grad_x_e, mask=mask)
-    tl.store(operand10_row + r * 2 * N + n + N, x_e, mask=mask)
+    tl.store(operand10_row + r * 2 * N + n, x_e, mask=mask)
+    tl.store(operand10_row + r * 2 * N + n + N, grad_grad_x_e, mask=mask)
     tl.store(operand12_row + r * 2 * N + n, grad_grad_x_e1, mask=mask)
     tl.store(operand12_row + N + r * 2 * N + n, x_e1, mask=mask)
     tl.store(operand12_row + 2 * BN + r * 2 * N + n, grad_grad_x_e2, mask=mask)
@@ -19574,7 +19492,7 @@ def _mv_linear_double_backward_5_kernel(
 
 
 @triton.jit(do_not_specialize=["N"])
-def _mv_linear_double_backward_6_kernel(
+def _mv_linear_double_backward_5_kernel(
     weight_ptr,
     grad_grad_weight_ptr,
     operand11_ptr,
@@ -19620,8 +19538,8 @@ def _mv_linear_double_backward_6_kernel(
         REAL
     )
 
-    tl.store(operand11_row + tile, weight_0, mask=mask)
-    tl.store(operand11_row + NM + tile, grad_grad_weight_0, mask=mask)
+    tl.store(operand11_row + tile, grad_grad_weight_0, mask=mask)
+    tl.store(operand11_row + NM + tile, weight_0, mask=mask)
     tl.store(operand13_row + tile, weight_1, mask=mask)
     tl.store(operand13_row + NM + tile, grad_grad_weight_1, mask=mask)
     tl.store(operand15_row + tile, weight_2, mask=mask)
@@ -19633,13 +19551,13 @@ def _mv_linear_double_backward_6_kernel(
 
 
 @triton.jit(do_not_specialize=["B"])
-def _mv_linear_double_backward_7_kernel(
+def _mv_linear_double_backward_6_kernel(
     grad_grad_bias_ptr,
-    contracted10_ptr,
-    contracted11_ptr,
-    contracted12_ptr,
-    contracted13_ptr,
-    contracted14_ptr,
+    contracted5_ptr,
+    contracted6_ptr,
+    contracted7_ptr,
+    contracted8_ptr,
+    contracted9_ptr,
     grad_grad_out_ptr,
     B,
     M,
@@ -19679,46 +19597,46 @@ def _mv_linear_double_backward_7_kernel(
     b = tl.program_id(0).to(tl.int64) * ROWS
     row_mask = b + r < B
     mask = tile_mask if ROWS == 1 else tile_mask & row_mask
-    contracted10_row = contracted10_ptr + b * M
-    contracted11_row = contracted11_ptr + b * M
-    contracted12_row = contracted12_ptr + b * M
-    contracted13_row = contracted13_ptr + b * M
-    contracted14_row = contracted14_ptr + b * M
+    contracted5_row = contracted5_ptr + b * M
+    contracted6_row = contracted6_ptr + b * M
+    contracted7_row = contracted7_ptr + b * M
+    contracted8_row = contracted8_ptr + b * M
+    contracted9_row = contracted9_ptr + b * M
     grad_grad_out_row = grad_grad_out_ptr + b * 16 * M
 
-    contracted10_0 = tl.load(contracted10_row + at, mask=mask, other=0.0).to(REAL)
-    contracted11_0 = tl.load(contracted11_row + at, mask=mask, other=0.0).to(REAL)
-    contracted11_1 = tl.load(contracted11_row + BM + at, mask=mask, other=0.0).to(REAL)
-    contracted11_2 = tl.load(contracted11_row + 2 * BM + at, mask=mask, other=0.0).to(REAL)
-    contracted11_3 = tl.load(contracted11_row + 3 * BM + at, mask=mask, other=0.0).to(REAL)
-    contracted12_0 = tl.load(contracted12_row + at, mask=mask, other=0.0).to(REAL)
-    contracted12_1 = tl.load(contracted12_row + BM + at, mask=mask, other=0.0).to(REAL)
-    contracted12_2 = tl.load(contracted12_row + 2 * BM + at, mask=mask, other=0.0).to(REAL)
-    contracted12_3 = tl.load(contracted12_row + 3 * BM + at, mask=mask, other=0.0).to(REAL)
-    contracted12_4 = tl.load(contracted12_row + 4 * BM + at, mask=mask, other=0.0).to(REAL)
-    contracted12_5 = tl.load(contracted12_row + 5 * BM + at, mask=mask, other=0.0).to(REAL)
-    contracted13_0 = tl.load(contracted13_row + at, mask=mask, other=0.0).to(REAL)
-    contracted13_1 = tl.load(contracted13_row + BM + at, mask=mask, other=0.0).to(REAL)
-    contracted13_2 = tl.load(contracted13_row + 2 * BM + at, mask=mask, other=0.0).to(REAL)
-    contracted13_3 = tl.load(contracted13_row + 3 * BM + at, mask=mask, other=0.0).to(REAL)
-    contracted14_0 = tl.load(contracted14_row + at, mask=mask, other=0.0).to(REAL)
+    contracted5_0 = tl.load(contracted5_row + at, mask=mask, other=0.0).to(REAL)
+    contracted6_0 = tl.load(contracted6_row + at, mask=mask, other=0.0).to(REAL)
+    contracted6_1 = tl.load(contracted6_row + BM + at, mask=mask, other=0.0).to(REAL)
+    contracted6_2 = tl.load(contracted6_row + 2 * BM + at, mask=mask, other=0.0).to(REAL)
+    contracted6_3 = tl.load(contracted6_row + 3 * BM + at, mask=mask, other=0.0).to(REAL)
+    contracted7_0 = tl.load(contracted7_row + at, mask=mask, other=0.0).to(REAL)
+    contracted7_1 = tl.load(contracted7_row + BM + at, mask=mask, other=0.0).to(REAL)
+    contracted7_2 = tl.load(contracted7_row + 2 * BM + at, mask=mask, other=0.0).to(REAL)
+    contracted7_3 = tl.load(contracted7_row + 3 * BM + at, mask=mask, other=0.0).to(REAL)
+    contracted7_4 = tl.load(contracted7_row + 4 * BM + at, mask=mask, other=0.0).to(REAL)
+    contracted7_5 = tl.load(contracted7_row + 5 * BM + at, mask=mask, other=0.0).to(REAL)
+    contracted8_0 = tl.load(contracted8_row + at, mask=mask, other=0.0).to(REAL)
+    contracted8_1 = tl.load(contracted8_row + BM + at, mask=mask, other=0.0).to(REAL)
+    contracted8_2 = tl.load(contracted8_row + 2 * BM + at, mask=mask, other=0.0).to(REAL)
+    contracted8_3 = tl.load(contracted8_row + 3 * BM + at, mask=mask, other=0.0).to(REAL)
+    contracted9_0 = tl.load(contracted9_row + at, mask=mask, other=0.0).to(REAL)
 
-    grad_grad_out_e = grad_grad_bias_e + contracted10_0
-    grad_grad_out_e1 = grad_grad_bias_e1 + contracted11_0
-    grad_grad_out_e2 = grad_grad_bias_e2 + contracted11_1
-    grad_grad_out_e3 = grad_grad_bias_e3 + contracted11_2
-    grad_grad_out_e4 = grad_grad_bias_e4 + contracted11_3
-    grad_grad_out_e12 = grad_grad_bias_e12 + contracted12_0
-    grad_grad_out_e13 = grad_grad_bias_e13 + contracted12_1
-    grad_grad_out_e14 = grad_grad_bias_e14 + contracted12_2
-    grad_grad_out_e23 = grad_grad_bias_e23 + contracted12_3
-    grad_grad_out_e24 = grad_grad_bias_e24 + contracted12_4
-    grad_grad_out_e34 = grad_grad_bias_e34 + contracted12_5
-    grad_grad_out_e123 = grad_grad_bias_e123 + contracted13_0
-    grad_grad_out_e124 = grad_grad_bias_e124 + contracted13_1
-    grad_grad_out_e134 = grad_grad_bias_e134 + contracted13_2
-    grad_grad_out_e234 = grad_grad_bias_e234 + contracted13_3
-    grad_grad_out_e1234 = grad_grad_bias_e1234 + contracted14_0
+    grad_grad_out_e = grad_grad_bias_e + contracted5_0
+    grad_grad_out_e1 = grad_grad_bias_e1 + contracted6_0
+    grad_grad_out_e2 = grad_grad_bias_e2 + contracted6_1
+    grad_grad_out_e3 = grad_grad_bias_e3 + contracted6_2
+    grad_grad_out_e4 = grad_grad_bias_e4 + contracted6_3
+    grad_grad_out_e12 = grad_grad_bias_e12 + contracted7_0
+    grad_grad_out_e13 = grad_grad_bias_e13 + contracted7_1
+    grad_grad_out_e14 = grad_grad_bias_e14 + contracted7_2
+    grad_grad_out_e23 = grad_grad_bias_e23 + contracted7_3
+    grad_grad_out_e24 = grad_grad_bias_e24 + contracted7_4
+    grad_grad_out_e34 = grad_grad_bias_e34 + contracted7_5
+    grad_grad_out_e123 = grad_grad_bias_e123 + contracted8_0
+    grad_grad_out_e124 = grad_grad_bias_e124 + contracted8_1
+    grad_grad_out_e134 = grad_grad_bias_e134 + contracted8_2
+    grad_grad_out_e234 = grad_grad_bias_e234 + contracted8_3
+    grad_grad_out_e1234 = grad_grad_bias_e1234 + contracted9_0
 
     if GRAD_GRAD_OUT:
         _store8(
@@ -20608,7 +20526,7 @@ def _run_mv_linear(x, weight, bias):
 
 
 def _run_mv_linear_backward(x, weight, bias, grad_out, *wanted):
-    """Compute the gradients: 15 launches."""
+    """Compute the gradients: 14 launches."""
     x, weight, bias, grad_out = x.contiguous(), weight.contiguous(), bias.contiguous(), grad_out.contiguous()
     *lead, N, _ = x.shape
     B = math.prod(lead)
@@ -20632,11 +20550,11 @@ def _run_mv_linear_backward(x, weight, bias, grad_out, *wanted):
             real,
         )
     if wanted[0]:
-        contracted = _matmul(operand, weight[0].mT.to(matrix))
-        contracted1 = _matmul(operand1.view(4 * B, M), weight[1].mT.to(matrix)).view(4, B, N)
-        contracted2 = _matmul(operand2.view(6 * B, M), weight[2].mT.to(matrix)).view(6, B, N)
-        contracted3 = _matmul(operand3.view(4 * B, M), weight[3].mT.to(matrix)).view(4, B, N)
-        contracted4 = _matmul(operand4, weight[4].mT.to(matrix))
+        contracted = _matmul(operand, weight[0].to(matrix).mT)
+        contracted1 = _matmul(operand1.view(4 * B, M), weight[1].to(matrix).mT).view(4, B, N)
+        contracted2 = _matmul(operand2.view(6 * B, M), weight[2].to(matrix).mT).view(6, B, N)
+        contracted3 = _matmul(operand3.view(4 * B, M), weight[3].to(matrix).mT).view(4, B, N)
+        contracted4 = _matmul(operand4, weight[4].to(matrix).mT)
         _launch_flat(
             _mv_linear_backward_1_kernel,
             "mv_linear_backward_1",
@@ -20678,34 +20596,24 @@ def _run_mv_linear_backward(x, weight, bias, grad_out, *wanted):
             B * N,
             real,
         )
-        contracted5 = _matmul(operand5.mT, operand)
+        _matmul(operand5.mT, operand, grad_weight[0])
         del operand
         del operand5
-        contracted6 = _matmul(operand6.view(4 * B, N).mT, operand1.view(4 * B, M))
+        _matmul(operand6.view(4 * B, N).mT, operand1.view(4 * B, M), grad_weight[1])
         del operand1
         del operand6
-        contracted7 = _matmul(operand7.view(6 * B, N).mT, operand2.view(6 * B, M))
+        _matmul(operand7.view(6 * B, N).mT, operand2.view(6 * B, M), grad_weight[2])
         del operand2
         del operand7
-        contracted8 = _matmul(operand8.view(4 * B, N).mT, operand3.view(4 * B, M))
+        _matmul(operand8.view(4 * B, N).mT, operand3.view(4 * B, M), grad_weight[3])
         del operand3
         del operand8
-        contracted9 = _matmul(operand9.mT, operand4)
-        del operand4
-        del operand9
-        _launch_flat(
-            _mv_linear_backward_4_kernel,
-            "mv_linear_backward_4",
-            (contracted5, contracted6, contracted7, contracted8, contracted9, grad_weight),
-            (N, M, wanted[1]),
-            N * M,
-            real,
-        )
+        _matmul(operand9.mT, operand4, grad_weight[4])
     return grad_x if wanted[0] else None, grad_weight if wanted[1] else None, grad_bias if wanted[2] else None
 
 
 def _run_mv_linear_double_backward(x, weight, bias, grad_out, grad_grad_x, grad_grad_weight, grad_grad_bias, *wanted):
-    """Compute the gradients: 23 launches."""
+    """Compute the gradients: 22 launches."""
     has_grad_grad_x = grad_grad_x is not None
     has_grad_grad_weight = grad_grad_weight is not None
     has_grad_grad_bias = grad_grad_bias is not None
@@ -20738,27 +20646,27 @@ def _run_mv_linear_double_backward(x, weight, bias, grad_out, grad_grad_x, grad_
         )
     if wanted[0]:
         contracted = (
-            _matmul(operand, grad_grad_weight[0].mT.to(matrix))
+            _matmul(operand, grad_grad_weight[0].to(matrix).mT)
             if has_grad_grad_weight
             else x.new_zeros((B, N), dtype=matrix)
         )
         contracted1 = (
-            _matmul(operand1.view(4 * B, M), grad_grad_weight[1].mT.to(matrix)).view(4, B, N)
+            _matmul(operand1.view(4 * B, M), grad_grad_weight[1].to(matrix).mT).view(4, B, N)
             if has_grad_grad_weight
             else x.new_zeros((4, B, N), dtype=matrix)
         )
         contracted2 = (
-            _matmul(operand2.view(6 * B, M), grad_grad_weight[2].mT.to(matrix)).view(6, B, N)
+            _matmul(operand2.view(6 * B, M), grad_grad_weight[2].to(matrix).mT).view(6, B, N)
             if has_grad_grad_weight
             else x.new_zeros((6, B, N), dtype=matrix)
         )
         contracted3 = (
-            _matmul(operand3.view(4 * B, M), grad_grad_weight[3].mT.to(matrix)).view(4, B, N)
+            _matmul(operand3.view(4 * B, M), grad_grad_weight[3].to(matrix).mT).view(4, B, N)
             if has_grad_grad_weight
             else x.new_zeros((4, B, N), dtype=matrix)
         )
         contracted4 = (
-            _matmul(operand4, grad_grad_weight[4].mT.to(matrix))
+            _matmul(operand4, grad_grad_weight[4].to(matrix).mT)
             if has_grad_grad_weight
             else x.new_zeros((B, N), dtype=matrix)
         )
@@ -20793,34 +20701,21 @@ def _run_mv_linear_double_backward(x, weight, bias, grad_out, grad_grad_x, grad_
             B * N,
             real,
         )
-        contracted5 = _matmul(operand5.mT, operand)
+        _matmul(operand5.mT, operand, grad_weight[0])
         del operand
         del operand5
-        contracted6 = _matmul(operand6.view(4 * B, N).mT, operand1.view(4 * B, M))
+        _matmul(operand6.view(4 * B, N).mT, operand1.view(4 * B, M), grad_weight[1])
         del operand1
         del operand6
-        contracted7 = _matmul(operand7.view(6 * B, N).mT, operand2.view(6 * B, M))
+        _matmul(operand7.view(6 * B, N).mT, operand2.view(6 * B, M), grad_weight[2])
         del operand2
         del operand7
-        contracted8 = _matmul(operand8.view(4 * B, N).mT, operand3.view(4 * B, M))
+        _matmul(operand8.view(4 * B, N).mT, operand3.view(4 * B, M), grad_weight[3])
         del operand3
         del operand8
-        contracted9 = _matmul(operand9.mT, operand4)
+        _matmul(operand9.mT, operand4, grad_weight[4])
         del operand4
         del operand9
-        _launch_flat(
-            _mv_linear_double_backward_4_kernel,
-            "mv_linear_double_backward_4",
-            (contracted5, contracted6, contracted7, contracted8, contracted9, grad_weight),
-            (N, M, wanted[1]),
-            N * M,
-            real,
-        )
-        del contracted5
-        del contracted6
-        del contracted7
-        del contracted8
-        del contracted9
     if wanted[3]:
         operand10 = x.new_empty((B, 2, N), dtype=matrix)
         operand12 = x.new_empty((4, B, 2, N), dtype=matrix)
@@ -20828,8 +20723,8 @@ def _run_mv_linear_double_backward(x, weight, bias, grad_out, grad_grad_x, grad_
         operand16 = x.new_empty((4, B, 2, N), dtype=matrix)
         operand18 = x.new_empty((B, 2, N), dtype=matrix)
         _launch_tile(
-            _mv_linear_double_backward_5_kernel,
-            "mv_linear_double_backward_5",
+            _mv_linear_double_backward_4_kernel,
+            "mv_linear_double_backward_4",
             (x, grad_grad_x, operand10, operand12, operand14, operand16, operand18),
             (B, N, has_grad_grad_x),
             B,
@@ -20842,32 +20737,32 @@ def _run_mv_linear_double_backward(x, weight, bias, grad_out, grad_grad_x, grad_
         operand17 = x.new_empty((2, N, M), dtype=matrix)
         operand19 = x.new_empty((2, N, M), dtype=matrix)
         _launch_flat(
-            _mv_linear_double_backward_6_kernel,
-            "mv_linear_double_backward_6",
+            _mv_linear_double_backward_5_kernel,
+            "mv_linear_double_backward_5",
             (weight, grad_grad_weight, operand11, operand13, operand15, operand17, operand19),
             (N, M, has_grad_grad_weight),
             N * M,
             real,
         )
-        contracted10 = _matmul(operand10.view(B, 2 * N), operand11.view(2 * N, M))
+        contracted5 = _matmul(operand10.view(B, 2 * N), operand11.view(2 * N, M))
         del operand10
         del operand11
-        contracted11 = _matmul(operand12.view(4 * B, 2 * N), operand13.view(2 * N, M)).view(4, B, M)
+        contracted6 = _matmul(operand12.view(4 * B, 2 * N), operand13.view(2 * N, M)).view(4, B, M)
         del operand12
         del operand13
-        contracted12 = _matmul(operand14.view(6 * B, 2 * N), operand15.view(2 * N, M)).view(6, B, M)
+        contracted7 = _matmul(operand14.view(6 * B, 2 * N), operand15.view(2 * N, M)).view(6, B, M)
         del operand14
         del operand15
-        contracted13 = _matmul(operand16.view(4 * B, 2 * N), operand17.view(2 * N, M)).view(4, B, M)
+        contracted8 = _matmul(operand16.view(4 * B, 2 * N), operand17.view(2 * N, M)).view(4, B, M)
         del operand16
         del operand17
-        contracted14 = _matmul(operand18.view(B, 2 * N), operand19.view(2 * N, M))
+        contracted9 = _matmul(operand18.view(B, 2 * N), operand19.view(2 * N, M))
         del operand18
         del operand19
         _launch_tile(
-            _mv_linear_double_backward_7_kernel,
-            "mv_linear_double_backward_7",
-            (grad_grad_bias, contracted10, contracted11, contracted12, contracted13, contracted14, grad_grad_out),
+            _mv_linear_double_backward_6_kernel,
+            "mv_linear_double_backward_6",
+            (grad_grad_bias, contracted5, contracted6, contracted7, contracted8, contracted9, grad_grad_out),
             (B, M, has_grad_grad_bias, wanted[3]),
             B,
             M,

@@ -215,9 +215,7 @@ LAUNCH = {
         elements=1, warps=32, tile=256, pack=256, resident=2048
     ),
     "fused_gelu_fcgp_norm_with_normalize_double_backward_3_long": Launch(elements=4, warps=4, tile=512, pack=32),
-    "fused_gelu_fcgp_norm_with_normalize_double_backward_4": Launch(
-        elements=1, warps=32, tile=256, pack=256, resident=32768
-    ),
+    "fused_gelu_fcgp_norm_with_normalize_double_backward_4": Launch(elements=8, warps=4, tile=256, pack=1024),
     "fused_gelu_fcgp_norm_with_normalize_double_backward_5": Launch(
         elements=1, warps=32, tile=256, pack=256, registers=64, resident=2048
     ),
@@ -231,7 +229,6 @@ LAUNCH = {
     "fused_gelu_fcgp_norm_with_normalize_double_backward_8_long": Launch(elements=2, warps=8, tile=512, pack=512),
     "fused_gelu_fcgp_norm_without_normalize": Launch(elements=1, warps=32, tile=256, pack=256, resident=4096),
     "fused_gelu_fcgp_norm_without_normalize_1": Launch(elements=4, warps=4, tile=512, pack=512),
-    "fused_gelu_fcgp_norm_without_normalize_2": Launch(elements=4, warps=4, tile=512, pack=512),
     "fused_gelu_fcgp_norm_without_normalize_backward": Launch(elements=4, warps=4, tile=512, pack=512),
     "fused_gelu_fcgp_norm_without_normalize_backward_1": Launch(
         elements=1, warps=32, tile=256, pack=256, registers=64, resident=1024
@@ -251,55 +248,40 @@ LAUNCH = {
     "fused_gelu_fcgp_norm_without_normalize_double_backward_4": Launch(
         elements=1, warps=32, tile=256, pack=256, registers=64, resident=2048
     ),
-    "fused_gelu_fcgp_norm_without_normalize_double_backward_5": Launch(elements=4, warps=4, tile=512, pack=512),
-    "fused_gelu_fcgp_norm_without_normalize_double_backward_6": Launch(elements=4, warps=4, tile=512, pack=512),
-    "mv_linear": Launch(elements=1, warps=32, tile=256, pack=256, resident=16384),
-    "mv_linear_backward": Launch(elements=4, warps=4, tile=512, pack=512),
-    "mv_linear_backward_1": Launch(elements=1, warps=2, tile=64, pack=64, programs=10, registers=96),
-    "mv_linear_backward_2": Launch(elements=4, warps=4, tile=512, pack=512),
+    "mv_linear": Launch(elements=8, warps=4, tile=256, pack=1024),
+    "mv_linear_backward": Launch(elements=1, warps=2, tile=64, pack=64, programs=10, registers=96),
     "mv_linear_double_backward": Launch(elements=4, warps=4, tile=512, pack=512),
-    "mv_linear_double_backward_1": Launch(elements=4, warps=4, tile=512, pack=512),
+    "mv_linear_double_backward_1": Launch(elements=8, warps=4, tile=256, pack=1024),
     "mv_linear_double_backward_2": Launch(elements=4, warps=4, tile=512, pack=512),
-    "mv_linear_double_backward_3": Launch(elements=1, warps=32, tile=256, pack=256, resident=32768),
-    "mv_linear_double_backward_4": Launch(elements=4, warps=4, tile=512, pack=512),
-    "mv_linear_double_backward_5": Launch(elements=1, warps=32, tile=256, pack=256, resident=16384),
-    "layer_with_normalize": Launch(elements=1, warps=32, tile=256, pack=256, resident=32768),
-    "layer_with_normalize_1": Launch(elements=1, warps=32, tile=256, pack=256, resident=2048),
-    "layer_with_normalize_1_long": Launch(elements=4, warps=4, tile=512, pack=32),
+    "mv_linear_double_backward_3": Launch(elements=8, warps=4, tile=256, pack=1024),
+    "layer_with_normalize": Launch(elements=1, warps=32, tile=256, pack=256, resident=2048),
+    "layer_with_normalize_long": Launch(elements=4, warps=4, tile=512, pack=32),
     "layer_with_normalize_backward": Launch(elements=1, warps=32, tile=256, pack=256, registers=64, resident=1024),
     "layer_with_normalize_backward_long": Launch(elements=4, warps=4, tile=512, pack=32),
     "layer_with_normalize_backward_1": Launch(elements=1, warps=2, tile=64, pack=64, programs=8, registers=128),
-    "layer_with_normalize_backward_2": Launch(elements=1, warps=32, tile=256, pack=256, resident=32768),
-    "layer_without_normalize": Launch(elements=1, warps=32, tile=256, pack=256, resident=32768),
-    "layer_without_normalize_1": Launch(elements=1, warps=32, tile=256, pack=256, resident=2048),
+    "layer_without_normalize": Launch(elements=1, warps=32, tile=256, pack=256, resident=2048),
     "layer_without_normalize_backward": Launch(elements=1, warps=32, tile=256, pack=256, registers=64, resident=2048),
     "layer_without_normalize_backward_1": Launch(elements=1, warps=2, tile=64, pack=64, programs=10, registers=96),
-    "layer_without_normalize_backward_2": Launch(elements=1, warps=32, tile=256, pack=256, resident=32768),
-    "fc_layer_with_normalize": Launch(elements=1, warps=32, tile=256, pack=256, resident=32768),
-    "fc_layer_with_normalize_1": Launch(elements=1, warps=32, tile=256, pack=256, resident=4096),
-    "fc_layer_with_normalize_2": Launch(elements=4, warps=4, tile=512, pack=512),
-    "fc_layer_with_normalize_3": Launch(elements=1, warps=32, tile=256, pack=256, resident=4096),
-    "fc_layer_with_normalize_3_long": Launch(elements=2, warps=8, tile=512, pack=512),
+    "fc_layer_with_normalize": Launch(elements=1, warps=32, tile=256, pack=256, resident=4096),
+    "fc_layer_with_normalize_1": Launch(elements=4, warps=4, tile=512, pack=512),
+    "fc_layer_with_normalize_2": Launch(elements=1, warps=32, tile=256, pack=256, resident=4096),
+    "fc_layer_with_normalize_2_long": Launch(elements=2, warps=8, tile=512, pack=512),
     "fc_layer_with_normalize_backward": Launch(elements=1, warps=32, tile=256, pack=256, resident=4096),
     "fc_layer_with_normalize_backward_1": Launch(elements=1, warps=32, tile=256, pack=256, resident=4096),
     "fc_layer_with_normalize_backward_1_long": Launch(elements=2, warps=8, tile=512, pack=512),
     "fc_layer_with_normalize_backward_2": Launch(elements=4, warps=4, tile=512, pack=512),
-    "fc_layer_with_normalize_backward_3": Launch(elements=1, warps=32, tile=256, pack=256, resident=32768),
+    "fc_layer_with_normalize_backward_3": Launch(elements=8, warps=4, tile=256, pack=1024),
     "fc_layer_with_normalize_backward_4": Launch(elements=1, warps=32, tile=256, pack=256, registers=64, resident=2048),
     "fc_layer_with_normalize_backward_5": Launch(elements=1, warps=2, tile=64, pack=64, programs=10, registers=96),
-    "fc_layer_with_normalize_backward_6": Launch(elements=1, warps=32, tile=256, pack=256, resident=32768),
-    "fc_layer_without_normalize": Launch(elements=1, warps=32, tile=256, pack=256, resident=32768),
-    "fc_layer_without_normalize_1": Launch(elements=1, warps=32, tile=256, pack=256, resident=4096),
-    "fc_layer_without_normalize_2": Launch(elements=4, warps=4, tile=512, pack=512),
-    "fc_layer_without_normalize_3": Launch(elements=4, warps=4, tile=512, pack=512),
+    "fc_layer_without_normalize": Launch(elements=1, warps=32, tile=256, pack=256, resident=4096),
+    "fc_layer_without_normalize_1": Launch(elements=4, warps=4, tile=512, pack=512),
     "fc_layer_without_normalize_backward": Launch(elements=1, warps=32, tile=256, pack=256, resident=4096),
     "fc_layer_without_normalize_backward_1": Launch(elements=4, warps=4, tile=512, pack=512),
-    "fc_layer_without_normalize_backward_2": Launch(elements=1, warps=32, tile=256, pack=256, resident=32768),
+    "fc_layer_without_normalize_backward_2": Launch(elements=8, warps=4, tile=256, pack=1024),
     "fc_layer_without_normalize_backward_3": Launch(
         elements=1, warps=32, tile=256, pack=256, registers=64, resident=2048
     ),
     "fc_layer_without_normalize_backward_4": Launch(elements=1, warps=2, tile=64, pack=64, programs=10, registers=96),
-    "fc_layer_without_normalize_backward_5": Launch(elements=1, warps=32, tile=256, pack=256, resident=32768),
 }
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -511,13 +493,15 @@ def _matrix(*tensors):
     return torch.float32 if dtype is torch.float16 else dtype
 
 
-def _matmul(a, b):
+def _matmul(a, b, out=None):
     """The product of two matrices, or of two batches of them, in their own dtype: autocast is not asked."""
+    if torch.is_autocast_enabled(a.device.type):
+        with torch.autocast(a.device.type, enabled=False):
+            return _matmul(a, b, out)
     product = torch.mm if a.dim() == 2 else torch.bmm
-    if not torch.is_autocast_enabled(a.device.type):
-        return product(a, b)
-    with torch.autocast(a.device.type, enabled=False):
-        return product(a, b)
+    if out is None or out.dtype == a.dtype:
+        return product(a, b, out=out)
+    return out.copy_(product(a, b))
 
 
 @functools.cache
@@ -3119,14 +3103,14 @@ def _fused_gelu_fcgp_norm_with_normalize_backward_kernel(
     t1 = t0 * (grad_inv_rms_2 * (-0.5 * saved_inv_rms_2 * saved_inv_rms_2 * saved_inv_rms_2))
     grad_out_e12 = saved_inv_rms_2 * grad_out_e12_2 + 2.0 * t1 * saved_product2_out_e12
     t2 = t0 * (grad_inv_rms_1 * (-0.5 * saved_inv_rms_1 * saved_inv_rms_1 * saved_inv_rms_1))
-    grad_out_e2 = saved_inv_rms_1 * grad_out_e2_2 + 2.0 * t2 * saved_product1_out_e2
     grad_out_e1 = saved_inv_rms_1 * grad_out_e1_2 + 2.0 * t2 * saved_product1_out_e1
+    grad_out_e2 = saved_inv_rms_1 * grad_out_e2_2 + 2.0 * t2 * saved_product1_out_e2
     t3 = t0 * (grad_inv_rms_0 * (-0.5 * saved_inv_rms_0 * saved_inv_rms_0 * saved_inv_rms_0))
     grad_out_e = saved_inv_rms_0 * grad_out_e_2 + 2.0 * t3 * saved_product_out_e
 
     tl.store(operand_row + at, grad_out_e12, mask=mask)
-    tl.store(operand2_row + at, grad_out_e2, mask=mask)
-    tl.store(operand2_row + BM + at, grad_out_e1, mask=mask)
+    tl.store(operand2_row + at, grad_out_e1, mask=mask)
+    tl.store(operand2_row + BM + at, grad_out_e2, mask=mask)
     tl.store(operand4_row + at, grad_out_e, mask=mask)
 
 
@@ -3209,13 +3193,13 @@ def _fused_gelu_fcgp_norm_with_normalize_backward_long_kernel(
         saved_product2_out_e12 = tl.load(saved_product2_row + at, mask=mask, other=0.0).to(REAL)
 
         grad_out_e12 = saved_inv_rms_2 * grad_out_e12_2 + 2.0 * t1 * saved_product2_out_e12
-        grad_out_e2 = saved_inv_rms_1 * grad_out_e2_2 + 2.0 * t2 * saved_product1_out_e2
         grad_out_e1 = saved_inv_rms_1 * grad_out_e1_2 + 2.0 * t2 * saved_product1_out_e1
+        grad_out_e2 = saved_inv_rms_1 * grad_out_e2_2 + 2.0 * t2 * saved_product1_out_e2
         grad_out_e = saved_inv_rms_0 * grad_out_e_2 + 2.0 * t3 * saved_product_out_e
 
         tl.store(operand_row + at, grad_out_e12, mask=mask)
-        tl.store(operand2_row + at, grad_out_e2, mask=mask)
-        tl.store(operand2_row + BM + at, grad_out_e1, mask=mask)
+        tl.store(operand2_row + at, grad_out_e1, mask=mask)
+        tl.store(operand2_row + BM + at, grad_out_e2, mask=mask)
         tl.store(operand4_row + at, grad_out_e, mask=mask)
 
 
@@ -3254,15 +3238,15 @@ def _fused_gelu_fcgp_norm_with_normalize_backward_1_kernel(
     weight_220 = tl.load(weight_row + 9 * NM + tile, mask=mask, other=0.0).to(REAL)
 
     tl.store(operand1_row + tile, weight_022, mask=mask)
-    tl.store(operand1_row + NM + tile, weight_220, mask=mask)
-    tl.store(operand1_row + 2 * NM + tile, weight_121, mask=mask)
+    tl.store(operand1_row + NM + tile, weight_121, mask=mask)
+    tl.store(operand1_row + 2 * NM + tile, weight_220, mask=mask)
     tl.store(operand3_row + tile, weight_011, mask=mask)
     tl.store(operand3_row + NM + tile, weight_110, mask=mask)
     tl.store(operand3_row + 2 * NM + tile, weight_112, mask=mask)
     tl.store(operand3_row + 3 * NM + tile, weight_211, mask=mask)
     tl.store(operand5_row + tile, weight_000, mask=mask)
-    tl.store(operand5_row + NM + tile, weight_202, mask=mask)
-    tl.store(operand5_row + 2 * NM + tile, weight_101, mask=mask)
+    tl.store(operand5_row + NM + tile, weight_101, mask=mask)
+    tl.store(operand5_row + 2 * NM + tile, weight_202, mask=mask)
 
 
 @triton.jit(do_not_specialize=["B"])
@@ -3309,23 +3293,23 @@ def _fused_gelu_fcgp_norm_with_normalize_backward_2_kernel(
     y_e2 = tl.load(y_row + 2 * BN + at, mask=mask, other=0.0).to(REAL)
     y_e12 = tl.load(y_row + 3 * BN + at, mask=mask, other=0.0).to(REAL)
     contracted_grad_xy_022_e12 = tl.load(contracted_row + r * 3 * N + n, mask=mask, other=0.0).to(REAL)
-    contracted_grad_xy_220_e12 = tl.load(contracted_row + r * 3 * N + n + N, mask=mask, other=0.0).to(REAL)
-    contracted_grad_xy_121_e12 = tl.load(contracted_row + r * 3 * N + n + 2 * N, mask=mask, other=0.0).to(REAL)
-    contracted1_grad_xy_011_e2 = tl.load(contracted1_row + r * 4 * N + n, mask=mask, other=0.0).to(REAL)
-    contracted1_grad_xy_110_e2 = tl.load(contracted1_row + N + r * 4 * N + n, mask=mask, other=0.0).to(REAL)
-    contracted1_grad_xy_112_e2 = tl.load(contracted1_row + 2 * N + r * 4 * N + n, mask=mask, other=0.0).to(REAL)
-    contracted1_grad_xy_211_e2 = tl.load(contracted1_row + 3 * N + r * 4 * N + n, mask=mask, other=0.0).to(REAL)
-    contracted1_grad_xy_011_e1 = tl.load(contracted1_row + 4 * BN + r * 4 * N + n, mask=mask, other=0.0).to(REAL)
-    contracted1_grad_xy_110_e1 = tl.load(contracted1_row + 4 * BN + N + r * 4 * N + n, mask=mask, other=0.0).to(REAL)
-    contracted1_grad_xy_112_e1 = tl.load(contracted1_row + 4 * BN + 2 * N + r * 4 * N + n, mask=mask, other=0.0).to(
+    contracted_grad_xy_121_e12 = tl.load(contracted_row + r * 3 * N + n + N, mask=mask, other=0.0).to(REAL)
+    contracted_grad_xy_220_e12 = tl.load(contracted_row + r * 3 * N + n + 2 * N, mask=mask, other=0.0).to(REAL)
+    contracted1_grad_xy_011_e1 = tl.load(contracted1_row + r * 4 * N + n, mask=mask, other=0.0).to(REAL)
+    contracted1_grad_xy_110_e1 = tl.load(contracted1_row + N + r * 4 * N + n, mask=mask, other=0.0).to(REAL)
+    contracted1_grad_xy_112_e1 = tl.load(contracted1_row + 2 * N + r * 4 * N + n, mask=mask, other=0.0).to(REAL)
+    contracted1_grad_xy_211_e1 = tl.load(contracted1_row + 3 * N + r * 4 * N + n, mask=mask, other=0.0).to(REAL)
+    contracted1_grad_xy_011_e2 = tl.load(contracted1_row + 4 * BN + r * 4 * N + n, mask=mask, other=0.0).to(REAL)
+    contracted1_grad_xy_110_e2 = tl.load(contracted1_row + 4 * BN + N + r * 4 * N + n, mask=mask, other=0.0).to(REAL)
+    contracted1_grad_xy_112_e2 = tl.load(contracted1_row + 4 * BN + 2 * N + r * 4 * N + n, mask=mask, other=0.0).to(
         REAL
     )
-    contracted1_grad_xy_211_e1 = tl.load(contracted1_row + 4 * BN + 3 * N + r * 4 * N + n, mask=mask, other=0.0).to(
+    contracted1_grad_xy_211_e2 = tl.load(contracted1_row + 4 * BN + 3 * N + r * 4 * N + n, mask=mask, other=0.0).to(
         REAL
     )
     contracted2_grad_xy_000_e = tl.load(contracted2_row + r * 3 * N + n, mask=mask, other=0.0).to(REAL)
-    contracted2_grad_xy_202_e = tl.load(contracted2_row + r * 3 * N + n + N, mask=mask, other=0.0).to(REAL)
-    contracted2_grad_xy_101_e = tl.load(contracted2_row + r * 3 * N + n + 2 * N, mask=mask, other=0.0).to(REAL)
+    contracted2_grad_xy_101_e = tl.load(contracted2_row + r * 3 * N + n + N, mask=mask, other=0.0).to(REAL)
+    contracted2_grad_xy_202_e = tl.load(contracted2_row + r * 3 * N + n + 2 * N, mask=mask, other=0.0).to(REAL)
 
     t0 = 0.7071067811865476 * x_e
     gate_x = 0.5 * tl.erf(t0) + 0.5
@@ -3422,8 +3406,11 @@ def _fused_gelu_fcgp_norm_with_normalize_backward_3_kernel(
     y_e12 = tl.load(y_row + 3 * BN + at, mask=mask, other=0.0).to(REAL)
 
     gate_x = 0.5 * tl.erf(0.7071067811865476 * x_e) + 0.5
-    gelu_x_e = x_e * gate_x
+    gelu_x_e12 = x_e12 * gate_x
     gate_y = 0.5 + 0.5 * tl.erf(0.7071067811865476 * y_e)
+    gelu_y_e12 = y_e12 * gate_y
+    operand6_0 = gelu_x_e12 * gelu_y_e12
+    gelu_x_e = x_e * gate_x
     gelu_y_e = y_e * gate_y
     xy_000_e = gelu_x_e * gelu_y_e
     gelu_x_e1 = x_e1 * gate_x
@@ -3431,33 +3418,30 @@ def _fused_gelu_fcgp_norm_with_normalize_backward_3_kernel(
     gelu_x_e2 = x_e2 * gate_x
     gelu_y_e2 = y_e2 * gate_y
     xy_101_e = gelu_x_e1 * gelu_y_e1 + gelu_x_e2 * gelu_y_e2
-    gelu_x_e12 = x_e12 * gate_x
-    gelu_y_e12 = y_e12 * gate_y
-    operand6_2 = gelu_x_e12 * gelu_y_e12
+    xy_011_e1 = gelu_x_e * gelu_y_e1
+    xy_110_e1 = gelu_x_e1 * gelu_y_e
+    operand7_2 = gelu_x_e2 * gelu_y_e12
+    xy_211_e1 = gelu_x_e12 * gelu_y_e2
     xy_011_e2 = gelu_x_e * gelu_y_e2
     xy_110_e2 = gelu_x_e2 * gelu_y_e
     xy_112_e2 = gelu_x_e1 * gelu_y_e12
-    operand7_2 = -xy_112_e2
+    operand7_6 = -xy_112_e2
     xy_211_e2 = -gelu_x_e12 * gelu_y_e1
-    xy_011_e1 = gelu_x_e * gelu_y_e1
-    xy_110_e1 = gelu_x_e1 * gelu_y_e
-    operand7_6 = gelu_x_e2 * gelu_y_e12
-    xy_211_e1 = gelu_x_e12 * gelu_y_e2
     xy_022_e12 = gelu_x_e * gelu_y_e12
     xy_121_e12 = gelu_x_e1 * gelu_y_e2 - gelu_x_e2 * gelu_y_e1
     xy_220_e12 = gelu_x_e12 * gelu_y_e
 
-    tl.store(operand6_row + r * 3 * N + n, xy_000_e, mask=mask)
-    tl.store(operand6_row + r * 3 * N + n + N, xy_101_e, mask=mask)
-    tl.store(operand6_row + r * 3 * N + n + 2 * N, operand6_2, mask=mask)
-    tl.store(operand7_row + r * 4 * N + n, xy_011_e2, mask=mask)
-    tl.store(operand7_row + N + r * 4 * N + n, xy_110_e2, mask=mask)
+    tl.store(operand6_row + r * 3 * N + n, operand6_0, mask=mask)
+    tl.store(operand6_row + r * 3 * N + n + N, xy_000_e, mask=mask)
+    tl.store(operand6_row + r * 3 * N + n + 2 * N, xy_101_e, mask=mask)
+    tl.store(operand7_row + r * 4 * N + n, xy_011_e1, mask=mask)
+    tl.store(operand7_row + N + r * 4 * N + n, xy_110_e1, mask=mask)
     tl.store(operand7_row + 2 * N + r * 4 * N + n, operand7_2, mask=mask)
-    tl.store(operand7_row + 3 * N + r * 4 * N + n, xy_211_e2, mask=mask)
-    tl.store(operand7_row + 4 * BN + r * 4 * N + n, xy_011_e1, mask=mask)
-    tl.store(operand7_row + 4 * BN + N + r * 4 * N + n, xy_110_e1, mask=mask)
+    tl.store(operand7_row + 3 * N + r * 4 * N + n, xy_211_e1, mask=mask)
+    tl.store(operand7_row + 4 * BN + r * 4 * N + n, xy_011_e2, mask=mask)
+    tl.store(operand7_row + 4 * BN + N + r * 4 * N + n, xy_110_e2, mask=mask)
     tl.store(operand7_row + 4 * BN + 2 * N + r * 4 * N + n, operand7_6, mask=mask)
-    tl.store(operand7_row + 4 * BN + 3 * N + r * 4 * N + n, xy_211_e1, mask=mask)
+    tl.store(operand7_row + 4 * BN + 3 * N + r * 4 * N + n, xy_211_e2, mask=mask)
     tl.store(operand8_row + r * 3 * N + n, xy_022_e12, mask=mask)
     tl.store(operand8_row + r * 3 * N + n + N, xy_121_e12, mask=mask)
     tl.store(operand8_row + r * 3 * N + n + 2 * N, xy_220_e12, mask=mask)
@@ -3498,13 +3482,13 @@ def _fused_gelu_fcgp_norm_with_normalize_backward_4_kernel(
     contracted5_2 = tl.load(contracted5_row + 2 * NM + tile, mask=mask, other=0.0).to(REAL)
 
     grad_weight_112 = -contracted4_2
-    grad_weight_202 = -contracted3_2
+    grad_weight_202 = -contracted3_0
 
     if GRAD_WEIGHT:
-        tl.store(grad_weight_row + tile, contracted3_0, mask=mask)
+        tl.store(grad_weight_row + tile, contracted3_1, mask=mask)
         tl.store(grad_weight_row + NM + tile, contracted4_0, mask=mask)
         tl.store(grad_weight_row + 2 * NM + tile, contracted5_0, mask=mask)
-        tl.store(grad_weight_row + 3 * NM + tile, contracted3_1, mask=mask)
+        tl.store(grad_weight_row + 3 * NM + tile, contracted3_2, mask=mask)
         tl.store(grad_weight_row + 4 * NM + tile, contracted4_1, mask=mask)
         tl.store(grad_weight_row + 5 * NM + tile, grad_weight_112, mask=mask)
         tl.store(grad_weight_row + 6 * NM + tile, contracted5_1, mask=mask)
@@ -3574,14 +3558,14 @@ def _fused_gelu_fcgp_norm_with_normalize_double_backward_kernel(
     t1 = t0 * (grad_inv_rms_2 * (-0.5 * saved_inv_rms_2 * saved_inv_rms_2 * saved_inv_rms_2))
     grad_out_e12 = saved_inv_rms_2 * grad_out_e12_2 + 2.0 * t1 * saved_product2_out_e12
     t2 = t0 * (grad_inv_rms_1 * (-0.5 * saved_inv_rms_1 * saved_inv_rms_1 * saved_inv_rms_1))
-    grad_out_e2 = saved_inv_rms_1 * grad_out_e2_2 + 2.0 * t2 * saved_product1_out_e2
     grad_out_e1 = saved_inv_rms_1 * grad_out_e1_2 + 2.0 * t2 * saved_product1_out_e1
+    grad_out_e2 = saved_inv_rms_1 * grad_out_e2_2 + 2.0 * t2 * saved_product1_out_e2
     t3 = t0 * (grad_inv_rms_0 * (-0.5 * saved_inv_rms_0 * saved_inv_rms_0 * saved_inv_rms_0))
     grad_out_e = saved_inv_rms_0 * grad_out_e_2 + 2.0 * t3 * saved_product_out_e
 
     tl.store(operand_row + at, grad_out_e12, mask=mask)
-    tl.store(operand2_row + at, grad_out_e2, mask=mask)
-    tl.store(operand2_row + BM + at, grad_out_e1, mask=mask)
+    tl.store(operand2_row + at, grad_out_e1, mask=mask)
+    tl.store(operand2_row + BM + at, grad_out_e2, mask=mask)
     tl.store(operand4_row + at, grad_out_e, mask=mask)
 
 
@@ -3664,13 +3648,13 @@ def _fused_gelu_fcgp_norm_with_normalize_double_backward_long_kernel(
         saved_product2_out_e12 = tl.load(saved_product2_row + at, mask=mask, other=0.0).to(REAL)
 
         grad_out_e12 = saved_inv_rms_2 * grad_out_e12_2 + 2.0 * t1 * saved_product2_out_e12
-        grad_out_e2 = saved_inv_rms_1 * grad_out_e2_2 + 2.0 * t2 * saved_product1_out_e2
         grad_out_e1 = saved_inv_rms_1 * grad_out_e1_2 + 2.0 * t2 * saved_product1_out_e1
+        grad_out_e2 = saved_inv_rms_1 * grad_out_e2_2 + 2.0 * t2 * saved_product1_out_e2
         grad_out_e = saved_inv_rms_0 * grad_out_e_2 + 2.0 * t3 * saved_product_out_e
 
         tl.store(operand_row + at, grad_out_e12, mask=mask)
-        tl.store(operand2_row + at, grad_out_e2, mask=mask)
-        tl.store(operand2_row + BM + at, grad_out_e1, mask=mask)
+        tl.store(operand2_row + at, grad_out_e1, mask=mask)
+        tl.store(operand2_row + BM + at, grad_out_e2, mask=mask)
         tl.store(operand4_row + at, grad_out_e, mask=mask)
 
 
@@ -3746,34 +3730,34 @@ def _fused_gelu_fcgp_norm_with_normalize_double_backward_1_kernel(
     ).to(REAL)
 
     tl.store(operand1_row + tile, weight_022, mask=mask)
-    tl.store(operand1_row + NM + tile, weight_220, mask=mask)
-    tl.store(operand1_row + 2 * NM + tile, weight_121, mask=mask)
+    tl.store(operand1_row + NM + tile, weight_121, mask=mask)
+    tl.store(operand1_row + 2 * NM + tile, weight_220, mask=mask)
     tl.store(operand3_row + tile, weight_011, mask=mask)
     tl.store(operand3_row + NM + tile, weight_110, mask=mask)
     tl.store(operand3_row + 2 * NM + tile, weight_112, mask=mask)
     tl.store(operand3_row + 3 * NM + tile, weight_211, mask=mask)
     tl.store(operand5_row + tile, weight_000, mask=mask)
-    tl.store(operand5_row + NM + tile, weight_202, mask=mask)
-    tl.store(operand5_row + 2 * NM + tile, weight_101, mask=mask)
+    tl.store(operand5_row + NM + tile, weight_101, mask=mask)
+    tl.store(operand5_row + 2 * NM + tile, weight_202, mask=mask)
     tl.store(operand7_row + tile, weight_000, mask=mask)
-    tl.store(operand7_row + NM + tile, weight_101, mask=mask)
-    tl.store(operand7_row + 2 * NM + tile, weight_202, mask=mask)
-    tl.store(operand7_row + 3 * NM + tile, grad_grad_weight_000, mask=mask)
-    tl.store(operand7_row + 4 * NM + tile, grad_grad_weight_101, mask=mask)
+    tl.store(operand7_row + NM + tile, grad_grad_weight_000, mask=mask)
+    tl.store(operand7_row + 2 * NM + tile, weight_101, mask=mask)
+    tl.store(operand7_row + 3 * NM + tile, grad_grad_weight_101, mask=mask)
+    tl.store(operand7_row + 4 * NM + tile, weight_202, mask=mask)
     tl.store(operand7_row + 5 * NM + tile, grad_grad_weight_202, mask=mask)
     tl.store(operand9_row + tile, weight_011, mask=mask)
-    tl.store(operand9_row + NM + tile, weight_110, mask=mask)
-    tl.store(operand9_row + 2 * NM + tile, weight_112, mask=mask)
-    tl.store(operand9_row + 3 * NM + tile, weight_211, mask=mask)
-    tl.store(operand9_row + 4 * NM + tile, grad_grad_weight_011, mask=mask)
-    tl.store(operand9_row + 5 * NM + tile, grad_grad_weight_110, mask=mask)
-    tl.store(operand9_row + 6 * NM + tile, grad_grad_weight_112, mask=mask)
+    tl.store(operand9_row + NM + tile, grad_grad_weight_011, mask=mask)
+    tl.store(operand9_row + 2 * NM + tile, weight_110, mask=mask)
+    tl.store(operand9_row + 3 * NM + tile, grad_grad_weight_110, mask=mask)
+    tl.store(operand9_row + 4 * NM + tile, weight_112, mask=mask)
+    tl.store(operand9_row + 5 * NM + tile, grad_grad_weight_112, mask=mask)
+    tl.store(operand9_row + 6 * NM + tile, weight_211, mask=mask)
     tl.store(operand9_row + 7 * NM + tile, grad_grad_weight_211, mask=mask)
     tl.store(operand11_row + tile, weight_022, mask=mask)
-    tl.store(operand11_row + NM + tile, weight_121, mask=mask)
-    tl.store(operand11_row + 2 * NM + tile, weight_220, mask=mask)
-    tl.store(operand11_row + 3 * NM + tile, grad_grad_weight_022, mask=mask)
-    tl.store(operand11_row + 4 * NM + tile, grad_grad_weight_121, mask=mask)
+    tl.store(operand11_row + NM + tile, grad_grad_weight_022, mask=mask)
+    tl.store(operand11_row + 2 * NM + tile, weight_121, mask=mask)
+    tl.store(operand11_row + 3 * NM + tile, grad_grad_weight_121, mask=mask)
+    tl.store(operand11_row + 4 * NM + tile, weight_220, mask=mask)
     tl.store(operand11_row + 5 * NM + tile, grad_grad_weight_220, mask=mask)
 
 
@@ -3841,6 +3825,7 @@ def _fused_gelu_fcgp_norm_with_normalize_double_backward_2_kernel(
     grad_grad_gate_x = 0.3989422804014327 * tl.exp(-t0 * t0) * grad_grad_x_e
     grad_grad_gelu_x_e = gate_x * grad_grad_x_e + x_e * grad_grad_gate_x
     grad_grad_xy_000_e = gelu_x_e * grad_grad_gelu_y_e + gelu_y_e * grad_grad_gelu_x_e
+    xy_000_e = gelu_x_e * gelu_y_e
     gelu_x_e1 = x_e1 * gate_x
     grad_grad_gelu_y_e1 = gate_y * grad_grad_y_e1 + y_e1 * grad_grad_gate_y
     gelu_x_e2 = x_e2 * gate_x
@@ -3851,65 +3836,64 @@ def _fused_gelu_fcgp_norm_with_normalize_double_backward_2_kernel(
     grad_grad_gelu_x_e2 = gate_x * grad_grad_x_e2 + x_e2 * grad_grad_gate_x
     grad_grad_xy_101_e = gelu_x_e1 * grad_grad_gelu_y_e1 + gelu_x_e2 * grad_grad_gelu_y_e2
     grad_grad_xy_101_e += gelu_y_e1 * grad_grad_gelu_x_e1 + gelu_y_e2 * grad_grad_gelu_x_e2
+    xy_101_e = gelu_x_e1 * gelu_y_e1 + gelu_x_e2 * gelu_y_e2
     gelu_x_e12 = x_e12 * gate_x
     grad_grad_gelu_y_e12 = gate_y * grad_grad_y_e12 + y_e12 * grad_grad_gate_y
     gelu_y_e12 = y_e12 * gate_y
     grad_grad_gelu_x_e12 = gate_x * grad_grad_x_e12 + x_e12 * grad_grad_gate_x
     grad_grad_xy_202_e = -gelu_x_e12 * grad_grad_gelu_y_e12 - gelu_y_e12 * grad_grad_gelu_x_e12
-    xy_000_e = gelu_x_e * gelu_y_e
-    xy_101_e = gelu_x_e1 * gelu_y_e1 + gelu_x_e2 * gelu_y_e2
     xy_202_e = -gelu_x_e12 * gelu_y_e12
     grad_grad_xy_011_e2 = gelu_x_e * grad_grad_gelu_y_e2 + gelu_y_e2 * grad_grad_gelu_x_e
-    grad_grad_xy_110_e2 = gelu_x_e2 * grad_grad_gelu_y_e + gelu_y_e * grad_grad_gelu_x_e2
-    grad_grad_xy_112_e2 = gelu_x_e1 * grad_grad_gelu_y_e12 + gelu_y_e12 * grad_grad_gelu_x_e1
-    grad_grad_xy_211_e2 = -gelu_x_e12 * grad_grad_gelu_y_e1 - gelu_y_e1 * grad_grad_gelu_x_e12
     xy_011_e2 = gelu_x_e * gelu_y_e2
+    grad_grad_xy_110_e2 = gelu_x_e2 * grad_grad_gelu_y_e + gelu_y_e * grad_grad_gelu_x_e2
     xy_110_e2 = gelu_x_e2 * gelu_y_e
+    grad_grad_xy_112_e2 = gelu_x_e1 * grad_grad_gelu_y_e12 + gelu_y_e12 * grad_grad_gelu_x_e1
     xy_112_e2 = gelu_x_e1 * gelu_y_e12
+    grad_grad_xy_211_e2 = -gelu_x_e12 * grad_grad_gelu_y_e1 - gelu_y_e1 * grad_grad_gelu_x_e12
     xy_211_e2 = -gelu_x_e12 * gelu_y_e1
     grad_grad_xy_011_e1 = gelu_x_e * grad_grad_gelu_y_e1 + gelu_y_e1 * grad_grad_gelu_x_e
-    grad_grad_xy_110_e1 = gelu_x_e1 * grad_grad_gelu_y_e + gelu_y_e * grad_grad_gelu_x_e1
-    grad_grad_xy_112_e1 = -gelu_x_e2 * grad_grad_gelu_y_e12 - gelu_y_e12 * grad_grad_gelu_x_e2
-    grad_grad_xy_211_e1 = gelu_x_e12 * grad_grad_gelu_y_e2 + gelu_y_e2 * grad_grad_gelu_x_e12
     xy_011_e1 = gelu_x_e * gelu_y_e1
+    grad_grad_xy_110_e1 = gelu_x_e1 * grad_grad_gelu_y_e + gelu_y_e * grad_grad_gelu_x_e1
     xy_110_e1 = gelu_x_e1 * gelu_y_e
+    grad_grad_xy_112_e1 = -gelu_x_e2 * grad_grad_gelu_y_e12 - gelu_y_e12 * grad_grad_gelu_x_e2
     xy_112_e1 = -gelu_x_e2 * gelu_y_e12
+    grad_grad_xy_211_e1 = gelu_x_e12 * grad_grad_gelu_y_e2 + gelu_y_e2 * grad_grad_gelu_x_e12
     xy_211_e1 = gelu_x_e12 * gelu_y_e2
     grad_grad_xy_022_e12 = gelu_x_e * grad_grad_gelu_y_e12 + gelu_y_e12 * grad_grad_gelu_x_e
+    xy_022_e12 = gelu_x_e * gelu_y_e12
     grad_grad_xy_121_e12 = gelu_x_e1 * grad_grad_gelu_y_e2 + gelu_y_e2 * grad_grad_gelu_x_e1
     grad_grad_xy_121_e12 += -gelu_x_e2 * grad_grad_gelu_y_e1 - gelu_y_e1 * grad_grad_gelu_x_e2
-    grad_grad_xy_220_e12 = gelu_x_e12 * grad_grad_gelu_y_e + gelu_y_e * grad_grad_gelu_x_e12
-    xy_022_e12 = gelu_x_e * gelu_y_e12
     xy_121_e12 = gelu_x_e1 * gelu_y_e2 - gelu_x_e2 * gelu_y_e1
+    grad_grad_xy_220_e12 = gelu_x_e12 * grad_grad_gelu_y_e + gelu_y_e * grad_grad_gelu_x_e12
     xy_220_e12 = gelu_x_e12 * gelu_y_e
 
     tl.store(operand6_row + r * 6 * N + n, grad_grad_xy_000_e, mask=mask)
-    tl.store(operand6_row + r * 6 * N + n + N, grad_grad_xy_101_e, mask=mask)
-    tl.store(operand6_row + r * 6 * N + n + 2 * N, grad_grad_xy_202_e, mask=mask)
-    tl.store(operand6_row + r * 6 * N + n + 3 * N, xy_000_e, mask=mask)
-    tl.store(operand6_row + r * 6 * N + n + 4 * N, xy_101_e, mask=mask)
+    tl.store(operand6_row + r * 6 * N + n + N, xy_000_e, mask=mask)
+    tl.store(operand6_row + r * 6 * N + n + 2 * N, grad_grad_xy_101_e, mask=mask)
+    tl.store(operand6_row + r * 6 * N + n + 3 * N, xy_101_e, mask=mask)
+    tl.store(operand6_row + r * 6 * N + n + 4 * N, grad_grad_xy_202_e, mask=mask)
     tl.store(operand6_row + r * 6 * N + n + 5 * N, xy_202_e, mask=mask)
     tl.store(operand8_row + r * 8 * N + n, grad_grad_xy_011_e2, mask=mask)
-    tl.store(operand8_row + N + r * 8 * N + n, grad_grad_xy_110_e2, mask=mask)
-    tl.store(operand8_row + 2 * N + r * 8 * N + n, grad_grad_xy_112_e2, mask=mask)
-    tl.store(operand8_row + 3 * N + r * 8 * N + n, grad_grad_xy_211_e2, mask=mask)
-    tl.store(operand8_row + 4 * N + r * 8 * N + n, xy_011_e2, mask=mask)
-    tl.store(operand8_row + 5 * N + r * 8 * N + n, xy_110_e2, mask=mask)
-    tl.store(operand8_row + 6 * N + r * 8 * N + n, xy_112_e2, mask=mask)
+    tl.store(operand8_row + N + r * 8 * N + n, xy_011_e2, mask=mask)
+    tl.store(operand8_row + 2 * N + r * 8 * N + n, grad_grad_xy_110_e2, mask=mask)
+    tl.store(operand8_row + 3 * N + r * 8 * N + n, xy_110_e2, mask=mask)
+    tl.store(operand8_row + 4 * N + r * 8 * N + n, grad_grad_xy_112_e2, mask=mask)
+    tl.store(operand8_row + 5 * N + r * 8 * N + n, xy_112_e2, mask=mask)
+    tl.store(operand8_row + 6 * N + r * 8 * N + n, grad_grad_xy_211_e2, mask=mask)
     tl.store(operand8_row + 7 * N + r * 8 * N + n, xy_211_e2, mask=mask)
     tl.store(operand8_row + 8 * BN + r * 8 * N + n, grad_grad_xy_011_e1, mask=mask)
-    tl.store(operand8_row + 8 * BN + N + r * 8 * N + n, grad_grad_xy_110_e1, mask=mask)
-    tl.store(operand8_row + 8 * BN + 2 * N + r * 8 * N + n, grad_grad_xy_112_e1, mask=mask)
-    tl.store(operand8_row + 8 * BN + 3 * N + r * 8 * N + n, grad_grad_xy_211_e1, mask=mask)
-    tl.store(operand8_row + 8 * BN + 4 * N + r * 8 * N + n, xy_011_e1, mask=mask)
-    tl.store(operand8_row + 8 * BN + 5 * N + r * 8 * N + n, xy_110_e1, mask=mask)
-    tl.store(operand8_row + 8 * BN + 6 * N + r * 8 * N + n, xy_112_e1, mask=mask)
+    tl.store(operand8_row + 8 * BN + N + r * 8 * N + n, xy_011_e1, mask=mask)
+    tl.store(operand8_row + 8 * BN + 2 * N + r * 8 * N + n, grad_grad_xy_110_e1, mask=mask)
+    tl.store(operand8_row + 8 * BN + 3 * N + r * 8 * N + n, xy_110_e1, mask=mask)
+    tl.store(operand8_row + 8 * BN + 4 * N + r * 8 * N + n, grad_grad_xy_112_e1, mask=mask)
+    tl.store(operand8_row + 8 * BN + 5 * N + r * 8 * N + n, xy_112_e1, mask=mask)
+    tl.store(operand8_row + 8 * BN + 6 * N + r * 8 * N + n, grad_grad_xy_211_e1, mask=mask)
     tl.store(operand8_row + 8 * BN + 7 * N + r * 8 * N + n, xy_211_e1, mask=mask)
     tl.store(operand10_row + r * 6 * N + n, grad_grad_xy_022_e12, mask=mask)
-    tl.store(operand10_row + r * 6 * N + n + N, grad_grad_xy_121_e12, mask=mask)
-    tl.store(operand10_row + r * 6 * N + n + 2 * N, grad_grad_xy_220_e12, mask=mask)
-    tl.store(operand10_row + r * 6 * N + n + 3 * N, xy_022_e12, mask=mask)
-    tl.store(operand10_row + r * 6 * N + n + 4 * N, xy_121_e12, mask=mask)
+    tl.store(operand10_row + r * 6 * N + n + N, xy_022_e12, mask=mask)
+    tl.store(operand10_row + r * 6 * N + n + 2 * N, grad_grad_xy_121_e12, mask=mask)
+    tl.store(operand10_row + r * 6 * N + n + 3 * N, xy_121_e12, mask=mask)
+    tl.store(operand10_row + r * 6 * N + n + 4 * N, grad_grad_xy_220_e12, mask=mask)
     tl.store(operand10_row + r * 6 * N + n + 5 * N, xy_220_e12, mask=mask)
 
 
@@ -4015,10 +3999,10 @@ def _fused_gelu_fcgp_norm_with_normalize_double_backward_3_kernel(
     grad_grad_inv_rms_1 = t21 * t18
     grad_inv_rms_1_2 = t8 + 3.0 * (-0.5 * grad_inv_rms_1 * t21) * t17
     t22 = t19 * grad_inv_rms_1_2
-    grad_out_e2 = t20 * t3 + grad_grad_inv_rms_1 * grad_out_e2_3 + 2.0 * t22 * saved_product1_out_e2
-    grad_out_e2_2 = saved_inv_rms_1 * grad_out_e2_3 + 2.0 * t20 * saved_product1_out_e2
     grad_out_e1 = t20 * t2 + grad_grad_inv_rms_1 * grad_out_e1_3 + 2.0 * t22 * saved_product1_out_e1
     grad_out_e1_2 = saved_inv_rms_1 * grad_out_e1_3 + 2.0 * t20 * saved_product1_out_e1
+    grad_out_e2 = t20 * t3 + grad_grad_inv_rms_1 * grad_out_e2_3 + 2.0 * t22 * saved_product1_out_e2
+    grad_out_e2_2 = saved_inv_rms_1 * grad_out_e2_3 + 2.0 * t20 * saved_product1_out_e2
     t23 = saved_inv_rms_2 * saved_inv_rms_2
     t24 = -0.5 * saved_inv_rms_2 * t23
     t25 = t0 * t24
@@ -4032,18 +4016,18 @@ def _fused_gelu_fcgp_norm_with_normalize_double_backward_3_kernel(
 
     tl.store(operand12_row + r * 2 * M + m, grad_out_e, mask=mask)
     tl.store(operand12_row + r * 2 * M + m + M, grad_out_e_2, mask=mask)
-    tl.store(operand14_row + r * 2 * M + m, grad_out_e2, mask=mask)
-    tl.store(operand14_row + M + r * 2 * M + m, grad_out_e2_2, mask=mask)
-    tl.store(operand14_row + 2 * BM + r * 2 * M + m, grad_out_e1, mask=mask)
-    tl.store(operand14_row + 2 * BM + M + r * 2 * M + m, grad_out_e1_2, mask=mask)
+    tl.store(operand14_row + r * 2 * M + m, grad_out_e1, mask=mask)
+    tl.store(operand14_row + M + r * 2 * M + m, grad_out_e1_2, mask=mask)
+    tl.store(operand14_row + 2 * BM + r * 2 * M + m, grad_out_e2, mask=mask)
+    tl.store(operand14_row + 2 * BM + M + r * 2 * M + m, grad_out_e2_2, mask=mask)
     tl.store(operand16_row + r * 2 * M + m, grad_out_e12, mask=mask)
     tl.store(operand16_row + r * 2 * M + m + M, grad_out_e12_2, mask=mask)
     tl.store(operand19_row + at, grad_out_e, mask=mask)
     tl.store(operand19_row + BM + at, grad_out_e_2, mask=mask)
-    tl.store(operand21_row + at, grad_out_e2_2, mask=mask)
-    tl.store(operand21_row + BM + at, grad_out_e1_2, mask=mask)
-    tl.store(operand21_row + 2 * BM + at, grad_out_e2, mask=mask)
-    tl.store(operand21_row + 3 * BM + at, grad_out_e1, mask=mask)
+    tl.store(operand21_row + at, grad_out_e1_2, mask=mask)
+    tl.store(operand21_row + BM + at, grad_out_e1, mask=mask)
+    tl.store(operand21_row + 2 * BM + at, grad_out_e2_2, mask=mask)
+    tl.store(operand21_row + 3 * BM + at, grad_out_e2, mask=mask)
     tl.store(operand23_row + at, grad_out_e12, mask=mask)
     tl.store(operand23_row + BM + at, grad_out_e12_2, mask=mask)
 
@@ -4192,30 +4176,30 @@ def _fused_gelu_fcgp_norm_with_normalize_double_backward_3_long_kernel(
         grad_out_e = saved_inv_rms_0 * grad_out_e_3 + 2.0 * t16 * saved_product_out_e
         t25 = 2.0 * contracted3_grad_grad_out_e
         grad_out_e_2 = t16 * t25 + grad_grad_inv_rms_0 * grad_out_e_3 + 2.0 * t18 * saved_product_out_e
-        t27 = 2.0 * contracted4_grad_grad_out_e2
-        grad_out_e2 = t19 * t27 + grad_grad_inv_rms_1 * grad_out_e2_3 + 2.0 * t21 * saved_product1_out_e2
-        grad_out_e2_2 = saved_inv_rms_1 * grad_out_e2_3 + 2.0 * t19 * saved_product1_out_e2
         t26 = 2.0 * contracted4_grad_grad_out_e1
         grad_out_e1 = t19 * t26 + grad_grad_inv_rms_1 * grad_out_e1_3 + 2.0 * t21 * saved_product1_out_e1
         grad_out_e1_2 = saved_inv_rms_1 * grad_out_e1_3 + 2.0 * t19 * saved_product1_out_e1
+        t27 = 2.0 * contracted4_grad_grad_out_e2
+        grad_out_e2 = t19 * t27 + grad_grad_inv_rms_1 * grad_out_e2_3 + 2.0 * t21 * saved_product1_out_e2
+        grad_out_e2_2 = saved_inv_rms_1 * grad_out_e2_3 + 2.0 * t19 * saved_product1_out_e2
         grad_out_e12 = saved_inv_rms_2 * grad_out_e12_3 + 2.0 * t22 * saved_product2_out_e12
         t28 = 2.0 * contracted5_grad_grad_out_e12
         grad_out_e12_2 = t22 * t28 + grad_grad_inv_rms_2 * grad_out_e12_3 + 2.0 * t24 * saved_product2_out_e12
 
         tl.store(operand12_row + r * 2 * M + m, grad_out_e, mask=mask)
         tl.store(operand12_row + r * 2 * M + m + M, grad_out_e_2, mask=mask)
-        tl.store(operand14_row + r * 2 * M + m, grad_out_e2, mask=mask)
-        tl.store(operand14_row + M + r * 2 * M + m, grad_out_e2_2, mask=mask)
-        tl.store(operand14_row + 2 * BM + r * 2 * M + m, grad_out_e1, mask=mask)
-        tl.store(operand14_row + 2 * BM + M + r * 2 * M + m, grad_out_e1_2, mask=mask)
+        tl.store(operand14_row + r * 2 * M + m, grad_out_e1, mask=mask)
+        tl.store(operand14_row + M + r * 2 * M + m, grad_out_e1_2, mask=mask)
+        tl.store(operand14_row + 2 * BM + r * 2 * M + m, grad_out_e2, mask=mask)
+        tl.store(operand14_row + 2 * BM + M + r * 2 * M + m, grad_out_e2_2, mask=mask)
         tl.store(operand16_row + r * 2 * M + m, grad_out_e12, mask=mask)
         tl.store(operand16_row + r * 2 * M + m + M, grad_out_e12_2, mask=mask)
         tl.store(operand19_row + at, grad_out_e, mask=mask)
         tl.store(operand19_row + BM + at, grad_out_e_2, mask=mask)
-        tl.store(operand21_row + at, grad_out_e2_2, mask=mask)
-        tl.store(operand21_row + BM + at, grad_out_e1_2, mask=mask)
-        tl.store(operand21_row + 2 * BM + at, grad_out_e2, mask=mask)
-        tl.store(operand21_row + 3 * BM + at, grad_out_e1, mask=mask)
+        tl.store(operand21_row + at, grad_out_e1_2, mask=mask)
+        tl.store(operand21_row + BM + at, grad_out_e1, mask=mask)
+        tl.store(operand21_row + 2 * BM + at, grad_out_e2_2, mask=mask)
+        tl.store(operand21_row + 3 * BM + at, grad_out_e2, mask=mask)
         tl.store(operand23_row + at, grad_out_e12, mask=mask)
         tl.store(operand23_row + BM + at, grad_out_e12_2, mask=mask)
 
@@ -4392,23 +4376,23 @@ def _fused_gelu_fcgp_norm_with_normalize_double_backward_5_kernel(
     xy_000_e = gelu_x_e * gelu_y_e
     xy_101_e = gelu_x_e1 * gelu_y_e1 + gelu_x_e2 * gelu_y_e2
     operand18_5 = gelu_x_e12 * gelu_y_e12
-    grad_grad_xy_011_e2 = gelu_x_e * grad_grad_gelu_y_e2 + gelu_y_e2 * grad_grad_gelu_x_e
-    grad_grad_xy_110_e2 = gelu_x_e2 * grad_grad_gelu_y_e + gelu_y_e * grad_grad_gelu_x_e2
-    operand20_2 = -gelu_x_e1 * grad_grad_gelu_y_e12 - gelu_y_e12 * grad_grad_gelu_x_e1
-    grad_grad_xy_211_e2 = -gelu_x_e12 * grad_grad_gelu_y_e1 - gelu_y_e1 * grad_grad_gelu_x_e12
     grad_grad_xy_011_e1 = gelu_x_e * grad_grad_gelu_y_e1 + gelu_y_e1 * grad_grad_gelu_x_e
     grad_grad_xy_110_e1 = gelu_x_e1 * grad_grad_gelu_y_e + gelu_y_e * grad_grad_gelu_x_e1
-    operand20_6 = gelu_x_e2 * grad_grad_gelu_y_e12 + gelu_y_e12 * grad_grad_gelu_x_e2
+    operand20_2 = gelu_x_e2 * grad_grad_gelu_y_e12 + gelu_y_e12 * grad_grad_gelu_x_e2
     grad_grad_xy_211_e1 = gelu_x_e12 * grad_grad_gelu_y_e2 + gelu_y_e2 * grad_grad_gelu_x_e12
+    xy_011_e1 = gelu_x_e * gelu_y_e1
+    xy_110_e1 = gelu_x_e1 * gelu_y_e
+    operand20_6 = gelu_x_e2 * gelu_y_e12
+    xy_211_e1 = gelu_x_e12 * gelu_y_e2
+    grad_grad_xy_011_e2 = gelu_x_e * grad_grad_gelu_y_e2 + gelu_y_e2 * grad_grad_gelu_x_e
+    grad_grad_xy_110_e2 = gelu_x_e2 * grad_grad_gelu_y_e + gelu_y_e * grad_grad_gelu_x_e2
+    operand20_10 = -gelu_x_e1 * grad_grad_gelu_y_e12 - gelu_y_e12 * grad_grad_gelu_x_e1
+    grad_grad_xy_211_e2 = -gelu_x_e12 * grad_grad_gelu_y_e1 - gelu_y_e1 * grad_grad_gelu_x_e12
     xy_011_e2 = gelu_x_e * gelu_y_e2
     xy_110_e2 = gelu_x_e2 * gelu_y_e
     xy_112_e2 = gelu_x_e1 * gelu_y_e12
-    operand20_10 = -xy_112_e2
+    operand20_14 = -xy_112_e2
     xy_211_e2 = -gelu_x_e12 * gelu_y_e1
-    xy_011_e1 = gelu_x_e * gelu_y_e1
-    xy_110_e1 = gelu_x_e1 * gelu_y_e
-    operand20_14 = gelu_x_e2 * gelu_y_e12
-    xy_211_e1 = gelu_x_e12 * gelu_y_e2
     grad_grad_xy_022_e12 = gelu_x_e * grad_grad_gelu_y_e12 + gelu_y_e12 * grad_grad_gelu_x_e
     grad_grad_xy_121_e12 = gelu_x_e1 * grad_grad_gelu_y_e2 + gelu_y_e2 * grad_grad_gelu_x_e1
     grad_grad_xy_121_e12 += -gelu_x_e2 * grad_grad_gelu_y_e1 - gelu_y_e1 * grad_grad_gelu_x_e2
@@ -4423,22 +4407,22 @@ def _fused_gelu_fcgp_norm_with_normalize_double_backward_5_kernel(
     tl.store(operand18_row + 3 * BN + r * 3 * N + n, xy_000_e, mask=mask)
     tl.store(operand18_row + 3 * BN + N + r * 3 * N + n, xy_101_e, mask=mask)
     tl.store(operand18_row + 3 * BN + 2 * N + r * 3 * N + n, operand18_5, mask=mask)
-    tl.store(operand20_row + r * 4 * N + n, grad_grad_xy_011_e2, mask=mask)
-    tl.store(operand20_row + N + r * 4 * N + n, grad_grad_xy_110_e2, mask=mask)
+    tl.store(operand20_row + r * 4 * N + n, grad_grad_xy_011_e1, mask=mask)
+    tl.store(operand20_row + N + r * 4 * N + n, grad_grad_xy_110_e1, mask=mask)
     tl.store(operand20_row + 2 * N + r * 4 * N + n, operand20_2, mask=mask)
-    tl.store(operand20_row + 3 * N + r * 4 * N + n, grad_grad_xy_211_e2, mask=mask)
-    tl.store(operand20_row + 4 * BN + r * 4 * N + n, grad_grad_xy_011_e1, mask=mask)
-    tl.store(operand20_row + 4 * BN + N + r * 4 * N + n, grad_grad_xy_110_e1, mask=mask)
+    tl.store(operand20_row + 3 * N + r * 4 * N + n, grad_grad_xy_211_e1, mask=mask)
+    tl.store(operand20_row + 4 * BN + r * 4 * N + n, xy_011_e1, mask=mask)
+    tl.store(operand20_row + 4 * BN + N + r * 4 * N + n, xy_110_e1, mask=mask)
     tl.store(operand20_row + 4 * BN + 2 * N + r * 4 * N + n, operand20_6, mask=mask)
-    tl.store(operand20_row + 4 * BN + 3 * N + r * 4 * N + n, grad_grad_xy_211_e1, mask=mask)
-    tl.store(operand20_row + 8 * BN + r * 4 * N + n, xy_011_e2, mask=mask)
-    tl.store(operand20_row + 8 * BN + N + r * 4 * N + n, xy_110_e2, mask=mask)
+    tl.store(operand20_row + 4 * BN + 3 * N + r * 4 * N + n, xy_211_e1, mask=mask)
+    tl.store(operand20_row + 8 * BN + r * 4 * N + n, grad_grad_xy_011_e2, mask=mask)
+    tl.store(operand20_row + 8 * BN + N + r * 4 * N + n, grad_grad_xy_110_e2, mask=mask)
     tl.store(operand20_row + 8 * BN + 2 * N + r * 4 * N + n, operand20_10, mask=mask)
-    tl.store(operand20_row + 8 * BN + 3 * N + r * 4 * N + n, xy_211_e2, mask=mask)
-    tl.store(operand20_row + 12 * BN + r * 4 * N + n, xy_011_e1, mask=mask)
-    tl.store(operand20_row + 12 * BN + N + r * 4 * N + n, xy_110_e1, mask=mask)
+    tl.store(operand20_row + 8 * BN + 3 * N + r * 4 * N + n, grad_grad_xy_211_e2, mask=mask)
+    tl.store(operand20_row + 12 * BN + r * 4 * N + n, xy_011_e2, mask=mask)
+    tl.store(operand20_row + 12 * BN + N + r * 4 * N + n, xy_110_e2, mask=mask)
     tl.store(operand20_row + 12 * BN + 2 * N + r * 4 * N + n, operand20_14, mask=mask)
-    tl.store(operand20_row + 12 * BN + 3 * N + r * 4 * N + n, xy_211_e1, mask=mask)
+    tl.store(operand20_row + 12 * BN + 3 * N + r * 4 * N + n, xy_211_e2, mask=mask)
     tl.store(operand22_row + r * 3 * N + n, grad_grad_xy_022_e12, mask=mask)
     tl.store(operand22_row + N + r * 3 * N + n, grad_grad_xy_121_e12, mask=mask)
     tl.store(operand22_row + 2 * N + r * 3 * N + n, grad_grad_xy_220_e12, mask=mask)
@@ -4511,36 +4495,36 @@ def _fused_gelu_fcgp_norm_with_normalize_double_backward_6_kernel(
     grad_grad_y_e2 = tl.load(grad_grad_y_row + 2 * BN + at, mask=mask & HAS_GRAD_GRAD_Y, other=0.0).to(REAL)
     grad_grad_y_e12 = tl.load(grad_grad_y_row + 3 * BN + at, mask=mask & HAS_GRAD_GRAD_Y, other=0.0).to(REAL)
     contracted_grad_xy_022_e12 = tl.load(contracted_row + r * 3 * N + n, mask=mask, other=0.0).to(REAL)
-    contracted_grad_xy_220_e12 = tl.load(contracted_row + r * 3 * N + n + N, mask=mask, other=0.0).to(REAL)
-    contracted_grad_xy_121_e12 = tl.load(contracted_row + r * 3 * N + n + 2 * N, mask=mask, other=0.0).to(REAL)
-    contracted1_grad_xy_011_e2 = tl.load(contracted1_row + r * 4 * N + n, mask=mask, other=0.0).to(REAL)
-    contracted1_grad_xy_110_e2 = tl.load(contracted1_row + N + r * 4 * N + n, mask=mask, other=0.0).to(REAL)
-    contracted1_grad_xy_112_e2 = tl.load(contracted1_row + 2 * N + r * 4 * N + n, mask=mask, other=0.0).to(REAL)
-    contracted1_grad_xy_211_e2 = tl.load(contracted1_row + 3 * N + r * 4 * N + n, mask=mask, other=0.0).to(REAL)
-    contracted1_grad_xy_011_e1 = tl.load(contracted1_row + 4 * BN + r * 4 * N + n, mask=mask, other=0.0).to(REAL)
-    contracted1_grad_xy_110_e1 = tl.load(contracted1_row + 4 * BN + N + r * 4 * N + n, mask=mask, other=0.0).to(REAL)
-    contracted1_grad_xy_112_e1 = tl.load(contracted1_row + 4 * BN + 2 * N + r * 4 * N + n, mask=mask, other=0.0).to(
+    contracted_grad_xy_121_e12 = tl.load(contracted_row + r * 3 * N + n + N, mask=mask, other=0.0).to(REAL)
+    contracted_grad_xy_220_e12 = tl.load(contracted_row + r * 3 * N + n + 2 * N, mask=mask, other=0.0).to(REAL)
+    contracted1_grad_xy_011_e1 = tl.load(contracted1_row + r * 4 * N + n, mask=mask, other=0.0).to(REAL)
+    contracted1_grad_xy_110_e1 = tl.load(contracted1_row + N + r * 4 * N + n, mask=mask, other=0.0).to(REAL)
+    contracted1_grad_xy_112_e1 = tl.load(contracted1_row + 2 * N + r * 4 * N + n, mask=mask, other=0.0).to(REAL)
+    contracted1_grad_xy_211_e1 = tl.load(contracted1_row + 3 * N + r * 4 * N + n, mask=mask, other=0.0).to(REAL)
+    contracted1_grad_xy_011_e2 = tl.load(contracted1_row + 4 * BN + r * 4 * N + n, mask=mask, other=0.0).to(REAL)
+    contracted1_grad_xy_110_e2 = tl.load(contracted1_row + 4 * BN + N + r * 4 * N + n, mask=mask, other=0.0).to(REAL)
+    contracted1_grad_xy_112_e2 = tl.load(contracted1_row + 4 * BN + 2 * N + r * 4 * N + n, mask=mask, other=0.0).to(
         REAL
     )
-    contracted1_grad_xy_211_e1 = tl.load(contracted1_row + 4 * BN + 3 * N + r * 4 * N + n, mask=mask, other=0.0).to(
+    contracted1_grad_xy_211_e2 = tl.load(contracted1_row + 4 * BN + 3 * N + r * 4 * N + n, mask=mask, other=0.0).to(
         REAL
     )
     contracted2_grad_xy_000_e = tl.load(contracted2_row + r * 3 * N + n, mask=mask, other=0.0).to(REAL)
-    contracted2_grad_xy_202_e = tl.load(contracted2_row + r * 3 * N + n + N, mask=mask, other=0.0).to(REAL)
-    contracted2_grad_xy_101_e = tl.load(contracted2_row + r * 3 * N + n + 2 * N, mask=mask, other=0.0).to(REAL)
+    contracted2_grad_xy_101_e = tl.load(contracted2_row + r * 3 * N + n + N, mask=mask, other=0.0).to(REAL)
+    contracted2_grad_xy_202_e = tl.load(contracted2_row + r * 3 * N + n + 2 * N, mask=mask, other=0.0).to(REAL)
     contracted6_grad_xy_000_e = tl.load(contracted6_row + r * 3 * N + n, mask=mask, other=0.0).to(REAL)
     contracted6_1 = tl.load(contracted6_row + r * 3 * N + n + N, mask=mask, other=0.0).to(REAL)
     contracted6_grad_xy_101_e = tl.load(contracted6_row + r * 3 * N + n + 2 * N, mask=mask, other=0.0).to(REAL)
-    contracted7_grad_xy_011_e2 = tl.load(contracted7_row + r * 4 * N + n, mask=mask, other=0.0).to(REAL)
-    contracted7_grad_xy_110_e2 = tl.load(contracted7_row + N + r * 4 * N + n, mask=mask, other=0.0).to(REAL)
-    contracted7_grad_xy_112_e2 = tl.load(contracted7_row + 2 * N + r * 4 * N + n, mask=mask, other=0.0).to(REAL)
-    contracted7_3 = tl.load(contracted7_row + 3 * N + r * 4 * N + n, mask=mask, other=0.0).to(REAL)
-    contracted7_grad_xy_011_e1 = tl.load(contracted7_row + 4 * BN + r * 4 * N + n, mask=mask, other=0.0).to(REAL)
-    contracted7_grad_xy_110_e1 = tl.load(contracted7_row + 4 * BN + N + r * 4 * N + n, mask=mask, other=0.0).to(REAL)
-    contracted7_6 = tl.load(contracted7_row + 4 * BN + 2 * N + r * 4 * N + n, mask=mask, other=0.0).to(REAL)
-    contracted7_grad_xy_211_e1 = tl.load(contracted7_row + 4 * BN + 3 * N + r * 4 * N + n, mask=mask, other=0.0).to(
+    contracted7_grad_xy_011_e1 = tl.load(contracted7_row + r * 4 * N + n, mask=mask, other=0.0).to(REAL)
+    contracted7_grad_xy_110_e1 = tl.load(contracted7_row + N + r * 4 * N + n, mask=mask, other=0.0).to(REAL)
+    contracted7_2 = tl.load(contracted7_row + 2 * N + r * 4 * N + n, mask=mask, other=0.0).to(REAL)
+    contracted7_grad_xy_211_e1 = tl.load(contracted7_row + 3 * N + r * 4 * N + n, mask=mask, other=0.0).to(REAL)
+    contracted7_grad_xy_011_e2 = tl.load(contracted7_row + 4 * BN + r * 4 * N + n, mask=mask, other=0.0).to(REAL)
+    contracted7_grad_xy_110_e2 = tl.load(contracted7_row + 4 * BN + N + r * 4 * N + n, mask=mask, other=0.0).to(REAL)
+    contracted7_grad_xy_112_e2 = tl.load(contracted7_row + 4 * BN + 2 * N + r * 4 * N + n, mask=mask, other=0.0).to(
         REAL
     )
+    contracted7_7 = tl.load(contracted7_row + 4 * BN + 3 * N + r * 4 * N + n, mask=mask, other=0.0).to(REAL)
     contracted8_grad_xy_022_e12 = tl.load(contracted8_row + r * 3 * N + n, mask=mask, other=0.0).to(REAL)
     contracted8_grad_xy_220_e12 = tl.load(contracted8_row + r * 3 * N + n + N, mask=mask, other=0.0).to(REAL)
     contracted8_grad_xy_121_e12 = tl.load(contracted8_row + r * 3 * N + n + 2 * N, mask=mask, other=0.0).to(REAL)
@@ -4586,12 +4570,12 @@ def _fused_gelu_fcgp_norm_with_normalize_double_backward_6_kernel(
     grad_gelu_x_e12_2 += gelu_y_e2 * contracted7_grad_xy_211_e1 + gelu_y_e * contracted8_grad_xy_220_e12
     grad_gelu_x_e12_2 += -contracted1_grad_xy_211_e2 * grad_grad_gelu_y_e1
     grad_gelu_x_e12_2 += -contracted2_grad_xy_202_e * grad_grad_gelu_y_e12 - gelu_y_e12 * contracted6_1
-    grad_gelu_x_e12_2 += -gelu_y_e1 * contracted7_3
+    grad_gelu_x_e12_2 += -gelu_y_e1 * contracted7_7
     grad_gelu_x_e2_2 = contracted2_grad_xy_101_e * grad_grad_gelu_y_e2
     grad_gelu_x_e2_2 += contracted1_grad_xy_110_e2 * grad_grad_gelu_y_e + gelu_y_e2 * contracted6_grad_xy_101_e
     grad_gelu_x_e2_2 += gelu_y_e * contracted7_grad_xy_110_e2
     grad_gelu_x_e2_2 += -contracted_grad_xy_121_e12 * grad_grad_gelu_y_e1
-    grad_gelu_x_e2_2 += -contracted1_grad_xy_112_e1 * grad_grad_gelu_y_e12 - gelu_y_e12 * contracted7_6
+    grad_gelu_x_e2_2 += -contracted1_grad_xy_112_e1 * grad_grad_gelu_y_e12 - gelu_y_e12 * contracted7_2
     grad_gelu_x_e2_2 += -gelu_y_e1 * contracted8_grad_xy_121_e12
     grad_gelu_x_e1_2 = contracted2_grad_xy_101_e * grad_grad_gelu_y_e1
     grad_gelu_x_e1_2 += contracted_grad_xy_121_e12 * grad_grad_gelu_y_e2
@@ -4636,7 +4620,7 @@ def _fused_gelu_fcgp_norm_with_normalize_double_backward_6_kernel(
     grad_gelu_y_e1_2 += contracted1_grad_xy_011_e1 * grad_grad_gelu_x_e + gelu_x_e1 * contracted6_grad_xy_101_e
     grad_gelu_y_e1_2 += gelu_x_e * contracted7_grad_xy_011_e1
     grad_gelu_y_e1_2 += -contracted_grad_xy_121_e12 * grad_grad_gelu_x_e2
-    grad_gelu_y_e1_2 += -contracted1_grad_xy_211_e2 * grad_grad_gelu_x_e12 - gelu_x_e12 * contracted7_3
+    grad_gelu_y_e1_2 += -contracted1_grad_xy_211_e2 * grad_grad_gelu_x_e12 - gelu_x_e12 * contracted7_7
     grad_gelu_y_e1_2 += -gelu_x_e2 * contracted8_grad_xy_121_e12
     grad_gelu_y_e2_2 = contracted_grad_xy_121_e12 * grad_grad_gelu_x_e1
     grad_gelu_y_e2_2 += contracted2_grad_xy_101_e * grad_grad_gelu_x_e2
@@ -4649,7 +4633,7 @@ def _fused_gelu_fcgp_norm_with_normalize_double_backward_6_kernel(
     grad_gelu_y_e12_2 += gelu_x_e1 * contracted7_grad_xy_112_e2 + gelu_x_e * contracted8_grad_xy_022_e12
     grad_gelu_y_e12_2 += -contracted1_grad_xy_112_e1 * grad_grad_gelu_x_e2
     grad_gelu_y_e12_2 += -contracted2_grad_xy_202_e * grad_grad_gelu_x_e12 - gelu_x_e12 * contracted6_1
-    grad_gelu_y_e12_2 += -gelu_x_e2 * contracted7_6
+    grad_gelu_y_e12_2 += -gelu_x_e2 * contracted7_2
     grad_gate_y_2 = grad_gelu_y_e12 * grad_grad_y_e12 + grad_gelu_y_e2 * grad_grad_y_e2
     grad_gate_y_2 += grad_gelu_y_e1 * grad_grad_y_e1 + grad_gelu_y_e * grad_grad_y_e + y_e * grad_gelu_y_e_2
     grad_gate_y_2 += y_e1 * grad_gelu_y_e1_2 + y_e2 * grad_gelu_y_e2_2 + y_e12 * grad_gelu_y_e12_2
@@ -5029,39 +5013,6 @@ def _fused_gelu_fcgp_norm_without_normalize_1_kernel(
     tl.store(operand5_row + 2 * NM + tile, weight_220, mask=mask)
 
 
-@triton.jit(do_not_specialize=["B"])
-def _fused_gelu_fcgp_norm_without_normalize_2_kernel(
-    contracted_ptr,
-    contracted1_ptr,
-    contracted2_ptr,
-    out_ptr,
-    B,
-    M,
-    ROWS: tl.constexpr,
-    BLOCK: tl.constexpr,
-    REAL: tl.constexpr,
-):
-    BM = tl.cast(B, tl.int64) * M
-
-    start = tl.program_id(0).to(tl.int64) * BLOCK
-    tile = tl.arange(0, BLOCK)
-    mask = tile < tl.cast(B, tl.int64) * M - start
-    contracted_row = contracted_ptr + start
-    contracted1_row = contracted1_ptr + start
-    contracted2_row = contracted2_ptr + start
-    out_row = out_ptr + start
-
-    contracted_out_e = tl.load(contracted_row + tile, mask=mask, other=0.0).to(REAL)
-    contracted1_out_e1 = tl.load(contracted1_row + tile, mask=mask, other=0.0).to(REAL)
-    contracted1_out_e2 = tl.load(contracted1_row + BM + tile, mask=mask, other=0.0).to(REAL)
-    contracted2_out_e12 = tl.load(contracted2_row + tile, mask=mask, other=0.0).to(REAL)
-
-    tl.store(out_row + tile, contracted_out_e, mask=mask)
-    tl.store(out_row + BM + tile, contracted1_out_e1, mask=mask)
-    tl.store(out_row + 2 * BM + tile, contracted1_out_e2, mask=mask)
-    tl.store(out_row + 3 * BM + tile, contracted2_out_e12, mask=mask)
-
-
 @triton.jit(do_not_specialize=["N"])
 def _fused_gelu_fcgp_norm_without_normalize_backward_kernel(
     weight_ptr,
@@ -5097,15 +5048,15 @@ def _fused_gelu_fcgp_norm_without_normalize_backward_kernel(
     weight_220 = tl.load(weight_row + 9 * NM + tile, mask=mask, other=0.0).to(REAL)
 
     tl.store(operand_row + tile, weight_022, mask=mask)
-    tl.store(operand_row + NM + tile, weight_220, mask=mask)
-    tl.store(operand_row + 2 * NM + tile, weight_121, mask=mask)
+    tl.store(operand_row + NM + tile, weight_121, mask=mask)
+    tl.store(operand_row + 2 * NM + tile, weight_220, mask=mask)
     tl.store(operand1_row + tile, weight_011, mask=mask)
     tl.store(operand1_row + NM + tile, weight_110, mask=mask)
     tl.store(operand1_row + 2 * NM + tile, weight_112, mask=mask)
     tl.store(operand1_row + 3 * NM + tile, weight_211, mask=mask)
     tl.store(operand2_row + tile, weight_000, mask=mask)
-    tl.store(operand2_row + NM + tile, weight_202, mask=mask)
-    tl.store(operand2_row + 2 * NM + tile, weight_101, mask=mask)
+    tl.store(operand2_row + NM + tile, weight_101, mask=mask)
+    tl.store(operand2_row + 2 * NM + tile, weight_202, mask=mask)
 
 
 @triton.jit(do_not_specialize=["B"])
@@ -5152,8 +5103,8 @@ def _fused_gelu_fcgp_norm_without_normalize_backward_1_kernel(
     y_e2 = tl.load(y_row + 2 * BN + at, mask=mask, other=0.0).to(REAL)
     y_e12 = tl.load(y_row + 3 * BN + at, mask=mask, other=0.0).to(REAL)
     contracted_grad_xy_022_e12 = tl.load(contracted_row + r * 3 * N + n, mask=mask, other=0.0).to(REAL)
-    contracted_grad_xy_220_e12 = tl.load(contracted_row + r * 3 * N + n + N, mask=mask, other=0.0).to(REAL)
-    contracted_grad_xy_121_e12 = tl.load(contracted_row + r * 3 * N + n + 2 * N, mask=mask, other=0.0).to(REAL)
+    contracted_grad_xy_121_e12 = tl.load(contracted_row + r * 3 * N + n + N, mask=mask, other=0.0).to(REAL)
+    contracted_grad_xy_220_e12 = tl.load(contracted_row + r * 3 * N + n + 2 * N, mask=mask, other=0.0).to(REAL)
     contracted1_grad_xy_011_e1 = tl.load(contracted1_row + r * 4 * N + n, mask=mask, other=0.0).to(REAL)
     contracted1_grad_xy_110_e1 = tl.load(contracted1_row + N + r * 4 * N + n, mask=mask, other=0.0).to(REAL)
     contracted1_grad_xy_112_e1 = tl.load(contracted1_row + 2 * N + r * 4 * N + n, mask=mask, other=0.0).to(REAL)
@@ -5167,8 +5118,8 @@ def _fused_gelu_fcgp_norm_without_normalize_backward_1_kernel(
         REAL
     )
     contracted2_grad_xy_000_e = tl.load(contracted2_row + r * 3 * N + n, mask=mask, other=0.0).to(REAL)
-    contracted2_grad_xy_202_e = tl.load(contracted2_row + r * 3 * N + n + N, mask=mask, other=0.0).to(REAL)
-    contracted2_grad_xy_101_e = tl.load(contracted2_row + r * 3 * N + n + 2 * N, mask=mask, other=0.0).to(REAL)
+    contracted2_grad_xy_101_e = tl.load(contracted2_row + r * 3 * N + n + N, mask=mask, other=0.0).to(REAL)
+    contracted2_grad_xy_202_e = tl.load(contracted2_row + r * 3 * N + n + 2 * N, mask=mask, other=0.0).to(REAL)
 
     t0 = 0.7071067811865476 * x_e
     gate_x = 0.5 * tl.erf(t0) + 0.5
@@ -5265,8 +5216,11 @@ def _fused_gelu_fcgp_norm_without_normalize_backward_2_kernel(
     y_e12 = tl.load(y_row + 3 * BN + at, mask=mask, other=0.0).to(REAL)
 
     gate_x = 0.5 * tl.erf(0.7071067811865476 * x_e) + 0.5
-    gelu_x_e = x_e * gate_x
+    gelu_x_e12 = x_e12 * gate_x
     gate_y = 0.5 + 0.5 * tl.erf(0.7071067811865476 * y_e)
+    gelu_y_e12 = y_e12 * gate_y
+    operand3_0 = gelu_x_e12 * gelu_y_e12
+    gelu_x_e = x_e * gate_x
     gelu_y_e = y_e * gate_y
     xy_000_e = gelu_x_e * gelu_y_e
     gelu_x_e1 = x_e1 * gate_x
@@ -5274,9 +5228,6 @@ def _fused_gelu_fcgp_norm_without_normalize_backward_2_kernel(
     gelu_x_e2 = x_e2 * gate_x
     gelu_y_e2 = y_e2 * gate_y
     xy_101_e = gelu_x_e1 * gelu_y_e1 + gelu_x_e2 * gelu_y_e2
-    gelu_x_e12 = x_e12 * gate_x
-    gelu_y_e12 = y_e12 * gate_y
-    operand3_2 = gelu_x_e12 * gelu_y_e12
     xy_011_e1 = gelu_x_e * gelu_y_e1
     xy_110_e1 = gelu_x_e1 * gelu_y_e
     operand4_2 = gelu_x_e2 * gelu_y_e12
@@ -5290,9 +5241,9 @@ def _fused_gelu_fcgp_norm_without_normalize_backward_2_kernel(
     xy_121_e12 = gelu_x_e1 * gelu_y_e2 - gelu_x_e2 * gelu_y_e1
     xy_220_e12 = gelu_x_e12 * gelu_y_e
 
-    tl.store(operand3_row + r * 3 * N + n, xy_000_e, mask=mask)
-    tl.store(operand3_row + r * 3 * N + n + N, xy_101_e, mask=mask)
-    tl.store(operand3_row + r * 3 * N + n + 2 * N, operand3_2, mask=mask)
+    tl.store(operand3_row + r * 3 * N + n, operand3_0, mask=mask)
+    tl.store(operand3_row + r * 3 * N + n + N, xy_000_e, mask=mask)
+    tl.store(operand3_row + r * 3 * N + n + 2 * N, xy_101_e, mask=mask)
     tl.store(operand4_row + r * 4 * N + n, xy_011_e1, mask=mask)
     tl.store(operand4_row + N + r * 4 * N + n, xy_110_e1, mask=mask)
     tl.store(operand4_row + 2 * N + r * 4 * N + n, operand4_2, mask=mask)
@@ -5341,13 +5292,13 @@ def _fused_gelu_fcgp_norm_without_normalize_backward_3_kernel(
     contracted5_2 = tl.load(contracted5_row + 2 * NM + tile, mask=mask, other=0.0).to(REAL)
 
     grad_weight_112 = -contracted4_2
-    grad_weight_202 = -contracted3_2
+    grad_weight_202 = -contracted3_0
 
     if GRAD_WEIGHT:
-        tl.store(grad_weight_row + tile, contracted3_0, mask=mask)
+        tl.store(grad_weight_row + tile, contracted3_1, mask=mask)
         tl.store(grad_weight_row + NM + tile, contracted4_0, mask=mask)
         tl.store(grad_weight_row + 2 * NM + tile, contracted5_0, mask=mask)
-        tl.store(grad_weight_row + 3 * NM + tile, contracted3_1, mask=mask)
+        tl.store(grad_weight_row + 3 * NM + tile, contracted3_2, mask=mask)
         tl.store(grad_weight_row + 4 * NM + tile, contracted4_1, mask=mask)
         tl.store(grad_weight_row + 5 * NM + tile, grad_weight_112, mask=mask)
         tl.store(grad_weight_row + 6 * NM + tile, contracted5_1, mask=mask)
@@ -5421,25 +5372,25 @@ def _fused_gelu_fcgp_norm_without_normalize_double_backward_kernel(
         grad_grad_weight_row + 9 * NM + tile, mask=mask & HAS_GRAD_GRAD_WEIGHT, other=0.0
     ).to(REAL)
 
-    tl.store(operand_row + tile, grad_grad_weight_022, mask=mask)
-    tl.store(operand_row + NM + tile, weight_022, mask=mask)
-    tl.store(operand_row + 2 * NM + tile, weight_220, mask=mask)
-    tl.store(operand_row + 3 * NM + tile, weight_121, mask=mask)
-    tl.store(operand_row + 4 * NM + tile, grad_grad_weight_121, mask=mask)
+    tl.store(operand_row + tile, weight_022, mask=mask)
+    tl.store(operand_row + NM + tile, grad_grad_weight_022, mask=mask)
+    tl.store(operand_row + 2 * NM + tile, weight_121, mask=mask)
+    tl.store(operand_row + 3 * NM + tile, grad_grad_weight_121, mask=mask)
+    tl.store(operand_row + 4 * NM + tile, weight_220, mask=mask)
     tl.store(operand_row + 5 * NM + tile, grad_grad_weight_220, mask=mask)
     tl.store(operand1_row + tile, weight_011, mask=mask)
-    tl.store(operand1_row + NM + tile, weight_110, mask=mask)
-    tl.store(operand1_row + 2 * NM + tile, weight_112, mask=mask)
-    tl.store(operand1_row + 3 * NM + tile, weight_211, mask=mask)
-    tl.store(operand1_row + 4 * NM + tile, grad_grad_weight_011, mask=mask)
-    tl.store(operand1_row + 5 * NM + tile, grad_grad_weight_110, mask=mask)
-    tl.store(operand1_row + 6 * NM + tile, grad_grad_weight_112, mask=mask)
+    tl.store(operand1_row + NM + tile, grad_grad_weight_011, mask=mask)
+    tl.store(operand1_row + 2 * NM + tile, weight_110, mask=mask)
+    tl.store(operand1_row + 3 * NM + tile, grad_grad_weight_110, mask=mask)
+    tl.store(operand1_row + 4 * NM + tile, weight_112, mask=mask)
+    tl.store(operand1_row + 5 * NM + tile, grad_grad_weight_112, mask=mask)
+    tl.store(operand1_row + 6 * NM + tile, weight_211, mask=mask)
     tl.store(operand1_row + 7 * NM + tile, grad_grad_weight_211, mask=mask)
-    tl.store(operand2_row + tile, grad_grad_weight_000, mask=mask)
-    tl.store(operand2_row + NM + tile, weight_000, mask=mask)
-    tl.store(operand2_row + 2 * NM + tile, weight_202, mask=mask)
-    tl.store(operand2_row + 3 * NM + tile, weight_101, mask=mask)
-    tl.store(operand2_row + 4 * NM + tile, grad_grad_weight_101, mask=mask)
+    tl.store(operand2_row + tile, weight_000, mask=mask)
+    tl.store(operand2_row + NM + tile, grad_grad_weight_000, mask=mask)
+    tl.store(operand2_row + 2 * NM + tile, weight_101, mask=mask)
+    tl.store(operand2_row + 3 * NM + tile, grad_grad_weight_101, mask=mask)
+    tl.store(operand2_row + 4 * NM + tile, weight_202, mask=mask)
     tl.store(operand2_row + 5 * NM + tile, grad_grad_weight_202, mask=mask)
 
 
@@ -5502,35 +5453,37 @@ def _fused_gelu_fcgp_norm_without_normalize_double_backward_1_kernel(
     grad_grad_y_e12 = tl.load(grad_grad_y_row + 3 * BN + at, mask=mask & HAS_GRAD_GRAD_Y, other=0.0).to(REAL)
     contracted_grad_xy_022_e12 = tl.load(contracted_row + r * 6 * N + n, mask=mask, other=0.0).to(REAL)
     contracted_1 = tl.load(contracted_row + r * 6 * N + n + N, mask=mask, other=0.0).to(REAL)
-    contracted_grad_xy_220_e12 = tl.load(contracted_row + r * 6 * N + n + 2 * N, mask=mask, other=0.0).to(REAL)
-    contracted_grad_xy_121_e12 = tl.load(contracted_row + r * 6 * N + n + 3 * N, mask=mask, other=0.0).to(REAL)
-    contracted_4 = tl.load(contracted_row + r * 6 * N + n + 4 * N, mask=mask, other=0.0).to(REAL)
+    contracted_grad_xy_121_e12 = tl.load(contracted_row + r * 6 * N + n + 2 * N, mask=mask, other=0.0).to(REAL)
+    contracted_3 = tl.load(contracted_row + r * 6 * N + n + 3 * N, mask=mask, other=0.0).to(REAL)
+    contracted_grad_xy_220_e12 = tl.load(contracted_row + r * 6 * N + n + 4 * N, mask=mask, other=0.0).to(REAL)
     contracted_5 = tl.load(contracted_row + r * 6 * N + n + 5 * N, mask=mask, other=0.0).to(REAL)
     contracted1_grad_xy_011_e1 = tl.load(contracted1_row + r * 8 * N + n, mask=mask, other=0.0).to(REAL)
-    contracted1_grad_xy_110_e1 = tl.load(contracted1_row + N + r * 8 * N + n, mask=mask, other=0.0).to(REAL)
-    contracted1_grad_xy_112_e1 = tl.load(contracted1_row + 2 * N + r * 8 * N + n, mask=mask, other=0.0).to(REAL)
-    contracted1_grad_xy_211_e1 = tl.load(contracted1_row + 3 * N + r * 8 * N + n, mask=mask, other=0.0).to(REAL)
-    contracted1_4 = tl.load(contracted1_row + 4 * N + r * 8 * N + n, mask=mask, other=0.0).to(REAL)
+    contracted1_1 = tl.load(contracted1_row + N + r * 8 * N + n, mask=mask, other=0.0).to(REAL)
+    contracted1_grad_xy_110_e1 = tl.load(contracted1_row + 2 * N + r * 8 * N + n, mask=mask, other=0.0).to(REAL)
+    contracted1_3 = tl.load(contracted1_row + 3 * N + r * 8 * N + n, mask=mask, other=0.0).to(REAL)
+    contracted1_grad_xy_112_e1 = tl.load(contracted1_row + 4 * N + r * 8 * N + n, mask=mask, other=0.0).to(REAL)
     contracted1_5 = tl.load(contracted1_row + 5 * N + r * 8 * N + n, mask=mask, other=0.0).to(REAL)
-    contracted1_6 = tl.load(contracted1_row + 6 * N + r * 8 * N + n, mask=mask, other=0.0).to(REAL)
+    contracted1_grad_xy_211_e1 = tl.load(contracted1_row + 6 * N + r * 8 * N + n, mask=mask, other=0.0).to(REAL)
     contracted1_7 = tl.load(contracted1_row + 7 * N + r * 8 * N + n, mask=mask, other=0.0).to(REAL)
     contracted1_grad_xy_011_e2 = tl.load(contracted1_row + 8 * BN + r * 8 * N + n, mask=mask, other=0.0).to(REAL)
-    contracted1_grad_xy_110_e2 = tl.load(contracted1_row + 8 * BN + N + r * 8 * N + n, mask=mask, other=0.0).to(REAL)
-    contracted1_grad_xy_112_e2 = tl.load(contracted1_row + 8 * BN + 2 * N + r * 8 * N + n, mask=mask, other=0.0).to(
+    contracted1_9 = tl.load(contracted1_row + 8 * BN + N + r * 8 * N + n, mask=mask, other=0.0).to(REAL)
+    contracted1_grad_xy_110_e2 = tl.load(contracted1_row + 8 * BN + 2 * N + r * 8 * N + n, mask=mask, other=0.0).to(
         REAL
     )
-    contracted1_grad_xy_211_e2 = tl.load(contracted1_row + 8 * BN + 3 * N + r * 8 * N + n, mask=mask, other=0.0).to(
+    contracted1_11 = tl.load(contracted1_row + 8 * BN + 3 * N + r * 8 * N + n, mask=mask, other=0.0).to(REAL)
+    contracted1_grad_xy_112_e2 = tl.load(contracted1_row + 8 * BN + 4 * N + r * 8 * N + n, mask=mask, other=0.0).to(
         REAL
     )
-    contracted1_12 = tl.load(contracted1_row + 8 * BN + 4 * N + r * 8 * N + n, mask=mask, other=0.0).to(REAL)
     contracted1_13 = tl.load(contracted1_row + 8 * BN + 5 * N + r * 8 * N + n, mask=mask, other=0.0).to(REAL)
-    contracted1_14 = tl.load(contracted1_row + 8 * BN + 6 * N + r * 8 * N + n, mask=mask, other=0.0).to(REAL)
+    contracted1_grad_xy_211_e2 = tl.load(contracted1_row + 8 * BN + 6 * N + r * 8 * N + n, mask=mask, other=0.0).to(
+        REAL
+    )
     contracted1_15 = tl.load(contracted1_row + 8 * BN + 7 * N + r * 8 * N + n, mask=mask, other=0.0).to(REAL)
     contracted2_grad_xy_000_e = tl.load(contracted2_row + r * 6 * N + n, mask=mask, other=0.0).to(REAL)
     contracted2_1 = tl.load(contracted2_row + r * 6 * N + n + N, mask=mask, other=0.0).to(REAL)
-    contracted2_grad_xy_202_e = tl.load(contracted2_row + r * 6 * N + n + 2 * N, mask=mask, other=0.0).to(REAL)
-    contracted2_grad_xy_101_e = tl.load(contracted2_row + r * 6 * N + n + 3 * N, mask=mask, other=0.0).to(REAL)
-    contracted2_4 = tl.load(contracted2_row + r * 6 * N + n + 4 * N, mask=mask, other=0.0).to(REAL)
+    contracted2_grad_xy_101_e = tl.load(contracted2_row + r * 6 * N + n + 2 * N, mask=mask, other=0.0).to(REAL)
+    contracted2_3 = tl.load(contracted2_row + r * 6 * N + n + 3 * N, mask=mask, other=0.0).to(REAL)
+    contracted2_grad_xy_202_e = tl.load(contracted2_row + r * 6 * N + n + 4 * N, mask=mask, other=0.0).to(REAL)
     contracted2_5 = tl.load(contracted2_row + r * 6 * N + n + 5 * N, mask=mask, other=0.0).to(REAL)
 
     t0 = 0.7071067811865476 * x_e
@@ -5538,9 +5491,9 @@ def _fused_gelu_fcgp_norm_without_normalize_double_backward_1_kernel(
     t1 = 0.7071067811865476 * y_e
     gate_y = 0.5 + 0.5 * tl.erf(t1)
     gelu_y_e12 = y_e12 * gate_y
-    gelu_y_e = y_e * gate_y
     gelu_y_e2 = y_e2 * gate_y
     gelu_y_e1 = y_e1 * gate_y
+    gelu_y_e = y_e * gate_y
     t2 = tl.exp(-t1 * t1)
     t3 = 1.1283791670955126 * t2
     t4 = 0.7071067811865476 * grad_grad_y_e
@@ -5549,40 +5502,40 @@ def _fused_gelu_fcgp_norm_without_normalize_double_backward_1_kernel(
     grad_grad_gelu_y_e2 = gate_y * grad_grad_y_e2 + y_e2 * grad_grad_gate_y
     grad_grad_gelu_y_e12 = gate_y * grad_grad_y_e12 + y_e12 * grad_grad_gate_y
     grad_grad_gelu_y_e = y_e * grad_grad_gate_y + gate_y * grad_grad_y_e
-    grad_gelu_x_e = gelu_y_e12 * contracted_grad_xy_022_e12 + gelu_y_e * contracted2_grad_xy_000_e
-    grad_gelu_x_e += gelu_y_e2 * contracted1_12 + gelu_y_e1 * contracted1_4
-    grad_gelu_x_e += contracted1_grad_xy_011_e1 * grad_grad_gelu_y_e1
-    grad_gelu_x_e += grad_grad_gelu_y_e2 * contracted1_grad_xy_011_e2 + contracted_1 * grad_grad_gelu_y_e12
-    grad_gelu_x_e += contracted2_1 * grad_grad_gelu_y_e
+    grad_gelu_x_e = gelu_y_e12 * contracted_1 + gelu_y_e2 * contracted1_9 + gelu_y_e1 * contracted1_1
+    grad_gelu_x_e += gelu_y_e * contracted2_1 + contracted1_grad_xy_011_e1 * grad_grad_gelu_y_e1
+    grad_gelu_x_e += grad_grad_gelu_y_e2 * contracted1_grad_xy_011_e2
+    grad_gelu_x_e += contracted_grad_xy_022_e12 * grad_grad_gelu_y_e12
+    grad_gelu_x_e += contracted2_grad_xy_000_e * grad_grad_gelu_y_e
     t5 = tl.exp(-t0 * t0)
     t6 = 1.1283791670955126 * t5
     t7 = 0.7071067811865476 * grad_grad_x_e
     grad_grad_gate_x = 0.5 * t6 * t7
-    grad_gelu_x_e_2 = gelu_y_e1 * contracted1_grad_xy_011_e1 + gelu_y_e12 * contracted_1
-    grad_gelu_x_e_2 += gelu_y_e2 * contracted1_grad_xy_011_e2 + gelu_y_e * contracted2_1
-    grad_gelu_x_e12 = gelu_y_e2 * contracted1_grad_xy_211_e1 + gelu_y_e * contracted_grad_xy_220_e12
+    grad_gelu_x_e_2 = gelu_y_e12 * contracted_grad_xy_022_e12 + gelu_y_e1 * contracted1_grad_xy_011_e1
+    grad_gelu_x_e_2 += gelu_y_e * contracted2_grad_xy_000_e + gelu_y_e2 * contracted1_grad_xy_011_e2
+    grad_gelu_x_e12 = gelu_y_e * contracted_grad_xy_220_e12 + gelu_y_e2 * contracted1_grad_xy_211_e1
     grad_gelu_x_e12 += -gelu_y_e1 * contracted1_grad_xy_211_e2 - gelu_y_e12 * contracted2_grad_xy_202_e
     grad_gelu_x_e2 = gelu_y_e * contracted1_grad_xy_110_e2 + gelu_y_e2 * contracted2_grad_xy_101_e
-    grad_gelu_x_e2 += -gelu_y_e12 * contracted1_grad_xy_112_e1 - gelu_y_e1 * contracted_grad_xy_121_e12
-    grad_gelu_x_e1 = gelu_y_e * contracted1_grad_xy_110_e1 + gelu_y_e2 * contracted_grad_xy_121_e12
-    grad_gelu_x_e1 += gelu_y_e12 * contracted1_grad_xy_112_e2 + gelu_y_e1 * contracted2_grad_xy_101_e
+    grad_gelu_x_e2 += -gelu_y_e1 * contracted_grad_xy_121_e12 - gelu_y_e12 * contracted1_grad_xy_112_e1
+    grad_gelu_x_e1 = gelu_y_e2 * contracted_grad_xy_121_e12 + gelu_y_e12 * contracted1_grad_xy_112_e2
+    grad_gelu_x_e1 += gelu_y_e * contracted1_grad_xy_110_e1 + gelu_y_e1 * contracted2_grad_xy_101_e
     grad_gate_x = x_e12 * grad_gelu_x_e12 + x_e2 * grad_gelu_x_e2 + x_e1 * grad_gelu_x_e1
     grad_gate_x += x_e * grad_gelu_x_e_2
-    grad_gelu_x_e1_2 = gelu_y_e * contracted1_5 + gelu_y_e2 * contracted_4 + gelu_y_e12 * contracted1_14
-    grad_gelu_x_e1_2 += gelu_y_e1 * contracted2_4 + grad_grad_gelu_y_e1 * contracted2_grad_xy_101_e
-    grad_gelu_x_e1_2 += grad_grad_gelu_y_e2 * contracted_grad_xy_121_e12
+    grad_gelu_x_e1_2 = gelu_y_e2 * contracted_3 + gelu_y_e12 * contracted1_13 + gelu_y_e * contracted1_3
+    grad_gelu_x_e1_2 += gelu_y_e1 * contracted2_3 + contracted2_grad_xy_101_e * grad_grad_gelu_y_e1
+    grad_gelu_x_e1_2 += contracted_grad_xy_121_e12 * grad_grad_gelu_y_e2
     grad_gelu_x_e1_2 += grad_grad_gelu_y_e12 * contracted1_grad_xy_112_e2
     grad_gelu_x_e1_2 += contracted1_grad_xy_110_e1 * grad_grad_gelu_y_e
-    grad_gelu_x_e2_2 = gelu_y_e * contracted1_13 + gelu_y_e2 * contracted2_4
-    grad_gelu_x_e2_2 += grad_grad_gelu_y_e2 * contracted2_grad_xy_101_e
-    grad_gelu_x_e2_2 += grad_grad_gelu_y_e * contracted1_grad_xy_110_e2 - gelu_y_e12 * contracted1_6
-    grad_gelu_x_e2_2 += -gelu_y_e1 * contracted_4 - grad_grad_gelu_y_e1 * contracted_grad_xy_121_e12
+    grad_gelu_x_e2_2 = gelu_y_e * contracted1_11 + gelu_y_e2 * contracted2_3
+    grad_gelu_x_e2_2 += contracted2_grad_xy_101_e * grad_grad_gelu_y_e2
+    grad_gelu_x_e2_2 += grad_grad_gelu_y_e * contracted1_grad_xy_110_e2 - gelu_y_e1 * contracted_3
+    grad_gelu_x_e2_2 += -gelu_y_e12 * contracted1_5 - contracted_grad_xy_121_e12 * grad_grad_gelu_y_e1
     grad_gelu_x_e2_2 += -contracted1_grad_xy_112_e1 * grad_grad_gelu_y_e12
     grad_gelu_x_e12_2 = gelu_y_e * contracted_5 + gelu_y_e2 * contracted1_7
     grad_gelu_x_e12_2 += contracted1_grad_xy_211_e1 * grad_grad_gelu_y_e2
-    grad_gelu_x_e12_2 += contracted_grad_xy_220_e12 * grad_grad_gelu_y_e - gelu_y_e1 * contracted1_15
+    grad_gelu_x_e12_2 += grad_grad_gelu_y_e * contracted_grad_xy_220_e12 - gelu_y_e1 * contracted1_15
     grad_gelu_x_e12_2 += -gelu_y_e12 * contracted2_5 - grad_grad_gelu_y_e1 * contracted1_grad_xy_211_e2
-    grad_gelu_x_e12_2 += -contracted2_grad_xy_202_e * grad_grad_gelu_y_e12
+    grad_gelu_x_e12_2 += -grad_grad_gelu_y_e12 * contracted2_grad_xy_202_e
     grad_gate_x_2 = x_e * grad_gelu_x_e + x_e1 * grad_gelu_x_e1_2 + x_e2 * grad_gelu_x_e2_2
     grad_gate_x_2 += x_e12 * grad_gelu_x_e12_2 + grad_grad_x_e12 * grad_gelu_x_e12
     grad_gate_x_2 += grad_grad_x_e2 * grad_gelu_x_e2 + grad_grad_x_e1 * grad_gelu_x_e1
@@ -5592,44 +5545,44 @@ def _fused_gelu_fcgp_norm_without_normalize_double_backward_1_kernel(
     grad_x_e1 = gate_x * grad_gelu_x_e1_2 + grad_grad_gate_x * grad_gelu_x_e1
     grad_x_e2 = gate_x * grad_gelu_x_e2_2 + grad_grad_gate_x * grad_gelu_x_e2
     grad_x_e12 = gate_x * grad_gelu_x_e12_2 + grad_grad_gate_x * grad_gelu_x_e12
-    gelu_x_e1 = x_e1 * gate_x
+    gelu_x_e = x_e * gate_x
     gelu_x_e12 = x_e12 * gate_x
     gelu_x_e2 = x_e2 * gate_x
-    gelu_x_e = x_e * gate_x
-    grad_gelu_y_e = gelu_x_e1 * contracted1_grad_xy_110_e1 + gelu_x_e12 * contracted_grad_xy_220_e12
-    grad_gelu_y_e += gelu_x_e2 * contracted1_grad_xy_110_e2 + gelu_x_e * contracted2_1
+    gelu_x_e1 = x_e1 * gate_x
+    grad_gelu_y_e = gelu_x_e * contracted2_grad_xy_000_e + gelu_x_e12 * contracted_grad_xy_220_e12
+    grad_gelu_y_e += gelu_x_e2 * contracted1_grad_xy_110_e2 + gelu_x_e1 * contracted1_grad_xy_110_e1
     grad_grad_gelu_x_e1 = gate_x * grad_grad_x_e1 + x_e1 * grad_grad_gate_x
     grad_grad_gelu_x_e2 = gate_x * grad_grad_x_e2 + x_e2 * grad_grad_gate_x
     grad_grad_gelu_x_e12 = gate_x * grad_grad_x_e12 + x_e12 * grad_grad_gate_x
     grad_grad_gelu_x_e = x_e * grad_grad_gate_x + gate_x * grad_grad_x_e
-    grad_gelu_y_e_2 = gelu_x_e * contracted2_grad_xy_000_e + gelu_x_e12 * contracted_5
-    grad_gelu_y_e_2 += gelu_x_e2 * contracted1_13 + gelu_x_e1 * contracted1_5
-    grad_gelu_y_e_2 += contracted1_grad_xy_110_e1 * grad_grad_gelu_x_e1
+    grad_gelu_y_e_2 = gelu_x_e12 * contracted_5 + gelu_x_e2 * contracted1_11 + gelu_x_e1 * contracted1_3
+    grad_gelu_y_e_2 += gelu_x_e * contracted2_1 + contracted1_grad_xy_110_e1 * grad_grad_gelu_x_e1
     grad_gelu_y_e_2 += grad_grad_gelu_x_e2 * contracted1_grad_xy_110_e2
-    grad_gelu_y_e_2 += contracted_grad_xy_220_e12 * grad_grad_gelu_x_e12 + contracted2_1 * grad_grad_gelu_x_e
-    grad_gelu_y_e12 = gelu_x_e * contracted_1 + gelu_x_e1 * contracted1_grad_xy_112_e2
+    grad_gelu_y_e_2 += grad_grad_gelu_x_e12 * contracted_grad_xy_220_e12
+    grad_gelu_y_e_2 += contracted2_grad_xy_000_e * grad_grad_gelu_x_e
+    grad_gelu_y_e12 = gelu_x_e * contracted_grad_xy_022_e12 + gelu_x_e1 * contracted1_grad_xy_112_e2
     grad_gelu_y_e12 += -gelu_x_e2 * contracted1_grad_xy_112_e1 - gelu_x_e12 * contracted2_grad_xy_202_e
-    grad_gelu_y_e2 = gelu_x_e12 * contracted1_grad_xy_211_e1 + gelu_x_e1 * contracted_grad_xy_121_e12
-    grad_gelu_y_e2 += gelu_x_e * contracted1_grad_xy_011_e2 + gelu_x_e2 * contracted2_grad_xy_101_e
+    grad_gelu_y_e2 = gelu_x_e1 * contracted_grad_xy_121_e12 + gelu_x_e * contracted1_grad_xy_011_e2
+    grad_gelu_y_e2 += gelu_x_e12 * contracted1_grad_xy_211_e1 + gelu_x_e2 * contracted2_grad_xy_101_e
     grad_gelu_y_e1 = gelu_x_e * contracted1_grad_xy_011_e1 + gelu_x_e1 * contracted2_grad_xy_101_e
     grad_gelu_y_e1 += -gelu_x_e2 * contracted_grad_xy_121_e12 - gelu_x_e12 * contracted1_grad_xy_211_e2
     grad_gate_y = y_e12 * grad_gelu_y_e12 + y_e2 * grad_gelu_y_e2 + y_e1 * grad_gelu_y_e1
     grad_gate_y += y_e * grad_gelu_y_e
-    grad_gelu_y_e1_2 = gelu_x_e * contracted1_4 + gelu_x_e1 * contracted2_4
-    grad_gelu_y_e1_2 += grad_grad_gelu_x_e1 * contracted2_grad_xy_101_e
+    grad_gelu_y_e1_2 = gelu_x_e1 * contracted2_3 + gelu_x_e * contracted1_1
+    grad_gelu_y_e1_2 += contracted2_grad_xy_101_e * grad_grad_gelu_x_e1
     grad_gelu_y_e1_2 += contracted1_grad_xy_011_e1 * grad_grad_gelu_x_e - gelu_x_e12 * contracted1_15
-    grad_gelu_y_e1_2 += -gelu_x_e2 * contracted_4 - grad_grad_gelu_x_e2 * contracted_grad_xy_121_e12
+    grad_gelu_y_e1_2 += -gelu_x_e2 * contracted_3 - contracted_grad_xy_121_e12 * grad_grad_gelu_x_e2
     grad_gelu_y_e1_2 += -grad_grad_gelu_x_e12 * contracted1_grad_xy_211_e2
-    grad_gelu_y_e2_2 = gelu_x_e12 * contracted1_7 + gelu_x_e1 * contracted_4 + gelu_x_e2 * contracted2_4
-    grad_gelu_y_e2_2 += gelu_x_e * contracted1_12 + grad_grad_gelu_x_e1 * contracted_grad_xy_121_e12
-    grad_gelu_y_e2_2 += grad_grad_gelu_x_e2 * contracted2_grad_xy_101_e
+    grad_gelu_y_e2_2 = gelu_x_e12 * contracted1_7 + gelu_x_e1 * contracted_3 + gelu_x_e2 * contracted2_3
+    grad_gelu_y_e2_2 += gelu_x_e * contracted1_9 + contracted_grad_xy_121_e12 * grad_grad_gelu_x_e1
+    grad_gelu_y_e2_2 += contracted2_grad_xy_101_e * grad_grad_gelu_x_e2
     grad_gelu_y_e2_2 += contracted1_grad_xy_211_e1 * grad_grad_gelu_x_e12
     grad_gelu_y_e2_2 += grad_grad_gelu_x_e * contracted1_grad_xy_011_e2
-    grad_gelu_y_e12_2 = gelu_x_e * contracted_grad_xy_022_e12 + gelu_x_e1 * contracted1_14
-    grad_gelu_y_e12_2 += grad_grad_gelu_x_e1 * contracted1_grad_xy_112_e2 + contracted_1 * grad_grad_gelu_x_e
-    grad_gelu_y_e12_2 += -gelu_x_e12 * contracted2_5 - gelu_x_e2 * contracted1_6
-    grad_gelu_y_e12_2 += -contracted1_grad_xy_112_e1 * grad_grad_gelu_x_e2
-    grad_gelu_y_e12_2 += -contracted2_grad_xy_202_e * grad_grad_gelu_x_e12
+    grad_gelu_y_e12_2 = gelu_x_e1 * contracted1_13 + gelu_x_e * contracted_1
+    grad_gelu_y_e12_2 += grad_grad_gelu_x_e1 * contracted1_grad_xy_112_e2
+    grad_gelu_y_e12_2 += contracted_grad_xy_022_e12 * grad_grad_gelu_x_e - gelu_x_e2 * contracted1_5
+    grad_gelu_y_e12_2 += -gelu_x_e12 * contracted2_5 - contracted1_grad_xy_112_e1 * grad_grad_gelu_x_e2
+    grad_gelu_y_e12_2 += -grad_grad_gelu_x_e12 * contracted2_grad_xy_202_e
     grad_gate_y_2 = grad_grad_y_e12 * grad_gelu_y_e12 + grad_grad_y_e2 * grad_gelu_y_e2
     grad_gate_y_2 += grad_grad_y_e1 * grad_gelu_y_e1 + grad_grad_y_e * grad_gelu_y_e + y_e * grad_gelu_y_e_2
     grad_gate_y_2 += y_e1 * grad_gelu_y_e1_2 + y_e2 * grad_gelu_y_e2_2 + y_e12 * grad_gelu_y_e12_2
@@ -5813,8 +5766,8 @@ def _fused_gelu_fcgp_norm_without_normalize_double_backward_4_kernel(
     grad_grad_x_ptr,
     grad_grad_y_ptr,
     operand6_ptr,
+    operand7_ptr,
     operand8_ptr,
-    operand9_ptr,
     B,
     N,
     HAS_GRAD_GRAD_X: tl.constexpr,
@@ -5839,8 +5792,8 @@ def _fused_gelu_fcgp_norm_without_normalize_double_backward_4_kernel(
     grad_grad_x_row = grad_grad_x_ptr + b * N
     grad_grad_y_row = grad_grad_y_ptr + b * N
     operand6_row = operand6_ptr + b * 6 * N
-    operand8_row = operand8_ptr + b * 8 * N
-    operand9_row = operand9_ptr + b * 6 * N
+    operand7_row = operand7_ptr + b * 8 * N
+    operand8_row = operand8_ptr + b * 6 * N
 
     x_e = tl.load(x_row + at, mask=mask, other=0.0).to(REAL)
     x_e1 = tl.load(x_row + BN + at, mask=mask, other=0.0).to(REAL)
@@ -5870,6 +5823,7 @@ def _fused_gelu_fcgp_norm_without_normalize_double_backward_4_kernel(
     grad_grad_gate_x = 0.3989422804014327 * tl.exp(-t0 * t0) * grad_grad_x_e
     grad_grad_gelu_x_e = gate_x * grad_grad_x_e + x_e * grad_grad_gate_x
     grad_grad_xy_000_e = gelu_x_e * grad_grad_gelu_y_e + gelu_y_e * grad_grad_gelu_x_e
+    xy_000_e = gelu_x_e * gelu_y_e
     gelu_x_e1 = x_e1 * gate_x
     grad_grad_gelu_y_e1 = gate_y * grad_grad_y_e1 + y_e1 * grad_grad_gate_y
     gelu_x_e2 = x_e2 * gate_x
@@ -5880,162 +5834,65 @@ def _fused_gelu_fcgp_norm_without_normalize_double_backward_4_kernel(
     grad_grad_gelu_x_e2 = gate_x * grad_grad_x_e2 + x_e2 * grad_grad_gate_x
     grad_grad_xy_101_e = gelu_x_e1 * grad_grad_gelu_y_e1 + gelu_x_e2 * grad_grad_gelu_y_e2
     grad_grad_xy_101_e += gelu_y_e1 * grad_grad_gelu_x_e1 + gelu_y_e2 * grad_grad_gelu_x_e2
+    xy_101_e = gelu_x_e1 * gelu_y_e1 + gelu_x_e2 * gelu_y_e2
     gelu_x_e12 = x_e12 * gate_x
     grad_grad_gelu_y_e12 = gate_y * grad_grad_y_e12 + y_e12 * grad_grad_gate_y
     gelu_y_e12 = y_e12 * gate_y
     grad_grad_gelu_x_e12 = gate_x * grad_grad_x_e12 + x_e12 * grad_grad_gate_x
     grad_grad_xy_202_e = -gelu_x_e12 * grad_grad_gelu_y_e12 - gelu_y_e12 * grad_grad_gelu_x_e12
-    xy_000_e = gelu_x_e * gelu_y_e
-    xy_101_e = gelu_x_e1 * gelu_y_e1 + gelu_x_e2 * gelu_y_e2
     xy_202_e = -gelu_x_e12 * gelu_y_e12
     grad_grad_xy_011_e1 = gelu_x_e * grad_grad_gelu_y_e1 + gelu_y_e1 * grad_grad_gelu_x_e
-    grad_grad_xy_110_e1 = gelu_x_e1 * grad_grad_gelu_y_e + gelu_y_e * grad_grad_gelu_x_e1
-    grad_grad_xy_112_e1 = -gelu_x_e2 * grad_grad_gelu_y_e12 - gelu_y_e12 * grad_grad_gelu_x_e2
-    grad_grad_xy_211_e1 = gelu_x_e12 * grad_grad_gelu_y_e2 + gelu_y_e2 * grad_grad_gelu_x_e12
     xy_011_e1 = gelu_x_e * gelu_y_e1
+    grad_grad_xy_110_e1 = gelu_x_e1 * grad_grad_gelu_y_e + gelu_y_e * grad_grad_gelu_x_e1
     xy_110_e1 = gelu_x_e1 * gelu_y_e
+    grad_grad_xy_112_e1 = -gelu_x_e2 * grad_grad_gelu_y_e12 - gelu_y_e12 * grad_grad_gelu_x_e2
     xy_112_e1 = -gelu_x_e2 * gelu_y_e12
+    grad_grad_xy_211_e1 = gelu_x_e12 * grad_grad_gelu_y_e2 + gelu_y_e2 * grad_grad_gelu_x_e12
     xy_211_e1 = gelu_x_e12 * gelu_y_e2
     grad_grad_xy_011_e2 = gelu_x_e * grad_grad_gelu_y_e2 + gelu_y_e2 * grad_grad_gelu_x_e
-    grad_grad_xy_110_e2 = gelu_x_e2 * grad_grad_gelu_y_e + gelu_y_e * grad_grad_gelu_x_e2
-    grad_grad_xy_112_e2 = gelu_x_e1 * grad_grad_gelu_y_e12 + gelu_y_e12 * grad_grad_gelu_x_e1
-    grad_grad_xy_211_e2 = -gelu_x_e12 * grad_grad_gelu_y_e1 - gelu_y_e1 * grad_grad_gelu_x_e12
     xy_011_e2 = gelu_x_e * gelu_y_e2
+    grad_grad_xy_110_e2 = gelu_x_e2 * grad_grad_gelu_y_e + gelu_y_e * grad_grad_gelu_x_e2
     xy_110_e2 = gelu_x_e2 * gelu_y_e
+    grad_grad_xy_112_e2 = gelu_x_e1 * grad_grad_gelu_y_e12 + gelu_y_e12 * grad_grad_gelu_x_e1
     xy_112_e2 = gelu_x_e1 * gelu_y_e12
+    grad_grad_xy_211_e2 = -gelu_x_e12 * grad_grad_gelu_y_e1 - gelu_y_e1 * grad_grad_gelu_x_e12
     xy_211_e2 = -gelu_x_e12 * gelu_y_e1
     grad_grad_xy_022_e12 = gelu_x_e * grad_grad_gelu_y_e12 + gelu_y_e12 * grad_grad_gelu_x_e
+    xy_022_e12 = gelu_x_e * gelu_y_e12
     grad_grad_xy_121_e12 = gelu_x_e1 * grad_grad_gelu_y_e2 + gelu_y_e2 * grad_grad_gelu_x_e1
     grad_grad_xy_121_e12 += -gelu_x_e2 * grad_grad_gelu_y_e1 - gelu_y_e1 * grad_grad_gelu_x_e2
-    grad_grad_xy_220_e12 = gelu_x_e12 * grad_grad_gelu_y_e + gelu_y_e * grad_grad_gelu_x_e12
-    xy_022_e12 = gelu_x_e * gelu_y_e12
     xy_121_e12 = gelu_x_e1 * gelu_y_e2 - gelu_x_e2 * gelu_y_e1
+    grad_grad_xy_220_e12 = gelu_x_e12 * grad_grad_gelu_y_e + gelu_y_e * grad_grad_gelu_x_e12
     xy_220_e12 = gelu_x_e12 * gelu_y_e
 
     tl.store(operand6_row + r * 6 * N + n, grad_grad_xy_000_e, mask=mask)
-    tl.store(operand6_row + r * 6 * N + n + N, grad_grad_xy_101_e, mask=mask)
-    tl.store(operand6_row + r * 6 * N + n + 2 * N, grad_grad_xy_202_e, mask=mask)
-    tl.store(operand6_row + r * 6 * N + n + 3 * N, xy_000_e, mask=mask)
-    tl.store(operand6_row + r * 6 * N + n + 4 * N, xy_101_e, mask=mask)
+    tl.store(operand6_row + r * 6 * N + n + N, xy_000_e, mask=mask)
+    tl.store(operand6_row + r * 6 * N + n + 2 * N, grad_grad_xy_101_e, mask=mask)
+    tl.store(operand6_row + r * 6 * N + n + 3 * N, xy_101_e, mask=mask)
+    tl.store(operand6_row + r * 6 * N + n + 4 * N, grad_grad_xy_202_e, mask=mask)
     tl.store(operand6_row + r * 6 * N + n + 5 * N, xy_202_e, mask=mask)
-    tl.store(operand8_row + r * 8 * N + n, grad_grad_xy_011_e1, mask=mask)
-    tl.store(operand8_row + N + r * 8 * N + n, grad_grad_xy_110_e1, mask=mask)
-    tl.store(operand8_row + 2 * N + r * 8 * N + n, grad_grad_xy_112_e1, mask=mask)
-    tl.store(operand8_row + 3 * N + r * 8 * N + n, grad_grad_xy_211_e1, mask=mask)
-    tl.store(operand8_row + 4 * N + r * 8 * N + n, xy_011_e1, mask=mask)
-    tl.store(operand8_row + 5 * N + r * 8 * N + n, xy_110_e1, mask=mask)
-    tl.store(operand8_row + 6 * N + r * 8 * N + n, xy_112_e1, mask=mask)
-    tl.store(operand8_row + 7 * N + r * 8 * N + n, xy_211_e1, mask=mask)
-    tl.store(operand8_row + 8 * BN + r * 8 * N + n, grad_grad_xy_011_e2, mask=mask)
-    tl.store(operand8_row + 8 * BN + N + r * 8 * N + n, grad_grad_xy_110_e2, mask=mask)
-    tl.store(operand8_row + 8 * BN + 2 * N + r * 8 * N + n, grad_grad_xy_112_e2, mask=mask)
-    tl.store(operand8_row + 8 * BN + 3 * N + r * 8 * N + n, grad_grad_xy_211_e2, mask=mask)
-    tl.store(operand8_row + 8 * BN + 4 * N + r * 8 * N + n, xy_011_e2, mask=mask)
-    tl.store(operand8_row + 8 * BN + 5 * N + r * 8 * N + n, xy_110_e2, mask=mask)
-    tl.store(operand8_row + 8 * BN + 6 * N + r * 8 * N + n, xy_112_e2, mask=mask)
-    tl.store(operand8_row + 8 * BN + 7 * N + r * 8 * N + n, xy_211_e2, mask=mask)
-    tl.store(operand9_row + r * 6 * N + n, grad_grad_xy_022_e12, mask=mask)
-    tl.store(operand9_row + r * 6 * N + n + N, grad_grad_xy_121_e12, mask=mask)
-    tl.store(operand9_row + r * 6 * N + n + 2 * N, grad_grad_xy_220_e12, mask=mask)
-    tl.store(operand9_row + r * 6 * N + n + 3 * N, xy_022_e12, mask=mask)
-    tl.store(operand9_row + r * 6 * N + n + 4 * N, xy_121_e12, mask=mask)
-    tl.store(operand9_row + r * 6 * N + n + 5 * N, xy_220_e12, mask=mask)
-
-
-@triton.jit(do_not_specialize=["N"])
-def _fused_gelu_fcgp_norm_without_normalize_double_backward_5_kernel(
-    weight_ptr,
-    grad_grad_weight_ptr,
-    operand7_ptr,
-    operand10_ptr,
-    N,
-    M,
-    HAS_GRAD_GRAD_WEIGHT: tl.constexpr,
-    ROWS: tl.constexpr,
-    BLOCK: tl.constexpr,
-    REAL: tl.constexpr,
-):
-    # stores factors of matrix products, in the order in which these read them
-    NM = tl.cast(N, tl.int64) * M
-
-    start = tl.program_id(0).to(tl.int64) * BLOCK
-    tile = tl.arange(0, BLOCK)
-    mask = tile < tl.cast(N, tl.int64) * M - start
-    weight_row = weight_ptr + start
-    grad_grad_weight_row = grad_grad_weight_ptr + start
-    operand7_row = operand7_ptr + start
-    operand10_row = operand10_ptr + start
-
-    weight_000 = tl.load(weight_row + tile, mask=mask, other=0.0).to(REAL)
-    weight_022 = tl.load(weight_row + 2 * NM + tile, mask=mask, other=0.0).to(REAL)
-    weight_101 = tl.load(weight_row + 3 * NM + tile, mask=mask, other=0.0).to(REAL)
-    weight_121 = tl.load(weight_row + 6 * NM + tile, mask=mask, other=0.0).to(REAL)
-    weight_202 = tl.load(weight_row + 7 * NM + tile, mask=mask, other=0.0).to(REAL)
-    weight_220 = tl.load(weight_row + 9 * NM + tile, mask=mask, other=0.0).to(REAL)
-    grad_grad_weight_000 = tl.load(grad_grad_weight_row + tile, mask=mask & HAS_GRAD_GRAD_WEIGHT, other=0.0).to(REAL)
-    grad_grad_weight_022 = tl.load(
-        grad_grad_weight_row + 2 * NM + tile, mask=mask & HAS_GRAD_GRAD_WEIGHT, other=0.0
-    ).to(REAL)
-    grad_grad_weight_101 = tl.load(
-        grad_grad_weight_row + 3 * NM + tile, mask=mask & HAS_GRAD_GRAD_WEIGHT, other=0.0
-    ).to(REAL)
-    grad_grad_weight_121 = tl.load(
-        grad_grad_weight_row + 6 * NM + tile, mask=mask & HAS_GRAD_GRAD_WEIGHT, other=0.0
-    ).to(REAL)
-    grad_grad_weight_202 = tl.load(
-        grad_grad_weight_row + 7 * NM + tile, mask=mask & HAS_GRAD_GRAD_WEIGHT, other=0.0
-    ).to(REAL)
-    grad_grad_weight_220 = tl.load(
-        grad_grad_weight_row + 9 * NM + tile, mask=mask & HAS_GRAD_GRAD_WEIGHT, other=0.0
-    ).to(REAL)
-
-    tl.store(operand7_row + tile, weight_000, mask=mask)
-    tl.store(operand7_row + NM + tile, weight_101, mask=mask)
-    tl.store(operand7_row + 2 * NM + tile, weight_202, mask=mask)
-    tl.store(operand7_row + 3 * NM + tile, grad_grad_weight_000, mask=mask)
-    tl.store(operand7_row + 4 * NM + tile, grad_grad_weight_101, mask=mask)
-    tl.store(operand7_row + 5 * NM + tile, grad_grad_weight_202, mask=mask)
-    tl.store(operand10_row + tile, weight_022, mask=mask)
-    tl.store(operand10_row + NM + tile, weight_121, mask=mask)
-    tl.store(operand10_row + 2 * NM + tile, weight_220, mask=mask)
-    tl.store(operand10_row + 3 * NM + tile, grad_grad_weight_022, mask=mask)
-    tl.store(operand10_row + 4 * NM + tile, grad_grad_weight_121, mask=mask)
-    tl.store(operand10_row + 5 * NM + tile, grad_grad_weight_220, mask=mask)
-
-
-@triton.jit(do_not_specialize=["B"])
-def _fused_gelu_fcgp_norm_without_normalize_double_backward_6_kernel(
-    contracted6_ptr,
-    contracted7_ptr,
-    contracted8_ptr,
-    grad_grad_out_ptr,
-    B,
-    M,
-    GRAD_GRAD_OUT: tl.constexpr,
-    ROWS: tl.constexpr,
-    BLOCK: tl.constexpr,
-    REAL: tl.constexpr,
-):
-    BM = tl.cast(B, tl.int64) * M
-
-    start = tl.program_id(0).to(tl.int64) * BLOCK
-    tile = tl.arange(0, BLOCK)
-    mask = tile < tl.cast(B, tl.int64) * M - start
-    contracted6_row = contracted6_ptr + start
-    contracted7_row = contracted7_ptr + start
-    contracted8_row = contracted8_ptr + start
-    grad_grad_out_row = grad_grad_out_ptr + start
-
-    contracted6_0 = tl.load(contracted6_row + tile, mask=mask, other=0.0).to(REAL)
-    contracted7_0 = tl.load(contracted7_row + tile, mask=mask, other=0.0).to(REAL)
-    contracted7_1 = tl.load(contracted7_row + BM + tile, mask=mask, other=0.0).to(REAL)
-    contracted8_0 = tl.load(contracted8_row + tile, mask=mask, other=0.0).to(REAL)
-
-    if GRAD_GRAD_OUT:
-        tl.store(grad_grad_out_row + tile, contracted6_0, mask=mask)
-        tl.store(grad_grad_out_row + BM + tile, contracted7_0, mask=mask)
-        tl.store(grad_grad_out_row + 2 * BM + tile, contracted7_1, mask=mask)
-        tl.store(grad_grad_out_row + 3 * BM + tile, contracted8_0, mask=mask)
+    tl.store(operand7_row + r * 8 * N + n, grad_grad_xy_011_e1, mask=mask)
+    tl.store(operand7_row + N + r * 8 * N + n, xy_011_e1, mask=mask)
+    tl.store(operand7_row + 2 * N + r * 8 * N + n, grad_grad_xy_110_e1, mask=mask)
+    tl.store(operand7_row + 3 * N + r * 8 * N + n, xy_110_e1, mask=mask)
+    tl.store(operand7_row + 4 * N + r * 8 * N + n, grad_grad_xy_112_e1, mask=mask)
+    tl.store(operand7_row + 5 * N + r * 8 * N + n, xy_112_e1, mask=mask)
+    tl.store(operand7_row + 6 * N + r * 8 * N + n, grad_grad_xy_211_e1, mask=mask)
+    tl.store(operand7_row + 7 * N + r * 8 * N + n, xy_211_e1, mask=mask)
+    tl.store(operand7_row + 8 * BN + r * 8 * N + n, grad_grad_xy_011_e2, mask=mask)
+    tl.store(operand7_row + 8 * BN + N + r * 8 * N + n, xy_011_e2, mask=mask)
+    tl.store(operand7_row + 8 * BN + 2 * N + r * 8 * N + n, grad_grad_xy_110_e2, mask=mask)
+    tl.store(operand7_row + 8 * BN + 3 * N + r * 8 * N + n, xy_110_e2, mask=mask)
+    tl.store(operand7_row + 8 * BN + 4 * N + r * 8 * N + n, grad_grad_xy_112_e2, mask=mask)
+    tl.store(operand7_row + 8 * BN + 5 * N + r * 8 * N + n, xy_112_e2, mask=mask)
+    tl.store(operand7_row + 8 * BN + 6 * N + r * 8 * N + n, grad_grad_xy_211_e2, mask=mask)
+    tl.store(operand7_row + 8 * BN + 7 * N + r * 8 * N + n, xy_211_e2, mask=mask)
+    tl.store(operand8_row + r * 6 * N + n, grad_grad_xy_022_e12, mask=mask)
+    tl.store(operand8_row + r * 6 * N + n + N, xy_022_e12, mask=mask)
+    tl.store(operand8_row + r * 6 * N + n + 2 * N, grad_grad_xy_121_e12, mask=mask)
+    tl.store(operand8_row + r * 6 * N + n + 3 * N, xy_121_e12, mask=mask)
+    tl.store(operand8_row + r * 6 * N + n + 4 * N, grad_grad_xy_220_e12, mask=mask)
+    tl.store(operand8_row + r * 6 * N + n + 5 * N, xy_220_e12, mask=mask)
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -6093,41 +5950,6 @@ def _mv_linear_kernel(
 
 @triton.jit(do_not_specialize=["B"])
 def _mv_linear_backward_kernel(
-    contracted_ptr,
-    contracted1_ptr,
-    contracted2_ptr,
-    grad_x_ptr,
-    B,
-    N,
-    GRAD_X: tl.constexpr,
-    ROWS: tl.constexpr,
-    BLOCK: tl.constexpr,
-    REAL: tl.constexpr,
-):
-    BN = tl.cast(B, tl.int64) * N
-
-    start = tl.program_id(0).to(tl.int64) * BLOCK
-    tile = tl.arange(0, BLOCK)
-    mask = tile < tl.cast(B, tl.int64) * N - start
-    contracted_row = contracted_ptr + start
-    contracted1_row = contracted1_ptr + start
-    contracted2_row = contracted2_ptr + start
-    grad_x_row = grad_x_ptr + start
-
-    contracted_0 = tl.load(contracted_row + tile, mask=mask, other=0.0).to(REAL)
-    contracted1_0 = tl.load(contracted1_row + tile, mask=mask, other=0.0).to(REAL)
-    contracted1_1 = tl.load(contracted1_row + BN + tile, mask=mask, other=0.0).to(REAL)
-    contracted2_0 = tl.load(contracted2_row + tile, mask=mask, other=0.0).to(REAL)
-
-    if GRAD_X:
-        tl.store(grad_x_row + tile, contracted_0, mask=mask)
-        tl.store(grad_x_row + BN + tile, contracted1_0, mask=mask)
-        tl.store(grad_x_row + 2 * BN + tile, contracted1_1, mask=mask)
-        tl.store(grad_x_row + 3 * BN + tile, contracted2_0, mask=mask)
-
-
-@triton.jit(do_not_specialize=["B"])
-def _mv_linear_backward_1_kernel(
     grad_out_ptr,
     grad_bias_ptr,
     B,
@@ -6175,76 +5997,8 @@ def _mv_linear_backward_1_kernel(
         tl.store(grad_bias_row + 3 * M + m, _column_sum(grad_bias_e12, ROWS), mask=tile_mask)
 
 
-@triton.jit(do_not_specialize=["N"])
-def _mv_linear_backward_2_kernel(
-    contracted3_ptr,
-    contracted4_ptr,
-    contracted5_ptr,
-    grad_weight_ptr,
-    N,
-    M,
-    GRAD_WEIGHT: tl.constexpr,
-    ROWS: tl.constexpr,
-    BLOCK: tl.constexpr,
-    REAL: tl.constexpr,
-):
-    NM = tl.cast(N, tl.int64) * M
-
-    start = tl.program_id(0).to(tl.int64) * BLOCK
-    tile = tl.arange(0, BLOCK)
-    mask = tile < tl.cast(N, tl.int64) * M - start
-    contracted3_row = contracted3_ptr + start
-    contracted4_row = contracted4_ptr + start
-    contracted5_row = contracted5_ptr + start
-    grad_weight_row = grad_weight_ptr + start
-
-    contracted3_0 = tl.load(contracted3_row + tile, mask=mask, other=0.0).to(REAL)
-    contracted4_0 = tl.load(contracted4_row + tile, mask=mask, other=0.0).to(REAL)
-    contracted5_0 = tl.load(contracted5_row + tile, mask=mask, other=0.0).to(REAL)
-
-    if GRAD_WEIGHT:
-        tl.store(grad_weight_row + tile, contracted3_0, mask=mask)
-        tl.store(grad_weight_row + NM + tile, contracted4_0, mask=mask)
-        tl.store(grad_weight_row + 2 * NM + tile, contracted5_0, mask=mask)
-
-
-@triton.jit(do_not_specialize=["B"])
-def _mv_linear_double_backward_kernel(
-    contracted_ptr,
-    contracted1_ptr,
-    contracted2_ptr,
-    grad_x_ptr,
-    B,
-    N,
-    GRAD_X: tl.constexpr,
-    ROWS: tl.constexpr,
-    BLOCK: tl.constexpr,
-    REAL: tl.constexpr,
-):
-    BN = tl.cast(B, tl.int64) * N
-
-    start = tl.program_id(0).to(tl.int64) * BLOCK
-    tile = tl.arange(0, BLOCK)
-    mask = tile < tl.cast(B, tl.int64) * N - start
-    contracted_row = contracted_ptr + start
-    contracted1_row = contracted1_ptr + start
-    contracted2_row = contracted2_ptr + start
-    grad_x_row = grad_x_ptr + start
-
-    contracted_0 = tl.load(contracted_row + tile, mask=mask, other=0.0).to(REAL)
-    contracted1_0 = tl.load(contracted1_row + tile, mask=mask, other=0.0).to(REAL)
-    contracted1_1 = tl.load(contracted1_row + BN + tile, mask=mask, other=0.0).to(REAL)
-    contracted2_0 = tl.load(contracted2_row + tile, mask=mask, other=0.0).to(REAL)
-
-    if GRAD_X:
-        tl.store(grad_x_row + tile, contracted_0, mask=mask)
-        tl.store(grad_x_row + BN + tile, contracted1_0, mask=mask)
-        tl.store(grad_x_row + 2 * BN + tile, contracted1_1, mask=mask)
-        tl.store(grad_x_row + 3 * BN + tile, contracted2_0, mask=mask)
-
-
 @triton.jit(do_not_specialize=[])
-def _mv_linear_double_backward_1_kernel(
+def _mv_linear_double_backward_kernel(
     grad_bias_ptr,
     M,
     GRAD_BIAS: tl.constexpr,
@@ -6264,41 +6018,8 @@ def _mv_linear_double_backward_1_kernel(
         tl.store(grad_bias_row + 3 * M + tile, 0.0, mask=mask)
 
 
-@triton.jit(do_not_specialize=["N"])
-def _mv_linear_double_backward_2_kernel(
-    contracted3_ptr,
-    contracted4_ptr,
-    contracted5_ptr,
-    grad_weight_ptr,
-    N,
-    M,
-    GRAD_WEIGHT: tl.constexpr,
-    ROWS: tl.constexpr,
-    BLOCK: tl.constexpr,
-    REAL: tl.constexpr,
-):
-    NM = tl.cast(N, tl.int64) * M
-
-    start = tl.program_id(0).to(tl.int64) * BLOCK
-    tile = tl.arange(0, BLOCK)
-    mask = tile < tl.cast(N, tl.int64) * M - start
-    contracted3_row = contracted3_ptr + start
-    contracted4_row = contracted4_ptr + start
-    contracted5_row = contracted5_ptr + start
-    grad_weight_row = grad_weight_ptr + start
-
-    contracted3_0 = tl.load(contracted3_row + tile, mask=mask, other=0.0).to(REAL)
-    contracted4_0 = tl.load(contracted4_row + tile, mask=mask, other=0.0).to(REAL)
-    contracted5_0 = tl.load(contracted5_row + tile, mask=mask, other=0.0).to(REAL)
-
-    if GRAD_WEIGHT:
-        tl.store(grad_weight_row + tile, contracted3_0, mask=mask)
-        tl.store(grad_weight_row + NM + tile, contracted4_0, mask=mask)
-        tl.store(grad_weight_row + 2 * NM + tile, contracted5_0, mask=mask)
-
-
 @triton.jit(do_not_specialize=["B"])
-def _mv_linear_double_backward_3_kernel(
+def _mv_linear_double_backward_1_kernel(
     x_ptr,
     grad_grad_x_ptr,
     operand_ptr,
@@ -6337,8 +6058,8 @@ def _mv_linear_double_backward_3_kernel(
     grad_grad_x_e2 = tl.load(grad_grad_x_row + 2 * BN + at, mask=mask & HAS_GRAD_GRAD_X, other=0.0).to(REAL)
     grad_grad_x_e12 = tl.load(grad_grad_x_row + 3 * BN + at, mask=mask & HAS_GRAD_GRAD_X, other=0.0).to(REAL)
 
-    tl.store(operand_row + r * 2 * N + n, grad_grad_x_e, mask=mask)
-    tl.store(operand_row + r * 2 * N + n + N, x_e, mask=mask)
+    tl.store(operand_row + r * 2 * N + n, x_e, mask=mask)
+    tl.store(operand_row + r * 2 * N + n + N, grad_grad_x_e, mask=mask)
     tl.store(operand2_row + r * 2 * N + n, grad_grad_x_e1, mask=mask)
     tl.store(operand2_row + N + r * 2 * N + n, x_e1, mask=mask)
     tl.store(operand2_row + 2 * BN + r * 2 * N + n, grad_grad_x_e2, mask=mask)
@@ -6348,7 +6069,7 @@ def _mv_linear_double_backward_3_kernel(
 
 
 @triton.jit(do_not_specialize=["N"])
-def _mv_linear_double_backward_4_kernel(
+def _mv_linear_double_backward_2_kernel(
     weight_ptr,
     grad_grad_weight_ptr,
     operand1_ptr,
@@ -6382,8 +6103,8 @@ def _mv_linear_double_backward_4_kernel(
         REAL
     )
 
-    tl.store(operand1_row + tile, weight_0, mask=mask)
-    tl.store(operand1_row + NM + tile, grad_grad_weight_0, mask=mask)
+    tl.store(operand1_row + tile, grad_grad_weight_0, mask=mask)
+    tl.store(operand1_row + NM + tile, weight_0, mask=mask)
     tl.store(operand3_row + tile, weight_1, mask=mask)
     tl.store(operand3_row + NM + tile, grad_grad_weight_1, mask=mask)
     tl.store(operand5_row + tile, weight_2, mask=mask)
@@ -6391,11 +6112,11 @@ def _mv_linear_double_backward_4_kernel(
 
 
 @triton.jit(do_not_specialize=["B"])
-def _mv_linear_double_backward_5_kernel(
+def _mv_linear_double_backward_3_kernel(
     grad_grad_bias_ptr,
-    contracted6_ptr,
-    contracted7_ptr,
-    contracted8_ptr,
+    contracted_ptr,
+    contracted1_ptr,
+    contracted2_ptr,
     grad_grad_out_ptr,
     B,
     M,
@@ -6421,20 +6142,20 @@ def _mv_linear_double_backward_5_kernel(
     b = tl.program_id(0).to(tl.int64) * ROWS
     row_mask = b + r < B
     mask = tile_mask if ROWS == 1 else tile_mask & row_mask
-    contracted6_row = contracted6_ptr + b * M
-    contracted7_row = contracted7_ptr + b * M
-    contracted8_row = contracted8_ptr + b * M
+    contracted_row = contracted_ptr + b * M
+    contracted1_row = contracted1_ptr + b * M
+    contracted2_row = contracted2_ptr + b * M
     grad_grad_out_row = grad_grad_out_ptr + b * M
 
-    contracted6_0 = tl.load(contracted6_row + at, mask=mask, other=0.0).to(REAL)
-    contracted7_0 = tl.load(contracted7_row + at, mask=mask, other=0.0).to(REAL)
-    contracted7_1 = tl.load(contracted7_row + BM + at, mask=mask, other=0.0).to(REAL)
-    contracted8_0 = tl.load(contracted8_row + at, mask=mask, other=0.0).to(REAL)
+    contracted_0 = tl.load(contracted_row + at, mask=mask, other=0.0).to(REAL)
+    contracted1_0 = tl.load(contracted1_row + at, mask=mask, other=0.0).to(REAL)
+    contracted1_1 = tl.load(contracted1_row + BM + at, mask=mask, other=0.0).to(REAL)
+    contracted2_0 = tl.load(contracted2_row + at, mask=mask, other=0.0).to(REAL)
 
-    grad_grad_out_e = grad_grad_bias_e + contracted6_0
-    grad_grad_out_e1 = grad_grad_bias_e1 + contracted7_0
-    grad_grad_out_e2 = grad_grad_bias_e2 + contracted7_1
-    grad_grad_out_e12 = grad_grad_bias_e12 + contracted8_0
+    grad_grad_out_e = contracted_0 + grad_grad_bias_e
+    grad_grad_out_e1 = contracted1_0 + grad_grad_bias_e1
+    grad_grad_out_e2 = contracted1_1 + grad_grad_bias_e2
+    grad_grad_out_e12 = contracted2_0 + grad_grad_bias_e12
 
     if GRAD_GRAD_OUT:
         tl.store(grad_grad_out_row + at, grad_grad_out_e, mask=mask)
@@ -6450,45 +6171,8 @@ def _mv_linear_double_backward_5_kernel(
 #     return grade_rms_norm(out, eps=eps) if normalize else out
 
 
-@triton.jit(do_not_specialize=["N"])
-def _layer_with_normalize_kernel(
-    linear_weight_ptr,
-    operand_ptr,
-    operand1_ptr,
-    operand2_ptr,
-    N,
-    K,
-    ROWS: tl.constexpr,
-    BLOCK: tl.constexpr,
-    REAL: tl.constexpr,
-):
-    # stores factors of matrix products, in the order in which these read them
-    KN = tl.cast(K, tl.int64) * N
-
-    k = _tile(tl.program_id(1) * BLOCK, ROWS, BLOCK)
-    r = _down(ROWS)
-    at = r * K + k
-    tile_mask = k < K
-
-    n = tl.program_id(0).to(tl.int64) * ROWS
-    row_mask = n + r < N
-    mask = tile_mask if ROWS == 1 else tile_mask & row_mask
-    linear_weight_row = linear_weight_ptr + n
-    operand_row = operand_ptr + n * K
-    operand1_row = operand1_ptr + n * K
-    operand2_row = operand2_ptr + n * K
-
-    linear_weight_0 = tl.load(linear_weight_row + r + k * N, mask=mask, other=0.0).to(REAL)
-    linear_weight_1 = tl.load(linear_weight_row + KN + r + k * N, mask=mask, other=0.0).to(REAL)
-    linear_weight_2 = tl.load(linear_weight_row + 2 * KN + r + k * N, mask=mask, other=0.0).to(REAL)
-
-    tl.store(operand_row + at, linear_weight_0, mask=mask)
-    tl.store(operand1_row + at, linear_weight_1, mask=mask)
-    tl.store(operand2_row + at, linear_weight_2, mask=mask)
-
-
 @triton.jit(do_not_specialize=["B"])
-def _layer_with_normalize_1_kernel(
+def _layer_with_normalize_kernel(
     x_ptr,
     gp_weight_ptr,
     linear_bias_ptr,
@@ -6588,7 +6272,7 @@ def _layer_with_normalize_1_kernel(
 
 
 @triton.jit(do_not_specialize=["B"])
-def _layer_with_normalize_1_long_kernel(
+def _layer_with_normalize_long_kernel(
     x_ptr,
     gp_weight_ptr,
     linear_bias_ptr,
@@ -7282,44 +6966,6 @@ def _layer_with_normalize_backward_1_kernel(
         tl.store(grad_linear_bias_row + 3 * N + n, _column_sum(grad_linear_bias_e12, ROWS), mask=tile_mask)
 
 
-@triton.jit(do_not_specialize=["N"])
-def _layer_with_normalize_backward_2_kernel(
-    contracted3_ptr,
-    contracted4_ptr,
-    contracted5_ptr,
-    grad_linear_weight_ptr,
-    N,
-    K,
-    GRAD_LINEAR_WEIGHT: tl.constexpr,
-    ROWS: tl.constexpr,
-    BLOCK: tl.constexpr,
-    REAL: tl.constexpr,
-):
-    KN = tl.cast(K, tl.int64) * N
-
-    k = _tile(tl.program_id(1) * BLOCK, ROWS, BLOCK)
-    r = _down(ROWS)
-    at = r * K + k
-    tile_mask = k < K
-
-    n = tl.program_id(0).to(tl.int64) * ROWS
-    row_mask = n + r < N
-    mask = tile_mask if ROWS == 1 else tile_mask & row_mask
-    contracted3_row = contracted3_ptr + n * K
-    contracted4_row = contracted4_ptr + n * K
-    contracted5_row = contracted5_ptr + n * K
-    grad_linear_weight_row = grad_linear_weight_ptr + n
-
-    contracted3_0 = tl.load(contracted3_row + at, mask=mask, other=0.0).to(REAL)
-    contracted4_0 = tl.load(contracted4_row + at, mask=mask, other=0.0).to(REAL)
-    contracted5_0 = tl.load(contracted5_row + at, mask=mask, other=0.0).to(REAL)
-
-    if GRAD_LINEAR_WEIGHT:
-        tl.store(grad_linear_weight_row + r + k * N, contracted3_0, mask=mask)
-        tl.store(grad_linear_weight_row + KN + r + k * N, contracted4_0, mask=mask)
-        tl.store(grad_linear_weight_row + 2 * KN + r + k * N, contracted5_0, mask=mask)
-
-
 # ---------------------------------------------------------------------------------------------------------------------
 # layer_without_normalize
 #     y = mv_linear(rename(x, axis=n, to=k), linear_weight, linear_bias)
@@ -7327,45 +6973,8 @@ def _layer_with_normalize_backward_2_kernel(
 #     return grade_rms_norm(out, eps=eps) if normalize else out
 
 
-@triton.jit(do_not_specialize=["N"])
-def _layer_without_normalize_kernel(
-    linear_weight_ptr,
-    operand_ptr,
-    operand1_ptr,
-    operand2_ptr,
-    N,
-    K,
-    ROWS: tl.constexpr,
-    BLOCK: tl.constexpr,
-    REAL: tl.constexpr,
-):
-    # stores factors of matrix products, in the order in which these read them
-    KN = tl.cast(K, tl.int64) * N
-
-    k = _tile(tl.program_id(1) * BLOCK, ROWS, BLOCK)
-    r = _down(ROWS)
-    at = r * K + k
-    tile_mask = k < K
-
-    n = tl.program_id(0).to(tl.int64) * ROWS
-    row_mask = n + r < N
-    mask = tile_mask if ROWS == 1 else tile_mask & row_mask
-    linear_weight_row = linear_weight_ptr + n
-    operand_row = operand_ptr + n * K
-    operand1_row = operand1_ptr + n * K
-    operand2_row = operand2_ptr + n * K
-
-    linear_weight_0 = tl.load(linear_weight_row + r + k * N, mask=mask, other=0.0).to(REAL)
-    linear_weight_1 = tl.load(linear_weight_row + KN + r + k * N, mask=mask, other=0.0).to(REAL)
-    linear_weight_2 = tl.load(linear_weight_row + 2 * KN + r + k * N, mask=mask, other=0.0).to(REAL)
-
-    tl.store(operand_row + at, linear_weight_0, mask=mask)
-    tl.store(operand1_row + at, linear_weight_1, mask=mask)
-    tl.store(operand2_row + at, linear_weight_2, mask=mask)
-
-
 @triton.jit(do_not_specialize=["B"])
-def _layer_without_normalize_1_kernel(
+def _layer_without_normalize_kernel(
     x_ptr,
     gp_weight_ptr,
     linear_bias_ptr,
@@ -7728,44 +7337,6 @@ def _layer_without_normalize_backward_1_kernel(
         tl.store(grad_linear_bias_row + 3 * N + n, _column_sum(grad_linear_bias_e12, ROWS), mask=tile_mask)
 
 
-@triton.jit(do_not_specialize=["N"])
-def _layer_without_normalize_backward_2_kernel(
-    contracted3_ptr,
-    contracted4_ptr,
-    contracted5_ptr,
-    grad_linear_weight_ptr,
-    N,
-    K,
-    GRAD_LINEAR_WEIGHT: tl.constexpr,
-    ROWS: tl.constexpr,
-    BLOCK: tl.constexpr,
-    REAL: tl.constexpr,
-):
-    KN = tl.cast(K, tl.int64) * N
-
-    k = _tile(tl.program_id(1) * BLOCK, ROWS, BLOCK)
-    r = _down(ROWS)
-    at = r * K + k
-    tile_mask = k < K
-
-    n = tl.program_id(0).to(tl.int64) * ROWS
-    row_mask = n + r < N
-    mask = tile_mask if ROWS == 1 else tile_mask & row_mask
-    contracted3_row = contracted3_ptr + n * K
-    contracted4_row = contracted4_ptr + n * K
-    contracted5_row = contracted5_ptr + n * K
-    grad_linear_weight_row = grad_linear_weight_ptr + n
-
-    contracted3_0 = tl.load(contracted3_row + at, mask=mask, other=0.0).to(REAL)
-    contracted4_0 = tl.load(contracted4_row + at, mask=mask, other=0.0).to(REAL)
-    contracted5_0 = tl.load(contracted5_row + at, mask=mask, other=0.0).to(REAL)
-
-    if GRAD_LINEAR_WEIGHT:
-        tl.store(grad_linear_weight_row + r + k * N, contracted3_0, mask=mask)
-        tl.store(grad_linear_weight_row + KN + r + k * N, contracted4_0, mask=mask)
-        tl.store(grad_linear_weight_row + 2 * KN + r + k * N, contracted5_0, mask=mask)
-
-
 # ---------------------------------------------------------------------------------------------------------------------
 # fc_layer_with_normalize
 #     y = mv_linear(rename(x, axis=n, to=k), linear_weight, linear_bias)
@@ -7773,53 +7344,16 @@ def _layer_without_normalize_backward_2_kernel(
 #     return grade_rms_norm(out, eps=eps) if normalize else out
 
 
-@triton.jit(do_not_specialize=["N"])
-def _fc_layer_with_normalize_kernel(
-    linear_weight_ptr,
-    operand_ptr,
-    operand1_ptr,
-    operand2_ptr,
-    N,
-    K,
-    ROWS: tl.constexpr,
-    BLOCK: tl.constexpr,
-    REAL: tl.constexpr,
-):
-    # stores factors of matrix products, in the order in which these read them
-    KN = tl.cast(K, tl.int64) * N
-
-    k = _tile(tl.program_id(1) * BLOCK, ROWS, BLOCK)
-    r = _down(ROWS)
-    at = r * K + k
-    tile_mask = k < K
-
-    n = tl.program_id(0).to(tl.int64) * ROWS
-    row_mask = n + r < N
-    mask = tile_mask if ROWS == 1 else tile_mask & row_mask
-    linear_weight_row = linear_weight_ptr + n
-    operand_row = operand_ptr + n * K
-    operand1_row = operand1_ptr + n * K
-    operand2_row = operand2_ptr + n * K
-
-    linear_weight_0 = tl.load(linear_weight_row + r + k * N, mask=mask, other=0.0).to(REAL)
-    linear_weight_1 = tl.load(linear_weight_row + KN + r + k * N, mask=mask, other=0.0).to(REAL)
-    linear_weight_2 = tl.load(linear_weight_row + 2 * KN + r + k * N, mask=mask, other=0.0).to(REAL)
-
-    tl.store(operand_row + at, linear_weight_0, mask=mask)
-    tl.store(operand1_row + at, linear_weight_1, mask=mask)
-    tl.store(operand2_row + at, linear_weight_2, mask=mask)
-
-
 @triton.jit(do_not_specialize=["B"])
-def _fc_layer_with_normalize_1_kernel(
+def _fc_layer_with_normalize_kernel(
     x_ptr,
     linear_bias_ptr,
     saved_product_ptr,
     saved_product1_ptr,
     saved_product2_ptr,
-    operand3_ptr,
-    operand5_ptr,
-    operand7_ptr,
+    operand_ptr,
+    operand2_ptr,
+    operand4_ptr,
     B,
     N,
     ROWS: tl.constexpr,
@@ -7845,9 +7379,9 @@ def _fc_layer_with_normalize_1_kernel(
     saved_product_row = saved_product_ptr + b * N
     saved_product1_row = saved_product1_ptr + b * N
     saved_product2_row = saved_product2_ptr + b * N
-    operand3_row = operand3_ptr + b * 3 * N
-    operand5_row = operand5_ptr + b * 4 * N
-    operand7_row = operand7_ptr + b * 3 * N
+    operand_row = operand_ptr + b * 3 * N
+    operand2_row = operand2_ptr + b * 4 * N
+    operand4_row = operand4_ptr + b * 3 * N
 
     x_e = tl.load(x_row + at, mask=mask, other=0.0).to(REAL)
     x_e1 = tl.load(x_row + BN + at, mask=mask, other=0.0).to(REAL)
@@ -7887,28 +7421,28 @@ def _fc_layer_with_normalize_1_kernel(
     xy_121_e12 = gelu_x_e1 * gelu_y_e2 - gelu_x_e2 * gelu_y_e1
     xy_220_e12 = gelu_x_e12 * gelu_y_e
 
-    tl.store(operand3_row + r * 3 * N + n, xy_000_e, mask=mask)
-    tl.store(operand3_row + r * 3 * N + n + N, xy_101_e, mask=mask)
-    tl.store(operand3_row + r * 3 * N + n + 2 * N, xy_202_e, mask=mask)
-    tl.store(operand5_row + r * 4 * N + n, xy_011_e1, mask=mask)
-    tl.store(operand5_row + N + r * 4 * N + n, xy_110_e1, mask=mask)
-    tl.store(operand5_row + 2 * N + r * 4 * N + n, xy_112_e1, mask=mask)
-    tl.store(operand5_row + 3 * N + r * 4 * N + n, xy_211_e1, mask=mask)
-    tl.store(operand5_row + 4 * BN + r * 4 * N + n, xy_011_e2, mask=mask)
-    tl.store(operand5_row + 4 * BN + N + r * 4 * N + n, xy_110_e2, mask=mask)
-    tl.store(operand5_row + 4 * BN + 2 * N + r * 4 * N + n, xy_112_e2, mask=mask)
-    tl.store(operand5_row + 4 * BN + 3 * N + r * 4 * N + n, xy_211_e2, mask=mask)
-    tl.store(operand7_row + r * 3 * N + n, xy_022_e12, mask=mask)
-    tl.store(operand7_row + r * 3 * N + n + N, xy_121_e12, mask=mask)
-    tl.store(operand7_row + r * 3 * N + n + 2 * N, xy_220_e12, mask=mask)
+    tl.store(operand_row + r * 3 * N + n, xy_000_e, mask=mask)
+    tl.store(operand_row + r * 3 * N + n + N, xy_101_e, mask=mask)
+    tl.store(operand_row + r * 3 * N + n + 2 * N, xy_202_e, mask=mask)
+    tl.store(operand2_row + r * 4 * N + n, xy_011_e1, mask=mask)
+    tl.store(operand2_row + N + r * 4 * N + n, xy_110_e1, mask=mask)
+    tl.store(operand2_row + 2 * N + r * 4 * N + n, xy_112_e1, mask=mask)
+    tl.store(operand2_row + 3 * N + r * 4 * N + n, xy_211_e1, mask=mask)
+    tl.store(operand2_row + 4 * BN + r * 4 * N + n, xy_011_e2, mask=mask)
+    tl.store(operand2_row + 4 * BN + N + r * 4 * N + n, xy_110_e2, mask=mask)
+    tl.store(operand2_row + 4 * BN + 2 * N + r * 4 * N + n, xy_112_e2, mask=mask)
+    tl.store(operand2_row + 4 * BN + 3 * N + r * 4 * N + n, xy_211_e2, mask=mask)
+    tl.store(operand4_row + r * 3 * N + n, xy_022_e12, mask=mask)
+    tl.store(operand4_row + r * 3 * N + n + N, xy_121_e12, mask=mask)
+    tl.store(operand4_row + r * 3 * N + n + 2 * N, xy_220_e12, mask=mask)
 
 
 @triton.jit(do_not_specialize=["N"])
-def _fc_layer_with_normalize_2_kernel(
+def _fc_layer_with_normalize_1_kernel(
     gp_weight_ptr,
-    operand4_ptr,
-    operand6_ptr,
-    operand8_ptr,
+    operand1_ptr,
+    operand3_ptr,
+    operand5_ptr,
     N,
     M,
     ROWS: tl.constexpr,
@@ -7922,9 +7456,9 @@ def _fc_layer_with_normalize_2_kernel(
     tile = tl.arange(0, BLOCK)
     mask = tile < tl.cast(N, tl.int64) * M - start
     gp_weight_row = gp_weight_ptr + start
-    operand4_row = operand4_ptr + start
-    operand6_row = operand6_ptr + start
-    operand8_row = operand8_ptr + start
+    operand1_row = operand1_ptr + start
+    operand3_row = operand3_ptr + start
+    operand5_row = operand5_ptr + start
 
     gp_weight_000 = tl.load(gp_weight_row + tile, mask=mask, other=0.0).to(REAL)
     gp_weight_011 = tl.load(gp_weight_row + NM + tile, mask=mask, other=0.0).to(REAL)
@@ -7937,20 +7471,20 @@ def _fc_layer_with_normalize_2_kernel(
     gp_weight_211 = tl.load(gp_weight_row + 8 * NM + tile, mask=mask, other=0.0).to(REAL)
     gp_weight_220 = tl.load(gp_weight_row + 9 * NM + tile, mask=mask, other=0.0).to(REAL)
 
-    tl.store(operand4_row + tile, gp_weight_000, mask=mask)
-    tl.store(operand4_row + NM + tile, gp_weight_101, mask=mask)
-    tl.store(operand4_row + 2 * NM + tile, gp_weight_202, mask=mask)
-    tl.store(operand6_row + tile, gp_weight_011, mask=mask)
-    tl.store(operand6_row + NM + tile, gp_weight_110, mask=mask)
-    tl.store(operand6_row + 2 * NM + tile, gp_weight_112, mask=mask)
-    tl.store(operand6_row + 3 * NM + tile, gp_weight_211, mask=mask)
-    tl.store(operand8_row + tile, gp_weight_022, mask=mask)
-    tl.store(operand8_row + NM + tile, gp_weight_121, mask=mask)
-    tl.store(operand8_row + 2 * NM + tile, gp_weight_220, mask=mask)
+    tl.store(operand1_row + tile, gp_weight_000, mask=mask)
+    tl.store(operand1_row + NM + tile, gp_weight_101, mask=mask)
+    tl.store(operand1_row + 2 * NM + tile, gp_weight_202, mask=mask)
+    tl.store(operand3_row + tile, gp_weight_011, mask=mask)
+    tl.store(operand3_row + NM + tile, gp_weight_110, mask=mask)
+    tl.store(operand3_row + 2 * NM + tile, gp_weight_112, mask=mask)
+    tl.store(operand3_row + 3 * NM + tile, gp_weight_211, mask=mask)
+    tl.store(operand5_row + tile, gp_weight_022, mask=mask)
+    tl.store(operand5_row + NM + tile, gp_weight_121, mask=mask)
+    tl.store(operand5_row + 2 * NM + tile, gp_weight_220, mask=mask)
 
 
 @triton.jit(do_not_specialize=["B"])
-def _fc_layer_with_normalize_3_kernel(
+def _fc_layer_with_normalize_2_kernel(
     saved_product3_ptr,
     saved_product4_ptr,
     saved_product5_ptr,
@@ -8013,7 +7547,7 @@ def _fc_layer_with_normalize_3_kernel(
 
 
 @triton.jit(do_not_specialize=["B"])
-def _fc_layer_with_normalize_3_long_kernel(
+def _fc_layer_with_normalize_2_long_kernel(
     saved_product3_ptr,
     saved_product4_ptr,
     saved_product5_ptr,
@@ -8140,9 +7674,13 @@ def _fc_layer_with_normalize_backward_kernel(
     saved_product2_0 = tl.load(saved_product2_row + at, mask=mask, other=0.0).to(REAL)
 
     gate_x = 0.5 + 0.5 * tl.erf(0.7071067811865476 * x_e)
-    gelu_x_e = x_e * gate_x
+    gelu_x_e12 = x_e12 * gate_x
+    y_e12 = linear_bias_e12 + saved_product2_0
     y_e = linear_bias_e + saved_product_0
     gate_y = 0.5 + 0.5 * tl.erf(0.7071067811865476 * y_e)
+    gelu_y_e12 = y_e12 * gate_y
+    operand_0 = gelu_x_e12 * gelu_y_e12
+    gelu_x_e = x_e * gate_x
     gelu_y_e = y_e * gate_y
     xy_000_e = gelu_x_e * gelu_y_e
     gelu_x_e1 = x_e1 * gate_x
@@ -8152,34 +7690,30 @@ def _fc_layer_with_normalize_backward_kernel(
     y_e2 = linear_bias_e2 + saved_product1_1
     gelu_y_e2 = gate_y * y_e2
     xy_101_e = gelu_x_e1 * gelu_y_e1 + gelu_x_e2 * gelu_y_e2
-    gelu_x_e12 = x_e12 * gate_x
-    y_e12 = linear_bias_e12 + saved_product2_0
-    gelu_y_e12 = y_e12 * gate_y
-    operand_2 = gelu_x_e12 * gelu_y_e12
+    xy_011_e1 = gelu_x_e * gelu_y_e1
+    xy_110_e1 = gelu_x_e1 * gelu_y_e
+    operand2_2 = gelu_x_e2 * gelu_y_e12
+    xy_211_e1 = gelu_x_e12 * gelu_y_e2
     xy_011_e2 = gelu_x_e * gelu_y_e2
     xy_110_e2 = gelu_x_e2 * gelu_y_e
     xy_112_e2 = gelu_x_e1 * gelu_y_e12
-    operand2_2 = -xy_112_e2
+    operand2_6 = -xy_112_e2
     xy_211_e2 = -gelu_x_e12 * gelu_y_e1
-    xy_011_e1 = gelu_x_e * gelu_y_e1
-    xy_110_e1 = gelu_x_e1 * gelu_y_e
-    operand2_6 = gelu_x_e2 * gelu_y_e12
-    xy_211_e1 = gelu_x_e12 * gelu_y_e2
     xy_022_e12 = gelu_x_e * gelu_y_e12
     xy_121_e12 = gelu_x_e1 * gelu_y_e2 - gelu_x_e2 * gelu_y_e1
     xy_220_e12 = gelu_x_e12 * gelu_y_e
 
-    tl.store(operand_row + r * 3 * N + n, xy_000_e, mask=mask)
-    tl.store(operand_row + r * 3 * N + n + N, xy_101_e, mask=mask)
-    tl.store(operand_row + r * 3 * N + n + 2 * N, operand_2, mask=mask)
-    tl.store(operand2_row + r * 4 * N + n, xy_011_e2, mask=mask)
-    tl.store(operand2_row + N + r * 4 * N + n, xy_110_e2, mask=mask)
+    tl.store(operand_row + r * 3 * N + n, operand_0, mask=mask)
+    tl.store(operand_row + r * 3 * N + n + N, xy_000_e, mask=mask)
+    tl.store(operand_row + r * 3 * N + n + 2 * N, xy_101_e, mask=mask)
+    tl.store(operand2_row + r * 4 * N + n, xy_011_e1, mask=mask)
+    tl.store(operand2_row + N + r * 4 * N + n, xy_110_e1, mask=mask)
     tl.store(operand2_row + 2 * N + r * 4 * N + n, operand2_2, mask=mask)
-    tl.store(operand2_row + 3 * N + r * 4 * N + n, xy_211_e2, mask=mask)
-    tl.store(operand2_row + 4 * BN + r * 4 * N + n, xy_011_e1, mask=mask)
-    tl.store(operand2_row + 4 * BN + N + r * 4 * N + n, xy_110_e1, mask=mask)
+    tl.store(operand2_row + 3 * N + r * 4 * N + n, xy_211_e1, mask=mask)
+    tl.store(operand2_row + 4 * BN + r * 4 * N + n, xy_011_e2, mask=mask)
+    tl.store(operand2_row + 4 * BN + N + r * 4 * N + n, xy_110_e2, mask=mask)
     tl.store(operand2_row + 4 * BN + 2 * N + r * 4 * N + n, operand2_6, mask=mask)
-    tl.store(operand2_row + 4 * BN + 3 * N + r * 4 * N + n, xy_211_e1, mask=mask)
+    tl.store(operand2_row + 4 * BN + 3 * N + r * 4 * N + n, xy_211_e2, mask=mask)
     tl.store(operand4_row + r * 3 * N + n, xy_022_e12, mask=mask)
     tl.store(operand4_row + r * 3 * N + n + N, xy_121_e12, mask=mask)
     tl.store(operand4_row + r * 3 * N + n + 2 * N, xy_220_e12, mask=mask)
@@ -8246,14 +7780,14 @@ def _fc_layer_with_normalize_backward_1_kernel(
     t1 = t0 * (grad_inv_rms_0 * (-0.5 * saved_inv_rms_0 * saved_inv_rms_0 * saved_inv_rms_0))
     grad_out_e = saved_inv_rms_0 * grad_out_e_2 + 2.0 * t1 * saved_product3_out_e
     t2 = t0 * (grad_inv_rms_1 * (-0.5 * saved_inv_rms_1 * saved_inv_rms_1 * saved_inv_rms_1))
-    grad_out_e2 = saved_inv_rms_1 * grad_out_e2_2 + 2.0 * t2 * saved_product4_out_e2
     grad_out_e1 = saved_inv_rms_1 * grad_out_e1_2 + 2.0 * t2 * saved_product4_out_e1
+    grad_out_e2 = saved_inv_rms_1 * grad_out_e2_2 + 2.0 * t2 * saved_product4_out_e2
     t3 = t0 * (grad_inv_rms_2 * (-0.5 * saved_inv_rms_2 * saved_inv_rms_2 * saved_inv_rms_2))
     grad_out_e12 = saved_inv_rms_2 * grad_out_e12_2 + 2.0 * t3 * saved_product5_out_e12
 
     tl.store(operand1_row + at, grad_out_e, mask=mask)
-    tl.store(operand3_row + at, grad_out_e2, mask=mask)
-    tl.store(operand3_row + BM + at, grad_out_e1, mask=mask)
+    tl.store(operand3_row + at, grad_out_e1, mask=mask)
+    tl.store(operand3_row + BM + at, grad_out_e2, mask=mask)
     tl.store(operand5_row + at, grad_out_e12, mask=mask)
 
 
@@ -8336,13 +7870,13 @@ def _fc_layer_with_normalize_backward_1_long_kernel(
         saved_product5_out_e12 = tl.load(saved_product5_row + at, mask=mask, other=0.0).to(REAL)
 
         grad_out_e = saved_inv_rms_0 * grad_out_e_2 + 2.0 * t1 * saved_product3_out_e
-        grad_out_e2 = saved_inv_rms_1 * grad_out_e2_2 + 2.0 * t2 * saved_product4_out_e2
         grad_out_e1 = saved_inv_rms_1 * grad_out_e1_2 + 2.0 * t2 * saved_product4_out_e1
+        grad_out_e2 = saved_inv_rms_1 * grad_out_e2_2 + 2.0 * t2 * saved_product4_out_e2
         grad_out_e12 = saved_inv_rms_2 * grad_out_e12_2 + 2.0 * t3 * saved_product5_out_e12
 
         tl.store(operand1_row + at, grad_out_e, mask=mask)
-        tl.store(operand3_row + at, grad_out_e2, mask=mask)
-        tl.store(operand3_row + BM + at, grad_out_e1, mask=mask)
+        tl.store(operand3_row + at, grad_out_e1, mask=mask)
+        tl.store(operand3_row + BM + at, grad_out_e2, mask=mask)
         tl.store(operand5_row + at, grad_out_e12, mask=mask)
 
 
@@ -8381,13 +7915,13 @@ def _fc_layer_with_normalize_backward_2_kernel(
     contracted2_2 = tl.load(contracted2_row + 2 * NM + tile, mask=mask, other=0.0).to(REAL)
 
     grad_gp_weight_112 = -contracted1_2
-    grad_gp_weight_202 = -contracted_2
+    grad_gp_weight_202 = -contracted_0
 
     if GRAD_GP_WEIGHT:
-        tl.store(grad_gp_weight_row + tile, contracted_0, mask=mask)
+        tl.store(grad_gp_weight_row + tile, contracted_1, mask=mask)
         tl.store(grad_gp_weight_row + NM + tile, contracted1_0, mask=mask)
         tl.store(grad_gp_weight_row + 2 * NM + tile, contracted2_0, mask=mask)
-        tl.store(grad_gp_weight_row + 3 * NM + tile, contracted_1, mask=mask)
+        tl.store(grad_gp_weight_row + 3 * NM + tile, contracted_2, mask=mask)
         tl.store(grad_gp_weight_row + 4 * NM + tile, contracted1_1, mask=mask)
         tl.store(grad_gp_weight_row + 5 * NM + tile, grad_gp_weight_112, mask=mask)
         tl.store(grad_gp_weight_row + 6 * NM + tile, contracted2_1, mask=mask)
@@ -8442,25 +7976,25 @@ def _fc_layer_with_normalize_backward_3_kernel(
     gp_weight_220 = tl.load(gp_weight_row + 9 * NM + at, mask=mask, other=0.0).to(REAL)
 
     tl.store(operand6_row + at, gp_weight_022, mask=mask)
-    tl.store(operand6_row + NM + at, gp_weight_220, mask=mask)
-    tl.store(operand6_row + 2 * NM + at, gp_weight_121, mask=mask)
+    tl.store(operand6_row + NM + at, gp_weight_121, mask=mask)
+    tl.store(operand6_row + 2 * NM + at, gp_weight_220, mask=mask)
     tl.store(operand7_row + at, gp_weight_011, mask=mask)
     tl.store(operand7_row + NM + at, gp_weight_110, mask=mask)
     tl.store(operand7_row + 2 * NM + at, gp_weight_112, mask=mask)
     tl.store(operand7_row + 3 * NM + at, gp_weight_211, mask=mask)
     tl.store(operand8_row + at, gp_weight_000, mask=mask)
-    tl.store(operand8_row + NM + at, gp_weight_202, mask=mask)
-    tl.store(operand8_row + 2 * NM + at, gp_weight_101, mask=mask)
-    tl.store(operand9_row + r + m * 3 * N, gp_weight_220, mask=mask)
-    tl.store(operand9_row + r + m * 3 * N + N, gp_weight_022, mask=mask)
-    tl.store(operand9_row + r + m * 3 * N + 2 * N, gp_weight_121, mask=mask)
+    tl.store(operand8_row + NM + at, gp_weight_101, mask=mask)
+    tl.store(operand8_row + 2 * NM + at, gp_weight_202, mask=mask)
+    tl.store(operand9_row + r + m * 3 * N, gp_weight_022, mask=mask)
+    tl.store(operand9_row + r + m * 3 * N + N, gp_weight_121, mask=mask)
+    tl.store(operand9_row + r + m * 3 * N + 2 * N, gp_weight_220, mask=mask)
     tl.store(operand10_row + r + m * 4 * N, gp_weight_011, mask=mask)
     tl.store(operand10_row + r + m * 4 * N + N, gp_weight_110, mask=mask)
     tl.store(operand10_row + r + m * 4 * N + 2 * N, gp_weight_112, mask=mask)
     tl.store(operand10_row + r + m * 4 * N + 3 * N, gp_weight_211, mask=mask)
     tl.store(operand11_row + r + m * 3 * N, gp_weight_000, mask=mask)
-    tl.store(operand11_row + r + m * 3 * N + N, gp_weight_202, mask=mask)
-    tl.store(operand11_row + r + m * 3 * N + 2 * N, gp_weight_101, mask=mask)
+    tl.store(operand11_row + r + m * 3 * N + N, gp_weight_101, mask=mask)
+    tl.store(operand11_row + r + m * 3 * N + 2 * N, gp_weight_202, mask=mask)
 
 
 @triton.jit(do_not_specialize=["B"])
@@ -8529,63 +8063,63 @@ def _fc_layer_with_normalize_backward_4_kernel(
     saved_product1_1 = tl.load(saved_product1_row + BN + at, mask=mask, other=0.0).to(REAL)
     saved_product2_0 = tl.load(saved_product2_row + at, mask=mask, other=0.0).to(REAL)
     contracted3_grad_xy_022_e12 = tl.load(contracted3_row + r * 3 * N + n, mask=mask, other=0.0).to(REAL)
-    contracted3_grad_xy_220_e12 = tl.load(contracted3_row + r * 3 * N + n + N, mask=mask, other=0.0).to(REAL)
-    contracted3_grad_xy_121_e12 = tl.load(contracted3_row + r * 3 * N + n + 2 * N, mask=mask, other=0.0).to(REAL)
-    contracted4_grad_xy_011_e2 = tl.load(contracted4_row + r * 4 * N + n, mask=mask, other=0.0).to(REAL)
-    contracted4_grad_xy_110_e2 = tl.load(contracted4_row + N + r * 4 * N + n, mask=mask, other=0.0).to(REAL)
-    contracted4_grad_xy_112_e2 = tl.load(contracted4_row + 2 * N + r * 4 * N + n, mask=mask, other=0.0).to(REAL)
-    contracted4_grad_xy_211_e2 = tl.load(contracted4_row + 3 * N + r * 4 * N + n, mask=mask, other=0.0).to(REAL)
-    contracted4_grad_xy_011_e1 = tl.load(contracted4_row + 4 * BN + r * 4 * N + n, mask=mask, other=0.0).to(REAL)
-    contracted4_grad_xy_110_e1 = tl.load(contracted4_row + 4 * BN + N + r * 4 * N + n, mask=mask, other=0.0).to(REAL)
-    contracted4_grad_xy_112_e1 = tl.load(contracted4_row + 4 * BN + 2 * N + r * 4 * N + n, mask=mask, other=0.0).to(
+    contracted3_grad_xy_121_e12 = tl.load(contracted3_row + r * 3 * N + n + N, mask=mask, other=0.0).to(REAL)
+    contracted3_grad_xy_220_e12 = tl.load(contracted3_row + r * 3 * N + n + 2 * N, mask=mask, other=0.0).to(REAL)
+    contracted4_grad_xy_011_e1 = tl.load(contracted4_row + r * 4 * N + n, mask=mask, other=0.0).to(REAL)
+    contracted4_grad_xy_110_e1 = tl.load(contracted4_row + N + r * 4 * N + n, mask=mask, other=0.0).to(REAL)
+    contracted4_grad_xy_112_e1 = tl.load(contracted4_row + 2 * N + r * 4 * N + n, mask=mask, other=0.0).to(REAL)
+    contracted4_grad_xy_211_e1 = tl.load(contracted4_row + 3 * N + r * 4 * N + n, mask=mask, other=0.0).to(REAL)
+    contracted4_grad_xy_011_e2 = tl.load(contracted4_row + 4 * BN + r * 4 * N + n, mask=mask, other=0.0).to(REAL)
+    contracted4_grad_xy_110_e2 = tl.load(contracted4_row + 4 * BN + N + r * 4 * N + n, mask=mask, other=0.0).to(REAL)
+    contracted4_grad_xy_112_e2 = tl.load(contracted4_row + 4 * BN + 2 * N + r * 4 * N + n, mask=mask, other=0.0).to(
         REAL
     )
-    contracted4_grad_xy_211_e1 = tl.load(contracted4_row + 4 * BN + 3 * N + r * 4 * N + n, mask=mask, other=0.0).to(
+    contracted4_grad_xy_211_e2 = tl.load(contracted4_row + 4 * BN + 3 * N + r * 4 * N + n, mask=mask, other=0.0).to(
         REAL
     )
     contracted5_grad_xy_000_e = tl.load(contracted5_row + r * 3 * N + n, mask=mask, other=0.0).to(REAL)
-    contracted5_grad_xy_202_e = tl.load(contracted5_row + r * 3 * N + n + N, mask=mask, other=0.0).to(REAL)
-    contracted5_grad_xy_101_e = tl.load(contracted5_row + r * 3 * N + n + 2 * N, mask=mask, other=0.0).to(REAL)
-    contracted6_along_b_n_grad_xy_220_e12 = tl.load(contracted6_along_b_n_row + r * 3 * N + n, mask=mask, other=0.0).to(
+    contracted5_grad_xy_101_e = tl.load(contracted5_row + r * 3 * N + n + N, mask=mask, other=0.0).to(REAL)
+    contracted5_grad_xy_202_e = tl.load(contracted5_row + r * 3 * N + n + 2 * N, mask=mask, other=0.0).to(REAL)
+    contracted6_along_b_n_grad_xy_022_e12 = tl.load(contracted6_along_b_n_row + r * 3 * N + n, mask=mask, other=0.0).to(
         REAL
     )
-    contracted6_along_b_n_grad_xy_022_e12 = tl.load(
+    contracted6_along_b_n_grad_xy_121_e12 = tl.load(
         contracted6_along_b_n_row + r * 3 * N + n + N, mask=mask, other=0.0
     ).to(REAL)
-    contracted6_along_b_n_grad_xy_121_e12 = tl.load(
+    contracted6_along_b_n_grad_xy_220_e12 = tl.load(
         contracted6_along_b_n_row + r * 3 * N + n + 2 * N, mask=mask, other=0.0
     ).to(REAL)
-    contracted7_along_b_n_grad_xy_011_e2 = tl.load(contracted7_along_b_n_row + r * 4 * N + n, mask=mask, other=0.0).to(
+    contracted7_along_b_n_grad_xy_011_e1 = tl.load(contracted7_along_b_n_row + r * 4 * N + n, mask=mask, other=0.0).to(
         REAL
     )
-    contracted7_along_b_n_grad_xy_110_e2 = tl.load(
+    contracted7_along_b_n_grad_xy_110_e1 = tl.load(
         contracted7_along_b_n_row + N + r * 4 * N + n, mask=mask, other=0.0
     ).to(REAL)
-    contracted7_along_b_n_grad_xy_112_e2 = tl.load(
+    contracted7_along_b_n_grad_xy_112_e1 = tl.load(
         contracted7_along_b_n_row + 2 * N + r * 4 * N + n, mask=mask, other=0.0
     ).to(REAL)
-    contracted7_along_b_n_grad_xy_211_e2 = tl.load(
+    contracted7_along_b_n_grad_xy_211_e1 = tl.load(
         contracted7_along_b_n_row + 3 * N + r * 4 * N + n, mask=mask, other=0.0
     ).to(REAL)
-    contracted7_along_b_n_grad_xy_011_e1 = tl.load(
+    contracted7_along_b_n_grad_xy_011_e2 = tl.load(
         contracted7_along_b_n_row + 4 * BN + r * 4 * N + n, mask=mask, other=0.0
     ).to(REAL)
-    contracted7_along_b_n_grad_xy_110_e1 = tl.load(
+    contracted7_along_b_n_grad_xy_110_e2 = tl.load(
         contracted7_along_b_n_row + 4 * BN + N + r * 4 * N + n, mask=mask, other=0.0
     ).to(REAL)
-    contracted7_along_b_n_grad_xy_112_e1 = tl.load(
+    contracted7_along_b_n_grad_xy_112_e2 = tl.load(
         contracted7_along_b_n_row + 4 * BN + 2 * N + r * 4 * N + n, mask=mask, other=0.0
     ).to(REAL)
-    contracted7_along_b_n_grad_xy_211_e1 = tl.load(
+    contracted7_along_b_n_grad_xy_211_e2 = tl.load(
         contracted7_along_b_n_row + 4 * BN + 3 * N + r * 4 * N + n, mask=mask, other=0.0
     ).to(REAL)
     contracted8_along_b_n_grad_xy_000_e = tl.load(contracted8_along_b_n_row + r * 3 * N + n, mask=mask, other=0.0).to(
         REAL
     )
-    contracted8_along_b_n_grad_xy_202_e = tl.load(
+    contracted8_along_b_n_grad_xy_101_e = tl.load(
         contracted8_along_b_n_row + r * 3 * N + n + N, mask=mask, other=0.0
     ).to(REAL)
-    contracted8_along_b_n_grad_xy_101_e = tl.load(
+    contracted8_along_b_n_grad_xy_202_e = tl.load(
         contracted8_along_b_n_row + r * 3 * N + n + 2 * N, mask=mask, other=0.0
     ).to(REAL)
 
@@ -8716,46 +8250,46 @@ def _fc_layer_with_normalize_backward_5_kernel(
         contracted10_0 = tl.load(contracted10_row + at, mask=mask, other=0.0).to(REAL)
         contracted10_1 = tl.load(contracted10_row + BN + at, mask=mask, other=0.0).to(REAL)
         contracted11_0 = tl.load(contracted11_row + at, mask=mask, other=0.0).to(REAL)
-        contracted6_along_b_n_grad_xy_220_e12 = tl.load(
+        contracted6_along_b_n_grad_xy_022_e12 = tl.load(
             contracted6_along_b_n_row + r * 3 * N + n, mask=mask, other=0.0
         ).to(REAL)
-        contracted6_along_b_n_grad_xy_022_e12 = tl.load(
+        contracted6_along_b_n_grad_xy_121_e12 = tl.load(
             contracted6_along_b_n_row + r * 3 * N + n + N, mask=mask, other=0.0
         ).to(REAL)
-        contracted6_along_b_n_grad_xy_121_e12 = tl.load(
+        contracted6_along_b_n_grad_xy_220_e12 = tl.load(
             contracted6_along_b_n_row + r * 3 * N + n + 2 * N, mask=mask, other=0.0
         ).to(REAL)
-        contracted7_along_b_n_grad_xy_011_e2 = tl.load(
+        contracted7_along_b_n_grad_xy_011_e1 = tl.load(
             contracted7_along_b_n_row + r * 4 * N + n, mask=mask, other=0.0
         ).to(REAL)
-        contracted7_along_b_n_grad_xy_110_e2 = tl.load(
+        contracted7_along_b_n_grad_xy_110_e1 = tl.load(
             contracted7_along_b_n_row + N + r * 4 * N + n, mask=mask, other=0.0
         ).to(REAL)
-        contracted7_along_b_n_grad_xy_112_e2 = tl.load(
+        contracted7_along_b_n_grad_xy_112_e1 = tl.load(
             contracted7_along_b_n_row + 2 * N + r * 4 * N + n, mask=mask, other=0.0
         ).to(REAL)
-        contracted7_along_b_n_grad_xy_211_e2 = tl.load(
+        contracted7_along_b_n_grad_xy_211_e1 = tl.load(
             contracted7_along_b_n_row + 3 * N + r * 4 * N + n, mask=mask, other=0.0
         ).to(REAL)
-        contracted7_along_b_n_grad_xy_011_e1 = tl.load(
+        contracted7_along_b_n_grad_xy_011_e2 = tl.load(
             contracted7_along_b_n_row + 4 * BN + r * 4 * N + n, mask=mask, other=0.0
         ).to(REAL)
-        contracted7_along_b_n_grad_xy_110_e1 = tl.load(
+        contracted7_along_b_n_grad_xy_110_e2 = tl.load(
             contracted7_along_b_n_row + 4 * BN + N + r * 4 * N + n, mask=mask, other=0.0
         ).to(REAL)
-        contracted7_along_b_n_grad_xy_112_e1 = tl.load(
+        contracted7_along_b_n_grad_xy_112_e2 = tl.load(
             contracted7_along_b_n_row + 4 * BN + 2 * N + r * 4 * N + n, mask=mask, other=0.0
         ).to(REAL)
-        contracted7_along_b_n_grad_xy_211_e1 = tl.load(
+        contracted7_along_b_n_grad_xy_211_e2 = tl.load(
             contracted7_along_b_n_row + 4 * BN + 3 * N + r * 4 * N + n, mask=mask, other=0.0
         ).to(REAL)
         contracted8_along_b_n_grad_xy_000_e = tl.load(
             contracted8_along_b_n_row + r * 3 * N + n, mask=mask, other=0.0
         ).to(REAL)
-        contracted8_along_b_n_grad_xy_202_e = tl.load(
+        contracted8_along_b_n_grad_xy_101_e = tl.load(
             contracted8_along_b_n_row + r * 3 * N + n + N, mask=mask, other=0.0
         ).to(REAL)
-        contracted8_along_b_n_grad_xy_101_e = tl.load(
+        contracted8_along_b_n_grad_xy_202_e = tl.load(
             contracted8_along_b_n_row + r * 3 * N + n + 2 * N, mask=mask, other=0.0
         ).to(REAL)
 
@@ -8842,44 +8376,6 @@ def _fc_layer_with_normalize_backward_5_kernel(
         tl.store(grad_linear_bias_row + 3 * N + n, _column_sum(grad_linear_bias_e12, ROWS), mask=tile_mask)
 
 
-@triton.jit(do_not_specialize=["N"])
-def _fc_layer_with_normalize_backward_6_kernel(
-    contracted12_ptr,
-    contracted13_ptr,
-    contracted14_ptr,
-    grad_linear_weight_ptr,
-    N,
-    K,
-    GRAD_LINEAR_WEIGHT: tl.constexpr,
-    ROWS: tl.constexpr,
-    BLOCK: tl.constexpr,
-    REAL: tl.constexpr,
-):
-    KN = tl.cast(K, tl.int64) * N
-
-    k = _tile(tl.program_id(1) * BLOCK, ROWS, BLOCK)
-    r = _down(ROWS)
-    at = r * K + k
-    tile_mask = k < K
-
-    n = tl.program_id(0).to(tl.int64) * ROWS
-    row_mask = n + r < N
-    mask = tile_mask if ROWS == 1 else tile_mask & row_mask
-    contracted12_row = contracted12_ptr + n * K
-    contracted13_row = contracted13_ptr + n * K
-    contracted14_row = contracted14_ptr + n * K
-    grad_linear_weight_row = grad_linear_weight_ptr + n
-
-    contracted12_0 = tl.load(contracted12_row + at, mask=mask, other=0.0).to(REAL)
-    contracted13_0 = tl.load(contracted13_row + at, mask=mask, other=0.0).to(REAL)
-    contracted14_0 = tl.load(contracted14_row + at, mask=mask, other=0.0).to(REAL)
-
-    if GRAD_LINEAR_WEIGHT:
-        tl.store(grad_linear_weight_row + r + k * N, contracted12_0, mask=mask)
-        tl.store(grad_linear_weight_row + KN + r + k * N, contracted13_0, mask=mask)
-        tl.store(grad_linear_weight_row + 2 * KN + r + k * N, contracted14_0, mask=mask)
-
-
 # ---------------------------------------------------------------------------------------------------------------------
 # fc_layer_without_normalize
 #     y = mv_linear(rename(x, axis=n, to=k), linear_weight, linear_bias)
@@ -8887,53 +8383,16 @@ def _fc_layer_with_normalize_backward_6_kernel(
 #     return grade_rms_norm(out, eps=eps) if normalize else out
 
 
-@triton.jit(do_not_specialize=["N"])
-def _fc_layer_without_normalize_kernel(
-    linear_weight_ptr,
-    operand_ptr,
-    operand1_ptr,
-    operand2_ptr,
-    N,
-    K,
-    ROWS: tl.constexpr,
-    BLOCK: tl.constexpr,
-    REAL: tl.constexpr,
-):
-    # stores factors of matrix products, in the order in which these read them
-    KN = tl.cast(K, tl.int64) * N
-
-    k = _tile(tl.program_id(1) * BLOCK, ROWS, BLOCK)
-    r = _down(ROWS)
-    at = r * K + k
-    tile_mask = k < K
-
-    n = tl.program_id(0).to(tl.int64) * ROWS
-    row_mask = n + r < N
-    mask = tile_mask if ROWS == 1 else tile_mask & row_mask
-    linear_weight_row = linear_weight_ptr + n
-    operand_row = operand_ptr + n * K
-    operand1_row = operand1_ptr + n * K
-    operand2_row = operand2_ptr + n * K
-
-    linear_weight_0 = tl.load(linear_weight_row + r + k * N, mask=mask, other=0.0).to(REAL)
-    linear_weight_1 = tl.load(linear_weight_row + KN + r + k * N, mask=mask, other=0.0).to(REAL)
-    linear_weight_2 = tl.load(linear_weight_row + 2 * KN + r + k * N, mask=mask, other=0.0).to(REAL)
-
-    tl.store(operand_row + at, linear_weight_0, mask=mask)
-    tl.store(operand1_row + at, linear_weight_1, mask=mask)
-    tl.store(operand2_row + at, linear_weight_2, mask=mask)
-
-
 @triton.jit(do_not_specialize=["B"])
-def _fc_layer_without_normalize_1_kernel(
+def _fc_layer_without_normalize_kernel(
     x_ptr,
     linear_bias_ptr,
     saved_product_ptr,
     saved_product1_ptr,
     saved_product2_ptr,
-    operand3_ptr,
-    operand5_ptr,
-    operand7_ptr,
+    operand_ptr,
+    operand2_ptr,
+    operand4_ptr,
     B,
     N,
     ROWS: tl.constexpr,
@@ -8959,9 +8418,9 @@ def _fc_layer_without_normalize_1_kernel(
     saved_product_row = saved_product_ptr + b * N
     saved_product1_row = saved_product1_ptr + b * N
     saved_product2_row = saved_product2_ptr + b * N
-    operand3_row = operand3_ptr + b * 3 * N
-    operand5_row = operand5_ptr + b * 4 * N
-    operand7_row = operand7_ptr + b * 3 * N
+    operand_row = operand_ptr + b * 3 * N
+    operand2_row = operand2_ptr + b * 4 * N
+    operand4_row = operand4_ptr + b * 3 * N
 
     x_e = tl.load(x_row + at, mask=mask, other=0.0).to(REAL)
     x_e1 = tl.load(x_row + BN + at, mask=mask, other=0.0).to(REAL)
@@ -9001,28 +8460,28 @@ def _fc_layer_without_normalize_1_kernel(
     xy_121_e12 = gelu_x_e1 * gelu_y_e2 - gelu_x_e2 * gelu_y_e1
     xy_220_e12 = gelu_x_e12 * gelu_y_e
 
-    tl.store(operand3_row + r * 3 * N + n, xy_000_e, mask=mask)
-    tl.store(operand3_row + r * 3 * N + n + N, xy_101_e, mask=mask)
-    tl.store(operand3_row + r * 3 * N + n + 2 * N, xy_202_e, mask=mask)
-    tl.store(operand5_row + r * 4 * N + n, xy_011_e1, mask=mask)
-    tl.store(operand5_row + N + r * 4 * N + n, xy_110_e1, mask=mask)
-    tl.store(operand5_row + 2 * N + r * 4 * N + n, xy_112_e1, mask=mask)
-    tl.store(operand5_row + 3 * N + r * 4 * N + n, xy_211_e1, mask=mask)
-    tl.store(operand5_row + 4 * BN + r * 4 * N + n, xy_011_e2, mask=mask)
-    tl.store(operand5_row + 4 * BN + N + r * 4 * N + n, xy_110_e2, mask=mask)
-    tl.store(operand5_row + 4 * BN + 2 * N + r * 4 * N + n, xy_112_e2, mask=mask)
-    tl.store(operand5_row + 4 * BN + 3 * N + r * 4 * N + n, xy_211_e2, mask=mask)
-    tl.store(operand7_row + r * 3 * N + n, xy_022_e12, mask=mask)
-    tl.store(operand7_row + r * 3 * N + n + N, xy_121_e12, mask=mask)
-    tl.store(operand7_row + r * 3 * N + n + 2 * N, xy_220_e12, mask=mask)
+    tl.store(operand_row + r * 3 * N + n, xy_000_e, mask=mask)
+    tl.store(operand_row + r * 3 * N + n + N, xy_101_e, mask=mask)
+    tl.store(operand_row + r * 3 * N + n + 2 * N, xy_202_e, mask=mask)
+    tl.store(operand2_row + r * 4 * N + n, xy_011_e1, mask=mask)
+    tl.store(operand2_row + N + r * 4 * N + n, xy_110_e1, mask=mask)
+    tl.store(operand2_row + 2 * N + r * 4 * N + n, xy_112_e1, mask=mask)
+    tl.store(operand2_row + 3 * N + r * 4 * N + n, xy_211_e1, mask=mask)
+    tl.store(operand2_row + 4 * BN + r * 4 * N + n, xy_011_e2, mask=mask)
+    tl.store(operand2_row + 4 * BN + N + r * 4 * N + n, xy_110_e2, mask=mask)
+    tl.store(operand2_row + 4 * BN + 2 * N + r * 4 * N + n, xy_112_e2, mask=mask)
+    tl.store(operand2_row + 4 * BN + 3 * N + r * 4 * N + n, xy_211_e2, mask=mask)
+    tl.store(operand4_row + r * 3 * N + n, xy_022_e12, mask=mask)
+    tl.store(operand4_row + r * 3 * N + n + N, xy_121_e12, mask=mask)
+    tl.store(operand4_row + r * 3 * N + n + 2 * N, xy_220_e12, mask=mask)
 
 
 @triton.jit(do_not_specialize=["N"])
-def _fc_layer_without_normalize_2_kernel(
+def _fc_layer_without_normalize_1_kernel(
     gp_weight_ptr,
-    operand4_ptr,
-    operand6_ptr,
-    operand8_ptr,
+    operand1_ptr,
+    operand3_ptr,
+    operand5_ptr,
     N,
     M,
     ROWS: tl.constexpr,
@@ -9036,9 +8495,9 @@ def _fc_layer_without_normalize_2_kernel(
     tile = tl.arange(0, BLOCK)
     mask = tile < tl.cast(N, tl.int64) * M - start
     gp_weight_row = gp_weight_ptr + start
-    operand4_row = operand4_ptr + start
-    operand6_row = operand6_ptr + start
-    operand8_row = operand8_ptr + start
+    operand1_row = operand1_ptr + start
+    operand3_row = operand3_ptr + start
+    operand5_row = operand5_ptr + start
 
     gp_weight_000 = tl.load(gp_weight_row + tile, mask=mask, other=0.0).to(REAL)
     gp_weight_011 = tl.load(gp_weight_row + NM + tile, mask=mask, other=0.0).to(REAL)
@@ -9051,49 +8510,16 @@ def _fc_layer_without_normalize_2_kernel(
     gp_weight_211 = tl.load(gp_weight_row + 8 * NM + tile, mask=mask, other=0.0).to(REAL)
     gp_weight_220 = tl.load(gp_weight_row + 9 * NM + tile, mask=mask, other=0.0).to(REAL)
 
-    tl.store(operand4_row + tile, gp_weight_000, mask=mask)
-    tl.store(operand4_row + NM + tile, gp_weight_101, mask=mask)
-    tl.store(operand4_row + 2 * NM + tile, gp_weight_202, mask=mask)
-    tl.store(operand6_row + tile, gp_weight_011, mask=mask)
-    tl.store(operand6_row + NM + tile, gp_weight_110, mask=mask)
-    tl.store(operand6_row + 2 * NM + tile, gp_weight_112, mask=mask)
-    tl.store(operand6_row + 3 * NM + tile, gp_weight_211, mask=mask)
-    tl.store(operand8_row + tile, gp_weight_022, mask=mask)
-    tl.store(operand8_row + NM + tile, gp_weight_121, mask=mask)
-    tl.store(operand8_row + 2 * NM + tile, gp_weight_220, mask=mask)
-
-
-@triton.jit(do_not_specialize=["B"])
-def _fc_layer_without_normalize_3_kernel(
-    contracted_ptr,
-    contracted1_ptr,
-    contracted2_ptr,
-    out_ptr,
-    B,
-    M,
-    ROWS: tl.constexpr,
-    BLOCK: tl.constexpr,
-    REAL: tl.constexpr,
-):
-    BM = tl.cast(B, tl.int64) * M
-
-    start = tl.program_id(0).to(tl.int64) * BLOCK
-    tile = tl.arange(0, BLOCK)
-    mask = tile < tl.cast(B, tl.int64) * M - start
-    contracted_row = contracted_ptr + start
-    contracted1_row = contracted1_ptr + start
-    contracted2_row = contracted2_ptr + start
-    out_row = out_ptr + start
-
-    contracted_out_e = tl.load(contracted_row + tile, mask=mask, other=0.0).to(REAL)
-    contracted1_out_e1 = tl.load(contracted1_row + tile, mask=mask, other=0.0).to(REAL)
-    contracted1_out_e2 = tl.load(contracted1_row + BM + tile, mask=mask, other=0.0).to(REAL)
-    contracted2_out_e12 = tl.load(contracted2_row + tile, mask=mask, other=0.0).to(REAL)
-
-    tl.store(out_row + tile, contracted_out_e, mask=mask)
-    tl.store(out_row + BM + tile, contracted1_out_e1, mask=mask)
-    tl.store(out_row + 2 * BM + tile, contracted1_out_e2, mask=mask)
-    tl.store(out_row + 3 * BM + tile, contracted2_out_e12, mask=mask)
+    tl.store(operand1_row + tile, gp_weight_000, mask=mask)
+    tl.store(operand1_row + NM + tile, gp_weight_101, mask=mask)
+    tl.store(operand1_row + 2 * NM + tile, gp_weight_202, mask=mask)
+    tl.store(operand3_row + tile, gp_weight_011, mask=mask)
+    tl.store(operand3_row + NM + tile, gp_weight_110, mask=mask)
+    tl.store(operand3_row + 2 * NM + tile, gp_weight_112, mask=mask)
+    tl.store(operand3_row + 3 * NM + tile, gp_weight_211, mask=mask)
+    tl.store(operand5_row + tile, gp_weight_022, mask=mask)
+    tl.store(operand5_row + NM + tile, gp_weight_121, mask=mask)
+    tl.store(operand5_row + 2 * NM + tile, gp_weight_220, mask=mask)
 
 
 @triton.jit(do_not_specialize=["B"])
@@ -9145,9 +8571,13 @@ def _fc_layer_without_normalize_backward_kernel(
     saved_product2_0 = tl.load(saved_product2_row + at, mask=mask, other=0.0).to(REAL)
 
     gate_x = 0.5 + 0.5 * tl.erf(0.7071067811865476 * x_e)
-    gelu_x_e = x_e * gate_x
+    gelu_x_e12 = x_e12 * gate_x
+    y_e12 = linear_bias_e12 + saved_product2_0
     y_e = linear_bias_e + saved_product_0
     gate_y = 0.5 + 0.5 * tl.erf(0.7071067811865476 * y_e)
+    gelu_y_e12 = y_e12 * gate_y
+    operand_0 = gelu_x_e12 * gelu_y_e12
+    gelu_x_e = x_e * gate_x
     gelu_y_e = y_e * gate_y
     xy_000_e = gelu_x_e * gelu_y_e
     gelu_x_e1 = x_e1 * gate_x
@@ -9157,10 +8587,6 @@ def _fc_layer_without_normalize_backward_kernel(
     y_e2 = linear_bias_e2 + saved_product1_1
     gelu_y_e2 = gate_y * y_e2
     xy_101_e = gelu_x_e1 * gelu_y_e1 + gelu_x_e2 * gelu_y_e2
-    gelu_x_e12 = x_e12 * gate_x
-    y_e12 = linear_bias_e12 + saved_product2_0
-    gelu_y_e12 = y_e12 * gate_y
-    operand_2 = gelu_x_e12 * gelu_y_e12
     xy_011_e1 = gelu_x_e * gelu_y_e1
     xy_110_e1 = gelu_x_e1 * gelu_y_e
     operand1_2 = gelu_x_e2 * gelu_y_e12
@@ -9174,9 +8600,9 @@ def _fc_layer_without_normalize_backward_kernel(
     xy_121_e12 = gelu_x_e1 * gelu_y_e2 - gelu_x_e2 * gelu_y_e1
     xy_220_e12 = gelu_x_e12 * gelu_y_e
 
-    tl.store(operand_row + r * 3 * N + n, xy_000_e, mask=mask)
-    tl.store(operand_row + r * 3 * N + n + N, xy_101_e, mask=mask)
-    tl.store(operand_row + r * 3 * N + n + 2 * N, operand_2, mask=mask)
+    tl.store(operand_row + r * 3 * N + n, operand_0, mask=mask)
+    tl.store(operand_row + r * 3 * N + n + N, xy_000_e, mask=mask)
+    tl.store(operand_row + r * 3 * N + n + 2 * N, xy_101_e, mask=mask)
     tl.store(operand1_row + r * 4 * N + n, xy_011_e1, mask=mask)
     tl.store(operand1_row + N + r * 4 * N + n, xy_110_e1, mask=mask)
     tl.store(operand1_row + 2 * N + r * 4 * N + n, operand1_2, mask=mask)
@@ -9225,13 +8651,13 @@ def _fc_layer_without_normalize_backward_1_kernel(
     contracted2_2 = tl.load(contracted2_row + 2 * NM + tile, mask=mask, other=0.0).to(REAL)
 
     grad_gp_weight_112 = -contracted1_2
-    grad_gp_weight_202 = -contracted_2
+    grad_gp_weight_202 = -contracted_0
 
     if GRAD_GP_WEIGHT:
-        tl.store(grad_gp_weight_row + tile, contracted_0, mask=mask)
+        tl.store(grad_gp_weight_row + tile, contracted_1, mask=mask)
         tl.store(grad_gp_weight_row + NM + tile, contracted1_0, mask=mask)
         tl.store(grad_gp_weight_row + 2 * NM + tile, contracted2_0, mask=mask)
-        tl.store(grad_gp_weight_row + 3 * NM + tile, contracted_1, mask=mask)
+        tl.store(grad_gp_weight_row + 3 * NM + tile, contracted_2, mask=mask)
         tl.store(grad_gp_weight_row + 4 * NM + tile, contracted1_1, mask=mask)
         tl.store(grad_gp_weight_row + 5 * NM + tile, grad_gp_weight_112, mask=mask)
         tl.store(grad_gp_weight_row + 6 * NM + tile, contracted2_1, mask=mask)
@@ -9286,25 +8712,25 @@ def _fc_layer_without_normalize_backward_2_kernel(
     gp_weight_220 = tl.load(gp_weight_row + 9 * NM + at, mask=mask, other=0.0).to(REAL)
 
     tl.store(operand3_row + at, gp_weight_022, mask=mask)
-    tl.store(operand3_row + NM + at, gp_weight_220, mask=mask)
-    tl.store(operand3_row + 2 * NM + at, gp_weight_121, mask=mask)
+    tl.store(operand3_row + NM + at, gp_weight_121, mask=mask)
+    tl.store(operand3_row + 2 * NM + at, gp_weight_220, mask=mask)
     tl.store(operand4_row + at, gp_weight_011, mask=mask)
     tl.store(operand4_row + NM + at, gp_weight_110, mask=mask)
     tl.store(operand4_row + 2 * NM + at, gp_weight_112, mask=mask)
     tl.store(operand4_row + 3 * NM + at, gp_weight_211, mask=mask)
     tl.store(operand5_row + at, gp_weight_000, mask=mask)
-    tl.store(operand5_row + NM + at, gp_weight_202, mask=mask)
-    tl.store(operand5_row + 2 * NM + at, gp_weight_101, mask=mask)
-    tl.store(operand6_row + r + m * 3 * N, gp_weight_220, mask=mask)
-    tl.store(operand6_row + r + m * 3 * N + N, gp_weight_022, mask=mask)
-    tl.store(operand6_row + r + m * 3 * N + 2 * N, gp_weight_121, mask=mask)
-    tl.store(operand7_row + r + m * 4 * N, gp_weight_110, mask=mask)
-    tl.store(operand7_row + r + m * 4 * N + N, gp_weight_112, mask=mask)
-    tl.store(operand7_row + r + m * 4 * N + 2 * N, gp_weight_011, mask=mask)
+    tl.store(operand5_row + NM + at, gp_weight_101, mask=mask)
+    tl.store(operand5_row + 2 * NM + at, gp_weight_202, mask=mask)
+    tl.store(operand6_row + r + m * 3 * N, gp_weight_022, mask=mask)
+    tl.store(operand6_row + r + m * 3 * N + N, gp_weight_121, mask=mask)
+    tl.store(operand6_row + r + m * 3 * N + 2 * N, gp_weight_220, mask=mask)
+    tl.store(operand7_row + r + m * 4 * N, gp_weight_011, mask=mask)
+    tl.store(operand7_row + r + m * 4 * N + N, gp_weight_110, mask=mask)
+    tl.store(operand7_row + r + m * 4 * N + 2 * N, gp_weight_112, mask=mask)
     tl.store(operand7_row + r + m * 4 * N + 3 * N, gp_weight_211, mask=mask)
     tl.store(operand8_row + r + m * 3 * N, gp_weight_000, mask=mask)
-    tl.store(operand8_row + r + m * 3 * N + N, gp_weight_202, mask=mask)
-    tl.store(operand8_row + r + m * 3 * N + 2 * N, gp_weight_101, mask=mask)
+    tl.store(operand8_row + r + m * 3 * N + N, gp_weight_101, mask=mask)
+    tl.store(operand8_row + r + m * 3 * N + 2 * N, gp_weight_202, mask=mask)
 
 
 @triton.jit(do_not_specialize=["B"])
@@ -9373,8 +8799,8 @@ def _fc_layer_without_normalize_backward_3_kernel(
     saved_product1_1 = tl.load(saved_product1_row + BN + at, mask=mask, other=0.0).to(REAL)
     saved_product2_0 = tl.load(saved_product2_row + at, mask=mask, other=0.0).to(REAL)
     contracted3_grad_xy_022_e12 = tl.load(contracted3_row + r * 3 * N + n, mask=mask, other=0.0).to(REAL)
-    contracted3_grad_xy_220_e12 = tl.load(contracted3_row + r * 3 * N + n + N, mask=mask, other=0.0).to(REAL)
-    contracted3_grad_xy_121_e12 = tl.load(contracted3_row + r * 3 * N + n + 2 * N, mask=mask, other=0.0).to(REAL)
+    contracted3_grad_xy_121_e12 = tl.load(contracted3_row + r * 3 * N + n + N, mask=mask, other=0.0).to(REAL)
+    contracted3_grad_xy_220_e12 = tl.load(contracted3_row + r * 3 * N + n + 2 * N, mask=mask, other=0.0).to(REAL)
     contracted4_grad_xy_011_e1 = tl.load(contracted4_row + r * 4 * N + n, mask=mask, other=0.0).to(REAL)
     contracted4_grad_xy_110_e1 = tl.load(contracted4_row + N + r * 4 * N + n, mask=mask, other=0.0).to(REAL)
     contracted4_grad_xy_112_e1 = tl.load(contracted4_row + 2 * N + r * 4 * N + n, mask=mask, other=0.0).to(REAL)
@@ -9388,36 +8814,36 @@ def _fc_layer_without_normalize_backward_3_kernel(
         REAL
     )
     contracted5_grad_xy_000_e = tl.load(contracted5_row + r * 3 * N + n, mask=mask, other=0.0).to(REAL)
-    contracted5_grad_xy_202_e = tl.load(contracted5_row + r * 3 * N + n + N, mask=mask, other=0.0).to(REAL)
-    contracted5_grad_xy_101_e = tl.load(contracted5_row + r * 3 * N + n + 2 * N, mask=mask, other=0.0).to(REAL)
-    contracted6_along_b_n_grad_xy_220_e12 = tl.load(contracted6_along_b_n_row + r * 3 * N + n, mask=mask, other=0.0).to(
+    contracted5_grad_xy_101_e = tl.load(contracted5_row + r * 3 * N + n + N, mask=mask, other=0.0).to(REAL)
+    contracted5_grad_xy_202_e = tl.load(contracted5_row + r * 3 * N + n + 2 * N, mask=mask, other=0.0).to(REAL)
+    contracted6_along_b_n_grad_xy_022_e12 = tl.load(contracted6_along_b_n_row + r * 3 * N + n, mask=mask, other=0.0).to(
         REAL
     )
-    contracted6_along_b_n_grad_xy_022_e12 = tl.load(
+    contracted6_along_b_n_grad_xy_121_e12 = tl.load(
         contracted6_along_b_n_row + r * 3 * N + n + N, mask=mask, other=0.0
     ).to(REAL)
-    contracted6_along_b_n_grad_xy_121_e12 = tl.load(
+    contracted6_along_b_n_grad_xy_220_e12 = tl.load(
         contracted6_along_b_n_row + r * 3 * N + n + 2 * N, mask=mask, other=0.0
     ).to(REAL)
-    contracted7_along_b_n_grad_xy_110_e1 = tl.load(contracted7_along_b_n_row + r * 4 * N + n, mask=mask, other=0.0).to(
+    contracted7_along_b_n_grad_xy_011_e1 = tl.load(contracted7_along_b_n_row + r * 4 * N + n, mask=mask, other=0.0).to(
         REAL
     )
-    contracted7_along_b_n_grad_xy_112_e1 = tl.load(
+    contracted7_along_b_n_grad_xy_110_e1 = tl.load(
         contracted7_along_b_n_row + N + r * 4 * N + n, mask=mask, other=0.0
     ).to(REAL)
-    contracted7_along_b_n_grad_xy_011_e1 = tl.load(
+    contracted7_along_b_n_grad_xy_112_e1 = tl.load(
         contracted7_along_b_n_row + 2 * N + r * 4 * N + n, mask=mask, other=0.0
     ).to(REAL)
     contracted7_along_b_n_grad_xy_211_e1 = tl.load(
         contracted7_along_b_n_row + 3 * N + r * 4 * N + n, mask=mask, other=0.0
     ).to(REAL)
-    contracted7_along_b_n_grad_xy_110_e2 = tl.load(
+    contracted7_along_b_n_grad_xy_011_e2 = tl.load(
         contracted7_along_b_n_row + 4 * BN + r * 4 * N + n, mask=mask, other=0.0
     ).to(REAL)
-    contracted7_along_b_n_grad_xy_112_e2 = tl.load(
+    contracted7_along_b_n_grad_xy_110_e2 = tl.load(
         contracted7_along_b_n_row + 4 * BN + N + r * 4 * N + n, mask=mask, other=0.0
     ).to(REAL)
-    contracted7_along_b_n_grad_xy_011_e2 = tl.load(
+    contracted7_along_b_n_grad_xy_112_e2 = tl.load(
         contracted7_along_b_n_row + 4 * BN + 2 * N + r * 4 * N + n, mask=mask, other=0.0
     ).to(REAL)
     contracted7_along_b_n_grad_xy_211_e2 = tl.load(
@@ -9426,10 +8852,10 @@ def _fc_layer_without_normalize_backward_3_kernel(
     contracted8_along_b_n_grad_xy_000_e = tl.load(contracted8_along_b_n_row + r * 3 * N + n, mask=mask, other=0.0).to(
         REAL
     )
-    contracted8_along_b_n_grad_xy_202_e = tl.load(
+    contracted8_along_b_n_grad_xy_101_e = tl.load(
         contracted8_along_b_n_row + r * 3 * N + n + N, mask=mask, other=0.0
     ).to(REAL)
-    contracted8_along_b_n_grad_xy_101_e = tl.load(
+    contracted8_along_b_n_grad_xy_202_e = tl.load(
         contracted8_along_b_n_row + r * 3 * N + n + 2 * N, mask=mask, other=0.0
     ).to(REAL)
 
@@ -9560,34 +8986,34 @@ def _fc_layer_without_normalize_backward_4_kernel(
         contracted10_0 = tl.load(contracted10_row + at, mask=mask, other=0.0).to(REAL)
         contracted10_1 = tl.load(contracted10_row + BN + at, mask=mask, other=0.0).to(REAL)
         contracted11_0 = tl.load(contracted11_row + at, mask=mask, other=0.0).to(REAL)
-        contracted6_along_b_n_grad_xy_220_e12 = tl.load(
+        contracted6_along_b_n_grad_xy_022_e12 = tl.load(
             contracted6_along_b_n_row + r * 3 * N + n, mask=mask, other=0.0
         ).to(REAL)
-        contracted6_along_b_n_grad_xy_022_e12 = tl.load(
+        contracted6_along_b_n_grad_xy_121_e12 = tl.load(
             contracted6_along_b_n_row + r * 3 * N + n + N, mask=mask, other=0.0
         ).to(REAL)
-        contracted6_along_b_n_grad_xy_121_e12 = tl.load(
+        contracted6_along_b_n_grad_xy_220_e12 = tl.load(
             contracted6_along_b_n_row + r * 3 * N + n + 2 * N, mask=mask, other=0.0
         ).to(REAL)
-        contracted7_along_b_n_grad_xy_110_e1 = tl.load(
+        contracted7_along_b_n_grad_xy_011_e1 = tl.load(
             contracted7_along_b_n_row + r * 4 * N + n, mask=mask, other=0.0
         ).to(REAL)
-        contracted7_along_b_n_grad_xy_112_e1 = tl.load(
+        contracted7_along_b_n_grad_xy_110_e1 = tl.load(
             contracted7_along_b_n_row + N + r * 4 * N + n, mask=mask, other=0.0
         ).to(REAL)
-        contracted7_along_b_n_grad_xy_011_e1 = tl.load(
+        contracted7_along_b_n_grad_xy_112_e1 = tl.load(
             contracted7_along_b_n_row + 2 * N + r * 4 * N + n, mask=mask, other=0.0
         ).to(REAL)
         contracted7_along_b_n_grad_xy_211_e1 = tl.load(
             contracted7_along_b_n_row + 3 * N + r * 4 * N + n, mask=mask, other=0.0
         ).to(REAL)
-        contracted7_along_b_n_grad_xy_110_e2 = tl.load(
+        contracted7_along_b_n_grad_xy_011_e2 = tl.load(
             contracted7_along_b_n_row + 4 * BN + r * 4 * N + n, mask=mask, other=0.0
         ).to(REAL)
-        contracted7_along_b_n_grad_xy_112_e2 = tl.load(
+        contracted7_along_b_n_grad_xy_110_e2 = tl.load(
             contracted7_along_b_n_row + 4 * BN + N + r * 4 * N + n, mask=mask, other=0.0
         ).to(REAL)
-        contracted7_along_b_n_grad_xy_011_e2 = tl.load(
+        contracted7_along_b_n_grad_xy_112_e2 = tl.load(
             contracted7_along_b_n_row + 4 * BN + 2 * N + r * 4 * N + n, mask=mask, other=0.0
         ).to(REAL)
         contracted7_along_b_n_grad_xy_211_e2 = tl.load(
@@ -9596,10 +9022,10 @@ def _fc_layer_without_normalize_backward_4_kernel(
         contracted8_along_b_n_grad_xy_000_e = tl.load(
             contracted8_along_b_n_row + r * 3 * N + n, mask=mask, other=0.0
         ).to(REAL)
-        contracted8_along_b_n_grad_xy_202_e = tl.load(
+        contracted8_along_b_n_grad_xy_101_e = tl.load(
             contracted8_along_b_n_row + r * 3 * N + n + N, mask=mask, other=0.0
         ).to(REAL)
-        contracted8_along_b_n_grad_xy_101_e = tl.load(
+        contracted8_along_b_n_grad_xy_202_e = tl.load(
             contracted8_along_b_n_row + r * 3 * N + n + 2 * N, mask=mask, other=0.0
         ).to(REAL)
 
@@ -9684,44 +9110,6 @@ def _fc_layer_without_normalize_backward_4_kernel(
         tl.store(grad_linear_bias_row + N + n, _column_sum(grad_linear_bias_e1, ROWS), mask=tile_mask)
         tl.store(grad_linear_bias_row + 2 * N + n, _column_sum(grad_linear_bias_e2, ROWS), mask=tile_mask)
         tl.store(grad_linear_bias_row + 3 * N + n, _column_sum(grad_linear_bias_e12, ROWS), mask=tile_mask)
-
-
-@triton.jit(do_not_specialize=["N"])
-def _fc_layer_without_normalize_backward_5_kernel(
-    contracted12_ptr,
-    contracted13_ptr,
-    contracted14_ptr,
-    grad_linear_weight_ptr,
-    N,
-    K,
-    GRAD_LINEAR_WEIGHT: tl.constexpr,
-    ROWS: tl.constexpr,
-    BLOCK: tl.constexpr,
-    REAL: tl.constexpr,
-):
-    KN = tl.cast(K, tl.int64) * N
-
-    k = _tile(tl.program_id(1) * BLOCK, ROWS, BLOCK)
-    r = _down(ROWS)
-    at = r * K + k
-    tile_mask = k < K
-
-    n = tl.program_id(0).to(tl.int64) * ROWS
-    row_mask = n + r < N
-    mask = tile_mask if ROWS == 1 else tile_mask & row_mask
-    contracted12_row = contracted12_ptr + n * K
-    contracted13_row = contracted13_ptr + n * K
-    contracted14_row = contracted14_ptr + n * K
-    grad_linear_weight_row = grad_linear_weight_ptr + n
-
-    contracted12_0 = tl.load(contracted12_row + at, mask=mask, other=0.0).to(REAL)
-    contracted13_0 = tl.load(contracted13_row + at, mask=mask, other=0.0).to(REAL)
-    contracted14_0 = tl.load(contracted14_row + at, mask=mask, other=0.0).to(REAL)
-
-    if GRAD_LINEAR_WEIGHT:
-        tl.store(grad_linear_weight_row + r + k * N, contracted12_0, mask=mask)
-        tl.store(grad_linear_weight_row + KN + r + k * N, contracted13_0, mask=mask)
-        tl.store(grad_linear_weight_row + 2 * KN + r + k * N, contracted14_0, mask=mask)
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -10550,7 +9938,7 @@ def _run_fused_gelu_fcgp_norm_with_normalize_double_backward(
 
 
 def _run_fused_gelu_fcgp_norm_without_normalize(x, y, weight, eps):
-    """Compute the results: 6 launches."""
+    """Compute the results: 5 launches."""
     x, y, weight = x.contiguous(), y.contiguous(), weight.contiguous()
     _, B, N = x.shape
     _, _, M = weight.shape
@@ -10580,23 +9968,13 @@ def _run_fused_gelu_fcgp_norm_without_normalize(x, y, weight, eps):
         N * M,
         real,
     )
-    contracted = _matmul(operand.view(B, 3 * N), operand1.view(3 * N, M))
+    _matmul(operand.view(B, 3 * N), operand1.view(3 * N, M), out[0])
     del operand
     del operand1
-    contracted1 = _matmul(operand2.view(2 * B, 4 * N), operand3.view(4 * N, M)).view(2, B, M)
+    _matmul(operand2.view(2 * B, 4 * N), operand3.view(4 * N, M), out[1:3].view(2 * B, M))
     del operand2
     del operand3
-    contracted2 = _matmul(operand4.view(B, 3 * N), operand5.view(3 * N, M))
-    del operand4
-    del operand5
-    _launch_flat(
-        _fused_gelu_fcgp_norm_without_normalize_2_kernel,
-        "fused_gelu_fcgp_norm_without_normalize_2",
-        (contracted, contracted1, contracted2, out),
-        (B, M),
-        B * M,
-        real,
-    )
+    _matmul(operand4.view(B, 3 * N), operand5.view(3 * N, M), out[3])
     return (out,)
 
 
@@ -10673,7 +10051,7 @@ def _run_fused_gelu_fcgp_norm_without_normalize_backward(x, y, weight, grad_out,
 def _run_fused_gelu_fcgp_norm_without_normalize_double_backward(
     x, y, weight, grad_out, grad_grad_x, grad_grad_y, grad_grad_weight, eps, *wanted
 ):
-    """Compute the gradients: 16 launches."""
+    """Compute the gradients: 14 launches."""
     has_grad_grad_x = grad_grad_x is not None
     has_grad_grad_y = grad_grad_y is not None
     has_grad_grad_weight = grad_grad_weight is not None
@@ -10703,10 +10081,8 @@ def _run_fused_gelu_fcgp_norm_without_normalize_double_backward(
         )
     if wanted[0] or wanted[1]:
         contracted = _matmul(grad_out[3].to(matrix), operand.view(6 * N, M).mT).view(B, 6, N)
-        del operand
         contracted1 = _matmul(grad_out[1:3].view(2 * B, M).to(matrix), operand1.view(8 * N, M).mT).view(2, B, 8, N)
         contracted2 = _matmul(grad_out[0].to(matrix), operand2.view(6 * N, M).mT).view(B, 6, N)
-        del operand2
         _launch_tile(
             _fused_gelu_fcgp_norm_without_normalize_double_backward_1_kernel,
             "fused_gelu_fcgp_norm_without_normalize_double_backward_1",
@@ -10751,44 +10127,24 @@ def _run_fused_gelu_fcgp_norm_without_normalize_double_backward(
         del contracted5
     if wanted[3]:
         operand6 = x.new_empty((B, 6, N), dtype=matrix)
-        operand8 = x.new_empty((2, B, 8, N), dtype=matrix)
-        operand9 = x.new_empty((B, 6, N), dtype=matrix)
+        operand7 = x.new_empty((2, B, 8, N), dtype=matrix)
+        operand8 = x.new_empty((B, 6, N), dtype=matrix)
         _launch_tile(
             _fused_gelu_fcgp_norm_without_normalize_double_backward_4_kernel,
             "fused_gelu_fcgp_norm_without_normalize_double_backward_4",
-            (x, y, grad_grad_x, grad_grad_y, operand6, operand8, operand9),
+            (x, y, grad_grad_x, grad_grad_y, operand6, operand7, operand8),
             (B, N, has_grad_grad_x, has_grad_grad_y),
             B,
             N,
             real,
         )
-        operand7 = x.new_empty((6, N, M), dtype=matrix)
-        operand10 = x.new_empty((6, N, M), dtype=matrix)
-        _launch_flat(
-            _fused_gelu_fcgp_norm_without_normalize_double_backward_5_kernel,
-            "fused_gelu_fcgp_norm_without_normalize_double_backward_5",
-            (weight, grad_grad_weight, operand7, operand10),
-            (N, M, has_grad_grad_weight),
-            N * M,
-            real,
-        )
-        contracted6 = _matmul(operand6.view(B, 6 * N), operand7.view(6 * N, M))
+        _matmul(operand6.view(B, 6 * N), operand2.view(6 * N, M), grad_grad_out[0])
+        del operand2
         del operand6
-        del operand7
-        contracted7 = _matmul(operand8.view(2 * B, 8 * N), operand1.view(8 * N, M)).view(2, B, M)
+        _matmul(operand7.view(2 * B, 8 * N), operand1.view(8 * N, M), grad_grad_out[1:3].view(2 * B, M))
         del operand1
-        del operand8
-        contracted8 = _matmul(operand9.view(B, 6 * N), operand10.view(6 * N, M))
-        del operand9
-        del operand10
-        _launch_flat(
-            _fused_gelu_fcgp_norm_without_normalize_double_backward_6_kernel,
-            "fused_gelu_fcgp_norm_without_normalize_double_backward_6",
-            (contracted6, contracted7, contracted8, grad_grad_out),
-            (B, M, wanted[3]),
-            B * M,
-            real,
-        )
+        del operand7
+        _matmul(operand8.view(B, 6 * N), operand.view(6 * N, M), grad_grad_out[3])
     return (
         grad_x if wanted[0] else None,
         grad_y if wanted[1] else None,
@@ -10813,7 +10169,7 @@ def _run_mv_linear(x, weight, bias):
 
 
 def _run_mv_linear_backward(x, weight, bias, grad_out, *wanted):
-    """Compute the gradients: 9 launches."""
+    """Compute the gradients: 7 launches."""
     x, weight, bias, grad_out = x.contiguous(), weight.contiguous(), bias.contiguous(), grad_out.contiguous()
     _, B, N = x.shape
     _, _, M = weight.shape
@@ -10822,26 +10178,15 @@ def _run_mv_linear_backward(x, weight, bias, grad_out, *wanted):
     grad_x = torch.empty_like(x) if wanted[0] else x
     grad_weight = torch.empty_like(weight) if wanted[1] else weight
     if wanted[0]:
-        contracted = _matmul(grad_out[0].to(matrix), weight[0].mT.to(matrix))
-        contracted1 = _matmul(grad_out[1:3].view(2 * B, M).to(matrix), weight[1].mT.to(matrix)).view(2, B, N)
-        contracted2 = _matmul(grad_out[3].to(matrix), weight[2].mT.to(matrix))
-        _launch_flat(
-            _mv_linear_backward_kernel,
-            "mv_linear_backward",
-            (contracted, contracted1, contracted2, grad_x),
-            (B, N, wanted[0]),
-            B * N,
-            real,
-        )
-        del contracted
-        del contracted1
-        del contracted2
+        _matmul(grad_out[0].to(matrix), weight[0].to(matrix).mT, grad_x[0])
+        _matmul(grad_out[1:3].view(2 * B, M).to(matrix), weight[1].to(matrix).mT, grad_x[1:3].view(2 * B, N))
+        _matmul(grad_out[3].to(matrix), weight[2].to(matrix).mT, grad_x[3])
     if wanted[2]:
-        programs, _ = _programs("mv_linear_backward_1", B, 1, M, x.device)
+        programs, _ = _programs("mv_linear_backward", B, 1, M, x.device)
         partial_grad_bias = x.new_empty((programs, 4, M), dtype=real) if wanted[2] else bias
         _launch_fold(
-            _mv_linear_backward_1_kernel,
-            "mv_linear_backward_1",
+            _mv_linear_backward_kernel,
+            "mv_linear_backward",
             (grad_out, partial_grad_bias),
             (B, M, wanted[2]),
             1,
@@ -10851,22 +10196,14 @@ def _run_mv_linear_backward(x, weight, bias, grad_out, *wanted):
         )
         grad_bias = _total(partial_grad_bias, torch.empty_like(bias)) if wanted[2] else None
     if wanted[1]:
-        contracted3 = _matmul(x[0].mT.to(matrix), grad_out[0].to(matrix))
-        contracted4 = _matmul(x[1:3].view(2 * B, N).mT.to(matrix), grad_out[1:3].view(2 * B, M).to(matrix))
-        contracted5 = _matmul(x[3].mT.to(matrix), grad_out[3].to(matrix))
-        _launch_flat(
-            _mv_linear_backward_2_kernel,
-            "mv_linear_backward_2",
-            (contracted3, contracted4, contracted5, grad_weight),
-            (N, M, wanted[1]),
-            N * M,
-            real,
-        )
+        _matmul(x[0].to(matrix).mT, grad_out[0].to(matrix), grad_weight[0])
+        _matmul(x[1:3].view(2 * B, N).to(matrix).mT, grad_out[1:3].view(2 * B, M).to(matrix), grad_weight[1])
+        _matmul(x[3].to(matrix).mT, grad_out[3].to(matrix), grad_weight[2])
     return grad_x if wanted[0] else None, grad_weight if wanted[1] else None, grad_bias if wanted[2] else None
 
 
 def _run_mv_linear_double_backward(x, weight, bias, grad_out, grad_grad_x, grad_grad_weight, grad_grad_bias, *wanted):
-    """Compute the gradients: 15 launches."""
+    """Compute the gradients: 13 launches."""
     has_grad_grad_x = grad_grad_x is not None
     has_grad_grad_weight = grad_grad_weight is not None
     has_grad_grad_bias = grad_grad_bias is not None
@@ -10883,70 +10220,24 @@ def _run_mv_linear_double_backward(x, weight, bias, grad_out, grad_grad_x, grad_
     grad_bias = torch.empty_like(bias) if wanted[2] else bias
     grad_grad_out = torch.empty_like(grad_out) if wanted[3] else grad_out
     if wanted[0]:
-        contracted = (
-            _matmul(grad_out[0].to(matrix), grad_grad_weight[0].mT.to(matrix))
-            if has_grad_grad_weight
-            else x.new_zeros((B, N), dtype=matrix)
-        )
-        contracted1 = (
-            _matmul(grad_out[1:3].view(2 * B, M).to(matrix), grad_grad_weight[1].mT.to(matrix)).view(2, B, N)
-            if has_grad_grad_weight
-            else x.new_zeros((2, B, N), dtype=matrix)
-        )
-        contracted2 = (
-            _matmul(grad_out[3].to(matrix), grad_grad_weight[2].mT.to(matrix))
-            if has_grad_grad_weight
-            else x.new_zeros((B, N), dtype=matrix)
-        )
-        _launch_flat(
-            _mv_linear_double_backward_kernel,
-            "mv_linear_double_backward",
-            (contracted, contracted1, contracted2, grad_x),
-            (B, N, wanted[0]),
-            B * N,
-            real,
-        )
-        del contracted
-        del contracted1
-        del contracted2
+        _matmul(grad_out[0].to(matrix), grad_grad_weight[0].to(matrix).mT, grad_x[0])
+        _matmul(grad_out[1:3].view(2 * B, M).to(matrix), grad_grad_weight[1].to(matrix).mT, grad_x[1:3].view(2 * B, N))
+        _matmul(grad_out[3].to(matrix), grad_grad_weight[2].to(matrix).mT, grad_x[3])
     if wanted[2]:
         _launch_flat(
-            _mv_linear_double_backward_1_kernel, "mv_linear_double_backward_1", (grad_bias,), (M, wanted[2]), M, real
+            _mv_linear_double_backward_kernel, "mv_linear_double_backward", (grad_bias,), (M, wanted[2]), M, real
         )
     if wanted[1]:
-        contracted3 = (
-            _matmul(grad_grad_x[0].mT.to(matrix), grad_out[0].to(matrix))
-            if has_grad_grad_x
-            else x.new_zeros((N, M), dtype=matrix)
-        )
-        contracted4 = (
-            _matmul(grad_grad_x[1:3].view(2 * B, N).mT.to(matrix), grad_out[1:3].view(2 * B, M).to(matrix))
-            if has_grad_grad_x
-            else x.new_zeros((N, M), dtype=matrix)
-        )
-        contracted5 = (
-            _matmul(grad_grad_x[3].mT.to(matrix), grad_out[3].to(matrix))
-            if has_grad_grad_x
-            else x.new_zeros((N, M), dtype=matrix)
-        )
-        _launch_flat(
-            _mv_linear_double_backward_2_kernel,
-            "mv_linear_double_backward_2",
-            (contracted3, contracted4, contracted5, grad_weight),
-            (N, M, wanted[1]),
-            N * M,
-            real,
-        )
-        del contracted3
-        del contracted4
-        del contracted5
+        _matmul(grad_grad_x[0].to(matrix).mT, grad_out[0].to(matrix), grad_weight[0])
+        _matmul(grad_grad_x[1:3].view(2 * B, N).to(matrix).mT, grad_out[1:3].view(2 * B, M).to(matrix), grad_weight[1])
+        _matmul(grad_grad_x[3].to(matrix).mT, grad_out[3].to(matrix), grad_weight[2])
     if wanted[3]:
         operand = x.new_empty((B, 2, N), dtype=matrix)
         operand2 = x.new_empty((2, B, 2, N), dtype=matrix)
         operand4 = x.new_empty((B, 2, N), dtype=matrix)
         _launch_tile(
-            _mv_linear_double_backward_3_kernel,
-            "mv_linear_double_backward_3",
+            _mv_linear_double_backward_1_kernel,
+            "mv_linear_double_backward_1",
             (x, grad_grad_x, operand, operand2, operand4),
             (B, N, has_grad_grad_x),
             B,
@@ -10957,26 +10248,26 @@ def _run_mv_linear_double_backward(x, weight, bias, grad_out, grad_grad_x, grad_
         operand3 = x.new_empty((2, N, M), dtype=matrix)
         operand5 = x.new_empty((2, N, M), dtype=matrix)
         _launch_flat(
-            _mv_linear_double_backward_4_kernel,
-            "mv_linear_double_backward_4",
+            _mv_linear_double_backward_2_kernel,
+            "mv_linear_double_backward_2",
             (weight, grad_grad_weight, operand1, operand3, operand5),
             (N, M, has_grad_grad_weight),
             N * M,
             real,
         )
-        contracted6 = _matmul(operand.view(B, 2 * N), operand1.view(2 * N, M))
+        contracted = _matmul(operand.view(B, 2 * N), operand1.view(2 * N, M))
         del operand
         del operand1
-        contracted7 = _matmul(operand2.view(2 * B, 2 * N), operand3.view(2 * N, M)).view(2, B, M)
+        contracted1 = _matmul(operand2.view(2 * B, 2 * N), operand3.view(2 * N, M)).view(2, B, M)
         del operand2
         del operand3
-        contracted8 = _matmul(operand4.view(B, 2 * N), operand5.view(2 * N, M))
+        contracted2 = _matmul(operand4.view(B, 2 * N), operand5.view(2 * N, M))
         del operand4
         del operand5
         _launch_tile(
-            _mv_linear_double_backward_5_kernel,
-            "mv_linear_double_backward_5",
-            (grad_grad_bias, contracted6, contracted7, contracted8, grad_grad_out),
+            _mv_linear_double_backward_3_kernel,
+            "mv_linear_double_backward_3",
+            (grad_grad_bias, contracted, contracted1, contracted2, grad_grad_out),
             (B, M, has_grad_grad_bias, wanted[3]),
             B,
             M,
@@ -10991,7 +10282,7 @@ def _run_mv_linear_double_backward(x, weight, bias, grad_out, grad_grad_x, grad_
 
 
 def _run_layer_with_normalize(x, gp_weight, linear_weight, linear_bias, eps):
-    """Compute the results, then what the backward reads: 5 launches."""
+    """Compute the results, then what the backward reads: 4 launches."""
     x, gp_weight, linear_weight, linear_bias = (
         x.contiguous(),
         gp_weight.contiguous(),
@@ -11004,28 +10295,13 @@ def _run_layer_with_normalize(x, gp_weight, linear_weight, linear_bias, eps):
     matrix = _matrix(x, gp_weight, linear_weight, linear_bias)
     out = x.new_empty((4, B, N), dtype=_promote(x, gp_weight, linear_weight, linear_bias))
     saved = x.new_empty((3, B), dtype=real)
-    operand = x.new_empty((N, K), dtype=matrix)
-    operand1 = x.new_empty((N, K), dtype=matrix)
-    operand2 = x.new_empty((N, K), dtype=matrix)
-    _launch_tile(
-        _layer_with_normalize_kernel,
-        "layer_with_normalize",
-        (linear_weight, operand, operand1, operand2),
-        (N, K),
-        N,
-        K,
-        real,
-    )
-    saved_product = _matmul(x[0].to(matrix), operand.mT)
-    del operand
-    saved_product1 = _matmul(x[1:3].view(2 * B, K).to(matrix), operand1.mT).view(2, B, N)
-    del operand1
-    saved_product2 = _matmul(x[3].to(matrix), operand2.mT)
-    del operand2
-    if N <= LAUNCH["layer_with_normalize_1"].resident:
+    saved_product = _matmul(x[0].to(matrix), linear_weight[0].to(matrix))
+    saved_product1 = _matmul(x[1:3].view(2 * B, K).to(matrix), linear_weight[1].to(matrix)).view(2, B, N)
+    saved_product2 = _matmul(x[3].to(matrix), linear_weight[2].to(matrix))
+    if N <= LAUNCH["layer_with_normalize"].resident:
         _launch_tile(
-            _layer_with_normalize_1_kernel,
-            "layer_with_normalize_1",
+            _layer_with_normalize_kernel,
+            "layer_with_normalize",
             (x, gp_weight, linear_bias, saved_product, saved_product1, saved_product2, out, saved),
             (eps, B, N),
             B,
@@ -11035,8 +10311,8 @@ def _run_layer_with_normalize(x, gp_weight, linear_weight, linear_bias, eps):
         )
     else:
         _launch_sweep(
-            _layer_with_normalize_1_long_kernel,
-            "layer_with_normalize_1_long",
+            _layer_with_normalize_long_kernel,
+            "layer_with_normalize_long",
             (x, gp_weight, linear_bias, saved_product, saved_product1, saved_product2, out, saved),
             (eps, B, N),
             B,
@@ -11059,7 +10335,7 @@ def _run_layer_with_normalize_backward(
     eps,
     *wanted,
 ):
-    """Compute the gradients: 9 launches."""
+    """Compute the gradients: 8 launches."""
     x, gp_weight, linear_weight, linear_bias, grad_out = (
         x.contiguous(),
         gp_weight.contiguous(),
@@ -11125,9 +10401,9 @@ def _run_layer_with_normalize_backward(
             real,
         )
     if wanted[0] or wanted[1] or wanted[3]:
-        contracted = _matmul(operand, linear_weight[0].mT.to(matrix))
-        contracted1 = _matmul(operand1.view(2 * B, K), linear_weight[1].mT.to(matrix)).view(2, B, N)
-        contracted2 = _matmul(operand2, linear_weight[2].mT.to(matrix))
+        contracted = _matmul(operand, linear_weight[0].to(matrix).mT)
+        contracted1 = _matmul(operand1.view(2 * B, K), linear_weight[1].to(matrix).mT).view(2, B, N)
+        contracted2 = _matmul(operand2, linear_weight[2].to(matrix).mT)
         programs, _ = _programs("layer_with_normalize_backward_1", B, 1, N, x.device)
         partial_grad_gp_weight = x.new_empty((programs, N, 10), dtype=real) if wanted[1] else gp_weight
         partial_grad_linear_bias = x.new_empty((programs, 4, N), dtype=real) if wanted[3] else linear_bias
@@ -11163,21 +10439,11 @@ def _run_layer_with_normalize_backward(
         del contracted1
         del contracted2
     if wanted[2]:
-        contracted3 = _matmul(operand.mT, x[0].to(matrix))
+        _matmul(x[0].to(matrix).mT, operand, grad_linear_weight[0])
         del operand
-        contracted4 = _matmul(operand1.view(2 * B, N).mT, x[1:3].view(2 * B, K).to(matrix))
+        _matmul(x[1:3].view(2 * B, K).to(matrix).mT, operand1.view(2 * B, N), grad_linear_weight[1])
         del operand1
-        contracted5 = _matmul(operand2.mT, x[3].to(matrix))
-        del operand2
-        _launch_tile(
-            _layer_with_normalize_backward_2_kernel,
-            "layer_with_normalize_backward_2",
-            (contracted3, contracted4, contracted5, grad_linear_weight),
-            (N, K, wanted[2]),
-            N,
-            K,
-            real,
-        )
+        _matmul(x[3].to(matrix).mT, operand2, grad_linear_weight[2])
     return (
         grad_x if wanted[0] else None,
         grad_gp_weight if wanted[1] else None,
@@ -11187,7 +10453,7 @@ def _run_layer_with_normalize_backward(
 
 
 def _run_layer_without_normalize(x, gp_weight, linear_weight, linear_bias, eps):
-    """Compute the results, then what the backward reads: 5 launches."""
+    """Compute the results, then what the backward reads: 4 launches."""
     x, gp_weight, linear_weight, linear_bias = (
         x.contiguous(),
         gp_weight.contiguous(),
@@ -11199,27 +10465,12 @@ def _run_layer_without_normalize(x, gp_weight, linear_weight, linear_bias, eps):
     real = _real(x, gp_weight, linear_weight, linear_bias)
     matrix = _matrix(x, gp_weight, linear_weight, linear_bias)
     out = x.new_empty((4, B, N), dtype=_promote(x, gp_weight, linear_weight, linear_bias))
-    operand = x.new_empty((N, K), dtype=matrix)
-    operand1 = x.new_empty((N, K), dtype=matrix)
-    operand2 = x.new_empty((N, K), dtype=matrix)
+    saved_product = _matmul(x[0].to(matrix), linear_weight[0].to(matrix))
+    saved_product1 = _matmul(x[1:3].view(2 * B, K).to(matrix), linear_weight[1].to(matrix)).view(2, B, N)
+    saved_product2 = _matmul(x[3].to(matrix), linear_weight[2].to(matrix))
     _launch_tile(
         _layer_without_normalize_kernel,
         "layer_without_normalize",
-        (linear_weight, operand, operand1, operand2),
-        (N, K),
-        N,
-        K,
-        real,
-    )
-    saved_product = _matmul(x[0].to(matrix), operand.mT)
-    del operand
-    saved_product1 = _matmul(x[1:3].view(2 * B, K).to(matrix), operand1.mT).view(2, B, N)
-    del operand1
-    saved_product2 = _matmul(x[3].to(matrix), operand2.mT)
-    del operand2
-    _launch_tile(
-        _layer_without_normalize_1_kernel,
-        "layer_without_normalize_1",
         (x, gp_weight, linear_bias, saved_product, saved_product1, saved_product2, out),
         (B, N),
         B,
@@ -11232,7 +10483,7 @@ def _run_layer_without_normalize(x, gp_weight, linear_weight, linear_bias, eps):
 def _run_layer_without_normalize_backward(
     x, gp_weight, linear_weight, linear_bias, grad_out, saved_product, saved_product1, saved_product2, eps, *wanted
 ):
-    """Compute the gradients: 9 launches."""
+    """Compute the gradients: 8 launches."""
     x, gp_weight, linear_weight, linear_bias, grad_out = (
         x.contiguous(),
         gp_weight.contiguous(),
@@ -11270,9 +10521,9 @@ def _run_layer_without_normalize_backward(
         real,
     )
     if wanted[0] or wanted[1] or wanted[3]:
-        contracted = _matmul(operand, linear_weight[0].mT.to(matrix))
-        contracted1 = _matmul(operand1.view(2 * B, K), linear_weight[1].mT.to(matrix)).view(2, B, N)
-        contracted2 = _matmul(operand2, linear_weight[2].mT.to(matrix))
+        contracted = _matmul(operand, linear_weight[0].to(matrix).mT)
+        contracted1 = _matmul(operand1.view(2 * B, K), linear_weight[1].to(matrix).mT).view(2, B, N)
+        contracted2 = _matmul(operand2, linear_weight[2].to(matrix).mT)
         programs, _ = _programs("layer_without_normalize_backward_1", B, 1, N, x.device)
         partial_grad_gp_weight = x.new_empty((programs, N, 10), dtype=real) if wanted[1] else gp_weight
         partial_grad_linear_bias = x.new_empty((programs, 4, N), dtype=real) if wanted[3] else linear_bias
@@ -11306,21 +10557,11 @@ def _run_layer_without_normalize_backward(
         del contracted1
         del contracted2
     if wanted[2]:
-        contracted3 = _matmul(operand.mT, x[0].to(matrix))
+        _matmul(x[0].to(matrix).mT, operand, grad_linear_weight[0])
         del operand
-        contracted4 = _matmul(operand1.view(2 * B, N).mT, x[1:3].view(2 * B, K).to(matrix))
+        _matmul(x[1:3].view(2 * B, K).to(matrix).mT, operand1.view(2 * B, N), grad_linear_weight[1])
         del operand1
-        contracted5 = _matmul(operand2.mT, x[3].to(matrix))
-        del operand2
-        _launch_tile(
-            _layer_without_normalize_backward_2_kernel,
-            "layer_without_normalize_backward_2",
-            (contracted3, contracted4, contracted5, grad_linear_weight),
-            (N, K, wanted[2]),
-            N,
-            K,
-            real,
-        )
+        _matmul(x[3].to(matrix).mT, operand2, grad_linear_weight[2])
     return (
         grad_x if wanted[0] else None,
         grad_gp_weight if wanted[1] else None,
@@ -11330,7 +10571,7 @@ def _run_layer_without_normalize_backward(
 
 
 def _run_fc_layer_with_normalize(x, gp_weight, linear_weight, linear_bias, eps):
-    """Compute the results, then what the backward reads: 10 launches."""
+    """Compute the results, then what the backward reads: 9 launches."""
     x, gp_weight, linear_weight, linear_bias = (
         x.contiguous(),
         gp_weight.contiguous(),
@@ -11344,60 +10585,45 @@ def _run_fc_layer_with_normalize(x, gp_weight, linear_weight, linear_bias, eps):
     matrix = _matrix(x, gp_weight, linear_weight, linear_bias)
     out = x.new_empty((4, B, M), dtype=_promote(x, gp_weight, linear_weight, linear_bias))
     saved = x.new_empty((3, B), dtype=real)
-    operand = x.new_empty((N, K), dtype=matrix)
-    operand1 = x.new_empty((N, K), dtype=matrix)
-    operand2 = x.new_empty((N, K), dtype=matrix)
+    saved_product = _matmul(x[0].to(matrix), linear_weight[0].to(matrix))
+    saved_product1 = _matmul(x[1:3].view(2 * B, K).to(matrix), linear_weight[1].to(matrix)).view(2, B, N)
+    saved_product2 = _matmul(x[3].to(matrix), linear_weight[2].to(matrix))
+    operand = x.new_empty((B, 3, N), dtype=matrix)
+    operand2 = x.new_empty((2, B, 4, N), dtype=matrix)
+    operand4 = x.new_empty((B, 3, N), dtype=matrix)
     _launch_tile(
         _fc_layer_with_normalize_kernel,
         "fc_layer_with_normalize",
-        (linear_weight, operand, operand1, operand2),
-        (N, K),
-        N,
-        K,
-        real,
-    )
-    saved_product = _matmul(x[0].to(matrix), operand.mT)
-    del operand
-    saved_product1 = _matmul(x[1:3].view(2 * B, K).to(matrix), operand1.mT).view(2, B, N)
-    del operand1
-    saved_product2 = _matmul(x[3].to(matrix), operand2.mT)
-    del operand2
-    operand3 = x.new_empty((B, 3, N), dtype=matrix)
-    operand5 = x.new_empty((2, B, 4, N), dtype=matrix)
-    operand7 = x.new_empty((B, 3, N), dtype=matrix)
-    _launch_tile(
-        _fc_layer_with_normalize_1_kernel,
-        "fc_layer_with_normalize_1",
-        (x, linear_bias, saved_product, saved_product1, saved_product2, operand3, operand5, operand7),
+        (x, linear_bias, saved_product, saved_product1, saved_product2, operand, operand2, operand4),
         (B, N),
         B,
         N,
         real,
     )
-    operand4 = x.new_empty((3, N, M), dtype=matrix)
-    operand6 = x.new_empty((4, N, M), dtype=matrix)
-    operand8 = x.new_empty((3, N, M), dtype=matrix)
+    operand1 = x.new_empty((3, N, M), dtype=matrix)
+    operand3 = x.new_empty((4, N, M), dtype=matrix)
+    operand5 = x.new_empty((3, N, M), dtype=matrix)
     _launch_flat(
-        _fc_layer_with_normalize_2_kernel,
-        "fc_layer_with_normalize_2",
-        (gp_weight, operand4, operand6, operand8),
+        _fc_layer_with_normalize_1_kernel,
+        "fc_layer_with_normalize_1",
+        (gp_weight, operand1, operand3, operand5),
         (N, M),
         N * M,
         real,
     )
-    saved_product3 = _matmul(operand3.view(B, 3 * N), operand4.view(3 * N, M))
+    saved_product3 = _matmul(operand.view(B, 3 * N), operand1.view(3 * N, M))
+    del operand
+    del operand1
+    saved_product4 = _matmul(operand2.view(2 * B, 4 * N), operand3.view(4 * N, M)).view(2, B, M)
+    del operand2
     del operand3
+    saved_product5 = _matmul(operand4.view(B, 3 * N), operand5.view(3 * N, M))
     del operand4
-    saved_product4 = _matmul(operand5.view(2 * B, 4 * N), operand6.view(4 * N, M)).view(2, B, M)
     del operand5
-    del operand6
-    saved_product5 = _matmul(operand7.view(B, 3 * N), operand8.view(3 * N, M))
-    del operand7
-    del operand8
-    if M <= LAUNCH["fc_layer_with_normalize_3"].resident:
+    if M <= LAUNCH["fc_layer_with_normalize_2"].resident:
         _launch_tile(
-            _fc_layer_with_normalize_3_kernel,
-            "fc_layer_with_normalize_3",
+            _fc_layer_with_normalize_2_kernel,
+            "fc_layer_with_normalize_2",
             (saved_product3, saved_product4, saved_product5, out, saved),
             (eps, B, M),
             B,
@@ -11407,8 +10633,8 @@ def _run_fc_layer_with_normalize(x, gp_weight, linear_weight, linear_bias, eps):
         )
     else:
         _launch_sweep(
-            _fc_layer_with_normalize_3_long_kernel,
-            "fc_layer_with_normalize_3_long",
+            _fc_layer_with_normalize_2_long_kernel,
+            "fc_layer_with_normalize_2_long",
             (saved_product3, saved_product4, saved_product5, out, saved),
             (eps, B, M),
             B,
@@ -11434,7 +10660,7 @@ def _run_fc_layer_with_normalize_backward(
     eps,
     *wanted,
 ):
-    """Compute the gradients: 22 launches."""
+    """Compute the gradients: 21 launches."""
     x, gp_weight, linear_weight, linear_bias, grad_out = (
         x.contiguous(),
         gp_weight.contiguous(),
@@ -11573,18 +10799,18 @@ def _run_fc_layer_with_normalize_backward(
         del contracted4
         del contracted5
     if wanted[0] or wanted[3]:
-        contracted9 = _matmul(operand12, linear_weight[0].mT.to(matrix))
+        contracted9 = _matmul(operand12, linear_weight[0].to(matrix).mT)
         del operand12
-        contracted10 = _matmul(operand13.view(2 * B, K), linear_weight[1].mT.to(matrix)).view(2, B, N)
+        contracted10 = _matmul(operand13.view(2 * B, K), linear_weight[1].to(matrix).mT).view(2, B, N)
         del operand13
-        contracted11 = _matmul(operand14, linear_weight[2].mT.to(matrix))
+        contracted11 = _matmul(operand14, linear_weight[2].to(matrix).mT)
         del operand14
     if wanted[2]:
-        contracted12 = _matmul(operand15.mT, x[0].to(matrix))
+        _matmul(x[0].to(matrix).mT, operand15, grad_linear_weight[0])
         del operand15
-        contracted13 = _matmul(operand16.view(2 * B, N).mT, x[1:3].view(2 * B, K).to(matrix))
+        _matmul(x[1:3].view(2 * B, K).to(matrix).mT, operand16.view(2 * B, N), grad_linear_weight[1])
         del operand16
-        contracted14 = _matmul(operand17.mT, x[3].to(matrix))
+        _matmul(x[3].to(matrix).mT, operand17, grad_linear_weight[2])
         del operand17
     if wanted[0] or wanted[3]:
         programs, _ = _programs("fc_layer_with_normalize_backward_5", B, 1, N, x.device)
@@ -11614,22 +10840,6 @@ def _run_fc_layer_with_normalize_backward(
             real,
         )
         grad_linear_bias = _total(partial_grad_linear_bias, torch.empty_like(linear_bias)) if wanted[3] else None
-        del contracted6
-        del contracted7
-        del contracted8
-        del contracted9
-        del contracted10
-        del contracted11
-    if wanted[2]:
-        _launch_tile(
-            _fc_layer_with_normalize_backward_6_kernel,
-            "fc_layer_with_normalize_backward_6",
-            (contracted12, contracted13, contracted14, grad_linear_weight),
-            (N, K, wanted[2]),
-            N,
-            K,
-            real,
-        )
     return (
         grad_x if wanted[0] else None,
         grad_gp_weight if wanted[1] else None,
@@ -11639,7 +10849,7 @@ def _run_fc_layer_with_normalize_backward(
 
 
 def _run_fc_layer_without_normalize(x, gp_weight, linear_weight, linear_bias, eps):
-    """Compute the results, then what the backward reads: 10 launches."""
+    """Compute the results, then what the backward reads: 8 launches."""
     x, gp_weight, linear_weight, linear_bias = (
         x.contiguous(),
         gp_weight.contiguous(),
@@ -11652,71 +10862,46 @@ def _run_fc_layer_without_normalize(x, gp_weight, linear_weight, linear_bias, ep
     real = _real(x, gp_weight, linear_weight, linear_bias)
     matrix = _matrix(x, gp_weight, linear_weight, linear_bias)
     out = x.new_empty((4, B, M), dtype=_promote(x, gp_weight, linear_weight, linear_bias))
-    operand = x.new_empty((N, K), dtype=matrix)
-    operand1 = x.new_empty((N, K), dtype=matrix)
-    operand2 = x.new_empty((N, K), dtype=matrix)
+    saved_product = _matmul(x[0].to(matrix), linear_weight[0].to(matrix))
+    saved_product1 = _matmul(x[1:3].view(2 * B, K).to(matrix), linear_weight[1].to(matrix)).view(2, B, N)
+    saved_product2 = _matmul(x[3].to(matrix), linear_weight[2].to(matrix))
+    operand = x.new_empty((B, 3, N), dtype=matrix)
+    operand2 = x.new_empty((2, B, 4, N), dtype=matrix)
+    operand4 = x.new_empty((B, 3, N), dtype=matrix)
     _launch_tile(
         _fc_layer_without_normalize_kernel,
         "fc_layer_without_normalize",
-        (linear_weight, operand, operand1, operand2),
-        (N, K),
-        N,
-        K,
-        real,
-    )
-    saved_product = _matmul(x[0].to(matrix), operand.mT)
-    del operand
-    saved_product1 = _matmul(x[1:3].view(2 * B, K).to(matrix), operand1.mT).view(2, B, N)
-    del operand1
-    saved_product2 = _matmul(x[3].to(matrix), operand2.mT)
-    del operand2
-    operand3 = x.new_empty((B, 3, N), dtype=matrix)
-    operand5 = x.new_empty((2, B, 4, N), dtype=matrix)
-    operand7 = x.new_empty((B, 3, N), dtype=matrix)
-    _launch_tile(
-        _fc_layer_without_normalize_1_kernel,
-        "fc_layer_without_normalize_1",
-        (x, linear_bias, saved_product, saved_product1, saved_product2, operand3, operand5, operand7),
+        (x, linear_bias, saved_product, saved_product1, saved_product2, operand, operand2, operand4),
         (B, N),
         B,
         N,
         real,
     )
-    operand4 = x.new_empty((3, N, M), dtype=matrix)
-    operand6 = x.new_empty((4, N, M), dtype=matrix)
-    operand8 = x.new_empty((3, N, M), dtype=matrix)
+    operand1 = x.new_empty((3, N, M), dtype=matrix)
+    operand3 = x.new_empty((4, N, M), dtype=matrix)
+    operand5 = x.new_empty((3, N, M), dtype=matrix)
     _launch_flat(
-        _fc_layer_without_normalize_2_kernel,
-        "fc_layer_without_normalize_2",
-        (gp_weight, operand4, operand6, operand8),
+        _fc_layer_without_normalize_1_kernel,
+        "fc_layer_without_normalize_1",
+        (gp_weight, operand1, operand3, operand5),
         (N, M),
         N * M,
         real,
     )
-    contracted = _matmul(operand3.view(B, 3 * N), operand4.view(3 * N, M))
+    _matmul(operand.view(B, 3 * N), operand1.view(3 * N, M), out[0])
+    del operand
+    del operand1
+    _matmul(operand2.view(2 * B, 4 * N), operand3.view(4 * N, M), out[1:3].view(2 * B, M))
+    del operand2
     del operand3
-    del operand4
-    contracted1 = _matmul(operand5.view(2 * B, 4 * N), operand6.view(4 * N, M)).view(2, B, M)
-    del operand5
-    del operand6
-    contracted2 = _matmul(operand7.view(B, 3 * N), operand8.view(3 * N, M))
-    del operand7
-    del operand8
-    _launch_flat(
-        _fc_layer_without_normalize_3_kernel,
-        "fc_layer_without_normalize_3",
-        (contracted, contracted1, contracted2, out),
-        (B, M),
-        B * M,
-        real,
-    )
+    _matmul(operand4.view(B, 3 * N), operand5.view(3 * N, M), out[3])
     return out, saved_product, saved_product1, saved_product2
 
 
 def _run_fc_layer_without_normalize_backward(
     x, gp_weight, linear_weight, linear_bias, grad_out, saved_product, saved_product1, saved_product2, eps, *wanted
 ):
-    """Compute the gradients: 21 launches."""
+    """Compute the gradients: 20 launches."""
     x, gp_weight, linear_weight, linear_bias, grad_out = (
         x.contiguous(),
         gp_weight.contiguous(),
@@ -11827,18 +11012,18 @@ def _run_fc_layer_without_normalize_backward(
         del contracted4
         del contracted5
     if wanted[0] or wanted[3]:
-        contracted9 = _matmul(operand9, linear_weight[0].mT.to(matrix))
+        contracted9 = _matmul(operand9, linear_weight[0].to(matrix).mT)
         del operand9
-        contracted10 = _matmul(operand10.view(2 * B, K), linear_weight[1].mT.to(matrix)).view(2, B, N)
+        contracted10 = _matmul(operand10.view(2 * B, K), linear_weight[1].to(matrix).mT).view(2, B, N)
         del operand10
-        contracted11 = _matmul(operand11, linear_weight[2].mT.to(matrix))
+        contracted11 = _matmul(operand11, linear_weight[2].to(matrix).mT)
         del operand11
     if wanted[2]:
-        contracted12 = _matmul(operand12.mT, x[0].to(matrix))
+        _matmul(x[0].to(matrix).mT, operand12, grad_linear_weight[0])
         del operand12
-        contracted13 = _matmul(operand13.view(2 * B, N).mT, x[1:3].view(2 * B, K).to(matrix))
+        _matmul(x[1:3].view(2 * B, K).to(matrix).mT, operand13.view(2 * B, N), grad_linear_weight[1])
         del operand13
-        contracted14 = _matmul(operand14.mT, x[3].to(matrix))
+        _matmul(x[3].to(matrix).mT, operand14, grad_linear_weight[2])
         del operand14
     if wanted[0] or wanted[3]:
         programs, _ = _programs("fc_layer_without_normalize_backward_4", B, 1, N, x.device)
@@ -11868,22 +11053,6 @@ def _run_fc_layer_without_normalize_backward(
             real,
         )
         grad_linear_bias = _total(partial_grad_linear_bias, torch.empty_like(linear_bias)) if wanted[3] else None
-        del contracted6
-        del contracted7
-        del contracted8
-        del contracted9
-        del contracted10
-        del contracted11
-    if wanted[2]:
-        _launch_tile(
-            _fc_layer_without_normalize_backward_5_kernel,
-            "fc_layer_without_normalize_backward_5",
-            (contracted12, contracted13, contracted14, grad_linear_weight),
-            (N, K, wanted[2]),
-            N,
-            K,
-            real,
-        )
     return (
         grad_x if wanted[0] else None,
         grad_gp_weight if wanted[1] else None,

@@ -290,9 +290,7 @@ LAUNCH = {
         elements=1, warps=32, tile=256, pack=256, registers=64, resident=2048
     ),
     "fused_gelu_fcgp_norm_with_normalize_double_backward_3_long": Launch(elements=4, warps=4, tile=512, pack=32),
-    "fused_gelu_fcgp_norm_with_normalize_double_backward_4": Launch(
-        elements=1, warps=32, tile=256, pack=256, resident=32768
-    ),
+    "fused_gelu_fcgp_norm_with_normalize_double_backward_4": Launch(elements=8, warps=4, tile=256, pack=1024),
     "fused_gelu_fcgp_norm_with_normalize_double_backward_5": Launch(
         elements=1, warps=32, tile=256, pack=256, registers=64, resident=1024
     ),
@@ -306,7 +304,6 @@ LAUNCH = {
     "fused_gelu_fcgp_norm_with_normalize_double_backward_8_long": Launch(elements=4, warps=4, tile=512, pack=32),
     "fused_gelu_fcgp_norm_without_normalize": Launch(elements=1, warps=32, tile=256, pack=256, resident=2048),
     "fused_gelu_fcgp_norm_without_normalize_1": Launch(elements=4, warps=4, tile=512, pack=512),
-    "fused_gelu_fcgp_norm_without_normalize_2": Launch(elements=4, warps=4, tile=512, pack=512),
     "fused_gelu_fcgp_norm_without_normalize_backward": Launch(elements=4, warps=4, tile=512, pack=512),
     "fused_gelu_fcgp_norm_without_normalize_backward_1": Launch(elements=2, warps=32, tile=64, pack=32, resident=512),
     "fused_gelu_fcgp_norm_without_normalize_backward_2": Launch(
@@ -324,57 +321,44 @@ LAUNCH = {
     "fused_gelu_fcgp_norm_without_normalize_double_backward_4": Launch(
         elements=1, warps=32, tile=256, pack=256, registers=64, resident=1024
     ),
-    "fused_gelu_fcgp_norm_without_normalize_double_backward_5": Launch(elements=4, warps=4, tile=512, pack=512),
-    "fused_gelu_fcgp_norm_without_normalize_double_backward_6": Launch(elements=4, warps=4, tile=512, pack=512),
-    "mv_linear": Launch(elements=1, warps=32, tile=256, pack=256, resident=16384),
-    "mv_linear_backward": Launch(elements=4, warps=4, tile=512, pack=512),
-    "mv_linear_backward_1": Launch(elements=1, warps=2, tile=64, pack=64, programs=10, registers=96),
-    "mv_linear_backward_2": Launch(elements=4, warps=4, tile=512, pack=512),
+    "mv_linear": Launch(elements=8, warps=4, tile=256, pack=1024),
+    "mv_linear_backward": Launch(elements=1, warps=2, tile=64, pack=64, programs=10, registers=96),
     "mv_linear_double_backward": Launch(elements=4, warps=4, tile=512, pack=512),
-    "mv_linear_double_backward_1": Launch(elements=4, warps=4, tile=512, pack=512),
+    "mv_linear_double_backward_1": Launch(elements=8, warps=4, tile=256, pack=1024),
     "mv_linear_double_backward_2": Launch(elements=4, warps=4, tile=512, pack=512),
-    "mv_linear_double_backward_3": Launch(elements=1, warps=32, tile=256, pack=256, resident=32768),
-    "mv_linear_double_backward_4": Launch(elements=4, warps=4, tile=512, pack=512),
-    "mv_linear_double_backward_5": Launch(elements=1, warps=32, tile=256, pack=256, resident=16384),
-    "layer_with_normalize": Launch(elements=1, warps=32, tile=256, pack=256, resident=32768),
-    "layer_with_normalize_1": Launch(elements=1, warps=32, tile=256, pack=256, registers=64, resident=1024),
-    "layer_with_normalize_1_long": Launch(elements=4, warps=4, tile=512, pack=32),
+    "mv_linear_double_backward_3": Launch(elements=8, warps=4, tile=256, pack=1024),
+    "layer_with_normalize": Launch(elements=1, warps=32, tile=256, pack=256, registers=64, resident=1024),
+    "layer_with_normalize_long": Launch(elements=4, warps=4, tile=512, pack=32),
     "layer_with_normalize_backward": Launch(elements=2, warps=32, tile=64, pack=32, resident=512),
     "layer_with_normalize_backward_long": Launch(elements=1, warps=4, tile=128, pack=32),
     "layer_with_normalize_backward_1": Launch(elements=1, warps=1, tile=32, pack=32, programs=8),
-    "layer_with_normalize_backward_2": Launch(elements=1, warps=32, tile=256, pack=256, resident=32768),
-    "layer_without_normalize": Launch(elements=1, warps=32, tile=256, pack=256, resident=32768),
-    "layer_without_normalize_1": Launch(elements=1, warps=32, tile=256, pack=256, registers=64, resident=1024),
+    "layer_without_normalize": Launch(elements=1, warps=32, tile=256, pack=256, registers=64, resident=1024),
     "layer_without_normalize_backward": Launch(elements=2, warps=32, tile=64, pack=32, resident=1024),
     "layer_without_normalize_backward_1": Launch(elements=1, warps=2, tile=64, pack=64, programs=6, registers=168),
-    "layer_without_normalize_backward_2": Launch(elements=1, warps=32, tile=256, pack=256, resident=32768),
-    "fc_layer_with_normalize": Launch(elements=1, warps=32, tile=256, pack=256, resident=32768),
-    "fc_layer_with_normalize_1": Launch(elements=1, warps=32, tile=256, pack=256, resident=2048),
-    "fc_layer_with_normalize_2": Launch(elements=4, warps=4, tile=512, pack=512),
-    "fc_layer_with_normalize_3": Launch(elements=1, warps=32, tile=256, pack=256, resident=4096),
-    "fc_layer_with_normalize_3_long": Launch(elements=2, warps=8, tile=512, pack=512),
-    "fc_layer_with_normalize_backward": Launch(elements=1, warps=32, tile=256, pack=256, resident=2048),
+    "fc_layer_with_normalize": Launch(elements=1, warps=32, tile=256, pack=256, resident=2048),
+    "fc_layer_with_normalize_1": Launch(elements=4, warps=4, tile=512, pack=512),
+    "fc_layer_with_normalize_2": Launch(elements=1, warps=32, tile=256, pack=256, resident=4096),
+    "fc_layer_with_normalize_2_long": Launch(elements=2, warps=8, tile=512, pack=512),
+    "fc_layer_with_normalize_backward": Launch(elements=1, warps=32, tile=256, pack=256, registers=64, resident=2048),
     "fc_layer_with_normalize_backward_1": Launch(elements=1, warps=32, tile=256, pack=256, resident=4096),
     "fc_layer_with_normalize_backward_1_long": Launch(elements=4, warps=4, tile=512, pack=32),
     "fc_layer_with_normalize_backward_2": Launch(elements=4, warps=4, tile=512, pack=512),
-    "fc_layer_with_normalize_backward_3": Launch(elements=1, warps=32, tile=256, pack=256, resident=32768),
+    "fc_layer_with_normalize_backward_3": Launch(elements=8, warps=4, tile=256, pack=1024),
     "fc_layer_with_normalize_backward_4": Launch(elements=2, warps=32, tile=64, pack=32, resident=1024),
     "fc_layer_with_normalize_backward_5": Launch(elements=1, warps=32, tile=256, pack=256, registers=64, resident=2048),
     "fc_layer_with_normalize_backward_6": Launch(elements=1, warps=2, tile=64, pack=64, programs=6, registers=168),
-    "fc_layer_with_normalize_backward_7": Launch(elements=1, warps=32, tile=256, pack=256, resident=32768),
-    "fc_layer_without_normalize": Launch(elements=1, warps=32, tile=256, pack=256, resident=32768),
-    "fc_layer_without_normalize_1": Launch(elements=1, warps=32, tile=256, pack=256, resident=2048),
-    "fc_layer_without_normalize_2": Launch(elements=4, warps=4, tile=512, pack=512),
-    "fc_layer_without_normalize_3": Launch(elements=4, warps=4, tile=512, pack=512),
-    "fc_layer_without_normalize_backward": Launch(elements=1, warps=32, tile=256, pack=256, resident=2048),
+    "fc_layer_without_normalize": Launch(elements=1, warps=32, tile=256, pack=256, resident=2048),
+    "fc_layer_without_normalize_1": Launch(elements=4, warps=4, tile=512, pack=512),
+    "fc_layer_without_normalize_backward": Launch(
+        elements=1, warps=32, tile=256, pack=256, registers=64, resident=2048
+    ),
     "fc_layer_without_normalize_backward_1": Launch(elements=4, warps=4, tile=512, pack=512),
-    "fc_layer_without_normalize_backward_2": Launch(elements=1, warps=32, tile=256, pack=256, resident=32768),
+    "fc_layer_without_normalize_backward_2": Launch(elements=8, warps=4, tile=256, pack=1024),
     "fc_layer_without_normalize_backward_3": Launch(elements=2, warps=32, tile=64, pack=32, resident=1024),
     "fc_layer_without_normalize_backward_4": Launch(
         elements=1, warps=32, tile=256, pack=256, registers=64, resident=2048
     ),
     "fc_layer_without_normalize_backward_5": Launch(elements=1, warps=2, tile=64, pack=64, programs=6, registers=168),
-    "fc_layer_without_normalize_backward_6": Launch(elements=1, warps=32, tile=256, pack=256, resident=32768),
 }
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -594,13 +578,15 @@ def _matrix(*tensors):
     return torch.float32 if dtype is torch.float16 else dtype
 
 
-def _matmul(a, b):
+def _matmul(a, b, out=None):
     """The product of two matrices, or of two batches of them, in their own dtype: autocast is not asked."""
+    if torch.is_autocast_enabled(a.device.type):
+        with torch.autocast(a.device.type, enabled=False):
+            return _matmul(a, b, out)
     product = torch.mm if a.dim() == 2 else torch.bmm
-    if not torch.is_autocast_enabled(a.device.type):
-        return product(a, b)
-    with torch.autocast(a.device.type, enabled=False):
-        return product(a, b)
+    if out is None or out.dtype == a.dtype:
+        return product(a, b, out=out)
+    return out.copy_(product(a, b))
 
 
 @functools.cache
@@ -6517,23 +6503,23 @@ def _fused_gelu_fcgp_norm_with_normalize_backward_kernel(
     t3 = t0 * (grad_inv_rms_3 * (-0.5 * saved_inv_rms_3 * saved_inv_rms_3 * saved_inv_rms_3))
     grad_out_e123 = saved_inv_rms_3 * grad_out_e123_2 + 2.0 * t3 * saved_product3_out_e123
     t4 = t0 * (grad_inv_rms_2 * (-0.5 * saved_inv_rms_2 * saved_inv_rms_2 * saved_inv_rms_2))
-    grad_out_e23 = saved_inv_rms_2 * grad_out_e23_2 + 2.0 * t4 * saved_product2_out_e23
-    grad_out_e13 = saved_inv_rms_2 * grad_out_e13_2 + 2.0 * t4 * saved_product2_out_e13
     grad_out_e12 = saved_inv_rms_2 * grad_out_e12_2 + 2.0 * t4 * saved_product2_out_e12
+    grad_out_e13 = saved_inv_rms_2 * grad_out_e13_2 + 2.0 * t4 * saved_product2_out_e13
+    grad_out_e23 = saved_inv_rms_2 * grad_out_e23_2 + 2.0 * t4 * saved_product2_out_e23
     t5 = t0 * (grad_inv_rms_1 * (-0.5 * saved_inv_rms_1 * saved_inv_rms_1 * saved_inv_rms_1))
-    grad_out_e3 = saved_inv_rms_1 * grad_out_e3_2 + 2.0 * t5 * saved_product1_out_e3
-    grad_out_e2 = saved_inv_rms_1 * grad_out_e2_2 + 2.0 * t5 * saved_product1_out_e2
     grad_out_e1 = saved_inv_rms_1 * grad_out_e1_2 + 2.0 * t5 * saved_product1_out_e1
+    grad_out_e2 = saved_inv_rms_1 * grad_out_e2_2 + 2.0 * t5 * saved_product1_out_e2
+    grad_out_e3 = saved_inv_rms_1 * grad_out_e3_2 + 2.0 * t5 * saved_product1_out_e3
     t6 = t0 * (grad_inv_rms_0 * (-0.5 * saved_inv_rms_0 * saved_inv_rms_0 * saved_inv_rms_0))
     grad_out_e = saved_inv_rms_0 * grad_out_e_2 + 2.0 * t6 * saved_product_out_e
 
     tl.store(operand_row + at, grad_out_e123, mask=mask)
-    tl.store(operand2_row + at, grad_out_e23, mask=mask)
+    tl.store(operand2_row + at, grad_out_e12, mask=mask)
     tl.store(operand2_row + BM + at, grad_out_e13, mask=mask)
-    tl.store(operand2_row + 2 * BM + at, grad_out_e12, mask=mask)
-    tl.store(operand4_row + at, grad_out_e3, mask=mask)
+    tl.store(operand2_row + 2 * BM + at, grad_out_e23, mask=mask)
+    tl.store(operand4_row + at, grad_out_e1, mask=mask)
     tl.store(operand4_row + BM + at, grad_out_e2, mask=mask)
-    tl.store(operand4_row + 2 * BM + at, grad_out_e1, mask=mask)
+    tl.store(operand4_row + 2 * BM + at, grad_out_e3, mask=mask)
     tl.store(operand6_row + at, grad_out_e, mask=mask)
 
 
@@ -6645,21 +6631,21 @@ def _fused_gelu_fcgp_norm_with_normalize_backward_long_kernel(
         saved_product3_out_e123 = tl.load(saved_product3_row + at, mask=mask, other=0.0).to(REAL)
 
         grad_out_e123 = saved_inv_rms_3 * grad_out_e123_2 + 2.0 * t1 * saved_product3_out_e123
-        grad_out_e23 = saved_inv_rms_2 * grad_out_e23_2 + 2.0 * t2 * saved_product2_out_e23
-        grad_out_e13 = saved_inv_rms_2 * grad_out_e13_2 + 2.0 * t2 * saved_product2_out_e13
         grad_out_e12 = saved_inv_rms_2 * grad_out_e12_2 + 2.0 * t2 * saved_product2_out_e12
-        grad_out_e3 = saved_inv_rms_1 * grad_out_e3_2 + 2.0 * t3 * saved_product1_out_e3
-        grad_out_e2 = saved_inv_rms_1 * grad_out_e2_2 + 2.0 * t3 * saved_product1_out_e2
+        grad_out_e13 = saved_inv_rms_2 * grad_out_e13_2 + 2.0 * t2 * saved_product2_out_e13
+        grad_out_e23 = saved_inv_rms_2 * grad_out_e23_2 + 2.0 * t2 * saved_product2_out_e23
         grad_out_e1 = saved_inv_rms_1 * grad_out_e1_2 + 2.0 * t3 * saved_product1_out_e1
+        grad_out_e2 = saved_inv_rms_1 * grad_out_e2_2 + 2.0 * t3 * saved_product1_out_e2
+        grad_out_e3 = saved_inv_rms_1 * grad_out_e3_2 + 2.0 * t3 * saved_product1_out_e3
         grad_out_e = saved_inv_rms_0 * grad_out_e_2 + 2.0 * t4 * saved_product_out_e
 
         tl.store(operand_row + at, grad_out_e123, mask=mask)
-        tl.store(operand2_row + at, grad_out_e23, mask=mask)
+        tl.store(operand2_row + at, grad_out_e12, mask=mask)
         tl.store(operand2_row + BM + at, grad_out_e13, mask=mask)
-        tl.store(operand2_row + 2 * BM + at, grad_out_e12, mask=mask)
-        tl.store(operand4_row + at, grad_out_e3, mask=mask)
+        tl.store(operand2_row + 2 * BM + at, grad_out_e23, mask=mask)
+        tl.store(operand4_row + at, grad_out_e1, mask=mask)
         tl.store(operand4_row + BM + at, grad_out_e2, mask=mask)
-        tl.store(operand4_row + 2 * BM + at, grad_out_e1, mask=mask)
+        tl.store(operand4_row + 2 * BM + at, grad_out_e3, mask=mask)
         tl.store(operand6_row + at, grad_out_e, mask=mask)
 
 
@@ -6710,9 +6696,9 @@ def _fused_gelu_fcgp_norm_with_normalize_backward_1_kernel(
     weight_330 = tl.load(weight_row + 19 * NM + tile, mask=mask, other=0.0).to(REAL)
 
     tl.store(operand1_row + tile, weight_033, mask=mask)
-    tl.store(operand1_row + NM + tile, weight_330, mask=mask)
+    tl.store(operand1_row + NM + tile, weight_132, mask=mask)
     tl.store(operand1_row + 2 * NM + tile, weight_231, mask=mask)
-    tl.store(operand1_row + 3 * NM + tile, weight_132, mask=mask)
+    tl.store(operand1_row + 3 * NM + tile, weight_330, mask=mask)
     tl.store(operand3_row + tile, weight_022, mask=mask)
     tl.store(operand3_row + NM + tile, weight_121, mask=mask)
     tl.store(operand3_row + 2 * NM + tile, weight_123, mask=mask)
@@ -6726,9 +6712,9 @@ def _fused_gelu_fcgp_norm_with_normalize_backward_1_kernel(
     tl.store(operand5_row + 4 * NM + tile, weight_213, mask=mask)
     tl.store(operand5_row + 5 * NM + tile, weight_312, mask=mask)
     tl.store(operand7_row + tile, weight_000, mask=mask)
-    tl.store(operand7_row + NM + tile, weight_303, mask=mask)
+    tl.store(operand7_row + NM + tile, weight_101, mask=mask)
     tl.store(operand7_row + 2 * NM + tile, weight_202, mask=mask)
-    tl.store(operand7_row + 3 * NM + tile, weight_101, mask=mask)
+    tl.store(operand7_row + 3 * NM + tile, weight_303, mask=mask)
 
 
 @triton.jit(do_not_specialize=["B"])
@@ -6785,15 +6771,15 @@ def _fused_gelu_fcgp_norm_with_normalize_backward_2_kernel(
     y_e23 = tl.load(y_row + 6 * BN + at, mask=mask, other=0.0).to(REAL)
     y_e123 = tl.load(y_row + 7 * BN + at, mask=mask, other=0.0).to(REAL)
     contracted_grad_xy_033_e123 = tl.load(contracted_row + r * 4 * N + n, mask=mask, other=0.0).to(REAL)
-    contracted_grad_xy_330_e123 = tl.load(contracted_row + r * 4 * N + n + N, mask=mask, other=0.0).to(REAL)
+    contracted_grad_xy_132_e123 = tl.load(contracted_row + r * 4 * N + n + N, mask=mask, other=0.0).to(REAL)
     contracted_grad_xy_231_e123 = tl.load(contracted_row + r * 4 * N + n + 2 * N, mask=mask, other=0.0).to(REAL)
-    contracted_grad_xy_132_e123 = tl.load(contracted_row + r * 4 * N + n + 3 * N, mask=mask, other=0.0).to(REAL)
-    contracted1_grad_xy_022_e23 = tl.load(contracted1_row + r * 6 * N + n, mask=mask, other=0.0).to(REAL)
-    contracted1_grad_xy_121_e23 = tl.load(contracted1_row + N + r * 6 * N + n, mask=mask, other=0.0).to(REAL)
-    contracted1_grad_xy_123_e23 = tl.load(contracted1_row + 2 * N + r * 6 * N + n, mask=mask, other=0.0).to(REAL)
-    contracted1_grad_xy_220_e23 = tl.load(contracted1_row + 3 * N + r * 6 * N + n, mask=mask, other=0.0).to(REAL)
-    contracted1_grad_xy_222_e23 = tl.load(contracted1_row + 4 * N + r * 6 * N + n, mask=mask, other=0.0).to(REAL)
-    contracted1_grad_xy_321_e23 = tl.load(contracted1_row + 5 * N + r * 6 * N + n, mask=mask, other=0.0).to(REAL)
+    contracted_grad_xy_330_e123 = tl.load(contracted_row + r * 4 * N + n + 3 * N, mask=mask, other=0.0).to(REAL)
+    contracted1_grad_xy_022_e12 = tl.load(contracted1_row + r * 6 * N + n, mask=mask, other=0.0).to(REAL)
+    contracted1_grad_xy_121_e12 = tl.load(contracted1_row + N + r * 6 * N + n, mask=mask, other=0.0).to(REAL)
+    contracted1_grad_xy_123_e12 = tl.load(contracted1_row + 2 * N + r * 6 * N + n, mask=mask, other=0.0).to(REAL)
+    contracted1_grad_xy_220_e12 = tl.load(contracted1_row + 3 * N + r * 6 * N + n, mask=mask, other=0.0).to(REAL)
+    contracted1_grad_xy_222_e12 = tl.load(contracted1_row + 4 * N + r * 6 * N + n, mask=mask, other=0.0).to(REAL)
+    contracted1_grad_xy_321_e12 = tl.load(contracted1_row + 5 * N + r * 6 * N + n, mask=mask, other=0.0).to(REAL)
     contracted1_grad_xy_022_e13 = tl.load(contracted1_row + 6 * BN + r * 6 * N + n, mask=mask, other=0.0).to(REAL)
     contracted1_grad_xy_121_e13 = tl.load(contracted1_row + 6 * BN + N + r * 6 * N + n, mask=mask, other=0.0).to(REAL)
     contracted1_grad_xy_123_e13 = tl.load(contracted1_row + 6 * BN + 2 * N + r * 6 * N + n, mask=mask, other=0.0).to(
@@ -6808,26 +6794,26 @@ def _fused_gelu_fcgp_norm_with_normalize_backward_2_kernel(
     contracted1_grad_xy_321_e13 = tl.load(contracted1_row + 6 * BN + 5 * N + r * 6 * N + n, mask=mask, other=0.0).to(
         REAL
     )
-    contracted1_grad_xy_022_e12 = tl.load(contracted1_row + 12 * BN + r * 6 * N + n, mask=mask, other=0.0).to(REAL)
-    contracted1_grad_xy_121_e12 = tl.load(contracted1_row + 12 * BN + N + r * 6 * N + n, mask=mask, other=0.0).to(REAL)
-    contracted1_grad_xy_123_e12 = tl.load(contracted1_row + 12 * BN + 2 * N + r * 6 * N + n, mask=mask, other=0.0).to(
+    contracted1_grad_xy_022_e23 = tl.load(contracted1_row + 12 * BN + r * 6 * N + n, mask=mask, other=0.0).to(REAL)
+    contracted1_grad_xy_121_e23 = tl.load(contracted1_row + 12 * BN + N + r * 6 * N + n, mask=mask, other=0.0).to(REAL)
+    contracted1_grad_xy_123_e23 = tl.load(contracted1_row + 12 * BN + 2 * N + r * 6 * N + n, mask=mask, other=0.0).to(
         REAL
     )
-    contracted1_grad_xy_220_e12 = tl.load(contracted1_row + 12 * BN + 3 * N + r * 6 * N + n, mask=mask, other=0.0).to(
+    contracted1_grad_xy_220_e23 = tl.load(contracted1_row + 12 * BN + 3 * N + r * 6 * N + n, mask=mask, other=0.0).to(
         REAL
     )
-    contracted1_grad_xy_222_e12 = tl.load(contracted1_row + 12 * BN + 4 * N + r * 6 * N + n, mask=mask, other=0.0).to(
+    contracted1_grad_xy_222_e23 = tl.load(contracted1_row + 12 * BN + 4 * N + r * 6 * N + n, mask=mask, other=0.0).to(
         REAL
     )
-    contracted1_grad_xy_321_e12 = tl.load(contracted1_row + 12 * BN + 5 * N + r * 6 * N + n, mask=mask, other=0.0).to(
+    contracted1_grad_xy_321_e23 = tl.load(contracted1_row + 12 * BN + 5 * N + r * 6 * N + n, mask=mask, other=0.0).to(
         REAL
     )
-    contracted2_grad_xy_011_e3 = tl.load(contracted2_row + r * 6 * N + n, mask=mask, other=0.0).to(REAL)
-    contracted2_grad_xy_110_e3 = tl.load(contracted2_row + N + r * 6 * N + n, mask=mask, other=0.0).to(REAL)
-    contracted2_grad_xy_112_e3 = tl.load(contracted2_row + 2 * N + r * 6 * N + n, mask=mask, other=0.0).to(REAL)
-    contracted2_grad_xy_211_e3 = tl.load(contracted2_row + 3 * N + r * 6 * N + n, mask=mask, other=0.0).to(REAL)
-    contracted2_grad_xy_213_e3 = tl.load(contracted2_row + 4 * N + r * 6 * N + n, mask=mask, other=0.0).to(REAL)
-    contracted2_grad_xy_312_e3 = tl.load(contracted2_row + 5 * N + r * 6 * N + n, mask=mask, other=0.0).to(REAL)
+    contracted2_grad_xy_011_e1 = tl.load(contracted2_row + r * 6 * N + n, mask=mask, other=0.0).to(REAL)
+    contracted2_grad_xy_110_e1 = tl.load(contracted2_row + N + r * 6 * N + n, mask=mask, other=0.0).to(REAL)
+    contracted2_grad_xy_112_e1 = tl.load(contracted2_row + 2 * N + r * 6 * N + n, mask=mask, other=0.0).to(REAL)
+    contracted2_grad_xy_211_e1 = tl.load(contracted2_row + 3 * N + r * 6 * N + n, mask=mask, other=0.0).to(REAL)
+    contracted2_grad_xy_213_e1 = tl.load(contracted2_row + 4 * N + r * 6 * N + n, mask=mask, other=0.0).to(REAL)
+    contracted2_grad_xy_312_e1 = tl.load(contracted2_row + 5 * N + r * 6 * N + n, mask=mask, other=0.0).to(REAL)
     contracted2_grad_xy_011_e2 = tl.load(contracted2_row + 6 * BN + r * 6 * N + n, mask=mask, other=0.0).to(REAL)
     contracted2_grad_xy_110_e2 = tl.load(contracted2_row + 6 * BN + N + r * 6 * N + n, mask=mask, other=0.0).to(REAL)
     contracted2_grad_xy_112_e2 = tl.load(contracted2_row + 6 * BN + 2 * N + r * 6 * N + n, mask=mask, other=0.0).to(
@@ -6842,24 +6828,24 @@ def _fused_gelu_fcgp_norm_with_normalize_backward_2_kernel(
     contracted2_grad_xy_312_e2 = tl.load(contracted2_row + 6 * BN + 5 * N + r * 6 * N + n, mask=mask, other=0.0).to(
         REAL
     )
-    contracted2_grad_xy_011_e1 = tl.load(contracted2_row + 12 * BN + r * 6 * N + n, mask=mask, other=0.0).to(REAL)
-    contracted2_grad_xy_110_e1 = tl.load(contracted2_row + 12 * BN + N + r * 6 * N + n, mask=mask, other=0.0).to(REAL)
-    contracted2_grad_xy_112_e1 = tl.load(contracted2_row + 12 * BN + 2 * N + r * 6 * N + n, mask=mask, other=0.0).to(
+    contracted2_grad_xy_011_e3 = tl.load(contracted2_row + 12 * BN + r * 6 * N + n, mask=mask, other=0.0).to(REAL)
+    contracted2_grad_xy_110_e3 = tl.load(contracted2_row + 12 * BN + N + r * 6 * N + n, mask=mask, other=0.0).to(REAL)
+    contracted2_grad_xy_112_e3 = tl.load(contracted2_row + 12 * BN + 2 * N + r * 6 * N + n, mask=mask, other=0.0).to(
         REAL
     )
-    contracted2_grad_xy_211_e1 = tl.load(contracted2_row + 12 * BN + 3 * N + r * 6 * N + n, mask=mask, other=0.0).to(
+    contracted2_grad_xy_211_e3 = tl.load(contracted2_row + 12 * BN + 3 * N + r * 6 * N + n, mask=mask, other=0.0).to(
         REAL
     )
-    contracted2_grad_xy_213_e1 = tl.load(contracted2_row + 12 * BN + 4 * N + r * 6 * N + n, mask=mask, other=0.0).to(
+    contracted2_grad_xy_213_e3 = tl.load(contracted2_row + 12 * BN + 4 * N + r * 6 * N + n, mask=mask, other=0.0).to(
         REAL
     )
-    contracted2_grad_xy_312_e1 = tl.load(contracted2_row + 12 * BN + 5 * N + r * 6 * N + n, mask=mask, other=0.0).to(
+    contracted2_grad_xy_312_e3 = tl.load(contracted2_row + 12 * BN + 5 * N + r * 6 * N + n, mask=mask, other=0.0).to(
         REAL
     )
     contracted3_grad_xy_000_e = tl.load(contracted3_row + r * 4 * N + n, mask=mask, other=0.0).to(REAL)
-    contracted3_grad_xy_303_e = tl.load(contracted3_row + r * 4 * N + n + N, mask=mask, other=0.0).to(REAL)
+    contracted3_grad_xy_101_e = tl.load(contracted3_row + r * 4 * N + n + N, mask=mask, other=0.0).to(REAL)
     contracted3_grad_xy_202_e = tl.load(contracted3_row + r * 4 * N + n + 2 * N, mask=mask, other=0.0).to(REAL)
-    contracted3_grad_xy_101_e = tl.load(contracted3_row + r * 4 * N + n + 3 * N, mask=mask, other=0.0).to(REAL)
+    contracted3_grad_xy_303_e = tl.load(contracted3_row + r * 4 * N + n + 3 * N, mask=mask, other=0.0).to(REAL)
 
     t0 = 0.7071067811865476 * x_e
     gate_x = 0.5 * tl.erf(t0) + 0.5
@@ -7040,8 +7026,11 @@ def _fused_gelu_fcgp_norm_with_normalize_backward_3_kernel(
     y_e123 = tl.load(y_row + 7 * BN + at, mask=mask, other=0.0).to(REAL)
 
     gate_x = 0.5 * tl.erf(0.7071067811865476 * x_e) + 0.5
-    gelu_x_e = x_e * gate_x
+    gelu_x_e123 = x_e123 * gate_x
     gate_y = 0.5 + 0.5 * tl.erf(0.7071067811865476 * y_e)
+    gelu_y_e123 = y_e123 * gate_y
+    operand8_0 = gelu_x_e123 * gelu_y_e123
+    gelu_x_e = x_e * gate_x
     gelu_y_e = y_e * gate_y
     xy_000_e = gelu_x_e * gelu_y_e
     gelu_x_e1 = x_e1 * gate_x
@@ -7058,15 +7047,12 @@ def _fused_gelu_fcgp_norm_with_normalize_backward_3_kernel(
     gelu_x_e23 = x_e23 * gate_x
     gelu_y_e23 = y_e23 * gate_y
     xy_202_e = -gelu_x_e12 * gelu_y_e12 - gelu_x_e13 * gelu_y_e13 - gelu_x_e23 * gelu_y_e23
-    gelu_x_e123 = x_e123 * gate_x
-    gelu_y_e123 = y_e123 * gate_y
-    operand8_3 = gelu_x_e123 * gelu_y_e123
-    xy_011_e3 = gelu_x_e * gelu_y_e3
-    xy_110_e3 = gelu_x_e3 * gelu_y_e
-    xy_112_e3 = gelu_x_e1 * gelu_y_e13 + gelu_x_e2 * gelu_y_e23
-    xy_211_e3 = -gelu_x_e13 * gelu_y_e1 - gelu_x_e23 * gelu_y_e2
-    operand9_4 = gelu_x_e12 * gelu_y_e123
-    operand9_5 = gelu_x_e123 * gelu_y_e12
+    xy_011_e1 = gelu_x_e * gelu_y_e1
+    xy_110_e1 = gelu_x_e1 * gelu_y_e
+    xy_112_e1 = -gelu_x_e2 * gelu_y_e12 - gelu_x_e3 * gelu_y_e13
+    xy_211_e1 = gelu_x_e12 * gelu_y_e2 + gelu_x_e13 * gelu_y_e3
+    operand9_4 = gelu_x_e23 * gelu_y_e123
+    operand9_5 = gelu_x_e123 * gelu_y_e23
     xy_011_e2 = gelu_x_e * gelu_y_e2
     xy_110_e2 = gelu_x_e2 * gelu_y_e
     xy_112_e2 = gelu_x_e1 * gelu_y_e12 - gelu_x_e3 * gelu_y_e23
@@ -7075,43 +7061,43 @@ def _fused_gelu_fcgp_norm_with_normalize_backward_3_kernel(
     operand9_10 = -xy_213_e2
     xy_312_e2 = gelu_x_e123 * gelu_y_e13
     operand9_11 = -xy_312_e2
-    xy_011_e1 = gelu_x_e * gelu_y_e1
-    xy_110_e1 = gelu_x_e1 * gelu_y_e
-    xy_112_e1 = -gelu_x_e2 * gelu_y_e12 - gelu_x_e3 * gelu_y_e13
-    xy_211_e1 = gelu_x_e12 * gelu_y_e2 + gelu_x_e13 * gelu_y_e3
-    operand9_16 = gelu_x_e23 * gelu_y_e123
-    operand9_17 = gelu_x_e123 * gelu_y_e23
-    xy_022_e23 = gelu_x_e * gelu_y_e23
-    xy_121_e23 = gelu_x_e2 * gelu_y_e3 - gelu_x_e3 * gelu_y_e2
-    xy_123_e23 = gelu_x_e1 * gelu_y_e123
-    xy_220_e23 = gelu_x_e23 * gelu_y_e
-    xy_222_e23 = gelu_x_e13 * gelu_y_e12 - gelu_x_e12 * gelu_y_e13
-    xy_321_e23 = gelu_x_e123 * gelu_y_e1
-    xy_022_e13 = gelu_x_e * gelu_y_e13
-    xy_121_e13 = gelu_x_e1 * gelu_y_e3 - gelu_x_e3 * gelu_y_e1
-    xy_123_e13 = -gelu_x_e2 * gelu_y_e123
-    xy_220_e13 = gelu_x_e13 * gelu_y_e
-    xy_222_e13 = gelu_x_e12 * gelu_y_e23 - gelu_x_e23 * gelu_y_e12
-    xy_321_e13 = -gelu_x_e123 * gelu_y_e2
+    xy_011_e3 = gelu_x_e * gelu_y_e3
+    xy_110_e3 = gelu_x_e3 * gelu_y_e
+    xy_112_e3 = gelu_x_e1 * gelu_y_e13 + gelu_x_e2 * gelu_y_e23
+    xy_211_e3 = -gelu_x_e13 * gelu_y_e1 - gelu_x_e23 * gelu_y_e2
+    operand9_16 = gelu_x_e12 * gelu_y_e123
+    operand9_17 = gelu_x_e123 * gelu_y_e12
     xy_022_e12 = gelu_x_e * gelu_y_e12
     xy_121_e12 = gelu_x_e1 * gelu_y_e2 - gelu_x_e2 * gelu_y_e1
     xy_123_e12 = gelu_x_e3 * gelu_y_e123
     xy_220_e12 = gelu_x_e12 * gelu_y_e
     xy_222_e12 = gelu_x_e23 * gelu_y_e13 - gelu_x_e13 * gelu_y_e23
     xy_321_e12 = gelu_x_e123 * gelu_y_e3
+    xy_022_e13 = gelu_x_e * gelu_y_e13
+    xy_121_e13 = gelu_x_e1 * gelu_y_e3 - gelu_x_e3 * gelu_y_e1
+    xy_123_e13 = -gelu_x_e2 * gelu_y_e123
+    xy_220_e13 = gelu_x_e13 * gelu_y_e
+    xy_222_e13 = gelu_x_e12 * gelu_y_e23 - gelu_x_e23 * gelu_y_e12
+    xy_321_e13 = -gelu_x_e123 * gelu_y_e2
+    xy_022_e23 = gelu_x_e * gelu_y_e23
+    xy_121_e23 = gelu_x_e2 * gelu_y_e3 - gelu_x_e3 * gelu_y_e2
+    xy_123_e23 = gelu_x_e1 * gelu_y_e123
+    xy_220_e23 = gelu_x_e23 * gelu_y_e
+    xy_222_e23 = gelu_x_e13 * gelu_y_e12 - gelu_x_e12 * gelu_y_e13
+    xy_321_e23 = gelu_x_e123 * gelu_y_e1
     xy_033_e123 = gelu_x_e * gelu_y_e123
     xy_132_e123 = gelu_x_e1 * gelu_y_e23 + gelu_x_e3 * gelu_y_e12 - gelu_x_e2 * gelu_y_e13
     xy_231_e123 = gelu_x_e12 * gelu_y_e3 + gelu_x_e23 * gelu_y_e1 - gelu_x_e13 * gelu_y_e2
     xy_330_e123 = gelu_x_e123 * gelu_y_e
 
-    tl.store(operand8_row + r * 4 * N + n, xy_000_e, mask=mask)
-    tl.store(operand8_row + r * 4 * N + n + N, xy_101_e, mask=mask)
-    tl.store(operand8_row + r * 4 * N + n + 2 * N, xy_202_e, mask=mask)
-    tl.store(operand8_row + r * 4 * N + n + 3 * N, operand8_3, mask=mask)
-    tl.store(operand9_row + r * 6 * N + n, xy_011_e3, mask=mask)
-    tl.store(operand9_row + N + r * 6 * N + n, xy_110_e3, mask=mask)
-    tl.store(operand9_row + 2 * N + r * 6 * N + n, xy_112_e3, mask=mask)
-    tl.store(operand9_row + 3 * N + r * 6 * N + n, xy_211_e3, mask=mask)
+    tl.store(operand8_row + r * 4 * N + n, operand8_0, mask=mask)
+    tl.store(operand8_row + r * 4 * N + n + N, xy_000_e, mask=mask)
+    tl.store(operand8_row + r * 4 * N + n + 2 * N, xy_101_e, mask=mask)
+    tl.store(operand8_row + r * 4 * N + n + 3 * N, xy_202_e, mask=mask)
+    tl.store(operand9_row + r * 6 * N + n, xy_011_e1, mask=mask)
+    tl.store(operand9_row + N + r * 6 * N + n, xy_110_e1, mask=mask)
+    tl.store(operand9_row + 2 * N + r * 6 * N + n, xy_112_e1, mask=mask)
+    tl.store(operand9_row + 3 * N + r * 6 * N + n, xy_211_e1, mask=mask)
     tl.store(operand9_row + 4 * N + r * 6 * N + n, operand9_4, mask=mask)
     tl.store(operand9_row + 5 * N + r * 6 * N + n, operand9_5, mask=mask)
     tl.store(operand9_row + 6 * BN + r * 6 * N + n, xy_011_e2, mask=mask)
@@ -7120,30 +7106,30 @@ def _fused_gelu_fcgp_norm_with_normalize_backward_3_kernel(
     tl.store(operand9_row + 6 * BN + 3 * N + r * 6 * N + n, xy_211_e2, mask=mask)
     tl.store(operand9_row + 6 * BN + 4 * N + r * 6 * N + n, operand9_10, mask=mask)
     tl.store(operand9_row + 6 * BN + 5 * N + r * 6 * N + n, operand9_11, mask=mask)
-    tl.store(operand9_row + 12 * BN + r * 6 * N + n, xy_011_e1, mask=mask)
-    tl.store(operand9_row + 12 * BN + N + r * 6 * N + n, xy_110_e1, mask=mask)
-    tl.store(operand9_row + 12 * BN + 2 * N + r * 6 * N + n, xy_112_e1, mask=mask)
-    tl.store(operand9_row + 12 * BN + 3 * N + r * 6 * N + n, xy_211_e1, mask=mask)
+    tl.store(operand9_row + 12 * BN + r * 6 * N + n, xy_011_e3, mask=mask)
+    tl.store(operand9_row + 12 * BN + N + r * 6 * N + n, xy_110_e3, mask=mask)
+    tl.store(operand9_row + 12 * BN + 2 * N + r * 6 * N + n, xy_112_e3, mask=mask)
+    tl.store(operand9_row + 12 * BN + 3 * N + r * 6 * N + n, xy_211_e3, mask=mask)
     tl.store(operand9_row + 12 * BN + 4 * N + r * 6 * N + n, operand9_16, mask=mask)
     tl.store(operand9_row + 12 * BN + 5 * N + r * 6 * N + n, operand9_17, mask=mask)
-    tl.store(operand10_row + r * 6 * N + n, xy_022_e23, mask=mask)
-    tl.store(operand10_row + N + r * 6 * N + n, xy_121_e23, mask=mask)
-    tl.store(operand10_row + 2 * N + r * 6 * N + n, xy_123_e23, mask=mask)
-    tl.store(operand10_row + 3 * N + r * 6 * N + n, xy_220_e23, mask=mask)
-    tl.store(operand10_row + 4 * N + r * 6 * N + n, xy_222_e23, mask=mask)
-    tl.store(operand10_row + 5 * N + r * 6 * N + n, xy_321_e23, mask=mask)
+    tl.store(operand10_row + r * 6 * N + n, xy_022_e12, mask=mask)
+    tl.store(operand10_row + N + r * 6 * N + n, xy_121_e12, mask=mask)
+    tl.store(operand10_row + 2 * N + r * 6 * N + n, xy_123_e12, mask=mask)
+    tl.store(operand10_row + 3 * N + r * 6 * N + n, xy_220_e12, mask=mask)
+    tl.store(operand10_row + 4 * N + r * 6 * N + n, xy_222_e12, mask=mask)
+    tl.store(operand10_row + 5 * N + r * 6 * N + n, xy_321_e12, mask=mask)
     tl.store(operand10_row + 6 * BN + r * 6 * N + n, xy_022_e13, mask=mask)
     tl.store(operand10_row + 6 * BN + N + r * 6 * N + n, xy_121_e13, mask=mask)
     tl.store(operand10_row + 6 * BN + 2 * N + r * 6 * N + n, xy_123_e13, mask=mask)
     tl.store(operand10_row + 6 * BN + 3 * N + r * 6 * N + n, xy_220_e13, mask=mask)
     tl.store(operand10_row + 6 * BN + 4 * N + r * 6 * N + n, xy_222_e13, mask=mask)
     tl.store(operand10_row + 6 * BN + 5 * N + r * 6 * N + n, xy_321_e13, mask=mask)
-    tl.store(operand10_row + 12 * BN + r * 6 * N + n, xy_022_e12, mask=mask)
-    tl.store(operand10_row + 12 * BN + N + r * 6 * N + n, xy_121_e12, mask=mask)
-    tl.store(operand10_row + 12 * BN + 2 * N + r * 6 * N + n, xy_123_e12, mask=mask)
-    tl.store(operand10_row + 12 * BN + 3 * N + r * 6 * N + n, xy_220_e12, mask=mask)
-    tl.store(operand10_row + 12 * BN + 4 * N + r * 6 * N + n, xy_222_e12, mask=mask)
-    tl.store(operand10_row + 12 * BN + 5 * N + r * 6 * N + n, xy_321_e12, mask=mask)
+    tl.store(operand10_row + 12 * BN + r * 6 * N + n, xy_022_e23, mask=mask)
+    tl.store(operand10_row + 12 * BN + N + r * 6 * N + n, xy_121_e23, mask=mask)
+    tl.store(operand10_row + 12 * BN + 2 * N + r * 6 * N + n, xy_123_e23, mask=mask)
+    tl.store(operand10_row + 12 * BN + 3 * N + r * 6 * N + n, xy_220_e23, mask=mask)
+    tl.store(operand10_row + 12 * BN + 4 * N + r * 6 * N + n, xy_222_e23, mask=mask)
+    tl.store(operand10_row + 12 * BN + 5 * N + r * 6 * N + n, xy_321_e23, mask=mask)
     tl.store(operand11_row + r * 4 * N + n, xy_033_e123, mask=mask)
     tl.store(operand11_row + r * 4 * N + n + N, xy_132_e123, mask=mask)
     tl.store(operand11_row + r * 4 * N + n + 2 * N, xy_231_e123, mask=mask)
@@ -7197,21 +7183,21 @@ def _fused_gelu_fcgp_norm_with_normalize_backward_4_kernel(
     contracted7_3 = tl.load(contracted7_row + 3 * NM + tile, mask=mask, other=0.0).to(REAL)
 
     grad_weight_213 = -contracted5_4
-    grad_weight_303 = -contracted4_3
+    grad_weight_303 = -contracted4_0
     grad_weight_312 = -contracted5_5
 
     if GRAD_WEIGHT:
-        tl.store(grad_weight_row + tile, contracted4_0, mask=mask)
+        tl.store(grad_weight_row + tile, contracted4_1, mask=mask)
         tl.store(grad_weight_row + NM + tile, contracted5_0, mask=mask)
         tl.store(grad_weight_row + 2 * NM + tile, contracted6_0, mask=mask)
         tl.store(grad_weight_row + 3 * NM + tile, contracted7_0, mask=mask)
-        tl.store(grad_weight_row + 4 * NM + tile, contracted4_1, mask=mask)
+        tl.store(grad_weight_row + 4 * NM + tile, contracted4_2, mask=mask)
         tl.store(grad_weight_row + 5 * NM + tile, contracted5_1, mask=mask)
         tl.store(grad_weight_row + 6 * NM + tile, contracted5_2, mask=mask)
         tl.store(grad_weight_row + 7 * NM + tile, contracted6_1, mask=mask)
         tl.store(grad_weight_row + 8 * NM + tile, contracted6_2, mask=mask)
         tl.store(grad_weight_row + 9 * NM + tile, contracted7_1, mask=mask)
-        tl.store(grad_weight_row + 10 * NM + tile, contracted4_2, mask=mask)
+        tl.store(grad_weight_row + 10 * NM + tile, contracted4_3, mask=mask)
         tl.store(grad_weight_row + 11 * NM + tile, contracted5_3, mask=mask)
         tl.store(grad_weight_row + 12 * NM + tile, grad_weight_213, mask=mask)
         tl.store(grad_weight_row + 13 * NM + tile, contracted6_3, mask=mask)
@@ -7298,23 +7284,23 @@ def _fused_gelu_fcgp_norm_with_normalize_double_backward_kernel(
     t3 = t0 * (grad_inv_rms_3 * (-0.5 * saved_inv_rms_3 * saved_inv_rms_3 * saved_inv_rms_3))
     grad_out_e123 = saved_inv_rms_3 * grad_out_e123_2 + 2.0 * t3 * saved_product3_out_e123
     t4 = t0 * (grad_inv_rms_2 * (-0.5 * saved_inv_rms_2 * saved_inv_rms_2 * saved_inv_rms_2))
-    grad_out_e23 = saved_inv_rms_2 * grad_out_e23_2 + 2.0 * t4 * saved_product2_out_e23
-    grad_out_e13 = saved_inv_rms_2 * grad_out_e13_2 + 2.0 * t4 * saved_product2_out_e13
     grad_out_e12 = saved_inv_rms_2 * grad_out_e12_2 + 2.0 * t4 * saved_product2_out_e12
+    grad_out_e13 = saved_inv_rms_2 * grad_out_e13_2 + 2.0 * t4 * saved_product2_out_e13
+    grad_out_e23 = saved_inv_rms_2 * grad_out_e23_2 + 2.0 * t4 * saved_product2_out_e23
     t5 = t0 * (grad_inv_rms_1 * (-0.5 * saved_inv_rms_1 * saved_inv_rms_1 * saved_inv_rms_1))
-    grad_out_e3 = saved_inv_rms_1 * grad_out_e3_2 + 2.0 * t5 * saved_product1_out_e3
-    grad_out_e2 = saved_inv_rms_1 * grad_out_e2_2 + 2.0 * t5 * saved_product1_out_e2
     grad_out_e1 = saved_inv_rms_1 * grad_out_e1_2 + 2.0 * t5 * saved_product1_out_e1
+    grad_out_e2 = saved_inv_rms_1 * grad_out_e2_2 + 2.0 * t5 * saved_product1_out_e2
+    grad_out_e3 = saved_inv_rms_1 * grad_out_e3_2 + 2.0 * t5 * saved_product1_out_e3
     t6 = t0 * (grad_inv_rms_0 * (-0.5 * saved_inv_rms_0 * saved_inv_rms_0 * saved_inv_rms_0))
     grad_out_e = saved_inv_rms_0 * grad_out_e_2 + 2.0 * t6 * saved_product_out_e
 
     tl.store(operand_row + at, grad_out_e123, mask=mask)
-    tl.store(operand2_row + at, grad_out_e23, mask=mask)
+    tl.store(operand2_row + at, grad_out_e12, mask=mask)
     tl.store(operand2_row + BM + at, grad_out_e13, mask=mask)
-    tl.store(operand2_row + 2 * BM + at, grad_out_e12, mask=mask)
-    tl.store(operand4_row + at, grad_out_e3, mask=mask)
+    tl.store(operand2_row + 2 * BM + at, grad_out_e23, mask=mask)
+    tl.store(operand4_row + at, grad_out_e1, mask=mask)
     tl.store(operand4_row + BM + at, grad_out_e2, mask=mask)
-    tl.store(operand4_row + 2 * BM + at, grad_out_e1, mask=mask)
+    tl.store(operand4_row + 2 * BM + at, grad_out_e3, mask=mask)
     tl.store(operand6_row + at, grad_out_e, mask=mask)
 
 
@@ -7426,21 +7412,21 @@ def _fused_gelu_fcgp_norm_with_normalize_double_backward_long_kernel(
         saved_product3_out_e123 = tl.load(saved_product3_row + at, mask=mask, other=0.0).to(REAL)
 
         grad_out_e123 = saved_inv_rms_3 * grad_out_e123_2 + 2.0 * t1 * saved_product3_out_e123
-        grad_out_e23 = saved_inv_rms_2 * grad_out_e23_2 + 2.0 * t2 * saved_product2_out_e23
-        grad_out_e13 = saved_inv_rms_2 * grad_out_e13_2 + 2.0 * t2 * saved_product2_out_e13
         grad_out_e12 = saved_inv_rms_2 * grad_out_e12_2 + 2.0 * t2 * saved_product2_out_e12
-        grad_out_e3 = saved_inv_rms_1 * grad_out_e3_2 + 2.0 * t3 * saved_product1_out_e3
-        grad_out_e2 = saved_inv_rms_1 * grad_out_e2_2 + 2.0 * t3 * saved_product1_out_e2
+        grad_out_e13 = saved_inv_rms_2 * grad_out_e13_2 + 2.0 * t2 * saved_product2_out_e13
+        grad_out_e23 = saved_inv_rms_2 * grad_out_e23_2 + 2.0 * t2 * saved_product2_out_e23
         grad_out_e1 = saved_inv_rms_1 * grad_out_e1_2 + 2.0 * t3 * saved_product1_out_e1
+        grad_out_e2 = saved_inv_rms_1 * grad_out_e2_2 + 2.0 * t3 * saved_product1_out_e2
+        grad_out_e3 = saved_inv_rms_1 * grad_out_e3_2 + 2.0 * t3 * saved_product1_out_e3
         grad_out_e = saved_inv_rms_0 * grad_out_e_2 + 2.0 * t4 * saved_product_out_e
 
         tl.store(operand_row + at, grad_out_e123, mask=mask)
-        tl.store(operand2_row + at, grad_out_e23, mask=mask)
+        tl.store(operand2_row + at, grad_out_e12, mask=mask)
         tl.store(operand2_row + BM + at, grad_out_e13, mask=mask)
-        tl.store(operand2_row + 2 * BM + at, grad_out_e12, mask=mask)
-        tl.store(operand4_row + at, grad_out_e3, mask=mask)
+        tl.store(operand2_row + 2 * BM + at, grad_out_e23, mask=mask)
+        tl.store(operand4_row + at, grad_out_e1, mask=mask)
         tl.store(operand4_row + BM + at, grad_out_e2, mask=mask)
-        tl.store(operand4_row + 2 * BM + at, grad_out_e1, mask=mask)
+        tl.store(operand4_row + 2 * BM + at, grad_out_e3, mask=mask)
         tl.store(operand6_row + at, grad_out_e, mask=mask)
 
 
@@ -7560,9 +7546,9 @@ def _fused_gelu_fcgp_norm_with_normalize_double_backward_1_kernel(
     ).to(REAL)
 
     tl.store(operand1_row + tile, weight_033, mask=mask)
-    tl.store(operand1_row + NM + tile, weight_330, mask=mask)
+    tl.store(operand1_row + NM + tile, weight_132, mask=mask)
     tl.store(operand1_row + 2 * NM + tile, weight_231, mask=mask)
-    tl.store(operand1_row + 3 * NM + tile, weight_132, mask=mask)
+    tl.store(operand1_row + 3 * NM + tile, weight_330, mask=mask)
     tl.store(operand3_row + tile, weight_022, mask=mask)
     tl.store(operand3_row + NM + tile, weight_121, mask=mask)
     tl.store(operand3_row + 2 * NM + tile, weight_123, mask=mask)
@@ -7576,48 +7562,48 @@ def _fused_gelu_fcgp_norm_with_normalize_double_backward_1_kernel(
     tl.store(operand5_row + 4 * NM + tile, weight_213, mask=mask)
     tl.store(operand5_row + 5 * NM + tile, weight_312, mask=mask)
     tl.store(operand7_row + tile, weight_000, mask=mask)
-    tl.store(operand7_row + NM + tile, weight_303, mask=mask)
+    tl.store(operand7_row + NM + tile, weight_101, mask=mask)
     tl.store(operand7_row + 2 * NM + tile, weight_202, mask=mask)
-    tl.store(operand7_row + 3 * NM + tile, weight_101, mask=mask)
+    tl.store(operand7_row + 3 * NM + tile, weight_303, mask=mask)
     tl.store(operand9_row + tile, weight_000, mask=mask)
-    tl.store(operand9_row + NM + tile, weight_101, mask=mask)
-    tl.store(operand9_row + 2 * NM + tile, weight_202, mask=mask)
-    tl.store(operand9_row + 3 * NM + tile, weight_303, mask=mask)
-    tl.store(operand9_row + 4 * NM + tile, grad_grad_weight_000, mask=mask)
-    tl.store(operand9_row + 5 * NM + tile, grad_grad_weight_101, mask=mask)
-    tl.store(operand9_row + 6 * NM + tile, grad_grad_weight_202, mask=mask)
+    tl.store(operand9_row + NM + tile, grad_grad_weight_000, mask=mask)
+    tl.store(operand9_row + 2 * NM + tile, weight_101, mask=mask)
+    tl.store(operand9_row + 3 * NM + tile, grad_grad_weight_101, mask=mask)
+    tl.store(operand9_row + 4 * NM + tile, weight_202, mask=mask)
+    tl.store(operand9_row + 5 * NM + tile, grad_grad_weight_202, mask=mask)
+    tl.store(operand9_row + 6 * NM + tile, weight_303, mask=mask)
     tl.store(operand9_row + 7 * NM + tile, grad_grad_weight_303, mask=mask)
     tl.store(operand11_row + tile, weight_011, mask=mask)
-    tl.store(operand11_row + NM + tile, weight_110, mask=mask)
-    tl.store(operand11_row + 2 * NM + tile, weight_112, mask=mask)
-    tl.store(operand11_row + 3 * NM + tile, weight_211, mask=mask)
-    tl.store(operand11_row + 4 * NM + tile, weight_213, mask=mask)
-    tl.store(operand11_row + 5 * NM + tile, weight_312, mask=mask)
-    tl.store(operand11_row + 6 * NM + tile, grad_grad_weight_011, mask=mask)
-    tl.store(operand11_row + 7 * NM + tile, grad_grad_weight_110, mask=mask)
-    tl.store(operand11_row + 8 * NM + tile, grad_grad_weight_112, mask=mask)
-    tl.store(operand11_row + 9 * NM + tile, grad_grad_weight_211, mask=mask)
-    tl.store(operand11_row + 10 * NM + tile, grad_grad_weight_213, mask=mask)
+    tl.store(operand11_row + NM + tile, grad_grad_weight_011, mask=mask)
+    tl.store(operand11_row + 2 * NM + tile, weight_110, mask=mask)
+    tl.store(operand11_row + 3 * NM + tile, grad_grad_weight_110, mask=mask)
+    tl.store(operand11_row + 4 * NM + tile, weight_112, mask=mask)
+    tl.store(operand11_row + 5 * NM + tile, grad_grad_weight_112, mask=mask)
+    tl.store(operand11_row + 6 * NM + tile, weight_211, mask=mask)
+    tl.store(operand11_row + 7 * NM + tile, grad_grad_weight_211, mask=mask)
+    tl.store(operand11_row + 8 * NM + tile, weight_213, mask=mask)
+    tl.store(operand11_row + 9 * NM + tile, grad_grad_weight_213, mask=mask)
+    tl.store(operand11_row + 10 * NM + tile, weight_312, mask=mask)
     tl.store(operand11_row + 11 * NM + tile, grad_grad_weight_312, mask=mask)
     tl.store(operand13_row + tile, weight_022, mask=mask)
-    tl.store(operand13_row + NM + tile, weight_121, mask=mask)
-    tl.store(operand13_row + 2 * NM + tile, weight_123, mask=mask)
-    tl.store(operand13_row + 3 * NM + tile, weight_220, mask=mask)
-    tl.store(operand13_row + 4 * NM + tile, weight_222, mask=mask)
-    tl.store(operand13_row + 5 * NM + tile, weight_321, mask=mask)
-    tl.store(operand13_row + 6 * NM + tile, grad_grad_weight_022, mask=mask)
-    tl.store(operand13_row + 7 * NM + tile, grad_grad_weight_121, mask=mask)
-    tl.store(operand13_row + 8 * NM + tile, grad_grad_weight_123, mask=mask)
-    tl.store(operand13_row + 9 * NM + tile, grad_grad_weight_220, mask=mask)
-    tl.store(operand13_row + 10 * NM + tile, grad_grad_weight_222, mask=mask)
+    tl.store(operand13_row + NM + tile, grad_grad_weight_022, mask=mask)
+    tl.store(operand13_row + 2 * NM + tile, weight_121, mask=mask)
+    tl.store(operand13_row + 3 * NM + tile, grad_grad_weight_121, mask=mask)
+    tl.store(operand13_row + 4 * NM + tile, weight_123, mask=mask)
+    tl.store(operand13_row + 5 * NM + tile, grad_grad_weight_123, mask=mask)
+    tl.store(operand13_row + 6 * NM + tile, weight_220, mask=mask)
+    tl.store(operand13_row + 7 * NM + tile, grad_grad_weight_220, mask=mask)
+    tl.store(operand13_row + 8 * NM + tile, weight_222, mask=mask)
+    tl.store(operand13_row + 9 * NM + tile, grad_grad_weight_222, mask=mask)
+    tl.store(operand13_row + 10 * NM + tile, weight_321, mask=mask)
     tl.store(operand13_row + 11 * NM + tile, grad_grad_weight_321, mask=mask)
     tl.store(operand15_row + tile, weight_033, mask=mask)
-    tl.store(operand15_row + NM + tile, weight_132, mask=mask)
-    tl.store(operand15_row + 2 * NM + tile, weight_231, mask=mask)
-    tl.store(operand15_row + 3 * NM + tile, weight_330, mask=mask)
-    tl.store(operand15_row + 4 * NM + tile, grad_grad_weight_033, mask=mask)
-    tl.store(operand15_row + 5 * NM + tile, grad_grad_weight_132, mask=mask)
-    tl.store(operand15_row + 6 * NM + tile, grad_grad_weight_231, mask=mask)
+    tl.store(operand15_row + NM + tile, grad_grad_weight_033, mask=mask)
+    tl.store(operand15_row + 2 * NM + tile, weight_132, mask=mask)
+    tl.store(operand15_row + 3 * NM + tile, grad_grad_weight_132, mask=mask)
+    tl.store(operand15_row + 4 * NM + tile, weight_231, mask=mask)
+    tl.store(operand15_row + 5 * NM + tile, grad_grad_weight_231, mask=mask)
+    tl.store(operand15_row + 6 * NM + tile, weight_330, mask=mask)
     tl.store(operand15_row + 7 * NM + tile, grad_grad_weight_330, mask=mask)
 
 
@@ -7703,6 +7689,7 @@ def _fused_gelu_fcgp_norm_with_normalize_double_backward_2_kernel(
     grad_grad_gate_x = 0.3989422804014327 * tl.exp(-t0 * t0) * grad_grad_x_e
     grad_grad_gelu_x_e = gate_x * grad_grad_x_e + x_e * grad_grad_gate_x
     grad_grad_xy_000_e = gelu_x_e * grad_grad_gelu_y_e + gelu_y_e * grad_grad_gelu_x_e
+    xy_000_e = gelu_x_e * gelu_y_e
     gelu_x_e1 = x_e1 * gate_x
     grad_grad_gelu_y_e1 = gate_y * grad_grad_y_e1 + y_e1 * grad_grad_gate_y
     gelu_x_e2 = x_e2 * gate_x
@@ -7718,6 +7705,7 @@ def _fused_gelu_fcgp_norm_with_normalize_double_backward_2_kernel(
     grad_grad_xy_101_e = gelu_x_e1 * grad_grad_gelu_y_e1 + gelu_x_e2 * grad_grad_gelu_y_e2
     grad_grad_xy_101_e += gelu_x_e3 * grad_grad_gelu_y_e3 + gelu_y_e1 * grad_grad_gelu_x_e1
     grad_grad_xy_101_e += gelu_y_e2 * grad_grad_gelu_x_e2 + gelu_y_e3 * grad_grad_gelu_x_e3
+    xy_101_e = gelu_x_e1 * gelu_y_e1 + gelu_x_e2 * gelu_y_e2 + gelu_x_e3 * gelu_y_e3
     gelu_x_e12 = x_e12 * gate_x
     grad_grad_gelu_y_e12 = gate_y * grad_grad_y_e12 + y_e12 * grad_grad_gate_y
     gelu_x_e13 = x_e13 * gate_x
@@ -7733,199 +7721,197 @@ def _fused_gelu_fcgp_norm_with_normalize_double_backward_2_kernel(
     grad_grad_xy_202_e = -gelu_x_e12 * grad_grad_gelu_y_e12 - gelu_x_e13 * grad_grad_gelu_y_e13
     grad_grad_xy_202_e += -gelu_x_e23 * grad_grad_gelu_y_e23 - gelu_y_e12 * grad_grad_gelu_x_e12
     grad_grad_xy_202_e += -gelu_y_e13 * grad_grad_gelu_x_e13 - gelu_y_e23 * grad_grad_gelu_x_e23
+    xy_202_e = -gelu_x_e12 * gelu_y_e12 - gelu_x_e13 * gelu_y_e13 - gelu_x_e23 * gelu_y_e23
     gelu_x_e123 = x_e123 * gate_x
     grad_grad_gelu_y_e123 = gate_y * grad_grad_y_e123 + y_e123 * grad_grad_gate_y
     gelu_y_e123 = y_e123 * gate_y
     grad_grad_gelu_x_e123 = gate_x * grad_grad_x_e123 + x_e123 * grad_grad_gate_x
     grad_grad_xy_303_e = -gelu_x_e123 * grad_grad_gelu_y_e123 - gelu_y_e123 * grad_grad_gelu_x_e123
-    xy_000_e = gelu_x_e * gelu_y_e
-    xy_101_e = gelu_x_e1 * gelu_y_e1 + gelu_x_e2 * gelu_y_e2 + gelu_x_e3 * gelu_y_e3
-    xy_202_e = -gelu_x_e12 * gelu_y_e12 - gelu_x_e13 * gelu_y_e13 - gelu_x_e23 * gelu_y_e23
     xy_303_e = -gelu_x_e123 * gelu_y_e123
     grad_grad_xy_011_e3 = gelu_x_e * grad_grad_gelu_y_e3 + gelu_y_e3 * grad_grad_gelu_x_e
+    xy_011_e3 = gelu_x_e * gelu_y_e3
     grad_grad_xy_110_e3 = gelu_x_e3 * grad_grad_gelu_y_e + gelu_y_e * grad_grad_gelu_x_e3
+    xy_110_e3 = gelu_x_e3 * gelu_y_e
     grad_grad_xy_112_e3 = gelu_x_e1 * grad_grad_gelu_y_e13 + gelu_x_e2 * grad_grad_gelu_y_e23
     grad_grad_xy_112_e3 += gelu_y_e13 * grad_grad_gelu_x_e1 + gelu_y_e23 * grad_grad_gelu_x_e2
+    xy_112_e3 = gelu_x_e1 * gelu_y_e13 + gelu_x_e2 * gelu_y_e23
     grad_grad_xy_211_e3 = -gelu_x_e13 * grad_grad_gelu_y_e1 - gelu_x_e23 * grad_grad_gelu_y_e2
     grad_grad_xy_211_e3 += -gelu_y_e1 * grad_grad_gelu_x_e13 - gelu_y_e2 * grad_grad_gelu_x_e23
-    grad_grad_xy_213_e3 = -gelu_x_e12 * grad_grad_gelu_y_e123 - gelu_y_e123 * grad_grad_gelu_x_e12
-    grad_grad_xy_312_e3 = -gelu_x_e123 * grad_grad_gelu_y_e12 - gelu_y_e12 * grad_grad_gelu_x_e123
-    xy_011_e3 = gelu_x_e * gelu_y_e3
-    xy_110_e3 = gelu_x_e3 * gelu_y_e
-    xy_112_e3 = gelu_x_e1 * gelu_y_e13 + gelu_x_e2 * gelu_y_e23
     xy_211_e3 = -gelu_x_e13 * gelu_y_e1 - gelu_x_e23 * gelu_y_e2
+    grad_grad_xy_213_e3 = -gelu_x_e12 * grad_grad_gelu_y_e123 - gelu_y_e123 * grad_grad_gelu_x_e12
     xy_213_e3 = -gelu_x_e12 * gelu_y_e123
+    grad_grad_xy_312_e3 = -gelu_x_e123 * grad_grad_gelu_y_e12 - gelu_y_e12 * grad_grad_gelu_x_e123
     xy_312_e3 = -gelu_x_e123 * gelu_y_e12
     grad_grad_xy_011_e1 = gelu_x_e * grad_grad_gelu_y_e1 + gelu_y_e1 * grad_grad_gelu_x_e
+    xy_011_e1 = gelu_x_e * gelu_y_e1
     grad_grad_xy_110_e1 = gelu_x_e1 * grad_grad_gelu_y_e + gelu_y_e * grad_grad_gelu_x_e1
+    xy_110_e1 = gelu_x_e1 * gelu_y_e
     grad_grad_xy_112_e1 = -gelu_x_e2 * grad_grad_gelu_y_e12 - gelu_x_e3 * grad_grad_gelu_y_e13
     grad_grad_xy_112_e1 += -gelu_y_e12 * grad_grad_gelu_x_e2 - gelu_y_e13 * grad_grad_gelu_x_e3
+    xy_112_e1 = -gelu_x_e2 * gelu_y_e12 - gelu_x_e3 * gelu_y_e13
     grad_grad_xy_211_e1 = gelu_x_e12 * grad_grad_gelu_y_e2 + gelu_x_e13 * grad_grad_gelu_y_e3
     grad_grad_xy_211_e1 += gelu_y_e2 * grad_grad_gelu_x_e12 + gelu_y_e3 * grad_grad_gelu_x_e13
-    grad_grad_xy_213_e1 = -gelu_x_e23 * grad_grad_gelu_y_e123 - gelu_y_e123 * grad_grad_gelu_x_e23
-    grad_grad_xy_312_e1 = -gelu_x_e123 * grad_grad_gelu_y_e23 - gelu_y_e23 * grad_grad_gelu_x_e123
-    xy_011_e1 = gelu_x_e * gelu_y_e1
-    xy_110_e1 = gelu_x_e1 * gelu_y_e
-    xy_112_e1 = -gelu_x_e2 * gelu_y_e12 - gelu_x_e3 * gelu_y_e13
     xy_211_e1 = gelu_x_e12 * gelu_y_e2 + gelu_x_e13 * gelu_y_e3
+    grad_grad_xy_213_e1 = -gelu_x_e23 * grad_grad_gelu_y_e123 - gelu_y_e123 * grad_grad_gelu_x_e23
     xy_213_e1 = -gelu_x_e23 * gelu_y_e123
+    grad_grad_xy_312_e1 = -gelu_x_e123 * grad_grad_gelu_y_e23 - gelu_y_e23 * grad_grad_gelu_x_e123
     xy_312_e1 = -gelu_x_e123 * gelu_y_e23
     grad_grad_xy_011_e2 = gelu_x_e * grad_grad_gelu_y_e2 + gelu_y_e2 * grad_grad_gelu_x_e
+    xy_011_e2 = gelu_x_e * gelu_y_e2
     grad_grad_xy_110_e2 = gelu_x_e2 * grad_grad_gelu_y_e + gelu_y_e * grad_grad_gelu_x_e2
+    xy_110_e2 = gelu_x_e2 * gelu_y_e
     grad_grad_xy_112_e2 = gelu_x_e1 * grad_grad_gelu_y_e12 + gelu_y_e12 * grad_grad_gelu_x_e1
     grad_grad_xy_112_e2 += -gelu_x_e3 * grad_grad_gelu_y_e23 - gelu_y_e23 * grad_grad_gelu_x_e3
+    xy_112_e2 = gelu_x_e1 * gelu_y_e12 - gelu_x_e3 * gelu_y_e23
     grad_grad_xy_211_e2 = gelu_x_e23 * grad_grad_gelu_y_e3 + gelu_y_e3 * grad_grad_gelu_x_e23
     grad_grad_xy_211_e2 += -gelu_x_e12 * grad_grad_gelu_y_e1 - gelu_y_e1 * grad_grad_gelu_x_e12
-    grad_grad_xy_213_e2 = gelu_x_e13 * grad_grad_gelu_y_e123 + gelu_y_e123 * grad_grad_gelu_x_e13
-    grad_grad_xy_312_e2 = gelu_x_e123 * grad_grad_gelu_y_e13 + gelu_y_e13 * grad_grad_gelu_x_e123
-    xy_011_e2 = gelu_x_e * gelu_y_e2
-    xy_110_e2 = gelu_x_e2 * gelu_y_e
-    xy_112_e2 = gelu_x_e1 * gelu_y_e12 - gelu_x_e3 * gelu_y_e23
     xy_211_e2 = gelu_x_e23 * gelu_y_e3 - gelu_x_e12 * gelu_y_e1
+    grad_grad_xy_213_e2 = gelu_x_e13 * grad_grad_gelu_y_e123 + gelu_y_e123 * grad_grad_gelu_x_e13
     xy_213_e2 = gelu_x_e13 * gelu_y_e123
+    grad_grad_xy_312_e2 = gelu_x_e123 * grad_grad_gelu_y_e13 + gelu_y_e13 * grad_grad_gelu_x_e123
     xy_312_e2 = gelu_x_e123 * gelu_y_e13
     grad_grad_xy_022_e23 = gelu_x_e * grad_grad_gelu_y_e23 + gelu_y_e23 * grad_grad_gelu_x_e
+    xy_022_e23 = gelu_x_e * gelu_y_e23
     grad_grad_xy_121_e23 = gelu_x_e2 * grad_grad_gelu_y_e3 + gelu_y_e3 * grad_grad_gelu_x_e2
     grad_grad_xy_121_e23 += -gelu_x_e3 * grad_grad_gelu_y_e2 - gelu_y_e2 * grad_grad_gelu_x_e3
+    xy_121_e23 = gelu_x_e2 * gelu_y_e3 - gelu_x_e3 * gelu_y_e2
     grad_grad_xy_123_e23 = gelu_x_e1 * grad_grad_gelu_y_e123 + gelu_y_e123 * grad_grad_gelu_x_e1
+    xy_123_e23 = gelu_x_e1 * gelu_y_e123
     grad_grad_xy_220_e23 = gelu_x_e23 * grad_grad_gelu_y_e + gelu_y_e * grad_grad_gelu_x_e23
+    xy_220_e23 = gelu_x_e23 * gelu_y_e
     grad_grad_xy_222_e23 = gelu_x_e13 * grad_grad_gelu_y_e12 + gelu_y_e12 * grad_grad_gelu_x_e13
     grad_grad_xy_222_e23 += -gelu_x_e12 * grad_grad_gelu_y_e13 - gelu_y_e13 * grad_grad_gelu_x_e12
-    grad_grad_xy_321_e23 = gelu_x_e123 * grad_grad_gelu_y_e1 + gelu_y_e1 * grad_grad_gelu_x_e123
-    xy_022_e23 = gelu_x_e * gelu_y_e23
-    xy_121_e23 = gelu_x_e2 * gelu_y_e3 - gelu_x_e3 * gelu_y_e2
-    xy_123_e23 = gelu_x_e1 * gelu_y_e123
-    xy_220_e23 = gelu_x_e23 * gelu_y_e
     xy_222_e23 = gelu_x_e13 * gelu_y_e12 - gelu_x_e12 * gelu_y_e13
+    grad_grad_xy_321_e23 = gelu_x_e123 * grad_grad_gelu_y_e1 + gelu_y_e1 * grad_grad_gelu_x_e123
     xy_321_e23 = gelu_x_e123 * gelu_y_e1
     grad_grad_xy_022_e12 = gelu_x_e * grad_grad_gelu_y_e12 + gelu_y_e12 * grad_grad_gelu_x_e
+    xy_022_e12 = gelu_x_e * gelu_y_e12
     grad_grad_xy_121_e12 = gelu_x_e1 * grad_grad_gelu_y_e2 + gelu_y_e2 * grad_grad_gelu_x_e1
     grad_grad_xy_121_e12 += -gelu_x_e2 * grad_grad_gelu_y_e1 - gelu_y_e1 * grad_grad_gelu_x_e2
+    xy_121_e12 = gelu_x_e1 * gelu_y_e2 - gelu_x_e2 * gelu_y_e1
     grad_grad_xy_123_e12 = gelu_x_e3 * grad_grad_gelu_y_e123 + gelu_y_e123 * grad_grad_gelu_x_e3
+    xy_123_e12 = gelu_x_e3 * gelu_y_e123
     grad_grad_xy_220_e12 = gelu_x_e12 * grad_grad_gelu_y_e + gelu_y_e * grad_grad_gelu_x_e12
+    xy_220_e12 = gelu_x_e12 * gelu_y_e
     grad_grad_xy_222_e12 = gelu_x_e23 * grad_grad_gelu_y_e13 + gelu_y_e13 * grad_grad_gelu_x_e23
     grad_grad_xy_222_e12 += -gelu_x_e13 * grad_grad_gelu_y_e23 - gelu_y_e23 * grad_grad_gelu_x_e13
-    grad_grad_xy_321_e12 = gelu_x_e123 * grad_grad_gelu_y_e3 + gelu_y_e3 * grad_grad_gelu_x_e123
-    xy_022_e12 = gelu_x_e * gelu_y_e12
-    xy_121_e12 = gelu_x_e1 * gelu_y_e2 - gelu_x_e2 * gelu_y_e1
-    xy_123_e12 = gelu_x_e3 * gelu_y_e123
-    xy_220_e12 = gelu_x_e12 * gelu_y_e
     xy_222_e12 = gelu_x_e23 * gelu_y_e13 - gelu_x_e13 * gelu_y_e23
+    grad_grad_xy_321_e12 = gelu_x_e123 * grad_grad_gelu_y_e3 + gelu_y_e3 * grad_grad_gelu_x_e123
     xy_321_e12 = gelu_x_e123 * gelu_y_e3
     grad_grad_xy_022_e13 = gelu_x_e * grad_grad_gelu_y_e13 + gelu_y_e13 * grad_grad_gelu_x_e
+    xy_022_e13 = gelu_x_e * gelu_y_e13
     grad_grad_xy_121_e13 = gelu_x_e1 * grad_grad_gelu_y_e3 + gelu_y_e3 * grad_grad_gelu_x_e1
     grad_grad_xy_121_e13 += -gelu_x_e3 * grad_grad_gelu_y_e1 - gelu_y_e1 * grad_grad_gelu_x_e3
+    xy_121_e13 = gelu_x_e1 * gelu_y_e3 - gelu_x_e3 * gelu_y_e1
     grad_grad_xy_123_e13 = -gelu_x_e2 * grad_grad_gelu_y_e123 - gelu_y_e123 * grad_grad_gelu_x_e2
+    xy_123_e13 = -gelu_x_e2 * gelu_y_e123
     grad_grad_xy_220_e13 = gelu_x_e13 * grad_grad_gelu_y_e + gelu_y_e * grad_grad_gelu_x_e13
+    xy_220_e13 = gelu_x_e13 * gelu_y_e
     grad_grad_xy_222_e13 = gelu_x_e12 * grad_grad_gelu_y_e23 + gelu_y_e23 * grad_grad_gelu_x_e12
     grad_grad_xy_222_e13 += -gelu_x_e23 * grad_grad_gelu_y_e12 - gelu_y_e12 * grad_grad_gelu_x_e23
-    grad_grad_xy_321_e13 = -gelu_x_e123 * grad_grad_gelu_y_e2 - gelu_y_e2 * grad_grad_gelu_x_e123
-    xy_022_e13 = gelu_x_e * gelu_y_e13
-    xy_121_e13 = gelu_x_e1 * gelu_y_e3 - gelu_x_e3 * gelu_y_e1
-    xy_123_e13 = -gelu_x_e2 * gelu_y_e123
-    xy_220_e13 = gelu_x_e13 * gelu_y_e
     xy_222_e13 = gelu_x_e12 * gelu_y_e23 - gelu_x_e23 * gelu_y_e12
+    grad_grad_xy_321_e13 = -gelu_x_e123 * grad_grad_gelu_y_e2 - gelu_y_e2 * grad_grad_gelu_x_e123
     xy_321_e13 = -gelu_x_e123 * gelu_y_e2
     grad_grad_xy_033_e123 = gelu_x_e * grad_grad_gelu_y_e123 + gelu_y_e123 * grad_grad_gelu_x_e
+    xy_033_e123 = gelu_x_e * gelu_y_e123
     grad_grad_xy_132_e123 = gelu_x_e3 * grad_grad_gelu_y_e12 + gelu_x_e1 * grad_grad_gelu_y_e23
     grad_grad_xy_132_e123 += gelu_y_e23 * grad_grad_gelu_x_e1 + gelu_y_e12 * grad_grad_gelu_x_e3
     grad_grad_xy_132_e123 += -gelu_x_e2 * grad_grad_gelu_y_e13 - gelu_y_e13 * grad_grad_gelu_x_e2
+    xy_132_e123 = gelu_x_e1 * gelu_y_e23 + gelu_x_e3 * gelu_y_e12 - gelu_x_e2 * gelu_y_e13
     grad_grad_xy_231_e123 = gelu_x_e23 * grad_grad_gelu_y_e1 + gelu_x_e12 * grad_grad_gelu_y_e3
     grad_grad_xy_231_e123 += gelu_y_e3 * grad_grad_gelu_x_e12 + gelu_y_e1 * grad_grad_gelu_x_e23
     grad_grad_xy_231_e123 += -gelu_x_e13 * grad_grad_gelu_y_e2 - gelu_y_e2 * grad_grad_gelu_x_e13
-    grad_grad_xy_330_e123 = gelu_x_e123 * grad_grad_gelu_y_e + gelu_y_e * grad_grad_gelu_x_e123
-    xy_033_e123 = gelu_x_e * gelu_y_e123
-    xy_132_e123 = gelu_x_e1 * gelu_y_e23 + gelu_x_e3 * gelu_y_e12 - gelu_x_e2 * gelu_y_e13
     xy_231_e123 = gelu_x_e12 * gelu_y_e3 + gelu_x_e23 * gelu_y_e1 - gelu_x_e13 * gelu_y_e2
+    grad_grad_xy_330_e123 = gelu_x_e123 * grad_grad_gelu_y_e + gelu_y_e * grad_grad_gelu_x_e123
     xy_330_e123 = gelu_x_e123 * gelu_y_e
 
     tl.store(operand8_row + r * 8 * N + n, grad_grad_xy_000_e, mask=mask)
-    tl.store(operand8_row + r * 8 * N + n + N, grad_grad_xy_101_e, mask=mask)
-    tl.store(operand8_row + r * 8 * N + n + 2 * N, grad_grad_xy_202_e, mask=mask)
-    tl.store(operand8_row + r * 8 * N + n + 3 * N, grad_grad_xy_303_e, mask=mask)
-    tl.store(operand8_row + r * 8 * N + n + 4 * N, xy_000_e, mask=mask)
-    tl.store(operand8_row + r * 8 * N + n + 5 * N, xy_101_e, mask=mask)
-    tl.store(operand8_row + r * 8 * N + n + 6 * N, xy_202_e, mask=mask)
+    tl.store(operand8_row + r * 8 * N + n + N, xy_000_e, mask=mask)
+    tl.store(operand8_row + r * 8 * N + n + 2 * N, grad_grad_xy_101_e, mask=mask)
+    tl.store(operand8_row + r * 8 * N + n + 3 * N, xy_101_e, mask=mask)
+    tl.store(operand8_row + r * 8 * N + n + 4 * N, grad_grad_xy_202_e, mask=mask)
+    tl.store(operand8_row + r * 8 * N + n + 5 * N, xy_202_e, mask=mask)
+    tl.store(operand8_row + r * 8 * N + n + 6 * N, grad_grad_xy_303_e, mask=mask)
     tl.store(operand8_row + r * 8 * N + n + 7 * N, xy_303_e, mask=mask)
     tl.store(operand10_row + r * 12 * N + n, grad_grad_xy_011_e3, mask=mask)
-    tl.store(operand10_row + N + r * 12 * N + n, grad_grad_xy_110_e3, mask=mask)
-    tl.store(operand10_row + 2 * N + r * 12 * N + n, grad_grad_xy_112_e3, mask=mask)
-    tl.store(operand10_row + 3 * N + r * 12 * N + n, grad_grad_xy_211_e3, mask=mask)
-    tl.store(operand10_row + 4 * N + r * 12 * N + n, grad_grad_xy_213_e3, mask=mask)
-    tl.store(operand10_row + 5 * N + r * 12 * N + n, grad_grad_xy_312_e3, mask=mask)
-    tl.store(operand10_row + 6 * N + r * 12 * N + n, xy_011_e3, mask=mask)
-    tl.store(operand10_row + 7 * N + r * 12 * N + n, xy_110_e3, mask=mask)
-    tl.store(operand10_row + 8 * N + r * 12 * N + n, xy_112_e3, mask=mask)
-    tl.store(operand10_row + 9 * N + r * 12 * N + n, xy_211_e3, mask=mask)
-    tl.store(operand10_row + 10 * N + r * 12 * N + n, xy_213_e3, mask=mask)
+    tl.store(operand10_row + N + r * 12 * N + n, xy_011_e3, mask=mask)
+    tl.store(operand10_row + 2 * N + r * 12 * N + n, grad_grad_xy_110_e3, mask=mask)
+    tl.store(operand10_row + 3 * N + r * 12 * N + n, xy_110_e3, mask=mask)
+    tl.store(operand10_row + 4 * N + r * 12 * N + n, grad_grad_xy_112_e3, mask=mask)
+    tl.store(operand10_row + 5 * N + r * 12 * N + n, xy_112_e3, mask=mask)
+    tl.store(operand10_row + 6 * N + r * 12 * N + n, grad_grad_xy_211_e3, mask=mask)
+    tl.store(operand10_row + 7 * N + r * 12 * N + n, xy_211_e3, mask=mask)
+    tl.store(operand10_row + 8 * N + r * 12 * N + n, grad_grad_xy_213_e3, mask=mask)
+    tl.store(operand10_row + 9 * N + r * 12 * N + n, xy_213_e3, mask=mask)
+    tl.store(operand10_row + 10 * N + r * 12 * N + n, grad_grad_xy_312_e3, mask=mask)
     tl.store(operand10_row + 11 * N + r * 12 * N + n, xy_312_e3, mask=mask)
     tl.store(operand10_row + 12 * BN + r * 12 * N + n, grad_grad_xy_011_e1, mask=mask)
-    tl.store(operand10_row + 12 * BN + N + r * 12 * N + n, grad_grad_xy_110_e1, mask=mask)
-    tl.store(operand10_row + 12 * BN + 2 * N + r * 12 * N + n, grad_grad_xy_112_e1, mask=mask)
-    tl.store(operand10_row + 12 * BN + 3 * N + r * 12 * N + n, grad_grad_xy_211_e1, mask=mask)
-    tl.store(operand10_row + 12 * BN + 4 * N + r * 12 * N + n, grad_grad_xy_213_e1, mask=mask)
-    tl.store(operand10_row + 12 * BN + 5 * N + r * 12 * N + n, grad_grad_xy_312_e1, mask=mask)
-    tl.store(operand10_row + 12 * BN + 6 * N + r * 12 * N + n, xy_011_e1, mask=mask)
-    tl.store(operand10_row + 12 * BN + 7 * N + r * 12 * N + n, xy_110_e1, mask=mask)
-    tl.store(operand10_row + 12 * BN + 8 * N + r * 12 * N + n, xy_112_e1, mask=mask)
-    tl.store(operand10_row + 12 * BN + 9 * N + r * 12 * N + n, xy_211_e1, mask=mask)
-    tl.store(operand10_row + 12 * BN + 10 * N + r * 12 * N + n, xy_213_e1, mask=mask)
+    tl.store(operand10_row + 12 * BN + N + r * 12 * N + n, xy_011_e1, mask=mask)
+    tl.store(operand10_row + 12 * BN + 2 * N + r * 12 * N + n, grad_grad_xy_110_e1, mask=mask)
+    tl.store(operand10_row + 12 * BN + 3 * N + r * 12 * N + n, xy_110_e1, mask=mask)
+    tl.store(operand10_row + 12 * BN + 4 * N + r * 12 * N + n, grad_grad_xy_112_e1, mask=mask)
+    tl.store(operand10_row + 12 * BN + 5 * N + r * 12 * N + n, xy_112_e1, mask=mask)
+    tl.store(operand10_row + 12 * BN + 6 * N + r * 12 * N + n, grad_grad_xy_211_e1, mask=mask)
+    tl.store(operand10_row + 12 * BN + 7 * N + r * 12 * N + n, xy_211_e1, mask=mask)
+    tl.store(operand10_row + 12 * BN + 8 * N + r * 12 * N + n, grad_grad_xy_213_e1, mask=mask)
+    tl.store(operand10_row + 12 * BN + 9 * N + r * 12 * N + n, xy_213_e1, mask=mask)
+    tl.store(operand10_row + 12 * BN + 10 * N + r * 12 * N + n, grad_grad_xy_312_e1, mask=mask)
     tl.store(operand10_row + 12 * BN + 11 * N + r * 12 * N + n, xy_312_e1, mask=mask)
     tl.store(operand10_row + 24 * BN + r * 12 * N + n, grad_grad_xy_011_e2, mask=mask)
-    tl.store(operand10_row + 24 * BN + N + r * 12 * N + n, grad_grad_xy_110_e2, mask=mask)
-    tl.store(operand10_row + 24 * BN + 2 * N + r * 12 * N + n, grad_grad_xy_112_e2, mask=mask)
-    tl.store(operand10_row + 24 * BN + 3 * N + r * 12 * N + n, grad_grad_xy_211_e2, mask=mask)
-    tl.store(operand10_row + 24 * BN + 4 * N + r * 12 * N + n, grad_grad_xy_213_e2, mask=mask)
-    tl.store(operand10_row + 24 * BN + 5 * N + r * 12 * N + n, grad_grad_xy_312_e2, mask=mask)
-    tl.store(operand10_row + 24 * BN + 6 * N + r * 12 * N + n, xy_011_e2, mask=mask)
-    tl.store(operand10_row + 24 * BN + 7 * N + r * 12 * N + n, xy_110_e2, mask=mask)
-    tl.store(operand10_row + 24 * BN + 8 * N + r * 12 * N + n, xy_112_e2, mask=mask)
-    tl.store(operand10_row + 24 * BN + 9 * N + r * 12 * N + n, xy_211_e2, mask=mask)
-    tl.store(operand10_row + 24 * BN + 10 * N + r * 12 * N + n, xy_213_e2, mask=mask)
+    tl.store(operand10_row + 24 * BN + N + r * 12 * N + n, xy_011_e2, mask=mask)
+    tl.store(operand10_row + 24 * BN + 2 * N + r * 12 * N + n, grad_grad_xy_110_e2, mask=mask)
+    tl.store(operand10_row + 24 * BN + 3 * N + r * 12 * N + n, xy_110_e2, mask=mask)
+    tl.store(operand10_row + 24 * BN + 4 * N + r * 12 * N + n, grad_grad_xy_112_e2, mask=mask)
+    tl.store(operand10_row + 24 * BN + 5 * N + r * 12 * N + n, xy_112_e2, mask=mask)
+    tl.store(operand10_row + 24 * BN + 6 * N + r * 12 * N + n, grad_grad_xy_211_e2, mask=mask)
+    tl.store(operand10_row + 24 * BN + 7 * N + r * 12 * N + n, xy_211_e2, mask=mask)
+    tl.store(operand10_row + 24 * BN + 8 * N + r * 12 * N + n, grad_grad_xy_213_e2, mask=mask)
+    tl.store(operand10_row + 24 * BN + 9 * N + r * 12 * N + n, xy_213_e2, mask=mask)
+    tl.store(operand10_row + 24 * BN + 10 * N + r * 12 * N + n, grad_grad_xy_312_e2, mask=mask)
     tl.store(operand10_row + 24 * BN + 11 * N + r * 12 * N + n, xy_312_e2, mask=mask)
     tl.store(operand12_row + r * 12 * N + n, grad_grad_xy_022_e23, mask=mask)
-    tl.store(operand12_row + N + r * 12 * N + n, grad_grad_xy_121_e23, mask=mask)
-    tl.store(operand12_row + 2 * N + r * 12 * N + n, grad_grad_xy_123_e23, mask=mask)
-    tl.store(operand12_row + 3 * N + r * 12 * N + n, grad_grad_xy_220_e23, mask=mask)
-    tl.store(operand12_row + 4 * N + r * 12 * N + n, grad_grad_xy_222_e23, mask=mask)
-    tl.store(operand12_row + 5 * N + r * 12 * N + n, grad_grad_xy_321_e23, mask=mask)
-    tl.store(operand12_row + 6 * N + r * 12 * N + n, xy_022_e23, mask=mask)
-    tl.store(operand12_row + 7 * N + r * 12 * N + n, xy_121_e23, mask=mask)
-    tl.store(operand12_row + 8 * N + r * 12 * N + n, xy_123_e23, mask=mask)
-    tl.store(operand12_row + 9 * N + r * 12 * N + n, xy_220_e23, mask=mask)
-    tl.store(operand12_row + 10 * N + r * 12 * N + n, xy_222_e23, mask=mask)
+    tl.store(operand12_row + N + r * 12 * N + n, xy_022_e23, mask=mask)
+    tl.store(operand12_row + 2 * N + r * 12 * N + n, grad_grad_xy_121_e23, mask=mask)
+    tl.store(operand12_row + 3 * N + r * 12 * N + n, xy_121_e23, mask=mask)
+    tl.store(operand12_row + 4 * N + r * 12 * N + n, grad_grad_xy_123_e23, mask=mask)
+    tl.store(operand12_row + 5 * N + r * 12 * N + n, xy_123_e23, mask=mask)
+    tl.store(operand12_row + 6 * N + r * 12 * N + n, grad_grad_xy_220_e23, mask=mask)
+    tl.store(operand12_row + 7 * N + r * 12 * N + n, xy_220_e23, mask=mask)
+    tl.store(operand12_row + 8 * N + r * 12 * N + n, grad_grad_xy_222_e23, mask=mask)
+    tl.store(operand12_row + 9 * N + r * 12 * N + n, xy_222_e23, mask=mask)
+    tl.store(operand12_row + 10 * N + r * 12 * N + n, grad_grad_xy_321_e23, mask=mask)
     tl.store(operand12_row + 11 * N + r * 12 * N + n, xy_321_e23, mask=mask)
     tl.store(operand12_row + 12 * BN + r * 12 * N + n, grad_grad_xy_022_e12, mask=mask)
-    tl.store(operand12_row + 12 * BN + N + r * 12 * N + n, grad_grad_xy_121_e12, mask=mask)
-    tl.store(operand12_row + 12 * BN + 2 * N + r * 12 * N + n, grad_grad_xy_123_e12, mask=mask)
-    tl.store(operand12_row + 12 * BN + 3 * N + r * 12 * N + n, grad_grad_xy_220_e12, mask=mask)
-    tl.store(operand12_row + 12 * BN + 4 * N + r * 12 * N + n, grad_grad_xy_222_e12, mask=mask)
-    tl.store(operand12_row + 12 * BN + 5 * N + r * 12 * N + n, grad_grad_xy_321_e12, mask=mask)
-    tl.store(operand12_row + 12 * BN + 6 * N + r * 12 * N + n, xy_022_e12, mask=mask)
-    tl.store(operand12_row + 12 * BN + 7 * N + r * 12 * N + n, xy_121_e12, mask=mask)
-    tl.store(operand12_row + 12 * BN + 8 * N + r * 12 * N + n, xy_123_e12, mask=mask)
-    tl.store(operand12_row + 12 * BN + 9 * N + r * 12 * N + n, xy_220_e12, mask=mask)
-    tl.store(operand12_row + 12 * BN + 10 * N + r * 12 * N + n, xy_222_e12, mask=mask)
+    tl.store(operand12_row + 12 * BN + N + r * 12 * N + n, xy_022_e12, mask=mask)
+    tl.store(operand12_row + 12 * BN + 2 * N + r * 12 * N + n, grad_grad_xy_121_e12, mask=mask)
+    tl.store(operand12_row + 12 * BN + 3 * N + r * 12 * N + n, xy_121_e12, mask=mask)
+    tl.store(operand12_row + 12 * BN + 4 * N + r * 12 * N + n, grad_grad_xy_123_e12, mask=mask)
+    tl.store(operand12_row + 12 * BN + 5 * N + r * 12 * N + n, xy_123_e12, mask=mask)
+    tl.store(operand12_row + 12 * BN + 6 * N + r * 12 * N + n, grad_grad_xy_220_e12, mask=mask)
+    tl.store(operand12_row + 12 * BN + 7 * N + r * 12 * N + n, xy_220_e12, mask=mask)
+    tl.store(operand12_row + 12 * BN + 8 * N + r * 12 * N + n, grad_grad_xy_222_e12, mask=mask)
+    tl.store(operand12_row + 12 * BN + 9 * N + r * 12 * N + n, xy_222_e12, mask=mask)
+    tl.store(operand12_row + 12 * BN + 10 * N + r * 12 * N + n, grad_grad_xy_321_e12, mask=mask)
     tl.store(operand12_row + 12 * BN + 11 * N + r * 12 * N + n, xy_321_e12, mask=mask)
     tl.store(operand12_row + 24 * BN + r * 12 * N + n, grad_grad_xy_022_e13, mask=mask)
-    tl.store(operand12_row + 24 * BN + N + r * 12 * N + n, grad_grad_xy_121_e13, mask=mask)
-    tl.store(operand12_row + 24 * BN + 2 * N + r * 12 * N + n, grad_grad_xy_123_e13, mask=mask)
-    tl.store(operand12_row + 24 * BN + 3 * N + r * 12 * N + n, grad_grad_xy_220_e13, mask=mask)
-    tl.store(operand12_row + 24 * BN + 4 * N + r * 12 * N + n, grad_grad_xy_222_e13, mask=mask)
-    tl.store(operand12_row + 24 * BN + 5 * N + r * 12 * N + n, grad_grad_xy_321_e13, mask=mask)
-    tl.store(operand12_row + 24 * BN + 6 * N + r * 12 * N + n, xy_022_e13, mask=mask)
-    tl.store(operand12_row + 24 * BN + 7 * N + r * 12 * N + n, xy_121_e13, mask=mask)
-    tl.store(operand12_row + 24 * BN + 8 * N + r * 12 * N + n, xy_123_e13, mask=mask)
-    tl.store(operand12_row + 24 * BN + 9 * N + r * 12 * N + n, xy_220_e13, mask=mask)
-    tl.store(operand12_row + 24 * BN + 10 * N + r * 12 * N + n, xy_222_e13, mask=mask)
+    tl.store(operand12_row + 24 * BN + N + r * 12 * N + n, xy_022_e13, mask=mask)
+    tl.store(operand12_row + 24 * BN + 2 * N + r * 12 * N + n, grad_grad_xy_121_e13, mask=mask)
+    tl.store(operand12_row + 24 * BN + 3 * N + r * 12 * N + n, xy_121_e13, mask=mask)
+    tl.store(operand12_row + 24 * BN + 4 * N + r * 12 * N + n, grad_grad_xy_123_e13, mask=mask)
+    tl.store(operand12_row + 24 * BN + 5 * N + r * 12 * N + n, xy_123_e13, mask=mask)
+    tl.store(operand12_row + 24 * BN + 6 * N + r * 12 * N + n, grad_grad_xy_220_e13, mask=mask)
+    tl.store(operand12_row + 24 * BN + 7 * N + r * 12 * N + n, xy_220_e13, mask=mask)
+    tl.store(operand12_row + 24 * BN + 8 * N + r * 12 * N + n, grad_grad_xy_222_e13, mask=mask)
+    tl.store(operand12_row + 24 * BN + 9 * N + r * 12 * N + n, xy_222_e13, mask=mask)
+    tl.store(operand12_row + 24 * BN + 10 * N + r * 12 * N + n, grad_grad_xy_321_e13, mask=mask)
     tl.store(operand12_row + 24 * BN + 11 * N + r * 12 * N + n, xy_321_e13, mask=mask)
     tl.store(operand14_row + r * 8 * N + n, grad_grad_xy_033_e123, mask=mask)
-    tl.store(operand14_row + r * 8 * N + n + N, grad_grad_xy_132_e123, mask=mask)
-    tl.store(operand14_row + r * 8 * N + n + 2 * N, grad_grad_xy_231_e123, mask=mask)
-    tl.store(operand14_row + r * 8 * N + n + 3 * N, grad_grad_xy_330_e123, mask=mask)
-    tl.store(operand14_row + r * 8 * N + n + 4 * N, xy_033_e123, mask=mask)
-    tl.store(operand14_row + r * 8 * N + n + 5 * N, xy_132_e123, mask=mask)
-    tl.store(operand14_row + r * 8 * N + n + 6 * N, xy_231_e123, mask=mask)
+    tl.store(operand14_row + r * 8 * N + n + N, xy_033_e123, mask=mask)
+    tl.store(operand14_row + r * 8 * N + n + 2 * N, grad_grad_xy_132_e123, mask=mask)
+    tl.store(operand14_row + r * 8 * N + n + 3 * N, xy_132_e123, mask=mask)
+    tl.store(operand14_row + r * 8 * N + n + 4 * N, grad_grad_xy_231_e123, mask=mask)
+    tl.store(operand14_row + r * 8 * N + n + 5 * N, xy_231_e123, mask=mask)
+    tl.store(operand14_row + r * 8 * N + n + 6 * N, grad_grad_xy_330_e123, mask=mask)
     tl.store(operand14_row + r * 8 * N + n + 7 * N, xy_330_e123, mask=mask)
 
 
@@ -8072,12 +8058,12 @@ def _fused_gelu_fcgp_norm_with_normalize_double_backward_3_kernel(
     grad_grad_inv_rms_1 = t33 * t30
     grad_inv_rms_1_2 = t18 + 3.0 * (-0.5 * grad_inv_rms_1 * t33) * t29
     t34 = t31 * grad_inv_rms_1_2
-    grad_out_e3 = t32 * t5 + grad_grad_inv_rms_1 * grad_out_e3_3 + 2.0 * t34 * saved_product1_out_e3
-    grad_out_e3_2 = saved_inv_rms_1 * grad_out_e3_3 + 2.0 * t32 * saved_product1_out_e3
-    grad_out_e2 = t32 * t4 + grad_grad_inv_rms_1 * grad_out_e2_3 + 2.0 * t34 * saved_product1_out_e2
-    grad_out_e2_2 = saved_inv_rms_1 * grad_out_e2_3 + 2.0 * t32 * saved_product1_out_e2
     grad_out_e1 = t32 * t3 + grad_grad_inv_rms_1 * grad_out_e1_3 + 2.0 * t34 * saved_product1_out_e1
     grad_out_e1_2 = saved_inv_rms_1 * grad_out_e1_3 + 2.0 * t32 * saved_product1_out_e1
+    grad_out_e2 = t32 * t4 + grad_grad_inv_rms_1 * grad_out_e2_3 + 2.0 * t34 * saved_product1_out_e2
+    grad_out_e2_2 = saved_inv_rms_1 * grad_out_e2_3 + 2.0 * t32 * saved_product1_out_e2
+    grad_out_e3 = t32 * t5 + grad_grad_inv_rms_1 * grad_out_e3_3 + 2.0 * t34 * saved_product1_out_e3
+    grad_out_e3_2 = saved_inv_rms_1 * grad_out_e3_3 + 2.0 * t32 * saved_product1_out_e3
     t35 = saved_inv_rms_2 * saved_inv_rms_2
     t36 = -0.5 * saved_inv_rms_2 * t35
     t37 = t0 * t36
@@ -8086,12 +8072,12 @@ def _fused_gelu_fcgp_norm_with_normalize_double_backward_3_kernel(
     grad_grad_inv_rms_2 = t39 * t36
     grad_inv_rms_2_2 = t20 + 3.0 * (-0.5 * grad_inv_rms_2 * t39) * t35
     t40 = t37 * grad_inv_rms_2_2
-    grad_out_e23 = t38 * t11 + grad_grad_inv_rms_2 * grad_out_e23_3 + 2.0 * t40 * saved_product2_out_e23
-    grad_out_e23_2 = saved_inv_rms_2 * grad_out_e23_3 + 2.0 * t38 * saved_product2_out_e23
-    grad_out_e13 = t38 * t10 + grad_grad_inv_rms_2 * grad_out_e13_3 + 2.0 * t40 * saved_product2_out_e13
-    grad_out_e13_2 = saved_inv_rms_2 * grad_out_e13_3 + 2.0 * t38 * saved_product2_out_e13
     grad_out_e12 = t38 * t9 + grad_grad_inv_rms_2 * grad_out_e12_3 + 2.0 * t40 * saved_product2_out_e12
     grad_out_e12_2 = saved_inv_rms_2 * grad_out_e12_3 + 2.0 * t38 * saved_product2_out_e12
+    grad_out_e13 = t38 * t10 + grad_grad_inv_rms_2 * grad_out_e13_3 + 2.0 * t40 * saved_product2_out_e13
+    grad_out_e13_2 = saved_inv_rms_2 * grad_out_e13_3 + 2.0 * t38 * saved_product2_out_e13
+    grad_out_e23 = t38 * t11 + grad_grad_inv_rms_2 * grad_out_e23_3 + 2.0 * t40 * saved_product2_out_e23
+    grad_out_e23_2 = saved_inv_rms_2 * grad_out_e23_3 + 2.0 * t38 * saved_product2_out_e23
     t41 = saved_inv_rms_3 * saved_inv_rms_3
     t42 = -0.5 * saved_inv_rms_3 * t41
     t43 = t0 * t42
@@ -8105,34 +8091,34 @@ def _fused_gelu_fcgp_norm_with_normalize_double_backward_3_kernel(
 
     tl.store(operand16_row + r * 2 * M + m, grad_out_e, mask=mask)
     tl.store(operand16_row + r * 2 * M + m + M, grad_out_e_2, mask=mask)
-    tl.store(operand18_row + r * 2 * M + m, grad_out_e3, mask=mask)
-    tl.store(operand18_row + M + r * 2 * M + m, grad_out_e3_2, mask=mask)
+    tl.store(operand18_row + r * 2 * M + m, grad_out_e1, mask=mask)
+    tl.store(operand18_row + M + r * 2 * M + m, grad_out_e1_2, mask=mask)
     tl.store(operand18_row + 2 * BM + r * 2 * M + m, grad_out_e2, mask=mask)
     tl.store(operand18_row + 2 * BM + M + r * 2 * M + m, grad_out_e2_2, mask=mask)
-    tl.store(operand18_row + 4 * BM + r * 2 * M + m, grad_out_e1, mask=mask)
-    tl.store(operand18_row + 4 * BM + M + r * 2 * M + m, grad_out_e1_2, mask=mask)
-    tl.store(operand20_row + r * 2 * M + m, grad_out_e23, mask=mask)
-    tl.store(operand20_row + M + r * 2 * M + m, grad_out_e23_2, mask=mask)
+    tl.store(operand18_row + 4 * BM + r * 2 * M + m, grad_out_e3, mask=mask)
+    tl.store(operand18_row + 4 * BM + M + r * 2 * M + m, grad_out_e3_2, mask=mask)
+    tl.store(operand20_row + r * 2 * M + m, grad_out_e12, mask=mask)
+    tl.store(operand20_row + M + r * 2 * M + m, grad_out_e12_2, mask=mask)
     tl.store(operand20_row + 2 * BM + r * 2 * M + m, grad_out_e13, mask=mask)
     tl.store(operand20_row + 2 * BM + M + r * 2 * M + m, grad_out_e13_2, mask=mask)
-    tl.store(operand20_row + 4 * BM + r * 2 * M + m, grad_out_e12, mask=mask)
-    tl.store(operand20_row + 4 * BM + M + r * 2 * M + m, grad_out_e12_2, mask=mask)
+    tl.store(operand20_row + 4 * BM + r * 2 * M + m, grad_out_e23, mask=mask)
+    tl.store(operand20_row + 4 * BM + M + r * 2 * M + m, grad_out_e23_2, mask=mask)
     tl.store(operand22_row + r * 2 * M + m, grad_out_e123, mask=mask)
     tl.store(operand22_row + r * 2 * M + m + M, grad_out_e123_2, mask=mask)
     tl.store(operand25_row + at, grad_out_e, mask=mask)
     tl.store(operand25_row + BM + at, grad_out_e_2, mask=mask)
-    tl.store(operand27_row + at, grad_out_e3_2, mask=mask)
-    tl.store(operand27_row + BM + at, grad_out_e2_2, mask=mask)
-    tl.store(operand27_row + 2 * BM + at, grad_out_e1_2, mask=mask)
-    tl.store(operand27_row + 3 * BM + at, grad_out_e3, mask=mask)
-    tl.store(operand27_row + 4 * BM + at, grad_out_e2, mask=mask)
-    tl.store(operand27_row + 5 * BM + at, grad_out_e1, mask=mask)
-    tl.store(operand29_row + at, grad_out_e23_2, mask=mask)
-    tl.store(operand29_row + BM + at, grad_out_e13_2, mask=mask)
-    tl.store(operand29_row + 2 * BM + at, grad_out_e12_2, mask=mask)
-    tl.store(operand29_row + 3 * BM + at, grad_out_e23, mask=mask)
-    tl.store(operand29_row + 4 * BM + at, grad_out_e13, mask=mask)
-    tl.store(operand29_row + 5 * BM + at, grad_out_e12, mask=mask)
+    tl.store(operand27_row + at, grad_out_e1_2, mask=mask)
+    tl.store(operand27_row + BM + at, grad_out_e1, mask=mask)
+    tl.store(operand27_row + 2 * BM + at, grad_out_e2_2, mask=mask)
+    tl.store(operand27_row + 3 * BM + at, grad_out_e2, mask=mask)
+    tl.store(operand27_row + 4 * BM + at, grad_out_e3_2, mask=mask)
+    tl.store(operand27_row + 5 * BM + at, grad_out_e3, mask=mask)
+    tl.store(operand29_row + at, grad_out_e12_2, mask=mask)
+    tl.store(operand29_row + BM + at, grad_out_e12, mask=mask)
+    tl.store(operand29_row + 2 * BM + at, grad_out_e13_2, mask=mask)
+    tl.store(operand29_row + 3 * BM + at, grad_out_e13, mask=mask)
+    tl.store(operand29_row + 4 * BM + at, grad_out_e23_2, mask=mask)
+    tl.store(operand29_row + 5 * BM + at, grad_out_e23, mask=mask)
     tl.store(operand31_row + at, grad_out_e123, mask=mask)
     tl.store(operand31_row + BM + at, grad_out_e123_2, mask=mask)
 
@@ -8338,58 +8324,58 @@ def _fused_gelu_fcgp_norm_with_normalize_double_backward_3_long_kernel(
         grad_out_e = saved_inv_rms_0 * grad_out_e_3 + 2.0 * t21 * saved_product_out_e
         t33 = 2.0 * contracted4_grad_grad_out_e
         grad_out_e_2 = t21 * t33 + grad_grad_inv_rms_0 * grad_out_e_3 + 2.0 * t23 * saved_product_out_e
-        t37 = 2.0 * contracted5_grad_grad_out_e3
-        grad_out_e3 = t24 * t37 + grad_grad_inv_rms_1 * grad_out_e3_3 + 2.0 * t26 * saved_product1_out_e3
-        grad_out_e3_2 = saved_inv_rms_1 * grad_out_e3_3 + 2.0 * t24 * saved_product1_out_e3
-        t36 = 2.0 * contracted5_grad_grad_out_e2
-        grad_out_e2 = t24 * t36 + grad_grad_inv_rms_1 * grad_out_e2_3 + 2.0 * t26 * saved_product1_out_e2
-        grad_out_e2_2 = saved_inv_rms_1 * grad_out_e2_3 + 2.0 * t24 * saved_product1_out_e2
         t35 = 2.0 * contracted5_grad_grad_out_e1
         grad_out_e1 = t24 * t35 + grad_grad_inv_rms_1 * grad_out_e1_3 + 2.0 * t26 * saved_product1_out_e1
         grad_out_e1_2 = saved_inv_rms_1 * grad_out_e1_3 + 2.0 * t24 * saved_product1_out_e1
-        t43 = 2.0 * contracted6_grad_grad_out_e23
-        grad_out_e23 = t27 * t43 + grad_grad_inv_rms_2 * grad_out_e23_3 + 2.0 * t29 * saved_product2_out_e23
-        grad_out_e23_2 = saved_inv_rms_2 * grad_out_e23_3 + 2.0 * t27 * saved_product2_out_e23
-        t42 = 2.0 * contracted6_grad_grad_out_e13
-        grad_out_e13 = t27 * t42 + grad_grad_inv_rms_2 * grad_out_e13_3 + 2.0 * t29 * saved_product2_out_e13
-        grad_out_e13_2 = saved_inv_rms_2 * grad_out_e13_3 + 2.0 * t27 * saved_product2_out_e13
+        t36 = 2.0 * contracted5_grad_grad_out_e2
+        grad_out_e2 = t24 * t36 + grad_grad_inv_rms_1 * grad_out_e2_3 + 2.0 * t26 * saved_product1_out_e2
+        grad_out_e2_2 = saved_inv_rms_1 * grad_out_e2_3 + 2.0 * t24 * saved_product1_out_e2
+        t37 = 2.0 * contracted5_grad_grad_out_e3
+        grad_out_e3 = t24 * t37 + grad_grad_inv_rms_1 * grad_out_e3_3 + 2.0 * t26 * saved_product1_out_e3
+        grad_out_e3_2 = saved_inv_rms_1 * grad_out_e3_3 + 2.0 * t24 * saved_product1_out_e3
         t41 = 2.0 * contracted6_grad_grad_out_e12
         grad_out_e12 = t27 * t41 + grad_grad_inv_rms_2 * grad_out_e12_3 + 2.0 * t29 * saved_product2_out_e12
         grad_out_e12_2 = saved_inv_rms_2 * grad_out_e12_3 + 2.0 * t27 * saved_product2_out_e12
+        t42 = 2.0 * contracted6_grad_grad_out_e13
+        grad_out_e13 = t27 * t42 + grad_grad_inv_rms_2 * grad_out_e13_3 + 2.0 * t29 * saved_product2_out_e13
+        grad_out_e13_2 = saved_inv_rms_2 * grad_out_e13_3 + 2.0 * t27 * saved_product2_out_e13
+        t43 = 2.0 * contracted6_grad_grad_out_e23
+        grad_out_e23 = t27 * t43 + grad_grad_inv_rms_2 * grad_out_e23_3 + 2.0 * t29 * saved_product2_out_e23
+        grad_out_e23_2 = saved_inv_rms_2 * grad_out_e23_3 + 2.0 * t27 * saved_product2_out_e23
         grad_out_e123 = saved_inv_rms_3 * grad_out_e123_3 + 2.0 * t30 * saved_product3_out_e123
         t46 = 2.0 * contracted7_grad_grad_out_e123
         grad_out_e123_2 = t30 * t46 + grad_grad_inv_rms_3 * grad_out_e123_3 + 2.0 * t32 * saved_product3_out_e123
 
         tl.store(operand16_row + r * 2 * M + m, grad_out_e, mask=mask)
         tl.store(operand16_row + r * 2 * M + m + M, grad_out_e_2, mask=mask)
-        tl.store(operand18_row + r * 2 * M + m, grad_out_e3, mask=mask)
-        tl.store(operand18_row + M + r * 2 * M + m, grad_out_e3_2, mask=mask)
+        tl.store(operand18_row + r * 2 * M + m, grad_out_e1, mask=mask)
+        tl.store(operand18_row + M + r * 2 * M + m, grad_out_e1_2, mask=mask)
         tl.store(operand18_row + 2 * BM + r * 2 * M + m, grad_out_e2, mask=mask)
         tl.store(operand18_row + 2 * BM + M + r * 2 * M + m, grad_out_e2_2, mask=mask)
-        tl.store(operand18_row + 4 * BM + r * 2 * M + m, grad_out_e1, mask=mask)
-        tl.store(operand18_row + 4 * BM + M + r * 2 * M + m, grad_out_e1_2, mask=mask)
-        tl.store(operand20_row + r * 2 * M + m, grad_out_e23, mask=mask)
-        tl.store(operand20_row + M + r * 2 * M + m, grad_out_e23_2, mask=mask)
+        tl.store(operand18_row + 4 * BM + r * 2 * M + m, grad_out_e3, mask=mask)
+        tl.store(operand18_row + 4 * BM + M + r * 2 * M + m, grad_out_e3_2, mask=mask)
+        tl.store(operand20_row + r * 2 * M + m, grad_out_e12, mask=mask)
+        tl.store(operand20_row + M + r * 2 * M + m, grad_out_e12_2, mask=mask)
         tl.store(operand20_row + 2 * BM + r * 2 * M + m, grad_out_e13, mask=mask)
         tl.store(operand20_row + 2 * BM + M + r * 2 * M + m, grad_out_e13_2, mask=mask)
-        tl.store(operand20_row + 4 * BM + r * 2 * M + m, grad_out_e12, mask=mask)
-        tl.store(operand20_row + 4 * BM + M + r * 2 * M + m, grad_out_e12_2, mask=mask)
+        tl.store(operand20_row + 4 * BM + r * 2 * M + m, grad_out_e23, mask=mask)
+        tl.store(operand20_row + 4 * BM + M + r * 2 * M + m, grad_out_e23_2, mask=mask)
         tl.store(operand22_row + r * 2 * M + m, grad_out_e123, mask=mask)
         tl.store(operand22_row + r * 2 * M + m + M, grad_out_e123_2, mask=mask)
         tl.store(operand25_row + at, grad_out_e, mask=mask)
         tl.store(operand25_row + BM + at, grad_out_e_2, mask=mask)
-        tl.store(operand27_row + at, grad_out_e3_2, mask=mask)
-        tl.store(operand27_row + BM + at, grad_out_e2_2, mask=mask)
-        tl.store(operand27_row + 2 * BM + at, grad_out_e1_2, mask=mask)
-        tl.store(operand27_row + 3 * BM + at, grad_out_e3, mask=mask)
-        tl.store(operand27_row + 4 * BM + at, grad_out_e2, mask=mask)
-        tl.store(operand27_row + 5 * BM + at, grad_out_e1, mask=mask)
-        tl.store(operand29_row + at, grad_out_e23_2, mask=mask)
-        tl.store(operand29_row + BM + at, grad_out_e13_2, mask=mask)
-        tl.store(operand29_row + 2 * BM + at, grad_out_e12_2, mask=mask)
-        tl.store(operand29_row + 3 * BM + at, grad_out_e23, mask=mask)
-        tl.store(operand29_row + 4 * BM + at, grad_out_e13, mask=mask)
-        tl.store(operand29_row + 5 * BM + at, grad_out_e12, mask=mask)
+        tl.store(operand27_row + at, grad_out_e1_2, mask=mask)
+        tl.store(operand27_row + BM + at, grad_out_e1, mask=mask)
+        tl.store(operand27_row + 2 * BM + at, grad_out_e2_2, mask=mask)
+        tl.store(operand27_row + 3 * BM + at, grad_out_e2, mask=mask)
+        tl.store(operand27_row + 4 * BM + at, grad_out_e3_2, mask=mask)
+        tl.store(operand27_row + 5 * BM + at, grad_out_e3, mask=mask)
+        tl.store(operand29_row + at, grad_out_e12_2, mask=mask)
+        tl.store(operand29_row + BM + at, grad_out_e12, mask=mask)
+        tl.store(operand29_row + 2 * BM + at, grad_out_e13_2, mask=mask)
+        tl.store(operand29_row + 3 * BM + at, grad_out_e13, mask=mask)
+        tl.store(operand29_row + 4 * BM + at, grad_out_e23_2, mask=mask)
+        tl.store(operand29_row + 5 * BM + at, grad_out_e23, mask=mask)
         tl.store(operand31_row + at, grad_out_e123, mask=mask)
         tl.store(operand31_row + BM + at, grad_out_e123_2, mask=mask)
 
@@ -8667,66 +8653,50 @@ def _fused_gelu_fcgp_norm_with_normalize_double_backward_5_kernel(
     xy_101_e = gelu_x_e1 * gelu_y_e1 + gelu_x_e2 * gelu_y_e2 + gelu_x_e3 * gelu_y_e3
     xy_202_e = -gelu_x_e12 * gelu_y_e12 - gelu_x_e13 * gelu_y_e13 - gelu_x_e23 * gelu_y_e23
     operand24_7 = gelu_x_e123 * gelu_y_e123
-    grad_grad_xy_011_e3 = gelu_x_e * grad_grad_gelu_y_e3 + gelu_y_e3 * grad_grad_gelu_x_e
-    grad_grad_xy_110_e3 = gelu_x_e3 * grad_grad_gelu_y_e + gelu_y_e * grad_grad_gelu_x_e3
-    grad_grad_xy_112_e3 = gelu_x_e1 * grad_grad_gelu_y_e13 + gelu_x_e2 * grad_grad_gelu_y_e23
-    grad_grad_xy_112_e3 += gelu_y_e13 * grad_grad_gelu_x_e1 + gelu_y_e23 * grad_grad_gelu_x_e2
-    grad_grad_xy_211_e3 = -gelu_x_e13 * grad_grad_gelu_y_e1 - gelu_x_e23 * grad_grad_gelu_y_e2
-    grad_grad_xy_211_e3 += -gelu_y_e1 * grad_grad_gelu_x_e13 - gelu_y_e2 * grad_grad_gelu_x_e23
-    operand26_4 = gelu_x_e12 * grad_grad_gelu_y_e123 + gelu_y_e123 * grad_grad_gelu_x_e12
-    operand26_5 = gelu_x_e123 * grad_grad_gelu_y_e12 + gelu_y_e12 * grad_grad_gelu_x_e123
-    grad_grad_xy_011_e2 = gelu_x_e * grad_grad_gelu_y_e2 + gelu_y_e2 * grad_grad_gelu_x_e
-    grad_grad_xy_110_e2 = gelu_x_e2 * grad_grad_gelu_y_e + gelu_y_e * grad_grad_gelu_x_e2
-    grad_grad_xy_112_e2 = gelu_x_e1 * grad_grad_gelu_y_e12 + gelu_y_e12 * grad_grad_gelu_x_e1
-    grad_grad_xy_112_e2 += -gelu_x_e3 * grad_grad_gelu_y_e23 - gelu_y_e23 * grad_grad_gelu_x_e3
-    grad_grad_xy_211_e2 = gelu_x_e23 * grad_grad_gelu_y_e3 + gelu_y_e3 * grad_grad_gelu_x_e23
-    grad_grad_xy_211_e2 += -gelu_x_e12 * grad_grad_gelu_y_e1 - gelu_y_e1 * grad_grad_gelu_x_e12
-    operand26_10 = -gelu_x_e13 * grad_grad_gelu_y_e123 - gelu_y_e123 * grad_grad_gelu_x_e13
-    operand26_11 = -gelu_x_e123 * grad_grad_gelu_y_e13 - gelu_y_e13 * grad_grad_gelu_x_e123
     grad_grad_xy_011_e1 = gelu_x_e * grad_grad_gelu_y_e1 + gelu_y_e1 * grad_grad_gelu_x_e
     grad_grad_xy_110_e1 = gelu_x_e1 * grad_grad_gelu_y_e + gelu_y_e * grad_grad_gelu_x_e1
     grad_grad_xy_112_e1 = -gelu_x_e2 * grad_grad_gelu_y_e12 - gelu_x_e3 * grad_grad_gelu_y_e13
     grad_grad_xy_112_e1 += -gelu_y_e12 * grad_grad_gelu_x_e2 - gelu_y_e13 * grad_grad_gelu_x_e3
     grad_grad_xy_211_e1 = gelu_x_e12 * grad_grad_gelu_y_e2 + gelu_x_e13 * grad_grad_gelu_y_e3
     grad_grad_xy_211_e1 += gelu_y_e2 * grad_grad_gelu_x_e12 + gelu_y_e3 * grad_grad_gelu_x_e13
-    operand26_16 = gelu_x_e23 * grad_grad_gelu_y_e123 + gelu_y_e123 * grad_grad_gelu_x_e23
-    operand26_17 = gelu_x_e123 * grad_grad_gelu_y_e23 + gelu_y_e23 * grad_grad_gelu_x_e123
-    xy_011_e3 = gelu_x_e * gelu_y_e3
-    xy_110_e3 = gelu_x_e3 * gelu_y_e
-    xy_112_e3 = gelu_x_e1 * gelu_y_e13 + gelu_x_e2 * gelu_y_e23
-    xy_211_e3 = -gelu_x_e13 * gelu_y_e1 - gelu_x_e23 * gelu_y_e2
-    operand26_22 = gelu_x_e12 * gelu_y_e123
-    operand26_23 = gelu_x_e123 * gelu_y_e12
+    operand26_4 = gelu_x_e23 * grad_grad_gelu_y_e123 + gelu_y_e123 * grad_grad_gelu_x_e23
+    operand26_5 = gelu_x_e123 * grad_grad_gelu_y_e23 + gelu_y_e23 * grad_grad_gelu_x_e123
+    xy_011_e1 = gelu_x_e * gelu_y_e1
+    xy_110_e1 = gelu_x_e1 * gelu_y_e
+    xy_112_e1 = -gelu_x_e2 * gelu_y_e12 - gelu_x_e3 * gelu_y_e13
+    xy_211_e1 = gelu_x_e12 * gelu_y_e2 + gelu_x_e13 * gelu_y_e3
+    operand26_10 = gelu_x_e23 * gelu_y_e123
+    operand26_11 = gelu_x_e123 * gelu_y_e23
+    grad_grad_xy_011_e2 = gelu_x_e * grad_grad_gelu_y_e2 + gelu_y_e2 * grad_grad_gelu_x_e
+    grad_grad_xy_110_e2 = gelu_x_e2 * grad_grad_gelu_y_e + gelu_y_e * grad_grad_gelu_x_e2
+    grad_grad_xy_112_e2 = gelu_x_e1 * grad_grad_gelu_y_e12 + gelu_y_e12 * grad_grad_gelu_x_e1
+    grad_grad_xy_112_e2 += -gelu_x_e3 * grad_grad_gelu_y_e23 - gelu_y_e23 * grad_grad_gelu_x_e3
+    grad_grad_xy_211_e2 = gelu_x_e23 * grad_grad_gelu_y_e3 + gelu_y_e3 * grad_grad_gelu_x_e23
+    grad_grad_xy_211_e2 += -gelu_x_e12 * grad_grad_gelu_y_e1 - gelu_y_e1 * grad_grad_gelu_x_e12
+    operand26_16 = -gelu_x_e13 * grad_grad_gelu_y_e123 - gelu_y_e123 * grad_grad_gelu_x_e13
+    operand26_17 = -gelu_x_e123 * grad_grad_gelu_y_e13 - gelu_y_e13 * grad_grad_gelu_x_e123
     xy_011_e2 = gelu_x_e * gelu_y_e2
     xy_110_e2 = gelu_x_e2 * gelu_y_e
     xy_112_e2 = gelu_x_e1 * gelu_y_e12 - gelu_x_e3 * gelu_y_e23
     xy_211_e2 = gelu_x_e23 * gelu_y_e3 - gelu_x_e12 * gelu_y_e1
     xy_213_e2 = gelu_x_e13 * gelu_y_e123
-    operand26_28 = -xy_213_e2
+    operand26_22 = -xy_213_e2
     xy_312_e2 = gelu_x_e123 * gelu_y_e13
-    operand26_29 = -xy_312_e2
-    xy_011_e1 = gelu_x_e * gelu_y_e1
-    xy_110_e1 = gelu_x_e1 * gelu_y_e
-    xy_112_e1 = -gelu_x_e2 * gelu_y_e12 - gelu_x_e3 * gelu_y_e13
-    xy_211_e1 = gelu_x_e12 * gelu_y_e2 + gelu_x_e13 * gelu_y_e3
-    operand26_34 = gelu_x_e23 * gelu_y_e123
-    operand26_35 = gelu_x_e123 * gelu_y_e23
-    grad_grad_xy_022_e23 = gelu_x_e * grad_grad_gelu_y_e23 + gelu_y_e23 * grad_grad_gelu_x_e
-    grad_grad_xy_121_e23 = gelu_x_e2 * grad_grad_gelu_y_e3 + gelu_y_e3 * grad_grad_gelu_x_e2
-    grad_grad_xy_121_e23 += -gelu_x_e3 * grad_grad_gelu_y_e2 - gelu_y_e2 * grad_grad_gelu_x_e3
-    grad_grad_xy_123_e23 = gelu_x_e1 * grad_grad_gelu_y_e123 + gelu_y_e123 * grad_grad_gelu_x_e1
-    grad_grad_xy_220_e23 = gelu_x_e23 * grad_grad_gelu_y_e + gelu_y_e * grad_grad_gelu_x_e23
-    grad_grad_xy_222_e23 = gelu_x_e13 * grad_grad_gelu_y_e12 + gelu_y_e12 * grad_grad_gelu_x_e13
-    grad_grad_xy_222_e23 += -gelu_x_e12 * grad_grad_gelu_y_e13 - gelu_y_e13 * grad_grad_gelu_x_e12
-    grad_grad_xy_321_e23 = gelu_x_e123 * grad_grad_gelu_y_e1 + gelu_y_e1 * grad_grad_gelu_x_e123
-    grad_grad_xy_022_e13 = gelu_x_e * grad_grad_gelu_y_e13 + gelu_y_e13 * grad_grad_gelu_x_e
-    grad_grad_xy_121_e13 = gelu_x_e1 * grad_grad_gelu_y_e3 + gelu_y_e3 * grad_grad_gelu_x_e1
-    grad_grad_xy_121_e13 += -gelu_x_e3 * grad_grad_gelu_y_e1 - gelu_y_e1 * grad_grad_gelu_x_e3
-    grad_grad_xy_123_e13 = -gelu_x_e2 * grad_grad_gelu_y_e123 - gelu_y_e123 * grad_grad_gelu_x_e2
-    grad_grad_xy_220_e13 = gelu_x_e13 * grad_grad_gelu_y_e + gelu_y_e * grad_grad_gelu_x_e13
-    grad_grad_xy_222_e13 = gelu_x_e12 * grad_grad_gelu_y_e23 + gelu_y_e23 * grad_grad_gelu_x_e12
-    grad_grad_xy_222_e13 += -gelu_x_e23 * grad_grad_gelu_y_e12 - gelu_y_e12 * grad_grad_gelu_x_e23
-    grad_grad_xy_321_e13 = -gelu_x_e123 * grad_grad_gelu_y_e2 - gelu_y_e2 * grad_grad_gelu_x_e123
+    operand26_23 = -xy_312_e2
+    grad_grad_xy_011_e3 = gelu_x_e * grad_grad_gelu_y_e3 + gelu_y_e3 * grad_grad_gelu_x_e
+    grad_grad_xy_110_e3 = gelu_x_e3 * grad_grad_gelu_y_e + gelu_y_e * grad_grad_gelu_x_e3
+    grad_grad_xy_112_e3 = gelu_x_e1 * grad_grad_gelu_y_e13 + gelu_x_e2 * grad_grad_gelu_y_e23
+    grad_grad_xy_112_e3 += gelu_y_e13 * grad_grad_gelu_x_e1 + gelu_y_e23 * grad_grad_gelu_x_e2
+    grad_grad_xy_211_e3 = -gelu_x_e13 * grad_grad_gelu_y_e1 - gelu_x_e23 * grad_grad_gelu_y_e2
+    grad_grad_xy_211_e3 += -gelu_y_e1 * grad_grad_gelu_x_e13 - gelu_y_e2 * grad_grad_gelu_x_e23
+    operand26_28 = gelu_x_e12 * grad_grad_gelu_y_e123 + gelu_y_e123 * grad_grad_gelu_x_e12
+    operand26_29 = gelu_x_e123 * grad_grad_gelu_y_e12 + gelu_y_e12 * grad_grad_gelu_x_e123
+    xy_011_e3 = gelu_x_e * gelu_y_e3
+    xy_110_e3 = gelu_x_e3 * gelu_y_e
+    xy_112_e3 = gelu_x_e1 * gelu_y_e13 + gelu_x_e2 * gelu_y_e23
+    xy_211_e3 = -gelu_x_e13 * gelu_y_e1 - gelu_x_e23 * gelu_y_e2
+    operand26_34 = gelu_x_e12 * gelu_y_e123
+    operand26_35 = gelu_x_e123 * gelu_y_e12
     grad_grad_xy_022_e12 = gelu_x_e * grad_grad_gelu_y_e12 + gelu_y_e12 * grad_grad_gelu_x_e
     grad_grad_xy_121_e12 = gelu_x_e1 * grad_grad_gelu_y_e2 + gelu_y_e2 * grad_grad_gelu_x_e1
     grad_grad_xy_121_e12 += -gelu_x_e2 * grad_grad_gelu_y_e1 - gelu_y_e1 * grad_grad_gelu_x_e2
@@ -8735,24 +8705,40 @@ def _fused_gelu_fcgp_norm_with_normalize_double_backward_5_kernel(
     grad_grad_xy_222_e12 = gelu_x_e23 * grad_grad_gelu_y_e13 + gelu_y_e13 * grad_grad_gelu_x_e23
     grad_grad_xy_222_e12 += -gelu_x_e13 * grad_grad_gelu_y_e23 - gelu_y_e23 * grad_grad_gelu_x_e13
     grad_grad_xy_321_e12 = gelu_x_e123 * grad_grad_gelu_y_e3 + gelu_y_e3 * grad_grad_gelu_x_e123
-    xy_022_e23 = gelu_x_e * gelu_y_e23
-    xy_121_e23 = gelu_x_e2 * gelu_y_e3 - gelu_x_e3 * gelu_y_e2
-    xy_123_e23 = gelu_x_e1 * gelu_y_e123
-    xy_220_e23 = gelu_x_e23 * gelu_y_e
-    xy_222_e23 = gelu_x_e13 * gelu_y_e12 - gelu_x_e12 * gelu_y_e13
-    xy_321_e23 = gelu_x_e123 * gelu_y_e1
-    xy_022_e13 = gelu_x_e * gelu_y_e13
-    xy_121_e13 = gelu_x_e1 * gelu_y_e3 - gelu_x_e3 * gelu_y_e1
-    xy_123_e13 = -gelu_x_e2 * gelu_y_e123
-    xy_220_e13 = gelu_x_e13 * gelu_y_e
-    xy_222_e13 = gelu_x_e12 * gelu_y_e23 - gelu_x_e23 * gelu_y_e12
-    xy_321_e13 = -gelu_x_e123 * gelu_y_e2
     xy_022_e12 = gelu_x_e * gelu_y_e12
     xy_121_e12 = gelu_x_e1 * gelu_y_e2 - gelu_x_e2 * gelu_y_e1
     xy_123_e12 = gelu_x_e3 * gelu_y_e123
     xy_220_e12 = gelu_x_e12 * gelu_y_e
     xy_222_e12 = gelu_x_e23 * gelu_y_e13 - gelu_x_e13 * gelu_y_e23
     xy_321_e12 = gelu_x_e123 * gelu_y_e3
+    grad_grad_xy_022_e13 = gelu_x_e * grad_grad_gelu_y_e13 + gelu_y_e13 * grad_grad_gelu_x_e
+    grad_grad_xy_121_e13 = gelu_x_e1 * grad_grad_gelu_y_e3 + gelu_y_e3 * grad_grad_gelu_x_e1
+    grad_grad_xy_121_e13 += -gelu_x_e3 * grad_grad_gelu_y_e1 - gelu_y_e1 * grad_grad_gelu_x_e3
+    grad_grad_xy_123_e13 = -gelu_x_e2 * grad_grad_gelu_y_e123 - gelu_y_e123 * grad_grad_gelu_x_e2
+    grad_grad_xy_220_e13 = gelu_x_e13 * grad_grad_gelu_y_e + gelu_y_e * grad_grad_gelu_x_e13
+    grad_grad_xy_222_e13 = gelu_x_e12 * grad_grad_gelu_y_e23 + gelu_y_e23 * grad_grad_gelu_x_e12
+    grad_grad_xy_222_e13 += -gelu_x_e23 * grad_grad_gelu_y_e12 - gelu_y_e12 * grad_grad_gelu_x_e23
+    grad_grad_xy_321_e13 = -gelu_x_e123 * grad_grad_gelu_y_e2 - gelu_y_e2 * grad_grad_gelu_x_e123
+    xy_022_e13 = gelu_x_e * gelu_y_e13
+    xy_121_e13 = gelu_x_e1 * gelu_y_e3 - gelu_x_e3 * gelu_y_e1
+    xy_123_e13 = -gelu_x_e2 * gelu_y_e123
+    xy_220_e13 = gelu_x_e13 * gelu_y_e
+    xy_222_e13 = gelu_x_e12 * gelu_y_e23 - gelu_x_e23 * gelu_y_e12
+    xy_321_e13 = -gelu_x_e123 * gelu_y_e2
+    grad_grad_xy_022_e23 = gelu_x_e * grad_grad_gelu_y_e23 + gelu_y_e23 * grad_grad_gelu_x_e
+    grad_grad_xy_121_e23 = gelu_x_e2 * grad_grad_gelu_y_e3 + gelu_y_e3 * grad_grad_gelu_x_e2
+    grad_grad_xy_121_e23 += -gelu_x_e3 * grad_grad_gelu_y_e2 - gelu_y_e2 * grad_grad_gelu_x_e3
+    grad_grad_xy_123_e23 = gelu_x_e1 * grad_grad_gelu_y_e123 + gelu_y_e123 * grad_grad_gelu_x_e1
+    grad_grad_xy_220_e23 = gelu_x_e23 * grad_grad_gelu_y_e + gelu_y_e * grad_grad_gelu_x_e23
+    grad_grad_xy_222_e23 = gelu_x_e13 * grad_grad_gelu_y_e12 + gelu_y_e12 * grad_grad_gelu_x_e13
+    grad_grad_xy_222_e23 += -gelu_x_e12 * grad_grad_gelu_y_e13 - gelu_y_e13 * grad_grad_gelu_x_e12
+    grad_grad_xy_321_e23 = gelu_x_e123 * grad_grad_gelu_y_e1 + gelu_y_e1 * grad_grad_gelu_x_e123
+    xy_022_e23 = gelu_x_e * gelu_y_e23
+    xy_121_e23 = gelu_x_e2 * gelu_y_e3 - gelu_x_e3 * gelu_y_e2
+    xy_123_e23 = gelu_x_e1 * gelu_y_e123
+    xy_220_e23 = gelu_x_e23 * gelu_y_e
+    xy_222_e23 = gelu_x_e13 * gelu_y_e12 - gelu_x_e12 * gelu_y_e13
+    xy_321_e23 = gelu_x_e123 * gelu_y_e1
     grad_grad_xy_033_e123 = gelu_x_e * grad_grad_gelu_y_e123 + gelu_y_e123 * grad_grad_gelu_x_e
     grad_grad_xy_132_e123 = gelu_x_e3 * grad_grad_gelu_y_e12 + gelu_x_e1 * grad_grad_gelu_y_e23
     grad_grad_xy_132_e123 += gelu_y_e23 * grad_grad_gelu_x_e1 + gelu_y_e12 * grad_grad_gelu_x_e3
@@ -8774,78 +8760,78 @@ def _fused_gelu_fcgp_norm_with_normalize_double_backward_5_kernel(
     tl.store(operand24_row + 4 * BN + N + r * 4 * N + n, xy_101_e, mask=mask)
     tl.store(operand24_row + 4 * BN + 2 * N + r * 4 * N + n, xy_202_e, mask=mask)
     tl.store(operand24_row + 4 * BN + 3 * N + r * 4 * N + n, operand24_7, mask=mask)
-    tl.store(operand26_row + r * 6 * N + n, grad_grad_xy_011_e3, mask=mask)
-    tl.store(operand26_row + N + r * 6 * N + n, grad_grad_xy_110_e3, mask=mask)
-    tl.store(operand26_row + 2 * N + r * 6 * N + n, grad_grad_xy_112_e3, mask=mask)
-    tl.store(operand26_row + 3 * N + r * 6 * N + n, grad_grad_xy_211_e3, mask=mask)
+    tl.store(operand26_row + r * 6 * N + n, grad_grad_xy_011_e1, mask=mask)
+    tl.store(operand26_row + N + r * 6 * N + n, grad_grad_xy_110_e1, mask=mask)
+    tl.store(operand26_row + 2 * N + r * 6 * N + n, grad_grad_xy_112_e1, mask=mask)
+    tl.store(operand26_row + 3 * N + r * 6 * N + n, grad_grad_xy_211_e1, mask=mask)
     tl.store(operand26_row + 4 * N + r * 6 * N + n, operand26_4, mask=mask)
     tl.store(operand26_row + 5 * N + r * 6 * N + n, operand26_5, mask=mask)
-    tl.store(operand26_row + 6 * BN + r * 6 * N + n, grad_grad_xy_011_e2, mask=mask)
-    tl.store(operand26_row + 6 * BN + N + r * 6 * N + n, grad_grad_xy_110_e2, mask=mask)
-    tl.store(operand26_row + 6 * BN + 2 * N + r * 6 * N + n, grad_grad_xy_112_e2, mask=mask)
-    tl.store(operand26_row + 6 * BN + 3 * N + r * 6 * N + n, grad_grad_xy_211_e2, mask=mask)
+    tl.store(operand26_row + 6 * BN + r * 6 * N + n, xy_011_e1, mask=mask)
+    tl.store(operand26_row + 6 * BN + N + r * 6 * N + n, xy_110_e1, mask=mask)
+    tl.store(operand26_row + 6 * BN + 2 * N + r * 6 * N + n, xy_112_e1, mask=mask)
+    tl.store(operand26_row + 6 * BN + 3 * N + r * 6 * N + n, xy_211_e1, mask=mask)
     tl.store(operand26_row + 6 * BN + 4 * N + r * 6 * N + n, operand26_10, mask=mask)
     tl.store(operand26_row + 6 * BN + 5 * N + r * 6 * N + n, operand26_11, mask=mask)
-    tl.store(operand26_row + 12 * BN + r * 6 * N + n, grad_grad_xy_011_e1, mask=mask)
-    tl.store(operand26_row + 12 * BN + N + r * 6 * N + n, grad_grad_xy_110_e1, mask=mask)
-    tl.store(operand26_row + 12 * BN + 2 * N + r * 6 * N + n, grad_grad_xy_112_e1, mask=mask)
-    tl.store(operand26_row + 12 * BN + 3 * N + r * 6 * N + n, grad_grad_xy_211_e1, mask=mask)
+    tl.store(operand26_row + 12 * BN + r * 6 * N + n, grad_grad_xy_011_e2, mask=mask)
+    tl.store(operand26_row + 12 * BN + N + r * 6 * N + n, grad_grad_xy_110_e2, mask=mask)
+    tl.store(operand26_row + 12 * BN + 2 * N + r * 6 * N + n, grad_grad_xy_112_e2, mask=mask)
+    tl.store(operand26_row + 12 * BN + 3 * N + r * 6 * N + n, grad_grad_xy_211_e2, mask=mask)
     tl.store(operand26_row + 12 * BN + 4 * N + r * 6 * N + n, operand26_16, mask=mask)
     tl.store(operand26_row + 12 * BN + 5 * N + r * 6 * N + n, operand26_17, mask=mask)
-    tl.store(operand26_row + 18 * BN + r * 6 * N + n, xy_011_e3, mask=mask)
-    tl.store(operand26_row + 18 * BN + N + r * 6 * N + n, xy_110_e3, mask=mask)
-    tl.store(operand26_row + 18 * BN + 2 * N + r * 6 * N + n, xy_112_e3, mask=mask)
-    tl.store(operand26_row + 18 * BN + 3 * N + r * 6 * N + n, xy_211_e3, mask=mask)
+    tl.store(operand26_row + 18 * BN + r * 6 * N + n, xy_011_e2, mask=mask)
+    tl.store(operand26_row + 18 * BN + N + r * 6 * N + n, xy_110_e2, mask=mask)
+    tl.store(operand26_row + 18 * BN + 2 * N + r * 6 * N + n, xy_112_e2, mask=mask)
+    tl.store(operand26_row + 18 * BN + 3 * N + r * 6 * N + n, xy_211_e2, mask=mask)
     tl.store(operand26_row + 18 * BN + 4 * N + r * 6 * N + n, operand26_22, mask=mask)
     tl.store(operand26_row + 18 * BN + 5 * N + r * 6 * N + n, operand26_23, mask=mask)
-    tl.store(operand26_row + 24 * BN + r * 6 * N + n, xy_011_e2, mask=mask)
-    tl.store(operand26_row + 24 * BN + N + r * 6 * N + n, xy_110_e2, mask=mask)
-    tl.store(operand26_row + 24 * BN + 2 * N + r * 6 * N + n, xy_112_e2, mask=mask)
-    tl.store(operand26_row + 24 * BN + 3 * N + r * 6 * N + n, xy_211_e2, mask=mask)
+    tl.store(operand26_row + 24 * BN + r * 6 * N + n, grad_grad_xy_011_e3, mask=mask)
+    tl.store(operand26_row + 24 * BN + N + r * 6 * N + n, grad_grad_xy_110_e3, mask=mask)
+    tl.store(operand26_row + 24 * BN + 2 * N + r * 6 * N + n, grad_grad_xy_112_e3, mask=mask)
+    tl.store(operand26_row + 24 * BN + 3 * N + r * 6 * N + n, grad_grad_xy_211_e3, mask=mask)
     tl.store(operand26_row + 24 * BN + 4 * N + r * 6 * N + n, operand26_28, mask=mask)
     tl.store(operand26_row + 24 * BN + 5 * N + r * 6 * N + n, operand26_29, mask=mask)
-    tl.store(operand26_row + 30 * BN + r * 6 * N + n, xy_011_e1, mask=mask)
-    tl.store(operand26_row + 30 * BN + N + r * 6 * N + n, xy_110_e1, mask=mask)
-    tl.store(operand26_row + 30 * BN + 2 * N + r * 6 * N + n, xy_112_e1, mask=mask)
-    tl.store(operand26_row + 30 * BN + 3 * N + r * 6 * N + n, xy_211_e1, mask=mask)
+    tl.store(operand26_row + 30 * BN + r * 6 * N + n, xy_011_e3, mask=mask)
+    tl.store(operand26_row + 30 * BN + N + r * 6 * N + n, xy_110_e3, mask=mask)
+    tl.store(operand26_row + 30 * BN + 2 * N + r * 6 * N + n, xy_112_e3, mask=mask)
+    tl.store(operand26_row + 30 * BN + 3 * N + r * 6 * N + n, xy_211_e3, mask=mask)
     tl.store(operand26_row + 30 * BN + 4 * N + r * 6 * N + n, operand26_34, mask=mask)
     tl.store(operand26_row + 30 * BN + 5 * N + r * 6 * N + n, operand26_35, mask=mask)
-    tl.store(operand28_row + r * 6 * N + n, grad_grad_xy_022_e23, mask=mask)
-    tl.store(operand28_row + N + r * 6 * N + n, grad_grad_xy_121_e23, mask=mask)
-    tl.store(operand28_row + 2 * N + r * 6 * N + n, grad_grad_xy_123_e23, mask=mask)
-    tl.store(operand28_row + 3 * N + r * 6 * N + n, grad_grad_xy_220_e23, mask=mask)
-    tl.store(operand28_row + 4 * N + r * 6 * N + n, grad_grad_xy_222_e23, mask=mask)
-    tl.store(operand28_row + 5 * N + r * 6 * N + n, grad_grad_xy_321_e23, mask=mask)
-    tl.store(operand28_row + 6 * BN + r * 6 * N + n, grad_grad_xy_022_e13, mask=mask)
-    tl.store(operand28_row + 6 * BN + N + r * 6 * N + n, grad_grad_xy_121_e13, mask=mask)
-    tl.store(operand28_row + 6 * BN + 2 * N + r * 6 * N + n, grad_grad_xy_123_e13, mask=mask)
-    tl.store(operand28_row + 6 * BN + 3 * N + r * 6 * N + n, grad_grad_xy_220_e13, mask=mask)
-    tl.store(operand28_row + 6 * BN + 4 * N + r * 6 * N + n, grad_grad_xy_222_e13, mask=mask)
-    tl.store(operand28_row + 6 * BN + 5 * N + r * 6 * N + n, grad_grad_xy_321_e13, mask=mask)
-    tl.store(operand28_row + 12 * BN + r * 6 * N + n, grad_grad_xy_022_e12, mask=mask)
-    tl.store(operand28_row + 12 * BN + N + r * 6 * N + n, grad_grad_xy_121_e12, mask=mask)
-    tl.store(operand28_row + 12 * BN + 2 * N + r * 6 * N + n, grad_grad_xy_123_e12, mask=mask)
-    tl.store(operand28_row + 12 * BN + 3 * N + r * 6 * N + n, grad_grad_xy_220_e12, mask=mask)
-    tl.store(operand28_row + 12 * BN + 4 * N + r * 6 * N + n, grad_grad_xy_222_e12, mask=mask)
-    tl.store(operand28_row + 12 * BN + 5 * N + r * 6 * N + n, grad_grad_xy_321_e12, mask=mask)
-    tl.store(operand28_row + 18 * BN + r * 6 * N + n, xy_022_e23, mask=mask)
-    tl.store(operand28_row + 18 * BN + N + r * 6 * N + n, xy_121_e23, mask=mask)
-    tl.store(operand28_row + 18 * BN + 2 * N + r * 6 * N + n, xy_123_e23, mask=mask)
-    tl.store(operand28_row + 18 * BN + 3 * N + r * 6 * N + n, xy_220_e23, mask=mask)
-    tl.store(operand28_row + 18 * BN + 4 * N + r * 6 * N + n, xy_222_e23, mask=mask)
-    tl.store(operand28_row + 18 * BN + 5 * N + r * 6 * N + n, xy_321_e23, mask=mask)
-    tl.store(operand28_row + 24 * BN + r * 6 * N + n, xy_022_e13, mask=mask)
-    tl.store(operand28_row + 24 * BN + N + r * 6 * N + n, xy_121_e13, mask=mask)
-    tl.store(operand28_row + 24 * BN + 2 * N + r * 6 * N + n, xy_123_e13, mask=mask)
-    tl.store(operand28_row + 24 * BN + 3 * N + r * 6 * N + n, xy_220_e13, mask=mask)
-    tl.store(operand28_row + 24 * BN + 4 * N + r * 6 * N + n, xy_222_e13, mask=mask)
-    tl.store(operand28_row + 24 * BN + 5 * N + r * 6 * N + n, xy_321_e13, mask=mask)
-    tl.store(operand28_row + 30 * BN + r * 6 * N + n, xy_022_e12, mask=mask)
-    tl.store(operand28_row + 30 * BN + N + r * 6 * N + n, xy_121_e12, mask=mask)
-    tl.store(operand28_row + 30 * BN + 2 * N + r * 6 * N + n, xy_123_e12, mask=mask)
-    tl.store(operand28_row + 30 * BN + 3 * N + r * 6 * N + n, xy_220_e12, mask=mask)
-    tl.store(operand28_row + 30 * BN + 4 * N + r * 6 * N + n, xy_222_e12, mask=mask)
-    tl.store(operand28_row + 30 * BN + 5 * N + r * 6 * N + n, xy_321_e12, mask=mask)
+    tl.store(operand28_row + r * 6 * N + n, grad_grad_xy_022_e12, mask=mask)
+    tl.store(operand28_row + N + r * 6 * N + n, grad_grad_xy_121_e12, mask=mask)
+    tl.store(operand28_row + 2 * N + r * 6 * N + n, grad_grad_xy_123_e12, mask=mask)
+    tl.store(operand28_row + 3 * N + r * 6 * N + n, grad_grad_xy_220_e12, mask=mask)
+    tl.store(operand28_row + 4 * N + r * 6 * N + n, grad_grad_xy_222_e12, mask=mask)
+    tl.store(operand28_row + 5 * N + r * 6 * N + n, grad_grad_xy_321_e12, mask=mask)
+    tl.store(operand28_row + 6 * BN + r * 6 * N + n, xy_022_e12, mask=mask)
+    tl.store(operand28_row + 6 * BN + N + r * 6 * N + n, xy_121_e12, mask=mask)
+    tl.store(operand28_row + 6 * BN + 2 * N + r * 6 * N + n, xy_123_e12, mask=mask)
+    tl.store(operand28_row + 6 * BN + 3 * N + r * 6 * N + n, xy_220_e12, mask=mask)
+    tl.store(operand28_row + 6 * BN + 4 * N + r * 6 * N + n, xy_222_e12, mask=mask)
+    tl.store(operand28_row + 6 * BN + 5 * N + r * 6 * N + n, xy_321_e12, mask=mask)
+    tl.store(operand28_row + 12 * BN + r * 6 * N + n, grad_grad_xy_022_e13, mask=mask)
+    tl.store(operand28_row + 12 * BN + N + r * 6 * N + n, grad_grad_xy_121_e13, mask=mask)
+    tl.store(operand28_row + 12 * BN + 2 * N + r * 6 * N + n, grad_grad_xy_123_e13, mask=mask)
+    tl.store(operand28_row + 12 * BN + 3 * N + r * 6 * N + n, grad_grad_xy_220_e13, mask=mask)
+    tl.store(operand28_row + 12 * BN + 4 * N + r * 6 * N + n, grad_grad_xy_222_e13, mask=mask)
+    tl.store(operand28_row + 12 * BN + 5 * N + r * 6 * N + n, grad_grad_xy_321_e13, mask=mask)
+    tl.store(operand28_row + 18 * BN + r * 6 * N + n, xy_022_e13, mask=mask)
+    tl.store(operand28_row + 18 * BN + N + r * 6 * N + n, xy_121_e13, mask=mask)
+    tl.store(operand28_row + 18 * BN + 2 * N + r * 6 * N + n, xy_123_e13, mask=mask)
+    tl.store(operand28_row + 18 * BN + 3 * N + r * 6 * N + n, xy_220_e13, mask=mask)
+    tl.store(operand28_row + 18 * BN + 4 * N + r * 6 * N + n, xy_222_e13, mask=mask)
+    tl.store(operand28_row + 18 * BN + 5 * N + r * 6 * N + n, xy_321_e13, mask=mask)
+    tl.store(operand28_row + 24 * BN + r * 6 * N + n, grad_grad_xy_022_e23, mask=mask)
+    tl.store(operand28_row + 24 * BN + N + r * 6 * N + n, grad_grad_xy_121_e23, mask=mask)
+    tl.store(operand28_row + 24 * BN + 2 * N + r * 6 * N + n, grad_grad_xy_123_e23, mask=mask)
+    tl.store(operand28_row + 24 * BN + 3 * N + r * 6 * N + n, grad_grad_xy_220_e23, mask=mask)
+    tl.store(operand28_row + 24 * BN + 4 * N + r * 6 * N + n, grad_grad_xy_222_e23, mask=mask)
+    tl.store(operand28_row + 24 * BN + 5 * N + r * 6 * N + n, grad_grad_xy_321_e23, mask=mask)
+    tl.store(operand28_row + 30 * BN + r * 6 * N + n, xy_022_e23, mask=mask)
+    tl.store(operand28_row + 30 * BN + N + r * 6 * N + n, xy_121_e23, mask=mask)
+    tl.store(operand28_row + 30 * BN + 2 * N + r * 6 * N + n, xy_123_e23, mask=mask)
+    tl.store(operand28_row + 30 * BN + 3 * N + r * 6 * N + n, xy_220_e23, mask=mask)
+    tl.store(operand28_row + 30 * BN + 4 * N + r * 6 * N + n, xy_222_e23, mask=mask)
+    tl.store(operand28_row + 30 * BN + 5 * N + r * 6 * N + n, xy_321_e23, mask=mask)
     tl.store(operand30_row + r * 4 * N + n, grad_grad_xy_033_e123, mask=mask)
     tl.store(operand30_row + N + r * 4 * N + n, grad_grad_xy_132_e123, mask=mask)
     tl.store(operand30_row + 2 * N + r * 4 * N + n, grad_grad_xy_231_e123, mask=mask)
@@ -8940,15 +8926,15 @@ def _fused_gelu_fcgp_norm_with_normalize_double_backward_6_kernel(
     grad_grad_y_e23 = tl.load(grad_grad_y_row + 6 * BN + at, mask=mask & HAS_GRAD_GRAD_Y, other=0.0).to(REAL)
     grad_grad_y_e123 = tl.load(grad_grad_y_row + 7 * BN + at, mask=mask & HAS_GRAD_GRAD_Y, other=0.0).to(REAL)
     contracted_grad_xy_033_e123 = tl.load(contracted_row + r * 4 * N + n, mask=mask, other=0.0).to(REAL)
-    contracted_grad_xy_330_e123 = tl.load(contracted_row + r * 4 * N + n + N, mask=mask, other=0.0).to(REAL)
+    contracted_grad_xy_132_e123 = tl.load(contracted_row + r * 4 * N + n + N, mask=mask, other=0.0).to(REAL)
     contracted_grad_xy_231_e123 = tl.load(contracted_row + r * 4 * N + n + 2 * N, mask=mask, other=0.0).to(REAL)
-    contracted_grad_xy_132_e123 = tl.load(contracted_row + r * 4 * N + n + 3 * N, mask=mask, other=0.0).to(REAL)
-    contracted1_grad_xy_022_e23 = tl.load(contracted1_row + r * 6 * N + n, mask=mask, other=0.0).to(REAL)
-    contracted1_grad_xy_121_e23 = tl.load(contracted1_row + N + r * 6 * N + n, mask=mask, other=0.0).to(REAL)
-    contracted1_grad_xy_123_e23 = tl.load(contracted1_row + 2 * N + r * 6 * N + n, mask=mask, other=0.0).to(REAL)
-    contracted1_grad_xy_220_e23 = tl.load(contracted1_row + 3 * N + r * 6 * N + n, mask=mask, other=0.0).to(REAL)
-    contracted1_grad_xy_222_e23 = tl.load(contracted1_row + 4 * N + r * 6 * N + n, mask=mask, other=0.0).to(REAL)
-    contracted1_grad_xy_321_e23 = tl.load(contracted1_row + 5 * N + r * 6 * N + n, mask=mask, other=0.0).to(REAL)
+    contracted_grad_xy_330_e123 = tl.load(contracted_row + r * 4 * N + n + 3 * N, mask=mask, other=0.0).to(REAL)
+    contracted1_grad_xy_022_e12 = tl.load(contracted1_row + r * 6 * N + n, mask=mask, other=0.0).to(REAL)
+    contracted1_grad_xy_121_e12 = tl.load(contracted1_row + N + r * 6 * N + n, mask=mask, other=0.0).to(REAL)
+    contracted1_grad_xy_123_e12 = tl.load(contracted1_row + 2 * N + r * 6 * N + n, mask=mask, other=0.0).to(REAL)
+    contracted1_grad_xy_220_e12 = tl.load(contracted1_row + 3 * N + r * 6 * N + n, mask=mask, other=0.0).to(REAL)
+    contracted1_grad_xy_222_e12 = tl.load(contracted1_row + 4 * N + r * 6 * N + n, mask=mask, other=0.0).to(REAL)
+    contracted1_grad_xy_321_e12 = tl.load(contracted1_row + 5 * N + r * 6 * N + n, mask=mask, other=0.0).to(REAL)
     contracted1_grad_xy_022_e13 = tl.load(contracted1_row + 6 * BN + r * 6 * N + n, mask=mask, other=0.0).to(REAL)
     contracted1_grad_xy_121_e13 = tl.load(contracted1_row + 6 * BN + N + r * 6 * N + n, mask=mask, other=0.0).to(REAL)
     contracted1_grad_xy_123_e13 = tl.load(contracted1_row + 6 * BN + 2 * N + r * 6 * N + n, mask=mask, other=0.0).to(
@@ -8963,26 +8949,26 @@ def _fused_gelu_fcgp_norm_with_normalize_double_backward_6_kernel(
     contracted1_grad_xy_321_e13 = tl.load(contracted1_row + 6 * BN + 5 * N + r * 6 * N + n, mask=mask, other=0.0).to(
         REAL
     )
-    contracted1_grad_xy_022_e12 = tl.load(contracted1_row + 12 * BN + r * 6 * N + n, mask=mask, other=0.0).to(REAL)
-    contracted1_grad_xy_121_e12 = tl.load(contracted1_row + 12 * BN + N + r * 6 * N + n, mask=mask, other=0.0).to(REAL)
-    contracted1_grad_xy_123_e12 = tl.load(contracted1_row + 12 * BN + 2 * N + r * 6 * N + n, mask=mask, other=0.0).to(
+    contracted1_grad_xy_022_e23 = tl.load(contracted1_row + 12 * BN + r * 6 * N + n, mask=mask, other=0.0).to(REAL)
+    contracted1_grad_xy_121_e23 = tl.load(contracted1_row + 12 * BN + N + r * 6 * N + n, mask=mask, other=0.0).to(REAL)
+    contracted1_grad_xy_123_e23 = tl.load(contracted1_row + 12 * BN + 2 * N + r * 6 * N + n, mask=mask, other=0.0).to(
         REAL
     )
-    contracted1_grad_xy_220_e12 = tl.load(contracted1_row + 12 * BN + 3 * N + r * 6 * N + n, mask=mask, other=0.0).to(
+    contracted1_grad_xy_220_e23 = tl.load(contracted1_row + 12 * BN + 3 * N + r * 6 * N + n, mask=mask, other=0.0).to(
         REAL
     )
-    contracted1_grad_xy_222_e12 = tl.load(contracted1_row + 12 * BN + 4 * N + r * 6 * N + n, mask=mask, other=0.0).to(
+    contracted1_grad_xy_222_e23 = tl.load(contracted1_row + 12 * BN + 4 * N + r * 6 * N + n, mask=mask, other=0.0).to(
         REAL
     )
-    contracted1_grad_xy_321_e12 = tl.load(contracted1_row + 12 * BN + 5 * N + r * 6 * N + n, mask=mask, other=0.0).to(
+    contracted1_grad_xy_321_e23 = tl.load(contracted1_row + 12 * BN + 5 * N + r * 6 * N + n, mask=mask, other=0.0).to(
         REAL
     )
-    contracted2_grad_xy_011_e3 = tl.load(contracted2_row + r * 6 * N + n, mask=mask, other=0.0).to(REAL)
-    contracted2_grad_xy_110_e3 = tl.load(contracted2_row + N + r * 6 * N + n, mask=mask, other=0.0).to(REAL)
-    contracted2_grad_xy_112_e3 = tl.load(contracted2_row + 2 * N + r * 6 * N + n, mask=mask, other=0.0).to(REAL)
-    contracted2_grad_xy_211_e3 = tl.load(contracted2_row + 3 * N + r * 6 * N + n, mask=mask, other=0.0).to(REAL)
-    contracted2_grad_xy_213_e3 = tl.load(contracted2_row + 4 * N + r * 6 * N + n, mask=mask, other=0.0).to(REAL)
-    contracted2_grad_xy_312_e3 = tl.load(contracted2_row + 5 * N + r * 6 * N + n, mask=mask, other=0.0).to(REAL)
+    contracted2_grad_xy_011_e1 = tl.load(contracted2_row + r * 6 * N + n, mask=mask, other=0.0).to(REAL)
+    contracted2_grad_xy_110_e1 = tl.load(contracted2_row + N + r * 6 * N + n, mask=mask, other=0.0).to(REAL)
+    contracted2_grad_xy_112_e1 = tl.load(contracted2_row + 2 * N + r * 6 * N + n, mask=mask, other=0.0).to(REAL)
+    contracted2_grad_xy_211_e1 = tl.load(contracted2_row + 3 * N + r * 6 * N + n, mask=mask, other=0.0).to(REAL)
+    contracted2_grad_xy_213_e1 = tl.load(contracted2_row + 4 * N + r * 6 * N + n, mask=mask, other=0.0).to(REAL)
+    contracted2_grad_xy_312_e1 = tl.load(contracted2_row + 5 * N + r * 6 * N + n, mask=mask, other=0.0).to(REAL)
     contracted2_grad_xy_011_e2 = tl.load(contracted2_row + 6 * BN + r * 6 * N + n, mask=mask, other=0.0).to(REAL)
     contracted2_grad_xy_110_e2 = tl.load(contracted2_row + 6 * BN + N + r * 6 * N + n, mask=mask, other=0.0).to(REAL)
     contracted2_grad_xy_112_e2 = tl.load(contracted2_row + 6 * BN + 2 * N + r * 6 * N + n, mask=mask, other=0.0).to(
@@ -8997,32 +8983,32 @@ def _fused_gelu_fcgp_norm_with_normalize_double_backward_6_kernel(
     contracted2_grad_xy_312_e2 = tl.load(contracted2_row + 6 * BN + 5 * N + r * 6 * N + n, mask=mask, other=0.0).to(
         REAL
     )
-    contracted2_grad_xy_011_e1 = tl.load(contracted2_row + 12 * BN + r * 6 * N + n, mask=mask, other=0.0).to(REAL)
-    contracted2_grad_xy_110_e1 = tl.load(contracted2_row + 12 * BN + N + r * 6 * N + n, mask=mask, other=0.0).to(REAL)
-    contracted2_grad_xy_112_e1 = tl.load(contracted2_row + 12 * BN + 2 * N + r * 6 * N + n, mask=mask, other=0.0).to(
+    contracted2_grad_xy_011_e3 = tl.load(contracted2_row + 12 * BN + r * 6 * N + n, mask=mask, other=0.0).to(REAL)
+    contracted2_grad_xy_110_e3 = tl.load(contracted2_row + 12 * BN + N + r * 6 * N + n, mask=mask, other=0.0).to(REAL)
+    contracted2_grad_xy_112_e3 = tl.load(contracted2_row + 12 * BN + 2 * N + r * 6 * N + n, mask=mask, other=0.0).to(
         REAL
     )
-    contracted2_grad_xy_211_e1 = tl.load(contracted2_row + 12 * BN + 3 * N + r * 6 * N + n, mask=mask, other=0.0).to(
+    contracted2_grad_xy_211_e3 = tl.load(contracted2_row + 12 * BN + 3 * N + r * 6 * N + n, mask=mask, other=0.0).to(
         REAL
     )
-    contracted2_grad_xy_213_e1 = tl.load(contracted2_row + 12 * BN + 4 * N + r * 6 * N + n, mask=mask, other=0.0).to(
+    contracted2_grad_xy_213_e3 = tl.load(contracted2_row + 12 * BN + 4 * N + r * 6 * N + n, mask=mask, other=0.0).to(
         REAL
     )
-    contracted2_grad_xy_312_e1 = tl.load(contracted2_row + 12 * BN + 5 * N + r * 6 * N + n, mask=mask, other=0.0).to(
+    contracted2_grad_xy_312_e3 = tl.load(contracted2_row + 12 * BN + 5 * N + r * 6 * N + n, mask=mask, other=0.0).to(
         REAL
     )
     contracted3_grad_xy_000_e = tl.load(contracted3_row + r * 4 * N + n, mask=mask, other=0.0).to(REAL)
-    contracted3_grad_xy_303_e = tl.load(contracted3_row + r * 4 * N + n + N, mask=mask, other=0.0).to(REAL)
+    contracted3_grad_xy_101_e = tl.load(contracted3_row + r * 4 * N + n + N, mask=mask, other=0.0).to(REAL)
     contracted3_grad_xy_202_e = tl.load(contracted3_row + r * 4 * N + n + 2 * N, mask=mask, other=0.0).to(REAL)
-    contracted3_grad_xy_101_e = tl.load(contracted3_row + r * 4 * N + n + 3 * N, mask=mask, other=0.0).to(REAL)
+    contracted3_grad_xy_303_e = tl.load(contracted3_row + r * 4 * N + n + 3 * N, mask=mask, other=0.0).to(REAL)
     contracted8_grad_xy_000_e = tl.load(contracted8_row + r * 4 * N + n, mask=mask, other=0.0).to(REAL)
     contracted8_1 = tl.load(contracted8_row + r * 4 * N + n + N, mask=mask, other=0.0).to(REAL)
     contracted8_grad_xy_202_e = tl.load(contracted8_row + r * 4 * N + n + 2 * N, mask=mask, other=0.0).to(REAL)
     contracted8_grad_xy_101_e = tl.load(contracted8_row + r * 4 * N + n + 3 * N, mask=mask, other=0.0).to(REAL)
-    contracted9_grad_xy_011_e3 = tl.load(contracted9_row + r * 6 * N + n, mask=mask, other=0.0).to(REAL)
-    contracted9_grad_xy_110_e3 = tl.load(contracted9_row + N + r * 6 * N + n, mask=mask, other=0.0).to(REAL)
-    contracted9_grad_xy_112_e3 = tl.load(contracted9_row + 2 * N + r * 6 * N + n, mask=mask, other=0.0).to(REAL)
-    contracted9_grad_xy_211_e3 = tl.load(contracted9_row + 3 * N + r * 6 * N + n, mask=mask, other=0.0).to(REAL)
+    contracted9_grad_xy_011_e1 = tl.load(contracted9_row + r * 6 * N + n, mask=mask, other=0.0).to(REAL)
+    contracted9_grad_xy_110_e1 = tl.load(contracted9_row + N + r * 6 * N + n, mask=mask, other=0.0).to(REAL)
+    contracted9_grad_xy_112_e1 = tl.load(contracted9_row + 2 * N + r * 6 * N + n, mask=mask, other=0.0).to(REAL)
+    contracted9_grad_xy_211_e1 = tl.load(contracted9_row + 3 * N + r * 6 * N + n, mask=mask, other=0.0).to(REAL)
     contracted9_4 = tl.load(contracted9_row + 4 * N + r * 6 * N + n, mask=mask, other=0.0).to(REAL)
     contracted9_5 = tl.load(contracted9_row + 5 * N + r * 6 * N + n, mask=mask, other=0.0).to(REAL)
     contracted9_grad_xy_011_e2 = tl.load(contracted9_row + 6 * BN + r * 6 * N + n, mask=mask, other=0.0).to(REAL)
@@ -9039,22 +9025,22 @@ def _fused_gelu_fcgp_norm_with_normalize_double_backward_6_kernel(
     contracted9_grad_xy_312_e2 = tl.load(contracted9_row + 6 * BN + 5 * N + r * 6 * N + n, mask=mask, other=0.0).to(
         REAL
     )
-    contracted9_grad_xy_011_e1 = tl.load(contracted9_row + 12 * BN + r * 6 * N + n, mask=mask, other=0.0).to(REAL)
-    contracted9_grad_xy_110_e1 = tl.load(contracted9_row + 12 * BN + N + r * 6 * N + n, mask=mask, other=0.0).to(REAL)
-    contracted9_grad_xy_112_e1 = tl.load(contracted9_row + 12 * BN + 2 * N + r * 6 * N + n, mask=mask, other=0.0).to(
+    contracted9_grad_xy_011_e3 = tl.load(contracted9_row + 12 * BN + r * 6 * N + n, mask=mask, other=0.0).to(REAL)
+    contracted9_grad_xy_110_e3 = tl.load(contracted9_row + 12 * BN + N + r * 6 * N + n, mask=mask, other=0.0).to(REAL)
+    contracted9_grad_xy_112_e3 = tl.load(contracted9_row + 12 * BN + 2 * N + r * 6 * N + n, mask=mask, other=0.0).to(
         REAL
     )
-    contracted9_grad_xy_211_e1 = tl.load(contracted9_row + 12 * BN + 3 * N + r * 6 * N + n, mask=mask, other=0.0).to(
+    contracted9_grad_xy_211_e3 = tl.load(contracted9_row + 12 * BN + 3 * N + r * 6 * N + n, mask=mask, other=0.0).to(
         REAL
     )
     contracted9_16 = tl.load(contracted9_row + 12 * BN + 4 * N + r * 6 * N + n, mask=mask, other=0.0).to(REAL)
     contracted9_17 = tl.load(contracted9_row + 12 * BN + 5 * N + r * 6 * N + n, mask=mask, other=0.0).to(REAL)
-    contracted10_grad_xy_022_e23 = tl.load(contracted10_row + r * 6 * N + n, mask=mask, other=0.0).to(REAL)
-    contracted10_grad_xy_121_e23 = tl.load(contracted10_row + N + r * 6 * N + n, mask=mask, other=0.0).to(REAL)
-    contracted10_grad_xy_123_e23 = tl.load(contracted10_row + 2 * N + r * 6 * N + n, mask=mask, other=0.0).to(REAL)
-    contracted10_grad_xy_220_e23 = tl.load(contracted10_row + 3 * N + r * 6 * N + n, mask=mask, other=0.0).to(REAL)
-    contracted10_grad_xy_222_e23 = tl.load(contracted10_row + 4 * N + r * 6 * N + n, mask=mask, other=0.0).to(REAL)
-    contracted10_grad_xy_321_e23 = tl.load(contracted10_row + 5 * N + r * 6 * N + n, mask=mask, other=0.0).to(REAL)
+    contracted10_grad_xy_022_e12 = tl.load(contracted10_row + r * 6 * N + n, mask=mask, other=0.0).to(REAL)
+    contracted10_grad_xy_121_e12 = tl.load(contracted10_row + N + r * 6 * N + n, mask=mask, other=0.0).to(REAL)
+    contracted10_grad_xy_123_e12 = tl.load(contracted10_row + 2 * N + r * 6 * N + n, mask=mask, other=0.0).to(REAL)
+    contracted10_grad_xy_220_e12 = tl.load(contracted10_row + 3 * N + r * 6 * N + n, mask=mask, other=0.0).to(REAL)
+    contracted10_grad_xy_222_e12 = tl.load(contracted10_row + 4 * N + r * 6 * N + n, mask=mask, other=0.0).to(REAL)
+    contracted10_grad_xy_321_e12 = tl.load(contracted10_row + 5 * N + r * 6 * N + n, mask=mask, other=0.0).to(REAL)
     contracted10_grad_xy_022_e13 = tl.load(contracted10_row + 6 * BN + r * 6 * N + n, mask=mask, other=0.0).to(REAL)
     contracted10_grad_xy_121_e13 = tl.load(contracted10_row + 6 * BN + N + r * 6 * N + n, mask=mask, other=0.0).to(REAL)
     contracted10_8 = tl.load(contracted10_row + 6 * BN + 2 * N + r * 6 * N + n, mask=mask, other=0.0).to(REAL)
@@ -9065,20 +9051,20 @@ def _fused_gelu_fcgp_norm_with_normalize_double_backward_6_kernel(
         REAL
     )
     contracted10_11 = tl.load(contracted10_row + 6 * BN + 5 * N + r * 6 * N + n, mask=mask, other=0.0).to(REAL)
-    contracted10_grad_xy_022_e12 = tl.load(contracted10_row + 12 * BN + r * 6 * N + n, mask=mask, other=0.0).to(REAL)
-    contracted10_grad_xy_121_e12 = tl.load(contracted10_row + 12 * BN + N + r * 6 * N + n, mask=mask, other=0.0).to(
+    contracted10_grad_xy_022_e23 = tl.load(contracted10_row + 12 * BN + r * 6 * N + n, mask=mask, other=0.0).to(REAL)
+    contracted10_grad_xy_121_e23 = tl.load(contracted10_row + 12 * BN + N + r * 6 * N + n, mask=mask, other=0.0).to(
         REAL
     )
-    contracted10_grad_xy_123_e12 = tl.load(contracted10_row + 12 * BN + 2 * N + r * 6 * N + n, mask=mask, other=0.0).to(
+    contracted10_grad_xy_123_e23 = tl.load(contracted10_row + 12 * BN + 2 * N + r * 6 * N + n, mask=mask, other=0.0).to(
         REAL
     )
-    contracted10_grad_xy_220_e12 = tl.load(contracted10_row + 12 * BN + 3 * N + r * 6 * N + n, mask=mask, other=0.0).to(
+    contracted10_grad_xy_220_e23 = tl.load(contracted10_row + 12 * BN + 3 * N + r * 6 * N + n, mask=mask, other=0.0).to(
         REAL
     )
-    contracted10_grad_xy_222_e12 = tl.load(contracted10_row + 12 * BN + 4 * N + r * 6 * N + n, mask=mask, other=0.0).to(
+    contracted10_grad_xy_222_e23 = tl.load(contracted10_row + 12 * BN + 4 * N + r * 6 * N + n, mask=mask, other=0.0).to(
         REAL
     )
-    contracted10_grad_xy_321_e12 = tl.load(contracted10_row + 12 * BN + 5 * N + r * 6 * N + n, mask=mask, other=0.0).to(
+    contracted10_grad_xy_321_e23 = tl.load(contracted10_row + 12 * BN + 5 * N + r * 6 * N + n, mask=mask, other=0.0).to(
         REAL
     )
     contracted11_grad_xy_033_e123 = tl.load(contracted11_row + r * 4 * N + n, mask=mask, other=0.0).to(REAL)
@@ -9171,7 +9157,7 @@ def _fused_gelu_fcgp_norm_with_normalize_double_backward_6_kernel(
     grad_gelu_x_e123_2 += -contracted2_grad_xy_312_e3 * grad_grad_gelu_y_e12
     grad_gelu_x_e123_2 += -contracted2_grad_xy_312_e1 * grad_grad_gelu_y_e23
     grad_gelu_x_e123_2 += -contracted3_grad_xy_303_e * grad_grad_gelu_y_e123 - gelu_y_e123 * contracted8_1
-    grad_gelu_x_e123_2 += -gelu_y_e12 * contracted9_5 - gelu_y_e23 * contracted9_17
+    grad_gelu_x_e123_2 += -gelu_y_e12 * contracted9_17 - gelu_y_e23 * contracted9_5
     grad_gelu_x_e123_2 += -gelu_y_e2 * contracted10_11
     grad_gelu_x_e23_2 = contracted_grad_xy_231_e123 * grad_grad_gelu_y_e1
     grad_gelu_x_e23_2 += contracted2_grad_xy_211_e2 * grad_grad_gelu_y_e3
@@ -9184,7 +9170,7 @@ def _fused_gelu_fcgp_norm_with_normalize_double_backward_6_kernel(
     grad_gelu_x_e23_2 += -contracted3_grad_xy_202_e * grad_grad_gelu_y_e23
     grad_gelu_x_e23_2 += -contracted2_grad_xy_213_e1 * grad_grad_gelu_y_e123
     grad_gelu_x_e23_2 += -gelu_y_e23 * contracted8_grad_xy_202_e - gelu_y_e2 * contracted9_grad_xy_211_e3
-    grad_gelu_x_e23_2 += -gelu_y_e123 * contracted9_16 - gelu_y_e12 * contracted10_grad_xy_222_e13
+    grad_gelu_x_e23_2 += -gelu_y_e123 * contracted9_4 - gelu_y_e12 * contracted10_grad_xy_222_e13
     grad_gelu_x_e13_2 = contracted2_grad_xy_211_e1 * grad_grad_gelu_y_e3
     grad_gelu_x_e13_2 += contracted1_grad_xy_222_e23 * grad_grad_gelu_y_e12
     grad_gelu_x_e13_2 += contracted2_grad_xy_213_e2 * grad_grad_gelu_y_e123
@@ -9207,7 +9193,7 @@ def _fused_gelu_fcgp_norm_with_normalize_double_backward_6_kernel(
     grad_gelu_x_e12_2 += -contracted3_grad_xy_202_e * grad_grad_gelu_y_e12
     grad_gelu_x_e12_2 += -contracted1_grad_xy_222_e23 * grad_grad_gelu_y_e13
     grad_gelu_x_e12_2 += -contracted2_grad_xy_213_e3 * grad_grad_gelu_y_e123
-    grad_gelu_x_e12_2 += -gelu_y_e12 * contracted8_grad_xy_202_e - gelu_y_e123 * contracted9_4
+    grad_gelu_x_e12_2 += -gelu_y_e12 * contracted8_grad_xy_202_e - gelu_y_e123 * contracted9_16
     grad_gelu_x_e12_2 += -gelu_y_e1 * contracted9_grad_xy_211_e2 - gelu_y_e13 * contracted10_grad_xy_222_e23
     grad_gelu_x_e3_2 = contracted3_grad_xy_101_e * grad_grad_gelu_y_e3
     grad_gelu_x_e3_2 += contracted_grad_xy_132_e123 * grad_grad_gelu_y_e12
@@ -9370,7 +9356,7 @@ def _fused_gelu_fcgp_norm_with_normalize_double_backward_6_kernel(
     grad_gelu_y_e12_2 += -contracted3_grad_xy_202_e * grad_grad_gelu_x_e12
     grad_gelu_y_e12_2 += -contracted1_grad_xy_222_e13 * grad_grad_gelu_x_e23
     grad_gelu_y_e12_2 += -contracted2_grad_xy_312_e3 * grad_grad_gelu_x_e123
-    grad_gelu_y_e12_2 += -gelu_x_e12 * contracted8_grad_xy_202_e - gelu_x_e123 * contracted9_5
+    grad_gelu_y_e12_2 += -gelu_x_e12 * contracted8_grad_xy_202_e - gelu_x_e123 * contracted9_17
     grad_gelu_y_e12_2 += -gelu_x_e2 * contracted9_grad_xy_112_e1 - gelu_x_e23 * contracted10_grad_xy_222_e13
     grad_gelu_y_e13_2 = contracted2_grad_xy_112_e3 * grad_grad_gelu_x_e1
     grad_gelu_y_e13_2 += contracted1_grad_xy_222_e12 * grad_grad_gelu_x_e23
@@ -9395,7 +9381,7 @@ def _fused_gelu_fcgp_norm_with_normalize_double_backward_6_kernel(
     grad_gelu_y_e23_2 += -contracted3_grad_xy_202_e * grad_grad_gelu_x_e23
     grad_gelu_y_e23_2 += -contracted2_grad_xy_312_e1 * grad_grad_gelu_x_e123
     grad_gelu_y_e23_2 += -gelu_x_e23 * contracted8_grad_xy_202_e - gelu_x_e3 * contracted9_grad_xy_112_e2
-    grad_gelu_y_e23_2 += -gelu_x_e123 * contracted9_17 - gelu_x_e13 * contracted10_grad_xy_222_e12
+    grad_gelu_y_e23_2 += -gelu_x_e123 * contracted9_5 - gelu_x_e13 * contracted10_grad_xy_222_e12
     grad_gelu_y_e123_2 = contracted1_grad_xy_123_e23 * grad_grad_gelu_x_e1
     grad_gelu_y_e123_2 += contracted1_grad_xy_123_e12 * grad_grad_gelu_x_e3
     grad_gelu_y_e123_2 += contracted2_grad_xy_213_e2 * grad_grad_gelu_x_e13
@@ -9406,7 +9392,7 @@ def _fused_gelu_fcgp_norm_with_normalize_double_backward_6_kernel(
     grad_gelu_y_e123_2 += -contracted2_grad_xy_213_e3 * grad_grad_gelu_x_e12
     grad_gelu_y_e123_2 += -contracted2_grad_xy_213_e1 * grad_grad_gelu_x_e23
     grad_gelu_y_e123_2 += -contracted3_grad_xy_303_e * grad_grad_gelu_x_e123 - gelu_x_e123 * contracted8_1
-    grad_gelu_y_e123_2 += -gelu_x_e12 * contracted9_4 - gelu_x_e23 * contracted9_16 - gelu_x_e2 * contracted10_8
+    grad_gelu_y_e123_2 += -gelu_x_e12 * contracted9_16 - gelu_x_e23 * contracted9_4 - gelu_x_e2 * contracted10_8
     grad_gate_y_2 = grad_gelu_y_e123 * grad_grad_y_e123 + grad_gelu_y_e23 * grad_grad_y_e23
     grad_gate_y_2 += grad_gelu_y_e13 * grad_grad_y_e13 + grad_gelu_y_e12 * grad_grad_y_e12
     grad_gate_y_2 += grad_gelu_y_e3 * grad_grad_y_e3 + grad_gelu_y_e2 * grad_grad_y_e2
@@ -9994,49 +9980,6 @@ def _fused_gelu_fcgp_norm_without_normalize_1_kernel(
     tl.store(operand7_row + 3 * NM + tile, weight_330, mask=mask)
 
 
-@triton.jit(do_not_specialize=["B"])
-def _fused_gelu_fcgp_norm_without_normalize_2_kernel(
-    contracted_ptr,
-    contracted1_ptr,
-    contracted2_ptr,
-    contracted3_ptr,
-    out_ptr,
-    B,
-    M,
-    ROWS: tl.constexpr,
-    BLOCK: tl.constexpr,
-    REAL: tl.constexpr,
-):
-    BM = tl.cast(B, tl.int64) * M
-
-    start = tl.program_id(0).to(tl.int64) * BLOCK
-    tile = tl.arange(0, BLOCK)
-    mask = tile < tl.cast(B, tl.int64) * M - start
-    contracted_row = contracted_ptr + start
-    contracted1_row = contracted1_ptr + start
-    contracted2_row = contracted2_ptr + start
-    contracted3_row = contracted3_ptr + start
-    out_row = out_ptr + start
-
-    contracted_out_e = tl.load(contracted_row + tile, mask=mask, other=0.0).to(REAL)
-    contracted1_out_e1 = tl.load(contracted1_row + tile, mask=mask, other=0.0).to(REAL)
-    contracted1_out_e2 = tl.load(contracted1_row + BM + tile, mask=mask, other=0.0).to(REAL)
-    contracted1_out_e3 = tl.load(contracted1_row + 2 * BM + tile, mask=mask, other=0.0).to(REAL)
-    contracted2_out_e12 = tl.load(contracted2_row + tile, mask=mask, other=0.0).to(REAL)
-    contracted2_out_e13 = tl.load(contracted2_row + BM + tile, mask=mask, other=0.0).to(REAL)
-    contracted2_out_e23 = tl.load(contracted2_row + 2 * BM + tile, mask=mask, other=0.0).to(REAL)
-    contracted3_out_e123 = tl.load(contracted3_row + tile, mask=mask, other=0.0).to(REAL)
-
-    tl.store(out_row + tile, contracted_out_e, mask=mask)
-    tl.store(out_row + BM + tile, contracted1_out_e1, mask=mask)
-    tl.store(out_row + 2 * BM + tile, contracted1_out_e2, mask=mask)
-    tl.store(out_row + 3 * BM + tile, contracted1_out_e3, mask=mask)
-    tl.store(out_row + 4 * BM + tile, contracted2_out_e12, mask=mask)
-    tl.store(out_row + 5 * BM + tile, contracted2_out_e13, mask=mask)
-    tl.store(out_row + 6 * BM + tile, contracted2_out_e23, mask=mask)
-    tl.store(out_row + 7 * BM + tile, contracted3_out_e123, mask=mask)
-
-
 @triton.jit(do_not_specialize=["N"])
 def _fused_gelu_fcgp_norm_without_normalize_backward_kernel(
     weight_ptr,
@@ -10084,9 +10027,9 @@ def _fused_gelu_fcgp_norm_without_normalize_backward_kernel(
     weight_330 = tl.load(weight_row + 19 * NM + tile, mask=mask, other=0.0).to(REAL)
 
     tl.store(operand_row + tile, weight_033, mask=mask)
-    tl.store(operand_row + NM + tile, weight_330, mask=mask)
+    tl.store(operand_row + NM + tile, weight_132, mask=mask)
     tl.store(operand_row + 2 * NM + tile, weight_231, mask=mask)
-    tl.store(operand_row + 3 * NM + tile, weight_132, mask=mask)
+    tl.store(operand_row + 3 * NM + tile, weight_330, mask=mask)
     tl.store(operand1_row + tile, weight_022, mask=mask)
     tl.store(operand1_row + NM + tile, weight_121, mask=mask)
     tl.store(operand1_row + 2 * NM + tile, weight_123, mask=mask)
@@ -10100,9 +10043,9 @@ def _fused_gelu_fcgp_norm_without_normalize_backward_kernel(
     tl.store(operand2_row + 4 * NM + tile, weight_213, mask=mask)
     tl.store(operand2_row + 5 * NM + tile, weight_312, mask=mask)
     tl.store(operand3_row + tile, weight_000, mask=mask)
-    tl.store(operand3_row + NM + tile, weight_303, mask=mask)
+    tl.store(operand3_row + NM + tile, weight_101, mask=mask)
     tl.store(operand3_row + 2 * NM + tile, weight_202, mask=mask)
-    tl.store(operand3_row + 3 * NM + tile, weight_101, mask=mask)
+    tl.store(operand3_row + 3 * NM + tile, weight_303, mask=mask)
 
 
 @triton.jit(do_not_specialize=["B"])
@@ -10159,9 +10102,9 @@ def _fused_gelu_fcgp_norm_without_normalize_backward_1_kernel(
     y_e23 = tl.load(y_row + 6 * BN + at, mask=mask, other=0.0).to(REAL)
     y_e123 = tl.load(y_row + 7 * BN + at, mask=mask, other=0.0).to(REAL)
     contracted_grad_xy_033_e123 = tl.load(contracted_row + r * 4 * N + n, mask=mask, other=0.0).to(REAL)
-    contracted_grad_xy_330_e123 = tl.load(contracted_row + r * 4 * N + n + N, mask=mask, other=0.0).to(REAL)
+    contracted_grad_xy_132_e123 = tl.load(contracted_row + r * 4 * N + n + N, mask=mask, other=0.0).to(REAL)
     contracted_grad_xy_231_e123 = tl.load(contracted_row + r * 4 * N + n + 2 * N, mask=mask, other=0.0).to(REAL)
-    contracted_grad_xy_132_e123 = tl.load(contracted_row + r * 4 * N + n + 3 * N, mask=mask, other=0.0).to(REAL)
+    contracted_grad_xy_330_e123 = tl.load(contracted_row + r * 4 * N + n + 3 * N, mask=mask, other=0.0).to(REAL)
     contracted1_grad_xy_022_e12 = tl.load(contracted1_row + r * 6 * N + n, mask=mask, other=0.0).to(REAL)
     contracted1_grad_xy_121_e12 = tl.load(contracted1_row + N + r * 6 * N + n, mask=mask, other=0.0).to(REAL)
     contracted1_grad_xy_123_e12 = tl.load(contracted1_row + 2 * N + r * 6 * N + n, mask=mask, other=0.0).to(REAL)
@@ -10231,9 +10174,9 @@ def _fused_gelu_fcgp_norm_without_normalize_backward_1_kernel(
         REAL
     )
     contracted3_grad_xy_000_e = tl.load(contracted3_row + r * 4 * N + n, mask=mask, other=0.0).to(REAL)
-    contracted3_grad_xy_303_e = tl.load(contracted3_row + r * 4 * N + n + N, mask=mask, other=0.0).to(REAL)
+    contracted3_grad_xy_101_e = tl.load(contracted3_row + r * 4 * N + n + N, mask=mask, other=0.0).to(REAL)
     contracted3_grad_xy_202_e = tl.load(contracted3_row + r * 4 * N + n + 2 * N, mask=mask, other=0.0).to(REAL)
-    contracted3_grad_xy_101_e = tl.load(contracted3_row + r * 4 * N + n + 3 * N, mask=mask, other=0.0).to(REAL)
+    contracted3_grad_xy_303_e = tl.load(contracted3_row + r * 4 * N + n + 3 * N, mask=mask, other=0.0).to(REAL)
 
     t0 = 0.7071067811865476 * x_e
     gate_x = 0.5 * tl.erf(t0) + 0.5
@@ -10414,8 +10357,11 @@ def _fused_gelu_fcgp_norm_without_normalize_backward_2_kernel(
     y_e123 = tl.load(y_row + 7 * BN + at, mask=mask, other=0.0).to(REAL)
 
     gate_x = 0.5 * tl.erf(0.7071067811865476 * x_e) + 0.5
-    gelu_x_e = x_e * gate_x
+    gelu_x_e123 = x_e123 * gate_x
     gate_y = 0.5 + 0.5 * tl.erf(0.7071067811865476 * y_e)
+    gelu_y_e123 = y_e123 * gate_y
+    operand4_0 = gelu_x_e123 * gelu_y_e123
+    gelu_x_e = x_e * gate_x
     gelu_y_e = y_e * gate_y
     xy_000_e = gelu_x_e * gelu_y_e
     gelu_x_e1 = x_e1 * gate_x
@@ -10432,9 +10378,6 @@ def _fused_gelu_fcgp_norm_without_normalize_backward_2_kernel(
     gelu_x_e23 = x_e23 * gate_x
     gelu_y_e23 = y_e23 * gate_y
     xy_202_e = -gelu_x_e12 * gelu_y_e12 - gelu_x_e13 * gelu_y_e13 - gelu_x_e23 * gelu_y_e23
-    gelu_x_e123 = x_e123 * gate_x
-    gelu_y_e123 = y_e123 * gate_y
-    operand4_3 = gelu_x_e123 * gelu_y_e123
     xy_011_e1 = gelu_x_e * gelu_y_e1
     xy_110_e1 = gelu_x_e1 * gelu_y_e
     xy_112_e1 = -gelu_x_e2 * gelu_y_e12 - gelu_x_e3 * gelu_y_e13
@@ -10478,10 +10421,10 @@ def _fused_gelu_fcgp_norm_without_normalize_backward_2_kernel(
     xy_231_e123 = gelu_x_e12 * gelu_y_e3 + gelu_x_e23 * gelu_y_e1 - gelu_x_e13 * gelu_y_e2
     xy_330_e123 = gelu_x_e123 * gelu_y_e
 
-    tl.store(operand4_row + r * 4 * N + n, xy_000_e, mask=mask)
-    tl.store(operand4_row + r * 4 * N + n + N, xy_101_e, mask=mask)
-    tl.store(operand4_row + r * 4 * N + n + 2 * N, xy_202_e, mask=mask)
-    tl.store(operand4_row + r * 4 * N + n + 3 * N, operand4_3, mask=mask)
+    tl.store(operand4_row + r * 4 * N + n, operand4_0, mask=mask)
+    tl.store(operand4_row + r * 4 * N + n + N, xy_000_e, mask=mask)
+    tl.store(operand4_row + r * 4 * N + n + 2 * N, xy_101_e, mask=mask)
+    tl.store(operand4_row + r * 4 * N + n + 3 * N, xy_202_e, mask=mask)
     tl.store(operand5_row + r * 6 * N + n, xy_011_e1, mask=mask)
     tl.store(operand5_row + N + r * 6 * N + n, xy_110_e1, mask=mask)
     tl.store(operand5_row + 2 * N + r * 6 * N + n, xy_112_e1, mask=mask)
@@ -10571,21 +10514,21 @@ def _fused_gelu_fcgp_norm_without_normalize_backward_3_kernel(
     contracted7_3 = tl.load(contracted7_row + 3 * NM + tile, mask=mask, other=0.0).to(REAL)
 
     grad_weight_213 = -contracted5_4
-    grad_weight_303 = -contracted4_3
+    grad_weight_303 = -contracted4_0
     grad_weight_312 = -contracted5_5
 
     if GRAD_WEIGHT:
-        tl.store(grad_weight_row + tile, contracted4_0, mask=mask)
+        tl.store(grad_weight_row + tile, contracted4_1, mask=mask)
         tl.store(grad_weight_row + NM + tile, contracted5_0, mask=mask)
         tl.store(grad_weight_row + 2 * NM + tile, contracted6_0, mask=mask)
         tl.store(grad_weight_row + 3 * NM + tile, contracted7_0, mask=mask)
-        tl.store(grad_weight_row + 4 * NM + tile, contracted4_1, mask=mask)
+        tl.store(grad_weight_row + 4 * NM + tile, contracted4_2, mask=mask)
         tl.store(grad_weight_row + 5 * NM + tile, contracted5_1, mask=mask)
         tl.store(grad_weight_row + 6 * NM + tile, contracted5_2, mask=mask)
         tl.store(grad_weight_row + 7 * NM + tile, contracted6_1, mask=mask)
         tl.store(grad_weight_row + 8 * NM + tile, contracted6_2, mask=mask)
         tl.store(grad_weight_row + 9 * NM + tile, contracted7_1, mask=mask)
-        tl.store(grad_weight_row + 10 * NM + tile, contracted4_2, mask=mask)
+        tl.store(grad_weight_row + 10 * NM + tile, contracted4_3, mask=mask)
         tl.store(grad_weight_row + 11 * NM + tile, contracted5_3, mask=mask)
         tl.store(grad_weight_row + 12 * NM + tile, grad_weight_213, mask=mask)
         tl.store(grad_weight_row + 13 * NM + tile, contracted6_3, mask=mask)
@@ -10704,45 +10647,45 @@ def _fused_gelu_fcgp_norm_without_normalize_double_backward_kernel(
         grad_grad_weight_row + 19 * NM + tile, mask=mask & HAS_GRAD_GRAD_WEIGHT, other=0.0
     ).to(REAL)
 
-    tl.store(operand_row + tile, grad_grad_weight_033, mask=mask)
-    tl.store(operand_row + NM + tile, weight_033, mask=mask)
-    tl.store(operand_row + 2 * NM + tile, weight_330, mask=mask)
-    tl.store(operand_row + 3 * NM + tile, weight_231, mask=mask)
-    tl.store(operand_row + 4 * NM + tile, weight_132, mask=mask)
-    tl.store(operand_row + 5 * NM + tile, grad_grad_weight_132, mask=mask)
-    tl.store(operand_row + 6 * NM + tile, grad_grad_weight_231, mask=mask)
+    tl.store(operand_row + tile, weight_033, mask=mask)
+    tl.store(operand_row + NM + tile, grad_grad_weight_033, mask=mask)
+    tl.store(operand_row + 2 * NM + tile, weight_132, mask=mask)
+    tl.store(operand_row + 3 * NM + tile, grad_grad_weight_132, mask=mask)
+    tl.store(operand_row + 4 * NM + tile, weight_231, mask=mask)
+    tl.store(operand_row + 5 * NM + tile, grad_grad_weight_231, mask=mask)
+    tl.store(operand_row + 6 * NM + tile, weight_330, mask=mask)
     tl.store(operand_row + 7 * NM + tile, grad_grad_weight_330, mask=mask)
     tl.store(operand1_row + tile, weight_022, mask=mask)
-    tl.store(operand1_row + NM + tile, weight_121, mask=mask)
-    tl.store(operand1_row + 2 * NM + tile, weight_123, mask=mask)
-    tl.store(operand1_row + 3 * NM + tile, weight_220, mask=mask)
-    tl.store(operand1_row + 4 * NM + tile, weight_222, mask=mask)
-    tl.store(operand1_row + 5 * NM + tile, weight_321, mask=mask)
-    tl.store(operand1_row + 6 * NM + tile, grad_grad_weight_022, mask=mask)
-    tl.store(operand1_row + 7 * NM + tile, grad_grad_weight_121, mask=mask)
-    tl.store(operand1_row + 8 * NM + tile, grad_grad_weight_123, mask=mask)
-    tl.store(operand1_row + 9 * NM + tile, grad_grad_weight_220, mask=mask)
-    tl.store(operand1_row + 10 * NM + tile, grad_grad_weight_222, mask=mask)
+    tl.store(operand1_row + NM + tile, grad_grad_weight_022, mask=mask)
+    tl.store(operand1_row + 2 * NM + tile, weight_121, mask=mask)
+    tl.store(operand1_row + 3 * NM + tile, grad_grad_weight_121, mask=mask)
+    tl.store(operand1_row + 4 * NM + tile, weight_123, mask=mask)
+    tl.store(operand1_row + 5 * NM + tile, grad_grad_weight_123, mask=mask)
+    tl.store(operand1_row + 6 * NM + tile, weight_220, mask=mask)
+    tl.store(operand1_row + 7 * NM + tile, grad_grad_weight_220, mask=mask)
+    tl.store(operand1_row + 8 * NM + tile, weight_222, mask=mask)
+    tl.store(operand1_row + 9 * NM + tile, grad_grad_weight_222, mask=mask)
+    tl.store(operand1_row + 10 * NM + tile, weight_321, mask=mask)
     tl.store(operand1_row + 11 * NM + tile, grad_grad_weight_321, mask=mask)
     tl.store(operand2_row + tile, weight_011, mask=mask)
-    tl.store(operand2_row + NM + tile, weight_110, mask=mask)
-    tl.store(operand2_row + 2 * NM + tile, weight_112, mask=mask)
-    tl.store(operand2_row + 3 * NM + tile, weight_211, mask=mask)
-    tl.store(operand2_row + 4 * NM + tile, weight_213, mask=mask)
-    tl.store(operand2_row + 5 * NM + tile, weight_312, mask=mask)
-    tl.store(operand2_row + 6 * NM + tile, grad_grad_weight_011, mask=mask)
-    tl.store(operand2_row + 7 * NM + tile, grad_grad_weight_110, mask=mask)
-    tl.store(operand2_row + 8 * NM + tile, grad_grad_weight_112, mask=mask)
-    tl.store(operand2_row + 9 * NM + tile, grad_grad_weight_211, mask=mask)
-    tl.store(operand2_row + 10 * NM + tile, grad_grad_weight_213, mask=mask)
+    tl.store(operand2_row + NM + tile, grad_grad_weight_011, mask=mask)
+    tl.store(operand2_row + 2 * NM + tile, weight_110, mask=mask)
+    tl.store(operand2_row + 3 * NM + tile, grad_grad_weight_110, mask=mask)
+    tl.store(operand2_row + 4 * NM + tile, weight_112, mask=mask)
+    tl.store(operand2_row + 5 * NM + tile, grad_grad_weight_112, mask=mask)
+    tl.store(operand2_row + 6 * NM + tile, weight_211, mask=mask)
+    tl.store(operand2_row + 7 * NM + tile, grad_grad_weight_211, mask=mask)
+    tl.store(operand2_row + 8 * NM + tile, weight_213, mask=mask)
+    tl.store(operand2_row + 9 * NM + tile, grad_grad_weight_213, mask=mask)
+    tl.store(operand2_row + 10 * NM + tile, weight_312, mask=mask)
     tl.store(operand2_row + 11 * NM + tile, grad_grad_weight_312, mask=mask)
-    tl.store(operand3_row + tile, grad_grad_weight_000, mask=mask)
-    tl.store(operand3_row + NM + tile, weight_000, mask=mask)
-    tl.store(operand3_row + 2 * NM + tile, weight_303, mask=mask)
-    tl.store(operand3_row + 3 * NM + tile, weight_202, mask=mask)
-    tl.store(operand3_row + 4 * NM + tile, weight_101, mask=mask)
-    tl.store(operand3_row + 5 * NM + tile, grad_grad_weight_101, mask=mask)
-    tl.store(operand3_row + 6 * NM + tile, grad_grad_weight_202, mask=mask)
+    tl.store(operand3_row + tile, weight_000, mask=mask)
+    tl.store(operand3_row + NM + tile, grad_grad_weight_000, mask=mask)
+    tl.store(operand3_row + 2 * NM + tile, weight_101, mask=mask)
+    tl.store(operand3_row + 3 * NM + tile, grad_grad_weight_101, mask=mask)
+    tl.store(operand3_row + 4 * NM + tile, weight_202, mask=mask)
+    tl.store(operand3_row + 5 * NM + tile, grad_grad_weight_202, mask=mask)
+    tl.store(operand3_row + 6 * NM + tile, weight_303, mask=mask)
     tl.store(operand3_row + 7 * NM + tile, grad_grad_weight_303, mask=mask)
 
 
@@ -10823,123 +10766,131 @@ def _fused_gelu_fcgp_norm_without_normalize_double_backward_1_kernel(
     grad_grad_y_e123 = tl.load(grad_grad_y_row + 7 * BN + at, mask=mask & HAS_GRAD_GRAD_Y, other=0.0).to(REAL)
     contracted_grad_xy_033_e123 = tl.load(contracted_row + r * 8 * N + n, mask=mask, other=0.0).to(REAL)
     contracted_1 = tl.load(contracted_row + r * 8 * N + n + N, mask=mask, other=0.0).to(REAL)
-    contracted_grad_xy_330_e123 = tl.load(contracted_row + r * 8 * N + n + 2 * N, mask=mask, other=0.0).to(REAL)
-    contracted_grad_xy_231_e123 = tl.load(contracted_row + r * 8 * N + n + 3 * N, mask=mask, other=0.0).to(REAL)
-    contracted_grad_xy_132_e123 = tl.load(contracted_row + r * 8 * N + n + 4 * N, mask=mask, other=0.0).to(REAL)
+    contracted_grad_xy_132_e123 = tl.load(contracted_row + r * 8 * N + n + 2 * N, mask=mask, other=0.0).to(REAL)
+    contracted_3 = tl.load(contracted_row + r * 8 * N + n + 3 * N, mask=mask, other=0.0).to(REAL)
+    contracted_grad_xy_231_e123 = tl.load(contracted_row + r * 8 * N + n + 4 * N, mask=mask, other=0.0).to(REAL)
     contracted_5 = tl.load(contracted_row + r * 8 * N + n + 5 * N, mask=mask, other=0.0).to(REAL)
-    contracted_6 = tl.load(contracted_row + r * 8 * N + n + 6 * N, mask=mask, other=0.0).to(REAL)
+    contracted_grad_xy_330_e123 = tl.load(contracted_row + r * 8 * N + n + 6 * N, mask=mask, other=0.0).to(REAL)
     contracted_7 = tl.load(contracted_row + r * 8 * N + n + 7 * N, mask=mask, other=0.0).to(REAL)
     contracted1_grad_xy_022_e12 = tl.load(contracted1_row + r * 12 * N + n, mask=mask, other=0.0).to(REAL)
-    contracted1_grad_xy_121_e12 = tl.load(contracted1_row + N + r * 12 * N + n, mask=mask, other=0.0).to(REAL)
-    contracted1_grad_xy_123_e12 = tl.load(contracted1_row + 2 * N + r * 12 * N + n, mask=mask, other=0.0).to(REAL)
-    contracted1_grad_xy_220_e12 = tl.load(contracted1_row + 3 * N + r * 12 * N + n, mask=mask, other=0.0).to(REAL)
-    contracted1_grad_xy_222_e12 = tl.load(contracted1_row + 4 * N + r * 12 * N + n, mask=mask, other=0.0).to(REAL)
-    contracted1_grad_xy_321_e12 = tl.load(contracted1_row + 5 * N + r * 12 * N + n, mask=mask, other=0.0).to(REAL)
-    contracted1_6 = tl.load(contracted1_row + 6 * N + r * 12 * N + n, mask=mask, other=0.0).to(REAL)
+    contracted1_1 = tl.load(contracted1_row + N + r * 12 * N + n, mask=mask, other=0.0).to(REAL)
+    contracted1_grad_xy_121_e12 = tl.load(contracted1_row + 2 * N + r * 12 * N + n, mask=mask, other=0.0).to(REAL)
+    contracted1_3 = tl.load(contracted1_row + 3 * N + r * 12 * N + n, mask=mask, other=0.0).to(REAL)
+    contracted1_grad_xy_123_e12 = tl.load(contracted1_row + 4 * N + r * 12 * N + n, mask=mask, other=0.0).to(REAL)
+    contracted1_5 = tl.load(contracted1_row + 5 * N + r * 12 * N + n, mask=mask, other=0.0).to(REAL)
+    contracted1_grad_xy_220_e12 = tl.load(contracted1_row + 6 * N + r * 12 * N + n, mask=mask, other=0.0).to(REAL)
     contracted1_7 = tl.load(contracted1_row + 7 * N + r * 12 * N + n, mask=mask, other=0.0).to(REAL)
-    contracted1_8 = tl.load(contracted1_row + 8 * N + r * 12 * N + n, mask=mask, other=0.0).to(REAL)
+    contracted1_grad_xy_222_e12 = tl.load(contracted1_row + 8 * N + r * 12 * N + n, mask=mask, other=0.0).to(REAL)
     contracted1_9 = tl.load(contracted1_row + 9 * N + r * 12 * N + n, mask=mask, other=0.0).to(REAL)
-    contracted1_10 = tl.load(contracted1_row + 10 * N + r * 12 * N + n, mask=mask, other=0.0).to(REAL)
+    contracted1_grad_xy_321_e12 = tl.load(contracted1_row + 10 * N + r * 12 * N + n, mask=mask, other=0.0).to(REAL)
     contracted1_11 = tl.load(contracted1_row + 11 * N + r * 12 * N + n, mask=mask, other=0.0).to(REAL)
     contracted1_grad_xy_022_e13 = tl.load(contracted1_row + 12 * BN + r * 12 * N + n, mask=mask, other=0.0).to(REAL)
-    contracted1_grad_xy_121_e13 = tl.load(contracted1_row + 12 * BN + N + r * 12 * N + n, mask=mask, other=0.0).to(REAL)
-    contracted1_grad_xy_123_e13 = tl.load(contracted1_row + 12 * BN + 2 * N + r * 12 * N + n, mask=mask, other=0.0).to(
+    contracted1_13 = tl.load(contracted1_row + 12 * BN + N + r * 12 * N + n, mask=mask, other=0.0).to(REAL)
+    contracted1_grad_xy_121_e13 = tl.load(contracted1_row + 12 * BN + 2 * N + r * 12 * N + n, mask=mask, other=0.0).to(
         REAL
     )
-    contracted1_grad_xy_220_e13 = tl.load(contracted1_row + 12 * BN + 3 * N + r * 12 * N + n, mask=mask, other=0.0).to(
+    contracted1_15 = tl.load(contracted1_row + 12 * BN + 3 * N + r * 12 * N + n, mask=mask, other=0.0).to(REAL)
+    contracted1_grad_xy_123_e13 = tl.load(contracted1_row + 12 * BN + 4 * N + r * 12 * N + n, mask=mask, other=0.0).to(
         REAL
     )
-    contracted1_grad_xy_222_e13 = tl.load(contracted1_row + 12 * BN + 4 * N + r * 12 * N + n, mask=mask, other=0.0).to(
+    contracted1_17 = tl.load(contracted1_row + 12 * BN + 5 * N + r * 12 * N + n, mask=mask, other=0.0).to(REAL)
+    contracted1_grad_xy_220_e13 = tl.load(contracted1_row + 12 * BN + 6 * N + r * 12 * N + n, mask=mask, other=0.0).to(
         REAL
     )
-    contracted1_grad_xy_321_e13 = tl.load(contracted1_row + 12 * BN + 5 * N + r * 12 * N + n, mask=mask, other=0.0).to(
-        REAL
-    )
-    contracted1_18 = tl.load(contracted1_row + 12 * BN + 6 * N + r * 12 * N + n, mask=mask, other=0.0).to(REAL)
     contracted1_19 = tl.load(contracted1_row + 12 * BN + 7 * N + r * 12 * N + n, mask=mask, other=0.0).to(REAL)
-    contracted1_20 = tl.load(contracted1_row + 12 * BN + 8 * N + r * 12 * N + n, mask=mask, other=0.0).to(REAL)
+    contracted1_grad_xy_222_e13 = tl.load(contracted1_row + 12 * BN + 8 * N + r * 12 * N + n, mask=mask, other=0.0).to(
+        REAL
+    )
     contracted1_21 = tl.load(contracted1_row + 12 * BN + 9 * N + r * 12 * N + n, mask=mask, other=0.0).to(REAL)
-    contracted1_22 = tl.load(contracted1_row + 12 * BN + 10 * N + r * 12 * N + n, mask=mask, other=0.0).to(REAL)
+    contracted1_grad_xy_321_e13 = tl.load(contracted1_row + 12 * BN + 10 * N + r * 12 * N + n, mask=mask, other=0.0).to(
+        REAL
+    )
     contracted1_23 = tl.load(contracted1_row + 12 * BN + 11 * N + r * 12 * N + n, mask=mask, other=0.0).to(REAL)
     contracted1_grad_xy_022_e23 = tl.load(contracted1_row + 24 * BN + r * 12 * N + n, mask=mask, other=0.0).to(REAL)
-    contracted1_grad_xy_121_e23 = tl.load(contracted1_row + 24 * BN + N + r * 12 * N + n, mask=mask, other=0.0).to(REAL)
-    contracted1_grad_xy_123_e23 = tl.load(contracted1_row + 24 * BN + 2 * N + r * 12 * N + n, mask=mask, other=0.0).to(
+    contracted1_25 = tl.load(contracted1_row + 24 * BN + N + r * 12 * N + n, mask=mask, other=0.0).to(REAL)
+    contracted1_grad_xy_121_e23 = tl.load(contracted1_row + 24 * BN + 2 * N + r * 12 * N + n, mask=mask, other=0.0).to(
         REAL
     )
-    contracted1_grad_xy_220_e23 = tl.load(contracted1_row + 24 * BN + 3 * N + r * 12 * N + n, mask=mask, other=0.0).to(
+    contracted1_27 = tl.load(contracted1_row + 24 * BN + 3 * N + r * 12 * N + n, mask=mask, other=0.0).to(REAL)
+    contracted1_grad_xy_123_e23 = tl.load(contracted1_row + 24 * BN + 4 * N + r * 12 * N + n, mask=mask, other=0.0).to(
         REAL
     )
-    contracted1_grad_xy_222_e23 = tl.load(contracted1_row + 24 * BN + 4 * N + r * 12 * N + n, mask=mask, other=0.0).to(
+    contracted1_29 = tl.load(contracted1_row + 24 * BN + 5 * N + r * 12 * N + n, mask=mask, other=0.0).to(REAL)
+    contracted1_grad_xy_220_e23 = tl.load(contracted1_row + 24 * BN + 6 * N + r * 12 * N + n, mask=mask, other=0.0).to(
         REAL
     )
-    contracted1_grad_xy_321_e23 = tl.load(contracted1_row + 24 * BN + 5 * N + r * 12 * N + n, mask=mask, other=0.0).to(
-        REAL
-    )
-    contracted1_30 = tl.load(contracted1_row + 24 * BN + 6 * N + r * 12 * N + n, mask=mask, other=0.0).to(REAL)
     contracted1_31 = tl.load(contracted1_row + 24 * BN + 7 * N + r * 12 * N + n, mask=mask, other=0.0).to(REAL)
-    contracted1_32 = tl.load(contracted1_row + 24 * BN + 8 * N + r * 12 * N + n, mask=mask, other=0.0).to(REAL)
+    contracted1_grad_xy_222_e23 = tl.load(contracted1_row + 24 * BN + 8 * N + r * 12 * N + n, mask=mask, other=0.0).to(
+        REAL
+    )
     contracted1_33 = tl.load(contracted1_row + 24 * BN + 9 * N + r * 12 * N + n, mask=mask, other=0.0).to(REAL)
-    contracted1_34 = tl.load(contracted1_row + 24 * BN + 10 * N + r * 12 * N + n, mask=mask, other=0.0).to(REAL)
+    contracted1_grad_xy_321_e23 = tl.load(contracted1_row + 24 * BN + 10 * N + r * 12 * N + n, mask=mask, other=0.0).to(
+        REAL
+    )
     contracted1_35 = tl.load(contracted1_row + 24 * BN + 11 * N + r * 12 * N + n, mask=mask, other=0.0).to(REAL)
     contracted2_grad_xy_011_e1 = tl.load(contracted2_row + r * 12 * N + n, mask=mask, other=0.0).to(REAL)
-    contracted2_grad_xy_110_e1 = tl.load(contracted2_row + N + r * 12 * N + n, mask=mask, other=0.0).to(REAL)
-    contracted2_grad_xy_112_e1 = tl.load(contracted2_row + 2 * N + r * 12 * N + n, mask=mask, other=0.0).to(REAL)
-    contracted2_grad_xy_211_e1 = tl.load(contracted2_row + 3 * N + r * 12 * N + n, mask=mask, other=0.0).to(REAL)
-    contracted2_grad_xy_213_e1 = tl.load(contracted2_row + 4 * N + r * 12 * N + n, mask=mask, other=0.0).to(REAL)
-    contracted2_grad_xy_312_e1 = tl.load(contracted2_row + 5 * N + r * 12 * N + n, mask=mask, other=0.0).to(REAL)
-    contracted2_6 = tl.load(contracted2_row + 6 * N + r * 12 * N + n, mask=mask, other=0.0).to(REAL)
+    contracted2_1 = tl.load(contracted2_row + N + r * 12 * N + n, mask=mask, other=0.0).to(REAL)
+    contracted2_grad_xy_110_e1 = tl.load(contracted2_row + 2 * N + r * 12 * N + n, mask=mask, other=0.0).to(REAL)
+    contracted2_3 = tl.load(contracted2_row + 3 * N + r * 12 * N + n, mask=mask, other=0.0).to(REAL)
+    contracted2_grad_xy_112_e1 = tl.load(contracted2_row + 4 * N + r * 12 * N + n, mask=mask, other=0.0).to(REAL)
+    contracted2_5 = tl.load(contracted2_row + 5 * N + r * 12 * N + n, mask=mask, other=0.0).to(REAL)
+    contracted2_grad_xy_211_e1 = tl.load(contracted2_row + 6 * N + r * 12 * N + n, mask=mask, other=0.0).to(REAL)
     contracted2_7 = tl.load(contracted2_row + 7 * N + r * 12 * N + n, mask=mask, other=0.0).to(REAL)
-    contracted2_8 = tl.load(contracted2_row + 8 * N + r * 12 * N + n, mask=mask, other=0.0).to(REAL)
+    contracted2_grad_xy_213_e1 = tl.load(contracted2_row + 8 * N + r * 12 * N + n, mask=mask, other=0.0).to(REAL)
     contracted2_9 = tl.load(contracted2_row + 9 * N + r * 12 * N + n, mask=mask, other=0.0).to(REAL)
-    contracted2_10 = tl.load(contracted2_row + 10 * N + r * 12 * N + n, mask=mask, other=0.0).to(REAL)
+    contracted2_grad_xy_312_e1 = tl.load(contracted2_row + 10 * N + r * 12 * N + n, mask=mask, other=0.0).to(REAL)
     contracted2_11 = tl.load(contracted2_row + 11 * N + r * 12 * N + n, mask=mask, other=0.0).to(REAL)
     contracted2_grad_xy_011_e2 = tl.load(contracted2_row + 12 * BN + r * 12 * N + n, mask=mask, other=0.0).to(REAL)
-    contracted2_grad_xy_110_e2 = tl.load(contracted2_row + 12 * BN + N + r * 12 * N + n, mask=mask, other=0.0).to(REAL)
-    contracted2_grad_xy_112_e2 = tl.load(contracted2_row + 12 * BN + 2 * N + r * 12 * N + n, mask=mask, other=0.0).to(
+    contracted2_13 = tl.load(contracted2_row + 12 * BN + N + r * 12 * N + n, mask=mask, other=0.0).to(REAL)
+    contracted2_grad_xy_110_e2 = tl.load(contracted2_row + 12 * BN + 2 * N + r * 12 * N + n, mask=mask, other=0.0).to(
         REAL
     )
-    contracted2_grad_xy_211_e2 = tl.load(contracted2_row + 12 * BN + 3 * N + r * 12 * N + n, mask=mask, other=0.0).to(
+    contracted2_15 = tl.load(contracted2_row + 12 * BN + 3 * N + r * 12 * N + n, mask=mask, other=0.0).to(REAL)
+    contracted2_grad_xy_112_e2 = tl.load(contracted2_row + 12 * BN + 4 * N + r * 12 * N + n, mask=mask, other=0.0).to(
         REAL
     )
-    contracted2_grad_xy_213_e2 = tl.load(contracted2_row + 12 * BN + 4 * N + r * 12 * N + n, mask=mask, other=0.0).to(
+    contracted2_17 = tl.load(contracted2_row + 12 * BN + 5 * N + r * 12 * N + n, mask=mask, other=0.0).to(REAL)
+    contracted2_grad_xy_211_e2 = tl.load(contracted2_row + 12 * BN + 6 * N + r * 12 * N + n, mask=mask, other=0.0).to(
         REAL
     )
-    contracted2_grad_xy_312_e2 = tl.load(contracted2_row + 12 * BN + 5 * N + r * 12 * N + n, mask=mask, other=0.0).to(
-        REAL
-    )
-    contracted2_18 = tl.load(contracted2_row + 12 * BN + 6 * N + r * 12 * N + n, mask=mask, other=0.0).to(REAL)
     contracted2_19 = tl.load(contracted2_row + 12 * BN + 7 * N + r * 12 * N + n, mask=mask, other=0.0).to(REAL)
-    contracted2_20 = tl.load(contracted2_row + 12 * BN + 8 * N + r * 12 * N + n, mask=mask, other=0.0).to(REAL)
+    contracted2_grad_xy_213_e2 = tl.load(contracted2_row + 12 * BN + 8 * N + r * 12 * N + n, mask=mask, other=0.0).to(
+        REAL
+    )
     contracted2_21 = tl.load(contracted2_row + 12 * BN + 9 * N + r * 12 * N + n, mask=mask, other=0.0).to(REAL)
-    contracted2_22 = tl.load(contracted2_row + 12 * BN + 10 * N + r * 12 * N + n, mask=mask, other=0.0).to(REAL)
+    contracted2_grad_xy_312_e2 = tl.load(contracted2_row + 12 * BN + 10 * N + r * 12 * N + n, mask=mask, other=0.0).to(
+        REAL
+    )
     contracted2_23 = tl.load(contracted2_row + 12 * BN + 11 * N + r * 12 * N + n, mask=mask, other=0.0).to(REAL)
     contracted2_grad_xy_011_e3 = tl.load(contracted2_row + 24 * BN + r * 12 * N + n, mask=mask, other=0.0).to(REAL)
-    contracted2_grad_xy_110_e3 = tl.load(contracted2_row + 24 * BN + N + r * 12 * N + n, mask=mask, other=0.0).to(REAL)
-    contracted2_grad_xy_112_e3 = tl.load(contracted2_row + 24 * BN + 2 * N + r * 12 * N + n, mask=mask, other=0.0).to(
+    contracted2_25 = tl.load(contracted2_row + 24 * BN + N + r * 12 * N + n, mask=mask, other=0.0).to(REAL)
+    contracted2_grad_xy_110_e3 = tl.load(contracted2_row + 24 * BN + 2 * N + r * 12 * N + n, mask=mask, other=0.0).to(
         REAL
     )
-    contracted2_grad_xy_211_e3 = tl.load(contracted2_row + 24 * BN + 3 * N + r * 12 * N + n, mask=mask, other=0.0).to(
+    contracted2_27 = tl.load(contracted2_row + 24 * BN + 3 * N + r * 12 * N + n, mask=mask, other=0.0).to(REAL)
+    contracted2_grad_xy_112_e3 = tl.load(contracted2_row + 24 * BN + 4 * N + r * 12 * N + n, mask=mask, other=0.0).to(
         REAL
     )
-    contracted2_grad_xy_213_e3 = tl.load(contracted2_row + 24 * BN + 4 * N + r * 12 * N + n, mask=mask, other=0.0).to(
+    contracted2_29 = tl.load(contracted2_row + 24 * BN + 5 * N + r * 12 * N + n, mask=mask, other=0.0).to(REAL)
+    contracted2_grad_xy_211_e3 = tl.load(contracted2_row + 24 * BN + 6 * N + r * 12 * N + n, mask=mask, other=0.0).to(
         REAL
     )
-    contracted2_grad_xy_312_e3 = tl.load(contracted2_row + 24 * BN + 5 * N + r * 12 * N + n, mask=mask, other=0.0).to(
-        REAL
-    )
-    contracted2_30 = tl.load(contracted2_row + 24 * BN + 6 * N + r * 12 * N + n, mask=mask, other=0.0).to(REAL)
     contracted2_31 = tl.load(contracted2_row + 24 * BN + 7 * N + r * 12 * N + n, mask=mask, other=0.0).to(REAL)
-    contracted2_32 = tl.load(contracted2_row + 24 * BN + 8 * N + r * 12 * N + n, mask=mask, other=0.0).to(REAL)
+    contracted2_grad_xy_213_e3 = tl.load(contracted2_row + 24 * BN + 8 * N + r * 12 * N + n, mask=mask, other=0.0).to(
+        REAL
+    )
     contracted2_33 = tl.load(contracted2_row + 24 * BN + 9 * N + r * 12 * N + n, mask=mask, other=0.0).to(REAL)
-    contracted2_34 = tl.load(contracted2_row + 24 * BN + 10 * N + r * 12 * N + n, mask=mask, other=0.0).to(REAL)
+    contracted2_grad_xy_312_e3 = tl.load(contracted2_row + 24 * BN + 10 * N + r * 12 * N + n, mask=mask, other=0.0).to(
+        REAL
+    )
     contracted2_35 = tl.load(contracted2_row + 24 * BN + 11 * N + r * 12 * N + n, mask=mask, other=0.0).to(REAL)
     contracted3_grad_xy_000_e = tl.load(contracted3_row + r * 8 * N + n, mask=mask, other=0.0).to(REAL)
     contracted3_1 = tl.load(contracted3_row + r * 8 * N + n + N, mask=mask, other=0.0).to(REAL)
-    contracted3_grad_xy_303_e = tl.load(contracted3_row + r * 8 * N + n + 2 * N, mask=mask, other=0.0).to(REAL)
-    contracted3_grad_xy_202_e = tl.load(contracted3_row + r * 8 * N + n + 3 * N, mask=mask, other=0.0).to(REAL)
-    contracted3_grad_xy_101_e = tl.load(contracted3_row + r * 8 * N + n + 4 * N, mask=mask, other=0.0).to(REAL)
+    contracted3_grad_xy_101_e = tl.load(contracted3_row + r * 8 * N + n + 2 * N, mask=mask, other=0.0).to(REAL)
+    contracted3_3 = tl.load(contracted3_row + r * 8 * N + n + 3 * N, mask=mask, other=0.0).to(REAL)
+    contracted3_grad_xy_202_e = tl.load(contracted3_row + r * 8 * N + n + 4 * N, mask=mask, other=0.0).to(REAL)
     contracted3_5 = tl.load(contracted3_row + r * 8 * N + n + 5 * N, mask=mask, other=0.0).to(REAL)
-    contracted3_6 = tl.load(contracted3_row + r * 8 * N + n + 6 * N, mask=mask, other=0.0).to(REAL)
+    contracted3_grad_xy_303_e = tl.load(contracted3_row + r * 8 * N + n + 6 * N, mask=mask, other=0.0).to(REAL)
     contracted3_7 = tl.load(contracted3_row + r * 8 * N + n + 7 * N, mask=mask, other=0.0).to(REAL)
 
     t0 = 0.7071067811865476 * x_e
@@ -10947,13 +10898,13 @@ def _fused_gelu_fcgp_norm_without_normalize_double_backward_1_kernel(
     t1 = 0.7071067811865476 * y_e
     gate_y = 0.5 + 0.5 * tl.erf(t1)
     gelu_y_e123 = y_e123 * gate_y
-    gelu_y_e = y_e * gate_y
     gelu_y_e23 = y_e23 * gate_y
     gelu_y_e13 = y_e13 * gate_y
     gelu_y_e12 = y_e12 * gate_y
     gelu_y_e3 = y_e3 * gate_y
     gelu_y_e2 = y_e2 * gate_y
     gelu_y_e1 = y_e1 * gate_y
+    gelu_y_e = y_e * gate_y
     t2 = tl.exp(-t1 * t1)
     t3 = 1.1283791670955126 * t2
     t4 = 0.7071067811865476 * grad_grad_y_e
@@ -10966,126 +10917,127 @@ def _fused_gelu_fcgp_norm_without_normalize_double_backward_1_kernel(
     grad_grad_gelu_y_e23 = gate_y * grad_grad_y_e23 + y_e23 * grad_grad_gate_y
     grad_grad_gelu_y_e123 = gate_y * grad_grad_y_e123 + y_e123 * grad_grad_gate_y
     grad_grad_gelu_y_e = y_e * grad_grad_gate_y + gate_y * grad_grad_y_e
-    grad_gelu_x_e = gelu_y_e123 * contracted_grad_xy_033_e123 + gelu_y_e * contracted3_grad_xy_000_e
-    grad_gelu_x_e += gelu_y_e23 * contracted1_30 + gelu_y_e13 * contracted1_18 + gelu_y_e12 * contracted1_6
-    grad_gelu_x_e += gelu_y_e3 * contracted2_30 + gelu_y_e2 * contracted2_18 + gelu_y_e1 * contracted2_6
+    grad_gelu_x_e = gelu_y_e123 * contracted_1 + gelu_y_e23 * contracted1_25 + gelu_y_e13 * contracted1_13
+    grad_gelu_x_e += gelu_y_e12 * contracted1_1 + gelu_y_e3 * contracted2_25 + gelu_y_e2 * contracted2_13
+    grad_gelu_x_e += gelu_y_e1 * contracted2_1 + gelu_y_e * contracted3_1
     grad_gelu_x_e += contracted2_grad_xy_011_e1 * grad_grad_gelu_y_e1
     grad_gelu_x_e += contracted2_grad_xy_011_e2 * grad_grad_gelu_y_e2
     grad_gelu_x_e += grad_grad_gelu_y_e3 * contracted2_grad_xy_011_e3
     grad_gelu_x_e += contracted1_grad_xy_022_e12 * grad_grad_gelu_y_e12
     grad_gelu_x_e += contracted1_grad_xy_022_e13 * grad_grad_gelu_y_e13
-    grad_gelu_x_e += grad_grad_gelu_y_e23 * contracted1_grad_xy_022_e23 + contracted_1 * grad_grad_gelu_y_e123
-    grad_gelu_x_e += contracted3_1 * grad_grad_gelu_y_e
+    grad_gelu_x_e += grad_grad_gelu_y_e23 * contracted1_grad_xy_022_e23
+    grad_gelu_x_e += contracted_grad_xy_033_e123 * grad_grad_gelu_y_e123
+    grad_gelu_x_e += contracted3_grad_xy_000_e * grad_grad_gelu_y_e
     t5 = tl.exp(-t0 * t0)
     t6 = 1.1283791670955126 * t5
     t7 = 0.7071067811865476 * grad_grad_x_e
     grad_grad_gate_x = 0.5 * t6 * t7
-    grad_gelu_x_e_2 = gelu_y_e12 * contracted1_grad_xy_022_e12 + gelu_y_e1 * contracted2_grad_xy_011_e1
-    grad_gelu_x_e_2 += gelu_y_e123 * contracted_1 + gelu_y_e23 * contracted1_grad_xy_022_e23
-    grad_gelu_x_e_2 += gelu_y_e13 * contracted1_grad_xy_022_e13 + gelu_y_e3 * contracted2_grad_xy_011_e3
-    grad_gelu_x_e_2 += gelu_y_e2 * contracted2_grad_xy_011_e2 + gelu_y_e * contracted3_1
-    grad_gelu_x_e123 = gelu_y_e3 * contracted1_grad_xy_321_e12 + gelu_y_e * contracted_grad_xy_330_e123
-    grad_gelu_x_e123 += gelu_y_e1 * contracted1_grad_xy_321_e23 + gelu_y_e13 * contracted2_grad_xy_312_e2
-    grad_gelu_x_e123 += -gelu_y_e23 * contracted2_grad_xy_312_e1 - gelu_y_e2 * contracted1_grad_xy_321_e13
-    grad_gelu_x_e123 += -gelu_y_e12 * contracted2_grad_xy_312_e3 - gelu_y_e123 * contracted3_grad_xy_303_e
-    grad_gelu_x_e23 = gelu_y_e13 * contracted1_grad_xy_222_e12 + gelu_y_e1 * contracted_grad_xy_231_e123
-    grad_gelu_x_e23 += gelu_y_e * contracted1_grad_xy_220_e23 + gelu_y_e3 * contracted2_grad_xy_211_e2
-    grad_gelu_x_e23 += -gelu_y_e123 * contracted2_grad_xy_213_e1 - gelu_y_e12 * contracted1_grad_xy_222_e13
-    grad_gelu_x_e23 += -gelu_y_e2 * contracted2_grad_xy_211_e3 - gelu_y_e23 * contracted3_grad_xy_202_e
-    grad_gelu_x_e13 = gelu_y_e * contracted1_grad_xy_220_e13 + gelu_y_e3 * contracted2_grad_xy_211_e1
-    grad_gelu_x_e13 += gelu_y_e123 * contracted2_grad_xy_213_e2 + gelu_y_e12 * contracted1_grad_xy_222_e23
-    grad_gelu_x_e13 += -gelu_y_e23 * contracted1_grad_xy_222_e12 - gelu_y_e2 * contracted_grad_xy_231_e123
+    grad_gelu_x_e_2 = gelu_y_e123 * contracted_grad_xy_033_e123 + gelu_y_e12 * contracted1_grad_xy_022_e12
+    grad_gelu_x_e_2 += gelu_y_e1 * contracted2_grad_xy_011_e1 + gelu_y_e * contracted3_grad_xy_000_e
+    grad_gelu_x_e_2 += gelu_y_e23 * contracted1_grad_xy_022_e23 + gelu_y_e13 * contracted1_grad_xy_022_e13
+    grad_gelu_x_e_2 += gelu_y_e3 * contracted2_grad_xy_011_e3 + gelu_y_e2 * contracted2_grad_xy_011_e2
+    grad_gelu_x_e123 = gelu_y_e * contracted_grad_xy_330_e123 + gelu_y_e1 * contracted1_grad_xy_321_e23
+    grad_gelu_x_e123 += gelu_y_e3 * contracted1_grad_xy_321_e12 + gelu_y_e13 * contracted2_grad_xy_312_e2
+    grad_gelu_x_e123 += -gelu_y_e2 * contracted1_grad_xy_321_e13 - gelu_y_e12 * contracted2_grad_xy_312_e3
+    grad_gelu_x_e123 += -gelu_y_e23 * contracted2_grad_xy_312_e1 - gelu_y_e123 * contracted3_grad_xy_303_e
+    grad_gelu_x_e23 = gelu_y_e1 * contracted_grad_xy_231_e123 + gelu_y_e * contracted1_grad_xy_220_e23
+    grad_gelu_x_e23 += gelu_y_e13 * contracted1_grad_xy_222_e12 + gelu_y_e3 * contracted2_grad_xy_211_e2
+    grad_gelu_x_e23 += -gelu_y_e12 * contracted1_grad_xy_222_e13 - gelu_y_e2 * contracted2_grad_xy_211_e3
+    grad_gelu_x_e23 += -gelu_y_e123 * contracted2_grad_xy_213_e1 - gelu_y_e23 * contracted3_grad_xy_202_e
+    grad_gelu_x_e13 = gelu_y_e12 * contracted1_grad_xy_222_e23 + gelu_y_e * contracted1_grad_xy_220_e13
+    grad_gelu_x_e13 += gelu_y_e123 * contracted2_grad_xy_213_e2 + gelu_y_e3 * contracted2_grad_xy_211_e1
+    grad_gelu_x_e13 += -gelu_y_e2 * contracted_grad_xy_231_e123 - gelu_y_e23 * contracted1_grad_xy_222_e12
     grad_gelu_x_e13 += -gelu_y_e1 * contracted2_grad_xy_211_e3 - gelu_y_e13 * contracted3_grad_xy_202_e
-    grad_gelu_x_e12 = gelu_y_e * contracted1_grad_xy_220_e12 + gelu_y_e2 * contracted2_grad_xy_211_e1
-    grad_gelu_x_e12 += gelu_y_e3 * contracted_grad_xy_231_e123 + gelu_y_e23 * contracted1_grad_xy_222_e13
-    grad_gelu_x_e12 += -gelu_y_e1 * contracted2_grad_xy_211_e2 - gelu_y_e13 * contracted1_grad_xy_222_e23
-    grad_gelu_x_e12 += -gelu_y_e123 * contracted2_grad_xy_213_e3 - gelu_y_e12 * contracted3_grad_xy_202_e
-    grad_gelu_x_e3 = gelu_y_e123 * contracted1_grad_xy_123_e12 + gelu_y_e12 * contracted_grad_xy_132_e123
+    grad_gelu_x_e12 = gelu_y_e2 * contracted2_grad_xy_211_e1 + gelu_y_e3 * contracted_grad_xy_231_e123
+    grad_gelu_x_e12 += gelu_y_e23 * contracted1_grad_xy_222_e13 + gelu_y_e * contracted1_grad_xy_220_e12
+    grad_gelu_x_e12 += -gelu_y_e13 * contracted1_grad_xy_222_e23 - gelu_y_e123 * contracted2_grad_xy_213_e3
+    grad_gelu_x_e12 += -gelu_y_e1 * contracted2_grad_xy_211_e2 - gelu_y_e12 * contracted3_grad_xy_202_e
+    grad_gelu_x_e3 = gelu_y_e12 * contracted_grad_xy_132_e123 + gelu_y_e123 * contracted1_grad_xy_123_e12
     grad_gelu_x_e3 += gelu_y_e * contracted2_grad_xy_110_e3 + gelu_y_e3 * contracted3_grad_xy_101_e
-    grad_gelu_x_e3 += -gelu_y_e13 * contracted2_grad_xy_112_e1 - gelu_y_e23 * contracted2_grad_xy_112_e2
     grad_gelu_x_e3 += -gelu_y_e2 * contracted1_grad_xy_121_e23 - gelu_y_e1 * contracted1_grad_xy_121_e13
-    grad_gelu_x_e2 = gelu_y_e * contracted2_grad_xy_110_e2 + gelu_y_e3 * contracted1_grad_xy_121_e23
-    grad_gelu_x_e2 += gelu_y_e23 * contracted2_grad_xy_112_e3 + gelu_y_e2 * contracted3_grad_xy_101_e
+    grad_gelu_x_e3 += -gelu_y_e23 * contracted2_grad_xy_112_e2 - gelu_y_e13 * contracted2_grad_xy_112_e1
+    grad_gelu_x_e2 = gelu_y_e3 * contracted1_grad_xy_121_e23 + gelu_y_e23 * contracted2_grad_xy_112_e3
+    grad_gelu_x_e2 += gelu_y_e * contracted2_grad_xy_110_e2 + gelu_y_e2 * contracted3_grad_xy_101_e
+    grad_gelu_x_e2 += -gelu_y_e13 * contracted_grad_xy_132_e123 - gelu_y_e123 * contracted1_grad_xy_123_e13
     grad_gelu_x_e2 += -gelu_y_e1 * contracted1_grad_xy_121_e12 - gelu_y_e12 * contracted2_grad_xy_112_e1
-    grad_gelu_x_e2 += -gelu_y_e123 * contracted1_grad_xy_123_e13 - gelu_y_e13 * contracted_grad_xy_132_e123
-    grad_gelu_x_e1 = gelu_y_e3 * contracted1_grad_xy_121_e13 + gelu_y_e2 * contracted1_grad_xy_121_e12
-    grad_gelu_x_e1 += gelu_y_e * contracted2_grad_xy_110_e1 + gelu_y_e23 * contracted_grad_xy_132_e123
-    grad_gelu_x_e1 += gelu_y_e123 * contracted1_grad_xy_123_e23 + gelu_y_e13 * contracted2_grad_xy_112_e3
-    grad_gelu_x_e1 += gelu_y_e12 * contracted2_grad_xy_112_e2 + gelu_y_e1 * contracted3_grad_xy_101_e
+    grad_gelu_x_e1 = gelu_y_e23 * contracted_grad_xy_132_e123 + gelu_y_e123 * contracted1_grad_xy_123_e23
+    grad_gelu_x_e1 += gelu_y_e3 * contracted1_grad_xy_121_e13 + gelu_y_e2 * contracted1_grad_xy_121_e12
+    grad_gelu_x_e1 += gelu_y_e13 * contracted2_grad_xy_112_e3 + gelu_y_e12 * contracted2_grad_xy_112_e2
+    grad_gelu_x_e1 += gelu_y_e * contracted2_grad_xy_110_e1 + gelu_y_e1 * contracted3_grad_xy_101_e
     grad_gate_x = x_e123 * grad_gelu_x_e123 + x_e23 * grad_gelu_x_e23 + x_e13 * grad_gelu_x_e13
     grad_gate_x += x_e12 * grad_gelu_x_e12 + x_e3 * grad_gelu_x_e3 + x_e2 * grad_gelu_x_e2
     grad_gate_x += x_e1 * grad_gelu_x_e1 + x_e * grad_gelu_x_e_2
-    grad_gelu_x_e1_2 = gelu_y_e * contracted2_7 + gelu_y_e23 * contracted_5 + gelu_y_e123 * contracted1_32
-    grad_gelu_x_e1_2 += gelu_y_e3 * contracted1_19 + gelu_y_e2 * contracted1_7 + gelu_y_e13 * contracted2_32
-    grad_gelu_x_e1_2 += gelu_y_e12 * contracted2_20 + gelu_y_e1 * contracted3_5
-    grad_gelu_x_e1_2 += grad_grad_gelu_y_e1 * contracted3_grad_xy_101_e
+    grad_gelu_x_e1_2 = gelu_y_e12 * contracted2_17 + gelu_y_e23 * contracted_3 + gelu_y_e123 * contracted1_29
+    grad_gelu_x_e1_2 += gelu_y_e3 * contracted1_15 + gelu_y_e2 * contracted1_3 + gelu_y_e13 * contracted2_29
+    grad_gelu_x_e1_2 += gelu_y_e * contracted2_3 + gelu_y_e1 * contracted3_3
+    grad_gelu_x_e1_2 += contracted3_grad_xy_101_e * grad_grad_gelu_y_e1
     grad_gelu_x_e1_2 += contracted1_grad_xy_121_e12 * grad_grad_gelu_y_e2
     grad_gelu_x_e1_2 += contracted1_grad_xy_121_e13 * grad_grad_gelu_y_e3
     grad_gelu_x_e1_2 += contracted2_grad_xy_112_e2 * grad_grad_gelu_y_e12
     grad_gelu_x_e1_2 += grad_grad_gelu_y_e13 * contracted2_grad_xy_112_e3
-    grad_gelu_x_e1_2 += grad_grad_gelu_y_e23 * contracted_grad_xy_132_e123
+    grad_gelu_x_e1_2 += contracted_grad_xy_132_e123 * grad_grad_gelu_y_e23
     grad_gelu_x_e1_2 += grad_grad_gelu_y_e123 * contracted1_grad_xy_123_e23
     grad_gelu_x_e1_2 += contracted2_grad_xy_110_e1 * grad_grad_gelu_y_e
-    grad_gelu_x_e2_2 = gelu_y_e3 * contracted1_31 + gelu_y_e23 * contracted2_32 + gelu_y_e * contracted2_19
-    grad_gelu_x_e2_2 += gelu_y_e2 * contracted3_5 + grad_grad_gelu_y_e2 * contracted3_grad_xy_101_e
+    grad_gelu_x_e2_2 = gelu_y_e3 * contracted1_27 + gelu_y_e23 * contracted2_29 + gelu_y_e * contracted2_15
+    grad_gelu_x_e2_2 += gelu_y_e2 * contracted3_3 + contracted3_grad_xy_101_e * grad_grad_gelu_y_e2
     grad_gelu_x_e2_2 += grad_grad_gelu_y_e3 * contracted1_grad_xy_121_e23
     grad_gelu_x_e2_2 += grad_grad_gelu_y_e23 * contracted2_grad_xy_112_e3
-    grad_gelu_x_e2_2 += contracted2_grad_xy_110_e2 * grad_grad_gelu_y_e - gelu_y_e1 * contracted1_7
-    grad_gelu_x_e2_2 += -gelu_y_e12 * contracted2_8 - gelu_y_e13 * contracted_5 - gelu_y_e123 * contracted1_20
+    grad_gelu_x_e2_2 += contracted2_grad_xy_110_e2 * grad_grad_gelu_y_e - gelu_y_e13 * contracted_3
+    grad_gelu_x_e2_2 += -gelu_y_e123 * contracted1_17 - gelu_y_e1 * contracted1_3 - gelu_y_e12 * contracted2_5
     grad_gelu_x_e2_2 += -contracted1_grad_xy_121_e12 * grad_grad_gelu_y_e1
     grad_gelu_x_e2_2 += -contracted2_grad_xy_112_e1 * grad_grad_gelu_y_e12
-    grad_gelu_x_e2_2 += -grad_grad_gelu_y_e13 * contracted_grad_xy_132_e123
+    grad_gelu_x_e2_2 += -contracted_grad_xy_132_e123 * grad_grad_gelu_y_e13
     grad_gelu_x_e2_2 += -contracted1_grad_xy_123_e13 * grad_grad_gelu_y_e123
-    grad_gelu_x_e3_2 = gelu_y_e123 * contracted1_8 + gelu_y_e12 * contracted_5 + gelu_y_e * contracted2_31
-    grad_gelu_x_e3_2 += gelu_y_e3 * contracted3_5 + grad_grad_gelu_y_e3 * contracted3_grad_xy_101_e
-    grad_gelu_x_e3_2 += grad_grad_gelu_y_e12 * contracted_grad_xy_132_e123
+    grad_gelu_x_e3_2 = gelu_y_e12 * contracted_3 + gelu_y_e123 * contracted1_5 + gelu_y_e * contracted2_27
+    grad_gelu_x_e3_2 += gelu_y_e3 * contracted3_3 + contracted3_grad_xy_101_e * grad_grad_gelu_y_e3
+    grad_gelu_x_e3_2 += contracted_grad_xy_132_e123 * grad_grad_gelu_y_e12
     grad_gelu_x_e3_2 += contracted1_grad_xy_123_e12 * grad_grad_gelu_y_e123
-    grad_gelu_x_e3_2 += grad_grad_gelu_y_e * contracted2_grad_xy_110_e3 - gelu_y_e2 * contracted1_31
-    grad_gelu_x_e3_2 += -gelu_y_e1 * contracted1_19 - gelu_y_e23 * contracted2_20 - gelu_y_e13 * contracted2_8
+    grad_gelu_x_e3_2 += grad_grad_gelu_y_e * contracted2_grad_xy_110_e3 - gelu_y_e2 * contracted1_27
+    grad_gelu_x_e3_2 += -gelu_y_e1 * contracted1_15 - gelu_y_e23 * contracted2_17 - gelu_y_e13 * contracted2_5
     grad_gelu_x_e3_2 += -contracted1_grad_xy_121_e13 * grad_grad_gelu_y_e1
     grad_gelu_x_e3_2 += -grad_grad_gelu_y_e2 * contracted1_grad_xy_121_e23
     grad_gelu_x_e3_2 += -contracted2_grad_xy_112_e1 * grad_grad_gelu_y_e13
     grad_gelu_x_e3_2 += -contracted2_grad_xy_112_e2 * grad_grad_gelu_y_e23
-    grad_gelu_x_e12_2 = gelu_y_e * contracted1_9 + gelu_y_e3 * contracted_6 + gelu_y_e23 * contracted1_22
-    grad_gelu_x_e12_2 += gelu_y_e2 * contracted2_9 + contracted2_grad_xy_211_e1 * grad_grad_gelu_y_e2
-    grad_gelu_x_e12_2 += contracted_grad_xy_231_e123 * grad_grad_gelu_y_e3
-    grad_gelu_x_e12_2 += contracted1_grad_xy_222_e13 * grad_grad_gelu_y_e23
-    grad_gelu_x_e12_2 += contracted1_grad_xy_220_e12 * grad_grad_gelu_y_e - gelu_y_e13 * contracted1_34
-    grad_gelu_x_e12_2 += -gelu_y_e123 * contracted2_34 - gelu_y_e1 * contracted2_21 - gelu_y_e12 * contracted3_6
-    grad_gelu_x_e12_2 += -contracted2_grad_xy_211_e2 * grad_grad_gelu_y_e1
-    grad_gelu_x_e12_2 += -contracted3_grad_xy_202_e * grad_grad_gelu_y_e12
+    grad_gelu_x_e12_2 = gelu_y_e3 * contracted_5 + gelu_y_e23 * contracted1_21 + gelu_y_e * contracted1_7
+    grad_gelu_x_e12_2 += gelu_y_e2 * contracted2_7 + contracted2_grad_xy_211_e1 * grad_grad_gelu_y_e2
+    grad_gelu_x_e12_2 += grad_grad_gelu_y_e3 * contracted_grad_xy_231_e123
+    grad_gelu_x_e12_2 += grad_grad_gelu_y_e23 * contracted1_grad_xy_222_e13
+    grad_gelu_x_e12_2 += contracted1_grad_xy_220_e12 * grad_grad_gelu_y_e - gelu_y_e13 * contracted1_33
+    grad_gelu_x_e12_2 += -gelu_y_e123 * contracted2_33 - gelu_y_e1 * contracted2_19 - gelu_y_e12 * contracted3_5
+    grad_gelu_x_e12_2 += -grad_grad_gelu_y_e1 * contracted2_grad_xy_211_e2
+    grad_gelu_x_e12_2 += -grad_grad_gelu_y_e12 * contracted3_grad_xy_202_e
     grad_gelu_x_e12_2 += -grad_grad_gelu_y_e13 * contracted1_grad_xy_222_e23
     grad_gelu_x_e12_2 += -grad_grad_gelu_y_e123 * contracted2_grad_xy_213_e3
-    grad_gelu_x_e13_2 = gelu_y_e3 * contracted2_9 + gelu_y_e12 * contracted1_34 + gelu_y_e * contracted1_21
-    grad_gelu_x_e13_2 += gelu_y_e123 * contracted2_22 + contracted2_grad_xy_211_e1 * grad_grad_gelu_y_e3
+    grad_gelu_x_e13_2 = gelu_y_e12 * contracted1_33 + gelu_y_e * contracted1_19 + gelu_y_e123 * contracted2_21
+    grad_gelu_x_e13_2 += gelu_y_e3 * contracted2_7 + contracted2_grad_xy_211_e1 * grad_grad_gelu_y_e3
     grad_gelu_x_e13_2 += grad_grad_gelu_y_e12 * contracted1_grad_xy_222_e23
-    grad_gelu_x_e13_2 += contracted2_grad_xy_213_e2 * grad_grad_gelu_y_e123
-    grad_gelu_x_e13_2 += contracted1_grad_xy_220_e13 * grad_grad_gelu_y_e - gelu_y_e23 * contracted1_10
-    grad_gelu_x_e13_2 += -gelu_y_e2 * contracted_6 - gelu_y_e1 * contracted2_33 - gelu_y_e13 * contracted3_6
+    grad_gelu_x_e13_2 += grad_grad_gelu_y_e123 * contracted2_grad_xy_213_e2
+    grad_gelu_x_e13_2 += grad_grad_gelu_y_e * contracted1_grad_xy_220_e13 - gelu_y_e2 * contracted_5
+    grad_gelu_x_e13_2 += -gelu_y_e23 * contracted1_9 - gelu_y_e1 * contracted2_31 - gelu_y_e13 * contracted3_5
     grad_gelu_x_e13_2 += -grad_grad_gelu_y_e1 * contracted2_grad_xy_211_e3
-    grad_gelu_x_e13_2 += -contracted_grad_xy_231_e123 * grad_grad_gelu_y_e2
-    grad_gelu_x_e13_2 += -contracted3_grad_xy_202_e * grad_grad_gelu_y_e13
+    grad_gelu_x_e13_2 += -grad_grad_gelu_y_e2 * contracted_grad_xy_231_e123
+    grad_gelu_x_e13_2 += -grad_grad_gelu_y_e13 * contracted3_grad_xy_202_e
     grad_gelu_x_e13_2 += -contracted1_grad_xy_222_e12 * grad_grad_gelu_y_e23
-    grad_gelu_x_e23_2 = gelu_y_e1 * contracted_6 + gelu_y_e13 * contracted1_10 + gelu_y_e * contracted1_33
-    grad_gelu_x_e23_2 += gelu_y_e3 * contracted2_21 + contracted_grad_xy_231_e123 * grad_grad_gelu_y_e1
-    grad_gelu_x_e23_2 += contracted2_grad_xy_211_e2 * grad_grad_gelu_y_e3
+    grad_gelu_x_e23_2 = gelu_y_e1 * contracted_5 + gelu_y_e13 * contracted1_9 + gelu_y_e * contracted1_31
+    grad_gelu_x_e23_2 += gelu_y_e3 * contracted2_19 + grad_grad_gelu_y_e1 * contracted_grad_xy_231_e123
+    grad_gelu_x_e23_2 += grad_grad_gelu_y_e3 * contracted2_grad_xy_211_e2
     grad_gelu_x_e23_2 += contracted1_grad_xy_222_e12 * grad_grad_gelu_y_e13
-    grad_gelu_x_e23_2 += grad_grad_gelu_y_e * contracted1_grad_xy_220_e23 - gelu_y_e123 * contracted2_10
-    grad_gelu_x_e23_2 += -gelu_y_e12 * contracted1_22 - gelu_y_e2 * contracted2_33 - gelu_y_e23 * contracted3_6
+    grad_gelu_x_e23_2 += grad_grad_gelu_y_e * contracted1_grad_xy_220_e23 - gelu_y_e12 * contracted1_21
+    grad_gelu_x_e23_2 += -gelu_y_e123 * contracted2_9 - gelu_y_e2 * contracted2_31 - gelu_y_e23 * contracted3_5
     grad_gelu_x_e23_2 += -grad_grad_gelu_y_e2 * contracted2_grad_xy_211_e3
-    grad_gelu_x_e23_2 += -contracted1_grad_xy_222_e13 * grad_grad_gelu_y_e12
-    grad_gelu_x_e23_2 += -contracted3_grad_xy_202_e * grad_grad_gelu_y_e23
+    grad_gelu_x_e23_2 += -grad_grad_gelu_y_e12 * contracted1_grad_xy_222_e13
+    grad_gelu_x_e23_2 += -grad_grad_gelu_y_e23 * contracted3_grad_xy_202_e
     grad_gelu_x_e23_2 += -contracted2_grad_xy_213_e1 * grad_grad_gelu_y_e123
     grad_gelu_x_e123_2 = gelu_y_e * contracted_7 + gelu_y_e1 * contracted1_35 + gelu_y_e3 * contracted1_11
     grad_gelu_x_e123_2 += gelu_y_e13 * contracted2_23 + grad_grad_gelu_y_e1 * contracted1_grad_xy_321_e23
     grad_gelu_x_e123_2 += contracted1_grad_xy_321_e12 * grad_grad_gelu_y_e3
-    grad_gelu_x_e123_2 += contracted2_grad_xy_312_e2 * grad_grad_gelu_y_e13
-    grad_gelu_x_e123_2 += contracted_grad_xy_330_e123 * grad_grad_gelu_y_e - gelu_y_e2 * contracted1_23
+    grad_gelu_x_e123_2 += grad_grad_gelu_y_e13 * contracted2_grad_xy_312_e2
+    grad_gelu_x_e123_2 += grad_grad_gelu_y_e * contracted_grad_xy_330_e123 - gelu_y_e2 * contracted1_23
     grad_gelu_x_e123_2 += -gelu_y_e12 * contracted2_35 - gelu_y_e23 * contracted2_11
-    grad_gelu_x_e123_2 += -gelu_y_e123 * contracted3_7 - contracted1_grad_xy_321_e13 * grad_grad_gelu_y_e2
+    grad_gelu_x_e123_2 += -gelu_y_e123 * contracted3_7 - grad_grad_gelu_y_e2 * contracted1_grad_xy_321_e13
     grad_gelu_x_e123_2 += -grad_grad_gelu_y_e12 * contracted2_grad_xy_312_e3
     grad_gelu_x_e123_2 += -contracted2_grad_xy_312_e1 * grad_grad_gelu_y_e23
-    grad_gelu_x_e123_2 += -contracted3_grad_xy_303_e * grad_grad_gelu_y_e123
+    grad_gelu_x_e123_2 += -grad_grad_gelu_y_e123 * contracted3_grad_xy_303_e
     grad_gate_x_2 = x_e * grad_gelu_x_e + x_e1 * grad_gelu_x_e1_2 + x_e2 * grad_gelu_x_e2_2
     grad_gate_x_2 += x_e3 * grad_gelu_x_e3_2 + x_e12 * grad_gelu_x_e12_2 + x_e13 * grad_gelu_x_e13_2
     grad_gate_x_2 += x_e23 * grad_gelu_x_e23_2 + x_e123 * grad_gelu_x_e123_2
@@ -11102,18 +11054,18 @@ def _fused_gelu_fcgp_norm_without_normalize_double_backward_1_kernel(
     grad_x_e13 = gate_x * grad_gelu_x_e13_2 + grad_grad_gate_x * grad_gelu_x_e13
     grad_x_e23 = gate_x * grad_gelu_x_e23_2 + grad_grad_gate_x * grad_gelu_x_e23
     grad_x_e123 = gate_x * grad_gelu_x_e123_2 + grad_grad_gate_x * grad_gelu_x_e123
-    gelu_x_e12 = x_e12 * gate_x
-    gelu_x_e1 = x_e1 * gate_x
+    gelu_x_e = x_e * gate_x
+    gelu_x_e2 = x_e2 * gate_x
     gelu_x_e123 = x_e123 * gate_x
     gelu_x_e23 = x_e23 * gate_x
     gelu_x_e13 = x_e13 * gate_x
+    gelu_x_e12 = x_e12 * gate_x
     gelu_x_e3 = x_e3 * gate_x
-    gelu_x_e2 = x_e2 * gate_x
-    gelu_x_e = x_e * gate_x
-    grad_gelu_y_e = gelu_x_e12 * contracted1_grad_xy_220_e12 + gelu_x_e1 * contracted2_grad_xy_110_e1
+    gelu_x_e1 = x_e1 * gate_x
+    grad_gelu_y_e = gelu_x_e * contracted3_grad_xy_000_e + gelu_x_e2 * contracted2_grad_xy_110_e2
     grad_gelu_y_e += gelu_x_e123 * contracted_grad_xy_330_e123 + gelu_x_e23 * contracted1_grad_xy_220_e23
-    grad_gelu_y_e += gelu_x_e13 * contracted1_grad_xy_220_e13 + gelu_x_e3 * contracted2_grad_xy_110_e3
-    grad_gelu_y_e += gelu_x_e2 * contracted2_grad_xy_110_e2 + gelu_x_e * contracted3_1
+    grad_gelu_y_e += gelu_x_e13 * contracted1_grad_xy_220_e13 + gelu_x_e12 * contracted1_grad_xy_220_e12
+    grad_gelu_y_e += gelu_x_e3 * contracted2_grad_xy_110_e3 + gelu_x_e1 * contracted2_grad_xy_110_e1
     grad_grad_gelu_x_e1 = gate_x * grad_grad_x_e1 + x_e1 * grad_grad_gate_x
     grad_grad_gelu_x_e2 = gate_x * grad_grad_x_e2 + x_e2 * grad_grad_gate_x
     grad_grad_gelu_x_e3 = gate_x * grad_grad_x_e3 + x_e3 * grad_grad_gate_x
@@ -11122,40 +11074,41 @@ def _fused_gelu_fcgp_norm_without_normalize_double_backward_1_kernel(
     grad_grad_gelu_x_e23 = gate_x * grad_grad_x_e23 + x_e23 * grad_grad_gate_x
     grad_grad_gelu_x_e123 = gate_x * grad_grad_x_e123 + x_e123 * grad_grad_gate_x
     grad_grad_gelu_x_e = x_e * grad_grad_gate_x + gate_x * grad_grad_x_e
-    grad_gelu_y_e_2 = gelu_x_e * contracted3_grad_xy_000_e + gelu_x_e123 * contracted_7
-    grad_gelu_y_e_2 += gelu_x_e23 * contracted1_33 + gelu_x_e13 * contracted1_21 + gelu_x_e12 * contracted1_9
-    grad_gelu_y_e_2 += gelu_x_e3 * contracted2_31 + gelu_x_e2 * contracted2_19 + gelu_x_e1 * contracted2_7
+    grad_gelu_y_e_2 = gelu_x_e123 * contracted_7 + gelu_x_e23 * contracted1_31 + gelu_x_e13 * contracted1_19
+    grad_gelu_y_e_2 += gelu_x_e12 * contracted1_7 + gelu_x_e3 * contracted2_27 + gelu_x_e2 * contracted2_15
+    grad_gelu_y_e_2 += gelu_x_e1 * contracted2_3 + gelu_x_e * contracted3_1
     grad_gelu_y_e_2 += contracted2_grad_xy_110_e1 * grad_grad_gelu_x_e1
     grad_gelu_y_e_2 += contracted2_grad_xy_110_e2 * grad_grad_gelu_x_e2
     grad_gelu_y_e_2 += grad_grad_gelu_x_e3 * contracted2_grad_xy_110_e3
     grad_gelu_y_e_2 += contracted1_grad_xy_220_e12 * grad_grad_gelu_x_e12
-    grad_gelu_y_e_2 += contracted1_grad_xy_220_e13 * grad_grad_gelu_x_e13
+    grad_gelu_y_e_2 += grad_grad_gelu_x_e13 * contracted1_grad_xy_220_e13
     grad_gelu_y_e_2 += grad_grad_gelu_x_e23 * contracted1_grad_xy_220_e23
-    grad_gelu_y_e_2 += contracted_grad_xy_330_e123 * grad_grad_gelu_x_e123 + contracted3_1 * grad_grad_gelu_x_e
-    grad_gelu_y_e123 = gelu_x_e3 * contracted1_grad_xy_123_e12 + gelu_x_e * contracted_1
-    grad_gelu_y_e123 += gelu_x_e1 * contracted1_grad_xy_123_e23 + gelu_x_e13 * contracted2_grad_xy_213_e2
-    grad_gelu_y_e123 += -gelu_x_e23 * contracted2_grad_xy_213_e1 - gelu_x_e2 * contracted1_grad_xy_123_e13
-    grad_gelu_y_e123 += -gelu_x_e12 * contracted2_grad_xy_213_e3 - gelu_x_e123 * contracted3_grad_xy_303_e
-    grad_gelu_y_e23 = gelu_x_e12 * contracted1_grad_xy_222_e13 + gelu_x_e1 * contracted_grad_xy_132_e123
-    grad_gelu_y_e23 += gelu_x_e * contracted1_grad_xy_022_e23 + gelu_x_e2 * contracted2_grad_xy_112_e3
-    grad_gelu_y_e23 += -gelu_x_e13 * contracted1_grad_xy_222_e12 - gelu_x_e123 * contracted2_grad_xy_312_e1
-    grad_gelu_y_e23 += -gelu_x_e3 * contracted2_grad_xy_112_e2 - gelu_x_e23 * contracted3_grad_xy_202_e
+    grad_gelu_y_e_2 += grad_grad_gelu_x_e123 * contracted_grad_xy_330_e123
+    grad_gelu_y_e_2 += contracted3_grad_xy_000_e * grad_grad_gelu_x_e
+    grad_gelu_y_e123 = gelu_x_e * contracted_grad_xy_033_e123 + gelu_x_e1 * contracted1_grad_xy_123_e23
+    grad_gelu_y_e123 += gelu_x_e3 * contracted1_grad_xy_123_e12 + gelu_x_e13 * contracted2_grad_xy_213_e2
+    grad_gelu_y_e123 += -gelu_x_e2 * contracted1_grad_xy_123_e13 - gelu_x_e12 * contracted2_grad_xy_213_e3
+    grad_gelu_y_e123 += -gelu_x_e23 * contracted2_grad_xy_213_e1 - gelu_x_e123 * contracted3_grad_xy_303_e
+    grad_gelu_y_e23 = gelu_x_e1 * contracted_grad_xy_132_e123 + gelu_x_e * contracted1_grad_xy_022_e23
+    grad_gelu_y_e23 += gelu_x_e12 * contracted1_grad_xy_222_e13 + gelu_x_e2 * contracted2_grad_xy_112_e3
+    grad_gelu_y_e23 += -gelu_x_e13 * contracted1_grad_xy_222_e12 - gelu_x_e3 * contracted2_grad_xy_112_e2
+    grad_gelu_y_e23 += -gelu_x_e123 * contracted2_grad_xy_312_e1 - gelu_x_e23 * contracted3_grad_xy_202_e
     grad_gelu_y_e13 = gelu_x_e * contracted1_grad_xy_022_e13 + gelu_x_e23 * contracted1_grad_xy_222_e12
-    grad_gelu_y_e13 += gelu_x_e123 * contracted2_grad_xy_312_e2 + gelu_x_e1 * contracted2_grad_xy_112_e3
-    grad_gelu_y_e13 += -gelu_x_e3 * contracted2_grad_xy_112_e1 - gelu_x_e2 * contracted_grad_xy_132_e123
-    grad_gelu_y_e13 += -gelu_x_e12 * contracted1_grad_xy_222_e23 - gelu_x_e13 * contracted3_grad_xy_202_e
-    grad_gelu_y_e12 = gelu_x_e1 * contracted2_grad_xy_112_e2 + gelu_x_e * contracted1_grad_xy_022_e12
-    grad_gelu_y_e12 += gelu_x_e3 * contracted_grad_xy_132_e123 + gelu_x_e13 * contracted1_grad_xy_222_e23
-    grad_gelu_y_e12 += -gelu_x_e2 * contracted2_grad_xy_112_e1 - gelu_x_e23 * contracted1_grad_xy_222_e13
-    grad_gelu_y_e12 += -gelu_x_e123 * contracted2_grad_xy_312_e3 - gelu_x_e12 * contracted3_grad_xy_202_e
-    grad_gelu_y_e3 = gelu_x_e123 * contracted1_grad_xy_321_e12 + gelu_x_e13 * contracted2_grad_xy_211_e1
-    grad_gelu_y_e3 += gelu_x_e23 * contracted2_grad_xy_211_e2 + gelu_x_e12 * contracted_grad_xy_231_e123
-    grad_gelu_y_e3 += gelu_x_e2 * contracted1_grad_xy_121_e23 + gelu_x_e1 * contracted1_grad_xy_121_e13
-    grad_gelu_y_e3 += gelu_x_e * contracted2_grad_xy_011_e3 + gelu_x_e3 * contracted3_grad_xy_101_e
+    grad_gelu_y_e13 += gelu_x_e1 * contracted2_grad_xy_112_e3 + gelu_x_e123 * contracted2_grad_xy_312_e2
+    grad_gelu_y_e13 += -gelu_x_e2 * contracted_grad_xy_132_e123 - gelu_x_e12 * contracted1_grad_xy_222_e23
+    grad_gelu_y_e13 += -gelu_x_e3 * contracted2_grad_xy_112_e1 - gelu_x_e13 * contracted3_grad_xy_202_e
+    grad_gelu_y_e12 = gelu_x_e * contracted1_grad_xy_022_e12 + gelu_x_e3 * contracted_grad_xy_132_e123
+    grad_gelu_y_e12 += gelu_x_e13 * contracted1_grad_xy_222_e23 + gelu_x_e1 * contracted2_grad_xy_112_e2
+    grad_gelu_y_e12 += -gelu_x_e23 * contracted1_grad_xy_222_e13 - gelu_x_e123 * contracted2_grad_xy_312_e3
+    grad_gelu_y_e12 += -gelu_x_e2 * contracted2_grad_xy_112_e1 - gelu_x_e12 * contracted3_grad_xy_202_e
+    grad_gelu_y_e3 = gelu_x_e1 * contracted1_grad_xy_121_e13 + gelu_x_e12 * contracted_grad_xy_231_e123
+    grad_gelu_y_e3 += gelu_x_e2 * contracted1_grad_xy_121_e23 + gelu_x_e123 * contracted1_grad_xy_321_e12
+    grad_gelu_y_e3 += gelu_x_e * contracted2_grad_xy_011_e3 + gelu_x_e23 * contracted2_grad_xy_211_e2
+    grad_gelu_y_e3 += gelu_x_e13 * contracted2_grad_xy_211_e1 + gelu_x_e3 * contracted3_grad_xy_101_e
     grad_gelu_y_e2 = gelu_x_e * contracted2_grad_xy_011_e2 + gelu_x_e1 * contracted1_grad_xy_121_e12
     grad_gelu_y_e2 += gelu_x_e12 * contracted2_grad_xy_211_e1 + gelu_x_e2 * contracted3_grad_xy_101_e
-    grad_gelu_y_e2 += -gelu_x_e123 * contracted1_grad_xy_321_e13 - gelu_x_e13 * contracted_grad_xy_231_e123
-    grad_gelu_y_e2 += -gelu_x_e3 * contracted1_grad_xy_121_e23 - gelu_x_e23 * contracted2_grad_xy_211_e3
+    grad_gelu_y_e2 += -gelu_x_e13 * contracted_grad_xy_231_e123 - gelu_x_e3 * contracted1_grad_xy_121_e23
+    grad_gelu_y_e2 += -gelu_x_e123 * contracted1_grad_xy_321_e13 - gelu_x_e23 * contracted2_grad_xy_211_e3
     grad_gelu_y_e1 = gelu_x_e * contracted2_grad_xy_011_e1 + gelu_x_e23 * contracted_grad_xy_231_e123
     grad_gelu_y_e1 += gelu_x_e123 * contracted1_grad_xy_321_e23 + gelu_x_e1 * contracted3_grad_xy_101_e
     grad_gelu_y_e1 += -gelu_x_e3 * contracted1_grad_xy_121_e13 - gelu_x_e2 * contracted1_grad_xy_121_e12
@@ -11163,79 +11116,77 @@ def _fused_gelu_fcgp_norm_without_normalize_double_backward_1_kernel(
     grad_gate_y = y_e123 * grad_gelu_y_e123 + y_e23 * grad_gelu_y_e23 + y_e13 * grad_gelu_y_e13
     grad_gate_y += y_e12 * grad_gelu_y_e12 + y_e3 * grad_gelu_y_e3 + y_e2 * grad_gelu_y_e2
     grad_gate_y += y_e1 * grad_gelu_y_e1 + y_e * grad_gelu_y_e
-    grad_gelu_y_e1_2 = gelu_x_e * contracted2_6 + gelu_x_e123 * contracted1_35 + gelu_x_e23 * contracted_6
-    grad_gelu_y_e1_2 += gelu_x_e1 * contracted3_5 + grad_grad_gelu_x_e1 * contracted3_grad_xy_101_e
-    grad_gelu_y_e1_2 += contracted_grad_xy_231_e123 * grad_grad_gelu_x_e23
+    grad_gelu_y_e1_2 = gelu_x_e123 * contracted1_35 + gelu_x_e23 * contracted_5 + gelu_x_e1 * contracted3_3
+    grad_gelu_y_e1_2 += gelu_x_e * contracted2_1 + contracted3_grad_xy_101_e * grad_grad_gelu_x_e1
+    grad_gelu_y_e1_2 += grad_grad_gelu_x_e23 * contracted_grad_xy_231_e123
     grad_gelu_y_e1_2 += grad_grad_gelu_x_e123 * contracted1_grad_xy_321_e23
-    grad_gelu_y_e1_2 += contracted2_grad_xy_011_e1 * grad_grad_gelu_x_e - gelu_x_e13 * contracted2_33
-    grad_gelu_y_e1_2 += -gelu_x_e12 * contracted2_21 - gelu_x_e3 * contracted1_19 - gelu_x_e2 * contracted1_7
+    grad_gelu_y_e1_2 += contracted2_grad_xy_011_e1 * grad_grad_gelu_x_e - gelu_x_e13 * contracted2_31
+    grad_gelu_y_e1_2 += -gelu_x_e12 * contracted2_19 - gelu_x_e3 * contracted1_15 - gelu_x_e2 * contracted1_3
     grad_gelu_y_e1_2 += -contracted1_grad_xy_121_e12 * grad_grad_gelu_x_e2
     grad_gelu_y_e1_2 += -contracted1_grad_xy_121_e13 * grad_grad_gelu_x_e3
-    grad_gelu_y_e1_2 += -contracted2_grad_xy_211_e2 * grad_grad_gelu_x_e12
+    grad_gelu_y_e1_2 += -grad_grad_gelu_x_e12 * contracted2_grad_xy_211_e2
     grad_gelu_y_e1_2 += -grad_grad_gelu_x_e13 * contracted2_grad_xy_211_e3
-    grad_gelu_y_e2_2 = gelu_x_e1 * contracted1_7 + gelu_x_e12 * contracted2_9 + gelu_x_e2 * contracted3_5
-    grad_gelu_y_e2_2 += gelu_x_e * contracted2_18 + contracted1_grad_xy_121_e12 * grad_grad_gelu_x_e1
-    grad_gelu_y_e2_2 += grad_grad_gelu_x_e2 * contracted3_grad_xy_101_e
+    grad_gelu_y_e2_2 = gelu_x_e12 * contracted2_7 + gelu_x_e1 * contracted1_3 + gelu_x_e2 * contracted3_3
+    grad_gelu_y_e2_2 += gelu_x_e * contracted2_13 + contracted1_grad_xy_121_e12 * grad_grad_gelu_x_e1
+    grad_gelu_y_e2_2 += contracted3_grad_xy_101_e * grad_grad_gelu_x_e2
     grad_gelu_y_e2_2 += contracted2_grad_xy_211_e1 * grad_grad_gelu_x_e12
     grad_gelu_y_e2_2 += contracted2_grad_xy_011_e2 * grad_grad_gelu_x_e - gelu_x_e123 * contracted1_23
-    grad_gelu_y_e2_2 += -gelu_x_e13 * contracted_6 - gelu_x_e23 * contracted2_33 - gelu_x_e3 * contracted1_31
+    grad_gelu_y_e2_2 += -gelu_x_e13 * contracted_5 - gelu_x_e23 * contracted2_31 - gelu_x_e3 * contracted1_27
     grad_gelu_y_e2_2 += -grad_grad_gelu_x_e3 * contracted1_grad_xy_121_e23
-    grad_gelu_y_e2_2 += -contracted_grad_xy_231_e123 * grad_grad_gelu_x_e13
+    grad_gelu_y_e2_2 += -grad_grad_gelu_x_e13 * contracted_grad_xy_231_e123
     grad_gelu_y_e2_2 += -grad_grad_gelu_x_e23 * contracted2_grad_xy_211_e3
-    grad_gelu_y_e2_2 += -contracted1_grad_xy_321_e13 * grad_grad_gelu_x_e123
-    grad_gelu_y_e3_2 = gelu_x_e123 * contracted1_11 + gelu_x_e12 * contracted_6 + gelu_x_e23 * contracted2_21
-    grad_gelu_y_e3_2 += gelu_x_e13 * contracted2_9 + gelu_x_e2 * contracted1_31 + gelu_x_e1 * contracted1_19
-    grad_gelu_y_e3_2 += gelu_x_e3 * contracted3_5 + gelu_x_e * contracted2_30
+    grad_gelu_y_e2_2 += -grad_grad_gelu_x_e123 * contracted1_grad_xy_321_e13
+    grad_gelu_y_e3_2 = gelu_x_e123 * contracted1_11 + gelu_x_e12 * contracted_5 + gelu_x_e23 * contracted2_19
+    grad_gelu_y_e3_2 += gelu_x_e13 * contracted2_7 + gelu_x_e2 * contracted1_27 + gelu_x_e1 * contracted1_15
+    grad_gelu_y_e3_2 += gelu_x_e3 * contracted3_3 + gelu_x_e * contracted2_25
     grad_gelu_y_e3_2 += contracted1_grad_xy_121_e13 * grad_grad_gelu_x_e1
     grad_gelu_y_e3_2 += grad_grad_gelu_x_e2 * contracted1_grad_xy_121_e23
-    grad_gelu_y_e3_2 += grad_grad_gelu_x_e3 * contracted3_grad_xy_101_e
-    grad_gelu_y_e3_2 += contracted_grad_xy_231_e123 * grad_grad_gelu_x_e12
+    grad_gelu_y_e3_2 += contracted3_grad_xy_101_e * grad_grad_gelu_x_e3
+    grad_gelu_y_e3_2 += grad_grad_gelu_x_e12 * contracted_grad_xy_231_e123
     grad_gelu_y_e3_2 += contracted2_grad_xy_211_e1 * grad_grad_gelu_x_e13
-    grad_gelu_y_e3_2 += contracted2_grad_xy_211_e2 * grad_grad_gelu_x_e23
+    grad_gelu_y_e3_2 += grad_grad_gelu_x_e23 * contracted2_grad_xy_211_e2
     grad_gelu_y_e3_2 += contracted1_grad_xy_321_e12 * grad_grad_gelu_x_e123
     grad_gelu_y_e3_2 += grad_grad_gelu_x_e * contracted2_grad_xy_011_e3
-    grad_gelu_y_e12_2 = gelu_x_e * contracted1_6 + gelu_x_e13 * contracted1_34 + gelu_x_e3 * contracted_5
-    grad_gelu_y_e12_2 += gelu_x_e1 * contracted2_20 + contracted2_grad_xy_112_e2 * grad_grad_gelu_x_e1
-    grad_gelu_y_e12_2 += grad_grad_gelu_x_e3 * contracted_grad_xy_132_e123
+    grad_gelu_y_e12_2 = gelu_x_e13 * contracted1_33 + gelu_x_e3 * contracted_3 + gelu_x_e1 * contracted2_17
+    grad_gelu_y_e12_2 += gelu_x_e * contracted1_1 + contracted2_grad_xy_112_e2 * grad_grad_gelu_x_e1
+    grad_gelu_y_e12_2 += contracted_grad_xy_132_e123 * grad_grad_gelu_x_e3
     grad_gelu_y_e12_2 += grad_grad_gelu_x_e13 * contracted1_grad_xy_222_e23
     grad_gelu_y_e12_2 += contracted1_grad_xy_022_e12 * grad_grad_gelu_x_e - gelu_x_e123 * contracted2_35
-    grad_gelu_y_e12_2 += -gelu_x_e23 * contracted1_22 - gelu_x_e12 * contracted3_6 - gelu_x_e2 * contracted2_8
+    grad_gelu_y_e12_2 += -gelu_x_e23 * contracted1_21 - gelu_x_e12 * contracted3_5 - gelu_x_e2 * contracted2_5
     grad_gelu_y_e12_2 += -contracted2_grad_xy_112_e1 * grad_grad_gelu_x_e2
-    grad_gelu_y_e12_2 += -contracted3_grad_xy_202_e * grad_grad_gelu_x_e12
-    grad_gelu_y_e12_2 += -contracted1_grad_xy_222_e13 * grad_grad_gelu_x_e23
+    grad_gelu_y_e12_2 += -grad_grad_gelu_x_e12 * contracted3_grad_xy_202_e
+    grad_gelu_y_e12_2 += -grad_grad_gelu_x_e23 * contracted1_grad_xy_222_e13
     grad_gelu_y_e12_2 += -grad_grad_gelu_x_e123 * contracted2_grad_xy_312_e3
-    grad_gelu_y_e13_2 = gelu_x_e23 * contracted1_10 + gelu_x_e123 * contracted2_23
-    grad_gelu_y_e13_2 += gelu_x_e1 * contracted2_32 + gelu_x_e * contracted1_18
-    grad_gelu_y_e13_2 += grad_grad_gelu_x_e1 * contracted2_grad_xy_112_e3
+    grad_gelu_y_e13_2 = gelu_x_e123 * contracted2_23 + gelu_x_e23 * contracted1_9 + gelu_x_e1 * contracted2_29
+    grad_gelu_y_e13_2 += gelu_x_e * contracted1_13 + grad_grad_gelu_x_e1 * contracted2_grad_xy_112_e3
     grad_gelu_y_e13_2 += contracted1_grad_xy_222_e12 * grad_grad_gelu_x_e23
-    grad_gelu_y_e13_2 += contracted2_grad_xy_312_e2 * grad_grad_gelu_x_e123
-    grad_gelu_y_e13_2 += contracted1_grad_xy_022_e13 * grad_grad_gelu_x_e - gelu_x_e3 * contracted2_8
-    grad_gelu_y_e13_2 += -gelu_x_e12 * contracted1_34 - gelu_x_e13 * contracted3_6 - gelu_x_e2 * contracted_5
-    grad_gelu_y_e13_2 += -grad_grad_gelu_x_e2 * contracted_grad_xy_132_e123
+    grad_gelu_y_e13_2 += grad_grad_gelu_x_e123 * contracted2_grad_xy_312_e2
+    grad_gelu_y_e13_2 += contracted1_grad_xy_022_e13 * grad_grad_gelu_x_e - gelu_x_e12 * contracted1_33
+    grad_gelu_y_e13_2 += -gelu_x_e13 * contracted3_5 - gelu_x_e2 * contracted_3 - gelu_x_e3 * contracted2_5
+    grad_gelu_y_e13_2 += -contracted_grad_xy_132_e123 * grad_grad_gelu_x_e2
     grad_gelu_y_e13_2 += -contracted2_grad_xy_112_e1 * grad_grad_gelu_x_e3
     grad_gelu_y_e13_2 += -grad_grad_gelu_x_e12 * contracted1_grad_xy_222_e23
-    grad_gelu_y_e13_2 += -contracted3_grad_xy_202_e * grad_grad_gelu_x_e13
-    grad_gelu_y_e23_2 = gelu_x_e12 * contracted1_22 + gelu_x_e1 * contracted_5 + gelu_x_e2 * contracted2_32
-    grad_gelu_y_e23_2 += gelu_x_e * contracted1_30 + grad_grad_gelu_x_e1 * contracted_grad_xy_132_e123
+    grad_gelu_y_e13_2 += -grad_grad_gelu_x_e13 * contracted3_grad_xy_202_e
+    grad_gelu_y_e23_2 = gelu_x_e12 * contracted1_21 + gelu_x_e1 * contracted_3 + gelu_x_e2 * contracted2_29
+    grad_gelu_y_e23_2 += gelu_x_e * contracted1_25 + contracted_grad_xy_132_e123 * grad_grad_gelu_x_e1
     grad_gelu_y_e23_2 += grad_grad_gelu_x_e2 * contracted2_grad_xy_112_e3
-    grad_gelu_y_e23_2 += contracted1_grad_xy_222_e13 * grad_grad_gelu_x_e12
-    grad_gelu_y_e23_2 += grad_grad_gelu_x_e * contracted1_grad_xy_022_e23 - gelu_x_e123 * contracted2_11
-    grad_gelu_y_e23_2 += -gelu_x_e13 * contracted1_10 - gelu_x_e23 * contracted3_6 - gelu_x_e3 * contracted2_20
+    grad_gelu_y_e23_2 += grad_grad_gelu_x_e12 * contracted1_grad_xy_222_e13
+    grad_gelu_y_e23_2 += grad_grad_gelu_x_e * contracted1_grad_xy_022_e23 - gelu_x_e13 * contracted1_9
+    grad_gelu_y_e23_2 += -gelu_x_e123 * contracted2_11 - gelu_x_e23 * contracted3_5 - gelu_x_e3 * contracted2_17
     grad_gelu_y_e23_2 += -contracted2_grad_xy_112_e2 * grad_grad_gelu_x_e3
     grad_gelu_y_e23_2 += -contracted1_grad_xy_222_e12 * grad_grad_gelu_x_e13
-    grad_gelu_y_e23_2 += -contracted3_grad_xy_202_e * grad_grad_gelu_x_e23
+    grad_gelu_y_e23_2 += -grad_grad_gelu_x_e23 * contracted3_grad_xy_202_e
     grad_gelu_y_e23_2 += -contracted2_grad_xy_312_e1 * grad_grad_gelu_x_e123
-    grad_gelu_y_e123_2 = gelu_x_e * contracted_grad_xy_033_e123 + gelu_x_e13 * contracted2_22
-    grad_gelu_y_e123_2 += gelu_x_e1 * contracted1_32 + gelu_x_e3 * contracted1_8
-    grad_gelu_y_e123_2 += grad_grad_gelu_x_e1 * contracted1_grad_xy_123_e23
+    grad_gelu_y_e123_2 = gelu_x_e13 * contracted2_21 + gelu_x_e1 * contracted1_29 + gelu_x_e3 * contracted1_5
+    grad_gelu_y_e123_2 += gelu_x_e * contracted_1 + grad_grad_gelu_x_e1 * contracted1_grad_xy_123_e23
     grad_gelu_y_e123_2 += contracted1_grad_xy_123_e12 * grad_grad_gelu_x_e3
-    grad_gelu_y_e123_2 += contracted2_grad_xy_213_e2 * grad_grad_gelu_x_e13 + contracted_1 * grad_grad_gelu_x_e
-    grad_gelu_y_e123_2 += -gelu_x_e123 * contracted3_7 - gelu_x_e12 * contracted2_34
-    grad_gelu_y_e123_2 += -gelu_x_e23 * contracted2_10 - gelu_x_e2 * contracted1_20
-    grad_gelu_y_e123_2 += -contracted1_grad_xy_123_e13 * grad_grad_gelu_x_e2
+    grad_gelu_y_e123_2 += grad_grad_gelu_x_e13 * contracted2_grad_xy_213_e2
+    grad_gelu_y_e123_2 += contracted_grad_xy_033_e123 * grad_grad_gelu_x_e - gelu_x_e23 * contracted2_9
+    grad_gelu_y_e123_2 += -gelu_x_e123 * contracted3_7 - gelu_x_e12 * contracted2_33
+    grad_gelu_y_e123_2 += -gelu_x_e2 * contracted1_17 - contracted1_grad_xy_123_e13 * grad_grad_gelu_x_e2
     grad_gelu_y_e123_2 += -grad_grad_gelu_x_e12 * contracted2_grad_xy_213_e3
     grad_gelu_y_e123_2 += -contracted2_grad_xy_213_e1 * grad_grad_gelu_x_e23
-    grad_gelu_y_e123_2 += -contracted3_grad_xy_303_e * grad_grad_gelu_x_e123
+    grad_gelu_y_e123_2 += -grad_grad_gelu_x_e123 * contracted3_grad_xy_303_e
     grad_gate_y_2 = grad_grad_y_e123 * grad_gelu_y_e123 + grad_grad_y_e23 * grad_gelu_y_e23
     grad_gate_y_2 += grad_grad_y_e13 * grad_gelu_y_e13 + grad_grad_y_e12 * grad_gelu_y_e12
     grad_gate_y_2 += grad_grad_y_e3 * grad_gelu_y_e3 + grad_grad_y_e2 * grad_gelu_y_e2
@@ -11569,9 +11520,9 @@ def _fused_gelu_fcgp_norm_without_normalize_double_backward_4_kernel(
     grad_grad_x_ptr,
     grad_grad_y_ptr,
     operand8_ptr,
+    operand9_ptr,
     operand10_ptr,
     operand11_ptr,
-    operand12_ptr,
     B,
     N,
     HAS_GRAD_GRAD_X: tl.constexpr,
@@ -11596,9 +11547,9 @@ def _fused_gelu_fcgp_norm_without_normalize_double_backward_4_kernel(
     grad_grad_x_row = grad_grad_x_ptr + b * N
     grad_grad_y_row = grad_grad_y_ptr + b * N
     operand8_row = operand8_ptr + b * 8 * N
+    operand9_row = operand9_ptr + b * 12 * N
     operand10_row = operand10_ptr + b * 12 * N
-    operand11_row = operand11_ptr + b * 12 * N
-    operand12_row = operand12_ptr + b * 8 * N
+    operand11_row = operand11_ptr + b * 8 * N
 
     x_e = tl.load(x_row + at, mask=mask, other=0.0).to(REAL)
     x_e1 = tl.load(x_row + BN + at, mask=mask, other=0.0).to(REAL)
@@ -11644,6 +11595,7 @@ def _fused_gelu_fcgp_norm_without_normalize_double_backward_4_kernel(
     grad_grad_gate_x = 0.3989422804014327 * tl.exp(-t0 * t0) * grad_grad_x_e
     grad_grad_gelu_x_e = gate_x * grad_grad_x_e + x_e * grad_grad_gate_x
     grad_grad_xy_000_e = gelu_x_e * grad_grad_gelu_y_e + gelu_y_e * grad_grad_gelu_x_e
+    xy_000_e = gelu_x_e * gelu_y_e
     gelu_x_e1 = x_e1 * gate_x
     grad_grad_gelu_y_e1 = gate_y * grad_grad_y_e1 + y_e1 * grad_grad_gate_y
     gelu_x_e2 = x_e2 * gate_x
@@ -11659,6 +11611,7 @@ def _fused_gelu_fcgp_norm_without_normalize_double_backward_4_kernel(
     grad_grad_xy_101_e = gelu_x_e1 * grad_grad_gelu_y_e1 + gelu_x_e2 * grad_grad_gelu_y_e2
     grad_grad_xy_101_e += gelu_x_e3 * grad_grad_gelu_y_e3 + gelu_y_e1 * grad_grad_gelu_x_e1
     grad_grad_xy_101_e += gelu_y_e2 * grad_grad_gelu_x_e2 + gelu_y_e3 * grad_grad_gelu_x_e3
+    xy_101_e = gelu_x_e1 * gelu_y_e1 + gelu_x_e2 * gelu_y_e2 + gelu_x_e3 * gelu_y_e3
     gelu_x_e12 = x_e12 * gate_x
     grad_grad_gelu_y_e12 = gate_y * grad_grad_y_e12 + y_e12 * grad_grad_gate_y
     gelu_x_e13 = x_e13 * gate_x
@@ -11674,318 +11627,198 @@ def _fused_gelu_fcgp_norm_without_normalize_double_backward_4_kernel(
     grad_grad_xy_202_e = -gelu_x_e12 * grad_grad_gelu_y_e12 - gelu_x_e13 * grad_grad_gelu_y_e13
     grad_grad_xy_202_e += -gelu_x_e23 * grad_grad_gelu_y_e23 - gelu_y_e12 * grad_grad_gelu_x_e12
     grad_grad_xy_202_e += -gelu_y_e13 * grad_grad_gelu_x_e13 - gelu_y_e23 * grad_grad_gelu_x_e23
+    xy_202_e = -gelu_x_e12 * gelu_y_e12 - gelu_x_e13 * gelu_y_e13 - gelu_x_e23 * gelu_y_e23
     gelu_x_e123 = x_e123 * gate_x
     grad_grad_gelu_y_e123 = gate_y * grad_grad_y_e123 + y_e123 * grad_grad_gate_y
     gelu_y_e123 = y_e123 * gate_y
     grad_grad_gelu_x_e123 = gate_x * grad_grad_x_e123 + x_e123 * grad_grad_gate_x
     grad_grad_xy_303_e = -gelu_x_e123 * grad_grad_gelu_y_e123 - gelu_y_e123 * grad_grad_gelu_x_e123
-    xy_000_e = gelu_x_e * gelu_y_e
-    xy_101_e = gelu_x_e1 * gelu_y_e1 + gelu_x_e2 * gelu_y_e2 + gelu_x_e3 * gelu_y_e3
-    xy_202_e = -gelu_x_e12 * gelu_y_e12 - gelu_x_e13 * gelu_y_e13 - gelu_x_e23 * gelu_y_e23
     xy_303_e = -gelu_x_e123 * gelu_y_e123
     grad_grad_xy_011_e1 = gelu_x_e * grad_grad_gelu_y_e1 + gelu_y_e1 * grad_grad_gelu_x_e
+    xy_011_e1 = gelu_x_e * gelu_y_e1
     grad_grad_xy_110_e1 = gelu_x_e1 * grad_grad_gelu_y_e + gelu_y_e * grad_grad_gelu_x_e1
+    xy_110_e1 = gelu_x_e1 * gelu_y_e
     grad_grad_xy_112_e1 = -gelu_x_e2 * grad_grad_gelu_y_e12 - gelu_x_e3 * grad_grad_gelu_y_e13
     grad_grad_xy_112_e1 += -gelu_y_e12 * grad_grad_gelu_x_e2 - gelu_y_e13 * grad_grad_gelu_x_e3
+    xy_112_e1 = -gelu_x_e2 * gelu_y_e12 - gelu_x_e3 * gelu_y_e13
     grad_grad_xy_211_e1 = gelu_x_e12 * grad_grad_gelu_y_e2 + gelu_x_e13 * grad_grad_gelu_y_e3
     grad_grad_xy_211_e1 += gelu_y_e2 * grad_grad_gelu_x_e12 + gelu_y_e3 * grad_grad_gelu_x_e13
-    grad_grad_xy_213_e1 = -gelu_x_e23 * grad_grad_gelu_y_e123 - gelu_y_e123 * grad_grad_gelu_x_e23
-    grad_grad_xy_312_e1 = -gelu_x_e123 * grad_grad_gelu_y_e23 - gelu_y_e23 * grad_grad_gelu_x_e123
-    xy_011_e1 = gelu_x_e * gelu_y_e1
-    xy_110_e1 = gelu_x_e1 * gelu_y_e
-    xy_112_e1 = -gelu_x_e2 * gelu_y_e12 - gelu_x_e3 * gelu_y_e13
     xy_211_e1 = gelu_x_e12 * gelu_y_e2 + gelu_x_e13 * gelu_y_e3
+    grad_grad_xy_213_e1 = -gelu_x_e23 * grad_grad_gelu_y_e123 - gelu_y_e123 * grad_grad_gelu_x_e23
     xy_213_e1 = -gelu_x_e23 * gelu_y_e123
+    grad_grad_xy_312_e1 = -gelu_x_e123 * grad_grad_gelu_y_e23 - gelu_y_e23 * grad_grad_gelu_x_e123
     xy_312_e1 = -gelu_x_e123 * gelu_y_e23
     grad_grad_xy_011_e2 = gelu_x_e * grad_grad_gelu_y_e2 + gelu_y_e2 * grad_grad_gelu_x_e
+    xy_011_e2 = gelu_x_e * gelu_y_e2
     grad_grad_xy_110_e2 = gelu_x_e2 * grad_grad_gelu_y_e + gelu_y_e * grad_grad_gelu_x_e2
+    xy_110_e2 = gelu_x_e2 * gelu_y_e
     grad_grad_xy_112_e2 = gelu_x_e1 * grad_grad_gelu_y_e12 + gelu_y_e12 * grad_grad_gelu_x_e1
     grad_grad_xy_112_e2 += -gelu_x_e3 * grad_grad_gelu_y_e23 - gelu_y_e23 * grad_grad_gelu_x_e3
+    xy_112_e2 = gelu_x_e1 * gelu_y_e12 - gelu_x_e3 * gelu_y_e23
     grad_grad_xy_211_e2 = gelu_x_e23 * grad_grad_gelu_y_e3 + gelu_y_e3 * grad_grad_gelu_x_e23
     grad_grad_xy_211_e2 += -gelu_x_e12 * grad_grad_gelu_y_e1 - gelu_y_e1 * grad_grad_gelu_x_e12
-    grad_grad_xy_213_e2 = gelu_x_e13 * grad_grad_gelu_y_e123 + gelu_y_e123 * grad_grad_gelu_x_e13
-    grad_grad_xy_312_e2 = gelu_x_e123 * grad_grad_gelu_y_e13 + gelu_y_e13 * grad_grad_gelu_x_e123
-    xy_011_e2 = gelu_x_e * gelu_y_e2
-    xy_110_e2 = gelu_x_e2 * gelu_y_e
-    xy_112_e2 = gelu_x_e1 * gelu_y_e12 - gelu_x_e3 * gelu_y_e23
     xy_211_e2 = gelu_x_e23 * gelu_y_e3 - gelu_x_e12 * gelu_y_e1
+    grad_grad_xy_213_e2 = gelu_x_e13 * grad_grad_gelu_y_e123 + gelu_y_e123 * grad_grad_gelu_x_e13
     xy_213_e2 = gelu_x_e13 * gelu_y_e123
+    grad_grad_xy_312_e2 = gelu_x_e123 * grad_grad_gelu_y_e13 + gelu_y_e13 * grad_grad_gelu_x_e123
     xy_312_e2 = gelu_x_e123 * gelu_y_e13
     grad_grad_xy_011_e3 = gelu_x_e * grad_grad_gelu_y_e3 + gelu_y_e3 * grad_grad_gelu_x_e
+    xy_011_e3 = gelu_x_e * gelu_y_e3
     grad_grad_xy_110_e3 = gelu_x_e3 * grad_grad_gelu_y_e + gelu_y_e * grad_grad_gelu_x_e3
+    xy_110_e3 = gelu_x_e3 * gelu_y_e
     grad_grad_xy_112_e3 = gelu_x_e1 * grad_grad_gelu_y_e13 + gelu_x_e2 * grad_grad_gelu_y_e23
     grad_grad_xy_112_e3 += gelu_y_e13 * grad_grad_gelu_x_e1 + gelu_y_e23 * grad_grad_gelu_x_e2
+    xy_112_e3 = gelu_x_e1 * gelu_y_e13 + gelu_x_e2 * gelu_y_e23
     grad_grad_xy_211_e3 = -gelu_x_e13 * grad_grad_gelu_y_e1 - gelu_x_e23 * grad_grad_gelu_y_e2
     grad_grad_xy_211_e3 += -gelu_y_e1 * grad_grad_gelu_x_e13 - gelu_y_e2 * grad_grad_gelu_x_e23
-    grad_grad_xy_213_e3 = -gelu_x_e12 * grad_grad_gelu_y_e123 - gelu_y_e123 * grad_grad_gelu_x_e12
-    grad_grad_xy_312_e3 = -gelu_x_e123 * grad_grad_gelu_y_e12 - gelu_y_e12 * grad_grad_gelu_x_e123
-    xy_011_e3 = gelu_x_e * gelu_y_e3
-    xy_110_e3 = gelu_x_e3 * gelu_y_e
-    xy_112_e3 = gelu_x_e1 * gelu_y_e13 + gelu_x_e2 * gelu_y_e23
     xy_211_e3 = -gelu_x_e13 * gelu_y_e1 - gelu_x_e23 * gelu_y_e2
+    grad_grad_xy_213_e3 = -gelu_x_e12 * grad_grad_gelu_y_e123 - gelu_y_e123 * grad_grad_gelu_x_e12
     xy_213_e3 = -gelu_x_e12 * gelu_y_e123
+    grad_grad_xy_312_e3 = -gelu_x_e123 * grad_grad_gelu_y_e12 - gelu_y_e12 * grad_grad_gelu_x_e123
     xy_312_e3 = -gelu_x_e123 * gelu_y_e12
     grad_grad_xy_022_e12 = gelu_x_e * grad_grad_gelu_y_e12 + gelu_y_e12 * grad_grad_gelu_x_e
+    xy_022_e12 = gelu_x_e * gelu_y_e12
     grad_grad_xy_121_e12 = gelu_x_e1 * grad_grad_gelu_y_e2 + gelu_y_e2 * grad_grad_gelu_x_e1
     grad_grad_xy_121_e12 += -gelu_x_e2 * grad_grad_gelu_y_e1 - gelu_y_e1 * grad_grad_gelu_x_e2
+    xy_121_e12 = gelu_x_e1 * gelu_y_e2 - gelu_x_e2 * gelu_y_e1
     grad_grad_xy_123_e12 = gelu_x_e3 * grad_grad_gelu_y_e123 + gelu_y_e123 * grad_grad_gelu_x_e3
+    xy_123_e12 = gelu_x_e3 * gelu_y_e123
     grad_grad_xy_220_e12 = gelu_x_e12 * grad_grad_gelu_y_e + gelu_y_e * grad_grad_gelu_x_e12
+    xy_220_e12 = gelu_x_e12 * gelu_y_e
     grad_grad_xy_222_e12 = gelu_x_e23 * grad_grad_gelu_y_e13 + gelu_y_e13 * grad_grad_gelu_x_e23
     grad_grad_xy_222_e12 += -gelu_x_e13 * grad_grad_gelu_y_e23 - gelu_y_e23 * grad_grad_gelu_x_e13
-    grad_grad_xy_321_e12 = gelu_x_e123 * grad_grad_gelu_y_e3 + gelu_y_e3 * grad_grad_gelu_x_e123
-    xy_022_e12 = gelu_x_e * gelu_y_e12
-    xy_121_e12 = gelu_x_e1 * gelu_y_e2 - gelu_x_e2 * gelu_y_e1
-    xy_123_e12 = gelu_x_e3 * gelu_y_e123
-    xy_220_e12 = gelu_x_e12 * gelu_y_e
     xy_222_e12 = gelu_x_e23 * gelu_y_e13 - gelu_x_e13 * gelu_y_e23
+    grad_grad_xy_321_e12 = gelu_x_e123 * grad_grad_gelu_y_e3 + gelu_y_e3 * grad_grad_gelu_x_e123
     xy_321_e12 = gelu_x_e123 * gelu_y_e3
     grad_grad_xy_022_e13 = gelu_x_e * grad_grad_gelu_y_e13 + gelu_y_e13 * grad_grad_gelu_x_e
+    xy_022_e13 = gelu_x_e * gelu_y_e13
     grad_grad_xy_121_e13 = gelu_x_e1 * grad_grad_gelu_y_e3 + gelu_y_e3 * grad_grad_gelu_x_e1
     grad_grad_xy_121_e13 += -gelu_x_e3 * grad_grad_gelu_y_e1 - gelu_y_e1 * grad_grad_gelu_x_e3
+    xy_121_e13 = gelu_x_e1 * gelu_y_e3 - gelu_x_e3 * gelu_y_e1
     grad_grad_xy_123_e13 = -gelu_x_e2 * grad_grad_gelu_y_e123 - gelu_y_e123 * grad_grad_gelu_x_e2
+    xy_123_e13 = -gelu_x_e2 * gelu_y_e123
     grad_grad_xy_220_e13 = gelu_x_e13 * grad_grad_gelu_y_e + gelu_y_e * grad_grad_gelu_x_e13
+    xy_220_e13 = gelu_x_e13 * gelu_y_e
     grad_grad_xy_222_e13 = gelu_x_e12 * grad_grad_gelu_y_e23 + gelu_y_e23 * grad_grad_gelu_x_e12
     grad_grad_xy_222_e13 += -gelu_x_e23 * grad_grad_gelu_y_e12 - gelu_y_e12 * grad_grad_gelu_x_e23
-    grad_grad_xy_321_e13 = -gelu_x_e123 * grad_grad_gelu_y_e2 - gelu_y_e2 * grad_grad_gelu_x_e123
-    xy_022_e13 = gelu_x_e * gelu_y_e13
-    xy_121_e13 = gelu_x_e1 * gelu_y_e3 - gelu_x_e3 * gelu_y_e1
-    xy_123_e13 = -gelu_x_e2 * gelu_y_e123
-    xy_220_e13 = gelu_x_e13 * gelu_y_e
     xy_222_e13 = gelu_x_e12 * gelu_y_e23 - gelu_x_e23 * gelu_y_e12
+    grad_grad_xy_321_e13 = -gelu_x_e123 * grad_grad_gelu_y_e2 - gelu_y_e2 * grad_grad_gelu_x_e123
     xy_321_e13 = -gelu_x_e123 * gelu_y_e2
     grad_grad_xy_022_e23 = gelu_x_e * grad_grad_gelu_y_e23 + gelu_y_e23 * grad_grad_gelu_x_e
+    xy_022_e23 = gelu_x_e * gelu_y_e23
     grad_grad_xy_121_e23 = gelu_x_e2 * grad_grad_gelu_y_e3 + gelu_y_e3 * grad_grad_gelu_x_e2
     grad_grad_xy_121_e23 += -gelu_x_e3 * grad_grad_gelu_y_e2 - gelu_y_e2 * grad_grad_gelu_x_e3
+    xy_121_e23 = gelu_x_e2 * gelu_y_e3 - gelu_x_e3 * gelu_y_e2
     grad_grad_xy_123_e23 = gelu_x_e1 * grad_grad_gelu_y_e123 + gelu_y_e123 * grad_grad_gelu_x_e1
+    xy_123_e23 = gelu_x_e1 * gelu_y_e123
     grad_grad_xy_220_e23 = gelu_x_e23 * grad_grad_gelu_y_e + gelu_y_e * grad_grad_gelu_x_e23
+    xy_220_e23 = gelu_x_e23 * gelu_y_e
     grad_grad_xy_222_e23 = gelu_x_e13 * grad_grad_gelu_y_e12 + gelu_y_e12 * grad_grad_gelu_x_e13
     grad_grad_xy_222_e23 += -gelu_x_e12 * grad_grad_gelu_y_e13 - gelu_y_e13 * grad_grad_gelu_x_e12
-    grad_grad_xy_321_e23 = gelu_x_e123 * grad_grad_gelu_y_e1 + gelu_y_e1 * grad_grad_gelu_x_e123
-    xy_022_e23 = gelu_x_e * gelu_y_e23
-    xy_121_e23 = gelu_x_e2 * gelu_y_e3 - gelu_x_e3 * gelu_y_e2
-    xy_123_e23 = gelu_x_e1 * gelu_y_e123
-    xy_220_e23 = gelu_x_e23 * gelu_y_e
     xy_222_e23 = gelu_x_e13 * gelu_y_e12 - gelu_x_e12 * gelu_y_e13
+    grad_grad_xy_321_e23 = gelu_x_e123 * grad_grad_gelu_y_e1 + gelu_y_e1 * grad_grad_gelu_x_e123
     xy_321_e23 = gelu_x_e123 * gelu_y_e1
     grad_grad_xy_033_e123 = gelu_x_e * grad_grad_gelu_y_e123 + gelu_y_e123 * grad_grad_gelu_x_e
+    xy_033_e123 = gelu_x_e * gelu_y_e123
     grad_grad_xy_132_e123 = gelu_x_e3 * grad_grad_gelu_y_e12 + gelu_x_e1 * grad_grad_gelu_y_e23
     grad_grad_xy_132_e123 += gelu_y_e23 * grad_grad_gelu_x_e1 + gelu_y_e12 * grad_grad_gelu_x_e3
     grad_grad_xy_132_e123 += -gelu_x_e2 * grad_grad_gelu_y_e13 - gelu_y_e13 * grad_grad_gelu_x_e2
+    xy_132_e123 = gelu_x_e1 * gelu_y_e23 + gelu_x_e3 * gelu_y_e12 - gelu_x_e2 * gelu_y_e13
     grad_grad_xy_231_e123 = gelu_x_e23 * grad_grad_gelu_y_e1 + gelu_x_e12 * grad_grad_gelu_y_e3
     grad_grad_xy_231_e123 += gelu_y_e3 * grad_grad_gelu_x_e12 + gelu_y_e1 * grad_grad_gelu_x_e23
     grad_grad_xy_231_e123 += -gelu_x_e13 * grad_grad_gelu_y_e2 - gelu_y_e2 * grad_grad_gelu_x_e13
-    grad_grad_xy_330_e123 = gelu_x_e123 * grad_grad_gelu_y_e + gelu_y_e * grad_grad_gelu_x_e123
-    xy_033_e123 = gelu_x_e * gelu_y_e123
-    xy_132_e123 = gelu_x_e1 * gelu_y_e23 + gelu_x_e3 * gelu_y_e12 - gelu_x_e2 * gelu_y_e13
     xy_231_e123 = gelu_x_e12 * gelu_y_e3 + gelu_x_e23 * gelu_y_e1 - gelu_x_e13 * gelu_y_e2
+    grad_grad_xy_330_e123 = gelu_x_e123 * grad_grad_gelu_y_e + gelu_y_e * grad_grad_gelu_x_e123
     xy_330_e123 = gelu_x_e123 * gelu_y_e
 
     tl.store(operand8_row + r * 8 * N + n, grad_grad_xy_000_e, mask=mask)
-    tl.store(operand8_row + r * 8 * N + n + N, grad_grad_xy_101_e, mask=mask)
-    tl.store(operand8_row + r * 8 * N + n + 2 * N, grad_grad_xy_202_e, mask=mask)
-    tl.store(operand8_row + r * 8 * N + n + 3 * N, grad_grad_xy_303_e, mask=mask)
-    tl.store(operand8_row + r * 8 * N + n + 4 * N, xy_000_e, mask=mask)
-    tl.store(operand8_row + r * 8 * N + n + 5 * N, xy_101_e, mask=mask)
-    tl.store(operand8_row + r * 8 * N + n + 6 * N, xy_202_e, mask=mask)
+    tl.store(operand8_row + r * 8 * N + n + N, xy_000_e, mask=mask)
+    tl.store(operand8_row + r * 8 * N + n + 2 * N, grad_grad_xy_101_e, mask=mask)
+    tl.store(operand8_row + r * 8 * N + n + 3 * N, xy_101_e, mask=mask)
+    tl.store(operand8_row + r * 8 * N + n + 4 * N, grad_grad_xy_202_e, mask=mask)
+    tl.store(operand8_row + r * 8 * N + n + 5 * N, xy_202_e, mask=mask)
+    tl.store(operand8_row + r * 8 * N + n + 6 * N, grad_grad_xy_303_e, mask=mask)
     tl.store(operand8_row + r * 8 * N + n + 7 * N, xy_303_e, mask=mask)
-    tl.store(operand10_row + r * 12 * N + n, grad_grad_xy_011_e1, mask=mask)
-    tl.store(operand10_row + N + r * 12 * N + n, grad_grad_xy_110_e1, mask=mask)
-    tl.store(operand10_row + 2 * N + r * 12 * N + n, grad_grad_xy_112_e1, mask=mask)
-    tl.store(operand10_row + 3 * N + r * 12 * N + n, grad_grad_xy_211_e1, mask=mask)
-    tl.store(operand10_row + 4 * N + r * 12 * N + n, grad_grad_xy_213_e1, mask=mask)
-    tl.store(operand10_row + 5 * N + r * 12 * N + n, grad_grad_xy_312_e1, mask=mask)
-    tl.store(operand10_row + 6 * N + r * 12 * N + n, xy_011_e1, mask=mask)
-    tl.store(operand10_row + 7 * N + r * 12 * N + n, xy_110_e1, mask=mask)
-    tl.store(operand10_row + 8 * N + r * 12 * N + n, xy_112_e1, mask=mask)
-    tl.store(operand10_row + 9 * N + r * 12 * N + n, xy_211_e1, mask=mask)
-    tl.store(operand10_row + 10 * N + r * 12 * N + n, xy_213_e1, mask=mask)
-    tl.store(operand10_row + 11 * N + r * 12 * N + n, xy_312_e1, mask=mask)
-    tl.store(operand10_row + 12 * BN + r * 12 * N + n, grad_grad_xy_011_e2, mask=mask)
-    tl.store(operand10_row + 12 * BN + N + r * 12 * N + n, grad_grad_xy_110_e2, mask=mask)
-    tl.store(operand10_row + 12 * BN + 2 * N + r * 12 * N + n, grad_grad_xy_112_e2, mask=mask)
-    tl.store(operand10_row + 12 * BN + 3 * N + r * 12 * N + n, grad_grad_xy_211_e2, mask=mask)
-    tl.store(operand10_row + 12 * BN + 4 * N + r * 12 * N + n, grad_grad_xy_213_e2, mask=mask)
-    tl.store(operand10_row + 12 * BN + 5 * N + r * 12 * N + n, grad_grad_xy_312_e2, mask=mask)
-    tl.store(operand10_row + 12 * BN + 6 * N + r * 12 * N + n, xy_011_e2, mask=mask)
-    tl.store(operand10_row + 12 * BN + 7 * N + r * 12 * N + n, xy_110_e2, mask=mask)
-    tl.store(operand10_row + 12 * BN + 8 * N + r * 12 * N + n, xy_112_e2, mask=mask)
-    tl.store(operand10_row + 12 * BN + 9 * N + r * 12 * N + n, xy_211_e2, mask=mask)
-    tl.store(operand10_row + 12 * BN + 10 * N + r * 12 * N + n, xy_213_e2, mask=mask)
-    tl.store(operand10_row + 12 * BN + 11 * N + r * 12 * N + n, xy_312_e2, mask=mask)
-    tl.store(operand10_row + 24 * BN + r * 12 * N + n, grad_grad_xy_011_e3, mask=mask)
-    tl.store(operand10_row + 24 * BN + N + r * 12 * N + n, grad_grad_xy_110_e3, mask=mask)
-    tl.store(operand10_row + 24 * BN + 2 * N + r * 12 * N + n, grad_grad_xy_112_e3, mask=mask)
-    tl.store(operand10_row + 24 * BN + 3 * N + r * 12 * N + n, grad_grad_xy_211_e3, mask=mask)
-    tl.store(operand10_row + 24 * BN + 4 * N + r * 12 * N + n, grad_grad_xy_213_e3, mask=mask)
-    tl.store(operand10_row + 24 * BN + 5 * N + r * 12 * N + n, grad_grad_xy_312_e3, mask=mask)
-    tl.store(operand10_row + 24 * BN + 6 * N + r * 12 * N + n, xy_011_e3, mask=mask)
-    tl.store(operand10_row + 24 * BN + 7 * N + r * 12 * N + n, xy_110_e3, mask=mask)
-    tl.store(operand10_row + 24 * BN + 8 * N + r * 12 * N + n, xy_112_e3, mask=mask)
-    tl.store(operand10_row + 24 * BN + 9 * N + r * 12 * N + n, xy_211_e3, mask=mask)
-    tl.store(operand10_row + 24 * BN + 10 * N + r * 12 * N + n, xy_213_e3, mask=mask)
-    tl.store(operand10_row + 24 * BN + 11 * N + r * 12 * N + n, xy_312_e3, mask=mask)
-    tl.store(operand11_row + r * 12 * N + n, grad_grad_xy_022_e12, mask=mask)
-    tl.store(operand11_row + N + r * 12 * N + n, grad_grad_xy_121_e12, mask=mask)
-    tl.store(operand11_row + 2 * N + r * 12 * N + n, grad_grad_xy_123_e12, mask=mask)
-    tl.store(operand11_row + 3 * N + r * 12 * N + n, grad_grad_xy_220_e12, mask=mask)
-    tl.store(operand11_row + 4 * N + r * 12 * N + n, grad_grad_xy_222_e12, mask=mask)
-    tl.store(operand11_row + 5 * N + r * 12 * N + n, grad_grad_xy_321_e12, mask=mask)
-    tl.store(operand11_row + 6 * N + r * 12 * N + n, xy_022_e12, mask=mask)
-    tl.store(operand11_row + 7 * N + r * 12 * N + n, xy_121_e12, mask=mask)
-    tl.store(operand11_row + 8 * N + r * 12 * N + n, xy_123_e12, mask=mask)
-    tl.store(operand11_row + 9 * N + r * 12 * N + n, xy_220_e12, mask=mask)
-    tl.store(operand11_row + 10 * N + r * 12 * N + n, xy_222_e12, mask=mask)
-    tl.store(operand11_row + 11 * N + r * 12 * N + n, xy_321_e12, mask=mask)
-    tl.store(operand11_row + 12 * BN + r * 12 * N + n, grad_grad_xy_022_e13, mask=mask)
-    tl.store(operand11_row + 12 * BN + N + r * 12 * N + n, grad_grad_xy_121_e13, mask=mask)
-    tl.store(operand11_row + 12 * BN + 2 * N + r * 12 * N + n, grad_grad_xy_123_e13, mask=mask)
-    tl.store(operand11_row + 12 * BN + 3 * N + r * 12 * N + n, grad_grad_xy_220_e13, mask=mask)
-    tl.store(operand11_row + 12 * BN + 4 * N + r * 12 * N + n, grad_grad_xy_222_e13, mask=mask)
-    tl.store(operand11_row + 12 * BN + 5 * N + r * 12 * N + n, grad_grad_xy_321_e13, mask=mask)
-    tl.store(operand11_row + 12 * BN + 6 * N + r * 12 * N + n, xy_022_e13, mask=mask)
-    tl.store(operand11_row + 12 * BN + 7 * N + r * 12 * N + n, xy_121_e13, mask=mask)
-    tl.store(operand11_row + 12 * BN + 8 * N + r * 12 * N + n, xy_123_e13, mask=mask)
-    tl.store(operand11_row + 12 * BN + 9 * N + r * 12 * N + n, xy_220_e13, mask=mask)
-    tl.store(operand11_row + 12 * BN + 10 * N + r * 12 * N + n, xy_222_e13, mask=mask)
-    tl.store(operand11_row + 12 * BN + 11 * N + r * 12 * N + n, xy_321_e13, mask=mask)
-    tl.store(operand11_row + 24 * BN + r * 12 * N + n, grad_grad_xy_022_e23, mask=mask)
-    tl.store(operand11_row + 24 * BN + N + r * 12 * N + n, grad_grad_xy_121_e23, mask=mask)
-    tl.store(operand11_row + 24 * BN + 2 * N + r * 12 * N + n, grad_grad_xy_123_e23, mask=mask)
-    tl.store(operand11_row + 24 * BN + 3 * N + r * 12 * N + n, grad_grad_xy_220_e23, mask=mask)
-    tl.store(operand11_row + 24 * BN + 4 * N + r * 12 * N + n, grad_grad_xy_222_e23, mask=mask)
-    tl.store(operand11_row + 24 * BN + 5 * N + r * 12 * N + n, grad_grad_xy_321_e23, mask=mask)
-    tl.store(operand11_row + 24 * BN + 6 * N + r * 12 * N + n, xy_022_e23, mask=mask)
-    tl.store(operand11_row + 24 * BN + 7 * N + r * 12 * N + n, xy_121_e23, mask=mask)
-    tl.store(operand11_row + 24 * BN + 8 * N + r * 12 * N + n, xy_123_e23, mask=mask)
-    tl.store(operand11_row + 24 * BN + 9 * N + r * 12 * N + n, xy_220_e23, mask=mask)
-    tl.store(operand11_row + 24 * BN + 10 * N + r * 12 * N + n, xy_222_e23, mask=mask)
-    tl.store(operand11_row + 24 * BN + 11 * N + r * 12 * N + n, xy_321_e23, mask=mask)
-    tl.store(operand12_row + r * 8 * N + n, grad_grad_xy_033_e123, mask=mask)
-    tl.store(operand12_row + r * 8 * N + n + N, grad_grad_xy_132_e123, mask=mask)
-    tl.store(operand12_row + r * 8 * N + n + 2 * N, grad_grad_xy_231_e123, mask=mask)
-    tl.store(operand12_row + r * 8 * N + n + 3 * N, grad_grad_xy_330_e123, mask=mask)
-    tl.store(operand12_row + r * 8 * N + n + 4 * N, xy_033_e123, mask=mask)
-    tl.store(operand12_row + r * 8 * N + n + 5 * N, xy_132_e123, mask=mask)
-    tl.store(operand12_row + r * 8 * N + n + 6 * N, xy_231_e123, mask=mask)
-    tl.store(operand12_row + r * 8 * N + n + 7 * N, xy_330_e123, mask=mask)
-
-
-@triton.jit(do_not_specialize=["N"])
-def _fused_gelu_fcgp_norm_without_normalize_double_backward_5_kernel(
-    weight_ptr,
-    grad_grad_weight_ptr,
-    operand9_ptr,
-    operand13_ptr,
-    N,
-    M,
-    HAS_GRAD_GRAD_WEIGHT: tl.constexpr,
-    ROWS: tl.constexpr,
-    BLOCK: tl.constexpr,
-    REAL: tl.constexpr,
-):
-    # stores factors of matrix products, in the order in which these read them
-    NM = tl.cast(N, tl.int64) * M
-
-    start = tl.program_id(0).to(tl.int64) * BLOCK
-    tile = tl.arange(0, BLOCK)
-    mask = tile < tl.cast(N, tl.int64) * M - start
-    weight_row = weight_ptr + start
-    grad_grad_weight_row = grad_grad_weight_ptr + start
-    operand9_row = operand9_ptr + start
-    operand13_row = operand13_ptr + start
-
-    weight_000 = tl.load(weight_row + tile, mask=mask, other=0.0).to(REAL)
-    weight_033 = tl.load(weight_row + 3 * NM + tile, mask=mask, other=0.0).to(REAL)
-    weight_101 = tl.load(weight_row + 4 * NM + tile, mask=mask, other=0.0).to(REAL)
-    weight_132 = tl.load(weight_row + 9 * NM + tile, mask=mask, other=0.0).to(REAL)
-    weight_202 = tl.load(weight_row + 10 * NM + tile, mask=mask, other=0.0).to(REAL)
-    weight_231 = tl.load(weight_row + 15 * NM + tile, mask=mask, other=0.0).to(REAL)
-    weight_303 = tl.load(weight_row + 16 * NM + tile, mask=mask, other=0.0).to(REAL)
-    weight_330 = tl.load(weight_row + 19 * NM + tile, mask=mask, other=0.0).to(REAL)
-    grad_grad_weight_000 = tl.load(grad_grad_weight_row + tile, mask=mask & HAS_GRAD_GRAD_WEIGHT, other=0.0).to(REAL)
-    grad_grad_weight_033 = tl.load(
-        grad_grad_weight_row + 3 * NM + tile, mask=mask & HAS_GRAD_GRAD_WEIGHT, other=0.0
-    ).to(REAL)
-    grad_grad_weight_101 = tl.load(
-        grad_grad_weight_row + 4 * NM + tile, mask=mask & HAS_GRAD_GRAD_WEIGHT, other=0.0
-    ).to(REAL)
-    grad_grad_weight_132 = tl.load(
-        grad_grad_weight_row + 9 * NM + tile, mask=mask & HAS_GRAD_GRAD_WEIGHT, other=0.0
-    ).to(REAL)
-    grad_grad_weight_202 = tl.load(
-        grad_grad_weight_row + 10 * NM + tile, mask=mask & HAS_GRAD_GRAD_WEIGHT, other=0.0
-    ).to(REAL)
-    grad_grad_weight_231 = tl.load(
-        grad_grad_weight_row + 15 * NM + tile, mask=mask & HAS_GRAD_GRAD_WEIGHT, other=0.0
-    ).to(REAL)
-    grad_grad_weight_303 = tl.load(
-        grad_grad_weight_row + 16 * NM + tile, mask=mask & HAS_GRAD_GRAD_WEIGHT, other=0.0
-    ).to(REAL)
-    grad_grad_weight_330 = tl.load(
-        grad_grad_weight_row + 19 * NM + tile, mask=mask & HAS_GRAD_GRAD_WEIGHT, other=0.0
-    ).to(REAL)
-
-    tl.store(operand9_row + tile, weight_000, mask=mask)
-    tl.store(operand9_row + NM + tile, weight_101, mask=mask)
-    tl.store(operand9_row + 2 * NM + tile, weight_202, mask=mask)
-    tl.store(operand9_row + 3 * NM + tile, weight_303, mask=mask)
-    tl.store(operand9_row + 4 * NM + tile, grad_grad_weight_000, mask=mask)
-    tl.store(operand9_row + 5 * NM + tile, grad_grad_weight_101, mask=mask)
-    tl.store(operand9_row + 6 * NM + tile, grad_grad_weight_202, mask=mask)
-    tl.store(operand9_row + 7 * NM + tile, grad_grad_weight_303, mask=mask)
-    tl.store(operand13_row + tile, weight_033, mask=mask)
-    tl.store(operand13_row + NM + tile, weight_132, mask=mask)
-    tl.store(operand13_row + 2 * NM + tile, weight_231, mask=mask)
-    tl.store(operand13_row + 3 * NM + tile, weight_330, mask=mask)
-    tl.store(operand13_row + 4 * NM + tile, grad_grad_weight_033, mask=mask)
-    tl.store(operand13_row + 5 * NM + tile, grad_grad_weight_132, mask=mask)
-    tl.store(operand13_row + 6 * NM + tile, grad_grad_weight_231, mask=mask)
-    tl.store(operand13_row + 7 * NM + tile, grad_grad_weight_330, mask=mask)
-
-
-@triton.jit(do_not_specialize=["B"])
-def _fused_gelu_fcgp_norm_without_normalize_double_backward_6_kernel(
-    contracted8_ptr,
-    contracted9_ptr,
-    contracted10_ptr,
-    contracted11_ptr,
-    grad_grad_out_ptr,
-    B,
-    M,
-    GRAD_GRAD_OUT: tl.constexpr,
-    ROWS: tl.constexpr,
-    BLOCK: tl.constexpr,
-    REAL: tl.constexpr,
-):
-    BM = tl.cast(B, tl.int64) * M
-
-    start = tl.program_id(0).to(tl.int64) * BLOCK
-    tile = tl.arange(0, BLOCK)
-    mask = tile < tl.cast(B, tl.int64) * M - start
-    contracted8_row = contracted8_ptr + start
-    contracted9_row = contracted9_ptr + start
-    contracted10_row = contracted10_ptr + start
-    contracted11_row = contracted11_ptr + start
-    grad_grad_out_row = grad_grad_out_ptr + start
-
-    contracted8_0 = tl.load(contracted8_row + tile, mask=mask, other=0.0).to(REAL)
-    contracted9_0 = tl.load(contracted9_row + tile, mask=mask, other=0.0).to(REAL)
-    contracted9_1 = tl.load(contracted9_row + BM + tile, mask=mask, other=0.0).to(REAL)
-    contracted9_2 = tl.load(contracted9_row + 2 * BM + tile, mask=mask, other=0.0).to(REAL)
-    contracted10_0 = tl.load(contracted10_row + tile, mask=mask, other=0.0).to(REAL)
-    contracted10_1 = tl.load(contracted10_row + BM + tile, mask=mask, other=0.0).to(REAL)
-    contracted10_2 = tl.load(contracted10_row + 2 * BM + tile, mask=mask, other=0.0).to(REAL)
-    contracted11_0 = tl.load(contracted11_row + tile, mask=mask, other=0.0).to(REAL)
-
-    if GRAD_GRAD_OUT:
-        tl.store(grad_grad_out_row + tile, contracted8_0, mask=mask)
-        tl.store(grad_grad_out_row + BM + tile, contracted9_0, mask=mask)
-        tl.store(grad_grad_out_row + 2 * BM + tile, contracted9_1, mask=mask)
-        tl.store(grad_grad_out_row + 3 * BM + tile, contracted9_2, mask=mask)
-        tl.store(grad_grad_out_row + 4 * BM + tile, contracted10_0, mask=mask)
-        tl.store(grad_grad_out_row + 5 * BM + tile, contracted10_1, mask=mask)
-        tl.store(grad_grad_out_row + 6 * BM + tile, contracted10_2, mask=mask)
-        tl.store(grad_grad_out_row + 7 * BM + tile, contracted11_0, mask=mask)
+    tl.store(operand9_row + r * 12 * N + n, grad_grad_xy_011_e1, mask=mask)
+    tl.store(operand9_row + N + r * 12 * N + n, xy_011_e1, mask=mask)
+    tl.store(operand9_row + 2 * N + r * 12 * N + n, grad_grad_xy_110_e1, mask=mask)
+    tl.store(operand9_row + 3 * N + r * 12 * N + n, xy_110_e1, mask=mask)
+    tl.store(operand9_row + 4 * N + r * 12 * N + n, grad_grad_xy_112_e1, mask=mask)
+    tl.store(operand9_row + 5 * N + r * 12 * N + n, xy_112_e1, mask=mask)
+    tl.store(operand9_row + 6 * N + r * 12 * N + n, grad_grad_xy_211_e1, mask=mask)
+    tl.store(operand9_row + 7 * N + r * 12 * N + n, xy_211_e1, mask=mask)
+    tl.store(operand9_row + 8 * N + r * 12 * N + n, grad_grad_xy_213_e1, mask=mask)
+    tl.store(operand9_row + 9 * N + r * 12 * N + n, xy_213_e1, mask=mask)
+    tl.store(operand9_row + 10 * N + r * 12 * N + n, grad_grad_xy_312_e1, mask=mask)
+    tl.store(operand9_row + 11 * N + r * 12 * N + n, xy_312_e1, mask=mask)
+    tl.store(operand9_row + 12 * BN + r * 12 * N + n, grad_grad_xy_011_e2, mask=mask)
+    tl.store(operand9_row + 12 * BN + N + r * 12 * N + n, xy_011_e2, mask=mask)
+    tl.store(operand9_row + 12 * BN + 2 * N + r * 12 * N + n, grad_grad_xy_110_e2, mask=mask)
+    tl.store(operand9_row + 12 * BN + 3 * N + r * 12 * N + n, xy_110_e2, mask=mask)
+    tl.store(operand9_row + 12 * BN + 4 * N + r * 12 * N + n, grad_grad_xy_112_e2, mask=mask)
+    tl.store(operand9_row + 12 * BN + 5 * N + r * 12 * N + n, xy_112_e2, mask=mask)
+    tl.store(operand9_row + 12 * BN + 6 * N + r * 12 * N + n, grad_grad_xy_211_e2, mask=mask)
+    tl.store(operand9_row + 12 * BN + 7 * N + r * 12 * N + n, xy_211_e2, mask=mask)
+    tl.store(operand9_row + 12 * BN + 8 * N + r * 12 * N + n, grad_grad_xy_213_e2, mask=mask)
+    tl.store(operand9_row + 12 * BN + 9 * N + r * 12 * N + n, xy_213_e2, mask=mask)
+    tl.store(operand9_row + 12 * BN + 10 * N + r * 12 * N + n, grad_grad_xy_312_e2, mask=mask)
+    tl.store(operand9_row + 12 * BN + 11 * N + r * 12 * N + n, xy_312_e2, mask=mask)
+    tl.store(operand9_row + 24 * BN + r * 12 * N + n, grad_grad_xy_011_e3, mask=mask)
+    tl.store(operand9_row + 24 * BN + N + r * 12 * N + n, xy_011_e3, mask=mask)
+    tl.store(operand9_row + 24 * BN + 2 * N + r * 12 * N + n, grad_grad_xy_110_e3, mask=mask)
+    tl.store(operand9_row + 24 * BN + 3 * N + r * 12 * N + n, xy_110_e3, mask=mask)
+    tl.store(operand9_row + 24 * BN + 4 * N + r * 12 * N + n, grad_grad_xy_112_e3, mask=mask)
+    tl.store(operand9_row + 24 * BN + 5 * N + r * 12 * N + n, xy_112_e3, mask=mask)
+    tl.store(operand9_row + 24 * BN + 6 * N + r * 12 * N + n, grad_grad_xy_211_e3, mask=mask)
+    tl.store(operand9_row + 24 * BN + 7 * N + r * 12 * N + n, xy_211_e3, mask=mask)
+    tl.store(operand9_row + 24 * BN + 8 * N + r * 12 * N + n, grad_grad_xy_213_e3, mask=mask)
+    tl.store(operand9_row + 24 * BN + 9 * N + r * 12 * N + n, xy_213_e3, mask=mask)
+    tl.store(operand9_row + 24 * BN + 10 * N + r * 12 * N + n, grad_grad_xy_312_e3, mask=mask)
+    tl.store(operand9_row + 24 * BN + 11 * N + r * 12 * N + n, xy_312_e3, mask=mask)
+    tl.store(operand10_row + r * 12 * N + n, grad_grad_xy_022_e12, mask=mask)
+    tl.store(operand10_row + N + r * 12 * N + n, xy_022_e12, mask=mask)
+    tl.store(operand10_row + 2 * N + r * 12 * N + n, grad_grad_xy_121_e12, mask=mask)
+    tl.store(operand10_row + 3 * N + r * 12 * N + n, xy_121_e12, mask=mask)
+    tl.store(operand10_row + 4 * N + r * 12 * N + n, grad_grad_xy_123_e12, mask=mask)
+    tl.store(operand10_row + 5 * N + r * 12 * N + n, xy_123_e12, mask=mask)
+    tl.store(operand10_row + 6 * N + r * 12 * N + n, grad_grad_xy_220_e12, mask=mask)
+    tl.store(operand10_row + 7 * N + r * 12 * N + n, xy_220_e12, mask=mask)
+    tl.store(operand10_row + 8 * N + r * 12 * N + n, grad_grad_xy_222_e12, mask=mask)
+    tl.store(operand10_row + 9 * N + r * 12 * N + n, xy_222_e12, mask=mask)
+    tl.store(operand10_row + 10 * N + r * 12 * N + n, grad_grad_xy_321_e12, mask=mask)
+    tl.store(operand10_row + 11 * N + r * 12 * N + n, xy_321_e12, mask=mask)
+    tl.store(operand10_row + 12 * BN + r * 12 * N + n, grad_grad_xy_022_e13, mask=mask)
+    tl.store(operand10_row + 12 * BN + N + r * 12 * N + n, xy_022_e13, mask=mask)
+    tl.store(operand10_row + 12 * BN + 2 * N + r * 12 * N + n, grad_grad_xy_121_e13, mask=mask)
+    tl.store(operand10_row + 12 * BN + 3 * N + r * 12 * N + n, xy_121_e13, mask=mask)
+    tl.store(operand10_row + 12 * BN + 4 * N + r * 12 * N + n, grad_grad_xy_123_e13, mask=mask)
+    tl.store(operand10_row + 12 * BN + 5 * N + r * 12 * N + n, xy_123_e13, mask=mask)
+    tl.store(operand10_row + 12 * BN + 6 * N + r * 12 * N + n, grad_grad_xy_220_e13, mask=mask)
+    tl.store(operand10_row + 12 * BN + 7 * N + r * 12 * N + n, xy_220_e13, mask=mask)
+    tl.store(operand10_row + 12 * BN + 8 * N + r * 12 * N + n, grad_grad_xy_222_e13, mask=mask)
+    tl.store(operand10_row + 12 * BN + 9 * N + r * 12 * N + n, xy_222_e13, mask=mask)
+    tl.store(operand10_row + 12 * BN + 10 * N + r * 12 * N + n, grad_grad_xy_321_e13, mask=mask)
+    tl.store(operand10_row + 12 * BN + 11 * N + r * 12 * N + n, xy_321_e13, mask=mask)
+    tl.store(operand10_row + 24 * BN + r * 12 * N + n, grad_grad_xy_022_e23, mask=mask)
+    tl.store(operand10_row + 24 * BN + N + r * 12 * N + n, xy_022_e23, mask=mask)
+    tl.store(operand10_row + 24 * BN + 2 * N + r * 12 * N + n, grad_grad_xy_121_e23, mask=mask)
+    tl.store(operand10_row + 24 * BN + 3 * N + r * 12 * N + n, xy_121_e23, mask=mask)
+    tl.store(operand10_row + 24 * BN + 4 * N + r * 12 * N + n, grad_grad_xy_123_e23, mask=mask)
+    tl.store(operand10_row + 24 * BN + 5 * N + r * 12 * N + n, xy_123_e23, mask=mask)
+    tl.store(operand10_row + 24 * BN + 6 * N + r * 12 * N + n, grad_grad_xy_220_e23, mask=mask)
+    tl.store(operand10_row + 24 * BN + 7 * N + r * 12 * N + n, xy_220_e23, mask=mask)
+    tl.store(operand10_row + 24 * BN + 8 * N + r * 12 * N + n, grad_grad_xy_222_e23, mask=mask)
+    tl.store(operand10_row + 24 * BN + 9 * N + r * 12 * N + n, xy_222_e23, mask=mask)
+    tl.store(operand10_row + 24 * BN + 10 * N + r * 12 * N + n, grad_grad_xy_321_e23, mask=mask)
+    tl.store(operand10_row + 24 * BN + 11 * N + r * 12 * N + n, xy_321_e23, mask=mask)
+    tl.store(operand11_row + r * 8 * N + n, grad_grad_xy_033_e123, mask=mask)
+    tl.store(operand11_row + r * 8 * N + n + N, xy_033_e123, mask=mask)
+    tl.store(operand11_row + r * 8 * N + n + 2 * N, grad_grad_xy_132_e123, mask=mask)
+    tl.store(operand11_row + r * 8 * N + n + 3 * N, xy_132_e123, mask=mask)
+    tl.store(operand11_row + r * 8 * N + n + 4 * N, grad_grad_xy_231_e123, mask=mask)
+    tl.store(operand11_row + r * 8 * N + n + 5 * N, xy_231_e123, mask=mask)
+    tl.store(operand11_row + r * 8 * N + n + 6 * N, grad_grad_xy_330_e123, mask=mask)
+    tl.store(operand11_row + r * 8 * N + n + 7 * N, xy_330_e123, mask=mask)
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -12061,51 +11894,6 @@ def _mv_linear_kernel(
 
 @triton.jit(do_not_specialize=["B"])
 def _mv_linear_backward_kernel(
-    contracted_ptr,
-    contracted1_ptr,
-    contracted2_ptr,
-    contracted3_ptr,
-    grad_x_ptr,
-    B,
-    N,
-    GRAD_X: tl.constexpr,
-    ROWS: tl.constexpr,
-    BLOCK: tl.constexpr,
-    REAL: tl.constexpr,
-):
-    BN = tl.cast(B, tl.int64) * N
-
-    start = tl.program_id(0).to(tl.int64) * BLOCK
-    tile = tl.arange(0, BLOCK)
-    mask = tile < tl.cast(B, tl.int64) * N - start
-    contracted_row = contracted_ptr + start
-    contracted1_row = contracted1_ptr + start
-    contracted2_row = contracted2_ptr + start
-    contracted3_row = contracted3_ptr + start
-    grad_x_row = grad_x_ptr + start
-
-    contracted_0 = tl.load(contracted_row + tile, mask=mask, other=0.0).to(REAL)
-    contracted1_0 = tl.load(contracted1_row + tile, mask=mask, other=0.0).to(REAL)
-    contracted1_1 = tl.load(contracted1_row + BN + tile, mask=mask, other=0.0).to(REAL)
-    contracted1_2 = tl.load(contracted1_row + 2 * BN + tile, mask=mask, other=0.0).to(REAL)
-    contracted2_0 = tl.load(contracted2_row + tile, mask=mask, other=0.0).to(REAL)
-    contracted2_1 = tl.load(contracted2_row + BN + tile, mask=mask, other=0.0).to(REAL)
-    contracted2_2 = tl.load(contracted2_row + 2 * BN + tile, mask=mask, other=0.0).to(REAL)
-    contracted3_0 = tl.load(contracted3_row + tile, mask=mask, other=0.0).to(REAL)
-
-    if GRAD_X:
-        tl.store(grad_x_row + tile, contracted_0, mask=mask)
-        tl.store(grad_x_row + BN + tile, contracted1_0, mask=mask)
-        tl.store(grad_x_row + 2 * BN + tile, contracted1_1, mask=mask)
-        tl.store(grad_x_row + 3 * BN + tile, contracted1_2, mask=mask)
-        tl.store(grad_x_row + 4 * BN + tile, contracted2_0, mask=mask)
-        tl.store(grad_x_row + 5 * BN + tile, contracted2_1, mask=mask)
-        tl.store(grad_x_row + 6 * BN + tile, contracted2_2, mask=mask)
-        tl.store(grad_x_row + 7 * BN + tile, contracted3_0, mask=mask)
-
-
-@triton.jit(do_not_specialize=["B"])
-def _mv_linear_backward_1_kernel(
     grad_out_ptr,
     grad_bias_ptr,
     B,
@@ -12169,90 +11957,8 @@ def _mv_linear_backward_1_kernel(
         tl.store(grad_bias_row + 7 * M + m, _column_sum(grad_bias_e123, ROWS), mask=tile_mask)
 
 
-@triton.jit(do_not_specialize=["N"])
-def _mv_linear_backward_2_kernel(
-    contracted4_ptr,
-    contracted5_ptr,
-    contracted6_ptr,
-    contracted7_ptr,
-    grad_weight_ptr,
-    N,
-    M,
-    GRAD_WEIGHT: tl.constexpr,
-    ROWS: tl.constexpr,
-    BLOCK: tl.constexpr,
-    REAL: tl.constexpr,
-):
-    NM = tl.cast(N, tl.int64) * M
-
-    start = tl.program_id(0).to(tl.int64) * BLOCK
-    tile = tl.arange(0, BLOCK)
-    mask = tile < tl.cast(N, tl.int64) * M - start
-    contracted4_row = contracted4_ptr + start
-    contracted5_row = contracted5_ptr + start
-    contracted6_row = contracted6_ptr + start
-    contracted7_row = contracted7_ptr + start
-    grad_weight_row = grad_weight_ptr + start
-
-    contracted4_0 = tl.load(contracted4_row + tile, mask=mask, other=0.0).to(REAL)
-    contracted5_0 = tl.load(contracted5_row + tile, mask=mask, other=0.0).to(REAL)
-    contracted6_0 = tl.load(contracted6_row + tile, mask=mask, other=0.0).to(REAL)
-    contracted7_0 = tl.load(contracted7_row + tile, mask=mask, other=0.0).to(REAL)
-
-    if GRAD_WEIGHT:
-        tl.store(grad_weight_row + tile, contracted4_0, mask=mask)
-        tl.store(grad_weight_row + NM + tile, contracted5_0, mask=mask)
-        tl.store(grad_weight_row + 2 * NM + tile, contracted6_0, mask=mask)
-        tl.store(grad_weight_row + 3 * NM + tile, contracted7_0, mask=mask)
-
-
-@triton.jit(do_not_specialize=["B"])
-def _mv_linear_double_backward_kernel(
-    contracted_ptr,
-    contracted1_ptr,
-    contracted2_ptr,
-    contracted3_ptr,
-    grad_x_ptr,
-    B,
-    N,
-    GRAD_X: tl.constexpr,
-    ROWS: tl.constexpr,
-    BLOCK: tl.constexpr,
-    REAL: tl.constexpr,
-):
-    BN = tl.cast(B, tl.int64) * N
-
-    start = tl.program_id(0).to(tl.int64) * BLOCK
-    tile = tl.arange(0, BLOCK)
-    mask = tile < tl.cast(B, tl.int64) * N - start
-    contracted_row = contracted_ptr + start
-    contracted1_row = contracted1_ptr + start
-    contracted2_row = contracted2_ptr + start
-    contracted3_row = contracted3_ptr + start
-    grad_x_row = grad_x_ptr + start
-
-    contracted_0 = tl.load(contracted_row + tile, mask=mask, other=0.0).to(REAL)
-    contracted1_0 = tl.load(contracted1_row + tile, mask=mask, other=0.0).to(REAL)
-    contracted1_1 = tl.load(contracted1_row + BN + tile, mask=mask, other=0.0).to(REAL)
-    contracted1_2 = tl.load(contracted1_row + 2 * BN + tile, mask=mask, other=0.0).to(REAL)
-    contracted2_0 = tl.load(contracted2_row + tile, mask=mask, other=0.0).to(REAL)
-    contracted2_1 = tl.load(contracted2_row + BN + tile, mask=mask, other=0.0).to(REAL)
-    contracted2_2 = tl.load(contracted2_row + 2 * BN + tile, mask=mask, other=0.0).to(REAL)
-    contracted3_0 = tl.load(contracted3_row + tile, mask=mask, other=0.0).to(REAL)
-
-    if GRAD_X:
-        tl.store(grad_x_row + tile, contracted_0, mask=mask)
-        tl.store(grad_x_row + BN + tile, contracted1_0, mask=mask)
-        tl.store(grad_x_row + 2 * BN + tile, contracted1_1, mask=mask)
-        tl.store(grad_x_row + 3 * BN + tile, contracted1_2, mask=mask)
-        tl.store(grad_x_row + 4 * BN + tile, contracted2_0, mask=mask)
-        tl.store(grad_x_row + 5 * BN + tile, contracted2_1, mask=mask)
-        tl.store(grad_x_row + 6 * BN + tile, contracted2_2, mask=mask)
-        tl.store(grad_x_row + 7 * BN + tile, contracted3_0, mask=mask)
-
-
 @triton.jit(do_not_specialize=[])
-def _mv_linear_double_backward_1_kernel(
+def _mv_linear_double_backward_kernel(
     grad_bias_ptr,
     M,
     GRAD_BIAS: tl.constexpr,
@@ -12276,45 +11982,8 @@ def _mv_linear_double_backward_1_kernel(
         tl.store(grad_bias_row + 7 * M + tile, 0.0, mask=mask)
 
 
-@triton.jit(do_not_specialize=["N"])
-def _mv_linear_double_backward_2_kernel(
-    contracted4_ptr,
-    contracted5_ptr,
-    contracted6_ptr,
-    contracted7_ptr,
-    grad_weight_ptr,
-    N,
-    M,
-    GRAD_WEIGHT: tl.constexpr,
-    ROWS: tl.constexpr,
-    BLOCK: tl.constexpr,
-    REAL: tl.constexpr,
-):
-    NM = tl.cast(N, tl.int64) * M
-
-    start = tl.program_id(0).to(tl.int64) * BLOCK
-    tile = tl.arange(0, BLOCK)
-    mask = tile < tl.cast(N, tl.int64) * M - start
-    contracted4_row = contracted4_ptr + start
-    contracted5_row = contracted5_ptr + start
-    contracted6_row = contracted6_ptr + start
-    contracted7_row = contracted7_ptr + start
-    grad_weight_row = grad_weight_ptr + start
-
-    contracted4_0 = tl.load(contracted4_row + tile, mask=mask, other=0.0).to(REAL)
-    contracted5_0 = tl.load(contracted5_row + tile, mask=mask, other=0.0).to(REAL)
-    contracted6_0 = tl.load(contracted6_row + tile, mask=mask, other=0.0).to(REAL)
-    contracted7_0 = tl.load(contracted7_row + tile, mask=mask, other=0.0).to(REAL)
-
-    if GRAD_WEIGHT:
-        tl.store(grad_weight_row + tile, contracted4_0, mask=mask)
-        tl.store(grad_weight_row + NM + tile, contracted5_0, mask=mask)
-        tl.store(grad_weight_row + 2 * NM + tile, contracted6_0, mask=mask)
-        tl.store(grad_weight_row + 3 * NM + tile, contracted7_0, mask=mask)
-
-
 @triton.jit(do_not_specialize=["B"])
-def _mv_linear_double_backward_3_kernel(
+def _mv_linear_double_backward_1_kernel(
     x_ptr,
     grad_grad_x_ptr,
     operand_ptr,
@@ -12363,8 +12032,8 @@ def _mv_linear_double_backward_3_kernel(
     grad_grad_x_e23 = tl.load(grad_grad_x_row + 6 * BN + at, mask=mask & HAS_GRAD_GRAD_X, other=0.0).to(REAL)
     grad_grad_x_e123 = tl.load(grad_grad_x_row + 7 * BN + at, mask=mask & HAS_GRAD_GRAD_X, other=0.0).to(REAL)
 
-    tl.store(operand_row + r * 2 * N + n, grad_grad_x_e, mask=mask)
-    tl.store(operand_row + r * 2 * N + n + N, x_e, mask=mask)
+    tl.store(operand_row + r * 2 * N + n, x_e, mask=mask)
+    tl.store(operand_row + r * 2 * N + n + N, grad_grad_x_e, mask=mask)
     tl.store(operand2_row + r * 2 * N + n, grad_grad_x_e1, mask=mask)
     tl.store(operand2_row + N + r * 2 * N + n, x_e1, mask=mask)
     tl.store(operand2_row + 2 * BN + r * 2 * N + n, grad_grad_x_e2, mask=mask)
@@ -12382,7 +12051,7 @@ def _mv_linear_double_backward_3_kernel(
 
 
 @triton.jit(do_not_specialize=["N"])
-def _mv_linear_double_backward_4_kernel(
+def _mv_linear_double_backward_2_kernel(
     weight_ptr,
     grad_grad_weight_ptr,
     operand1_ptr,
@@ -12422,8 +12091,8 @@ def _mv_linear_double_backward_4_kernel(
         REAL
     )
 
-    tl.store(operand1_row + tile, weight_0, mask=mask)
-    tl.store(operand1_row + NM + tile, grad_grad_weight_0, mask=mask)
+    tl.store(operand1_row + tile, grad_grad_weight_0, mask=mask)
+    tl.store(operand1_row + NM + tile, weight_0, mask=mask)
     tl.store(operand3_row + tile, weight_1, mask=mask)
     tl.store(operand3_row + NM + tile, grad_grad_weight_1, mask=mask)
     tl.store(operand5_row + tile, weight_2, mask=mask)
@@ -12433,12 +12102,12 @@ def _mv_linear_double_backward_4_kernel(
 
 
 @triton.jit(do_not_specialize=["B"])
-def _mv_linear_double_backward_5_kernel(
+def _mv_linear_double_backward_3_kernel(
     grad_grad_bias_ptr,
-    contracted8_ptr,
-    contracted9_ptr,
-    contracted10_ptr,
-    contracted11_ptr,
+    contracted_ptr,
+    contracted1_ptr,
+    contracted2_ptr,
+    contracted3_ptr,
     grad_grad_out_ptr,
     B,
     M,
@@ -12474,29 +12143,29 @@ def _mv_linear_double_backward_5_kernel(
     b = tl.program_id(0).to(tl.int64) * ROWS
     row_mask = b + r < B
     mask = tile_mask if ROWS == 1 else tile_mask & row_mask
-    contracted8_row = contracted8_ptr + b * M
-    contracted9_row = contracted9_ptr + b * M
-    contracted10_row = contracted10_ptr + b * M
-    contracted11_row = contracted11_ptr + b * M
+    contracted_row = contracted_ptr + b * M
+    contracted1_row = contracted1_ptr + b * M
+    contracted2_row = contracted2_ptr + b * M
+    contracted3_row = contracted3_ptr + b * M
     grad_grad_out_row = grad_grad_out_ptr + b * M
 
-    contracted8_0 = tl.load(contracted8_row + at, mask=mask, other=0.0).to(REAL)
-    contracted9_0 = tl.load(contracted9_row + at, mask=mask, other=0.0).to(REAL)
-    contracted9_1 = tl.load(contracted9_row + BM + at, mask=mask, other=0.0).to(REAL)
-    contracted9_2 = tl.load(contracted9_row + 2 * BM + at, mask=mask, other=0.0).to(REAL)
-    contracted10_0 = tl.load(contracted10_row + at, mask=mask, other=0.0).to(REAL)
-    contracted10_1 = tl.load(contracted10_row + BM + at, mask=mask, other=0.0).to(REAL)
-    contracted10_2 = tl.load(contracted10_row + 2 * BM + at, mask=mask, other=0.0).to(REAL)
-    contracted11_0 = tl.load(contracted11_row + at, mask=mask, other=0.0).to(REAL)
+    contracted_0 = tl.load(contracted_row + at, mask=mask, other=0.0).to(REAL)
+    contracted1_0 = tl.load(contracted1_row + at, mask=mask, other=0.0).to(REAL)
+    contracted1_1 = tl.load(contracted1_row + BM + at, mask=mask, other=0.0).to(REAL)
+    contracted1_2 = tl.load(contracted1_row + 2 * BM + at, mask=mask, other=0.0).to(REAL)
+    contracted2_0 = tl.load(contracted2_row + at, mask=mask, other=0.0).to(REAL)
+    contracted2_1 = tl.load(contracted2_row + BM + at, mask=mask, other=0.0).to(REAL)
+    contracted2_2 = tl.load(contracted2_row + 2 * BM + at, mask=mask, other=0.0).to(REAL)
+    contracted3_0 = tl.load(contracted3_row + at, mask=mask, other=0.0).to(REAL)
 
-    grad_grad_out_e = grad_grad_bias_e + contracted8_0
-    grad_grad_out_e1 = grad_grad_bias_e1 + contracted9_0
-    grad_grad_out_e2 = grad_grad_bias_e2 + contracted9_1
-    grad_grad_out_e3 = grad_grad_bias_e3 + contracted9_2
-    grad_grad_out_e12 = grad_grad_bias_e12 + contracted10_0
-    grad_grad_out_e13 = grad_grad_bias_e13 + contracted10_1
-    grad_grad_out_e23 = grad_grad_bias_e23 + contracted10_2
-    grad_grad_out_e123 = grad_grad_bias_e123 + contracted11_0
+    grad_grad_out_e = contracted_0 + grad_grad_bias_e
+    grad_grad_out_e1 = contracted1_0 + grad_grad_bias_e1
+    grad_grad_out_e2 = contracted1_1 + grad_grad_bias_e2
+    grad_grad_out_e3 = contracted1_2 + grad_grad_bias_e3
+    grad_grad_out_e12 = contracted2_0 + grad_grad_bias_e12
+    grad_grad_out_e13 = contracted2_1 + grad_grad_bias_e13
+    grad_grad_out_e23 = contracted2_2 + grad_grad_bias_e23
+    grad_grad_out_e123 = contracted3_0 + grad_grad_bias_e123
 
     if GRAD_GRAD_OUT:
         tl.store(grad_grad_out_row + at, grad_grad_out_e, mask=mask)
@@ -12516,49 +12185,8 @@ def _mv_linear_double_backward_5_kernel(
 #     return grade_rms_norm(out, eps=eps) if normalize else out
 
 
-@triton.jit(do_not_specialize=["N"])
-def _layer_with_normalize_kernel(
-    linear_weight_ptr,
-    operand_ptr,
-    operand1_ptr,
-    operand2_ptr,
-    operand3_ptr,
-    N,
-    K,
-    ROWS: tl.constexpr,
-    BLOCK: tl.constexpr,
-    REAL: tl.constexpr,
-):
-    # stores factors of matrix products, in the order in which these read them
-    KN = tl.cast(K, tl.int64) * N
-
-    k = _tile(tl.program_id(1) * BLOCK, ROWS, BLOCK)
-    r = _down(ROWS)
-    at = r * K + k
-    tile_mask = k < K
-
-    n = tl.program_id(0).to(tl.int64) * ROWS
-    row_mask = n + r < N
-    mask = tile_mask if ROWS == 1 else tile_mask & row_mask
-    linear_weight_row = linear_weight_ptr + n
-    operand_row = operand_ptr + n * K
-    operand1_row = operand1_ptr + n * K
-    operand2_row = operand2_ptr + n * K
-    operand3_row = operand3_ptr + n * K
-
-    linear_weight_0 = tl.load(linear_weight_row + r + k * N, mask=mask, other=0.0).to(REAL)
-    linear_weight_1 = tl.load(linear_weight_row + KN + r + k * N, mask=mask, other=0.0).to(REAL)
-    linear_weight_2 = tl.load(linear_weight_row + 2 * KN + r + k * N, mask=mask, other=0.0).to(REAL)
-    linear_weight_3 = tl.load(linear_weight_row + 3 * KN + r + k * N, mask=mask, other=0.0).to(REAL)
-
-    tl.store(operand_row + at, linear_weight_0, mask=mask)
-    tl.store(operand1_row + at, linear_weight_1, mask=mask)
-    tl.store(operand2_row + at, linear_weight_2, mask=mask)
-    tl.store(operand3_row + at, linear_weight_3, mask=mask)
-
-
 @triton.jit(do_not_specialize=["B"])
-def _layer_with_normalize_1_kernel(
+def _layer_with_normalize_kernel(
     x_ptr,
     gp_weight_ptr,
     linear_bias_ptr,
@@ -12723,7 +12351,7 @@ def _layer_with_normalize_1_kernel(
 
 
 @triton.jit(do_not_specialize=["B"])
-def _layer_with_normalize_1_long_kernel(
+def _layer_with_normalize_long_kernel(
     x_ptr,
     gp_weight_ptr,
     linear_bias_ptr,
@@ -13959,48 +13587,6 @@ def _layer_with_normalize_backward_1_kernel(
         tl.store(grad_linear_bias_row + 7 * N + n, _column_sum(grad_linear_bias_e123, ROWS), mask=tile_mask)
 
 
-@triton.jit(do_not_specialize=["N"])
-def _layer_with_normalize_backward_2_kernel(
-    contracted4_ptr,
-    contracted5_ptr,
-    contracted6_ptr,
-    contracted7_ptr,
-    grad_linear_weight_ptr,
-    N,
-    K,
-    GRAD_LINEAR_WEIGHT: tl.constexpr,
-    ROWS: tl.constexpr,
-    BLOCK: tl.constexpr,
-    REAL: tl.constexpr,
-):
-    KN = tl.cast(K, tl.int64) * N
-
-    k = _tile(tl.program_id(1) * BLOCK, ROWS, BLOCK)
-    r = _down(ROWS)
-    at = r * K + k
-    tile_mask = k < K
-
-    n = tl.program_id(0).to(tl.int64) * ROWS
-    row_mask = n + r < N
-    mask = tile_mask if ROWS == 1 else tile_mask & row_mask
-    contracted4_row = contracted4_ptr + n * K
-    contracted5_row = contracted5_ptr + n * K
-    contracted6_row = contracted6_ptr + n * K
-    contracted7_row = contracted7_ptr + n * K
-    grad_linear_weight_row = grad_linear_weight_ptr + n
-
-    contracted4_0 = tl.load(contracted4_row + at, mask=mask, other=0.0).to(REAL)
-    contracted5_0 = tl.load(contracted5_row + at, mask=mask, other=0.0).to(REAL)
-    contracted6_0 = tl.load(contracted6_row + at, mask=mask, other=0.0).to(REAL)
-    contracted7_0 = tl.load(contracted7_row + at, mask=mask, other=0.0).to(REAL)
-
-    if GRAD_LINEAR_WEIGHT:
-        tl.store(grad_linear_weight_row + r + k * N, contracted4_0, mask=mask)
-        tl.store(grad_linear_weight_row + KN + r + k * N, contracted5_0, mask=mask)
-        tl.store(grad_linear_weight_row + 2 * KN + r + k * N, contracted6_0, mask=mask)
-        tl.store(grad_linear_weight_row + 3 * KN + r + k * N, contracted7_0, mask=mask)
-
-
 # ---------------------------------------------------------------------------------------------------------------------
 # layer_without_normalize
 #     y = mv_linear(rename(x, axis=n, to=k), linear_weight, linear_bias)
@@ -14008,49 +13594,8 @@ def _layer_with_normalize_backward_2_kernel(
 #     return grade_rms_norm(out, eps=eps) if normalize else out
 
 
-@triton.jit(do_not_specialize=["N"])
-def _layer_without_normalize_kernel(
-    linear_weight_ptr,
-    operand_ptr,
-    operand1_ptr,
-    operand2_ptr,
-    operand3_ptr,
-    N,
-    K,
-    ROWS: tl.constexpr,
-    BLOCK: tl.constexpr,
-    REAL: tl.constexpr,
-):
-    # stores factors of matrix products, in the order in which these read them
-    KN = tl.cast(K, tl.int64) * N
-
-    k = _tile(tl.program_id(1) * BLOCK, ROWS, BLOCK)
-    r = _down(ROWS)
-    at = r * K + k
-    tile_mask = k < K
-
-    n = tl.program_id(0).to(tl.int64) * ROWS
-    row_mask = n + r < N
-    mask = tile_mask if ROWS == 1 else tile_mask & row_mask
-    linear_weight_row = linear_weight_ptr + n
-    operand_row = operand_ptr + n * K
-    operand1_row = operand1_ptr + n * K
-    operand2_row = operand2_ptr + n * K
-    operand3_row = operand3_ptr + n * K
-
-    linear_weight_0 = tl.load(linear_weight_row + r + k * N, mask=mask, other=0.0).to(REAL)
-    linear_weight_1 = tl.load(linear_weight_row + KN + r + k * N, mask=mask, other=0.0).to(REAL)
-    linear_weight_2 = tl.load(linear_weight_row + 2 * KN + r + k * N, mask=mask, other=0.0).to(REAL)
-    linear_weight_3 = tl.load(linear_weight_row + 3 * KN + r + k * N, mask=mask, other=0.0).to(REAL)
-
-    tl.store(operand_row + at, linear_weight_0, mask=mask)
-    tl.store(operand1_row + at, linear_weight_1, mask=mask)
-    tl.store(operand2_row + at, linear_weight_2, mask=mask)
-    tl.store(operand3_row + at, linear_weight_3, mask=mask)
-
-
 @triton.jit(do_not_specialize=["B"])
-def _layer_without_normalize_1_kernel(
+def _layer_without_normalize_kernel(
     x_ptr,
     gp_weight_ptr,
     linear_bias_ptr,
@@ -14684,48 +14229,6 @@ def _layer_without_normalize_backward_1_kernel(
         tl.store(grad_linear_bias_row + 7 * N + n, _column_sum(grad_linear_bias_e123, ROWS), mask=tile_mask)
 
 
-@triton.jit(do_not_specialize=["N"])
-def _layer_without_normalize_backward_2_kernel(
-    contracted4_ptr,
-    contracted5_ptr,
-    contracted6_ptr,
-    contracted7_ptr,
-    grad_linear_weight_ptr,
-    N,
-    K,
-    GRAD_LINEAR_WEIGHT: tl.constexpr,
-    ROWS: tl.constexpr,
-    BLOCK: tl.constexpr,
-    REAL: tl.constexpr,
-):
-    KN = tl.cast(K, tl.int64) * N
-
-    k = _tile(tl.program_id(1) * BLOCK, ROWS, BLOCK)
-    r = _down(ROWS)
-    at = r * K + k
-    tile_mask = k < K
-
-    n = tl.program_id(0).to(tl.int64) * ROWS
-    row_mask = n + r < N
-    mask = tile_mask if ROWS == 1 else tile_mask & row_mask
-    contracted4_row = contracted4_ptr + n * K
-    contracted5_row = contracted5_ptr + n * K
-    contracted6_row = contracted6_ptr + n * K
-    contracted7_row = contracted7_ptr + n * K
-    grad_linear_weight_row = grad_linear_weight_ptr + n
-
-    contracted4_0 = tl.load(contracted4_row + at, mask=mask, other=0.0).to(REAL)
-    contracted5_0 = tl.load(contracted5_row + at, mask=mask, other=0.0).to(REAL)
-    contracted6_0 = tl.load(contracted6_row + at, mask=mask, other=0.0).to(REAL)
-    contracted7_0 = tl.load(contracted7_row + at, mask=mask, other=0.0).to(REAL)
-
-    if GRAD_LINEAR_WEIGHT:
-        tl.store(grad_linear_weight_row + r + k * N, contracted4_0, mask=mask)
-        tl.store(grad_linear_weight_row + KN + r + k * N, contracted5_0, mask=mask)
-        tl.store(grad_linear_weight_row + 2 * KN + r + k * N, contracted6_0, mask=mask)
-        tl.store(grad_linear_weight_row + 3 * KN + r + k * N, contracted7_0, mask=mask)
-
-
 # ---------------------------------------------------------------------------------------------------------------------
 # fc_layer_with_normalize
 #     y = mv_linear(rename(x, axis=n, to=k), linear_weight, linear_bias)
@@ -14733,59 +14236,18 @@ def _layer_without_normalize_backward_2_kernel(
 #     return grade_rms_norm(out, eps=eps) if normalize else out
 
 
-@triton.jit(do_not_specialize=["N"])
-def _fc_layer_with_normalize_kernel(
-    linear_weight_ptr,
-    operand_ptr,
-    operand1_ptr,
-    operand2_ptr,
-    operand3_ptr,
-    N,
-    K,
-    ROWS: tl.constexpr,
-    BLOCK: tl.constexpr,
-    REAL: tl.constexpr,
-):
-    # stores factors of matrix products, in the order in which these read them
-    KN = tl.cast(K, tl.int64) * N
-
-    k = _tile(tl.program_id(1) * BLOCK, ROWS, BLOCK)
-    r = _down(ROWS)
-    at = r * K + k
-    tile_mask = k < K
-
-    n = tl.program_id(0).to(tl.int64) * ROWS
-    row_mask = n + r < N
-    mask = tile_mask if ROWS == 1 else tile_mask & row_mask
-    linear_weight_row = linear_weight_ptr + n
-    operand_row = operand_ptr + n * K
-    operand1_row = operand1_ptr + n * K
-    operand2_row = operand2_ptr + n * K
-    operand3_row = operand3_ptr + n * K
-
-    linear_weight_0 = tl.load(linear_weight_row + r + k * N, mask=mask, other=0.0).to(REAL)
-    linear_weight_1 = tl.load(linear_weight_row + KN + r + k * N, mask=mask, other=0.0).to(REAL)
-    linear_weight_2 = tl.load(linear_weight_row + 2 * KN + r + k * N, mask=mask, other=0.0).to(REAL)
-    linear_weight_3 = tl.load(linear_weight_row + 3 * KN + r + k * N, mask=mask, other=0.0).to(REAL)
-
-    tl.store(operand_row + at, linear_weight_0, mask=mask)
-    tl.store(operand1_row + at, linear_weight_1, mask=mask)
-    tl.store(operand2_row + at, linear_weight_2, mask=mask)
-    tl.store(operand3_row + at, linear_weight_3, mask=mask)
-
-
 @triton.jit(do_not_specialize=["B"])
-def _fc_layer_with_normalize_1_kernel(
+def _fc_layer_with_normalize_kernel(
     x_ptr,
     linear_bias_ptr,
     saved_product_ptr,
     saved_product1_ptr,
     saved_product2_ptr,
     saved_product3_ptr,
+    operand_ptr,
+    operand2_ptr,
     operand4_ptr,
     operand6_ptr,
-    operand8_ptr,
-    operand10_ptr,
     B,
     N,
     ROWS: tl.constexpr,
@@ -14816,10 +14278,10 @@ def _fc_layer_with_normalize_1_kernel(
     saved_product1_row = saved_product1_ptr + b * N
     saved_product2_row = saved_product2_ptr + b * N
     saved_product3_row = saved_product3_ptr + b * N
-    operand4_row = operand4_ptr + b * 4 * N
-    operand6_row = operand6_ptr + b * 6 * N
-    operand8_row = operand8_ptr + b * 6 * N
-    operand10_row = operand10_ptr + b * 4 * N
+    operand_row = operand_ptr + b * 4 * N
+    operand2_row = operand2_ptr + b * 6 * N
+    operand4_row = operand4_ptr + b * 6 * N
+    operand6_row = operand6_ptr + b * 4 * N
 
     x_e = tl.load(x_row + at, mask=mask, other=0.0).to(REAL)
     x_e1 = tl.load(x_row + BN + at, mask=mask, other=0.0).to(REAL)
@@ -14909,59 +14371,59 @@ def _fc_layer_with_normalize_1_kernel(
     xy_231_e123 = gelu_x_e12 * gelu_y_e3 + gelu_x_e23 * gelu_y_e1 - gelu_x_e13 * gelu_y_e2
     xy_330_e123 = gelu_x_e123 * gelu_y_e
 
-    tl.store(operand4_row + r * 4 * N + n, xy_000_e, mask=mask)
-    tl.store(operand4_row + r * 4 * N + n + N, xy_101_e, mask=mask)
-    tl.store(operand4_row + r * 4 * N + n + 2 * N, xy_202_e, mask=mask)
-    tl.store(operand4_row + r * 4 * N + n + 3 * N, xy_303_e, mask=mask)
-    tl.store(operand6_row + r * 6 * N + n, xy_011_e1, mask=mask)
-    tl.store(operand6_row + N + r * 6 * N + n, xy_110_e1, mask=mask)
-    tl.store(operand6_row + 2 * N + r * 6 * N + n, xy_112_e1, mask=mask)
-    tl.store(operand6_row + 3 * N + r * 6 * N + n, xy_211_e1, mask=mask)
-    tl.store(operand6_row + 4 * N + r * 6 * N + n, xy_213_e1, mask=mask)
-    tl.store(operand6_row + 5 * N + r * 6 * N + n, xy_312_e1, mask=mask)
-    tl.store(operand6_row + 6 * BN + r * 6 * N + n, xy_011_e2, mask=mask)
-    tl.store(operand6_row + 6 * BN + N + r * 6 * N + n, xy_110_e2, mask=mask)
-    tl.store(operand6_row + 6 * BN + 2 * N + r * 6 * N + n, xy_112_e2, mask=mask)
-    tl.store(operand6_row + 6 * BN + 3 * N + r * 6 * N + n, xy_211_e2, mask=mask)
-    tl.store(operand6_row + 6 * BN + 4 * N + r * 6 * N + n, xy_213_e2, mask=mask)
-    tl.store(operand6_row + 6 * BN + 5 * N + r * 6 * N + n, xy_312_e2, mask=mask)
-    tl.store(operand6_row + 12 * BN + r * 6 * N + n, xy_011_e3, mask=mask)
-    tl.store(operand6_row + 12 * BN + N + r * 6 * N + n, xy_110_e3, mask=mask)
-    tl.store(operand6_row + 12 * BN + 2 * N + r * 6 * N + n, xy_112_e3, mask=mask)
-    tl.store(operand6_row + 12 * BN + 3 * N + r * 6 * N + n, xy_211_e3, mask=mask)
-    tl.store(operand6_row + 12 * BN + 4 * N + r * 6 * N + n, xy_213_e3, mask=mask)
-    tl.store(operand6_row + 12 * BN + 5 * N + r * 6 * N + n, xy_312_e3, mask=mask)
-    tl.store(operand8_row + r * 6 * N + n, xy_022_e12, mask=mask)
-    tl.store(operand8_row + N + r * 6 * N + n, xy_121_e12, mask=mask)
-    tl.store(operand8_row + 2 * N + r * 6 * N + n, xy_123_e12, mask=mask)
-    tl.store(operand8_row + 3 * N + r * 6 * N + n, xy_220_e12, mask=mask)
-    tl.store(operand8_row + 4 * N + r * 6 * N + n, xy_222_e12, mask=mask)
-    tl.store(operand8_row + 5 * N + r * 6 * N + n, xy_321_e12, mask=mask)
-    tl.store(operand8_row + 6 * BN + r * 6 * N + n, xy_022_e13, mask=mask)
-    tl.store(operand8_row + 6 * BN + N + r * 6 * N + n, xy_121_e13, mask=mask)
-    tl.store(operand8_row + 6 * BN + 2 * N + r * 6 * N + n, xy_123_e13, mask=mask)
-    tl.store(operand8_row + 6 * BN + 3 * N + r * 6 * N + n, xy_220_e13, mask=mask)
-    tl.store(operand8_row + 6 * BN + 4 * N + r * 6 * N + n, xy_222_e13, mask=mask)
-    tl.store(operand8_row + 6 * BN + 5 * N + r * 6 * N + n, xy_321_e13, mask=mask)
-    tl.store(operand8_row + 12 * BN + r * 6 * N + n, xy_022_e23, mask=mask)
-    tl.store(operand8_row + 12 * BN + N + r * 6 * N + n, xy_121_e23, mask=mask)
-    tl.store(operand8_row + 12 * BN + 2 * N + r * 6 * N + n, xy_123_e23, mask=mask)
-    tl.store(operand8_row + 12 * BN + 3 * N + r * 6 * N + n, xy_220_e23, mask=mask)
-    tl.store(operand8_row + 12 * BN + 4 * N + r * 6 * N + n, xy_222_e23, mask=mask)
-    tl.store(operand8_row + 12 * BN + 5 * N + r * 6 * N + n, xy_321_e23, mask=mask)
-    tl.store(operand10_row + r * 4 * N + n, xy_033_e123, mask=mask)
-    tl.store(operand10_row + r * 4 * N + n + N, xy_132_e123, mask=mask)
-    tl.store(operand10_row + r * 4 * N + n + 2 * N, xy_231_e123, mask=mask)
-    tl.store(operand10_row + r * 4 * N + n + 3 * N, xy_330_e123, mask=mask)
+    tl.store(operand_row + r * 4 * N + n, xy_000_e, mask=mask)
+    tl.store(operand_row + r * 4 * N + n + N, xy_101_e, mask=mask)
+    tl.store(operand_row + r * 4 * N + n + 2 * N, xy_202_e, mask=mask)
+    tl.store(operand_row + r * 4 * N + n + 3 * N, xy_303_e, mask=mask)
+    tl.store(operand2_row + r * 6 * N + n, xy_011_e1, mask=mask)
+    tl.store(operand2_row + N + r * 6 * N + n, xy_110_e1, mask=mask)
+    tl.store(operand2_row + 2 * N + r * 6 * N + n, xy_112_e1, mask=mask)
+    tl.store(operand2_row + 3 * N + r * 6 * N + n, xy_211_e1, mask=mask)
+    tl.store(operand2_row + 4 * N + r * 6 * N + n, xy_213_e1, mask=mask)
+    tl.store(operand2_row + 5 * N + r * 6 * N + n, xy_312_e1, mask=mask)
+    tl.store(operand2_row + 6 * BN + r * 6 * N + n, xy_011_e2, mask=mask)
+    tl.store(operand2_row + 6 * BN + N + r * 6 * N + n, xy_110_e2, mask=mask)
+    tl.store(operand2_row + 6 * BN + 2 * N + r * 6 * N + n, xy_112_e2, mask=mask)
+    tl.store(operand2_row + 6 * BN + 3 * N + r * 6 * N + n, xy_211_e2, mask=mask)
+    tl.store(operand2_row + 6 * BN + 4 * N + r * 6 * N + n, xy_213_e2, mask=mask)
+    tl.store(operand2_row + 6 * BN + 5 * N + r * 6 * N + n, xy_312_e2, mask=mask)
+    tl.store(operand2_row + 12 * BN + r * 6 * N + n, xy_011_e3, mask=mask)
+    tl.store(operand2_row + 12 * BN + N + r * 6 * N + n, xy_110_e3, mask=mask)
+    tl.store(operand2_row + 12 * BN + 2 * N + r * 6 * N + n, xy_112_e3, mask=mask)
+    tl.store(operand2_row + 12 * BN + 3 * N + r * 6 * N + n, xy_211_e3, mask=mask)
+    tl.store(operand2_row + 12 * BN + 4 * N + r * 6 * N + n, xy_213_e3, mask=mask)
+    tl.store(operand2_row + 12 * BN + 5 * N + r * 6 * N + n, xy_312_e3, mask=mask)
+    tl.store(operand4_row + r * 6 * N + n, xy_022_e12, mask=mask)
+    tl.store(operand4_row + N + r * 6 * N + n, xy_121_e12, mask=mask)
+    tl.store(operand4_row + 2 * N + r * 6 * N + n, xy_123_e12, mask=mask)
+    tl.store(operand4_row + 3 * N + r * 6 * N + n, xy_220_e12, mask=mask)
+    tl.store(operand4_row + 4 * N + r * 6 * N + n, xy_222_e12, mask=mask)
+    tl.store(operand4_row + 5 * N + r * 6 * N + n, xy_321_e12, mask=mask)
+    tl.store(operand4_row + 6 * BN + r * 6 * N + n, xy_022_e13, mask=mask)
+    tl.store(operand4_row + 6 * BN + N + r * 6 * N + n, xy_121_e13, mask=mask)
+    tl.store(operand4_row + 6 * BN + 2 * N + r * 6 * N + n, xy_123_e13, mask=mask)
+    tl.store(operand4_row + 6 * BN + 3 * N + r * 6 * N + n, xy_220_e13, mask=mask)
+    tl.store(operand4_row + 6 * BN + 4 * N + r * 6 * N + n, xy_222_e13, mask=mask)
+    tl.store(operand4_row + 6 * BN + 5 * N + r * 6 * N + n, xy_321_e13, mask=mask)
+    tl.store(operand4_row + 12 * BN + r * 6 * N + n, xy_022_e23, mask=mask)
+    tl.store(operand4_row + 12 * BN + N + r * 6 * N + n, xy_121_e23, mask=mask)
+    tl.store(operand4_row + 12 * BN + 2 * N + r * 6 * N + n, xy_123_e23, mask=mask)
+    tl.store(operand4_row + 12 * BN + 3 * N + r * 6 * N + n, xy_220_e23, mask=mask)
+    tl.store(operand4_row + 12 * BN + 4 * N + r * 6 * N + n, xy_222_e23, mask=mask)
+    tl.store(operand4_row + 12 * BN + 5 * N + r * 6 * N + n, xy_321_e23, mask=mask)
+    tl.store(operand6_row + r * 4 * N + n, xy_033_e123, mask=mask)
+    tl.store(operand6_row + r * 4 * N + n + N, xy_132_e123, mask=mask)
+    tl.store(operand6_row + r * 4 * N + n + 2 * N, xy_231_e123, mask=mask)
+    tl.store(operand6_row + r * 4 * N + n + 3 * N, xy_330_e123, mask=mask)
 
 
 @triton.jit(do_not_specialize=["N"])
-def _fc_layer_with_normalize_2_kernel(
+def _fc_layer_with_normalize_1_kernel(
     gp_weight_ptr,
+    operand1_ptr,
+    operand3_ptr,
     operand5_ptr,
     operand7_ptr,
-    operand9_ptr,
-    operand11_ptr,
     N,
     M,
     ROWS: tl.constexpr,
@@ -14975,10 +14437,10 @@ def _fc_layer_with_normalize_2_kernel(
     tile = tl.arange(0, BLOCK)
     mask = tile < tl.cast(N, tl.int64) * M - start
     gp_weight_row = gp_weight_ptr + start
+    operand1_row = operand1_ptr + start
+    operand3_row = operand3_ptr + start
     operand5_row = operand5_ptr + start
     operand7_row = operand7_ptr + start
-    operand9_row = operand9_ptr + start
-    operand11_row = operand11_ptr + start
 
     gp_weight_000 = tl.load(gp_weight_row + tile, mask=mask, other=0.0).to(REAL)
     gp_weight_011 = tl.load(gp_weight_row + NM + tile, mask=mask, other=0.0).to(REAL)
@@ -15001,30 +14463,30 @@ def _fc_layer_with_normalize_2_kernel(
     gp_weight_321 = tl.load(gp_weight_row + 18 * NM + tile, mask=mask, other=0.0).to(REAL)
     gp_weight_330 = tl.load(gp_weight_row + 19 * NM + tile, mask=mask, other=0.0).to(REAL)
 
-    tl.store(operand5_row + tile, gp_weight_000, mask=mask)
-    tl.store(operand5_row + NM + tile, gp_weight_101, mask=mask)
-    tl.store(operand5_row + 2 * NM + tile, gp_weight_202, mask=mask)
-    tl.store(operand5_row + 3 * NM + tile, gp_weight_303, mask=mask)
-    tl.store(operand7_row + tile, gp_weight_011, mask=mask)
-    tl.store(operand7_row + NM + tile, gp_weight_110, mask=mask)
-    tl.store(operand7_row + 2 * NM + tile, gp_weight_112, mask=mask)
-    tl.store(operand7_row + 3 * NM + tile, gp_weight_211, mask=mask)
-    tl.store(operand7_row + 4 * NM + tile, gp_weight_213, mask=mask)
-    tl.store(operand7_row + 5 * NM + tile, gp_weight_312, mask=mask)
-    tl.store(operand9_row + tile, gp_weight_022, mask=mask)
-    tl.store(operand9_row + NM + tile, gp_weight_121, mask=mask)
-    tl.store(operand9_row + 2 * NM + tile, gp_weight_123, mask=mask)
-    tl.store(operand9_row + 3 * NM + tile, gp_weight_220, mask=mask)
-    tl.store(operand9_row + 4 * NM + tile, gp_weight_222, mask=mask)
-    tl.store(operand9_row + 5 * NM + tile, gp_weight_321, mask=mask)
-    tl.store(operand11_row + tile, gp_weight_033, mask=mask)
-    tl.store(operand11_row + NM + tile, gp_weight_132, mask=mask)
-    tl.store(operand11_row + 2 * NM + tile, gp_weight_231, mask=mask)
-    tl.store(operand11_row + 3 * NM + tile, gp_weight_330, mask=mask)
+    tl.store(operand1_row + tile, gp_weight_000, mask=mask)
+    tl.store(operand1_row + NM + tile, gp_weight_101, mask=mask)
+    tl.store(operand1_row + 2 * NM + tile, gp_weight_202, mask=mask)
+    tl.store(operand1_row + 3 * NM + tile, gp_weight_303, mask=mask)
+    tl.store(operand3_row + tile, gp_weight_011, mask=mask)
+    tl.store(operand3_row + NM + tile, gp_weight_110, mask=mask)
+    tl.store(operand3_row + 2 * NM + tile, gp_weight_112, mask=mask)
+    tl.store(operand3_row + 3 * NM + tile, gp_weight_211, mask=mask)
+    tl.store(operand3_row + 4 * NM + tile, gp_weight_213, mask=mask)
+    tl.store(operand3_row + 5 * NM + tile, gp_weight_312, mask=mask)
+    tl.store(operand5_row + tile, gp_weight_022, mask=mask)
+    tl.store(operand5_row + NM + tile, gp_weight_121, mask=mask)
+    tl.store(operand5_row + 2 * NM + tile, gp_weight_123, mask=mask)
+    tl.store(operand5_row + 3 * NM + tile, gp_weight_220, mask=mask)
+    tl.store(operand5_row + 4 * NM + tile, gp_weight_222, mask=mask)
+    tl.store(operand5_row + 5 * NM + tile, gp_weight_321, mask=mask)
+    tl.store(operand7_row + tile, gp_weight_033, mask=mask)
+    tl.store(operand7_row + NM + tile, gp_weight_132, mask=mask)
+    tl.store(operand7_row + 2 * NM + tile, gp_weight_231, mask=mask)
+    tl.store(operand7_row + 3 * NM + tile, gp_weight_330, mask=mask)
 
 
 @triton.jit(do_not_specialize=["B"])
-def _fc_layer_with_normalize_3_kernel(
+def _fc_layer_with_normalize_2_kernel(
     saved_product4_ptr,
     saved_product5_ptr,
     saved_product6_ptr,
@@ -15104,7 +14566,7 @@ def _fc_layer_with_normalize_3_kernel(
 
 
 @triton.jit(do_not_specialize=["B"])
-def _fc_layer_with_normalize_3_long_kernel(
+def _fc_layer_with_normalize_2_long_kernel(
     saved_product4_ptr,
     saved_product5_ptr,
     saved_product6_ptr,
@@ -15269,9 +14731,13 @@ def _fc_layer_with_normalize_backward_kernel(
     saved_product3_0 = tl.load(saved_product3_row + at, mask=mask, other=0.0).to(REAL)
 
     gate_x = 0.5 + 0.5 * tl.erf(0.7071067811865476 * x_e)
-    gelu_x_e = x_e * gate_x
+    gelu_x_e123 = x_e123 * gate_x
+    y_e123 = linear_bias_e123 + saved_product3_0
     y_e = linear_bias_e + saved_product_0
     gate_y = 0.5 + 0.5 * tl.erf(0.7071067811865476 * y_e)
+    gelu_y_e123 = y_e123 * gate_y
+    operand_0 = gelu_x_e123 * gelu_y_e123
+    gelu_x_e = x_e * gate_x
     gelu_y_e = y_e * gate_y
     xy_000_e = gelu_x_e * gelu_y_e
     gelu_x_e1 = x_e1 * gate_x
@@ -15294,16 +14760,12 @@ def _fc_layer_with_normalize_backward_kernel(
     y_e23 = linear_bias_e23 + saved_product2_2
     gelu_y_e23 = gate_y * y_e23
     xy_202_e = -gelu_x_e12 * gelu_y_e12 - gelu_x_e13 * gelu_y_e13 - gelu_x_e23 * gelu_y_e23
-    gelu_x_e123 = x_e123 * gate_x
-    y_e123 = linear_bias_e123 + saved_product3_0
-    gelu_y_e123 = y_e123 * gate_y
-    operand_3 = gelu_x_e123 * gelu_y_e123
-    xy_011_e3 = gelu_x_e * gelu_y_e3
-    xy_110_e3 = gelu_x_e3 * gelu_y_e
-    xy_112_e3 = gelu_x_e1 * gelu_y_e13 + gelu_x_e2 * gelu_y_e23
-    xy_211_e3 = -gelu_x_e13 * gelu_y_e1 - gelu_x_e23 * gelu_y_e2
-    operand2_4 = gelu_x_e12 * gelu_y_e123
-    operand2_5 = gelu_x_e123 * gelu_y_e12
+    xy_011_e1 = gelu_x_e * gelu_y_e1
+    xy_110_e1 = gelu_x_e1 * gelu_y_e
+    xy_112_e1 = -gelu_x_e2 * gelu_y_e12 - gelu_x_e3 * gelu_y_e13
+    xy_211_e1 = gelu_x_e12 * gelu_y_e2 + gelu_x_e13 * gelu_y_e3
+    operand2_4 = gelu_x_e23 * gelu_y_e123
+    operand2_5 = gelu_x_e123 * gelu_y_e23
     xy_011_e2 = gelu_x_e * gelu_y_e2
     xy_110_e2 = gelu_x_e2 * gelu_y_e
     xy_112_e2 = gelu_x_e1 * gelu_y_e12 - gelu_x_e3 * gelu_y_e23
@@ -15312,43 +14774,43 @@ def _fc_layer_with_normalize_backward_kernel(
     operand2_10 = -xy_213_e2
     xy_312_e2 = gelu_x_e123 * gelu_y_e13
     operand2_11 = -xy_312_e2
-    xy_011_e1 = gelu_x_e * gelu_y_e1
-    xy_110_e1 = gelu_x_e1 * gelu_y_e
-    xy_112_e1 = -gelu_x_e2 * gelu_y_e12 - gelu_x_e3 * gelu_y_e13
-    xy_211_e1 = gelu_x_e12 * gelu_y_e2 + gelu_x_e13 * gelu_y_e3
-    operand2_16 = gelu_x_e23 * gelu_y_e123
-    operand2_17 = gelu_x_e123 * gelu_y_e23
-    xy_022_e23 = gelu_x_e * gelu_y_e23
-    xy_121_e23 = gelu_x_e2 * gelu_y_e3 - gelu_x_e3 * gelu_y_e2
-    xy_123_e23 = gelu_x_e1 * gelu_y_e123
-    xy_220_e23 = gelu_x_e23 * gelu_y_e
-    xy_222_e23 = gelu_x_e13 * gelu_y_e12 - gelu_x_e12 * gelu_y_e13
-    xy_321_e23 = gelu_x_e123 * gelu_y_e1
-    xy_022_e13 = gelu_x_e * gelu_y_e13
-    xy_121_e13 = gelu_x_e1 * gelu_y_e3 - gelu_x_e3 * gelu_y_e1
-    xy_123_e13 = -gelu_x_e2 * gelu_y_e123
-    xy_220_e13 = gelu_x_e13 * gelu_y_e
-    xy_222_e13 = gelu_x_e12 * gelu_y_e23 - gelu_x_e23 * gelu_y_e12
-    xy_321_e13 = -gelu_x_e123 * gelu_y_e2
+    xy_011_e3 = gelu_x_e * gelu_y_e3
+    xy_110_e3 = gelu_x_e3 * gelu_y_e
+    xy_112_e3 = gelu_x_e1 * gelu_y_e13 + gelu_x_e2 * gelu_y_e23
+    xy_211_e3 = -gelu_x_e13 * gelu_y_e1 - gelu_x_e23 * gelu_y_e2
+    operand2_16 = gelu_x_e12 * gelu_y_e123
+    operand2_17 = gelu_x_e123 * gelu_y_e12
     xy_022_e12 = gelu_x_e * gelu_y_e12
     xy_121_e12 = gelu_x_e1 * gelu_y_e2 - gelu_x_e2 * gelu_y_e1
     xy_123_e12 = gelu_x_e3 * gelu_y_e123
     xy_220_e12 = gelu_x_e12 * gelu_y_e
     xy_222_e12 = gelu_x_e23 * gelu_y_e13 - gelu_x_e13 * gelu_y_e23
     xy_321_e12 = gelu_x_e123 * gelu_y_e3
+    xy_022_e13 = gelu_x_e * gelu_y_e13
+    xy_121_e13 = gelu_x_e1 * gelu_y_e3 - gelu_x_e3 * gelu_y_e1
+    xy_123_e13 = -gelu_x_e2 * gelu_y_e123
+    xy_220_e13 = gelu_x_e13 * gelu_y_e
+    xy_222_e13 = gelu_x_e12 * gelu_y_e23 - gelu_x_e23 * gelu_y_e12
+    xy_321_e13 = -gelu_x_e123 * gelu_y_e2
+    xy_022_e23 = gelu_x_e * gelu_y_e23
+    xy_121_e23 = gelu_x_e2 * gelu_y_e3 - gelu_x_e3 * gelu_y_e2
+    xy_123_e23 = gelu_x_e1 * gelu_y_e123
+    xy_220_e23 = gelu_x_e23 * gelu_y_e
+    xy_222_e23 = gelu_x_e13 * gelu_y_e12 - gelu_x_e12 * gelu_y_e13
+    xy_321_e23 = gelu_x_e123 * gelu_y_e1
     xy_033_e123 = gelu_x_e * gelu_y_e123
     xy_132_e123 = gelu_x_e1 * gelu_y_e23 + gelu_x_e3 * gelu_y_e12 - gelu_x_e2 * gelu_y_e13
     xy_231_e123 = gelu_x_e12 * gelu_y_e3 + gelu_x_e23 * gelu_y_e1 - gelu_x_e13 * gelu_y_e2
     xy_330_e123 = gelu_x_e123 * gelu_y_e
 
-    tl.store(operand_row + r * 4 * N + n, xy_000_e, mask=mask)
-    tl.store(operand_row + r * 4 * N + n + N, xy_101_e, mask=mask)
-    tl.store(operand_row + r * 4 * N + n + 2 * N, xy_202_e, mask=mask)
-    tl.store(operand_row + r * 4 * N + n + 3 * N, operand_3, mask=mask)
-    tl.store(operand2_row + r * 6 * N + n, xy_011_e3, mask=mask)
-    tl.store(operand2_row + N + r * 6 * N + n, xy_110_e3, mask=mask)
-    tl.store(operand2_row + 2 * N + r * 6 * N + n, xy_112_e3, mask=mask)
-    tl.store(operand2_row + 3 * N + r * 6 * N + n, xy_211_e3, mask=mask)
+    tl.store(operand_row + r * 4 * N + n, operand_0, mask=mask)
+    tl.store(operand_row + r * 4 * N + n + N, xy_000_e, mask=mask)
+    tl.store(operand_row + r * 4 * N + n + 2 * N, xy_101_e, mask=mask)
+    tl.store(operand_row + r * 4 * N + n + 3 * N, xy_202_e, mask=mask)
+    tl.store(operand2_row + r * 6 * N + n, xy_011_e1, mask=mask)
+    tl.store(operand2_row + N + r * 6 * N + n, xy_110_e1, mask=mask)
+    tl.store(operand2_row + 2 * N + r * 6 * N + n, xy_112_e1, mask=mask)
+    tl.store(operand2_row + 3 * N + r * 6 * N + n, xy_211_e1, mask=mask)
     tl.store(operand2_row + 4 * N + r * 6 * N + n, operand2_4, mask=mask)
     tl.store(operand2_row + 5 * N + r * 6 * N + n, operand2_5, mask=mask)
     tl.store(operand2_row + 6 * BN + r * 6 * N + n, xy_011_e2, mask=mask)
@@ -15357,30 +14819,30 @@ def _fc_layer_with_normalize_backward_kernel(
     tl.store(operand2_row + 6 * BN + 3 * N + r * 6 * N + n, xy_211_e2, mask=mask)
     tl.store(operand2_row + 6 * BN + 4 * N + r * 6 * N + n, operand2_10, mask=mask)
     tl.store(operand2_row + 6 * BN + 5 * N + r * 6 * N + n, operand2_11, mask=mask)
-    tl.store(operand2_row + 12 * BN + r * 6 * N + n, xy_011_e1, mask=mask)
-    tl.store(operand2_row + 12 * BN + N + r * 6 * N + n, xy_110_e1, mask=mask)
-    tl.store(operand2_row + 12 * BN + 2 * N + r * 6 * N + n, xy_112_e1, mask=mask)
-    tl.store(operand2_row + 12 * BN + 3 * N + r * 6 * N + n, xy_211_e1, mask=mask)
+    tl.store(operand2_row + 12 * BN + r * 6 * N + n, xy_011_e3, mask=mask)
+    tl.store(operand2_row + 12 * BN + N + r * 6 * N + n, xy_110_e3, mask=mask)
+    tl.store(operand2_row + 12 * BN + 2 * N + r * 6 * N + n, xy_112_e3, mask=mask)
+    tl.store(operand2_row + 12 * BN + 3 * N + r * 6 * N + n, xy_211_e3, mask=mask)
     tl.store(operand2_row + 12 * BN + 4 * N + r * 6 * N + n, operand2_16, mask=mask)
     tl.store(operand2_row + 12 * BN + 5 * N + r * 6 * N + n, operand2_17, mask=mask)
-    tl.store(operand4_row + r * 6 * N + n, xy_022_e23, mask=mask)
-    tl.store(operand4_row + N + r * 6 * N + n, xy_121_e23, mask=mask)
-    tl.store(operand4_row + 2 * N + r * 6 * N + n, xy_123_e23, mask=mask)
-    tl.store(operand4_row + 3 * N + r * 6 * N + n, xy_220_e23, mask=mask)
-    tl.store(operand4_row + 4 * N + r * 6 * N + n, xy_222_e23, mask=mask)
-    tl.store(operand4_row + 5 * N + r * 6 * N + n, xy_321_e23, mask=mask)
+    tl.store(operand4_row + r * 6 * N + n, xy_022_e12, mask=mask)
+    tl.store(operand4_row + N + r * 6 * N + n, xy_121_e12, mask=mask)
+    tl.store(operand4_row + 2 * N + r * 6 * N + n, xy_123_e12, mask=mask)
+    tl.store(operand4_row + 3 * N + r * 6 * N + n, xy_220_e12, mask=mask)
+    tl.store(operand4_row + 4 * N + r * 6 * N + n, xy_222_e12, mask=mask)
+    tl.store(operand4_row + 5 * N + r * 6 * N + n, xy_321_e12, mask=mask)
     tl.store(operand4_row + 6 * BN + r * 6 * N + n, xy_022_e13, mask=mask)
     tl.store(operand4_row + 6 * BN + N + r * 6 * N + n, xy_121_e13, mask=mask)
     tl.store(operand4_row + 6 * BN + 2 * N + r * 6 * N + n, xy_123_e13, mask=mask)
     tl.store(operand4_row + 6 * BN + 3 * N + r * 6 * N + n, xy_220_e13, mask=mask)
     tl.store(operand4_row + 6 * BN + 4 * N + r * 6 * N + n, xy_222_e13, mask=mask)
     tl.store(operand4_row + 6 * BN + 5 * N + r * 6 * N + n, xy_321_e13, mask=mask)
-    tl.store(operand4_row + 12 * BN + r * 6 * N + n, xy_022_e12, mask=mask)
-    tl.store(operand4_row + 12 * BN + N + r * 6 * N + n, xy_121_e12, mask=mask)
-    tl.store(operand4_row + 12 * BN + 2 * N + r * 6 * N + n, xy_123_e12, mask=mask)
-    tl.store(operand4_row + 12 * BN + 3 * N + r * 6 * N + n, xy_220_e12, mask=mask)
-    tl.store(operand4_row + 12 * BN + 4 * N + r * 6 * N + n, xy_222_e12, mask=mask)
-    tl.store(operand4_row + 12 * BN + 5 * N + r * 6 * N + n, xy_321_e12, mask=mask)
+    tl.store(operand4_row + 12 * BN + r * 6 * N + n, xy_022_e23, mask=mask)
+    tl.store(operand4_row + 12 * BN + N + r * 6 * N + n, xy_121_e23, mask=mask)
+    tl.store(operand4_row + 12 * BN + 2 * N + r * 6 * N + n, xy_123_e23, mask=mask)
+    tl.store(operand4_row + 12 * BN + 3 * N + r * 6 * N + n, xy_220_e23, mask=mask)
+    tl.store(operand4_row + 12 * BN + 4 * N + r * 6 * N + n, xy_222_e23, mask=mask)
+    tl.store(operand4_row + 12 * BN + 5 * N + r * 6 * N + n, xy_321_e23, mask=mask)
     tl.store(operand6_row + r * 4 * N + n, xy_033_e123, mask=mask)
     tl.store(operand6_row + r * 4 * N + n + N, xy_132_e123, mask=mask)
     tl.store(operand6_row + r * 4 * N + n + 2 * N, xy_231_e123, mask=mask)
@@ -15462,23 +14924,23 @@ def _fc_layer_with_normalize_backward_1_kernel(
     t3 = t0 * (grad_inv_rms_0 * (-0.5 * saved_inv_rms_0 * saved_inv_rms_0 * saved_inv_rms_0))
     grad_out_e = saved_inv_rms_0 * grad_out_e_2 + 2.0 * t3 * saved_product4_out_e
     t4 = t0 * (grad_inv_rms_1 * (-0.5 * saved_inv_rms_1 * saved_inv_rms_1 * saved_inv_rms_1))
-    grad_out_e3 = saved_inv_rms_1 * grad_out_e3_2 + 2.0 * t4 * saved_product5_out_e3
-    grad_out_e2 = saved_inv_rms_1 * grad_out_e2_2 + 2.0 * t4 * saved_product5_out_e2
     grad_out_e1 = saved_inv_rms_1 * grad_out_e1_2 + 2.0 * t4 * saved_product5_out_e1
+    grad_out_e2 = saved_inv_rms_1 * grad_out_e2_2 + 2.0 * t4 * saved_product5_out_e2
+    grad_out_e3 = saved_inv_rms_1 * grad_out_e3_2 + 2.0 * t4 * saved_product5_out_e3
     t5 = t0 * (grad_inv_rms_2 * (-0.5 * saved_inv_rms_2 * saved_inv_rms_2 * saved_inv_rms_2))
-    grad_out_e23 = saved_inv_rms_2 * grad_out_e23_2 + 2.0 * t5 * saved_product6_out_e23
-    grad_out_e13 = saved_inv_rms_2 * grad_out_e13_2 + 2.0 * t5 * saved_product6_out_e13
     grad_out_e12 = saved_inv_rms_2 * grad_out_e12_2 + 2.0 * t5 * saved_product6_out_e12
+    grad_out_e13 = saved_inv_rms_2 * grad_out_e13_2 + 2.0 * t5 * saved_product6_out_e13
+    grad_out_e23 = saved_inv_rms_2 * grad_out_e23_2 + 2.0 * t5 * saved_product6_out_e23
     t6 = t0 * (grad_inv_rms_3 * (-0.5 * saved_inv_rms_3 * saved_inv_rms_3 * saved_inv_rms_3))
     grad_out_e123 = saved_inv_rms_3 * grad_out_e123_2 + 2.0 * t6 * saved_product7_out_e123
 
     tl.store(operand1_row + at, grad_out_e, mask=mask)
-    tl.store(operand3_row + at, grad_out_e3, mask=mask)
+    tl.store(operand3_row + at, grad_out_e1, mask=mask)
     tl.store(operand3_row + BM + at, grad_out_e2, mask=mask)
-    tl.store(operand3_row + 2 * BM + at, grad_out_e1, mask=mask)
-    tl.store(operand5_row + at, grad_out_e23, mask=mask)
+    tl.store(operand3_row + 2 * BM + at, grad_out_e3, mask=mask)
+    tl.store(operand5_row + at, grad_out_e12, mask=mask)
     tl.store(operand5_row + BM + at, grad_out_e13, mask=mask)
-    tl.store(operand5_row + 2 * BM + at, grad_out_e12, mask=mask)
+    tl.store(operand5_row + 2 * BM + at, grad_out_e23, mask=mask)
     tl.store(operand7_row + at, grad_out_e123, mask=mask)
 
 
@@ -15590,21 +15052,21 @@ def _fc_layer_with_normalize_backward_1_long_kernel(
         saved_product7_out_e123 = tl.load(saved_product7_row + at, mask=mask, other=0.0).to(REAL)
 
         grad_out_e = saved_inv_rms_0 * grad_out_e_2 + 2.0 * t1 * saved_product4_out_e
-        grad_out_e3 = saved_inv_rms_1 * grad_out_e3_2 + 2.0 * t2 * saved_product5_out_e3
-        grad_out_e2 = saved_inv_rms_1 * grad_out_e2_2 + 2.0 * t2 * saved_product5_out_e2
         grad_out_e1 = saved_inv_rms_1 * grad_out_e1_2 + 2.0 * t2 * saved_product5_out_e1
-        grad_out_e23 = saved_inv_rms_2 * grad_out_e23_2 + 2.0 * t3 * saved_product6_out_e23
-        grad_out_e13 = saved_inv_rms_2 * grad_out_e13_2 + 2.0 * t3 * saved_product6_out_e13
+        grad_out_e2 = saved_inv_rms_1 * grad_out_e2_2 + 2.0 * t2 * saved_product5_out_e2
+        grad_out_e3 = saved_inv_rms_1 * grad_out_e3_2 + 2.0 * t2 * saved_product5_out_e3
         grad_out_e12 = saved_inv_rms_2 * grad_out_e12_2 + 2.0 * t3 * saved_product6_out_e12
+        grad_out_e13 = saved_inv_rms_2 * grad_out_e13_2 + 2.0 * t3 * saved_product6_out_e13
+        grad_out_e23 = saved_inv_rms_2 * grad_out_e23_2 + 2.0 * t3 * saved_product6_out_e23
         grad_out_e123 = saved_inv_rms_3 * grad_out_e123_2 + 2.0 * t4 * saved_product7_out_e123
 
         tl.store(operand1_row + at, grad_out_e, mask=mask)
-        tl.store(operand3_row + at, grad_out_e3, mask=mask)
+        tl.store(operand3_row + at, grad_out_e1, mask=mask)
         tl.store(operand3_row + BM + at, grad_out_e2, mask=mask)
-        tl.store(operand3_row + 2 * BM + at, grad_out_e1, mask=mask)
-        tl.store(operand5_row + at, grad_out_e23, mask=mask)
+        tl.store(operand3_row + 2 * BM + at, grad_out_e3, mask=mask)
+        tl.store(operand5_row + at, grad_out_e12, mask=mask)
         tl.store(operand5_row + BM + at, grad_out_e13, mask=mask)
-        tl.store(operand5_row + 2 * BM + at, grad_out_e12, mask=mask)
+        tl.store(operand5_row + 2 * BM + at, grad_out_e23, mask=mask)
         tl.store(operand7_row + at, grad_out_e123, mask=mask)
 
 
@@ -15655,21 +15117,21 @@ def _fc_layer_with_normalize_backward_2_kernel(
     contracted3_3 = tl.load(contracted3_row + 3 * NM + tile, mask=mask, other=0.0).to(REAL)
 
     grad_gp_weight_213 = -contracted1_4
-    grad_gp_weight_303 = -contracted_3
+    grad_gp_weight_303 = -contracted_0
     grad_gp_weight_312 = -contracted1_5
 
     if GRAD_GP_WEIGHT:
-        tl.store(grad_gp_weight_row + tile, contracted_0, mask=mask)
+        tl.store(grad_gp_weight_row + tile, contracted_1, mask=mask)
         tl.store(grad_gp_weight_row + NM + tile, contracted1_0, mask=mask)
         tl.store(grad_gp_weight_row + 2 * NM + tile, contracted2_0, mask=mask)
         tl.store(grad_gp_weight_row + 3 * NM + tile, contracted3_0, mask=mask)
-        tl.store(grad_gp_weight_row + 4 * NM + tile, contracted_1, mask=mask)
+        tl.store(grad_gp_weight_row + 4 * NM + tile, contracted_2, mask=mask)
         tl.store(grad_gp_weight_row + 5 * NM + tile, contracted1_1, mask=mask)
         tl.store(grad_gp_weight_row + 6 * NM + tile, contracted1_2, mask=mask)
         tl.store(grad_gp_weight_row + 7 * NM + tile, contracted2_1, mask=mask)
         tl.store(grad_gp_weight_row + 8 * NM + tile, contracted2_2, mask=mask)
         tl.store(grad_gp_weight_row + 9 * NM + tile, contracted3_1, mask=mask)
-        tl.store(grad_gp_weight_row + 10 * NM + tile, contracted_2, mask=mask)
+        tl.store(grad_gp_weight_row + 10 * NM + tile, contracted_3, mask=mask)
         tl.store(grad_gp_weight_row + 11 * NM + tile, contracted1_3, mask=mask)
         tl.store(grad_gp_weight_row + 12 * NM + tile, grad_gp_weight_213, mask=mask)
         tl.store(grad_gp_weight_row + 13 * NM + tile, contracted2_3, mask=mask)
@@ -15741,9 +15203,9 @@ def _fc_layer_with_normalize_backward_3_kernel(
     gp_weight_330 = tl.load(gp_weight_row + 19 * NM + at, mask=mask, other=0.0).to(REAL)
 
     tl.store(operand8_row + at, gp_weight_033, mask=mask)
-    tl.store(operand8_row + NM + at, gp_weight_330, mask=mask)
+    tl.store(operand8_row + NM + at, gp_weight_132, mask=mask)
     tl.store(operand8_row + 2 * NM + at, gp_weight_231, mask=mask)
-    tl.store(operand8_row + 3 * NM + at, gp_weight_132, mask=mask)
+    tl.store(operand8_row + 3 * NM + at, gp_weight_330, mask=mask)
     tl.store(operand9_row + at, gp_weight_022, mask=mask)
     tl.store(operand9_row + NM + at, gp_weight_121, mask=mask)
     tl.store(operand9_row + 2 * NM + at, gp_weight_123, mask=mask)
@@ -15757,13 +15219,13 @@ def _fc_layer_with_normalize_backward_3_kernel(
     tl.store(operand10_row + 4 * NM + at, gp_weight_213, mask=mask)
     tl.store(operand10_row + 5 * NM + at, gp_weight_312, mask=mask)
     tl.store(operand11_row + at, gp_weight_000, mask=mask)
-    tl.store(operand11_row + NM + at, gp_weight_303, mask=mask)
+    tl.store(operand11_row + NM + at, gp_weight_101, mask=mask)
     tl.store(operand11_row + 2 * NM + at, gp_weight_202, mask=mask)
-    tl.store(operand11_row + 3 * NM + at, gp_weight_101, mask=mask)
-    tl.store(operand12_row + r + m * 4 * N, gp_weight_330, mask=mask)
-    tl.store(operand12_row + r + m * 4 * N + N, gp_weight_033, mask=mask)
-    tl.store(operand12_row + r + m * 4 * N + 2 * N, gp_weight_132, mask=mask)
-    tl.store(operand12_row + r + m * 4 * N + 3 * N, gp_weight_231, mask=mask)
+    tl.store(operand11_row + 3 * NM + at, gp_weight_303, mask=mask)
+    tl.store(operand12_row + r + m * 4 * N, gp_weight_033, mask=mask)
+    tl.store(operand12_row + r + m * 4 * N + N, gp_weight_132, mask=mask)
+    tl.store(operand12_row + r + m * 4 * N + 2 * N, gp_weight_231, mask=mask)
+    tl.store(operand12_row + r + m * 4 * N + 3 * N, gp_weight_330, mask=mask)
     tl.store(operand13_row + r + m * 6 * N, gp_weight_022, mask=mask)
     tl.store(operand13_row + r + m * 6 * N + N, gp_weight_121, mask=mask)
     tl.store(operand13_row + r + m * 6 * N + 2 * N, gp_weight_123, mask=mask)
@@ -15777,9 +15239,9 @@ def _fc_layer_with_normalize_backward_3_kernel(
     tl.store(operand14_row + r + m * 6 * N + 4 * N, gp_weight_213, mask=mask)
     tl.store(operand14_row + r + m * 6 * N + 5 * N, gp_weight_312, mask=mask)
     tl.store(operand15_row + r + m * 4 * N, gp_weight_000, mask=mask)
-    tl.store(operand15_row + r + m * 4 * N + N, gp_weight_303, mask=mask)
+    tl.store(operand15_row + r + m * 4 * N + N, gp_weight_101, mask=mask)
     tl.store(operand15_row + r + m * 4 * N + 2 * N, gp_weight_202, mask=mask)
-    tl.store(operand15_row + r + m * 4 * N + 3 * N, gp_weight_101, mask=mask)
+    tl.store(operand15_row + r + m * 4 * N + 3 * N, gp_weight_303, mask=mask)
 
 
 @triton.jit(do_not_specialize=["B"])
@@ -15864,15 +15326,15 @@ def _fc_layer_with_normalize_backward_4_kernel(
     saved_product2_2 = tl.load(saved_product2_row + 2 * BN + at, mask=mask, other=0.0).to(REAL)
     saved_product3_0 = tl.load(saved_product3_row + at, mask=mask, other=0.0).to(REAL)
     contracted4_grad_xy_033_e123 = tl.load(contracted4_row + r * 4 * N + n, mask=mask, other=0.0).to(REAL)
-    contracted4_grad_xy_330_e123 = tl.load(contracted4_row + r * 4 * N + n + N, mask=mask, other=0.0).to(REAL)
+    contracted4_grad_xy_132_e123 = tl.load(contracted4_row + r * 4 * N + n + N, mask=mask, other=0.0).to(REAL)
     contracted4_grad_xy_231_e123 = tl.load(contracted4_row + r * 4 * N + n + 2 * N, mask=mask, other=0.0).to(REAL)
-    contracted4_grad_xy_132_e123 = tl.load(contracted4_row + r * 4 * N + n + 3 * N, mask=mask, other=0.0).to(REAL)
-    contracted5_grad_xy_022_e23 = tl.load(contracted5_row + r * 6 * N + n, mask=mask, other=0.0).to(REAL)
-    contracted5_grad_xy_121_e23 = tl.load(contracted5_row + N + r * 6 * N + n, mask=mask, other=0.0).to(REAL)
-    contracted5_grad_xy_123_e23 = tl.load(contracted5_row + 2 * N + r * 6 * N + n, mask=mask, other=0.0).to(REAL)
-    contracted5_grad_xy_220_e23 = tl.load(contracted5_row + 3 * N + r * 6 * N + n, mask=mask, other=0.0).to(REAL)
-    contracted5_grad_xy_222_e23 = tl.load(contracted5_row + 4 * N + r * 6 * N + n, mask=mask, other=0.0).to(REAL)
-    contracted5_grad_xy_321_e23 = tl.load(contracted5_row + 5 * N + r * 6 * N + n, mask=mask, other=0.0).to(REAL)
+    contracted4_grad_xy_330_e123 = tl.load(contracted4_row + r * 4 * N + n + 3 * N, mask=mask, other=0.0).to(REAL)
+    contracted5_grad_xy_022_e12 = tl.load(contracted5_row + r * 6 * N + n, mask=mask, other=0.0).to(REAL)
+    contracted5_grad_xy_121_e12 = tl.load(contracted5_row + N + r * 6 * N + n, mask=mask, other=0.0).to(REAL)
+    contracted5_grad_xy_123_e12 = tl.load(contracted5_row + 2 * N + r * 6 * N + n, mask=mask, other=0.0).to(REAL)
+    contracted5_grad_xy_220_e12 = tl.load(contracted5_row + 3 * N + r * 6 * N + n, mask=mask, other=0.0).to(REAL)
+    contracted5_grad_xy_222_e12 = tl.load(contracted5_row + 4 * N + r * 6 * N + n, mask=mask, other=0.0).to(REAL)
+    contracted5_grad_xy_321_e12 = tl.load(contracted5_row + 5 * N + r * 6 * N + n, mask=mask, other=0.0).to(REAL)
     contracted5_grad_xy_022_e13 = tl.load(contracted5_row + 6 * BN + r * 6 * N + n, mask=mask, other=0.0).to(REAL)
     contracted5_grad_xy_121_e13 = tl.load(contracted5_row + 6 * BN + N + r * 6 * N + n, mask=mask, other=0.0).to(REAL)
     contracted5_grad_xy_123_e13 = tl.load(contracted5_row + 6 * BN + 2 * N + r * 6 * N + n, mask=mask, other=0.0).to(
@@ -15887,26 +15349,26 @@ def _fc_layer_with_normalize_backward_4_kernel(
     contracted5_grad_xy_321_e13 = tl.load(contracted5_row + 6 * BN + 5 * N + r * 6 * N + n, mask=mask, other=0.0).to(
         REAL
     )
-    contracted5_grad_xy_022_e12 = tl.load(contracted5_row + 12 * BN + r * 6 * N + n, mask=mask, other=0.0).to(REAL)
-    contracted5_grad_xy_121_e12 = tl.load(contracted5_row + 12 * BN + N + r * 6 * N + n, mask=mask, other=0.0).to(REAL)
-    contracted5_grad_xy_123_e12 = tl.load(contracted5_row + 12 * BN + 2 * N + r * 6 * N + n, mask=mask, other=0.0).to(
+    contracted5_grad_xy_022_e23 = tl.load(contracted5_row + 12 * BN + r * 6 * N + n, mask=mask, other=0.0).to(REAL)
+    contracted5_grad_xy_121_e23 = tl.load(contracted5_row + 12 * BN + N + r * 6 * N + n, mask=mask, other=0.0).to(REAL)
+    contracted5_grad_xy_123_e23 = tl.load(contracted5_row + 12 * BN + 2 * N + r * 6 * N + n, mask=mask, other=0.0).to(
         REAL
     )
-    contracted5_grad_xy_220_e12 = tl.load(contracted5_row + 12 * BN + 3 * N + r * 6 * N + n, mask=mask, other=0.0).to(
+    contracted5_grad_xy_220_e23 = tl.load(contracted5_row + 12 * BN + 3 * N + r * 6 * N + n, mask=mask, other=0.0).to(
         REAL
     )
-    contracted5_grad_xy_222_e12 = tl.load(contracted5_row + 12 * BN + 4 * N + r * 6 * N + n, mask=mask, other=0.0).to(
+    contracted5_grad_xy_222_e23 = tl.load(contracted5_row + 12 * BN + 4 * N + r * 6 * N + n, mask=mask, other=0.0).to(
         REAL
     )
-    contracted5_grad_xy_321_e12 = tl.load(contracted5_row + 12 * BN + 5 * N + r * 6 * N + n, mask=mask, other=0.0).to(
+    contracted5_grad_xy_321_e23 = tl.load(contracted5_row + 12 * BN + 5 * N + r * 6 * N + n, mask=mask, other=0.0).to(
         REAL
     )
-    contracted6_grad_xy_011_e3 = tl.load(contracted6_row + r * 6 * N + n, mask=mask, other=0.0).to(REAL)
-    contracted6_grad_xy_110_e3 = tl.load(contracted6_row + N + r * 6 * N + n, mask=mask, other=0.0).to(REAL)
-    contracted6_grad_xy_112_e3 = tl.load(contracted6_row + 2 * N + r * 6 * N + n, mask=mask, other=0.0).to(REAL)
-    contracted6_grad_xy_211_e3 = tl.load(contracted6_row + 3 * N + r * 6 * N + n, mask=mask, other=0.0).to(REAL)
-    contracted6_grad_xy_213_e3 = tl.load(contracted6_row + 4 * N + r * 6 * N + n, mask=mask, other=0.0).to(REAL)
-    contracted6_grad_xy_312_e3 = tl.load(contracted6_row + 5 * N + r * 6 * N + n, mask=mask, other=0.0).to(REAL)
+    contracted6_grad_xy_011_e1 = tl.load(contracted6_row + r * 6 * N + n, mask=mask, other=0.0).to(REAL)
+    contracted6_grad_xy_110_e1 = tl.load(contracted6_row + N + r * 6 * N + n, mask=mask, other=0.0).to(REAL)
+    contracted6_grad_xy_112_e1 = tl.load(contracted6_row + 2 * N + r * 6 * N + n, mask=mask, other=0.0).to(REAL)
+    contracted6_grad_xy_211_e1 = tl.load(contracted6_row + 3 * N + r * 6 * N + n, mask=mask, other=0.0).to(REAL)
+    contracted6_grad_xy_213_e1 = tl.load(contracted6_row + 4 * N + r * 6 * N + n, mask=mask, other=0.0).to(REAL)
+    contracted6_grad_xy_312_e1 = tl.load(contracted6_row + 5 * N + r * 6 * N + n, mask=mask, other=0.0).to(REAL)
     contracted6_grad_xy_011_e2 = tl.load(contracted6_row + 6 * BN + r * 6 * N + n, mask=mask, other=0.0).to(REAL)
     contracted6_grad_xy_110_e2 = tl.load(contracted6_row + 6 * BN + N + r * 6 * N + n, mask=mask, other=0.0).to(REAL)
     contracted6_grad_xy_112_e2 = tl.load(contracted6_row + 6 * BN + 2 * N + r * 6 * N + n, mask=mask, other=0.0).to(
@@ -15921,52 +15383,52 @@ def _fc_layer_with_normalize_backward_4_kernel(
     contracted6_grad_xy_312_e2 = tl.load(contracted6_row + 6 * BN + 5 * N + r * 6 * N + n, mask=mask, other=0.0).to(
         REAL
     )
-    contracted6_grad_xy_011_e1 = tl.load(contracted6_row + 12 * BN + r * 6 * N + n, mask=mask, other=0.0).to(REAL)
-    contracted6_grad_xy_110_e1 = tl.load(contracted6_row + 12 * BN + N + r * 6 * N + n, mask=mask, other=0.0).to(REAL)
-    contracted6_grad_xy_112_e1 = tl.load(contracted6_row + 12 * BN + 2 * N + r * 6 * N + n, mask=mask, other=0.0).to(
+    contracted6_grad_xy_011_e3 = tl.load(contracted6_row + 12 * BN + r * 6 * N + n, mask=mask, other=0.0).to(REAL)
+    contracted6_grad_xy_110_e3 = tl.load(contracted6_row + 12 * BN + N + r * 6 * N + n, mask=mask, other=0.0).to(REAL)
+    contracted6_grad_xy_112_e3 = tl.load(contracted6_row + 12 * BN + 2 * N + r * 6 * N + n, mask=mask, other=0.0).to(
         REAL
     )
-    contracted6_grad_xy_211_e1 = tl.load(contracted6_row + 12 * BN + 3 * N + r * 6 * N + n, mask=mask, other=0.0).to(
+    contracted6_grad_xy_211_e3 = tl.load(contracted6_row + 12 * BN + 3 * N + r * 6 * N + n, mask=mask, other=0.0).to(
         REAL
     )
-    contracted6_grad_xy_213_e1 = tl.load(contracted6_row + 12 * BN + 4 * N + r * 6 * N + n, mask=mask, other=0.0).to(
+    contracted6_grad_xy_213_e3 = tl.load(contracted6_row + 12 * BN + 4 * N + r * 6 * N + n, mask=mask, other=0.0).to(
         REAL
     )
-    contracted6_grad_xy_312_e1 = tl.load(contracted6_row + 12 * BN + 5 * N + r * 6 * N + n, mask=mask, other=0.0).to(
+    contracted6_grad_xy_312_e3 = tl.load(contracted6_row + 12 * BN + 5 * N + r * 6 * N + n, mask=mask, other=0.0).to(
         REAL
     )
     contracted7_grad_xy_000_e = tl.load(contracted7_row + r * 4 * N + n, mask=mask, other=0.0).to(REAL)
-    contracted7_grad_xy_303_e = tl.load(contracted7_row + r * 4 * N + n + N, mask=mask, other=0.0).to(REAL)
+    contracted7_grad_xy_101_e = tl.load(contracted7_row + r * 4 * N + n + N, mask=mask, other=0.0).to(REAL)
     contracted7_grad_xy_202_e = tl.load(contracted7_row + r * 4 * N + n + 2 * N, mask=mask, other=0.0).to(REAL)
-    contracted7_grad_xy_101_e = tl.load(contracted7_row + r * 4 * N + n + 3 * N, mask=mask, other=0.0).to(REAL)
-    contracted8_along_b_n_grad_xy_330_e123 = tl.load(
+    contracted7_grad_xy_303_e = tl.load(contracted7_row + r * 4 * N + n + 3 * N, mask=mask, other=0.0).to(REAL)
+    contracted8_along_b_n_grad_xy_033_e123 = tl.load(
         contracted8_along_b_n_row + r * 4 * N + n, mask=mask, other=0.0
     ).to(REAL)
-    contracted8_along_b_n_grad_xy_033_e123 = tl.load(
+    contracted8_along_b_n_grad_xy_132_e123 = tl.load(
         contracted8_along_b_n_row + r * 4 * N + n + N, mask=mask, other=0.0
     ).to(REAL)
-    contracted8_along_b_n_grad_xy_132_e123 = tl.load(
+    contracted8_along_b_n_grad_xy_231_e123 = tl.load(
         contracted8_along_b_n_row + r * 4 * N + n + 2 * N, mask=mask, other=0.0
     ).to(REAL)
-    contracted8_along_b_n_grad_xy_231_e123 = tl.load(
+    contracted8_along_b_n_grad_xy_330_e123 = tl.load(
         contracted8_along_b_n_row + r * 4 * N + n + 3 * N, mask=mask, other=0.0
     ).to(REAL)
-    contracted9_along_b_n_grad_xy_022_e23 = tl.load(contracted9_along_b_n_row + r * 6 * N + n, mask=mask, other=0.0).to(
+    contracted9_along_b_n_grad_xy_022_e12 = tl.load(contracted9_along_b_n_row + r * 6 * N + n, mask=mask, other=0.0).to(
         REAL
     )
-    contracted9_along_b_n_grad_xy_121_e23 = tl.load(
+    contracted9_along_b_n_grad_xy_121_e12 = tl.load(
         contracted9_along_b_n_row + N + r * 6 * N + n, mask=mask, other=0.0
     ).to(REAL)
-    contracted9_along_b_n_grad_xy_123_e23 = tl.load(
+    contracted9_along_b_n_grad_xy_123_e12 = tl.load(
         contracted9_along_b_n_row + 2 * N + r * 6 * N + n, mask=mask, other=0.0
     ).to(REAL)
-    contracted9_along_b_n_grad_xy_220_e23 = tl.load(
+    contracted9_along_b_n_grad_xy_220_e12 = tl.load(
         contracted9_along_b_n_row + 3 * N + r * 6 * N + n, mask=mask, other=0.0
     ).to(REAL)
-    contracted9_along_b_n_grad_xy_222_e23 = tl.load(
+    contracted9_along_b_n_grad_xy_222_e12 = tl.load(
         contracted9_along_b_n_row + 4 * N + r * 6 * N + n, mask=mask, other=0.0
     ).to(REAL)
-    contracted9_along_b_n_grad_xy_321_e23 = tl.load(
+    contracted9_along_b_n_grad_xy_321_e12 = tl.load(
         contracted9_along_b_n_row + 5 * N + r * 6 * N + n, mask=mask, other=0.0
     ).to(REAL)
     contracted9_along_b_n_grad_xy_022_e13 = tl.load(
@@ -15987,40 +15449,40 @@ def _fc_layer_with_normalize_backward_4_kernel(
     contracted9_along_b_n_grad_xy_321_e13 = tl.load(
         contracted9_along_b_n_row + 6 * BN + 5 * N + r * 6 * N + n, mask=mask, other=0.0
     ).to(REAL)
-    contracted9_along_b_n_grad_xy_022_e12 = tl.load(
+    contracted9_along_b_n_grad_xy_022_e23 = tl.load(
         contracted9_along_b_n_row + 12 * BN + r * 6 * N + n, mask=mask, other=0.0
     ).to(REAL)
-    contracted9_along_b_n_grad_xy_121_e12 = tl.load(
+    contracted9_along_b_n_grad_xy_121_e23 = tl.load(
         contracted9_along_b_n_row + 12 * BN + N + r * 6 * N + n, mask=mask, other=0.0
     ).to(REAL)
-    contracted9_along_b_n_grad_xy_123_e12 = tl.load(
+    contracted9_along_b_n_grad_xy_123_e23 = tl.load(
         contracted9_along_b_n_row + 12 * BN + 2 * N + r * 6 * N + n, mask=mask, other=0.0
     ).to(REAL)
-    contracted9_along_b_n_grad_xy_220_e12 = tl.load(
+    contracted9_along_b_n_grad_xy_220_e23 = tl.load(
         contracted9_along_b_n_row + 12 * BN + 3 * N + r * 6 * N + n, mask=mask, other=0.0
     ).to(REAL)
-    contracted9_along_b_n_grad_xy_222_e12 = tl.load(
+    contracted9_along_b_n_grad_xy_222_e23 = tl.load(
         contracted9_along_b_n_row + 12 * BN + 4 * N + r * 6 * N + n, mask=mask, other=0.0
     ).to(REAL)
-    contracted9_along_b_n_grad_xy_321_e12 = tl.load(
+    contracted9_along_b_n_grad_xy_321_e23 = tl.load(
         contracted9_along_b_n_row + 12 * BN + 5 * N + r * 6 * N + n, mask=mask, other=0.0
     ).to(REAL)
-    contracted10_along_b_n_grad_xy_011_e3 = tl.load(
+    contracted10_along_b_n_grad_xy_011_e1 = tl.load(
         contracted10_along_b_n_row + r * 6 * N + n, mask=mask, other=0.0
     ).to(REAL)
-    contracted10_along_b_n_grad_xy_110_e3 = tl.load(
+    contracted10_along_b_n_grad_xy_110_e1 = tl.load(
         contracted10_along_b_n_row + N + r * 6 * N + n, mask=mask, other=0.0
     ).to(REAL)
-    contracted10_along_b_n_grad_xy_112_e3 = tl.load(
+    contracted10_along_b_n_grad_xy_112_e1 = tl.load(
         contracted10_along_b_n_row + 2 * N + r * 6 * N + n, mask=mask, other=0.0
     ).to(REAL)
-    contracted10_along_b_n_grad_xy_211_e3 = tl.load(
+    contracted10_along_b_n_grad_xy_211_e1 = tl.load(
         contracted10_along_b_n_row + 3 * N + r * 6 * N + n, mask=mask, other=0.0
     ).to(REAL)
-    contracted10_along_b_n_grad_xy_213_e3 = tl.load(
+    contracted10_along_b_n_grad_xy_213_e1 = tl.load(
         contracted10_along_b_n_row + 4 * N + r * 6 * N + n, mask=mask, other=0.0
     ).to(REAL)
-    contracted10_along_b_n_grad_xy_312_e3 = tl.load(
+    contracted10_along_b_n_grad_xy_312_e1 = tl.load(
         contracted10_along_b_n_row + 5 * N + r * 6 * N + n, mask=mask, other=0.0
     ).to(REAL)
     contracted10_along_b_n_grad_xy_011_e2 = tl.load(
@@ -16041,34 +15503,34 @@ def _fc_layer_with_normalize_backward_4_kernel(
     contracted10_along_b_n_grad_xy_312_e2 = tl.load(
         contracted10_along_b_n_row + 6 * BN + 5 * N + r * 6 * N + n, mask=mask, other=0.0
     ).to(REAL)
-    contracted10_along_b_n_grad_xy_011_e1 = tl.load(
+    contracted10_along_b_n_grad_xy_011_e3 = tl.load(
         contracted10_along_b_n_row + 12 * BN + r * 6 * N + n, mask=mask, other=0.0
     ).to(REAL)
-    contracted10_along_b_n_grad_xy_110_e1 = tl.load(
+    contracted10_along_b_n_grad_xy_110_e3 = tl.load(
         contracted10_along_b_n_row + 12 * BN + N + r * 6 * N + n, mask=mask, other=0.0
     ).to(REAL)
-    contracted10_along_b_n_grad_xy_112_e1 = tl.load(
+    contracted10_along_b_n_grad_xy_112_e3 = tl.load(
         contracted10_along_b_n_row + 12 * BN + 2 * N + r * 6 * N + n, mask=mask, other=0.0
     ).to(REAL)
-    contracted10_along_b_n_grad_xy_211_e1 = tl.load(
+    contracted10_along_b_n_grad_xy_211_e3 = tl.load(
         contracted10_along_b_n_row + 12 * BN + 3 * N + r * 6 * N + n, mask=mask, other=0.0
     ).to(REAL)
-    contracted10_along_b_n_grad_xy_213_e1 = tl.load(
+    contracted10_along_b_n_grad_xy_213_e3 = tl.load(
         contracted10_along_b_n_row + 12 * BN + 4 * N + r * 6 * N + n, mask=mask, other=0.0
     ).to(REAL)
-    contracted10_along_b_n_grad_xy_312_e1 = tl.load(
+    contracted10_along_b_n_grad_xy_312_e3 = tl.load(
         contracted10_along_b_n_row + 12 * BN + 5 * N + r * 6 * N + n, mask=mask, other=0.0
     ).to(REAL)
     contracted11_along_b_n_grad_xy_000_e = tl.load(contracted11_along_b_n_row + r * 4 * N + n, mask=mask, other=0.0).to(
         REAL
     )
-    contracted11_along_b_n_grad_xy_303_e = tl.load(
+    contracted11_along_b_n_grad_xy_101_e = tl.load(
         contracted11_along_b_n_row + r * 4 * N + n + N, mask=mask, other=0.0
     ).to(REAL)
     contracted11_along_b_n_grad_xy_202_e = tl.load(
         contracted11_along_b_n_row + r * 4 * N + n + 2 * N, mask=mask, other=0.0
     ).to(REAL)
-    contracted11_along_b_n_grad_xy_101_e = tl.load(
+    contracted11_along_b_n_grad_xy_303_e = tl.load(
         contracted11_along_b_n_row + r * 4 * N + n + 3 * N, mask=mask, other=0.0
     ).to(REAL)
 
@@ -16255,14 +15717,14 @@ def _fc_layer_with_normalize_backward_5_kernel(
     operand22_row = operand22_ptr + b * K
     operand23_row = operand23_ptr + b * K
 
-    contracted8_grad_xy_033_e123 = tl.load(contracted8_row + r * 4 * K + k + K, mask=mask, other=0.0).to(REAL)
-    contracted8_grad_xy_132_e123 = tl.load(contracted8_row + r * 4 * K + k + 2 * K, mask=mask, other=0.0).to(REAL)
-    contracted8_grad_xy_231_e123 = tl.load(contracted8_row + r * 4 * K + k + 3 * K, mask=mask, other=0.0).to(REAL)
-    contracted9_grad_xy_022_e23 = tl.load(contracted9_row + r * 6 * K + k, mask=mask, other=0.0).to(REAL)
-    contracted9_grad_xy_121_e23 = tl.load(contracted9_row + K + r * 6 * K + k, mask=mask, other=0.0).to(REAL)
-    contracted9_grad_xy_123_e23 = tl.load(contracted9_row + 2 * K + r * 6 * K + k, mask=mask, other=0.0).to(REAL)
-    contracted9_grad_xy_222_e23 = tl.load(contracted9_row + 4 * K + r * 6 * K + k, mask=mask, other=0.0).to(REAL)
-    contracted9_grad_xy_321_e23 = tl.load(contracted9_row + 5 * K + r * 6 * K + k, mask=mask, other=0.0).to(REAL)
+    contracted8_grad_xy_033_e123 = tl.load(contracted8_row + r * 4 * K + k, mask=mask, other=0.0).to(REAL)
+    contracted8_grad_xy_132_e123 = tl.load(contracted8_row + r * 4 * K + k + K, mask=mask, other=0.0).to(REAL)
+    contracted8_grad_xy_231_e123 = tl.load(contracted8_row + r * 4 * K + k + 2 * K, mask=mask, other=0.0).to(REAL)
+    contracted9_grad_xy_022_e12 = tl.load(contracted9_row + r * 6 * K + k, mask=mask, other=0.0).to(REAL)
+    contracted9_grad_xy_121_e12 = tl.load(contracted9_row + K + r * 6 * K + k, mask=mask, other=0.0).to(REAL)
+    contracted9_grad_xy_123_e12 = tl.load(contracted9_row + 2 * K + r * 6 * K + k, mask=mask, other=0.0).to(REAL)
+    contracted9_grad_xy_222_e12 = tl.load(contracted9_row + 4 * K + r * 6 * K + k, mask=mask, other=0.0).to(REAL)
+    contracted9_grad_xy_321_e12 = tl.load(contracted9_row + 5 * K + r * 6 * K + k, mask=mask, other=0.0).to(REAL)
     contracted9_grad_xy_022_e13 = tl.load(contracted9_row + 6 * BK + r * 6 * K + k, mask=mask, other=0.0).to(REAL)
     contracted9_grad_xy_121_e13 = tl.load(contracted9_row + 6 * BK + K + r * 6 * K + k, mask=mask, other=0.0).to(REAL)
     contracted9_grad_xy_123_e13 = tl.load(contracted9_row + 6 * BK + 2 * K + r * 6 * K + k, mask=mask, other=0.0).to(
@@ -16274,22 +15736,22 @@ def _fc_layer_with_normalize_backward_5_kernel(
     contracted9_grad_xy_321_e13 = tl.load(contracted9_row + 6 * BK + 5 * K + r * 6 * K + k, mask=mask, other=0.0).to(
         REAL
     )
-    contracted9_grad_xy_022_e12 = tl.load(contracted9_row + 12 * BK + r * 6 * K + k, mask=mask, other=0.0).to(REAL)
-    contracted9_grad_xy_121_e12 = tl.load(contracted9_row + 12 * BK + K + r * 6 * K + k, mask=mask, other=0.0).to(REAL)
-    contracted9_grad_xy_123_e12 = tl.load(contracted9_row + 12 * BK + 2 * K + r * 6 * K + k, mask=mask, other=0.0).to(
+    contracted9_grad_xy_022_e23 = tl.load(contracted9_row + 12 * BK + r * 6 * K + k, mask=mask, other=0.0).to(REAL)
+    contracted9_grad_xy_121_e23 = tl.load(contracted9_row + 12 * BK + K + r * 6 * K + k, mask=mask, other=0.0).to(REAL)
+    contracted9_grad_xy_123_e23 = tl.load(contracted9_row + 12 * BK + 2 * K + r * 6 * K + k, mask=mask, other=0.0).to(
         REAL
     )
-    contracted9_grad_xy_222_e12 = tl.load(contracted9_row + 12 * BK + 4 * K + r * 6 * K + k, mask=mask, other=0.0).to(
+    contracted9_grad_xy_222_e23 = tl.load(contracted9_row + 12 * BK + 4 * K + r * 6 * K + k, mask=mask, other=0.0).to(
         REAL
     )
-    contracted9_grad_xy_321_e12 = tl.load(contracted9_row + 12 * BK + 5 * K + r * 6 * K + k, mask=mask, other=0.0).to(
+    contracted9_grad_xy_321_e23 = tl.load(contracted9_row + 12 * BK + 5 * K + r * 6 * K + k, mask=mask, other=0.0).to(
         REAL
     )
-    contracted10_grad_xy_011_e3 = tl.load(contracted10_row + r * 6 * K + k, mask=mask, other=0.0).to(REAL)
-    contracted10_grad_xy_112_e3 = tl.load(contracted10_row + 2 * K + r * 6 * K + k, mask=mask, other=0.0).to(REAL)
-    contracted10_grad_xy_211_e3 = tl.load(contracted10_row + 3 * K + r * 6 * K + k, mask=mask, other=0.0).to(REAL)
-    contracted10_grad_xy_213_e3 = tl.load(contracted10_row + 4 * K + r * 6 * K + k, mask=mask, other=0.0).to(REAL)
-    contracted10_grad_xy_312_e3 = tl.load(contracted10_row + 5 * K + r * 6 * K + k, mask=mask, other=0.0).to(REAL)
+    contracted10_grad_xy_011_e1 = tl.load(contracted10_row + r * 6 * K + k, mask=mask, other=0.0).to(REAL)
+    contracted10_grad_xy_112_e1 = tl.load(contracted10_row + 2 * K + r * 6 * K + k, mask=mask, other=0.0).to(REAL)
+    contracted10_grad_xy_211_e1 = tl.load(contracted10_row + 3 * K + r * 6 * K + k, mask=mask, other=0.0).to(REAL)
+    contracted10_grad_xy_213_e1 = tl.load(contracted10_row + 4 * K + r * 6 * K + k, mask=mask, other=0.0).to(REAL)
+    contracted10_grad_xy_312_e1 = tl.load(contracted10_row + 5 * K + r * 6 * K + k, mask=mask, other=0.0).to(REAL)
     contracted10_grad_xy_011_e2 = tl.load(contracted10_row + 6 * BK + r * 6 * K + k, mask=mask, other=0.0).to(REAL)
     contracted10_grad_xy_112_e2 = tl.load(contracted10_row + 6 * BK + 2 * K + r * 6 * K + k, mask=mask, other=0.0).to(
         REAL
@@ -16303,22 +15765,22 @@ def _fc_layer_with_normalize_backward_5_kernel(
     contracted10_grad_xy_312_e2 = tl.load(contracted10_row + 6 * BK + 5 * K + r * 6 * K + k, mask=mask, other=0.0).to(
         REAL
     )
-    contracted10_grad_xy_011_e1 = tl.load(contracted10_row + 12 * BK + r * 6 * K + k, mask=mask, other=0.0).to(REAL)
-    contracted10_grad_xy_112_e1 = tl.load(contracted10_row + 12 * BK + 2 * K + r * 6 * K + k, mask=mask, other=0.0).to(
+    contracted10_grad_xy_011_e3 = tl.load(contracted10_row + 12 * BK + r * 6 * K + k, mask=mask, other=0.0).to(REAL)
+    contracted10_grad_xy_112_e3 = tl.load(contracted10_row + 12 * BK + 2 * K + r * 6 * K + k, mask=mask, other=0.0).to(
         REAL
     )
-    contracted10_grad_xy_211_e1 = tl.load(contracted10_row + 12 * BK + 3 * K + r * 6 * K + k, mask=mask, other=0.0).to(
+    contracted10_grad_xy_211_e3 = tl.load(contracted10_row + 12 * BK + 3 * K + r * 6 * K + k, mask=mask, other=0.0).to(
         REAL
     )
-    contracted10_grad_xy_213_e1 = tl.load(contracted10_row + 12 * BK + 4 * K + r * 6 * K + k, mask=mask, other=0.0).to(
+    contracted10_grad_xy_213_e3 = tl.load(contracted10_row + 12 * BK + 4 * K + r * 6 * K + k, mask=mask, other=0.0).to(
         REAL
     )
-    contracted10_grad_xy_312_e1 = tl.load(contracted10_row + 12 * BK + 5 * K + r * 6 * K + k, mask=mask, other=0.0).to(
+    contracted10_grad_xy_312_e3 = tl.load(contracted10_row + 12 * BK + 5 * K + r * 6 * K + k, mask=mask, other=0.0).to(
         REAL
     )
-    contracted11_grad_xy_303_e = tl.load(contracted11_row + r * 4 * K + k + K, mask=mask, other=0.0).to(REAL)
+    contracted11_grad_xy_101_e = tl.load(contracted11_row + r * 4 * K + k + K, mask=mask, other=0.0).to(REAL)
     contracted11_grad_xy_202_e = tl.load(contracted11_row + r * 4 * K + k + 2 * K, mask=mask, other=0.0).to(REAL)
-    contracted11_grad_xy_101_e = tl.load(contracted11_row + r * 4 * K + k + 3 * K, mask=mask, other=0.0).to(REAL)
+    contracted11_grad_xy_303_e = tl.load(contracted11_row + r * 4 * K + k + 3 * K, mask=mask, other=0.0).to(REAL)
     x_along_b_k_e = tl.load(x_along_b_k_row + at, mask=mask, other=0.0).to(REAL)
     x_along_b_k_e1 = tl.load(x_along_b_k_row + BK + at, mask=mask, other=0.0).to(REAL)
     x_along_b_k_e2 = tl.load(x_along_b_k_row + 2 * BK + at, mask=mask, other=0.0).to(REAL)
@@ -16479,34 +15941,34 @@ def _fc_layer_with_normalize_backward_6_kernel(
         contracted14_1 = tl.load(contracted14_row + BN + at, mask=mask, other=0.0).to(REAL)
         contracted14_2 = tl.load(contracted14_row + 2 * BN + at, mask=mask, other=0.0).to(REAL)
         contracted15_0 = tl.load(contracted15_row + at, mask=mask, other=0.0).to(REAL)
-        contracted8_along_b_n_grad_xy_330_e123 = tl.load(
+        contracted8_along_b_n_grad_xy_033_e123 = tl.load(
             contracted8_along_b_n_row + r * 4 * N + n, mask=mask, other=0.0
         ).to(REAL)
-        contracted8_along_b_n_grad_xy_033_e123 = tl.load(
+        contracted8_along_b_n_grad_xy_132_e123 = tl.load(
             contracted8_along_b_n_row + r * 4 * N + n + N, mask=mask, other=0.0
         ).to(REAL)
-        contracted8_along_b_n_grad_xy_132_e123 = tl.load(
+        contracted8_along_b_n_grad_xy_231_e123 = tl.load(
             contracted8_along_b_n_row + r * 4 * N + n + 2 * N, mask=mask, other=0.0
         ).to(REAL)
-        contracted8_along_b_n_grad_xy_231_e123 = tl.load(
+        contracted8_along_b_n_grad_xy_330_e123 = tl.load(
             contracted8_along_b_n_row + r * 4 * N + n + 3 * N, mask=mask, other=0.0
         ).to(REAL)
-        contracted9_along_b_n_grad_xy_022_e23 = tl.load(
+        contracted9_along_b_n_grad_xy_022_e12 = tl.load(
             contracted9_along_b_n_row + r * 6 * N + n, mask=mask, other=0.0
         ).to(REAL)
-        contracted9_along_b_n_grad_xy_121_e23 = tl.load(
+        contracted9_along_b_n_grad_xy_121_e12 = tl.load(
             contracted9_along_b_n_row + N + r * 6 * N + n, mask=mask, other=0.0
         ).to(REAL)
-        contracted9_along_b_n_grad_xy_123_e23 = tl.load(
+        contracted9_along_b_n_grad_xy_123_e12 = tl.load(
             contracted9_along_b_n_row + 2 * N + r * 6 * N + n, mask=mask, other=0.0
         ).to(REAL)
-        contracted9_along_b_n_grad_xy_220_e23 = tl.load(
+        contracted9_along_b_n_grad_xy_220_e12 = tl.load(
             contracted9_along_b_n_row + 3 * N + r * 6 * N + n, mask=mask, other=0.0
         ).to(REAL)
-        contracted9_along_b_n_grad_xy_222_e23 = tl.load(
+        contracted9_along_b_n_grad_xy_222_e12 = tl.load(
             contracted9_along_b_n_row + 4 * N + r * 6 * N + n, mask=mask, other=0.0
         ).to(REAL)
-        contracted9_along_b_n_grad_xy_321_e23 = tl.load(
+        contracted9_along_b_n_grad_xy_321_e12 = tl.load(
             contracted9_along_b_n_row + 5 * N + r * 6 * N + n, mask=mask, other=0.0
         ).to(REAL)
         contracted9_along_b_n_grad_xy_022_e13 = tl.load(
@@ -16527,40 +15989,40 @@ def _fc_layer_with_normalize_backward_6_kernel(
         contracted9_along_b_n_grad_xy_321_e13 = tl.load(
             contracted9_along_b_n_row + 6 * BN + 5 * N + r * 6 * N + n, mask=mask, other=0.0
         ).to(REAL)
-        contracted9_along_b_n_grad_xy_022_e12 = tl.load(
+        contracted9_along_b_n_grad_xy_022_e23 = tl.load(
             contracted9_along_b_n_row + 12 * BN + r * 6 * N + n, mask=mask, other=0.0
         ).to(REAL)
-        contracted9_along_b_n_grad_xy_121_e12 = tl.load(
+        contracted9_along_b_n_grad_xy_121_e23 = tl.load(
             contracted9_along_b_n_row + 12 * BN + N + r * 6 * N + n, mask=mask, other=0.0
         ).to(REAL)
-        contracted9_along_b_n_grad_xy_123_e12 = tl.load(
+        contracted9_along_b_n_grad_xy_123_e23 = tl.load(
             contracted9_along_b_n_row + 12 * BN + 2 * N + r * 6 * N + n, mask=mask, other=0.0
         ).to(REAL)
-        contracted9_along_b_n_grad_xy_220_e12 = tl.load(
+        contracted9_along_b_n_grad_xy_220_e23 = tl.load(
             contracted9_along_b_n_row + 12 * BN + 3 * N + r * 6 * N + n, mask=mask, other=0.0
         ).to(REAL)
-        contracted9_along_b_n_grad_xy_222_e12 = tl.load(
+        contracted9_along_b_n_grad_xy_222_e23 = tl.load(
             contracted9_along_b_n_row + 12 * BN + 4 * N + r * 6 * N + n, mask=mask, other=0.0
         ).to(REAL)
-        contracted9_along_b_n_grad_xy_321_e12 = tl.load(
+        contracted9_along_b_n_grad_xy_321_e23 = tl.load(
             contracted9_along_b_n_row + 12 * BN + 5 * N + r * 6 * N + n, mask=mask, other=0.0
         ).to(REAL)
-        contracted10_along_b_n_grad_xy_011_e3 = tl.load(
+        contracted10_along_b_n_grad_xy_011_e1 = tl.load(
             contracted10_along_b_n_row + r * 6 * N + n, mask=mask, other=0.0
         ).to(REAL)
-        contracted10_along_b_n_grad_xy_110_e3 = tl.load(
+        contracted10_along_b_n_grad_xy_110_e1 = tl.load(
             contracted10_along_b_n_row + N + r * 6 * N + n, mask=mask, other=0.0
         ).to(REAL)
-        contracted10_along_b_n_grad_xy_112_e3 = tl.load(
+        contracted10_along_b_n_grad_xy_112_e1 = tl.load(
             contracted10_along_b_n_row + 2 * N + r * 6 * N + n, mask=mask, other=0.0
         ).to(REAL)
-        contracted10_along_b_n_grad_xy_211_e3 = tl.load(
+        contracted10_along_b_n_grad_xy_211_e1 = tl.load(
             contracted10_along_b_n_row + 3 * N + r * 6 * N + n, mask=mask, other=0.0
         ).to(REAL)
-        contracted10_along_b_n_grad_xy_213_e3 = tl.load(
+        contracted10_along_b_n_grad_xy_213_e1 = tl.load(
             contracted10_along_b_n_row + 4 * N + r * 6 * N + n, mask=mask, other=0.0
         ).to(REAL)
-        contracted10_along_b_n_grad_xy_312_e3 = tl.load(
+        contracted10_along_b_n_grad_xy_312_e1 = tl.load(
             contracted10_along_b_n_row + 5 * N + r * 6 * N + n, mask=mask, other=0.0
         ).to(REAL)
         contracted10_along_b_n_grad_xy_011_e2 = tl.load(
@@ -16581,34 +16043,34 @@ def _fc_layer_with_normalize_backward_6_kernel(
         contracted10_along_b_n_grad_xy_312_e2 = tl.load(
             contracted10_along_b_n_row + 6 * BN + 5 * N + r * 6 * N + n, mask=mask, other=0.0
         ).to(REAL)
-        contracted10_along_b_n_grad_xy_011_e1 = tl.load(
+        contracted10_along_b_n_grad_xy_011_e3 = tl.load(
             contracted10_along_b_n_row + 12 * BN + r * 6 * N + n, mask=mask, other=0.0
         ).to(REAL)
-        contracted10_along_b_n_grad_xy_110_e1 = tl.load(
+        contracted10_along_b_n_grad_xy_110_e3 = tl.load(
             contracted10_along_b_n_row + 12 * BN + N + r * 6 * N + n, mask=mask, other=0.0
         ).to(REAL)
-        contracted10_along_b_n_grad_xy_112_e1 = tl.load(
+        contracted10_along_b_n_grad_xy_112_e3 = tl.load(
             contracted10_along_b_n_row + 12 * BN + 2 * N + r * 6 * N + n, mask=mask, other=0.0
         ).to(REAL)
-        contracted10_along_b_n_grad_xy_211_e1 = tl.load(
+        contracted10_along_b_n_grad_xy_211_e3 = tl.load(
             contracted10_along_b_n_row + 12 * BN + 3 * N + r * 6 * N + n, mask=mask, other=0.0
         ).to(REAL)
-        contracted10_along_b_n_grad_xy_213_e1 = tl.load(
+        contracted10_along_b_n_grad_xy_213_e3 = tl.load(
             contracted10_along_b_n_row + 12 * BN + 4 * N + r * 6 * N + n, mask=mask, other=0.0
         ).to(REAL)
-        contracted10_along_b_n_grad_xy_312_e1 = tl.load(
+        contracted10_along_b_n_grad_xy_312_e3 = tl.load(
             contracted10_along_b_n_row + 12 * BN + 5 * N + r * 6 * N + n, mask=mask, other=0.0
         ).to(REAL)
         contracted11_along_b_n_grad_xy_000_e = tl.load(
             contracted11_along_b_n_row + r * 4 * N + n, mask=mask, other=0.0
         ).to(REAL)
-        contracted11_along_b_n_grad_xy_303_e = tl.load(
+        contracted11_along_b_n_grad_xy_101_e = tl.load(
             contracted11_along_b_n_row + r * 4 * N + n + N, mask=mask, other=0.0
         ).to(REAL)
         contracted11_along_b_n_grad_xy_202_e = tl.load(
             contracted11_along_b_n_row + r * 4 * N + n + 2 * N, mask=mask, other=0.0
         ).to(REAL)
-        contracted11_along_b_n_grad_xy_101_e = tl.load(
+        contracted11_along_b_n_grad_xy_303_e = tl.load(
             contracted11_along_b_n_row + r * 4 * N + n + 3 * N, mask=mask, other=0.0
         ).to(REAL)
 
@@ -16825,48 +16287,6 @@ def _fc_layer_with_normalize_backward_6_kernel(
         tl.store(grad_linear_bias_row + 7 * N + n, _column_sum(grad_linear_bias_e123, ROWS), mask=tile_mask)
 
 
-@triton.jit(do_not_specialize=["N"])
-def _fc_layer_with_normalize_backward_7_kernel(
-    contracted16_ptr,
-    contracted17_ptr,
-    contracted18_ptr,
-    contracted19_ptr,
-    grad_linear_weight_ptr,
-    N,
-    K,
-    GRAD_LINEAR_WEIGHT: tl.constexpr,
-    ROWS: tl.constexpr,
-    BLOCK: tl.constexpr,
-    REAL: tl.constexpr,
-):
-    KN = tl.cast(K, tl.int64) * N
-
-    k = _tile(tl.program_id(1) * BLOCK, ROWS, BLOCK)
-    r = _down(ROWS)
-    at = r * K + k
-    tile_mask = k < K
-
-    n = tl.program_id(0).to(tl.int64) * ROWS
-    row_mask = n + r < N
-    mask = tile_mask if ROWS == 1 else tile_mask & row_mask
-    contracted16_row = contracted16_ptr + n * K
-    contracted17_row = contracted17_ptr + n * K
-    contracted18_row = contracted18_ptr + n * K
-    contracted19_row = contracted19_ptr + n * K
-    grad_linear_weight_row = grad_linear_weight_ptr + n
-
-    contracted16_0 = tl.load(contracted16_row + at, mask=mask, other=0.0).to(REAL)
-    contracted17_0 = tl.load(contracted17_row + at, mask=mask, other=0.0).to(REAL)
-    contracted18_0 = tl.load(contracted18_row + at, mask=mask, other=0.0).to(REAL)
-    contracted19_0 = tl.load(contracted19_row + at, mask=mask, other=0.0).to(REAL)
-
-    if GRAD_LINEAR_WEIGHT:
-        tl.store(grad_linear_weight_row + r + k * N, contracted16_0, mask=mask)
-        tl.store(grad_linear_weight_row + KN + r + k * N, contracted17_0, mask=mask)
-        tl.store(grad_linear_weight_row + 2 * KN + r + k * N, contracted18_0, mask=mask)
-        tl.store(grad_linear_weight_row + 3 * KN + r + k * N, contracted19_0, mask=mask)
-
-
 # ---------------------------------------------------------------------------------------------------------------------
 # fc_layer_without_normalize
 #     y = mv_linear(rename(x, axis=n, to=k), linear_weight, linear_bias)
@@ -16874,59 +16294,18 @@ def _fc_layer_with_normalize_backward_7_kernel(
 #     return grade_rms_norm(out, eps=eps) if normalize else out
 
 
-@triton.jit(do_not_specialize=["N"])
-def _fc_layer_without_normalize_kernel(
-    linear_weight_ptr,
-    operand_ptr,
-    operand1_ptr,
-    operand2_ptr,
-    operand3_ptr,
-    N,
-    K,
-    ROWS: tl.constexpr,
-    BLOCK: tl.constexpr,
-    REAL: tl.constexpr,
-):
-    # stores factors of matrix products, in the order in which these read them
-    KN = tl.cast(K, tl.int64) * N
-
-    k = _tile(tl.program_id(1) * BLOCK, ROWS, BLOCK)
-    r = _down(ROWS)
-    at = r * K + k
-    tile_mask = k < K
-
-    n = tl.program_id(0).to(tl.int64) * ROWS
-    row_mask = n + r < N
-    mask = tile_mask if ROWS == 1 else tile_mask & row_mask
-    linear_weight_row = linear_weight_ptr + n
-    operand_row = operand_ptr + n * K
-    operand1_row = operand1_ptr + n * K
-    operand2_row = operand2_ptr + n * K
-    operand3_row = operand3_ptr + n * K
-
-    linear_weight_0 = tl.load(linear_weight_row + r + k * N, mask=mask, other=0.0).to(REAL)
-    linear_weight_1 = tl.load(linear_weight_row + KN + r + k * N, mask=mask, other=0.0).to(REAL)
-    linear_weight_2 = tl.load(linear_weight_row + 2 * KN + r + k * N, mask=mask, other=0.0).to(REAL)
-    linear_weight_3 = tl.load(linear_weight_row + 3 * KN + r + k * N, mask=mask, other=0.0).to(REAL)
-
-    tl.store(operand_row + at, linear_weight_0, mask=mask)
-    tl.store(operand1_row + at, linear_weight_1, mask=mask)
-    tl.store(operand2_row + at, linear_weight_2, mask=mask)
-    tl.store(operand3_row + at, linear_weight_3, mask=mask)
-
-
 @triton.jit(do_not_specialize=["B"])
-def _fc_layer_without_normalize_1_kernel(
+def _fc_layer_without_normalize_kernel(
     x_ptr,
     linear_bias_ptr,
     saved_product_ptr,
     saved_product1_ptr,
     saved_product2_ptr,
     saved_product3_ptr,
+    operand_ptr,
+    operand2_ptr,
     operand4_ptr,
     operand6_ptr,
-    operand8_ptr,
-    operand10_ptr,
     B,
     N,
     ROWS: tl.constexpr,
@@ -16957,10 +16336,10 @@ def _fc_layer_without_normalize_1_kernel(
     saved_product1_row = saved_product1_ptr + b * N
     saved_product2_row = saved_product2_ptr + b * N
     saved_product3_row = saved_product3_ptr + b * N
-    operand4_row = operand4_ptr + b * 4 * N
-    operand6_row = operand6_ptr + b * 6 * N
-    operand8_row = operand8_ptr + b * 6 * N
-    operand10_row = operand10_ptr + b * 4 * N
+    operand_row = operand_ptr + b * 4 * N
+    operand2_row = operand2_ptr + b * 6 * N
+    operand4_row = operand4_ptr + b * 6 * N
+    operand6_row = operand6_ptr + b * 4 * N
 
     x_e = tl.load(x_row + at, mask=mask, other=0.0).to(REAL)
     x_e1 = tl.load(x_row + BN + at, mask=mask, other=0.0).to(REAL)
@@ -17050,59 +16429,59 @@ def _fc_layer_without_normalize_1_kernel(
     xy_231_e123 = gelu_x_e12 * gelu_y_e3 + gelu_x_e23 * gelu_y_e1 - gelu_x_e13 * gelu_y_e2
     xy_330_e123 = gelu_x_e123 * gelu_y_e
 
-    tl.store(operand4_row + r * 4 * N + n, xy_000_e, mask=mask)
-    tl.store(operand4_row + r * 4 * N + n + N, xy_101_e, mask=mask)
-    tl.store(operand4_row + r * 4 * N + n + 2 * N, xy_202_e, mask=mask)
-    tl.store(operand4_row + r * 4 * N + n + 3 * N, xy_303_e, mask=mask)
-    tl.store(operand6_row + r * 6 * N + n, xy_011_e1, mask=mask)
-    tl.store(operand6_row + N + r * 6 * N + n, xy_110_e1, mask=mask)
-    tl.store(operand6_row + 2 * N + r * 6 * N + n, xy_112_e1, mask=mask)
-    tl.store(operand6_row + 3 * N + r * 6 * N + n, xy_211_e1, mask=mask)
-    tl.store(operand6_row + 4 * N + r * 6 * N + n, xy_213_e1, mask=mask)
-    tl.store(operand6_row + 5 * N + r * 6 * N + n, xy_312_e1, mask=mask)
-    tl.store(operand6_row + 6 * BN + r * 6 * N + n, xy_011_e2, mask=mask)
-    tl.store(operand6_row + 6 * BN + N + r * 6 * N + n, xy_110_e2, mask=mask)
-    tl.store(operand6_row + 6 * BN + 2 * N + r * 6 * N + n, xy_112_e2, mask=mask)
-    tl.store(operand6_row + 6 * BN + 3 * N + r * 6 * N + n, xy_211_e2, mask=mask)
-    tl.store(operand6_row + 6 * BN + 4 * N + r * 6 * N + n, xy_213_e2, mask=mask)
-    tl.store(operand6_row + 6 * BN + 5 * N + r * 6 * N + n, xy_312_e2, mask=mask)
-    tl.store(operand6_row + 12 * BN + r * 6 * N + n, xy_011_e3, mask=mask)
-    tl.store(operand6_row + 12 * BN + N + r * 6 * N + n, xy_110_e3, mask=mask)
-    tl.store(operand6_row + 12 * BN + 2 * N + r * 6 * N + n, xy_112_e3, mask=mask)
-    tl.store(operand6_row + 12 * BN + 3 * N + r * 6 * N + n, xy_211_e3, mask=mask)
-    tl.store(operand6_row + 12 * BN + 4 * N + r * 6 * N + n, xy_213_e3, mask=mask)
-    tl.store(operand6_row + 12 * BN + 5 * N + r * 6 * N + n, xy_312_e3, mask=mask)
-    tl.store(operand8_row + r * 6 * N + n, xy_022_e12, mask=mask)
-    tl.store(operand8_row + N + r * 6 * N + n, xy_121_e12, mask=mask)
-    tl.store(operand8_row + 2 * N + r * 6 * N + n, xy_123_e12, mask=mask)
-    tl.store(operand8_row + 3 * N + r * 6 * N + n, xy_220_e12, mask=mask)
-    tl.store(operand8_row + 4 * N + r * 6 * N + n, xy_222_e12, mask=mask)
-    tl.store(operand8_row + 5 * N + r * 6 * N + n, xy_321_e12, mask=mask)
-    tl.store(operand8_row + 6 * BN + r * 6 * N + n, xy_022_e13, mask=mask)
-    tl.store(operand8_row + 6 * BN + N + r * 6 * N + n, xy_121_e13, mask=mask)
-    tl.store(operand8_row + 6 * BN + 2 * N + r * 6 * N + n, xy_123_e13, mask=mask)
-    tl.store(operand8_row + 6 * BN + 3 * N + r * 6 * N + n, xy_220_e13, mask=mask)
-    tl.store(operand8_row + 6 * BN + 4 * N + r * 6 * N + n, xy_222_e13, mask=mask)
-    tl.store(operand8_row + 6 * BN + 5 * N + r * 6 * N + n, xy_321_e13, mask=mask)
-    tl.store(operand8_row + 12 * BN + r * 6 * N + n, xy_022_e23, mask=mask)
-    tl.store(operand8_row + 12 * BN + N + r * 6 * N + n, xy_121_e23, mask=mask)
-    tl.store(operand8_row + 12 * BN + 2 * N + r * 6 * N + n, xy_123_e23, mask=mask)
-    tl.store(operand8_row + 12 * BN + 3 * N + r * 6 * N + n, xy_220_e23, mask=mask)
-    tl.store(operand8_row + 12 * BN + 4 * N + r * 6 * N + n, xy_222_e23, mask=mask)
-    tl.store(operand8_row + 12 * BN + 5 * N + r * 6 * N + n, xy_321_e23, mask=mask)
-    tl.store(operand10_row + r * 4 * N + n, xy_033_e123, mask=mask)
-    tl.store(operand10_row + r * 4 * N + n + N, xy_132_e123, mask=mask)
-    tl.store(operand10_row + r * 4 * N + n + 2 * N, xy_231_e123, mask=mask)
-    tl.store(operand10_row + r * 4 * N + n + 3 * N, xy_330_e123, mask=mask)
+    tl.store(operand_row + r * 4 * N + n, xy_000_e, mask=mask)
+    tl.store(operand_row + r * 4 * N + n + N, xy_101_e, mask=mask)
+    tl.store(operand_row + r * 4 * N + n + 2 * N, xy_202_e, mask=mask)
+    tl.store(operand_row + r * 4 * N + n + 3 * N, xy_303_e, mask=mask)
+    tl.store(operand2_row + r * 6 * N + n, xy_011_e1, mask=mask)
+    tl.store(operand2_row + N + r * 6 * N + n, xy_110_e1, mask=mask)
+    tl.store(operand2_row + 2 * N + r * 6 * N + n, xy_112_e1, mask=mask)
+    tl.store(operand2_row + 3 * N + r * 6 * N + n, xy_211_e1, mask=mask)
+    tl.store(operand2_row + 4 * N + r * 6 * N + n, xy_213_e1, mask=mask)
+    tl.store(operand2_row + 5 * N + r * 6 * N + n, xy_312_e1, mask=mask)
+    tl.store(operand2_row + 6 * BN + r * 6 * N + n, xy_011_e2, mask=mask)
+    tl.store(operand2_row + 6 * BN + N + r * 6 * N + n, xy_110_e2, mask=mask)
+    tl.store(operand2_row + 6 * BN + 2 * N + r * 6 * N + n, xy_112_e2, mask=mask)
+    tl.store(operand2_row + 6 * BN + 3 * N + r * 6 * N + n, xy_211_e2, mask=mask)
+    tl.store(operand2_row + 6 * BN + 4 * N + r * 6 * N + n, xy_213_e2, mask=mask)
+    tl.store(operand2_row + 6 * BN + 5 * N + r * 6 * N + n, xy_312_e2, mask=mask)
+    tl.store(operand2_row + 12 * BN + r * 6 * N + n, xy_011_e3, mask=mask)
+    tl.store(operand2_row + 12 * BN + N + r * 6 * N + n, xy_110_e3, mask=mask)
+    tl.store(operand2_row + 12 * BN + 2 * N + r * 6 * N + n, xy_112_e3, mask=mask)
+    tl.store(operand2_row + 12 * BN + 3 * N + r * 6 * N + n, xy_211_e3, mask=mask)
+    tl.store(operand2_row + 12 * BN + 4 * N + r * 6 * N + n, xy_213_e3, mask=mask)
+    tl.store(operand2_row + 12 * BN + 5 * N + r * 6 * N + n, xy_312_e3, mask=mask)
+    tl.store(operand4_row + r * 6 * N + n, xy_022_e12, mask=mask)
+    tl.store(operand4_row + N + r * 6 * N + n, xy_121_e12, mask=mask)
+    tl.store(operand4_row + 2 * N + r * 6 * N + n, xy_123_e12, mask=mask)
+    tl.store(operand4_row + 3 * N + r * 6 * N + n, xy_220_e12, mask=mask)
+    tl.store(operand4_row + 4 * N + r * 6 * N + n, xy_222_e12, mask=mask)
+    tl.store(operand4_row + 5 * N + r * 6 * N + n, xy_321_e12, mask=mask)
+    tl.store(operand4_row + 6 * BN + r * 6 * N + n, xy_022_e13, mask=mask)
+    tl.store(operand4_row + 6 * BN + N + r * 6 * N + n, xy_121_e13, mask=mask)
+    tl.store(operand4_row + 6 * BN + 2 * N + r * 6 * N + n, xy_123_e13, mask=mask)
+    tl.store(operand4_row + 6 * BN + 3 * N + r * 6 * N + n, xy_220_e13, mask=mask)
+    tl.store(operand4_row + 6 * BN + 4 * N + r * 6 * N + n, xy_222_e13, mask=mask)
+    tl.store(operand4_row + 6 * BN + 5 * N + r * 6 * N + n, xy_321_e13, mask=mask)
+    tl.store(operand4_row + 12 * BN + r * 6 * N + n, xy_022_e23, mask=mask)
+    tl.store(operand4_row + 12 * BN + N + r * 6 * N + n, xy_121_e23, mask=mask)
+    tl.store(operand4_row + 12 * BN + 2 * N + r * 6 * N + n, xy_123_e23, mask=mask)
+    tl.store(operand4_row + 12 * BN + 3 * N + r * 6 * N + n, xy_220_e23, mask=mask)
+    tl.store(operand4_row + 12 * BN + 4 * N + r * 6 * N + n, xy_222_e23, mask=mask)
+    tl.store(operand4_row + 12 * BN + 5 * N + r * 6 * N + n, xy_321_e23, mask=mask)
+    tl.store(operand6_row + r * 4 * N + n, xy_033_e123, mask=mask)
+    tl.store(operand6_row + r * 4 * N + n + N, xy_132_e123, mask=mask)
+    tl.store(operand6_row + r * 4 * N + n + 2 * N, xy_231_e123, mask=mask)
+    tl.store(operand6_row + r * 4 * N + n + 3 * N, xy_330_e123, mask=mask)
 
 
 @triton.jit(do_not_specialize=["N"])
-def _fc_layer_without_normalize_2_kernel(
+def _fc_layer_without_normalize_1_kernel(
     gp_weight_ptr,
+    operand1_ptr,
+    operand3_ptr,
     operand5_ptr,
     operand7_ptr,
-    operand9_ptr,
-    operand11_ptr,
     N,
     M,
     ROWS: tl.constexpr,
@@ -17116,10 +16495,10 @@ def _fc_layer_without_normalize_2_kernel(
     tile = tl.arange(0, BLOCK)
     mask = tile < tl.cast(N, tl.int64) * M - start
     gp_weight_row = gp_weight_ptr + start
+    operand1_row = operand1_ptr + start
+    operand3_row = operand3_ptr + start
     operand5_row = operand5_ptr + start
     operand7_row = operand7_ptr + start
-    operand9_row = operand9_ptr + start
-    operand11_row = operand11_ptr + start
 
     gp_weight_000 = tl.load(gp_weight_row + tile, mask=mask, other=0.0).to(REAL)
     gp_weight_011 = tl.load(gp_weight_row + NM + tile, mask=mask, other=0.0).to(REAL)
@@ -17142,69 +16521,26 @@ def _fc_layer_without_normalize_2_kernel(
     gp_weight_321 = tl.load(gp_weight_row + 18 * NM + tile, mask=mask, other=0.0).to(REAL)
     gp_weight_330 = tl.load(gp_weight_row + 19 * NM + tile, mask=mask, other=0.0).to(REAL)
 
-    tl.store(operand5_row + tile, gp_weight_000, mask=mask)
-    tl.store(operand5_row + NM + tile, gp_weight_101, mask=mask)
-    tl.store(operand5_row + 2 * NM + tile, gp_weight_202, mask=mask)
-    tl.store(operand5_row + 3 * NM + tile, gp_weight_303, mask=mask)
-    tl.store(operand7_row + tile, gp_weight_011, mask=mask)
-    tl.store(operand7_row + NM + tile, gp_weight_110, mask=mask)
-    tl.store(operand7_row + 2 * NM + tile, gp_weight_112, mask=mask)
-    tl.store(operand7_row + 3 * NM + tile, gp_weight_211, mask=mask)
-    tl.store(operand7_row + 4 * NM + tile, gp_weight_213, mask=mask)
-    tl.store(operand7_row + 5 * NM + tile, gp_weight_312, mask=mask)
-    tl.store(operand9_row + tile, gp_weight_022, mask=mask)
-    tl.store(operand9_row + NM + tile, gp_weight_121, mask=mask)
-    tl.store(operand9_row + 2 * NM + tile, gp_weight_123, mask=mask)
-    tl.store(operand9_row + 3 * NM + tile, gp_weight_220, mask=mask)
-    tl.store(operand9_row + 4 * NM + tile, gp_weight_222, mask=mask)
-    tl.store(operand9_row + 5 * NM + tile, gp_weight_321, mask=mask)
-    tl.store(operand11_row + tile, gp_weight_033, mask=mask)
-    tl.store(operand11_row + NM + tile, gp_weight_132, mask=mask)
-    tl.store(operand11_row + 2 * NM + tile, gp_weight_231, mask=mask)
-    tl.store(operand11_row + 3 * NM + tile, gp_weight_330, mask=mask)
-
-
-@triton.jit(do_not_specialize=["B"])
-def _fc_layer_without_normalize_3_kernel(
-    contracted_ptr,
-    contracted1_ptr,
-    contracted2_ptr,
-    contracted3_ptr,
-    out_ptr,
-    B,
-    M,
-    ROWS: tl.constexpr,
-    BLOCK: tl.constexpr,
-    REAL: tl.constexpr,
-):
-    BM = tl.cast(B, tl.int64) * M
-
-    start = tl.program_id(0).to(tl.int64) * BLOCK
-    tile = tl.arange(0, BLOCK)
-    mask = tile < tl.cast(B, tl.int64) * M - start
-    contracted_row = contracted_ptr + start
-    contracted1_row = contracted1_ptr + start
-    contracted2_row = contracted2_ptr + start
-    contracted3_row = contracted3_ptr + start
-    out_row = out_ptr + start
-
-    contracted_out_e = tl.load(contracted_row + tile, mask=mask, other=0.0).to(REAL)
-    contracted1_out_e1 = tl.load(contracted1_row + tile, mask=mask, other=0.0).to(REAL)
-    contracted1_out_e2 = tl.load(contracted1_row + BM + tile, mask=mask, other=0.0).to(REAL)
-    contracted1_out_e3 = tl.load(contracted1_row + 2 * BM + tile, mask=mask, other=0.0).to(REAL)
-    contracted2_out_e12 = tl.load(contracted2_row + tile, mask=mask, other=0.0).to(REAL)
-    contracted2_out_e13 = tl.load(contracted2_row + BM + tile, mask=mask, other=0.0).to(REAL)
-    contracted2_out_e23 = tl.load(contracted2_row + 2 * BM + tile, mask=mask, other=0.0).to(REAL)
-    contracted3_out_e123 = tl.load(contracted3_row + tile, mask=mask, other=0.0).to(REAL)
-
-    tl.store(out_row + tile, contracted_out_e, mask=mask)
-    tl.store(out_row + BM + tile, contracted1_out_e1, mask=mask)
-    tl.store(out_row + 2 * BM + tile, contracted1_out_e2, mask=mask)
-    tl.store(out_row + 3 * BM + tile, contracted1_out_e3, mask=mask)
-    tl.store(out_row + 4 * BM + tile, contracted2_out_e12, mask=mask)
-    tl.store(out_row + 5 * BM + tile, contracted2_out_e13, mask=mask)
-    tl.store(out_row + 6 * BM + tile, contracted2_out_e23, mask=mask)
-    tl.store(out_row + 7 * BM + tile, contracted3_out_e123, mask=mask)
+    tl.store(operand1_row + tile, gp_weight_000, mask=mask)
+    tl.store(operand1_row + NM + tile, gp_weight_101, mask=mask)
+    tl.store(operand1_row + 2 * NM + tile, gp_weight_202, mask=mask)
+    tl.store(operand1_row + 3 * NM + tile, gp_weight_303, mask=mask)
+    tl.store(operand3_row + tile, gp_weight_011, mask=mask)
+    tl.store(operand3_row + NM + tile, gp_weight_110, mask=mask)
+    tl.store(operand3_row + 2 * NM + tile, gp_weight_112, mask=mask)
+    tl.store(operand3_row + 3 * NM + tile, gp_weight_211, mask=mask)
+    tl.store(operand3_row + 4 * NM + tile, gp_weight_213, mask=mask)
+    tl.store(operand3_row + 5 * NM + tile, gp_weight_312, mask=mask)
+    tl.store(operand5_row + tile, gp_weight_022, mask=mask)
+    tl.store(operand5_row + NM + tile, gp_weight_121, mask=mask)
+    tl.store(operand5_row + 2 * NM + tile, gp_weight_123, mask=mask)
+    tl.store(operand5_row + 3 * NM + tile, gp_weight_220, mask=mask)
+    tl.store(operand5_row + 4 * NM + tile, gp_weight_222, mask=mask)
+    tl.store(operand5_row + 5 * NM + tile, gp_weight_321, mask=mask)
+    tl.store(operand7_row + tile, gp_weight_033, mask=mask)
+    tl.store(operand7_row + NM + tile, gp_weight_132, mask=mask)
+    tl.store(operand7_row + 2 * NM + tile, gp_weight_231, mask=mask)
+    tl.store(operand7_row + 3 * NM + tile, gp_weight_330, mask=mask)
 
 
 @triton.jit(do_not_specialize=["B"])
@@ -17272,9 +16608,13 @@ def _fc_layer_without_normalize_backward_kernel(
     saved_product3_0 = tl.load(saved_product3_row + at, mask=mask, other=0.0).to(REAL)
 
     gate_x = 0.5 + 0.5 * tl.erf(0.7071067811865476 * x_e)
-    gelu_x_e = x_e * gate_x
+    gelu_x_e123 = x_e123 * gate_x
+    y_e123 = linear_bias_e123 + saved_product3_0
     y_e = linear_bias_e + saved_product_0
     gate_y = 0.5 + 0.5 * tl.erf(0.7071067811865476 * y_e)
+    gelu_y_e123 = y_e123 * gate_y
+    operand_0 = gelu_x_e123 * gelu_y_e123
+    gelu_x_e = x_e * gate_x
     gelu_y_e = y_e * gate_y
     xy_000_e = gelu_x_e * gelu_y_e
     gelu_x_e1 = x_e1 * gate_x
@@ -17297,10 +16637,6 @@ def _fc_layer_without_normalize_backward_kernel(
     y_e23 = linear_bias_e23 + saved_product2_2
     gelu_y_e23 = gate_y * y_e23
     xy_202_e = -gelu_x_e12 * gelu_y_e12 - gelu_x_e13 * gelu_y_e13 - gelu_x_e23 * gelu_y_e23
-    gelu_x_e123 = x_e123 * gate_x
-    y_e123 = linear_bias_e123 + saved_product3_0
-    gelu_y_e123 = y_e123 * gate_y
-    operand_3 = gelu_x_e123 * gelu_y_e123
     xy_011_e1 = gelu_x_e * gelu_y_e1
     xy_110_e1 = gelu_x_e1 * gelu_y_e
     xy_112_e1 = -gelu_x_e2 * gelu_y_e12 - gelu_x_e3 * gelu_y_e13
@@ -17344,10 +16680,10 @@ def _fc_layer_without_normalize_backward_kernel(
     xy_231_e123 = gelu_x_e12 * gelu_y_e3 + gelu_x_e23 * gelu_y_e1 - gelu_x_e13 * gelu_y_e2
     xy_330_e123 = gelu_x_e123 * gelu_y_e
 
-    tl.store(operand_row + r * 4 * N + n, xy_000_e, mask=mask)
-    tl.store(operand_row + r * 4 * N + n + N, xy_101_e, mask=mask)
-    tl.store(operand_row + r * 4 * N + n + 2 * N, xy_202_e, mask=mask)
-    tl.store(operand_row + r * 4 * N + n + 3 * N, operand_3, mask=mask)
+    tl.store(operand_row + r * 4 * N + n, operand_0, mask=mask)
+    tl.store(operand_row + r * 4 * N + n + N, xy_000_e, mask=mask)
+    tl.store(operand_row + r * 4 * N + n + 2 * N, xy_101_e, mask=mask)
+    tl.store(operand_row + r * 4 * N + n + 3 * N, xy_202_e, mask=mask)
     tl.store(operand1_row + r * 6 * N + n, xy_011_e1, mask=mask)
     tl.store(operand1_row + N + r * 6 * N + n, xy_110_e1, mask=mask)
     tl.store(operand1_row + 2 * N + r * 6 * N + n, xy_112_e1, mask=mask)
@@ -17437,21 +16773,21 @@ def _fc_layer_without_normalize_backward_1_kernel(
     contracted3_3 = tl.load(contracted3_row + 3 * NM + tile, mask=mask, other=0.0).to(REAL)
 
     grad_gp_weight_213 = -contracted1_4
-    grad_gp_weight_303 = -contracted_3
+    grad_gp_weight_303 = -contracted_0
     grad_gp_weight_312 = -contracted1_5
 
     if GRAD_GP_WEIGHT:
-        tl.store(grad_gp_weight_row + tile, contracted_0, mask=mask)
+        tl.store(grad_gp_weight_row + tile, contracted_1, mask=mask)
         tl.store(grad_gp_weight_row + NM + tile, contracted1_0, mask=mask)
         tl.store(grad_gp_weight_row + 2 * NM + tile, contracted2_0, mask=mask)
         tl.store(grad_gp_weight_row + 3 * NM + tile, contracted3_0, mask=mask)
-        tl.store(grad_gp_weight_row + 4 * NM + tile, contracted_1, mask=mask)
+        tl.store(grad_gp_weight_row + 4 * NM + tile, contracted_2, mask=mask)
         tl.store(grad_gp_weight_row + 5 * NM + tile, contracted1_1, mask=mask)
         tl.store(grad_gp_weight_row + 6 * NM + tile, contracted1_2, mask=mask)
         tl.store(grad_gp_weight_row + 7 * NM + tile, contracted2_1, mask=mask)
         tl.store(grad_gp_weight_row + 8 * NM + tile, contracted2_2, mask=mask)
         tl.store(grad_gp_weight_row + 9 * NM + tile, contracted3_1, mask=mask)
-        tl.store(grad_gp_weight_row + 10 * NM + tile, contracted_2, mask=mask)
+        tl.store(grad_gp_weight_row + 10 * NM + tile, contracted_3, mask=mask)
         tl.store(grad_gp_weight_row + 11 * NM + tile, contracted1_3, mask=mask)
         tl.store(grad_gp_weight_row + 12 * NM + tile, grad_gp_weight_213, mask=mask)
         tl.store(grad_gp_weight_row + 13 * NM + tile, contracted2_3, mask=mask)
@@ -17523,9 +16859,9 @@ def _fc_layer_without_normalize_backward_2_kernel(
     gp_weight_330 = tl.load(gp_weight_row + 19 * NM + at, mask=mask, other=0.0).to(REAL)
 
     tl.store(operand4_row + at, gp_weight_033, mask=mask)
-    tl.store(operand4_row + NM + at, gp_weight_330, mask=mask)
+    tl.store(operand4_row + NM + at, gp_weight_132, mask=mask)
     tl.store(operand4_row + 2 * NM + at, gp_weight_231, mask=mask)
-    tl.store(operand4_row + 3 * NM + at, gp_weight_132, mask=mask)
+    tl.store(operand4_row + 3 * NM + at, gp_weight_330, mask=mask)
     tl.store(operand5_row + at, gp_weight_022, mask=mask)
     tl.store(operand5_row + NM + at, gp_weight_121, mask=mask)
     tl.store(operand5_row + 2 * NM + at, gp_weight_123, mask=mask)
@@ -17539,29 +16875,29 @@ def _fc_layer_without_normalize_backward_2_kernel(
     tl.store(operand6_row + 4 * NM + at, gp_weight_213, mask=mask)
     tl.store(operand6_row + 5 * NM + at, gp_weight_312, mask=mask)
     tl.store(operand7_row + at, gp_weight_000, mask=mask)
-    tl.store(operand7_row + NM + at, gp_weight_303, mask=mask)
+    tl.store(operand7_row + NM + at, gp_weight_101, mask=mask)
     tl.store(operand7_row + 2 * NM + at, gp_weight_202, mask=mask)
-    tl.store(operand7_row + 3 * NM + at, gp_weight_101, mask=mask)
-    tl.store(operand8_row + r + m * 4 * N, gp_weight_330, mask=mask)
-    tl.store(operand8_row + r + m * 4 * N + N, gp_weight_033, mask=mask)
-    tl.store(operand8_row + r + m * 4 * N + 2 * N, gp_weight_132, mask=mask)
-    tl.store(operand8_row + r + m * 4 * N + 3 * N, gp_weight_231, mask=mask)
-    tl.store(operand9_row + r + m * 6 * N, gp_weight_220, mask=mask)
-    tl.store(operand9_row + r + m * 6 * N + N, gp_weight_123, mask=mask)
-    tl.store(operand9_row + r + m * 6 * N + 2 * N, gp_weight_022, mask=mask)
-    tl.store(operand9_row + r + m * 6 * N + 3 * N, gp_weight_222, mask=mask)
-    tl.store(operand9_row + r + m * 6 * N + 4 * N, gp_weight_121, mask=mask)
+    tl.store(operand7_row + 3 * NM + at, gp_weight_303, mask=mask)
+    tl.store(operand8_row + r + m * 4 * N, gp_weight_033, mask=mask)
+    tl.store(operand8_row + r + m * 4 * N + N, gp_weight_132, mask=mask)
+    tl.store(operand8_row + r + m * 4 * N + 2 * N, gp_weight_231, mask=mask)
+    tl.store(operand8_row + r + m * 4 * N + 3 * N, gp_weight_330, mask=mask)
+    tl.store(operand9_row + r + m * 6 * N, gp_weight_022, mask=mask)
+    tl.store(operand9_row + r + m * 6 * N + N, gp_weight_121, mask=mask)
+    tl.store(operand9_row + r + m * 6 * N + 2 * N, gp_weight_123, mask=mask)
+    tl.store(operand9_row + r + m * 6 * N + 3 * N, gp_weight_220, mask=mask)
+    tl.store(operand9_row + r + m * 6 * N + 4 * N, gp_weight_222, mask=mask)
     tl.store(operand9_row + r + m * 6 * N + 5 * N, gp_weight_321, mask=mask)
-    tl.store(operand10_row + r + m * 6 * N, gp_weight_110, mask=mask)
-    tl.store(operand10_row + r + m * 6 * N + N, gp_weight_213, mask=mask)
+    tl.store(operand10_row + r + m * 6 * N, gp_weight_011, mask=mask)
+    tl.store(operand10_row + r + m * 6 * N + N, gp_weight_110, mask=mask)
     tl.store(operand10_row + r + m * 6 * N + 2 * N, gp_weight_112, mask=mask)
-    tl.store(operand10_row + r + m * 6 * N + 3 * N, gp_weight_312, mask=mask)
-    tl.store(operand10_row + r + m * 6 * N + 4 * N, gp_weight_011, mask=mask)
-    tl.store(operand10_row + r + m * 6 * N + 5 * N, gp_weight_211, mask=mask)
+    tl.store(operand10_row + r + m * 6 * N + 3 * N, gp_weight_211, mask=mask)
+    tl.store(operand10_row + r + m * 6 * N + 4 * N, gp_weight_213, mask=mask)
+    tl.store(operand10_row + r + m * 6 * N + 5 * N, gp_weight_312, mask=mask)
     tl.store(operand11_row + r + m * 4 * N, gp_weight_000, mask=mask)
-    tl.store(operand11_row + r + m * 4 * N + N, gp_weight_303, mask=mask)
+    tl.store(operand11_row + r + m * 4 * N + N, gp_weight_101, mask=mask)
     tl.store(operand11_row + r + m * 4 * N + 2 * N, gp_weight_202, mask=mask)
-    tl.store(operand11_row + r + m * 4 * N + 3 * N, gp_weight_101, mask=mask)
+    tl.store(operand11_row + r + m * 4 * N + 3 * N, gp_weight_303, mask=mask)
 
 
 @triton.jit(do_not_specialize=["B"])
@@ -17646,9 +16982,9 @@ def _fc_layer_without_normalize_backward_3_kernel(
     saved_product2_2 = tl.load(saved_product2_row + 2 * BN + at, mask=mask, other=0.0).to(REAL)
     saved_product3_0 = tl.load(saved_product3_row + at, mask=mask, other=0.0).to(REAL)
     contracted4_grad_xy_033_e123 = tl.load(contracted4_row + r * 4 * N + n, mask=mask, other=0.0).to(REAL)
-    contracted4_grad_xy_330_e123 = tl.load(contracted4_row + r * 4 * N + n + N, mask=mask, other=0.0).to(REAL)
+    contracted4_grad_xy_132_e123 = tl.load(contracted4_row + r * 4 * N + n + N, mask=mask, other=0.0).to(REAL)
     contracted4_grad_xy_231_e123 = tl.load(contracted4_row + r * 4 * N + n + 2 * N, mask=mask, other=0.0).to(REAL)
-    contracted4_grad_xy_132_e123 = tl.load(contracted4_row + r * 4 * N + n + 3 * N, mask=mask, other=0.0).to(REAL)
+    contracted4_grad_xy_330_e123 = tl.load(contracted4_row + r * 4 * N + n + 3 * N, mask=mask, other=0.0).to(REAL)
     contracted5_grad_xy_022_e12 = tl.load(contracted5_row + r * 6 * N + n, mask=mask, other=0.0).to(REAL)
     contracted5_grad_xy_121_e12 = tl.load(contracted5_row + N + r * 6 * N + n, mask=mask, other=0.0).to(REAL)
     contracted5_grad_xy_123_e12 = tl.load(contracted5_row + 2 * N + r * 6 * N + n, mask=mask, other=0.0).to(REAL)
@@ -17718,139 +17054,139 @@ def _fc_layer_without_normalize_backward_3_kernel(
         REAL
     )
     contracted7_grad_xy_000_e = tl.load(contracted7_row + r * 4 * N + n, mask=mask, other=0.0).to(REAL)
-    contracted7_grad_xy_303_e = tl.load(contracted7_row + r * 4 * N + n + N, mask=mask, other=0.0).to(REAL)
+    contracted7_grad_xy_101_e = tl.load(contracted7_row + r * 4 * N + n + N, mask=mask, other=0.0).to(REAL)
     contracted7_grad_xy_202_e = tl.load(contracted7_row + r * 4 * N + n + 2 * N, mask=mask, other=0.0).to(REAL)
-    contracted7_grad_xy_101_e = tl.load(contracted7_row + r * 4 * N + n + 3 * N, mask=mask, other=0.0).to(REAL)
-    contracted8_along_b_n_grad_xy_330_e123 = tl.load(
+    contracted7_grad_xy_303_e = tl.load(contracted7_row + r * 4 * N + n + 3 * N, mask=mask, other=0.0).to(REAL)
+    contracted8_along_b_n_grad_xy_033_e123 = tl.load(
         contracted8_along_b_n_row + r * 4 * N + n, mask=mask, other=0.0
     ).to(REAL)
-    contracted8_along_b_n_grad_xy_033_e123 = tl.load(
+    contracted8_along_b_n_grad_xy_132_e123 = tl.load(
         contracted8_along_b_n_row + r * 4 * N + n + N, mask=mask, other=0.0
     ).to(REAL)
-    contracted8_along_b_n_grad_xy_132_e123 = tl.load(
+    contracted8_along_b_n_grad_xy_231_e123 = tl.load(
         contracted8_along_b_n_row + r * 4 * N + n + 2 * N, mask=mask, other=0.0
     ).to(REAL)
-    contracted8_along_b_n_grad_xy_231_e123 = tl.load(
+    contracted8_along_b_n_grad_xy_330_e123 = tl.load(
         contracted8_along_b_n_row + r * 4 * N + n + 3 * N, mask=mask, other=0.0
     ).to(REAL)
-    contracted9_along_b_n_grad_xy_220_e12 = tl.load(contracted9_along_b_n_row + r * 6 * N + n, mask=mask, other=0.0).to(
+    contracted9_along_b_n_grad_xy_022_e12 = tl.load(contracted9_along_b_n_row + r * 6 * N + n, mask=mask, other=0.0).to(
         REAL
     )
-    contracted9_along_b_n_grad_xy_123_e12 = tl.load(
+    contracted9_along_b_n_grad_xy_121_e12 = tl.load(
         contracted9_along_b_n_row + N + r * 6 * N + n, mask=mask, other=0.0
     ).to(REAL)
-    contracted9_along_b_n_grad_xy_022_e12 = tl.load(
+    contracted9_along_b_n_grad_xy_123_e12 = tl.load(
         contracted9_along_b_n_row + 2 * N + r * 6 * N + n, mask=mask, other=0.0
     ).to(REAL)
-    contracted9_along_b_n_grad_xy_222_e12 = tl.load(
+    contracted9_along_b_n_grad_xy_220_e12 = tl.load(
         contracted9_along_b_n_row + 3 * N + r * 6 * N + n, mask=mask, other=0.0
     ).to(REAL)
-    contracted9_along_b_n_grad_xy_121_e12 = tl.load(
+    contracted9_along_b_n_grad_xy_222_e12 = tl.load(
         contracted9_along_b_n_row + 4 * N + r * 6 * N + n, mask=mask, other=0.0
     ).to(REAL)
     contracted9_along_b_n_grad_xy_321_e12 = tl.load(
         contracted9_along_b_n_row + 5 * N + r * 6 * N + n, mask=mask, other=0.0
     ).to(REAL)
-    contracted9_along_b_n_grad_xy_220_e13 = tl.load(
+    contracted9_along_b_n_grad_xy_022_e13 = tl.load(
         contracted9_along_b_n_row + 6 * BN + r * 6 * N + n, mask=mask, other=0.0
     ).to(REAL)
-    contracted9_along_b_n_grad_xy_123_e13 = tl.load(
+    contracted9_along_b_n_grad_xy_121_e13 = tl.load(
         contracted9_along_b_n_row + 6 * BN + N + r * 6 * N + n, mask=mask, other=0.0
     ).to(REAL)
-    contracted9_along_b_n_grad_xy_022_e13 = tl.load(
+    contracted9_along_b_n_grad_xy_123_e13 = tl.load(
         contracted9_along_b_n_row + 6 * BN + 2 * N + r * 6 * N + n, mask=mask, other=0.0
     ).to(REAL)
-    contracted9_along_b_n_grad_xy_222_e13 = tl.load(
+    contracted9_along_b_n_grad_xy_220_e13 = tl.load(
         contracted9_along_b_n_row + 6 * BN + 3 * N + r * 6 * N + n, mask=mask, other=0.0
     ).to(REAL)
-    contracted9_along_b_n_grad_xy_121_e13 = tl.load(
+    contracted9_along_b_n_grad_xy_222_e13 = tl.load(
         contracted9_along_b_n_row + 6 * BN + 4 * N + r * 6 * N + n, mask=mask, other=0.0
     ).to(REAL)
     contracted9_along_b_n_grad_xy_321_e13 = tl.load(
         contracted9_along_b_n_row + 6 * BN + 5 * N + r * 6 * N + n, mask=mask, other=0.0
     ).to(REAL)
-    contracted9_along_b_n_grad_xy_220_e23 = tl.load(
+    contracted9_along_b_n_grad_xy_022_e23 = tl.load(
         contracted9_along_b_n_row + 12 * BN + r * 6 * N + n, mask=mask, other=0.0
     ).to(REAL)
-    contracted9_along_b_n_grad_xy_123_e23 = tl.load(
+    contracted9_along_b_n_grad_xy_121_e23 = tl.load(
         contracted9_along_b_n_row + 12 * BN + N + r * 6 * N + n, mask=mask, other=0.0
     ).to(REAL)
-    contracted9_along_b_n_grad_xy_022_e23 = tl.load(
+    contracted9_along_b_n_grad_xy_123_e23 = tl.load(
         contracted9_along_b_n_row + 12 * BN + 2 * N + r * 6 * N + n, mask=mask, other=0.0
     ).to(REAL)
-    contracted9_along_b_n_grad_xy_222_e23 = tl.load(
+    contracted9_along_b_n_grad_xy_220_e23 = tl.load(
         contracted9_along_b_n_row + 12 * BN + 3 * N + r * 6 * N + n, mask=mask, other=0.0
     ).to(REAL)
-    contracted9_along_b_n_grad_xy_121_e23 = tl.load(
+    contracted9_along_b_n_grad_xy_222_e23 = tl.load(
         contracted9_along_b_n_row + 12 * BN + 4 * N + r * 6 * N + n, mask=mask, other=0.0
     ).to(REAL)
     contracted9_along_b_n_grad_xy_321_e23 = tl.load(
         contracted9_along_b_n_row + 12 * BN + 5 * N + r * 6 * N + n, mask=mask, other=0.0
     ).to(REAL)
-    contracted10_along_b_n_grad_xy_110_e1 = tl.load(
+    contracted10_along_b_n_grad_xy_011_e1 = tl.load(
         contracted10_along_b_n_row + r * 6 * N + n, mask=mask, other=0.0
     ).to(REAL)
-    contracted10_along_b_n_grad_xy_213_e1 = tl.load(
+    contracted10_along_b_n_grad_xy_110_e1 = tl.load(
         contracted10_along_b_n_row + N + r * 6 * N + n, mask=mask, other=0.0
     ).to(REAL)
     contracted10_along_b_n_grad_xy_112_e1 = tl.load(
         contracted10_along_b_n_row + 2 * N + r * 6 * N + n, mask=mask, other=0.0
     ).to(REAL)
-    contracted10_along_b_n_grad_xy_312_e1 = tl.load(
+    contracted10_along_b_n_grad_xy_211_e1 = tl.load(
         contracted10_along_b_n_row + 3 * N + r * 6 * N + n, mask=mask, other=0.0
     ).to(REAL)
-    contracted10_along_b_n_grad_xy_011_e1 = tl.load(
+    contracted10_along_b_n_grad_xy_213_e1 = tl.load(
         contracted10_along_b_n_row + 4 * N + r * 6 * N + n, mask=mask, other=0.0
     ).to(REAL)
-    contracted10_along_b_n_grad_xy_211_e1 = tl.load(
+    contracted10_along_b_n_grad_xy_312_e1 = tl.load(
         contracted10_along_b_n_row + 5 * N + r * 6 * N + n, mask=mask, other=0.0
     ).to(REAL)
-    contracted10_along_b_n_grad_xy_110_e2 = tl.load(
+    contracted10_along_b_n_grad_xy_011_e2 = tl.load(
         contracted10_along_b_n_row + 6 * BN + r * 6 * N + n, mask=mask, other=0.0
     ).to(REAL)
-    contracted10_along_b_n_grad_xy_213_e2 = tl.load(
+    contracted10_along_b_n_grad_xy_110_e2 = tl.load(
         contracted10_along_b_n_row + 6 * BN + N + r * 6 * N + n, mask=mask, other=0.0
     ).to(REAL)
     contracted10_along_b_n_grad_xy_112_e2 = tl.load(
         contracted10_along_b_n_row + 6 * BN + 2 * N + r * 6 * N + n, mask=mask, other=0.0
     ).to(REAL)
-    contracted10_along_b_n_grad_xy_312_e2 = tl.load(
+    contracted10_along_b_n_grad_xy_211_e2 = tl.load(
         contracted10_along_b_n_row + 6 * BN + 3 * N + r * 6 * N + n, mask=mask, other=0.0
     ).to(REAL)
-    contracted10_along_b_n_grad_xy_011_e2 = tl.load(
+    contracted10_along_b_n_grad_xy_213_e2 = tl.load(
         contracted10_along_b_n_row + 6 * BN + 4 * N + r * 6 * N + n, mask=mask, other=0.0
     ).to(REAL)
-    contracted10_along_b_n_grad_xy_211_e2 = tl.load(
+    contracted10_along_b_n_grad_xy_312_e2 = tl.load(
         contracted10_along_b_n_row + 6 * BN + 5 * N + r * 6 * N + n, mask=mask, other=0.0
     ).to(REAL)
-    contracted10_along_b_n_grad_xy_110_e3 = tl.load(
+    contracted10_along_b_n_grad_xy_011_e3 = tl.load(
         contracted10_along_b_n_row + 12 * BN + r * 6 * N + n, mask=mask, other=0.0
     ).to(REAL)
-    contracted10_along_b_n_grad_xy_213_e3 = tl.load(
+    contracted10_along_b_n_grad_xy_110_e3 = tl.load(
         contracted10_along_b_n_row + 12 * BN + N + r * 6 * N + n, mask=mask, other=0.0
     ).to(REAL)
     contracted10_along_b_n_grad_xy_112_e3 = tl.load(
         contracted10_along_b_n_row + 12 * BN + 2 * N + r * 6 * N + n, mask=mask, other=0.0
     ).to(REAL)
-    contracted10_along_b_n_grad_xy_312_e3 = tl.load(
+    contracted10_along_b_n_grad_xy_211_e3 = tl.load(
         contracted10_along_b_n_row + 12 * BN + 3 * N + r * 6 * N + n, mask=mask, other=0.0
     ).to(REAL)
-    contracted10_along_b_n_grad_xy_011_e3 = tl.load(
+    contracted10_along_b_n_grad_xy_213_e3 = tl.load(
         contracted10_along_b_n_row + 12 * BN + 4 * N + r * 6 * N + n, mask=mask, other=0.0
     ).to(REAL)
-    contracted10_along_b_n_grad_xy_211_e3 = tl.load(
+    contracted10_along_b_n_grad_xy_312_e3 = tl.load(
         contracted10_along_b_n_row + 12 * BN + 5 * N + r * 6 * N + n, mask=mask, other=0.0
     ).to(REAL)
     contracted11_along_b_n_grad_xy_000_e = tl.load(contracted11_along_b_n_row + r * 4 * N + n, mask=mask, other=0.0).to(
         REAL
     )
-    contracted11_along_b_n_grad_xy_303_e = tl.load(
+    contracted11_along_b_n_grad_xy_101_e = tl.load(
         contracted11_along_b_n_row + r * 4 * N + n + N, mask=mask, other=0.0
     ).to(REAL)
     contracted11_along_b_n_grad_xy_202_e = tl.load(
         contracted11_along_b_n_row + r * 4 * N + n + 2 * N, mask=mask, other=0.0
     ).to(REAL)
-    contracted11_along_b_n_grad_xy_101_e = tl.load(
+    contracted11_along_b_n_grad_xy_303_e = tl.load(
         contracted11_along_b_n_row + r * 4 * N + n + 3 * N, mask=mask, other=0.0
     ).to(REAL)
 
@@ -18037,74 +17373,70 @@ def _fc_layer_without_normalize_backward_4_kernel(
     operand18_row = operand18_ptr + b * K
     operand19_row = operand19_ptr + b * K
 
-    contracted8_grad_xy_033_e123 = tl.load(contracted8_row + r * 4 * K + k + K, mask=mask, other=0.0).to(REAL)
-    contracted8_grad_xy_132_e123 = tl.load(contracted8_row + r * 4 * K + k + 2 * K, mask=mask, other=0.0).to(REAL)
-    contracted8_grad_xy_231_e123 = tl.load(contracted8_row + r * 4 * K + k + 3 * K, mask=mask, other=0.0).to(REAL)
-    contracted9_grad_xy_123_e12 = tl.load(contracted9_row + K + r * 6 * K + k, mask=mask, other=0.0).to(REAL)
-    contracted9_grad_xy_022_e12 = tl.load(contracted9_row + 2 * K + r * 6 * K + k, mask=mask, other=0.0).to(REAL)
-    contracted9_grad_xy_222_e12 = tl.load(contracted9_row + 3 * K + r * 6 * K + k, mask=mask, other=0.0).to(REAL)
-    contracted9_grad_xy_121_e12 = tl.load(contracted9_row + 4 * K + r * 6 * K + k, mask=mask, other=0.0).to(REAL)
+    contracted8_grad_xy_033_e123 = tl.load(contracted8_row + r * 4 * K + k, mask=mask, other=0.0).to(REAL)
+    contracted8_grad_xy_132_e123 = tl.load(contracted8_row + r * 4 * K + k + K, mask=mask, other=0.0).to(REAL)
+    contracted8_grad_xy_231_e123 = tl.load(contracted8_row + r * 4 * K + k + 2 * K, mask=mask, other=0.0).to(REAL)
+    contracted9_grad_xy_022_e12 = tl.load(contracted9_row + r * 6 * K + k, mask=mask, other=0.0).to(REAL)
+    contracted9_grad_xy_121_e12 = tl.load(contracted9_row + K + r * 6 * K + k, mask=mask, other=0.0).to(REAL)
+    contracted9_grad_xy_123_e12 = tl.load(contracted9_row + 2 * K + r * 6 * K + k, mask=mask, other=0.0).to(REAL)
+    contracted9_grad_xy_222_e12 = tl.load(contracted9_row + 4 * K + r * 6 * K + k, mask=mask, other=0.0).to(REAL)
     contracted9_grad_xy_321_e12 = tl.load(contracted9_row + 5 * K + r * 6 * K + k, mask=mask, other=0.0).to(REAL)
-    contracted9_grad_xy_123_e13 = tl.load(contracted9_row + 6 * BK + K + r * 6 * K + k, mask=mask, other=0.0).to(REAL)
-    contracted9_grad_xy_022_e13 = tl.load(contracted9_row + 6 * BK + 2 * K + r * 6 * K + k, mask=mask, other=0.0).to(
+    contracted9_grad_xy_022_e13 = tl.load(contracted9_row + 6 * BK + r * 6 * K + k, mask=mask, other=0.0).to(REAL)
+    contracted9_grad_xy_121_e13 = tl.load(contracted9_row + 6 * BK + K + r * 6 * K + k, mask=mask, other=0.0).to(REAL)
+    contracted9_grad_xy_123_e13 = tl.load(contracted9_row + 6 * BK + 2 * K + r * 6 * K + k, mask=mask, other=0.0).to(
         REAL
     )
-    contracted9_grad_xy_222_e13 = tl.load(contracted9_row + 6 * BK + 3 * K + r * 6 * K + k, mask=mask, other=0.0).to(
-        REAL
-    )
-    contracted9_grad_xy_121_e13 = tl.load(contracted9_row + 6 * BK + 4 * K + r * 6 * K + k, mask=mask, other=0.0).to(
+    contracted9_grad_xy_222_e13 = tl.load(contracted9_row + 6 * BK + 4 * K + r * 6 * K + k, mask=mask, other=0.0).to(
         REAL
     )
     contracted9_grad_xy_321_e13 = tl.load(contracted9_row + 6 * BK + 5 * K + r * 6 * K + k, mask=mask, other=0.0).to(
         REAL
     )
-    contracted9_grad_xy_123_e23 = tl.load(contracted9_row + 12 * BK + K + r * 6 * K + k, mask=mask, other=0.0).to(REAL)
-    contracted9_grad_xy_022_e23 = tl.load(contracted9_row + 12 * BK + 2 * K + r * 6 * K + k, mask=mask, other=0.0).to(
+    contracted9_grad_xy_022_e23 = tl.load(contracted9_row + 12 * BK + r * 6 * K + k, mask=mask, other=0.0).to(REAL)
+    contracted9_grad_xy_121_e23 = tl.load(contracted9_row + 12 * BK + K + r * 6 * K + k, mask=mask, other=0.0).to(REAL)
+    contracted9_grad_xy_123_e23 = tl.load(contracted9_row + 12 * BK + 2 * K + r * 6 * K + k, mask=mask, other=0.0).to(
         REAL
     )
-    contracted9_grad_xy_222_e23 = tl.load(contracted9_row + 12 * BK + 3 * K + r * 6 * K + k, mask=mask, other=0.0).to(
-        REAL
-    )
-    contracted9_grad_xy_121_e23 = tl.load(contracted9_row + 12 * BK + 4 * K + r * 6 * K + k, mask=mask, other=0.0).to(
+    contracted9_grad_xy_222_e23 = tl.load(contracted9_row + 12 * BK + 4 * K + r * 6 * K + k, mask=mask, other=0.0).to(
         REAL
     )
     contracted9_grad_xy_321_e23 = tl.load(contracted9_row + 12 * BK + 5 * K + r * 6 * K + k, mask=mask, other=0.0).to(
         REAL
     )
-    contracted10_grad_xy_213_e1 = tl.load(contracted10_row + K + r * 6 * K + k, mask=mask, other=0.0).to(REAL)
+    contracted10_grad_xy_011_e1 = tl.load(contracted10_row + r * 6 * K + k, mask=mask, other=0.0).to(REAL)
     contracted10_grad_xy_112_e1 = tl.load(contracted10_row + 2 * K + r * 6 * K + k, mask=mask, other=0.0).to(REAL)
-    contracted10_grad_xy_312_e1 = tl.load(contracted10_row + 3 * K + r * 6 * K + k, mask=mask, other=0.0).to(REAL)
-    contracted10_grad_xy_011_e1 = tl.load(contracted10_row + 4 * K + r * 6 * K + k, mask=mask, other=0.0).to(REAL)
-    contracted10_grad_xy_211_e1 = tl.load(contracted10_row + 5 * K + r * 6 * K + k, mask=mask, other=0.0).to(REAL)
-    contracted10_grad_xy_213_e2 = tl.load(contracted10_row + 6 * BK + K + r * 6 * K + k, mask=mask, other=0.0).to(REAL)
+    contracted10_grad_xy_211_e1 = tl.load(contracted10_row + 3 * K + r * 6 * K + k, mask=mask, other=0.0).to(REAL)
+    contracted10_grad_xy_213_e1 = tl.load(contracted10_row + 4 * K + r * 6 * K + k, mask=mask, other=0.0).to(REAL)
+    contracted10_grad_xy_312_e1 = tl.load(contracted10_row + 5 * K + r * 6 * K + k, mask=mask, other=0.0).to(REAL)
+    contracted10_grad_xy_011_e2 = tl.load(contracted10_row + 6 * BK + r * 6 * K + k, mask=mask, other=0.0).to(REAL)
     contracted10_grad_xy_112_e2 = tl.load(contracted10_row + 6 * BK + 2 * K + r * 6 * K + k, mask=mask, other=0.0).to(
         REAL
     )
-    contracted10_grad_xy_312_e2 = tl.load(contracted10_row + 6 * BK + 3 * K + r * 6 * K + k, mask=mask, other=0.0).to(
+    contracted10_grad_xy_211_e2 = tl.load(contracted10_row + 6 * BK + 3 * K + r * 6 * K + k, mask=mask, other=0.0).to(
         REAL
     )
-    contracted10_grad_xy_011_e2 = tl.load(contracted10_row + 6 * BK + 4 * K + r * 6 * K + k, mask=mask, other=0.0).to(
+    contracted10_grad_xy_213_e2 = tl.load(contracted10_row + 6 * BK + 4 * K + r * 6 * K + k, mask=mask, other=0.0).to(
         REAL
     )
-    contracted10_grad_xy_211_e2 = tl.load(contracted10_row + 6 * BK + 5 * K + r * 6 * K + k, mask=mask, other=0.0).to(
+    contracted10_grad_xy_312_e2 = tl.load(contracted10_row + 6 * BK + 5 * K + r * 6 * K + k, mask=mask, other=0.0).to(
         REAL
     )
-    contracted10_grad_xy_213_e3 = tl.load(contracted10_row + 12 * BK + K + r * 6 * K + k, mask=mask, other=0.0).to(REAL)
+    contracted10_grad_xy_011_e3 = tl.load(contracted10_row + 12 * BK + r * 6 * K + k, mask=mask, other=0.0).to(REAL)
     contracted10_grad_xy_112_e3 = tl.load(contracted10_row + 12 * BK + 2 * K + r * 6 * K + k, mask=mask, other=0.0).to(
         REAL
     )
-    contracted10_grad_xy_312_e3 = tl.load(contracted10_row + 12 * BK + 3 * K + r * 6 * K + k, mask=mask, other=0.0).to(
+    contracted10_grad_xy_211_e3 = tl.load(contracted10_row + 12 * BK + 3 * K + r * 6 * K + k, mask=mask, other=0.0).to(
         REAL
     )
-    contracted10_grad_xy_011_e3 = tl.load(contracted10_row + 12 * BK + 4 * K + r * 6 * K + k, mask=mask, other=0.0).to(
+    contracted10_grad_xy_213_e3 = tl.load(contracted10_row + 12 * BK + 4 * K + r * 6 * K + k, mask=mask, other=0.0).to(
         REAL
     )
-    contracted10_grad_xy_211_e3 = tl.load(contracted10_row + 12 * BK + 5 * K + r * 6 * K + k, mask=mask, other=0.0).to(
+    contracted10_grad_xy_312_e3 = tl.load(contracted10_row + 12 * BK + 5 * K + r * 6 * K + k, mask=mask, other=0.0).to(
         REAL
     )
-    contracted11_grad_xy_303_e = tl.load(contracted11_row + r * 4 * K + k + K, mask=mask, other=0.0).to(REAL)
+    contracted11_grad_xy_101_e = tl.load(contracted11_row + r * 4 * K + k + K, mask=mask, other=0.0).to(REAL)
     contracted11_grad_xy_202_e = tl.load(contracted11_row + r * 4 * K + k + 2 * K, mask=mask, other=0.0).to(REAL)
-    contracted11_grad_xy_101_e = tl.load(contracted11_row + r * 4 * K + k + 3 * K, mask=mask, other=0.0).to(REAL)
+    contracted11_grad_xy_303_e = tl.load(contracted11_row + r * 4 * K + k + 3 * K, mask=mask, other=0.0).to(REAL)
     x_along_b_k_e = tl.load(x_along_b_k_row + at, mask=mask, other=0.0).to(REAL)
     x_along_b_k_e1 = tl.load(x_along_b_k_row + BK + at, mask=mask, other=0.0).to(REAL)
     x_along_b_k_e2 = tl.load(x_along_b_k_row + 2 * BK + at, mask=mask, other=0.0).to(REAL)
@@ -18265,136 +17597,136 @@ def _fc_layer_without_normalize_backward_5_kernel(
         contracted14_1 = tl.load(contracted14_row + BN + at, mask=mask, other=0.0).to(REAL)
         contracted14_2 = tl.load(contracted14_row + 2 * BN + at, mask=mask, other=0.0).to(REAL)
         contracted15_0 = tl.load(contracted15_row + at, mask=mask, other=0.0).to(REAL)
-        contracted8_along_b_n_grad_xy_330_e123 = tl.load(
+        contracted8_along_b_n_grad_xy_033_e123 = tl.load(
             contracted8_along_b_n_row + r * 4 * N + n, mask=mask, other=0.0
         ).to(REAL)
-        contracted8_along_b_n_grad_xy_033_e123 = tl.load(
+        contracted8_along_b_n_grad_xy_132_e123 = tl.load(
             contracted8_along_b_n_row + r * 4 * N + n + N, mask=mask, other=0.0
         ).to(REAL)
-        contracted8_along_b_n_grad_xy_132_e123 = tl.load(
+        contracted8_along_b_n_grad_xy_231_e123 = tl.load(
             contracted8_along_b_n_row + r * 4 * N + n + 2 * N, mask=mask, other=0.0
         ).to(REAL)
-        contracted8_along_b_n_grad_xy_231_e123 = tl.load(
+        contracted8_along_b_n_grad_xy_330_e123 = tl.load(
             contracted8_along_b_n_row + r * 4 * N + n + 3 * N, mask=mask, other=0.0
         ).to(REAL)
-        contracted9_along_b_n_grad_xy_220_e12 = tl.load(
+        contracted9_along_b_n_grad_xy_022_e12 = tl.load(
             contracted9_along_b_n_row + r * 6 * N + n, mask=mask, other=0.0
         ).to(REAL)
-        contracted9_along_b_n_grad_xy_123_e12 = tl.load(
+        contracted9_along_b_n_grad_xy_121_e12 = tl.load(
             contracted9_along_b_n_row + N + r * 6 * N + n, mask=mask, other=0.0
         ).to(REAL)
-        contracted9_along_b_n_grad_xy_022_e12 = tl.load(
+        contracted9_along_b_n_grad_xy_123_e12 = tl.load(
             contracted9_along_b_n_row + 2 * N + r * 6 * N + n, mask=mask, other=0.0
         ).to(REAL)
-        contracted9_along_b_n_grad_xy_222_e12 = tl.load(
+        contracted9_along_b_n_grad_xy_220_e12 = tl.load(
             contracted9_along_b_n_row + 3 * N + r * 6 * N + n, mask=mask, other=0.0
         ).to(REAL)
-        contracted9_along_b_n_grad_xy_121_e12 = tl.load(
+        contracted9_along_b_n_grad_xy_222_e12 = tl.load(
             contracted9_along_b_n_row + 4 * N + r * 6 * N + n, mask=mask, other=0.0
         ).to(REAL)
         contracted9_along_b_n_grad_xy_321_e12 = tl.load(
             contracted9_along_b_n_row + 5 * N + r * 6 * N + n, mask=mask, other=0.0
         ).to(REAL)
-        contracted9_along_b_n_grad_xy_220_e13 = tl.load(
+        contracted9_along_b_n_grad_xy_022_e13 = tl.load(
             contracted9_along_b_n_row + 6 * BN + r * 6 * N + n, mask=mask, other=0.0
         ).to(REAL)
-        contracted9_along_b_n_grad_xy_123_e13 = tl.load(
+        contracted9_along_b_n_grad_xy_121_e13 = tl.load(
             contracted9_along_b_n_row + 6 * BN + N + r * 6 * N + n, mask=mask, other=0.0
         ).to(REAL)
-        contracted9_along_b_n_grad_xy_022_e13 = tl.load(
+        contracted9_along_b_n_grad_xy_123_e13 = tl.load(
             contracted9_along_b_n_row + 6 * BN + 2 * N + r * 6 * N + n, mask=mask, other=0.0
         ).to(REAL)
-        contracted9_along_b_n_grad_xy_222_e13 = tl.load(
+        contracted9_along_b_n_grad_xy_220_e13 = tl.load(
             contracted9_along_b_n_row + 6 * BN + 3 * N + r * 6 * N + n, mask=mask, other=0.0
         ).to(REAL)
-        contracted9_along_b_n_grad_xy_121_e13 = tl.load(
+        contracted9_along_b_n_grad_xy_222_e13 = tl.load(
             contracted9_along_b_n_row + 6 * BN + 4 * N + r * 6 * N + n, mask=mask, other=0.0
         ).to(REAL)
         contracted9_along_b_n_grad_xy_321_e13 = tl.load(
             contracted9_along_b_n_row + 6 * BN + 5 * N + r * 6 * N + n, mask=mask, other=0.0
         ).to(REAL)
-        contracted9_along_b_n_grad_xy_220_e23 = tl.load(
+        contracted9_along_b_n_grad_xy_022_e23 = tl.load(
             contracted9_along_b_n_row + 12 * BN + r * 6 * N + n, mask=mask, other=0.0
         ).to(REAL)
-        contracted9_along_b_n_grad_xy_123_e23 = tl.load(
+        contracted9_along_b_n_grad_xy_121_e23 = tl.load(
             contracted9_along_b_n_row + 12 * BN + N + r * 6 * N + n, mask=mask, other=0.0
         ).to(REAL)
-        contracted9_along_b_n_grad_xy_022_e23 = tl.load(
+        contracted9_along_b_n_grad_xy_123_e23 = tl.load(
             contracted9_along_b_n_row + 12 * BN + 2 * N + r * 6 * N + n, mask=mask, other=0.0
         ).to(REAL)
-        contracted9_along_b_n_grad_xy_222_e23 = tl.load(
+        contracted9_along_b_n_grad_xy_220_e23 = tl.load(
             contracted9_along_b_n_row + 12 * BN + 3 * N + r * 6 * N + n, mask=mask, other=0.0
         ).to(REAL)
-        contracted9_along_b_n_grad_xy_121_e23 = tl.load(
+        contracted9_along_b_n_grad_xy_222_e23 = tl.load(
             contracted9_along_b_n_row + 12 * BN + 4 * N + r * 6 * N + n, mask=mask, other=0.0
         ).to(REAL)
         contracted9_along_b_n_grad_xy_321_e23 = tl.load(
             contracted9_along_b_n_row + 12 * BN + 5 * N + r * 6 * N + n, mask=mask, other=0.0
         ).to(REAL)
-        contracted10_along_b_n_grad_xy_110_e1 = tl.load(
+        contracted10_along_b_n_grad_xy_011_e1 = tl.load(
             contracted10_along_b_n_row + r * 6 * N + n, mask=mask, other=0.0
         ).to(REAL)
-        contracted10_along_b_n_grad_xy_213_e1 = tl.load(
+        contracted10_along_b_n_grad_xy_110_e1 = tl.load(
             contracted10_along_b_n_row + N + r * 6 * N + n, mask=mask, other=0.0
         ).to(REAL)
         contracted10_along_b_n_grad_xy_112_e1 = tl.load(
             contracted10_along_b_n_row + 2 * N + r * 6 * N + n, mask=mask, other=0.0
         ).to(REAL)
-        contracted10_along_b_n_grad_xy_312_e1 = tl.load(
+        contracted10_along_b_n_grad_xy_211_e1 = tl.load(
             contracted10_along_b_n_row + 3 * N + r * 6 * N + n, mask=mask, other=0.0
         ).to(REAL)
-        contracted10_along_b_n_grad_xy_011_e1 = tl.load(
+        contracted10_along_b_n_grad_xy_213_e1 = tl.load(
             contracted10_along_b_n_row + 4 * N + r * 6 * N + n, mask=mask, other=0.0
         ).to(REAL)
-        contracted10_along_b_n_grad_xy_211_e1 = tl.load(
+        contracted10_along_b_n_grad_xy_312_e1 = tl.load(
             contracted10_along_b_n_row + 5 * N + r * 6 * N + n, mask=mask, other=0.0
         ).to(REAL)
-        contracted10_along_b_n_grad_xy_110_e2 = tl.load(
+        contracted10_along_b_n_grad_xy_011_e2 = tl.load(
             contracted10_along_b_n_row + 6 * BN + r * 6 * N + n, mask=mask, other=0.0
         ).to(REAL)
-        contracted10_along_b_n_grad_xy_213_e2 = tl.load(
+        contracted10_along_b_n_grad_xy_110_e2 = tl.load(
             contracted10_along_b_n_row + 6 * BN + N + r * 6 * N + n, mask=mask, other=0.0
         ).to(REAL)
         contracted10_along_b_n_grad_xy_112_e2 = tl.load(
             contracted10_along_b_n_row + 6 * BN + 2 * N + r * 6 * N + n, mask=mask, other=0.0
         ).to(REAL)
-        contracted10_along_b_n_grad_xy_312_e2 = tl.load(
+        contracted10_along_b_n_grad_xy_211_e2 = tl.load(
             contracted10_along_b_n_row + 6 * BN + 3 * N + r * 6 * N + n, mask=mask, other=0.0
         ).to(REAL)
-        contracted10_along_b_n_grad_xy_011_e2 = tl.load(
+        contracted10_along_b_n_grad_xy_213_e2 = tl.load(
             contracted10_along_b_n_row + 6 * BN + 4 * N + r * 6 * N + n, mask=mask, other=0.0
         ).to(REAL)
-        contracted10_along_b_n_grad_xy_211_e2 = tl.load(
+        contracted10_along_b_n_grad_xy_312_e2 = tl.load(
             contracted10_along_b_n_row + 6 * BN + 5 * N + r * 6 * N + n, mask=mask, other=0.0
         ).to(REAL)
-        contracted10_along_b_n_grad_xy_110_e3 = tl.load(
+        contracted10_along_b_n_grad_xy_011_e3 = tl.load(
             contracted10_along_b_n_row + 12 * BN + r * 6 * N + n, mask=mask, other=0.0
         ).to(REAL)
-        contracted10_along_b_n_grad_xy_213_e3 = tl.load(
+        contracted10_along_b_n_grad_xy_110_e3 = tl.load(
             contracted10_along_b_n_row + 12 * BN + N + r * 6 * N + n, mask=mask, other=0.0
         ).to(REAL)
         contracted10_along_b_n_grad_xy_112_e3 = tl.load(
             contracted10_along_b_n_row + 12 * BN + 2 * N + r * 6 * N + n, mask=mask, other=0.0
         ).to(REAL)
-        contracted10_along_b_n_grad_xy_312_e3 = tl.load(
+        contracted10_along_b_n_grad_xy_211_e3 = tl.load(
             contracted10_along_b_n_row + 12 * BN + 3 * N + r * 6 * N + n, mask=mask, other=0.0
         ).to(REAL)
-        contracted10_along_b_n_grad_xy_011_e3 = tl.load(
+        contracted10_along_b_n_grad_xy_213_e3 = tl.load(
             contracted10_along_b_n_row + 12 * BN + 4 * N + r * 6 * N + n, mask=mask, other=0.0
         ).to(REAL)
-        contracted10_along_b_n_grad_xy_211_e3 = tl.load(
+        contracted10_along_b_n_grad_xy_312_e3 = tl.load(
             contracted10_along_b_n_row + 12 * BN + 5 * N + r * 6 * N + n, mask=mask, other=0.0
         ).to(REAL)
         contracted11_along_b_n_grad_xy_000_e = tl.load(
             contracted11_along_b_n_row + r * 4 * N + n, mask=mask, other=0.0
         ).to(REAL)
-        contracted11_along_b_n_grad_xy_303_e = tl.load(
+        contracted11_along_b_n_grad_xy_101_e = tl.load(
             contracted11_along_b_n_row + r * 4 * N + n + N, mask=mask, other=0.0
         ).to(REAL)
         contracted11_along_b_n_grad_xy_202_e = tl.load(
             contracted11_along_b_n_row + r * 4 * N + n + 2 * N, mask=mask, other=0.0
         ).to(REAL)
-        contracted11_along_b_n_grad_xy_101_e = tl.load(
+        contracted11_along_b_n_grad_xy_303_e = tl.load(
             contracted11_along_b_n_row + r * 4 * N + n + 3 * N, mask=mask, other=0.0
         ).to(REAL)
 
@@ -18609,48 +17941,6 @@ def _fc_layer_without_normalize_backward_5_kernel(
         tl.store(grad_linear_bias_row + 5 * N + n, _column_sum(grad_linear_bias_e13, ROWS), mask=tile_mask)
         tl.store(grad_linear_bias_row + 6 * N + n, _column_sum(grad_linear_bias_e23, ROWS), mask=tile_mask)
         tl.store(grad_linear_bias_row + 7 * N + n, _column_sum(grad_linear_bias_e123, ROWS), mask=tile_mask)
-
-
-@triton.jit(do_not_specialize=["N"])
-def _fc_layer_without_normalize_backward_6_kernel(
-    contracted16_ptr,
-    contracted17_ptr,
-    contracted18_ptr,
-    contracted19_ptr,
-    grad_linear_weight_ptr,
-    N,
-    K,
-    GRAD_LINEAR_WEIGHT: tl.constexpr,
-    ROWS: tl.constexpr,
-    BLOCK: tl.constexpr,
-    REAL: tl.constexpr,
-):
-    KN = tl.cast(K, tl.int64) * N
-
-    k = _tile(tl.program_id(1) * BLOCK, ROWS, BLOCK)
-    r = _down(ROWS)
-    at = r * K + k
-    tile_mask = k < K
-
-    n = tl.program_id(0).to(tl.int64) * ROWS
-    row_mask = n + r < N
-    mask = tile_mask if ROWS == 1 else tile_mask & row_mask
-    contracted16_row = contracted16_ptr + n * K
-    contracted17_row = contracted17_ptr + n * K
-    contracted18_row = contracted18_ptr + n * K
-    contracted19_row = contracted19_ptr + n * K
-    grad_linear_weight_row = grad_linear_weight_ptr + n
-
-    contracted16_0 = tl.load(contracted16_row + at, mask=mask, other=0.0).to(REAL)
-    contracted17_0 = tl.load(contracted17_row + at, mask=mask, other=0.0).to(REAL)
-    contracted18_0 = tl.load(contracted18_row + at, mask=mask, other=0.0).to(REAL)
-    contracted19_0 = tl.load(contracted19_row + at, mask=mask, other=0.0).to(REAL)
-
-    if GRAD_LINEAR_WEIGHT:
-        tl.store(grad_linear_weight_row + r + k * N, contracted16_0, mask=mask)
-        tl.store(grad_linear_weight_row + KN + r + k * N, contracted17_0, mask=mask)
-        tl.store(grad_linear_weight_row + 2 * KN + r + k * N, contracted18_0, mask=mask)
-        tl.store(grad_linear_weight_row + 3 * KN + r + k * N, contracted19_0, mask=mask)
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -19716,7 +19006,7 @@ def _run_fused_gelu_fcgp_norm_with_normalize_double_backward(
 
 
 def _run_fused_gelu_fcgp_norm_without_normalize(x, y, weight, eps):
-    """Compute the results: 7 launches."""
+    """Compute the results: 6 launches."""
     x, y, weight = x.contiguous(), y.contiguous(), weight.contiguous()
     _, B, N = x.shape
     _, _, M = weight.shape
@@ -19748,26 +19038,16 @@ def _run_fused_gelu_fcgp_norm_without_normalize(x, y, weight, eps):
         N * M,
         real,
     )
-    contracted = _matmul(operand.view(B, 4 * N), operand1.view(4 * N, M))
+    _matmul(operand.view(B, 4 * N), operand1.view(4 * N, M), out[0])
     del operand
     del operand1
-    contracted1 = _matmul(operand2.view(3 * B, 6 * N), operand3.view(6 * N, M)).view(3, B, M)
+    _matmul(operand2.view(3 * B, 6 * N), operand3.view(6 * N, M), out[1:4].view(3 * B, M))
     del operand2
     del operand3
-    contracted2 = _matmul(operand4.view(3 * B, 6 * N), operand5.view(6 * N, M)).view(3, B, M)
+    _matmul(operand4.view(3 * B, 6 * N), operand5.view(6 * N, M), out[4:7].view(3 * B, M))
     del operand4
     del operand5
-    contracted3 = _matmul(operand6.view(B, 4 * N), operand7.view(4 * N, M))
-    del operand6
-    del operand7
-    _launch_flat(
-        _fused_gelu_fcgp_norm_without_normalize_2_kernel,
-        "fused_gelu_fcgp_norm_without_normalize_2",
-        (contracted, contracted1, contracted2, contracted3, out),
-        (B, M),
-        B * M,
-        real,
-    )
+    _matmul(operand6.view(B, 4 * N), operand7.view(4 * N, M), out[7])
     return (out,)
 
 
@@ -19851,7 +19131,7 @@ def _run_fused_gelu_fcgp_norm_without_normalize_backward(x, y, weight, grad_out,
 def _run_fused_gelu_fcgp_norm_without_normalize_double_backward(
     x, y, weight, grad_out, grad_grad_x, grad_grad_y, grad_grad_weight, eps, *wanted
 ):
-    """Compute the gradients: 19 launches."""
+    """Compute the gradients: 17 launches."""
     has_grad_grad_x = grad_grad_x is not None
     has_grad_grad_y = grad_grad_y is not None
     has_grad_grad_weight = grad_grad_weight is not None
@@ -19882,11 +19162,9 @@ def _run_fused_gelu_fcgp_norm_without_normalize_double_backward(
         )
     if wanted[0] or wanted[1]:
         contracted = _matmul(grad_out[7].to(matrix), operand.view(8 * N, M).mT).view(B, 8, N)
-        del operand
         contracted1 = _matmul(grad_out[4:7].view(3 * B, M).to(matrix), operand1.view(12 * N, M).mT).view(3, B, 12, N)
         contracted2 = _matmul(grad_out[1:4].view(3 * B, M).to(matrix), operand2.view(12 * N, M).mT).view(3, B, 12, N)
         contracted3 = _matmul(grad_out[0].to(matrix), operand3.view(8 * N, M).mT).view(B, 8, N)
-        del operand3
         _launch_tile(
             _fused_gelu_fcgp_norm_without_normalize_double_backward_1_kernel,
             "fused_gelu_fcgp_norm_without_normalize_double_backward_1",
@@ -19936,48 +19214,28 @@ def _run_fused_gelu_fcgp_norm_without_normalize_double_backward(
         del contracted7
     if wanted[3]:
         operand8 = x.new_empty((B, 8, N), dtype=matrix)
+        operand9 = x.new_empty((3, B, 12, N), dtype=matrix)
         operand10 = x.new_empty((3, B, 12, N), dtype=matrix)
-        operand11 = x.new_empty((3, B, 12, N), dtype=matrix)
-        operand12 = x.new_empty((B, 8, N), dtype=matrix)
+        operand11 = x.new_empty((B, 8, N), dtype=matrix)
         _launch_tile(
             _fused_gelu_fcgp_norm_without_normalize_double_backward_4_kernel,
             "fused_gelu_fcgp_norm_without_normalize_double_backward_4",
-            (x, y, grad_grad_x, grad_grad_y, operand8, operand10, operand11, operand12),
+            (x, y, grad_grad_x, grad_grad_y, operand8, operand9, operand10, operand11),
             (B, N, has_grad_grad_x, has_grad_grad_y),
             B,
             N,
             real,
         )
-        operand9 = x.new_empty((8, N, M), dtype=matrix)
-        operand13 = x.new_empty((8, N, M), dtype=matrix)
-        _launch_flat(
-            _fused_gelu_fcgp_norm_without_normalize_double_backward_5_kernel,
-            "fused_gelu_fcgp_norm_without_normalize_double_backward_5",
-            (weight, grad_grad_weight, operand9, operand13),
-            (N, M, has_grad_grad_weight),
-            N * M,
-            real,
-        )
-        contracted8 = _matmul(operand8.view(B, 8 * N), operand9.view(8 * N, M))
+        _matmul(operand8.view(B, 8 * N), operand3.view(8 * N, M), grad_grad_out[0])
+        del operand3
         del operand8
-        del operand9
-        contracted9 = _matmul(operand10.view(3 * B, 12 * N), operand2.view(12 * N, M)).view(3, B, M)
+        _matmul(operand9.view(3 * B, 12 * N), operand2.view(12 * N, M), grad_grad_out[1:4].view(3 * B, M))
         del operand2
-        del operand10
-        contracted10 = _matmul(operand11.view(3 * B, 12 * N), operand1.view(12 * N, M)).view(3, B, M)
+        del operand9
+        _matmul(operand10.view(3 * B, 12 * N), operand1.view(12 * N, M), grad_grad_out[4:7].view(3 * B, M))
         del operand1
-        del operand11
-        contracted11 = _matmul(operand12.view(B, 8 * N), operand13.view(8 * N, M))
-        del operand12
-        del operand13
-        _launch_flat(
-            _fused_gelu_fcgp_norm_without_normalize_double_backward_6_kernel,
-            "fused_gelu_fcgp_norm_without_normalize_double_backward_6",
-            (contracted8, contracted9, contracted10, contracted11, grad_grad_out),
-            (B, M, wanted[3]),
-            B * M,
-            real,
-        )
+        del operand10
+        _matmul(operand11.view(B, 8 * N), operand.view(8 * N, M), grad_grad_out[7])
     return (
         grad_x if wanted[0] else None,
         grad_y if wanted[1] else None,
@@ -20011,7 +19269,7 @@ def _run_mv_linear(x, weight, bias):
 
 
 def _run_mv_linear_backward(x, weight, bias, grad_out, *wanted):
-    """Compute the gradients: 11 launches."""
+    """Compute the gradients: 9 launches."""
     x, weight, bias, grad_out = x.contiguous(), weight.contiguous(), bias.contiguous(), grad_out.contiguous()
     _, B, N = x.shape
     _, _, M = weight.shape
@@ -20020,28 +19278,16 @@ def _run_mv_linear_backward(x, weight, bias, grad_out, *wanted):
     grad_x = torch.empty_like(x) if wanted[0] else x
     grad_weight = torch.empty_like(weight) if wanted[1] else weight
     if wanted[0]:
-        contracted = _matmul(grad_out[0].to(matrix), weight[0].mT.to(matrix))
-        contracted1 = _matmul(grad_out[1:4].view(3 * B, M).to(matrix), weight[1].mT.to(matrix)).view(3, B, N)
-        contracted2 = _matmul(grad_out[4:7].view(3 * B, M).to(matrix), weight[2].mT.to(matrix)).view(3, B, N)
-        contracted3 = _matmul(grad_out[7].to(matrix), weight[3].mT.to(matrix))
-        _launch_flat(
-            _mv_linear_backward_kernel,
-            "mv_linear_backward",
-            (contracted, contracted1, contracted2, contracted3, grad_x),
-            (B, N, wanted[0]),
-            B * N,
-            real,
-        )
-        del contracted
-        del contracted1
-        del contracted2
-        del contracted3
+        _matmul(grad_out[0].to(matrix), weight[0].to(matrix).mT, grad_x[0])
+        _matmul(grad_out[1:4].view(3 * B, M).to(matrix), weight[1].to(matrix).mT, grad_x[1:4].view(3 * B, N))
+        _matmul(grad_out[4:7].view(3 * B, M).to(matrix), weight[2].to(matrix).mT, grad_x[4:7].view(3 * B, N))
+        _matmul(grad_out[7].to(matrix), weight[3].to(matrix).mT, grad_x[7])
     if wanted[2]:
-        programs, _ = _programs("mv_linear_backward_1", B, 1, M, x.device)
+        programs, _ = _programs("mv_linear_backward", B, 1, M, x.device)
         partial_grad_bias = x.new_empty((programs, 8, M), dtype=real) if wanted[2] else bias
         _launch_fold(
-            _mv_linear_backward_1_kernel,
-            "mv_linear_backward_1",
+            _mv_linear_backward_kernel,
+            "mv_linear_backward",
             (grad_out, partial_grad_bias),
             (B, M, wanted[2]),
             1,
@@ -20051,23 +19297,15 @@ def _run_mv_linear_backward(x, weight, bias, grad_out, *wanted):
         )
         grad_bias = _total(partial_grad_bias, torch.empty_like(bias)) if wanted[2] else None
     if wanted[1]:
-        contracted4 = _matmul(x[0].mT.to(matrix), grad_out[0].to(matrix))
-        contracted5 = _matmul(x[1:4].view(3 * B, N).mT.to(matrix), grad_out[1:4].view(3 * B, M).to(matrix))
-        contracted6 = _matmul(x[4:7].view(3 * B, N).mT.to(matrix), grad_out[4:7].view(3 * B, M).to(matrix))
-        contracted7 = _matmul(x[7].mT.to(matrix), grad_out[7].to(matrix))
-        _launch_flat(
-            _mv_linear_backward_2_kernel,
-            "mv_linear_backward_2",
-            (contracted4, contracted5, contracted6, contracted7, grad_weight),
-            (N, M, wanted[1]),
-            N * M,
-            real,
-        )
+        _matmul(x[0].to(matrix).mT, grad_out[0].to(matrix), grad_weight[0])
+        _matmul(x[1:4].view(3 * B, N).to(matrix).mT, grad_out[1:4].view(3 * B, M).to(matrix), grad_weight[1])
+        _matmul(x[4:7].view(3 * B, N).to(matrix).mT, grad_out[4:7].view(3 * B, M).to(matrix), grad_weight[2])
+        _matmul(x[7].to(matrix).mT, grad_out[7].to(matrix), grad_weight[3])
     return grad_x if wanted[0] else None, grad_weight if wanted[1] else None, grad_bias if wanted[2] else None
 
 
 def _run_mv_linear_double_backward(x, weight, bias, grad_out, grad_grad_x, grad_grad_weight, grad_grad_bias, *wanted):
-    """Compute the gradients: 18 launches."""
+    """Compute the gradients: 16 launches."""
     has_grad_grad_x = grad_grad_x is not None
     has_grad_grad_weight = grad_grad_weight is not None
     has_grad_grad_bias = grad_grad_bias is not None
@@ -20084,83 +19322,27 @@ def _run_mv_linear_double_backward(x, weight, bias, grad_out, grad_grad_x, grad_
     grad_bias = torch.empty_like(bias) if wanted[2] else bias
     grad_grad_out = torch.empty_like(grad_out) if wanted[3] else grad_out
     if wanted[0]:
-        contracted = (
-            _matmul(grad_out[0].to(matrix), grad_grad_weight[0].mT.to(matrix))
-            if has_grad_grad_weight
-            else x.new_zeros((B, N), dtype=matrix)
-        )
-        contracted1 = (
-            _matmul(grad_out[1:4].view(3 * B, M).to(matrix), grad_grad_weight[1].mT.to(matrix)).view(3, B, N)
-            if has_grad_grad_weight
-            else x.new_zeros((3, B, N), dtype=matrix)
-        )
-        contracted2 = (
-            _matmul(grad_out[4:7].view(3 * B, M).to(matrix), grad_grad_weight[2].mT.to(matrix)).view(3, B, N)
-            if has_grad_grad_weight
-            else x.new_zeros((3, B, N), dtype=matrix)
-        )
-        contracted3 = (
-            _matmul(grad_out[7].to(matrix), grad_grad_weight[3].mT.to(matrix))
-            if has_grad_grad_weight
-            else x.new_zeros((B, N), dtype=matrix)
-        )
-        _launch_flat(
-            _mv_linear_double_backward_kernel,
-            "mv_linear_double_backward",
-            (contracted, contracted1, contracted2, contracted3, grad_x),
-            (B, N, wanted[0]),
-            B * N,
-            real,
-        )
-        del contracted
-        del contracted1
-        del contracted2
-        del contracted3
+        _matmul(grad_out[0].to(matrix), grad_grad_weight[0].to(matrix).mT, grad_x[0])
+        _matmul(grad_out[1:4].view(3 * B, M).to(matrix), grad_grad_weight[1].to(matrix).mT, grad_x[1:4].view(3 * B, N))
+        _matmul(grad_out[4:7].view(3 * B, M).to(matrix), grad_grad_weight[2].to(matrix).mT, grad_x[4:7].view(3 * B, N))
+        _matmul(grad_out[7].to(matrix), grad_grad_weight[3].to(matrix).mT, grad_x[7])
     if wanted[2]:
         _launch_flat(
-            _mv_linear_double_backward_1_kernel, "mv_linear_double_backward_1", (grad_bias,), (M, wanted[2]), M, real
+            _mv_linear_double_backward_kernel, "mv_linear_double_backward", (grad_bias,), (M, wanted[2]), M, real
         )
     if wanted[1]:
-        contracted4 = (
-            _matmul(grad_grad_x[0].mT.to(matrix), grad_out[0].to(matrix))
-            if has_grad_grad_x
-            else x.new_zeros((N, M), dtype=matrix)
-        )
-        contracted5 = (
-            _matmul(grad_grad_x[1:4].view(3 * B, N).mT.to(matrix), grad_out[1:4].view(3 * B, M).to(matrix))
-            if has_grad_grad_x
-            else x.new_zeros((N, M), dtype=matrix)
-        )
-        contracted6 = (
-            _matmul(grad_grad_x[4:7].view(3 * B, N).mT.to(matrix), grad_out[4:7].view(3 * B, M).to(matrix))
-            if has_grad_grad_x
-            else x.new_zeros((N, M), dtype=matrix)
-        )
-        contracted7 = (
-            _matmul(grad_grad_x[7].mT.to(matrix), grad_out[7].to(matrix))
-            if has_grad_grad_x
-            else x.new_zeros((N, M), dtype=matrix)
-        )
-        _launch_flat(
-            _mv_linear_double_backward_2_kernel,
-            "mv_linear_double_backward_2",
-            (contracted4, contracted5, contracted6, contracted7, grad_weight),
-            (N, M, wanted[1]),
-            N * M,
-            real,
-        )
-        del contracted4
-        del contracted5
-        del contracted6
-        del contracted7
+        _matmul(grad_grad_x[0].to(matrix).mT, grad_out[0].to(matrix), grad_weight[0])
+        _matmul(grad_grad_x[1:4].view(3 * B, N).to(matrix).mT, grad_out[1:4].view(3 * B, M).to(matrix), grad_weight[1])
+        _matmul(grad_grad_x[4:7].view(3 * B, N).to(matrix).mT, grad_out[4:7].view(3 * B, M).to(matrix), grad_weight[2])
+        _matmul(grad_grad_x[7].to(matrix).mT, grad_out[7].to(matrix), grad_weight[3])
     if wanted[3]:
         operand = x.new_empty((B, 2, N), dtype=matrix)
         operand2 = x.new_empty((3, B, 2, N), dtype=matrix)
         operand4 = x.new_empty((3, B, 2, N), dtype=matrix)
         operand6 = x.new_empty((B, 2, N), dtype=matrix)
         _launch_tile(
-            _mv_linear_double_backward_3_kernel,
-            "mv_linear_double_backward_3",
+            _mv_linear_double_backward_1_kernel,
+            "mv_linear_double_backward_1",
             (x, grad_grad_x, operand, operand2, operand4, operand6),
             (B, N, has_grad_grad_x),
             B,
@@ -20172,29 +19354,29 @@ def _run_mv_linear_double_backward(x, weight, bias, grad_out, grad_grad_x, grad_
         operand5 = x.new_empty((2, N, M), dtype=matrix)
         operand7 = x.new_empty((2, N, M), dtype=matrix)
         _launch_flat(
-            _mv_linear_double_backward_4_kernel,
-            "mv_linear_double_backward_4",
+            _mv_linear_double_backward_2_kernel,
+            "mv_linear_double_backward_2",
             (weight, grad_grad_weight, operand1, operand3, operand5, operand7),
             (N, M, has_grad_grad_weight),
             N * M,
             real,
         )
-        contracted8 = _matmul(operand.view(B, 2 * N), operand1.view(2 * N, M))
+        contracted = _matmul(operand.view(B, 2 * N), operand1.view(2 * N, M))
         del operand
         del operand1
-        contracted9 = _matmul(operand2.view(3 * B, 2 * N), operand3.view(2 * N, M)).view(3, B, M)
+        contracted1 = _matmul(operand2.view(3 * B, 2 * N), operand3.view(2 * N, M)).view(3, B, M)
         del operand2
         del operand3
-        contracted10 = _matmul(operand4.view(3 * B, 2 * N), operand5.view(2 * N, M)).view(3, B, M)
+        contracted2 = _matmul(operand4.view(3 * B, 2 * N), operand5.view(2 * N, M)).view(3, B, M)
         del operand4
         del operand5
-        contracted11 = _matmul(operand6.view(B, 2 * N), operand7.view(2 * N, M))
+        contracted3 = _matmul(operand6.view(B, 2 * N), operand7.view(2 * N, M))
         del operand6
         del operand7
         _launch_tile(
-            _mv_linear_double_backward_5_kernel,
-            "mv_linear_double_backward_5",
-            (grad_grad_bias, contracted8, contracted9, contracted10, contracted11, grad_grad_out),
+            _mv_linear_double_backward_3_kernel,
+            "mv_linear_double_backward_3",
+            (grad_grad_bias, contracted, contracted1, contracted2, contracted3, grad_grad_out),
             (B, M, has_grad_grad_bias, wanted[3]),
             B,
             M,
@@ -20209,7 +19391,7 @@ def _run_mv_linear_double_backward(x, weight, bias, grad_out, grad_grad_x, grad_
 
 
 def _run_layer_with_normalize(x, gp_weight, linear_weight, linear_bias, eps):
-    """Compute the results, then what the backward reads: 6 launches."""
+    """Compute the results, then what the backward reads: 5 launches."""
     x, gp_weight, linear_weight, linear_bias = (
         x.contiguous(),
         gp_weight.contiguous(),
@@ -20222,31 +19404,14 @@ def _run_layer_with_normalize(x, gp_weight, linear_weight, linear_bias, eps):
     matrix = _matrix(x, gp_weight, linear_weight, linear_bias)
     out = x.new_empty((8, B, N), dtype=_promote(x, gp_weight, linear_weight, linear_bias))
     saved = x.new_empty((4, B), dtype=real)
-    operand = x.new_empty((N, K), dtype=matrix)
-    operand1 = x.new_empty((N, K), dtype=matrix)
-    operand2 = x.new_empty((N, K), dtype=matrix)
-    operand3 = x.new_empty((N, K), dtype=matrix)
-    _launch_tile(
-        _layer_with_normalize_kernel,
-        "layer_with_normalize",
-        (linear_weight, operand, operand1, operand2, operand3),
-        (N, K),
-        N,
-        K,
-        real,
-    )
-    saved_product = _matmul(x[0].to(matrix), operand.mT)
-    del operand
-    saved_product1 = _matmul(x[1:4].view(3 * B, K).to(matrix), operand1.mT).view(3, B, N)
-    del operand1
-    saved_product2 = _matmul(x[4:7].view(3 * B, K).to(matrix), operand2.mT).view(3, B, N)
-    del operand2
-    saved_product3 = _matmul(x[7].to(matrix), operand3.mT)
-    del operand3
-    if N <= LAUNCH["layer_with_normalize_1"].resident:
+    saved_product = _matmul(x[0].to(matrix), linear_weight[0].to(matrix))
+    saved_product1 = _matmul(x[1:4].view(3 * B, K).to(matrix), linear_weight[1].to(matrix)).view(3, B, N)
+    saved_product2 = _matmul(x[4:7].view(3 * B, K).to(matrix), linear_weight[2].to(matrix)).view(3, B, N)
+    saved_product3 = _matmul(x[7].to(matrix), linear_weight[3].to(matrix))
+    if N <= LAUNCH["layer_with_normalize"].resident:
         _launch_tile(
-            _layer_with_normalize_1_kernel,
-            "layer_with_normalize_1",
+            _layer_with_normalize_kernel,
+            "layer_with_normalize",
             (x, gp_weight, linear_bias, saved_product, saved_product1, saved_product2, saved_product3, out, saved),
             (eps, B, N),
             B,
@@ -20256,8 +19421,8 @@ def _run_layer_with_normalize(x, gp_weight, linear_weight, linear_bias, eps):
         )
     else:
         _launch_sweep(
-            _layer_with_normalize_1_long_kernel,
-            "layer_with_normalize_1_long",
+            _layer_with_normalize_long_kernel,
+            "layer_with_normalize_long",
             (x, gp_weight, linear_bias, saved_product, saved_product1, saved_product2, saved_product3, out, saved),
             (eps, B, N),
             B,
@@ -20281,7 +19446,7 @@ def _run_layer_with_normalize_backward(
     eps,
     *wanted,
 ):
-    """Compute the gradients: 11 launches."""
+    """Compute the gradients: 10 launches."""
     x, gp_weight, linear_weight, linear_bias, grad_out = (
         x.contiguous(),
         gp_weight.contiguous(),
@@ -20352,10 +19517,10 @@ def _run_layer_with_normalize_backward(
             real,
         )
     if wanted[0] or wanted[1] or wanted[3]:
-        contracted = _matmul(operand, linear_weight[0].mT.to(matrix))
-        contracted1 = _matmul(operand1.view(3 * B, K), linear_weight[1].mT.to(matrix)).view(3, B, N)
-        contracted2 = _matmul(operand2.view(3 * B, K), linear_weight[2].mT.to(matrix)).view(3, B, N)
-        contracted3 = _matmul(operand3, linear_weight[3].mT.to(matrix))
+        contracted = _matmul(operand, linear_weight[0].to(matrix).mT)
+        contracted1 = _matmul(operand1.view(3 * B, K), linear_weight[1].to(matrix).mT).view(3, B, N)
+        contracted2 = _matmul(operand2.view(3 * B, K), linear_weight[2].to(matrix).mT).view(3, B, N)
+        contracted3 = _matmul(operand3, linear_weight[3].to(matrix).mT)
         programs, _ = _programs("layer_with_normalize_backward_1", B, 1, N, x.device)
         partial_grad_gp_weight = x.new_empty((programs, N, 20), dtype=real) if wanted[1] else gp_weight
         partial_grad_linear_bias = x.new_empty((programs, 8, N), dtype=real) if wanted[3] else linear_bias
@@ -20394,23 +19559,13 @@ def _run_layer_with_normalize_backward(
         del contracted2
         del contracted3
     if wanted[2]:
-        contracted4 = _matmul(operand.mT, x[0].to(matrix))
+        _matmul(x[0].to(matrix).mT, operand, grad_linear_weight[0])
         del operand
-        contracted5 = _matmul(operand1.view(3 * B, N).mT, x[1:4].view(3 * B, K).to(matrix))
+        _matmul(x[1:4].view(3 * B, K).to(matrix).mT, operand1.view(3 * B, N), grad_linear_weight[1])
         del operand1
-        contracted6 = _matmul(operand2.view(3 * B, N).mT, x[4:7].view(3 * B, K).to(matrix))
+        _matmul(x[4:7].view(3 * B, K).to(matrix).mT, operand2.view(3 * B, N), grad_linear_weight[2])
         del operand2
-        contracted7 = _matmul(operand3.mT, x[7].to(matrix))
-        del operand3
-        _launch_tile(
-            _layer_with_normalize_backward_2_kernel,
-            "layer_with_normalize_backward_2",
-            (contracted4, contracted5, contracted6, contracted7, grad_linear_weight),
-            (N, K, wanted[2]),
-            N,
-            K,
-            real,
-        )
+        _matmul(x[7].to(matrix).mT, operand3, grad_linear_weight[3])
     return (
         grad_x if wanted[0] else None,
         grad_gp_weight if wanted[1] else None,
@@ -20420,7 +19575,7 @@ def _run_layer_with_normalize_backward(
 
 
 def _run_layer_without_normalize(x, gp_weight, linear_weight, linear_bias, eps):
-    """Compute the results, then what the backward reads: 6 launches."""
+    """Compute the results, then what the backward reads: 5 launches."""
     x, gp_weight, linear_weight, linear_bias = (
         x.contiguous(),
         gp_weight.contiguous(),
@@ -20432,30 +19587,13 @@ def _run_layer_without_normalize(x, gp_weight, linear_weight, linear_bias, eps):
     real = _real(x, gp_weight, linear_weight, linear_bias)
     matrix = _matrix(x, gp_weight, linear_weight, linear_bias)
     out = x.new_empty((8, B, N), dtype=_promote(x, gp_weight, linear_weight, linear_bias))
-    operand = x.new_empty((N, K), dtype=matrix)
-    operand1 = x.new_empty((N, K), dtype=matrix)
-    operand2 = x.new_empty((N, K), dtype=matrix)
-    operand3 = x.new_empty((N, K), dtype=matrix)
+    saved_product = _matmul(x[0].to(matrix), linear_weight[0].to(matrix))
+    saved_product1 = _matmul(x[1:4].view(3 * B, K).to(matrix), linear_weight[1].to(matrix)).view(3, B, N)
+    saved_product2 = _matmul(x[4:7].view(3 * B, K).to(matrix), linear_weight[2].to(matrix)).view(3, B, N)
+    saved_product3 = _matmul(x[7].to(matrix), linear_weight[3].to(matrix))
     _launch_tile(
         _layer_without_normalize_kernel,
         "layer_without_normalize",
-        (linear_weight, operand, operand1, operand2, operand3),
-        (N, K),
-        N,
-        K,
-        real,
-    )
-    saved_product = _matmul(x[0].to(matrix), operand.mT)
-    del operand
-    saved_product1 = _matmul(x[1:4].view(3 * B, K).to(matrix), operand1.mT).view(3, B, N)
-    del operand1
-    saved_product2 = _matmul(x[4:7].view(3 * B, K).to(matrix), operand2.mT).view(3, B, N)
-    del operand2
-    saved_product3 = _matmul(x[7].to(matrix), operand3.mT)
-    del operand3
-    _launch_tile(
-        _layer_without_normalize_1_kernel,
-        "layer_without_normalize_1",
         (x, gp_weight, linear_bias, saved_product, saved_product1, saved_product2, saved_product3, out),
         (B, N),
         B,
@@ -20478,7 +19616,7 @@ def _run_layer_without_normalize_backward(
     eps,
     *wanted,
 ):
-    """Compute the gradients: 11 launches."""
+    """Compute the gradients: 10 launches."""
     x, gp_weight, linear_weight, linear_bias, grad_out = (
         x.contiguous(),
         gp_weight.contiguous(),
@@ -20519,10 +19657,10 @@ def _run_layer_without_normalize_backward(
         real,
     )
     if wanted[0] or wanted[1] or wanted[3]:
-        contracted = _matmul(operand, linear_weight[0].mT.to(matrix))
-        contracted1 = _matmul(operand1.view(3 * B, K), linear_weight[1].mT.to(matrix)).view(3, B, N)
-        contracted2 = _matmul(operand2.view(3 * B, K), linear_weight[2].mT.to(matrix)).view(3, B, N)
-        contracted3 = _matmul(operand3, linear_weight[3].mT.to(matrix))
+        contracted = _matmul(operand, linear_weight[0].to(matrix).mT)
+        contracted1 = _matmul(operand1.view(3 * B, K), linear_weight[1].to(matrix).mT).view(3, B, N)
+        contracted2 = _matmul(operand2.view(3 * B, K), linear_weight[2].to(matrix).mT).view(3, B, N)
+        contracted3 = _matmul(operand3, linear_weight[3].to(matrix).mT)
         programs, _ = _programs("layer_without_normalize_backward_1", B, 1, N, x.device)
         partial_grad_gp_weight = x.new_empty((programs, N, 20), dtype=real) if wanted[1] else gp_weight
         partial_grad_linear_bias = x.new_empty((programs, 8, N), dtype=real) if wanted[3] else linear_bias
@@ -20559,23 +19697,13 @@ def _run_layer_without_normalize_backward(
         del contracted2
         del contracted3
     if wanted[2]:
-        contracted4 = _matmul(operand.mT, x[0].to(matrix))
+        _matmul(x[0].to(matrix).mT, operand, grad_linear_weight[0])
         del operand
-        contracted5 = _matmul(operand1.view(3 * B, N).mT, x[1:4].view(3 * B, K).to(matrix))
+        _matmul(x[1:4].view(3 * B, K).to(matrix).mT, operand1.view(3 * B, N), grad_linear_weight[1])
         del operand1
-        contracted6 = _matmul(operand2.view(3 * B, N).mT, x[4:7].view(3 * B, K).to(matrix))
+        _matmul(x[4:7].view(3 * B, K).to(matrix).mT, operand2.view(3 * B, N), grad_linear_weight[2])
         del operand2
-        contracted7 = _matmul(operand3.mT, x[7].to(matrix))
-        del operand3
-        _launch_tile(
-            _layer_without_normalize_backward_2_kernel,
-            "layer_without_normalize_backward_2",
-            (contracted4, contracted5, contracted6, contracted7, grad_linear_weight),
-            (N, K, wanted[2]),
-            N,
-            K,
-            real,
-        )
+        _matmul(x[7].to(matrix).mT, operand3, grad_linear_weight[3])
     return (
         grad_x if wanted[0] else None,
         grad_gp_weight if wanted[1] else None,
@@ -20585,7 +19713,7 @@ def _run_layer_without_normalize_backward(
 
 
 def _run_fc_layer_with_normalize(x, gp_weight, linear_weight, linear_bias, eps):
-    """Compute the results, then what the backward reads: 12 launches."""
+    """Compute the results, then what the backward reads: 11 launches."""
     x, gp_weight, linear_weight, linear_bias = (
         x.contiguous(),
         gp_weight.contiguous(),
@@ -20599,34 +19727,17 @@ def _run_fc_layer_with_normalize(x, gp_weight, linear_weight, linear_bias, eps):
     matrix = _matrix(x, gp_weight, linear_weight, linear_bias)
     out = x.new_empty((8, B, M), dtype=_promote(x, gp_weight, linear_weight, linear_bias))
     saved = x.new_empty((4, B), dtype=real)
-    operand = x.new_empty((N, K), dtype=matrix)
-    operand1 = x.new_empty((N, K), dtype=matrix)
-    operand2 = x.new_empty((N, K), dtype=matrix)
-    operand3 = x.new_empty((N, K), dtype=matrix)
+    saved_product = _matmul(x[0].to(matrix), linear_weight[0].to(matrix))
+    saved_product1 = _matmul(x[1:4].view(3 * B, K).to(matrix), linear_weight[1].to(matrix)).view(3, B, N)
+    saved_product2 = _matmul(x[4:7].view(3 * B, K).to(matrix), linear_weight[2].to(matrix)).view(3, B, N)
+    saved_product3 = _matmul(x[7].to(matrix), linear_weight[3].to(matrix))
+    operand = x.new_empty((B, 4, N), dtype=matrix)
+    operand2 = x.new_empty((3, B, 6, N), dtype=matrix)
+    operand4 = x.new_empty((3, B, 6, N), dtype=matrix)
+    operand6 = x.new_empty((B, 4, N), dtype=matrix)
     _launch_tile(
         _fc_layer_with_normalize_kernel,
         "fc_layer_with_normalize",
-        (linear_weight, operand, operand1, operand2, operand3),
-        (N, K),
-        N,
-        K,
-        real,
-    )
-    saved_product = _matmul(x[0].to(matrix), operand.mT)
-    del operand
-    saved_product1 = _matmul(x[1:4].view(3 * B, K).to(matrix), operand1.mT).view(3, B, N)
-    del operand1
-    saved_product2 = _matmul(x[4:7].view(3 * B, K).to(matrix), operand2.mT).view(3, B, N)
-    del operand2
-    saved_product3 = _matmul(x[7].to(matrix), operand3.mT)
-    del operand3
-    operand4 = x.new_empty((B, 4, N), dtype=matrix)
-    operand6 = x.new_empty((3, B, 6, N), dtype=matrix)
-    operand8 = x.new_empty((3, B, 6, N), dtype=matrix)
-    operand10 = x.new_empty((B, 4, N), dtype=matrix)
-    _launch_tile(
-        _fc_layer_with_normalize_1_kernel,
-        "fc_layer_with_normalize_1",
         (
             x,
             linear_bias,
@@ -20634,44 +19745,44 @@ def _run_fc_layer_with_normalize(x, gp_weight, linear_weight, linear_bias, eps):
             saved_product1,
             saved_product2,
             saved_product3,
+            operand,
+            operand2,
             operand4,
             operand6,
-            operand8,
-            operand10,
         ),
         (B, N),
         B,
         N,
         real,
     )
-    operand5 = x.new_empty((4, N, M), dtype=matrix)
-    operand7 = x.new_empty((6, N, M), dtype=matrix)
-    operand9 = x.new_empty((6, N, M), dtype=matrix)
-    operand11 = x.new_empty((4, N, M), dtype=matrix)
+    operand1 = x.new_empty((4, N, M), dtype=matrix)
+    operand3 = x.new_empty((6, N, M), dtype=matrix)
+    operand5 = x.new_empty((6, N, M), dtype=matrix)
+    operand7 = x.new_empty((4, N, M), dtype=matrix)
     _launch_flat(
-        _fc_layer_with_normalize_2_kernel,
-        "fc_layer_with_normalize_2",
-        (gp_weight, operand5, operand7, operand9, operand11),
+        _fc_layer_with_normalize_1_kernel,
+        "fc_layer_with_normalize_1",
+        (gp_weight, operand1, operand3, operand5, operand7),
         (N, M),
         N * M,
         real,
     )
-    saved_product4 = _matmul(operand4.view(B, 4 * N), operand5.view(4 * N, M))
+    saved_product4 = _matmul(operand.view(B, 4 * N), operand1.view(4 * N, M))
+    del operand
+    del operand1
+    saved_product5 = _matmul(operand2.view(3 * B, 6 * N), operand3.view(6 * N, M)).view(3, B, M)
+    del operand2
+    del operand3
+    saved_product6 = _matmul(operand4.view(3 * B, 6 * N), operand5.view(6 * N, M)).view(3, B, M)
     del operand4
     del operand5
-    saved_product5 = _matmul(operand6.view(3 * B, 6 * N), operand7.view(6 * N, M)).view(3, B, M)
+    saved_product7 = _matmul(operand6.view(B, 4 * N), operand7.view(4 * N, M))
     del operand6
     del operand7
-    saved_product6 = _matmul(operand8.view(3 * B, 6 * N), operand9.view(6 * N, M)).view(3, B, M)
-    del operand8
-    del operand9
-    saved_product7 = _matmul(operand10.view(B, 4 * N), operand11.view(4 * N, M))
-    del operand10
-    del operand11
-    if M <= LAUNCH["fc_layer_with_normalize_3"].resident:
+    if M <= LAUNCH["fc_layer_with_normalize_2"].resident:
         _launch_tile(
-            _fc_layer_with_normalize_3_kernel,
-            "fc_layer_with_normalize_3",
+            _fc_layer_with_normalize_2_kernel,
+            "fc_layer_with_normalize_2",
             (saved_product4, saved_product5, saved_product6, saved_product7, out, saved),
             (eps, B, M),
             B,
@@ -20681,8 +19792,8 @@ def _run_fc_layer_with_normalize(x, gp_weight, linear_weight, linear_bias, eps):
         )
     else:
         _launch_sweep(
-            _fc_layer_with_normalize_3_long_kernel,
-            "fc_layer_with_normalize_3_long",
+            _fc_layer_with_normalize_2_long_kernel,
+            "fc_layer_with_normalize_2_long",
             (saved_product4, saved_product5, saved_product6, saved_product7, out, saved),
             (eps, B, M),
             B,
@@ -20721,7 +19832,7 @@ def _run_fc_layer_with_normalize_backward(
     eps,
     *wanted,
 ):
-    """Compute the gradients: 28 launches."""
+    """Compute the gradients: 27 launches."""
     x, gp_weight, linear_weight, linear_bias, grad_out = (
         x.contiguous(),
         gp_weight.contiguous(),
@@ -20931,22 +20042,22 @@ def _run_fc_layer_with_normalize_backward(
             real,
         )
     if wanted[0] or wanted[3]:
-        contracted12 = _matmul(operand16, linear_weight[0].mT.to(matrix))
+        contracted12 = _matmul(operand16, linear_weight[0].to(matrix).mT)
         del operand16
-        contracted13 = _matmul(operand17.view(3 * B, K), linear_weight[1].mT.to(matrix)).view(3, B, N)
+        contracted13 = _matmul(operand17.view(3 * B, K), linear_weight[1].to(matrix).mT).view(3, B, N)
         del operand17
-        contracted14 = _matmul(operand18.view(3 * B, K), linear_weight[2].mT.to(matrix)).view(3, B, N)
+        contracted14 = _matmul(operand18.view(3 * B, K), linear_weight[2].to(matrix).mT).view(3, B, N)
         del operand18
-        contracted15 = _matmul(operand19, linear_weight[3].mT.to(matrix))
+        contracted15 = _matmul(operand19, linear_weight[3].to(matrix).mT)
         del operand19
     if wanted[2]:
-        contracted16 = _matmul(operand20.mT, x[0].to(matrix))
+        _matmul(x[0].to(matrix).mT, operand20, grad_linear_weight[0])
         del operand20
-        contracted17 = _matmul(operand21.view(3 * B, N).mT, x[1:4].view(3 * B, K).to(matrix))
+        _matmul(x[1:4].view(3 * B, K).to(matrix).mT, operand21.view(3 * B, N), grad_linear_weight[1])
         del operand21
-        contracted18 = _matmul(operand22.view(3 * B, N).mT, x[4:7].view(3 * B, K).to(matrix))
+        _matmul(x[4:7].view(3 * B, K).to(matrix).mT, operand22.view(3 * B, N), grad_linear_weight[2])
         del operand22
-        contracted19 = _matmul(operand23.mT, x[7].to(matrix))
+        _matmul(x[7].to(matrix).mT, operand23, grad_linear_weight[3])
         del operand23
     if wanted[0] or wanted[3]:
         programs, _ = _programs("fc_layer_with_normalize_backward_6", B, 1, N, x.device)
@@ -20979,24 +20090,6 @@ def _run_fc_layer_with_normalize_backward(
             real,
         )
         grad_linear_bias = _total(partial_grad_linear_bias, torch.empty_like(linear_bias)) if wanted[3] else None
-        del contracted8
-        del contracted9
-        del contracted10
-        del contracted11
-        del contracted12
-        del contracted13
-        del contracted14
-        del contracted15
-    if wanted[2]:
-        _launch_tile(
-            _fc_layer_with_normalize_backward_7_kernel,
-            "fc_layer_with_normalize_backward_7",
-            (contracted16, contracted17, contracted18, contracted19, grad_linear_weight),
-            (N, K, wanted[2]),
-            N,
-            K,
-            real,
-        )
     return (
         grad_x if wanted[0] else None,
         grad_gp_weight if wanted[1] else None,
@@ -21006,7 +20099,7 @@ def _run_fc_layer_with_normalize_backward(
 
 
 def _run_fc_layer_without_normalize(x, gp_weight, linear_weight, linear_bias, eps):
-    """Compute the results, then what the backward reads: 12 launches."""
+    """Compute the results, then what the backward reads: 10 launches."""
     x, gp_weight, linear_weight, linear_bias = (
         x.contiguous(),
         gp_weight.contiguous(),
@@ -21019,34 +20112,17 @@ def _run_fc_layer_without_normalize(x, gp_weight, linear_weight, linear_bias, ep
     real = _real(x, gp_weight, linear_weight, linear_bias)
     matrix = _matrix(x, gp_weight, linear_weight, linear_bias)
     out = x.new_empty((8, B, M), dtype=_promote(x, gp_weight, linear_weight, linear_bias))
-    operand = x.new_empty((N, K), dtype=matrix)
-    operand1 = x.new_empty((N, K), dtype=matrix)
-    operand2 = x.new_empty((N, K), dtype=matrix)
-    operand3 = x.new_empty((N, K), dtype=matrix)
+    saved_product = _matmul(x[0].to(matrix), linear_weight[0].to(matrix))
+    saved_product1 = _matmul(x[1:4].view(3 * B, K).to(matrix), linear_weight[1].to(matrix)).view(3, B, N)
+    saved_product2 = _matmul(x[4:7].view(3 * B, K).to(matrix), linear_weight[2].to(matrix)).view(3, B, N)
+    saved_product3 = _matmul(x[7].to(matrix), linear_weight[3].to(matrix))
+    operand = x.new_empty((B, 4, N), dtype=matrix)
+    operand2 = x.new_empty((3, B, 6, N), dtype=matrix)
+    operand4 = x.new_empty((3, B, 6, N), dtype=matrix)
+    operand6 = x.new_empty((B, 4, N), dtype=matrix)
     _launch_tile(
         _fc_layer_without_normalize_kernel,
         "fc_layer_without_normalize",
-        (linear_weight, operand, operand1, operand2, operand3),
-        (N, K),
-        N,
-        K,
-        real,
-    )
-    saved_product = _matmul(x[0].to(matrix), operand.mT)
-    del operand
-    saved_product1 = _matmul(x[1:4].view(3 * B, K).to(matrix), operand1.mT).view(3, B, N)
-    del operand1
-    saved_product2 = _matmul(x[4:7].view(3 * B, K).to(matrix), operand2.mT).view(3, B, N)
-    del operand2
-    saved_product3 = _matmul(x[7].to(matrix), operand3.mT)
-    del operand3
-    operand4 = x.new_empty((B, 4, N), dtype=matrix)
-    operand6 = x.new_empty((3, B, 6, N), dtype=matrix)
-    operand8 = x.new_empty((3, B, 6, N), dtype=matrix)
-    operand10 = x.new_empty((B, 4, N), dtype=matrix)
-    _launch_tile(
-        _fc_layer_without_normalize_1_kernel,
-        "fc_layer_without_normalize_1",
         (
             x,
             linear_bias,
@@ -21054,48 +20130,38 @@ def _run_fc_layer_without_normalize(x, gp_weight, linear_weight, linear_bias, ep
             saved_product1,
             saved_product2,
             saved_product3,
+            operand,
+            operand2,
             operand4,
             operand6,
-            operand8,
-            operand10,
         ),
         (B, N),
         B,
         N,
         real,
     )
-    operand5 = x.new_empty((4, N, M), dtype=matrix)
-    operand7 = x.new_empty((6, N, M), dtype=matrix)
-    operand9 = x.new_empty((6, N, M), dtype=matrix)
-    operand11 = x.new_empty((4, N, M), dtype=matrix)
+    operand1 = x.new_empty((4, N, M), dtype=matrix)
+    operand3 = x.new_empty((6, N, M), dtype=matrix)
+    operand5 = x.new_empty((6, N, M), dtype=matrix)
+    operand7 = x.new_empty((4, N, M), dtype=matrix)
     _launch_flat(
-        _fc_layer_without_normalize_2_kernel,
-        "fc_layer_without_normalize_2",
-        (gp_weight, operand5, operand7, operand9, operand11),
+        _fc_layer_without_normalize_1_kernel,
+        "fc_layer_without_normalize_1",
+        (gp_weight, operand1, operand3, operand5, operand7),
         (N, M),
         N * M,
         real,
     )
-    contracted = _matmul(operand4.view(B, 4 * N), operand5.view(4 * N, M))
+    _matmul(operand.view(B, 4 * N), operand1.view(4 * N, M), out[0])
+    del operand
+    del operand1
+    _matmul(operand2.view(3 * B, 6 * N), operand3.view(6 * N, M), out[1:4].view(3 * B, M))
+    del operand2
+    del operand3
+    _matmul(operand4.view(3 * B, 6 * N), operand5.view(6 * N, M), out[4:7].view(3 * B, M))
     del operand4
     del operand5
-    contracted1 = _matmul(operand6.view(3 * B, 6 * N), operand7.view(6 * N, M)).view(3, B, M)
-    del operand6
-    del operand7
-    contracted2 = _matmul(operand8.view(3 * B, 6 * N), operand9.view(6 * N, M)).view(3, B, M)
-    del operand8
-    del operand9
-    contracted3 = _matmul(operand10.view(B, 4 * N), operand11.view(4 * N, M))
-    del operand10
-    del operand11
-    _launch_flat(
-        _fc_layer_without_normalize_3_kernel,
-        "fc_layer_without_normalize_3",
-        (contracted, contracted1, contracted2, contracted3, out),
-        (B, M),
-        B * M,
-        real,
-    )
+    _matmul(operand6.view(B, 4 * N), operand7.view(4 * N, M), out[7])
     return out, saved_product, saved_product1, saved_product2, saved_product3
 
 
@@ -21112,7 +20178,7 @@ def _run_fc_layer_without_normalize_backward(
     eps,
     *wanted,
 ):
-    """Compute the gradients: 27 launches."""
+    """Compute the gradients: 26 launches."""
     x, gp_weight, linear_weight, linear_bias, grad_out = (
         x.contiguous(),
         gp_weight.contiguous(),
@@ -21270,22 +20336,22 @@ def _run_fc_layer_without_normalize_backward(
             real,
         )
     if wanted[0] or wanted[3]:
-        contracted12 = _matmul(operand12, linear_weight[0].mT.to(matrix))
+        contracted12 = _matmul(operand12, linear_weight[0].to(matrix).mT)
         del operand12
-        contracted13 = _matmul(operand13.view(3 * B, K), linear_weight[1].mT.to(matrix)).view(3, B, N)
+        contracted13 = _matmul(operand13.view(3 * B, K), linear_weight[1].to(matrix).mT).view(3, B, N)
         del operand13
-        contracted14 = _matmul(operand14.view(3 * B, K), linear_weight[2].mT.to(matrix)).view(3, B, N)
+        contracted14 = _matmul(operand14.view(3 * B, K), linear_weight[2].to(matrix).mT).view(3, B, N)
         del operand14
-        contracted15 = _matmul(operand15, linear_weight[3].mT.to(matrix))
+        contracted15 = _matmul(operand15, linear_weight[3].to(matrix).mT)
         del operand15
     if wanted[2]:
-        contracted16 = _matmul(operand16.mT, x[0].to(matrix))
+        _matmul(x[0].to(matrix).mT, operand16, grad_linear_weight[0])
         del operand16
-        contracted17 = _matmul(operand17.view(3 * B, N).mT, x[1:4].view(3 * B, K).to(matrix))
+        _matmul(x[1:4].view(3 * B, K).to(matrix).mT, operand17.view(3 * B, N), grad_linear_weight[1])
         del operand17
-        contracted18 = _matmul(operand18.view(3 * B, N).mT, x[4:7].view(3 * B, K).to(matrix))
+        _matmul(x[4:7].view(3 * B, K).to(matrix).mT, operand18.view(3 * B, N), grad_linear_weight[2])
         del operand18
-        contracted19 = _matmul(operand19.mT, x[7].to(matrix))
+        _matmul(x[7].to(matrix).mT, operand19, grad_linear_weight[3])
         del operand19
     if wanted[0] or wanted[3]:
         programs, _ = _programs("fc_layer_without_normalize_backward_5", B, 1, N, x.device)
@@ -21318,24 +20384,6 @@ def _run_fc_layer_without_normalize_backward(
             real,
         )
         grad_linear_bias = _total(partial_grad_linear_bias, torch.empty_like(linear_bias)) if wanted[3] else None
-        del contracted8
-        del contracted9
-        del contracted10
-        del contracted11
-        del contracted12
-        del contracted13
-        del contracted14
-        del contracted15
-    if wanted[2]:
-        _launch_tile(
-            _fc_layer_without_normalize_backward_6_kernel,
-            "fc_layer_without_normalize_backward_6",
-            (contracted16, contracted17, contracted18, contracted19, grad_linear_weight),
-            (N, K, wanted[2]),
-            N,
-            K,
-            real,
-        )
     return (
         grad_x if wanted[0] else None,
         grad_gp_weight if wanted[1] else None,

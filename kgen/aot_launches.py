@@ -30,7 +30,7 @@ POINTERS = {
 }
 FEATURES_LAST, COMPONENTS_LAST = {"b": 4096, "n": 512}, {"b": 65536, "n": 16}  # typical sizes by memory order
 OTHER_AXIS = 256
-LONG_ROW = {"b": 256, "n": 8192}  # longer than any row that stays in registers, as other axes are, too
+LONG_ROW = {"b": 16, "n": 8192}  # longer than any row that stays in registers, as other axes are, too
 DIVISIBLE = 16  # what Triton specialises integers and addresses on
 IDENTIFIER = re.compile(r"\b_\w+")  # what generated modules call their device functions
 MULTIPROCESSORS = {"sm_75": 40, "sm_80": 108, "sm_89": 142, "sm_90": 132, "sm_100": 148, "gfx942": 304}
@@ -138,8 +138,13 @@ def _recording(module: ModuleType, target: str, dtype: str) -> Iterator[dict[str
         stack.enter_context(_replaced(torch.version, "hip", "present" if target.startswith("gfx") else None))
         stack.enter_context(_replaced(JITFunction, "run", run))
         if hasattr(module, "_matmul"):
-            stack.enter_context(_replaced(module, "_matmul", lambda a, b: a.new_empty((*a.shape[:-1], b.shape[-1]))))
+            stack.enter_context(_replaced(module, "_matmul", _unmultiplied))
         yield launches
+
+
+def _unmultiplied(a: torch.Tensor, b: torch.Tensor, out: torch.Tensor | None = None) -> torch.Tensor:
+    """Memory for a product of matrices."""
+    return a.new_empty((*a.shape[:-1], b.shape[-1])) if out is None else out
 
 
 def _own_name(kernel: Any) -> str:

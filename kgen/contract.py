@@ -15,11 +15,12 @@ the innermost of its fields, so that storing it is coalesced; the other factor o
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from kgen.ir import Builder, Node, Rational, Tensor
+from kgen.ir import Builder, Node, Output, Rational, Tensor
 
 MATRIX = "matrix"  # Tensor.dtype of what enters and leaves matrix products: bf16 for bf16, else fp32 or fp64
 WASTE = 1.5  # products of zeros are computed as long as they are less than this share of what is useful
 
+Part = tuple[str | int, ...]  # dims of one side of a matrix
 Pair = tuple[Rational, Node, Node]  # a coefficient, a row's factor and a column's factor
 
 
@@ -30,6 +31,7 @@ class Factor:
     fields: tuple[Node, ...]
     dims: tuple[str | int, ...]
     transposed: bool
+    turned: "Factor | None" = None  # the same matrix in the other memory order, which is as good where it is stored so
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,15 +92,19 @@ class Operand:
 
 @dataclass(frozen=True, slots=True)
 class Product:
-    """One matrix product, torch's own: `result` = left times right, both seen as matrices."""
+    """One matrix product, torch's own: `target` = left times right, all seen as matrices."""
 
     name: str
     shape: Shape
     counts: tuple[int, int, int]  # fields along rows, contracted and columns
     left: Operand
     right: Operand
-    result: Tensor
+    target: Operand
     notes: tuple[str, ...]
+
+    @property
+    def result(self) -> Tensor:
+        return self.target.tensor
 
     @property
     def inputs(self) -> tuple[Tensor, ...]:
@@ -133,11 +139,17 @@ def levels(nodes: Iterable[Node]) -> list[list[Node]]:
     return found
 
 
-def contractions(builder: Builder, axes: Sequence[str], dots: Sequence[Node]) -> list[Contraction]:
-    """The matrix products of Dots none of which depends on another, in the order of their first Dots."""
+def contractions(
+    builder: Builder, axes: Sequence[str], dots: Sequence[Node], outputs: Iterable[Output] = ()
+) -> list[Contraction]:
+    """The matrix products of Dots none of which depends on another, in the order of their first Dots.
+
+    Those that are results lie as their `outputs` say, where that is possible.
+    """
     alike: dict[Shape, list[Node]] = {}
+    orders = {f: o.tensor.axes for o in outputs if o.tensor.dtype is None for f in o.fields}
     for dot in dots:
-        alike.setdefault(_shape(axes, dot), []).append(dot)
+        alike.setdefault(_shape(orders.get(dot, axes), axes, dot), []).append(dot)
     found = [
         _contraction(axes, shape, grid)
         for shape, members in alike.items()
@@ -147,10 +159,10 @@ def contractions(builder: Builder, axes: Sequence[str], dots: Sequence[Node]) ->
     return sorted(found, key=lambda c: min(dots.index(d) for d in c.fields if d in dots))
 
 
-def _shape(axes: Sequence[str], dot: Node) -> Shape:
+def _shape(order: Sequence[str], axes: Sequence[str], dot: Node) -> Shape:
     a, b = (x.axes - set(dot.over) for x in dot.pairs[0])
     batch = a & b
-    inner = [axis for axis in axes if axis in dot.axes - batch][-1]
+    inner = [axis for axis in order if axis in dot.axes - batch][-1]
     columns = (a if inner in a else b) - batch
 
     def ordered(wanted: Iterable[str]) -> tuple[str, ...]:
@@ -183,7 +195,7 @@ def _clusters(shape: Shape, dots: Sequence[Node]) -> list[list[Node]]:
 def _grids(builder: Builder, shape: Shape, dots: Sequence[Node]) -> list[Grid]:
     """The way to stack a cluster that multiplies least; each Dot alone, or with its likes, where all ways are wasteful.
 
-    Factors stack in the order of their creation, so that two products with the same factors find them stored once.
+    Factors stack in one order, so that two products with the same factors find them stored once, or as inputs lie.
     """
     pairs = {dot: _pairs(shape, dot) for dot in dots}
     ways = [_stacked_rows(builder, pairs), _stacked_columns(builder, pairs), _crossed(builder, pairs)]
@@ -199,12 +211,18 @@ def _grids(builder: Builder, shape: Shape, dots: Sequence[Node]) -> list[Grid]:
 
 def _stacked_rows(builder: Builder, pairs: dict[Node, list[Pair]]) -> Grid | None:
     """One row for each Dot; the contracted axis runs over all right factors."""
-    right = sorted({b for found in pairs.values() for *_, b in found}, key=lambda node: node.id)
+    partner = {b: a for found in pairs.values() for _, a, b in found}
+    alone = len(pairs) == 1  # then either side may say in which order its fields lie in memory
+    right = sorted(partner, key=lambda b: min(_place(builder, x) for x in ((partner[b], b) if alone else (b,))))
     left = [{b: builder.scale(c, a) for c, a, b in found} for found in pairs.values()]
     if any(len(row) < len(found) for row, found in zip(left, pairs.values())):
         return None
     rows = tuple(tuple(row.get(b, builder.zero) for b in right) for row in left)
-    return Grid(rows, tuple((b,) for b in right), tuple((dot,) for dot in pairs))
+    dots = list(pairs)
+    if len(right) == 1:
+        dots = sorted(dots, key=lambda dot: _place(builder, pairs[dot][0][1]))
+        rows = tuple(rows[list(pairs).index(dot)] for dot in dots)
+    return Grid(rows, tuple((b,) for b in right), tuple((dot,) for dot in dots))
 
 
 def _stacked_columns(builder: Builder, pairs: dict[Node, list[Pair]]) -> Grid | None:
@@ -224,31 +242,40 @@ def _crossed(builder: Builder, pairs: dict[Node, list[Pair]]) -> Grid | None:
     }
     if len({len(found) for found in pairs.values()}) > 1:
         return None
-    rows, columns = (sorted({key[i] for key in at}, key=lambda side: [x.id for x in side]) for i in (0, 1))
+    rows, columns = (sorted({k[i] for k in at}, key=lambda side: [_place(builder, x) for x in side]) for i in (0, 1))
     dots = tuple(tuple(at.get((a, b), builder.zero) for b in columns) for a in rows)
     return Grid(tuple(rows), tuple(zip(*columns)), dots)
+
+
+def _place(builder: Builder, node: Node) -> tuple[int, int, str, int]:
+    """A key that sorts components as they lie in memory, and others as their names in the spec say."""
+    if node.kind == "Input":
+        return (0, node.component, "", node.id)
+    hint = builder.hints.get(node.single[0][1], "")
+    return (1, len(hint), hint, node.id)
 
 
 # memory orders
 
 
 def _contraction(axes: Sequence[str], shape: Shape, grid: Grid) -> Contraction:
-    rows, depth, columns = len(grid.left), len(grid.right), len(grid.right[0])
+    rows: Part = (len(grid.left), *shape.rows)
+    along: Part = (len(grid.right), *shape.contracted)
+    columns: Part = (len(grid.right[0]), *shape.columns)
+    left = _factor(shape, grid.left, rows, along, _innermost(axes, shape.rows, shape.contracted))
+    right = _factor(shape, grid.right, along, columns, not _innermost(axes, shape.columns, shape.contracted))
+    return Contraction(shape, grid, left, right, _dims(shape, rows, columns))
 
-    def fields(row_major: bool, side: Sequence[Sequence[Node]]) -> tuple[Node, ...]:
-        return tuple(x for line in (side if row_major else zip(*side)) for x in line)
 
-    outer_side: Part = (rows, *shape.rows)
-    inner_side: Part = (columns, *shape.columns)
-    along: Part = (depth, *shape.contracted)
-    left_first = _innermost(axes, shape.rows, shape.contracted)
-    left = Factor(
-        fields(not left_first, grid.left), _dims(shape, *_in_order(left_first, along, outer_side)), left_first
-    )
-    right_last = not _innermost(axes, shape.columns, shape.contracted)
-    right_dims = _dims(shape, *_in_order(right_last, inner_side, along))
-    right = Factor(fields(not right_last, grid.right), right_dims, right_last)
-    return Contraction(shape, grid, left, right, _dims(shape, outer_side, inner_side))
+def _factor(shape: Shape, grid: Sequence[Sequence[Node]], rows: Part, columns: Part, transposed: bool) -> Factor:
+    """A matrix of fields, to be stored row by row or `transposed`."""
+
+    def stored_as(turned: bool) -> tuple[tuple[Node, ...], Part, bool]:
+        lines = zip(*grid) if turned else grid
+        dims = _dims(shape, columns, rows) if turned else _dims(shape, rows, columns)
+        return tuple(x for line in lines for x in line), dims, turned
+
+    return Factor(*stored_as(transposed), turned=Factor(*stored_as(not transposed)))
 
 
 def _innermost(axes: Sequence[str], side: Sequence[str], contracted: Sequence[str]) -> bool:
@@ -256,24 +283,55 @@ def _innermost(axes: Sequence[str], side: Sequence[str], contracted: Sequence[st
     return max(map(axes.index, side)) > max(map(axes.index, contracted))
 
 
-Part = tuple[str | int, ...]
-
-
-def _in_order(first: bool, a: Part, b: Part) -> tuple[Part, Part]:
-    """`a` before `b` if `first`, else after it."""
-    return (a, b) if first else (b, a)
-
-
 def _dims(shape: Shape, *parts: Part) -> tuple[str | int, ...]:
     """Memory order without dims of extent one."""
     return (*shape.batch, *(d for part in parts for d in part if d != 1))
 
 
+# where results go
+
+
+def targets(products: Sequence[Contraction], outputs: Iterable[Output]) -> dict[Contraction, Operand]:
+    """The products that are results, or adjacent components of results all of which are products."""
+    found: dict[Contraction, Operand] = {}
+    for output in outputs:
+        blocks = _blocks(products, output)
+        if len(blocks) == 1 and blocks[0].dims == output.tensor.dims:
+            found[blocks[0]] = Operand(output.tensor, False)
+        elif blocks and isinstance(output.tensor.dims[0], int) and not output.tensor.leading:
+            at = 0
+            for c in blocks:
+                found[c] = Operand(output.tensor, False, at, at + len(c.fields))
+                at += len(c.fields)
+    return found
+
+
+def _blocks(products: Sequence[Contraction], output: Output) -> list[Contraction]:
+    """The products whose fields, one product after the other, are those of a result, in its memory order."""
+    blocks: list[Contraction] = []
+    while (at := sum(len(c.fields) for c in blocks)) < len(output.fields):
+        rest, dims = output.fields[at:], output.tensor.dims
+        fits = [c for c in products if c.fields == rest[: len(c.fields)] and _rows(c) == dims[-len(_rows(c)) :]]
+        if not fits:
+            return []
+        blocks.append(fits[0])
+    return blocks
+
+
+def _rows(c: Contraction) -> Part:
+    """The dims of a product's result without the number of its fields, if that comes first."""
+    return c.dims[1:] if len(c.fields) > 1 and c.dims[0] == len(c.fields) else c.dims
+
+
 # factors that are stored already
 
 
-def stored(factor: Factor, tensors: Iterable[Tensor]) -> Operand | None:
-    """A tensor, or adjacent components at its front, that holds a factor as it is."""
+def stored(factor: Factor, tensors: Sequence[Tensor]) -> Operand | None:
+    """A tensor, or adjacent components at its front, that holds a factor as it is, in either order."""
+    return _stored(factor, tensors) or (_stored(factor.turned, tensors) if factor.turned else None)
+
+
+def _stored(factor: Factor, tensors: Sequence[Tensor]) -> Operand | None:
     first = factor.fields[0]
     if any(x.kind != "Input" for x in factor.fields):
         return None

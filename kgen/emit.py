@@ -103,7 +103,9 @@ def kernel_texts(variant: Variant) -> list[tuple[KernelText, str]]:
     result = []
     for program in variant.programs:
         for kernel in program.kernels:
-            result += [(t, launch_row(t.form, kernel.live)) for t in sections(kernel, program.graph.builder)]
+            result += [
+                (t, launch_row(t.form, kernel.live, kernel.kind)) for t in sections(kernel, program.graph.builder)
+            ]
     return result
 
 
@@ -111,7 +113,7 @@ REGISTERS = 65536  # 32-bit registers of a multiprocessor
 LIGHT = 40  # live fields of which several elements fit a thread
 
 
-def launch_row(form: str, alive: int) -> str:
+def launch_row(form: str, alive: int, kind: str = "") -> str:
     """A kernel's row of the launch table, by rules that were measured on an H200 (benchmarks/README.md).
 
     The more fields are alive, the fewer elements a thread holds: what spills loses, so do wide tiles on few threads.
@@ -123,15 +125,22 @@ def launch_row(form: str, alive: int) -> str:
         row["pack"] = row["tile"]
     elif form == "sweep":
         row = _sweep_row(alive)
+    elif kind == "map" and alive <= LIGHT // 4:
+        row = {"elements": 8, "warps": 4, "tile": 256, "pack": 1024}  # hardly more than a copy
     else:
-        light = alive <= LIGHT
-        row = {"elements": 1, "warps": 32, "tile": 256 if light else 32, "pack": 256 if light else 32}
-        if LIGHT < alive < CROWDED:
-            row |= {"elements": 2, "tile": 64}
-        if light and alive > LIGHT // 2:
-            row["registers"] = 64  # so that 1024 threads share a multiprocessor
-        row["resident"] = 1 << (REGISTERS * 3 // 4 // max(1, alive)).bit_length() - 1
+        row = _tile_row(alive)
     return "Launch(" + ", ".join(f"{key}={value}" for key, value in row.items()) + ")"
+
+
+def _tile_row(alive: int) -> dict[str, int]:
+    light = alive <= LIGHT
+    row = {"elements": 1, "warps": 32, "tile": 256 if light else 32, "pack": 256 if light else 32}
+    if LIGHT < alive < CROWDED:
+        row |= {"elements": 2, "tile": 64}
+    if light and alive > LIGHT // 2:
+        row["registers"] = 64  # so that 1024 threads share a multiprocessor
+    row["resident"] = 1 << (REGISTERS * 3 // 4 // max(1, alive)).bit_length() - 1
+    return row
 
 
 def _sweep_row(alive: int) -> dict[str, int]:

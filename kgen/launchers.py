@@ -107,7 +107,7 @@ class _Launcher:
     def _makes_itself(self, tensor: Tensor) -> bool:
         """Whether the step that makes a tensor allocates it: the sum of partial results, or a matrix product."""
         folds = [f.tensor.name for k in self.program.kernels for f in k.folds]
-        return tensor.name in (*folds, *(p.result.name for p in self.program.products))
+        return tensor.name in (*folds, *(p.result.name for p in self.program.products if p.target.first is None))
 
     def _wanted(self, tensor: Tensor) -> str:
         grads = [t.name for t in self.program.outputs]
@@ -159,6 +159,8 @@ class _Launcher:
         sides = [_extent(n, axes) for n, axes in ((rows, s.rows), (contracted, s.contracted), (columns, s.columns))]
         left = self._matrix(product.left, s.batch, sides[0], sides[1])
         right = self._matrix(product.right, s.batch, sides[1], sides[2])
+        if product.target.first is not None:
+            return [f"_matmul({left}, {right}, {self._matrix(product.target, s.batch, sides[0], sides[2], '')})"]
         text = f"_matmul({left}, {right})"
         if len(product.result.dims) > len(s.batch[:1]) + 2 or len(s.batch) > 1 or product.result.leading:
             text += f".view{self._extents(product.result)}"
@@ -173,8 +175,10 @@ class _Launcher:
             text += f" if {' and '.join(dict.fromkeys(given))} else {zeros}"
         return [f"{product.result.name} = {text}"]
 
-    def _matrix(self, operand: Operand, batch: Sequence[str], rows: str, columns: str) -> str:
-        """A factor as a matrix, or a batch of them."""
+    def _matrix(
+        self, operand: Operand, batch: Sequence[str], rows: str, columns: str, cast: str = ".to(matrix)"
+    ) -> str:
+        """A tensor as a matrix, or a batch of them."""
         tensor = operand.tensor
         text = tensor.memory
         dims = len(tensor.dims)
@@ -185,8 +189,8 @@ class _Launcher:
         sides = [columns, rows] if operand.transposed else [rows, columns]
         if dims > len(batch[:1]) + 2 or len(batch) > 1 or tensor.leading:
             text += f".view({', '.join([*([_count(batch)] if batch else []), *sides])})"
-        text += ".mT" if operand.transposed else ""
-        return text if tensor.dtype == MATRIX else f"{text}.to(matrix)"
+        text += cast if tensor.dtype != MATRIX else ""
+        return f"{text}.mT" if operand.transposed else text
 
     # kernels
 

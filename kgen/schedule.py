@@ -21,9 +21,9 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from kgen.autodiff import differentiate
-from kgen.contract import MATRIX, Contraction, Factor, Operand, Product, contractions, levels, stored
+from kgen.contract import MATRIX, Contraction, Factor, Operand, Product, contractions, levels, stored, targets
 from kgen.errors import KgenError
-from kgen.ir import Builder, Graph, Node, Output, Tensor, postorder
+from kgen.ir import Builder, Graph, Names, Node, Output, Tensor, postorder
 from kgen.simplify import Cost, cost, naive_cost, simplify
 
 WORKSPACE = "workspace"  # Tensor.dtype of what kernels hand to each other: the arithmetic's type, fp32 or fp64
@@ -232,6 +232,13 @@ def _derived(
     return Program(joint, needed, results, (), optional, steps, tuple(planner.alternatives))
 
 
+def _renamed(b: Builder, factor: Factor, names: Names) -> Factor:
+    """A factor under other names of its axes."""
+    dims = tuple(names.get(d, d) if isinstance(d, str) else d for d in factor.dims)
+    turned = _renamed(b, factor.turned, names) if factor.turned else None
+    return replace(factor, fields=tuple(b.rename(factor.fields, names)), dims=dims, turned=turned)
+
+
 @dataclass(frozen=True, slots=True)
 class _Stored:
     tensors: tuple[Tensor, ...]
@@ -287,7 +294,7 @@ def _store_saved(graph: Graph, fields: Sequence[Node]) -> tuple[tuple[Tensor, ..
     b = graph.builder
     tensors, where = _store_between(graph, [f for f in fields if f.kind != "Dot"], "saved")
     for dots in levels(postorder(graph.roots)):
-        for c in contractions(b, graph.axes, [d for d in dots if d in fields]):
+        for c in contractions(b, graph.axes, [d for d in dots if d in fields], graph.outputs):
             labels = _labels([b.hints.get(f, "") for f in c.fields])
             number = sum(t.dtype == MATRIX for t in tensors)
             tensor = Tensor(f"saved_product{number or ''}", c.dims, labels, dtype=MATRIX)
@@ -412,17 +419,18 @@ class _Planner:
     def _store_products(self, outputs: list[Output]) -> list[Output]:
         """Level by level, make the Dots; gives the results that are still to be computed, which read them."""
         while found := levels(postorder(f for o in outputs for f in o.fields))[:1]:
-            products = contractions(self.builder, self.graph.axes, found[0])
+            products = contractions(self.builder, self.graph.axes, found[0], outputs)
+            direct = targets(products, outputs)
             self.coming = [f for o in outputs for f in o.fields]
             operands = self._factors([f for c in products for f in (c.left, c.right)])
             table: dict[Node, Node] = {}
             for c in products:
-                target = next((o.tensor for o in outputs if o.fields == c.fields and o.tensor.dims == c.dims), None)
-                result = target or Tensor(self._numbered("contracted"), c.dims, self._hinted(c.fields), dtype=MATRIX)
-                self.tensors[result.name] = self.builder.declare(result)
-                self.steps.append(self._product(c, operands[c.left], operands[c.right], result))
-                table |= {f: self.builder.input(result.name, i, result.axes) for i, f in enumerate(c.fields)}
-                outputs = [o for o in outputs if o.tensor is not target]
+                target = direct.get(c) or self._new_result(c)
+                result = self.tensors[target.tensor.name] = self.builder.declare(target.tensor)
+                self.steps.append(self._product(c, operands[c.left], operands[c.right], target))
+                start = target.first or 0
+                table |= {f: self.builder.input(result.name, i, result.axes) for i, f in enumerate(c.fields, start)}
+                outputs = [o for o in outputs if o.tensor is not result]
             table.pop(self.builder.zero, None)
             table = _under_all_names(self.builder, table)
             fields = self.builder.substitute([f for o in outputs for f in o.fields], table)
@@ -437,7 +445,7 @@ class _Planner:
         for needed in factors:
             factor = self._plainest(needed)
             key = (factor.fields, factor.dims)
-            there = stored(factor, self._known_tensors().values())
+            there = stored(factor, list(self._known_tensors().values()))
             if not there and key not in self.factors:
                 labels = self._hinted(factor.fields)
                 self.factors[key] = tensor = Tensor(self._numbered("operand"), factor.dims, labels, dtype=MATRIX)
@@ -453,8 +461,7 @@ class _Planner:
         forms = [factor]
         for axis, other in self.builder.alike:
             names = {axis: other, other: axis}
-            dims = tuple(names.get(d, d) if isinstance(d, str) else d for d in factor.dims)
-            forms.append(replace(factor, fields=tuple(self.builder.rename(factor.fields, names)), dims=dims))
+            forms.append(_renamed(self.builder, factor, names))
         return min(forms, key=lambda form: self._renamed_inputs(form.fields))
 
     def _renamed_inputs(self, fields: Iterable[Node]) -> int:
@@ -465,11 +472,14 @@ class _Planner:
         others = {name: t for name, t in self.builder.tensors.items() if t.source in self.tensors}
         return self.tensors | others
 
-    def _product(self, c: Contraction, left: Operand, right: Operand, result: Tensor) -> Product:
+    def _new_result(self, c: Contraction) -> Operand:
+        return Operand(Tensor(self._numbered("contracted"), c.dims, self._hinted(c.fields), dtype=MATRIX), False)
+
+    def _product(self, c: Contraction, left: Operand, right: Operand, target: Operand) -> Product:
         rows, contracted, columns = c.counts
         sides = [f"{n} fields by {' '.join(axes)}" for n, axes in ((rows, c.shape.rows), (columns, c.shape.columns))]
         note = f"rows {sides[0]}, columns {sides[1]}; contracts {contracted} fields by {' '.join(c.shape.contracted)}"
-        return Product(result.name, c.shape, c.counts, left, right, result, (note,))
+        return Product(target.tensor.name, c.shape, c.counts, left, right, target, (note,))
 
     def _hinted(self, fields: Sequence[Node]) -> tuple[str, ...]:
         return _labels([self.builder.hints.get(f, "") for f in fields])

@@ -247,8 +247,15 @@ def multiply(product: Product, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
         return x.reshape(batch, along, -1).mT if operand.transposed else x.reshape(batch, -1, along)
 
     extents = [d if isinstance(d, int) else sizes[d] for d in product.result.dims]
-    assert math.prod(extents) == batch * extent(shape.rows, rows) * extent(shape.columns, columns)
-    return {product.result.name: (matrix(product.left) @ matrix(flipped(product.right)).mT).reshape(extents)}
+    made = matrix(product.left) @ matrix(flipped(product.right)).mT
+    assert made[0].shape == (extent(shape.rows, rows), extent(shape.columns, columns))
+    if product.target.first is None:
+        return {product.result.name: made.reshape(extents)}
+    whole = tensors.get(product.result.name, torch.full(extents, torch.nan, dtype=torch.float64))
+    part = whole[product.target.first : product.target.last]
+    assert part.isnan().all(), f"{product.name} writes what is there"
+    part.copy_(made.reshape(part.shape))
+    return {product.result.name: whole}
 
 
 def flipped(operand: Operand) -> Operand:
@@ -264,7 +271,8 @@ def execute(program: Program, tensors: dict[str, Tensor], steps: Sequence[Kernel
         assert not missing, f"{step.name} reads {missing} before anything wrote it"
         results = multiply(step, known) if isinstance(step, Product) else launch(program.graph, step, known)
         for name, value in results.items():
-            assert name not in known, f"{step.name} writes {name}, which is there"
+            part = isinstance(step, Product) and step.target.first is not None
+            assert part or name not in known, f"{step.name} writes {name}, which is there"
             known[name] = value
     return known
 
