@@ -254,33 +254,23 @@ LAUNCH = {
     "fused_gelu_sgp_norm_without_normalize_double_backward_3": Launch(
         elements=1, warps=2, tile=64, pack=64, programs=6, registers=168
     ),
-    "fused_gelu_fcgp_norm_with_normalize": Launch(
-        elements=1, warps=32, tile=256, pack=256, registers=64, resident=1024
-    ),
+    "fused_gelu_fcgp_norm_with_normalize": Launch(elements=4, warps=4, tile=512, pack=512),
     "fused_gelu_fcgp_norm_with_normalize_1": Launch(elements=4, warps=4, tile=512, pack=512),
-    "fused_gelu_fcgp_norm_with_normalize_2": Launch(elements=1, warps=32, tile=256, pack=256, resident=2048),
+    "fused_gelu_fcgp_norm_with_normalize_2": Launch(elements=2, warps=16, tile=256, pack=256, resident=2048),
     "fused_gelu_fcgp_norm_with_normalize_2_long": Launch(elements=4, warps=4, tile=512, pack=32),
-    "fused_gelu_fcgp_norm_with_normalize_backward": Launch(
-        elements=1, warps=32, tile=256, pack=256, registers=64, resident=2048
-    ),
+    "fused_gelu_fcgp_norm_with_normalize_backward": Launch(elements=2, warps=16, tile=256, pack=256, resident=2048),
     "fused_gelu_fcgp_norm_with_normalize_backward_long": Launch(elements=4, warps=4, tile=512, pack=32),
     "fused_gelu_fcgp_norm_with_normalize_backward_1": Launch(elements=4, warps=4, tile=512, pack=512),
     "fused_gelu_fcgp_norm_with_normalize_backward_2": Launch(elements=1, warps=32, tile=32, pack=32, resident=128),
-    "fused_gelu_fcgp_norm_with_normalize_backward_3": Launch(
-        elements=1, warps=32, tile=256, pack=256, registers=64, resident=1024
-    ),
+    "fused_gelu_fcgp_norm_with_normalize_backward_3": Launch(elements=4, warps=4, tile=512, pack=512),
     "fused_gelu_fcgp_norm_with_normalize_backward_4": Launch(elements=4, warps=4, tile=512, pack=512),
-    "fused_gelu_fcgp_norm_without_normalize": Launch(
-        elements=1, warps=32, tile=256, pack=256, registers=64, resident=1024
-    ),
+    "fused_gelu_fcgp_norm_without_normalize": Launch(elements=4, warps=4, tile=512, pack=512),
     "fused_gelu_fcgp_norm_without_normalize_1": Launch(elements=4, warps=4, tile=512, pack=512),
     "fused_gelu_fcgp_norm_without_normalize_2": Launch(elements=4, warps=4, tile=512, pack=512),
     "fused_gelu_fcgp_norm_without_normalize_backward": Launch(elements=4, warps=4, tile=512, pack=512),
     "fused_gelu_fcgp_norm_without_normalize_backward_1": Launch(elements=4, warps=4, tile=512, pack=512),
     "fused_gelu_fcgp_norm_without_normalize_backward_2": Launch(elements=1, warps=32, tile=32, pack=32, resident=128),
-    "fused_gelu_fcgp_norm_without_normalize_backward_3": Launch(
-        elements=1, warps=32, tile=256, pack=256, registers=64, resident=1024
-    ),
+    "fused_gelu_fcgp_norm_without_normalize_backward_3": Launch(elements=4, warps=4, tile=512, pack=512),
     "fused_gelu_fcgp_norm_without_normalize_backward_4": Launch(elements=4, warps=4, tile=512, pack=512),
     "mv_linear": Launch(elements=4, warps=4, tile=512, pack=512),
     "mv_linear_1": Launch(elements=8, warps=4, tile=256, pack=1024),

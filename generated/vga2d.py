@@ -191,96 +191,84 @@ LAUNCH = {
     "fused_gelu_sgp_norm_without_normalize_double_backward": Launch(
         elements=1, warps=2, tile=64, pack=64, programs=6, registers=168
     ),
-    "fused_gelu_fcgp_norm_with_normalize": Launch(elements=1, warps=32, tile=256, pack=256, resident=4096),
+    "fused_gelu_fcgp_norm_with_normalize": Launch(elements=4, warps=4, tile=512, pack=512),
     "fused_gelu_fcgp_norm_with_normalize_1": Launch(elements=4, warps=4, tile=512, pack=512),
-    "fused_gelu_fcgp_norm_with_normalize_2": Launch(elements=1, warps=32, tile=256, pack=256, resident=4096),
+    "fused_gelu_fcgp_norm_with_normalize_2": Launch(elements=2, warps=16, tile=256, pack=256, resident=4096),
     "fused_gelu_fcgp_norm_with_normalize_2_long": Launch(elements=2, warps=8, tile=512, pack=512),
-    "fused_gelu_fcgp_norm_with_normalize_backward": Launch(elements=1, warps=32, tile=256, pack=256, resident=4096),
+    "fused_gelu_fcgp_norm_with_normalize_backward": Launch(elements=2, warps=16, tile=256, pack=256, resident=4096),
     "fused_gelu_fcgp_norm_with_normalize_backward_long": Launch(elements=2, warps=8, tile=512, pack=512),
     "fused_gelu_fcgp_norm_with_normalize_backward_1": Launch(elements=4, warps=4, tile=512, pack=512),
     "fused_gelu_fcgp_norm_with_normalize_backward_2": Launch(
         elements=1, warps=32, tile=256, pack=256, registers=64, resident=1024
     ),
-    "fused_gelu_fcgp_norm_with_normalize_backward_3": Launch(elements=1, warps=32, tile=256, pack=256, resident=4096),
+    "fused_gelu_fcgp_norm_with_normalize_backward_3": Launch(elements=4, warps=4, tile=512, pack=512),
     "fused_gelu_fcgp_norm_with_normalize_backward_4": Launch(elements=4, warps=4, tile=512, pack=512),
     "fused_gelu_fcgp_norm_with_normalize_double_backward": Launch(
-        elements=1, warps=32, tile=256, pack=256, resident=4096
+        elements=2, warps=16, tile=256, pack=256, resident=4096
     ),
     "fused_gelu_fcgp_norm_with_normalize_double_backward_long": Launch(elements=2, warps=8, tile=512, pack=512),
     "fused_gelu_fcgp_norm_with_normalize_double_backward_1": Launch(elements=4, warps=4, tile=512, pack=512),
-    "fused_gelu_fcgp_norm_with_normalize_double_backward_2": Launch(
-        elements=1, warps=32, tile=256, pack=256, registers=64, resident=2048
-    ),
+    "fused_gelu_fcgp_norm_with_normalize_double_backward_2": Launch(elements=4, warps=4, tile=512, pack=512),
     "fused_gelu_fcgp_norm_with_normalize_double_backward_3": Launch(
-        elements=1, warps=32, tile=256, pack=256, resident=2048
+        elements=2, warps=16, tile=256, pack=256, resident=2048
     ),
     "fused_gelu_fcgp_norm_with_normalize_double_backward_3_long": Launch(elements=4, warps=4, tile=512, pack=32),
     "fused_gelu_fcgp_norm_with_normalize_double_backward_4": Launch(elements=8, warps=4, tile=256, pack=1024),
-    "fused_gelu_fcgp_norm_with_normalize_double_backward_5": Launch(
-        elements=1, warps=32, tile=256, pack=256, registers=64, resident=2048
-    ),
+    "fused_gelu_fcgp_norm_with_normalize_double_backward_5": Launch(elements=4, warps=4, tile=512, pack=512),
     "fused_gelu_fcgp_norm_with_normalize_double_backward_6": Launch(
         elements=2, warps=32, tile=64, pack=32, resident=512
     ),
     "fused_gelu_fcgp_norm_with_normalize_double_backward_7": Launch(elements=4, warps=4, tile=512, pack=512),
     "fused_gelu_fcgp_norm_with_normalize_double_backward_8": Launch(
-        elements=1, warps=32, tile=256, pack=256, resident=4096
+        elements=2, warps=16, tile=256, pack=256, resident=4096
     ),
     "fused_gelu_fcgp_norm_with_normalize_double_backward_8_long": Launch(elements=2, warps=8, tile=512, pack=512),
-    "fused_gelu_fcgp_norm_without_normalize": Launch(elements=1, warps=32, tile=256, pack=256, resident=4096),
+    "fused_gelu_fcgp_norm_without_normalize": Launch(elements=4, warps=4, tile=512, pack=512),
     "fused_gelu_fcgp_norm_without_normalize_1": Launch(elements=4, warps=4, tile=512, pack=512),
     "fused_gelu_fcgp_norm_without_normalize_backward": Launch(elements=4, warps=4, tile=512, pack=512),
     "fused_gelu_fcgp_norm_without_normalize_backward_1": Launch(
         elements=1, warps=32, tile=256, pack=256, registers=64, resident=1024
     ),
-    "fused_gelu_fcgp_norm_without_normalize_backward_2": Launch(
-        elements=1, warps=32, tile=256, pack=256, resident=4096
-    ),
+    "fused_gelu_fcgp_norm_without_normalize_backward_2": Launch(elements=4, warps=4, tile=512, pack=512),
     "fused_gelu_fcgp_norm_without_normalize_backward_3": Launch(elements=4, warps=4, tile=512, pack=512),
     "fused_gelu_fcgp_norm_without_normalize_double_backward": Launch(elements=4, warps=4, tile=512, pack=512),
     "fused_gelu_fcgp_norm_without_normalize_double_backward_1": Launch(
         elements=2, warps=32, tile=64, pack=32, resident=512
     ),
-    "fused_gelu_fcgp_norm_without_normalize_double_backward_2": Launch(
-        elements=1, warps=32, tile=256, pack=256, registers=64, resident=2048
-    ),
+    "fused_gelu_fcgp_norm_without_normalize_double_backward_2": Launch(elements=4, warps=4, tile=512, pack=512),
     "fused_gelu_fcgp_norm_without_normalize_double_backward_3": Launch(elements=4, warps=4, tile=512, pack=512),
-    "fused_gelu_fcgp_norm_without_normalize_double_backward_4": Launch(
-        elements=1, warps=32, tile=256, pack=256, registers=64, resident=2048
-    ),
+    "fused_gelu_fcgp_norm_without_normalize_double_backward_4": Launch(elements=4, warps=4, tile=512, pack=512),
     "mv_linear": Launch(elements=8, warps=4, tile=256, pack=1024),
     "mv_linear_backward": Launch(elements=1, warps=2, tile=64, pack=64, programs=10, registers=96),
     "mv_linear_double_backward": Launch(elements=4, warps=4, tile=512, pack=512),
     "mv_linear_double_backward_1": Launch(elements=8, warps=4, tile=256, pack=1024),
     "mv_linear_double_backward_2": Launch(elements=4, warps=4, tile=512, pack=512),
     "mv_linear_double_backward_3": Launch(elements=8, warps=4, tile=256, pack=1024),
-    "layer_with_normalize": Launch(elements=1, warps=32, tile=256, pack=256, resident=2048),
+    "layer_with_normalize": Launch(elements=2, warps=16, tile=256, pack=256, resident=2048),
     "layer_with_normalize_long": Launch(elements=4, warps=4, tile=512, pack=32),
-    "layer_with_normalize_backward": Launch(elements=1, warps=32, tile=256, pack=256, registers=64, resident=1024),
+    "layer_with_normalize_backward": Launch(elements=2, warps=16, tile=256, pack=256, resident=1024),
     "layer_with_normalize_backward_long": Launch(elements=4, warps=4, tile=512, pack=32),
     "layer_with_normalize_backward_1": Launch(elements=1, warps=2, tile=64, pack=64, programs=8, registers=128),
     "layer_without_normalize": Launch(elements=1, warps=32, tile=256, pack=256, resident=2048),
-    "layer_without_normalize_backward": Launch(elements=1, warps=32, tile=256, pack=256, registers=64, resident=2048),
+    "layer_without_normalize_backward": Launch(elements=4, warps=4, tile=512, pack=512),
     "layer_without_normalize_backward_1": Launch(elements=1, warps=2, tile=64, pack=64, programs=10, registers=96),
-    "fc_layer_with_normalize": Launch(elements=1, warps=32, tile=256, pack=256, resident=4096),
+    "fc_layer_with_normalize": Launch(elements=4, warps=4, tile=512, pack=512),
     "fc_layer_with_normalize_1": Launch(elements=4, warps=4, tile=512, pack=512),
-    "fc_layer_with_normalize_2": Launch(elements=1, warps=32, tile=256, pack=256, resident=4096),
+    "fc_layer_with_normalize_2": Launch(elements=2, warps=16, tile=256, pack=256, resident=4096),
     "fc_layer_with_normalize_2_long": Launch(elements=2, warps=8, tile=512, pack=512),
-    "fc_layer_with_normalize_backward": Launch(elements=1, warps=32, tile=256, pack=256, resident=4096),
-    "fc_layer_with_normalize_backward_1": Launch(elements=1, warps=32, tile=256, pack=256, resident=4096),
+    "fc_layer_with_normalize_backward": Launch(elements=4, warps=4, tile=512, pack=512),
+    "fc_layer_with_normalize_backward_1": Launch(elements=2, warps=16, tile=256, pack=256, resident=4096),
     "fc_layer_with_normalize_backward_1_long": Launch(elements=2, warps=8, tile=512, pack=512),
     "fc_layer_with_normalize_backward_2": Launch(elements=4, warps=4, tile=512, pack=512),
     "fc_layer_with_normalize_backward_3": Launch(elements=8, warps=4, tile=256, pack=1024),
-    "fc_layer_with_normalize_backward_4": Launch(elements=1, warps=32, tile=256, pack=256, registers=64, resident=2048),
+    "fc_layer_with_normalize_backward_4": Launch(elements=4, warps=4, tile=512, pack=512),
     "fc_layer_with_normalize_backward_5": Launch(elements=1, warps=2, tile=64, pack=64, programs=10, registers=96),
-    "fc_layer_without_normalize": Launch(elements=1, warps=32, tile=256, pack=256, resident=4096),
+    "fc_layer_without_normalize": Launch(elements=4, warps=4, tile=512, pack=512),
     "fc_layer_without_normalize_1": Launch(elements=4, warps=4, tile=512, pack=512),
-    "fc_layer_without_normalize_backward": Launch(elements=1, warps=32, tile=256, pack=256, resident=4096),
+    "fc_layer_without_normalize_backward": Launch(elements=4, warps=4, tile=512, pack=512),
     "fc_layer_without_normalize_backward_1": Launch(elements=4, warps=4, tile=512, pack=512),
     "fc_layer_without_normalize_backward_2": Launch(elements=8, warps=4, tile=256, pack=1024),
-    "fc_layer_without_normalize_backward_3": Launch(
-        elements=1, warps=32, tile=256, pack=256, registers=64, resident=2048
-    ),
+    "fc_layer_without_normalize_backward_3": Launch(elements=4, warps=4, tile=512, pack=512),
     "fc_layer_without_normalize_backward_4": Launch(elements=1, warps=2, tile=64, pack=64, programs=10, registers=96),
 }
 
@@ -10220,17 +10208,39 @@ def _run_mv_linear_double_backward(x, weight, bias, grad_out, grad_grad_x, grad_
     grad_bias = torch.empty_like(bias) if wanted[2] else bias
     grad_grad_out = torch.empty_like(grad_out) if wanted[3] else grad_out
     if wanted[0]:
-        _matmul(grad_out[0].to(matrix), grad_grad_weight[0].to(matrix).mT, grad_x[0])
-        _matmul(grad_out[1:3].view(2 * B, M).to(matrix), grad_grad_weight[1].to(matrix).mT, grad_x[1:3].view(2 * B, N))
-        _matmul(grad_out[3].to(matrix), grad_grad_weight[2].to(matrix).mT, grad_x[3])
+        if has_grad_grad_weight:
+            _matmul(grad_out[0].to(matrix), grad_grad_weight[0].to(matrix).mT, grad_x[0])
+        else:
+            grad_x[0].zero_()
+        if has_grad_grad_weight:
+            _matmul(
+                grad_out[1:3].view(2 * B, M).to(matrix), grad_grad_weight[1].to(matrix).mT, grad_x[1:3].view(2 * B, N)
+            )
+        else:
+            grad_x[1:3].view(2 * B, N).zero_()
+        if has_grad_grad_weight:
+            _matmul(grad_out[3].to(matrix), grad_grad_weight[2].to(matrix).mT, grad_x[3])
+        else:
+            grad_x[3].zero_()
     if wanted[2]:
         _launch_flat(
             _mv_linear_double_backward_kernel, "mv_linear_double_backward", (grad_bias,), (M, wanted[2]), M, real
         )
     if wanted[1]:
-        _matmul(grad_grad_x[0].to(matrix).mT, grad_out[0].to(matrix), grad_weight[0])
-        _matmul(grad_grad_x[1:3].view(2 * B, N).to(matrix).mT, grad_out[1:3].view(2 * B, M).to(matrix), grad_weight[1])
-        _matmul(grad_grad_x[3].to(matrix).mT, grad_out[3].to(matrix), grad_weight[2])
+        if has_grad_grad_x:
+            _matmul(grad_grad_x[0].to(matrix).mT, grad_out[0].to(matrix), grad_weight[0])
+        else:
+            grad_weight[0].zero_()
+        if has_grad_grad_x:
+            _matmul(
+                grad_grad_x[1:3].view(2 * B, N).to(matrix).mT, grad_out[1:3].view(2 * B, M).to(matrix), grad_weight[1]
+            )
+        else:
+            grad_weight[1].zero_()
+        if has_grad_grad_x:
+            _matmul(grad_grad_x[3].to(matrix).mT, grad_out[3].to(matrix), grad_weight[2])
+        else:
+            grad_weight[2].zero_()
     if wanted[3]:
         operand = x.new_empty((B, 2, N), dtype=matrix)
         operand2 = x.new_empty((2, B, 2, N), dtype=matrix)

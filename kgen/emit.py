@@ -15,6 +15,7 @@ from kgen import reference
 from kgen.blades import blade_helpers, sum_helpers
 from kgen.buffers import plan
 from kgen.constants import constants
+from kgen.contract import MATRIX
 from kgen.conventions import CONVENTIONS, weights
 from kgen.documents import formula
 from kgen.errors import KgenError
@@ -103,9 +104,11 @@ def kernel_texts(variant: Variant) -> list[tuple[KernelText, str]]:
     result = []
     for program in variant.programs:
         for kernel in program.kernels:
-            result += [
-                (t, launch_row(t.form, kernel.live, kernel.kind)) for t in sections(kernel, program.graph.builder)
-            ]
+            stored = any(o.tensor.dtype == MATRIX for o in kernel.stores)
+            products = stored or any(t.dtype == MATRIX for t in kernel.inputs)
+            kind = "operands" if stored and kernel.kind == "map" else kernel.kind
+            texts = sections(kernel, program.graph.builder)
+            result += [(t, launch_row(t.form, kernel.live, kind, products)) for t in texts]
     return result
 
 
@@ -113,10 +116,11 @@ REGISTERS = 65536  # 32-bit registers of a multiprocessor
 LIGHT = 40  # live fields of which several elements fit a thread
 
 
-def launch_row(form: str, alive: int, kind: str = "") -> str:
+def launch_row(form: str, alive: int, kind: str, products: bool) -> str:
     """A kernel's row of the launch table, by rules that were measured on an H200 (benchmarks/README.md).
 
     The more fields are alive, the fewer elements a thread holds: what spills loses, so do wide tiles on few threads.
+    `products` are those of matrices, which the kernel stores operands for, or reads.
     """
     if form == "fold":
         row = _fold_row(alive)
@@ -125,8 +129,13 @@ def launch_row(form: str, alive: int, kind: str = "") -> str:
         row["pack"] = row["tile"]
     elif form == "sweep":
         row = _sweep_row(alive)
-    elif kind == "map" and alive <= LIGHT // 4:
+    elif kind in ("map", "operands") and alive <= LIGHT // 4:
         row = {"elements": 8, "warps": 4, "tile": 256, "pack": 1024}  # hardly more than a copy
+    elif kind == "operands" and alive <= LIGHT:
+        row = {"elements": 4, "warps": 4, "tile": 512, "pack": 512}  # stores more than it holds
+    elif kind == "row" and products:
+        row = {"elements": 2 if alive <= LIGHT else 1, "warps": 16 if alive <= LIGHT else 32, "tile": 256, "pack": 256}
+        row["resident"] = _resident(alive)
     else:
         row = _tile_row(alive)
     return "Launch(" + ", ".join(f"{key}={value}" for key, value in row.items()) + ")"
@@ -139,8 +148,13 @@ def _tile_row(alive: int) -> dict[str, int]:
         row |= {"elements": 2, "tile": 64}
     if light and alive > LIGHT // 2:
         row["registers"] = 64  # so that 1024 threads share a multiprocessor
-    row["resident"] = 1 << (REGISTERS * 3 // 4 // max(1, alive)).bit_length() - 1
+    row["resident"] = _resident(alive)
     return row
+
+
+def _resident(alive: int) -> int:
+    """The longest row whose fields stay in registers."""
+    return 1 << (REGISTERS * 3 // 4 // max(1, alive)).bit_length() - 1
 
 
 def _sweep_row(alive: int) -> dict[str, int]:

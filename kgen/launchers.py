@@ -159,8 +159,13 @@ class _Launcher:
         sides = [_extent(n, axes) for n, axes in ((rows, s.rows), (contracted, s.contracted), (columns, s.columns))]
         left = self._matrix(product.left, s.batch, sides[0], sides[1])
         right = self._matrix(product.right, s.batch, sides[1], sides[2])
+        given = " and ".join(
+            dict.fromkeys(f"has_{t.memory}" for t in product.inputs if t.memory in self.program.optional)
+        )
         if product.target.first is not None:
-            return [f"_matmul({left}, {right}, {self._matrix(product.target, s.batch, sides[0], sides[2], '')})"]
+            part = self._matrix(product.target, s.batch, sides[0], sides[2], "")
+            call = f"_matmul({left}, {right}, {part})"
+            return [f"if {given}:", f"    {call}", "else:", f"    {part}.zero_()"] if given else [call]
         text = f"_matmul({left}, {right})"
         if len(product.result.dims) > len(s.batch[:1]) + 2 or len(s.batch) > 1 or product.result.leading:
             text += f".view{self._extents(product.result)}"
@@ -169,10 +174,9 @@ class _Launcher:
             own = product.result.name.removeprefix("grad_")
             dtype = f"{own}.dtype" if self.backward else self._promoted()
             text += f".to({dtype})"
-        given = [f"has_{t.memory}" for t in product.inputs if t.memory in self.program.optional]
         if given:  # of a missing cotangent nothing comes
             zeros = f"{self.inputs[0]}.new_zeros({self._extents(product.result)}, dtype={dtype})"
-            text += f" if {' and '.join(dict.fromkeys(given))} else {zeros}"
+            text += f" if {given} else {zeros}"
         return [f"{product.result.name} = {text}"]
 
     def _matrix(

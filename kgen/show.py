@@ -13,6 +13,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from kgen import model
+from kgen.contract import Operand, Product
 from kgen.errors import KgenError
 from kgen.ir import Graph, Tensor
 
@@ -171,7 +172,10 @@ def _programs(spec: model.Spec, kernel: model.Kernel, flags: Flags) -> "tuple[Pr
 
 def _kernels(spec: model.Spec, kernel: model.Kernel, flags: Flags) -> Iterator[RenderableType]:
     for program in _programs(spec, kernel, flags):
-        for launch in program.kernels:
+        for launch in program.steps:
+            if isinstance(launch, Product):
+                yield _product(launch)
+                continue
             lines = [
                 f"{launch.name}: {launch.kind} kernel",
                 f"  rows {_listed(launch.rows)}; loop {_listed(launch.loop)}; tile {_listed(launch.inner)}",
@@ -195,13 +199,29 @@ def _buffers(spec: model.Spec, kernel: model.Kernel, flags: Flags) -> Iterator[R
         for heading in ("tensor", "role", "written by", "read by"):
             table.add_column(heading)
         saved, results = {t.name for t in program.saved}, {t.name for t in program.outputs}
-        for launch in program.kernels:
-            for tensor in (*(o.tensor for o in launch.stores), *(f.tensor for f in launch.folds)):
+        for launch in program.steps:
+            for tensor in launch.written:
                 workspace = f"workspace {buffers.workspace(tensor.name)}"
                 role = "saved" if tensor.name in saved else "result" if tensor.name in results else workspace
-                readers = [k.name for k in program.kernels if tensor.name in {t.name for t in k.inputs}]
+                readers = [k.name for k in program.steps if tensor.name in {t.memory for t in k.inputs}]
                 table.add_row(escape(_tensor(tensor)), role, launch.name, _listed(readers))
         yield table
+
+
+def _product(product: Product) -> str:
+    """A matrix product: torch's own, because nothing is fused with it; its factors are stored as the notes say."""
+    lines = [
+        f"{product.name}: matrix product, {product.multiplications} products of fields",
+        f"  left {_operand(product.left)}; right {_operand(product.right)}",
+        f"  writes {_operand(product.target)}",
+        *(f"  {note}" for note in product.notes),
+    ]
+    return "\n".join(lines)
+
+
+def _operand(operand: Operand) -> str:
+    part = "" if operand.first is None else f", components {operand.first} to {operand.last}"
+    return f"{_tensor(operand.tensor)}{part}{', transposed' if operand.transposed else ''}"
 
 
 def _traffic(launch: "Kernel") -> str:

@@ -19,7 +19,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from kgen.names import variant_name
 
-SIZES = {"b": 8, "n": 64}
+SIZES = {"b": 16, "n": 64, "m": 64}
 ELEMENTWISE = (
     "fadd",
     "fsub",

@@ -371,7 +371,7 @@ def text_of(spec: Spec, stage: str, kernel: str) -> str:
     return "".join(f"{line.rstrip()}\n" for line in file.getvalue().splitlines())
 
 
-@pytest.mark.parametrize("kernel", ["sgp", "fused_gelu_sgp_norm"])
+@pytest.mark.parametrize("kernel", ["sgp", "fused_gelu_sgp_norm", "fused_gelu_fcgp_norm", "layer"])
 @pytest.mark.parametrize("stage", ["kernels", "buffers"])
 def test_golden(stage: str, kernel: str, golden: Callable[[str, str], None]) -> None:
     spec = load(str(ROOT / "specs" / "vga2d.yaml"))
