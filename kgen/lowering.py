@@ -109,25 +109,34 @@ def _contracted(c: Context, weight: Weights, present: frozenset[str]) -> str:
     """The axis of the weights that their operands have; the result has their other one in its place."""
     own = weight.fields[0].axes
     shared = [axis for axis in c.axes if axis in own & present]
-    if len(shared) != 1 or len(own) != 2:
-        has, needed = (
-            " ".join(a for a in c.axes if a in own) or "none",
-            "one axis of the operands, and one of the result",
+    if len(own) == 2 and len(shared) == 1:
+        return shared[0]
+    has, theirs = (" ".join(a for a in c.axes if a in axes) or "none" for axes in (own, present))
+    if len(own) != 2:
+        needed = "needs two: one axis of the operands, and one of the result"
+        raise KgenError(f"{weight.name} has the axes {has}, but {needed}", hint="as in weights(x, y)[n, m]")
+    if shared:
+        raise KgenError(
+            f"{shared[-1]} is both contracted and kept: {weight.name} and its operands have {has}",
+            hint=f"the operands have one axis of {weight.name}",
         )
-        if len(own) == 2 and len(shared) == 2:
-            raise KgenError(
-                f"{shared[-1]} is both contracted and kept: {weight.name} and its operands have {has}",
-                hint=f"the operands have one axis of {weight.name}",
-            )
-        raise KgenError(f"{weight.name} has the axes {has}, but needs two: {needed}", hint="as in weights(x, y)[n, m]")
-    return shared[0]
+    raise KgenError(
+        f"{weight.name} has the axes {has}, and its operands neither of them",
+        hint=f"the axes of the operands are {theirs}: one of them is contracted",
+    )
 
 
 def _check_paths(weight: Weights, paths: tuple[tables.Path, ...]) -> None:
-    if paths != weight.paths:
-        operands = ", ".join(weight.operands)
-        message = f"{weight.name} has {len(weight.paths)} paths, but the product of these operands has {len(paths)}"
-        raise KgenError(message, hint=f"{weight.name} is declared as weights({operands}): its operands' grades differ")
+    if paths == weight.paths:
+        return
+    has, needed = f"{len(weight.paths)} paths", str(len(paths))
+    if len(paths) == len(weight.paths):
+        has, needed = (" ".join("".join(map(str, p)) for p in each) for each in (weight.paths, paths))
+        has = f"the paths {has}"
+    declared = f"{weight.name} is declared as weights({', '.join(weight.operands)})"
+    raise KgenError(
+        f"{weight.name} has {has}, but these operands have {needed}", hint=f"{declared}: its operands' grades differ"
+    )
 
 
 # involutions, dualities, grades
