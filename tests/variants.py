@@ -20,10 +20,11 @@ from kgen.comparison import launches
 from kgen.problem import draw, load_module
 
 ROOT = Path(__file__).parents[1]
-MODULES = ("vga2d", "vga3d", "pga3d", "sta", "cga3d")
+MODULES = ("vga2d", "vga3d", "pga3d", "sta", "cga3d", "diffusion")
 INTERPRETED = os.environ.get("TRITON_INTERPRET", "0") not in ("", "0")
 DEVICE = torch.device("cuda" if torch.cuda.is_available() and not INTERPRETED else "cpu")
 LAUNCHES = INTERPRETED or DEVICE.type == "cuda"
+OTHERS = {"m": 2, "c": 2, "k": 3}  # extents of further axes: output features, channels, eigenvectors
 EPS = 0.5  # a norm over few features is nearly a sign: with a small eps its derivatives cancel
 Tensors = tuple[Tensor, ...]
 
@@ -45,20 +46,24 @@ class Variant:
         return tuple(dict(self.options)[name] for name in self.operator.numbers)
 
     def __call__(self, *inputs: Tensor) -> Tensor:
-        result: Tensor = getattr(self.of, self.operator.function)(*inputs, **dict(self.options))
-        return result
+        return joined(getattr(self.of, self.operator.function)(*inputs, **dict(self.options)))
 
     def reference(self, *inputs: Tensor) -> Tensor:
-        result: Tensor = getattr(self.of, f"{self.operator.function}_reference")(*inputs, **dict(self.options))
-        return result
+        return joined(getattr(self.of, f"{self.operator.function}_reference")(*inputs, **dict(self.options)))
 
     def inputs(self, b: int = 2, n: int = 3, dtype: torch.dtype = torch.float64) -> Tensors:
-        """Leaves that require grad."""
-        return draw(self.of.KERNELS[self.operator.function], {"b": b, "n": n}, dtype, DEVICE).leaves
+        """Leaves that require grad, where a gradient is defined."""
+        return draw(self.of.KERNELS[self.operator.function], {"b": b, "v": b, "n": n} | OTHERS, dtype, DEVICE).leaves
 
     def values(self, b: int = 2, n: int = 3, dtype: torch.dtype = torch.float64) -> Tensors:
         """The same, not to be differentiated."""
         return tuple(x.detach() for x in self.inputs(b, n, dtype))
+
+
+def joined(value: Any) -> Tensor:
+    """A result, or several as one row."""
+    result: Tensor = torch.cat([x.flatten() for x in value]) if isinstance(value, tuple) else value
+    return result
 
 
 def variants_of(of: ModuleType, prefix: str) -> list[Variant]:
@@ -109,8 +114,8 @@ def energy(function: Callable[..., Tensor]) -> Callable[..., Tensor]:
 
 
 def gradients(function: Callable[..., Tensor], inputs: Tensors) -> Tensors:
-    """Of the energy, with respect to all inputs."""
-    return torch.autograd.grad(energy(function)(*inputs), inputs)
+    """Of the energy, with respect to all inputs that have a gradient."""
+    return torch.autograd.grad(energy(function)(*inputs), [x for x in inputs if x.requires_grad])
 
 
 def close(found: Any, expected: Any, tolerance: float = 1e-10) -> None:
