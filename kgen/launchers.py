@@ -120,17 +120,19 @@ class _Launcher:
         return "(" + ", ".join(dims) + ("," if len(dims) == 1 else "") + ")"
 
     def _allocation(self, tensor: Tensor) -> dict[str, str]:
-        if self.backward and not tensor.dtype:
-            source = tensor.name.removeprefix("grad_")
-            return {
-                "name": tensor.name,
-                "expression": f"torch.empty_like({source}) if {self._wanted(tensor)} else {source}",
-            }
         dtype = tensor.dtype if tensor.dtype == MATRIX else "real" if tensor.dtype == WORKSPACE else self._promoted()
-        return {
-            "name": tensor.name,
-            "expression": f"{self.inputs[0]}.new_empty({self._extents(tensor)}, dtype={dtype})",
-        }
+        text = f"{self.inputs[0]}.new_empty({self._extents(tensor)}, dtype={dtype})"
+        if self.backward and not tensor.dtype:
+            source, needed = tensor.name.removeprefix("grad_"), self._needed(tensor)
+            alike = source not in self.program.optional or needed == self._wanted(tensor)  # a wanted one's is there
+            text = f"{f'torch.empty_like({source})' if alike else text} if {needed} else {source}"
+        return {"name": tensor.name, "expression": text}
+
+    def _needed(self, result: Tensor) -> str:
+        """Whether a result is wanted, or another that is computed from it."""
+        readers = [step for step in self.program.steps if result.name in {t.memory for t in step.inputs}]
+        names = {result.name}.union(*(self.program.reached(step) for step in readers))
+        return " or ".join(self._wanted(t) for t in self.program.outputs if t.name in names)
 
     def _promoted(self) -> str:
         return f"_promote({', '.join(self._floating())})"
@@ -159,13 +161,12 @@ class _Launcher:
         sides = [_extent(n, axes) for n, axes in ((rows, s.rows), (contracted, s.contracted), (columns, s.columns))]
         left = self._matrix(product.left, s.batch, sides[0], sides[1])
         right = self._matrix(product.right, s.batch, sides[1], sides[2])
-        given = " and ".join(
-            dict.fromkeys(f"has_{t.memory}" for t in product.inputs if t.memory in self.program.optional)
-        )
+        given = [f"has_{t.memory}" for t in product.inputs if t.memory in self.program.optional]
+        there = " and ".join(dict.fromkeys(given))  # of a missing cotangent nothing comes
         if product.target.first is not None:
             part = self._matrix(product.target, s.batch, sides[0], sides[2], "")
             call = f"_matmul({left}, {right}, {part})"
-            return [f"if {given}:", f"    {call}", "else:", f"    {part}.zero_()"] if given else [call]
+            return [f"if {there}:", f"    {call}", "else:", f"    {part}.zero_()"] if there else [call]
         text = f"_matmul({left}, {right})"
         if len(product.result.dims) > len(s.batch[:1]) + 2 or len(s.batch) > 1 or product.result.leading:
             text += f".view{self._extents(product.result)}"
@@ -174,9 +175,9 @@ class _Launcher:
             own = product.result.name.removeprefix("grad_")
             dtype = f"{own}.dtype" if self.backward else self._promoted()
             text += f".to({dtype})"
-        if given:  # of a missing cotangent nothing comes
+        if there:
             zeros = f"{self.inputs[0]}.new_zeros({self._extents(product.result)}, dtype={dtype})"
-            text += f" if {given} else {zeros}"
+            text += f" if {there} else {zeros}"
         return [f"{product.result.name} = {text}"]
 
     def _matrix(

@@ -1,0 +1,78 @@
+"""Matrix products in generated modules, whatever gradients are wanted and whichever results are used.
+
+Products write parts of results, and other steps may read these; cotangents that are missing leave their parts zero.
+"""
+
+from collections.abc import Sequence
+from itertools import chain, combinations
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+import torch
+from modules import DEVICE, compiled, shape
+from torch import Tensor
+from variants import close
+
+SPEC = """\
+kgen: 1
+name: products
+algebra: {signature: [2, 0, 0]}
+layout:
+  multivector: [blade, b, n]
+  weights: {order: [left, out, right], memory: [n, path], fully_connected: [path, n, m], gradewise: [grade, n, m]}
+kernels:
+  difference:  # the gradient of u is computed from that of x, whose parts are products
+    inputs: {x: multivector, u: "multivector[n]", weight: "weights(x)[n, m]"}
+    body: return mv_linear(x - 2 * u, weight)
+  pair:
+    inputs: {x: multivector, weight: "weights(x)[n, m]"}
+    body: return mv_linear(x, weight), x * x
+  nested:  # the first product is a result, and a factor of the second
+    inputs: {x: multivector, first: "weights(x, x)[n, m]", second: "weights(x, x)[m, k]"}
+    body: |
+      y = fcgp(gelu(x), x, first)
+      return y, fcgp(y, y, second)
+"""
+SIZES = {"b": 3, "n": 5, "m": 2, "k": 4}
+Given = Sequence[int]
+
+
+def subsets(count: int) -> list[Given]:
+    return list(chain.from_iterable(combinations(range(count), n) for n in range(1, count + 1)))
+
+
+@pytest.fixture(scope="module")
+def of(compiled_folder: Path) -> ModuleType:
+    return compiled(SPEC, compiled_folder)
+
+
+def values(of: ModuleType, kernel: str) -> list[Tensor]:
+    random = torch.Generator().manual_seed(0)
+    extents = [shape(dims, SIZES) for dims in of.KERNELS[kernel]["inputs"].values()]
+    return [torch.randn(extent, generator=random, dtype=torch.float64).to(DEVICE) for extent in extents]
+
+
+def derived(function: Any, inputs: list[Tensor], wanted: Given, used: Given, twice: Given) -> list[Tensor]:
+    """First gradients, and those of some of them by the inputs."""
+    leaves = [x.clone().requires_grad_(i in wanted) for i, x in enumerate(inputs)]
+    results = function(*leaves)
+    results = results if isinstance(results, tuple) else (results,)
+    sources = [leaves[i] for i in wanted]
+    parts = [*(x.square() for x in sources), *(results[i].sin() for i in used)]
+    first = torch.autograd.grad([x.sum() for x in parts], sources, create_graph=True)
+    second = torch.autograd.grad([first[i].square().sum() for i in twice], sources, materialize_grads=True)
+    assert all(torch.equal(x, leaf) for x, leaf in zip(inputs, leaves)), "an input was written to"
+    return [*first, *second]
+
+
+@pytest.mark.parametrize("kernel", ["difference", "pair", "nested"])
+def test_some_gradients_of_some_results(kernel: str, of: ModuleType, poisoned: None) -> None:
+    inputs, results = values(of, kernel), len(of.KERNELS[kernel]["outputs"])
+    function, reference = getattr(of, kernel), getattr(of, f"{kernel}_reference")
+    for wanted in subsets(len(inputs)):
+        for used in subsets(results):
+            for twice in [(i,) for i in range(len(wanted))]:
+                found = derived(function, inputs, wanted, used, twice)
+                close(found, derived(reference, inputs, wanted, used, twice))
