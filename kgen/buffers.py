@@ -41,14 +41,20 @@ def plan(program: Program) -> Plan:
                 continue
             readers = [i for i, s in enumerate(program.steps) if tensor.name in {t.memory for t in s.inputs}]
             last = max(readers, default=first)
-            lifetimes.append(Lifetime(tensor, first, last, _free(lifetimes, tensor, first) or tensor.name))
+            workspace = None if tensor.dtype == MATRIX else _free(program, lifetimes, tensor, first)
+            lifetimes.append(Lifetime(tensor, first, last, workspace or tensor.name))
     return Plan(tuple(lifetimes))
 
 
-def _free(lifetimes: Sequence[Lifetime], tensor: Tensor, first: int) -> str | None:
-    """A workspace of the same shape that nobody reads any more; what enters matrix products is given back instead."""
-    if tensor.dtype == MATRIX:
-        return None
+def _free(program: Program, lifetimes: Sequence[Lifetime], tensor: Tensor, first: int) -> str | None:
+    """A workspace of the same shape that nobody reads any more, and that is there whatever gradients are wanted.
+
+    What enters and leaves matrix products is given back instead.
+    """
     busy = {life.workspace for life in lifetimes if life.last >= first}
-    free = [life for life in lifetimes if life.workspace not in busy and life.tensor.dims == tensor.dims]
-    return free[0].workspace if free else None
+    reached = program.reached(program.steps[first])
+    for life in lifetimes:
+        alike = life.tensor.dims == tensor.dims and life.tensor.dtype != MATRIX
+        if alike and life.workspace not in busy and reached <= program.reached(program.steps[life.first]):
+            return life.workspace
+    return None

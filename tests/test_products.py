@@ -34,6 +34,12 @@ kernels:
     body: |
       y = fcgp(gelu(x), x, first)
       return y, fcgp(y, y, second)
+  chain:  # factors of products and what is stored for folds are of one shape
+    inputs: {x: [b, n], y: [b, m], s: [b]}
+    outputs: {out: [b, n]}
+    body: |
+      v = tanh(dot(x, y, over=b))
+      return tanh(dot(v, tanh(s / (2 + v * v)), over=m))
 """
 SIZES = {"b": 3, "n": 5, "m": 2, "k": 4}
 Given = Sequence[int]
@@ -67,7 +73,7 @@ def derived(function: Any, inputs: list[Tensor], wanted: Given, used: Given, twi
     return [*first, *second]
 
 
-@pytest.mark.parametrize("kernel", ["difference", "pair", "nested"])
+@pytest.mark.parametrize("kernel", ["difference", "pair", "nested", "chain"])
 def test_some_gradients_of_some_results(kernel: str, of: ModuleType, poisoned: None) -> None:
     inputs, results = values(of, kernel), len(of.KERNELS[kernel]["outputs"])
     function, reference = getattr(of, kernel), getattr(of, f"{kernel}_reference")
