@@ -628,7 +628,12 @@ class _Planner:
         """Whether one kernel would need more registers than a thread has; what is far beyond is not factored first."""
         if live(roots, accumulators) > 2 * MOST_LIVE:
             return True
-        return live(simplify(self.builder, roots), accumulators) > MOST_LIVE
+        return live(self._factored(roots), accumulators) > MOST_LIVE
+
+    def _factored(self, roots: list[Node]) -> list[Node]:
+        """Equal fields with fewer operations; as they are, where factoring finds a Dot, which no kernel computes."""
+        better = simplify(self.builder, roots)
+        return roots if any(n.kind == "Dot" for n in postorder(better)) else better
 
     def _by_domain(self, plain: list[Output]) -> list[list[Output]]:
         """Results that vary along the same axes share a kernel."""
@@ -648,7 +653,7 @@ class _Planner:
     ) -> None:
         roots = [f for o in stores for f in o.fields] + [f for g in folds for f in g.fields]
         naive = naive_cost(roots, self.builder.hints)
-        better = simplify(self.builder, roots)
+        better = self._factored(roots)
         stores_, rest = _regroup(stores, better)
         folds_ = []
         for fold in folds:
