@@ -4,7 +4,7 @@ The result uses the same node kinds as its input, so it can be differentiated ag
 and one cotangent `grad_<output>` for each output; it yields one `grad_<input>` for each differentiable input.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 
 from kgen.ir import Builder, Graph, Node, Output, Tensor, postorder
@@ -40,9 +40,15 @@ def _of_component(b: Builder, total: dict[Node, Node], tensor: Tensor, component
     parts = [total.get(b.input(tensor.name, component, tensor.axes), b.zero)]
     for other in [t for t in b.tensors.values() if t.source == tensor.name]:
         found = total.get(b.input(other.name, component, other.axes))
-        back = {a: d for a, d in zip(other.axes, tensor.axes) if a != d}
-        parts += b.rename([found], {d: a for a, d in back.items()} | back) if found else []
+        parts += b.rename([found], _exchange(other.axes, tensor.axes)) if found else []
     return b.add(*parts)
+
+
+def _exchange(axes: Sequence[str], others: Sequence[str]) -> dict[str, str]:
+    """The exchange of axes that gives some the names of others: each name is given to one axis."""
+    names = {a: d for a, d in zip(axes, others) if a != d}
+    free = [a for a in names if a not in names.values()]
+    return names | dict(zip([d for d in names.values() if d not in names], free))
 
 
 def _propagate(b: Builder, roots: list[Node], cotangents: dict[Node, list[Node]], wanted: set[str]) -> dict[Node, Node]:

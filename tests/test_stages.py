@@ -55,6 +55,10 @@ BODIES: dict[str, tuple[str, Inputs]] = {
         "z = y * x\nreturn sum(sum(z * dot(z, sum(y, over=d), over=k), over=d), over=c)",
         {"x": ["c", "k", "v"], "y": ["d", "k"]},
     ),
+    "renamed": (  # b, v and d are one extent, and x is read along each two of them
+        "return sum(tanh(dot(sin(rename(x, axis=b, to=v)), y * rename(x, axis=d, to=v), over=v)), over=n)",
+        {"x": ["n", "b", "d"], "y": ["n", "b", "v"]},
+    ),
     "softmax": ("w = exp(x.e - detach(max(x.e, over=n)))\nreturn w / sum(w, over=n) * y", MV),
     "centred": ("c = x - mean(x, over=n)\nreturn c / (1 + mean(norm_squared(c) ** 2, over=n)), max(y, over=b)", MV),
     "columns": ("return sum(w * x.e, over=b) / sum(2 + w * w, over=b), x * sum(w, over=b)", {**MV, "w": ["b"]}),
