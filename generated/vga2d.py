@@ -12024,6 +12024,10 @@ except AttributeError:  # another torch, which says this elsewhere: operators un
 
 def _by_reference(operator, arguments):
     """The wanted results in plain torch operations, differentiable to any order; None for the others."""
+    kind = arguments[0].device.type
+    if torch.amp.is_autocast_available(kind) and torch.is_autocast_enabled(kind):  # dtypes are the inputs', as on a GPU
+        with torch.autocast(kind, enabled=False):
+            return _by_reference(operator, arguments)
     tensors, settings = arguments[: len(operator.inputs)], arguments[operator.tensors :]
     return _reference_results(operator, tensors, settings[: len(operator.numbers)], operator.wanted(settings))
 

@@ -106,7 +106,7 @@ def kernel_texts(variant: Variant) -> list[tuple[KernelText, str]]:
         for kernel in program.kernels:
             stored = any(o.tensor.dtype == MATRIX for o in kernel.stores)
             products = stored or any(t.dtype == MATRIX for t in kernel.inputs)
-            kind = "operands" if stored and kernel.kind == "map" else kernel.kind
+            kind = {"map": "operands", "row": "row operands"}.get(kernel.kind, kernel.kind) if stored else kernel.kind
             texts = sections(kernel, program.graph.builder)
             result += [(t, launch_row(t.form, kernel.live, kind, products)) for t in texts]
     return result
@@ -133,9 +133,10 @@ def launch_row(form: str, alive: int, kind: str, products: bool) -> str:
         row = {"elements": 8, "warps": 4, "tile": 256, "pack": 1024}  # hardly more than a copy
     elif kind == "operands" and alive <= LIGHT:
         row = {"elements": 4, "warps": 4, "tile": 512, "pack": 512}  # stores more than it holds
-    elif kind == "row" and products:
-        row = {"elements": 2 if alive <= LIGHT else 1, "warps": 16 if alive <= LIGHT else 32, "tile": 256, "pack": 256}
-        row["resident"] = _resident(alive)
+    elif kind.startswith("row") and products and alive <= LIGHT:
+        row = {"elements": 2, "warps": 16, "tile": 256, "pack": 256, "resident": _resident(alive)}
+    elif kind == "row operands":
+        row = {"elements": 1, "warps": 32, "tile": 256, "pack": 256, "resident": _resident(alive)}
     else:
         row = _tile_row(alive)
     return "Launch(" + ", ".join(f"{key}={value}" for key, value in row.items()) + ")"
