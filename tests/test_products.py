@@ -67,7 +67,7 @@ def derived(function: Any, inputs: list[Tensor], wanted: Given, used: Given, twi
     results = results if isinstance(results, tuple) else (results,)
     sources = [leaves[i] for i in wanted]
     parts = [*(x.square() for x in sources), *(results[i].sin() for i in used)]
-    first = torch.autograd.grad([x.sum() for x in parts], sources, create_graph=True)
+    first = torch.autograd.grad([x.sum() for x in parts if x.requires_grad], sources, create_graph=True)
     second = torch.autograd.grad([first[i].square().sum() for i in twice], sources, materialize_grads=True)
     assert all(torch.equal(x, leaf) for x, leaf in zip(inputs, leaves)), "an input was written to"
     return [*first, *second]
