@@ -191,6 +191,7 @@ KERNELS = {
         "options": {},
         "grads": ("x", "y"),
         "indices": {},
+        "products": False,
     },
     "sgp": {
         "inputs": {"x": ("...", "n", 32), "y": ("...", "n", 32), "weight": ("n", 56)},
@@ -198,6 +199,7 @@ KERNELS = {
         "options": {},
         "grads": ("x", "y", "weight"),
         "indices": {},
+        "products": False,
     },
     "fused_gelu_sgp_norm": {
         "inputs": {"x": ("...", "n", 32), "y": ("...", "n", 32), "weight": ("n", 56)},
@@ -205,6 +207,7 @@ KERNELS = {
         "options": {"normalize": True, "eps": 1e-06},
         "grads": ("x", "y", "weight"),
         "indices": {},
+        "products": False,
     },
 }
 

@@ -34,6 +34,7 @@ KERNELS = {
         "options": {},
         "grads": ("x", "times"),
         "indices": {},
+        "products": True,
     },
     "batched_spatial_diffusion": {
         "inputs": {
@@ -47,6 +48,7 @@ KERNELS = {
         "options": {},
         "grads": ("x", "times"),
         "indices": {},
+        "products": True,
     },
     "spatial_gradients": {
         "inputs": {"x_slope": ("v", "c"), "y_slope": ("v", "c"), "a_real": ("c", "c"), "a_imaginary": ("c", "c")},
@@ -54,6 +56,7 @@ KERNELS = {
         "options": {},
         "grads": ("x_slope", "y_slope", "a_real", "a_imaginary"),
         "indices": {},
+        "products": True,
     },
 }
 

@@ -168,6 +168,7 @@ KERNELS = {
         "options": {},
         "grads": ("x", "y"),
         "indices": {},
+        "products": False,
     },
     "sgp": {
         "inputs": {"x": ("...", "n", 16), "y": ("...", "n", 16), "weight": ("n", 34)},
@@ -175,6 +176,7 @@ KERNELS = {
         "options": {},
         "grads": ("x", "y", "weight"),
         "indices": {},
+        "products": False,
     },
     "fused_gelu_sgp_norm": {
         "inputs": {"x": ("...", "n", 16), "y": ("...", "n", 16), "weight": ("n", 34)},
@@ -182,6 +184,7 @@ KERNELS = {
         "options": {"normalize": True, "eps": 1e-06},
         "grads": ("x", "y", "weight"),
         "indices": {},
+        "products": False,
     },
     "motor_action": {
         "inputs": {"m": ("...", "n", 8), "x": ("...", "n", 4)},
@@ -189,6 +192,7 @@ KERNELS = {
         "options": {},
         "grads": ("m", "x"),
         "indices": {},
+        "products": False,
     },
     "motor_action_shared": {
         "inputs": {"m": ("...", 8), "x": ("...", "n", 4)},
@@ -196,6 +200,7 @@ KERNELS = {
         "options": {},
         "grads": ("m", "x"),
         "indices": {},
+        "products": False,
     },
     "fused_gelu_fcgp_norm": {
         "inputs": {"x": ("...", "n", 16), "y": ("...", "n", 16), "weight": (34, "n", "m")},
@@ -203,6 +208,7 @@ KERNELS = {
         "options": {"normalize": True, "eps": 1e-06},
         "grads": ("x", "y", "weight"),
         "indices": {},
+        "products": True,
     },
     "mv_linear": {
         "inputs": {"x": ("...", "n", 16), "weight": (5, "n", "m"), "bias": ("m", 16)},
@@ -210,6 +216,7 @@ KERNELS = {
         "options": {},
         "grads": ("x", "weight", "bias"),
         "indices": {},
+        "products": True,
     },
 }
 

@@ -171,6 +171,7 @@ KERNELS = {
         "options": {},
         "grads": ("x", "y"),
         "indices": {},
+        "products": False,
     },
     "sgp": {
         "inputs": {"x": ("...", "n", 16), "y": ("...", "n", 16), "weight": ("n", 35)},
@@ -178,6 +179,7 @@ KERNELS = {
         "options": {},
         "grads": ("x", "y", "weight"),
         "indices": {},
+        "products": False,
     },
     "fused_gelu_sgp_norm": {
         "inputs": {"x": ("...", "n", 16), "y": ("...", "n", 16), "weight": ("n", 35)},
@@ -185,6 +187,7 @@ KERNELS = {
         "options": {"normalize": True, "eps": 1e-06},
         "grads": ("x", "y", "weight"),
         "indices": {},
+        "products": False,
     },
     "fused_gelu_fcgp_norm": {
         "inputs": {"x": ("...", "n", 16), "y": ("...", "n", 16), "weight": (35, "n", "m")},
@@ -192,6 +195,7 @@ KERNELS = {
         "options": {"normalize": True, "eps": 1e-06},
         "grads": ("x", "y", "weight"),
         "indices": {},
+        "products": True,
     },
     "mv_linear": {
         "inputs": {"x": ("...", "n", 16), "weight": (5, "n", "m"), "bias": ("m", 16)},
@@ -199,6 +203,7 @@ KERNELS = {
         "options": {},
         "grads": ("x", "weight", "bias"),
         "indices": {},
+        "products": True,
     },
 }
 

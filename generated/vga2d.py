@@ -105,6 +105,7 @@ KERNELS = {
         "options": {},
         "grads": ("x", "y"),
         "indices": {},
+        "products": False,
     },
     "sgp": {
         "inputs": {"x": (4, "b", "n"), "y": (4, "b", "n"), "weight": ("n", 10)},
@@ -112,6 +113,7 @@ KERNELS = {
         "options": {},
         "grads": ("x", "y", "weight"),
         "indices": {},
+        "products": False,
     },
     "fused_gelu_sgp_norm": {
         "inputs": {"x": (4, "b", "n"), "y": (4, "b", "n"), "weight": ("n", 10)},
@@ -119,6 +121,7 @@ KERNELS = {
         "options": {"normalize": True, "eps": 1e-06},
         "grads": ("x", "y", "weight"),
         "indices": {},
+        "products": False,
     },
     "fused_gelu_fcgp_norm": {
         "inputs": {"x": (4, "b", "n"), "y": (4, "b", "n"), "weight": (10, "n", "m")},
@@ -126,6 +129,7 @@ KERNELS = {
         "options": {"normalize": True, "eps": 1e-06},
         "grads": ("x", "y", "weight"),
         "indices": {},
+        "products": True,
     },
     "mv_linear": {
         "inputs": {"x": (4, "b", "n"), "weight": (3, "n", "m"), "bias": (4, "m")},
@@ -133,6 +137,7 @@ KERNELS = {
         "options": {},
         "grads": ("x", "weight", "bias"),
         "indices": {},
+        "products": True,
     },
     "layer": {
         "inputs": {"x": (4, "b", "n"), "gp_weight": ("n", 10), "linear_weight": (3, "n", "n"), "linear_bias": (4, "n")},
@@ -140,6 +145,7 @@ KERNELS = {
         "options": {"normalize": True, "eps": 1e-06},
         "grads": ("x", "gp_weight", "linear_weight", "linear_bias"),
         "indices": {},
+        "products": True,
     },
     "fc_layer": {
         "inputs": {
@@ -152,6 +158,7 @@ KERNELS = {
         "options": {"normalize": True, "eps": 1e-06},
         "grads": ("x", "gp_weight", "linear_weight", "linear_bias"),
         "indices": {},
+        "products": True,
     },
 }
 

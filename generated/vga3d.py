@@ -155,6 +155,7 @@ KERNELS = {
         "options": {},
         "grads": ("x", "y"),
         "indices": {},
+        "products": False,
     },
     "sgp": {
         "inputs": {"x": (8, "b", "n"), "y": (8, "b", "n"), "weight": ("n", 20)},
@@ -162,6 +163,7 @@ KERNELS = {
         "options": {},
         "grads": ("x", "y", "weight"),
         "indices": {},
+        "products": False,
     },
     "fused_gelu_sgp_norm": {
         "inputs": {"x": (8, "b", "n"), "y": (8, "b", "n"), "weight": ("n", 20)},
@@ -169,6 +171,7 @@ KERNELS = {
         "options": {"normalize": True, "eps": 1e-06},
         "grads": ("x", "y", "weight"),
         "indices": {},
+        "products": False,
     },
     "rotor_action": {
         "inputs": {"r": (4, "b", "n"), "x": (3, "b", "n")},
@@ -176,6 +179,7 @@ KERNELS = {
         "options": {},
         "grads": ("r", "x"),
         "indices": {},
+        "products": False,
     },
     "rotor_action_shared": {
         "inputs": {"r": (4, "b"), "x": (3, "b", "n")},
@@ -183,6 +187,7 @@ KERNELS = {
         "options": {},
         "grads": ("r", "x"),
         "indices": {},
+        "products": False,
     },
     "fused_gelu_fcgp_norm": {
         "inputs": {"x": (8, "b", "n"), "y": (8, "b", "n"), "weight": (20, "n", "m")},
@@ -190,6 +195,7 @@ KERNELS = {
         "options": {"normalize": True, "eps": 1e-06},
         "grads": ("x", "y", "weight"),
         "indices": {},
+        "products": True,
     },
     "mv_linear": {
         "inputs": {"x": (8, "b", "n"), "weight": (4, "n", "m"), "bias": (8, "m")},
@@ -197,6 +203,7 @@ KERNELS = {
         "options": {},
         "grads": ("x", "weight", "bias"),
         "indices": {},
+        "products": True,
     },
     "layer": {
         "inputs": {"x": (8, "b", "n"), "gp_weight": ("n", 20), "linear_weight": (4, "n", "n"), "linear_bias": (8, "n")},
@@ -204,6 +211,7 @@ KERNELS = {
         "options": {"normalize": True, "eps": 1e-06},
         "grads": ("x", "gp_weight", "linear_weight", "linear_bias"),
         "indices": {},
+        "products": True,
     },
     "fc_layer": {
         "inputs": {
@@ -216,6 +224,7 @@ KERNELS = {
         "options": {"normalize": True, "eps": 1e-06},
         "grads": ("x", "gp_weight", "linear_weight", "linear_bias"),
         "indices": {},
+        "products": True,
     },
 }
 

@@ -7,7 +7,7 @@ from dataclasses import replace
 from functools import lru_cache
 from typing import Any
 
-from kgen.ir import Tensor
+from kgen.ir import Tensor, postorder
 from kgen.model import Kernel, Spec
 from kgen.trace import paths, trace
 
@@ -32,7 +32,7 @@ def constants(spec: Spec) -> str:
 
 
 def describe(spec: Spec, kernel: Kernel) -> dict[str, Any]:
-    """A kernel's inputs, outputs, options and gradients."""
+    """A kernel's inputs, outputs, options and gradients, and whether it multiplies matrices."""
     inputs, outputs = tensors(spec, kernel)
     return {
         "inputs": {t.name: dims(t) for t in inputs},
@@ -40,6 +40,7 @@ def describe(spec: Spec, kernel: Kernel) -> dict[str, Any]:
         "options": {o.name: o.default for o in kernel.options},
         "grads": kernel.grads,
         "indices": {t.name: t.dtype for t in inputs if t.dtype},
+        "products": any(n.kind == "Dot" for n in postorder(trace(spec, kernel, {}).roots)),
     }
 
 
