@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from kgen.contract import MATRIX
 from kgen.ir import Tensor
-from kgen.schedule import Program
+from kgen.program import Program
 
 
 @dataclass(frozen=True, slots=True)

@@ -23,7 +23,8 @@ from kgen.ir import verify
 from kgen.launchers import Variant, function_rows, launcher_rows, operator_rows
 from kgen.model import Kernel, Spec
 from kgen.names import variant_name
-from kgen.schedule import CROWDED, schedule
+from kgen.program import CROWDED
+from kgen.schedule import schedule
 from kgen.sections import KernelText, sections
 from kgen.tidy import formatted, tidy
 from kgen.torch_modules import module_rows

@@ -11,9 +11,9 @@ from kgen.documents import document
 from kgen.ir import Tensor
 from kgen.model import Kernel, Spec
 from kgen.printer import size_name
+from kgen.program import WORKSPACE, Fold, Program
+from kgen.program import Kernel as Launch
 from kgen.registration import flops, independent
-from kgen.schedule import WORKSPACE, Fold, Program
-from kgen.schedule import Kernel as Launch
 from kgen.sections import sections
 
 

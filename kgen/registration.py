@@ -7,7 +7,7 @@ operations of a program by the axes along which they are repeated.
 from collections.abc import Sequence
 
 from kgen.ir import postorder
-from kgen.schedule import Program
+from kgen.program import Program
 from kgen.simplify import operations
 
 Count = tuple[int, tuple[str, ...]]  # operations at each point of these axes

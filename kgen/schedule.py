@@ -17,97 +17,17 @@ Before all that the Dots go: what they multiply is stored in the order in which 
 product makes them, and what reads them reads its result. The forward saves those that the backward reads.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from kgen.autodiff import differentiate
-from kgen.contract import MATRIX, Contraction, Factor, Operand, Product, contractions, levels, stored, targets
+from kgen.between import Stored, as_outputs, frontier_of, labels_of, regroup, store_between, under_all_names
+from kgen.contract import MATRIX, contractions, levels
 from kgen.errors import KgenError
-from kgen.ir import Builder, Graph, Names, Node, Output, Tensor, postorder
-from kgen.simplify import Cost, cost, naive_cost, simplify
-
-WORKSPACE = "workspace"  # Tensor.dtype of what kernels hand to each other: the arithmetic's type, fp32 or fp64
-CROWDED = 121  # live fields from which on a thread has one element, and nothing stays in registers over a loop
-MOST_LIVE = 235  # fields alive at once, per element, before a kernel's results are split (a thread has 255 registers)
-
-
-@dataclass(frozen=True, slots=True)
-class Fold:
-    """A result that is reduced over the kernel's loop; `field` is what is accumulated for each component."""
-
-    tensor: Tensor
-    fields: tuple[Node, ...]
-    reduction: str = "sum"  # or "max"
-
-
-@dataclass(frozen=True, slots=True)
-class Kernel:
-    """One launch. `rows` index the programs' rows, `loop` is folded inside a program, `inner` runs along the tile."""
-
-    name: str
-    kind: str  # "map", "row" or "fold"
-    rows: tuple[str, ...]
-    loop: tuple[str, ...]
-    inner: tuple[str, ...]  # several axes when the tile runs over the flattened tensor
-    inputs: tuple[Tensor, ...]
-    numbers: tuple[str, ...]
-    stores: tuple[Output, ...]
-    folds: tuple[Fold, ...]
-    notes: tuple[str, ...]
-    cost: Cost
-    naive: Cost
-    live: int  # fields alive at once, accumulators included
-    flat: bool  # every tensor runs along the whole domain: the tile runs over it flattened
-    optional: tuple[str, ...]  # inputs that may be missing
-
-    @property
-    def crowded(self) -> bool:
-        """Whether a thread's registers hold hardly more than one element's fields."""
-        return self.live >= CROWDED
-
-    @property
-    def roots(self) -> list[Node]:
-        return [f for s in self.stores for f in s.fields] + [f for s in self.folds for f in s.fields]
-
-    @property
-    def written(self) -> tuple[Tensor, ...]:
-        return (*(o.tensor for o in self.stores), *(f.tensor for f in self.folds))
-
-    @property
-    def axes(self) -> tuple[str, ...]:
-        return (*self.rows, *self.loop, *self.inner)
-
-
-@dataclass(frozen=True, slots=True)
-class Program:
-    """One order of one variant's derivatives: kernels in launch order and the tensors between them."""
-
-    graph: Graph
-    inputs: tuple[Tensor, ...]  # what the launcher takes: the spec's inputs, saved tensors, cotangents
-    outputs: tuple[Tensor, ...]
-    saved: tuple[Tensor, ...]  # forward: kept for the backward
-    optional: tuple[str, ...]  # cotangents that may be missing, which reads as zero
-    steps: tuple[Kernel | Product, ...]
-    alternatives: tuple[tuple[str, str], ...] = ()  # (kernel, the kernel that replaces it for 16-bit results)
-
-    @property
-    def kernels(self) -> tuple[Kernel, ...]:
-        return tuple(step for step in self.steps if isinstance(step, Kernel))
-
-    @property
-    def products(self) -> tuple[Product, ...]:
-        return tuple(step for step in self.steps if isinstance(step, Product))
-
-    @property
-    def cost(self) -> int:
-        return sum(k.cost.total for k in self.kernels) + sum(2 * p.multiplications for p in self.products)
-
-    def reached(self, step: Kernel | Product) -> frozenset[str]:
-        """The results that need a step: those that it writes, and those of the steps that read what it writes."""
-        names = {t.name for t in step.written}
-        later = self.steps[self.steps.index(step) + 1 :]
-        readers = [self.reached(s) for s in later if names & {t.memory for t in s.inputs}]
-        return frozenset(t.name for t in (*self.outputs, *self.saved) if t.name in names).union(*readers)
+from kgen.ir import Graph, Node, Tensor, postorder
+from kgen.planner import Planner
+from kgen.program import Program
+from kgen.simplify import simplify
 
 
 def schedule(graph: Graph, grads: Sequence[str], order: int = 2) -> tuple[Program, ...]:
@@ -134,7 +54,7 @@ def _forms(graph: Graph, further: Sequence[Node]) -> Iterator[tuple[Graph, list[
     yield graph, list(further)
     factored = simplify(graph.builder, plain)
     if factored != plain:
-        outputs, rest = _regroup(graph.outputs, factored)
+        outputs, rest = regroup(graph.outputs, factored)
         yield replace(graph, outputs=outputs), rest
 
 
@@ -142,22 +62,12 @@ def _cheapest(candidates: Iterable["_Derived"]) -> "_Derived":
     return min(candidates, key=lambda c: c.program.cost)
 
 
-def _regroup(outputs: Sequence[Output], fields: Sequence[Node]) -> tuple[tuple[Output, ...], list[Node]]:
-    """Outputs with new fields, and the fields left over."""
-    rest = list(fields)
-    result = []
-    for output in outputs:
-        result.append(replace(output, fields=tuple(rest[: len(output.fields)])))
-        del rest[: len(output.fields)]
-    return tuple(result), rest
-
-
 def _forward(graph: Graph, saved: Sequence[Node], kept: Sequence[int]) -> Program:
     held = [saved[i] for i in kept]
     tensors, places = _store_saved(graph, held)
     where = dict(zip(held, places))
-    extra = _as_outputs(tensors, where)
-    steps = _Planner(graph, graph.name).plan([*graph.outputs, *extra])
+    extra = as_outputs(tensors, where)
+    steps = Planner(graph, graph.name).plan([*graph.outputs, *extra])
     return Program(graph, graph.inputs, tuple(o.tensor for o in graph.outputs), tensors, (), tuple(steps))
 
 
@@ -180,7 +90,7 @@ def _backward(
     derivative = differentiate(graph, grads)
     tensors, places = _store_saved(*forward)
     where = zip(saved, places)
-    table = _under_all_names(b, {node: b.input(b.declare(t).name, i, t.axes) for node, (t, i) in where})
+    table = under_all_names(b, {node: b.input(b.declare(t).name, i, t.axes) for node, (t, i) in where})
     read = {n for n in postorder(b.substitute(derivative.roots, table)) if n.kind == "Input" and n.tensor in b.tensors}
     fields = {(b.tensors[n.tensor].memory, n.component) for n in read}
     whole = {name for name, _ in fields} & {t.name for t in tensors if t.dtype == MATRIX}  # a product's result is one
@@ -192,21 +102,12 @@ def _backward(
     return _Derived(program, derivative, tensors, table, kept)
 
 
-def _under_all_names(b: Builder, table: dict[Node, Node]) -> dict[Node, Node]:
-    """The table, and the same with axes of one extent exchanged."""
-    found = dict(table)
-    for axis, other in b.alike:
-        names = {axis: other, other: axis}
-        found |= dict(zip(b.rename(list(table), names), b.rename(list(table.values()), names)))
-    return found
-
-
 def _double_backward(derivative: Graph, held: Sequence[Node], first: _Derived, wanted: Sequence[str]) -> _Derived:
     """The backward of a backward, which reads what the forward saved for that: the fields `held`."""
     second = differentiate(derivative, wanted)
     second = replace(second, name=f"{derivative.name.removesuffix('_backward')}_double_backward")
     table = dict(zip(held, first.table.values()))
-    program = _derived(derivative, second, first.saved, table, _Stored((), {}), first.program.optional)
+    program = _derived(derivative, second, first.saved, table, Stored((), {}), first.program.optional)
     return replace(first, program=program, derivative=second)
 
 
@@ -215,16 +116,16 @@ def _derived(
     derivative: Graph,
     saved: tuple[Tensor, ...],
     table: dict[Node, Node],
-    stored: "_Stored",
+    stored: "Stored",
     missing: tuple[str, ...],
 ) -> Program:
     """The program of a graph's derivative, with saved fields in place of what they hold."""
-    outputs, _ = _regroup(derivative.outputs, graph.builder.substitute(derivative.roots, table))
+    outputs, _ = regroup(derivative.outputs, graph.builder.substitute(derivative.roots, table))
     inputs = (*derivative.inputs, *saved, *stored.tensors)
     cotangents = derivative.inputs[len(graph.inputs) :]
     optional = (*missing, *(t.name for t in cotangents if len(cotangents) > 1))
     joint = replace(derivative, inputs=inputs, outputs=outputs)
-    planner = _Planner(joint, derivative.name, stored.table, optional)
+    planner = Planner(joint, derivative.name, stored.table, optional)
     steps = tuple(planner.plan(list(outputs)))
     used = {t.memory for step in steps for t in step.inputs}
     needed = tuple(t for t in inputs if t.name in used or t in derivative.inputs)
@@ -232,20 +133,7 @@ def _derived(
     return Program(joint, needed, results, (), optional, steps, tuple(planner.alternatives))
 
 
-def _renamed(b: Builder, factor: Factor, names: Names) -> Factor:
-    """A factor under other names of its axes."""
-    dims = tuple(names.get(d, d) if isinstance(d, str) else d for d in factor.dims)
-    turned = _renamed(b, factor.turned, names) if factor.turned else None
-    return replace(factor, fields=tuple(b.rename(factor.fields, names)), dims=dims, turned=turned)
-
-
-@dataclass(frozen=True, slots=True)
-class _Stored:
-    tensors: tuple[Tensor, ...]
-    table: dict[Node, Node]
-
-
-def _readable_outputs(graph: Graph, saved: dict[Node, Node]) -> _Stored:
+def _readable_outputs(graph: Graph, saved: dict[Node, Node]) -> Stored:
     """Fields that can be had from a stored output: out = x * r with r saved gives x = out / r."""
     b = graph.builder
     table: dict[Node, Node] = {}
@@ -258,7 +146,7 @@ def _readable_outputs(graph: Graph, saved: dict[Node, Node]) -> _Stored:
                     stored = b.input(output.tensor.name, i, output.tensor.axes)
                     table[rest[0]] = b.mul(stored, *(b.reciprocal(saved[r]) for r in rows))
     used = {n.tensor for value in table.values() for n in postorder([value]) if n.kind == "Input"}
-    return _Stored(tuple(o.tensor for o in graph.outputs if o.tensor.name in used), table)
+    return Stored(tuple(o.tensor for o in graph.outputs if o.tensor.name in used), table)
 
 
 def _never_zero(node: Node) -> bool:
@@ -266,53 +154,21 @@ def _never_zero(node: Node) -> bool:
     return node.kind == "Reciprocal" or (node.kind == "Call" and node.function in ("rsqrt", "exp"))
 
 
-# what crosses between kernels
-
-
-def _store_between(
-    graph: Graph, fields: Sequence[Node], name: str, group: Callable[[Node], object] = lambda node: None
-) -> tuple[tuple[Tensor, ...], dict[Node, tuple[Tensor, int]]]:
-    """Workspace tensors for fields, one for each set of axes (and group): (components, axes…)."""
-    groups: dict[tuple[tuple[str, ...], object], list[Node]] = {}
-    for field in fields:
-        axes = tuple(a for a in graph.axes if a in field.axes)
-        groups.setdefault((axes, group(field)), []).append(field)
-    tensors, where = list[Tensor](), dict[Node, tuple[Tensor, int]]()
-    for (axes, _), members in groups.items():
-        labels = _labels([graph.builder.hints.get(m, "") for m in members])
-        suffix = "" if len(groups) == 1 else "_" + ("".join(axes) or "all")
-        twins = sum(t.axes == axes for t in tensors)
-        suffix += str(twins + 1) if twins else ""
-        tensor = Tensor(name + suffix, (len(members), *axes), labels, dtype=WORKSPACE)
-        tensors.append(tensor)
-        where.update({m: (tensor, i) for i, m in enumerate(members)})
-    return tuple(tensors), where
+# what the forward saves
 
 
 def _store_saved(graph: Graph, fields: Sequence[Node]) -> tuple[tuple[Tensor, ...], list[tuple[Tensor, int]]]:
     """Tensors for what the forward saves, and each field's place; the Dots lie as the matrix products store them."""
     b = graph.builder
-    tensors, where = _store_between(graph, [f for f in fields if f.kind != "Dot"], "saved")
+    tensors, where = store_between(graph, [f for f in fields if f.kind != "Dot"], "saved")
     for dots in levels(postorder(graph.roots)):
         for c in contractions(b, graph.axes, [d for d in dots if d in fields], graph.outputs):
-            labels = _labels([b.hints.get(f, "") for f in c.fields])
+            labels = labels_of([b.hints.get(f, "") for f in c.fields])
             number = sum(t.dtype == MATRIX for t in tensors)
             tensor = Tensor(f"saved_product{number or ''}", c.dims, labels, dtype=MATRIX)
             tensors = (*tensors, tensor)
             where.update({f: (tensor, i) for i, f in enumerate(c.fields) if f.kind == "Dot"})
     return tensors, [where[f] for f in fields]
-
-
-def _labels(hints: Sequence[str]) -> tuple[str, ...]:
-    labels: list[str] = []
-    for i, hint in enumerate(hints):
-        labels.append(hint if hint and hint not in labels else str(i))
-    return tuple(labels)
-
-
-def _as_outputs(tensors: Sequence[Tensor], where: dict[Node, tuple[Tensor, int]]) -> list[Output]:
-    placed = {(owner.name, i): node for node, (owner, i) in where.items()}
-    return [Output(t, tuple(placed[t.name, i] for i in range(len(t.labels)))) for t in tensors]
 
 
 def _saveable(graph: Graph) -> list[Node]:
@@ -323,7 +179,7 @@ def _saveable(graph: Graph) -> list[Node]:
     outer = set(graph.axes) - {inner}
     folds = {n for n in order if n.is_reduction and set(n.over) & outer}
     read = {a for n in order for a in n.args if a in folds}
-    frontier = set(_frontier(roots, inner))
+    frontier = set(frontier_of(roots, inner))
     return [n for n in order if n in read or n in frontier or n.kind == "Dot"]
 
 
@@ -332,457 +188,3 @@ def _innermost(graph: Graph, order: Sequence[Node]) -> str:
     left = postorder(graph.roots, stop=[n for n in order if n.kind == "Dot"])
     axes = frozenset[str]().union(*(o.tensor.axes for o in graph.outputs), *(n.axes for n in left))
     return [axis for axis in graph.axes if axis in axes][-1]
-
-
-def _depends(roots: Sequence[Node], over: set[str]) -> set[Node]:
-    """The nodes at or above a reduction over one of the axes."""
-    result: set[Node] = set()
-    for node in postorder(roots):
-        if (node.is_reduction and set(node.over) & over) or any(a in result for a in node.args):
-            result.add(node)
-    return result
-
-
-def _frontier(roots: Sequence[Node], inner: str) -> list[Node]:
-    """Fields without the inner axis that depend on a reduction over it and are read by a field that has it."""
-    dependent = _depends(roots, {inner})
-    order = postorder(roots)
-    read = {a for n in order for a in n.args if inner in n.axes or (n.is_reduction and inner in n.over)}
-    return [n for n in order if n in dependent and n in read and inner not in n.axes]
-
-
-class _Planner:
-    """Places the kernels of one direction; `plan` returns them in launch order."""
-
-    def __init__(
-        self, graph: Graph, name: str, stored: dict[Node, Node] | None = None, optional: Sequence[str] = ()
-    ) -> None:
-        self.graph, self.builder, self.name, self.optional = graph, graph.builder, name, optional
-        self.outer, self.inner = graph.axes[:-1], graph.axes[-1]
-        self.stored = stored or {}
-        self.tensors = {t.name: t for t in graph.inputs}
-        self.known: dict[Node, Node] = {}  # fields that kernels have stored for others, as inputs
-        self.factors: dict[tuple[object, ...], Tensor] = {}  # stored factors, by fields and memory order
-        self.steps: list[Kernel | Product] = []
-        self.alternatives: list[tuple[str, str]] = []
-        self.why: tuple[str, ...] = ()
-        self.coming: list[Node] = []  # fields that are computed after the factors of products
-
-    def plan(self, outputs: list[Output]) -> list[Kernel | Product]:
-        """The steps for some results; what needs different matrix products is done one after the other."""
-        for cluster in self._by_dots(outputs):
-            self._stage(self._store_products(cluster))
-        written = {t.name for step in self.steps for t in step.written}
-        assert {o.tensor.name for o in outputs} <= written, f"{self.name} leaves a result unwritten"
-        return self.steps
-
-    def _by_dots(self, outputs: Sequence[Output]) -> list[list[Output]]:
-        """Results that share matrix products; what needs none is computed along with the first."""
-        clusters: list[tuple[set[Node], list[Output]]] = []
-        for output in outputs:
-            dots, members = {n for n in postorder(output.fields) if n.kind == "Dot"}, [output]
-            if dots:
-                for other in [c for c in clusters if c[0] & dots]:
-                    clusters.remove(other)
-                    dots, members = dots | other[0], [*other[1], *members]
-                clusters.append((dots, members))
-        chosen = [members for _, members in clusters] or [[]]
-        chosen[0] += [o for o in outputs if not any(o in members for members in chosen)]
-        return chosen
-
-    def _stage(self, outputs: list[Output], *why: str) -> None:
-        """The kernels of results without Dots; the innermost of the axes that they involve is their inner one."""
-        fields = self.builder.substitute([f for o in outputs for f in o.fields], self.known)
-        groups: dict[str, list[Output]] = {}
-        for output in _regroup(outputs, fields)[0]:
-            axes = frozenset(output.tensor.axes).union(*(n.axes for n in postorder(output.fields)))
-            groups.setdefault(([self.inner, *(a for a in self.graph.axes if a in axes)])[-1], []).append(output)
-        whole, self.why = (self.outer, self.inner), why
-        for inner, group in groups.items():
-            self.inner, self.outer = inner, self.graph.axes[: self.graph.axes.index(inner)]
-            self._kernels(group)
-        (self.outer, self.inner), self.why = whole, ()
-
-    def _kernels(self, outputs: list[Output]) -> None:
-        outputs = self._store_folds(outputs)
-        folds, plain = [], []
-        for output in outputs:
-            parts = self._parts(output)
-            if parts:
-                folds.append((output, parts))
-            else:
-                plain.append(output)
-        self._place(plain, folds)
-
-    # matrix products
-
-    def _store_products(self, outputs: list[Output]) -> list[Output]:
-        """Level by level, make the Dots; gives the results that are still to be computed, which read them."""
-        while found := levels(postorder(f for o in outputs for f in o.fields))[:1]:
-            products = contractions(self.builder, self.graph.axes, found[0], outputs)
-            direct = targets(products, outputs)
-            self.coming = [f for o in outputs for f in o.fields]
-            operands = self._factors([f for c in products for f in (c.left, c.right)])
-            table: dict[Node, Node] = {}
-            for c in products:
-                target = direct.get(c) or self._new_result(c)
-                result = self.tensors[target.tensor.name] = self.builder.declare(target.tensor)
-                self.steps.append(self._product(c, operands[c.left], operands[c.right], target))
-                start = target.first or 0
-                table |= {f: self.builder.input(result.name, i, result.axes) for i, f in enumerate(c.fields, start)}
-                outputs = [o for o in outputs if o.tensor is not result]
-            table.pop(self.builder.zero, None)
-            table = _under_all_names(self.builder, table)
-            fields = self.builder.substitute([f for o in outputs for f in o.fields], table)
-            outputs = list(_regroup(outputs, fields)[0])
-        self.coming = []
-        return outputs
-
-    def _factors(self, factors: Sequence[Factor]) -> dict[Factor, Operand]:
-        """Where the factors of products are stored; those that are nowhere yet are stored."""
-        operands: dict[Factor, Operand] = {}
-        fresh: list[Output] = []
-        for needed in factors:
-            factor = self._plainest(needed)
-            key = (factor.fields, factor.dims)
-            there = stored(factor, list(self._known_tensors().values()))
-            if not there and key not in self.factors:
-                labels = self._hinted(factor.fields)
-                self.factors[key] = tensor = Tensor(self._numbered("operand"), factor.dims, labels, dtype=MATRIX)
-                self.tensors[tensor.name] = self.builder.declare(tensor)
-                fresh.append(Output(tensor, factor.fields))
-            operands[needed] = there or Operand(self.factors[key], factor.transposed)
-        if fresh:
-            self._stage(fresh, "stores factors of matrix products, in the order in which these read them")
-        return operands
-
-    def _plainest(self, factor: Factor) -> Factor:
-        """The factor under the names of its axes that fewest of its inputs have to be renamed for."""
-        forms = [factor]
-        for axis, other in self.builder.alike:
-            names = {axis: other, other: axis}
-            forms.append(_renamed(self.builder, factor, names))
-        return min(forms, key=lambda form: self._renamed_inputs(form.fields))
-
-    def _renamed_inputs(self, fields: Iterable[Node]) -> int:
-        return sum(bool(t.source) for t in self._read(postorder(fields)))
-
-    def _known_tensors(self) -> dict[str, Tensor]:
-        """What has been stored, under all names of its axes."""
-        others = {name: t for name, t in self.builder.tensors.items() if t.source in self.tensors}
-        return self.tensors | others
-
-    def _new_result(self, c: Contraction) -> Operand:
-        return Operand(Tensor(self._numbered("contracted"), c.dims, self._hinted(c.fields), dtype=MATRIX), False)
-
-    def _product(self, c: Contraction, left: Operand, right: Operand, target: Operand) -> Product:
-        rows, contracted, columns = c.counts
-        sides = [f"{n} fields by {' '.join(axes)}" for n, axes in ((rows, c.shape.rows), (columns, c.shape.columns))]
-        note = f"rows {sides[0]}, columns {sides[1]}; contracts {contracted} fields by {' '.join(c.shape.contracted)}"
-        return Product(target.tensor.name, c.shape, c.counts, left, right, target, (note,))
-
-    def _hinted(self, fields: Sequence[Node]) -> tuple[str, ...]:
-        return _labels([self.builder.hints.get(f, "") for f in fields])
-
-    def _parts(self, output: Output) -> list["_Part"]:
-        """The result as one fold: all components reduced in one way over the same outer axes; else nothing."""
-        parts = [_fold(self.builder, f, set(self.outer)) for f in output.fields]
-        ways = {self._way(p) for p in parts if p and p.over}
-        repeated = any(p.over & set(output.tensor.axes) for p in parts if p)  # along an axis that is summed
-        return [p for p in parts if p] if None not in parts and len(ways) == 1 and not repeated else []
-
-    def _way(self, part: "_Part") -> tuple[tuple[str, ...], str]:
-        return tuple(a for a in self.outer if a in part.over), part.reduction
-
-    def _group(self, node: Node) -> tuple[tuple[str, ...], str]:
-        return self._way(_strip(self.builder, node))
-
-    def _bodies(self, output: Output) -> list[Node]:
-        """What must not contain a fold: what a fold accumulates, or the result itself."""
-        return [p.field for p in self._parts(output)] or list(output.fields)
-
-    def _numbered(self, name: str) -> str:
-        """A name for the next tensors of a kind that there may be several of."""
-        known = {t.split("_")[0] for t in self.tensors}
-        numbers = (name, *(f"{name}{i}" for i in range(1, len(known) + 2)))
-        return next(n for n in numbers if n not in known)
-
-    def _store_folds(self, outputs: list[Output]) -> list[Output]:
-        """Stage by stage, store the folds that another field reads."""
-        roots = [f for o in outputs for f in o.fields]
-        bodies = [body for o in outputs for body in self._bodies(o)]
-        dependent = [n for n in postorder(bodies) if n.is_reduction and set(n.over) & set(self.outer)]
-        if not dependent:
-            return outputs
-        first = [n for n in dependent if not (_depends(n.args, set(self.outer)))]
-        tensors, where = _store_between(self.graph, first, self._numbered("folded"), self._group)
-        self._place([], [(o, [_strip(self.builder, f) for f in o.fields]) for o in _as_outputs(tensors, where)])
-        self.tensors.update({t.name: self.builder.declare(t) for t in tensors})
-        table = {n: self.builder.input(t.name, i, t.axes) for n, (t, i) in where.items()}
-        self.known |= table
-        fields = self.builder.substitute(roots, table)
-        return self._store_folds(list(_regroup(outputs, fields)[0]))
-
-    # one stage: no fold below the results
-
-    def _place(self, plain: list[Output], folds: list[tuple[Output, list["_Part"]]]) -> None:
-        bodies = [f for o in plain for f in o.fields] + [p.field for _, parts in folds for p in parts]
-        rows = _depends(bodies, {self.inner})
-        if rows and folds:
-            plain, folds = self._cut(plain, folds, rows)
-            rows = set()
-        if not plain and not folds:
-            return
-        if folds:
-            self._fold_kernels(plain, folds)
-            return
-        note = f"one program holds a whole row, because a reduction over {self.inner} is used at once"
-        for group in self._by_domain(plain):
-            if any(n in rows for o in group for n in o.fields):
-                self._kernel("row", [*group, *self._shared_frontier(group)], [], (note,))
-            else:
-                self._map_kernels(group)
-
-    def _cut(
-        self, plain: list[Output], folds: list[tuple[Output, list["_Part"]]], rows: set[Node]
-    ) -> tuple[list[Output], list[tuple[Output, list["_Part"]]]]:
-        """Store the frontier in a row kernel; what remains reads it."""
-        b = self.builder
-        whole = [o for o in plain if self.inner not in o.tensor.axes and any(f in rows for f in o.fields)]
-        rest = [o for o in plain if o not in whole]
-        roots = [f for o in rest for f in o.fields] + [p.field for _, parts in folds for p in parts]
-        frontier = _frontier(roots, self.inner)
-        frontier += [f for f in dict.fromkeys(roots) if f in rows and self.inner not in f.axes and f not in frontier]
-        tensors, where = _store_between(self.graph, frontier, self._numbered("frontier"))
-        note = f"stores the row reductions on their own, because the next kernel folds over {' '.join(self.outer)}"
-        self._row_kernel([*whole, *_as_outputs(tensors, where)], note)
-        self.tensors.update({t.name: self.builder.declare(t) for t in tensors})
-        table = {n: b.input(t.name, i, t.axes) for n, (t, i) in where.items()}
-        self.known |= table
-        fields = b.substitute([f for o in rest for f in o.fields], table)
-        cut = [(o, [p.substitute(b, table) for p in parts]) for o, parts in folds]
-        return list(_regroup(rest, fields)[0]), cut
-
-    def _shared_frontier(self, outputs: list[Output]) -> list[Output]:
-        """Row reductions that a fold will need, too; without folds they cost less where they are used."""
-        later = postorder(self.coming)
-        if not any(n.is_reduction and set(n.over) & set(self.outer) for n in later):
-            return []
-        frontier = [f for f in _frontier([f for o in outputs for f in o.fields], self.inner) if f in set(later)]
-        tensors, where = _store_between(self.graph, frontier, self._numbered("frontier"))
-        self.tensors.update({t.name: self.builder.declare(t) for t in tensors})
-        self.known |= {n: self.builder.input(t.name, i, t.axes) for n, (t, i) in where.items()}
-        return _as_outputs(tensors, where)
-
-    def _row_kernel(self, outputs: list[Output], note: str) -> None:
-        """A row kernel that may read a stored output in place of recomputing it, when that loads less."""
-        roots = [f for o in outputs for f in o.fields]
-        shorter = self.builder.substitute(roots, self.stored)
-        before, after = _loads(roots, self.inner), _loads(shorter, self.inner)
-        if after < before:
-            why = (
-                f"reads the stored output ({after} fields) in place of recomputing it from the inputs ({before} fields)"
-            )
-            self._kernel("row", list(_regroup(outputs, shorter)[0]), [], (note, why))
-            why = "recomputes the output from the inputs, because a 16-bit stored output is too coarse"
-            self._kernel("row", outputs, [], (note, why), suffix="_recomputed")
-            self.alternatives.append((self.steps[-2].name, self.steps[-1].name))
-        else:
-            self._kernel("row", outputs, [], (note,))
-
-    def _fold_kernels(self, plain: list[Output], folds: list[tuple[Output, list["_Part"]]]) -> None:
-        """One kernel for each set of folded axes; elementwise results ride with the first. Split by live values."""
-        groups: dict[tuple[tuple[str, ...], tuple[str, ...], str], list[Fold]] = {}
-        for output, parts in folds:
-            over, reduction = next(self._way(p) for p in parts if p.over)
-            kept = tuple(a for a in self.outer if a in output.tensor.axes)
-            fold = Fold(output.tensor, tuple(p.field for p in parts), reduction)
-            groups.setdefault((over, kept, reduction), []).append(fold)
-        beside: dict[frozenset[str], list[Output]] = {}
-        for domain, members in self._domains(plain).items():
-            beside.setdefault(frozenset(domain) & set(self.outer), []).extend(members)
-        for (over, kept, _), group in groups.items():
-            here = beside.pop(frozenset((*over, *kept)), [])
-            roots = [f for o in here for f in o.fields] + [f for g in group for f in g.fields]
-            if here and self._overflows(roots, [f for g in group for f in g.fields]):
-                why = "apart from the folds, because together they need more registers than a thread has"
-                for part in self._by_domain(here):
-                    self._map_kernels(part, why)
-                here = []
-            note = f"accumulates in registers over {' '.join(over)}; the partial results are added in a fixed order"
-            self._kernel("fold", here, group, (note,))
-        for rest in beside.values():
-            for part in self._by_domain(rest):
-                self._map_kernels(part)
-
-    def _map_kernels(self, outputs: list[Output], *notes: str) -> None:
-        """One kernel for results of one domain, or one for each when together they need too many registers."""
-        if len(outputs) > 1 and self._overflows([f for o in outputs for f in o.fields], []):
-            why = "one result alone, because together they need more registers than a thread has"
-            for output in outputs:
-                self._kernel("map", [output], [], (*notes, why))
-        else:
-            self._kernel("map", outputs, [], notes)
-
-    def _overflows(self, roots: list[Node], accumulators: list[Node]) -> bool:
-        """Whether one kernel would need more registers than a thread has; what is far beyond is not factored first."""
-        if live(roots, accumulators) > 2 * MOST_LIVE:
-            return True
-        return live(self._factored(roots), accumulators) > MOST_LIVE
-
-    def _factored(self, roots: list[Node]) -> list[Node]:
-        """Equal fields with fewer operations; as they are, where factoring finds a Dot, which no kernel computes."""
-        better = simplify(self.builder, roots)
-        return roots if any(n.kind == "Dot" for n in postorder(better)) else better
-
-    def _by_domain(self, plain: list[Output]) -> list[list[Output]]:
-        """Results that vary along the same axes share a kernel."""
-        return list(self._domains(plain).values())
-
-    def _domains(self, plain: list[Output]) -> dict[tuple[str, ...], list[Output]]:
-        groups: dict[tuple[str, ...], list[Output]] = {}
-        for output in plain:
-            axes = frozenset(output.tensor.axes).union(*(n.axes for n in postorder(output.fields)))
-            groups.setdefault(tuple(a for a in self.graph.axes if a in axes), []).append(output)
-        return groups
-
-    # one kernel
-
-    def _kernel(
-        self, kind: str, stores: list[Output], folds: list[Fold], notes: tuple[str, ...], suffix: str = ""
-    ) -> None:
-        roots = [f for o in stores for f in o.fields] + [f for g in folds for f in g.fields]
-        naive = naive_cost(roots, self.builder.hints)
-        better = self._factored(roots)
-        stores_, rest = _regroup(stores, better)
-        folds_ = []
-        for fold in folds:
-            folds_.append(replace(fold, fields=tuple(rest[: len(fold.fields)])))
-            del rest[: len(fold.fields)]
-        nodes = postorder(better)
-        tensors = self._read(nodes)
-        axes = frozenset[str]().union(
-            *(n.axes for n in nodes), *(o.tensor.axes for o in stores), *(g.tensor.axes for g in folds)
-        )
-        domain = tuple(a for a in self.graph.axes if a in axes)
-        flat = kind == "map" and all(_contiguous(t, domain) for t in (*tensors, *(o.tensor for o in stores_)))
-        rows, loop, inner = self._divide(kind, domain, flat, folds_)
-        numbers = tuple(n.tensor for n in nodes if n.kind == "Input" and n.tensor in self.graph.numbers)
-        number = sum(isinstance(s, Kernel) and s.name.startswith(self.name) for s in self.steps) - (suffix != "")
-        name = f"{self.name}{'_' + str(number) if number else ''}{suffix}"
-        alive = live(better, [f for fold in folds_ for f in fold.fields])
-        if kind == "fold" and alive >= CROWDED:
-            notes = (*notes, f"reloads what does not depend on the row, because {alive} fields are alive at once")
-        self.steps.append(
-            Kernel(
-                name,
-                kind,
-                rows,
-                loop,
-                inner,
-                tensors,
-                numbers,
-                stores_,
-                tuple(folds_),
-                (*self.why, *notes),
-                cost(better),
-                naive,
-                alive,
-                flat,
-                tuple(dict.fromkeys(t.memory for t in tensors if t.memory in self.optional)),
-            )
-        )
-
-    def _read(self, nodes: Iterable[Node]) -> tuple[Tensor, ...]:
-        used = {n.tensor for n in nodes if n.kind == "Input"}
-        return tuple(t for name, t in self._known_tensors().items() if name in used)
-
-    def _divide(
-        self, kind: str, domain: tuple[str, ...], flat: bool, folds: Sequence[Fold]
-    ) -> tuple[tuple[str, ...], tuple[str, ...], tuple[str, ...]]:
-        """Rows, loop and inner axes. A map whose tensors all run along the whole domain runs over it flattened."""
-        if flat:
-            return (), (), domain
-        if not domain:
-            return (), (), (self.inner,)
-        if kind == "fold":
-            kept = {a for f in folds for a in f.tensor.axes}
-            outer = domain[:-1]
-            return tuple(a for a in outer if a in kept), tuple(a for a in outer if a not in kept), domain[-1:]
-        if kind == "row" and domain[-1] != self.inner:
-            return domain, (), (self.inner,)
-        return domain[:-1], (), domain[-1:]
-
-
-def _contiguous(tensor: Tensor, domain: tuple[str, ...]) -> bool:
-    """Whether the domain's axes are all there, in order, with no component axis between them."""
-    positions = [i for i, d in enumerate(tensor.dims) if isinstance(d, str)]
-    return (
-        tensor.axes == domain and positions == list(range(positions[0], positions[0] + len(domain)))
-        if domain
-        else False
-    )
-
-
-def _loads(roots: Sequence[Node], inner: str) -> int:
-    """How many fields are read along the tile."""
-    return sum(n.kind == "Input" and inner in n.axes for n in postorder(roots))
-
-
-def live(roots: Sequence[Node], accumulators: Sequence[Node]) -> int:
-    """The most fields alive at once when evaluated in postorder, accumulators included."""
-    order = postorder(roots)
-    last: dict[Node, int] = {}
-    for i, node in enumerate(order):
-        for a in node.args:
-            last[a] = i
-    alive = most = 0
-    ends: dict[int, int] = {}
-    for i, node in enumerate(order):
-        if node.kind not in ("Const", "Size"):
-            alive += 1
-            ends[last.get(node, i)] = ends.get(last.get(node, i), 0) + 1
-        most = max(most, alive)
-        alive -= ends.pop(i, 0)
-    return most + len(accumulators)
-
-
-# folds at a result
-
-
-@dataclass(frozen=True, slots=True)
-class _Part:
-    """A result's component as a reduction: sum or max of `field` along `over`."""
-
-    field: Node
-    over: frozenset[str]
-    reduction: str
-
-    def substitute(self, b: Builder, table: dict[Node, Node]) -> "_Part":
-        return replace(self, field=b.substitute([self.field], table)[0])
-
-
-def _strip(b: Builder, node: Node) -> _Part:
-    return _Part(node.args[0], frozenset(node.over), "max" if node.kind == "Max" else "sum")
-
-
-def _fold(b: Builder, node: Node, outer: set[str]) -> _Part | None:
-    """The result as a fold, with constant factors moved inside; None if it is not one."""
-    if node is b.zero:
-        return _Part(node, frozenset(), "sum")
-    if node.is_reduction:
-        return _strip(b, node) if set(node.over) & outer else None
-    if node.kind == "Add":
-        parts = [_fold(b, x, outer) for x in node.args]
-        if any(p is None or p.reduction == "max" for p in parts) or len({p.over for p in parts if p}) > 1:
-            return None
-        whole = [p for p in parts if p]
-        return replace(whole[0], field=b.linear((c, p.field) for (c, _), p in zip(node.terms, whole)))
-    if node.kind == "Mul":
-        sums = [x for x in node.args if x.kind == "Sum" and set(x.over) & outer]
-        others = [x for x in node.args if x not in sums]
-        over = {axis for x in sums for axis in x.over}
-        if len(sums) == 1 and not any(x.axes & over for x in others) and not _depends(others, outer | over):
-            part = _strip(b, sums[0])
-            return replace(part, field=b.mul(part.field, *others))
-    return None

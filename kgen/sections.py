@@ -19,7 +19,7 @@ from kgen.printer import (
     stride,
     times,
 )
-from kgen.schedule import WORKSPACE, Fold, Kernel
+from kgen.program import WORKSPACE, Fold, Kernel
 
 LARGEST_CHUNK = (
     8  # adjacent components that a thread loads at once and splits in registers: 16 bytes in bf16, two loads in fp32

@@ -18,7 +18,7 @@ from kgen.errors import KgenError
 from kgen.ir import Graph, Tensor
 
 if TYPE_CHECKING:
-    from kgen.schedule import Kernel, Program
+    from kgen.program import Kernel, Program
 
 BYTES = 4  # of a field's element in fp32
 Flags = dict[str, bool]

@@ -7,8 +7,9 @@ import pytest
 from handmade import one
 from test_trace import FUSED, MV, OPTIONS, SGP
 
+from kgen.program import Program
 from kgen.registration import flops, independent
-from kgen.schedule import Program, schedule
+from kgen.schedule import schedule
 from kgen.trace import trace
 
 INVARIANT = {"x": "multivector", "r": "even[b]"}

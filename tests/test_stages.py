@@ -24,7 +24,8 @@ from kgen.autodiff import differentiate
 from kgen.buffers import plan
 from kgen.contract import Operand, Product
 from kgen.model import Spec
-from kgen.schedule import MOST_LIVE, Kernel, Program, schedule
+from kgen.program import MOST_LIVE, Kernel, Program
+from kgen.schedule import schedule
 from kgen.show import render
 from kgen.simplify import cost, simplify
 from kgen.spec import load

@@ -1,0 +1,458 @@
+"""The kernels and matrix products of one program: where it is cut, in which order its steps run.
+
+In: results of a graph. Out: steps that make them, with the reason for each decision as text that emitted comments
+print. The rules are those of `schedule.py`'s docstring.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+
+from kgen.between import as_outputs, depends, frontier_of, labels_of, regroup, store_between, under_all_names
+from kgen.contract import MATRIX, Contraction, Factor, Operand, Product, contractions, levels, stored, targets
+from kgen.ir import Builder, Graph, Names, Node, Output, Tensor, postorder
+from kgen.program import CROWDED, MOST_LIVE, Fold, Kernel
+from kgen.simplify import cost, naive_cost, simplify
+
+
+class Planner:
+    """Places the kernels of one direction; `plan` returns them in launch order."""
+
+    def __init__(
+        self, graph: Graph, name: str, stored: dict[Node, Node] | None = None, optional: Sequence[str] = ()
+    ) -> None:
+        self.graph, self.builder, self.name, self.optional = graph, graph.builder, name, optional
+        self.outer, self.inner = graph.axes[:-1], graph.axes[-1]
+        self.stored = stored or {}
+        self.tensors = {t.name: t for t in graph.inputs}
+        self.known: dict[Node, Node] = {}  # fields that kernels have stored for others, as inputs
+        self.factors: dict[tuple[object, ...], Tensor] = {}  # stored factors, by fields and memory order
+        self.steps: list[Kernel | Product] = []
+        self.alternatives: list[tuple[str, str]] = []
+        self.why: tuple[str, ...] = ()
+        self.coming: list[Node] = []  # fields that are computed after the factors of products
+
+    def plan(self, outputs: list[Output]) -> list[Kernel | Product]:
+        """The steps for some results; what needs different matrix products is done one after the other."""
+        for cluster in self._by_dots(outputs):
+            self._stage(self._store_products(cluster))
+        written = {t.name for step in self.steps for t in step.written}
+        assert {o.tensor.name for o in outputs} <= written, f"{self.name} leaves a result unwritten"
+        return self.steps
+
+    def _by_dots(self, outputs: Sequence[Output]) -> list[list[Output]]:
+        """Results that share matrix products; what needs none is computed along with the first."""
+        clusters: list[tuple[set[Node], list[Output]]] = []
+        for output in outputs:
+            dots, members = {n for n in postorder(output.fields) if n.kind == "Dot"}, [output]
+            if dots:
+                for other in [c for c in clusters if c[0] & dots]:
+                    clusters.remove(other)
+                    dots, members = dots | other[0], [*other[1], *members]
+                clusters.append((dots, members))
+        chosen = [members for _, members in clusters] or [[]]
+        chosen[0] += [o for o in outputs if not any(o in members for members in chosen)]
+        return chosen
+
+    def _stage(self, outputs: list[Output], *why: str) -> None:
+        """The kernels of results without Dots; the innermost of the axes that they involve is their inner one."""
+        fields = self.builder.substitute([f for o in outputs for f in o.fields], self.known)
+        groups: dict[str, list[Output]] = {}
+        for output in regroup(outputs, fields)[0]:
+            axes = frozenset(output.tensor.axes).union(*(n.axes for n in postorder(output.fields)))
+            groups.setdefault(([self.inner, *(a for a in self.graph.axes if a in axes)])[-1], []).append(output)
+        whole, self.why = (self.outer, self.inner), why
+        for inner, group in groups.items():
+            self.inner, self.outer = inner, self.graph.axes[: self.graph.axes.index(inner)]
+            self._kernels(group)
+        (self.outer, self.inner), self.why = whole, ()
+
+    def _kernels(self, outputs: list[Output]) -> None:
+        outputs = self._store_folds(outputs)
+        folds, plain = [], []
+        for output in outputs:
+            parts = self._parts(output)
+            if parts:
+                folds.append((output, parts))
+            else:
+                plain.append(output)
+        self._place(plain, folds)
+
+    # matrix products
+
+    def _store_products(self, outputs: list[Output]) -> list[Output]:
+        """Level by level, make the Dots; gives the results that are still to be computed, which read them."""
+        while found := levels(postorder(f for o in outputs for f in o.fields))[:1]:
+            products = contractions(self.builder, self.graph.axes, found[0], outputs)
+            direct = targets(products, outputs)
+            self.coming = [f for o in outputs for f in o.fields]
+            operands = self._factors([f for c in products for f in (c.left, c.right)])
+            table: dict[Node, Node] = {}
+            for c in products:
+                target = direct.get(c) or self._new_result(c)
+                result = self.tensors[target.tensor.name] = self.builder.declare(target.tensor)
+                self.steps.append(self._product(c, operands[c.left], operands[c.right], target))
+                start = target.first or 0
+                table |= {f: self.builder.input(result.name, i, result.axes) for i, f in enumerate(c.fields, start)}
+                outputs = [o for o in outputs if o.tensor is not result]
+            table.pop(self.builder.zero, None)
+            table = under_all_names(self.builder, table)
+            fields = self.builder.substitute([f for o in outputs for f in o.fields], table)
+            outputs = list(regroup(outputs, fields)[0])
+        self.coming = []
+        return outputs
+
+    def _factors(self, factors: Sequence[Factor]) -> dict[Factor, Operand]:
+        """Where the factors of products are stored; those that are nowhere yet are stored."""
+        operands: dict[Factor, Operand] = {}
+        fresh: list[Output] = []
+        for needed in factors:
+            factor = self._plainest(needed)
+            key = (factor.fields, factor.dims)
+            there = stored(factor, list(self._known_tensors().values()))
+            if not there and key not in self.factors:
+                labels = self._hinted(factor.fields)
+                self.factors[key] = tensor = Tensor(self._numbered("operand"), factor.dims, labels, dtype=MATRIX)
+                self.tensors[tensor.name] = self.builder.declare(tensor)
+                fresh.append(Output(tensor, factor.fields))
+            operands[needed] = there or Operand(self.factors[key], factor.transposed)
+        if fresh:
+            self._stage(fresh, "stores factors of matrix products, in the order in which these read them")
+        return operands
+
+    def _plainest(self, factor: Factor) -> Factor:
+        """The factor under the names of its axes that fewest of its inputs have to be renamed for."""
+        forms = [factor]
+        for axis, other in self.builder.alike:
+            names = {axis: other, other: axis}
+            forms.append(_renamed(self.builder, factor, names))
+        return min(forms, key=lambda form: self._renamed_inputs(form.fields))
+
+    def _renamed_inputs(self, fields: Iterable[Node]) -> int:
+        return sum(bool(t.source) for t in self._read(postorder(fields)))
+
+    def _known_tensors(self) -> dict[str, Tensor]:
+        """What has been stored, under all names of its axes."""
+        others = {name: t for name, t in self.builder.tensors.items() if t.source in self.tensors}
+        return self.tensors | others
+
+    def _new_result(self, c: Contraction) -> Operand:
+        return Operand(Tensor(self._numbered("contracted"), c.dims, self._hinted(c.fields), dtype=MATRIX), False)
+
+    def _product(self, c: Contraction, left: Operand, right: Operand, target: Operand) -> Product:
+        rows, contracted, columns = c.counts
+        sides = [f"{n} fields by {' '.join(axes)}" for n, axes in ((rows, c.shape.rows), (columns, c.shape.columns))]
+        note = f"rows {sides[0]}, columns {sides[1]}; contracts {contracted} fields by {' '.join(c.shape.contracted)}"
+        return Product(target.tensor.name, c.shape, c.counts, left, right, target, (note,))
+
+    def _hinted(self, fields: Sequence[Node]) -> tuple[str, ...]:
+        return labels_of([self.builder.hints.get(f, "") for f in fields])
+
+    def _parts(self, output: Output) -> list["_Part"]:
+        """The result as one fold: all components reduced in one way over the same outer axes; else nothing."""
+        parts = [_fold(self.builder, f, set(self.outer)) for f in output.fields]
+        ways = {self._way(p) for p in parts if p and p.over}
+        repeated = any(p.over & set(output.tensor.axes) for p in parts if p)  # along an axis that is summed
+        return [p for p in parts if p] if None not in parts and len(ways) == 1 and not repeated else []
+
+    def _way(self, part: "_Part") -> tuple[tuple[str, ...], str]:
+        return tuple(a for a in self.outer if a in part.over), part.reduction
+
+    def _group(self, node: Node) -> tuple[tuple[str, ...], str]:
+        return self._way(_strip(self.builder, node))
+
+    def _bodies(self, output: Output) -> list[Node]:
+        """What must not contain a fold: what a fold accumulates, or the result itself."""
+        return [p.field for p in self._parts(output)] or list(output.fields)
+
+    def _numbered(self, name: str) -> str:
+        """A name for the next tensors of a kind that there may be several of."""
+        known = {t.split("_")[0] for t in self.tensors}
+        numbers = (name, *(f"{name}{i}" for i in range(1, len(known) + 2)))
+        return next(n for n in numbers if n not in known)
+
+    def _store_folds(self, outputs: list[Output]) -> list[Output]:
+        """Stage by stage, store the folds that another field reads."""
+        roots = [f for o in outputs for f in o.fields]
+        bodies = [body for o in outputs for body in self._bodies(o)]
+        dependent = [n for n in postorder(bodies) if n.is_reduction and set(n.over) & set(self.outer)]
+        if not dependent:
+            return outputs
+        first = [n for n in dependent if not (depends(n.args, set(self.outer)))]
+        tensors, where = store_between(self.graph, first, self._numbered("folded"), self._group)
+        self._place([], [(o, [_strip(self.builder, f) for f in o.fields]) for o in as_outputs(tensors, where)])
+        self.tensors.update({t.name: self.builder.declare(t) for t in tensors})
+        table = {n: self.builder.input(t.name, i, t.axes) for n, (t, i) in where.items()}
+        self.known |= table
+        fields = self.builder.substitute(roots, table)
+        return self._store_folds(list(regroup(outputs, fields)[0]))
+
+    # one stage: no fold below the results
+
+    def _place(self, plain: list[Output], folds: list[tuple[Output, list["_Part"]]]) -> None:
+        bodies = [f for o in plain for f in o.fields] + [p.field for _, parts in folds for p in parts]
+        rows = depends(bodies, {self.inner})
+        if rows and folds:
+            plain, folds = self._cut(plain, folds, rows)
+            rows = set()
+        if not plain and not folds:
+            return
+        if folds:
+            self._fold_kernels(plain, folds)
+            return
+        note = f"one program holds a whole row, because a reduction over {self.inner} is used at once"
+        for group in self._by_domain(plain):
+            if any(n in rows for o in group for n in o.fields):
+                self._kernel("row", [*group, *self._shared_frontier(group)], [], (note,))
+            else:
+                self._map_kernels(group)
+
+    def _cut(
+        self, plain: list[Output], folds: list[tuple[Output, list["_Part"]]], rows: set[Node]
+    ) -> tuple[list[Output], list[tuple[Output, list["_Part"]]]]:
+        """Store the frontier in a row kernel; what remains reads it."""
+        b = self.builder
+        whole = [o for o in plain if self.inner not in o.tensor.axes and any(f in rows for f in o.fields)]
+        rest = [o for o in plain if o not in whole]
+        roots = [f for o in rest for f in o.fields] + [p.field for _, parts in folds for p in parts]
+        frontier = frontier_of(roots, self.inner)
+        frontier += [f for f in dict.fromkeys(roots) if f in rows and self.inner not in f.axes and f not in frontier]
+        tensors, where = store_between(self.graph, frontier, self._numbered("frontier"))
+        note = f"stores the row reductions on their own, because the next kernel folds over {' '.join(self.outer)}"
+        self._row_kernel([*whole, *as_outputs(tensors, where)], note)
+        self.tensors.update({t.name: self.builder.declare(t) for t in tensors})
+        table = {n: b.input(t.name, i, t.axes) for n, (t, i) in where.items()}
+        self.known |= table
+        fields = b.substitute([f for o in rest for f in o.fields], table)
+        cut = [(o, [p.substitute(b, table) for p in parts]) for o, parts in folds]
+        return list(regroup(rest, fields)[0]), cut
+
+    def _shared_frontier(self, outputs: list[Output]) -> list[Output]:
+        """Row reductions that a fold will need, too; without folds they cost less where they are used."""
+        later = postorder(self.coming)
+        if not any(n.is_reduction and set(n.over) & set(self.outer) for n in later):
+            return []
+        frontier = [f for f in frontier_of([f for o in outputs for f in o.fields], self.inner) if f in set(later)]
+        tensors, where = store_between(self.graph, frontier, self._numbered("frontier"))
+        self.tensors.update({t.name: self.builder.declare(t) for t in tensors})
+        self.known |= {n: self.builder.input(t.name, i, t.axes) for n, (t, i) in where.items()}
+        return as_outputs(tensors, where)
+
+    def _row_kernel(self, outputs: list[Output], note: str) -> None:
+        """A row kernel that may read a stored output in place of recomputing it, when that loads less."""
+        roots = [f for o in outputs for f in o.fields]
+        shorter = self.builder.substitute(roots, self.stored)
+        before, after = _loads(roots, self.inner), _loads(shorter, self.inner)
+        if after < before:
+            why = (
+                f"reads the stored output ({after} fields) in place of recomputing it from the inputs ({before} fields)"
+            )
+            self._kernel("row", list(regroup(outputs, shorter)[0]), [], (note, why))
+            why = "recomputes the output from the inputs, because a 16-bit stored output is too coarse"
+            self._kernel("row", outputs, [], (note, why), suffix="_recomputed")
+            self.alternatives.append((self.steps[-2].name, self.steps[-1].name))
+        else:
+            self._kernel("row", outputs, [], (note,))
+
+    def _fold_kernels(self, plain: list[Output], folds: list[tuple[Output, list["_Part"]]]) -> None:
+        """One kernel for each set of folded axes; elementwise results ride with the first. Split by live values."""
+        groups: dict[tuple[tuple[str, ...], tuple[str, ...], str], list[Fold]] = {}
+        for output, parts in folds:
+            over, reduction = next(self._way(p) for p in parts if p.over)
+            kept = tuple(a for a in self.outer if a in output.tensor.axes)
+            fold = Fold(output.tensor, tuple(p.field for p in parts), reduction)
+            groups.setdefault((over, kept, reduction), []).append(fold)
+        beside: dict[frozenset[str], list[Output]] = {}
+        for domain, members in self._domains(plain).items():
+            beside.setdefault(frozenset(domain) & set(self.outer), []).extend(members)
+        for (over, kept, _), group in groups.items():
+            here = beside.pop(frozenset((*over, *kept)), [])
+            roots = [f for o in here for f in o.fields] + [f for g in group for f in g.fields]
+            if here and self._overflows(roots, [f for g in group for f in g.fields]):
+                why = "apart from the folds, because together they need more registers than a thread has"
+                for part in self._by_domain(here):
+                    self._map_kernels(part, why)
+                here = []
+            note = f"accumulates in registers over {' '.join(over)}; the partial results are added in a fixed order"
+            self._kernel("fold", here, group, (note,))
+        for rest in beside.values():
+            for part in self._by_domain(rest):
+                self._map_kernels(part)
+
+    def _map_kernels(self, outputs: list[Output], *notes: str) -> None:
+        """One kernel for results of one domain, or one for each when together they need too many registers."""
+        if len(outputs) > 1 and self._overflows([f for o in outputs for f in o.fields], []):
+            why = "one result alone, because together they need more registers than a thread has"
+            for output in outputs:
+                self._kernel("map", [output], [], (*notes, why))
+        else:
+            self._kernel("map", outputs, [], notes)
+
+    def _overflows(self, roots: list[Node], accumulators: list[Node]) -> bool:
+        """Whether one kernel would need more registers than a thread has; what is far beyond is not factored first."""
+        if live(roots, accumulators) > 2 * MOST_LIVE:
+            return True
+        return live(self._factored(roots), accumulators) > MOST_LIVE
+
+    def _factored(self, roots: list[Node]) -> list[Node]:
+        """Equal fields with fewer operations; as they are, where factoring finds a Dot, which no kernel computes."""
+        better = simplify(self.builder, roots)
+        return roots if any(n.kind == "Dot" for n in postorder(better)) else better
+
+    def _by_domain(self, plain: list[Output]) -> list[list[Output]]:
+        """Results that vary along the same axes share a kernel."""
+        return list(self._domains(plain).values())
+
+    def _domains(self, plain: list[Output]) -> dict[tuple[str, ...], list[Output]]:
+        groups: dict[tuple[str, ...], list[Output]] = {}
+        for output in plain:
+            axes = frozenset(output.tensor.axes).union(*(n.axes for n in postorder(output.fields)))
+            groups.setdefault(tuple(a for a in self.graph.axes if a in axes), []).append(output)
+        return groups
+
+    # one kernel
+
+    def _kernel(
+        self, kind: str, stores: list[Output], folds: list[Fold], notes: tuple[str, ...], suffix: str = ""
+    ) -> None:
+        roots = [f for o in stores for f in o.fields] + [f for g in folds for f in g.fields]
+        naive = naive_cost(roots, self.builder.hints)
+        better = self._factored(roots)
+        stores_, rest = regroup(stores, better)
+        folds_ = []
+        for fold in folds:
+            folds_.append(replace(fold, fields=tuple(rest[: len(fold.fields)])))
+            del rest[: len(fold.fields)]
+        nodes = postorder(better)
+        tensors = self._read(nodes)
+        axes = frozenset[str]().union(
+            *(n.axes for n in nodes), *(o.tensor.axes for o in stores), *(g.tensor.axes for g in folds)
+        )
+        domain = tuple(a for a in self.graph.axes if a in axes)
+        flat = kind == "map" and all(_contiguous(t, domain) for t in (*tensors, *(o.tensor for o in stores_)))
+        rows, loop, inner = self._divide(kind, domain, flat, folds_)
+        numbers = tuple(n.tensor for n in nodes if n.kind == "Input" and n.tensor in self.graph.numbers)
+        number = sum(isinstance(s, Kernel) and s.name.startswith(self.name) for s in self.steps) - (suffix != "")
+        name = f"{self.name}{'_' + str(number) if number else ''}{suffix}"
+        alive = live(better, [f for fold in folds_ for f in fold.fields])
+        if kind == "fold" and alive >= CROWDED:
+            notes = (*notes, f"reloads what does not depend on the row, because {alive} fields are alive at once")
+        self.steps.append(
+            Kernel(
+                name,
+                kind,
+                rows,
+                loop,
+                inner,
+                tensors,
+                numbers,
+                stores_,
+                tuple(folds_),
+                (*self.why, *notes),
+                cost(better),
+                naive,
+                alive,
+                flat,
+                tuple(dict.fromkeys(t.memory for t in tensors if t.memory in self.optional)),
+            )
+        )
+
+    def _read(self, nodes: Iterable[Node]) -> tuple[Tensor, ...]:
+        used = {n.tensor for n in nodes if n.kind == "Input"}
+        return tuple(t for name, t in self._known_tensors().items() if name in used)
+
+    def _divide(
+        self, kind: str, domain: tuple[str, ...], flat: bool, folds: Sequence[Fold]
+    ) -> tuple[tuple[str, ...], tuple[str, ...], tuple[str, ...]]:
+        """Rows, loop and inner axes. A map whose tensors all run along the whole domain runs over it flattened."""
+        if flat:
+            return (), (), domain
+        if not domain:
+            return (), (), (self.inner,)
+        if kind == "fold":
+            kept = {a for f in folds for a in f.tensor.axes}
+            outer = domain[:-1]
+            return tuple(a for a in outer if a in kept), tuple(a for a in outer if a not in kept), domain[-1:]
+        if kind == "row" and domain[-1] != self.inner:
+            return domain, (), (self.inner,)
+        return domain[:-1], (), domain[-1:]
+
+
+def _renamed(b: Builder, factor: Factor, names: Names) -> Factor:
+    """A factor under other names of its axes."""
+    dims = tuple(names.get(d, d) if isinstance(d, str) else d for d in factor.dims)
+    turned = _renamed(b, factor.turned, names) if factor.turned else None
+    return replace(factor, fields=tuple(b.rename(factor.fields, names)), dims=dims, turned=turned)
+
+
+def _contiguous(tensor: Tensor, domain: tuple[str, ...]) -> bool:
+    """Whether the domain's axes are all there, in order, with no component axis between them."""
+    positions = [i for i, d in enumerate(tensor.dims) if isinstance(d, str)]
+    return (
+        tensor.axes == domain and positions == list(range(positions[0], positions[0] + len(domain)))
+        if domain
+        else False
+    )
+
+
+def _loads(roots: Sequence[Node], inner: str) -> int:
+    """How many fields are read along the tile."""
+    return sum(n.kind == "Input" and inner in n.axes for n in postorder(roots))
+
+
+def live(roots: Sequence[Node], accumulators: Sequence[Node]) -> int:
+    """The most fields alive at once when evaluated in postorder, accumulators included."""
+    order = postorder(roots)
+    last: dict[Node, int] = {}
+    for i, node in enumerate(order):
+        for a in node.args:
+            last[a] = i
+    alive = most = 0
+    ends: dict[int, int] = {}
+    for i, node in enumerate(order):
+        if node.kind not in ("Const", "Size"):
+            alive += 1
+            ends[last.get(node, i)] = ends.get(last.get(node, i), 0) + 1
+        most = max(most, alive)
+        alive -= ends.pop(i, 0)
+    return most + len(accumulators)
+
+
+# folds at a result
+
+
+@dataclass(frozen=True, slots=True)
+class _Part:
+    """A result's component as a reduction: sum or max of `field` along `over`."""
+
+    field: Node
+    over: frozenset[str]
+    reduction: str
+
+    def substitute(self, b: Builder, table: dict[Node, Node]) -> "_Part":
+        return replace(self, field=b.substitute([self.field], table)[0])
+
+
+def _strip(b: Builder, node: Node) -> _Part:
+    return _Part(node.args[0], frozenset(node.over), "max" if node.kind == "Max" else "sum")
+
+
+def _fold(b: Builder, node: Node, outer: set[str]) -> _Part | None:
+    """The result as a fold, with constant factors moved inside; None if it is not one."""
+    if node is b.zero:
+        return _Part(node, frozenset(), "sum")
+    if node.is_reduction:
+        return _strip(b, node) if set(node.over) & outer else None
+    if node.kind == "Add":
+        parts = [_fold(b, x, outer) for x in node.args]
+        if any(p is None or p.reduction == "max" for p in parts) or len({p.over for p in parts if p}) > 1:
+            return None
+        whole = [p for p in parts if p]
+        return replace(whole[0], field=b.linear((c, p.field) for (c, _), p in zip(node.terms, whole)))
+    if node.kind == "Mul":
+        sums = [x for x in node.args if x.kind == "Sum" and set(x.over) & outer]
+        others = [x for x in node.args if x not in sums]
+        over = {axis for x in sums for axis in x.over}
+        if len(sums) == 1 and not any(x.axes & over for x in others) and not depends(others, outer | over):
+            part = _strip(b, sums[0])
+            return replace(part, field=b.mul(part.field, *others))
+    return None

@@ -1,0 +1,93 @@
+"""What the scheduler gives: kernels and matrix products in order, and the tensors between them.
+
+In and out: frozen data, which the emitting stages read. Nothing here decides anything.
+"""
+
+from dataclasses import dataclass
+
+from kgen.contract import Product
+from kgen.ir import Graph, Node, Output, Tensor
+from kgen.simplify import Cost
+
+WORKSPACE = "workspace"  # Tensor.dtype of what kernels hand to each other: the arithmetic's type, fp32 or fp64
+CROWDED = 121  # live fields from which on a thread has one element, and nothing stays in registers over a loop
+MOST_LIVE = 235  # fields alive at once, per element, before a kernel's results are split (a thread has 255 registers)
+
+
+@dataclass(frozen=True, slots=True)
+class Fold:
+    """A result that is reduced over the kernel's loop; `field` is what is accumulated for each component."""
+
+    tensor: Tensor
+    fields: tuple[Node, ...]
+    reduction: str = "sum"  # or "max"
+
+
+@dataclass(frozen=True, slots=True)
+class Kernel:
+    """One launch. `rows` index the programs' rows, `loop` is folded inside a program, `inner` runs along the tile."""
+
+    name: str
+    kind: str  # "map", "row" or "fold"
+    rows: tuple[str, ...]
+    loop: tuple[str, ...]
+    inner: tuple[str, ...]  # several axes when the tile runs over the flattened tensor
+    inputs: tuple[Tensor, ...]
+    numbers: tuple[str, ...]
+    stores: tuple[Output, ...]
+    folds: tuple[Fold, ...]
+    notes: tuple[str, ...]
+    cost: Cost
+    naive: Cost
+    live: int  # fields alive at once, accumulators included
+    flat: bool  # every tensor runs along the whole domain: the tile runs over it flattened
+    optional: tuple[str, ...]  # inputs that may be missing
+
+    @property
+    def crowded(self) -> bool:
+        """Whether a thread's registers hold hardly more than one element's fields."""
+        return self.live >= CROWDED
+
+    @property
+    def roots(self) -> list[Node]:
+        return [f for s in self.stores for f in s.fields] + [f for s in self.folds for f in s.fields]
+
+    @property
+    def written(self) -> tuple[Tensor, ...]:
+        return (*(o.tensor for o in self.stores), *(f.tensor for f in self.folds))
+
+    @property
+    def axes(self) -> tuple[str, ...]:
+        return (*self.rows, *self.loop, *self.inner)
+
+
+@dataclass(frozen=True, slots=True)
+class Program:
+    """One order of one variant's derivatives: kernels in launch order and the tensors between them."""
+
+    graph: Graph
+    inputs: tuple[Tensor, ...]  # what the launcher takes: the spec's inputs, saved tensors, cotangents
+    outputs: tuple[Tensor, ...]
+    saved: tuple[Tensor, ...]  # forward: kept for the backward
+    optional: tuple[str, ...]  # cotangents that may be missing, which reads as zero
+    steps: tuple[Kernel | Product, ...]
+    alternatives: tuple[tuple[str, str], ...] = ()  # (kernel, the kernel that replaces it for 16-bit results)
+
+    @property
+    def kernels(self) -> tuple[Kernel, ...]:
+        return tuple(step for step in self.steps if isinstance(step, Kernel))
+
+    @property
+    def products(self) -> tuple[Product, ...]:
+        return tuple(step for step in self.steps if isinstance(step, Product))
+
+    @property
+    def cost(self) -> int:
+        return sum(k.cost.total for k in self.kernels) + sum(2 * p.multiplications for p in self.products)
+
+    def reached(self, step: Kernel | Product) -> frozenset[str]:
+        """The results that need a step: those that it writes, and those of the steps that read what it writes."""
+        names = {t.name for t in step.written}
+        later = self.steps[self.steps.index(step) + 1 :]
+        readers = [self.reached(s) for s in later if names & {t.memory for t in s.inputs}]
+        return frozenset(t.name for t in (*self.outputs, *self.saved) if t.name in names).union(*readers)
