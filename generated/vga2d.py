@@ -215,13 +215,13 @@ LAUNCH = {
     ),
     "fused_gelu_fcgp_norm_with_normalize_double_backward_long": Launch(elements=2, warps=8, tile=512, pack=512),
     "fused_gelu_fcgp_norm_with_normalize_double_backward_1": Launch(elements=4, warps=4, tile=512, pack=512),
-    "fused_gelu_fcgp_norm_with_normalize_double_backward_2": Launch(elements=4, warps=4, tile=512, pack=512),
+    "fused_gelu_fcgp_norm_with_normalize_double_backward_2": Launch(elements=1, warps=4, tile=128, pack=128),
     "fused_gelu_fcgp_norm_with_normalize_double_backward_3": Launch(
         elements=2, warps=16, tile=256, pack=256, resident=2048
     ),
     "fused_gelu_fcgp_norm_with_normalize_double_backward_3_long": Launch(elements=4, warps=4, tile=512, pack=32),
-    "fused_gelu_fcgp_norm_with_normalize_double_backward_4": Launch(elements=8, warps=4, tile=256, pack=1024),
-    "fused_gelu_fcgp_norm_with_normalize_double_backward_5": Launch(elements=4, warps=4, tile=512, pack=512),
+    "fused_gelu_fcgp_norm_with_normalize_double_backward_4": Launch(elements=4, warps=4, tile=512, pack=512),
+    "fused_gelu_fcgp_norm_with_normalize_double_backward_5": Launch(elements=1, warps=4, tile=128, pack=128),
     "fused_gelu_fcgp_norm_with_normalize_double_backward_6": Launch(
         elements=2, warps=32, tile=64, pack=32, resident=512
     ),
@@ -242,9 +242,9 @@ LAUNCH = {
     "fused_gelu_fcgp_norm_without_normalize_double_backward_1": Launch(
         elements=2, warps=32, tile=64, pack=32, resident=512
     ),
-    "fused_gelu_fcgp_norm_without_normalize_double_backward_2": Launch(elements=4, warps=4, tile=512, pack=512),
+    "fused_gelu_fcgp_norm_without_normalize_double_backward_2": Launch(elements=1, warps=4, tile=128, pack=128),
     "fused_gelu_fcgp_norm_without_normalize_double_backward_3": Launch(elements=4, warps=4, tile=512, pack=512),
-    "fused_gelu_fcgp_norm_without_normalize_double_backward_4": Launch(elements=4, warps=4, tile=512, pack=512),
+    "fused_gelu_fcgp_norm_without_normalize_double_backward_4": Launch(elements=1, warps=4, tile=128, pack=128),
     "mv_linear": Launch(elements=8, warps=4, tile=256, pack=1024),
     "mv_linear_backward": Launch(elements=1, warps=2, tile=64, pack=64, programs=10, registers=96),
     "mv_linear_double_backward": Launch(elements=4, warps=4, tile=512, pack=512),
@@ -257,7 +257,7 @@ LAUNCH = {
     "layer_with_normalize_backward_long": Launch(elements=4, warps=4, tile=512, pack=32),
     "layer_with_normalize_backward_1": Launch(elements=1, warps=2, tile=64, pack=64, programs=8, registers=128),
     "layer_without_normalize": Launch(elements=1, warps=32, tile=256, pack=256, resident=2048),
-    "layer_without_normalize_backward": Launch(elements=4, warps=4, tile=512, pack=512),
+    "layer_without_normalize_backward": Launch(elements=1, warps=4, tile=128, pack=128),
     "layer_without_normalize_backward_1": Launch(elements=1, warps=2, tile=64, pack=64, programs=10, registers=96),
     "fc_layer_with_normalize": Launch(elements=4, warps=4, tile=512, pack=512),
     "fc_layer_with_normalize_1": Launch(elements=4, warps=4, tile=512, pack=512),
@@ -268,14 +268,14 @@ LAUNCH = {
     "fc_layer_with_normalize_backward_1_long": Launch(elements=2, warps=8, tile=512, pack=512),
     "fc_layer_with_normalize_backward_2": Launch(elements=4, warps=4, tile=512, pack=512),
     "fc_layer_with_normalize_backward_3": Launch(elements=8, warps=4, tile=256, pack=1024),
-    "fc_layer_with_normalize_backward_4": Launch(elements=4, warps=4, tile=512, pack=512),
+    "fc_layer_with_normalize_backward_4": Launch(elements=1, warps=4, tile=128, pack=128),
     "fc_layer_with_normalize_backward_5": Launch(elements=1, warps=2, tile=64, pack=64, programs=10, registers=96),
     "fc_layer_without_normalize": Launch(elements=4, warps=4, tile=512, pack=512),
     "fc_layer_without_normalize_1": Launch(elements=4, warps=4, tile=512, pack=512),
     "fc_layer_without_normalize_backward": Launch(elements=4, warps=4, tile=512, pack=512),
     "fc_layer_without_normalize_backward_1": Launch(elements=4, warps=4, tile=512, pack=512),
     "fc_layer_without_normalize_backward_2": Launch(elements=8, warps=4, tile=256, pack=1024),
-    "fc_layer_without_normalize_backward_3": Launch(elements=4, warps=4, tile=512, pack=512),
+    "fc_layer_without_normalize_backward_3": Launch(elements=1, warps=4, tile=128, pack=128),
     "fc_layer_without_normalize_backward_4": Launch(elements=1, warps=2, tile=64, pack=64, programs=10, registers=96),
 }
 

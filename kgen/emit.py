@@ -108,8 +108,9 @@ def kernel_texts(variant: Variant) -> list[tuple[KernelText, str]]:
             stored = any(o.tensor.dtype == MATRIX for o in kernel.stores)
             products = stored or any(t.dtype == MATRIX for t in kernel.inputs)
             kind = {"map": "operands", "row": "row operands"}.get(kernel.kind, kernel.kind) if stored else kernel.kind
+            held = max(kernel.live, sum(len(t.labels) for t in kernel.inputs)) if kind == "operands" else kernel.live
             texts = sections(kernel, program.graph.builder)
-            result += [(t, launch_row(t.form, kernel.live, kind, products)) for t in texts]
+            result += [(t, launch_row(t.form, held, kind, products)) for t in texts]
     return result
 
 
@@ -133,7 +134,8 @@ def launch_row(form: str, alive: int, kind: str, products: bool) -> str:
     elif kind in ("map", "operands") and alive <= LIGHT // 4:
         row = {"elements": 8, "warps": 4, "tile": 256, "pack": 1024}  # hardly more than a copy
     elif kind == "operands" and alive <= LIGHT:
-        row = {"elements": 4, "warps": 4, "tile": 512, "pack": 512}  # stores more than it holds
+        elements = 4 if alive <= LIGHT // 2 else 1
+        row = {"elements": elements, "warps": 4, "tile": 128 * elements, "pack": 128 * elements}
     elif kind.startswith("row") and products and alive <= LIGHT:
         row = {"elements": 2, "warps": 16, "tile": 256, "pack": 256, "resident": _resident(alive)}
     elif kind == "row operands":

@@ -278,7 +278,8 @@ def draw(case, extents, dtype=torch.float64, scale=1.0):
 # in fp64 where an input is; 16-bit results are rounded once, and may be off by the spacing of the format's numbers. In
 # fp64 inputs and cotangents are of size one, and so is what errors are measured by, at least: terms may cancel.
 TOLERANCE = {torch.float64: 1e-12, torch.float32: 1e-5, torch.float16: 2.0**-10, torch.bfloat16: 2.0**-7}
-ROUNDED = 2.0**-4  # of matrix products in bf16, whose factors are rounded, too: a gradient passes through several
+# Of matrix products in bf16, whose factors are rounded, too, and in the interpreter cut off: a gradient meets several.
+ROUNDED = 2.0**-3 if INTERPRETED else 2.0**-4
 
 
 def seeded(name, like):
@@ -324,7 +325,8 @@ def run(case, inputs, wanted=None, second=False, further=False):
         torch.testing.assert_close(x, before[name], rtol=0, atol=0, equal_nan=True, msg=f"{name} was written to")
     if (GPU or INTERPRETED) and all(x.numel() for x in inputs.values()):
         assert LAUNCHED[0] != BACKWARD, "no kernel was launched forward"
-        if not second and any(x.any() for name, x in found.items() if name.startswith("d ")):
+        kernels = not second and not case.products  # gradients that are products of matrices need none
+        if kernels and any(x.any() for name, x in found.items() if name.startswith("d ")):
             assert LAUNCHED[-1] != BACKWARD, "no kernel was launched backward"
     return found
 
