@@ -14,7 +14,7 @@ from kgen.program import Program
 
 @dataclass(frozen=True, slots=True)
 class Lifetime:
-    """An intermediate tensor: written by kernel `first`, read for the last time by kernel `last` (launch numbers)."""
+    """An intermediate tensor: written by step `first`, read for the last time by step `last` (of `Program.steps`)."""
 
     tensor: Tensor
     first: int
