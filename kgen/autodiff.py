@@ -83,9 +83,7 @@ def _unbroadcast(b: Builder, contribution: Node, result: Node, argument: Node) -
 
     The contribution may itself lack such an axis; `Builder.sum` then multiplies by the axis's size.
     """
-    reduced = set(result.over) if result.kind in ("Sum", "Max", "Dot") else set[str]()
-    axes = result.axes | reduced
-    return b.sum(contribution, axes - argument.axes)
+    return b.sum(contribution, (result.axes | result.reduced) - argument.axes)
 
 
 def _add(b: Builder, node: Node, g: Node) -> list[Contribution]:

@@ -12,6 +12,8 @@ from kgen.program import WORKSPACE
 
 @dataclass(frozen=True, slots=True)
 class Stored:
+    """Tensors that hold fields, and the fields that are read from them, by what they hold."""
+
     tensors: tuple[Tensor, ...]
     table: dict[Node, Node]
 
@@ -24,6 +26,11 @@ def regroup(outputs: Sequence[Output], fields: Sequence[Node]) -> tuple[tuple[Ou
         result.append(replace(output, fields=tuple(rest[: len(output.fields)])))
         del rest[: len(output.fields)]
     return tuple(result), rest
+
+
+def substituted(b: Builder, outputs: Sequence[Output], table: dict[Node, Node]) -> list[Output]:
+    """Outputs with every field of the table replaced."""
+    return list(regroup(outputs, b.substitute([f for o in outputs for f in o.fields], table))[0])
 
 
 def store_between(
@@ -47,6 +54,7 @@ def store_between(
 
 
 def labels_of(hints: Sequence[str]) -> tuple[str, ...]:
+    """A label for each component: its hint, or its number where that is missing or taken."""
     labels: list[str] = []
     for i, hint in enumerate(hints):
         labels.append(hint if hint and hint not in labels else str(i))
@@ -54,6 +62,7 @@ def labels_of(hints: Sequence[str]) -> tuple[str, ...]:
 
 
 def as_outputs(tensors: Sequence[Tensor], where: dict[Node, tuple[Tensor, int]]) -> list[Output]:
+    """The tensors with the fields that have a place in them."""
     placed = {(owner.name, i): node for node, (owner, i) in where.items()}
     return [Output(t, tuple(placed[t.name, i] for i in range(len(t.labels)))) for t in tensors]
 
@@ -61,8 +70,7 @@ def as_outputs(tensors: Sequence[Tensor], where: dict[Node, tuple[Tensor, int]])
 def under_all_names(b: Builder, table: dict[Node, Node]) -> dict[Node, Node]:
     """The table, and the same with axes of one extent exchanged."""
     found = dict(table)
-    for axis, other in b.alike:
-        names = {axis: other, other: axis}
+    for names in b.exchanges:
         found |= dict(zip(b.rename(list(table), names), b.rename(list(table.values()), names)))
     return found
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from kgen.ir import Tensor, postorder
 from kgen.model import Kernel, Spec
-from kgen.trace import paths, trace
+from kgen.trace import by_default, paths
 
 
 def constants(spec: Spec) -> str:
@@ -40,14 +40,14 @@ def describe(spec: Spec, kernel: Kernel) -> dict[str, Any]:
         "options": {o.name: o.default for o in kernel.options},
         "grads": kernel.grads,
         "indices": {t.name: t.dtype for t in inputs if t.dtype},
-        "products": any(n.kind == "Dot" for n in postorder(trace(spec, kernel, {}).roots)),
+        "products": any(n.kind == "Dot" for n in postorder(by_default(spec, kernel).roots)),
     }
 
 
 @lru_cache
 def tensors(spec: Spec, kernel: Kernel) -> tuple[tuple[Tensor, ...], tuple[Tensor, ...]]:
     """The tensors that a kernel takes and gives, bool options at their defaults; axes of one extent have one name."""
-    graph = trace(spec, kernel, {})
+    graph = by_default(spec, kernel)
     inputs, outputs = graph.inputs, tuple(o.tensor for o in graph.outputs)
     shown = [tuple(replace(t, dims=graph.extents(t.dims)) for t in side) for side in (inputs, outputs)]
     return shown[0], shown[1]

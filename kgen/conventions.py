@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from kgen.ir import postorder
 from kgen.model import COMPONENT_AXES, Argument, Kernel, Spec
-from kgen.trace import trace
+from kgen.trace import by_default
 
 
 class Convention(NamedTuple):
@@ -29,7 +29,7 @@ CONVENTIONS = {
 def weights(spec: Spec) -> dict[str, tuple[str, ...]]:
     """The axes in memory of each weights input, by the names of a convention; without those that no library has."""
     every = [(k, a) for k in spec.kernels for a in k.inputs if a.type and a.type.kind == "weights"]
-    contracted = {k.name: _contracted(spec, k) for k, _ in every}
+    contracted = {k.name: _contracted(spec, k) for k in spec.kernels}
     named = {f"{k.name}.{a.name}": _roles(a, contracted[k.name].get(a.name, set())) for k, a in every}
     return {name: roles for name, roles in named.items() if roles}
 
@@ -37,7 +37,7 @@ def weights(spec: Spec) -> dict[str, tuple[str, ...]]:
 def _contracted(spec: Spec, kernel: Kernel) -> dict[str, set[str]]:
     """The axes along which a product of matrices contracts each tensor."""
     found: dict[str, set[str]] = {}
-    for node in postorder(trace(spec, kernel, {}).roots):
+    for node in postorder(by_default(spec, kernel).roots):
         for a in node.args if node.kind == "Dot" else ():
             if a.kind == "Input":
                 found.setdefault(a.tensor, set()).update(node.over)

@@ -115,6 +115,11 @@ class Node:
         return self.payload  # type: ignore[return-value]
 
     @property
+    def reduced(self) -> frozenset[str]:
+        """The axes that the node sums or maximises over; none for a node that reduces nothing."""
+        return frozenset(self.over) if self.kind in ("Sum", "Max", "Dot") else frozenset()
+
+    @property
     def pairs(self) -> tuple[tuple["Node", "Node"], ...]:
         """Dot: the factors; those on either side vary along the same axes."""
         assert self.kind == "Dot"
@@ -157,6 +162,11 @@ class Builder:
         return node
 
     # leaves
+
+    @property
+    def exchanges(self) -> list["Names"]:
+        """For each two axes of one extent, the names under which fields are the same."""
+        return [{axis: other, other: axis} for axis, other in self.alike]
 
     def declare(self, tensor: "Tensor") -> "Tensor":
         """Make a tensor known, so that what is read from it can be had under other names of its axes."""

@@ -158,7 +158,7 @@ class _Launcher:
     def _product(self, product: Product) -> list[str]:
         """One call of torch's product, of factors seen as matrices."""
         s, (rows, contracted, columns) = product.shape, product.counts
-        sides = [_extent(n, axes) for n, axes in ((rows, s.rows), (contracted, s.contracted), (columns, s.columns))]
+        sides = [_count(axes, n) for n, axes in ((rows, s.rows), (contracted, s.contracted), (columns, s.columns))]
         left = self._matrix(product.left, s.batch, sides[0], sides[1])
         right = self._matrix(product.right, s.batch, sides[1], sides[2])
         given = [f"has_{t.memory}" for t in product.inputs if t.memory in self.program.optional]
@@ -301,13 +301,9 @@ def _guarded(guard: str, steps: Iterable[tuple[str, list[str]]]) -> list[str]:
     return [f"if {guard}:", *(f"    {line}" for line in lines)] if guard and lines else lines
 
 
-def _extent(fields: int, axes: Sequence[str]) -> str:
-    """The rows or columns of fields stacked along axes."""
-    return " * ".join([*([str(fields)] if fields > 1 else []), *map(size_name, axes)])
-
-
-def _count(axes: Sequence[str]) -> str:
-    return " * ".join(size_name(a) for a in axes) or "1"
+def _count(axes: Sequence[str], fields: int = 1) -> str:
+    """The positions along axes, of several fields that are stacked there."""
+    return " * ".join([*([str(fields)] if fields > 1 else []), *map(size_name, axes)]) or "1"
 
 
 # operators

@@ -7,7 +7,16 @@ print. The rules are those of `schedule.py`'s docstring.
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
-from kgen.between import as_outputs, depends, frontier_of, labels_of, regroup, store_between, under_all_names
+from kgen.between import (
+    as_outputs,
+    depends,
+    frontier_of,
+    labels_of,
+    regroup,
+    store_between,
+    substituted,
+    under_all_names,
+)
 from kgen.contract import MATRIX, Contraction, Factor, Operand, Product, contractions, levels, stored, targets
 from kgen.ir import Builder, Graph, Names, Node, Output, Tensor, postorder
 from kgen.program import CROWDED, MOST_LIVE, Fold, Kernel
@@ -55,9 +64,8 @@ class Planner:
 
     def _stage(self, outputs: list[Output], *why: str) -> None:
         """The kernels of results without Dots; the innermost of the axes that they involve is their inner one."""
-        fields = self.builder.substitute([f for o in outputs for f in o.fields], self.known)
         groups: dict[str, list[Output]] = {}
-        for output in regroup(outputs, fields)[0]:
+        for output in substituted(self.builder, outputs, self.known):
             axes = frozenset(output.tensor.axes).union(*(n.axes for n in postorder(output.fields)))
             groups.setdefault(([self.inner, *(a for a in self.graph.axes if a in axes)])[-1], []).append(output)
         whole, self.why = (self.outer, self.inner), why
@@ -95,9 +103,7 @@ class Planner:
                 table |= {f: self.builder.input(result.name, i, result.axes) for i, f in enumerate(c.fields, start)}
                 outputs = [o for o in outputs if o.tensor is not result]
             table.pop(self.builder.zero, None)
-            table = under_all_names(self.builder, table)
-            fields = self.builder.substitute([f for o in outputs for f in o.fields], table)
-            outputs = list(regroup(outputs, fields)[0])
+            outputs = substituted(self.builder, outputs, under_all_names(self.builder, table))
         self.coming = []
         return outputs
 
@@ -121,10 +127,7 @@ class Planner:
 
     def _plainest(self, factor: Factor) -> Factor:
         """The factor under the names of its axes that fewest of its inputs have to be renamed for."""
-        forms = [factor]
-        for axis, other in self.builder.alike:
-            names = {axis: other, other: axis}
-            forms.append(_renamed(self.builder, factor, names))
+        forms = [factor, *(_renamed(self.builder, factor, names) for names in self.builder.exchanges)]
         return min(forms, key=lambda form: self._renamed_inputs(form.fields))
 
     def _renamed_inputs(self, fields: Iterable[Node]) -> int:
@@ -172,7 +175,6 @@ class Planner:
 
     def _store_folds(self, outputs: list[Output]) -> list[Output]:
         """Stage by stage, store the folds that another field reads."""
-        roots = [f for o in outputs for f in o.fields]
         bodies = [body for o in outputs for body in self._bodies(o)]
         dependent = [n for n in postorder(bodies) if n.is_reduction and set(n.over) & set(self.outer)]
         if not dependent:
@@ -180,11 +182,14 @@ class Planner:
         first = [n for n in dependent if not (depends(n.args, set(self.outer)))]
         tensors, where = store_between(self.graph, first, self._numbered("folded"), self._group)
         self._place([], [(o, [_strip(self.builder, f) for f in o.fields]) for o in as_outputs(tensors, where)])
+        return self._store_folds(substituted(self.builder, outputs, self._remember(tensors, where)))
+
+    def _remember(self, tensors: Sequence[Tensor], where: dict[Node, tuple[Tensor, int]]) -> dict[Node, Node]:
+        """Stored fields as inputs, for this stage and the later ones."""
         self.tensors.update({t.name: self.builder.declare(t) for t in tensors})
         table = {n: self.builder.input(t.name, i, t.axes) for n, (t, i) in where.items()}
         self.known |= table
-        fields = self.builder.substitute(roots, table)
-        return self._store_folds(list(regroup(outputs, fields)[0]))
+        return table
 
     # one stage: no fold below the results
 
@@ -219,12 +224,9 @@ class Planner:
         tensors, where = store_between(self.graph, frontier, self._numbered("frontier"))
         note = f"stores the row reductions on their own, because the next kernel folds over {' '.join(self.outer)}"
         self._row_kernel([*whole, *as_outputs(tensors, where)], note)
-        self.tensors.update({t.name: self.builder.declare(t) for t in tensors})
-        table = {n: b.input(t.name, i, t.axes) for n, (t, i) in where.items()}
-        self.known |= table
-        fields = b.substitute([f for o in rest for f in o.fields], table)
+        table = self._remember(tensors, where)
         cut = [(o, [p.substitute(b, table) for p in parts]) for o, parts in folds]
-        return list(regroup(rest, fields)[0]), cut
+        return substituted(b, rest, table), cut
 
     def _shared_frontier(self, outputs: list[Output]) -> list[Output]:
         """Row reductions that a fold will need, too; without folds they cost less where they are used."""
@@ -233,8 +235,7 @@ class Planner:
             return []
         frontier = [f for f in frontier_of([f for o in outputs for f in o.fields], self.inner) if f in set(later)]
         tensors, where = store_between(self.graph, frontier, self._numbered("frontier"))
-        self.tensors.update({t.name: self.builder.declare(t) for t in tensors})
-        self.known |= {n: self.builder.input(t.name, i, t.axes) for n, (t, i) in where.items()}
+        self._remember(tensors, where)
         return as_outputs(tensors, where)
 
     def _row_kernel(self, outputs: list[Output], note: str) -> None:

@@ -18,8 +18,7 @@ def independent(forward: Program) -> tuple[str, ...]:
     them. A gradient of what lacks such an axis is a plain sum over it, to any order.
     """
     nodes = postorder(forward.graph.roots)
-    bound = {axis for n in nodes if n.kind in ("Sum", "Max", "Dot") for axis in n.over}
-    bound |= {n.axis for n in nodes if n.kind == "Size"}
+    bound = {axis for n in nodes for axis in n.reduced} | {n.axis for n in nodes if n.kind == "Size"}
     for pair in forward.graph.builder.alike:
         bound |= set(pair) if bound & set(pair) else set()
     results = [set(t.axes) for t in forward.outputs]

@@ -8,6 +8,7 @@ operations are rows of `ops.py`; this module walks the syntax tree.
 
 import ast
 from collections.abc import Sequence
+from functools import lru_cache
 from itertools import product
 
 from kgen import arguments, ops
@@ -27,6 +28,12 @@ LARGEST = 10**38  # about the largest number of fp32
 def trace(spec: Spec, kernel: Kernel, flags: dict[str, bool]) -> Graph:
     """The graph of one variant; bool options that `flags` lacks have their defaults."""
     return _Tracer(spec, kernel, flags).graph()
+
+
+@lru_cache
+def by_default(spec: Spec, kernel: Kernel) -> Graph:
+    """The graph with all bool options at their defaults, to look at: several stages do."""
+    return trace(spec, kernel, {})
 
 
 def paths(spec: Spec, kernel: Kernel, input_name: str) -> tuple[Path, ...]:
