@@ -110,7 +110,8 @@ def kernel_texts(variant: Variant) -> list[tuple[KernelText, str]]:
             kind = {"map": "operands", "row": "row operands"}.get(kernel.kind, kernel.kind) if stored else kernel.kind
             held = max(kernel.live, sum(len(t.labels) for t in kernel.inputs)) if kind == "operands" else kernel.live
             texts = sections(kernel, program.graph.builder)
-            result += [(t, launch_row(t.form, held, kind, products)) for t in texts]
+            alone = kernel.kind == "row" and not kernel.rows
+            result += [(t, launch_row(t.form, held, kind, products, alone)) for t in texts]
     return result
 
 
@@ -118,11 +119,12 @@ REGISTERS = 65536  # 32-bit registers of a multiprocessor
 LIGHT = 40  # live fields of which several elements fit a thread
 
 
-def launch_row(form: str, alive: int, kind: str, products: bool) -> str:
+def launch_row(form: str, alive: int, kind: str, products: bool, alone: bool = False) -> str:
     """A kernel's row of the launch table, by rules that were measured on an H200 (benchmarks/README.md).
 
     The more fields are alive, the fewer elements a thread holds: what spills loses, so do wide tiles on few threads.
-    `products` are those of matrices, which the kernel stores operands for, or reads.
+    `products` are those of matrices, which the kernel stores operands for, or reads; a kernel is `alone` that has one
+    row, whose tiles hold no other.
     """
     if form == "fold":
         row = _fold_row(alive)
@@ -142,6 +144,8 @@ def launch_row(form: str, alive: int, kind: str, products: bool) -> str:
         row = {"elements": 1, "warps": 32, "tile": 256, "pack": 256, "resident": _resident(alive)}
     else:
         row = _tile_row(alive)
+    if alone:
+        row["pack"] = 1
     return "Launch(" + ", ".join(f"{key}={value}" for key, value in row.items()) + ")"
 
 

@@ -213,6 +213,27 @@ def test_five_dimensions(signature: tuple[int, int, int], kernel: str, compile_s
     agree(of, kernel, draw(of, kernel, {"b": 3, "n": 5}))
 
 
+ONE_ROW = """\
+kgen: 1
+name: one_row
+kernels:
+  share:
+    inputs: {w: [n]}
+    body: return w / sum(w * w, over=n)
+  beside:
+    inputs: {x: [b, n], w: [n]}
+    body: return x * sum(x * w, over=n), w * sum(w * w, over=n)
+"""
+
+
+@pytest.mark.parametrize("kernel", ["share", "beside"])
+@pytest.mark.parametrize("n", [1, 5, 300])
+def test_one_row(kernel: str, n: int, compile_spec: Compile) -> None:
+    """A reduction without other axes: its only row, however short, shares no tile."""
+    of = compile_spec(ONE_ROW)
+    agree(of, kernel, draw(of, kernel, {"b": 3, "n": n}))
+
+
 BY_HAND = """\
 kgen: 1
 name: by_hand
