@@ -223,7 +223,8 @@ class Planner:
         frontier += [f for f in dict.fromkeys(roots) if f in rows and self.inner not in f.axes and f not in frontier]
         tensors, where = store_between(self.graph, frontier, self._numbered("frontier"))
         note = f"stores the row reductions on their own, because the next kernel folds over {' '.join(self.outer)}"
-        self._row_kernel([*whole, *as_outputs(tensors, where)], note)
+        for group in self._by_domain([*whole, *as_outputs(tensors, where)]):
+            self._row_kernel(group, note)
         table = self._remember(tensors, where)
         cut = [(o, [p.substitute(b, table) for p in parts]) for o, parts in folds]
         return substituted(b, rest, table), cut
