@@ -9,6 +9,8 @@ on one and are read by fields with more axes (the `rsqrt`, not the raw sum), one
 
 * A fold that something else reads is stored first; what reads it runs in a later stage.
 * The forward saves its frontier and its stored folds; the backward recomputes everything else from the inputs.
+* What is compared with its own maximum is never recomputed, because equal bits are wanted: the forward saves it, and
+  the backward takes the maximum of what was saved.
 * Fields that need both a row reduction and a fold are cut at the frontier: a `row` kernel stores it, a `fold` kernel
   reads it. Without folds one `row` kernel does all, without row reductions one `map` or `fold` kernel.
 * A kernel with more live values than registers has its results split.
@@ -25,6 +27,7 @@ from kgen.between import Stored, as_outputs, frontier_of, labels_of, regroup, st
 from kgen.contract import MATRIX, contractions, levels
 from kgen.errors import KgenError
 from kgen.ir import Graph, Node, Tensor, postorder
+from kgen.maxima import compared, exactly, rounded
 from kgen.planner import Planner
 from kgen.program import Program
 from kgen.simplify import simplify
@@ -36,9 +39,9 @@ def schedule(graph: Graph, grads: Sequence[str], order: int = 2) -> tuple[Progra
     """
     if not graph.axes:
         raise KgenError(f"{graph.name} has no axis", hint="a kernel needs an input with a named axis, such as [n]")
-    saved = _saveable(graph)
     if not grads or not order:
-        return (_forward(graph, saved, ()),)
+        return (_forward(graph, (), ()),)
+    saved = _saveable(graph, grads)
     first = _cheapest(_backward(g, rest, grads, (graph, saved)) for g, rest in _forms(graph, saved))
     programs = [_forward(graph, saved, first.kept), first.program]
     if order > 1:
@@ -49,11 +52,11 @@ def schedule(graph: Graph, grads: Sequence[str], order: int = 2) -> tuple[Progra
 
 
 def _forms(graph: Graph, further: Sequence[Node]) -> Iterator[tuple[Graph, list[Node]]]:
-    """The graph as it is and factored, and with it further fields."""
+    """The graph as it is and factored, and with it further fields; these are stored along their axes, and keep them."""
     plain = [*graph.roots, *further]
     yield graph, list(further)
     factored = simplify(graph.builder, plain)
-    if factored != plain:
+    if factored != plain and [n.axes for n in factored] == [n.axes for n in plain]:
         outputs, rest = regroup(graph.outputs, factored)
         yield replace(graph, outputs=outputs), rest
 
@@ -98,7 +101,8 @@ def _backward(
     if len(kept) < len(saved):  # number the saved tensors' components without the fields that nobody reads
         rest, stored = ([nodes[i] for i in kept] for nodes in (saved, forward[1]))
         return replace(_backward(graph, rest, grads, (forward[0], stored)), kept=kept)
-    program = _derived(graph, derivative, tensors, table, _readable_outputs(graph, table), ())
+    readable = _readable_outputs(graph, table, exactly(compared(derivative.roots)))
+    program = _derived(graph, derivative, tensors, table, readable, ())
     return _Derived(program, derivative, tensors, table, kept)
 
 
@@ -133,8 +137,8 @@ def _derived(
     return Program(joint, needed, results, (), optional, steps, tuple(planner.alternatives))
 
 
-def _readable_outputs(graph: Graph, saved: dict[Node, Node]) -> Stored:
-    """Fields that can be had from a stored output: out = x * r with r saved gives x = out / r."""
+def _readable_outputs(graph: Graph, saved: dict[Node, Node], exact: Sequence[Node]) -> Stored:
+    """Fields that can be had from a stored output: out = x * r with r saved gives x = out / r, but not to the bit."""
     b = graph.builder
     table: dict[Node, Node] = {}
     for output in graph.outputs:
@@ -142,7 +146,7 @@ def _readable_outputs(graph: Graph, saved: dict[Node, Node]) -> Stored:
             if field.kind == "Mul" and set(output.tensor.axes) == field.axes:
                 rows = [x for x in field.args if x in saved and _never_zero(x)]
                 rest = [x for x in field.args if x not in saved]
-                if rows and len(rest) == 1:
+                if rows and len(rest) == 1 and rest[0] not in exact:
                     stored = b.input(output.tensor.name, i, output.tensor.axes)
                     table[rest[0]] = b.mul(stored, *(b.reciprocal(saved[r]) for r in rows))
     used = {n.tensor for value in table.values() for n in postorder([value]) if n.kind == "Input"}
@@ -171,20 +175,24 @@ def _store_saved(graph: Graph, fields: Sequence[Node]) -> tuple[tuple[Tensor, ..
     return tensors, [where[f] for f in fields]
 
 
-def _saveable(graph: Graph) -> list[Node]:
-    """What the forward computes once and the backward would need another pass for: frontier, inner folds and Dots."""
+def _saveable(graph: Graph, grads: Sequence[str]) -> list[Node]:
+    """What the forward computes once and the backward would need another pass for: frontier, inner folds and Dots.
+
+    And what the backward compares with its maximum; this is not saved itself, but taken of the same bits again.
+    """
     roots = graph.roots
     order = postorder(roots)
     inner = _innermost(graph, order)
     outer = set(graph.axes) - {inner}
     folds = {n for n in order if n.is_reduction and set(n.over) & outer}
-    read = {a for n in order for a in n.args if a in folds}
-    frontier = set(frontier_of(roots, inner))
-    return [n for n in order if n in read or n in frontier or n.kind == "Dot"]
+    passes = {a for n in order for a in n.args if a in folds} | set(frontier_of(roots, inner))
+    maxima = compared(differentiate(graph, grads).roots) if any(n.kind == "Max" for n in order) else []
+    again, stored = {n for n in maxima if rounded([n])}, set(rounded(maxima))
+    return [n for n in order if n in passes - again or n in stored or n.kind == "Dot"]
 
 
 def _innermost(graph: Graph, order: Sequence[Node]) -> str:
     """The innermost axis of what is left once the Dots are stored."""
     left = postorder(graph.roots, stop=[n for n in order if n.kind == "Dot"])
     axes = frozenset[str]().union(*(o.tensor.axes for o in graph.outputs), *(n.axes for n in left))
-    return [axis for axis in graph.axes if axis in axes][-1]
+    return [graph.axes[-1], *(axis for axis in graph.axes if axis in axes)][-1]

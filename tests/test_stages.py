@@ -64,6 +64,13 @@ BODIES: dict[str, tuple[str, Inputs]] = {
     "centred": ("c = x - mean(x, over=n)\nreturn c / (1 + mean(norm_squared(c) ** 2, over=n)), max(y, over=b)", MV),
     "columns": ("return sum(w * x.e, over=b) / sum(2 + w * w, over=b), x * sum(w, over=b)", {**MV, "w": ["b"]}),
     "functions": ("return sin(x.e) * y, log(1 + y.e ** 2) * sqrt(2 + x.e1 ** 2), tanh(x.e2) * erf(y.e) * x", MV),
+    "peak": ("return max(x.e1 * norm_squared(x) * y.e, over=b) * (x * y)", MV),
+    "peaks": (  # of an input that could also be had from a stored output, but for its last bits
+        "r = rsqrt(1 + sum(norm_squared(x), over=n))\n"
+        "return x.e1 * y.e * y.e1 * r, x.e * r, max(x.e, over=n) * y.e2 * w",
+        {**MV, "w": ["n"]},
+    ),
+    "peak of peaks": ("return max(max(x.e1 * norm_squared(x) * y.e, over=n) * mean(y.e, over=n), over=b) * x", MV),
     "kinks": ("return abs(x.e) * y, where(x.e > y.e, x.e, 2 * y.e) * x, minimum(x.e, y.e1) * maximum(x.e1, y.e)", MV),
 }  # fmt: skip
 
