@@ -280,11 +280,8 @@ class _Launcher:
     def _total(self, fold: Fold) -> str:
         """The partial results put together."""
         name = fold.tensor.name
-        text = (
-            f"partial_{name}.amax(0)"
-            if fold.reduction == "max"
-            else f"_total(partial_{name}, {self._result(fold.tensor)})"
-        )
+        largest = f"partial_{name}.amax(0)" + ("" if fold.tensor.dtype else f".to({self._promoted()})")
+        text = largest if fold.reduction == "max" else f"_total(partial_{name}, {self._result(fold.tensor)})"
         if self.backward and not fold.tensor.dtype:
             return f"{name} = {text} if {self._wanted(fold.tensor)} else None"
         return f"{name} = {text}"

@@ -91,8 +91,8 @@ class Planner:
         """Level by level, make the Dots; gives the results that are still to be computed, which read them."""
         while found := levels(postorder(f for o in outputs for f in o.fields))[:1]:
             products = contractions(self.builder, self.graph.axes, found[0], outputs)
-            direct = targets(products, outputs)
             self.coming = [f for o in outputs for f in o.fields]
+            direct = targets(products, [o for o in outputs if o.tensor.dtype or not self._is_read(o)])
             operands = self._factors([f for c in products for f in (c.left, c.right)])
             table: dict[Node, Node] = {}
             for c in products:
@@ -106,6 +106,11 @@ class Planner:
             outputs = substituted(self.builder, outputs, under_all_names(self.builder, table))
         self.coming = []
         return outputs
+
+    def _is_read(self, output: Output) -> bool:
+        """Whether something is computed from a result, for which it must not be rounded to the result's dtype."""
+        read = {a for n in postorder(self.coming) for a in n.args}
+        return any(f in read for f in output.fields)
 
     def _factors(self, factors: Sequence[Factor]) -> dict[Factor, Operand]:
         """Where the factors of products are stored; those that are nowhere yet are stored."""

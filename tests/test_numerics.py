@@ -16,7 +16,7 @@ import torch
 from modules import ROOT, SHIPPED, Case, agree, compiled, draw, module, run, shape, shipped, spec_text, turned
 from torch import Tensor
 
-from kgen.comparison import launches
+from kgen.comparison import compare, launches
 from kgen.new import template
 
 SMALL = ("vga2d", "vga3d")
@@ -232,6 +232,39 @@ def test_one_row(kernel: str, n: int, compile_spec: Compile) -> None:
     """A reduction without other axes: its only row, however short, shares no tile."""
     of = compile_spec(ONE_ROW)
     agree(of, kernel, draw(of, kernel, {"b": 3, "n": n}))
+
+
+RESULTS = """\
+kgen: 1
+name: results
+kernels:
+  beside_product:
+    inputs: {x: [b, n], y: [n, m]}
+    body: |
+      z = dot(x, y, over=n)
+      return sum(z / 1024, over=m), z
+  largest:
+    inputs: {x: [b, n]}
+    body: return max(x, over=b)
+"""
+
+
+def test_what_is_computed_from_a_product_is_not_rounded_as_a_result(compile_spec: Compile) -> None:
+    """The product exceeds what fp16 holds, which makes its own result infinite; the sum of it does not."""
+    of = compile_spec(RESULTS)
+    inputs = draw(of, "beside_product", {"b": 6, "n": 11}, torch.float16, scale=300)
+    total, product = run(of, "beside_product", inputs, ()).values()
+    exact = of.beside_product_reference(*(x.double() for x in inputs.values()))
+    assert torch.equal(product.isinf(), exact[1].abs() > 65519) and product.isinf().any()
+    assert compare(total, exact[0]).agrees
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.bfloat16, torch.float16], ids=str)
+def test_largest_of_a_column(dtype: torch.dtype, compile_spec: Compile) -> None:
+    """A maximum over rows, put together from partial ones, has the dtype of the result."""
+    of = compile_spec(RESULTS)
+    found = agree(of, "largest", draw(of, "largest", {"b": 6, "n": 11}, dtype))
+    assert [x.dtype for x in found.values()] == [dtype, dtype]
 
 
 BY_HAND = """\
