@@ -122,6 +122,9 @@ class _Launcher:
     def _allocation(self, tensor: Tensor) -> dict[str, str]:
         dtype = tensor.dtype if tensor.dtype == MATRIX else "real" if tensor.dtype == WORKSPACE else self._promoted()
         text = f"{self.inputs[0]}.new_empty({self._extents(tensor)}, dtype={dtype})"
+        shapes = {(t.dims, t.leading): t.name for t in reversed(self.program.inputs)}
+        if not self.backward and (tensor.dims, tensor.leading) in shapes:  # costs the host half as much
+            text = f"torch.empty_like({shapes[tensor.dims, tensor.leading]}, dtype={dtype})"
         if self.backward and not tensor.dtype:
             source, needed = tensor.name.removeprefix("grad_"), self._needed(tensor)
             alike = source not in self.program.optional or needed == self._wanted(tensor)  # a wanted one's is there
