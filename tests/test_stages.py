@@ -326,6 +326,17 @@ def test_schedule_keeps_values(name: str, signature: tuple[int, int, int]) -> No
             known = tensors | {t.name: results[t.name] for t in (*program.saved, *program.outputs)}
 
 
+def test_schedule_of_constants() -> None:
+    """Results that no input reaches, beside maxima that nothing is left of: one step, and gradients that are zero."""
+    spec = one((2, 0, 0), MV, "return max(x.e, over=n) * (y.e - y.e) + 3")
+    graph = trace(spec, spec.kernels[0], {})
+    forward, backward, _ = schedule(graph, ["x", "y"])
+    tensors = tensors_of(backward.graph)
+    found = execute(forward, tensors, forward.steps)["out"]
+    results = execute(backward, tensors, backward.steps)
+    assert bool((found == 3).all()) and not any(results[t.name].any() for t in backward.outputs)
+
+
 @everywhere
 def test_schedule_grammar(name: str, signature: tuple[int, int, int]) -> None:
     graph = traced(name, signature)
