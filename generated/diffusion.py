@@ -243,15 +243,21 @@ def _shape(dims):
     return "(" + ", ".join(map(str, dims)) + ("," if len(dims) == 1 else "") + ")"
 
 
-def _promote(*tensors):
+def _promote(first, *others):
     """The dtype of results, which holds the values of all tensors."""
-    dtypes = {x.dtype for x in tensors}
-    return dtypes.pop() if len(dtypes) == 1 else functools.reduce(torch.promote_types, dtypes)
+    dtype = first.dtype
+    for x in others:
+        if x.dtype is not dtype:
+            dtype = torch.promote_types(dtype, x.dtype)
+    return dtype
 
 
 def _real(*tensors):
     """The dtype of the arithmetic: fp64 if any tensor is, else fp32."""
-    return torch.float64 if torch.float64 in [x.dtype for x in tensors] else torch.float32
+    for x in tensors:
+        if x.dtype is torch.float64:
+            return torch.float64
+    return torch.float32
 
 
 def _matrix(*tensors):
@@ -2203,7 +2209,7 @@ def _run_spatial_diffusion(x, basis, mass, evalues, times):
     real = _real(x, basis, mass, evalues, times)
     matrix = _matrix(x, basis, mass, evalues, times)
     spectral = x.new_empty((K, C), dtype=_promote(x, times))
-    operand = x.new_empty((V, K), dtype=matrix)
+    operand = torch.empty_like(basis, dtype=matrix)
     _launch_tile(_spatial_diffusion_kernel, "spatial_diffusion", (basis, mass, operand), (V, K), V, K, real)
     saved_product = _matmul(x.to(matrix).mT, operand)
     del operand

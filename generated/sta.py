@@ -548,15 +548,21 @@ def _shape(dims):
     return "(" + ", ".join(map(str, dims)) + ("," if len(dims) == 1 else "") + ")"
 
 
-def _promote(*tensors):
+def _promote(first, *others):
     """The dtype of results, which holds the values of all tensors."""
-    dtypes = {x.dtype for x in tensors}
-    return dtypes.pop() if len(dtypes) == 1 else functools.reduce(torch.promote_types, dtypes)
+    dtype = first.dtype
+    for x in others:
+        if x.dtype is not dtype:
+            dtype = torch.promote_types(dtype, x.dtype)
+    return dtype
 
 
 def _real(*tensors):
     """The dtype of the arithmetic: fp64 if any tensor is, else fp32."""
-    return torch.float64 if torch.float64 in [x.dtype for x in tensors] else torch.float32
+    for x in tensors:
+        if x.dtype is torch.float64:
+            return torch.float64
+    return torch.float32
 
 
 def _matrix(*tensors):
@@ -19670,7 +19676,7 @@ def _run_geometric_product(x, y):
     *lead, N, _ = x.shape
     B = math.prod(lead)
     real = _real(x, y)
-    out = x.new_empty((*lead, N, 16), dtype=_promote(x, y))
+    out = torch.empty_like(x, dtype=_promote(x, y))
     _launch_flat(_geometric_product_kernel, "geometric_product", (x, y, out), (B, N), B * N, real)
     return (out,)
 
@@ -19724,7 +19730,7 @@ def _run_sgp(x, y, weight):
     *lead, N, _ = x.shape
     B = math.prod(lead)
     real = _real(x, y, weight)
-    out = x.new_empty((*lead, N, 16), dtype=_promote(x, y, weight))
+    out = torch.empty_like(x, dtype=_promote(x, y, weight))
     _launch_tile(_sgp_kernel, "sgp", (x, y, weight, out), (B, N), B, N, real)
     return (out,)
 
@@ -19806,7 +19812,7 @@ def _run_fused_gelu_sgp_norm_with_normalize(x, y, weight, eps):
     *lead, N, _ = x.shape
     B = math.prod(lead)
     real = _real(x, y, weight)
-    out = x.new_empty((*lead, N, 16), dtype=_promote(x, y, weight))
+    out = torch.empty_like(x, dtype=_promote(x, y, weight))
     saved = x.new_empty((5, B), dtype=real)
     if N <= LAUNCH["fused_gelu_sgp_norm_with_normalize"].resident:
         _launch_tile(
@@ -19979,7 +19985,7 @@ def _run_fused_gelu_sgp_norm_without_normalize(x, y, weight, eps):
     *lead, N, _ = x.shape
     B = math.prod(lead)
     real = _real(x, y, weight)
-    out = x.new_empty((*lead, N, 16), dtype=_promote(x, y, weight))
+    out = torch.empty_like(x, dtype=_promote(x, y, weight))
     _launch_tile(
         _fused_gelu_sgp_norm_without_normalize_kernel,
         "fused_gelu_sgp_norm_without_normalize",
@@ -21112,9 +21118,11 @@ def _ref_contract(a: torch.Tensor, b: torch.Tensor, *dims: int) -> torch.Tensor:
 
 
 def _ref_collect(terms: torch.Tensor, target: list[int], size: int) -> torch.Tensor:
-    """The sums of the terms (last axis) that go to the same of `size` targets."""
-    zeros = terms.new_zeros(*terms.shape[:-1], size)
-    return zeros.index_add(-1, torch.tensor(target, dtype=torch.int64, device=terms.device), terms)
+    """The sums of the terms (last axis) that go to the same of `size` targets, always added in the same order."""
+    order = sorted(range(len(target)), key=lambda term: target[term])
+    terms = terms if order == list(range(len(target))) else terms[..., order]
+    counts = [sum(t == k for t in target) for k in range(size)]
+    return torch.stack([part.sum(-1) for part in torch.split(terms, counts, -1)], -1)
 
 
 def _ref_product(

@@ -556,15 +556,21 @@ def _shape(dims):
     return "(" + ", ".join(map(str, dims)) + ("," if len(dims) == 1 else "") + ")"
 
 
-def _promote(*tensors):
+def _promote(first, *others):
     """The dtype of results, which holds the values of all tensors."""
-    dtypes = {x.dtype for x in tensors}
-    return dtypes.pop() if len(dtypes) == 1 else functools.reduce(torch.promote_types, dtypes)
+    dtype = first.dtype
+    for x in others:
+        if x.dtype is not dtype:
+            dtype = torch.promote_types(dtype, x.dtype)
+    return dtype
 
 
 def _real(*tensors):
     """The dtype of the arithmetic: fp64 if any tensor is, else fp32."""
-    return torch.float64 if torch.float64 in [x.dtype for x in tensors] else torch.float32
+    for x in tensors:
+        if x.dtype is torch.float64:
+            return torch.float64
+    return torch.float32
 
 
 def _matrix(*tensors):
@@ -17947,7 +17953,7 @@ def _run_geometric_product(x, y):
     x, y = x.contiguous(), y.contiguous()
     _, B, N = x.shape
     real = _real(x, y)
-    out = x.new_empty((8, B, N), dtype=_promote(x, y))
+    out = torch.empty_like(x, dtype=_promote(x, y))
     _launch_flat(_geometric_product_kernel, "geometric_product", (x, y, out), (B, N), B * N, real)
     return (out,)
 
@@ -17998,7 +18004,7 @@ def _run_sgp(x, y, weight):
     x, y, weight = x.contiguous(), y.contiguous(), weight.contiguous()
     _, B, N = x.shape
     real = _real(x, y, weight)
-    out = x.new_empty((8, B, N), dtype=_promote(x, y, weight))
+    out = torch.empty_like(x, dtype=_promote(x, y, weight))
     _launch_tile(_sgp_kernel, "sgp", (x, y, weight, out), (B, N), B, N, real)
     return (out,)
 
@@ -18078,7 +18084,7 @@ def _run_fused_gelu_sgp_norm_with_normalize(x, y, weight, eps):
     x, y, weight = x.contiguous(), y.contiguous(), weight.contiguous()
     _, B, N = x.shape
     real = _real(x, y, weight)
-    out = x.new_empty((8, B, N), dtype=_promote(x, y, weight))
+    out = torch.empty_like(x, dtype=_promote(x, y, weight))
     saved = x.new_empty((4, B), dtype=real)
     if N <= LAUNCH["fused_gelu_sgp_norm_with_normalize"].resident:
         _launch_tile(
@@ -18230,7 +18236,7 @@ def _run_fused_gelu_sgp_norm_without_normalize(x, y, weight, eps):
     x, y, weight = x.contiguous(), y.contiguous(), weight.contiguous()
     _, B, N = x.shape
     real = _real(x, y, weight)
-    out = x.new_empty((8, B, N), dtype=_promote(x, y, weight))
+    out = torch.empty_like(x, dtype=_promote(x, y, weight))
     _launch_tile(
         _fused_gelu_sgp_norm_without_normalize_kernel,
         "fused_gelu_sgp_norm_without_normalize",
@@ -18320,7 +18326,7 @@ def _run_rotor_action(r, x):
     r, x = r.contiguous(), x.contiguous()
     _, B, N = r.shape
     real = _real(r, x)
-    out = r.new_empty((3, B, N), dtype=_promote(r, x))
+    out = torch.empty_like(x, dtype=_promote(r, x))
     _launch_flat(_rotor_action_kernel, "rotor_action", (r, x, out), (B, N), B * N, real)
     return (out,)
 
@@ -18372,7 +18378,7 @@ def _run_rotor_action_shared(r, x):
     _, B = r.shape
     _, _, N = x.shape
     real = _real(r, x)
-    out = r.new_empty((3, B, N), dtype=_promote(r, x))
+    out = torch.empty_like(x, dtype=_promote(r, x))
     _launch_tile(_rotor_action_shared_kernel, "rotor_action_shared", (r, x, out), (B, N), B, N, real)
     return (out,)
 
@@ -19429,7 +19435,7 @@ def _run_layer_with_normalize(x, gp_weight, linear_weight, linear_bias, eps):
     _, K, _ = linear_weight.shape
     real = _real(x, gp_weight, linear_weight, linear_bias)
     matrix = _matrix(x, gp_weight, linear_weight, linear_bias)
-    out = x.new_empty((8, B, N), dtype=_promote(x, gp_weight, linear_weight, linear_bias))
+    out = torch.empty_like(x, dtype=_promote(x, gp_weight, linear_weight, linear_bias))
     saved = x.new_empty((4, B), dtype=real)
     saved_product = _matmul(x[0].to(matrix), linear_weight[0].to(matrix))
     saved_product1 = _matmul(x[1:4].view(3 * B, K).to(matrix), linear_weight[1].to(matrix)).view(3, B, N)
@@ -19613,7 +19619,7 @@ def _run_layer_without_normalize(x, gp_weight, linear_weight, linear_bias, eps):
     _, K, _ = linear_weight.shape
     real = _real(x, gp_weight, linear_weight, linear_bias)
     matrix = _matrix(x, gp_weight, linear_weight, linear_bias)
-    out = x.new_empty((8, B, N), dtype=_promote(x, gp_weight, linear_weight, linear_bias))
+    out = torch.empty_like(x, dtype=_promote(x, gp_weight, linear_weight, linear_bias))
     saved_product = _matmul(x[0].to(matrix), linear_weight[0].to(matrix))
     saved_product1 = _matmul(x[1:4].view(3 * B, K).to(matrix), linear_weight[1].to(matrix)).view(3, B, N)
     saved_product2 = _matmul(x[4:7].view(3 * B, K).to(matrix), linear_weight[2].to(matrix)).view(3, B, N)
@@ -21005,9 +21011,11 @@ def _ref_contract(a: torch.Tensor, b: torch.Tensor, *dims: int) -> torch.Tensor:
 
 
 def _ref_collect(terms: torch.Tensor, target: list[int], size: int) -> torch.Tensor:
-    """The sums of the terms (last axis) that go to the same of `size` targets."""
-    zeros = terms.new_zeros(*terms.shape[:-1], size)
-    return zeros.index_add(-1, torch.tensor(target, dtype=torch.int64, device=terms.device), terms)
+    """The sums of the terms (last axis) that go to the same of `size` targets, always added in the same order."""
+    order = sorted(range(len(target)), key=lambda term: target[term])
+    terms = terms if order == list(range(len(target))) else terms[..., order]
+    counts = [sum(t == k for t in target) for k in range(size)]
+    return torch.stack([part.sum(-1) for part in torch.split(terms, counts, -1)], -1)
 
 
 def _ref_product(

@@ -294,9 +294,11 @@ def _ref_contract(a: torch.Tensor, b: torch.Tensor, *dims: int) -> torch.Tensor:
 
 
 def _ref_collect(terms: torch.Tensor, target: list[int], size: int) -> torch.Tensor:
-    """The sums of the terms (last axis) that go to the same of `size` targets."""
-    zeros = terms.new_zeros(*terms.shape[:-1], size)
-    return zeros.index_add(-1, torch.tensor(target, dtype=torch.int64, device=terms.device), terms)
+    """The sums of the terms (last axis) that go to the same of `size` targets, always added in the same order."""
+    order = sorted(range(len(target)), key=lambda term: target[term])
+    terms = terms if order == list(range(len(target))) else terms[..., order]
+    counts = [sum(t == k for t in target) for k in range(size)]
+    return torch.stack([part.sum(-1) for part in torch.split(terms, counts, -1)], -1)
 
 
 def _ref_sandwich(
