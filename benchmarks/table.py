@@ -1,6 +1,6 @@
 """The README's benchmark tables, from a CSV that `kgen bench` wrote.
 
-    python benchmarks/table.py benchmarks/results/NAME.csv
+    python benchmarks/table.py benchmarks/results/NAME.csv --suite SUITE
 
 rewrites what stands in README.md between the markers of the suite: a caption that says on what and by which command was
 measured, and a table for each case. No row is left out: a contender without a time is there with its status. A test

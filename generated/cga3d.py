@@ -219,9 +219,10 @@ class Launch(NamedTuple):
     warps: int  # at most
     tile: int  # elements of a program's tile at most, where the tile is not a whole row
     pack: int  # elements that several short rows fill together
-    programs: int = 0  # fold: persistent programs a multiprocessor
+    programs: int = 0  # fold, contract: programs a multiprocessor that share a sum
     registers: int = 0  # the most that a thread may use, 0 for any number
     resident: int = 0  # the longest row that stays in registers
+    depth: int = 0  # contract: elements of a tile along the contracted axis, in 16 bits
 
 
 LAUNCH = {
@@ -233,7 +234,7 @@ LAUNCH = {
     "sgp_backward_1": Launch(elements=1, warps=1, tile=32, pack=32, programs=8),
     "fused_gelu_sgp_norm_with_normalize": Launch(elements=1, warps=32, tile=32, pack=32, resident=256),
     "fused_gelu_sgp_norm_with_normalize_long": Launch(elements=1, warps=4, tile=128, pack=32),
-    "fused_gelu_sgp_norm_with_normalize_backward": Launch(elements=4, warps=4, tile=512, pack=32),
+    "fused_gelu_sgp_norm_with_normalize_backward": Launch(elements=1, warps=8, tile=256, pack=256),
     "fused_gelu_sgp_norm_with_normalize_backward_recomputed": Launch(elements=1, warps=4, tile=128, pack=32),
     "fused_gelu_sgp_norm_with_normalize_backward_2": Launch(elements=1, warps=32, tile=32, pack=32, resident=128),
     "fused_gelu_sgp_norm_with_normalize_backward_3": Launch(elements=1, warps=32, tile=32, pack=32, resident=128),
@@ -530,10 +531,15 @@ def _programs(name, rows, kept, columns, device):
     tiles = _tiles(columns, block)
     most = LAUNCH[name].programs * _multiprocessors(device) // max(1, tiles * kept)
     enough = -(-rows // (_BLOCKS_OF_ROWS * per))
-    if isinstance(enough, int):
-        return max(2, min(enough, most)), tiles
+    return _two_or_more(enough, most), tiles
+
+
+def _two_or_more(enough, most):
+    """As many programs as are enough, or as there may be, but two at least."""
+    if isinstance(enough, int) and isinstance(most, int):
+        return max(2, min(enough, most))
     # a size that is a symbol is not decided on; a single program would be, by torch for the partial sums' strides
-    return torch.sym_max(2, torch.sym_min(enough, most)), tiles
+    return torch.sym_max(2, torch.sym_min(enough, most))
 
 
 _BLOCKS_OF_ROWS = 4  # that a persistent program walks at least: with fewer, adding the partial sums takes longer

@@ -68,54 +68,75 @@ class Launch(NamedTuple):
     warps: int  # at most
     tile: int  # elements of a program's tile at most, where the tile is not a whole row
     pack: int  # elements that several short rows fill together
-    programs: int = 0  # fold: persistent programs a multiprocessor
+    programs: int = 0  # fold, contract: programs a multiprocessor that share a sum
     registers: int = 0  # the most that a thread may use, 0 for any number
     resident: int = 0  # the longest row that stays in registers
+    depth: int = 0  # contract: elements of a tile along the contracted axis, in 16 bits
 
 
 LAUNCH = {
-    "spatial_diffusion": Launch(elements=8, warps=4, tile=256, pack=1024),
+    "spatial_diffusion": Launch(elements=64, warps=8, tile=128, pack=16384, programs=2, depth=64),
+    "spatial_diffusion_stored": Launch(elements=8, warps=4, tile=256, pack=1024),
     "spatial_diffusion_1": Launch(elements=8, warps=4, tile=256, pack=1024),
     "spatial_diffusion_2": Launch(elements=8, warps=4, tile=256, pack=1024),
     "spatial_diffusion_backward": Launch(elements=8, warps=4, tile=256, pack=1024),
-    "spatial_diffusion_backward_1": Launch(elements=8, warps=4, tile=256, pack=1024),
+    "spatial_diffusion_backward_1": Launch(elements=64, warps=8, tile=128, pack=8192, programs=2, depth=32),
+    "spatial_diffusion_backward_1_stored": Launch(elements=8, warps=4, tile=256, pack=1024),
     "spatial_diffusion_backward_2": Launch(elements=2, warps=8, tile=512, pack=512),
-    "spatial_diffusion_double_backward": Launch(elements=8, warps=4, tile=256, pack=1024),
+    "spatial_diffusion_double_backward": Launch(elements=64, warps=8, tile=128, pack=16384, programs=2, depth=64),
+    "spatial_diffusion_double_backward_stored": Launch(elements=8, warps=4, tile=256, pack=1024),
     "spatial_diffusion_double_backward_1": Launch(elements=8, warps=4, tile=256, pack=1024),
-    "spatial_diffusion_double_backward_2": Launch(elements=4, warps=4, tile=512, pack=512),
+    "spatial_diffusion_double_backward_2": Launch(elements=64, warps=8, tile=128, pack=8192, programs=2, depth=32),
+    "spatial_diffusion_double_backward_2_stored": Launch(elements=8, warps=4, tile=256, pack=1024),
+    "spatial_diffusion_double_backward_2_stored2": Launch(elements=4, warps=4, tile=512, pack=512),
     "spatial_diffusion_double_backward_3": Launch(elements=2, warps=16, tile=256, pack=256, resident=4096),
     "spatial_diffusion_double_backward_3_long": Launch(elements=2, warps=8, tile=512, pack=512),
-    "batched_spatial_diffusion": Launch(elements=8, warps=4, tile=256, pack=1024),
+    "batched_spatial_diffusion": Launch(elements=64, warps=8, tile=128, pack=16384, programs=2, depth=64),
+    "batched_spatial_diffusion_stored": Launch(elements=8, warps=4, tile=256, pack=1024),
     "batched_spatial_diffusion_1": Launch(elements=8, warps=4, tile=256, pack=1024),
     "batched_spatial_diffusion_2": Launch(elements=8, warps=4, tile=256, pack=1024),
     "batched_spatial_diffusion_backward": Launch(elements=8, warps=4, tile=256, pack=1024),
-    "batched_spatial_diffusion_backward_1": Launch(elements=8, warps=4, tile=256, pack=1024),
+    "batched_spatial_diffusion_backward_1": Launch(elements=64, warps=8, tile=128, pack=8192, programs=2, depth=32),
+    "batched_spatial_diffusion_backward_1_stored": Launch(elements=8, warps=4, tile=256, pack=1024),
     "batched_spatial_diffusion_backward_2": Launch(elements=1, warps=2, tile=64, pack=64, programs=10, registers=96),
-    "batched_spatial_diffusion_double_backward": Launch(elements=8, warps=4, tile=256, pack=1024),
+    "batched_spatial_diffusion_double_backward": Launch(
+        elements=64, warps=8, tile=128, pack=16384, programs=2, depth=64
+    ),
+    "batched_spatial_diffusion_double_backward_stored": Launch(elements=8, warps=4, tile=256, pack=1024),
     "batched_spatial_diffusion_double_backward_1": Launch(elements=8, warps=4, tile=256, pack=1024),
-    "batched_spatial_diffusion_double_backward_2": Launch(elements=4, warps=4, tile=512, pack=512),
+    "batched_spatial_diffusion_double_backward_2": Launch(
+        elements=64, warps=8, tile=128, pack=8192, programs=2, depth=32
+    ),
+    "batched_spatial_diffusion_double_backward_2_stored": Launch(elements=8, warps=4, tile=256, pack=1024),
+    "batched_spatial_diffusion_double_backward_2_stored2": Launch(elements=4, warps=4, tile=512, pack=512),
     "batched_spatial_diffusion_double_backward_3": Launch(
         elements=1, warps=2, tile=64, pack=64, programs=10, registers=96
     ),
-    "spatial_gradients": Launch(elements=8, warps=4, tile=256, pack=1024),
-    "spatial_gradients_1": Launch(elements=4, warps=4, tile=512, pack=512),
-    "spatial_gradients_2": Launch(elements=4, warps=4, tile=512, pack=512),
+    "spatial_gradients": Launch(elements=64, warps=8, tile=128, pack=8192, programs=2, depth=32),
+    "spatial_gradients_stored": Launch(elements=8, warps=4, tile=256, pack=1024),
+    "spatial_gradients_stored1": Launch(elements=4, warps=4, tile=512, pack=512),
+    "spatial_gradients_stored3": Launch(elements=4, warps=4, tile=512, pack=512),
     "spatial_gradients_backward": Launch(elements=8, warps=4, tile=256, pack=1024),
     "spatial_gradients_backward_1": Launch(elements=8, warps=4, tile=256, pack=1024),
     "spatial_gradients_backward_2": Launch(elements=4, warps=4, tile=512, pack=512),
     "spatial_gradients_backward_3": Launch(elements=8, warps=4, tile=256, pack=1024),
     "spatial_gradients_backward_4": Launch(elements=4, warps=4, tile=512, pack=512),
     "spatial_gradients_backward_5": Launch(elements=4, warps=4, tile=512, pack=512),
-    "spatial_gradients_backward_6": Launch(elements=4, warps=4, tile=512, pack=512),
+    "spatial_gradients_backward_6": Launch(elements=64, warps=8, tile=128, pack=8192, programs=2, depth=32),
+    "spatial_gradients_backward_6_stored": Launch(elements=4, warps=4, tile=512, pack=512),
     "spatial_gradients_backward_7": Launch(elements=4, warps=4, tile=512, pack=512),
-    "spatial_gradients_backward_8": Launch(elements=4, warps=4, tile=512, pack=512),
+    "spatial_gradients_backward_8": Launch(elements=64, warps=8, tile=128, pack=8192, programs=2, depth=32),
+    "spatial_gradients_backward_8_stored": Launch(elements=4, warps=4, tile=512, pack=512),
     "spatial_gradients_double_backward": Launch(elements=4, warps=4, tile=512, pack=512),
     "spatial_gradients_double_backward_1": Launch(elements=8, warps=4, tile=256, pack=1024),
-    "spatial_gradients_double_backward_2": Launch(elements=4, warps=4, tile=512, pack=512),
+    "spatial_gradients_double_backward_1_turned": Launch(elements=2, warps=16, tile=32, pack=1024),
+    "spatial_gradients_double_backward_2": Launch(elements=8, warps=4, tile=256, pack=1024),
     "spatial_gradients_double_backward_3": Launch(elements=8, warps=4, tile=256, pack=1024),
     "spatial_gradients_double_backward_4": Launch(elements=4, warps=4, tile=512, pack=512),
-    "spatial_gradients_double_backward_5": Launch(elements=8, warps=4, tile=256, pack=1024),
-    "spatial_gradients_double_backward_6": Launch(elements=4, warps=4, tile=512, pack=512),
+    "spatial_gradients_double_backward_4_turned": Launch(elements=2, warps=16, tile=32, pack=1024),
+    "spatial_gradients_double_backward_5": Launch(elements=4, warps=4, tile=512, pack=512),
+    "spatial_gradients_double_backward_6": Launch(elements=8, warps=4, tile=256, pack=1024),
+    "spatial_gradients_double_backward_7": Launch(elements=4, warps=4, tile=512, pack=512),
 }
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -266,6 +287,22 @@ def _matrix(*tensors):
     return torch.float32 if dtype is torch.float16 else dtype
 
 
+def _innermost(matrix, extent):
+    """Whether an axis is to be innermost where it is contracted: tf32 is faster then, if rows start at 16 bytes."""
+    return matrix is torch.float32 and isinstance(extent, int) and extent >= _LONG and extent % 4 == 0
+
+
+_LONG = 256  # an axis that makes up for launching a copy
+
+
+def _factor(like, rows, columns, matrix, innermost):
+    """Memory for a factor of a product, seen as (*rows, *columns) in either order; `innermost` are its rows."""
+    if not innermost:
+        return like.new_empty((*rows, *columns), dtype=matrix)
+    turned = like.new_empty((*columns, *rows), dtype=matrix)
+    return turned.permute(*range(len(columns), turned.dim()), *range(len(columns)))
+
+
 def _matmul(a, b, out=None):
     """The product of two matrices, or of two batches of them, in their own dtype: autocast is not asked."""
     if torch.is_autocast_enabled(a.device.type):
@@ -361,10 +398,15 @@ def _programs(name, rows, kept, columns, device):
     tiles = _tiles(columns, block)
     most = LAUNCH[name].programs * _multiprocessors(device) // max(1, tiles * kept)
     enough = -(-rows // (_BLOCKS_OF_ROWS * per))
-    if isinstance(enough, int):
-        return max(2, min(enough, most)), tiles
+    return _two_or_more(enough, most), tiles
+
+
+def _two_or_more(enough, most):
+    """As many programs as are enough, or as there may be, but two at least."""
+    if isinstance(enough, int) and isinstance(most, int):
+        return max(2, min(enough, most))
     # a size that is a symbol is not decided on; a single program would be, by torch for the partial sums' strides
-    return torch.sym_max(2, torch.sym_min(enough, most)), tiles
+    return torch.sym_max(2, torch.sym_min(enough, most))
 
 
 _BLOCKS_OF_ROWS = 4  # that a persistent program walks at least: with fewer, adding the partial sums takes longer
@@ -378,6 +420,51 @@ def _launch_fold(kernel, name, tensors, numbers, kept, columns, programs, real):
         _launch(kernel, grid, tensors, numbers, options, real, per, block)
 
 
+@functools.cache
+def _has_tensor_cores(device):
+    """Whether the device has units for bf16 and tf32, as NVIDIA's have since sm_80."""
+    nvidia = device.type == "cuda" and torch.version.hip is None
+    return not nvidia or torch.cuda.get_device_capability(device) >= (8, 0)
+
+
+def _on_tensor_cores(matrix, device):
+    """Whether they multiply this dtype: bf16, and fp32 where torch may round it to tf32. Else the library is faster.
+
+    Triton's interpreter has none; it runs the kernels all the same.
+    """
+    if _INTERPRETED:
+        return True
+    setting = torch.backends.cuda.matmul
+    tf32 = setting.fp32_precision == "tf32" if hasattr(setting, "fp32_precision") else setting.allow_tf32
+    return (matrix is torch.bfloat16 or tf32 and matrix is torch.float32) and _has_tensor_cores(device)
+
+
+@functools.lru_cache(maxsize=1024)
+def _shape_of_contraction(launch, columns, matrix):
+    """Rows, columns and depth of the tiles of a product of matrices, and what Triton is told."""
+    block = max(16, min(_power(columns), launch.tile))
+    rows = max(16, min(launch.pack // block, 2 * launch.tile))  # taller tiles of the left factor do not fit on the chip
+    depth = max(16, launch.depth * 2 // matrix.itemsize)
+    return rows, block, depth, {"num_warps": max(1, min(launch.warps, rows * block // (32 * launch.elements)))}
+
+
+def _parts(name, batch, rows, columns, along, matrix, device):
+    """How many programs share a contracted axis."""
+    per, block, depth, _ = _shape_of_contraction(LAUNCH[name], int(columns), matrix)
+    tiles = batch * -(-rows // per) * -(-columns // block)
+    most = LAUNCH[name].programs * _multiprocessors(device) // torch.sym_max(1, tiles)
+    return _two_or_more(-(-along // (_BLOCKS_OF_ROWS * depth)), most)
+
+
+def _launch_contract(kernel, name, tensors, numbers, batch, rows, columns, programs, matrix, real):
+    """Tiles of a product of matrices; `programs` share the contracted axis."""
+    per, block, depth, options = _shape_of_contraction(LAUNCH[name], int(columns), matrix)
+    if batch and rows and columns:
+        grid = (batch * -(-rows // per) * -(-columns // block), programs, 1)
+        extents = (per, block, depth, _TRITON.get(matrix, _TRITON[torch.float32]))
+        _launch(kernel, grid, tensors, numbers, options, real, *extents)
+
+
 def _total(partial, total):
     """Add the programs' partial sums (slots, …) into `total`."""
     count = total.numel()
@@ -388,6 +475,8 @@ def _total(partial, total):
 
 
 _TRITON = {torch.float32: tl.float32, torch.float64: tl.float64} if tl else {}
+if tl and not _INTERPRETED:  # Triton's interpreter would multiply the bits of bf16
+    _TRITON[torch.bfloat16] = tl.bfloat16
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -399,6 +488,52 @@ _TRITON = {torch.float32: tl.float32, torch.float64: tl.float64} if tl else {}
 
 @triton.jit(do_not_specialize=["V"])
 def _spatial_diffusion_kernel(
+    x_ptr,
+    basis_ptr,
+    mass_ptr,
+    saved_product_ptr,
+    C,
+    V,
+    K,
+    ROWS: tl.constexpr,
+    BLOCK: tl.constexpr,
+    DEPTH: tl.constexpr,
+    MATRIX: tl.constexpr,
+    REAL: tl.constexpr,
+):
+    # computes 1 field of its factors from 1 that it reads
+    # accumulates over v in registers; the programs' sums are added in a fixed order
+
+    row, column = tl.arange(0, ROWS)[:, None], tl.arange(0, BLOCK)[None, :]
+    across, down = tl.arange(0, DEPTH)[None, :], tl.arange(0, DEPTH)[:, None]
+    tiles = tl.cdiv(K, BLOCK)
+    c = (tl.program_id(0) // tiles).to(tl.int64) * ROWS
+    k = (tl.program_id(0) % tiles).to(tl.int64) * BLOCK
+    row_mask, column_mask = c + row < C, k + column < K
+
+    in_basis = tl.zeros([ROWS, BLOCK], REAL)
+    program, programs = tl.program_id(1), tl.num_programs(1)
+    for block in range(program, tl.cdiv(V, DEPTH), programs):
+        v = tl.cast(block, tl.int64) * DEPTH
+        across_mask, down_mask = v + across < V, v + down < V
+        x_row = x_ptr + v * C + c
+        basis_row = basis_ptr + v * K + k
+        mass_row = mass_ptr + v
+
+        x = tl.load(x_row + across * C + row, mask=row_mask & across_mask, other=0.0).to(MATRIX)
+        basis = tl.load(basis_row + down * K + column, mask=down_mask & column_mask, other=0.0).to(REAL)
+        mass = tl.load(mass_row + down, mask=down_mask, other=0.0).to(REAL)
+
+        t0 = mass * basis
+
+        in_basis = tl.dot(x, t0.to(MATRIX), in_basis, out_dtype=REAL)
+    saved_product_row = saved_product_ptr + tl.cast(program, tl.int64) * C * K + c * K + k
+
+    tl.store(saved_product_row + row * K + column, in_basis, mask=row_mask & column_mask)
+
+
+@triton.jit(do_not_specialize=["V"])
+def _spatial_diffusion_stored_kernel(
     basis_ptr,
     mass_ptr,
     operand_ptr,
@@ -498,46 +633,13 @@ def _spatial_diffusion_2_kernel(
     tl.store(spectral_row + r + k * C, spectral, mask=mask)
 
 
-@triton.jit(do_not_specialize=["V"])
-def _spatial_diffusion_backward_kernel(
-    basis_ptr,
-    mass_ptr,
-    operand_ptr,
-    V,
-    K,
-    ROWS: tl.constexpr,
-    BLOCK: tl.constexpr,
-    REAL: tl.constexpr,
-):
-    # stores factors of matrix products, in the order in which these read them
-
-    k = _tile(tl.program_id(1) * BLOCK, ROWS, BLOCK)
-    r = _down(ROWS)
-    at = r * K + k
-    tile_mask = k < K
-
-    v = tl.program_id(0).to(tl.int64) * ROWS
-    row_mask = v + r < V
-    mask = tile_mask if ROWS == 1 else tile_mask & row_mask
-    basis_row = basis_ptr + v * K
-    mass_row = mass_ptr + v
-    operand_row = operand_ptr + v * K
-
-    basis = tl.load(basis_row + at, mask=mask, other=0.0).to(REAL)
-    mass = tl.load(mass_row + r, mask=row_mask, other=0.0).to(REAL)
-
-    operand_0 = mass * basis
-
-    tl.store(operand_row + at, operand_0, mask=mask)
-
-
 @triton.jit(do_not_specialize=["C"])
-def _spatial_diffusion_backward_1_kernel(
+def _spatial_diffusion_backward_kernel(
     evalues_ptr,
     times_ptr,
     grad_spectral_ptr,
     contracted_ptr,
-    operand1_ptr,
+    operand_ptr,
     C,
     K,
     HAS_GRAD_SPECTRAL: tl.constexpr,
@@ -559,7 +661,7 @@ def _spatial_diffusion_backward_1_kernel(
     times_row = times_ptr + c
     grad_spectral_row = grad_spectral_ptr + c
     contracted_row = contracted_ptr + c * K
-    operand1_row = operand1_ptr + c * K
+    operand_row = operand_ptr + c * K
 
     times = tl.load(times_row + r, mask=row_mask, other=0.0).to(REAL)
     grad_spectral = tl.load(grad_spectral_row + r + k * C, mask=mask & HAS_GRAD_SPECTRAL, other=0.0).to(REAL)
@@ -568,7 +670,92 @@ def _spatial_diffusion_backward_1_kernel(
     grad_spectral_2 = grad_spectral + contracted_0
     grad_in_basis = tl.exp(-evalues * times) * grad_spectral_2
 
-    tl.store(operand1_row + at, grad_in_basis, mask=mask)
+    tl.store(operand_row + at, grad_in_basis, mask=mask)
+
+
+@triton.jit(do_not_specialize=["V"])
+def _spatial_diffusion_backward_1_kernel(
+    basis_ptr,
+    mass_ptr,
+    operand_ptr,
+    grad_x_ptr,
+    V,
+    K,
+    C,
+    GRAD_X: tl.constexpr,
+    ROWS: tl.constexpr,
+    BLOCK: tl.constexpr,
+    DEPTH: tl.constexpr,
+    MATRIX: tl.constexpr,
+    REAL: tl.constexpr,
+):
+    # computes 1 field of its factors from 1 that it reads
+    # stores 1 field first: functions are computed once, not for every tile
+    # accumulates over k in registers
+    # computes grad_x of the sums
+
+    row, column = tl.arange(0, ROWS)[:, None], tl.arange(0, BLOCK)[None, :]
+    across, down = tl.arange(0, DEPTH)[None, :], tl.arange(0, DEPTH)[:, None]
+    tiles = tl.cdiv(C, BLOCK)
+    v = (tl.program_id(0) // tiles).to(tl.int64) * ROWS
+    c = (tl.program_id(0) % tiles).to(tl.int64) * BLOCK
+    row_mask, column_mask = v + row < V, c + column < C
+
+    t0 = tl.zeros([ROWS, BLOCK], REAL)
+    for block in range(tl.cdiv(K, DEPTH)):
+        k = tl.cast(block, tl.int64) * DEPTH
+        across_mask, down_mask = k + across < K, k + down < K
+        basis_row = basis_ptr + v * K + k
+        operand_row = operand_ptr + c * K + k
+
+        basis = tl.load(basis_row + row * K + across, mask=row_mask & across_mask, other=0.0).to(MATRIX)
+        operand_grad_in_basis = tl.load(operand_row + column * K + down, mask=down_mask & column_mask, other=0.0).to(
+            MATRIX
+        )
+
+        t0 = tl.dot(basis, operand_grad_in_basis, t0, out_dtype=REAL)
+    mass_row = mass_ptr + v
+    grad_x_row = grad_x_ptr + v * C + c
+
+    mass = tl.load(mass_row + row, mask=row_mask, other=0.0).to(REAL)
+
+    grad_x = mass * t0
+
+    if GRAD_X:
+        tl.store(grad_x_row + row * C + column, grad_x, mask=row_mask & column_mask)
+
+
+@triton.jit(do_not_specialize=["V"])
+def _spatial_diffusion_backward_1_stored_kernel(
+    basis_ptr,
+    mass_ptr,
+    operand1_ptr,
+    V,
+    K,
+    ROWS: tl.constexpr,
+    BLOCK: tl.constexpr,
+    REAL: tl.constexpr,
+):
+    # stores factors of matrix products, in the order in which these read them
+
+    k = _tile(tl.program_id(1) * BLOCK, ROWS, BLOCK)
+    r = _down(ROWS)
+    at = r * K + k
+    tile_mask = k < K
+
+    v = tl.program_id(0).to(tl.int64) * ROWS
+    row_mask = v + r < V
+    mask = tile_mask if ROWS == 1 else tile_mask & row_mask
+    basis_row = basis_ptr + v * K
+    mass_row = mass_ptr + v
+    operand1_row = operand1_ptr + v * K
+
+    basis = tl.load(basis_row + at, mask=mask, other=0.0).to(REAL)
+    mass = tl.load(mass_row + r, mask=row_mask, other=0.0).to(REAL)
+
+    operand1_0 = mass * basis
+
+    tl.store(operand1_row + at, operand1_0, mask=mask)
 
 
 @triton.jit(do_not_specialize=["C"])
@@ -623,6 +810,55 @@ def _spatial_diffusion_backward_2_kernel(
 
 @triton.jit(do_not_specialize=["V"])
 def _spatial_diffusion_double_backward_kernel(
+    basis_ptr,
+    mass_ptr,
+    grad_grad_x_ptr,
+    contracted1_ptr,
+    C,
+    V,
+    K,
+    HAS_GRAD_GRAD_X: tl.constexpr,
+    ROWS: tl.constexpr,
+    BLOCK: tl.constexpr,
+    DEPTH: tl.constexpr,
+    MATRIX: tl.constexpr,
+    REAL: tl.constexpr,
+):
+    # computes 1 field of its factors from 1 that it reads
+    # accumulates over v in registers; the programs' sums are added in a fixed order
+
+    row, column = tl.arange(0, ROWS)[:, None], tl.arange(0, BLOCK)[None, :]
+    across, down = tl.arange(0, DEPTH)[None, :], tl.arange(0, DEPTH)[:, None]
+    tiles = tl.cdiv(K, BLOCK)
+    c = (tl.program_id(0) // tiles).to(tl.int64) * ROWS
+    k = (tl.program_id(0) % tiles).to(tl.int64) * BLOCK
+    row_mask, column_mask = c + row < C, k + column < K
+
+    grad_grad_in_basis = tl.zeros([ROWS, BLOCK], REAL)
+    program, programs = tl.program_id(1), tl.num_programs(1)
+    for block in range(program, tl.cdiv(V, DEPTH), programs):
+        v = tl.cast(block, tl.int64) * DEPTH
+        across_mask, down_mask = v + across < V, v + down < V
+        basis_row = basis_ptr + v * K + k
+        mass_row = mass_ptr + v
+        grad_grad_x_row = grad_grad_x_ptr + v * C + c
+
+        grad_grad_x = tl.load(
+            grad_grad_x_row + across * C + row, mask=row_mask & across_mask & HAS_GRAD_GRAD_X, other=0.0
+        ).to(MATRIX)
+        basis = tl.load(basis_row + down * K + column, mask=down_mask & column_mask, other=0.0).to(REAL)
+        mass = tl.load(mass_row + down, mask=down_mask, other=0.0).to(REAL)
+
+        t0 = mass * basis
+
+        grad_grad_in_basis = tl.dot(grad_grad_x, t0.to(MATRIX), grad_grad_in_basis, out_dtype=REAL)
+    contracted1_row = contracted1_ptr + tl.cast(program, tl.int64) * C * K + c * K + k
+
+    tl.store(contracted1_row + row * K + column, grad_grad_in_basis, mask=row_mask & column_mask)
+
+
+@triton.jit(do_not_specialize=["V"])
+def _spatial_diffusion_double_backward_stored_kernel(
     basis_ptr,
     mass_ptr,
     operand_ptr,
@@ -713,6 +949,89 @@ def _spatial_diffusion_double_backward_1_kernel(
 
 @triton.jit(do_not_specialize=["V"])
 def _spatial_diffusion_double_backward_2_kernel(
+    basis_ptr,
+    mass_ptr,
+    operand1_ptr,
+    grad_x_ptr,
+    V,
+    K,
+    C,
+    GRAD_X: tl.constexpr,
+    ROWS: tl.constexpr,
+    BLOCK: tl.constexpr,
+    DEPTH: tl.constexpr,
+    MATRIX: tl.constexpr,
+    REAL: tl.constexpr,
+):
+    # computes 1 field of its factors from 1 that it reads
+    # stores 1 field first: functions are computed once, not for every tile
+    # accumulates over k in registers
+    # computes grad_x of the sums
+
+    row, column = tl.arange(0, ROWS)[:, None], tl.arange(0, BLOCK)[None, :]
+    across, down = tl.arange(0, DEPTH)[None, :], tl.arange(0, DEPTH)[:, None]
+    tiles = tl.cdiv(C, BLOCK)
+    v = (tl.program_id(0) // tiles).to(tl.int64) * ROWS
+    c = (tl.program_id(0) % tiles).to(tl.int64) * BLOCK
+    row_mask, column_mask = v + row < V, c + column < C
+
+    t0 = tl.zeros([ROWS, BLOCK], REAL)
+    for block in range(tl.cdiv(K, DEPTH)):
+        k = tl.cast(block, tl.int64) * DEPTH
+        across_mask, down_mask = k + across < K, k + down < K
+        basis_row = basis_ptr + v * K + k
+        operand1_row = operand1_ptr + c * K + k
+
+        basis = tl.load(basis_row + row * K + across, mask=row_mask & across_mask, other=0.0).to(MATRIX)
+        operand1_0 = tl.load(operand1_row + column * K + down, mask=down_mask & column_mask, other=0.0).to(MATRIX)
+
+        t0 = tl.dot(basis, operand1_0, t0, out_dtype=REAL)
+    mass_row = mass_ptr + v
+    grad_x_row = grad_x_ptr + v * C + c
+
+    mass = tl.load(mass_row + row, mask=row_mask, other=0.0).to(REAL)
+
+    grad_x = -mass * t0
+
+    if GRAD_X:
+        tl.store(grad_x_row + row * C + column, grad_x, mask=row_mask & column_mask)
+
+
+@triton.jit(do_not_specialize=["V"])
+def _spatial_diffusion_double_backward_2_stored_kernel(
+    basis_ptr,
+    mass_ptr,
+    operand3_ptr,
+    V,
+    K,
+    ROWS: tl.constexpr,
+    BLOCK: tl.constexpr,
+    REAL: tl.constexpr,
+):
+    # stores factors of matrix products, in the order in which these read them
+
+    k = _tile(tl.program_id(1) * BLOCK, ROWS, BLOCK)
+    r = _down(ROWS)
+    at = r * K + k
+    tile_mask = k < K
+
+    v = tl.program_id(0).to(tl.int64) * ROWS
+    row_mask = v + r < V
+    mask = tile_mask if ROWS == 1 else tile_mask & row_mask
+    basis_row = basis_ptr + v * K
+    mass_row = mass_ptr + v
+    operand3_row = operand3_ptr + v * K
+
+    basis = tl.load(basis_row + at, mask=mask, other=0.0).to(REAL)
+    mass = tl.load(mass_row + r, mask=row_mask, other=0.0).to(REAL)
+
+    operand3_0 = mass * basis
+
+    tl.store(operand3_row + at, operand3_0, mask=mask)
+
+
+@triton.jit(do_not_specialize=["V"])
+def _spatial_diffusion_double_backward_2_stored2_kernel(
     contracted2_ptr,
     grad_x_ptr,
     V,
@@ -878,8 +1197,57 @@ def _spatial_diffusion_double_backward_3_long_kernel(
 #     return dot(basis, spectral, over=k), spectral
 
 
-@triton.jit(do_not_specialize=["B", "V"])
+@triton.jit(do_not_specialize=["B"])
 def _batched_spatial_diffusion_kernel(
+    x_ptr,
+    basis_ptr,
+    mass_ptr,
+    saved_product_ptr,
+    B,
+    C,
+    V,
+    K,
+    ROWS: tl.constexpr,
+    BLOCK: tl.constexpr,
+    DEPTH: tl.constexpr,
+    MATRIX: tl.constexpr,
+    REAL: tl.constexpr,
+):
+    # computes 1 field of its factors from 1 that it reads
+    # accumulates over v in registers; the programs' sums are added in a fixed order
+
+    row, column = tl.arange(0, ROWS)[:, None], tl.arange(0, BLOCK)[None, :]
+    across, down = tl.arange(0, DEPTH)[None, :], tl.arange(0, DEPTH)[:, None]
+    tiles = tl.cdiv(K, BLOCK)
+    blocks = tl.cdiv(C, ROWS)
+    b = (tl.program_id(0) // (tiles * blocks)).to(tl.int64)
+    c = (tl.program_id(0) // tiles % blocks).to(tl.int64) * ROWS
+    k = (tl.program_id(0) % tiles).to(tl.int64) * BLOCK
+    row_mask, column_mask = c + row < C, k + column < K
+
+    in_basis = tl.zeros([ROWS, BLOCK], REAL)
+    program, programs = tl.program_id(1), tl.num_programs(1)
+    for block in range(program, tl.cdiv(V, DEPTH), programs):
+        v = tl.cast(block, tl.int64) * DEPTH
+        across_mask, down_mask = v + across < V, v + down < V
+        x_row = x_ptr + b * V * C + v * C + c
+        basis_row = basis_ptr + b * V * K + v * K + k
+        mass_row = mass_ptr + b * V + v
+
+        x = tl.load(x_row + across * C + row, mask=row_mask & across_mask, other=0.0).to(MATRIX)
+        basis = tl.load(basis_row + down * K + column, mask=down_mask & column_mask, other=0.0).to(REAL)
+        mass = tl.load(mass_row + down, mask=down_mask, other=0.0).to(REAL)
+
+        t0 = mass * basis
+
+        in_basis = tl.dot(x, t0.to(MATRIX), in_basis, out_dtype=REAL)
+    saved_product_row = saved_product_ptr + tl.cast(program, tl.int64) * B * C * K + b * C * K + c * K + k
+
+    tl.store(saved_product_row + row * K + column, in_basis, mask=row_mask & column_mask)
+
+
+@triton.jit(do_not_specialize=["B", "V"])
+def _batched_spatial_diffusion_stored_kernel(
     basis_ptr,
     mass_ptr,
     operand_ptr,
@@ -987,48 +1355,13 @@ def _batched_spatial_diffusion_2_kernel(
     tl.store(spectral_row + k * C, spectral, mask=mask)
 
 
-@triton.jit(do_not_specialize=["B", "V"])
-def _batched_spatial_diffusion_backward_kernel(
-    basis_ptr,
-    mass_ptr,
-    operand_ptr,
-    B,
-    V,
-    K,
-    ROWS: tl.constexpr,
-    BLOCK: tl.constexpr,
-    REAL: tl.constexpr,
-):
-    # stores factors of matrix products, in the order in which these read them
-
-    k = _tile(tl.program_id(1) * BLOCK, ROWS, BLOCK)
-    r = _down(ROWS)
-    tile_mask = k < K
-
-    row = tl.program_id(0).to(tl.int64) * ROWS
-    row_mask = row + r < tl.cast(B, tl.int64) * V
-    mask = tile_mask if ROWS == 1 else tile_mask & row_mask
-    b = (row + r) // (V)
-    v = (row + r) % V
-    basis_row = basis_ptr + b * V * K + v * K
-    mass_row = mass_ptr + b * V + v
-    operand_row = operand_ptr + b * V * K + v * K
-
-    basis = tl.load(basis_row + k, mask=mask, other=0.0).to(REAL)
-    mass = tl.load(mass_row, mask=row_mask, other=0.0).to(REAL)
-
-    operand_0 = mass * basis
-
-    tl.store(operand_row + k, operand_0, mask=mask)
-
-
 @triton.jit(do_not_specialize=["B", "C"])
-def _batched_spatial_diffusion_backward_1_kernel(
+def _batched_spatial_diffusion_backward_kernel(
     evalues_ptr,
     times_ptr,
     grad_spectral_ptr,
     contracted_ptr,
-    operand1_ptr,
+    operand_ptr,
     B,
     C,
     K,
@@ -1052,7 +1385,7 @@ def _batched_spatial_diffusion_backward_1_kernel(
     times_row = times_ptr + c
     grad_spectral_row = grad_spectral_ptr + b * K * C + c
     contracted_row = contracted_ptr + b * C * K + c * K
-    operand1_row = operand1_ptr + b * C * K + c * K
+    operand_row = operand_ptr + b * C * K + c * K
 
     evalues = tl.load(evalues_row + k, mask=mask, other=0.0).to(REAL)
     times = tl.load(times_row, mask=row_mask, other=0.0).to(REAL)
@@ -1062,7 +1395,97 @@ def _batched_spatial_diffusion_backward_1_kernel(
     grad_spectral_2 = grad_spectral + contracted_0
     grad_in_basis = tl.exp(-times * evalues) * grad_spectral_2
 
-    tl.store(operand1_row + k, grad_in_basis, mask=mask)
+    tl.store(operand_row + k, grad_in_basis, mask=mask)
+
+
+@triton.jit(do_not_specialize=["B"])
+def _batched_spatial_diffusion_backward_1_kernel(
+    basis_ptr,
+    mass_ptr,
+    operand_ptr,
+    grad_x_ptr,
+    B,
+    V,
+    K,
+    C,
+    GRAD_X: tl.constexpr,
+    ROWS: tl.constexpr,
+    BLOCK: tl.constexpr,
+    DEPTH: tl.constexpr,
+    MATRIX: tl.constexpr,
+    REAL: tl.constexpr,
+):
+    # computes 1 field of its factors from 1 that it reads
+    # stores 1 field first: functions are computed once, not for every tile
+    # accumulates over k in registers
+    # computes grad_x of the sums
+
+    row, column = tl.arange(0, ROWS)[:, None], tl.arange(0, BLOCK)[None, :]
+    across, down = tl.arange(0, DEPTH)[None, :], tl.arange(0, DEPTH)[:, None]
+    tiles = tl.cdiv(C, BLOCK)
+    blocks = tl.cdiv(V, ROWS)
+    b = (tl.program_id(0) // (tiles * blocks)).to(tl.int64)
+    v = (tl.program_id(0) // tiles % blocks).to(tl.int64) * ROWS
+    c = (tl.program_id(0) % tiles).to(tl.int64) * BLOCK
+    row_mask, column_mask = v + row < V, c + column < C
+
+    t0 = tl.zeros([ROWS, BLOCK], REAL)
+    for block in range(tl.cdiv(K, DEPTH)):
+        k = tl.cast(block, tl.int64) * DEPTH
+        across_mask, down_mask = k + across < K, k + down < K
+        basis_row = basis_ptr + b * V * K + v * K + k
+        operand_row = operand_ptr + b * C * K + c * K + k
+
+        basis = tl.load(basis_row + row * K + across, mask=row_mask & across_mask, other=0.0).to(MATRIX)
+        operand_grad_in_basis = tl.load(operand_row + column * K + down, mask=down_mask & column_mask, other=0.0).to(
+            MATRIX
+        )
+
+        t0 = tl.dot(basis, operand_grad_in_basis, t0, out_dtype=REAL)
+    mass_row = mass_ptr + b * V + v
+    grad_x_row = grad_x_ptr + b * V * C + v * C + c
+
+    mass = tl.load(mass_row + row, mask=row_mask, other=0.0).to(REAL)
+
+    grad_x = mass * t0
+
+    if GRAD_X:
+        tl.store(grad_x_row + row * C + column, grad_x, mask=row_mask & column_mask)
+
+
+@triton.jit(do_not_specialize=["B", "V"])
+def _batched_spatial_diffusion_backward_1_stored_kernel(
+    basis_ptr,
+    mass_ptr,
+    operand1_ptr,
+    B,
+    V,
+    K,
+    ROWS: tl.constexpr,
+    BLOCK: tl.constexpr,
+    REAL: tl.constexpr,
+):
+    # stores factors of matrix products, in the order in which these read them
+
+    k = _tile(tl.program_id(1) * BLOCK, ROWS, BLOCK)
+    r = _down(ROWS)
+    tile_mask = k < K
+
+    row = tl.program_id(0).to(tl.int64) * ROWS
+    row_mask = row + r < tl.cast(B, tl.int64) * V
+    mask = tile_mask if ROWS == 1 else tile_mask & row_mask
+    b = (row + r) // (V)
+    v = (row + r) % V
+    basis_row = basis_ptr + b * V * K + v * K
+    mass_row = mass_ptr + b * V + v
+    operand1_row = operand1_ptr + b * V * K + v * K
+
+    basis = tl.load(basis_row + k, mask=mask, other=0.0).to(REAL)
+    mass = tl.load(mass_row, mask=row_mask, other=0.0).to(REAL)
+
+    operand1_0 = mass * basis
+
+    tl.store(operand1_row + k, operand1_0, mask=mask)
 
 
 @triton.jit(do_not_specialize=["C", "B"])
@@ -1121,8 +1544,60 @@ def _batched_spatial_diffusion_backward_2_kernel(
         tl.store(grad_times_row, tl.sum(grad_times))
 
 
-@triton.jit(do_not_specialize=["B", "V"])
+@triton.jit(do_not_specialize=["B"])
 def _batched_spatial_diffusion_double_backward_kernel(
+    basis_ptr,
+    mass_ptr,
+    grad_grad_x_ptr,
+    contracted1_ptr,
+    B,
+    C,
+    V,
+    K,
+    HAS_GRAD_GRAD_X: tl.constexpr,
+    ROWS: tl.constexpr,
+    BLOCK: tl.constexpr,
+    DEPTH: tl.constexpr,
+    MATRIX: tl.constexpr,
+    REAL: tl.constexpr,
+):
+    # computes 1 field of its factors from 1 that it reads
+    # accumulates over v in registers; the programs' sums are added in a fixed order
+
+    row, column = tl.arange(0, ROWS)[:, None], tl.arange(0, BLOCK)[None, :]
+    across, down = tl.arange(0, DEPTH)[None, :], tl.arange(0, DEPTH)[:, None]
+    tiles = tl.cdiv(K, BLOCK)
+    blocks = tl.cdiv(C, ROWS)
+    b = (tl.program_id(0) // (tiles * blocks)).to(tl.int64)
+    c = (tl.program_id(0) // tiles % blocks).to(tl.int64) * ROWS
+    k = (tl.program_id(0) % tiles).to(tl.int64) * BLOCK
+    row_mask, column_mask = c + row < C, k + column < K
+
+    grad_grad_in_basis = tl.zeros([ROWS, BLOCK], REAL)
+    program, programs = tl.program_id(1), tl.num_programs(1)
+    for block in range(program, tl.cdiv(V, DEPTH), programs):
+        v = tl.cast(block, tl.int64) * DEPTH
+        across_mask, down_mask = v + across < V, v + down < V
+        basis_row = basis_ptr + b * V * K + v * K + k
+        mass_row = mass_ptr + b * V + v
+        grad_grad_x_row = grad_grad_x_ptr + b * V * C + v * C + c
+
+        grad_grad_x = tl.load(
+            grad_grad_x_row + across * C + row, mask=row_mask & across_mask & HAS_GRAD_GRAD_X, other=0.0
+        ).to(MATRIX)
+        basis = tl.load(basis_row + down * K + column, mask=down_mask & column_mask, other=0.0).to(REAL)
+        mass = tl.load(mass_row + down, mask=down_mask, other=0.0).to(REAL)
+
+        t0 = mass * basis
+
+        grad_grad_in_basis = tl.dot(grad_grad_x, t0.to(MATRIX), grad_grad_in_basis, out_dtype=REAL)
+    contracted1_row = contracted1_ptr + tl.cast(program, tl.int64) * B * C * K + b * C * K + c * K + k
+
+    tl.store(contracted1_row + row * K + column, grad_grad_in_basis, mask=row_mask & column_mask)
+
+
+@triton.jit(do_not_specialize=["B", "V"])
+def _batched_spatial_diffusion_double_backward_stored_kernel(
     basis_ptr,
     mass_ptr,
     operand_ptr,
@@ -1216,8 +1691,96 @@ def _batched_spatial_diffusion_double_backward_1_kernel(
     tl.store(operand2_row + k, grad_grad_spectral, mask=mask)
 
 
-@triton.jit(do_not_specialize=["B", "V"])
+@triton.jit(do_not_specialize=["B"])
 def _batched_spatial_diffusion_double_backward_2_kernel(
+    basis_ptr,
+    mass_ptr,
+    operand1_ptr,
+    grad_x_ptr,
+    B,
+    V,
+    K,
+    C,
+    GRAD_X: tl.constexpr,
+    ROWS: tl.constexpr,
+    BLOCK: tl.constexpr,
+    DEPTH: tl.constexpr,
+    MATRIX: tl.constexpr,
+    REAL: tl.constexpr,
+):
+    # computes 1 field of its factors from 1 that it reads
+    # stores 1 field first: functions are computed once, not for every tile
+    # accumulates over k in registers
+    # computes grad_x of the sums
+
+    row, column = tl.arange(0, ROWS)[:, None], tl.arange(0, BLOCK)[None, :]
+    across, down = tl.arange(0, DEPTH)[None, :], tl.arange(0, DEPTH)[:, None]
+    tiles = tl.cdiv(C, BLOCK)
+    blocks = tl.cdiv(V, ROWS)
+    b = (tl.program_id(0) // (tiles * blocks)).to(tl.int64)
+    v = (tl.program_id(0) // tiles % blocks).to(tl.int64) * ROWS
+    c = (tl.program_id(0) % tiles).to(tl.int64) * BLOCK
+    row_mask, column_mask = v + row < V, c + column < C
+
+    t0 = tl.zeros([ROWS, BLOCK], REAL)
+    for block in range(tl.cdiv(K, DEPTH)):
+        k = tl.cast(block, tl.int64) * DEPTH
+        across_mask, down_mask = k + across < K, k + down < K
+        basis_row = basis_ptr + b * V * K + v * K + k
+        operand1_row = operand1_ptr + b * C * K + c * K + k
+
+        basis = tl.load(basis_row + row * K + across, mask=row_mask & across_mask, other=0.0).to(MATRIX)
+        operand1_0 = tl.load(operand1_row + column * K + down, mask=down_mask & column_mask, other=0.0).to(MATRIX)
+
+        t0 = tl.dot(basis, operand1_0, t0, out_dtype=REAL)
+    mass_row = mass_ptr + b * V + v
+    grad_x_row = grad_x_ptr + b * V * C + v * C + c
+
+    mass = tl.load(mass_row + row, mask=row_mask, other=0.0).to(REAL)
+
+    grad_x = -mass * t0
+
+    if GRAD_X:
+        tl.store(grad_x_row + row * C + column, grad_x, mask=row_mask & column_mask)
+
+
+@triton.jit(do_not_specialize=["B", "V"])
+def _batched_spatial_diffusion_double_backward_2_stored_kernel(
+    basis_ptr,
+    mass_ptr,
+    operand3_ptr,
+    B,
+    V,
+    K,
+    ROWS: tl.constexpr,
+    BLOCK: tl.constexpr,
+    REAL: tl.constexpr,
+):
+    # stores factors of matrix products, in the order in which these read them
+
+    k = _tile(tl.program_id(1) * BLOCK, ROWS, BLOCK)
+    r = _down(ROWS)
+    tile_mask = k < K
+
+    row = tl.program_id(0).to(tl.int64) * ROWS
+    row_mask = row + r < tl.cast(B, tl.int64) * V
+    mask = tile_mask if ROWS == 1 else tile_mask & row_mask
+    b = (row + r) // (V)
+    v = (row + r) % V
+    basis_row = basis_ptr + b * V * K + v * K
+    mass_row = mass_ptr + b * V + v
+    operand3_row = operand3_ptr + b * V * K + v * K
+
+    basis = tl.load(basis_row + k, mask=mask, other=0.0).to(REAL)
+    mass = tl.load(mass_row, mask=row_mask, other=0.0).to(REAL)
+
+    operand3_0 = mass * basis
+
+    tl.store(operand3_row + k, operand3_0, mask=mask)
+
+
+@triton.jit(do_not_specialize=["B", "V"])
+def _batched_spatial_diffusion_double_backward_2_stored2_kernel(
     contracted2_ptr,
     grad_x_ptr,
     B,
@@ -1323,6 +1886,77 @@ def _batched_spatial_diffusion_double_backward_3_kernel(
 def _spatial_gradients_kernel(
     x_slope_ptr,
     y_slope_ptr,
+    a_real_ptr,
+    a_imaginary_ptr,
+    x_slope_along_v_d_ptr,
+    y_slope_along_v_d_ptr,
+    saved_product_ptr,
+    out_ptr,
+    V,
+    C,
+    D,
+    ROWS: tl.constexpr,
+    BLOCK: tl.constexpr,
+    DEPTH: tl.constexpr,
+    MATRIX: tl.constexpr,
+    REAL: tl.constexpr,
+):
+    # computes 6 fields of its factors from 4 that it reads
+    # accumulates over c in registers
+    # computes out of the sums
+    VD = tl.cast(V, tl.int64) * D
+
+    row, column = tl.arange(0, ROWS)[:, None], tl.arange(0, BLOCK)[None, :]
+    across, down = tl.arange(0, DEPTH)[None, :], tl.arange(0, DEPTH)[:, None]
+    tiles = tl.cdiv(D, BLOCK)
+    v = (tl.program_id(0) // tiles).to(tl.int64) * ROWS
+    d = (tl.program_id(0) % tiles).to(tl.int64) * BLOCK
+    row_mask, column_mask = v + row < V, d + column < D
+
+    b_x = tl.zeros([ROWS, BLOCK], REAL)
+    b_y = tl.zeros([ROWS, BLOCK], REAL)
+    for block in range(tl.cdiv(C, DEPTH)):
+        c = tl.cast(block, tl.int64) * DEPTH
+        across_mask, down_mask = c + across < C, c + down < C
+        x_slope_row = x_slope_ptr + v * C + c
+        y_slope_row = y_slope_ptr + v * C + c
+        a_real_row = a_real_ptr + c * D + d
+        a_imaginary_row = a_imaginary_ptr + c * D + d
+
+        x_slope = tl.load(x_slope_row + row * C + across, mask=row_mask & across_mask, other=0.0).to(MATRIX)
+        y_slope = tl.load(y_slope_row + row * C + across, mask=row_mask & across_mask, other=0.0).to(REAL)
+        a_real = tl.load(a_real_row + down * D + column, mask=down_mask & column_mask, other=0.0).to(MATRIX)
+        a_imaginary = tl.load(a_imaginary_row + down * D + column, mask=down_mask & column_mask, other=0.0).to(MATRIX)
+
+        t0 = -y_slope
+
+        b_x = tl.dot(x_slope, a_real, b_x, out_dtype=REAL)
+        b_x = tl.dot(t0.to(MATRIX), a_imaginary, b_x, out_dtype=REAL)
+        b_y = tl.dot(y_slope.to(MATRIX), a_real, b_y, out_dtype=REAL)
+        b_y = tl.dot(x_slope, a_imaginary, b_y, out_dtype=REAL)
+    x_slope_along_v_d_row = x_slope_along_v_d_ptr + v * D + d
+    y_slope_along_v_d_row = y_slope_along_v_d_ptr + v * D + d
+    saved_product_row = saved_product_ptr + v * D + d
+    out_row = out_ptr + v * D + d
+
+    x_slope_along_v_d = tl.load(x_slope_along_v_d_row + row * D + column, mask=row_mask & column_mask, other=0.0).to(
+        REAL
+    )
+    y_slope_along_v_d = tl.load(y_slope_along_v_d_row + row * D + column, mask=row_mask & column_mask, other=0.0).to(
+        REAL
+    )
+
+    out = _tanh(b_x * x_slope_along_v_d + b_y * y_slope_along_v_d)
+
+    tl.store(saved_product_row + row * D + column, b_x, mask=row_mask & column_mask)
+    tl.store(saved_product_row + VD + row * D + column, b_y, mask=row_mask & column_mask)
+    tl.store(out_row + row * D + column, out, mask=row_mask & column_mask)
+
+
+@triton.jit(do_not_specialize=["V"])
+def _spatial_gradients_stored_kernel(
+    x_slope_ptr,
+    y_slope_ptr,
     operand_ptr,
     V,
     C,
@@ -1357,7 +1991,7 @@ def _spatial_gradients_kernel(
 
 
 @triton.jit(do_not_specialize=["C"])
-def _spatial_gradients_1_kernel(
+def _spatial_gradients_stored1_kernel(
     a_real_ptr,
     a_imaginary_ptr,
     operand1_ptr,
@@ -1385,7 +2019,7 @@ def _spatial_gradients_1_kernel(
 
 
 @triton.jit(do_not_specialize=["V"])
-def _spatial_gradients_2_kernel(
+def _spatial_gradients_stored3_kernel(
     saved_product_ptr,
     x_slope_along_v_d_ptr,
     y_slope_along_v_d_ptr,
@@ -1623,77 +2257,103 @@ def _spatial_gradients_backward_4_kernel(
 
 @triton.jit(do_not_specialize=["V"])
 def _spatial_gradients_backward_5_kernel(
-    x_slope_ptr,
-    y_slope_ptr,
+    grad_out_ptr,
+    saved_product_ptr,
+    x_slope_along_v_d_ptr,
+    y_slope_along_v_d_ptr,
     operand3_ptr,
     V,
-    C,
+    D,
     ROWS: tl.constexpr,
     BLOCK: tl.constexpr,
     REAL: tl.constexpr,
 ):
     # stores factors of matrix products, in the order in which these read them
-    VC = tl.cast(V, tl.int64) * C
+    VD = tl.cast(V, tl.int64) * D
 
     start = tl.program_id(0).to(tl.int64) * BLOCK
     tile = tl.arange(0, BLOCK)
-    mask = tile < tl.cast(V, tl.int64) * C - start
-    x_slope_row = x_slope_ptr + start
-    y_slope_row = y_slope_ptr + start
+    mask = tile < tl.cast(V, tl.int64) * D - start
+    grad_out_row = grad_out_ptr + start
+    saved_product_row = saved_product_ptr + start
+    x_slope_along_v_d_row = x_slope_along_v_d_ptr + start
+    y_slope_along_v_d_row = y_slope_along_v_d_ptr + start
     operand3_row = operand3_ptr + start
 
-    x_slope = tl.load(x_slope_row + tile, mask=mask, other=0.0).to(REAL)
-    y_slope = tl.load(y_slope_row + tile, mask=mask, other=0.0).to(REAL)
+    grad_out = tl.load(grad_out_row + tile, mask=mask, other=0.0).to(REAL)
+    saved_product_b_x = tl.load(saved_product_row + tile, mask=mask, other=0.0).to(REAL)
+    saved_product_b_y = tl.load(saved_product_row + VD + tile, mask=mask, other=0.0).to(REAL)
+    x_slope_along_v_d = tl.load(x_slope_along_v_d_row + tile, mask=mask, other=0.0).to(REAL)
+    y_slope_along_v_d = tl.load(y_slope_along_v_d_row + tile, mask=mask, other=0.0).to(REAL)
 
-    tl.store(operand3_row + tile, x_slope, mask=mask)
-    tl.store(operand3_row + VC + tile, y_slope, mask=mask)
+    t0 = _tanh(x_slope_along_v_d * saved_product_b_x + y_slope_along_v_d * saved_product_b_y)
+    t1 = grad_out * (1.0 - t0 * t0)
+    grad_b_x = x_slope_along_v_d * t1
+    grad_b_y = y_slope_along_v_d * t1
+
+    tl.store(operand3_row + tile, grad_b_x, mask=mask)
+    tl.store(operand3_row + VD + tile, grad_b_y, mask=mask)
 
 
 @triton.jit(do_not_specialize=["V"])
 def _spatial_gradients_backward_6_kernel(
-    grad_out_ptr,
-    saved_product_ptr,
-    x_slope_along_v_d_ptr,
-    y_slope_along_v_d_ptr,
-    operand4_ptr,
+    x_slope_ptr,
+    y_slope_ptr,
+    operand3_ptr,
+    grad_a_real_ptr,
+    C,
     V,
     D,
+    GRAD_A_REAL: tl.constexpr,
     ROWS: tl.constexpr,
     BLOCK: tl.constexpr,
+    DEPTH: tl.constexpr,
+    MATRIX: tl.constexpr,
     REAL: tl.constexpr,
 ):
-    # stores factors of matrix products, in the order in which these read them
+    # computes 2 fields of its factors from 2 that it reads
+    # stores 2 fields first: functions are computed once, not for every tile
+    # accumulates over v in registers; the programs' sums are added in a fixed order
     VD = tl.cast(V, tl.int64) * D
 
-    start = tl.program_id(0).to(tl.int64) * BLOCK
-    tile = tl.arange(0, BLOCK)
-    mask = tile < tl.cast(V, tl.int64) * D - start
-    grad_out_row = grad_out_ptr + start
-    saved_product_row = saved_product_ptr + start
-    x_slope_along_v_d_row = x_slope_along_v_d_ptr + start
-    y_slope_along_v_d_row = y_slope_along_v_d_ptr + start
-    operand4_row = operand4_ptr + start
+    row, column = tl.arange(0, ROWS)[:, None], tl.arange(0, BLOCK)[None, :]
+    across, down = tl.arange(0, DEPTH)[None, :], tl.arange(0, DEPTH)[:, None]
+    tiles = tl.cdiv(D, BLOCK)
+    c = (tl.program_id(0) // tiles).to(tl.int64) * ROWS
+    d = (tl.program_id(0) % tiles).to(tl.int64) * BLOCK
+    row_mask, column_mask = c + row < C, d + column < D
 
-    grad_out = tl.load(grad_out_row + tile, mask=mask, other=0.0).to(REAL)
-    saved_product_b_x = tl.load(saved_product_row + tile, mask=mask, other=0.0).to(REAL)
-    saved_product_b_y = tl.load(saved_product_row + VD + tile, mask=mask, other=0.0).to(REAL)
-    x_slope_along_v_d = tl.load(x_slope_along_v_d_row + tile, mask=mask, other=0.0).to(REAL)
-    y_slope_along_v_d = tl.load(y_slope_along_v_d_row + tile, mask=mask, other=0.0).to(REAL)
+    grad_a_real = tl.zeros([ROWS, BLOCK], REAL)
+    program, programs = tl.program_id(1), tl.num_programs(1)
+    for block in range(program, tl.cdiv(V, DEPTH), programs):
+        v = tl.cast(block, tl.int64) * DEPTH
+        across_mask, down_mask = v + across < V, v + down < V
+        x_slope_row = x_slope_ptr + v * C + c
+        y_slope_row = y_slope_ptr + v * C + c
+        operand3_row = operand3_ptr + v * D + d
 
-    t0 = _tanh(x_slope_along_v_d * saved_product_b_x + y_slope_along_v_d * saved_product_b_y)
-    t1 = grad_out * (1.0 - t0 * t0)
-    grad_b_x = x_slope_along_v_d * t1
-    grad_b_y = y_slope_along_v_d * t1
+        x_slope = tl.load(x_slope_row + across * C + row, mask=row_mask & across_mask, other=0.0).to(MATRIX)
+        y_slope = tl.load(y_slope_row + across * C + row, mask=row_mask & across_mask, other=0.0).to(MATRIX)
+        operand3_grad_b_x = tl.load(operand3_row + down * D + column, mask=down_mask & column_mask, other=0.0).to(
+            MATRIX
+        )
+        operand3_grad_b_y = tl.load(operand3_row + VD + down * D + column, mask=down_mask & column_mask, other=0.0).to(
+            MATRIX
+        )
 
-    tl.store(operand4_row + tile, grad_b_x, mask=mask)
-    tl.store(operand4_row + VD + tile, grad_b_y, mask=mask)
+        grad_a_real = tl.dot(x_slope, operand3_grad_b_x, grad_a_real, out_dtype=REAL)
+        grad_a_real = tl.dot(y_slope, operand3_grad_b_y, grad_a_real, out_dtype=REAL)
+    grad_a_real_row = grad_a_real_ptr + tl.cast(program, tl.int64) * C * D + c * D + d
+
+    if GRAD_A_REAL:
+        tl.store(grad_a_real_row + row * D + column, grad_a_real, mask=row_mask & column_mask)
 
 
 @triton.jit(do_not_specialize=["V"])
-def _spatial_gradients_backward_7_kernel(
+def _spatial_gradients_backward_6_stored_kernel(
     x_slope_ptr,
     y_slope_ptr,
-    operand5_ptr,
+    operand4_ptr,
     V,
     C,
     ROWS: tl.constexpr,
@@ -1708,24 +2368,22 @@ def _spatial_gradients_backward_7_kernel(
     mask = tile < tl.cast(V, tl.int64) * C - start
     x_slope_row = x_slope_ptr + start
     y_slope_row = y_slope_ptr + start
-    operand5_row = operand5_ptr + start
+    operand4_row = operand4_ptr + start
 
     x_slope = tl.load(x_slope_row + tile, mask=mask, other=0.0).to(REAL)
     y_slope = tl.load(y_slope_row + tile, mask=mask, other=0.0).to(REAL)
 
-    operand5_1 = -y_slope
-
-    tl.store(operand5_row + tile, x_slope, mask=mask)
-    tl.store(operand5_row + VC + tile, operand5_1, mask=mask)
+    tl.store(operand4_row + tile, x_slope, mask=mask)
+    tl.store(operand4_row + VC + tile, y_slope, mask=mask)
 
 
 @triton.jit(do_not_specialize=["V"])
-def _spatial_gradients_backward_8_kernel(
+def _spatial_gradients_backward_7_kernel(
     grad_out_ptr,
     saved_product_ptr,
     x_slope_along_v_d_ptr,
     y_slope_along_v_d_ptr,
-    operand6_ptr,
+    operand5_ptr,
     V,
     D,
     ROWS: tl.constexpr,
@@ -1742,7 +2400,7 @@ def _spatial_gradients_backward_8_kernel(
     saved_product_row = saved_product_ptr + start
     x_slope_along_v_d_row = x_slope_along_v_d_ptr + start
     y_slope_along_v_d_row = y_slope_along_v_d_ptr + start
-    operand6_row = operand6_ptr + start
+    operand5_row = operand5_ptr + start
 
     grad_out = tl.load(grad_out_row + tile, mask=mask, other=0.0).to(REAL)
     saved_product_b_x = tl.load(saved_product_row + tile, mask=mask, other=0.0).to(REAL)
@@ -1755,8 +2413,94 @@ def _spatial_gradients_backward_8_kernel(
     grad_b_y = y_slope_along_v_d * t1
     grad_b_x = x_slope_along_v_d * t1
 
-    tl.store(operand6_row + tile, grad_b_y, mask=mask)
-    tl.store(operand6_row + VD + tile, grad_b_x, mask=mask)
+    tl.store(operand5_row + tile, grad_b_y, mask=mask)
+    tl.store(operand5_row + VD + tile, grad_b_x, mask=mask)
+
+
+@triton.jit(do_not_specialize=["V"])
+def _spatial_gradients_backward_8_kernel(
+    x_slope_ptr,
+    y_slope_ptr,
+    operand5_ptr,
+    grad_a_imaginary_ptr,
+    C,
+    V,
+    D,
+    GRAD_A_IMAGINARY: tl.constexpr,
+    ROWS: tl.constexpr,
+    BLOCK: tl.constexpr,
+    DEPTH: tl.constexpr,
+    MATRIX: tl.constexpr,
+    REAL: tl.constexpr,
+):
+    # computes 2 fields of its factors from 2 that it reads
+    # stores 2 fields first: functions are computed once, not for every tile
+    # accumulates over v in registers; the programs' sums are added in a fixed order
+    VD = tl.cast(V, tl.int64) * D
+
+    row, column = tl.arange(0, ROWS)[:, None], tl.arange(0, BLOCK)[None, :]
+    across, down = tl.arange(0, DEPTH)[None, :], tl.arange(0, DEPTH)[:, None]
+    tiles = tl.cdiv(D, BLOCK)
+    c = (tl.program_id(0) // tiles).to(tl.int64) * ROWS
+    d = (tl.program_id(0) % tiles).to(tl.int64) * BLOCK
+    row_mask, column_mask = c + row < C, d + column < D
+
+    grad_a_imaginary = tl.zeros([ROWS, BLOCK], REAL)
+    program, programs = tl.program_id(1), tl.num_programs(1)
+    for block in range(program, tl.cdiv(V, DEPTH), programs):
+        v = tl.cast(block, tl.int64) * DEPTH
+        across_mask, down_mask = v + across < V, v + down < V
+        x_slope_row = x_slope_ptr + v * C + c
+        y_slope_row = y_slope_ptr + v * C + c
+        operand5_row = operand5_ptr + v * D + d
+
+        x_slope = tl.load(x_slope_row + across * C + row, mask=row_mask & across_mask, other=0.0).to(MATRIX)
+        y_slope = tl.load(y_slope_row + across * C + row, mask=row_mask & across_mask, other=0.0).to(REAL)
+        operand5_grad_b_y = tl.load(operand5_row + down * D + column, mask=down_mask & column_mask, other=0.0).to(
+            MATRIX
+        )
+        operand5_grad_b_x = tl.load(operand5_row + VD + down * D + column, mask=down_mask & column_mask, other=0.0).to(
+            MATRIX
+        )
+
+        t0 = -y_slope
+
+        grad_a_imaginary = tl.dot(x_slope, operand5_grad_b_y, grad_a_imaginary, out_dtype=REAL)
+        grad_a_imaginary = tl.dot(t0.to(MATRIX), operand5_grad_b_x, grad_a_imaginary, out_dtype=REAL)
+    grad_a_imaginary_row = grad_a_imaginary_ptr + tl.cast(program, tl.int64) * C * D + c * D + d
+
+    if GRAD_A_IMAGINARY:
+        tl.store(grad_a_imaginary_row + row * D + column, grad_a_imaginary, mask=row_mask & column_mask)
+
+
+@triton.jit(do_not_specialize=["V"])
+def _spatial_gradients_backward_8_stored_kernel(
+    x_slope_ptr,
+    y_slope_ptr,
+    operand6_ptr,
+    V,
+    C,
+    ROWS: tl.constexpr,
+    BLOCK: tl.constexpr,
+    REAL: tl.constexpr,
+):
+    # stores factors of matrix products, in the order in which these read them
+    VC = tl.cast(V, tl.int64) * C
+
+    start = tl.program_id(0).to(tl.int64) * BLOCK
+    tile = tl.arange(0, BLOCK)
+    mask = tile < tl.cast(V, tl.int64) * C - start
+    x_slope_row = x_slope_ptr + start
+    y_slope_row = y_slope_ptr + start
+    operand6_row = operand6_ptr + start
+
+    x_slope = tl.load(x_slope_row + tile, mask=mask, other=0.0).to(REAL)
+    y_slope = tl.load(y_slope_row + tile, mask=mask, other=0.0).to(REAL)
+
+    operand6_1 = -y_slope
+
+    tl.store(operand6_row + tile, x_slope, mask=mask)
+    tl.store(operand6_row + VC + tile, operand6_1, mask=mask)
 
 
 @triton.jit(do_not_specialize=["V"])
@@ -1768,7 +2512,7 @@ def _spatial_gradients_double_backward_kernel(
     grad_out_along_v_c_ptr,
     saved_product_along_v_c_ptr,
     operand_ptr,
-    operand3_ptr,
+    operand2_ptr,
     V,
     C,
     HAS_GRAD_GRAD_X_SLOPE: tl.constexpr,
@@ -1795,7 +2539,7 @@ def _spatial_gradients_double_backward_kernel(
     grad_out_along_v_c_row = grad_out_along_v_c_ptr + v * C
     saved_product_along_v_c_row = saved_product_along_v_c_ptr + v * C
     operand_row = operand_ptr + v * 4 * C
-    operand3_row = operand3_ptr + v * 2 * C
+    operand2_row = operand2_ptr + v * 2 * C
 
     x_slope = tl.load(x_slope_row + at, mask=mask, other=0.0).to(REAL)
     y_slope = tl.load(y_slope_row + at, mask=mask, other=0.0).to(REAL)
@@ -1817,7 +2561,7 @@ def _spatial_gradients_double_backward_kernel(
     t4 = t1 * (-2.0 * t3)
     grad_b_x = t2 * grad_grad_x_slope + x_slope * t4
     grad_b_y = t2 * grad_grad_y_slope + y_slope * t4
-    operand3_3 = -grad_b_x
+    operand2_3 = -grad_b_x
 
     tl.store(operand_row + r * 4 * C + c, grad_grad_x_slope, mask=mask)
     tl.store(operand_row + C + r * 4 * C + c, operand_1, mask=mask)
@@ -1827,10 +2571,10 @@ def _spatial_gradients_double_backward_kernel(
     tl.store(operand_row + 4 * VC + C + r * 4 * C + c, grad_grad_x_slope, mask=mask)
     tl.store(operand_row + 4 * VC + 2 * C + r * 4 * C + c, y_slope, mask=mask)
     tl.store(operand_row + 4 * VC + 3 * C + r * 4 * C + c, x_slope, mask=mask)
-    tl.store(operand3_row + r * 2 * C + c, grad_b_x, mask=mask)
-    tl.store(operand3_row + C + r * 2 * C + c, grad_b_y, mask=mask)
-    tl.store(operand3_row + 2 * VC + r * 2 * C + c, grad_b_y, mask=mask)
-    tl.store(operand3_row + 2 * VC + C + r * 2 * C + c, operand3_3, mask=mask)
+    tl.store(operand2_row + r * 2 * C + c, grad_b_x, mask=mask)
+    tl.store(operand2_row + C + r * 2 * C + c, grad_b_y, mask=mask)
+    tl.store(operand2_row + 2 * VC + r * 2 * C + c, grad_b_y, mask=mask)
+    tl.store(operand2_row + 2 * VC + C + r * 2 * C + c, operand2_3, mask=mask)
 
 
 @triton.jit(do_not_specialize=["C"])
@@ -1840,18 +2584,21 @@ def _spatial_gradients_double_backward_1_kernel(
     grad_grad_a_real_ptr,
     grad_grad_a_imaginary_ptr,
     operand1_ptr,
-    operand2_ptr,
-    operand4_ptr,
+    operand3_ptr,
     C,
     D,
     HAS_GRAD_GRAD_A_REAL: tl.constexpr,
     HAS_GRAD_GRAD_A_IMAGINARY: tl.constexpr,
+    C_INNERMOST: tl.constexpr,
     ROWS: tl.constexpr,
     BLOCK: tl.constexpr,
     REAL: tl.constexpr,
 ):
     # stores factors of matrix products, in the order in which these read them
-    CD = tl.cast(C, tl.int64) * D
+    # turns its tiles for products in tf32, which are faster with c innermost
+    operand1_c = 1 if C_INNERMOST else D
+    operand1_d = tl.cast(C, tl.int64) * 4 if C_INNERMOST else 1
+    operand1_C = tl.cast(C, tl.int64) * operand1_c
 
     d = _tile(tl.program_id(1) * BLOCK, ROWS, BLOCK)
     r = _down(ROWS)
@@ -1865,9 +2612,8 @@ def _spatial_gradients_double_backward_1_kernel(
     a_imaginary_row = a_imaginary_ptr + c * D
     grad_grad_a_real_row = grad_grad_a_real_ptr + c * D
     grad_grad_a_imaginary_row = grad_grad_a_imaginary_ptr + c * D
-    operand1_row = operand1_ptr + c * D
-    operand2_row = operand2_ptr + c
-    operand4_row = operand4_ptr + c * 2 * D
+    operand1_row = operand1_ptr + c * operand1_c
+    operand3_row = operand3_ptr + c * 2 * D
 
     a_real = tl.load(a_real_row + at, mask=mask, other=0.0).to(REAL)
     a_imaginary = tl.load(a_imaginary_row + at, mask=mask, other=0.0).to(REAL)
@@ -1876,40 +2622,150 @@ def _spatial_gradients_double_backward_1_kernel(
         grad_grad_a_imaginary_row + at, mask=mask & HAS_GRAD_GRAD_A_IMAGINARY, other=0.0
     ).to(REAL)
 
-    tl.store(operand1_row + at, a_real, mask=mask)
-    tl.store(operand1_row + CD + at, a_imaginary, mask=mask)
-    tl.store(operand1_row + 2 * CD + at, grad_grad_a_real, mask=mask)
-    tl.store(operand1_row + 3 * CD + at, grad_grad_a_imaginary, mask=mask)
-    tl.store(operand2_row + r + d * 4 * C, a_real, mask=mask)
-    tl.store(operand2_row + r + d * 4 * C + C, a_imaginary, mask=mask)
-    tl.store(operand2_row + r + d * 4 * C + 2 * C, grad_grad_a_real, mask=mask)
-    tl.store(operand2_row + r + d * 4 * C + 3 * C, grad_grad_a_imaginary, mask=mask)
-    tl.store(operand4_row + r * 2 * D + d, a_real, mask=mask)
-    tl.store(operand4_row + r * 2 * D + d + D, a_imaginary, mask=mask)
+    tl.store(operand1_row + r * operand1_c + d * operand1_d, a_real, mask=mask)
+    tl.store(operand1_row + operand1_C + r * operand1_c + d * operand1_d, a_imaginary, mask=mask)
+    tl.store(operand1_row + 2 * operand1_C + r * operand1_c + d * operand1_d, grad_grad_a_real, mask=mask)
+    tl.store(operand1_row + 3 * operand1_C + r * operand1_c + d * operand1_d, grad_grad_a_imaginary, mask=mask)
+    tl.store(operand3_row + r * 2 * D + d, a_real, mask=mask)
+    tl.store(operand3_row + r * 2 * D + d + D, a_imaginary, mask=mask)
 
 
 @triton.jit(do_not_specialize=["V"])
 def _spatial_gradients_double_backward_2_kernel(
-    x_slope_ptr,
-    y_slope_ptr,
-    grad_grad_x_slope_ptr,
-    grad_grad_y_slope_ptr,
-    contracted1_ptr,
-    grad_out_along_v_c_ptr,
-    saved_product_along_v_c_ptr,
-    operand5_ptr,
-    operand7_ptr,
-    operand8_ptr,
+    grad_out_ptr,
+    saved_product_ptr,
+    contracted_ptr,
+    x_slope_along_v_d_ptr,
+    y_slope_along_v_d_ptr,
+    operand4_ptr,
     V,
-    C,
-    HAS_GRAD_GRAD_X_SLOPE: tl.constexpr,
-    HAS_GRAD_GRAD_Y_SLOPE: tl.constexpr,
+    D,
     ROWS: tl.constexpr,
     BLOCK: tl.constexpr,
     REAL: tl.constexpr,
 ):
     # stores factors of matrix products, in the order in which these read them
+    VD = tl.cast(V, tl.int64) * D
+
+    d = _tile(tl.program_id(1) * BLOCK, ROWS, BLOCK)
+    r = _down(ROWS)
+    at = r * D + d
+    tile_mask = d < D
+
+    v = tl.program_id(0).to(tl.int64) * ROWS
+    row_mask = v + r < V
+    mask = tile_mask if ROWS == 1 else tile_mask & row_mask
+    grad_out_row = grad_out_ptr + v * D
+    saved_product_row = saved_product_ptr + v * D
+    contracted_row = contracted_ptr + v * D
+    x_slope_along_v_d_row = x_slope_along_v_d_ptr + v * D
+    y_slope_along_v_d_row = y_slope_along_v_d_ptr + v * D
+    operand4_row = operand4_ptr + v * 4 * D
+
+    grad_out = tl.load(grad_out_row + at, mask=mask, other=0.0).to(REAL)
+    saved_product_b_x = tl.load(saved_product_row + at, mask=mask, other=0.0).to(REAL)
+    saved_product_b_y = tl.load(saved_product_row + VD + at, mask=mask, other=0.0).to(REAL)
+    contracted_grad_grad_b_x = tl.load(contracted_row + at, mask=mask, other=0.0).to(REAL)
+    contracted_grad_grad_b_y = tl.load(contracted_row + VD + at, mask=mask, other=0.0).to(REAL)
+    x_slope_along_v_d = tl.load(x_slope_along_v_d_row + at, mask=mask, other=0.0).to(REAL)
+    y_slope_along_v_d = tl.load(y_slope_along_v_d_row + at, mask=mask, other=0.0).to(REAL)
+
+    t0 = _tanh(x_slope_along_v_d * saved_product_b_x + y_slope_along_v_d * saved_product_b_y)
+    t1 = 1.0 - t0 * t0
+    t2 = t0 * (grad_out * (x_slope_along_v_d * contracted_grad_grad_b_x + y_slope_along_v_d * contracted_grad_grad_b_y))
+    t3 = t1 * (-2.0 * t2)
+    grad_b_x = x_slope_along_v_d * t3
+    grad_b_y = y_slope_along_v_d * t3
+    t4 = grad_out * t1
+    grad_b_x_2 = x_slope_along_v_d * t4
+    grad_b_y_2 = y_slope_along_v_d * t4
+    operand4_5 = -grad_b_x
+    operand4_7 = -grad_b_x_2
+
+    tl.store(operand4_row + r * 4 * D + d, grad_b_x, mask=mask)
+    tl.store(operand4_row + D + r * 4 * D + d, grad_b_y, mask=mask)
+    tl.store(operand4_row + 2 * D + r * 4 * D + d, grad_b_x_2, mask=mask)
+    tl.store(operand4_row + 3 * D + r * 4 * D + d, grad_b_y_2, mask=mask)
+    tl.store(operand4_row + 4 * VD + r * 4 * D + d, grad_b_y, mask=mask)
+    tl.store(operand4_row + 4 * VD + D + r * 4 * D + d, operand4_5, mask=mask)
+    tl.store(operand4_row + 4 * VD + 2 * D + r * 4 * D + d, grad_b_y_2, mask=mask)
+    tl.store(operand4_row + 4 * VD + 3 * D + r * 4 * D + d, operand4_7, mask=mask)
+
+
+@triton.jit(do_not_specialize=["C"])
+def _spatial_gradients_double_backward_3_kernel(
+    a_real_ptr,
+    a_imaginary_ptr,
+    grad_grad_a_real_ptr,
+    grad_grad_a_imaginary_ptr,
+    operand5_ptr,
+    C,
+    D,
+    HAS_GRAD_GRAD_A_REAL: tl.constexpr,
+    HAS_GRAD_GRAD_A_IMAGINARY: tl.constexpr,
+    ROWS: tl.constexpr,
+    BLOCK: tl.constexpr,
+    REAL: tl.constexpr,
+):
+    # stores factors of matrix products, in the order in which these read them
+
+    d = _tile(tl.program_id(1) * BLOCK, ROWS, BLOCK)
+    r = _down(ROWS)
+    at = r * D + d
+    tile_mask = d < D
+
+    c = tl.program_id(0).to(tl.int64) * ROWS
+    row_mask = c + r < C
+    mask = tile_mask if ROWS == 1 else tile_mask & row_mask
+    a_real_row = a_real_ptr + c * D
+    a_imaginary_row = a_imaginary_ptr + c * D
+    grad_grad_a_real_row = grad_grad_a_real_ptr + c * D
+    grad_grad_a_imaginary_row = grad_grad_a_imaginary_ptr + c * D
+    operand5_row = operand5_ptr + c * 4 * D
+
+    a_real = tl.load(a_real_row + at, mask=mask, other=0.0).to(REAL)
+    a_imaginary = tl.load(a_imaginary_row + at, mask=mask, other=0.0).to(REAL)
+    grad_grad_a_real = tl.load(grad_grad_a_real_row + at, mask=mask & HAS_GRAD_GRAD_A_REAL, other=0.0).to(REAL)
+    grad_grad_a_imaginary = tl.load(
+        grad_grad_a_imaginary_row + at, mask=mask & HAS_GRAD_GRAD_A_IMAGINARY, other=0.0
+    ).to(REAL)
+
+    tl.store(operand5_row + r * 4 * D + d, a_real, mask=mask)
+    tl.store(operand5_row + r * 4 * D + d + D, a_imaginary, mask=mask)
+    tl.store(operand5_row + r * 4 * D + d + 2 * D, grad_grad_a_real, mask=mask)
+    tl.store(operand5_row + r * 4 * D + d + 3 * D, grad_grad_a_imaginary, mask=mask)
+
+
+@triton.jit(do_not_specialize=["V"])
+def _spatial_gradients_double_backward_4_kernel(
+    x_slope_ptr,
+    y_slope_ptr,
+    grad_grad_x_slope_ptr,
+    grad_grad_y_slope_ptr,
+    grad_out_along_v_c_ptr,
+    saved_product_along_v_c_ptr,
+    contracted_along_v_c_ptr,
+    operand6_ptr,
+    operand7_ptr,
+    V,
+    C,
+    HAS_GRAD_GRAD_X_SLOPE: tl.constexpr,
+    HAS_GRAD_GRAD_Y_SLOPE: tl.constexpr,
+    V_INNERMOST: tl.constexpr,
+    ROWS: tl.constexpr,
+    BLOCK: tl.constexpr,
+    REAL: tl.constexpr,
+):
+    # stores factors of matrix products, in the order in which these read them
+    # turns its tiles for products in tf32, which are faster with v innermost
     VC = tl.cast(V, tl.int64) * C
+    operand6_v = 1 if V_INNERMOST else C
+    operand6_c = tl.cast(V, tl.int64) * 4 if V_INNERMOST else 1
+    operand6_V = tl.cast(V, tl.int64) * operand6_v
+    operand7_v = 1 if V_INNERMOST else 2 * C
+    operand7_c = tl.cast(V, tl.int64) * 4 if V_INNERMOST else 1
+    operand7_V = tl.cast(V, tl.int64) * operand7_v
+    operand7_C = tl.cast(C, tl.int64) * operand7_c
 
     c = _tile(tl.program_id(1) * BLOCK, ROWS, BLOCK)
     r = _down(ROWS)
@@ -1923,116 +2779,63 @@ def _spatial_gradients_double_backward_2_kernel(
     y_slope_row = y_slope_ptr + v * C
     grad_grad_x_slope_row = grad_grad_x_slope_ptr + v * C
     grad_grad_y_slope_row = grad_grad_y_slope_ptr + v * C
-    contracted1_row = contracted1_ptr + v * C
     grad_out_along_v_c_row = grad_out_along_v_c_ptr + v * C
     saved_product_along_v_c_row = saved_product_along_v_c_ptr + v * C
-    operand5_row = operand5_ptr + v * 4 * C
-    operand7_row = operand7_ptr + v * C
-    operand8_row = operand8_ptr + v * 2 * C
+    contracted_along_v_c_row = contracted_along_v_c_ptr + v * C
+    operand6_row = operand6_ptr + v * operand6_v
+    operand7_row = operand7_ptr + v * operand7_v
 
     x_slope = tl.load(x_slope_row + at, mask=mask, other=0.0).to(REAL)
     y_slope = tl.load(y_slope_row + at, mask=mask, other=0.0).to(REAL)
     grad_grad_x_slope = tl.load(grad_grad_x_slope_row + at, mask=mask & HAS_GRAD_GRAD_X_SLOPE, other=0.0).to(REAL)
     grad_grad_y_slope = tl.load(grad_grad_y_slope_row + at, mask=mask & HAS_GRAD_GRAD_Y_SLOPE, other=0.0).to(REAL)
-    contracted1_grad_grad_b_x = tl.load(contracted1_row + at, mask=mask, other=0.0).to(REAL)
-    contracted1_grad_grad_b_y = tl.load(contracted1_row + VC + at, mask=mask, other=0.0).to(REAL)
     grad_out_along_v_c = tl.load(grad_out_along_v_c_row + at, mask=mask, other=0.0).to(REAL)
     saved_product_along_v_c_b_x = tl.load(saved_product_along_v_c_row + at, mask=mask, other=0.0).to(REAL)
     saved_product_along_v_c_b_y = tl.load(saved_product_along_v_c_row + VC + at, mask=mask, other=0.0).to(REAL)
+    contracted_along_v_c_grad_grad_b_x = tl.load(contracted_along_v_c_row + at, mask=mask, other=0.0).to(REAL)
+    contracted_along_v_c_grad_grad_b_y = tl.load(contracted_along_v_c_row + VC + at, mask=mask, other=0.0).to(REAL)
 
     t0 = _tanh(x_slope * saved_product_along_v_c_b_x + y_slope * saved_product_along_v_c_b_y)
     t1 = 1.0 - t0 * t0
-    t2 = grad_out_along_v_c * t0
-    t3 = t1 * (-2.0 * (x_slope * contracted1_grad_grad_b_x + y_slope * contracted1_grad_grad_b_y) * t2)
-    grad_b_x = x_slope * t3
-    grad_b_y = y_slope * t3
-    t4 = grad_out_along_v_c * t1
-    grad_b_x_2 = x_slope * t4
-    grad_b_y_2 = y_slope * t4
-    operand5_5 = -grad_b_x
-    operand5_7 = -grad_b_x_2
-    t5 = t1 * (
-        -2.0 * (saved_product_along_v_c_b_y * grad_grad_y_slope + saved_product_along_v_c_b_x * grad_grad_x_slope) * t2
+    t2 = grad_out_along_v_c * t1
+    t3 = grad_out_along_v_c * t0
+    t4 = t1 * (
+        -2.0 * (saved_product_along_v_c_b_y * grad_grad_y_slope + saved_product_along_v_c_b_x * grad_grad_x_slope) * t3
     )
-    grad_b_x_3 = t4 * grad_grad_x_slope + x_slope * t5
-    operand8_0 = grad_b_x + grad_b_x_3
-    operand8_1 = t4 * grad_grad_y_slope + grad_b_y + y_slope * t5
-    operand8_3 = -grad_b_x - grad_b_x_3
+    grad_b_x_2 = t2 * grad_grad_x_slope + x_slope * t4
+    t5 = t1 * (
+        -2.0 * (x_slope * contracted_along_v_c_grad_grad_b_x + y_slope * contracted_along_v_c_grad_grad_b_y) * t3
+    )
+    grad_b_x_3 = x_slope * t5
+    operand7_0 = grad_b_x_2 + grad_b_x_3
+    operand7_1 = t2 * grad_grad_y_slope + y_slope * (t4 + t5)
+    operand7_3 = -grad_b_x_2 - grad_b_x_3
+    grad_b_x = x_slope * t2
+    grad_b_y = y_slope * t2
+    operand7_7 = -grad_b_x
 
-    tl.store(operand5_row + r * 4 * C + c, grad_b_x, mask=mask)
-    tl.store(operand5_row + C + r * 4 * C + c, grad_b_y, mask=mask)
-    tl.store(operand5_row + 2 * C + r * 4 * C + c, grad_b_x_2, mask=mask)
-    tl.store(operand5_row + 3 * C + r * 4 * C + c, grad_b_y_2, mask=mask)
-    tl.store(operand5_row + 4 * VC + r * 4 * C + c, grad_b_y, mask=mask)
-    tl.store(operand5_row + 4 * VC + C + r * 4 * C + c, operand5_5, mask=mask)
-    tl.store(operand5_row + 4 * VC + 2 * C + r * 4 * C + c, grad_b_y_2, mask=mask)
-    tl.store(operand5_row + 4 * VC + 3 * C + r * 4 * C + c, operand5_7, mask=mask)
-    tl.store(operand7_row + at, x_slope, mask=mask)
-    tl.store(operand7_row + VC + at, y_slope, mask=mask)
-    tl.store(operand7_row + 2 * VC + at, grad_grad_x_slope, mask=mask)
-    tl.store(operand7_row + 3 * VC + at, grad_grad_y_slope, mask=mask)
-    tl.store(operand8_row + r * 2 * C + c, operand8_0, mask=mask)
-    tl.store(operand8_row + C + r * 2 * C + c, operand8_1, mask=mask)
-    tl.store(operand8_row + 2 * VC + r * 2 * C + c, operand8_1, mask=mask)
-    tl.store(operand8_row + 2 * VC + C + r * 2 * C + c, operand8_3, mask=mask)
-    tl.store(operand8_row + 4 * VC + r * 2 * C + c, grad_b_x_2, mask=mask)
-    tl.store(operand8_row + 4 * VC + C + r * 2 * C + c, grad_b_y_2, mask=mask)
-    tl.store(operand8_row + 6 * VC + r * 2 * C + c, grad_b_y_2, mask=mask)
-    tl.store(operand8_row + 6 * VC + C + r * 2 * C + c, operand5_7, mask=mask)
-
-
-@triton.jit(do_not_specialize=["C"])
-def _spatial_gradients_double_backward_3_kernel(
-    a_real_ptr,
-    a_imaginary_ptr,
-    grad_grad_a_real_ptr,
-    grad_grad_a_imaginary_ptr,
-    operand6_ptr,
-    C,
-    D,
-    HAS_GRAD_GRAD_A_REAL: tl.constexpr,
-    HAS_GRAD_GRAD_A_IMAGINARY: tl.constexpr,
-    ROWS: tl.constexpr,
-    BLOCK: tl.constexpr,
-    REAL: tl.constexpr,
-):
-    # stores factors of matrix products, in the order in which these read them
-
-    d = _tile(tl.program_id(1) * BLOCK, ROWS, BLOCK)
-    r = _down(ROWS)
-    at = r * D + d
-    tile_mask = d < D
-
-    c = tl.program_id(0).to(tl.int64) * ROWS
-    row_mask = c + r < C
-    mask = tile_mask if ROWS == 1 else tile_mask & row_mask
-    a_real_row = a_real_ptr + c * D
-    a_imaginary_row = a_imaginary_ptr + c * D
-    grad_grad_a_real_row = grad_grad_a_real_ptr + c * D
-    grad_grad_a_imaginary_row = grad_grad_a_imaginary_ptr + c * D
-    operand6_row = operand6_ptr + c * 4 * D
-
-    a_real = tl.load(a_real_row + at, mask=mask, other=0.0).to(REAL)
-    a_imaginary = tl.load(a_imaginary_row + at, mask=mask, other=0.0).to(REAL)
-    grad_grad_a_real = tl.load(grad_grad_a_real_row + at, mask=mask & HAS_GRAD_GRAD_A_REAL, other=0.0).to(REAL)
-    grad_grad_a_imaginary = tl.load(
-        grad_grad_a_imaginary_row + at, mask=mask & HAS_GRAD_GRAD_A_IMAGINARY, other=0.0
-    ).to(REAL)
-
-    tl.store(operand6_row + r * 4 * D + d, a_real, mask=mask)
-    tl.store(operand6_row + r * 4 * D + d + D, a_imaginary, mask=mask)
-    tl.store(operand6_row + r * 4 * D + d + 2 * D, grad_grad_a_real, mask=mask)
-    tl.store(operand6_row + r * 4 * D + d + 3 * D, grad_grad_a_imaginary, mask=mask)
+    tl.store(operand6_row + r * operand6_v + c * operand6_c, x_slope, mask=mask)
+    tl.store(operand6_row + operand6_V + r * operand6_v + c * operand6_c, y_slope, mask=mask)
+    tl.store(operand6_row + 2 * operand6_V + r * operand6_v + c * operand6_c, grad_grad_x_slope, mask=mask)
+    tl.store(operand6_row + 3 * operand6_V + r * operand6_v + c * operand6_c, grad_grad_y_slope, mask=mask)
+    tl.store(operand7_row + r * operand7_v + c * operand7_c, operand7_0, mask=mask)
+    tl.store(operand7_row + operand7_C + r * operand7_v + c * operand7_c, operand7_1, mask=mask)
+    tl.store(operand7_row + operand7_V + r * operand7_v + c * operand7_c, operand7_1, mask=mask)
+    tl.store(operand7_row + operand7_V + operand7_C + r * operand7_v + c * operand7_c, operand7_3, mask=mask)
+    tl.store(operand7_row + 2 * operand7_V + r * operand7_v + c * operand7_c, grad_b_x, mask=mask)
+    tl.store(operand7_row + 2 * operand7_V + operand7_C + r * operand7_v + c * operand7_c, grad_b_y, mask=mask)
+    tl.store(operand7_row + 3 * operand7_V + r * operand7_v + c * operand7_c, grad_b_y, mask=mask)
+    tl.store(operand7_row + 3 * operand7_V + operand7_C + r * operand7_v + c * operand7_c, operand7_7, mask=mask)
 
 
 @triton.jit(do_not_specialize=["V"])
-def _spatial_gradients_double_backward_4_kernel(
+def _spatial_gradients_double_backward_5_kernel(
     x_slope_ptr,
     y_slope_ptr,
     grad_grad_x_slope_ptr,
     grad_grad_y_slope_ptr,
+    contracted1_ptr,
     contracted2_ptr,
-    contracted3_ptr,
     grad_out_along_v_c_ptr,
     saved_product_along_v_c_ptr,
     contracted_along_v_c_ptr,
@@ -2057,8 +2860,8 @@ def _spatial_gradients_double_backward_4_kernel(
     y_slope_row = y_slope_ptr + start
     grad_grad_x_slope_row = grad_grad_x_slope_ptr + start
     grad_grad_y_slope_row = grad_grad_y_slope_ptr + start
+    contracted1_row = contracted1_ptr + start
     contracted2_row = contracted2_ptr + start
-    contracted3_row = contracted3_ptr + start
     grad_out_along_v_c_row = grad_out_along_v_c_ptr + start
     saved_product_along_v_c_row = saved_product_along_v_c_ptr + start
     contracted_along_v_c_row = contracted_along_v_c_ptr + start
@@ -2069,10 +2872,10 @@ def _spatial_gradients_double_backward_4_kernel(
     y_slope = tl.load(y_slope_row + tile, mask=mask, other=0.0).to(REAL)
     grad_grad_x_slope = tl.load(grad_grad_x_slope_row + tile, mask=mask & HAS_GRAD_GRAD_X_SLOPE, other=0.0).to(REAL)
     grad_grad_y_slope = tl.load(grad_grad_y_slope_row + tile, mask=mask & HAS_GRAD_GRAD_Y_SLOPE, other=0.0).to(REAL)
+    contracted1_0 = tl.load(contracted1_row + tile, mask=mask, other=0.0).to(REAL)
+    contracted1_1 = tl.load(contracted1_row + VC + tile, mask=mask, other=0.0).to(REAL)
     contracted2_0 = tl.load(contracted2_row + tile, mask=mask, other=0.0).to(REAL)
     contracted2_1 = tl.load(contracted2_row + VC + tile, mask=mask, other=0.0).to(REAL)
-    contracted3_0 = tl.load(contracted3_row + tile, mask=mask, other=0.0).to(REAL)
-    contracted3_1 = tl.load(contracted3_row + VC + tile, mask=mask, other=0.0).to(REAL)
     grad_out_along_v_c = tl.load(grad_out_along_v_c_row + tile, mask=mask, other=0.0).to(REAL)
     saved_product_along_v_c_b_x = tl.load(saved_product_along_v_c_row + tile, mask=mask, other=0.0).to(REAL)
     saved_product_along_v_c_b_y = tl.load(saved_product_along_v_c_row + VC + tile, mask=mask, other=0.0).to(REAL)
@@ -2090,9 +2893,9 @@ def _spatial_gradients_double_backward_4_kernel(
         -2.0 * (x_slope * contracted_along_v_c_grad_grad_b_x + y_slope * contracted_along_v_c_grad_grad_b_y) * t3
     )
     t6 = t4 + t5
-    grad_x_slope = contracted2_0 + t2 * contracted_along_v_c_grad_grad_b_x + contracted3_0
+    grad_x_slope = contracted1_0 + t2 * contracted_along_v_c_grad_grad_b_x + contracted2_0
     grad_x_slope += saved_product_along_v_c_b_x * t6
-    grad_y_slope = contracted2_1 + t2 * contracted_along_v_c_grad_grad_b_y + contracted3_1
+    grad_y_slope = contracted1_1 + t2 * contracted_along_v_c_grad_grad_b_y + contracted2_1
     grad_y_slope += saved_product_along_v_c_b_y * t6
 
     if GRAD_X_SLOPE:
@@ -2102,8 +2905,8 @@ def _spatial_gradients_double_backward_4_kernel(
 
 
 @triton.jit(do_not_specialize=["C"])
-def _spatial_gradients_double_backward_5_kernel(
-    contracted4_ptr,
+def _spatial_gradients_double_backward_6_kernel(
+    contracted3_ptr,
     grad_a_real_ptr,
     grad_a_imaginary_ptr,
     C,
@@ -2122,25 +2925,25 @@ def _spatial_gradients_double_backward_5_kernel(
     c = tl.program_id(0).to(tl.int64) * ROWS
     row_mask = c + r < C
     mask = tile_mask if ROWS == 1 else tile_mask & row_mask
-    contracted4_row = contracted4_ptr + c * 2 * D
+    contracted3_row = contracted3_ptr + c * 2 * D
     grad_a_real_row = grad_a_real_ptr + c * D
     grad_a_imaginary_row = grad_a_imaginary_ptr + c * D
 
-    contracted4_0 = tl.load(contracted4_row + r * 2 * D + d, mask=mask, other=0.0).to(REAL)
-    contracted4_1 = tl.load(contracted4_row + r * 2 * D + d + D, mask=mask, other=0.0).to(REAL)
+    contracted3_0 = tl.load(contracted3_row + r * 2 * D + d, mask=mask, other=0.0).to(REAL)
+    contracted3_1 = tl.load(contracted3_row + r * 2 * D + d + D, mask=mask, other=0.0).to(REAL)
 
     if GRAD_A_REAL:
-        tl.store(grad_a_real_row + at, contracted4_0, mask=mask)
+        tl.store(grad_a_real_row + at, contracted3_0, mask=mask)
     if GRAD_A_IMAGINARY:
-        tl.store(grad_a_imaginary_row + at, contracted4_1, mask=mask)
+        tl.store(grad_a_imaginary_row + at, contracted3_1, mask=mask)
 
 
 @triton.jit(do_not_specialize=["V"])
-def _spatial_gradients_double_backward_6_kernel(
+def _spatial_gradients_double_backward_7_kernel(
     saved_product_ptr,
+    contracted_ptr,
     x_slope_along_v_d_ptr,
     y_slope_along_v_d_ptr,
-    contracted1_along_v_d_ptr,
     grad_grad_x_slope_along_v_d_ptr,
     grad_grad_y_slope_along_v_d_ptr,
     grad_grad_out_ptr,
@@ -2159,19 +2962,19 @@ def _spatial_gradients_double_backward_6_kernel(
     tile = tl.arange(0, BLOCK)
     mask = tile < tl.cast(V, tl.int64) * D - start
     saved_product_row = saved_product_ptr + start
+    contracted_row = contracted_ptr + start
     x_slope_along_v_d_row = x_slope_along_v_d_ptr + start
     y_slope_along_v_d_row = y_slope_along_v_d_ptr + start
-    contracted1_along_v_d_row = contracted1_along_v_d_ptr + start
     grad_grad_x_slope_along_v_d_row = grad_grad_x_slope_along_v_d_ptr + start
     grad_grad_y_slope_along_v_d_row = grad_grad_y_slope_along_v_d_ptr + start
     grad_grad_out_row = grad_grad_out_ptr + start
 
     saved_product_b_x = tl.load(saved_product_row + tile, mask=mask, other=0.0).to(REAL)
     saved_product_b_y = tl.load(saved_product_row + VD + tile, mask=mask, other=0.0).to(REAL)
+    contracted_grad_grad_b_x = tl.load(contracted_row + tile, mask=mask, other=0.0).to(REAL)
+    contracted_grad_grad_b_y = tl.load(contracted_row + VD + tile, mask=mask, other=0.0).to(REAL)
     x_slope_along_v_d = tl.load(x_slope_along_v_d_row + tile, mask=mask, other=0.0).to(REAL)
     y_slope_along_v_d = tl.load(y_slope_along_v_d_row + tile, mask=mask, other=0.0).to(REAL)
-    contracted1_along_v_d_grad_grad_b_x = tl.load(contracted1_along_v_d_row + tile, mask=mask, other=0.0).to(REAL)
-    contracted1_along_v_d_grad_grad_b_y = tl.load(contracted1_along_v_d_row + VD + tile, mask=mask, other=0.0).to(REAL)
     grad_grad_x_slope_along_v_d = tl.load(
         grad_grad_x_slope_along_v_d_row + tile, mask=mask & HAS_GRAD_GRAD_X_SLOPE, other=0.0
     ).to(REAL)
@@ -2181,10 +2984,7 @@ def _spatial_gradients_double_backward_6_kernel(
 
     t0 = _tanh(x_slope_along_v_d * saved_product_b_x + y_slope_along_v_d * saved_product_b_y)
     t1 = (saved_product_b_y * grad_grad_y_slope_along_v_d + saved_product_b_x * grad_grad_x_slope_along_v_d)
-    t1 += (
-        x_slope_along_v_d * contracted1_along_v_d_grad_grad_b_x
-        + y_slope_along_v_d * contracted1_along_v_d_grad_grad_b_y
-    )
+    t1 += (x_slope_along_v_d * contracted_grad_grad_b_x + y_slope_along_v_d * contracted_grad_grad_b_y)
     grad_grad_out = (1.0 - t0 * t0) * t1
 
     if GRAD_GRAD_OUT:
@@ -2196,7 +2996,7 @@ def _spatial_gradients_double_backward_6_kernel(
 
 
 def _run_spatial_diffusion(x, basis, mass, evalues, times):
-    """Compute the results, then what the backward reads: 5 launches."""
+    """Compute the results, then what the backward reads: 4 launches."""
     x, basis, mass, evalues, times = (
         x.contiguous(),
         basis.contiguous(),
@@ -2209,10 +3009,29 @@ def _run_spatial_diffusion(x, basis, mass, evalues, times):
     real = _real(x, basis, mass, evalues, times)
     matrix = _matrix(x, basis, mass, evalues, times)
     spectral = x.new_empty((K, C), dtype=_promote(x, times))
-    operand = torch.empty_like(basis, dtype=matrix)
-    _launch_tile(_spatial_diffusion_kernel, "spatial_diffusion", (basis, mass, operand), (V, K), V, K, real)
-    saved_product = _matmul(x.to(matrix).mT, operand)
-    del operand
+    if _on_tensor_cores(matrix, x.device):
+        programs = _parts("spatial_diffusion", 1, C, K, V, matrix, x.device)
+        partial_saved_product = x.new_empty((programs, C, K), dtype=real)
+        _launch_contract(
+            _spatial_diffusion_kernel,
+            "spatial_diffusion",
+            (x, basis, mass, partial_saved_product),
+            (C, V, K),
+            1,
+            C,
+            K,
+            programs,
+            matrix,
+            real,
+        )
+        saved_product = _total(partial_saved_product, x.new_empty((C, K), dtype=matrix))
+    else:
+        operand = torch.empty_like(basis, dtype=matrix)
+        _launch_tile(
+            _spatial_diffusion_stored_kernel, "spatial_diffusion_stored", (basis, mass, operand), (V, K), V, K, real
+        )
+        saved_product = _matmul(x.to(matrix).mT, operand)
+        del operand
     operand1 = x.new_empty((C, K), dtype=matrix)
     _launch_tile(
         _spatial_diffusion_1_kernel,
@@ -2238,7 +3057,7 @@ def _run_spatial_diffusion(x, basis, mass, evalues, times):
 
 
 def _run_spatial_diffusion_backward(x, basis, mass, evalues, times, grad_out, grad_spectral, saved_product, *wanted):
-    """Compute the gradients: 5 launches."""
+    """Compute the gradients: 4 launches."""
     has_grad_out = grad_out is not None
     has_grad_spectral = grad_spectral is not None
     x, basis, mass, evalues, times = (
@@ -2254,28 +3073,49 @@ def _run_spatial_diffusion_backward(x, basis, mass, evalues, times, grad_out, gr
     _, K = basis.shape
     real = _real(x, basis, mass, evalues, times)
     matrix = _matrix(x, basis, mass, evalues, times)
+    grad_x = torch.empty_like(x) if wanted[0] else x
     grad_times = torch.empty_like(times) if wanted[1] else times
     contracted = (
         _matmul(grad_out.to(matrix).mT, basis.to(matrix)) if has_grad_out else x.new_zeros((C, K), dtype=matrix)
     )
     if wanted[0]:
-        operand = x.new_empty((V, K), dtype=matrix)
+        operand = x.new_empty((C, K), dtype=matrix)
         _launch_tile(
-            _spatial_diffusion_backward_kernel, "spatial_diffusion_backward", (basis, mass, operand), (V, K), V, K, real
-        )
-        operand1 = x.new_empty((C, K), dtype=matrix)
-        _launch_tile(
-            _spatial_diffusion_backward_1_kernel,
-            "spatial_diffusion_backward_1",
-            (evalues, times, grad_spectral, contracted, operand1),
+            _spatial_diffusion_backward_kernel,
+            "spatial_diffusion_backward",
+            (evalues, times, grad_spectral, contracted, operand),
             (C, K, has_grad_spectral),
             C,
             K,
             real,
         )
-        grad_x = _matmul(operand, operand1.mT).to(x.dtype)
+        if _on_tensor_cores(matrix, x.device):
+            _launch_contract(
+                _spatial_diffusion_backward_1_kernel,
+                "spatial_diffusion_backward_1",
+                (basis, mass, operand, grad_x),
+                (V, K, C, wanted[0]),
+                1,
+                V,
+                C,
+                1,
+                matrix,
+                real,
+            )
+        else:
+            operand1 = x.new_empty((V, K), dtype=matrix)
+            _launch_tile(
+                _spatial_diffusion_backward_1_stored_kernel,
+                "spatial_diffusion_backward_1_stored",
+                (basis, mass, operand1),
+                (V, K),
+                V,
+                K,
+                real,
+            )
+            _matmul(operand1, operand.mT, grad_x)
+            del operand1
         del operand
-        del operand1
     if wanted[1]:
         _launch_sweep(
             _spatial_diffusion_backward_2_kernel,
@@ -2292,7 +3132,7 @@ def _run_spatial_diffusion_backward(x, basis, mass, evalues, times, grad_out, gr
 def _run_spatial_diffusion_double_backward(
     x, basis, mass, evalues, times, grad_out, grad_spectral, grad_grad_x, grad_grad_times, saved_product, *wanted
 ):
-    """Compute the gradients: 8 launches."""
+    """Compute the gradients: 6 launches."""
     has_grad_out = grad_out is not None
     has_grad_spectral = grad_spectral is not None
     has_grad_grad_x = grad_grad_x is not None
@@ -2315,20 +3155,40 @@ def _run_spatial_diffusion_double_backward(
     grad_x = torch.empty_like(x) if wanted[0] else x
     grad_times = torch.empty_like(times) if wanted[1] else times
     grad_grad_spectral = torch.empty_like(grad_spectral) if wanted[3] else grad_spectral
-    operand = x.new_empty((V, K), dtype=matrix)
-    _launch_tile(
-        _spatial_diffusion_double_backward_kernel,
-        "spatial_diffusion_double_backward",
-        (basis, mass, operand),
-        (V, K),
-        V,
-        K,
-        real,
-    )
     contracted = (
         _matmul(grad_out.to(matrix).mT, basis.to(matrix)) if has_grad_out else x.new_zeros((C, K), dtype=matrix)
     )
-    contracted1 = _matmul(grad_grad_x.to(matrix).mT, operand) if has_grad_grad_x else x.new_zeros((C, K), dtype=matrix)
+    if _on_tensor_cores(matrix, x.device):
+        programs = _parts("spatial_diffusion_double_backward", 1, C, K, V, matrix, x.device)
+        partial_contracted1 = x.new_empty((programs, C, K), dtype=real)
+        _launch_contract(
+            _spatial_diffusion_double_backward_kernel,
+            "spatial_diffusion_double_backward",
+            (basis, mass, grad_grad_x, partial_contracted1),
+            (C, V, K, has_grad_grad_x),
+            1,
+            C,
+            K,
+            programs,
+            matrix,
+            real,
+        )
+        contracted1 = _total(partial_contracted1, x.new_empty((C, K), dtype=matrix))
+    else:
+        operand = x.new_empty((V, K), dtype=matrix)
+        _launch_tile(
+            _spatial_diffusion_double_backward_stored_kernel,
+            "spatial_diffusion_double_backward_stored",
+            (basis, mass, operand),
+            (V, K),
+            V,
+            K,
+            real,
+        )
+        contracted1 = (
+            _matmul(grad_grad_x.to(matrix).mT, operand) if has_grad_grad_x else x.new_zeros((C, K), dtype=matrix)
+        )
+        del operand
     if wanted[0] or wanted[2]:
         operand1 = x.new_empty((C, K), dtype=matrix)
         operand2 = x.new_empty((C, K), dtype=matrix)
@@ -2352,22 +3212,44 @@ def _run_spatial_diffusion_double_backward(
             real,
         )
     if wanted[0]:
-        contracted2 = _matmul(operand, operand1.mT)
-        del operand
+        if _on_tensor_cores(matrix, x.device):
+            _launch_contract(
+                _spatial_diffusion_double_backward_2_kernel,
+                "spatial_diffusion_double_backward_2",
+                (basis, mass, operand1, grad_x),
+                (V, K, C, wanted[0]),
+                1,
+                V,
+                C,
+                1,
+                matrix,
+                real,
+            )
+        else:
+            operand3 = x.new_empty((V, K), dtype=matrix)
+            _launch_tile(
+                _spatial_diffusion_double_backward_2_stored_kernel,
+                "spatial_diffusion_double_backward_2_stored",
+                (basis, mass, operand3),
+                (V, K),
+                V,
+                K,
+                real,
+            )
+            contracted2 = _matmul(operand3, operand1.mT)
+            _launch_flat(
+                _spatial_diffusion_double_backward_2_stored2_kernel,
+                "spatial_diffusion_double_backward_2_stored2",
+                (contracted2, grad_x),
+                (V, C, wanted[0]),
+                V * C,
+                real,
+            )
+            del operand3, contracted2
         del operand1
     if wanted[2]:
         grad_grad_out = _matmul(basis.to(matrix), operand2.mT).to(grad_out.dtype)
         del operand2
-    if wanted[0]:
-        _launch_flat(
-            _spatial_diffusion_double_backward_2_kernel,
-            "spatial_diffusion_double_backward_2",
-            (contracted2, grad_x),
-            (V, C, wanted[0]),
-            V * C,
-            real,
-        )
-        del contracted2
     if wanted[1] or wanted[3]:
         if K <= LAUNCH["spatial_diffusion_double_backward_3"].resident:
             _launch_tile(
@@ -2419,7 +3301,7 @@ def _run_spatial_diffusion_double_backward(
 
 
 def _run_batched_spatial_diffusion(x, basis, mass, evalues, times):
-    """Compute the results, then what the backward reads: 5 launches."""
+    """Compute the results, then what the backward reads: 4 launches."""
     x, basis, mass, evalues, times = (
         x.contiguous(),
         basis.contiguous(),
@@ -2433,18 +3315,35 @@ def _run_batched_spatial_diffusion(x, basis, mass, evalues, times):
     real = _real(x, basis, mass, evalues, times)
     matrix = _matrix(x, basis, mass, evalues, times)
     spectral = x.new_empty((*lead, K, C), dtype=_promote(x, times))
-    operand = x.new_empty((B, V, K), dtype=matrix)
-    _launch_tile(
-        _batched_spatial_diffusion_kernel,
-        "batched_spatial_diffusion",
-        (basis, mass, operand),
-        (B, V, K),
-        B * V,
-        K,
-        real,
-    )
-    saved_product = _matmul(x.view(B, V, C).to(matrix).mT, operand)
-    del operand
+    if _on_tensor_cores(matrix, x.device):
+        programs = _parts("batched_spatial_diffusion", B, C, K, V, matrix, x.device)
+        partial_saved_product = x.new_empty((programs, B, C, K), dtype=real)
+        _launch_contract(
+            _batched_spatial_diffusion_kernel,
+            "batched_spatial_diffusion",
+            (x, basis, mass, partial_saved_product),
+            (B, C, V, K),
+            B,
+            C,
+            K,
+            programs,
+            matrix,
+            real,
+        )
+        saved_product = _total(partial_saved_product, x.new_empty((B, C, K), dtype=matrix))
+    else:
+        operand = x.new_empty((B, V, K), dtype=matrix)
+        _launch_tile(
+            _batched_spatial_diffusion_stored_kernel,
+            "batched_spatial_diffusion_stored",
+            (basis, mass, operand),
+            (B, V, K),
+            B * V,
+            K,
+            real,
+        )
+        saved_product = _matmul(x.view(B, V, C).to(matrix).mT, operand)
+        del operand
     operand1 = x.new_empty((B, C, K), dtype=matrix)
     _launch_tile(
         _batched_spatial_diffusion_1_kernel,
@@ -2472,7 +3371,7 @@ def _run_batched_spatial_diffusion(x, basis, mass, evalues, times):
 def _run_batched_spatial_diffusion_backward(
     x, basis, mass, evalues, times, grad_out, grad_spectral, saved_product, *wanted
 ):
-    """Compute the gradients: 5 launches."""
+    """Compute the gradients: 4 launches."""
     has_grad_out = grad_out is not None
     has_grad_spectral = grad_spectral is not None
     x, basis, mass, evalues, times = (
@@ -2489,35 +3388,50 @@ def _run_batched_spatial_diffusion_backward(
     *_, _, K = basis.shape
     real = _real(x, basis, mass, evalues, times)
     matrix = _matrix(x, basis, mass, evalues, times)
+    grad_x = torch.empty_like(x) if wanted[0] else x
     contracted = (
         _matmul(grad_out.view(B, V, C).to(matrix).mT, basis.view(B, V, K).to(matrix))
         if has_grad_out
         else x.new_zeros((B, C, K), dtype=matrix)
     )
     if wanted[0]:
-        operand = x.new_empty((B, V, K), dtype=matrix)
+        operand = x.new_empty((B, C, K), dtype=matrix)
         _launch_tile(
             _batched_spatial_diffusion_backward_kernel,
             "batched_spatial_diffusion_backward",
-            (basis, mass, operand),
-            (B, V, K),
-            B * V,
-            K,
-            real,
-        )
-        operand1 = x.new_empty((B, C, K), dtype=matrix)
-        _launch_tile(
-            _batched_spatial_diffusion_backward_1_kernel,
-            "batched_spatial_diffusion_backward_1",
-            (evalues, times, grad_spectral, contracted, operand1),
+            (evalues, times, grad_spectral, contracted, operand),
             (B, C, K, has_grad_spectral),
             B * C,
             K,
             real,
         )
-        grad_x = _matmul(operand, operand1.mT).view(*lead, V, C).to(x.dtype)
+        if _on_tensor_cores(matrix, x.device):
+            _launch_contract(
+                _batched_spatial_diffusion_backward_1_kernel,
+                "batched_spatial_diffusion_backward_1",
+                (basis, mass, operand, grad_x),
+                (B, V, K, C, wanted[0]),
+                B,
+                V,
+                C,
+                1,
+                matrix,
+                real,
+            )
+        else:
+            operand1 = x.new_empty((B, V, K), dtype=matrix)
+            _launch_tile(
+                _batched_spatial_diffusion_backward_1_stored_kernel,
+                "batched_spatial_diffusion_backward_1_stored",
+                (basis, mass, operand1),
+                (B, V, K),
+                B * V,
+                K,
+                real,
+            )
+            _matmul(operand1, operand.mT, grad_x.view(B, V, C))
+            del operand1
         del operand
-        del operand1
     if wanted[1]:
         programs, tiles = _programs("batched_spatial_diffusion_backward_2", B, C, K, x.device)
         partial_grad_times = x.new_empty((programs * tiles, C), dtype=real) if wanted[1] else times
@@ -2538,7 +3452,7 @@ def _run_batched_spatial_diffusion_backward(
 def _run_batched_spatial_diffusion_double_backward(
     x, basis, mass, evalues, times, grad_out, grad_spectral, grad_grad_x, grad_grad_times, saved_product, *wanted
 ):
-    """Compute the gradients: 8 launches."""
+    """Compute the gradients: 6 launches."""
     has_grad_out = grad_out is not None
     has_grad_spectral = grad_spectral is not None
     has_grad_grad_x = grad_grad_x is not None
@@ -2561,26 +3475,44 @@ def _run_batched_spatial_diffusion_double_backward(
     matrix = _matrix(x, basis, mass, evalues, times)
     grad_x = torch.empty_like(x) if wanted[0] else x
     grad_grad_spectral = torch.empty_like(grad_spectral) if wanted[3] else grad_spectral
-    operand = x.new_empty((B, V, K), dtype=matrix)
-    _launch_tile(
-        _batched_spatial_diffusion_double_backward_kernel,
-        "batched_spatial_diffusion_double_backward",
-        (basis, mass, operand),
-        (B, V, K),
-        B * V,
-        K,
-        real,
-    )
     contracted = (
         _matmul(grad_out.view(B, V, C).to(matrix).mT, basis.view(B, V, K).to(matrix))
         if has_grad_out
         else x.new_zeros((B, C, K), dtype=matrix)
     )
-    contracted1 = (
-        _matmul(grad_grad_x.view(B, V, C).to(matrix).mT, operand)
-        if has_grad_grad_x
-        else x.new_zeros((B, C, K), dtype=matrix)
-    )
+    if _on_tensor_cores(matrix, x.device):
+        programs = _parts("batched_spatial_diffusion_double_backward", B, C, K, V, matrix, x.device)
+        partial_contracted1 = x.new_empty((programs, B, C, K), dtype=real)
+        _launch_contract(
+            _batched_spatial_diffusion_double_backward_kernel,
+            "batched_spatial_diffusion_double_backward",
+            (basis, mass, grad_grad_x, partial_contracted1),
+            (B, C, V, K, has_grad_grad_x),
+            B,
+            C,
+            K,
+            programs,
+            matrix,
+            real,
+        )
+        contracted1 = _total(partial_contracted1, x.new_empty((B, C, K), dtype=matrix))
+    else:
+        operand = x.new_empty((B, V, K), dtype=matrix)
+        _launch_tile(
+            _batched_spatial_diffusion_double_backward_stored_kernel,
+            "batched_spatial_diffusion_double_backward_stored",
+            (basis, mass, operand),
+            (B, V, K),
+            B * V,
+            K,
+            real,
+        )
+        contracted1 = (
+            _matmul(grad_grad_x.view(B, V, C).to(matrix).mT, operand)
+            if has_grad_grad_x
+            else x.new_zeros((B, C, K), dtype=matrix)
+        )
+        del operand
     if wanted[0] or wanted[2]:
         operand1 = x.new_empty((B, C, K), dtype=matrix)
         operand2 = x.new_empty((B, C, K), dtype=matrix)
@@ -2604,22 +3536,44 @@ def _run_batched_spatial_diffusion_double_backward(
             real,
         )
     if wanted[0]:
-        contracted2 = _matmul(operand, operand1.mT)
-        del operand
+        if _on_tensor_cores(matrix, x.device):
+            _launch_contract(
+                _batched_spatial_diffusion_double_backward_2_kernel,
+                "batched_spatial_diffusion_double_backward_2",
+                (basis, mass, operand1, grad_x),
+                (B, V, K, C, wanted[0]),
+                B,
+                V,
+                C,
+                1,
+                matrix,
+                real,
+            )
+        else:
+            operand3 = x.new_empty((B, V, K), dtype=matrix)
+            _launch_tile(
+                _batched_spatial_diffusion_double_backward_2_stored_kernel,
+                "batched_spatial_diffusion_double_backward_2_stored",
+                (basis, mass, operand3),
+                (B, V, K),
+                B * V,
+                K,
+                real,
+            )
+            contracted2 = _matmul(operand3, operand1.mT)
+            _launch_flat(
+                _batched_spatial_diffusion_double_backward_2_stored2_kernel,
+                "batched_spatial_diffusion_double_backward_2_stored2",
+                (contracted2, grad_x),
+                (B, V, C, wanted[0]),
+                B * V * C,
+                real,
+            )
+            del operand3, contracted2
         del operand1
     if wanted[2]:
         grad_grad_out = _matmul(basis.view(B, V, K).to(matrix), operand2.mT).view(*lead, V, C).to(grad_out.dtype)
         del operand2
-    if wanted[0]:
-        _launch_flat(
-            _batched_spatial_diffusion_double_backward_2_kernel,
-            "batched_spatial_diffusion_double_backward_2",
-            (contracted2, grad_x),
-            (B, V, C, wanted[0]),
-            B * V * C,
-            real,
-        )
-        del contracted2
     if wanted[1] or wanted[3]:
         programs, tiles = _programs("batched_spatial_diffusion_double_backward_3", B, C, K, x.device)
         partial_grad_times = x.new_empty((programs * tiles, C), dtype=real) if wanted[1] else times
@@ -2653,7 +3607,7 @@ def _run_batched_spatial_diffusion_double_backward(
 
 
 def _run_spatial_gradients(x_slope, y_slope, a_real, a_imaginary):
-    """Compute the results, then what the backward reads: 4 launches."""
+    """Compute the results, then what the backward reads: 1 launch."""
     x_slope, y_slope, a_real, a_imaginary = (
         x_slope.contiguous(),
         y_slope.contiguous(),
@@ -2665,23 +3619,55 @@ def _run_spatial_gradients(x_slope, y_slope, a_real, a_imaginary):
     real = _real(x_slope, y_slope, a_real, a_imaginary)
     matrix = _matrix(x_slope, y_slope, a_real, a_imaginary)
     out = x_slope.new_empty((V, D), dtype=_promote(x_slope, y_slope, a_real, a_imaginary))
-    operand = x_slope.new_empty((2, V, 2, C), dtype=matrix)
-    _launch_tile(_spatial_gradients_kernel, "spatial_gradients", (x_slope, y_slope, operand), (V, C), V, C, real)
-    operand1 = x_slope.new_empty((2, C, D), dtype=matrix)
-    _launch_flat(
-        _spatial_gradients_1_kernel, "spatial_gradients_1", (a_real, a_imaginary, operand1), (C, D), C * D, real
-    )
-    saved_product = _matmul(operand.view(2 * V, 2 * C), operand1.view(2 * C, D)).view(2, V, D)
-    del operand
-    del operand1
-    _launch_flat(
-        _spatial_gradients_2_kernel, "spatial_gradients_2", (saved_product, x_slope, y_slope, out), (V, D), V * D, real
-    )
+    saved_product = x_slope.new_empty((2, V, D), dtype=matrix)
+    if _on_tensor_cores(matrix, x_slope.device):
+        _launch_contract(
+            _spatial_gradients_kernel,
+            "spatial_gradients",
+            (x_slope, y_slope, a_real, a_imaginary, x_slope, y_slope, saved_product, out),
+            (V, C, D),
+            1,
+            V,
+            D,
+            1,
+            matrix,
+            real,
+        )
+    else:
+        operand = x_slope.new_empty((2, V, 2, C), dtype=matrix)
+        _launch_tile(
+            _spatial_gradients_stored_kernel,
+            "spatial_gradients_stored",
+            (x_slope, y_slope, operand),
+            (V, C),
+            V,
+            C,
+            real,
+        )
+        operand1 = x_slope.new_empty((2, C, D), dtype=matrix)
+        _launch_flat(
+            _spatial_gradients_stored1_kernel,
+            "spatial_gradients_stored1",
+            (a_real, a_imaginary, operand1),
+            (C, D),
+            C * D,
+            real,
+        )
+        _matmul(operand.view(2 * V, 2 * C), operand1.view(2 * C, D), saved_product.view(2 * V, D))
+        _launch_flat(
+            _spatial_gradients_stored3_kernel,
+            "spatial_gradients_stored3",
+            (saved_product, x_slope, y_slope, out),
+            (V, D),
+            V * D,
+            real,
+        )
+        del operand, operand1
     return out, saved_product
 
 
 def _run_spatial_gradients_backward(x_slope, y_slope, a_real, a_imaginary, grad_out, saved_product, *wanted):
-    """Compute the gradients: 13 launches."""
+    """Compute the gradients: 11 launches."""
     x_slope, y_slope, a_real, a_imaginary, grad_out = (
         x_slope.contiguous(),
         y_slope.contiguous(),
@@ -2753,47 +3739,82 @@ def _run_spatial_gradients_backward(x_slope, y_slope, a_real, a_imaginary, grad_
         )
         del contracted1
     if wanted[2]:
-        operand3 = x_slope.new_empty((2, V, C), dtype=matrix)
+        operand3 = x_slope.new_empty((2, V, D), dtype=matrix)
         _launch_flat(
             _spatial_gradients_backward_5_kernel,
             "spatial_gradients_backward_5",
-            (x_slope, y_slope, operand3),
-            (V, C),
-            V * C,
-            real,
-        )
-        operand4 = x_slope.new_empty((2, V, D), dtype=matrix)
-        _launch_flat(
-            _spatial_gradients_backward_6_kernel,
-            "spatial_gradients_backward_6",
-            (grad_out, saved_product, x_slope, y_slope, operand4),
+            (grad_out, saved_product, x_slope, y_slope, operand3),
             (V, D),
             V * D,
             real,
         )
-        grad_a_real = _matmul(operand3.view(2 * V, C).mT, operand4.view(2 * V, D)).to(a_real.dtype)
+        if _on_tensor_cores(matrix, x_slope.device):
+            programs = _parts("spatial_gradients_backward_6", 1, C, D, V, matrix, x_slope.device)
+            partial_grad_a_real = x_slope.new_empty((programs, C, D), dtype=real) if wanted[2] else a_real
+            _launch_contract(
+                _spatial_gradients_backward_6_kernel,
+                "spatial_gradients_backward_6",
+                (x_slope, y_slope, operand3, partial_grad_a_real),
+                (C, V, D, wanted[2]),
+                1,
+                C,
+                D,
+                programs,
+                matrix,
+                real,
+            )
+            grad_a_real = _total(partial_grad_a_real, torch.empty_like(a_real)) if wanted[2] else None
+        else:
+            operand4 = x_slope.new_empty((2, V, C), dtype=matrix)
+            _launch_flat(
+                _spatial_gradients_backward_6_stored_kernel,
+                "spatial_gradients_backward_6_stored",
+                (x_slope, y_slope, operand4),
+                (V, C),
+                V * C,
+                real,
+            )
+            grad_a_real = _matmul(operand4.view(2 * V, C).mT, operand3.view(2 * V, D)).to(a_real.dtype)
+            del operand4
         del operand3
-        del operand4
     if wanted[3]:
-        operand5 = x_slope.new_empty((2, V, C), dtype=matrix)
+        operand5 = x_slope.new_empty((2, V, D), dtype=matrix)
         _launch_flat(
             _spatial_gradients_backward_7_kernel,
             "spatial_gradients_backward_7",
-            (x_slope, y_slope, operand5),
-            (V, C),
-            V * C,
-            real,
-        )
-        operand6 = x_slope.new_empty((2, V, D), dtype=matrix)
-        _launch_flat(
-            _spatial_gradients_backward_8_kernel,
-            "spatial_gradients_backward_8",
-            (grad_out, saved_product, x_slope, y_slope, operand6),
+            (grad_out, saved_product, x_slope, y_slope, operand5),
             (V, D),
             V * D,
             real,
         )
-        grad_a_imaginary = _matmul(operand5.view(2 * V, C).mT, operand6.view(2 * V, D)).to(a_imaginary.dtype)
+        if _on_tensor_cores(matrix, x_slope.device):
+            programs = _parts("spatial_gradients_backward_8", 1, C, D, V, matrix, x_slope.device)
+            partial_grad_a_imaginary = x_slope.new_empty((programs, C, D), dtype=real) if wanted[3] else a_imaginary
+            _launch_contract(
+                _spatial_gradients_backward_8_kernel,
+                "spatial_gradients_backward_8",
+                (x_slope, y_slope, operand5, partial_grad_a_imaginary),
+                (C, V, D, wanted[3]),
+                1,
+                C,
+                D,
+                programs,
+                matrix,
+                real,
+            )
+            grad_a_imaginary = _total(partial_grad_a_imaginary, torch.empty_like(a_imaginary)) if wanted[3] else None
+        else:
+            operand6 = x_slope.new_empty((2, V, C), dtype=matrix)
+            _launch_flat(
+                _spatial_gradients_backward_8_stored_kernel,
+                "spatial_gradients_backward_8_stored",
+                (x_slope, y_slope, operand6),
+                (V, C),
+                V * C,
+                real,
+            )
+            grad_a_imaginary = _matmul(operand6.view(2 * V, C).mT, operand5.view(2 * V, D)).to(a_imaginary.dtype)
+            del operand6
     return (
         grad_x_slope if wanted[0] else None,
         grad_y_slope if wanted[1] else None,
@@ -2835,97 +3856,103 @@ def _run_spatial_gradients_double_backward(
     _, D = a_real.shape
     real = _real(x_slope, y_slope, a_real, a_imaginary)
     matrix = _matrix(x_slope, y_slope, a_real, a_imaginary)
+    v_innermost = _innermost(matrix, V)
+    c_innermost = _innermost(matrix, C)
     grad_x_slope = torch.empty_like(x_slope) if wanted[0] else x_slope
     grad_y_slope = torch.empty_like(y_slope) if wanted[1] else y_slope
     grad_a_real = torch.empty_like(a_real) if wanted[2] else a_real
     grad_a_imaginary = torch.empty_like(a_imaginary) if wanted[3] else a_imaginary
     grad_grad_out = torch.empty_like(grad_out) if wanted[4] else grad_out
     operand = x_slope.new_empty((2, V, 4, C), dtype=matrix)
-    operand3 = x_slope.new_empty((2, V, 2, C), dtype=matrix)
+    operand2 = x_slope.new_empty((2, V, 2, C), dtype=matrix)
     _launch_tile(
         _spatial_gradients_double_backward_kernel,
         "spatial_gradients_double_backward",
-        (x_slope, y_slope, grad_grad_x_slope, grad_grad_y_slope, grad_out, saved_product, operand, operand3),
+        (x_slope, y_slope, grad_grad_x_slope, grad_grad_y_slope, grad_out, saved_product, operand, operand2),
         (V, C, has_grad_grad_x_slope, has_grad_grad_y_slope),
         V,
         C,
         real,
     )
-    operand1 = x_slope.new_empty((4, C, D), dtype=matrix)
-    operand2 = x_slope.new_empty((D, 4, C), dtype=matrix)
-    operand4 = x_slope.new_empty((C, 2, D), dtype=matrix)
+    operand1 = _factor(x_slope, (4, C), (D,), matrix, c_innermost)
+    operand3 = x_slope.new_empty((C, 2, D), dtype=matrix)
     _launch_tile(
         _spatial_gradients_double_backward_1_kernel,
-        "spatial_gradients_double_backward_1",
-        (a_real, a_imaginary, grad_grad_a_real, grad_grad_a_imaginary, operand1, operand2, operand4),
-        (C, D, has_grad_grad_a_real, has_grad_grad_a_imaginary),
+        "spatial_gradients_double_backward_1_turned" if c_innermost else "spatial_gradients_double_backward_1",
+        (a_real, a_imaginary, grad_grad_a_real, grad_grad_a_imaginary, operand1, operand3),
+        (C, D, has_grad_grad_a_real, has_grad_grad_a_imaginary, c_innermost),
         C,
         D,
         real,
     )
-    if wanted[0] or wanted[1]:
-        contracted = _matmul(operand.view(2 * V, 4 * C), operand1.view(4 * C, D)).view(2, V, D)
-        del operand1
-    contracted1 = _matmul(operand.view(2 * V, 4 * D), operand2.view(C, 4 * D).mT).view(2, V, C)
+    contracted = _matmul(operand.view(2 * V, 4 * C), operand1.view(4 * C, D)).view(2, V, D)
     del operand
-    del operand2
+    del operand1
     if wanted[0] or wanted[1]:
-        contracted2 = _matmul(operand3.view(2 * V, 2 * D), operand4.view(C, 2 * D).mT).view(2, V, C)
+        contracted1 = _matmul(operand2.view(2 * V, 2 * D), operand3.view(C, 2 * D).mT).view(2, V, C)
+        del operand2
         del operand3
-        del operand4
-    if wanted[0] or wanted[1] or wanted[2] or wanted[3]:
-        operand5 = x_slope.new_empty((2, V, 4, C), dtype=matrix)
-        operand7 = x_slope.new_empty((4, V, C), dtype=matrix)
-        operand8 = x_slope.new_empty((4, V, 2, C), dtype=matrix)
+        operand4 = x_slope.new_empty((2, V, 4, D), dtype=matrix)
         _launch_tile(
             _spatial_gradients_double_backward_2_kernel,
             "spatial_gradients_double_backward_2",
+            (grad_out, saved_product, contracted, x_slope, y_slope, operand4),
+            (V, D),
+            V,
+            D,
+            real,
+        )
+        operand5 = x_slope.new_empty((C, 4, D), dtype=matrix)
+        _launch_tile(
+            _spatial_gradients_double_backward_3_kernel,
+            "spatial_gradients_double_backward_3",
+            (a_real, a_imaginary, grad_grad_a_real, grad_grad_a_imaginary, operand5),
+            (C, D, has_grad_grad_a_real, has_grad_grad_a_imaginary),
+            C,
+            D,
+            real,
+        )
+    if wanted[2] or wanted[3]:
+        operand6 = _factor(x_slope, (4, V), (C,), matrix, v_innermost)
+        operand7 = _factor(x_slope, (4, V), (2, C), matrix, v_innermost)
+        _launch_tile(
+            _spatial_gradients_double_backward_4_kernel,
+            "spatial_gradients_double_backward_4_turned" if v_innermost else "spatial_gradients_double_backward_4",
+            (
+                x_slope,
+                y_slope,
+                grad_grad_x_slope,
+                grad_grad_y_slope,
+                grad_out,
+                saved_product,
+                contracted,
+                operand6,
+                operand7,
+            ),
+            (V, C, has_grad_grad_x_slope, has_grad_grad_y_slope, v_innermost),
+            V,
+            C,
+            real,
+        )
+    if wanted[0] or wanted[1]:
+        contracted2 = _matmul(operand4.view(2 * V, 4 * D), operand5.view(C, 4 * D).mT).view(2, V, C)
+        del operand4
+        del operand5
+    if wanted[2] or wanted[3]:
+        contracted3 = _matmul(operand6.view(4 * V, C).mT, operand7.view(4 * V, 2 * D)).view(C, 2, D)
+        del operand6
+        del operand7
+    if wanted[0] or wanted[1]:
+        _launch_flat(
+            _spatial_gradients_double_backward_5_kernel,
+            "spatial_gradients_double_backward_5",
             (
                 x_slope,
                 y_slope,
                 grad_grad_x_slope,
                 grad_grad_y_slope,
                 contracted1,
-                grad_out,
-                saved_product,
-                operand5,
-                operand7,
-                operand8,
-            ),
-            (V, C, has_grad_grad_x_slope, has_grad_grad_y_slope),
-            V,
-            C,
-            real,
-        )
-    if wanted[0] or wanted[1]:
-        operand6 = x_slope.new_empty((C, 4, D), dtype=matrix)
-        _launch_tile(
-            _spatial_gradients_double_backward_3_kernel,
-            "spatial_gradients_double_backward_3",
-            (a_real, a_imaginary, grad_grad_a_real, grad_grad_a_imaginary, operand6),
-            (C, D, has_grad_grad_a_real, has_grad_grad_a_imaginary),
-            C,
-            D,
-            real,
-        )
-        contracted3 = _matmul(operand5.view(2 * V, 4 * D), operand6.view(C, 4 * D).mT).view(2, V, C)
-        del operand5
-        del operand6
-    if wanted[2] or wanted[3]:
-        contracted4 = _matmul(operand7.view(4 * V, C).mT, operand8.view(4 * V, 2 * D)).view(C, 2, D)
-        del operand7
-        del operand8
-    if wanted[0] or wanted[1]:
-        _launch_flat(
-            _spatial_gradients_double_backward_4_kernel,
-            "spatial_gradients_double_backward_4",
-            (
-                x_slope,
-                y_slope,
-                grad_grad_x_slope,
-                grad_grad_y_slope,
                 contracted2,
-                contracted3,
                 grad_out,
                 saved_product,
                 contracted,
@@ -2936,25 +3963,24 @@ def _run_spatial_gradients_double_backward(
             V * C,
             real,
         )
-        del contracted
+        del contracted1
         del contracted2
-        del contracted3
     if wanted[2] or wanted[3]:
         _launch_tile(
-            _spatial_gradients_double_backward_5_kernel,
-            "spatial_gradients_double_backward_5",
-            (contracted4, grad_a_real, grad_a_imaginary),
+            _spatial_gradients_double_backward_6_kernel,
+            "spatial_gradients_double_backward_6",
+            (contracted3, grad_a_real, grad_a_imaginary),
             (C, D, wanted[2], wanted[3]),
             C,
             D,
             real,
         )
-        del contracted4
+        del contracted3
     if wanted[4]:
         _launch_flat(
-            _spatial_gradients_double_backward_6_kernel,
-            "spatial_gradients_double_backward_6",
-            (saved_product, x_slope, y_slope, contracted1, grad_grad_x_slope, grad_grad_y_slope, grad_grad_out),
+            _spatial_gradients_double_backward_7_kernel,
+            "spatial_gradients_double_backward_7",
+            (saved_product, contracted, x_slope, y_slope, grad_grad_x_slope, grad_grad_y_slope, grad_grad_out),
             (V, D, has_grad_grad_x_slope, has_grad_grad_y_slope, wanted[4]),
             V * D,
             real,
@@ -3604,8 +4630,8 @@ _SPATIAL_DIFFUSION = _variant(
     independent=("c",),
     flops=(
         ((4, ("v", "c", "k")), (1, ("v", "k")), (6, ("c", "k"))),
-        ((4, ("v", "c", "k")), (1, ("v", "k")), (11, ("c", "k"))),
-        ((8, ("v", "c", "k")), (1, ("v", "k")), (19, ("c", "k"))),
+        ((4, ("v", "c", "k")), (1, ("v", "c")), (11, ("c", "k"))),
+        ((8, ("v", "c", "k")), (1, ("v", "c")), (1, ("v", "k")), (19, ("c", "k"))),
     ),
 )
 
@@ -3624,8 +4650,8 @@ _BATCHED_SPATIAL_DIFFUSION = _variant(
     independent=("...", "c"),
     flops=(
         ((4, ("b", "v", "c", "k")), (1, ("b", "v", "k")), (6, ("b", "c", "k"))),
-        ((4, ("b", "v", "c", "k")), (1, ("b", "v", "k")), (11, ("b", "c", "k"))),
-        ((8, ("b", "v", "c", "k")), (1, ("b", "v", "k")), (19, ("b", "c", "k"))),
+        ((4, ("b", "v", "c", "k")), (1, ("b", "v", "c")), (11, ("b", "c", "k"))),
+        ((8, ("b", "v", "c", "k")), (1, ("b", "v", "c")), (1, ("b", "v", "k")), (19, ("b", "c", "k"))),
     ),
 )
 
@@ -3641,7 +4667,7 @@ _SPATIAL_GRADIENTS = _variant(
     flops=(
         ((8, ("v", "c", "c")), (4, ("v", "c"))),
         ((16, ("v", "c", "c")), (18, ("v", "c")), (36, ("v", "c"))),
-        ((72, ("v", "c", "c")), (84, ("v", "c")), (14, ("v", "c"))),
+        ((56, ("v", "c", "c")), (83, ("v", "c")), (32, ("v", "c"))),
     ),
 )
 

@@ -228,9 +228,10 @@ class Launch(NamedTuple):
     warps: int  # at most
     tile: int  # elements of a program's tile at most, where the tile is not a whole row
     pack: int  # elements that several short rows fill together
-    programs: int = 0  # fold: persistent programs a multiprocessor
+    programs: int = 0  # fold, contract: programs a multiprocessor that share a sum
     registers: int = 0  # the most that a thread may use, 0 for any number
     resident: int = 0  # the longest row that stays in registers
+    depth: int = 0  # contract: elements of a tile along the contracted axis, in 16 bits
 
 
 LAUNCH = {
@@ -243,7 +244,7 @@ LAUNCH = {
     "sgp_double_backward_1": Launch(elements=1, warps=2, tile=64, pack=64, programs=6, registers=168),
     "fused_gelu_sgp_norm_with_normalize": Launch(elements=2, warps=32, tile=64, pack=32, resident=512),
     "fused_gelu_sgp_norm_with_normalize_long": Launch(elements=1, warps=4, tile=128, pack=32),
-    "fused_gelu_sgp_norm_with_normalize_backward": Launch(elements=4, warps=4, tile=512, pack=32),
+    "fused_gelu_sgp_norm_with_normalize_backward": Launch(elements=1, warps=8, tile=256, pack=256),
     "fused_gelu_sgp_norm_with_normalize_backward_recomputed": Launch(elements=1, warps=4, tile=128, pack=32),
     "fused_gelu_sgp_norm_with_normalize_backward_2": Launch(elements=1, warps=1, tile=32, pack=32, programs=8),
     "fused_gelu_sgp_norm_with_normalize_double_backward": Launch(elements=1, warps=4, tile=128, pack=32),
@@ -280,7 +281,8 @@ LAUNCH = {
     "motor_action_shared_double_backward": Launch(elements=2, warps=32, tile=64, pack=32, resident=512),
     "motor_action_shared_double_backward_long": Launch(elements=1, warps=4, tile=128, pack=32),
     "fused_gelu_fcgp_norm_with_normalize": Launch(elements=1, warps=4, tile=128, pack=128),
-    "fused_gelu_fcgp_norm_with_normalize_1": Launch(elements=4, warps=4, tile=512, pack=512),
+    "fused_gelu_fcgp_norm_with_normalize_1": Launch(elements=1, warps=4, tile=128, pack=128),
+    "fused_gelu_fcgp_norm_with_normalize_1_turned": Launch(elements=1, warps=16, tile=16, pack=512),
     "fused_gelu_fcgp_norm_with_normalize_2": Launch(elements=2, warps=16, tile=256, pack=256, resident=4096),
     "fused_gelu_fcgp_norm_with_normalize_2_long": Launch(elements=2, warps=8, tile=512, pack=512),
     "fused_gelu_fcgp_norm_with_normalize_backward": Launch(elements=2, warps=16, tile=256, pack=256, resident=2048),
@@ -288,14 +290,17 @@ LAUNCH = {
     "fused_gelu_fcgp_norm_with_normalize_backward_1": Launch(elements=4, warps=4, tile=512, pack=512),
     "fused_gelu_fcgp_norm_with_normalize_backward_2": Launch(elements=1, warps=32, tile=32, pack=32, resident=128),
     "fused_gelu_fcgp_norm_with_normalize_backward_3": Launch(elements=1, warps=4, tile=128, pack=128),
+    "fused_gelu_fcgp_norm_with_normalize_backward_3_turned": Launch(elements=1, warps=16, tile=16, pack=512),
     "fused_gelu_fcgp_norm_with_normalize_backward_4": Launch(elements=4, warps=4, tile=512, pack=512),
     "fused_gelu_fcgp_norm_without_normalize": Launch(elements=1, warps=4, tile=128, pack=128),
-    "fused_gelu_fcgp_norm_without_normalize_1": Launch(elements=4, warps=4, tile=512, pack=512),
+    "fused_gelu_fcgp_norm_without_normalize_1": Launch(elements=1, warps=4, tile=128, pack=128),
+    "fused_gelu_fcgp_norm_without_normalize_1_turned": Launch(elements=1, warps=16, tile=16, pack=512),
     "fused_gelu_fcgp_norm_without_normalize_2": Launch(elements=4, warps=4, tile=512, pack=512),
     "fused_gelu_fcgp_norm_without_normalize_backward": Launch(elements=4, warps=4, tile=512, pack=512),
     "fused_gelu_fcgp_norm_without_normalize_backward_1": Launch(elements=4, warps=4, tile=512, pack=512),
     "fused_gelu_fcgp_norm_without_normalize_backward_2": Launch(elements=1, warps=32, tile=32, pack=32, resident=128),
     "fused_gelu_fcgp_norm_without_normalize_backward_3": Launch(elements=1, warps=4, tile=128, pack=128),
+    "fused_gelu_fcgp_norm_without_normalize_backward_3_turned": Launch(elements=1, warps=16, tile=16, pack=512),
     "fused_gelu_fcgp_norm_without_normalize_backward_4": Launch(elements=4, warps=4, tile=512, pack=512),
     "mv_linear": Launch(elements=4, warps=4, tile=512, pack=512),
     "mv_linear_1": Launch(elements=8, warps=4, tile=256, pack=1024),
@@ -303,12 +308,15 @@ LAUNCH = {
     "mv_linear_backward_1": Launch(elements=4, warps=4, tile=512, pack=512),
     "mv_linear_backward_2": Launch(elements=1, warps=2, tile=64, pack=64, programs=10, registers=96),
     "mv_linear_backward_3": Launch(elements=4, warps=4, tile=512, pack=512),
+    "mv_linear_backward_3_turned": Launch(elements=2, warps=16, tile=32, pack=1024),
     "mv_linear_double_backward": Launch(elements=4, warps=4, tile=512, pack=512),
     "mv_linear_double_backward_1": Launch(elements=4, warps=4, tile=512, pack=512),
     "mv_linear_double_backward_2": Launch(elements=4, warps=4, tile=512, pack=512),
     "mv_linear_double_backward_3": Launch(elements=4, warps=4, tile=512, pack=512),
+    "mv_linear_double_backward_3_turned": Launch(elements=2, warps=16, tile=32, pack=1024),
     "mv_linear_double_backward_4": Launch(elements=1, warps=4, tile=128, pack=128),
-    "mv_linear_double_backward_5": Launch(elements=4, warps=4, tile=512, pack=512),
+    "mv_linear_double_backward_5": Launch(elements=8, warps=4, tile=256, pack=1024),
+    "mv_linear_double_backward_5_turned": Launch(elements=2, warps=16, tile=32, pack=1024),
     "mv_linear_double_backward_6": Launch(elements=8, warps=4, tile=256, pack=1024),
 }
 
@@ -369,6 +377,16 @@ def _total_kernel(partial_ptr, total_ptr, slots, count, SLOTS: tl.constexpr, BLO
         mask = (slot < slots) & (column < count)
         total += tl.load(partial_ptr + slot.to(tl.int64) * count + column, mask=mask, other=0.0)
     tl.store(total_ptr + column, tl.sum(total, 0, keep_dims=True), mask=column < count)
+
+
+@triton.jit(do_not_specialize=["rows"])
+def _turn_kernel(x_ptr, turned_ptr, rows, columns, ROWS: tl.constexpr, BLOCK: tl.constexpr, REAL: tl.constexpr):
+    # Copies a matrix so that its rows are innermost in memory.
+    row = tl.program_id(0).to(tl.int64) * ROWS + tl.arange(0, ROWS)[:, None]
+    column = tl.program_id(1).to(tl.int64) * BLOCK + tl.arange(0, BLOCK)[None, :]
+    mask = (row < rows) & (column < columns)
+    x = tl.load(x_ptr + row * columns + column, mask=mask, other=0.0)
+    tl.store(turned_ptr + column * rows + row, x, mask=mask)
 
 
 @triton.jit()
@@ -636,6 +654,33 @@ def _matrix(*tensors):
     return torch.float32 if dtype is torch.float16 else dtype
 
 
+def _innermost(matrix, extent):
+    """Whether an axis is to be innermost where it is contracted: tf32 is faster then, if rows start at 16 bytes."""
+    return matrix is torch.float32 and isinstance(extent, int) and extent >= _LONG and extent % 4 == 0
+
+
+_LONG = 256  # an axis that makes up for launching a copy
+
+
+def _factor(like, rows, columns, matrix, innermost):
+    """Memory for a factor of a product, seen as (*rows, *columns) in either order; `innermost` are its rows."""
+    if not innermost:
+        return like.new_empty((*rows, *columns), dtype=matrix)
+    turned = like.new_empty((*columns, *rows), dtype=matrix)
+    return turned.permute(*range(len(columns), turned.dim()), *range(len(columns)))
+
+
+def _turned(x, innermost):
+    """A matrix with its rows innermost in memory, if that is asked for: a copy."""
+    if not innermost:
+        return x
+    turned = torch.empty_strided(x.shape, (1, x.shape[0]), dtype=x.dtype, device=x.device)
+    grid = (-(-x.shape[0] // 64), -(-x.shape[1] // 64), 1)
+    if x.numel():
+        _launch(_turn_kernel, grid, (x, turned), x.shape, {"num_warps": 8}, x.dtype, 64, 64)
+    return turned
+
+
 def _matmul(a, b, out=None):
     """The product of two matrices, or of two batches of them, in their own dtype: autocast is not asked."""
     if torch.is_autocast_enabled(a.device.type):
@@ -731,10 +776,15 @@ def _programs(name, rows, kept, columns, device):
     tiles = _tiles(columns, block)
     most = LAUNCH[name].programs * _multiprocessors(device) // max(1, tiles * kept)
     enough = -(-rows // (_BLOCKS_OF_ROWS * per))
-    if isinstance(enough, int):
-        return max(2, min(enough, most)), tiles
+    return _two_or_more(enough, most), tiles
+
+
+def _two_or_more(enough, most):
+    """As many programs as are enough, or as there may be, but two at least."""
+    if isinstance(enough, int) and isinstance(most, int):
+        return max(2, min(enough, most))
     # a size that is a symbol is not decided on; a single program would be, by torch for the partial sums' strides
-    return torch.sym_max(2, torch.sym_min(enough, most)), tiles
+    return torch.sym_max(2, torch.sym_min(enough, most))
 
 
 _BLOCKS_OF_ROWS = 4  # that a persistent program walks at least: with fewer, adding the partial sums takes longer
@@ -12569,92 +12619,114 @@ def _fused_gelu_fcgp_norm_with_normalize_1_kernel(
     operand9_ptr,
     N,
     M,
+    N_INNERMOST: tl.constexpr,
     ROWS: tl.constexpr,
     BLOCK: tl.constexpr,
     REAL: tl.constexpr,
 ):
     # stores factors of matrix products, in the order in which these read them
+    # turns its tiles for products in tf32, which are faster with n innermost
     NM = tl.cast(N, tl.int64) * M
+    operand1_n = 1 if N_INNERMOST else M
+    operand1_m = tl.cast(N, tl.int64) * 4 if N_INNERMOST else 1
+    operand1_N = tl.cast(N, tl.int64) * operand1_n
+    operand3_n = 1 if N_INNERMOST else M
+    operand3_m = tl.cast(N, tl.int64) * 8 if N_INNERMOST else 1
+    operand3_N = tl.cast(N, tl.int64) * operand3_n
+    operand5_n = 1 if N_INNERMOST else M
+    operand5_m = tl.cast(N, tl.int64) * 9 if N_INNERMOST else 1
+    operand5_N = tl.cast(N, tl.int64) * operand5_n
+    operand7_n = 1 if N_INNERMOST else M
+    operand7_m = tl.cast(N, tl.int64) * 8 if N_INNERMOST else 1
+    operand7_N = tl.cast(N, tl.int64) * operand7_n
+    operand9_n = 1 if N_INNERMOST else M
+    operand9_m = tl.cast(N, tl.int64) * 5 if N_INNERMOST else 1
+    operand9_N = tl.cast(N, tl.int64) * operand9_n
 
-    start = tl.program_id(0).to(tl.int64) * BLOCK
-    tile = tl.arange(0, BLOCK)
-    mask = tile < tl.cast(N, tl.int64) * M - start
-    weight_row = weight_ptr + start
-    operand1_row = operand1_ptr + start
-    operand3_row = operand3_ptr + start
-    operand5_row = operand5_ptr + start
-    operand7_row = operand7_ptr + start
-    operand9_row = operand9_ptr + start
+    m = _tile(tl.program_id(1) * BLOCK, ROWS, BLOCK)
+    r = _down(ROWS)
+    at = r * M + m
+    tile_mask = m < M
 
-    weight_000 = tl.load(weight_row + tile, mask=mask, other=0.0).to(REAL)
-    weight_011 = tl.load(weight_row + NM + tile, mask=mask, other=0.0).to(REAL)
-    weight_022 = tl.load(weight_row + 2 * NM + tile, mask=mask, other=0.0).to(REAL)
-    weight_033 = tl.load(weight_row + 3 * NM + tile, mask=mask, other=0.0).to(REAL)
-    weight_044 = tl.load(weight_row + 4 * NM + tile, mask=mask, other=0.0).to(REAL)
-    weight_101 = tl.load(weight_row + 5 * NM + tile, mask=mask, other=0.0).to(REAL)
-    weight_110 = tl.load(weight_row + 6 * NM + tile, mask=mask, other=0.0).to(REAL)
-    weight_112 = tl.load(weight_row + 7 * NM + tile, mask=mask, other=0.0).to(REAL)
-    weight_121 = tl.load(weight_row + 8 * NM + tile, mask=mask, other=0.0).to(REAL)
-    weight_123 = tl.load(weight_row + 9 * NM + tile, mask=mask, other=0.0).to(REAL)
-    weight_132 = tl.load(weight_row + 10 * NM + tile, mask=mask, other=0.0).to(REAL)
-    weight_134 = tl.load(weight_row + 11 * NM + tile, mask=mask, other=0.0).to(REAL)
-    weight_143 = tl.load(weight_row + 12 * NM + tile, mask=mask, other=0.0).to(REAL)
-    weight_202 = tl.load(weight_row + 13 * NM + tile, mask=mask, other=0.0).to(REAL)
-    weight_211 = tl.load(weight_row + 14 * NM + tile, mask=mask, other=0.0).to(REAL)
-    weight_213 = tl.load(weight_row + 15 * NM + tile, mask=mask, other=0.0).to(REAL)
-    weight_220 = tl.load(weight_row + 16 * NM + tile, mask=mask, other=0.0).to(REAL)
-    weight_222 = tl.load(weight_row + 17 * NM + tile, mask=mask, other=0.0).to(REAL)
-    weight_224 = tl.load(weight_row + 18 * NM + tile, mask=mask, other=0.0).to(REAL)
-    weight_231 = tl.load(weight_row + 19 * NM + tile, mask=mask, other=0.0).to(REAL)
-    weight_233 = tl.load(weight_row + 20 * NM + tile, mask=mask, other=0.0).to(REAL)
-    weight_242 = tl.load(weight_row + 21 * NM + tile, mask=mask, other=0.0).to(REAL)
-    weight_303 = tl.load(weight_row + 22 * NM + tile, mask=mask, other=0.0).to(REAL)
-    weight_312 = tl.load(weight_row + 23 * NM + tile, mask=mask, other=0.0).to(REAL)
-    weight_314 = tl.load(weight_row + 24 * NM + tile, mask=mask, other=0.0).to(REAL)
-    weight_321 = tl.load(weight_row + 25 * NM + tile, mask=mask, other=0.0).to(REAL)
-    weight_323 = tl.load(weight_row + 26 * NM + tile, mask=mask, other=0.0).to(REAL)
-    weight_330 = tl.load(weight_row + 27 * NM + tile, mask=mask, other=0.0).to(REAL)
-    weight_332 = tl.load(weight_row + 28 * NM + tile, mask=mask, other=0.0).to(REAL)
-    weight_341 = tl.load(weight_row + 29 * NM + tile, mask=mask, other=0.0).to(REAL)
-    weight_413 = tl.load(weight_row + 30 * NM + tile, mask=mask, other=0.0).to(REAL)
-    weight_422 = tl.load(weight_row + 31 * NM + tile, mask=mask, other=0.0).to(REAL)
-    weight_431 = tl.load(weight_row + 32 * NM + tile, mask=mask, other=0.0).to(REAL)
-    weight_440 = tl.load(weight_row + 33 * NM + tile, mask=mask, other=0.0).to(REAL)
+    n = tl.program_id(0).to(tl.int64) * ROWS
+    row_mask = n + r < N
+    mask = tile_mask if ROWS == 1 else tile_mask & row_mask
+    weight_row = weight_ptr + n * M
+    operand1_row = operand1_ptr + n * operand1_n
+    operand3_row = operand3_ptr + n * operand3_n
+    operand5_row = operand5_ptr + n * operand5_n
+    operand7_row = operand7_ptr + n * operand7_n
+    operand9_row = operand9_ptr + n * operand9_n
 
-    tl.store(operand1_row + tile, weight_000, mask=mask)
-    tl.store(operand1_row + NM + tile, weight_101, mask=mask)
-    tl.store(operand1_row + 2 * NM + tile, weight_202, mask=mask)
-    tl.store(operand1_row + 3 * NM + tile, weight_303, mask=mask)
-    tl.store(operand3_row + tile, weight_011, mask=mask)
-    tl.store(operand3_row + NM + tile, weight_110, mask=mask)
-    tl.store(operand3_row + 2 * NM + tile, weight_112, mask=mask)
-    tl.store(operand3_row + 3 * NM + tile, weight_211, mask=mask)
-    tl.store(operand3_row + 4 * NM + tile, weight_213, mask=mask)
-    tl.store(operand3_row + 5 * NM + tile, weight_312, mask=mask)
-    tl.store(operand3_row + 6 * NM + tile, weight_314, mask=mask)
-    tl.store(operand3_row + 7 * NM + tile, weight_413, mask=mask)
-    tl.store(operand5_row + tile, weight_022, mask=mask)
-    tl.store(operand5_row + NM + tile, weight_121, mask=mask)
-    tl.store(operand5_row + 2 * NM + tile, weight_123, mask=mask)
-    tl.store(operand5_row + 3 * NM + tile, weight_220, mask=mask)
-    tl.store(operand5_row + 4 * NM + tile, weight_222, mask=mask)
-    tl.store(operand5_row + 5 * NM + tile, weight_224, mask=mask)
-    tl.store(operand5_row + 6 * NM + tile, weight_321, mask=mask)
-    tl.store(operand5_row + 7 * NM + tile, weight_323, mask=mask)
-    tl.store(operand5_row + 8 * NM + tile, weight_422, mask=mask)
-    tl.store(operand7_row + tile, weight_033, mask=mask)
-    tl.store(operand7_row + NM + tile, weight_132, mask=mask)
-    tl.store(operand7_row + 2 * NM + tile, weight_134, mask=mask)
-    tl.store(operand7_row + 3 * NM + tile, weight_231, mask=mask)
-    tl.store(operand7_row + 4 * NM + tile, weight_233, mask=mask)
-    tl.store(operand7_row + 5 * NM + tile, weight_330, mask=mask)
-    tl.store(operand7_row + 6 * NM + tile, weight_332, mask=mask)
-    tl.store(operand7_row + 7 * NM + tile, weight_431, mask=mask)
-    tl.store(operand9_row + tile, weight_044, mask=mask)
-    tl.store(operand9_row + NM + tile, weight_143, mask=mask)
-    tl.store(operand9_row + 2 * NM + tile, weight_242, mask=mask)
-    tl.store(operand9_row + 3 * NM + tile, weight_341, mask=mask)
-    tl.store(operand9_row + 4 * NM + tile, weight_440, mask=mask)
+    weight_000 = tl.load(weight_row + at, mask=mask, other=0.0).to(REAL)
+    weight_011 = tl.load(weight_row + NM + at, mask=mask, other=0.0).to(REAL)
+    weight_022 = tl.load(weight_row + 2 * NM + at, mask=mask, other=0.0).to(REAL)
+    weight_033 = tl.load(weight_row + 3 * NM + at, mask=mask, other=0.0).to(REAL)
+    weight_044 = tl.load(weight_row + 4 * NM + at, mask=mask, other=0.0).to(REAL)
+    weight_101 = tl.load(weight_row + 5 * NM + at, mask=mask, other=0.0).to(REAL)
+    weight_110 = tl.load(weight_row + 6 * NM + at, mask=mask, other=0.0).to(REAL)
+    weight_112 = tl.load(weight_row + 7 * NM + at, mask=mask, other=0.0).to(REAL)
+    weight_121 = tl.load(weight_row + 8 * NM + at, mask=mask, other=0.0).to(REAL)
+    weight_123 = tl.load(weight_row + 9 * NM + at, mask=mask, other=0.0).to(REAL)
+    weight_132 = tl.load(weight_row + 10 * NM + at, mask=mask, other=0.0).to(REAL)
+    weight_134 = tl.load(weight_row + 11 * NM + at, mask=mask, other=0.0).to(REAL)
+    weight_143 = tl.load(weight_row + 12 * NM + at, mask=mask, other=0.0).to(REAL)
+    weight_202 = tl.load(weight_row + 13 * NM + at, mask=mask, other=0.0).to(REAL)
+    weight_211 = tl.load(weight_row + 14 * NM + at, mask=mask, other=0.0).to(REAL)
+    weight_213 = tl.load(weight_row + 15 * NM + at, mask=mask, other=0.0).to(REAL)
+    weight_220 = tl.load(weight_row + 16 * NM + at, mask=mask, other=0.0).to(REAL)
+    weight_222 = tl.load(weight_row + 17 * NM + at, mask=mask, other=0.0).to(REAL)
+    weight_224 = tl.load(weight_row + 18 * NM + at, mask=mask, other=0.0).to(REAL)
+    weight_231 = tl.load(weight_row + 19 * NM + at, mask=mask, other=0.0).to(REAL)
+    weight_233 = tl.load(weight_row + 20 * NM + at, mask=mask, other=0.0).to(REAL)
+    weight_242 = tl.load(weight_row + 21 * NM + at, mask=mask, other=0.0).to(REAL)
+    weight_303 = tl.load(weight_row + 22 * NM + at, mask=mask, other=0.0).to(REAL)
+    weight_312 = tl.load(weight_row + 23 * NM + at, mask=mask, other=0.0).to(REAL)
+    weight_314 = tl.load(weight_row + 24 * NM + at, mask=mask, other=0.0).to(REAL)
+    weight_321 = tl.load(weight_row + 25 * NM + at, mask=mask, other=0.0).to(REAL)
+    weight_323 = tl.load(weight_row + 26 * NM + at, mask=mask, other=0.0).to(REAL)
+    weight_330 = tl.load(weight_row + 27 * NM + at, mask=mask, other=0.0).to(REAL)
+    weight_332 = tl.load(weight_row + 28 * NM + at, mask=mask, other=0.0).to(REAL)
+    weight_341 = tl.load(weight_row + 29 * NM + at, mask=mask, other=0.0).to(REAL)
+    weight_413 = tl.load(weight_row + 30 * NM + at, mask=mask, other=0.0).to(REAL)
+    weight_422 = tl.load(weight_row + 31 * NM + at, mask=mask, other=0.0).to(REAL)
+    weight_431 = tl.load(weight_row + 32 * NM + at, mask=mask, other=0.0).to(REAL)
+    weight_440 = tl.load(weight_row + 33 * NM + at, mask=mask, other=0.0).to(REAL)
+
+    tl.store(operand1_row + r * operand1_n + m * operand1_m, weight_000, mask=mask)
+    tl.store(operand1_row + operand1_N + r * operand1_n + m * operand1_m, weight_101, mask=mask)
+    tl.store(operand1_row + 2 * operand1_N + r * operand1_n + m * operand1_m, weight_202, mask=mask)
+    tl.store(operand1_row + 3 * operand1_N + r * operand1_n + m * operand1_m, weight_303, mask=mask)
+    tl.store(operand3_row + r * operand3_n + m * operand3_m, weight_011, mask=mask)
+    tl.store(operand3_row + operand3_N + r * operand3_n + m * operand3_m, weight_110, mask=mask)
+    tl.store(operand3_row + 2 * operand3_N + r * operand3_n + m * operand3_m, weight_112, mask=mask)
+    tl.store(operand3_row + 3 * operand3_N + r * operand3_n + m * operand3_m, weight_211, mask=mask)
+    tl.store(operand3_row + 4 * operand3_N + r * operand3_n + m * operand3_m, weight_213, mask=mask)
+    tl.store(operand3_row + 5 * operand3_N + r * operand3_n + m * operand3_m, weight_312, mask=mask)
+    tl.store(operand3_row + 6 * operand3_N + r * operand3_n + m * operand3_m, weight_314, mask=mask)
+    tl.store(operand3_row + 7 * operand3_N + r * operand3_n + m * operand3_m, weight_413, mask=mask)
+    tl.store(operand5_row + r * operand5_n + m * operand5_m, weight_022, mask=mask)
+    tl.store(operand5_row + operand5_N + r * operand5_n + m * operand5_m, weight_121, mask=mask)
+    tl.store(operand5_row + 2 * operand5_N + r * operand5_n + m * operand5_m, weight_123, mask=mask)
+    tl.store(operand5_row + 3 * operand5_N + r * operand5_n + m * operand5_m, weight_220, mask=mask)
+    tl.store(operand5_row + 4 * operand5_N + r * operand5_n + m * operand5_m, weight_222, mask=mask)
+    tl.store(operand5_row + 5 * operand5_N + r * operand5_n + m * operand5_m, weight_224, mask=mask)
+    tl.store(operand5_row + 6 * operand5_N + r * operand5_n + m * operand5_m, weight_321, mask=mask)
+    tl.store(operand5_row + 7 * operand5_N + r * operand5_n + m * operand5_m, weight_323, mask=mask)
+    tl.store(operand5_row + 8 * operand5_N + r * operand5_n + m * operand5_m, weight_422, mask=mask)
+    tl.store(operand7_row + r * operand7_n + m * operand7_m, weight_033, mask=mask)
+    tl.store(operand7_row + operand7_N + r * operand7_n + m * operand7_m, weight_132, mask=mask)
+    tl.store(operand7_row + 2 * operand7_N + r * operand7_n + m * operand7_m, weight_134, mask=mask)
+    tl.store(operand7_row + 3 * operand7_N + r * operand7_n + m * operand7_m, weight_231, mask=mask)
+    tl.store(operand7_row + 4 * operand7_N + r * operand7_n + m * operand7_m, weight_233, mask=mask)
+    tl.store(operand7_row + 5 * operand7_N + r * operand7_n + m * operand7_m, weight_330, mask=mask)
+    tl.store(operand7_row + 6 * operand7_N + r * operand7_n + m * operand7_m, weight_332, mask=mask)
+    tl.store(operand7_row + 7 * operand7_N + r * operand7_n + m * operand7_m, weight_431, mask=mask)
+    tl.store(operand9_row + r * operand9_n + m * operand9_m, weight_044, mask=mask)
+    tl.store(operand9_row + operand9_N + r * operand9_n + m * operand9_m, weight_143, mask=mask)
+    tl.store(operand9_row + 2 * operand9_N + r * operand9_n + m * operand9_m, weight_242, mask=mask)
+    tl.store(operand9_row + 3 * operand9_N + r * operand9_n + m * operand9_m, weight_341, mask=mask)
+    tl.store(operand9_row + 4 * operand9_N + r * operand9_n + m * operand9_m, weight_440, mask=mask)
 
 
 @triton.jit(do_not_specialize=["B"])
@@ -13875,12 +13947,31 @@ def _fused_gelu_fcgp_norm_with_normalize_backward_3_kernel(
     operand14_ptr,
     B,
     N,
+    B_INNERMOST: tl.constexpr,
     ROWS: tl.constexpr,
     BLOCK: tl.constexpr,
     REAL: tl.constexpr,
 ):
     # stores factors of matrix products, in the order in which these read them
-    BN = tl.cast(B, tl.int64) * N
+    # turns its tiles for products in tf32, which are faster with b innermost
+    operand10_b = 1 if B_INNERMOST else 4 * N
+    operand10_n = tl.cast(B, tl.int64) if B_INNERMOST else 1
+    operand10_N = tl.cast(N, tl.int64) * operand10_n
+    operand11_b = 1 if B_INNERMOST else 8 * N
+    operand11_n = tl.cast(B, tl.int64) * 4 if B_INNERMOST else 1
+    operand11_B = tl.cast(B, tl.int64) * operand11_b
+    operand11_N = tl.cast(N, tl.int64) * operand11_n
+    operand12_b = 1 if B_INNERMOST else 9 * N
+    operand12_n = tl.cast(B, tl.int64) * 6 if B_INNERMOST else 1
+    operand12_B = tl.cast(B, tl.int64) * operand12_b
+    operand12_N = tl.cast(N, tl.int64) * operand12_n
+    operand13_b = 1 if B_INNERMOST else 8 * N
+    operand13_n = tl.cast(B, tl.int64) * 4 if B_INNERMOST else 1
+    operand13_B = tl.cast(B, tl.int64) * operand13_b
+    operand13_N = tl.cast(N, tl.int64) * operand13_n
+    operand14_b = 1 if B_INNERMOST else 5 * N
+    operand14_n = tl.cast(B, tl.int64) if B_INNERMOST else 1
+    operand14_N = tl.cast(N, tl.int64) * operand14_n
 
     n = _tile(tl.program_id(1) * BLOCK, ROWS, BLOCK)
     r = _down(ROWS)
@@ -13892,11 +13983,11 @@ def _fused_gelu_fcgp_norm_with_normalize_backward_3_kernel(
     mask = tile_mask if ROWS == 1 else tile_mask & row_mask
     x_row = x_ptr + b * 16 * N
     y_row = y_ptr + b * 16 * N
-    operand10_row = operand10_ptr + b * 4 * N
-    operand11_row = operand11_ptr + b * 8 * N
-    operand12_row = operand12_ptr + b * 9 * N
-    operand13_row = operand13_ptr + b * 8 * N
-    operand14_row = operand14_ptr + b * 5 * N
+    operand10_row = operand10_ptr + b * operand10_b
+    operand11_row = operand11_ptr + b * operand11_b
+    operand12_row = operand12_ptr + b * operand12_b
+    operand13_row = operand13_ptr + b * operand13_b
+    operand14_row = operand14_ptr + b * operand14_b
 
     x_e, x_e0, x_e1, x_e2, x_e3, x_e01, x_e02, x_e03 = _load8(x_row + at * 16, mask, REAL)
     x_e12, x_e13, x_e23, x_e012, x_e013, x_e023, x_e123, x_e0123 = _load8(x_row + at * 16 + 8, mask, REAL)
@@ -14059,133 +14150,203 @@ def _fused_gelu_fcgp_norm_with_normalize_backward_3_kernel(
     xy_341_e0123 += -gelu_x_e123 * gelu_y_e0
     xy_440_e0123 = gelu_x_e0123 * gelu_y_e
 
-    tl.store(operand10_row + r * 4 * N + n, operand10_0, mask=mask)
-    tl.store(operand10_row + r * 4 * N + n + N, xy_000_e, mask=mask)
-    tl.store(operand10_row + r * 4 * N + n + 2 * N, xy_101_e, mask=mask)
-    tl.store(operand10_row + r * 4 * N + n + 3 * N, xy_202_e, mask=mask)
-    tl.store(operand11_row + r * 8 * N + n, xy_011_e0, mask=mask)
-    tl.store(operand11_row + N + r * 8 * N + n, xy_110_e0, mask=mask)
-    tl.store(operand11_row + 2 * N + r * 8 * N + n, xy_112_e0, mask=mask)
-    tl.store(operand11_row + 3 * N + r * 8 * N + n, xy_211_e0, mask=mask)
-    tl.store(operand11_row + 4 * N + r * 8 * N + n, operand11_4, mask=mask)
-    tl.store(operand11_row + 5 * N + r * 8 * N + n, operand11_5, mask=mask)
-    tl.store(operand11_row + 6 * N + r * 8 * N + n, xy_314_e0, mask=mask)
-    tl.store(operand11_row + 7 * N + r * 8 * N + n, operand11_7, mask=mask)
-    tl.store(operand11_row + 8 * BN + r * 8 * N + n, xy_011_e1, mask=mask)
-    tl.store(operand11_row + 8 * BN + N + r * 8 * N + n, xy_110_e1, mask=mask)
-    tl.store(operand11_row + 8 * BN + 2 * N + r * 8 * N + n, xy_112_e1, mask=mask)
-    tl.store(operand11_row + 8 * BN + 3 * N + r * 8 * N + n, xy_211_e1, mask=mask)
-    tl.store(operand11_row + 8 * BN + 4 * N + r * 8 * N + n, operand11_12, mask=mask)
-    tl.store(operand11_row + 8 * BN + 5 * N + r * 8 * N + n, operand11_13, mask=mask)
-    tl.store(operand11_row + 8 * BN + 6 * N + r * 8 * N + n, 0.0, mask=mask)
-    tl.store(operand11_row + 8 * BN + 7 * N + r * 8 * N + n, 0.0, mask=mask)
-    tl.store(operand11_row + 16 * BN + r * 8 * N + n, xy_011_e2, mask=mask)
-    tl.store(operand11_row + 16 * BN + N + r * 8 * N + n, xy_110_e2, mask=mask)
-    tl.store(operand11_row + 16 * BN + 2 * N + r * 8 * N + n, xy_112_e2, mask=mask)
-    tl.store(operand11_row + 16 * BN + 3 * N + r * 8 * N + n, xy_211_e2, mask=mask)
-    tl.store(operand11_row + 16 * BN + 4 * N + r * 8 * N + n, operand11_20, mask=mask)
-    tl.store(operand11_row + 16 * BN + 5 * N + r * 8 * N + n, operand11_21, mask=mask)
-    tl.store(operand11_row + 16 * BN + 6 * N + r * 8 * N + n, 0.0, mask=mask)
-    tl.store(operand11_row + 16 * BN + 7 * N + r * 8 * N + n, 0.0, mask=mask)
-    tl.store(operand11_row + 24 * BN + r * 8 * N + n, xy_011_e3, mask=mask)
-    tl.store(operand11_row + 24 * BN + N + r * 8 * N + n, xy_110_e3, mask=mask)
-    tl.store(operand11_row + 24 * BN + 2 * N + r * 8 * N + n, xy_112_e3, mask=mask)
-    tl.store(operand11_row + 24 * BN + 3 * N + r * 8 * N + n, xy_211_e3, mask=mask)
-    tl.store(operand11_row + 24 * BN + 4 * N + r * 8 * N + n, operand11_28, mask=mask)
-    tl.store(operand11_row + 24 * BN + 5 * N + r * 8 * N + n, operand11_29, mask=mask)
-    tl.store(operand11_row + 24 * BN + 6 * N + r * 8 * N + n, 0.0, mask=mask)
-    tl.store(operand11_row + 24 * BN + 7 * N + r * 8 * N + n, 0.0, mask=mask)
-    tl.store(operand12_row + r * 9 * N + n, xy_022_e01, mask=mask)
-    tl.store(operand12_row + N + r * 9 * N + n, xy_121_e01, mask=mask)
-    tl.store(operand12_row + 2 * N + r * 9 * N + n, xy_123_e01, mask=mask)
-    tl.store(operand12_row + 3 * N + r * 9 * N + n, xy_220_e01, mask=mask)
-    tl.store(operand12_row + 4 * N + r * 9 * N + n, xy_222_e01, mask=mask)
-    tl.store(operand12_row + 5 * N + r * 9 * N + n, operand12_5, mask=mask)
-    tl.store(operand12_row + 6 * N + r * 9 * N + n, xy_321_e01, mask=mask)
-    tl.store(operand12_row + 7 * N + r * 9 * N + n, xy_323_e01, mask=mask)
-    tl.store(operand12_row + 8 * N + r * 9 * N + n, operand12_8, mask=mask)
-    tl.store(operand12_row + 9 * BN + r * 9 * N + n, xy_022_e02, mask=mask)
-    tl.store(operand12_row + 9 * BN + N + r * 9 * N + n, xy_121_e02, mask=mask)
-    tl.store(operand12_row + 9 * BN + 2 * N + r * 9 * N + n, xy_123_e02, mask=mask)
-    tl.store(operand12_row + 9 * BN + 3 * N + r * 9 * N + n, xy_220_e02, mask=mask)
-    tl.store(operand12_row + 9 * BN + 4 * N + r * 9 * N + n, xy_222_e02, mask=mask)
-    tl.store(operand12_row + 9 * BN + 5 * N + r * 9 * N + n, operand12_14, mask=mask)
-    tl.store(operand12_row + 9 * BN + 6 * N + r * 9 * N + n, xy_321_e02, mask=mask)
-    tl.store(operand12_row + 9 * BN + 7 * N + r * 9 * N + n, xy_323_e02, mask=mask)
-    tl.store(operand12_row + 9 * BN + 8 * N + r * 9 * N + n, operand12_17, mask=mask)
-    tl.store(operand12_row + 18 * BN + r * 9 * N + n, xy_022_e03, mask=mask)
-    tl.store(operand12_row + 18 * BN + N + r * 9 * N + n, xy_121_e03, mask=mask)
-    tl.store(operand12_row + 18 * BN + 2 * N + r * 9 * N + n, xy_123_e03, mask=mask)
-    tl.store(operand12_row + 18 * BN + 3 * N + r * 9 * N + n, xy_220_e03, mask=mask)
-    tl.store(operand12_row + 18 * BN + 4 * N + r * 9 * N + n, xy_222_e03, mask=mask)
-    tl.store(operand12_row + 18 * BN + 5 * N + r * 9 * N + n, operand12_23, mask=mask)
-    tl.store(operand12_row + 18 * BN + 6 * N + r * 9 * N + n, xy_321_e03, mask=mask)
-    tl.store(operand12_row + 18 * BN + 7 * N + r * 9 * N + n, xy_323_e03, mask=mask)
-    tl.store(operand12_row + 18 * BN + 8 * N + r * 9 * N + n, operand12_26, mask=mask)
-    tl.store(operand12_row + 27 * BN + r * 9 * N + n, xy_022_e12, mask=mask)
-    tl.store(operand12_row + 27 * BN + N + r * 9 * N + n, xy_121_e12, mask=mask)
-    tl.store(operand12_row + 27 * BN + 2 * N + r * 9 * N + n, xy_123_e12, mask=mask)
-    tl.store(operand12_row + 27 * BN + 3 * N + r * 9 * N + n, xy_220_e12, mask=mask)
-    tl.store(operand12_row + 27 * BN + 4 * N + r * 9 * N + n, xy_222_e12, mask=mask)
-    tl.store(operand12_row + 27 * BN + 5 * N + r * 9 * N + n, 0.0, mask=mask)
-    tl.store(operand12_row + 27 * BN + 6 * N + r * 9 * N + n, xy_321_e12, mask=mask)
-    tl.store(operand12_row + 27 * BN + 7 * N + r * 9 * N + n, 0.0, mask=mask)
-    tl.store(operand12_row + 27 * BN + 8 * N + r * 9 * N + n, 0.0, mask=mask)
-    tl.store(operand12_row + 36 * BN + r * 9 * N + n, xy_022_e13, mask=mask)
-    tl.store(operand12_row + 36 * BN + N + r * 9 * N + n, xy_121_e13, mask=mask)
-    tl.store(operand12_row + 36 * BN + 2 * N + r * 9 * N + n, xy_123_e13, mask=mask)
-    tl.store(operand12_row + 36 * BN + 3 * N + r * 9 * N + n, xy_220_e13, mask=mask)
-    tl.store(operand12_row + 36 * BN + 4 * N + r * 9 * N + n, xy_222_e13, mask=mask)
-    tl.store(operand12_row + 36 * BN + 5 * N + r * 9 * N + n, 0.0, mask=mask)
-    tl.store(operand12_row + 36 * BN + 6 * N + r * 9 * N + n, xy_321_e13, mask=mask)
-    tl.store(operand12_row + 36 * BN + 7 * N + r * 9 * N + n, 0.0, mask=mask)
-    tl.store(operand12_row + 36 * BN + 8 * N + r * 9 * N + n, 0.0, mask=mask)
-    tl.store(operand12_row + 45 * BN + r * 9 * N + n, xy_022_e23, mask=mask)
-    tl.store(operand12_row + 45 * BN + N + r * 9 * N + n, xy_121_e23, mask=mask)
-    tl.store(operand12_row + 45 * BN + 2 * N + r * 9 * N + n, xy_123_e23, mask=mask)
-    tl.store(operand12_row + 45 * BN + 3 * N + r * 9 * N + n, xy_220_e23, mask=mask)
-    tl.store(operand12_row + 45 * BN + 4 * N + r * 9 * N + n, xy_222_e23, mask=mask)
-    tl.store(operand12_row + 45 * BN + 5 * N + r * 9 * N + n, 0.0, mask=mask)
-    tl.store(operand12_row + 45 * BN + 6 * N + r * 9 * N + n, xy_321_e23, mask=mask)
-    tl.store(operand12_row + 45 * BN + 7 * N + r * 9 * N + n, 0.0, mask=mask)
-    tl.store(operand12_row + 45 * BN + 8 * N + r * 9 * N + n, 0.0, mask=mask)
-    tl.store(operand13_row + r * 8 * N + n, xy_033_e012, mask=mask)
-    tl.store(operand13_row + N + r * 8 * N + n, xy_132_e012, mask=mask)
-    tl.store(operand13_row + 2 * N + r * 8 * N + n, operand13_2, mask=mask)
-    tl.store(operand13_row + 3 * N + r * 8 * N + n, xy_231_e012, mask=mask)
-    tl.store(operand13_row + 4 * N + r * 8 * N + n, xy_233_e012, mask=mask)
-    tl.store(operand13_row + 5 * N + r * 8 * N + n, xy_330_e012, mask=mask)
-    tl.store(operand13_row + 6 * N + r * 8 * N + n, xy_332_e012, mask=mask)
-    tl.store(operand13_row + 7 * N + r * 8 * N + n, xy_431_e012, mask=mask)
-    tl.store(operand13_row + 8 * BN + r * 8 * N + n, xy_033_e013, mask=mask)
-    tl.store(operand13_row + 8 * BN + N + r * 8 * N + n, xy_132_e013, mask=mask)
-    tl.store(operand13_row + 8 * BN + 2 * N + r * 8 * N + n, operand13_10, mask=mask)
-    tl.store(operand13_row + 8 * BN + 3 * N + r * 8 * N + n, xy_231_e013, mask=mask)
-    tl.store(operand13_row + 8 * BN + 4 * N + r * 8 * N + n, xy_233_e013, mask=mask)
-    tl.store(operand13_row + 8 * BN + 5 * N + r * 8 * N + n, xy_330_e013, mask=mask)
-    tl.store(operand13_row + 8 * BN + 6 * N + r * 8 * N + n, xy_332_e013, mask=mask)
-    tl.store(operand13_row + 8 * BN + 7 * N + r * 8 * N + n, xy_431_e013, mask=mask)
-    tl.store(operand13_row + 16 * BN + r * 8 * N + n, xy_033_e023, mask=mask)
-    tl.store(operand13_row + 16 * BN + N + r * 8 * N + n, xy_132_e023, mask=mask)
-    tl.store(operand13_row + 16 * BN + 2 * N + r * 8 * N + n, operand13_18, mask=mask)
-    tl.store(operand13_row + 16 * BN + 3 * N + r * 8 * N + n, xy_231_e023, mask=mask)
-    tl.store(operand13_row + 16 * BN + 4 * N + r * 8 * N + n, xy_233_e023, mask=mask)
-    tl.store(operand13_row + 16 * BN + 5 * N + r * 8 * N + n, xy_330_e023, mask=mask)
-    tl.store(operand13_row + 16 * BN + 6 * N + r * 8 * N + n, xy_332_e023, mask=mask)
-    tl.store(operand13_row + 16 * BN + 7 * N + r * 8 * N + n, xy_431_e023, mask=mask)
-    tl.store(operand13_row + 24 * BN + r * 8 * N + n, xy_033_e123, mask=mask)
-    tl.store(operand13_row + 24 * BN + N + r * 8 * N + n, xy_132_e123, mask=mask)
-    tl.store(operand13_row + 24 * BN + 2 * N + r * 8 * N + n, 0.0, mask=mask)
-    tl.store(operand13_row + 24 * BN + 3 * N + r * 8 * N + n, xy_231_e123, mask=mask)
-    tl.store(operand13_row + 24 * BN + 4 * N + r * 8 * N + n, 0.0, mask=mask)
-    tl.store(operand13_row + 24 * BN + 5 * N + r * 8 * N + n, xy_330_e123, mask=mask)
-    tl.store(operand13_row + 24 * BN + 6 * N + r * 8 * N + n, 0.0, mask=mask)
-    tl.store(operand13_row + 24 * BN + 7 * N + r * 8 * N + n, 0.0, mask=mask)
-    tl.store(operand14_row + r * 5 * N + n, xy_044_e0123, mask=mask)
-    tl.store(operand14_row + r * 5 * N + n + N, xy_143_e0123, mask=mask)
-    tl.store(operand14_row + r * 5 * N + n + 2 * N, xy_242_e0123, mask=mask)
-    tl.store(operand14_row + r * 5 * N + n + 3 * N, xy_341_e0123, mask=mask)
-    tl.store(operand14_row + r * 5 * N + n + 4 * N, xy_440_e0123, mask=mask)
+    tl.store(operand10_row + r * operand10_b + n * operand10_n, operand10_0, mask=mask)
+    tl.store(operand10_row + r * operand10_b + n * operand10_n + operand10_N, xy_000_e, mask=mask)
+    tl.store(operand10_row + r * operand10_b + n * operand10_n + 2 * operand10_N, xy_101_e, mask=mask)
+    tl.store(operand10_row + r * operand10_b + n * operand10_n + 3 * operand10_N, xy_202_e, mask=mask)
+    tl.store(operand11_row + r * operand11_b + n * operand11_n, xy_011_e0, mask=mask)
+    tl.store(operand11_row + operand11_N + r * operand11_b + n * operand11_n, xy_110_e0, mask=mask)
+    tl.store(operand11_row + 2 * operand11_N + r * operand11_b + n * operand11_n, xy_112_e0, mask=mask)
+    tl.store(operand11_row + 3 * operand11_N + r * operand11_b + n * operand11_n, xy_211_e0, mask=mask)
+    tl.store(operand11_row + 4 * operand11_N + r * operand11_b + n * operand11_n, operand11_4, mask=mask)
+    tl.store(operand11_row + 5 * operand11_N + r * operand11_b + n * operand11_n, operand11_5, mask=mask)
+    tl.store(operand11_row + 6 * operand11_N + r * operand11_b + n * operand11_n, xy_314_e0, mask=mask)
+    tl.store(operand11_row + 7 * operand11_N + r * operand11_b + n * operand11_n, operand11_7, mask=mask)
+    tl.store(operand11_row + operand11_B + r * operand11_b + n * operand11_n, xy_011_e1, mask=mask)
+    tl.store(operand11_row + operand11_B + operand11_N + r * operand11_b + n * operand11_n, xy_110_e1, mask=mask)
+    tl.store(operand11_row + operand11_B + 2 * operand11_N + r * operand11_b + n * operand11_n, xy_112_e1, mask=mask)
+    tl.store(operand11_row + operand11_B + 3 * operand11_N + r * operand11_b + n * operand11_n, xy_211_e1, mask=mask)
+    tl.store(operand11_row + operand11_B + 4 * operand11_N + r * operand11_b + n * operand11_n, operand11_12, mask=mask)
+    tl.store(operand11_row + operand11_B + 5 * operand11_N + r * operand11_b + n * operand11_n, operand11_13, mask=mask)
+    tl.store(operand11_row + operand11_B + 6 * operand11_N + r * operand11_b + n * operand11_n, 0.0, mask=mask)
+    tl.store(operand11_row + operand11_B + 7 * operand11_N + r * operand11_b + n * operand11_n, 0.0, mask=mask)
+    tl.store(operand11_row + 2 * operand11_B + r * operand11_b + n * operand11_n, xy_011_e2, mask=mask)
+    tl.store(operand11_row + 2 * operand11_B + operand11_N + r * operand11_b + n * operand11_n, xy_110_e2, mask=mask)
+    tl.store(
+        operand11_row + 2 * operand11_B + 2 * operand11_N + r * operand11_b + n * operand11_n, xy_112_e2, mask=mask
+    )
+    tl.store(
+        operand11_row + 2 * operand11_B + 3 * operand11_N + r * operand11_b + n * operand11_n, xy_211_e2, mask=mask
+    )
+    tl.store(
+        operand11_row + 2 * operand11_B + 4 * operand11_N + r * operand11_b + n * operand11_n, operand11_20, mask=mask
+    )
+    tl.store(
+        operand11_row + 2 * operand11_B + 5 * operand11_N + r * operand11_b + n * operand11_n, operand11_21, mask=mask
+    )
+    tl.store(operand11_row + 2 * operand11_B + 6 * operand11_N + r * operand11_b + n * operand11_n, 0.0, mask=mask)
+    tl.store(operand11_row + 2 * operand11_B + 7 * operand11_N + r * operand11_b + n * operand11_n, 0.0, mask=mask)
+    tl.store(operand11_row + 3 * operand11_B + r * operand11_b + n * operand11_n, xy_011_e3, mask=mask)
+    tl.store(operand11_row + 3 * operand11_B + operand11_N + r * operand11_b + n * operand11_n, xy_110_e3, mask=mask)
+    tl.store(
+        operand11_row + 3 * operand11_B + 2 * operand11_N + r * operand11_b + n * operand11_n, xy_112_e3, mask=mask
+    )
+    tl.store(
+        operand11_row + 3 * operand11_B + 3 * operand11_N + r * operand11_b + n * operand11_n, xy_211_e3, mask=mask
+    )
+    tl.store(
+        operand11_row + 3 * operand11_B + 4 * operand11_N + r * operand11_b + n * operand11_n, operand11_28, mask=mask
+    )
+    tl.store(
+        operand11_row + 3 * operand11_B + 5 * operand11_N + r * operand11_b + n * operand11_n, operand11_29, mask=mask
+    )
+    tl.store(operand11_row + 3 * operand11_B + 6 * operand11_N + r * operand11_b + n * operand11_n, 0.0, mask=mask)
+    tl.store(operand11_row + 3 * operand11_B + 7 * operand11_N + r * operand11_b + n * operand11_n, 0.0, mask=mask)
+    tl.store(operand12_row + r * operand12_b + n * operand12_n, xy_022_e01, mask=mask)
+    tl.store(operand12_row + operand12_N + r * operand12_b + n * operand12_n, xy_121_e01, mask=mask)
+    tl.store(operand12_row + 2 * operand12_N + r * operand12_b + n * operand12_n, xy_123_e01, mask=mask)
+    tl.store(operand12_row + 3 * operand12_N + r * operand12_b + n * operand12_n, xy_220_e01, mask=mask)
+    tl.store(operand12_row + 4 * operand12_N + r * operand12_b + n * operand12_n, xy_222_e01, mask=mask)
+    tl.store(operand12_row + 5 * operand12_N + r * operand12_b + n * operand12_n, operand12_5, mask=mask)
+    tl.store(operand12_row + 6 * operand12_N + r * operand12_b + n * operand12_n, xy_321_e01, mask=mask)
+    tl.store(operand12_row + 7 * operand12_N + r * operand12_b + n * operand12_n, xy_323_e01, mask=mask)
+    tl.store(operand12_row + 8 * operand12_N + r * operand12_b + n * operand12_n, operand12_8, mask=mask)
+    tl.store(operand12_row + operand12_B + r * operand12_b + n * operand12_n, xy_022_e02, mask=mask)
+    tl.store(operand12_row + operand12_B + operand12_N + r * operand12_b + n * operand12_n, xy_121_e02, mask=mask)
+    tl.store(operand12_row + operand12_B + 2 * operand12_N + r * operand12_b + n * operand12_n, xy_123_e02, mask=mask)
+    tl.store(operand12_row + operand12_B + 3 * operand12_N + r * operand12_b + n * operand12_n, xy_220_e02, mask=mask)
+    tl.store(operand12_row + operand12_B + 4 * operand12_N + r * operand12_b + n * operand12_n, xy_222_e02, mask=mask)
+    tl.store(operand12_row + operand12_B + 5 * operand12_N + r * operand12_b + n * operand12_n, operand12_14, mask=mask)
+    tl.store(operand12_row + operand12_B + 6 * operand12_N + r * operand12_b + n * operand12_n, xy_321_e02, mask=mask)
+    tl.store(operand12_row + operand12_B + 7 * operand12_N + r * operand12_b + n * operand12_n, xy_323_e02, mask=mask)
+    tl.store(operand12_row + operand12_B + 8 * operand12_N + r * operand12_b + n * operand12_n, operand12_17, mask=mask)
+    tl.store(operand12_row + 2 * operand12_B + r * operand12_b + n * operand12_n, xy_022_e03, mask=mask)
+    tl.store(operand12_row + 2 * operand12_B + operand12_N + r * operand12_b + n * operand12_n, xy_121_e03, mask=mask)
+    tl.store(
+        operand12_row + 2 * operand12_B + 2 * operand12_N + r * operand12_b + n * operand12_n, xy_123_e03, mask=mask
+    )
+    tl.store(
+        operand12_row + 2 * operand12_B + 3 * operand12_N + r * operand12_b + n * operand12_n, xy_220_e03, mask=mask
+    )
+    tl.store(
+        operand12_row + 2 * operand12_B + 4 * operand12_N + r * operand12_b + n * operand12_n, xy_222_e03, mask=mask
+    )
+    tl.store(
+        operand12_row + 2 * operand12_B + 5 * operand12_N + r * operand12_b + n * operand12_n, operand12_23, mask=mask
+    )
+    tl.store(
+        operand12_row + 2 * operand12_B + 6 * operand12_N + r * operand12_b + n * operand12_n, xy_321_e03, mask=mask
+    )
+    tl.store(
+        operand12_row + 2 * operand12_B + 7 * operand12_N + r * operand12_b + n * operand12_n, xy_323_e03, mask=mask
+    )
+    tl.store(
+        operand12_row + 2 * operand12_B + 8 * operand12_N + r * operand12_b + n * operand12_n, operand12_26, mask=mask
+    )
+    tl.store(operand12_row + 3 * operand12_B + r * operand12_b + n * operand12_n, xy_022_e12, mask=mask)
+    tl.store(operand12_row + 3 * operand12_B + operand12_N + r * operand12_b + n * operand12_n, xy_121_e12, mask=mask)
+    tl.store(
+        operand12_row + 3 * operand12_B + 2 * operand12_N + r * operand12_b + n * operand12_n, xy_123_e12, mask=mask
+    )
+    tl.store(
+        operand12_row + 3 * operand12_B + 3 * operand12_N + r * operand12_b + n * operand12_n, xy_220_e12, mask=mask
+    )
+    tl.store(
+        operand12_row + 3 * operand12_B + 4 * operand12_N + r * operand12_b + n * operand12_n, xy_222_e12, mask=mask
+    )
+    tl.store(operand12_row + 3 * operand12_B + 5 * operand12_N + r * operand12_b + n * operand12_n, 0.0, mask=mask)
+    tl.store(
+        operand12_row + 3 * operand12_B + 6 * operand12_N + r * operand12_b + n * operand12_n, xy_321_e12, mask=mask
+    )
+    tl.store(operand12_row + 3 * operand12_B + 7 * operand12_N + r * operand12_b + n * operand12_n, 0.0, mask=mask)
+    tl.store(operand12_row + 3 * operand12_B + 8 * operand12_N + r * operand12_b + n * operand12_n, 0.0, mask=mask)
+    tl.store(operand12_row + 4 * operand12_B + r * operand12_b + n * operand12_n, xy_022_e13, mask=mask)
+    tl.store(operand12_row + 4 * operand12_B + operand12_N + r * operand12_b + n * operand12_n, xy_121_e13, mask=mask)
+    tl.store(
+        operand12_row + 4 * operand12_B + 2 * operand12_N + r * operand12_b + n * operand12_n, xy_123_e13, mask=mask
+    )
+    tl.store(
+        operand12_row + 4 * operand12_B + 3 * operand12_N + r * operand12_b + n * operand12_n, xy_220_e13, mask=mask
+    )
+    tl.store(
+        operand12_row + 4 * operand12_B + 4 * operand12_N + r * operand12_b + n * operand12_n, xy_222_e13, mask=mask
+    )
+    tl.store(operand12_row + 4 * operand12_B + 5 * operand12_N + r * operand12_b + n * operand12_n, 0.0, mask=mask)
+    tl.store(
+        operand12_row + 4 * operand12_B + 6 * operand12_N + r * operand12_b + n * operand12_n, xy_321_e13, mask=mask
+    )
+    tl.store(operand12_row + 4 * operand12_B + 7 * operand12_N + r * operand12_b + n * operand12_n, 0.0, mask=mask)
+    tl.store(operand12_row + 4 * operand12_B + 8 * operand12_N + r * operand12_b + n * operand12_n, 0.0, mask=mask)
+    tl.store(operand12_row + 5 * operand12_B + r * operand12_b + n * operand12_n, xy_022_e23, mask=mask)
+    tl.store(operand12_row + 5 * operand12_B + operand12_N + r * operand12_b + n * operand12_n, xy_121_e23, mask=mask)
+    tl.store(
+        operand12_row + 5 * operand12_B + 2 * operand12_N + r * operand12_b + n * operand12_n, xy_123_e23, mask=mask
+    )
+    tl.store(
+        operand12_row + 5 * operand12_B + 3 * operand12_N + r * operand12_b + n * operand12_n, xy_220_e23, mask=mask
+    )
+    tl.store(
+        operand12_row + 5 * operand12_B + 4 * operand12_N + r * operand12_b + n * operand12_n, xy_222_e23, mask=mask
+    )
+    tl.store(operand12_row + 5 * operand12_B + 5 * operand12_N + r * operand12_b + n * operand12_n, 0.0, mask=mask)
+    tl.store(
+        operand12_row + 5 * operand12_B + 6 * operand12_N + r * operand12_b + n * operand12_n, xy_321_e23, mask=mask
+    )
+    tl.store(operand12_row + 5 * operand12_B + 7 * operand12_N + r * operand12_b + n * operand12_n, 0.0, mask=mask)
+    tl.store(operand12_row + 5 * operand12_B + 8 * operand12_N + r * operand12_b + n * operand12_n, 0.0, mask=mask)
+    tl.store(operand13_row + r * operand13_b + n * operand13_n, xy_033_e012, mask=mask)
+    tl.store(operand13_row + operand13_N + r * operand13_b + n * operand13_n, xy_132_e012, mask=mask)
+    tl.store(operand13_row + 2 * operand13_N + r * operand13_b + n * operand13_n, operand13_2, mask=mask)
+    tl.store(operand13_row + 3 * operand13_N + r * operand13_b + n * operand13_n, xy_231_e012, mask=mask)
+    tl.store(operand13_row + 4 * operand13_N + r * operand13_b + n * operand13_n, xy_233_e012, mask=mask)
+    tl.store(operand13_row + 5 * operand13_N + r * operand13_b + n * operand13_n, xy_330_e012, mask=mask)
+    tl.store(operand13_row + 6 * operand13_N + r * operand13_b + n * operand13_n, xy_332_e012, mask=mask)
+    tl.store(operand13_row + 7 * operand13_N + r * operand13_b + n * operand13_n, xy_431_e012, mask=mask)
+    tl.store(operand13_row + operand13_B + r * operand13_b + n * operand13_n, xy_033_e013, mask=mask)
+    tl.store(operand13_row + operand13_B + operand13_N + r * operand13_b + n * operand13_n, xy_132_e013, mask=mask)
+    tl.store(operand13_row + operand13_B + 2 * operand13_N + r * operand13_b + n * operand13_n, operand13_10, mask=mask)
+    tl.store(operand13_row + operand13_B + 3 * operand13_N + r * operand13_b + n * operand13_n, xy_231_e013, mask=mask)
+    tl.store(operand13_row + operand13_B + 4 * operand13_N + r * operand13_b + n * operand13_n, xy_233_e013, mask=mask)
+    tl.store(operand13_row + operand13_B + 5 * operand13_N + r * operand13_b + n * operand13_n, xy_330_e013, mask=mask)
+    tl.store(operand13_row + operand13_B + 6 * operand13_N + r * operand13_b + n * operand13_n, xy_332_e013, mask=mask)
+    tl.store(operand13_row + operand13_B + 7 * operand13_N + r * operand13_b + n * operand13_n, xy_431_e013, mask=mask)
+    tl.store(operand13_row + 2 * operand13_B + r * operand13_b + n * operand13_n, xy_033_e023, mask=mask)
+    tl.store(operand13_row + 2 * operand13_B + operand13_N + r * operand13_b + n * operand13_n, xy_132_e023, mask=mask)
+    tl.store(
+        operand13_row + 2 * operand13_B + 2 * operand13_N + r * operand13_b + n * operand13_n, operand13_18, mask=mask
+    )
+    tl.store(
+        operand13_row + 2 * operand13_B + 3 * operand13_N + r * operand13_b + n * operand13_n, xy_231_e023, mask=mask
+    )
+    tl.store(
+        operand13_row + 2 * operand13_B + 4 * operand13_N + r * operand13_b + n * operand13_n, xy_233_e023, mask=mask
+    )
+    tl.store(
+        operand13_row + 2 * operand13_B + 5 * operand13_N + r * operand13_b + n * operand13_n, xy_330_e023, mask=mask
+    )
+    tl.store(
+        operand13_row + 2 * operand13_B + 6 * operand13_N + r * operand13_b + n * operand13_n, xy_332_e023, mask=mask
+    )
+    tl.store(
+        operand13_row + 2 * operand13_B + 7 * operand13_N + r * operand13_b + n * operand13_n, xy_431_e023, mask=mask
+    )
+    tl.store(operand13_row + 3 * operand13_B + r * operand13_b + n * operand13_n, xy_033_e123, mask=mask)
+    tl.store(operand13_row + 3 * operand13_B + operand13_N + r * operand13_b + n * operand13_n, xy_132_e123, mask=mask)
+    tl.store(operand13_row + 3 * operand13_B + 2 * operand13_N + r * operand13_b + n * operand13_n, 0.0, mask=mask)
+    tl.store(
+        operand13_row + 3 * operand13_B + 3 * operand13_N + r * operand13_b + n * operand13_n, xy_231_e123, mask=mask
+    )
+    tl.store(operand13_row + 3 * operand13_B + 4 * operand13_N + r * operand13_b + n * operand13_n, 0.0, mask=mask)
+    tl.store(
+        operand13_row + 3 * operand13_B + 5 * operand13_N + r * operand13_b + n * operand13_n, xy_330_e123, mask=mask
+    )
+    tl.store(operand13_row + 3 * operand13_B + 6 * operand13_N + r * operand13_b + n * operand13_n, 0.0, mask=mask)
+    tl.store(operand13_row + 3 * operand13_B + 7 * operand13_N + r * operand13_b + n * operand13_n, 0.0, mask=mask)
+    tl.store(operand14_row + r * operand14_b + n * operand14_n, xy_044_e0123, mask=mask)
+    tl.store(operand14_row + r * operand14_b + n * operand14_n + operand14_N, xy_143_e0123, mask=mask)
+    tl.store(operand14_row + r * operand14_b + n * operand14_n + 2 * operand14_N, xy_242_e0123, mask=mask)
+    tl.store(operand14_row + r * operand14_b + n * operand14_n + 3 * operand14_N, xy_341_e0123, mask=mask)
+    tl.store(operand14_row + r * operand14_b + n * operand14_n + 4 * operand14_N, xy_440_e0123, mask=mask)
 
 
 @triton.jit(do_not_specialize=["N"])
@@ -14628,92 +14789,114 @@ def _fused_gelu_fcgp_norm_without_normalize_1_kernel(
     operand9_ptr,
     N,
     M,
+    N_INNERMOST: tl.constexpr,
     ROWS: tl.constexpr,
     BLOCK: tl.constexpr,
     REAL: tl.constexpr,
 ):
     # stores factors of matrix products, in the order in which these read them
+    # turns its tiles for products in tf32, which are faster with n innermost
     NM = tl.cast(N, tl.int64) * M
+    operand1_n = 1 if N_INNERMOST else M
+    operand1_m = tl.cast(N, tl.int64) * 4 if N_INNERMOST else 1
+    operand1_N = tl.cast(N, tl.int64) * operand1_n
+    operand3_n = 1 if N_INNERMOST else M
+    operand3_m = tl.cast(N, tl.int64) * 8 if N_INNERMOST else 1
+    operand3_N = tl.cast(N, tl.int64) * operand3_n
+    operand5_n = 1 if N_INNERMOST else M
+    operand5_m = tl.cast(N, tl.int64) * 9 if N_INNERMOST else 1
+    operand5_N = tl.cast(N, tl.int64) * operand5_n
+    operand7_n = 1 if N_INNERMOST else M
+    operand7_m = tl.cast(N, tl.int64) * 8 if N_INNERMOST else 1
+    operand7_N = tl.cast(N, tl.int64) * operand7_n
+    operand9_n = 1 if N_INNERMOST else M
+    operand9_m = tl.cast(N, tl.int64) * 5 if N_INNERMOST else 1
+    operand9_N = tl.cast(N, tl.int64) * operand9_n
 
-    start = tl.program_id(0).to(tl.int64) * BLOCK
-    tile = tl.arange(0, BLOCK)
-    mask = tile < tl.cast(N, tl.int64) * M - start
-    weight_row = weight_ptr + start
-    operand1_row = operand1_ptr + start
-    operand3_row = operand3_ptr + start
-    operand5_row = operand5_ptr + start
-    operand7_row = operand7_ptr + start
-    operand9_row = operand9_ptr + start
+    m = _tile(tl.program_id(1) * BLOCK, ROWS, BLOCK)
+    r = _down(ROWS)
+    at = r * M + m
+    tile_mask = m < M
 
-    weight_000 = tl.load(weight_row + tile, mask=mask, other=0.0).to(REAL)
-    weight_011 = tl.load(weight_row + NM + tile, mask=mask, other=0.0).to(REAL)
-    weight_022 = tl.load(weight_row + 2 * NM + tile, mask=mask, other=0.0).to(REAL)
-    weight_033 = tl.load(weight_row + 3 * NM + tile, mask=mask, other=0.0).to(REAL)
-    weight_044 = tl.load(weight_row + 4 * NM + tile, mask=mask, other=0.0).to(REAL)
-    weight_101 = tl.load(weight_row + 5 * NM + tile, mask=mask, other=0.0).to(REAL)
-    weight_110 = tl.load(weight_row + 6 * NM + tile, mask=mask, other=0.0).to(REAL)
-    weight_112 = tl.load(weight_row + 7 * NM + tile, mask=mask, other=0.0).to(REAL)
-    weight_121 = tl.load(weight_row + 8 * NM + tile, mask=mask, other=0.0).to(REAL)
-    weight_123 = tl.load(weight_row + 9 * NM + tile, mask=mask, other=0.0).to(REAL)
-    weight_132 = tl.load(weight_row + 10 * NM + tile, mask=mask, other=0.0).to(REAL)
-    weight_134 = tl.load(weight_row + 11 * NM + tile, mask=mask, other=0.0).to(REAL)
-    weight_143 = tl.load(weight_row + 12 * NM + tile, mask=mask, other=0.0).to(REAL)
-    weight_202 = tl.load(weight_row + 13 * NM + tile, mask=mask, other=0.0).to(REAL)
-    weight_211 = tl.load(weight_row + 14 * NM + tile, mask=mask, other=0.0).to(REAL)
-    weight_213 = tl.load(weight_row + 15 * NM + tile, mask=mask, other=0.0).to(REAL)
-    weight_220 = tl.load(weight_row + 16 * NM + tile, mask=mask, other=0.0).to(REAL)
-    weight_222 = tl.load(weight_row + 17 * NM + tile, mask=mask, other=0.0).to(REAL)
-    weight_224 = tl.load(weight_row + 18 * NM + tile, mask=mask, other=0.0).to(REAL)
-    weight_231 = tl.load(weight_row + 19 * NM + tile, mask=mask, other=0.0).to(REAL)
-    weight_233 = tl.load(weight_row + 20 * NM + tile, mask=mask, other=0.0).to(REAL)
-    weight_242 = tl.load(weight_row + 21 * NM + tile, mask=mask, other=0.0).to(REAL)
-    weight_303 = tl.load(weight_row + 22 * NM + tile, mask=mask, other=0.0).to(REAL)
-    weight_312 = tl.load(weight_row + 23 * NM + tile, mask=mask, other=0.0).to(REAL)
-    weight_314 = tl.load(weight_row + 24 * NM + tile, mask=mask, other=0.0).to(REAL)
-    weight_321 = tl.load(weight_row + 25 * NM + tile, mask=mask, other=0.0).to(REAL)
-    weight_323 = tl.load(weight_row + 26 * NM + tile, mask=mask, other=0.0).to(REAL)
-    weight_330 = tl.load(weight_row + 27 * NM + tile, mask=mask, other=0.0).to(REAL)
-    weight_332 = tl.load(weight_row + 28 * NM + tile, mask=mask, other=0.0).to(REAL)
-    weight_341 = tl.load(weight_row + 29 * NM + tile, mask=mask, other=0.0).to(REAL)
-    weight_413 = tl.load(weight_row + 30 * NM + tile, mask=mask, other=0.0).to(REAL)
-    weight_422 = tl.load(weight_row + 31 * NM + tile, mask=mask, other=0.0).to(REAL)
-    weight_431 = tl.load(weight_row + 32 * NM + tile, mask=mask, other=0.0).to(REAL)
-    weight_440 = tl.load(weight_row + 33 * NM + tile, mask=mask, other=0.0).to(REAL)
+    n = tl.program_id(0).to(tl.int64) * ROWS
+    row_mask = n + r < N
+    mask = tile_mask if ROWS == 1 else tile_mask & row_mask
+    weight_row = weight_ptr + n * M
+    operand1_row = operand1_ptr + n * operand1_n
+    operand3_row = operand3_ptr + n * operand3_n
+    operand5_row = operand5_ptr + n * operand5_n
+    operand7_row = operand7_ptr + n * operand7_n
+    operand9_row = operand9_ptr + n * operand9_n
 
-    tl.store(operand1_row + tile, weight_000, mask=mask)
-    tl.store(operand1_row + NM + tile, weight_101, mask=mask)
-    tl.store(operand1_row + 2 * NM + tile, weight_202, mask=mask)
-    tl.store(operand1_row + 3 * NM + tile, weight_303, mask=mask)
-    tl.store(operand3_row + tile, weight_011, mask=mask)
-    tl.store(operand3_row + NM + tile, weight_110, mask=mask)
-    tl.store(operand3_row + 2 * NM + tile, weight_112, mask=mask)
-    tl.store(operand3_row + 3 * NM + tile, weight_211, mask=mask)
-    tl.store(operand3_row + 4 * NM + tile, weight_213, mask=mask)
-    tl.store(operand3_row + 5 * NM + tile, weight_312, mask=mask)
-    tl.store(operand3_row + 6 * NM + tile, weight_314, mask=mask)
-    tl.store(operand3_row + 7 * NM + tile, weight_413, mask=mask)
-    tl.store(operand5_row + tile, weight_022, mask=mask)
-    tl.store(operand5_row + NM + tile, weight_121, mask=mask)
-    tl.store(operand5_row + 2 * NM + tile, weight_123, mask=mask)
-    tl.store(operand5_row + 3 * NM + tile, weight_220, mask=mask)
-    tl.store(operand5_row + 4 * NM + tile, weight_222, mask=mask)
-    tl.store(operand5_row + 5 * NM + tile, weight_224, mask=mask)
-    tl.store(operand5_row + 6 * NM + tile, weight_321, mask=mask)
-    tl.store(operand5_row + 7 * NM + tile, weight_323, mask=mask)
-    tl.store(operand5_row + 8 * NM + tile, weight_422, mask=mask)
-    tl.store(operand7_row + tile, weight_033, mask=mask)
-    tl.store(operand7_row + NM + tile, weight_132, mask=mask)
-    tl.store(operand7_row + 2 * NM + tile, weight_134, mask=mask)
-    tl.store(operand7_row + 3 * NM + tile, weight_231, mask=mask)
-    tl.store(operand7_row + 4 * NM + tile, weight_233, mask=mask)
-    tl.store(operand7_row + 5 * NM + tile, weight_330, mask=mask)
-    tl.store(operand7_row + 6 * NM + tile, weight_332, mask=mask)
-    tl.store(operand7_row + 7 * NM + tile, weight_431, mask=mask)
-    tl.store(operand9_row + tile, weight_044, mask=mask)
-    tl.store(operand9_row + NM + tile, weight_143, mask=mask)
-    tl.store(operand9_row + 2 * NM + tile, weight_242, mask=mask)
-    tl.store(operand9_row + 3 * NM + tile, weight_341, mask=mask)
-    tl.store(operand9_row + 4 * NM + tile, weight_440, mask=mask)
+    weight_000 = tl.load(weight_row + at, mask=mask, other=0.0).to(REAL)
+    weight_011 = tl.load(weight_row + NM + at, mask=mask, other=0.0).to(REAL)
+    weight_022 = tl.load(weight_row + 2 * NM + at, mask=mask, other=0.0).to(REAL)
+    weight_033 = tl.load(weight_row + 3 * NM + at, mask=mask, other=0.0).to(REAL)
+    weight_044 = tl.load(weight_row + 4 * NM + at, mask=mask, other=0.0).to(REAL)
+    weight_101 = tl.load(weight_row + 5 * NM + at, mask=mask, other=0.0).to(REAL)
+    weight_110 = tl.load(weight_row + 6 * NM + at, mask=mask, other=0.0).to(REAL)
+    weight_112 = tl.load(weight_row + 7 * NM + at, mask=mask, other=0.0).to(REAL)
+    weight_121 = tl.load(weight_row + 8 * NM + at, mask=mask, other=0.0).to(REAL)
+    weight_123 = tl.load(weight_row + 9 * NM + at, mask=mask, other=0.0).to(REAL)
+    weight_132 = tl.load(weight_row + 10 * NM + at, mask=mask, other=0.0).to(REAL)
+    weight_134 = tl.load(weight_row + 11 * NM + at, mask=mask, other=0.0).to(REAL)
+    weight_143 = tl.load(weight_row + 12 * NM + at, mask=mask, other=0.0).to(REAL)
+    weight_202 = tl.load(weight_row + 13 * NM + at, mask=mask, other=0.0).to(REAL)
+    weight_211 = tl.load(weight_row + 14 * NM + at, mask=mask, other=0.0).to(REAL)
+    weight_213 = tl.load(weight_row + 15 * NM + at, mask=mask, other=0.0).to(REAL)
+    weight_220 = tl.load(weight_row + 16 * NM + at, mask=mask, other=0.0).to(REAL)
+    weight_222 = tl.load(weight_row + 17 * NM + at, mask=mask, other=0.0).to(REAL)
+    weight_224 = tl.load(weight_row + 18 * NM + at, mask=mask, other=0.0).to(REAL)
+    weight_231 = tl.load(weight_row + 19 * NM + at, mask=mask, other=0.0).to(REAL)
+    weight_233 = tl.load(weight_row + 20 * NM + at, mask=mask, other=0.0).to(REAL)
+    weight_242 = tl.load(weight_row + 21 * NM + at, mask=mask, other=0.0).to(REAL)
+    weight_303 = tl.load(weight_row + 22 * NM + at, mask=mask, other=0.0).to(REAL)
+    weight_312 = tl.load(weight_row + 23 * NM + at, mask=mask, other=0.0).to(REAL)
+    weight_314 = tl.load(weight_row + 24 * NM + at, mask=mask, other=0.0).to(REAL)
+    weight_321 = tl.load(weight_row + 25 * NM + at, mask=mask, other=0.0).to(REAL)
+    weight_323 = tl.load(weight_row + 26 * NM + at, mask=mask, other=0.0).to(REAL)
+    weight_330 = tl.load(weight_row + 27 * NM + at, mask=mask, other=0.0).to(REAL)
+    weight_332 = tl.load(weight_row + 28 * NM + at, mask=mask, other=0.0).to(REAL)
+    weight_341 = tl.load(weight_row + 29 * NM + at, mask=mask, other=0.0).to(REAL)
+    weight_413 = tl.load(weight_row + 30 * NM + at, mask=mask, other=0.0).to(REAL)
+    weight_422 = tl.load(weight_row + 31 * NM + at, mask=mask, other=0.0).to(REAL)
+    weight_431 = tl.load(weight_row + 32 * NM + at, mask=mask, other=0.0).to(REAL)
+    weight_440 = tl.load(weight_row + 33 * NM + at, mask=mask, other=0.0).to(REAL)
+
+    tl.store(operand1_row + r * operand1_n + m * operand1_m, weight_000, mask=mask)
+    tl.store(operand1_row + operand1_N + r * operand1_n + m * operand1_m, weight_101, mask=mask)
+    tl.store(operand1_row + 2 * operand1_N + r * operand1_n + m * operand1_m, weight_202, mask=mask)
+    tl.store(operand1_row + 3 * operand1_N + r * operand1_n + m * operand1_m, weight_303, mask=mask)
+    tl.store(operand3_row + r * operand3_n + m * operand3_m, weight_011, mask=mask)
+    tl.store(operand3_row + operand3_N + r * operand3_n + m * operand3_m, weight_110, mask=mask)
+    tl.store(operand3_row + 2 * operand3_N + r * operand3_n + m * operand3_m, weight_112, mask=mask)
+    tl.store(operand3_row + 3 * operand3_N + r * operand3_n + m * operand3_m, weight_211, mask=mask)
+    tl.store(operand3_row + 4 * operand3_N + r * operand3_n + m * operand3_m, weight_213, mask=mask)
+    tl.store(operand3_row + 5 * operand3_N + r * operand3_n + m * operand3_m, weight_312, mask=mask)
+    tl.store(operand3_row + 6 * operand3_N + r * operand3_n + m * operand3_m, weight_314, mask=mask)
+    tl.store(operand3_row + 7 * operand3_N + r * operand3_n + m * operand3_m, weight_413, mask=mask)
+    tl.store(operand5_row + r * operand5_n + m * operand5_m, weight_022, mask=mask)
+    tl.store(operand5_row + operand5_N + r * operand5_n + m * operand5_m, weight_121, mask=mask)
+    tl.store(operand5_row + 2 * operand5_N + r * operand5_n + m * operand5_m, weight_123, mask=mask)
+    tl.store(operand5_row + 3 * operand5_N + r * operand5_n + m * operand5_m, weight_220, mask=mask)
+    tl.store(operand5_row + 4 * operand5_N + r * operand5_n + m * operand5_m, weight_222, mask=mask)
+    tl.store(operand5_row + 5 * operand5_N + r * operand5_n + m * operand5_m, weight_224, mask=mask)
+    tl.store(operand5_row + 6 * operand5_N + r * operand5_n + m * operand5_m, weight_321, mask=mask)
+    tl.store(operand5_row + 7 * operand5_N + r * operand5_n + m * operand5_m, weight_323, mask=mask)
+    tl.store(operand5_row + 8 * operand5_N + r * operand5_n + m * operand5_m, weight_422, mask=mask)
+    tl.store(operand7_row + r * operand7_n + m * operand7_m, weight_033, mask=mask)
+    tl.store(operand7_row + operand7_N + r * operand7_n + m * operand7_m, weight_132, mask=mask)
+    tl.store(operand7_row + 2 * operand7_N + r * operand7_n + m * operand7_m, weight_134, mask=mask)
+    tl.store(operand7_row + 3 * operand7_N + r * operand7_n + m * operand7_m, weight_231, mask=mask)
+    tl.store(operand7_row + 4 * operand7_N + r * operand7_n + m * operand7_m, weight_233, mask=mask)
+    tl.store(operand7_row + 5 * operand7_N + r * operand7_n + m * operand7_m, weight_330, mask=mask)
+    tl.store(operand7_row + 6 * operand7_N + r * operand7_n + m * operand7_m, weight_332, mask=mask)
+    tl.store(operand7_row + 7 * operand7_N + r * operand7_n + m * operand7_m, weight_431, mask=mask)
+    tl.store(operand9_row + r * operand9_n + m * operand9_m, weight_044, mask=mask)
+    tl.store(operand9_row + operand9_N + r * operand9_n + m * operand9_m, weight_143, mask=mask)
+    tl.store(operand9_row + 2 * operand9_N + r * operand9_n + m * operand9_m, weight_242, mask=mask)
+    tl.store(operand9_row + 3 * operand9_N + r * operand9_n + m * operand9_m, weight_341, mask=mask)
+    tl.store(operand9_row + 4 * operand9_N + r * operand9_n + m * operand9_m, weight_440, mask=mask)
 
 
 @triton.jit(do_not_specialize=["B"])
@@ -15534,12 +15717,31 @@ def _fused_gelu_fcgp_norm_without_normalize_backward_3_kernel(
     operand14_ptr,
     B,
     N,
+    B_INNERMOST: tl.constexpr,
     ROWS: tl.constexpr,
     BLOCK: tl.constexpr,
     REAL: tl.constexpr,
 ):
     # stores factors of matrix products, in the order in which these read them
-    BN = tl.cast(B, tl.int64) * N
+    # turns its tiles for products in tf32, which are faster with b innermost
+    operand10_b = 1 if B_INNERMOST else 4 * N
+    operand10_n = tl.cast(B, tl.int64) if B_INNERMOST else 1
+    operand10_N = tl.cast(N, tl.int64) * operand10_n
+    operand11_b = 1 if B_INNERMOST else 8 * N
+    operand11_n = tl.cast(B, tl.int64) * 4 if B_INNERMOST else 1
+    operand11_B = tl.cast(B, tl.int64) * operand11_b
+    operand11_N = tl.cast(N, tl.int64) * operand11_n
+    operand12_b = 1 if B_INNERMOST else 9 * N
+    operand12_n = tl.cast(B, tl.int64) * 6 if B_INNERMOST else 1
+    operand12_B = tl.cast(B, tl.int64) * operand12_b
+    operand12_N = tl.cast(N, tl.int64) * operand12_n
+    operand13_b = 1 if B_INNERMOST else 8 * N
+    operand13_n = tl.cast(B, tl.int64) * 4 if B_INNERMOST else 1
+    operand13_B = tl.cast(B, tl.int64) * operand13_b
+    operand13_N = tl.cast(N, tl.int64) * operand13_n
+    operand14_b = 1 if B_INNERMOST else 5 * N
+    operand14_n = tl.cast(B, tl.int64) if B_INNERMOST else 1
+    operand14_N = tl.cast(N, tl.int64) * operand14_n
 
     n = _tile(tl.program_id(1) * BLOCK, ROWS, BLOCK)
     r = _down(ROWS)
@@ -15551,11 +15753,11 @@ def _fused_gelu_fcgp_norm_without_normalize_backward_3_kernel(
     mask = tile_mask if ROWS == 1 else tile_mask & row_mask
     x_row = x_ptr + b * 16 * N
     y_row = y_ptr + b * 16 * N
-    operand10_row = operand10_ptr + b * 4 * N
-    operand11_row = operand11_ptr + b * 8 * N
-    operand12_row = operand12_ptr + b * 9 * N
-    operand13_row = operand13_ptr + b * 8 * N
-    operand14_row = operand14_ptr + b * 5 * N
+    operand10_row = operand10_ptr + b * operand10_b
+    operand11_row = operand11_ptr + b * operand11_b
+    operand12_row = operand12_ptr + b * operand12_b
+    operand13_row = operand13_ptr + b * operand13_b
+    operand14_row = operand14_ptr + b * operand14_b
 
     x_e, x_e0, x_e1, x_e2, x_e3, x_e01, x_e02, x_e03 = _load8(x_row + at * 16, mask, REAL)
     x_e12, x_e13, x_e23, x_e012, x_e013, x_e023, x_e123, x_e0123 = _load8(x_row + at * 16 + 8, mask, REAL)
@@ -15718,133 +15920,203 @@ def _fused_gelu_fcgp_norm_without_normalize_backward_3_kernel(
     xy_341_e0123 += -gelu_x_e123 * gelu_y_e0
     xy_440_e0123 = gelu_x_e0123 * gelu_y_e
 
-    tl.store(operand10_row + r * 4 * N + n, operand10_0, mask=mask)
-    tl.store(operand10_row + r * 4 * N + n + N, xy_000_e, mask=mask)
-    tl.store(operand10_row + r * 4 * N + n + 2 * N, xy_101_e, mask=mask)
-    tl.store(operand10_row + r * 4 * N + n + 3 * N, xy_202_e, mask=mask)
-    tl.store(operand11_row + r * 8 * N + n, xy_011_e0, mask=mask)
-    tl.store(operand11_row + N + r * 8 * N + n, xy_110_e0, mask=mask)
-    tl.store(operand11_row + 2 * N + r * 8 * N + n, xy_112_e0, mask=mask)
-    tl.store(operand11_row + 3 * N + r * 8 * N + n, xy_211_e0, mask=mask)
-    tl.store(operand11_row + 4 * N + r * 8 * N + n, operand11_4, mask=mask)
-    tl.store(operand11_row + 5 * N + r * 8 * N + n, operand11_5, mask=mask)
-    tl.store(operand11_row + 6 * N + r * 8 * N + n, xy_314_e0, mask=mask)
-    tl.store(operand11_row + 7 * N + r * 8 * N + n, operand11_7, mask=mask)
-    tl.store(operand11_row + 8 * BN + r * 8 * N + n, xy_011_e1, mask=mask)
-    tl.store(operand11_row + 8 * BN + N + r * 8 * N + n, xy_110_e1, mask=mask)
-    tl.store(operand11_row + 8 * BN + 2 * N + r * 8 * N + n, xy_112_e1, mask=mask)
-    tl.store(operand11_row + 8 * BN + 3 * N + r * 8 * N + n, xy_211_e1, mask=mask)
-    tl.store(operand11_row + 8 * BN + 4 * N + r * 8 * N + n, operand11_12, mask=mask)
-    tl.store(operand11_row + 8 * BN + 5 * N + r * 8 * N + n, operand11_13, mask=mask)
-    tl.store(operand11_row + 8 * BN + 6 * N + r * 8 * N + n, 0.0, mask=mask)
-    tl.store(operand11_row + 8 * BN + 7 * N + r * 8 * N + n, 0.0, mask=mask)
-    tl.store(operand11_row + 16 * BN + r * 8 * N + n, xy_011_e2, mask=mask)
-    tl.store(operand11_row + 16 * BN + N + r * 8 * N + n, xy_110_e2, mask=mask)
-    tl.store(operand11_row + 16 * BN + 2 * N + r * 8 * N + n, xy_112_e2, mask=mask)
-    tl.store(operand11_row + 16 * BN + 3 * N + r * 8 * N + n, xy_211_e2, mask=mask)
-    tl.store(operand11_row + 16 * BN + 4 * N + r * 8 * N + n, operand11_20, mask=mask)
-    tl.store(operand11_row + 16 * BN + 5 * N + r * 8 * N + n, operand11_21, mask=mask)
-    tl.store(operand11_row + 16 * BN + 6 * N + r * 8 * N + n, 0.0, mask=mask)
-    tl.store(operand11_row + 16 * BN + 7 * N + r * 8 * N + n, 0.0, mask=mask)
-    tl.store(operand11_row + 24 * BN + r * 8 * N + n, xy_011_e3, mask=mask)
-    tl.store(operand11_row + 24 * BN + N + r * 8 * N + n, xy_110_e3, mask=mask)
-    tl.store(operand11_row + 24 * BN + 2 * N + r * 8 * N + n, xy_112_e3, mask=mask)
-    tl.store(operand11_row + 24 * BN + 3 * N + r * 8 * N + n, xy_211_e3, mask=mask)
-    tl.store(operand11_row + 24 * BN + 4 * N + r * 8 * N + n, operand11_28, mask=mask)
-    tl.store(operand11_row + 24 * BN + 5 * N + r * 8 * N + n, operand11_29, mask=mask)
-    tl.store(operand11_row + 24 * BN + 6 * N + r * 8 * N + n, 0.0, mask=mask)
-    tl.store(operand11_row + 24 * BN + 7 * N + r * 8 * N + n, 0.0, mask=mask)
-    tl.store(operand12_row + r * 9 * N + n, xy_022_e01, mask=mask)
-    tl.store(operand12_row + N + r * 9 * N + n, xy_121_e01, mask=mask)
-    tl.store(operand12_row + 2 * N + r * 9 * N + n, xy_123_e01, mask=mask)
-    tl.store(operand12_row + 3 * N + r * 9 * N + n, xy_220_e01, mask=mask)
-    tl.store(operand12_row + 4 * N + r * 9 * N + n, xy_222_e01, mask=mask)
-    tl.store(operand12_row + 5 * N + r * 9 * N + n, operand12_5, mask=mask)
-    tl.store(operand12_row + 6 * N + r * 9 * N + n, xy_321_e01, mask=mask)
-    tl.store(operand12_row + 7 * N + r * 9 * N + n, xy_323_e01, mask=mask)
-    tl.store(operand12_row + 8 * N + r * 9 * N + n, operand12_8, mask=mask)
-    tl.store(operand12_row + 9 * BN + r * 9 * N + n, xy_022_e02, mask=mask)
-    tl.store(operand12_row + 9 * BN + N + r * 9 * N + n, xy_121_e02, mask=mask)
-    tl.store(operand12_row + 9 * BN + 2 * N + r * 9 * N + n, xy_123_e02, mask=mask)
-    tl.store(operand12_row + 9 * BN + 3 * N + r * 9 * N + n, xy_220_e02, mask=mask)
-    tl.store(operand12_row + 9 * BN + 4 * N + r * 9 * N + n, xy_222_e02, mask=mask)
-    tl.store(operand12_row + 9 * BN + 5 * N + r * 9 * N + n, operand12_14, mask=mask)
-    tl.store(operand12_row + 9 * BN + 6 * N + r * 9 * N + n, xy_321_e02, mask=mask)
-    tl.store(operand12_row + 9 * BN + 7 * N + r * 9 * N + n, xy_323_e02, mask=mask)
-    tl.store(operand12_row + 9 * BN + 8 * N + r * 9 * N + n, operand12_17, mask=mask)
-    tl.store(operand12_row + 18 * BN + r * 9 * N + n, xy_022_e03, mask=mask)
-    tl.store(operand12_row + 18 * BN + N + r * 9 * N + n, xy_121_e03, mask=mask)
-    tl.store(operand12_row + 18 * BN + 2 * N + r * 9 * N + n, xy_123_e03, mask=mask)
-    tl.store(operand12_row + 18 * BN + 3 * N + r * 9 * N + n, xy_220_e03, mask=mask)
-    tl.store(operand12_row + 18 * BN + 4 * N + r * 9 * N + n, xy_222_e03, mask=mask)
-    tl.store(operand12_row + 18 * BN + 5 * N + r * 9 * N + n, operand12_23, mask=mask)
-    tl.store(operand12_row + 18 * BN + 6 * N + r * 9 * N + n, xy_321_e03, mask=mask)
-    tl.store(operand12_row + 18 * BN + 7 * N + r * 9 * N + n, xy_323_e03, mask=mask)
-    tl.store(operand12_row + 18 * BN + 8 * N + r * 9 * N + n, operand12_26, mask=mask)
-    tl.store(operand12_row + 27 * BN + r * 9 * N + n, xy_022_e12, mask=mask)
-    tl.store(operand12_row + 27 * BN + N + r * 9 * N + n, xy_121_e12, mask=mask)
-    tl.store(operand12_row + 27 * BN + 2 * N + r * 9 * N + n, xy_123_e12, mask=mask)
-    tl.store(operand12_row + 27 * BN + 3 * N + r * 9 * N + n, xy_220_e12, mask=mask)
-    tl.store(operand12_row + 27 * BN + 4 * N + r * 9 * N + n, xy_222_e12, mask=mask)
-    tl.store(operand12_row + 27 * BN + 5 * N + r * 9 * N + n, 0.0, mask=mask)
-    tl.store(operand12_row + 27 * BN + 6 * N + r * 9 * N + n, xy_321_e12, mask=mask)
-    tl.store(operand12_row + 27 * BN + 7 * N + r * 9 * N + n, 0.0, mask=mask)
-    tl.store(operand12_row + 27 * BN + 8 * N + r * 9 * N + n, 0.0, mask=mask)
-    tl.store(operand12_row + 36 * BN + r * 9 * N + n, xy_022_e13, mask=mask)
-    tl.store(operand12_row + 36 * BN + N + r * 9 * N + n, xy_121_e13, mask=mask)
-    tl.store(operand12_row + 36 * BN + 2 * N + r * 9 * N + n, xy_123_e13, mask=mask)
-    tl.store(operand12_row + 36 * BN + 3 * N + r * 9 * N + n, xy_220_e13, mask=mask)
-    tl.store(operand12_row + 36 * BN + 4 * N + r * 9 * N + n, xy_222_e13, mask=mask)
-    tl.store(operand12_row + 36 * BN + 5 * N + r * 9 * N + n, 0.0, mask=mask)
-    tl.store(operand12_row + 36 * BN + 6 * N + r * 9 * N + n, xy_321_e13, mask=mask)
-    tl.store(operand12_row + 36 * BN + 7 * N + r * 9 * N + n, 0.0, mask=mask)
-    tl.store(operand12_row + 36 * BN + 8 * N + r * 9 * N + n, 0.0, mask=mask)
-    tl.store(operand12_row + 45 * BN + r * 9 * N + n, xy_022_e23, mask=mask)
-    tl.store(operand12_row + 45 * BN + N + r * 9 * N + n, xy_121_e23, mask=mask)
-    tl.store(operand12_row + 45 * BN + 2 * N + r * 9 * N + n, xy_123_e23, mask=mask)
-    tl.store(operand12_row + 45 * BN + 3 * N + r * 9 * N + n, xy_220_e23, mask=mask)
-    tl.store(operand12_row + 45 * BN + 4 * N + r * 9 * N + n, xy_222_e23, mask=mask)
-    tl.store(operand12_row + 45 * BN + 5 * N + r * 9 * N + n, 0.0, mask=mask)
-    tl.store(operand12_row + 45 * BN + 6 * N + r * 9 * N + n, xy_321_e23, mask=mask)
-    tl.store(operand12_row + 45 * BN + 7 * N + r * 9 * N + n, 0.0, mask=mask)
-    tl.store(operand12_row + 45 * BN + 8 * N + r * 9 * N + n, 0.0, mask=mask)
-    tl.store(operand13_row + r * 8 * N + n, xy_033_e012, mask=mask)
-    tl.store(operand13_row + N + r * 8 * N + n, xy_132_e012, mask=mask)
-    tl.store(operand13_row + 2 * N + r * 8 * N + n, operand13_2, mask=mask)
-    tl.store(operand13_row + 3 * N + r * 8 * N + n, xy_231_e012, mask=mask)
-    tl.store(operand13_row + 4 * N + r * 8 * N + n, xy_233_e012, mask=mask)
-    tl.store(operand13_row + 5 * N + r * 8 * N + n, xy_330_e012, mask=mask)
-    tl.store(operand13_row + 6 * N + r * 8 * N + n, xy_332_e012, mask=mask)
-    tl.store(operand13_row + 7 * N + r * 8 * N + n, xy_431_e012, mask=mask)
-    tl.store(operand13_row + 8 * BN + r * 8 * N + n, xy_033_e013, mask=mask)
-    tl.store(operand13_row + 8 * BN + N + r * 8 * N + n, xy_132_e013, mask=mask)
-    tl.store(operand13_row + 8 * BN + 2 * N + r * 8 * N + n, operand13_10, mask=mask)
-    tl.store(operand13_row + 8 * BN + 3 * N + r * 8 * N + n, xy_231_e013, mask=mask)
-    tl.store(operand13_row + 8 * BN + 4 * N + r * 8 * N + n, xy_233_e013, mask=mask)
-    tl.store(operand13_row + 8 * BN + 5 * N + r * 8 * N + n, xy_330_e013, mask=mask)
-    tl.store(operand13_row + 8 * BN + 6 * N + r * 8 * N + n, xy_332_e013, mask=mask)
-    tl.store(operand13_row + 8 * BN + 7 * N + r * 8 * N + n, xy_431_e013, mask=mask)
-    tl.store(operand13_row + 16 * BN + r * 8 * N + n, xy_033_e023, mask=mask)
-    tl.store(operand13_row + 16 * BN + N + r * 8 * N + n, xy_132_e023, mask=mask)
-    tl.store(operand13_row + 16 * BN + 2 * N + r * 8 * N + n, operand13_18, mask=mask)
-    tl.store(operand13_row + 16 * BN + 3 * N + r * 8 * N + n, xy_231_e023, mask=mask)
-    tl.store(operand13_row + 16 * BN + 4 * N + r * 8 * N + n, xy_233_e023, mask=mask)
-    tl.store(operand13_row + 16 * BN + 5 * N + r * 8 * N + n, xy_330_e023, mask=mask)
-    tl.store(operand13_row + 16 * BN + 6 * N + r * 8 * N + n, xy_332_e023, mask=mask)
-    tl.store(operand13_row + 16 * BN + 7 * N + r * 8 * N + n, xy_431_e023, mask=mask)
-    tl.store(operand13_row + 24 * BN + r * 8 * N + n, xy_033_e123, mask=mask)
-    tl.store(operand13_row + 24 * BN + N + r * 8 * N + n, xy_132_e123, mask=mask)
-    tl.store(operand13_row + 24 * BN + 2 * N + r * 8 * N + n, 0.0, mask=mask)
-    tl.store(operand13_row + 24 * BN + 3 * N + r * 8 * N + n, xy_231_e123, mask=mask)
-    tl.store(operand13_row + 24 * BN + 4 * N + r * 8 * N + n, 0.0, mask=mask)
-    tl.store(operand13_row + 24 * BN + 5 * N + r * 8 * N + n, xy_330_e123, mask=mask)
-    tl.store(operand13_row + 24 * BN + 6 * N + r * 8 * N + n, 0.0, mask=mask)
-    tl.store(operand13_row + 24 * BN + 7 * N + r * 8 * N + n, 0.0, mask=mask)
-    tl.store(operand14_row + r * 5 * N + n, xy_044_e0123, mask=mask)
-    tl.store(operand14_row + r * 5 * N + n + N, xy_143_e0123, mask=mask)
-    tl.store(operand14_row + r * 5 * N + n + 2 * N, xy_242_e0123, mask=mask)
-    tl.store(operand14_row + r * 5 * N + n + 3 * N, xy_341_e0123, mask=mask)
-    tl.store(operand14_row + r * 5 * N + n + 4 * N, xy_440_e0123, mask=mask)
+    tl.store(operand10_row + r * operand10_b + n * operand10_n, operand10_0, mask=mask)
+    tl.store(operand10_row + r * operand10_b + n * operand10_n + operand10_N, xy_000_e, mask=mask)
+    tl.store(operand10_row + r * operand10_b + n * operand10_n + 2 * operand10_N, xy_101_e, mask=mask)
+    tl.store(operand10_row + r * operand10_b + n * operand10_n + 3 * operand10_N, xy_202_e, mask=mask)
+    tl.store(operand11_row + r * operand11_b + n * operand11_n, xy_011_e0, mask=mask)
+    tl.store(operand11_row + operand11_N + r * operand11_b + n * operand11_n, xy_110_e0, mask=mask)
+    tl.store(operand11_row + 2 * operand11_N + r * operand11_b + n * operand11_n, xy_112_e0, mask=mask)
+    tl.store(operand11_row + 3 * operand11_N + r * operand11_b + n * operand11_n, xy_211_e0, mask=mask)
+    tl.store(operand11_row + 4 * operand11_N + r * operand11_b + n * operand11_n, operand11_4, mask=mask)
+    tl.store(operand11_row + 5 * operand11_N + r * operand11_b + n * operand11_n, operand11_5, mask=mask)
+    tl.store(operand11_row + 6 * operand11_N + r * operand11_b + n * operand11_n, xy_314_e0, mask=mask)
+    tl.store(operand11_row + 7 * operand11_N + r * operand11_b + n * operand11_n, operand11_7, mask=mask)
+    tl.store(operand11_row + operand11_B + r * operand11_b + n * operand11_n, xy_011_e1, mask=mask)
+    tl.store(operand11_row + operand11_B + operand11_N + r * operand11_b + n * operand11_n, xy_110_e1, mask=mask)
+    tl.store(operand11_row + operand11_B + 2 * operand11_N + r * operand11_b + n * operand11_n, xy_112_e1, mask=mask)
+    tl.store(operand11_row + operand11_B + 3 * operand11_N + r * operand11_b + n * operand11_n, xy_211_e1, mask=mask)
+    tl.store(operand11_row + operand11_B + 4 * operand11_N + r * operand11_b + n * operand11_n, operand11_12, mask=mask)
+    tl.store(operand11_row + operand11_B + 5 * operand11_N + r * operand11_b + n * operand11_n, operand11_13, mask=mask)
+    tl.store(operand11_row + operand11_B + 6 * operand11_N + r * operand11_b + n * operand11_n, 0.0, mask=mask)
+    tl.store(operand11_row + operand11_B + 7 * operand11_N + r * operand11_b + n * operand11_n, 0.0, mask=mask)
+    tl.store(operand11_row + 2 * operand11_B + r * operand11_b + n * operand11_n, xy_011_e2, mask=mask)
+    tl.store(operand11_row + 2 * operand11_B + operand11_N + r * operand11_b + n * operand11_n, xy_110_e2, mask=mask)
+    tl.store(
+        operand11_row + 2 * operand11_B + 2 * operand11_N + r * operand11_b + n * operand11_n, xy_112_e2, mask=mask
+    )
+    tl.store(
+        operand11_row + 2 * operand11_B + 3 * operand11_N + r * operand11_b + n * operand11_n, xy_211_e2, mask=mask
+    )
+    tl.store(
+        operand11_row + 2 * operand11_B + 4 * operand11_N + r * operand11_b + n * operand11_n, operand11_20, mask=mask
+    )
+    tl.store(
+        operand11_row + 2 * operand11_B + 5 * operand11_N + r * operand11_b + n * operand11_n, operand11_21, mask=mask
+    )
+    tl.store(operand11_row + 2 * operand11_B + 6 * operand11_N + r * operand11_b + n * operand11_n, 0.0, mask=mask)
+    tl.store(operand11_row + 2 * operand11_B + 7 * operand11_N + r * operand11_b + n * operand11_n, 0.0, mask=mask)
+    tl.store(operand11_row + 3 * operand11_B + r * operand11_b + n * operand11_n, xy_011_e3, mask=mask)
+    tl.store(operand11_row + 3 * operand11_B + operand11_N + r * operand11_b + n * operand11_n, xy_110_e3, mask=mask)
+    tl.store(
+        operand11_row + 3 * operand11_B + 2 * operand11_N + r * operand11_b + n * operand11_n, xy_112_e3, mask=mask
+    )
+    tl.store(
+        operand11_row + 3 * operand11_B + 3 * operand11_N + r * operand11_b + n * operand11_n, xy_211_e3, mask=mask
+    )
+    tl.store(
+        operand11_row + 3 * operand11_B + 4 * operand11_N + r * operand11_b + n * operand11_n, operand11_28, mask=mask
+    )
+    tl.store(
+        operand11_row + 3 * operand11_B + 5 * operand11_N + r * operand11_b + n * operand11_n, operand11_29, mask=mask
+    )
+    tl.store(operand11_row + 3 * operand11_B + 6 * operand11_N + r * operand11_b + n * operand11_n, 0.0, mask=mask)
+    tl.store(operand11_row + 3 * operand11_B + 7 * operand11_N + r * operand11_b + n * operand11_n, 0.0, mask=mask)
+    tl.store(operand12_row + r * operand12_b + n * operand12_n, xy_022_e01, mask=mask)
+    tl.store(operand12_row + operand12_N + r * operand12_b + n * operand12_n, xy_121_e01, mask=mask)
+    tl.store(operand12_row + 2 * operand12_N + r * operand12_b + n * operand12_n, xy_123_e01, mask=mask)
+    tl.store(operand12_row + 3 * operand12_N + r * operand12_b + n * operand12_n, xy_220_e01, mask=mask)
+    tl.store(operand12_row + 4 * operand12_N + r * operand12_b + n * operand12_n, xy_222_e01, mask=mask)
+    tl.store(operand12_row + 5 * operand12_N + r * operand12_b + n * operand12_n, operand12_5, mask=mask)
+    tl.store(operand12_row + 6 * operand12_N + r * operand12_b + n * operand12_n, xy_321_e01, mask=mask)
+    tl.store(operand12_row + 7 * operand12_N + r * operand12_b + n * operand12_n, xy_323_e01, mask=mask)
+    tl.store(operand12_row + 8 * operand12_N + r * operand12_b + n * operand12_n, operand12_8, mask=mask)
+    tl.store(operand12_row + operand12_B + r * operand12_b + n * operand12_n, xy_022_e02, mask=mask)
+    tl.store(operand12_row + operand12_B + operand12_N + r * operand12_b + n * operand12_n, xy_121_e02, mask=mask)
+    tl.store(operand12_row + operand12_B + 2 * operand12_N + r * operand12_b + n * operand12_n, xy_123_e02, mask=mask)
+    tl.store(operand12_row + operand12_B + 3 * operand12_N + r * operand12_b + n * operand12_n, xy_220_e02, mask=mask)
+    tl.store(operand12_row + operand12_B + 4 * operand12_N + r * operand12_b + n * operand12_n, xy_222_e02, mask=mask)
+    tl.store(operand12_row + operand12_B + 5 * operand12_N + r * operand12_b + n * operand12_n, operand12_14, mask=mask)
+    tl.store(operand12_row + operand12_B + 6 * operand12_N + r * operand12_b + n * operand12_n, xy_321_e02, mask=mask)
+    tl.store(operand12_row + operand12_B + 7 * operand12_N + r * operand12_b + n * operand12_n, xy_323_e02, mask=mask)
+    tl.store(operand12_row + operand12_B + 8 * operand12_N + r * operand12_b + n * operand12_n, operand12_17, mask=mask)
+    tl.store(operand12_row + 2 * operand12_B + r * operand12_b + n * operand12_n, xy_022_e03, mask=mask)
+    tl.store(operand12_row + 2 * operand12_B + operand12_N + r * operand12_b + n * operand12_n, xy_121_e03, mask=mask)
+    tl.store(
+        operand12_row + 2 * operand12_B + 2 * operand12_N + r * operand12_b + n * operand12_n, xy_123_e03, mask=mask
+    )
+    tl.store(
+        operand12_row + 2 * operand12_B + 3 * operand12_N + r * operand12_b + n * operand12_n, xy_220_e03, mask=mask
+    )
+    tl.store(
+        operand12_row + 2 * operand12_B + 4 * operand12_N + r * operand12_b + n * operand12_n, xy_222_e03, mask=mask
+    )
+    tl.store(
+        operand12_row + 2 * operand12_B + 5 * operand12_N + r * operand12_b + n * operand12_n, operand12_23, mask=mask
+    )
+    tl.store(
+        operand12_row + 2 * operand12_B + 6 * operand12_N + r * operand12_b + n * operand12_n, xy_321_e03, mask=mask
+    )
+    tl.store(
+        operand12_row + 2 * operand12_B + 7 * operand12_N + r * operand12_b + n * operand12_n, xy_323_e03, mask=mask
+    )
+    tl.store(
+        operand12_row + 2 * operand12_B + 8 * operand12_N + r * operand12_b + n * operand12_n, operand12_26, mask=mask
+    )
+    tl.store(operand12_row + 3 * operand12_B + r * operand12_b + n * operand12_n, xy_022_e12, mask=mask)
+    tl.store(operand12_row + 3 * operand12_B + operand12_N + r * operand12_b + n * operand12_n, xy_121_e12, mask=mask)
+    tl.store(
+        operand12_row + 3 * operand12_B + 2 * operand12_N + r * operand12_b + n * operand12_n, xy_123_e12, mask=mask
+    )
+    tl.store(
+        operand12_row + 3 * operand12_B + 3 * operand12_N + r * operand12_b + n * operand12_n, xy_220_e12, mask=mask
+    )
+    tl.store(
+        operand12_row + 3 * operand12_B + 4 * operand12_N + r * operand12_b + n * operand12_n, xy_222_e12, mask=mask
+    )
+    tl.store(operand12_row + 3 * operand12_B + 5 * operand12_N + r * operand12_b + n * operand12_n, 0.0, mask=mask)
+    tl.store(
+        operand12_row + 3 * operand12_B + 6 * operand12_N + r * operand12_b + n * operand12_n, xy_321_e12, mask=mask
+    )
+    tl.store(operand12_row + 3 * operand12_B + 7 * operand12_N + r * operand12_b + n * operand12_n, 0.0, mask=mask)
+    tl.store(operand12_row + 3 * operand12_B + 8 * operand12_N + r * operand12_b + n * operand12_n, 0.0, mask=mask)
+    tl.store(operand12_row + 4 * operand12_B + r * operand12_b + n * operand12_n, xy_022_e13, mask=mask)
+    tl.store(operand12_row + 4 * operand12_B + operand12_N + r * operand12_b + n * operand12_n, xy_121_e13, mask=mask)
+    tl.store(
+        operand12_row + 4 * operand12_B + 2 * operand12_N + r * operand12_b + n * operand12_n, xy_123_e13, mask=mask
+    )
+    tl.store(
+        operand12_row + 4 * operand12_B + 3 * operand12_N + r * operand12_b + n * operand12_n, xy_220_e13, mask=mask
+    )
+    tl.store(
+        operand12_row + 4 * operand12_B + 4 * operand12_N + r * operand12_b + n * operand12_n, xy_222_e13, mask=mask
+    )
+    tl.store(operand12_row + 4 * operand12_B + 5 * operand12_N + r * operand12_b + n * operand12_n, 0.0, mask=mask)
+    tl.store(
+        operand12_row + 4 * operand12_B + 6 * operand12_N + r * operand12_b + n * operand12_n, xy_321_e13, mask=mask
+    )
+    tl.store(operand12_row + 4 * operand12_B + 7 * operand12_N + r * operand12_b + n * operand12_n, 0.0, mask=mask)
+    tl.store(operand12_row + 4 * operand12_B + 8 * operand12_N + r * operand12_b + n * operand12_n, 0.0, mask=mask)
+    tl.store(operand12_row + 5 * operand12_B + r * operand12_b + n * operand12_n, xy_022_e23, mask=mask)
+    tl.store(operand12_row + 5 * operand12_B + operand12_N + r * operand12_b + n * operand12_n, xy_121_e23, mask=mask)
+    tl.store(
+        operand12_row + 5 * operand12_B + 2 * operand12_N + r * operand12_b + n * operand12_n, xy_123_e23, mask=mask
+    )
+    tl.store(
+        operand12_row + 5 * operand12_B + 3 * operand12_N + r * operand12_b + n * operand12_n, xy_220_e23, mask=mask
+    )
+    tl.store(
+        operand12_row + 5 * operand12_B + 4 * operand12_N + r * operand12_b + n * operand12_n, xy_222_e23, mask=mask
+    )
+    tl.store(operand12_row + 5 * operand12_B + 5 * operand12_N + r * operand12_b + n * operand12_n, 0.0, mask=mask)
+    tl.store(
+        operand12_row + 5 * operand12_B + 6 * operand12_N + r * operand12_b + n * operand12_n, xy_321_e23, mask=mask
+    )
+    tl.store(operand12_row + 5 * operand12_B + 7 * operand12_N + r * operand12_b + n * operand12_n, 0.0, mask=mask)
+    tl.store(operand12_row + 5 * operand12_B + 8 * operand12_N + r * operand12_b + n * operand12_n, 0.0, mask=mask)
+    tl.store(operand13_row + r * operand13_b + n * operand13_n, xy_033_e012, mask=mask)
+    tl.store(operand13_row + operand13_N + r * operand13_b + n * operand13_n, xy_132_e012, mask=mask)
+    tl.store(operand13_row + 2 * operand13_N + r * operand13_b + n * operand13_n, operand13_2, mask=mask)
+    tl.store(operand13_row + 3 * operand13_N + r * operand13_b + n * operand13_n, xy_231_e012, mask=mask)
+    tl.store(operand13_row + 4 * operand13_N + r * operand13_b + n * operand13_n, xy_233_e012, mask=mask)
+    tl.store(operand13_row + 5 * operand13_N + r * operand13_b + n * operand13_n, xy_330_e012, mask=mask)
+    tl.store(operand13_row + 6 * operand13_N + r * operand13_b + n * operand13_n, xy_332_e012, mask=mask)
+    tl.store(operand13_row + 7 * operand13_N + r * operand13_b + n * operand13_n, xy_431_e012, mask=mask)
+    tl.store(operand13_row + operand13_B + r * operand13_b + n * operand13_n, xy_033_e013, mask=mask)
+    tl.store(operand13_row + operand13_B + operand13_N + r * operand13_b + n * operand13_n, xy_132_e013, mask=mask)
+    tl.store(operand13_row + operand13_B + 2 * operand13_N + r * operand13_b + n * operand13_n, operand13_10, mask=mask)
+    tl.store(operand13_row + operand13_B + 3 * operand13_N + r * operand13_b + n * operand13_n, xy_231_e013, mask=mask)
+    tl.store(operand13_row + operand13_B + 4 * operand13_N + r * operand13_b + n * operand13_n, xy_233_e013, mask=mask)
+    tl.store(operand13_row + operand13_B + 5 * operand13_N + r * operand13_b + n * operand13_n, xy_330_e013, mask=mask)
+    tl.store(operand13_row + operand13_B + 6 * operand13_N + r * operand13_b + n * operand13_n, xy_332_e013, mask=mask)
+    tl.store(operand13_row + operand13_B + 7 * operand13_N + r * operand13_b + n * operand13_n, xy_431_e013, mask=mask)
+    tl.store(operand13_row + 2 * operand13_B + r * operand13_b + n * operand13_n, xy_033_e023, mask=mask)
+    tl.store(operand13_row + 2 * operand13_B + operand13_N + r * operand13_b + n * operand13_n, xy_132_e023, mask=mask)
+    tl.store(
+        operand13_row + 2 * operand13_B + 2 * operand13_N + r * operand13_b + n * operand13_n, operand13_18, mask=mask
+    )
+    tl.store(
+        operand13_row + 2 * operand13_B + 3 * operand13_N + r * operand13_b + n * operand13_n, xy_231_e023, mask=mask
+    )
+    tl.store(
+        operand13_row + 2 * operand13_B + 4 * operand13_N + r * operand13_b + n * operand13_n, xy_233_e023, mask=mask
+    )
+    tl.store(
+        operand13_row + 2 * operand13_B + 5 * operand13_N + r * operand13_b + n * operand13_n, xy_330_e023, mask=mask
+    )
+    tl.store(
+        operand13_row + 2 * operand13_B + 6 * operand13_N + r * operand13_b + n * operand13_n, xy_332_e023, mask=mask
+    )
+    tl.store(
+        operand13_row + 2 * operand13_B + 7 * operand13_N + r * operand13_b + n * operand13_n, xy_431_e023, mask=mask
+    )
+    tl.store(operand13_row + 3 * operand13_B + r * operand13_b + n * operand13_n, xy_033_e123, mask=mask)
+    tl.store(operand13_row + 3 * operand13_B + operand13_N + r * operand13_b + n * operand13_n, xy_132_e123, mask=mask)
+    tl.store(operand13_row + 3 * operand13_B + 2 * operand13_N + r * operand13_b + n * operand13_n, 0.0, mask=mask)
+    tl.store(
+        operand13_row + 3 * operand13_B + 3 * operand13_N + r * operand13_b + n * operand13_n, xy_231_e123, mask=mask
+    )
+    tl.store(operand13_row + 3 * operand13_B + 4 * operand13_N + r * operand13_b + n * operand13_n, 0.0, mask=mask)
+    tl.store(
+        operand13_row + 3 * operand13_B + 5 * operand13_N + r * operand13_b + n * operand13_n, xy_330_e123, mask=mask
+    )
+    tl.store(operand13_row + 3 * operand13_B + 6 * operand13_N + r * operand13_b + n * operand13_n, 0.0, mask=mask)
+    tl.store(operand13_row + 3 * operand13_B + 7 * operand13_N + r * operand13_b + n * operand13_n, 0.0, mask=mask)
+    tl.store(operand14_row + r * operand14_b + n * operand14_n, xy_044_e0123, mask=mask)
+    tl.store(operand14_row + r * operand14_b + n * operand14_n + operand14_N, xy_143_e0123, mask=mask)
+    tl.store(operand14_row + r * operand14_b + n * operand14_n + 2 * operand14_N, xy_242_e0123, mask=mask)
+    tl.store(operand14_row + r * operand14_b + n * operand14_n + 3 * operand14_N, xy_341_e0123, mask=mask)
+    tl.store(operand14_row + r * operand14_b + n * operand14_n + 4 * operand14_N, xy_440_e0123, mask=mask)
 
 
 @triton.jit(do_not_specialize=["N"])
@@ -16316,42 +16588,61 @@ def _mv_linear_backward_3_kernel(
     operand9_ptr,
     B,
     N,
+    B_INNERMOST: tl.constexpr,
     ROWS: tl.constexpr,
     BLOCK: tl.constexpr,
     REAL: tl.constexpr,
 ):
     # stores factors of matrix products, in the order in which these read them
-    BN = tl.cast(B, tl.int64) * N
+    # turns its tiles for products in tf32, which are faster with b innermost
+    operand5_b = 1 if B_INNERMOST else N
+    operand5_n = tl.cast(B, tl.int64) if B_INNERMOST else 1
+    operand6_b = 1 if B_INNERMOST else N
+    operand6_n = tl.cast(B, tl.int64) * 4 if B_INNERMOST else 1
+    operand6_B = tl.cast(B, tl.int64) * operand6_b
+    operand7_b = 1 if B_INNERMOST else N
+    operand7_n = tl.cast(B, tl.int64) * 6 if B_INNERMOST else 1
+    operand7_B = tl.cast(B, tl.int64) * operand7_b
+    operand8_b = 1 if B_INNERMOST else N
+    operand8_n = tl.cast(B, tl.int64) * 4 if B_INNERMOST else 1
+    operand8_B = tl.cast(B, tl.int64) * operand8_b
+    operand9_b = 1 if B_INNERMOST else N
+    operand9_n = tl.cast(B, tl.int64) if B_INNERMOST else 1
 
-    start = tl.program_id(0).to(tl.int64) * BLOCK
-    tile = tl.arange(0, BLOCK)
-    mask = tile < tl.cast(B, tl.int64) * N - start
-    x_row = x_ptr + start * 16
-    operand5_row = operand5_ptr + start
-    operand6_row = operand6_ptr + start
-    operand7_row = operand7_ptr + start
-    operand8_row = operand8_ptr + start
-    operand9_row = operand9_ptr + start
+    n = _tile(tl.program_id(1) * BLOCK, ROWS, BLOCK)
+    r = _down(ROWS)
+    at = r * N + n
+    tile_mask = n < N
 
-    x_e, x_e0, x_e1, x_e2, x_e3, x_e01, x_e02, x_e03 = _load8(x_row + tile * 16, mask, REAL)
-    x_e12, x_e13, x_e23, x_e012, x_e013, x_e023, x_e123, x_e0123 = _load8(x_row + tile * 16 + 8, mask, REAL)
+    b = tl.program_id(0).to(tl.int64) * ROWS
+    row_mask = b + r < B
+    mask = tile_mask if ROWS == 1 else tile_mask & row_mask
+    x_row = x_ptr + b * 16 * N
+    operand5_row = operand5_ptr + b * operand5_b
+    operand6_row = operand6_ptr + b * operand6_b
+    operand7_row = operand7_ptr + b * operand7_b
+    operand8_row = operand8_ptr + b * operand8_b
+    operand9_row = operand9_ptr + b * operand9_b
 
-    tl.store(operand5_row + tile, x_e, mask=mask)
-    tl.store(operand6_row + tile, x_e0, mask=mask)
-    tl.store(operand6_row + BN + tile, x_e1, mask=mask)
-    tl.store(operand6_row + 2 * BN + tile, x_e2, mask=mask)
-    tl.store(operand6_row + 3 * BN + tile, x_e3, mask=mask)
-    tl.store(operand7_row + tile, x_e01, mask=mask)
-    tl.store(operand7_row + BN + tile, x_e02, mask=mask)
-    tl.store(operand7_row + 2 * BN + tile, x_e03, mask=mask)
-    tl.store(operand7_row + 3 * BN + tile, x_e12, mask=mask)
-    tl.store(operand7_row + 4 * BN + tile, x_e13, mask=mask)
-    tl.store(operand7_row + 5 * BN + tile, x_e23, mask=mask)
-    tl.store(operand8_row + tile, x_e012, mask=mask)
-    tl.store(operand8_row + BN + tile, x_e013, mask=mask)
-    tl.store(operand8_row + 2 * BN + tile, x_e023, mask=mask)
-    tl.store(operand8_row + 3 * BN + tile, x_e123, mask=mask)
-    tl.store(operand9_row + tile, x_e0123, mask=mask)
+    x_e, x_e0, x_e1, x_e2, x_e3, x_e01, x_e02, x_e03 = _load8(x_row + at * 16, mask, REAL)
+    x_e12, x_e13, x_e23, x_e012, x_e013, x_e023, x_e123, x_e0123 = _load8(x_row + at * 16 + 8, mask, REAL)
+
+    tl.store(operand5_row + r * operand5_b + n * operand5_n, x_e, mask=mask)
+    tl.store(operand6_row + r * operand6_b + n * operand6_n, x_e0, mask=mask)
+    tl.store(operand6_row + operand6_B + r * operand6_b + n * operand6_n, x_e1, mask=mask)
+    tl.store(operand6_row + 2 * operand6_B + r * operand6_b + n * operand6_n, x_e2, mask=mask)
+    tl.store(operand6_row + 3 * operand6_B + r * operand6_b + n * operand6_n, x_e3, mask=mask)
+    tl.store(operand7_row + r * operand7_b + n * operand7_n, x_e01, mask=mask)
+    tl.store(operand7_row + operand7_B + r * operand7_b + n * operand7_n, x_e02, mask=mask)
+    tl.store(operand7_row + 2 * operand7_B + r * operand7_b + n * operand7_n, x_e03, mask=mask)
+    tl.store(operand7_row + 3 * operand7_B + r * operand7_b + n * operand7_n, x_e12, mask=mask)
+    tl.store(operand7_row + 4 * operand7_B + r * operand7_b + n * operand7_n, x_e13, mask=mask)
+    tl.store(operand7_row + 5 * operand7_B + r * operand7_b + n * operand7_n, x_e23, mask=mask)
+    tl.store(operand8_row + r * operand8_b + n * operand8_n, x_e012, mask=mask)
+    tl.store(operand8_row + operand8_B + r * operand8_b + n * operand8_n, x_e013, mask=mask)
+    tl.store(operand8_row + 2 * operand8_B + r * operand8_b + n * operand8_n, x_e023, mask=mask)
+    tl.store(operand8_row + 3 * operand8_B + r * operand8_b + n * operand8_n, x_e123, mask=mask)
+    tl.store(operand9_row + r * operand9_b + n * operand9_n, x_e0123, mask=mask)
 
 
 @triton.jit(do_not_specialize=["B"])
@@ -16536,22 +16827,41 @@ def _mv_linear_double_backward_3_kernel(
     B,
     N,
     HAS_GRAD_GRAD_X: tl.constexpr,
+    B_INNERMOST: tl.constexpr,
     ROWS: tl.constexpr,
     BLOCK: tl.constexpr,
     REAL: tl.constexpr,
 ):
     # stores factors of matrix products, in the order in which these read them
-    BN = tl.cast(B, tl.int64) * N
+    # turns its tiles for products in tf32, which are faster with b innermost
+    operand5_b = 1 if B_INNERMOST else N
+    operand5_n = tl.cast(B, tl.int64) if B_INNERMOST else 1
+    operand6_b = 1 if B_INNERMOST else N
+    operand6_n = tl.cast(B, tl.int64) * 4 if B_INNERMOST else 1
+    operand6_B = tl.cast(B, tl.int64) * operand6_b
+    operand7_b = 1 if B_INNERMOST else N
+    operand7_n = tl.cast(B, tl.int64) * 6 if B_INNERMOST else 1
+    operand7_B = tl.cast(B, tl.int64) * operand7_b
+    operand8_b = 1 if B_INNERMOST else N
+    operand8_n = tl.cast(B, tl.int64) * 4 if B_INNERMOST else 1
+    operand8_B = tl.cast(B, tl.int64) * operand8_b
+    operand9_b = 1 if B_INNERMOST else N
+    operand9_n = tl.cast(B, tl.int64) if B_INNERMOST else 1
 
-    start = tl.program_id(0).to(tl.int64) * BLOCK
-    tile = tl.arange(0, BLOCK)
-    mask = tile < tl.cast(B, tl.int64) * N - start
-    grad_grad_x_row = grad_grad_x_ptr + start * 16
-    operand5_row = operand5_ptr + start
-    operand6_row = operand6_ptr + start
-    operand7_row = operand7_ptr + start
-    operand8_row = operand8_ptr + start
-    operand9_row = operand9_ptr + start
+    n = _tile(tl.program_id(1) * BLOCK, ROWS, BLOCK)
+    r = _down(ROWS)
+    at = r * N + n
+    tile_mask = n < N
+
+    b = tl.program_id(0).to(tl.int64) * ROWS
+    row_mask = b + r < B
+    mask = tile_mask if ROWS == 1 else tile_mask & row_mask
+    grad_grad_x_row = grad_grad_x_ptr + b * 16 * N
+    operand5_row = operand5_ptr + b * operand5_b
+    operand6_row = operand6_ptr + b * operand6_b
+    operand7_row = operand7_ptr + b * operand7_b
+    operand8_row = operand8_ptr + b * operand8_b
+    operand9_row = operand9_ptr + b * operand9_b
 
     (
         grad_grad_x_e,
@@ -16562,7 +16872,7 @@ def _mv_linear_double_backward_3_kernel(
         grad_grad_x_e01,
         grad_grad_x_e02,
         grad_grad_x_e03,
-    ) = _load8(grad_grad_x_row + tile * 16, mask & HAS_GRAD_GRAD_X, REAL)
+    ) = _load8(grad_grad_x_row + at * 16, mask & HAS_GRAD_GRAD_X, REAL)
     (
         grad_grad_x_e12,
         grad_grad_x_e13,
@@ -16572,24 +16882,24 @@ def _mv_linear_double_backward_3_kernel(
         grad_grad_x_e023,
         grad_grad_x_e123,
         grad_grad_x_e0123,
-    ) = _load8(grad_grad_x_row + tile * 16 + 8, mask & HAS_GRAD_GRAD_X, REAL)
+    ) = _load8(grad_grad_x_row + at * 16 + 8, mask & HAS_GRAD_GRAD_X, REAL)
 
-    tl.store(operand5_row + tile, grad_grad_x_e, mask=mask)
-    tl.store(operand6_row + tile, grad_grad_x_e0, mask=mask)
-    tl.store(operand6_row + BN + tile, grad_grad_x_e1, mask=mask)
-    tl.store(operand6_row + 2 * BN + tile, grad_grad_x_e2, mask=mask)
-    tl.store(operand6_row + 3 * BN + tile, grad_grad_x_e3, mask=mask)
-    tl.store(operand7_row + tile, grad_grad_x_e01, mask=mask)
-    tl.store(operand7_row + BN + tile, grad_grad_x_e02, mask=mask)
-    tl.store(operand7_row + 2 * BN + tile, grad_grad_x_e03, mask=mask)
-    tl.store(operand7_row + 3 * BN + tile, grad_grad_x_e12, mask=mask)
-    tl.store(operand7_row + 4 * BN + tile, grad_grad_x_e13, mask=mask)
-    tl.store(operand7_row + 5 * BN + tile, grad_grad_x_e23, mask=mask)
-    tl.store(operand8_row + tile, grad_grad_x_e012, mask=mask)
-    tl.store(operand8_row + BN + tile, grad_grad_x_e013, mask=mask)
-    tl.store(operand8_row + 2 * BN + tile, grad_grad_x_e023, mask=mask)
-    tl.store(operand8_row + 3 * BN + tile, grad_grad_x_e123, mask=mask)
-    tl.store(operand9_row + tile, grad_grad_x_e0123, mask=mask)
+    tl.store(operand5_row + r * operand5_b + n * operand5_n, grad_grad_x_e, mask=mask)
+    tl.store(operand6_row + r * operand6_b + n * operand6_n, grad_grad_x_e0, mask=mask)
+    tl.store(operand6_row + operand6_B + r * operand6_b + n * operand6_n, grad_grad_x_e1, mask=mask)
+    tl.store(operand6_row + 2 * operand6_B + r * operand6_b + n * operand6_n, grad_grad_x_e2, mask=mask)
+    tl.store(operand6_row + 3 * operand6_B + r * operand6_b + n * operand6_n, grad_grad_x_e3, mask=mask)
+    tl.store(operand7_row + r * operand7_b + n * operand7_n, grad_grad_x_e01, mask=mask)
+    tl.store(operand7_row + operand7_B + r * operand7_b + n * operand7_n, grad_grad_x_e02, mask=mask)
+    tl.store(operand7_row + 2 * operand7_B + r * operand7_b + n * operand7_n, grad_grad_x_e03, mask=mask)
+    tl.store(operand7_row + 3 * operand7_B + r * operand7_b + n * operand7_n, grad_grad_x_e12, mask=mask)
+    tl.store(operand7_row + 4 * operand7_B + r * operand7_b + n * operand7_n, grad_grad_x_e13, mask=mask)
+    tl.store(operand7_row + 5 * operand7_B + r * operand7_b + n * operand7_n, grad_grad_x_e23, mask=mask)
+    tl.store(operand8_row + r * operand8_b + n * operand8_n, grad_grad_x_e012, mask=mask)
+    tl.store(operand8_row + operand8_B + r * operand8_b + n * operand8_n, grad_grad_x_e013, mask=mask)
+    tl.store(operand8_row + 2 * operand8_B + r * operand8_b + n * operand8_n, grad_grad_x_e023, mask=mask)
+    tl.store(operand8_row + 3 * operand8_B + r * operand8_b + n * operand8_n, grad_grad_x_e123, mask=mask)
+    tl.store(operand9_row + r * operand9_b + n * operand9_n, grad_grad_x_e0123, mask=mask)
 
 
 @triton.jit(do_not_specialize=["B"])
@@ -16696,51 +17006,73 @@ def _mv_linear_double_backward_5_kernel(
     N,
     M,
     HAS_GRAD_GRAD_WEIGHT: tl.constexpr,
+    N_INNERMOST: tl.constexpr,
     ROWS: tl.constexpr,
     BLOCK: tl.constexpr,
     REAL: tl.constexpr,
 ):
     # stores factors of matrix products, in the order in which these read them
+    # turns its tiles for products in tf32, which are faster with n innermost
     NM = tl.cast(N, tl.int64) * M
+    operand11_n = 1 if N_INNERMOST else M
+    operand11_m = tl.cast(N, tl.int64) * 2 if N_INNERMOST else 1
+    operand11_N = tl.cast(N, tl.int64) * operand11_n
+    operand13_n = 1 if N_INNERMOST else M
+    operand13_m = tl.cast(N, tl.int64) * 2 if N_INNERMOST else 1
+    operand13_N = tl.cast(N, tl.int64) * operand13_n
+    operand15_n = 1 if N_INNERMOST else M
+    operand15_m = tl.cast(N, tl.int64) * 2 if N_INNERMOST else 1
+    operand15_N = tl.cast(N, tl.int64) * operand15_n
+    operand17_n = 1 if N_INNERMOST else M
+    operand17_m = tl.cast(N, tl.int64) * 2 if N_INNERMOST else 1
+    operand17_N = tl.cast(N, tl.int64) * operand17_n
+    operand19_n = 1 if N_INNERMOST else M
+    operand19_m = tl.cast(N, tl.int64) * 2 if N_INNERMOST else 1
+    operand19_N = tl.cast(N, tl.int64) * operand19_n
 
-    start = tl.program_id(0).to(tl.int64) * BLOCK
-    tile = tl.arange(0, BLOCK)
-    mask = tile < tl.cast(N, tl.int64) * M - start
-    weight_row = weight_ptr + start
-    grad_grad_weight_row = grad_grad_weight_ptr + start
-    operand11_row = operand11_ptr + start
-    operand13_row = operand13_ptr + start
-    operand15_row = operand15_ptr + start
-    operand17_row = operand17_ptr + start
-    operand19_row = operand19_ptr + start
+    m = _tile(tl.program_id(1) * BLOCK, ROWS, BLOCK)
+    r = _down(ROWS)
+    at = r * M + m
+    tile_mask = m < M
 
-    weight_0 = tl.load(weight_row + tile, mask=mask, other=0.0).to(REAL)
-    weight_1 = tl.load(weight_row + NM + tile, mask=mask, other=0.0).to(REAL)
-    weight_2 = tl.load(weight_row + 2 * NM + tile, mask=mask, other=0.0).to(REAL)
-    weight_3 = tl.load(weight_row + 3 * NM + tile, mask=mask, other=0.0).to(REAL)
-    weight_4 = tl.load(weight_row + 4 * NM + tile, mask=mask, other=0.0).to(REAL)
-    grad_grad_weight_0 = tl.load(grad_grad_weight_row + tile, mask=mask & HAS_GRAD_GRAD_WEIGHT, other=0.0).to(REAL)
-    grad_grad_weight_1 = tl.load(grad_grad_weight_row + NM + tile, mask=mask & HAS_GRAD_GRAD_WEIGHT, other=0.0).to(REAL)
-    grad_grad_weight_2 = tl.load(grad_grad_weight_row + 2 * NM + tile, mask=mask & HAS_GRAD_GRAD_WEIGHT, other=0.0).to(
+    n = tl.program_id(0).to(tl.int64) * ROWS
+    row_mask = n + r < N
+    mask = tile_mask if ROWS == 1 else tile_mask & row_mask
+    weight_row = weight_ptr + n * M
+    grad_grad_weight_row = grad_grad_weight_ptr + n * M
+    operand11_row = operand11_ptr + n * operand11_n
+    operand13_row = operand13_ptr + n * operand13_n
+    operand15_row = operand15_ptr + n * operand15_n
+    operand17_row = operand17_ptr + n * operand17_n
+    operand19_row = operand19_ptr + n * operand19_n
+
+    weight_0 = tl.load(weight_row + at, mask=mask, other=0.0).to(REAL)
+    weight_1 = tl.load(weight_row + NM + at, mask=mask, other=0.0).to(REAL)
+    weight_2 = tl.load(weight_row + 2 * NM + at, mask=mask, other=0.0).to(REAL)
+    weight_3 = tl.load(weight_row + 3 * NM + at, mask=mask, other=0.0).to(REAL)
+    weight_4 = tl.load(weight_row + 4 * NM + at, mask=mask, other=0.0).to(REAL)
+    grad_grad_weight_0 = tl.load(grad_grad_weight_row + at, mask=mask & HAS_GRAD_GRAD_WEIGHT, other=0.0).to(REAL)
+    grad_grad_weight_1 = tl.load(grad_grad_weight_row + NM + at, mask=mask & HAS_GRAD_GRAD_WEIGHT, other=0.0).to(REAL)
+    grad_grad_weight_2 = tl.load(grad_grad_weight_row + 2 * NM + at, mask=mask & HAS_GRAD_GRAD_WEIGHT, other=0.0).to(
         REAL
     )
-    grad_grad_weight_3 = tl.load(grad_grad_weight_row + 3 * NM + tile, mask=mask & HAS_GRAD_GRAD_WEIGHT, other=0.0).to(
+    grad_grad_weight_3 = tl.load(grad_grad_weight_row + 3 * NM + at, mask=mask & HAS_GRAD_GRAD_WEIGHT, other=0.0).to(
         REAL
     )
-    grad_grad_weight_4 = tl.load(grad_grad_weight_row + 4 * NM + tile, mask=mask & HAS_GRAD_GRAD_WEIGHT, other=0.0).to(
+    grad_grad_weight_4 = tl.load(grad_grad_weight_row + 4 * NM + at, mask=mask & HAS_GRAD_GRAD_WEIGHT, other=0.0).to(
         REAL
     )
 
-    tl.store(operand11_row + tile, grad_grad_weight_0, mask=mask)
-    tl.store(operand11_row + NM + tile, weight_0, mask=mask)
-    tl.store(operand13_row + tile, weight_1, mask=mask)
-    tl.store(operand13_row + NM + tile, grad_grad_weight_1, mask=mask)
-    tl.store(operand15_row + tile, weight_2, mask=mask)
-    tl.store(operand15_row + NM + tile, grad_grad_weight_2, mask=mask)
-    tl.store(operand17_row + tile, weight_3, mask=mask)
-    tl.store(operand17_row + NM + tile, grad_grad_weight_3, mask=mask)
-    tl.store(operand19_row + tile, weight_4, mask=mask)
-    tl.store(operand19_row + NM + tile, grad_grad_weight_4, mask=mask)
+    tl.store(operand11_row + r * operand11_n + m * operand11_m, grad_grad_weight_0, mask=mask)
+    tl.store(operand11_row + operand11_N + r * operand11_n + m * operand11_m, weight_0, mask=mask)
+    tl.store(operand13_row + r * operand13_n + m * operand13_m, weight_1, mask=mask)
+    tl.store(operand13_row + operand13_N + r * operand13_n + m * operand13_m, grad_grad_weight_1, mask=mask)
+    tl.store(operand15_row + r * operand15_n + m * operand15_m, weight_2, mask=mask)
+    tl.store(operand15_row + operand15_N + r * operand15_n + m * operand15_m, grad_grad_weight_2, mask=mask)
+    tl.store(operand17_row + r * operand17_n + m * operand17_m, weight_3, mask=mask)
+    tl.store(operand17_row + operand17_N + r * operand17_n + m * operand17_m, grad_grad_weight_3, mask=mask)
+    tl.store(operand19_row + r * operand19_n + m * operand19_m, weight_4, mask=mask)
+    tl.store(operand19_row + operand19_N + r * operand19_n + m * operand19_m, grad_grad_weight_4, mask=mask)
 
 
 @triton.jit(do_not_specialize=["B"])
@@ -17417,6 +17749,7 @@ def _run_fused_gelu_fcgp_norm_with_normalize(x, y, weight, eps):
     _, _, M = weight.shape
     real = _real(x, y, weight)
     matrix = _matrix(x, y, weight)
+    n_innermost = _innermost(matrix, N)
     out = x.new_empty((*lead, M, 16), dtype=_promote(x, y, weight))
     saved = x.new_empty((4, B), dtype=real)
     operand = x.new_empty((B, 4, N), dtype=matrix)
@@ -17433,17 +17766,18 @@ def _run_fused_gelu_fcgp_norm_with_normalize(x, y, weight, eps):
         N,
         real,
     )
-    operand1 = x.new_empty((4, N, M), dtype=matrix)
-    operand3 = x.new_empty((8, N, M), dtype=matrix)
-    operand5 = x.new_empty((9, N, M), dtype=matrix)
-    operand7 = x.new_empty((8, N, M), dtype=matrix)
-    operand9 = x.new_empty((5, N, M), dtype=matrix)
-    _launch_flat(
+    operand1 = _factor(x, (4, N), (M,), matrix, n_innermost)
+    operand3 = _factor(x, (8, N), (M,), matrix, n_innermost)
+    operand5 = _factor(x, (9, N), (M,), matrix, n_innermost)
+    operand7 = _factor(x, (8, N), (M,), matrix, n_innermost)
+    operand9 = _factor(x, (5, N), (M,), matrix, n_innermost)
+    _launch_tile(
         _fused_gelu_fcgp_norm_with_normalize_1_kernel,
-        "fused_gelu_fcgp_norm_with_normalize_1",
+        "fused_gelu_fcgp_norm_with_normalize_1_turned" if n_innermost else "fused_gelu_fcgp_norm_with_normalize_1",
         (weight, operand1, operand3, operand5, operand7, operand9),
-        (N, M),
-        N * M,
+        (N, M, n_innermost),
+        N,
+        M,
         real,
     )
     saved_product = _matmul(operand.view(B, 4 * N), operand1.view(4 * N, M))
@@ -17488,13 +17822,14 @@ def _run_fused_gelu_fcgp_norm_with_normalize(x, y, weight, eps):
 def _run_fused_gelu_fcgp_norm_with_normalize_backward(
     x, y, weight, grad_out, saved, saved_product, saved_product1, saved_product2, saved_product3, eps, *wanted
 ):
-    """Compute the gradients: 15 launches."""
+    """Compute the gradients: 15 launches, and 5 copies for tf32."""
     x, y, weight, grad_out = x.contiguous(), y.contiguous(), weight.contiguous(), grad_out.contiguous()
     *lead, N, _ = x.shape
     B = math.prod(lead)
     _, _, M = weight.shape
     real = _real(x, y, weight)
     matrix = _matrix(x, y, weight)
+    b_innermost = _innermost(matrix, B)
     grad_x = torch.empty_like(x) if wanted[0] else x
     grad_y = torch.empty_like(y) if wanted[1] else y
     grad_weight = torch.empty_like(weight) if wanted[2] else weight
@@ -17587,33 +17922,43 @@ def _run_fused_gelu_fcgp_norm_with_normalize_backward(
         del contracted3
         del contracted4
     if wanted[2]:
-        operand10 = x.new_empty((B, 4, N), dtype=matrix)
-        operand11 = x.new_empty((4, B, 8, N), dtype=matrix)
-        operand12 = x.new_empty((6, B, 9, N), dtype=matrix)
-        operand13 = x.new_empty((4, B, 8, N), dtype=matrix)
-        operand14 = x.new_empty((B, 5, N), dtype=matrix)
+        operand10 = _factor(x, (B,), (4, N), matrix, b_innermost)
+        operand11 = _factor(x, (4, B), (8, N), matrix, b_innermost)
+        operand12 = _factor(x, (6, B), (9, N), matrix, b_innermost)
+        operand13 = _factor(x, (4, B), (8, N), matrix, b_innermost)
+        operand14 = _factor(x, (B,), (5, N), matrix, b_innermost)
         _launch_tile(
             _fused_gelu_fcgp_norm_with_normalize_backward_3_kernel,
-            "fused_gelu_fcgp_norm_with_normalize_backward_3",
+            (
+                "fused_gelu_fcgp_norm_with_normalize_backward_3_turned"
+                if b_innermost
+                else "fused_gelu_fcgp_norm_with_normalize_backward_3"
+            ),
             (x, y, operand10, operand11, operand12, operand13, operand14),
-            (B, N),
+            (B, N, b_innermost),
             B,
             N,
             real,
         )
-        contracted5 = _matmul(operand10.view(B, 4 * N).mT, operand8).view(4, N, M)
+        contracted5 = _matmul(operand10.view(B, 4 * N).mT, _turned(operand8, b_innermost)).view(4, N, M)
         del operand8
         del operand10
-        contracted6 = _matmul(operand11.view(4 * B, 8 * N).mT, operand6.view(4 * B, M)).view(8, N, M)
+        contracted6 = _matmul(operand11.view(4 * B, 8 * N).mT, _turned(operand6.view(4 * B, M), b_innermost)).view(
+            8, N, M
+        )
         del operand6
         del operand11
-        contracted7 = _matmul(operand12.view(6 * B, 9 * N).mT, operand4.view(6 * B, M)).view(9, N, M)
+        contracted7 = _matmul(operand12.view(6 * B, 9 * N).mT, _turned(operand4.view(6 * B, M), b_innermost)).view(
+            9, N, M
+        )
         del operand4
         del operand12
-        contracted8 = _matmul(operand13.view(4 * B, 8 * N).mT, operand2.view(4 * B, M)).view(8, N, M)
+        contracted8 = _matmul(operand13.view(4 * B, 8 * N).mT, _turned(operand2.view(4 * B, M), b_innermost)).view(
+            8, N, M
+        )
         del operand2
         del operand13
-        contracted9 = _matmul(operand14.view(B, 5 * N).mT, operand).view(5, N, M)
+        contracted9 = _matmul(operand14.view(B, 5 * N).mT, _turned(operand, b_innermost)).view(5, N, M)
         del operand
         del operand14
         _launch_flat(
@@ -17635,6 +17980,7 @@ def _run_fused_gelu_fcgp_norm_without_normalize(x, y, weight, eps):
     _, _, M = weight.shape
     real = _real(x, y, weight)
     matrix = _matrix(x, y, weight)
+    n_innermost = _innermost(matrix, N)
     out = x.new_empty((*lead, M, 16), dtype=_promote(x, y, weight))
     operand = x.new_empty((B, 4, N), dtype=matrix)
     operand2 = x.new_empty((4, B, 8, N), dtype=matrix)
@@ -17650,17 +17996,22 @@ def _run_fused_gelu_fcgp_norm_without_normalize(x, y, weight, eps):
         N,
         real,
     )
-    operand1 = x.new_empty((4, N, M), dtype=matrix)
-    operand3 = x.new_empty((8, N, M), dtype=matrix)
-    operand5 = x.new_empty((9, N, M), dtype=matrix)
-    operand7 = x.new_empty((8, N, M), dtype=matrix)
-    operand9 = x.new_empty((5, N, M), dtype=matrix)
-    _launch_flat(
+    operand1 = _factor(x, (4, N), (M,), matrix, n_innermost)
+    operand3 = _factor(x, (8, N), (M,), matrix, n_innermost)
+    operand5 = _factor(x, (9, N), (M,), matrix, n_innermost)
+    operand7 = _factor(x, (8, N), (M,), matrix, n_innermost)
+    operand9 = _factor(x, (5, N), (M,), matrix, n_innermost)
+    _launch_tile(
         _fused_gelu_fcgp_norm_without_normalize_1_kernel,
-        "fused_gelu_fcgp_norm_without_normalize_1",
+        (
+            "fused_gelu_fcgp_norm_without_normalize_1_turned"
+            if n_innermost
+            else "fused_gelu_fcgp_norm_without_normalize_1"
+        ),
         (weight, operand1, operand3, operand5, operand7, operand9),
-        (N, M),
-        N * M,
+        (N, M, n_innermost),
+        N,
+        M,
         real,
     )
     contracted = _matmul(operand.view(B, 4 * N), operand1.view(4 * N, M))
@@ -17690,13 +18041,14 @@ def _run_fused_gelu_fcgp_norm_without_normalize(x, y, weight, eps):
 
 
 def _run_fused_gelu_fcgp_norm_without_normalize_backward(x, y, weight, grad_out, eps, *wanted):
-    """Compute the gradients: 15 launches."""
+    """Compute the gradients: 15 launches, and 5 copies for tf32."""
     x, y, weight, grad_out = x.contiguous(), y.contiguous(), weight.contiguous(), grad_out.contiguous()
     *lead, N, _ = x.shape
     B = math.prod(lead)
     _, _, M = weight.shape
     real = _real(x, y, weight)
     matrix = _matrix(x, y, weight)
+    b_innermost = _innermost(matrix, B)
     grad_x = torch.empty_like(x) if wanted[0] else x
     grad_y = torch.empty_like(y) if wanted[1] else y
     grad_weight = torch.empty_like(weight) if wanted[2] else weight
@@ -17752,33 +18104,43 @@ def _run_fused_gelu_fcgp_norm_without_normalize_backward(x, y, weight, grad_out,
         del contracted3
         del contracted4
     if wanted[2]:
-        operand10 = x.new_empty((B, 4, N), dtype=matrix)
-        operand11 = x.new_empty((4, B, 8, N), dtype=matrix)
-        operand12 = x.new_empty((6, B, 9, N), dtype=matrix)
-        operand13 = x.new_empty((4, B, 8, N), dtype=matrix)
-        operand14 = x.new_empty((B, 5, N), dtype=matrix)
+        operand10 = _factor(x, (B,), (4, N), matrix, b_innermost)
+        operand11 = _factor(x, (4, B), (8, N), matrix, b_innermost)
+        operand12 = _factor(x, (6, B), (9, N), matrix, b_innermost)
+        operand13 = _factor(x, (4, B), (8, N), matrix, b_innermost)
+        operand14 = _factor(x, (B,), (5, N), matrix, b_innermost)
         _launch_tile(
             _fused_gelu_fcgp_norm_without_normalize_backward_3_kernel,
-            "fused_gelu_fcgp_norm_without_normalize_backward_3",
+            (
+                "fused_gelu_fcgp_norm_without_normalize_backward_3_turned"
+                if b_innermost
+                else "fused_gelu_fcgp_norm_without_normalize_backward_3"
+            ),
             (x, y, operand10, operand11, operand12, operand13, operand14),
-            (B, N),
+            (B, N, b_innermost),
             B,
             N,
             real,
         )
-        contracted5 = _matmul(operand10.view(B, 4 * N).mT, operand8).view(4, N, M)
+        contracted5 = _matmul(operand10.view(B, 4 * N).mT, _turned(operand8, b_innermost)).view(4, N, M)
         del operand8
         del operand10
-        contracted6 = _matmul(operand11.view(4 * B, 8 * N).mT, operand6.view(4 * B, M)).view(8, N, M)
+        contracted6 = _matmul(operand11.view(4 * B, 8 * N).mT, _turned(operand6.view(4 * B, M), b_innermost)).view(
+            8, N, M
+        )
         del operand6
         del operand11
-        contracted7 = _matmul(operand12.view(6 * B, 9 * N).mT, operand4.view(6 * B, M)).view(9, N, M)
+        contracted7 = _matmul(operand12.view(6 * B, 9 * N).mT, _turned(operand4.view(6 * B, M), b_innermost)).view(
+            9, N, M
+        )
         del operand4
         del operand12
-        contracted8 = _matmul(operand13.view(4 * B, 8 * N).mT, operand2.view(4 * B, M)).view(8, N, M)
+        contracted8 = _matmul(operand13.view(4 * B, 8 * N).mT, _turned(operand2.view(4 * B, M), b_innermost)).view(
+            8, N, M
+        )
         del operand2
         del operand13
-        contracted9 = _matmul(operand14.view(B, 5 * N).mT, operand).view(5, N, M)
+        contracted9 = _matmul(operand14.view(B, 5 * N).mT, _turned(operand, b_innermost)).view(5, N, M)
         del operand
         del operand14
         _launch_flat(
@@ -17793,13 +18155,14 @@ def _run_fused_gelu_fcgp_norm_without_normalize_backward(x, y, weight, grad_out,
 
 
 def _run_mv_linear(x, weight, bias):
-    """Compute the results: 7 launches."""
+    """Compute the results: 7 launches, and 3 copies for tf32."""
     x, weight, bias = x.contiguous(), weight.contiguous(), bias.contiguous()
     *lead, N, _ = x.shape
     B = math.prod(lead)
     _, _, M = weight.shape
     real = _real(x, weight, bias)
     matrix = _matrix(x, weight, bias)
+    n_innermost = _innermost(matrix, N)
     out = x.new_empty((*lead, M, 16), dtype=_promote(x, weight, bias))
     operand = x.new_empty((B, N), dtype=matrix)
     operand1 = x.new_empty((4, B, N), dtype=matrix)
@@ -17811,11 +18174,11 @@ def _run_mv_linear(x, weight, bias):
     )
     contracted = _matmul(operand, weight[0].to(matrix))
     del operand
-    contracted1 = _matmul(operand1.view(4 * B, N), weight[1].to(matrix)).view(4, B, M)
+    contracted1 = _matmul(operand1.view(4 * B, N), _turned(weight[1].to(matrix), n_innermost)).view(4, B, M)
     del operand1
-    contracted2 = _matmul(operand2.view(6 * B, N), weight[2].to(matrix)).view(6, B, M)
+    contracted2 = _matmul(operand2.view(6 * B, N), _turned(weight[2].to(matrix), n_innermost)).view(6, B, M)
     del operand2
-    contracted3 = _matmul(operand3.view(4 * B, N), weight[3].to(matrix)).view(4, B, M)
+    contracted3 = _matmul(operand3.view(4 * B, N), _turned(weight[3].to(matrix), n_innermost)).view(4, B, M)
     del operand3
     contracted4 = _matmul(operand4, weight[4].to(matrix))
     del operand4
@@ -17839,6 +18202,7 @@ def _run_mv_linear_backward(x, weight, bias, grad_out, *wanted):
     _, _, M = weight.shape
     real = _real(x, weight, bias)
     matrix = _matrix(x, weight, bias)
+    b_innermost = _innermost(matrix, B)
     grad_x = torch.empty_like(x) if wanted[0] else x
     grad_weight = torch.empty_like(weight) if wanted[1] else weight
     if wanted[0] or wanted[1]:
@@ -17889,17 +18253,18 @@ def _run_mv_linear_backward(x, weight, bias, grad_out, *wanted):
         )
         grad_bias = _total(partial_grad_bias, torch.empty_like(bias)) if wanted[2] else None
     if wanted[1]:
-        operand5 = x.new_empty((B, N), dtype=matrix)
-        operand6 = x.new_empty((4, B, N), dtype=matrix)
-        operand7 = x.new_empty((6, B, N), dtype=matrix)
-        operand8 = x.new_empty((4, B, N), dtype=matrix)
-        operand9 = x.new_empty((B, N), dtype=matrix)
-        _launch_flat(
+        operand5 = _factor(x, (B,), (N,), matrix, b_innermost)
+        operand6 = _factor(x, (4, B), (N,), matrix, b_innermost)
+        operand7 = _factor(x, (6, B), (N,), matrix, b_innermost)
+        operand8 = _factor(x, (4, B), (N,), matrix, b_innermost)
+        operand9 = _factor(x, (B,), (N,), matrix, b_innermost)
+        _launch_tile(
             _mv_linear_backward_3_kernel,
-            "mv_linear_backward_3",
+            "mv_linear_backward_3_turned" if b_innermost else "mv_linear_backward_3",
             (x, operand5, operand6, operand7, operand8, operand9),
-            (B, N),
-            B * N,
+            (B, N, b_innermost),
+            B,
+            N,
             real,
         )
         _matmul(operand5.mT, operand, grad_weight[0])
@@ -17932,6 +18297,8 @@ def _run_mv_linear_double_backward(x, weight, bias, grad_out, grad_grad_x, grad_
     _, _, M = weight.shape
     real = _real(x, weight, bias)
     matrix = _matrix(x, weight, bias)
+    b_innermost = _innermost(matrix, B)
+    n_innermost = _innermost(matrix, N)
     grad_x = torch.empty_like(x) if wanted[0] else x
     grad_weight = torch.empty_like(weight) if wanted[1] else weight
     grad_bias = torch.empty_like(bias) if wanted[2] else bias
@@ -17994,17 +18361,18 @@ def _run_mv_linear_double_backward(x, weight, bias, grad_out, grad_grad_x, grad_
             _mv_linear_double_backward_2_kernel, "mv_linear_double_backward_2", (grad_bias,), (M, wanted[2]), M, real
         )
     if wanted[1]:
-        operand5 = x.new_empty((B, N), dtype=matrix)
-        operand6 = x.new_empty((4, B, N), dtype=matrix)
-        operand7 = x.new_empty((6, B, N), dtype=matrix)
-        operand8 = x.new_empty((4, B, N), dtype=matrix)
-        operand9 = x.new_empty((B, N), dtype=matrix)
-        _launch_flat(
+        operand5 = _factor(x, (B,), (N,), matrix, b_innermost)
+        operand6 = _factor(x, (4, B), (N,), matrix, b_innermost)
+        operand7 = _factor(x, (6, B), (N,), matrix, b_innermost)
+        operand8 = _factor(x, (4, B), (N,), matrix, b_innermost)
+        operand9 = _factor(x, (B,), (N,), matrix, b_innermost)
+        _launch_tile(
             _mv_linear_double_backward_3_kernel,
-            "mv_linear_double_backward_3",
+            "mv_linear_double_backward_3_turned" if b_innermost else "mv_linear_double_backward_3",
             (grad_grad_x, operand5, operand6, operand7, operand8, operand9),
-            (B, N, has_grad_grad_x),
-            B * N,
+            (B, N, has_grad_grad_x, b_innermost),
+            B,
+            N,
             real,
         )
         _matmul(operand5.mT, operand, grad_weight[0])
@@ -18037,17 +18405,18 @@ def _run_mv_linear_double_backward(x, weight, bias, grad_out, grad_grad_x, grad_
             N,
             real,
         )
-        operand11 = x.new_empty((2, N, M), dtype=matrix)
-        operand13 = x.new_empty((2, N, M), dtype=matrix)
-        operand15 = x.new_empty((2, N, M), dtype=matrix)
-        operand17 = x.new_empty((2, N, M), dtype=matrix)
-        operand19 = x.new_empty((2, N, M), dtype=matrix)
-        _launch_flat(
+        operand11 = _factor(x, (2, N), (M,), matrix, n_innermost)
+        operand13 = _factor(x, (2, N), (M,), matrix, n_innermost)
+        operand15 = _factor(x, (2, N), (M,), matrix, n_innermost)
+        operand17 = _factor(x, (2, N), (M,), matrix, n_innermost)
+        operand19 = _factor(x, (2, N), (M,), matrix, n_innermost)
+        _launch_tile(
             _mv_linear_double_backward_5_kernel,
-            "mv_linear_double_backward_5",
+            "mv_linear_double_backward_5_turned" if n_innermost else "mv_linear_double_backward_5",
             (weight, grad_grad_weight, operand11, operand13, operand15, operand17, operand19),
-            (N, M, has_grad_grad_weight),
-            N * M,
+            (N, M, has_grad_grad_weight, n_innermost),
+            N,
+            M,
             real,
         )
         contracted5 = _matmul(operand10.view(B, 2 * N), operand11.view(2 * N, M))

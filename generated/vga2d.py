@@ -170,9 +170,10 @@ class Launch(NamedTuple):
     warps: int  # at most
     tile: int  # elements of a program's tile at most, where the tile is not a whole row
     pack: int  # elements that several short rows fill together
-    programs: int = 0  # fold: persistent programs a multiprocessor
+    programs: int = 0  # fold, contract: programs a multiprocessor that share a sum
     registers: int = 0  # the most that a thread may use, 0 for any number
     resident: int = 0  # the longest row that stays in registers
+    depth: int = 0  # contract: elements of a tile along the contracted axis, in 16 bits
 
 
 LAUNCH = {
@@ -185,7 +186,7 @@ LAUNCH = {
     "fused_gelu_sgp_norm_with_normalize": Launch(elements=1, warps=32, tile=256, pack=256, resident=2048),
     "fused_gelu_sgp_norm_with_normalize_long": Launch(elements=4, warps=4, tile=512, pack=32),
     "fused_gelu_sgp_norm_with_normalize_backward": Launch(elements=2, warps=8, tile=512, pack=512),
-    "fused_gelu_sgp_norm_with_normalize_backward_recomputed": Launch(elements=4, warps=4, tile=512, pack=32),
+    "fused_gelu_sgp_norm_with_normalize_backward_recomputed": Launch(elements=1, warps=8, tile=256, pack=256),
     "fused_gelu_sgp_norm_with_normalize_backward_2": Launch(
         elements=1, warps=2, tile=64, pack=64, programs=10, registers=96
     ),
@@ -199,7 +200,8 @@ LAUNCH = {
         elements=1, warps=2, tile=64, pack=64, programs=6, registers=168
     ),
     "fused_gelu_fcgp_norm_with_normalize": Launch(elements=4, warps=4, tile=512, pack=512),
-    "fused_gelu_fcgp_norm_with_normalize_1": Launch(elements=4, warps=4, tile=512, pack=512),
+    "fused_gelu_fcgp_norm_with_normalize_1": Launch(elements=8, warps=4, tile=256, pack=1024),
+    "fused_gelu_fcgp_norm_with_normalize_1_turned": Launch(elements=2, warps=16, tile=32, pack=1024),
     "fused_gelu_fcgp_norm_with_normalize_2": Launch(elements=2, warps=16, tile=256, pack=256, resident=4096),
     "fused_gelu_fcgp_norm_with_normalize_2_long": Launch(elements=2, warps=8, tile=512, pack=512),
     "fused_gelu_fcgp_norm_with_normalize_backward": Launch(elements=2, warps=16, tile=256, pack=256, resident=4096),
@@ -209,12 +211,14 @@ LAUNCH = {
         elements=1, warps=32, tile=256, pack=256, registers=64, resident=1024
     ),
     "fused_gelu_fcgp_norm_with_normalize_backward_3": Launch(elements=4, warps=4, tile=512, pack=512),
+    "fused_gelu_fcgp_norm_with_normalize_backward_3_turned": Launch(elements=2, warps=16, tile=32, pack=1024),
     "fused_gelu_fcgp_norm_with_normalize_backward_4": Launch(elements=4, warps=4, tile=512, pack=512),
     "fused_gelu_fcgp_norm_with_normalize_double_backward": Launch(
         elements=2, warps=16, tile=256, pack=256, resident=4096
     ),
     "fused_gelu_fcgp_norm_with_normalize_double_backward_long": Launch(elements=2, warps=8, tile=512, pack=512),
     "fused_gelu_fcgp_norm_with_normalize_double_backward_1": Launch(elements=4, warps=4, tile=512, pack=512),
+    "fused_gelu_fcgp_norm_with_normalize_double_backward_1_turned": Launch(elements=2, warps=16, tile=32, pack=1024),
     "fused_gelu_fcgp_norm_with_normalize_double_backward_2": Launch(elements=1, warps=4, tile=128, pack=128),
     "fused_gelu_fcgp_norm_with_normalize_double_backward_3": Launch(
         elements=2, warps=16, tile=256, pack=256, resident=2048
@@ -222,6 +226,7 @@ LAUNCH = {
     "fused_gelu_fcgp_norm_with_normalize_double_backward_3_long": Launch(elements=4, warps=4, tile=512, pack=32),
     "fused_gelu_fcgp_norm_with_normalize_double_backward_4": Launch(elements=4, warps=4, tile=512, pack=512),
     "fused_gelu_fcgp_norm_with_normalize_double_backward_5": Launch(elements=1, warps=4, tile=128, pack=128),
+    "fused_gelu_fcgp_norm_with_normalize_double_backward_5_turned": Launch(elements=2, warps=16, tile=32, pack=1024),
     "fused_gelu_fcgp_norm_with_normalize_double_backward_6": Launch(
         elements=2, warps=32, tile=64, pack=32, resident=512
     ),
@@ -231,26 +236,36 @@ LAUNCH = {
     ),
     "fused_gelu_fcgp_norm_with_normalize_double_backward_8_long": Launch(elements=2, warps=8, tile=512, pack=512),
     "fused_gelu_fcgp_norm_without_normalize": Launch(elements=4, warps=4, tile=512, pack=512),
-    "fused_gelu_fcgp_norm_without_normalize_1": Launch(elements=4, warps=4, tile=512, pack=512),
+    "fused_gelu_fcgp_norm_without_normalize_1": Launch(elements=8, warps=4, tile=256, pack=1024),
+    "fused_gelu_fcgp_norm_without_normalize_1_turned": Launch(elements=2, warps=16, tile=32, pack=1024),
     "fused_gelu_fcgp_norm_without_normalize_backward": Launch(elements=4, warps=4, tile=512, pack=512),
     "fused_gelu_fcgp_norm_without_normalize_backward_1": Launch(
         elements=1, warps=32, tile=256, pack=256, registers=64, resident=1024
     ),
     "fused_gelu_fcgp_norm_without_normalize_backward_2": Launch(elements=4, warps=4, tile=512, pack=512),
+    "fused_gelu_fcgp_norm_without_normalize_backward_2_turned": Launch(elements=2, warps=16, tile=32, pack=1024),
     "fused_gelu_fcgp_norm_without_normalize_backward_3": Launch(elements=4, warps=4, tile=512, pack=512),
     "fused_gelu_fcgp_norm_without_normalize_double_backward": Launch(elements=4, warps=4, tile=512, pack=512),
     "fused_gelu_fcgp_norm_without_normalize_double_backward_1": Launch(
         elements=2, warps=32, tile=64, pack=32, resident=512
     ),
     "fused_gelu_fcgp_norm_without_normalize_double_backward_2": Launch(elements=1, warps=4, tile=128, pack=128),
+    "fused_gelu_fcgp_norm_without_normalize_double_backward_2_turned": Launch(elements=2, warps=16, tile=32, pack=1024),
     "fused_gelu_fcgp_norm_without_normalize_double_backward_3": Launch(elements=4, warps=4, tile=512, pack=512),
     "fused_gelu_fcgp_norm_without_normalize_double_backward_4": Launch(elements=1, warps=4, tile=128, pack=128),
     "mv_linear": Launch(elements=8, warps=4, tile=256, pack=1024),
     "mv_linear_backward": Launch(elements=1, warps=2, tile=64, pack=64, programs=10, registers=96),
     "mv_linear_double_backward": Launch(elements=4, warps=4, tile=512, pack=512),
-    "mv_linear_double_backward_1": Launch(elements=8, warps=4, tile=256, pack=1024),
-    "mv_linear_double_backward_2": Launch(elements=4, warps=4, tile=512, pack=512),
-    "mv_linear_double_backward_3": Launch(elements=8, warps=4, tile=256, pack=1024),
+    "mv_linear_double_backward_1": Launch(elements=64, warps=8, tile=128, pack=8192, programs=2, depth=32),
+    "mv_linear_double_backward_1_stored": Launch(elements=8, warps=4, tile=256, pack=1024),
+    "mv_linear_double_backward_1_stored1": Launch(elements=4, warps=4, tile=512, pack=512),
+    "mv_linear_double_backward_2": Launch(elements=64, warps=8, tile=128, pack=8192, programs=2, depth=32),
+    "mv_linear_double_backward_2_stored": Launch(elements=8, warps=4, tile=256, pack=1024),
+    "mv_linear_double_backward_2_stored1": Launch(elements=4, warps=4, tile=512, pack=512),
+    "mv_linear_double_backward_3": Launch(elements=64, warps=8, tile=128, pack=8192, programs=2, depth=32),
+    "mv_linear_double_backward_3_stored": Launch(elements=8, warps=4, tile=256, pack=1024),
+    "mv_linear_double_backward_3_stored1": Launch(elements=4, warps=4, tile=512, pack=512),
+    "mv_linear_double_backward_4": Launch(elements=8, warps=4, tile=256, pack=1024),
     "layer_with_normalize": Launch(elements=2, warps=16, tile=256, pack=256, resident=2048),
     "layer_with_normalize_long": Launch(elements=4, warps=4, tile=512, pack=32),
     "layer_with_normalize_backward": Launch(elements=2, warps=16, tile=256, pack=256, resident=1024),
@@ -260,21 +275,25 @@ LAUNCH = {
     "layer_without_normalize_backward": Launch(elements=1, warps=4, tile=128, pack=128),
     "layer_without_normalize_backward_1": Launch(elements=1, warps=2, tile=64, pack=64, programs=10, registers=96),
     "fc_layer_with_normalize": Launch(elements=4, warps=4, tile=512, pack=512),
-    "fc_layer_with_normalize_1": Launch(elements=4, warps=4, tile=512, pack=512),
+    "fc_layer_with_normalize_1": Launch(elements=8, warps=4, tile=256, pack=1024),
+    "fc_layer_with_normalize_1_turned": Launch(elements=2, warps=16, tile=32, pack=1024),
     "fc_layer_with_normalize_2": Launch(elements=2, warps=16, tile=256, pack=256, resident=4096),
     "fc_layer_with_normalize_2_long": Launch(elements=2, warps=8, tile=512, pack=512),
     "fc_layer_with_normalize_backward": Launch(elements=4, warps=4, tile=512, pack=512),
+    "fc_layer_with_normalize_backward_turned": Launch(elements=2, warps=16, tile=32, pack=1024),
     "fc_layer_with_normalize_backward_1": Launch(elements=2, warps=16, tile=256, pack=256, resident=4096),
     "fc_layer_with_normalize_backward_1_long": Launch(elements=2, warps=8, tile=512, pack=512),
     "fc_layer_with_normalize_backward_2": Launch(elements=4, warps=4, tile=512, pack=512),
-    "fc_layer_with_normalize_backward_3": Launch(elements=8, warps=4, tile=256, pack=1024),
+    "fc_layer_with_normalize_backward_3": Launch(elements=4, warps=4, tile=512, pack=512),
     "fc_layer_with_normalize_backward_4": Launch(elements=1, warps=4, tile=128, pack=128),
     "fc_layer_with_normalize_backward_5": Launch(elements=1, warps=2, tile=64, pack=64, programs=10, registers=96),
     "fc_layer_without_normalize": Launch(elements=4, warps=4, tile=512, pack=512),
-    "fc_layer_without_normalize_1": Launch(elements=4, warps=4, tile=512, pack=512),
+    "fc_layer_without_normalize_1": Launch(elements=8, warps=4, tile=256, pack=1024),
+    "fc_layer_without_normalize_1_turned": Launch(elements=2, warps=16, tile=32, pack=1024),
     "fc_layer_without_normalize_backward": Launch(elements=4, warps=4, tile=512, pack=512),
+    "fc_layer_without_normalize_backward_turned": Launch(elements=2, warps=16, tile=32, pack=1024),
     "fc_layer_without_normalize_backward_1": Launch(elements=4, warps=4, tile=512, pack=512),
-    "fc_layer_without_normalize_backward_2": Launch(elements=8, warps=4, tile=256, pack=1024),
+    "fc_layer_without_normalize_backward_2": Launch(elements=4, warps=4, tile=512, pack=512),
     "fc_layer_without_normalize_backward_3": Launch(elements=1, warps=4, tile=128, pack=128),
     "fc_layer_without_normalize_backward_4": Launch(elements=1, warps=2, tile=64, pack=64, programs=10, registers=96),
 }
@@ -345,6 +364,16 @@ def _total_kernel(partial_ptr, total_ptr, slots, count, SLOTS: tl.constexpr, BLO
         mask = (slot < slots) & (column < count)
         total += tl.load(partial_ptr + slot.to(tl.int64) * count + column, mask=mask, other=0.0)
     tl.store(total_ptr + column, tl.sum(total, 0, keep_dims=True), mask=column < count)
+
+
+@triton.jit(do_not_specialize=["rows"])
+def _turn_kernel(x_ptr, turned_ptr, rows, columns, ROWS: tl.constexpr, BLOCK: tl.constexpr, REAL: tl.constexpr):
+    # Copies a matrix so that its rows are innermost in memory.
+    row = tl.program_id(0).to(tl.int64) * ROWS + tl.arange(0, ROWS)[:, None]
+    column = tl.program_id(1).to(tl.int64) * BLOCK + tl.arange(0, BLOCK)[None, :]
+    mask = (row < rows) & (column < columns)
+    x = tl.load(x_ptr + row * columns + column, mask=mask, other=0.0)
+    tl.store(turned_ptr + column * rows + row, x, mask=mask)
 
 
 @triton.jit()
@@ -494,6 +523,33 @@ def _matrix(*tensors):
     return torch.float32 if dtype is torch.float16 else dtype
 
 
+def _innermost(matrix, extent):
+    """Whether an axis is to be innermost where it is contracted: tf32 is faster then, if rows start at 16 bytes."""
+    return matrix is torch.float32 and isinstance(extent, int) and extent >= _LONG and extent % 4 == 0
+
+
+_LONG = 256  # an axis that makes up for launching a copy
+
+
+def _factor(like, rows, columns, matrix, innermost):
+    """Memory for a factor of a product, seen as (*rows, *columns) in either order; `innermost` are its rows."""
+    if not innermost:
+        return like.new_empty((*rows, *columns), dtype=matrix)
+    turned = like.new_empty((*columns, *rows), dtype=matrix)
+    return turned.permute(*range(len(columns), turned.dim()), *range(len(columns)))
+
+
+def _turned(x, innermost):
+    """A matrix with its rows innermost in memory, if that is asked for: a copy."""
+    if not innermost:
+        return x
+    turned = torch.empty_strided(x.shape, (1, x.shape[0]), dtype=x.dtype, device=x.device)
+    grid = (-(-x.shape[0] // 64), -(-x.shape[1] // 64), 1)
+    if x.numel():
+        _launch(_turn_kernel, grid, (x, turned), x.shape, {"num_warps": 8}, x.dtype, 64, 64)
+    return turned
+
+
 def _matmul(a, b, out=None):
     """The product of two matrices, or of two batches of them, in their own dtype: autocast is not asked."""
     if torch.is_autocast_enabled(a.device.type):
@@ -589,10 +645,15 @@ def _programs(name, rows, kept, columns, device):
     tiles = _tiles(columns, block)
     most = LAUNCH[name].programs * _multiprocessors(device) // max(1, tiles * kept)
     enough = -(-rows // (_BLOCKS_OF_ROWS * per))
-    if isinstance(enough, int):
-        return max(2, min(enough, most)), tiles
+    return _two_or_more(enough, most), tiles
+
+
+def _two_or_more(enough, most):
+    """As many programs as are enough, or as there may be, but two at least."""
+    if isinstance(enough, int) and isinstance(most, int):
+        return max(2, min(enough, most))
     # a size that is a symbol is not decided on; a single program would be, by torch for the partial sums' strides
-    return torch.sym_max(2, torch.sym_min(enough, most)), tiles
+    return torch.sym_max(2, torch.sym_min(enough, most))
 
 
 _BLOCKS_OF_ROWS = 4  # that a persistent program walks at least: with fewer, adding the partial sums takes longer
@@ -606,6 +667,51 @@ def _launch_fold(kernel, name, tensors, numbers, kept, columns, programs, real):
         _launch(kernel, grid, tensors, numbers, options, real, per, block)
 
 
+@functools.cache
+def _has_tensor_cores(device):
+    """Whether the device has units for bf16 and tf32, as NVIDIA's have since sm_80."""
+    nvidia = device.type == "cuda" and torch.version.hip is None
+    return not nvidia or torch.cuda.get_device_capability(device) >= (8, 0)
+
+
+def _on_tensor_cores(matrix, device):
+    """Whether they multiply this dtype: bf16, and fp32 where torch may round it to tf32. Else the library is faster.
+
+    Triton's interpreter has none; it runs the kernels all the same.
+    """
+    if _INTERPRETED:
+        return True
+    setting = torch.backends.cuda.matmul
+    tf32 = setting.fp32_precision == "tf32" if hasattr(setting, "fp32_precision") else setting.allow_tf32
+    return (matrix is torch.bfloat16 or tf32 and matrix is torch.float32) and _has_tensor_cores(device)
+
+
+@functools.lru_cache(maxsize=1024)
+def _shape_of_contraction(launch, columns, matrix):
+    """Rows, columns and depth of the tiles of a product of matrices, and what Triton is told."""
+    block = max(16, min(_power(columns), launch.tile))
+    rows = max(16, min(launch.pack // block, 2 * launch.tile))  # taller tiles of the left factor do not fit on the chip
+    depth = max(16, launch.depth * 2 // matrix.itemsize)
+    return rows, block, depth, {"num_warps": max(1, min(launch.warps, rows * block // (32 * launch.elements)))}
+
+
+def _parts(name, batch, rows, columns, along, matrix, device):
+    """How many programs share a contracted axis."""
+    per, block, depth, _ = _shape_of_contraction(LAUNCH[name], int(columns), matrix)
+    tiles = batch * -(-rows // per) * -(-columns // block)
+    most = LAUNCH[name].programs * _multiprocessors(device) // torch.sym_max(1, tiles)
+    return _two_or_more(-(-along // (_BLOCKS_OF_ROWS * depth)), most)
+
+
+def _launch_contract(kernel, name, tensors, numbers, batch, rows, columns, programs, matrix, real):
+    """Tiles of a product of matrices; `programs` share the contracted axis."""
+    per, block, depth, options = _shape_of_contraction(LAUNCH[name], int(columns), matrix)
+    if batch and rows and columns:
+        grid = (batch * -(-rows // per) * -(-columns // block), programs, 1)
+        extents = (per, block, depth, _TRITON.get(matrix, _TRITON[torch.float32]))
+        _launch(kernel, grid, tensors, numbers, options, real, *extents)
+
+
 def _total(partial, total):
     """Add the programs' partial sums (slots, …) into `total`."""
     count = total.numel()
@@ -616,6 +722,8 @@ def _total(partial, total):
 
 
 _TRITON = {torch.float32: tl.float32, torch.float64: tl.float64} if tl else {}
+if tl and not _INTERPRETED:  # Triton's interpreter would multiply the bits of bf16
+    _TRITON[torch.bfloat16] = tl.bfloat16
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -2863,42 +2971,58 @@ def _fused_gelu_fcgp_norm_with_normalize_1_kernel(
     operand5_ptr,
     N,
     M,
+    N_INNERMOST: tl.constexpr,
     ROWS: tl.constexpr,
     BLOCK: tl.constexpr,
     REAL: tl.constexpr,
 ):
     # stores factors of matrix products, in the order in which these read them
+    # turns its tiles for products in tf32, which are faster with n innermost
     NM = tl.cast(N, tl.int64) * M
+    operand1_n = 1 if N_INNERMOST else M
+    operand1_m = tl.cast(N, tl.int64) * 3 if N_INNERMOST else 1
+    operand1_N = tl.cast(N, tl.int64) * operand1_n
+    operand3_n = 1 if N_INNERMOST else M
+    operand3_m = tl.cast(N, tl.int64) * 4 if N_INNERMOST else 1
+    operand3_N = tl.cast(N, tl.int64) * operand3_n
+    operand5_n = 1 if N_INNERMOST else M
+    operand5_m = tl.cast(N, tl.int64) * 3 if N_INNERMOST else 1
+    operand5_N = tl.cast(N, tl.int64) * operand5_n
 
-    start = tl.program_id(0).to(tl.int64) * BLOCK
-    tile = tl.arange(0, BLOCK)
-    mask = tile < tl.cast(N, tl.int64) * M - start
-    weight_row = weight_ptr + start
-    operand1_row = operand1_ptr + start
-    operand3_row = operand3_ptr + start
-    operand5_row = operand5_ptr + start
+    m = _tile(tl.program_id(1) * BLOCK, ROWS, BLOCK)
+    r = _down(ROWS)
+    at = r * M + m
+    tile_mask = m < M
 
-    weight_000 = tl.load(weight_row + tile, mask=mask, other=0.0).to(REAL)
-    weight_011 = tl.load(weight_row + NM + tile, mask=mask, other=0.0).to(REAL)
-    weight_022 = tl.load(weight_row + 2 * NM + tile, mask=mask, other=0.0).to(REAL)
-    weight_101 = tl.load(weight_row + 3 * NM + tile, mask=mask, other=0.0).to(REAL)
-    weight_110 = tl.load(weight_row + 4 * NM + tile, mask=mask, other=0.0).to(REAL)
-    weight_112 = tl.load(weight_row + 5 * NM + tile, mask=mask, other=0.0).to(REAL)
-    weight_121 = tl.load(weight_row + 6 * NM + tile, mask=mask, other=0.0).to(REAL)
-    weight_202 = tl.load(weight_row + 7 * NM + tile, mask=mask, other=0.0).to(REAL)
-    weight_211 = tl.load(weight_row + 8 * NM + tile, mask=mask, other=0.0).to(REAL)
-    weight_220 = tl.load(weight_row + 9 * NM + tile, mask=mask, other=0.0).to(REAL)
+    n = tl.program_id(0).to(tl.int64) * ROWS
+    row_mask = n + r < N
+    mask = tile_mask if ROWS == 1 else tile_mask & row_mask
+    weight_row = weight_ptr + n * M
+    operand1_row = operand1_ptr + n * operand1_n
+    operand3_row = operand3_ptr + n * operand3_n
+    operand5_row = operand5_ptr + n * operand5_n
 
-    tl.store(operand1_row + tile, weight_000, mask=mask)
-    tl.store(operand1_row + NM + tile, weight_101, mask=mask)
-    tl.store(operand1_row + 2 * NM + tile, weight_202, mask=mask)
-    tl.store(operand3_row + tile, weight_011, mask=mask)
-    tl.store(operand3_row + NM + tile, weight_110, mask=mask)
-    tl.store(operand3_row + 2 * NM + tile, weight_112, mask=mask)
-    tl.store(operand3_row + 3 * NM + tile, weight_211, mask=mask)
-    tl.store(operand5_row + tile, weight_022, mask=mask)
-    tl.store(operand5_row + NM + tile, weight_121, mask=mask)
-    tl.store(operand5_row + 2 * NM + tile, weight_220, mask=mask)
+    weight_000 = tl.load(weight_row + at, mask=mask, other=0.0).to(REAL)
+    weight_011 = tl.load(weight_row + NM + at, mask=mask, other=0.0).to(REAL)
+    weight_022 = tl.load(weight_row + 2 * NM + at, mask=mask, other=0.0).to(REAL)
+    weight_101 = tl.load(weight_row + 3 * NM + at, mask=mask, other=0.0).to(REAL)
+    weight_110 = tl.load(weight_row + 4 * NM + at, mask=mask, other=0.0).to(REAL)
+    weight_112 = tl.load(weight_row + 5 * NM + at, mask=mask, other=0.0).to(REAL)
+    weight_121 = tl.load(weight_row + 6 * NM + at, mask=mask, other=0.0).to(REAL)
+    weight_202 = tl.load(weight_row + 7 * NM + at, mask=mask, other=0.0).to(REAL)
+    weight_211 = tl.load(weight_row + 8 * NM + at, mask=mask, other=0.0).to(REAL)
+    weight_220 = tl.load(weight_row + 9 * NM + at, mask=mask, other=0.0).to(REAL)
+
+    tl.store(operand1_row + r * operand1_n + m * operand1_m, weight_000, mask=mask)
+    tl.store(operand1_row + operand1_N + r * operand1_n + m * operand1_m, weight_101, mask=mask)
+    tl.store(operand1_row + 2 * operand1_N + r * operand1_n + m * operand1_m, weight_202, mask=mask)
+    tl.store(operand3_row + r * operand3_n + m * operand3_m, weight_011, mask=mask)
+    tl.store(operand3_row + operand3_N + r * operand3_n + m * operand3_m, weight_110, mask=mask)
+    tl.store(operand3_row + 2 * operand3_N + r * operand3_n + m * operand3_m, weight_112, mask=mask)
+    tl.store(operand3_row + 3 * operand3_N + r * operand3_n + m * operand3_m, weight_211, mask=mask)
+    tl.store(operand5_row + r * operand5_n + m * operand5_m, weight_022, mask=mask)
+    tl.store(operand5_row + operand5_N + r * operand5_n + m * operand5_m, weight_121, mask=mask)
+    tl.store(operand5_row + 2 * operand5_N + r * operand5_n + m * operand5_m, weight_220, mask=mask)
 
 
 @triton.jit(do_not_specialize=["B"])
@@ -3376,12 +3500,24 @@ def _fused_gelu_fcgp_norm_with_normalize_backward_3_kernel(
     operand8_ptr,
     B,
     N,
+    B_INNERMOST: tl.constexpr,
     ROWS: tl.constexpr,
     BLOCK: tl.constexpr,
     REAL: tl.constexpr,
 ):
     # stores factors of matrix products, in the order in which these read them
+    # turns its tiles for products in tf32, which are faster with b innermost
     BN = tl.cast(B, tl.int64) * N
+    operand6_b = 1 if B_INNERMOST else 3 * N
+    operand6_n = tl.cast(B, tl.int64) if B_INNERMOST else 1
+    operand6_N = tl.cast(N, tl.int64) * operand6_n
+    operand7_b = 1 if B_INNERMOST else 4 * N
+    operand7_n = tl.cast(B, tl.int64) * 2 if B_INNERMOST else 1
+    operand7_B = tl.cast(B, tl.int64) * operand7_b
+    operand7_N = tl.cast(N, tl.int64) * operand7_n
+    operand8_b = 1 if B_INNERMOST else 3 * N
+    operand8_n = tl.cast(B, tl.int64) if B_INNERMOST else 1
+    operand8_N = tl.cast(N, tl.int64) * operand8_n
 
     n = _tile(tl.program_id(1) * BLOCK, ROWS, BLOCK)
     r = _down(ROWS)
@@ -3393,9 +3529,9 @@ def _fused_gelu_fcgp_norm_with_normalize_backward_3_kernel(
     mask = tile_mask if ROWS == 1 else tile_mask & row_mask
     x_row = x_ptr + b * N
     y_row = y_ptr + b * N
-    operand6_row = operand6_ptr + b * 3 * N
-    operand7_row = operand7_ptr + b * 4 * N
-    operand8_row = operand8_ptr + b * 3 * N
+    operand6_row = operand6_ptr + b * operand6_b
+    operand7_row = operand7_ptr + b * operand7_b
+    operand8_row = operand8_ptr + b * operand8_b
 
     x_e = tl.load(x_row + at, mask=mask, other=0.0).to(REAL)
     x_e1 = tl.load(x_row + BN + at, mask=mask, other=0.0).to(REAL)
@@ -3432,20 +3568,20 @@ def _fused_gelu_fcgp_norm_with_normalize_backward_3_kernel(
     xy_121_e12 = gelu_x_e1 * gelu_y_e2 - gelu_x_e2 * gelu_y_e1
     xy_220_e12 = gelu_x_e12 * gelu_y_e
 
-    tl.store(operand6_row + r * 3 * N + n, operand6_0, mask=mask)
-    tl.store(operand6_row + r * 3 * N + n + N, xy_000_e, mask=mask)
-    tl.store(operand6_row + r * 3 * N + n + 2 * N, xy_101_e, mask=mask)
-    tl.store(operand7_row + r * 4 * N + n, xy_011_e1, mask=mask)
-    tl.store(operand7_row + N + r * 4 * N + n, xy_110_e1, mask=mask)
-    tl.store(operand7_row + 2 * N + r * 4 * N + n, operand7_2, mask=mask)
-    tl.store(operand7_row + 3 * N + r * 4 * N + n, xy_211_e1, mask=mask)
-    tl.store(operand7_row + 4 * BN + r * 4 * N + n, xy_011_e2, mask=mask)
-    tl.store(operand7_row + 4 * BN + N + r * 4 * N + n, xy_110_e2, mask=mask)
-    tl.store(operand7_row + 4 * BN + 2 * N + r * 4 * N + n, operand7_6, mask=mask)
-    tl.store(operand7_row + 4 * BN + 3 * N + r * 4 * N + n, xy_211_e2, mask=mask)
-    tl.store(operand8_row + r * 3 * N + n, xy_022_e12, mask=mask)
-    tl.store(operand8_row + r * 3 * N + n + N, xy_121_e12, mask=mask)
-    tl.store(operand8_row + r * 3 * N + n + 2 * N, xy_220_e12, mask=mask)
+    tl.store(operand6_row + r * operand6_b + n * operand6_n, operand6_0, mask=mask)
+    tl.store(operand6_row + r * operand6_b + n * operand6_n + operand6_N, xy_000_e, mask=mask)
+    tl.store(operand6_row + r * operand6_b + n * operand6_n + 2 * operand6_N, xy_101_e, mask=mask)
+    tl.store(operand7_row + r * operand7_b + n * operand7_n, xy_011_e1, mask=mask)
+    tl.store(operand7_row + operand7_N + r * operand7_b + n * operand7_n, xy_110_e1, mask=mask)
+    tl.store(operand7_row + 2 * operand7_N + r * operand7_b + n * operand7_n, operand7_2, mask=mask)
+    tl.store(operand7_row + 3 * operand7_N + r * operand7_b + n * operand7_n, xy_211_e1, mask=mask)
+    tl.store(operand7_row + operand7_B + r * operand7_b + n * operand7_n, xy_011_e2, mask=mask)
+    tl.store(operand7_row + operand7_B + operand7_N + r * operand7_b + n * operand7_n, xy_110_e2, mask=mask)
+    tl.store(operand7_row + operand7_B + 2 * operand7_N + r * operand7_b + n * operand7_n, operand7_6, mask=mask)
+    tl.store(operand7_row + operand7_B + 3 * operand7_N + r * operand7_b + n * operand7_n, xy_211_e2, mask=mask)
+    tl.store(operand8_row + r * operand8_b + n * operand8_n, xy_022_e12, mask=mask)
+    tl.store(operand8_row + r * operand8_b + n * operand8_n + operand8_N, xy_121_e12, mask=mask)
+    tl.store(operand8_row + r * operand8_b + n * operand8_n + 2 * operand8_N, xy_220_e12, mask=mask)
 
 
 @triton.jit(do_not_specialize=["N"])
@@ -3672,94 +3808,108 @@ def _fused_gelu_fcgp_norm_with_normalize_double_backward_1_kernel(
     N,
     M,
     HAS_GRAD_GRAD_WEIGHT: tl.constexpr,
+    N_INNERMOST: tl.constexpr,
     ROWS: tl.constexpr,
     BLOCK: tl.constexpr,
     REAL: tl.constexpr,
 ):
     # stores factors of matrix products, in the order in which these read them
+    # turns its tiles for products in tf32, which are faster with n innermost
     NM = tl.cast(N, tl.int64) * M
+    operand7_n = 1 if N_INNERMOST else M
+    operand7_m = tl.cast(N, tl.int64) * 6 if N_INNERMOST else 1
+    operand7_N = tl.cast(N, tl.int64) * operand7_n
+    operand9_n = 1 if N_INNERMOST else M
+    operand9_m = tl.cast(N, tl.int64) * 8 if N_INNERMOST else 1
+    operand9_N = tl.cast(N, tl.int64) * operand9_n
+    operand11_n = 1 if N_INNERMOST else M
+    operand11_m = tl.cast(N, tl.int64) * 6 if N_INNERMOST else 1
+    operand11_N = tl.cast(N, tl.int64) * operand11_n
 
-    start = tl.program_id(0).to(tl.int64) * BLOCK
-    tile = tl.arange(0, BLOCK)
-    mask = tile < tl.cast(N, tl.int64) * M - start
-    weight_row = weight_ptr + start
-    grad_grad_weight_row = grad_grad_weight_ptr + start
-    operand1_row = operand1_ptr + start
-    operand3_row = operand3_ptr + start
-    operand5_row = operand5_ptr + start
-    operand7_row = operand7_ptr + start
-    operand9_row = operand9_ptr + start
-    operand11_row = operand11_ptr + start
+    m = _tile(tl.program_id(1) * BLOCK, ROWS, BLOCK)
+    r = _down(ROWS)
+    at = r * M + m
+    tile_mask = m < M
 
-    weight_000 = tl.load(weight_row + tile, mask=mask, other=0.0).to(REAL)
-    weight_011 = tl.load(weight_row + NM + tile, mask=mask, other=0.0).to(REAL)
-    weight_022 = tl.load(weight_row + 2 * NM + tile, mask=mask, other=0.0).to(REAL)
-    weight_101 = tl.load(weight_row + 3 * NM + tile, mask=mask, other=0.0).to(REAL)
-    weight_110 = tl.load(weight_row + 4 * NM + tile, mask=mask, other=0.0).to(REAL)
-    weight_112 = tl.load(weight_row + 5 * NM + tile, mask=mask, other=0.0).to(REAL)
-    weight_121 = tl.load(weight_row + 6 * NM + tile, mask=mask, other=0.0).to(REAL)
-    weight_202 = tl.load(weight_row + 7 * NM + tile, mask=mask, other=0.0).to(REAL)
-    weight_211 = tl.load(weight_row + 8 * NM + tile, mask=mask, other=0.0).to(REAL)
-    weight_220 = tl.load(weight_row + 9 * NM + tile, mask=mask, other=0.0).to(REAL)
-    grad_grad_weight_000 = tl.load(grad_grad_weight_row + tile, mask=mask & HAS_GRAD_GRAD_WEIGHT, other=0.0).to(REAL)
-    grad_grad_weight_011 = tl.load(grad_grad_weight_row + NM + tile, mask=mask & HAS_GRAD_GRAD_WEIGHT, other=0.0).to(
+    n = tl.program_id(0).to(tl.int64) * ROWS
+    row_mask = n + r < N
+    mask = tile_mask if ROWS == 1 else tile_mask & row_mask
+    weight_row = weight_ptr + n * M
+    grad_grad_weight_row = grad_grad_weight_ptr + n * M
+    operand1_row = operand1_ptr + n * M
+    operand3_row = operand3_ptr + n * M
+    operand5_row = operand5_ptr + n * M
+    operand7_row = operand7_ptr + n * operand7_n
+    operand9_row = operand9_ptr + n * operand9_n
+    operand11_row = operand11_ptr + n * operand11_n
+
+    weight_000 = tl.load(weight_row + at, mask=mask, other=0.0).to(REAL)
+    weight_011 = tl.load(weight_row + NM + at, mask=mask, other=0.0).to(REAL)
+    weight_022 = tl.load(weight_row + 2 * NM + at, mask=mask, other=0.0).to(REAL)
+    weight_101 = tl.load(weight_row + 3 * NM + at, mask=mask, other=0.0).to(REAL)
+    weight_110 = tl.load(weight_row + 4 * NM + at, mask=mask, other=0.0).to(REAL)
+    weight_112 = tl.load(weight_row + 5 * NM + at, mask=mask, other=0.0).to(REAL)
+    weight_121 = tl.load(weight_row + 6 * NM + at, mask=mask, other=0.0).to(REAL)
+    weight_202 = tl.load(weight_row + 7 * NM + at, mask=mask, other=0.0).to(REAL)
+    weight_211 = tl.load(weight_row + 8 * NM + at, mask=mask, other=0.0).to(REAL)
+    weight_220 = tl.load(weight_row + 9 * NM + at, mask=mask, other=0.0).to(REAL)
+    grad_grad_weight_000 = tl.load(grad_grad_weight_row + at, mask=mask & HAS_GRAD_GRAD_WEIGHT, other=0.0).to(REAL)
+    grad_grad_weight_011 = tl.load(grad_grad_weight_row + NM + at, mask=mask & HAS_GRAD_GRAD_WEIGHT, other=0.0).to(REAL)
+    grad_grad_weight_022 = tl.load(grad_grad_weight_row + 2 * NM + at, mask=mask & HAS_GRAD_GRAD_WEIGHT, other=0.0).to(
         REAL
     )
-    grad_grad_weight_022 = tl.load(
-        grad_grad_weight_row + 2 * NM + tile, mask=mask & HAS_GRAD_GRAD_WEIGHT, other=0.0
-    ).to(REAL)
-    grad_grad_weight_101 = tl.load(
-        grad_grad_weight_row + 3 * NM + tile, mask=mask & HAS_GRAD_GRAD_WEIGHT, other=0.0
-    ).to(REAL)
-    grad_grad_weight_110 = tl.load(
-        grad_grad_weight_row + 4 * NM + tile, mask=mask & HAS_GRAD_GRAD_WEIGHT, other=0.0
-    ).to(REAL)
-    grad_grad_weight_112 = tl.load(
-        grad_grad_weight_row + 5 * NM + tile, mask=mask & HAS_GRAD_GRAD_WEIGHT, other=0.0
-    ).to(REAL)
-    grad_grad_weight_121 = tl.load(
-        grad_grad_weight_row + 6 * NM + tile, mask=mask & HAS_GRAD_GRAD_WEIGHT, other=0.0
-    ).to(REAL)
-    grad_grad_weight_202 = tl.load(
-        grad_grad_weight_row + 7 * NM + tile, mask=mask & HAS_GRAD_GRAD_WEIGHT, other=0.0
-    ).to(REAL)
-    grad_grad_weight_211 = tl.load(
-        grad_grad_weight_row + 8 * NM + tile, mask=mask & HAS_GRAD_GRAD_WEIGHT, other=0.0
-    ).to(REAL)
-    grad_grad_weight_220 = tl.load(
-        grad_grad_weight_row + 9 * NM + tile, mask=mask & HAS_GRAD_GRAD_WEIGHT, other=0.0
-    ).to(REAL)
+    grad_grad_weight_101 = tl.load(grad_grad_weight_row + 3 * NM + at, mask=mask & HAS_GRAD_GRAD_WEIGHT, other=0.0).to(
+        REAL
+    )
+    grad_grad_weight_110 = tl.load(grad_grad_weight_row + 4 * NM + at, mask=mask & HAS_GRAD_GRAD_WEIGHT, other=0.0).to(
+        REAL
+    )
+    grad_grad_weight_112 = tl.load(grad_grad_weight_row + 5 * NM + at, mask=mask & HAS_GRAD_GRAD_WEIGHT, other=0.0).to(
+        REAL
+    )
+    grad_grad_weight_121 = tl.load(grad_grad_weight_row + 6 * NM + at, mask=mask & HAS_GRAD_GRAD_WEIGHT, other=0.0).to(
+        REAL
+    )
+    grad_grad_weight_202 = tl.load(grad_grad_weight_row + 7 * NM + at, mask=mask & HAS_GRAD_GRAD_WEIGHT, other=0.0).to(
+        REAL
+    )
+    grad_grad_weight_211 = tl.load(grad_grad_weight_row + 8 * NM + at, mask=mask & HAS_GRAD_GRAD_WEIGHT, other=0.0).to(
+        REAL
+    )
+    grad_grad_weight_220 = tl.load(grad_grad_weight_row + 9 * NM + at, mask=mask & HAS_GRAD_GRAD_WEIGHT, other=0.0).to(
+        REAL
+    )
 
-    tl.store(operand1_row + tile, weight_022, mask=mask)
-    tl.store(operand1_row + NM + tile, weight_121, mask=mask)
-    tl.store(operand1_row + 2 * NM + tile, weight_220, mask=mask)
-    tl.store(operand3_row + tile, weight_011, mask=mask)
-    tl.store(operand3_row + NM + tile, weight_110, mask=mask)
-    tl.store(operand3_row + 2 * NM + tile, weight_112, mask=mask)
-    tl.store(operand3_row + 3 * NM + tile, weight_211, mask=mask)
-    tl.store(operand5_row + tile, weight_000, mask=mask)
-    tl.store(operand5_row + NM + tile, weight_101, mask=mask)
-    tl.store(operand5_row + 2 * NM + tile, weight_202, mask=mask)
-    tl.store(operand7_row + tile, weight_000, mask=mask)
-    tl.store(operand7_row + NM + tile, grad_grad_weight_000, mask=mask)
-    tl.store(operand7_row + 2 * NM + tile, weight_101, mask=mask)
-    tl.store(operand7_row + 3 * NM + tile, grad_grad_weight_101, mask=mask)
-    tl.store(operand7_row + 4 * NM + tile, weight_202, mask=mask)
-    tl.store(operand7_row + 5 * NM + tile, grad_grad_weight_202, mask=mask)
-    tl.store(operand9_row + tile, weight_011, mask=mask)
-    tl.store(operand9_row + NM + tile, grad_grad_weight_011, mask=mask)
-    tl.store(operand9_row + 2 * NM + tile, weight_110, mask=mask)
-    tl.store(operand9_row + 3 * NM + tile, grad_grad_weight_110, mask=mask)
-    tl.store(operand9_row + 4 * NM + tile, weight_112, mask=mask)
-    tl.store(operand9_row + 5 * NM + tile, grad_grad_weight_112, mask=mask)
-    tl.store(operand9_row + 6 * NM + tile, weight_211, mask=mask)
-    tl.store(operand9_row + 7 * NM + tile, grad_grad_weight_211, mask=mask)
-    tl.store(operand11_row + tile, weight_022, mask=mask)
-    tl.store(operand11_row + NM + tile, grad_grad_weight_022, mask=mask)
-    tl.store(operand11_row + 2 * NM + tile, weight_121, mask=mask)
-    tl.store(operand11_row + 3 * NM + tile, grad_grad_weight_121, mask=mask)
-    tl.store(operand11_row + 4 * NM + tile, weight_220, mask=mask)
-    tl.store(operand11_row + 5 * NM + tile, grad_grad_weight_220, mask=mask)
+    tl.store(operand1_row + at, weight_022, mask=mask)
+    tl.store(operand1_row + NM + at, weight_121, mask=mask)
+    tl.store(operand1_row + 2 * NM + at, weight_220, mask=mask)
+    tl.store(operand3_row + at, weight_011, mask=mask)
+    tl.store(operand3_row + NM + at, weight_110, mask=mask)
+    tl.store(operand3_row + 2 * NM + at, weight_112, mask=mask)
+    tl.store(operand3_row + 3 * NM + at, weight_211, mask=mask)
+    tl.store(operand5_row + at, weight_000, mask=mask)
+    tl.store(operand5_row + NM + at, weight_101, mask=mask)
+    tl.store(operand5_row + 2 * NM + at, weight_202, mask=mask)
+    tl.store(operand7_row + r * operand7_n + m * operand7_m, weight_000, mask=mask)
+    tl.store(operand7_row + operand7_N + r * operand7_n + m * operand7_m, grad_grad_weight_000, mask=mask)
+    tl.store(operand7_row + 2 * operand7_N + r * operand7_n + m * operand7_m, weight_101, mask=mask)
+    tl.store(operand7_row + 3 * operand7_N + r * operand7_n + m * operand7_m, grad_grad_weight_101, mask=mask)
+    tl.store(operand7_row + 4 * operand7_N + r * operand7_n + m * operand7_m, weight_202, mask=mask)
+    tl.store(operand7_row + 5 * operand7_N + r * operand7_n + m * operand7_m, grad_grad_weight_202, mask=mask)
+    tl.store(operand9_row + r * operand9_n + m * operand9_m, weight_011, mask=mask)
+    tl.store(operand9_row + operand9_N + r * operand9_n + m * operand9_m, grad_grad_weight_011, mask=mask)
+    tl.store(operand9_row + 2 * operand9_N + r * operand9_n + m * operand9_m, weight_110, mask=mask)
+    tl.store(operand9_row + 3 * operand9_N + r * operand9_n + m * operand9_m, grad_grad_weight_110, mask=mask)
+    tl.store(operand9_row + 4 * operand9_N + r * operand9_n + m * operand9_m, weight_112, mask=mask)
+    tl.store(operand9_row + 5 * operand9_N + r * operand9_n + m * operand9_m, grad_grad_weight_112, mask=mask)
+    tl.store(operand9_row + 6 * operand9_N + r * operand9_n + m * operand9_m, weight_211, mask=mask)
+    tl.store(operand9_row + 7 * operand9_N + r * operand9_n + m * operand9_m, grad_grad_weight_211, mask=mask)
+    tl.store(operand11_row + r * operand11_n + m * operand11_m, weight_022, mask=mask)
+    tl.store(operand11_row + operand11_N + r * operand11_n + m * operand11_m, grad_grad_weight_022, mask=mask)
+    tl.store(operand11_row + 2 * operand11_N + r * operand11_n + m * operand11_m, weight_121, mask=mask)
+    tl.store(operand11_row + 3 * operand11_N + r * operand11_n + m * operand11_m, grad_grad_weight_121, mask=mask)
+    tl.store(operand11_row + 4 * operand11_N + r * operand11_n + m * operand11_m, weight_220, mask=mask)
+    tl.store(operand11_row + 5 * operand11_N + r * operand11_n + m * operand11_m, grad_grad_weight_220, mask=mask)
 
 
 @triton.jit(do_not_specialize=["B"])
@@ -4308,12 +4458,26 @@ def _fused_gelu_fcgp_norm_with_normalize_double_backward_5_kernel(
     N,
     HAS_GRAD_GRAD_X: tl.constexpr,
     HAS_GRAD_GRAD_Y: tl.constexpr,
+    B_INNERMOST: tl.constexpr,
     ROWS: tl.constexpr,
     BLOCK: tl.constexpr,
     REAL: tl.constexpr,
 ):
     # stores factors of matrix products, in the order in which these read them
+    # turns its tiles for products in tf32, which are faster with b innermost
     BN = tl.cast(B, tl.int64) * N
+    operand18_b = 1 if B_INNERMOST else 3 * N
+    operand18_n = tl.cast(B, tl.int64) * 2 if B_INNERMOST else 1
+    operand18_B = tl.cast(B, tl.int64) * operand18_b
+    operand18_N = tl.cast(N, tl.int64) * operand18_n
+    operand20_b = 1 if B_INNERMOST else 4 * N
+    operand20_n = tl.cast(B, tl.int64) * 4 if B_INNERMOST else 1
+    operand20_B = tl.cast(B, tl.int64) * operand20_b
+    operand20_N = tl.cast(N, tl.int64) * operand20_n
+    operand22_b = 1 if B_INNERMOST else 3 * N
+    operand22_n = tl.cast(B, tl.int64) * 2 if B_INNERMOST else 1
+    operand22_B = tl.cast(B, tl.int64) * operand22_b
+    operand22_N = tl.cast(N, tl.int64) * operand22_n
 
     n = _tile(tl.program_id(1) * BLOCK, ROWS, BLOCK)
     r = _down(ROWS)
@@ -4327,9 +4491,9 @@ def _fused_gelu_fcgp_norm_with_normalize_double_backward_5_kernel(
     y_row = y_ptr + b * N
     grad_grad_x_row = grad_grad_x_ptr + b * N
     grad_grad_y_row = grad_grad_y_ptr + b * N
-    operand18_row = operand18_ptr + b * 3 * N
-    operand20_row = operand20_ptr + b * 4 * N
-    operand22_row = operand22_ptr + b * 3 * N
+    operand18_row = operand18_ptr + b * operand18_b
+    operand20_row = operand20_ptr + b * operand20_b
+    operand22_row = operand22_ptr + b * operand22_b
 
     x_e = tl.load(x_row + at, mask=mask, other=0.0).to(REAL)
     x_e1 = tl.load(x_row + BN + at, mask=mask, other=0.0).to(REAL)
@@ -4402,34 +4566,48 @@ def _fused_gelu_fcgp_norm_with_normalize_double_backward_5_kernel(
     xy_121_e12 = gelu_x_e1 * gelu_y_e2 - gelu_x_e2 * gelu_y_e1
     xy_220_e12 = gelu_x_e12 * gelu_y_e
 
-    tl.store(operand18_row + r * 3 * N + n, grad_grad_xy_000_e, mask=mask)
-    tl.store(operand18_row + N + r * 3 * N + n, grad_grad_xy_101_e, mask=mask)
-    tl.store(operand18_row + 2 * N + r * 3 * N + n, operand18_2, mask=mask)
-    tl.store(operand18_row + 3 * BN + r * 3 * N + n, xy_000_e, mask=mask)
-    tl.store(operand18_row + 3 * BN + N + r * 3 * N + n, xy_101_e, mask=mask)
-    tl.store(operand18_row + 3 * BN + 2 * N + r * 3 * N + n, operand18_5, mask=mask)
-    tl.store(operand20_row + r * 4 * N + n, grad_grad_xy_011_e1, mask=mask)
-    tl.store(operand20_row + N + r * 4 * N + n, grad_grad_xy_110_e1, mask=mask)
-    tl.store(operand20_row + 2 * N + r * 4 * N + n, operand20_2, mask=mask)
-    tl.store(operand20_row + 3 * N + r * 4 * N + n, grad_grad_xy_211_e1, mask=mask)
-    tl.store(operand20_row + 4 * BN + r * 4 * N + n, xy_011_e1, mask=mask)
-    tl.store(operand20_row + 4 * BN + N + r * 4 * N + n, xy_110_e1, mask=mask)
-    tl.store(operand20_row + 4 * BN + 2 * N + r * 4 * N + n, operand20_6, mask=mask)
-    tl.store(operand20_row + 4 * BN + 3 * N + r * 4 * N + n, xy_211_e1, mask=mask)
-    tl.store(operand20_row + 8 * BN + r * 4 * N + n, grad_grad_xy_011_e2, mask=mask)
-    tl.store(operand20_row + 8 * BN + N + r * 4 * N + n, grad_grad_xy_110_e2, mask=mask)
-    tl.store(operand20_row + 8 * BN + 2 * N + r * 4 * N + n, operand20_10, mask=mask)
-    tl.store(operand20_row + 8 * BN + 3 * N + r * 4 * N + n, grad_grad_xy_211_e2, mask=mask)
-    tl.store(operand20_row + 12 * BN + r * 4 * N + n, xy_011_e2, mask=mask)
-    tl.store(operand20_row + 12 * BN + N + r * 4 * N + n, xy_110_e2, mask=mask)
-    tl.store(operand20_row + 12 * BN + 2 * N + r * 4 * N + n, operand20_14, mask=mask)
-    tl.store(operand20_row + 12 * BN + 3 * N + r * 4 * N + n, xy_211_e2, mask=mask)
-    tl.store(operand22_row + r * 3 * N + n, grad_grad_xy_022_e12, mask=mask)
-    tl.store(operand22_row + N + r * 3 * N + n, grad_grad_xy_121_e12, mask=mask)
-    tl.store(operand22_row + 2 * N + r * 3 * N + n, grad_grad_xy_220_e12, mask=mask)
-    tl.store(operand22_row + 3 * BN + r * 3 * N + n, xy_022_e12, mask=mask)
-    tl.store(operand22_row + 3 * BN + N + r * 3 * N + n, xy_121_e12, mask=mask)
-    tl.store(operand22_row + 3 * BN + 2 * N + r * 3 * N + n, xy_220_e12, mask=mask)
+    tl.store(operand18_row + r * operand18_b + n * operand18_n, grad_grad_xy_000_e, mask=mask)
+    tl.store(operand18_row + operand18_N + r * operand18_b + n * operand18_n, grad_grad_xy_101_e, mask=mask)
+    tl.store(operand18_row + 2 * operand18_N + r * operand18_b + n * operand18_n, operand18_2, mask=mask)
+    tl.store(operand18_row + operand18_B + r * operand18_b + n * operand18_n, xy_000_e, mask=mask)
+    tl.store(operand18_row + operand18_B + operand18_N + r * operand18_b + n * operand18_n, xy_101_e, mask=mask)
+    tl.store(operand18_row + operand18_B + 2 * operand18_N + r * operand18_b + n * operand18_n, operand18_5, mask=mask)
+    tl.store(operand20_row + r * operand20_b + n * operand20_n, grad_grad_xy_011_e1, mask=mask)
+    tl.store(operand20_row + operand20_N + r * operand20_b + n * operand20_n, grad_grad_xy_110_e1, mask=mask)
+    tl.store(operand20_row + 2 * operand20_N + r * operand20_b + n * operand20_n, operand20_2, mask=mask)
+    tl.store(operand20_row + 3 * operand20_N + r * operand20_b + n * operand20_n, grad_grad_xy_211_e1, mask=mask)
+    tl.store(operand20_row + operand20_B + r * operand20_b + n * operand20_n, xy_011_e1, mask=mask)
+    tl.store(operand20_row + operand20_B + operand20_N + r * operand20_b + n * operand20_n, xy_110_e1, mask=mask)
+    tl.store(operand20_row + operand20_B + 2 * operand20_N + r * operand20_b + n * operand20_n, operand20_6, mask=mask)
+    tl.store(operand20_row + operand20_B + 3 * operand20_N + r * operand20_b + n * operand20_n, xy_211_e1, mask=mask)
+    tl.store(operand20_row + 2 * operand20_B + r * operand20_b + n * operand20_n, grad_grad_xy_011_e2, mask=mask)
+    tl.store(
+        operand20_row + 2 * operand20_B + operand20_N + r * operand20_b + n * operand20_n,
+        grad_grad_xy_110_e2,
+        mask=mask,
+    )
+    tl.store(
+        operand20_row + 2 * operand20_B + 2 * operand20_N + r * operand20_b + n * operand20_n, operand20_10, mask=mask
+    )
+    tl.store(
+        operand20_row + 2 * operand20_B + 3 * operand20_N + r * operand20_b + n * operand20_n,
+        grad_grad_xy_211_e2,
+        mask=mask,
+    )
+    tl.store(operand20_row + 3 * operand20_B + r * operand20_b + n * operand20_n, xy_011_e2, mask=mask)
+    tl.store(operand20_row + 3 * operand20_B + operand20_N + r * operand20_b + n * operand20_n, xy_110_e2, mask=mask)
+    tl.store(
+        operand20_row + 3 * operand20_B + 2 * operand20_N + r * operand20_b + n * operand20_n, operand20_14, mask=mask
+    )
+    tl.store(
+        operand20_row + 3 * operand20_B + 3 * operand20_N + r * operand20_b + n * operand20_n, xy_211_e2, mask=mask
+    )
+    tl.store(operand22_row + r * operand22_b + n * operand22_n, grad_grad_xy_022_e12, mask=mask)
+    tl.store(operand22_row + operand22_N + r * operand22_b + n * operand22_n, grad_grad_xy_121_e12, mask=mask)
+    tl.store(operand22_row + 2 * operand22_N + r * operand22_b + n * operand22_n, grad_grad_xy_220_e12, mask=mask)
+    tl.store(operand22_row + operand22_B + r * operand22_b + n * operand22_n, xy_022_e12, mask=mask)
+    tl.store(operand22_row + operand22_B + operand22_N + r * operand22_b + n * operand22_n, xy_121_e12, mask=mask)
+    tl.store(operand22_row + operand22_B + 2 * operand22_N + r * operand22_b + n * operand22_n, xy_220_e12, mask=mask)
 
 
 @triton.jit(do_not_specialize=["B"])
@@ -4976,42 +5154,58 @@ def _fused_gelu_fcgp_norm_without_normalize_1_kernel(
     operand5_ptr,
     N,
     M,
+    N_INNERMOST: tl.constexpr,
     ROWS: tl.constexpr,
     BLOCK: tl.constexpr,
     REAL: tl.constexpr,
 ):
     # stores factors of matrix products, in the order in which these read them
+    # turns its tiles for products in tf32, which are faster with n innermost
     NM = tl.cast(N, tl.int64) * M
+    operand1_n = 1 if N_INNERMOST else M
+    operand1_m = tl.cast(N, tl.int64) * 3 if N_INNERMOST else 1
+    operand1_N = tl.cast(N, tl.int64) * operand1_n
+    operand3_n = 1 if N_INNERMOST else M
+    operand3_m = tl.cast(N, tl.int64) * 4 if N_INNERMOST else 1
+    operand3_N = tl.cast(N, tl.int64) * operand3_n
+    operand5_n = 1 if N_INNERMOST else M
+    operand5_m = tl.cast(N, tl.int64) * 3 if N_INNERMOST else 1
+    operand5_N = tl.cast(N, tl.int64) * operand5_n
 
-    start = tl.program_id(0).to(tl.int64) * BLOCK
-    tile = tl.arange(0, BLOCK)
-    mask = tile < tl.cast(N, tl.int64) * M - start
-    weight_row = weight_ptr + start
-    operand1_row = operand1_ptr + start
-    operand3_row = operand3_ptr + start
-    operand5_row = operand5_ptr + start
+    m = _tile(tl.program_id(1) * BLOCK, ROWS, BLOCK)
+    r = _down(ROWS)
+    at = r * M + m
+    tile_mask = m < M
 
-    weight_000 = tl.load(weight_row + tile, mask=mask, other=0.0).to(REAL)
-    weight_011 = tl.load(weight_row + NM + tile, mask=mask, other=0.0).to(REAL)
-    weight_022 = tl.load(weight_row + 2 * NM + tile, mask=mask, other=0.0).to(REAL)
-    weight_101 = tl.load(weight_row + 3 * NM + tile, mask=mask, other=0.0).to(REAL)
-    weight_110 = tl.load(weight_row + 4 * NM + tile, mask=mask, other=0.0).to(REAL)
-    weight_112 = tl.load(weight_row + 5 * NM + tile, mask=mask, other=0.0).to(REAL)
-    weight_121 = tl.load(weight_row + 6 * NM + tile, mask=mask, other=0.0).to(REAL)
-    weight_202 = tl.load(weight_row + 7 * NM + tile, mask=mask, other=0.0).to(REAL)
-    weight_211 = tl.load(weight_row + 8 * NM + tile, mask=mask, other=0.0).to(REAL)
-    weight_220 = tl.load(weight_row + 9 * NM + tile, mask=mask, other=0.0).to(REAL)
+    n = tl.program_id(0).to(tl.int64) * ROWS
+    row_mask = n + r < N
+    mask = tile_mask if ROWS == 1 else tile_mask & row_mask
+    weight_row = weight_ptr + n * M
+    operand1_row = operand1_ptr + n * operand1_n
+    operand3_row = operand3_ptr + n * operand3_n
+    operand5_row = operand5_ptr + n * operand5_n
 
-    tl.store(operand1_row + tile, weight_000, mask=mask)
-    tl.store(operand1_row + NM + tile, weight_101, mask=mask)
-    tl.store(operand1_row + 2 * NM + tile, weight_202, mask=mask)
-    tl.store(operand3_row + tile, weight_011, mask=mask)
-    tl.store(operand3_row + NM + tile, weight_110, mask=mask)
-    tl.store(operand3_row + 2 * NM + tile, weight_112, mask=mask)
-    tl.store(operand3_row + 3 * NM + tile, weight_211, mask=mask)
-    tl.store(operand5_row + tile, weight_022, mask=mask)
-    tl.store(operand5_row + NM + tile, weight_121, mask=mask)
-    tl.store(operand5_row + 2 * NM + tile, weight_220, mask=mask)
+    weight_000 = tl.load(weight_row + at, mask=mask, other=0.0).to(REAL)
+    weight_011 = tl.load(weight_row + NM + at, mask=mask, other=0.0).to(REAL)
+    weight_022 = tl.load(weight_row + 2 * NM + at, mask=mask, other=0.0).to(REAL)
+    weight_101 = tl.load(weight_row + 3 * NM + at, mask=mask, other=0.0).to(REAL)
+    weight_110 = tl.load(weight_row + 4 * NM + at, mask=mask, other=0.0).to(REAL)
+    weight_112 = tl.load(weight_row + 5 * NM + at, mask=mask, other=0.0).to(REAL)
+    weight_121 = tl.load(weight_row + 6 * NM + at, mask=mask, other=0.0).to(REAL)
+    weight_202 = tl.load(weight_row + 7 * NM + at, mask=mask, other=0.0).to(REAL)
+    weight_211 = tl.load(weight_row + 8 * NM + at, mask=mask, other=0.0).to(REAL)
+    weight_220 = tl.load(weight_row + 9 * NM + at, mask=mask, other=0.0).to(REAL)
+
+    tl.store(operand1_row + r * operand1_n + m * operand1_m, weight_000, mask=mask)
+    tl.store(operand1_row + operand1_N + r * operand1_n + m * operand1_m, weight_101, mask=mask)
+    tl.store(operand1_row + 2 * operand1_N + r * operand1_n + m * operand1_m, weight_202, mask=mask)
+    tl.store(operand3_row + r * operand3_n + m * operand3_m, weight_011, mask=mask)
+    tl.store(operand3_row + operand3_N + r * operand3_n + m * operand3_m, weight_110, mask=mask)
+    tl.store(operand3_row + 2 * operand3_N + r * operand3_n + m * operand3_m, weight_112, mask=mask)
+    tl.store(operand3_row + 3 * operand3_N + r * operand3_n + m * operand3_m, weight_211, mask=mask)
+    tl.store(operand5_row + r * operand5_n + m * operand5_m, weight_022, mask=mask)
+    tl.store(operand5_row + operand5_N + r * operand5_n + m * operand5_m, weight_121, mask=mask)
+    tl.store(operand5_row + 2 * operand5_N + r * operand5_n + m * operand5_m, weight_220, mask=mask)
 
 
 @triton.jit(do_not_specialize=["N"])
@@ -5186,12 +5380,24 @@ def _fused_gelu_fcgp_norm_without_normalize_backward_2_kernel(
     operand5_ptr,
     B,
     N,
+    B_INNERMOST: tl.constexpr,
     ROWS: tl.constexpr,
     BLOCK: tl.constexpr,
     REAL: tl.constexpr,
 ):
     # stores factors of matrix products, in the order in which these read them
+    # turns its tiles for products in tf32, which are faster with b innermost
     BN = tl.cast(B, tl.int64) * N
+    operand3_b = 1 if B_INNERMOST else 3 * N
+    operand3_n = tl.cast(B, tl.int64) if B_INNERMOST else 1
+    operand3_N = tl.cast(N, tl.int64) * operand3_n
+    operand4_b = 1 if B_INNERMOST else 4 * N
+    operand4_n = tl.cast(B, tl.int64) * 2 if B_INNERMOST else 1
+    operand4_B = tl.cast(B, tl.int64) * operand4_b
+    operand4_N = tl.cast(N, tl.int64) * operand4_n
+    operand5_b = 1 if B_INNERMOST else 3 * N
+    operand5_n = tl.cast(B, tl.int64) if B_INNERMOST else 1
+    operand5_N = tl.cast(N, tl.int64) * operand5_n
 
     n = _tile(tl.program_id(1) * BLOCK, ROWS, BLOCK)
     r = _down(ROWS)
@@ -5203,9 +5409,9 @@ def _fused_gelu_fcgp_norm_without_normalize_backward_2_kernel(
     mask = tile_mask if ROWS == 1 else tile_mask & row_mask
     x_row = x_ptr + b * N
     y_row = y_ptr + b * N
-    operand3_row = operand3_ptr + b * 3 * N
-    operand4_row = operand4_ptr + b * 4 * N
-    operand5_row = operand5_ptr + b * 3 * N
+    operand3_row = operand3_ptr + b * operand3_b
+    operand4_row = operand4_ptr + b * operand4_b
+    operand5_row = operand5_ptr + b * operand5_b
 
     x_e = tl.load(x_row + at, mask=mask, other=0.0).to(REAL)
     x_e1 = tl.load(x_row + BN + at, mask=mask, other=0.0).to(REAL)
@@ -5242,20 +5448,20 @@ def _fused_gelu_fcgp_norm_without_normalize_backward_2_kernel(
     xy_121_e12 = gelu_x_e1 * gelu_y_e2 - gelu_x_e2 * gelu_y_e1
     xy_220_e12 = gelu_x_e12 * gelu_y_e
 
-    tl.store(operand3_row + r * 3 * N + n, operand3_0, mask=mask)
-    tl.store(operand3_row + r * 3 * N + n + N, xy_000_e, mask=mask)
-    tl.store(operand3_row + r * 3 * N + n + 2 * N, xy_101_e, mask=mask)
-    tl.store(operand4_row + r * 4 * N + n, xy_011_e1, mask=mask)
-    tl.store(operand4_row + N + r * 4 * N + n, xy_110_e1, mask=mask)
-    tl.store(operand4_row + 2 * N + r * 4 * N + n, operand4_2, mask=mask)
-    tl.store(operand4_row + 3 * N + r * 4 * N + n, xy_211_e1, mask=mask)
-    tl.store(operand4_row + 4 * BN + r * 4 * N + n, xy_011_e2, mask=mask)
-    tl.store(operand4_row + 4 * BN + N + r * 4 * N + n, xy_110_e2, mask=mask)
-    tl.store(operand4_row + 4 * BN + 2 * N + r * 4 * N + n, operand4_6, mask=mask)
-    tl.store(operand4_row + 4 * BN + 3 * N + r * 4 * N + n, xy_211_e2, mask=mask)
-    tl.store(operand5_row + r * 3 * N + n, xy_022_e12, mask=mask)
-    tl.store(operand5_row + r * 3 * N + n + N, xy_121_e12, mask=mask)
-    tl.store(operand5_row + r * 3 * N + n + 2 * N, xy_220_e12, mask=mask)
+    tl.store(operand3_row + r * operand3_b + n * operand3_n, operand3_0, mask=mask)
+    tl.store(operand3_row + r * operand3_b + n * operand3_n + operand3_N, xy_000_e, mask=mask)
+    tl.store(operand3_row + r * operand3_b + n * operand3_n + 2 * operand3_N, xy_101_e, mask=mask)
+    tl.store(operand4_row + r * operand4_b + n * operand4_n, xy_011_e1, mask=mask)
+    tl.store(operand4_row + operand4_N + r * operand4_b + n * operand4_n, xy_110_e1, mask=mask)
+    tl.store(operand4_row + 2 * operand4_N + r * operand4_b + n * operand4_n, operand4_2, mask=mask)
+    tl.store(operand4_row + 3 * operand4_N + r * operand4_b + n * operand4_n, xy_211_e1, mask=mask)
+    tl.store(operand4_row + operand4_B + r * operand4_b + n * operand4_n, xy_011_e2, mask=mask)
+    tl.store(operand4_row + operand4_B + operand4_N + r * operand4_b + n * operand4_n, xy_110_e2, mask=mask)
+    tl.store(operand4_row + operand4_B + 2 * operand4_N + r * operand4_b + n * operand4_n, operand4_6, mask=mask)
+    tl.store(operand4_row + operand4_B + 3 * operand4_N + r * operand4_b + n * operand4_n, xy_211_e2, mask=mask)
+    tl.store(operand5_row + r * operand5_b + n * operand5_n, xy_022_e12, mask=mask)
+    tl.store(operand5_row + r * operand5_b + n * operand5_n + operand5_N, xy_121_e12, mask=mask)
+    tl.store(operand5_row + r * operand5_b + n * operand5_n + 2 * operand5_N, xy_220_e12, mask=mask)
 
 
 @triton.jit(do_not_specialize=["N"])
@@ -5618,12 +5824,24 @@ def _fused_gelu_fcgp_norm_without_normalize_double_backward_2_kernel(
     N,
     HAS_GRAD_GRAD_X: tl.constexpr,
     HAS_GRAD_GRAD_Y: tl.constexpr,
+    B_INNERMOST: tl.constexpr,
     ROWS: tl.constexpr,
     BLOCK: tl.constexpr,
     REAL: tl.constexpr,
 ):
     # stores factors of matrix products, in the order in which these read them
+    # turns its tiles for products in tf32, which are faster with b innermost
     BN = tl.cast(B, tl.int64) * N
+    operand3_b = 1 if B_INNERMOST else 3 * N
+    operand3_n = tl.cast(B, tl.int64) if B_INNERMOST else 1
+    operand3_N = tl.cast(N, tl.int64) * operand3_n
+    operand4_b = 1 if B_INNERMOST else 4 * N
+    operand4_n = tl.cast(B, tl.int64) * 2 if B_INNERMOST else 1
+    operand4_B = tl.cast(B, tl.int64) * operand4_b
+    operand4_N = tl.cast(N, tl.int64) * operand4_n
+    operand5_b = 1 if B_INNERMOST else 3 * N
+    operand5_n = tl.cast(B, tl.int64) if B_INNERMOST else 1
+    operand5_N = tl.cast(N, tl.int64) * operand5_n
 
     n = _tile(tl.program_id(1) * BLOCK, ROWS, BLOCK)
     r = _down(ROWS)
@@ -5637,9 +5855,9 @@ def _fused_gelu_fcgp_norm_without_normalize_double_backward_2_kernel(
     y_row = y_ptr + b * N
     grad_grad_x_row = grad_grad_x_ptr + b * N
     grad_grad_y_row = grad_grad_y_ptr + b * N
-    operand3_row = operand3_ptr + b * 3 * N
-    operand4_row = operand4_ptr + b * 4 * N
-    operand5_row = operand5_ptr + b * 3 * N
+    operand3_row = operand3_ptr + b * operand3_b
+    operand4_row = operand4_ptr + b * operand4_b
+    operand5_row = operand5_ptr + b * operand5_b
 
     x_e = tl.load(x_row + at, mask=mask, other=0.0).to(REAL)
     x_e1 = tl.load(x_row + BN + at, mask=mask, other=0.0).to(REAL)
@@ -5697,20 +5915,24 @@ def _fused_gelu_fcgp_norm_without_normalize_double_backward_2_kernel(
     grad_grad_xy_121_e12 += -gelu_x_e2 * grad_grad_gelu_y_e1 - gelu_y_e1 * grad_grad_gelu_x_e2
     grad_grad_xy_220_e12 = gelu_x_e12 * grad_grad_gelu_y_e + gelu_y_e * grad_grad_gelu_x_e12
 
-    tl.store(operand3_row + r * 3 * N + n, grad_grad_xy_000_e, mask=mask)
-    tl.store(operand3_row + r * 3 * N + n + N, grad_grad_xy_101_e, mask=mask)
-    tl.store(operand3_row + r * 3 * N + n + 2 * N, grad_grad_xy_202_e, mask=mask)
-    tl.store(operand4_row + r * 4 * N + n, grad_grad_xy_011_e1, mask=mask)
-    tl.store(operand4_row + N + r * 4 * N + n, grad_grad_xy_110_e1, mask=mask)
-    tl.store(operand4_row + 2 * N + r * 4 * N + n, grad_grad_xy_112_e1, mask=mask)
-    tl.store(operand4_row + 3 * N + r * 4 * N + n, grad_grad_xy_211_e1, mask=mask)
-    tl.store(operand4_row + 4 * BN + r * 4 * N + n, grad_grad_xy_011_e2, mask=mask)
-    tl.store(operand4_row + 4 * BN + N + r * 4 * N + n, grad_grad_xy_110_e2, mask=mask)
-    tl.store(operand4_row + 4 * BN + 2 * N + r * 4 * N + n, grad_grad_xy_112_e2, mask=mask)
-    tl.store(operand4_row + 4 * BN + 3 * N + r * 4 * N + n, grad_grad_xy_211_e2, mask=mask)
-    tl.store(operand5_row + r * 3 * N + n, grad_grad_xy_022_e12, mask=mask)
-    tl.store(operand5_row + r * 3 * N + n + N, grad_grad_xy_121_e12, mask=mask)
-    tl.store(operand5_row + r * 3 * N + n + 2 * N, grad_grad_xy_220_e12, mask=mask)
+    tl.store(operand3_row + r * operand3_b + n * operand3_n, grad_grad_xy_000_e, mask=mask)
+    tl.store(operand3_row + r * operand3_b + n * operand3_n + operand3_N, grad_grad_xy_101_e, mask=mask)
+    tl.store(operand3_row + r * operand3_b + n * operand3_n + 2 * operand3_N, grad_grad_xy_202_e, mask=mask)
+    tl.store(operand4_row + r * operand4_b + n * operand4_n, grad_grad_xy_011_e1, mask=mask)
+    tl.store(operand4_row + operand4_N + r * operand4_b + n * operand4_n, grad_grad_xy_110_e1, mask=mask)
+    tl.store(operand4_row + 2 * operand4_N + r * operand4_b + n * operand4_n, grad_grad_xy_112_e1, mask=mask)
+    tl.store(operand4_row + 3 * operand4_N + r * operand4_b + n * operand4_n, grad_grad_xy_211_e1, mask=mask)
+    tl.store(operand4_row + operand4_B + r * operand4_b + n * operand4_n, grad_grad_xy_011_e2, mask=mask)
+    tl.store(operand4_row + operand4_B + operand4_N + r * operand4_b + n * operand4_n, grad_grad_xy_110_e2, mask=mask)
+    tl.store(
+        operand4_row + operand4_B + 2 * operand4_N + r * operand4_b + n * operand4_n, grad_grad_xy_112_e2, mask=mask
+    )
+    tl.store(
+        operand4_row + operand4_B + 3 * operand4_N + r * operand4_b + n * operand4_n, grad_grad_xy_211_e2, mask=mask
+    )
+    tl.store(operand5_row + r * operand5_b + n * operand5_n, grad_grad_xy_022_e12, mask=mask)
+    tl.store(operand5_row + r * operand5_b + n * operand5_n + operand5_N, grad_grad_xy_121_e12, mask=mask)
+    tl.store(operand5_row + r * operand5_b + n * operand5_n + 2 * operand5_N, grad_grad_xy_220_e12, mask=mask)
 
 
 @triton.jit(do_not_specialize=["N"])
@@ -6022,9 +6244,312 @@ def _mv_linear_double_backward_kernel(
 @triton.jit(do_not_specialize=["B"])
 def _mv_linear_double_backward_1_kernel(
     x_ptr,
+    weight_ptr,
+    grad_grad_x_ptr,
+    grad_grad_weight_ptr,
+    contracted_ptr,
+    B,
+    N,
+    M,
+    HAS_GRAD_GRAD_X: tl.constexpr,
+    HAS_GRAD_GRAD_WEIGHT: tl.constexpr,
+    ROWS: tl.constexpr,
+    BLOCK: tl.constexpr,
+    DEPTH: tl.constexpr,
+    MATRIX: tl.constexpr,
+    REAL: tl.constexpr,
+):
+    # computes 4 fields of its factors from 4 that it reads
+    # accumulates over n in registers
+
+    row, column = tl.arange(0, ROWS)[:, None], tl.arange(0, BLOCK)[None, :]
+    across, down = tl.arange(0, DEPTH)[None, :], tl.arange(0, DEPTH)[:, None]
+    tiles = tl.cdiv(M, BLOCK)
+    b = (tl.program_id(0) // tiles).to(tl.int64) * ROWS
+    m = (tl.program_id(0) % tiles).to(tl.int64) * BLOCK
+    row_mask, column_mask = b + row < B, m + column < M
+
+    contracted_0 = tl.zeros([ROWS, BLOCK], REAL)
+    for block in range(tl.cdiv(N, DEPTH)):
+        n = tl.cast(block, tl.int64) * DEPTH
+        across_mask, down_mask = n + across < N, n + down < N
+        x_row = x_ptr + b * N + n
+        weight_row = weight_ptr + n * M + m
+        grad_grad_x_row = grad_grad_x_ptr + b * N + n
+        grad_grad_weight_row = grad_grad_weight_ptr + n * M + m
+
+        x_e = tl.load(x_row + row * N + across, mask=row_mask & across_mask, other=0.0).to(MATRIX)
+        grad_grad_x_e = tl.load(
+            grad_grad_x_row + row * N + across, mask=row_mask & across_mask & HAS_GRAD_GRAD_X, other=0.0
+        ).to(MATRIX)
+        weight_0 = tl.load(weight_row + down * M + column, mask=down_mask & column_mask, other=0.0).to(MATRIX)
+        grad_grad_weight_0 = tl.load(
+            grad_grad_weight_row + down * M + column, mask=down_mask & column_mask & HAS_GRAD_GRAD_WEIGHT, other=0.0
+        ).to(MATRIX)
+
+        contracted_0 = tl.dot(x_e, grad_grad_weight_0, contracted_0, out_dtype=REAL)
+        contracted_0 = tl.dot(grad_grad_x_e, weight_0, contracted_0, out_dtype=REAL)
+    contracted_row = contracted_ptr + b * M + m
+
+    tl.store(contracted_row + row * M + column, contracted_0, mask=row_mask & column_mask)
+
+
+@triton.jit(do_not_specialize=["B"])
+def _mv_linear_double_backward_1_stored_kernel(
+    x_ptr,
     grad_grad_x_ptr,
     operand_ptr,
+    B,
+    N,
+    HAS_GRAD_GRAD_X: tl.constexpr,
+    ROWS: tl.constexpr,
+    BLOCK: tl.constexpr,
+    REAL: tl.constexpr,
+):
+    # stores factors of matrix products, in the order in which these read them
+
+    n = _tile(tl.program_id(1) * BLOCK, ROWS, BLOCK)
+    r = _down(ROWS)
+    at = r * N + n
+    tile_mask = n < N
+
+    b = tl.program_id(0).to(tl.int64) * ROWS
+    row_mask = b + r < B
+    mask = tile_mask if ROWS == 1 else tile_mask & row_mask
+    x_row = x_ptr + b * N
+    grad_grad_x_row = grad_grad_x_ptr + b * N
+    operand_row = operand_ptr + b * 2 * N
+
+    x_e = tl.load(x_row + at, mask=mask, other=0.0).to(REAL)
+    grad_grad_x_e = tl.load(grad_grad_x_row + at, mask=mask & HAS_GRAD_GRAD_X, other=0.0).to(REAL)
+
+    tl.store(operand_row + r * 2 * N + n, x_e, mask=mask)
+    tl.store(operand_row + r * 2 * N + n + N, grad_grad_x_e, mask=mask)
+
+
+@triton.jit(do_not_specialize=["N"])
+def _mv_linear_double_backward_1_stored1_kernel(
+    weight_ptr,
+    grad_grad_weight_ptr,
+    operand1_ptr,
+    N,
+    M,
+    HAS_GRAD_GRAD_WEIGHT: tl.constexpr,
+    ROWS: tl.constexpr,
+    BLOCK: tl.constexpr,
+    REAL: tl.constexpr,
+):
+    # stores factors of matrix products, in the order in which these read them
+    NM = tl.cast(N, tl.int64) * M
+
+    start = tl.program_id(0).to(tl.int64) * BLOCK
+    tile = tl.arange(0, BLOCK)
+    mask = tile < tl.cast(N, tl.int64) * M - start
+    weight_row = weight_ptr + start
+    grad_grad_weight_row = grad_grad_weight_ptr + start
+    operand1_row = operand1_ptr + start
+
+    weight_0 = tl.load(weight_row + tile, mask=mask, other=0.0).to(REAL)
+    grad_grad_weight_0 = tl.load(grad_grad_weight_row + tile, mask=mask & HAS_GRAD_GRAD_WEIGHT, other=0.0).to(REAL)
+
+    tl.store(operand1_row + tile, grad_grad_weight_0, mask=mask)
+    tl.store(operand1_row + NM + tile, weight_0, mask=mask)
+
+
+@triton.jit(do_not_specialize=["B"])
+def _mv_linear_double_backward_2_kernel(
+    x_ptr,
+    weight_ptr,
+    grad_grad_x_ptr,
+    grad_grad_weight_ptr,
+    contracted1_ptr,
+    B,
+    N,
+    M,
+    HAS_GRAD_GRAD_X: tl.constexpr,
+    HAS_GRAD_GRAD_WEIGHT: tl.constexpr,
+    ROWS: tl.constexpr,
+    BLOCK: tl.constexpr,
+    DEPTH: tl.constexpr,
+    MATRIX: tl.constexpr,
+    REAL: tl.constexpr,
+):
+    # computes 6 fields of its factors from 6 that it reads
+    # accumulates over n in registers
+    BN = tl.cast(B, tl.int64) * N
+    NM = tl.cast(N, tl.int64) * M
+    BM = tl.cast(B, tl.int64) * M
+
+    row, column = tl.arange(0, ROWS)[:, None], tl.arange(0, BLOCK)[None, :]
+    across, down = tl.arange(0, DEPTH)[None, :], tl.arange(0, DEPTH)[:, None]
+    tiles = tl.cdiv(M, BLOCK)
+    b = (tl.program_id(0) // tiles).to(tl.int64) * ROWS
+    m = (tl.program_id(0) % tiles).to(tl.int64) * BLOCK
+    row_mask, column_mask = b + row < B, m + column < M
+
+    contracted1_0 = tl.zeros([ROWS, BLOCK], REAL)
+    contracted1_1 = tl.zeros([ROWS, BLOCK], REAL)
+    for block in range(tl.cdiv(N, DEPTH)):
+        n = tl.cast(block, tl.int64) * DEPTH
+        across_mask, down_mask = n + across < N, n + down < N
+        x_row = x_ptr + b * N + n
+        weight_row = weight_ptr + n * M + m
+        grad_grad_x_row = grad_grad_x_ptr + b * N + n
+        grad_grad_weight_row = grad_grad_weight_ptr + n * M + m
+
+        x_e1 = tl.load(x_row + BN + row * N + across, mask=row_mask & across_mask, other=0.0).to(MATRIX)
+        x_e2 = tl.load(x_row + 2 * BN + row * N + across, mask=row_mask & across_mask, other=0.0).to(MATRIX)
+        grad_grad_x_e1 = tl.load(
+            grad_grad_x_row + BN + row * N + across, mask=row_mask & across_mask & HAS_GRAD_GRAD_X, other=0.0
+        ).to(MATRIX)
+        grad_grad_x_e2 = tl.load(
+            grad_grad_x_row + 2 * BN + row * N + across, mask=row_mask & across_mask & HAS_GRAD_GRAD_X, other=0.0
+        ).to(MATRIX)
+        weight_1 = tl.load(weight_row + NM + down * M + column, mask=down_mask & column_mask, other=0.0).to(MATRIX)
+        grad_grad_weight_1 = tl.load(
+            grad_grad_weight_row + NM + down * M + column,
+            mask=down_mask & column_mask & HAS_GRAD_GRAD_WEIGHT,
+            other=0.0,
+        ).to(MATRIX)
+
+        contracted1_0 = tl.dot(grad_grad_x_e1, weight_1, contracted1_0, out_dtype=REAL)
+        contracted1_0 = tl.dot(x_e1, grad_grad_weight_1, contracted1_0, out_dtype=REAL)
+        contracted1_1 = tl.dot(grad_grad_x_e2, weight_1, contracted1_1, out_dtype=REAL)
+        contracted1_1 = tl.dot(x_e2, grad_grad_weight_1, contracted1_1, out_dtype=REAL)
+    contracted1_row = contracted1_ptr + b * M + m
+
+    tl.store(contracted1_row + row * M + column, contracted1_0, mask=row_mask & column_mask)
+    tl.store(contracted1_row + BM + row * M + column, contracted1_1, mask=row_mask & column_mask)
+
+
+@triton.jit(do_not_specialize=["B"])
+def _mv_linear_double_backward_2_stored_kernel(
+    x_ptr,
+    grad_grad_x_ptr,
     operand2_ptr,
+    B,
+    N,
+    HAS_GRAD_GRAD_X: tl.constexpr,
+    ROWS: tl.constexpr,
+    BLOCK: tl.constexpr,
+    REAL: tl.constexpr,
+):
+    # stores factors of matrix products, in the order in which these read them
+    BN = tl.cast(B, tl.int64) * N
+
+    n = _tile(tl.program_id(1) * BLOCK, ROWS, BLOCK)
+    r = _down(ROWS)
+    at = r * N + n
+    tile_mask = n < N
+
+    b = tl.program_id(0).to(tl.int64) * ROWS
+    row_mask = b + r < B
+    mask = tile_mask if ROWS == 1 else tile_mask & row_mask
+    x_row = x_ptr + b * N
+    grad_grad_x_row = grad_grad_x_ptr + b * N
+    operand2_row = operand2_ptr + b * 2 * N
+
+    x_e1 = tl.load(x_row + BN + at, mask=mask, other=0.0).to(REAL)
+    x_e2 = tl.load(x_row + 2 * BN + at, mask=mask, other=0.0).to(REAL)
+    grad_grad_x_e1 = tl.load(grad_grad_x_row + BN + at, mask=mask & HAS_GRAD_GRAD_X, other=0.0).to(REAL)
+    grad_grad_x_e2 = tl.load(grad_grad_x_row + 2 * BN + at, mask=mask & HAS_GRAD_GRAD_X, other=0.0).to(REAL)
+
+    tl.store(operand2_row + r * 2 * N + n, grad_grad_x_e1, mask=mask)
+    tl.store(operand2_row + N + r * 2 * N + n, x_e1, mask=mask)
+    tl.store(operand2_row + 2 * BN + r * 2 * N + n, grad_grad_x_e2, mask=mask)
+    tl.store(operand2_row + 2 * BN + N + r * 2 * N + n, x_e2, mask=mask)
+
+
+@triton.jit(do_not_specialize=["N"])
+def _mv_linear_double_backward_2_stored1_kernel(
+    weight_ptr,
+    grad_grad_weight_ptr,
+    operand3_ptr,
+    N,
+    M,
+    HAS_GRAD_GRAD_WEIGHT: tl.constexpr,
+    ROWS: tl.constexpr,
+    BLOCK: tl.constexpr,
+    REAL: tl.constexpr,
+):
+    # stores factors of matrix products, in the order in which these read them
+    NM = tl.cast(N, tl.int64) * M
+
+    start = tl.program_id(0).to(tl.int64) * BLOCK
+    tile = tl.arange(0, BLOCK)
+    mask = tile < tl.cast(N, tl.int64) * M - start
+    weight_row = weight_ptr + start
+    grad_grad_weight_row = grad_grad_weight_ptr + start
+    operand3_row = operand3_ptr + start
+
+    weight_1 = tl.load(weight_row + NM + tile, mask=mask, other=0.0).to(REAL)
+    grad_grad_weight_1 = tl.load(grad_grad_weight_row + NM + tile, mask=mask & HAS_GRAD_GRAD_WEIGHT, other=0.0).to(REAL)
+
+    tl.store(operand3_row + tile, weight_1, mask=mask)
+    tl.store(operand3_row + NM + tile, grad_grad_weight_1, mask=mask)
+
+
+@triton.jit(do_not_specialize=["B"])
+def _mv_linear_double_backward_3_kernel(
+    x_ptr,
+    weight_ptr,
+    grad_grad_x_ptr,
+    grad_grad_weight_ptr,
+    contracted2_ptr,
+    B,
+    N,
+    M,
+    HAS_GRAD_GRAD_X: tl.constexpr,
+    HAS_GRAD_GRAD_WEIGHT: tl.constexpr,
+    ROWS: tl.constexpr,
+    BLOCK: tl.constexpr,
+    DEPTH: tl.constexpr,
+    MATRIX: tl.constexpr,
+    REAL: tl.constexpr,
+):
+    # computes 4 fields of its factors from 4 that it reads
+    # accumulates over n in registers
+    BN = tl.cast(B, tl.int64) * N
+    NM = tl.cast(N, tl.int64) * M
+
+    row, column = tl.arange(0, ROWS)[:, None], tl.arange(0, BLOCK)[None, :]
+    across, down = tl.arange(0, DEPTH)[None, :], tl.arange(0, DEPTH)[:, None]
+    tiles = tl.cdiv(M, BLOCK)
+    b = (tl.program_id(0) // tiles).to(tl.int64) * ROWS
+    m = (tl.program_id(0) % tiles).to(tl.int64) * BLOCK
+    row_mask, column_mask = b + row < B, m + column < M
+
+    contracted2_0 = tl.zeros([ROWS, BLOCK], REAL)
+    for block in range(tl.cdiv(N, DEPTH)):
+        n = tl.cast(block, tl.int64) * DEPTH
+        across_mask, down_mask = n + across < N, n + down < N
+        x_row = x_ptr + b * N + n
+        weight_row = weight_ptr + n * M + m
+        grad_grad_x_row = grad_grad_x_ptr + b * N + n
+        grad_grad_weight_row = grad_grad_weight_ptr + n * M + m
+
+        x_e12 = tl.load(x_row + 3 * BN + row * N + across, mask=row_mask & across_mask, other=0.0).to(MATRIX)
+        grad_grad_x_e12 = tl.load(
+            grad_grad_x_row + 3 * BN + row * N + across, mask=row_mask & across_mask & HAS_GRAD_GRAD_X, other=0.0
+        ).to(MATRIX)
+        weight_2 = tl.load(weight_row + 2 * NM + down * M + column, mask=down_mask & column_mask, other=0.0).to(MATRIX)
+        grad_grad_weight_2 = tl.load(
+            grad_grad_weight_row + 2 * NM + down * M + column,
+            mask=down_mask & column_mask & HAS_GRAD_GRAD_WEIGHT,
+            other=0.0,
+        ).to(MATRIX)
+
+        contracted2_0 = tl.dot(grad_grad_x_e12, weight_2, contracted2_0, out_dtype=REAL)
+        contracted2_0 = tl.dot(x_e12, grad_grad_weight_2, contracted2_0, out_dtype=REAL)
+    contracted2_row = contracted2_ptr + b * M + m
+
+    tl.store(contracted2_row + row * M + column, contracted2_0, mask=row_mask & column_mask)
+
+
+@triton.jit(do_not_specialize=["B"])
+def _mv_linear_double_backward_3_stored_kernel(
+    x_ptr,
+    grad_grad_x_ptr,
     operand4_ptr,
     B,
     N,
@@ -6046,35 +6571,19 @@ def _mv_linear_double_backward_1_kernel(
     mask = tile_mask if ROWS == 1 else tile_mask & row_mask
     x_row = x_ptr + b * N
     grad_grad_x_row = grad_grad_x_ptr + b * N
-    operand_row = operand_ptr + b * 2 * N
-    operand2_row = operand2_ptr + b * 2 * N
     operand4_row = operand4_ptr + b * 2 * N
 
-    x_e = tl.load(x_row + at, mask=mask, other=0.0).to(REAL)
-    x_e1 = tl.load(x_row + BN + at, mask=mask, other=0.0).to(REAL)
-    x_e2 = tl.load(x_row + 2 * BN + at, mask=mask, other=0.0).to(REAL)
     x_e12 = tl.load(x_row + 3 * BN + at, mask=mask, other=0.0).to(REAL)
-    grad_grad_x_e = tl.load(grad_grad_x_row + at, mask=mask & HAS_GRAD_GRAD_X, other=0.0).to(REAL)
-    grad_grad_x_e1 = tl.load(grad_grad_x_row + BN + at, mask=mask & HAS_GRAD_GRAD_X, other=0.0).to(REAL)
-    grad_grad_x_e2 = tl.load(grad_grad_x_row + 2 * BN + at, mask=mask & HAS_GRAD_GRAD_X, other=0.0).to(REAL)
     grad_grad_x_e12 = tl.load(grad_grad_x_row + 3 * BN + at, mask=mask & HAS_GRAD_GRAD_X, other=0.0).to(REAL)
 
-    tl.store(operand_row + r * 2 * N + n, x_e, mask=mask)
-    tl.store(operand_row + r * 2 * N + n + N, grad_grad_x_e, mask=mask)
-    tl.store(operand2_row + r * 2 * N + n, grad_grad_x_e1, mask=mask)
-    tl.store(operand2_row + N + r * 2 * N + n, x_e1, mask=mask)
-    tl.store(operand2_row + 2 * BN + r * 2 * N + n, grad_grad_x_e2, mask=mask)
-    tl.store(operand2_row + 2 * BN + N + r * 2 * N + n, x_e2, mask=mask)
     tl.store(operand4_row + r * 2 * N + n, grad_grad_x_e12, mask=mask)
     tl.store(operand4_row + r * 2 * N + n + N, x_e12, mask=mask)
 
 
 @triton.jit(do_not_specialize=["N"])
-def _mv_linear_double_backward_2_kernel(
+def _mv_linear_double_backward_3_stored1_kernel(
     weight_ptr,
     grad_grad_weight_ptr,
-    operand1_ptr,
-    operand3_ptr,
     operand5_ptr,
     N,
     M,
@@ -6091,29 +6600,19 @@ def _mv_linear_double_backward_2_kernel(
     mask = tile < tl.cast(N, tl.int64) * M - start
     weight_row = weight_ptr + start
     grad_grad_weight_row = grad_grad_weight_ptr + start
-    operand1_row = operand1_ptr + start
-    operand3_row = operand3_ptr + start
     operand5_row = operand5_ptr + start
 
-    weight_0 = tl.load(weight_row + tile, mask=mask, other=0.0).to(REAL)
-    weight_1 = tl.load(weight_row + NM + tile, mask=mask, other=0.0).to(REAL)
     weight_2 = tl.load(weight_row + 2 * NM + tile, mask=mask, other=0.0).to(REAL)
-    grad_grad_weight_0 = tl.load(grad_grad_weight_row + tile, mask=mask & HAS_GRAD_GRAD_WEIGHT, other=0.0).to(REAL)
-    grad_grad_weight_1 = tl.load(grad_grad_weight_row + NM + tile, mask=mask & HAS_GRAD_GRAD_WEIGHT, other=0.0).to(REAL)
     grad_grad_weight_2 = tl.load(grad_grad_weight_row + 2 * NM + tile, mask=mask & HAS_GRAD_GRAD_WEIGHT, other=0.0).to(
         REAL
     )
 
-    tl.store(operand1_row + tile, grad_grad_weight_0, mask=mask)
-    tl.store(operand1_row + NM + tile, weight_0, mask=mask)
-    tl.store(operand3_row + tile, weight_1, mask=mask)
-    tl.store(operand3_row + NM + tile, grad_grad_weight_1, mask=mask)
     tl.store(operand5_row + tile, weight_2, mask=mask)
     tl.store(operand5_row + NM + tile, grad_grad_weight_2, mask=mask)
 
 
 @triton.jit(do_not_specialize=["B"])
-def _mv_linear_double_backward_3_kernel(
+def _mv_linear_double_backward_4_kernel(
     grad_grad_bias_ptr,
     contracted_ptr,
     contracted1_ptr,
@@ -7446,42 +7945,58 @@ def _fc_layer_with_normalize_1_kernel(
     operand5_ptr,
     N,
     M,
+    N_INNERMOST: tl.constexpr,
     ROWS: tl.constexpr,
     BLOCK: tl.constexpr,
     REAL: tl.constexpr,
 ):
     # stores factors of matrix products, in the order in which these read them
+    # turns its tiles for products in tf32, which are faster with n innermost
     NM = tl.cast(N, tl.int64) * M
+    operand1_n = 1 if N_INNERMOST else M
+    operand1_m = tl.cast(N, tl.int64) * 3 if N_INNERMOST else 1
+    operand1_N = tl.cast(N, tl.int64) * operand1_n
+    operand3_n = 1 if N_INNERMOST else M
+    operand3_m = tl.cast(N, tl.int64) * 4 if N_INNERMOST else 1
+    operand3_N = tl.cast(N, tl.int64) * operand3_n
+    operand5_n = 1 if N_INNERMOST else M
+    operand5_m = tl.cast(N, tl.int64) * 3 if N_INNERMOST else 1
+    operand5_N = tl.cast(N, tl.int64) * operand5_n
 
-    start = tl.program_id(0).to(tl.int64) * BLOCK
-    tile = tl.arange(0, BLOCK)
-    mask = tile < tl.cast(N, tl.int64) * M - start
-    gp_weight_row = gp_weight_ptr + start
-    operand1_row = operand1_ptr + start
-    operand3_row = operand3_ptr + start
-    operand5_row = operand5_ptr + start
+    m = _tile(tl.program_id(1) * BLOCK, ROWS, BLOCK)
+    r = _down(ROWS)
+    at = r * M + m
+    tile_mask = m < M
 
-    gp_weight_000 = tl.load(gp_weight_row + tile, mask=mask, other=0.0).to(REAL)
-    gp_weight_011 = tl.load(gp_weight_row + NM + tile, mask=mask, other=0.0).to(REAL)
-    gp_weight_022 = tl.load(gp_weight_row + 2 * NM + tile, mask=mask, other=0.0).to(REAL)
-    gp_weight_101 = tl.load(gp_weight_row + 3 * NM + tile, mask=mask, other=0.0).to(REAL)
-    gp_weight_110 = tl.load(gp_weight_row + 4 * NM + tile, mask=mask, other=0.0).to(REAL)
-    gp_weight_112 = tl.load(gp_weight_row + 5 * NM + tile, mask=mask, other=0.0).to(REAL)
-    gp_weight_121 = tl.load(gp_weight_row + 6 * NM + tile, mask=mask, other=0.0).to(REAL)
-    gp_weight_202 = tl.load(gp_weight_row + 7 * NM + tile, mask=mask, other=0.0).to(REAL)
-    gp_weight_211 = tl.load(gp_weight_row + 8 * NM + tile, mask=mask, other=0.0).to(REAL)
-    gp_weight_220 = tl.load(gp_weight_row + 9 * NM + tile, mask=mask, other=0.0).to(REAL)
+    n = tl.program_id(0).to(tl.int64) * ROWS
+    row_mask = n + r < N
+    mask = tile_mask if ROWS == 1 else tile_mask & row_mask
+    gp_weight_row = gp_weight_ptr + n * M
+    operand1_row = operand1_ptr + n * operand1_n
+    operand3_row = operand3_ptr + n * operand3_n
+    operand5_row = operand5_ptr + n * operand5_n
 
-    tl.store(operand1_row + tile, gp_weight_000, mask=mask)
-    tl.store(operand1_row + NM + tile, gp_weight_101, mask=mask)
-    tl.store(operand1_row + 2 * NM + tile, gp_weight_202, mask=mask)
-    tl.store(operand3_row + tile, gp_weight_011, mask=mask)
-    tl.store(operand3_row + NM + tile, gp_weight_110, mask=mask)
-    tl.store(operand3_row + 2 * NM + tile, gp_weight_112, mask=mask)
-    tl.store(operand3_row + 3 * NM + tile, gp_weight_211, mask=mask)
-    tl.store(operand5_row + tile, gp_weight_022, mask=mask)
-    tl.store(operand5_row + NM + tile, gp_weight_121, mask=mask)
-    tl.store(operand5_row + 2 * NM + tile, gp_weight_220, mask=mask)
+    gp_weight_000 = tl.load(gp_weight_row + at, mask=mask, other=0.0).to(REAL)
+    gp_weight_011 = tl.load(gp_weight_row + NM + at, mask=mask, other=0.0).to(REAL)
+    gp_weight_022 = tl.load(gp_weight_row + 2 * NM + at, mask=mask, other=0.0).to(REAL)
+    gp_weight_101 = tl.load(gp_weight_row + 3 * NM + at, mask=mask, other=0.0).to(REAL)
+    gp_weight_110 = tl.load(gp_weight_row + 4 * NM + at, mask=mask, other=0.0).to(REAL)
+    gp_weight_112 = tl.load(gp_weight_row + 5 * NM + at, mask=mask, other=0.0).to(REAL)
+    gp_weight_121 = tl.load(gp_weight_row + 6 * NM + at, mask=mask, other=0.0).to(REAL)
+    gp_weight_202 = tl.load(gp_weight_row + 7 * NM + at, mask=mask, other=0.0).to(REAL)
+    gp_weight_211 = tl.load(gp_weight_row + 8 * NM + at, mask=mask, other=0.0).to(REAL)
+    gp_weight_220 = tl.load(gp_weight_row + 9 * NM + at, mask=mask, other=0.0).to(REAL)
+
+    tl.store(operand1_row + r * operand1_n + m * operand1_m, gp_weight_000, mask=mask)
+    tl.store(operand1_row + operand1_N + r * operand1_n + m * operand1_m, gp_weight_101, mask=mask)
+    tl.store(operand1_row + 2 * operand1_N + r * operand1_n + m * operand1_m, gp_weight_202, mask=mask)
+    tl.store(operand3_row + r * operand3_n + m * operand3_m, gp_weight_011, mask=mask)
+    tl.store(operand3_row + operand3_N + r * operand3_n + m * operand3_m, gp_weight_110, mask=mask)
+    tl.store(operand3_row + 2 * operand3_N + r * operand3_n + m * operand3_m, gp_weight_112, mask=mask)
+    tl.store(operand3_row + 3 * operand3_N + r * operand3_n + m * operand3_m, gp_weight_211, mask=mask)
+    tl.store(operand5_row + r * operand5_n + m * operand5_m, gp_weight_022, mask=mask)
+    tl.store(operand5_row + operand5_N + r * operand5_n + m * operand5_m, gp_weight_121, mask=mask)
+    tl.store(operand5_row + 2 * operand5_N + r * operand5_n + m * operand5_m, gp_weight_220, mask=mask)
 
 
 @triton.jit(do_not_specialize=["B"])
@@ -7638,12 +8153,24 @@ def _fc_layer_with_normalize_backward_kernel(
     operand4_ptr,
     B,
     N,
+    B_INNERMOST: tl.constexpr,
     ROWS: tl.constexpr,
     BLOCK: tl.constexpr,
     REAL: tl.constexpr,
 ):
     # stores factors of matrix products, in the order in which these read them
+    # turns its tiles for products in tf32, which are faster with b innermost
     BN = tl.cast(B, tl.int64) * N
+    operand_b = 1 if B_INNERMOST else 3 * N
+    operand_n = tl.cast(B, tl.int64) if B_INNERMOST else 1
+    operand_N = tl.cast(N, tl.int64) * operand_n
+    operand2_b = 1 if B_INNERMOST else 4 * N
+    operand2_n = tl.cast(B, tl.int64) * 2 if B_INNERMOST else 1
+    operand2_B = tl.cast(B, tl.int64) * operand2_b
+    operand2_N = tl.cast(N, tl.int64) * operand2_n
+    operand4_b = 1 if B_INNERMOST else 3 * N
+    operand4_n = tl.cast(B, tl.int64) if B_INNERMOST else 1
+    operand4_N = tl.cast(N, tl.int64) * operand4_n
 
     n = _tile(tl.program_id(1) * BLOCK, ROWS, BLOCK)
     r = _down(ROWS)
@@ -7661,9 +8188,9 @@ def _fc_layer_with_normalize_backward_kernel(
     saved_product_row = saved_product_ptr + b * N
     saved_product1_row = saved_product1_ptr + b * N
     saved_product2_row = saved_product2_ptr + b * N
-    operand_row = operand_ptr + b * 3 * N
-    operand2_row = operand2_ptr + b * 4 * N
-    operand4_row = operand4_ptr + b * 3 * N
+    operand_row = operand_ptr + b * operand_b
+    operand2_row = operand2_ptr + b * operand2_b
+    operand4_row = operand4_ptr + b * operand4_b
 
     x_e = tl.load(x_row + at, mask=mask, other=0.0).to(REAL)
     x_e1 = tl.load(x_row + BN + at, mask=mask, other=0.0).to(REAL)
@@ -7704,20 +8231,20 @@ def _fc_layer_with_normalize_backward_kernel(
     xy_121_e12 = gelu_x_e1 * gelu_y_e2 - gelu_x_e2 * gelu_y_e1
     xy_220_e12 = gelu_x_e12 * gelu_y_e
 
-    tl.store(operand_row + r * 3 * N + n, operand_0, mask=mask)
-    tl.store(operand_row + r * 3 * N + n + N, xy_000_e, mask=mask)
-    tl.store(operand_row + r * 3 * N + n + 2 * N, xy_101_e, mask=mask)
-    tl.store(operand2_row + r * 4 * N + n, xy_011_e1, mask=mask)
-    tl.store(operand2_row + N + r * 4 * N + n, xy_110_e1, mask=mask)
-    tl.store(operand2_row + 2 * N + r * 4 * N + n, operand2_2, mask=mask)
-    tl.store(operand2_row + 3 * N + r * 4 * N + n, xy_211_e1, mask=mask)
-    tl.store(operand2_row + 4 * BN + r * 4 * N + n, xy_011_e2, mask=mask)
-    tl.store(operand2_row + 4 * BN + N + r * 4 * N + n, xy_110_e2, mask=mask)
-    tl.store(operand2_row + 4 * BN + 2 * N + r * 4 * N + n, operand2_6, mask=mask)
-    tl.store(operand2_row + 4 * BN + 3 * N + r * 4 * N + n, xy_211_e2, mask=mask)
-    tl.store(operand4_row + r * 3 * N + n, xy_022_e12, mask=mask)
-    tl.store(operand4_row + r * 3 * N + n + N, xy_121_e12, mask=mask)
-    tl.store(operand4_row + r * 3 * N + n + 2 * N, xy_220_e12, mask=mask)
+    tl.store(operand_row + r * operand_b + n * operand_n, operand_0, mask=mask)
+    tl.store(operand_row + r * operand_b + n * operand_n + operand_N, xy_000_e, mask=mask)
+    tl.store(operand_row + r * operand_b + n * operand_n + 2 * operand_N, xy_101_e, mask=mask)
+    tl.store(operand2_row + r * operand2_b + n * operand2_n, xy_011_e1, mask=mask)
+    tl.store(operand2_row + operand2_N + r * operand2_b + n * operand2_n, xy_110_e1, mask=mask)
+    tl.store(operand2_row + 2 * operand2_N + r * operand2_b + n * operand2_n, operand2_2, mask=mask)
+    tl.store(operand2_row + 3 * operand2_N + r * operand2_b + n * operand2_n, xy_211_e1, mask=mask)
+    tl.store(operand2_row + operand2_B + r * operand2_b + n * operand2_n, xy_011_e2, mask=mask)
+    tl.store(operand2_row + operand2_B + operand2_N + r * operand2_b + n * operand2_n, xy_110_e2, mask=mask)
+    tl.store(operand2_row + operand2_B + 2 * operand2_N + r * operand2_b + n * operand2_n, operand2_6, mask=mask)
+    tl.store(operand2_row + operand2_B + 3 * operand2_N + r * operand2_b + n * operand2_n, xy_211_e2, mask=mask)
+    tl.store(operand4_row + r * operand4_b + n * operand4_n, xy_022_e12, mask=mask)
+    tl.store(operand4_row + r * operand4_b + n * operand4_n + operand4_N, xy_121_e12, mask=mask)
+    tl.store(operand4_row + r * operand4_b + n * operand4_n + 2 * operand4_N, xy_220_e12, mask=mask)
 
 
 @triton.jit(do_not_specialize=["B"])
@@ -7937,9 +8464,6 @@ def _fc_layer_with_normalize_backward_3_kernel(
     operand6_ptr,
     operand7_ptr,
     operand8_ptr,
-    operand9_ptr,
-    operand10_ptr,
-    operand11_ptr,
     N,
     M,
     ROWS: tl.constexpr,
@@ -7949,53 +8473,35 @@ def _fc_layer_with_normalize_backward_3_kernel(
     # stores factors of matrix products, in the order in which these read them
     NM = tl.cast(N, tl.int64) * M
 
-    m = _tile(tl.program_id(1) * BLOCK, ROWS, BLOCK)
-    r = _down(ROWS)
-    at = r * M + m
-    tile_mask = m < M
+    start = tl.program_id(0).to(tl.int64) * BLOCK
+    tile = tl.arange(0, BLOCK)
+    mask = tile < tl.cast(N, tl.int64) * M - start
+    gp_weight_row = gp_weight_ptr + start
+    operand6_row = operand6_ptr + start
+    operand7_row = operand7_ptr + start
+    operand8_row = operand8_ptr + start
 
-    n = tl.program_id(0).to(tl.int64) * ROWS
-    row_mask = n + r < N
-    mask = tile_mask if ROWS == 1 else tile_mask & row_mask
-    gp_weight_row = gp_weight_ptr + n * M
-    operand6_row = operand6_ptr + n * M
-    operand7_row = operand7_ptr + n * M
-    operand8_row = operand8_ptr + n * M
-    operand9_row = operand9_ptr + n
-    operand10_row = operand10_ptr + n
-    operand11_row = operand11_ptr + n
+    gp_weight_000 = tl.load(gp_weight_row + tile, mask=mask, other=0.0).to(REAL)
+    gp_weight_011 = tl.load(gp_weight_row + NM + tile, mask=mask, other=0.0).to(REAL)
+    gp_weight_022 = tl.load(gp_weight_row + 2 * NM + tile, mask=mask, other=0.0).to(REAL)
+    gp_weight_101 = tl.load(gp_weight_row + 3 * NM + tile, mask=mask, other=0.0).to(REAL)
+    gp_weight_110 = tl.load(gp_weight_row + 4 * NM + tile, mask=mask, other=0.0).to(REAL)
+    gp_weight_112 = tl.load(gp_weight_row + 5 * NM + tile, mask=mask, other=0.0).to(REAL)
+    gp_weight_121 = tl.load(gp_weight_row + 6 * NM + tile, mask=mask, other=0.0).to(REAL)
+    gp_weight_202 = tl.load(gp_weight_row + 7 * NM + tile, mask=mask, other=0.0).to(REAL)
+    gp_weight_211 = tl.load(gp_weight_row + 8 * NM + tile, mask=mask, other=0.0).to(REAL)
+    gp_weight_220 = tl.load(gp_weight_row + 9 * NM + tile, mask=mask, other=0.0).to(REAL)
 
-    gp_weight_000 = tl.load(gp_weight_row + at, mask=mask, other=0.0).to(REAL)
-    gp_weight_011 = tl.load(gp_weight_row + NM + at, mask=mask, other=0.0).to(REAL)
-    gp_weight_022 = tl.load(gp_weight_row + 2 * NM + at, mask=mask, other=0.0).to(REAL)
-    gp_weight_101 = tl.load(gp_weight_row + 3 * NM + at, mask=mask, other=0.0).to(REAL)
-    gp_weight_110 = tl.load(gp_weight_row + 4 * NM + at, mask=mask, other=0.0).to(REAL)
-    gp_weight_112 = tl.load(gp_weight_row + 5 * NM + at, mask=mask, other=0.0).to(REAL)
-    gp_weight_121 = tl.load(gp_weight_row + 6 * NM + at, mask=mask, other=0.0).to(REAL)
-    gp_weight_202 = tl.load(gp_weight_row + 7 * NM + at, mask=mask, other=0.0).to(REAL)
-    gp_weight_211 = tl.load(gp_weight_row + 8 * NM + at, mask=mask, other=0.0).to(REAL)
-    gp_weight_220 = tl.load(gp_weight_row + 9 * NM + at, mask=mask, other=0.0).to(REAL)
-
-    tl.store(operand6_row + at, gp_weight_022, mask=mask)
-    tl.store(operand6_row + NM + at, gp_weight_121, mask=mask)
-    tl.store(operand6_row + 2 * NM + at, gp_weight_220, mask=mask)
-    tl.store(operand7_row + at, gp_weight_011, mask=mask)
-    tl.store(operand7_row + NM + at, gp_weight_110, mask=mask)
-    tl.store(operand7_row + 2 * NM + at, gp_weight_112, mask=mask)
-    tl.store(operand7_row + 3 * NM + at, gp_weight_211, mask=mask)
-    tl.store(operand8_row + at, gp_weight_000, mask=mask)
-    tl.store(operand8_row + NM + at, gp_weight_101, mask=mask)
-    tl.store(operand8_row + 2 * NM + at, gp_weight_202, mask=mask)
-    tl.store(operand9_row + r + m * 3 * N, gp_weight_022, mask=mask)
-    tl.store(operand9_row + r + m * 3 * N + N, gp_weight_121, mask=mask)
-    tl.store(operand9_row + r + m * 3 * N + 2 * N, gp_weight_220, mask=mask)
-    tl.store(operand10_row + r + m * 4 * N, gp_weight_011, mask=mask)
-    tl.store(operand10_row + r + m * 4 * N + N, gp_weight_110, mask=mask)
-    tl.store(operand10_row + r + m * 4 * N + 2 * N, gp_weight_112, mask=mask)
-    tl.store(operand10_row + r + m * 4 * N + 3 * N, gp_weight_211, mask=mask)
-    tl.store(operand11_row + r + m * 3 * N, gp_weight_000, mask=mask)
-    tl.store(operand11_row + r + m * 3 * N + N, gp_weight_101, mask=mask)
-    tl.store(operand11_row + r + m * 3 * N + 2 * N, gp_weight_202, mask=mask)
+    tl.store(operand6_row + tile, gp_weight_022, mask=mask)
+    tl.store(operand6_row + NM + tile, gp_weight_121, mask=mask)
+    tl.store(operand6_row + 2 * NM + tile, gp_weight_220, mask=mask)
+    tl.store(operand7_row + tile, gp_weight_011, mask=mask)
+    tl.store(operand7_row + NM + tile, gp_weight_110, mask=mask)
+    tl.store(operand7_row + 2 * NM + tile, gp_weight_112, mask=mask)
+    tl.store(operand7_row + 3 * NM + tile, gp_weight_211, mask=mask)
+    tl.store(operand8_row + tile, gp_weight_000, mask=mask)
+    tl.store(operand8_row + NM + tile, gp_weight_101, mask=mask)
+    tl.store(operand8_row + 2 * NM + tile, gp_weight_202, mask=mask)
 
 
 @triton.jit(do_not_specialize=["B"])
@@ -8008,15 +8514,9 @@ def _fc_layer_with_normalize_backward_4_kernel(
     contracted3_ptr,
     contracted4_ptr,
     contracted5_ptr,
-    contracted6_along_b_n_ptr,
-    contracted7_along_b_n_ptr,
-    contracted8_along_b_n_ptr,
-    operand12_ptr,
-    operand13_ptr,
-    operand14_ptr,
-    operand15_ptr,
-    operand16_ptr,
-    operand17_ptr,
+    operand9_ptr,
+    operand10_ptr,
+    operand11_ptr,
     B,
     N,
     ROWS: tl.constexpr,
@@ -8045,15 +8545,9 @@ def _fc_layer_with_normalize_backward_4_kernel(
     contracted3_row = contracted3_ptr + b * 3 * N
     contracted4_row = contracted4_ptr + b * 4 * N
     contracted5_row = contracted5_ptr + b * 3 * N
-    contracted6_along_b_n_row = contracted6_along_b_n_ptr + b * 3 * N
-    contracted7_along_b_n_row = contracted7_along_b_n_ptr + b * 4 * N
-    contracted8_along_b_n_row = contracted8_along_b_n_ptr + b * 3 * N
-    operand12_row = operand12_ptr + b * N
-    operand13_row = operand13_ptr + b * N
-    operand14_row = operand14_ptr + b * N
-    operand15_row = operand15_ptr + b * N
-    operand16_row = operand16_ptr + b * N
-    operand17_row = operand17_ptr + b * N
+    operand9_row = operand9_ptr + b * N
+    operand10_row = operand10_ptr + b * N
+    operand11_row = operand11_ptr + b * N
 
     x_e = tl.load(x_row + at, mask=mask, other=0.0).to(REAL)
     x_e1 = tl.load(x_row + BN + at, mask=mask, other=0.0).to(REAL)
@@ -8081,48 +8575,6 @@ def _fc_layer_with_normalize_backward_4_kernel(
     contracted5_grad_xy_000_e = tl.load(contracted5_row + r * 3 * N + n, mask=mask, other=0.0).to(REAL)
     contracted5_grad_xy_101_e = tl.load(contracted5_row + r * 3 * N + n + N, mask=mask, other=0.0).to(REAL)
     contracted5_grad_xy_202_e = tl.load(contracted5_row + r * 3 * N + n + 2 * N, mask=mask, other=0.0).to(REAL)
-    contracted6_along_b_n_grad_xy_022_e12 = tl.load(contracted6_along_b_n_row + r * 3 * N + n, mask=mask, other=0.0).to(
-        REAL
-    )
-    contracted6_along_b_n_grad_xy_121_e12 = tl.load(
-        contracted6_along_b_n_row + r * 3 * N + n + N, mask=mask, other=0.0
-    ).to(REAL)
-    contracted6_along_b_n_grad_xy_220_e12 = tl.load(
-        contracted6_along_b_n_row + r * 3 * N + n + 2 * N, mask=mask, other=0.0
-    ).to(REAL)
-    contracted7_along_b_n_grad_xy_011_e1 = tl.load(contracted7_along_b_n_row + r * 4 * N + n, mask=mask, other=0.0).to(
-        REAL
-    )
-    contracted7_along_b_n_grad_xy_110_e1 = tl.load(
-        contracted7_along_b_n_row + N + r * 4 * N + n, mask=mask, other=0.0
-    ).to(REAL)
-    contracted7_along_b_n_grad_xy_112_e1 = tl.load(
-        contracted7_along_b_n_row + 2 * N + r * 4 * N + n, mask=mask, other=0.0
-    ).to(REAL)
-    contracted7_along_b_n_grad_xy_211_e1 = tl.load(
-        contracted7_along_b_n_row + 3 * N + r * 4 * N + n, mask=mask, other=0.0
-    ).to(REAL)
-    contracted7_along_b_n_grad_xy_011_e2 = tl.load(
-        contracted7_along_b_n_row + 4 * BN + r * 4 * N + n, mask=mask, other=0.0
-    ).to(REAL)
-    contracted7_along_b_n_grad_xy_110_e2 = tl.load(
-        contracted7_along_b_n_row + 4 * BN + N + r * 4 * N + n, mask=mask, other=0.0
-    ).to(REAL)
-    contracted7_along_b_n_grad_xy_112_e2 = tl.load(
-        contracted7_along_b_n_row + 4 * BN + 2 * N + r * 4 * N + n, mask=mask, other=0.0
-    ).to(REAL)
-    contracted7_along_b_n_grad_xy_211_e2 = tl.load(
-        contracted7_along_b_n_row + 4 * BN + 3 * N + r * 4 * N + n, mask=mask, other=0.0
-    ).to(REAL)
-    contracted8_along_b_n_grad_xy_000_e = tl.load(contracted8_along_b_n_row + r * 3 * N + n, mask=mask, other=0.0).to(
-        REAL
-    )
-    contracted8_along_b_n_grad_xy_101_e = tl.load(
-        contracted8_along_b_n_row + r * 3 * N + n + N, mask=mask, other=0.0
-    ).to(REAL)
-    contracted8_along_b_n_grad_xy_202_e = tl.load(
-        contracted8_along_b_n_row + r * 3 * N + n + 2 * N, mask=mask, other=0.0
-    ).to(REAL)
 
     y_e = linear_bias_e + saved_product_0
     t0 = 0.7071067811865476 * y_e
@@ -8134,7 +8586,6 @@ def _fc_layer_with_normalize_backward_4_kernel(
     gelu_x_e = x_e * gate_x
     grad_gelu_y_e = gelu_x_e12 * contracted3_grad_xy_220_e12 + gelu_x_e2 * contracted4_grad_xy_110_e2
     grad_gelu_y_e += gelu_x_e1 * contracted4_grad_xy_110_e1 + gelu_x_e * contracted5_grad_xy_000_e
-    t1 = 1.1283791670955126 * tl.exp(-t0 * t0)
     y_e12 = linear_bias_e12 + saved_product2_0
     grad_gelu_y_e12 = gelu_x_e * contracted3_grad_xy_022_e12 + gelu_x_e1 * contracted4_grad_xy_112_e2
     grad_gelu_y_e12 += -gelu_x_e2 * contracted4_grad_xy_112_e1 - gelu_x_e12 * contracted5_grad_xy_202_e
@@ -8146,41 +8597,16 @@ def _fc_layer_with_normalize_backward_4_kernel(
     grad_gelu_y_e1 += -gelu_x_e2 * contracted3_grad_xy_121_e12 - gelu_x_e12 * contracted4_grad_xy_211_e2
     grad_gate_y = y_e12 * grad_gelu_y_e12 + y_e2 * grad_gelu_y_e2 + y_e1 * grad_gelu_y_e1
     grad_gate_y += y_e * grad_gelu_y_e
-    grad_y_e = gate_y * grad_gelu_y_e + 0.7071067811865476 * (t1 * (0.5 * grad_gate_y))
+    t1 = 0.7071067811865476 * (1.1283791670955126 * tl.exp(-t0 * t0) * (0.5 * grad_gate_y))
+    grad_y_e = gate_y * grad_gelu_y_e + t1
     grad_y_e1 = gate_y * grad_gelu_y_e1
     grad_y_e2 = gate_y * grad_gelu_y_e2
     grad_y_e12 = gate_y * grad_gelu_y_e12
-    grad_gelu_y_e_2 = gelu_x_e12 * contracted6_along_b_n_grad_xy_220_e12
-    grad_gelu_y_e_2 += gelu_x_e2 * contracted7_along_b_n_grad_xy_110_e2
-    grad_gelu_y_e_2 += gelu_x_e1 * contracted7_along_b_n_grad_xy_110_e1
-    grad_gelu_y_e_2 += gelu_x_e * contracted8_along_b_n_grad_xy_000_e
-    grad_gelu_y_e12_2 = gelu_x_e * contracted6_along_b_n_grad_xy_022_e12
-    grad_gelu_y_e12_2 += gelu_x_e1 * contracted7_along_b_n_grad_xy_112_e2
-    grad_gelu_y_e12_2 += -gelu_x_e2 * contracted7_along_b_n_grad_xy_112_e1
-    grad_gelu_y_e12_2 += -gelu_x_e12 * contracted8_along_b_n_grad_xy_202_e
-    grad_gelu_y_e2_2 = gelu_x_e1 * contracted6_along_b_n_grad_xy_121_e12
-    grad_gelu_y_e2_2 += gelu_x_e * contracted7_along_b_n_grad_xy_011_e2
-    grad_gelu_y_e2_2 += gelu_x_e12 * contracted7_along_b_n_grad_xy_211_e1
-    grad_gelu_y_e2_2 += gelu_x_e2 * contracted8_along_b_n_grad_xy_101_e
-    grad_gelu_y_e1_2 = gelu_x_e * contracted7_along_b_n_grad_xy_011_e1
-    grad_gelu_y_e1_2 += gelu_x_e1 * contracted8_along_b_n_grad_xy_101_e
-    grad_gelu_y_e1_2 += -gelu_x_e2 * contracted6_along_b_n_grad_xy_121_e12
-    grad_gelu_y_e1_2 += -gelu_x_e12 * contracted7_along_b_n_grad_xy_211_e2
-    grad_gate_y_2 = y_e12 * grad_gelu_y_e12_2 + y_e2 * grad_gelu_y_e2_2 + y_e1 * grad_gelu_y_e1_2
-    grad_gate_y_2 += y_e * grad_gelu_y_e_2
-    grad_y_e_2 = gate_y * grad_gelu_y_e_2 + 0.7071067811865476 * (t1 * (0.5 * grad_gate_y_2))
-    grad_y_e1_2 = gate_y * grad_gelu_y_e1_2
-    grad_y_e2_2 = gate_y * grad_gelu_y_e2_2
-    grad_y_e12_2 = gate_y * grad_gelu_y_e12_2
 
-    tl.store(operand12_row + at, grad_y_e, mask=mask)
-    tl.store(operand13_row + at, grad_y_e1, mask=mask)
-    tl.store(operand13_row + BN + at, grad_y_e2, mask=mask)
-    tl.store(operand14_row + at, grad_y_e12, mask=mask)
-    tl.store(operand15_row + at, grad_y_e_2, mask=mask)
-    tl.store(operand16_row + at, grad_y_e1_2, mask=mask)
-    tl.store(operand16_row + BN + at, grad_y_e2_2, mask=mask)
-    tl.store(operand17_row + at, grad_y_e12_2, mask=mask)
+    tl.store(operand9_row + at, grad_y_e, mask=mask)
+    tl.store(operand10_row + at, grad_y_e1, mask=mask)
+    tl.store(operand10_row + BN + at, grad_y_e2, mask=mask)
+    tl.store(operand11_row + at, grad_y_e12, mask=mask)
 
 
 @triton.jit(do_not_specialize=["B"])
@@ -8190,12 +8616,12 @@ def _fc_layer_with_normalize_backward_5_kernel(
     saved_product_ptr,
     saved_product1_ptr,
     saved_product2_ptr,
-    contracted9_ptr,
-    contracted10_ptr,
-    contracted11_ptr,
-    contracted6_along_b_n_ptr,
-    contracted7_along_b_n_ptr,
-    contracted8_along_b_n_ptr,
+    contracted3_ptr,
+    contracted4_ptr,
+    contracted5_ptr,
+    contracted6_ptr,
+    contracted7_ptr,
+    contracted8_ptr,
     grad_x_ptr,
     grad_linear_bias_ptr,
     B,
@@ -8231,12 +8657,12 @@ def _fc_layer_with_normalize_backward_5_kernel(
         saved_product_row = saved_product_ptr + b * N
         saved_product1_row = saved_product1_ptr + b * N
         saved_product2_row = saved_product2_ptr + b * N
-        contracted9_row = contracted9_ptr + b * N
-        contracted10_row = contracted10_ptr + b * N
-        contracted11_row = contracted11_ptr + b * N
-        contracted6_along_b_n_row = contracted6_along_b_n_ptr + b * 3 * N
-        contracted7_along_b_n_row = contracted7_along_b_n_ptr + b * 4 * N
-        contracted8_along_b_n_row = contracted8_along_b_n_ptr + b * 3 * N
+        contracted3_row = contracted3_ptr + b * 3 * N
+        contracted4_row = contracted4_ptr + b * 4 * N
+        contracted5_row = contracted5_ptr + b * 3 * N
+        contracted6_row = contracted6_ptr + b * N
+        contracted7_row = contracted7_ptr + b * N
+        contracted8_row = contracted8_ptr + b * N
         grad_x_row = grad_x_ptr + b * N
 
         x_e = tl.load(x_row + at, mask=mask, other=0.0).to(REAL)
@@ -8247,52 +8673,30 @@ def _fc_layer_with_normalize_backward_5_kernel(
         saved_product1_0 = tl.load(saved_product1_row + at, mask=mask, other=0.0).to(REAL)
         saved_product1_1 = tl.load(saved_product1_row + BN + at, mask=mask, other=0.0).to(REAL)
         saved_product2_0 = tl.load(saved_product2_row + at, mask=mask, other=0.0).to(REAL)
-        contracted9_0 = tl.load(contracted9_row + at, mask=mask, other=0.0).to(REAL)
-        contracted10_0 = tl.load(contracted10_row + at, mask=mask, other=0.0).to(REAL)
-        contracted10_1 = tl.load(contracted10_row + BN + at, mask=mask, other=0.0).to(REAL)
-        contracted11_0 = tl.load(contracted11_row + at, mask=mask, other=0.0).to(REAL)
-        contracted6_along_b_n_grad_xy_022_e12 = tl.load(
-            contracted6_along_b_n_row + r * 3 * N + n, mask=mask, other=0.0
-        ).to(REAL)
-        contracted6_along_b_n_grad_xy_121_e12 = tl.load(
-            contracted6_along_b_n_row + r * 3 * N + n + N, mask=mask, other=0.0
-        ).to(REAL)
-        contracted6_along_b_n_grad_xy_220_e12 = tl.load(
-            contracted6_along_b_n_row + r * 3 * N + n + 2 * N, mask=mask, other=0.0
-        ).to(REAL)
-        contracted7_along_b_n_grad_xy_011_e1 = tl.load(
-            contracted7_along_b_n_row + r * 4 * N + n, mask=mask, other=0.0
-        ).to(REAL)
-        contracted7_along_b_n_grad_xy_110_e1 = tl.load(
-            contracted7_along_b_n_row + N + r * 4 * N + n, mask=mask, other=0.0
-        ).to(REAL)
-        contracted7_along_b_n_grad_xy_112_e1 = tl.load(
-            contracted7_along_b_n_row + 2 * N + r * 4 * N + n, mask=mask, other=0.0
-        ).to(REAL)
-        contracted7_along_b_n_grad_xy_211_e1 = tl.load(
-            contracted7_along_b_n_row + 3 * N + r * 4 * N + n, mask=mask, other=0.0
-        ).to(REAL)
-        contracted7_along_b_n_grad_xy_011_e2 = tl.load(
-            contracted7_along_b_n_row + 4 * BN + r * 4 * N + n, mask=mask, other=0.0
-        ).to(REAL)
-        contracted7_along_b_n_grad_xy_110_e2 = tl.load(
-            contracted7_along_b_n_row + 4 * BN + N + r * 4 * N + n, mask=mask, other=0.0
-        ).to(REAL)
-        contracted7_along_b_n_grad_xy_112_e2 = tl.load(
-            contracted7_along_b_n_row + 4 * BN + 2 * N + r * 4 * N + n, mask=mask, other=0.0
-        ).to(REAL)
-        contracted7_along_b_n_grad_xy_211_e2 = tl.load(
-            contracted7_along_b_n_row + 4 * BN + 3 * N + r * 4 * N + n, mask=mask, other=0.0
-        ).to(REAL)
-        contracted8_along_b_n_grad_xy_000_e = tl.load(
-            contracted8_along_b_n_row + r * 3 * N + n, mask=mask, other=0.0
-        ).to(REAL)
-        contracted8_along_b_n_grad_xy_101_e = tl.load(
-            contracted8_along_b_n_row + r * 3 * N + n + N, mask=mask, other=0.0
-        ).to(REAL)
-        contracted8_along_b_n_grad_xy_202_e = tl.load(
-            contracted8_along_b_n_row + r * 3 * N + n + 2 * N, mask=mask, other=0.0
-        ).to(REAL)
+        contracted3_grad_xy_022_e12 = tl.load(contracted3_row + r * 3 * N + n, mask=mask, other=0.0).to(REAL)
+        contracted3_grad_xy_121_e12 = tl.load(contracted3_row + r * 3 * N + n + N, mask=mask, other=0.0).to(REAL)
+        contracted3_grad_xy_220_e12 = tl.load(contracted3_row + r * 3 * N + n + 2 * N, mask=mask, other=0.0).to(REAL)
+        contracted4_grad_xy_011_e1 = tl.load(contracted4_row + r * 4 * N + n, mask=mask, other=0.0).to(REAL)
+        contracted4_grad_xy_110_e1 = tl.load(contracted4_row + N + r * 4 * N + n, mask=mask, other=0.0).to(REAL)
+        contracted4_grad_xy_112_e1 = tl.load(contracted4_row + 2 * N + r * 4 * N + n, mask=mask, other=0.0).to(REAL)
+        contracted4_grad_xy_211_e1 = tl.load(contracted4_row + 3 * N + r * 4 * N + n, mask=mask, other=0.0).to(REAL)
+        contracted4_grad_xy_011_e2 = tl.load(contracted4_row + 4 * BN + r * 4 * N + n, mask=mask, other=0.0).to(REAL)
+        contracted4_grad_xy_110_e2 = tl.load(contracted4_row + 4 * BN + N + r * 4 * N + n, mask=mask, other=0.0).to(
+            REAL
+        )
+        contracted4_grad_xy_112_e2 = tl.load(contracted4_row + 4 * BN + 2 * N + r * 4 * N + n, mask=mask, other=0.0).to(
+            REAL
+        )
+        contracted4_grad_xy_211_e2 = tl.load(contracted4_row + 4 * BN + 3 * N + r * 4 * N + n, mask=mask, other=0.0).to(
+            REAL
+        )
+        contracted5_grad_xy_000_e = tl.load(contracted5_row + r * 3 * N + n, mask=mask, other=0.0).to(REAL)
+        contracted5_grad_xy_101_e = tl.load(contracted5_row + r * 3 * N + n + N, mask=mask, other=0.0).to(REAL)
+        contracted5_grad_xy_202_e = tl.load(contracted5_row + r * 3 * N + n + 2 * N, mask=mask, other=0.0).to(REAL)
+        contracted6_0 = tl.load(contracted6_row + at, mask=mask, other=0.0).to(REAL)
+        contracted7_0 = tl.load(contracted7_row + at, mask=mask, other=0.0).to(REAL)
+        contracted7_1 = tl.load(contracted7_row + BN + at, mask=mask, other=0.0).to(REAL)
+        contracted8_0 = tl.load(contracted8_row + at, mask=mask, other=0.0).to(REAL)
 
         t0 = 0.7071067811865476 * x_e
         gate_x = 0.5 + 0.5 * tl.erf(t0)
@@ -8306,49 +8710,33 @@ def _fc_layer_with_normalize_backward_5_kernel(
         y_e1 = linear_bias_e1 + saved_product1_0
         gelu_y_e1 = gate_y * y_e1
         gelu_y_e = y_e * gate_y
-        grad_gelu_x_e = gelu_y_e12 * contracted6_along_b_n_grad_xy_022_e12
-        grad_gelu_x_e += gelu_y_e2 * contracted7_along_b_n_grad_xy_011_e2
-        grad_gelu_x_e += gelu_y_e1 * contracted7_along_b_n_grad_xy_011_e1
-        grad_gelu_x_e += gelu_y_e * contracted8_along_b_n_grad_xy_000_e
-        grad_gelu_x_e12 = gelu_y_e * contracted6_along_b_n_grad_xy_220_e12
-        grad_gelu_x_e12 += gelu_y_e2 * contracted7_along_b_n_grad_xy_211_e1
-        grad_gelu_x_e12 += -gelu_y_e1 * contracted7_along_b_n_grad_xy_211_e2
-        grad_gelu_x_e12 += -gelu_y_e12 * contracted8_along_b_n_grad_xy_202_e
-        grad_gelu_x_e2 = gelu_y_e * contracted7_along_b_n_grad_xy_110_e2
-        grad_gelu_x_e2 += gelu_y_e2 * contracted8_along_b_n_grad_xy_101_e
-        grad_gelu_x_e2 += -gelu_y_e1 * contracted6_along_b_n_grad_xy_121_e12
-        grad_gelu_x_e2 += -gelu_y_e12 * contracted7_along_b_n_grad_xy_112_e1
-        grad_gelu_x_e1 = gelu_y_e2 * contracted6_along_b_n_grad_xy_121_e12
-        grad_gelu_x_e1 += gelu_y_e12 * contracted7_along_b_n_grad_xy_112_e2
-        grad_gelu_x_e1 += gelu_y_e * contracted7_along_b_n_grad_xy_110_e1
-        grad_gelu_x_e1 += gelu_y_e1 * contracted8_along_b_n_grad_xy_101_e
+        grad_gelu_x_e = gelu_y_e12 * contracted3_grad_xy_022_e12 + gelu_y_e2 * contracted4_grad_xy_011_e2
+        grad_gelu_x_e += gelu_y_e1 * contracted4_grad_xy_011_e1 + gelu_y_e * contracted5_grad_xy_000_e
+        grad_gelu_x_e12 = gelu_y_e * contracted3_grad_xy_220_e12 + gelu_y_e2 * contracted4_grad_xy_211_e1
+        grad_gelu_x_e12 += -gelu_y_e1 * contracted4_grad_xy_211_e2 - gelu_y_e12 * contracted5_grad_xy_202_e
+        grad_gelu_x_e2 = gelu_y_e * contracted4_grad_xy_110_e2 + gelu_y_e2 * contracted5_grad_xy_101_e
+        grad_gelu_x_e2 += -gelu_y_e1 * contracted3_grad_xy_121_e12 - gelu_y_e12 * contracted4_grad_xy_112_e1
+        grad_gelu_x_e1 = gelu_y_e2 * contracted3_grad_xy_121_e12 + gelu_y_e12 * contracted4_grad_xy_112_e2
+        grad_gelu_x_e1 += gelu_y_e * contracted4_grad_xy_110_e1 + gelu_y_e1 * contracted5_grad_xy_101_e
         grad_gate_x = x_e12 * grad_gelu_x_e12 + x_e2 * grad_gelu_x_e2 + x_e1 * grad_gelu_x_e1
         grad_gate_x += x_e * grad_gelu_x_e
         t2 = 0.7071067811865476 * (1.1283791670955126 * tl.exp(-t0 * t0) * (0.5 * grad_gate_x))
-        grad_x_e = (gate_x * grad_gelu_x_e + t2) + contracted9_0
-        grad_x_e1 = gate_x * grad_gelu_x_e1 + contracted10_0
-        grad_x_e2 = gate_x * grad_gelu_x_e2 + contracted10_1
-        grad_x_e12 = gate_x * grad_gelu_x_e12 + contracted11_0
+        grad_x_e = (gate_x * grad_gelu_x_e + t2) + contracted6_0
+        grad_x_e1 = gate_x * grad_gelu_x_e1 + contracted7_0
+        grad_x_e2 = gate_x * grad_gelu_x_e2 + contracted7_1
+        grad_x_e12 = gate_x * grad_gelu_x_e12 + contracted8_0
         gelu_x_e12 = x_e12 * gate_x
         gelu_x_e2 = x_e2 * gate_x
         gelu_x_e1 = x_e1 * gate_x
         gelu_x_e = x_e * gate_x
-        grad_gelu_y_e = gelu_x_e12 * contracted6_along_b_n_grad_xy_220_e12
-        grad_gelu_y_e += gelu_x_e2 * contracted7_along_b_n_grad_xy_110_e2
-        grad_gelu_y_e += gelu_x_e1 * contracted7_along_b_n_grad_xy_110_e1
-        grad_gelu_y_e += gelu_x_e * contracted8_along_b_n_grad_xy_000_e
-        grad_gelu_y_e12 = gelu_x_e * contracted6_along_b_n_grad_xy_022_e12
-        grad_gelu_y_e12 += gelu_x_e1 * contracted7_along_b_n_grad_xy_112_e2
-        grad_gelu_y_e12 += -gelu_x_e2 * contracted7_along_b_n_grad_xy_112_e1
-        grad_gelu_y_e12 += -gelu_x_e12 * contracted8_along_b_n_grad_xy_202_e
-        grad_gelu_y_e2 = gelu_x_e1 * contracted6_along_b_n_grad_xy_121_e12
-        grad_gelu_y_e2 += gelu_x_e * contracted7_along_b_n_grad_xy_011_e2
-        grad_gelu_y_e2 += gelu_x_e12 * contracted7_along_b_n_grad_xy_211_e1
-        grad_gelu_y_e2 += gelu_x_e2 * contracted8_along_b_n_grad_xy_101_e
-        grad_gelu_y_e1 = gelu_x_e * contracted7_along_b_n_grad_xy_011_e1
-        grad_gelu_y_e1 += gelu_x_e1 * contracted8_along_b_n_grad_xy_101_e
-        grad_gelu_y_e1 += -gelu_x_e2 * contracted6_along_b_n_grad_xy_121_e12
-        grad_gelu_y_e1 += -gelu_x_e12 * contracted7_along_b_n_grad_xy_211_e2
+        grad_gelu_y_e = gelu_x_e12 * contracted3_grad_xy_220_e12 + gelu_x_e2 * contracted4_grad_xy_110_e2
+        grad_gelu_y_e += gelu_x_e1 * contracted4_grad_xy_110_e1 + gelu_x_e * contracted5_grad_xy_000_e
+        grad_gelu_y_e12 = gelu_x_e * contracted3_grad_xy_022_e12 + gelu_x_e1 * contracted4_grad_xy_112_e2
+        grad_gelu_y_e12 += -gelu_x_e2 * contracted4_grad_xy_112_e1 - gelu_x_e12 * contracted5_grad_xy_202_e
+        grad_gelu_y_e2 = gelu_x_e1 * contracted3_grad_xy_121_e12 + gelu_x_e * contracted4_grad_xy_011_e2
+        grad_gelu_y_e2 += gelu_x_e12 * contracted4_grad_xy_211_e1 + gelu_x_e2 * contracted5_grad_xy_101_e
+        grad_gelu_y_e1 = gelu_x_e * contracted4_grad_xy_011_e1 + gelu_x_e1 * contracted5_grad_xy_101_e
+        grad_gelu_y_e1 += -gelu_x_e2 * contracted3_grad_xy_121_e12 - gelu_x_e12 * contracted4_grad_xy_211_e2
         grad_gate_y = y_e12 * grad_gelu_y_e12 + y_e2 * grad_gelu_y_e2 + y_e1 * grad_gelu_y_e1
         grad_gate_y += y_e * grad_gelu_y_e
         t3 = 0.7071067811865476 * (1.1283791670955126 * tl.exp(-t1 * t1) * (0.5 * grad_gate_y))
@@ -8485,42 +8873,58 @@ def _fc_layer_without_normalize_1_kernel(
     operand5_ptr,
     N,
     M,
+    N_INNERMOST: tl.constexpr,
     ROWS: tl.constexpr,
     BLOCK: tl.constexpr,
     REAL: tl.constexpr,
 ):
     # stores factors of matrix products, in the order in which these read them
+    # turns its tiles for products in tf32, which are faster with n innermost
     NM = tl.cast(N, tl.int64) * M
+    operand1_n = 1 if N_INNERMOST else M
+    operand1_m = tl.cast(N, tl.int64) * 3 if N_INNERMOST else 1
+    operand1_N = tl.cast(N, tl.int64) * operand1_n
+    operand3_n = 1 if N_INNERMOST else M
+    operand3_m = tl.cast(N, tl.int64) * 4 if N_INNERMOST else 1
+    operand3_N = tl.cast(N, tl.int64) * operand3_n
+    operand5_n = 1 if N_INNERMOST else M
+    operand5_m = tl.cast(N, tl.int64) * 3 if N_INNERMOST else 1
+    operand5_N = tl.cast(N, tl.int64) * operand5_n
 
-    start = tl.program_id(0).to(tl.int64) * BLOCK
-    tile = tl.arange(0, BLOCK)
-    mask = tile < tl.cast(N, tl.int64) * M - start
-    gp_weight_row = gp_weight_ptr + start
-    operand1_row = operand1_ptr + start
-    operand3_row = operand3_ptr + start
-    operand5_row = operand5_ptr + start
+    m = _tile(tl.program_id(1) * BLOCK, ROWS, BLOCK)
+    r = _down(ROWS)
+    at = r * M + m
+    tile_mask = m < M
 
-    gp_weight_000 = tl.load(gp_weight_row + tile, mask=mask, other=0.0).to(REAL)
-    gp_weight_011 = tl.load(gp_weight_row + NM + tile, mask=mask, other=0.0).to(REAL)
-    gp_weight_022 = tl.load(gp_weight_row + 2 * NM + tile, mask=mask, other=0.0).to(REAL)
-    gp_weight_101 = tl.load(gp_weight_row + 3 * NM + tile, mask=mask, other=0.0).to(REAL)
-    gp_weight_110 = tl.load(gp_weight_row + 4 * NM + tile, mask=mask, other=0.0).to(REAL)
-    gp_weight_112 = tl.load(gp_weight_row + 5 * NM + tile, mask=mask, other=0.0).to(REAL)
-    gp_weight_121 = tl.load(gp_weight_row + 6 * NM + tile, mask=mask, other=0.0).to(REAL)
-    gp_weight_202 = tl.load(gp_weight_row + 7 * NM + tile, mask=mask, other=0.0).to(REAL)
-    gp_weight_211 = tl.load(gp_weight_row + 8 * NM + tile, mask=mask, other=0.0).to(REAL)
-    gp_weight_220 = tl.load(gp_weight_row + 9 * NM + tile, mask=mask, other=0.0).to(REAL)
+    n = tl.program_id(0).to(tl.int64) * ROWS
+    row_mask = n + r < N
+    mask = tile_mask if ROWS == 1 else tile_mask & row_mask
+    gp_weight_row = gp_weight_ptr + n * M
+    operand1_row = operand1_ptr + n * operand1_n
+    operand3_row = operand3_ptr + n * operand3_n
+    operand5_row = operand5_ptr + n * operand5_n
 
-    tl.store(operand1_row + tile, gp_weight_000, mask=mask)
-    tl.store(operand1_row + NM + tile, gp_weight_101, mask=mask)
-    tl.store(operand1_row + 2 * NM + tile, gp_weight_202, mask=mask)
-    tl.store(operand3_row + tile, gp_weight_011, mask=mask)
-    tl.store(operand3_row + NM + tile, gp_weight_110, mask=mask)
-    tl.store(operand3_row + 2 * NM + tile, gp_weight_112, mask=mask)
-    tl.store(operand3_row + 3 * NM + tile, gp_weight_211, mask=mask)
-    tl.store(operand5_row + tile, gp_weight_022, mask=mask)
-    tl.store(operand5_row + NM + tile, gp_weight_121, mask=mask)
-    tl.store(operand5_row + 2 * NM + tile, gp_weight_220, mask=mask)
+    gp_weight_000 = tl.load(gp_weight_row + at, mask=mask, other=0.0).to(REAL)
+    gp_weight_011 = tl.load(gp_weight_row + NM + at, mask=mask, other=0.0).to(REAL)
+    gp_weight_022 = tl.load(gp_weight_row + 2 * NM + at, mask=mask, other=0.0).to(REAL)
+    gp_weight_101 = tl.load(gp_weight_row + 3 * NM + at, mask=mask, other=0.0).to(REAL)
+    gp_weight_110 = tl.load(gp_weight_row + 4 * NM + at, mask=mask, other=0.0).to(REAL)
+    gp_weight_112 = tl.load(gp_weight_row + 5 * NM + at, mask=mask, other=0.0).to(REAL)
+    gp_weight_121 = tl.load(gp_weight_row + 6 * NM + at, mask=mask, other=0.0).to(REAL)
+    gp_weight_202 = tl.load(gp_weight_row + 7 * NM + at, mask=mask, other=0.0).to(REAL)
+    gp_weight_211 = tl.load(gp_weight_row + 8 * NM + at, mask=mask, other=0.0).to(REAL)
+    gp_weight_220 = tl.load(gp_weight_row + 9 * NM + at, mask=mask, other=0.0).to(REAL)
+
+    tl.store(operand1_row + r * operand1_n + m * operand1_m, gp_weight_000, mask=mask)
+    tl.store(operand1_row + operand1_N + r * operand1_n + m * operand1_m, gp_weight_101, mask=mask)
+    tl.store(operand1_row + 2 * operand1_N + r * operand1_n + m * operand1_m, gp_weight_202, mask=mask)
+    tl.store(operand3_row + r * operand3_n + m * operand3_m, gp_weight_011, mask=mask)
+    tl.store(operand3_row + operand3_N + r * operand3_n + m * operand3_m, gp_weight_110, mask=mask)
+    tl.store(operand3_row + 2 * operand3_N + r * operand3_n + m * operand3_m, gp_weight_112, mask=mask)
+    tl.store(operand3_row + 3 * operand3_N + r * operand3_n + m * operand3_m, gp_weight_211, mask=mask)
+    tl.store(operand5_row + r * operand5_n + m * operand5_m, gp_weight_022, mask=mask)
+    tl.store(operand5_row + operand5_N + r * operand5_n + m * operand5_m, gp_weight_121, mask=mask)
+    tl.store(operand5_row + 2 * operand5_N + r * operand5_n + m * operand5_m, gp_weight_220, mask=mask)
 
 
 @triton.jit(do_not_specialize=["B"])
@@ -8535,12 +8939,24 @@ def _fc_layer_without_normalize_backward_kernel(
     operand2_ptr,
     B,
     N,
+    B_INNERMOST: tl.constexpr,
     ROWS: tl.constexpr,
     BLOCK: tl.constexpr,
     REAL: tl.constexpr,
 ):
     # stores factors of matrix products, in the order in which these read them
+    # turns its tiles for products in tf32, which are faster with b innermost
     BN = tl.cast(B, tl.int64) * N
+    operand_b = 1 if B_INNERMOST else 3 * N
+    operand_n = tl.cast(B, tl.int64) if B_INNERMOST else 1
+    operand_N = tl.cast(N, tl.int64) * operand_n
+    operand1_b = 1 if B_INNERMOST else 4 * N
+    operand1_n = tl.cast(B, tl.int64) * 2 if B_INNERMOST else 1
+    operand1_B = tl.cast(B, tl.int64) * operand1_b
+    operand1_N = tl.cast(N, tl.int64) * operand1_n
+    operand2_b = 1 if B_INNERMOST else 3 * N
+    operand2_n = tl.cast(B, tl.int64) if B_INNERMOST else 1
+    operand2_N = tl.cast(N, tl.int64) * operand2_n
 
     n = _tile(tl.program_id(1) * BLOCK, ROWS, BLOCK)
     r = _down(ROWS)
@@ -8558,9 +8974,9 @@ def _fc_layer_without_normalize_backward_kernel(
     saved_product_row = saved_product_ptr + b * N
     saved_product1_row = saved_product1_ptr + b * N
     saved_product2_row = saved_product2_ptr + b * N
-    operand_row = operand_ptr + b * 3 * N
-    operand1_row = operand1_ptr + b * 4 * N
-    operand2_row = operand2_ptr + b * 3 * N
+    operand_row = operand_ptr + b * operand_b
+    operand1_row = operand1_ptr + b * operand1_b
+    operand2_row = operand2_ptr + b * operand2_b
 
     x_e = tl.load(x_row + at, mask=mask, other=0.0).to(REAL)
     x_e1 = tl.load(x_row + BN + at, mask=mask, other=0.0).to(REAL)
@@ -8601,20 +9017,20 @@ def _fc_layer_without_normalize_backward_kernel(
     xy_121_e12 = gelu_x_e1 * gelu_y_e2 - gelu_x_e2 * gelu_y_e1
     xy_220_e12 = gelu_x_e12 * gelu_y_e
 
-    tl.store(operand_row + r * 3 * N + n, operand_0, mask=mask)
-    tl.store(operand_row + r * 3 * N + n + N, xy_000_e, mask=mask)
-    tl.store(operand_row + r * 3 * N + n + 2 * N, xy_101_e, mask=mask)
-    tl.store(operand1_row + r * 4 * N + n, xy_011_e1, mask=mask)
-    tl.store(operand1_row + N + r * 4 * N + n, xy_110_e1, mask=mask)
-    tl.store(operand1_row + 2 * N + r * 4 * N + n, operand1_2, mask=mask)
-    tl.store(operand1_row + 3 * N + r * 4 * N + n, xy_211_e1, mask=mask)
-    tl.store(operand1_row + 4 * BN + r * 4 * N + n, xy_011_e2, mask=mask)
-    tl.store(operand1_row + 4 * BN + N + r * 4 * N + n, xy_110_e2, mask=mask)
-    tl.store(operand1_row + 4 * BN + 2 * N + r * 4 * N + n, operand1_6, mask=mask)
-    tl.store(operand1_row + 4 * BN + 3 * N + r * 4 * N + n, xy_211_e2, mask=mask)
-    tl.store(operand2_row + r * 3 * N + n, xy_022_e12, mask=mask)
-    tl.store(operand2_row + r * 3 * N + n + N, xy_121_e12, mask=mask)
-    tl.store(operand2_row + r * 3 * N + n + 2 * N, xy_220_e12, mask=mask)
+    tl.store(operand_row + r * operand_b + n * operand_n, operand_0, mask=mask)
+    tl.store(operand_row + r * operand_b + n * operand_n + operand_N, xy_000_e, mask=mask)
+    tl.store(operand_row + r * operand_b + n * operand_n + 2 * operand_N, xy_101_e, mask=mask)
+    tl.store(operand1_row + r * operand1_b + n * operand1_n, xy_011_e1, mask=mask)
+    tl.store(operand1_row + operand1_N + r * operand1_b + n * operand1_n, xy_110_e1, mask=mask)
+    tl.store(operand1_row + 2 * operand1_N + r * operand1_b + n * operand1_n, operand1_2, mask=mask)
+    tl.store(operand1_row + 3 * operand1_N + r * operand1_b + n * operand1_n, xy_211_e1, mask=mask)
+    tl.store(operand1_row + operand1_B + r * operand1_b + n * operand1_n, xy_011_e2, mask=mask)
+    tl.store(operand1_row + operand1_B + operand1_N + r * operand1_b + n * operand1_n, xy_110_e2, mask=mask)
+    tl.store(operand1_row + operand1_B + 2 * operand1_N + r * operand1_b + n * operand1_n, operand1_6, mask=mask)
+    tl.store(operand1_row + operand1_B + 3 * operand1_N + r * operand1_b + n * operand1_n, xy_211_e2, mask=mask)
+    tl.store(operand2_row + r * operand2_b + n * operand2_n, xy_022_e12, mask=mask)
+    tl.store(operand2_row + r * operand2_b + n * operand2_n + operand2_N, xy_121_e12, mask=mask)
+    tl.store(operand2_row + r * operand2_b + n * operand2_n + 2 * operand2_N, xy_220_e12, mask=mask)
 
 
 @triton.jit(do_not_specialize=["N"])
@@ -8673,9 +9089,6 @@ def _fc_layer_without_normalize_backward_2_kernel(
     operand3_ptr,
     operand4_ptr,
     operand5_ptr,
-    operand6_ptr,
-    operand7_ptr,
-    operand8_ptr,
     N,
     M,
     ROWS: tl.constexpr,
@@ -8685,53 +9098,35 @@ def _fc_layer_without_normalize_backward_2_kernel(
     # stores factors of matrix products, in the order in which these read them
     NM = tl.cast(N, tl.int64) * M
 
-    m = _tile(tl.program_id(1) * BLOCK, ROWS, BLOCK)
-    r = _down(ROWS)
-    at = r * M + m
-    tile_mask = m < M
+    start = tl.program_id(0).to(tl.int64) * BLOCK
+    tile = tl.arange(0, BLOCK)
+    mask = tile < tl.cast(N, tl.int64) * M - start
+    gp_weight_row = gp_weight_ptr + start
+    operand3_row = operand3_ptr + start
+    operand4_row = operand4_ptr + start
+    operand5_row = operand5_ptr + start
 
-    n = tl.program_id(0).to(tl.int64) * ROWS
-    row_mask = n + r < N
-    mask = tile_mask if ROWS == 1 else tile_mask & row_mask
-    gp_weight_row = gp_weight_ptr + n * M
-    operand3_row = operand3_ptr + n * M
-    operand4_row = operand4_ptr + n * M
-    operand5_row = operand5_ptr + n * M
-    operand6_row = operand6_ptr + n
-    operand7_row = operand7_ptr + n
-    operand8_row = operand8_ptr + n
+    gp_weight_000 = tl.load(gp_weight_row + tile, mask=mask, other=0.0).to(REAL)
+    gp_weight_011 = tl.load(gp_weight_row + NM + tile, mask=mask, other=0.0).to(REAL)
+    gp_weight_022 = tl.load(gp_weight_row + 2 * NM + tile, mask=mask, other=0.0).to(REAL)
+    gp_weight_101 = tl.load(gp_weight_row + 3 * NM + tile, mask=mask, other=0.0).to(REAL)
+    gp_weight_110 = tl.load(gp_weight_row + 4 * NM + tile, mask=mask, other=0.0).to(REAL)
+    gp_weight_112 = tl.load(gp_weight_row + 5 * NM + tile, mask=mask, other=0.0).to(REAL)
+    gp_weight_121 = tl.load(gp_weight_row + 6 * NM + tile, mask=mask, other=0.0).to(REAL)
+    gp_weight_202 = tl.load(gp_weight_row + 7 * NM + tile, mask=mask, other=0.0).to(REAL)
+    gp_weight_211 = tl.load(gp_weight_row + 8 * NM + tile, mask=mask, other=0.0).to(REAL)
+    gp_weight_220 = tl.load(gp_weight_row + 9 * NM + tile, mask=mask, other=0.0).to(REAL)
 
-    gp_weight_000 = tl.load(gp_weight_row + at, mask=mask, other=0.0).to(REAL)
-    gp_weight_011 = tl.load(gp_weight_row + NM + at, mask=mask, other=0.0).to(REAL)
-    gp_weight_022 = tl.load(gp_weight_row + 2 * NM + at, mask=mask, other=0.0).to(REAL)
-    gp_weight_101 = tl.load(gp_weight_row + 3 * NM + at, mask=mask, other=0.0).to(REAL)
-    gp_weight_110 = tl.load(gp_weight_row + 4 * NM + at, mask=mask, other=0.0).to(REAL)
-    gp_weight_112 = tl.load(gp_weight_row + 5 * NM + at, mask=mask, other=0.0).to(REAL)
-    gp_weight_121 = tl.load(gp_weight_row + 6 * NM + at, mask=mask, other=0.0).to(REAL)
-    gp_weight_202 = tl.load(gp_weight_row + 7 * NM + at, mask=mask, other=0.0).to(REAL)
-    gp_weight_211 = tl.load(gp_weight_row + 8 * NM + at, mask=mask, other=0.0).to(REAL)
-    gp_weight_220 = tl.load(gp_weight_row + 9 * NM + at, mask=mask, other=0.0).to(REAL)
-
-    tl.store(operand3_row + at, gp_weight_022, mask=mask)
-    tl.store(operand3_row + NM + at, gp_weight_121, mask=mask)
-    tl.store(operand3_row + 2 * NM + at, gp_weight_220, mask=mask)
-    tl.store(operand4_row + at, gp_weight_011, mask=mask)
-    tl.store(operand4_row + NM + at, gp_weight_110, mask=mask)
-    tl.store(operand4_row + 2 * NM + at, gp_weight_112, mask=mask)
-    tl.store(operand4_row + 3 * NM + at, gp_weight_211, mask=mask)
-    tl.store(operand5_row + at, gp_weight_000, mask=mask)
-    tl.store(operand5_row + NM + at, gp_weight_101, mask=mask)
-    tl.store(operand5_row + 2 * NM + at, gp_weight_202, mask=mask)
-    tl.store(operand6_row + r + m * 3 * N, gp_weight_022, mask=mask)
-    tl.store(operand6_row + r + m * 3 * N + N, gp_weight_121, mask=mask)
-    tl.store(operand6_row + r + m * 3 * N + 2 * N, gp_weight_220, mask=mask)
-    tl.store(operand7_row + r + m * 4 * N, gp_weight_011, mask=mask)
-    tl.store(operand7_row + r + m * 4 * N + N, gp_weight_110, mask=mask)
-    tl.store(operand7_row + r + m * 4 * N + 2 * N, gp_weight_112, mask=mask)
-    tl.store(operand7_row + r + m * 4 * N + 3 * N, gp_weight_211, mask=mask)
-    tl.store(operand8_row + r + m * 3 * N, gp_weight_000, mask=mask)
-    tl.store(operand8_row + r + m * 3 * N + N, gp_weight_101, mask=mask)
-    tl.store(operand8_row + r + m * 3 * N + 2 * N, gp_weight_202, mask=mask)
+    tl.store(operand3_row + tile, gp_weight_022, mask=mask)
+    tl.store(operand3_row + NM + tile, gp_weight_121, mask=mask)
+    tl.store(operand3_row + 2 * NM + tile, gp_weight_220, mask=mask)
+    tl.store(operand4_row + tile, gp_weight_011, mask=mask)
+    tl.store(operand4_row + NM + tile, gp_weight_110, mask=mask)
+    tl.store(operand4_row + 2 * NM + tile, gp_weight_112, mask=mask)
+    tl.store(operand4_row + 3 * NM + tile, gp_weight_211, mask=mask)
+    tl.store(operand5_row + tile, gp_weight_000, mask=mask)
+    tl.store(operand5_row + NM + tile, gp_weight_101, mask=mask)
+    tl.store(operand5_row + 2 * NM + tile, gp_weight_202, mask=mask)
 
 
 @triton.jit(do_not_specialize=["B"])
@@ -8744,15 +9139,9 @@ def _fc_layer_without_normalize_backward_3_kernel(
     contracted3_ptr,
     contracted4_ptr,
     contracted5_ptr,
-    contracted6_along_b_n_ptr,
-    contracted7_along_b_n_ptr,
-    contracted8_along_b_n_ptr,
-    operand9_ptr,
-    operand10_ptr,
-    operand11_ptr,
-    operand12_ptr,
-    operand13_ptr,
-    operand14_ptr,
+    operand6_ptr,
+    operand7_ptr,
+    operand8_ptr,
     B,
     N,
     ROWS: tl.constexpr,
@@ -8781,15 +9170,9 @@ def _fc_layer_without_normalize_backward_3_kernel(
     contracted3_row = contracted3_ptr + b * 3 * N
     contracted4_row = contracted4_ptr + b * 4 * N
     contracted5_row = contracted5_ptr + b * 3 * N
-    contracted6_along_b_n_row = contracted6_along_b_n_ptr + b * 3 * N
-    contracted7_along_b_n_row = contracted7_along_b_n_ptr + b * 4 * N
-    contracted8_along_b_n_row = contracted8_along_b_n_ptr + b * 3 * N
-    operand9_row = operand9_ptr + b * N
-    operand10_row = operand10_ptr + b * N
-    operand11_row = operand11_ptr + b * N
-    operand12_row = operand12_ptr + b * N
-    operand13_row = operand13_ptr + b * N
-    operand14_row = operand14_ptr + b * N
+    operand6_row = operand6_ptr + b * N
+    operand7_row = operand7_ptr + b * N
+    operand8_row = operand8_ptr + b * N
 
     x_e = tl.load(x_row + at, mask=mask, other=0.0).to(REAL)
     x_e1 = tl.load(x_row + BN + at, mask=mask, other=0.0).to(REAL)
@@ -8817,48 +9200,6 @@ def _fc_layer_without_normalize_backward_3_kernel(
     contracted5_grad_xy_000_e = tl.load(contracted5_row + r * 3 * N + n, mask=mask, other=0.0).to(REAL)
     contracted5_grad_xy_101_e = tl.load(contracted5_row + r * 3 * N + n + N, mask=mask, other=0.0).to(REAL)
     contracted5_grad_xy_202_e = tl.load(contracted5_row + r * 3 * N + n + 2 * N, mask=mask, other=0.0).to(REAL)
-    contracted6_along_b_n_grad_xy_022_e12 = tl.load(contracted6_along_b_n_row + r * 3 * N + n, mask=mask, other=0.0).to(
-        REAL
-    )
-    contracted6_along_b_n_grad_xy_121_e12 = tl.load(
-        contracted6_along_b_n_row + r * 3 * N + n + N, mask=mask, other=0.0
-    ).to(REAL)
-    contracted6_along_b_n_grad_xy_220_e12 = tl.load(
-        contracted6_along_b_n_row + r * 3 * N + n + 2 * N, mask=mask, other=0.0
-    ).to(REAL)
-    contracted7_along_b_n_grad_xy_011_e1 = tl.load(contracted7_along_b_n_row + r * 4 * N + n, mask=mask, other=0.0).to(
-        REAL
-    )
-    contracted7_along_b_n_grad_xy_110_e1 = tl.load(
-        contracted7_along_b_n_row + N + r * 4 * N + n, mask=mask, other=0.0
-    ).to(REAL)
-    contracted7_along_b_n_grad_xy_112_e1 = tl.load(
-        contracted7_along_b_n_row + 2 * N + r * 4 * N + n, mask=mask, other=0.0
-    ).to(REAL)
-    contracted7_along_b_n_grad_xy_211_e1 = tl.load(
-        contracted7_along_b_n_row + 3 * N + r * 4 * N + n, mask=mask, other=0.0
-    ).to(REAL)
-    contracted7_along_b_n_grad_xy_011_e2 = tl.load(
-        contracted7_along_b_n_row + 4 * BN + r * 4 * N + n, mask=mask, other=0.0
-    ).to(REAL)
-    contracted7_along_b_n_grad_xy_110_e2 = tl.load(
-        contracted7_along_b_n_row + 4 * BN + N + r * 4 * N + n, mask=mask, other=0.0
-    ).to(REAL)
-    contracted7_along_b_n_grad_xy_112_e2 = tl.load(
-        contracted7_along_b_n_row + 4 * BN + 2 * N + r * 4 * N + n, mask=mask, other=0.0
-    ).to(REAL)
-    contracted7_along_b_n_grad_xy_211_e2 = tl.load(
-        contracted7_along_b_n_row + 4 * BN + 3 * N + r * 4 * N + n, mask=mask, other=0.0
-    ).to(REAL)
-    contracted8_along_b_n_grad_xy_000_e = tl.load(contracted8_along_b_n_row + r * 3 * N + n, mask=mask, other=0.0).to(
-        REAL
-    )
-    contracted8_along_b_n_grad_xy_101_e = tl.load(
-        contracted8_along_b_n_row + r * 3 * N + n + N, mask=mask, other=0.0
-    ).to(REAL)
-    contracted8_along_b_n_grad_xy_202_e = tl.load(
-        contracted8_along_b_n_row + r * 3 * N + n + 2 * N, mask=mask, other=0.0
-    ).to(REAL)
 
     y_e = linear_bias_e + saved_product_0
     t0 = 0.7071067811865476 * y_e
@@ -8870,7 +9211,6 @@ def _fc_layer_without_normalize_backward_3_kernel(
     gelu_x_e = x_e * gate_x
     grad_gelu_y_e = gelu_x_e12 * contracted3_grad_xy_220_e12 + gelu_x_e2 * contracted4_grad_xy_110_e2
     grad_gelu_y_e += gelu_x_e1 * contracted4_grad_xy_110_e1 + gelu_x_e * contracted5_grad_xy_000_e
-    t1 = 1.1283791670955126 * tl.exp(-t0 * t0)
     y_e12 = linear_bias_e12 + saved_product2_0
     grad_gelu_y_e12 = gelu_x_e * contracted3_grad_xy_022_e12 + gelu_x_e1 * contracted4_grad_xy_112_e2
     grad_gelu_y_e12 += -gelu_x_e2 * contracted4_grad_xy_112_e1 - gelu_x_e12 * contracted5_grad_xy_202_e
@@ -8882,41 +9222,16 @@ def _fc_layer_without_normalize_backward_3_kernel(
     grad_gelu_y_e1 += -gelu_x_e2 * contracted3_grad_xy_121_e12 - gelu_x_e12 * contracted4_grad_xy_211_e2
     grad_gate_y = y_e12 * grad_gelu_y_e12 + y_e2 * grad_gelu_y_e2 + y_e1 * grad_gelu_y_e1
     grad_gate_y += y_e * grad_gelu_y_e
-    grad_y_e = gate_y * grad_gelu_y_e + 0.7071067811865476 * (t1 * (0.5 * grad_gate_y))
+    t1 = 0.7071067811865476 * (1.1283791670955126 * tl.exp(-t0 * t0) * (0.5 * grad_gate_y))
+    grad_y_e = gate_y * grad_gelu_y_e + t1
     grad_y_e1 = gate_y * grad_gelu_y_e1
     grad_y_e2 = gate_y * grad_gelu_y_e2
     grad_y_e12 = gate_y * grad_gelu_y_e12
-    grad_gelu_y_e_2 = gelu_x_e12 * contracted6_along_b_n_grad_xy_220_e12
-    grad_gelu_y_e_2 += gelu_x_e2 * contracted7_along_b_n_grad_xy_110_e2
-    grad_gelu_y_e_2 += gelu_x_e1 * contracted7_along_b_n_grad_xy_110_e1
-    grad_gelu_y_e_2 += gelu_x_e * contracted8_along_b_n_grad_xy_000_e
-    grad_gelu_y_e12_2 = gelu_x_e * contracted6_along_b_n_grad_xy_022_e12
-    grad_gelu_y_e12_2 += gelu_x_e1 * contracted7_along_b_n_grad_xy_112_e2
-    grad_gelu_y_e12_2 += -gelu_x_e2 * contracted7_along_b_n_grad_xy_112_e1
-    grad_gelu_y_e12_2 += -gelu_x_e12 * contracted8_along_b_n_grad_xy_202_e
-    grad_gelu_y_e2_2 = gelu_x_e1 * contracted6_along_b_n_grad_xy_121_e12
-    grad_gelu_y_e2_2 += gelu_x_e * contracted7_along_b_n_grad_xy_011_e2
-    grad_gelu_y_e2_2 += gelu_x_e12 * contracted7_along_b_n_grad_xy_211_e1
-    grad_gelu_y_e2_2 += gelu_x_e2 * contracted8_along_b_n_grad_xy_101_e
-    grad_gelu_y_e1_2 = gelu_x_e * contracted7_along_b_n_grad_xy_011_e1
-    grad_gelu_y_e1_2 += gelu_x_e1 * contracted8_along_b_n_grad_xy_101_e
-    grad_gelu_y_e1_2 += -gelu_x_e2 * contracted6_along_b_n_grad_xy_121_e12
-    grad_gelu_y_e1_2 += -gelu_x_e12 * contracted7_along_b_n_grad_xy_211_e2
-    grad_gate_y_2 = y_e12 * grad_gelu_y_e12_2 + y_e2 * grad_gelu_y_e2_2 + y_e1 * grad_gelu_y_e1_2
-    grad_gate_y_2 += y_e * grad_gelu_y_e_2
-    grad_y_e_2 = gate_y * grad_gelu_y_e_2 + 0.7071067811865476 * (t1 * (0.5 * grad_gate_y_2))
-    grad_y_e1_2 = gate_y * grad_gelu_y_e1_2
-    grad_y_e2_2 = gate_y * grad_gelu_y_e2_2
-    grad_y_e12_2 = gate_y * grad_gelu_y_e12_2
 
-    tl.store(operand9_row + at, grad_y_e, mask=mask)
-    tl.store(operand10_row + at, grad_y_e1, mask=mask)
-    tl.store(operand10_row + BN + at, grad_y_e2, mask=mask)
-    tl.store(operand11_row + at, grad_y_e12, mask=mask)
-    tl.store(operand12_row + at, grad_y_e_2, mask=mask)
-    tl.store(operand13_row + at, grad_y_e1_2, mask=mask)
-    tl.store(operand13_row + BN + at, grad_y_e2_2, mask=mask)
-    tl.store(operand14_row + at, grad_y_e12_2, mask=mask)
+    tl.store(operand6_row + at, grad_y_e, mask=mask)
+    tl.store(operand7_row + at, grad_y_e1, mask=mask)
+    tl.store(operand7_row + BN + at, grad_y_e2, mask=mask)
+    tl.store(operand8_row + at, grad_y_e12, mask=mask)
 
 
 @triton.jit(do_not_specialize=["B"])
@@ -8926,12 +9241,12 @@ def _fc_layer_without_normalize_backward_4_kernel(
     saved_product_ptr,
     saved_product1_ptr,
     saved_product2_ptr,
-    contracted9_ptr,
-    contracted10_ptr,
-    contracted11_ptr,
-    contracted6_along_b_n_ptr,
-    contracted7_along_b_n_ptr,
-    contracted8_along_b_n_ptr,
+    contracted3_ptr,
+    contracted4_ptr,
+    contracted5_ptr,
+    contracted6_ptr,
+    contracted7_ptr,
+    contracted8_ptr,
     grad_x_ptr,
     grad_linear_bias_ptr,
     B,
@@ -8967,12 +9282,12 @@ def _fc_layer_without_normalize_backward_4_kernel(
         saved_product_row = saved_product_ptr + b * N
         saved_product1_row = saved_product1_ptr + b * N
         saved_product2_row = saved_product2_ptr + b * N
-        contracted9_row = contracted9_ptr + b * N
-        contracted10_row = contracted10_ptr + b * N
-        contracted11_row = contracted11_ptr + b * N
-        contracted6_along_b_n_row = contracted6_along_b_n_ptr + b * 3 * N
-        contracted7_along_b_n_row = contracted7_along_b_n_ptr + b * 4 * N
-        contracted8_along_b_n_row = contracted8_along_b_n_ptr + b * 3 * N
+        contracted3_row = contracted3_ptr + b * 3 * N
+        contracted4_row = contracted4_ptr + b * 4 * N
+        contracted5_row = contracted5_ptr + b * 3 * N
+        contracted6_row = contracted6_ptr + b * N
+        contracted7_row = contracted7_ptr + b * N
+        contracted8_row = contracted8_ptr + b * N
         grad_x_row = grad_x_ptr + b * N
 
         x_e = tl.load(x_row + at, mask=mask, other=0.0).to(REAL)
@@ -8983,52 +9298,30 @@ def _fc_layer_without_normalize_backward_4_kernel(
         saved_product1_0 = tl.load(saved_product1_row + at, mask=mask, other=0.0).to(REAL)
         saved_product1_1 = tl.load(saved_product1_row + BN + at, mask=mask, other=0.0).to(REAL)
         saved_product2_0 = tl.load(saved_product2_row + at, mask=mask, other=0.0).to(REAL)
-        contracted9_0 = tl.load(contracted9_row + at, mask=mask, other=0.0).to(REAL)
-        contracted10_0 = tl.load(contracted10_row + at, mask=mask, other=0.0).to(REAL)
-        contracted10_1 = tl.load(contracted10_row + BN + at, mask=mask, other=0.0).to(REAL)
-        contracted11_0 = tl.load(contracted11_row + at, mask=mask, other=0.0).to(REAL)
-        contracted6_along_b_n_grad_xy_022_e12 = tl.load(
-            contracted6_along_b_n_row + r * 3 * N + n, mask=mask, other=0.0
-        ).to(REAL)
-        contracted6_along_b_n_grad_xy_121_e12 = tl.load(
-            contracted6_along_b_n_row + r * 3 * N + n + N, mask=mask, other=0.0
-        ).to(REAL)
-        contracted6_along_b_n_grad_xy_220_e12 = tl.load(
-            contracted6_along_b_n_row + r * 3 * N + n + 2 * N, mask=mask, other=0.0
-        ).to(REAL)
-        contracted7_along_b_n_grad_xy_011_e1 = tl.load(
-            contracted7_along_b_n_row + r * 4 * N + n, mask=mask, other=0.0
-        ).to(REAL)
-        contracted7_along_b_n_grad_xy_110_e1 = tl.load(
-            contracted7_along_b_n_row + N + r * 4 * N + n, mask=mask, other=0.0
-        ).to(REAL)
-        contracted7_along_b_n_grad_xy_112_e1 = tl.load(
-            contracted7_along_b_n_row + 2 * N + r * 4 * N + n, mask=mask, other=0.0
-        ).to(REAL)
-        contracted7_along_b_n_grad_xy_211_e1 = tl.load(
-            contracted7_along_b_n_row + 3 * N + r * 4 * N + n, mask=mask, other=0.0
-        ).to(REAL)
-        contracted7_along_b_n_grad_xy_011_e2 = tl.load(
-            contracted7_along_b_n_row + 4 * BN + r * 4 * N + n, mask=mask, other=0.0
-        ).to(REAL)
-        contracted7_along_b_n_grad_xy_110_e2 = tl.load(
-            contracted7_along_b_n_row + 4 * BN + N + r * 4 * N + n, mask=mask, other=0.0
-        ).to(REAL)
-        contracted7_along_b_n_grad_xy_112_e2 = tl.load(
-            contracted7_along_b_n_row + 4 * BN + 2 * N + r * 4 * N + n, mask=mask, other=0.0
-        ).to(REAL)
-        contracted7_along_b_n_grad_xy_211_e2 = tl.load(
-            contracted7_along_b_n_row + 4 * BN + 3 * N + r * 4 * N + n, mask=mask, other=0.0
-        ).to(REAL)
-        contracted8_along_b_n_grad_xy_000_e = tl.load(
-            contracted8_along_b_n_row + r * 3 * N + n, mask=mask, other=0.0
-        ).to(REAL)
-        contracted8_along_b_n_grad_xy_101_e = tl.load(
-            contracted8_along_b_n_row + r * 3 * N + n + N, mask=mask, other=0.0
-        ).to(REAL)
-        contracted8_along_b_n_grad_xy_202_e = tl.load(
-            contracted8_along_b_n_row + r * 3 * N + n + 2 * N, mask=mask, other=0.0
-        ).to(REAL)
+        contracted3_grad_xy_022_e12 = tl.load(contracted3_row + r * 3 * N + n, mask=mask, other=0.0).to(REAL)
+        contracted3_grad_xy_121_e12 = tl.load(contracted3_row + r * 3 * N + n + N, mask=mask, other=0.0).to(REAL)
+        contracted3_grad_xy_220_e12 = tl.load(contracted3_row + r * 3 * N + n + 2 * N, mask=mask, other=0.0).to(REAL)
+        contracted4_grad_xy_011_e1 = tl.load(contracted4_row + r * 4 * N + n, mask=mask, other=0.0).to(REAL)
+        contracted4_grad_xy_110_e1 = tl.load(contracted4_row + N + r * 4 * N + n, mask=mask, other=0.0).to(REAL)
+        contracted4_grad_xy_112_e1 = tl.load(contracted4_row + 2 * N + r * 4 * N + n, mask=mask, other=0.0).to(REAL)
+        contracted4_grad_xy_211_e1 = tl.load(contracted4_row + 3 * N + r * 4 * N + n, mask=mask, other=0.0).to(REAL)
+        contracted4_grad_xy_011_e2 = tl.load(contracted4_row + 4 * BN + r * 4 * N + n, mask=mask, other=0.0).to(REAL)
+        contracted4_grad_xy_110_e2 = tl.load(contracted4_row + 4 * BN + N + r * 4 * N + n, mask=mask, other=0.0).to(
+            REAL
+        )
+        contracted4_grad_xy_112_e2 = tl.load(contracted4_row + 4 * BN + 2 * N + r * 4 * N + n, mask=mask, other=0.0).to(
+            REAL
+        )
+        contracted4_grad_xy_211_e2 = tl.load(contracted4_row + 4 * BN + 3 * N + r * 4 * N + n, mask=mask, other=0.0).to(
+            REAL
+        )
+        contracted5_grad_xy_000_e = tl.load(contracted5_row + r * 3 * N + n, mask=mask, other=0.0).to(REAL)
+        contracted5_grad_xy_101_e = tl.load(contracted5_row + r * 3 * N + n + N, mask=mask, other=0.0).to(REAL)
+        contracted5_grad_xy_202_e = tl.load(contracted5_row + r * 3 * N + n + 2 * N, mask=mask, other=0.0).to(REAL)
+        contracted6_0 = tl.load(contracted6_row + at, mask=mask, other=0.0).to(REAL)
+        contracted7_0 = tl.load(contracted7_row + at, mask=mask, other=0.0).to(REAL)
+        contracted7_1 = tl.load(contracted7_row + BN + at, mask=mask, other=0.0).to(REAL)
+        contracted8_0 = tl.load(contracted8_row + at, mask=mask, other=0.0).to(REAL)
 
         t0 = 0.7071067811865476 * x_e
         gate_x = 0.5 + 0.5 * tl.erf(t0)
@@ -9042,49 +9335,33 @@ def _fc_layer_without_normalize_backward_4_kernel(
         y_e1 = linear_bias_e1 + saved_product1_0
         gelu_y_e1 = gate_y * y_e1
         gelu_y_e = y_e * gate_y
-        grad_gelu_x_e = gelu_y_e12 * contracted6_along_b_n_grad_xy_022_e12
-        grad_gelu_x_e += gelu_y_e2 * contracted7_along_b_n_grad_xy_011_e2
-        grad_gelu_x_e += gelu_y_e1 * contracted7_along_b_n_grad_xy_011_e1
-        grad_gelu_x_e += gelu_y_e * contracted8_along_b_n_grad_xy_000_e
-        grad_gelu_x_e12 = gelu_y_e * contracted6_along_b_n_grad_xy_220_e12
-        grad_gelu_x_e12 += gelu_y_e2 * contracted7_along_b_n_grad_xy_211_e1
-        grad_gelu_x_e12 += -gelu_y_e1 * contracted7_along_b_n_grad_xy_211_e2
-        grad_gelu_x_e12 += -gelu_y_e12 * contracted8_along_b_n_grad_xy_202_e
-        grad_gelu_x_e2 = gelu_y_e * contracted7_along_b_n_grad_xy_110_e2
-        grad_gelu_x_e2 += gelu_y_e2 * contracted8_along_b_n_grad_xy_101_e
-        grad_gelu_x_e2 += -gelu_y_e1 * contracted6_along_b_n_grad_xy_121_e12
-        grad_gelu_x_e2 += -gelu_y_e12 * contracted7_along_b_n_grad_xy_112_e1
-        grad_gelu_x_e1 = gelu_y_e2 * contracted6_along_b_n_grad_xy_121_e12
-        grad_gelu_x_e1 += gelu_y_e12 * contracted7_along_b_n_grad_xy_112_e2
-        grad_gelu_x_e1 += gelu_y_e * contracted7_along_b_n_grad_xy_110_e1
-        grad_gelu_x_e1 += gelu_y_e1 * contracted8_along_b_n_grad_xy_101_e
+        grad_gelu_x_e = gelu_y_e12 * contracted3_grad_xy_022_e12 + gelu_y_e2 * contracted4_grad_xy_011_e2
+        grad_gelu_x_e += gelu_y_e1 * contracted4_grad_xy_011_e1 + gelu_y_e * contracted5_grad_xy_000_e
+        grad_gelu_x_e12 = gelu_y_e * contracted3_grad_xy_220_e12 + gelu_y_e2 * contracted4_grad_xy_211_e1
+        grad_gelu_x_e12 += -gelu_y_e1 * contracted4_grad_xy_211_e2 - gelu_y_e12 * contracted5_grad_xy_202_e
+        grad_gelu_x_e2 = gelu_y_e * contracted4_grad_xy_110_e2 + gelu_y_e2 * contracted5_grad_xy_101_e
+        grad_gelu_x_e2 += -gelu_y_e1 * contracted3_grad_xy_121_e12 - gelu_y_e12 * contracted4_grad_xy_112_e1
+        grad_gelu_x_e1 = gelu_y_e2 * contracted3_grad_xy_121_e12 + gelu_y_e12 * contracted4_grad_xy_112_e2
+        grad_gelu_x_e1 += gelu_y_e * contracted4_grad_xy_110_e1 + gelu_y_e1 * contracted5_grad_xy_101_e
         grad_gate_x = x_e12 * grad_gelu_x_e12 + x_e2 * grad_gelu_x_e2 + x_e1 * grad_gelu_x_e1
         grad_gate_x += x_e * grad_gelu_x_e
         t2 = 0.7071067811865476 * (1.1283791670955126 * tl.exp(-t0 * t0) * (0.5 * grad_gate_x))
-        grad_x_e = (gate_x * grad_gelu_x_e + t2) + contracted9_0
-        grad_x_e1 = gate_x * grad_gelu_x_e1 + contracted10_0
-        grad_x_e2 = gate_x * grad_gelu_x_e2 + contracted10_1
-        grad_x_e12 = gate_x * grad_gelu_x_e12 + contracted11_0
+        grad_x_e = (gate_x * grad_gelu_x_e + t2) + contracted6_0
+        grad_x_e1 = gate_x * grad_gelu_x_e1 + contracted7_0
+        grad_x_e2 = gate_x * grad_gelu_x_e2 + contracted7_1
+        grad_x_e12 = gate_x * grad_gelu_x_e12 + contracted8_0
         gelu_x_e12 = x_e12 * gate_x
         gelu_x_e2 = x_e2 * gate_x
         gelu_x_e1 = x_e1 * gate_x
         gelu_x_e = x_e * gate_x
-        grad_gelu_y_e = gelu_x_e12 * contracted6_along_b_n_grad_xy_220_e12
-        grad_gelu_y_e += gelu_x_e2 * contracted7_along_b_n_grad_xy_110_e2
-        grad_gelu_y_e += gelu_x_e1 * contracted7_along_b_n_grad_xy_110_e1
-        grad_gelu_y_e += gelu_x_e * contracted8_along_b_n_grad_xy_000_e
-        grad_gelu_y_e12 = gelu_x_e * contracted6_along_b_n_grad_xy_022_e12
-        grad_gelu_y_e12 += gelu_x_e1 * contracted7_along_b_n_grad_xy_112_e2
-        grad_gelu_y_e12 += -gelu_x_e2 * contracted7_along_b_n_grad_xy_112_e1
-        grad_gelu_y_e12 += -gelu_x_e12 * contracted8_along_b_n_grad_xy_202_e
-        grad_gelu_y_e2 = gelu_x_e1 * contracted6_along_b_n_grad_xy_121_e12
-        grad_gelu_y_e2 += gelu_x_e * contracted7_along_b_n_grad_xy_011_e2
-        grad_gelu_y_e2 += gelu_x_e12 * contracted7_along_b_n_grad_xy_211_e1
-        grad_gelu_y_e2 += gelu_x_e2 * contracted8_along_b_n_grad_xy_101_e
-        grad_gelu_y_e1 = gelu_x_e * contracted7_along_b_n_grad_xy_011_e1
-        grad_gelu_y_e1 += gelu_x_e1 * contracted8_along_b_n_grad_xy_101_e
-        grad_gelu_y_e1 += -gelu_x_e2 * contracted6_along_b_n_grad_xy_121_e12
-        grad_gelu_y_e1 += -gelu_x_e12 * contracted7_along_b_n_grad_xy_211_e2
+        grad_gelu_y_e = gelu_x_e12 * contracted3_grad_xy_220_e12 + gelu_x_e2 * contracted4_grad_xy_110_e2
+        grad_gelu_y_e += gelu_x_e1 * contracted4_grad_xy_110_e1 + gelu_x_e * contracted5_grad_xy_000_e
+        grad_gelu_y_e12 = gelu_x_e * contracted3_grad_xy_022_e12 + gelu_x_e1 * contracted4_grad_xy_112_e2
+        grad_gelu_y_e12 += -gelu_x_e2 * contracted4_grad_xy_112_e1 - gelu_x_e12 * contracted5_grad_xy_202_e
+        grad_gelu_y_e2 = gelu_x_e1 * contracted3_grad_xy_121_e12 + gelu_x_e * contracted4_grad_xy_011_e2
+        grad_gelu_y_e2 += gelu_x_e12 * contracted4_grad_xy_211_e1 + gelu_x_e2 * contracted5_grad_xy_101_e
+        grad_gelu_y_e1 = gelu_x_e * contracted4_grad_xy_011_e1 + gelu_x_e1 * contracted5_grad_xy_101_e
+        grad_gelu_y_e1 += -gelu_x_e2 * contracted3_grad_xy_121_e12 - gelu_x_e12 * contracted4_grad_xy_211_e2
         grad_gate_y = y_e12 * grad_gelu_y_e12 + y_e2 * grad_gelu_y_e2 + y_e1 * grad_gelu_y_e1
         grad_gate_y += y_e * grad_gelu_y_e
         t3 = 0.7071067811865476 * (1.1283791670955126 * tl.exp(-t1 * t1) * (0.5 * grad_gate_y))
@@ -9487,6 +9764,7 @@ def _run_fused_gelu_fcgp_norm_with_normalize(x, y, weight, eps):
     _, _, M = weight.shape
     real = _real(x, y, weight)
     matrix = _matrix(x, y, weight)
+    n_innermost = _innermost(matrix, N)
     out = x.new_empty((4, B, M), dtype=_promote(x, y, weight))
     saved = x.new_empty((3, B), dtype=real)
     operand = x.new_empty((B, 3, N), dtype=matrix)
@@ -9501,15 +9779,16 @@ def _run_fused_gelu_fcgp_norm_with_normalize(x, y, weight, eps):
         N,
         real,
     )
-    operand1 = x.new_empty((3, N, M), dtype=matrix)
-    operand3 = x.new_empty((4, N, M), dtype=matrix)
-    operand5 = x.new_empty((3, N, M), dtype=matrix)
-    _launch_flat(
+    operand1 = _factor(x, (3, N), (M,), matrix, n_innermost)
+    operand3 = _factor(x, (4, N), (M,), matrix, n_innermost)
+    operand5 = _factor(x, (3, N), (M,), matrix, n_innermost)
+    _launch_tile(
         _fused_gelu_fcgp_norm_with_normalize_1_kernel,
-        "fused_gelu_fcgp_norm_with_normalize_1",
+        "fused_gelu_fcgp_norm_with_normalize_1_turned" if n_innermost else "fused_gelu_fcgp_norm_with_normalize_1",
         (weight, operand1, operand3, operand5),
-        (N, M),
-        N * M,
+        (N, M, n_innermost),
+        N,
+        M,
         real,
     )
     saved_product = _matmul(operand.view(B, 3 * N), operand1.view(3 * N, M))
@@ -9548,12 +9827,13 @@ def _run_fused_gelu_fcgp_norm_with_normalize(x, y, weight, eps):
 def _run_fused_gelu_fcgp_norm_with_normalize_backward(
     x, y, weight, grad_out, saved, saved_product, saved_product1, saved_product2, eps, *wanted
 ):
-    """Compute the gradients: 11 launches."""
+    """Compute the gradients: 11 launches, and 1 copy for tf32."""
     x, y, weight, grad_out = x.contiguous(), y.contiguous(), weight.contiguous(), grad_out.contiguous()
     _, B, N = x.shape
     _, _, M = weight.shape
     real = _real(x, y, weight)
     matrix = _matrix(x, y, weight)
+    b_innermost = _innermost(matrix, B)
     grad_x = torch.empty_like(x) if wanted[0] else x
     grad_y = torch.empty_like(y) if wanted[1] else y
     grad_weight = torch.empty_like(weight) if wanted[2] else weight
@@ -9612,14 +9892,18 @@ def _run_fused_gelu_fcgp_norm_with_normalize_backward(
         del contracted1
         del contracted2
     if wanted[2]:
-        operand6 = x.new_empty((B, 3, N), dtype=matrix)
-        operand7 = x.new_empty((2, B, 4, N), dtype=matrix)
-        operand8 = x.new_empty((B, 3, N), dtype=matrix)
+        operand6 = _factor(x, (B,), (3, N), matrix, b_innermost)
+        operand7 = _factor(x, (2, B), (4, N), matrix, b_innermost)
+        operand8 = _factor(x, (B,), (3, N), matrix, b_innermost)
         _launch_tile(
             _fused_gelu_fcgp_norm_with_normalize_backward_3_kernel,
-            "fused_gelu_fcgp_norm_with_normalize_backward_3",
+            (
+                "fused_gelu_fcgp_norm_with_normalize_backward_3_turned"
+                if b_innermost
+                else "fused_gelu_fcgp_norm_with_normalize_backward_3"
+            ),
             (x, y, operand6, operand7, operand8),
-            (B, N),
+            (B, N, b_innermost),
             B,
             N,
             real,
@@ -9627,7 +9911,9 @@ def _run_fused_gelu_fcgp_norm_with_normalize_backward(
         contracted3 = _matmul(operand6.view(B, 3 * N).mT, operand4).view(3, N, M)
         del operand4
         del operand6
-        contracted4 = _matmul(operand7.view(2 * B, 4 * N).mT, operand2.view(2 * B, M)).view(4, N, M)
+        contracted4 = _matmul(operand7.view(2 * B, 4 * N).mT, _turned(operand2.view(2 * B, M), b_innermost)).view(
+            4, N, M
+        )
         del operand2
         del operand7
         contracted5 = _matmul(operand8.view(B, 3 * N).mT, operand).view(3, N, M)
@@ -9659,7 +9945,7 @@ def _run_fused_gelu_fcgp_norm_with_normalize_double_backward(
     eps,
     *wanted,
 ):
-    """Compute the gradients: 21 launches."""
+    """Compute the gradients: 21 launches, and 1 copy for tf32."""
     has_grad_grad_x = grad_grad_x is not None
     has_grad_grad_y = grad_grad_y is not None
     has_grad_grad_weight = grad_grad_weight is not None
@@ -9671,6 +9957,8 @@ def _run_fused_gelu_fcgp_norm_with_normalize_double_backward(
     _, _, M = weight.shape
     real = _real(x, y, weight)
     matrix = _matrix(x, y, weight)
+    b_innermost = _innermost(matrix, B)
+    n_innermost = _innermost(matrix, N)
     grad_x = torch.empty_like(x) if wanted[0] else x
     grad_y = torch.empty_like(y) if wanted[1] else y
     grad_weight = torch.empty_like(weight) if wanted[2] else weight
@@ -9703,15 +9991,20 @@ def _run_fused_gelu_fcgp_norm_with_normalize_double_backward(
     operand1 = x.new_empty((3, N, M), dtype=matrix)
     operand3 = x.new_empty((4, N, M), dtype=matrix)
     operand5 = x.new_empty((3, N, M), dtype=matrix)
-    operand7 = x.new_empty((6, N, M), dtype=matrix)
-    operand9 = x.new_empty((8, N, M), dtype=matrix)
-    operand11 = x.new_empty((6, N, M), dtype=matrix)
-    _launch_flat(
+    operand7 = _factor(x, (6, N), (M,), matrix, n_innermost)
+    operand9 = _factor(x, (8, N), (M,), matrix, n_innermost)
+    operand11 = _factor(x, (6, N), (M,), matrix, n_innermost)
+    _launch_tile(
         _fused_gelu_fcgp_norm_with_normalize_double_backward_1_kernel,
-        "fused_gelu_fcgp_norm_with_normalize_double_backward_1",
+        (
+            "fused_gelu_fcgp_norm_with_normalize_double_backward_1_turned"
+            if n_innermost
+            else "fused_gelu_fcgp_norm_with_normalize_double_backward_1"
+        ),
         (weight, grad_grad_weight, operand1, operand3, operand5, operand7, operand9, operand11),
-        (N, M, has_grad_grad_weight),
-        N * M,
+        (N, M, has_grad_grad_weight, n_innermost),
+        N,
+        M,
         real,
     )
     operand6 = x.new_empty((B, 6, N), dtype=matrix)
@@ -9817,14 +10110,18 @@ def _run_fused_gelu_fcgp_norm_with_normalize_double_backward(
             real,
         )
     if wanted[2]:
-        operand18 = x.new_empty((2, B, 3, N), dtype=matrix)
-        operand20 = x.new_empty((4, B, 4, N), dtype=matrix)
-        operand22 = x.new_empty((2, B, 3, N), dtype=matrix)
+        operand18 = _factor(x, (2, B), (3, N), matrix, b_innermost)
+        operand20 = _factor(x, (4, B), (4, N), matrix, b_innermost)
+        operand22 = _factor(x, (2, B), (3, N), matrix, b_innermost)
         _launch_tile(
             _fused_gelu_fcgp_norm_with_normalize_double_backward_5_kernel,
-            "fused_gelu_fcgp_norm_with_normalize_double_backward_5",
+            (
+                "fused_gelu_fcgp_norm_with_normalize_double_backward_5_turned"
+                if b_innermost
+                else "fused_gelu_fcgp_norm_with_normalize_double_backward_5"
+            ),
             (x, y, grad_grad_x, grad_grad_y, operand18, operand20, operand22),
-            (B, N, has_grad_grad_x, has_grad_grad_y),
+            (B, N, has_grad_grad_x, has_grad_grad_y, b_innermost),
             B,
             N,
             real,
@@ -9843,7 +10140,9 @@ def _run_fused_gelu_fcgp_norm_with_normalize_double_backward(
         contracted9 = _matmul(operand18.view(2 * B, 3 * N).mT, operand19.view(2 * B, M)).view(3, N, M)
         del operand19
         del operand18
-        contracted10 = _matmul(operand20.view(4 * B, 4 * N).mT, operand21.view(4 * B, M)).view(4, N, M)
+        contracted10 = _matmul(operand20.view(4 * B, 4 * N).mT, _turned(operand21.view(4 * B, M), b_innermost)).view(
+            4, N, M
+        )
         del operand21
         del operand20
         contracted11 = _matmul(operand22.view(2 * B, 3 * N).mT, operand23.view(2 * B, M)).view(3, N, M)
@@ -9945,6 +10244,7 @@ def _run_fused_gelu_fcgp_norm_without_normalize(x, y, weight, eps):
     _, _, M = weight.shape
     real = _real(x, y, weight)
     matrix = _matrix(x, y, weight)
+    n_innermost = _innermost(matrix, N)
     out = x.new_empty((4, B, M), dtype=_promote(x, y, weight))
     operand = x.new_empty((B, 3, N), dtype=matrix)
     operand2 = x.new_empty((2, B, 4, N), dtype=matrix)
@@ -9958,15 +10258,20 @@ def _run_fused_gelu_fcgp_norm_without_normalize(x, y, weight, eps):
         N,
         real,
     )
-    operand1 = x.new_empty((3, N, M), dtype=matrix)
-    operand3 = x.new_empty((4, N, M), dtype=matrix)
-    operand5 = x.new_empty((3, N, M), dtype=matrix)
-    _launch_flat(
+    operand1 = _factor(x, (3, N), (M,), matrix, n_innermost)
+    operand3 = _factor(x, (4, N), (M,), matrix, n_innermost)
+    operand5 = _factor(x, (3, N), (M,), matrix, n_innermost)
+    _launch_tile(
         _fused_gelu_fcgp_norm_without_normalize_1_kernel,
-        "fused_gelu_fcgp_norm_without_normalize_1",
+        (
+            "fused_gelu_fcgp_norm_without_normalize_1_turned"
+            if n_innermost
+            else "fused_gelu_fcgp_norm_without_normalize_1"
+        ),
         (weight, operand1, operand3, operand5),
-        (N, M),
-        N * M,
+        (N, M, n_innermost),
+        N,
+        M,
         real,
     )
     _matmul(operand.view(B, 3 * N), operand1.view(3 * N, M), out[0])
@@ -9980,12 +10285,13 @@ def _run_fused_gelu_fcgp_norm_without_normalize(x, y, weight, eps):
 
 
 def _run_fused_gelu_fcgp_norm_without_normalize_backward(x, y, weight, grad_out, eps, *wanted):
-    """Compute the gradients: 10 launches."""
+    """Compute the gradients: 10 launches, and 1 copy for tf32."""
     x, y, weight, grad_out = x.contiguous(), y.contiguous(), weight.contiguous(), grad_out.contiguous()
     _, B, N = x.shape
     _, _, M = weight.shape
     real = _real(x, y, weight)
     matrix = _matrix(x, y, weight)
+    b_innermost = _innermost(matrix, B)
     grad_x = torch.empty_like(x) if wanted[0] else x
     grad_y = torch.empty_like(y) if wanted[1] else y
     grad_weight = torch.empty_like(weight) if wanted[2] else weight
@@ -10020,21 +10326,27 @@ def _run_fused_gelu_fcgp_norm_without_normalize_backward(x, y, weight, grad_out,
         del contracted1
         del contracted2
     if wanted[2]:
-        operand3 = x.new_empty((B, 3, N), dtype=matrix)
-        operand4 = x.new_empty((2, B, 4, N), dtype=matrix)
-        operand5 = x.new_empty((B, 3, N), dtype=matrix)
+        operand3 = _factor(x, (B,), (3, N), matrix, b_innermost)
+        operand4 = _factor(x, (2, B), (4, N), matrix, b_innermost)
+        operand5 = _factor(x, (B,), (3, N), matrix, b_innermost)
         _launch_tile(
             _fused_gelu_fcgp_norm_without_normalize_backward_2_kernel,
-            "fused_gelu_fcgp_norm_without_normalize_backward_2",
+            (
+                "fused_gelu_fcgp_norm_without_normalize_backward_2_turned"
+                if b_innermost
+                else "fused_gelu_fcgp_norm_without_normalize_backward_2"
+            ),
             (x, y, operand3, operand4, operand5),
-            (B, N),
+            (B, N, b_innermost),
             B,
             N,
             real,
         )
         contracted3 = _matmul(operand3.view(B, 3 * N).mT, grad_out[0].to(matrix)).view(3, N, M)
         del operand3
-        contracted4 = _matmul(operand4.view(2 * B, 4 * N).mT, grad_out[1:3].view(2 * B, M).to(matrix)).view(4, N, M)
+        contracted4 = _matmul(
+            operand4.view(2 * B, 4 * N).mT, _turned(grad_out[1:3].view(2 * B, M).to(matrix), b_innermost)
+        ).view(4, N, M)
         del operand4
         contracted5 = _matmul(operand5.view(B, 3 * N).mT, grad_out[3].to(matrix)).view(3, N, M)
         del operand5
@@ -10052,7 +10364,7 @@ def _run_fused_gelu_fcgp_norm_without_normalize_backward(x, y, weight, grad_out,
 def _run_fused_gelu_fcgp_norm_without_normalize_double_backward(
     x, y, weight, grad_out, grad_grad_x, grad_grad_y, grad_grad_weight, eps, *wanted
 ):
-    """Compute the gradients: 14 launches."""
+    """Compute the gradients: 14 launches, and 1 copy for tf32."""
     has_grad_grad_x = grad_grad_x is not None
     has_grad_grad_y = grad_grad_y is not None
     has_grad_grad_weight = grad_grad_weight is not None
@@ -10064,6 +10376,7 @@ def _run_fused_gelu_fcgp_norm_without_normalize_double_backward(
     _, _, M = weight.shape
     real = _real(x, y, weight)
     matrix = _matrix(x, y, weight)
+    b_innermost = _innermost(matrix, B)
     grad_x = torch.empty_like(x) if wanted[0] else x
     grad_y = torch.empty_like(y) if wanted[1] else y
     grad_weight = torch.empty_like(weight) if wanted[2] else weight
@@ -10097,21 +10410,27 @@ def _run_fused_gelu_fcgp_norm_without_normalize_double_backward(
         del contracted1
         del contracted2
     if wanted[2]:
-        operand3 = x.new_empty((B, 3, N), dtype=matrix)
-        operand4 = x.new_empty((2, B, 4, N), dtype=matrix)
-        operand5 = x.new_empty((B, 3, N), dtype=matrix)
+        operand3 = _factor(x, (B,), (3, N), matrix, b_innermost)
+        operand4 = _factor(x, (2, B), (4, N), matrix, b_innermost)
+        operand5 = _factor(x, (B,), (3, N), matrix, b_innermost)
         _launch_tile(
             _fused_gelu_fcgp_norm_without_normalize_double_backward_2_kernel,
-            "fused_gelu_fcgp_norm_without_normalize_double_backward_2",
+            (
+                "fused_gelu_fcgp_norm_without_normalize_double_backward_2_turned"
+                if b_innermost
+                else "fused_gelu_fcgp_norm_without_normalize_double_backward_2"
+            ),
             (x, y, grad_grad_x, grad_grad_y, operand3, operand4, operand5),
-            (B, N, has_grad_grad_x, has_grad_grad_y),
+            (B, N, has_grad_grad_x, has_grad_grad_y, b_innermost),
             B,
             N,
             real,
         )
         contracted3 = _matmul(operand3.view(B, 3 * N).mT, grad_out[0].to(matrix)).view(3, N, M)
         del operand3
-        contracted4 = _matmul(operand4.view(2 * B, 4 * N).mT, grad_out[1:3].view(2 * B, M).to(matrix)).view(4, N, M)
+        contracted4 = _matmul(
+            operand4.view(2 * B, 4 * N).mT, _turned(grad_out[1:3].view(2 * B, M).to(matrix), b_innermost)
+        ).view(4, N, M)
         del operand4
         contracted5 = _matmul(operand5.view(B, 3 * N).mT, grad_out[3].to(matrix)).view(3, N, M)
         del operand5
@@ -10204,7 +10523,7 @@ def _run_mv_linear_backward(x, weight, bias, grad_out, *wanted):
 
 
 def _run_mv_linear_double_backward(x, weight, bias, grad_out, grad_grad_x, grad_grad_weight, grad_grad_bias, *wanted):
-    """Compute the gradients: 13 launches."""
+    """Compute the gradients: 11 launches."""
     has_grad_grad_x = grad_grad_x is not None
     has_grad_grad_weight = grad_grad_weight is not None
     has_grad_grad_bias = grad_grad_bias is not None
@@ -10255,41 +10574,117 @@ def _run_mv_linear_double_backward(x, weight, bias, grad_out, grad_grad_x, grad_
         else:
             grad_weight[2].zero_()
     if wanted[3]:
-        operand = x.new_empty((B, 2, N), dtype=matrix)
-        operand2 = x.new_empty((2, B, 2, N), dtype=matrix)
-        operand4 = x.new_empty((B, 2, N), dtype=matrix)
+        contracted = x.new_empty((B, M), dtype=matrix)
+        if _on_tensor_cores(matrix, x.device):
+            _launch_contract(
+                _mv_linear_double_backward_1_kernel,
+                "mv_linear_double_backward_1",
+                (x, weight, grad_grad_x, grad_grad_weight, contracted),
+                (B, N, M, has_grad_grad_x, has_grad_grad_weight),
+                1,
+                B,
+                M,
+                1,
+                matrix,
+                real,
+            )
+        else:
+            operand = x.new_empty((B, 2, N), dtype=matrix)
+            _launch_tile(
+                _mv_linear_double_backward_1_stored_kernel,
+                "mv_linear_double_backward_1_stored",
+                (x, grad_grad_x, operand),
+                (B, N, has_grad_grad_x),
+                B,
+                N,
+                real,
+            )
+            operand1 = x.new_empty((2, N, M), dtype=matrix)
+            _launch_flat(
+                _mv_linear_double_backward_1_stored1_kernel,
+                "mv_linear_double_backward_1_stored1",
+                (weight, grad_grad_weight, operand1),
+                (N, M, has_grad_grad_weight),
+                N * M,
+                real,
+            )
+            _matmul(operand.view(B, 2 * N), operand1.view(2 * N, M), contracted)
+            del operand, operand1
+        contracted1 = x.new_empty((2, B, M), dtype=matrix)
+        if _on_tensor_cores(matrix, x.device):
+            _launch_contract(
+                _mv_linear_double_backward_2_kernel,
+                "mv_linear_double_backward_2",
+                (x, weight, grad_grad_x, grad_grad_weight, contracted1),
+                (B, N, M, has_grad_grad_x, has_grad_grad_weight),
+                1,
+                B,
+                M,
+                1,
+                matrix,
+                real,
+            )
+        else:
+            operand2 = x.new_empty((2, B, 2, N), dtype=matrix)
+            _launch_tile(
+                _mv_linear_double_backward_2_stored_kernel,
+                "mv_linear_double_backward_2_stored",
+                (x, grad_grad_x, operand2),
+                (B, N, has_grad_grad_x),
+                B,
+                N,
+                real,
+            )
+            operand3 = x.new_empty((2, N, M), dtype=matrix)
+            _launch_flat(
+                _mv_linear_double_backward_2_stored1_kernel,
+                "mv_linear_double_backward_2_stored1",
+                (weight, grad_grad_weight, operand3),
+                (N, M, has_grad_grad_weight),
+                N * M,
+                real,
+            )
+            _matmul(operand2.view(2 * B, 2 * N), operand3.view(2 * N, M), contracted1.view(2 * B, M))
+            del operand2, operand3
+        contracted2 = x.new_empty((B, M), dtype=matrix)
+        if _on_tensor_cores(matrix, x.device):
+            _launch_contract(
+                _mv_linear_double_backward_3_kernel,
+                "mv_linear_double_backward_3",
+                (x, weight, grad_grad_x, grad_grad_weight, contracted2),
+                (B, N, M, has_grad_grad_x, has_grad_grad_weight),
+                1,
+                B,
+                M,
+                1,
+                matrix,
+                real,
+            )
+        else:
+            operand4 = x.new_empty((B, 2, N), dtype=matrix)
+            _launch_tile(
+                _mv_linear_double_backward_3_stored_kernel,
+                "mv_linear_double_backward_3_stored",
+                (x, grad_grad_x, operand4),
+                (B, N, has_grad_grad_x),
+                B,
+                N,
+                real,
+            )
+            operand5 = x.new_empty((2, N, M), dtype=matrix)
+            _launch_flat(
+                _mv_linear_double_backward_3_stored1_kernel,
+                "mv_linear_double_backward_3_stored1",
+                (weight, grad_grad_weight, operand5),
+                (N, M, has_grad_grad_weight),
+                N * M,
+                real,
+            )
+            _matmul(operand4.view(B, 2 * N), operand5.view(2 * N, M), contracted2)
+            del operand4, operand5
         _launch_tile(
-            _mv_linear_double_backward_1_kernel,
-            "mv_linear_double_backward_1",
-            (x, grad_grad_x, operand, operand2, operand4),
-            (B, N, has_grad_grad_x),
-            B,
-            N,
-            real,
-        )
-        operand1 = x.new_empty((2, N, M), dtype=matrix)
-        operand3 = x.new_empty((2, N, M), dtype=matrix)
-        operand5 = x.new_empty((2, N, M), dtype=matrix)
-        _launch_flat(
-            _mv_linear_double_backward_2_kernel,
-            "mv_linear_double_backward_2",
-            (weight, grad_grad_weight, operand1, operand3, operand5),
-            (N, M, has_grad_grad_weight),
-            N * M,
-            real,
-        )
-        contracted = _matmul(operand.view(B, 2 * N), operand1.view(2 * N, M))
-        del operand
-        del operand1
-        contracted1 = _matmul(operand2.view(2 * B, 2 * N), operand3.view(2 * N, M)).view(2, B, M)
-        del operand2
-        del operand3
-        contracted2 = _matmul(operand4.view(B, 2 * N), operand5.view(2 * N, M))
-        del operand4
-        del operand5
-        _launch_tile(
-            _mv_linear_double_backward_3_kernel,
-            "mv_linear_double_backward_3",
+            _mv_linear_double_backward_4_kernel,
+            "mv_linear_double_backward_4",
             (grad_grad_bias, contracted, contracted1, contracted2, grad_grad_out),
             (B, M, has_grad_grad_bias, wanted[3]),
             B,
@@ -10606,6 +11001,7 @@ def _run_fc_layer_with_normalize(x, gp_weight, linear_weight, linear_bias, eps):
     _, K, _ = linear_weight.shape
     real = _real(x, gp_weight, linear_weight, linear_bias)
     matrix = _matrix(x, gp_weight, linear_weight, linear_bias)
+    n_innermost = _innermost(matrix, N)
     out = x.new_empty((4, B, M), dtype=_promote(x, gp_weight, linear_weight, linear_bias))
     saved = x.new_empty((3, B), dtype=real)
     saved_product = _matmul(x[0].to(matrix), linear_weight[0].to(matrix))
@@ -10623,15 +11019,16 @@ def _run_fc_layer_with_normalize(x, gp_weight, linear_weight, linear_bias, eps):
         N,
         real,
     )
-    operand1 = x.new_empty((3, N, M), dtype=matrix)
-    operand3 = x.new_empty((4, N, M), dtype=matrix)
-    operand5 = x.new_empty((3, N, M), dtype=matrix)
-    _launch_flat(
+    operand1 = _factor(x, (3, N), (M,), matrix, n_innermost)
+    operand3 = _factor(x, (4, N), (M,), matrix, n_innermost)
+    operand5 = _factor(x, (3, N), (M,), matrix, n_innermost)
+    _launch_tile(
         _fc_layer_with_normalize_1_kernel,
-        "fc_layer_with_normalize_1",
+        "fc_layer_with_normalize_1_turned" if n_innermost else "fc_layer_with_normalize_1",
         (gp_weight, operand1, operand3, operand5),
-        (N, M),
-        N * M,
+        (N, M, n_innermost),
+        N,
+        M,
         real,
     )
     saved_product3 = _matmul(operand.view(B, 3 * N), operand1.view(3 * N, M))
@@ -10683,7 +11080,7 @@ def _run_fc_layer_with_normalize_backward(
     eps,
     *wanted,
 ):
-    """Compute the gradients: 21 launches."""
+    """Compute the gradients: 18 launches, and 1 copy for tf32."""
     x, gp_weight, linear_weight, linear_bias, grad_out = (
         x.contiguous(),
         gp_weight.contiguous(),
@@ -10696,18 +11093,19 @@ def _run_fc_layer_with_normalize_backward(
     _, K, _ = linear_weight.shape
     real = _real(x, gp_weight, linear_weight, linear_bias)
     matrix = _matrix(x, gp_weight, linear_weight, linear_bias)
+    b_innermost = _innermost(matrix, B)
     grad_x = torch.empty_like(x) if wanted[0] else x
     grad_gp_weight = torch.empty_like(gp_weight) if wanted[1] else gp_weight
     grad_linear_weight = torch.empty_like(linear_weight) if wanted[2] else linear_weight
     if wanted[1]:
-        operand = x.new_empty((B, 3, N), dtype=matrix)
-        operand2 = x.new_empty((2, B, 4, N), dtype=matrix)
-        operand4 = x.new_empty((B, 3, N), dtype=matrix)
+        operand = _factor(x, (B,), (3, N), matrix, b_innermost)
+        operand2 = _factor(x, (2, B), (4, N), matrix, b_innermost)
+        operand4 = _factor(x, (B,), (3, N), matrix, b_innermost)
         _launch_tile(
             _fc_layer_with_normalize_backward_kernel,
-            "fc_layer_with_normalize_backward",
+            "fc_layer_with_normalize_backward_turned" if b_innermost else "fc_layer_with_normalize_backward",
             (x, linear_bias, saved_product, saved_product1, saved_product2, operand, operand2, operand4),
-            (B, N),
+            (B, N, b_innermost),
             B,
             N,
             real,
@@ -10739,7 +11137,9 @@ def _run_fc_layer_with_normalize_backward(
     if wanted[1]:
         contracted = _matmul(operand.view(B, 3 * N).mT, operand1).view(3, N, M)
         del operand
-        contracted1 = _matmul(operand2.view(2 * B, 4 * N).mT, operand3.view(2 * B, M)).view(4, N, M)
+        contracted1 = _matmul(operand2.view(2 * B, 4 * N).mT, _turned(operand3.view(2 * B, M), b_innermost)).view(
+            4, N, M
+        )
         del operand2
         contracted2 = _matmul(operand4.view(B, 3 * N).mT, operand5).view(3, N, M)
         del operand4
@@ -10758,39 +11158,26 @@ def _run_fc_layer_with_normalize_backward(
         operand6 = x.new_empty((3, N, M), dtype=matrix)
         operand7 = x.new_empty((4, N, M), dtype=matrix)
         operand8 = x.new_empty((3, N, M), dtype=matrix)
-        operand9 = x.new_empty((M, 3, N), dtype=matrix)
-        operand10 = x.new_empty((M, 4, N), dtype=matrix)
-        operand11 = x.new_empty((M, 3, N), dtype=matrix)
-        _launch_tile(
+        _launch_flat(
             _fc_layer_with_normalize_backward_3_kernel,
             "fc_layer_with_normalize_backward_3",
-            (gp_weight, operand6, operand7, operand8, operand9, operand10, operand11),
+            (gp_weight, operand6, operand7, operand8),
             (N, M),
-            N,
-            M,
+            N * M,
             real,
         )
         contracted3 = _matmul(operand5, operand6.view(3 * N, M).mT).view(B, 3, N)
+        del operand5
         del operand6
         contracted4 = _matmul(operand3.view(2 * B, M), operand7.view(4 * N, M).mT).view(2, B, 4, N)
+        del operand3
         del operand7
         contracted5 = _matmul(operand1, operand8.view(3 * N, M).mT).view(B, 3, N)
-        del operand8
-        contracted6 = _matmul(operand5, operand9.view(M, 3 * K)).view(B, 3, K)
-        del operand5
-        del operand9
-        contracted7 = _matmul(operand3.view(2 * B, M), operand10.view(M, 4 * K)).view(2, B, 4, K)
-        del operand3
-        del operand10
-        contracted8 = _matmul(operand1, operand11.view(M, 3 * K)).view(B, 3, K)
         del operand1
-        del operand11
-        operand12 = x.new_empty((B, N), dtype=matrix)
-        operand13 = x.new_empty((2, B, N), dtype=matrix)
-        operand14 = x.new_empty((B, N), dtype=matrix)
-        operand15 = x.new_empty((B, N), dtype=matrix)
-        operand16 = x.new_empty((2, B, N), dtype=matrix)
-        operand17 = x.new_empty((B, N), dtype=matrix)
+        del operand8
+        operand9 = x.new_empty((B, N), dtype=matrix)
+        operand10 = x.new_empty((2, B, N), dtype=matrix)
+        operand11 = x.new_empty((B, N), dtype=matrix)
         _launch_tile(
             _fc_layer_with_normalize_backward_4_kernel,
             "fc_layer_with_normalize_backward_4",
@@ -10803,38 +11190,26 @@ def _run_fc_layer_with_normalize_backward(
                 contracted3,
                 contracted4,
                 contracted5,
-                contracted6,
-                contracted7,
-                contracted8,
-                operand12,
-                operand13,
-                operand14,
-                operand15,
-                operand16,
-                operand17,
+                operand9,
+                operand10,
+                operand11,
             ),
             (B, N),
             B,
             N,
             real,
         )
-        del contracted3
-        del contracted4
-        del contracted5
     if wanted[0] or wanted[3]:
-        contracted9 = _matmul(operand12, linear_weight[0].to(matrix).mT)
-        del operand12
-        contracted10 = _matmul(operand13.view(2 * B, K), linear_weight[1].to(matrix).mT).view(2, B, N)
-        del operand13
-        contracted11 = _matmul(operand14, linear_weight[2].to(matrix).mT)
-        del operand14
+        contracted6 = _matmul(operand9, linear_weight[0].to(matrix).mT)
+        contracted7 = _matmul(operand10.view(2 * B, K), linear_weight[1].to(matrix).mT).view(2, B, N)
+        contracted8 = _matmul(operand11, linear_weight[2].to(matrix).mT)
     if wanted[2]:
-        _matmul(x[0].to(matrix).mT, operand15, grad_linear_weight[0])
-        del operand15
-        _matmul(x[1:3].view(2 * B, K).to(matrix).mT, operand16.view(2 * B, N), grad_linear_weight[1])
-        del operand16
-        _matmul(x[3].to(matrix).mT, operand17, grad_linear_weight[2])
-        del operand17
+        _matmul(x[0].to(matrix).mT, operand9, grad_linear_weight[0])
+        del operand9
+        _matmul(x[1:3].view(2 * B, K).to(matrix).mT, operand10.view(2 * B, N), grad_linear_weight[1])
+        del operand10
+        _matmul(x[3].to(matrix).mT, operand11, grad_linear_weight[2])
+        del operand11
     if wanted[0] or wanted[3]:
         programs, _ = _programs("fc_layer_with_normalize_backward_5", B, 1, N, x.device)
         partial_grad_linear_bias = x.new_empty((programs, 4, N), dtype=real) if wanted[3] else linear_bias
@@ -10847,9 +11222,9 @@ def _run_fc_layer_with_normalize_backward(
                 saved_product,
                 saved_product1,
                 saved_product2,
-                contracted9,
-                contracted10,
-                contracted11,
+                contracted3,
+                contracted4,
+                contracted5,
                 contracted6,
                 contracted7,
                 contracted8,
@@ -10884,6 +11259,7 @@ def _run_fc_layer_without_normalize(x, gp_weight, linear_weight, linear_bias, ep
     _, K, _ = linear_weight.shape
     real = _real(x, gp_weight, linear_weight, linear_bias)
     matrix = _matrix(x, gp_weight, linear_weight, linear_bias)
+    n_innermost = _innermost(matrix, N)
     out = x.new_empty((4, B, M), dtype=_promote(x, gp_weight, linear_weight, linear_bias))
     saved_product = _matmul(x[0].to(matrix), linear_weight[0].to(matrix))
     saved_product1 = _matmul(x[1:3].view(2 * B, K).to(matrix), linear_weight[1].to(matrix)).view(2, B, N)
@@ -10900,15 +11276,16 @@ def _run_fc_layer_without_normalize(x, gp_weight, linear_weight, linear_bias, ep
         N,
         real,
     )
-    operand1 = x.new_empty((3, N, M), dtype=matrix)
-    operand3 = x.new_empty((4, N, M), dtype=matrix)
-    operand5 = x.new_empty((3, N, M), dtype=matrix)
-    _launch_flat(
+    operand1 = _factor(x, (3, N), (M,), matrix, n_innermost)
+    operand3 = _factor(x, (4, N), (M,), matrix, n_innermost)
+    operand5 = _factor(x, (3, N), (M,), matrix, n_innermost)
+    _launch_tile(
         _fc_layer_without_normalize_1_kernel,
-        "fc_layer_without_normalize_1",
+        "fc_layer_without_normalize_1_turned" if n_innermost else "fc_layer_without_normalize_1",
         (gp_weight, operand1, operand3, operand5),
-        (N, M),
-        N * M,
+        (N, M, n_innermost),
+        N,
+        M,
         real,
     )
     _matmul(operand.view(B, 3 * N), operand1.view(3 * N, M), out[0])
@@ -10924,7 +11301,7 @@ def _run_fc_layer_without_normalize(x, gp_weight, linear_weight, linear_bias, ep
 def _run_fc_layer_without_normalize_backward(
     x, gp_weight, linear_weight, linear_bias, grad_out, saved_product, saved_product1, saved_product2, eps, *wanted
 ):
-    """Compute the gradients: 20 launches."""
+    """Compute the gradients: 17 launches, and 1 copy for tf32."""
     x, gp_weight, linear_weight, linear_bias, grad_out = (
         x.contiguous(),
         gp_weight.contiguous(),
@@ -10937,25 +11314,28 @@ def _run_fc_layer_without_normalize_backward(
     _, K, _ = linear_weight.shape
     real = _real(x, gp_weight, linear_weight, linear_bias)
     matrix = _matrix(x, gp_weight, linear_weight, linear_bias)
+    b_innermost = _innermost(matrix, B)
     grad_x = torch.empty_like(x) if wanted[0] else x
     grad_gp_weight = torch.empty_like(gp_weight) if wanted[1] else gp_weight
     grad_linear_weight = torch.empty_like(linear_weight) if wanted[2] else linear_weight
     if wanted[1]:
-        operand = x.new_empty((B, 3, N), dtype=matrix)
-        operand1 = x.new_empty((2, B, 4, N), dtype=matrix)
-        operand2 = x.new_empty((B, 3, N), dtype=matrix)
+        operand = _factor(x, (B,), (3, N), matrix, b_innermost)
+        operand1 = _factor(x, (2, B), (4, N), matrix, b_innermost)
+        operand2 = _factor(x, (B,), (3, N), matrix, b_innermost)
         _launch_tile(
             _fc_layer_without_normalize_backward_kernel,
-            "fc_layer_without_normalize_backward",
+            "fc_layer_without_normalize_backward_turned" if b_innermost else "fc_layer_without_normalize_backward",
             (x, linear_bias, saved_product, saved_product1, saved_product2, operand, operand1, operand2),
-            (B, N),
+            (B, N, b_innermost),
             B,
             N,
             real,
         )
         contracted = _matmul(operand.view(B, 3 * N).mT, grad_out[0].to(matrix)).view(3, N, M)
         del operand
-        contracted1 = _matmul(operand1.view(2 * B, 4 * N).mT, grad_out[1:3].view(2 * B, M).to(matrix)).view(4, N, M)
+        contracted1 = _matmul(
+            operand1.view(2 * B, 4 * N).mT, _turned(grad_out[1:3].view(2 * B, M).to(matrix), b_innermost)
+        ).view(4, N, M)
         del operand1
         contracted2 = _matmul(operand2.view(B, 3 * N).mT, grad_out[3].to(matrix)).view(3, N, M)
         del operand2
@@ -10974,16 +11354,12 @@ def _run_fc_layer_without_normalize_backward(
         operand3 = x.new_empty((3, N, M), dtype=matrix)
         operand4 = x.new_empty((4, N, M), dtype=matrix)
         operand5 = x.new_empty((3, N, M), dtype=matrix)
-        operand6 = x.new_empty((M, 3, N), dtype=matrix)
-        operand7 = x.new_empty((M, 4, N), dtype=matrix)
-        operand8 = x.new_empty((M, 3, N), dtype=matrix)
-        _launch_tile(
+        _launch_flat(
             _fc_layer_without_normalize_backward_2_kernel,
             "fc_layer_without_normalize_backward_2",
-            (gp_weight, operand3, operand4, operand5, operand6, operand7, operand8),
+            (gp_weight, operand3, operand4, operand5),
             (N, M),
-            N,
-            M,
+            N * M,
             real,
         )
         contracted3 = _matmul(grad_out[3].to(matrix), operand3.view(3 * N, M).mT).view(B, 3, N)
@@ -10992,18 +11368,9 @@ def _run_fc_layer_without_normalize_backward(
         del operand4
         contracted5 = _matmul(grad_out[0].to(matrix), operand5.view(3 * N, M).mT).view(B, 3, N)
         del operand5
-        contracted6 = _matmul(grad_out[3].to(matrix), operand6.view(M, 3 * K)).view(B, 3, K)
-        del operand6
-        contracted7 = _matmul(grad_out[1:3].view(2 * B, M).to(matrix), operand7.view(M, 4 * K)).view(2, B, 4, K)
-        del operand7
-        contracted8 = _matmul(grad_out[0].to(matrix), operand8.view(M, 3 * K)).view(B, 3, K)
-        del operand8
-        operand9 = x.new_empty((B, N), dtype=matrix)
-        operand10 = x.new_empty((2, B, N), dtype=matrix)
-        operand11 = x.new_empty((B, N), dtype=matrix)
-        operand12 = x.new_empty((B, N), dtype=matrix)
-        operand13 = x.new_empty((2, B, N), dtype=matrix)
-        operand14 = x.new_empty((B, N), dtype=matrix)
+        operand6 = x.new_empty((B, N), dtype=matrix)
+        operand7 = x.new_empty((2, B, N), dtype=matrix)
+        operand8 = x.new_empty((B, N), dtype=matrix)
         _launch_tile(
             _fc_layer_without_normalize_backward_3_kernel,
             "fc_layer_without_normalize_backward_3",
@@ -11016,38 +11383,26 @@ def _run_fc_layer_without_normalize_backward(
                 contracted3,
                 contracted4,
                 contracted5,
-                contracted6,
-                contracted7,
-                contracted8,
-                operand9,
-                operand10,
-                operand11,
-                operand12,
-                operand13,
-                operand14,
+                operand6,
+                operand7,
+                operand8,
             ),
             (B, N),
             B,
             N,
             real,
         )
-        del contracted3
-        del contracted4
-        del contracted5
     if wanted[0] or wanted[3]:
-        contracted9 = _matmul(operand9, linear_weight[0].to(matrix).mT)
-        del operand9
-        contracted10 = _matmul(operand10.view(2 * B, K), linear_weight[1].to(matrix).mT).view(2, B, N)
-        del operand10
-        contracted11 = _matmul(operand11, linear_weight[2].to(matrix).mT)
-        del operand11
+        contracted6 = _matmul(operand6, linear_weight[0].to(matrix).mT)
+        contracted7 = _matmul(operand7.view(2 * B, K), linear_weight[1].to(matrix).mT).view(2, B, N)
+        contracted8 = _matmul(operand8, linear_weight[2].to(matrix).mT)
     if wanted[2]:
-        _matmul(x[0].to(matrix).mT, operand12, grad_linear_weight[0])
-        del operand12
-        _matmul(x[1:3].view(2 * B, K).to(matrix).mT, operand13.view(2 * B, N), grad_linear_weight[1])
-        del operand13
-        _matmul(x[3].to(matrix).mT, operand14, grad_linear_weight[2])
-        del operand14
+        _matmul(x[0].to(matrix).mT, operand6, grad_linear_weight[0])
+        del operand6
+        _matmul(x[1:3].view(2 * B, K).to(matrix).mT, operand7.view(2 * B, N), grad_linear_weight[1])
+        del operand7
+        _matmul(x[3].to(matrix).mT, operand8, grad_linear_weight[2])
+        del operand8
     if wanted[0] or wanted[3]:
         programs, _ = _programs("fc_layer_without_normalize_backward_4", B, 1, N, x.device)
         partial_grad_linear_bias = x.new_empty((programs, 4, N), dtype=real) if wanted[3] else linear_bias
@@ -11060,9 +11415,9 @@ def _run_fc_layer_without_normalize_backward(
                 saved_product,
                 saved_product1,
                 saved_product2,
-                contracted9,
-                contracted10,
-                contracted11,
+                contracted3,
+                contracted4,
+                contracted5,
                 contracted6,
                 contracted7,
                 contracted8,
@@ -12454,14 +12809,7 @@ _FC_LAYER_WITH_NORMALIZE = _variant(
     independent=("b",),
     flops=(
         ((28, ("b", "n", "m")), (8, ("b", "n", "n")), (38, ("b", "n")), (12, ("b", "m")), (9, ("b",))),
-        (
-            (56, ("b", "n", "m")),
-            (16, ("b", "n", "n")),
-            (28, ("b", "m", "n")),
-            (263, ("b", "n")),
-            (24, ("b", "m")),
-            (15, ("b",)),
-        ),
+        ((56, ("b", "n", "m")), (16, ("b", "n", "n")), (220, ("b", "n")), (24, ("b", "m")), (15, ("b",))),
     ),
 )
 
@@ -12479,7 +12827,7 @@ _FC_LAYER_WITHOUT_NORMALIZE = _variant(
     independent=("b", "m"),
     flops=(
         ((28, ("b", "n", "m")), (8, ("b", "n", "n")), (38, ("b", "n"))),
-        ((56, ("b", "n", "m")), (16, ("b", "n", "n")), (28, ("b", "m", "n")), (263, ("b", "n"))),
+        ((56, ("b", "n", "m")), (16, ("b", "n", "n")), (220, ("b", "n"))),
     ),
 )
 

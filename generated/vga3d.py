@@ -236,9 +236,10 @@ class Launch(NamedTuple):
     warps: int  # at most
     tile: int  # elements of a program's tile at most, where the tile is not a whole row
     pack: int  # elements that several short rows fill together
-    programs: int = 0  # fold: persistent programs a multiprocessor
+    programs: int = 0  # fold, contract: programs a multiprocessor that share a sum
     registers: int = 0  # the most that a thread may use, 0 for any number
     resident: int = 0  # the longest row that stays in registers
+    depth: int = 0  # contract: elements of a tile along the contracted axis, in 16 bits
 
 
 LAUNCH = {
@@ -251,7 +252,7 @@ LAUNCH = {
     "fused_gelu_sgp_norm_with_normalize": Launch(elements=1, warps=32, tile=256, pack=256, registers=64, resident=1024),
     "fused_gelu_sgp_norm_with_normalize_long": Launch(elements=4, warps=4, tile=512, pack=32),
     "fused_gelu_sgp_norm_with_normalize_backward": Launch(elements=2, warps=8, tile=512, pack=512),
-    "fused_gelu_sgp_norm_with_normalize_backward_recomputed": Launch(elements=4, warps=4, tile=512, pack=32),
+    "fused_gelu_sgp_norm_with_normalize_backward_recomputed": Launch(elements=1, warps=8, tile=256, pack=256),
     "fused_gelu_sgp_norm_with_normalize_backward_2": Launch(
         elements=1, warps=2, tile=64, pack=64, programs=6, registers=168
     ),
@@ -279,6 +280,7 @@ LAUNCH = {
     "rotor_action_shared_double_backward_long": Launch(elements=1, warps=4, tile=128, pack=32),
     "fused_gelu_fcgp_norm_with_normalize": Launch(elements=4, warps=4, tile=512, pack=512),
     "fused_gelu_fcgp_norm_with_normalize_1": Launch(elements=4, warps=4, tile=512, pack=512),
+    "fused_gelu_fcgp_norm_with_normalize_1_turned": Launch(elements=2, warps=16, tile=32, pack=1024),
     "fused_gelu_fcgp_norm_with_normalize_2": Launch(elements=2, warps=16, tile=256, pack=256, resident=4096),
     "fused_gelu_fcgp_norm_with_normalize_2_long": Launch(elements=2, warps=8, tile=512, pack=512),
     "fused_gelu_fcgp_norm_with_normalize_backward": Launch(elements=2, warps=16, tile=256, pack=256, resident=4096),
@@ -286,12 +288,14 @@ LAUNCH = {
     "fused_gelu_fcgp_norm_with_normalize_backward_1": Launch(elements=4, warps=4, tile=512, pack=512),
     "fused_gelu_fcgp_norm_with_normalize_backward_2": Launch(elements=2, warps=32, tile=64, pack=32, resident=512),
     "fused_gelu_fcgp_norm_with_normalize_backward_3": Launch(elements=4, warps=4, tile=512, pack=512),
+    "fused_gelu_fcgp_norm_with_normalize_backward_3_turned": Launch(elements=2, warps=16, tile=32, pack=1024),
     "fused_gelu_fcgp_norm_with_normalize_backward_4": Launch(elements=4, warps=4, tile=512, pack=512),
     "fused_gelu_fcgp_norm_with_normalize_double_backward": Launch(
         elements=2, warps=16, tile=256, pack=256, resident=4096
     ),
     "fused_gelu_fcgp_norm_with_normalize_double_backward_long": Launch(elements=4, warps=4, tile=512, pack=32),
-    "fused_gelu_fcgp_norm_with_normalize_double_backward_1": Launch(elements=4, warps=4, tile=512, pack=512),
+    "fused_gelu_fcgp_norm_with_normalize_double_backward_1": Launch(elements=1, warps=4, tile=128, pack=128),
+    "fused_gelu_fcgp_norm_with_normalize_double_backward_1_turned": Launch(elements=1, warps=16, tile=16, pack=512),
     "fused_gelu_fcgp_norm_with_normalize_double_backward_2": Launch(elements=1, warps=4, tile=128, pack=128),
     "fused_gelu_fcgp_norm_with_normalize_double_backward_3": Launch(
         elements=2, warps=16, tile=256, pack=256, resident=2048
@@ -299,6 +303,7 @@ LAUNCH = {
     "fused_gelu_fcgp_norm_with_normalize_double_backward_3_long": Launch(elements=4, warps=4, tile=512, pack=32),
     "fused_gelu_fcgp_norm_with_normalize_double_backward_4": Launch(elements=1, warps=4, tile=128, pack=128),
     "fused_gelu_fcgp_norm_with_normalize_double_backward_5": Launch(elements=1, warps=4, tile=128, pack=128),
+    "fused_gelu_fcgp_norm_with_normalize_double_backward_5_turned": Launch(elements=1, warps=16, tile=16, pack=512),
     "fused_gelu_fcgp_norm_with_normalize_double_backward_6": Launch(
         elements=1, warps=32, tile=32, pack=32, resident=256
     ),
@@ -309,23 +314,33 @@ LAUNCH = {
     "fused_gelu_fcgp_norm_with_normalize_double_backward_8_long": Launch(elements=4, warps=4, tile=512, pack=32),
     "fused_gelu_fcgp_norm_without_normalize": Launch(elements=4, warps=4, tile=512, pack=512),
     "fused_gelu_fcgp_norm_without_normalize_1": Launch(elements=4, warps=4, tile=512, pack=512),
+    "fused_gelu_fcgp_norm_without_normalize_1_turned": Launch(elements=2, warps=16, tile=32, pack=1024),
     "fused_gelu_fcgp_norm_without_normalize_backward": Launch(elements=4, warps=4, tile=512, pack=512),
     "fused_gelu_fcgp_norm_without_normalize_backward_1": Launch(elements=2, warps=32, tile=64, pack=32, resident=512),
     "fused_gelu_fcgp_norm_without_normalize_backward_2": Launch(elements=4, warps=4, tile=512, pack=512),
+    "fused_gelu_fcgp_norm_without_normalize_backward_2_turned": Launch(elements=2, warps=16, tile=32, pack=1024),
     "fused_gelu_fcgp_norm_without_normalize_backward_3": Launch(elements=4, warps=4, tile=512, pack=512),
     "fused_gelu_fcgp_norm_without_normalize_double_backward": Launch(elements=4, warps=4, tile=512, pack=512),
     "fused_gelu_fcgp_norm_without_normalize_double_backward_1": Launch(
         elements=1, warps=32, tile=32, pack=32, resident=256
     ),
     "fused_gelu_fcgp_norm_without_normalize_double_backward_2": Launch(elements=1, warps=4, tile=128, pack=128),
+    "fused_gelu_fcgp_norm_without_normalize_double_backward_2_turned": Launch(elements=1, warps=16, tile=16, pack=512),
     "fused_gelu_fcgp_norm_without_normalize_double_backward_3": Launch(elements=4, warps=4, tile=512, pack=512),
     "fused_gelu_fcgp_norm_without_normalize_double_backward_4": Launch(elements=1, warps=4, tile=128, pack=128),
     "mv_linear": Launch(elements=8, warps=4, tile=256, pack=1024),
     "mv_linear_backward": Launch(elements=1, warps=2, tile=64, pack=64, programs=10, registers=96),
     "mv_linear_double_backward": Launch(elements=4, warps=4, tile=512, pack=512),
     "mv_linear_double_backward_1": Launch(elements=4, warps=4, tile=512, pack=512),
-    "mv_linear_double_backward_2": Launch(elements=4, warps=4, tile=512, pack=512),
-    "mv_linear_double_backward_3": Launch(elements=8, warps=4, tile=256, pack=1024),
+    "mv_linear_double_backward_2": Launch(elements=8, warps=4, tile=256, pack=1024),
+    "mv_linear_double_backward_2_turned": Launch(elements=2, warps=16, tile=32, pack=1024),
+    "mv_linear_double_backward_3": Launch(elements=64, warps=8, tile=128, pack=8192, programs=2, depth=32),
+    "mv_linear_double_backward_3_stored": Launch(elements=4, warps=4, tile=512, pack=512),
+    "mv_linear_double_backward_3_stored1": Launch(elements=4, warps=4, tile=512, pack=512),
+    "mv_linear_double_backward_4": Launch(elements=64, warps=8, tile=128, pack=8192, programs=2, depth=32),
+    "mv_linear_double_backward_4_stored": Launch(elements=4, warps=4, tile=512, pack=512),
+    "mv_linear_double_backward_4_stored1": Launch(elements=4, warps=4, tile=512, pack=512),
+    "mv_linear_double_backward_5": Launch(elements=8, warps=4, tile=256, pack=1024),
     "layer_with_normalize": Launch(elements=2, warps=16, tile=256, pack=256, resident=1024),
     "layer_with_normalize_long": Launch(elements=4, warps=4, tile=512, pack=32),
     "layer_with_normalize_backward": Launch(elements=1, warps=32, tile=256, pack=256, resident=512),
@@ -336,24 +351,26 @@ LAUNCH = {
     "layer_without_normalize_backward_1": Launch(elements=1, warps=2, tile=64, pack=64, programs=6, registers=168),
     "fc_layer_with_normalize": Launch(elements=1, warps=4, tile=128, pack=128),
     "fc_layer_with_normalize_1": Launch(elements=4, warps=4, tile=512, pack=512),
+    "fc_layer_with_normalize_1_turned": Launch(elements=2, warps=16, tile=32, pack=1024),
     "fc_layer_with_normalize_2": Launch(elements=2, warps=16, tile=256, pack=256, resident=4096),
     "fc_layer_with_normalize_2_long": Launch(elements=2, warps=8, tile=512, pack=512),
     "fc_layer_with_normalize_backward": Launch(elements=1, warps=4, tile=128, pack=128),
+    "fc_layer_with_normalize_backward_turned": Launch(elements=2, warps=16, tile=32, pack=1024),
     "fc_layer_with_normalize_backward_1": Launch(elements=2, warps=16, tile=256, pack=256, resident=4096),
     "fc_layer_with_normalize_backward_1_long": Launch(elements=4, warps=4, tile=512, pack=32),
     "fc_layer_with_normalize_backward_2": Launch(elements=4, warps=4, tile=512, pack=512),
     "fc_layer_with_normalize_backward_3": Launch(elements=4, warps=4, tile=512, pack=512),
-    "fc_layer_with_normalize_backward_4": Launch(elements=2, warps=32, tile=64, pack=32, resident=256),
-    "fc_layer_with_normalize_backward_5": Launch(elements=2, warps=32, tile=64, pack=32, resident=512),
-    "fc_layer_with_normalize_backward_6": Launch(elements=1, warps=2, tile=64, pack=64, programs=6, registers=168),
+    "fc_layer_with_normalize_backward_4": Launch(elements=2, warps=32, tile=64, pack=32, resident=512),
+    "fc_layer_with_normalize_backward_5": Launch(elements=1, warps=2, tile=64, pack=64, programs=6, registers=168),
     "fc_layer_without_normalize": Launch(elements=1, warps=4, tile=128, pack=128),
     "fc_layer_without_normalize_1": Launch(elements=4, warps=4, tile=512, pack=512),
+    "fc_layer_without_normalize_1_turned": Launch(elements=2, warps=16, tile=32, pack=1024),
     "fc_layer_without_normalize_backward": Launch(elements=1, warps=4, tile=128, pack=128),
+    "fc_layer_without_normalize_backward_turned": Launch(elements=2, warps=16, tile=32, pack=1024),
     "fc_layer_without_normalize_backward_1": Launch(elements=4, warps=4, tile=512, pack=512),
     "fc_layer_without_normalize_backward_2": Launch(elements=4, warps=4, tile=512, pack=512),
-    "fc_layer_without_normalize_backward_3": Launch(elements=2, warps=32, tile=64, pack=32, resident=256),
-    "fc_layer_without_normalize_backward_4": Launch(elements=2, warps=32, tile=64, pack=32, resident=512),
-    "fc_layer_without_normalize_backward_5": Launch(elements=1, warps=2, tile=64, pack=64, programs=6, registers=168),
+    "fc_layer_without_normalize_backward_3": Launch(elements=2, warps=32, tile=64, pack=32, resident=512),
+    "fc_layer_without_normalize_backward_4": Launch(elements=1, warps=2, tile=64, pack=64, programs=6, registers=168),
 }
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -413,6 +430,16 @@ def _total_kernel(partial_ptr, total_ptr, slots, count, SLOTS: tl.constexpr, BLO
         mask = (slot < slots) & (column < count)
         total += tl.load(partial_ptr + slot.to(tl.int64) * count + column, mask=mask, other=0.0)
     tl.store(total_ptr + column, tl.sum(total, 0, keep_dims=True), mask=column < count)
+
+
+@triton.jit(do_not_specialize=["rows"])
+def _turn_kernel(x_ptr, turned_ptr, rows, columns, ROWS: tl.constexpr, BLOCK: tl.constexpr, REAL: tl.constexpr):
+    # Copies a matrix so that its rows are innermost in memory.
+    row = tl.program_id(0).to(tl.int64) * ROWS + tl.arange(0, ROWS)[:, None]
+    column = tl.program_id(1).to(tl.int64) * BLOCK + tl.arange(0, BLOCK)[None, :]
+    mask = (row < rows) & (column < columns)
+    x = tl.load(x_ptr + row * columns + column, mask=mask, other=0.0)
+    tl.store(turned_ptr + column * rows + row, x, mask=mask)
 
 
 @triton.jit()
@@ -579,6 +606,33 @@ def _matrix(*tensors):
     return torch.float32 if dtype is torch.float16 else dtype
 
 
+def _innermost(matrix, extent):
+    """Whether an axis is to be innermost where it is contracted: tf32 is faster then, if rows start at 16 bytes."""
+    return matrix is torch.float32 and isinstance(extent, int) and extent >= _LONG and extent % 4 == 0
+
+
+_LONG = 256  # an axis that makes up for launching a copy
+
+
+def _factor(like, rows, columns, matrix, innermost):
+    """Memory for a factor of a product, seen as (*rows, *columns) in either order; `innermost` are its rows."""
+    if not innermost:
+        return like.new_empty((*rows, *columns), dtype=matrix)
+    turned = like.new_empty((*columns, *rows), dtype=matrix)
+    return turned.permute(*range(len(columns), turned.dim()), *range(len(columns)))
+
+
+def _turned(x, innermost):
+    """A matrix with its rows innermost in memory, if that is asked for: a copy."""
+    if not innermost:
+        return x
+    turned = torch.empty_strided(x.shape, (1, x.shape[0]), dtype=x.dtype, device=x.device)
+    grid = (-(-x.shape[0] // 64), -(-x.shape[1] // 64), 1)
+    if x.numel():
+        _launch(_turn_kernel, grid, (x, turned), x.shape, {"num_warps": 8}, x.dtype, 64, 64)
+    return turned
+
+
 def _matmul(a, b, out=None):
     """The product of two matrices, or of two batches of them, in their own dtype: autocast is not asked."""
     if torch.is_autocast_enabled(a.device.type):
@@ -674,10 +728,15 @@ def _programs(name, rows, kept, columns, device):
     tiles = _tiles(columns, block)
     most = LAUNCH[name].programs * _multiprocessors(device) // max(1, tiles * kept)
     enough = -(-rows // (_BLOCKS_OF_ROWS * per))
-    if isinstance(enough, int):
-        return max(2, min(enough, most)), tiles
+    return _two_or_more(enough, most), tiles
+
+
+def _two_or_more(enough, most):
+    """As many programs as are enough, or as there may be, but two at least."""
+    if isinstance(enough, int) and isinstance(most, int):
+        return max(2, min(enough, most))
     # a size that is a symbol is not decided on; a single program would be, by torch for the partial sums' strides
-    return torch.sym_max(2, torch.sym_min(enough, most)), tiles
+    return torch.sym_max(2, torch.sym_min(enough, most))
 
 
 _BLOCKS_OF_ROWS = 4  # that a persistent program walks at least: with fewer, adding the partial sums takes longer
@@ -691,6 +750,51 @@ def _launch_fold(kernel, name, tensors, numbers, kept, columns, programs, real):
         _launch(kernel, grid, tensors, numbers, options, real, per, block)
 
 
+@functools.cache
+def _has_tensor_cores(device):
+    """Whether the device has units for bf16 and tf32, as NVIDIA's have since sm_80."""
+    nvidia = device.type == "cuda" and torch.version.hip is None
+    return not nvidia or torch.cuda.get_device_capability(device) >= (8, 0)
+
+
+def _on_tensor_cores(matrix, device):
+    """Whether they multiply this dtype: bf16, and fp32 where torch may round it to tf32. Else the library is faster.
+
+    Triton's interpreter has none; it runs the kernels all the same.
+    """
+    if _INTERPRETED:
+        return True
+    setting = torch.backends.cuda.matmul
+    tf32 = setting.fp32_precision == "tf32" if hasattr(setting, "fp32_precision") else setting.allow_tf32
+    return (matrix is torch.bfloat16 or tf32 and matrix is torch.float32) and _has_tensor_cores(device)
+
+
+@functools.lru_cache(maxsize=1024)
+def _shape_of_contraction(launch, columns, matrix):
+    """Rows, columns and depth of the tiles of a product of matrices, and what Triton is told."""
+    block = max(16, min(_power(columns), launch.tile))
+    rows = max(16, min(launch.pack // block, 2 * launch.tile))  # taller tiles of the left factor do not fit on the chip
+    depth = max(16, launch.depth * 2 // matrix.itemsize)
+    return rows, block, depth, {"num_warps": max(1, min(launch.warps, rows * block // (32 * launch.elements)))}
+
+
+def _parts(name, batch, rows, columns, along, matrix, device):
+    """How many programs share a contracted axis."""
+    per, block, depth, _ = _shape_of_contraction(LAUNCH[name], int(columns), matrix)
+    tiles = batch * -(-rows // per) * -(-columns // block)
+    most = LAUNCH[name].programs * _multiprocessors(device) // torch.sym_max(1, tiles)
+    return _two_or_more(-(-along // (_BLOCKS_OF_ROWS * depth)), most)
+
+
+def _launch_contract(kernel, name, tensors, numbers, batch, rows, columns, programs, matrix, real):
+    """Tiles of a product of matrices; `programs` share the contracted axis."""
+    per, block, depth, options = _shape_of_contraction(LAUNCH[name], int(columns), matrix)
+    if batch and rows and columns:
+        grid = (batch * -(-rows // per) * -(-columns // block), programs, 1)
+        extents = (per, block, depth, _TRITON.get(matrix, _TRITON[torch.float32]))
+        _launch(kernel, grid, tensors, numbers, options, real, *extents)
+
+
 def _total(partial, total):
     """Add the programs' partial sums (slots, …) into `total`."""
     count = total.numel()
@@ -701,6 +805,8 @@ def _total(partial, total):
 
 
 _TRITON = {torch.float32: tl.float32, torch.float64: tl.float64} if tl else {}
+if tl and not _INTERPRETED:  # Triton's interpreter would multiply the bits of bf16
+    _TRITON[torch.bfloat16] = tl.bfloat16
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -6189,63 +6295,82 @@ def _fused_gelu_fcgp_norm_with_normalize_1_kernel(
     operand7_ptr,
     N,
     M,
+    N_INNERMOST: tl.constexpr,
     ROWS: tl.constexpr,
     BLOCK: tl.constexpr,
     REAL: tl.constexpr,
 ):
     # stores factors of matrix products, in the order in which these read them
+    # turns its tiles for products in tf32, which are faster with n innermost
     NM = tl.cast(N, tl.int64) * M
+    operand1_n = 1 if N_INNERMOST else M
+    operand1_m = tl.cast(N, tl.int64) * 4 if N_INNERMOST else 1
+    operand1_N = tl.cast(N, tl.int64) * operand1_n
+    operand3_n = 1 if N_INNERMOST else M
+    operand3_m = tl.cast(N, tl.int64) * 6 if N_INNERMOST else 1
+    operand3_N = tl.cast(N, tl.int64) * operand3_n
+    operand5_n = 1 if N_INNERMOST else M
+    operand5_m = tl.cast(N, tl.int64) * 6 if N_INNERMOST else 1
+    operand5_N = tl.cast(N, tl.int64) * operand5_n
+    operand7_n = 1 if N_INNERMOST else M
+    operand7_m = tl.cast(N, tl.int64) * 4 if N_INNERMOST else 1
+    operand7_N = tl.cast(N, tl.int64) * operand7_n
 
-    start = tl.program_id(0).to(tl.int64) * BLOCK
-    tile = tl.arange(0, BLOCK)
-    mask = tile < tl.cast(N, tl.int64) * M - start
-    weight_row = weight_ptr + start
-    operand1_row = operand1_ptr + start
-    operand3_row = operand3_ptr + start
-    operand5_row = operand5_ptr + start
-    operand7_row = operand7_ptr + start
+    m = _tile(tl.program_id(1) * BLOCK, ROWS, BLOCK)
+    r = _down(ROWS)
+    at = r * M + m
+    tile_mask = m < M
 
-    weight_000 = tl.load(weight_row + tile, mask=mask, other=0.0).to(REAL)
-    weight_011 = tl.load(weight_row + NM + tile, mask=mask, other=0.0).to(REAL)
-    weight_022 = tl.load(weight_row + 2 * NM + tile, mask=mask, other=0.0).to(REAL)
-    weight_033 = tl.load(weight_row + 3 * NM + tile, mask=mask, other=0.0).to(REAL)
-    weight_101 = tl.load(weight_row + 4 * NM + tile, mask=mask, other=0.0).to(REAL)
-    weight_110 = tl.load(weight_row + 5 * NM + tile, mask=mask, other=0.0).to(REAL)
-    weight_112 = tl.load(weight_row + 6 * NM + tile, mask=mask, other=0.0).to(REAL)
-    weight_121 = tl.load(weight_row + 7 * NM + tile, mask=mask, other=0.0).to(REAL)
-    weight_123 = tl.load(weight_row + 8 * NM + tile, mask=mask, other=0.0).to(REAL)
-    weight_132 = tl.load(weight_row + 9 * NM + tile, mask=mask, other=0.0).to(REAL)
-    weight_202 = tl.load(weight_row + 10 * NM + tile, mask=mask, other=0.0).to(REAL)
-    weight_211 = tl.load(weight_row + 11 * NM + tile, mask=mask, other=0.0).to(REAL)
-    weight_213 = tl.load(weight_row + 12 * NM + tile, mask=mask, other=0.0).to(REAL)
-    weight_220 = tl.load(weight_row + 13 * NM + tile, mask=mask, other=0.0).to(REAL)
-    weight_222 = tl.load(weight_row + 14 * NM + tile, mask=mask, other=0.0).to(REAL)
-    weight_231 = tl.load(weight_row + 15 * NM + tile, mask=mask, other=0.0).to(REAL)
-    weight_303 = tl.load(weight_row + 16 * NM + tile, mask=mask, other=0.0).to(REAL)
-    weight_312 = tl.load(weight_row + 17 * NM + tile, mask=mask, other=0.0).to(REAL)
-    weight_321 = tl.load(weight_row + 18 * NM + tile, mask=mask, other=0.0).to(REAL)
-    weight_330 = tl.load(weight_row + 19 * NM + tile, mask=mask, other=0.0).to(REAL)
+    n = tl.program_id(0).to(tl.int64) * ROWS
+    row_mask = n + r < N
+    mask = tile_mask if ROWS == 1 else tile_mask & row_mask
+    weight_row = weight_ptr + n * M
+    operand1_row = operand1_ptr + n * operand1_n
+    operand3_row = operand3_ptr + n * operand3_n
+    operand5_row = operand5_ptr + n * operand5_n
+    operand7_row = operand7_ptr + n * operand7_n
 
-    tl.store(operand1_row + tile, weight_000, mask=mask)
-    tl.store(operand1_row + NM + tile, weight_101, mask=mask)
-    tl.store(operand1_row + 2 * NM + tile, weight_202, mask=mask)
-    tl.store(operand1_row + 3 * NM + tile, weight_303, mask=mask)
-    tl.store(operand3_row + tile, weight_011, mask=mask)
-    tl.store(operand3_row + NM + tile, weight_110, mask=mask)
-    tl.store(operand3_row + 2 * NM + tile, weight_112, mask=mask)
-    tl.store(operand3_row + 3 * NM + tile, weight_211, mask=mask)
-    tl.store(operand3_row + 4 * NM + tile, weight_213, mask=mask)
-    tl.store(operand3_row + 5 * NM + tile, weight_312, mask=mask)
-    tl.store(operand5_row + tile, weight_022, mask=mask)
-    tl.store(operand5_row + NM + tile, weight_121, mask=mask)
-    tl.store(operand5_row + 2 * NM + tile, weight_123, mask=mask)
-    tl.store(operand5_row + 3 * NM + tile, weight_220, mask=mask)
-    tl.store(operand5_row + 4 * NM + tile, weight_222, mask=mask)
-    tl.store(operand5_row + 5 * NM + tile, weight_321, mask=mask)
-    tl.store(operand7_row + tile, weight_033, mask=mask)
-    tl.store(operand7_row + NM + tile, weight_132, mask=mask)
-    tl.store(operand7_row + 2 * NM + tile, weight_231, mask=mask)
-    tl.store(operand7_row + 3 * NM + tile, weight_330, mask=mask)
+    weight_000 = tl.load(weight_row + at, mask=mask, other=0.0).to(REAL)
+    weight_011 = tl.load(weight_row + NM + at, mask=mask, other=0.0).to(REAL)
+    weight_022 = tl.load(weight_row + 2 * NM + at, mask=mask, other=0.0).to(REAL)
+    weight_033 = tl.load(weight_row + 3 * NM + at, mask=mask, other=0.0).to(REAL)
+    weight_101 = tl.load(weight_row + 4 * NM + at, mask=mask, other=0.0).to(REAL)
+    weight_110 = tl.load(weight_row + 5 * NM + at, mask=mask, other=0.0).to(REAL)
+    weight_112 = tl.load(weight_row + 6 * NM + at, mask=mask, other=0.0).to(REAL)
+    weight_121 = tl.load(weight_row + 7 * NM + at, mask=mask, other=0.0).to(REAL)
+    weight_123 = tl.load(weight_row + 8 * NM + at, mask=mask, other=0.0).to(REAL)
+    weight_132 = tl.load(weight_row + 9 * NM + at, mask=mask, other=0.0).to(REAL)
+    weight_202 = tl.load(weight_row + 10 * NM + at, mask=mask, other=0.0).to(REAL)
+    weight_211 = tl.load(weight_row + 11 * NM + at, mask=mask, other=0.0).to(REAL)
+    weight_213 = tl.load(weight_row + 12 * NM + at, mask=mask, other=0.0).to(REAL)
+    weight_220 = tl.load(weight_row + 13 * NM + at, mask=mask, other=0.0).to(REAL)
+    weight_222 = tl.load(weight_row + 14 * NM + at, mask=mask, other=0.0).to(REAL)
+    weight_231 = tl.load(weight_row + 15 * NM + at, mask=mask, other=0.0).to(REAL)
+    weight_303 = tl.load(weight_row + 16 * NM + at, mask=mask, other=0.0).to(REAL)
+    weight_312 = tl.load(weight_row + 17 * NM + at, mask=mask, other=0.0).to(REAL)
+    weight_321 = tl.load(weight_row + 18 * NM + at, mask=mask, other=0.0).to(REAL)
+    weight_330 = tl.load(weight_row + 19 * NM + at, mask=mask, other=0.0).to(REAL)
+
+    tl.store(operand1_row + r * operand1_n + m * operand1_m, weight_000, mask=mask)
+    tl.store(operand1_row + operand1_N + r * operand1_n + m * operand1_m, weight_101, mask=mask)
+    tl.store(operand1_row + 2 * operand1_N + r * operand1_n + m * operand1_m, weight_202, mask=mask)
+    tl.store(operand1_row + 3 * operand1_N + r * operand1_n + m * operand1_m, weight_303, mask=mask)
+    tl.store(operand3_row + r * operand3_n + m * operand3_m, weight_011, mask=mask)
+    tl.store(operand3_row + operand3_N + r * operand3_n + m * operand3_m, weight_110, mask=mask)
+    tl.store(operand3_row + 2 * operand3_N + r * operand3_n + m * operand3_m, weight_112, mask=mask)
+    tl.store(operand3_row + 3 * operand3_N + r * operand3_n + m * operand3_m, weight_211, mask=mask)
+    tl.store(operand3_row + 4 * operand3_N + r * operand3_n + m * operand3_m, weight_213, mask=mask)
+    tl.store(operand3_row + 5 * operand3_N + r * operand3_n + m * operand3_m, weight_312, mask=mask)
+    tl.store(operand5_row + r * operand5_n + m * operand5_m, weight_022, mask=mask)
+    tl.store(operand5_row + operand5_N + r * operand5_n + m * operand5_m, weight_121, mask=mask)
+    tl.store(operand5_row + 2 * operand5_N + r * operand5_n + m * operand5_m, weight_123, mask=mask)
+    tl.store(operand5_row + 3 * operand5_N + r * operand5_n + m * operand5_m, weight_220, mask=mask)
+    tl.store(operand5_row + 4 * operand5_N + r * operand5_n + m * operand5_m, weight_222, mask=mask)
+    tl.store(operand5_row + 5 * operand5_N + r * operand5_n + m * operand5_m, weight_321, mask=mask)
+    tl.store(operand7_row + r * operand7_n + m * operand7_m, weight_033, mask=mask)
+    tl.store(operand7_row + operand7_N + r * operand7_n + m * operand7_m, weight_132, mask=mask)
+    tl.store(operand7_row + 2 * operand7_N + r * operand7_n + m * operand7_m, weight_231, mask=mask)
+    tl.store(operand7_row + 3 * operand7_N + r * operand7_n + m * operand7_m, weight_330, mask=mask)
 
 
 @triton.jit(do_not_specialize=["B"])
@@ -6987,12 +7112,28 @@ def _fused_gelu_fcgp_norm_with_normalize_backward_3_kernel(
     operand11_ptr,
     B,
     N,
+    B_INNERMOST: tl.constexpr,
     ROWS: tl.constexpr,
     BLOCK: tl.constexpr,
     REAL: tl.constexpr,
 ):
     # stores factors of matrix products, in the order in which these read them
+    # turns its tiles for products in tf32, which are faster with b innermost
     BN = tl.cast(B, tl.int64) * N
+    operand8_b = 1 if B_INNERMOST else 4 * N
+    operand8_n = tl.cast(B, tl.int64) if B_INNERMOST else 1
+    operand8_N = tl.cast(N, tl.int64) * operand8_n
+    operand9_b = 1 if B_INNERMOST else 6 * N
+    operand9_n = tl.cast(B, tl.int64) * 3 if B_INNERMOST else 1
+    operand9_B = tl.cast(B, tl.int64) * operand9_b
+    operand9_N = tl.cast(N, tl.int64) * operand9_n
+    operand10_b = 1 if B_INNERMOST else 6 * N
+    operand10_n = tl.cast(B, tl.int64) * 3 if B_INNERMOST else 1
+    operand10_B = tl.cast(B, tl.int64) * operand10_b
+    operand10_N = tl.cast(N, tl.int64) * operand10_n
+    operand11_b = 1 if B_INNERMOST else 4 * N
+    operand11_n = tl.cast(B, tl.int64) if B_INNERMOST else 1
+    operand11_N = tl.cast(N, tl.int64) * operand11_n
 
     n = _tile(tl.program_id(1) * BLOCK, ROWS, BLOCK)
     r = _down(ROWS)
@@ -7004,10 +7145,10 @@ def _fused_gelu_fcgp_norm_with_normalize_backward_3_kernel(
     mask = tile_mask if ROWS == 1 else tile_mask & row_mask
     x_row = x_ptr + b * N
     y_row = y_ptr + b * N
-    operand8_row = operand8_ptr + b * 4 * N
-    operand9_row = operand9_ptr + b * 6 * N
-    operand10_row = operand10_ptr + b * 6 * N
-    operand11_row = operand11_ptr + b * 4 * N
+    operand8_row = operand8_ptr + b * operand8_b
+    operand9_row = operand9_ptr + b * operand9_b
+    operand10_row = operand10_ptr + b * operand10_b
+    operand11_row = operand11_ptr + b * operand11_b
 
     x_e = tl.load(x_row + at, mask=mask, other=0.0).to(REAL)
     x_e1 = tl.load(x_row + BN + at, mask=mask, other=0.0).to(REAL)
@@ -7091,50 +7232,58 @@ def _fused_gelu_fcgp_norm_with_normalize_backward_3_kernel(
     xy_231_e123 = gelu_x_e12 * gelu_y_e3 + gelu_x_e23 * gelu_y_e1 - gelu_x_e13 * gelu_y_e2
     xy_330_e123 = gelu_x_e123 * gelu_y_e
 
-    tl.store(operand8_row + r * 4 * N + n, operand8_0, mask=mask)
-    tl.store(operand8_row + r * 4 * N + n + N, xy_000_e, mask=mask)
-    tl.store(operand8_row + r * 4 * N + n + 2 * N, xy_101_e, mask=mask)
-    tl.store(operand8_row + r * 4 * N + n + 3 * N, xy_202_e, mask=mask)
-    tl.store(operand9_row + r * 6 * N + n, xy_011_e1, mask=mask)
-    tl.store(operand9_row + N + r * 6 * N + n, xy_110_e1, mask=mask)
-    tl.store(operand9_row + 2 * N + r * 6 * N + n, xy_112_e1, mask=mask)
-    tl.store(operand9_row + 3 * N + r * 6 * N + n, xy_211_e1, mask=mask)
-    tl.store(operand9_row + 4 * N + r * 6 * N + n, operand9_4, mask=mask)
-    tl.store(operand9_row + 5 * N + r * 6 * N + n, operand9_5, mask=mask)
-    tl.store(operand9_row + 6 * BN + r * 6 * N + n, xy_011_e2, mask=mask)
-    tl.store(operand9_row + 6 * BN + N + r * 6 * N + n, xy_110_e2, mask=mask)
-    tl.store(operand9_row + 6 * BN + 2 * N + r * 6 * N + n, xy_112_e2, mask=mask)
-    tl.store(operand9_row + 6 * BN + 3 * N + r * 6 * N + n, xy_211_e2, mask=mask)
-    tl.store(operand9_row + 6 * BN + 4 * N + r * 6 * N + n, operand9_10, mask=mask)
-    tl.store(operand9_row + 6 * BN + 5 * N + r * 6 * N + n, operand9_11, mask=mask)
-    tl.store(operand9_row + 12 * BN + r * 6 * N + n, xy_011_e3, mask=mask)
-    tl.store(operand9_row + 12 * BN + N + r * 6 * N + n, xy_110_e3, mask=mask)
-    tl.store(operand9_row + 12 * BN + 2 * N + r * 6 * N + n, xy_112_e3, mask=mask)
-    tl.store(operand9_row + 12 * BN + 3 * N + r * 6 * N + n, xy_211_e3, mask=mask)
-    tl.store(operand9_row + 12 * BN + 4 * N + r * 6 * N + n, operand9_16, mask=mask)
-    tl.store(operand9_row + 12 * BN + 5 * N + r * 6 * N + n, operand9_17, mask=mask)
-    tl.store(operand10_row + r * 6 * N + n, xy_022_e12, mask=mask)
-    tl.store(operand10_row + N + r * 6 * N + n, xy_121_e12, mask=mask)
-    tl.store(operand10_row + 2 * N + r * 6 * N + n, xy_123_e12, mask=mask)
-    tl.store(operand10_row + 3 * N + r * 6 * N + n, xy_220_e12, mask=mask)
-    tl.store(operand10_row + 4 * N + r * 6 * N + n, xy_222_e12, mask=mask)
-    tl.store(operand10_row + 5 * N + r * 6 * N + n, xy_321_e12, mask=mask)
-    tl.store(operand10_row + 6 * BN + r * 6 * N + n, xy_022_e13, mask=mask)
-    tl.store(operand10_row + 6 * BN + N + r * 6 * N + n, xy_121_e13, mask=mask)
-    tl.store(operand10_row + 6 * BN + 2 * N + r * 6 * N + n, xy_123_e13, mask=mask)
-    tl.store(operand10_row + 6 * BN + 3 * N + r * 6 * N + n, xy_220_e13, mask=mask)
-    tl.store(operand10_row + 6 * BN + 4 * N + r * 6 * N + n, xy_222_e13, mask=mask)
-    tl.store(operand10_row + 6 * BN + 5 * N + r * 6 * N + n, xy_321_e13, mask=mask)
-    tl.store(operand10_row + 12 * BN + r * 6 * N + n, xy_022_e23, mask=mask)
-    tl.store(operand10_row + 12 * BN + N + r * 6 * N + n, xy_121_e23, mask=mask)
-    tl.store(operand10_row + 12 * BN + 2 * N + r * 6 * N + n, xy_123_e23, mask=mask)
-    tl.store(operand10_row + 12 * BN + 3 * N + r * 6 * N + n, xy_220_e23, mask=mask)
-    tl.store(operand10_row + 12 * BN + 4 * N + r * 6 * N + n, xy_222_e23, mask=mask)
-    tl.store(operand10_row + 12 * BN + 5 * N + r * 6 * N + n, xy_321_e23, mask=mask)
-    tl.store(operand11_row + r * 4 * N + n, xy_033_e123, mask=mask)
-    tl.store(operand11_row + r * 4 * N + n + N, xy_132_e123, mask=mask)
-    tl.store(operand11_row + r * 4 * N + n + 2 * N, xy_231_e123, mask=mask)
-    tl.store(operand11_row + r * 4 * N + n + 3 * N, xy_330_e123, mask=mask)
+    tl.store(operand8_row + r * operand8_b + n * operand8_n, operand8_0, mask=mask)
+    tl.store(operand8_row + r * operand8_b + n * operand8_n + operand8_N, xy_000_e, mask=mask)
+    tl.store(operand8_row + r * operand8_b + n * operand8_n + 2 * operand8_N, xy_101_e, mask=mask)
+    tl.store(operand8_row + r * operand8_b + n * operand8_n + 3 * operand8_N, xy_202_e, mask=mask)
+    tl.store(operand9_row + r * operand9_b + n * operand9_n, xy_011_e1, mask=mask)
+    tl.store(operand9_row + operand9_N + r * operand9_b + n * operand9_n, xy_110_e1, mask=mask)
+    tl.store(operand9_row + 2 * operand9_N + r * operand9_b + n * operand9_n, xy_112_e1, mask=mask)
+    tl.store(operand9_row + 3 * operand9_N + r * operand9_b + n * operand9_n, xy_211_e1, mask=mask)
+    tl.store(operand9_row + 4 * operand9_N + r * operand9_b + n * operand9_n, operand9_4, mask=mask)
+    tl.store(operand9_row + 5 * operand9_N + r * operand9_b + n * operand9_n, operand9_5, mask=mask)
+    tl.store(operand9_row + operand9_B + r * operand9_b + n * operand9_n, xy_011_e2, mask=mask)
+    tl.store(operand9_row + operand9_B + operand9_N + r * operand9_b + n * operand9_n, xy_110_e2, mask=mask)
+    tl.store(operand9_row + operand9_B + 2 * operand9_N + r * operand9_b + n * operand9_n, xy_112_e2, mask=mask)
+    tl.store(operand9_row + operand9_B + 3 * operand9_N + r * operand9_b + n * operand9_n, xy_211_e2, mask=mask)
+    tl.store(operand9_row + operand9_B + 4 * operand9_N + r * operand9_b + n * operand9_n, operand9_10, mask=mask)
+    tl.store(operand9_row + operand9_B + 5 * operand9_N + r * operand9_b + n * operand9_n, operand9_11, mask=mask)
+    tl.store(operand9_row + 2 * operand9_B + r * operand9_b + n * operand9_n, xy_011_e3, mask=mask)
+    tl.store(operand9_row + 2 * operand9_B + operand9_N + r * operand9_b + n * operand9_n, xy_110_e3, mask=mask)
+    tl.store(operand9_row + 2 * operand9_B + 2 * operand9_N + r * operand9_b + n * operand9_n, xy_112_e3, mask=mask)
+    tl.store(operand9_row + 2 * operand9_B + 3 * operand9_N + r * operand9_b + n * operand9_n, xy_211_e3, mask=mask)
+    tl.store(operand9_row + 2 * operand9_B + 4 * operand9_N + r * operand9_b + n * operand9_n, operand9_16, mask=mask)
+    tl.store(operand9_row + 2 * operand9_B + 5 * operand9_N + r * operand9_b + n * operand9_n, operand9_17, mask=mask)
+    tl.store(operand10_row + r * operand10_b + n * operand10_n, xy_022_e12, mask=mask)
+    tl.store(operand10_row + operand10_N + r * operand10_b + n * operand10_n, xy_121_e12, mask=mask)
+    tl.store(operand10_row + 2 * operand10_N + r * operand10_b + n * operand10_n, xy_123_e12, mask=mask)
+    tl.store(operand10_row + 3 * operand10_N + r * operand10_b + n * operand10_n, xy_220_e12, mask=mask)
+    tl.store(operand10_row + 4 * operand10_N + r * operand10_b + n * operand10_n, xy_222_e12, mask=mask)
+    tl.store(operand10_row + 5 * operand10_N + r * operand10_b + n * operand10_n, xy_321_e12, mask=mask)
+    tl.store(operand10_row + operand10_B + r * operand10_b + n * operand10_n, xy_022_e13, mask=mask)
+    tl.store(operand10_row + operand10_B + operand10_N + r * operand10_b + n * operand10_n, xy_121_e13, mask=mask)
+    tl.store(operand10_row + operand10_B + 2 * operand10_N + r * operand10_b + n * operand10_n, xy_123_e13, mask=mask)
+    tl.store(operand10_row + operand10_B + 3 * operand10_N + r * operand10_b + n * operand10_n, xy_220_e13, mask=mask)
+    tl.store(operand10_row + operand10_B + 4 * operand10_N + r * operand10_b + n * operand10_n, xy_222_e13, mask=mask)
+    tl.store(operand10_row + operand10_B + 5 * operand10_N + r * operand10_b + n * operand10_n, xy_321_e13, mask=mask)
+    tl.store(operand10_row + 2 * operand10_B + r * operand10_b + n * operand10_n, xy_022_e23, mask=mask)
+    tl.store(operand10_row + 2 * operand10_B + operand10_N + r * operand10_b + n * operand10_n, xy_121_e23, mask=mask)
+    tl.store(
+        operand10_row + 2 * operand10_B + 2 * operand10_N + r * operand10_b + n * operand10_n, xy_123_e23, mask=mask
+    )
+    tl.store(
+        operand10_row + 2 * operand10_B + 3 * operand10_N + r * operand10_b + n * operand10_n, xy_220_e23, mask=mask
+    )
+    tl.store(
+        operand10_row + 2 * operand10_B + 4 * operand10_N + r * operand10_b + n * operand10_n, xy_222_e23, mask=mask
+    )
+    tl.store(
+        operand10_row + 2 * operand10_B + 5 * operand10_N + r * operand10_b + n * operand10_n, xy_321_e23, mask=mask
+    )
+    tl.store(operand11_row + r * operand11_b + n * operand11_n, xy_033_e123, mask=mask)
+    tl.store(operand11_row + r * operand11_b + n * operand11_n + operand11_N, xy_132_e123, mask=mask)
+    tl.store(operand11_row + r * operand11_b + n * operand11_n + 2 * operand11_N, xy_231_e123, mask=mask)
+    tl.store(operand11_row + r * operand11_b + n * operand11_n + 3 * operand11_N, xy_330_e123, mask=mask)
 
 
 @triton.jit(do_not_specialize=["N"])
@@ -7446,166 +7595,183 @@ def _fused_gelu_fcgp_norm_with_normalize_double_backward_1_kernel(
     N,
     M,
     HAS_GRAD_GRAD_WEIGHT: tl.constexpr,
+    N_INNERMOST: tl.constexpr,
     ROWS: tl.constexpr,
     BLOCK: tl.constexpr,
     REAL: tl.constexpr,
 ):
     # stores factors of matrix products, in the order in which these read them
+    # turns its tiles for products in tf32, which are faster with n innermost
     NM = tl.cast(N, tl.int64) * M
+    operand9_n = 1 if N_INNERMOST else M
+    operand9_m = tl.cast(N, tl.int64) * 8 if N_INNERMOST else 1
+    operand9_N = tl.cast(N, tl.int64) * operand9_n
+    operand11_n = 1 if N_INNERMOST else M
+    operand11_m = tl.cast(N, tl.int64) * 12 if N_INNERMOST else 1
+    operand11_N = tl.cast(N, tl.int64) * operand11_n
+    operand13_n = 1 if N_INNERMOST else M
+    operand13_m = tl.cast(N, tl.int64) * 12 if N_INNERMOST else 1
+    operand13_N = tl.cast(N, tl.int64) * operand13_n
+    operand15_n = 1 if N_INNERMOST else M
+    operand15_m = tl.cast(N, tl.int64) * 8 if N_INNERMOST else 1
+    operand15_N = tl.cast(N, tl.int64) * operand15_n
 
-    start = tl.program_id(0).to(tl.int64) * BLOCK
-    tile = tl.arange(0, BLOCK)
-    mask = tile < tl.cast(N, tl.int64) * M - start
-    weight_row = weight_ptr + start
-    grad_grad_weight_row = grad_grad_weight_ptr + start
-    operand1_row = operand1_ptr + start
-    operand3_row = operand3_ptr + start
-    operand5_row = operand5_ptr + start
-    operand7_row = operand7_ptr + start
-    operand9_row = operand9_ptr + start
-    operand11_row = operand11_ptr + start
-    operand13_row = operand13_ptr + start
-    operand15_row = operand15_ptr + start
+    m = _tile(tl.program_id(1) * BLOCK, ROWS, BLOCK)
+    r = _down(ROWS)
+    at = r * M + m
+    tile_mask = m < M
 
-    weight_000 = tl.load(weight_row + tile, mask=mask, other=0.0).to(REAL)
-    weight_011 = tl.load(weight_row + NM + tile, mask=mask, other=0.0).to(REAL)
-    weight_022 = tl.load(weight_row + 2 * NM + tile, mask=mask, other=0.0).to(REAL)
-    weight_033 = tl.load(weight_row + 3 * NM + tile, mask=mask, other=0.0).to(REAL)
-    weight_101 = tl.load(weight_row + 4 * NM + tile, mask=mask, other=0.0).to(REAL)
-    weight_110 = tl.load(weight_row + 5 * NM + tile, mask=mask, other=0.0).to(REAL)
-    weight_112 = tl.load(weight_row + 6 * NM + tile, mask=mask, other=0.0).to(REAL)
-    weight_121 = tl.load(weight_row + 7 * NM + tile, mask=mask, other=0.0).to(REAL)
-    weight_123 = tl.load(weight_row + 8 * NM + tile, mask=mask, other=0.0).to(REAL)
-    weight_132 = tl.load(weight_row + 9 * NM + tile, mask=mask, other=0.0).to(REAL)
-    weight_202 = tl.load(weight_row + 10 * NM + tile, mask=mask, other=0.0).to(REAL)
-    weight_211 = tl.load(weight_row + 11 * NM + tile, mask=mask, other=0.0).to(REAL)
-    weight_213 = tl.load(weight_row + 12 * NM + tile, mask=mask, other=0.0).to(REAL)
-    weight_220 = tl.load(weight_row + 13 * NM + tile, mask=mask, other=0.0).to(REAL)
-    weight_222 = tl.load(weight_row + 14 * NM + tile, mask=mask, other=0.0).to(REAL)
-    weight_231 = tl.load(weight_row + 15 * NM + tile, mask=mask, other=0.0).to(REAL)
-    weight_303 = tl.load(weight_row + 16 * NM + tile, mask=mask, other=0.0).to(REAL)
-    weight_312 = tl.load(weight_row + 17 * NM + tile, mask=mask, other=0.0).to(REAL)
-    weight_321 = tl.load(weight_row + 18 * NM + tile, mask=mask, other=0.0).to(REAL)
-    weight_330 = tl.load(weight_row + 19 * NM + tile, mask=mask, other=0.0).to(REAL)
-    grad_grad_weight_000 = tl.load(grad_grad_weight_row + tile, mask=mask & HAS_GRAD_GRAD_WEIGHT, other=0.0).to(REAL)
-    grad_grad_weight_011 = tl.load(grad_grad_weight_row + NM + tile, mask=mask & HAS_GRAD_GRAD_WEIGHT, other=0.0).to(
+    n = tl.program_id(0).to(tl.int64) * ROWS
+    row_mask = n + r < N
+    mask = tile_mask if ROWS == 1 else tile_mask & row_mask
+    weight_row = weight_ptr + n * M
+    grad_grad_weight_row = grad_grad_weight_ptr + n * M
+    operand1_row = operand1_ptr + n * M
+    operand3_row = operand3_ptr + n * M
+    operand5_row = operand5_ptr + n * M
+    operand7_row = operand7_ptr + n * M
+    operand9_row = operand9_ptr + n * operand9_n
+    operand11_row = operand11_ptr + n * operand11_n
+    operand13_row = operand13_ptr + n * operand13_n
+    operand15_row = operand15_ptr + n * operand15_n
+
+    weight_000 = tl.load(weight_row + at, mask=mask, other=0.0).to(REAL)
+    weight_011 = tl.load(weight_row + NM + at, mask=mask, other=0.0).to(REAL)
+    weight_022 = tl.load(weight_row + 2 * NM + at, mask=mask, other=0.0).to(REAL)
+    weight_033 = tl.load(weight_row + 3 * NM + at, mask=mask, other=0.0).to(REAL)
+    weight_101 = tl.load(weight_row + 4 * NM + at, mask=mask, other=0.0).to(REAL)
+    weight_110 = tl.load(weight_row + 5 * NM + at, mask=mask, other=0.0).to(REAL)
+    weight_112 = tl.load(weight_row + 6 * NM + at, mask=mask, other=0.0).to(REAL)
+    weight_121 = tl.load(weight_row + 7 * NM + at, mask=mask, other=0.0).to(REAL)
+    weight_123 = tl.load(weight_row + 8 * NM + at, mask=mask, other=0.0).to(REAL)
+    weight_132 = tl.load(weight_row + 9 * NM + at, mask=mask, other=0.0).to(REAL)
+    weight_202 = tl.load(weight_row + 10 * NM + at, mask=mask, other=0.0).to(REAL)
+    weight_211 = tl.load(weight_row + 11 * NM + at, mask=mask, other=0.0).to(REAL)
+    weight_213 = tl.load(weight_row + 12 * NM + at, mask=mask, other=0.0).to(REAL)
+    weight_220 = tl.load(weight_row + 13 * NM + at, mask=mask, other=0.0).to(REAL)
+    weight_222 = tl.load(weight_row + 14 * NM + at, mask=mask, other=0.0).to(REAL)
+    weight_231 = tl.load(weight_row + 15 * NM + at, mask=mask, other=0.0).to(REAL)
+    weight_303 = tl.load(weight_row + 16 * NM + at, mask=mask, other=0.0).to(REAL)
+    weight_312 = tl.load(weight_row + 17 * NM + at, mask=mask, other=0.0).to(REAL)
+    weight_321 = tl.load(weight_row + 18 * NM + at, mask=mask, other=0.0).to(REAL)
+    weight_330 = tl.load(weight_row + 19 * NM + at, mask=mask, other=0.0).to(REAL)
+    grad_grad_weight_000 = tl.load(grad_grad_weight_row + at, mask=mask & HAS_GRAD_GRAD_WEIGHT, other=0.0).to(REAL)
+    grad_grad_weight_011 = tl.load(grad_grad_weight_row + NM + at, mask=mask & HAS_GRAD_GRAD_WEIGHT, other=0.0).to(REAL)
+    grad_grad_weight_022 = tl.load(grad_grad_weight_row + 2 * NM + at, mask=mask & HAS_GRAD_GRAD_WEIGHT, other=0.0).to(
         REAL
     )
-    grad_grad_weight_022 = tl.load(
-        grad_grad_weight_row + 2 * NM + tile, mask=mask & HAS_GRAD_GRAD_WEIGHT, other=0.0
-    ).to(REAL)
-    grad_grad_weight_033 = tl.load(
-        grad_grad_weight_row + 3 * NM + tile, mask=mask & HAS_GRAD_GRAD_WEIGHT, other=0.0
-    ).to(REAL)
-    grad_grad_weight_101 = tl.load(
-        grad_grad_weight_row + 4 * NM + tile, mask=mask & HAS_GRAD_GRAD_WEIGHT, other=0.0
-    ).to(REAL)
-    grad_grad_weight_110 = tl.load(
-        grad_grad_weight_row + 5 * NM + tile, mask=mask & HAS_GRAD_GRAD_WEIGHT, other=0.0
-    ).to(REAL)
-    grad_grad_weight_112 = tl.load(
-        grad_grad_weight_row + 6 * NM + tile, mask=mask & HAS_GRAD_GRAD_WEIGHT, other=0.0
-    ).to(REAL)
-    grad_grad_weight_121 = tl.load(
-        grad_grad_weight_row + 7 * NM + tile, mask=mask & HAS_GRAD_GRAD_WEIGHT, other=0.0
-    ).to(REAL)
-    grad_grad_weight_123 = tl.load(
-        grad_grad_weight_row + 8 * NM + tile, mask=mask & HAS_GRAD_GRAD_WEIGHT, other=0.0
-    ).to(REAL)
-    grad_grad_weight_132 = tl.load(
-        grad_grad_weight_row + 9 * NM + tile, mask=mask & HAS_GRAD_GRAD_WEIGHT, other=0.0
-    ).to(REAL)
-    grad_grad_weight_202 = tl.load(
-        grad_grad_weight_row + 10 * NM + tile, mask=mask & HAS_GRAD_GRAD_WEIGHT, other=0.0
-    ).to(REAL)
-    grad_grad_weight_211 = tl.load(
-        grad_grad_weight_row + 11 * NM + tile, mask=mask & HAS_GRAD_GRAD_WEIGHT, other=0.0
-    ).to(REAL)
-    grad_grad_weight_213 = tl.load(
-        grad_grad_weight_row + 12 * NM + tile, mask=mask & HAS_GRAD_GRAD_WEIGHT, other=0.0
-    ).to(REAL)
-    grad_grad_weight_220 = tl.load(
-        grad_grad_weight_row + 13 * NM + tile, mask=mask & HAS_GRAD_GRAD_WEIGHT, other=0.0
-    ).to(REAL)
-    grad_grad_weight_222 = tl.load(
-        grad_grad_weight_row + 14 * NM + tile, mask=mask & HAS_GRAD_GRAD_WEIGHT, other=0.0
-    ).to(REAL)
-    grad_grad_weight_231 = tl.load(
-        grad_grad_weight_row + 15 * NM + tile, mask=mask & HAS_GRAD_GRAD_WEIGHT, other=0.0
-    ).to(REAL)
-    grad_grad_weight_303 = tl.load(
-        grad_grad_weight_row + 16 * NM + tile, mask=mask & HAS_GRAD_GRAD_WEIGHT, other=0.0
-    ).to(REAL)
-    grad_grad_weight_312 = tl.load(
-        grad_grad_weight_row + 17 * NM + tile, mask=mask & HAS_GRAD_GRAD_WEIGHT, other=0.0
-    ).to(REAL)
-    grad_grad_weight_321 = tl.load(
-        grad_grad_weight_row + 18 * NM + tile, mask=mask & HAS_GRAD_GRAD_WEIGHT, other=0.0
-    ).to(REAL)
-    grad_grad_weight_330 = tl.load(
-        grad_grad_weight_row + 19 * NM + tile, mask=mask & HAS_GRAD_GRAD_WEIGHT, other=0.0
-    ).to(REAL)
+    grad_grad_weight_033 = tl.load(grad_grad_weight_row + 3 * NM + at, mask=mask & HAS_GRAD_GRAD_WEIGHT, other=0.0).to(
+        REAL
+    )
+    grad_grad_weight_101 = tl.load(grad_grad_weight_row + 4 * NM + at, mask=mask & HAS_GRAD_GRAD_WEIGHT, other=0.0).to(
+        REAL
+    )
+    grad_grad_weight_110 = tl.load(grad_grad_weight_row + 5 * NM + at, mask=mask & HAS_GRAD_GRAD_WEIGHT, other=0.0).to(
+        REAL
+    )
+    grad_grad_weight_112 = tl.load(grad_grad_weight_row + 6 * NM + at, mask=mask & HAS_GRAD_GRAD_WEIGHT, other=0.0).to(
+        REAL
+    )
+    grad_grad_weight_121 = tl.load(grad_grad_weight_row + 7 * NM + at, mask=mask & HAS_GRAD_GRAD_WEIGHT, other=0.0).to(
+        REAL
+    )
+    grad_grad_weight_123 = tl.load(grad_grad_weight_row + 8 * NM + at, mask=mask & HAS_GRAD_GRAD_WEIGHT, other=0.0).to(
+        REAL
+    )
+    grad_grad_weight_132 = tl.load(grad_grad_weight_row + 9 * NM + at, mask=mask & HAS_GRAD_GRAD_WEIGHT, other=0.0).to(
+        REAL
+    )
+    grad_grad_weight_202 = tl.load(grad_grad_weight_row + 10 * NM + at, mask=mask & HAS_GRAD_GRAD_WEIGHT, other=0.0).to(
+        REAL
+    )
+    grad_grad_weight_211 = tl.load(grad_grad_weight_row + 11 * NM + at, mask=mask & HAS_GRAD_GRAD_WEIGHT, other=0.0).to(
+        REAL
+    )
+    grad_grad_weight_213 = tl.load(grad_grad_weight_row + 12 * NM + at, mask=mask & HAS_GRAD_GRAD_WEIGHT, other=0.0).to(
+        REAL
+    )
+    grad_grad_weight_220 = tl.load(grad_grad_weight_row + 13 * NM + at, mask=mask & HAS_GRAD_GRAD_WEIGHT, other=0.0).to(
+        REAL
+    )
+    grad_grad_weight_222 = tl.load(grad_grad_weight_row + 14 * NM + at, mask=mask & HAS_GRAD_GRAD_WEIGHT, other=0.0).to(
+        REAL
+    )
+    grad_grad_weight_231 = tl.load(grad_grad_weight_row + 15 * NM + at, mask=mask & HAS_GRAD_GRAD_WEIGHT, other=0.0).to(
+        REAL
+    )
+    grad_grad_weight_303 = tl.load(grad_grad_weight_row + 16 * NM + at, mask=mask & HAS_GRAD_GRAD_WEIGHT, other=0.0).to(
+        REAL
+    )
+    grad_grad_weight_312 = tl.load(grad_grad_weight_row + 17 * NM + at, mask=mask & HAS_GRAD_GRAD_WEIGHT, other=0.0).to(
+        REAL
+    )
+    grad_grad_weight_321 = tl.load(grad_grad_weight_row + 18 * NM + at, mask=mask & HAS_GRAD_GRAD_WEIGHT, other=0.0).to(
+        REAL
+    )
+    grad_grad_weight_330 = tl.load(grad_grad_weight_row + 19 * NM + at, mask=mask & HAS_GRAD_GRAD_WEIGHT, other=0.0).to(
+        REAL
+    )
 
-    tl.store(operand1_row + tile, weight_033, mask=mask)
-    tl.store(operand1_row + NM + tile, weight_132, mask=mask)
-    tl.store(operand1_row + 2 * NM + tile, weight_231, mask=mask)
-    tl.store(operand1_row + 3 * NM + tile, weight_330, mask=mask)
-    tl.store(operand3_row + tile, weight_022, mask=mask)
-    tl.store(operand3_row + NM + tile, weight_121, mask=mask)
-    tl.store(operand3_row + 2 * NM + tile, weight_123, mask=mask)
-    tl.store(operand3_row + 3 * NM + tile, weight_220, mask=mask)
-    tl.store(operand3_row + 4 * NM + tile, weight_222, mask=mask)
-    tl.store(operand3_row + 5 * NM + tile, weight_321, mask=mask)
-    tl.store(operand5_row + tile, weight_011, mask=mask)
-    tl.store(operand5_row + NM + tile, weight_110, mask=mask)
-    tl.store(operand5_row + 2 * NM + tile, weight_112, mask=mask)
-    tl.store(operand5_row + 3 * NM + tile, weight_211, mask=mask)
-    tl.store(operand5_row + 4 * NM + tile, weight_213, mask=mask)
-    tl.store(operand5_row + 5 * NM + tile, weight_312, mask=mask)
-    tl.store(operand7_row + tile, weight_000, mask=mask)
-    tl.store(operand7_row + NM + tile, weight_101, mask=mask)
-    tl.store(operand7_row + 2 * NM + tile, weight_202, mask=mask)
-    tl.store(operand7_row + 3 * NM + tile, weight_303, mask=mask)
-    tl.store(operand9_row + tile, weight_000, mask=mask)
-    tl.store(operand9_row + NM + tile, grad_grad_weight_000, mask=mask)
-    tl.store(operand9_row + 2 * NM + tile, weight_101, mask=mask)
-    tl.store(operand9_row + 3 * NM + tile, grad_grad_weight_101, mask=mask)
-    tl.store(operand9_row + 4 * NM + tile, weight_202, mask=mask)
-    tl.store(operand9_row + 5 * NM + tile, grad_grad_weight_202, mask=mask)
-    tl.store(operand9_row + 6 * NM + tile, weight_303, mask=mask)
-    tl.store(operand9_row + 7 * NM + tile, grad_grad_weight_303, mask=mask)
-    tl.store(operand11_row + tile, weight_011, mask=mask)
-    tl.store(operand11_row + NM + tile, grad_grad_weight_011, mask=mask)
-    tl.store(operand11_row + 2 * NM + tile, weight_110, mask=mask)
-    tl.store(operand11_row + 3 * NM + tile, grad_grad_weight_110, mask=mask)
-    tl.store(operand11_row + 4 * NM + tile, weight_112, mask=mask)
-    tl.store(operand11_row + 5 * NM + tile, grad_grad_weight_112, mask=mask)
-    tl.store(operand11_row + 6 * NM + tile, weight_211, mask=mask)
-    tl.store(operand11_row + 7 * NM + tile, grad_grad_weight_211, mask=mask)
-    tl.store(operand11_row + 8 * NM + tile, weight_213, mask=mask)
-    tl.store(operand11_row + 9 * NM + tile, grad_grad_weight_213, mask=mask)
-    tl.store(operand11_row + 10 * NM + tile, weight_312, mask=mask)
-    tl.store(operand11_row + 11 * NM + tile, grad_grad_weight_312, mask=mask)
-    tl.store(operand13_row + tile, weight_022, mask=mask)
-    tl.store(operand13_row + NM + tile, grad_grad_weight_022, mask=mask)
-    tl.store(operand13_row + 2 * NM + tile, weight_121, mask=mask)
-    tl.store(operand13_row + 3 * NM + tile, grad_grad_weight_121, mask=mask)
-    tl.store(operand13_row + 4 * NM + tile, weight_123, mask=mask)
-    tl.store(operand13_row + 5 * NM + tile, grad_grad_weight_123, mask=mask)
-    tl.store(operand13_row + 6 * NM + tile, weight_220, mask=mask)
-    tl.store(operand13_row + 7 * NM + tile, grad_grad_weight_220, mask=mask)
-    tl.store(operand13_row + 8 * NM + tile, weight_222, mask=mask)
-    tl.store(operand13_row + 9 * NM + tile, grad_grad_weight_222, mask=mask)
-    tl.store(operand13_row + 10 * NM + tile, weight_321, mask=mask)
-    tl.store(operand13_row + 11 * NM + tile, grad_grad_weight_321, mask=mask)
-    tl.store(operand15_row + tile, weight_033, mask=mask)
-    tl.store(operand15_row + NM + tile, grad_grad_weight_033, mask=mask)
-    tl.store(operand15_row + 2 * NM + tile, weight_132, mask=mask)
-    tl.store(operand15_row + 3 * NM + tile, grad_grad_weight_132, mask=mask)
-    tl.store(operand15_row + 4 * NM + tile, weight_231, mask=mask)
-    tl.store(operand15_row + 5 * NM + tile, grad_grad_weight_231, mask=mask)
-    tl.store(operand15_row + 6 * NM + tile, weight_330, mask=mask)
-    tl.store(operand15_row + 7 * NM + tile, grad_grad_weight_330, mask=mask)
+    tl.store(operand1_row + at, weight_033, mask=mask)
+    tl.store(operand1_row + NM + at, weight_132, mask=mask)
+    tl.store(operand1_row + 2 * NM + at, weight_231, mask=mask)
+    tl.store(operand1_row + 3 * NM + at, weight_330, mask=mask)
+    tl.store(operand3_row + at, weight_022, mask=mask)
+    tl.store(operand3_row + NM + at, weight_121, mask=mask)
+    tl.store(operand3_row + 2 * NM + at, weight_123, mask=mask)
+    tl.store(operand3_row + 3 * NM + at, weight_220, mask=mask)
+    tl.store(operand3_row + 4 * NM + at, weight_222, mask=mask)
+    tl.store(operand3_row + 5 * NM + at, weight_321, mask=mask)
+    tl.store(operand5_row + at, weight_011, mask=mask)
+    tl.store(operand5_row + NM + at, weight_110, mask=mask)
+    tl.store(operand5_row + 2 * NM + at, weight_112, mask=mask)
+    tl.store(operand5_row + 3 * NM + at, weight_211, mask=mask)
+    tl.store(operand5_row + 4 * NM + at, weight_213, mask=mask)
+    tl.store(operand5_row + 5 * NM + at, weight_312, mask=mask)
+    tl.store(operand7_row + at, weight_000, mask=mask)
+    tl.store(operand7_row + NM + at, weight_101, mask=mask)
+    tl.store(operand7_row + 2 * NM + at, weight_202, mask=mask)
+    tl.store(operand7_row + 3 * NM + at, weight_303, mask=mask)
+    tl.store(operand9_row + r * operand9_n + m * operand9_m, weight_000, mask=mask)
+    tl.store(operand9_row + operand9_N + r * operand9_n + m * operand9_m, grad_grad_weight_000, mask=mask)
+    tl.store(operand9_row + 2 * operand9_N + r * operand9_n + m * operand9_m, weight_101, mask=mask)
+    tl.store(operand9_row + 3 * operand9_N + r * operand9_n + m * operand9_m, grad_grad_weight_101, mask=mask)
+    tl.store(operand9_row + 4 * operand9_N + r * operand9_n + m * operand9_m, weight_202, mask=mask)
+    tl.store(operand9_row + 5 * operand9_N + r * operand9_n + m * operand9_m, grad_grad_weight_202, mask=mask)
+    tl.store(operand9_row + 6 * operand9_N + r * operand9_n + m * operand9_m, weight_303, mask=mask)
+    tl.store(operand9_row + 7 * operand9_N + r * operand9_n + m * operand9_m, grad_grad_weight_303, mask=mask)
+    tl.store(operand11_row + r * operand11_n + m * operand11_m, weight_011, mask=mask)
+    tl.store(operand11_row + operand11_N + r * operand11_n + m * operand11_m, grad_grad_weight_011, mask=mask)
+    tl.store(operand11_row + 2 * operand11_N + r * operand11_n + m * operand11_m, weight_110, mask=mask)
+    tl.store(operand11_row + 3 * operand11_N + r * operand11_n + m * operand11_m, grad_grad_weight_110, mask=mask)
+    tl.store(operand11_row + 4 * operand11_N + r * operand11_n + m * operand11_m, weight_112, mask=mask)
+    tl.store(operand11_row + 5 * operand11_N + r * operand11_n + m * operand11_m, grad_grad_weight_112, mask=mask)
+    tl.store(operand11_row + 6 * operand11_N + r * operand11_n + m * operand11_m, weight_211, mask=mask)
+    tl.store(operand11_row + 7 * operand11_N + r * operand11_n + m * operand11_m, grad_grad_weight_211, mask=mask)
+    tl.store(operand11_row + 8 * operand11_N + r * operand11_n + m * operand11_m, weight_213, mask=mask)
+    tl.store(operand11_row + 9 * operand11_N + r * operand11_n + m * operand11_m, grad_grad_weight_213, mask=mask)
+    tl.store(operand11_row + 10 * operand11_N + r * operand11_n + m * operand11_m, weight_312, mask=mask)
+    tl.store(operand11_row + 11 * operand11_N + r * operand11_n + m * operand11_m, grad_grad_weight_312, mask=mask)
+    tl.store(operand13_row + r * operand13_n + m * operand13_m, weight_022, mask=mask)
+    tl.store(operand13_row + operand13_N + r * operand13_n + m * operand13_m, grad_grad_weight_022, mask=mask)
+    tl.store(operand13_row + 2 * operand13_N + r * operand13_n + m * operand13_m, weight_121, mask=mask)
+    tl.store(operand13_row + 3 * operand13_N + r * operand13_n + m * operand13_m, grad_grad_weight_121, mask=mask)
+    tl.store(operand13_row + 4 * operand13_N + r * operand13_n + m * operand13_m, weight_123, mask=mask)
+    tl.store(operand13_row + 5 * operand13_N + r * operand13_n + m * operand13_m, grad_grad_weight_123, mask=mask)
+    tl.store(operand13_row + 6 * operand13_N + r * operand13_n + m * operand13_m, weight_220, mask=mask)
+    tl.store(operand13_row + 7 * operand13_N + r * operand13_n + m * operand13_m, grad_grad_weight_220, mask=mask)
+    tl.store(operand13_row + 8 * operand13_N + r * operand13_n + m * operand13_m, weight_222, mask=mask)
+    tl.store(operand13_row + 9 * operand13_N + r * operand13_n + m * operand13_m, grad_grad_weight_222, mask=mask)
+    tl.store(operand13_row + 10 * operand13_N + r * operand13_n + m * operand13_m, weight_321, mask=mask)
+    tl.store(operand13_row + 11 * operand13_N + r * operand13_n + m * operand13_m, grad_grad_weight_321, mask=mask)
+    tl.store(operand15_row + r * operand15_n + m * operand15_m, weight_033, mask=mask)
+    tl.store(operand15_row + operand15_N + r * operand15_n + m * operand15_m, grad_grad_weight_033, mask=mask)
+    tl.store(operand15_row + 2 * operand15_N + r * operand15_n + m * operand15_m, weight_132, mask=mask)
+    tl.store(operand15_row + 3 * operand15_N + r * operand15_n + m * operand15_m, grad_grad_weight_132, mask=mask)
+    tl.store(operand15_row + 4 * operand15_N + r * operand15_n + m * operand15_m, weight_231, mask=mask)
+    tl.store(operand15_row + 5 * operand15_N + r * operand15_n + m * operand15_m, grad_grad_weight_231, mask=mask)
+    tl.store(operand15_row + 6 * operand15_N + r * operand15_n + m * operand15_m, weight_330, mask=mask)
+    tl.store(operand15_row + 7 * operand15_N + r * operand15_n + m * operand15_m, grad_grad_weight_330, mask=mask)
 
 
 @triton.jit(do_not_specialize=["B"])
@@ -8547,12 +8713,30 @@ def _fused_gelu_fcgp_norm_with_normalize_double_backward_5_kernel(
     N,
     HAS_GRAD_GRAD_X: tl.constexpr,
     HAS_GRAD_GRAD_Y: tl.constexpr,
+    B_INNERMOST: tl.constexpr,
     ROWS: tl.constexpr,
     BLOCK: tl.constexpr,
     REAL: tl.constexpr,
 ):
     # stores factors of matrix products, in the order in which these read them
+    # turns its tiles for products in tf32, which are faster with b innermost
     BN = tl.cast(B, tl.int64) * N
+    operand24_b = 1 if B_INNERMOST else 4 * N
+    operand24_n = tl.cast(B, tl.int64) * 2 if B_INNERMOST else 1
+    operand24_B = tl.cast(B, tl.int64) * operand24_b
+    operand24_N = tl.cast(N, tl.int64) * operand24_n
+    operand26_b = 1 if B_INNERMOST else 6 * N
+    operand26_n = tl.cast(B, tl.int64) * 6 if B_INNERMOST else 1
+    operand26_B = tl.cast(B, tl.int64) * operand26_b
+    operand26_N = tl.cast(N, tl.int64) * operand26_n
+    operand28_b = 1 if B_INNERMOST else 6 * N
+    operand28_n = tl.cast(B, tl.int64) * 6 if B_INNERMOST else 1
+    operand28_B = tl.cast(B, tl.int64) * operand28_b
+    operand28_N = tl.cast(N, tl.int64) * operand28_n
+    operand30_b = 1 if B_INNERMOST else 4 * N
+    operand30_n = tl.cast(B, tl.int64) * 2 if B_INNERMOST else 1
+    operand30_B = tl.cast(B, tl.int64) * operand30_b
+    operand30_N = tl.cast(N, tl.int64) * operand30_n
 
     n = _tile(tl.program_id(1) * BLOCK, ROWS, BLOCK)
     r = _down(ROWS)
@@ -8566,10 +8750,10 @@ def _fused_gelu_fcgp_norm_with_normalize_double_backward_5_kernel(
     y_row = y_ptr + b * N
     grad_grad_x_row = grad_grad_x_ptr + b * N
     grad_grad_y_row = grad_grad_y_ptr + b * N
-    operand24_row = operand24_ptr + b * 4 * N
-    operand26_row = operand26_ptr + b * 6 * N
-    operand28_row = operand28_ptr + b * 6 * N
-    operand30_row = operand30_ptr + b * 4 * N
+    operand24_row = operand24_ptr + b * operand24_b
+    operand26_row = operand26_ptr + b * operand26_b
+    operand28_row = operand28_ptr + b * operand28_b
+    operand30_row = operand30_ptr + b * operand30_b
 
     x_e = tl.load(x_row + at, mask=mask, other=0.0).to(REAL)
     x_e1 = tl.load(x_row + BN + at, mask=mask, other=0.0).to(REAL)
@@ -8753,94 +8937,198 @@ def _fused_gelu_fcgp_norm_with_normalize_double_backward_5_kernel(
     xy_231_e123 = gelu_x_e12 * gelu_y_e3 + gelu_x_e23 * gelu_y_e1 - gelu_x_e13 * gelu_y_e2
     xy_330_e123 = gelu_x_e123 * gelu_y_e
 
-    tl.store(operand24_row + r * 4 * N + n, grad_grad_xy_000_e, mask=mask)
-    tl.store(operand24_row + N + r * 4 * N + n, grad_grad_xy_101_e, mask=mask)
-    tl.store(operand24_row + 2 * N + r * 4 * N + n, grad_grad_xy_202_e, mask=mask)
-    tl.store(operand24_row + 3 * N + r * 4 * N + n, operand24_3, mask=mask)
-    tl.store(operand24_row + 4 * BN + r * 4 * N + n, xy_000_e, mask=mask)
-    tl.store(operand24_row + 4 * BN + N + r * 4 * N + n, xy_101_e, mask=mask)
-    tl.store(operand24_row + 4 * BN + 2 * N + r * 4 * N + n, xy_202_e, mask=mask)
-    tl.store(operand24_row + 4 * BN + 3 * N + r * 4 * N + n, operand24_7, mask=mask)
-    tl.store(operand26_row + r * 6 * N + n, grad_grad_xy_011_e1, mask=mask)
-    tl.store(operand26_row + N + r * 6 * N + n, grad_grad_xy_110_e1, mask=mask)
-    tl.store(operand26_row + 2 * N + r * 6 * N + n, grad_grad_xy_112_e1, mask=mask)
-    tl.store(operand26_row + 3 * N + r * 6 * N + n, grad_grad_xy_211_e1, mask=mask)
-    tl.store(operand26_row + 4 * N + r * 6 * N + n, operand26_4, mask=mask)
-    tl.store(operand26_row + 5 * N + r * 6 * N + n, operand26_5, mask=mask)
-    tl.store(operand26_row + 6 * BN + r * 6 * N + n, xy_011_e1, mask=mask)
-    tl.store(operand26_row + 6 * BN + N + r * 6 * N + n, xy_110_e1, mask=mask)
-    tl.store(operand26_row + 6 * BN + 2 * N + r * 6 * N + n, xy_112_e1, mask=mask)
-    tl.store(operand26_row + 6 * BN + 3 * N + r * 6 * N + n, xy_211_e1, mask=mask)
-    tl.store(operand26_row + 6 * BN + 4 * N + r * 6 * N + n, operand26_10, mask=mask)
-    tl.store(operand26_row + 6 * BN + 5 * N + r * 6 * N + n, operand26_11, mask=mask)
-    tl.store(operand26_row + 12 * BN + r * 6 * N + n, grad_grad_xy_011_e2, mask=mask)
-    tl.store(operand26_row + 12 * BN + N + r * 6 * N + n, grad_grad_xy_110_e2, mask=mask)
-    tl.store(operand26_row + 12 * BN + 2 * N + r * 6 * N + n, grad_grad_xy_112_e2, mask=mask)
-    tl.store(operand26_row + 12 * BN + 3 * N + r * 6 * N + n, grad_grad_xy_211_e2, mask=mask)
-    tl.store(operand26_row + 12 * BN + 4 * N + r * 6 * N + n, operand26_16, mask=mask)
-    tl.store(operand26_row + 12 * BN + 5 * N + r * 6 * N + n, operand26_17, mask=mask)
-    tl.store(operand26_row + 18 * BN + r * 6 * N + n, xy_011_e2, mask=mask)
-    tl.store(operand26_row + 18 * BN + N + r * 6 * N + n, xy_110_e2, mask=mask)
-    tl.store(operand26_row + 18 * BN + 2 * N + r * 6 * N + n, xy_112_e2, mask=mask)
-    tl.store(operand26_row + 18 * BN + 3 * N + r * 6 * N + n, xy_211_e2, mask=mask)
-    tl.store(operand26_row + 18 * BN + 4 * N + r * 6 * N + n, operand26_22, mask=mask)
-    tl.store(operand26_row + 18 * BN + 5 * N + r * 6 * N + n, operand26_23, mask=mask)
-    tl.store(operand26_row + 24 * BN + r * 6 * N + n, grad_grad_xy_011_e3, mask=mask)
-    tl.store(operand26_row + 24 * BN + N + r * 6 * N + n, grad_grad_xy_110_e3, mask=mask)
-    tl.store(operand26_row + 24 * BN + 2 * N + r * 6 * N + n, grad_grad_xy_112_e3, mask=mask)
-    tl.store(operand26_row + 24 * BN + 3 * N + r * 6 * N + n, grad_grad_xy_211_e3, mask=mask)
-    tl.store(operand26_row + 24 * BN + 4 * N + r * 6 * N + n, operand26_28, mask=mask)
-    tl.store(operand26_row + 24 * BN + 5 * N + r * 6 * N + n, operand26_29, mask=mask)
-    tl.store(operand26_row + 30 * BN + r * 6 * N + n, xy_011_e3, mask=mask)
-    tl.store(operand26_row + 30 * BN + N + r * 6 * N + n, xy_110_e3, mask=mask)
-    tl.store(operand26_row + 30 * BN + 2 * N + r * 6 * N + n, xy_112_e3, mask=mask)
-    tl.store(operand26_row + 30 * BN + 3 * N + r * 6 * N + n, xy_211_e3, mask=mask)
-    tl.store(operand26_row + 30 * BN + 4 * N + r * 6 * N + n, operand26_34, mask=mask)
-    tl.store(operand26_row + 30 * BN + 5 * N + r * 6 * N + n, operand26_35, mask=mask)
-    tl.store(operand28_row + r * 6 * N + n, grad_grad_xy_022_e12, mask=mask)
-    tl.store(operand28_row + N + r * 6 * N + n, grad_grad_xy_121_e12, mask=mask)
-    tl.store(operand28_row + 2 * N + r * 6 * N + n, grad_grad_xy_123_e12, mask=mask)
-    tl.store(operand28_row + 3 * N + r * 6 * N + n, grad_grad_xy_220_e12, mask=mask)
-    tl.store(operand28_row + 4 * N + r * 6 * N + n, grad_grad_xy_222_e12, mask=mask)
-    tl.store(operand28_row + 5 * N + r * 6 * N + n, grad_grad_xy_321_e12, mask=mask)
-    tl.store(operand28_row + 6 * BN + r * 6 * N + n, xy_022_e12, mask=mask)
-    tl.store(operand28_row + 6 * BN + N + r * 6 * N + n, xy_121_e12, mask=mask)
-    tl.store(operand28_row + 6 * BN + 2 * N + r * 6 * N + n, xy_123_e12, mask=mask)
-    tl.store(operand28_row + 6 * BN + 3 * N + r * 6 * N + n, xy_220_e12, mask=mask)
-    tl.store(operand28_row + 6 * BN + 4 * N + r * 6 * N + n, xy_222_e12, mask=mask)
-    tl.store(operand28_row + 6 * BN + 5 * N + r * 6 * N + n, xy_321_e12, mask=mask)
-    tl.store(operand28_row + 12 * BN + r * 6 * N + n, grad_grad_xy_022_e13, mask=mask)
-    tl.store(operand28_row + 12 * BN + N + r * 6 * N + n, grad_grad_xy_121_e13, mask=mask)
-    tl.store(operand28_row + 12 * BN + 2 * N + r * 6 * N + n, grad_grad_xy_123_e13, mask=mask)
-    tl.store(operand28_row + 12 * BN + 3 * N + r * 6 * N + n, grad_grad_xy_220_e13, mask=mask)
-    tl.store(operand28_row + 12 * BN + 4 * N + r * 6 * N + n, grad_grad_xy_222_e13, mask=mask)
-    tl.store(operand28_row + 12 * BN + 5 * N + r * 6 * N + n, grad_grad_xy_321_e13, mask=mask)
-    tl.store(operand28_row + 18 * BN + r * 6 * N + n, xy_022_e13, mask=mask)
-    tl.store(operand28_row + 18 * BN + N + r * 6 * N + n, xy_121_e13, mask=mask)
-    tl.store(operand28_row + 18 * BN + 2 * N + r * 6 * N + n, xy_123_e13, mask=mask)
-    tl.store(operand28_row + 18 * BN + 3 * N + r * 6 * N + n, xy_220_e13, mask=mask)
-    tl.store(operand28_row + 18 * BN + 4 * N + r * 6 * N + n, xy_222_e13, mask=mask)
-    tl.store(operand28_row + 18 * BN + 5 * N + r * 6 * N + n, xy_321_e13, mask=mask)
-    tl.store(operand28_row + 24 * BN + r * 6 * N + n, grad_grad_xy_022_e23, mask=mask)
-    tl.store(operand28_row + 24 * BN + N + r * 6 * N + n, grad_grad_xy_121_e23, mask=mask)
-    tl.store(operand28_row + 24 * BN + 2 * N + r * 6 * N + n, grad_grad_xy_123_e23, mask=mask)
-    tl.store(operand28_row + 24 * BN + 3 * N + r * 6 * N + n, grad_grad_xy_220_e23, mask=mask)
-    tl.store(operand28_row + 24 * BN + 4 * N + r * 6 * N + n, grad_grad_xy_222_e23, mask=mask)
-    tl.store(operand28_row + 24 * BN + 5 * N + r * 6 * N + n, grad_grad_xy_321_e23, mask=mask)
-    tl.store(operand28_row + 30 * BN + r * 6 * N + n, xy_022_e23, mask=mask)
-    tl.store(operand28_row + 30 * BN + N + r * 6 * N + n, xy_121_e23, mask=mask)
-    tl.store(operand28_row + 30 * BN + 2 * N + r * 6 * N + n, xy_123_e23, mask=mask)
-    tl.store(operand28_row + 30 * BN + 3 * N + r * 6 * N + n, xy_220_e23, mask=mask)
-    tl.store(operand28_row + 30 * BN + 4 * N + r * 6 * N + n, xy_222_e23, mask=mask)
-    tl.store(operand28_row + 30 * BN + 5 * N + r * 6 * N + n, xy_321_e23, mask=mask)
-    tl.store(operand30_row + r * 4 * N + n, grad_grad_xy_033_e123, mask=mask)
-    tl.store(operand30_row + N + r * 4 * N + n, grad_grad_xy_132_e123, mask=mask)
-    tl.store(operand30_row + 2 * N + r * 4 * N + n, grad_grad_xy_231_e123, mask=mask)
-    tl.store(operand30_row + 3 * N + r * 4 * N + n, grad_grad_xy_330_e123, mask=mask)
-    tl.store(operand30_row + 4 * BN + r * 4 * N + n, xy_033_e123, mask=mask)
-    tl.store(operand30_row + 4 * BN + N + r * 4 * N + n, xy_132_e123, mask=mask)
-    tl.store(operand30_row + 4 * BN + 2 * N + r * 4 * N + n, xy_231_e123, mask=mask)
-    tl.store(operand30_row + 4 * BN + 3 * N + r * 4 * N + n, xy_330_e123, mask=mask)
+    tl.store(operand24_row + r * operand24_b + n * operand24_n, grad_grad_xy_000_e, mask=mask)
+    tl.store(operand24_row + operand24_N + r * operand24_b + n * operand24_n, grad_grad_xy_101_e, mask=mask)
+    tl.store(operand24_row + 2 * operand24_N + r * operand24_b + n * operand24_n, grad_grad_xy_202_e, mask=mask)
+    tl.store(operand24_row + 3 * operand24_N + r * operand24_b + n * operand24_n, operand24_3, mask=mask)
+    tl.store(operand24_row + operand24_B + r * operand24_b + n * operand24_n, xy_000_e, mask=mask)
+    tl.store(operand24_row + operand24_B + operand24_N + r * operand24_b + n * operand24_n, xy_101_e, mask=mask)
+    tl.store(operand24_row + operand24_B + 2 * operand24_N + r * operand24_b + n * operand24_n, xy_202_e, mask=mask)
+    tl.store(operand24_row + operand24_B + 3 * operand24_N + r * operand24_b + n * operand24_n, operand24_7, mask=mask)
+    tl.store(operand26_row + r * operand26_b + n * operand26_n, grad_grad_xy_011_e1, mask=mask)
+    tl.store(operand26_row + operand26_N + r * operand26_b + n * operand26_n, grad_grad_xy_110_e1, mask=mask)
+    tl.store(operand26_row + 2 * operand26_N + r * operand26_b + n * operand26_n, grad_grad_xy_112_e1, mask=mask)
+    tl.store(operand26_row + 3 * operand26_N + r * operand26_b + n * operand26_n, grad_grad_xy_211_e1, mask=mask)
+    tl.store(operand26_row + 4 * operand26_N + r * operand26_b + n * operand26_n, operand26_4, mask=mask)
+    tl.store(operand26_row + 5 * operand26_N + r * operand26_b + n * operand26_n, operand26_5, mask=mask)
+    tl.store(operand26_row + operand26_B + r * operand26_b + n * operand26_n, xy_011_e1, mask=mask)
+    tl.store(operand26_row + operand26_B + operand26_N + r * operand26_b + n * operand26_n, xy_110_e1, mask=mask)
+    tl.store(operand26_row + operand26_B + 2 * operand26_N + r * operand26_b + n * operand26_n, xy_112_e1, mask=mask)
+    tl.store(operand26_row + operand26_B + 3 * operand26_N + r * operand26_b + n * operand26_n, xy_211_e1, mask=mask)
+    tl.store(operand26_row + operand26_B + 4 * operand26_N + r * operand26_b + n * operand26_n, operand26_10, mask=mask)
+    tl.store(operand26_row + operand26_B + 5 * operand26_N + r * operand26_b + n * operand26_n, operand26_11, mask=mask)
+    tl.store(operand26_row + 2 * operand26_B + r * operand26_b + n * operand26_n, grad_grad_xy_011_e2, mask=mask)
+    tl.store(
+        operand26_row + 2 * operand26_B + operand26_N + r * operand26_b + n * operand26_n,
+        grad_grad_xy_110_e2,
+        mask=mask,
+    )
+    tl.store(
+        operand26_row + 2 * operand26_B + 2 * operand26_N + r * operand26_b + n * operand26_n,
+        grad_grad_xy_112_e2,
+        mask=mask,
+    )
+    tl.store(
+        operand26_row + 2 * operand26_B + 3 * operand26_N + r * operand26_b + n * operand26_n,
+        grad_grad_xy_211_e2,
+        mask=mask,
+    )
+    tl.store(
+        operand26_row + 2 * operand26_B + 4 * operand26_N + r * operand26_b + n * operand26_n, operand26_16, mask=mask
+    )
+    tl.store(
+        operand26_row + 2 * operand26_B + 5 * operand26_N + r * operand26_b + n * operand26_n, operand26_17, mask=mask
+    )
+    tl.store(operand26_row + 3 * operand26_B + r * operand26_b + n * operand26_n, xy_011_e2, mask=mask)
+    tl.store(operand26_row + 3 * operand26_B + operand26_N + r * operand26_b + n * operand26_n, xy_110_e2, mask=mask)
+    tl.store(
+        operand26_row + 3 * operand26_B + 2 * operand26_N + r * operand26_b + n * operand26_n, xy_112_e2, mask=mask
+    )
+    tl.store(
+        operand26_row + 3 * operand26_B + 3 * operand26_N + r * operand26_b + n * operand26_n, xy_211_e2, mask=mask
+    )
+    tl.store(
+        operand26_row + 3 * operand26_B + 4 * operand26_N + r * operand26_b + n * operand26_n, operand26_22, mask=mask
+    )
+    tl.store(
+        operand26_row + 3 * operand26_B + 5 * operand26_N + r * operand26_b + n * operand26_n, operand26_23, mask=mask
+    )
+    tl.store(operand26_row + 4 * operand26_B + r * operand26_b + n * operand26_n, grad_grad_xy_011_e3, mask=mask)
+    tl.store(
+        operand26_row + 4 * operand26_B + operand26_N + r * operand26_b + n * operand26_n,
+        grad_grad_xy_110_e3,
+        mask=mask,
+    )
+    tl.store(
+        operand26_row + 4 * operand26_B + 2 * operand26_N + r * operand26_b + n * operand26_n,
+        grad_grad_xy_112_e3,
+        mask=mask,
+    )
+    tl.store(
+        operand26_row + 4 * operand26_B + 3 * operand26_N + r * operand26_b + n * operand26_n,
+        grad_grad_xy_211_e3,
+        mask=mask,
+    )
+    tl.store(
+        operand26_row + 4 * operand26_B + 4 * operand26_N + r * operand26_b + n * operand26_n, operand26_28, mask=mask
+    )
+    tl.store(
+        operand26_row + 4 * operand26_B + 5 * operand26_N + r * operand26_b + n * operand26_n, operand26_29, mask=mask
+    )
+    tl.store(operand26_row + 5 * operand26_B + r * operand26_b + n * operand26_n, xy_011_e3, mask=mask)
+    tl.store(operand26_row + 5 * operand26_B + operand26_N + r * operand26_b + n * operand26_n, xy_110_e3, mask=mask)
+    tl.store(
+        operand26_row + 5 * operand26_B + 2 * operand26_N + r * operand26_b + n * operand26_n, xy_112_e3, mask=mask
+    )
+    tl.store(
+        operand26_row + 5 * operand26_B + 3 * operand26_N + r * operand26_b + n * operand26_n, xy_211_e3, mask=mask
+    )
+    tl.store(
+        operand26_row + 5 * operand26_B + 4 * operand26_N + r * operand26_b + n * operand26_n, operand26_34, mask=mask
+    )
+    tl.store(
+        operand26_row + 5 * operand26_B + 5 * operand26_N + r * operand26_b + n * operand26_n, operand26_35, mask=mask
+    )
+    tl.store(operand28_row + r * operand28_b + n * operand28_n, grad_grad_xy_022_e12, mask=mask)
+    tl.store(operand28_row + operand28_N + r * operand28_b + n * operand28_n, grad_grad_xy_121_e12, mask=mask)
+    tl.store(operand28_row + 2 * operand28_N + r * operand28_b + n * operand28_n, grad_grad_xy_123_e12, mask=mask)
+    tl.store(operand28_row + 3 * operand28_N + r * operand28_b + n * operand28_n, grad_grad_xy_220_e12, mask=mask)
+    tl.store(operand28_row + 4 * operand28_N + r * operand28_b + n * operand28_n, grad_grad_xy_222_e12, mask=mask)
+    tl.store(operand28_row + 5 * operand28_N + r * operand28_b + n * operand28_n, grad_grad_xy_321_e12, mask=mask)
+    tl.store(operand28_row + operand28_B + r * operand28_b + n * operand28_n, xy_022_e12, mask=mask)
+    tl.store(operand28_row + operand28_B + operand28_N + r * operand28_b + n * operand28_n, xy_121_e12, mask=mask)
+    tl.store(operand28_row + operand28_B + 2 * operand28_N + r * operand28_b + n * operand28_n, xy_123_e12, mask=mask)
+    tl.store(operand28_row + operand28_B + 3 * operand28_N + r * operand28_b + n * operand28_n, xy_220_e12, mask=mask)
+    tl.store(operand28_row + operand28_B + 4 * operand28_N + r * operand28_b + n * operand28_n, xy_222_e12, mask=mask)
+    tl.store(operand28_row + operand28_B + 5 * operand28_N + r * operand28_b + n * operand28_n, xy_321_e12, mask=mask)
+    tl.store(operand28_row + 2 * operand28_B + r * operand28_b + n * operand28_n, grad_grad_xy_022_e13, mask=mask)
+    tl.store(
+        operand28_row + 2 * operand28_B + operand28_N + r * operand28_b + n * operand28_n,
+        grad_grad_xy_121_e13,
+        mask=mask,
+    )
+    tl.store(
+        operand28_row + 2 * operand28_B + 2 * operand28_N + r * operand28_b + n * operand28_n,
+        grad_grad_xy_123_e13,
+        mask=mask,
+    )
+    tl.store(
+        operand28_row + 2 * operand28_B + 3 * operand28_N + r * operand28_b + n * operand28_n,
+        grad_grad_xy_220_e13,
+        mask=mask,
+    )
+    tl.store(
+        operand28_row + 2 * operand28_B + 4 * operand28_N + r * operand28_b + n * operand28_n,
+        grad_grad_xy_222_e13,
+        mask=mask,
+    )
+    tl.store(
+        operand28_row + 2 * operand28_B + 5 * operand28_N + r * operand28_b + n * operand28_n,
+        grad_grad_xy_321_e13,
+        mask=mask,
+    )
+    tl.store(operand28_row + 3 * operand28_B + r * operand28_b + n * operand28_n, xy_022_e13, mask=mask)
+    tl.store(operand28_row + 3 * operand28_B + operand28_N + r * operand28_b + n * operand28_n, xy_121_e13, mask=mask)
+    tl.store(
+        operand28_row + 3 * operand28_B + 2 * operand28_N + r * operand28_b + n * operand28_n, xy_123_e13, mask=mask
+    )
+    tl.store(
+        operand28_row + 3 * operand28_B + 3 * operand28_N + r * operand28_b + n * operand28_n, xy_220_e13, mask=mask
+    )
+    tl.store(
+        operand28_row + 3 * operand28_B + 4 * operand28_N + r * operand28_b + n * operand28_n, xy_222_e13, mask=mask
+    )
+    tl.store(
+        operand28_row + 3 * operand28_B + 5 * operand28_N + r * operand28_b + n * operand28_n, xy_321_e13, mask=mask
+    )
+    tl.store(operand28_row + 4 * operand28_B + r * operand28_b + n * operand28_n, grad_grad_xy_022_e23, mask=mask)
+    tl.store(
+        operand28_row + 4 * operand28_B + operand28_N + r * operand28_b + n * operand28_n,
+        grad_grad_xy_121_e23,
+        mask=mask,
+    )
+    tl.store(
+        operand28_row + 4 * operand28_B + 2 * operand28_N + r * operand28_b + n * operand28_n,
+        grad_grad_xy_123_e23,
+        mask=mask,
+    )
+    tl.store(
+        operand28_row + 4 * operand28_B + 3 * operand28_N + r * operand28_b + n * operand28_n,
+        grad_grad_xy_220_e23,
+        mask=mask,
+    )
+    tl.store(
+        operand28_row + 4 * operand28_B + 4 * operand28_N + r * operand28_b + n * operand28_n,
+        grad_grad_xy_222_e23,
+        mask=mask,
+    )
+    tl.store(
+        operand28_row + 4 * operand28_B + 5 * operand28_N + r * operand28_b + n * operand28_n,
+        grad_grad_xy_321_e23,
+        mask=mask,
+    )
+    tl.store(operand28_row + 5 * operand28_B + r * operand28_b + n * operand28_n, xy_022_e23, mask=mask)
+    tl.store(operand28_row + 5 * operand28_B + operand28_N + r * operand28_b + n * operand28_n, xy_121_e23, mask=mask)
+    tl.store(
+        operand28_row + 5 * operand28_B + 2 * operand28_N + r * operand28_b + n * operand28_n, xy_123_e23, mask=mask
+    )
+    tl.store(
+        operand28_row + 5 * operand28_B + 3 * operand28_N + r * operand28_b + n * operand28_n, xy_220_e23, mask=mask
+    )
+    tl.store(
+        operand28_row + 5 * operand28_B + 4 * operand28_N + r * operand28_b + n * operand28_n, xy_222_e23, mask=mask
+    )
+    tl.store(
+        operand28_row + 5 * operand28_B + 5 * operand28_N + r * operand28_b + n * operand28_n, xy_321_e23, mask=mask
+    )
+    tl.store(operand30_row + r * operand30_b + n * operand30_n, grad_grad_xy_033_e123, mask=mask)
+    tl.store(operand30_row + operand30_N + r * operand30_b + n * operand30_n, grad_grad_xy_132_e123, mask=mask)
+    tl.store(operand30_row + 2 * operand30_N + r * operand30_b + n * operand30_n, grad_grad_xy_231_e123, mask=mask)
+    tl.store(operand30_row + 3 * operand30_N + r * operand30_b + n * operand30_n, grad_grad_xy_330_e123, mask=mask)
+    tl.store(operand30_row + operand30_B + r * operand30_b + n * operand30_n, xy_033_e123, mask=mask)
+    tl.store(operand30_row + operand30_B + operand30_N + r * operand30_b + n * operand30_n, xy_132_e123, mask=mask)
+    tl.store(operand30_row + operand30_B + 2 * operand30_N + r * operand30_b + n * operand30_n, xy_231_e123, mask=mask)
+    tl.store(operand30_row + operand30_B + 3 * operand30_N + r * operand30_b + n * operand30_n, xy_330_e123, mask=mask)
 
 
 @triton.jit(do_not_specialize=["B"])
@@ -9922,63 +10210,82 @@ def _fused_gelu_fcgp_norm_without_normalize_1_kernel(
     operand7_ptr,
     N,
     M,
+    N_INNERMOST: tl.constexpr,
     ROWS: tl.constexpr,
     BLOCK: tl.constexpr,
     REAL: tl.constexpr,
 ):
     # stores factors of matrix products, in the order in which these read them
+    # turns its tiles for products in tf32, which are faster with n innermost
     NM = tl.cast(N, tl.int64) * M
+    operand1_n = 1 if N_INNERMOST else M
+    operand1_m = tl.cast(N, tl.int64) * 4 if N_INNERMOST else 1
+    operand1_N = tl.cast(N, tl.int64) * operand1_n
+    operand3_n = 1 if N_INNERMOST else M
+    operand3_m = tl.cast(N, tl.int64) * 6 if N_INNERMOST else 1
+    operand3_N = tl.cast(N, tl.int64) * operand3_n
+    operand5_n = 1 if N_INNERMOST else M
+    operand5_m = tl.cast(N, tl.int64) * 6 if N_INNERMOST else 1
+    operand5_N = tl.cast(N, tl.int64) * operand5_n
+    operand7_n = 1 if N_INNERMOST else M
+    operand7_m = tl.cast(N, tl.int64) * 4 if N_INNERMOST else 1
+    operand7_N = tl.cast(N, tl.int64) * operand7_n
 
-    start = tl.program_id(0).to(tl.int64) * BLOCK
-    tile = tl.arange(0, BLOCK)
-    mask = tile < tl.cast(N, tl.int64) * M - start
-    weight_row = weight_ptr + start
-    operand1_row = operand1_ptr + start
-    operand3_row = operand3_ptr + start
-    operand5_row = operand5_ptr + start
-    operand7_row = operand7_ptr + start
+    m = _tile(tl.program_id(1) * BLOCK, ROWS, BLOCK)
+    r = _down(ROWS)
+    at = r * M + m
+    tile_mask = m < M
 
-    weight_000 = tl.load(weight_row + tile, mask=mask, other=0.0).to(REAL)
-    weight_011 = tl.load(weight_row + NM + tile, mask=mask, other=0.0).to(REAL)
-    weight_022 = tl.load(weight_row + 2 * NM + tile, mask=mask, other=0.0).to(REAL)
-    weight_033 = tl.load(weight_row + 3 * NM + tile, mask=mask, other=0.0).to(REAL)
-    weight_101 = tl.load(weight_row + 4 * NM + tile, mask=mask, other=0.0).to(REAL)
-    weight_110 = tl.load(weight_row + 5 * NM + tile, mask=mask, other=0.0).to(REAL)
-    weight_112 = tl.load(weight_row + 6 * NM + tile, mask=mask, other=0.0).to(REAL)
-    weight_121 = tl.load(weight_row + 7 * NM + tile, mask=mask, other=0.0).to(REAL)
-    weight_123 = tl.load(weight_row + 8 * NM + tile, mask=mask, other=0.0).to(REAL)
-    weight_132 = tl.load(weight_row + 9 * NM + tile, mask=mask, other=0.0).to(REAL)
-    weight_202 = tl.load(weight_row + 10 * NM + tile, mask=mask, other=0.0).to(REAL)
-    weight_211 = tl.load(weight_row + 11 * NM + tile, mask=mask, other=0.0).to(REAL)
-    weight_213 = tl.load(weight_row + 12 * NM + tile, mask=mask, other=0.0).to(REAL)
-    weight_220 = tl.load(weight_row + 13 * NM + tile, mask=mask, other=0.0).to(REAL)
-    weight_222 = tl.load(weight_row + 14 * NM + tile, mask=mask, other=0.0).to(REAL)
-    weight_231 = tl.load(weight_row + 15 * NM + tile, mask=mask, other=0.0).to(REAL)
-    weight_303 = tl.load(weight_row + 16 * NM + tile, mask=mask, other=0.0).to(REAL)
-    weight_312 = tl.load(weight_row + 17 * NM + tile, mask=mask, other=0.0).to(REAL)
-    weight_321 = tl.load(weight_row + 18 * NM + tile, mask=mask, other=0.0).to(REAL)
-    weight_330 = tl.load(weight_row + 19 * NM + tile, mask=mask, other=0.0).to(REAL)
+    n = tl.program_id(0).to(tl.int64) * ROWS
+    row_mask = n + r < N
+    mask = tile_mask if ROWS == 1 else tile_mask & row_mask
+    weight_row = weight_ptr + n * M
+    operand1_row = operand1_ptr + n * operand1_n
+    operand3_row = operand3_ptr + n * operand3_n
+    operand5_row = operand5_ptr + n * operand5_n
+    operand7_row = operand7_ptr + n * operand7_n
 
-    tl.store(operand1_row + tile, weight_000, mask=mask)
-    tl.store(operand1_row + NM + tile, weight_101, mask=mask)
-    tl.store(operand1_row + 2 * NM + tile, weight_202, mask=mask)
-    tl.store(operand1_row + 3 * NM + tile, weight_303, mask=mask)
-    tl.store(operand3_row + tile, weight_011, mask=mask)
-    tl.store(operand3_row + NM + tile, weight_110, mask=mask)
-    tl.store(operand3_row + 2 * NM + tile, weight_112, mask=mask)
-    tl.store(operand3_row + 3 * NM + tile, weight_211, mask=mask)
-    tl.store(operand3_row + 4 * NM + tile, weight_213, mask=mask)
-    tl.store(operand3_row + 5 * NM + tile, weight_312, mask=mask)
-    tl.store(operand5_row + tile, weight_022, mask=mask)
-    tl.store(operand5_row + NM + tile, weight_121, mask=mask)
-    tl.store(operand5_row + 2 * NM + tile, weight_123, mask=mask)
-    tl.store(operand5_row + 3 * NM + tile, weight_220, mask=mask)
-    tl.store(operand5_row + 4 * NM + tile, weight_222, mask=mask)
-    tl.store(operand5_row + 5 * NM + tile, weight_321, mask=mask)
-    tl.store(operand7_row + tile, weight_033, mask=mask)
-    tl.store(operand7_row + NM + tile, weight_132, mask=mask)
-    tl.store(operand7_row + 2 * NM + tile, weight_231, mask=mask)
-    tl.store(operand7_row + 3 * NM + tile, weight_330, mask=mask)
+    weight_000 = tl.load(weight_row + at, mask=mask, other=0.0).to(REAL)
+    weight_011 = tl.load(weight_row + NM + at, mask=mask, other=0.0).to(REAL)
+    weight_022 = tl.load(weight_row + 2 * NM + at, mask=mask, other=0.0).to(REAL)
+    weight_033 = tl.load(weight_row + 3 * NM + at, mask=mask, other=0.0).to(REAL)
+    weight_101 = tl.load(weight_row + 4 * NM + at, mask=mask, other=0.0).to(REAL)
+    weight_110 = tl.load(weight_row + 5 * NM + at, mask=mask, other=0.0).to(REAL)
+    weight_112 = tl.load(weight_row + 6 * NM + at, mask=mask, other=0.0).to(REAL)
+    weight_121 = tl.load(weight_row + 7 * NM + at, mask=mask, other=0.0).to(REAL)
+    weight_123 = tl.load(weight_row + 8 * NM + at, mask=mask, other=0.0).to(REAL)
+    weight_132 = tl.load(weight_row + 9 * NM + at, mask=mask, other=0.0).to(REAL)
+    weight_202 = tl.load(weight_row + 10 * NM + at, mask=mask, other=0.0).to(REAL)
+    weight_211 = tl.load(weight_row + 11 * NM + at, mask=mask, other=0.0).to(REAL)
+    weight_213 = tl.load(weight_row + 12 * NM + at, mask=mask, other=0.0).to(REAL)
+    weight_220 = tl.load(weight_row + 13 * NM + at, mask=mask, other=0.0).to(REAL)
+    weight_222 = tl.load(weight_row + 14 * NM + at, mask=mask, other=0.0).to(REAL)
+    weight_231 = tl.load(weight_row + 15 * NM + at, mask=mask, other=0.0).to(REAL)
+    weight_303 = tl.load(weight_row + 16 * NM + at, mask=mask, other=0.0).to(REAL)
+    weight_312 = tl.load(weight_row + 17 * NM + at, mask=mask, other=0.0).to(REAL)
+    weight_321 = tl.load(weight_row + 18 * NM + at, mask=mask, other=0.0).to(REAL)
+    weight_330 = tl.load(weight_row + 19 * NM + at, mask=mask, other=0.0).to(REAL)
+
+    tl.store(operand1_row + r * operand1_n + m * operand1_m, weight_000, mask=mask)
+    tl.store(operand1_row + operand1_N + r * operand1_n + m * operand1_m, weight_101, mask=mask)
+    tl.store(operand1_row + 2 * operand1_N + r * operand1_n + m * operand1_m, weight_202, mask=mask)
+    tl.store(operand1_row + 3 * operand1_N + r * operand1_n + m * operand1_m, weight_303, mask=mask)
+    tl.store(operand3_row + r * operand3_n + m * operand3_m, weight_011, mask=mask)
+    tl.store(operand3_row + operand3_N + r * operand3_n + m * operand3_m, weight_110, mask=mask)
+    tl.store(operand3_row + 2 * operand3_N + r * operand3_n + m * operand3_m, weight_112, mask=mask)
+    tl.store(operand3_row + 3 * operand3_N + r * operand3_n + m * operand3_m, weight_211, mask=mask)
+    tl.store(operand3_row + 4 * operand3_N + r * operand3_n + m * operand3_m, weight_213, mask=mask)
+    tl.store(operand3_row + 5 * operand3_N + r * operand3_n + m * operand3_m, weight_312, mask=mask)
+    tl.store(operand5_row + r * operand5_n + m * operand5_m, weight_022, mask=mask)
+    tl.store(operand5_row + operand5_N + r * operand5_n + m * operand5_m, weight_121, mask=mask)
+    tl.store(operand5_row + 2 * operand5_N + r * operand5_n + m * operand5_m, weight_123, mask=mask)
+    tl.store(operand5_row + 3 * operand5_N + r * operand5_n + m * operand5_m, weight_220, mask=mask)
+    tl.store(operand5_row + 4 * operand5_N + r * operand5_n + m * operand5_m, weight_222, mask=mask)
+    tl.store(operand5_row + 5 * operand5_N + r * operand5_n + m * operand5_m, weight_321, mask=mask)
+    tl.store(operand7_row + r * operand7_n + m * operand7_m, weight_033, mask=mask)
+    tl.store(operand7_row + operand7_N + r * operand7_n + m * operand7_m, weight_132, mask=mask)
+    tl.store(operand7_row + 2 * operand7_N + r * operand7_n + m * operand7_m, weight_231, mask=mask)
+    tl.store(operand7_row + 3 * operand7_N + r * operand7_n + m * operand7_m, weight_330, mask=mask)
 
 
 @triton.jit(do_not_specialize=["N"])
@@ -10318,12 +10625,28 @@ def _fused_gelu_fcgp_norm_without_normalize_backward_2_kernel(
     operand7_ptr,
     B,
     N,
+    B_INNERMOST: tl.constexpr,
     ROWS: tl.constexpr,
     BLOCK: tl.constexpr,
     REAL: tl.constexpr,
 ):
     # stores factors of matrix products, in the order in which these read them
+    # turns its tiles for products in tf32, which are faster with b innermost
     BN = tl.cast(B, tl.int64) * N
+    operand4_b = 1 if B_INNERMOST else 4 * N
+    operand4_n = tl.cast(B, tl.int64) if B_INNERMOST else 1
+    operand4_N = tl.cast(N, tl.int64) * operand4_n
+    operand5_b = 1 if B_INNERMOST else 6 * N
+    operand5_n = tl.cast(B, tl.int64) * 3 if B_INNERMOST else 1
+    operand5_B = tl.cast(B, tl.int64) * operand5_b
+    operand5_N = tl.cast(N, tl.int64) * operand5_n
+    operand6_b = 1 if B_INNERMOST else 6 * N
+    operand6_n = tl.cast(B, tl.int64) * 3 if B_INNERMOST else 1
+    operand6_B = tl.cast(B, tl.int64) * operand6_b
+    operand6_N = tl.cast(N, tl.int64) * operand6_n
+    operand7_b = 1 if B_INNERMOST else 4 * N
+    operand7_n = tl.cast(B, tl.int64) if B_INNERMOST else 1
+    operand7_N = tl.cast(N, tl.int64) * operand7_n
 
     n = _tile(tl.program_id(1) * BLOCK, ROWS, BLOCK)
     r = _down(ROWS)
@@ -10335,10 +10658,10 @@ def _fused_gelu_fcgp_norm_without_normalize_backward_2_kernel(
     mask = tile_mask if ROWS == 1 else tile_mask & row_mask
     x_row = x_ptr + b * N
     y_row = y_ptr + b * N
-    operand4_row = operand4_ptr + b * 4 * N
-    operand5_row = operand5_ptr + b * 6 * N
-    operand6_row = operand6_ptr + b * 6 * N
-    operand7_row = operand7_ptr + b * 4 * N
+    operand4_row = operand4_ptr + b * operand4_b
+    operand5_row = operand5_ptr + b * operand5_b
+    operand6_row = operand6_ptr + b * operand6_b
+    operand7_row = operand7_ptr + b * operand7_b
 
     x_e = tl.load(x_row + at, mask=mask, other=0.0).to(REAL)
     x_e1 = tl.load(x_row + BN + at, mask=mask, other=0.0).to(REAL)
@@ -10422,50 +10745,50 @@ def _fused_gelu_fcgp_norm_without_normalize_backward_2_kernel(
     xy_231_e123 = gelu_x_e12 * gelu_y_e3 + gelu_x_e23 * gelu_y_e1 - gelu_x_e13 * gelu_y_e2
     xy_330_e123 = gelu_x_e123 * gelu_y_e
 
-    tl.store(operand4_row + r * 4 * N + n, operand4_0, mask=mask)
-    tl.store(operand4_row + r * 4 * N + n + N, xy_000_e, mask=mask)
-    tl.store(operand4_row + r * 4 * N + n + 2 * N, xy_101_e, mask=mask)
-    tl.store(operand4_row + r * 4 * N + n + 3 * N, xy_202_e, mask=mask)
-    tl.store(operand5_row + r * 6 * N + n, xy_011_e1, mask=mask)
-    tl.store(operand5_row + N + r * 6 * N + n, xy_110_e1, mask=mask)
-    tl.store(operand5_row + 2 * N + r * 6 * N + n, xy_112_e1, mask=mask)
-    tl.store(operand5_row + 3 * N + r * 6 * N + n, xy_211_e1, mask=mask)
-    tl.store(operand5_row + 4 * N + r * 6 * N + n, operand5_4, mask=mask)
-    tl.store(operand5_row + 5 * N + r * 6 * N + n, operand5_5, mask=mask)
-    tl.store(operand5_row + 6 * BN + r * 6 * N + n, xy_011_e2, mask=mask)
-    tl.store(operand5_row + 6 * BN + N + r * 6 * N + n, xy_110_e2, mask=mask)
-    tl.store(operand5_row + 6 * BN + 2 * N + r * 6 * N + n, xy_112_e2, mask=mask)
-    tl.store(operand5_row + 6 * BN + 3 * N + r * 6 * N + n, xy_211_e2, mask=mask)
-    tl.store(operand5_row + 6 * BN + 4 * N + r * 6 * N + n, operand5_10, mask=mask)
-    tl.store(operand5_row + 6 * BN + 5 * N + r * 6 * N + n, operand5_11, mask=mask)
-    tl.store(operand5_row + 12 * BN + r * 6 * N + n, xy_011_e3, mask=mask)
-    tl.store(operand5_row + 12 * BN + N + r * 6 * N + n, xy_110_e3, mask=mask)
-    tl.store(operand5_row + 12 * BN + 2 * N + r * 6 * N + n, xy_112_e3, mask=mask)
-    tl.store(operand5_row + 12 * BN + 3 * N + r * 6 * N + n, xy_211_e3, mask=mask)
-    tl.store(operand5_row + 12 * BN + 4 * N + r * 6 * N + n, operand5_16, mask=mask)
-    tl.store(operand5_row + 12 * BN + 5 * N + r * 6 * N + n, operand5_17, mask=mask)
-    tl.store(operand6_row + r * 6 * N + n, xy_022_e12, mask=mask)
-    tl.store(operand6_row + N + r * 6 * N + n, xy_121_e12, mask=mask)
-    tl.store(operand6_row + 2 * N + r * 6 * N + n, xy_123_e12, mask=mask)
-    tl.store(operand6_row + 3 * N + r * 6 * N + n, xy_220_e12, mask=mask)
-    tl.store(operand6_row + 4 * N + r * 6 * N + n, xy_222_e12, mask=mask)
-    tl.store(operand6_row + 5 * N + r * 6 * N + n, xy_321_e12, mask=mask)
-    tl.store(operand6_row + 6 * BN + r * 6 * N + n, xy_022_e13, mask=mask)
-    tl.store(operand6_row + 6 * BN + N + r * 6 * N + n, xy_121_e13, mask=mask)
-    tl.store(operand6_row + 6 * BN + 2 * N + r * 6 * N + n, xy_123_e13, mask=mask)
-    tl.store(operand6_row + 6 * BN + 3 * N + r * 6 * N + n, xy_220_e13, mask=mask)
-    tl.store(operand6_row + 6 * BN + 4 * N + r * 6 * N + n, xy_222_e13, mask=mask)
-    tl.store(operand6_row + 6 * BN + 5 * N + r * 6 * N + n, xy_321_e13, mask=mask)
-    tl.store(operand6_row + 12 * BN + r * 6 * N + n, xy_022_e23, mask=mask)
-    tl.store(operand6_row + 12 * BN + N + r * 6 * N + n, xy_121_e23, mask=mask)
-    tl.store(operand6_row + 12 * BN + 2 * N + r * 6 * N + n, xy_123_e23, mask=mask)
-    tl.store(operand6_row + 12 * BN + 3 * N + r * 6 * N + n, xy_220_e23, mask=mask)
-    tl.store(operand6_row + 12 * BN + 4 * N + r * 6 * N + n, xy_222_e23, mask=mask)
-    tl.store(operand6_row + 12 * BN + 5 * N + r * 6 * N + n, xy_321_e23, mask=mask)
-    tl.store(operand7_row + r * 4 * N + n, xy_033_e123, mask=mask)
-    tl.store(operand7_row + r * 4 * N + n + N, xy_132_e123, mask=mask)
-    tl.store(operand7_row + r * 4 * N + n + 2 * N, xy_231_e123, mask=mask)
-    tl.store(operand7_row + r * 4 * N + n + 3 * N, xy_330_e123, mask=mask)
+    tl.store(operand4_row + r * operand4_b + n * operand4_n, operand4_0, mask=mask)
+    tl.store(operand4_row + r * operand4_b + n * operand4_n + operand4_N, xy_000_e, mask=mask)
+    tl.store(operand4_row + r * operand4_b + n * operand4_n + 2 * operand4_N, xy_101_e, mask=mask)
+    tl.store(operand4_row + r * operand4_b + n * operand4_n + 3 * operand4_N, xy_202_e, mask=mask)
+    tl.store(operand5_row + r * operand5_b + n * operand5_n, xy_011_e1, mask=mask)
+    tl.store(operand5_row + operand5_N + r * operand5_b + n * operand5_n, xy_110_e1, mask=mask)
+    tl.store(operand5_row + 2 * operand5_N + r * operand5_b + n * operand5_n, xy_112_e1, mask=mask)
+    tl.store(operand5_row + 3 * operand5_N + r * operand5_b + n * operand5_n, xy_211_e1, mask=mask)
+    tl.store(operand5_row + 4 * operand5_N + r * operand5_b + n * operand5_n, operand5_4, mask=mask)
+    tl.store(operand5_row + 5 * operand5_N + r * operand5_b + n * operand5_n, operand5_5, mask=mask)
+    tl.store(operand5_row + operand5_B + r * operand5_b + n * operand5_n, xy_011_e2, mask=mask)
+    tl.store(operand5_row + operand5_B + operand5_N + r * operand5_b + n * operand5_n, xy_110_e2, mask=mask)
+    tl.store(operand5_row + operand5_B + 2 * operand5_N + r * operand5_b + n * operand5_n, xy_112_e2, mask=mask)
+    tl.store(operand5_row + operand5_B + 3 * operand5_N + r * operand5_b + n * operand5_n, xy_211_e2, mask=mask)
+    tl.store(operand5_row + operand5_B + 4 * operand5_N + r * operand5_b + n * operand5_n, operand5_10, mask=mask)
+    tl.store(operand5_row + operand5_B + 5 * operand5_N + r * operand5_b + n * operand5_n, operand5_11, mask=mask)
+    tl.store(operand5_row + 2 * operand5_B + r * operand5_b + n * operand5_n, xy_011_e3, mask=mask)
+    tl.store(operand5_row + 2 * operand5_B + operand5_N + r * operand5_b + n * operand5_n, xy_110_e3, mask=mask)
+    tl.store(operand5_row + 2 * operand5_B + 2 * operand5_N + r * operand5_b + n * operand5_n, xy_112_e3, mask=mask)
+    tl.store(operand5_row + 2 * operand5_B + 3 * operand5_N + r * operand5_b + n * operand5_n, xy_211_e3, mask=mask)
+    tl.store(operand5_row + 2 * operand5_B + 4 * operand5_N + r * operand5_b + n * operand5_n, operand5_16, mask=mask)
+    tl.store(operand5_row + 2 * operand5_B + 5 * operand5_N + r * operand5_b + n * operand5_n, operand5_17, mask=mask)
+    tl.store(operand6_row + r * operand6_b + n * operand6_n, xy_022_e12, mask=mask)
+    tl.store(operand6_row + operand6_N + r * operand6_b + n * operand6_n, xy_121_e12, mask=mask)
+    tl.store(operand6_row + 2 * operand6_N + r * operand6_b + n * operand6_n, xy_123_e12, mask=mask)
+    tl.store(operand6_row + 3 * operand6_N + r * operand6_b + n * operand6_n, xy_220_e12, mask=mask)
+    tl.store(operand6_row + 4 * operand6_N + r * operand6_b + n * operand6_n, xy_222_e12, mask=mask)
+    tl.store(operand6_row + 5 * operand6_N + r * operand6_b + n * operand6_n, xy_321_e12, mask=mask)
+    tl.store(operand6_row + operand6_B + r * operand6_b + n * operand6_n, xy_022_e13, mask=mask)
+    tl.store(operand6_row + operand6_B + operand6_N + r * operand6_b + n * operand6_n, xy_121_e13, mask=mask)
+    tl.store(operand6_row + operand6_B + 2 * operand6_N + r * operand6_b + n * operand6_n, xy_123_e13, mask=mask)
+    tl.store(operand6_row + operand6_B + 3 * operand6_N + r * operand6_b + n * operand6_n, xy_220_e13, mask=mask)
+    tl.store(operand6_row + operand6_B + 4 * operand6_N + r * operand6_b + n * operand6_n, xy_222_e13, mask=mask)
+    tl.store(operand6_row + operand6_B + 5 * operand6_N + r * operand6_b + n * operand6_n, xy_321_e13, mask=mask)
+    tl.store(operand6_row + 2 * operand6_B + r * operand6_b + n * operand6_n, xy_022_e23, mask=mask)
+    tl.store(operand6_row + 2 * operand6_B + operand6_N + r * operand6_b + n * operand6_n, xy_121_e23, mask=mask)
+    tl.store(operand6_row + 2 * operand6_B + 2 * operand6_N + r * operand6_b + n * operand6_n, xy_123_e23, mask=mask)
+    tl.store(operand6_row + 2 * operand6_B + 3 * operand6_N + r * operand6_b + n * operand6_n, xy_220_e23, mask=mask)
+    tl.store(operand6_row + 2 * operand6_B + 4 * operand6_N + r * operand6_b + n * operand6_n, xy_222_e23, mask=mask)
+    tl.store(operand6_row + 2 * operand6_B + 5 * operand6_N + r * operand6_b + n * operand6_n, xy_321_e23, mask=mask)
+    tl.store(operand7_row + r * operand7_b + n * operand7_n, xy_033_e123, mask=mask)
+    tl.store(operand7_row + r * operand7_b + n * operand7_n + operand7_N, xy_132_e123, mask=mask)
+    tl.store(operand7_row + r * operand7_b + n * operand7_n + 2 * operand7_N, xy_231_e123, mask=mask)
+    tl.store(operand7_row + r * operand7_b + n * operand7_n + 3 * operand7_N, xy_330_e123, mask=mask)
 
 
 @triton.jit(do_not_specialize=["N"])
@@ -11239,12 +11562,28 @@ def _fused_gelu_fcgp_norm_without_normalize_double_backward_2_kernel(
     N,
     HAS_GRAD_GRAD_X: tl.constexpr,
     HAS_GRAD_GRAD_Y: tl.constexpr,
+    B_INNERMOST: tl.constexpr,
     ROWS: tl.constexpr,
     BLOCK: tl.constexpr,
     REAL: tl.constexpr,
 ):
     # stores factors of matrix products, in the order in which these read them
+    # turns its tiles for products in tf32, which are faster with b innermost
     BN = tl.cast(B, tl.int64) * N
+    operand4_b = 1 if B_INNERMOST else 4 * N
+    operand4_n = tl.cast(B, tl.int64) if B_INNERMOST else 1
+    operand4_N = tl.cast(N, tl.int64) * operand4_n
+    operand5_b = 1 if B_INNERMOST else 6 * N
+    operand5_n = tl.cast(B, tl.int64) * 3 if B_INNERMOST else 1
+    operand5_B = tl.cast(B, tl.int64) * operand5_b
+    operand5_N = tl.cast(N, tl.int64) * operand5_n
+    operand6_b = 1 if B_INNERMOST else 6 * N
+    operand6_n = tl.cast(B, tl.int64) * 3 if B_INNERMOST else 1
+    operand6_B = tl.cast(B, tl.int64) * operand6_b
+    operand6_N = tl.cast(N, tl.int64) * operand6_n
+    operand7_b = 1 if B_INNERMOST else 4 * N
+    operand7_n = tl.cast(B, tl.int64) if B_INNERMOST else 1
+    operand7_N = tl.cast(N, tl.int64) * operand7_n
 
     n = _tile(tl.program_id(1) * BLOCK, ROWS, BLOCK)
     r = _down(ROWS)
@@ -11258,10 +11597,10 @@ def _fused_gelu_fcgp_norm_without_normalize_double_backward_2_kernel(
     y_row = y_ptr + b * N
     grad_grad_x_row = grad_grad_x_ptr + b * N
     grad_grad_y_row = grad_grad_y_ptr + b * N
-    operand4_row = operand4_ptr + b * 4 * N
-    operand5_row = operand5_ptr + b * 6 * N
-    operand6_row = operand6_ptr + b * 6 * N
-    operand7_row = operand7_ptr + b * 4 * N
+    operand4_row = operand4_ptr + b * operand4_b
+    operand5_row = operand5_ptr + b * operand5_b
+    operand6_row = operand6_ptr + b * operand6_b
+    operand7_row = operand7_ptr + b * operand7_b
 
     x_e = tl.load(x_row + at, mask=mask, other=0.0).to(REAL)
     x_e1 = tl.load(x_row + BN + at, mask=mask, other=0.0).to(REAL)
@@ -11399,50 +11738,94 @@ def _fused_gelu_fcgp_norm_without_normalize_double_backward_2_kernel(
     grad_grad_xy_231_e123 += -gelu_x_e13 * grad_grad_gelu_y_e2 - gelu_y_e2 * grad_grad_gelu_x_e13
     grad_grad_xy_330_e123 = gelu_x_e123 * grad_grad_gelu_y_e + gelu_y_e * grad_grad_gelu_x_e123
 
-    tl.store(operand4_row + r * 4 * N + n, grad_grad_xy_000_e, mask=mask)
-    tl.store(operand4_row + r * 4 * N + n + N, grad_grad_xy_101_e, mask=mask)
-    tl.store(operand4_row + r * 4 * N + n + 2 * N, grad_grad_xy_202_e, mask=mask)
-    tl.store(operand4_row + r * 4 * N + n + 3 * N, grad_grad_xy_303_e, mask=mask)
-    tl.store(operand5_row + r * 6 * N + n, grad_grad_xy_011_e1, mask=mask)
-    tl.store(operand5_row + N + r * 6 * N + n, grad_grad_xy_110_e1, mask=mask)
-    tl.store(operand5_row + 2 * N + r * 6 * N + n, grad_grad_xy_112_e1, mask=mask)
-    tl.store(operand5_row + 3 * N + r * 6 * N + n, grad_grad_xy_211_e1, mask=mask)
-    tl.store(operand5_row + 4 * N + r * 6 * N + n, grad_grad_xy_213_e1, mask=mask)
-    tl.store(operand5_row + 5 * N + r * 6 * N + n, grad_grad_xy_312_e1, mask=mask)
-    tl.store(operand5_row + 6 * BN + r * 6 * N + n, grad_grad_xy_011_e2, mask=mask)
-    tl.store(operand5_row + 6 * BN + N + r * 6 * N + n, grad_grad_xy_110_e2, mask=mask)
-    tl.store(operand5_row + 6 * BN + 2 * N + r * 6 * N + n, grad_grad_xy_112_e2, mask=mask)
-    tl.store(operand5_row + 6 * BN + 3 * N + r * 6 * N + n, grad_grad_xy_211_e2, mask=mask)
-    tl.store(operand5_row + 6 * BN + 4 * N + r * 6 * N + n, grad_grad_xy_213_e2, mask=mask)
-    tl.store(operand5_row + 6 * BN + 5 * N + r * 6 * N + n, grad_grad_xy_312_e2, mask=mask)
-    tl.store(operand5_row + 12 * BN + r * 6 * N + n, grad_grad_xy_011_e3, mask=mask)
-    tl.store(operand5_row + 12 * BN + N + r * 6 * N + n, grad_grad_xy_110_e3, mask=mask)
-    tl.store(operand5_row + 12 * BN + 2 * N + r * 6 * N + n, grad_grad_xy_112_e3, mask=mask)
-    tl.store(operand5_row + 12 * BN + 3 * N + r * 6 * N + n, grad_grad_xy_211_e3, mask=mask)
-    tl.store(operand5_row + 12 * BN + 4 * N + r * 6 * N + n, grad_grad_xy_213_e3, mask=mask)
-    tl.store(operand5_row + 12 * BN + 5 * N + r * 6 * N + n, grad_grad_xy_312_e3, mask=mask)
-    tl.store(operand6_row + r * 6 * N + n, grad_grad_xy_022_e12, mask=mask)
-    tl.store(operand6_row + N + r * 6 * N + n, grad_grad_xy_121_e12, mask=mask)
-    tl.store(operand6_row + 2 * N + r * 6 * N + n, grad_grad_xy_123_e12, mask=mask)
-    tl.store(operand6_row + 3 * N + r * 6 * N + n, grad_grad_xy_220_e12, mask=mask)
-    tl.store(operand6_row + 4 * N + r * 6 * N + n, grad_grad_xy_222_e12, mask=mask)
-    tl.store(operand6_row + 5 * N + r * 6 * N + n, grad_grad_xy_321_e12, mask=mask)
-    tl.store(operand6_row + 6 * BN + r * 6 * N + n, grad_grad_xy_022_e13, mask=mask)
-    tl.store(operand6_row + 6 * BN + N + r * 6 * N + n, grad_grad_xy_121_e13, mask=mask)
-    tl.store(operand6_row + 6 * BN + 2 * N + r * 6 * N + n, grad_grad_xy_123_e13, mask=mask)
-    tl.store(operand6_row + 6 * BN + 3 * N + r * 6 * N + n, grad_grad_xy_220_e13, mask=mask)
-    tl.store(operand6_row + 6 * BN + 4 * N + r * 6 * N + n, grad_grad_xy_222_e13, mask=mask)
-    tl.store(operand6_row + 6 * BN + 5 * N + r * 6 * N + n, grad_grad_xy_321_e13, mask=mask)
-    tl.store(operand6_row + 12 * BN + r * 6 * N + n, grad_grad_xy_022_e23, mask=mask)
-    tl.store(operand6_row + 12 * BN + N + r * 6 * N + n, grad_grad_xy_121_e23, mask=mask)
-    tl.store(operand6_row + 12 * BN + 2 * N + r * 6 * N + n, grad_grad_xy_123_e23, mask=mask)
-    tl.store(operand6_row + 12 * BN + 3 * N + r * 6 * N + n, grad_grad_xy_220_e23, mask=mask)
-    tl.store(operand6_row + 12 * BN + 4 * N + r * 6 * N + n, grad_grad_xy_222_e23, mask=mask)
-    tl.store(operand6_row + 12 * BN + 5 * N + r * 6 * N + n, grad_grad_xy_321_e23, mask=mask)
-    tl.store(operand7_row + r * 4 * N + n, grad_grad_xy_033_e123, mask=mask)
-    tl.store(operand7_row + r * 4 * N + n + N, grad_grad_xy_132_e123, mask=mask)
-    tl.store(operand7_row + r * 4 * N + n + 2 * N, grad_grad_xy_231_e123, mask=mask)
-    tl.store(operand7_row + r * 4 * N + n + 3 * N, grad_grad_xy_330_e123, mask=mask)
+    tl.store(operand4_row + r * operand4_b + n * operand4_n, grad_grad_xy_000_e, mask=mask)
+    tl.store(operand4_row + r * operand4_b + n * operand4_n + operand4_N, grad_grad_xy_101_e, mask=mask)
+    tl.store(operand4_row + r * operand4_b + n * operand4_n + 2 * operand4_N, grad_grad_xy_202_e, mask=mask)
+    tl.store(operand4_row + r * operand4_b + n * operand4_n + 3 * operand4_N, grad_grad_xy_303_e, mask=mask)
+    tl.store(operand5_row + r * operand5_b + n * operand5_n, grad_grad_xy_011_e1, mask=mask)
+    tl.store(operand5_row + operand5_N + r * operand5_b + n * operand5_n, grad_grad_xy_110_e1, mask=mask)
+    tl.store(operand5_row + 2 * operand5_N + r * operand5_b + n * operand5_n, grad_grad_xy_112_e1, mask=mask)
+    tl.store(operand5_row + 3 * operand5_N + r * operand5_b + n * operand5_n, grad_grad_xy_211_e1, mask=mask)
+    tl.store(operand5_row + 4 * operand5_N + r * operand5_b + n * operand5_n, grad_grad_xy_213_e1, mask=mask)
+    tl.store(operand5_row + 5 * operand5_N + r * operand5_b + n * operand5_n, grad_grad_xy_312_e1, mask=mask)
+    tl.store(operand5_row + operand5_B + r * operand5_b + n * operand5_n, grad_grad_xy_011_e2, mask=mask)
+    tl.store(operand5_row + operand5_B + operand5_N + r * operand5_b + n * operand5_n, grad_grad_xy_110_e2, mask=mask)
+    tl.store(
+        operand5_row + operand5_B + 2 * operand5_N + r * operand5_b + n * operand5_n, grad_grad_xy_112_e2, mask=mask
+    )
+    tl.store(
+        operand5_row + operand5_B + 3 * operand5_N + r * operand5_b + n * operand5_n, grad_grad_xy_211_e2, mask=mask
+    )
+    tl.store(
+        operand5_row + operand5_B + 4 * operand5_N + r * operand5_b + n * operand5_n, grad_grad_xy_213_e2, mask=mask
+    )
+    tl.store(
+        operand5_row + operand5_B + 5 * operand5_N + r * operand5_b + n * operand5_n, grad_grad_xy_312_e2, mask=mask
+    )
+    tl.store(operand5_row + 2 * operand5_B + r * operand5_b + n * operand5_n, grad_grad_xy_011_e3, mask=mask)
+    tl.store(
+        operand5_row + 2 * operand5_B + operand5_N + r * operand5_b + n * operand5_n, grad_grad_xy_110_e3, mask=mask
+    )
+    tl.store(
+        operand5_row + 2 * operand5_B + 2 * operand5_N + r * operand5_b + n * operand5_n, grad_grad_xy_112_e3, mask=mask
+    )
+    tl.store(
+        operand5_row + 2 * operand5_B + 3 * operand5_N + r * operand5_b + n * operand5_n, grad_grad_xy_211_e3, mask=mask
+    )
+    tl.store(
+        operand5_row + 2 * operand5_B + 4 * operand5_N + r * operand5_b + n * operand5_n, grad_grad_xy_213_e3, mask=mask
+    )
+    tl.store(
+        operand5_row + 2 * operand5_B + 5 * operand5_N + r * operand5_b + n * operand5_n, grad_grad_xy_312_e3, mask=mask
+    )
+    tl.store(operand6_row + r * operand6_b + n * operand6_n, grad_grad_xy_022_e12, mask=mask)
+    tl.store(operand6_row + operand6_N + r * operand6_b + n * operand6_n, grad_grad_xy_121_e12, mask=mask)
+    tl.store(operand6_row + 2 * operand6_N + r * operand6_b + n * operand6_n, grad_grad_xy_123_e12, mask=mask)
+    tl.store(operand6_row + 3 * operand6_N + r * operand6_b + n * operand6_n, grad_grad_xy_220_e12, mask=mask)
+    tl.store(operand6_row + 4 * operand6_N + r * operand6_b + n * operand6_n, grad_grad_xy_222_e12, mask=mask)
+    tl.store(operand6_row + 5 * operand6_N + r * operand6_b + n * operand6_n, grad_grad_xy_321_e12, mask=mask)
+    tl.store(operand6_row + operand6_B + r * operand6_b + n * operand6_n, grad_grad_xy_022_e13, mask=mask)
+    tl.store(operand6_row + operand6_B + operand6_N + r * operand6_b + n * operand6_n, grad_grad_xy_121_e13, mask=mask)
+    tl.store(
+        operand6_row + operand6_B + 2 * operand6_N + r * operand6_b + n * operand6_n, grad_grad_xy_123_e13, mask=mask
+    )
+    tl.store(
+        operand6_row + operand6_B + 3 * operand6_N + r * operand6_b + n * operand6_n, grad_grad_xy_220_e13, mask=mask
+    )
+    tl.store(
+        operand6_row + operand6_B + 4 * operand6_N + r * operand6_b + n * operand6_n, grad_grad_xy_222_e13, mask=mask
+    )
+    tl.store(
+        operand6_row + operand6_B + 5 * operand6_N + r * operand6_b + n * operand6_n, grad_grad_xy_321_e13, mask=mask
+    )
+    tl.store(operand6_row + 2 * operand6_B + r * operand6_b + n * operand6_n, grad_grad_xy_022_e23, mask=mask)
+    tl.store(
+        operand6_row + 2 * operand6_B + operand6_N + r * operand6_b + n * operand6_n, grad_grad_xy_121_e23, mask=mask
+    )
+    tl.store(
+        operand6_row + 2 * operand6_B + 2 * operand6_N + r * operand6_b + n * operand6_n,
+        grad_grad_xy_123_e23,
+        mask=mask,
+    )
+    tl.store(
+        operand6_row + 2 * operand6_B + 3 * operand6_N + r * operand6_b + n * operand6_n,
+        grad_grad_xy_220_e23,
+        mask=mask,
+    )
+    tl.store(
+        operand6_row + 2 * operand6_B + 4 * operand6_N + r * operand6_b + n * operand6_n,
+        grad_grad_xy_222_e23,
+        mask=mask,
+    )
+    tl.store(
+        operand6_row + 2 * operand6_B + 5 * operand6_N + r * operand6_b + n * operand6_n,
+        grad_grad_xy_321_e23,
+        mask=mask,
+    )
+    tl.store(operand7_row + r * operand7_b + n * operand7_n, grad_grad_xy_033_e123, mask=mask)
+    tl.store(operand7_row + r * operand7_b + n * operand7_n + operand7_N, grad_grad_xy_132_e123, mask=mask)
+    tl.store(operand7_row + r * operand7_b + n * operand7_n + 2 * operand7_N, grad_grad_xy_231_e123, mask=mask)
+    tl.store(operand7_row + r * operand7_b + n * operand7_n + 3 * operand7_N, grad_grad_xy_330_e123, mask=mask)
 
 
 @triton.jit(do_not_specialize=["N"])
@@ -11989,8 +12372,6 @@ def _mv_linear_double_backward_1_kernel(
     grad_grad_x_ptr,
     operand_ptr,
     operand2_ptr,
-    operand4_ptr,
-    operand6_ptr,
     B,
     N,
     HAS_GRAD_GRAD_X: tl.constexpr,
@@ -12013,42 +12394,32 @@ def _mv_linear_double_backward_1_kernel(
     grad_grad_x_row = grad_grad_x_ptr + b * N
     operand_row = operand_ptr + b * 2 * N
     operand2_row = operand2_ptr + b * 2 * N
-    operand4_row = operand4_ptr + b * 2 * N
-    operand6_row = operand6_ptr + b * 2 * N
 
-    x_e = tl.load(x_row + at, mask=mask, other=0.0).to(REAL)
     x_e1 = tl.load(x_row + BN + at, mask=mask, other=0.0).to(REAL)
     x_e2 = tl.load(x_row + 2 * BN + at, mask=mask, other=0.0).to(REAL)
     x_e3 = tl.load(x_row + 3 * BN + at, mask=mask, other=0.0).to(REAL)
     x_e12 = tl.load(x_row + 4 * BN + at, mask=mask, other=0.0).to(REAL)
     x_e13 = tl.load(x_row + 5 * BN + at, mask=mask, other=0.0).to(REAL)
     x_e23 = tl.load(x_row + 6 * BN + at, mask=mask, other=0.0).to(REAL)
-    x_e123 = tl.load(x_row + 7 * BN + at, mask=mask, other=0.0).to(REAL)
-    grad_grad_x_e = tl.load(grad_grad_x_row + at, mask=mask & HAS_GRAD_GRAD_X, other=0.0).to(REAL)
     grad_grad_x_e1 = tl.load(grad_grad_x_row + BN + at, mask=mask & HAS_GRAD_GRAD_X, other=0.0).to(REAL)
     grad_grad_x_e2 = tl.load(grad_grad_x_row + 2 * BN + at, mask=mask & HAS_GRAD_GRAD_X, other=0.0).to(REAL)
     grad_grad_x_e3 = tl.load(grad_grad_x_row + 3 * BN + at, mask=mask & HAS_GRAD_GRAD_X, other=0.0).to(REAL)
     grad_grad_x_e12 = tl.load(grad_grad_x_row + 4 * BN + at, mask=mask & HAS_GRAD_GRAD_X, other=0.0).to(REAL)
     grad_grad_x_e13 = tl.load(grad_grad_x_row + 5 * BN + at, mask=mask & HAS_GRAD_GRAD_X, other=0.0).to(REAL)
     grad_grad_x_e23 = tl.load(grad_grad_x_row + 6 * BN + at, mask=mask & HAS_GRAD_GRAD_X, other=0.0).to(REAL)
-    grad_grad_x_e123 = tl.load(grad_grad_x_row + 7 * BN + at, mask=mask & HAS_GRAD_GRAD_X, other=0.0).to(REAL)
 
-    tl.store(operand_row + r * 2 * N + n, x_e, mask=mask)
-    tl.store(operand_row + r * 2 * N + n + N, grad_grad_x_e, mask=mask)
-    tl.store(operand2_row + r * 2 * N + n, grad_grad_x_e1, mask=mask)
-    tl.store(operand2_row + N + r * 2 * N + n, x_e1, mask=mask)
-    tl.store(operand2_row + 2 * BN + r * 2 * N + n, grad_grad_x_e2, mask=mask)
-    tl.store(operand2_row + 2 * BN + N + r * 2 * N + n, x_e2, mask=mask)
-    tl.store(operand2_row + 4 * BN + r * 2 * N + n, grad_grad_x_e3, mask=mask)
-    tl.store(operand2_row + 4 * BN + N + r * 2 * N + n, x_e3, mask=mask)
-    tl.store(operand4_row + r * 2 * N + n, grad_grad_x_e12, mask=mask)
-    tl.store(operand4_row + N + r * 2 * N + n, x_e12, mask=mask)
-    tl.store(operand4_row + 2 * BN + r * 2 * N + n, grad_grad_x_e13, mask=mask)
-    tl.store(operand4_row + 2 * BN + N + r * 2 * N + n, x_e13, mask=mask)
-    tl.store(operand4_row + 4 * BN + r * 2 * N + n, grad_grad_x_e23, mask=mask)
-    tl.store(operand4_row + 4 * BN + N + r * 2 * N + n, x_e23, mask=mask)
-    tl.store(operand6_row + r * 2 * N + n, grad_grad_x_e123, mask=mask)
-    tl.store(operand6_row + r * 2 * N + n + N, x_e123, mask=mask)
+    tl.store(operand_row + r * 2 * N + n, grad_grad_x_e1, mask=mask)
+    tl.store(operand_row + N + r * 2 * N + n, x_e1, mask=mask)
+    tl.store(operand_row + 2 * BN + r * 2 * N + n, grad_grad_x_e2, mask=mask)
+    tl.store(operand_row + 2 * BN + N + r * 2 * N + n, x_e2, mask=mask)
+    tl.store(operand_row + 4 * BN + r * 2 * N + n, grad_grad_x_e3, mask=mask)
+    tl.store(operand_row + 4 * BN + N + r * 2 * N + n, x_e3, mask=mask)
+    tl.store(operand2_row + r * 2 * N + n, grad_grad_x_e12, mask=mask)
+    tl.store(operand2_row + N + r * 2 * N + n, x_e12, mask=mask)
+    tl.store(operand2_row + 2 * BN + r * 2 * N + n, grad_grad_x_e13, mask=mask)
+    tl.store(operand2_row + 2 * BN + N + r * 2 * N + n, x_e13, mask=mask)
+    tl.store(operand2_row + 4 * BN + r * 2 * N + n, grad_grad_x_e23, mask=mask)
+    tl.store(operand2_row + 4 * BN + N + r * 2 * N + n, x_e23, mask=mask)
 
 
 @triton.jit(do_not_specialize=["N"])
@@ -12057,7 +12428,260 @@ def _mv_linear_double_backward_2_kernel(
     grad_grad_weight_ptr,
     operand1_ptr,
     operand3_ptr,
+    N,
+    M,
+    HAS_GRAD_GRAD_WEIGHT: tl.constexpr,
+    N_INNERMOST: tl.constexpr,
+    ROWS: tl.constexpr,
+    BLOCK: tl.constexpr,
+    REAL: tl.constexpr,
+):
+    # stores factors of matrix products, in the order in which these read them
+    # turns its tiles for products in tf32, which are faster with n innermost
+    NM = tl.cast(N, tl.int64) * M
+    operand1_n = 1 if N_INNERMOST else M
+    operand1_m = tl.cast(N, tl.int64) * 2 if N_INNERMOST else 1
+    operand1_N = tl.cast(N, tl.int64) * operand1_n
+    operand3_n = 1 if N_INNERMOST else M
+    operand3_m = tl.cast(N, tl.int64) * 2 if N_INNERMOST else 1
+    operand3_N = tl.cast(N, tl.int64) * operand3_n
+
+    m = _tile(tl.program_id(1) * BLOCK, ROWS, BLOCK)
+    r = _down(ROWS)
+    at = r * M + m
+    tile_mask = m < M
+
+    n = tl.program_id(0).to(tl.int64) * ROWS
+    row_mask = n + r < N
+    mask = tile_mask if ROWS == 1 else tile_mask & row_mask
+    weight_row = weight_ptr + n * M
+    grad_grad_weight_row = grad_grad_weight_ptr + n * M
+    operand1_row = operand1_ptr + n * operand1_n
+    operand3_row = operand3_ptr + n * operand3_n
+
+    weight_1 = tl.load(weight_row + NM + at, mask=mask, other=0.0).to(REAL)
+    weight_2 = tl.load(weight_row + 2 * NM + at, mask=mask, other=0.0).to(REAL)
+    grad_grad_weight_1 = tl.load(grad_grad_weight_row + NM + at, mask=mask & HAS_GRAD_GRAD_WEIGHT, other=0.0).to(REAL)
+    grad_grad_weight_2 = tl.load(grad_grad_weight_row + 2 * NM + at, mask=mask & HAS_GRAD_GRAD_WEIGHT, other=0.0).to(
+        REAL
+    )
+
+    tl.store(operand1_row + r * operand1_n + m * operand1_m, weight_1, mask=mask)
+    tl.store(operand1_row + operand1_N + r * operand1_n + m * operand1_m, grad_grad_weight_1, mask=mask)
+    tl.store(operand3_row + r * operand3_n + m * operand3_m, weight_2, mask=mask)
+    tl.store(operand3_row + operand3_N + r * operand3_n + m * operand3_m, grad_grad_weight_2, mask=mask)
+
+
+@triton.jit(do_not_specialize=["B"])
+def _mv_linear_double_backward_3_kernel(
+    x_ptr,
+    weight_ptr,
+    grad_grad_x_ptr,
+    grad_grad_weight_ptr,
+    contracted_ptr,
+    B,
+    N,
+    M,
+    HAS_GRAD_GRAD_X: tl.constexpr,
+    HAS_GRAD_GRAD_WEIGHT: tl.constexpr,
+    ROWS: tl.constexpr,
+    BLOCK: tl.constexpr,
+    DEPTH: tl.constexpr,
+    MATRIX: tl.constexpr,
+    REAL: tl.constexpr,
+):
+    # computes 4 fields of its factors from 4 that it reads
+    # accumulates over n in registers
+
+    row, column = tl.arange(0, ROWS)[:, None], tl.arange(0, BLOCK)[None, :]
+    across, down = tl.arange(0, DEPTH)[None, :], tl.arange(0, DEPTH)[:, None]
+    tiles = tl.cdiv(M, BLOCK)
+    b = (tl.program_id(0) // tiles).to(tl.int64) * ROWS
+    m = (tl.program_id(0) % tiles).to(tl.int64) * BLOCK
+    row_mask, column_mask = b + row < B, m + column < M
+
+    contracted_0 = tl.zeros([ROWS, BLOCK], REAL)
+    for block in range(tl.cdiv(N, DEPTH)):
+        n = tl.cast(block, tl.int64) * DEPTH
+        across_mask, down_mask = n + across < N, n + down < N
+        x_row = x_ptr + b * N + n
+        weight_row = weight_ptr + n * M + m
+        grad_grad_x_row = grad_grad_x_ptr + b * N + n
+        grad_grad_weight_row = grad_grad_weight_ptr + n * M + m
+
+        x_e = tl.load(x_row + row * N + across, mask=row_mask & across_mask, other=0.0).to(MATRIX)
+        grad_grad_x_e = tl.load(
+            grad_grad_x_row + row * N + across, mask=row_mask & across_mask & HAS_GRAD_GRAD_X, other=0.0
+        ).to(MATRIX)
+        weight_0 = tl.load(weight_row + down * M + column, mask=down_mask & column_mask, other=0.0).to(MATRIX)
+        grad_grad_weight_0 = tl.load(
+            grad_grad_weight_row + down * M + column, mask=down_mask & column_mask & HAS_GRAD_GRAD_WEIGHT, other=0.0
+        ).to(MATRIX)
+
+        contracted_0 = tl.dot(x_e, grad_grad_weight_0, contracted_0, out_dtype=REAL)
+        contracted_0 = tl.dot(grad_grad_x_e, weight_0, contracted_0, out_dtype=REAL)
+    contracted_row = contracted_ptr + b * M + m
+
+    tl.store(contracted_row + row * M + column, contracted_0, mask=row_mask & column_mask)
+
+
+@triton.jit(do_not_specialize=["B"])
+def _mv_linear_double_backward_3_stored_kernel(
+    x_ptr,
+    grad_grad_x_ptr,
+    operand4_ptr,
+    B,
+    N,
+    HAS_GRAD_GRAD_X: tl.constexpr,
+    ROWS: tl.constexpr,
+    BLOCK: tl.constexpr,
+    REAL: tl.constexpr,
+):
+    # stores factors of matrix products, in the order in which these read them
+
+    n = _tile(tl.program_id(1) * BLOCK, ROWS, BLOCK)
+    r = _down(ROWS)
+    at = r * N + n
+    tile_mask = n < N
+
+    b = tl.program_id(0).to(tl.int64) * ROWS
+    row_mask = b + r < B
+    mask = tile_mask if ROWS == 1 else tile_mask & row_mask
+    x_row = x_ptr + b * N
+    grad_grad_x_row = grad_grad_x_ptr + b * N
+    operand4_row = operand4_ptr + b * 2 * N
+
+    x_e = tl.load(x_row + at, mask=mask, other=0.0).to(REAL)
+    grad_grad_x_e = tl.load(grad_grad_x_row + at, mask=mask & HAS_GRAD_GRAD_X, other=0.0).to(REAL)
+
+    tl.store(operand4_row + r * 2 * N + n, x_e, mask=mask)
+    tl.store(operand4_row + r * 2 * N + n + N, grad_grad_x_e, mask=mask)
+
+
+@triton.jit(do_not_specialize=["N"])
+def _mv_linear_double_backward_3_stored1_kernel(
+    weight_ptr,
+    grad_grad_weight_ptr,
     operand5_ptr,
+    N,
+    M,
+    HAS_GRAD_GRAD_WEIGHT: tl.constexpr,
+    ROWS: tl.constexpr,
+    BLOCK: tl.constexpr,
+    REAL: tl.constexpr,
+):
+    # stores factors of matrix products, in the order in which these read them
+    NM = tl.cast(N, tl.int64) * M
+
+    start = tl.program_id(0).to(tl.int64) * BLOCK
+    tile = tl.arange(0, BLOCK)
+    mask = tile < tl.cast(N, tl.int64) * M - start
+    weight_row = weight_ptr + start
+    grad_grad_weight_row = grad_grad_weight_ptr + start
+    operand5_row = operand5_ptr + start
+
+    weight_0 = tl.load(weight_row + tile, mask=mask, other=0.0).to(REAL)
+    grad_grad_weight_0 = tl.load(grad_grad_weight_row + tile, mask=mask & HAS_GRAD_GRAD_WEIGHT, other=0.0).to(REAL)
+
+    tl.store(operand5_row + tile, grad_grad_weight_0, mask=mask)
+    tl.store(operand5_row + NM + tile, weight_0, mask=mask)
+
+
+@triton.jit(do_not_specialize=["B"])
+def _mv_linear_double_backward_4_kernel(
+    x_ptr,
+    weight_ptr,
+    grad_grad_x_ptr,
+    grad_grad_weight_ptr,
+    contracted3_ptr,
+    B,
+    N,
+    M,
+    HAS_GRAD_GRAD_X: tl.constexpr,
+    HAS_GRAD_GRAD_WEIGHT: tl.constexpr,
+    ROWS: tl.constexpr,
+    BLOCK: tl.constexpr,
+    DEPTH: tl.constexpr,
+    MATRIX: tl.constexpr,
+    REAL: tl.constexpr,
+):
+    # computes 4 fields of its factors from 4 that it reads
+    # accumulates over n in registers
+    BN = tl.cast(B, tl.int64) * N
+    NM = tl.cast(N, tl.int64) * M
+
+    row, column = tl.arange(0, ROWS)[:, None], tl.arange(0, BLOCK)[None, :]
+    across, down = tl.arange(0, DEPTH)[None, :], tl.arange(0, DEPTH)[:, None]
+    tiles = tl.cdiv(M, BLOCK)
+    b = (tl.program_id(0) // tiles).to(tl.int64) * ROWS
+    m = (tl.program_id(0) % tiles).to(tl.int64) * BLOCK
+    row_mask, column_mask = b + row < B, m + column < M
+
+    contracted3_0 = tl.zeros([ROWS, BLOCK], REAL)
+    for block in range(tl.cdiv(N, DEPTH)):
+        n = tl.cast(block, tl.int64) * DEPTH
+        across_mask, down_mask = n + across < N, n + down < N
+        x_row = x_ptr + b * N + n
+        weight_row = weight_ptr + n * M + m
+        grad_grad_x_row = grad_grad_x_ptr + b * N + n
+        grad_grad_weight_row = grad_grad_weight_ptr + n * M + m
+
+        x_e123 = tl.load(x_row + 7 * BN + row * N + across, mask=row_mask & across_mask, other=0.0).to(MATRIX)
+        grad_grad_x_e123 = tl.load(
+            grad_grad_x_row + 7 * BN + row * N + across, mask=row_mask & across_mask & HAS_GRAD_GRAD_X, other=0.0
+        ).to(MATRIX)
+        weight_3 = tl.load(weight_row + 3 * NM + down * M + column, mask=down_mask & column_mask, other=0.0).to(MATRIX)
+        grad_grad_weight_3 = tl.load(
+            grad_grad_weight_row + 3 * NM + down * M + column,
+            mask=down_mask & column_mask & HAS_GRAD_GRAD_WEIGHT,
+            other=0.0,
+        ).to(MATRIX)
+
+        contracted3_0 = tl.dot(grad_grad_x_e123, weight_3, contracted3_0, out_dtype=REAL)
+        contracted3_0 = tl.dot(x_e123, grad_grad_weight_3, contracted3_0, out_dtype=REAL)
+    contracted3_row = contracted3_ptr + b * M + m
+
+    tl.store(contracted3_row + row * M + column, contracted3_0, mask=row_mask & column_mask)
+
+
+@triton.jit(do_not_specialize=["B"])
+def _mv_linear_double_backward_4_stored_kernel(
+    x_ptr,
+    grad_grad_x_ptr,
+    operand6_ptr,
+    B,
+    N,
+    HAS_GRAD_GRAD_X: tl.constexpr,
+    ROWS: tl.constexpr,
+    BLOCK: tl.constexpr,
+    REAL: tl.constexpr,
+):
+    # stores factors of matrix products, in the order in which these read them
+    BN = tl.cast(B, tl.int64) * N
+
+    n = _tile(tl.program_id(1) * BLOCK, ROWS, BLOCK)
+    r = _down(ROWS)
+    at = r * N + n
+    tile_mask = n < N
+
+    b = tl.program_id(0).to(tl.int64) * ROWS
+    row_mask = b + r < B
+    mask = tile_mask if ROWS == 1 else tile_mask & row_mask
+    x_row = x_ptr + b * N
+    grad_grad_x_row = grad_grad_x_ptr + b * N
+    operand6_row = operand6_ptr + b * 2 * N
+
+    x_e123 = tl.load(x_row + 7 * BN + at, mask=mask, other=0.0).to(REAL)
+    grad_grad_x_e123 = tl.load(grad_grad_x_row + 7 * BN + at, mask=mask & HAS_GRAD_GRAD_X, other=0.0).to(REAL)
+
+    tl.store(operand6_row + r * 2 * N + n, grad_grad_x_e123, mask=mask)
+    tl.store(operand6_row + r * 2 * N + n + N, x_e123, mask=mask)
+
+
+@triton.jit(do_not_specialize=["N"])
+def _mv_linear_double_backward_4_stored1_kernel(
+    weight_ptr,
+    grad_grad_weight_ptr,
     operand7_ptr,
     N,
     M,
@@ -12074,36 +12698,19 @@ def _mv_linear_double_backward_2_kernel(
     mask = tile < tl.cast(N, tl.int64) * M - start
     weight_row = weight_ptr + start
     grad_grad_weight_row = grad_grad_weight_ptr + start
-    operand1_row = operand1_ptr + start
-    operand3_row = operand3_ptr + start
-    operand5_row = operand5_ptr + start
     operand7_row = operand7_ptr + start
 
-    weight_0 = tl.load(weight_row + tile, mask=mask, other=0.0).to(REAL)
-    weight_1 = tl.load(weight_row + NM + tile, mask=mask, other=0.0).to(REAL)
-    weight_2 = tl.load(weight_row + 2 * NM + tile, mask=mask, other=0.0).to(REAL)
     weight_3 = tl.load(weight_row + 3 * NM + tile, mask=mask, other=0.0).to(REAL)
-    grad_grad_weight_0 = tl.load(grad_grad_weight_row + tile, mask=mask & HAS_GRAD_GRAD_WEIGHT, other=0.0).to(REAL)
-    grad_grad_weight_1 = tl.load(grad_grad_weight_row + NM + tile, mask=mask & HAS_GRAD_GRAD_WEIGHT, other=0.0).to(REAL)
-    grad_grad_weight_2 = tl.load(grad_grad_weight_row + 2 * NM + tile, mask=mask & HAS_GRAD_GRAD_WEIGHT, other=0.0).to(
-        REAL
-    )
     grad_grad_weight_3 = tl.load(grad_grad_weight_row + 3 * NM + tile, mask=mask & HAS_GRAD_GRAD_WEIGHT, other=0.0).to(
         REAL
     )
 
-    tl.store(operand1_row + tile, grad_grad_weight_0, mask=mask)
-    tl.store(operand1_row + NM + tile, weight_0, mask=mask)
-    tl.store(operand3_row + tile, weight_1, mask=mask)
-    tl.store(operand3_row + NM + tile, grad_grad_weight_1, mask=mask)
-    tl.store(operand5_row + tile, weight_2, mask=mask)
-    tl.store(operand5_row + NM + tile, grad_grad_weight_2, mask=mask)
     tl.store(operand7_row + tile, weight_3, mask=mask)
     tl.store(operand7_row + NM + tile, grad_grad_weight_3, mask=mask)
 
 
 @triton.jit(do_not_specialize=["B"])
-def _mv_linear_double_backward_3_kernel(
+def _mv_linear_double_backward_5_kernel(
     grad_grad_bias_ptr,
     contracted_ptr,
     contracted1_ptr,
@@ -14427,63 +15034,82 @@ def _fc_layer_with_normalize_1_kernel(
     operand7_ptr,
     N,
     M,
+    N_INNERMOST: tl.constexpr,
     ROWS: tl.constexpr,
     BLOCK: tl.constexpr,
     REAL: tl.constexpr,
 ):
     # stores factors of matrix products, in the order in which these read them
+    # turns its tiles for products in tf32, which are faster with n innermost
     NM = tl.cast(N, tl.int64) * M
+    operand1_n = 1 if N_INNERMOST else M
+    operand1_m = tl.cast(N, tl.int64) * 4 if N_INNERMOST else 1
+    operand1_N = tl.cast(N, tl.int64) * operand1_n
+    operand3_n = 1 if N_INNERMOST else M
+    operand3_m = tl.cast(N, tl.int64) * 6 if N_INNERMOST else 1
+    operand3_N = tl.cast(N, tl.int64) * operand3_n
+    operand5_n = 1 if N_INNERMOST else M
+    operand5_m = tl.cast(N, tl.int64) * 6 if N_INNERMOST else 1
+    operand5_N = tl.cast(N, tl.int64) * operand5_n
+    operand7_n = 1 if N_INNERMOST else M
+    operand7_m = tl.cast(N, tl.int64) * 4 if N_INNERMOST else 1
+    operand7_N = tl.cast(N, tl.int64) * operand7_n
 
-    start = tl.program_id(0).to(tl.int64) * BLOCK
-    tile = tl.arange(0, BLOCK)
-    mask = tile < tl.cast(N, tl.int64) * M - start
-    gp_weight_row = gp_weight_ptr + start
-    operand1_row = operand1_ptr + start
-    operand3_row = operand3_ptr + start
-    operand5_row = operand5_ptr + start
-    operand7_row = operand7_ptr + start
+    m = _tile(tl.program_id(1) * BLOCK, ROWS, BLOCK)
+    r = _down(ROWS)
+    at = r * M + m
+    tile_mask = m < M
 
-    gp_weight_000 = tl.load(gp_weight_row + tile, mask=mask, other=0.0).to(REAL)
-    gp_weight_011 = tl.load(gp_weight_row + NM + tile, mask=mask, other=0.0).to(REAL)
-    gp_weight_022 = tl.load(gp_weight_row + 2 * NM + tile, mask=mask, other=0.0).to(REAL)
-    gp_weight_033 = tl.load(gp_weight_row + 3 * NM + tile, mask=mask, other=0.0).to(REAL)
-    gp_weight_101 = tl.load(gp_weight_row + 4 * NM + tile, mask=mask, other=0.0).to(REAL)
-    gp_weight_110 = tl.load(gp_weight_row + 5 * NM + tile, mask=mask, other=0.0).to(REAL)
-    gp_weight_112 = tl.load(gp_weight_row + 6 * NM + tile, mask=mask, other=0.0).to(REAL)
-    gp_weight_121 = tl.load(gp_weight_row + 7 * NM + tile, mask=mask, other=0.0).to(REAL)
-    gp_weight_123 = tl.load(gp_weight_row + 8 * NM + tile, mask=mask, other=0.0).to(REAL)
-    gp_weight_132 = tl.load(gp_weight_row + 9 * NM + tile, mask=mask, other=0.0).to(REAL)
-    gp_weight_202 = tl.load(gp_weight_row + 10 * NM + tile, mask=mask, other=0.0).to(REAL)
-    gp_weight_211 = tl.load(gp_weight_row + 11 * NM + tile, mask=mask, other=0.0).to(REAL)
-    gp_weight_213 = tl.load(gp_weight_row + 12 * NM + tile, mask=mask, other=0.0).to(REAL)
-    gp_weight_220 = tl.load(gp_weight_row + 13 * NM + tile, mask=mask, other=0.0).to(REAL)
-    gp_weight_222 = tl.load(gp_weight_row + 14 * NM + tile, mask=mask, other=0.0).to(REAL)
-    gp_weight_231 = tl.load(gp_weight_row + 15 * NM + tile, mask=mask, other=0.0).to(REAL)
-    gp_weight_303 = tl.load(gp_weight_row + 16 * NM + tile, mask=mask, other=0.0).to(REAL)
-    gp_weight_312 = tl.load(gp_weight_row + 17 * NM + tile, mask=mask, other=0.0).to(REAL)
-    gp_weight_321 = tl.load(gp_weight_row + 18 * NM + tile, mask=mask, other=0.0).to(REAL)
-    gp_weight_330 = tl.load(gp_weight_row + 19 * NM + tile, mask=mask, other=0.0).to(REAL)
+    n = tl.program_id(0).to(tl.int64) * ROWS
+    row_mask = n + r < N
+    mask = tile_mask if ROWS == 1 else tile_mask & row_mask
+    gp_weight_row = gp_weight_ptr + n * M
+    operand1_row = operand1_ptr + n * operand1_n
+    operand3_row = operand3_ptr + n * operand3_n
+    operand5_row = operand5_ptr + n * operand5_n
+    operand7_row = operand7_ptr + n * operand7_n
 
-    tl.store(operand1_row + tile, gp_weight_000, mask=mask)
-    tl.store(operand1_row + NM + tile, gp_weight_101, mask=mask)
-    tl.store(operand1_row + 2 * NM + tile, gp_weight_202, mask=mask)
-    tl.store(operand1_row + 3 * NM + tile, gp_weight_303, mask=mask)
-    tl.store(operand3_row + tile, gp_weight_011, mask=mask)
-    tl.store(operand3_row + NM + tile, gp_weight_110, mask=mask)
-    tl.store(operand3_row + 2 * NM + tile, gp_weight_112, mask=mask)
-    tl.store(operand3_row + 3 * NM + tile, gp_weight_211, mask=mask)
-    tl.store(operand3_row + 4 * NM + tile, gp_weight_213, mask=mask)
-    tl.store(operand3_row + 5 * NM + tile, gp_weight_312, mask=mask)
-    tl.store(operand5_row + tile, gp_weight_022, mask=mask)
-    tl.store(operand5_row + NM + tile, gp_weight_121, mask=mask)
-    tl.store(operand5_row + 2 * NM + tile, gp_weight_123, mask=mask)
-    tl.store(operand5_row + 3 * NM + tile, gp_weight_220, mask=mask)
-    tl.store(operand5_row + 4 * NM + tile, gp_weight_222, mask=mask)
-    tl.store(operand5_row + 5 * NM + tile, gp_weight_321, mask=mask)
-    tl.store(operand7_row + tile, gp_weight_033, mask=mask)
-    tl.store(operand7_row + NM + tile, gp_weight_132, mask=mask)
-    tl.store(operand7_row + 2 * NM + tile, gp_weight_231, mask=mask)
-    tl.store(operand7_row + 3 * NM + tile, gp_weight_330, mask=mask)
+    gp_weight_000 = tl.load(gp_weight_row + at, mask=mask, other=0.0).to(REAL)
+    gp_weight_011 = tl.load(gp_weight_row + NM + at, mask=mask, other=0.0).to(REAL)
+    gp_weight_022 = tl.load(gp_weight_row + 2 * NM + at, mask=mask, other=0.0).to(REAL)
+    gp_weight_033 = tl.load(gp_weight_row + 3 * NM + at, mask=mask, other=0.0).to(REAL)
+    gp_weight_101 = tl.load(gp_weight_row + 4 * NM + at, mask=mask, other=0.0).to(REAL)
+    gp_weight_110 = tl.load(gp_weight_row + 5 * NM + at, mask=mask, other=0.0).to(REAL)
+    gp_weight_112 = tl.load(gp_weight_row + 6 * NM + at, mask=mask, other=0.0).to(REAL)
+    gp_weight_121 = tl.load(gp_weight_row + 7 * NM + at, mask=mask, other=0.0).to(REAL)
+    gp_weight_123 = tl.load(gp_weight_row + 8 * NM + at, mask=mask, other=0.0).to(REAL)
+    gp_weight_132 = tl.load(gp_weight_row + 9 * NM + at, mask=mask, other=0.0).to(REAL)
+    gp_weight_202 = tl.load(gp_weight_row + 10 * NM + at, mask=mask, other=0.0).to(REAL)
+    gp_weight_211 = tl.load(gp_weight_row + 11 * NM + at, mask=mask, other=0.0).to(REAL)
+    gp_weight_213 = tl.load(gp_weight_row + 12 * NM + at, mask=mask, other=0.0).to(REAL)
+    gp_weight_220 = tl.load(gp_weight_row + 13 * NM + at, mask=mask, other=0.0).to(REAL)
+    gp_weight_222 = tl.load(gp_weight_row + 14 * NM + at, mask=mask, other=0.0).to(REAL)
+    gp_weight_231 = tl.load(gp_weight_row + 15 * NM + at, mask=mask, other=0.0).to(REAL)
+    gp_weight_303 = tl.load(gp_weight_row + 16 * NM + at, mask=mask, other=0.0).to(REAL)
+    gp_weight_312 = tl.load(gp_weight_row + 17 * NM + at, mask=mask, other=0.0).to(REAL)
+    gp_weight_321 = tl.load(gp_weight_row + 18 * NM + at, mask=mask, other=0.0).to(REAL)
+    gp_weight_330 = tl.load(gp_weight_row + 19 * NM + at, mask=mask, other=0.0).to(REAL)
+
+    tl.store(operand1_row + r * operand1_n + m * operand1_m, gp_weight_000, mask=mask)
+    tl.store(operand1_row + operand1_N + r * operand1_n + m * operand1_m, gp_weight_101, mask=mask)
+    tl.store(operand1_row + 2 * operand1_N + r * operand1_n + m * operand1_m, gp_weight_202, mask=mask)
+    tl.store(operand1_row + 3 * operand1_N + r * operand1_n + m * operand1_m, gp_weight_303, mask=mask)
+    tl.store(operand3_row + r * operand3_n + m * operand3_m, gp_weight_011, mask=mask)
+    tl.store(operand3_row + operand3_N + r * operand3_n + m * operand3_m, gp_weight_110, mask=mask)
+    tl.store(operand3_row + 2 * operand3_N + r * operand3_n + m * operand3_m, gp_weight_112, mask=mask)
+    tl.store(operand3_row + 3 * operand3_N + r * operand3_n + m * operand3_m, gp_weight_211, mask=mask)
+    tl.store(operand3_row + 4 * operand3_N + r * operand3_n + m * operand3_m, gp_weight_213, mask=mask)
+    tl.store(operand3_row + 5 * operand3_N + r * operand3_n + m * operand3_m, gp_weight_312, mask=mask)
+    tl.store(operand5_row + r * operand5_n + m * operand5_m, gp_weight_022, mask=mask)
+    tl.store(operand5_row + operand5_N + r * operand5_n + m * operand5_m, gp_weight_121, mask=mask)
+    tl.store(operand5_row + 2 * operand5_N + r * operand5_n + m * operand5_m, gp_weight_123, mask=mask)
+    tl.store(operand5_row + 3 * operand5_N + r * operand5_n + m * operand5_m, gp_weight_220, mask=mask)
+    tl.store(operand5_row + 4 * operand5_N + r * operand5_n + m * operand5_m, gp_weight_222, mask=mask)
+    tl.store(operand5_row + 5 * operand5_N + r * operand5_n + m * operand5_m, gp_weight_321, mask=mask)
+    tl.store(operand7_row + r * operand7_n + m * operand7_m, gp_weight_033, mask=mask)
+    tl.store(operand7_row + operand7_N + r * operand7_n + m * operand7_m, gp_weight_132, mask=mask)
+    tl.store(operand7_row + 2 * operand7_N + r * operand7_n + m * operand7_m, gp_weight_231, mask=mask)
+    tl.store(operand7_row + 3 * operand7_N + r * operand7_n + m * operand7_m, gp_weight_330, mask=mask)
 
 
 @triton.jit(do_not_specialize=["B"])
@@ -14681,12 +15307,28 @@ def _fc_layer_with_normalize_backward_kernel(
     operand6_ptr,
     B,
     N,
+    B_INNERMOST: tl.constexpr,
     ROWS: tl.constexpr,
     BLOCK: tl.constexpr,
     REAL: tl.constexpr,
 ):
     # stores factors of matrix products, in the order in which these read them
+    # turns its tiles for products in tf32, which are faster with b innermost
     BN = tl.cast(B, tl.int64) * N
+    operand_b = 1 if B_INNERMOST else 4 * N
+    operand_n = tl.cast(B, tl.int64) if B_INNERMOST else 1
+    operand_N = tl.cast(N, tl.int64) * operand_n
+    operand2_b = 1 if B_INNERMOST else 6 * N
+    operand2_n = tl.cast(B, tl.int64) * 3 if B_INNERMOST else 1
+    operand2_B = tl.cast(B, tl.int64) * operand2_b
+    operand2_N = tl.cast(N, tl.int64) * operand2_n
+    operand4_b = 1 if B_INNERMOST else 6 * N
+    operand4_n = tl.cast(B, tl.int64) * 3 if B_INNERMOST else 1
+    operand4_B = tl.cast(B, tl.int64) * operand4_b
+    operand4_N = tl.cast(N, tl.int64) * operand4_n
+    operand6_b = 1 if B_INNERMOST else 4 * N
+    operand6_n = tl.cast(B, tl.int64) if B_INNERMOST else 1
+    operand6_N = tl.cast(N, tl.int64) * operand6_n
 
     n = _tile(tl.program_id(1) * BLOCK, ROWS, BLOCK)
     r = _down(ROWS)
@@ -14709,10 +15351,10 @@ def _fc_layer_with_normalize_backward_kernel(
     saved_product1_row = saved_product1_ptr + b * N
     saved_product2_row = saved_product2_ptr + b * N
     saved_product3_row = saved_product3_ptr + b * N
-    operand_row = operand_ptr + b * 4 * N
-    operand2_row = operand2_ptr + b * 6 * N
-    operand4_row = operand4_ptr + b * 6 * N
-    operand6_row = operand6_ptr + b * 4 * N
+    operand_row = operand_ptr + b * operand_b
+    operand2_row = operand2_ptr + b * operand2_b
+    operand4_row = operand4_ptr + b * operand4_b
+    operand6_row = operand6_ptr + b * operand6_b
 
     x_e = tl.load(x_row + at, mask=mask, other=0.0).to(REAL)
     x_e1 = tl.load(x_row + BN + at, mask=mask, other=0.0).to(REAL)
@@ -14804,50 +15446,50 @@ def _fc_layer_with_normalize_backward_kernel(
     xy_231_e123 = gelu_x_e12 * gelu_y_e3 + gelu_x_e23 * gelu_y_e1 - gelu_x_e13 * gelu_y_e2
     xy_330_e123 = gelu_x_e123 * gelu_y_e
 
-    tl.store(operand_row + r * 4 * N + n, operand_0, mask=mask)
-    tl.store(operand_row + r * 4 * N + n + N, xy_000_e, mask=mask)
-    tl.store(operand_row + r * 4 * N + n + 2 * N, xy_101_e, mask=mask)
-    tl.store(operand_row + r * 4 * N + n + 3 * N, xy_202_e, mask=mask)
-    tl.store(operand2_row + r * 6 * N + n, xy_011_e1, mask=mask)
-    tl.store(operand2_row + N + r * 6 * N + n, xy_110_e1, mask=mask)
-    tl.store(operand2_row + 2 * N + r * 6 * N + n, xy_112_e1, mask=mask)
-    tl.store(operand2_row + 3 * N + r * 6 * N + n, xy_211_e1, mask=mask)
-    tl.store(operand2_row + 4 * N + r * 6 * N + n, operand2_4, mask=mask)
-    tl.store(operand2_row + 5 * N + r * 6 * N + n, operand2_5, mask=mask)
-    tl.store(operand2_row + 6 * BN + r * 6 * N + n, xy_011_e2, mask=mask)
-    tl.store(operand2_row + 6 * BN + N + r * 6 * N + n, xy_110_e2, mask=mask)
-    tl.store(operand2_row + 6 * BN + 2 * N + r * 6 * N + n, xy_112_e2, mask=mask)
-    tl.store(operand2_row + 6 * BN + 3 * N + r * 6 * N + n, xy_211_e2, mask=mask)
-    tl.store(operand2_row + 6 * BN + 4 * N + r * 6 * N + n, operand2_10, mask=mask)
-    tl.store(operand2_row + 6 * BN + 5 * N + r * 6 * N + n, operand2_11, mask=mask)
-    tl.store(operand2_row + 12 * BN + r * 6 * N + n, xy_011_e3, mask=mask)
-    tl.store(operand2_row + 12 * BN + N + r * 6 * N + n, xy_110_e3, mask=mask)
-    tl.store(operand2_row + 12 * BN + 2 * N + r * 6 * N + n, xy_112_e3, mask=mask)
-    tl.store(operand2_row + 12 * BN + 3 * N + r * 6 * N + n, xy_211_e3, mask=mask)
-    tl.store(operand2_row + 12 * BN + 4 * N + r * 6 * N + n, operand2_16, mask=mask)
-    tl.store(operand2_row + 12 * BN + 5 * N + r * 6 * N + n, operand2_17, mask=mask)
-    tl.store(operand4_row + r * 6 * N + n, xy_022_e12, mask=mask)
-    tl.store(operand4_row + N + r * 6 * N + n, xy_121_e12, mask=mask)
-    tl.store(operand4_row + 2 * N + r * 6 * N + n, xy_123_e12, mask=mask)
-    tl.store(operand4_row + 3 * N + r * 6 * N + n, xy_220_e12, mask=mask)
-    tl.store(operand4_row + 4 * N + r * 6 * N + n, xy_222_e12, mask=mask)
-    tl.store(operand4_row + 5 * N + r * 6 * N + n, xy_321_e12, mask=mask)
-    tl.store(operand4_row + 6 * BN + r * 6 * N + n, xy_022_e13, mask=mask)
-    tl.store(operand4_row + 6 * BN + N + r * 6 * N + n, xy_121_e13, mask=mask)
-    tl.store(operand4_row + 6 * BN + 2 * N + r * 6 * N + n, xy_123_e13, mask=mask)
-    tl.store(operand4_row + 6 * BN + 3 * N + r * 6 * N + n, xy_220_e13, mask=mask)
-    tl.store(operand4_row + 6 * BN + 4 * N + r * 6 * N + n, xy_222_e13, mask=mask)
-    tl.store(operand4_row + 6 * BN + 5 * N + r * 6 * N + n, xy_321_e13, mask=mask)
-    tl.store(operand4_row + 12 * BN + r * 6 * N + n, xy_022_e23, mask=mask)
-    tl.store(operand4_row + 12 * BN + N + r * 6 * N + n, xy_121_e23, mask=mask)
-    tl.store(operand4_row + 12 * BN + 2 * N + r * 6 * N + n, xy_123_e23, mask=mask)
-    tl.store(operand4_row + 12 * BN + 3 * N + r * 6 * N + n, xy_220_e23, mask=mask)
-    tl.store(operand4_row + 12 * BN + 4 * N + r * 6 * N + n, xy_222_e23, mask=mask)
-    tl.store(operand4_row + 12 * BN + 5 * N + r * 6 * N + n, xy_321_e23, mask=mask)
-    tl.store(operand6_row + r * 4 * N + n, xy_033_e123, mask=mask)
-    tl.store(operand6_row + r * 4 * N + n + N, xy_132_e123, mask=mask)
-    tl.store(operand6_row + r * 4 * N + n + 2 * N, xy_231_e123, mask=mask)
-    tl.store(operand6_row + r * 4 * N + n + 3 * N, xy_330_e123, mask=mask)
+    tl.store(operand_row + r * operand_b + n * operand_n, operand_0, mask=mask)
+    tl.store(operand_row + r * operand_b + n * operand_n + operand_N, xy_000_e, mask=mask)
+    tl.store(operand_row + r * operand_b + n * operand_n + 2 * operand_N, xy_101_e, mask=mask)
+    tl.store(operand_row + r * operand_b + n * operand_n + 3 * operand_N, xy_202_e, mask=mask)
+    tl.store(operand2_row + r * operand2_b + n * operand2_n, xy_011_e1, mask=mask)
+    tl.store(operand2_row + operand2_N + r * operand2_b + n * operand2_n, xy_110_e1, mask=mask)
+    tl.store(operand2_row + 2 * operand2_N + r * operand2_b + n * operand2_n, xy_112_e1, mask=mask)
+    tl.store(operand2_row + 3 * operand2_N + r * operand2_b + n * operand2_n, xy_211_e1, mask=mask)
+    tl.store(operand2_row + 4 * operand2_N + r * operand2_b + n * operand2_n, operand2_4, mask=mask)
+    tl.store(operand2_row + 5 * operand2_N + r * operand2_b + n * operand2_n, operand2_5, mask=mask)
+    tl.store(operand2_row + operand2_B + r * operand2_b + n * operand2_n, xy_011_e2, mask=mask)
+    tl.store(operand2_row + operand2_B + operand2_N + r * operand2_b + n * operand2_n, xy_110_e2, mask=mask)
+    tl.store(operand2_row + operand2_B + 2 * operand2_N + r * operand2_b + n * operand2_n, xy_112_e2, mask=mask)
+    tl.store(operand2_row + operand2_B + 3 * operand2_N + r * operand2_b + n * operand2_n, xy_211_e2, mask=mask)
+    tl.store(operand2_row + operand2_B + 4 * operand2_N + r * operand2_b + n * operand2_n, operand2_10, mask=mask)
+    tl.store(operand2_row + operand2_B + 5 * operand2_N + r * operand2_b + n * operand2_n, operand2_11, mask=mask)
+    tl.store(operand2_row + 2 * operand2_B + r * operand2_b + n * operand2_n, xy_011_e3, mask=mask)
+    tl.store(operand2_row + 2 * operand2_B + operand2_N + r * operand2_b + n * operand2_n, xy_110_e3, mask=mask)
+    tl.store(operand2_row + 2 * operand2_B + 2 * operand2_N + r * operand2_b + n * operand2_n, xy_112_e3, mask=mask)
+    tl.store(operand2_row + 2 * operand2_B + 3 * operand2_N + r * operand2_b + n * operand2_n, xy_211_e3, mask=mask)
+    tl.store(operand2_row + 2 * operand2_B + 4 * operand2_N + r * operand2_b + n * operand2_n, operand2_16, mask=mask)
+    tl.store(operand2_row + 2 * operand2_B + 5 * operand2_N + r * operand2_b + n * operand2_n, operand2_17, mask=mask)
+    tl.store(operand4_row + r * operand4_b + n * operand4_n, xy_022_e12, mask=mask)
+    tl.store(operand4_row + operand4_N + r * operand4_b + n * operand4_n, xy_121_e12, mask=mask)
+    tl.store(operand4_row + 2 * operand4_N + r * operand4_b + n * operand4_n, xy_123_e12, mask=mask)
+    tl.store(operand4_row + 3 * operand4_N + r * operand4_b + n * operand4_n, xy_220_e12, mask=mask)
+    tl.store(operand4_row + 4 * operand4_N + r * operand4_b + n * operand4_n, xy_222_e12, mask=mask)
+    tl.store(operand4_row + 5 * operand4_N + r * operand4_b + n * operand4_n, xy_321_e12, mask=mask)
+    tl.store(operand4_row + operand4_B + r * operand4_b + n * operand4_n, xy_022_e13, mask=mask)
+    tl.store(operand4_row + operand4_B + operand4_N + r * operand4_b + n * operand4_n, xy_121_e13, mask=mask)
+    tl.store(operand4_row + operand4_B + 2 * operand4_N + r * operand4_b + n * operand4_n, xy_123_e13, mask=mask)
+    tl.store(operand4_row + operand4_B + 3 * operand4_N + r * operand4_b + n * operand4_n, xy_220_e13, mask=mask)
+    tl.store(operand4_row + operand4_B + 4 * operand4_N + r * operand4_b + n * operand4_n, xy_222_e13, mask=mask)
+    tl.store(operand4_row + operand4_B + 5 * operand4_N + r * operand4_b + n * operand4_n, xy_321_e13, mask=mask)
+    tl.store(operand4_row + 2 * operand4_B + r * operand4_b + n * operand4_n, xy_022_e23, mask=mask)
+    tl.store(operand4_row + 2 * operand4_B + operand4_N + r * operand4_b + n * operand4_n, xy_121_e23, mask=mask)
+    tl.store(operand4_row + 2 * operand4_B + 2 * operand4_N + r * operand4_b + n * operand4_n, xy_123_e23, mask=mask)
+    tl.store(operand4_row + 2 * operand4_B + 3 * operand4_N + r * operand4_b + n * operand4_n, xy_220_e23, mask=mask)
+    tl.store(operand4_row + 2 * operand4_B + 4 * operand4_N + r * operand4_b + n * operand4_n, xy_222_e23, mask=mask)
+    tl.store(operand4_row + 2 * operand4_B + 5 * operand4_N + r * operand4_b + n * operand4_n, xy_321_e23, mask=mask)
+    tl.store(operand6_row + r * operand6_b + n * operand6_n, xy_033_e123, mask=mask)
+    tl.store(operand6_row + r * operand6_b + n * operand6_n + operand6_N, xy_132_e123, mask=mask)
+    tl.store(operand6_row + r * operand6_b + n * operand6_n + 2 * operand6_N, xy_231_e123, mask=mask)
+    tl.store(operand6_row + r * operand6_b + n * operand6_n + 3 * operand6_N, xy_330_e123, mask=mask)
 
 
 @triton.jit(do_not_specialize=["B"])
@@ -15151,10 +15793,6 @@ def _fc_layer_with_normalize_backward_3_kernel(
     operand9_ptr,
     operand10_ptr,
     operand11_ptr,
-    operand12_ptr,
-    operand13_ptr,
-    operand14_ptr,
-    operand15_ptr,
     N,
     M,
     ROWS: tl.constexpr,
@@ -15164,85 +15802,56 @@ def _fc_layer_with_normalize_backward_3_kernel(
     # stores factors of matrix products, in the order in which these read them
     NM = tl.cast(N, tl.int64) * M
 
-    m = _tile(tl.program_id(1) * BLOCK, ROWS, BLOCK)
-    r = _down(ROWS)
-    at = r * M + m
-    tile_mask = m < M
+    start = tl.program_id(0).to(tl.int64) * BLOCK
+    tile = tl.arange(0, BLOCK)
+    mask = tile < tl.cast(N, tl.int64) * M - start
+    gp_weight_row = gp_weight_ptr + start
+    operand8_row = operand8_ptr + start
+    operand9_row = operand9_ptr + start
+    operand10_row = operand10_ptr + start
+    operand11_row = operand11_ptr + start
 
-    n = tl.program_id(0).to(tl.int64) * ROWS
-    row_mask = n + r < N
-    mask = tile_mask if ROWS == 1 else tile_mask & row_mask
-    gp_weight_row = gp_weight_ptr + n * M
-    operand8_row = operand8_ptr + n * M
-    operand9_row = operand9_ptr + n * M
-    operand10_row = operand10_ptr + n * M
-    operand11_row = operand11_ptr + n * M
-    operand12_row = operand12_ptr + n
-    operand13_row = operand13_ptr + n
-    operand14_row = operand14_ptr + n
-    operand15_row = operand15_ptr + n
+    gp_weight_000 = tl.load(gp_weight_row + tile, mask=mask, other=0.0).to(REAL)
+    gp_weight_011 = tl.load(gp_weight_row + NM + tile, mask=mask, other=0.0).to(REAL)
+    gp_weight_022 = tl.load(gp_weight_row + 2 * NM + tile, mask=mask, other=0.0).to(REAL)
+    gp_weight_033 = tl.load(gp_weight_row + 3 * NM + tile, mask=mask, other=0.0).to(REAL)
+    gp_weight_101 = tl.load(gp_weight_row + 4 * NM + tile, mask=mask, other=0.0).to(REAL)
+    gp_weight_110 = tl.load(gp_weight_row + 5 * NM + tile, mask=mask, other=0.0).to(REAL)
+    gp_weight_112 = tl.load(gp_weight_row + 6 * NM + tile, mask=mask, other=0.0).to(REAL)
+    gp_weight_121 = tl.load(gp_weight_row + 7 * NM + tile, mask=mask, other=0.0).to(REAL)
+    gp_weight_123 = tl.load(gp_weight_row + 8 * NM + tile, mask=mask, other=0.0).to(REAL)
+    gp_weight_132 = tl.load(gp_weight_row + 9 * NM + tile, mask=mask, other=0.0).to(REAL)
+    gp_weight_202 = tl.load(gp_weight_row + 10 * NM + tile, mask=mask, other=0.0).to(REAL)
+    gp_weight_211 = tl.load(gp_weight_row + 11 * NM + tile, mask=mask, other=0.0).to(REAL)
+    gp_weight_213 = tl.load(gp_weight_row + 12 * NM + tile, mask=mask, other=0.0).to(REAL)
+    gp_weight_220 = tl.load(gp_weight_row + 13 * NM + tile, mask=mask, other=0.0).to(REAL)
+    gp_weight_222 = tl.load(gp_weight_row + 14 * NM + tile, mask=mask, other=0.0).to(REAL)
+    gp_weight_231 = tl.load(gp_weight_row + 15 * NM + tile, mask=mask, other=0.0).to(REAL)
+    gp_weight_303 = tl.load(gp_weight_row + 16 * NM + tile, mask=mask, other=0.0).to(REAL)
+    gp_weight_312 = tl.load(gp_weight_row + 17 * NM + tile, mask=mask, other=0.0).to(REAL)
+    gp_weight_321 = tl.load(gp_weight_row + 18 * NM + tile, mask=mask, other=0.0).to(REAL)
+    gp_weight_330 = tl.load(gp_weight_row + 19 * NM + tile, mask=mask, other=0.0).to(REAL)
 
-    gp_weight_000 = tl.load(gp_weight_row + at, mask=mask, other=0.0).to(REAL)
-    gp_weight_011 = tl.load(gp_weight_row + NM + at, mask=mask, other=0.0).to(REAL)
-    gp_weight_022 = tl.load(gp_weight_row + 2 * NM + at, mask=mask, other=0.0).to(REAL)
-    gp_weight_033 = tl.load(gp_weight_row + 3 * NM + at, mask=mask, other=0.0).to(REAL)
-    gp_weight_101 = tl.load(gp_weight_row + 4 * NM + at, mask=mask, other=0.0).to(REAL)
-    gp_weight_110 = tl.load(gp_weight_row + 5 * NM + at, mask=mask, other=0.0).to(REAL)
-    gp_weight_112 = tl.load(gp_weight_row + 6 * NM + at, mask=mask, other=0.0).to(REAL)
-    gp_weight_121 = tl.load(gp_weight_row + 7 * NM + at, mask=mask, other=0.0).to(REAL)
-    gp_weight_123 = tl.load(gp_weight_row + 8 * NM + at, mask=mask, other=0.0).to(REAL)
-    gp_weight_132 = tl.load(gp_weight_row + 9 * NM + at, mask=mask, other=0.0).to(REAL)
-    gp_weight_202 = tl.load(gp_weight_row + 10 * NM + at, mask=mask, other=0.0).to(REAL)
-    gp_weight_211 = tl.load(gp_weight_row + 11 * NM + at, mask=mask, other=0.0).to(REAL)
-    gp_weight_213 = tl.load(gp_weight_row + 12 * NM + at, mask=mask, other=0.0).to(REAL)
-    gp_weight_220 = tl.load(gp_weight_row + 13 * NM + at, mask=mask, other=0.0).to(REAL)
-    gp_weight_222 = tl.load(gp_weight_row + 14 * NM + at, mask=mask, other=0.0).to(REAL)
-    gp_weight_231 = tl.load(gp_weight_row + 15 * NM + at, mask=mask, other=0.0).to(REAL)
-    gp_weight_303 = tl.load(gp_weight_row + 16 * NM + at, mask=mask, other=0.0).to(REAL)
-    gp_weight_312 = tl.load(gp_weight_row + 17 * NM + at, mask=mask, other=0.0).to(REAL)
-    gp_weight_321 = tl.load(gp_weight_row + 18 * NM + at, mask=mask, other=0.0).to(REAL)
-    gp_weight_330 = tl.load(gp_weight_row + 19 * NM + at, mask=mask, other=0.0).to(REAL)
-
-    tl.store(operand8_row + at, gp_weight_033, mask=mask)
-    tl.store(operand8_row + NM + at, gp_weight_132, mask=mask)
-    tl.store(operand8_row + 2 * NM + at, gp_weight_231, mask=mask)
-    tl.store(operand8_row + 3 * NM + at, gp_weight_330, mask=mask)
-    tl.store(operand9_row + at, gp_weight_022, mask=mask)
-    tl.store(operand9_row + NM + at, gp_weight_121, mask=mask)
-    tl.store(operand9_row + 2 * NM + at, gp_weight_123, mask=mask)
-    tl.store(operand9_row + 3 * NM + at, gp_weight_220, mask=mask)
-    tl.store(operand9_row + 4 * NM + at, gp_weight_222, mask=mask)
-    tl.store(operand9_row + 5 * NM + at, gp_weight_321, mask=mask)
-    tl.store(operand10_row + at, gp_weight_011, mask=mask)
-    tl.store(operand10_row + NM + at, gp_weight_110, mask=mask)
-    tl.store(operand10_row + 2 * NM + at, gp_weight_112, mask=mask)
-    tl.store(operand10_row + 3 * NM + at, gp_weight_211, mask=mask)
-    tl.store(operand10_row + 4 * NM + at, gp_weight_213, mask=mask)
-    tl.store(operand10_row + 5 * NM + at, gp_weight_312, mask=mask)
-    tl.store(operand11_row + at, gp_weight_000, mask=mask)
-    tl.store(operand11_row + NM + at, gp_weight_101, mask=mask)
-    tl.store(operand11_row + 2 * NM + at, gp_weight_202, mask=mask)
-    tl.store(operand11_row + 3 * NM + at, gp_weight_303, mask=mask)
-    tl.store(operand12_row + r + m * 4 * N, gp_weight_033, mask=mask)
-    tl.store(operand12_row + r + m * 4 * N + N, gp_weight_132, mask=mask)
-    tl.store(operand12_row + r + m * 4 * N + 2 * N, gp_weight_231, mask=mask)
-    tl.store(operand12_row + r + m * 4 * N + 3 * N, gp_weight_330, mask=mask)
-    tl.store(operand13_row + r + m * 6 * N, gp_weight_022, mask=mask)
-    tl.store(operand13_row + r + m * 6 * N + N, gp_weight_121, mask=mask)
-    tl.store(operand13_row + r + m * 6 * N + 2 * N, gp_weight_123, mask=mask)
-    tl.store(operand13_row + r + m * 6 * N + 3 * N, gp_weight_220, mask=mask)
-    tl.store(operand13_row + r + m * 6 * N + 4 * N, gp_weight_222, mask=mask)
-    tl.store(operand13_row + r + m * 6 * N + 5 * N, gp_weight_321, mask=mask)
-    tl.store(operand14_row + r + m * 6 * N, gp_weight_011, mask=mask)
-    tl.store(operand14_row + r + m * 6 * N + N, gp_weight_110, mask=mask)
-    tl.store(operand14_row + r + m * 6 * N + 2 * N, gp_weight_112, mask=mask)
-    tl.store(operand14_row + r + m * 6 * N + 3 * N, gp_weight_211, mask=mask)
-    tl.store(operand14_row + r + m * 6 * N + 4 * N, gp_weight_213, mask=mask)
-    tl.store(operand14_row + r + m * 6 * N + 5 * N, gp_weight_312, mask=mask)
-    tl.store(operand15_row + r + m * 4 * N, gp_weight_000, mask=mask)
-    tl.store(operand15_row + r + m * 4 * N + N, gp_weight_101, mask=mask)
-    tl.store(operand15_row + r + m * 4 * N + 2 * N, gp_weight_202, mask=mask)
-    tl.store(operand15_row + r + m * 4 * N + 3 * N, gp_weight_303, mask=mask)
+    tl.store(operand8_row + tile, gp_weight_033, mask=mask)
+    tl.store(operand8_row + NM + tile, gp_weight_132, mask=mask)
+    tl.store(operand8_row + 2 * NM + tile, gp_weight_231, mask=mask)
+    tl.store(operand8_row + 3 * NM + tile, gp_weight_330, mask=mask)
+    tl.store(operand9_row + tile, gp_weight_022, mask=mask)
+    tl.store(operand9_row + NM + tile, gp_weight_121, mask=mask)
+    tl.store(operand9_row + 2 * NM + tile, gp_weight_123, mask=mask)
+    tl.store(operand9_row + 3 * NM + tile, gp_weight_220, mask=mask)
+    tl.store(operand9_row + 4 * NM + tile, gp_weight_222, mask=mask)
+    tl.store(operand9_row + 5 * NM + tile, gp_weight_321, mask=mask)
+    tl.store(operand10_row + tile, gp_weight_011, mask=mask)
+    tl.store(operand10_row + NM + tile, gp_weight_110, mask=mask)
+    tl.store(operand10_row + 2 * NM + tile, gp_weight_112, mask=mask)
+    tl.store(operand10_row + 3 * NM + tile, gp_weight_211, mask=mask)
+    tl.store(operand10_row + 4 * NM + tile, gp_weight_213, mask=mask)
+    tl.store(operand10_row + 5 * NM + tile, gp_weight_312, mask=mask)
+    tl.store(operand11_row + tile, gp_weight_000, mask=mask)
+    tl.store(operand11_row + NM + tile, gp_weight_101, mask=mask)
+    tl.store(operand11_row + 2 * NM + tile, gp_weight_202, mask=mask)
+    tl.store(operand11_row + 3 * NM + tile, gp_weight_303, mask=mask)
 
 
 @triton.jit(do_not_specialize=["B"])
@@ -15257,15 +15866,10 @@ def _fc_layer_with_normalize_backward_4_kernel(
     contracted5_ptr,
     contracted6_ptr,
     contracted7_ptr,
-    contracted8_along_b_n_ptr,
-    contracted9_along_b_n_ptr,
-    contracted10_along_b_n_ptr,
-    contracted11_along_b_n_ptr,
-    operand16_ptr,
-    operand17_ptr,
-    operand18_ptr,
-    operand19_ptr,
-    operand20_ptr,
+    operand12_ptr,
+    operand13_ptr,
+    operand14_ptr,
+    operand15_ptr,
     B,
     N,
     ROWS: tl.constexpr,
@@ -15300,15 +15904,10 @@ def _fc_layer_with_normalize_backward_4_kernel(
     contracted5_row = contracted5_ptr + b * 6 * N
     contracted6_row = contracted6_ptr + b * 6 * N
     contracted7_row = contracted7_ptr + b * 4 * N
-    contracted8_along_b_n_row = contracted8_along_b_n_ptr + b * 4 * N
-    contracted9_along_b_n_row = contracted9_along_b_n_ptr + b * 6 * N
-    contracted10_along_b_n_row = contracted10_along_b_n_ptr + b * 6 * N
-    contracted11_along_b_n_row = contracted11_along_b_n_ptr + b * 4 * N
-    operand16_row = operand16_ptr + b * N
-    operand17_row = operand17_ptr + b * N
-    operand18_row = operand18_ptr + b * N
-    operand19_row = operand19_ptr + b * N
-    operand20_row = operand20_ptr + b * N
+    operand12_row = operand12_ptr + b * N
+    operand13_row = operand13_ptr + b * N
+    operand14_row = operand14_ptr + b * N
+    operand15_row = operand15_ptr + b * N
 
     x_e = tl.load(x_row + at, mask=mask, other=0.0).to(REAL)
     x_e1 = tl.load(x_row + BN + at, mask=mask, other=0.0).to(REAL)
@@ -15402,138 +16001,6 @@ def _fc_layer_with_normalize_backward_4_kernel(
     contracted7_grad_xy_101_e = tl.load(contracted7_row + r * 4 * N + n + N, mask=mask, other=0.0).to(REAL)
     contracted7_grad_xy_202_e = tl.load(contracted7_row + r * 4 * N + n + 2 * N, mask=mask, other=0.0).to(REAL)
     contracted7_grad_xy_303_e = tl.load(contracted7_row + r * 4 * N + n + 3 * N, mask=mask, other=0.0).to(REAL)
-    contracted8_along_b_n_grad_xy_033_e123 = tl.load(
-        contracted8_along_b_n_row + r * 4 * N + n, mask=mask, other=0.0
-    ).to(REAL)
-    contracted8_along_b_n_grad_xy_132_e123 = tl.load(
-        contracted8_along_b_n_row + r * 4 * N + n + N, mask=mask, other=0.0
-    ).to(REAL)
-    contracted8_along_b_n_grad_xy_231_e123 = tl.load(
-        contracted8_along_b_n_row + r * 4 * N + n + 2 * N, mask=mask, other=0.0
-    ).to(REAL)
-    contracted8_along_b_n_grad_xy_330_e123 = tl.load(
-        contracted8_along_b_n_row + r * 4 * N + n + 3 * N, mask=mask, other=0.0
-    ).to(REAL)
-    contracted9_along_b_n_grad_xy_022_e12 = tl.load(contracted9_along_b_n_row + r * 6 * N + n, mask=mask, other=0.0).to(
-        REAL
-    )
-    contracted9_along_b_n_grad_xy_121_e12 = tl.load(
-        contracted9_along_b_n_row + N + r * 6 * N + n, mask=mask, other=0.0
-    ).to(REAL)
-    contracted9_along_b_n_grad_xy_123_e12 = tl.load(
-        contracted9_along_b_n_row + 2 * N + r * 6 * N + n, mask=mask, other=0.0
-    ).to(REAL)
-    contracted9_along_b_n_grad_xy_220_e12 = tl.load(
-        contracted9_along_b_n_row + 3 * N + r * 6 * N + n, mask=mask, other=0.0
-    ).to(REAL)
-    contracted9_along_b_n_grad_xy_222_e12 = tl.load(
-        contracted9_along_b_n_row + 4 * N + r * 6 * N + n, mask=mask, other=0.0
-    ).to(REAL)
-    contracted9_along_b_n_grad_xy_321_e12 = tl.load(
-        contracted9_along_b_n_row + 5 * N + r * 6 * N + n, mask=mask, other=0.0
-    ).to(REAL)
-    contracted9_along_b_n_grad_xy_022_e13 = tl.load(
-        contracted9_along_b_n_row + 6 * BN + r * 6 * N + n, mask=mask, other=0.0
-    ).to(REAL)
-    contracted9_along_b_n_grad_xy_121_e13 = tl.load(
-        contracted9_along_b_n_row + 6 * BN + N + r * 6 * N + n, mask=mask, other=0.0
-    ).to(REAL)
-    contracted9_along_b_n_grad_xy_123_e13 = tl.load(
-        contracted9_along_b_n_row + 6 * BN + 2 * N + r * 6 * N + n, mask=mask, other=0.0
-    ).to(REAL)
-    contracted9_along_b_n_grad_xy_220_e13 = tl.load(
-        contracted9_along_b_n_row + 6 * BN + 3 * N + r * 6 * N + n, mask=mask, other=0.0
-    ).to(REAL)
-    contracted9_along_b_n_grad_xy_222_e13 = tl.load(
-        contracted9_along_b_n_row + 6 * BN + 4 * N + r * 6 * N + n, mask=mask, other=0.0
-    ).to(REAL)
-    contracted9_along_b_n_grad_xy_321_e13 = tl.load(
-        contracted9_along_b_n_row + 6 * BN + 5 * N + r * 6 * N + n, mask=mask, other=0.0
-    ).to(REAL)
-    contracted9_along_b_n_grad_xy_022_e23 = tl.load(
-        contracted9_along_b_n_row + 12 * BN + r * 6 * N + n, mask=mask, other=0.0
-    ).to(REAL)
-    contracted9_along_b_n_grad_xy_121_e23 = tl.load(
-        contracted9_along_b_n_row + 12 * BN + N + r * 6 * N + n, mask=mask, other=0.0
-    ).to(REAL)
-    contracted9_along_b_n_grad_xy_123_e23 = tl.load(
-        contracted9_along_b_n_row + 12 * BN + 2 * N + r * 6 * N + n, mask=mask, other=0.0
-    ).to(REAL)
-    contracted9_along_b_n_grad_xy_220_e23 = tl.load(
-        contracted9_along_b_n_row + 12 * BN + 3 * N + r * 6 * N + n, mask=mask, other=0.0
-    ).to(REAL)
-    contracted9_along_b_n_grad_xy_222_e23 = tl.load(
-        contracted9_along_b_n_row + 12 * BN + 4 * N + r * 6 * N + n, mask=mask, other=0.0
-    ).to(REAL)
-    contracted9_along_b_n_grad_xy_321_e23 = tl.load(
-        contracted9_along_b_n_row + 12 * BN + 5 * N + r * 6 * N + n, mask=mask, other=0.0
-    ).to(REAL)
-    contracted10_along_b_n_grad_xy_011_e1 = tl.load(
-        contracted10_along_b_n_row + r * 6 * N + n, mask=mask, other=0.0
-    ).to(REAL)
-    contracted10_along_b_n_grad_xy_110_e1 = tl.load(
-        contracted10_along_b_n_row + N + r * 6 * N + n, mask=mask, other=0.0
-    ).to(REAL)
-    contracted10_along_b_n_grad_xy_112_e1 = tl.load(
-        contracted10_along_b_n_row + 2 * N + r * 6 * N + n, mask=mask, other=0.0
-    ).to(REAL)
-    contracted10_along_b_n_grad_xy_211_e1 = tl.load(
-        contracted10_along_b_n_row + 3 * N + r * 6 * N + n, mask=mask, other=0.0
-    ).to(REAL)
-    contracted10_along_b_n_grad_xy_213_e1 = tl.load(
-        contracted10_along_b_n_row + 4 * N + r * 6 * N + n, mask=mask, other=0.0
-    ).to(REAL)
-    contracted10_along_b_n_grad_xy_312_e1 = tl.load(
-        contracted10_along_b_n_row + 5 * N + r * 6 * N + n, mask=mask, other=0.0
-    ).to(REAL)
-    contracted10_along_b_n_grad_xy_011_e2 = tl.load(
-        contracted10_along_b_n_row + 6 * BN + r * 6 * N + n, mask=mask, other=0.0
-    ).to(REAL)
-    contracted10_along_b_n_grad_xy_110_e2 = tl.load(
-        contracted10_along_b_n_row + 6 * BN + N + r * 6 * N + n, mask=mask, other=0.0
-    ).to(REAL)
-    contracted10_along_b_n_grad_xy_112_e2 = tl.load(
-        contracted10_along_b_n_row + 6 * BN + 2 * N + r * 6 * N + n, mask=mask, other=0.0
-    ).to(REAL)
-    contracted10_along_b_n_grad_xy_211_e2 = tl.load(
-        contracted10_along_b_n_row + 6 * BN + 3 * N + r * 6 * N + n, mask=mask, other=0.0
-    ).to(REAL)
-    contracted10_along_b_n_grad_xy_213_e2 = tl.load(
-        contracted10_along_b_n_row + 6 * BN + 4 * N + r * 6 * N + n, mask=mask, other=0.0
-    ).to(REAL)
-    contracted10_along_b_n_grad_xy_312_e2 = tl.load(
-        contracted10_along_b_n_row + 6 * BN + 5 * N + r * 6 * N + n, mask=mask, other=0.0
-    ).to(REAL)
-    contracted10_along_b_n_grad_xy_011_e3 = tl.load(
-        contracted10_along_b_n_row + 12 * BN + r * 6 * N + n, mask=mask, other=0.0
-    ).to(REAL)
-    contracted10_along_b_n_grad_xy_110_e3 = tl.load(
-        contracted10_along_b_n_row + 12 * BN + N + r * 6 * N + n, mask=mask, other=0.0
-    ).to(REAL)
-    contracted10_along_b_n_grad_xy_112_e3 = tl.load(
-        contracted10_along_b_n_row + 12 * BN + 2 * N + r * 6 * N + n, mask=mask, other=0.0
-    ).to(REAL)
-    contracted10_along_b_n_grad_xy_211_e3 = tl.load(
-        contracted10_along_b_n_row + 12 * BN + 3 * N + r * 6 * N + n, mask=mask, other=0.0
-    ).to(REAL)
-    contracted10_along_b_n_grad_xy_213_e3 = tl.load(
-        contracted10_along_b_n_row + 12 * BN + 4 * N + r * 6 * N + n, mask=mask, other=0.0
-    ).to(REAL)
-    contracted10_along_b_n_grad_xy_312_e3 = tl.load(
-        contracted10_along_b_n_row + 12 * BN + 5 * N + r * 6 * N + n, mask=mask, other=0.0
-    ).to(REAL)
-    contracted11_along_b_n_grad_xy_000_e = tl.load(contracted11_along_b_n_row + r * 4 * N + n, mask=mask, other=0.0).to(
-        REAL
-    )
-    contracted11_along_b_n_grad_xy_101_e = tl.load(
-        contracted11_along_b_n_row + r * 4 * N + n + N, mask=mask, other=0.0
-    ).to(REAL)
-    contracted11_along_b_n_grad_xy_202_e = tl.load(
-        contracted11_along_b_n_row + r * 4 * N + n + 2 * N, mask=mask, other=0.0
-    ).to(REAL)
-    contracted11_along_b_n_grad_xy_303_e = tl.load(
-        contracted11_along_b_n_row + r * 4 * N + n + 3 * N, mask=mask, other=0.0
-    ).to(REAL)
 
     y_e = linear_bias_e + saved_product_0
     t0 = 0.7071067811865476 * y_e
@@ -15551,7 +16018,6 @@ def _fc_layer_with_normalize_backward_4_kernel(
     grad_gelu_y_e += gelu_x_e13 * contracted5_grad_xy_220_e13 + gelu_x_e12 * contracted5_grad_xy_220_e12
     grad_gelu_y_e += gelu_x_e3 * contracted6_grad_xy_110_e3 + gelu_x_e2 * contracted6_grad_xy_110_e2
     grad_gelu_y_e += gelu_x_e1 * contracted6_grad_xy_110_e1 + gelu_x_e * contracted7_grad_xy_000_e
-    t1 = 1.1283791670955126 * tl.exp(-t0 * t0)
     y_e123 = linear_bias_e123 + saved_product3_0
     grad_gelu_y_e123 = gelu_x_e * contracted4_grad_xy_033_e123 + gelu_x_e1 * contracted5_grad_xy_123_e23
     grad_gelu_y_e123 += gelu_x_e3 * contracted5_grad_xy_123_e12 + gelu_x_e13 * contracted6_grad_xy_213_e2
@@ -15590,7 +16056,8 @@ def _fc_layer_with_normalize_backward_4_kernel(
     grad_gate_y = y_e123 * grad_gelu_y_e123 + y_e23 * grad_gelu_y_e23 + y_e13 * grad_gelu_y_e13
     grad_gate_y += y_e12 * grad_gelu_y_e12 + y_e3 * grad_gelu_y_e3 + y_e2 * grad_gelu_y_e2
     grad_gate_y += y_e1 * grad_gelu_y_e1 + y_e * grad_gelu_y_e
-    grad_y_e = gate_y * grad_gelu_y_e + 0.7071067811865476 * (t1 * (0.5 * grad_gate_y))
+    t1 = 0.7071067811865476 * (1.1283791670955126 * tl.exp(-t0 * t0) * (0.5 * grad_gate_y))
+    grad_y_e = gate_y * grad_gelu_y_e + t1
     grad_y_e1 = gate_y * grad_gelu_y_e1
     grad_y_e2 = gate_y * grad_gelu_y_e2
     grad_y_e3 = gate_y * grad_gelu_y_e3
@@ -15598,272 +16065,33 @@ def _fc_layer_with_normalize_backward_4_kernel(
     grad_y_e13 = gate_y * grad_gelu_y_e13
     grad_y_e23 = gate_y * grad_gelu_y_e23
     grad_y_e123 = gate_y * grad_gelu_y_e123
-    grad_gelu_y_e_2 = gelu_x_e123 * contracted8_along_b_n_grad_xy_330_e123
-    grad_gelu_y_e_2 += gelu_x_e23 * contracted9_along_b_n_grad_xy_220_e23
-    grad_gelu_y_e_2 += gelu_x_e13 * contracted9_along_b_n_grad_xy_220_e13
-    grad_gelu_y_e_2 += gelu_x_e12 * contracted9_along_b_n_grad_xy_220_e12
-    grad_gelu_y_e_2 += gelu_x_e3 * contracted10_along_b_n_grad_xy_110_e3
-    grad_gelu_y_e_2 += gelu_x_e2 * contracted10_along_b_n_grad_xy_110_e2
-    grad_gelu_y_e_2 += gelu_x_e1 * contracted10_along_b_n_grad_xy_110_e1
-    grad_gelu_y_e_2 += gelu_x_e * contracted11_along_b_n_grad_xy_000_e
-    grad_gelu_y_e123_2 = gelu_x_e * contracted8_along_b_n_grad_xy_033_e123
-    grad_gelu_y_e123_2 += gelu_x_e1 * contracted9_along_b_n_grad_xy_123_e23
-    grad_gelu_y_e123_2 += gelu_x_e3 * contracted9_along_b_n_grad_xy_123_e12
-    grad_gelu_y_e123_2 += gelu_x_e13 * contracted10_along_b_n_grad_xy_213_e2
-    grad_gelu_y_e123_2 += -gelu_x_e2 * contracted9_along_b_n_grad_xy_123_e13
-    grad_gelu_y_e123_2 += -gelu_x_e12 * contracted10_along_b_n_grad_xy_213_e3
-    grad_gelu_y_e123_2 += -gelu_x_e23 * contracted10_along_b_n_grad_xy_213_e1
-    grad_gelu_y_e123_2 += -gelu_x_e123 * contracted11_along_b_n_grad_xy_303_e
-    grad_gelu_y_e23_2 = gelu_x_e1 * contracted8_along_b_n_grad_xy_132_e123
-    grad_gelu_y_e23_2 += gelu_x_e * contracted9_along_b_n_grad_xy_022_e23
-    grad_gelu_y_e23_2 += gelu_x_e12 * contracted9_along_b_n_grad_xy_222_e13
-    grad_gelu_y_e23_2 += gelu_x_e2 * contracted10_along_b_n_grad_xy_112_e3
-    grad_gelu_y_e23_2 += -gelu_x_e13 * contracted9_along_b_n_grad_xy_222_e12
-    grad_gelu_y_e23_2 += -gelu_x_e3 * contracted10_along_b_n_grad_xy_112_e2
-    grad_gelu_y_e23_2 += -gelu_x_e123 * contracted10_along_b_n_grad_xy_312_e1
-    grad_gelu_y_e23_2 += -gelu_x_e23 * contracted11_along_b_n_grad_xy_202_e
-    grad_gelu_y_e13_2 = gelu_x_e * contracted9_along_b_n_grad_xy_022_e13
-    grad_gelu_y_e13_2 += gelu_x_e23 * contracted9_along_b_n_grad_xy_222_e12
-    grad_gelu_y_e13_2 += gelu_x_e1 * contracted10_along_b_n_grad_xy_112_e3
-    grad_gelu_y_e13_2 += gelu_x_e123 * contracted10_along_b_n_grad_xy_312_e2
-    grad_gelu_y_e13_2 += -gelu_x_e2 * contracted8_along_b_n_grad_xy_132_e123
-    grad_gelu_y_e13_2 += -gelu_x_e12 * contracted9_along_b_n_grad_xy_222_e23
-    grad_gelu_y_e13_2 += -gelu_x_e3 * contracted10_along_b_n_grad_xy_112_e1
-    grad_gelu_y_e13_2 += -gelu_x_e13 * contracted11_along_b_n_grad_xy_202_e
-    grad_gelu_y_e12_2 = gelu_x_e3 * contracted8_along_b_n_grad_xy_132_e123
-    grad_gelu_y_e12_2 += gelu_x_e13 * contracted9_along_b_n_grad_xy_222_e23
-    grad_gelu_y_e12_2 += gelu_x_e * contracted9_along_b_n_grad_xy_022_e12
-    grad_gelu_y_e12_2 += gelu_x_e1 * contracted10_along_b_n_grad_xy_112_e2
-    grad_gelu_y_e12_2 += -gelu_x_e23 * contracted9_along_b_n_grad_xy_222_e13
-    grad_gelu_y_e12_2 += -gelu_x_e123 * contracted10_along_b_n_grad_xy_312_e3
-    grad_gelu_y_e12_2 += -gelu_x_e2 * contracted10_along_b_n_grad_xy_112_e1
-    grad_gelu_y_e12_2 += -gelu_x_e12 * contracted11_along_b_n_grad_xy_202_e
-    grad_gelu_y_e3_2 = gelu_x_e12 * contracted8_along_b_n_grad_xy_231_e123
-    grad_gelu_y_e3_2 += gelu_x_e2 * contracted9_along_b_n_grad_xy_121_e23
-    grad_gelu_y_e3_2 += gelu_x_e1 * contracted9_along_b_n_grad_xy_121_e13
-    grad_gelu_y_e3_2 += gelu_x_e123 * contracted9_along_b_n_grad_xy_321_e12
-    grad_gelu_y_e3_2 += gelu_x_e * contracted10_along_b_n_grad_xy_011_e3
-    grad_gelu_y_e3_2 += gelu_x_e23 * contracted10_along_b_n_grad_xy_211_e2
-    grad_gelu_y_e3_2 += gelu_x_e13 * contracted10_along_b_n_grad_xy_211_e1
-    grad_gelu_y_e3_2 += gelu_x_e3 * contracted11_along_b_n_grad_xy_101_e
-    grad_gelu_y_e2_2 = gelu_x_e1 * contracted9_along_b_n_grad_xy_121_e12
-    grad_gelu_y_e2_2 += gelu_x_e * contracted10_along_b_n_grad_xy_011_e2
-    grad_gelu_y_e2_2 += gelu_x_e12 * contracted10_along_b_n_grad_xy_211_e1
-    grad_gelu_y_e2_2 += gelu_x_e2 * contracted11_along_b_n_grad_xy_101_e
-    grad_gelu_y_e2_2 += -gelu_x_e13 * contracted8_along_b_n_grad_xy_231_e123
-    grad_gelu_y_e2_2 += -gelu_x_e3 * contracted9_along_b_n_grad_xy_121_e23
-    grad_gelu_y_e2_2 += -gelu_x_e123 * contracted9_along_b_n_grad_xy_321_e13
-    grad_gelu_y_e2_2 += -gelu_x_e23 * contracted10_along_b_n_grad_xy_211_e3
-    grad_gelu_y_e1_2 = gelu_x_e23 * contracted8_along_b_n_grad_xy_231_e123
-    grad_gelu_y_e1_2 += gelu_x_e123 * contracted9_along_b_n_grad_xy_321_e23
-    grad_gelu_y_e1_2 += gelu_x_e * contracted10_along_b_n_grad_xy_011_e1
-    grad_gelu_y_e1_2 += gelu_x_e1 * contracted11_along_b_n_grad_xy_101_e
-    grad_gelu_y_e1_2 += -gelu_x_e3 * contracted9_along_b_n_grad_xy_121_e13
-    grad_gelu_y_e1_2 += -gelu_x_e2 * contracted9_along_b_n_grad_xy_121_e12
-    grad_gelu_y_e1_2 += -gelu_x_e13 * contracted10_along_b_n_grad_xy_211_e3
-    grad_gelu_y_e1_2 += -gelu_x_e12 * contracted10_along_b_n_grad_xy_211_e2
-    grad_gate_y_2 = y_e123 * grad_gelu_y_e123_2 + y_e23 * grad_gelu_y_e23_2 + y_e13 * grad_gelu_y_e13_2
-    grad_gate_y_2 += y_e12 * grad_gelu_y_e12_2 + y_e3 * grad_gelu_y_e3_2 + y_e2 * grad_gelu_y_e2_2
-    grad_gate_y_2 += y_e1 * grad_gelu_y_e1_2 + y_e * grad_gelu_y_e_2
-    grad_y_e_2 = gate_y * grad_gelu_y_e_2 + 0.7071067811865476 * (t1 * (0.5 * grad_gate_y_2))
 
-    tl.store(operand16_row + at, grad_y_e, mask=mask)
-    tl.store(operand17_row + at, grad_y_e1, mask=mask)
-    tl.store(operand17_row + BN + at, grad_y_e2, mask=mask)
-    tl.store(operand17_row + 2 * BN + at, grad_y_e3, mask=mask)
-    tl.store(operand18_row + at, grad_y_e12, mask=mask)
-    tl.store(operand18_row + BN + at, grad_y_e13, mask=mask)
-    tl.store(operand18_row + 2 * BN + at, grad_y_e23, mask=mask)
-    tl.store(operand19_row + at, grad_y_e123, mask=mask)
-    tl.store(operand20_row + at, grad_y_e_2, mask=mask)
+    tl.store(operand12_row + at, grad_y_e, mask=mask)
+    tl.store(operand13_row + at, grad_y_e1, mask=mask)
+    tl.store(operand13_row + BN + at, grad_y_e2, mask=mask)
+    tl.store(operand13_row + 2 * BN + at, grad_y_e3, mask=mask)
+    tl.store(operand14_row + at, grad_y_e12, mask=mask)
+    tl.store(operand14_row + BN + at, grad_y_e13, mask=mask)
+    tl.store(operand14_row + 2 * BN + at, grad_y_e23, mask=mask)
+    tl.store(operand15_row + at, grad_y_e123, mask=mask)
 
 
 @triton.jit(do_not_specialize=["B"])
 def _fc_layer_with_normalize_backward_5_kernel(
-    contracted8_ptr,
-    contracted9_ptr,
-    contracted10_ptr,
-    contracted11_ptr,
-    x_along_b_k_ptr,
-    linear_bias_along_k_ptr,
-    saved_product_along_b_k_ptr,
-    operand21_ptr,
-    operand22_ptr,
-    operand23_ptr,
-    B,
-    K,
-    ROWS: tl.constexpr,
-    BLOCK: tl.constexpr,
-    REAL: tl.constexpr,
-):
-    # stores factors of matrix products, in the order in which these read them
-    BK = tl.cast(B, tl.int64) * K
-
-    k = _tile(tl.program_id(1) * BLOCK, ROWS, BLOCK)
-    r = _down(ROWS)
-    at = r * K + k
-    tile_mask = k < K
-    linear_bias_along_k_e = tl.load(linear_bias_along_k_ptr + k, mask=tile_mask, other=0.0).to(REAL)
-
-    b = tl.program_id(0).to(tl.int64) * ROWS
-    row_mask = b + r < B
-    mask = tile_mask if ROWS == 1 else tile_mask & row_mask
-    contracted8_row = contracted8_ptr + b * 4 * K
-    contracted9_row = contracted9_ptr + b * 6 * K
-    contracted10_row = contracted10_ptr + b * 6 * K
-    contracted11_row = contracted11_ptr + b * 4 * K
-    x_along_b_k_row = x_along_b_k_ptr + b * K
-    saved_product_along_b_k_row = saved_product_along_b_k_ptr + b * K
-    operand21_row = operand21_ptr + b * K
-    operand22_row = operand22_ptr + b * K
-    operand23_row = operand23_ptr + b * K
-
-    contracted8_grad_xy_033_e123 = tl.load(contracted8_row + r * 4 * K + k, mask=mask, other=0.0).to(REAL)
-    contracted8_grad_xy_132_e123 = tl.load(contracted8_row + r * 4 * K + k + K, mask=mask, other=0.0).to(REAL)
-    contracted8_grad_xy_231_e123 = tl.load(contracted8_row + r * 4 * K + k + 2 * K, mask=mask, other=0.0).to(REAL)
-    contracted9_grad_xy_022_e12 = tl.load(contracted9_row + r * 6 * K + k, mask=mask, other=0.0).to(REAL)
-    contracted9_grad_xy_121_e12 = tl.load(contracted9_row + K + r * 6 * K + k, mask=mask, other=0.0).to(REAL)
-    contracted9_grad_xy_123_e12 = tl.load(contracted9_row + 2 * K + r * 6 * K + k, mask=mask, other=0.0).to(REAL)
-    contracted9_grad_xy_222_e12 = tl.load(contracted9_row + 4 * K + r * 6 * K + k, mask=mask, other=0.0).to(REAL)
-    contracted9_grad_xy_321_e12 = tl.load(contracted9_row + 5 * K + r * 6 * K + k, mask=mask, other=0.0).to(REAL)
-    contracted9_grad_xy_022_e13 = tl.load(contracted9_row + 6 * BK + r * 6 * K + k, mask=mask, other=0.0).to(REAL)
-    contracted9_grad_xy_121_e13 = tl.load(contracted9_row + 6 * BK + K + r * 6 * K + k, mask=mask, other=0.0).to(REAL)
-    contracted9_grad_xy_123_e13 = tl.load(contracted9_row + 6 * BK + 2 * K + r * 6 * K + k, mask=mask, other=0.0).to(
-        REAL
-    )
-    contracted9_grad_xy_222_e13 = tl.load(contracted9_row + 6 * BK + 4 * K + r * 6 * K + k, mask=mask, other=0.0).to(
-        REAL
-    )
-    contracted9_grad_xy_321_e13 = tl.load(contracted9_row + 6 * BK + 5 * K + r * 6 * K + k, mask=mask, other=0.0).to(
-        REAL
-    )
-    contracted9_grad_xy_022_e23 = tl.load(contracted9_row + 12 * BK + r * 6 * K + k, mask=mask, other=0.0).to(REAL)
-    contracted9_grad_xy_121_e23 = tl.load(contracted9_row + 12 * BK + K + r * 6 * K + k, mask=mask, other=0.0).to(REAL)
-    contracted9_grad_xy_123_e23 = tl.load(contracted9_row + 12 * BK + 2 * K + r * 6 * K + k, mask=mask, other=0.0).to(
-        REAL
-    )
-    contracted9_grad_xy_222_e23 = tl.load(contracted9_row + 12 * BK + 4 * K + r * 6 * K + k, mask=mask, other=0.0).to(
-        REAL
-    )
-    contracted9_grad_xy_321_e23 = tl.load(contracted9_row + 12 * BK + 5 * K + r * 6 * K + k, mask=mask, other=0.0).to(
-        REAL
-    )
-    contracted10_grad_xy_011_e1 = tl.load(contracted10_row + r * 6 * K + k, mask=mask, other=0.0).to(REAL)
-    contracted10_grad_xy_112_e1 = tl.load(contracted10_row + 2 * K + r * 6 * K + k, mask=mask, other=0.0).to(REAL)
-    contracted10_grad_xy_211_e1 = tl.load(contracted10_row + 3 * K + r * 6 * K + k, mask=mask, other=0.0).to(REAL)
-    contracted10_grad_xy_213_e1 = tl.load(contracted10_row + 4 * K + r * 6 * K + k, mask=mask, other=0.0).to(REAL)
-    contracted10_grad_xy_312_e1 = tl.load(contracted10_row + 5 * K + r * 6 * K + k, mask=mask, other=0.0).to(REAL)
-    contracted10_grad_xy_011_e2 = tl.load(contracted10_row + 6 * BK + r * 6 * K + k, mask=mask, other=0.0).to(REAL)
-    contracted10_grad_xy_112_e2 = tl.load(contracted10_row + 6 * BK + 2 * K + r * 6 * K + k, mask=mask, other=0.0).to(
-        REAL
-    )
-    contracted10_grad_xy_211_e2 = tl.load(contracted10_row + 6 * BK + 3 * K + r * 6 * K + k, mask=mask, other=0.0).to(
-        REAL
-    )
-    contracted10_grad_xy_213_e2 = tl.load(contracted10_row + 6 * BK + 4 * K + r * 6 * K + k, mask=mask, other=0.0).to(
-        REAL
-    )
-    contracted10_grad_xy_312_e2 = tl.load(contracted10_row + 6 * BK + 5 * K + r * 6 * K + k, mask=mask, other=0.0).to(
-        REAL
-    )
-    contracted10_grad_xy_011_e3 = tl.load(contracted10_row + 12 * BK + r * 6 * K + k, mask=mask, other=0.0).to(REAL)
-    contracted10_grad_xy_112_e3 = tl.load(contracted10_row + 12 * BK + 2 * K + r * 6 * K + k, mask=mask, other=0.0).to(
-        REAL
-    )
-    contracted10_grad_xy_211_e3 = tl.load(contracted10_row + 12 * BK + 3 * K + r * 6 * K + k, mask=mask, other=0.0).to(
-        REAL
-    )
-    contracted10_grad_xy_213_e3 = tl.load(contracted10_row + 12 * BK + 4 * K + r * 6 * K + k, mask=mask, other=0.0).to(
-        REAL
-    )
-    contracted10_grad_xy_312_e3 = tl.load(contracted10_row + 12 * BK + 5 * K + r * 6 * K + k, mask=mask, other=0.0).to(
-        REAL
-    )
-    contracted11_grad_xy_101_e = tl.load(contracted11_row + r * 4 * K + k + K, mask=mask, other=0.0).to(REAL)
-    contracted11_grad_xy_202_e = tl.load(contracted11_row + r * 4 * K + k + 2 * K, mask=mask, other=0.0).to(REAL)
-    contracted11_grad_xy_303_e = tl.load(contracted11_row + r * 4 * K + k + 3 * K, mask=mask, other=0.0).to(REAL)
-    x_along_b_k_e = tl.load(x_along_b_k_row + at, mask=mask, other=0.0).to(REAL)
-    x_along_b_k_e1 = tl.load(x_along_b_k_row + BK + at, mask=mask, other=0.0).to(REAL)
-    x_along_b_k_e2 = tl.load(x_along_b_k_row + 2 * BK + at, mask=mask, other=0.0).to(REAL)
-    x_along_b_k_e3 = tl.load(x_along_b_k_row + 3 * BK + at, mask=mask, other=0.0).to(REAL)
-    x_along_b_k_e12 = tl.load(x_along_b_k_row + 4 * BK + at, mask=mask, other=0.0).to(REAL)
-    x_along_b_k_e13 = tl.load(x_along_b_k_row + 5 * BK + at, mask=mask, other=0.0).to(REAL)
-    x_along_b_k_e23 = tl.load(x_along_b_k_row + 6 * BK + at, mask=mask, other=0.0).to(REAL)
-    x_along_b_k_e123 = tl.load(x_along_b_k_row + 7 * BK + at, mask=mask, other=0.0).to(REAL)
-    saved_product_along_b_k_0 = tl.load(saved_product_along_b_k_row + at, mask=mask, other=0.0).to(REAL)
-
-    y_e = linear_bias_along_k_e + saved_product_along_b_k_0
-    gate_y = 0.5 + 0.5 * tl.erf(0.7071067811865476 * y_e)
-    gate_x = 0.5 + 0.5 * tl.erf(0.7071067811865476 * x_along_b_k_e)
-    gelu_x_e23 = x_along_b_k_e23 * gate_x
-    gelu_x_e123 = x_along_b_k_e123 * gate_x
-    gelu_x_e3 = x_along_b_k_e3 * gate_x
-    gelu_x_e2 = x_along_b_k_e2 * gate_x
-    gelu_x_e13 = x_along_b_k_e13 * gate_x
-    gelu_x_e12 = x_along_b_k_e12 * gate_x
-    gelu_x_e = x_along_b_k_e * gate_x
-    gelu_x_e1 = x_along_b_k_e1 * gate_x
-    grad_gelu_y_e1 = gelu_x_e23 * contracted8_grad_xy_231_e123 + gelu_x_e123 * contracted9_grad_xy_321_e23
-    grad_gelu_y_e1 += gelu_x_e * contracted10_grad_xy_011_e1 + gelu_x_e1 * contracted11_grad_xy_101_e
-    grad_gelu_y_e1 += -gelu_x_e3 * contracted9_grad_xy_121_e13 - gelu_x_e2 * contracted9_grad_xy_121_e12
-    grad_gelu_y_e1 += -gelu_x_e13 * contracted10_grad_xy_211_e3 - gelu_x_e12 * contracted10_grad_xy_211_e2
-    grad_y_e1 = gate_y * grad_gelu_y_e1
-    grad_gelu_y_e2 = gelu_x_e1 * contracted9_grad_xy_121_e12 + gelu_x_e * contracted10_grad_xy_011_e2
-    grad_gelu_y_e2 += gelu_x_e12 * contracted10_grad_xy_211_e1 + gelu_x_e2 * contracted11_grad_xy_101_e
-    grad_gelu_y_e2 += -gelu_x_e13 * contracted8_grad_xy_231_e123 - gelu_x_e3 * contracted9_grad_xy_121_e23
-    grad_gelu_y_e2 += -gelu_x_e123 * contracted9_grad_xy_321_e13 - gelu_x_e23 * contracted10_grad_xy_211_e3
-    grad_y_e2 = gate_y * grad_gelu_y_e2
-    grad_gelu_y_e3 = gelu_x_e12 * contracted8_grad_xy_231_e123 + gelu_x_e2 * contracted9_grad_xy_121_e23
-    grad_gelu_y_e3 += gelu_x_e1 * contracted9_grad_xy_121_e13 + gelu_x_e123 * contracted9_grad_xy_321_e12
-    grad_gelu_y_e3 += gelu_x_e * contracted10_grad_xy_011_e3 + gelu_x_e23 * contracted10_grad_xy_211_e2
-    grad_gelu_y_e3 += gelu_x_e13 * contracted10_grad_xy_211_e1 + gelu_x_e3 * contracted11_grad_xy_101_e
-    grad_y_e3 = gate_y * grad_gelu_y_e3
-    grad_gelu_y_e12 = gelu_x_e3 * contracted8_grad_xy_132_e123 + gelu_x_e13 * contracted9_grad_xy_222_e23
-    grad_gelu_y_e12 += gelu_x_e * contracted9_grad_xy_022_e12 + gelu_x_e1 * contracted10_grad_xy_112_e2
-    grad_gelu_y_e12 += -gelu_x_e23 * contracted9_grad_xy_222_e13 - gelu_x_e123 * contracted10_grad_xy_312_e3
-    grad_gelu_y_e12 += -gelu_x_e2 * contracted10_grad_xy_112_e1 - gelu_x_e12 * contracted11_grad_xy_202_e
-    grad_y_e12 = gate_y * grad_gelu_y_e12
-    grad_gelu_y_e13 = gelu_x_e * contracted9_grad_xy_022_e13 + gelu_x_e23 * contracted9_grad_xy_222_e12
-    grad_gelu_y_e13 += gelu_x_e1 * contracted10_grad_xy_112_e3 + gelu_x_e123 * contracted10_grad_xy_312_e2
-    grad_gelu_y_e13 += -gelu_x_e2 * contracted8_grad_xy_132_e123 - gelu_x_e12 * contracted9_grad_xy_222_e23
-    grad_gelu_y_e13 += -gelu_x_e3 * contracted10_grad_xy_112_e1 - gelu_x_e13 * contracted11_grad_xy_202_e
-    grad_y_e13 = gate_y * grad_gelu_y_e13
-    grad_gelu_y_e23 = gelu_x_e1 * contracted8_grad_xy_132_e123 + gelu_x_e * contracted9_grad_xy_022_e23
-    grad_gelu_y_e23 += gelu_x_e12 * contracted9_grad_xy_222_e13 + gelu_x_e2 * contracted10_grad_xy_112_e3
-    grad_gelu_y_e23 += -gelu_x_e13 * contracted9_grad_xy_222_e12 - gelu_x_e3 * contracted10_grad_xy_112_e2
-    grad_gelu_y_e23 += -gelu_x_e123 * contracted10_grad_xy_312_e1 - gelu_x_e23 * contracted11_grad_xy_202_e
-    grad_y_e23 = gate_y * grad_gelu_y_e23
-    grad_gelu_y_e123 = gelu_x_e * contracted8_grad_xy_033_e123 + gelu_x_e1 * contracted9_grad_xy_123_e23
-    grad_gelu_y_e123 += gelu_x_e3 * contracted9_grad_xy_123_e12 + gelu_x_e13 * contracted10_grad_xy_213_e2
-    grad_gelu_y_e123 += -gelu_x_e2 * contracted9_grad_xy_123_e13 - gelu_x_e12 * contracted10_grad_xy_213_e3
-    grad_gelu_y_e123 += -gelu_x_e23 * contracted10_grad_xy_213_e1 - gelu_x_e123 * contracted11_grad_xy_303_e
-    grad_y_e123 = gate_y * grad_gelu_y_e123
-
-    tl.store(operand21_row + at, grad_y_e1, mask=mask)
-    tl.store(operand21_row + BK + at, grad_y_e2, mask=mask)
-    tl.store(operand21_row + 2 * BK + at, grad_y_e3, mask=mask)
-    tl.store(operand22_row + at, grad_y_e12, mask=mask)
-    tl.store(operand22_row + BK + at, grad_y_e13, mask=mask)
-    tl.store(operand22_row + 2 * BK + at, grad_y_e23, mask=mask)
-    tl.store(operand23_row + at, grad_y_e123, mask=mask)
-
-
-@triton.jit(do_not_specialize=["B"])
-def _fc_layer_with_normalize_backward_6_kernel(
     x_ptr,
     linear_bias_ptr,
     saved_product_ptr,
     saved_product1_ptr,
     saved_product2_ptr,
     saved_product3_ptr,
-    contracted12_ptr,
-    contracted13_ptr,
-    contracted14_ptr,
-    contracted15_ptr,
-    contracted8_along_b_n_ptr,
-    contracted9_along_b_n_ptr,
-    contracted10_along_b_n_ptr,
-    contracted11_along_b_n_ptr,
+    contracted4_ptr,
+    contracted5_ptr,
+    contracted6_ptr,
+    contracted7_ptr,
+    contracted8_ptr,
+    contracted9_ptr,
+    contracted10_ptr,
+    contracted11_ptr,
     grad_x_ptr,
     grad_linear_bias_ptr,
     B,
@@ -15908,14 +16136,14 @@ def _fc_layer_with_normalize_backward_6_kernel(
         saved_product1_row = saved_product1_ptr + b * N
         saved_product2_row = saved_product2_ptr + b * N
         saved_product3_row = saved_product3_ptr + b * N
-        contracted12_row = contracted12_ptr + b * N
-        contracted13_row = contracted13_ptr + b * N
-        contracted14_row = contracted14_ptr + b * N
-        contracted15_row = contracted15_ptr + b * N
-        contracted8_along_b_n_row = contracted8_along_b_n_ptr + b * 4 * N
-        contracted9_along_b_n_row = contracted9_along_b_n_ptr + b * 6 * N
-        contracted10_along_b_n_row = contracted10_along_b_n_ptr + b * 6 * N
-        contracted11_along_b_n_row = contracted11_along_b_n_ptr + b * 4 * N
+        contracted4_row = contracted4_ptr + b * 4 * N
+        contracted5_row = contracted5_ptr + b * 6 * N
+        contracted6_row = contracted6_ptr + b * 6 * N
+        contracted7_row = contracted7_ptr + b * 4 * N
+        contracted8_row = contracted8_ptr + b * N
+        contracted9_row = contracted9_ptr + b * N
+        contracted10_row = contracted10_ptr + b * N
+        contracted11_row = contracted11_ptr + b * N
         grad_x_row = grad_x_ptr + b * N
 
         x_e = tl.load(x_row + at, mask=mask, other=0.0).to(REAL)
@@ -15934,146 +16162,98 @@ def _fc_layer_with_normalize_backward_6_kernel(
         saved_product2_1 = tl.load(saved_product2_row + BN + at, mask=mask, other=0.0).to(REAL)
         saved_product2_2 = tl.load(saved_product2_row + 2 * BN + at, mask=mask, other=0.0).to(REAL)
         saved_product3_0 = tl.load(saved_product3_row + at, mask=mask, other=0.0).to(REAL)
-        contracted12_0 = tl.load(contracted12_row + at, mask=mask, other=0.0).to(REAL)
-        contracted13_0 = tl.load(contracted13_row + at, mask=mask, other=0.0).to(REAL)
-        contracted13_1 = tl.load(contracted13_row + BN + at, mask=mask, other=0.0).to(REAL)
-        contracted13_2 = tl.load(contracted13_row + 2 * BN + at, mask=mask, other=0.0).to(REAL)
-        contracted14_0 = tl.load(contracted14_row + at, mask=mask, other=0.0).to(REAL)
-        contracted14_1 = tl.load(contracted14_row + BN + at, mask=mask, other=0.0).to(REAL)
-        contracted14_2 = tl.load(contracted14_row + 2 * BN + at, mask=mask, other=0.0).to(REAL)
-        contracted15_0 = tl.load(contracted15_row + at, mask=mask, other=0.0).to(REAL)
-        contracted8_along_b_n_grad_xy_033_e123 = tl.load(
-            contracted8_along_b_n_row + r * 4 * N + n, mask=mask, other=0.0
+        contracted4_grad_xy_033_e123 = tl.load(contracted4_row + r * 4 * N + n, mask=mask, other=0.0).to(REAL)
+        contracted4_grad_xy_132_e123 = tl.load(contracted4_row + r * 4 * N + n + N, mask=mask, other=0.0).to(REAL)
+        contracted4_grad_xy_231_e123 = tl.load(contracted4_row + r * 4 * N + n + 2 * N, mask=mask, other=0.0).to(REAL)
+        contracted4_grad_xy_330_e123 = tl.load(contracted4_row + r * 4 * N + n + 3 * N, mask=mask, other=0.0).to(REAL)
+        contracted5_grad_xy_022_e12 = tl.load(contracted5_row + r * 6 * N + n, mask=mask, other=0.0).to(REAL)
+        contracted5_grad_xy_121_e12 = tl.load(contracted5_row + N + r * 6 * N + n, mask=mask, other=0.0).to(REAL)
+        contracted5_grad_xy_123_e12 = tl.load(contracted5_row + 2 * N + r * 6 * N + n, mask=mask, other=0.0).to(REAL)
+        contracted5_grad_xy_220_e12 = tl.load(contracted5_row + 3 * N + r * 6 * N + n, mask=mask, other=0.0).to(REAL)
+        contracted5_grad_xy_222_e12 = tl.load(contracted5_row + 4 * N + r * 6 * N + n, mask=mask, other=0.0).to(REAL)
+        contracted5_grad_xy_321_e12 = tl.load(contracted5_row + 5 * N + r * 6 * N + n, mask=mask, other=0.0).to(REAL)
+        contracted5_grad_xy_022_e13 = tl.load(contracted5_row + 6 * BN + r * 6 * N + n, mask=mask, other=0.0).to(REAL)
+        contracted5_grad_xy_121_e13 = tl.load(contracted5_row + 6 * BN + N + r * 6 * N + n, mask=mask, other=0.0).to(
+            REAL
+        )
+        contracted5_grad_xy_123_e13 = tl.load(
+            contracted5_row + 6 * BN + 2 * N + r * 6 * N + n, mask=mask, other=0.0
         ).to(REAL)
-        contracted8_along_b_n_grad_xy_132_e123 = tl.load(
-            contracted8_along_b_n_row + r * 4 * N + n + N, mask=mask, other=0.0
+        contracted5_grad_xy_220_e13 = tl.load(
+            contracted5_row + 6 * BN + 3 * N + r * 6 * N + n, mask=mask, other=0.0
         ).to(REAL)
-        contracted8_along_b_n_grad_xy_231_e123 = tl.load(
-            contracted8_along_b_n_row + r * 4 * N + n + 2 * N, mask=mask, other=0.0
+        contracted5_grad_xy_222_e13 = tl.load(
+            contracted5_row + 6 * BN + 4 * N + r * 6 * N + n, mask=mask, other=0.0
         ).to(REAL)
-        contracted8_along_b_n_grad_xy_330_e123 = tl.load(
-            contracted8_along_b_n_row + r * 4 * N + n + 3 * N, mask=mask, other=0.0
+        contracted5_grad_xy_321_e13 = tl.load(
+            contracted5_row + 6 * BN + 5 * N + r * 6 * N + n, mask=mask, other=0.0
         ).to(REAL)
-        contracted9_along_b_n_grad_xy_022_e12 = tl.load(
-            contracted9_along_b_n_row + r * 6 * N + n, mask=mask, other=0.0
+        contracted5_grad_xy_022_e23 = tl.load(contracted5_row + 12 * BN + r * 6 * N + n, mask=mask, other=0.0).to(REAL)
+        contracted5_grad_xy_121_e23 = tl.load(contracted5_row + 12 * BN + N + r * 6 * N + n, mask=mask, other=0.0).to(
+            REAL
+        )
+        contracted5_grad_xy_123_e23 = tl.load(
+            contracted5_row + 12 * BN + 2 * N + r * 6 * N + n, mask=mask, other=0.0
         ).to(REAL)
-        contracted9_along_b_n_grad_xy_121_e12 = tl.load(
-            contracted9_along_b_n_row + N + r * 6 * N + n, mask=mask, other=0.0
+        contracted5_grad_xy_220_e23 = tl.load(
+            contracted5_row + 12 * BN + 3 * N + r * 6 * N + n, mask=mask, other=0.0
         ).to(REAL)
-        contracted9_along_b_n_grad_xy_123_e12 = tl.load(
-            contracted9_along_b_n_row + 2 * N + r * 6 * N + n, mask=mask, other=0.0
+        contracted5_grad_xy_222_e23 = tl.load(
+            contracted5_row + 12 * BN + 4 * N + r * 6 * N + n, mask=mask, other=0.0
         ).to(REAL)
-        contracted9_along_b_n_grad_xy_220_e12 = tl.load(
-            contracted9_along_b_n_row + 3 * N + r * 6 * N + n, mask=mask, other=0.0
+        contracted5_grad_xy_321_e23 = tl.load(
+            contracted5_row + 12 * BN + 5 * N + r * 6 * N + n, mask=mask, other=0.0
         ).to(REAL)
-        contracted9_along_b_n_grad_xy_222_e12 = tl.load(
-            contracted9_along_b_n_row + 4 * N + r * 6 * N + n, mask=mask, other=0.0
+        contracted6_grad_xy_011_e1 = tl.load(contracted6_row + r * 6 * N + n, mask=mask, other=0.0).to(REAL)
+        contracted6_grad_xy_110_e1 = tl.load(contracted6_row + N + r * 6 * N + n, mask=mask, other=0.0).to(REAL)
+        contracted6_grad_xy_112_e1 = tl.load(contracted6_row + 2 * N + r * 6 * N + n, mask=mask, other=0.0).to(REAL)
+        contracted6_grad_xy_211_e1 = tl.load(contracted6_row + 3 * N + r * 6 * N + n, mask=mask, other=0.0).to(REAL)
+        contracted6_grad_xy_213_e1 = tl.load(contracted6_row + 4 * N + r * 6 * N + n, mask=mask, other=0.0).to(REAL)
+        contracted6_grad_xy_312_e1 = tl.load(contracted6_row + 5 * N + r * 6 * N + n, mask=mask, other=0.0).to(REAL)
+        contracted6_grad_xy_011_e2 = tl.load(contracted6_row + 6 * BN + r * 6 * N + n, mask=mask, other=0.0).to(REAL)
+        contracted6_grad_xy_110_e2 = tl.load(contracted6_row + 6 * BN + N + r * 6 * N + n, mask=mask, other=0.0).to(
+            REAL
+        )
+        contracted6_grad_xy_112_e2 = tl.load(contracted6_row + 6 * BN + 2 * N + r * 6 * N + n, mask=mask, other=0.0).to(
+            REAL
+        )
+        contracted6_grad_xy_211_e2 = tl.load(contracted6_row + 6 * BN + 3 * N + r * 6 * N + n, mask=mask, other=0.0).to(
+            REAL
+        )
+        contracted6_grad_xy_213_e2 = tl.load(contracted6_row + 6 * BN + 4 * N + r * 6 * N + n, mask=mask, other=0.0).to(
+            REAL
+        )
+        contracted6_grad_xy_312_e2 = tl.load(contracted6_row + 6 * BN + 5 * N + r * 6 * N + n, mask=mask, other=0.0).to(
+            REAL
+        )
+        contracted6_grad_xy_011_e3 = tl.load(contracted6_row + 12 * BN + r * 6 * N + n, mask=mask, other=0.0).to(REAL)
+        contracted6_grad_xy_110_e3 = tl.load(contracted6_row + 12 * BN + N + r * 6 * N + n, mask=mask, other=0.0).to(
+            REAL
+        )
+        contracted6_grad_xy_112_e3 = tl.load(
+            contracted6_row + 12 * BN + 2 * N + r * 6 * N + n, mask=mask, other=0.0
         ).to(REAL)
-        contracted9_along_b_n_grad_xy_321_e12 = tl.load(
-            contracted9_along_b_n_row + 5 * N + r * 6 * N + n, mask=mask, other=0.0
+        contracted6_grad_xy_211_e3 = tl.load(
+            contracted6_row + 12 * BN + 3 * N + r * 6 * N + n, mask=mask, other=0.0
         ).to(REAL)
-        contracted9_along_b_n_grad_xy_022_e13 = tl.load(
-            contracted9_along_b_n_row + 6 * BN + r * 6 * N + n, mask=mask, other=0.0
+        contracted6_grad_xy_213_e3 = tl.load(
+            contracted6_row + 12 * BN + 4 * N + r * 6 * N + n, mask=mask, other=0.0
         ).to(REAL)
-        contracted9_along_b_n_grad_xy_121_e13 = tl.load(
-            contracted9_along_b_n_row + 6 * BN + N + r * 6 * N + n, mask=mask, other=0.0
+        contracted6_grad_xy_312_e3 = tl.load(
+            contracted6_row + 12 * BN + 5 * N + r * 6 * N + n, mask=mask, other=0.0
         ).to(REAL)
-        contracted9_along_b_n_grad_xy_123_e13 = tl.load(
-            contracted9_along_b_n_row + 6 * BN + 2 * N + r * 6 * N + n, mask=mask, other=0.0
-        ).to(REAL)
-        contracted9_along_b_n_grad_xy_220_e13 = tl.load(
-            contracted9_along_b_n_row + 6 * BN + 3 * N + r * 6 * N + n, mask=mask, other=0.0
-        ).to(REAL)
-        contracted9_along_b_n_grad_xy_222_e13 = tl.load(
-            contracted9_along_b_n_row + 6 * BN + 4 * N + r * 6 * N + n, mask=mask, other=0.0
-        ).to(REAL)
-        contracted9_along_b_n_grad_xy_321_e13 = tl.load(
-            contracted9_along_b_n_row + 6 * BN + 5 * N + r * 6 * N + n, mask=mask, other=0.0
-        ).to(REAL)
-        contracted9_along_b_n_grad_xy_022_e23 = tl.load(
-            contracted9_along_b_n_row + 12 * BN + r * 6 * N + n, mask=mask, other=0.0
-        ).to(REAL)
-        contracted9_along_b_n_grad_xy_121_e23 = tl.load(
-            contracted9_along_b_n_row + 12 * BN + N + r * 6 * N + n, mask=mask, other=0.0
-        ).to(REAL)
-        contracted9_along_b_n_grad_xy_123_e23 = tl.load(
-            contracted9_along_b_n_row + 12 * BN + 2 * N + r * 6 * N + n, mask=mask, other=0.0
-        ).to(REAL)
-        contracted9_along_b_n_grad_xy_220_e23 = tl.load(
-            contracted9_along_b_n_row + 12 * BN + 3 * N + r * 6 * N + n, mask=mask, other=0.0
-        ).to(REAL)
-        contracted9_along_b_n_grad_xy_222_e23 = tl.load(
-            contracted9_along_b_n_row + 12 * BN + 4 * N + r * 6 * N + n, mask=mask, other=0.0
-        ).to(REAL)
-        contracted9_along_b_n_grad_xy_321_e23 = tl.load(
-            contracted9_along_b_n_row + 12 * BN + 5 * N + r * 6 * N + n, mask=mask, other=0.0
-        ).to(REAL)
-        contracted10_along_b_n_grad_xy_011_e1 = tl.load(
-            contracted10_along_b_n_row + r * 6 * N + n, mask=mask, other=0.0
-        ).to(REAL)
-        contracted10_along_b_n_grad_xy_110_e1 = tl.load(
-            contracted10_along_b_n_row + N + r * 6 * N + n, mask=mask, other=0.0
-        ).to(REAL)
-        contracted10_along_b_n_grad_xy_112_e1 = tl.load(
-            contracted10_along_b_n_row + 2 * N + r * 6 * N + n, mask=mask, other=0.0
-        ).to(REAL)
-        contracted10_along_b_n_grad_xy_211_e1 = tl.load(
-            contracted10_along_b_n_row + 3 * N + r * 6 * N + n, mask=mask, other=0.0
-        ).to(REAL)
-        contracted10_along_b_n_grad_xy_213_e1 = tl.load(
-            contracted10_along_b_n_row + 4 * N + r * 6 * N + n, mask=mask, other=0.0
-        ).to(REAL)
-        contracted10_along_b_n_grad_xy_312_e1 = tl.load(
-            contracted10_along_b_n_row + 5 * N + r * 6 * N + n, mask=mask, other=0.0
-        ).to(REAL)
-        contracted10_along_b_n_grad_xy_011_e2 = tl.load(
-            contracted10_along_b_n_row + 6 * BN + r * 6 * N + n, mask=mask, other=0.0
-        ).to(REAL)
-        contracted10_along_b_n_grad_xy_110_e2 = tl.load(
-            contracted10_along_b_n_row + 6 * BN + N + r * 6 * N + n, mask=mask, other=0.0
-        ).to(REAL)
-        contracted10_along_b_n_grad_xy_112_e2 = tl.load(
-            contracted10_along_b_n_row + 6 * BN + 2 * N + r * 6 * N + n, mask=mask, other=0.0
-        ).to(REAL)
-        contracted10_along_b_n_grad_xy_211_e2 = tl.load(
-            contracted10_along_b_n_row + 6 * BN + 3 * N + r * 6 * N + n, mask=mask, other=0.0
-        ).to(REAL)
-        contracted10_along_b_n_grad_xy_213_e2 = tl.load(
-            contracted10_along_b_n_row + 6 * BN + 4 * N + r * 6 * N + n, mask=mask, other=0.0
-        ).to(REAL)
-        contracted10_along_b_n_grad_xy_312_e2 = tl.load(
-            contracted10_along_b_n_row + 6 * BN + 5 * N + r * 6 * N + n, mask=mask, other=0.0
-        ).to(REAL)
-        contracted10_along_b_n_grad_xy_011_e3 = tl.load(
-            contracted10_along_b_n_row + 12 * BN + r * 6 * N + n, mask=mask, other=0.0
-        ).to(REAL)
-        contracted10_along_b_n_grad_xy_110_e3 = tl.load(
-            contracted10_along_b_n_row + 12 * BN + N + r * 6 * N + n, mask=mask, other=0.0
-        ).to(REAL)
-        contracted10_along_b_n_grad_xy_112_e3 = tl.load(
-            contracted10_along_b_n_row + 12 * BN + 2 * N + r * 6 * N + n, mask=mask, other=0.0
-        ).to(REAL)
-        contracted10_along_b_n_grad_xy_211_e3 = tl.load(
-            contracted10_along_b_n_row + 12 * BN + 3 * N + r * 6 * N + n, mask=mask, other=0.0
-        ).to(REAL)
-        contracted10_along_b_n_grad_xy_213_e3 = tl.load(
-            contracted10_along_b_n_row + 12 * BN + 4 * N + r * 6 * N + n, mask=mask, other=0.0
-        ).to(REAL)
-        contracted10_along_b_n_grad_xy_312_e3 = tl.load(
-            contracted10_along_b_n_row + 12 * BN + 5 * N + r * 6 * N + n, mask=mask, other=0.0
-        ).to(REAL)
-        contracted11_along_b_n_grad_xy_000_e = tl.load(
-            contracted11_along_b_n_row + r * 4 * N + n, mask=mask, other=0.0
-        ).to(REAL)
-        contracted11_along_b_n_grad_xy_101_e = tl.load(
-            contracted11_along_b_n_row + r * 4 * N + n + N, mask=mask, other=0.0
-        ).to(REAL)
-        contracted11_along_b_n_grad_xy_202_e = tl.load(
-            contracted11_along_b_n_row + r * 4 * N + n + 2 * N, mask=mask, other=0.0
-        ).to(REAL)
-        contracted11_along_b_n_grad_xy_303_e = tl.load(
-            contracted11_along_b_n_row + r * 4 * N + n + 3 * N, mask=mask, other=0.0
-        ).to(REAL)
+        contracted7_grad_xy_000_e = tl.load(contracted7_row + r * 4 * N + n, mask=mask, other=0.0).to(REAL)
+        contracted7_grad_xy_101_e = tl.load(contracted7_row + r * 4 * N + n + N, mask=mask, other=0.0).to(REAL)
+        contracted7_grad_xy_202_e = tl.load(contracted7_row + r * 4 * N + n + 2 * N, mask=mask, other=0.0).to(REAL)
+        contracted7_grad_xy_303_e = tl.load(contracted7_row + r * 4 * N + n + 3 * N, mask=mask, other=0.0).to(REAL)
+        contracted8_0 = tl.load(contracted8_row + at, mask=mask, other=0.0).to(REAL)
+        contracted9_0 = tl.load(contracted9_row + at, mask=mask, other=0.0).to(REAL)
+        contracted9_1 = tl.load(contracted9_row + BN + at, mask=mask, other=0.0).to(REAL)
+        contracted9_2 = tl.load(contracted9_row + 2 * BN + at, mask=mask, other=0.0).to(REAL)
+        contracted10_0 = tl.load(contracted10_row + at, mask=mask, other=0.0).to(REAL)
+        contracted10_1 = tl.load(contracted10_row + BN + at, mask=mask, other=0.0).to(REAL)
+        contracted10_2 = tl.load(contracted10_row + 2 * BN + at, mask=mask, other=0.0).to(REAL)
+        contracted11_0 = tl.load(contracted11_row + at, mask=mask, other=0.0).to(REAL)
 
         t0 = 0.7071067811865476 * x_e
         gate_x = 0.5 + 0.5 * tl.erf(t0)
@@ -16095,82 +16275,50 @@ def _fc_layer_with_normalize_backward_6_kernel(
         y_e1 = linear_bias_e1 + saved_product1_0
         gelu_y_e1 = gate_y * y_e1
         gelu_y_e = y_e * gate_y
-        grad_gelu_x_e = gelu_y_e123 * contracted8_along_b_n_grad_xy_033_e123
-        grad_gelu_x_e += gelu_y_e23 * contracted9_along_b_n_grad_xy_022_e23
-        grad_gelu_x_e += gelu_y_e13 * contracted9_along_b_n_grad_xy_022_e13
-        grad_gelu_x_e += gelu_y_e12 * contracted9_along_b_n_grad_xy_022_e12
-        grad_gelu_x_e += gelu_y_e3 * contracted10_along_b_n_grad_xy_011_e3
-        grad_gelu_x_e += gelu_y_e2 * contracted10_along_b_n_grad_xy_011_e2
-        grad_gelu_x_e += gelu_y_e1 * contracted10_along_b_n_grad_xy_011_e1
-        grad_gelu_x_e += gelu_y_e * contracted11_along_b_n_grad_xy_000_e
-        grad_gelu_x_e123 = gelu_y_e * contracted8_along_b_n_grad_xy_330_e123
-        grad_gelu_x_e123 += gelu_y_e1 * contracted9_along_b_n_grad_xy_321_e23
-        grad_gelu_x_e123 += gelu_y_e3 * contracted9_along_b_n_grad_xy_321_e12
-        grad_gelu_x_e123 += gelu_y_e13 * contracted10_along_b_n_grad_xy_312_e2
-        grad_gelu_x_e123 += -gelu_y_e2 * contracted9_along_b_n_grad_xy_321_e13
-        grad_gelu_x_e123 += -gelu_y_e12 * contracted10_along_b_n_grad_xy_312_e3
-        grad_gelu_x_e123 += -gelu_y_e23 * contracted10_along_b_n_grad_xy_312_e1
-        grad_gelu_x_e123 += -gelu_y_e123 * contracted11_along_b_n_grad_xy_303_e
-        grad_gelu_x_e23 = gelu_y_e1 * contracted8_along_b_n_grad_xy_231_e123
-        grad_gelu_x_e23 += gelu_y_e * contracted9_along_b_n_grad_xy_220_e23
-        grad_gelu_x_e23 += gelu_y_e13 * contracted9_along_b_n_grad_xy_222_e12
-        grad_gelu_x_e23 += gelu_y_e3 * contracted10_along_b_n_grad_xy_211_e2
-        grad_gelu_x_e23 += -gelu_y_e12 * contracted9_along_b_n_grad_xy_222_e13
-        grad_gelu_x_e23 += -gelu_y_e2 * contracted10_along_b_n_grad_xy_211_e3
-        grad_gelu_x_e23 += -gelu_y_e123 * contracted10_along_b_n_grad_xy_213_e1
-        grad_gelu_x_e23 += -gelu_y_e23 * contracted11_along_b_n_grad_xy_202_e
-        grad_gelu_x_e13 = gelu_y_e12 * contracted9_along_b_n_grad_xy_222_e23
-        grad_gelu_x_e13 += gelu_y_e * contracted9_along_b_n_grad_xy_220_e13
-        grad_gelu_x_e13 += gelu_y_e123 * contracted10_along_b_n_grad_xy_213_e2
-        grad_gelu_x_e13 += gelu_y_e3 * contracted10_along_b_n_grad_xy_211_e1
-        grad_gelu_x_e13 += -gelu_y_e2 * contracted8_along_b_n_grad_xy_231_e123
-        grad_gelu_x_e13 += -gelu_y_e23 * contracted9_along_b_n_grad_xy_222_e12
-        grad_gelu_x_e13 += -gelu_y_e1 * contracted10_along_b_n_grad_xy_211_e3
-        grad_gelu_x_e13 += -gelu_y_e13 * contracted11_along_b_n_grad_xy_202_e
-        grad_gelu_x_e12 = gelu_y_e3 * contracted8_along_b_n_grad_xy_231_e123
-        grad_gelu_x_e12 += gelu_y_e23 * contracted9_along_b_n_grad_xy_222_e13
-        grad_gelu_x_e12 += gelu_y_e * contracted9_along_b_n_grad_xy_220_e12
-        grad_gelu_x_e12 += gelu_y_e2 * contracted10_along_b_n_grad_xy_211_e1
-        grad_gelu_x_e12 += -gelu_y_e13 * contracted9_along_b_n_grad_xy_222_e23
-        grad_gelu_x_e12 += -gelu_y_e123 * contracted10_along_b_n_grad_xy_213_e3
-        grad_gelu_x_e12 += -gelu_y_e1 * contracted10_along_b_n_grad_xy_211_e2
-        grad_gelu_x_e12 += -gelu_y_e12 * contracted11_along_b_n_grad_xy_202_e
-        grad_gelu_x_e3 = gelu_y_e12 * contracted8_along_b_n_grad_xy_132_e123
-        grad_gelu_x_e3 += gelu_y_e123 * contracted9_along_b_n_grad_xy_123_e12
-        grad_gelu_x_e3 += gelu_y_e * contracted10_along_b_n_grad_xy_110_e3
-        grad_gelu_x_e3 += gelu_y_e3 * contracted11_along_b_n_grad_xy_101_e
-        grad_gelu_x_e3 += -gelu_y_e2 * contracted9_along_b_n_grad_xy_121_e23
-        grad_gelu_x_e3 += -gelu_y_e1 * contracted9_along_b_n_grad_xy_121_e13
-        grad_gelu_x_e3 += -gelu_y_e23 * contracted10_along_b_n_grad_xy_112_e2
-        grad_gelu_x_e3 += -gelu_y_e13 * contracted10_along_b_n_grad_xy_112_e1
-        grad_gelu_x_e2 = gelu_y_e3 * contracted9_along_b_n_grad_xy_121_e23
-        grad_gelu_x_e2 += gelu_y_e23 * contracted10_along_b_n_grad_xy_112_e3
-        grad_gelu_x_e2 += gelu_y_e * contracted10_along_b_n_grad_xy_110_e2
-        grad_gelu_x_e2 += gelu_y_e2 * contracted11_along_b_n_grad_xy_101_e
-        grad_gelu_x_e2 += -gelu_y_e13 * contracted8_along_b_n_grad_xy_132_e123
-        grad_gelu_x_e2 += -gelu_y_e123 * contracted9_along_b_n_grad_xy_123_e13
-        grad_gelu_x_e2 += -gelu_y_e1 * contracted9_along_b_n_grad_xy_121_e12
-        grad_gelu_x_e2 += -gelu_y_e12 * contracted10_along_b_n_grad_xy_112_e1
-        grad_gelu_x_e1 = gelu_y_e23 * contracted8_along_b_n_grad_xy_132_e123
-        grad_gelu_x_e1 += gelu_y_e123 * contracted9_along_b_n_grad_xy_123_e23
-        grad_gelu_x_e1 += gelu_y_e3 * contracted9_along_b_n_grad_xy_121_e13
-        grad_gelu_x_e1 += gelu_y_e2 * contracted9_along_b_n_grad_xy_121_e12
-        grad_gelu_x_e1 += gelu_y_e13 * contracted10_along_b_n_grad_xy_112_e3
-        grad_gelu_x_e1 += gelu_y_e12 * contracted10_along_b_n_grad_xy_112_e2
-        grad_gelu_x_e1 += gelu_y_e * contracted10_along_b_n_grad_xy_110_e1
-        grad_gelu_x_e1 += gelu_y_e1 * contracted11_along_b_n_grad_xy_101_e
+        grad_gelu_x_e = gelu_y_e123 * contracted4_grad_xy_033_e123 + gelu_y_e23 * contracted5_grad_xy_022_e23
+        grad_gelu_x_e += gelu_y_e13 * contracted5_grad_xy_022_e13 + gelu_y_e12 * contracted5_grad_xy_022_e12
+        grad_gelu_x_e += gelu_y_e3 * contracted6_grad_xy_011_e3 + gelu_y_e2 * contracted6_grad_xy_011_e2
+        grad_gelu_x_e += gelu_y_e1 * contracted6_grad_xy_011_e1 + gelu_y_e * contracted7_grad_xy_000_e
+        grad_gelu_x_e123 = gelu_y_e * contracted4_grad_xy_330_e123 + gelu_y_e1 * contracted5_grad_xy_321_e23
+        grad_gelu_x_e123 += gelu_y_e3 * contracted5_grad_xy_321_e12 + gelu_y_e13 * contracted6_grad_xy_312_e2
+        grad_gelu_x_e123 += -gelu_y_e2 * contracted5_grad_xy_321_e13 - gelu_y_e12 * contracted6_grad_xy_312_e3
+        grad_gelu_x_e123 += -gelu_y_e23 * contracted6_grad_xy_312_e1 - gelu_y_e123 * contracted7_grad_xy_303_e
+        grad_gelu_x_e23 = gelu_y_e1 * contracted4_grad_xy_231_e123 + gelu_y_e * contracted5_grad_xy_220_e23
+        grad_gelu_x_e23 += gelu_y_e13 * contracted5_grad_xy_222_e12 + gelu_y_e3 * contracted6_grad_xy_211_e2
+        grad_gelu_x_e23 += -gelu_y_e12 * contracted5_grad_xy_222_e13 - gelu_y_e2 * contracted6_grad_xy_211_e3
+        grad_gelu_x_e23 += -gelu_y_e123 * contracted6_grad_xy_213_e1 - gelu_y_e23 * contracted7_grad_xy_202_e
+        grad_gelu_x_e13 = gelu_y_e12 * contracted5_grad_xy_222_e23 + gelu_y_e * contracted5_grad_xy_220_e13
+        grad_gelu_x_e13 += gelu_y_e123 * contracted6_grad_xy_213_e2 + gelu_y_e3 * contracted6_grad_xy_211_e1
+        grad_gelu_x_e13 += -gelu_y_e2 * contracted4_grad_xy_231_e123 - gelu_y_e23 * contracted5_grad_xy_222_e12
+        grad_gelu_x_e13 += -gelu_y_e1 * contracted6_grad_xy_211_e3 - gelu_y_e13 * contracted7_grad_xy_202_e
+        grad_gelu_x_e12 = gelu_y_e3 * contracted4_grad_xy_231_e123 + gelu_y_e23 * contracted5_grad_xy_222_e13
+        grad_gelu_x_e12 += gelu_y_e * contracted5_grad_xy_220_e12 + gelu_y_e2 * contracted6_grad_xy_211_e1
+        grad_gelu_x_e12 += -gelu_y_e13 * contracted5_grad_xy_222_e23 - gelu_y_e123 * contracted6_grad_xy_213_e3
+        grad_gelu_x_e12 += -gelu_y_e1 * contracted6_grad_xy_211_e2 - gelu_y_e12 * contracted7_grad_xy_202_e
+        grad_gelu_x_e3 = gelu_y_e12 * contracted4_grad_xy_132_e123 + gelu_y_e123 * contracted5_grad_xy_123_e12
+        grad_gelu_x_e3 += gelu_y_e * contracted6_grad_xy_110_e3 + gelu_y_e3 * contracted7_grad_xy_101_e
+        grad_gelu_x_e3 += -gelu_y_e2 * contracted5_grad_xy_121_e23 - gelu_y_e1 * contracted5_grad_xy_121_e13
+        grad_gelu_x_e3 += -gelu_y_e23 * contracted6_grad_xy_112_e2 - gelu_y_e13 * contracted6_grad_xy_112_e1
+        grad_gelu_x_e2 = gelu_y_e3 * contracted5_grad_xy_121_e23 + gelu_y_e23 * contracted6_grad_xy_112_e3
+        grad_gelu_x_e2 += gelu_y_e * contracted6_grad_xy_110_e2 + gelu_y_e2 * contracted7_grad_xy_101_e
+        grad_gelu_x_e2 += -gelu_y_e13 * contracted4_grad_xy_132_e123 - gelu_y_e123 * contracted5_grad_xy_123_e13
+        grad_gelu_x_e2 += -gelu_y_e1 * contracted5_grad_xy_121_e12 - gelu_y_e12 * contracted6_grad_xy_112_e1
+        grad_gelu_x_e1 = gelu_y_e23 * contracted4_grad_xy_132_e123 + gelu_y_e123 * contracted5_grad_xy_123_e23
+        grad_gelu_x_e1 += gelu_y_e3 * contracted5_grad_xy_121_e13 + gelu_y_e2 * contracted5_grad_xy_121_e12
+        grad_gelu_x_e1 += gelu_y_e13 * contracted6_grad_xy_112_e3 + gelu_y_e12 * contracted6_grad_xy_112_e2
+        grad_gelu_x_e1 += gelu_y_e * contracted6_grad_xy_110_e1 + gelu_y_e1 * contracted7_grad_xy_101_e
         grad_gate_x = x_e123 * grad_gelu_x_e123 + x_e23 * grad_gelu_x_e23 + x_e13 * grad_gelu_x_e13
         grad_gate_x += x_e12 * grad_gelu_x_e12 + x_e3 * grad_gelu_x_e3 + x_e2 * grad_gelu_x_e2
         grad_gate_x += x_e1 * grad_gelu_x_e1 + x_e * grad_gelu_x_e
         t2 = 0.7071067811865476 * (1.1283791670955126 * tl.exp(-t0 * t0) * (0.5 * grad_gate_x))
-        grad_x_e = (gate_x * grad_gelu_x_e + t2) + contracted12_0
-        grad_x_e1 = gate_x * grad_gelu_x_e1 + contracted13_0
-        grad_x_e2 = gate_x * grad_gelu_x_e2 + contracted13_1
-        grad_x_e3 = gate_x * grad_gelu_x_e3 + contracted13_2
-        grad_x_e12 = gate_x * grad_gelu_x_e12 + contracted14_0
-        grad_x_e13 = gate_x * grad_gelu_x_e13 + contracted14_1
-        grad_x_e23 = gate_x * grad_gelu_x_e23 + contracted14_2
-        grad_x_e123 = gate_x * grad_gelu_x_e123 + contracted15_0
+        grad_x_e = (gate_x * grad_gelu_x_e + t2) + contracted8_0
+        grad_x_e1 = gate_x * grad_gelu_x_e1 + contracted9_0
+        grad_x_e2 = gate_x * grad_gelu_x_e2 + contracted9_1
+        grad_x_e3 = gate_x * grad_gelu_x_e3 + contracted9_2
+        grad_x_e12 = gate_x * grad_gelu_x_e12 + contracted10_0
+        grad_x_e13 = gate_x * grad_gelu_x_e13 + contracted10_1
+        grad_x_e23 = gate_x * grad_gelu_x_e23 + contracted10_2
+        grad_x_e123 = gate_x * grad_gelu_x_e123 + contracted11_0
         gelu_x_e123 = x_e123 * gate_x
         gelu_x_e23 = x_e23 * gate_x
         gelu_x_e13 = x_e13 * gate_x
@@ -16179,70 +16327,38 @@ def _fc_layer_with_normalize_backward_6_kernel(
         gelu_x_e2 = x_e2 * gate_x
         gelu_x_e1 = x_e1 * gate_x
         gelu_x_e = x_e * gate_x
-        grad_gelu_y_e = gelu_x_e123 * contracted8_along_b_n_grad_xy_330_e123
-        grad_gelu_y_e += gelu_x_e23 * contracted9_along_b_n_grad_xy_220_e23
-        grad_gelu_y_e += gelu_x_e13 * contracted9_along_b_n_grad_xy_220_e13
-        grad_gelu_y_e += gelu_x_e12 * contracted9_along_b_n_grad_xy_220_e12
-        grad_gelu_y_e += gelu_x_e3 * contracted10_along_b_n_grad_xy_110_e3
-        grad_gelu_y_e += gelu_x_e2 * contracted10_along_b_n_grad_xy_110_e2
-        grad_gelu_y_e += gelu_x_e1 * contracted10_along_b_n_grad_xy_110_e1
-        grad_gelu_y_e += gelu_x_e * contracted11_along_b_n_grad_xy_000_e
-        grad_gelu_y_e123 = gelu_x_e * contracted8_along_b_n_grad_xy_033_e123
-        grad_gelu_y_e123 += gelu_x_e1 * contracted9_along_b_n_grad_xy_123_e23
-        grad_gelu_y_e123 += gelu_x_e3 * contracted9_along_b_n_grad_xy_123_e12
-        grad_gelu_y_e123 += gelu_x_e13 * contracted10_along_b_n_grad_xy_213_e2
-        grad_gelu_y_e123 += -gelu_x_e2 * contracted9_along_b_n_grad_xy_123_e13
-        grad_gelu_y_e123 += -gelu_x_e12 * contracted10_along_b_n_grad_xy_213_e3
-        grad_gelu_y_e123 += -gelu_x_e23 * contracted10_along_b_n_grad_xy_213_e1
-        grad_gelu_y_e123 += -gelu_x_e123 * contracted11_along_b_n_grad_xy_303_e
-        grad_gelu_y_e23 = gelu_x_e1 * contracted8_along_b_n_grad_xy_132_e123
-        grad_gelu_y_e23 += gelu_x_e * contracted9_along_b_n_grad_xy_022_e23
-        grad_gelu_y_e23 += gelu_x_e12 * contracted9_along_b_n_grad_xy_222_e13
-        grad_gelu_y_e23 += gelu_x_e2 * contracted10_along_b_n_grad_xy_112_e3
-        grad_gelu_y_e23 += -gelu_x_e13 * contracted9_along_b_n_grad_xy_222_e12
-        grad_gelu_y_e23 += -gelu_x_e3 * contracted10_along_b_n_grad_xy_112_e2
-        grad_gelu_y_e23 += -gelu_x_e123 * contracted10_along_b_n_grad_xy_312_e1
-        grad_gelu_y_e23 += -gelu_x_e23 * contracted11_along_b_n_grad_xy_202_e
-        grad_gelu_y_e13 = gelu_x_e * contracted9_along_b_n_grad_xy_022_e13
-        grad_gelu_y_e13 += gelu_x_e23 * contracted9_along_b_n_grad_xy_222_e12
-        grad_gelu_y_e13 += gelu_x_e1 * contracted10_along_b_n_grad_xy_112_e3
-        grad_gelu_y_e13 += gelu_x_e123 * contracted10_along_b_n_grad_xy_312_e2
-        grad_gelu_y_e13 += -gelu_x_e2 * contracted8_along_b_n_grad_xy_132_e123
-        grad_gelu_y_e13 += -gelu_x_e12 * contracted9_along_b_n_grad_xy_222_e23
-        grad_gelu_y_e13 += -gelu_x_e3 * contracted10_along_b_n_grad_xy_112_e1
-        grad_gelu_y_e13 += -gelu_x_e13 * contracted11_along_b_n_grad_xy_202_e
-        grad_gelu_y_e12 = gelu_x_e3 * contracted8_along_b_n_grad_xy_132_e123
-        grad_gelu_y_e12 += gelu_x_e13 * contracted9_along_b_n_grad_xy_222_e23
-        grad_gelu_y_e12 += gelu_x_e * contracted9_along_b_n_grad_xy_022_e12
-        grad_gelu_y_e12 += gelu_x_e1 * contracted10_along_b_n_grad_xy_112_e2
-        grad_gelu_y_e12 += -gelu_x_e23 * contracted9_along_b_n_grad_xy_222_e13
-        grad_gelu_y_e12 += -gelu_x_e123 * contracted10_along_b_n_grad_xy_312_e3
-        grad_gelu_y_e12 += -gelu_x_e2 * contracted10_along_b_n_grad_xy_112_e1
-        grad_gelu_y_e12 += -gelu_x_e12 * contracted11_along_b_n_grad_xy_202_e
-        grad_gelu_y_e3 = gelu_x_e12 * contracted8_along_b_n_grad_xy_231_e123
-        grad_gelu_y_e3 += gelu_x_e2 * contracted9_along_b_n_grad_xy_121_e23
-        grad_gelu_y_e3 += gelu_x_e1 * contracted9_along_b_n_grad_xy_121_e13
-        grad_gelu_y_e3 += gelu_x_e123 * contracted9_along_b_n_grad_xy_321_e12
-        grad_gelu_y_e3 += gelu_x_e * contracted10_along_b_n_grad_xy_011_e3
-        grad_gelu_y_e3 += gelu_x_e23 * contracted10_along_b_n_grad_xy_211_e2
-        grad_gelu_y_e3 += gelu_x_e13 * contracted10_along_b_n_grad_xy_211_e1
-        grad_gelu_y_e3 += gelu_x_e3 * contracted11_along_b_n_grad_xy_101_e
-        grad_gelu_y_e2 = gelu_x_e1 * contracted9_along_b_n_grad_xy_121_e12
-        grad_gelu_y_e2 += gelu_x_e * contracted10_along_b_n_grad_xy_011_e2
-        grad_gelu_y_e2 += gelu_x_e12 * contracted10_along_b_n_grad_xy_211_e1
-        grad_gelu_y_e2 += gelu_x_e2 * contracted11_along_b_n_grad_xy_101_e
-        grad_gelu_y_e2 += -gelu_x_e13 * contracted8_along_b_n_grad_xy_231_e123
-        grad_gelu_y_e2 += -gelu_x_e3 * contracted9_along_b_n_grad_xy_121_e23
-        grad_gelu_y_e2 += -gelu_x_e123 * contracted9_along_b_n_grad_xy_321_e13
-        grad_gelu_y_e2 += -gelu_x_e23 * contracted10_along_b_n_grad_xy_211_e3
-        grad_gelu_y_e1 = gelu_x_e23 * contracted8_along_b_n_grad_xy_231_e123
-        grad_gelu_y_e1 += gelu_x_e123 * contracted9_along_b_n_grad_xy_321_e23
-        grad_gelu_y_e1 += gelu_x_e * contracted10_along_b_n_grad_xy_011_e1
-        grad_gelu_y_e1 += gelu_x_e1 * contracted11_along_b_n_grad_xy_101_e
-        grad_gelu_y_e1 += -gelu_x_e3 * contracted9_along_b_n_grad_xy_121_e13
-        grad_gelu_y_e1 += -gelu_x_e2 * contracted9_along_b_n_grad_xy_121_e12
-        grad_gelu_y_e1 += -gelu_x_e13 * contracted10_along_b_n_grad_xy_211_e3
-        grad_gelu_y_e1 += -gelu_x_e12 * contracted10_along_b_n_grad_xy_211_e2
+        grad_gelu_y_e = gelu_x_e123 * contracted4_grad_xy_330_e123 + gelu_x_e23 * contracted5_grad_xy_220_e23
+        grad_gelu_y_e += gelu_x_e13 * contracted5_grad_xy_220_e13 + gelu_x_e12 * contracted5_grad_xy_220_e12
+        grad_gelu_y_e += gelu_x_e3 * contracted6_grad_xy_110_e3 + gelu_x_e2 * contracted6_grad_xy_110_e2
+        grad_gelu_y_e += gelu_x_e1 * contracted6_grad_xy_110_e1 + gelu_x_e * contracted7_grad_xy_000_e
+        grad_gelu_y_e123 = gelu_x_e * contracted4_grad_xy_033_e123 + gelu_x_e1 * contracted5_grad_xy_123_e23
+        grad_gelu_y_e123 += gelu_x_e3 * contracted5_grad_xy_123_e12 + gelu_x_e13 * contracted6_grad_xy_213_e2
+        grad_gelu_y_e123 += -gelu_x_e2 * contracted5_grad_xy_123_e13 - gelu_x_e12 * contracted6_grad_xy_213_e3
+        grad_gelu_y_e123 += -gelu_x_e23 * contracted6_grad_xy_213_e1 - gelu_x_e123 * contracted7_grad_xy_303_e
+        grad_gelu_y_e23 = gelu_x_e1 * contracted4_grad_xy_132_e123 + gelu_x_e * contracted5_grad_xy_022_e23
+        grad_gelu_y_e23 += gelu_x_e12 * contracted5_grad_xy_222_e13 + gelu_x_e2 * contracted6_grad_xy_112_e3
+        grad_gelu_y_e23 += -gelu_x_e13 * contracted5_grad_xy_222_e12 - gelu_x_e3 * contracted6_grad_xy_112_e2
+        grad_gelu_y_e23 += -gelu_x_e123 * contracted6_grad_xy_312_e1 - gelu_x_e23 * contracted7_grad_xy_202_e
+        grad_gelu_y_e13 = gelu_x_e * contracted5_grad_xy_022_e13 + gelu_x_e23 * contracted5_grad_xy_222_e12
+        grad_gelu_y_e13 += gelu_x_e1 * contracted6_grad_xy_112_e3 + gelu_x_e123 * contracted6_grad_xy_312_e2
+        grad_gelu_y_e13 += -gelu_x_e2 * contracted4_grad_xy_132_e123 - gelu_x_e12 * contracted5_grad_xy_222_e23
+        grad_gelu_y_e13 += -gelu_x_e3 * contracted6_grad_xy_112_e1 - gelu_x_e13 * contracted7_grad_xy_202_e
+        grad_gelu_y_e12 = gelu_x_e3 * contracted4_grad_xy_132_e123 + gelu_x_e13 * contracted5_grad_xy_222_e23
+        grad_gelu_y_e12 += gelu_x_e * contracted5_grad_xy_022_e12 + gelu_x_e1 * contracted6_grad_xy_112_e2
+        grad_gelu_y_e12 += -gelu_x_e23 * contracted5_grad_xy_222_e13 - gelu_x_e123 * contracted6_grad_xy_312_e3
+        grad_gelu_y_e12 += -gelu_x_e2 * contracted6_grad_xy_112_e1 - gelu_x_e12 * contracted7_grad_xy_202_e
+        grad_gelu_y_e3 = gelu_x_e12 * contracted4_grad_xy_231_e123 + gelu_x_e2 * contracted5_grad_xy_121_e23
+        grad_gelu_y_e3 += gelu_x_e1 * contracted5_grad_xy_121_e13 + gelu_x_e123 * contracted5_grad_xy_321_e12
+        grad_gelu_y_e3 += gelu_x_e * contracted6_grad_xy_011_e3 + gelu_x_e23 * contracted6_grad_xy_211_e2
+        grad_gelu_y_e3 += gelu_x_e13 * contracted6_grad_xy_211_e1 + gelu_x_e3 * contracted7_grad_xy_101_e
+        grad_gelu_y_e2 = gelu_x_e1 * contracted5_grad_xy_121_e12 + gelu_x_e * contracted6_grad_xy_011_e2
+        grad_gelu_y_e2 += gelu_x_e12 * contracted6_grad_xy_211_e1 + gelu_x_e2 * contracted7_grad_xy_101_e
+        grad_gelu_y_e2 += -gelu_x_e13 * contracted4_grad_xy_231_e123 - gelu_x_e3 * contracted5_grad_xy_121_e23
+        grad_gelu_y_e2 += -gelu_x_e123 * contracted5_grad_xy_321_e13 - gelu_x_e23 * contracted6_grad_xy_211_e3
+        grad_gelu_y_e1 = gelu_x_e23 * contracted4_grad_xy_231_e123 + gelu_x_e123 * contracted5_grad_xy_321_e23
+        grad_gelu_y_e1 += gelu_x_e * contracted6_grad_xy_011_e1 + gelu_x_e1 * contracted7_grad_xy_101_e
+        grad_gelu_y_e1 += -gelu_x_e3 * contracted5_grad_xy_121_e13 - gelu_x_e2 * contracted5_grad_xy_121_e12
+        grad_gelu_y_e1 += -gelu_x_e13 * contracted6_grad_xy_211_e3 - gelu_x_e12 * contracted6_grad_xy_211_e2
         grad_gate_y = y_e123 * grad_gelu_y_e123 + y_e23 * grad_gelu_y_e23 + y_e13 * grad_gelu_y_e13
         grad_gate_y += y_e12 * grad_gelu_y_e12 + y_e3 * grad_gelu_y_e3 + y_e2 * grad_gelu_y_e2
         grad_gate_y += y_e1 * grad_gelu_y_e1 + y_e * grad_gelu_y_e
@@ -16485,63 +16601,82 @@ def _fc_layer_without_normalize_1_kernel(
     operand7_ptr,
     N,
     M,
+    N_INNERMOST: tl.constexpr,
     ROWS: tl.constexpr,
     BLOCK: tl.constexpr,
     REAL: tl.constexpr,
 ):
     # stores factors of matrix products, in the order in which these read them
+    # turns its tiles for products in tf32, which are faster with n innermost
     NM = tl.cast(N, tl.int64) * M
+    operand1_n = 1 if N_INNERMOST else M
+    operand1_m = tl.cast(N, tl.int64) * 4 if N_INNERMOST else 1
+    operand1_N = tl.cast(N, tl.int64) * operand1_n
+    operand3_n = 1 if N_INNERMOST else M
+    operand3_m = tl.cast(N, tl.int64) * 6 if N_INNERMOST else 1
+    operand3_N = tl.cast(N, tl.int64) * operand3_n
+    operand5_n = 1 if N_INNERMOST else M
+    operand5_m = tl.cast(N, tl.int64) * 6 if N_INNERMOST else 1
+    operand5_N = tl.cast(N, tl.int64) * operand5_n
+    operand7_n = 1 if N_INNERMOST else M
+    operand7_m = tl.cast(N, tl.int64) * 4 if N_INNERMOST else 1
+    operand7_N = tl.cast(N, tl.int64) * operand7_n
 
-    start = tl.program_id(0).to(tl.int64) * BLOCK
-    tile = tl.arange(0, BLOCK)
-    mask = tile < tl.cast(N, tl.int64) * M - start
-    gp_weight_row = gp_weight_ptr + start
-    operand1_row = operand1_ptr + start
-    operand3_row = operand3_ptr + start
-    operand5_row = operand5_ptr + start
-    operand7_row = operand7_ptr + start
+    m = _tile(tl.program_id(1) * BLOCK, ROWS, BLOCK)
+    r = _down(ROWS)
+    at = r * M + m
+    tile_mask = m < M
 
-    gp_weight_000 = tl.load(gp_weight_row + tile, mask=mask, other=0.0).to(REAL)
-    gp_weight_011 = tl.load(gp_weight_row + NM + tile, mask=mask, other=0.0).to(REAL)
-    gp_weight_022 = tl.load(gp_weight_row + 2 * NM + tile, mask=mask, other=0.0).to(REAL)
-    gp_weight_033 = tl.load(gp_weight_row + 3 * NM + tile, mask=mask, other=0.0).to(REAL)
-    gp_weight_101 = tl.load(gp_weight_row + 4 * NM + tile, mask=mask, other=0.0).to(REAL)
-    gp_weight_110 = tl.load(gp_weight_row + 5 * NM + tile, mask=mask, other=0.0).to(REAL)
-    gp_weight_112 = tl.load(gp_weight_row + 6 * NM + tile, mask=mask, other=0.0).to(REAL)
-    gp_weight_121 = tl.load(gp_weight_row + 7 * NM + tile, mask=mask, other=0.0).to(REAL)
-    gp_weight_123 = tl.load(gp_weight_row + 8 * NM + tile, mask=mask, other=0.0).to(REAL)
-    gp_weight_132 = tl.load(gp_weight_row + 9 * NM + tile, mask=mask, other=0.0).to(REAL)
-    gp_weight_202 = tl.load(gp_weight_row + 10 * NM + tile, mask=mask, other=0.0).to(REAL)
-    gp_weight_211 = tl.load(gp_weight_row + 11 * NM + tile, mask=mask, other=0.0).to(REAL)
-    gp_weight_213 = tl.load(gp_weight_row + 12 * NM + tile, mask=mask, other=0.0).to(REAL)
-    gp_weight_220 = tl.load(gp_weight_row + 13 * NM + tile, mask=mask, other=0.0).to(REAL)
-    gp_weight_222 = tl.load(gp_weight_row + 14 * NM + tile, mask=mask, other=0.0).to(REAL)
-    gp_weight_231 = tl.load(gp_weight_row + 15 * NM + tile, mask=mask, other=0.0).to(REAL)
-    gp_weight_303 = tl.load(gp_weight_row + 16 * NM + tile, mask=mask, other=0.0).to(REAL)
-    gp_weight_312 = tl.load(gp_weight_row + 17 * NM + tile, mask=mask, other=0.0).to(REAL)
-    gp_weight_321 = tl.load(gp_weight_row + 18 * NM + tile, mask=mask, other=0.0).to(REAL)
-    gp_weight_330 = tl.load(gp_weight_row + 19 * NM + tile, mask=mask, other=0.0).to(REAL)
+    n = tl.program_id(0).to(tl.int64) * ROWS
+    row_mask = n + r < N
+    mask = tile_mask if ROWS == 1 else tile_mask & row_mask
+    gp_weight_row = gp_weight_ptr + n * M
+    operand1_row = operand1_ptr + n * operand1_n
+    operand3_row = operand3_ptr + n * operand3_n
+    operand5_row = operand5_ptr + n * operand5_n
+    operand7_row = operand7_ptr + n * operand7_n
 
-    tl.store(operand1_row + tile, gp_weight_000, mask=mask)
-    tl.store(operand1_row + NM + tile, gp_weight_101, mask=mask)
-    tl.store(operand1_row + 2 * NM + tile, gp_weight_202, mask=mask)
-    tl.store(operand1_row + 3 * NM + tile, gp_weight_303, mask=mask)
-    tl.store(operand3_row + tile, gp_weight_011, mask=mask)
-    tl.store(operand3_row + NM + tile, gp_weight_110, mask=mask)
-    tl.store(operand3_row + 2 * NM + tile, gp_weight_112, mask=mask)
-    tl.store(operand3_row + 3 * NM + tile, gp_weight_211, mask=mask)
-    tl.store(operand3_row + 4 * NM + tile, gp_weight_213, mask=mask)
-    tl.store(operand3_row + 5 * NM + tile, gp_weight_312, mask=mask)
-    tl.store(operand5_row + tile, gp_weight_022, mask=mask)
-    tl.store(operand5_row + NM + tile, gp_weight_121, mask=mask)
-    tl.store(operand5_row + 2 * NM + tile, gp_weight_123, mask=mask)
-    tl.store(operand5_row + 3 * NM + tile, gp_weight_220, mask=mask)
-    tl.store(operand5_row + 4 * NM + tile, gp_weight_222, mask=mask)
-    tl.store(operand5_row + 5 * NM + tile, gp_weight_321, mask=mask)
-    tl.store(operand7_row + tile, gp_weight_033, mask=mask)
-    tl.store(operand7_row + NM + tile, gp_weight_132, mask=mask)
-    tl.store(operand7_row + 2 * NM + tile, gp_weight_231, mask=mask)
-    tl.store(operand7_row + 3 * NM + tile, gp_weight_330, mask=mask)
+    gp_weight_000 = tl.load(gp_weight_row + at, mask=mask, other=0.0).to(REAL)
+    gp_weight_011 = tl.load(gp_weight_row + NM + at, mask=mask, other=0.0).to(REAL)
+    gp_weight_022 = tl.load(gp_weight_row + 2 * NM + at, mask=mask, other=0.0).to(REAL)
+    gp_weight_033 = tl.load(gp_weight_row + 3 * NM + at, mask=mask, other=0.0).to(REAL)
+    gp_weight_101 = tl.load(gp_weight_row + 4 * NM + at, mask=mask, other=0.0).to(REAL)
+    gp_weight_110 = tl.load(gp_weight_row + 5 * NM + at, mask=mask, other=0.0).to(REAL)
+    gp_weight_112 = tl.load(gp_weight_row + 6 * NM + at, mask=mask, other=0.0).to(REAL)
+    gp_weight_121 = tl.load(gp_weight_row + 7 * NM + at, mask=mask, other=0.0).to(REAL)
+    gp_weight_123 = tl.load(gp_weight_row + 8 * NM + at, mask=mask, other=0.0).to(REAL)
+    gp_weight_132 = tl.load(gp_weight_row + 9 * NM + at, mask=mask, other=0.0).to(REAL)
+    gp_weight_202 = tl.load(gp_weight_row + 10 * NM + at, mask=mask, other=0.0).to(REAL)
+    gp_weight_211 = tl.load(gp_weight_row + 11 * NM + at, mask=mask, other=0.0).to(REAL)
+    gp_weight_213 = tl.load(gp_weight_row + 12 * NM + at, mask=mask, other=0.0).to(REAL)
+    gp_weight_220 = tl.load(gp_weight_row + 13 * NM + at, mask=mask, other=0.0).to(REAL)
+    gp_weight_222 = tl.load(gp_weight_row + 14 * NM + at, mask=mask, other=0.0).to(REAL)
+    gp_weight_231 = tl.load(gp_weight_row + 15 * NM + at, mask=mask, other=0.0).to(REAL)
+    gp_weight_303 = tl.load(gp_weight_row + 16 * NM + at, mask=mask, other=0.0).to(REAL)
+    gp_weight_312 = tl.load(gp_weight_row + 17 * NM + at, mask=mask, other=0.0).to(REAL)
+    gp_weight_321 = tl.load(gp_weight_row + 18 * NM + at, mask=mask, other=0.0).to(REAL)
+    gp_weight_330 = tl.load(gp_weight_row + 19 * NM + at, mask=mask, other=0.0).to(REAL)
+
+    tl.store(operand1_row + r * operand1_n + m * operand1_m, gp_weight_000, mask=mask)
+    tl.store(operand1_row + operand1_N + r * operand1_n + m * operand1_m, gp_weight_101, mask=mask)
+    tl.store(operand1_row + 2 * operand1_N + r * operand1_n + m * operand1_m, gp_weight_202, mask=mask)
+    tl.store(operand1_row + 3 * operand1_N + r * operand1_n + m * operand1_m, gp_weight_303, mask=mask)
+    tl.store(operand3_row + r * operand3_n + m * operand3_m, gp_weight_011, mask=mask)
+    tl.store(operand3_row + operand3_N + r * operand3_n + m * operand3_m, gp_weight_110, mask=mask)
+    tl.store(operand3_row + 2 * operand3_N + r * operand3_n + m * operand3_m, gp_weight_112, mask=mask)
+    tl.store(operand3_row + 3 * operand3_N + r * operand3_n + m * operand3_m, gp_weight_211, mask=mask)
+    tl.store(operand3_row + 4 * operand3_N + r * operand3_n + m * operand3_m, gp_weight_213, mask=mask)
+    tl.store(operand3_row + 5 * operand3_N + r * operand3_n + m * operand3_m, gp_weight_312, mask=mask)
+    tl.store(operand5_row + r * operand5_n + m * operand5_m, gp_weight_022, mask=mask)
+    tl.store(operand5_row + operand5_N + r * operand5_n + m * operand5_m, gp_weight_121, mask=mask)
+    tl.store(operand5_row + 2 * operand5_N + r * operand5_n + m * operand5_m, gp_weight_123, mask=mask)
+    tl.store(operand5_row + 3 * operand5_N + r * operand5_n + m * operand5_m, gp_weight_220, mask=mask)
+    tl.store(operand5_row + 4 * operand5_N + r * operand5_n + m * operand5_m, gp_weight_222, mask=mask)
+    tl.store(operand5_row + 5 * operand5_N + r * operand5_n + m * operand5_m, gp_weight_321, mask=mask)
+    tl.store(operand7_row + r * operand7_n + m * operand7_m, gp_weight_033, mask=mask)
+    tl.store(operand7_row + operand7_N + r * operand7_n + m * operand7_m, gp_weight_132, mask=mask)
+    tl.store(operand7_row + 2 * operand7_N + r * operand7_n + m * operand7_m, gp_weight_231, mask=mask)
+    tl.store(operand7_row + 3 * operand7_N + r * operand7_n + m * operand7_m, gp_weight_330, mask=mask)
 
 
 @triton.jit(do_not_specialize=["B"])
@@ -16558,12 +16693,28 @@ def _fc_layer_without_normalize_backward_kernel(
     operand3_ptr,
     B,
     N,
+    B_INNERMOST: tl.constexpr,
     ROWS: tl.constexpr,
     BLOCK: tl.constexpr,
     REAL: tl.constexpr,
 ):
     # stores factors of matrix products, in the order in which these read them
+    # turns its tiles for products in tf32, which are faster with b innermost
     BN = tl.cast(B, tl.int64) * N
+    operand_b = 1 if B_INNERMOST else 4 * N
+    operand_n = tl.cast(B, tl.int64) if B_INNERMOST else 1
+    operand_N = tl.cast(N, tl.int64) * operand_n
+    operand1_b = 1 if B_INNERMOST else 6 * N
+    operand1_n = tl.cast(B, tl.int64) * 3 if B_INNERMOST else 1
+    operand1_B = tl.cast(B, tl.int64) * operand1_b
+    operand1_N = tl.cast(N, tl.int64) * operand1_n
+    operand2_b = 1 if B_INNERMOST else 6 * N
+    operand2_n = tl.cast(B, tl.int64) * 3 if B_INNERMOST else 1
+    operand2_B = tl.cast(B, tl.int64) * operand2_b
+    operand2_N = tl.cast(N, tl.int64) * operand2_n
+    operand3_b = 1 if B_INNERMOST else 4 * N
+    operand3_n = tl.cast(B, tl.int64) if B_INNERMOST else 1
+    operand3_N = tl.cast(N, tl.int64) * operand3_n
 
     n = _tile(tl.program_id(1) * BLOCK, ROWS, BLOCK)
     r = _down(ROWS)
@@ -16586,10 +16737,10 @@ def _fc_layer_without_normalize_backward_kernel(
     saved_product1_row = saved_product1_ptr + b * N
     saved_product2_row = saved_product2_ptr + b * N
     saved_product3_row = saved_product3_ptr + b * N
-    operand_row = operand_ptr + b * 4 * N
-    operand1_row = operand1_ptr + b * 6 * N
-    operand2_row = operand2_ptr + b * 6 * N
-    operand3_row = operand3_ptr + b * 4 * N
+    operand_row = operand_ptr + b * operand_b
+    operand1_row = operand1_ptr + b * operand1_b
+    operand2_row = operand2_ptr + b * operand2_b
+    operand3_row = operand3_ptr + b * operand3_b
 
     x_e = tl.load(x_row + at, mask=mask, other=0.0).to(REAL)
     x_e1 = tl.load(x_row + BN + at, mask=mask, other=0.0).to(REAL)
@@ -16681,50 +16832,50 @@ def _fc_layer_without_normalize_backward_kernel(
     xy_231_e123 = gelu_x_e12 * gelu_y_e3 + gelu_x_e23 * gelu_y_e1 - gelu_x_e13 * gelu_y_e2
     xy_330_e123 = gelu_x_e123 * gelu_y_e
 
-    tl.store(operand_row + r * 4 * N + n, operand_0, mask=mask)
-    tl.store(operand_row + r * 4 * N + n + N, xy_000_e, mask=mask)
-    tl.store(operand_row + r * 4 * N + n + 2 * N, xy_101_e, mask=mask)
-    tl.store(operand_row + r * 4 * N + n + 3 * N, xy_202_e, mask=mask)
-    tl.store(operand1_row + r * 6 * N + n, xy_011_e1, mask=mask)
-    tl.store(operand1_row + N + r * 6 * N + n, xy_110_e1, mask=mask)
-    tl.store(operand1_row + 2 * N + r * 6 * N + n, xy_112_e1, mask=mask)
-    tl.store(operand1_row + 3 * N + r * 6 * N + n, xy_211_e1, mask=mask)
-    tl.store(operand1_row + 4 * N + r * 6 * N + n, operand1_4, mask=mask)
-    tl.store(operand1_row + 5 * N + r * 6 * N + n, operand1_5, mask=mask)
-    tl.store(operand1_row + 6 * BN + r * 6 * N + n, xy_011_e2, mask=mask)
-    tl.store(operand1_row + 6 * BN + N + r * 6 * N + n, xy_110_e2, mask=mask)
-    tl.store(operand1_row + 6 * BN + 2 * N + r * 6 * N + n, xy_112_e2, mask=mask)
-    tl.store(operand1_row + 6 * BN + 3 * N + r * 6 * N + n, xy_211_e2, mask=mask)
-    tl.store(operand1_row + 6 * BN + 4 * N + r * 6 * N + n, operand1_10, mask=mask)
-    tl.store(operand1_row + 6 * BN + 5 * N + r * 6 * N + n, operand1_11, mask=mask)
-    tl.store(operand1_row + 12 * BN + r * 6 * N + n, xy_011_e3, mask=mask)
-    tl.store(operand1_row + 12 * BN + N + r * 6 * N + n, xy_110_e3, mask=mask)
-    tl.store(operand1_row + 12 * BN + 2 * N + r * 6 * N + n, xy_112_e3, mask=mask)
-    tl.store(operand1_row + 12 * BN + 3 * N + r * 6 * N + n, xy_211_e3, mask=mask)
-    tl.store(operand1_row + 12 * BN + 4 * N + r * 6 * N + n, operand1_16, mask=mask)
-    tl.store(operand1_row + 12 * BN + 5 * N + r * 6 * N + n, operand1_17, mask=mask)
-    tl.store(operand2_row + r * 6 * N + n, xy_022_e12, mask=mask)
-    tl.store(operand2_row + N + r * 6 * N + n, xy_121_e12, mask=mask)
-    tl.store(operand2_row + 2 * N + r * 6 * N + n, xy_123_e12, mask=mask)
-    tl.store(operand2_row + 3 * N + r * 6 * N + n, xy_220_e12, mask=mask)
-    tl.store(operand2_row + 4 * N + r * 6 * N + n, xy_222_e12, mask=mask)
-    tl.store(operand2_row + 5 * N + r * 6 * N + n, xy_321_e12, mask=mask)
-    tl.store(operand2_row + 6 * BN + r * 6 * N + n, xy_022_e13, mask=mask)
-    tl.store(operand2_row + 6 * BN + N + r * 6 * N + n, xy_121_e13, mask=mask)
-    tl.store(operand2_row + 6 * BN + 2 * N + r * 6 * N + n, xy_123_e13, mask=mask)
-    tl.store(operand2_row + 6 * BN + 3 * N + r * 6 * N + n, xy_220_e13, mask=mask)
-    tl.store(operand2_row + 6 * BN + 4 * N + r * 6 * N + n, xy_222_e13, mask=mask)
-    tl.store(operand2_row + 6 * BN + 5 * N + r * 6 * N + n, xy_321_e13, mask=mask)
-    tl.store(operand2_row + 12 * BN + r * 6 * N + n, xy_022_e23, mask=mask)
-    tl.store(operand2_row + 12 * BN + N + r * 6 * N + n, xy_121_e23, mask=mask)
-    tl.store(operand2_row + 12 * BN + 2 * N + r * 6 * N + n, xy_123_e23, mask=mask)
-    tl.store(operand2_row + 12 * BN + 3 * N + r * 6 * N + n, xy_220_e23, mask=mask)
-    tl.store(operand2_row + 12 * BN + 4 * N + r * 6 * N + n, xy_222_e23, mask=mask)
-    tl.store(operand2_row + 12 * BN + 5 * N + r * 6 * N + n, xy_321_e23, mask=mask)
-    tl.store(operand3_row + r * 4 * N + n, xy_033_e123, mask=mask)
-    tl.store(operand3_row + r * 4 * N + n + N, xy_132_e123, mask=mask)
-    tl.store(operand3_row + r * 4 * N + n + 2 * N, xy_231_e123, mask=mask)
-    tl.store(operand3_row + r * 4 * N + n + 3 * N, xy_330_e123, mask=mask)
+    tl.store(operand_row + r * operand_b + n * operand_n, operand_0, mask=mask)
+    tl.store(operand_row + r * operand_b + n * operand_n + operand_N, xy_000_e, mask=mask)
+    tl.store(operand_row + r * operand_b + n * operand_n + 2 * operand_N, xy_101_e, mask=mask)
+    tl.store(operand_row + r * operand_b + n * operand_n + 3 * operand_N, xy_202_e, mask=mask)
+    tl.store(operand1_row + r * operand1_b + n * operand1_n, xy_011_e1, mask=mask)
+    tl.store(operand1_row + operand1_N + r * operand1_b + n * operand1_n, xy_110_e1, mask=mask)
+    tl.store(operand1_row + 2 * operand1_N + r * operand1_b + n * operand1_n, xy_112_e1, mask=mask)
+    tl.store(operand1_row + 3 * operand1_N + r * operand1_b + n * operand1_n, xy_211_e1, mask=mask)
+    tl.store(operand1_row + 4 * operand1_N + r * operand1_b + n * operand1_n, operand1_4, mask=mask)
+    tl.store(operand1_row + 5 * operand1_N + r * operand1_b + n * operand1_n, operand1_5, mask=mask)
+    tl.store(operand1_row + operand1_B + r * operand1_b + n * operand1_n, xy_011_e2, mask=mask)
+    tl.store(operand1_row + operand1_B + operand1_N + r * operand1_b + n * operand1_n, xy_110_e2, mask=mask)
+    tl.store(operand1_row + operand1_B + 2 * operand1_N + r * operand1_b + n * operand1_n, xy_112_e2, mask=mask)
+    tl.store(operand1_row + operand1_B + 3 * operand1_N + r * operand1_b + n * operand1_n, xy_211_e2, mask=mask)
+    tl.store(operand1_row + operand1_B + 4 * operand1_N + r * operand1_b + n * operand1_n, operand1_10, mask=mask)
+    tl.store(operand1_row + operand1_B + 5 * operand1_N + r * operand1_b + n * operand1_n, operand1_11, mask=mask)
+    tl.store(operand1_row + 2 * operand1_B + r * operand1_b + n * operand1_n, xy_011_e3, mask=mask)
+    tl.store(operand1_row + 2 * operand1_B + operand1_N + r * operand1_b + n * operand1_n, xy_110_e3, mask=mask)
+    tl.store(operand1_row + 2 * operand1_B + 2 * operand1_N + r * operand1_b + n * operand1_n, xy_112_e3, mask=mask)
+    tl.store(operand1_row + 2 * operand1_B + 3 * operand1_N + r * operand1_b + n * operand1_n, xy_211_e3, mask=mask)
+    tl.store(operand1_row + 2 * operand1_B + 4 * operand1_N + r * operand1_b + n * operand1_n, operand1_16, mask=mask)
+    tl.store(operand1_row + 2 * operand1_B + 5 * operand1_N + r * operand1_b + n * operand1_n, operand1_17, mask=mask)
+    tl.store(operand2_row + r * operand2_b + n * operand2_n, xy_022_e12, mask=mask)
+    tl.store(operand2_row + operand2_N + r * operand2_b + n * operand2_n, xy_121_e12, mask=mask)
+    tl.store(operand2_row + 2 * operand2_N + r * operand2_b + n * operand2_n, xy_123_e12, mask=mask)
+    tl.store(operand2_row + 3 * operand2_N + r * operand2_b + n * operand2_n, xy_220_e12, mask=mask)
+    tl.store(operand2_row + 4 * operand2_N + r * operand2_b + n * operand2_n, xy_222_e12, mask=mask)
+    tl.store(operand2_row + 5 * operand2_N + r * operand2_b + n * operand2_n, xy_321_e12, mask=mask)
+    tl.store(operand2_row + operand2_B + r * operand2_b + n * operand2_n, xy_022_e13, mask=mask)
+    tl.store(operand2_row + operand2_B + operand2_N + r * operand2_b + n * operand2_n, xy_121_e13, mask=mask)
+    tl.store(operand2_row + operand2_B + 2 * operand2_N + r * operand2_b + n * operand2_n, xy_123_e13, mask=mask)
+    tl.store(operand2_row + operand2_B + 3 * operand2_N + r * operand2_b + n * operand2_n, xy_220_e13, mask=mask)
+    tl.store(operand2_row + operand2_B + 4 * operand2_N + r * operand2_b + n * operand2_n, xy_222_e13, mask=mask)
+    tl.store(operand2_row + operand2_B + 5 * operand2_N + r * operand2_b + n * operand2_n, xy_321_e13, mask=mask)
+    tl.store(operand2_row + 2 * operand2_B + r * operand2_b + n * operand2_n, xy_022_e23, mask=mask)
+    tl.store(operand2_row + 2 * operand2_B + operand2_N + r * operand2_b + n * operand2_n, xy_121_e23, mask=mask)
+    tl.store(operand2_row + 2 * operand2_B + 2 * operand2_N + r * operand2_b + n * operand2_n, xy_123_e23, mask=mask)
+    tl.store(operand2_row + 2 * operand2_B + 3 * operand2_N + r * operand2_b + n * operand2_n, xy_220_e23, mask=mask)
+    tl.store(operand2_row + 2 * operand2_B + 4 * operand2_N + r * operand2_b + n * operand2_n, xy_222_e23, mask=mask)
+    tl.store(operand2_row + 2 * operand2_B + 5 * operand2_N + r * operand2_b + n * operand2_n, xy_321_e23, mask=mask)
+    tl.store(operand3_row + r * operand3_b + n * operand3_n, xy_033_e123, mask=mask)
+    tl.store(operand3_row + r * operand3_b + n * operand3_n + operand3_N, xy_132_e123, mask=mask)
+    tl.store(operand3_row + r * operand3_b + n * operand3_n + 2 * operand3_N, xy_231_e123, mask=mask)
+    tl.store(operand3_row + r * operand3_b + n * operand3_n + 3 * operand3_N, xy_330_e123, mask=mask)
 
 
 @triton.jit(do_not_specialize=["N"])
@@ -16807,10 +16958,6 @@ def _fc_layer_without_normalize_backward_2_kernel(
     operand5_ptr,
     operand6_ptr,
     operand7_ptr,
-    operand8_ptr,
-    operand9_ptr,
-    operand10_ptr,
-    operand11_ptr,
     N,
     M,
     ROWS: tl.constexpr,
@@ -16820,85 +16967,56 @@ def _fc_layer_without_normalize_backward_2_kernel(
     # stores factors of matrix products, in the order in which these read them
     NM = tl.cast(N, tl.int64) * M
 
-    m = _tile(tl.program_id(1) * BLOCK, ROWS, BLOCK)
-    r = _down(ROWS)
-    at = r * M + m
-    tile_mask = m < M
+    start = tl.program_id(0).to(tl.int64) * BLOCK
+    tile = tl.arange(0, BLOCK)
+    mask = tile < tl.cast(N, tl.int64) * M - start
+    gp_weight_row = gp_weight_ptr + start
+    operand4_row = operand4_ptr + start
+    operand5_row = operand5_ptr + start
+    operand6_row = operand6_ptr + start
+    operand7_row = operand7_ptr + start
 
-    n = tl.program_id(0).to(tl.int64) * ROWS
-    row_mask = n + r < N
-    mask = tile_mask if ROWS == 1 else tile_mask & row_mask
-    gp_weight_row = gp_weight_ptr + n * M
-    operand4_row = operand4_ptr + n * M
-    operand5_row = operand5_ptr + n * M
-    operand6_row = operand6_ptr + n * M
-    operand7_row = operand7_ptr + n * M
-    operand8_row = operand8_ptr + n
-    operand9_row = operand9_ptr + n
-    operand10_row = operand10_ptr + n
-    operand11_row = operand11_ptr + n
+    gp_weight_000 = tl.load(gp_weight_row + tile, mask=mask, other=0.0).to(REAL)
+    gp_weight_011 = tl.load(gp_weight_row + NM + tile, mask=mask, other=0.0).to(REAL)
+    gp_weight_022 = tl.load(gp_weight_row + 2 * NM + tile, mask=mask, other=0.0).to(REAL)
+    gp_weight_033 = tl.load(gp_weight_row + 3 * NM + tile, mask=mask, other=0.0).to(REAL)
+    gp_weight_101 = tl.load(gp_weight_row + 4 * NM + tile, mask=mask, other=0.0).to(REAL)
+    gp_weight_110 = tl.load(gp_weight_row + 5 * NM + tile, mask=mask, other=0.0).to(REAL)
+    gp_weight_112 = tl.load(gp_weight_row + 6 * NM + tile, mask=mask, other=0.0).to(REAL)
+    gp_weight_121 = tl.load(gp_weight_row + 7 * NM + tile, mask=mask, other=0.0).to(REAL)
+    gp_weight_123 = tl.load(gp_weight_row + 8 * NM + tile, mask=mask, other=0.0).to(REAL)
+    gp_weight_132 = tl.load(gp_weight_row + 9 * NM + tile, mask=mask, other=0.0).to(REAL)
+    gp_weight_202 = tl.load(gp_weight_row + 10 * NM + tile, mask=mask, other=0.0).to(REAL)
+    gp_weight_211 = tl.load(gp_weight_row + 11 * NM + tile, mask=mask, other=0.0).to(REAL)
+    gp_weight_213 = tl.load(gp_weight_row + 12 * NM + tile, mask=mask, other=0.0).to(REAL)
+    gp_weight_220 = tl.load(gp_weight_row + 13 * NM + tile, mask=mask, other=0.0).to(REAL)
+    gp_weight_222 = tl.load(gp_weight_row + 14 * NM + tile, mask=mask, other=0.0).to(REAL)
+    gp_weight_231 = tl.load(gp_weight_row + 15 * NM + tile, mask=mask, other=0.0).to(REAL)
+    gp_weight_303 = tl.load(gp_weight_row + 16 * NM + tile, mask=mask, other=0.0).to(REAL)
+    gp_weight_312 = tl.load(gp_weight_row + 17 * NM + tile, mask=mask, other=0.0).to(REAL)
+    gp_weight_321 = tl.load(gp_weight_row + 18 * NM + tile, mask=mask, other=0.0).to(REAL)
+    gp_weight_330 = tl.load(gp_weight_row + 19 * NM + tile, mask=mask, other=0.0).to(REAL)
 
-    gp_weight_000 = tl.load(gp_weight_row + at, mask=mask, other=0.0).to(REAL)
-    gp_weight_011 = tl.load(gp_weight_row + NM + at, mask=mask, other=0.0).to(REAL)
-    gp_weight_022 = tl.load(gp_weight_row + 2 * NM + at, mask=mask, other=0.0).to(REAL)
-    gp_weight_033 = tl.load(gp_weight_row + 3 * NM + at, mask=mask, other=0.0).to(REAL)
-    gp_weight_101 = tl.load(gp_weight_row + 4 * NM + at, mask=mask, other=0.0).to(REAL)
-    gp_weight_110 = tl.load(gp_weight_row + 5 * NM + at, mask=mask, other=0.0).to(REAL)
-    gp_weight_112 = tl.load(gp_weight_row + 6 * NM + at, mask=mask, other=0.0).to(REAL)
-    gp_weight_121 = tl.load(gp_weight_row + 7 * NM + at, mask=mask, other=0.0).to(REAL)
-    gp_weight_123 = tl.load(gp_weight_row + 8 * NM + at, mask=mask, other=0.0).to(REAL)
-    gp_weight_132 = tl.load(gp_weight_row + 9 * NM + at, mask=mask, other=0.0).to(REAL)
-    gp_weight_202 = tl.load(gp_weight_row + 10 * NM + at, mask=mask, other=0.0).to(REAL)
-    gp_weight_211 = tl.load(gp_weight_row + 11 * NM + at, mask=mask, other=0.0).to(REAL)
-    gp_weight_213 = tl.load(gp_weight_row + 12 * NM + at, mask=mask, other=0.0).to(REAL)
-    gp_weight_220 = tl.load(gp_weight_row + 13 * NM + at, mask=mask, other=0.0).to(REAL)
-    gp_weight_222 = tl.load(gp_weight_row + 14 * NM + at, mask=mask, other=0.0).to(REAL)
-    gp_weight_231 = tl.load(gp_weight_row + 15 * NM + at, mask=mask, other=0.0).to(REAL)
-    gp_weight_303 = tl.load(gp_weight_row + 16 * NM + at, mask=mask, other=0.0).to(REAL)
-    gp_weight_312 = tl.load(gp_weight_row + 17 * NM + at, mask=mask, other=0.0).to(REAL)
-    gp_weight_321 = tl.load(gp_weight_row + 18 * NM + at, mask=mask, other=0.0).to(REAL)
-    gp_weight_330 = tl.load(gp_weight_row + 19 * NM + at, mask=mask, other=0.0).to(REAL)
-
-    tl.store(operand4_row + at, gp_weight_033, mask=mask)
-    tl.store(operand4_row + NM + at, gp_weight_132, mask=mask)
-    tl.store(operand4_row + 2 * NM + at, gp_weight_231, mask=mask)
-    tl.store(operand4_row + 3 * NM + at, gp_weight_330, mask=mask)
-    tl.store(operand5_row + at, gp_weight_022, mask=mask)
-    tl.store(operand5_row + NM + at, gp_weight_121, mask=mask)
-    tl.store(operand5_row + 2 * NM + at, gp_weight_123, mask=mask)
-    tl.store(operand5_row + 3 * NM + at, gp_weight_220, mask=mask)
-    tl.store(operand5_row + 4 * NM + at, gp_weight_222, mask=mask)
-    tl.store(operand5_row + 5 * NM + at, gp_weight_321, mask=mask)
-    tl.store(operand6_row + at, gp_weight_011, mask=mask)
-    tl.store(operand6_row + NM + at, gp_weight_110, mask=mask)
-    tl.store(operand6_row + 2 * NM + at, gp_weight_112, mask=mask)
-    tl.store(operand6_row + 3 * NM + at, gp_weight_211, mask=mask)
-    tl.store(operand6_row + 4 * NM + at, gp_weight_213, mask=mask)
-    tl.store(operand6_row + 5 * NM + at, gp_weight_312, mask=mask)
-    tl.store(operand7_row + at, gp_weight_000, mask=mask)
-    tl.store(operand7_row + NM + at, gp_weight_101, mask=mask)
-    tl.store(operand7_row + 2 * NM + at, gp_weight_202, mask=mask)
-    tl.store(operand7_row + 3 * NM + at, gp_weight_303, mask=mask)
-    tl.store(operand8_row + r + m * 4 * N, gp_weight_033, mask=mask)
-    tl.store(operand8_row + r + m * 4 * N + N, gp_weight_132, mask=mask)
-    tl.store(operand8_row + r + m * 4 * N + 2 * N, gp_weight_231, mask=mask)
-    tl.store(operand8_row + r + m * 4 * N + 3 * N, gp_weight_330, mask=mask)
-    tl.store(operand9_row + r + m * 6 * N, gp_weight_022, mask=mask)
-    tl.store(operand9_row + r + m * 6 * N + N, gp_weight_121, mask=mask)
-    tl.store(operand9_row + r + m * 6 * N + 2 * N, gp_weight_123, mask=mask)
-    tl.store(operand9_row + r + m * 6 * N + 3 * N, gp_weight_220, mask=mask)
-    tl.store(operand9_row + r + m * 6 * N + 4 * N, gp_weight_222, mask=mask)
-    tl.store(operand9_row + r + m * 6 * N + 5 * N, gp_weight_321, mask=mask)
-    tl.store(operand10_row + r + m * 6 * N, gp_weight_011, mask=mask)
-    tl.store(operand10_row + r + m * 6 * N + N, gp_weight_110, mask=mask)
-    tl.store(operand10_row + r + m * 6 * N + 2 * N, gp_weight_112, mask=mask)
-    tl.store(operand10_row + r + m * 6 * N + 3 * N, gp_weight_211, mask=mask)
-    tl.store(operand10_row + r + m * 6 * N + 4 * N, gp_weight_213, mask=mask)
-    tl.store(operand10_row + r + m * 6 * N + 5 * N, gp_weight_312, mask=mask)
-    tl.store(operand11_row + r + m * 4 * N, gp_weight_000, mask=mask)
-    tl.store(operand11_row + r + m * 4 * N + N, gp_weight_101, mask=mask)
-    tl.store(operand11_row + r + m * 4 * N + 2 * N, gp_weight_202, mask=mask)
-    tl.store(operand11_row + r + m * 4 * N + 3 * N, gp_weight_303, mask=mask)
+    tl.store(operand4_row + tile, gp_weight_033, mask=mask)
+    tl.store(operand4_row + NM + tile, gp_weight_132, mask=mask)
+    tl.store(operand4_row + 2 * NM + tile, gp_weight_231, mask=mask)
+    tl.store(operand4_row + 3 * NM + tile, gp_weight_330, mask=mask)
+    tl.store(operand5_row + tile, gp_weight_022, mask=mask)
+    tl.store(operand5_row + NM + tile, gp_weight_121, mask=mask)
+    tl.store(operand5_row + 2 * NM + tile, gp_weight_123, mask=mask)
+    tl.store(operand5_row + 3 * NM + tile, gp_weight_220, mask=mask)
+    tl.store(operand5_row + 4 * NM + tile, gp_weight_222, mask=mask)
+    tl.store(operand5_row + 5 * NM + tile, gp_weight_321, mask=mask)
+    tl.store(operand6_row + tile, gp_weight_011, mask=mask)
+    tl.store(operand6_row + NM + tile, gp_weight_110, mask=mask)
+    tl.store(operand6_row + 2 * NM + tile, gp_weight_112, mask=mask)
+    tl.store(operand6_row + 3 * NM + tile, gp_weight_211, mask=mask)
+    tl.store(operand6_row + 4 * NM + tile, gp_weight_213, mask=mask)
+    tl.store(operand6_row + 5 * NM + tile, gp_weight_312, mask=mask)
+    tl.store(operand7_row + tile, gp_weight_000, mask=mask)
+    tl.store(operand7_row + NM + tile, gp_weight_101, mask=mask)
+    tl.store(operand7_row + 2 * NM + tile, gp_weight_202, mask=mask)
+    tl.store(operand7_row + 3 * NM + tile, gp_weight_303, mask=mask)
 
 
 @triton.jit(do_not_specialize=["B"])
@@ -16913,15 +17031,10 @@ def _fc_layer_without_normalize_backward_3_kernel(
     contracted5_ptr,
     contracted6_ptr,
     contracted7_ptr,
-    contracted8_along_b_n_ptr,
-    contracted9_along_b_n_ptr,
-    contracted10_along_b_n_ptr,
-    contracted11_along_b_n_ptr,
-    operand12_ptr,
-    operand13_ptr,
-    operand14_ptr,
-    operand15_ptr,
-    operand16_ptr,
+    operand8_ptr,
+    operand9_ptr,
+    operand10_ptr,
+    operand11_ptr,
     B,
     N,
     ROWS: tl.constexpr,
@@ -16956,15 +17069,10 @@ def _fc_layer_without_normalize_backward_3_kernel(
     contracted5_row = contracted5_ptr + b * 6 * N
     contracted6_row = contracted6_ptr + b * 6 * N
     contracted7_row = contracted7_ptr + b * 4 * N
-    contracted8_along_b_n_row = contracted8_along_b_n_ptr + b * 4 * N
-    contracted9_along_b_n_row = contracted9_along_b_n_ptr + b * 6 * N
-    contracted10_along_b_n_row = contracted10_along_b_n_ptr + b * 6 * N
-    contracted11_along_b_n_row = contracted11_along_b_n_ptr + b * 4 * N
-    operand12_row = operand12_ptr + b * N
-    operand13_row = operand13_ptr + b * N
-    operand14_row = operand14_ptr + b * N
-    operand15_row = operand15_ptr + b * N
-    operand16_row = operand16_ptr + b * N
+    operand8_row = operand8_ptr + b * N
+    operand9_row = operand9_ptr + b * N
+    operand10_row = operand10_ptr + b * N
+    operand11_row = operand11_ptr + b * N
 
     x_e = tl.load(x_row + at, mask=mask, other=0.0).to(REAL)
     x_e1 = tl.load(x_row + BN + at, mask=mask, other=0.0).to(REAL)
@@ -17058,138 +17166,6 @@ def _fc_layer_without_normalize_backward_3_kernel(
     contracted7_grad_xy_101_e = tl.load(contracted7_row + r * 4 * N + n + N, mask=mask, other=0.0).to(REAL)
     contracted7_grad_xy_202_e = tl.load(contracted7_row + r * 4 * N + n + 2 * N, mask=mask, other=0.0).to(REAL)
     contracted7_grad_xy_303_e = tl.load(contracted7_row + r * 4 * N + n + 3 * N, mask=mask, other=0.0).to(REAL)
-    contracted8_along_b_n_grad_xy_033_e123 = tl.load(
-        contracted8_along_b_n_row + r * 4 * N + n, mask=mask, other=0.0
-    ).to(REAL)
-    contracted8_along_b_n_grad_xy_132_e123 = tl.load(
-        contracted8_along_b_n_row + r * 4 * N + n + N, mask=mask, other=0.0
-    ).to(REAL)
-    contracted8_along_b_n_grad_xy_231_e123 = tl.load(
-        contracted8_along_b_n_row + r * 4 * N + n + 2 * N, mask=mask, other=0.0
-    ).to(REAL)
-    contracted8_along_b_n_grad_xy_330_e123 = tl.load(
-        contracted8_along_b_n_row + r * 4 * N + n + 3 * N, mask=mask, other=0.0
-    ).to(REAL)
-    contracted9_along_b_n_grad_xy_022_e12 = tl.load(contracted9_along_b_n_row + r * 6 * N + n, mask=mask, other=0.0).to(
-        REAL
-    )
-    contracted9_along_b_n_grad_xy_121_e12 = tl.load(
-        contracted9_along_b_n_row + N + r * 6 * N + n, mask=mask, other=0.0
-    ).to(REAL)
-    contracted9_along_b_n_grad_xy_123_e12 = tl.load(
-        contracted9_along_b_n_row + 2 * N + r * 6 * N + n, mask=mask, other=0.0
-    ).to(REAL)
-    contracted9_along_b_n_grad_xy_220_e12 = tl.load(
-        contracted9_along_b_n_row + 3 * N + r * 6 * N + n, mask=mask, other=0.0
-    ).to(REAL)
-    contracted9_along_b_n_grad_xy_222_e12 = tl.load(
-        contracted9_along_b_n_row + 4 * N + r * 6 * N + n, mask=mask, other=0.0
-    ).to(REAL)
-    contracted9_along_b_n_grad_xy_321_e12 = tl.load(
-        contracted9_along_b_n_row + 5 * N + r * 6 * N + n, mask=mask, other=0.0
-    ).to(REAL)
-    contracted9_along_b_n_grad_xy_022_e13 = tl.load(
-        contracted9_along_b_n_row + 6 * BN + r * 6 * N + n, mask=mask, other=0.0
-    ).to(REAL)
-    contracted9_along_b_n_grad_xy_121_e13 = tl.load(
-        contracted9_along_b_n_row + 6 * BN + N + r * 6 * N + n, mask=mask, other=0.0
-    ).to(REAL)
-    contracted9_along_b_n_grad_xy_123_e13 = tl.load(
-        contracted9_along_b_n_row + 6 * BN + 2 * N + r * 6 * N + n, mask=mask, other=0.0
-    ).to(REAL)
-    contracted9_along_b_n_grad_xy_220_e13 = tl.load(
-        contracted9_along_b_n_row + 6 * BN + 3 * N + r * 6 * N + n, mask=mask, other=0.0
-    ).to(REAL)
-    contracted9_along_b_n_grad_xy_222_e13 = tl.load(
-        contracted9_along_b_n_row + 6 * BN + 4 * N + r * 6 * N + n, mask=mask, other=0.0
-    ).to(REAL)
-    contracted9_along_b_n_grad_xy_321_e13 = tl.load(
-        contracted9_along_b_n_row + 6 * BN + 5 * N + r * 6 * N + n, mask=mask, other=0.0
-    ).to(REAL)
-    contracted9_along_b_n_grad_xy_022_e23 = tl.load(
-        contracted9_along_b_n_row + 12 * BN + r * 6 * N + n, mask=mask, other=0.0
-    ).to(REAL)
-    contracted9_along_b_n_grad_xy_121_e23 = tl.load(
-        contracted9_along_b_n_row + 12 * BN + N + r * 6 * N + n, mask=mask, other=0.0
-    ).to(REAL)
-    contracted9_along_b_n_grad_xy_123_e23 = tl.load(
-        contracted9_along_b_n_row + 12 * BN + 2 * N + r * 6 * N + n, mask=mask, other=0.0
-    ).to(REAL)
-    contracted9_along_b_n_grad_xy_220_e23 = tl.load(
-        contracted9_along_b_n_row + 12 * BN + 3 * N + r * 6 * N + n, mask=mask, other=0.0
-    ).to(REAL)
-    contracted9_along_b_n_grad_xy_222_e23 = tl.load(
-        contracted9_along_b_n_row + 12 * BN + 4 * N + r * 6 * N + n, mask=mask, other=0.0
-    ).to(REAL)
-    contracted9_along_b_n_grad_xy_321_e23 = tl.load(
-        contracted9_along_b_n_row + 12 * BN + 5 * N + r * 6 * N + n, mask=mask, other=0.0
-    ).to(REAL)
-    contracted10_along_b_n_grad_xy_011_e1 = tl.load(
-        contracted10_along_b_n_row + r * 6 * N + n, mask=mask, other=0.0
-    ).to(REAL)
-    contracted10_along_b_n_grad_xy_110_e1 = tl.load(
-        contracted10_along_b_n_row + N + r * 6 * N + n, mask=mask, other=0.0
-    ).to(REAL)
-    contracted10_along_b_n_grad_xy_112_e1 = tl.load(
-        contracted10_along_b_n_row + 2 * N + r * 6 * N + n, mask=mask, other=0.0
-    ).to(REAL)
-    contracted10_along_b_n_grad_xy_211_e1 = tl.load(
-        contracted10_along_b_n_row + 3 * N + r * 6 * N + n, mask=mask, other=0.0
-    ).to(REAL)
-    contracted10_along_b_n_grad_xy_213_e1 = tl.load(
-        contracted10_along_b_n_row + 4 * N + r * 6 * N + n, mask=mask, other=0.0
-    ).to(REAL)
-    contracted10_along_b_n_grad_xy_312_e1 = tl.load(
-        contracted10_along_b_n_row + 5 * N + r * 6 * N + n, mask=mask, other=0.0
-    ).to(REAL)
-    contracted10_along_b_n_grad_xy_011_e2 = tl.load(
-        contracted10_along_b_n_row + 6 * BN + r * 6 * N + n, mask=mask, other=0.0
-    ).to(REAL)
-    contracted10_along_b_n_grad_xy_110_e2 = tl.load(
-        contracted10_along_b_n_row + 6 * BN + N + r * 6 * N + n, mask=mask, other=0.0
-    ).to(REAL)
-    contracted10_along_b_n_grad_xy_112_e2 = tl.load(
-        contracted10_along_b_n_row + 6 * BN + 2 * N + r * 6 * N + n, mask=mask, other=0.0
-    ).to(REAL)
-    contracted10_along_b_n_grad_xy_211_e2 = tl.load(
-        contracted10_along_b_n_row + 6 * BN + 3 * N + r * 6 * N + n, mask=mask, other=0.0
-    ).to(REAL)
-    contracted10_along_b_n_grad_xy_213_e2 = tl.load(
-        contracted10_along_b_n_row + 6 * BN + 4 * N + r * 6 * N + n, mask=mask, other=0.0
-    ).to(REAL)
-    contracted10_along_b_n_grad_xy_312_e2 = tl.load(
-        contracted10_along_b_n_row + 6 * BN + 5 * N + r * 6 * N + n, mask=mask, other=0.0
-    ).to(REAL)
-    contracted10_along_b_n_grad_xy_011_e3 = tl.load(
-        contracted10_along_b_n_row + 12 * BN + r * 6 * N + n, mask=mask, other=0.0
-    ).to(REAL)
-    contracted10_along_b_n_grad_xy_110_e3 = tl.load(
-        contracted10_along_b_n_row + 12 * BN + N + r * 6 * N + n, mask=mask, other=0.0
-    ).to(REAL)
-    contracted10_along_b_n_grad_xy_112_e3 = tl.load(
-        contracted10_along_b_n_row + 12 * BN + 2 * N + r * 6 * N + n, mask=mask, other=0.0
-    ).to(REAL)
-    contracted10_along_b_n_grad_xy_211_e3 = tl.load(
-        contracted10_along_b_n_row + 12 * BN + 3 * N + r * 6 * N + n, mask=mask, other=0.0
-    ).to(REAL)
-    contracted10_along_b_n_grad_xy_213_e3 = tl.load(
-        contracted10_along_b_n_row + 12 * BN + 4 * N + r * 6 * N + n, mask=mask, other=0.0
-    ).to(REAL)
-    contracted10_along_b_n_grad_xy_312_e3 = tl.load(
-        contracted10_along_b_n_row + 12 * BN + 5 * N + r * 6 * N + n, mask=mask, other=0.0
-    ).to(REAL)
-    contracted11_along_b_n_grad_xy_000_e = tl.load(contracted11_along_b_n_row + r * 4 * N + n, mask=mask, other=0.0).to(
-        REAL
-    )
-    contracted11_along_b_n_grad_xy_101_e = tl.load(
-        contracted11_along_b_n_row + r * 4 * N + n + N, mask=mask, other=0.0
-    ).to(REAL)
-    contracted11_along_b_n_grad_xy_202_e = tl.load(
-        contracted11_along_b_n_row + r * 4 * N + n + 2 * N, mask=mask, other=0.0
-    ).to(REAL)
-    contracted11_along_b_n_grad_xy_303_e = tl.load(
-        contracted11_along_b_n_row + r * 4 * N + n + 3 * N, mask=mask, other=0.0
-    ).to(REAL)
 
     y_e = linear_bias_e + saved_product_0
     t0 = 0.7071067811865476 * y_e
@@ -17207,7 +17183,6 @@ def _fc_layer_without_normalize_backward_3_kernel(
     grad_gelu_y_e += gelu_x_e13 * contracted5_grad_xy_220_e13 + gelu_x_e12 * contracted5_grad_xy_220_e12
     grad_gelu_y_e += gelu_x_e3 * contracted6_grad_xy_110_e3 + gelu_x_e2 * contracted6_grad_xy_110_e2
     grad_gelu_y_e += gelu_x_e1 * contracted6_grad_xy_110_e1 + gelu_x_e * contracted7_grad_xy_000_e
-    t1 = 1.1283791670955126 * tl.exp(-t0 * t0)
     y_e123 = linear_bias_e123 + saved_product3_0
     grad_gelu_y_e123 = gelu_x_e * contracted4_grad_xy_033_e123 + gelu_x_e1 * contracted5_grad_xy_123_e23
     grad_gelu_y_e123 += gelu_x_e3 * contracted5_grad_xy_123_e12 + gelu_x_e13 * contracted6_grad_xy_213_e2
@@ -17246,7 +17221,8 @@ def _fc_layer_without_normalize_backward_3_kernel(
     grad_gate_y = y_e123 * grad_gelu_y_e123 + y_e23 * grad_gelu_y_e23 + y_e13 * grad_gelu_y_e13
     grad_gate_y += y_e12 * grad_gelu_y_e12 + y_e3 * grad_gelu_y_e3 + y_e2 * grad_gelu_y_e2
     grad_gate_y += y_e1 * grad_gelu_y_e1 + y_e * grad_gelu_y_e
-    grad_y_e = gate_y * grad_gelu_y_e + 0.7071067811865476 * (t1 * (0.5 * grad_gate_y))
+    t1 = 0.7071067811865476 * (1.1283791670955126 * tl.exp(-t0 * t0) * (0.5 * grad_gate_y))
+    grad_y_e = gate_y * grad_gelu_y_e + t1
     grad_y_e1 = gate_y * grad_gelu_y_e1
     grad_y_e2 = gate_y * grad_gelu_y_e2
     grad_y_e3 = gate_y * grad_gelu_y_e3
@@ -17254,272 +17230,33 @@ def _fc_layer_without_normalize_backward_3_kernel(
     grad_y_e13 = gate_y * grad_gelu_y_e13
     grad_y_e23 = gate_y * grad_gelu_y_e23
     grad_y_e123 = gate_y * grad_gelu_y_e123
-    grad_gelu_y_e_2 = gelu_x_e123 * contracted8_along_b_n_grad_xy_330_e123
-    grad_gelu_y_e_2 += gelu_x_e23 * contracted9_along_b_n_grad_xy_220_e23
-    grad_gelu_y_e_2 += gelu_x_e13 * contracted9_along_b_n_grad_xy_220_e13
-    grad_gelu_y_e_2 += gelu_x_e12 * contracted9_along_b_n_grad_xy_220_e12
-    grad_gelu_y_e_2 += gelu_x_e3 * contracted10_along_b_n_grad_xy_110_e3
-    grad_gelu_y_e_2 += gelu_x_e2 * contracted10_along_b_n_grad_xy_110_e2
-    grad_gelu_y_e_2 += gelu_x_e1 * contracted10_along_b_n_grad_xy_110_e1
-    grad_gelu_y_e_2 += gelu_x_e * contracted11_along_b_n_grad_xy_000_e
-    grad_gelu_y_e123_2 = gelu_x_e * contracted8_along_b_n_grad_xy_033_e123
-    grad_gelu_y_e123_2 += gelu_x_e1 * contracted9_along_b_n_grad_xy_123_e23
-    grad_gelu_y_e123_2 += gelu_x_e3 * contracted9_along_b_n_grad_xy_123_e12
-    grad_gelu_y_e123_2 += gelu_x_e13 * contracted10_along_b_n_grad_xy_213_e2
-    grad_gelu_y_e123_2 += -gelu_x_e2 * contracted9_along_b_n_grad_xy_123_e13
-    grad_gelu_y_e123_2 += -gelu_x_e12 * contracted10_along_b_n_grad_xy_213_e3
-    grad_gelu_y_e123_2 += -gelu_x_e23 * contracted10_along_b_n_grad_xy_213_e1
-    grad_gelu_y_e123_2 += -gelu_x_e123 * contracted11_along_b_n_grad_xy_303_e
-    grad_gelu_y_e23_2 = gelu_x_e1 * contracted8_along_b_n_grad_xy_132_e123
-    grad_gelu_y_e23_2 += gelu_x_e * contracted9_along_b_n_grad_xy_022_e23
-    grad_gelu_y_e23_2 += gelu_x_e12 * contracted9_along_b_n_grad_xy_222_e13
-    grad_gelu_y_e23_2 += gelu_x_e2 * contracted10_along_b_n_grad_xy_112_e3
-    grad_gelu_y_e23_2 += -gelu_x_e13 * contracted9_along_b_n_grad_xy_222_e12
-    grad_gelu_y_e23_2 += -gelu_x_e3 * contracted10_along_b_n_grad_xy_112_e2
-    grad_gelu_y_e23_2 += -gelu_x_e123 * contracted10_along_b_n_grad_xy_312_e1
-    grad_gelu_y_e23_2 += -gelu_x_e23 * contracted11_along_b_n_grad_xy_202_e
-    grad_gelu_y_e13_2 = gelu_x_e * contracted9_along_b_n_grad_xy_022_e13
-    grad_gelu_y_e13_2 += gelu_x_e23 * contracted9_along_b_n_grad_xy_222_e12
-    grad_gelu_y_e13_2 += gelu_x_e1 * contracted10_along_b_n_grad_xy_112_e3
-    grad_gelu_y_e13_2 += gelu_x_e123 * contracted10_along_b_n_grad_xy_312_e2
-    grad_gelu_y_e13_2 += -gelu_x_e2 * contracted8_along_b_n_grad_xy_132_e123
-    grad_gelu_y_e13_2 += -gelu_x_e12 * contracted9_along_b_n_grad_xy_222_e23
-    grad_gelu_y_e13_2 += -gelu_x_e3 * contracted10_along_b_n_grad_xy_112_e1
-    grad_gelu_y_e13_2 += -gelu_x_e13 * contracted11_along_b_n_grad_xy_202_e
-    grad_gelu_y_e12_2 = gelu_x_e3 * contracted8_along_b_n_grad_xy_132_e123
-    grad_gelu_y_e12_2 += gelu_x_e13 * contracted9_along_b_n_grad_xy_222_e23
-    grad_gelu_y_e12_2 += gelu_x_e * contracted9_along_b_n_grad_xy_022_e12
-    grad_gelu_y_e12_2 += gelu_x_e1 * contracted10_along_b_n_grad_xy_112_e2
-    grad_gelu_y_e12_2 += -gelu_x_e23 * contracted9_along_b_n_grad_xy_222_e13
-    grad_gelu_y_e12_2 += -gelu_x_e123 * contracted10_along_b_n_grad_xy_312_e3
-    grad_gelu_y_e12_2 += -gelu_x_e2 * contracted10_along_b_n_grad_xy_112_e1
-    grad_gelu_y_e12_2 += -gelu_x_e12 * contracted11_along_b_n_grad_xy_202_e
-    grad_gelu_y_e3_2 = gelu_x_e12 * contracted8_along_b_n_grad_xy_231_e123
-    grad_gelu_y_e3_2 += gelu_x_e2 * contracted9_along_b_n_grad_xy_121_e23
-    grad_gelu_y_e3_2 += gelu_x_e1 * contracted9_along_b_n_grad_xy_121_e13
-    grad_gelu_y_e3_2 += gelu_x_e123 * contracted9_along_b_n_grad_xy_321_e12
-    grad_gelu_y_e3_2 += gelu_x_e * contracted10_along_b_n_grad_xy_011_e3
-    grad_gelu_y_e3_2 += gelu_x_e23 * contracted10_along_b_n_grad_xy_211_e2
-    grad_gelu_y_e3_2 += gelu_x_e13 * contracted10_along_b_n_grad_xy_211_e1
-    grad_gelu_y_e3_2 += gelu_x_e3 * contracted11_along_b_n_grad_xy_101_e
-    grad_gelu_y_e2_2 = gelu_x_e1 * contracted9_along_b_n_grad_xy_121_e12
-    grad_gelu_y_e2_2 += gelu_x_e * contracted10_along_b_n_grad_xy_011_e2
-    grad_gelu_y_e2_2 += gelu_x_e12 * contracted10_along_b_n_grad_xy_211_e1
-    grad_gelu_y_e2_2 += gelu_x_e2 * contracted11_along_b_n_grad_xy_101_e
-    grad_gelu_y_e2_2 += -gelu_x_e13 * contracted8_along_b_n_grad_xy_231_e123
-    grad_gelu_y_e2_2 += -gelu_x_e3 * contracted9_along_b_n_grad_xy_121_e23
-    grad_gelu_y_e2_2 += -gelu_x_e123 * contracted9_along_b_n_grad_xy_321_e13
-    grad_gelu_y_e2_2 += -gelu_x_e23 * contracted10_along_b_n_grad_xy_211_e3
-    grad_gelu_y_e1_2 = gelu_x_e23 * contracted8_along_b_n_grad_xy_231_e123
-    grad_gelu_y_e1_2 += gelu_x_e123 * contracted9_along_b_n_grad_xy_321_e23
-    grad_gelu_y_e1_2 += gelu_x_e * contracted10_along_b_n_grad_xy_011_e1
-    grad_gelu_y_e1_2 += gelu_x_e1 * contracted11_along_b_n_grad_xy_101_e
-    grad_gelu_y_e1_2 += -gelu_x_e3 * contracted9_along_b_n_grad_xy_121_e13
-    grad_gelu_y_e1_2 += -gelu_x_e2 * contracted9_along_b_n_grad_xy_121_e12
-    grad_gelu_y_e1_2 += -gelu_x_e13 * contracted10_along_b_n_grad_xy_211_e3
-    grad_gelu_y_e1_2 += -gelu_x_e12 * contracted10_along_b_n_grad_xy_211_e2
-    grad_gate_y_2 = y_e123 * grad_gelu_y_e123_2 + y_e23 * grad_gelu_y_e23_2 + y_e13 * grad_gelu_y_e13_2
-    grad_gate_y_2 += y_e12 * grad_gelu_y_e12_2 + y_e3 * grad_gelu_y_e3_2 + y_e2 * grad_gelu_y_e2_2
-    grad_gate_y_2 += y_e1 * grad_gelu_y_e1_2 + y_e * grad_gelu_y_e_2
-    grad_y_e_2 = gate_y * grad_gelu_y_e_2 + 0.7071067811865476 * (t1 * (0.5 * grad_gate_y_2))
 
-    tl.store(operand12_row + at, grad_y_e, mask=mask)
-    tl.store(operand13_row + at, grad_y_e1, mask=mask)
-    tl.store(operand13_row + BN + at, grad_y_e2, mask=mask)
-    tl.store(operand13_row + 2 * BN + at, grad_y_e3, mask=mask)
-    tl.store(operand14_row + at, grad_y_e12, mask=mask)
-    tl.store(operand14_row + BN + at, grad_y_e13, mask=mask)
-    tl.store(operand14_row + 2 * BN + at, grad_y_e23, mask=mask)
-    tl.store(operand15_row + at, grad_y_e123, mask=mask)
-    tl.store(operand16_row + at, grad_y_e_2, mask=mask)
+    tl.store(operand8_row + at, grad_y_e, mask=mask)
+    tl.store(operand9_row + at, grad_y_e1, mask=mask)
+    tl.store(operand9_row + BN + at, grad_y_e2, mask=mask)
+    tl.store(operand9_row + 2 * BN + at, grad_y_e3, mask=mask)
+    tl.store(operand10_row + at, grad_y_e12, mask=mask)
+    tl.store(operand10_row + BN + at, grad_y_e13, mask=mask)
+    tl.store(operand10_row + 2 * BN + at, grad_y_e23, mask=mask)
+    tl.store(operand11_row + at, grad_y_e123, mask=mask)
 
 
 @triton.jit(do_not_specialize=["B"])
 def _fc_layer_without_normalize_backward_4_kernel(
-    contracted8_ptr,
-    contracted9_ptr,
-    contracted10_ptr,
-    contracted11_ptr,
-    x_along_b_k_ptr,
-    linear_bias_along_k_ptr,
-    saved_product_along_b_k_ptr,
-    operand17_ptr,
-    operand18_ptr,
-    operand19_ptr,
-    B,
-    K,
-    ROWS: tl.constexpr,
-    BLOCK: tl.constexpr,
-    REAL: tl.constexpr,
-):
-    # stores factors of matrix products, in the order in which these read them
-    BK = tl.cast(B, tl.int64) * K
-
-    k = _tile(tl.program_id(1) * BLOCK, ROWS, BLOCK)
-    r = _down(ROWS)
-    at = r * K + k
-    tile_mask = k < K
-    linear_bias_along_k_e = tl.load(linear_bias_along_k_ptr + k, mask=tile_mask, other=0.0).to(REAL)
-
-    b = tl.program_id(0).to(tl.int64) * ROWS
-    row_mask = b + r < B
-    mask = tile_mask if ROWS == 1 else tile_mask & row_mask
-    contracted8_row = contracted8_ptr + b * 4 * K
-    contracted9_row = contracted9_ptr + b * 6 * K
-    contracted10_row = contracted10_ptr + b * 6 * K
-    contracted11_row = contracted11_ptr + b * 4 * K
-    x_along_b_k_row = x_along_b_k_ptr + b * K
-    saved_product_along_b_k_row = saved_product_along_b_k_ptr + b * K
-    operand17_row = operand17_ptr + b * K
-    operand18_row = operand18_ptr + b * K
-    operand19_row = operand19_ptr + b * K
-
-    contracted8_grad_xy_033_e123 = tl.load(contracted8_row + r * 4 * K + k, mask=mask, other=0.0).to(REAL)
-    contracted8_grad_xy_132_e123 = tl.load(contracted8_row + r * 4 * K + k + K, mask=mask, other=0.0).to(REAL)
-    contracted8_grad_xy_231_e123 = tl.load(contracted8_row + r * 4 * K + k + 2 * K, mask=mask, other=0.0).to(REAL)
-    contracted9_grad_xy_022_e12 = tl.load(contracted9_row + r * 6 * K + k, mask=mask, other=0.0).to(REAL)
-    contracted9_grad_xy_121_e12 = tl.load(contracted9_row + K + r * 6 * K + k, mask=mask, other=0.0).to(REAL)
-    contracted9_grad_xy_123_e12 = tl.load(contracted9_row + 2 * K + r * 6 * K + k, mask=mask, other=0.0).to(REAL)
-    contracted9_grad_xy_222_e12 = tl.load(contracted9_row + 4 * K + r * 6 * K + k, mask=mask, other=0.0).to(REAL)
-    contracted9_grad_xy_321_e12 = tl.load(contracted9_row + 5 * K + r * 6 * K + k, mask=mask, other=0.0).to(REAL)
-    contracted9_grad_xy_022_e13 = tl.load(contracted9_row + 6 * BK + r * 6 * K + k, mask=mask, other=0.0).to(REAL)
-    contracted9_grad_xy_121_e13 = tl.load(contracted9_row + 6 * BK + K + r * 6 * K + k, mask=mask, other=0.0).to(REAL)
-    contracted9_grad_xy_123_e13 = tl.load(contracted9_row + 6 * BK + 2 * K + r * 6 * K + k, mask=mask, other=0.0).to(
-        REAL
-    )
-    contracted9_grad_xy_222_e13 = tl.load(contracted9_row + 6 * BK + 4 * K + r * 6 * K + k, mask=mask, other=0.0).to(
-        REAL
-    )
-    contracted9_grad_xy_321_e13 = tl.load(contracted9_row + 6 * BK + 5 * K + r * 6 * K + k, mask=mask, other=0.0).to(
-        REAL
-    )
-    contracted9_grad_xy_022_e23 = tl.load(contracted9_row + 12 * BK + r * 6 * K + k, mask=mask, other=0.0).to(REAL)
-    contracted9_grad_xy_121_e23 = tl.load(contracted9_row + 12 * BK + K + r * 6 * K + k, mask=mask, other=0.0).to(REAL)
-    contracted9_grad_xy_123_e23 = tl.load(contracted9_row + 12 * BK + 2 * K + r * 6 * K + k, mask=mask, other=0.0).to(
-        REAL
-    )
-    contracted9_grad_xy_222_e23 = tl.load(contracted9_row + 12 * BK + 4 * K + r * 6 * K + k, mask=mask, other=0.0).to(
-        REAL
-    )
-    contracted9_grad_xy_321_e23 = tl.load(contracted9_row + 12 * BK + 5 * K + r * 6 * K + k, mask=mask, other=0.0).to(
-        REAL
-    )
-    contracted10_grad_xy_011_e1 = tl.load(contracted10_row + r * 6 * K + k, mask=mask, other=0.0).to(REAL)
-    contracted10_grad_xy_112_e1 = tl.load(contracted10_row + 2 * K + r * 6 * K + k, mask=mask, other=0.0).to(REAL)
-    contracted10_grad_xy_211_e1 = tl.load(contracted10_row + 3 * K + r * 6 * K + k, mask=mask, other=0.0).to(REAL)
-    contracted10_grad_xy_213_e1 = tl.load(contracted10_row + 4 * K + r * 6 * K + k, mask=mask, other=0.0).to(REAL)
-    contracted10_grad_xy_312_e1 = tl.load(contracted10_row + 5 * K + r * 6 * K + k, mask=mask, other=0.0).to(REAL)
-    contracted10_grad_xy_011_e2 = tl.load(contracted10_row + 6 * BK + r * 6 * K + k, mask=mask, other=0.0).to(REAL)
-    contracted10_grad_xy_112_e2 = tl.load(contracted10_row + 6 * BK + 2 * K + r * 6 * K + k, mask=mask, other=0.0).to(
-        REAL
-    )
-    contracted10_grad_xy_211_e2 = tl.load(contracted10_row + 6 * BK + 3 * K + r * 6 * K + k, mask=mask, other=0.0).to(
-        REAL
-    )
-    contracted10_grad_xy_213_e2 = tl.load(contracted10_row + 6 * BK + 4 * K + r * 6 * K + k, mask=mask, other=0.0).to(
-        REAL
-    )
-    contracted10_grad_xy_312_e2 = tl.load(contracted10_row + 6 * BK + 5 * K + r * 6 * K + k, mask=mask, other=0.0).to(
-        REAL
-    )
-    contracted10_grad_xy_011_e3 = tl.load(contracted10_row + 12 * BK + r * 6 * K + k, mask=mask, other=0.0).to(REAL)
-    contracted10_grad_xy_112_e3 = tl.load(contracted10_row + 12 * BK + 2 * K + r * 6 * K + k, mask=mask, other=0.0).to(
-        REAL
-    )
-    contracted10_grad_xy_211_e3 = tl.load(contracted10_row + 12 * BK + 3 * K + r * 6 * K + k, mask=mask, other=0.0).to(
-        REAL
-    )
-    contracted10_grad_xy_213_e3 = tl.load(contracted10_row + 12 * BK + 4 * K + r * 6 * K + k, mask=mask, other=0.0).to(
-        REAL
-    )
-    contracted10_grad_xy_312_e3 = tl.load(contracted10_row + 12 * BK + 5 * K + r * 6 * K + k, mask=mask, other=0.0).to(
-        REAL
-    )
-    contracted11_grad_xy_101_e = tl.load(contracted11_row + r * 4 * K + k + K, mask=mask, other=0.0).to(REAL)
-    contracted11_grad_xy_202_e = tl.load(contracted11_row + r * 4 * K + k + 2 * K, mask=mask, other=0.0).to(REAL)
-    contracted11_grad_xy_303_e = tl.load(contracted11_row + r * 4 * K + k + 3 * K, mask=mask, other=0.0).to(REAL)
-    x_along_b_k_e = tl.load(x_along_b_k_row + at, mask=mask, other=0.0).to(REAL)
-    x_along_b_k_e1 = tl.load(x_along_b_k_row + BK + at, mask=mask, other=0.0).to(REAL)
-    x_along_b_k_e2 = tl.load(x_along_b_k_row + 2 * BK + at, mask=mask, other=0.0).to(REAL)
-    x_along_b_k_e3 = tl.load(x_along_b_k_row + 3 * BK + at, mask=mask, other=0.0).to(REAL)
-    x_along_b_k_e12 = tl.load(x_along_b_k_row + 4 * BK + at, mask=mask, other=0.0).to(REAL)
-    x_along_b_k_e13 = tl.load(x_along_b_k_row + 5 * BK + at, mask=mask, other=0.0).to(REAL)
-    x_along_b_k_e23 = tl.load(x_along_b_k_row + 6 * BK + at, mask=mask, other=0.0).to(REAL)
-    x_along_b_k_e123 = tl.load(x_along_b_k_row + 7 * BK + at, mask=mask, other=0.0).to(REAL)
-    saved_product_along_b_k_0 = tl.load(saved_product_along_b_k_row + at, mask=mask, other=0.0).to(REAL)
-
-    y_e = linear_bias_along_k_e + saved_product_along_b_k_0
-    gate_y = 0.5 + 0.5 * tl.erf(0.7071067811865476 * y_e)
-    gate_x = 0.5 + 0.5 * tl.erf(0.7071067811865476 * x_along_b_k_e)
-    gelu_x_e23 = x_along_b_k_e23 * gate_x
-    gelu_x_e123 = x_along_b_k_e123 * gate_x
-    gelu_x_e3 = x_along_b_k_e3 * gate_x
-    gelu_x_e2 = x_along_b_k_e2 * gate_x
-    gelu_x_e13 = x_along_b_k_e13 * gate_x
-    gelu_x_e12 = x_along_b_k_e12 * gate_x
-    gelu_x_e = x_along_b_k_e * gate_x
-    gelu_x_e1 = x_along_b_k_e1 * gate_x
-    grad_gelu_y_e1 = gelu_x_e23 * contracted8_grad_xy_231_e123 + gelu_x_e123 * contracted9_grad_xy_321_e23
-    grad_gelu_y_e1 += gelu_x_e * contracted10_grad_xy_011_e1 + gelu_x_e1 * contracted11_grad_xy_101_e
-    grad_gelu_y_e1 += -gelu_x_e3 * contracted9_grad_xy_121_e13 - gelu_x_e2 * contracted9_grad_xy_121_e12
-    grad_gelu_y_e1 += -gelu_x_e13 * contracted10_grad_xy_211_e3 - gelu_x_e12 * contracted10_grad_xy_211_e2
-    grad_y_e1 = gate_y * grad_gelu_y_e1
-    grad_gelu_y_e2 = gelu_x_e1 * contracted9_grad_xy_121_e12 + gelu_x_e * contracted10_grad_xy_011_e2
-    grad_gelu_y_e2 += gelu_x_e12 * contracted10_grad_xy_211_e1 + gelu_x_e2 * contracted11_grad_xy_101_e
-    grad_gelu_y_e2 += -gelu_x_e13 * contracted8_grad_xy_231_e123 - gelu_x_e3 * contracted9_grad_xy_121_e23
-    grad_gelu_y_e2 += -gelu_x_e123 * contracted9_grad_xy_321_e13 - gelu_x_e23 * contracted10_grad_xy_211_e3
-    grad_y_e2 = gate_y * grad_gelu_y_e2
-    grad_gelu_y_e3 = gelu_x_e12 * contracted8_grad_xy_231_e123 + gelu_x_e2 * contracted9_grad_xy_121_e23
-    grad_gelu_y_e3 += gelu_x_e1 * contracted9_grad_xy_121_e13 + gelu_x_e123 * contracted9_grad_xy_321_e12
-    grad_gelu_y_e3 += gelu_x_e * contracted10_grad_xy_011_e3 + gelu_x_e23 * contracted10_grad_xy_211_e2
-    grad_gelu_y_e3 += gelu_x_e13 * contracted10_grad_xy_211_e1 + gelu_x_e3 * contracted11_grad_xy_101_e
-    grad_y_e3 = gate_y * grad_gelu_y_e3
-    grad_gelu_y_e12 = gelu_x_e3 * contracted8_grad_xy_132_e123 + gelu_x_e13 * contracted9_grad_xy_222_e23
-    grad_gelu_y_e12 += gelu_x_e * contracted9_grad_xy_022_e12 + gelu_x_e1 * contracted10_grad_xy_112_e2
-    grad_gelu_y_e12 += -gelu_x_e23 * contracted9_grad_xy_222_e13 - gelu_x_e123 * contracted10_grad_xy_312_e3
-    grad_gelu_y_e12 += -gelu_x_e2 * contracted10_grad_xy_112_e1 - gelu_x_e12 * contracted11_grad_xy_202_e
-    grad_y_e12 = gate_y * grad_gelu_y_e12
-    grad_gelu_y_e13 = gelu_x_e * contracted9_grad_xy_022_e13 + gelu_x_e23 * contracted9_grad_xy_222_e12
-    grad_gelu_y_e13 += gelu_x_e1 * contracted10_grad_xy_112_e3 + gelu_x_e123 * contracted10_grad_xy_312_e2
-    grad_gelu_y_e13 += -gelu_x_e2 * contracted8_grad_xy_132_e123 - gelu_x_e12 * contracted9_grad_xy_222_e23
-    grad_gelu_y_e13 += -gelu_x_e3 * contracted10_grad_xy_112_e1 - gelu_x_e13 * contracted11_grad_xy_202_e
-    grad_y_e13 = gate_y * grad_gelu_y_e13
-    grad_gelu_y_e23 = gelu_x_e1 * contracted8_grad_xy_132_e123 + gelu_x_e * contracted9_grad_xy_022_e23
-    grad_gelu_y_e23 += gelu_x_e12 * contracted9_grad_xy_222_e13 + gelu_x_e2 * contracted10_grad_xy_112_e3
-    grad_gelu_y_e23 += -gelu_x_e13 * contracted9_grad_xy_222_e12 - gelu_x_e3 * contracted10_grad_xy_112_e2
-    grad_gelu_y_e23 += -gelu_x_e123 * contracted10_grad_xy_312_e1 - gelu_x_e23 * contracted11_grad_xy_202_e
-    grad_y_e23 = gate_y * grad_gelu_y_e23
-    grad_gelu_y_e123 = gelu_x_e * contracted8_grad_xy_033_e123 + gelu_x_e1 * contracted9_grad_xy_123_e23
-    grad_gelu_y_e123 += gelu_x_e3 * contracted9_grad_xy_123_e12 + gelu_x_e13 * contracted10_grad_xy_213_e2
-    grad_gelu_y_e123 += -gelu_x_e2 * contracted9_grad_xy_123_e13 - gelu_x_e12 * contracted10_grad_xy_213_e3
-    grad_gelu_y_e123 += -gelu_x_e23 * contracted10_grad_xy_213_e1 - gelu_x_e123 * contracted11_grad_xy_303_e
-    grad_y_e123 = gate_y * grad_gelu_y_e123
-
-    tl.store(operand17_row + at, grad_y_e1, mask=mask)
-    tl.store(operand17_row + BK + at, grad_y_e2, mask=mask)
-    tl.store(operand17_row + 2 * BK + at, grad_y_e3, mask=mask)
-    tl.store(operand18_row + at, grad_y_e12, mask=mask)
-    tl.store(operand18_row + BK + at, grad_y_e13, mask=mask)
-    tl.store(operand18_row + 2 * BK + at, grad_y_e23, mask=mask)
-    tl.store(operand19_row + at, grad_y_e123, mask=mask)
-
-
-@triton.jit(do_not_specialize=["B"])
-def _fc_layer_without_normalize_backward_5_kernel(
     x_ptr,
     linear_bias_ptr,
     saved_product_ptr,
     saved_product1_ptr,
     saved_product2_ptr,
     saved_product3_ptr,
-    contracted12_ptr,
-    contracted13_ptr,
-    contracted14_ptr,
-    contracted15_ptr,
-    contracted8_along_b_n_ptr,
-    contracted9_along_b_n_ptr,
-    contracted10_along_b_n_ptr,
-    contracted11_along_b_n_ptr,
+    contracted4_ptr,
+    contracted5_ptr,
+    contracted6_ptr,
+    contracted7_ptr,
+    contracted8_ptr,
+    contracted9_ptr,
+    contracted10_ptr,
+    contracted11_ptr,
     grad_x_ptr,
     grad_linear_bias_ptr,
     B,
@@ -17564,14 +17301,14 @@ def _fc_layer_without_normalize_backward_5_kernel(
         saved_product1_row = saved_product1_ptr + b * N
         saved_product2_row = saved_product2_ptr + b * N
         saved_product3_row = saved_product3_ptr + b * N
-        contracted12_row = contracted12_ptr + b * N
-        contracted13_row = contracted13_ptr + b * N
-        contracted14_row = contracted14_ptr + b * N
-        contracted15_row = contracted15_ptr + b * N
-        contracted8_along_b_n_row = contracted8_along_b_n_ptr + b * 4 * N
-        contracted9_along_b_n_row = contracted9_along_b_n_ptr + b * 6 * N
-        contracted10_along_b_n_row = contracted10_along_b_n_ptr + b * 6 * N
-        contracted11_along_b_n_row = contracted11_along_b_n_ptr + b * 4 * N
+        contracted4_row = contracted4_ptr + b * 4 * N
+        contracted5_row = contracted5_ptr + b * 6 * N
+        contracted6_row = contracted6_ptr + b * 6 * N
+        contracted7_row = contracted7_ptr + b * 4 * N
+        contracted8_row = contracted8_ptr + b * N
+        contracted9_row = contracted9_ptr + b * N
+        contracted10_row = contracted10_ptr + b * N
+        contracted11_row = contracted11_ptr + b * N
         grad_x_row = grad_x_ptr + b * N
 
         x_e = tl.load(x_row + at, mask=mask, other=0.0).to(REAL)
@@ -17590,146 +17327,98 @@ def _fc_layer_without_normalize_backward_5_kernel(
         saved_product2_1 = tl.load(saved_product2_row + BN + at, mask=mask, other=0.0).to(REAL)
         saved_product2_2 = tl.load(saved_product2_row + 2 * BN + at, mask=mask, other=0.0).to(REAL)
         saved_product3_0 = tl.load(saved_product3_row + at, mask=mask, other=0.0).to(REAL)
-        contracted12_0 = tl.load(contracted12_row + at, mask=mask, other=0.0).to(REAL)
-        contracted13_0 = tl.load(contracted13_row + at, mask=mask, other=0.0).to(REAL)
-        contracted13_1 = tl.load(contracted13_row + BN + at, mask=mask, other=0.0).to(REAL)
-        contracted13_2 = tl.load(contracted13_row + 2 * BN + at, mask=mask, other=0.0).to(REAL)
-        contracted14_0 = tl.load(contracted14_row + at, mask=mask, other=0.0).to(REAL)
-        contracted14_1 = tl.load(contracted14_row + BN + at, mask=mask, other=0.0).to(REAL)
-        contracted14_2 = tl.load(contracted14_row + 2 * BN + at, mask=mask, other=0.0).to(REAL)
-        contracted15_0 = tl.load(contracted15_row + at, mask=mask, other=0.0).to(REAL)
-        contracted8_along_b_n_grad_xy_033_e123 = tl.load(
-            contracted8_along_b_n_row + r * 4 * N + n, mask=mask, other=0.0
+        contracted4_grad_xy_033_e123 = tl.load(contracted4_row + r * 4 * N + n, mask=mask, other=0.0).to(REAL)
+        contracted4_grad_xy_132_e123 = tl.load(contracted4_row + r * 4 * N + n + N, mask=mask, other=0.0).to(REAL)
+        contracted4_grad_xy_231_e123 = tl.load(contracted4_row + r * 4 * N + n + 2 * N, mask=mask, other=0.0).to(REAL)
+        contracted4_grad_xy_330_e123 = tl.load(contracted4_row + r * 4 * N + n + 3 * N, mask=mask, other=0.0).to(REAL)
+        contracted5_grad_xy_022_e12 = tl.load(contracted5_row + r * 6 * N + n, mask=mask, other=0.0).to(REAL)
+        contracted5_grad_xy_121_e12 = tl.load(contracted5_row + N + r * 6 * N + n, mask=mask, other=0.0).to(REAL)
+        contracted5_grad_xy_123_e12 = tl.load(contracted5_row + 2 * N + r * 6 * N + n, mask=mask, other=0.0).to(REAL)
+        contracted5_grad_xy_220_e12 = tl.load(contracted5_row + 3 * N + r * 6 * N + n, mask=mask, other=0.0).to(REAL)
+        contracted5_grad_xy_222_e12 = tl.load(contracted5_row + 4 * N + r * 6 * N + n, mask=mask, other=0.0).to(REAL)
+        contracted5_grad_xy_321_e12 = tl.load(contracted5_row + 5 * N + r * 6 * N + n, mask=mask, other=0.0).to(REAL)
+        contracted5_grad_xy_022_e13 = tl.load(contracted5_row + 6 * BN + r * 6 * N + n, mask=mask, other=0.0).to(REAL)
+        contracted5_grad_xy_121_e13 = tl.load(contracted5_row + 6 * BN + N + r * 6 * N + n, mask=mask, other=0.0).to(
+            REAL
+        )
+        contracted5_grad_xy_123_e13 = tl.load(
+            contracted5_row + 6 * BN + 2 * N + r * 6 * N + n, mask=mask, other=0.0
         ).to(REAL)
-        contracted8_along_b_n_grad_xy_132_e123 = tl.load(
-            contracted8_along_b_n_row + r * 4 * N + n + N, mask=mask, other=0.0
+        contracted5_grad_xy_220_e13 = tl.load(
+            contracted5_row + 6 * BN + 3 * N + r * 6 * N + n, mask=mask, other=0.0
         ).to(REAL)
-        contracted8_along_b_n_grad_xy_231_e123 = tl.load(
-            contracted8_along_b_n_row + r * 4 * N + n + 2 * N, mask=mask, other=0.0
+        contracted5_grad_xy_222_e13 = tl.load(
+            contracted5_row + 6 * BN + 4 * N + r * 6 * N + n, mask=mask, other=0.0
         ).to(REAL)
-        contracted8_along_b_n_grad_xy_330_e123 = tl.load(
-            contracted8_along_b_n_row + r * 4 * N + n + 3 * N, mask=mask, other=0.0
+        contracted5_grad_xy_321_e13 = tl.load(
+            contracted5_row + 6 * BN + 5 * N + r * 6 * N + n, mask=mask, other=0.0
         ).to(REAL)
-        contracted9_along_b_n_grad_xy_022_e12 = tl.load(
-            contracted9_along_b_n_row + r * 6 * N + n, mask=mask, other=0.0
+        contracted5_grad_xy_022_e23 = tl.load(contracted5_row + 12 * BN + r * 6 * N + n, mask=mask, other=0.0).to(REAL)
+        contracted5_grad_xy_121_e23 = tl.load(contracted5_row + 12 * BN + N + r * 6 * N + n, mask=mask, other=0.0).to(
+            REAL
+        )
+        contracted5_grad_xy_123_e23 = tl.load(
+            contracted5_row + 12 * BN + 2 * N + r * 6 * N + n, mask=mask, other=0.0
         ).to(REAL)
-        contracted9_along_b_n_grad_xy_121_e12 = tl.load(
-            contracted9_along_b_n_row + N + r * 6 * N + n, mask=mask, other=0.0
+        contracted5_grad_xy_220_e23 = tl.load(
+            contracted5_row + 12 * BN + 3 * N + r * 6 * N + n, mask=mask, other=0.0
         ).to(REAL)
-        contracted9_along_b_n_grad_xy_123_e12 = tl.load(
-            contracted9_along_b_n_row + 2 * N + r * 6 * N + n, mask=mask, other=0.0
+        contracted5_grad_xy_222_e23 = tl.load(
+            contracted5_row + 12 * BN + 4 * N + r * 6 * N + n, mask=mask, other=0.0
         ).to(REAL)
-        contracted9_along_b_n_grad_xy_220_e12 = tl.load(
-            contracted9_along_b_n_row + 3 * N + r * 6 * N + n, mask=mask, other=0.0
+        contracted5_grad_xy_321_e23 = tl.load(
+            contracted5_row + 12 * BN + 5 * N + r * 6 * N + n, mask=mask, other=0.0
         ).to(REAL)
-        contracted9_along_b_n_grad_xy_222_e12 = tl.load(
-            contracted9_along_b_n_row + 4 * N + r * 6 * N + n, mask=mask, other=0.0
+        contracted6_grad_xy_011_e1 = tl.load(contracted6_row + r * 6 * N + n, mask=mask, other=0.0).to(REAL)
+        contracted6_grad_xy_110_e1 = tl.load(contracted6_row + N + r * 6 * N + n, mask=mask, other=0.0).to(REAL)
+        contracted6_grad_xy_112_e1 = tl.load(contracted6_row + 2 * N + r * 6 * N + n, mask=mask, other=0.0).to(REAL)
+        contracted6_grad_xy_211_e1 = tl.load(contracted6_row + 3 * N + r * 6 * N + n, mask=mask, other=0.0).to(REAL)
+        contracted6_grad_xy_213_e1 = tl.load(contracted6_row + 4 * N + r * 6 * N + n, mask=mask, other=0.0).to(REAL)
+        contracted6_grad_xy_312_e1 = tl.load(contracted6_row + 5 * N + r * 6 * N + n, mask=mask, other=0.0).to(REAL)
+        contracted6_grad_xy_011_e2 = tl.load(contracted6_row + 6 * BN + r * 6 * N + n, mask=mask, other=0.0).to(REAL)
+        contracted6_grad_xy_110_e2 = tl.load(contracted6_row + 6 * BN + N + r * 6 * N + n, mask=mask, other=0.0).to(
+            REAL
+        )
+        contracted6_grad_xy_112_e2 = tl.load(contracted6_row + 6 * BN + 2 * N + r * 6 * N + n, mask=mask, other=0.0).to(
+            REAL
+        )
+        contracted6_grad_xy_211_e2 = tl.load(contracted6_row + 6 * BN + 3 * N + r * 6 * N + n, mask=mask, other=0.0).to(
+            REAL
+        )
+        contracted6_grad_xy_213_e2 = tl.load(contracted6_row + 6 * BN + 4 * N + r * 6 * N + n, mask=mask, other=0.0).to(
+            REAL
+        )
+        contracted6_grad_xy_312_e2 = tl.load(contracted6_row + 6 * BN + 5 * N + r * 6 * N + n, mask=mask, other=0.0).to(
+            REAL
+        )
+        contracted6_grad_xy_011_e3 = tl.load(contracted6_row + 12 * BN + r * 6 * N + n, mask=mask, other=0.0).to(REAL)
+        contracted6_grad_xy_110_e3 = tl.load(contracted6_row + 12 * BN + N + r * 6 * N + n, mask=mask, other=0.0).to(
+            REAL
+        )
+        contracted6_grad_xy_112_e3 = tl.load(
+            contracted6_row + 12 * BN + 2 * N + r * 6 * N + n, mask=mask, other=0.0
         ).to(REAL)
-        contracted9_along_b_n_grad_xy_321_e12 = tl.load(
-            contracted9_along_b_n_row + 5 * N + r * 6 * N + n, mask=mask, other=0.0
+        contracted6_grad_xy_211_e3 = tl.load(
+            contracted6_row + 12 * BN + 3 * N + r * 6 * N + n, mask=mask, other=0.0
         ).to(REAL)
-        contracted9_along_b_n_grad_xy_022_e13 = tl.load(
-            contracted9_along_b_n_row + 6 * BN + r * 6 * N + n, mask=mask, other=0.0
+        contracted6_grad_xy_213_e3 = tl.load(
+            contracted6_row + 12 * BN + 4 * N + r * 6 * N + n, mask=mask, other=0.0
         ).to(REAL)
-        contracted9_along_b_n_grad_xy_121_e13 = tl.load(
-            contracted9_along_b_n_row + 6 * BN + N + r * 6 * N + n, mask=mask, other=0.0
+        contracted6_grad_xy_312_e3 = tl.load(
+            contracted6_row + 12 * BN + 5 * N + r * 6 * N + n, mask=mask, other=0.0
         ).to(REAL)
-        contracted9_along_b_n_grad_xy_123_e13 = tl.load(
-            contracted9_along_b_n_row + 6 * BN + 2 * N + r * 6 * N + n, mask=mask, other=0.0
-        ).to(REAL)
-        contracted9_along_b_n_grad_xy_220_e13 = tl.load(
-            contracted9_along_b_n_row + 6 * BN + 3 * N + r * 6 * N + n, mask=mask, other=0.0
-        ).to(REAL)
-        contracted9_along_b_n_grad_xy_222_e13 = tl.load(
-            contracted9_along_b_n_row + 6 * BN + 4 * N + r * 6 * N + n, mask=mask, other=0.0
-        ).to(REAL)
-        contracted9_along_b_n_grad_xy_321_e13 = tl.load(
-            contracted9_along_b_n_row + 6 * BN + 5 * N + r * 6 * N + n, mask=mask, other=0.0
-        ).to(REAL)
-        contracted9_along_b_n_grad_xy_022_e23 = tl.load(
-            contracted9_along_b_n_row + 12 * BN + r * 6 * N + n, mask=mask, other=0.0
-        ).to(REAL)
-        contracted9_along_b_n_grad_xy_121_e23 = tl.load(
-            contracted9_along_b_n_row + 12 * BN + N + r * 6 * N + n, mask=mask, other=0.0
-        ).to(REAL)
-        contracted9_along_b_n_grad_xy_123_e23 = tl.load(
-            contracted9_along_b_n_row + 12 * BN + 2 * N + r * 6 * N + n, mask=mask, other=0.0
-        ).to(REAL)
-        contracted9_along_b_n_grad_xy_220_e23 = tl.load(
-            contracted9_along_b_n_row + 12 * BN + 3 * N + r * 6 * N + n, mask=mask, other=0.0
-        ).to(REAL)
-        contracted9_along_b_n_grad_xy_222_e23 = tl.load(
-            contracted9_along_b_n_row + 12 * BN + 4 * N + r * 6 * N + n, mask=mask, other=0.0
-        ).to(REAL)
-        contracted9_along_b_n_grad_xy_321_e23 = tl.load(
-            contracted9_along_b_n_row + 12 * BN + 5 * N + r * 6 * N + n, mask=mask, other=0.0
-        ).to(REAL)
-        contracted10_along_b_n_grad_xy_011_e1 = tl.load(
-            contracted10_along_b_n_row + r * 6 * N + n, mask=mask, other=0.0
-        ).to(REAL)
-        contracted10_along_b_n_grad_xy_110_e1 = tl.load(
-            contracted10_along_b_n_row + N + r * 6 * N + n, mask=mask, other=0.0
-        ).to(REAL)
-        contracted10_along_b_n_grad_xy_112_e1 = tl.load(
-            contracted10_along_b_n_row + 2 * N + r * 6 * N + n, mask=mask, other=0.0
-        ).to(REAL)
-        contracted10_along_b_n_grad_xy_211_e1 = tl.load(
-            contracted10_along_b_n_row + 3 * N + r * 6 * N + n, mask=mask, other=0.0
-        ).to(REAL)
-        contracted10_along_b_n_grad_xy_213_e1 = tl.load(
-            contracted10_along_b_n_row + 4 * N + r * 6 * N + n, mask=mask, other=0.0
-        ).to(REAL)
-        contracted10_along_b_n_grad_xy_312_e1 = tl.load(
-            contracted10_along_b_n_row + 5 * N + r * 6 * N + n, mask=mask, other=0.0
-        ).to(REAL)
-        contracted10_along_b_n_grad_xy_011_e2 = tl.load(
-            contracted10_along_b_n_row + 6 * BN + r * 6 * N + n, mask=mask, other=0.0
-        ).to(REAL)
-        contracted10_along_b_n_grad_xy_110_e2 = tl.load(
-            contracted10_along_b_n_row + 6 * BN + N + r * 6 * N + n, mask=mask, other=0.0
-        ).to(REAL)
-        contracted10_along_b_n_grad_xy_112_e2 = tl.load(
-            contracted10_along_b_n_row + 6 * BN + 2 * N + r * 6 * N + n, mask=mask, other=0.0
-        ).to(REAL)
-        contracted10_along_b_n_grad_xy_211_e2 = tl.load(
-            contracted10_along_b_n_row + 6 * BN + 3 * N + r * 6 * N + n, mask=mask, other=0.0
-        ).to(REAL)
-        contracted10_along_b_n_grad_xy_213_e2 = tl.load(
-            contracted10_along_b_n_row + 6 * BN + 4 * N + r * 6 * N + n, mask=mask, other=0.0
-        ).to(REAL)
-        contracted10_along_b_n_grad_xy_312_e2 = tl.load(
-            contracted10_along_b_n_row + 6 * BN + 5 * N + r * 6 * N + n, mask=mask, other=0.0
-        ).to(REAL)
-        contracted10_along_b_n_grad_xy_011_e3 = tl.load(
-            contracted10_along_b_n_row + 12 * BN + r * 6 * N + n, mask=mask, other=0.0
-        ).to(REAL)
-        contracted10_along_b_n_grad_xy_110_e3 = tl.load(
-            contracted10_along_b_n_row + 12 * BN + N + r * 6 * N + n, mask=mask, other=0.0
-        ).to(REAL)
-        contracted10_along_b_n_grad_xy_112_e3 = tl.load(
-            contracted10_along_b_n_row + 12 * BN + 2 * N + r * 6 * N + n, mask=mask, other=0.0
-        ).to(REAL)
-        contracted10_along_b_n_grad_xy_211_e3 = tl.load(
-            contracted10_along_b_n_row + 12 * BN + 3 * N + r * 6 * N + n, mask=mask, other=0.0
-        ).to(REAL)
-        contracted10_along_b_n_grad_xy_213_e3 = tl.load(
-            contracted10_along_b_n_row + 12 * BN + 4 * N + r * 6 * N + n, mask=mask, other=0.0
-        ).to(REAL)
-        contracted10_along_b_n_grad_xy_312_e3 = tl.load(
-            contracted10_along_b_n_row + 12 * BN + 5 * N + r * 6 * N + n, mask=mask, other=0.0
-        ).to(REAL)
-        contracted11_along_b_n_grad_xy_000_e = tl.load(
-            contracted11_along_b_n_row + r * 4 * N + n, mask=mask, other=0.0
-        ).to(REAL)
-        contracted11_along_b_n_grad_xy_101_e = tl.load(
-            contracted11_along_b_n_row + r * 4 * N + n + N, mask=mask, other=0.0
-        ).to(REAL)
-        contracted11_along_b_n_grad_xy_202_e = tl.load(
-            contracted11_along_b_n_row + r * 4 * N + n + 2 * N, mask=mask, other=0.0
-        ).to(REAL)
-        contracted11_along_b_n_grad_xy_303_e = tl.load(
-            contracted11_along_b_n_row + r * 4 * N + n + 3 * N, mask=mask, other=0.0
-        ).to(REAL)
+        contracted7_grad_xy_000_e = tl.load(contracted7_row + r * 4 * N + n, mask=mask, other=0.0).to(REAL)
+        contracted7_grad_xy_101_e = tl.load(contracted7_row + r * 4 * N + n + N, mask=mask, other=0.0).to(REAL)
+        contracted7_grad_xy_202_e = tl.load(contracted7_row + r * 4 * N + n + 2 * N, mask=mask, other=0.0).to(REAL)
+        contracted7_grad_xy_303_e = tl.load(contracted7_row + r * 4 * N + n + 3 * N, mask=mask, other=0.0).to(REAL)
+        contracted8_0 = tl.load(contracted8_row + at, mask=mask, other=0.0).to(REAL)
+        contracted9_0 = tl.load(contracted9_row + at, mask=mask, other=0.0).to(REAL)
+        contracted9_1 = tl.load(contracted9_row + BN + at, mask=mask, other=0.0).to(REAL)
+        contracted9_2 = tl.load(contracted9_row + 2 * BN + at, mask=mask, other=0.0).to(REAL)
+        contracted10_0 = tl.load(contracted10_row + at, mask=mask, other=0.0).to(REAL)
+        contracted10_1 = tl.load(contracted10_row + BN + at, mask=mask, other=0.0).to(REAL)
+        contracted10_2 = tl.load(contracted10_row + 2 * BN + at, mask=mask, other=0.0).to(REAL)
+        contracted11_0 = tl.load(contracted11_row + at, mask=mask, other=0.0).to(REAL)
 
         t0 = 0.7071067811865476 * x_e
         gate_x = 0.5 + 0.5 * tl.erf(t0)
@@ -17751,82 +17440,50 @@ def _fc_layer_without_normalize_backward_5_kernel(
         y_e1 = linear_bias_e1 + saved_product1_0
         gelu_y_e1 = gate_y * y_e1
         gelu_y_e = y_e * gate_y
-        grad_gelu_x_e = gelu_y_e123 * contracted8_along_b_n_grad_xy_033_e123
-        grad_gelu_x_e += gelu_y_e23 * contracted9_along_b_n_grad_xy_022_e23
-        grad_gelu_x_e += gelu_y_e13 * contracted9_along_b_n_grad_xy_022_e13
-        grad_gelu_x_e += gelu_y_e12 * contracted9_along_b_n_grad_xy_022_e12
-        grad_gelu_x_e += gelu_y_e3 * contracted10_along_b_n_grad_xy_011_e3
-        grad_gelu_x_e += gelu_y_e2 * contracted10_along_b_n_grad_xy_011_e2
-        grad_gelu_x_e += gelu_y_e1 * contracted10_along_b_n_grad_xy_011_e1
-        grad_gelu_x_e += gelu_y_e * contracted11_along_b_n_grad_xy_000_e
-        grad_gelu_x_e123 = gelu_y_e * contracted8_along_b_n_grad_xy_330_e123
-        grad_gelu_x_e123 += gelu_y_e1 * contracted9_along_b_n_grad_xy_321_e23
-        grad_gelu_x_e123 += gelu_y_e3 * contracted9_along_b_n_grad_xy_321_e12
-        grad_gelu_x_e123 += gelu_y_e13 * contracted10_along_b_n_grad_xy_312_e2
-        grad_gelu_x_e123 += -gelu_y_e2 * contracted9_along_b_n_grad_xy_321_e13
-        grad_gelu_x_e123 += -gelu_y_e12 * contracted10_along_b_n_grad_xy_312_e3
-        grad_gelu_x_e123 += -gelu_y_e23 * contracted10_along_b_n_grad_xy_312_e1
-        grad_gelu_x_e123 += -gelu_y_e123 * contracted11_along_b_n_grad_xy_303_e
-        grad_gelu_x_e23 = gelu_y_e1 * contracted8_along_b_n_grad_xy_231_e123
-        grad_gelu_x_e23 += gelu_y_e * contracted9_along_b_n_grad_xy_220_e23
-        grad_gelu_x_e23 += gelu_y_e13 * contracted9_along_b_n_grad_xy_222_e12
-        grad_gelu_x_e23 += gelu_y_e3 * contracted10_along_b_n_grad_xy_211_e2
-        grad_gelu_x_e23 += -gelu_y_e12 * contracted9_along_b_n_grad_xy_222_e13
-        grad_gelu_x_e23 += -gelu_y_e2 * contracted10_along_b_n_grad_xy_211_e3
-        grad_gelu_x_e23 += -gelu_y_e123 * contracted10_along_b_n_grad_xy_213_e1
-        grad_gelu_x_e23 += -gelu_y_e23 * contracted11_along_b_n_grad_xy_202_e
-        grad_gelu_x_e13 = gelu_y_e12 * contracted9_along_b_n_grad_xy_222_e23
-        grad_gelu_x_e13 += gelu_y_e * contracted9_along_b_n_grad_xy_220_e13
-        grad_gelu_x_e13 += gelu_y_e123 * contracted10_along_b_n_grad_xy_213_e2
-        grad_gelu_x_e13 += gelu_y_e3 * contracted10_along_b_n_grad_xy_211_e1
-        grad_gelu_x_e13 += -gelu_y_e2 * contracted8_along_b_n_grad_xy_231_e123
-        grad_gelu_x_e13 += -gelu_y_e23 * contracted9_along_b_n_grad_xy_222_e12
-        grad_gelu_x_e13 += -gelu_y_e1 * contracted10_along_b_n_grad_xy_211_e3
-        grad_gelu_x_e13 += -gelu_y_e13 * contracted11_along_b_n_grad_xy_202_e
-        grad_gelu_x_e12 = gelu_y_e3 * contracted8_along_b_n_grad_xy_231_e123
-        grad_gelu_x_e12 += gelu_y_e23 * contracted9_along_b_n_grad_xy_222_e13
-        grad_gelu_x_e12 += gelu_y_e * contracted9_along_b_n_grad_xy_220_e12
-        grad_gelu_x_e12 += gelu_y_e2 * contracted10_along_b_n_grad_xy_211_e1
-        grad_gelu_x_e12 += -gelu_y_e13 * contracted9_along_b_n_grad_xy_222_e23
-        grad_gelu_x_e12 += -gelu_y_e123 * contracted10_along_b_n_grad_xy_213_e3
-        grad_gelu_x_e12 += -gelu_y_e1 * contracted10_along_b_n_grad_xy_211_e2
-        grad_gelu_x_e12 += -gelu_y_e12 * contracted11_along_b_n_grad_xy_202_e
-        grad_gelu_x_e3 = gelu_y_e12 * contracted8_along_b_n_grad_xy_132_e123
-        grad_gelu_x_e3 += gelu_y_e123 * contracted9_along_b_n_grad_xy_123_e12
-        grad_gelu_x_e3 += gelu_y_e * contracted10_along_b_n_grad_xy_110_e3
-        grad_gelu_x_e3 += gelu_y_e3 * contracted11_along_b_n_grad_xy_101_e
-        grad_gelu_x_e3 += -gelu_y_e2 * contracted9_along_b_n_grad_xy_121_e23
-        grad_gelu_x_e3 += -gelu_y_e1 * contracted9_along_b_n_grad_xy_121_e13
-        grad_gelu_x_e3 += -gelu_y_e23 * contracted10_along_b_n_grad_xy_112_e2
-        grad_gelu_x_e3 += -gelu_y_e13 * contracted10_along_b_n_grad_xy_112_e1
-        grad_gelu_x_e2 = gelu_y_e3 * contracted9_along_b_n_grad_xy_121_e23
-        grad_gelu_x_e2 += gelu_y_e23 * contracted10_along_b_n_grad_xy_112_e3
-        grad_gelu_x_e2 += gelu_y_e * contracted10_along_b_n_grad_xy_110_e2
-        grad_gelu_x_e2 += gelu_y_e2 * contracted11_along_b_n_grad_xy_101_e
-        grad_gelu_x_e2 += -gelu_y_e13 * contracted8_along_b_n_grad_xy_132_e123
-        grad_gelu_x_e2 += -gelu_y_e123 * contracted9_along_b_n_grad_xy_123_e13
-        grad_gelu_x_e2 += -gelu_y_e1 * contracted9_along_b_n_grad_xy_121_e12
-        grad_gelu_x_e2 += -gelu_y_e12 * contracted10_along_b_n_grad_xy_112_e1
-        grad_gelu_x_e1 = gelu_y_e23 * contracted8_along_b_n_grad_xy_132_e123
-        grad_gelu_x_e1 += gelu_y_e123 * contracted9_along_b_n_grad_xy_123_e23
-        grad_gelu_x_e1 += gelu_y_e3 * contracted9_along_b_n_grad_xy_121_e13
-        grad_gelu_x_e1 += gelu_y_e2 * contracted9_along_b_n_grad_xy_121_e12
-        grad_gelu_x_e1 += gelu_y_e13 * contracted10_along_b_n_grad_xy_112_e3
-        grad_gelu_x_e1 += gelu_y_e12 * contracted10_along_b_n_grad_xy_112_e2
-        grad_gelu_x_e1 += gelu_y_e * contracted10_along_b_n_grad_xy_110_e1
-        grad_gelu_x_e1 += gelu_y_e1 * contracted11_along_b_n_grad_xy_101_e
+        grad_gelu_x_e = gelu_y_e123 * contracted4_grad_xy_033_e123 + gelu_y_e23 * contracted5_grad_xy_022_e23
+        grad_gelu_x_e += gelu_y_e13 * contracted5_grad_xy_022_e13 + gelu_y_e12 * contracted5_grad_xy_022_e12
+        grad_gelu_x_e += gelu_y_e3 * contracted6_grad_xy_011_e3 + gelu_y_e2 * contracted6_grad_xy_011_e2
+        grad_gelu_x_e += gelu_y_e1 * contracted6_grad_xy_011_e1 + gelu_y_e * contracted7_grad_xy_000_e
+        grad_gelu_x_e123 = gelu_y_e * contracted4_grad_xy_330_e123 + gelu_y_e1 * contracted5_grad_xy_321_e23
+        grad_gelu_x_e123 += gelu_y_e3 * contracted5_grad_xy_321_e12 + gelu_y_e13 * contracted6_grad_xy_312_e2
+        grad_gelu_x_e123 += -gelu_y_e2 * contracted5_grad_xy_321_e13 - gelu_y_e12 * contracted6_grad_xy_312_e3
+        grad_gelu_x_e123 += -gelu_y_e23 * contracted6_grad_xy_312_e1 - gelu_y_e123 * contracted7_grad_xy_303_e
+        grad_gelu_x_e23 = gelu_y_e1 * contracted4_grad_xy_231_e123 + gelu_y_e * contracted5_grad_xy_220_e23
+        grad_gelu_x_e23 += gelu_y_e13 * contracted5_grad_xy_222_e12 + gelu_y_e3 * contracted6_grad_xy_211_e2
+        grad_gelu_x_e23 += -gelu_y_e12 * contracted5_grad_xy_222_e13 - gelu_y_e2 * contracted6_grad_xy_211_e3
+        grad_gelu_x_e23 += -gelu_y_e123 * contracted6_grad_xy_213_e1 - gelu_y_e23 * contracted7_grad_xy_202_e
+        grad_gelu_x_e13 = gelu_y_e12 * contracted5_grad_xy_222_e23 + gelu_y_e * contracted5_grad_xy_220_e13
+        grad_gelu_x_e13 += gelu_y_e123 * contracted6_grad_xy_213_e2 + gelu_y_e3 * contracted6_grad_xy_211_e1
+        grad_gelu_x_e13 += -gelu_y_e2 * contracted4_grad_xy_231_e123 - gelu_y_e23 * contracted5_grad_xy_222_e12
+        grad_gelu_x_e13 += -gelu_y_e1 * contracted6_grad_xy_211_e3 - gelu_y_e13 * contracted7_grad_xy_202_e
+        grad_gelu_x_e12 = gelu_y_e3 * contracted4_grad_xy_231_e123 + gelu_y_e23 * contracted5_grad_xy_222_e13
+        grad_gelu_x_e12 += gelu_y_e * contracted5_grad_xy_220_e12 + gelu_y_e2 * contracted6_grad_xy_211_e1
+        grad_gelu_x_e12 += -gelu_y_e13 * contracted5_grad_xy_222_e23 - gelu_y_e123 * contracted6_grad_xy_213_e3
+        grad_gelu_x_e12 += -gelu_y_e1 * contracted6_grad_xy_211_e2 - gelu_y_e12 * contracted7_grad_xy_202_e
+        grad_gelu_x_e3 = gelu_y_e12 * contracted4_grad_xy_132_e123 + gelu_y_e123 * contracted5_grad_xy_123_e12
+        grad_gelu_x_e3 += gelu_y_e * contracted6_grad_xy_110_e3 + gelu_y_e3 * contracted7_grad_xy_101_e
+        grad_gelu_x_e3 += -gelu_y_e2 * contracted5_grad_xy_121_e23 - gelu_y_e1 * contracted5_grad_xy_121_e13
+        grad_gelu_x_e3 += -gelu_y_e23 * contracted6_grad_xy_112_e2 - gelu_y_e13 * contracted6_grad_xy_112_e1
+        grad_gelu_x_e2 = gelu_y_e3 * contracted5_grad_xy_121_e23 + gelu_y_e23 * contracted6_grad_xy_112_e3
+        grad_gelu_x_e2 += gelu_y_e * contracted6_grad_xy_110_e2 + gelu_y_e2 * contracted7_grad_xy_101_e
+        grad_gelu_x_e2 += -gelu_y_e13 * contracted4_grad_xy_132_e123 - gelu_y_e123 * contracted5_grad_xy_123_e13
+        grad_gelu_x_e2 += -gelu_y_e1 * contracted5_grad_xy_121_e12 - gelu_y_e12 * contracted6_grad_xy_112_e1
+        grad_gelu_x_e1 = gelu_y_e23 * contracted4_grad_xy_132_e123 + gelu_y_e123 * contracted5_grad_xy_123_e23
+        grad_gelu_x_e1 += gelu_y_e3 * contracted5_grad_xy_121_e13 + gelu_y_e2 * contracted5_grad_xy_121_e12
+        grad_gelu_x_e1 += gelu_y_e13 * contracted6_grad_xy_112_e3 + gelu_y_e12 * contracted6_grad_xy_112_e2
+        grad_gelu_x_e1 += gelu_y_e * contracted6_grad_xy_110_e1 + gelu_y_e1 * contracted7_grad_xy_101_e
         grad_gate_x = x_e123 * grad_gelu_x_e123 + x_e23 * grad_gelu_x_e23 + x_e13 * grad_gelu_x_e13
         grad_gate_x += x_e12 * grad_gelu_x_e12 + x_e3 * grad_gelu_x_e3 + x_e2 * grad_gelu_x_e2
         grad_gate_x += x_e1 * grad_gelu_x_e1 + x_e * grad_gelu_x_e
         t2 = 0.7071067811865476 * (1.1283791670955126 * tl.exp(-t0 * t0) * (0.5 * grad_gate_x))
-        grad_x_e = (gate_x * grad_gelu_x_e + t2) + contracted12_0
-        grad_x_e1 = gate_x * grad_gelu_x_e1 + contracted13_0
-        grad_x_e2 = gate_x * grad_gelu_x_e2 + contracted13_1
-        grad_x_e3 = gate_x * grad_gelu_x_e3 + contracted13_2
-        grad_x_e12 = gate_x * grad_gelu_x_e12 + contracted14_0
-        grad_x_e13 = gate_x * grad_gelu_x_e13 + contracted14_1
-        grad_x_e23 = gate_x * grad_gelu_x_e23 + contracted14_2
-        grad_x_e123 = gate_x * grad_gelu_x_e123 + contracted15_0
+        grad_x_e = (gate_x * grad_gelu_x_e + t2) + contracted8_0
+        grad_x_e1 = gate_x * grad_gelu_x_e1 + contracted9_0
+        grad_x_e2 = gate_x * grad_gelu_x_e2 + contracted9_1
+        grad_x_e3 = gate_x * grad_gelu_x_e3 + contracted9_2
+        grad_x_e12 = gate_x * grad_gelu_x_e12 + contracted10_0
+        grad_x_e13 = gate_x * grad_gelu_x_e13 + contracted10_1
+        grad_x_e23 = gate_x * grad_gelu_x_e23 + contracted10_2
+        grad_x_e123 = gate_x * grad_gelu_x_e123 + contracted11_0
         gelu_x_e123 = x_e123 * gate_x
         gelu_x_e23 = x_e23 * gate_x
         gelu_x_e13 = x_e13 * gate_x
@@ -17835,70 +17492,38 @@ def _fc_layer_without_normalize_backward_5_kernel(
         gelu_x_e2 = x_e2 * gate_x
         gelu_x_e1 = x_e1 * gate_x
         gelu_x_e = x_e * gate_x
-        grad_gelu_y_e = gelu_x_e123 * contracted8_along_b_n_grad_xy_330_e123
-        grad_gelu_y_e += gelu_x_e23 * contracted9_along_b_n_grad_xy_220_e23
-        grad_gelu_y_e += gelu_x_e13 * contracted9_along_b_n_grad_xy_220_e13
-        grad_gelu_y_e += gelu_x_e12 * contracted9_along_b_n_grad_xy_220_e12
-        grad_gelu_y_e += gelu_x_e3 * contracted10_along_b_n_grad_xy_110_e3
-        grad_gelu_y_e += gelu_x_e2 * contracted10_along_b_n_grad_xy_110_e2
-        grad_gelu_y_e += gelu_x_e1 * contracted10_along_b_n_grad_xy_110_e1
-        grad_gelu_y_e += gelu_x_e * contracted11_along_b_n_grad_xy_000_e
-        grad_gelu_y_e123 = gelu_x_e * contracted8_along_b_n_grad_xy_033_e123
-        grad_gelu_y_e123 += gelu_x_e1 * contracted9_along_b_n_grad_xy_123_e23
-        grad_gelu_y_e123 += gelu_x_e3 * contracted9_along_b_n_grad_xy_123_e12
-        grad_gelu_y_e123 += gelu_x_e13 * contracted10_along_b_n_grad_xy_213_e2
-        grad_gelu_y_e123 += -gelu_x_e2 * contracted9_along_b_n_grad_xy_123_e13
-        grad_gelu_y_e123 += -gelu_x_e12 * contracted10_along_b_n_grad_xy_213_e3
-        grad_gelu_y_e123 += -gelu_x_e23 * contracted10_along_b_n_grad_xy_213_e1
-        grad_gelu_y_e123 += -gelu_x_e123 * contracted11_along_b_n_grad_xy_303_e
-        grad_gelu_y_e23 = gelu_x_e1 * contracted8_along_b_n_grad_xy_132_e123
-        grad_gelu_y_e23 += gelu_x_e * contracted9_along_b_n_grad_xy_022_e23
-        grad_gelu_y_e23 += gelu_x_e12 * contracted9_along_b_n_grad_xy_222_e13
-        grad_gelu_y_e23 += gelu_x_e2 * contracted10_along_b_n_grad_xy_112_e3
-        grad_gelu_y_e23 += -gelu_x_e13 * contracted9_along_b_n_grad_xy_222_e12
-        grad_gelu_y_e23 += -gelu_x_e3 * contracted10_along_b_n_grad_xy_112_e2
-        grad_gelu_y_e23 += -gelu_x_e123 * contracted10_along_b_n_grad_xy_312_e1
-        grad_gelu_y_e23 += -gelu_x_e23 * contracted11_along_b_n_grad_xy_202_e
-        grad_gelu_y_e13 = gelu_x_e * contracted9_along_b_n_grad_xy_022_e13
-        grad_gelu_y_e13 += gelu_x_e23 * contracted9_along_b_n_grad_xy_222_e12
-        grad_gelu_y_e13 += gelu_x_e1 * contracted10_along_b_n_grad_xy_112_e3
-        grad_gelu_y_e13 += gelu_x_e123 * contracted10_along_b_n_grad_xy_312_e2
-        grad_gelu_y_e13 += -gelu_x_e2 * contracted8_along_b_n_grad_xy_132_e123
-        grad_gelu_y_e13 += -gelu_x_e12 * contracted9_along_b_n_grad_xy_222_e23
-        grad_gelu_y_e13 += -gelu_x_e3 * contracted10_along_b_n_grad_xy_112_e1
-        grad_gelu_y_e13 += -gelu_x_e13 * contracted11_along_b_n_grad_xy_202_e
-        grad_gelu_y_e12 = gelu_x_e3 * contracted8_along_b_n_grad_xy_132_e123
-        grad_gelu_y_e12 += gelu_x_e13 * contracted9_along_b_n_grad_xy_222_e23
-        grad_gelu_y_e12 += gelu_x_e * contracted9_along_b_n_grad_xy_022_e12
-        grad_gelu_y_e12 += gelu_x_e1 * contracted10_along_b_n_grad_xy_112_e2
-        grad_gelu_y_e12 += -gelu_x_e23 * contracted9_along_b_n_grad_xy_222_e13
-        grad_gelu_y_e12 += -gelu_x_e123 * contracted10_along_b_n_grad_xy_312_e3
-        grad_gelu_y_e12 += -gelu_x_e2 * contracted10_along_b_n_grad_xy_112_e1
-        grad_gelu_y_e12 += -gelu_x_e12 * contracted11_along_b_n_grad_xy_202_e
-        grad_gelu_y_e3 = gelu_x_e12 * contracted8_along_b_n_grad_xy_231_e123
-        grad_gelu_y_e3 += gelu_x_e2 * contracted9_along_b_n_grad_xy_121_e23
-        grad_gelu_y_e3 += gelu_x_e1 * contracted9_along_b_n_grad_xy_121_e13
-        grad_gelu_y_e3 += gelu_x_e123 * contracted9_along_b_n_grad_xy_321_e12
-        grad_gelu_y_e3 += gelu_x_e * contracted10_along_b_n_grad_xy_011_e3
-        grad_gelu_y_e3 += gelu_x_e23 * contracted10_along_b_n_grad_xy_211_e2
-        grad_gelu_y_e3 += gelu_x_e13 * contracted10_along_b_n_grad_xy_211_e1
-        grad_gelu_y_e3 += gelu_x_e3 * contracted11_along_b_n_grad_xy_101_e
-        grad_gelu_y_e2 = gelu_x_e1 * contracted9_along_b_n_grad_xy_121_e12
-        grad_gelu_y_e2 += gelu_x_e * contracted10_along_b_n_grad_xy_011_e2
-        grad_gelu_y_e2 += gelu_x_e12 * contracted10_along_b_n_grad_xy_211_e1
-        grad_gelu_y_e2 += gelu_x_e2 * contracted11_along_b_n_grad_xy_101_e
-        grad_gelu_y_e2 += -gelu_x_e13 * contracted8_along_b_n_grad_xy_231_e123
-        grad_gelu_y_e2 += -gelu_x_e3 * contracted9_along_b_n_grad_xy_121_e23
-        grad_gelu_y_e2 += -gelu_x_e123 * contracted9_along_b_n_grad_xy_321_e13
-        grad_gelu_y_e2 += -gelu_x_e23 * contracted10_along_b_n_grad_xy_211_e3
-        grad_gelu_y_e1 = gelu_x_e23 * contracted8_along_b_n_grad_xy_231_e123
-        grad_gelu_y_e1 += gelu_x_e123 * contracted9_along_b_n_grad_xy_321_e23
-        grad_gelu_y_e1 += gelu_x_e * contracted10_along_b_n_grad_xy_011_e1
-        grad_gelu_y_e1 += gelu_x_e1 * contracted11_along_b_n_grad_xy_101_e
-        grad_gelu_y_e1 += -gelu_x_e3 * contracted9_along_b_n_grad_xy_121_e13
-        grad_gelu_y_e1 += -gelu_x_e2 * contracted9_along_b_n_grad_xy_121_e12
-        grad_gelu_y_e1 += -gelu_x_e13 * contracted10_along_b_n_grad_xy_211_e3
-        grad_gelu_y_e1 += -gelu_x_e12 * contracted10_along_b_n_grad_xy_211_e2
+        grad_gelu_y_e = gelu_x_e123 * contracted4_grad_xy_330_e123 + gelu_x_e23 * contracted5_grad_xy_220_e23
+        grad_gelu_y_e += gelu_x_e13 * contracted5_grad_xy_220_e13 + gelu_x_e12 * contracted5_grad_xy_220_e12
+        grad_gelu_y_e += gelu_x_e3 * contracted6_grad_xy_110_e3 + gelu_x_e2 * contracted6_grad_xy_110_e2
+        grad_gelu_y_e += gelu_x_e1 * contracted6_grad_xy_110_e1 + gelu_x_e * contracted7_grad_xy_000_e
+        grad_gelu_y_e123 = gelu_x_e * contracted4_grad_xy_033_e123 + gelu_x_e1 * contracted5_grad_xy_123_e23
+        grad_gelu_y_e123 += gelu_x_e3 * contracted5_grad_xy_123_e12 + gelu_x_e13 * contracted6_grad_xy_213_e2
+        grad_gelu_y_e123 += -gelu_x_e2 * contracted5_grad_xy_123_e13 - gelu_x_e12 * contracted6_grad_xy_213_e3
+        grad_gelu_y_e123 += -gelu_x_e23 * contracted6_grad_xy_213_e1 - gelu_x_e123 * contracted7_grad_xy_303_e
+        grad_gelu_y_e23 = gelu_x_e1 * contracted4_grad_xy_132_e123 + gelu_x_e * contracted5_grad_xy_022_e23
+        grad_gelu_y_e23 += gelu_x_e12 * contracted5_grad_xy_222_e13 + gelu_x_e2 * contracted6_grad_xy_112_e3
+        grad_gelu_y_e23 += -gelu_x_e13 * contracted5_grad_xy_222_e12 - gelu_x_e3 * contracted6_grad_xy_112_e2
+        grad_gelu_y_e23 += -gelu_x_e123 * contracted6_grad_xy_312_e1 - gelu_x_e23 * contracted7_grad_xy_202_e
+        grad_gelu_y_e13 = gelu_x_e * contracted5_grad_xy_022_e13 + gelu_x_e23 * contracted5_grad_xy_222_e12
+        grad_gelu_y_e13 += gelu_x_e1 * contracted6_grad_xy_112_e3 + gelu_x_e123 * contracted6_grad_xy_312_e2
+        grad_gelu_y_e13 += -gelu_x_e2 * contracted4_grad_xy_132_e123 - gelu_x_e12 * contracted5_grad_xy_222_e23
+        grad_gelu_y_e13 += -gelu_x_e3 * contracted6_grad_xy_112_e1 - gelu_x_e13 * contracted7_grad_xy_202_e
+        grad_gelu_y_e12 = gelu_x_e3 * contracted4_grad_xy_132_e123 + gelu_x_e13 * contracted5_grad_xy_222_e23
+        grad_gelu_y_e12 += gelu_x_e * contracted5_grad_xy_022_e12 + gelu_x_e1 * contracted6_grad_xy_112_e2
+        grad_gelu_y_e12 += -gelu_x_e23 * contracted5_grad_xy_222_e13 - gelu_x_e123 * contracted6_grad_xy_312_e3
+        grad_gelu_y_e12 += -gelu_x_e2 * contracted6_grad_xy_112_e1 - gelu_x_e12 * contracted7_grad_xy_202_e
+        grad_gelu_y_e3 = gelu_x_e12 * contracted4_grad_xy_231_e123 + gelu_x_e2 * contracted5_grad_xy_121_e23
+        grad_gelu_y_e3 += gelu_x_e1 * contracted5_grad_xy_121_e13 + gelu_x_e123 * contracted5_grad_xy_321_e12
+        grad_gelu_y_e3 += gelu_x_e * contracted6_grad_xy_011_e3 + gelu_x_e23 * contracted6_grad_xy_211_e2
+        grad_gelu_y_e3 += gelu_x_e13 * contracted6_grad_xy_211_e1 + gelu_x_e3 * contracted7_grad_xy_101_e
+        grad_gelu_y_e2 = gelu_x_e1 * contracted5_grad_xy_121_e12 + gelu_x_e * contracted6_grad_xy_011_e2
+        grad_gelu_y_e2 += gelu_x_e12 * contracted6_grad_xy_211_e1 + gelu_x_e2 * contracted7_grad_xy_101_e
+        grad_gelu_y_e2 += -gelu_x_e13 * contracted4_grad_xy_231_e123 - gelu_x_e3 * contracted5_grad_xy_121_e23
+        grad_gelu_y_e2 += -gelu_x_e123 * contracted5_grad_xy_321_e13 - gelu_x_e23 * contracted6_grad_xy_211_e3
+        grad_gelu_y_e1 = gelu_x_e23 * contracted4_grad_xy_231_e123 + gelu_x_e123 * contracted5_grad_xy_321_e23
+        grad_gelu_y_e1 += gelu_x_e * contracted6_grad_xy_011_e1 + gelu_x_e1 * contracted7_grad_xy_101_e
+        grad_gelu_y_e1 += -gelu_x_e3 * contracted5_grad_xy_121_e13 - gelu_x_e2 * contracted5_grad_xy_121_e12
+        grad_gelu_y_e1 += -gelu_x_e13 * contracted6_grad_xy_211_e3 - gelu_x_e12 * contracted6_grad_xy_211_e2
         grad_gate_y = y_e123 * grad_gelu_y_e123 + y_e23 * grad_gelu_y_e23 + y_e13 * grad_gelu_y_e13
         grad_gate_y += y_e12 * grad_gelu_y_e12 + y_e3 * grad_gelu_y_e3 + y_e2 * grad_gelu_y_e2
         grad_gate_y += y_e1 * grad_gelu_y_e1 + y_e * grad_gelu_y_e
@@ -18459,6 +18084,7 @@ def _run_fused_gelu_fcgp_norm_with_normalize(x, y, weight, eps):
     _, _, M = weight.shape
     real = _real(x, y, weight)
     matrix = _matrix(x, y, weight)
+    n_innermost = _innermost(matrix, N)
     out = x.new_empty((8, B, M), dtype=_promote(x, y, weight))
     saved = x.new_empty((4, B), dtype=real)
     operand = x.new_empty((B, 4, N), dtype=matrix)
@@ -18474,16 +18100,17 @@ def _run_fused_gelu_fcgp_norm_with_normalize(x, y, weight, eps):
         N,
         real,
     )
-    operand1 = x.new_empty((4, N, M), dtype=matrix)
-    operand3 = x.new_empty((6, N, M), dtype=matrix)
-    operand5 = x.new_empty((6, N, M), dtype=matrix)
-    operand7 = x.new_empty((4, N, M), dtype=matrix)
-    _launch_flat(
+    operand1 = _factor(x, (4, N), (M,), matrix, n_innermost)
+    operand3 = _factor(x, (6, N), (M,), matrix, n_innermost)
+    operand5 = _factor(x, (6, N), (M,), matrix, n_innermost)
+    operand7 = _factor(x, (4, N), (M,), matrix, n_innermost)
+    _launch_tile(
         _fused_gelu_fcgp_norm_with_normalize_1_kernel,
-        "fused_gelu_fcgp_norm_with_normalize_1",
+        "fused_gelu_fcgp_norm_with_normalize_1_turned" if n_innermost else "fused_gelu_fcgp_norm_with_normalize_1",
         (weight, operand1, operand3, operand5, operand7),
-        (N, M),
-        N * M,
+        (N, M, n_innermost),
+        N,
+        M,
         real,
     )
     saved_product = _matmul(operand.view(B, 4 * N), operand1.view(4 * N, M))
@@ -18525,12 +18152,13 @@ def _run_fused_gelu_fcgp_norm_with_normalize(x, y, weight, eps):
 def _run_fused_gelu_fcgp_norm_with_normalize_backward(
     x, y, weight, grad_out, saved, saved_product, saved_product1, saved_product2, saved_product3, eps, *wanted
 ):
-    """Compute the gradients: 13 launches."""
+    """Compute the gradients: 13 launches, and 4 copies for tf32."""
     x, y, weight, grad_out = x.contiguous(), y.contiguous(), weight.contiguous(), grad_out.contiguous()
     _, B, N = x.shape
     _, _, M = weight.shape
     real = _real(x, y, weight)
     matrix = _matrix(x, y, weight)
+    b_innermost = _innermost(matrix, B)
     grad_x = torch.empty_like(x) if wanted[0] else x
     grad_y = torch.empty_like(y) if wanted[1] else y
     grad_weight = torch.empty_like(weight) if wanted[2] else weight
@@ -18616,29 +18244,37 @@ def _run_fused_gelu_fcgp_norm_with_normalize_backward(
         del contracted2
         del contracted3
     if wanted[2]:
-        operand8 = x.new_empty((B, 4, N), dtype=matrix)
-        operand9 = x.new_empty((3, B, 6, N), dtype=matrix)
-        operand10 = x.new_empty((3, B, 6, N), dtype=matrix)
-        operand11 = x.new_empty((B, 4, N), dtype=matrix)
+        operand8 = _factor(x, (B,), (4, N), matrix, b_innermost)
+        operand9 = _factor(x, (3, B), (6, N), matrix, b_innermost)
+        operand10 = _factor(x, (3, B), (6, N), matrix, b_innermost)
+        operand11 = _factor(x, (B,), (4, N), matrix, b_innermost)
         _launch_tile(
             _fused_gelu_fcgp_norm_with_normalize_backward_3_kernel,
-            "fused_gelu_fcgp_norm_with_normalize_backward_3",
+            (
+                "fused_gelu_fcgp_norm_with_normalize_backward_3_turned"
+                if b_innermost
+                else "fused_gelu_fcgp_norm_with_normalize_backward_3"
+            ),
             (x, y, operand8, operand9, operand10, operand11),
-            (B, N),
+            (B, N, b_innermost),
             B,
             N,
             real,
         )
-        contracted4 = _matmul(operand8.view(B, 4 * N).mT, operand6).view(4, N, M)
+        contracted4 = _matmul(operand8.view(B, 4 * N).mT, _turned(operand6, b_innermost)).view(4, N, M)
         del operand6
         del operand8
-        contracted5 = _matmul(operand9.view(3 * B, 6 * N).mT, operand4.view(3 * B, M)).view(6, N, M)
+        contracted5 = _matmul(operand9.view(3 * B, 6 * N).mT, _turned(operand4.view(3 * B, M), b_innermost)).view(
+            6, N, M
+        )
         del operand4
         del operand9
-        contracted6 = _matmul(operand10.view(3 * B, 6 * N).mT, operand2.view(3 * B, M)).view(6, N, M)
+        contracted6 = _matmul(operand10.view(3 * B, 6 * N).mT, _turned(operand2.view(3 * B, M), b_innermost)).view(
+            6, N, M
+        )
         del operand2
         del operand10
-        contracted7 = _matmul(operand11.view(B, 4 * N).mT, operand).view(4, N, M)
+        contracted7 = _matmul(operand11.view(B, 4 * N).mT, _turned(operand, b_innermost)).view(4, N, M)
         del operand
         del operand11
         _launch_flat(
@@ -18668,7 +18304,7 @@ def _run_fused_gelu_fcgp_norm_with_normalize_double_backward(
     eps,
     *wanted,
 ):
-    """Compute the gradients: 25 launches."""
+    """Compute the gradients: 25 launches, and 4 copies for tf32."""
     has_grad_grad_x = grad_grad_x is not None
     has_grad_grad_y = grad_grad_y is not None
     has_grad_grad_weight = grad_grad_weight is not None
@@ -18680,6 +18316,8 @@ def _run_fused_gelu_fcgp_norm_with_normalize_double_backward(
     _, _, M = weight.shape
     real = _real(x, y, weight)
     matrix = _matrix(x, y, weight)
+    b_innermost = _innermost(matrix, B)
+    n_innermost = _innermost(matrix, N)
     grad_x = torch.empty_like(x) if wanted[0] else x
     grad_y = torch.empty_like(y) if wanted[1] else y
     grad_weight = torch.empty_like(weight) if wanted[2] else weight
@@ -18736,16 +18374,21 @@ def _run_fused_gelu_fcgp_norm_with_normalize_double_backward(
     operand3 = x.new_empty((6, N, M), dtype=matrix)
     operand5 = x.new_empty((6, N, M), dtype=matrix)
     operand7 = x.new_empty((4, N, M), dtype=matrix)
-    operand9 = x.new_empty((8, N, M), dtype=matrix)
-    operand11 = x.new_empty((12, N, M), dtype=matrix)
-    operand13 = x.new_empty((12, N, M), dtype=matrix)
-    operand15 = x.new_empty((8, N, M), dtype=matrix)
-    _launch_flat(
+    operand9 = _factor(x, (8, N), (M,), matrix, n_innermost)
+    operand11 = _factor(x, (12, N), (M,), matrix, n_innermost)
+    operand13 = _factor(x, (12, N), (M,), matrix, n_innermost)
+    operand15 = _factor(x, (8, N), (M,), matrix, n_innermost)
+    _launch_tile(
         _fused_gelu_fcgp_norm_with_normalize_double_backward_1_kernel,
-        "fused_gelu_fcgp_norm_with_normalize_double_backward_1",
+        (
+            "fused_gelu_fcgp_norm_with_normalize_double_backward_1_turned"
+            if n_innermost
+            else "fused_gelu_fcgp_norm_with_normalize_double_backward_1"
+        ),
         (weight, grad_grad_weight, operand1, operand3, operand5, operand7, operand9, operand11, operand13, operand15),
-        (N, M, has_grad_grad_weight),
-        N * M,
+        (N, M, has_grad_grad_weight, n_innermost),
+        N,
+        M,
         real,
     )
     operand8 = x.new_empty((B, 8, N), dtype=matrix)
@@ -18869,15 +18512,19 @@ def _run_fused_gelu_fcgp_norm_with_normalize_double_backward(
             real,
         )
     if wanted[2]:
-        operand24 = x.new_empty((2, B, 4, N), dtype=matrix)
-        operand26 = x.new_empty((6, B, 6, N), dtype=matrix)
-        operand28 = x.new_empty((6, B, 6, N), dtype=matrix)
-        operand30 = x.new_empty((2, B, 4, N), dtype=matrix)
+        operand24 = _factor(x, (2, B), (4, N), matrix, b_innermost)
+        operand26 = _factor(x, (6, B), (6, N), matrix, b_innermost)
+        operand28 = _factor(x, (6, B), (6, N), matrix, b_innermost)
+        operand30 = _factor(x, (2, B), (4, N), matrix, b_innermost)
         _launch_tile(
             _fused_gelu_fcgp_norm_with_normalize_double_backward_5_kernel,
-            "fused_gelu_fcgp_norm_with_normalize_double_backward_5",
+            (
+                "fused_gelu_fcgp_norm_with_normalize_double_backward_5_turned"
+                if b_innermost
+                else "fused_gelu_fcgp_norm_with_normalize_double_backward_5"
+            ),
             (x, y, grad_grad_x, grad_grad_y, operand24, operand26, operand28, operand30),
-            (B, N, has_grad_grad_x, has_grad_grad_y),
+            (B, N, has_grad_grad_x, has_grad_grad_y, b_innermost),
             B,
             N,
             real,
@@ -18896,16 +18543,24 @@ def _run_fused_gelu_fcgp_norm_with_normalize_double_backward(
         del operand22
         del operand23
     if wanted[2]:
-        contracted12 = _matmul(operand24.view(2 * B, 4 * N).mT, operand25.view(2 * B, M)).view(4, N, M)
+        contracted12 = _matmul(operand24.view(2 * B, 4 * N).mT, _turned(operand25.view(2 * B, M), b_innermost)).view(
+            4, N, M
+        )
         del operand25
         del operand24
-        contracted13 = _matmul(operand26.view(6 * B, 6 * N).mT, operand27.view(6 * B, M)).view(6, N, M)
+        contracted13 = _matmul(operand26.view(6 * B, 6 * N).mT, _turned(operand27.view(6 * B, M), b_innermost)).view(
+            6, N, M
+        )
         del operand27
         del operand26
-        contracted14 = _matmul(operand28.view(6 * B, 6 * N).mT, operand29.view(6 * B, M)).view(6, N, M)
+        contracted14 = _matmul(operand28.view(6 * B, 6 * N).mT, _turned(operand29.view(6 * B, M), b_innermost)).view(
+            6, N, M
+        )
         del operand29
         del operand28
-        contracted15 = _matmul(operand30.view(2 * B, 4 * N).mT, operand31.view(2 * B, M)).view(4, N, M)
+        contracted15 = _matmul(operand30.view(2 * B, 4 * N).mT, _turned(operand31.view(2 * B, M), b_innermost)).view(
+            4, N, M
+        )
         del operand31
         del operand30
     if wanted[0] or wanted[1]:
@@ -19013,6 +18668,7 @@ def _run_fused_gelu_fcgp_norm_without_normalize(x, y, weight, eps):
     _, _, M = weight.shape
     real = _real(x, y, weight)
     matrix = _matrix(x, y, weight)
+    n_innermost = _innermost(matrix, N)
     out = x.new_empty((8, B, M), dtype=_promote(x, y, weight))
     operand = x.new_empty((B, 4, N), dtype=matrix)
     operand2 = x.new_empty((3, B, 6, N), dtype=matrix)
@@ -19027,16 +18683,21 @@ def _run_fused_gelu_fcgp_norm_without_normalize(x, y, weight, eps):
         N,
         real,
     )
-    operand1 = x.new_empty((4, N, M), dtype=matrix)
-    operand3 = x.new_empty((6, N, M), dtype=matrix)
-    operand5 = x.new_empty((6, N, M), dtype=matrix)
-    operand7 = x.new_empty((4, N, M), dtype=matrix)
-    _launch_flat(
+    operand1 = _factor(x, (4, N), (M,), matrix, n_innermost)
+    operand3 = _factor(x, (6, N), (M,), matrix, n_innermost)
+    operand5 = _factor(x, (6, N), (M,), matrix, n_innermost)
+    operand7 = _factor(x, (4, N), (M,), matrix, n_innermost)
+    _launch_tile(
         _fused_gelu_fcgp_norm_without_normalize_1_kernel,
-        "fused_gelu_fcgp_norm_without_normalize_1",
+        (
+            "fused_gelu_fcgp_norm_without_normalize_1_turned"
+            if n_innermost
+            else "fused_gelu_fcgp_norm_without_normalize_1"
+        ),
         (weight, operand1, operand3, operand5, operand7),
-        (N, M),
-        N * M,
+        (N, M, n_innermost),
+        N,
+        M,
         real,
     )
     _matmul(operand.view(B, 4 * N), operand1.view(4 * N, M), out[0])
@@ -19053,12 +18714,13 @@ def _run_fused_gelu_fcgp_norm_without_normalize(x, y, weight, eps):
 
 
 def _run_fused_gelu_fcgp_norm_without_normalize_backward(x, y, weight, grad_out, eps, *wanted):
-    """Compute the gradients: 12 launches."""
+    """Compute the gradients: 12 launches, and 4 copies for tf32."""
     x, y, weight, grad_out = x.contiguous(), y.contiguous(), weight.contiguous(), grad_out.contiguous()
     _, B, N = x.shape
     _, _, M = weight.shape
     real = _real(x, y, weight)
     matrix = _matrix(x, y, weight)
+    b_innermost = _innermost(matrix, B)
     grad_x = torch.empty_like(x) if wanted[0] else x
     grad_y = torch.empty_like(y) if wanted[1] else y
     grad_weight = torch.empty_like(weight) if wanted[2] else weight
@@ -19097,26 +18759,34 @@ def _run_fused_gelu_fcgp_norm_without_normalize_backward(x, y, weight, grad_out,
         del contracted2
         del contracted3
     if wanted[2]:
-        operand4 = x.new_empty((B, 4, N), dtype=matrix)
-        operand5 = x.new_empty((3, B, 6, N), dtype=matrix)
-        operand6 = x.new_empty((3, B, 6, N), dtype=matrix)
-        operand7 = x.new_empty((B, 4, N), dtype=matrix)
+        operand4 = _factor(x, (B,), (4, N), matrix, b_innermost)
+        operand5 = _factor(x, (3, B), (6, N), matrix, b_innermost)
+        operand6 = _factor(x, (3, B), (6, N), matrix, b_innermost)
+        operand7 = _factor(x, (B,), (4, N), matrix, b_innermost)
         _launch_tile(
             _fused_gelu_fcgp_norm_without_normalize_backward_2_kernel,
-            "fused_gelu_fcgp_norm_without_normalize_backward_2",
+            (
+                "fused_gelu_fcgp_norm_without_normalize_backward_2_turned"
+                if b_innermost
+                else "fused_gelu_fcgp_norm_without_normalize_backward_2"
+            ),
             (x, y, operand4, operand5, operand6, operand7),
-            (B, N),
+            (B, N, b_innermost),
             B,
             N,
             real,
         )
-        contracted4 = _matmul(operand4.view(B, 4 * N).mT, grad_out[0].to(matrix)).view(4, N, M)
+        contracted4 = _matmul(operand4.view(B, 4 * N).mT, _turned(grad_out[0].to(matrix), b_innermost)).view(4, N, M)
         del operand4
-        contracted5 = _matmul(operand5.view(3 * B, 6 * N).mT, grad_out[1:4].view(3 * B, M).to(matrix)).view(6, N, M)
+        contracted5 = _matmul(
+            operand5.view(3 * B, 6 * N).mT, _turned(grad_out[1:4].view(3 * B, M).to(matrix), b_innermost)
+        ).view(6, N, M)
         del operand5
-        contracted6 = _matmul(operand6.view(3 * B, 6 * N).mT, grad_out[4:7].view(3 * B, M).to(matrix)).view(6, N, M)
+        contracted6 = _matmul(
+            operand6.view(3 * B, 6 * N).mT, _turned(grad_out[4:7].view(3 * B, M).to(matrix), b_innermost)
+        ).view(6, N, M)
         del operand6
-        contracted7 = _matmul(operand7.view(B, 4 * N).mT, grad_out[7].to(matrix)).view(4, N, M)
+        contracted7 = _matmul(operand7.view(B, 4 * N).mT, _turned(grad_out[7].to(matrix), b_innermost)).view(4, N, M)
         del operand7
         _launch_flat(
             _fused_gelu_fcgp_norm_without_normalize_backward_3_kernel,
@@ -19132,7 +18802,7 @@ def _run_fused_gelu_fcgp_norm_without_normalize_backward(x, y, weight, grad_out,
 def _run_fused_gelu_fcgp_norm_without_normalize_double_backward(
     x, y, weight, grad_out, grad_grad_x, grad_grad_y, grad_grad_weight, eps, *wanted
 ):
-    """Compute the gradients: 17 launches."""
+    """Compute the gradients: 17 launches, and 4 copies for tf32."""
     has_grad_grad_x = grad_grad_x is not None
     has_grad_grad_y = grad_grad_y is not None
     has_grad_grad_weight = grad_grad_weight is not None
@@ -19144,6 +18814,7 @@ def _run_fused_gelu_fcgp_norm_without_normalize_double_backward(
     _, _, M = weight.shape
     real = _real(x, y, weight)
     matrix = _matrix(x, y, weight)
+    b_innermost = _innermost(matrix, B)
     grad_x = torch.empty_like(x) if wanted[0] else x
     grad_y = torch.empty_like(y) if wanted[1] else y
     grad_weight = torch.empty_like(weight) if wanted[2] else weight
@@ -19180,26 +18851,34 @@ def _run_fused_gelu_fcgp_norm_without_normalize_double_backward(
         del contracted2
         del contracted3
     if wanted[2]:
-        operand4 = x.new_empty((B, 4, N), dtype=matrix)
-        operand5 = x.new_empty((3, B, 6, N), dtype=matrix)
-        operand6 = x.new_empty((3, B, 6, N), dtype=matrix)
-        operand7 = x.new_empty((B, 4, N), dtype=matrix)
+        operand4 = _factor(x, (B,), (4, N), matrix, b_innermost)
+        operand5 = _factor(x, (3, B), (6, N), matrix, b_innermost)
+        operand6 = _factor(x, (3, B), (6, N), matrix, b_innermost)
+        operand7 = _factor(x, (B,), (4, N), matrix, b_innermost)
         _launch_tile(
             _fused_gelu_fcgp_norm_without_normalize_double_backward_2_kernel,
-            "fused_gelu_fcgp_norm_without_normalize_double_backward_2",
+            (
+                "fused_gelu_fcgp_norm_without_normalize_double_backward_2_turned"
+                if b_innermost
+                else "fused_gelu_fcgp_norm_without_normalize_double_backward_2"
+            ),
             (x, y, grad_grad_x, grad_grad_y, operand4, operand5, operand6, operand7),
-            (B, N, has_grad_grad_x, has_grad_grad_y),
+            (B, N, has_grad_grad_x, has_grad_grad_y, b_innermost),
             B,
             N,
             real,
         )
-        contracted4 = _matmul(operand4.view(B, 4 * N).mT, grad_out[0].to(matrix)).view(4, N, M)
+        contracted4 = _matmul(operand4.view(B, 4 * N).mT, _turned(grad_out[0].to(matrix), b_innermost)).view(4, N, M)
         del operand4
-        contracted5 = _matmul(operand5.view(3 * B, 6 * N).mT, grad_out[1:4].view(3 * B, M).to(matrix)).view(6, N, M)
+        contracted5 = _matmul(
+            operand5.view(3 * B, 6 * N).mT, _turned(grad_out[1:4].view(3 * B, M).to(matrix), b_innermost)
+        ).view(6, N, M)
         del operand5
-        contracted6 = _matmul(operand6.view(3 * B, 6 * N).mT, grad_out[4:7].view(3 * B, M).to(matrix)).view(6, N, M)
+        contracted6 = _matmul(
+            operand6.view(3 * B, 6 * N).mT, _turned(grad_out[4:7].view(3 * B, M).to(matrix), b_innermost)
+        ).view(6, N, M)
         del operand6
-        contracted7 = _matmul(operand7.view(B, 4 * N).mT, grad_out[7].to(matrix)).view(4, N, M)
+        contracted7 = _matmul(operand7.view(B, 4 * N).mT, _turned(grad_out[7].to(matrix), b_innermost)).view(4, N, M)
         del operand7
         _launch_flat(
             _fused_gelu_fcgp_norm_without_normalize_double_backward_3_kernel,
@@ -19318,6 +18997,7 @@ def _run_mv_linear_double_backward(x, weight, bias, grad_out, grad_grad_x, grad_
     _, _, M = weight.shape
     real = _real(x, weight, bias)
     matrix = _matrix(x, weight, bias)
+    n_innermost = _innermost(matrix, N)
     grad_x = torch.empty_like(x) if wanted[0] else x
     grad_weight = torch.empty_like(weight) if wanted[1] else weight
     grad_bias = torch.empty_like(bias) if wanted[2] else bias
@@ -19369,46 +19049,109 @@ def _run_mv_linear_double_backward(x, weight, bias, grad_out, grad_grad_x, grad_
         else:
             grad_weight[3].zero_()
     if wanted[3]:
-        operand = x.new_empty((B, 2, N), dtype=matrix)
+        operand = x.new_empty((3, B, 2, N), dtype=matrix)
         operand2 = x.new_empty((3, B, 2, N), dtype=matrix)
-        operand4 = x.new_empty((3, B, 2, N), dtype=matrix)
-        operand6 = x.new_empty((B, 2, N), dtype=matrix)
         _launch_tile(
             _mv_linear_double_backward_1_kernel,
             "mv_linear_double_backward_1",
-            (x, grad_grad_x, operand, operand2, operand4, operand6),
+            (x, grad_grad_x, operand, operand2),
             (B, N, has_grad_grad_x),
             B,
             N,
             real,
         )
-        operand1 = x.new_empty((2, N, M), dtype=matrix)
-        operand3 = x.new_empty((2, N, M), dtype=matrix)
-        operand5 = x.new_empty((2, N, M), dtype=matrix)
-        operand7 = x.new_empty((2, N, M), dtype=matrix)
-        _launch_flat(
+        operand1 = _factor(x, (2, N), (M,), matrix, n_innermost)
+        operand3 = _factor(x, (2, N), (M,), matrix, n_innermost)
+        _launch_tile(
             _mv_linear_double_backward_2_kernel,
-            "mv_linear_double_backward_2",
-            (weight, grad_grad_weight, operand1, operand3, operand5, operand7),
-            (N, M, has_grad_grad_weight),
-            N * M,
+            "mv_linear_double_backward_2_turned" if n_innermost else "mv_linear_double_backward_2",
+            (weight, grad_grad_weight, operand1, operand3),
+            (N, M, has_grad_grad_weight, n_innermost),
+            N,
+            M,
             real,
         )
-        contracted = _matmul(operand.view(B, 2 * N), operand1.view(2 * N, M))
+        contracted = x.new_empty((B, M), dtype=matrix)
+        if _on_tensor_cores(matrix, x.device):
+            _launch_contract(
+                _mv_linear_double_backward_3_kernel,
+                "mv_linear_double_backward_3",
+                (x, weight, grad_grad_x, grad_grad_weight, contracted),
+                (B, N, M, has_grad_grad_x, has_grad_grad_weight),
+                1,
+                B,
+                M,
+                1,
+                matrix,
+                real,
+            )
+        else:
+            operand4 = x.new_empty((B, 2, N), dtype=matrix)
+            _launch_tile(
+                _mv_linear_double_backward_3_stored_kernel,
+                "mv_linear_double_backward_3_stored",
+                (x, grad_grad_x, operand4),
+                (B, N, has_grad_grad_x),
+                B,
+                N,
+                real,
+            )
+            operand5 = x.new_empty((2, N, M), dtype=matrix)
+            _launch_flat(
+                _mv_linear_double_backward_3_stored1_kernel,
+                "mv_linear_double_backward_3_stored1",
+                (weight, grad_grad_weight, operand5),
+                (N, M, has_grad_grad_weight),
+                N * M,
+                real,
+            )
+            _matmul(operand4.view(B, 2 * N), operand5.view(2 * N, M), contracted)
+            del operand4, operand5
+        contracted1 = _matmul(operand.view(3 * B, 2 * N), operand1.view(2 * N, M)).view(3, B, M)
         del operand
         del operand1
-        contracted1 = _matmul(operand2.view(3 * B, 2 * N), operand3.view(2 * N, M)).view(3, B, M)
+        contracted2 = _matmul(operand2.view(3 * B, 2 * N), operand3.view(2 * N, M)).view(3, B, M)
         del operand2
         del operand3
-        contracted2 = _matmul(operand4.view(3 * B, 2 * N), operand5.view(2 * N, M)).view(3, B, M)
-        del operand4
-        del operand5
-        contracted3 = _matmul(operand6.view(B, 2 * N), operand7.view(2 * N, M))
-        del operand6
-        del operand7
+        contracted3 = x.new_empty((B, M), dtype=matrix)
+        if _on_tensor_cores(matrix, x.device):
+            _launch_contract(
+                _mv_linear_double_backward_4_kernel,
+                "mv_linear_double_backward_4",
+                (x, weight, grad_grad_x, grad_grad_weight, contracted3),
+                (B, N, M, has_grad_grad_x, has_grad_grad_weight),
+                1,
+                B,
+                M,
+                1,
+                matrix,
+                real,
+            )
+        else:
+            operand6 = x.new_empty((B, 2, N), dtype=matrix)
+            _launch_tile(
+                _mv_linear_double_backward_4_stored_kernel,
+                "mv_linear_double_backward_4_stored",
+                (x, grad_grad_x, operand6),
+                (B, N, has_grad_grad_x),
+                B,
+                N,
+                real,
+            )
+            operand7 = x.new_empty((2, N, M), dtype=matrix)
+            _launch_flat(
+                _mv_linear_double_backward_4_stored1_kernel,
+                "mv_linear_double_backward_4_stored1",
+                (weight, grad_grad_weight, operand7),
+                (N, M, has_grad_grad_weight),
+                N * M,
+                real,
+            )
+            _matmul(operand6.view(B, 2 * N), operand7.view(2 * N, M), contracted3)
+            del operand6, operand7
         _launch_tile(
-            _mv_linear_double_backward_3_kernel,
-            "mv_linear_double_backward_3",
+            _mv_linear_double_backward_5_kernel,
+            "mv_linear_double_backward_5",
             (grad_grad_bias, contracted, contracted1, contracted2, contracted3, grad_grad_out),
             (B, M, has_grad_grad_bias, wanted[3]),
             B,
@@ -19758,6 +19501,7 @@ def _run_fc_layer_with_normalize(x, gp_weight, linear_weight, linear_bias, eps):
     _, K, _ = linear_weight.shape
     real = _real(x, gp_weight, linear_weight, linear_bias)
     matrix = _matrix(x, gp_weight, linear_weight, linear_bias)
+    n_innermost = _innermost(matrix, N)
     out = x.new_empty((8, B, M), dtype=_promote(x, gp_weight, linear_weight, linear_bias))
     saved = x.new_empty((4, B), dtype=real)
     saved_product = _matmul(x[0].to(matrix), linear_weight[0].to(matrix))
@@ -19788,16 +19532,17 @@ def _run_fc_layer_with_normalize(x, gp_weight, linear_weight, linear_bias, eps):
         N,
         real,
     )
-    operand1 = x.new_empty((4, N, M), dtype=matrix)
-    operand3 = x.new_empty((6, N, M), dtype=matrix)
-    operand5 = x.new_empty((6, N, M), dtype=matrix)
-    operand7 = x.new_empty((4, N, M), dtype=matrix)
-    _launch_flat(
+    operand1 = _factor(x, (4, N), (M,), matrix, n_innermost)
+    operand3 = _factor(x, (6, N), (M,), matrix, n_innermost)
+    operand5 = _factor(x, (6, N), (M,), matrix, n_innermost)
+    operand7 = _factor(x, (4, N), (M,), matrix, n_innermost)
+    _launch_tile(
         _fc_layer_with_normalize_1_kernel,
-        "fc_layer_with_normalize_1",
+        "fc_layer_with_normalize_1_turned" if n_innermost else "fc_layer_with_normalize_1",
         (gp_weight, operand1, operand3, operand5, operand7),
-        (N, M),
-        N * M,
+        (N, M, n_innermost),
+        N,
+        M,
         real,
     )
     saved_product4 = _matmul(operand.view(B, 4 * N), operand1.view(4 * N, M))
@@ -19865,7 +19610,7 @@ def _run_fc_layer_with_normalize_backward(
     eps,
     *wanted,
 ):
-    """Compute the gradients: 27 launches."""
+    """Compute the gradients: 22 launches, and 4 copies for tf32."""
     x, gp_weight, linear_weight, linear_bias, grad_out = (
         x.contiguous(),
         gp_weight.contiguous(),
@@ -19878,17 +19623,18 @@ def _run_fc_layer_with_normalize_backward(
     _, K, _ = linear_weight.shape
     real = _real(x, gp_weight, linear_weight, linear_bias)
     matrix = _matrix(x, gp_weight, linear_weight, linear_bias)
+    b_innermost = _innermost(matrix, B)
     grad_x = torch.empty_like(x) if wanted[0] else x
     grad_gp_weight = torch.empty_like(gp_weight) if wanted[1] else gp_weight
     grad_linear_weight = torch.empty_like(linear_weight) if wanted[2] else linear_weight
     if wanted[1]:
-        operand = x.new_empty((B, 4, N), dtype=matrix)
-        operand2 = x.new_empty((3, B, 6, N), dtype=matrix)
-        operand4 = x.new_empty((3, B, 6, N), dtype=matrix)
-        operand6 = x.new_empty((B, 4, N), dtype=matrix)
+        operand = _factor(x, (B,), (4, N), matrix, b_innermost)
+        operand2 = _factor(x, (3, B), (6, N), matrix, b_innermost)
+        operand4 = _factor(x, (3, B), (6, N), matrix, b_innermost)
+        operand6 = _factor(x, (B,), (4, N), matrix, b_innermost)
         _launch_tile(
             _fc_layer_with_normalize_backward_kernel,
-            "fc_layer_with_normalize_backward",
+            "fc_layer_with_normalize_backward_turned" if b_innermost else "fc_layer_with_normalize_backward",
             (
                 x,
                 linear_bias,
@@ -19901,7 +19647,7 @@ def _run_fc_layer_with_normalize_backward(
                 operand4,
                 operand6,
             ),
-            (B, N),
+            (B, N, b_innermost),
             B,
             N,
             real,
@@ -19954,13 +19700,17 @@ def _run_fc_layer_with_normalize_backward(
             real,
         )
     if wanted[1]:
-        contracted = _matmul(operand.view(B, 4 * N).mT, operand1).view(4, N, M)
+        contracted = _matmul(operand.view(B, 4 * N).mT, _turned(operand1, b_innermost)).view(4, N, M)
         del operand
-        contracted1 = _matmul(operand2.view(3 * B, 6 * N).mT, operand3.view(3 * B, M)).view(6, N, M)
+        contracted1 = _matmul(operand2.view(3 * B, 6 * N).mT, _turned(operand3.view(3 * B, M), b_innermost)).view(
+            6, N, M
+        )
         del operand2
-        contracted2 = _matmul(operand4.view(3 * B, 6 * N).mT, operand5.view(3 * B, M)).view(6, N, M)
+        contracted2 = _matmul(operand4.view(3 * B, 6 * N).mT, _turned(operand5.view(3 * B, M), b_innermost)).view(
+            6, N, M
+        )
         del operand4
-        contracted3 = _matmul(operand6.view(B, 4 * N).mT, operand7).view(4, N, M)
+        contracted3 = _matmul(operand6.view(B, 4 * N).mT, _turned(operand7, b_innermost)).view(4, N, M)
         del operand6
         _launch_flat(
             _fc_layer_with_normalize_backward_2_kernel,
@@ -19979,44 +19729,30 @@ def _run_fc_layer_with_normalize_backward(
         operand9 = x.new_empty((6, N, M), dtype=matrix)
         operand10 = x.new_empty((6, N, M), dtype=matrix)
         operand11 = x.new_empty((4, N, M), dtype=matrix)
-        operand12 = x.new_empty((M, 4, N), dtype=matrix)
-        operand13 = x.new_empty((M, 6, N), dtype=matrix)
-        operand14 = x.new_empty((M, 6, N), dtype=matrix)
-        operand15 = x.new_empty((M, 4, N), dtype=matrix)
-        _launch_tile(
+        _launch_flat(
             _fc_layer_with_normalize_backward_3_kernel,
             "fc_layer_with_normalize_backward_3",
-            (gp_weight, operand8, operand9, operand10, operand11, operand12, operand13, operand14, operand15),
+            (gp_weight, operand8, operand9, operand10, operand11),
             (N, M),
-            N,
-            M,
+            N * M,
             real,
         )
         contracted4 = _matmul(operand7, operand8.view(4 * N, M).mT).view(B, 4, N)
+        del operand7
         del operand8
         contracted5 = _matmul(operand5.view(3 * B, M), operand9.view(6 * N, M).mT).view(3, B, 6, N)
+        del operand5
         del operand9
         contracted6 = _matmul(operand3.view(3 * B, M), operand10.view(6 * N, M).mT).view(3, B, 6, N)
+        del operand3
         del operand10
         contracted7 = _matmul(operand1, operand11.view(4 * N, M).mT).view(B, 4, N)
-        del operand11
-        contracted8 = _matmul(operand7, operand12.view(M, 4 * K)).view(B, 4, K)
-        del operand7
-        del operand12
-        contracted9 = _matmul(operand5.view(3 * B, M), operand13.view(M, 6 * K)).view(3, B, 6, K)
-        del operand5
-        del operand13
-        contracted10 = _matmul(operand3.view(3 * B, M), operand14.view(M, 6 * K)).view(3, B, 6, K)
-        del operand3
-        del operand14
-        contracted11 = _matmul(operand1, operand15.view(M, 4 * K)).view(B, 4, K)
         del operand1
-        del operand15
-        operand16 = x.new_empty((B, N), dtype=matrix)
-        operand17 = x.new_empty((3, B, N), dtype=matrix)
-        operand18 = x.new_empty((3, B, N), dtype=matrix)
-        operand19 = x.new_empty((B, N), dtype=matrix)
-        operand20 = x.new_empty((B, N), dtype=matrix)
+        del operand11
+        operand12 = x.new_empty((B, N), dtype=matrix)
+        operand13 = x.new_empty((3, B, N), dtype=matrix)
+        operand14 = x.new_empty((3, B, N), dtype=matrix)
+        operand15 = x.new_empty((B, N), dtype=matrix)
         _launch_tile(
             _fc_layer_with_normalize_backward_4_kernel,
             "fc_layer_with_normalize_backward_4",
@@ -20031,73 +19767,36 @@ def _run_fc_layer_with_normalize_backward(
                 contracted5,
                 contracted6,
                 contracted7,
-                contracted8,
-                contracted9,
-                contracted10,
-                contracted11,
-                operand16,
-                operand17,
-                operand18,
-                operand19,
-                operand20,
+                operand12,
+                operand13,
+                operand14,
+                operand15,
             ),
             (B, N),
             B,
             N,
             real,
         )
-        del contracted4
-        del contracted5
-        del contracted6
-        del contracted7
-    if wanted[2]:
-        operand21 = x.new_empty((3, B, K), dtype=matrix)
-        operand22 = x.new_empty((3, B, K), dtype=matrix)
-        operand23 = x.new_empty((B, K), dtype=matrix)
-        _launch_tile(
-            _fc_layer_with_normalize_backward_5_kernel,
-            "fc_layer_with_normalize_backward_5",
-            (
-                contracted8,
-                contracted9,
-                contracted10,
-                contracted11,
-                x,
-                linear_bias,
-                saved_product,
-                operand21,
-                operand22,
-                operand23,
-            ),
-            (B, K),
-            B,
-            K,
-            real,
-        )
     if wanted[0] or wanted[3]:
-        contracted12 = _matmul(operand16, linear_weight[0].to(matrix).mT)
-        del operand16
-        contracted13 = _matmul(operand17.view(3 * B, K), linear_weight[1].to(matrix).mT).view(3, B, N)
-        del operand17
-        contracted14 = _matmul(operand18.view(3 * B, K), linear_weight[2].to(matrix).mT).view(3, B, N)
-        del operand18
-        contracted15 = _matmul(operand19, linear_weight[3].to(matrix).mT)
-        del operand19
+        contracted8 = _matmul(operand12, linear_weight[0].to(matrix).mT)
+        contracted9 = _matmul(operand13.view(3 * B, K), linear_weight[1].to(matrix).mT).view(3, B, N)
+        contracted10 = _matmul(operand14.view(3 * B, K), linear_weight[2].to(matrix).mT).view(3, B, N)
+        contracted11 = _matmul(operand15, linear_weight[3].to(matrix).mT)
     if wanted[2]:
-        _matmul(x[0].to(matrix).mT, operand20, grad_linear_weight[0])
-        del operand20
-        _matmul(x[1:4].view(3 * B, K).to(matrix).mT, operand21.view(3 * B, N), grad_linear_weight[1])
-        del operand21
-        _matmul(x[4:7].view(3 * B, K).to(matrix).mT, operand22.view(3 * B, N), grad_linear_weight[2])
-        del operand22
-        _matmul(x[7].to(matrix).mT, operand23, grad_linear_weight[3])
-        del operand23
+        _matmul(x[0].to(matrix).mT, operand12, grad_linear_weight[0])
+        del operand12
+        _matmul(x[1:4].view(3 * B, K).to(matrix).mT, operand13.view(3 * B, N), grad_linear_weight[1])
+        del operand13
+        _matmul(x[4:7].view(3 * B, K).to(matrix).mT, operand14.view(3 * B, N), grad_linear_weight[2])
+        del operand14
+        _matmul(x[7].to(matrix).mT, operand15, grad_linear_weight[3])
+        del operand15
     if wanted[0] or wanted[3]:
-        programs, _ = _programs("fc_layer_with_normalize_backward_6", B, 1, N, x.device)
+        programs, _ = _programs("fc_layer_with_normalize_backward_5", B, 1, N, x.device)
         partial_grad_linear_bias = x.new_empty((programs, 8, N), dtype=real) if wanted[3] else linear_bias
         _launch_fold(
-            _fc_layer_with_normalize_backward_6_kernel,
-            "fc_layer_with_normalize_backward_6",
+            _fc_layer_with_normalize_backward_5_kernel,
+            "fc_layer_with_normalize_backward_5",
             (
                 x,
                 linear_bias,
@@ -20105,10 +19804,10 @@ def _run_fc_layer_with_normalize_backward(
                 saved_product1,
                 saved_product2,
                 saved_product3,
-                contracted12,
-                contracted13,
-                contracted14,
-                contracted15,
+                contracted4,
+                contracted5,
+                contracted6,
+                contracted7,
                 contracted8,
                 contracted9,
                 contracted10,
@@ -20144,6 +19843,7 @@ def _run_fc_layer_without_normalize(x, gp_weight, linear_weight, linear_bias, ep
     _, K, _ = linear_weight.shape
     real = _real(x, gp_weight, linear_weight, linear_bias)
     matrix = _matrix(x, gp_weight, linear_weight, linear_bias)
+    n_innermost = _innermost(matrix, N)
     out = x.new_empty((8, B, M), dtype=_promote(x, gp_weight, linear_weight, linear_bias))
     saved_product = _matmul(x[0].to(matrix), linear_weight[0].to(matrix))
     saved_product1 = _matmul(x[1:4].view(3 * B, K).to(matrix), linear_weight[1].to(matrix)).view(3, B, N)
@@ -20173,16 +19873,17 @@ def _run_fc_layer_without_normalize(x, gp_weight, linear_weight, linear_bias, ep
         N,
         real,
     )
-    operand1 = x.new_empty((4, N, M), dtype=matrix)
-    operand3 = x.new_empty((6, N, M), dtype=matrix)
-    operand5 = x.new_empty((6, N, M), dtype=matrix)
-    operand7 = x.new_empty((4, N, M), dtype=matrix)
-    _launch_flat(
+    operand1 = _factor(x, (4, N), (M,), matrix, n_innermost)
+    operand3 = _factor(x, (6, N), (M,), matrix, n_innermost)
+    operand5 = _factor(x, (6, N), (M,), matrix, n_innermost)
+    operand7 = _factor(x, (4, N), (M,), matrix, n_innermost)
+    _launch_tile(
         _fc_layer_without_normalize_1_kernel,
-        "fc_layer_without_normalize_1",
+        "fc_layer_without_normalize_1_turned" if n_innermost else "fc_layer_without_normalize_1",
         (gp_weight, operand1, operand3, operand5, operand7),
-        (N, M),
-        N * M,
+        (N, M, n_innermost),
+        N,
+        M,
         real,
     )
     _matmul(operand.view(B, 4 * N), operand1.view(4 * N, M), out[0])
@@ -20211,7 +19912,7 @@ def _run_fc_layer_without_normalize_backward(
     eps,
     *wanted,
 ):
-    """Compute the gradients: 26 launches."""
+    """Compute the gradients: 21 launches, and 4 copies for tf32."""
     x, gp_weight, linear_weight, linear_bias, grad_out = (
         x.contiguous(),
         gp_weight.contiguous(),
@@ -20224,17 +19925,18 @@ def _run_fc_layer_without_normalize_backward(
     _, K, _ = linear_weight.shape
     real = _real(x, gp_weight, linear_weight, linear_bias)
     matrix = _matrix(x, gp_weight, linear_weight, linear_bias)
+    b_innermost = _innermost(matrix, B)
     grad_x = torch.empty_like(x) if wanted[0] else x
     grad_gp_weight = torch.empty_like(gp_weight) if wanted[1] else gp_weight
     grad_linear_weight = torch.empty_like(linear_weight) if wanted[2] else linear_weight
     if wanted[1]:
-        operand = x.new_empty((B, 4, N), dtype=matrix)
-        operand1 = x.new_empty((3, B, 6, N), dtype=matrix)
-        operand2 = x.new_empty((3, B, 6, N), dtype=matrix)
-        operand3 = x.new_empty((B, 4, N), dtype=matrix)
+        operand = _factor(x, (B,), (4, N), matrix, b_innermost)
+        operand1 = _factor(x, (3, B), (6, N), matrix, b_innermost)
+        operand2 = _factor(x, (3, B), (6, N), matrix, b_innermost)
+        operand3 = _factor(x, (B,), (4, N), matrix, b_innermost)
         _launch_tile(
             _fc_layer_without_normalize_backward_kernel,
-            "fc_layer_without_normalize_backward",
+            "fc_layer_without_normalize_backward_turned" if b_innermost else "fc_layer_without_normalize_backward",
             (
                 x,
                 linear_bias,
@@ -20247,18 +19949,22 @@ def _run_fc_layer_without_normalize_backward(
                 operand2,
                 operand3,
             ),
-            (B, N),
+            (B, N, b_innermost),
             B,
             N,
             real,
         )
-        contracted = _matmul(operand.view(B, 4 * N).mT, grad_out[0].to(matrix)).view(4, N, M)
+        contracted = _matmul(operand.view(B, 4 * N).mT, _turned(grad_out[0].to(matrix), b_innermost)).view(4, N, M)
         del operand
-        contracted1 = _matmul(operand1.view(3 * B, 6 * N).mT, grad_out[1:4].view(3 * B, M).to(matrix)).view(6, N, M)
+        contracted1 = _matmul(
+            operand1.view(3 * B, 6 * N).mT, _turned(grad_out[1:4].view(3 * B, M).to(matrix), b_innermost)
+        ).view(6, N, M)
         del operand1
-        contracted2 = _matmul(operand2.view(3 * B, 6 * N).mT, grad_out[4:7].view(3 * B, M).to(matrix)).view(6, N, M)
+        contracted2 = _matmul(
+            operand2.view(3 * B, 6 * N).mT, _turned(grad_out[4:7].view(3 * B, M).to(matrix), b_innermost)
+        ).view(6, N, M)
         del operand2
-        contracted3 = _matmul(operand3.view(B, 4 * N).mT, grad_out[7].to(matrix)).view(4, N, M)
+        contracted3 = _matmul(operand3.view(B, 4 * N).mT, _turned(grad_out[7].to(matrix), b_innermost)).view(4, N, M)
         del operand3
         _launch_flat(
             _fc_layer_without_normalize_backward_1_kernel,
@@ -20277,17 +19983,12 @@ def _run_fc_layer_without_normalize_backward(
         operand5 = x.new_empty((6, N, M), dtype=matrix)
         operand6 = x.new_empty((6, N, M), dtype=matrix)
         operand7 = x.new_empty((4, N, M), dtype=matrix)
-        operand8 = x.new_empty((M, 4, N), dtype=matrix)
-        operand9 = x.new_empty((M, 6, N), dtype=matrix)
-        operand10 = x.new_empty((M, 6, N), dtype=matrix)
-        operand11 = x.new_empty((M, 4, N), dtype=matrix)
-        _launch_tile(
+        _launch_flat(
             _fc_layer_without_normalize_backward_2_kernel,
             "fc_layer_without_normalize_backward_2",
-            (gp_weight, operand4, operand5, operand6, operand7, operand8, operand9, operand10, operand11),
+            (gp_weight, operand4, operand5, operand6, operand7),
             (N, M),
-            N,
-            M,
+            N * M,
             real,
         )
         contracted4 = _matmul(grad_out[7].to(matrix), operand4.view(4 * N, M).mT).view(B, 4, N)
@@ -20298,19 +19999,10 @@ def _run_fc_layer_without_normalize_backward(
         del operand6
         contracted7 = _matmul(grad_out[0].to(matrix), operand7.view(4 * N, M).mT).view(B, 4, N)
         del operand7
-        contracted8 = _matmul(grad_out[7].to(matrix), operand8.view(M, 4 * K)).view(B, 4, K)
-        del operand8
-        contracted9 = _matmul(grad_out[4:7].view(3 * B, M).to(matrix), operand9.view(M, 6 * K)).view(3, B, 6, K)
-        del operand9
-        contracted10 = _matmul(grad_out[1:4].view(3 * B, M).to(matrix), operand10.view(M, 6 * K)).view(3, B, 6, K)
-        del operand10
-        contracted11 = _matmul(grad_out[0].to(matrix), operand11.view(M, 4 * K)).view(B, 4, K)
-        del operand11
-        operand12 = x.new_empty((B, N), dtype=matrix)
-        operand13 = x.new_empty((3, B, N), dtype=matrix)
-        operand14 = x.new_empty((3, B, N), dtype=matrix)
-        operand15 = x.new_empty((B, N), dtype=matrix)
-        operand16 = x.new_empty((B, N), dtype=matrix)
+        operand8 = x.new_empty((B, N), dtype=matrix)
+        operand9 = x.new_empty((3, B, N), dtype=matrix)
+        operand10 = x.new_empty((3, B, N), dtype=matrix)
+        operand11 = x.new_empty((B, N), dtype=matrix)
         _launch_tile(
             _fc_layer_without_normalize_backward_3_kernel,
             "fc_layer_without_normalize_backward_3",
@@ -20325,73 +20017,36 @@ def _run_fc_layer_without_normalize_backward(
                 contracted5,
                 contracted6,
                 contracted7,
-                contracted8,
-                contracted9,
-                contracted10,
-                contracted11,
-                operand12,
-                operand13,
-                operand14,
-                operand15,
-                operand16,
+                operand8,
+                operand9,
+                operand10,
+                operand11,
             ),
             (B, N),
             B,
             N,
             real,
         )
-        del contracted4
-        del contracted5
-        del contracted6
-        del contracted7
-    if wanted[2]:
-        operand17 = x.new_empty((3, B, K), dtype=matrix)
-        operand18 = x.new_empty((3, B, K), dtype=matrix)
-        operand19 = x.new_empty((B, K), dtype=matrix)
-        _launch_tile(
-            _fc_layer_without_normalize_backward_4_kernel,
-            "fc_layer_without_normalize_backward_4",
-            (
-                contracted8,
-                contracted9,
-                contracted10,
-                contracted11,
-                x,
-                linear_bias,
-                saved_product,
-                operand17,
-                operand18,
-                operand19,
-            ),
-            (B, K),
-            B,
-            K,
-            real,
-        )
     if wanted[0] or wanted[3]:
-        contracted12 = _matmul(operand12, linear_weight[0].to(matrix).mT)
-        del operand12
-        contracted13 = _matmul(operand13.view(3 * B, K), linear_weight[1].to(matrix).mT).view(3, B, N)
-        del operand13
-        contracted14 = _matmul(operand14.view(3 * B, K), linear_weight[2].to(matrix).mT).view(3, B, N)
-        del operand14
-        contracted15 = _matmul(operand15, linear_weight[3].to(matrix).mT)
-        del operand15
+        contracted8 = _matmul(operand8, linear_weight[0].to(matrix).mT)
+        contracted9 = _matmul(operand9.view(3 * B, K), linear_weight[1].to(matrix).mT).view(3, B, N)
+        contracted10 = _matmul(operand10.view(3 * B, K), linear_weight[2].to(matrix).mT).view(3, B, N)
+        contracted11 = _matmul(operand11, linear_weight[3].to(matrix).mT)
     if wanted[2]:
-        _matmul(x[0].to(matrix).mT, operand16, grad_linear_weight[0])
-        del operand16
-        _matmul(x[1:4].view(3 * B, K).to(matrix).mT, operand17.view(3 * B, N), grad_linear_weight[1])
-        del operand17
-        _matmul(x[4:7].view(3 * B, K).to(matrix).mT, operand18.view(3 * B, N), grad_linear_weight[2])
-        del operand18
-        _matmul(x[7].to(matrix).mT, operand19, grad_linear_weight[3])
-        del operand19
+        _matmul(x[0].to(matrix).mT, operand8, grad_linear_weight[0])
+        del operand8
+        _matmul(x[1:4].view(3 * B, K).to(matrix).mT, operand9.view(3 * B, N), grad_linear_weight[1])
+        del operand9
+        _matmul(x[4:7].view(3 * B, K).to(matrix).mT, operand10.view(3 * B, N), grad_linear_weight[2])
+        del operand10
+        _matmul(x[7].to(matrix).mT, operand11, grad_linear_weight[3])
+        del operand11
     if wanted[0] or wanted[3]:
-        programs, _ = _programs("fc_layer_without_normalize_backward_5", B, 1, N, x.device)
+        programs, _ = _programs("fc_layer_without_normalize_backward_4", B, 1, N, x.device)
         partial_grad_linear_bias = x.new_empty((programs, 8, N), dtype=real) if wanted[3] else linear_bias
         _launch_fold(
-            _fc_layer_without_normalize_backward_5_kernel,
-            "fc_layer_without_normalize_backward_5",
+            _fc_layer_without_normalize_backward_4_kernel,
+            "fc_layer_without_normalize_backward_4",
             (
                 x,
                 linear_bias,
@@ -20399,10 +20054,10 @@ def _run_fc_layer_without_normalize_backward(
                 saved_product1,
                 saved_product2,
                 saved_product3,
-                contracted12,
-                contracted13,
-                contracted14,
-                contracted15,
+                contracted4,
+                contracted5,
+                contracted6,
+                contracted7,
                 contracted8,
                 contracted9,
                 contracted10,
@@ -21924,15 +21579,7 @@ _FC_LAYER_WITH_NORMALIZE = _variant(
     independent=("b",),
     flops=(
         ((88, ("b", "n", "m")), (16, ("b", "n", "n")), (116, ("b", "n")), (24, ("b", "m")), (12, ("b",))),
-        (
-            (176, ("b", "n", "m")),
-            (32, ("b", "n", "n")),
-            (88, ("b", "m", "n")),
-            (778, ("b", "n")),
-            (48, ("b", "m")),
-            (129, ("b", "n")),
-            (20, ("b",)),
-        ),
+        ((176, ("b", "n", "m")), (32, ("b", "n", "n")), (638, ("b", "n")), (48, ("b", "m")), (20, ("b",))),
     ),
 )
 
@@ -21955,7 +21602,7 @@ _FC_LAYER_WITHOUT_NORMALIZE = _variant(
     independent=("b", "m"),
     flops=(
         ((88, ("b", "n", "m")), (16, ("b", "n", "n")), (116, ("b", "n"))),
-        ((176, ("b", "n", "m")), (32, ("b", "n", "n")), (88, ("b", "m", "n")), (778, ("b", "n")), (129, ("b", "n"))),
+        ((176, ("b", "n", "m")), (32, ("b", "n", "n")), (638, ("b", "n"))),
     ),
 )
 

@@ -42,7 +42,7 @@ class Launch:
 
     module: str
     kernel: str  # its name in the launch table, where it has one
-    kind: str  # flat, tile, sweep or fold; or the kernel's name, of those that all modules share
+    kind: str  # flat, tile, sweep, fold or contract; or the kernel's name, of those that all modules share
     dtype: str  # of the tensors
     function: Any = field(compare=False, repr=False)  # the triton.JITFunction
     signature: tuple[tuple[str, str], ...]

@@ -39,7 +39,7 @@ def plan(program: Program) -> Plan:
         for tensor in step.written:
             if tensor.name in kept or any(life.tensor.name == tensor.name for life in lifetimes):
                 continue
-            readers = [i for i, s in enumerate(program.steps) if tensor.name in {t.memory for t in s.inputs}]
+            readers = [i for i, s in enumerate(program.steps) if tensor.name in s.reads]
             last = max(readers, default=first)
             workspace = None if tensor.dtype == MATRIX else _free(program, lifetimes, tensor, first)
             lifetimes.append(Lifetime(tensor, first, last, workspace or tensor.name))

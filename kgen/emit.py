@@ -6,7 +6,7 @@ In: a `Spec`. Out: the source text of its module, black-formatted, the same byte
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from functools import lru_cache
-from itertools import groupby, product
+from itertools import chain, groupby, product
 from typing import Any
 
 import jinja2
@@ -15,17 +15,18 @@ from kgen import reference
 from kgen.blades import blade_helpers, sum_helpers
 from kgen.buffers import plan
 from kgen.constants import constants
-from kgen.contract import MATRIX
+from kgen.contract import MATRIX, Contraction, Product, Way
 from kgen.conventions import CONVENTIONS, weights
 from kgen.documents import formula
 from kgen.errors import KgenError
+from kgen.forms import sections
 from kgen.ir import verify
 from kgen.launchers import Variant, function_rows, launcher_rows, operator_rows
 from kgen.model import Kernel, Spec
 from kgen.names import variant_name
-from kgen.program import CROWDED
+from kgen.program import CROWDED, TURNED
 from kgen.schedule import schedule
-from kgen.sections import KernelText, sections
+from kgen.sections import KernelText
 from kgen.tidy import formatted, tidy
 from kgen.torch_modules import module_rows
 from kgen.trace import trace
@@ -35,10 +36,17 @@ from kgen.tree import banner, source_name, template_folder
 def emit(spec: Spec) -> str:
     """The module of a spec."""
     variants = [v for kernel in spec.kernels for v in variants_of(spec, kernel)]
-    _refuse_twins(variants)
-    texts = {v.name: kernel_texts(v) for v in variants}
-    every = [t for v in variants for t in texts[v.name]]
-    products = any(p.products for v in variants for p in v.programs)
+    table = [launch_rows(v) for v in variants]
+    _refuse_twins(variants, table)
+    texts = {
+        v.name: [t for p in v.programs for k in p.every_kernel for t in sections(k, p.graph.builder)] for v in variants
+    }
+    every = [text for v in variants for text in texts[v.name]]
+    products = [
+        product for v in variants for p in v.programs for product in p.every_step if isinstance(product, Product)
+    ]
+    contractions = any(p.contractions for v in variants for p in v.programs)
+    copies = any(o.way is Way.COPIED for product in products for o in product.operands)
     text = render(
         "module",
         title=f"{spec.name}: {spec.doc.strip().splitlines()[0]}" if spec.doc else spec.name,
@@ -46,8 +54,9 @@ def emit(spec: Spec) -> str:
         digest=spec.digest,
         source=source_name(spec.path),
         constants=formatted(constants(spec)),
-        launch_table=formatted(f"LAUNCH = {{{''.join(f'{t.name!r}: {launch}, ' for t, launch in every)}}}"),
-        runtime_kernels=_shared(every) + render("host", products=products),
+        launch_table=formatted(f"LAUNCH = {{{''.join(f'{name!r}: {row}, ' for name, row in chain(*table))}}}"),
+        runtime_kernels=_shared(every, copies)
+        + render("host", products=products, contractions=contractions, copies=copies),
         variants=[_section(spec, v, texts[v.name]) for v in variants],
         launchers=_join(render("launcher", p=row) for v in variants for row in launcher_rows(v, plan)),
         functions=_join(
@@ -56,7 +65,7 @@ def emit(spec: Spec) -> str:
         modules=_modules(spec),
         converters=_converters(spec),
         reference=reference.source(spec),
-        operator_runtime=render("operators", products=products).strip("\n"),
+        operator_runtime=render("operators", products=products or contractions).strip("\n"),
         first_operator=variants[0].name,
         operators=formatted("\n".join(render("operator", v=operator_rows(v)) for v in variants)),
         sharding=formatted(render("sharding", variants=[v.operator for v in variants])),
@@ -78,14 +87,15 @@ def _converters(spec: Spec) -> str:
     return render("converters", **rows) if known else ""
 
 
-def _refuse_twins(variants: Sequence[Variant]) -> None:
-    """A variant's name, such as f_with_a, may be the name of another kernel."""
+def _refuse_twins(variants: Sequence[Variant], table: Sequence[Sequence[tuple[str, str]]]) -> None:
+    """What is made from one kernel's name, such as f_with_a, f_1 and f_stored, may be made from another's."""
     seen: set[str] = set()
-    for v in variants:
-        for name in (p.graph.name for p in v.programs):
+    for v, rows in zip(variants, table):
+        names = dict.fromkeys([*(p.graph.name for p in v.programs), *(name for name, _ in rows)])
+        for name in names:
             if name in seen:
                 raise KgenError(f"two kernels come to the generated name `{name}`", v.kernel.mark, "rename one of them")
-            seen.add(name)
+        seen.update(names)
 
 
 def variants_of(spec: Spec, kernel: Kernel) -> list[Variant]:
@@ -100,18 +110,24 @@ def variants_of(spec: Spec, kernel: Kernel) -> list[Variant]:
     return variants
 
 
-def kernel_texts(variant: Variant) -> list[tuple[KernelText, str]]:
-    """The kernels of both directions, each with its row of the launch table."""
+def launch_rows(variant: Variant) -> list[tuple[str, str]]:
+    """The launch table's rows for the kernels of all directions; a kernel that may turn its stores has two."""
     result = []
     for program in variant.programs:
-        for kernel in program.kernels:
+        for kernel in program.every_kernel:
             stored = any(o.tensor.dtype == MATRIX for o in kernel.stores)
             products = stored or any(t.dtype == MATRIX for t in kernel.inputs)
             kind = {"map": "operands", "row": "row operands"}.get(kernel.kind, kernel.kind) if stored else kernel.kind
             held = max(kernel.live, sum(len(t.labels) for t in kernel.inputs)) if kind == "operands" else kernel.live
             texts = sections(kernel, program.graph.builder)
+            kind = "sums" if texts[0].form == "sweep" else kind  # one value a row is all that there is to store
             alone = kernel.kind == "row" and not kernel.rows
-            result += [(t, launch_row(t.form, held, kind, products, alone)) for t in texts]
+            if kernel.contraction:
+                result.append((kernel.name, contract_row(kernel.contraction, bool(kernel.folds))))
+            else:
+                result += [(t.name, launch_row(t.form, held, kind, products, alone)) for t in texts]
+            if kernel.turning:
+                result.append((kernel.name + TURNED, launch_row("tile", held, "turned operands", products)))
     return result
 
 
@@ -132,7 +148,10 @@ def launch_row(form: str, alive: int, kind: str, products: bool, alone: bool = F
         row = {"elements": 4, "warps": 4, "tile": 512} if alive <= LIGHT else {"elements": 1, "warps": 1, "tile": 32}
         row["pack"] = row["tile"]
     elif form == "sweep":
-        row = _sweep_row(alive)
+        row = _sweep_row(alive, kind == "sums")
+    elif kind == "turned operands":  # 32 rows fill 128 bytes of a store, 16 columns 64 of a load
+        row = {"elements": 1, "warps": 16, "tile": 16, "pack": 512}
+        row |= {"elements": 2, "tile": 32, "pack": 1024} if alive <= 3 * LIGHT // 4 else {}
     elif kind in ("map", "operands") and alive <= LIGHT // 4:
         row = {"elements": 8, "warps": 4, "tile": 256, "pack": 1024}  # hardly more than a copy
     elif kind == "operands" and alive <= LIGHT:
@@ -146,6 +165,16 @@ def launch_row(form: str, alive: int, kind: str, products: bool, alone: bool = F
         row = _tile_row(alive)
     if alone:
         row["pack"] = 1
+    return _spelled(row)
+
+
+def contract_row(c: Contraction, parted: bool) -> str:
+    """Two programs share a multiprocessor where they share a long sum, four small ones where each has its own."""
+    tile, depth = (128 * 128, 64) if parted and c.multiplications == 1 else (128 * 64, 32)
+    return _spelled({"elements": 64, "warps": 8, "tile": 128, "pack": tile, "programs": 2, "depth": depth})
+
+
+def _spelled(row: dict[str, int]) -> str:
     return "Launch(" + ", ".join(f"{key}={value}" for key, value in row.items()) + ")"
 
 
@@ -165,10 +194,12 @@ def _resident(alive: int) -> int:
     return 1 << (REGISTERS * 3 // 4 // max(1, alive)).bit_length() - 1
 
 
-def _sweep_row(alive: int) -> dict[str, int]:
-    """Long rows in wide tiles, as far as the registers go."""
+def _sweep_row(alive: int, sums: bool) -> dict[str, int]:
+    """Long rows in wide tiles, as far as the registers go; what is only summed waits less with many threads."""
     if alive <= LIGHT // 4:
         return {"elements": 2, "warps": 8, "tile": 512, "pack": 512}
+    if sums and alive <= LIGHT:
+        return {"elements": 1, "warps": 8, "tile": 256, "pack": 256}
     if alive <= LIGHT:
         return {"elements": 4, "warps": 4, "tile": 512, "pack": 32}
     return {"elements": 1, "warps": 4, "tile": 128, "pack": 32}
@@ -183,18 +214,19 @@ def _fold_row(alive: int) -> dict[str, int]:
     return {"elements": 1, "warps": 2, "tile": 64, "pack": 64, "programs": programs, "registers": registers}
 
 
-def _section(spec: Spec, variant: Variant, texts: Sequence[tuple[KernelText, str]]) -> dict[str, Any]:
+def _section(spec: Spec, variant: Variant, texts: Sequence[KernelText]) -> dict[str, Any]:
     return {
         "title": variant.name,
         "formula": formula(spec, variant.kernel),
-        "kernels": _join(render(text.form, k=text) for text, _ in texts),
+        "kernels": _join(render(text.form, k=text) for text in texts),
     }
 
 
-def _shared(texts: Sequence[tuple[KernelText, str]]) -> str:
-    helpers = frozenset[str]().union(*(t.helpers for t, _ in texts))
-    helpers |= {"total"} if any(t.form == "fold" for t, _ in texts) else set()
-    for text, _ in texts:
+def _shared(texts: Sequence[KernelText], copies: bool) -> str:
+    helpers = frozenset[str]().union(*(t.helpers for t in texts))
+    helpers |= {"total"} if any(t.form == "fold" for t in texts) else set()
+    helpers |= {"turn"} if copies else set()
+    for text in texts:
         sections_ = (text.body, *(s.tile for s in text.sweeps))
         accumulators = [a for s in sections_ for a in s.accumulators]
         helpers |= {a.function for a in accumulators} | {"row_start" if a.whole_row else "start" for a in accumulators}

@@ -517,6 +517,7 @@ class Tensor:
     leading: bool = False  # the first dim flattens any number of leading axes
     dtype: str | None = None  # None: floating, chosen by the caller; else fixed, such as "int64"
     source: str = ""  # the tensor that this one is, under other names of its axes
+    split: int = 0  # the dims before this one are innermost in memory instead, where the launcher so decides
 
     @property
     def memory(self) -> str:
@@ -526,6 +527,16 @@ class Tensor:
     @property
     def axes(self) -> tuple[str, ...]:
         return tuple(d for d in self.dims if isinstance(d, str))
+
+    @property
+    def interleaved(self) -> bool:
+        """Whether the components of an element are adjacent in memory, so that one component is not contiguous."""
+        return bool(self.axes) and isinstance(self.dims[-1], int)
+
+    @property
+    def turning(self) -> str:
+        """The axis that may be innermost instead of the last one."""
+        return str(self.dims[self.split - 1]) if self.split else ""
 
     def component_name(self, index: int) -> str:
         return f"{self.name}_{self.labels[index]}" if self.labels[index] else self.name

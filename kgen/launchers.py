@@ -6,15 +6,15 @@ from itertools import groupby
 from typing import Any
 
 from kgen.buffers import Plan
-from kgen.contract import MATRIX, Operand, Product
+from kgen.contract import MATRIX, Operand, Product, Way
 from kgen.documents import document
+from kgen.forms import sections
 from kgen.ir import Tensor
 from kgen.model import Kernel, Spec
 from kgen.printer import size_name
-from kgen.program import WORKSPACE, Fold, Program
+from kgen.program import TURNED, WORKSPACE, Fold, Program
 from kgen.program import Kernel as Launch
 from kgen.registration import flops, independent
-from kgen.sections import sections
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +63,8 @@ class _Launcher:
             "contiguous": self._contiguous(),
             "sizes": self._sizes(),
             "real": [t.name for t in self.variant.forward.inputs if t.dtype is None],
-            "matrix": bool(p.products),
+            "matrix": bool(p.multiplied),
+            "innermost": [(f"{a}_innermost", size_name(a)) for a in p.graph.axes if a in self._turning()],
             "allocations": [self._allocation(t) for t in results if not self._makes_itself(t)],
             "steps": [line for guard, group in groupby(steps, lambda s: s[0]) for line in _guarded(guard, group)],
             "results": ", ".join(returned) if len(returned) > 1 else f"({returned[0]},)",
@@ -100,9 +101,16 @@ class _Launcher:
         what = "the gradients" if self.backward else "the results, then what the backward reads"
         what = "the results" if not self.backward and not self.program.saved else what
         count = len(self.program.steps) - len(self.program.alternatives)
-        return f"Compute {what}: {count} launch{'es' if count > 1 else ''}."
+        copies = sum(o.way is Way.COPIED for p in self.program.products for o in p.operands)
+        more = f", and {copies} cop{'ies' if copies > 1 else 'y'} for tf32" * bool(copies)
+        return f"Compute {what}: {count} launch{'es' if count > 1 else ''}{more}."
 
     # allocations
+
+    def _turning(self) -> set[str]:
+        """The axes that are innermost in factors of products, where that makes these faster."""
+        copied = [p.shape.contracted[-1] for p in self.program.products for o in p.operands if o.way is Way.COPIED]
+        return {t.turning for step in self.program.steps for t in step.written if t.split} | {*copied}
 
     def _makes_itself(self, tensor: Tensor) -> bool:
         """Whether the step that makes a tensor allocates it: the sum of partial results, or a matrix product."""
@@ -114,12 +122,17 @@ class _Launcher:
         return f"wanted[{grads.index(tensor.name)}]"
 
     def _extents(self, tensor: Tensor) -> str:
-        dims = [str(d) if isinstance(d, int) else size_name(d) for d in tensor.dims]
-        if tensor.leading:
-            dims[0] = "*lead"
-        return "(" + ", ".join(dims) + ("," if len(dims) == 1 else "") + ")"
+        return self._dims(tensor.dims, tensor.leading)
+
+    def _dims(self, dims: Sequence[str | int], leading: bool = False) -> str:
+        extents = [str(d) if isinstance(d, int) else size_name(d) for d in dims]
+        return _tuple(["*lead", *extents[1:]] if leading else extents)
 
     def _allocation(self, tensor: Tensor) -> dict[str, str]:
+        if tensor.split:
+            rows, columns = (self._dims(part) for part in (tensor.dims[: tensor.split], tensor.dims[tensor.split :]))
+            text = f"_factor({self.inputs[0]}, {rows}, {columns}, matrix, {tensor.turning}_innermost)"
+            return {"name": tensor.name, "expression": text}
         dtype = tensor.dtype if tensor.dtype == MATRIX else "real" if tensor.dtype == WORKSPACE else self._promoted()
         text = f"{self.inputs[0]}.new_empty({self._extents(tensor)}, dtype={dtype})"
         shapes = {(t.dims, t.leading): t.name for t in reversed(self.program.inputs)}
@@ -133,7 +146,7 @@ class _Launcher:
 
     def _needed(self, result: Tensor) -> str:
         """Whether a result is wanted, or another that is computed from it."""
-        readers = [step for step in self.program.steps if result.name in {t.memory for t in step.inputs}]
+        readers = [step for step in self.program.steps if result.name in step.reads]
         names = {result.name}.union(*(self.program.reached(step) for step in readers))
         return " or ".join(self._wanted(t) for t in self.program.outputs if t.name in names)
 
@@ -158,18 +171,19 @@ class _Launcher:
 
     # matrix products
 
-    def _product(self, product: Product) -> list[str]:
-        """One call of torch's product, of factors seen as matrices."""
+    def _product(self, product: Product, there: bool = False) -> list[str]:
+        """One call of torch's product, of factors seen as matrices; the memory of its result may be `there`."""
         s, (rows, contracted, columns) = product.shape, product.counts
         sides = [_count(axes, n) for n, axes in ((rows, s.rows), (contracted, s.contracted), (columns, s.columns))]
-        left = self._matrix(product.left, s.batch, sides[0], sides[1])
-        right = self._matrix(product.right, s.batch, sides[1], sides[2])
+        turned = f"{s.contracted[-1]}_innermost"
+        left = self._matrix(product.left, s.batch, sides[0], sides[1], turned=turned)
+        right = self._matrix(product.right, s.batch, sides[1], sides[2], turned=turned)
         given = [f"has_{t.memory}" for t in product.inputs if t.memory in self.program.optional]
-        there = " and ".join(dict.fromkeys(given))  # of a missing cotangent nothing comes
-        if product.target.first is not None:
+        present = " and ".join(dict.fromkeys(given))  # of a missing cotangent nothing comes
+        if there or product.target.first is not None:
             part = self._matrix(product.target, s.batch, sides[0], sides[2], "")
             call = f"_matmul({left}, {right}, {part})"
-            return [f"if {there}:", f"    {call}", "else:", f"    {part}.zero_()"] if there else [call]
+            return [f"if {present}:", f"    {call}", "else:", f"    {part}.zero_()"] if present else [call]
         text = f"_matmul({left}, {right})"
         if len(product.result.dims) > len(s.batch[:1]) + 2 or len(s.batch) > 1 or product.result.leading:
             text += f".view{self._extents(product.result)}"
@@ -178,13 +192,19 @@ class _Launcher:
             own = product.result.name.removeprefix("grad_")
             dtype = f"{own}.dtype" if self.backward else self._promoted()
             text += f".to({dtype})"
-        if there:
+        if present:
             zeros = f"{self.inputs[0]}.new_zeros({self._extents(product.result)}, dtype={dtype})"
-            text += f" if {there} else {zeros}"
+            text += f" if {present} else {zeros}"
         return [f"{product.result.name} = {text}"]
 
     def _matrix(
-        self, operand: Operand, batch: Sequence[str], rows: str, columns: str, cast: str = ".to(matrix)"
+        self,
+        operand: Operand,
+        batch: Sequence[str],
+        rows: str,
+        columns: str,
+        cast: str = ".to(matrix)",
+        turned: str = "",
     ) -> str:
         """A tensor as a matrix, or a batch of them."""
         tensor = operand.tensor
@@ -198,6 +218,7 @@ class _Launcher:
         if dims > len(batch[:1]) + 2 or len(batch) > 1 or tensor.leading:
             text += f".view({', '.join([*([_count(batch)] if batch else []), *sides])})"
         text += cast if tensor.dtype != MATRIX else ""
+        text = f"_turned({text}, {turned})" if operand.way is Way.COPIED else text
         return f"{text}.mT" if operand.transposed else text
 
     # kernels
@@ -212,6 +233,8 @@ class _Launcher:
             for life in self.plan.lifetimes
             if life.first == number and not self._makes_itself(life.tensor)
         ]
+        if kernel.contraction:
+            return [*before, *self._contraction(kernel)]
         call, otherwise, condition = self._call(kernel)
         if alternative:
             other = next(k for k in self.program.kernels if k.name == alternative)
@@ -223,6 +246,32 @@ class _Launcher:
             after += [self._total(fold) for fold in kernel.folds]
         calls = [f"if {condition}:", f"    {call}", "else:", f"    {otherwise}"] if otherwise else [call]
         return [*before, *calls, *after]
+
+    def _contraction(self, kernel: Launch) -> list[str]:
+        """A product by a kernel of ours on tensor cores, else by the library."""
+        lines = [*(self._partials(kernel) if kernel.folds else []), self._call(kernel)[0]]
+        lines += [self._total(fold) for fold in kernel.folds]
+        others = self._by_library(kernel)
+        return [
+            f"if _on_tensor_cores(matrix, {self.inputs[0]}.device):",
+            *_indented(lines),
+            "else:",
+            *_indented(others),
+        ]
+
+    def _by_library(self, kernel: Launch) -> list[str]:
+        """The same with stored factors, which are given back at once."""
+        results = {t.name for t in kernel.written}
+        lines, made = list[str](), list[str]()
+        for step in kernel.otherwise:
+            fresh = [t for t in step.written if t.name not in results]
+            made += [t.name for t in fresh]
+            if isinstance(step, Product):
+                lines += self._product(step, there=not fresh and not kernel.folds)
+            else:
+                lines += [f"{t.name} = {self._allocation(t)['expression']}" for t in fresh]
+                lines.append(self._call(step)[0])
+        return [*lines, f"del {', '.join(made)}"] if made else lines
 
     def _guard(self, step: Launch | Product) -> str:
         """A step that not all gradients need runs if one of those that need it is wanted."""
@@ -243,6 +292,7 @@ class _Launcher:
         tensors += [name(f.tensor) for f in kernel.folds]
         results = [*(o.tensor for o in kernel.stores), *(f.tensor for f in kernel.folds)]
         flags = [self._wanted(t) for t in results if t.name.startswith("grad_")]
+        flags += [f"{kernel.turning}_innermost"] if kernel.turning else []
         return f"{_tuple(tensors)}, {_tuple([*kernel.numbers, *first.sizes, *given, *flags])}"
 
     def _call(self, kernel: Launch) -> tuple[str, str, str]:
@@ -252,33 +302,45 @@ class _Launcher:
         forms = {t.form: t.name for t in sections(kernel, self.graph.builder)}
         calls = {}
         for form, name in forms.items():
-            head = f'_launch_{form}(_{name}_kernel, "{name}", {arguments}'
+            row = f'"{name}{TURNED}" if {kernel.turning}_innermost else "{name}"' if kernel.turning else f'"{name}"'
+            head = f"_launch_{form}(_{name}_kernel, {row}, {arguments}"
             calls[form] = {
                 "flat": f"{head}, {columns}, real)",
                 "tile": f"{head}, {rows}, {columns}, real{', whole=True' if kernel.kind == 'row' else ''})",
                 "sweep": f"{head}, {rows}, {columns}, real)",
                 "fold": f"{head}, {rows}, {columns}, programs, real)",
+                "contract": f"{head}, {self._tiles(kernel)}, {'programs' if kernel.folds else '1'}, matrix, real)",
             }[form]
         if len(calls) == 2:
             return calls["tile"], calls["sweep"], f'{columns} <= LAUNCH["{forms["tile"]}"].resident'
         return next(iter(calls.values())), "", ""
 
+    def _tiles(self, kernel: Launch) -> str:
+        """The extents of a contraction's result: batch, rows and columns."""
+        return ", ".join(map(_count, (kernel.rows[:-1], kernel.rows[-1:], kernel.inner)))
+
     # folds
 
     def _partials(self, kernel: Launch) -> list[str]:
         name = sections(kernel, self.graph.builder)[0].name
+        if kernel.contraction:
+            where = f"{self._tiles(kernel)}, {_count(kernel.loop)}, matrix, {self.inputs[0]}.device"
+            (fold,) = kernel.folds
+            return [f'programs = _parts("{name}", {where})', self._partial(fold, "programs")]
         rows, kept, columns = _count(kernel.loop), _count(kernel.rows), _count(kernel.inner)
         lacking = [fold for fold in kernel.folds if not set(kernel.inner) & set(fold.tensor.axes)]
         target = "programs, tiles" if lacking else "programs, _"
         lines = [f'{target} = _programs("{name}", {rows}, {kept}, {columns}, {self.inputs[0]}.device)']
         for fold in kernel.folds:
-            slots = "programs * tiles" if fold in lacking else "programs"
-            dims = self._extents(fold.tensor).strip("()").rstrip(",")
-            text = f"{self.inputs[0]}.new_empty(({slots}, {dims}), dtype=real)"
-            if self.backward and not fold.tensor.dtype:
-                text += f" if {self._wanted(fold.tensor)} else {fold.tensor.name.removeprefix('grad_')}"
-            lines.append(f"partial_{fold.tensor.name} = {text}")
+            lines.append(self._partial(fold, "programs * tiles" if fold in lacking else "programs"))
         return lines
+
+    def _partial(self, fold: Fold, slots: str) -> str:
+        dims = self._extents(fold.tensor).strip("()").rstrip(",")
+        text = f"{self.inputs[0]}.new_empty(({slots}, {dims}), dtype=real)"
+        if self.backward and not fold.tensor.dtype:
+            text += f" if {self._wanted(fold.tensor)} else {fold.tensor.name.removeprefix('grad_')}"
+        return f"partial_{fold.tensor.name} = {text}"
 
     def _total(self, fold: Fold) -> str:
         """The partial results put together."""
@@ -298,7 +360,11 @@ class _Launcher:
 def _guarded(guard: str, steps: Iterable[tuple[str, list[str]]]) -> list[str]:
     """The lines of steps that run under one condition."""
     lines = [line for _, step in steps for line in step]
-    return [f"if {guard}:", *(f"    {line}" for line in lines)] if guard and lines else lines
+    return [f"if {guard}:", *_indented(lines)] if guard and lines else lines
+
+
+def _indented(lines: Iterable[str]) -> list[str]:
+    return [f"    {line}" for line in lines]
 
 
 def _count(axes: Sequence[str], fields: int = 1) -> str:

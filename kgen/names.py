@@ -92,13 +92,14 @@ VOCABULARY = (
 DOC_WIDTH = 100
 IN_KERNELS = (  # what kernels call their own variables; a component of an input that is called so gets another name
     *("r", "at", "row", "rows", "row_mask", "tile", "tile_mask", "first_tile", "start", "block", "program", "kept"),
+    *("column", "column_mask", "across", "across_mask", "down", "down_mask", "blocks"),
     *("slot", "launch", "kernels", "paths", "blades", "grades", "signature"),
 )
 IN_LAUNCHERS = (
     *("real", "total", "lead", "sizes", "wanted", "inputs", "saved", "frontier", "folded", "partial", "function"),
     *("programs", "tiles", "matrix", "operand", "contracted"),
 )
-NUMBERED = re.compile(r"t[0-9]+|(folded|frontier|operand|contracted)[0-9]*(_.*)?|(saved|size|partial)_.*")
+NUMBERED = re.compile(r"t[0-9]+|.*_innermost|(folded|frontier|operand|contracted)[0-9]*(_.*)?|(saved|size|partial)_.*")
 RESERVED = {*IMPORTED, *BUILTINS, *OTHERS}
 DERIVED = (
     *(
@@ -115,7 +116,7 @@ DERIVED = (
     ),
     *("function", "Function", "autograd", "setup_context", "jvp", "config", "configs", "lean"),
 )
-FUNCTIONS = ("weights_from", "weights_to", "register_sharding")  # of generated modules, beside the kernels'
+FUNCTIONS = ("weights_from", "weights_to", "register_sharding", "turn")  # of generated modules, beside the kernels'
 GRADIENTS = ("grad_", "has_grad_", "want_")  # how names begin that generated code makes of others
 COMPONENT = re.compile(r"e[0-9]*|[0-9]+|grad|ptr|row|reference")  # what generated code appends to an argument's name
 

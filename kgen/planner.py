@@ -17,7 +17,21 @@ from kgen.between import (
     substituted,
     under_all_names,
 )
-from kgen.contract import MATRIX, Contraction, Factor, Operand, Product, contractions, levels, stored, targets
+from kgen.contract import (
+    MATRIX,
+    Contraction,
+    Factor,
+    Grid,
+    Operand,
+    Product,
+    Way,
+    contractions,
+    levels,
+    stored,
+    targets,
+    ways,
+)
+from kgen.fusion import Fusion, fusion, lifted, rides, splits
 from kgen.ir import Builder, Graph, Names, Node, Output, Tensor, postorder
 from kgen.program import CROWDED, MOST_LIVE, Fold, Kernel
 from kgen.simplify import cost, naive_cost, simplify
@@ -34,7 +48,7 @@ class Planner:
         self.stored = stored or {}
         self.tensors = {t.name: t for t in graph.inputs}
         self.known: dict[Node, Node] = {}  # fields that kernels have stored for others, as inputs
-        self.factors: dict[tuple[object, ...], Tensor] = {}  # stored factors, by fields and memory order
+        self.factors: dict[tuple[object, ...], Tensor] = {}  # stored factors, by fields, memory order and split
         self.steps: list[Kernel | Product] = []
         self.alternatives: list[tuple[str, str]] = []
         self.why: tuple[str, ...] = ()
@@ -90,15 +104,20 @@ class Planner:
     def _store_products(self, outputs: list[Output]) -> list[Output]:
         """Level by level, make the Dots; gives the results that are still to be computed, which read them."""
         while found := levels(postorder(f for o in outputs for f in o.fields))[:1]:
-            products = contractions(self.builder, self.graph.axes, found[0], outputs)
+            products = contractions(self.builder, self.graph.axes, self._distinct(found[0]), outputs)
             self.coming = [f for o in outputs for f in o.fields]
             direct = targets(products, [o for o in outputs if o.tensor.dtype or not self._is_read(o)])
-            operands = self._factors([f for c in products for f in (c.left, c.right)])
+            chosen = [self._fusion(c, direct.get(c)) for c in products]
+            operands = self._operands(products, chosen)
             table: dict[Node, Node] = {}
-            for c in products:
+            for c, choice, (left, right) in zip(products, chosen, operands):
                 target = direct.get(c) or self._new_result(c)
                 result = self.tensors[target.tensor.name] = self.builder.declare(target.tensor)
-                self.steps.append(self._product(c, operands[c.left], operands[c.right], target))
+                if choice.computed:
+                    outputs = self._contract(c, (left, right), target, c in direct, outputs, choice.why)
+                else:
+                    assert left and right
+                    self.steps.append(self._product(c, left, right, target, choice.why))
                 start = target.first or 0
                 table |= {f: self.builder.input(result.name, i, result.axes) for i, f in enumerate(c.fields, start)}
                 outputs = [o for o in outputs if o.tensor is not result]
@@ -107,33 +126,170 @@ class Planner:
         self.coming = []
         return outputs
 
+    def _fusion(self, c: Contraction, target: Operand | None) -> Fusion:
+        if target and (target.first is not None or target.tensor.interleaved):
+            return Fusion((), ())
+        missing = [f for f in (c.left, c.right) if not self._there(self._plainest(f))]
+        return fusion(c, missing, self.graph.axes, self._known_tensors())
+
+    def _with_stored(self, c: Contraction, operands: tuple[Operand | None, Operand | None]) -> Contraction:
+        """The product with what is stored of its factors as inputs."""
+        b, table = self.builder, dict[Node, Node]()
+        for factor, operand in zip((c.left, c.right), operands):
+            if operand:
+                fields, tensor, start = self._plainest(factor).fields, operand.tensor, operand.first or 0
+                table |= {f: b.input(tensor.name, i, tensor.axes) for i, f in enumerate(fields, start)}
+        table = under_all_names(b, {f: x for f, x in table.items() if f.kind not in ("Input", "Const")})
+
+        def read(fields: tuple[tuple[Node, ...], ...]) -> tuple[tuple[Node, ...], ...]:
+            return tuple(tuple(table.get(x, x) for x in line) for line in fields)
+
+        return replace(c, grid=Grid(read(c.grid.left), read(c.grid.right), c.grid.dots))
+
+    def _contract(
+        self,
+        c: Contraction,
+        operands: tuple[Operand | None, Operand | None],
+        target: Operand,
+        direct: bool,
+        outputs: list[Output],
+        why: tuple[str, ...],
+    ) -> list[Output]:
+        """A kernel of our own for a product and for the results that ride with it; gives the others.
+
+        The sums are stored where they are a result themselves, or another result reads them.
+        """
+        parted, whole = splits(c, self.graph.axes), self._with_stored(c, operands)
+        known, own = self._known_tensors(), target.tensor.name
+        riding = [o for o in outputs if not parted and o.tensor.name != own and rides(o, whole, known)]
+        others = [o for o in outputs if o not in riding]
+        read = postorder(f for o in others for f in o.fields)
+        sums = under_all_names(self.builder, {dot: dot for dot in c.fields if dot.kind == "Dot"})
+        kept = direct or not riding or any(dot in read for dot in sums)
+        stores = [*([Output(target.tensor, c.fields)] if kept else []), *riding]
+        self.steps.append(self._contract_kernel(whole, stores, parted, why, self._by_library(c, target, riding)))
+        return others
+
+    def _by_library(self, c: Contraction, target: Operand, riding: Sequence[Output]) -> list[Kernel | Product]:
+        """The steps that do the same with stored factors: without tensor cores the library is faster."""
+        steps, factors, known, why = self.steps, dict(self.factors), dict(self.known), self.why
+        self.steps = []
+        ((left, right),) = self._operands([c], [Fusion((), ())], turn=False)
+        assert left and right
+        self.steps.append(self._product(c, left, right, target, ()))
+        result = target.tensor
+        table = {f: self.builder.input(result.name, i, result.axes) for i, f in enumerate(c.fields)}
+        table.pop(self.builder.zero, None)
+        self._stage(substituted(self.builder, riding, under_all_names(self.builder, table)))
+        found, self.steps, self.factors, self.known, self.why = self.steps, steps, factors, known, why
+        name = f"{self._kernel_name()}_stored"
+        return [replace(s, name=f"{name}{i or ''}") if isinstance(s, Kernel) else s for i, s in enumerate(found)]
+
+    def _contract_kernel(
+        self,
+        c: Contraction,
+        stores: Sequence[Output],
+        parted: bool,
+        why: tuple[str, ...],
+        otherwise: Sequence[Kernel | Product],
+    ) -> Kernel:
+        c, stores = (c, stores) if parted else lifted(self.builder, c, stores)
+        note = f"accumulates over {' '.join(c.shape.contracted)} in registers"
+        note += "; the programs' sums are added in a fixed order" if parted else ""
+        notes = (*why, note, *(f"computes {o.tensor.name} of the sums" for o in stores if o.fields != c.fields))
+        nodes = postorder([*c.factors, *(f for o in stores for f in o.fields)], stop=c.fields)
+        tensors, operations = self._read(nodes), cost(c.factors)
+        return Kernel(
+            self._kernel_name(),
+            "contract",
+            (*c.shape.batch, *c.shape.rows),
+            c.shape.contracted,
+            c.shape.columns,
+            tensors,
+            tuple(n.tensor for n in nodes if n.kind == "Input" and n.tensor in self.graph.numbers),
+            () if parted else tuple(stores),
+            tuple(Fold(o.tensor, o.fields) for o in stores if parted),
+            notes,
+            operations,
+            operations,
+            live(c.factors, c.fields),
+            False,
+            tuple(dict.fromkeys(t.memory for t in tensors if t.memory in self.optional)),
+            c,
+            tuple(otherwise),
+        )
+
+    def _kernel_name(self, suffix: str = "") -> str:
+        number = sum(isinstance(s, Kernel) and s.name.startswith(self.name) for s in self.steps) - (suffix != "")
+        return f"{self.name}{'_' + str(number) if number else ''}{suffix}"
+
     def _is_read(self, output: Output) -> bool:
         """Whether something is computed from a result, for which it must not be rounded to the result's dtype."""
         read = {a for n in postorder(self.coming) for a in n.args}
         return any(f in read for f in output.fields)
 
-    def _factors(self, factors: Sequence[Factor]) -> dict[Factor, Operand]:
-        """Where the factors of products are stored; those that are nowhere yet are stored."""
-        operands: dict[Factor, Operand] = {}
-        fresh: list[Output] = []
-        for needed in factors:
-            factor = self._plainest(needed)
-            key = (factor.fields, factor.dims)
-            there = stored(factor, list(self._known_tensors().values()))
-            if not there and key not in self.factors:
-                labels = self._hinted(factor.fields)
-                self.factors[key] = tensor = Tensor(self._numbered("operand"), factor.dims, labels, dtype=MATRIX)
-                self.tensors[tensor.name] = self.builder.declare(tensor)
-                fresh.append(Output(tensor, factor.fields))
-            operands[needed] = there or Operand(self.factors[key], factor.transposed)
+    def _distinct(self, dots: Sequence[Node]) -> list[Node]:
+        """The Dots without those that are others under other names of axes, whose results are read in their place."""
+        chosen, twins = list[Node](), set[Node]()
+        for dot in dots:
+            if dot not in twins:
+                chosen.append(dot)
+                twins |= {self.builder.rename([dot], names)[0] for names in self.builder.exchanges}
+        return chosen
+
+    def _operands(
+        self, products: Sequence[Contraction], chosen: Sequence[Fusion], turn: bool = True
+    ) -> list[tuple[Operand | None, Operand | None]]:
+        """Where the factors of products lie, none for those that are computed; those that lie nowhere are stored."""
+        sides = [(self._plainest(c.left), self._plainest(c.right)) for c in products]
+        tiled = self._in_tiles([f for pair, choice in zip(sides, chosen) if not choice.computed for f in pair])
+        operands, fresh = list[tuple[Operand | None, Operand | None]](), list[Output]()
+        for c, choice, (left, right) in zip(products, chosen, sides):
+            there = self._there(left), self._there(right)
+            turns = not there[0] and left in tiled, not there[1] and right in tiled
+            a, b = ways(c, (there[0] or left, there[1] or right), turns)
+            if choice.computed or not turn:
+                a, b = (way if way is Way.FITS else Way.KEPT for way in (a, b))
+            stored_left = None if c.left in choice.computed else self._operand(left, there[0], a, fresh)
+            stored_right = None if c.right in choice.computed else self._operand(right, there[1], b, fresh)
+            operands.append((stored_left, stored_right))
         if fresh:
             self._stage(fresh, "stores factors of matrix products, in the order in which these read them")
         return operands
 
+    def _there(self, factor: Factor) -> Operand | None:
+        """Where a factor is already, in an order that no launcher chooses."""
+        tensor = self.factors.get((factor.fields, factor.dims, 0))
+        made = Operand(tensor, factor.transposed) if tensor else None
+        return stored(factor, list(self._known_tensors().values())) or made
+
+    def _operand(self, factor: Factor, there: Operand | None, way: Way, fresh: list[Output]) -> Operand:
+        """A factor as a product reads it; one that is to be stored is added to `fresh`."""
+        if there:
+            return replace(there, way=way)
+        key = (factor.fields, factor.dims, factor.split if way is Way.TURNED else 0)
+        if key not in self.factors:
+            labels = self._hinted(factor.fields)
+            tensor = Tensor(self._numbered("operand"), factor.dims, labels, dtype=MATRIX, split=key[-1])
+            self.factors[key] = self.tensors[tensor.name] = self.builder.declare(tensor)
+            fresh.append(Output(tensor, factor.fields))
+        return Operand(self.factors[key], factor.transposed, way=way)
+
+    def _in_tiles(self, factors: Sequence[Factor]) -> list[Factor]:
+        """The factors that a map kernel stores, which can turn tiles: nothing is reduced for them or beside them."""
+        below = {f: postorder(self.builder.substitute(f.fields, self.known)) for f in factors}
+        axes = {f: frozenset[str]().union(*(n.axes for n in below[f])) for f in factors}
+        reduced = [axes[f] for f in factors if any(n.is_reduction for n in below[f])]
+        return [f for f in factors if f.split and axes[f] not in reduced]
+
     def _plainest(self, factor: Factor) -> Factor:
-        """The factor under the names of its axes that fewest of its inputs have to be renamed for."""
+        """The factor under the names of axes that fewest of its inputs have to be renamed for, the inner one last."""
         forms = [factor, *(_renamed(self.builder, factor, names) for names in self.builder.exchanges)]
-        return min(forms, key=lambda form: self._renamed_inputs(form.fields))
+        form = min(forms, key=lambda form: self._renamed_inputs(form.fields))
+        place = self.graph.axes.index
+        if form.turned and place(str(form.turned.dims[-1])) > place(str(form.dims[-1])):
+            return replace(form.turned, turned=replace(form, turned=None))
+        return form
 
     def _renamed_inputs(self, fields: Iterable[Node]) -> int:
         return sum(bool(t.source) for t in self._read(postorder(fields)))
@@ -146,11 +302,12 @@ class Planner:
     def _new_result(self, c: Contraction) -> Operand:
         return Operand(Tensor(self._numbered("contracted"), c.dims, self._hinted(c.fields), dtype=MATRIX), False)
 
-    def _product(self, c: Contraction, left: Operand, right: Operand, target: Operand) -> Product:
+    def _product(self, c: Contraction, left: Operand, right: Operand, target: Operand, why: tuple[str, ...]) -> Product:
         rows, contracted, columns = c.counts
         sides = [f"{n} fields by {' '.join(axes)}" for n, axes in ((rows, c.shape.rows), (columns, c.shape.columns))]
         note = f"rows {sides[0]}, columns {sides[1]}; contracts {contracted} fields by {' '.join(c.shape.contracted)}"
-        return Product(target.tensor.name, c.shape, c.counts, left, right, target, (note,))
+        orders = (f"{side}: {operand.way.value}" for side, operand in (("left", left), ("right", right)))
+        return Product(target.tensor.name, c.shape, c.counts, left, right, target, (note, *orders, *why))
 
     def _hinted(self, fields: Sequence[Node]) -> tuple[str, ...]:
         return labels_of([self.builder.hints.get(f, "") for f in fields])
@@ -338,14 +495,14 @@ class Planner:
         flat = kind == "map" and all(_contiguous(t, domain) for t in (*tensors, *(o.tensor for o in stores_)))
         rows, loop, inner = self._divide(kind, domain, flat, folds_)
         numbers = tuple(n.tensor for n in nodes if n.kind == "Input" and n.tensor in self.graph.numbers)
-        number = sum(isinstance(s, Kernel) and s.name.startswith(self.name) for s in self.steps) - (suffix != "")
-        name = f"{self.name}{'_' + str(number) if number else ''}{suffix}"
+        if turning := next((o.tensor.turning for o in stores if o.tensor.split), ""):
+            notes = (*notes, f"turns its tiles for products in tf32, which are faster with {turning} innermost")
         alive = live(better, [f for fold in folds_ for f in fold.fields])
         if kind == "fold" and alive >= CROWDED:
             notes = (*notes, f"reloads what does not depend on the row, because {alive} fields are alive at once")
         self.steps.append(
             Kernel(
-                name,
+                self._kernel_name(suffix),
                 kind,
                 rows,
                 loop,
@@ -392,10 +549,12 @@ def _renamed(b: Builder, factor: Factor, names: Names) -> Factor:
 
 
 def _contiguous(tensor: Tensor, domain: tuple[str, ...]) -> bool:
-    """Whether the domain's axes are all there, in order, with no component axis between them."""
+    """Whether the domain's axes are all there, always in order, with no component axis between them."""
     positions = [i for i, d in enumerate(tensor.dims) if isinstance(d, str)]
     return (
-        tensor.axes == domain and positions == list(range(positions[0], positions[0] + len(domain)))
+        tensor.axes == domain
+        and not tensor.split
+        and positions == list(range(positions[0], positions[0] + len(domain)))
         if domain
         else False
     )

@@ -24,10 +24,21 @@ FUNCTIONS = {
     "where": "tl.where",
 }
 COMPARISONS = {"lt": "<", "le": "<=", "gt": ">", "ge": ">=", "eq": "==", "ne": "!="}
-RESERVED = {"ROWS", "BLOCK", "PROGRAMS", "REAL", "TILES"}  # compile-time arguments of every kernel
+RESERVED = {  # compile-time arguments of kernels
+    *("ROWS", "BLOCK", "DEPTH", "PROGRAMS", "REAL", "MATRIX", "TILES"),
+}
 LOCALS = {
     "r",
     "at",
+    "column",
+    "across",
+    "down",
+    "tiles",
+    "blocks",
+    "programs",
+    "column_mask",
+    "across_mask",
+    "down_mask",
     "row",
     "rows",
     "kept",
@@ -46,6 +57,7 @@ LOCALS = {
 }
 
 SUM, PRODUCT, UNARY, ATOM = range(4)  # precedence
+Extent = tuple[int, tuple[str, ...]]  # a number times sizes
 
 
 def size_name(axis: str) -> str:
@@ -212,10 +224,31 @@ def extents(tensor: Tensor) -> list[str]:
     return [str(d) if isinstance(d, int) else size_name(d) for d in tensor.dims]
 
 
-def stride(tensor: Tensor, position: int) -> tuple[int, tuple[str, ...]]:
-    """The distance between neighbours along a dim: a number times sizes."""
+def stride(tensor: Tensor, position: int) -> Extent:
+    """The distance between neighbours along a dim: a number times sizes, and a step if the launcher decides on it."""
+    if not tensor.split:
+        return _extent(tensor.dims[position + 1 :])
+    end = tensor.split if position < tensor.split else len(tensor.dims)
+    factor, sizes = _extent(tensor.dims[position + 1 : end])
+    return factor, (*sizes, step_name(tensor, end))
+
+
+def steps(tensor: Tensor) -> list[tuple[str, str, str]]:
+    """The steps along the rows and the columns of a tensor that may be turned, each with its value if so and if not."""
+    factor, sizes = _extent(tensor.dims[: tensor.split])
+    rows = times(f"tl.cast({sizes[0]}, tl.int64)", factor, sizes[1:])  # as many columns as there are, not a tile's
+    columns = times("1", *_extent(tensor.dims[tensor.split :]))
+    return [(step_name(tensor, tensor.split), "1", columns), (step_name(tensor, len(tensor.dims)), rows, "1")]
+
+
+def step_name(tensor: Tensor, end: int) -> str:
+    """The distance between neighbours along the last axis before a dim."""
+    return f"{tensor.name}_{tensor.dims[end - 1]}"
+
+
+def _extent(dims: Sequence[str | int]) -> Extent:
     factor, sizes = 1, list[str]()
-    for d in tensor.dims[position + 1 :]:
+    for d in dims:
         if isinstance(d, int):
             factor *= d
         else:

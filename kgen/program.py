@@ -5,10 +5,11 @@ In and out: frozen data, which the emitting stages read. Nothing here decides an
 
 from dataclasses import dataclass
 
-from kgen.contract import Product
-from kgen.ir import Graph, Node, Output, Tensor
+from kgen.contract import Contraction, Product
+from kgen.ir import Graph, Node, Output, Tensor, postorder
 from kgen.simplify import Cost
 
+TURNED = "_turned"  # ends the name of a kernel's row in the launch table for when it turns what it stores
 WORKSPACE = "workspace"  # Tensor.dtype of what kernels hand to each other: the arithmetic's type, fp32 or fp64
 CROWDED = 121  # live fields from which on a thread has one element, and nothing stays in registers over a loop
 MOST_LIVE = 235  # fields alive at once, per element, before a kernel's results are split (a thread has 255 registers)
@@ -28,7 +29,7 @@ class Kernel:
     """One launch. `rows` index the programs' rows, `loop` is folded inside a program, `inner` runs along the tile."""
 
     name: str
-    kind: str  # "map", "row" or "fold"
+    kind: str  # "map", "row", "fold" or "contract"
     rows: tuple[str, ...]
     loop: tuple[str, ...]
     inner: tuple[str, ...]  # several axes when the tile runs over the flattened tensor
@@ -42,6 +43,8 @@ class Kernel:
     live: int  # fields alive at once, accumulators included
     flat: bool  # every tensor runs along the whole domain: the tile runs over it flattened
     optional: tuple[str, ...]  # inputs that may be missing
+    contraction: Contraction | None = None  # of a "contract" kernel, whose results are its Dots
+    otherwise: tuple["Kernel | Product", ...] = ()  # of a "contract" kernel: what does the same without tensor cores
 
     @property
     def crowded(self) -> bool:
@@ -49,8 +52,26 @@ class Kernel:
         return self.live >= CROWDED
 
     @property
+    def turning(self) -> str:
+        """The axis that the launcher may have innermost in what is stored, in place of the tile's."""
+        return next((o.tensor.turning for o in self.stores if o.tensor.split), "")
+
+    @property
     def roots(self) -> list[Node]:
         return [f for s in self.stores for f in s.fields] + [f for s in self.folds for f in s.fields]
+
+    @property
+    def nodes(self) -> list[Node]:
+        """What the kernel loads and computes; the sums of a contraction are made of its factors."""
+        if not self.contraction:
+            return postorder(self.roots)
+        return postorder([*self.contraction.factors, *self.roots], stop=self.contraction.fields)
+
+    @property
+    def reads(self) -> frozenset[str]:
+        """What has to lie in memory for the kernel, or for the steps in its place: these may find a factor stored."""
+        made = {t.name for step in self.otherwise for t in step.written}
+        return frozenset(t.memory for step in (self, *self.otherwise) for t in step.inputs) - made
 
     @property
     def written(self) -> tuple[Tensor, ...]:
@@ -82,12 +103,31 @@ class Program:
         return tuple(step for step in self.steps if isinstance(step, Product))
 
     @property
+    def every_step(self) -> tuple[Kernel | Product, ...]:
+        """The steps, and those that take the place of some."""
+        return tuple(s for step in self.steps for s in (step, *(step.otherwise if isinstance(step, Kernel) else ())))
+
+    @property
+    def every_kernel(self) -> tuple[Kernel, ...]:
+        return tuple(step for step in self.every_step if isinstance(step, Kernel))
+
+    @property
+    def contractions(self) -> tuple[Contraction, ...]:
+        """The matrix products that kernels compute, factors included."""
+        return tuple(k.contraction for k in self.kernels if k.contraction)
+
+    @property
+    def multiplied(self) -> tuple[Product | Contraction, ...]:
+        """All matrix products, the library's and the kernels'."""
+        return (*self.products, *self.contractions)
+
+    @property
     def cost(self) -> int:
-        return sum(k.cost.total for k in self.kernels) + sum(2 * p.multiplications for p in self.products)
+        return sum(k.cost.total for k in self.kernels) + sum(2 * p.multiplications for p in self.multiplied)
 
     def reached(self, step: Kernel | Product) -> frozenset[str]:
         """The results that need a step: those that it writes, and those of the steps that read what it writes."""
         names = {t.name for t in step.written}
         later = self.steps[self.steps.index(step) + 1 :]
-        readers = [self.reached(s) for s in later if names & {t.memory for t in s.inputs}]
+        readers = [self.reached(s) for s in later if names & s.reads]
         return frozenset(t.name for t in (*self.outputs, *self.saved) if t.name in names).union(*readers)

@@ -34,13 +34,14 @@ def flops(program: Program) -> tuple[Count, ...]:
     for kernel in program.kernels:
         if kernel.name in replaced:
             continue
-        found = [(operations(n), n.axes.union(*(a.axes for a in n.args))) for n in postorder(kernel.roots)]
-        found += [((0, 1, 0), node.axes) for fold in kernel.folds for node in fold.fields if node.axes]
+        found = [(operations(n), n.axes.union(*(a.axes for a in n.args))) for n in kernel.nodes]
+        folded = [node for fold in kernel.folds for node in fold.fields if node.kind != "Dot"]
+        found += [((0, 1, 0), node.axes) for node in folded if node.axes]
         for parts, axes in found:
             if any(parts) and axes:
                 along = tuple(a for a in program.graph.axes if a in axes)
                 counts[along] = counts.get(along, 0) + sum(parts)
-    for p in program.products:
+    for p in program.multiplied:
         along = tuple(a for a in program.graph.axes if a in p.axes)
         counts[along] = counts.get(along, 0) + 2 * p.multiplications
     ordered = _ordered(counts, program.graph.axes)

@@ -16,7 +16,8 @@ on one and are read by fields with more axes (the `rsqrt`, not the raw sum), one
 * A kernel with more live values than registers has its results split.
 
 Before all that the Dots go: what they multiply is stored in the order in which a matrix product reads it, torch's own
-product makes them, and what reads them reads its result. The forward saves those that the backward reads.
+product makes them, and what reads them reads its result; or a `contract` kernel does all that at once, where
+`fusion.py` says so. The forward saves those that the backward reads.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
@@ -131,7 +132,7 @@ def _derived(
     joint = replace(derivative, inputs=inputs, outputs=outputs)
     planner = Planner(joint, derivative.name, stored.table, optional)
     steps = tuple(planner.plan(list(outputs)))
-    used = {t.memory for step in steps for t in step.inputs}
+    used = {name for step in steps for name in step.reads}
     needed = tuple(t for t in inputs if t.name in used or t in derivative.inputs)
     results = tuple(o.tensor for o in outputs)
     return Program(joint, needed, results, (), optional, steps, tuple(planner.alternatives))

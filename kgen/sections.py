@@ -1,12 +1,11 @@
 """A kernel as finished rows for its template: what is loaded, computed, accumulated and stored, where, in which order.
 
-In: a `schedule.Kernel`. Out: `KernelText`, whose strings the templates only place. Guaranteed: every name is defined
+In: a `program.Kernel`. Out: `KernelText`, whose strings the templates only place. Guaranteed: every name is defined
 before it is used, every access that can overrun has a mask, and addresses are int64 bases plus int32 offsets in a tile.
 """
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 
 from kgen.contract import MATRIX
 from kgen.ir import Builder, Node, Tensor, postorder
@@ -16,6 +15,7 @@ from kgen.printer import (
     Names,
     component_index,
     size_name,
+    steps,
     stride,
     times,
 )
@@ -42,6 +42,7 @@ class Access:
     mask: str
     dense: bool  # all components of an element at once, from contiguous memory
     flag: str = ""  # compile-time switch that guards it
+    kind: str = "REAL"  # the dtype of what is loaded: MATRIX for a factor of a matrix product
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,7 +96,7 @@ class Index:
 
 @dataclass(frozen=True, slots=True)
 class KernelText:
-    """Everything a kernel template needs. `form` names the template: flat, tile, fold or sweep."""
+    """Everything a kernel template needs. `form` names the template: flat, tile, fold, sweep or contract."""
 
     name: str
     form: str
@@ -118,17 +119,6 @@ class KernelText:
     helpers: frozenset[str]
 
 
-@lru_cache(maxsize=256)  # kernels and launchers of a module are written from the same rows
-def sections(kernel: Kernel, builder: Builder) -> tuple[KernelText, ...]:
-    """The kernel's texts: a row kernel with results along the tile has a resident and a swept form, others have one."""
-    forms = ["flat"] if kernel.flat else {"map": ["tile"], "fold": ["fold"]}.get(kernel.kind, ["sweep"])
-    along = any(set(kernel.inner) & set(o.tensor.axes) for o in kernel.stores)
-    if kernel.kind == "row" and along:
-        forms = ["tile", "sweep"]
-    suffix = {"sweep": "_long"} if len(forms) > 1 else {}
-    return tuple(_Writer(kernel, builder, form).text(kernel.name + suffix.get(form, "")) for form in forms)
-
-
 def flag_name(tensor: Tensor) -> str:
     """The compile-time switch of a gradient that may not be wanted."""
     return tensor.name.upper()
@@ -139,28 +129,34 @@ def given_name(tensor: Tensor) -> str:
     return f"HAS_{tensor.memory.upper()}"
 
 
-class _Writer:
+class Writer:
+    """The rows of one form of a kernel."""
+
     def __init__(self, kernel: Kernel, builder: Builder, form: str) -> None:
         self.kernel, self.form = kernel, form
         self.flat = kernel.flat
         self.inner = set(kernel.inner)
         self.outer = (*kernel.rows, *kernel.loop)
         self.blocked = kernel.loop if form == "fold" else kernel.rows  # what a block of rows runs over
-        self.nodes = postorder(kernel.roots)
+        self.nodes = kernel.nodes
         stored = (*(o.tensor for o in kernel.stores), *(f.tensor for f in kernel.folds))
         pointers = [f"{t.name}_ptr" for t in (*kernel.inputs, *stored)]
         self.index = {a: a for a in kernel.axes}
         sizes = [size_name(a) for a in kernel.axes]
+        self.flag = f"{kernel.turning.upper()}_INNERMOST" if kernel.turning else ""
+        self.turning = {name: t.name for t in stored for name in self._steps(t)}
         planes = {name for t in (*kernel.inputs, *stored) for name, _ in self._plane(t)}
         taken = {*pointers, *sizes, *kernel.numbers, *self.index.values(), *RESERVED, *planes}
         taken |= {f"{t.name}_row" for t in (*kernel.inputs, *stored)}
         taken |= {flag_name(t) for t in stored} | {given_name(t) for t in kernel.inputs}
+        taken |= {*self.turning, self.flag}
         self.names = Names(builder, kernel.inputs, taken - set(kernel.numbers))
         self.named = self._choose_named()
         self._name_results()
         self._name_long()
         self.spell = Expressions(self.names, self.named)
         self.helpers: set[str] = set()
+        self.planes: set[str] = set()  # what separates components in some address
         self.accumulator_names: dict[tuple[str, int], str] = {}
 
     # which fields are assigned to a name: what is used more than once, what the spec names, what is expensive
@@ -168,7 +164,7 @@ class _Writer:
     def _choose_named(self) -> set[Node]:
         uses = dict.fromkeys(self.nodes, 0)
         for node in self.nodes:
-            for a in node.args:
+            for a in _arguments(node):
                 uses[a] += 1
         for root in self.kernel.roots:
             uses[root] += 1
@@ -180,7 +176,7 @@ class _Writer:
             if node.is_reduction or uses[node] > 1 or (node in hints and node.kind != "Size") or node.kind == "Size":
                 named.add(node)
         for node in self.nodes:  # a value that is constant along the tile is computed outside the tile's arithmetic
-            for a in node.args:
+            for a in _arguments(node):
                 below = a.kind not in ("Input", "Const") and a.axes != node.axes and not a.axes & self.inner
                 if below and node.axes & self.inner and a.axes:
                     named.add(a)
@@ -199,7 +195,7 @@ class _Writer:
         """What would be long inside another expression is a statement of its own."""
         length: dict[Node, int] = {}
         for node in self.nodes:
-            whole = sum(length[a] + 3 for a in node.args) + 8 * (node.kind == "Call")
+            whole = sum(length[a] + 3 for a in _arguments(node)) + 8 * (node.kind == "Call")
             if whole > LONGEST_INSIDE and node.kind in ("Add", "Mul", "Call", "Reciprocal"):
                 self.named.add(node)
             length[node] = TYPICAL_NAME if node in self.named or not node.args else whole
@@ -217,7 +213,14 @@ class _Writer:
                     result.append((self._plane_name(names), product))
         return result
 
+    def _steps(self, tensor: Tensor) -> dict[str, str]:
+        """The steps of a tensor that may be turned, by name."""
+        found = steps(tensor) if tensor.split else []
+        return {name: f"{turned} if {self.flag} else {straight}" for name, turned, straight in found}
+
     def _plane_name(self, sizes: Sequence[str]) -> str:
+        if sizes[-1] in self.turning:  # a step along an axis: that along all of it
+            return "_".join((self.turning[sizes[-1]], *sizes[:-1]))
         name = "".join(sizes)
         return f"{name}_" if name in {size_name(a) for a in self.kernel.axes} else name
 
@@ -227,6 +230,7 @@ class _Writer:
             if index:
                 factor, sizes = stride(tensor, position)
                 names = [self._plane_name(sizes)] if len(sizes) > 1 else list(sizes)
+                self.planes.update(names)
                 terms.append(times(str(index * factor), 1, names))
         return terms
 
@@ -398,6 +402,7 @@ class _Writer:
             (
                 *dict.fromkeys(given_name(t) for t in k.inputs if t.memory in k.optional),
                 *(flag_name(t) for t in results if t.name.startswith("grad_")),
+                *filter(None, [self.flag]),
             ),
             self._index("row", rows),
             self._index("kept", kept),
@@ -418,7 +423,9 @@ class _Writer:
         return [*self.kernel.axes, *(n.axis for n in self.nodes if n.kind == "Size")]
 
     def _planes(self, tensors: Sequence[Tensor]) -> tuple[Statement, ...]:
-        wanted = {name: text for t in tensors for name, text in self._plane(t)}
+        wanted = dict[str, str]()
+        for t in tensors:
+            wanted |= self._steps(t) | {name: text for name, text in self._plane(t) if name in self.planes}
         return tuple(Statement(name, text) for name, text in wanted.items())
 
     def _index(self, flat: str, axes: Sequence[str]) -> Index:
@@ -573,6 +580,11 @@ class _Writer:
             ),
             stores=self._stores(whole=False) if results else (),
         )
+
+
+def _arguments(node: Node) -> tuple[Node, ...]:
+    """What a field's expression reads; a Dot has none, for it is a sum of its own."""
+    return () if node.kind == "Dot" else node.args
 
 
 def _count(axes: Sequence[str]) -> str:

@@ -172,7 +172,7 @@ def _programs(spec: model.Spec, kernel: model.Kernel, flags: Flags) -> "tuple[Pr
 
 def _kernels(spec: model.Spec, kernel: model.Kernel, flags: Flags) -> Iterator[RenderableType]:
     for program in _programs(spec, kernel, flags):
-        for launch in program.steps:
+        for launch in program.every_step:
             if isinstance(launch, Product):
                 yield _product(launch)
                 continue
@@ -182,8 +182,7 @@ def _kernels(spec: model.Spec, kernel: model.Kernel, flags: Flags) -> Iterator[R
                 f"  reads {_listed(map(_tensor, launch.inputs))}",
                 f"  stores {_listed(_tensor(output.tensor) for output in launch.stores)}",
                 f"  folds {_listed(_tensor(fold.tensor) for fold in launch.folds)}",
-                f"  per element {launch.cost}; multiplied out {launch.naive}",
-                f"  {_traffic(launch)}",
+                *(f"  {line}" for line in _work(launch)),
                 *(f"  {note}" for note in launch.notes),
             ]
             yield "\n".join(lines)
@@ -209,7 +208,7 @@ def _buffers(spec: model.Spec, kernel: model.Kernel, flags: Flags) -> Iterator[R
 
 
 def _product(product: Product) -> str:
-    """A matrix product: torch's own, because nothing is fused with it; its factors are stored as the notes say."""
+    """A matrix product by torch; the notes say why no kernel of ours computes it, and how its factors lie."""
     lines = [
         f"{product.name}: matrix product, {product.multiplications} products of fields",
         f"  left {_operand(product.left)}; right {_operand(product.right)}",
@@ -222,6 +221,15 @@ def _product(product: Product) -> str:
 def _operand(operand: Operand) -> str:
     part = "" if operand.first is None else f", components {operand.first} to {operand.last}"
     return f"{_tensor(operand.tensor)}{part}{', transposed' if operand.transposed else ''}"
+
+
+def _work(launch: "Kernel") -> tuple[str, str]:
+    """What a launch computes and moves; of a matrix product, what it multiplies, and the steps that come next here."""
+    if not launch.contraction:
+        return f"per element {launch.cost}; multiplied out {launch.naive}", _traffic(launch)
+    c, others = launch.contraction, _listed(step.name for step in launch.otherwise)
+    multiplied = f"{c.multiplications} products of fields by {' '.join(c.axes)}"
+    return f"{multiplied}; for a factor's element {launch.cost}", f"without tensor cores {others} instead"
 
 
 def _traffic(launch: "Kernel") -> str:

@@ -204,6 +204,13 @@ def test_check_compiles_what_changed_and_sees_what_is_worse(report: Path, root: 
     assert "2 of 2 kernels compiled, 2 changed, 1 complaints" in result.stdout
 
 
+def test_products_compile_without_tf32(root: Path, tmp_path: Path) -> None:
+    """Matrix units of some targets know no tf32; products in bf16 do not ask for it."""
+    path, only = tmp_path / "report.csv", ("--kernel", "spatial_diffusion", "--dtype", "bfloat16")
+    result = aot(root, "generated/diffusion.py", *only, "--target", "gfx90a", "--out", path)
+    assert [row.registers is not None for row in read(path).values()] == [True], result.stdout + result.stderr
+
+
 def test_a_kernel_that_takes_too_long_is_given_up(root: Path, tmp_path: Path) -> None:
     path = tmp_path / "report.csv"
     aot(root, *TWO, "--out", path, "--patience", "0")

@@ -310,7 +310,7 @@ def test_one_input_of_another_dtype(variant: Variant, dtypes: tuple[torch.dtype,
         assert value.dtype == arithmetic
         assert [x.dtype for x in found] == [x.dtype for x in mixed.values()]
         for x, exact in zip([value, *found], expected):
-            rounding = 8 * max(torch.finfo(x.dtype).eps, torch.finfo(arithmetic).eps)
+            rounding = 16 * max(torch.finfo(x.dtype).eps, torch.finfo(arithmetic).eps)
             assert float((x.double() - exact).detach().norm()) <= rounding * float(exact.detach().norm())
 
 
@@ -342,6 +342,7 @@ def orders(variant: Variant, inputs: Tensors, autocast: bool) -> list[Tensor]:
     [
         (FCGP, {"": 3, "x": 3, "y": 3, "x y": 3, "weight": 3, "x weight": 6, "x y weight": 6}),
         (PRODUCT, {"": 3, "x": 3, "weight": 3, "x y weight": 6}),
+        (FC_LAYER, {"": 6, "x": 6, "gp_weight": 3, "linear_weight": 6, "x gp_weight linear_weight": 12}),
         (LINEAR, {"": 3, "x": 3, "weight": 3, "bias": 0, "x bias": 3, "x weight bias": 6}),
         (DIFFUSION, {"": 2, "times": 1, "x": 2, "x times": 2}),
         (SLOPES, {"": 1, "x_slope": 1, "a_real": 1, "x_slope y_slope": 2, "x_slope a_real": 2}),
@@ -349,15 +350,21 @@ def orders(variant: Variant, inputs: Tensors, autocast: bool) -> list[Tensor]:
     ids=lambda x: str(x) if isinstance(x, Variant) else "",
 )
 def test_unwanted_products(variant: Variant, products: dict[str, int], monkeypatch: pytest.MonkeyPatch) -> None:
-    """How many matrices the forward (""), and then the gradients that are wanted, multiply."""
-    counted: list[Tensor] = []
+    """How many matrices the forward (""), and then the gradients that are wanted, multiply, the library or kernels."""
+    counted: list[Any] = []
     known = variant.of._matmul
 
     def product(a: Tensor, *rest: Any) -> Any:
         counted.append(a)
         return known(a, *rest)
 
+    def contraction(kernel: Any, *rest: Any) -> None:
+        counted.append(kernel)
+        launch(kernel, *rest)
+
+    launch = variant.of._launch_contract
     monkeypatch.setattr(variant.of, "_matmul", product)
+    monkeypatch.setattr(variant.of, "_launch_contract", contraction)
     found = {}
     for wanted in products:
         inputs = {name: x.requires_grad_(name in wanted.split()) for name, x in drawn(variant).items()}
@@ -368,6 +375,60 @@ def test_unwanted_products(variant: Variant, products: dict[str, int], monkeypat
         found[wanted] = len(counted)
         counted.clear()
     assert found == products
+
+
+# memory orders of factors
+
+INNERMOST = {
+    FCGP: [(True, True)] * 6 + [(True, False), (True, False), (True, True)],
+    LINEAR: [(True, False)] * 3 + [(True, True)] * 3 + [(False, False)] * 3,
+    DIFFUSION: [(False, False), (True, True), (False, False), (True, True)],
+}
+AS_THEY_ARE = INNERMOST | {FCGP: [(True, False)] * 3 + [(True, True)] * 3 + [(False, False)] * 3}
+
+
+@pytest.mark.skipif(not LAUNCHES, reason="the reference runs")
+@each([FCGP, LINEAR, DIFFUSION])
+@pytest.mark.parametrize(
+    ("dtype", "extent", "long"),
+    [(torch.float32, 8, 8), (torch.float16, 8, 8), (torch.float32, 6, 6), (torch.float32, 8, 12)]
+    + [(torch.bfloat16, 8, 8), (torch.float64, 8, 8)],
+)
+def test_innermost(
+    variant: Variant, dtype: torch.dtype, extent: int, long: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In which factors of the forward and the backward the contracted axis is innermost.
+
+    As many as can be without much copying in fp32, which may be tf32, if the axis is long and rows are aligned.
+    """
+    found: list[tuple[bool, bool]] = []
+    known = variant.of._matmul
+
+    def product(a: Tensor, b: Tensor, *rest: Any) -> Any:
+        found.append((a.stride(-1) == 1, b.stride(-2) == 1))
+        return known(a, b, *rest)
+
+    monkeypatch.setattr(variant.of, "_matmul", product)
+    monkeypatch.setattr(variant.of, "_LONG", long)
+    monkeypatch.setattr(variant.of, "_on_tensor_cores", lambda *_: False, raising=False)  # all by the library
+    inputs = sized(variant, dtype, **dict.fromkeys("bnmvck", extent))
+    gradients(variant, inputs)
+    turned = dtype in (torch.float16, torch.float32) and extent >= long and extent % 4 == 0
+    assert sorted(found) == sorted((INNERMOST if turned else AS_THEY_ARE)[variant])
+
+
+@each([FCGP, PRODUCT, LAYER, FC_LAYER, SLOPES])
+@pytest.mark.parametrize("sizes", [(4, 4, 4), (36, 20, 68), (68, 36, 20)], ids=str)
+def test_turned_values(variant: Variant, sizes: tuple[int, int, int], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of factors that are turned or copied: those of the reference, at the edges of tiles, too."""
+    monkeypatch.setattr(variant.of, "_LONG", 4)
+    b, n, m = sizes
+    inputs = sized(variant, torch.float32, b=b, n=n, m=m, v=b, c=n, d=n)
+    with launching(variant.of):
+        found = gradients(variant, inputs)
+    doubles = tuple(x.detach().double().requires_grad_(x.requires_grad) for x in inputs)
+    for x, exact in zip(found, gradients(variant.reference, doubles)):
+        assert float((x.double() - exact).detach().norm()) <= 1e-4 * float(exact.detach().norm())
 
 
 # results and gradients that are used alone

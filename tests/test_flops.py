@@ -72,10 +72,16 @@ def executed(of: ModuleType) -> Iterator[Counter[str]]:
         counts["matmul"] += 2 * a.numel() * b.shape[-1]
         return torch.matmul(a, b, out=out)
 
-    add = reduction.sum
+    def dot(self: Any, a: Any, b: Any, *rest: Any) -> Any:
+        counts["dot"] += 2 * a.data.size * b.data.shape[-1]
+        return multiply(self, a, b, *rest)
+
+    add, multiply = reduction.sum, builder.create_dot
     with pytest.MonkeyPatch.context() as patch:
         for name in ELEMENTWISE:
             patch.setattr(builder, f"create_{name}", counted(name, getattr(builder, f"create_{name}")))
+        patch.setattr(builder, "create_dot", dot)
+        patch.setattr(of, "_shape_of_contraction", lambda *_: (16, 16, 16, {"num_warps": 1}), raising=False)
         patch.setattr(reduction, "sum", total)
         patch.setattr(of, "_matmul", product, raising=False)
         patch.setattr(of, "_total", lambda partial, result: result.copy_(partial.sum(0)))

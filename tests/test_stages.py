@@ -21,8 +21,9 @@ from torch import Tensor
 
 from kgen import ir
 from kgen.autodiff import differentiate
+from kgen.between import substituted
 from kgen.buffers import plan
-from kgen.contract import Operand, Product
+from kgen.contract import Contraction, Operand, Product
 from kgen.model import Spec
 from kgen.program import MOST_LIVE, Kernel, Program
 from kgen.schedule import schedule
@@ -59,6 +60,14 @@ BODIES: dict[str, tuple[str, Inputs]] = {
     "renamed": (  # b, v and d are one extent, and x is read along each two of them
         "return sum(tanh(dot(sin(rename(x, axis=b, to=v)), y * rename(x, axis=d, to=v), over=v)), over=n)",
         {"x": ["n", "b", "d"], "y": ["n", "b", "v"]},
+    ),
+    "differences": (  # a factor of which some fields are zero, and its twin along d
+        "return tanh(dot(rename(y, axis=v, to=d) - x * eps, w, over=k))",
+        {"w": ["n", "k"], "x": ["k", "d"], "y": ["k", "v"]},
+    ),
+    "twins": (  # a result that is computed of sums, and another that reads these under other names of their axes
+        "z = dot(x * rename(y, axis=d, to=v), w, over=v)\nreturn dot(z * y, u, over=n)",
+        {"x": ["v", "n"], "y": ["n", "d"], "w": ["d", "v"], "u": ["v", "n"]},
     ),
     "softmax": ("w = exp(x.e - detach(max(x.e, over=n)))\nreturn w / sum(w, over=n) * y", MV),
     "centred": ("c = x - mean(x, over=n)\nreturn c / (1 + mean(norm_squared(c) ** 2, over=n)), max(y, over=b)", MV),
@@ -241,7 +250,10 @@ def test_operations_of_all_gradients(signature: tuple[int, int, int], multiplica
 def launch(graph: ir.Graph, kernel: Kernel, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
     """What one kernel stores and folds, from the tensors that it reads."""
     stores = [*kernel.stores]
-    for fold in kernel.folds:
+    if kernel.contraction:
+        results = [*stores, *(ir.Output(fold.tensor, fold.fields) for fold in kernel.folds)]
+        stores = substituted(graph.builder, results, sums(graph.builder, kernel.contraction))
+    for fold in kernel.folds if not kernel.contraction else ():
         assert fold.reduction in ("sum", "max")
         reduce = graph.builder.sum if fold.reduction == "sum" else graph.builder.max
         gone = [axis for axis in (*kernel.loop, *kernel.inner) if axis not in fold.tensor.axes]
@@ -250,6 +262,16 @@ def launch(graph: ir.Graph, kernel: Kernel, tensors: dict[str, Tensor]) -> dict[
     plain = [replace(o, tensor=replace(o.tensor, dtype=None)) for o in stores]
     inputs = tuple(replace(t, dtype=None) for t in kernel.inputs)
     return run(replace(graph, inputs=inputs, outputs=tuple(plain)), {t.name: tensors[t.memory] for t in inputs})
+
+
+def sums(b: ir.Builder, c: Contraction) -> dict[ir.Node, ir.Node]:
+    """The sums of a contraction, made of the factors that its kernel reads and computes."""
+    table = {}
+    for left, dots in zip(c.grid.left, c.grid.dots):
+        for i, dot in enumerate(dots):
+            terms = [(1, b.mul(a, line[i])) for a, line in zip(left, c.grid.right)]
+            table[dot] = b.sum(b.linear(terms), c.shape.contracted)
+    return {dot: made for dot, made in table.items() if dot.kind == "Dot"}
 
 
 def multiply(product: Product, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
@@ -299,10 +321,14 @@ def execute(program: Program, tensors: dict[str, Tensor], steps: Sequence[Kernel
 
 
 def choices(program: Program) -> list[list[Kernel | Product]]:
-    """The steps for wide results, and those for 16-bit results, where some read inputs in place of the results."""
+    """The steps for wide results; those for 16-bit results, where some read inputs in place of the results; and those
+    without tensor cores, where the library multiplies.
+    """
     replaced = dict(program.alternatives)
     wide = [k for k in program.steps if k.name not in replaced.values()]
-    return [wide, [k for k in program.steps if k.name not in replaced]] if replaced else [wide]
+    found = [wide, [k for k in program.steps if k.name not in replaced]] if replaced else [wide]
+    library = [s for k in wide for s in (isinstance(k, Kernel) and k.otherwise or (k,))]
+    return [*found, library] if program.contractions else found
 
 
 @everywhere
@@ -348,14 +374,16 @@ def test_schedule_grammar(name: str, signature: tuple[int, int, int]) -> None:
         written = [t.name for step in program.steps for t in step.written]
         assert {t.name for t in program.outputs} <= set(written)
         for kernel in program.kernels:
-            assert kernel.kind in ("map", "row", "fold")
-            assert bool(kernel.folds) == (kernel.kind == "fold")
+            assert kernel.kind in ("map", "row", "fold", "contract")
+            assert bool(kernel.contraction) == (kernel.kind == "contract")
+            assert bool(kernel.folds) == (kernel.kind == "fold") or kernel.contraction and not kernel.stores
             assert kernel.live <= MOST_LIVE or len(kernel.stores) + len(kernel.folds) == 1
-            assert kernel.cost == cost(kernel.roots)
-            assert all(n.kind != "Dot" for n in ir.postorder(kernel.roots)), "what only a matrix product computes"
-            used = {n.tensor for n in ir.postorder(kernel.roots) if n.kind == "Input"} - set(graph.numbers)
-            assert used <= {t.name for t in kernel.inputs}
-            assert {a for n in ir.postorder(kernel.roots) for a in n.axes} <= set(kernel.axes)
+            sums = kernel.contraction.fields if kernel.contraction else ()
+            assert kernel.contraction or kernel.cost == cost(kernel.roots)
+            assert all(n.kind != "Dot" or n in sums for n in kernel.nodes), "what only a matrix product computes"
+            used = {n.tensor for n in kernel.nodes if n.kind == "Input"} - set(graph.numbers)
+            assert used == {t.name for t in kernel.inputs}
+            assert {a for n in kernel.nodes for a in n.axes} <= set(kernel.axes)
 
 
 @everywhere

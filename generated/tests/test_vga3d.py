@@ -707,6 +707,14 @@ def test_dtypes(case, dtype):
     prove(case, draw(case, sizes(case, 3, 17), dtype))
 
 
+@each([case for case in CASES if case.products])
+def test_turned(case, monkeypatch):
+    """Products of long matrices in fp32, whose factors lie in another order; four is long enough here."""
+    extents = sizes(case, 4, 4)
+    monkeypatch.setattr(module, "_LONG", 4)
+    prove(case, draw(case, extents | {axis: 4 for axis in extents if axis != "..."}, torch.float32), second=True)
+
+
 @each(CASES)
 @pytest.mark.parametrize("dtypes", [(torch.bfloat16, torch.float32), (torch.float32, torch.float64)], ids=str)
 def test_mixed_dtypes(case, dtypes):

@@ -1,0 +1,95 @@
+"""Memory orders of the factors of matrix products: which are turned or copied for tf32, which are left, and why.
+
+Here are the decisions, by structure alone. That values are right in either order, and that dtypes and extents choose
+between them, is shown in `test_contractions.py` and in the proofs of the modules.
+"""
+
+from collections.abc import Mapping
+
+import pytest
+from handmade import one
+
+from kgen.contract import Product, Way
+from kgen.program import Program
+from kgen.schedule import schedule
+from kgen.trace import trace
+
+FITS, TURNED, COPIED, KEPT = Way
+XYW = {"x": "multivector", "y": "multivector", "w": "weights(x, y)[n, m]"}
+
+
+def programs(
+    inputs: Mapping[str, str | list[str]], body: str, signature: tuple[int, int, int] | None = None
+) -> tuple[Program, ...]:
+    spec = one(signature, inputs, body)
+    return schedule(trace(spec, spec.kernels[0], {}), tuple(inputs), order=1)
+
+
+def ways(products: tuple[Product, ...]) -> list[tuple[str, int, Way, Way]]:
+    """What each product contracts, how many fields its rows have, and what is done about its factors."""
+    return [(" ".join(p.shape.contracted), p.counts[0], p.left.way, p.right.way) for p in products]
+
+
+@pytest.mark.parametrize("body", ["return fcgp(x, y, w)", "return grade_rms_norm(fcgp(x, y, w))"])
+def test_fully_connected(body: str) -> None:
+    """Factors that kernels store are turned; the cotangents, which lie otherwise, are copied where that pays."""
+    plane, space = (programs(XYW, body, signature) for signature in ((2, 0, 0), (3, 0, 0)))
+    assert ways(plane[0].products) == [("n", rows, FITS, TURNED) for rows in (1, 2, 1)]
+    assert ways(space[0].products) == [("n", rows, FITS, TURNED) for rows in (1, 3, 3, 1)]
+    features, batch = ([w for w in ways(plane[1].products) if w[0] == axis] for axis in "mb")
+    assert [w[2:] for w in features] == [(FITS, FITS)] * 3
+    assert sorted(w[1:] for w in batch if w[1] == 3) == [(3, TURNED, KEPT)] * 2
+    assert [w[1:] for w in batch if w[1] == 4] == [(4, TURNED, COPIED)]
+    assert {w[1:] for w in ways(space[1].products) if w[0] == "b"} == {(4, TURNED, COPIED), (6, TURNED, COPIED)}
+
+
+def test_only_maps_turn() -> None:
+    """A kernel that holds whole rows, or runs over a flat tensor, stores in its own order."""
+    _, backward = programs(XYW, "return grade_rms_norm(fcgp(x, y, w))", (2, 0, 0))
+    turning = [k for k in backward.kernels if k.turning]
+    assert turning and all(k.kind == "map" and not k.flat and k.turning == "b" for k in turning)
+    assert all("b innermost" in k.notes[-1] for k in turning)
+    assert any(k.kind == "row" and o.tensor.dtype == "matrix" for k in backward.kernels for o in k.stores)
+
+
+def test_what_lies_in_memory_is_read_there() -> None:
+    """A linear map of an input: one field meets each number, which pays for no copy."""
+    forward, backward = programs({"x": "multivector", "w": "weights(x)[n, m]"}, "return mv_linear(x, w)", (2, 0, 0))
+    assert ways(forward.products) == [("n", rows, FITS, KEPT) for rows in (1, 2, 1)]
+    assert {w[2:] for w in ways(backward.products)} == {(FITS, FITS), (KEPT, KEPT)}
+    assert not forward.kernels and not backward.kernels
+
+
+def test_beside_a_transposed_factor() -> None:
+    """With x as it is, turning what is stored beside it would gain little: the product is as fast as x is read."""
+    body = "return dot(basis * exp(mass), x, over=v)"
+    forward, _ = programs({"x": ["v", "c"], "basis": ["v", "k"], "mass": ["v"]}, body)
+    assert ways(forward.products) == [("v", 1, KEPT, KEPT)]
+    assert not any(k.turning for k in forward.kernels)
+
+
+@pytest.mark.parametrize("over", ["m", "n"])
+def test_reduced_factors(over: str) -> None:
+    """What a row kernel stores, or what follows a fold, is not turned."""
+    inputs = {"x": ["b", "n"], "w": ["n", "m"]}
+    forward, _ = programs(inputs, f"return dot(exp(x), w * sum(w * w, over={over}), over=n)")
+    assert [w[2:] for w in ways(forward.products)] == [(FITS, KEPT)]
+    assert {"m": "row", "n": "fold"}[over] in [k.kind for k in forward.kernels]
+    assert not any(k.turning for k in forward.kernels)
+
+
+def test_batches_of_matrices() -> None:
+    """Both factors are stored with the contracted axis where it comes to lie."""
+    inputs = {"x": ["b", "v", "c"], "y": ["b", "v", "k"]}
+    forward, _ = programs(inputs, "return dot(exp(x), exp(y), over=v)")
+    assert ways(forward.products) == [("v", 1, KEPT, KEPT)]
+
+
+def test_one_factor_in_two_orders() -> None:
+    """It is contracted along either axis, and each product reads it in its own order."""
+    inputs = {"x": ["b", "n"], "w": ["n", "m"], "y": ["b", "m"]}
+    forward, _ = programs(inputs, "return dot(exp(x), exp(y), over=b), dot(exp(x), w, over=n)")
+    found = {p.shape.contracted: (p.left, p.right) for p in forward.products}
+    assert [operand.way for operand in found["b",]] == [TURNED, TURNED]
+    assert found["n",][0].way is FITS and not found["n",][0].tensor.split
+    assert found["b",][0].tensor.split
