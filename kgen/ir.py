@@ -566,8 +566,11 @@ class Graph:
         return [f for output in self.outputs for f in output.fields]
 
     def extents(self, dims: Iterable[str | int]) -> tuple[str | int, ...]:
-        """Dims as their extents are checked: axes of one extent have one name."""
-        names = {inner: outer for outer, inner in self.builder.alike}
+        """Dims as their extents are checked: axes of one extent have one name, that of the outermost of them."""
+        names = {axis: axis for axis in self.axes}
+        for pair in self.builder.alike:
+            first, second = sorted((names[axis] for axis in pair), key=self.axes.index)
+            names = {axis: first if name == second else name for axis, name in names.items()}
         return tuple(d if isinstance(d, int) else names.get(d, d) for d in dims)
 
     def __str__(self) -> str:

@@ -217,7 +217,8 @@ class Values:
         if axis not in x.axes or to in x.axes:
             raise KgenError(f"{axis} cannot be called {to} here")
         i, j = sorted((self.axes.index(axis), self.axes.index(to)))
-        self.alike[self.axes[j]] = self.axes[i]
+        first, second = sorted((self.alike.get(self.axes[n], self.axes[n]) for n in (i, j)), key=self.axes.index)
+        self.alike |= {a: first for a in self.axes if first != second == self.alike.get(a, a)}
         found = tuple(probes.exchange(probe, i, j) for probe in x.probes)
         text = f"{x.at(ATOM)}.transpose({i}, {j})"
         return replace(x, text=text, level=ATOM, axes=x.axes - {axis} | {to}, probes=found)

@@ -41,6 +41,14 @@ kernels:
       v = tanh(dot(x, y, over=b))
       return tanh(dot(v, tanh(s / (2 + v * v)), over=m))
 """
+CHAIN = """\
+kgen: 1
+name: chained
+kernels:
+  f:
+    inputs: {x: [b, n], y: [n, m], z: [m, k], s: [b]}
+    body: return dot(tanh(dot(x, rename(y, axis=m, to=k), over=n)), rename(z, axis=k, to=b), over=k) * s
+"""
 SIZES = {"b": 3, "n": 5, "m": 2, "k": 4}
 Given = Sequence[int]
 
@@ -82,3 +90,16 @@ def test_some_gradients_of_some_results(kernel: str, of: ModuleType, poisoned: N
             for twice in [(i,) for i in range(len(wanted))]:
                 found = derived(function, inputs, wanted, used, twice)
                 close(found, derived(reference, inputs, wanted, used, twice))
+
+
+def test_renamed_in_a_chain(compiled_folder: Path) -> None:
+    """m is read as k, and k as b: all three are of one extent, under the outermost one's name."""
+    of = compiled(CHAIN, compiled_folder)
+    assert of.KERNELS["f"]["inputs"] == {"x": ("b", "n"), "y": ("n", "b"), "z": ("b", "b"), "s": ("b",)}
+    inputs = [x.requires_grad_() for x in values(of, "f")]
+    found, expected = (function(*inputs) for function in (of.f, of.f_reference))
+    close([found], [expected], 1e-12)
+    ours, theirs = (torch.autograd.grad(value.sin().sum(), inputs) for value in (found, expected))
+    close(ours, theirs, 1e-12)
+    with pytest.raises(ValueError, match="z must have shape"):
+        of.f(*(x.detach() for x in inputs[:2]), inputs[2].detach()[:, :2], inputs[3].detach())
