@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from kgen.ir import Builder, Node, Tensor, postorder
 from kgen.printer import size_name, stride, times
 from kgen.program import Kernel
-from kgen.sections import Access, Index, KernelText, Section, Statement, Writer, flag_name, given_name
+from kgen.sections import Access, Index, KernelText, Section, Statement, Writer, flag_name
 
 ROW, COLUMN, ACROSS, DOWN = "row", "column", "across", "down"  # offsets within tiles, as columns and rows of numbers
 MASKS = {ROW: "row_mask", COLUMN: "column_mask", ACROSS: "across_mask", DOWN: "down_mask"}
@@ -62,7 +62,6 @@ class ContractWriter(Writer):
 
     def text(self, name: str) -> ContractText:
         k = self.kernel
-        results = [*(o.tensor for o in k.stores), *(f.tensor for f in k.folds)]
         sizes = tuple(dict.fromkeys(size_name(a) for a in self._sized_axes()))
         read = {n.tensor for n in postorder(self.factors) if n.kind == "Input"}
         fixed = [t for t in k.inputs if self.along not in t.axes and t.name in read]
@@ -73,19 +72,16 @@ class ContractWriter(Writer):
         return ContractText(
             name,
             self.form,
-            tuple(f"{t.name}_ptr" for t in (*k.inputs, *results)),
+            tuple(f"{t.name}_ptr" for t in (*k.inputs, *k.written)),
             k.numbers,
             sizes,
-            self._unspecialised(sizes, (*k.inputs, *results)),
-            (
-                *dict.fromkeys(given_name(t) for t in k.inputs if t.memory in k.optional),
-                *(flag_name(t) for t in results if t.name.startswith("grad_")),
-            ),
+            self._unspecialised(sizes, (*k.inputs, *k.written)),
+            self._flags(),
             Index(self.row, size_name(self.row), ()),
             Index("".join(self.batch), "", ()),
             k.inner[0],
             size_name(k.inner[0]),
-            self._planes([*k.inputs, *results]),
+            self._planes([*k.inputs, *k.written]),
             before,
             body,
             (),
@@ -108,27 +104,20 @@ class ContractWriter(Writer):
 
     # addresses: a 64-bit base for each tile, 32-bit offsets within it
 
-    def _base(self, tensor: Tensor) -> str:
-        return f"{tensor.name}_row"
-
     def _bases(self, tensors: Iterable[Tensor]) -> tuple[Statement, ...]:
         return tuple(
-            Statement(self._base(t), " + ".join([f"{t.name}_ptr", *self._axis_offset(t, self.kernel.axes)]))
+            Statement(f"{t.name}_row", " + ".join([f"{t.name}_ptr", *self._axis_offset(t, self.kernel.axes)]))
             for t in tensors
             if t.axes
         )
 
     def _result_bases(self) -> tuple[Statement, ...]:
-        rows = [*self._bases(o.tensor for o in self.kernel.stores)]
-        for t in (fold.tensor for fold in self.kernel.folds):
-            factor, sizes = stride(Tensor(t.name, (1, *t.dims)), 0)
-            slot = times("tl.cast(program, tl.int64)", factor, sizes)
-            offsets = [f"{t.name}_ptr", slot, *self._axis_offset(t, self.kernel.axes)]
-            rows.append(Statement(self._base(t), " + ".join(offsets)))
-        return tuple(rows)
+        k = self.kernel
+        partials = (self._partial_base(fold.tensor, "program", k.axes) for fold in k.folds)
+        return (*self._bases(o.tensor for o in k.stores), *partials)
 
     def _at(self, tensor: Tensor, component: int, tile: Tile) -> str:
-        base = self._base(tensor) if tensor.axes else f"{tensor.name}_ptr"
+        base = f"{tensor.name}_row" if tensor.axes else f"{tensor.name}_ptr"
         offsets = []
         for position, axis in enumerate(tensor.dims):
             if isinstance(axis, str) and axis in tile:
@@ -150,8 +139,7 @@ class ContractWriter(Writer):
         return tuple(loads)
 
     def _load(self, tensor: Tensor, node: Node, tile: Tile) -> Access:
-        switch = [given_name(tensor)] if tensor.memory in self.kernel.optional else []
-        mask = " & ".join([*self._within(tensor, tile), *switch])
+        mask = self._load_mask(tensor, *self._within(tensor, tile))
         kind = "MATRIX" if node in self.direct else "REAL"
         return Access((self.names[node],), self._at(tensor, node.component, tile), mask, False, "", kind)
 
@@ -186,10 +174,10 @@ class ContractWriter(Writer):
             tuple(self._load(by_name[n.tensor], n, self.result) for n in inputs),
             self._statements(nodes),
             (),
-            self._stores(),
+            self._sums_stored(),
         )
 
-    def _stores(self, whole: bool | None = None) -> tuple[Access, ...]:
+    def _sums_stored(self) -> tuple[Access, ...]:
         stores = []
         for t, fields in self.written:
             flag = flag_name(t) if t.name.startswith("grad_") else ""

@@ -68,13 +68,14 @@ def splits(c: Contraction, axes: Sequence[str]) -> bool:
 def rides(output: Output, c: Contraction, tensors: Mapping[str, Tensor]) -> bool:
     """Whether a result is computed of a product's sums where these are made: element by element, of little else."""
     dots = {dot for dot in c.fields if dot.kind == "Dot"}
-    nodes = [n for n in postorder(output.fields, stop=dots) if n not in dots]
+    below = postorder(output.fields, stop=dots)
+    nodes = [n for n in below if n not in dots]
     own = _tensors(c.factors)
     inputs = [n for n in nodes if n.kind == "Input"]
     place = {*c.shape.batch, *c.shape.rows, *c.shape.columns}
     return (
         set(output.tensor.axes) == place
-        and any(dot in postorder(output.fields, stop=dots) for dot in dots)
+        and not dots.isdisjoint(below)
         and all(n.axes <= place and not n.is_reduction and n.kind not in ("Dot", "Size") for n in nodes)
         and len(inputs) <= MOST_FACTORS
         and not any(

@@ -233,31 +233,17 @@ class _Launcher:
             for life in self.plan.lifetimes
             if life.first == number and not self._makes_itself(life.tensor)
         ]
-        if kernel.contraction:
-            return [*before, *self._contraction(kernel)]
         call, otherwise, condition = self._call(kernel)
         if alternative:
             other = next(k for k in self.program.kernels if k.name == alternative)
             stored = next(t.name for t in kernel.inputs if t.name not in {i.name for i in other.inputs})
             condition, otherwise = f"{stored}.element_size() > 2", self._call(other)[0]
-        after: list[str] = []
+        lines = _either(condition, [call], [otherwise]) if otherwise else [call]
         if kernel.folds:
-            before += self._partials(kernel)
-            after += [self._total(fold) for fold in kernel.folds]
-        calls = [f"if {condition}:", f"    {call}", "else:", f"    {otherwise}"] if otherwise else [call]
-        return [*before, *calls, *after]
-
-    def _contraction(self, kernel: Launch) -> list[str]:
-        """A product by a kernel of ours on tensor cores, else by the library."""
-        lines = [*(self._partials(kernel) if kernel.folds else []), self._call(kernel)[0]]
-        lines += [self._total(fold) for fold in kernel.folds]
-        others = self._by_library(kernel)
-        return [
-            f"if _on_tensor_cores(matrix, {self.inputs[0]}.device):",
-            *_indented(lines),
-            "else:",
-            *_indented(others),
-        ]
+            lines = [*self._partials(kernel), *lines, *map(self._total, kernel.folds)]
+        if kernel.otherwise:
+            lines = _either(f"_on_tensor_cores(matrix, {self.inputs[0]}.device)", lines, self._by_library(kernel))
+        return [*before, *lines]
 
     def _by_library(self, kernel: Launch) -> list[str]:
         """The same with stored factors, which are given back at once."""
@@ -361,6 +347,10 @@ def _guarded(guard: str, steps: Iterable[tuple[str, list[str]]]) -> list[str]:
     """The lines of steps that run under one condition."""
     lines = [line for _, step in steps for line in step]
     return [f"if {guard}:", *_indented(lines)] if guard and lines else lines
+
+
+def _either(condition: str, lines: Iterable[str], others: Iterable[str]) -> list[str]:
+    return [f"if {condition}:", *_indented(lines), "else:", *_indented(others)]
 
 
 def _indented(lines: Iterable[str]) -> list[str]:

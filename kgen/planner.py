@@ -118,13 +118,16 @@ class Planner:
                 else:
                     assert left and right
                     self.steps.append(self._product(c, left, right, target, choice.why))
-                start = target.first or 0
-                table |= {f: self.builder.input(result.name, i, result.axes) for i, f in enumerate(c.fields, start)}
+                table |= self._read_from(result, c.fields, target.first)
                 outputs = [o for o in outputs if o.tensor is not result]
             table.pop(self.builder.zero, None)
             outputs = substituted(self.builder, outputs, under_all_names(self.builder, table))
         self.coming = []
         return outputs
+
+    def _read_from(self, tensor: Tensor, fields: Sequence[Node], first: int | None = None) -> dict[Node, Node]:
+        """What is read in place of fields that are the components of a tensor from the first on."""
+        return {f: self.builder.input(tensor.name, i, tensor.axes) for i, f in enumerate(fields, first or 0)}
 
     def _fusion(self, c: Contraction, target: Operand | None) -> Fusion:
         if target and (target.first is not None or target.tensor.interleaved):
@@ -134,12 +137,11 @@ class Planner:
 
     def _with_stored(self, c: Contraction, operands: tuple[Operand | None, Operand | None]) -> Contraction:
         """The product with what is stored of its factors as inputs."""
-        b, table = self.builder, dict[Node, Node]()
+        table = dict[Node, Node]()
         for factor, operand in zip((c.left, c.right), operands):
             if operand:
-                fields, tensor, start = self._plainest(factor).fields, operand.tensor, operand.first or 0
-                table |= {f: b.input(tensor.name, i, tensor.axes) for i, f in enumerate(fields, start)}
-        table = under_all_names(b, {f: x for f, x in table.items() if f.kind not in ("Input", "Const")})
+                table |= self._read_from(operand.tensor, self._plainest(factor).fields, operand.first)
+        table = under_all_names(self.builder, {f: x for f, x in table.items() if f.kind not in ("Input", "Const")})
 
         def read(fields: tuple[tuple[Node, ...], ...]) -> tuple[tuple[Node, ...], ...]:
             return tuple(tuple(table.get(x, x) for x in line) for line in fields)
@@ -177,8 +179,7 @@ class Planner:
         ((left, right),) = self._operands([c], [Fusion((), ())], turn=False)
         assert left and right
         self.steps.append(self._product(c, left, right, target, ()))
-        result = target.tensor
-        table = {f: self.builder.input(result.name, i, result.axes) for i, f in enumerate(c.fields)}
+        table = self._read_from(target.tensor, c.fields)
         table.pop(self.builder.zero, None)
         self._stage(substituted(self.builder, riding, under_all_names(self.builder, table)))
         found, self.steps, self.factors, self.known, self.why = self.steps, steps, factors, known, why

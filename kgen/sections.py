@@ -139,7 +139,7 @@ class Writer:
         self.outer = (*kernel.rows, *kernel.loop)
         self.blocked = kernel.loop if form == "fold" else kernel.rows  # what a block of rows runs over
         self.nodes = kernel.nodes
-        stored = (*(o.tensor for o in kernel.stores), *(f.tensor for f in kernel.folds))
+        stored = kernel.written
         pointers = [f"{t.name}_ptr" for t in (*kernel.inputs, *stored)]
         self.index = {a: a for a in kernel.axes}
         sizes = [size_name(a) for a in kernel.axes]
@@ -286,9 +286,10 @@ class Writer:
             return [times("at", factor, sizes)]
         return [*down, times(tile, factor, sizes)]
 
-    def _load_mask(self, tensor: Tensor) -> str:
+    def _load_mask(self, tensor: Tensor, *masks: str) -> str:
+        """The masks, and the switch of a tensor that may be missing."""
         switch = [given_name(tensor)] if tensor.memory in self.kernel.optional else []
-        return " & ".join(filter(None, [self._mask(tensor), *switch]))
+        return " & ".join(filter(None, [*masks, *switch]))
 
     def _mask(self, tensor: Tensor, store: bool = False) -> str:
         has_inner = bool(self.inner & set(tensor.axes))
@@ -325,7 +326,11 @@ class Writer:
                 here = range(first, first + chunk)
                 names = tuple(self.names[used[i]] if i in used else "_" for i in here)
                 if set(names) != {"_"}:
-                    loads.append(Access(names, self._pointer(tensor, first), self._load_mask(tensor), chunk > 1))
+                    loads.append(
+                        Access(
+                            names, self._pointer(tensor, first), self._load_mask(tensor, self._mask(tensor)), chunk > 1
+                        )
+                    )
                     self.helpers |= {f"load{chunk}"} if chunk > 1 else set()
         return tuple(loads)
 
@@ -385,8 +390,7 @@ class Writer:
 
     def text(self, name: str) -> KernelText:
         k = self.kernel
-        stored = [o.tensor for o in k.stores]
-        results = [*stored, *(f.tensor for f in k.folds)]
+        results = k.written
         sizes = tuple(dict.fromkeys(size_name(a) for a in self._sized_axes()))
         before, body, sweeps = self._swept() if self.form == "sweep" else self._resident()
         partials = self._partials() if k.folds else ()
@@ -399,11 +403,7 @@ class Writer:
             k.numbers,
             sizes,
             tuple(s for s in sizes if s != size_name(k.inner[-1])),
-            (
-                *dict.fromkeys(given_name(t) for t in k.inputs if t.memory in k.optional),
-                *(flag_name(t) for t in results if t.name.startswith("grad_")),
-                *filter(None, [self.flag]),
-            ),
+            self._flags(),
             self._index("row", rows),
             self._index("kept", kept),
             k.inner[0] if not self.flat else "tile",
@@ -416,6 +416,15 @@ class Writer:
             partials,
             k.notes,
             frozenset(self.helpers),
+        )
+
+    def _flags(self) -> tuple[str, ...]:
+        """Compile-time switches: of what may be missing, of gradients that may not be wanted, and of a memory order."""
+        k = self.kernel
+        return (
+            *dict.fromkeys(given_name(t) for t in k.inputs if t.memory in k.optional),
+            *(flag_name(t) for t in k.written if t.name.startswith("grad_")),
+            *filter(None, [self.flag]),
         )
 
     def _sized_axes(self) -> list[str]:
@@ -509,12 +518,14 @@ class Writer:
         rows = []
         for fold in self.kernel.folds:
             t = fold.tensor
-            factor, sizes = stride(Tensor(t.name, (1, *t.dims)), 0)
             slot = "slot" if not self.inner & set(t.axes) else "program"
-            kept = self._axis_offset(t, self.kernel.rows)
-            base = " + ".join([f"{t.name}_ptr", times(f"tl.cast({slot}, tl.int64)", factor, sizes), *kept])
-            rows.append(Statement(f"{t.name}_row", base))
+            rows.append(self._partial_base(t, slot, self.kernel.rows))
         return tuple(rows)
+
+    def _partial_base(self, tensor: Tensor, slot: str, axes: Iterable[str]) -> Statement:
+        factor, sizes = stride(Tensor(tensor.name, (1, *tensor.dims)), 0)
+        offsets = [times(f"tl.cast({slot}, tl.int64)", factor, sizes), *self._axis_offset(tensor, axes)]
+        return Statement(f"{tensor.name}_row", " + ".join([f"{tensor.name}_ptr", *offsets]))
 
     def _partials(self) -> tuple[Access, ...]:
         """Each program's result, at (slot, …) of the workspace of partial results."""

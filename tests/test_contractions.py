@@ -7,7 +7,7 @@ Kernels run on a GPU or in Triton's interpreter; on the CPU without it, the refe
 
 import itertools
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import pytest
@@ -21,7 +21,10 @@ from variants import BY_NAME, DEVICE, LAUNCHES, Tensors, Variant, close, each, e
 from kgen.errors import KgenError
 from kgen.trace import trace
 
-pytestmark = pytest.mark.filterwarnings("ignore::RuntimeWarning:triton")  # of lanes that a mask discards
+pytestmark = [
+    pytest.mark.usefixtures("one_thread"),
+    pytest.mark.filterwarnings("ignore::RuntimeWarning:triton"),  # of lanes that a mask discards
+]
 
 FCGP, PRODUCT = (BY_NAME[f"vga2d_fused_gelu_fcgp_norm_{word}_normalize"] for word in ("with", "without"))
 LINEAR, LAYER, FC_LAYER = (
@@ -30,15 +33,6 @@ LINEAR, LAYER, FC_LAYER = (
 DIFFUSION, BATCHED = (BY_NAME[f"diffusion_{name}"] for name in ("spatial_diffusion", "batched_spatial_diffusion"))
 SLOPES = BY_NAME["diffusion_spatial_gradients"]
 CONTRACTIONS = [FCGP, PRODUCT, LINEAR, LAYER, FC_LAYER, DIFFUSION, BATCHED, SLOPES]
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _one_thread() -> Iterator[None]:
-    """Tests run side by side; torch's threads would only wait for each other."""
-    count = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(count)
 
 
 # mistakes in a spec

@@ -6,7 +6,7 @@ Memory from torch.empty holds NaN throughout. Sizes are small, because the inter
 programs; what takes several tiles or programs is tried with a launch table of small tiles.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -27,18 +27,9 @@ CHEAP = [c for c in ALL if c.module in SMALL or c.kernel not in ("sgp", "fused_g
 Compile = Callable[[str], ModuleType]
 
 pytestmark = [
-    pytest.mark.usefixtures("poisoned"),
+    pytest.mark.usefixtures("one_thread", "poisoned"),
     pytest.mark.filterwarnings("ignore::RuntimeWarning:triton"),  # of lanes that a mask discards
 ]
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _one_thread() -> Iterator[None]:
-    """Tests run side by side; torch's threads would only wait for each other."""
-    count = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(count)
 
 
 @pytest.fixture(scope="session")

@@ -8,7 +8,7 @@ import contextlib
 import os
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -19,16 +19,10 @@ from torch.func import grad, hessian, jacrev, jvp, vmap
 from torch.utils.checkpoint import checkpoint
 from variants import ALL, CHOSEN, DEVICE, FUSED, LAUNCHES, PLAIN, Variant, close, each, energy, gradients, launching
 
-pytestmark = pytest.mark.filterwarnings("ignore::RuntimeWarning:triton")  # of lanes that a mask discards
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _one_thread() -> Iterator[None]:
-    """Tests run side by side; torch's threads would only wait for each other."""
-    count = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(count)
+pytestmark = [
+    pytest.mark.usefixtures("one_thread"),
+    pytest.mark.filterwarnings("ignore::RuntimeWarning:triton"),  # of lanes that a mask discards
+]
 
 
 @pytest.mark.skipif(DEVICE.type == "cpu" and not LAUNCHES, reason="this is the run on the references")
