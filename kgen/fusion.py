@@ -8,8 +8,8 @@ Storing a factor writes each of its fields once and reads it again. A kernel tha
 instead, once for each tile of the other factor, and computes it as often. So it pays where a factor as long as the
 batch is made of no more fields than it has itself, by a few multiplications, and where the tiles are few and large,
 because few products share a thread's registers. It does not for the products of multivectors: of two times 8 fields in
-Cl(3,0) come 44 of a fully connected product, whose sums leave no room for wide tiles. Such a kernel reached 31% of the
-rate of tf32 on an H200 where the library reached 70% on stored factors, and storing them took a fifth of the time.
+Cl(3,0) come 44 of a fully connected product, whose sums leave no room for wide tiles. At 4096 x 512 in tf32 on an H200
+such a kernel took 805 us, the library's products of stored factors 322 us, and storing these 80 us.
 """
 
 from collections import Counter
