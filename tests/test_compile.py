@@ -26,6 +26,7 @@ from variants import (
     LAUNCHES,
     PLAIN,
     ROOT,
+    ROWS,
     Tensors,
     Variant,
     close,
@@ -65,9 +66,9 @@ def test_one_graph_for_all_batches(variant: Variant, backend: str) -> None:
     compiled = torch.compile(variant, fullgraph=True, backend=counter)
     for size in (2, 3, 64):
         inputs = variant.inputs(size)
-        for x, dims in zip(inputs, variant.of.KERNELS[variant.operator.function]["inputs"].values()):
-            for axis in {"b", "..."} & {*dims}:
-                torch._dynamo.mark_dynamic(x, dims.index(axis))
+        for x, axes in zip(inputs, variant.batched()):
+            for axis in axes:
+                torch._dynamo.mark_dynamic(x, axis)
         with executing(variant):
             found = gradients(compiled, inputs)
         close(found, gradients(variant.reference, inputs))
@@ -111,9 +112,8 @@ class Layer(torch.nn.Module):
 
 def exported(variant: Variant, strict: bool) -> torch.export.ExportedProgram:
     """The variant with any number of rows from 2 up."""
-    batch = torch.export.Dim("batch", min=2)
-    dims = variant.of.KERNELS[variant.operator.function]["inputs"].values()
-    shapes = tuple({d.index(axis): batch for axis in {"b", "..."} & {*d}} for d in dims)
+    dims = {axis: torch.export.Dim(axis.replace("...", "leading"), min=2) for axis in ROWS}
+    shapes = tuple({i: dims[axis] for i, axis in axes.items()} for axes in variant.batched())
     return torch.export.export(Layer(variant), variant.values(3), dynamic_shapes=(shapes,), strict=strict)
 
 

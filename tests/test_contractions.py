@@ -298,9 +298,9 @@ def test_one_input_of_another_dtype(variant: Variant, dtypes: tuple[torch.dtype,
     for which in variant.operator.inputs:
         mixed = {name: x.to(dtypes[name == which]) for name, x in drawn(variant, 2, 5).items()}
         inputs = with_grad(mixed, variant)
-        value, *found = along(variant, inputs, torch.ones(()).expand(variant(*inputs).shape))
+        value, *found = along(variant, inputs, torch.ones((), device=DEVICE).expand(variant(*inputs).shape))
         in_double = with_grad({name: x.double() for name, x in mixed.items()}, variant)
-        expected = along(variant.reference, in_double, torch.ones(()).expand(value.shape))
+        expected = along(variant.reference, in_double, torch.ones((), device=DEVICE).expand(value.shape))
         assert value.dtype == arithmetic
         assert [x.dtype for x in found] == [x.dtype for x in mixed.values()]
         for x, exact in zip([value, *found], expected):

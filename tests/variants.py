@@ -24,6 +24,7 @@ MODULES = ("vga2d", "vga3d", "pga3d", "sta", "cga3d", "diffusion")
 INTERPRETED = os.environ.get("TRITON_INTERPRET", "0") not in ("", "0")
 DEVICE = torch.device("cuda" if torch.cuda.is_available() and not INTERPRETED else "cpu")
 LAUNCHES = INTERPRETED or DEVICE.type == "cuda"
+ROWS = {"b", "v", "..."}  # axes that a batch may have any number of: rows, vertices, whatever leads
 OTHERS = {"m": 2, "c": 2, "k": 3}  # extents of further axes: output features, channels, eigenvectors
 EPS = 0.5  # a norm over few features is nearly a sign: with a small eps its derivatives cancel
 Tensors = tuple[Tensor, ...]
@@ -44,6 +45,16 @@ class Variant:
     @property
     def numbers(self) -> tuple[float, ...]:
         return tuple(dict(self.options)[name] for name in self.operator.numbers)
+
+    @property
+    def argnums(self) -> tuple[int, ...]:
+        """Which inputs have a gradient."""
+        return tuple(i for i, name in enumerate(self.operator.inputs) if name in self.operator.grads)
+
+    def batched(self) -> list[dict[int, str]]:
+        """For each input the axes that are of the batch, with their names."""
+        dims = self.of.KERNELS[self.operator.function]["inputs"].values()
+        return [{i: axis for i, axis in enumerate(d) if axis in ROWS} for d in dims]
 
     def __call__(self, *inputs: Tensor) -> Tensor:
         return joined(getattr(self.of, self.operator.function)(*inputs, **dict(self.options)))
@@ -87,8 +98,9 @@ BY_NAME = {variant.name: variant for variant in ALL}
 FUSED, PLAIN = BY_NAME["vga2d_fused_gelu_sgp_norm_with_normalize"], BY_NAME["vga2d_sgp"]
 
 # On a GPU every test runs for all. Without one, where operations cost time, most run for those that differ in kind.
-ACTIONS = [BY_NAME[name] for name in ("vga3d_rotor_action", "vga3d_rotor_action_shared", "pga3d_motor_action_shared")]
-CHOSEN = ALL if DEVICE.type == "cuda" else [v for v in ALL if v.of is FUSED.of] + ACTIONS
+ACTIONS = ("vga3d_rotor_action", "vga3d_rotor_action_shared", "pga3d_motor_action_shared")
+KINDS = (*ACTIONS, "diffusion_spatial_diffusion")
+CHOSEN = ALL if DEVICE.type == "cuda" else [v for v in ALL if v.of is FUSED.of or v.name in KINDS]
 
 
 def each(rows: list[Variant]) -> pytest.MarkDecorator:
