@@ -30,7 +30,8 @@ POINTERS = {
 }
 FEATURES_LAST, COMPONENTS_LAST = {"b": 4096, "n": 512}, {"b": 65536, "n": 16}  # typical sizes by memory order
 OTHER_AXIS = 256
-LONG_ROW = {"b": 16, "n": 8192}  # longer than any row that stays in registers, as other axes are, too
+LONG, LONGER = 8192, 16400  # longer than most rows that stay in registers, and than all; other axes are as long
+FEW_ROWS = 16
 DIVISIBLE = 16  # what Triton specialises integers and addresses on
 IDENTIFIER = re.compile(r"\b_\w+")  # what generated modules call their device functions
 MULTIPROCESSORS = {"sm_75": 40, "sm_80": 108, "sm_89": 142, "sm_90": 132, "sm_100": 148, "gfx942": 304}
@@ -60,20 +61,21 @@ def record(module: ModuleType, target: str, dtype: str) -> tuple[Launch, ...]:
     launch, for float32 or bfloat16. Raises KgenError where some kernel is launched by none of these.
     """
     found: dict[str, Launch] = {}
-    for stored, long in itertools.product(dict.fromkeys((dtype, "float32", "bfloat16")), (False, True)):
-        if set(found) >= set(module.LAUNCH):
-            break
+    missing = list(module.LAUNCH)
+    dtypes = dict.fromkeys((dtype, "float32", "bfloat16"))
+    for stored, long in (*itertools.product(dtypes, (0, LONG)), *itertools.product(dtypes, (LONGER,))):
         with _recording(module, target, stored) as launches:
             for name in module.KERNELS:
-                _differentiate(module, name, getattr(torch, stored), long)
+                if any(kernel.startswith(name) for kernel in missing):
+                    _differentiate(module, name, getattr(torch, stored), long)
         found = launches | found
-    missing = [name for name in module.LAUNCH if name not in found]
+        missing = [name for name in module.LAUNCH if name not in found]
     if missing:
         raise KgenError(f"{module.__name__}: nothing launches {', '.join(missing)}", hint="see kgen/aot_launches.py")
     return tuple(found[name] for name in (*module.LAUNCH, *sorted(set(found) - set(module.LAUNCH))))
 
 
-def _differentiate(module: ModuleType, name: str, dtype: torch.dtype, long: bool) -> None:
+def _differentiate(module: ModuleType, name: str, dtype: torch.dtype, long: int) -> None:
     """Call a public function and its generated derivatives, with every choice of its bool options."""
     description = module.KERNELS[name]
     flags = [option for option, default in description["options"].items() if isinstance(default, bool)]
@@ -92,14 +94,14 @@ def _differentiate(module: ModuleType, name: str, dtype: torch.dtype, long: bool
             leaves, roots = [*leaves, *cotangents], [g for g in found if g is not None and g.requires_grad]
 
 
-def _inputs(description: Mapping[str, Any], dtype: torch.dtype, long: bool) -> dict[str, torch.Tensor]:
+def _inputs(description: Mapping[str, Any], dtype: torch.dtype, long: int) -> dict[str, torch.Tensor]:
+    """Of typical sizes, or few rows that are `long`."""
     dims = description["inputs"].values()
     last = any(len(d) > 1 and isinstance(d[-1], int) and "b" in _axes(d) for d in dims)
-    sizes = (COMPONENTS_LAST if last else FEATURES_LAST) | (LONG_ROW if long else {})
+    sizes = (COMPONENTS_LAST if last else FEATURES_LAST) | ({"b": FEW_ROWS, "n": long} if long else {})
     tensors = {}
     for name, order in description["inputs"].items():
-        other = LONG_ROW["n"] if long else OTHER_AXIS
-        extents = [d if isinstance(d, int) else sizes.get(d, other) for d in _axes(order)]
+        extents = [d if isinstance(d, int) else sizes.get(d, long or OTHER_AXIS) for d in _axes(order)]
         index = description["indices"].get(name)
         tensor = torch.zeros(extents, dtype=getattr(torch, index)) if index else torch.empty(extents, dtype=dtype)
         tensors[name] = tensor.requires_grad_(name in description["grads"])

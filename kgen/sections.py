@@ -315,7 +315,8 @@ class Writer:
 
     # loads and stores
 
-    def _loads(self, nodes: Sequence[Node], tensors: Iterable[Tensor]) -> tuple[Access, ...]:
+    def _loads(self, nodes: Sequence[Node], tensors: Iterable[Tensor], unused: str = "_") -> tuple[Access, ...]:
+        """Components that travel with others and that nothing reads are called `unused`."""
         loads = []
         for tensor in tensors:
             used = {n.component: n for n in nodes if n.kind == "Input" and n.tensor == tensor.name}
@@ -324,8 +325,8 @@ class Writer:
             chunk = self._chunk(tensor)
             for first in range(0, len(tensor.labels), chunk):
                 here = range(first, first + chunk)
-                names = tuple(self.names[used[i]] if i in used else "_" for i in here)
-                if set(names) != {"_"}:
+                names = tuple(self.names[used[i]] if i in used else unused for i in here)
+                if set(names) != {unused}:
                     loads.append(
                         Access(
                             names, self._pointer(tensor, first), self._load_mask(tensor, self._mask(tensor)), chunk > 1
@@ -333,6 +334,11 @@ class Writer:
                     )
                     self.helpers |= {f"load{chunk}"} if chunk > 1 else set()
         return tuple(loads)
+
+    def _loads_before(self, tensors: Iterable[Tensor]) -> tuple[Access, ...]:
+        """What is loaded once. Triton wants one type of a name before a loop and in it, so `_` is left to the loop."""
+        unused = self.names.unique("unused") if self.form in ("fold", "sweep") else "_"
+        return self._loads(self.nodes, tensors, unused)
 
     def _stores(self, whole: bool | None = None) -> tuple[Access, ...]:
         """Stores of results; with `whole`, only of those that have (False) or lack (True) the inner axis."""
@@ -459,7 +465,7 @@ class Writer:
         fixed = [t for t in k.inputs if not set(self.outer) & set(t.axes) and not self.flat and not reloaded]
         moving = [t for t in k.inputs if t not in fixed]
         hoisted = self._hoisted(fixed)
-        before = Section(loads=self._loads(self.nodes, fixed), statements=self._statements(hoisted))
+        before = Section(loads=self._loads_before(fixed), statements=self._statements(hoisted))
         body = Section(
             self._row_pointers([*moving, *(o.tensor for o in k.stores)]),
             self._loads(self.nodes, moving),
@@ -563,7 +569,7 @@ class Writer:
         rowwise = [n for n in self.nodes if not n.axes & self.inner]
         before = Section(
             self._row_pointers([*k.inputs, *(o.tensor for o in k.stores)]),
-            self._loads(self.nodes, [t for t in k.inputs if not self.inner & set(t.axes)]),
+            self._loads_before(t for t in k.inputs if not self.inner & set(t.axes)),
             self._statements(n for n in rowwise if level[n] == 0),
         )
         depth = max(level[n] for n in rowwise)

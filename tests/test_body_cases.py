@@ -3,12 +3,15 @@
 The bodies of one algebra are the kernels of one spec, so that they are compiled together.
 """
 
+import os
 import re
+import subprocess
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
-from modules import agree, compiled, draw
+from modules import ROOT, agree, compiled, draw
 
 from kgen.ops import BINARY, OPERATIONS
 
@@ -95,6 +98,17 @@ def test_body(name: str, kernel: str, compiled_folder: Path) -> None:
     of = compiled(spec(name), compiled_folder)
     for sizes in ({"b": 3, "n": 5}, {"b": 5, "n": 130}):
         agree(of, kernel, draw(of, kernel, sizes))
+
+
+@pytest.mark.parametrize("name", ALGEBRAS)
+def test_the_compiler_takes_it(name: str, compiled_folder: Path) -> None:
+    """Types, which the interpreter does not ask about: those of what a loop carries, say."""
+    path = str(compiled(spec(name), compiled_folder).__file__)
+    environment = os.environ | {"TRITON_INTERPRET": "0", "PYTHONPATH": str(ROOT)}
+    command = [sys.executable, "tests/lower.py", path, "sm_90"]
+    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr
+    assert re.fullmatch(r"\d{3} kernels\n", done.stdout), done.stdout
 
 
 def test_every_operation_is_here() -> None:

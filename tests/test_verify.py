@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from modules import ROOT, module
+from modules import DEVICE, ROOT, module
 from typer.testing import CliRunner
 
 from kgen.cli import app
@@ -181,7 +181,7 @@ def test_comparison_knows_no_scale() -> None:
 
 def test_launches_nest_and_end() -> None:
     of = module("vga2d")
-    x, y = torch.randn(2, 4, 3, 5, dtype=torch.float64)
+    x, y = torch.randn(2, 4, 3, 5, dtype=torch.float64, device=DEVICE)
     with launches(of) as outer:
         with launches(of) as inner:
             of.geometric_product(x, y)
