@@ -303,15 +303,20 @@ def _factor(like, rows, columns, matrix, innermost):
     return turned.permute(*range(len(columns), turned.dim()), *range(len(columns)))
 
 
-def _matmul(a, b, out=None):
-    """The product of two matrices, or of two batches of them, in their own dtype: autocast is not asked."""
+def _matmul(a, b, out=None, add=False):
+    """The product of two matrices, or of two batches of them, in their own dtype: autocast is not asked.
+
+    With `add` it is added to what `out` holds.
+    """
     if torch.is_autocast_enabled(a.device.type):
         with torch.autocast(a.device.type, enabled=False):
-            return _matmul(a, b, out)
+            return _matmul(a, b, out, add)
+    if add and out.dtype == a.dtype:
+        return out.addmm_(a, b) if a.dim() == 2 else out.baddbmm_(a, b)
     product = torch.mm if a.dim() == 2 else torch.bmm
     if out is None or out.dtype == a.dtype:
         return product(a, b, out=out)
-    return out.copy_(product(a, b))
+    return out.add_(product(a, b)) if add else out.copy_(product(a, b))
 
 
 @functools.cache
@@ -2064,6 +2069,7 @@ def _spatial_gradients_backward_kernel(
     REAL: tl.constexpr,
 ):
     # stores factors of matrix products, in the order in which these read them
+    # stores what products are added to
     VD = tl.cast(V, tl.int64) * D
 
     d = _tile(tl.program_id(1) * BLOCK, ROWS, BLOCK)
@@ -2107,6 +2113,7 @@ def _spatial_gradients_backward_1_kernel(
     REAL: tl.constexpr,
 ):
     # stores factors of matrix products, in the order in which these read them
+    # stores what products are added to
 
     d = _tile(tl.program_id(1) * BLOCK, ROWS, BLOCK)
     r = _down(ROWS)
@@ -2131,7 +2138,6 @@ def _spatial_gradients_backward_1_kernel(
 def _spatial_gradients_backward_2_kernel(
     x_slope_ptr,
     y_slope_ptr,
-    contracted_ptr,
     grad_out_along_v_c_ptr,
     saved_product_along_v_c_ptr,
     grad_x_slope_ptr,
@@ -2142,6 +2148,8 @@ def _spatial_gradients_backward_2_kernel(
     BLOCK: tl.constexpr,
     REAL: tl.constexpr,
 ):
+    # stores factors of matrix products, in the order in which these read them
+    # stores what products are added to
     VC = tl.cast(V, tl.int64) * C
 
     start = tl.program_id(0).to(tl.int64) * BLOCK
@@ -2149,20 +2157,18 @@ def _spatial_gradients_backward_2_kernel(
     mask = tile < tl.cast(V, tl.int64) * C - start
     x_slope_row = x_slope_ptr + start
     y_slope_row = y_slope_ptr + start
-    contracted_row = contracted_ptr + start
     grad_out_along_v_c_row = grad_out_along_v_c_ptr + start
     saved_product_along_v_c_row = saved_product_along_v_c_ptr + start
     grad_x_slope_row = grad_x_slope_ptr + start
 
     x_slope = tl.load(x_slope_row + tile, mask=mask, other=0.0).to(REAL)
     y_slope = tl.load(y_slope_row + tile, mask=mask, other=0.0).to(REAL)
-    contracted_0 = tl.load(contracted_row + tile, mask=mask, other=0.0).to(REAL)
     grad_out_along_v_c = tl.load(grad_out_along_v_c_row + tile, mask=mask, other=0.0).to(REAL)
     saved_product_along_v_c_b_x = tl.load(saved_product_along_v_c_row + tile, mask=mask, other=0.0).to(REAL)
     saved_product_along_v_c_b_y = tl.load(saved_product_along_v_c_row + VC + tile, mask=mask, other=0.0).to(REAL)
 
     t0 = _tanh(x_slope * saved_product_along_v_c_b_x + y_slope * saved_product_along_v_c_b_y)
-    grad_x_slope = saved_product_along_v_c_b_x * (grad_out_along_v_c * (1.0 - t0 * t0)) + contracted_0
+    grad_x_slope = saved_product_along_v_c_b_x * (grad_out_along_v_c * (1.0 - t0 * t0))
 
     if GRAD_X_SLOPE:
         tl.store(grad_x_slope_row + tile, grad_x_slope, mask=mask)
@@ -2182,6 +2188,7 @@ def _spatial_gradients_backward_3_kernel(
     REAL: tl.constexpr,
 ):
     # stores factors of matrix products, in the order in which these read them
+    # stores what products are added to
     VD = tl.cast(V, tl.int64) * D
 
     d = _tile(tl.program_id(1) * BLOCK, ROWS, BLOCK)
@@ -2218,7 +2225,6 @@ def _spatial_gradients_backward_3_kernel(
 def _spatial_gradients_backward_4_kernel(
     x_slope_ptr,
     y_slope_ptr,
-    contracted1_ptr,
     grad_out_along_v_c_ptr,
     saved_product_along_v_c_ptr,
     grad_y_slope_ptr,
@@ -2229,6 +2235,8 @@ def _spatial_gradients_backward_4_kernel(
     BLOCK: tl.constexpr,
     REAL: tl.constexpr,
 ):
+    # stores factors of matrix products, in the order in which these read them
+    # stores what products are added to
     VC = tl.cast(V, tl.int64) * C
 
     start = tl.program_id(0).to(tl.int64) * BLOCK
@@ -2236,20 +2244,18 @@ def _spatial_gradients_backward_4_kernel(
     mask = tile < tl.cast(V, tl.int64) * C - start
     x_slope_row = x_slope_ptr + start
     y_slope_row = y_slope_ptr + start
-    contracted1_row = contracted1_ptr + start
     grad_out_along_v_c_row = grad_out_along_v_c_ptr + start
     saved_product_along_v_c_row = saved_product_along_v_c_ptr + start
     grad_y_slope_row = grad_y_slope_ptr + start
 
     x_slope = tl.load(x_slope_row + tile, mask=mask, other=0.0).to(REAL)
     y_slope = tl.load(y_slope_row + tile, mask=mask, other=0.0).to(REAL)
-    contracted1_0 = tl.load(contracted1_row + tile, mask=mask, other=0.0).to(REAL)
     grad_out_along_v_c = tl.load(grad_out_along_v_c_row + tile, mask=mask, other=0.0).to(REAL)
     saved_product_along_v_c_b_x = tl.load(saved_product_along_v_c_row + tile, mask=mask, other=0.0).to(REAL)
     saved_product_along_v_c_b_y = tl.load(saved_product_along_v_c_row + VC + tile, mask=mask, other=0.0).to(REAL)
 
     t0 = _tanh(x_slope * saved_product_along_v_c_b_x + y_slope * saved_product_along_v_c_b_y)
-    grad_y_slope = saved_product_along_v_c_b_y * (grad_out_along_v_c * (1.0 - t0 * t0)) + contracted1_0
+    grad_y_slope = saved_product_along_v_c_b_y * (grad_out_along_v_c * (1.0 - t0 * t0))
 
     if GRAD_Y_SLOPE:
         tl.store(grad_y_slope_row + tile, grad_y_slope, mask=mask)
@@ -3704,17 +3710,16 @@ def _run_spatial_gradients_backward(x_slope, y_slope, a_real, a_imaginary, grad_
             real,
         )
     if wanted[0]:
-        contracted = _matmul(operand.view(V, 2 * D), operand1.view(C, 2 * D).mT)
-        del operand
         _launch_flat(
             _spatial_gradients_backward_2_kernel,
             "spatial_gradients_backward_2",
-            (x_slope, y_slope, contracted, grad_out, saved_product, grad_x_slope),
+            (x_slope, y_slope, grad_out, saved_product, grad_x_slope),
             (V, C, wanted[0]),
             V * C,
             real,
         )
-        del contracted
+        _matmul(operand.view(V, 2 * D), operand1.view(C, 2 * D).mT, grad_x_slope, add=True)
+        del operand
     if wanted[1]:
         operand2 = x_slope.new_empty((V, 2, D), dtype=matrix)
         _launch_tile(
@@ -3726,18 +3731,17 @@ def _run_spatial_gradients_backward(x_slope, y_slope, a_real, a_imaginary, grad_
             D,
             real,
         )
-        contracted1 = _matmul(operand2.view(V, 2 * D), operand1.view(C, 2 * D).mT)
-        del operand1
-        del operand2
         _launch_flat(
             _spatial_gradients_backward_4_kernel,
             "spatial_gradients_backward_4",
-            (x_slope, y_slope, contracted1, grad_out, saved_product, grad_y_slope),
+            (x_slope, y_slope, grad_out, saved_product, grad_y_slope),
             (V, C, wanted[1]),
             V * C,
             real,
         )
-        del contracted1
+        _matmul(operand2.view(V, 2 * D), operand1.view(C, 2 * D).mT, grad_y_slope, add=True)
+        del operand1
+        del operand2
     if wanted[2]:
         operand3 = x_slope.new_empty((2, V, D), dtype=matrix)
         _launch_flat(
@@ -4666,7 +4670,7 @@ _SPATIAL_GRADIENTS = _variant(
     independent=("v",),
     flops=(
         ((8, ("v", "c", "c")), (4, ("v", "c"))),
-        ((16, ("v", "c", "c")), (18, ("v", "c")), (36, ("v", "c"))),
+        ((16, ("v", "c", "c")), (16, ("v", "c")), (36, ("v", "c"))),
         ((56, ("v", "c", "c")), (83, ("v", "c")), (32, ("v", "c"))),
     ),
 )

@@ -265,7 +265,7 @@ LAUNCH = {
     "fused_gelu_fcgp_norm_with_normalize_1_turned": Launch(elements=1, warps=16, tile=16, pack=512),
     "fused_gelu_fcgp_norm_with_normalize_2": Launch(elements=2, warps=16, tile=256, pack=256, resident=2048),
     "fused_gelu_fcgp_norm_with_normalize_2_long": Launch(elements=4, warps=4, tile=512, pack=32),
-    "fused_gelu_fcgp_norm_with_normalize_backward": Launch(elements=2, warps=16, tile=256, pack=256, resident=2048),
+    "fused_gelu_fcgp_norm_with_normalize_backward": Launch(elements=1, warps=32, tile=256, pack=256, resident=2048),
     "fused_gelu_fcgp_norm_with_normalize_backward_long": Launch(elements=4, warps=4, tile=512, pack=32),
     "fused_gelu_fcgp_norm_with_normalize_backward_1": Launch(elements=4, warps=4, tile=512, pack=512),
     "fused_gelu_fcgp_norm_with_normalize_backward_2": Launch(elements=1, warps=32, tile=32, pack=32, resident=128),

@@ -221,7 +221,7 @@ LAUNCH = {
     "fused_gelu_fcgp_norm_with_normalize_double_backward_1_turned": Launch(elements=2, warps=16, tile=32, pack=1024),
     "fused_gelu_fcgp_norm_with_normalize_double_backward_2": Launch(elements=1, warps=4, tile=128, pack=128),
     "fused_gelu_fcgp_norm_with_normalize_double_backward_3": Launch(
-        elements=2, warps=16, tile=256, pack=256, resident=2048
+        elements=1, warps=32, tile=256, pack=256, resident=2048
     ),
     "fused_gelu_fcgp_norm_with_normalize_double_backward_3_long": Launch(elements=4, warps=4, tile=512, pack=32),
     "fused_gelu_fcgp_norm_with_normalize_double_backward_4": Launch(elements=4, warps=4, tile=512, pack=512),
@@ -266,14 +266,13 @@ LAUNCH = {
     "mv_linear_double_backward_3_stored": Launch(elements=8, warps=4, tile=256, pack=1024),
     "mv_linear_double_backward_3_stored1": Launch(elements=4, warps=4, tile=512, pack=512),
     "mv_linear_double_backward_4": Launch(elements=8, warps=4, tile=256, pack=1024),
-    "layer_with_normalize": Launch(elements=2, warps=16, tile=256, pack=256, resident=2048),
+    "layer_with_normalize": Launch(elements=1, warps=32, tile=256, pack=256, resident=2048),
     "layer_with_normalize_long": Launch(elements=4, warps=4, tile=512, pack=32),
-    "layer_with_normalize_backward": Launch(elements=2, warps=16, tile=256, pack=256, resident=1024),
-    "layer_with_normalize_backward_long": Launch(elements=4, warps=4, tile=512, pack=32),
-    "layer_with_normalize_backward_1": Launch(elements=1, warps=2, tile=64, pack=64, programs=8, registers=128),
+    "layer_with_normalize_backward": Launch(elements=2, warps=8, tile=512, pack=512),
+    "layer_with_normalize_backward_recomputed": Launch(elements=1, warps=8, tile=256, pack=256),
+    "layer_with_normalize_backward_2": Launch(elements=1, warps=2, tile=64, pack=64, programs=8, registers=128),
     "layer_without_normalize": Launch(elements=1, warps=32, tile=256, pack=256, resident=2048),
-    "layer_without_normalize_backward": Launch(elements=1, warps=4, tile=128, pack=128),
-    "layer_without_normalize_backward_1": Launch(elements=1, warps=2, tile=64, pack=64, programs=10, registers=96),
+    "layer_without_normalize_backward": Launch(elements=1, warps=2, tile=64, pack=64, programs=10, registers=96),
     "fc_layer_with_normalize": Launch(elements=4, warps=4, tile=512, pack=512),
     "fc_layer_with_normalize_1": Launch(elements=8, warps=4, tile=256, pack=1024),
     "fc_layer_with_normalize_1_turned": Launch(elements=2, warps=16, tile=32, pack=1024),
@@ -285,8 +284,7 @@ LAUNCH = {
     "fc_layer_with_normalize_backward_1_long": Launch(elements=2, warps=8, tile=512, pack=512),
     "fc_layer_with_normalize_backward_2": Launch(elements=4, warps=4, tile=512, pack=512),
     "fc_layer_with_normalize_backward_3": Launch(elements=4, warps=4, tile=512, pack=512),
-    "fc_layer_with_normalize_backward_4": Launch(elements=1, warps=4, tile=128, pack=128),
-    "fc_layer_with_normalize_backward_5": Launch(elements=1, warps=2, tile=64, pack=64, programs=10, registers=96),
+    "fc_layer_with_normalize_backward_4": Launch(elements=1, warps=2, tile=64, pack=64, programs=10, registers=96),
     "fc_layer_without_normalize": Launch(elements=4, warps=4, tile=512, pack=512),
     "fc_layer_without_normalize_1": Launch(elements=8, warps=4, tile=256, pack=1024),
     "fc_layer_without_normalize_1_turned": Launch(elements=2, warps=16, tile=32, pack=1024),
@@ -294,8 +292,7 @@ LAUNCH = {
     "fc_layer_without_normalize_backward_turned": Launch(elements=2, warps=16, tile=32, pack=1024),
     "fc_layer_without_normalize_backward_1": Launch(elements=4, warps=4, tile=512, pack=512),
     "fc_layer_without_normalize_backward_2": Launch(elements=4, warps=4, tile=512, pack=512),
-    "fc_layer_without_normalize_backward_3": Launch(elements=1, warps=4, tile=128, pack=128),
-    "fc_layer_without_normalize_backward_4": Launch(elements=1, warps=2, tile=64, pack=64, programs=10, registers=96),
+    "fc_layer_without_normalize_backward_3": Launch(elements=1, warps=2, tile=64, pack=64, programs=10, registers=96),
 }
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -550,15 +547,20 @@ def _turned(x, innermost):
     return turned
 
 
-def _matmul(a, b, out=None):
-    """The product of two matrices, or of two batches of them, in their own dtype: autocast is not asked."""
+def _matmul(a, b, out=None, add=False):
+    """The product of two matrices, or of two batches of them, in their own dtype: autocast is not asked.
+
+    With `add` it is added to what `out` holds.
+    """
     if torch.is_autocast_enabled(a.device.type):
         with torch.autocast(a.device.type, enabled=False):
-            return _matmul(a, b, out)
+            return _matmul(a, b, out, add)
+    if add and out.dtype == a.dtype:
+        return out.addmm_(a, b) if a.dim() == 2 else out.baddbmm_(a, b)
     product = torch.mm if a.dim() == 2 else torch.bmm
     if out is None or out.dtype == a.dtype:
         return product(a, b, out=out)
-    return out.copy_(product(a, b))
+    return out.add_(product(a, b)) if add else out.copy_(product(a, b))
 
 
 @functools.cache
@@ -6126,9 +6128,6 @@ def _fused_gelu_fcgp_norm_without_normalize_double_backward_4_kernel(
 @triton.jit(do_not_specialize=["B"])
 def _mv_linear_kernel(
     bias_ptr,
-    contracted_ptr,
-    contracted1_ptr,
-    contracted2_ptr,
     out_ptr,
     B,
     M,
@@ -6136,6 +6135,7 @@ def _mv_linear_kernel(
     BLOCK: tl.constexpr,
     REAL: tl.constexpr,
 ):
+    # stores what products are added to
     BM = tl.cast(B, tl.int64) * M
 
     m = _tile(tl.program_id(1) * BLOCK, ROWS, BLOCK)
@@ -6150,25 +6150,12 @@ def _mv_linear_kernel(
     b = tl.program_id(0).to(tl.int64) * ROWS
     row_mask = b + r < B
     mask = tile_mask if ROWS == 1 else tile_mask & row_mask
-    contracted_row = contracted_ptr + b * M
-    contracted1_row = contracted1_ptr + b * M
-    contracted2_row = contracted2_ptr + b * M
     out_row = out_ptr + b * M
 
-    contracted_0 = tl.load(contracted_row + at, mask=mask, other=0.0).to(REAL)
-    contracted1_0 = tl.load(contracted1_row + at, mask=mask, other=0.0).to(REAL)
-    contracted1_1 = tl.load(contracted1_row + BM + at, mask=mask, other=0.0).to(REAL)
-    contracted2_0 = tl.load(contracted2_row + at, mask=mask, other=0.0).to(REAL)
-
-    out_e = bias_e + contracted_0
-    out_e1 = bias_e1 + contracted1_0
-    out_e2 = bias_e2 + contracted1_1
-    out_e12 = bias_e12 + contracted2_0
-
-    tl.store(out_row + at, out_e, mask=mask)
-    tl.store(out_row + BM + at, out_e1, mask=mask)
-    tl.store(out_row + 2 * BM + at, out_e2, mask=mask)
-    tl.store(out_row + 3 * BM + at, out_e12, mask=mask)
+    tl.store(out_row + at, bias_e, mask=mask)
+    tl.store(out_row + BM + at, bias_e1, mask=mask)
+    tl.store(out_row + 2 * BM + at, bias_e2, mask=mask)
+    tl.store(out_row + 3 * BM + at, bias_e12, mask=mask)
 
 
 @triton.jit(do_not_specialize=["B"])
@@ -6652,10 +6639,10 @@ def _mv_linear_double_backward_4_kernel(
     contracted1_1 = tl.load(contracted1_row + BM + at, mask=mask, other=0.0).to(REAL)
     contracted2_0 = tl.load(contracted2_row + at, mask=mask, other=0.0).to(REAL)
 
-    grad_grad_out_e = contracted_0 + grad_grad_bias_e
-    grad_grad_out_e1 = contracted1_0 + grad_grad_bias_e1
-    grad_grad_out_e2 = contracted1_1 + grad_grad_bias_e2
-    grad_grad_out_e12 = contracted2_0 + grad_grad_bias_e12
+    grad_grad_out_e = grad_grad_bias_e + contracted_0
+    grad_grad_out_e1 = grad_grad_bias_e1 + contracted1_0
+    grad_grad_out_e2 = grad_grad_bias_e2 + contracted1_1
+    grad_grad_out_e12 = grad_grad_bias_e12 + contracted2_0
 
     if GRAD_GRAD_OUT:
         tl.store(grad_grad_out_row + at, grad_grad_out_e, mask=mask)
@@ -6746,11 +6733,11 @@ def _layer_with_normalize_kernel(
     out_e_2 += gp_weight_101 * (gelu_x_e1 * gelu_y_e1 + gelu_x_e2 * gelu_y_e2)
     out_e_2 += -gp_weight_202 * gelu_x_e12 * gelu_y_e12
     t1 = gp_weight_011 * gelu_x_e
-    t2 = gp_weight_112 * gelu_y_e12
-    t3 = gp_weight_211 * gelu_x_e12
-    t4 = gp_weight_110 * gelu_y_e
-    out_e1_2 = gelu_y_e1 * t1 + gelu_y_e2 * t3 + gelu_x_e1 * t4 - gelu_x_e2 * t2
-    out_e2_2 = gelu_y_e2 * t1 + gelu_x_e1 * t2 + gelu_x_e2 * t4 - gelu_y_e1 * t3
+    t2 = gp_weight_110 * gelu_y_e
+    t3 = gp_weight_112 * gelu_y_e12
+    t4 = gp_weight_211 * gelu_x_e12
+    out_e1_2 = gelu_y_e1 * t1 + gelu_x_e1 * t2 + gelu_y_e2 * t4 - gelu_x_e2 * t3
+    out_e2_2 = gelu_y_e2 * t1 + gelu_x_e1 * t3 + gelu_x_e2 * t2 - gelu_y_e1 * t4
     out_e12_2 = gp_weight_022 * gelu_x_e * gelu_y_e12 + gp_weight_220 * gelu_x_e12 * gelu_y_e
     out_e12_2 += gp_weight_121 * (gelu_x_e1 * gelu_y_e2 - gelu_x_e2 * gelu_y_e1)
     t5, t6, t7 = _row_sum3(out_e_2 * out_e_2, out_e1_2 * out_e1_2 + out_e2_2 * out_e2_2, out_e12_2 * out_e12_2, mask)
@@ -6848,11 +6835,11 @@ def _layer_with_normalize_long_kernel(
         out_e_2 += gp_weight_101 * (gelu_x_e1 * gelu_y_e1 + gelu_x_e2 * gelu_y_e2)
         out_e_2 += -gp_weight_202 * gelu_x_e12 * gelu_y_e12
         t4 = gp_weight_011 * gelu_x_e
-        t5 = gp_weight_112 * gelu_y_e12
-        t6 = gp_weight_211 * gelu_x_e12
-        t7 = gp_weight_110 * gelu_y_e
-        out_e1_2 = gelu_y_e1 * t4 + gelu_y_e2 * t6 + gelu_x_e1 * t7 - gelu_x_e2 * t5
-        out_e2_2 = gelu_y_e2 * t4 + gelu_x_e1 * t5 + gelu_x_e2 * t7 - gelu_y_e1 * t6
+        t5 = gp_weight_110 * gelu_y_e
+        t6 = gp_weight_112 * gelu_y_e12
+        t7 = gp_weight_211 * gelu_x_e12
+        out_e1_2 = gelu_y_e1 * t4 + gelu_x_e1 * t5 + gelu_y_e2 * t7 - gelu_x_e2 * t6
+        out_e2_2 = gelu_y_e2 * t4 + gelu_x_e1 * t6 + gelu_x_e2 * t5 - gelu_y_e1 * t7
         out_e12_2 = gp_weight_022 * gelu_x_e * gelu_y_e12 + gp_weight_220 * gelu_x_e12 * gelu_y_e
         out_e12_2 += gp_weight_121 * (gelu_x_e1 * gelu_y_e2 - gelu_x_e2 * gelu_y_e1)
 
@@ -6909,12 +6896,12 @@ def _layer_with_normalize_long_kernel(
         out_e_2 += -gp_weight_202 * gelu_x_e12 * gelu_y_e12
         out_e = inv_rms_0 * out_e_2
         t4 = gp_weight_011 * gelu_x_e
-        t5 = gp_weight_112 * gelu_y_e12
-        t6 = gp_weight_211 * gelu_x_e12
-        t7 = gp_weight_110 * gelu_y_e
-        out_e1_2 = gelu_y_e1 * t4 + gelu_y_e2 * t6 + gelu_x_e1 * t7 - gelu_x_e2 * t5
+        t5 = gp_weight_110 * gelu_y_e
+        t6 = gp_weight_112 * gelu_y_e12
+        t7 = gp_weight_211 * gelu_x_e12
+        out_e1_2 = gelu_y_e1 * t4 + gelu_x_e1 * t5 + gelu_y_e2 * t7 - gelu_x_e2 * t6
         out_e1 = inv_rms_1 * out_e1_2
-        out_e2_2 = gelu_y_e2 * t4 + gelu_x_e1 * t5 + gelu_x_e2 * t7 - gelu_y_e1 * t6
+        out_e2_2 = gelu_y_e2 * t4 + gelu_x_e1 * t6 + gelu_x_e2 * t5 - gelu_y_e1 * t7
         out_e2 = inv_rms_1 * out_e2_2
         out_e12_2 = gp_weight_022 * gelu_x_e * gelu_y_e12 + gp_weight_220 * gelu_x_e12 * gelu_y_e
         out_e12_2 += gp_weight_121 * (gelu_x_e1 * gelu_y_e2 - gelu_x_e2 * gelu_y_e1)
@@ -6928,17 +6915,9 @@ def _layer_with_normalize_long_kernel(
 
 @triton.jit(do_not_specialize=["B"])
 def _layer_with_normalize_backward_kernel(
-    x_ptr,
-    gp_weight_ptr,
-    linear_bias_ptr,
     grad_out_ptr,
     saved_ptr,
-    saved_product_ptr,
-    saved_product1_ptr,
-    saved_product2_ptr,
-    operand_ptr,
-    operand1_ptr,
-    operand2_ptr,
+    out_ptr,
     frontier_ptr,
     B,
     N,
@@ -6947,122 +6926,60 @@ def _layer_with_normalize_backward_kernel(
     REAL: tl.constexpr,
 ):
     # stores factors of matrix products, in the order in which these read them
-    # one program holds a whole row, because a reduction over n is used at once
+    # stores what products are added to
+    # stores the row reductions on their own, because the next kernel folds over b
+    # reads the stored output (8 fields) in place of recomputing it from the inputs (26 fields)
     BN = tl.cast(B, tl.int64) * N
 
-    n = _tile(tl.program_id(1) * BLOCK, ROWS, BLOCK)
     r = _down(ROWS)
-    at = r * N + n
-    tile_mask = n < N
-    gp_weight_000, gp_weight_011 = _load2(gp_weight_ptr + n * 10, tile_mask, REAL)
-    gp_weight_022, gp_weight_101 = _load2(gp_weight_ptr + n * 10 + 2, tile_mask, REAL)
-    gp_weight_110, gp_weight_112 = _load2(gp_weight_ptr + n * 10 + 4, tile_mask, REAL)
-    gp_weight_121, gp_weight_202 = _load2(gp_weight_ptr + n * 10 + 6, tile_mask, REAL)
-    gp_weight_211, gp_weight_220 = _load2(gp_weight_ptr + n * 10 + 8, tile_mask, REAL)
-    linear_bias_e = tl.load(linear_bias_ptr + n, mask=tile_mask, other=0.0).to(REAL)
-    linear_bias_e1 = tl.load(linear_bias_ptr + N + n, mask=tile_mask, other=0.0).to(REAL)
-    linear_bias_e2 = tl.load(linear_bias_ptr + 2 * N + n, mask=tile_mask, other=0.0).to(REAL)
-    linear_bias_e12 = tl.load(linear_bias_ptr + 3 * N + n, mask=tile_mask, other=0.0).to(REAL)
+    b = tl.program_id(0).to(tl.int64) * ROWS
+    row_mask = b + r < B
+    grad_out_row = grad_out_ptr + b * N
+    saved_row = saved_ptr + b
+    out_row = out_ptr + b * N
+    frontier_row = frontier_ptr + b
+
+    saved_inv_rms_0 = tl.load(saved_row + r, mask=row_mask, other=0.0).to(REAL)
+    saved_inv_rms_1 = tl.load(saved_row + B + r, mask=row_mask, other=0.0).to(REAL)
+    saved_inv_rms_2 = tl.load(saved_row + 2 * B + r, mask=row_mask, other=0.0).to(REAL)
 
     size_n = tl.cast(N, REAL)
     t0 = 1.0 / size_n
 
-    b = tl.program_id(0).to(tl.int64) * ROWS
-    row_mask = b + r < B
-    mask = tile_mask if ROWS == 1 else tile_mask & row_mask
-    x_row = x_ptr + b * N
-    grad_out_row = grad_out_ptr + b * N
-    saved_row = saved_ptr + b
-    saved_product_row = saved_product_ptr + b * N
-    saved_product1_row = saved_product1_ptr + b * N
-    saved_product2_row = saved_product2_ptr + b * N
-    operand_row = operand_ptr + b * N
-    operand1_row = operand1_ptr + b * N
-    operand2_row = operand2_ptr + b * N
-    frontier_row = frontier_ptr + b
+    t1 = _start(ROWS, BLOCK, 0.0, REAL)
+    t2 = _start(ROWS, BLOCK, 0.0, REAL)
+    t3 = _start(ROWS, BLOCK, 0.0, REAL)
+    for start in range(0, N, BLOCK):
+        n = _tile(start, ROWS, BLOCK)
+        at = r * N + n
+        mask = (n < N) & row_mask
+        grad_out_e = tl.load(grad_out_row + at, mask=mask, other=0.0).to(REAL)
+        grad_out_e1 = tl.load(grad_out_row + BN + at, mask=mask, other=0.0).to(REAL)
+        grad_out_e2 = tl.load(grad_out_row + 2 * BN + at, mask=mask, other=0.0).to(REAL)
+        grad_out_e12 = tl.load(grad_out_row + 3 * BN + at, mask=mask, other=0.0).to(REAL)
+        out_e = tl.load(out_row + at, mask=mask, other=0.0).to(REAL)
+        out_e1 = tl.load(out_row + BN + at, mask=mask, other=0.0).to(REAL)
+        out_e2 = tl.load(out_row + 2 * BN + at, mask=mask, other=0.0).to(REAL)
+        out_e12 = tl.load(out_row + 3 * BN + at, mask=mask, other=0.0).to(REAL)
 
-    x_e = tl.load(x_row + at, mask=mask, other=0.0).to(REAL)
-    x_e1 = tl.load(x_row + BN + at, mask=mask, other=0.0).to(REAL)
-    x_e2 = tl.load(x_row + 2 * BN + at, mask=mask, other=0.0).to(REAL)
-    x_e12 = tl.load(x_row + 3 * BN + at, mask=mask, other=0.0).to(REAL)
-    grad_out_e = tl.load(grad_out_row + at, mask=mask, other=0.0).to(REAL)
-    grad_out_e1 = tl.load(grad_out_row + BN + at, mask=mask, other=0.0).to(REAL)
-    grad_out_e2 = tl.load(grad_out_row + 2 * BN + at, mask=mask, other=0.0).to(REAL)
-    grad_out_e12 = tl.load(grad_out_row + 3 * BN + at, mask=mask, other=0.0).to(REAL)
-    saved_inv_rms_0 = tl.load(saved_row + r, mask=row_mask, other=0.0).to(REAL)
-    saved_inv_rms_1 = tl.load(saved_row + B + r, mask=row_mask, other=0.0).to(REAL)
-    saved_inv_rms_2 = tl.load(saved_row + 2 * B + r, mask=row_mask, other=0.0).to(REAL)
-    saved_product_0 = tl.load(saved_product_row + at, mask=mask, other=0.0).to(REAL)
-    saved_product1_0 = tl.load(saved_product1_row + at, mask=mask, other=0.0).to(REAL)
-    saved_product1_1 = tl.load(saved_product1_row + BN + at, mask=mask, other=0.0).to(REAL)
-    saved_product2_0 = tl.load(saved_product2_row + at, mask=mask, other=0.0).to(REAL)
-
-    y_e12 = linear_bias_e12 + saved_product2_0
-    y_e = linear_bias_e + saved_product_0
-    t1 = 0.7071067811865476 * y_e
-    gate_y = 0.5 + 0.5 * tl.erf(t1)
-    gelu_y_e12 = y_e12 * gate_y
-    gate_x = 0.5 + 0.5 * tl.erf(0.7071067811865476 * x_e)
-    gelu_x_e = x_e * gate_x
-    t2 = gp_weight_022 * gelu_x_e
-    y_e2 = linear_bias_e2 + saved_product1_1
-    gelu_y_e2 = gate_y * y_e2
-    gelu_x_e1 = x_e1 * gate_x
-    t3 = gp_weight_121 * gelu_x_e1
-    y_e1 = linear_bias_e1 + saved_product1_0
-    gelu_y_e1 = gate_y * y_e1
-    gelu_x_e2 = x_e2 * gate_x
-    t4 = gp_weight_121 * gelu_x_e2
-    gelu_y_e = y_e * gate_y
-    gelu_x_e12 = x_e12 * gate_x
-    t5 = gp_weight_220 * gelu_x_e12
-    out_e12 = gelu_y_e12 * t2 + gelu_y_e2 * t3 + gelu_y_e * t5 - gelu_y_e1 * t4
-    t6 = gp_weight_011 * gelu_x_e
-    t7 = gp_weight_112 * gelu_y_e12
-    t8 = gp_weight_110 * gelu_x_e2
-    t9 = gp_weight_211 * gelu_x_e12
-    out_e2 = gelu_y_e2 * t6 + gelu_x_e1 * t7 + gelu_y_e * t8 - gelu_y_e1 * t9
-    t10 = gp_weight_110 * gelu_x_e1
-    out_e1 = gelu_y_e1 * t6 + gelu_y_e * t10 + gelu_y_e2 * t9 - gelu_x_e2 * t7
-    t11 = gp_weight_000 * gelu_x_e
-    t12 = gp_weight_101 * gelu_x_e1
-    t13 = gp_weight_101 * gelu_x_e2
-    t14 = gp_weight_202 * gelu_x_e12
-    out_e = gelu_y_e * t11 + gelu_y_e1 * t12 + gelu_y_e2 * t13 - gelu_y_e12 * t14
-    grad_inv_rms_2, grad_inv_rms_1, grad_inv_rms_0 = _row_sum3(
-        grad_out_e12 * out_e12, grad_out_e2 * out_e2 + grad_out_e1 * out_e1, grad_out_e * out_e, mask
-    )
+        t1 = _sum(t1, grad_out_e12 * out_e12, mask, True)
+        t2 = _sum(t2, grad_out_e2 * out_e2 + grad_out_e1 * out_e1, mask, True)
+        t3 = _sum(t3, grad_out_e * out_e, mask, True)
+    t1, t2, t3 = _row_sum3(t1, t2, t3, True)
+    grad_inv_rms_2 = t1 / saved_inv_rms_2
     frontier_0 = t0 * (-0.5 * saved_inv_rms_2 * saved_inv_rms_2 * saved_inv_rms_2) * grad_inv_rms_2
-    grad_out_e12_2 = saved_inv_rms_2 * grad_out_e12 + 2.0 * frontier_0 * out_e12
+    grad_inv_rms_1 = t2 / saved_inv_rms_1
     frontier_1 = t0 * (-0.5 * saved_inv_rms_1 * saved_inv_rms_1 * saved_inv_rms_1) * grad_inv_rms_1
-    grad_out_e2_2 = saved_inv_rms_1 * grad_out_e2 + 2.0 * frontier_1 * out_e2
-    grad_out_e1_2 = saved_inv_rms_1 * grad_out_e1 + 2.0 * frontier_1 * out_e1
+    grad_inv_rms_0 = t3 / saved_inv_rms_0
     frontier_2 = t0 * (-0.5 * saved_inv_rms_0 * saved_inv_rms_0 * saved_inv_rms_0) * grad_inv_rms_0
-    grad_out_e_2 = saved_inv_rms_0 * grad_out_e + 2.0 * frontier_2 * out_e
-    grad_gelu_y_e = t5 * grad_out_e12_2 + t8 * grad_out_e2_2 + t10 * grad_out_e1_2 + t11 * grad_out_e_2
-    grad_gelu_y_e12 = t2 * grad_out_e12_2
-    grad_gelu_y_e12 += gp_weight_112 * (gelu_x_e1 * grad_out_e2_2 - gelu_x_e2 * grad_out_e1_2)
-    grad_gelu_y_e12 += -t14 * grad_out_e_2
-    grad_gelu_y_e2 = t3 * grad_out_e12_2 + t6 * grad_out_e2_2 + t9 * grad_out_e1_2 + t13 * grad_out_e_2
-    grad_gelu_y_e1 = t6 * grad_out_e1_2 + t12 * grad_out_e_2 - t4 * grad_out_e12_2 - t9 * grad_out_e2_2
-    t15 = 0.5 * y_e12 * grad_gelu_y_e12 + 0.5 * y_e2 * grad_gelu_y_e2 + 0.5 * y_e1 * grad_gelu_y_e1
-    t15 += 0.5 * y_e * grad_gelu_y_e
-    grad_y_e = gate_y * grad_gelu_y_e + 0.7978845608028654 * tl.exp(-t1 * t1) * t15
-    grad_y_e1 = gate_y * grad_gelu_y_e1
-    grad_y_e2 = gate_y * grad_gelu_y_e2
-    grad_y_e12 = gate_y * grad_gelu_y_e12
 
-    tl.store(operand_row + at, grad_y_e, mask=mask)
-    tl.store(operand1_row + at, grad_y_e1, mask=mask)
-    tl.store(operand1_row + BN + at, grad_y_e2, mask=mask)
-    tl.store(operand2_row + at, grad_y_e12, mask=mask)
     tl.store(frontier_row + r, frontier_0, mask=row_mask)
     tl.store(frontier_row + B + r, frontier_1, mask=row_mask)
     tl.store(frontier_row + 2 * B + r, frontier_2, mask=row_mask)
 
 
 @triton.jit(do_not_specialize=["B"])
-def _layer_with_normalize_backward_long_kernel(
+def _layer_with_normalize_backward_recomputed_kernel(
     x_ptr,
     gp_weight_ptr,
     linear_bias_ptr,
@@ -7071,9 +6988,6 @@ def _layer_with_normalize_backward_long_kernel(
     saved_product_ptr,
     saved_product1_ptr,
     saved_product2_ptr,
-    operand_ptr,
-    operand1_ptr,
-    operand2_ptr,
     frontier_ptr,
     B,
     N,
@@ -7082,7 +6996,9 @@ def _layer_with_normalize_backward_long_kernel(
     REAL: tl.constexpr,
 ):
     # stores factors of matrix products, in the order in which these read them
-    # one program holds a whole row, because a reduction over n is used at once
+    # stores what products are added to
+    # stores the row reductions on their own, because the next kernel folds over b
+    # recomputes the output from the inputs, because a 16-bit stored output is too coarse
     BN = tl.cast(B, tl.int64) * N
 
     r = _down(ROWS)
@@ -7094,9 +7010,6 @@ def _layer_with_normalize_backward_long_kernel(
     saved_product_row = saved_product_ptr + b * N
     saved_product1_row = saved_product1_ptr + b * N
     saved_product2_row = saved_product2_ptr + b * N
-    operand_row = operand_ptr + b * N
-    operand1_row = operand1_ptr + b * N
-    operand2_row = operand2_ptr + b * N
     frontier_row = frontier_ptr + b
 
     saved_inv_rms_0 = tl.load(saved_row + r, mask=row_mask, other=0.0).to(REAL)
@@ -7135,38 +7048,31 @@ def _layer_with_normalize_backward_long_kernel(
         saved_product1_1 = tl.load(saved_product1_row + BN + at, mask=mask, other=0.0).to(REAL)
         saved_product2_0 = tl.load(saved_product2_row + at, mask=mask, other=0.0).to(REAL)
 
-        y_e12 = linear_bias_e12 + saved_product2_0
-        y_e = linear_bias_e + saved_product_0
-        t1 = 0.7071067811865476 * y_e
-        gate_y = 0.5 + 0.5 * tl.erf(t1)
-        gelu_y_e12 = y_e12 * gate_y
         gate_x = 0.5 + 0.5 * tl.erf(0.7071067811865476 * x_e)
         gelu_x_e = x_e * gate_x
-        t2 = gp_weight_022 * gelu_x_e
+        y_e12 = linear_bias_e12 + saved_product2_0
+        y_e = linear_bias_e + saved_product_0
+        gate_y = 0.5 + 0.5 * tl.erf(0.7071067811865476 * y_e)
+        gelu_y_e12 = y_e12 * gate_y
+        gelu_x_e12 = x_e12 * gate_x
+        gelu_y_e = y_e * gate_y
+        gelu_x_e1 = x_e1 * gate_x
         y_e2 = linear_bias_e2 + saved_product1_1
         gelu_y_e2 = gate_y * y_e2
-        gelu_x_e1 = x_e1 * gate_x
-        t3 = gp_weight_121 * gelu_x_e1
+        gelu_x_e2 = x_e2 * gate_x
         y_e1 = linear_bias_e1 + saved_product1_0
         gelu_y_e1 = gate_y * y_e1
-        gelu_x_e2 = x_e2 * gate_x
-        t4 = gp_weight_121 * gelu_x_e2
-        gelu_y_e = y_e * gate_y
-        gelu_x_e12 = x_e12 * gate_x
-        t5 = gp_weight_220 * gelu_x_e12
-        out_e12 = gelu_y_e12 * t2 + gelu_y_e2 * t3 + gelu_y_e * t5 - gelu_y_e1 * t4
-        t6 = gp_weight_011 * gelu_x_e
-        t7 = gp_weight_112 * gelu_y_e12
-        t8 = gp_weight_110 * gelu_x_e2
-        t9 = gp_weight_211 * gelu_x_e12
-        out_e2 = gelu_y_e2 * t6 + gelu_x_e1 * t7 + gelu_y_e * t8 - gelu_y_e1 * t9
-        t10 = gp_weight_110 * gelu_x_e1
-        out_e1 = gelu_y_e1 * t6 + gelu_y_e * t10 + gelu_y_e2 * t9 - gelu_x_e2 * t7
-        t11 = gp_weight_000 * gelu_x_e
-        t12 = gp_weight_101 * gelu_x_e1
-        t13 = gp_weight_101 * gelu_x_e2
-        t14 = gp_weight_202 * gelu_x_e12
-        out_e = gelu_y_e * t11 + gelu_y_e1 * t12 + gelu_y_e2 * t13 - gelu_y_e12 * t14
+        out_e12 = gp_weight_022 * gelu_x_e * gelu_y_e12 + gp_weight_220 * gelu_x_e12 * gelu_y_e
+        out_e12 += gp_weight_121 * (gelu_x_e1 * gelu_y_e2 - gelu_x_e2 * gelu_y_e1)
+        t1 = gp_weight_011 * gelu_x_e
+        t2 = gp_weight_112 * gelu_y_e12
+        t3 = gp_weight_110 * gelu_y_e
+        t4 = gp_weight_211 * gelu_x_e12
+        out_e2 = gelu_y_e2 * t1 + gelu_x_e1 * t2 + gelu_x_e2 * t3 - gelu_y_e1 * t4
+        out_e1 = gelu_y_e1 * t1 + gelu_x_e1 * t3 + gelu_y_e2 * t4 - gelu_x_e2 * t2
+        out_e = gp_weight_000 * gelu_x_e * gelu_y_e
+        out_e += gp_weight_101 * (gelu_x_e1 * gelu_y_e1 + gelu_x_e2 * gelu_y_e2)
+        out_e += -gp_weight_202 * gelu_x_e12 * gelu_y_e12
 
         grad_inv_rms_2 = _sum(grad_inv_rms_2, grad_out_e12 * out_e12, mask, True)
         grad_inv_rms_1 = _sum(grad_inv_rms_1, grad_out_e2 * out_e2 + grad_out_e1 * out_e1, mask, True)
@@ -7180,89 +7086,9 @@ def _layer_with_normalize_backward_long_kernel(
     tl.store(frontier_row + B + r, frontier_1, mask=row_mask)
     tl.store(frontier_row + 2 * B + r, frontier_2, mask=row_mask)
 
-    for start in range(0, N, BLOCK):
-        n = _tile(start, ROWS, BLOCK)
-        at = r * N + n
-        mask = (n < N) & row_mask
-        x_e = tl.load(x_row + at, mask=mask, other=0.0).to(REAL)
-        x_e1 = tl.load(x_row + BN + at, mask=mask, other=0.0).to(REAL)
-        x_e2 = tl.load(x_row + 2 * BN + at, mask=mask, other=0.0).to(REAL)
-        x_e12 = tl.load(x_row + 3 * BN + at, mask=mask, other=0.0).to(REAL)
-        gp_weight_000, gp_weight_011 = _load2(gp_weight_ptr + n * 10, mask, REAL)
-        gp_weight_022, gp_weight_101 = _load2(gp_weight_ptr + n * 10 + 2, mask, REAL)
-        gp_weight_110, gp_weight_112 = _load2(gp_weight_ptr + n * 10 + 4, mask, REAL)
-        gp_weight_121, gp_weight_202 = _load2(gp_weight_ptr + n * 10 + 6, mask, REAL)
-        gp_weight_211, gp_weight_220 = _load2(gp_weight_ptr + n * 10 + 8, mask, REAL)
-        linear_bias_e = tl.load(linear_bias_ptr + n, mask=mask, other=0.0).to(REAL)
-        linear_bias_e1 = tl.load(linear_bias_ptr + N + n, mask=mask, other=0.0).to(REAL)
-        linear_bias_e2 = tl.load(linear_bias_ptr + 2 * N + n, mask=mask, other=0.0).to(REAL)
-        linear_bias_e12 = tl.load(linear_bias_ptr + 3 * N + n, mask=mask, other=0.0).to(REAL)
-        grad_out_e = tl.load(grad_out_row + at, mask=mask, other=0.0).to(REAL)
-        grad_out_e1 = tl.load(grad_out_row + BN + at, mask=mask, other=0.0).to(REAL)
-        grad_out_e2 = tl.load(grad_out_row + 2 * BN + at, mask=mask, other=0.0).to(REAL)
-        grad_out_e12 = tl.load(grad_out_row + 3 * BN + at, mask=mask, other=0.0).to(REAL)
-        saved_product_0 = tl.load(saved_product_row + at, mask=mask, other=0.0).to(REAL)
-        saved_product1_0 = tl.load(saved_product1_row + at, mask=mask, other=0.0).to(REAL)
-        saved_product1_1 = tl.load(saved_product1_row + BN + at, mask=mask, other=0.0).to(REAL)
-        saved_product2_0 = tl.load(saved_product2_row + at, mask=mask, other=0.0).to(REAL)
-
-        y_e = linear_bias_e + saved_product_0
-        t1 = 0.7071067811865476 * y_e
-        gate_y = 0.5 + 0.5 * tl.erf(t1)
-        gate_x = 0.5 + 0.5 * tl.erf(0.7071067811865476 * x_e)
-        gelu_x_e12 = x_e12 * gate_x
-        t5 = gp_weight_220 * gelu_x_e12
-        y_e12 = linear_bias_e12 + saved_product2_0
-        gelu_y_e12 = y_e12 * gate_y
-        gelu_x_e = x_e * gate_x
-        t2 = gp_weight_022 * gelu_x_e
-        y_e2 = linear_bias_e2 + saved_product1_1
-        gelu_y_e2 = gate_y * y_e2
-        gelu_x_e1 = x_e1 * gate_x
-        t3 = gp_weight_121 * gelu_x_e1
-        y_e1 = linear_bias_e1 + saved_product1_0
-        gelu_y_e1 = gate_y * y_e1
-        gelu_x_e2 = x_e2 * gate_x
-        t4 = gp_weight_121 * gelu_x_e2
-        gelu_y_e = y_e * gate_y
-        out_e12 = gelu_y_e12 * t2 + gelu_y_e2 * t3 + gelu_y_e * t5 - gelu_y_e1 * t4
-        grad_out_e12_2 = saved_inv_rms_2 * grad_out_e12 + 2.0 * frontier_0 * out_e12
-        t8 = gp_weight_110 * gelu_x_e2
-        t6 = gp_weight_011 * gelu_x_e
-        t7 = gp_weight_112 * gelu_y_e12
-        t9 = gp_weight_211 * gelu_x_e12
-        out_e2 = gelu_y_e2 * t6 + gelu_x_e1 * t7 + gelu_y_e * t8 - gelu_y_e1 * t9
-        grad_out_e2_2 = saved_inv_rms_1 * grad_out_e2 + 2.0 * frontier_1 * out_e2
-        t10 = gp_weight_110 * gelu_x_e1
-        out_e1 = gelu_y_e1 * t6 + gelu_y_e * t10 + gelu_y_e2 * t9 - gelu_x_e2 * t7
-        grad_out_e1_2 = saved_inv_rms_1 * grad_out_e1 + 2.0 * frontier_1 * out_e1
-        t11 = gp_weight_000 * gelu_x_e
-        t12 = gp_weight_101 * gelu_x_e1
-        t13 = gp_weight_101 * gelu_x_e2
-        t14 = gp_weight_202 * gelu_x_e12
-        out_e = gelu_y_e * t11 + gelu_y_e1 * t12 + gelu_y_e2 * t13 - gelu_y_e12 * t14
-        grad_out_e_2 = saved_inv_rms_0 * grad_out_e + 2.0 * frontier_2 * out_e
-        grad_gelu_y_e = t5 * grad_out_e12_2 + t8 * grad_out_e2_2 + t10 * grad_out_e1_2 + t11 * grad_out_e_2
-        grad_gelu_y_e12 = t2 * grad_out_e12_2
-        grad_gelu_y_e12 += gp_weight_112 * (gelu_x_e1 * grad_out_e2_2 - gelu_x_e2 * grad_out_e1_2)
-        grad_gelu_y_e12 += -t14 * grad_out_e_2
-        grad_gelu_y_e2 = t3 * grad_out_e12_2 + t6 * grad_out_e2_2 + t9 * grad_out_e1_2 + t13 * grad_out_e_2
-        grad_gelu_y_e1 = t6 * grad_out_e1_2 + t12 * grad_out_e_2 - t4 * grad_out_e12_2 - t9 * grad_out_e2_2
-        t15 = 0.5 * y_e12 * grad_gelu_y_e12 + 0.5 * y_e2 * grad_gelu_y_e2 + 0.5 * y_e1 * grad_gelu_y_e1
-        t15 += 0.5 * y_e * grad_gelu_y_e
-        grad_y_e = gate_y * grad_gelu_y_e + 0.7978845608028654 * tl.exp(-t1 * t1) * t15
-        grad_y_e1 = gate_y * grad_gelu_y_e1
-        grad_y_e2 = gate_y * grad_gelu_y_e2
-        grad_y_e12 = gate_y * grad_gelu_y_e12
-
-        tl.store(operand_row + at, grad_y_e, mask=mask)
-        tl.store(operand1_row + at, grad_y_e1, mask=mask)
-        tl.store(operand1_row + BN + at, grad_y_e2, mask=mask)
-        tl.store(operand2_row + at, grad_y_e12, mask=mask)
-
 
 @triton.jit(do_not_specialize=["B"])
-def _layer_with_normalize_backward_1_kernel(
+def _layer_with_normalize_backward_2_kernel(
     x_ptr,
     gp_weight_ptr,
     linear_bias_ptr,
@@ -7272,9 +7098,9 @@ def _layer_with_normalize_backward_1_kernel(
     saved_product1_ptr,
     saved_product2_ptr,
     frontier_ptr,
-    contracted_ptr,
-    contracted1_ptr,
-    contracted2_ptr,
+    operand_ptr,
+    operand1_ptr,
+    operand2_ptr,
     grad_x_ptr,
     grad_gp_weight_ptr,
     grad_linear_bias_ptr,
@@ -7287,6 +7113,8 @@ def _layer_with_normalize_backward_1_kernel(
     BLOCK: tl.constexpr,
     REAL: tl.constexpr,
 ):
+    # stores factors of matrix products, in the order in which these read them
+    # stores what products are added to
     # accumulates in registers over b; the partial results are added in a fixed order
     BN = tl.cast(B, tl.int64) * N
 
@@ -7330,9 +7158,9 @@ def _layer_with_normalize_backward_1_kernel(
         saved_product1_row = saved_product1_ptr + b * N
         saved_product2_row = saved_product2_ptr + b * N
         frontier_row = frontier_ptr + b
-        contracted_row = contracted_ptr + b * N
-        contracted1_row = contracted1_ptr + b * N
-        contracted2_row = contracted2_ptr + b * N
+        operand_row = operand_ptr + b * N
+        operand1_row = operand1_ptr + b * N
+        operand2_row = operand2_ptr + b * N
         grad_x_row = grad_x_ptr + b * N
 
         x_e = tl.load(x_row + at, mask=mask, other=0.0).to(REAL)
@@ -7353,76 +7181,76 @@ def _layer_with_normalize_backward_1_kernel(
         frontier_0 = tl.load(frontier_row + r, mask=row_mask, other=0.0).to(REAL)
         frontier_1 = tl.load(frontier_row + B + r, mask=row_mask, other=0.0).to(REAL)
         frontier_2 = tl.load(frontier_row + 2 * B + r, mask=row_mask, other=0.0).to(REAL)
-        contracted_0 = tl.load(contracted_row + at, mask=mask, other=0.0).to(REAL)
-        contracted1_0 = tl.load(contracted1_row + at, mask=mask, other=0.0).to(REAL)
-        contracted1_1 = tl.load(contracted1_row + BN + at, mask=mask, other=0.0).to(REAL)
-        contracted2_0 = tl.load(contracted2_row + at, mask=mask, other=0.0).to(REAL)
 
-        t0 = 0.7071067811865476 * x_e
-        gate_x = 0.5 + 0.5 * tl.erf(t0)
-        y_e12 = linear_bias_e12 + saved_product2_0
         y_e = linear_bias_e + saved_product_0
-        t1 = 0.7071067811865476 * y_e
-        gate_y = 0.5 + 0.5 * tl.erf(t1)
-        gelu_y_e12 = y_e12 * gate_y
-        gelu_x_e = x_e * gate_x
-        t2 = gp_weight_022 * gelu_x_e
-        gelu_y_e = y_e * gate_y
+        t0 = 0.7071067811865476 * y_e
+        gate_y = 0.5 + 0.5 * tl.erf(t0)
+        t1 = 0.7071067811865476 * x_e
+        gate_x = 0.5 + 0.5 * tl.erf(t1)
         gelu_x_e12 = x_e12 * gate_x
-        t3 = gp_weight_220 * gelu_x_e12
+        t2 = gp_weight_220 * gelu_x_e12
         gelu_x_e1 = x_e1 * gate_x
         y_e2 = linear_bias_e2 + saved_product1_1
         gelu_y_e2 = gate_y * y_e2
         gelu_x_e2 = x_e2 * gate_x
         y_e1 = linear_bias_e1 + saved_product1_0
         gelu_y_e1 = gate_y * y_e1
-        t4 = gelu_x_e1 * gelu_y_e2 - gelu_x_e2 * gelu_y_e1
-        out_e12 = gelu_y_e12 * t2 + gelu_y_e * t3 + gp_weight_121 * t4
+        t3 = gelu_x_e1 * gelu_y_e2 - gelu_x_e2 * gelu_y_e1
+        y_e12 = linear_bias_e12 + saved_product2_0
+        gelu_y_e12 = y_e12 * gate_y
+        gelu_x_e = x_e * gate_x
+        t4 = gp_weight_022 * gelu_x_e
+        gelu_y_e = y_e * gate_y
+        out_e12 = gp_weight_121 * t3 + gelu_y_e12 * t4 + gelu_y_e * t2
         grad_out_e12_2 = saved_inv_rms_2 * grad_out_e12 + 2.0 * frontier_0 * out_e12
-        t5 = gelu_y_e12 * grad_out_e12_2
+        t5 = gelu_x_e1 * gelu_y_e1 + gelu_x_e2 * gelu_y_e2
         t6 = gelu_x_e * gelu_y_e
         t7 = gelu_x_e12 * gelu_y_e12
-        t8 = gelu_x_e1 * gelu_y_e1 + gelu_x_e2 * gelu_y_e2
-        out_e = gp_weight_000 * t6 + gp_weight_101 * t8 - gp_weight_202 * t7
+        out_e = gp_weight_101 * t5 + gp_weight_000 * t6 - gp_weight_202 * t7
         grad_out_e_2 = saved_inv_rms_0 * grad_out_e + 2.0 * frontier_2 * out_e
-        t9 = gp_weight_000 * grad_out_e_2
-        t10 = gp_weight_011 * gelu_x_e
+        t8 = gp_weight_000 * grad_out_e_2
+        t9 = gp_weight_011 * gelu_x_e
+        t10 = gp_weight_110 * gelu_y_e
         t11 = gp_weight_112 * gelu_y_e12
         t12 = gp_weight_211 * gelu_x_e12
-        t13 = gp_weight_110 * gelu_y_e
-        out_e2 = gelu_y_e2 * t10 + gelu_x_e1 * t11 + gelu_x_e2 * t13 - gelu_y_e1 * t12
-        grad_out_e2_2 = saved_inv_rms_1 * grad_out_e2 + 2.0 * frontier_1 * out_e2
-        out_e1 = gelu_y_e1 * t10 + gelu_y_e2 * t12 + gelu_x_e1 * t13 - gelu_x_e2 * t11
+        out_e1 = gelu_y_e1 * t9 + gelu_x_e1 * t10 + gelu_y_e2 * t12 - gelu_x_e2 * t11
         grad_out_e1_2 = saved_inv_rms_1 * grad_out_e1 + 2.0 * frontier_1 * out_e1
-        t14 = gelu_y_e2 * grad_out_e2_2 + gelu_y_e1 * grad_out_e1_2
-        grad_gelu_x_e = gp_weight_022 * t5 + gelu_y_e * t9 + gp_weight_011 * t14
-        t15 = gelu_y_e * grad_out_e12_2
-        t16 = gp_weight_202 * grad_out_e_2
-        t17 = gelu_y_e2 * grad_out_e1_2 - gelu_y_e1 * grad_out_e2_2
-        grad_gelu_x_e12 = gp_weight_220 * t15 + gp_weight_211 * t17 - gelu_y_e12 * t16
-        t18 = gp_weight_121 * grad_out_e12_2
-        t19 = gp_weight_101 * grad_out_e_2
-        grad_gelu_x_e2 = t13 * grad_out_e2_2 + gelu_y_e2 * t19 - gelu_y_e1 * t18 - t11 * grad_out_e1_2
-        grad_gelu_x_e1 = gelu_y_e2 * t18 + t11 * grad_out_e2_2 + t13 * grad_out_e1_2 + gelu_y_e1 * t19
-        t20 = 0.5 * x_e12 * grad_gelu_x_e12 + 0.5 * x_e2 * grad_gelu_x_e2 + 0.5 * x_e1 * grad_gelu_x_e1
-        t20 += 0.5 * x_e * grad_gelu_x_e
-        grad_x_e = contracted_0 + gate_x * grad_gelu_x_e + 0.7978845608028654 * tl.exp(-t0 * t0) * t20
-        grad_x_e1 = contracted1_0 + gate_x * grad_gelu_x_e1
-        grad_x_e2 = contracted1_1 + gate_x * grad_gelu_x_e2
-        grad_x_e12 = contracted2_0 + gate_x * grad_gelu_x_e12
-        t21 = gelu_x_e1 * grad_out_e1_2 + gelu_x_e2 * grad_out_e2_2
-        t22 = gelu_x_e1 * grad_out_e2_2 - gelu_x_e2 * grad_out_e1_2
-        grad_gelu_y_e = t3 * grad_out_e12_2 + gelu_x_e * t9 + gp_weight_110 * t21
-        grad_gelu_y_e12 = t2 * grad_out_e12_2 + gp_weight_112 * t22 - gelu_x_e12 * t16
-        grad_gelu_y_e2 = gelu_x_e1 * t18 + t10 * grad_out_e2_2 + t12 * grad_out_e1_2 + gelu_x_e2 * t19
-        grad_gelu_y_e1 = t10 * grad_out_e1_2 + gelu_x_e1 * t19 - gelu_x_e2 * t18 - t12 * grad_out_e2_2
-        t23 = 0.5 * y_e12 * grad_gelu_y_e12 + 0.5 * y_e2 * grad_gelu_y_e2 + 0.5 * y_e1 * grad_gelu_y_e1
-        t23 += 0.5 * y_e * grad_gelu_y_e
-        grad_y_e = gate_y * grad_gelu_y_e + 0.7978845608028654 * tl.exp(-t1 * t1) * t23
+        out_e2 = gelu_y_e2 * t9 + gelu_x_e1 * t11 + gelu_x_e2 * t10 - gelu_y_e1 * t12
+        grad_out_e2_2 = saved_inv_rms_1 * grad_out_e2 + 2.0 * frontier_1 * out_e2
+        t13 = gelu_x_e1 * grad_out_e1_2 + gelu_x_e2 * grad_out_e2_2
+        grad_gelu_y_e = t2 * grad_out_e12_2 + gelu_x_e * t8 + gp_weight_110 * t13
+        t14 = gp_weight_202 * grad_out_e_2
+        t15 = gelu_x_e1 * grad_out_e2_2 - gelu_x_e2 * grad_out_e1_2
+        grad_gelu_y_e12 = t4 * grad_out_e12_2 + gp_weight_112 * t15 - gelu_x_e12 * t14
+        t16 = gp_weight_121 * grad_out_e12_2
+        t17 = gp_weight_101 * grad_out_e_2
+        grad_gelu_y_e2 = gelu_x_e1 * t16 + t9 * grad_out_e2_2 + t12 * grad_out_e1_2 + gelu_x_e2 * t17
+        grad_gelu_y_e1 = t9 * grad_out_e1_2 + gelu_x_e1 * t17 - gelu_x_e2 * t16 - t12 * grad_out_e2_2
+        t18 = 0.5 * y_e12 * grad_gelu_y_e12 + 0.5 * y_e2 * grad_gelu_y_e2 + 0.5 * y_e1 * grad_gelu_y_e1
+        t18 += 0.5 * y_e * grad_gelu_y_e
+        grad_y_e = gate_y * grad_gelu_y_e + 0.7978845608028654 * tl.exp(-t0 * t0) * t18
         grad_y_e1 = gate_y * grad_gelu_y_e1
         grad_y_e2 = gate_y * grad_gelu_y_e2
         grad_y_e12 = gate_y * grad_gelu_y_e12
+        t19 = gelu_y_e12 * grad_out_e12_2
+        t20 = gelu_y_e2 * grad_out_e2_2 + gelu_y_e1 * grad_out_e1_2
+        grad_gelu_x_e = gp_weight_022 * t19 + gelu_y_e * t8 + gp_weight_011 * t20
+        t21 = gelu_y_e * grad_out_e12_2
+        t22 = gelu_y_e2 * grad_out_e1_2 - gelu_y_e1 * grad_out_e2_2
+        grad_gelu_x_e12 = gp_weight_220 * t21 + gp_weight_211 * t22 - gelu_y_e12 * t14
+        grad_gelu_x_e2 = t10 * grad_out_e2_2 + gelu_y_e2 * t17 - gelu_y_e1 * t16 - t11 * grad_out_e1_2
+        grad_gelu_x_e1 = gelu_y_e2 * t16 + t11 * grad_out_e2_2 + t10 * grad_out_e1_2 + gelu_y_e1 * t17
+        t23 = 0.5 * x_e12 * grad_gelu_x_e12 + 0.5 * x_e2 * grad_gelu_x_e2 + 0.5 * x_e1 * grad_gelu_x_e1
+        t23 += 0.5 * x_e * grad_gelu_x_e
+        grad_x_e = gate_x * grad_gelu_x_e + 0.7978845608028654 * tl.exp(-t1 * t1) * t23
+        grad_x_e1 = gate_x * grad_gelu_x_e1
+        grad_x_e2 = gate_x * grad_gelu_x_e2
+        grad_x_e12 = gate_x * grad_gelu_x_e12
 
+        tl.store(operand_row + at, grad_y_e, mask=mask)
+        tl.store(operand1_row + at, grad_y_e1, mask=mask)
+        tl.store(operand1_row + BN + at, grad_y_e2, mask=mask)
+        tl.store(operand2_row + at, grad_y_e12, mask=mask)
         if GRAD_X:
             tl.store(grad_x_row + at, grad_x_e, mask=mask)
             tl.store(grad_x_row + BN + at, grad_x_e1, mask=mask)
@@ -7431,15 +7259,15 @@ def _layer_with_normalize_backward_1_kernel(
 
         if GRAD_GP_WEIGHT:
             grad_gp_weight_000 = _sum(grad_gp_weight_000, t6 * grad_out_e_2, mask, ROWS > 1)
-            grad_gp_weight_011 = _sum(grad_gp_weight_011, gelu_x_e * t14, mask, ROWS > 1)
-            grad_gp_weight_022 = _sum(grad_gp_weight_022, gelu_x_e * t5, mask, ROWS > 1)
-            grad_gp_weight_101 = _sum(grad_gp_weight_101, t8 * grad_out_e_2, mask, ROWS > 1)
-            grad_gp_weight_110 = _sum(grad_gp_weight_110, gelu_y_e * t21, mask, ROWS > 1)
-            grad_gp_weight_112 = _sum(grad_gp_weight_112, gelu_y_e12 * t22, mask, ROWS > 1)
-            grad_gp_weight_121 = _sum(grad_gp_weight_121, t4 * grad_out_e12_2, mask, ROWS > 1)
+            grad_gp_weight_011 = _sum(grad_gp_weight_011, gelu_x_e * t20, mask, ROWS > 1)
+            grad_gp_weight_022 = _sum(grad_gp_weight_022, gelu_x_e * t19, mask, ROWS > 1)
+            grad_gp_weight_101 = _sum(grad_gp_weight_101, t5 * grad_out_e_2, mask, ROWS > 1)
+            grad_gp_weight_110 = _sum(grad_gp_weight_110, gelu_y_e * t13, mask, ROWS > 1)
+            grad_gp_weight_112 = _sum(grad_gp_weight_112, gelu_y_e12 * t15, mask, ROWS > 1)
+            grad_gp_weight_121 = _sum(grad_gp_weight_121, t3 * grad_out_e12_2, mask, ROWS > 1)
             grad_gp_weight_202 = _sum(grad_gp_weight_202, -t7 * grad_out_e_2, mask, ROWS > 1)
-            grad_gp_weight_211 = _sum(grad_gp_weight_211, gelu_x_e12 * t17, mask, ROWS > 1)
-            grad_gp_weight_220 = _sum(grad_gp_weight_220, gelu_x_e12 * t15, mask, ROWS > 1)
+            grad_gp_weight_211 = _sum(grad_gp_weight_211, gelu_x_e12 * t22, mask, ROWS > 1)
+            grad_gp_weight_220 = _sum(grad_gp_weight_220, gelu_x_e12 * t21, mask, ROWS > 1)
         if GRAD_LINEAR_BIAS:
             grad_linear_bias_e = _sum(grad_linear_bias_e, grad_y_e, mask, ROWS > 1)
             grad_linear_bias_e1 = _sum(grad_linear_bias_e1, grad_y_e1, mask, ROWS > 1)
@@ -7566,102 +7394,6 @@ def _layer_without_normalize_backward_kernel(
     operand_ptr,
     operand1_ptr,
     operand2_ptr,
-    B,
-    N,
-    ROWS: tl.constexpr,
-    BLOCK: tl.constexpr,
-    REAL: tl.constexpr,
-):
-    # stores factors of matrix products, in the order in which these read them
-    BN = tl.cast(B, tl.int64) * N
-
-    n = _tile(tl.program_id(1) * BLOCK, ROWS, BLOCK)
-    r = _down(ROWS)
-    at = r * N + n
-    tile_mask = n < N
-    gp_weight_000, gp_weight_011 = _load2(gp_weight_ptr + n * 10, tile_mask, REAL)
-    gp_weight_022, gp_weight_101 = _load2(gp_weight_ptr + n * 10 + 2, tile_mask, REAL)
-    gp_weight_110, gp_weight_112 = _load2(gp_weight_ptr + n * 10 + 4, tile_mask, REAL)
-    gp_weight_121, gp_weight_202 = _load2(gp_weight_ptr + n * 10 + 6, tile_mask, REAL)
-    gp_weight_211, gp_weight_220 = _load2(gp_weight_ptr + n * 10 + 8, tile_mask, REAL)
-    linear_bias_e = tl.load(linear_bias_ptr + n, mask=tile_mask, other=0.0).to(REAL)
-    linear_bias_e1 = tl.load(linear_bias_ptr + N + n, mask=tile_mask, other=0.0).to(REAL)
-    linear_bias_e2 = tl.load(linear_bias_ptr + 2 * N + n, mask=tile_mask, other=0.0).to(REAL)
-    linear_bias_e12 = tl.load(linear_bias_ptr + 3 * N + n, mask=tile_mask, other=0.0).to(REAL)
-
-    b = tl.program_id(0).to(tl.int64) * ROWS
-    row_mask = b + r < B
-    mask = tile_mask if ROWS == 1 else tile_mask & row_mask
-    x_row = x_ptr + b * N
-    grad_out_row = grad_out_ptr + b * N
-    saved_product_row = saved_product_ptr + b * N
-    saved_product1_row = saved_product1_ptr + b * N
-    saved_product2_row = saved_product2_ptr + b * N
-    operand_row = operand_ptr + b * N
-    operand1_row = operand1_ptr + b * N
-    operand2_row = operand2_ptr + b * N
-
-    x_e = tl.load(x_row + at, mask=mask, other=0.0).to(REAL)
-    x_e1 = tl.load(x_row + BN + at, mask=mask, other=0.0).to(REAL)
-    x_e2 = tl.load(x_row + 2 * BN + at, mask=mask, other=0.0).to(REAL)
-    x_e12 = tl.load(x_row + 3 * BN + at, mask=mask, other=0.0).to(REAL)
-    grad_out_e = tl.load(grad_out_row + at, mask=mask, other=0.0).to(REAL)
-    grad_out_e1 = tl.load(grad_out_row + BN + at, mask=mask, other=0.0).to(REAL)
-    grad_out_e2 = tl.load(grad_out_row + 2 * BN + at, mask=mask, other=0.0).to(REAL)
-    grad_out_e12 = tl.load(grad_out_row + 3 * BN + at, mask=mask, other=0.0).to(REAL)
-    saved_product_0 = tl.load(saved_product_row + at, mask=mask, other=0.0).to(REAL)
-    saved_product1_0 = tl.load(saved_product1_row + at, mask=mask, other=0.0).to(REAL)
-    saved_product1_1 = tl.load(saved_product1_row + BN + at, mask=mask, other=0.0).to(REAL)
-    saved_product2_0 = tl.load(saved_product2_row + at, mask=mask, other=0.0).to(REAL)
-
-    y_e = linear_bias_e + saved_product_0
-    t0 = 0.7071067811865476 * y_e
-    gate_y = 0.5 + 0.5 * tl.erf(t0)
-    gate_x = 0.5 + 0.5 * tl.erf(0.7071067811865476 * x_e)
-    gelu_x_e12 = x_e12 * gate_x
-    gelu_x_e = x_e * gate_x
-    gelu_x_e2 = x_e2 * gate_x
-    gelu_x_e1 = x_e1 * gate_x
-    grad_gelu_y_e = gp_weight_220 * gelu_x_e12 * grad_out_e12 + gp_weight_000 * gelu_x_e * grad_out_e
-    grad_gelu_y_e += gp_weight_110 * (gelu_x_e2 * grad_out_e2 + gelu_x_e1 * grad_out_e1)
-    y_e12 = linear_bias_e12 + saved_product2_0
-    grad_gelu_y_e12 = gp_weight_022 * gelu_x_e * grad_out_e12
-    grad_gelu_y_e12 += gp_weight_112 * (gelu_x_e1 * grad_out_e2 - gelu_x_e2 * grad_out_e1)
-    grad_gelu_y_e12 += -gp_weight_202 * gelu_x_e12 * grad_out_e
-    y_e2 = linear_bias_e2 + saved_product1_1
-    t1 = gp_weight_121 * grad_out_e12
-    t2 = gp_weight_011 * gelu_x_e
-    t3 = gp_weight_211 * gelu_x_e12
-    t4 = gp_weight_101 * grad_out_e
-    grad_gelu_y_e2 = gelu_x_e1 * t1 + grad_out_e2 * t2 + grad_out_e1 * t3 + gelu_x_e2 * t4
-    y_e1 = linear_bias_e1 + saved_product1_0
-    grad_gelu_y_e1 = grad_out_e1 * t2 + gelu_x_e1 * t4 - gelu_x_e2 * t1 - grad_out_e2 * t3
-    grad_gate_y = y_e12 * grad_gelu_y_e12 + y_e2 * grad_gelu_y_e2 + y_e1 * grad_gelu_y_e1
-    grad_gate_y += y_e * grad_gelu_y_e
-    t5 = 0.7071067811865476 * (1.1283791670955126 * tl.exp(-t0 * t0) * (0.5 * grad_gate_y))
-    grad_y_e = gate_y * grad_gelu_y_e + t5
-    grad_y_e1 = gate_y * grad_gelu_y_e1
-    grad_y_e2 = gate_y * grad_gelu_y_e2
-    grad_y_e12 = gate_y * grad_gelu_y_e12
-
-    tl.store(operand_row + at, grad_y_e, mask=mask)
-    tl.store(operand1_row + at, grad_y_e1, mask=mask)
-    tl.store(operand1_row + BN + at, grad_y_e2, mask=mask)
-    tl.store(operand2_row + at, grad_y_e12, mask=mask)
-
-
-@triton.jit(do_not_specialize=["B"])
-def _layer_without_normalize_backward_1_kernel(
-    x_ptr,
-    gp_weight_ptr,
-    linear_bias_ptr,
-    grad_out_ptr,
-    saved_product_ptr,
-    saved_product1_ptr,
-    saved_product2_ptr,
-    contracted_ptr,
-    contracted1_ptr,
-    contracted2_ptr,
     grad_x_ptr,
     grad_gp_weight_ptr,
     grad_linear_bias_ptr,
@@ -7674,6 +7406,8 @@ def _layer_without_normalize_backward_1_kernel(
     BLOCK: tl.constexpr,
     REAL: tl.constexpr,
 ):
+    # stores factors of matrix products, in the order in which these read them
+    # stores what products are added to
     # accumulates in registers over b; the partial results are added in a fixed order
     BN = tl.cast(B, tl.int64) * N
 
@@ -7715,9 +7449,9 @@ def _layer_without_normalize_backward_1_kernel(
         saved_product_row = saved_product_ptr + b * N
         saved_product1_row = saved_product1_ptr + b * N
         saved_product2_row = saved_product2_ptr + b * N
-        contracted_row = contracted_ptr + b * N
-        contracted1_row = contracted1_ptr + b * N
-        contracted2_row = contracted2_ptr + b * N
+        operand_row = operand_ptr + b * N
+        operand1_row = operand1_ptr + b * N
+        operand2_row = operand2_ptr + b * N
         grad_x_row = grad_x_ptr + b * N
 
         x_e = tl.load(x_row + at, mask=mask, other=0.0).to(REAL)
@@ -7732,64 +7466,64 @@ def _layer_without_normalize_backward_1_kernel(
         saved_product1_0 = tl.load(saved_product1_row + at, mask=mask, other=0.0).to(REAL)
         saved_product1_1 = tl.load(saved_product1_row + BN + at, mask=mask, other=0.0).to(REAL)
         saved_product2_0 = tl.load(saved_product2_row + at, mask=mask, other=0.0).to(REAL)
-        contracted_0 = tl.load(contracted_row + at, mask=mask, other=0.0).to(REAL)
-        contracted1_0 = tl.load(contracted1_row + at, mask=mask, other=0.0).to(REAL)
-        contracted1_1 = tl.load(contracted1_row + BN + at, mask=mask, other=0.0).to(REAL)
-        contracted2_0 = tl.load(contracted2_row + at, mask=mask, other=0.0).to(REAL)
 
-        t0 = 0.7071067811865476 * x_e
-        gate_x = 0.5 + 0.5 * tl.erf(t0)
-        y_e12 = linear_bias_e12 + saved_product2_0
         y_e = linear_bias_e + saved_product_0
-        t1 = 0.7071067811865476 * y_e
-        gate_y = 0.5 + 0.5 * tl.erf(t1)
-        gelu_y_e12 = y_e12 * gate_y
-        gelu_y_e = y_e * gate_y
-        y_e2 = linear_bias_e2 + saved_product1_1
-        gelu_y_e2 = gate_y * y_e2
-        y_e1 = linear_bias_e1 + saved_product1_0
-        gelu_y_e1 = gate_y * y_e1
-        t2 = grad_out_e2 * gelu_y_e2 + grad_out_e1 * gelu_y_e1
-        grad_gelu_x_e = gp_weight_022 * grad_out_e12 * gelu_y_e12 + gp_weight_000 * grad_out_e * gelu_y_e
-        grad_gelu_x_e += gp_weight_011 * t2
-        t3 = gp_weight_121 * grad_out_e12
-        t4 = gp_weight_101 * grad_out_e
-        t5 = gp_weight_110 * gelu_y_e
-        t6 = gp_weight_112 * gelu_y_e12
-        grad_gelu_x_e2 = gelu_y_e2 * t4 + grad_out_e2 * t5 - gelu_y_e1 * t3 - grad_out_e1 * t6
-        grad_gelu_x_e1 = gelu_y_e2 * t3 + gelu_y_e1 * t4 + grad_out_e2 * t6 + grad_out_e1 * t5
-        t7 = grad_out_e1 * gelu_y_e2 - grad_out_e2 * gelu_y_e1
-        grad_gelu_x_e12 = gp_weight_220 * grad_out_e12 * gelu_y_e + gp_weight_211 * t7
-        grad_gelu_x_e12 += -gp_weight_202 * grad_out_e * gelu_y_e12
-        grad_gate_x = x_e2 * grad_gelu_x_e2 + x_e1 * grad_gelu_x_e1 + x_e12 * grad_gelu_x_e12
-        grad_gate_x += x_e * grad_gelu_x_e
-        t8 = 0.7071067811865476 * (1.1283791670955126 * tl.exp(-t0 * t0) * (0.5 * grad_gate_x))
-        grad_x_e = contracted_0 + (gate_x * grad_gelu_x_e + t8)
-        grad_x_e1 = contracted1_0 + gate_x * grad_gelu_x_e1
-        grad_x_e2 = contracted1_1 + gate_x * grad_gelu_x_e2
-        grad_x_e12 = contracted2_0 + gate_x * grad_gelu_x_e12
+        t0 = 0.7071067811865476 * y_e
+        gate_y = 0.5 + 0.5 * tl.erf(t0)
+        t1 = 0.7071067811865476 * x_e
+        gate_x = 0.5 + 0.5 * tl.erf(t1)
+        gelu_x_e12 = x_e12 * gate_x
         gelu_x_e = x_e * gate_x
         gelu_x_e2 = x_e2 * gate_x
         gelu_x_e1 = x_e1 * gate_x
-        t9 = gelu_x_e2 * grad_out_e2 + gelu_x_e1 * grad_out_e1
-        t10 = gelu_x_e1 * grad_out_e2 - gelu_x_e2 * grad_out_e1
-        gelu_x_e12 = x_e12 * gate_x
+        t2 = gelu_x_e2 * grad_out_e2 + gelu_x_e1 * grad_out_e1
         grad_gelu_y_e = gp_weight_220 * gelu_x_e12 * grad_out_e12 + gp_weight_000 * gelu_x_e * grad_out_e
-        grad_gelu_y_e += gp_weight_110 * t9
-        grad_gelu_y_e12 = gp_weight_022 * gelu_x_e * grad_out_e12 + gp_weight_112 * t10
+        grad_gelu_y_e += gp_weight_110 * t2
+        y_e2 = linear_bias_e2 + saved_product1_1
+        t3 = gp_weight_121 * grad_out_e12
+        t4 = gp_weight_101 * grad_out_e
+        t5 = gp_weight_011 * gelu_x_e
+        t6 = gp_weight_211 * gelu_x_e12
+        grad_gelu_y_e2 = gelu_x_e1 * t3 + gelu_x_e2 * t4 + grad_out_e2 * t5 + grad_out_e1 * t6
+        y_e1 = linear_bias_e1 + saved_product1_0
+        grad_gelu_y_e1 = gelu_x_e1 * t4 + grad_out_e1 * t5 - gelu_x_e2 * t3 - grad_out_e2 * t6
+        y_e12 = linear_bias_e12 + saved_product2_0
+        t7 = gelu_x_e1 * grad_out_e2 - gelu_x_e2 * grad_out_e1
+        grad_gelu_y_e12 = gp_weight_022 * gelu_x_e * grad_out_e12 + gp_weight_112 * t7
         grad_gelu_y_e12 += -gp_weight_202 * gelu_x_e12 * grad_out_e
-        t11 = gp_weight_011 * gelu_x_e
-        t12 = gp_weight_211 * gelu_x_e12
-        grad_gelu_y_e2 = gelu_x_e1 * t3 + grad_out_e2 * t11 + grad_out_e1 * t12 + gelu_x_e2 * t4
-        grad_gelu_y_e1 = grad_out_e1 * t11 + gelu_x_e1 * t4 - gelu_x_e2 * t3 - grad_out_e2 * t12
-        grad_gate_y = y_e12 * grad_gelu_y_e12 + y_e2 * grad_gelu_y_e2 + y_e1 * grad_gelu_y_e1
+        grad_gate_y = y_e2 * grad_gelu_y_e2 + y_e1 * grad_gelu_y_e1 + y_e12 * grad_gelu_y_e12
         grad_gate_y += y_e * grad_gelu_y_e
-        t13 = 0.7071067811865476 * (1.1283791670955126 * tl.exp(-t1 * t1) * (0.5 * grad_gate_y))
-        grad_y_e = gate_y * grad_gelu_y_e + t13
+        t8 = 0.7071067811865476 * (1.1283791670955126 * tl.exp(-t0 * t0) * (0.5 * grad_gate_y))
+        grad_y_e = gate_y * grad_gelu_y_e + t8
         grad_y_e1 = gate_y * grad_gelu_y_e1
         grad_y_e2 = gate_y * grad_gelu_y_e2
         grad_y_e12 = gate_y * grad_gelu_y_e12
+        gelu_y_e12 = y_e12 * gate_y
+        gelu_y_e = y_e * gate_y
+        gelu_y_e2 = gate_y * y_e2
+        gelu_y_e1 = gate_y * y_e1
+        t9 = grad_out_e2 * gelu_y_e2 + grad_out_e1 * gelu_y_e1
+        grad_gelu_x_e = gp_weight_022 * grad_out_e12 * gelu_y_e12 + gp_weight_000 * grad_out_e * gelu_y_e
+        grad_gelu_x_e += gp_weight_011 * t9
+        t10 = gp_weight_112 * gelu_y_e12
+        t11 = gp_weight_110 * gelu_y_e
+        grad_gelu_x_e2 = gelu_y_e2 * t4 + grad_out_e2 * t11 - gelu_y_e1 * t3 - grad_out_e1 * t10
+        grad_gelu_x_e1 = gelu_y_e2 * t3 + grad_out_e2 * t10 + gelu_y_e1 * t4 + grad_out_e1 * t11
+        t12 = grad_out_e1 * gelu_y_e2 - grad_out_e2 * gelu_y_e1
+        grad_gelu_x_e12 = gp_weight_220 * grad_out_e12 * gelu_y_e + gp_weight_211 * t12
+        grad_gelu_x_e12 += -gp_weight_202 * grad_out_e * gelu_y_e12
+        grad_gate_x = x_e2 * grad_gelu_x_e2 + x_e1 * grad_gelu_x_e1 + x_e12 * grad_gelu_x_e12
+        grad_gate_x += x_e * grad_gelu_x_e
+        t13 = 0.7071067811865476 * (1.1283791670955126 * tl.exp(-t1 * t1) * (0.5 * grad_gate_x))
+        grad_x_e = gate_x * grad_gelu_x_e + t13
+        grad_x_e1 = gate_x * grad_gelu_x_e1
+        grad_x_e2 = gate_x * grad_gelu_x_e2
+        grad_x_e12 = gate_x * grad_gelu_x_e12
 
+        tl.store(operand_row + at, grad_y_e, mask=mask)
+        tl.store(operand1_row + at, grad_y_e1, mask=mask)
+        tl.store(operand1_row + BN + at, grad_y_e2, mask=mask)
+        tl.store(operand2_row + at, grad_y_e12, mask=mask)
         if GRAD_X:
             tl.store(grad_x_row + at, grad_x_e, mask=mask)
             tl.store(grad_x_row + BN + at, grad_x_e1, mask=mask)
@@ -7798,18 +7532,18 @@ def _layer_without_normalize_backward_1_kernel(
 
         if GRAD_GP_WEIGHT:
             grad_gp_weight_000 = _sum(grad_gp_weight_000, gelu_x_e * grad_out_e * gelu_y_e, mask, ROWS > 1)
-            grad_gp_weight_011 = _sum(grad_gp_weight_011, gelu_x_e * t2, mask, ROWS > 1)
+            grad_gp_weight_011 = _sum(grad_gp_weight_011, gelu_x_e * t9, mask, ROWS > 1)
             grad_gp_weight_022 = _sum(grad_gp_weight_022, gelu_x_e * grad_out_e12 * gelu_y_e12, mask, ROWS > 1)
             grad_gp_weight_101 = _sum(
                 grad_gp_weight_101, grad_out_e * (gelu_x_e2 * gelu_y_e2 + gelu_x_e1 * gelu_y_e1), mask, ROWS > 1
             )
-            grad_gp_weight_110 = _sum(grad_gp_weight_110, gelu_y_e * t9, mask, ROWS > 1)
-            grad_gp_weight_112 = _sum(grad_gp_weight_112, gelu_y_e12 * t10, mask, ROWS > 1)
+            grad_gp_weight_110 = _sum(grad_gp_weight_110, gelu_y_e * t2, mask, ROWS > 1)
+            grad_gp_weight_112 = _sum(grad_gp_weight_112, gelu_y_e12 * t7, mask, ROWS > 1)
             grad_gp_weight_121 = _sum(
                 grad_gp_weight_121, grad_out_e12 * (gelu_x_e1 * gelu_y_e2 - gelu_x_e2 * gelu_y_e1), mask, ROWS > 1
             )
             grad_gp_weight_202 = _sum(grad_gp_weight_202, -gelu_x_e12 * grad_out_e * gelu_y_e12, mask, ROWS > 1)
-            grad_gp_weight_211 = _sum(grad_gp_weight_211, gelu_x_e12 * t7, mask, ROWS > 1)
+            grad_gp_weight_211 = _sum(grad_gp_weight_211, gelu_x_e12 * t12, mask, ROWS > 1)
             grad_gp_weight_220 = _sum(grad_gp_weight_220, gelu_x_e12 * grad_out_e12 * gelu_y_e, mask, ROWS > 1)
         if GRAD_LINEAR_BIAS:
             grad_linear_bias_e = _sum(grad_linear_bias_e, grad_y_e, mask, ROWS > 1)
@@ -8517,111 +8251,6 @@ def _fc_layer_with_normalize_backward_4_kernel(
     operand9_ptr,
     operand10_ptr,
     operand11_ptr,
-    B,
-    N,
-    ROWS: tl.constexpr,
-    BLOCK: tl.constexpr,
-    REAL: tl.constexpr,
-):
-    # stores factors of matrix products, in the order in which these read them
-    BN = tl.cast(B, tl.int64) * N
-
-    n = _tile(tl.program_id(1) * BLOCK, ROWS, BLOCK)
-    r = _down(ROWS)
-    at = r * N + n
-    tile_mask = n < N
-    linear_bias_e = tl.load(linear_bias_ptr + n, mask=tile_mask, other=0.0).to(REAL)
-    linear_bias_e1 = tl.load(linear_bias_ptr + N + n, mask=tile_mask, other=0.0).to(REAL)
-    linear_bias_e2 = tl.load(linear_bias_ptr + 2 * N + n, mask=tile_mask, other=0.0).to(REAL)
-    linear_bias_e12 = tl.load(linear_bias_ptr + 3 * N + n, mask=tile_mask, other=0.0).to(REAL)
-
-    b = tl.program_id(0).to(tl.int64) * ROWS
-    row_mask = b + r < B
-    mask = tile_mask if ROWS == 1 else tile_mask & row_mask
-    x_row = x_ptr + b * N
-    saved_product_row = saved_product_ptr + b * N
-    saved_product1_row = saved_product1_ptr + b * N
-    saved_product2_row = saved_product2_ptr + b * N
-    contracted3_row = contracted3_ptr + b * 3 * N
-    contracted4_row = contracted4_ptr + b * 4 * N
-    contracted5_row = contracted5_ptr + b * 3 * N
-    operand9_row = operand9_ptr + b * N
-    operand10_row = operand10_ptr + b * N
-    operand11_row = operand11_ptr + b * N
-
-    x_e = tl.load(x_row + at, mask=mask, other=0.0).to(REAL)
-    x_e1 = tl.load(x_row + BN + at, mask=mask, other=0.0).to(REAL)
-    x_e2 = tl.load(x_row + 2 * BN + at, mask=mask, other=0.0).to(REAL)
-    x_e12 = tl.load(x_row + 3 * BN + at, mask=mask, other=0.0).to(REAL)
-    saved_product_0 = tl.load(saved_product_row + at, mask=mask, other=0.0).to(REAL)
-    saved_product1_0 = tl.load(saved_product1_row + at, mask=mask, other=0.0).to(REAL)
-    saved_product1_1 = tl.load(saved_product1_row + BN + at, mask=mask, other=0.0).to(REAL)
-    saved_product2_0 = tl.load(saved_product2_row + at, mask=mask, other=0.0).to(REAL)
-    contracted3_grad_xy_022_e12 = tl.load(contracted3_row + r * 3 * N + n, mask=mask, other=0.0).to(REAL)
-    contracted3_grad_xy_121_e12 = tl.load(contracted3_row + r * 3 * N + n + N, mask=mask, other=0.0).to(REAL)
-    contracted3_grad_xy_220_e12 = tl.load(contracted3_row + r * 3 * N + n + 2 * N, mask=mask, other=0.0).to(REAL)
-    contracted4_grad_xy_011_e1 = tl.load(contracted4_row + r * 4 * N + n, mask=mask, other=0.0).to(REAL)
-    contracted4_grad_xy_110_e1 = tl.load(contracted4_row + N + r * 4 * N + n, mask=mask, other=0.0).to(REAL)
-    contracted4_grad_xy_112_e1 = tl.load(contracted4_row + 2 * N + r * 4 * N + n, mask=mask, other=0.0).to(REAL)
-    contracted4_grad_xy_211_e1 = tl.load(contracted4_row + 3 * N + r * 4 * N + n, mask=mask, other=0.0).to(REAL)
-    contracted4_grad_xy_011_e2 = tl.load(contracted4_row + 4 * BN + r * 4 * N + n, mask=mask, other=0.0).to(REAL)
-    contracted4_grad_xy_110_e2 = tl.load(contracted4_row + 4 * BN + N + r * 4 * N + n, mask=mask, other=0.0).to(REAL)
-    contracted4_grad_xy_112_e2 = tl.load(contracted4_row + 4 * BN + 2 * N + r * 4 * N + n, mask=mask, other=0.0).to(
-        REAL
-    )
-    contracted4_grad_xy_211_e2 = tl.load(contracted4_row + 4 * BN + 3 * N + r * 4 * N + n, mask=mask, other=0.0).to(
-        REAL
-    )
-    contracted5_grad_xy_000_e = tl.load(contracted5_row + r * 3 * N + n, mask=mask, other=0.0).to(REAL)
-    contracted5_grad_xy_101_e = tl.load(contracted5_row + r * 3 * N + n + N, mask=mask, other=0.0).to(REAL)
-    contracted5_grad_xy_202_e = tl.load(contracted5_row + r * 3 * N + n + 2 * N, mask=mask, other=0.0).to(REAL)
-
-    y_e = linear_bias_e + saved_product_0
-    t0 = 0.7071067811865476 * y_e
-    gate_y = 0.5 + 0.5 * tl.erf(t0)
-    gate_x = 0.5 + 0.5 * tl.erf(0.7071067811865476 * x_e)
-    gelu_x_e12 = x_e12 * gate_x
-    gelu_x_e2 = x_e2 * gate_x
-    gelu_x_e1 = x_e1 * gate_x
-    gelu_x_e = x_e * gate_x
-    grad_gelu_y_e = gelu_x_e12 * contracted3_grad_xy_220_e12 + gelu_x_e2 * contracted4_grad_xy_110_e2
-    grad_gelu_y_e += gelu_x_e1 * contracted4_grad_xy_110_e1 + gelu_x_e * contracted5_grad_xy_000_e
-    y_e12 = linear_bias_e12 + saved_product2_0
-    grad_gelu_y_e12 = gelu_x_e * contracted3_grad_xy_022_e12 + gelu_x_e1 * contracted4_grad_xy_112_e2
-    grad_gelu_y_e12 += -gelu_x_e2 * contracted4_grad_xy_112_e1 - gelu_x_e12 * contracted5_grad_xy_202_e
-    y_e2 = linear_bias_e2 + saved_product1_1
-    grad_gelu_y_e2 = gelu_x_e1 * contracted3_grad_xy_121_e12 + gelu_x_e * contracted4_grad_xy_011_e2
-    grad_gelu_y_e2 += gelu_x_e12 * contracted4_grad_xy_211_e1 + gelu_x_e2 * contracted5_grad_xy_101_e
-    y_e1 = linear_bias_e1 + saved_product1_0
-    grad_gelu_y_e1 = gelu_x_e * contracted4_grad_xy_011_e1 + gelu_x_e1 * contracted5_grad_xy_101_e
-    grad_gelu_y_e1 += -gelu_x_e2 * contracted3_grad_xy_121_e12 - gelu_x_e12 * contracted4_grad_xy_211_e2
-    grad_gate_y = y_e12 * grad_gelu_y_e12 + y_e2 * grad_gelu_y_e2 + y_e1 * grad_gelu_y_e1
-    grad_gate_y += y_e * grad_gelu_y_e
-    t1 = 0.7071067811865476 * (1.1283791670955126 * tl.exp(-t0 * t0) * (0.5 * grad_gate_y))
-    grad_y_e = gate_y * grad_gelu_y_e + t1
-    grad_y_e1 = gate_y * grad_gelu_y_e1
-    grad_y_e2 = gate_y * grad_gelu_y_e2
-    grad_y_e12 = gate_y * grad_gelu_y_e12
-
-    tl.store(operand9_row + at, grad_y_e, mask=mask)
-    tl.store(operand10_row + at, grad_y_e1, mask=mask)
-    tl.store(operand10_row + BN + at, grad_y_e2, mask=mask)
-    tl.store(operand11_row + at, grad_y_e12, mask=mask)
-
-
-@triton.jit(do_not_specialize=["B"])
-def _fc_layer_with_normalize_backward_5_kernel(
-    x_ptr,
-    linear_bias_ptr,
-    saved_product_ptr,
-    saved_product1_ptr,
-    saved_product2_ptr,
-    contracted3_ptr,
-    contracted4_ptr,
-    contracted5_ptr,
-    contracted6_ptr,
-    contracted7_ptr,
-    contracted8_ptr,
     grad_x_ptr,
     grad_linear_bias_ptr,
     B,
@@ -8632,6 +8261,8 @@ def _fc_layer_with_normalize_backward_5_kernel(
     BLOCK: tl.constexpr,
     REAL: tl.constexpr,
 ):
+    # stores factors of matrix products, in the order in which these read them
+    # stores what products are added to
     # accumulates in registers over b; the partial results are added in a fixed order
     BN = tl.cast(B, tl.int64) * N
 
@@ -8660,9 +8291,9 @@ def _fc_layer_with_normalize_backward_5_kernel(
         contracted3_row = contracted3_ptr + b * 3 * N
         contracted4_row = contracted4_ptr + b * 4 * N
         contracted5_row = contracted5_ptr + b * 3 * N
-        contracted6_row = contracted6_ptr + b * N
-        contracted7_row = contracted7_ptr + b * N
-        contracted8_row = contracted8_ptr + b * N
+        operand9_row = operand9_ptr + b * N
+        operand10_row = operand10_ptr + b * N
+        operand11_row = operand11_ptr + b * N
         grad_x_row = grad_x_ptr + b * N
 
         x_e = tl.load(x_row + at, mask=mask, other=0.0).to(REAL)
@@ -8693,21 +8324,36 @@ def _fc_layer_with_normalize_backward_5_kernel(
         contracted5_grad_xy_000_e = tl.load(contracted5_row + r * 3 * N + n, mask=mask, other=0.0).to(REAL)
         contracted5_grad_xy_101_e = tl.load(contracted5_row + r * 3 * N + n + N, mask=mask, other=0.0).to(REAL)
         contracted5_grad_xy_202_e = tl.load(contracted5_row + r * 3 * N + n + 2 * N, mask=mask, other=0.0).to(REAL)
-        contracted6_0 = tl.load(contracted6_row + at, mask=mask, other=0.0).to(REAL)
-        contracted7_0 = tl.load(contracted7_row + at, mask=mask, other=0.0).to(REAL)
-        contracted7_1 = tl.load(contracted7_row + BN + at, mask=mask, other=0.0).to(REAL)
-        contracted8_0 = tl.load(contracted8_row + at, mask=mask, other=0.0).to(REAL)
 
-        t0 = 0.7071067811865476 * x_e
-        gate_x = 0.5 + 0.5 * tl.erf(t0)
-        y_e12 = linear_bias_e12 + saved_product2_0
         y_e = linear_bias_e + saved_product_0
-        t1 = 0.7071067811865476 * y_e
-        gate_y = 0.5 + 0.5 * tl.erf(t1)
-        gelu_y_e12 = y_e12 * gate_y
+        t0 = 0.7071067811865476 * y_e
+        gate_y = 0.5 + 0.5 * tl.erf(t0)
+        t1 = 0.7071067811865476 * x_e
+        gate_x = 0.5 + 0.5 * tl.erf(t1)
+        gelu_x_e12 = x_e12 * gate_x
+        gelu_x_e2 = x_e2 * gate_x
+        gelu_x_e1 = x_e1 * gate_x
+        gelu_x_e = x_e * gate_x
+        grad_gelu_y_e = gelu_x_e12 * contracted3_grad_xy_220_e12 + gelu_x_e2 * contracted4_grad_xy_110_e2
+        grad_gelu_y_e += gelu_x_e1 * contracted4_grad_xy_110_e1 + gelu_x_e * contracted5_grad_xy_000_e
+        y_e12 = linear_bias_e12 + saved_product2_0
+        grad_gelu_y_e12 = gelu_x_e * contracted3_grad_xy_022_e12 + gelu_x_e1 * contracted4_grad_xy_112_e2
+        grad_gelu_y_e12 += -gelu_x_e2 * contracted4_grad_xy_112_e1 - gelu_x_e12 * contracted5_grad_xy_202_e
         y_e2 = linear_bias_e2 + saved_product1_1
-        gelu_y_e2 = gate_y * y_e2
+        grad_gelu_y_e2 = gelu_x_e1 * contracted3_grad_xy_121_e12 + gelu_x_e * contracted4_grad_xy_011_e2
+        grad_gelu_y_e2 += gelu_x_e12 * contracted4_grad_xy_211_e1 + gelu_x_e2 * contracted5_grad_xy_101_e
         y_e1 = linear_bias_e1 + saved_product1_0
+        grad_gelu_y_e1 = gelu_x_e * contracted4_grad_xy_011_e1 + gelu_x_e1 * contracted5_grad_xy_101_e
+        grad_gelu_y_e1 += -gelu_x_e2 * contracted3_grad_xy_121_e12 - gelu_x_e12 * contracted4_grad_xy_211_e2
+        grad_gate_y = y_e12 * grad_gelu_y_e12 + y_e2 * grad_gelu_y_e2 + y_e1 * grad_gelu_y_e1
+        grad_gate_y += y_e * grad_gelu_y_e
+        t2 = 0.7071067811865476 * (1.1283791670955126 * tl.exp(-t0 * t0) * (0.5 * grad_gate_y))
+        grad_y_e = gate_y * grad_gelu_y_e + t2
+        grad_y_e1 = gate_y * grad_gelu_y_e1
+        grad_y_e2 = gate_y * grad_gelu_y_e2
+        grad_y_e12 = gate_y * grad_gelu_y_e12
+        gelu_y_e12 = y_e12 * gate_y
+        gelu_y_e2 = gate_y * y_e2
         gelu_y_e1 = gate_y * y_e1
         gelu_y_e = y_e * gate_y
         grad_gelu_x_e = gelu_y_e12 * contracted3_grad_xy_022_e12 + gelu_y_e2 * contracted4_grad_xy_011_e2
@@ -8720,31 +8366,16 @@ def _fc_layer_with_normalize_backward_5_kernel(
         grad_gelu_x_e1 += gelu_y_e * contracted4_grad_xy_110_e1 + gelu_y_e1 * contracted5_grad_xy_101_e
         grad_gate_x = x_e12 * grad_gelu_x_e12 + x_e2 * grad_gelu_x_e2 + x_e1 * grad_gelu_x_e1
         grad_gate_x += x_e * grad_gelu_x_e
-        t2 = 0.7071067811865476 * (1.1283791670955126 * tl.exp(-t0 * t0) * (0.5 * grad_gate_x))
-        grad_x_e = (gate_x * grad_gelu_x_e + t2) + contracted6_0
-        grad_x_e1 = gate_x * grad_gelu_x_e1 + contracted7_0
-        grad_x_e2 = gate_x * grad_gelu_x_e2 + contracted7_1
-        grad_x_e12 = gate_x * grad_gelu_x_e12 + contracted8_0
-        gelu_x_e12 = x_e12 * gate_x
-        gelu_x_e2 = x_e2 * gate_x
-        gelu_x_e1 = x_e1 * gate_x
-        gelu_x_e = x_e * gate_x
-        grad_gelu_y_e = gelu_x_e12 * contracted3_grad_xy_220_e12 + gelu_x_e2 * contracted4_grad_xy_110_e2
-        grad_gelu_y_e += gelu_x_e1 * contracted4_grad_xy_110_e1 + gelu_x_e * contracted5_grad_xy_000_e
-        grad_gelu_y_e12 = gelu_x_e * contracted3_grad_xy_022_e12 + gelu_x_e1 * contracted4_grad_xy_112_e2
-        grad_gelu_y_e12 += -gelu_x_e2 * contracted4_grad_xy_112_e1 - gelu_x_e12 * contracted5_grad_xy_202_e
-        grad_gelu_y_e2 = gelu_x_e1 * contracted3_grad_xy_121_e12 + gelu_x_e * contracted4_grad_xy_011_e2
-        grad_gelu_y_e2 += gelu_x_e12 * contracted4_grad_xy_211_e1 + gelu_x_e2 * contracted5_grad_xy_101_e
-        grad_gelu_y_e1 = gelu_x_e * contracted4_grad_xy_011_e1 + gelu_x_e1 * contracted5_grad_xy_101_e
-        grad_gelu_y_e1 += -gelu_x_e2 * contracted3_grad_xy_121_e12 - gelu_x_e12 * contracted4_grad_xy_211_e2
-        grad_gate_y = y_e12 * grad_gelu_y_e12 + y_e2 * grad_gelu_y_e2 + y_e1 * grad_gelu_y_e1
-        grad_gate_y += y_e * grad_gelu_y_e
-        t3 = 0.7071067811865476 * (1.1283791670955126 * tl.exp(-t1 * t1) * (0.5 * grad_gate_y))
-        grad_y_e = gate_y * grad_gelu_y_e + t3
-        grad_y_e1 = gate_y * grad_gelu_y_e1
-        grad_y_e2 = gate_y * grad_gelu_y_e2
-        grad_y_e12 = gate_y * grad_gelu_y_e12
+        t3 = 0.7071067811865476 * (1.1283791670955126 * tl.exp(-t1 * t1) * (0.5 * grad_gate_x))
+        grad_x_e = gate_x * grad_gelu_x_e + t3
+        grad_x_e1 = gate_x * grad_gelu_x_e1
+        grad_x_e2 = gate_x * grad_gelu_x_e2
+        grad_x_e12 = gate_x * grad_gelu_x_e12
 
+        tl.store(operand9_row + at, grad_y_e, mask=mask)
+        tl.store(operand10_row + at, grad_y_e1, mask=mask)
+        tl.store(operand10_row + BN + at, grad_y_e2, mask=mask)
+        tl.store(operand11_row + at, grad_y_e12, mask=mask)
         if GRAD_X:
             tl.store(grad_x_row + at, grad_x_e, mask=mask)
             tl.store(grad_x_row + BN + at, grad_x_e1, mask=mask)
@@ -9142,111 +8773,6 @@ def _fc_layer_without_normalize_backward_3_kernel(
     operand6_ptr,
     operand7_ptr,
     operand8_ptr,
-    B,
-    N,
-    ROWS: tl.constexpr,
-    BLOCK: tl.constexpr,
-    REAL: tl.constexpr,
-):
-    # stores factors of matrix products, in the order in which these read them
-    BN = tl.cast(B, tl.int64) * N
-
-    n = _tile(tl.program_id(1) * BLOCK, ROWS, BLOCK)
-    r = _down(ROWS)
-    at = r * N + n
-    tile_mask = n < N
-    linear_bias_e = tl.load(linear_bias_ptr + n, mask=tile_mask, other=0.0).to(REAL)
-    linear_bias_e1 = tl.load(linear_bias_ptr + N + n, mask=tile_mask, other=0.0).to(REAL)
-    linear_bias_e2 = tl.load(linear_bias_ptr + 2 * N + n, mask=tile_mask, other=0.0).to(REAL)
-    linear_bias_e12 = tl.load(linear_bias_ptr + 3 * N + n, mask=tile_mask, other=0.0).to(REAL)
-
-    b = tl.program_id(0).to(tl.int64) * ROWS
-    row_mask = b + r < B
-    mask = tile_mask if ROWS == 1 else tile_mask & row_mask
-    x_row = x_ptr + b * N
-    saved_product_row = saved_product_ptr + b * N
-    saved_product1_row = saved_product1_ptr + b * N
-    saved_product2_row = saved_product2_ptr + b * N
-    contracted3_row = contracted3_ptr + b * 3 * N
-    contracted4_row = contracted4_ptr + b * 4 * N
-    contracted5_row = contracted5_ptr + b * 3 * N
-    operand6_row = operand6_ptr + b * N
-    operand7_row = operand7_ptr + b * N
-    operand8_row = operand8_ptr + b * N
-
-    x_e = tl.load(x_row + at, mask=mask, other=0.0).to(REAL)
-    x_e1 = tl.load(x_row + BN + at, mask=mask, other=0.0).to(REAL)
-    x_e2 = tl.load(x_row + 2 * BN + at, mask=mask, other=0.0).to(REAL)
-    x_e12 = tl.load(x_row + 3 * BN + at, mask=mask, other=0.0).to(REAL)
-    saved_product_0 = tl.load(saved_product_row + at, mask=mask, other=0.0).to(REAL)
-    saved_product1_0 = tl.load(saved_product1_row + at, mask=mask, other=0.0).to(REAL)
-    saved_product1_1 = tl.load(saved_product1_row + BN + at, mask=mask, other=0.0).to(REAL)
-    saved_product2_0 = tl.load(saved_product2_row + at, mask=mask, other=0.0).to(REAL)
-    contracted3_grad_xy_022_e12 = tl.load(contracted3_row + r * 3 * N + n, mask=mask, other=0.0).to(REAL)
-    contracted3_grad_xy_121_e12 = tl.load(contracted3_row + r * 3 * N + n + N, mask=mask, other=0.0).to(REAL)
-    contracted3_grad_xy_220_e12 = tl.load(contracted3_row + r * 3 * N + n + 2 * N, mask=mask, other=0.0).to(REAL)
-    contracted4_grad_xy_011_e1 = tl.load(contracted4_row + r * 4 * N + n, mask=mask, other=0.0).to(REAL)
-    contracted4_grad_xy_110_e1 = tl.load(contracted4_row + N + r * 4 * N + n, mask=mask, other=0.0).to(REAL)
-    contracted4_grad_xy_112_e1 = tl.load(contracted4_row + 2 * N + r * 4 * N + n, mask=mask, other=0.0).to(REAL)
-    contracted4_grad_xy_211_e1 = tl.load(contracted4_row + 3 * N + r * 4 * N + n, mask=mask, other=0.0).to(REAL)
-    contracted4_grad_xy_011_e2 = tl.load(contracted4_row + 4 * BN + r * 4 * N + n, mask=mask, other=0.0).to(REAL)
-    contracted4_grad_xy_110_e2 = tl.load(contracted4_row + 4 * BN + N + r * 4 * N + n, mask=mask, other=0.0).to(REAL)
-    contracted4_grad_xy_112_e2 = tl.load(contracted4_row + 4 * BN + 2 * N + r * 4 * N + n, mask=mask, other=0.0).to(
-        REAL
-    )
-    contracted4_grad_xy_211_e2 = tl.load(contracted4_row + 4 * BN + 3 * N + r * 4 * N + n, mask=mask, other=0.0).to(
-        REAL
-    )
-    contracted5_grad_xy_000_e = tl.load(contracted5_row + r * 3 * N + n, mask=mask, other=0.0).to(REAL)
-    contracted5_grad_xy_101_e = tl.load(contracted5_row + r * 3 * N + n + N, mask=mask, other=0.0).to(REAL)
-    contracted5_grad_xy_202_e = tl.load(contracted5_row + r * 3 * N + n + 2 * N, mask=mask, other=0.0).to(REAL)
-
-    y_e = linear_bias_e + saved_product_0
-    t0 = 0.7071067811865476 * y_e
-    gate_y = 0.5 + 0.5 * tl.erf(t0)
-    gate_x = 0.5 + 0.5 * tl.erf(0.7071067811865476 * x_e)
-    gelu_x_e12 = x_e12 * gate_x
-    gelu_x_e2 = x_e2 * gate_x
-    gelu_x_e1 = x_e1 * gate_x
-    gelu_x_e = x_e * gate_x
-    grad_gelu_y_e = gelu_x_e12 * contracted3_grad_xy_220_e12 + gelu_x_e2 * contracted4_grad_xy_110_e2
-    grad_gelu_y_e += gelu_x_e1 * contracted4_grad_xy_110_e1 + gelu_x_e * contracted5_grad_xy_000_e
-    y_e12 = linear_bias_e12 + saved_product2_0
-    grad_gelu_y_e12 = gelu_x_e * contracted3_grad_xy_022_e12 + gelu_x_e1 * contracted4_grad_xy_112_e2
-    grad_gelu_y_e12 += -gelu_x_e2 * contracted4_grad_xy_112_e1 - gelu_x_e12 * contracted5_grad_xy_202_e
-    y_e2 = linear_bias_e2 + saved_product1_1
-    grad_gelu_y_e2 = gelu_x_e1 * contracted3_grad_xy_121_e12 + gelu_x_e * contracted4_grad_xy_011_e2
-    grad_gelu_y_e2 += gelu_x_e12 * contracted4_grad_xy_211_e1 + gelu_x_e2 * contracted5_grad_xy_101_e
-    y_e1 = linear_bias_e1 + saved_product1_0
-    grad_gelu_y_e1 = gelu_x_e * contracted4_grad_xy_011_e1 + gelu_x_e1 * contracted5_grad_xy_101_e
-    grad_gelu_y_e1 += -gelu_x_e2 * contracted3_grad_xy_121_e12 - gelu_x_e12 * contracted4_grad_xy_211_e2
-    grad_gate_y = y_e12 * grad_gelu_y_e12 + y_e2 * grad_gelu_y_e2 + y_e1 * grad_gelu_y_e1
-    grad_gate_y += y_e * grad_gelu_y_e
-    t1 = 0.7071067811865476 * (1.1283791670955126 * tl.exp(-t0 * t0) * (0.5 * grad_gate_y))
-    grad_y_e = gate_y * grad_gelu_y_e + t1
-    grad_y_e1 = gate_y * grad_gelu_y_e1
-    grad_y_e2 = gate_y * grad_gelu_y_e2
-    grad_y_e12 = gate_y * grad_gelu_y_e12
-
-    tl.store(operand6_row + at, grad_y_e, mask=mask)
-    tl.store(operand7_row + at, grad_y_e1, mask=mask)
-    tl.store(operand7_row + BN + at, grad_y_e2, mask=mask)
-    tl.store(operand8_row + at, grad_y_e12, mask=mask)
-
-
-@triton.jit(do_not_specialize=["B"])
-def _fc_layer_without_normalize_backward_4_kernel(
-    x_ptr,
-    linear_bias_ptr,
-    saved_product_ptr,
-    saved_product1_ptr,
-    saved_product2_ptr,
-    contracted3_ptr,
-    contracted4_ptr,
-    contracted5_ptr,
-    contracted6_ptr,
-    contracted7_ptr,
-    contracted8_ptr,
     grad_x_ptr,
     grad_linear_bias_ptr,
     B,
@@ -9257,6 +8783,8 @@ def _fc_layer_without_normalize_backward_4_kernel(
     BLOCK: tl.constexpr,
     REAL: tl.constexpr,
 ):
+    # stores factors of matrix products, in the order in which these read them
+    # stores what products are added to
     # accumulates in registers over b; the partial results are added in a fixed order
     BN = tl.cast(B, tl.int64) * N
 
@@ -9285,9 +8813,9 @@ def _fc_layer_without_normalize_backward_4_kernel(
         contracted3_row = contracted3_ptr + b * 3 * N
         contracted4_row = contracted4_ptr + b * 4 * N
         contracted5_row = contracted5_ptr + b * 3 * N
-        contracted6_row = contracted6_ptr + b * N
-        contracted7_row = contracted7_ptr + b * N
-        contracted8_row = contracted8_ptr + b * N
+        operand6_row = operand6_ptr + b * N
+        operand7_row = operand7_ptr + b * N
+        operand8_row = operand8_ptr + b * N
         grad_x_row = grad_x_ptr + b * N
 
         x_e = tl.load(x_row + at, mask=mask, other=0.0).to(REAL)
@@ -9318,21 +8846,36 @@ def _fc_layer_without_normalize_backward_4_kernel(
         contracted5_grad_xy_000_e = tl.load(contracted5_row + r * 3 * N + n, mask=mask, other=0.0).to(REAL)
         contracted5_grad_xy_101_e = tl.load(contracted5_row + r * 3 * N + n + N, mask=mask, other=0.0).to(REAL)
         contracted5_grad_xy_202_e = tl.load(contracted5_row + r * 3 * N + n + 2 * N, mask=mask, other=0.0).to(REAL)
-        contracted6_0 = tl.load(contracted6_row + at, mask=mask, other=0.0).to(REAL)
-        contracted7_0 = tl.load(contracted7_row + at, mask=mask, other=0.0).to(REAL)
-        contracted7_1 = tl.load(contracted7_row + BN + at, mask=mask, other=0.0).to(REAL)
-        contracted8_0 = tl.load(contracted8_row + at, mask=mask, other=0.0).to(REAL)
 
-        t0 = 0.7071067811865476 * x_e
-        gate_x = 0.5 + 0.5 * tl.erf(t0)
-        y_e12 = linear_bias_e12 + saved_product2_0
         y_e = linear_bias_e + saved_product_0
-        t1 = 0.7071067811865476 * y_e
-        gate_y = 0.5 + 0.5 * tl.erf(t1)
-        gelu_y_e12 = y_e12 * gate_y
+        t0 = 0.7071067811865476 * y_e
+        gate_y = 0.5 + 0.5 * tl.erf(t0)
+        t1 = 0.7071067811865476 * x_e
+        gate_x = 0.5 + 0.5 * tl.erf(t1)
+        gelu_x_e12 = x_e12 * gate_x
+        gelu_x_e2 = x_e2 * gate_x
+        gelu_x_e1 = x_e1 * gate_x
+        gelu_x_e = x_e * gate_x
+        grad_gelu_y_e = gelu_x_e12 * contracted3_grad_xy_220_e12 + gelu_x_e2 * contracted4_grad_xy_110_e2
+        grad_gelu_y_e += gelu_x_e1 * contracted4_grad_xy_110_e1 + gelu_x_e * contracted5_grad_xy_000_e
+        y_e12 = linear_bias_e12 + saved_product2_0
+        grad_gelu_y_e12 = gelu_x_e * contracted3_grad_xy_022_e12 + gelu_x_e1 * contracted4_grad_xy_112_e2
+        grad_gelu_y_e12 += -gelu_x_e2 * contracted4_grad_xy_112_e1 - gelu_x_e12 * contracted5_grad_xy_202_e
         y_e2 = linear_bias_e2 + saved_product1_1
-        gelu_y_e2 = gate_y * y_e2
+        grad_gelu_y_e2 = gelu_x_e1 * contracted3_grad_xy_121_e12 + gelu_x_e * contracted4_grad_xy_011_e2
+        grad_gelu_y_e2 += gelu_x_e12 * contracted4_grad_xy_211_e1 + gelu_x_e2 * contracted5_grad_xy_101_e
         y_e1 = linear_bias_e1 + saved_product1_0
+        grad_gelu_y_e1 = gelu_x_e * contracted4_grad_xy_011_e1 + gelu_x_e1 * contracted5_grad_xy_101_e
+        grad_gelu_y_e1 += -gelu_x_e2 * contracted3_grad_xy_121_e12 - gelu_x_e12 * contracted4_grad_xy_211_e2
+        grad_gate_y = y_e12 * grad_gelu_y_e12 + y_e2 * grad_gelu_y_e2 + y_e1 * grad_gelu_y_e1
+        grad_gate_y += y_e * grad_gelu_y_e
+        t2 = 0.7071067811865476 * (1.1283791670955126 * tl.exp(-t0 * t0) * (0.5 * grad_gate_y))
+        grad_y_e = gate_y * grad_gelu_y_e + t2
+        grad_y_e1 = gate_y * grad_gelu_y_e1
+        grad_y_e2 = gate_y * grad_gelu_y_e2
+        grad_y_e12 = gate_y * grad_gelu_y_e12
+        gelu_y_e12 = y_e12 * gate_y
+        gelu_y_e2 = gate_y * y_e2
         gelu_y_e1 = gate_y * y_e1
         gelu_y_e = y_e * gate_y
         grad_gelu_x_e = gelu_y_e12 * contracted3_grad_xy_022_e12 + gelu_y_e2 * contracted4_grad_xy_011_e2
@@ -9345,31 +8888,16 @@ def _fc_layer_without_normalize_backward_4_kernel(
         grad_gelu_x_e1 += gelu_y_e * contracted4_grad_xy_110_e1 + gelu_y_e1 * contracted5_grad_xy_101_e
         grad_gate_x = x_e12 * grad_gelu_x_e12 + x_e2 * grad_gelu_x_e2 + x_e1 * grad_gelu_x_e1
         grad_gate_x += x_e * grad_gelu_x_e
-        t2 = 0.7071067811865476 * (1.1283791670955126 * tl.exp(-t0 * t0) * (0.5 * grad_gate_x))
-        grad_x_e = (gate_x * grad_gelu_x_e + t2) + contracted6_0
-        grad_x_e1 = gate_x * grad_gelu_x_e1 + contracted7_0
-        grad_x_e2 = gate_x * grad_gelu_x_e2 + contracted7_1
-        grad_x_e12 = gate_x * grad_gelu_x_e12 + contracted8_0
-        gelu_x_e12 = x_e12 * gate_x
-        gelu_x_e2 = x_e2 * gate_x
-        gelu_x_e1 = x_e1 * gate_x
-        gelu_x_e = x_e * gate_x
-        grad_gelu_y_e = gelu_x_e12 * contracted3_grad_xy_220_e12 + gelu_x_e2 * contracted4_grad_xy_110_e2
-        grad_gelu_y_e += gelu_x_e1 * contracted4_grad_xy_110_e1 + gelu_x_e * contracted5_grad_xy_000_e
-        grad_gelu_y_e12 = gelu_x_e * contracted3_grad_xy_022_e12 + gelu_x_e1 * contracted4_grad_xy_112_e2
-        grad_gelu_y_e12 += -gelu_x_e2 * contracted4_grad_xy_112_e1 - gelu_x_e12 * contracted5_grad_xy_202_e
-        grad_gelu_y_e2 = gelu_x_e1 * contracted3_grad_xy_121_e12 + gelu_x_e * contracted4_grad_xy_011_e2
-        grad_gelu_y_e2 += gelu_x_e12 * contracted4_grad_xy_211_e1 + gelu_x_e2 * contracted5_grad_xy_101_e
-        grad_gelu_y_e1 = gelu_x_e * contracted4_grad_xy_011_e1 + gelu_x_e1 * contracted5_grad_xy_101_e
-        grad_gelu_y_e1 += -gelu_x_e2 * contracted3_grad_xy_121_e12 - gelu_x_e12 * contracted4_grad_xy_211_e2
-        grad_gate_y = y_e12 * grad_gelu_y_e12 + y_e2 * grad_gelu_y_e2 + y_e1 * grad_gelu_y_e1
-        grad_gate_y += y_e * grad_gelu_y_e
-        t3 = 0.7071067811865476 * (1.1283791670955126 * tl.exp(-t1 * t1) * (0.5 * grad_gate_y))
-        grad_y_e = gate_y * grad_gelu_y_e + t3
-        grad_y_e1 = gate_y * grad_gelu_y_e1
-        grad_y_e2 = gate_y * grad_gelu_y_e2
-        grad_y_e12 = gate_y * grad_gelu_y_e12
+        t3 = 0.7071067811865476 * (1.1283791670955126 * tl.exp(-t1 * t1) * (0.5 * grad_gate_x))
+        grad_x_e = gate_x * grad_gelu_x_e + t3
+        grad_x_e1 = gate_x * grad_gelu_x_e1
+        grad_x_e2 = gate_x * grad_gelu_x_e2
+        grad_x_e12 = gate_x * grad_gelu_x_e12
 
+        tl.store(operand6_row + at, grad_y_e, mask=mask)
+        tl.store(operand7_row + at, grad_y_e1, mask=mask)
+        tl.store(operand7_row + BN + at, grad_y_e2, mask=mask)
+        tl.store(operand8_row + at, grad_y_e12, mask=mask)
         if GRAD_X:
             tl.store(grad_x_row + at, grad_x_e, mask=mask)
             tl.store(grad_x_row + BN + at, grad_x_e1, mask=mask)
@@ -10481,10 +10009,10 @@ def _run_mv_linear(x, weight, bias):
     real = _real(x, weight, bias)
     matrix = _matrix(x, weight, bias)
     out = x.new_empty((4, B, M), dtype=_promote(x, weight, bias))
-    contracted = _matmul(x[0].to(matrix), weight[0].to(matrix))
-    contracted1 = _matmul(x[1:3].view(2 * B, N).to(matrix), weight[1].to(matrix)).view(2, B, M)
-    contracted2 = _matmul(x[3].to(matrix), weight[2].to(matrix))
-    _launch_tile(_mv_linear_kernel, "mv_linear", (bias, contracted, contracted1, contracted2, out), (B, M), B, M, real)
+    _launch_tile(_mv_linear_kernel, "mv_linear", (bias, out), (B, M), B, M, real)
+    _matmul(x[0].to(matrix), weight[0].to(matrix), out[0], add=True)
+    _matmul(x[1:3].view(2 * B, N).to(matrix), weight[1].to(matrix), out[1:3].view(2 * B, M), add=True)
+    _matmul(x[3].to(matrix), weight[2].to(matrix), out[3], add=True)
     return (out,)
 
 
@@ -10750,16 +10278,18 @@ def _run_layer_with_normalize_backward(
     saved_product,
     saved_product1,
     saved_product2,
+    out,
     eps,
     *wanted,
 ):
     """Compute the gradients: 8 launches."""
-    x, gp_weight, linear_weight, linear_bias, grad_out = (
+    x, gp_weight, linear_weight, linear_bias, grad_out, out = (
         x.contiguous(),
         gp_weight.contiguous(),
         linear_weight.contiguous(),
         linear_bias.contiguous(),
         grad_out.contiguous(),
+        out.contiguous(),
     )
     _, B, N = x.shape
     _, K, _ = linear_weight.shape
@@ -10767,95 +10297,65 @@ def _run_layer_with_normalize_backward(
     matrix = _matrix(x, gp_weight, linear_weight, linear_bias)
     grad_x = torch.empty_like(x) if wanted[0] else x
     grad_linear_weight = torch.empty_like(linear_weight) if wanted[2] else linear_weight
-    operand = x.new_empty((B, N), dtype=matrix)
-    operand1 = x.new_empty((2, B, N), dtype=matrix)
-    operand2 = x.new_empty((B, N), dtype=matrix)
     frontier = x.new_empty((3, B), dtype=real)
-    if N <= LAUNCH["layer_with_normalize_backward"].resident:
-        _launch_tile(
+    if out.element_size() > 2:
+        _launch_sweep(
             _layer_with_normalize_backward_kernel,
             "layer_with_normalize_backward",
-            (
-                x,
-                gp_weight,
-                linear_bias,
-                grad_out,
-                saved,
-                saved_product,
-                saved_product1,
-                saved_product2,
-                operand,
-                operand1,
-                operand2,
-                frontier,
-            ),
+            (grad_out, saved, out, frontier),
             (B, N),
             B,
             N,
             real,
-            whole=True,
         )
     else:
         _launch_sweep(
-            _layer_with_normalize_backward_long_kernel,
-            "layer_with_normalize_backward_long",
-            (
-                x,
-                gp_weight,
-                linear_bias,
-                grad_out,
-                saved,
-                saved_product,
-                saved_product1,
-                saved_product2,
-                operand,
-                operand1,
-                operand2,
-                frontier,
-            ),
+            _layer_with_normalize_backward_recomputed_kernel,
+            "layer_with_normalize_backward_recomputed",
+            (x, gp_weight, linear_bias, grad_out, saved, saved_product, saved_product1, saved_product2, frontier),
             (B, N),
             B,
             N,
             real,
         )
-    if wanted[0] or wanted[1] or wanted[3]:
-        contracted = _matmul(operand, linear_weight[0].to(matrix).mT)
-        contracted1 = _matmul(operand1.view(2 * B, K), linear_weight[1].to(matrix).mT).view(2, B, N)
-        contracted2 = _matmul(operand2, linear_weight[2].to(matrix).mT)
-        programs, _ = _programs("layer_with_normalize_backward_1", B, 1, N, x.device)
-        partial_grad_gp_weight = x.new_empty((programs, N, 10), dtype=real) if wanted[1] else gp_weight
-        partial_grad_linear_bias = x.new_empty((programs, 4, N), dtype=real) if wanted[3] else linear_bias
-        _launch_fold(
-            _layer_with_normalize_backward_1_kernel,
-            "layer_with_normalize_backward_1",
-            (
-                x,
-                gp_weight,
-                linear_bias,
-                grad_out,
-                saved,
-                saved_product,
-                saved_product1,
-                saved_product2,
-                frontier,
-                contracted,
-                contracted1,
-                contracted2,
-                grad_x,
-                partial_grad_gp_weight,
-                partial_grad_linear_bias,
-            ),
-            (B, N, wanted[0], wanted[1], wanted[3]),
-            1,
-            N,
-            programs,
-            real,
-        )
-        grad_gp_weight = _total(partial_grad_gp_weight, torch.empty_like(gp_weight)) if wanted[1] else None
-        grad_linear_bias = _total(partial_grad_linear_bias, torch.empty_like(linear_bias)) if wanted[3] else None
-        del contracted
-        del contracted1
-        del contracted2
+    operand = x.new_empty((B, N), dtype=matrix)
+    operand1 = x.new_empty((2, B, N), dtype=matrix)
+    operand2 = x.new_empty((B, N), dtype=matrix)
+    programs, _ = _programs("layer_with_normalize_backward_2", B, 1, N, x.device)
+    partial_grad_gp_weight = x.new_empty((programs, N, 10), dtype=real) if wanted[1] else gp_weight
+    partial_grad_linear_bias = x.new_empty((programs, 4, N), dtype=real) if wanted[3] else linear_bias
+    _launch_fold(
+        _layer_with_normalize_backward_2_kernel,
+        "layer_with_normalize_backward_2",
+        (
+            x,
+            gp_weight,
+            linear_bias,
+            grad_out,
+            saved,
+            saved_product,
+            saved_product1,
+            saved_product2,
+            frontier,
+            operand,
+            operand1,
+            operand2,
+            grad_x,
+            partial_grad_gp_weight,
+            partial_grad_linear_bias,
+        ),
+        (B, N, wanted[0], wanted[1], wanted[3]),
+        1,
+        N,
+        programs,
+        real,
+    )
+    grad_gp_weight = _total(partial_grad_gp_weight, torch.empty_like(gp_weight)) if wanted[1] else None
+    grad_linear_bias = _total(partial_grad_linear_bias, torch.empty_like(linear_bias)) if wanted[3] else None
+    if wanted[0]:
+        _matmul(operand, linear_weight[0].to(matrix).mT, grad_x[0], add=True)
+        _matmul(operand1.view(2 * B, K), linear_weight[1].to(matrix).mT, grad_x[1:3].view(2 * B, N), add=True)
+        _matmul(operand2, linear_weight[2].to(matrix).mT, grad_x[3], add=True)
     if wanted[2]:
         _matmul(x[0].to(matrix).mT, operand, grad_linear_weight[0])
         del operand
@@ -10901,7 +10401,7 @@ def _run_layer_without_normalize(x, gp_weight, linear_weight, linear_bias, eps):
 def _run_layer_without_normalize_backward(
     x, gp_weight, linear_weight, linear_bias, grad_out, saved_product, saved_product1, saved_product2, eps, *wanted
 ):
-    """Compute the gradients: 8 launches."""
+    """Compute the gradients: 7 launches."""
     x, gp_weight, linear_weight, linear_bias, grad_out = (
         x.contiguous(),
         gp_weight.contiguous(),
@@ -10918,7 +10418,10 @@ def _run_layer_without_normalize_backward(
     operand = x.new_empty((B, N), dtype=matrix)
     operand1 = x.new_empty((2, B, N), dtype=matrix)
     operand2 = x.new_empty((B, N), dtype=matrix)
-    _launch_tile(
+    programs, _ = _programs("layer_without_normalize_backward", B, 1, N, x.device)
+    partial_grad_gp_weight = x.new_empty((programs, N, 10), dtype=real) if wanted[1] else gp_weight
+    partial_grad_linear_bias = x.new_empty((programs, 4, N), dtype=real) if wanted[3] else linear_bias
+    _launch_fold(
         _layer_without_normalize_backward_kernel,
         "layer_without_normalize_backward",
         (
@@ -10932,48 +10435,22 @@ def _run_layer_without_normalize_backward(
             operand,
             operand1,
             operand2,
+            grad_x,
+            partial_grad_gp_weight,
+            partial_grad_linear_bias,
         ),
-        (B, N),
-        B,
+        (B, N, wanted[0], wanted[1], wanted[3]),
+        1,
         N,
+        programs,
         real,
     )
-    if wanted[0] or wanted[1] or wanted[3]:
-        contracted = _matmul(operand, linear_weight[0].to(matrix).mT)
-        contracted1 = _matmul(operand1.view(2 * B, K), linear_weight[1].to(matrix).mT).view(2, B, N)
-        contracted2 = _matmul(operand2, linear_weight[2].to(matrix).mT)
-        programs, _ = _programs("layer_without_normalize_backward_1", B, 1, N, x.device)
-        partial_grad_gp_weight = x.new_empty((programs, N, 10), dtype=real) if wanted[1] else gp_weight
-        partial_grad_linear_bias = x.new_empty((programs, 4, N), dtype=real) if wanted[3] else linear_bias
-        _launch_fold(
-            _layer_without_normalize_backward_1_kernel,
-            "layer_without_normalize_backward_1",
-            (
-                x,
-                gp_weight,
-                linear_bias,
-                grad_out,
-                saved_product,
-                saved_product1,
-                saved_product2,
-                contracted,
-                contracted1,
-                contracted2,
-                grad_x,
-                partial_grad_gp_weight,
-                partial_grad_linear_bias,
-            ),
-            (B, N, wanted[0], wanted[1], wanted[3]),
-            1,
-            N,
-            programs,
-            real,
-        )
-        grad_gp_weight = _total(partial_grad_gp_weight, torch.empty_like(gp_weight)) if wanted[1] else None
-        grad_linear_bias = _total(partial_grad_linear_bias, torch.empty_like(linear_bias)) if wanted[3] else None
-        del contracted
-        del contracted1
-        del contracted2
+    grad_gp_weight = _total(partial_grad_gp_weight, torch.empty_like(gp_weight)) if wanted[1] else None
+    grad_linear_bias = _total(partial_grad_linear_bias, torch.empty_like(linear_bias)) if wanted[3] else None
+    if wanted[0]:
+        _matmul(operand, linear_weight[0].to(matrix).mT, grad_x[0], add=True)
+        _matmul(operand1.view(2 * B, K), linear_weight[1].to(matrix).mT, grad_x[1:3].view(2 * B, N), add=True)
+        _matmul(operand2, linear_weight[2].to(matrix).mT, grad_x[3], add=True)
     if wanted[2]:
         _matmul(x[0].to(matrix).mT, operand, grad_linear_weight[0])
         del operand
@@ -11080,7 +10557,7 @@ def _run_fc_layer_with_normalize_backward(
     eps,
     *wanted,
 ):
-    """Compute the gradients: 18 launches, and 1 copy for tf32."""
+    """Compute the gradients: 17 launches, and 1 copy for tf32."""
     x, gp_weight, linear_weight, linear_bias, grad_out = (
         x.contiguous(),
         gp_weight.contiguous(),
@@ -11178,7 +10655,9 @@ def _run_fc_layer_with_normalize_backward(
         operand9 = x.new_empty((B, N), dtype=matrix)
         operand10 = x.new_empty((2, B, N), dtype=matrix)
         operand11 = x.new_empty((B, N), dtype=matrix)
-        _launch_tile(
+        programs, _ = _programs("fc_layer_with_normalize_backward_4", B, 1, N, x.device)
+        partial_grad_linear_bias = x.new_empty((programs, 4, N), dtype=real) if wanted[3] else linear_bias
+        _launch_fold(
             _fc_layer_with_normalize_backward_4_kernel,
             "fc_layer_with_normalize_backward_4",
             (
@@ -11193,41 +10672,6 @@ def _run_fc_layer_with_normalize_backward(
                 operand9,
                 operand10,
                 operand11,
-            ),
-            (B, N),
-            B,
-            N,
-            real,
-        )
-    if wanted[0] or wanted[3]:
-        contracted6 = _matmul(operand9, linear_weight[0].to(matrix).mT)
-        contracted7 = _matmul(operand10.view(2 * B, K), linear_weight[1].to(matrix).mT).view(2, B, N)
-        contracted8 = _matmul(operand11, linear_weight[2].to(matrix).mT)
-    if wanted[2]:
-        _matmul(x[0].to(matrix).mT, operand9, grad_linear_weight[0])
-        del operand9
-        _matmul(x[1:3].view(2 * B, K).to(matrix).mT, operand10.view(2 * B, N), grad_linear_weight[1])
-        del operand10
-        _matmul(x[3].to(matrix).mT, operand11, grad_linear_weight[2])
-        del operand11
-    if wanted[0] or wanted[3]:
-        programs, _ = _programs("fc_layer_with_normalize_backward_5", B, 1, N, x.device)
-        partial_grad_linear_bias = x.new_empty((programs, 4, N), dtype=real) if wanted[3] else linear_bias
-        _launch_fold(
-            _fc_layer_with_normalize_backward_5_kernel,
-            "fc_layer_with_normalize_backward_5",
-            (
-                x,
-                linear_bias,
-                saved_product,
-                saved_product1,
-                saved_product2,
-                contracted3,
-                contracted4,
-                contracted5,
-                contracted6,
-                contracted7,
-                contracted8,
                 grad_x,
                 partial_grad_linear_bias,
             ),
@@ -11238,6 +10682,19 @@ def _run_fc_layer_with_normalize_backward(
             real,
         )
         grad_linear_bias = _total(partial_grad_linear_bias, torch.empty_like(linear_bias)) if wanted[3] else None
+        del contracted3
+        del contracted4
+        del contracted5
+    if wanted[0]:
+        _matmul(operand9, linear_weight[0].to(matrix).mT, grad_x[0], add=True)
+        _matmul(operand10.view(2 * B, K), linear_weight[1].to(matrix).mT, grad_x[1:3].view(2 * B, N), add=True)
+        _matmul(operand11, linear_weight[2].to(matrix).mT, grad_x[3], add=True)
+    if wanted[2]:
+        _matmul(x[0].to(matrix).mT, operand9, grad_linear_weight[0])
+        del operand9
+        _matmul(x[1:3].view(2 * B, K).to(matrix).mT, operand10.view(2 * B, N), grad_linear_weight[1])
+        del operand10
+        _matmul(x[3].to(matrix).mT, operand11, grad_linear_weight[2])
     return (
         grad_x if wanted[0] else None,
         grad_gp_weight if wanted[1] else None,
@@ -11301,7 +10758,7 @@ def _run_fc_layer_without_normalize(x, gp_weight, linear_weight, linear_bias, ep
 def _run_fc_layer_without_normalize_backward(
     x, gp_weight, linear_weight, linear_bias, grad_out, saved_product, saved_product1, saved_product2, eps, *wanted
 ):
-    """Compute the gradients: 17 launches, and 1 copy for tf32."""
+    """Compute the gradients: 16 launches, and 1 copy for tf32."""
     x, gp_weight, linear_weight, linear_bias, grad_out = (
         x.contiguous(),
         gp_weight.contiguous(),
@@ -11371,7 +10828,9 @@ def _run_fc_layer_without_normalize_backward(
         operand6 = x.new_empty((B, N), dtype=matrix)
         operand7 = x.new_empty((2, B, N), dtype=matrix)
         operand8 = x.new_empty((B, N), dtype=matrix)
-        _launch_tile(
+        programs, _ = _programs("fc_layer_without_normalize_backward_3", B, 1, N, x.device)
+        partial_grad_linear_bias = x.new_empty((programs, 4, N), dtype=real) if wanted[3] else linear_bias
+        _launch_fold(
             _fc_layer_without_normalize_backward_3_kernel,
             "fc_layer_without_normalize_backward_3",
             (
@@ -11386,41 +10845,6 @@ def _run_fc_layer_without_normalize_backward(
                 operand6,
                 operand7,
                 operand8,
-            ),
-            (B, N),
-            B,
-            N,
-            real,
-        )
-    if wanted[0] or wanted[3]:
-        contracted6 = _matmul(operand6, linear_weight[0].to(matrix).mT)
-        contracted7 = _matmul(operand7.view(2 * B, K), linear_weight[1].to(matrix).mT).view(2, B, N)
-        contracted8 = _matmul(operand8, linear_weight[2].to(matrix).mT)
-    if wanted[2]:
-        _matmul(x[0].to(matrix).mT, operand6, grad_linear_weight[0])
-        del operand6
-        _matmul(x[1:3].view(2 * B, K).to(matrix).mT, operand7.view(2 * B, N), grad_linear_weight[1])
-        del operand7
-        _matmul(x[3].to(matrix).mT, operand8, grad_linear_weight[2])
-        del operand8
-    if wanted[0] or wanted[3]:
-        programs, _ = _programs("fc_layer_without_normalize_backward_4", B, 1, N, x.device)
-        partial_grad_linear_bias = x.new_empty((programs, 4, N), dtype=real) if wanted[3] else linear_bias
-        _launch_fold(
-            _fc_layer_without_normalize_backward_4_kernel,
-            "fc_layer_without_normalize_backward_4",
-            (
-                x,
-                linear_bias,
-                saved_product,
-                saved_product1,
-                saved_product2,
-                contracted3,
-                contracted4,
-                contracted5,
-                contracted6,
-                contracted7,
-                contracted8,
                 grad_x,
                 partial_grad_linear_bias,
             ),
@@ -11431,6 +10855,19 @@ def _run_fc_layer_without_normalize_backward(
             real,
         )
         grad_linear_bias = _total(partial_grad_linear_bias, torch.empty_like(linear_bias)) if wanted[3] else None
+        del contracted3
+        del contracted4
+        del contracted5
+    if wanted[0]:
+        _matmul(operand6, linear_weight[0].to(matrix).mT, grad_x[0], add=True)
+        _matmul(operand7.view(2 * B, K), linear_weight[1].to(matrix).mT, grad_x[1:3].view(2 * B, N), add=True)
+        _matmul(operand8, linear_weight[2].to(matrix).mT, grad_x[3], add=True)
+    if wanted[2]:
+        _matmul(x[0].to(matrix).mT, operand6, grad_linear_weight[0])
+        del operand6
+        _matmul(x[1:3].view(2 * B, K).to(matrix).mT, operand7.view(2 * B, N), grad_linear_weight[1])
+        del operand7
+        _matmul(x[3].to(matrix).mT, operand8, grad_linear_weight[2])
     return (
         grad_x if wanted[0] else None,
         grad_gp_weight if wanted[1] else None,
@@ -12725,11 +12162,7 @@ _MV_LINEAR = _variant(
     (_run_mv_linear, _run_mv_linear_backward, _run_mv_linear_double_backward),
     mv_linear_reference,
     independent=("b", "m"),
-    flops=(
-        ((8, ("b", "n", "m")), (4, ("b", "m"))),
-        ((16, ("b", "n", "m")), (4, ("b", "m"))),
-        ((32, ("b", "n", "m")), (4, ("b", "m"))),
-    ),
+    flops=(((8, ("b", "n", "m")),), ((16, ("b", "n", "m")), (4, ("b", "m"))), ((32, ("b", "n", "m")), (4, ("b", "m")))),
 )
 
 _LAYER_WITH_NORMALIZE = _variant(
@@ -12747,11 +12180,11 @@ _LAYER_WITH_NORMALIZE = _variant(
         "saved_product2": ("b", "n"),
     },
     products=("saved_product", "saved_product1", "saved_product2"),
-    caches=(("saved", "saved_product", "saved_product1", "saved_product2"),),
+    caches=(("saved", "saved_product", "saved_product1", "saved_product2", "out"),),
     independent=("b",),
     flops=(
         ((8, ("b", "n", "n")), (70, ("b", "n")), (9, ("b",))),
-        ((16, ("b", "n", "n")), (342, ("b", "n")), (15, ("b",))),
+        ((16, ("b", "n", "n")), (212, ("b", "n")), (21, ("b",))),
     ),
 )
 
@@ -12767,7 +12200,7 @@ _LAYER_WITHOUT_NORMALIZE = _variant(
     products=("saved_product", "saved_product1", "saved_product2"),
     caches=(("saved_product", "saved_product1", "saved_product2"),),
     independent=("b",),
-    flops=(((8, ("b", "n", "n")), (58, ("b", "n"))), ((16, ("b", "n", "n")), (240, ("b", "n")))),
+    flops=(((8, ("b", "n", "n")), (58, ("b", "n"))), ((16, ("b", "n", "n")), (164, ("b", "n")))),
 )
 
 _FC_LAYER_WITH_NORMALIZE = _variant(
@@ -12809,7 +12242,7 @@ _FC_LAYER_WITH_NORMALIZE = _variant(
     independent=("b",),
     flops=(
         ((28, ("b", "n", "m")), (8, ("b", "n", "n")), (38, ("b", "n")), (12, ("b", "m")), (9, ("b",))),
-        ((56, ("b", "n", "m")), (16, ("b", "n", "n")), (220, ("b", "n")), (24, ("b", "m")), (15, ("b",))),
+        ((56, ("b", "n", "m")), (16, ("b", "n", "n")), (154, ("b", "n")), (24, ("b", "m")), (15, ("b",))),
     ),
 )
 
@@ -12827,7 +12260,7 @@ _FC_LAYER_WITHOUT_NORMALIZE = _variant(
     independent=("b", "m"),
     flops=(
         ((28, ("b", "n", "m")), (8, ("b", "n", "n")), (38, ("b", "n"))),
-        ((56, ("b", "n", "m")), (16, ("b", "n", "n")), (220, ("b", "n"))),
+        ((56, ("b", "n", "m")), (16, ("b", "n", "n")), (154, ("b", "n"))),
     ),
 )
 

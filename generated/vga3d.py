@@ -252,7 +252,7 @@ LAUNCH = {
     "fused_gelu_sgp_norm_with_normalize": Launch(elements=1, warps=32, tile=256, pack=256, registers=64, resident=1024),
     "fused_gelu_sgp_norm_with_normalize_long": Launch(elements=4, warps=4, tile=512, pack=32),
     "fused_gelu_sgp_norm_with_normalize_backward": Launch(elements=2, warps=8, tile=512, pack=512),
-    "fused_gelu_sgp_norm_with_normalize_backward_recomputed": Launch(elements=1, warps=8, tile=256, pack=256),
+    "fused_gelu_sgp_norm_with_normalize_backward_recomputed": Launch(elements=1, warps=4, tile=128, pack=32),
     "fused_gelu_sgp_norm_with_normalize_backward_2": Launch(
         elements=1, warps=2, tile=64, pack=64, programs=6, registers=168
     ),
@@ -298,7 +298,7 @@ LAUNCH = {
     "fused_gelu_fcgp_norm_with_normalize_double_backward_1_turned": Launch(elements=1, warps=16, tile=16, pack=512),
     "fused_gelu_fcgp_norm_with_normalize_double_backward_2": Launch(elements=1, warps=4, tile=128, pack=128),
     "fused_gelu_fcgp_norm_with_normalize_double_backward_3": Launch(
-        elements=2, warps=16, tile=256, pack=256, resident=2048
+        elements=1, warps=32, tile=256, pack=256, resident=2048
     ),
     "fused_gelu_fcgp_norm_with_normalize_double_backward_3_long": Launch(elements=4, warps=4, tile=512, pack=32),
     "fused_gelu_fcgp_norm_with_normalize_double_backward_4": Launch(elements=1, warps=4, tile=128, pack=128),
@@ -341,14 +341,13 @@ LAUNCH = {
     "mv_linear_double_backward_4_stored": Launch(elements=4, warps=4, tile=512, pack=512),
     "mv_linear_double_backward_4_stored1": Launch(elements=4, warps=4, tile=512, pack=512),
     "mv_linear_double_backward_5": Launch(elements=8, warps=4, tile=256, pack=1024),
-    "layer_with_normalize": Launch(elements=2, warps=16, tile=256, pack=256, resident=1024),
+    "layer_with_normalize": Launch(elements=1, warps=32, tile=256, pack=256, registers=64, resident=1024),
     "layer_with_normalize_long": Launch(elements=4, warps=4, tile=512, pack=32),
-    "layer_with_normalize_backward": Launch(elements=1, warps=32, tile=256, pack=256, resident=512),
-    "layer_with_normalize_backward_long": Launch(elements=1, warps=4, tile=128, pack=32),
-    "layer_with_normalize_backward_1": Launch(elements=1, warps=1, tile=32, pack=32, programs=8),
+    "layer_with_normalize_backward": Launch(elements=2, warps=8, tile=512, pack=512),
+    "layer_with_normalize_backward_recomputed": Launch(elements=1, warps=4, tile=128, pack=32),
+    "layer_with_normalize_backward_2": Launch(elements=1, warps=1, tile=32, pack=32, programs=8),
     "layer_without_normalize": Launch(elements=1, warps=32, tile=256, pack=256, registers=64, resident=1024),
-    "layer_without_normalize_backward": Launch(elements=2, warps=32, tile=64, pack=32, resident=512),
-    "layer_without_normalize_backward_1": Launch(elements=1, warps=2, tile=64, pack=64, programs=6, registers=168),
+    "layer_without_normalize_backward": Launch(elements=1, warps=2, tile=64, pack=64, programs=6, registers=168),
     "fc_layer_with_normalize": Launch(elements=1, warps=4, tile=128, pack=128),
     "fc_layer_with_normalize_1": Launch(elements=4, warps=4, tile=512, pack=512),
     "fc_layer_with_normalize_1_turned": Launch(elements=2, warps=16, tile=32, pack=1024),
@@ -360,8 +359,7 @@ LAUNCH = {
     "fc_layer_with_normalize_backward_1_long": Launch(elements=4, warps=4, tile=512, pack=32),
     "fc_layer_with_normalize_backward_2": Launch(elements=4, warps=4, tile=512, pack=512),
     "fc_layer_with_normalize_backward_3": Launch(elements=4, warps=4, tile=512, pack=512),
-    "fc_layer_with_normalize_backward_4": Launch(elements=2, warps=32, tile=64, pack=32, resident=512),
-    "fc_layer_with_normalize_backward_5": Launch(elements=1, warps=2, tile=64, pack=64, programs=6, registers=168),
+    "fc_layer_with_normalize_backward_4": Launch(elements=1, warps=2, tile=64, pack=64, programs=6, registers=168),
     "fc_layer_without_normalize": Launch(elements=1, warps=4, tile=128, pack=128),
     "fc_layer_without_normalize_1": Launch(elements=4, warps=4, tile=512, pack=512),
     "fc_layer_without_normalize_1_turned": Launch(elements=2, warps=16, tile=32, pack=1024),
@@ -369,8 +367,7 @@ LAUNCH = {
     "fc_layer_without_normalize_backward_turned": Launch(elements=2, warps=16, tile=32, pack=1024),
     "fc_layer_without_normalize_backward_1": Launch(elements=4, warps=4, tile=512, pack=512),
     "fc_layer_without_normalize_backward_2": Launch(elements=4, warps=4, tile=512, pack=512),
-    "fc_layer_without_normalize_backward_3": Launch(elements=2, warps=32, tile=64, pack=32, resident=512),
-    "fc_layer_without_normalize_backward_4": Launch(elements=1, warps=2, tile=64, pack=64, programs=6, registers=168),
+    "fc_layer_without_normalize_backward_3": Launch(elements=1, warps=2, tile=64, pack=64, programs=6, registers=168),
 }
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -633,15 +630,20 @@ def _turned(x, innermost):
     return turned
 
 
-def _matmul(a, b, out=None):
-    """The product of two matrices, or of two batches of them, in their own dtype: autocast is not asked."""
+def _matmul(a, b, out=None, add=False):
+    """The product of two matrices, or of two batches of them, in their own dtype: autocast is not asked.
+
+    With `add` it is added to what `out` holds.
+    """
     if torch.is_autocast_enabled(a.device.type):
         with torch.autocast(a.device.type, enabled=False):
-            return _matmul(a, b, out)
+            return _matmul(a, b, out, add)
+    if add and out.dtype == a.dtype:
+        return out.addmm_(a, b) if a.dim() == 2 else out.baddbmm_(a, b)
     product = torch.mm if a.dim() == 2 else torch.bmm
     if out is None or out.dtype == a.dtype:
         return product(a, b, out=out)
-    return out.copy_(product(a, b))
+    return out.add_(product(a, b)) if add else out.copy_(product(a, b))
 
 
 @functools.cache
@@ -12213,10 +12215,6 @@ def _fused_gelu_fcgp_norm_without_normalize_double_backward_4_kernel(
 @triton.jit(do_not_specialize=["B"])
 def _mv_linear_kernel(
     bias_ptr,
-    contracted_ptr,
-    contracted1_ptr,
-    contracted2_ptr,
-    contracted3_ptr,
     out_ptr,
     B,
     M,
@@ -12224,6 +12222,7 @@ def _mv_linear_kernel(
     BLOCK: tl.constexpr,
     REAL: tl.constexpr,
 ):
+    # stores what products are added to
     BM = tl.cast(B, tl.int64) * M
 
     m = _tile(tl.program_id(1) * BLOCK, ROWS, BLOCK)
@@ -12242,38 +12241,16 @@ def _mv_linear_kernel(
     b = tl.program_id(0).to(tl.int64) * ROWS
     row_mask = b + r < B
     mask = tile_mask if ROWS == 1 else tile_mask & row_mask
-    contracted_row = contracted_ptr + b * M
-    contracted1_row = contracted1_ptr + b * M
-    contracted2_row = contracted2_ptr + b * M
-    contracted3_row = contracted3_ptr + b * M
     out_row = out_ptr + b * M
 
-    contracted_0 = tl.load(contracted_row + at, mask=mask, other=0.0).to(REAL)
-    contracted1_0 = tl.load(contracted1_row + at, mask=mask, other=0.0).to(REAL)
-    contracted1_1 = tl.load(contracted1_row + BM + at, mask=mask, other=0.0).to(REAL)
-    contracted1_2 = tl.load(contracted1_row + 2 * BM + at, mask=mask, other=0.0).to(REAL)
-    contracted2_0 = tl.load(contracted2_row + at, mask=mask, other=0.0).to(REAL)
-    contracted2_1 = tl.load(contracted2_row + BM + at, mask=mask, other=0.0).to(REAL)
-    contracted2_2 = tl.load(contracted2_row + 2 * BM + at, mask=mask, other=0.0).to(REAL)
-    contracted3_0 = tl.load(contracted3_row + at, mask=mask, other=0.0).to(REAL)
-
-    out_e = bias_e + contracted_0
-    out_e1 = bias_e1 + contracted1_0
-    out_e2 = bias_e2 + contracted1_1
-    out_e3 = bias_e3 + contracted1_2
-    out_e12 = bias_e12 + contracted2_0
-    out_e13 = bias_e13 + contracted2_1
-    out_e23 = bias_e23 + contracted2_2
-    out_e123 = bias_e123 + contracted3_0
-
-    tl.store(out_row + at, out_e, mask=mask)
-    tl.store(out_row + BM + at, out_e1, mask=mask)
-    tl.store(out_row + 2 * BM + at, out_e2, mask=mask)
-    tl.store(out_row + 3 * BM + at, out_e3, mask=mask)
-    tl.store(out_row + 4 * BM + at, out_e12, mask=mask)
-    tl.store(out_row + 5 * BM + at, out_e13, mask=mask)
-    tl.store(out_row + 6 * BM + at, out_e23, mask=mask)
-    tl.store(out_row + 7 * BM + at, out_e123, mask=mask)
+    tl.store(out_row + at, bias_e, mask=mask)
+    tl.store(out_row + BM + at, bias_e1, mask=mask)
+    tl.store(out_row + 2 * BM + at, bias_e2, mask=mask)
+    tl.store(out_row + 3 * BM + at, bias_e3, mask=mask)
+    tl.store(out_row + 4 * BM + at, bias_e12, mask=mask)
+    tl.store(out_row + 5 * BM + at, bias_e13, mask=mask)
+    tl.store(out_row + 6 * BM + at, bias_e23, mask=mask)
+    tl.store(out_row + 7 * BM + at, bias_e123, mask=mask)
 
 
 @triton.jit(do_not_specialize=["B"])
@@ -12766,14 +12743,14 @@ def _mv_linear_double_backward_5_kernel(
     contracted2_2 = tl.load(contracted2_row + 2 * BM + at, mask=mask, other=0.0).to(REAL)
     contracted3_0 = tl.load(contracted3_row + at, mask=mask, other=0.0).to(REAL)
 
-    grad_grad_out_e = contracted_0 + grad_grad_bias_e
-    grad_grad_out_e1 = contracted1_0 + grad_grad_bias_e1
-    grad_grad_out_e2 = contracted1_1 + grad_grad_bias_e2
-    grad_grad_out_e3 = contracted1_2 + grad_grad_bias_e3
-    grad_grad_out_e12 = contracted2_0 + grad_grad_bias_e12
-    grad_grad_out_e13 = contracted2_1 + grad_grad_bias_e13
-    grad_grad_out_e23 = contracted2_2 + grad_grad_bias_e23
-    grad_grad_out_e123 = contracted3_0 + grad_grad_bias_e123
+    grad_grad_out_e = grad_grad_bias_e + contracted_0
+    grad_grad_out_e1 = grad_grad_bias_e1 + contracted1_0
+    grad_grad_out_e2 = grad_grad_bias_e2 + contracted1_1
+    grad_grad_out_e3 = grad_grad_bias_e3 + contracted1_2
+    grad_grad_out_e12 = grad_grad_bias_e12 + contracted2_0
+    grad_grad_out_e13 = grad_grad_bias_e13 + contracted2_1
+    grad_grad_out_e23 = grad_grad_bias_e23 + contracted2_2
+    grad_grad_out_e123 = grad_grad_bias_e123 + contracted3_0
 
     if GRAD_GRAD_OUT:
         tl.store(grad_grad_out_row + at, grad_grad_out_e, mask=mask)
@@ -12896,20 +12873,20 @@ def _layer_with_normalize_kernel(
     out_e_2 += -gp_weight_303 * gelu_x_e123 * gelu_y_e123
     t3 = gp_weight_011 * gelu_x_e
     t4 = gp_weight_110 * gelu_y_e
-    t5 = gp_weight_112 * gelu_x_e2
-    t6 = gp_weight_112 * gelu_x_e3
-    t7 = gp_weight_213 * gelu_y_e123
-    t8 = gp_weight_312 * gelu_x_e123
-    t9 = gp_weight_211 * gelu_y_e3
+    t5 = gp_weight_211 * gelu_y_e3
+    t6 = gp_weight_213 * gelu_y_e123
+    t7 = gp_weight_312 * gelu_x_e123
+    t8 = gp_weight_112 * gelu_x_e2
+    t9 = gp_weight_112 * gelu_x_e3
     t10 = gp_weight_211 * gelu_y_e2
-    out_e1_2 = gelu_y_e1 * t3 + gelu_x_e1 * t4 + gelu_x_e13 * t9 + gelu_x_e12 * t10 - gelu_y_e12 * t5
-    out_e1_2 += -gelu_y_e13 * t6 - gelu_x_e23 * t7 - gelu_y_e23 * t8
+    out_e1_2 = gelu_y_e1 * t3 + gelu_x_e1 * t4 + gelu_x_e13 * t5 + gelu_x_e12 * t10 - gelu_x_e23 * t6
+    out_e1_2 += -gelu_y_e23 * t7 - gelu_y_e12 * t8 - gelu_y_e13 * t9
     t11 = gp_weight_112 * gelu_x_e1
     t12 = gp_weight_211 * gelu_y_e1
-    out_e2_2 = gelu_y_e2 * t3 + gelu_y_e12 * t11 + gelu_x_e2 * t4 + gelu_x_e13 * t7 + gelu_y_e13 * t8
-    out_e2_2 += gelu_x_e23 * t9 - gelu_y_e23 * t6 - gelu_x_e12 * t12
-    out_e3_2 = gelu_y_e3 * t3 + gelu_y_e13 * t11 + gelu_y_e23 * t5 + gelu_x_e3 * t4 - gelu_x_e12 * t7
-    out_e3_2 += -gelu_y_e12 * t8 - gelu_x_e13 * t12 - gelu_x_e23 * t10
+    out_e2_2 = gelu_y_e2 * t3 + gelu_y_e12 * t11 + gelu_x_e2 * t4 + gelu_x_e13 * t6 + gelu_x_e23 * t5
+    out_e2_2 += gelu_y_e13 * t7 - gelu_y_e23 * t9 - gelu_x_e12 * t12
+    out_e3_2 = gelu_y_e3 * t3 + gelu_y_e13 * t11 + gelu_x_e3 * t4 + gelu_y_e23 * t8 - gelu_x_e12 * t6
+    out_e3_2 += -gelu_y_e12 * t7 - gelu_x_e13 * t12 - gelu_x_e23 * t10
     t13 = out_e1_2 * out_e1_2 + out_e2_2 * out_e2_2 + out_e3_2 * out_e3_2
     t14 = gp_weight_022 * gelu_x_e
     t15 = gp_weight_121 * gelu_x_e1
@@ -12919,12 +12896,12 @@ def _layer_with_normalize_kernel(
     t19 = gp_weight_121 * gelu_y_e1
     out_e12_2 = gelu_y_e12 * t14 + gelu_y_e2 * t15 + gelu_x_e3 * t16 + gelu_x_e12 * t17 + gelu_y_e3 * t18
     out_e12_2 += gp_weight_222 * (gelu_x_e23 * gelu_y_e13 - gelu_x_e13 * gelu_y_e23) - gelu_x_e2 * t19
-    t20 = gp_weight_222 * gelu_x_e12
-    t21 = gp_weight_222 * gelu_y_e12
-    out_e13_2 = gelu_y_e13 * t14 + gelu_y_e3 * t15 + gelu_y_e23 * t20 + gelu_x_e13 * t17 - gelu_x_e2 * t16
-    out_e13_2 += -gelu_y_e2 * t18 - gelu_x_e23 * t21 - gelu_x_e3 * t19
-    out_e23_2 = gelu_y_e23 * t14 + gelu_x_e1 * t16 + gelu_x_e23 * t17 + gelu_y_e1 * t18 + gelu_x_e13 * t21
-    out_e23_2 += gp_weight_121 * (gelu_x_e2 * gelu_y_e3 - gelu_x_e3 * gelu_y_e2) - gelu_y_e13 * t20
+    t20 = gp_weight_222 * gelu_y_e12
+    t21 = gp_weight_222 * gelu_x_e12
+    out_e13_2 = gelu_y_e13 * t14 + gelu_y_e3 * t15 + gelu_x_e13 * t17 + gelu_y_e23 * t21 - gelu_x_e2 * t16
+    out_e13_2 += -gelu_x_e23 * t20 - gelu_y_e2 * t18 - gelu_x_e3 * t19
+    out_e23_2 = gelu_y_e23 * t14 + gelu_x_e1 * t16 + gelu_x_e13 * t20 + gelu_x_e23 * t17 + gelu_y_e1 * t18
+    out_e23_2 += gp_weight_121 * (gelu_x_e2 * gelu_y_e3 - gelu_x_e3 * gelu_y_e2) - gelu_y_e13 * t21
     t22 = out_e12_2 * out_e12_2 + out_e13_2 * out_e13_2 + out_e23_2 * out_e23_2
     t23 = gelu_x_e1 * gelu_y_e23 + gelu_x_e3 * gelu_y_e12 - gelu_x_e2 * gelu_y_e13
     t24 = gelu_x_e12 * gelu_y_e3 + gelu_x_e23 * gelu_y_e1 - gelu_x_e13 * gelu_y_e2
@@ -13064,20 +13041,20 @@ def _layer_with_normalize_long_kernel(
         out_e_2 += -gp_weight_303 * gelu_x_e123 * gelu_y_e123
         t7 = gp_weight_011 * gelu_x_e
         t8 = gp_weight_110 * gelu_y_e
-        t9 = gp_weight_112 * gelu_x_e2
-        t10 = gp_weight_112 * gelu_x_e3
-        t11 = gp_weight_213 * gelu_y_e123
-        t12 = gp_weight_312 * gelu_x_e123
-        t13 = gp_weight_211 * gelu_y_e3
+        t9 = gp_weight_211 * gelu_y_e3
+        t10 = gp_weight_213 * gelu_y_e123
+        t11 = gp_weight_312 * gelu_x_e123
+        t12 = gp_weight_112 * gelu_x_e2
+        t13 = gp_weight_112 * gelu_x_e3
         t14 = gp_weight_211 * gelu_y_e2
-        out_e1_2 = gelu_y_e1 * t7 + gelu_x_e1 * t8 + gelu_x_e13 * t13 + gelu_x_e12 * t14 - gelu_y_e12 * t9
-        out_e1_2 += -gelu_y_e13 * t10 - gelu_x_e23 * t11 - gelu_y_e23 * t12
+        out_e1_2 = gelu_y_e1 * t7 + gelu_x_e1 * t8 + gelu_x_e13 * t9 + gelu_x_e12 * t14 - gelu_x_e23 * t10
+        out_e1_2 += -gelu_y_e23 * t11 - gelu_y_e12 * t12 - gelu_y_e13 * t13
         t15 = gp_weight_112 * gelu_x_e1
         t16 = gp_weight_211 * gelu_y_e1
-        out_e2_2 = gelu_y_e2 * t7 + gelu_y_e12 * t15 + gelu_x_e2 * t8 + gelu_x_e13 * t11 + gelu_y_e13 * t12
-        out_e2_2 += gelu_x_e23 * t13 - gelu_y_e23 * t10 - gelu_x_e12 * t16
-        out_e3_2 = gelu_y_e3 * t7 + gelu_y_e13 * t15 + gelu_y_e23 * t9 + gelu_x_e3 * t8 - gelu_x_e12 * t11
-        out_e3_2 += -gelu_y_e12 * t12 - gelu_x_e13 * t16 - gelu_x_e23 * t14
+        out_e2_2 = gelu_y_e2 * t7 + gelu_y_e12 * t15 + gelu_x_e2 * t8 + gelu_x_e13 * t10 + gelu_x_e23 * t9
+        out_e2_2 += gelu_y_e13 * t11 - gelu_y_e23 * t13 - gelu_x_e12 * t16
+        out_e3_2 = gelu_y_e3 * t7 + gelu_y_e13 * t15 + gelu_x_e3 * t8 + gelu_y_e23 * t12 - gelu_x_e12 * t10
+        out_e3_2 += -gelu_y_e12 * t11 - gelu_x_e13 * t16 - gelu_x_e23 * t14
         t17 = out_e1_2 * out_e1_2 + out_e2_2 * out_e2_2 + out_e3_2 * out_e3_2
         t18 = gp_weight_022 * gelu_x_e
         t19 = gp_weight_121 * gelu_x_e1
@@ -13087,12 +13064,12 @@ def _layer_with_normalize_long_kernel(
         t23 = gp_weight_121 * gelu_y_e1
         out_e12_2 = gelu_y_e12 * t18 + gelu_y_e2 * t19 + gelu_x_e3 * t20 + gelu_x_e12 * t21 + gelu_y_e3 * t22
         out_e12_2 += gp_weight_222 * (gelu_x_e23 * gelu_y_e13 - gelu_x_e13 * gelu_y_e23) - gelu_x_e2 * t23
-        t24 = gp_weight_222 * gelu_x_e12
-        t25 = gp_weight_222 * gelu_y_e12
-        out_e13_2 = gelu_y_e13 * t18 + gelu_y_e3 * t19 + gelu_y_e23 * t24 + gelu_x_e13 * t21 - gelu_x_e2 * t20
-        out_e13_2 += -gelu_y_e2 * t22 - gelu_x_e23 * t25 - gelu_x_e3 * t23
-        out_e23_2 = gelu_y_e23 * t18 + gelu_x_e1 * t20 + gelu_x_e23 * t21 + gelu_y_e1 * t22 + gelu_x_e13 * t25
-        out_e23_2 += gp_weight_121 * (gelu_x_e2 * gelu_y_e3 - gelu_x_e3 * gelu_y_e2) - gelu_y_e13 * t24
+        t24 = gp_weight_222 * gelu_y_e12
+        t25 = gp_weight_222 * gelu_x_e12
+        out_e13_2 = gelu_y_e13 * t18 + gelu_y_e3 * t19 + gelu_x_e13 * t21 + gelu_y_e23 * t25 - gelu_x_e2 * t20
+        out_e13_2 += -gelu_x_e23 * t24 - gelu_y_e2 * t22 - gelu_x_e3 * t23
+        out_e23_2 = gelu_y_e23 * t18 + gelu_x_e1 * t20 + gelu_x_e13 * t24 + gelu_x_e23 * t21 + gelu_y_e1 * t22
+        out_e23_2 += gp_weight_121 * (gelu_x_e2 * gelu_y_e3 - gelu_x_e3 * gelu_y_e2) - gelu_y_e13 * t25
         t26 = out_e12_2 * out_e12_2 + out_e13_2 * out_e13_2 + out_e23_2 * out_e23_2
         t27 = gelu_x_e1 * gelu_y_e23 + gelu_x_e3 * gelu_y_e12 - gelu_x_e2 * gelu_y_e13
         t28 = gelu_x_e12 * gelu_y_e3 + gelu_x_e23 * gelu_y_e1 - gelu_x_e13 * gelu_y_e2
@@ -13181,22 +13158,22 @@ def _layer_with_normalize_long_kernel(
         out_e = inv_rms_0 * out_e_2
         t7 = gp_weight_011 * gelu_x_e
         t8 = gp_weight_110 * gelu_y_e
-        t9 = gp_weight_112 * gelu_x_e2
-        t10 = gp_weight_112 * gelu_x_e3
-        t11 = gp_weight_213 * gelu_y_e123
-        t12 = gp_weight_312 * gelu_x_e123
-        t13 = gp_weight_211 * gelu_y_e3
+        t9 = gp_weight_211 * gelu_y_e3
+        t10 = gp_weight_213 * gelu_y_e123
+        t11 = gp_weight_312 * gelu_x_e123
+        t12 = gp_weight_112 * gelu_x_e2
+        t13 = gp_weight_112 * gelu_x_e3
         t14 = gp_weight_211 * gelu_y_e2
-        out_e1_2 = gelu_y_e1 * t7 + gelu_x_e1 * t8 + gelu_x_e13 * t13 + gelu_x_e12 * t14 - gelu_y_e12 * t9
-        out_e1_2 += -gelu_y_e13 * t10 - gelu_x_e23 * t11 - gelu_y_e23 * t12
+        out_e1_2 = gelu_y_e1 * t7 + gelu_x_e1 * t8 + gelu_x_e13 * t9 + gelu_x_e12 * t14 - gelu_x_e23 * t10
+        out_e1_2 += -gelu_y_e23 * t11 - gelu_y_e12 * t12 - gelu_y_e13 * t13
         out_e1 = inv_rms_1 * out_e1_2
         t15 = gp_weight_112 * gelu_x_e1
         t16 = gp_weight_211 * gelu_y_e1
-        out_e2_2 = gelu_y_e2 * t7 + gelu_y_e12 * t15 + gelu_x_e2 * t8 + gelu_x_e13 * t11 + gelu_y_e13 * t12
-        out_e2_2 += gelu_x_e23 * t13 - gelu_y_e23 * t10 - gelu_x_e12 * t16
+        out_e2_2 = gelu_y_e2 * t7 + gelu_y_e12 * t15 + gelu_x_e2 * t8 + gelu_x_e13 * t10 + gelu_x_e23 * t9
+        out_e2_2 += gelu_y_e13 * t11 - gelu_y_e23 * t13 - gelu_x_e12 * t16
         out_e2 = inv_rms_1 * out_e2_2
-        out_e3_2 = gelu_y_e3 * t7 + gelu_y_e13 * t15 + gelu_y_e23 * t9 + gelu_x_e3 * t8 - gelu_x_e12 * t11
-        out_e3_2 += -gelu_y_e12 * t12 - gelu_x_e13 * t16 - gelu_x_e23 * t14
+        out_e3_2 = gelu_y_e3 * t7 + gelu_y_e13 * t15 + gelu_x_e3 * t8 + gelu_y_e23 * t12 - gelu_x_e12 * t10
+        out_e3_2 += -gelu_y_e12 * t11 - gelu_x_e13 * t16 - gelu_x_e23 * t14
         out_e3 = inv_rms_1 * out_e3_2
         t18 = gp_weight_022 * gelu_x_e
         t19 = gp_weight_121 * gelu_x_e1
@@ -13207,13 +13184,13 @@ def _layer_with_normalize_long_kernel(
         out_e12_2 = gelu_y_e12 * t18 + gelu_y_e2 * t19 + gelu_x_e3 * t20 + gelu_x_e12 * t21 + gelu_y_e3 * t22
         out_e12_2 += gp_weight_222 * (gelu_x_e23 * gelu_y_e13 - gelu_x_e13 * gelu_y_e23) - gelu_x_e2 * t23
         out_e12 = inv_rms_2 * out_e12_2
-        t24 = gp_weight_222 * gelu_x_e12
-        t25 = gp_weight_222 * gelu_y_e12
-        out_e13_2 = gelu_y_e13 * t18 + gelu_y_e3 * t19 + gelu_y_e23 * t24 + gelu_x_e13 * t21 - gelu_x_e2 * t20
-        out_e13_2 += -gelu_y_e2 * t22 - gelu_x_e23 * t25 - gelu_x_e3 * t23
+        t24 = gp_weight_222 * gelu_y_e12
+        t25 = gp_weight_222 * gelu_x_e12
+        out_e13_2 = gelu_y_e13 * t18 + gelu_y_e3 * t19 + gelu_x_e13 * t21 + gelu_y_e23 * t25 - gelu_x_e2 * t20
+        out_e13_2 += -gelu_x_e23 * t24 - gelu_y_e2 * t22 - gelu_x_e3 * t23
         out_e13 = inv_rms_2 * out_e13_2
-        out_e23_2 = gelu_y_e23 * t18 + gelu_x_e1 * t20 + gelu_x_e23 * t21 + gelu_y_e1 * t22 + gelu_x_e13 * t25
-        out_e23_2 += gp_weight_121 * (gelu_x_e2 * gelu_y_e3 - gelu_x_e3 * gelu_y_e2) - gelu_y_e13 * t24
+        out_e23_2 = gelu_y_e23 * t18 + gelu_x_e1 * t20 + gelu_x_e13 * t24 + gelu_x_e23 * t21 + gelu_y_e1 * t22
+        out_e23_2 += gp_weight_121 * (gelu_x_e2 * gelu_y_e3 - gelu_x_e3 * gelu_y_e2) - gelu_y_e13 * t25
         out_e23 = inv_rms_2 * out_e23_2
         t27 = gelu_x_e1 * gelu_y_e23 + gelu_x_e3 * gelu_y_e12 - gelu_x_e2 * gelu_y_e13
         t28 = gelu_x_e12 * gelu_y_e3 + gelu_x_e23 * gelu_y_e1 - gelu_x_e13 * gelu_y_e2
@@ -13233,19 +13210,9 @@ def _layer_with_normalize_long_kernel(
 
 @triton.jit(do_not_specialize=["B"])
 def _layer_with_normalize_backward_kernel(
-    x_ptr,
-    gp_weight_ptr,
-    linear_bias_ptr,
     grad_out_ptr,
     saved_ptr,
-    saved_product_ptr,
-    saved_product1_ptr,
-    saved_product2_ptr,
-    saved_product3_ptr,
-    operand_ptr,
-    operand1_ptr,
-    operand2_ptr,
-    operand3_ptr,
+    out_ptr,
     frontier_ptr,
     B,
     N,
@@ -13254,211 +13221,69 @@ def _layer_with_normalize_backward_kernel(
     REAL: tl.constexpr,
 ):
     # stores factors of matrix products, in the order in which these read them
-    # one program holds a whole row, because a reduction over n is used at once
+    # stores what products are added to
+    # stores the row reductions on their own, because the next kernel folds over b
+    # reads the stored output (16 fields) in place of recomputing it from the inputs (52 fields)
     BN = tl.cast(B, tl.int64) * N
 
-    n = _tile(tl.program_id(1) * BLOCK, ROWS, BLOCK)
     r = _down(ROWS)
-    at = r * N + n
-    tile_mask = n < N
-    gp_weight_000, gp_weight_011, gp_weight_022, gp_weight_033 = _load4(gp_weight_ptr + n * 20, tile_mask, REAL)
-    gp_weight_101, gp_weight_110, gp_weight_112, gp_weight_121 = _load4(gp_weight_ptr + n * 20 + 4, tile_mask, REAL)
-    gp_weight_123, gp_weight_132, gp_weight_202, gp_weight_211 = _load4(gp_weight_ptr + n * 20 + 8, tile_mask, REAL)
-    gp_weight_213, gp_weight_220, gp_weight_222, gp_weight_231 = _load4(gp_weight_ptr + n * 20 + 12, tile_mask, REAL)
-    gp_weight_303, gp_weight_312, gp_weight_321, gp_weight_330 = _load4(gp_weight_ptr + n * 20 + 16, tile_mask, REAL)
-    linear_bias_e = tl.load(linear_bias_ptr + n, mask=tile_mask, other=0.0).to(REAL)
-    linear_bias_e1 = tl.load(linear_bias_ptr + N + n, mask=tile_mask, other=0.0).to(REAL)
-    linear_bias_e2 = tl.load(linear_bias_ptr + 2 * N + n, mask=tile_mask, other=0.0).to(REAL)
-    linear_bias_e3 = tl.load(linear_bias_ptr + 3 * N + n, mask=tile_mask, other=0.0).to(REAL)
-    linear_bias_e12 = tl.load(linear_bias_ptr + 4 * N + n, mask=tile_mask, other=0.0).to(REAL)
-    linear_bias_e13 = tl.load(linear_bias_ptr + 5 * N + n, mask=tile_mask, other=0.0).to(REAL)
-    linear_bias_e23 = tl.load(linear_bias_ptr + 6 * N + n, mask=tile_mask, other=0.0).to(REAL)
-    linear_bias_e123 = tl.load(linear_bias_ptr + 7 * N + n, mask=tile_mask, other=0.0).to(REAL)
-
-    size_n = tl.cast(N, REAL)
-    t0 = 1.0 / size_n
-
     b = tl.program_id(0).to(tl.int64) * ROWS
     row_mask = b + r < B
-    mask = tile_mask if ROWS == 1 else tile_mask & row_mask
-    x_row = x_ptr + b * N
     grad_out_row = grad_out_ptr + b * N
     saved_row = saved_ptr + b
-    saved_product_row = saved_product_ptr + b * N
-    saved_product1_row = saved_product1_ptr + b * N
-    saved_product2_row = saved_product2_ptr + b * N
-    saved_product3_row = saved_product3_ptr + b * N
-    operand_row = operand_ptr + b * N
-    operand1_row = operand1_ptr + b * N
-    operand2_row = operand2_ptr + b * N
-    operand3_row = operand3_ptr + b * N
+    out_row = out_ptr + b * N
     frontier_row = frontier_ptr + b
 
-    x_e = tl.load(x_row + at, mask=mask, other=0.0).to(REAL)
-    x_e1 = tl.load(x_row + BN + at, mask=mask, other=0.0).to(REAL)
-    x_e2 = tl.load(x_row + 2 * BN + at, mask=mask, other=0.0).to(REAL)
-    x_e3 = tl.load(x_row + 3 * BN + at, mask=mask, other=0.0).to(REAL)
-    x_e12 = tl.load(x_row + 4 * BN + at, mask=mask, other=0.0).to(REAL)
-    x_e13 = tl.load(x_row + 5 * BN + at, mask=mask, other=0.0).to(REAL)
-    x_e23 = tl.load(x_row + 6 * BN + at, mask=mask, other=0.0).to(REAL)
-    x_e123 = tl.load(x_row + 7 * BN + at, mask=mask, other=0.0).to(REAL)
-    grad_out_e = tl.load(grad_out_row + at, mask=mask, other=0.0).to(REAL)
-    grad_out_e1 = tl.load(grad_out_row + BN + at, mask=mask, other=0.0).to(REAL)
-    grad_out_e2 = tl.load(grad_out_row + 2 * BN + at, mask=mask, other=0.0).to(REAL)
-    grad_out_e3 = tl.load(grad_out_row + 3 * BN + at, mask=mask, other=0.0).to(REAL)
-    grad_out_e12 = tl.load(grad_out_row + 4 * BN + at, mask=mask, other=0.0).to(REAL)
-    grad_out_e13 = tl.load(grad_out_row + 5 * BN + at, mask=mask, other=0.0).to(REAL)
-    grad_out_e23 = tl.load(grad_out_row + 6 * BN + at, mask=mask, other=0.0).to(REAL)
-    grad_out_e123 = tl.load(grad_out_row + 7 * BN + at, mask=mask, other=0.0).to(REAL)
     saved_inv_rms_0 = tl.load(saved_row + r, mask=row_mask, other=0.0).to(REAL)
     saved_inv_rms_1 = tl.load(saved_row + B + r, mask=row_mask, other=0.0).to(REAL)
     saved_inv_rms_2 = tl.load(saved_row + 2 * B + r, mask=row_mask, other=0.0).to(REAL)
     saved_inv_rms_3 = tl.load(saved_row + 3 * B + r, mask=row_mask, other=0.0).to(REAL)
-    saved_product_0 = tl.load(saved_product_row + at, mask=mask, other=0.0).to(REAL)
-    saved_product1_0 = tl.load(saved_product1_row + at, mask=mask, other=0.0).to(REAL)
-    saved_product1_1 = tl.load(saved_product1_row + BN + at, mask=mask, other=0.0).to(REAL)
-    saved_product1_2 = tl.load(saved_product1_row + 2 * BN + at, mask=mask, other=0.0).to(REAL)
-    saved_product2_0 = tl.load(saved_product2_row + at, mask=mask, other=0.0).to(REAL)
-    saved_product2_1 = tl.load(saved_product2_row + BN + at, mask=mask, other=0.0).to(REAL)
-    saved_product2_2 = tl.load(saved_product2_row + 2 * BN + at, mask=mask, other=0.0).to(REAL)
-    saved_product3_0 = tl.load(saved_product3_row + at, mask=mask, other=0.0).to(REAL)
 
-    gate_x = 0.5 + 0.5 * tl.erf(0.7071067811865476 * x_e)
-    gelu_x_e = x_e * gate_x
-    y_e123 = linear_bias_e123 + saved_product3_0
-    y_e = linear_bias_e + saved_product_0
-    t1 = 0.7071067811865476 * y_e
-    gate_y = 0.5 + 0.5 * tl.erf(t1)
-    gelu_y_e123 = y_e123 * gate_y
-    gelu_x_e123 = x_e123 * gate_x
-    gelu_y_e = y_e * gate_y
-    gelu_x_e1 = x_e1 * gate_x
-    y_e23 = linear_bias_e23 + saved_product2_2
-    gelu_y_e23 = gate_y * y_e23
-    gelu_x_e2 = x_e2 * gate_x
-    y_e13 = linear_bias_e13 + saved_product2_1
-    gelu_y_e13 = gate_y * y_e13
-    gelu_x_e3 = x_e3 * gate_x
-    y_e12 = linear_bias_e12 + saved_product2_0
-    gelu_y_e12 = gate_y * y_e12
-    t2 = gelu_x_e1 * gelu_y_e23 + gelu_x_e3 * gelu_y_e12 - gelu_x_e2 * gelu_y_e13
-    gelu_x_e12 = x_e12 * gate_x
-    y_e3 = linear_bias_e3 + saved_product1_2
-    gelu_y_e3 = gate_y * y_e3
-    gelu_x_e13 = x_e13 * gate_x
-    y_e2 = linear_bias_e2 + saved_product1_1
-    gelu_y_e2 = gate_y * y_e2
-    gelu_x_e23 = x_e23 * gate_x
-    y_e1 = linear_bias_e1 + saved_product1_0
-    gelu_y_e1 = gate_y * y_e1
-    t3 = gelu_x_e12 * gelu_y_e3 + gelu_x_e23 * gelu_y_e1 - gelu_x_e13 * gelu_y_e2
-    out_e123 = gp_weight_033 * gelu_x_e * gelu_y_e123 + gp_weight_330 * gelu_x_e123 * gelu_y_e
-    out_e123 += gp_weight_132 * t2 + gp_weight_231 * t3
-    t4 = gp_weight_022 * gelu_x_e
-    t5 = gp_weight_123 * gelu_y_e123
-    t6 = gp_weight_222 * gelu_x_e12
-    t7 = gp_weight_220 * gelu_y_e
-    t8 = gp_weight_321 * gelu_x_e123
-    t9 = gp_weight_222 * gelu_y_e12
-    out_e23 = gelu_y_e23 * t4 + gelu_x_e1 * t5 + gelu_x_e23 * t7 + gelu_y_e1 * t8 + gelu_x_e13 * t9
-    out_e23 += gp_weight_121 * (gelu_x_e2 * gelu_y_e3 - gelu_x_e3 * gelu_y_e2) - gelu_y_e13 * t6
-    t10 = gp_weight_121 * gelu_x_e1
-    t11 = gp_weight_121 * gelu_y_e1
-    out_e13 = gelu_y_e13 * t4 + gelu_y_e3 * t10 + gelu_y_e23 * t6 + gelu_x_e13 * t7 - gelu_x_e2 * t5
-    out_e13 += -gelu_y_e2 * t8 - gelu_x_e23 * t9 - gelu_x_e3 * t11
-    out_e12 = gelu_y_e12 * t4 + gelu_y_e2 * t10 + gelu_x_e3 * t5 + gelu_x_e12 * t7 + gelu_y_e3 * t8
-    out_e12 += gp_weight_222 * (gelu_x_e23 * gelu_y_e13 - gelu_x_e13 * gelu_y_e23) - gelu_x_e2 * t11
-    t12 = grad_out_e23 * out_e23 + grad_out_e13 * out_e13 + grad_out_e12 * out_e12
-    t13 = gp_weight_011 * gelu_x_e
-    t14 = gp_weight_112 * gelu_x_e1
-    t15 = gp_weight_112 * gelu_x_e2
-    t16 = gp_weight_110 * gelu_y_e
-    t17 = gp_weight_213 * gelu_y_e123
-    t18 = gp_weight_312 * gelu_x_e123
-    t19 = gp_weight_211 * gelu_y_e1
-    t20 = gp_weight_211 * gelu_y_e2
-    out_e3 = gelu_y_e3 * t13 + gelu_y_e13 * t14 + gelu_y_e23 * t15 + gelu_x_e3 * t16 - gelu_x_e12 * t17
-    out_e3 += -gelu_y_e12 * t18 - gelu_x_e13 * t19 - gelu_x_e23 * t20
-    t21 = gp_weight_112 * gelu_x_e3
-    t22 = gp_weight_211 * gelu_y_e3
-    out_e2 = gelu_y_e2 * t13 + gelu_y_e12 * t14 + gelu_x_e2 * t16 + gelu_x_e13 * t17 + gelu_y_e13 * t18
-    out_e2 += gelu_x_e23 * t22 - gelu_y_e23 * t21 - gelu_x_e12 * t19
-    out_e1 = gelu_y_e1 * t13 + gelu_x_e1 * t16 + gelu_x_e13 * t22 + gelu_x_e12 * t20 - gelu_y_e12 * t15
-    out_e1 += -gelu_y_e13 * t21 - gelu_x_e23 * t17 - gelu_y_e23 * t18
-    t23 = grad_out_e3 * out_e3 + grad_out_e2 * out_e2 + grad_out_e1 * out_e1
-    t24 = gelu_x_e1 * gelu_y_e1 + gelu_x_e2 * gelu_y_e2 + gelu_x_e3 * gelu_y_e3
-    t25 = -gelu_x_e12 * gelu_y_e12 - gelu_x_e13 * gelu_y_e13 - gelu_x_e23 * gelu_y_e23
-    out_e = gp_weight_000 * gelu_x_e * gelu_y_e + gp_weight_101 * t24 + gp_weight_202 * t25
-    out_e += -gp_weight_303 * gelu_x_e123 * gelu_y_e123
-    grad_inv_rms_3, grad_inv_rms_2, grad_inv_rms_1, grad_inv_rms_0 = _row_sum4(
-        grad_out_e123 * out_e123, t12, t23, grad_out_e * out_e, mask
-    )
-    frontier_0 = t0 * ((-0.5 * saved_inv_rms_3 * saved_inv_rms_3 * saved_inv_rms_3) * grad_inv_rms_3)
-    grad_out_e123_2 = saved_inv_rms_3 * grad_out_e123 + 2.0 * frontier_0 * out_e123
-    frontier_1 = t0 * ((-0.5 * saved_inv_rms_2 * saved_inv_rms_2 * saved_inv_rms_2) * grad_inv_rms_2)
-    grad_out_e23_2 = saved_inv_rms_2 * grad_out_e23 + 2.0 * frontier_1 * out_e23
-    grad_out_e13_2 = saved_inv_rms_2 * grad_out_e13 + 2.0 * frontier_1 * out_e13
-    grad_out_e12_2 = saved_inv_rms_2 * grad_out_e12 + 2.0 * frontier_1 * out_e12
-    t26 = gelu_x_e23 * grad_out_e23_2 + gelu_x_e13 * grad_out_e13_2 + gelu_x_e12 * grad_out_e12_2
-    frontier_2 = t0 * ((-0.5 * saved_inv_rms_1 * saved_inv_rms_1 * saved_inv_rms_1) * grad_inv_rms_1)
-    grad_out_e3_2 = saved_inv_rms_1 * grad_out_e3 + 2.0 * frontier_2 * out_e3
-    grad_out_e2_2 = saved_inv_rms_1 * grad_out_e2 + 2.0 * frontier_2 * out_e2
-    grad_out_e1_2 = saved_inv_rms_1 * grad_out_e1 + 2.0 * frontier_2 * out_e1
-    t27 = gelu_x_e3 * grad_out_e3_2 + gelu_x_e2 * grad_out_e2_2 + gelu_x_e1 * grad_out_e1_2
-    frontier_3 = t0 * ((-0.5 * saved_inv_rms_0 * saved_inv_rms_0 * saved_inv_rms_0) * grad_inv_rms_0)
-    grad_out_e_2 = saved_inv_rms_0 * grad_out_e + 2.0 * frontier_3 * out_e
-    grad_gelu_y_e = gp_weight_330 * gelu_x_e123 * grad_out_e123_2 + gp_weight_220 * t26 + gp_weight_110 * t27
-    grad_gelu_y_e += gp_weight_000 * gelu_x_e * grad_out_e_2
-    t28 = gp_weight_132 * grad_out_e123_2
-    t29 = gp_weight_222 * grad_out_e12_2
-    t30 = gp_weight_202 * grad_out_e_2
-    grad_gelu_y_e23 = gelu_x_e1 * t28 + t4 * grad_out_e23_2 + t6 * grad_out_e13_2 + t15 * grad_out_e3_2
-    grad_gelu_y_e23 += -gelu_x_e13 * t29 - t21 * grad_out_e2_2 - t18 * grad_out_e1_2 - gelu_x_e23 * t30
-    grad_gelu_y_e13 = t4 * grad_out_e13_2 + gelu_x_e23 * t29 + t14 * grad_out_e3_2 + t18 * grad_out_e2_2
-    grad_gelu_y_e13 += -gelu_x_e2 * t28 - t6 * grad_out_e23_2 - t21 * grad_out_e1_2 - gelu_x_e13 * t30
-    grad_gelu_y_e12 = gelu_x_e3 * t28
-    grad_gelu_y_e12 += gp_weight_222 * (gelu_x_e13 * grad_out_e23_2 - gelu_x_e23 * grad_out_e13_2)
-    grad_gelu_y_e12 += t4 * grad_out_e12_2 + t14 * grad_out_e2_2 - t18 * grad_out_e3_2 - t15 * grad_out_e1_2
-    grad_gelu_y_e12 += -gelu_x_e12 * t30
-    t31 = gp_weight_231 * grad_out_e123_2
-    t32 = gp_weight_121 * grad_out_e23_2
-    t33 = gp_weight_101 * grad_out_e_2
-    grad_gelu_y_e3 = gelu_x_e12 * t31 + gelu_x_e2 * t32 + t10 * grad_out_e13_2 + t8 * grad_out_e12_2
-    grad_gelu_y_e3 += t13 * grad_out_e3_2
-    grad_gelu_y_e3 += gp_weight_211 * (gelu_x_e23 * grad_out_e2_2 + gelu_x_e13 * grad_out_e1_2)
-    grad_gelu_y_e3 += gelu_x_e3 * t33
-    grad_gelu_y_e2 = t10 * grad_out_e12_2 + t13 * grad_out_e2_2
-    grad_gelu_y_e2 += gp_weight_211 * (gelu_x_e12 * grad_out_e1_2 - gelu_x_e23 * grad_out_e3_2)
-    grad_gelu_y_e2 += gelu_x_e2 * t33 - gelu_x_e13 * t31 - gelu_x_e3 * t32 - t8 * grad_out_e13_2
-    grad_gelu_y_e1 = gelu_x_e23 * t31 + t8 * grad_out_e23_2
-    grad_gelu_y_e1 += gp_weight_121 * (-gelu_x_e3 * grad_out_e13_2 - gelu_x_e2 * grad_out_e12_2)
-    grad_gelu_y_e1 += gp_weight_211 * (-gelu_x_e13 * grad_out_e3_2 - gelu_x_e12 * grad_out_e2_2)
-    grad_gelu_y_e1 += t13 * grad_out_e1_2 + gelu_x_e1 * t33
-    t34 = gelu_x_e1 * grad_out_e23_2 + gelu_x_e3 * grad_out_e12_2 - gelu_x_e2 * grad_out_e13_2
-    t35 = gelu_x_e13 * grad_out_e2_2 - gelu_x_e12 * grad_out_e3_2 - gelu_x_e23 * grad_out_e1_2
-    grad_gelu_y_e123 = gp_weight_033 * gelu_x_e * grad_out_e123_2 + gp_weight_123 * t34 + gp_weight_213 * t35
-    grad_gelu_y_e123 += -gp_weight_303 * gelu_x_e123 * grad_out_e_2
-    grad_gate_y = y_e23 * grad_gelu_y_e23 + y_e13 * grad_gelu_y_e13 + y_e12 * grad_gelu_y_e12
-    grad_gate_y += y_e3 * grad_gelu_y_e3 + y_e2 * grad_gelu_y_e2 + y_e1 * grad_gelu_y_e1
-    grad_gate_y += y_e123 * grad_gelu_y_e123 + y_e * grad_gelu_y_e
-    t36 = 0.7071067811865476 * (1.1283791670955126 * tl.exp(-t1 * t1) * (0.5 * grad_gate_y))
-    grad_y_e = gate_y * grad_gelu_y_e + t36
-    grad_y_e1 = gate_y * grad_gelu_y_e1
-    grad_y_e2 = gate_y * grad_gelu_y_e2
-    grad_y_e3 = gate_y * grad_gelu_y_e3
-    grad_y_e12 = gate_y * grad_gelu_y_e12
-    grad_y_e13 = gate_y * grad_gelu_y_e13
-    grad_y_e23 = gate_y * grad_gelu_y_e23
-    grad_y_e123 = gate_y * grad_gelu_y_e123
+    size_n = tl.cast(N, REAL)
+    t0 = 1.0 / size_n
 
-    tl.store(operand_row + at, grad_y_e, mask=mask)
-    tl.store(operand1_row + at, grad_y_e1, mask=mask)
-    tl.store(operand1_row + BN + at, grad_y_e2, mask=mask)
-    tl.store(operand1_row + 2 * BN + at, grad_y_e3, mask=mask)
-    tl.store(operand2_row + at, grad_y_e12, mask=mask)
-    tl.store(operand2_row + BN + at, grad_y_e13, mask=mask)
-    tl.store(operand2_row + 2 * BN + at, grad_y_e23, mask=mask)
-    tl.store(operand3_row + at, grad_y_e123, mask=mask)
+    t1 = _start(ROWS, BLOCK, 0.0, REAL)
+    t2 = _start(ROWS, BLOCK, 0.0, REAL)
+    t3 = _start(ROWS, BLOCK, 0.0, REAL)
+    t4 = _start(ROWS, BLOCK, 0.0, REAL)
+    for start in range(0, N, BLOCK):
+        n = _tile(start, ROWS, BLOCK)
+        at = r * N + n
+        mask = (n < N) & row_mask
+        grad_out_e = tl.load(grad_out_row + at, mask=mask, other=0.0).to(REAL)
+        grad_out_e1 = tl.load(grad_out_row + BN + at, mask=mask, other=0.0).to(REAL)
+        grad_out_e2 = tl.load(grad_out_row + 2 * BN + at, mask=mask, other=0.0).to(REAL)
+        grad_out_e3 = tl.load(grad_out_row + 3 * BN + at, mask=mask, other=0.0).to(REAL)
+        grad_out_e12 = tl.load(grad_out_row + 4 * BN + at, mask=mask, other=0.0).to(REAL)
+        grad_out_e13 = tl.load(grad_out_row + 5 * BN + at, mask=mask, other=0.0).to(REAL)
+        grad_out_e23 = tl.load(grad_out_row + 6 * BN + at, mask=mask, other=0.0).to(REAL)
+        grad_out_e123 = tl.load(grad_out_row + 7 * BN + at, mask=mask, other=0.0).to(REAL)
+        out_e = tl.load(out_row + at, mask=mask, other=0.0).to(REAL)
+        out_e1 = tl.load(out_row + BN + at, mask=mask, other=0.0).to(REAL)
+        out_e2 = tl.load(out_row + 2 * BN + at, mask=mask, other=0.0).to(REAL)
+        out_e3 = tl.load(out_row + 3 * BN + at, mask=mask, other=0.0).to(REAL)
+        out_e12 = tl.load(out_row + 4 * BN + at, mask=mask, other=0.0).to(REAL)
+        out_e13 = tl.load(out_row + 5 * BN + at, mask=mask, other=0.0).to(REAL)
+        out_e23 = tl.load(out_row + 6 * BN + at, mask=mask, other=0.0).to(REAL)
+        out_e123 = tl.load(out_row + 7 * BN + at, mask=mask, other=0.0).to(REAL)
+
+        t5 = grad_out_e23 * out_e23 + grad_out_e13 * out_e13 + grad_out_e12 * out_e12
+        t6 = grad_out_e3 * out_e3 + grad_out_e2 * out_e2 + grad_out_e1 * out_e1
+
+        t1 = _sum(t1, grad_out_e123 * out_e123, mask, True)
+        t2 = _sum(t2, t5, mask, True)
+        t3 = _sum(t3, t6, mask, True)
+        t4 = _sum(t4, grad_out_e * out_e, mask, True)
+    t1, t2, t3, t4 = _row_sum4(t1, t2, t3, t4, True)
+    grad_inv_rms_3 = t1 / saved_inv_rms_3
+    frontier_0 = t0 * (-0.5 * saved_inv_rms_3 * saved_inv_rms_3 * saved_inv_rms_3) * grad_inv_rms_3
+    grad_inv_rms_2 = t2 / saved_inv_rms_2
+    frontier_1 = t0 * (-0.5 * saved_inv_rms_2 * saved_inv_rms_2 * saved_inv_rms_2) * grad_inv_rms_2
+    grad_inv_rms_1 = t3 / saved_inv_rms_1
+    frontier_2 = t0 * (-0.5 * saved_inv_rms_1 * saved_inv_rms_1 * saved_inv_rms_1) * grad_inv_rms_1
+    grad_inv_rms_0 = t4 / saved_inv_rms_0
+    frontier_3 = t0 * (-0.5 * saved_inv_rms_0 * saved_inv_rms_0 * saved_inv_rms_0) * grad_inv_rms_0
+
     tl.store(frontier_row + r, frontier_0, mask=row_mask)
     tl.store(frontier_row + B + r, frontier_1, mask=row_mask)
     tl.store(frontier_row + 2 * B + r, frontier_2, mask=row_mask)
@@ -13466,7 +13291,7 @@ def _layer_with_normalize_backward_kernel(
 
 
 @triton.jit(do_not_specialize=["B"])
-def _layer_with_normalize_backward_long_kernel(
+def _layer_with_normalize_backward_recomputed_kernel(
     x_ptr,
     gp_weight_ptr,
     linear_bias_ptr,
@@ -13476,10 +13301,6 @@ def _layer_with_normalize_backward_long_kernel(
     saved_product1_ptr,
     saved_product2_ptr,
     saved_product3_ptr,
-    operand_ptr,
-    operand1_ptr,
-    operand2_ptr,
-    operand3_ptr,
     frontier_ptr,
     B,
     N,
@@ -13488,7 +13309,9 @@ def _layer_with_normalize_backward_long_kernel(
     REAL: tl.constexpr,
 ):
     # stores factors of matrix products, in the order in which these read them
-    # one program holds a whole row, because a reduction over n is used at once
+    # stores what products are added to
+    # stores the row reductions on their own, because the next kernel folds over b
+    # recomputes the output from the inputs, because a 16-bit stored output is too coarse
     BN = tl.cast(B, tl.int64) * N
 
     r = _down(ROWS)
@@ -13501,10 +13324,6 @@ def _layer_with_normalize_backward_long_kernel(
     saved_product1_row = saved_product1_ptr + b * N
     saved_product2_row = saved_product2_ptr + b * N
     saved_product3_row = saved_product3_ptr + b * N
-    operand_row = operand_ptr + b * N
-    operand1_row = operand1_ptr + b * N
-    operand2_row = operand2_ptr + b * N
-    operand3_row = operand3_ptr + b * N
     frontier_row = frontier_ptr + b
 
     saved_inv_rms_0 = tl.load(saved_row + r, mask=row_mask, other=0.0).to(REAL)
@@ -13565,8 +13384,7 @@ def _layer_with_normalize_backward_long_kernel(
         gelu_x_e = x_e * gate_x
         y_e123 = linear_bias_e123 + saved_product3_0
         y_e = linear_bias_e + saved_product_0
-        t1 = 0.7071067811865476 * y_e
-        gate_y = 0.5 + 0.5 * tl.erf(t1)
+        gate_y = 0.5 + 0.5 * tl.erf(0.7071067811865476 * y_e)
         gelu_y_e123 = y_e123 * gate_y
         gelu_x_e123 = x_e123 * gate_x
         gelu_y_e = y_e * gate_y
@@ -13579,7 +13397,7 @@ def _layer_with_normalize_backward_long_kernel(
         gelu_x_e3 = x_e3 * gate_x
         y_e12 = linear_bias_e12 + saved_product2_0
         gelu_y_e12 = gate_y * y_e12
-        t2 = gelu_x_e1 * gelu_y_e23 + gelu_x_e3 * gelu_y_e12 - gelu_x_e2 * gelu_y_e13
+        t1 = gelu_x_e1 * gelu_y_e23 + gelu_x_e3 * gelu_y_e12 - gelu_x_e2 * gelu_y_e13
         gelu_x_e12 = x_e12 * gate_x
         y_e3 = linear_bias_e3 + saved_product1_2
         gelu_y_e3 = gate_y * y_e3
@@ -13589,49 +13407,49 @@ def _layer_with_normalize_backward_long_kernel(
         gelu_x_e23 = x_e23 * gate_x
         y_e1 = linear_bias_e1 + saved_product1_0
         gelu_y_e1 = gate_y * y_e1
-        t3 = gelu_x_e12 * gelu_y_e3 + gelu_x_e23 * gelu_y_e1 - gelu_x_e13 * gelu_y_e2
+        t2 = gelu_x_e12 * gelu_y_e3 + gelu_x_e23 * gelu_y_e1 - gelu_x_e13 * gelu_y_e2
         out_e123 = gp_weight_033 * gelu_x_e * gelu_y_e123 + gp_weight_330 * gelu_x_e123 * gelu_y_e
-        out_e123 += gp_weight_132 * t2 + gp_weight_231 * t3
-        t4 = gp_weight_022 * gelu_x_e
-        t5 = gp_weight_123 * gelu_y_e123
-        t6 = gp_weight_222 * gelu_x_e12
-        t7 = gp_weight_220 * gelu_y_e
-        t8 = gp_weight_321 * gelu_x_e123
-        t9 = gp_weight_222 * gelu_y_e12
-        out_e23 = gelu_y_e23 * t4 + gelu_x_e1 * t5 + gelu_x_e23 * t7 + gelu_y_e1 * t8 + gelu_x_e13 * t9
-        out_e23 += gp_weight_121 * (gelu_x_e2 * gelu_y_e3 - gelu_x_e3 * gelu_y_e2) - gelu_y_e13 * t6
-        t10 = gp_weight_121 * gelu_x_e1
-        t11 = gp_weight_121 * gelu_y_e1
-        out_e13 = gelu_y_e13 * t4 + gelu_y_e3 * t10 + gelu_y_e23 * t6 + gelu_x_e13 * t7 - gelu_x_e2 * t5
-        out_e13 += -gelu_y_e2 * t8 - gelu_x_e23 * t9 - gelu_x_e3 * t11
-        out_e12 = gelu_y_e12 * t4 + gelu_y_e2 * t10 + gelu_x_e3 * t5 + gelu_x_e12 * t7 + gelu_y_e3 * t8
-        out_e12 += gp_weight_222 * (gelu_x_e23 * gelu_y_e13 - gelu_x_e13 * gelu_y_e23) - gelu_x_e2 * t11
-        t12 = grad_out_e23 * out_e23 + grad_out_e13 * out_e13 + grad_out_e12 * out_e12
-        t13 = gp_weight_011 * gelu_x_e
-        t14 = gp_weight_112 * gelu_x_e1
-        t15 = gp_weight_112 * gelu_x_e2
-        t16 = gp_weight_110 * gelu_y_e
-        t17 = gp_weight_213 * gelu_y_e123
-        t18 = gp_weight_312 * gelu_x_e123
-        t19 = gp_weight_211 * gelu_y_e1
-        t20 = gp_weight_211 * gelu_y_e2
-        out_e3 = gelu_y_e3 * t13 + gelu_y_e13 * t14 + gelu_y_e23 * t15 + gelu_x_e3 * t16 - gelu_x_e12 * t17
-        out_e3 += -gelu_y_e12 * t18 - gelu_x_e13 * t19 - gelu_x_e23 * t20
+        out_e123 += gp_weight_132 * t1 + gp_weight_231 * t2
+        t3 = gp_weight_022 * gelu_x_e
+        t4 = gp_weight_123 * gelu_y_e123
+        t5 = gp_weight_222 * gelu_y_e12
+        t6 = gp_weight_220 * gelu_y_e
+        t7 = gp_weight_321 * gelu_x_e123
+        t8 = gp_weight_222 * gelu_x_e12
+        out_e23 = gelu_y_e23 * t3 + gelu_x_e1 * t4 + gelu_x_e13 * t5 + gelu_x_e23 * t6 + gelu_y_e1 * t7
+        out_e23 += gp_weight_121 * (gelu_x_e2 * gelu_y_e3 - gelu_x_e3 * gelu_y_e2) - gelu_y_e13 * t8
+        t9 = gp_weight_121 * gelu_x_e1
+        t10 = gp_weight_121 * gelu_y_e1
+        out_e13 = gelu_y_e13 * t3 + gelu_y_e3 * t9 + gelu_x_e13 * t6 + gelu_y_e23 * t8 - gelu_x_e2 * t4
+        out_e13 += -gelu_x_e23 * t5 - gelu_y_e2 * t7 - gelu_x_e3 * t10
+        out_e12 = gelu_y_e12 * t3 + gelu_y_e2 * t9 + gelu_x_e3 * t4 + gelu_x_e12 * t6 + gelu_y_e3 * t7
+        out_e12 += gp_weight_222 * (gelu_x_e23 * gelu_y_e13 - gelu_x_e13 * gelu_y_e23) - gelu_x_e2 * t10
+        t11 = grad_out_e23 * out_e23 + grad_out_e13 * out_e13 + grad_out_e12 * out_e12
+        t12 = gp_weight_011 * gelu_x_e
+        t13 = gp_weight_112 * gelu_x_e1
+        t14 = gp_weight_110 * gelu_y_e
+        t15 = gp_weight_213 * gelu_y_e123
+        t16 = gp_weight_312 * gelu_x_e123
+        t17 = gp_weight_112 * gelu_x_e2
+        t18 = gp_weight_211 * gelu_y_e1
+        t19 = gp_weight_211 * gelu_y_e2
+        out_e3 = gelu_y_e3 * t12 + gelu_y_e13 * t13 + gelu_x_e3 * t14 + gelu_y_e23 * t17 - gelu_x_e12 * t15
+        out_e3 += -gelu_y_e12 * t16 - gelu_x_e13 * t18 - gelu_x_e23 * t19
+        t20 = gp_weight_211 * gelu_y_e3
         t21 = gp_weight_112 * gelu_x_e3
-        t22 = gp_weight_211 * gelu_y_e3
-        out_e2 = gelu_y_e2 * t13 + gelu_y_e12 * t14 + gelu_x_e2 * t16 + gelu_x_e13 * t17 + gelu_y_e13 * t18
-        out_e2 += gelu_x_e23 * t22 - gelu_y_e23 * t21 - gelu_x_e12 * t19
-        out_e1 = gelu_y_e1 * t13 + gelu_x_e1 * t16 + gelu_x_e13 * t22 + gelu_x_e12 * t20 - gelu_y_e12 * t15
-        out_e1 += -gelu_y_e13 * t21 - gelu_x_e23 * t17 - gelu_y_e23 * t18
-        t23 = grad_out_e3 * out_e3 + grad_out_e2 * out_e2 + grad_out_e1 * out_e1
-        t24 = gelu_x_e1 * gelu_y_e1 + gelu_x_e2 * gelu_y_e2 + gelu_x_e3 * gelu_y_e3
-        t25 = -gelu_x_e12 * gelu_y_e12 - gelu_x_e13 * gelu_y_e13 - gelu_x_e23 * gelu_y_e23
-        out_e = gp_weight_000 * gelu_x_e * gelu_y_e + gp_weight_101 * t24 + gp_weight_202 * t25
+        out_e2 = gelu_y_e2 * t12 + gelu_y_e12 * t13 + gelu_x_e2 * t14 + gelu_x_e13 * t15 + gelu_x_e23 * t20
+        out_e2 += gelu_y_e13 * t16 - gelu_y_e23 * t21 - gelu_x_e12 * t18
+        out_e1 = gelu_y_e1 * t12 + gelu_x_e1 * t14 + gelu_x_e13 * t20 + gelu_x_e12 * t19 - gelu_x_e23 * t15
+        out_e1 += -gelu_y_e23 * t16 - gelu_y_e12 * t17 - gelu_y_e13 * t21
+        t22 = grad_out_e3 * out_e3 + grad_out_e2 * out_e2 + grad_out_e1 * out_e1
+        t23 = gelu_x_e1 * gelu_y_e1 + gelu_x_e2 * gelu_y_e2 + gelu_x_e3 * gelu_y_e3
+        t24 = -gelu_x_e12 * gelu_y_e12 - gelu_x_e13 * gelu_y_e13 - gelu_x_e23 * gelu_y_e23
+        out_e = gp_weight_000 * gelu_x_e * gelu_y_e + gp_weight_101 * t23 + gp_weight_202 * t24
         out_e += -gp_weight_303 * gelu_x_e123 * gelu_y_e123
 
         grad_inv_rms_3 = _sum(grad_inv_rms_3, grad_out_e123 * out_e123, mask, True)
-        grad_inv_rms_2 = _sum(grad_inv_rms_2, t12, mask, True)
-        grad_inv_rms_1 = _sum(grad_inv_rms_1, t23, mask, True)
+        grad_inv_rms_2 = _sum(grad_inv_rms_2, t11, mask, True)
+        grad_inv_rms_1 = _sum(grad_inv_rms_1, t22, mask, True)
         grad_inv_rms_0 = _sum(grad_inv_rms_0, grad_out_e * out_e, mask, True)
     grad_inv_rms_3, grad_inv_rms_2, grad_inv_rms_1, grad_inv_rms_0 = _row_sum4(
         grad_inv_rms_3, grad_inv_rms_2, grad_inv_rms_1, grad_inv_rms_0, True
@@ -13646,179 +13464,9 @@ def _layer_with_normalize_backward_long_kernel(
     tl.store(frontier_row + 2 * B + r, frontier_2, mask=row_mask)
     tl.store(frontier_row + 3 * B + r, frontier_3, mask=row_mask)
 
-    for start in range(0, N, BLOCK):
-        n = _tile(start, ROWS, BLOCK)
-        at = r * N + n
-        mask = (n < N) & row_mask
-        x_e = tl.load(x_row + at, mask=mask, other=0.0).to(REAL)
-        x_e1 = tl.load(x_row + BN + at, mask=mask, other=0.0).to(REAL)
-        x_e2 = tl.load(x_row + 2 * BN + at, mask=mask, other=0.0).to(REAL)
-        x_e3 = tl.load(x_row + 3 * BN + at, mask=mask, other=0.0).to(REAL)
-        x_e12 = tl.load(x_row + 4 * BN + at, mask=mask, other=0.0).to(REAL)
-        x_e13 = tl.load(x_row + 5 * BN + at, mask=mask, other=0.0).to(REAL)
-        x_e23 = tl.load(x_row + 6 * BN + at, mask=mask, other=0.0).to(REAL)
-        x_e123 = tl.load(x_row + 7 * BN + at, mask=mask, other=0.0).to(REAL)
-        gp_weight_000, gp_weight_011, gp_weight_022, gp_weight_033 = _load4(gp_weight_ptr + n * 20, mask, REAL)
-        gp_weight_101, gp_weight_110, gp_weight_112, gp_weight_121 = _load4(gp_weight_ptr + n * 20 + 4, mask, REAL)
-        gp_weight_123, gp_weight_132, gp_weight_202, gp_weight_211 = _load4(gp_weight_ptr + n * 20 + 8, mask, REAL)
-        gp_weight_213, gp_weight_220, gp_weight_222, gp_weight_231 = _load4(gp_weight_ptr + n * 20 + 12, mask, REAL)
-        gp_weight_303, gp_weight_312, gp_weight_321, gp_weight_330 = _load4(gp_weight_ptr + n * 20 + 16, mask, REAL)
-        linear_bias_e = tl.load(linear_bias_ptr + n, mask=mask, other=0.0).to(REAL)
-        linear_bias_e1 = tl.load(linear_bias_ptr + N + n, mask=mask, other=0.0).to(REAL)
-        linear_bias_e2 = tl.load(linear_bias_ptr + 2 * N + n, mask=mask, other=0.0).to(REAL)
-        linear_bias_e3 = tl.load(linear_bias_ptr + 3 * N + n, mask=mask, other=0.0).to(REAL)
-        linear_bias_e12 = tl.load(linear_bias_ptr + 4 * N + n, mask=mask, other=0.0).to(REAL)
-        linear_bias_e13 = tl.load(linear_bias_ptr + 5 * N + n, mask=mask, other=0.0).to(REAL)
-        linear_bias_e23 = tl.load(linear_bias_ptr + 6 * N + n, mask=mask, other=0.0).to(REAL)
-        linear_bias_e123 = tl.load(linear_bias_ptr + 7 * N + n, mask=mask, other=0.0).to(REAL)
-        grad_out_e = tl.load(grad_out_row + at, mask=mask, other=0.0).to(REAL)
-        grad_out_e1 = tl.load(grad_out_row + BN + at, mask=mask, other=0.0).to(REAL)
-        grad_out_e2 = tl.load(grad_out_row + 2 * BN + at, mask=mask, other=0.0).to(REAL)
-        grad_out_e3 = tl.load(grad_out_row + 3 * BN + at, mask=mask, other=0.0).to(REAL)
-        grad_out_e12 = tl.load(grad_out_row + 4 * BN + at, mask=mask, other=0.0).to(REAL)
-        grad_out_e13 = tl.load(grad_out_row + 5 * BN + at, mask=mask, other=0.0).to(REAL)
-        grad_out_e23 = tl.load(grad_out_row + 6 * BN + at, mask=mask, other=0.0).to(REAL)
-        grad_out_e123 = tl.load(grad_out_row + 7 * BN + at, mask=mask, other=0.0).to(REAL)
-        saved_product_0 = tl.load(saved_product_row + at, mask=mask, other=0.0).to(REAL)
-        saved_product1_0 = tl.load(saved_product1_row + at, mask=mask, other=0.0).to(REAL)
-        saved_product1_1 = tl.load(saved_product1_row + BN + at, mask=mask, other=0.0).to(REAL)
-        saved_product1_2 = tl.load(saved_product1_row + 2 * BN + at, mask=mask, other=0.0).to(REAL)
-        saved_product2_0 = tl.load(saved_product2_row + at, mask=mask, other=0.0).to(REAL)
-        saved_product2_1 = tl.load(saved_product2_row + BN + at, mask=mask, other=0.0).to(REAL)
-        saved_product2_2 = tl.load(saved_product2_row + 2 * BN + at, mask=mask, other=0.0).to(REAL)
-        saved_product3_0 = tl.load(saved_product3_row + at, mask=mask, other=0.0).to(REAL)
-
-        y_e = linear_bias_e + saved_product_0
-        t1 = 0.7071067811865476 * y_e
-        gate_y = 0.5 + 0.5 * tl.erf(t1)
-        gate_x = 0.5 + 0.5 * tl.erf(0.7071067811865476 * x_e)
-        gelu_x_e123 = x_e123 * gate_x
-        gelu_x_e = x_e * gate_x
-        y_e123 = linear_bias_e123 + saved_product3_0
-        gelu_y_e123 = y_e123 * gate_y
-        gelu_y_e = y_e * gate_y
-        gelu_x_e1 = x_e1 * gate_x
-        y_e23 = linear_bias_e23 + saved_product2_2
-        gelu_y_e23 = gate_y * y_e23
-        gelu_x_e2 = x_e2 * gate_x
-        y_e13 = linear_bias_e13 + saved_product2_1
-        gelu_y_e13 = gate_y * y_e13
-        gelu_x_e3 = x_e3 * gate_x
-        y_e12 = linear_bias_e12 + saved_product2_0
-        gelu_y_e12 = gate_y * y_e12
-        t2 = gelu_x_e1 * gelu_y_e23 + gelu_x_e3 * gelu_y_e12 - gelu_x_e2 * gelu_y_e13
-        gelu_x_e12 = x_e12 * gate_x
-        y_e3 = linear_bias_e3 + saved_product1_2
-        gelu_y_e3 = gate_y * y_e3
-        gelu_x_e13 = x_e13 * gate_x
-        y_e2 = linear_bias_e2 + saved_product1_1
-        gelu_y_e2 = gate_y * y_e2
-        gelu_x_e23 = x_e23 * gate_x
-        y_e1 = linear_bias_e1 + saved_product1_0
-        gelu_y_e1 = gate_y * y_e1
-        t3 = gelu_x_e12 * gelu_y_e3 + gelu_x_e23 * gelu_y_e1 - gelu_x_e13 * gelu_y_e2
-        out_e123 = gp_weight_033 * gelu_x_e * gelu_y_e123 + gp_weight_330 * gelu_x_e123 * gelu_y_e
-        out_e123 += gp_weight_132 * t2 + gp_weight_231 * t3
-        grad_out_e123_2 = saved_inv_rms_3 * grad_out_e123 + 2.0 * frontier_0 * out_e123
-        t4 = gp_weight_022 * gelu_x_e
-        t5 = gp_weight_123 * gelu_y_e123
-        t6 = gp_weight_222 * gelu_x_e12
-        t7 = gp_weight_220 * gelu_y_e
-        t8 = gp_weight_321 * gelu_x_e123
-        t9 = gp_weight_222 * gelu_y_e12
-        out_e23 = gelu_y_e23 * t4 + gelu_x_e1 * t5 + gelu_x_e23 * t7 + gelu_y_e1 * t8 + gelu_x_e13 * t9
-        out_e23 += gp_weight_121 * (gelu_x_e2 * gelu_y_e3 - gelu_x_e3 * gelu_y_e2) - gelu_y_e13 * t6
-        grad_out_e23_2 = saved_inv_rms_2 * grad_out_e23 + 2.0 * frontier_1 * out_e23
-        t10 = gp_weight_121 * gelu_x_e1
-        t11 = gp_weight_121 * gelu_y_e1
-        out_e13 = gelu_y_e13 * t4 + gelu_y_e3 * t10 + gelu_y_e23 * t6 + gelu_x_e13 * t7 - gelu_x_e2 * t5
-        out_e13 += -gelu_y_e2 * t8 - gelu_x_e23 * t9 - gelu_x_e3 * t11
-        grad_out_e13_2 = saved_inv_rms_2 * grad_out_e13 + 2.0 * frontier_1 * out_e13
-        out_e12 = gelu_y_e12 * t4 + gelu_y_e2 * t10 + gelu_x_e3 * t5 + gelu_x_e12 * t7 + gelu_y_e3 * t8
-        out_e12 += gp_weight_222 * (gelu_x_e23 * gelu_y_e13 - gelu_x_e13 * gelu_y_e23) - gelu_x_e2 * t11
-        grad_out_e12_2 = saved_inv_rms_2 * grad_out_e12 + 2.0 * frontier_1 * out_e12
-        t26 = gelu_x_e23 * grad_out_e23_2 + gelu_x_e13 * grad_out_e13_2 + gelu_x_e12 * grad_out_e12_2
-        t13 = gp_weight_011 * gelu_x_e
-        t14 = gp_weight_112 * gelu_x_e1
-        t15 = gp_weight_112 * gelu_x_e2
-        t16 = gp_weight_110 * gelu_y_e
-        t17 = gp_weight_213 * gelu_y_e123
-        t18 = gp_weight_312 * gelu_x_e123
-        t19 = gp_weight_211 * gelu_y_e1
-        t20 = gp_weight_211 * gelu_y_e2
-        out_e3 = gelu_y_e3 * t13 + gelu_y_e13 * t14 + gelu_y_e23 * t15 + gelu_x_e3 * t16 - gelu_x_e12 * t17
-        out_e3 += -gelu_y_e12 * t18 - gelu_x_e13 * t19 - gelu_x_e23 * t20
-        grad_out_e3_2 = saved_inv_rms_1 * grad_out_e3 + 2.0 * frontier_2 * out_e3
-        t21 = gp_weight_112 * gelu_x_e3
-        t22 = gp_weight_211 * gelu_y_e3
-        out_e2 = gelu_y_e2 * t13 + gelu_y_e12 * t14 + gelu_x_e2 * t16 + gelu_x_e13 * t17 + gelu_y_e13 * t18
-        out_e2 += gelu_x_e23 * t22 - gelu_y_e23 * t21 - gelu_x_e12 * t19
-        grad_out_e2_2 = saved_inv_rms_1 * grad_out_e2 + 2.0 * frontier_2 * out_e2
-        out_e1 = gelu_y_e1 * t13 + gelu_x_e1 * t16 + gelu_x_e13 * t22 + gelu_x_e12 * t20 - gelu_y_e12 * t15
-        out_e1 += -gelu_y_e13 * t21 - gelu_x_e23 * t17 - gelu_y_e23 * t18
-        grad_out_e1_2 = saved_inv_rms_1 * grad_out_e1 + 2.0 * frontier_2 * out_e1
-        t27 = gelu_x_e3 * grad_out_e3_2 + gelu_x_e2 * grad_out_e2_2 + gelu_x_e1 * grad_out_e1_2
-        t24 = gelu_x_e1 * gelu_y_e1 + gelu_x_e2 * gelu_y_e2 + gelu_x_e3 * gelu_y_e3
-        t25 = -gelu_x_e12 * gelu_y_e12 - gelu_x_e13 * gelu_y_e13 - gelu_x_e23 * gelu_y_e23
-        out_e = gp_weight_000 * gelu_x_e * gelu_y_e + gp_weight_101 * t24 + gp_weight_202 * t25
-        out_e += -gp_weight_303 * gelu_x_e123 * gelu_y_e123
-        grad_out_e_2 = saved_inv_rms_0 * grad_out_e + 2.0 * frontier_3 * out_e
-        grad_gelu_y_e = gp_weight_330 * gelu_x_e123 * grad_out_e123_2 + gp_weight_220 * t26 + gp_weight_110 * t27
-        grad_gelu_y_e += gp_weight_000 * gelu_x_e * grad_out_e_2
-        t28 = gp_weight_132 * grad_out_e123_2
-        t29 = gp_weight_222 * grad_out_e12_2
-        t30 = gp_weight_202 * grad_out_e_2
-        grad_gelu_y_e23 = gelu_x_e1 * t28 + t4 * grad_out_e23_2 + t6 * grad_out_e13_2 + t15 * grad_out_e3_2
-        grad_gelu_y_e23 += -gelu_x_e13 * t29 - t21 * grad_out_e2_2 - t18 * grad_out_e1_2 - gelu_x_e23 * t30
-        grad_gelu_y_e13 = t4 * grad_out_e13_2 + gelu_x_e23 * t29 + t14 * grad_out_e3_2 + t18 * grad_out_e2_2
-        grad_gelu_y_e13 += -gelu_x_e2 * t28 - t6 * grad_out_e23_2 - t21 * grad_out_e1_2 - gelu_x_e13 * t30
-        grad_gelu_y_e12 = gelu_x_e3 * t28
-        grad_gelu_y_e12 += gp_weight_222 * (gelu_x_e13 * grad_out_e23_2 - gelu_x_e23 * grad_out_e13_2)
-        grad_gelu_y_e12 += t4 * grad_out_e12_2 + t14 * grad_out_e2_2 - t18 * grad_out_e3_2 - t15 * grad_out_e1_2
-        grad_gelu_y_e12 += -gelu_x_e12 * t30
-        t31 = gp_weight_231 * grad_out_e123_2
-        t32 = gp_weight_121 * grad_out_e23_2
-        t33 = gp_weight_101 * grad_out_e_2
-        grad_gelu_y_e3 = gelu_x_e12 * t31 + gelu_x_e2 * t32 + t10 * grad_out_e13_2 + t8 * grad_out_e12_2
-        grad_gelu_y_e3 += t13 * grad_out_e3_2
-        grad_gelu_y_e3 += gp_weight_211 * (gelu_x_e23 * grad_out_e2_2 + gelu_x_e13 * grad_out_e1_2)
-        grad_gelu_y_e3 += gelu_x_e3 * t33
-        grad_gelu_y_e2 = t10 * grad_out_e12_2 + t13 * grad_out_e2_2
-        grad_gelu_y_e2 += gp_weight_211 * (gelu_x_e12 * grad_out_e1_2 - gelu_x_e23 * grad_out_e3_2)
-        grad_gelu_y_e2 += gelu_x_e2 * t33 - gelu_x_e13 * t31 - gelu_x_e3 * t32 - t8 * grad_out_e13_2
-        grad_gelu_y_e1 = gelu_x_e23 * t31 + t8 * grad_out_e23_2
-        grad_gelu_y_e1 += gp_weight_121 * (-gelu_x_e3 * grad_out_e13_2 - gelu_x_e2 * grad_out_e12_2)
-        grad_gelu_y_e1 += gp_weight_211 * (-gelu_x_e13 * grad_out_e3_2 - gelu_x_e12 * grad_out_e2_2)
-        grad_gelu_y_e1 += t13 * grad_out_e1_2 + gelu_x_e1 * t33
-        t34 = gelu_x_e1 * grad_out_e23_2 + gelu_x_e3 * grad_out_e12_2 - gelu_x_e2 * grad_out_e13_2
-        t35 = gelu_x_e13 * grad_out_e2_2 - gelu_x_e12 * grad_out_e3_2 - gelu_x_e23 * grad_out_e1_2
-        grad_gelu_y_e123 = gp_weight_033 * gelu_x_e * grad_out_e123_2 + gp_weight_123 * t34 + gp_weight_213 * t35
-        grad_gelu_y_e123 += -gp_weight_303 * gelu_x_e123 * grad_out_e_2
-        grad_gate_y = y_e23 * grad_gelu_y_e23 + y_e13 * grad_gelu_y_e13 + y_e12 * grad_gelu_y_e12
-        grad_gate_y += y_e3 * grad_gelu_y_e3 + y_e2 * grad_gelu_y_e2 + y_e1 * grad_gelu_y_e1
-        grad_gate_y += y_e123 * grad_gelu_y_e123 + y_e * grad_gelu_y_e
-        t36 = 0.7071067811865476 * (1.1283791670955126 * tl.exp(-t1 * t1) * (0.5 * grad_gate_y))
-        grad_y_e = gate_y * grad_gelu_y_e + t36
-        grad_y_e1 = gate_y * grad_gelu_y_e1
-        grad_y_e2 = gate_y * grad_gelu_y_e2
-        grad_y_e3 = gate_y * grad_gelu_y_e3
-        grad_y_e12 = gate_y * grad_gelu_y_e12
-        grad_y_e13 = gate_y * grad_gelu_y_e13
-        grad_y_e23 = gate_y * grad_gelu_y_e23
-        grad_y_e123 = gate_y * grad_gelu_y_e123
-
-        tl.store(operand_row + at, grad_y_e, mask=mask)
-        tl.store(operand1_row + at, grad_y_e1, mask=mask)
-        tl.store(operand1_row + BN + at, grad_y_e2, mask=mask)
-        tl.store(operand1_row + 2 * BN + at, grad_y_e3, mask=mask)
-        tl.store(operand2_row + at, grad_y_e12, mask=mask)
-        tl.store(operand2_row + BN + at, grad_y_e13, mask=mask)
-        tl.store(operand2_row + 2 * BN + at, grad_y_e23, mask=mask)
-        tl.store(operand3_row + at, grad_y_e123, mask=mask)
-
 
 @triton.jit(do_not_specialize=["B"])
-def _layer_with_normalize_backward_1_kernel(
+def _layer_with_normalize_backward_2_kernel(
     x_ptr,
     gp_weight_ptr,
     linear_bias_ptr,
@@ -13829,10 +13477,10 @@ def _layer_with_normalize_backward_1_kernel(
     saved_product2_ptr,
     saved_product3_ptr,
     frontier_ptr,
-    contracted_ptr,
-    contracted1_ptr,
-    contracted2_ptr,
-    contracted3_ptr,
+    operand_ptr,
+    operand1_ptr,
+    operand2_ptr,
+    operand3_ptr,
     grad_x_ptr,
     grad_gp_weight_ptr,
     grad_linear_bias_ptr,
@@ -13845,8 +13493,10 @@ def _layer_with_normalize_backward_1_kernel(
     BLOCK: tl.constexpr,
     REAL: tl.constexpr,
 ):
+    # stores factors of matrix products, in the order in which these read them
+    # stores what products are added to
     # accumulates in registers over b; the partial results are added in a fixed order
-    # reloads what does not depend on the row, because 129 fields are alive at once
+    # reloads what does not depend on the row, because 128 fields are alive at once
     BN = tl.cast(B, tl.int64) * N
 
     n = _tile(tl.program_id(1) * BLOCK, ROWS, BLOCK)
@@ -13895,10 +13545,10 @@ def _layer_with_normalize_backward_1_kernel(
         saved_product2_row = saved_product2_ptr + b * N
         saved_product3_row = saved_product3_ptr + b * N
         frontier_row = frontier_ptr + b
-        contracted_row = contracted_ptr + b * N
-        contracted1_row = contracted1_ptr + b * N
-        contracted2_row = contracted2_ptr + b * N
-        contracted3_row = contracted3_ptr + b * N
+        operand_row = operand_ptr + b * N
+        operand1_row = operand1_ptr + b * N
+        operand2_row = operand2_ptr + b * N
+        operand3_row = operand3_ptr + b * N
         grad_x_row = grad_x_ptr + b * N
 
         x_e = tl.load(x_row + at, mask=mask, other=0.0).to(REAL)
@@ -13950,24 +13600,16 @@ def _layer_with_normalize_backward_1_kernel(
         frontier_1 = tl.load(frontier_row + B + r, mask=row_mask, other=0.0).to(REAL)
         frontier_2 = tl.load(frontier_row + 2 * B + r, mask=row_mask, other=0.0).to(REAL)
         frontier_3 = tl.load(frontier_row + 3 * B + r, mask=row_mask, other=0.0).to(REAL)
-        contracted_0 = tl.load(contracted_row + at, mask=mask, other=0.0).to(REAL)
-        contracted1_0 = tl.load(contracted1_row + at, mask=mask, other=0.0).to(REAL)
-        contracted1_1 = tl.load(contracted1_row + BN + at, mask=mask, other=0.0).to(REAL)
-        contracted1_2 = tl.load(contracted1_row + 2 * BN + at, mask=mask, other=0.0).to(REAL)
-        contracted2_0 = tl.load(contracted2_row + at, mask=mask, other=0.0).to(REAL)
-        contracted2_1 = tl.load(contracted2_row + BN + at, mask=mask, other=0.0).to(REAL)
-        contracted2_2 = tl.load(contracted2_row + 2 * BN + at, mask=mask, other=0.0).to(REAL)
-        contracted3_0 = tl.load(contracted3_row + at, mask=mask, other=0.0).to(REAL)
 
-        t0 = 0.7071067811865476 * x_e
-        gate_x = 0.5 + 0.5 * tl.erf(t0)
-        y_e123 = linear_bias_e123 + saved_product3_0
         y_e = linear_bias_e + saved_product_0
-        t1 = 0.7071067811865476 * y_e
-        gate_y = 0.5 + 0.5 * tl.erf(t1)
-        gelu_y_e123 = y_e123 * gate_y
-        gelu_x_e = x_e * gate_x
+        t0 = 0.7071067811865476 * y_e
+        gate_y = 0.5 + 0.5 * tl.erf(t0)
+        t1 = 0.7071067811865476 * x_e
+        gate_x = 0.5 + 0.5 * tl.erf(t1)
         gelu_x_e123 = x_e123 * gate_x
+        gelu_x_e = x_e * gate_x
+        y_e123 = linear_bias_e123 + saved_product3_0
+        gelu_y_e123 = y_e123 * gate_y
         gelu_y_e = y_e * gate_y
         gelu_x_e1 = x_e1 * gate_x
         y_e23 = linear_bias_e23 + saved_product2_2
@@ -13994,124 +13636,83 @@ def _layer_with_normalize_backward_1_kernel(
         grad_out_e123_2 = saved_inv_rms_3 * grad_out_e123 + 2.0 * frontier_0 * out_e123
         t4 = gp_weight_022 * gelu_x_e
         t5 = gp_weight_123 * gelu_y_e123
-        t6 = gp_weight_222 * gelu_x_e12
+        t6 = gp_weight_222 * gelu_y_e12
         t7 = gp_weight_220 * gelu_y_e
         t8 = gp_weight_321 * gelu_x_e123
-        t9 = gp_weight_222 * gelu_y_e12
+        t9 = gp_weight_222 * gelu_x_e12
         t10 = gelu_x_e2 * gelu_y_e3 - gelu_x_e3 * gelu_y_e2
-        out_e23 = gelu_y_e23 * t4 + gelu_x_e1 * t5 + gelu_x_e23 * t7 + gelu_y_e1 * t8 + gelu_x_e13 * t9
-        out_e23 += gp_weight_121 * t10 - gelu_y_e13 * t6
+        out_e23 = gelu_y_e23 * t4 + gelu_x_e1 * t5 + gelu_x_e13 * t6 + gelu_x_e23 * t7 + gelu_y_e1 * t8
+        out_e23 += gp_weight_121 * t10 - gelu_y_e13 * t9
         grad_out_e23_2 = saved_inv_rms_2 * grad_out_e23 + 2.0 * frontier_1 * out_e23
         t11 = gp_weight_121 * gelu_x_e1
         t12 = gp_weight_121 * gelu_y_e1
-        out_e13 = gelu_y_e13 * t4 + gelu_y_e3 * t11 + gelu_y_e23 * t6 + gelu_x_e13 * t7 - gelu_x_e2 * t5
-        out_e13 += -gelu_y_e2 * t8 - gelu_x_e23 * t9 - gelu_x_e3 * t12
+        out_e13 = gelu_y_e13 * t4 + gelu_y_e3 * t11 + gelu_x_e13 * t7 + gelu_y_e23 * t9 - gelu_x_e2 * t5
+        out_e13 += -gelu_x_e23 * t6 - gelu_y_e2 * t8 - gelu_x_e3 * t12
         grad_out_e13_2 = saved_inv_rms_2 * grad_out_e13 + 2.0 * frontier_1 * out_e13
         t13 = gelu_x_e23 * gelu_y_e13 - gelu_x_e13 * gelu_y_e23
         out_e12 = gelu_y_e12 * t4 + gelu_y_e2 * t11 + gelu_x_e3 * t5 + gelu_x_e12 * t7 + gelu_y_e3 * t8
         out_e12 += gp_weight_222 * t13 - gelu_x_e2 * t12
         grad_out_e12_2 = saved_inv_rms_2 * grad_out_e12 + 2.0 * frontier_1 * out_e12
-        t14 = gelu_y_e23 * grad_out_e23_2 + gelu_y_e13 * grad_out_e13_2 + gelu_y_e12 * grad_out_e12_2
+        t14 = gelu_x_e23 * grad_out_e23_2 + gelu_x_e13 * grad_out_e13_2 + gelu_x_e12 * grad_out_e12_2
         t15 = gp_weight_011 * gelu_x_e
         t16 = gp_weight_112 * gelu_x_e1
-        t17 = gp_weight_112 * gelu_x_e2
-        t18 = gp_weight_110 * gelu_y_e
-        t19 = gp_weight_213 * gelu_y_e123
-        t20 = gp_weight_312 * gelu_x_e123
+        t17 = gp_weight_110 * gelu_y_e
+        t18 = gp_weight_213 * gelu_y_e123
+        t19 = gp_weight_312 * gelu_x_e123
+        t20 = gp_weight_112 * gelu_x_e2
         t21 = gp_weight_211 * gelu_y_e1
         t22 = gp_weight_211 * gelu_y_e2
-        out_e3 = gelu_y_e3 * t15 + gelu_y_e13 * t16 + gelu_y_e23 * t17 + gelu_x_e3 * t18 - gelu_x_e12 * t19
-        out_e3 += -gelu_y_e12 * t20 - gelu_x_e13 * t21 - gelu_x_e23 * t22
+        out_e3 = gelu_y_e3 * t15 + gelu_y_e13 * t16 + gelu_x_e3 * t17 + gelu_y_e23 * t20 - gelu_x_e12 * t18
+        out_e3 += -gelu_y_e12 * t19 - gelu_x_e13 * t21 - gelu_x_e23 * t22
         grad_out_e3_2 = saved_inv_rms_1 * grad_out_e3 + 2.0 * frontier_2 * out_e3
-        t23 = gp_weight_112 * gelu_x_e3
-        t24 = gp_weight_211 * gelu_y_e3
-        out_e2 = gelu_y_e2 * t15 + gelu_y_e12 * t16 + gelu_x_e2 * t18 + gelu_x_e13 * t19 + gelu_y_e13 * t20
-        out_e2 += gelu_x_e23 * t24 - gelu_y_e23 * t23 - gelu_x_e12 * t21
+        t23 = gp_weight_211 * gelu_y_e3
+        t24 = gp_weight_112 * gelu_x_e3
+        out_e2 = gelu_y_e2 * t15 + gelu_y_e12 * t16 + gelu_x_e2 * t17 + gelu_x_e13 * t18 + gelu_x_e23 * t23
+        out_e2 += gelu_y_e13 * t19 - gelu_y_e23 * t24 - gelu_x_e12 * t21
         grad_out_e2_2 = saved_inv_rms_1 * grad_out_e2 + 2.0 * frontier_2 * out_e2
-        out_e1 = gelu_y_e1 * t15 + gelu_x_e1 * t18 + gelu_x_e13 * t24 + gelu_x_e12 * t22 - gelu_y_e12 * t17
-        out_e1 += -gelu_y_e13 * t23 - gelu_x_e23 * t19 - gelu_y_e23 * t20
+        out_e1 = gelu_y_e1 * t15 + gelu_x_e1 * t17 + gelu_x_e13 * t23 + gelu_x_e12 * t22 - gelu_x_e23 * t18
+        out_e1 += -gelu_y_e23 * t19 - gelu_y_e12 * t20 - gelu_y_e13 * t24
         grad_out_e1_2 = saved_inv_rms_1 * grad_out_e1 + 2.0 * frontier_2 * out_e1
-        t25 = gelu_y_e3 * grad_out_e3_2 + gelu_y_e2 * grad_out_e2_2 + gelu_y_e1 * grad_out_e1_2
+        t25 = gelu_x_e3 * grad_out_e3_2 + gelu_x_e2 * grad_out_e2_2 + gelu_x_e1 * grad_out_e1_2
         t26 = gelu_x_e1 * gelu_y_e1 + gelu_x_e2 * gelu_y_e2 + gelu_x_e3 * gelu_y_e3
         t27 = -gelu_x_e12 * gelu_y_e12 - gelu_x_e13 * gelu_y_e13 - gelu_x_e23 * gelu_y_e23
         out_e = gp_weight_000 * gelu_x_e * gelu_y_e + gp_weight_101 * t26 + gp_weight_202 * t27
         out_e += -gp_weight_303 * gelu_x_e123 * gelu_y_e123
         grad_out_e_2 = saved_inv_rms_0 * grad_out_e + 2.0 * frontier_3 * out_e
-        grad_gelu_x_e = gp_weight_033 * gelu_y_e123 * grad_out_e123_2 + gp_weight_022 * t14 + gp_weight_011 * t25
-        grad_gelu_x_e += gp_weight_000 * gelu_y_e * grad_out_e_2
-        t28 = gp_weight_231 * grad_out_e123_2
+        grad_gelu_y_e = gp_weight_330 * gelu_x_e123 * grad_out_e123_2 + gp_weight_220 * t14 + gp_weight_110 * t25
+        grad_gelu_y_e += gp_weight_000 * gelu_x_e * grad_out_e_2
+        t28 = gp_weight_132 * grad_out_e123_2
         t29 = gp_weight_222 * grad_out_e12_2
         t30 = gp_weight_202 * grad_out_e_2
-        grad_gelu_x_e23 = gelu_y_e1 * t28 + t7 * grad_out_e23_2 + gelu_y_e13 * t29 + t24 * grad_out_e2_2
-        grad_gelu_x_e23 += -t9 * grad_out_e13_2 - t22 * grad_out_e3_2 - t19 * grad_out_e1_2 - gelu_y_e23 * t30
-        grad_gelu_x_e13 = t9 * grad_out_e23_2 + t7 * grad_out_e13_2 + t19 * grad_out_e2_2 + t24 * grad_out_e1_2
-        grad_gelu_x_e13 += -gelu_y_e2 * t28 - gelu_y_e23 * t29 - t21 * grad_out_e3_2 - gelu_y_e13 * t30
-        t31 = gelu_y_e23 * grad_out_e13_2 - gelu_y_e13 * grad_out_e23_2
-        grad_gelu_x_e12 = gelu_y_e3 * t28 + gp_weight_222 * t31 + t7 * grad_out_e12_2 + t22 * grad_out_e1_2
-        grad_gelu_x_e12 += -t19 * grad_out_e3_2 - t21 * grad_out_e2_2 - gelu_y_e12 * t30
-        t32 = gp_weight_132 * grad_out_e123_2
+        grad_gelu_y_e23 = gelu_x_e1 * t28 + t4 * grad_out_e23_2 + t9 * grad_out_e13_2 + t20 * grad_out_e3_2
+        grad_gelu_y_e23 += -gelu_x_e13 * t29 - t24 * grad_out_e2_2 - t19 * grad_out_e1_2 - gelu_x_e23 * t30
+        grad_gelu_y_e13 = t4 * grad_out_e13_2 + gelu_x_e23 * t29 + t16 * grad_out_e3_2 + t19 * grad_out_e2_2
+        grad_gelu_y_e13 += -gelu_x_e2 * t28 - t9 * grad_out_e23_2 - t24 * grad_out_e1_2 - gelu_x_e13 * t30
+        t31 = gelu_x_e13 * grad_out_e23_2 - gelu_x_e23 * grad_out_e13_2
+        grad_gelu_y_e12 = gelu_x_e3 * t28 + gp_weight_222 * t31 + t4 * grad_out_e12_2 + t16 * grad_out_e2_2
+        grad_gelu_y_e12 += -t19 * grad_out_e3_2 - t20 * grad_out_e1_2 - gelu_x_e12 * t30
+        t32 = gp_weight_231 * grad_out_e123_2
         t33 = gp_weight_121 * grad_out_e23_2
-        t34 = -gelu_y_e23 * grad_out_e2_2 - gelu_y_e13 * grad_out_e1_2
+        t34 = gelu_x_e23 * grad_out_e2_2 + gelu_x_e13 * grad_out_e1_2
         t35 = gp_weight_101 * grad_out_e_2
-        grad_gelu_x_e3 = gelu_y_e12 * t32 + t5 * grad_out_e12_2 + t18 * grad_out_e3_2 + gp_weight_112 * t34
-        grad_gelu_x_e3 += gelu_y_e3 * t35 - gelu_y_e2 * t33 - t12 * grad_out_e13_2
-        t36 = gelu_y_e23 * grad_out_e3_2 - gelu_y_e12 * grad_out_e1_2
-        grad_gelu_x_e2 = gelu_y_e3 * t33 + t18 * grad_out_e2_2 + gp_weight_112 * t36 + gelu_y_e2 * t35
-        grad_gelu_x_e2 += -gelu_y_e13 * t32 - t5 * grad_out_e13_2 - t12 * grad_out_e12_2
-        t37 = gelu_y_e3 * grad_out_e13_2 + gelu_y_e2 * grad_out_e12_2
-        t38 = gelu_y_e13 * grad_out_e3_2 + gelu_y_e12 * grad_out_e2_2
-        grad_gelu_x_e1 = gelu_y_e23 * t32 + t5 * grad_out_e23_2 + gp_weight_121 * t37 + gp_weight_112 * t38
-        grad_gelu_x_e1 += t18 * grad_out_e1_2 + gelu_y_e1 * t35
-        t39 = gelu_y_e1 * grad_out_e23_2 + gelu_y_e3 * grad_out_e12_2 - gelu_y_e2 * grad_out_e13_2
-        t40 = gelu_y_e13 * grad_out_e2_2 - gelu_y_e12 * grad_out_e3_2 - gelu_y_e23 * grad_out_e1_2
-        grad_gelu_x_e123 = gp_weight_330 * gelu_y_e * grad_out_e123_2 + gp_weight_321 * t39 + gp_weight_312 * t40
-        grad_gelu_x_e123 += -gp_weight_303 * gelu_y_e123 * grad_out_e_2
-        grad_gate_x = x_e23 * grad_gelu_x_e23 + x_e13 * grad_gelu_x_e13 + x_e12 * grad_gelu_x_e12
-        grad_gate_x += x_e3 * grad_gelu_x_e3 + x_e2 * grad_gelu_x_e2 + x_e1 * grad_gelu_x_e1
-        grad_gate_x += x_e123 * grad_gelu_x_e123 + x_e * grad_gelu_x_e
-        t41 = 0.7071067811865476 * (1.1283791670955126 * tl.exp(-t0 * t0) * (0.5 * grad_gate_x))
-        grad_x_e = contracted_0 + (gate_x * grad_gelu_x_e + t41)
-        grad_x_e1 = contracted1_0 + gate_x * grad_gelu_x_e1
-        grad_x_e2 = contracted1_1 + gate_x * grad_gelu_x_e2
-        grad_x_e3 = contracted1_2 + gate_x * grad_gelu_x_e3
-        grad_x_e12 = contracted2_0 + gate_x * grad_gelu_x_e12
-        grad_x_e13 = contracted2_1 + gate_x * grad_gelu_x_e13
-        grad_x_e23 = contracted2_2 + gate_x * grad_gelu_x_e23
-        grad_x_e123 = contracted3_0 + gate_x * grad_gelu_x_e123
-        t42 = gelu_x_e3 * grad_out_e3_2 + gelu_x_e2 * grad_out_e2_2 + gelu_x_e1 * grad_out_e1_2
-        t43 = gelu_x_e1 * t38 + gelu_x_e3 * t34 + gelu_x_e2 * t36
-        t44 = -gelu_x_e3 * grad_out_e13_2 - gelu_x_e2 * grad_out_e12_2
-        t45 = t10 * grad_out_e23_2 + gelu_y_e1 * t44 + gelu_x_e1 * t37
-        t46 = gelu_x_e1 * grad_out_e23_2 + gelu_x_e3 * grad_out_e12_2 - gelu_x_e2 * grad_out_e13_2
-        t47 = -gelu_x_e13 * grad_out_e3_2 - gelu_x_e12 * grad_out_e2_2
-        t48 = gelu_x_e23 * grad_out_e2_2 + gelu_x_e13 * grad_out_e1_2
-        t49 = gelu_x_e12 * grad_out_e1_2 - gelu_x_e23 * grad_out_e3_2
-        t50 = gelu_y_e1 * t47 + gelu_y_e3 * t48 + gelu_y_e2 * t49
-        t51 = gelu_x_e13 * grad_out_e2_2 - gelu_x_e12 * grad_out_e3_2 - gelu_x_e23 * grad_out_e1_2
-        t52 = gelu_x_e23 * grad_out_e23_2 + gelu_x_e13 * grad_out_e13_2 + gelu_x_e12 * grad_out_e12_2
-        t53 = gelu_x_e13 * grad_out_e23_2 - gelu_x_e23 * grad_out_e13_2
-        t54 = gelu_y_e12 * t53 + gelu_x_e12 * t31 + t13 * grad_out_e12_2
-        grad_gelu_y_e = gp_weight_330 * gelu_x_e123 * grad_out_e123_2 + gp_weight_220 * t52 + gp_weight_110 * t42
-        grad_gelu_y_e += gp_weight_000 * gelu_x_e * grad_out_e_2
-        grad_gelu_y_e23 = gelu_x_e1 * t32 + t4 * grad_out_e23_2 + t6 * grad_out_e13_2 + t17 * grad_out_e3_2
-        grad_gelu_y_e23 += -gelu_x_e13 * t29 - t23 * grad_out_e2_2 - t20 * grad_out_e1_2 - gelu_x_e23 * t30
-        grad_gelu_y_e13 = t4 * grad_out_e13_2 + gelu_x_e23 * t29 + t16 * grad_out_e3_2 + t20 * grad_out_e2_2
-        grad_gelu_y_e13 += -gelu_x_e2 * t32 - t6 * grad_out_e23_2 - t23 * grad_out_e1_2 - gelu_x_e13 * t30
-        grad_gelu_y_e12 = gelu_x_e3 * t32 + gp_weight_222 * t53 + t4 * grad_out_e12_2 + t16 * grad_out_e2_2
-        grad_gelu_y_e12 += -t20 * grad_out_e3_2 - t17 * grad_out_e1_2 - gelu_x_e12 * t30
-        grad_gelu_y_e3 = gelu_x_e12 * t28 + gelu_x_e2 * t33 + t11 * grad_out_e13_2 + t8 * grad_out_e12_2
-        grad_gelu_y_e3 += t15 * grad_out_e3_2 + gp_weight_211 * t48 + gelu_x_e3 * t35
-        grad_gelu_y_e2 = t11 * grad_out_e12_2 + t15 * grad_out_e2_2 + gp_weight_211 * t49 + gelu_x_e2 * t35
-        grad_gelu_y_e2 += -gelu_x_e13 * t28 - gelu_x_e3 * t33 - t8 * grad_out_e13_2
-        grad_gelu_y_e1 = gelu_x_e23 * t28 + t8 * grad_out_e23_2 + gp_weight_121 * t44 + gp_weight_211 * t47
+        grad_gelu_y_e3 = gelu_x_e12 * t32 + gelu_x_e2 * t33 + t11 * grad_out_e13_2 + t8 * grad_out_e12_2
+        grad_gelu_y_e3 += t15 * grad_out_e3_2 + gp_weight_211 * t34 + gelu_x_e3 * t35
+        t36 = gelu_x_e12 * grad_out_e1_2 - gelu_x_e23 * grad_out_e3_2
+        grad_gelu_y_e2 = t11 * grad_out_e12_2 + t15 * grad_out_e2_2 + gp_weight_211 * t36 + gelu_x_e2 * t35
+        grad_gelu_y_e2 += -gelu_x_e13 * t32 - gelu_x_e3 * t33 - t8 * grad_out_e13_2
+        t37 = -gelu_x_e3 * grad_out_e13_2 - gelu_x_e2 * grad_out_e12_2
+        t38 = -gelu_x_e13 * grad_out_e3_2 - gelu_x_e12 * grad_out_e2_2
+        grad_gelu_y_e1 = gelu_x_e23 * t32 + t8 * grad_out_e23_2 + gp_weight_121 * t37 + gp_weight_211 * t38
         grad_gelu_y_e1 += t15 * grad_out_e1_2 + gelu_x_e1 * t35
-        grad_gelu_y_e123 = gp_weight_033 * gelu_x_e * grad_out_e123_2 + gp_weight_123 * t46 + gp_weight_213 * t51
+        t39 = gelu_x_e1 * grad_out_e23_2 + gelu_x_e3 * grad_out_e12_2 - gelu_x_e2 * grad_out_e13_2
+        t40 = gelu_x_e13 * grad_out_e2_2 - gelu_x_e12 * grad_out_e3_2 - gelu_x_e23 * grad_out_e1_2
+        grad_gelu_y_e123 = gp_weight_033 * gelu_x_e * grad_out_e123_2 + gp_weight_123 * t39 + gp_weight_213 * t40
         grad_gelu_y_e123 += -gp_weight_303 * gelu_x_e123 * grad_out_e_2
         grad_gate_y = y_e23 * grad_gelu_y_e23 + y_e13 * grad_gelu_y_e13 + y_e12 * grad_gelu_y_e12
         grad_gate_y += y_e3 * grad_gelu_y_e3 + y_e2 * grad_gelu_y_e2 + y_e1 * grad_gelu_y_e1
         grad_gate_y += y_e123 * grad_gelu_y_e123 + y_e * grad_gelu_y_e
-        t55 = 0.7071067811865476 * (1.1283791670955126 * tl.exp(-t1 * t1) * (0.5 * grad_gate_y))
-        grad_y_e = gate_y * grad_gelu_y_e + t55
+        t41 = 0.7071067811865476 * (1.1283791670955126 * tl.exp(-t0 * t0) * (0.5 * grad_gate_y))
+        grad_y_e = gate_y * grad_gelu_y_e + t41
         grad_y_e1 = gate_y * grad_gelu_y_e1
         grad_y_e2 = gate_y * grad_gelu_y_e2
         grad_y_e3 = gate_y * grad_gelu_y_e3
@@ -14119,7 +13720,56 @@ def _layer_with_normalize_backward_1_kernel(
         grad_y_e13 = gate_y * grad_gelu_y_e13
         grad_y_e23 = gate_y * grad_gelu_y_e23
         grad_y_e123 = gate_y * grad_gelu_y_e123
+        t42 = gelu_y_e23 * grad_out_e23_2 + gelu_y_e13 * grad_out_e13_2 + gelu_y_e12 * grad_out_e12_2
+        t43 = gelu_y_e3 * grad_out_e3_2 + gelu_y_e2 * grad_out_e2_2 + gelu_y_e1 * grad_out_e1_2
+        grad_gelu_x_e = gp_weight_033 * gelu_y_e123 * grad_out_e123_2 + gp_weight_022 * t42 + gp_weight_011 * t43
+        grad_gelu_x_e += gp_weight_000 * gelu_y_e * grad_out_e_2
+        grad_gelu_x_e23 = gelu_y_e1 * t32 + t7 * grad_out_e23_2 + gelu_y_e13 * t29 + t23 * grad_out_e2_2
+        grad_gelu_x_e23 += -t6 * grad_out_e13_2 - t22 * grad_out_e3_2 - t18 * grad_out_e1_2 - gelu_y_e23 * t30
+        grad_gelu_x_e13 = t6 * grad_out_e23_2 + t7 * grad_out_e13_2 + t18 * grad_out_e2_2 + t23 * grad_out_e1_2
+        grad_gelu_x_e13 += -gelu_y_e2 * t32 - gelu_y_e23 * t29 - t21 * grad_out_e3_2 - gelu_y_e13 * t30
+        t44 = gelu_y_e23 * grad_out_e13_2 - gelu_y_e13 * grad_out_e23_2
+        grad_gelu_x_e12 = gelu_y_e3 * t32 + gp_weight_222 * t44 + t7 * grad_out_e12_2 + t22 * grad_out_e1_2
+        grad_gelu_x_e12 += -t18 * grad_out_e3_2 - t21 * grad_out_e2_2 - gelu_y_e12 * t30
+        t45 = -gelu_y_e23 * grad_out_e2_2 - gelu_y_e13 * grad_out_e1_2
+        grad_gelu_x_e3 = gelu_y_e12 * t28 + t5 * grad_out_e12_2 + t17 * grad_out_e3_2 + gp_weight_112 * t45
+        grad_gelu_x_e3 += gelu_y_e3 * t35 - gelu_y_e2 * t33 - t12 * grad_out_e13_2
+        t46 = gelu_y_e23 * grad_out_e3_2 - gelu_y_e12 * grad_out_e1_2
+        grad_gelu_x_e2 = gelu_y_e3 * t33 + t17 * grad_out_e2_2 + gp_weight_112 * t46 + gelu_y_e2 * t35
+        grad_gelu_x_e2 += -gelu_y_e13 * t28 - t5 * grad_out_e13_2 - t12 * grad_out_e12_2
+        t47 = gelu_y_e3 * grad_out_e13_2 + gelu_y_e2 * grad_out_e12_2
+        t48 = gelu_y_e13 * grad_out_e3_2 + gelu_y_e12 * grad_out_e2_2
+        grad_gelu_x_e1 = gelu_y_e23 * t28 + t5 * grad_out_e23_2 + gp_weight_121 * t47 + gp_weight_112 * t48
+        grad_gelu_x_e1 += t17 * grad_out_e1_2 + gelu_y_e1 * t35
+        t49 = gelu_y_e1 * grad_out_e23_2 + gelu_y_e3 * grad_out_e12_2 - gelu_y_e2 * grad_out_e13_2
+        t50 = gelu_y_e13 * grad_out_e2_2 - gelu_y_e12 * grad_out_e3_2 - gelu_y_e23 * grad_out_e1_2
+        grad_gelu_x_e123 = gp_weight_330 * gelu_y_e * grad_out_e123_2 + gp_weight_321 * t49 + gp_weight_312 * t50
+        grad_gelu_x_e123 += -gp_weight_303 * gelu_y_e123 * grad_out_e_2
+        grad_gate_x = x_e23 * grad_gelu_x_e23 + x_e13 * grad_gelu_x_e13 + x_e12 * grad_gelu_x_e12
+        grad_gate_x += x_e3 * grad_gelu_x_e3 + x_e2 * grad_gelu_x_e2 + x_e1 * grad_gelu_x_e1
+        grad_gate_x += x_e123 * grad_gelu_x_e123 + x_e * grad_gelu_x_e
+        t51 = 0.7071067811865476 * (1.1283791670955126 * tl.exp(-t1 * t1) * (0.5 * grad_gate_x))
+        grad_x_e = gate_x * grad_gelu_x_e + t51
+        grad_x_e1 = gate_x * grad_gelu_x_e1
+        grad_x_e2 = gate_x * grad_gelu_x_e2
+        grad_x_e3 = gate_x * grad_gelu_x_e3
+        grad_x_e12 = gate_x * grad_gelu_x_e12
+        grad_x_e13 = gate_x * grad_gelu_x_e13
+        grad_x_e23 = gate_x * grad_gelu_x_e23
+        grad_x_e123 = gate_x * grad_gelu_x_e123
+        t52 = gelu_x_e1 * t48 + gelu_x_e3 * t45 + gelu_x_e2 * t46
+        t53 = t10 * grad_out_e23_2 + gelu_y_e1 * t37 + gelu_x_e1 * t47
+        t54 = gelu_y_e1 * t38 + gelu_y_e3 * t34 + gelu_y_e2 * t36
+        t55 = gelu_y_e12 * t31 + gelu_x_e12 * t44 + t13 * grad_out_e12_2
 
+        tl.store(operand_row + at, grad_y_e, mask=mask)
+        tl.store(operand1_row + at, grad_y_e1, mask=mask)
+        tl.store(operand1_row + BN + at, grad_y_e2, mask=mask)
+        tl.store(operand1_row + 2 * BN + at, grad_y_e3, mask=mask)
+        tl.store(operand2_row + at, grad_y_e12, mask=mask)
+        tl.store(operand2_row + BN + at, grad_y_e13, mask=mask)
+        tl.store(operand2_row + 2 * BN + at, grad_y_e23, mask=mask)
+        tl.store(operand3_row + at, grad_y_e123, mask=mask)
         if GRAD_X:
             tl.store(grad_x_row + at, grad_x_e, mask=mask)
             tl.store(grad_x_row + BN + at, grad_x_e1, mask=mask)
@@ -14132,24 +13782,24 @@ def _layer_with_normalize_backward_1_kernel(
 
         if GRAD_GP_WEIGHT:
             grad_gp_weight_000 = _sum(grad_gp_weight_000, gelu_x_e * gelu_y_e * grad_out_e_2, mask, ROWS > 1)
-            grad_gp_weight_011 = _sum(grad_gp_weight_011, gelu_x_e * t25, mask, ROWS > 1)
-            grad_gp_weight_022 = _sum(grad_gp_weight_022, gelu_x_e * t14, mask, ROWS > 1)
+            grad_gp_weight_011 = _sum(grad_gp_weight_011, gelu_x_e * t43, mask, ROWS > 1)
+            grad_gp_weight_022 = _sum(grad_gp_weight_022, gelu_x_e * t42, mask, ROWS > 1)
             grad_gp_weight_033 = _sum(grad_gp_weight_033, gelu_x_e * gelu_y_e123 * grad_out_e123_2, mask, ROWS > 1)
             grad_gp_weight_101 = _sum(grad_gp_weight_101, t26 * grad_out_e_2, mask, ROWS > 1)
-            grad_gp_weight_110 = _sum(grad_gp_weight_110, gelu_y_e * t42, mask, ROWS > 1)
-            grad_gp_weight_112 = _sum(grad_gp_weight_112, t43, mask, ROWS > 1)
-            grad_gp_weight_121 = _sum(grad_gp_weight_121, t45, mask, ROWS > 1)
-            grad_gp_weight_123 = _sum(grad_gp_weight_123, gelu_y_e123 * t46, mask, ROWS > 1)
+            grad_gp_weight_110 = _sum(grad_gp_weight_110, gelu_y_e * t25, mask, ROWS > 1)
+            grad_gp_weight_112 = _sum(grad_gp_weight_112, t52, mask, ROWS > 1)
+            grad_gp_weight_121 = _sum(grad_gp_weight_121, t53, mask, ROWS > 1)
+            grad_gp_weight_123 = _sum(grad_gp_weight_123, gelu_y_e123 * t39, mask, ROWS > 1)
             grad_gp_weight_132 = _sum(grad_gp_weight_132, t2 * grad_out_e123_2, mask, ROWS > 1)
             grad_gp_weight_202 = _sum(grad_gp_weight_202, t27 * grad_out_e_2, mask, ROWS > 1)
-            grad_gp_weight_211 = _sum(grad_gp_weight_211, t50, mask, ROWS > 1)
-            grad_gp_weight_213 = _sum(grad_gp_weight_213, gelu_y_e123 * t51, mask, ROWS > 1)
-            grad_gp_weight_220 = _sum(grad_gp_weight_220, gelu_y_e * t52, mask, ROWS > 1)
-            grad_gp_weight_222 = _sum(grad_gp_weight_222, t54, mask, ROWS > 1)
+            grad_gp_weight_211 = _sum(grad_gp_weight_211, t54, mask, ROWS > 1)
+            grad_gp_weight_213 = _sum(grad_gp_weight_213, gelu_y_e123 * t40, mask, ROWS > 1)
+            grad_gp_weight_220 = _sum(grad_gp_weight_220, gelu_y_e * t14, mask, ROWS > 1)
+            grad_gp_weight_222 = _sum(grad_gp_weight_222, t55, mask, ROWS > 1)
             grad_gp_weight_231 = _sum(grad_gp_weight_231, t3 * grad_out_e123_2, mask, ROWS > 1)
             grad_gp_weight_303 = _sum(grad_gp_weight_303, -gelu_x_e123 * gelu_y_e123 * grad_out_e_2, mask, ROWS > 1)
-            grad_gp_weight_312 = _sum(grad_gp_weight_312, gelu_x_e123 * t40, mask, ROWS > 1)
-            grad_gp_weight_321 = _sum(grad_gp_weight_321, gelu_x_e123 * t39, mask, ROWS > 1)
+            grad_gp_weight_312 = _sum(grad_gp_weight_312, gelu_x_e123 * t50, mask, ROWS > 1)
+            grad_gp_weight_321 = _sum(grad_gp_weight_321, gelu_x_e123 * t49, mask, ROWS > 1)
             grad_gp_weight_330 = _sum(grad_gp_weight_330, gelu_x_e123 * gelu_y_e * grad_out_e123_2, mask, ROWS > 1)
         if GRAD_LINEAR_BIAS:
             grad_linear_bias_e = _sum(grad_linear_bias_e, grad_y_e, mask, ROWS > 1)
@@ -14354,167 +14004,6 @@ def _layer_without_normalize_backward_kernel(
     operand1_ptr,
     operand2_ptr,
     operand3_ptr,
-    B,
-    N,
-    ROWS: tl.constexpr,
-    BLOCK: tl.constexpr,
-    REAL: tl.constexpr,
-):
-    # stores factors of matrix products, in the order in which these read them
-    BN = tl.cast(B, tl.int64) * N
-
-    n = _tile(tl.program_id(1) * BLOCK, ROWS, BLOCK)
-    r = _down(ROWS)
-    at = r * N + n
-    tile_mask = n < N
-    gp_weight_000, gp_weight_011, gp_weight_022, gp_weight_033 = _load4(gp_weight_ptr + n * 20, tile_mask, REAL)
-    gp_weight_101, gp_weight_110, gp_weight_112, gp_weight_121 = _load4(gp_weight_ptr + n * 20 + 4, tile_mask, REAL)
-    gp_weight_123, gp_weight_132, gp_weight_202, gp_weight_211 = _load4(gp_weight_ptr + n * 20 + 8, tile_mask, REAL)
-    gp_weight_213, gp_weight_220, gp_weight_222, gp_weight_231 = _load4(gp_weight_ptr + n * 20 + 12, tile_mask, REAL)
-    gp_weight_303, gp_weight_312, gp_weight_321, gp_weight_330 = _load4(gp_weight_ptr + n * 20 + 16, tile_mask, REAL)
-    linear_bias_e = tl.load(linear_bias_ptr + n, mask=tile_mask, other=0.0).to(REAL)
-    linear_bias_e1 = tl.load(linear_bias_ptr + N + n, mask=tile_mask, other=0.0).to(REAL)
-    linear_bias_e2 = tl.load(linear_bias_ptr + 2 * N + n, mask=tile_mask, other=0.0).to(REAL)
-    linear_bias_e3 = tl.load(linear_bias_ptr + 3 * N + n, mask=tile_mask, other=0.0).to(REAL)
-    linear_bias_e12 = tl.load(linear_bias_ptr + 4 * N + n, mask=tile_mask, other=0.0).to(REAL)
-    linear_bias_e13 = tl.load(linear_bias_ptr + 5 * N + n, mask=tile_mask, other=0.0).to(REAL)
-    linear_bias_e23 = tl.load(linear_bias_ptr + 6 * N + n, mask=tile_mask, other=0.0).to(REAL)
-    linear_bias_e123 = tl.load(linear_bias_ptr + 7 * N + n, mask=tile_mask, other=0.0).to(REAL)
-
-    b = tl.program_id(0).to(tl.int64) * ROWS
-    row_mask = b + r < B
-    mask = tile_mask if ROWS == 1 else tile_mask & row_mask
-    x_row = x_ptr + b * N
-    grad_out_row = grad_out_ptr + b * N
-    saved_product_row = saved_product_ptr + b * N
-    saved_product1_row = saved_product1_ptr + b * N
-    saved_product2_row = saved_product2_ptr + b * N
-    saved_product3_row = saved_product3_ptr + b * N
-    operand_row = operand_ptr + b * N
-    operand1_row = operand1_ptr + b * N
-    operand2_row = operand2_ptr + b * N
-    operand3_row = operand3_ptr + b * N
-
-    x_e = tl.load(x_row + at, mask=mask, other=0.0).to(REAL)
-    x_e1 = tl.load(x_row + BN + at, mask=mask, other=0.0).to(REAL)
-    x_e2 = tl.load(x_row + 2 * BN + at, mask=mask, other=0.0).to(REAL)
-    x_e3 = tl.load(x_row + 3 * BN + at, mask=mask, other=0.0).to(REAL)
-    x_e12 = tl.load(x_row + 4 * BN + at, mask=mask, other=0.0).to(REAL)
-    x_e13 = tl.load(x_row + 5 * BN + at, mask=mask, other=0.0).to(REAL)
-    x_e23 = tl.load(x_row + 6 * BN + at, mask=mask, other=0.0).to(REAL)
-    x_e123 = tl.load(x_row + 7 * BN + at, mask=mask, other=0.0).to(REAL)
-    grad_out_e = tl.load(grad_out_row + at, mask=mask, other=0.0).to(REAL)
-    grad_out_e1 = tl.load(grad_out_row + BN + at, mask=mask, other=0.0).to(REAL)
-    grad_out_e2 = tl.load(grad_out_row + 2 * BN + at, mask=mask, other=0.0).to(REAL)
-    grad_out_e3 = tl.load(grad_out_row + 3 * BN + at, mask=mask, other=0.0).to(REAL)
-    grad_out_e12 = tl.load(grad_out_row + 4 * BN + at, mask=mask, other=0.0).to(REAL)
-    grad_out_e13 = tl.load(grad_out_row + 5 * BN + at, mask=mask, other=0.0).to(REAL)
-    grad_out_e23 = tl.load(grad_out_row + 6 * BN + at, mask=mask, other=0.0).to(REAL)
-    grad_out_e123 = tl.load(grad_out_row + 7 * BN + at, mask=mask, other=0.0).to(REAL)
-    saved_product_0 = tl.load(saved_product_row + at, mask=mask, other=0.0).to(REAL)
-    saved_product1_0 = tl.load(saved_product1_row + at, mask=mask, other=0.0).to(REAL)
-    saved_product1_1 = tl.load(saved_product1_row + BN + at, mask=mask, other=0.0).to(REAL)
-    saved_product1_2 = tl.load(saved_product1_row + 2 * BN + at, mask=mask, other=0.0).to(REAL)
-    saved_product2_0 = tl.load(saved_product2_row + at, mask=mask, other=0.0).to(REAL)
-    saved_product2_1 = tl.load(saved_product2_row + BN + at, mask=mask, other=0.0).to(REAL)
-    saved_product2_2 = tl.load(saved_product2_row + 2 * BN + at, mask=mask, other=0.0).to(REAL)
-    saved_product3_0 = tl.load(saved_product3_row + at, mask=mask, other=0.0).to(REAL)
-
-    y_e = linear_bias_e + saved_product_0
-    t0 = 0.7071067811865476 * y_e
-    gate_y = 0.5 + 0.5 * tl.erf(t0)
-    gate_x = 0.5 + 0.5 * tl.erf(0.7071067811865476 * x_e)
-    gelu_x_e123 = x_e123 * gate_x
-    gelu_x_e = x_e * gate_x
-    gelu_x_e23 = x_e23 * gate_x
-    gelu_x_e13 = x_e13 * gate_x
-    gelu_x_e12 = x_e12 * gate_x
-    t1 = gelu_x_e23 * grad_out_e23 + gelu_x_e13 * grad_out_e13 + gelu_x_e12 * grad_out_e12
-    gelu_x_e3 = x_e3 * gate_x
-    gelu_x_e2 = x_e2 * gate_x
-    gelu_x_e1 = x_e1 * gate_x
-    t2 = gelu_x_e3 * grad_out_e3 + gelu_x_e2 * grad_out_e2 + gelu_x_e1 * grad_out_e1
-    grad_gelu_y_e = gp_weight_330 * gelu_x_e123 * grad_out_e123 + gp_weight_000 * gelu_x_e * grad_out_e
-    grad_gelu_y_e += gp_weight_220 * t1 + gp_weight_110 * t2
-    y_e123 = linear_bias_e123 + saved_product3_0
-    t3 = gelu_x_e1 * grad_out_e23 + gelu_x_e3 * grad_out_e12 - gelu_x_e2 * grad_out_e13
-    t4 = gelu_x_e13 * grad_out_e2 - gelu_x_e12 * grad_out_e3 - gelu_x_e23 * grad_out_e1
-    grad_gelu_y_e123 = gp_weight_033 * gelu_x_e * grad_out_e123 + gp_weight_123 * t3 + gp_weight_213 * t4
-    grad_gelu_y_e123 += -gp_weight_303 * gelu_x_e123 * grad_out_e
-    y_e23 = linear_bias_e23 + saved_product2_2
-    t5 = gp_weight_132 * grad_out_e123
-    t6 = gp_weight_022 * gelu_x_e
-    t7 = gp_weight_112 * gelu_x_e3
-    t8 = gp_weight_312 * gelu_x_e123
-    t9 = gp_weight_202 * grad_out_e
-    t10 = gp_weight_222 * grad_out_e12
-    t11 = gp_weight_222 * gelu_x_e12
-    t12 = gp_weight_112 * gelu_x_e2
-    grad_gelu_y_e23 = gelu_x_e1 * t5 + grad_out_e23 * t6 + grad_out_e13 * t11 + grad_out_e3 * t12
-    grad_gelu_y_e23 += -grad_out_e2 * t7 - grad_out_e1 * t8 - gelu_x_e23 * t9 - gelu_x_e13 * t10
-    y_e13 = linear_bias_e13 + saved_product2_1
-    t13 = gp_weight_112 * gelu_x_e1
-    grad_gelu_y_e13 = grad_out_e13 * t6 + grad_out_e2 * t8 + gelu_x_e23 * t10 + grad_out_e3 * t13
-    grad_gelu_y_e13 += -gelu_x_e2 * t5 - grad_out_e1 * t7 - gelu_x_e13 * t9 - grad_out_e23 * t11
-    y_e12 = linear_bias_e12 + saved_product2_0
-    grad_gelu_y_e12 = gelu_x_e3 * t5 + grad_out_e12 * t6
-    grad_gelu_y_e12 += gp_weight_222 * (gelu_x_e13 * grad_out_e23 - gelu_x_e23 * grad_out_e13)
-    grad_gelu_y_e12 += grad_out_e2 * t13 - grad_out_e3 * t8 - gelu_x_e12 * t9 - grad_out_e1 * t12
-    y_e3 = linear_bias_e3 + saved_product1_2
-    t14 = gp_weight_231 * grad_out_e123
-    t15 = gp_weight_121 * grad_out_e23
-    t16 = gp_weight_321 * gelu_x_e123
-    t17 = gp_weight_011 * gelu_x_e
-    t18 = gp_weight_101 * grad_out_e
-    t19 = gp_weight_121 * gelu_x_e1
-    grad_gelu_y_e3 = gelu_x_e12 * t14 + gelu_x_e2 * t15 + grad_out_e12 * t16 + grad_out_e3 * t17
-    grad_gelu_y_e3 += gelu_x_e3 * t18 + grad_out_e13 * t19
-    grad_gelu_y_e3 += gp_weight_211 * (gelu_x_e23 * grad_out_e2 + gelu_x_e13 * grad_out_e1)
-    y_e2 = linear_bias_e2 + saved_product1_1
-    grad_gelu_y_e2 = grad_out_e2 * t17 + gelu_x_e2 * t18 + grad_out_e12 * t19
-    grad_gelu_y_e2 += gp_weight_211 * (gelu_x_e12 * grad_out_e1 - gelu_x_e23 * grad_out_e3) - gelu_x_e13 * t14
-    grad_gelu_y_e2 += -gelu_x_e3 * t15 - grad_out_e13 * t16
-    y_e1 = linear_bias_e1 + saved_product1_0
-    grad_gelu_y_e1 = gelu_x_e23 * t14 + grad_out_e23 * t16 + grad_out_e1 * t17 + gelu_x_e1 * t18
-    grad_gelu_y_e1 += gp_weight_121 * (-gelu_x_e3 * grad_out_e13 - gelu_x_e2 * grad_out_e12)
-    grad_gelu_y_e1 += gp_weight_211 * (-gelu_x_e13 * grad_out_e3 - gelu_x_e12 * grad_out_e2)
-    grad_gate_y = y_e123 * grad_gelu_y_e123 + y_e * grad_gelu_y_e + y_e23 * grad_gelu_y_e23
-    grad_gate_y += y_e13 * grad_gelu_y_e13 + y_e12 * grad_gelu_y_e12 + y_e3 * grad_gelu_y_e3
-    grad_gate_y += y_e2 * grad_gelu_y_e2 + y_e1 * grad_gelu_y_e1
-    t20 = 0.7071067811865476 * (1.1283791670955126 * tl.exp(-t0 * t0) * (0.5 * grad_gate_y))
-    grad_y_e = gate_y * grad_gelu_y_e + t20
-    grad_y_e1 = gate_y * grad_gelu_y_e1
-    grad_y_e2 = gate_y * grad_gelu_y_e2
-    grad_y_e3 = gate_y * grad_gelu_y_e3
-    grad_y_e12 = gate_y * grad_gelu_y_e12
-    grad_y_e13 = gate_y * grad_gelu_y_e13
-    grad_y_e23 = gate_y * grad_gelu_y_e23
-    grad_y_e123 = gate_y * grad_gelu_y_e123
-
-    tl.store(operand_row + at, grad_y_e, mask=mask)
-    tl.store(operand1_row + at, grad_y_e1, mask=mask)
-    tl.store(operand1_row + BN + at, grad_y_e2, mask=mask)
-    tl.store(operand1_row + 2 * BN + at, grad_y_e3, mask=mask)
-    tl.store(operand2_row + at, grad_y_e12, mask=mask)
-    tl.store(operand2_row + BN + at, grad_y_e13, mask=mask)
-    tl.store(operand2_row + 2 * BN + at, grad_y_e23, mask=mask)
-    tl.store(operand3_row + at, grad_y_e123, mask=mask)
-
-
-@triton.jit(do_not_specialize=["B"])
-def _layer_without_normalize_backward_1_kernel(
-    x_ptr,
-    gp_weight_ptr,
-    linear_bias_ptr,
-    grad_out_ptr,
-    saved_product_ptr,
-    saved_product1_ptr,
-    saved_product2_ptr,
-    saved_product3_ptr,
-    contracted_ptr,
-    contracted1_ptr,
-    contracted2_ptr,
-    contracted3_ptr,
     grad_x_ptr,
     grad_gp_weight_ptr,
     grad_linear_bias_ptr,
@@ -14527,6 +14016,8 @@ def _layer_without_normalize_backward_1_kernel(
     BLOCK: tl.constexpr,
     REAL: tl.constexpr,
 ):
+    # stores factors of matrix products, in the order in which these read them
+    # stores what products are added to
     # accumulates in registers over b; the partial results are added in a fixed order
     BN = tl.cast(B, tl.int64) * N
 
@@ -14587,10 +14078,10 @@ def _layer_without_normalize_backward_1_kernel(
         saved_product1_row = saved_product1_ptr + b * N
         saved_product2_row = saved_product2_ptr + b * N
         saved_product3_row = saved_product3_ptr + b * N
-        contracted_row = contracted_ptr + b * N
-        contracted1_row = contracted1_ptr + b * N
-        contracted2_row = contracted2_ptr + b * N
-        contracted3_row = contracted3_ptr + b * N
+        operand_row = operand_ptr + b * N
+        operand1_row = operand1_ptr + b * N
+        operand2_row = operand2_ptr + b * N
+        operand3_row = operand3_ptr + b * N
         grad_x_row = grad_x_ptr + b * N
 
         x_e = tl.load(x_row + at, mask=mask, other=0.0).to(REAL)
@@ -14617,143 +14108,72 @@ def _layer_without_normalize_backward_1_kernel(
         saved_product2_1 = tl.load(saved_product2_row + BN + at, mask=mask, other=0.0).to(REAL)
         saved_product2_2 = tl.load(saved_product2_row + 2 * BN + at, mask=mask, other=0.0).to(REAL)
         saved_product3_0 = tl.load(saved_product3_row + at, mask=mask, other=0.0).to(REAL)
-        contracted_0 = tl.load(contracted_row + at, mask=mask, other=0.0).to(REAL)
-        contracted1_0 = tl.load(contracted1_row + at, mask=mask, other=0.0).to(REAL)
-        contracted1_1 = tl.load(contracted1_row + BN + at, mask=mask, other=0.0).to(REAL)
-        contracted1_2 = tl.load(contracted1_row + 2 * BN + at, mask=mask, other=0.0).to(REAL)
-        contracted2_0 = tl.load(contracted2_row + at, mask=mask, other=0.0).to(REAL)
-        contracted2_1 = tl.load(contracted2_row + BN + at, mask=mask, other=0.0).to(REAL)
-        contracted2_2 = tl.load(contracted2_row + 2 * BN + at, mask=mask, other=0.0).to(REAL)
-        contracted3_0 = tl.load(contracted3_row + at, mask=mask, other=0.0).to(REAL)
 
-        t0 = 0.7071067811865476 * x_e
-        gate_x = 0.5 + 0.5 * tl.erf(t0)
-        y_e123 = linear_bias_e123 + saved_product3_0
         y_e = linear_bias_e + saved_product_0
-        t1 = 0.7071067811865476 * y_e
-        gate_y = 0.5 + 0.5 * tl.erf(t1)
-        gelu_y_e123 = y_e123 * gate_y
-        gelu_y_e = y_e * gate_y
-        y_e23 = linear_bias_e23 + saved_product2_2
-        gelu_y_e23 = gate_y * y_e23
-        y_e13 = linear_bias_e13 + saved_product2_1
-        gelu_y_e13 = gate_y * y_e13
-        y_e12 = linear_bias_e12 + saved_product2_0
-        gelu_y_e12 = gate_y * y_e12
-        t2 = grad_out_e23 * gelu_y_e23 + grad_out_e13 * gelu_y_e13 + grad_out_e12 * gelu_y_e12
-        y_e3 = linear_bias_e3 + saved_product1_2
-        gelu_y_e3 = gate_y * y_e3
-        y_e2 = linear_bias_e2 + saved_product1_1
-        gelu_y_e2 = gate_y * y_e2
-        y_e1 = linear_bias_e1 + saved_product1_0
-        gelu_y_e1 = gate_y * y_e1
-        t3 = grad_out_e3 * gelu_y_e3 + grad_out_e2 * gelu_y_e2 + grad_out_e1 * gelu_y_e1
-        grad_gelu_x_e = gp_weight_033 * grad_out_e123 * gelu_y_e123 + gp_weight_000 * grad_out_e * gelu_y_e
-        grad_gelu_x_e += gp_weight_022 * t2 + gp_weight_011 * t3
-        t4 = gp_weight_231 * grad_out_e123
-        t5 = gp_weight_220 * gelu_y_e
-        t6 = gp_weight_222 * grad_out_e12
-        t7 = gp_weight_213 * gelu_y_e123
-        t8 = gp_weight_202 * grad_out_e
-        t9 = gp_weight_222 * gelu_y_e12
-        t10 = gp_weight_211 * gelu_y_e2
-        t11 = gp_weight_211 * gelu_y_e3
-        grad_gelu_x_e23 = gelu_y_e1 * t4 + grad_out_e23 * t5 + gelu_y_e13 * t6 + grad_out_e2 * t11
-        grad_gelu_x_e23 += -grad_out_e1 * t7 - gelu_y_e23 * t8 - grad_out_e13 * t9 - grad_out_e3 * t10
-        t12 = gp_weight_211 * gelu_y_e1
-        grad_gelu_x_e13 = grad_out_e13 * t5 + grad_out_e2 * t7 + grad_out_e23 * t9 + grad_out_e1 * t11
-        grad_gelu_x_e13 += -gelu_y_e2 * t4 - gelu_y_e23 * t6 - gelu_y_e13 * t8 - grad_out_e3 * t12
-        t13 = grad_out_e13 * gelu_y_e23 - grad_out_e23 * gelu_y_e13
-        grad_gelu_x_e12 = gelu_y_e3 * t4 + grad_out_e12 * t5 + gp_weight_222 * t13 + grad_out_e1 * t10
-        grad_gelu_x_e12 += -grad_out_e3 * t7 - gelu_y_e12 * t8 - grad_out_e2 * t12
-        t14 = gp_weight_132 * grad_out_e123
-        t15 = gp_weight_121 * grad_out_e23
-        t16 = gp_weight_123 * gelu_y_e123
-        t17 = gp_weight_110 * gelu_y_e
-        t18 = gp_weight_101 * grad_out_e
-        t19 = gp_weight_121 * gelu_y_e1
-        t20 = -grad_out_e2 * gelu_y_e23 - grad_out_e1 * gelu_y_e13
-        grad_gelu_x_e3 = gelu_y_e12 * t14 + grad_out_e12 * t16 + grad_out_e3 * t17 + gelu_y_e3 * t18
-        grad_gelu_x_e3 += gp_weight_112 * t20 - gelu_y_e2 * t15 - grad_out_e13 * t19
-        t21 = grad_out_e3 * gelu_y_e23 - grad_out_e1 * gelu_y_e12
-        grad_gelu_x_e2 = gelu_y_e3 * t15 + grad_out_e2 * t17 + gelu_y_e2 * t18 + gp_weight_112 * t21
-        grad_gelu_x_e2 += -gelu_y_e13 * t14 - grad_out_e13 * t16 - grad_out_e12 * t19
-        t22 = grad_out_e13 * gelu_y_e3 + grad_out_e12 * gelu_y_e2
-        t23 = grad_out_e3 * gelu_y_e13 + grad_out_e2 * gelu_y_e12
-        grad_gelu_x_e1 = gelu_y_e23 * t14 + grad_out_e23 * t16 + grad_out_e1 * t17 + gelu_y_e1 * t18
-        grad_gelu_x_e1 += gp_weight_121 * t22 + gp_weight_112 * t23
-        t24 = grad_out_e23 * gelu_y_e1 + grad_out_e12 * gelu_y_e3 - grad_out_e13 * gelu_y_e2
-        t25 = grad_out_e2 * gelu_y_e13 - grad_out_e3 * gelu_y_e12 - grad_out_e1 * gelu_y_e23
-        grad_gelu_x_e123 = gp_weight_330 * grad_out_e123 * gelu_y_e + gp_weight_321 * t24 + gp_weight_312 * t25
-        grad_gelu_x_e123 += -gp_weight_303 * grad_out_e * gelu_y_e123
-        grad_gate_x = x_e23 * grad_gelu_x_e23 + x_e13 * grad_gelu_x_e13 + x_e12 * grad_gelu_x_e12
-        grad_gate_x += x_e3 * grad_gelu_x_e3 + x_e2 * grad_gelu_x_e2 + x_e1 * grad_gelu_x_e1
-        grad_gate_x += x_e123 * grad_gelu_x_e123 + x_e * grad_gelu_x_e
-        t26 = 0.7071067811865476 * (1.1283791670955126 * tl.exp(-t0 * t0) * (0.5 * grad_gate_x))
-        grad_x_e = contracted_0 + (gate_x * grad_gelu_x_e + t26)
-        grad_x_e1 = contracted1_0 + gate_x * grad_gelu_x_e1
-        grad_x_e2 = contracted1_1 + gate_x * grad_gelu_x_e2
-        grad_x_e3 = contracted1_2 + gate_x * grad_gelu_x_e3
-        grad_x_e12 = contracted2_0 + gate_x * grad_gelu_x_e12
-        grad_x_e13 = contracted2_1 + gate_x * grad_gelu_x_e13
-        grad_x_e23 = contracted2_2 + gate_x * grad_gelu_x_e23
-        grad_x_e123 = contracted3_0 + gate_x * grad_gelu_x_e123
+        t0 = 0.7071067811865476 * y_e
+        gate_y = 0.5 + 0.5 * tl.erf(t0)
+        t1 = 0.7071067811865476 * x_e
+        gate_x = 0.5 + 0.5 * tl.erf(t1)
+        gelu_x_e123 = x_e123 * gate_x
         gelu_x_e = x_e * gate_x
-        gelu_x_e3 = x_e3 * gate_x
-        gelu_x_e2 = x_e2 * gate_x
-        gelu_x_e1 = x_e1 * gate_x
-        t27 = gelu_x_e3 * gelu_y_e3 + gelu_x_e2 * gelu_y_e2 + gelu_x_e1 * gelu_y_e1
-        t28 = gelu_x_e3 * grad_out_e3 + gelu_x_e2 * grad_out_e2 + gelu_x_e1 * grad_out_e1
-        t29 = gelu_x_e1 * t23 + gelu_x_e3 * t20 + gelu_x_e2 * t21
-        t30 = -gelu_x_e3 * grad_out_e13 - gelu_x_e2 * grad_out_e12
-        t31 = grad_out_e23 * (gelu_x_e2 * gelu_y_e3 - gelu_x_e3 * gelu_y_e2) + gelu_y_e1 * t30 + gelu_x_e1 * t22
-        t32 = gelu_x_e1 * grad_out_e23 + gelu_x_e3 * grad_out_e12 - gelu_x_e2 * grad_out_e13
-        t33 = gelu_x_e3 * gelu_y_e12 + gelu_x_e1 * gelu_y_e23 - gelu_x_e2 * gelu_y_e13
         gelu_x_e23 = x_e23 * gate_x
         gelu_x_e13 = x_e13 * gate_x
         gelu_x_e12 = x_e12 * gate_x
-        t34 = -gelu_x_e23 * gelu_y_e23 - gelu_x_e13 * gelu_y_e13 - gelu_x_e12 * gelu_y_e12
-        t35 = gelu_x_e23 * grad_out_e2 + gelu_x_e13 * grad_out_e1
-        t36 = -gelu_x_e13 * grad_out_e3 - gelu_x_e12 * grad_out_e2
-        t37 = gelu_x_e12 * grad_out_e1 - gelu_x_e23 * grad_out_e3
-        t38 = gelu_y_e3 * t35 + gelu_y_e1 * t36 + gelu_y_e2 * t37
-        t39 = gelu_x_e13 * grad_out_e2 - gelu_x_e12 * grad_out_e3 - gelu_x_e23 * grad_out_e1
-        t40 = gelu_x_e23 * grad_out_e23 + gelu_x_e13 * grad_out_e13 + gelu_x_e12 * grad_out_e12
-        t41 = gelu_x_e13 * grad_out_e23 - gelu_x_e23 * grad_out_e13
-        t42 = gelu_y_e12 * t41 + gelu_x_e12 * t13
-        t42 += grad_out_e12 * (gelu_x_e23 * gelu_y_e13 - gelu_x_e13 * gelu_y_e23)
-        t43 = gelu_x_e23 * gelu_y_e1 + gelu_x_e12 * gelu_y_e3 - gelu_x_e13 * gelu_y_e2
-        gelu_x_e123 = x_e123 * gate_x
+        t2 = gelu_x_e23 * grad_out_e23 + gelu_x_e13 * grad_out_e13 + gelu_x_e12 * grad_out_e12
+        gelu_x_e3 = x_e3 * gate_x
+        gelu_x_e2 = x_e2 * gate_x
+        gelu_x_e1 = x_e1 * gate_x
+        t3 = gelu_x_e3 * grad_out_e3 + gelu_x_e2 * grad_out_e2 + gelu_x_e1 * grad_out_e1
         grad_gelu_y_e = gp_weight_330 * gelu_x_e123 * grad_out_e123 + gp_weight_000 * gelu_x_e * grad_out_e
-        grad_gelu_y_e += gp_weight_220 * t40 + gp_weight_110 * t28
-        grad_gelu_y_e123 = gp_weight_033 * gelu_x_e * grad_out_e123 + gp_weight_123 * t32 + gp_weight_213 * t39
+        grad_gelu_y_e += gp_weight_220 * t2 + gp_weight_110 * t3
+        y_e23 = linear_bias_e23 + saved_product2_2
+        t4 = gp_weight_132 * grad_out_e123
+        t5 = gp_weight_022 * gelu_x_e
+        t6 = gp_weight_222 * grad_out_e12
+        t7 = gp_weight_312 * gelu_x_e123
+        t8 = gp_weight_202 * grad_out_e
+        t9 = gp_weight_222 * gelu_x_e12
+        t10 = gp_weight_112 * gelu_x_e2
+        t11 = gp_weight_112 * gelu_x_e3
+        grad_gelu_y_e23 = gelu_x_e1 * t4 + grad_out_e23 * t5 + grad_out_e13 * t9 + grad_out_e3 * t10
+        grad_gelu_y_e23 += -gelu_x_e13 * t6 - grad_out_e1 * t7 - gelu_x_e23 * t8 - grad_out_e2 * t11
+        y_e13 = linear_bias_e13 + saved_product2_1
+        t12 = gp_weight_112 * gelu_x_e1
+        grad_gelu_y_e13 = grad_out_e13 * t5 + gelu_x_e23 * t6 + grad_out_e2 * t7 + grad_out_e3 * t12
+        grad_gelu_y_e13 += -gelu_x_e2 * t4 - gelu_x_e13 * t8 - grad_out_e23 * t9 - grad_out_e1 * t11
+        y_e12 = linear_bias_e12 + saved_product2_0
+        t13 = gelu_x_e13 * grad_out_e23 - gelu_x_e23 * grad_out_e13
+        grad_gelu_y_e12 = gelu_x_e3 * t4 + grad_out_e12 * t5 + gp_weight_222 * t13 + grad_out_e2 * t12
+        grad_gelu_y_e12 += -grad_out_e3 * t7 - gelu_x_e12 * t8 - grad_out_e1 * t10
+        y_e3 = linear_bias_e3 + saved_product1_2
+        t14 = gp_weight_231 * grad_out_e123
+        t15 = gp_weight_121 * grad_out_e23
+        t16 = gp_weight_321 * gelu_x_e123
+        t17 = gp_weight_011 * gelu_x_e
+        t18 = gp_weight_101 * grad_out_e
+        t19 = gp_weight_121 * gelu_x_e1
+        t20 = gelu_x_e23 * grad_out_e2 + gelu_x_e13 * grad_out_e1
+        grad_gelu_y_e3 = gelu_x_e12 * t14 + gelu_x_e2 * t15 + grad_out_e12 * t16 + grad_out_e3 * t17
+        grad_gelu_y_e3 += gelu_x_e3 * t18 + grad_out_e13 * t19 + gp_weight_211 * t20
+        y_e2 = linear_bias_e2 + saved_product1_1
+        t21 = gelu_x_e12 * grad_out_e1 - gelu_x_e23 * grad_out_e3
+        grad_gelu_y_e2 = grad_out_e2 * t17 + gelu_x_e2 * t18 + grad_out_e12 * t19 + gp_weight_211 * t21
+        grad_gelu_y_e2 += -gelu_x_e13 * t14 - gelu_x_e3 * t15 - grad_out_e13 * t16
+        y_e1 = linear_bias_e1 + saved_product1_0
+        t22 = -gelu_x_e3 * grad_out_e13 - gelu_x_e2 * grad_out_e12
+        t23 = -gelu_x_e13 * grad_out_e3 - gelu_x_e12 * grad_out_e2
+        grad_gelu_y_e1 = gelu_x_e23 * t14 + grad_out_e23 * t16 + grad_out_e1 * t17 + gelu_x_e1 * t18
+        grad_gelu_y_e1 += gp_weight_121 * t22 + gp_weight_211 * t23
+        y_e123 = linear_bias_e123 + saved_product3_0
+        t24 = gelu_x_e1 * grad_out_e23 + gelu_x_e3 * grad_out_e12 - gelu_x_e2 * grad_out_e13
+        t25 = gelu_x_e13 * grad_out_e2 - gelu_x_e12 * grad_out_e3 - gelu_x_e23 * grad_out_e1
+        grad_gelu_y_e123 = gp_weight_033 * gelu_x_e * grad_out_e123 + gp_weight_123 * t24 + gp_weight_213 * t25
         grad_gelu_y_e123 += -gp_weight_303 * gelu_x_e123 * grad_out_e
-        t44 = gp_weight_022 * gelu_x_e
-        t45 = gp_weight_112 * gelu_x_e3
-        t46 = gp_weight_312 * gelu_x_e123
-        t47 = gp_weight_222 * gelu_x_e12
-        t48 = gp_weight_112 * gelu_x_e2
-        grad_gelu_y_e23 = gelu_x_e1 * t14 + grad_out_e23 * t44 + grad_out_e13 * t47 + grad_out_e3 * t48
-        grad_gelu_y_e23 += -grad_out_e2 * t45 - grad_out_e1 * t46 - gelu_x_e23 * t8 - gelu_x_e13 * t6
-        t49 = gp_weight_112 * gelu_x_e1
-        grad_gelu_y_e13 = grad_out_e13 * t44 + grad_out_e2 * t46 + gelu_x_e23 * t6 + grad_out_e3 * t49
-        grad_gelu_y_e13 += -gelu_x_e2 * t14 - grad_out_e1 * t45 - gelu_x_e13 * t8 - grad_out_e23 * t47
-        grad_gelu_y_e12 = gelu_x_e3 * t14 + grad_out_e12 * t44 + gp_weight_222 * t41 + grad_out_e2 * t49
-        grad_gelu_y_e12 += -grad_out_e3 * t46 - gelu_x_e12 * t8 - grad_out_e1 * t48
-        t50 = gp_weight_321 * gelu_x_e123
-        t51 = gp_weight_011 * gelu_x_e
-        t52 = gp_weight_121 * gelu_x_e1
-        grad_gelu_y_e3 = gelu_x_e12 * t4 + gelu_x_e2 * t15 + grad_out_e12 * t50 + grad_out_e3 * t51
-        grad_gelu_y_e3 += gelu_x_e3 * t18 + grad_out_e13 * t52 + gp_weight_211 * t35
-        grad_gelu_y_e2 = grad_out_e2 * t51 + gelu_x_e2 * t18 + grad_out_e12 * t52 + gp_weight_211 * t37
-        grad_gelu_y_e2 += -gelu_x_e13 * t4 - gelu_x_e3 * t15 - grad_out_e13 * t50
-        grad_gelu_y_e1 = gelu_x_e23 * t4 + grad_out_e23 * t50 + grad_out_e1 * t51 + gelu_x_e1 * t18
-        grad_gelu_y_e1 += gp_weight_121 * t30 + gp_weight_211 * t36
-        grad_gate_y = y_e123 * grad_gelu_y_e123 + y_e * grad_gelu_y_e + y_e23 * grad_gelu_y_e23
-        grad_gate_y += y_e13 * grad_gelu_y_e13 + y_e12 * grad_gelu_y_e12 + y_e3 * grad_gelu_y_e3
-        grad_gate_y += y_e2 * grad_gelu_y_e2 + y_e1 * grad_gelu_y_e1
-        t53 = 0.7071067811865476 * (1.1283791670955126 * tl.exp(-t1 * t1) * (0.5 * grad_gate_y))
-        grad_y_e = gate_y * grad_gelu_y_e + t53
+        grad_gate_y = y_e23 * grad_gelu_y_e23 + y_e13 * grad_gelu_y_e13 + y_e12 * grad_gelu_y_e12
+        grad_gate_y += y_e3 * grad_gelu_y_e3 + y_e2 * grad_gelu_y_e2 + y_e1 * grad_gelu_y_e1
+        grad_gate_y += y_e123 * grad_gelu_y_e123 + y_e * grad_gelu_y_e
+        t26 = 0.7071067811865476 * (1.1283791670955126 * tl.exp(-t0 * t0) * (0.5 * grad_gate_y))
+        grad_y_e = gate_y * grad_gelu_y_e + t26
         grad_y_e1 = gate_y * grad_gelu_y_e1
         grad_y_e2 = gate_y * grad_gelu_y_e2
         grad_y_e3 = gate_y * grad_gelu_y_e3
@@ -14761,7 +14181,78 @@ def _layer_without_normalize_backward_1_kernel(
         grad_y_e13 = gate_y * grad_gelu_y_e13
         grad_y_e23 = gate_y * grad_gelu_y_e23
         grad_y_e123 = gate_y * grad_gelu_y_e123
+        gelu_y_e123 = y_e123 * gate_y
+        gelu_y_e = y_e * gate_y
+        gelu_y_e23 = gate_y * y_e23
+        gelu_y_e13 = gate_y * y_e13
+        gelu_y_e12 = gate_y * y_e12
+        t27 = grad_out_e23 * gelu_y_e23 + grad_out_e13 * gelu_y_e13 + grad_out_e12 * gelu_y_e12
+        gelu_y_e3 = gate_y * y_e3
+        gelu_y_e2 = gate_y * y_e2
+        gelu_y_e1 = gate_y * y_e1
+        t28 = grad_out_e3 * gelu_y_e3 + grad_out_e2 * gelu_y_e2 + grad_out_e1 * gelu_y_e1
+        grad_gelu_x_e = gp_weight_033 * grad_out_e123 * gelu_y_e123 + gp_weight_000 * grad_out_e * gelu_y_e
+        grad_gelu_x_e += gp_weight_022 * t27 + gp_weight_011 * t28
+        t29 = gp_weight_220 * gelu_y_e
+        t30 = gp_weight_213 * gelu_y_e123
+        t31 = gp_weight_222 * gelu_y_e12
+        t32 = gp_weight_211 * gelu_y_e2
+        t33 = gp_weight_211 * gelu_y_e3
+        grad_gelu_x_e23 = gelu_y_e1 * t14 + grad_out_e23 * t29 + gelu_y_e13 * t6 + grad_out_e2 * t33
+        grad_gelu_x_e23 += -grad_out_e1 * t30 - gelu_y_e23 * t8 - grad_out_e13 * t31 - grad_out_e3 * t32
+        t34 = gp_weight_211 * gelu_y_e1
+        grad_gelu_x_e13 = grad_out_e13 * t29 + grad_out_e2 * t30 + grad_out_e23 * t31 + grad_out_e1 * t33
+        grad_gelu_x_e13 += -gelu_y_e2 * t14 - gelu_y_e23 * t6 - gelu_y_e13 * t8 - grad_out_e3 * t34
+        t35 = grad_out_e13 * gelu_y_e23 - grad_out_e23 * gelu_y_e13
+        grad_gelu_x_e12 = gelu_y_e3 * t14 + grad_out_e12 * t29 + gp_weight_222 * t35 + grad_out_e1 * t32
+        grad_gelu_x_e12 += -grad_out_e3 * t30 - gelu_y_e12 * t8 - grad_out_e2 * t34
+        t36 = gp_weight_123 * gelu_y_e123
+        t37 = gp_weight_110 * gelu_y_e
+        t38 = gp_weight_121 * gelu_y_e1
+        t39 = -grad_out_e2 * gelu_y_e23 - grad_out_e1 * gelu_y_e13
+        grad_gelu_x_e3 = gelu_y_e12 * t4 + grad_out_e12 * t36 + grad_out_e3 * t37 + gelu_y_e3 * t18
+        grad_gelu_x_e3 += gp_weight_112 * t39 - gelu_y_e2 * t15 - grad_out_e13 * t38
+        t40 = grad_out_e3 * gelu_y_e23 - grad_out_e1 * gelu_y_e12
+        grad_gelu_x_e2 = gelu_y_e3 * t15 + grad_out_e2 * t37 + gelu_y_e2 * t18 + gp_weight_112 * t40
+        grad_gelu_x_e2 += -gelu_y_e13 * t4 - grad_out_e13 * t36 - grad_out_e12 * t38
+        t41 = grad_out_e13 * gelu_y_e3 + grad_out_e12 * gelu_y_e2
+        t42 = grad_out_e3 * gelu_y_e13 + grad_out_e2 * gelu_y_e12
+        grad_gelu_x_e1 = gelu_y_e23 * t4 + grad_out_e23 * t36 + grad_out_e1 * t37 + gelu_y_e1 * t18
+        grad_gelu_x_e1 += gp_weight_121 * t41 + gp_weight_112 * t42
+        t43 = grad_out_e2 * gelu_y_e13 - grad_out_e3 * gelu_y_e12 - grad_out_e1 * gelu_y_e23
+        t44 = grad_out_e23 * gelu_y_e1 + grad_out_e12 * gelu_y_e3 - grad_out_e13 * gelu_y_e2
+        grad_gelu_x_e123 = gp_weight_330 * grad_out_e123 * gelu_y_e + gp_weight_312 * t43 + gp_weight_321 * t44
+        grad_gelu_x_e123 += -gp_weight_303 * grad_out_e * gelu_y_e123
+        grad_gate_x = x_e23 * grad_gelu_x_e23 + x_e13 * grad_gelu_x_e13 + x_e12 * grad_gelu_x_e12
+        grad_gate_x += x_e3 * grad_gelu_x_e3 + x_e2 * grad_gelu_x_e2 + x_e1 * grad_gelu_x_e1
+        grad_gate_x += x_e123 * grad_gelu_x_e123 + x_e * grad_gelu_x_e
+        t45 = 0.7071067811865476 * (1.1283791670955126 * tl.exp(-t1 * t1) * (0.5 * grad_gate_x))
+        grad_x_e = gate_x * grad_gelu_x_e + t45
+        grad_x_e1 = gate_x * grad_gelu_x_e1
+        grad_x_e2 = gate_x * grad_gelu_x_e2
+        grad_x_e3 = gate_x * grad_gelu_x_e3
+        grad_x_e12 = gate_x * grad_gelu_x_e12
+        grad_x_e13 = gate_x * grad_gelu_x_e13
+        grad_x_e23 = gate_x * grad_gelu_x_e23
+        grad_x_e123 = gate_x * grad_gelu_x_e123
+        t46 = gelu_x_e3 * gelu_y_e3 + gelu_x_e2 * gelu_y_e2 + gelu_x_e1 * gelu_y_e1
+        t47 = gelu_x_e3 * t39 + gelu_x_e1 * t42 + gelu_x_e2 * t40
+        t48 = grad_out_e23 * (gelu_x_e2 * gelu_y_e3 - gelu_x_e3 * gelu_y_e2) + gelu_y_e1 * t22 + gelu_x_e1 * t41
+        t49 = gelu_x_e3 * gelu_y_e12 + gelu_x_e1 * gelu_y_e23 - gelu_x_e2 * gelu_y_e13
+        t50 = -gelu_x_e23 * gelu_y_e23 - gelu_x_e13 * gelu_y_e13 - gelu_x_e12 * gelu_y_e12
+        t51 = gelu_y_e1 * t23 + gelu_y_e3 * t20 + gelu_y_e2 * t21
+        t52 = gelu_y_e12 * t13 + gelu_x_e12 * t35
+        t52 += grad_out_e12 * (gelu_x_e23 * gelu_y_e13 - gelu_x_e13 * gelu_y_e23)
+        t53 = gelu_x_e23 * gelu_y_e1 + gelu_x_e12 * gelu_y_e3 - gelu_x_e13 * gelu_y_e2
 
+        tl.store(operand_row + at, grad_y_e, mask=mask)
+        tl.store(operand1_row + at, grad_y_e1, mask=mask)
+        tl.store(operand1_row + BN + at, grad_y_e2, mask=mask)
+        tl.store(operand1_row + 2 * BN + at, grad_y_e3, mask=mask)
+        tl.store(operand2_row + at, grad_y_e12, mask=mask)
+        tl.store(operand2_row + BN + at, grad_y_e13, mask=mask)
+        tl.store(operand2_row + 2 * BN + at, grad_y_e23, mask=mask)
+        tl.store(operand3_row + at, grad_y_e123, mask=mask)
         if GRAD_X:
             tl.store(grad_x_row + at, grad_x_e, mask=mask)
             tl.store(grad_x_row + BN + at, grad_x_e1, mask=mask)
@@ -14774,24 +14265,24 @@ def _layer_without_normalize_backward_1_kernel(
 
         if GRAD_GP_WEIGHT:
             grad_gp_weight_000 = _sum(grad_gp_weight_000, gelu_x_e * grad_out_e * gelu_y_e, mask, ROWS > 1)
-            grad_gp_weight_011 = _sum(grad_gp_weight_011, gelu_x_e * t3, mask, ROWS > 1)
-            grad_gp_weight_022 = _sum(grad_gp_weight_022, gelu_x_e * t2, mask, ROWS > 1)
+            grad_gp_weight_011 = _sum(grad_gp_weight_011, gelu_x_e * t28, mask, ROWS > 1)
+            grad_gp_weight_022 = _sum(grad_gp_weight_022, gelu_x_e * t27, mask, ROWS > 1)
             grad_gp_weight_033 = _sum(grad_gp_weight_033, gelu_x_e * grad_out_e123 * gelu_y_e123, mask, ROWS > 1)
-            grad_gp_weight_101 = _sum(grad_gp_weight_101, grad_out_e * t27, mask, ROWS > 1)
-            grad_gp_weight_110 = _sum(grad_gp_weight_110, gelu_y_e * t28, mask, ROWS > 1)
-            grad_gp_weight_112 = _sum(grad_gp_weight_112, t29, mask, ROWS > 1)
-            grad_gp_weight_121 = _sum(grad_gp_weight_121, t31, mask, ROWS > 1)
-            grad_gp_weight_123 = _sum(grad_gp_weight_123, gelu_y_e123 * t32, mask, ROWS > 1)
-            grad_gp_weight_132 = _sum(grad_gp_weight_132, grad_out_e123 * t33, mask, ROWS > 1)
-            grad_gp_weight_202 = _sum(grad_gp_weight_202, grad_out_e * t34, mask, ROWS > 1)
-            grad_gp_weight_211 = _sum(grad_gp_weight_211, t38, mask, ROWS > 1)
-            grad_gp_weight_213 = _sum(grad_gp_weight_213, gelu_y_e123 * t39, mask, ROWS > 1)
-            grad_gp_weight_220 = _sum(grad_gp_weight_220, gelu_y_e * t40, mask, ROWS > 1)
-            grad_gp_weight_222 = _sum(grad_gp_weight_222, t42, mask, ROWS > 1)
-            grad_gp_weight_231 = _sum(grad_gp_weight_231, grad_out_e123 * t43, mask, ROWS > 1)
+            grad_gp_weight_101 = _sum(grad_gp_weight_101, grad_out_e * t46, mask, ROWS > 1)
+            grad_gp_weight_110 = _sum(grad_gp_weight_110, gelu_y_e * t3, mask, ROWS > 1)
+            grad_gp_weight_112 = _sum(grad_gp_weight_112, t47, mask, ROWS > 1)
+            grad_gp_weight_121 = _sum(grad_gp_weight_121, t48, mask, ROWS > 1)
+            grad_gp_weight_123 = _sum(grad_gp_weight_123, gelu_y_e123 * t24, mask, ROWS > 1)
+            grad_gp_weight_132 = _sum(grad_gp_weight_132, grad_out_e123 * t49, mask, ROWS > 1)
+            grad_gp_weight_202 = _sum(grad_gp_weight_202, grad_out_e * t50, mask, ROWS > 1)
+            grad_gp_weight_211 = _sum(grad_gp_weight_211, t51, mask, ROWS > 1)
+            grad_gp_weight_213 = _sum(grad_gp_weight_213, gelu_y_e123 * t25, mask, ROWS > 1)
+            grad_gp_weight_220 = _sum(grad_gp_weight_220, gelu_y_e * t2, mask, ROWS > 1)
+            grad_gp_weight_222 = _sum(grad_gp_weight_222, t52, mask, ROWS > 1)
+            grad_gp_weight_231 = _sum(grad_gp_weight_231, grad_out_e123 * t53, mask, ROWS > 1)
             grad_gp_weight_303 = _sum(grad_gp_weight_303, -gelu_x_e123 * grad_out_e * gelu_y_e123, mask, ROWS > 1)
-            grad_gp_weight_312 = _sum(grad_gp_weight_312, gelu_x_e123 * t25, mask, ROWS > 1)
-            grad_gp_weight_321 = _sum(grad_gp_weight_321, gelu_x_e123 * t24, mask, ROWS > 1)
+            grad_gp_weight_312 = _sum(grad_gp_weight_312, gelu_x_e123 * t43, mask, ROWS > 1)
+            grad_gp_weight_321 = _sum(grad_gp_weight_321, gelu_x_e123 * t44, mask, ROWS > 1)
             grad_gp_weight_330 = _sum(grad_gp_weight_330, gelu_x_e123 * grad_out_e123 * gelu_y_e, mask, ROWS > 1)
         if GRAD_LINEAR_BIAS:
             grad_linear_bias_e = _sum(grad_linear_bias_e, grad_y_e, mask, ROWS > 1)
@@ -15870,228 +15361,6 @@ def _fc_layer_with_normalize_backward_4_kernel(
     operand13_ptr,
     operand14_ptr,
     operand15_ptr,
-    B,
-    N,
-    ROWS: tl.constexpr,
-    BLOCK: tl.constexpr,
-    REAL: tl.constexpr,
-):
-    # stores factors of matrix products, in the order in which these read them
-    BN = tl.cast(B, tl.int64) * N
-
-    n = _tile(tl.program_id(1) * BLOCK, ROWS, BLOCK)
-    r = _down(ROWS)
-    at = r * N + n
-    tile_mask = n < N
-    linear_bias_e = tl.load(linear_bias_ptr + n, mask=tile_mask, other=0.0).to(REAL)
-    linear_bias_e1 = tl.load(linear_bias_ptr + N + n, mask=tile_mask, other=0.0).to(REAL)
-    linear_bias_e2 = tl.load(linear_bias_ptr + 2 * N + n, mask=tile_mask, other=0.0).to(REAL)
-    linear_bias_e3 = tl.load(linear_bias_ptr + 3 * N + n, mask=tile_mask, other=0.0).to(REAL)
-    linear_bias_e12 = tl.load(linear_bias_ptr + 4 * N + n, mask=tile_mask, other=0.0).to(REAL)
-    linear_bias_e13 = tl.load(linear_bias_ptr + 5 * N + n, mask=tile_mask, other=0.0).to(REAL)
-    linear_bias_e23 = tl.load(linear_bias_ptr + 6 * N + n, mask=tile_mask, other=0.0).to(REAL)
-    linear_bias_e123 = tl.load(linear_bias_ptr + 7 * N + n, mask=tile_mask, other=0.0).to(REAL)
-
-    b = tl.program_id(0).to(tl.int64) * ROWS
-    row_mask = b + r < B
-    mask = tile_mask if ROWS == 1 else tile_mask & row_mask
-    x_row = x_ptr + b * N
-    saved_product_row = saved_product_ptr + b * N
-    saved_product1_row = saved_product1_ptr + b * N
-    saved_product2_row = saved_product2_ptr + b * N
-    saved_product3_row = saved_product3_ptr + b * N
-    contracted4_row = contracted4_ptr + b * 4 * N
-    contracted5_row = contracted5_ptr + b * 6 * N
-    contracted6_row = contracted6_ptr + b * 6 * N
-    contracted7_row = contracted7_ptr + b * 4 * N
-    operand12_row = operand12_ptr + b * N
-    operand13_row = operand13_ptr + b * N
-    operand14_row = operand14_ptr + b * N
-    operand15_row = operand15_ptr + b * N
-
-    x_e = tl.load(x_row + at, mask=mask, other=0.0).to(REAL)
-    x_e1 = tl.load(x_row + BN + at, mask=mask, other=0.0).to(REAL)
-    x_e2 = tl.load(x_row + 2 * BN + at, mask=mask, other=0.0).to(REAL)
-    x_e3 = tl.load(x_row + 3 * BN + at, mask=mask, other=0.0).to(REAL)
-    x_e12 = tl.load(x_row + 4 * BN + at, mask=mask, other=0.0).to(REAL)
-    x_e13 = tl.load(x_row + 5 * BN + at, mask=mask, other=0.0).to(REAL)
-    x_e23 = tl.load(x_row + 6 * BN + at, mask=mask, other=0.0).to(REAL)
-    x_e123 = tl.load(x_row + 7 * BN + at, mask=mask, other=0.0).to(REAL)
-    saved_product_0 = tl.load(saved_product_row + at, mask=mask, other=0.0).to(REAL)
-    saved_product1_0 = tl.load(saved_product1_row + at, mask=mask, other=0.0).to(REAL)
-    saved_product1_1 = tl.load(saved_product1_row + BN + at, mask=mask, other=0.0).to(REAL)
-    saved_product1_2 = tl.load(saved_product1_row + 2 * BN + at, mask=mask, other=0.0).to(REAL)
-    saved_product2_0 = tl.load(saved_product2_row + at, mask=mask, other=0.0).to(REAL)
-    saved_product2_1 = tl.load(saved_product2_row + BN + at, mask=mask, other=0.0).to(REAL)
-    saved_product2_2 = tl.load(saved_product2_row + 2 * BN + at, mask=mask, other=0.0).to(REAL)
-    saved_product3_0 = tl.load(saved_product3_row + at, mask=mask, other=0.0).to(REAL)
-    contracted4_grad_xy_033_e123 = tl.load(contracted4_row + r * 4 * N + n, mask=mask, other=0.0).to(REAL)
-    contracted4_grad_xy_132_e123 = tl.load(contracted4_row + r * 4 * N + n + N, mask=mask, other=0.0).to(REAL)
-    contracted4_grad_xy_231_e123 = tl.load(contracted4_row + r * 4 * N + n + 2 * N, mask=mask, other=0.0).to(REAL)
-    contracted4_grad_xy_330_e123 = tl.load(contracted4_row + r * 4 * N + n + 3 * N, mask=mask, other=0.0).to(REAL)
-    contracted5_grad_xy_022_e12 = tl.load(contracted5_row + r * 6 * N + n, mask=mask, other=0.0).to(REAL)
-    contracted5_grad_xy_121_e12 = tl.load(contracted5_row + N + r * 6 * N + n, mask=mask, other=0.0).to(REAL)
-    contracted5_grad_xy_123_e12 = tl.load(contracted5_row + 2 * N + r * 6 * N + n, mask=mask, other=0.0).to(REAL)
-    contracted5_grad_xy_220_e12 = tl.load(contracted5_row + 3 * N + r * 6 * N + n, mask=mask, other=0.0).to(REAL)
-    contracted5_grad_xy_222_e12 = tl.load(contracted5_row + 4 * N + r * 6 * N + n, mask=mask, other=0.0).to(REAL)
-    contracted5_grad_xy_321_e12 = tl.load(contracted5_row + 5 * N + r * 6 * N + n, mask=mask, other=0.0).to(REAL)
-    contracted5_grad_xy_022_e13 = tl.load(contracted5_row + 6 * BN + r * 6 * N + n, mask=mask, other=0.0).to(REAL)
-    contracted5_grad_xy_121_e13 = tl.load(contracted5_row + 6 * BN + N + r * 6 * N + n, mask=mask, other=0.0).to(REAL)
-    contracted5_grad_xy_123_e13 = tl.load(contracted5_row + 6 * BN + 2 * N + r * 6 * N + n, mask=mask, other=0.0).to(
-        REAL
-    )
-    contracted5_grad_xy_220_e13 = tl.load(contracted5_row + 6 * BN + 3 * N + r * 6 * N + n, mask=mask, other=0.0).to(
-        REAL
-    )
-    contracted5_grad_xy_222_e13 = tl.load(contracted5_row + 6 * BN + 4 * N + r * 6 * N + n, mask=mask, other=0.0).to(
-        REAL
-    )
-    contracted5_grad_xy_321_e13 = tl.load(contracted5_row + 6 * BN + 5 * N + r * 6 * N + n, mask=mask, other=0.0).to(
-        REAL
-    )
-    contracted5_grad_xy_022_e23 = tl.load(contracted5_row + 12 * BN + r * 6 * N + n, mask=mask, other=0.0).to(REAL)
-    contracted5_grad_xy_121_e23 = tl.load(contracted5_row + 12 * BN + N + r * 6 * N + n, mask=mask, other=0.0).to(REAL)
-    contracted5_grad_xy_123_e23 = tl.load(contracted5_row + 12 * BN + 2 * N + r * 6 * N + n, mask=mask, other=0.0).to(
-        REAL
-    )
-    contracted5_grad_xy_220_e23 = tl.load(contracted5_row + 12 * BN + 3 * N + r * 6 * N + n, mask=mask, other=0.0).to(
-        REAL
-    )
-    contracted5_grad_xy_222_e23 = tl.load(contracted5_row + 12 * BN + 4 * N + r * 6 * N + n, mask=mask, other=0.0).to(
-        REAL
-    )
-    contracted5_grad_xy_321_e23 = tl.load(contracted5_row + 12 * BN + 5 * N + r * 6 * N + n, mask=mask, other=0.0).to(
-        REAL
-    )
-    contracted6_grad_xy_011_e1 = tl.load(contracted6_row + r * 6 * N + n, mask=mask, other=0.0).to(REAL)
-    contracted6_grad_xy_110_e1 = tl.load(contracted6_row + N + r * 6 * N + n, mask=mask, other=0.0).to(REAL)
-    contracted6_grad_xy_112_e1 = tl.load(contracted6_row + 2 * N + r * 6 * N + n, mask=mask, other=0.0).to(REAL)
-    contracted6_grad_xy_211_e1 = tl.load(contracted6_row + 3 * N + r * 6 * N + n, mask=mask, other=0.0).to(REAL)
-    contracted6_grad_xy_213_e1 = tl.load(contracted6_row + 4 * N + r * 6 * N + n, mask=mask, other=0.0).to(REAL)
-    contracted6_grad_xy_312_e1 = tl.load(contracted6_row + 5 * N + r * 6 * N + n, mask=mask, other=0.0).to(REAL)
-    contracted6_grad_xy_011_e2 = tl.load(contracted6_row + 6 * BN + r * 6 * N + n, mask=mask, other=0.0).to(REAL)
-    contracted6_grad_xy_110_e2 = tl.load(contracted6_row + 6 * BN + N + r * 6 * N + n, mask=mask, other=0.0).to(REAL)
-    contracted6_grad_xy_112_e2 = tl.load(contracted6_row + 6 * BN + 2 * N + r * 6 * N + n, mask=mask, other=0.0).to(
-        REAL
-    )
-    contracted6_grad_xy_211_e2 = tl.load(contracted6_row + 6 * BN + 3 * N + r * 6 * N + n, mask=mask, other=0.0).to(
-        REAL
-    )
-    contracted6_grad_xy_213_e2 = tl.load(contracted6_row + 6 * BN + 4 * N + r * 6 * N + n, mask=mask, other=0.0).to(
-        REAL
-    )
-    contracted6_grad_xy_312_e2 = tl.load(contracted6_row + 6 * BN + 5 * N + r * 6 * N + n, mask=mask, other=0.0).to(
-        REAL
-    )
-    contracted6_grad_xy_011_e3 = tl.load(contracted6_row + 12 * BN + r * 6 * N + n, mask=mask, other=0.0).to(REAL)
-    contracted6_grad_xy_110_e3 = tl.load(contracted6_row + 12 * BN + N + r * 6 * N + n, mask=mask, other=0.0).to(REAL)
-    contracted6_grad_xy_112_e3 = tl.load(contracted6_row + 12 * BN + 2 * N + r * 6 * N + n, mask=mask, other=0.0).to(
-        REAL
-    )
-    contracted6_grad_xy_211_e3 = tl.load(contracted6_row + 12 * BN + 3 * N + r * 6 * N + n, mask=mask, other=0.0).to(
-        REAL
-    )
-    contracted6_grad_xy_213_e3 = tl.load(contracted6_row + 12 * BN + 4 * N + r * 6 * N + n, mask=mask, other=0.0).to(
-        REAL
-    )
-    contracted6_grad_xy_312_e3 = tl.load(contracted6_row + 12 * BN + 5 * N + r * 6 * N + n, mask=mask, other=0.0).to(
-        REAL
-    )
-    contracted7_grad_xy_000_e = tl.load(contracted7_row + r * 4 * N + n, mask=mask, other=0.0).to(REAL)
-    contracted7_grad_xy_101_e = tl.load(contracted7_row + r * 4 * N + n + N, mask=mask, other=0.0).to(REAL)
-    contracted7_grad_xy_202_e = tl.load(contracted7_row + r * 4 * N + n + 2 * N, mask=mask, other=0.0).to(REAL)
-    contracted7_grad_xy_303_e = tl.load(contracted7_row + r * 4 * N + n + 3 * N, mask=mask, other=0.0).to(REAL)
-
-    y_e = linear_bias_e + saved_product_0
-    t0 = 0.7071067811865476 * y_e
-    gate_y = 0.5 + 0.5 * tl.erf(t0)
-    gate_x = 0.5 + 0.5 * tl.erf(0.7071067811865476 * x_e)
-    gelu_x_e123 = x_e123 * gate_x
-    gelu_x_e23 = x_e23 * gate_x
-    gelu_x_e13 = x_e13 * gate_x
-    gelu_x_e12 = x_e12 * gate_x
-    gelu_x_e3 = x_e3 * gate_x
-    gelu_x_e2 = x_e2 * gate_x
-    gelu_x_e1 = x_e1 * gate_x
-    gelu_x_e = x_e * gate_x
-    grad_gelu_y_e = gelu_x_e123 * contracted4_grad_xy_330_e123 + gelu_x_e23 * contracted5_grad_xy_220_e23
-    grad_gelu_y_e += gelu_x_e13 * contracted5_grad_xy_220_e13 + gelu_x_e12 * contracted5_grad_xy_220_e12
-    grad_gelu_y_e += gelu_x_e3 * contracted6_grad_xy_110_e3 + gelu_x_e2 * contracted6_grad_xy_110_e2
-    grad_gelu_y_e += gelu_x_e1 * contracted6_grad_xy_110_e1 + gelu_x_e * contracted7_grad_xy_000_e
-    y_e123 = linear_bias_e123 + saved_product3_0
-    grad_gelu_y_e123 = gelu_x_e * contracted4_grad_xy_033_e123 + gelu_x_e1 * contracted5_grad_xy_123_e23
-    grad_gelu_y_e123 += gelu_x_e3 * contracted5_grad_xy_123_e12 + gelu_x_e13 * contracted6_grad_xy_213_e2
-    grad_gelu_y_e123 += -gelu_x_e2 * contracted5_grad_xy_123_e13 - gelu_x_e12 * contracted6_grad_xy_213_e3
-    grad_gelu_y_e123 += -gelu_x_e23 * contracted6_grad_xy_213_e1 - gelu_x_e123 * contracted7_grad_xy_303_e
-    y_e23 = linear_bias_e23 + saved_product2_2
-    grad_gelu_y_e23 = gelu_x_e1 * contracted4_grad_xy_132_e123 + gelu_x_e * contracted5_grad_xy_022_e23
-    grad_gelu_y_e23 += gelu_x_e12 * contracted5_grad_xy_222_e13 + gelu_x_e2 * contracted6_grad_xy_112_e3
-    grad_gelu_y_e23 += -gelu_x_e13 * contracted5_grad_xy_222_e12 - gelu_x_e3 * contracted6_grad_xy_112_e2
-    grad_gelu_y_e23 += -gelu_x_e123 * contracted6_grad_xy_312_e1 - gelu_x_e23 * contracted7_grad_xy_202_e
-    y_e13 = linear_bias_e13 + saved_product2_1
-    grad_gelu_y_e13 = gelu_x_e * contracted5_grad_xy_022_e13 + gelu_x_e23 * contracted5_grad_xy_222_e12
-    grad_gelu_y_e13 += gelu_x_e1 * contracted6_grad_xy_112_e3 + gelu_x_e123 * contracted6_grad_xy_312_e2
-    grad_gelu_y_e13 += -gelu_x_e2 * contracted4_grad_xy_132_e123 - gelu_x_e12 * contracted5_grad_xy_222_e23
-    grad_gelu_y_e13 += -gelu_x_e3 * contracted6_grad_xy_112_e1 - gelu_x_e13 * contracted7_grad_xy_202_e
-    y_e12 = linear_bias_e12 + saved_product2_0
-    grad_gelu_y_e12 = gelu_x_e3 * contracted4_grad_xy_132_e123 + gelu_x_e13 * contracted5_grad_xy_222_e23
-    grad_gelu_y_e12 += gelu_x_e * contracted5_grad_xy_022_e12 + gelu_x_e1 * contracted6_grad_xy_112_e2
-    grad_gelu_y_e12 += -gelu_x_e23 * contracted5_grad_xy_222_e13 - gelu_x_e123 * contracted6_grad_xy_312_e3
-    grad_gelu_y_e12 += -gelu_x_e2 * contracted6_grad_xy_112_e1 - gelu_x_e12 * contracted7_grad_xy_202_e
-    y_e3 = linear_bias_e3 + saved_product1_2
-    grad_gelu_y_e3 = gelu_x_e12 * contracted4_grad_xy_231_e123 + gelu_x_e2 * contracted5_grad_xy_121_e23
-    grad_gelu_y_e3 += gelu_x_e1 * contracted5_grad_xy_121_e13 + gelu_x_e123 * contracted5_grad_xy_321_e12
-    grad_gelu_y_e3 += gelu_x_e * contracted6_grad_xy_011_e3 + gelu_x_e23 * contracted6_grad_xy_211_e2
-    grad_gelu_y_e3 += gelu_x_e13 * contracted6_grad_xy_211_e1 + gelu_x_e3 * contracted7_grad_xy_101_e
-    y_e2 = linear_bias_e2 + saved_product1_1
-    grad_gelu_y_e2 = gelu_x_e1 * contracted5_grad_xy_121_e12 + gelu_x_e * contracted6_grad_xy_011_e2
-    grad_gelu_y_e2 += gelu_x_e12 * contracted6_grad_xy_211_e1 + gelu_x_e2 * contracted7_grad_xy_101_e
-    grad_gelu_y_e2 += -gelu_x_e13 * contracted4_grad_xy_231_e123 - gelu_x_e3 * contracted5_grad_xy_121_e23
-    grad_gelu_y_e2 += -gelu_x_e123 * contracted5_grad_xy_321_e13 - gelu_x_e23 * contracted6_grad_xy_211_e3
-    y_e1 = linear_bias_e1 + saved_product1_0
-    grad_gelu_y_e1 = gelu_x_e23 * contracted4_grad_xy_231_e123 + gelu_x_e123 * contracted5_grad_xy_321_e23
-    grad_gelu_y_e1 += gelu_x_e * contracted6_grad_xy_011_e1 + gelu_x_e1 * contracted7_grad_xy_101_e
-    grad_gelu_y_e1 += -gelu_x_e3 * contracted5_grad_xy_121_e13 - gelu_x_e2 * contracted5_grad_xy_121_e12
-    grad_gelu_y_e1 += -gelu_x_e13 * contracted6_grad_xy_211_e3 - gelu_x_e12 * contracted6_grad_xy_211_e2
-    grad_gate_y = y_e123 * grad_gelu_y_e123 + y_e23 * grad_gelu_y_e23 + y_e13 * grad_gelu_y_e13
-    grad_gate_y += y_e12 * grad_gelu_y_e12 + y_e3 * grad_gelu_y_e3 + y_e2 * grad_gelu_y_e2
-    grad_gate_y += y_e1 * grad_gelu_y_e1 + y_e * grad_gelu_y_e
-    t1 = 0.7071067811865476 * (1.1283791670955126 * tl.exp(-t0 * t0) * (0.5 * grad_gate_y))
-    grad_y_e = gate_y * grad_gelu_y_e + t1
-    grad_y_e1 = gate_y * grad_gelu_y_e1
-    grad_y_e2 = gate_y * grad_gelu_y_e2
-    grad_y_e3 = gate_y * grad_gelu_y_e3
-    grad_y_e12 = gate_y * grad_gelu_y_e12
-    grad_y_e13 = gate_y * grad_gelu_y_e13
-    grad_y_e23 = gate_y * grad_gelu_y_e23
-    grad_y_e123 = gate_y * grad_gelu_y_e123
-
-    tl.store(operand12_row + at, grad_y_e, mask=mask)
-    tl.store(operand13_row + at, grad_y_e1, mask=mask)
-    tl.store(operand13_row + BN + at, grad_y_e2, mask=mask)
-    tl.store(operand13_row + 2 * BN + at, grad_y_e3, mask=mask)
-    tl.store(operand14_row + at, grad_y_e12, mask=mask)
-    tl.store(operand14_row + BN + at, grad_y_e13, mask=mask)
-    tl.store(operand14_row + 2 * BN + at, grad_y_e23, mask=mask)
-    tl.store(operand15_row + at, grad_y_e123, mask=mask)
-
-
-@triton.jit(do_not_specialize=["B"])
-def _fc_layer_with_normalize_backward_5_kernel(
-    x_ptr,
-    linear_bias_ptr,
-    saved_product_ptr,
-    saved_product1_ptr,
-    saved_product2_ptr,
-    saved_product3_ptr,
-    contracted4_ptr,
-    contracted5_ptr,
-    contracted6_ptr,
-    contracted7_ptr,
-    contracted8_ptr,
-    contracted9_ptr,
-    contracted10_ptr,
-    contracted11_ptr,
     grad_x_ptr,
     grad_linear_bias_ptr,
     B,
@@ -16102,6 +15371,8 @@ def _fc_layer_with_normalize_backward_5_kernel(
     BLOCK: tl.constexpr,
     REAL: tl.constexpr,
 ):
+    # stores factors of matrix products, in the order in which these read them
+    # stores what products are added to
     # accumulates in registers over b; the partial results are added in a fixed order
     BN = tl.cast(B, tl.int64) * N
 
@@ -16140,10 +15411,10 @@ def _fc_layer_with_normalize_backward_5_kernel(
         contracted5_row = contracted5_ptr + b * 6 * N
         contracted6_row = contracted6_ptr + b * 6 * N
         contracted7_row = contracted7_ptr + b * 4 * N
-        contracted8_row = contracted8_ptr + b * N
-        contracted9_row = contracted9_ptr + b * N
-        contracted10_row = contracted10_ptr + b * N
-        contracted11_row = contracted11_ptr + b * N
+        operand12_row = operand12_ptr + b * N
+        operand13_row = operand13_ptr + b * N
+        operand14_row = operand14_ptr + b * N
+        operand15_row = operand15_ptr + b * N
         grad_x_row = grad_x_ptr + b * N
 
         x_e = tl.load(x_row + at, mask=mask, other=0.0).to(REAL)
@@ -16246,33 +15517,77 @@ def _fc_layer_with_normalize_backward_5_kernel(
         contracted7_grad_xy_101_e = tl.load(contracted7_row + r * 4 * N + n + N, mask=mask, other=0.0).to(REAL)
         contracted7_grad_xy_202_e = tl.load(contracted7_row + r * 4 * N + n + 2 * N, mask=mask, other=0.0).to(REAL)
         contracted7_grad_xy_303_e = tl.load(contracted7_row + r * 4 * N + n + 3 * N, mask=mask, other=0.0).to(REAL)
-        contracted8_0 = tl.load(contracted8_row + at, mask=mask, other=0.0).to(REAL)
-        contracted9_0 = tl.load(contracted9_row + at, mask=mask, other=0.0).to(REAL)
-        contracted9_1 = tl.load(contracted9_row + BN + at, mask=mask, other=0.0).to(REAL)
-        contracted9_2 = tl.load(contracted9_row + 2 * BN + at, mask=mask, other=0.0).to(REAL)
-        contracted10_0 = tl.load(contracted10_row + at, mask=mask, other=0.0).to(REAL)
-        contracted10_1 = tl.load(contracted10_row + BN + at, mask=mask, other=0.0).to(REAL)
-        contracted10_2 = tl.load(contracted10_row + 2 * BN + at, mask=mask, other=0.0).to(REAL)
-        contracted11_0 = tl.load(contracted11_row + at, mask=mask, other=0.0).to(REAL)
 
-        t0 = 0.7071067811865476 * x_e
-        gate_x = 0.5 + 0.5 * tl.erf(t0)
-        y_e123 = linear_bias_e123 + saved_product3_0
         y_e = linear_bias_e + saved_product_0
-        t1 = 0.7071067811865476 * y_e
-        gate_y = 0.5 + 0.5 * tl.erf(t1)
-        gelu_y_e123 = y_e123 * gate_y
+        t0 = 0.7071067811865476 * y_e
+        gate_y = 0.5 + 0.5 * tl.erf(t0)
+        t1 = 0.7071067811865476 * x_e
+        gate_x = 0.5 + 0.5 * tl.erf(t1)
+        gelu_x_e123 = x_e123 * gate_x
+        gelu_x_e23 = x_e23 * gate_x
+        gelu_x_e13 = x_e13 * gate_x
+        gelu_x_e12 = x_e12 * gate_x
+        gelu_x_e3 = x_e3 * gate_x
+        gelu_x_e2 = x_e2 * gate_x
+        gelu_x_e1 = x_e1 * gate_x
+        gelu_x_e = x_e * gate_x
+        grad_gelu_y_e = gelu_x_e123 * contracted4_grad_xy_330_e123 + gelu_x_e23 * contracted5_grad_xy_220_e23
+        grad_gelu_y_e += gelu_x_e13 * contracted5_grad_xy_220_e13 + gelu_x_e12 * contracted5_grad_xy_220_e12
+        grad_gelu_y_e += gelu_x_e3 * contracted6_grad_xy_110_e3 + gelu_x_e2 * contracted6_grad_xy_110_e2
+        grad_gelu_y_e += gelu_x_e1 * contracted6_grad_xy_110_e1 + gelu_x_e * contracted7_grad_xy_000_e
+        y_e123 = linear_bias_e123 + saved_product3_0
+        grad_gelu_y_e123 = gelu_x_e * contracted4_grad_xy_033_e123 + gelu_x_e1 * contracted5_grad_xy_123_e23
+        grad_gelu_y_e123 += gelu_x_e3 * contracted5_grad_xy_123_e12 + gelu_x_e13 * contracted6_grad_xy_213_e2
+        grad_gelu_y_e123 += -gelu_x_e2 * contracted5_grad_xy_123_e13 - gelu_x_e12 * contracted6_grad_xy_213_e3
+        grad_gelu_y_e123 += -gelu_x_e23 * contracted6_grad_xy_213_e1 - gelu_x_e123 * contracted7_grad_xy_303_e
         y_e23 = linear_bias_e23 + saved_product2_2
-        gelu_y_e23 = gate_y * y_e23
+        grad_gelu_y_e23 = gelu_x_e1 * contracted4_grad_xy_132_e123 + gelu_x_e * contracted5_grad_xy_022_e23
+        grad_gelu_y_e23 += gelu_x_e12 * contracted5_grad_xy_222_e13 + gelu_x_e2 * contracted6_grad_xy_112_e3
+        grad_gelu_y_e23 += -gelu_x_e13 * contracted5_grad_xy_222_e12 - gelu_x_e3 * contracted6_grad_xy_112_e2
+        grad_gelu_y_e23 += -gelu_x_e123 * contracted6_grad_xy_312_e1 - gelu_x_e23 * contracted7_grad_xy_202_e
         y_e13 = linear_bias_e13 + saved_product2_1
-        gelu_y_e13 = gate_y * y_e13
+        grad_gelu_y_e13 = gelu_x_e * contracted5_grad_xy_022_e13 + gelu_x_e23 * contracted5_grad_xy_222_e12
+        grad_gelu_y_e13 += gelu_x_e1 * contracted6_grad_xy_112_e3 + gelu_x_e123 * contracted6_grad_xy_312_e2
+        grad_gelu_y_e13 += -gelu_x_e2 * contracted4_grad_xy_132_e123 - gelu_x_e12 * contracted5_grad_xy_222_e23
+        grad_gelu_y_e13 += -gelu_x_e3 * contracted6_grad_xy_112_e1 - gelu_x_e13 * contracted7_grad_xy_202_e
         y_e12 = linear_bias_e12 + saved_product2_0
-        gelu_y_e12 = gate_y * y_e12
+        grad_gelu_y_e12 = gelu_x_e3 * contracted4_grad_xy_132_e123 + gelu_x_e13 * contracted5_grad_xy_222_e23
+        grad_gelu_y_e12 += gelu_x_e * contracted5_grad_xy_022_e12 + gelu_x_e1 * contracted6_grad_xy_112_e2
+        grad_gelu_y_e12 += -gelu_x_e23 * contracted5_grad_xy_222_e13 - gelu_x_e123 * contracted6_grad_xy_312_e3
+        grad_gelu_y_e12 += -gelu_x_e2 * contracted6_grad_xy_112_e1 - gelu_x_e12 * contracted7_grad_xy_202_e
         y_e3 = linear_bias_e3 + saved_product1_2
-        gelu_y_e3 = gate_y * y_e3
+        grad_gelu_y_e3 = gelu_x_e12 * contracted4_grad_xy_231_e123 + gelu_x_e2 * contracted5_grad_xy_121_e23
+        grad_gelu_y_e3 += gelu_x_e1 * contracted5_grad_xy_121_e13 + gelu_x_e123 * contracted5_grad_xy_321_e12
+        grad_gelu_y_e3 += gelu_x_e * contracted6_grad_xy_011_e3 + gelu_x_e23 * contracted6_grad_xy_211_e2
+        grad_gelu_y_e3 += gelu_x_e13 * contracted6_grad_xy_211_e1 + gelu_x_e3 * contracted7_grad_xy_101_e
         y_e2 = linear_bias_e2 + saved_product1_1
-        gelu_y_e2 = gate_y * y_e2
+        grad_gelu_y_e2 = gelu_x_e1 * contracted5_grad_xy_121_e12 + gelu_x_e * contracted6_grad_xy_011_e2
+        grad_gelu_y_e2 += gelu_x_e12 * contracted6_grad_xy_211_e1 + gelu_x_e2 * contracted7_grad_xy_101_e
+        grad_gelu_y_e2 += -gelu_x_e13 * contracted4_grad_xy_231_e123 - gelu_x_e3 * contracted5_grad_xy_121_e23
+        grad_gelu_y_e2 += -gelu_x_e123 * contracted5_grad_xy_321_e13 - gelu_x_e23 * contracted6_grad_xy_211_e3
         y_e1 = linear_bias_e1 + saved_product1_0
+        grad_gelu_y_e1 = gelu_x_e23 * contracted4_grad_xy_231_e123 + gelu_x_e123 * contracted5_grad_xy_321_e23
+        grad_gelu_y_e1 += gelu_x_e * contracted6_grad_xy_011_e1 + gelu_x_e1 * contracted7_grad_xy_101_e
+        grad_gelu_y_e1 += -gelu_x_e3 * contracted5_grad_xy_121_e13 - gelu_x_e2 * contracted5_grad_xy_121_e12
+        grad_gelu_y_e1 += -gelu_x_e13 * contracted6_grad_xy_211_e3 - gelu_x_e12 * contracted6_grad_xy_211_e2
+        grad_gate_y = y_e123 * grad_gelu_y_e123 + y_e23 * grad_gelu_y_e23 + y_e13 * grad_gelu_y_e13
+        grad_gate_y += y_e12 * grad_gelu_y_e12 + y_e3 * grad_gelu_y_e3 + y_e2 * grad_gelu_y_e2
+        grad_gate_y += y_e1 * grad_gelu_y_e1 + y_e * grad_gelu_y_e
+        t2 = 0.7071067811865476 * (1.1283791670955126 * tl.exp(-t0 * t0) * (0.5 * grad_gate_y))
+        grad_y_e = gate_y * grad_gelu_y_e + t2
+        grad_y_e1 = gate_y * grad_gelu_y_e1
+        grad_y_e2 = gate_y * grad_gelu_y_e2
+        grad_y_e3 = gate_y * grad_gelu_y_e3
+        grad_y_e12 = gate_y * grad_gelu_y_e12
+        grad_y_e13 = gate_y * grad_gelu_y_e13
+        grad_y_e23 = gate_y * grad_gelu_y_e23
+        grad_y_e123 = gate_y * grad_gelu_y_e123
+        gelu_y_e123 = y_e123 * gate_y
+        gelu_y_e23 = gate_y * y_e23
+        gelu_y_e13 = gate_y * y_e13
+        gelu_y_e12 = gate_y * y_e12
+        gelu_y_e3 = gate_y * y_e3
+        gelu_y_e2 = gate_y * y_e2
         gelu_y_e1 = gate_y * y_e1
         gelu_y_e = y_e * gate_y
         grad_gelu_x_e = gelu_y_e123 * contracted4_grad_xy_033_e123 + gelu_y_e23 * contracted5_grad_xy_022_e23
@@ -16310,68 +15625,24 @@ def _fc_layer_with_normalize_backward_5_kernel(
         grad_gate_x = x_e123 * grad_gelu_x_e123 + x_e23 * grad_gelu_x_e23 + x_e13 * grad_gelu_x_e13
         grad_gate_x += x_e12 * grad_gelu_x_e12 + x_e3 * grad_gelu_x_e3 + x_e2 * grad_gelu_x_e2
         grad_gate_x += x_e1 * grad_gelu_x_e1 + x_e * grad_gelu_x_e
-        t2 = 0.7071067811865476 * (1.1283791670955126 * tl.exp(-t0 * t0) * (0.5 * grad_gate_x))
-        grad_x_e = (gate_x * grad_gelu_x_e + t2) + contracted8_0
-        grad_x_e1 = gate_x * grad_gelu_x_e1 + contracted9_0
-        grad_x_e2 = gate_x * grad_gelu_x_e2 + contracted9_1
-        grad_x_e3 = gate_x * grad_gelu_x_e3 + contracted9_2
-        grad_x_e12 = gate_x * grad_gelu_x_e12 + contracted10_0
-        grad_x_e13 = gate_x * grad_gelu_x_e13 + contracted10_1
-        grad_x_e23 = gate_x * grad_gelu_x_e23 + contracted10_2
-        grad_x_e123 = gate_x * grad_gelu_x_e123 + contracted11_0
-        gelu_x_e123 = x_e123 * gate_x
-        gelu_x_e23 = x_e23 * gate_x
-        gelu_x_e13 = x_e13 * gate_x
-        gelu_x_e12 = x_e12 * gate_x
-        gelu_x_e3 = x_e3 * gate_x
-        gelu_x_e2 = x_e2 * gate_x
-        gelu_x_e1 = x_e1 * gate_x
-        gelu_x_e = x_e * gate_x
-        grad_gelu_y_e = gelu_x_e123 * contracted4_grad_xy_330_e123 + gelu_x_e23 * contracted5_grad_xy_220_e23
-        grad_gelu_y_e += gelu_x_e13 * contracted5_grad_xy_220_e13 + gelu_x_e12 * contracted5_grad_xy_220_e12
-        grad_gelu_y_e += gelu_x_e3 * contracted6_grad_xy_110_e3 + gelu_x_e2 * contracted6_grad_xy_110_e2
-        grad_gelu_y_e += gelu_x_e1 * contracted6_grad_xy_110_e1 + gelu_x_e * contracted7_grad_xy_000_e
-        grad_gelu_y_e123 = gelu_x_e * contracted4_grad_xy_033_e123 + gelu_x_e1 * contracted5_grad_xy_123_e23
-        grad_gelu_y_e123 += gelu_x_e3 * contracted5_grad_xy_123_e12 + gelu_x_e13 * contracted6_grad_xy_213_e2
-        grad_gelu_y_e123 += -gelu_x_e2 * contracted5_grad_xy_123_e13 - gelu_x_e12 * contracted6_grad_xy_213_e3
-        grad_gelu_y_e123 += -gelu_x_e23 * contracted6_grad_xy_213_e1 - gelu_x_e123 * contracted7_grad_xy_303_e
-        grad_gelu_y_e23 = gelu_x_e1 * contracted4_grad_xy_132_e123 + gelu_x_e * contracted5_grad_xy_022_e23
-        grad_gelu_y_e23 += gelu_x_e12 * contracted5_grad_xy_222_e13 + gelu_x_e2 * contracted6_grad_xy_112_e3
-        grad_gelu_y_e23 += -gelu_x_e13 * contracted5_grad_xy_222_e12 - gelu_x_e3 * contracted6_grad_xy_112_e2
-        grad_gelu_y_e23 += -gelu_x_e123 * contracted6_grad_xy_312_e1 - gelu_x_e23 * contracted7_grad_xy_202_e
-        grad_gelu_y_e13 = gelu_x_e * contracted5_grad_xy_022_e13 + gelu_x_e23 * contracted5_grad_xy_222_e12
-        grad_gelu_y_e13 += gelu_x_e1 * contracted6_grad_xy_112_e3 + gelu_x_e123 * contracted6_grad_xy_312_e2
-        grad_gelu_y_e13 += -gelu_x_e2 * contracted4_grad_xy_132_e123 - gelu_x_e12 * contracted5_grad_xy_222_e23
-        grad_gelu_y_e13 += -gelu_x_e3 * contracted6_grad_xy_112_e1 - gelu_x_e13 * contracted7_grad_xy_202_e
-        grad_gelu_y_e12 = gelu_x_e3 * contracted4_grad_xy_132_e123 + gelu_x_e13 * contracted5_grad_xy_222_e23
-        grad_gelu_y_e12 += gelu_x_e * contracted5_grad_xy_022_e12 + gelu_x_e1 * contracted6_grad_xy_112_e2
-        grad_gelu_y_e12 += -gelu_x_e23 * contracted5_grad_xy_222_e13 - gelu_x_e123 * contracted6_grad_xy_312_e3
-        grad_gelu_y_e12 += -gelu_x_e2 * contracted6_grad_xy_112_e1 - gelu_x_e12 * contracted7_grad_xy_202_e
-        grad_gelu_y_e3 = gelu_x_e12 * contracted4_grad_xy_231_e123 + gelu_x_e2 * contracted5_grad_xy_121_e23
-        grad_gelu_y_e3 += gelu_x_e1 * contracted5_grad_xy_121_e13 + gelu_x_e123 * contracted5_grad_xy_321_e12
-        grad_gelu_y_e3 += gelu_x_e * contracted6_grad_xy_011_e3 + gelu_x_e23 * contracted6_grad_xy_211_e2
-        grad_gelu_y_e3 += gelu_x_e13 * contracted6_grad_xy_211_e1 + gelu_x_e3 * contracted7_grad_xy_101_e
-        grad_gelu_y_e2 = gelu_x_e1 * contracted5_grad_xy_121_e12 + gelu_x_e * contracted6_grad_xy_011_e2
-        grad_gelu_y_e2 += gelu_x_e12 * contracted6_grad_xy_211_e1 + gelu_x_e2 * contracted7_grad_xy_101_e
-        grad_gelu_y_e2 += -gelu_x_e13 * contracted4_grad_xy_231_e123 - gelu_x_e3 * contracted5_grad_xy_121_e23
-        grad_gelu_y_e2 += -gelu_x_e123 * contracted5_grad_xy_321_e13 - gelu_x_e23 * contracted6_grad_xy_211_e3
-        grad_gelu_y_e1 = gelu_x_e23 * contracted4_grad_xy_231_e123 + gelu_x_e123 * contracted5_grad_xy_321_e23
-        grad_gelu_y_e1 += gelu_x_e * contracted6_grad_xy_011_e1 + gelu_x_e1 * contracted7_grad_xy_101_e
-        grad_gelu_y_e1 += -gelu_x_e3 * contracted5_grad_xy_121_e13 - gelu_x_e2 * contracted5_grad_xy_121_e12
-        grad_gelu_y_e1 += -gelu_x_e13 * contracted6_grad_xy_211_e3 - gelu_x_e12 * contracted6_grad_xy_211_e2
-        grad_gate_y = y_e123 * grad_gelu_y_e123 + y_e23 * grad_gelu_y_e23 + y_e13 * grad_gelu_y_e13
-        grad_gate_y += y_e12 * grad_gelu_y_e12 + y_e3 * grad_gelu_y_e3 + y_e2 * grad_gelu_y_e2
-        grad_gate_y += y_e1 * grad_gelu_y_e1 + y_e * grad_gelu_y_e
-        t3 = 0.7071067811865476 * (1.1283791670955126 * tl.exp(-t1 * t1) * (0.5 * grad_gate_y))
-        grad_y_e = gate_y * grad_gelu_y_e + t3
-        grad_y_e1 = gate_y * grad_gelu_y_e1
-        grad_y_e2 = gate_y * grad_gelu_y_e2
-        grad_y_e3 = gate_y * grad_gelu_y_e3
-        grad_y_e12 = gate_y * grad_gelu_y_e12
-        grad_y_e13 = gate_y * grad_gelu_y_e13
-        grad_y_e23 = gate_y * grad_gelu_y_e23
-        grad_y_e123 = gate_y * grad_gelu_y_e123
+        t3 = 0.7071067811865476 * (1.1283791670955126 * tl.exp(-t1 * t1) * (0.5 * grad_gate_x))
+        grad_x_e = gate_x * grad_gelu_x_e + t3
+        grad_x_e1 = gate_x * grad_gelu_x_e1
+        grad_x_e2 = gate_x * grad_gelu_x_e2
+        grad_x_e3 = gate_x * grad_gelu_x_e3
+        grad_x_e12 = gate_x * grad_gelu_x_e12
+        grad_x_e13 = gate_x * grad_gelu_x_e13
+        grad_x_e23 = gate_x * grad_gelu_x_e23
+        grad_x_e123 = gate_x * grad_gelu_x_e123
 
+        tl.store(operand12_row + at, grad_y_e, mask=mask)
+        tl.store(operand13_row + at, grad_y_e1, mask=mask)
+        tl.store(operand13_row + BN + at, grad_y_e2, mask=mask)
+        tl.store(operand13_row + 2 * BN + at, grad_y_e3, mask=mask)
+        tl.store(operand14_row + at, grad_y_e12, mask=mask)
+        tl.store(operand14_row + BN + at, grad_y_e13, mask=mask)
+        tl.store(operand14_row + 2 * BN + at, grad_y_e23, mask=mask)
+        tl.store(operand15_row + at, grad_y_e123, mask=mask)
         if GRAD_X:
             tl.store(grad_x_row + at, grad_x_e, mask=mask)
             tl.store(grad_x_row + BN + at, grad_x_e1, mask=mask)
@@ -17035,228 +16306,6 @@ def _fc_layer_without_normalize_backward_3_kernel(
     operand9_ptr,
     operand10_ptr,
     operand11_ptr,
-    B,
-    N,
-    ROWS: tl.constexpr,
-    BLOCK: tl.constexpr,
-    REAL: tl.constexpr,
-):
-    # stores factors of matrix products, in the order in which these read them
-    BN = tl.cast(B, tl.int64) * N
-
-    n = _tile(tl.program_id(1) * BLOCK, ROWS, BLOCK)
-    r = _down(ROWS)
-    at = r * N + n
-    tile_mask = n < N
-    linear_bias_e = tl.load(linear_bias_ptr + n, mask=tile_mask, other=0.0).to(REAL)
-    linear_bias_e1 = tl.load(linear_bias_ptr + N + n, mask=tile_mask, other=0.0).to(REAL)
-    linear_bias_e2 = tl.load(linear_bias_ptr + 2 * N + n, mask=tile_mask, other=0.0).to(REAL)
-    linear_bias_e3 = tl.load(linear_bias_ptr + 3 * N + n, mask=tile_mask, other=0.0).to(REAL)
-    linear_bias_e12 = tl.load(linear_bias_ptr + 4 * N + n, mask=tile_mask, other=0.0).to(REAL)
-    linear_bias_e13 = tl.load(linear_bias_ptr + 5 * N + n, mask=tile_mask, other=0.0).to(REAL)
-    linear_bias_e23 = tl.load(linear_bias_ptr + 6 * N + n, mask=tile_mask, other=0.0).to(REAL)
-    linear_bias_e123 = tl.load(linear_bias_ptr + 7 * N + n, mask=tile_mask, other=0.0).to(REAL)
-
-    b = tl.program_id(0).to(tl.int64) * ROWS
-    row_mask = b + r < B
-    mask = tile_mask if ROWS == 1 else tile_mask & row_mask
-    x_row = x_ptr + b * N
-    saved_product_row = saved_product_ptr + b * N
-    saved_product1_row = saved_product1_ptr + b * N
-    saved_product2_row = saved_product2_ptr + b * N
-    saved_product3_row = saved_product3_ptr + b * N
-    contracted4_row = contracted4_ptr + b * 4 * N
-    contracted5_row = contracted5_ptr + b * 6 * N
-    contracted6_row = contracted6_ptr + b * 6 * N
-    contracted7_row = contracted7_ptr + b * 4 * N
-    operand8_row = operand8_ptr + b * N
-    operand9_row = operand9_ptr + b * N
-    operand10_row = operand10_ptr + b * N
-    operand11_row = operand11_ptr + b * N
-
-    x_e = tl.load(x_row + at, mask=mask, other=0.0).to(REAL)
-    x_e1 = tl.load(x_row + BN + at, mask=mask, other=0.0).to(REAL)
-    x_e2 = tl.load(x_row + 2 * BN + at, mask=mask, other=0.0).to(REAL)
-    x_e3 = tl.load(x_row + 3 * BN + at, mask=mask, other=0.0).to(REAL)
-    x_e12 = tl.load(x_row + 4 * BN + at, mask=mask, other=0.0).to(REAL)
-    x_e13 = tl.load(x_row + 5 * BN + at, mask=mask, other=0.0).to(REAL)
-    x_e23 = tl.load(x_row + 6 * BN + at, mask=mask, other=0.0).to(REAL)
-    x_e123 = tl.load(x_row + 7 * BN + at, mask=mask, other=0.0).to(REAL)
-    saved_product_0 = tl.load(saved_product_row + at, mask=mask, other=0.0).to(REAL)
-    saved_product1_0 = tl.load(saved_product1_row + at, mask=mask, other=0.0).to(REAL)
-    saved_product1_1 = tl.load(saved_product1_row + BN + at, mask=mask, other=0.0).to(REAL)
-    saved_product1_2 = tl.load(saved_product1_row + 2 * BN + at, mask=mask, other=0.0).to(REAL)
-    saved_product2_0 = tl.load(saved_product2_row + at, mask=mask, other=0.0).to(REAL)
-    saved_product2_1 = tl.load(saved_product2_row + BN + at, mask=mask, other=0.0).to(REAL)
-    saved_product2_2 = tl.load(saved_product2_row + 2 * BN + at, mask=mask, other=0.0).to(REAL)
-    saved_product3_0 = tl.load(saved_product3_row + at, mask=mask, other=0.0).to(REAL)
-    contracted4_grad_xy_033_e123 = tl.load(contracted4_row + r * 4 * N + n, mask=mask, other=0.0).to(REAL)
-    contracted4_grad_xy_132_e123 = tl.load(contracted4_row + r * 4 * N + n + N, mask=mask, other=0.0).to(REAL)
-    contracted4_grad_xy_231_e123 = tl.load(contracted4_row + r * 4 * N + n + 2 * N, mask=mask, other=0.0).to(REAL)
-    contracted4_grad_xy_330_e123 = tl.load(contracted4_row + r * 4 * N + n + 3 * N, mask=mask, other=0.0).to(REAL)
-    contracted5_grad_xy_022_e12 = tl.load(contracted5_row + r * 6 * N + n, mask=mask, other=0.0).to(REAL)
-    contracted5_grad_xy_121_e12 = tl.load(contracted5_row + N + r * 6 * N + n, mask=mask, other=0.0).to(REAL)
-    contracted5_grad_xy_123_e12 = tl.load(contracted5_row + 2 * N + r * 6 * N + n, mask=mask, other=0.0).to(REAL)
-    contracted5_grad_xy_220_e12 = tl.load(contracted5_row + 3 * N + r * 6 * N + n, mask=mask, other=0.0).to(REAL)
-    contracted5_grad_xy_222_e12 = tl.load(contracted5_row + 4 * N + r * 6 * N + n, mask=mask, other=0.0).to(REAL)
-    contracted5_grad_xy_321_e12 = tl.load(contracted5_row + 5 * N + r * 6 * N + n, mask=mask, other=0.0).to(REAL)
-    contracted5_grad_xy_022_e13 = tl.load(contracted5_row + 6 * BN + r * 6 * N + n, mask=mask, other=0.0).to(REAL)
-    contracted5_grad_xy_121_e13 = tl.load(contracted5_row + 6 * BN + N + r * 6 * N + n, mask=mask, other=0.0).to(REAL)
-    contracted5_grad_xy_123_e13 = tl.load(contracted5_row + 6 * BN + 2 * N + r * 6 * N + n, mask=mask, other=0.0).to(
-        REAL
-    )
-    contracted5_grad_xy_220_e13 = tl.load(contracted5_row + 6 * BN + 3 * N + r * 6 * N + n, mask=mask, other=0.0).to(
-        REAL
-    )
-    contracted5_grad_xy_222_e13 = tl.load(contracted5_row + 6 * BN + 4 * N + r * 6 * N + n, mask=mask, other=0.0).to(
-        REAL
-    )
-    contracted5_grad_xy_321_e13 = tl.load(contracted5_row + 6 * BN + 5 * N + r * 6 * N + n, mask=mask, other=0.0).to(
-        REAL
-    )
-    contracted5_grad_xy_022_e23 = tl.load(contracted5_row + 12 * BN + r * 6 * N + n, mask=mask, other=0.0).to(REAL)
-    contracted5_grad_xy_121_e23 = tl.load(contracted5_row + 12 * BN + N + r * 6 * N + n, mask=mask, other=0.0).to(REAL)
-    contracted5_grad_xy_123_e23 = tl.load(contracted5_row + 12 * BN + 2 * N + r * 6 * N + n, mask=mask, other=0.0).to(
-        REAL
-    )
-    contracted5_grad_xy_220_e23 = tl.load(contracted5_row + 12 * BN + 3 * N + r * 6 * N + n, mask=mask, other=0.0).to(
-        REAL
-    )
-    contracted5_grad_xy_222_e23 = tl.load(contracted5_row + 12 * BN + 4 * N + r * 6 * N + n, mask=mask, other=0.0).to(
-        REAL
-    )
-    contracted5_grad_xy_321_e23 = tl.load(contracted5_row + 12 * BN + 5 * N + r * 6 * N + n, mask=mask, other=0.0).to(
-        REAL
-    )
-    contracted6_grad_xy_011_e1 = tl.load(contracted6_row + r * 6 * N + n, mask=mask, other=0.0).to(REAL)
-    contracted6_grad_xy_110_e1 = tl.load(contracted6_row + N + r * 6 * N + n, mask=mask, other=0.0).to(REAL)
-    contracted6_grad_xy_112_e1 = tl.load(contracted6_row + 2 * N + r * 6 * N + n, mask=mask, other=0.0).to(REAL)
-    contracted6_grad_xy_211_e1 = tl.load(contracted6_row + 3 * N + r * 6 * N + n, mask=mask, other=0.0).to(REAL)
-    contracted6_grad_xy_213_e1 = tl.load(contracted6_row + 4 * N + r * 6 * N + n, mask=mask, other=0.0).to(REAL)
-    contracted6_grad_xy_312_e1 = tl.load(contracted6_row + 5 * N + r * 6 * N + n, mask=mask, other=0.0).to(REAL)
-    contracted6_grad_xy_011_e2 = tl.load(contracted6_row + 6 * BN + r * 6 * N + n, mask=mask, other=0.0).to(REAL)
-    contracted6_grad_xy_110_e2 = tl.load(contracted6_row + 6 * BN + N + r * 6 * N + n, mask=mask, other=0.0).to(REAL)
-    contracted6_grad_xy_112_e2 = tl.load(contracted6_row + 6 * BN + 2 * N + r * 6 * N + n, mask=mask, other=0.0).to(
-        REAL
-    )
-    contracted6_grad_xy_211_e2 = tl.load(contracted6_row + 6 * BN + 3 * N + r * 6 * N + n, mask=mask, other=0.0).to(
-        REAL
-    )
-    contracted6_grad_xy_213_e2 = tl.load(contracted6_row + 6 * BN + 4 * N + r * 6 * N + n, mask=mask, other=0.0).to(
-        REAL
-    )
-    contracted6_grad_xy_312_e2 = tl.load(contracted6_row + 6 * BN + 5 * N + r * 6 * N + n, mask=mask, other=0.0).to(
-        REAL
-    )
-    contracted6_grad_xy_011_e3 = tl.load(contracted6_row + 12 * BN + r * 6 * N + n, mask=mask, other=0.0).to(REAL)
-    contracted6_grad_xy_110_e3 = tl.load(contracted6_row + 12 * BN + N + r * 6 * N + n, mask=mask, other=0.0).to(REAL)
-    contracted6_grad_xy_112_e3 = tl.load(contracted6_row + 12 * BN + 2 * N + r * 6 * N + n, mask=mask, other=0.0).to(
-        REAL
-    )
-    contracted6_grad_xy_211_e3 = tl.load(contracted6_row + 12 * BN + 3 * N + r * 6 * N + n, mask=mask, other=0.0).to(
-        REAL
-    )
-    contracted6_grad_xy_213_e3 = tl.load(contracted6_row + 12 * BN + 4 * N + r * 6 * N + n, mask=mask, other=0.0).to(
-        REAL
-    )
-    contracted6_grad_xy_312_e3 = tl.load(contracted6_row + 12 * BN + 5 * N + r * 6 * N + n, mask=mask, other=0.0).to(
-        REAL
-    )
-    contracted7_grad_xy_000_e = tl.load(contracted7_row + r * 4 * N + n, mask=mask, other=0.0).to(REAL)
-    contracted7_grad_xy_101_e = tl.load(contracted7_row + r * 4 * N + n + N, mask=mask, other=0.0).to(REAL)
-    contracted7_grad_xy_202_e = tl.load(contracted7_row + r * 4 * N + n + 2 * N, mask=mask, other=0.0).to(REAL)
-    contracted7_grad_xy_303_e = tl.load(contracted7_row + r * 4 * N + n + 3 * N, mask=mask, other=0.0).to(REAL)
-
-    y_e = linear_bias_e + saved_product_0
-    t0 = 0.7071067811865476 * y_e
-    gate_y = 0.5 + 0.5 * tl.erf(t0)
-    gate_x = 0.5 + 0.5 * tl.erf(0.7071067811865476 * x_e)
-    gelu_x_e123 = x_e123 * gate_x
-    gelu_x_e23 = x_e23 * gate_x
-    gelu_x_e13 = x_e13 * gate_x
-    gelu_x_e12 = x_e12 * gate_x
-    gelu_x_e3 = x_e3 * gate_x
-    gelu_x_e2 = x_e2 * gate_x
-    gelu_x_e1 = x_e1 * gate_x
-    gelu_x_e = x_e * gate_x
-    grad_gelu_y_e = gelu_x_e123 * contracted4_grad_xy_330_e123 + gelu_x_e23 * contracted5_grad_xy_220_e23
-    grad_gelu_y_e += gelu_x_e13 * contracted5_grad_xy_220_e13 + gelu_x_e12 * contracted5_grad_xy_220_e12
-    grad_gelu_y_e += gelu_x_e3 * contracted6_grad_xy_110_e3 + gelu_x_e2 * contracted6_grad_xy_110_e2
-    grad_gelu_y_e += gelu_x_e1 * contracted6_grad_xy_110_e1 + gelu_x_e * contracted7_grad_xy_000_e
-    y_e123 = linear_bias_e123 + saved_product3_0
-    grad_gelu_y_e123 = gelu_x_e * contracted4_grad_xy_033_e123 + gelu_x_e1 * contracted5_grad_xy_123_e23
-    grad_gelu_y_e123 += gelu_x_e3 * contracted5_grad_xy_123_e12 + gelu_x_e13 * contracted6_grad_xy_213_e2
-    grad_gelu_y_e123 += -gelu_x_e2 * contracted5_grad_xy_123_e13 - gelu_x_e12 * contracted6_grad_xy_213_e3
-    grad_gelu_y_e123 += -gelu_x_e23 * contracted6_grad_xy_213_e1 - gelu_x_e123 * contracted7_grad_xy_303_e
-    y_e23 = linear_bias_e23 + saved_product2_2
-    grad_gelu_y_e23 = gelu_x_e1 * contracted4_grad_xy_132_e123 + gelu_x_e * contracted5_grad_xy_022_e23
-    grad_gelu_y_e23 += gelu_x_e12 * contracted5_grad_xy_222_e13 + gelu_x_e2 * contracted6_grad_xy_112_e3
-    grad_gelu_y_e23 += -gelu_x_e13 * contracted5_grad_xy_222_e12 - gelu_x_e3 * contracted6_grad_xy_112_e2
-    grad_gelu_y_e23 += -gelu_x_e123 * contracted6_grad_xy_312_e1 - gelu_x_e23 * contracted7_grad_xy_202_e
-    y_e13 = linear_bias_e13 + saved_product2_1
-    grad_gelu_y_e13 = gelu_x_e * contracted5_grad_xy_022_e13 + gelu_x_e23 * contracted5_grad_xy_222_e12
-    grad_gelu_y_e13 += gelu_x_e1 * contracted6_grad_xy_112_e3 + gelu_x_e123 * contracted6_grad_xy_312_e2
-    grad_gelu_y_e13 += -gelu_x_e2 * contracted4_grad_xy_132_e123 - gelu_x_e12 * contracted5_grad_xy_222_e23
-    grad_gelu_y_e13 += -gelu_x_e3 * contracted6_grad_xy_112_e1 - gelu_x_e13 * contracted7_grad_xy_202_e
-    y_e12 = linear_bias_e12 + saved_product2_0
-    grad_gelu_y_e12 = gelu_x_e3 * contracted4_grad_xy_132_e123 + gelu_x_e13 * contracted5_grad_xy_222_e23
-    grad_gelu_y_e12 += gelu_x_e * contracted5_grad_xy_022_e12 + gelu_x_e1 * contracted6_grad_xy_112_e2
-    grad_gelu_y_e12 += -gelu_x_e23 * contracted5_grad_xy_222_e13 - gelu_x_e123 * contracted6_grad_xy_312_e3
-    grad_gelu_y_e12 += -gelu_x_e2 * contracted6_grad_xy_112_e1 - gelu_x_e12 * contracted7_grad_xy_202_e
-    y_e3 = linear_bias_e3 + saved_product1_2
-    grad_gelu_y_e3 = gelu_x_e12 * contracted4_grad_xy_231_e123 + gelu_x_e2 * contracted5_grad_xy_121_e23
-    grad_gelu_y_e3 += gelu_x_e1 * contracted5_grad_xy_121_e13 + gelu_x_e123 * contracted5_grad_xy_321_e12
-    grad_gelu_y_e3 += gelu_x_e * contracted6_grad_xy_011_e3 + gelu_x_e23 * contracted6_grad_xy_211_e2
-    grad_gelu_y_e3 += gelu_x_e13 * contracted6_grad_xy_211_e1 + gelu_x_e3 * contracted7_grad_xy_101_e
-    y_e2 = linear_bias_e2 + saved_product1_1
-    grad_gelu_y_e2 = gelu_x_e1 * contracted5_grad_xy_121_e12 + gelu_x_e * contracted6_grad_xy_011_e2
-    grad_gelu_y_e2 += gelu_x_e12 * contracted6_grad_xy_211_e1 + gelu_x_e2 * contracted7_grad_xy_101_e
-    grad_gelu_y_e2 += -gelu_x_e13 * contracted4_grad_xy_231_e123 - gelu_x_e3 * contracted5_grad_xy_121_e23
-    grad_gelu_y_e2 += -gelu_x_e123 * contracted5_grad_xy_321_e13 - gelu_x_e23 * contracted6_grad_xy_211_e3
-    y_e1 = linear_bias_e1 + saved_product1_0
-    grad_gelu_y_e1 = gelu_x_e23 * contracted4_grad_xy_231_e123 + gelu_x_e123 * contracted5_grad_xy_321_e23
-    grad_gelu_y_e1 += gelu_x_e * contracted6_grad_xy_011_e1 + gelu_x_e1 * contracted7_grad_xy_101_e
-    grad_gelu_y_e1 += -gelu_x_e3 * contracted5_grad_xy_121_e13 - gelu_x_e2 * contracted5_grad_xy_121_e12
-    grad_gelu_y_e1 += -gelu_x_e13 * contracted6_grad_xy_211_e3 - gelu_x_e12 * contracted6_grad_xy_211_e2
-    grad_gate_y = y_e123 * grad_gelu_y_e123 + y_e23 * grad_gelu_y_e23 + y_e13 * grad_gelu_y_e13
-    grad_gate_y += y_e12 * grad_gelu_y_e12 + y_e3 * grad_gelu_y_e3 + y_e2 * grad_gelu_y_e2
-    grad_gate_y += y_e1 * grad_gelu_y_e1 + y_e * grad_gelu_y_e
-    t1 = 0.7071067811865476 * (1.1283791670955126 * tl.exp(-t0 * t0) * (0.5 * grad_gate_y))
-    grad_y_e = gate_y * grad_gelu_y_e + t1
-    grad_y_e1 = gate_y * grad_gelu_y_e1
-    grad_y_e2 = gate_y * grad_gelu_y_e2
-    grad_y_e3 = gate_y * grad_gelu_y_e3
-    grad_y_e12 = gate_y * grad_gelu_y_e12
-    grad_y_e13 = gate_y * grad_gelu_y_e13
-    grad_y_e23 = gate_y * grad_gelu_y_e23
-    grad_y_e123 = gate_y * grad_gelu_y_e123
-
-    tl.store(operand8_row + at, grad_y_e, mask=mask)
-    tl.store(operand9_row + at, grad_y_e1, mask=mask)
-    tl.store(operand9_row + BN + at, grad_y_e2, mask=mask)
-    tl.store(operand9_row + 2 * BN + at, grad_y_e3, mask=mask)
-    tl.store(operand10_row + at, grad_y_e12, mask=mask)
-    tl.store(operand10_row + BN + at, grad_y_e13, mask=mask)
-    tl.store(operand10_row + 2 * BN + at, grad_y_e23, mask=mask)
-    tl.store(operand11_row + at, grad_y_e123, mask=mask)
-
-
-@triton.jit(do_not_specialize=["B"])
-def _fc_layer_without_normalize_backward_4_kernel(
-    x_ptr,
-    linear_bias_ptr,
-    saved_product_ptr,
-    saved_product1_ptr,
-    saved_product2_ptr,
-    saved_product3_ptr,
-    contracted4_ptr,
-    contracted5_ptr,
-    contracted6_ptr,
-    contracted7_ptr,
-    contracted8_ptr,
-    contracted9_ptr,
-    contracted10_ptr,
-    contracted11_ptr,
     grad_x_ptr,
     grad_linear_bias_ptr,
     B,
@@ -17267,6 +16316,8 @@ def _fc_layer_without_normalize_backward_4_kernel(
     BLOCK: tl.constexpr,
     REAL: tl.constexpr,
 ):
+    # stores factors of matrix products, in the order in which these read them
+    # stores what products are added to
     # accumulates in registers over b; the partial results are added in a fixed order
     BN = tl.cast(B, tl.int64) * N
 
@@ -17305,10 +16356,10 @@ def _fc_layer_without_normalize_backward_4_kernel(
         contracted5_row = contracted5_ptr + b * 6 * N
         contracted6_row = contracted6_ptr + b * 6 * N
         contracted7_row = contracted7_ptr + b * 4 * N
-        contracted8_row = contracted8_ptr + b * N
-        contracted9_row = contracted9_ptr + b * N
-        contracted10_row = contracted10_ptr + b * N
-        contracted11_row = contracted11_ptr + b * N
+        operand8_row = operand8_ptr + b * N
+        operand9_row = operand9_ptr + b * N
+        operand10_row = operand10_ptr + b * N
+        operand11_row = operand11_ptr + b * N
         grad_x_row = grad_x_ptr + b * N
 
         x_e = tl.load(x_row + at, mask=mask, other=0.0).to(REAL)
@@ -17411,33 +16462,77 @@ def _fc_layer_without_normalize_backward_4_kernel(
         contracted7_grad_xy_101_e = tl.load(contracted7_row + r * 4 * N + n + N, mask=mask, other=0.0).to(REAL)
         contracted7_grad_xy_202_e = tl.load(contracted7_row + r * 4 * N + n + 2 * N, mask=mask, other=0.0).to(REAL)
         contracted7_grad_xy_303_e = tl.load(contracted7_row + r * 4 * N + n + 3 * N, mask=mask, other=0.0).to(REAL)
-        contracted8_0 = tl.load(contracted8_row + at, mask=mask, other=0.0).to(REAL)
-        contracted9_0 = tl.load(contracted9_row + at, mask=mask, other=0.0).to(REAL)
-        contracted9_1 = tl.load(contracted9_row + BN + at, mask=mask, other=0.0).to(REAL)
-        contracted9_2 = tl.load(contracted9_row + 2 * BN + at, mask=mask, other=0.0).to(REAL)
-        contracted10_0 = tl.load(contracted10_row + at, mask=mask, other=0.0).to(REAL)
-        contracted10_1 = tl.load(contracted10_row + BN + at, mask=mask, other=0.0).to(REAL)
-        contracted10_2 = tl.load(contracted10_row + 2 * BN + at, mask=mask, other=0.0).to(REAL)
-        contracted11_0 = tl.load(contracted11_row + at, mask=mask, other=0.0).to(REAL)
 
-        t0 = 0.7071067811865476 * x_e
-        gate_x = 0.5 + 0.5 * tl.erf(t0)
-        y_e123 = linear_bias_e123 + saved_product3_0
         y_e = linear_bias_e + saved_product_0
-        t1 = 0.7071067811865476 * y_e
-        gate_y = 0.5 + 0.5 * tl.erf(t1)
-        gelu_y_e123 = y_e123 * gate_y
+        t0 = 0.7071067811865476 * y_e
+        gate_y = 0.5 + 0.5 * tl.erf(t0)
+        t1 = 0.7071067811865476 * x_e
+        gate_x = 0.5 + 0.5 * tl.erf(t1)
+        gelu_x_e123 = x_e123 * gate_x
+        gelu_x_e23 = x_e23 * gate_x
+        gelu_x_e13 = x_e13 * gate_x
+        gelu_x_e12 = x_e12 * gate_x
+        gelu_x_e3 = x_e3 * gate_x
+        gelu_x_e2 = x_e2 * gate_x
+        gelu_x_e1 = x_e1 * gate_x
+        gelu_x_e = x_e * gate_x
+        grad_gelu_y_e = gelu_x_e123 * contracted4_grad_xy_330_e123 + gelu_x_e23 * contracted5_grad_xy_220_e23
+        grad_gelu_y_e += gelu_x_e13 * contracted5_grad_xy_220_e13 + gelu_x_e12 * contracted5_grad_xy_220_e12
+        grad_gelu_y_e += gelu_x_e3 * contracted6_grad_xy_110_e3 + gelu_x_e2 * contracted6_grad_xy_110_e2
+        grad_gelu_y_e += gelu_x_e1 * contracted6_grad_xy_110_e1 + gelu_x_e * contracted7_grad_xy_000_e
+        y_e123 = linear_bias_e123 + saved_product3_0
+        grad_gelu_y_e123 = gelu_x_e * contracted4_grad_xy_033_e123 + gelu_x_e1 * contracted5_grad_xy_123_e23
+        grad_gelu_y_e123 += gelu_x_e3 * contracted5_grad_xy_123_e12 + gelu_x_e13 * contracted6_grad_xy_213_e2
+        grad_gelu_y_e123 += -gelu_x_e2 * contracted5_grad_xy_123_e13 - gelu_x_e12 * contracted6_grad_xy_213_e3
+        grad_gelu_y_e123 += -gelu_x_e23 * contracted6_grad_xy_213_e1 - gelu_x_e123 * contracted7_grad_xy_303_e
         y_e23 = linear_bias_e23 + saved_product2_2
-        gelu_y_e23 = gate_y * y_e23
+        grad_gelu_y_e23 = gelu_x_e1 * contracted4_grad_xy_132_e123 + gelu_x_e * contracted5_grad_xy_022_e23
+        grad_gelu_y_e23 += gelu_x_e12 * contracted5_grad_xy_222_e13 + gelu_x_e2 * contracted6_grad_xy_112_e3
+        grad_gelu_y_e23 += -gelu_x_e13 * contracted5_grad_xy_222_e12 - gelu_x_e3 * contracted6_grad_xy_112_e2
+        grad_gelu_y_e23 += -gelu_x_e123 * contracted6_grad_xy_312_e1 - gelu_x_e23 * contracted7_grad_xy_202_e
         y_e13 = linear_bias_e13 + saved_product2_1
-        gelu_y_e13 = gate_y * y_e13
+        grad_gelu_y_e13 = gelu_x_e * contracted5_grad_xy_022_e13 + gelu_x_e23 * contracted5_grad_xy_222_e12
+        grad_gelu_y_e13 += gelu_x_e1 * contracted6_grad_xy_112_e3 + gelu_x_e123 * contracted6_grad_xy_312_e2
+        grad_gelu_y_e13 += -gelu_x_e2 * contracted4_grad_xy_132_e123 - gelu_x_e12 * contracted5_grad_xy_222_e23
+        grad_gelu_y_e13 += -gelu_x_e3 * contracted6_grad_xy_112_e1 - gelu_x_e13 * contracted7_grad_xy_202_e
         y_e12 = linear_bias_e12 + saved_product2_0
-        gelu_y_e12 = gate_y * y_e12
+        grad_gelu_y_e12 = gelu_x_e3 * contracted4_grad_xy_132_e123 + gelu_x_e13 * contracted5_grad_xy_222_e23
+        grad_gelu_y_e12 += gelu_x_e * contracted5_grad_xy_022_e12 + gelu_x_e1 * contracted6_grad_xy_112_e2
+        grad_gelu_y_e12 += -gelu_x_e23 * contracted5_grad_xy_222_e13 - gelu_x_e123 * contracted6_grad_xy_312_e3
+        grad_gelu_y_e12 += -gelu_x_e2 * contracted6_grad_xy_112_e1 - gelu_x_e12 * contracted7_grad_xy_202_e
         y_e3 = linear_bias_e3 + saved_product1_2
-        gelu_y_e3 = gate_y * y_e3
+        grad_gelu_y_e3 = gelu_x_e12 * contracted4_grad_xy_231_e123 + gelu_x_e2 * contracted5_grad_xy_121_e23
+        grad_gelu_y_e3 += gelu_x_e1 * contracted5_grad_xy_121_e13 + gelu_x_e123 * contracted5_grad_xy_321_e12
+        grad_gelu_y_e3 += gelu_x_e * contracted6_grad_xy_011_e3 + gelu_x_e23 * contracted6_grad_xy_211_e2
+        grad_gelu_y_e3 += gelu_x_e13 * contracted6_grad_xy_211_e1 + gelu_x_e3 * contracted7_grad_xy_101_e
         y_e2 = linear_bias_e2 + saved_product1_1
-        gelu_y_e2 = gate_y * y_e2
+        grad_gelu_y_e2 = gelu_x_e1 * contracted5_grad_xy_121_e12 + gelu_x_e * contracted6_grad_xy_011_e2
+        grad_gelu_y_e2 += gelu_x_e12 * contracted6_grad_xy_211_e1 + gelu_x_e2 * contracted7_grad_xy_101_e
+        grad_gelu_y_e2 += -gelu_x_e13 * contracted4_grad_xy_231_e123 - gelu_x_e3 * contracted5_grad_xy_121_e23
+        grad_gelu_y_e2 += -gelu_x_e123 * contracted5_grad_xy_321_e13 - gelu_x_e23 * contracted6_grad_xy_211_e3
         y_e1 = linear_bias_e1 + saved_product1_0
+        grad_gelu_y_e1 = gelu_x_e23 * contracted4_grad_xy_231_e123 + gelu_x_e123 * contracted5_grad_xy_321_e23
+        grad_gelu_y_e1 += gelu_x_e * contracted6_grad_xy_011_e1 + gelu_x_e1 * contracted7_grad_xy_101_e
+        grad_gelu_y_e1 += -gelu_x_e3 * contracted5_grad_xy_121_e13 - gelu_x_e2 * contracted5_grad_xy_121_e12
+        grad_gelu_y_e1 += -gelu_x_e13 * contracted6_grad_xy_211_e3 - gelu_x_e12 * contracted6_grad_xy_211_e2
+        grad_gate_y = y_e123 * grad_gelu_y_e123 + y_e23 * grad_gelu_y_e23 + y_e13 * grad_gelu_y_e13
+        grad_gate_y += y_e12 * grad_gelu_y_e12 + y_e3 * grad_gelu_y_e3 + y_e2 * grad_gelu_y_e2
+        grad_gate_y += y_e1 * grad_gelu_y_e1 + y_e * grad_gelu_y_e
+        t2 = 0.7071067811865476 * (1.1283791670955126 * tl.exp(-t0 * t0) * (0.5 * grad_gate_y))
+        grad_y_e = gate_y * grad_gelu_y_e + t2
+        grad_y_e1 = gate_y * grad_gelu_y_e1
+        grad_y_e2 = gate_y * grad_gelu_y_e2
+        grad_y_e3 = gate_y * grad_gelu_y_e3
+        grad_y_e12 = gate_y * grad_gelu_y_e12
+        grad_y_e13 = gate_y * grad_gelu_y_e13
+        grad_y_e23 = gate_y * grad_gelu_y_e23
+        grad_y_e123 = gate_y * grad_gelu_y_e123
+        gelu_y_e123 = y_e123 * gate_y
+        gelu_y_e23 = gate_y * y_e23
+        gelu_y_e13 = gate_y * y_e13
+        gelu_y_e12 = gate_y * y_e12
+        gelu_y_e3 = gate_y * y_e3
+        gelu_y_e2 = gate_y * y_e2
         gelu_y_e1 = gate_y * y_e1
         gelu_y_e = y_e * gate_y
         grad_gelu_x_e = gelu_y_e123 * contracted4_grad_xy_033_e123 + gelu_y_e23 * contracted5_grad_xy_022_e23
@@ -17475,68 +16570,24 @@ def _fc_layer_without_normalize_backward_4_kernel(
         grad_gate_x = x_e123 * grad_gelu_x_e123 + x_e23 * grad_gelu_x_e23 + x_e13 * grad_gelu_x_e13
         grad_gate_x += x_e12 * grad_gelu_x_e12 + x_e3 * grad_gelu_x_e3 + x_e2 * grad_gelu_x_e2
         grad_gate_x += x_e1 * grad_gelu_x_e1 + x_e * grad_gelu_x_e
-        t2 = 0.7071067811865476 * (1.1283791670955126 * tl.exp(-t0 * t0) * (0.5 * grad_gate_x))
-        grad_x_e = (gate_x * grad_gelu_x_e + t2) + contracted8_0
-        grad_x_e1 = gate_x * grad_gelu_x_e1 + contracted9_0
-        grad_x_e2 = gate_x * grad_gelu_x_e2 + contracted9_1
-        grad_x_e3 = gate_x * grad_gelu_x_e3 + contracted9_2
-        grad_x_e12 = gate_x * grad_gelu_x_e12 + contracted10_0
-        grad_x_e13 = gate_x * grad_gelu_x_e13 + contracted10_1
-        grad_x_e23 = gate_x * grad_gelu_x_e23 + contracted10_2
-        grad_x_e123 = gate_x * grad_gelu_x_e123 + contracted11_0
-        gelu_x_e123 = x_e123 * gate_x
-        gelu_x_e23 = x_e23 * gate_x
-        gelu_x_e13 = x_e13 * gate_x
-        gelu_x_e12 = x_e12 * gate_x
-        gelu_x_e3 = x_e3 * gate_x
-        gelu_x_e2 = x_e2 * gate_x
-        gelu_x_e1 = x_e1 * gate_x
-        gelu_x_e = x_e * gate_x
-        grad_gelu_y_e = gelu_x_e123 * contracted4_grad_xy_330_e123 + gelu_x_e23 * contracted5_grad_xy_220_e23
-        grad_gelu_y_e += gelu_x_e13 * contracted5_grad_xy_220_e13 + gelu_x_e12 * contracted5_grad_xy_220_e12
-        grad_gelu_y_e += gelu_x_e3 * contracted6_grad_xy_110_e3 + gelu_x_e2 * contracted6_grad_xy_110_e2
-        grad_gelu_y_e += gelu_x_e1 * contracted6_grad_xy_110_e1 + gelu_x_e * contracted7_grad_xy_000_e
-        grad_gelu_y_e123 = gelu_x_e * contracted4_grad_xy_033_e123 + gelu_x_e1 * contracted5_grad_xy_123_e23
-        grad_gelu_y_e123 += gelu_x_e3 * contracted5_grad_xy_123_e12 + gelu_x_e13 * contracted6_grad_xy_213_e2
-        grad_gelu_y_e123 += -gelu_x_e2 * contracted5_grad_xy_123_e13 - gelu_x_e12 * contracted6_grad_xy_213_e3
-        grad_gelu_y_e123 += -gelu_x_e23 * contracted6_grad_xy_213_e1 - gelu_x_e123 * contracted7_grad_xy_303_e
-        grad_gelu_y_e23 = gelu_x_e1 * contracted4_grad_xy_132_e123 + gelu_x_e * contracted5_grad_xy_022_e23
-        grad_gelu_y_e23 += gelu_x_e12 * contracted5_grad_xy_222_e13 + gelu_x_e2 * contracted6_grad_xy_112_e3
-        grad_gelu_y_e23 += -gelu_x_e13 * contracted5_grad_xy_222_e12 - gelu_x_e3 * contracted6_grad_xy_112_e2
-        grad_gelu_y_e23 += -gelu_x_e123 * contracted6_grad_xy_312_e1 - gelu_x_e23 * contracted7_grad_xy_202_e
-        grad_gelu_y_e13 = gelu_x_e * contracted5_grad_xy_022_e13 + gelu_x_e23 * contracted5_grad_xy_222_e12
-        grad_gelu_y_e13 += gelu_x_e1 * contracted6_grad_xy_112_e3 + gelu_x_e123 * contracted6_grad_xy_312_e2
-        grad_gelu_y_e13 += -gelu_x_e2 * contracted4_grad_xy_132_e123 - gelu_x_e12 * contracted5_grad_xy_222_e23
-        grad_gelu_y_e13 += -gelu_x_e3 * contracted6_grad_xy_112_e1 - gelu_x_e13 * contracted7_grad_xy_202_e
-        grad_gelu_y_e12 = gelu_x_e3 * contracted4_grad_xy_132_e123 + gelu_x_e13 * contracted5_grad_xy_222_e23
-        grad_gelu_y_e12 += gelu_x_e * contracted5_grad_xy_022_e12 + gelu_x_e1 * contracted6_grad_xy_112_e2
-        grad_gelu_y_e12 += -gelu_x_e23 * contracted5_grad_xy_222_e13 - gelu_x_e123 * contracted6_grad_xy_312_e3
-        grad_gelu_y_e12 += -gelu_x_e2 * contracted6_grad_xy_112_e1 - gelu_x_e12 * contracted7_grad_xy_202_e
-        grad_gelu_y_e3 = gelu_x_e12 * contracted4_grad_xy_231_e123 + gelu_x_e2 * contracted5_grad_xy_121_e23
-        grad_gelu_y_e3 += gelu_x_e1 * contracted5_grad_xy_121_e13 + gelu_x_e123 * contracted5_grad_xy_321_e12
-        grad_gelu_y_e3 += gelu_x_e * contracted6_grad_xy_011_e3 + gelu_x_e23 * contracted6_grad_xy_211_e2
-        grad_gelu_y_e3 += gelu_x_e13 * contracted6_grad_xy_211_e1 + gelu_x_e3 * contracted7_grad_xy_101_e
-        grad_gelu_y_e2 = gelu_x_e1 * contracted5_grad_xy_121_e12 + gelu_x_e * contracted6_grad_xy_011_e2
-        grad_gelu_y_e2 += gelu_x_e12 * contracted6_grad_xy_211_e1 + gelu_x_e2 * contracted7_grad_xy_101_e
-        grad_gelu_y_e2 += -gelu_x_e13 * contracted4_grad_xy_231_e123 - gelu_x_e3 * contracted5_grad_xy_121_e23
-        grad_gelu_y_e2 += -gelu_x_e123 * contracted5_grad_xy_321_e13 - gelu_x_e23 * contracted6_grad_xy_211_e3
-        grad_gelu_y_e1 = gelu_x_e23 * contracted4_grad_xy_231_e123 + gelu_x_e123 * contracted5_grad_xy_321_e23
-        grad_gelu_y_e1 += gelu_x_e * contracted6_grad_xy_011_e1 + gelu_x_e1 * contracted7_grad_xy_101_e
-        grad_gelu_y_e1 += -gelu_x_e3 * contracted5_grad_xy_121_e13 - gelu_x_e2 * contracted5_grad_xy_121_e12
-        grad_gelu_y_e1 += -gelu_x_e13 * contracted6_grad_xy_211_e3 - gelu_x_e12 * contracted6_grad_xy_211_e2
-        grad_gate_y = y_e123 * grad_gelu_y_e123 + y_e23 * grad_gelu_y_e23 + y_e13 * grad_gelu_y_e13
-        grad_gate_y += y_e12 * grad_gelu_y_e12 + y_e3 * grad_gelu_y_e3 + y_e2 * grad_gelu_y_e2
-        grad_gate_y += y_e1 * grad_gelu_y_e1 + y_e * grad_gelu_y_e
-        t3 = 0.7071067811865476 * (1.1283791670955126 * tl.exp(-t1 * t1) * (0.5 * grad_gate_y))
-        grad_y_e = gate_y * grad_gelu_y_e + t3
-        grad_y_e1 = gate_y * grad_gelu_y_e1
-        grad_y_e2 = gate_y * grad_gelu_y_e2
-        grad_y_e3 = gate_y * grad_gelu_y_e3
-        grad_y_e12 = gate_y * grad_gelu_y_e12
-        grad_y_e13 = gate_y * grad_gelu_y_e13
-        grad_y_e23 = gate_y * grad_gelu_y_e23
-        grad_y_e123 = gate_y * grad_gelu_y_e123
+        t3 = 0.7071067811865476 * (1.1283791670955126 * tl.exp(-t1 * t1) * (0.5 * grad_gate_x))
+        grad_x_e = gate_x * grad_gelu_x_e + t3
+        grad_x_e1 = gate_x * grad_gelu_x_e1
+        grad_x_e2 = gate_x * grad_gelu_x_e2
+        grad_x_e3 = gate_x * grad_gelu_x_e3
+        grad_x_e12 = gate_x * grad_gelu_x_e12
+        grad_x_e13 = gate_x * grad_gelu_x_e13
+        grad_x_e23 = gate_x * grad_gelu_x_e23
+        grad_x_e123 = gate_x * grad_gelu_x_e123
 
+        tl.store(operand8_row + at, grad_y_e, mask=mask)
+        tl.store(operand9_row + at, grad_y_e1, mask=mask)
+        tl.store(operand9_row + BN + at, grad_y_e2, mask=mask)
+        tl.store(operand9_row + 2 * BN + at, grad_y_e3, mask=mask)
+        tl.store(operand10_row + at, grad_y_e12, mask=mask)
+        tl.store(operand10_row + BN + at, grad_y_e13, mask=mask)
+        tl.store(operand10_row + 2 * BN + at, grad_y_e23, mask=mask)
+        tl.store(operand11_row + at, grad_y_e123, mask=mask)
         if GRAD_X:
             tl.store(grad_x_row + at, grad_x_e, mask=mask)
             tl.store(grad_x_row + BN + at, grad_x_e1, mask=mask)
@@ -18932,19 +17983,11 @@ def _run_mv_linear(x, weight, bias):
     real = _real(x, weight, bias)
     matrix = _matrix(x, weight, bias)
     out = x.new_empty((8, B, M), dtype=_promote(x, weight, bias))
-    contracted = _matmul(x[0].to(matrix), weight[0].to(matrix))
-    contracted1 = _matmul(x[1:4].view(3 * B, N).to(matrix), weight[1].to(matrix)).view(3, B, M)
-    contracted2 = _matmul(x[4:7].view(3 * B, N).to(matrix), weight[2].to(matrix)).view(3, B, M)
-    contracted3 = _matmul(x[7].to(matrix), weight[3].to(matrix))
-    _launch_tile(
-        _mv_linear_kernel,
-        "mv_linear",
-        (bias, contracted, contracted1, contracted2, contracted3, out),
-        (B, M),
-        B,
-        M,
-        real,
-    )
+    _launch_tile(_mv_linear_kernel, "mv_linear", (bias, out), (B, M), B, M, real)
+    _matmul(x[0].to(matrix), weight[0].to(matrix), out[0], add=True)
+    _matmul(x[1:4].view(3 * B, N).to(matrix), weight[1].to(matrix), out[1:4].view(3 * B, M), add=True)
+    _matmul(x[4:7].view(3 * B, N).to(matrix), weight[2].to(matrix), out[4:7].view(3 * B, M), add=True)
+    _matmul(x[7].to(matrix), weight[3].to(matrix), out[7], add=True)
     return (out,)
 
 
@@ -19219,16 +18262,18 @@ def _run_layer_with_normalize_backward(
     saved_product1,
     saved_product2,
     saved_product3,
+    out,
     eps,
     *wanted,
 ):
     """Compute the gradients: 10 launches."""
-    x, gp_weight, linear_weight, linear_bias, grad_out = (
+    x, gp_weight, linear_weight, linear_bias, grad_out, out = (
         x.contiguous(),
         gp_weight.contiguous(),
         linear_weight.contiguous(),
         linear_bias.contiguous(),
         grad_out.contiguous(),
+        out.contiguous(),
     )
     _, B, N = x.shape
     _, K, _ = linear_weight.shape
@@ -19236,104 +18281,80 @@ def _run_layer_with_normalize_backward(
     matrix = _matrix(x, gp_weight, linear_weight, linear_bias)
     grad_x = torch.empty_like(x) if wanted[0] else x
     grad_linear_weight = torch.empty_like(linear_weight) if wanted[2] else linear_weight
+    frontier = x.new_empty((4, B), dtype=real)
+    if out.element_size() > 2:
+        _launch_sweep(
+            _layer_with_normalize_backward_kernel,
+            "layer_with_normalize_backward",
+            (grad_out, saved, out, frontier),
+            (B, N),
+            B,
+            N,
+            real,
+        )
+    else:
+        _launch_sweep(
+            _layer_with_normalize_backward_recomputed_kernel,
+            "layer_with_normalize_backward_recomputed",
+            (
+                x,
+                gp_weight,
+                linear_bias,
+                grad_out,
+                saved,
+                saved_product,
+                saved_product1,
+                saved_product2,
+                saved_product3,
+                frontier,
+            ),
+            (B, N),
+            B,
+            N,
+            real,
+        )
     operand = x.new_empty((B, N), dtype=matrix)
     operand1 = x.new_empty((3, B, N), dtype=matrix)
     operand2 = x.new_empty((3, B, N), dtype=matrix)
     operand3 = x.new_empty((B, N), dtype=matrix)
-    frontier = x.new_empty((4, B), dtype=real)
-    if N <= LAUNCH["layer_with_normalize_backward"].resident:
-        _launch_tile(
-            _layer_with_normalize_backward_kernel,
-            "layer_with_normalize_backward",
-            (
-                x,
-                gp_weight,
-                linear_bias,
-                grad_out,
-                saved,
-                saved_product,
-                saved_product1,
-                saved_product2,
-                saved_product3,
-                operand,
-                operand1,
-                operand2,
-                operand3,
-                frontier,
-            ),
-            (B, N),
-            B,
-            N,
-            real,
-            whole=True,
-        )
-    else:
-        _launch_sweep(
-            _layer_with_normalize_backward_long_kernel,
-            "layer_with_normalize_backward_long",
-            (
-                x,
-                gp_weight,
-                linear_bias,
-                grad_out,
-                saved,
-                saved_product,
-                saved_product1,
-                saved_product2,
-                saved_product3,
-                operand,
-                operand1,
-                operand2,
-                operand3,
-                frontier,
-            ),
-            (B, N),
-            B,
-            N,
-            real,
-        )
-    if wanted[0] or wanted[1] or wanted[3]:
-        contracted = _matmul(operand, linear_weight[0].to(matrix).mT)
-        contracted1 = _matmul(operand1.view(3 * B, K), linear_weight[1].to(matrix).mT).view(3, B, N)
-        contracted2 = _matmul(operand2.view(3 * B, K), linear_weight[2].to(matrix).mT).view(3, B, N)
-        contracted3 = _matmul(operand3, linear_weight[3].to(matrix).mT)
-        programs, _ = _programs("layer_with_normalize_backward_1", B, 1, N, x.device)
-        partial_grad_gp_weight = x.new_empty((programs, N, 20), dtype=real) if wanted[1] else gp_weight
-        partial_grad_linear_bias = x.new_empty((programs, 8, N), dtype=real) if wanted[3] else linear_bias
-        _launch_fold(
-            _layer_with_normalize_backward_1_kernel,
-            "layer_with_normalize_backward_1",
-            (
-                x,
-                gp_weight,
-                linear_bias,
-                grad_out,
-                saved,
-                saved_product,
-                saved_product1,
-                saved_product2,
-                saved_product3,
-                frontier,
-                contracted,
-                contracted1,
-                contracted2,
-                contracted3,
-                grad_x,
-                partial_grad_gp_weight,
-                partial_grad_linear_bias,
-            ),
-            (B, N, wanted[0], wanted[1], wanted[3]),
-            1,
-            N,
-            programs,
-            real,
-        )
-        grad_gp_weight = _total(partial_grad_gp_weight, torch.empty_like(gp_weight)) if wanted[1] else None
-        grad_linear_bias = _total(partial_grad_linear_bias, torch.empty_like(linear_bias)) if wanted[3] else None
-        del contracted
-        del contracted1
-        del contracted2
-        del contracted3
+    programs, _ = _programs("layer_with_normalize_backward_2", B, 1, N, x.device)
+    partial_grad_gp_weight = x.new_empty((programs, N, 20), dtype=real) if wanted[1] else gp_weight
+    partial_grad_linear_bias = x.new_empty((programs, 8, N), dtype=real) if wanted[3] else linear_bias
+    _launch_fold(
+        _layer_with_normalize_backward_2_kernel,
+        "layer_with_normalize_backward_2",
+        (
+            x,
+            gp_weight,
+            linear_bias,
+            grad_out,
+            saved,
+            saved_product,
+            saved_product1,
+            saved_product2,
+            saved_product3,
+            frontier,
+            operand,
+            operand1,
+            operand2,
+            operand3,
+            grad_x,
+            partial_grad_gp_weight,
+            partial_grad_linear_bias,
+        ),
+        (B, N, wanted[0], wanted[1], wanted[3]),
+        1,
+        N,
+        programs,
+        real,
+    )
+    grad_gp_weight = _total(partial_grad_gp_weight, torch.empty_like(gp_weight)) if wanted[1] else None
+    grad_linear_bias = _total(partial_grad_linear_bias, torch.empty_like(linear_bias)) if wanted[3] else None
+    if wanted[0]:
+        _matmul(operand, linear_weight[0].to(matrix).mT, grad_x[0], add=True)
+        _matmul(operand1.view(3 * B, K), linear_weight[1].to(matrix).mT, grad_x[1:4].view(3 * B, N), add=True)
+        _matmul(operand2.view(3 * B, K), linear_weight[2].to(matrix).mT, grad_x[4:7].view(3 * B, N), add=True)
+        _matmul(operand3, linear_weight[3].to(matrix).mT, grad_x[7], add=True)
     if wanted[2]:
         _matmul(x[0].to(matrix).mT, operand, grad_linear_weight[0])
         del operand
@@ -19392,7 +18413,7 @@ def _run_layer_without_normalize_backward(
     eps,
     *wanted,
 ):
-    """Compute the gradients: 10 launches."""
+    """Compute the gradients: 9 launches."""
     x, gp_weight, linear_weight, linear_bias, grad_out = (
         x.contiguous(),
         gp_weight.contiguous(),
@@ -19410,7 +18431,10 @@ def _run_layer_without_normalize_backward(
     operand1 = x.new_empty((3, B, N), dtype=matrix)
     operand2 = x.new_empty((3, B, N), dtype=matrix)
     operand3 = x.new_empty((B, N), dtype=matrix)
-    _launch_tile(
+    programs, _ = _programs("layer_without_normalize_backward", B, 1, N, x.device)
+    partial_grad_gp_weight = x.new_empty((programs, N, 20), dtype=real) if wanted[1] else gp_weight
+    partial_grad_linear_bias = x.new_empty((programs, 8, N), dtype=real) if wanted[3] else linear_bias
+    _launch_fold(
         _layer_without_normalize_backward_kernel,
         "layer_without_normalize_backward",
         (
@@ -19426,52 +18450,23 @@ def _run_layer_without_normalize_backward(
             operand1,
             operand2,
             operand3,
+            grad_x,
+            partial_grad_gp_weight,
+            partial_grad_linear_bias,
         ),
-        (B, N),
-        B,
+        (B, N, wanted[0], wanted[1], wanted[3]),
+        1,
         N,
+        programs,
         real,
     )
-    if wanted[0] or wanted[1] or wanted[3]:
-        contracted = _matmul(operand, linear_weight[0].to(matrix).mT)
-        contracted1 = _matmul(operand1.view(3 * B, K), linear_weight[1].to(matrix).mT).view(3, B, N)
-        contracted2 = _matmul(operand2.view(3 * B, K), linear_weight[2].to(matrix).mT).view(3, B, N)
-        contracted3 = _matmul(operand3, linear_weight[3].to(matrix).mT)
-        programs, _ = _programs("layer_without_normalize_backward_1", B, 1, N, x.device)
-        partial_grad_gp_weight = x.new_empty((programs, N, 20), dtype=real) if wanted[1] else gp_weight
-        partial_grad_linear_bias = x.new_empty((programs, 8, N), dtype=real) if wanted[3] else linear_bias
-        _launch_fold(
-            _layer_without_normalize_backward_1_kernel,
-            "layer_without_normalize_backward_1",
-            (
-                x,
-                gp_weight,
-                linear_bias,
-                grad_out,
-                saved_product,
-                saved_product1,
-                saved_product2,
-                saved_product3,
-                contracted,
-                contracted1,
-                contracted2,
-                contracted3,
-                grad_x,
-                partial_grad_gp_weight,
-                partial_grad_linear_bias,
-            ),
-            (B, N, wanted[0], wanted[1], wanted[3]),
-            1,
-            N,
-            programs,
-            real,
-        )
-        grad_gp_weight = _total(partial_grad_gp_weight, torch.empty_like(gp_weight)) if wanted[1] else None
-        grad_linear_bias = _total(partial_grad_linear_bias, torch.empty_like(linear_bias)) if wanted[3] else None
-        del contracted
-        del contracted1
-        del contracted2
-        del contracted3
+    grad_gp_weight = _total(partial_grad_gp_weight, torch.empty_like(gp_weight)) if wanted[1] else None
+    grad_linear_bias = _total(partial_grad_linear_bias, torch.empty_like(linear_bias)) if wanted[3] else None
+    if wanted[0]:
+        _matmul(operand, linear_weight[0].to(matrix).mT, grad_x[0], add=True)
+        _matmul(operand1.view(3 * B, K), linear_weight[1].to(matrix).mT, grad_x[1:4].view(3 * B, N), add=True)
+        _matmul(operand2.view(3 * B, K), linear_weight[2].to(matrix).mT, grad_x[4:7].view(3 * B, N), add=True)
+        _matmul(operand3, linear_weight[3].to(matrix).mT, grad_x[7], add=True)
     if wanted[2]:
         _matmul(x[0].to(matrix).mT, operand, grad_linear_weight[0])
         del operand
@@ -19610,7 +18605,7 @@ def _run_fc_layer_with_normalize_backward(
     eps,
     *wanted,
 ):
-    """Compute the gradients: 22 launches, and 4 copies for tf32."""
+    """Compute the gradients: 21 launches, and 4 copies for tf32."""
     x, gp_weight, linear_weight, linear_bias, grad_out = (
         x.contiguous(),
         gp_weight.contiguous(),
@@ -19753,7 +18748,9 @@ def _run_fc_layer_with_normalize_backward(
         operand13 = x.new_empty((3, B, N), dtype=matrix)
         operand14 = x.new_empty((3, B, N), dtype=matrix)
         operand15 = x.new_empty((B, N), dtype=matrix)
-        _launch_tile(
+        programs, _ = _programs("fc_layer_with_normalize_backward_4", B, 1, N, x.device)
+        partial_grad_linear_bias = x.new_empty((programs, 8, N), dtype=real) if wanted[3] else linear_bias
+        _launch_fold(
             _fc_layer_with_normalize_backward_4_kernel,
             "fc_layer_with_normalize_backward_4",
             (
@@ -19771,47 +18768,6 @@ def _run_fc_layer_with_normalize_backward(
                 operand13,
                 operand14,
                 operand15,
-            ),
-            (B, N),
-            B,
-            N,
-            real,
-        )
-    if wanted[0] or wanted[3]:
-        contracted8 = _matmul(operand12, linear_weight[0].to(matrix).mT)
-        contracted9 = _matmul(operand13.view(3 * B, K), linear_weight[1].to(matrix).mT).view(3, B, N)
-        contracted10 = _matmul(operand14.view(3 * B, K), linear_weight[2].to(matrix).mT).view(3, B, N)
-        contracted11 = _matmul(operand15, linear_weight[3].to(matrix).mT)
-    if wanted[2]:
-        _matmul(x[0].to(matrix).mT, operand12, grad_linear_weight[0])
-        del operand12
-        _matmul(x[1:4].view(3 * B, K).to(matrix).mT, operand13.view(3 * B, N), grad_linear_weight[1])
-        del operand13
-        _matmul(x[4:7].view(3 * B, K).to(matrix).mT, operand14.view(3 * B, N), grad_linear_weight[2])
-        del operand14
-        _matmul(x[7].to(matrix).mT, operand15, grad_linear_weight[3])
-        del operand15
-    if wanted[0] or wanted[3]:
-        programs, _ = _programs("fc_layer_with_normalize_backward_5", B, 1, N, x.device)
-        partial_grad_linear_bias = x.new_empty((programs, 8, N), dtype=real) if wanted[3] else linear_bias
-        _launch_fold(
-            _fc_layer_with_normalize_backward_5_kernel,
-            "fc_layer_with_normalize_backward_5",
-            (
-                x,
-                linear_bias,
-                saved_product,
-                saved_product1,
-                saved_product2,
-                saved_product3,
-                contracted4,
-                contracted5,
-                contracted6,
-                contracted7,
-                contracted8,
-                contracted9,
-                contracted10,
-                contracted11,
                 grad_x,
                 partial_grad_linear_bias,
             ),
@@ -19822,6 +18778,23 @@ def _run_fc_layer_with_normalize_backward(
             real,
         )
         grad_linear_bias = _total(partial_grad_linear_bias, torch.empty_like(linear_bias)) if wanted[3] else None
+        del contracted4
+        del contracted5
+        del contracted6
+        del contracted7
+    if wanted[0]:
+        _matmul(operand12, linear_weight[0].to(matrix).mT, grad_x[0], add=True)
+        _matmul(operand13.view(3 * B, K), linear_weight[1].to(matrix).mT, grad_x[1:4].view(3 * B, N), add=True)
+        _matmul(operand14.view(3 * B, K), linear_weight[2].to(matrix).mT, grad_x[4:7].view(3 * B, N), add=True)
+        _matmul(operand15, linear_weight[3].to(matrix).mT, grad_x[7], add=True)
+    if wanted[2]:
+        _matmul(x[0].to(matrix).mT, operand12, grad_linear_weight[0])
+        del operand12
+        _matmul(x[1:4].view(3 * B, K).to(matrix).mT, operand13.view(3 * B, N), grad_linear_weight[1])
+        del operand13
+        _matmul(x[4:7].view(3 * B, K).to(matrix).mT, operand14.view(3 * B, N), grad_linear_weight[2])
+        del operand14
+        _matmul(x[7].to(matrix).mT, operand15, grad_linear_weight[3])
     return (
         grad_x if wanted[0] else None,
         grad_gp_weight if wanted[1] else None,
@@ -19912,7 +18885,7 @@ def _run_fc_layer_without_normalize_backward(
     eps,
     *wanted,
 ):
-    """Compute the gradients: 21 launches, and 4 copies for tf32."""
+    """Compute the gradients: 20 launches, and 4 copies for tf32."""
     x, gp_weight, linear_weight, linear_bias, grad_out = (
         x.contiguous(),
         gp_weight.contiguous(),
@@ -20003,7 +18976,9 @@ def _run_fc_layer_without_normalize_backward(
         operand9 = x.new_empty((3, B, N), dtype=matrix)
         operand10 = x.new_empty((3, B, N), dtype=matrix)
         operand11 = x.new_empty((B, N), dtype=matrix)
-        _launch_tile(
+        programs, _ = _programs("fc_layer_without_normalize_backward_3", B, 1, N, x.device)
+        partial_grad_linear_bias = x.new_empty((programs, 8, N), dtype=real) if wanted[3] else linear_bias
+        _launch_fold(
             _fc_layer_without_normalize_backward_3_kernel,
             "fc_layer_without_normalize_backward_3",
             (
@@ -20021,47 +18996,6 @@ def _run_fc_layer_without_normalize_backward(
                 operand9,
                 operand10,
                 operand11,
-            ),
-            (B, N),
-            B,
-            N,
-            real,
-        )
-    if wanted[0] or wanted[3]:
-        contracted8 = _matmul(operand8, linear_weight[0].to(matrix).mT)
-        contracted9 = _matmul(operand9.view(3 * B, K), linear_weight[1].to(matrix).mT).view(3, B, N)
-        contracted10 = _matmul(operand10.view(3 * B, K), linear_weight[2].to(matrix).mT).view(3, B, N)
-        contracted11 = _matmul(operand11, linear_weight[3].to(matrix).mT)
-    if wanted[2]:
-        _matmul(x[0].to(matrix).mT, operand8, grad_linear_weight[0])
-        del operand8
-        _matmul(x[1:4].view(3 * B, K).to(matrix).mT, operand9.view(3 * B, N), grad_linear_weight[1])
-        del operand9
-        _matmul(x[4:7].view(3 * B, K).to(matrix).mT, operand10.view(3 * B, N), grad_linear_weight[2])
-        del operand10
-        _matmul(x[7].to(matrix).mT, operand11, grad_linear_weight[3])
-        del operand11
-    if wanted[0] or wanted[3]:
-        programs, _ = _programs("fc_layer_without_normalize_backward_4", B, 1, N, x.device)
-        partial_grad_linear_bias = x.new_empty((programs, 8, N), dtype=real) if wanted[3] else linear_bias
-        _launch_fold(
-            _fc_layer_without_normalize_backward_4_kernel,
-            "fc_layer_without_normalize_backward_4",
-            (
-                x,
-                linear_bias,
-                saved_product,
-                saved_product1,
-                saved_product2,
-                saved_product3,
-                contracted4,
-                contracted5,
-                contracted6,
-                contracted7,
-                contracted8,
-                contracted9,
-                contracted10,
-                contracted11,
                 grad_x,
                 partial_grad_linear_bias,
             ),
@@ -20072,6 +19006,23 @@ def _run_fc_layer_without_normalize_backward(
             real,
         )
         grad_linear_bias = _total(partial_grad_linear_bias, torch.empty_like(linear_bias)) if wanted[3] else None
+        del contracted4
+        del contracted5
+        del contracted6
+        del contracted7
+    if wanted[0]:
+        _matmul(operand8, linear_weight[0].to(matrix).mT, grad_x[0], add=True)
+        _matmul(operand9.view(3 * B, K), linear_weight[1].to(matrix).mT, grad_x[1:4].view(3 * B, N), add=True)
+        _matmul(operand10.view(3 * B, K), linear_weight[2].to(matrix).mT, grad_x[4:7].view(3 * B, N), add=True)
+        _matmul(operand11, linear_weight[3].to(matrix).mT, grad_x[7], add=True)
+    if wanted[2]:
+        _matmul(x[0].to(matrix).mT, operand8, grad_linear_weight[0])
+        del operand8
+        _matmul(x[1:4].view(3 * B, K).to(matrix).mT, operand9.view(3 * B, N), grad_linear_weight[1])
+        del operand9
+        _matmul(x[4:7].view(3 * B, K).to(matrix).mT, operand10.view(3 * B, N), grad_linear_weight[2])
+        del operand10
+        _matmul(x[7].to(matrix).mT, operand11, grad_linear_weight[3])
     return (
         grad_x if wanted[0] else None,
         grad_gp_weight if wanted[1] else None,
@@ -21484,7 +20435,7 @@ _MV_LINEAR = _variant(
     mv_linear_reference,
     independent=("b", "m"),
     flops=(
-        ((16, ("b", "n", "m")), (8, ("b", "m"))),
+        ((16, ("b", "n", "m")),),
         ((32, ("b", "n", "m")), (8, ("b", "m"))),
         ((64, ("b", "n", "m")), (8, ("b", "m"))),
     ),
@@ -21506,11 +20457,11 @@ _LAYER_WITH_NORMALIZE = _variant(
         "saved_product3": ("b", "n"),
     },
     products=("saved_product", "saved_product1", "saved_product2", "saved_product3"),
-    caches=(("saved", "saved_product", "saved_product1", "saved_product2", "saved_product3"),),
+    caches=(("saved", "saved_product", "saved_product1", "saved_product2", "saved_product3", "out"),),
     independent=("b",),
     flops=(
         ((16, ("b", "n", "n")), (204, ("b", "n")), (12, ("b",))),
-        ((32, ("b", "n", "n")), (1017, ("b", "n")), (20, ("b",))),
+        ((32, ("b", "n", "n")), (628, ("b", "n")), (28, ("b",))),
     ),
 )
 
@@ -21531,7 +20482,7 @@ _LAYER_WITHOUT_NORMALIZE = _variant(
     products=("saved_product", "saved_product1", "saved_product2", "saved_product3"),
     caches=(("saved_product", "saved_product1", "saved_product2", "saved_product3"),),
     independent=("b",),
-    flops=(((16, ("b", "n", "n")), (180, ("b", "n"))), ((32, ("b", "n", "n")), (686, ("b", "n")))),
+    flops=(((16, ("b", "n", "n")), (180, ("b", "n"))), ((32, ("b", "n", "n")), (476, ("b", "n")))),
 )
 
 _FC_LAYER_WITH_NORMALIZE = _variant(
@@ -21579,7 +20530,7 @@ _FC_LAYER_WITH_NORMALIZE = _variant(
     independent=("b",),
     flops=(
         ((88, ("b", "n", "m")), (16, ("b", "n", "n")), (116, ("b", "n")), (24, ("b", "m")), (12, ("b",))),
-        ((176, ("b", "n", "m")), (32, ("b", "n", "n")), (638, ("b", "n")), (48, ("b", "m")), (20, ("b",))),
+        ((176, ("b", "n", "m")), (32, ("b", "n", "n")), (456, ("b", "n")), (48, ("b", "m")), (20, ("b",))),
     ),
 )
 
@@ -21602,7 +20553,7 @@ _FC_LAYER_WITHOUT_NORMALIZE = _variant(
     independent=("b", "m"),
     flops=(
         ((88, ("b", "n", "m")), (16, ("b", "n", "n")), (116, ("b", "n"))),
-        ((176, ("b", "n", "m")), (32, ("b", "n", "n")), (638, ("b", "n"))),
+        ((176, ("b", "n", "m")), (32, ("b", "n", "n")), (456, ("b", "n"))),
     ),
 )
 

@@ -144,7 +144,7 @@ def _recording(module: ModuleType, target: str, dtype: str) -> Iterator[dict[str
         yield launches
 
 
-def _unmultiplied(a: torch.Tensor, b: torch.Tensor, out: torch.Tensor | None = None) -> torch.Tensor:
+def _unmultiplied(a: torch.Tensor, b: torch.Tensor, out: torch.Tensor | None = None, add: bool = False) -> torch.Tensor:
     """Memory for a product of matrices."""
     return a.new_empty((*a.shape[:-1], b.shape[-1])) if out is None else out
 

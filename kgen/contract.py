@@ -16,10 +16,10 @@ tf32 a product is faster where the contracted axis is innermost in both factors;
 """
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum
 
-from kgen.ir import Builder, Node, Output, Rational, Tensor
+from kgen.ir import Builder, Node, Output, Rational, Tensor, postorder
 
 MATRIX = "matrix"  # Tensor.dtype of what enters and leaves matrix products: bf16 for bf16, else fp32 or fp64
 WASTE = 1.5  # products of zeros are computed as long as they are less than this share of what is useful
@@ -131,7 +131,7 @@ class Operand:
 
 @dataclass(frozen=True, slots=True)
 class Product:
-    """One matrix product, torch's own: `target` = left times right, all seen as matrices."""
+    """One matrix product, torch's own: `target` = left times right, or that is `added`, all seen as matrices."""
 
     name: str
     shape: Shape
@@ -140,6 +140,7 @@ class Product:
     right: Operand
     target: Operand
     notes: tuple[str, ...]
+    added: bool = False  # to what the target holds
 
     @property
     def result(self) -> Tensor:
@@ -155,7 +156,7 @@ class Product:
 
     @property
     def reads(self) -> frozenset[str]:
-        return frozenset(t.memory for t in self.inputs)
+        return frozenset(t.memory for t in (*self.inputs, *([self.result] if self.added else [])))
 
     @property
     def written(self) -> tuple[Tensor, ...]:
@@ -375,6 +376,35 @@ def targets(products: Sequence[Contraction], outputs: Iterable[Output]) -> dict[
                 found[c] = Operand(output.tensor, False, at, at + len(c.fields))
                 at += len(c.fields)
     return found
+
+
+@dataclass(frozen=True, slots=True)
+class Summed:
+    """A result as matrix products plus what needs none: one field of each for every component."""
+
+    products: Output
+    rest: Output
+
+
+def summed(b: Builder, products: Sequence[Contraction], outputs: Sequence[Output]) -> list[Summed]:
+    """The results each component of which is a Dot of these products plus a rest, where nothing else reads the Dots."""
+    dots = {f for c in products for f in c.fields if f.kind == "Dot"}
+    found = []
+    for output in outputs:
+        own = [_product_in(f, dots) for f in output.fields]
+        rest = [x for f, dot in zip(output.fields, own) if dot for _, x in f.terms if x is not dot]
+        read = postorder([*rest, *(f for o in outputs if o is not output for f in o.fields)])
+        if None not in own and not any(n.kind == "Dot" for n in postorder(rest)) and not {*own} & {*read}:
+            left = (b.linear((c, x) for c, x in f.terms if x is not dot) for f, dot in zip(output.fields, own))
+            alone = tuple(dot for dot in own if dot)
+            found.append(Summed(replace(output, fields=alone), replace(output, fields=tuple(left))))
+    return found
+
+
+def _product_in(field: Node, dots: set[Node]) -> Node | None:
+    """The only Dot that is added as it is to something else."""
+    found = [x for c, x in field.terms if x in dots and c == 1] if field.kind == "Add" else []
+    return found[0] if len(found) == 1 else None
 
 
 def _blocks(products: Sequence[Contraction], output: Output) -> list[Contraction]:

@@ -47,6 +47,7 @@ def emit(spec: Spec) -> str:
     ]
     contractions = any(p.contractions for v in variants for p in v.programs)
     copies = any(o.way is Way.COPIED for product in products for o in product.operands)
+    added = any(product.added for product in products)
     text = render(
         "module",
         title=f"{spec.name}: {spec.doc.strip().splitlines()[0]}" if spec.doc else spec.name,
@@ -56,7 +57,7 @@ def emit(spec: Spec) -> str:
         constants=formatted(constants(spec)),
         launch_table=formatted(f"LAUNCH = {{{''.join(f'{name!r}: {row}, ' for name, row in chain(*table))}}}"),
         runtime_kernels=_shared(every, copies)
-        + render("host", products=products, contractions=contractions, copies=copies),
+        + render("host", products=products, contractions=contractions, copies=copies, added=added),
         variants=[_section(spec, v, texts[v.name]) for v in variants],
         launchers=_join(render("launcher", p=row) for v in variants for row in launcher_rows(v, plan)),
         functions=_join(
@@ -157,7 +158,7 @@ def launch_row(form: str, alive: int, kind: str, products: bool, alone: bool = F
     elif kind == "operands" and alive <= LIGHT:
         elements = 4 if alive <= LIGHT // 2 else 1
         row = {"elements": elements, "warps": 4, "tile": 128 * elements, "pack": 128 * elements}
-    elif kind.startswith("row") and products and alive <= LIGHT:
+    elif kind.startswith("row") and products and alive <= 2 * LIGHT // 5:
         row = {"elements": 2, "warps": 16, "tile": 256, "pack": 256, "resident": _resident(alive)}
     elif kind == "row operands":
         row = {"elements": 1, "warps": 32, "tile": 256, "pack": 256, "resident": _resident(alive)}
@@ -198,9 +199,9 @@ def _sweep_row(alive: int, sums: bool) -> dict[str, int]:
     """Long rows in wide tiles, as far as the registers go; what is only summed waits less with many threads."""
     if alive <= LIGHT // 4:
         return {"elements": 2, "warps": 8, "tile": 512, "pack": 512}
-    if sums and alive <= LIGHT:
+    if sums and alive <= LIGHT // 2:
         return {"elements": 1, "warps": 8, "tile": 256, "pack": 256}
-    if alive <= LIGHT:
+    if alive <= LIGHT and not sums:
         return {"elements": 4, "warps": 4, "tile": 512, "pack": 32}
     return {"elements": 1, "warps": 4, "tile": 128, "pack": 32}
 

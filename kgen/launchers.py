@@ -115,7 +115,8 @@ class _Launcher:
     def _makes_itself(self, tensor: Tensor) -> bool:
         """Whether the step that makes a tensor allocates it: the sum of partial results, or a matrix product."""
         folds = [f.tensor.name for k in self.program.kernels for f in k.folds]
-        return tensor.name in (*folds, *(p.result.name for p in self.program.products if p.target.first is None))
+        made = [p.result.name for p in self.program.products if p.target.first is None and not p.added]
+        return tensor.name in (*folds, *made)
 
     def _wanted(self, tensor: Tensor) -> str:
         grads = [t.name for t in self.program.outputs]
@@ -180,10 +181,11 @@ class _Launcher:
         right = self._matrix(product.right, s.batch, sides[1], sides[2], turned=turned)
         given = [f"has_{t.memory}" for t in product.inputs if t.memory in self.program.optional]
         present = " and ".join(dict.fromkeys(given))  # of a missing cotangent nothing comes
-        if there or product.target.first is not None:
+        if there or product.added or product.target.first is not None:
             part = self._matrix(product.target, s.batch, sides[0], sides[2], "")
-            call = f"_matmul({left}, {right}, {part})"
-            return [f"if {present}:", f"    {call}", "else:", f"    {part}.zero_()"] if present else [call]
+            call = f"_matmul({left}, {right}, {part}{', add=True' if product.added else ''})"
+            otherwise = [] if product.added else ["else:", f"    {part}.zero_()"]
+            return [f"if {present}:", f"    {call}", *otherwise] if present else [call]
         text = f"_matmul({left}, {right})"
         if len(product.result.dims) > len(s.batch[:1]) + 2 or len(s.batch) > 1 or product.result.leading:
             text += f".view{self._extents(product.result)}"

@@ -24,10 +24,12 @@ from kgen.contract import (
     Grid,
     Operand,
     Product,
+    Summed,
     Way,
     contractions,
     levels,
     stored,
+    summed,
     targets,
     ways,
 )
@@ -108,7 +110,10 @@ class Planner:
             self.coming = [f for o in outputs for f in o.fields]
             direct = targets(products, [o for o in outputs if o.tensor.dtype or not self._is_read(o)])
             chosen = [self._fusion(c, direct.get(c)) for c in products]
-            operands = self._operands(products, chosen)
+            added = self._added(products, chosen, outputs)
+            early, outputs = self._early(added, outputs)
+            direct |= targets(products, [s.products for s in added])
+            operands = self._operands(products, chosen, early)
             table: dict[Node, Node] = {}
             for c, choice, (left, right) in zip(products, chosen, operands):
                 target = direct.get(c) or self._new_result(c)
@@ -117,13 +122,30 @@ class Planner:
                     outputs = self._contract(c, (left, right), target, c in direct, outputs, choice.why)
                 else:
                     assert left and right
-                    self.steps.append(self._product(c, left, right, target, choice.why))
+                    is_added = any(target.tensor is s.products.tensor for s in added)
+                    self.steps.append(self._product(c, left, right, target, choice.why, is_added))
                 table |= self._read_from(result, c.fields, target.first)
                 outputs = [o for o in outputs if o.tensor is not result]
             table.pop(self.builder.zero, None)
             outputs = substituted(self.builder, outputs, under_all_names(self.builder, table))
         self.coming = []
         return outputs
+
+    def _added(
+        self, products: Sequence[Contraction], chosen: Sequence[Fusion], outputs: Sequence[Output]
+    ) -> list[Summed]:
+        """The results that the library's products are added to, once the rest of them is there."""
+        plain = [c for c, choice in zip(products, chosen) if not choice.computed]
+        found = summed(self.builder, plain, [o for o in outputs if not self._is_read(o)])
+        return [s for s in found if targets(plain, [s.products])]
+
+    def _early(self, added: Sequence[Summed], outputs: list[Output]) -> tuple[list[Output], list[Output]]:
+        """What is computed before products: what these are added to, and beside that all that needs none; the rest."""
+        if not added:
+            return [], outputs
+        ready = [o for o in outputs if not any(n.kind == "Dot" for n in postorder(o.fields))]
+        names = {s.rest.tensor.name for s in added} | {o.tensor.name for o in ready}
+        return [*(s.rest for s in added), *ready], [o for o in outputs if o.tensor.name not in names]
 
     def _read_from(self, tensor: Tensor, fields: Sequence[Node], first: int | None = None) -> dict[Node, Node]:
         """What is read in place of fields that are the components of a tensor from the first on."""
@@ -239,11 +261,18 @@ class Planner:
         return chosen
 
     def _operands(
-        self, products: Sequence[Contraction], chosen: Sequence[Fusion], turn: bool = True
+        self,
+        products: Sequence[Contraction],
+        chosen: Sequence[Fusion],
+        early: Sequence[Output] = (),
+        turn: bool = True,
     ) -> list[tuple[Operand | None, Operand | None]]:
-        """Where the factors of products lie, none for those that are computed; those that lie nowhere are stored."""
+        """Where the factors of products lie, none for those that are computed; those that lie nowhere are stored.
+
+        Results that are computed `early` go along.
+        """
         sides = [(self._plainest(c.left), self._plainest(c.right)) for c in products]
-        tiled = self._in_tiles([f for pair, choice in zip(sides, chosen) if not choice.computed for f in pair])
+        tiled = self._in_tiles([f for pair, choice in zip(sides, chosen) if not choice.computed for f in pair], early)
         operands, fresh = list[tuple[Operand | None, Operand | None]](), list[Output]()
         for c, choice, (left, right) in zip(products, chosen, sides):
             there = self._there(left), self._there(right)
@@ -254,8 +283,9 @@ class Planner:
             stored_left = None if c.left in choice.computed else self._operand(left, there[0], a, fresh)
             stored_right = None if c.right in choice.computed else self._operand(right, there[1], b, fresh)
             operands.append((stored_left, stored_right))
-        if fresh:
-            self._stage(fresh, "stores factors of matrix products, in the order in which these read them")
+        why = ["stores factors of matrix products, in the order in which these read them"] if fresh else []
+        why += ["stores what products are added to"] if early else []
+        self._stage([*fresh, *early], *why)
         return operands
 
     def _there(self, factor: Factor) -> Operand | None:
@@ -276,11 +306,12 @@ class Planner:
             fresh.append(Output(tensor, factor.fields))
         return Operand(self.factors[key], factor.transposed, way=way)
 
-    def _in_tiles(self, factors: Sequence[Factor]) -> list[Factor]:
+    def _in_tiles(self, factors: Sequence[Factor], beside: Sequence[Output]) -> list[Factor]:
         """The factors that a map kernel stores, which can turn tiles: nothing is reduced for them or beside them."""
-        below = {f: postorder(self.builder.substitute(f.fields, self.known)) for f in factors}
-        axes = {f: frozenset[str]().union(*(n.axes for n in below[f])) for f in factors}
-        reduced = [axes[f] for f in factors if any(n.is_reduction for n in below[f])]
+        every: list[Factor | Output] = [*factors, *beside]
+        below = {x: postorder(self.builder.substitute(x.fields, self.known)) for x in every}
+        axes = {x: frozenset[str]().union(*(n.axes for n in below[x])) for x in below}
+        reduced = [axes[x] for x in below if any(n.is_reduction for n in below[x])]
         return [f for f in factors if f.split and axes[f] not in reduced]
 
     def _plainest(self, factor: Factor) -> Factor:
@@ -303,12 +334,21 @@ class Planner:
     def _new_result(self, c: Contraction) -> Operand:
         return Operand(Tensor(self._numbered("contracted"), c.dims, self._hinted(c.fields), dtype=MATRIX), False)
 
-    def _product(self, c: Contraction, left: Operand, right: Operand, target: Operand, why: tuple[str, ...]) -> Product:
+    def _product(
+        self,
+        c: Contraction,
+        left: Operand,
+        right: Operand,
+        target: Operand,
+        why: tuple[str, ...],
+        added: bool = False,
+    ) -> Product:
         rows, contracted, columns = c.counts
         sides = [f"{n} fields by {' '.join(axes)}" for n, axes in ((rows, c.shape.rows), (columns, c.shape.columns))]
         note = f"rows {sides[0]}, columns {sides[1]}; contracts {contracted} fields by {' '.join(c.shape.contracted)}"
         orders = (f"{side}: {operand.way.value}" for side, operand in (("left", left), ("right", right)))
-        return Product(target.tensor.name, c.shape, c.counts, left, right, target, (note, *orders, *why))
+        notes = (note, *orders, *why, *(["is added to what is there"] if added else []))
+        return Product(target.tensor.name, c.shape, c.counts, left, right, target, notes, added)
 
     def _hinted(self, fields: Sequence[Node]) -> tuple[str, ...]:
         return labels_of([self.builder.hints.get(f, "") for f in fields])

@@ -149,7 +149,8 @@ def _readable_outputs(graph: Graph, saved: dict[Node, Node], exact: Sequence[Nod
                 rest = [x for x in field.args if x not in saved]
                 if rows and len(rest) == 1 and rest[0] not in exact:
                     stored = b.input(output.tensor.name, i, output.tensor.axes)
-                    table[rest[0]] = b.mul(stored, *(b.reciprocal(saved[r]) for r in rows))
+                    (read,) = b.substitute(rest, saved)  # where it is computed of saved fields
+                    table[read] = b.mul(stored, *(b.reciprocal(saved[r]) for r in rows))
     used = {n.tensor for value in table.values() for n in postorder([value]) if n.kind == "Input"}
     return Stored(tuple(o.tensor for o in graph.outputs if o.tensor.name in used), table)
 

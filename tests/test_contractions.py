@@ -348,9 +348,9 @@ def test_unwanted_products(variant: Variant, products: dict[str, int], monkeypat
     counted: list[Any] = []
     known = variant.of._matmul
 
-    def product(a: Tensor, *rest: Any) -> Any:
+    def product(a: Tensor, *rest: Any, **options: Any) -> Any:
         counted.append(a)
-        return known(a, *rest)
+        return known(a, *rest, **options)
 
     def contraction(kernel: Any, *rest: Any) -> None:
         counted.append(kernel)
@@ -398,9 +398,9 @@ def test_innermost(
     found: list[tuple[bool, bool]] = []
     known = variant.of._matmul
 
-    def product(a: Tensor, b: Tensor, *rest: Any) -> Any:
+    def product(a: Tensor, b: Tensor, *rest: Any, **options: Any) -> Any:
         found.append((a.stride(-1) == 1, b.stride(-2) == 1))
-        return known(a, b, *rest)
+        return known(a, b, *rest, **options)
 
     monkeypatch.setattr(variant.of, "_matmul", product)
     monkeypatch.setattr(variant.of, "_LONG", long)

@@ -292,12 +292,10 @@ def multiply(product: Product, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
     extents = [d if isinstance(d, int) else sizes[d] for d in product.result.dims]
     made = matrix(product.left) @ matrix(flipped(product.right)).mT
     assert made[0].shape == (extent(shape.rows, rows), extent(shape.columns, columns))
-    if product.target.first is None:
-        return {product.result.name: made.reshape(extents)}
     whole = tensors.get(product.result.name, torch.full(extents, torch.nan, dtype=torch.float64))
     part = whole[product.target.first : product.target.last]
-    assert part.isnan().all(), f"{product.name} writes what is there"
-    part.copy_(made.reshape(part.shape))
+    assert part.isnan().all() != product.added, f"{product.name} adds to what is not there, or writes what is"
+    part.copy_(made.reshape(part.shape) + (part if product.added else 0))
     return {product.result.name: whole}
 
 
@@ -314,8 +312,8 @@ def execute(program: Program, tensors: dict[str, Tensor], steps: Sequence[Kernel
         assert not missing, f"{step.name} reads {missing} before anything wrote it"
         results = multiply(step, known) if isinstance(step, Product) else launch(program.graph, step, known)
         for name, value in results.items():
-            part = isinstance(step, Product) and step.target.first is not None
-            assert part or name not in known, f"{step.name} writes {name}, which is there"
+            product = isinstance(step, Product)  # which has looked itself
+            assert product or name not in known, f"{step.name} writes {name}, which is there"
             known[name] = value
     return known
 
