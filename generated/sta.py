@@ -361,12 +361,13 @@ def _total_kernel(partial_ptr, total_ptr, slots, count, SLOTS: tl.constexpr, BLO
 
 @triton.jit(do_not_specialize=["rows"])
 def _turn_kernel(x_ptr, turned_ptr, rows, columns, ROWS: tl.constexpr, BLOCK: tl.constexpr, REAL: tl.constexpr):
-    # Copies a matrix so that its rows are innermost in memory.
+    # Copies matrices that lie one after the other, so that the rows of each are innermost in memory.
+    first = tl.program_id(2).to(tl.int64) * rows * columns
     row = tl.program_id(0).to(tl.int64) * ROWS + tl.arange(0, ROWS)[:, None]
     column = tl.program_id(1).to(tl.int64) * BLOCK + tl.arange(0, BLOCK)[None, :]
     mask = (row < rows) & (column < columns)
-    x = tl.load(x_ptr + row * columns + column, mask=mask, other=0.0)
-    tl.store(turned_ptr + column * rows + row, x, mask=mask)
+    x = tl.load(x_ptr + first + row * columns + column, mask=mask, other=0.0)
+    tl.store(turned_ptr + first + column * rows + row, x, mask=mask)
 
 
 @triton.jit()
@@ -605,14 +606,23 @@ def _factor(like, rows, columns, matrix, innermost):
     return turned.permute(*range(len(columns), turned.dim()), *range(len(columns)))
 
 
+def _pays(rows):
+    """Whether a product has rows enough to pay for a copy of its other factor."""
+    return isinstance(rows, int) and rows >= _MANY
+
+
+_MANY = 4096  # of the product that has most, of those that read the copy
+
+
 def _turned(x, innermost):
-    """A matrix with its rows innermost in memory, if that is asked for: a copy."""
+    """A matrix, or each of several, with its rows innermost in memory, if that is asked for: a copy."""
     if not innermost:
         return x
-    turned = torch.empty_strided(x.shape, (1, x.shape[0]), dtype=x.dtype, device=x.device)
-    grid = (-(-x.shape[0] // 64), -(-x.shape[1] // 64), 1)
+    *_, rows, columns = x.shape
+    turned = x.new_empty((*x.shape[:-2], columns, rows)).mT
     if x.numel():
-        _launch(_turn_kernel, grid, (x, turned), x.shape, {"num_warps": 8}, x.dtype, 64, 64)
+        grid = (-(-rows // 64), -(-columns // 64), x.numel() // (rows * columns))
+        _launch(_turn_kernel, grid, (x, turned), (rows, columns), {"num_warps": 8}, x.dtype, 64, 64)
     return turned
 
 
@@ -20918,7 +20928,7 @@ def _run_fused_gelu_fcgp_norm_without_normalize_backward(x, y, weight, grad_out,
 
 
 def _run_mv_linear(x, weight, bias):
-    """Compute the results: 7 launches, and 3 copies for tf32."""
+    """Compute the results: 7 launches, and 1 copy for tf32."""
     x, weight, bias = x.contiguous(), weight.contiguous(), bias.contiguous()
     *lead, N, _ = x.shape
     B = math.prod(lead)
@@ -20935,15 +20945,16 @@ def _run_mv_linear(x, weight, bias):
     _launch_flat(
         _mv_linear_kernel, "mv_linear", (x, operand, operand1, operand2, operand3, operand4), (B, N), B * N, real
     )
-    contracted = _matmul(operand, weight[0].to(matrix))
+    turned_weight = _turned(weight.to(matrix), n_innermost and _pays(6 * B))
+    contracted = _matmul(operand, turned_weight[0])
     del operand
-    contracted1 = _matmul(operand1.view(4 * B, N), _turned(weight[1].to(matrix), n_innermost)).view(4, B, M)
+    contracted1 = _matmul(operand1.view(4 * B, N), turned_weight[1]).view(4, B, M)
     del operand1
-    contracted2 = _matmul(operand2.view(6 * B, N), _turned(weight[2].to(matrix), n_innermost)).view(6, B, M)
+    contracted2 = _matmul(operand2.view(6 * B, N), turned_weight[2]).view(6, B, M)
     del operand2
-    contracted3 = _matmul(operand3.view(4 * B, N), _turned(weight[3].to(matrix), n_innermost)).view(4, B, M)
+    contracted3 = _matmul(operand3.view(4 * B, N), turned_weight[3]).view(4, B, M)
     del operand3
-    contracted4 = _matmul(operand4, weight[4].to(matrix))
+    contracted4 = _matmul(operand4, turned_weight[4])
     del operand4
     _launch_tile(
         _mv_linear_1_kernel,

@@ -365,12 +365,13 @@ def _total_kernel(partial_ptr, total_ptr, slots, count, SLOTS: tl.constexpr, BLO
 
 @triton.jit(do_not_specialize=["rows"])
 def _turn_kernel(x_ptr, turned_ptr, rows, columns, ROWS: tl.constexpr, BLOCK: tl.constexpr, REAL: tl.constexpr):
-    # Copies a matrix so that its rows are innermost in memory.
+    # Copies matrices that lie one after the other, so that the rows of each are innermost in memory.
+    first = tl.program_id(2).to(tl.int64) * rows * columns
     row = tl.program_id(0).to(tl.int64) * ROWS + tl.arange(0, ROWS)[:, None]
     column = tl.program_id(1).to(tl.int64) * BLOCK + tl.arange(0, BLOCK)[None, :]
     mask = (row < rows) & (column < columns)
-    x = tl.load(x_ptr + row * columns + column, mask=mask, other=0.0)
-    tl.store(turned_ptr + column * rows + row, x, mask=mask)
+    x = tl.load(x_ptr + first + row * columns + column, mask=mask, other=0.0)
+    tl.store(turned_ptr + first + column * rows + row, x, mask=mask)
 
 
 @triton.jit()
@@ -536,14 +537,23 @@ def _factor(like, rows, columns, matrix, innermost):
     return turned.permute(*range(len(columns), turned.dim()), *range(len(columns)))
 
 
+def _pays(rows):
+    """Whether a product has rows enough to pay for a copy of its other factor."""
+    return isinstance(rows, int) and rows >= _MANY
+
+
+_MANY = 4096  # of the product that has most, of those that read the copy
+
+
 def _turned(x, innermost):
-    """A matrix with its rows innermost in memory, if that is asked for: a copy."""
+    """A matrix, or each of several, with its rows innermost in memory, if that is asked for: a copy."""
     if not innermost:
         return x
-    turned = torch.empty_strided(x.shape, (1, x.shape[0]), dtype=x.dtype, device=x.device)
-    grid = (-(-x.shape[0] // 64), -(-x.shape[1] // 64), 1)
+    *_, rows, columns = x.shape
+    turned = x.new_empty((*x.shape[:-2], columns, rows)).mT
     if x.numel():
-        _launch(_turn_kernel, grid, (x, turned), x.shape, {"num_warps": 8}, x.dtype, 64, 64)
+        grid = (-(-rows // 64), -(-columns // 64), x.numel() // (rows * columns))
+        _launch(_turn_kernel, grid, (x, turned), (rows, columns), {"num_warps": 8}, x.dtype, 64, 64)
     return turned
 
 
@@ -10002,17 +10012,19 @@ def _run_fused_gelu_fcgp_norm_without_normalize_double_backward(
 
 
 def _run_mv_linear(x, weight, bias):
-    """Compute the results: 4 launches."""
+    """Compute the results: 4 launches, and 1 copy for tf32."""
     x, weight, bias = x.contiguous(), weight.contiguous(), bias.contiguous()
     _, B, N = x.shape
     _, _, M = weight.shape
     real = _real(x, weight, bias)
     matrix = _matrix(x, weight, bias)
+    n_innermost = _innermost(matrix, N)
     out = x.new_empty((4, B, M), dtype=_promote(x, weight, bias))
     _launch_tile(_mv_linear_kernel, "mv_linear", (bias, out), (B, M), B, M, real)
-    _matmul(x[0].to(matrix), weight[0].to(matrix), out[0], add=True)
-    _matmul(x[1:3].view(2 * B, N).to(matrix), weight[1].to(matrix), out[1:3].view(2 * B, M), add=True)
-    _matmul(x[3].to(matrix), weight[2].to(matrix), out[3], add=True)
+    turned_weight = _turned(weight.to(matrix), n_innermost and _pays(2 * B))
+    _matmul(x[0].to(matrix), turned_weight[0], out[0], add=True)
+    _matmul(x[1:3].view(2 * B, N).to(matrix), turned_weight[1], out[1:3].view(2 * B, M), add=True)
+    _matmul(x[3].to(matrix), turned_weight[2], out[3], add=True)
     return (out,)
 
 
@@ -10228,7 +10240,7 @@ def _run_mv_linear_double_backward(x, weight, bias, grad_out, grad_grad_x, grad_
 
 
 def _run_layer_with_normalize(x, gp_weight, linear_weight, linear_bias, eps):
-    """Compute the results, then what the backward reads: 4 launches."""
+    """Compute the results, then what the backward reads: 4 launches, and 1 copy for tf32."""
     x, gp_weight, linear_weight, linear_bias = (
         x.contiguous(),
         gp_weight.contiguous(),
@@ -10239,11 +10251,13 @@ def _run_layer_with_normalize(x, gp_weight, linear_weight, linear_bias, eps):
     _, K, _ = linear_weight.shape
     real = _real(x, gp_weight, linear_weight, linear_bias)
     matrix = _matrix(x, gp_weight, linear_weight, linear_bias)
+    k_innermost = _innermost(matrix, K)
     out = torch.empty_like(x, dtype=_promote(x, gp_weight, linear_weight, linear_bias))
     saved = x.new_empty((3, B), dtype=real)
-    saved_product = _matmul(x[0].to(matrix), linear_weight[0].to(matrix))
-    saved_product1 = _matmul(x[1:3].view(2 * B, K).to(matrix), linear_weight[1].to(matrix)).view(2, B, N)
-    saved_product2 = _matmul(x[3].to(matrix), linear_weight[2].to(matrix))
+    turned_linear_weight = _turned(linear_weight.to(matrix), k_innermost and _pays(2 * B))
+    saved_product = _matmul(x[0].to(matrix), turned_linear_weight[0])
+    saved_product1 = _matmul(x[1:3].view(2 * B, K).to(matrix), turned_linear_weight[1]).view(2, B, N)
+    saved_product2 = _matmul(x[3].to(matrix), turned_linear_weight[2])
     if N <= LAUNCH["layer_with_normalize"].resident:
         _launch_tile(
             _layer_with_normalize_kernel,
@@ -10371,7 +10385,7 @@ def _run_layer_with_normalize_backward(
 
 
 def _run_layer_without_normalize(x, gp_weight, linear_weight, linear_bias, eps):
-    """Compute the results, then what the backward reads: 4 launches."""
+    """Compute the results, then what the backward reads: 4 launches, and 1 copy for tf32."""
     x, gp_weight, linear_weight, linear_bias = (
         x.contiguous(),
         gp_weight.contiguous(),
@@ -10382,10 +10396,12 @@ def _run_layer_without_normalize(x, gp_weight, linear_weight, linear_bias, eps):
     _, K, _ = linear_weight.shape
     real = _real(x, gp_weight, linear_weight, linear_bias)
     matrix = _matrix(x, gp_weight, linear_weight, linear_bias)
+    k_innermost = _innermost(matrix, K)
     out = torch.empty_like(x, dtype=_promote(x, gp_weight, linear_weight, linear_bias))
-    saved_product = _matmul(x[0].to(matrix), linear_weight[0].to(matrix))
-    saved_product1 = _matmul(x[1:3].view(2 * B, K).to(matrix), linear_weight[1].to(matrix)).view(2, B, N)
-    saved_product2 = _matmul(x[3].to(matrix), linear_weight[2].to(matrix))
+    turned_linear_weight = _turned(linear_weight.to(matrix), k_innermost and _pays(2 * B))
+    saved_product = _matmul(x[0].to(matrix), turned_linear_weight[0])
+    saved_product1 = _matmul(x[1:3].view(2 * B, K).to(matrix), turned_linear_weight[1]).view(2, B, N)
+    saved_product2 = _matmul(x[3].to(matrix), turned_linear_weight[2])
     _launch_tile(
         _layer_without_normalize_kernel,
         "layer_without_normalize",
@@ -10466,7 +10482,7 @@ def _run_layer_without_normalize_backward(
 
 
 def _run_fc_layer_with_normalize(x, gp_weight, linear_weight, linear_bias, eps):
-    """Compute the results, then what the backward reads: 9 launches."""
+    """Compute the results, then what the backward reads: 9 launches, and 1 copy for tf32."""
     x, gp_weight, linear_weight, linear_bias = (
         x.contiguous(),
         gp_weight.contiguous(),
@@ -10479,11 +10495,13 @@ def _run_fc_layer_with_normalize(x, gp_weight, linear_weight, linear_bias, eps):
     real = _real(x, gp_weight, linear_weight, linear_bias)
     matrix = _matrix(x, gp_weight, linear_weight, linear_bias)
     n_innermost = _innermost(matrix, N)
+    k_innermost = _innermost(matrix, K)
     out = x.new_empty((4, B, M), dtype=_promote(x, gp_weight, linear_weight, linear_bias))
     saved = x.new_empty((3, B), dtype=real)
-    saved_product = _matmul(x[0].to(matrix), linear_weight[0].to(matrix))
-    saved_product1 = _matmul(x[1:3].view(2 * B, K).to(matrix), linear_weight[1].to(matrix)).view(2, B, N)
-    saved_product2 = _matmul(x[3].to(matrix), linear_weight[2].to(matrix))
+    turned_linear_weight = _turned(linear_weight.to(matrix), k_innermost and _pays(2 * B))
+    saved_product = _matmul(x[0].to(matrix), turned_linear_weight[0])
+    saved_product1 = _matmul(x[1:3].view(2 * B, K).to(matrix), turned_linear_weight[1]).view(2, B, N)
+    saved_product2 = _matmul(x[3].to(matrix), turned_linear_weight[2])
     operand = x.new_empty((B, 3, N), dtype=matrix)
     operand2 = x.new_empty((2, B, 4, N), dtype=matrix)
     operand4 = x.new_empty((B, 3, N), dtype=matrix)
@@ -10704,7 +10722,7 @@ def _run_fc_layer_with_normalize_backward(
 
 
 def _run_fc_layer_without_normalize(x, gp_weight, linear_weight, linear_bias, eps):
-    """Compute the results, then what the backward reads: 8 launches."""
+    """Compute the results, then what the backward reads: 8 launches, and 1 copy for tf32."""
     x, gp_weight, linear_weight, linear_bias = (
         x.contiguous(),
         gp_weight.contiguous(),
@@ -10717,10 +10735,12 @@ def _run_fc_layer_without_normalize(x, gp_weight, linear_weight, linear_bias, ep
     real = _real(x, gp_weight, linear_weight, linear_bias)
     matrix = _matrix(x, gp_weight, linear_weight, linear_bias)
     n_innermost = _innermost(matrix, N)
+    k_innermost = _innermost(matrix, K)
     out = x.new_empty((4, B, M), dtype=_promote(x, gp_weight, linear_weight, linear_bias))
-    saved_product = _matmul(x[0].to(matrix), linear_weight[0].to(matrix))
-    saved_product1 = _matmul(x[1:3].view(2 * B, K).to(matrix), linear_weight[1].to(matrix)).view(2, B, N)
-    saved_product2 = _matmul(x[3].to(matrix), linear_weight[2].to(matrix))
+    turned_linear_weight = _turned(linear_weight.to(matrix), k_innermost and _pays(2 * B))
+    saved_product = _matmul(x[0].to(matrix), turned_linear_weight[0])
+    saved_product1 = _matmul(x[1:3].view(2 * B, K).to(matrix), turned_linear_weight[1]).view(2, B, N)
+    saved_product2 = _matmul(x[3].to(matrix), turned_linear_weight[2])
     operand = x.new_empty((B, 3, N), dtype=matrix)
     operand2 = x.new_empty((2, B, 4, N), dtype=matrix)
     operand4 = x.new_empty((B, 3, N), dtype=matrix)

@@ -15,6 +15,7 @@ that stores it lie; where this is not how the product reads it, it is read trans
 tf32 a product is faster where the contracted axis is innermost in both factors; `ways` says when that is worth it.
 """
 
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from enum import Enum
@@ -35,6 +36,7 @@ class Way(Enum):
     FITS = "the contracted axis is innermost"
     TURNED = "stored with the contracted axis innermost for tf32: a kernel stores it anyway, and turns each tile"
     COPIED = "copied with the contracted axis innermost for tf32: each number enters many products"
+    TOGETHER = "copied with the contracted axis innermost for tf32, all components at once, where there are many rows"
     KEPT = "the contracted axis is not innermost, and tf32 would gain less than a copy costs"
 
 
@@ -127,6 +129,9 @@ class Operand:
     first: int | None = None
     last: int | None = None
     way: Way = Way.FITS
+
+
+Pairing = tuple[Operand | None, Operand | None]  # a left and a right factor; None where it is computed on the way
 
 
 @dataclass(frozen=True, slots=True)
@@ -358,6 +363,28 @@ def _way(c: Contraction, side: int, other: bool, turns: bool) -> Way:
         return Way.TURNED
     meets = c.counts[0] if side else c.counts[2]
     return Way.COPIED if meets >= PAYS_FOR_A_COPY and not c.shape.batch else Way.KEPT
+
+
+def together(products: Sequence[Contraction], lies: Sequence[Pairing], batch: str) -> list[Pairing]:
+    """The factors, with one copy for the components of a tensor that several products read as their right factors.
+
+    A launch of its own would cost each product what it gains, which is a sixth of its time. What runs along the `batch`
+    is too large for that.
+    """
+    gains = [_is_component(c, *pair) and batch not in c.right.dims for c, pair in zip(products, lies)]
+    counts = Counter(right.tensor.memory for gain, (_, right) in zip(gains, lies) if gain and right)
+    return [
+        (left, replace(right, way=Way.TOGETHER) if gain and right and counts[right.tensor.memory] > 1 else right)
+        for gain, (left, right) in zip(gains, lies)
+    ]
+
+
+def _is_component(c: Contraction, left: Operand | None, right: Operand | None) -> bool:
+    """Whether a right factor that a copy would turn is one of the matrices that an input holds one after the other."""
+    if not left or not right or c.shape.batch or left.way is Way.KEPT or right.way not in (Way.KEPT, Way.COPIED):
+        return False
+    one = right.first is not None and right.last == right.first + 1
+    return one and len(right.tensor.dims) == 3 and right.tensor.dtype is None
 
 
 # where results go

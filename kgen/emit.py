@@ -46,7 +46,7 @@ def emit(spec: Spec) -> str:
         product for v in variants for p in v.programs for product in p.every_step if isinstance(product, Product)
     ]
     contractions = any(p.contractions for v in variants for p in v.programs)
-    copies = any(o.way is Way.COPIED for product in products for o in product.operands)
+    ways = {o.way for product in products for o in product.operands}
     added = any(product.added for product in products)
     text = render(
         "module",
@@ -56,8 +56,8 @@ def emit(spec: Spec) -> str:
         source=source_name(spec.path),
         constants=formatted(constants(spec)),
         launch_table=formatted(f"LAUNCH = {{{''.join(f'{name!r}: {row}, ' for name, row in chain(*table))}}}"),
-        runtime_kernels=_shared(every, copies)
-        + render("host", products=products, contractions=contractions, copies=copies, added=added),
+        runtime_kernels=_shared(every, bool(ways & {Way.COPIED, Way.TOGETHER}))
+        + render("host", products=products, contractions=contractions, ways={w.name for w in ways}, added=added),
         variants=[_section(spec, v, texts[v.name]) for v in variants],
         launchers=_join(render("launcher", p=row) for v in variants for row in launcher_rows(v, plan)),
         functions=_join(

@@ -99,7 +99,9 @@ IN_LAUNCHERS = (
     *("real", "total", "lead", "sizes", "wanted", "inputs", "saved", "frontier", "folded", "partial", "function"),
     *("programs", "tiles", "matrix", "operand", "contracted"),
 )
-NUMBERED = re.compile(r"t[0-9]+|.*_innermost|(folded|frontier|operand|contracted)[0-9]*(_.*)?|(saved|size|partial)_.*")
+NUMBERED = re.compile(
+    r"t[0-9]+|.*_innermost|(folded|frontier|operand|contracted)[0-9]*(_.*)?|(saved|size|partial|turned)_.*"
+)
 RESERVED = {*IMPORTED, *BUILTINS, *OTHERS}
 DERIVED = (
     *(

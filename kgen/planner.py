@@ -23,6 +23,7 @@ from kgen.contract import (
     Factor,
     Grid,
     Operand,
+    Pairing,
     Product,
     Summed,
     Way,
@@ -31,6 +32,7 @@ from kgen.contract import (
     stored,
     summed,
     targets,
+    together,
     ways,
 )
 from kgen.fusion import Fusion, fusion, lifted, rides, splits
@@ -157,7 +159,7 @@ class Planner:
         missing = [f for f in (c.left, c.right) if not self._there(self._plainest(f))]
         return fusion(c, missing, self.graph.axes, self._known_tensors())
 
-    def _with_stored(self, c: Contraction, operands: tuple[Operand | None, Operand | None]) -> Contraction:
+    def _with_stored(self, c: Contraction, operands: Pairing) -> Contraction:
         """The product with what is stored of its factors as inputs."""
         table = dict[Node, Node]()
         for factor, operand in zip((c.left, c.right), operands):
@@ -173,7 +175,7 @@ class Planner:
     def _contract(
         self,
         c: Contraction,
-        operands: tuple[Operand | None, Operand | None],
+        operands: Pairing,
         target: Operand,
         direct: bool,
         outputs: list[Output],
@@ -266,14 +268,14 @@ class Planner:
         chosen: Sequence[Fusion],
         early: Sequence[Output] = (),
         turn: bool = True,
-    ) -> list[tuple[Operand | None, Operand | None]]:
+    ) -> list[Pairing]:
         """Where the factors of products lie, none for those that are computed; those that lie nowhere are stored.
 
         Results that are computed `early` go along.
         """
         sides = [(self._plainest(c.left), self._plainest(c.right)) for c in products]
         tiled = self._in_tiles([f for pair, choice in zip(sides, chosen) if not choice.computed for f in pair], early)
-        operands, fresh = list[tuple[Operand | None, Operand | None]](), list[Output]()
+        operands, fresh = list[Pairing](), list[Output]()
         for c, choice, (left, right) in zip(products, chosen, sides):
             there = self._there(left), self._there(right)
             turns = not there[0] and left in tiled, not there[1] and right in tiled
@@ -286,7 +288,7 @@ class Planner:
         why = ["stores factors of matrix products, in the order in which these read them"] if fresh else []
         why += ["stores what products are added to"] if early else []
         self._stage([*fresh, *early], *why)
-        return operands
+        return together(products, operands, self.graph.axes[0]) if turn else operands
 
     def _there(self, factor: Factor) -> Operand | None:
         """Where a factor is already, in an order that no launcher chooses."""

@@ -61,6 +61,26 @@ def test_factors_are_computed(body: str, sums: str) -> None:
     assert len(stored) == ("exp" in body) and "of its factors from" in kernel.notes[0]
 
 
+@pytest.mark.parametrize(
+    ("body", "added"),
+    [
+        ("exp(w) * u + dot(x, s, over=k)", True),
+        ("u - exp(w) + dot(exp(x), s, over=k)", True),
+        ("u - dot(exp(x), s, over=k)", False),  # 1 times the product, no less
+        ("exp(w) + 2 * dot(x, s, over=k)", False),
+        ("exp(dot(x, s, over=k)) + dot(x, s, over=k)", False),  # which reads the product
+        ("exp(w) * (u + dot(x, s, over=k))", False),
+        ("u + dot(x, s, over=k) + dot(exp(x), s, over=k)", False),  # two products
+    ],
+)
+def test_products_are_added(body: str, added: bool) -> None:
+    """To results that are one product and something else, which is there before."""
+    found = steps(body)
+    products = [s for s in found if isinstance(s, Product)]
+    assert [p.added for p in products if p.result.name == "out"] == [True] * added
+    assert not added or any(t.name == "out" for step in found[:-1] for t in step.written)
+
+
 def test_results_ride() -> None:
     """What is computed of the sums alone is stored with them, and the sums are not stored where nobody reads them."""
     (kernel,) = steps("tanh(dot(x * w, s, over=k)) * u")
