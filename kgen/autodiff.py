@@ -32,7 +32,7 @@ def differentiate(graph: Graph, grads: Iterable[str]) -> Graph:
         )
         for name, tensor in wanted.items()
     )
-    return Graph(f"{graph.name}_backward", graph.axes, (*graph.inputs, *seeds), graph.numbers, outputs, b)
+    return replace(graph, name=f"{graph.name}_backward", inputs=(*graph.inputs, *seeds), outputs=outputs)
 
 
 def _of_component(b: Builder, total: dict[Node, Node], tensor: Tensor, component: int) -> Node:

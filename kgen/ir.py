@@ -560,6 +560,7 @@ class Graph:
     numbers: tuple[str, ...]  # run-time numbers, Inputs without axes
     outputs: tuple[Output, ...]
     builder: Builder = field(repr=False, compare=False)
+    precision: str | None = None  # of matrix products in fp32
 
     @property
     def roots(self) -> list[Node]:

@@ -37,6 +37,7 @@ def kernel(document: Document, name: str, form: KernelForm, algebra: Algebra | N
         memory=scope.memory,
         mark=document.key(here),
         body_mark=document.text((*here, "body")),
+        precision=form.precision,
     )
     with document.noting((*here, "doc")):
         names.check_doc(form.doc)

@@ -14,6 +14,7 @@ Case = bool | str
 Settings = Mapping[str, Case]  # a case for each switch of a module, by name
 
 ELLIPSIS = "..."  # in a memory order: any number of leading axes, flattened to the axis `b`
+PRECISIONS = {"tf32": "one pass of tf32", "tf32x3": "three passes of tf32", "ieee": "full fp32"}
 COMPONENT_AXES = ("blade", "path", "grade")  # dims of a tensor that enumerate fields instead of carrying them
 
 
@@ -101,6 +102,7 @@ class Kernel:
     ]  # memory order of this kernel's multivectors, such as ("blade", "b", "n"); () without algebra
     mark: Mark
     body_mark: Mark  # where the body's first line starts
+    precision: str | None = None  # of matrix products in fp32: a key of PRECISIONS, or what torch's setting says
 
 
 @dataclass(frozen=True, slots=True)

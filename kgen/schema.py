@@ -11,6 +11,7 @@ from typing import Annotated, Any
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema, model_validator
 from pydantic_core import PydanticCustomError
 
+from kgen.model import PRECISIONS
 from kgen.names import shown
 
 INITIALISATIONS = "zeros, ones, normal(n) and uniform(n)"  # n: any counts, whose product scales the distribution
@@ -92,6 +93,12 @@ def _choice(value: object) -> object:
 def _dtype(value: object) -> object:
     if value not in ("int32", "int64"):
         raise wrong("int32 or int64", value, "a dtype makes an index; a floating tensor has any dtype")
+    return value
+
+
+def _precision(value: object) -> object:
+    if not isinstance(value, str) or value not in PRECISIONS:
+        raise wrong("tf32, tf32x3 or ieee", value, "without `precision` torch's own setting decides")
     return value
 
 
@@ -225,6 +232,15 @@ class KernelForm(Form):
     outputs: Annotated[Outputs | None, Field(description="Names of the results, and the axes of plain ones.")] = None
     grads: Annotated[Texts | None, Field(description="The differentiable inputs; all floating ones by default.")] = None
     order: Annotated[Integer, Field(description="The highest derivative order: 0, 1 or 2.")] = 2
+    precision: Annotated[
+        str | None,
+        BeforeValidator(_precision),
+        Field(
+            description="How its matrix products multiply fp32: in one pass of tf32, in three, or in full; as torch's "
+            "own setting says by default."
+        ),
+        WithJsonSchema({"enum": [*PRECISIONS]}),
+    ] = None
     deterministic: Annotated[Boolean, Field(description="Whether float atomics are forbidden.")] = True
     memory: Annotated[Dims | None, Field(description="Memory order of this kernel's multivectors.")] = None
     body: Annotated[Text, Field(description="Assignments and one return, in kgen's expression language.")]

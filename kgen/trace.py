@@ -87,7 +87,8 @@ class _Tracer:
                 self.known[name] = self._named(name, self.value(statement.value))
         outputs = self._outputs(_returned(tree))
         self._check_constants(outputs)
-        return Graph(self.kernel.name, self.context.axes, self.inputs, self.numbers, outputs, self.builder)
+        k, axes = self.kernel, self.context.axes
+        return Graph(k.name, axes, self.inputs, self.numbers, outputs, self.builder, k.precision)
 
     def _check_constants(self, outputs: Sequence[Output]) -> None:
         """Refuse what no float can hold: constants are exact until they are emitted."""
