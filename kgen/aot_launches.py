@@ -32,6 +32,7 @@ FEATURES_LAST, COMPONENTS_LAST = {"b": 4096, "n": 512}, {"b": 65536, "n": 16}  #
 OTHER_AXIS = 256
 LONG, LONGER = 8192, 16400  # longer than most rows that stay in registers, and than all; other axes are as long
 FEW_ROWS = 16
+OTHER_DTYPES = ("float32", "bfloat16", "float64")  # in some contract kernels are launched, in some what replaces them
 DIVISIBLE = 16  # what Triton specialises integers and addresses on
 IDENTIFIER = re.compile(r"\b_\w+")  # what generated modules call their device functions
 MULTIPROCESSORS = {"sm_75": 40, "sm_80": 108, "sm_89": 142, "sm_90": 132, "sm_100": 148, "gfx942": 304}
@@ -58,21 +59,26 @@ def record(module: ModuleType, target: str, dtype: str) -> tuple[Launch, ...]:
     """A launch of each kernel in `module.LAUNCH`, in its order, and then of the kernels that it does not list.
 
     Kernels that are not launched at typical sizes are recorded for long rows, and those that tensors of `dtype` never
-    launch, for float32 or bfloat16. Raises KgenError where some kernel is launched by none of these.
+    launch, for others. Raises KgenError where some kernel is launched by none of these.
     """
     found: dict[str, Launch] = {}
     missing = list(module.LAUNCH)
-    dtypes = dict.fromkeys((dtype, "float32", "bfloat16"))
+    dtypes = dict.fromkeys((dtype, *OTHER_DTYPES))
     for stored, long in (*itertools.product(dtypes, (0, LONG)), *itertools.product(dtypes, (LONGER,))):
         with _recording(module, target, stored) as launches:
-            for name in module.KERNELS:
-                if any(kernel.startswith(name) for kernel in missing):
-                    _differentiate(module, name, getattr(torch, stored), long)
+            for name in _launching(module, missing):
+                _differentiate(module, name, getattr(torch, stored), long)
         found = launches | found
         missing = [name for name in module.LAUNCH if name not in found]
     if missing:
         raise KgenError(f"{module.__name__}: nothing launches {', '.join(missing)}", hint="see kgen/aot_launches.py")
     return tuple(found[name] for name in (*module.LAUNCH, *sorted(set(found) - set(module.LAUNCH))))
+
+
+def _launching(module: ModuleType, rows: Sequence[str]) -> list[str]:
+    """The functions that may launch these rows of the launch table: those that name them, or all."""
+    named = {row: [name for name in module.KERNELS if row.startswith(name)] for row in rows}
+    return [name for name in module.KERNELS if any(name in names or not names for names in named.values())]
 
 
 def _differentiate(module: ModuleType, name: str, dtype: torch.dtype, long: int) -> None:

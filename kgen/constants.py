@@ -41,6 +41,7 @@ def describe(spec: Spec, kernel: Kernel) -> dict[str, Any]:
         "grads": kernel.grads,
         "indices": {t.name: t.dtype for t in inputs if t.dtype},
         "products": any(n.kind == "Dot" for n in postorder(by_default(spec, kernel).roots)),
+        **({"precision": kernel.precision} if kernel.precision else {}),
     }
 
 

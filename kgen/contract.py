@@ -136,7 +136,7 @@ Pairing = tuple[Operand | None, Operand | None]  # a left and a right factor; No
 
 @dataclass(frozen=True, slots=True)
 class Product:
-    """One matrix product, torch's own: `target` = left times right, or that is `added`, all seen as matrices."""
+    """One matrix product of factors in memory: `target` = left times right, or that is `added`, all as matrices."""
 
     name: str
     shape: Shape
@@ -146,6 +146,8 @@ class Product:
     target: Operand
     notes: tuple[str, ...]
     added: bool = False  # to what the target holds
+    precision: str | None = None  # in which fp32 is multiplied, by a kernel; else as torch's own setting says
+    parted: bool = False  # whether that kernel's programs share the contracted axis
 
     @property
     def result(self) -> Tensor:

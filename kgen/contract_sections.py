@@ -30,6 +30,7 @@ class ContractText(KernelText):
     sums: tuple[str, ...]  # accumulators
     products: tuple[Statement, ...]  # what is added to them, two factors each time
     after: Section  # what is computed of the sums, and the stores
+    precision: bool  # whether the launcher says how fp32 is multiplied
 
 
 class ContractWriter(Writer):
@@ -95,6 +96,7 @@ class ContractWriter(Writer):
             tuple(self.names[dot] for dot in self.sums),
             self._products(),
             after,
+            k.precision is not None,
         )
 
     def _unspecialised(self, sizes: Sequence[str], tensors: Iterable[Tensor]) -> tuple[str, ...]:

@@ -4,7 +4,7 @@ import inspect
 from collections.abc import Sequence
 
 from kgen.constants import dims, tensors
-from kgen.model import Kernel, Option, Spec
+from kgen.model import PRECISIONS, Kernel, Option, Spec
 from kgen.trace import equivariance
 from kgen.tree import source_name
 
@@ -37,6 +37,8 @@ def document(spec: Spec, kernel: Kernel) -> str:
     if group:
         lines += ["", f"The function is {EQUIVARIANCE[group]}."]
     lines += ["", f"Differentiable in {_listed(kernel.grads)}." if kernel.grads else "Not differentiable."]
+    if kernel.precision:
+        lines += [f"Matrices of fp32 are multiplied in {PRECISIONS[kernel.precision]}, whatever torch's setting is."]
     lines += [f"Inputs are read in place when contiguous, else copied once. Source: {source_name(spec.path)}."]
     return docstring(lines)
 

@@ -38,6 +38,7 @@ def emit(spec: Spec) -> str:
     variants = [v for kernel in spec.kernels for v in variants_of(spec, kernel)]
     table = [launch_rows(v) for v in variants]
     _refuse_twins(variants, table)
+    _refuse_unused(variants)
     texts = {
         v.name: [t for p in v.programs for k in p.every_kernel for t in sections(k, p.graph.builder)] for v in variants
     }
@@ -48,6 +49,8 @@ def emit(spec: Spec) -> str:
     contractions = any(p.contractions for v in variants for p in v.programs)
     ways = {o.way for product in products for o in product.operands}
     added = any(product.added for product in products)
+    precisions = tuple(dict.fromkeys(product.precision for product in products if product.precision))
+    rows = [*chain(*table), *((f"matmul_{precision}", matmul_row(precision)) for precision in precisions)]
     text = render(
         "module",
         title=f"{spec.name}: {spec.doc.strip().splitlines()[0]}" if spec.doc else spec.name,
@@ -55,9 +58,16 @@ def emit(spec: Spec) -> str:
         digest=spec.digest,
         source=source_name(spec.path),
         constants=formatted(constants(spec)),
-        launch_table=formatted(f"LAUNCH = {{{''.join(f'{name!r}: {row}, ' for name, row in chain(*table))}}}"),
-        runtime_kernels=_shared(every, bool(ways & {Way.COPIED, Way.TOGETHER}))
-        + render("host", products=products, contractions=contractions, ways={w.name for w in ways}, added=added),
+        launch_table=formatted(f"LAUNCH = {{{''.join(f'{name!r}: {row}, ' for name, row in rows)}}}"),
+        runtime_kernels=_shared(every, bool(ways & {Way.COPIED, Way.TOGETHER}), bool(precisions))
+        + render(
+            "host",
+            products=products,
+            contractions=contractions,
+            ways={way.name for way in ways},
+            added=added,
+            precisions=precisions,
+        ),
         variants=[_section(spec, v, texts[v.name]) for v in variants],
         launchers=_join(render("launcher", p=row) for v in variants for row in launcher_rows(v, plan)),
         functions=_join(
@@ -97,6 +107,14 @@ def _refuse_twins(variants: Sequence[Variant], table: Sequence[Sequence[tuple[st
             if name in seen:
                 raise KgenError(f"two kernels come to the generated name `{name}`", v.kernel.mark, "rename one of them")
         seen.update(names)
+
+
+def _refuse_unused(variants: Sequence[Variant]) -> None:
+    """A precision is of matrix products: where there are none, it promises what nothing keeps."""
+    for kernel, group in groupby(variants, lambda v: v.kernel):
+        if kernel.precision and not any(p.multiplied for v in group for p in v.programs):
+            hint = "sums and functions are in fp32 always: leave `precision` out"
+            raise KgenError(f"`{kernel.name}` has a precision, but no matrix product", kernel.mark, hint)
 
 
 def variants_of(spec: Spec, kernel: Kernel) -> list[Variant]:
@@ -175,6 +193,12 @@ def contract_row(c: Contraction, parted: bool) -> str:
     return _spelled({"elements": 64, "warps": 8, "tile": 128, "pack": tile, "programs": 2, "depth": depth})
 
 
+def matmul_row(precision: str) -> str:
+    """Of the kernel for stored factors: in one pass of tf32 two programs share a multiprocessor, else one fills it."""
+    programs = 2 if precision == "tf32" else 1
+    return _spelled({"elements": 64, "warps": 8, "tile": 128, "pack": 128 * 128, "programs": programs, "depth": 32})
+
+
 def _spelled(row: dict[str, int]) -> str:
     return "Launch(" + ", ".join(f"{key}={value}" for key, value in row.items()) + ")"
 
@@ -223,10 +247,11 @@ def _section(spec: Spec, variant: Variant, texts: Sequence[KernelText]) -> dict[
     }
 
 
-def _shared(texts: Sequence[KernelText], copies: bool) -> str:
+def _shared(texts: Sequence[KernelText], copies: bool, multiplies: bool) -> str:
     helpers = frozenset[str]().union(*(t.helpers for t in texts))
     helpers |= {"total"} if any(t.form == "fold" for t in texts) else set()
     helpers |= {"turn"} if copies else set()
+    helpers |= {"matmul", "total"} if multiplies else set()
     for text in texts:
         sections_ = (text.body, *(s.tile for s in text.sweeps))
         accumulators = [a for s in sections_ for a in s.accumulators]

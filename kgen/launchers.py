@@ -200,10 +200,10 @@ class _Launcher:
         present = " and ".join(dict.fromkeys(given))  # of a missing cotangent nothing comes
         if there or product.added or product.target.first is not None:
             part = self._matrix(product.target, s.batch, sides[0], sides[2], "")
-            call = f"_matmul({left}, {right}, {part}{', add=True' if product.added else ''})"
+            call = _multiply(product, left, right, part)
             otherwise = [] if product.added else ["else:", f"    {part}.zero_()"]
             return [f"if {present}:", f"    {call}", *otherwise] if present else [call]
-        text = f"_matmul({left}, {right})"
+        text = _multiply(product, left, right)
         if len(product.result.dims) > len(s.batch[:1]) + 2 or len(s.batch) > 1 or product.result.leading:
             text += f".view{self._extents(product.result)}"
         dtype = "matrix"
@@ -263,7 +263,8 @@ class _Launcher:
         if kernel.folds:
             lines = [*self._partials(kernel), *lines, *map(self._total, kernel.folds)]
         if kernel.otherwise:
-            lines = _either(f"_on_tensor_cores(matrix, {self.inputs[0]}.device)", lines, self._by_library(kernel))
+            asked = f"_on_tensor_cores(matrix, {self.inputs[0]}.device{_precision(kernel)})"
+            lines = _either(asked, lines, self._by_library(kernel))
         return [*before, *lines]
 
     def _by_library(self, kernel: Launch) -> list[str]:
@@ -306,6 +307,7 @@ class _Launcher:
         """The launch; for a row kernel with two forms also the other one, and the condition for the first."""
         rows, columns = _count(kernel.rows), _count(kernel.inner)
         arguments = self._arguments(kernel, lambda t: f"partial_{t.name}")
+        programs = "programs" if kernel.folds else "1"
         forms = {t.form: t.name for t in sections(kernel, self.graph.builder)}
         calls = {}
         for form, name in forms.items():
@@ -316,7 +318,7 @@ class _Launcher:
                 "tile": f"{head}, {rows}, {columns}, real{', whole=True' if kernel.kind == 'row' else ''})",
                 "sweep": f"{head}, {rows}, {columns}, real)",
                 "fold": f"{head}, {rows}, {columns}, programs, real)",
-                "contract": f"{head}, {self._tiles(kernel)}, {'programs' if kernel.folds else '1'}, matrix, real)",
+                "contract": f"{head}, {self._tiles(kernel)}, {programs}, matrix, real{_precision(kernel)})",
             }[form]
         if len(calls) == 2:
             return calls["tile"], calls["sweep"], f'{columns} <= LAUNCH["{forms["tile"]}"].resident'
@@ -362,6 +364,20 @@ class _Launcher:
         if self.backward and not tensor.dtype:
             return f"torch.empty_like({tensor.name.removeprefix('grad_')})"
         return self._allocation(tensor)["expression"]
+
+
+def _multiply(product: Product, *matrices: str) -> str:
+    """The call that multiplies: torch's setting decides how, or the spec."""
+    added = ["add=True"] if product.added else []
+    if not product.precision:
+        return f"_matmul({', '.join([*matrices, *added])})"
+    parted = ["parted=True"] if product.parted else []
+    return f'_matmul_in("{product.precision}", {", ".join([*matrices, *added, *parted])})'
+
+
+def _precision(kernel: Launch) -> str:
+    """A last argument of calls."""
+    return f', "{kernel.precision}"' if kernel.precision else ""
 
 
 def _guarded(guard: str, steps: Iterable[tuple[str, list[str]]]) -> list[str]:

@@ -11,6 +11,7 @@ import sys
 from collections.abc import Mapping, Sequence
 
 from kgen.errors import KgenError
+from kgen.model import PRECISIONS
 
 MODULES = ("torch", "triton", "kgen", "numpy", "generated", *sys.stdlib_module_names)
 IMPORTED = ("torch", "triton", "tl", "kgen", "math", "libdevice")
@@ -118,7 +119,10 @@ DERIVED = (
     ),
     *("function", "Function", "autograd", "setup_context", "jvp", "config", "configs", "lean"),
 )
-FUNCTIONS = ("weights_from", "weights_to", "register_sharding", "turn")  # of generated modules, beside the kernels'
+FUNCTIONS = (  # of generated modules, beside the kernels'
+    *("weights_from", "weights_to", "register_sharding", "turn", "matmul"),
+    *(f"matmul_{precision}" for precision in PRECISIONS),
+)
 GRADIENTS = ("grad_", "has_grad_", "want_")  # how names begin that generated code makes of others
 COMPONENT = re.compile(r"e[0-9]*|[0-9]+|grad|ptr|row|reference")  # what generated code appends to an argument's name
 

@@ -37,6 +37,7 @@ from kgen.contract import (
 )
 from kgen.fusion import Fusion, fusion, lifted, rides, splits
 from kgen.ir import Builder, Graph, Names, Node, Output, Tensor, postorder
+from kgen.model import PRECISIONS
 from kgen.program import CROWDED, MOST_LIVE, Fold, Kernel
 from kgen.simplify import cost, naive_cost, simplify
 
@@ -221,7 +222,8 @@ class Planner:
         c, stores = (c, stores) if parted else lifted(self.builder, c, stores)
         note = f"accumulates over {' '.join(c.shape.contracted)} in registers"
         note += "; the programs' sums are added in a fixed order" if parted else ""
-        notes = (*why, note, *(f"computes {o.tensor.name} of the sums" for o in stores if o.fields != c.fields))
+        riding = (f"computes {o.tensor.name} of the sums" for o in stores if o.fields != c.fields)
+        notes = (*why, note, *riding, *self._arithmetic())
         nodes = postorder([*c.factors, *(f for o in stores for f in o.fields)], stop=c.fields)
         tensors, operations = self._read(nodes), cost(c.factors)
         return Kernel(
@@ -242,7 +244,13 @@ class Planner:
             tuple(dict.fromkeys(t.memory for t in tensors if t.memory in self.optional)),
             c,
             tuple(otherwise),
+            self.graph.precision,
         )
+
+    def _arithmetic(self) -> list[str]:
+        """The note on a product's precision, where the spec fixes it."""
+        found = self.graph.precision
+        return [f"multiplies fp32 in {PRECISIONS[found]}, whatever torch's setting is"] if found else []
 
     def _kernel_name(self, suffix: str = "") -> str:
         number = sum(isinstance(s, Kernel) and s.name.startswith(self.name) for s in self.steps) - (suffix != "")
@@ -349,8 +357,9 @@ class Planner:
         sides = [f"{n} fields by {' '.join(axes)}" for n, axes in ((rows, c.shape.rows), (columns, c.shape.columns))]
         note = f"rows {sides[0]}, columns {sides[1]}; contracts {contracted} fields by {' '.join(c.shape.contracted)}"
         orders = (f"{side}: {operand.way.value}" for side, operand in (("left", left), ("right", right)))
-        notes = (note, *orders, *why, *(["is added to what is there"] if added else []))
-        return Product(target.tensor.name, c.shape, c.counts, left, right, target, notes, added)
+        notes = (note, *orders, *why, *(["is added to what is there"] if added else []), *self._arithmetic())
+        precision, parted = self.graph.precision, splits(c, self.graph.axes)
+        return Product(target.tensor.name, c.shape, c.counts, left, right, target, notes, added, precision, parted)
 
     def _hinted(self, fields: Sequence[Node]) -> tuple[str, ...]:
         return labels_of([self.builder.hints.get(f, "") for f in fields])

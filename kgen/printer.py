@@ -25,7 +25,7 @@ FUNCTIONS = {
 }
 COMPARISONS = {"lt": "<", "le": "<=", "gt": ">", "ge": ">=", "eq": "==", "ne": "!="}
 RESERVED = {  # compile-time arguments of kernels
-    *("ROWS", "BLOCK", "DEPTH", "PROGRAMS", "REAL", "MATRIX", "TILES"),
+    *("ROWS", "BLOCK", "DEPTH", "PROGRAMS", "REAL", "MATRIX", "PRECISION", "TILES"),
 }
 LOCALS = {
     "r",

@@ -45,6 +45,7 @@ class Kernel:
     optional: tuple[str, ...]  # inputs that may be missing
     contraction: Contraction | None = None  # of a "contract" kernel, whose results are its Dots
     otherwise: tuple["Kernel | Product", ...] = ()  # of a "contract" kernel: what does the same without tensor cores
+    precision: str | None = None  # of its product in fp32, or what torch's setting says
 
     @property
     def crowded(self) -> bool:

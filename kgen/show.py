@@ -208,7 +208,7 @@ def _buffers(spec: model.Spec, kernel: model.Kernel, flags: Flags) -> Iterator[R
 
 
 def _product(product: Product) -> str:
-    """A matrix product by torch; the notes say why no kernel of ours computes it, and how its factors lie."""
+    """A product of stored factors; the notes say why no kernel computes these on the way, and how they lie."""
     lines = [
         f"{product.name}: matrix product, {product.multiplications} products of fields",
         f"  left {_operand(product.left)}; right {_operand(product.right)}",

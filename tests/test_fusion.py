@@ -227,7 +227,7 @@ BESIDE = """\
 """
 
 
-@pytest.mark.parametrize("made", ["moments_stored", "moments_1", "turn"])
+@pytest.mark.parametrize("made", ["moments_stored", "moments_1", "turn", "matmul", "matmul_tf32"])
 def test_names_of_steps(made: str) -> None:
     """No kernel has the name of another's step, nor of a function of every module."""
     text = ALONE.replace("return dot(basis * mass, x, over=v)", "return tanh(dot(basis * mass, x, over=v))")
