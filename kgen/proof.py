@@ -34,6 +34,7 @@ def proof(spec: Spec) -> str:
         algebra=spec.algebra is not None,
         equivariant=any(groups.values()),
         euclidean="euclidean" in groups.values(),
+        tf32=any(kernel.precision == "tf32" for kernel in spec.kernels),
     )
     oracles = reference.oracles(functions.values(), callers=suite)  # first, for the shapes of results
     described = {kernel.name: _describe(kernel, functions[kernel.name], groups[kernel.name]) for kernel in spec.kernels}
@@ -71,6 +72,7 @@ def _describe(kernel: Kernel, function: Function, group: str | None) -> dict[str
         "grades": {name: shape.grades for name, shape in (inputs | outputs).items() if shape.grades},
         "group": group,
         "products": function.contracts,
+        **({"precision": kernel.precision} if kernel.precision else {}),
     }
 
 

@@ -127,7 +127,7 @@ def _differences(
     note = "" if forward and backward else "no kernel was launched"
     names = (*description["outputs"], *(f"grad {name}" for name in description["grads"]))
     for name, a, b in zip(names, (*outputs, *grads), (*expected, *slopes), strict=True):
-        yield verdict(name, compare(a, b, description.get("products", False)), note)
+        yield verdict(name, compare(a, b, description.get("products", False), description.get("precision")), note)
 
 
 def _outputs(function: Function, problem: Problem, flags: Mapping[str, bool]) -> Tensors:

@@ -75,6 +75,24 @@ kernels:
 """
 
 
+PRECISE = """\
+kgen: 1
+name: precise
+algebra: {signature: [2, 0, 0]}
+layout:
+  multivector: [blade, b, n]
+  weights: {order: [left, out, right], fully_connected: [path, n, m]}
+kernels:
+  in_tf32:
+    inputs: {x: multivector, y: multivector, weight: "weights(x, y)[n, m]"}
+    precision: tf32
+    body: return fcgp(x, y, weight)
+  as_torch_says:
+    inputs: {x: multivector, y: multivector, weight: "weights(x, y)[n, m]"}
+    body: return fcgp(x, y, weight)
+"""
+
+
 def write(text: str, folder: Path) -> str:
     """The files of a spec, in the folder; the module's name."""
     spec = load("specs/unshipped.yaml", text)
@@ -101,6 +119,7 @@ SPECS: dict[str, Callable[[], str]] = {
     "translation": lambda: EUCLIDEAN % "2, 0, 1",
     "no_versors": lambda: template("no_versors", (0, 0, 2)),
     "awkward": lambda: AWKWARD,
+    "precise": lambda: PRECISE,
 }
 
 # Of these some tests only, for the time that the interpreter takes.
@@ -110,6 +129,7 @@ PARTS = {
     "boost": "reference or invariant or equivariance",
     "translation": "reference or invariant or equivariance",
     "awkward": "not mixed and not strides and not alone",
+    "precise": "description or sizes or dtypes or turned or second",
 }
 
 
