@@ -334,13 +334,18 @@ print(json.dumps(found))
 """
 
 
-def instructions(of: ModuleType, target: str, *kernels: str) -> dict[str, tuple[str, int, int, int]]:
-    """The dtype at which a kernel is compiled ahead of time, and how often it multiplies in tf32, in fp32, in xf32."""
+def compiling(script: str, of: ModuleType, *arguments: str) -> Any:
+    """What a script prints last, about a module whose kernels are not interpreted."""
     environment = {**os.environ, "TRITON_INTERPRET": "0", "PYTHONPATH": os.pathsep.join([str(ROOT), *sys.path])}
-    command = [sys.executable, "-c", PTX, str(of.__file__), target, *kernels]
+    command = [sys.executable, "-c", script, str(of.__file__), *arguments]
     ran = subprocess.run(command, env=environment, capture_output=True, text=True)
     assert not ran.returncode, ran.stderr[-2000:]
-    found: dict[str, tuple[str, int, int, int]] = json.loads(ran.stdout.splitlines()[-1])
+    return json.loads(ran.stdout.splitlines()[-1])
+
+
+def instructions(of: ModuleType, target: str, *kernels: str) -> dict[str, tuple[str, int, int, int]]:
+    """The dtype at which a kernel is compiled ahead of time, and how often it multiplies in tf32, in fp32, in xf32."""
+    found: dict[str, tuple[str, int, int, int]] = compiling(PTX, of, target, *kernels)
     assert found.keys() == {*kernels}
     return found
 
@@ -367,6 +372,34 @@ def test_instructions_of_amd(short: ModuleType) -> None:
     """Everything compiles, and multiplies fp32 in full."""
     found = instructions(short, "gfx942", *(f"matmul_{p}" for p in PRECISIONS), "diffused_tf32_backward_1")
     assert all(row[1] == row[3] == 0 for row in found.values()) and found["matmul_tf32"][0] == "float32"
+
+
+TRACED = """\
+import json, sys
+from pathlib import Path
+import torch
+from torch.fx.experimental.proxy_tensor import make_fx
+from kgen.problem import load_module
+
+of = load_module(Path(sys.argv[1]))
+
+
+def products(a, b, c):
+    return of._matmul_in("tf32", a.mT, b, parted=True), of._matmul_in("ieee", a, c, a.new_empty((a.shape[0], 32)))
+
+
+traced = make_fx(products, tracing_mode="symbolic")(torch.ones(300, 96), torch.ones(300, 32), torch.ones(96, 32))
+calls = [n.kwargs["kwargs"] for n in traced.graph.nodes if "triton_kernel_wrapper" in str(n.target)]
+names = ("rows", "along", "PRECISION")
+calls = [[isinstance(c[k], torch.fx.Node) or c[k] for k in names] for c in calls if "PRECISION" in c]
+print(json.dumps([calls, len(traced.shape_env.guards)]))
+"""
+
+
+def test_traced_sizes_are_symbols(short: ModuleType) -> None:
+    """A compiler sees the kernel and its precision; of the sizes only the columns are fixed, as in all kernels."""
+    calls, fixed = compiling(TRACED, short)
+    assert calls == [[True, True, "tf32"], [True, True, "ieee"]] and fixed == 1
 
 
 def test_nothing_is_emitted_unasked() -> None:
