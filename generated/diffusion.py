@@ -432,6 +432,12 @@ def _has_tensor_cores(device):
     return not nvidia or torch.cuda.get_device_capability(device) >= (8, 0)
 
 
+def _allows_tf32():
+    """Whether torch's setting lets its library multiply fp32 in tf32."""
+    setting = torch.backends.cuda.matmul
+    return setting.fp32_precision == "tf32" if hasattr(setting, "fp32_precision") else setting.allow_tf32
+
+
 def _on_tensor_cores(matrix, device):
     """Whether they multiply this dtype: bf16, and fp32 where torch may round it to tf32. Else the library is faster.
 
@@ -439,8 +445,7 @@ def _on_tensor_cores(matrix, device):
     """
     if _INTERPRETED:
         return True
-    setting = torch.backends.cuda.matmul
-    tf32 = setting.fp32_precision == "tf32" if hasattr(setting, "fp32_precision") else setting.allow_tf32
+    tf32 = _allows_tf32()
     return (matrix is torch.bfloat16 or tf32 and matrix is torch.float32) and _has_tensor_cores(device)
 
 

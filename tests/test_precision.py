@@ -112,7 +112,14 @@ def off(found: Tensor, exact: Tensor) -> float:
 
 
 @pytest.fixture
-def multiplied(made: dict[str, ModuleType], monkeypatch: pytest.MonkeyPatch) -> list[torch.dtype]:
+def by_kernels(made: dict[str, ModuleType], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Kernels multiply fp32 though torch's setting is the same precision, as they do in the interpreter."""
+    for of in made.values():
+        monkeypatch.setattr(of, "_is_set", lambda *_: False)
+
+
+@pytest.fixture
+def multiplied(made: dict[str, ModuleType], by_kernels: None, monkeypatch: pytest.MonkeyPatch) -> list[torch.dtype]:
     """The dtypes that the library multiplies."""
     seen: list[torch.dtype] = []
     products = {name: getattr(torch, name) for name in ("mm", "bmm")}
@@ -230,6 +237,33 @@ def test_matrices(
         assert off(of._matmul_in("ieee", a, b, columns[..., ::2]), exact) <= 1e-6 and columns[..., 1::2].isnan().all()
 
 
+@pytest.mark.parametrize("setting", ["highest", "high"])
+@pytest.mark.parametrize("precision", PRECISIONS)
+def test_the_library_multiplies_in_its_own_precision(
+    made: dict[str, ModuleType], precision: str, setting: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where torch's setting is that of the spec; but not of what is traced."""
+    of, before = made["plain"], torch.get_float32_matmul_precision()
+    monkeypatch.setattr(of, "_INTERPRETED", False)
+    launched: list[str] = []
+    monkeypatch.setattr(of, "_launch_matmul", lambda *given: launched.append(given[-1]))
+    a, b = torch.randn(2, 3, 3, device=DEVICE)
+    try:
+        torch.set_float32_matmul_precision(setting)
+        made_by_library = of._matmul_in(precision, a, b)
+        of._matmul_in(precision, a.as_subclass(Traced), b)
+    finally:
+        torch.set_float32_matmul_precision(before)
+    same = precision == {"highest": "ieee", "high": "tf32"}[setting]
+    assert launched == [precision] * (1 if same else 2)
+    assert not same or torch.allclose(made_by_library, a @ b, rtol=1e-2, atol=1e-2)
+
+
+class Traced(Tensor):
+    """No plain tensor."""
+
+
+@pytest.mark.usefixtures("by_kernels")
 @pytest.mark.parametrize("precision", PRECISIONS)
 def test_no_setting_changes_a_bit(made: dict[str, ModuleType], precision: str) -> None:
     """Neither torch's, nor autocast; nor does another call."""
