@@ -14,7 +14,7 @@ from kgen.program import Program
 from kgen.schedule import schedule
 from kgen.trace import trace
 
-FITS, TURNED, COPIED, KEPT = Way
+FITS, TURNED, COPIED, TOGETHER, KEPT = Way
 XYW = {"x": "multivector", "y": "multivector", "w": "weights(x, y)[n, m]"}
 
 
@@ -53,9 +53,9 @@ def test_only_maps_turn() -> None:
 
 
 def test_what_lies_in_memory_is_read_there() -> None:
-    """A linear map of an input: one field meets each number, which pays for no copy."""
+    """A linear map of an input: one field meets each number, which pays for one copy of all weights alone."""
     forward, backward = programs({"x": "multivector", "w": "weights(x)[n, m]"}, "return mv_linear(x, w)", (2, 0, 0))
-    assert ways(forward.products) == [("n", rows, FITS, KEPT) for rows in (1, 2, 1)]
+    assert ways(forward.products) == [("n", rows, FITS, TOGETHER) for rows in (1, 2, 1)]
     assert {w[2:] for w in ways(backward.products)} == {(FITS, FITS), (KEPT, KEPT)}
     assert not forward.kernels and not backward.kernels
 
