@@ -283,21 +283,24 @@ LAUNCH = {
     "fused_gelu_fcgp_norm_without_normalize_backward_3_turned": Launch(elements=1, warps=16, tile=16, pack=512),
     "fused_gelu_fcgp_norm_without_normalize_backward_4": Launch(elements=4, warps=4, tile=512, pack=512),
     "mv_linear": Launch(elements=4, warps=4, tile=512, pack=512),
-    "mv_linear_1": Launch(elements=8, warps=4, tile=256, pack=1024),
+    "mv_linear_1": Launch(elements=4, warps=4, tile=512, pack=512),
+    "mv_linear_2": Launch(elements=8, warps=4, tile=256, pack=1024),
     "mv_linear_backward": Launch(elements=4, warps=4, tile=512, pack=512),
     "mv_linear_backward_1": Launch(elements=4, warps=4, tile=512, pack=512),
-    "mv_linear_backward_2": Launch(elements=1, warps=2, tile=64, pack=64, programs=10, registers=96),
-    "mv_linear_backward_3": Launch(elements=4, warps=4, tile=512, pack=512),
-    "mv_linear_backward_3_turned": Launch(elements=2, warps=16, tile=32, pack=1024),
+    "mv_linear_backward_2": Launch(elements=4, warps=4, tile=512, pack=512),
+    "mv_linear_backward_3": Launch(elements=1, warps=2, tile=64, pack=64, programs=10, registers=96),
+    "mv_linear_backward_4": Launch(elements=4, warps=4, tile=512, pack=512),
+    "mv_linear_backward_5": Launch(elements=4, warps=4, tile=512, pack=512),
     "mv_linear_double_backward": Launch(elements=4, warps=4, tile=512, pack=512),
     "mv_linear_double_backward_1": Launch(elements=4, warps=4, tile=512, pack=512),
     "mv_linear_double_backward_2": Launch(elements=4, warps=4, tile=512, pack=512),
     "mv_linear_double_backward_3": Launch(elements=4, warps=4, tile=512, pack=512),
-    "mv_linear_double_backward_3_turned": Launch(elements=2, warps=16, tile=32, pack=1024),
-    "mv_linear_double_backward_4": Launch(elements=1, warps=4, tile=128, pack=128),
-    "mv_linear_double_backward_5": Launch(elements=8, warps=4, tile=256, pack=1024),
-    "mv_linear_double_backward_5_turned": Launch(elements=2, warps=16, tile=32, pack=1024),
-    "mv_linear_double_backward_6": Launch(elements=8, warps=4, tile=256, pack=1024),
+    "mv_linear_double_backward_4": Launch(elements=4, warps=4, tile=512, pack=512),
+    "mv_linear_double_backward_5": Launch(elements=4, warps=4, tile=512, pack=512),
+    "mv_linear_double_backward_6": Launch(elements=1, warps=4, tile=128, pack=128),
+    "mv_linear_double_backward_7": Launch(elements=8, warps=4, tile=256, pack=1024),
+    "mv_linear_double_backward_7_turned": Launch(elements=2, warps=16, tile=32, pack=1024),
+    "mv_linear_double_backward_8": Launch(elements=8, warps=4, tile=256, pack=1024),
 }
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -361,13 +364,12 @@ def _total_kernel(partial_ptr, total_ptr, slots, count, SLOTS: tl.constexpr, BLO
 
 @triton.jit(do_not_specialize=["rows"])
 def _turn_kernel(x_ptr, turned_ptr, rows, columns, ROWS: tl.constexpr, BLOCK: tl.constexpr, REAL: tl.constexpr):
-    # Copies matrices that lie one after the other, so that the rows of each are innermost in memory.
-    first = tl.program_id(2).to(tl.int64) * rows * columns
+    # Copies a matrix so that its rows are innermost in memory.
     row = tl.program_id(0).to(tl.int64) * ROWS + tl.arange(0, ROWS)[:, None]
     column = tl.program_id(1).to(tl.int64) * BLOCK + tl.arange(0, BLOCK)[None, :]
     mask = (row < rows) & (column < columns)
-    x = tl.load(x_ptr + first + row * columns + column, mask=mask, other=0.0)
-    tl.store(turned_ptr + first + column * rows + row, x, mask=mask)
+    x = tl.load(x_ptr + row * columns + column, mask=mask, other=0.0)
+    tl.store(turned_ptr + column * rows + row, x, mask=mask)
 
 
 @triton.jit()
@@ -606,23 +608,14 @@ def _factor(like, rows, columns, matrix, innermost):
     return turned.permute(*range(len(columns), turned.dim()), *range(len(columns)))
 
 
-def _pays(rows):
-    """Whether a product has rows enough to pay for a copy of its other factor."""
-    return isinstance(rows, int) and rows >= _MANY
-
-
-_MANY = 4096  # of the product that has most, of those that read the copy
-
-
 def _turned(x, innermost):
-    """A matrix, or each of several, with its rows innermost in memory, if that is asked for: a copy."""
+    """A matrix with its rows innermost in memory, if that is asked for: a copy."""
     if not innermost:
         return x
-    *_, rows, columns = x.shape
-    turned = x.new_empty((*x.shape[:-2], columns, rows)).mT
+    turned = torch.empty_strided(x.shape, (1, x.shape[0]), dtype=x.dtype, device=x.device)
+    grid = (-(-x.shape[0] // 64), -(-x.shape[1] // 64), 1)
     if x.numel():
-        grid = (-(-rows // 64), -(-columns // 64), x.numel() // (rows * columns))
-        _launch(_turn_kernel, grid, (x, turned), (rows, columns), {"num_warps": 8}, x.dtype, 64, 64)
+        _launch(_turn_kernel, grid, (x, turned), x.shape, {"num_warps": 8}, x.dtype, 64, 64)
     return turned
 
 
@@ -19121,10 +19114,6 @@ def _fused_gelu_fcgp_norm_without_normalize_backward_4_kernel(
 def _mv_linear_kernel(
     x_ptr,
     operand_ptr,
-    operand1_ptr,
-    operand2_ptr,
-    operand3_ptr,
-    operand4_ptr,
     B,
     N,
     ROWS: tl.constexpr,
@@ -19139,40 +19128,75 @@ def _mv_linear_kernel(
     mask = tile < tl.cast(B, tl.int64) * N - start
     x_row = x_ptr + start * 16
     operand_row = operand_ptr + start
-    operand1_row = operand1_ptr + start
-    operand2_row = operand2_ptr + start
-    operand3_row = operand3_ptr + start
-    operand4_row = operand4_ptr + start
 
     x_e, x_e1, x_e2, x_e3, x_e4, x_e12, x_e13, x_e14 = _load8(x_row + tile * 16, mask, REAL)
     x_e23, x_e24, x_e34, x_e123, x_e124, x_e134, x_e234, x_e1234 = _load8(x_row + tile * 16 + 8, mask, REAL)
 
     tl.store(operand_row + tile, x_e, mask=mask)
-    tl.store(operand1_row + tile, x_e1, mask=mask)
-    tl.store(operand1_row + BN + tile, x_e2, mask=mask)
-    tl.store(operand1_row + 2 * BN + tile, x_e3, mask=mask)
-    tl.store(operand1_row + 3 * BN + tile, x_e4, mask=mask)
-    tl.store(operand2_row + tile, x_e12, mask=mask)
-    tl.store(operand2_row + BN + tile, x_e13, mask=mask)
-    tl.store(operand2_row + 2 * BN + tile, x_e14, mask=mask)
-    tl.store(operand2_row + 3 * BN + tile, x_e23, mask=mask)
-    tl.store(operand2_row + 4 * BN + tile, x_e24, mask=mask)
-    tl.store(operand2_row + 5 * BN + tile, x_e34, mask=mask)
-    tl.store(operand3_row + tile, x_e123, mask=mask)
-    tl.store(operand3_row + BN + tile, x_e124, mask=mask)
-    tl.store(operand3_row + 2 * BN + tile, x_e134, mask=mask)
-    tl.store(operand3_row + 3 * BN + tile, x_e234, mask=mask)
-    tl.store(operand4_row + tile, x_e1234, mask=mask)
+    tl.store(operand_row + BN + tile, x_e1, mask=mask)
+    tl.store(operand_row + 2 * BN + tile, x_e2, mask=mask)
+    tl.store(operand_row + 3 * BN + tile, x_e3, mask=mask)
+    tl.store(operand_row + 4 * BN + tile, x_e4, mask=mask)
+    tl.store(operand_row + 5 * BN + tile, x_e12, mask=mask)
+    tl.store(operand_row + 6 * BN + tile, x_e13, mask=mask)
+    tl.store(operand_row + 7 * BN + tile, x_e14, mask=mask)
+    tl.store(operand_row + 8 * BN + tile, x_e23, mask=mask)
+    tl.store(operand_row + 9 * BN + tile, x_e24, mask=mask)
+    tl.store(operand_row + 10 * BN + tile, x_e34, mask=mask)
+    tl.store(operand_row + 11 * BN + tile, x_e123, mask=mask)
+    tl.store(operand_row + 12 * BN + tile, x_e124, mask=mask)
+    tl.store(operand_row + 13 * BN + tile, x_e134, mask=mask)
+    tl.store(operand_row + 14 * BN + tile, x_e234, mask=mask)
+    tl.store(operand_row + 15 * BN + tile, x_e1234, mask=mask)
+
+
+@triton.jit(do_not_specialize=["N"])
+def _mv_linear_1_kernel(
+    weight_ptr,
+    operand1_ptr,
+    N,
+    M,
+    ROWS: tl.constexpr,
+    BLOCK: tl.constexpr,
+    REAL: tl.constexpr,
+):
+    # stores factors of matrix products, in the order in which these read them
+    NM = tl.cast(N, tl.int64) * M
+
+    start = tl.program_id(0).to(tl.int64) * BLOCK
+    tile = tl.arange(0, BLOCK)
+    mask = tile < tl.cast(N, tl.int64) * M - start
+    weight_row = weight_ptr + start
+    operand1_row = operand1_ptr + start
+
+    weight_0 = tl.load(weight_row + tile, mask=mask, other=0.0).to(REAL)
+    weight_1 = tl.load(weight_row + NM + tile, mask=mask, other=0.0).to(REAL)
+    weight_2 = tl.load(weight_row + 2 * NM + tile, mask=mask, other=0.0).to(REAL)
+    weight_3 = tl.load(weight_row + 3 * NM + tile, mask=mask, other=0.0).to(REAL)
+    weight_4 = tl.load(weight_row + 4 * NM + tile, mask=mask, other=0.0).to(REAL)
+
+    tl.store(operand1_row + tile, weight_0, mask=mask)
+    tl.store(operand1_row + NM + tile, weight_1, mask=mask)
+    tl.store(operand1_row + 2 * NM + tile, weight_1, mask=mask)
+    tl.store(operand1_row + 3 * NM + tile, weight_1, mask=mask)
+    tl.store(operand1_row + 4 * NM + tile, weight_1, mask=mask)
+    tl.store(operand1_row + 5 * NM + tile, weight_2, mask=mask)
+    tl.store(operand1_row + 6 * NM + tile, weight_2, mask=mask)
+    tl.store(operand1_row + 7 * NM + tile, weight_2, mask=mask)
+    tl.store(operand1_row + 8 * NM + tile, weight_2, mask=mask)
+    tl.store(operand1_row + 9 * NM + tile, weight_2, mask=mask)
+    tl.store(operand1_row + 10 * NM + tile, weight_2, mask=mask)
+    tl.store(operand1_row + 11 * NM + tile, weight_3, mask=mask)
+    tl.store(operand1_row + 12 * NM + tile, weight_3, mask=mask)
+    tl.store(operand1_row + 13 * NM + tile, weight_3, mask=mask)
+    tl.store(operand1_row + 14 * NM + tile, weight_3, mask=mask)
+    tl.store(operand1_row + 15 * NM + tile, weight_4, mask=mask)
 
 
 @triton.jit(do_not_specialize=["B"])
-def _mv_linear_1_kernel(
+def _mv_linear_2_kernel(
     bias_ptr,
     contracted_ptr,
-    contracted1_ptr,
-    contracted2_ptr,
-    contracted3_ptr,
-    contracted4_ptr,
     out_ptr,
     B,
     M,
@@ -19197,45 +19221,41 @@ def _mv_linear_1_kernel(
     row_mask = b + r < B
     mask = tile_mask if ROWS == 1 else tile_mask & row_mask
     contracted_row = contracted_ptr + b * M
-    contracted1_row = contracted1_ptr + b * M
-    contracted2_row = contracted2_ptr + b * M
-    contracted3_row = contracted3_ptr + b * M
-    contracted4_row = contracted4_ptr + b * M
     out_row = out_ptr + b * 16 * M
 
     contracted_0 = tl.load(contracted_row + at, mask=mask, other=0.0).to(REAL)
-    contracted1_0 = tl.load(contracted1_row + at, mask=mask, other=0.0).to(REAL)
-    contracted1_1 = tl.load(contracted1_row + BM + at, mask=mask, other=0.0).to(REAL)
-    contracted1_2 = tl.load(contracted1_row + 2 * BM + at, mask=mask, other=0.0).to(REAL)
-    contracted1_3 = tl.load(contracted1_row + 3 * BM + at, mask=mask, other=0.0).to(REAL)
-    contracted2_0 = tl.load(contracted2_row + at, mask=mask, other=0.0).to(REAL)
-    contracted2_1 = tl.load(contracted2_row + BM + at, mask=mask, other=0.0).to(REAL)
-    contracted2_2 = tl.load(contracted2_row + 2 * BM + at, mask=mask, other=0.0).to(REAL)
-    contracted2_3 = tl.load(contracted2_row + 3 * BM + at, mask=mask, other=0.0).to(REAL)
-    contracted2_4 = tl.load(contracted2_row + 4 * BM + at, mask=mask, other=0.0).to(REAL)
-    contracted2_5 = tl.load(contracted2_row + 5 * BM + at, mask=mask, other=0.0).to(REAL)
-    contracted3_0 = tl.load(contracted3_row + at, mask=mask, other=0.0).to(REAL)
-    contracted3_1 = tl.load(contracted3_row + BM + at, mask=mask, other=0.0).to(REAL)
-    contracted3_2 = tl.load(contracted3_row + 2 * BM + at, mask=mask, other=0.0).to(REAL)
-    contracted3_3 = tl.load(contracted3_row + 3 * BM + at, mask=mask, other=0.0).to(REAL)
-    contracted4_0 = tl.load(contracted4_row + at, mask=mask, other=0.0).to(REAL)
+    contracted_1 = tl.load(contracted_row + BM + at, mask=mask, other=0.0).to(REAL)
+    contracted_2 = tl.load(contracted_row + 2 * BM + at, mask=mask, other=0.0).to(REAL)
+    contracted_3 = tl.load(contracted_row + 3 * BM + at, mask=mask, other=0.0).to(REAL)
+    contracted_4 = tl.load(contracted_row + 4 * BM + at, mask=mask, other=0.0).to(REAL)
+    contracted_5 = tl.load(contracted_row + 5 * BM + at, mask=mask, other=0.0).to(REAL)
+    contracted_6 = tl.load(contracted_row + 6 * BM + at, mask=mask, other=0.0).to(REAL)
+    contracted_7 = tl.load(contracted_row + 7 * BM + at, mask=mask, other=0.0).to(REAL)
+    contracted_8 = tl.load(contracted_row + 8 * BM + at, mask=mask, other=0.0).to(REAL)
+    contracted_9 = tl.load(contracted_row + 9 * BM + at, mask=mask, other=0.0).to(REAL)
+    contracted_10 = tl.load(contracted_row + 10 * BM + at, mask=mask, other=0.0).to(REAL)
+    contracted_11 = tl.load(contracted_row + 11 * BM + at, mask=mask, other=0.0).to(REAL)
+    contracted_12 = tl.load(contracted_row + 12 * BM + at, mask=mask, other=0.0).to(REAL)
+    contracted_13 = tl.load(contracted_row + 13 * BM + at, mask=mask, other=0.0).to(REAL)
+    contracted_14 = tl.load(contracted_row + 14 * BM + at, mask=mask, other=0.0).to(REAL)
+    contracted_15 = tl.load(contracted_row + 15 * BM + at, mask=mask, other=0.0).to(REAL)
 
     out_e = bias_e + contracted_0
-    out_e1 = bias_e1 + contracted1_0
-    out_e2 = bias_e2 + contracted1_1
-    out_e3 = bias_e3 + contracted1_2
-    out_e4 = bias_e4 + contracted1_3
-    out_e12 = bias_e12 + contracted2_0
-    out_e13 = bias_e13 + contracted2_1
-    out_e14 = bias_e14 + contracted2_2
-    out_e23 = bias_e23 + contracted2_3
-    out_e24 = bias_e24 + contracted2_4
-    out_e34 = bias_e34 + contracted2_5
-    out_e123 = bias_e123 + contracted3_0
-    out_e124 = bias_e124 + contracted3_1
-    out_e134 = bias_e134 + contracted3_2
-    out_e234 = bias_e234 + contracted3_3
-    out_e1234 = bias_e1234 + contracted4_0
+    out_e1 = bias_e1 + contracted_1
+    out_e2 = bias_e2 + contracted_2
+    out_e3 = bias_e3 + contracted_3
+    out_e4 = bias_e4 + contracted_4
+    out_e12 = bias_e12 + contracted_5
+    out_e13 = bias_e13 + contracted_6
+    out_e14 = bias_e14 + contracted_7
+    out_e23 = bias_e23 + contracted_8
+    out_e24 = bias_e24 + contracted_9
+    out_e34 = bias_e34 + contracted_10
+    out_e123 = bias_e123 + contracted_11
+    out_e124 = bias_e124 + contracted_12
+    out_e134 = bias_e134 + contracted_13
+    out_e234 = bias_e234 + contracted_14
+    out_e1234 = bias_e1234 + contracted_15
 
     _store8(out_row + at * 16, out_e, out_e1, out_e2, out_e3, out_e4, out_e12, out_e13, out_e14, mask)
     _store8(out_row + at * 16 + 8, out_e23, out_e24, out_e34, out_e123, out_e124, out_e134, out_e234, out_e1234, mask)
@@ -19245,10 +19265,6 @@ def _mv_linear_1_kernel(
 def _mv_linear_backward_kernel(
     grad_out_ptr,
     operand_ptr,
-    operand1_ptr,
-    operand2_ptr,
-    operand3_ptr,
-    operand4_ptr,
     B,
     M,
     ROWS: tl.constexpr,
@@ -19263,10 +19279,6 @@ def _mv_linear_backward_kernel(
     mask = tile < tl.cast(B, tl.int64) * M - start
     grad_out_row = grad_out_ptr + start * 16
     operand_row = operand_ptr + start
-    operand1_row = operand1_ptr + start
-    operand2_row = operand2_ptr + start
-    operand3_row = operand3_ptr + start
-    operand4_row = operand4_ptr + start
 
     grad_out_e, grad_out_e1, grad_out_e2, grad_out_e3, grad_out_e4, grad_out_e12, grad_out_e13, grad_out_e14 = _load8(
         grad_out_row + tile * 16, mask, REAL
@@ -19283,30 +19295,69 @@ def _mv_linear_backward_kernel(
     ) = _load8(grad_out_row + tile * 16 + 8, mask, REAL)
 
     tl.store(operand_row + tile, grad_out_e, mask=mask)
-    tl.store(operand1_row + tile, grad_out_e1, mask=mask)
-    tl.store(operand1_row + BM + tile, grad_out_e2, mask=mask)
-    tl.store(operand1_row + 2 * BM + tile, grad_out_e3, mask=mask)
-    tl.store(operand1_row + 3 * BM + tile, grad_out_e4, mask=mask)
-    tl.store(operand2_row + tile, grad_out_e12, mask=mask)
-    tl.store(operand2_row + BM + tile, grad_out_e13, mask=mask)
-    tl.store(operand2_row + 2 * BM + tile, grad_out_e14, mask=mask)
-    tl.store(operand2_row + 3 * BM + tile, grad_out_e23, mask=mask)
-    tl.store(operand2_row + 4 * BM + tile, grad_out_e24, mask=mask)
-    tl.store(operand2_row + 5 * BM + tile, grad_out_e34, mask=mask)
-    tl.store(operand3_row + tile, grad_out_e123, mask=mask)
-    tl.store(operand3_row + BM + tile, grad_out_e124, mask=mask)
-    tl.store(operand3_row + 2 * BM + tile, grad_out_e134, mask=mask)
-    tl.store(operand3_row + 3 * BM + tile, grad_out_e234, mask=mask)
-    tl.store(operand4_row + tile, grad_out_e1234, mask=mask)
+    tl.store(operand_row + BM + tile, grad_out_e1, mask=mask)
+    tl.store(operand_row + 2 * BM + tile, grad_out_e2, mask=mask)
+    tl.store(operand_row + 3 * BM + tile, grad_out_e3, mask=mask)
+    tl.store(operand_row + 4 * BM + tile, grad_out_e4, mask=mask)
+    tl.store(operand_row + 5 * BM + tile, grad_out_e12, mask=mask)
+    tl.store(operand_row + 6 * BM + tile, grad_out_e13, mask=mask)
+    tl.store(operand_row + 7 * BM + tile, grad_out_e14, mask=mask)
+    tl.store(operand_row + 8 * BM + tile, grad_out_e23, mask=mask)
+    tl.store(operand_row + 9 * BM + tile, grad_out_e24, mask=mask)
+    tl.store(operand_row + 10 * BM + tile, grad_out_e34, mask=mask)
+    tl.store(operand_row + 11 * BM + tile, grad_out_e123, mask=mask)
+    tl.store(operand_row + 12 * BM + tile, grad_out_e124, mask=mask)
+    tl.store(operand_row + 13 * BM + tile, grad_out_e134, mask=mask)
+    tl.store(operand_row + 14 * BM + tile, grad_out_e234, mask=mask)
+    tl.store(operand_row + 15 * BM + tile, grad_out_e1234, mask=mask)
+
+
+@triton.jit(do_not_specialize=["N"])
+def _mv_linear_backward_1_kernel(
+    weight_ptr,
+    operand1_ptr,
+    N,
+    M,
+    ROWS: tl.constexpr,
+    BLOCK: tl.constexpr,
+    REAL: tl.constexpr,
+):
+    # stores factors of matrix products, in the order in which these read them
+    NM = tl.cast(N, tl.int64) * M
+
+    start = tl.program_id(0).to(tl.int64) * BLOCK
+    tile = tl.arange(0, BLOCK)
+    mask = tile < tl.cast(N, tl.int64) * M - start
+    weight_row = weight_ptr + start
+    operand1_row = operand1_ptr + start
+
+    weight_0 = tl.load(weight_row + tile, mask=mask, other=0.0).to(REAL)
+    weight_1 = tl.load(weight_row + NM + tile, mask=mask, other=0.0).to(REAL)
+    weight_2 = tl.load(weight_row + 2 * NM + tile, mask=mask, other=0.0).to(REAL)
+    weight_3 = tl.load(weight_row + 3 * NM + tile, mask=mask, other=0.0).to(REAL)
+    weight_4 = tl.load(weight_row + 4 * NM + tile, mask=mask, other=0.0).to(REAL)
+
+    tl.store(operand1_row + tile, weight_0, mask=mask)
+    tl.store(operand1_row + NM + tile, weight_1, mask=mask)
+    tl.store(operand1_row + 2 * NM + tile, weight_1, mask=mask)
+    tl.store(operand1_row + 3 * NM + tile, weight_1, mask=mask)
+    tl.store(operand1_row + 4 * NM + tile, weight_1, mask=mask)
+    tl.store(operand1_row + 5 * NM + tile, weight_2, mask=mask)
+    tl.store(operand1_row + 6 * NM + tile, weight_2, mask=mask)
+    tl.store(operand1_row + 7 * NM + tile, weight_2, mask=mask)
+    tl.store(operand1_row + 8 * NM + tile, weight_2, mask=mask)
+    tl.store(operand1_row + 9 * NM + tile, weight_2, mask=mask)
+    tl.store(operand1_row + 10 * NM + tile, weight_2, mask=mask)
+    tl.store(operand1_row + 11 * NM + tile, weight_3, mask=mask)
+    tl.store(operand1_row + 12 * NM + tile, weight_3, mask=mask)
+    tl.store(operand1_row + 13 * NM + tile, weight_3, mask=mask)
+    tl.store(operand1_row + 14 * NM + tile, weight_3, mask=mask)
+    tl.store(operand1_row + 15 * NM + tile, weight_4, mask=mask)
 
 
 @triton.jit(do_not_specialize=["B"])
-def _mv_linear_backward_1_kernel(
+def _mv_linear_backward_2_kernel(
     contracted_ptr,
-    contracted1_ptr,
-    contracted2_ptr,
-    contracted3_ptr,
-    contracted4_ptr,
     grad_x_ptr,
     B,
     N,
@@ -19321,58 +19372,54 @@ def _mv_linear_backward_1_kernel(
     tile = tl.arange(0, BLOCK)
     mask = tile < tl.cast(B, tl.int64) * N - start
     contracted_row = contracted_ptr + start
-    contracted1_row = contracted1_ptr + start
-    contracted2_row = contracted2_ptr + start
-    contracted3_row = contracted3_ptr + start
-    contracted4_row = contracted4_ptr + start
     grad_x_row = grad_x_ptr + start * 16
 
     contracted_0 = tl.load(contracted_row + tile, mask=mask, other=0.0).to(REAL)
-    contracted1_0 = tl.load(contracted1_row + tile, mask=mask, other=0.0).to(REAL)
-    contracted1_1 = tl.load(contracted1_row + BN + tile, mask=mask, other=0.0).to(REAL)
-    contracted1_2 = tl.load(contracted1_row + 2 * BN + tile, mask=mask, other=0.0).to(REAL)
-    contracted1_3 = tl.load(contracted1_row + 3 * BN + tile, mask=mask, other=0.0).to(REAL)
-    contracted2_0 = tl.load(contracted2_row + tile, mask=mask, other=0.0).to(REAL)
-    contracted2_1 = tl.load(contracted2_row + BN + tile, mask=mask, other=0.0).to(REAL)
-    contracted2_2 = tl.load(contracted2_row + 2 * BN + tile, mask=mask, other=0.0).to(REAL)
-    contracted2_3 = tl.load(contracted2_row + 3 * BN + tile, mask=mask, other=0.0).to(REAL)
-    contracted2_4 = tl.load(contracted2_row + 4 * BN + tile, mask=mask, other=0.0).to(REAL)
-    contracted2_5 = tl.load(contracted2_row + 5 * BN + tile, mask=mask, other=0.0).to(REAL)
-    contracted3_0 = tl.load(contracted3_row + tile, mask=mask, other=0.0).to(REAL)
-    contracted3_1 = tl.load(contracted3_row + BN + tile, mask=mask, other=0.0).to(REAL)
-    contracted3_2 = tl.load(contracted3_row + 2 * BN + tile, mask=mask, other=0.0).to(REAL)
-    contracted3_3 = tl.load(contracted3_row + 3 * BN + tile, mask=mask, other=0.0).to(REAL)
-    contracted4_0 = tl.load(contracted4_row + tile, mask=mask, other=0.0).to(REAL)
+    contracted_1 = tl.load(contracted_row + BN + tile, mask=mask, other=0.0).to(REAL)
+    contracted_2 = tl.load(contracted_row + 2 * BN + tile, mask=mask, other=0.0).to(REAL)
+    contracted_3 = tl.load(contracted_row + 3 * BN + tile, mask=mask, other=0.0).to(REAL)
+    contracted_4 = tl.load(contracted_row + 4 * BN + tile, mask=mask, other=0.0).to(REAL)
+    contracted_5 = tl.load(contracted_row + 5 * BN + tile, mask=mask, other=0.0).to(REAL)
+    contracted_6 = tl.load(contracted_row + 6 * BN + tile, mask=mask, other=0.0).to(REAL)
+    contracted_7 = tl.load(contracted_row + 7 * BN + tile, mask=mask, other=0.0).to(REAL)
+    contracted_8 = tl.load(contracted_row + 8 * BN + tile, mask=mask, other=0.0).to(REAL)
+    contracted_9 = tl.load(contracted_row + 9 * BN + tile, mask=mask, other=0.0).to(REAL)
+    contracted_10 = tl.load(contracted_row + 10 * BN + tile, mask=mask, other=0.0).to(REAL)
+    contracted_11 = tl.load(contracted_row + 11 * BN + tile, mask=mask, other=0.0).to(REAL)
+    contracted_12 = tl.load(contracted_row + 12 * BN + tile, mask=mask, other=0.0).to(REAL)
+    contracted_13 = tl.load(contracted_row + 13 * BN + tile, mask=mask, other=0.0).to(REAL)
+    contracted_14 = tl.load(contracted_row + 14 * BN + tile, mask=mask, other=0.0).to(REAL)
+    contracted_15 = tl.load(contracted_row + 15 * BN + tile, mask=mask, other=0.0).to(REAL)
 
     if GRAD_X:
         _store8(
             grad_x_row + tile * 16,
             contracted_0,
-            contracted1_0,
-            contracted1_1,
-            contracted1_2,
-            contracted1_3,
-            contracted2_0,
-            contracted2_1,
-            contracted2_2,
+            contracted_1,
+            contracted_2,
+            contracted_3,
+            contracted_4,
+            contracted_5,
+            contracted_6,
+            contracted_7,
             mask,
         )
         _store8(
             grad_x_row + tile * 16 + 8,
-            contracted2_3,
-            contracted2_4,
-            contracted2_5,
-            contracted3_0,
-            contracted3_1,
-            contracted3_2,
-            contracted3_3,
-            contracted4_0,
+            contracted_8,
+            contracted_9,
+            contracted_10,
+            contracted_11,
+            contracted_12,
+            contracted_13,
+            contracted_14,
+            contracted_15,
             mask,
         )
 
 
 @triton.jit(do_not_specialize=["B"])
-def _mv_linear_backward_2_kernel(
+def _mv_linear_backward_3_kernel(
     grad_out_ptr,
     grad_bias_ptr,
     B,
@@ -19465,80 +19512,98 @@ def _mv_linear_backward_2_kernel(
 
 
 @triton.jit(do_not_specialize=["B"])
-def _mv_linear_backward_3_kernel(
+def _mv_linear_backward_4_kernel(
     x_ptr,
-    operand5_ptr,
-    operand6_ptr,
-    operand7_ptr,
-    operand8_ptr,
-    operand9_ptr,
+    operand2_ptr,
     B,
     N,
-    B_INNERMOST: tl.constexpr,
     ROWS: tl.constexpr,
     BLOCK: tl.constexpr,
     REAL: tl.constexpr,
 ):
     # stores factors of matrix products, in the order in which these read them
-    # turns its tiles for products in tf32, which are faster with b innermost
-    operand5_b = 1 if B_INNERMOST else N
-    operand5_n = tl.cast(B, tl.int64) if B_INNERMOST else 1
-    operand6_b = 1 if B_INNERMOST else N
-    operand6_n = tl.cast(B, tl.int64) * 4 if B_INNERMOST else 1
-    operand6_B = tl.cast(B, tl.int64) * operand6_b
-    operand7_b = 1 if B_INNERMOST else N
-    operand7_n = tl.cast(B, tl.int64) * 6 if B_INNERMOST else 1
-    operand7_B = tl.cast(B, tl.int64) * operand7_b
-    operand8_b = 1 if B_INNERMOST else N
-    operand8_n = tl.cast(B, tl.int64) * 4 if B_INNERMOST else 1
-    operand8_B = tl.cast(B, tl.int64) * operand8_b
-    operand9_b = 1 if B_INNERMOST else N
-    operand9_n = tl.cast(B, tl.int64) if B_INNERMOST else 1
+    BN = tl.cast(B, tl.int64) * N
 
-    n = _tile(tl.program_id(1) * BLOCK, ROWS, BLOCK)
-    r = _down(ROWS)
-    at = r * N + n
-    tile_mask = n < N
+    start = tl.program_id(0).to(tl.int64) * BLOCK
+    tile = tl.arange(0, BLOCK)
+    mask = tile < tl.cast(B, tl.int64) * N - start
+    x_row = x_ptr + start * 16
+    operand2_row = operand2_ptr + start
 
-    b = tl.program_id(0).to(tl.int64) * ROWS
-    row_mask = b + r < B
-    mask = tile_mask if ROWS == 1 else tile_mask & row_mask
-    x_row = x_ptr + b * 16 * N
-    operand5_row = operand5_ptr + b * operand5_b
-    operand6_row = operand6_ptr + b * operand6_b
-    operand7_row = operand7_ptr + b * operand7_b
-    operand8_row = operand8_ptr + b * operand8_b
-    operand9_row = operand9_ptr + b * operand9_b
+    x_e, x_e1, x_e2, x_e3, x_e4, x_e12, x_e13, x_e14 = _load8(x_row + tile * 16, mask, REAL)
+    x_e23, x_e24, x_e34, x_e123, x_e124, x_e134, x_e234, x_e1234 = _load8(x_row + tile * 16 + 8, mask, REAL)
 
-    x_e, x_e1, x_e2, x_e3, x_e4, x_e12, x_e13, x_e14 = _load8(x_row + at * 16, mask, REAL)
-    x_e23, x_e24, x_e34, x_e123, x_e124, x_e134, x_e234, x_e1234 = _load8(x_row + at * 16 + 8, mask, REAL)
+    tl.store(operand2_row + tile, x_e, mask=mask)
+    tl.store(operand2_row + BN + tile, x_e1, mask=mask)
+    tl.store(operand2_row + 2 * BN + tile, x_e2, mask=mask)
+    tl.store(operand2_row + 3 * BN + tile, x_e3, mask=mask)
+    tl.store(operand2_row + 4 * BN + tile, x_e4, mask=mask)
+    tl.store(operand2_row + 5 * BN + tile, x_e12, mask=mask)
+    tl.store(operand2_row + 6 * BN + tile, x_e13, mask=mask)
+    tl.store(operand2_row + 7 * BN + tile, x_e14, mask=mask)
+    tl.store(operand2_row + 8 * BN + tile, x_e23, mask=mask)
+    tl.store(operand2_row + 9 * BN + tile, x_e24, mask=mask)
+    tl.store(operand2_row + 10 * BN + tile, x_e34, mask=mask)
+    tl.store(operand2_row + 11 * BN + tile, x_e123, mask=mask)
+    tl.store(operand2_row + 12 * BN + tile, x_e124, mask=mask)
+    tl.store(operand2_row + 13 * BN + tile, x_e134, mask=mask)
+    tl.store(operand2_row + 14 * BN + tile, x_e234, mask=mask)
+    tl.store(operand2_row + 15 * BN + tile, x_e1234, mask=mask)
 
-    tl.store(operand5_row + r * operand5_b + n * operand5_n, x_e, mask=mask)
-    tl.store(operand6_row + r * operand6_b + n * operand6_n, x_e1, mask=mask)
-    tl.store(operand6_row + operand6_B + r * operand6_b + n * operand6_n, x_e2, mask=mask)
-    tl.store(operand6_row + 2 * operand6_B + r * operand6_b + n * operand6_n, x_e3, mask=mask)
-    tl.store(operand6_row + 3 * operand6_B + r * operand6_b + n * operand6_n, x_e4, mask=mask)
-    tl.store(operand7_row + r * operand7_b + n * operand7_n, x_e12, mask=mask)
-    tl.store(operand7_row + operand7_B + r * operand7_b + n * operand7_n, x_e13, mask=mask)
-    tl.store(operand7_row + 2 * operand7_B + r * operand7_b + n * operand7_n, x_e14, mask=mask)
-    tl.store(operand7_row + 3 * operand7_B + r * operand7_b + n * operand7_n, x_e23, mask=mask)
-    tl.store(operand7_row + 4 * operand7_B + r * operand7_b + n * operand7_n, x_e24, mask=mask)
-    tl.store(operand7_row + 5 * operand7_B + r * operand7_b + n * operand7_n, x_e34, mask=mask)
-    tl.store(operand8_row + r * operand8_b + n * operand8_n, x_e123, mask=mask)
-    tl.store(operand8_row + operand8_B + r * operand8_b + n * operand8_n, x_e124, mask=mask)
-    tl.store(operand8_row + 2 * operand8_B + r * operand8_b + n * operand8_n, x_e134, mask=mask)
-    tl.store(operand8_row + 3 * operand8_B + r * operand8_b + n * operand8_n, x_e234, mask=mask)
-    tl.store(operand9_row + r * operand9_b + n * operand9_n, x_e1234, mask=mask)
+
+@triton.jit(do_not_specialize=["N"])
+def _mv_linear_backward_5_kernel(
+    contracted1_ptr,
+    grad_weight_ptr,
+    N,
+    M,
+    GRAD_WEIGHT: tl.constexpr,
+    ROWS: tl.constexpr,
+    BLOCK: tl.constexpr,
+    REAL: tl.constexpr,
+):
+    NM = tl.cast(N, tl.int64) * M
+
+    start = tl.program_id(0).to(tl.int64) * BLOCK
+    tile = tl.arange(0, BLOCK)
+    mask = tile < tl.cast(N, tl.int64) * M - start
+    contracted1_row = contracted1_ptr + start
+    grad_weight_row = grad_weight_ptr + start
+
+    contracted1_0 = tl.load(contracted1_row + tile, mask=mask, other=0.0).to(REAL)
+    contracted1_1 = tl.load(contracted1_row + NM + tile, mask=mask, other=0.0).to(REAL)
+    contracted1_2 = tl.load(contracted1_row + 2 * NM + tile, mask=mask, other=0.0).to(REAL)
+    contracted1_3 = tl.load(contracted1_row + 3 * NM + tile, mask=mask, other=0.0).to(REAL)
+    contracted1_4 = tl.load(contracted1_row + 4 * NM + tile, mask=mask, other=0.0).to(REAL)
+    contracted1_5 = tl.load(contracted1_row + 5 * NM + tile, mask=mask, other=0.0).to(REAL)
+    contracted1_6 = tl.load(contracted1_row + 6 * NM + tile, mask=mask, other=0.0).to(REAL)
+    contracted1_7 = tl.load(contracted1_row + 7 * NM + tile, mask=mask, other=0.0).to(REAL)
+    contracted1_8 = tl.load(contracted1_row + 8 * NM + tile, mask=mask, other=0.0).to(REAL)
+    contracted1_9 = tl.load(contracted1_row + 9 * NM + tile, mask=mask, other=0.0).to(REAL)
+    contracted1_10 = tl.load(contracted1_row + 10 * NM + tile, mask=mask, other=0.0).to(REAL)
+    contracted1_11 = tl.load(contracted1_row + 11 * NM + tile, mask=mask, other=0.0).to(REAL)
+    contracted1_12 = tl.load(contracted1_row + 12 * NM + tile, mask=mask, other=0.0).to(REAL)
+    contracted1_13 = tl.load(contracted1_row + 13 * NM + tile, mask=mask, other=0.0).to(REAL)
+    contracted1_14 = tl.load(contracted1_row + 14 * NM + tile, mask=mask, other=0.0).to(REAL)
+    contracted1_15 = tl.load(contracted1_row + 15 * NM + tile, mask=mask, other=0.0).to(REAL)
+
+    grad_weight_1 = contracted1_1 + contracted1_2 + contracted1_3 + contracted1_4
+    grad_weight_2 = contracted1_5 + contracted1_6 + contracted1_7 + contracted1_8 + contracted1_9
+    grad_weight_2 += contracted1_10
+    grad_weight_3 = contracted1_11 + contracted1_12 + contracted1_13 + contracted1_14
+
+    if GRAD_WEIGHT:
+        tl.store(grad_weight_row + tile, contracted1_0, mask=mask)
+        tl.store(grad_weight_row + NM + tile, grad_weight_1, mask=mask)
+        tl.store(grad_weight_row + 2 * NM + tile, grad_weight_2, mask=mask)
+        tl.store(grad_weight_row + 3 * NM + tile, grad_weight_3, mask=mask)
+        tl.store(grad_weight_row + 4 * NM + tile, contracted1_15, mask=mask)
 
 
 @triton.jit(do_not_specialize=["B"])
 def _mv_linear_double_backward_kernel(
     grad_out_ptr,
     operand_ptr,
-    operand1_ptr,
-    operand2_ptr,
-    operand3_ptr,
-    operand4_ptr,
     B,
     M,
     ROWS: tl.constexpr,
@@ -19553,10 +19618,6 @@ def _mv_linear_double_backward_kernel(
     mask = tile < tl.cast(B, tl.int64) * M - start
     grad_out_row = grad_out_ptr + start * 16
     operand_row = operand_ptr + start
-    operand1_row = operand1_ptr + start
-    operand2_row = operand2_ptr + start
-    operand3_row = operand3_ptr + start
-    operand4_row = operand4_ptr + start
 
     grad_out_e, grad_out_e1, grad_out_e2, grad_out_e3, grad_out_e4, grad_out_e12, grad_out_e13, grad_out_e14 = _load8(
         grad_out_row + tile * 16, mask, REAL
@@ -19573,30 +19634,76 @@ def _mv_linear_double_backward_kernel(
     ) = _load8(grad_out_row + tile * 16 + 8, mask, REAL)
 
     tl.store(operand_row + tile, grad_out_e, mask=mask)
-    tl.store(operand1_row + tile, grad_out_e1, mask=mask)
-    tl.store(operand1_row + BM + tile, grad_out_e2, mask=mask)
-    tl.store(operand1_row + 2 * BM + tile, grad_out_e3, mask=mask)
-    tl.store(operand1_row + 3 * BM + tile, grad_out_e4, mask=mask)
-    tl.store(operand2_row + tile, grad_out_e12, mask=mask)
-    tl.store(operand2_row + BM + tile, grad_out_e13, mask=mask)
-    tl.store(operand2_row + 2 * BM + tile, grad_out_e14, mask=mask)
-    tl.store(operand2_row + 3 * BM + tile, grad_out_e23, mask=mask)
-    tl.store(operand2_row + 4 * BM + tile, grad_out_e24, mask=mask)
-    tl.store(operand2_row + 5 * BM + tile, grad_out_e34, mask=mask)
-    tl.store(operand3_row + tile, grad_out_e123, mask=mask)
-    tl.store(operand3_row + BM + tile, grad_out_e124, mask=mask)
-    tl.store(operand3_row + 2 * BM + tile, grad_out_e134, mask=mask)
-    tl.store(operand3_row + 3 * BM + tile, grad_out_e234, mask=mask)
-    tl.store(operand4_row + tile, grad_out_e1234, mask=mask)
+    tl.store(operand_row + BM + tile, grad_out_e1, mask=mask)
+    tl.store(operand_row + 2 * BM + tile, grad_out_e2, mask=mask)
+    tl.store(operand_row + 3 * BM + tile, grad_out_e3, mask=mask)
+    tl.store(operand_row + 4 * BM + tile, grad_out_e4, mask=mask)
+    tl.store(operand_row + 5 * BM + tile, grad_out_e12, mask=mask)
+    tl.store(operand_row + 6 * BM + tile, grad_out_e13, mask=mask)
+    tl.store(operand_row + 7 * BM + tile, grad_out_e14, mask=mask)
+    tl.store(operand_row + 8 * BM + tile, grad_out_e23, mask=mask)
+    tl.store(operand_row + 9 * BM + tile, grad_out_e24, mask=mask)
+    tl.store(operand_row + 10 * BM + tile, grad_out_e34, mask=mask)
+    tl.store(operand_row + 11 * BM + tile, grad_out_e123, mask=mask)
+    tl.store(operand_row + 12 * BM + tile, grad_out_e124, mask=mask)
+    tl.store(operand_row + 13 * BM + tile, grad_out_e134, mask=mask)
+    tl.store(operand_row + 14 * BM + tile, grad_out_e234, mask=mask)
+    tl.store(operand_row + 15 * BM + tile, grad_out_e1234, mask=mask)
+
+
+@triton.jit(do_not_specialize=["N"])
+def _mv_linear_double_backward_1_kernel(
+    grad_grad_weight_ptr,
+    operand1_ptr,
+    N,
+    M,
+    HAS_GRAD_GRAD_WEIGHT: tl.constexpr,
+    ROWS: tl.constexpr,
+    BLOCK: tl.constexpr,
+    REAL: tl.constexpr,
+):
+    # stores factors of matrix products, in the order in which these read them
+    NM = tl.cast(N, tl.int64) * M
+
+    start = tl.program_id(0).to(tl.int64) * BLOCK
+    tile = tl.arange(0, BLOCK)
+    mask = tile < tl.cast(N, tl.int64) * M - start
+    grad_grad_weight_row = grad_grad_weight_ptr + start
+    operand1_row = operand1_ptr + start
+
+    grad_grad_weight_0 = tl.load(grad_grad_weight_row + tile, mask=mask & HAS_GRAD_GRAD_WEIGHT, other=0.0).to(REAL)
+    grad_grad_weight_1 = tl.load(grad_grad_weight_row + NM + tile, mask=mask & HAS_GRAD_GRAD_WEIGHT, other=0.0).to(REAL)
+    grad_grad_weight_2 = tl.load(grad_grad_weight_row + 2 * NM + tile, mask=mask & HAS_GRAD_GRAD_WEIGHT, other=0.0).to(
+        REAL
+    )
+    grad_grad_weight_3 = tl.load(grad_grad_weight_row + 3 * NM + tile, mask=mask & HAS_GRAD_GRAD_WEIGHT, other=0.0).to(
+        REAL
+    )
+    grad_grad_weight_4 = tl.load(grad_grad_weight_row + 4 * NM + tile, mask=mask & HAS_GRAD_GRAD_WEIGHT, other=0.0).to(
+        REAL
+    )
+
+    tl.store(operand1_row + tile, grad_grad_weight_0, mask=mask)
+    tl.store(operand1_row + NM + tile, grad_grad_weight_1, mask=mask)
+    tl.store(operand1_row + 2 * NM + tile, grad_grad_weight_1, mask=mask)
+    tl.store(operand1_row + 3 * NM + tile, grad_grad_weight_1, mask=mask)
+    tl.store(operand1_row + 4 * NM + tile, grad_grad_weight_1, mask=mask)
+    tl.store(operand1_row + 5 * NM + tile, grad_grad_weight_2, mask=mask)
+    tl.store(operand1_row + 6 * NM + tile, grad_grad_weight_2, mask=mask)
+    tl.store(operand1_row + 7 * NM + tile, grad_grad_weight_2, mask=mask)
+    tl.store(operand1_row + 8 * NM + tile, grad_grad_weight_2, mask=mask)
+    tl.store(operand1_row + 9 * NM + tile, grad_grad_weight_2, mask=mask)
+    tl.store(operand1_row + 10 * NM + tile, grad_grad_weight_2, mask=mask)
+    tl.store(operand1_row + 11 * NM + tile, grad_grad_weight_3, mask=mask)
+    tl.store(operand1_row + 12 * NM + tile, grad_grad_weight_3, mask=mask)
+    tl.store(operand1_row + 13 * NM + tile, grad_grad_weight_3, mask=mask)
+    tl.store(operand1_row + 14 * NM + tile, grad_grad_weight_3, mask=mask)
+    tl.store(operand1_row + 15 * NM + tile, grad_grad_weight_4, mask=mask)
 
 
 @triton.jit(do_not_specialize=["B"])
-def _mv_linear_double_backward_1_kernel(
+def _mv_linear_double_backward_2_kernel(
     contracted_ptr,
-    contracted1_ptr,
-    contracted2_ptr,
-    contracted3_ptr,
-    contracted4_ptr,
     grad_x_ptr,
     B,
     N,
@@ -19611,58 +19718,54 @@ def _mv_linear_double_backward_1_kernel(
     tile = tl.arange(0, BLOCK)
     mask = tile < tl.cast(B, tl.int64) * N - start
     contracted_row = contracted_ptr + start
-    contracted1_row = contracted1_ptr + start
-    contracted2_row = contracted2_ptr + start
-    contracted3_row = contracted3_ptr + start
-    contracted4_row = contracted4_ptr + start
     grad_x_row = grad_x_ptr + start * 16
 
     contracted_0 = tl.load(contracted_row + tile, mask=mask, other=0.0).to(REAL)
-    contracted1_0 = tl.load(contracted1_row + tile, mask=mask, other=0.0).to(REAL)
-    contracted1_1 = tl.load(contracted1_row + BN + tile, mask=mask, other=0.0).to(REAL)
-    contracted1_2 = tl.load(contracted1_row + 2 * BN + tile, mask=mask, other=0.0).to(REAL)
-    contracted1_3 = tl.load(contracted1_row + 3 * BN + tile, mask=mask, other=0.0).to(REAL)
-    contracted2_0 = tl.load(contracted2_row + tile, mask=mask, other=0.0).to(REAL)
-    contracted2_1 = tl.load(contracted2_row + BN + tile, mask=mask, other=0.0).to(REAL)
-    contracted2_2 = tl.load(contracted2_row + 2 * BN + tile, mask=mask, other=0.0).to(REAL)
-    contracted2_3 = tl.load(contracted2_row + 3 * BN + tile, mask=mask, other=0.0).to(REAL)
-    contracted2_4 = tl.load(contracted2_row + 4 * BN + tile, mask=mask, other=0.0).to(REAL)
-    contracted2_5 = tl.load(contracted2_row + 5 * BN + tile, mask=mask, other=0.0).to(REAL)
-    contracted3_0 = tl.load(contracted3_row + tile, mask=mask, other=0.0).to(REAL)
-    contracted3_1 = tl.load(contracted3_row + BN + tile, mask=mask, other=0.0).to(REAL)
-    contracted3_2 = tl.load(contracted3_row + 2 * BN + tile, mask=mask, other=0.0).to(REAL)
-    contracted3_3 = tl.load(contracted3_row + 3 * BN + tile, mask=mask, other=0.0).to(REAL)
-    contracted4_0 = tl.load(contracted4_row + tile, mask=mask, other=0.0).to(REAL)
+    contracted_1 = tl.load(contracted_row + BN + tile, mask=mask, other=0.0).to(REAL)
+    contracted_2 = tl.load(contracted_row + 2 * BN + tile, mask=mask, other=0.0).to(REAL)
+    contracted_3 = tl.load(contracted_row + 3 * BN + tile, mask=mask, other=0.0).to(REAL)
+    contracted_4 = tl.load(contracted_row + 4 * BN + tile, mask=mask, other=0.0).to(REAL)
+    contracted_5 = tl.load(contracted_row + 5 * BN + tile, mask=mask, other=0.0).to(REAL)
+    contracted_6 = tl.load(contracted_row + 6 * BN + tile, mask=mask, other=0.0).to(REAL)
+    contracted_7 = tl.load(contracted_row + 7 * BN + tile, mask=mask, other=0.0).to(REAL)
+    contracted_8 = tl.load(contracted_row + 8 * BN + tile, mask=mask, other=0.0).to(REAL)
+    contracted_9 = tl.load(contracted_row + 9 * BN + tile, mask=mask, other=0.0).to(REAL)
+    contracted_10 = tl.load(contracted_row + 10 * BN + tile, mask=mask, other=0.0).to(REAL)
+    contracted_11 = tl.load(contracted_row + 11 * BN + tile, mask=mask, other=0.0).to(REAL)
+    contracted_12 = tl.load(contracted_row + 12 * BN + tile, mask=mask, other=0.0).to(REAL)
+    contracted_13 = tl.load(contracted_row + 13 * BN + tile, mask=mask, other=0.0).to(REAL)
+    contracted_14 = tl.load(contracted_row + 14 * BN + tile, mask=mask, other=0.0).to(REAL)
+    contracted_15 = tl.load(contracted_row + 15 * BN + tile, mask=mask, other=0.0).to(REAL)
 
     if GRAD_X:
         _store8(
             grad_x_row + tile * 16,
             contracted_0,
-            contracted1_0,
-            contracted1_1,
-            contracted1_2,
-            contracted1_3,
-            contracted2_0,
-            contracted2_1,
-            contracted2_2,
+            contracted_1,
+            contracted_2,
+            contracted_3,
+            contracted_4,
+            contracted_5,
+            contracted_6,
+            contracted_7,
             mask,
         )
         _store8(
             grad_x_row + tile * 16 + 8,
-            contracted2_3,
-            contracted2_4,
-            contracted2_5,
-            contracted3_0,
-            contracted3_1,
-            contracted3_2,
-            contracted3_3,
-            contracted4_0,
+            contracted_8,
+            contracted_9,
+            contracted_10,
+            contracted_11,
+            contracted_12,
+            contracted_13,
+            contracted_14,
+            contracted_15,
             mask,
         )
 
 
 @triton.jit(do_not_specialize=[])
-def _mv_linear_double_backward_2_kernel(
+def _mv_linear_double_backward_3_kernel(
     grad_bias_ptr,
     M,
     GRAD_BIAS: tl.constexpr,
@@ -19703,51 +19806,24 @@ def _mv_linear_double_backward_2_kernel(
 
 
 @triton.jit(do_not_specialize=["B"])
-def _mv_linear_double_backward_3_kernel(
+def _mv_linear_double_backward_4_kernel(
     grad_grad_x_ptr,
-    operand5_ptr,
-    operand6_ptr,
-    operand7_ptr,
-    operand8_ptr,
-    operand9_ptr,
+    operand2_ptr,
     B,
     N,
     HAS_GRAD_GRAD_X: tl.constexpr,
-    B_INNERMOST: tl.constexpr,
     ROWS: tl.constexpr,
     BLOCK: tl.constexpr,
     REAL: tl.constexpr,
 ):
     # stores factors of matrix products, in the order in which these read them
-    # turns its tiles for products in tf32, which are faster with b innermost
-    operand5_b = 1 if B_INNERMOST else N
-    operand5_n = tl.cast(B, tl.int64) if B_INNERMOST else 1
-    operand6_b = 1 if B_INNERMOST else N
-    operand6_n = tl.cast(B, tl.int64) * 4 if B_INNERMOST else 1
-    operand6_B = tl.cast(B, tl.int64) * operand6_b
-    operand7_b = 1 if B_INNERMOST else N
-    operand7_n = tl.cast(B, tl.int64) * 6 if B_INNERMOST else 1
-    operand7_B = tl.cast(B, tl.int64) * operand7_b
-    operand8_b = 1 if B_INNERMOST else N
-    operand8_n = tl.cast(B, tl.int64) * 4 if B_INNERMOST else 1
-    operand8_B = tl.cast(B, tl.int64) * operand8_b
-    operand9_b = 1 if B_INNERMOST else N
-    operand9_n = tl.cast(B, tl.int64) if B_INNERMOST else 1
+    BN = tl.cast(B, tl.int64) * N
 
-    n = _tile(tl.program_id(1) * BLOCK, ROWS, BLOCK)
-    r = _down(ROWS)
-    at = r * N + n
-    tile_mask = n < N
-
-    b = tl.program_id(0).to(tl.int64) * ROWS
-    row_mask = b + r < B
-    mask = tile_mask if ROWS == 1 else tile_mask & row_mask
-    grad_grad_x_row = grad_grad_x_ptr + b * 16 * N
-    operand5_row = operand5_ptr + b * operand5_b
-    operand6_row = operand6_ptr + b * operand6_b
-    operand7_row = operand7_ptr + b * operand7_b
-    operand8_row = operand8_ptr + b * operand8_b
-    operand9_row = operand9_ptr + b * operand9_b
+    start = tl.program_id(0).to(tl.int64) * BLOCK
+    tile = tl.arange(0, BLOCK)
+    mask = tile < tl.cast(B, tl.int64) * N - start
+    grad_grad_x_row = grad_grad_x_ptr + start * 16
+    operand2_row = operand2_ptr + start
 
     (
         grad_grad_x_e,
@@ -19758,7 +19834,7 @@ def _mv_linear_double_backward_3_kernel(
         grad_grad_x_e12,
         grad_grad_x_e13,
         grad_grad_x_e14,
-    ) = _load8(grad_grad_x_row + at * 16, mask & HAS_GRAD_GRAD_X, REAL)
+    ) = _load8(grad_grad_x_row + tile * 16, mask & HAS_GRAD_GRAD_X, REAL)
     (
         grad_grad_x_e23,
         grad_grad_x_e24,
@@ -19768,35 +19844,84 @@ def _mv_linear_double_backward_3_kernel(
         grad_grad_x_e134,
         grad_grad_x_e234,
         grad_grad_x_e1234,
-    ) = _load8(grad_grad_x_row + at * 16 + 8, mask & HAS_GRAD_GRAD_X, REAL)
+    ) = _load8(grad_grad_x_row + tile * 16 + 8, mask & HAS_GRAD_GRAD_X, REAL)
 
-    tl.store(operand5_row + r * operand5_b + n * operand5_n, grad_grad_x_e, mask=mask)
-    tl.store(operand6_row + r * operand6_b + n * operand6_n, grad_grad_x_e1, mask=mask)
-    tl.store(operand6_row + operand6_B + r * operand6_b + n * operand6_n, grad_grad_x_e2, mask=mask)
-    tl.store(operand6_row + 2 * operand6_B + r * operand6_b + n * operand6_n, grad_grad_x_e3, mask=mask)
-    tl.store(operand6_row + 3 * operand6_B + r * operand6_b + n * operand6_n, grad_grad_x_e4, mask=mask)
-    tl.store(operand7_row + r * operand7_b + n * operand7_n, grad_grad_x_e12, mask=mask)
-    tl.store(operand7_row + operand7_B + r * operand7_b + n * operand7_n, grad_grad_x_e13, mask=mask)
-    tl.store(operand7_row + 2 * operand7_B + r * operand7_b + n * operand7_n, grad_grad_x_e14, mask=mask)
-    tl.store(operand7_row + 3 * operand7_B + r * operand7_b + n * operand7_n, grad_grad_x_e23, mask=mask)
-    tl.store(operand7_row + 4 * operand7_B + r * operand7_b + n * operand7_n, grad_grad_x_e24, mask=mask)
-    tl.store(operand7_row + 5 * operand7_B + r * operand7_b + n * operand7_n, grad_grad_x_e34, mask=mask)
-    tl.store(operand8_row + r * operand8_b + n * operand8_n, grad_grad_x_e123, mask=mask)
-    tl.store(operand8_row + operand8_B + r * operand8_b + n * operand8_n, grad_grad_x_e124, mask=mask)
-    tl.store(operand8_row + 2 * operand8_B + r * operand8_b + n * operand8_n, grad_grad_x_e134, mask=mask)
-    tl.store(operand8_row + 3 * operand8_B + r * operand8_b + n * operand8_n, grad_grad_x_e234, mask=mask)
-    tl.store(operand9_row + r * operand9_b + n * operand9_n, grad_grad_x_e1234, mask=mask)
+    tl.store(operand2_row + tile, grad_grad_x_e, mask=mask)
+    tl.store(operand2_row + BN + tile, grad_grad_x_e1, mask=mask)
+    tl.store(operand2_row + 2 * BN + tile, grad_grad_x_e2, mask=mask)
+    tl.store(operand2_row + 3 * BN + tile, grad_grad_x_e3, mask=mask)
+    tl.store(operand2_row + 4 * BN + tile, grad_grad_x_e4, mask=mask)
+    tl.store(operand2_row + 5 * BN + tile, grad_grad_x_e12, mask=mask)
+    tl.store(operand2_row + 6 * BN + tile, grad_grad_x_e13, mask=mask)
+    tl.store(operand2_row + 7 * BN + tile, grad_grad_x_e14, mask=mask)
+    tl.store(operand2_row + 8 * BN + tile, grad_grad_x_e23, mask=mask)
+    tl.store(operand2_row + 9 * BN + tile, grad_grad_x_e24, mask=mask)
+    tl.store(operand2_row + 10 * BN + tile, grad_grad_x_e34, mask=mask)
+    tl.store(operand2_row + 11 * BN + tile, grad_grad_x_e123, mask=mask)
+    tl.store(operand2_row + 12 * BN + tile, grad_grad_x_e124, mask=mask)
+    tl.store(operand2_row + 13 * BN + tile, grad_grad_x_e134, mask=mask)
+    tl.store(operand2_row + 14 * BN + tile, grad_grad_x_e234, mask=mask)
+    tl.store(operand2_row + 15 * BN + tile, grad_grad_x_e1234, mask=mask)
+
+
+@triton.jit(do_not_specialize=["N"])
+def _mv_linear_double_backward_5_kernel(
+    contracted1_ptr,
+    grad_weight_ptr,
+    N,
+    M,
+    GRAD_WEIGHT: tl.constexpr,
+    ROWS: tl.constexpr,
+    BLOCK: tl.constexpr,
+    REAL: tl.constexpr,
+):
+    NM = tl.cast(N, tl.int64) * M
+
+    start = tl.program_id(0).to(tl.int64) * BLOCK
+    tile = tl.arange(0, BLOCK)
+    mask = tile < tl.cast(N, tl.int64) * M - start
+    contracted1_row = contracted1_ptr + start
+    grad_weight_row = grad_weight_ptr + start
+
+    contracted1_0 = tl.load(contracted1_row + tile, mask=mask, other=0.0).to(REAL)
+    contracted1_1 = tl.load(contracted1_row + NM + tile, mask=mask, other=0.0).to(REAL)
+    contracted1_2 = tl.load(contracted1_row + 2 * NM + tile, mask=mask, other=0.0).to(REAL)
+    contracted1_3 = tl.load(contracted1_row + 3 * NM + tile, mask=mask, other=0.0).to(REAL)
+    contracted1_4 = tl.load(contracted1_row + 4 * NM + tile, mask=mask, other=0.0).to(REAL)
+    contracted1_5 = tl.load(contracted1_row + 5 * NM + tile, mask=mask, other=0.0).to(REAL)
+    contracted1_6 = tl.load(contracted1_row + 6 * NM + tile, mask=mask, other=0.0).to(REAL)
+    contracted1_7 = tl.load(contracted1_row + 7 * NM + tile, mask=mask, other=0.0).to(REAL)
+    contracted1_8 = tl.load(contracted1_row + 8 * NM + tile, mask=mask, other=0.0).to(REAL)
+    contracted1_9 = tl.load(contracted1_row + 9 * NM + tile, mask=mask, other=0.0).to(REAL)
+    contracted1_10 = tl.load(contracted1_row + 10 * NM + tile, mask=mask, other=0.0).to(REAL)
+    contracted1_11 = tl.load(contracted1_row + 11 * NM + tile, mask=mask, other=0.0).to(REAL)
+    contracted1_12 = tl.load(contracted1_row + 12 * NM + tile, mask=mask, other=0.0).to(REAL)
+    contracted1_13 = tl.load(contracted1_row + 13 * NM + tile, mask=mask, other=0.0).to(REAL)
+    contracted1_14 = tl.load(contracted1_row + 14 * NM + tile, mask=mask, other=0.0).to(REAL)
+    contracted1_15 = tl.load(contracted1_row + 15 * NM + tile, mask=mask, other=0.0).to(REAL)
+
+    grad_weight_1 = contracted1_1 + contracted1_2 + contracted1_3 + contracted1_4
+    grad_weight_2 = contracted1_5 + contracted1_6 + contracted1_7 + contracted1_8 + contracted1_9
+    grad_weight_2 += contracted1_10
+    grad_weight_3 = contracted1_11 + contracted1_12 + contracted1_13 + contracted1_14
+
+    if GRAD_WEIGHT:
+        tl.store(grad_weight_row + tile, contracted1_0, mask=mask)
+        tl.store(grad_weight_row + NM + tile, grad_weight_1, mask=mask)
+        tl.store(grad_weight_row + 2 * NM + tile, grad_weight_2, mask=mask)
+        tl.store(grad_weight_row + 3 * NM + tile, grad_weight_3, mask=mask)
+        tl.store(grad_weight_row + 4 * NM + tile, contracted1_15, mask=mask)
 
 
 @triton.jit(do_not_specialize=["B"])
-def _mv_linear_double_backward_4_kernel(
+def _mv_linear_double_backward_6_kernel(
     x_ptr,
     grad_grad_x_ptr,
-    operand10_ptr,
-    operand12_ptr,
-    operand14_ptr,
-    operand16_ptr,
-    operand18_ptr,
+    operand3_ptr,
+    operand5_ptr,
+    operand7_ptr,
+    operand9_ptr,
+    operand11_ptr,
     B,
     N,
     HAS_GRAD_GRAD_X: tl.constexpr,
@@ -19817,11 +19942,11 @@ def _mv_linear_double_backward_4_kernel(
     mask = tile_mask if ROWS == 1 else tile_mask & row_mask
     x_row = x_ptr + b * 16 * N
     grad_grad_x_row = grad_grad_x_ptr + b * 16 * N
-    operand10_row = operand10_ptr + b * 2 * N
-    operand12_row = operand12_ptr + b * 2 * N
-    operand14_row = operand14_ptr + b * 2 * N
-    operand16_row = operand16_ptr + b * 2 * N
-    operand18_row = operand18_ptr + b * 2 * N
+    operand3_row = operand3_ptr + b * 2 * N
+    operand5_row = operand5_ptr + b * 2 * N
+    operand7_row = operand7_ptr + b * 2 * N
+    operand9_row = operand9_ptr + b * 2 * N
+    operand11_row = operand11_ptr + b * 2 * N
 
     x_e, x_e1, x_e2, x_e3, x_e4, x_e12, x_e13, x_e14 = _load8(x_row + at * 16, mask, REAL)
     x_e23, x_e24, x_e34, x_e123, x_e124, x_e134, x_e234, x_e1234 = _load8(x_row + at * 16 + 8, mask, REAL)
@@ -19846,49 +19971,49 @@ def _mv_linear_double_backward_4_kernel(
         grad_grad_x_e1234,
     ) = _load8(grad_grad_x_row + at * 16 + 8, mask & HAS_GRAD_GRAD_X, REAL)
 
-    tl.store(operand10_row + r * 2 * N + n, x_e, mask=mask)
-    tl.store(operand10_row + r * 2 * N + n + N, grad_grad_x_e, mask=mask)
-    tl.store(operand12_row + r * 2 * N + n, grad_grad_x_e1, mask=mask)
-    tl.store(operand12_row + N + r * 2 * N + n, x_e1, mask=mask)
-    tl.store(operand12_row + 2 * BN + r * 2 * N + n, grad_grad_x_e2, mask=mask)
-    tl.store(operand12_row + 2 * BN + N + r * 2 * N + n, x_e2, mask=mask)
-    tl.store(operand12_row + 4 * BN + r * 2 * N + n, grad_grad_x_e3, mask=mask)
-    tl.store(operand12_row + 4 * BN + N + r * 2 * N + n, x_e3, mask=mask)
-    tl.store(operand12_row + 6 * BN + r * 2 * N + n, grad_grad_x_e4, mask=mask)
-    tl.store(operand12_row + 6 * BN + N + r * 2 * N + n, x_e4, mask=mask)
-    tl.store(operand14_row + r * 2 * N + n, grad_grad_x_e12, mask=mask)
-    tl.store(operand14_row + N + r * 2 * N + n, x_e12, mask=mask)
-    tl.store(operand14_row + 2 * BN + r * 2 * N + n, grad_grad_x_e13, mask=mask)
-    tl.store(operand14_row + 2 * BN + N + r * 2 * N + n, x_e13, mask=mask)
-    tl.store(operand14_row + 4 * BN + r * 2 * N + n, grad_grad_x_e14, mask=mask)
-    tl.store(operand14_row + 4 * BN + N + r * 2 * N + n, x_e14, mask=mask)
-    tl.store(operand14_row + 6 * BN + r * 2 * N + n, grad_grad_x_e23, mask=mask)
-    tl.store(operand14_row + 6 * BN + N + r * 2 * N + n, x_e23, mask=mask)
-    tl.store(operand14_row + 8 * BN + r * 2 * N + n, grad_grad_x_e24, mask=mask)
-    tl.store(operand14_row + 8 * BN + N + r * 2 * N + n, x_e24, mask=mask)
-    tl.store(operand14_row + 10 * BN + r * 2 * N + n, grad_grad_x_e34, mask=mask)
-    tl.store(operand14_row + 10 * BN + N + r * 2 * N + n, x_e34, mask=mask)
-    tl.store(operand16_row + r * 2 * N + n, grad_grad_x_e123, mask=mask)
-    tl.store(operand16_row + N + r * 2 * N + n, x_e123, mask=mask)
-    tl.store(operand16_row + 2 * BN + r * 2 * N + n, grad_grad_x_e124, mask=mask)
-    tl.store(operand16_row + 2 * BN + N + r * 2 * N + n, x_e124, mask=mask)
-    tl.store(operand16_row + 4 * BN + r * 2 * N + n, grad_grad_x_e134, mask=mask)
-    tl.store(operand16_row + 4 * BN + N + r * 2 * N + n, x_e134, mask=mask)
-    tl.store(operand16_row + 6 * BN + r * 2 * N + n, grad_grad_x_e234, mask=mask)
-    tl.store(operand16_row + 6 * BN + N + r * 2 * N + n, x_e234, mask=mask)
-    tl.store(operand18_row + r * 2 * N + n, grad_grad_x_e1234, mask=mask)
-    tl.store(operand18_row + r * 2 * N + n + N, x_e1234, mask=mask)
+    tl.store(operand3_row + r * 2 * N + n, x_e, mask=mask)
+    tl.store(operand3_row + r * 2 * N + n + N, grad_grad_x_e, mask=mask)
+    tl.store(operand5_row + r * 2 * N + n, grad_grad_x_e1, mask=mask)
+    tl.store(operand5_row + N + r * 2 * N + n, x_e1, mask=mask)
+    tl.store(operand5_row + 2 * BN + r * 2 * N + n, grad_grad_x_e2, mask=mask)
+    tl.store(operand5_row + 2 * BN + N + r * 2 * N + n, x_e2, mask=mask)
+    tl.store(operand5_row + 4 * BN + r * 2 * N + n, grad_grad_x_e3, mask=mask)
+    tl.store(operand5_row + 4 * BN + N + r * 2 * N + n, x_e3, mask=mask)
+    tl.store(operand5_row + 6 * BN + r * 2 * N + n, grad_grad_x_e4, mask=mask)
+    tl.store(operand5_row + 6 * BN + N + r * 2 * N + n, x_e4, mask=mask)
+    tl.store(operand7_row + r * 2 * N + n, grad_grad_x_e12, mask=mask)
+    tl.store(operand7_row + N + r * 2 * N + n, x_e12, mask=mask)
+    tl.store(operand7_row + 2 * BN + r * 2 * N + n, grad_grad_x_e13, mask=mask)
+    tl.store(operand7_row + 2 * BN + N + r * 2 * N + n, x_e13, mask=mask)
+    tl.store(operand7_row + 4 * BN + r * 2 * N + n, grad_grad_x_e14, mask=mask)
+    tl.store(operand7_row + 4 * BN + N + r * 2 * N + n, x_e14, mask=mask)
+    tl.store(operand7_row + 6 * BN + r * 2 * N + n, grad_grad_x_e23, mask=mask)
+    tl.store(operand7_row + 6 * BN + N + r * 2 * N + n, x_e23, mask=mask)
+    tl.store(operand7_row + 8 * BN + r * 2 * N + n, grad_grad_x_e24, mask=mask)
+    tl.store(operand7_row + 8 * BN + N + r * 2 * N + n, x_e24, mask=mask)
+    tl.store(operand7_row + 10 * BN + r * 2 * N + n, grad_grad_x_e34, mask=mask)
+    tl.store(operand7_row + 10 * BN + N + r * 2 * N + n, x_e34, mask=mask)
+    tl.store(operand9_row + r * 2 * N + n, grad_grad_x_e123, mask=mask)
+    tl.store(operand9_row + N + r * 2 * N + n, x_e123, mask=mask)
+    tl.store(operand9_row + 2 * BN + r * 2 * N + n, grad_grad_x_e124, mask=mask)
+    tl.store(operand9_row + 2 * BN + N + r * 2 * N + n, x_e124, mask=mask)
+    tl.store(operand9_row + 4 * BN + r * 2 * N + n, grad_grad_x_e134, mask=mask)
+    tl.store(operand9_row + 4 * BN + N + r * 2 * N + n, x_e134, mask=mask)
+    tl.store(operand9_row + 6 * BN + r * 2 * N + n, grad_grad_x_e234, mask=mask)
+    tl.store(operand9_row + 6 * BN + N + r * 2 * N + n, x_e234, mask=mask)
+    tl.store(operand11_row + r * 2 * N + n, grad_grad_x_e1234, mask=mask)
+    tl.store(operand11_row + r * 2 * N + n + N, x_e1234, mask=mask)
 
 
 @triton.jit(do_not_specialize=["N"])
-def _mv_linear_double_backward_5_kernel(
+def _mv_linear_double_backward_7_kernel(
     weight_ptr,
     grad_grad_weight_ptr,
-    operand11_ptr,
-    operand13_ptr,
-    operand15_ptr,
-    operand17_ptr,
-    operand19_ptr,
+    operand4_ptr,
+    operand6_ptr,
+    operand8_ptr,
+    operand10_ptr,
+    operand12_ptr,
     N,
     M,
     HAS_GRAD_GRAD_WEIGHT: tl.constexpr,
@@ -19900,21 +20025,21 @@ def _mv_linear_double_backward_5_kernel(
     # stores factors of matrix products, in the order in which these read them
     # turns its tiles for products in tf32, which are faster with n innermost
     NM = tl.cast(N, tl.int64) * M
-    operand11_n = 1 if N_INNERMOST else M
-    operand11_m = tl.cast(N, tl.int64) * 2 if N_INNERMOST else 1
-    operand11_N = tl.cast(N, tl.int64) * operand11_n
-    operand13_n = 1 if N_INNERMOST else M
-    operand13_m = tl.cast(N, tl.int64) * 2 if N_INNERMOST else 1
-    operand13_N = tl.cast(N, tl.int64) * operand13_n
-    operand15_n = 1 if N_INNERMOST else M
-    operand15_m = tl.cast(N, tl.int64) * 2 if N_INNERMOST else 1
-    operand15_N = tl.cast(N, tl.int64) * operand15_n
-    operand17_n = 1 if N_INNERMOST else M
-    operand17_m = tl.cast(N, tl.int64) * 2 if N_INNERMOST else 1
-    operand17_N = tl.cast(N, tl.int64) * operand17_n
-    operand19_n = 1 if N_INNERMOST else M
-    operand19_m = tl.cast(N, tl.int64) * 2 if N_INNERMOST else 1
-    operand19_N = tl.cast(N, tl.int64) * operand19_n
+    operand4_n = 1 if N_INNERMOST else M
+    operand4_m = tl.cast(N, tl.int64) * 2 if N_INNERMOST else 1
+    operand4_N = tl.cast(N, tl.int64) * operand4_n
+    operand6_n = 1 if N_INNERMOST else M
+    operand6_m = tl.cast(N, tl.int64) * 2 if N_INNERMOST else 1
+    operand6_N = tl.cast(N, tl.int64) * operand6_n
+    operand8_n = 1 if N_INNERMOST else M
+    operand8_m = tl.cast(N, tl.int64) * 2 if N_INNERMOST else 1
+    operand8_N = tl.cast(N, tl.int64) * operand8_n
+    operand10_n = 1 if N_INNERMOST else M
+    operand10_m = tl.cast(N, tl.int64) * 2 if N_INNERMOST else 1
+    operand10_N = tl.cast(N, tl.int64) * operand10_n
+    operand12_n = 1 if N_INNERMOST else M
+    operand12_m = tl.cast(N, tl.int64) * 2 if N_INNERMOST else 1
+    operand12_N = tl.cast(N, tl.int64) * operand12_n
 
     m = _tile(tl.program_id(1) * BLOCK, ROWS, BLOCK)
     r = _down(ROWS)
@@ -19926,11 +20051,11 @@ def _mv_linear_double_backward_5_kernel(
     mask = tile_mask if ROWS == 1 else tile_mask & row_mask
     weight_row = weight_ptr + n * M
     grad_grad_weight_row = grad_grad_weight_ptr + n * M
-    operand11_row = operand11_ptr + n * operand11_n
-    operand13_row = operand13_ptr + n * operand13_n
-    operand15_row = operand15_ptr + n * operand15_n
-    operand17_row = operand17_ptr + n * operand17_n
-    operand19_row = operand19_ptr + n * operand19_n
+    operand4_row = operand4_ptr + n * operand4_n
+    operand6_row = operand6_ptr + n * operand6_n
+    operand8_row = operand8_ptr + n * operand8_n
+    operand10_row = operand10_ptr + n * operand10_n
+    operand12_row = operand12_ptr + n * operand12_n
 
     weight_0 = tl.load(weight_row + at, mask=mask, other=0.0).to(REAL)
     weight_1 = tl.load(weight_row + NM + at, mask=mask, other=0.0).to(REAL)
@@ -19949,26 +20074,26 @@ def _mv_linear_double_backward_5_kernel(
         REAL
     )
 
-    tl.store(operand11_row + r * operand11_n + m * operand11_m, grad_grad_weight_0, mask=mask)
-    tl.store(operand11_row + operand11_N + r * operand11_n + m * operand11_m, weight_0, mask=mask)
-    tl.store(operand13_row + r * operand13_n + m * operand13_m, weight_1, mask=mask)
-    tl.store(operand13_row + operand13_N + r * operand13_n + m * operand13_m, grad_grad_weight_1, mask=mask)
-    tl.store(operand15_row + r * operand15_n + m * operand15_m, weight_2, mask=mask)
-    tl.store(operand15_row + operand15_N + r * operand15_n + m * operand15_m, grad_grad_weight_2, mask=mask)
-    tl.store(operand17_row + r * operand17_n + m * operand17_m, weight_3, mask=mask)
-    tl.store(operand17_row + operand17_N + r * operand17_n + m * operand17_m, grad_grad_weight_3, mask=mask)
-    tl.store(operand19_row + r * operand19_n + m * operand19_m, weight_4, mask=mask)
-    tl.store(operand19_row + operand19_N + r * operand19_n + m * operand19_m, grad_grad_weight_4, mask=mask)
+    tl.store(operand4_row + r * operand4_n + m * operand4_m, grad_grad_weight_0, mask=mask)
+    tl.store(operand4_row + operand4_N + r * operand4_n + m * operand4_m, weight_0, mask=mask)
+    tl.store(operand6_row + r * operand6_n + m * operand6_m, weight_1, mask=mask)
+    tl.store(operand6_row + operand6_N + r * operand6_n + m * operand6_m, grad_grad_weight_1, mask=mask)
+    tl.store(operand8_row + r * operand8_n + m * operand8_m, weight_2, mask=mask)
+    tl.store(operand8_row + operand8_N + r * operand8_n + m * operand8_m, grad_grad_weight_2, mask=mask)
+    tl.store(operand10_row + r * operand10_n + m * operand10_m, weight_3, mask=mask)
+    tl.store(operand10_row + operand10_N + r * operand10_n + m * operand10_m, grad_grad_weight_3, mask=mask)
+    tl.store(operand12_row + r * operand12_n + m * operand12_m, weight_4, mask=mask)
+    tl.store(operand12_row + operand12_N + r * operand12_n + m * operand12_m, grad_grad_weight_4, mask=mask)
 
 
 @triton.jit(do_not_specialize=["B"])
-def _mv_linear_double_backward_6_kernel(
+def _mv_linear_double_backward_8_kernel(
     grad_grad_bias_ptr,
+    contracted2_ptr,
+    contracted3_ptr,
+    contracted4_ptr,
     contracted5_ptr,
     contracted6_ptr,
-    contracted7_ptr,
-    contracted8_ptr,
-    contracted9_ptr,
     grad_grad_out_ptr,
     B,
     M,
@@ -20008,46 +20133,46 @@ def _mv_linear_double_backward_6_kernel(
     b = tl.program_id(0).to(tl.int64) * ROWS
     row_mask = b + r < B
     mask = tile_mask if ROWS == 1 else tile_mask & row_mask
+    contracted2_row = contracted2_ptr + b * M
+    contracted3_row = contracted3_ptr + b * M
+    contracted4_row = contracted4_ptr + b * M
     contracted5_row = contracted5_ptr + b * M
     contracted6_row = contracted6_ptr + b * M
-    contracted7_row = contracted7_ptr + b * M
-    contracted8_row = contracted8_ptr + b * M
-    contracted9_row = contracted9_ptr + b * M
     grad_grad_out_row = grad_grad_out_ptr + b * 16 * M
 
+    contracted2_0 = tl.load(contracted2_row + at, mask=mask, other=0.0).to(REAL)
+    contracted3_0 = tl.load(contracted3_row + at, mask=mask, other=0.0).to(REAL)
+    contracted3_1 = tl.load(contracted3_row + BM + at, mask=mask, other=0.0).to(REAL)
+    contracted3_2 = tl.load(contracted3_row + 2 * BM + at, mask=mask, other=0.0).to(REAL)
+    contracted3_3 = tl.load(contracted3_row + 3 * BM + at, mask=mask, other=0.0).to(REAL)
+    contracted4_0 = tl.load(contracted4_row + at, mask=mask, other=0.0).to(REAL)
+    contracted4_1 = tl.load(contracted4_row + BM + at, mask=mask, other=0.0).to(REAL)
+    contracted4_2 = tl.load(contracted4_row + 2 * BM + at, mask=mask, other=0.0).to(REAL)
+    contracted4_3 = tl.load(contracted4_row + 3 * BM + at, mask=mask, other=0.0).to(REAL)
+    contracted4_4 = tl.load(contracted4_row + 4 * BM + at, mask=mask, other=0.0).to(REAL)
+    contracted4_5 = tl.load(contracted4_row + 5 * BM + at, mask=mask, other=0.0).to(REAL)
     contracted5_0 = tl.load(contracted5_row + at, mask=mask, other=0.0).to(REAL)
+    contracted5_1 = tl.load(contracted5_row + BM + at, mask=mask, other=0.0).to(REAL)
+    contracted5_2 = tl.load(contracted5_row + 2 * BM + at, mask=mask, other=0.0).to(REAL)
+    contracted5_3 = tl.load(contracted5_row + 3 * BM + at, mask=mask, other=0.0).to(REAL)
     contracted6_0 = tl.load(contracted6_row + at, mask=mask, other=0.0).to(REAL)
-    contracted6_1 = tl.load(contracted6_row + BM + at, mask=mask, other=0.0).to(REAL)
-    contracted6_2 = tl.load(contracted6_row + 2 * BM + at, mask=mask, other=0.0).to(REAL)
-    contracted6_3 = tl.load(contracted6_row + 3 * BM + at, mask=mask, other=0.0).to(REAL)
-    contracted7_0 = tl.load(contracted7_row + at, mask=mask, other=0.0).to(REAL)
-    contracted7_1 = tl.load(contracted7_row + BM + at, mask=mask, other=0.0).to(REAL)
-    contracted7_2 = tl.load(contracted7_row + 2 * BM + at, mask=mask, other=0.0).to(REAL)
-    contracted7_3 = tl.load(contracted7_row + 3 * BM + at, mask=mask, other=0.0).to(REAL)
-    contracted7_4 = tl.load(contracted7_row + 4 * BM + at, mask=mask, other=0.0).to(REAL)
-    contracted7_5 = tl.load(contracted7_row + 5 * BM + at, mask=mask, other=0.0).to(REAL)
-    contracted8_0 = tl.load(contracted8_row + at, mask=mask, other=0.0).to(REAL)
-    contracted8_1 = tl.load(contracted8_row + BM + at, mask=mask, other=0.0).to(REAL)
-    contracted8_2 = tl.load(contracted8_row + 2 * BM + at, mask=mask, other=0.0).to(REAL)
-    contracted8_3 = tl.load(contracted8_row + 3 * BM + at, mask=mask, other=0.0).to(REAL)
-    contracted9_0 = tl.load(contracted9_row + at, mask=mask, other=0.0).to(REAL)
 
-    grad_grad_out_e = grad_grad_bias_e + contracted5_0
-    grad_grad_out_e1 = grad_grad_bias_e1 + contracted6_0
-    grad_grad_out_e2 = grad_grad_bias_e2 + contracted6_1
-    grad_grad_out_e3 = grad_grad_bias_e3 + contracted6_2
-    grad_grad_out_e4 = grad_grad_bias_e4 + contracted6_3
-    grad_grad_out_e12 = grad_grad_bias_e12 + contracted7_0
-    grad_grad_out_e13 = grad_grad_bias_e13 + contracted7_1
-    grad_grad_out_e14 = grad_grad_bias_e14 + contracted7_2
-    grad_grad_out_e23 = grad_grad_bias_e23 + contracted7_3
-    grad_grad_out_e24 = grad_grad_bias_e24 + contracted7_4
-    grad_grad_out_e34 = grad_grad_bias_e34 + contracted7_5
-    grad_grad_out_e123 = grad_grad_bias_e123 + contracted8_0
-    grad_grad_out_e124 = grad_grad_bias_e124 + contracted8_1
-    grad_grad_out_e134 = grad_grad_bias_e134 + contracted8_2
-    grad_grad_out_e234 = grad_grad_bias_e234 + contracted8_3
-    grad_grad_out_e1234 = grad_grad_bias_e1234 + contracted9_0
+    grad_grad_out_e = grad_grad_bias_e + contracted2_0
+    grad_grad_out_e1 = grad_grad_bias_e1 + contracted3_0
+    grad_grad_out_e2 = grad_grad_bias_e2 + contracted3_1
+    grad_grad_out_e3 = grad_grad_bias_e3 + contracted3_2
+    grad_grad_out_e4 = grad_grad_bias_e4 + contracted3_3
+    grad_grad_out_e12 = grad_grad_bias_e12 + contracted4_0
+    grad_grad_out_e13 = grad_grad_bias_e13 + contracted4_1
+    grad_grad_out_e14 = grad_grad_bias_e14 + contracted4_2
+    grad_grad_out_e23 = grad_grad_bias_e23 + contracted4_3
+    grad_grad_out_e24 = grad_grad_bias_e24 + contracted4_4
+    grad_grad_out_e34 = grad_grad_bias_e34 + contracted4_5
+    grad_grad_out_e123 = grad_grad_bias_e123 + contracted5_0
+    grad_grad_out_e124 = grad_grad_bias_e124 + contracted5_1
+    grad_grad_out_e134 = grad_grad_bias_e134 + contracted5_2
+    grad_grad_out_e234 = grad_grad_bias_e234 + contracted5_3
+    grad_grad_out_e1234 = grad_grad_bias_e1234 + contracted6_0
 
     if GRAD_GRAD_OUT:
         _store8(
@@ -20928,96 +21053,53 @@ def _run_fused_gelu_fcgp_norm_without_normalize_backward(x, y, weight, grad_out,
 
 
 def _run_mv_linear(x, weight, bias):
-    """Compute the results: 7 launches, and 1 copy for tf32."""
+    """Compute the results: 4 launches."""
     x, weight, bias = x.contiguous(), weight.contiguous(), bias.contiguous()
     *lead, N, _ = x.shape
     B = math.prod(lead)
     _, _, M = weight.shape
     real = _real(x, weight, bias)
     matrix = _matrix(x, weight, bias)
-    n_innermost = _innermost(matrix, N)
     out = x.new_empty((*lead, M, 16), dtype=_promote(x, weight, bias))
-    operand = x.new_empty((B, N), dtype=matrix)
-    operand1 = x.new_empty((4, B, N), dtype=matrix)
-    operand2 = x.new_empty((6, B, N), dtype=matrix)
-    operand3 = x.new_empty((4, B, N), dtype=matrix)
-    operand4 = x.new_empty((B, N), dtype=matrix)
-    _launch_flat(
-        _mv_linear_kernel, "mv_linear", (x, operand, operand1, operand2, operand3, operand4), (B, N), B * N, real
-    )
-    turned_weight = _turned(weight.to(matrix), n_innermost and _pays(6 * B))
-    contracted = _matmul(operand, turned_weight[0])
+    operand = x.new_empty((16, B, N), dtype=matrix)
+    _launch_flat(_mv_linear_kernel, "mv_linear", (x, operand), (B, N), B * N, real)
+    operand1 = x.new_empty((16, N, M), dtype=matrix)
+    _launch_flat(_mv_linear_1_kernel, "mv_linear_1", (weight, operand1), (N, M), N * M, real)
+    contracted = _matmul(operand, operand1)
     del operand
-    contracted1 = _matmul(operand1.view(4 * B, N), turned_weight[1]).view(4, B, M)
     del operand1
-    contracted2 = _matmul(operand2.view(6 * B, N), turned_weight[2]).view(6, B, M)
-    del operand2
-    contracted3 = _matmul(operand3.view(4 * B, N), turned_weight[3]).view(4, B, M)
-    del operand3
-    contracted4 = _matmul(operand4, turned_weight[4])
-    del operand4
-    _launch_tile(
-        _mv_linear_1_kernel,
-        "mv_linear_1",
-        (bias, contracted, contracted1, contracted2, contracted3, contracted4, out),
-        (B, M),
-        B,
-        M,
-        real,
-    )
+    _launch_tile(_mv_linear_2_kernel, "mv_linear_2", (bias, contracted, out), (B, M), B, M, real)
     return (out,)
 
 
 def _run_mv_linear_backward(x, weight, bias, grad_out, *wanted):
-    """Compute the gradients: 14 launches."""
+    """Compute the gradients: 8 launches."""
     x, weight, bias, grad_out = x.contiguous(), weight.contiguous(), bias.contiguous(), grad_out.contiguous()
     *lead, N, _ = x.shape
     B = math.prod(lead)
     _, _, M = weight.shape
     real = _real(x, weight, bias)
     matrix = _matrix(x, weight, bias)
-    b_innermost = _innermost(matrix, B)
     grad_x = torch.empty_like(x) if wanted[0] else x
     grad_weight = torch.empty_like(weight) if wanted[1] else weight
     if wanted[0] or wanted[1]:
-        operand = x.new_empty((B, M), dtype=matrix)
-        operand1 = x.new_empty((4, B, M), dtype=matrix)
-        operand2 = x.new_empty((6, B, M), dtype=matrix)
-        operand3 = x.new_empty((4, B, M), dtype=matrix)
-        operand4 = x.new_empty((B, M), dtype=matrix)
-        _launch_flat(
-            _mv_linear_backward_kernel,
-            "mv_linear_backward",
-            (grad_out, operand, operand1, operand2, operand3, operand4),
-            (B, M),
-            B * M,
-            real,
-        )
+        operand = x.new_empty((16, B, M), dtype=matrix)
+        _launch_flat(_mv_linear_backward_kernel, "mv_linear_backward", (grad_out, operand), (B, M), B * M, real)
     if wanted[0]:
-        contracted = _matmul(operand, weight[0].to(matrix).mT)
-        contracted1 = _matmul(operand1.view(4 * B, M), weight[1].to(matrix).mT).view(4, B, N)
-        contracted2 = _matmul(operand2.view(6 * B, M), weight[2].to(matrix).mT).view(6, B, N)
-        contracted3 = _matmul(operand3.view(4 * B, M), weight[3].to(matrix).mT).view(4, B, N)
-        contracted4 = _matmul(operand4, weight[4].to(matrix).mT)
+        operand1 = x.new_empty((16, N, M), dtype=matrix)
+        _launch_flat(_mv_linear_backward_1_kernel, "mv_linear_backward_1", (weight, operand1), (N, M), N * M, real)
+        contracted = _matmul(operand, operand1.mT)
+        del operand1
         _launch_flat(
-            _mv_linear_backward_1_kernel,
-            "mv_linear_backward_1",
-            (contracted, contracted1, contracted2, contracted3, contracted4, grad_x),
-            (B, N, wanted[0]),
-            B * N,
-            real,
+            _mv_linear_backward_2_kernel, "mv_linear_backward_2", (contracted, grad_x), (B, N, wanted[0]), B * N, real
         )
         del contracted
-        del contracted1
-        del contracted2
-        del contracted3
-        del contracted4
     if wanted[2]:
-        programs, _ = _programs("mv_linear_backward_2", B, 1, M, x.device)
+        programs, _ = _programs("mv_linear_backward_3", B, 1, M, x.device)
         partial_grad_bias = x.new_empty((programs, M, 16), dtype=real) if wanted[2] else bias
         _launch_fold(
-            _mv_linear_backward_2_kernel,
-            "mv_linear_backward_2",
+            _mv_linear_backward_3_kernel,
+            "mv_linear_backward_3",
             (grad_out, partial_grad_bias),
             (B, M, wanted[2]),
             1,
@@ -21027,38 +21109,24 @@ def _run_mv_linear_backward(x, weight, bias, grad_out, *wanted):
         )
         grad_bias = _total(partial_grad_bias, torch.empty_like(bias)) if wanted[2] else None
     if wanted[1]:
-        operand5 = _factor(x, (B,), (N,), matrix, b_innermost)
-        operand6 = _factor(x, (4, B), (N,), matrix, b_innermost)
-        operand7 = _factor(x, (6, B), (N,), matrix, b_innermost)
-        operand8 = _factor(x, (4, B), (N,), matrix, b_innermost)
-        operand9 = _factor(x, (B,), (N,), matrix, b_innermost)
-        _launch_tile(
-            _mv_linear_backward_3_kernel,
-            "mv_linear_backward_3_turned" if b_innermost else "mv_linear_backward_3",
-            (x, operand5, operand6, operand7, operand8, operand9),
-            (B, N, b_innermost),
-            B,
-            N,
+        operand2 = x.new_empty((16, B, N), dtype=matrix)
+        _launch_flat(_mv_linear_backward_4_kernel, "mv_linear_backward_4", (x, operand2), (B, N), B * N, real)
+        contracted1 = _matmul(operand2.mT, operand)
+        del operand
+        del operand2
+        _launch_flat(
+            _mv_linear_backward_5_kernel,
+            "mv_linear_backward_5",
+            (contracted1, grad_weight),
+            (N, M, wanted[1]),
+            N * M,
             real,
         )
-        _matmul(operand5.mT, operand, grad_weight[0])
-        del operand
-        del operand5
-        _matmul(operand6.view(4 * B, N).mT, operand1.view(4 * B, M), grad_weight[1])
-        del operand1
-        del operand6
-        _matmul(operand7.view(6 * B, N).mT, operand2.view(6 * B, M), grad_weight[2])
-        del operand2
-        del operand7
-        _matmul(operand8.view(4 * B, N).mT, operand3.view(4 * B, M), grad_weight[3])
-        del operand3
-        del operand8
-        _matmul(operand9.mT, operand4, grad_weight[4])
     return grad_x if wanted[0] else None, grad_weight if wanted[1] else None, grad_bias if wanted[2] else None
 
 
 def _run_mv_linear_double_backward(x, weight, bias, grad_out, grad_grad_x, grad_grad_weight, grad_grad_bias, *wanted):
-    """Compute the gradients: 22 launches."""
+    """Compute the gradients: 16 launches."""
     has_grad_grad_x = grad_grad_x is not None
     has_grad_grad_weight = grad_grad_weight is not None
     has_grad_grad_bias = grad_grad_bias is not None
@@ -21071,147 +21139,111 @@ def _run_mv_linear_double_backward(x, weight, bias, grad_out, grad_grad_x, grad_
     _, _, M = weight.shape
     real = _real(x, weight, bias)
     matrix = _matrix(x, weight, bias)
-    b_innermost = _innermost(matrix, B)
     n_innermost = _innermost(matrix, N)
     grad_x = torch.empty_like(x) if wanted[0] else x
     grad_weight = torch.empty_like(weight) if wanted[1] else weight
     grad_bias = torch.empty_like(bias) if wanted[2] else bias
     grad_grad_out = torch.empty_like(grad_out) if wanted[3] else grad_out
     if wanted[0] or wanted[1]:
-        operand = x.new_empty((B, M), dtype=matrix)
-        operand1 = x.new_empty((4, B, M), dtype=matrix)
-        operand2 = x.new_empty((6, B, M), dtype=matrix)
-        operand3 = x.new_empty((4, B, M), dtype=matrix)
-        operand4 = x.new_empty((B, M), dtype=matrix)
+        operand = x.new_empty((16, B, M), dtype=matrix)
         _launch_flat(
-            _mv_linear_double_backward_kernel,
-            "mv_linear_double_backward",
-            (grad_out, operand, operand1, operand2, operand3, operand4),
-            (B, M),
-            B * M,
-            real,
+            _mv_linear_double_backward_kernel, "mv_linear_double_backward", (grad_out, operand), (B, M), B * M, real
         )
     if wanted[0]:
-        contracted = (
-            _matmul(operand, grad_grad_weight[0].to(matrix).mT)
-            if has_grad_grad_weight
-            else x.new_zeros((B, N), dtype=matrix)
-        )
-        contracted1 = (
-            _matmul(operand1.view(4 * B, M), grad_grad_weight[1].to(matrix).mT).view(4, B, N)
-            if has_grad_grad_weight
-            else x.new_zeros((4, B, N), dtype=matrix)
-        )
-        contracted2 = (
-            _matmul(operand2.view(6 * B, M), grad_grad_weight[2].to(matrix).mT).view(6, B, N)
-            if has_grad_grad_weight
-            else x.new_zeros((6, B, N), dtype=matrix)
-        )
-        contracted3 = (
-            _matmul(operand3.view(4 * B, M), grad_grad_weight[3].to(matrix).mT).view(4, B, N)
-            if has_grad_grad_weight
-            else x.new_zeros((4, B, N), dtype=matrix)
-        )
-        contracted4 = (
-            _matmul(operand4, grad_grad_weight[4].to(matrix).mT)
-            if has_grad_grad_weight
-            else x.new_zeros((B, N), dtype=matrix)
-        )
+        operand1 = x.new_empty((16, N, M), dtype=matrix)
         _launch_flat(
             _mv_linear_double_backward_1_kernel,
             "mv_linear_double_backward_1",
-            (contracted, contracted1, contracted2, contracted3, contracted4, grad_x),
+            (grad_grad_weight, operand1),
+            (N, M, has_grad_grad_weight),
+            N * M,
+            real,
+        )
+        contracted = _matmul(operand, operand1.mT)
+        del operand1
+        _launch_flat(
+            _mv_linear_double_backward_2_kernel,
+            "mv_linear_double_backward_2",
+            (contracted, grad_x),
             (B, N, wanted[0]),
             B * N,
             real,
         )
         del contracted
-        del contracted1
-        del contracted2
-        del contracted3
-        del contracted4
     if wanted[2]:
         _launch_flat(
-            _mv_linear_double_backward_2_kernel, "mv_linear_double_backward_2", (grad_bias,), (M, wanted[2]), M, real
+            _mv_linear_double_backward_3_kernel, "mv_linear_double_backward_3", (grad_bias,), (M, wanted[2]), M, real
         )
     if wanted[1]:
-        operand5 = _factor(x, (B,), (N,), matrix, b_innermost)
-        operand6 = _factor(x, (4, B), (N,), matrix, b_innermost)
-        operand7 = _factor(x, (6, B), (N,), matrix, b_innermost)
-        operand8 = _factor(x, (4, B), (N,), matrix, b_innermost)
-        operand9 = _factor(x, (B,), (N,), matrix, b_innermost)
-        _launch_tile(
-            _mv_linear_double_backward_3_kernel,
-            "mv_linear_double_backward_3_turned" if b_innermost else "mv_linear_double_backward_3",
-            (grad_grad_x, operand5, operand6, operand7, operand8, operand9),
-            (B, N, has_grad_grad_x, b_innermost),
-            B,
-            N,
-            real,
-        )
-        _matmul(operand5.mT, operand, grad_weight[0])
-        del operand
-        del operand5
-        _matmul(operand6.view(4 * B, N).mT, operand1.view(4 * B, M), grad_weight[1])
-        del operand1
-        del operand6
-        _matmul(operand7.view(6 * B, N).mT, operand2.view(6 * B, M), grad_weight[2])
-        del operand2
-        del operand7
-        _matmul(operand8.view(4 * B, N).mT, operand3.view(4 * B, M), grad_weight[3])
-        del operand3
-        del operand8
-        _matmul(operand9.mT, operand4, grad_weight[4])
-        del operand4
-        del operand9
-    if wanted[3]:
-        operand10 = x.new_empty((B, 2, N), dtype=matrix)
-        operand12 = x.new_empty((4, B, 2, N), dtype=matrix)
-        operand14 = x.new_empty((6, B, 2, N), dtype=matrix)
-        operand16 = x.new_empty((4, B, 2, N), dtype=matrix)
-        operand18 = x.new_empty((B, 2, N), dtype=matrix)
-        _launch_tile(
+        operand2 = x.new_empty((16, B, N), dtype=matrix)
+        _launch_flat(
             _mv_linear_double_backward_4_kernel,
             "mv_linear_double_backward_4",
-            (x, grad_grad_x, operand10, operand12, operand14, operand16, operand18),
+            (grad_grad_x, operand2),
+            (B, N, has_grad_grad_x),
+            B * N,
+            real,
+        )
+        contracted1 = _matmul(operand2.mT, operand)
+        del operand
+        del operand2
+        _launch_flat(
+            _mv_linear_double_backward_5_kernel,
+            "mv_linear_double_backward_5",
+            (contracted1, grad_weight),
+            (N, M, wanted[1]),
+            N * M,
+            real,
+        )
+        del contracted1
+    if wanted[3]:
+        operand3 = x.new_empty((B, 2, N), dtype=matrix)
+        operand5 = x.new_empty((4, B, 2, N), dtype=matrix)
+        operand7 = x.new_empty((6, B, 2, N), dtype=matrix)
+        operand9 = x.new_empty((4, B, 2, N), dtype=matrix)
+        operand11 = x.new_empty((B, 2, N), dtype=matrix)
+        _launch_tile(
+            _mv_linear_double_backward_6_kernel,
+            "mv_linear_double_backward_6",
+            (x, grad_grad_x, operand3, operand5, operand7, operand9, operand11),
             (B, N, has_grad_grad_x),
             B,
             N,
             real,
         )
-        operand11 = _factor(x, (2, N), (M,), matrix, n_innermost)
-        operand13 = _factor(x, (2, N), (M,), matrix, n_innermost)
-        operand15 = _factor(x, (2, N), (M,), matrix, n_innermost)
-        operand17 = _factor(x, (2, N), (M,), matrix, n_innermost)
-        operand19 = _factor(x, (2, N), (M,), matrix, n_innermost)
+        operand4 = _factor(x, (2, N), (M,), matrix, n_innermost)
+        operand6 = _factor(x, (2, N), (M,), matrix, n_innermost)
+        operand8 = _factor(x, (2, N), (M,), matrix, n_innermost)
+        operand10 = _factor(x, (2, N), (M,), matrix, n_innermost)
+        operand12 = _factor(x, (2, N), (M,), matrix, n_innermost)
         _launch_tile(
-            _mv_linear_double_backward_5_kernel,
-            "mv_linear_double_backward_5_turned" if n_innermost else "mv_linear_double_backward_5",
-            (weight, grad_grad_weight, operand11, operand13, operand15, operand17, operand19),
+            _mv_linear_double_backward_7_kernel,
+            "mv_linear_double_backward_7_turned" if n_innermost else "mv_linear_double_backward_7",
+            (weight, grad_grad_weight, operand4, operand6, operand8, operand10, operand12),
             (N, M, has_grad_grad_weight, n_innermost),
             N,
             M,
             real,
         )
-        contracted5 = _matmul(operand10.view(B, 2 * N), operand11.view(2 * N, M))
+        contracted2 = _matmul(operand3.view(B, 2 * N), operand4.view(2 * N, M))
+        del operand3
+        del operand4
+        contracted3 = _matmul(operand5.view(4 * B, 2 * N), operand6.view(2 * N, M)).view(4, B, M)
+        del operand5
+        del operand6
+        contracted4 = _matmul(operand7.view(6 * B, 2 * N), operand8.view(2 * N, M)).view(6, B, M)
+        del operand7
+        del operand8
+        contracted5 = _matmul(operand9.view(4 * B, 2 * N), operand10.view(2 * N, M)).view(4, B, M)
+        del operand9
         del operand10
+        contracted6 = _matmul(operand11.view(B, 2 * N), operand12.view(2 * N, M))
         del operand11
-        contracted6 = _matmul(operand12.view(4 * B, 2 * N), operand13.view(2 * N, M)).view(4, B, M)
         del operand12
-        del operand13
-        contracted7 = _matmul(operand14.view(6 * B, 2 * N), operand15.view(2 * N, M)).view(6, B, M)
-        del operand14
-        del operand15
-        contracted8 = _matmul(operand16.view(4 * B, 2 * N), operand17.view(2 * N, M)).view(4, B, M)
-        del operand16
-        del operand17
-        contracted9 = _matmul(operand18.view(B, 2 * N), operand19.view(2 * N, M))
-        del operand18
-        del operand19
         _launch_tile(
-            _mv_linear_double_backward_6_kernel,
-            "mv_linear_double_backward_6",
-            (grad_grad_bias, contracted5, contracted6, contracted7, contracted8, contracted9, grad_grad_out),
+            _mv_linear_double_backward_8_kernel,
+            "mv_linear_double_backward_8",
+            (grad_grad_bias, contracted2, contracted3, contracted4, contracted5, contracted6, grad_grad_out),
             (B, M, has_grad_grad_bias, wanted[3]),
             B,
             M,
@@ -22278,8 +22310,8 @@ _MV_LINEAR = _variant(
     independent=("...", "m"),
     flops=(
         ((32, ("b", "n", "m")), (16, ("b", "m"))),
-        ((64, ("b", "n", "m")), (16, ("b", "m"))),
-        ((128, ("b", "n", "m")), (16, ("b", "m"))),
+        ((64, ("b", "n", "m")), (16, ("b", "m")), (11, ("n", "m"))),
+        ((128, ("b", "n", "m")), (16, ("b", "m")), (11, ("n", "m"))),
     ),
 )
 

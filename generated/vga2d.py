@@ -253,31 +253,43 @@ LAUNCH = {
     "fused_gelu_fcgp_norm_without_normalize_double_backward_2_turned": Launch(elements=2, warps=16, tile=32, pack=1024),
     "fused_gelu_fcgp_norm_without_normalize_double_backward_3": Launch(elements=4, warps=4, tile=512, pack=512),
     "fused_gelu_fcgp_norm_without_normalize_double_backward_4": Launch(elements=1, warps=4, tile=128, pack=128),
-    "mv_linear": Launch(elements=8, warps=4, tile=256, pack=1024),
-    "mv_linear_backward": Launch(elements=1, warps=2, tile=64, pack=64, programs=10, registers=96),
+    "mv_linear": Launch(elements=4, warps=4, tile=512, pack=512),
+    "mv_linear_1": Launch(elements=8, warps=4, tile=256, pack=1024),
+    "mv_linear_backward": Launch(elements=4, warps=4, tile=512, pack=512),
+    "mv_linear_backward_1": Launch(elements=1, warps=2, tile=64, pack=64, programs=10, registers=96),
+    "mv_linear_backward_2": Launch(elements=4, warps=4, tile=512, pack=512),
     "mv_linear_double_backward": Launch(elements=4, warps=4, tile=512, pack=512),
-    "mv_linear_double_backward_1": Launch(elements=64, warps=8, tile=128, pack=8192, programs=2, depth=32),
-    "mv_linear_double_backward_1_stored": Launch(elements=8, warps=4, tile=256, pack=1024),
-    "mv_linear_double_backward_1_stored1": Launch(elements=4, warps=4, tile=512, pack=512),
-    "mv_linear_double_backward_2": Launch(elements=64, warps=8, tile=128, pack=8192, programs=2, depth=32),
-    "mv_linear_double_backward_2_stored": Launch(elements=8, warps=4, tile=256, pack=1024),
-    "mv_linear_double_backward_2_stored1": Launch(elements=4, warps=4, tile=512, pack=512),
+    "mv_linear_double_backward_1": Launch(elements=4, warps=4, tile=512, pack=512),
+    "mv_linear_double_backward_2": Launch(elements=4, warps=4, tile=512, pack=512),
     "mv_linear_double_backward_3": Launch(elements=64, warps=8, tile=128, pack=8192, programs=2, depth=32),
     "mv_linear_double_backward_3_stored": Launch(elements=8, warps=4, tile=256, pack=1024),
     "mv_linear_double_backward_3_stored1": Launch(elements=4, warps=4, tile=512, pack=512),
-    "mv_linear_double_backward_4": Launch(elements=8, warps=4, tile=256, pack=1024),
-    "layer_with_normalize": Launch(elements=1, warps=32, tile=256, pack=256, resident=2048),
-    "layer_with_normalize_long": Launch(elements=4, warps=4, tile=512, pack=32),
+    "mv_linear_double_backward_4": Launch(elements=64, warps=8, tile=128, pack=8192, programs=2, depth=32),
+    "mv_linear_double_backward_4_stored": Launch(elements=8, warps=4, tile=256, pack=1024),
+    "mv_linear_double_backward_4_stored1": Launch(elements=4, warps=4, tile=512, pack=512),
+    "mv_linear_double_backward_5": Launch(elements=64, warps=8, tile=128, pack=8192, programs=2, depth=32),
+    "mv_linear_double_backward_5_stored": Launch(elements=8, warps=4, tile=256, pack=1024),
+    "mv_linear_double_backward_5_stored1": Launch(elements=4, warps=4, tile=512, pack=512),
+    "mv_linear_double_backward_6": Launch(elements=8, warps=4, tile=256, pack=1024),
+    "layer_with_normalize": Launch(elements=4, warps=4, tile=512, pack=512),
+    "layer_with_normalize_1": Launch(elements=1, warps=32, tile=256, pack=256, resident=2048),
+    "layer_with_normalize_1_long": Launch(elements=4, warps=4, tile=512, pack=32),
     "layer_with_normalize_backward": Launch(elements=2, warps=8, tile=512, pack=512),
     "layer_with_normalize_backward_recomputed": Launch(elements=1, warps=8, tile=256, pack=256),
     "layer_with_normalize_backward_2": Launch(elements=1, warps=2, tile=64, pack=64, programs=8, registers=128),
-    "layer_without_normalize": Launch(elements=1, warps=32, tile=256, pack=256, resident=2048),
+    "layer_with_normalize_backward_3": Launch(elements=4, warps=4, tile=512, pack=512),
+    "layer_with_normalize_backward_4": Launch(elements=4, warps=4, tile=512, pack=512),
+    "layer_without_normalize": Launch(elements=4, warps=4, tile=512, pack=512),
+    "layer_without_normalize_1": Launch(elements=1, warps=32, tile=256, pack=256, resident=2048),
     "layer_without_normalize_backward": Launch(elements=1, warps=2, tile=64, pack=64, programs=10, registers=96),
+    "layer_without_normalize_backward_1": Launch(elements=4, warps=4, tile=512, pack=512),
+    "layer_without_normalize_backward_2": Launch(elements=4, warps=4, tile=512, pack=512),
     "fc_layer_with_normalize": Launch(elements=4, warps=4, tile=512, pack=512),
-    "fc_layer_with_normalize_1": Launch(elements=8, warps=4, tile=256, pack=1024),
-    "fc_layer_with_normalize_1_turned": Launch(elements=2, warps=16, tile=32, pack=1024),
-    "fc_layer_with_normalize_2": Launch(elements=2, warps=16, tile=256, pack=256, resident=4096),
-    "fc_layer_with_normalize_2_long": Launch(elements=2, warps=8, tile=512, pack=512),
+    "fc_layer_with_normalize_1": Launch(elements=4, warps=4, tile=512, pack=512),
+    "fc_layer_with_normalize_2": Launch(elements=8, warps=4, tile=256, pack=1024),
+    "fc_layer_with_normalize_2_turned": Launch(elements=2, warps=16, tile=32, pack=1024),
+    "fc_layer_with_normalize_3": Launch(elements=2, warps=16, tile=256, pack=256, resident=4096),
+    "fc_layer_with_normalize_3_long": Launch(elements=2, warps=8, tile=512, pack=512),
     "fc_layer_with_normalize_backward": Launch(elements=4, warps=4, tile=512, pack=512),
     "fc_layer_with_normalize_backward_turned": Launch(elements=2, warps=16, tile=32, pack=1024),
     "fc_layer_with_normalize_backward_1": Launch(elements=2, warps=16, tile=256, pack=256, resident=4096),
@@ -285,14 +297,19 @@ LAUNCH = {
     "fc_layer_with_normalize_backward_2": Launch(elements=4, warps=4, tile=512, pack=512),
     "fc_layer_with_normalize_backward_3": Launch(elements=4, warps=4, tile=512, pack=512),
     "fc_layer_with_normalize_backward_4": Launch(elements=1, warps=2, tile=64, pack=64, programs=10, registers=96),
+    "fc_layer_with_normalize_backward_5": Launch(elements=4, warps=4, tile=512, pack=512),
+    "fc_layer_with_normalize_backward_6": Launch(elements=4, warps=4, tile=512, pack=512),
     "fc_layer_without_normalize": Launch(elements=4, warps=4, tile=512, pack=512),
-    "fc_layer_without_normalize_1": Launch(elements=8, warps=4, tile=256, pack=1024),
-    "fc_layer_without_normalize_1_turned": Launch(elements=2, warps=16, tile=32, pack=1024),
+    "fc_layer_without_normalize_1": Launch(elements=4, warps=4, tile=512, pack=512),
+    "fc_layer_without_normalize_2": Launch(elements=8, warps=4, tile=256, pack=1024),
+    "fc_layer_without_normalize_2_turned": Launch(elements=2, warps=16, tile=32, pack=1024),
     "fc_layer_without_normalize_backward": Launch(elements=4, warps=4, tile=512, pack=512),
     "fc_layer_without_normalize_backward_turned": Launch(elements=2, warps=16, tile=32, pack=1024),
     "fc_layer_without_normalize_backward_1": Launch(elements=4, warps=4, tile=512, pack=512),
     "fc_layer_without_normalize_backward_2": Launch(elements=4, warps=4, tile=512, pack=512),
     "fc_layer_without_normalize_backward_3": Launch(elements=1, warps=2, tile=64, pack=64, programs=10, registers=96),
+    "fc_layer_without_normalize_backward_4": Launch(elements=4, warps=4, tile=512, pack=512),
+    "fc_layer_without_normalize_backward_5": Launch(elements=4, warps=4, tile=512, pack=512),
 }
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -365,13 +382,12 @@ def _total_kernel(partial_ptr, total_ptr, slots, count, SLOTS: tl.constexpr, BLO
 
 @triton.jit(do_not_specialize=["rows"])
 def _turn_kernel(x_ptr, turned_ptr, rows, columns, ROWS: tl.constexpr, BLOCK: tl.constexpr, REAL: tl.constexpr):
-    # Copies matrices that lie one after the other, so that the rows of each are innermost in memory.
-    first = tl.program_id(2).to(tl.int64) * rows * columns
+    # Copies a matrix so that its rows are innermost in memory.
     row = tl.program_id(0).to(tl.int64) * ROWS + tl.arange(0, ROWS)[:, None]
     column = tl.program_id(1).to(tl.int64) * BLOCK + tl.arange(0, BLOCK)[None, :]
     mask = (row < rows) & (column < columns)
-    x = tl.load(x_ptr + first + row * columns + column, mask=mask, other=0.0)
-    tl.store(turned_ptr + first + column * rows + row, x, mask=mask)
+    x = tl.load(x_ptr + row * columns + column, mask=mask, other=0.0)
+    tl.store(turned_ptr + column * rows + row, x, mask=mask)
 
 
 @triton.jit()
@@ -537,23 +553,14 @@ def _factor(like, rows, columns, matrix, innermost):
     return turned.permute(*range(len(columns), turned.dim()), *range(len(columns)))
 
 
-def _pays(rows):
-    """Whether a product has rows enough to pay for a copy of its other factor."""
-    return isinstance(rows, int) and rows >= _MANY
-
-
-_MANY = 4096  # of the product that has most, of those that read the copy
-
-
 def _turned(x, innermost):
-    """A matrix, or each of several, with its rows innermost in memory, if that is asked for: a copy."""
+    """A matrix with its rows innermost in memory, if that is asked for: a copy."""
     if not innermost:
         return x
-    *_, rows, columns = x.shape
-    turned = x.new_empty((*x.shape[:-2], columns, rows)).mT
+    turned = torch.empty_strided(x.shape, (1, x.shape[0]), dtype=x.dtype, device=x.device)
+    grid = (-(-x.shape[0] // 64), -(-x.shape[1] // 64), 1)
     if x.numel():
-        grid = (-(-rows // 64), -(-columns // 64), x.numel() // (rows * columns))
-        _launch(_turn_kernel, grid, (x, turned), (rows, columns), {"num_warps": 8}, x.dtype, 64, 64)
+        _launch(_turn_kernel, grid, (x, turned), x.shape, {"num_warps": 8}, x.dtype, 64, 64)
     return turned
 
 
@@ -6140,8 +6147,38 @@ def _fused_gelu_fcgp_norm_without_normalize_double_backward_4_kernel(
 #     return mv_linear(x, weight, bias)
 
 
-@triton.jit(do_not_specialize=["B"])
+@triton.jit(do_not_specialize=["N"])
 def _mv_linear_kernel(
+    weight_ptr,
+    operand_ptr,
+    N,
+    M,
+    ROWS: tl.constexpr,
+    BLOCK: tl.constexpr,
+    REAL: tl.constexpr,
+):
+    # stores factors of matrix products, in the order in which these read them
+    # stores what products are added to
+    NM = tl.cast(N, tl.int64) * M
+
+    start = tl.program_id(0).to(tl.int64) * BLOCK
+    tile = tl.arange(0, BLOCK)
+    mask = tile < tl.cast(N, tl.int64) * M - start
+    weight_row = weight_ptr + start
+    operand_row = operand_ptr + start
+
+    weight_0 = tl.load(weight_row + tile, mask=mask, other=0.0).to(REAL)
+    weight_1 = tl.load(weight_row + NM + tile, mask=mask, other=0.0).to(REAL)
+    weight_2 = tl.load(weight_row + 2 * NM + tile, mask=mask, other=0.0).to(REAL)
+
+    tl.store(operand_row + tile, weight_0, mask=mask)
+    tl.store(operand_row + NM + tile, weight_1, mask=mask)
+    tl.store(operand_row + 2 * NM + tile, weight_1, mask=mask)
+    tl.store(operand_row + 3 * NM + tile, weight_2, mask=mask)
+
+
+@triton.jit(do_not_specialize=["B"])
+def _mv_linear_1_kernel(
     bias_ptr,
     out_ptr,
     B,
@@ -6150,6 +6187,7 @@ def _mv_linear_kernel(
     BLOCK: tl.constexpr,
     REAL: tl.constexpr,
 ):
+    # stores factors of matrix products, in the order in which these read them
     # stores what products are added to
     BM = tl.cast(B, tl.int64) * M
 
@@ -6173,8 +6211,37 @@ def _mv_linear_kernel(
     tl.store(out_row + 3 * BM + at, bias_e12, mask=mask)
 
 
-@triton.jit(do_not_specialize=["B"])
+@triton.jit(do_not_specialize=["N"])
 def _mv_linear_backward_kernel(
+    weight_ptr,
+    operand_ptr,
+    N,
+    M,
+    ROWS: tl.constexpr,
+    BLOCK: tl.constexpr,
+    REAL: tl.constexpr,
+):
+    # stores factors of matrix products, in the order in which these read them
+    NM = tl.cast(N, tl.int64) * M
+
+    start = tl.program_id(0).to(tl.int64) * BLOCK
+    tile = tl.arange(0, BLOCK)
+    mask = tile < tl.cast(N, tl.int64) * M - start
+    weight_row = weight_ptr + start
+    operand_row = operand_ptr + start
+
+    weight_0 = tl.load(weight_row + tile, mask=mask, other=0.0).to(REAL)
+    weight_1 = tl.load(weight_row + NM + tile, mask=mask, other=0.0).to(REAL)
+    weight_2 = tl.load(weight_row + 2 * NM + tile, mask=mask, other=0.0).to(REAL)
+
+    tl.store(operand_row + tile, weight_0, mask=mask)
+    tl.store(operand_row + NM + tile, weight_1, mask=mask)
+    tl.store(operand_row + 2 * NM + tile, weight_1, mask=mask)
+    tl.store(operand_row + 3 * NM + tile, weight_2, mask=mask)
+
+
+@triton.jit(do_not_specialize=["B"])
+def _mv_linear_backward_1_kernel(
     grad_out_ptr,
     grad_bias_ptr,
     B,
@@ -6222,8 +6289,72 @@ def _mv_linear_backward_kernel(
         tl.store(grad_bias_row + 3 * M + m, _column_sum(grad_bias_e12, ROWS), mask=tile_mask)
 
 
-@triton.jit(do_not_specialize=[])
+@triton.jit(do_not_specialize=["N"])
+def _mv_linear_backward_2_kernel(
+    contracted_ptr,
+    grad_weight_ptr,
+    N,
+    M,
+    GRAD_WEIGHT: tl.constexpr,
+    ROWS: tl.constexpr,
+    BLOCK: tl.constexpr,
+    REAL: tl.constexpr,
+):
+    NM = tl.cast(N, tl.int64) * M
+
+    start = tl.program_id(0).to(tl.int64) * BLOCK
+    tile = tl.arange(0, BLOCK)
+    mask = tile < tl.cast(N, tl.int64) * M - start
+    contracted_row = contracted_ptr + start
+    grad_weight_row = grad_weight_ptr + start
+
+    contracted_0 = tl.load(contracted_row + tile, mask=mask, other=0.0).to(REAL)
+    contracted_1 = tl.load(contracted_row + NM + tile, mask=mask, other=0.0).to(REAL)
+    contracted_2 = tl.load(contracted_row + 2 * NM + tile, mask=mask, other=0.0).to(REAL)
+    contracted_3 = tl.load(contracted_row + 3 * NM + tile, mask=mask, other=0.0).to(REAL)
+
+    grad_weight_1 = contracted_1 + contracted_2
+
+    if GRAD_WEIGHT:
+        tl.store(grad_weight_row + tile, contracted_0, mask=mask)
+        tl.store(grad_weight_row + NM + tile, grad_weight_1, mask=mask)
+        tl.store(grad_weight_row + 2 * NM + tile, contracted_3, mask=mask)
+
+
+@triton.jit(do_not_specialize=["N"])
 def _mv_linear_double_backward_kernel(
+    grad_grad_weight_ptr,
+    operand_ptr,
+    N,
+    M,
+    HAS_GRAD_GRAD_WEIGHT: tl.constexpr,
+    ROWS: tl.constexpr,
+    BLOCK: tl.constexpr,
+    REAL: tl.constexpr,
+):
+    # stores factors of matrix products, in the order in which these read them
+    NM = tl.cast(N, tl.int64) * M
+
+    start = tl.program_id(0).to(tl.int64) * BLOCK
+    tile = tl.arange(0, BLOCK)
+    mask = tile < tl.cast(N, tl.int64) * M - start
+    grad_grad_weight_row = grad_grad_weight_ptr + start
+    operand_row = operand_ptr + start
+
+    grad_grad_weight_0 = tl.load(grad_grad_weight_row + tile, mask=mask & HAS_GRAD_GRAD_WEIGHT, other=0.0).to(REAL)
+    grad_grad_weight_1 = tl.load(grad_grad_weight_row + NM + tile, mask=mask & HAS_GRAD_GRAD_WEIGHT, other=0.0).to(REAL)
+    grad_grad_weight_2 = tl.load(grad_grad_weight_row + 2 * NM + tile, mask=mask & HAS_GRAD_GRAD_WEIGHT, other=0.0).to(
+        REAL
+    )
+
+    tl.store(operand_row + tile, grad_grad_weight_0, mask=mask)
+    tl.store(operand_row + NM + tile, grad_grad_weight_1, mask=mask)
+    tl.store(operand_row + 2 * NM + tile, grad_grad_weight_1, mask=mask)
+    tl.store(operand_row + 3 * NM + tile, grad_grad_weight_2, mask=mask)
+
+
+@triton.jit(do_not_specialize=[])
+def _mv_linear_double_backward_1_kernel(
     grad_bias_ptr,
     M,
     GRAD_BIAS: tl.constexpr,
@@ -6243,13 +6374,45 @@ def _mv_linear_double_backward_kernel(
         tl.store(grad_bias_row + 3 * M + tile, 0.0, mask=mask)
 
 
+@triton.jit(do_not_specialize=["N"])
+def _mv_linear_double_backward_2_kernel(
+    contracted_ptr,
+    grad_weight_ptr,
+    N,
+    M,
+    GRAD_WEIGHT: tl.constexpr,
+    ROWS: tl.constexpr,
+    BLOCK: tl.constexpr,
+    REAL: tl.constexpr,
+):
+    NM = tl.cast(N, tl.int64) * M
+
+    start = tl.program_id(0).to(tl.int64) * BLOCK
+    tile = tl.arange(0, BLOCK)
+    mask = tile < tl.cast(N, tl.int64) * M - start
+    contracted_row = contracted_ptr + start
+    grad_weight_row = grad_weight_ptr + start
+
+    contracted_0 = tl.load(contracted_row + tile, mask=mask, other=0.0).to(REAL)
+    contracted_1 = tl.load(contracted_row + NM + tile, mask=mask, other=0.0).to(REAL)
+    contracted_2 = tl.load(contracted_row + 2 * NM + tile, mask=mask, other=0.0).to(REAL)
+    contracted_3 = tl.load(contracted_row + 3 * NM + tile, mask=mask, other=0.0).to(REAL)
+
+    grad_weight_1 = contracted_1 + contracted_2
+
+    if GRAD_WEIGHT:
+        tl.store(grad_weight_row + tile, contracted_0, mask=mask)
+        tl.store(grad_weight_row + NM + tile, grad_weight_1, mask=mask)
+        tl.store(grad_weight_row + 2 * NM + tile, contracted_3, mask=mask)
+
+
 @triton.jit(do_not_specialize=["B"])
-def _mv_linear_double_backward_1_kernel(
+def _mv_linear_double_backward_3_kernel(
     x_ptr,
     weight_ptr,
     grad_grad_x_ptr,
     grad_grad_weight_ptr,
-    contracted_ptr,
+    contracted1_ptr,
     B,
     N,
     M,
@@ -6271,7 +6434,7 @@ def _mv_linear_double_backward_1_kernel(
     m = (tl.program_id(0) % tiles).to(tl.int64) * BLOCK
     row_mask, column_mask = b + row < B, m + column < M
 
-    contracted_0 = tl.zeros([ROWS, BLOCK], REAL)
+    contracted1_0 = tl.zeros([ROWS, BLOCK], REAL)
     for block in range(tl.cdiv(N, DEPTH)):
         n = tl.cast(block, tl.int64) * DEPTH
         across_mask, down_mask = n + across < N, n + down < N
@@ -6289,18 +6452,18 @@ def _mv_linear_double_backward_1_kernel(
             grad_grad_weight_row + down * M + column, mask=down_mask & column_mask & HAS_GRAD_GRAD_WEIGHT, other=0.0
         ).to(MATRIX)
 
-        contracted_0 = tl.dot(x_e, grad_grad_weight_0, contracted_0, out_dtype=REAL)
-        contracted_0 = tl.dot(grad_grad_x_e, weight_0, contracted_0, out_dtype=REAL)
-    contracted_row = contracted_ptr + b * M + m
+        contracted1_0 = tl.dot(x_e, grad_grad_weight_0, contracted1_0, out_dtype=REAL)
+        contracted1_0 = tl.dot(grad_grad_x_e, weight_0, contracted1_0, out_dtype=REAL)
+    contracted1_row = contracted1_ptr + b * M + m
 
-    tl.store(contracted_row + row * M + column, contracted_0, mask=row_mask & column_mask)
+    tl.store(contracted1_row + row * M + column, contracted1_0, mask=row_mask & column_mask)
 
 
 @triton.jit(do_not_specialize=["B"])
-def _mv_linear_double_backward_1_stored_kernel(
+def _mv_linear_double_backward_3_stored_kernel(
     x_ptr,
     grad_grad_x_ptr,
-    operand_ptr,
+    operand1_ptr,
     B,
     N,
     HAS_GRAD_GRAD_X: tl.constexpr,
@@ -6320,20 +6483,20 @@ def _mv_linear_double_backward_1_stored_kernel(
     mask = tile_mask if ROWS == 1 else tile_mask & row_mask
     x_row = x_ptr + b * N
     grad_grad_x_row = grad_grad_x_ptr + b * N
-    operand_row = operand_ptr + b * 2 * N
+    operand1_row = operand1_ptr + b * 2 * N
 
     x_e = tl.load(x_row + at, mask=mask, other=0.0).to(REAL)
     grad_grad_x_e = tl.load(grad_grad_x_row + at, mask=mask & HAS_GRAD_GRAD_X, other=0.0).to(REAL)
 
-    tl.store(operand_row + r * 2 * N + n, x_e, mask=mask)
-    tl.store(operand_row + r * 2 * N + n + N, grad_grad_x_e, mask=mask)
+    tl.store(operand1_row + r * 2 * N + n, x_e, mask=mask)
+    tl.store(operand1_row + r * 2 * N + n + N, grad_grad_x_e, mask=mask)
 
 
 @triton.jit(do_not_specialize=["N"])
-def _mv_linear_double_backward_1_stored1_kernel(
+def _mv_linear_double_backward_3_stored1_kernel(
     weight_ptr,
     grad_grad_weight_ptr,
-    operand1_ptr,
+    operand2_ptr,
     N,
     M,
     HAS_GRAD_GRAD_WEIGHT: tl.constexpr,
@@ -6349,22 +6512,22 @@ def _mv_linear_double_backward_1_stored1_kernel(
     mask = tile < tl.cast(N, tl.int64) * M - start
     weight_row = weight_ptr + start
     grad_grad_weight_row = grad_grad_weight_ptr + start
-    operand1_row = operand1_ptr + start
+    operand2_row = operand2_ptr + start
 
     weight_0 = tl.load(weight_row + tile, mask=mask, other=0.0).to(REAL)
     grad_grad_weight_0 = tl.load(grad_grad_weight_row + tile, mask=mask & HAS_GRAD_GRAD_WEIGHT, other=0.0).to(REAL)
 
-    tl.store(operand1_row + tile, grad_grad_weight_0, mask=mask)
-    tl.store(operand1_row + NM + tile, weight_0, mask=mask)
+    tl.store(operand2_row + tile, grad_grad_weight_0, mask=mask)
+    tl.store(operand2_row + NM + tile, weight_0, mask=mask)
 
 
 @triton.jit(do_not_specialize=["B"])
-def _mv_linear_double_backward_2_kernel(
+def _mv_linear_double_backward_4_kernel(
     x_ptr,
     weight_ptr,
     grad_grad_x_ptr,
     grad_grad_weight_ptr,
-    contracted1_ptr,
+    contracted2_ptr,
     B,
     N,
     M,
@@ -6389,8 +6552,8 @@ def _mv_linear_double_backward_2_kernel(
     m = (tl.program_id(0) % tiles).to(tl.int64) * BLOCK
     row_mask, column_mask = b + row < B, m + column < M
 
-    contracted1_0 = tl.zeros([ROWS, BLOCK], REAL)
-    contracted1_1 = tl.zeros([ROWS, BLOCK], REAL)
+    contracted2_0 = tl.zeros([ROWS, BLOCK], REAL)
+    contracted2_1 = tl.zeros([ROWS, BLOCK], REAL)
     for block in range(tl.cdiv(N, DEPTH)):
         n = tl.cast(block, tl.int64) * DEPTH
         across_mask, down_mask = n + across < N, n + down < N
@@ -6414,21 +6577,21 @@ def _mv_linear_double_backward_2_kernel(
             other=0.0,
         ).to(MATRIX)
 
-        contracted1_0 = tl.dot(grad_grad_x_e1, weight_1, contracted1_0, out_dtype=REAL)
-        contracted1_0 = tl.dot(x_e1, grad_grad_weight_1, contracted1_0, out_dtype=REAL)
-        contracted1_1 = tl.dot(grad_grad_x_e2, weight_1, contracted1_1, out_dtype=REAL)
-        contracted1_1 = tl.dot(x_e2, grad_grad_weight_1, contracted1_1, out_dtype=REAL)
-    contracted1_row = contracted1_ptr + b * M + m
+        contracted2_0 = tl.dot(grad_grad_x_e1, weight_1, contracted2_0, out_dtype=REAL)
+        contracted2_0 = tl.dot(x_e1, grad_grad_weight_1, contracted2_0, out_dtype=REAL)
+        contracted2_1 = tl.dot(grad_grad_x_e2, weight_1, contracted2_1, out_dtype=REAL)
+        contracted2_1 = tl.dot(x_e2, grad_grad_weight_1, contracted2_1, out_dtype=REAL)
+    contracted2_row = contracted2_ptr + b * M + m
 
-    tl.store(contracted1_row + row * M + column, contracted1_0, mask=row_mask & column_mask)
-    tl.store(contracted1_row + BM + row * M + column, contracted1_1, mask=row_mask & column_mask)
+    tl.store(contracted2_row + row * M + column, contracted2_0, mask=row_mask & column_mask)
+    tl.store(contracted2_row + BM + row * M + column, contracted2_1, mask=row_mask & column_mask)
 
 
 @triton.jit(do_not_specialize=["B"])
-def _mv_linear_double_backward_2_stored_kernel(
+def _mv_linear_double_backward_4_stored_kernel(
     x_ptr,
     grad_grad_x_ptr,
-    operand2_ptr,
+    operand3_ptr,
     B,
     N,
     HAS_GRAD_GRAD_X: tl.constexpr,
@@ -6449,24 +6612,24 @@ def _mv_linear_double_backward_2_stored_kernel(
     mask = tile_mask if ROWS == 1 else tile_mask & row_mask
     x_row = x_ptr + b * N
     grad_grad_x_row = grad_grad_x_ptr + b * N
-    operand2_row = operand2_ptr + b * 2 * N
+    operand3_row = operand3_ptr + b * 2 * N
 
     x_e1 = tl.load(x_row + BN + at, mask=mask, other=0.0).to(REAL)
     x_e2 = tl.load(x_row + 2 * BN + at, mask=mask, other=0.0).to(REAL)
     grad_grad_x_e1 = tl.load(grad_grad_x_row + BN + at, mask=mask & HAS_GRAD_GRAD_X, other=0.0).to(REAL)
     grad_grad_x_e2 = tl.load(grad_grad_x_row + 2 * BN + at, mask=mask & HAS_GRAD_GRAD_X, other=0.0).to(REAL)
 
-    tl.store(operand2_row + r * 2 * N + n, grad_grad_x_e1, mask=mask)
-    tl.store(operand2_row + N + r * 2 * N + n, x_e1, mask=mask)
-    tl.store(operand2_row + 2 * BN + r * 2 * N + n, grad_grad_x_e2, mask=mask)
-    tl.store(operand2_row + 2 * BN + N + r * 2 * N + n, x_e2, mask=mask)
+    tl.store(operand3_row + r * 2 * N + n, grad_grad_x_e1, mask=mask)
+    tl.store(operand3_row + N + r * 2 * N + n, x_e1, mask=mask)
+    tl.store(operand3_row + 2 * BN + r * 2 * N + n, grad_grad_x_e2, mask=mask)
+    tl.store(operand3_row + 2 * BN + N + r * 2 * N + n, x_e2, mask=mask)
 
 
 @triton.jit(do_not_specialize=["N"])
-def _mv_linear_double_backward_2_stored1_kernel(
+def _mv_linear_double_backward_4_stored1_kernel(
     weight_ptr,
     grad_grad_weight_ptr,
-    operand3_ptr,
+    operand4_ptr,
     N,
     M,
     HAS_GRAD_GRAD_WEIGHT: tl.constexpr,
@@ -6482,22 +6645,22 @@ def _mv_linear_double_backward_2_stored1_kernel(
     mask = tile < tl.cast(N, tl.int64) * M - start
     weight_row = weight_ptr + start
     grad_grad_weight_row = grad_grad_weight_ptr + start
-    operand3_row = operand3_ptr + start
+    operand4_row = operand4_ptr + start
 
     weight_1 = tl.load(weight_row + NM + tile, mask=mask, other=0.0).to(REAL)
     grad_grad_weight_1 = tl.load(grad_grad_weight_row + NM + tile, mask=mask & HAS_GRAD_GRAD_WEIGHT, other=0.0).to(REAL)
 
-    tl.store(operand3_row + tile, weight_1, mask=mask)
-    tl.store(operand3_row + NM + tile, grad_grad_weight_1, mask=mask)
+    tl.store(operand4_row + tile, weight_1, mask=mask)
+    tl.store(operand4_row + NM + tile, grad_grad_weight_1, mask=mask)
 
 
 @triton.jit(do_not_specialize=["B"])
-def _mv_linear_double_backward_3_kernel(
+def _mv_linear_double_backward_5_kernel(
     x_ptr,
     weight_ptr,
     grad_grad_x_ptr,
     grad_grad_weight_ptr,
-    contracted2_ptr,
+    contracted3_ptr,
     B,
     N,
     M,
@@ -6521,7 +6684,7 @@ def _mv_linear_double_backward_3_kernel(
     m = (tl.program_id(0) % tiles).to(tl.int64) * BLOCK
     row_mask, column_mask = b + row < B, m + column < M
 
-    contracted2_0 = tl.zeros([ROWS, BLOCK], REAL)
+    contracted3_0 = tl.zeros([ROWS, BLOCK], REAL)
     for block in range(tl.cdiv(N, DEPTH)):
         n = tl.cast(block, tl.int64) * DEPTH
         across_mask, down_mask = n + across < N, n + down < N
@@ -6541,18 +6704,18 @@ def _mv_linear_double_backward_3_kernel(
             other=0.0,
         ).to(MATRIX)
 
-        contracted2_0 = tl.dot(grad_grad_x_e12, weight_2, contracted2_0, out_dtype=REAL)
-        contracted2_0 = tl.dot(x_e12, grad_grad_weight_2, contracted2_0, out_dtype=REAL)
-    contracted2_row = contracted2_ptr + b * M + m
+        contracted3_0 = tl.dot(grad_grad_x_e12, weight_2, contracted3_0, out_dtype=REAL)
+        contracted3_0 = tl.dot(x_e12, grad_grad_weight_2, contracted3_0, out_dtype=REAL)
+    contracted3_row = contracted3_ptr + b * M + m
 
-    tl.store(contracted2_row + row * M + column, contracted2_0, mask=row_mask & column_mask)
+    tl.store(contracted3_row + row * M + column, contracted3_0, mask=row_mask & column_mask)
 
 
 @triton.jit(do_not_specialize=["B"])
-def _mv_linear_double_backward_3_stored_kernel(
+def _mv_linear_double_backward_5_stored_kernel(
     x_ptr,
     grad_grad_x_ptr,
-    operand4_ptr,
+    operand5_ptr,
     B,
     N,
     HAS_GRAD_GRAD_X: tl.constexpr,
@@ -6573,20 +6736,20 @@ def _mv_linear_double_backward_3_stored_kernel(
     mask = tile_mask if ROWS == 1 else tile_mask & row_mask
     x_row = x_ptr + b * N
     grad_grad_x_row = grad_grad_x_ptr + b * N
-    operand4_row = operand4_ptr + b * 2 * N
+    operand5_row = operand5_ptr + b * 2 * N
 
     x_e12 = tl.load(x_row + 3 * BN + at, mask=mask, other=0.0).to(REAL)
     grad_grad_x_e12 = tl.load(grad_grad_x_row + 3 * BN + at, mask=mask & HAS_GRAD_GRAD_X, other=0.0).to(REAL)
 
-    tl.store(operand4_row + r * 2 * N + n, grad_grad_x_e12, mask=mask)
-    tl.store(operand4_row + r * 2 * N + n + N, x_e12, mask=mask)
+    tl.store(operand5_row + r * 2 * N + n, grad_grad_x_e12, mask=mask)
+    tl.store(operand5_row + r * 2 * N + n + N, x_e12, mask=mask)
 
 
 @triton.jit(do_not_specialize=["N"])
-def _mv_linear_double_backward_3_stored1_kernel(
+def _mv_linear_double_backward_5_stored1_kernel(
     weight_ptr,
     grad_grad_weight_ptr,
-    operand5_ptr,
+    operand6_ptr,
     N,
     M,
     HAS_GRAD_GRAD_WEIGHT: tl.constexpr,
@@ -6602,23 +6765,23 @@ def _mv_linear_double_backward_3_stored1_kernel(
     mask = tile < tl.cast(N, tl.int64) * M - start
     weight_row = weight_ptr + start
     grad_grad_weight_row = grad_grad_weight_ptr + start
-    operand5_row = operand5_ptr + start
+    operand6_row = operand6_ptr + start
 
     weight_2 = tl.load(weight_row + 2 * NM + tile, mask=mask, other=0.0).to(REAL)
     grad_grad_weight_2 = tl.load(grad_grad_weight_row + 2 * NM + tile, mask=mask & HAS_GRAD_GRAD_WEIGHT, other=0.0).to(
         REAL
     )
 
-    tl.store(operand5_row + tile, weight_2, mask=mask)
-    tl.store(operand5_row + NM + tile, grad_grad_weight_2, mask=mask)
+    tl.store(operand6_row + tile, weight_2, mask=mask)
+    tl.store(operand6_row + NM + tile, grad_grad_weight_2, mask=mask)
 
 
 @triton.jit(do_not_specialize=["B"])
-def _mv_linear_double_backward_4_kernel(
+def _mv_linear_double_backward_6_kernel(
     grad_grad_bias_ptr,
-    contracted_ptr,
     contracted1_ptr,
     contracted2_ptr,
+    contracted3_ptr,
     grad_grad_out_ptr,
     B,
     M,
@@ -6644,20 +6807,20 @@ def _mv_linear_double_backward_4_kernel(
     b = tl.program_id(0).to(tl.int64) * ROWS
     row_mask = b + r < B
     mask = tile_mask if ROWS == 1 else tile_mask & row_mask
-    contracted_row = contracted_ptr + b * M
     contracted1_row = contracted1_ptr + b * M
     contracted2_row = contracted2_ptr + b * M
+    contracted3_row = contracted3_ptr + b * M
     grad_grad_out_row = grad_grad_out_ptr + b * M
 
-    contracted_0 = tl.load(contracted_row + at, mask=mask, other=0.0).to(REAL)
     contracted1_0 = tl.load(contracted1_row + at, mask=mask, other=0.0).to(REAL)
-    contracted1_1 = tl.load(contracted1_row + BM + at, mask=mask, other=0.0).to(REAL)
     contracted2_0 = tl.load(contracted2_row + at, mask=mask, other=0.0).to(REAL)
+    contracted2_1 = tl.load(contracted2_row + BM + at, mask=mask, other=0.0).to(REAL)
+    contracted3_0 = tl.load(contracted3_row + at, mask=mask, other=0.0).to(REAL)
 
-    grad_grad_out_e = grad_grad_bias_e + contracted_0
-    grad_grad_out_e1 = grad_grad_bias_e1 + contracted1_0
-    grad_grad_out_e2 = grad_grad_bias_e2 + contracted1_1
-    grad_grad_out_e12 = grad_grad_bias_e12 + contracted2_0
+    grad_grad_out_e = grad_grad_bias_e + contracted1_0
+    grad_grad_out_e1 = grad_grad_bias_e1 + contracted2_0
+    grad_grad_out_e2 = grad_grad_bias_e2 + contracted2_1
+    grad_grad_out_e12 = grad_grad_bias_e12 + contracted3_0
 
     if GRAD_GRAD_OUT:
         tl.store(grad_grad_out_row + at, grad_grad_out_e, mask=mask)
@@ -6673,14 +6836,41 @@ def _mv_linear_double_backward_4_kernel(
 #     return grade_rms_norm(out, eps=eps) if normalize else out
 
 
-@triton.jit(do_not_specialize=["B"])
+@triton.jit(do_not_specialize=["K"])
 def _layer_with_normalize_kernel(
+    linear_weight_ptr,
+    operand_ptr,
+    K,
+    N,
+    ROWS: tl.constexpr,
+    BLOCK: tl.constexpr,
+    REAL: tl.constexpr,
+):
+    # stores factors of matrix products, in the order in which these read them
+    KN = tl.cast(K, tl.int64) * N
+
+    start = tl.program_id(0).to(tl.int64) * BLOCK
+    tile = tl.arange(0, BLOCK)
+    mask = tile < tl.cast(K, tl.int64) * N - start
+    linear_weight_row = linear_weight_ptr + start
+    operand_row = operand_ptr + start
+
+    linear_weight_0 = tl.load(linear_weight_row + tile, mask=mask, other=0.0).to(REAL)
+    linear_weight_1 = tl.load(linear_weight_row + KN + tile, mask=mask, other=0.0).to(REAL)
+    linear_weight_2 = tl.load(linear_weight_row + 2 * KN + tile, mask=mask, other=0.0).to(REAL)
+
+    tl.store(operand_row + tile, linear_weight_0, mask=mask)
+    tl.store(operand_row + KN + tile, linear_weight_1, mask=mask)
+    tl.store(operand_row + 2 * KN + tile, linear_weight_1, mask=mask)
+    tl.store(operand_row + 3 * KN + tile, linear_weight_2, mask=mask)
+
+
+@triton.jit(do_not_specialize=["B"])
+def _layer_with_normalize_1_kernel(
     x_ptr,
     gp_weight_ptr,
     linear_bias_ptr,
     saved_product_ptr,
-    saved_product1_ptr,
-    saved_product2_ptr,
     out_ptr,
     saved_ptr,
     eps: tl.float64,
@@ -6716,8 +6906,6 @@ def _layer_with_normalize_kernel(
     mask = tile_mask if ROWS == 1 else tile_mask & row_mask
     x_row = x_ptr + b * N
     saved_product_row = saved_product_ptr + b * N
-    saved_product1_row = saved_product1_ptr + b * N
-    saved_product2_row = saved_product2_ptr + b * N
     out_row = out_ptr + b * N
     saved_row = saved_ptr + b
 
@@ -6726,9 +6914,9 @@ def _layer_with_normalize_kernel(
     x_e2 = tl.load(x_row + 2 * BN + at, mask=mask, other=0.0).to(REAL)
     x_e12 = tl.load(x_row + 3 * BN + at, mask=mask, other=0.0).to(REAL)
     saved_product_0 = tl.load(saved_product_row + at, mask=mask, other=0.0).to(REAL)
-    saved_product1_0 = tl.load(saved_product1_row + at, mask=mask, other=0.0).to(REAL)
-    saved_product1_1 = tl.load(saved_product1_row + BN + at, mask=mask, other=0.0).to(REAL)
-    saved_product2_0 = tl.load(saved_product2_row + at, mask=mask, other=0.0).to(REAL)
+    saved_product_1 = tl.load(saved_product_row + BN + at, mask=mask, other=0.0).to(REAL)
+    saved_product_2 = tl.load(saved_product_row + 2 * BN + at, mask=mask, other=0.0).to(REAL)
+    saved_product_3 = tl.load(saved_product_row + 3 * BN + at, mask=mask, other=0.0).to(REAL)
 
     gate_x = 0.5 + 0.5 * tl.erf(0.7071067811865476 * x_e)
     gelu_x_e = x_e * gate_x
@@ -6736,13 +6924,13 @@ def _layer_with_normalize_kernel(
     gate_y = 0.5 + 0.5 * tl.erf(0.7071067811865476 * y_e)
     gelu_y_e = y_e * gate_y
     gelu_x_e12 = x_e12 * gate_x
-    y_e12 = linear_bias_e12 + saved_product2_0
+    y_e12 = linear_bias_e12 + saved_product_3
     gelu_y_e12 = y_e12 * gate_y
     gelu_x_e1 = x_e1 * gate_x
-    y_e1 = linear_bias_e1 + saved_product1_0
+    y_e1 = linear_bias_e1 + saved_product_1
     gelu_y_e1 = gate_y * y_e1
     gelu_x_e2 = x_e2 * gate_x
-    y_e2 = linear_bias_e2 + saved_product1_1
+    y_e2 = linear_bias_e2 + saved_product_2
     gelu_y_e2 = gate_y * y_e2
     out_e_2 = gp_weight_000 * gelu_x_e * gelu_y_e
     out_e_2 += gp_weight_101 * (gelu_x_e1 * gelu_y_e1 + gelu_x_e2 * gelu_y_e2)
@@ -6774,13 +6962,11 @@ def _layer_with_normalize_kernel(
 
 
 @triton.jit(do_not_specialize=["B"])
-def _layer_with_normalize_long_kernel(
+def _layer_with_normalize_1_long_kernel(
     x_ptr,
     gp_weight_ptr,
     linear_bias_ptr,
     saved_product_ptr,
-    saved_product1_ptr,
-    saved_product2_ptr,
     out_ptr,
     saved_ptr,
     eps: tl.float64,
@@ -6799,8 +6985,6 @@ def _layer_with_normalize_long_kernel(
     row_mask = b + r < B
     x_row = x_ptr + b * N
     saved_product_row = saved_product_ptr + b * N
-    saved_product1_row = saved_product1_ptr + b * N
-    saved_product2_row = saved_product2_ptr + b * N
     out_row = out_ptr + b * N
     saved_row = saved_ptr + b
 
@@ -6828,9 +7012,9 @@ def _layer_with_normalize_long_kernel(
         linear_bias_e2 = tl.load(linear_bias_ptr + 2 * N + n, mask=mask, other=0.0).to(REAL)
         linear_bias_e12 = tl.load(linear_bias_ptr + 3 * N + n, mask=mask, other=0.0).to(REAL)
         saved_product_0 = tl.load(saved_product_row + at, mask=mask, other=0.0).to(REAL)
-        saved_product1_0 = tl.load(saved_product1_row + at, mask=mask, other=0.0).to(REAL)
-        saved_product1_1 = tl.load(saved_product1_row + BN + at, mask=mask, other=0.0).to(REAL)
-        saved_product2_0 = tl.load(saved_product2_row + at, mask=mask, other=0.0).to(REAL)
+        saved_product_1 = tl.load(saved_product_row + BN + at, mask=mask, other=0.0).to(REAL)
+        saved_product_2 = tl.load(saved_product_row + 2 * BN + at, mask=mask, other=0.0).to(REAL)
+        saved_product_3 = tl.load(saved_product_row + 3 * BN + at, mask=mask, other=0.0).to(REAL)
 
         gate_x = 0.5 + 0.5 * tl.erf(0.7071067811865476 * x_e)
         gelu_x_e = x_e * gate_x
@@ -6838,13 +7022,13 @@ def _layer_with_normalize_long_kernel(
         gate_y = 0.5 + 0.5 * tl.erf(0.7071067811865476 * y_e)
         gelu_y_e = y_e * gate_y
         gelu_x_e12 = x_e12 * gate_x
-        y_e12 = linear_bias_e12 + saved_product2_0
+        y_e12 = linear_bias_e12 + saved_product_3
         gelu_y_e12 = y_e12 * gate_y
         gelu_x_e1 = x_e1 * gate_x
-        y_e1 = linear_bias_e1 + saved_product1_0
+        y_e1 = linear_bias_e1 + saved_product_1
         gelu_y_e1 = gate_y * y_e1
         gelu_x_e2 = x_e2 * gate_x
-        y_e2 = linear_bias_e2 + saved_product1_1
+        y_e2 = linear_bias_e2 + saved_product_2
         gelu_y_e2 = gate_y * y_e2
         out_e_2 = gp_weight_000 * gelu_x_e * gelu_y_e
         out_e_2 += gp_weight_101 * (gelu_x_e1 * gelu_y_e1 + gelu_x_e2 * gelu_y_e2)
@@ -6888,9 +7072,9 @@ def _layer_with_normalize_long_kernel(
         linear_bias_e2 = tl.load(linear_bias_ptr + 2 * N + n, mask=mask, other=0.0).to(REAL)
         linear_bias_e12 = tl.load(linear_bias_ptr + 3 * N + n, mask=mask, other=0.0).to(REAL)
         saved_product_0 = tl.load(saved_product_row + at, mask=mask, other=0.0).to(REAL)
-        saved_product1_0 = tl.load(saved_product1_row + at, mask=mask, other=0.0).to(REAL)
-        saved_product1_1 = tl.load(saved_product1_row + BN + at, mask=mask, other=0.0).to(REAL)
-        saved_product2_0 = tl.load(saved_product2_row + at, mask=mask, other=0.0).to(REAL)
+        saved_product_1 = tl.load(saved_product_row + BN + at, mask=mask, other=0.0).to(REAL)
+        saved_product_2 = tl.load(saved_product_row + 2 * BN + at, mask=mask, other=0.0).to(REAL)
+        saved_product_3 = tl.load(saved_product_row + 3 * BN + at, mask=mask, other=0.0).to(REAL)
 
         gate_x = 0.5 + 0.5 * tl.erf(0.7071067811865476 * x_e)
         gelu_x_e = x_e * gate_x
@@ -6898,13 +7082,13 @@ def _layer_with_normalize_long_kernel(
         gate_y = 0.5 + 0.5 * tl.erf(0.7071067811865476 * y_e)
         gelu_y_e = y_e * gate_y
         gelu_x_e12 = x_e12 * gate_x
-        y_e12 = linear_bias_e12 + saved_product2_0
+        y_e12 = linear_bias_e12 + saved_product_3
         gelu_y_e12 = y_e12 * gate_y
         gelu_x_e1 = x_e1 * gate_x
-        y_e1 = linear_bias_e1 + saved_product1_0
+        y_e1 = linear_bias_e1 + saved_product_1
         gelu_y_e1 = gate_y * y_e1
         gelu_x_e2 = x_e2 * gate_x
-        y_e2 = linear_bias_e2 + saved_product1_1
+        y_e2 = linear_bias_e2 + saved_product_2
         gelu_y_e2 = gate_y * y_e2
         out_e_2 = gp_weight_000 * gelu_x_e * gelu_y_e
         out_e_2 += gp_weight_101 * (gelu_x_e1 * gelu_y_e1 + gelu_x_e2 * gelu_y_e2)
@@ -7001,8 +7185,6 @@ def _layer_with_normalize_backward_recomputed_kernel(
     grad_out_ptr,
     saved_ptr,
     saved_product_ptr,
-    saved_product1_ptr,
-    saved_product2_ptr,
     frontier_ptr,
     B,
     N,
@@ -7023,8 +7205,6 @@ def _layer_with_normalize_backward_recomputed_kernel(
     grad_out_row = grad_out_ptr + b * N
     saved_row = saved_ptr + b
     saved_product_row = saved_product_ptr + b * N
-    saved_product1_row = saved_product1_ptr + b * N
-    saved_product2_row = saved_product2_ptr + b * N
     frontier_row = frontier_ptr + b
 
     saved_inv_rms_0 = tl.load(saved_row + r, mask=row_mask, other=0.0).to(REAL)
@@ -7059,23 +7239,23 @@ def _layer_with_normalize_backward_recomputed_kernel(
         grad_out_e2 = tl.load(grad_out_row + 2 * BN + at, mask=mask, other=0.0).to(REAL)
         grad_out_e12 = tl.load(grad_out_row + 3 * BN + at, mask=mask, other=0.0).to(REAL)
         saved_product_0 = tl.load(saved_product_row + at, mask=mask, other=0.0).to(REAL)
-        saved_product1_0 = tl.load(saved_product1_row + at, mask=mask, other=0.0).to(REAL)
-        saved_product1_1 = tl.load(saved_product1_row + BN + at, mask=mask, other=0.0).to(REAL)
-        saved_product2_0 = tl.load(saved_product2_row + at, mask=mask, other=0.0).to(REAL)
+        saved_product_1 = tl.load(saved_product_row + BN + at, mask=mask, other=0.0).to(REAL)
+        saved_product_2 = tl.load(saved_product_row + 2 * BN + at, mask=mask, other=0.0).to(REAL)
+        saved_product_3 = tl.load(saved_product_row + 3 * BN + at, mask=mask, other=0.0).to(REAL)
 
         gate_x = 0.5 + 0.5 * tl.erf(0.7071067811865476 * x_e)
         gelu_x_e = x_e * gate_x
-        y_e12 = linear_bias_e12 + saved_product2_0
+        y_e12 = linear_bias_e12 + saved_product_3
         y_e = linear_bias_e + saved_product_0
         gate_y = 0.5 + 0.5 * tl.erf(0.7071067811865476 * y_e)
         gelu_y_e12 = y_e12 * gate_y
         gelu_x_e12 = x_e12 * gate_x
         gelu_y_e = y_e * gate_y
         gelu_x_e1 = x_e1 * gate_x
-        y_e2 = linear_bias_e2 + saved_product1_1
+        y_e2 = linear_bias_e2 + saved_product_2
         gelu_y_e2 = gate_y * y_e2
         gelu_x_e2 = x_e2 * gate_x
-        y_e1 = linear_bias_e1 + saved_product1_0
+        y_e1 = linear_bias_e1 + saved_product_1
         gelu_y_e1 = gate_y * y_e1
         out_e12 = gp_weight_022 * gelu_x_e * gelu_y_e12 + gp_weight_220 * gelu_x_e12 * gelu_y_e
         out_e12 += gp_weight_121 * (gelu_x_e1 * gelu_y_e2 - gelu_x_e2 * gelu_y_e1)
@@ -7110,12 +7290,8 @@ def _layer_with_normalize_backward_2_kernel(
     grad_out_ptr,
     saved_ptr,
     saved_product_ptr,
-    saved_product1_ptr,
-    saved_product2_ptr,
     frontier_ptr,
     operand_ptr,
-    operand1_ptr,
-    operand2_ptr,
     grad_x_ptr,
     grad_gp_weight_ptr,
     grad_linear_bias_ptr,
@@ -7170,12 +7346,8 @@ def _layer_with_normalize_backward_2_kernel(
         grad_out_row = grad_out_ptr + b * N
         saved_row = saved_ptr + b
         saved_product_row = saved_product_ptr + b * N
-        saved_product1_row = saved_product1_ptr + b * N
-        saved_product2_row = saved_product2_ptr + b * N
         frontier_row = frontier_ptr + b
         operand_row = operand_ptr + b * N
-        operand1_row = operand1_ptr + b * N
-        operand2_row = operand2_ptr + b * N
         grad_x_row = grad_x_ptr + b * N
 
         x_e = tl.load(x_row + at, mask=mask, other=0.0).to(REAL)
@@ -7190,9 +7362,9 @@ def _layer_with_normalize_backward_2_kernel(
         saved_inv_rms_1 = tl.load(saved_row + B + r, mask=row_mask, other=0.0).to(REAL)
         saved_inv_rms_2 = tl.load(saved_row + 2 * B + r, mask=row_mask, other=0.0).to(REAL)
         saved_product_0 = tl.load(saved_product_row + at, mask=mask, other=0.0).to(REAL)
-        saved_product1_0 = tl.load(saved_product1_row + at, mask=mask, other=0.0).to(REAL)
-        saved_product1_1 = tl.load(saved_product1_row + BN + at, mask=mask, other=0.0).to(REAL)
-        saved_product2_0 = tl.load(saved_product2_row + at, mask=mask, other=0.0).to(REAL)
+        saved_product_1 = tl.load(saved_product_row + BN + at, mask=mask, other=0.0).to(REAL)
+        saved_product_2 = tl.load(saved_product_row + 2 * BN + at, mask=mask, other=0.0).to(REAL)
+        saved_product_3 = tl.load(saved_product_row + 3 * BN + at, mask=mask, other=0.0).to(REAL)
         frontier_0 = tl.load(frontier_row + r, mask=row_mask, other=0.0).to(REAL)
         frontier_1 = tl.load(frontier_row + B + r, mask=row_mask, other=0.0).to(REAL)
         frontier_2 = tl.load(frontier_row + 2 * B + r, mask=row_mask, other=0.0).to(REAL)
@@ -7205,13 +7377,13 @@ def _layer_with_normalize_backward_2_kernel(
         gelu_x_e12 = x_e12 * gate_x
         t2 = gp_weight_220 * gelu_x_e12
         gelu_x_e1 = x_e1 * gate_x
-        y_e2 = linear_bias_e2 + saved_product1_1
+        y_e2 = linear_bias_e2 + saved_product_2
         gelu_y_e2 = gate_y * y_e2
         gelu_x_e2 = x_e2 * gate_x
-        y_e1 = linear_bias_e1 + saved_product1_0
+        y_e1 = linear_bias_e1 + saved_product_1
         gelu_y_e1 = gate_y * y_e1
         t3 = gelu_x_e1 * gelu_y_e2 - gelu_x_e2 * gelu_y_e1
-        y_e12 = linear_bias_e12 + saved_product2_0
+        y_e12 = linear_bias_e12 + saved_product_3
         gelu_y_e12 = y_e12 * gate_y
         gelu_x_e = x_e * gate_x
         t4 = gp_weight_022 * gelu_x_e
@@ -7263,9 +7435,9 @@ def _layer_with_normalize_backward_2_kernel(
         grad_x_e12 = gate_x * grad_gelu_x_e12
 
         tl.store(operand_row + at, grad_y_e, mask=mask)
-        tl.store(operand1_row + at, grad_y_e1, mask=mask)
-        tl.store(operand1_row + BN + at, grad_y_e2, mask=mask)
-        tl.store(operand2_row + at, grad_y_e12, mask=mask)
+        tl.store(operand_row + BN + at, grad_y_e1, mask=mask)
+        tl.store(operand_row + 2 * BN + at, grad_y_e2, mask=mask)
+        tl.store(operand_row + 3 * BN + at, grad_y_e12, mask=mask)
         if GRAD_X:
             tl.store(grad_x_row + at, grad_x_e, mask=mask)
             tl.store(grad_x_row + BN + at, grad_x_e1, mask=mask)
@@ -7309,6 +7481,68 @@ def _layer_with_normalize_backward_2_kernel(
         tl.store(grad_linear_bias_row + 3 * N + n, _column_sum(grad_linear_bias_e12, ROWS), mask=tile_mask)
 
 
+@triton.jit(do_not_specialize=["K"])
+def _layer_with_normalize_backward_3_kernel(
+    linear_weight_ptr,
+    operand1_ptr,
+    K,
+    N,
+    ROWS: tl.constexpr,
+    BLOCK: tl.constexpr,
+    REAL: tl.constexpr,
+):
+    # stores factors of matrix products, in the order in which these read them
+    # stores what products are added to
+    KN = tl.cast(K, tl.int64) * N
+
+    start = tl.program_id(0).to(tl.int64) * BLOCK
+    tile = tl.arange(0, BLOCK)
+    mask = tile < tl.cast(K, tl.int64) * N - start
+    linear_weight_row = linear_weight_ptr + start
+    operand1_row = operand1_ptr + start
+
+    linear_weight_0 = tl.load(linear_weight_row + tile, mask=mask, other=0.0).to(REAL)
+    linear_weight_1 = tl.load(linear_weight_row + KN + tile, mask=mask, other=0.0).to(REAL)
+    linear_weight_2 = tl.load(linear_weight_row + 2 * KN + tile, mask=mask, other=0.0).to(REAL)
+
+    tl.store(operand1_row + tile, linear_weight_0, mask=mask)
+    tl.store(operand1_row + KN + tile, linear_weight_1, mask=mask)
+    tl.store(operand1_row + 2 * KN + tile, linear_weight_1, mask=mask)
+    tl.store(operand1_row + 3 * KN + tile, linear_weight_2, mask=mask)
+
+
+@triton.jit(do_not_specialize=["K"])
+def _layer_with_normalize_backward_4_kernel(
+    contracted_ptr,
+    grad_linear_weight_ptr,
+    K,
+    N,
+    GRAD_LINEAR_WEIGHT: tl.constexpr,
+    ROWS: tl.constexpr,
+    BLOCK: tl.constexpr,
+    REAL: tl.constexpr,
+):
+    KN = tl.cast(K, tl.int64) * N
+
+    start = tl.program_id(0).to(tl.int64) * BLOCK
+    tile = tl.arange(0, BLOCK)
+    mask = tile < tl.cast(K, tl.int64) * N - start
+    contracted_row = contracted_ptr + start
+    grad_linear_weight_row = grad_linear_weight_ptr + start
+
+    contracted_0 = tl.load(contracted_row + tile, mask=mask, other=0.0).to(REAL)
+    contracted_1 = tl.load(contracted_row + KN + tile, mask=mask, other=0.0).to(REAL)
+    contracted_2 = tl.load(contracted_row + 2 * KN + tile, mask=mask, other=0.0).to(REAL)
+    contracted_3 = tl.load(contracted_row + 3 * KN + tile, mask=mask, other=0.0).to(REAL)
+
+    grad_linear_weight_1 = contracted_1 + contracted_2
+
+    if GRAD_LINEAR_WEIGHT:
+        tl.store(grad_linear_weight_row + tile, contracted_0, mask=mask)
+        tl.store(grad_linear_weight_row + KN + tile, grad_linear_weight_1, mask=mask)
+        tl.store(grad_linear_weight_row + 2 * KN + tile, contracted_3, mask=mask)
+
+
 # ---------------------------------------------------------------------------------------------------------------------
 # layer_without_normalize
 #     y = mv_linear(rename(x, axis=n, to=k), linear_weight, linear_bias)
@@ -7316,14 +7550,41 @@ def _layer_with_normalize_backward_2_kernel(
 #     return grade_rms_norm(out, eps=eps) if normalize else out
 
 
-@triton.jit(do_not_specialize=["B"])
+@triton.jit(do_not_specialize=["K"])
 def _layer_without_normalize_kernel(
+    linear_weight_ptr,
+    operand_ptr,
+    K,
+    N,
+    ROWS: tl.constexpr,
+    BLOCK: tl.constexpr,
+    REAL: tl.constexpr,
+):
+    # stores factors of matrix products, in the order in which these read them
+    KN = tl.cast(K, tl.int64) * N
+
+    start = tl.program_id(0).to(tl.int64) * BLOCK
+    tile = tl.arange(0, BLOCK)
+    mask = tile < tl.cast(K, tl.int64) * N - start
+    linear_weight_row = linear_weight_ptr + start
+    operand_row = operand_ptr + start
+
+    linear_weight_0 = tl.load(linear_weight_row + tile, mask=mask, other=0.0).to(REAL)
+    linear_weight_1 = tl.load(linear_weight_row + KN + tile, mask=mask, other=0.0).to(REAL)
+    linear_weight_2 = tl.load(linear_weight_row + 2 * KN + tile, mask=mask, other=0.0).to(REAL)
+
+    tl.store(operand_row + tile, linear_weight_0, mask=mask)
+    tl.store(operand_row + KN + tile, linear_weight_1, mask=mask)
+    tl.store(operand_row + 2 * KN + tile, linear_weight_1, mask=mask)
+    tl.store(operand_row + 3 * KN + tile, linear_weight_2, mask=mask)
+
+
+@triton.jit(do_not_specialize=["B"])
+def _layer_without_normalize_1_kernel(
     x_ptr,
     gp_weight_ptr,
     linear_bias_ptr,
     saved_product_ptr,
-    saved_product1_ptr,
-    saved_product2_ptr,
     out_ptr,
     B,
     N,
@@ -7352,8 +7613,6 @@ def _layer_without_normalize_kernel(
     mask = tile_mask if ROWS == 1 else tile_mask & row_mask
     x_row = x_ptr + b * N
     saved_product_row = saved_product_ptr + b * N
-    saved_product1_row = saved_product1_ptr + b * N
-    saved_product2_row = saved_product2_ptr + b * N
     out_row = out_ptr + b * N
 
     x_e = tl.load(x_row + at, mask=mask, other=0.0).to(REAL)
@@ -7361,9 +7620,9 @@ def _layer_without_normalize_kernel(
     x_e2 = tl.load(x_row + 2 * BN + at, mask=mask, other=0.0).to(REAL)
     x_e12 = tl.load(x_row + 3 * BN + at, mask=mask, other=0.0).to(REAL)
     saved_product_0 = tl.load(saved_product_row + at, mask=mask, other=0.0).to(REAL)
-    saved_product1_0 = tl.load(saved_product1_row + at, mask=mask, other=0.0).to(REAL)
-    saved_product1_1 = tl.load(saved_product1_row + BN + at, mask=mask, other=0.0).to(REAL)
-    saved_product2_0 = tl.load(saved_product2_row + at, mask=mask, other=0.0).to(REAL)
+    saved_product_1 = tl.load(saved_product_row + BN + at, mask=mask, other=0.0).to(REAL)
+    saved_product_2 = tl.load(saved_product_row + 2 * BN + at, mask=mask, other=0.0).to(REAL)
+    saved_product_3 = tl.load(saved_product_row + 3 * BN + at, mask=mask, other=0.0).to(REAL)
 
     gate_x = 0.5 + 0.5 * tl.erf(0.7071067811865476 * x_e)
     gelu_x_e = x_e * gate_x
@@ -7371,13 +7630,13 @@ def _layer_without_normalize_kernel(
     gate_y = 0.5 + 0.5 * tl.erf(0.7071067811865476 * y_e)
     gelu_y_e = y_e * gate_y
     gelu_x_e12 = x_e12 * gate_x
-    y_e12 = linear_bias_e12 + saved_product2_0
+    y_e12 = linear_bias_e12 + saved_product_3
     gelu_y_e12 = y_e12 * gate_y
     gelu_x_e2 = x_e2 * gate_x
-    y_e2 = linear_bias_e2 + saved_product1_1
+    y_e2 = linear_bias_e2 + saved_product_2
     gelu_y_e2 = gate_y * y_e2
     gelu_x_e1 = x_e1 * gate_x
-    y_e1 = linear_bias_e1 + saved_product1_0
+    y_e1 = linear_bias_e1 + saved_product_1
     gelu_y_e1 = gate_y * y_e1
     out_e = gp_weight_000 * gelu_x_e * gelu_y_e
     out_e += gp_weight_101 * (gelu_x_e2 * gelu_y_e2 + gelu_x_e1 * gelu_y_e1)
@@ -7404,11 +7663,7 @@ def _layer_without_normalize_backward_kernel(
     linear_bias_ptr,
     grad_out_ptr,
     saved_product_ptr,
-    saved_product1_ptr,
-    saved_product2_ptr,
     operand_ptr,
-    operand1_ptr,
-    operand2_ptr,
     grad_x_ptr,
     grad_gp_weight_ptr,
     grad_linear_bias_ptr,
@@ -7462,11 +7717,7 @@ def _layer_without_normalize_backward_kernel(
         x_row = x_ptr + b * N
         grad_out_row = grad_out_ptr + b * N
         saved_product_row = saved_product_ptr + b * N
-        saved_product1_row = saved_product1_ptr + b * N
-        saved_product2_row = saved_product2_ptr + b * N
         operand_row = operand_ptr + b * N
-        operand1_row = operand1_ptr + b * N
-        operand2_row = operand2_ptr + b * N
         grad_x_row = grad_x_ptr + b * N
 
         x_e = tl.load(x_row + at, mask=mask, other=0.0).to(REAL)
@@ -7478,9 +7729,9 @@ def _layer_without_normalize_backward_kernel(
         grad_out_e2 = tl.load(grad_out_row + 2 * BN + at, mask=mask, other=0.0).to(REAL)
         grad_out_e12 = tl.load(grad_out_row + 3 * BN + at, mask=mask, other=0.0).to(REAL)
         saved_product_0 = tl.load(saved_product_row + at, mask=mask, other=0.0).to(REAL)
-        saved_product1_0 = tl.load(saved_product1_row + at, mask=mask, other=0.0).to(REAL)
-        saved_product1_1 = tl.load(saved_product1_row + BN + at, mask=mask, other=0.0).to(REAL)
-        saved_product2_0 = tl.load(saved_product2_row + at, mask=mask, other=0.0).to(REAL)
+        saved_product_1 = tl.load(saved_product_row + BN + at, mask=mask, other=0.0).to(REAL)
+        saved_product_2 = tl.load(saved_product_row + 2 * BN + at, mask=mask, other=0.0).to(REAL)
+        saved_product_3 = tl.load(saved_product_row + 3 * BN + at, mask=mask, other=0.0).to(REAL)
 
         y_e = linear_bias_e + saved_product_0
         t0 = 0.7071067811865476 * y_e
@@ -7494,15 +7745,15 @@ def _layer_without_normalize_backward_kernel(
         t2 = gelu_x_e2 * grad_out_e2 + gelu_x_e1 * grad_out_e1
         grad_gelu_y_e = gp_weight_220 * gelu_x_e12 * grad_out_e12 + gp_weight_000 * gelu_x_e * grad_out_e
         grad_gelu_y_e += gp_weight_110 * t2
-        y_e2 = linear_bias_e2 + saved_product1_1
+        y_e2 = linear_bias_e2 + saved_product_2
         t3 = gp_weight_121 * grad_out_e12
         t4 = gp_weight_101 * grad_out_e
         t5 = gp_weight_011 * gelu_x_e
         t6 = gp_weight_211 * gelu_x_e12
         grad_gelu_y_e2 = gelu_x_e1 * t3 + gelu_x_e2 * t4 + grad_out_e2 * t5 + grad_out_e1 * t6
-        y_e1 = linear_bias_e1 + saved_product1_0
+        y_e1 = linear_bias_e1 + saved_product_1
         grad_gelu_y_e1 = gelu_x_e1 * t4 + grad_out_e1 * t5 - gelu_x_e2 * t3 - grad_out_e2 * t6
-        y_e12 = linear_bias_e12 + saved_product2_0
+        y_e12 = linear_bias_e12 + saved_product_3
         t7 = gelu_x_e1 * grad_out_e2 - gelu_x_e2 * grad_out_e1
         grad_gelu_y_e12 = gp_weight_022 * gelu_x_e * grad_out_e12 + gp_weight_112 * t7
         grad_gelu_y_e12 += -gp_weight_202 * gelu_x_e12 * grad_out_e
@@ -7536,9 +7787,9 @@ def _layer_without_normalize_backward_kernel(
         grad_x_e12 = gate_x * grad_gelu_x_e12
 
         tl.store(operand_row + at, grad_y_e, mask=mask)
-        tl.store(operand1_row + at, grad_y_e1, mask=mask)
-        tl.store(operand1_row + BN + at, grad_y_e2, mask=mask)
-        tl.store(operand2_row + at, grad_y_e12, mask=mask)
+        tl.store(operand_row + BN + at, grad_y_e1, mask=mask)
+        tl.store(operand_row + 2 * BN + at, grad_y_e2, mask=mask)
+        tl.store(operand_row + 3 * BN + at, grad_y_e12, mask=mask)
         if GRAD_X:
             tl.store(grad_x_row + at, grad_x_e, mask=mask)
             tl.store(grad_x_row + BN + at, grad_x_e1, mask=mask)
@@ -7586,6 +7837,68 @@ def _layer_without_normalize_backward_kernel(
         tl.store(grad_linear_bias_row + 3 * N + n, _column_sum(grad_linear_bias_e12, ROWS), mask=tile_mask)
 
 
+@triton.jit(do_not_specialize=["K"])
+def _layer_without_normalize_backward_1_kernel(
+    linear_weight_ptr,
+    operand1_ptr,
+    K,
+    N,
+    ROWS: tl.constexpr,
+    BLOCK: tl.constexpr,
+    REAL: tl.constexpr,
+):
+    # stores factors of matrix products, in the order in which these read them
+    # stores what products are added to
+    KN = tl.cast(K, tl.int64) * N
+
+    start = tl.program_id(0).to(tl.int64) * BLOCK
+    tile = tl.arange(0, BLOCK)
+    mask = tile < tl.cast(K, tl.int64) * N - start
+    linear_weight_row = linear_weight_ptr + start
+    operand1_row = operand1_ptr + start
+
+    linear_weight_0 = tl.load(linear_weight_row + tile, mask=mask, other=0.0).to(REAL)
+    linear_weight_1 = tl.load(linear_weight_row + KN + tile, mask=mask, other=0.0).to(REAL)
+    linear_weight_2 = tl.load(linear_weight_row + 2 * KN + tile, mask=mask, other=0.0).to(REAL)
+
+    tl.store(operand1_row + tile, linear_weight_0, mask=mask)
+    tl.store(operand1_row + KN + tile, linear_weight_1, mask=mask)
+    tl.store(operand1_row + 2 * KN + tile, linear_weight_1, mask=mask)
+    tl.store(operand1_row + 3 * KN + tile, linear_weight_2, mask=mask)
+
+
+@triton.jit(do_not_specialize=["K"])
+def _layer_without_normalize_backward_2_kernel(
+    contracted_ptr,
+    grad_linear_weight_ptr,
+    K,
+    N,
+    GRAD_LINEAR_WEIGHT: tl.constexpr,
+    ROWS: tl.constexpr,
+    BLOCK: tl.constexpr,
+    REAL: tl.constexpr,
+):
+    KN = tl.cast(K, tl.int64) * N
+
+    start = tl.program_id(0).to(tl.int64) * BLOCK
+    tile = tl.arange(0, BLOCK)
+    mask = tile < tl.cast(K, tl.int64) * N - start
+    contracted_row = contracted_ptr + start
+    grad_linear_weight_row = grad_linear_weight_ptr + start
+
+    contracted_0 = tl.load(contracted_row + tile, mask=mask, other=0.0).to(REAL)
+    contracted_1 = tl.load(contracted_row + KN + tile, mask=mask, other=0.0).to(REAL)
+    contracted_2 = tl.load(contracted_row + 2 * KN + tile, mask=mask, other=0.0).to(REAL)
+    contracted_3 = tl.load(contracted_row + 3 * KN + tile, mask=mask, other=0.0).to(REAL)
+
+    grad_linear_weight_1 = contracted_1 + contracted_2
+
+    if GRAD_LINEAR_WEIGHT:
+        tl.store(grad_linear_weight_row + tile, contracted_0, mask=mask)
+        tl.store(grad_linear_weight_row + KN + tile, grad_linear_weight_1, mask=mask)
+        tl.store(grad_linear_weight_row + 2 * KN + tile, contracted_3, mask=mask)
+
+
 # ---------------------------------------------------------------------------------------------------------------------
 # fc_layer_with_normalize
 #     y = mv_linear(rename(x, axis=n, to=k), linear_weight, linear_bias)
@@ -7593,16 +7906,43 @@ def _layer_without_normalize_backward_kernel(
 #     return grade_rms_norm(out, eps=eps) if normalize else out
 
 
-@triton.jit(do_not_specialize=["B"])
+@triton.jit(do_not_specialize=["K"])
 def _fc_layer_with_normalize_kernel(
+    linear_weight_ptr,
+    operand_ptr,
+    K,
+    N,
+    ROWS: tl.constexpr,
+    BLOCK: tl.constexpr,
+    REAL: tl.constexpr,
+):
+    # stores factors of matrix products, in the order in which these read them
+    KN = tl.cast(K, tl.int64) * N
+
+    start = tl.program_id(0).to(tl.int64) * BLOCK
+    tile = tl.arange(0, BLOCK)
+    mask = tile < tl.cast(K, tl.int64) * N - start
+    linear_weight_row = linear_weight_ptr + start
+    operand_row = operand_ptr + start
+
+    linear_weight_0 = tl.load(linear_weight_row + tile, mask=mask, other=0.0).to(REAL)
+    linear_weight_1 = tl.load(linear_weight_row + KN + tile, mask=mask, other=0.0).to(REAL)
+    linear_weight_2 = tl.load(linear_weight_row + 2 * KN + tile, mask=mask, other=0.0).to(REAL)
+
+    tl.store(operand_row + tile, linear_weight_0, mask=mask)
+    tl.store(operand_row + KN + tile, linear_weight_1, mask=mask)
+    tl.store(operand_row + 2 * KN + tile, linear_weight_1, mask=mask)
+    tl.store(operand_row + 3 * KN + tile, linear_weight_2, mask=mask)
+
+
+@triton.jit(do_not_specialize=["B"])
+def _fc_layer_with_normalize_1_kernel(
     x_ptr,
     linear_bias_ptr,
     saved_product_ptr,
-    saved_product1_ptr,
-    saved_product2_ptr,
-    operand_ptr,
-    operand2_ptr,
-    operand4_ptr,
+    operand1_ptr,
+    operand3_ptr,
+    operand5_ptr,
     B,
     N,
     ROWS: tl.constexpr,
@@ -7626,20 +7966,18 @@ def _fc_layer_with_normalize_kernel(
     mask = tile_mask if ROWS == 1 else tile_mask & row_mask
     x_row = x_ptr + b * N
     saved_product_row = saved_product_ptr + b * N
-    saved_product1_row = saved_product1_ptr + b * N
-    saved_product2_row = saved_product2_ptr + b * N
-    operand_row = operand_ptr + b * 3 * N
-    operand2_row = operand2_ptr + b * 4 * N
-    operand4_row = operand4_ptr + b * 3 * N
+    operand1_row = operand1_ptr + b * 3 * N
+    operand3_row = operand3_ptr + b * 4 * N
+    operand5_row = operand5_ptr + b * 3 * N
 
     x_e = tl.load(x_row + at, mask=mask, other=0.0).to(REAL)
     x_e1 = tl.load(x_row + BN + at, mask=mask, other=0.0).to(REAL)
     x_e2 = tl.load(x_row + 2 * BN + at, mask=mask, other=0.0).to(REAL)
     x_e12 = tl.load(x_row + 3 * BN + at, mask=mask, other=0.0).to(REAL)
     saved_product_0 = tl.load(saved_product_row + at, mask=mask, other=0.0).to(REAL)
-    saved_product1_0 = tl.load(saved_product1_row + at, mask=mask, other=0.0).to(REAL)
-    saved_product1_1 = tl.load(saved_product1_row + BN + at, mask=mask, other=0.0).to(REAL)
-    saved_product2_0 = tl.load(saved_product2_row + at, mask=mask, other=0.0).to(REAL)
+    saved_product_1 = tl.load(saved_product_row + BN + at, mask=mask, other=0.0).to(REAL)
+    saved_product_2 = tl.load(saved_product_row + 2 * BN + at, mask=mask, other=0.0).to(REAL)
+    saved_product_3 = tl.load(saved_product_row + 3 * BN + at, mask=mask, other=0.0).to(REAL)
 
     gate_x = 0.5 + 0.5 * tl.erf(0.7071067811865476 * x_e)
     gelu_x_e = x_e * gate_x
@@ -7648,14 +7986,14 @@ def _fc_layer_with_normalize_kernel(
     gelu_y_e = y_e * gate_y
     xy_000_e = gelu_x_e * gelu_y_e
     gelu_x_e1 = x_e1 * gate_x
-    y_e1 = linear_bias_e1 + saved_product1_0
+    y_e1 = linear_bias_e1 + saved_product_1
     gelu_y_e1 = gate_y * y_e1
     gelu_x_e2 = x_e2 * gate_x
-    y_e2 = linear_bias_e2 + saved_product1_1
+    y_e2 = linear_bias_e2 + saved_product_2
     gelu_y_e2 = gate_y * y_e2
     xy_101_e = gelu_x_e1 * gelu_y_e1 + gelu_x_e2 * gelu_y_e2
     gelu_x_e12 = x_e12 * gate_x
-    y_e12 = linear_bias_e12 + saved_product2_0
+    y_e12 = linear_bias_e12 + saved_product_3
     gelu_y_e12 = y_e12 * gate_y
     xy_202_e = -gelu_x_e12 * gelu_y_e12
     xy_011_e1 = gelu_x_e * gelu_y_e1
@@ -7670,28 +8008,28 @@ def _fc_layer_with_normalize_kernel(
     xy_121_e12 = gelu_x_e1 * gelu_y_e2 - gelu_x_e2 * gelu_y_e1
     xy_220_e12 = gelu_x_e12 * gelu_y_e
 
-    tl.store(operand_row + r * 3 * N + n, xy_000_e, mask=mask)
-    tl.store(operand_row + r * 3 * N + n + N, xy_101_e, mask=mask)
-    tl.store(operand_row + r * 3 * N + n + 2 * N, xy_202_e, mask=mask)
-    tl.store(operand2_row + r * 4 * N + n, xy_011_e1, mask=mask)
-    tl.store(operand2_row + N + r * 4 * N + n, xy_110_e1, mask=mask)
-    tl.store(operand2_row + 2 * N + r * 4 * N + n, xy_112_e1, mask=mask)
-    tl.store(operand2_row + 3 * N + r * 4 * N + n, xy_211_e1, mask=mask)
-    tl.store(operand2_row + 4 * BN + r * 4 * N + n, xy_011_e2, mask=mask)
-    tl.store(operand2_row + 4 * BN + N + r * 4 * N + n, xy_110_e2, mask=mask)
-    tl.store(operand2_row + 4 * BN + 2 * N + r * 4 * N + n, xy_112_e2, mask=mask)
-    tl.store(operand2_row + 4 * BN + 3 * N + r * 4 * N + n, xy_211_e2, mask=mask)
-    tl.store(operand4_row + r * 3 * N + n, xy_022_e12, mask=mask)
-    tl.store(operand4_row + r * 3 * N + n + N, xy_121_e12, mask=mask)
-    tl.store(operand4_row + r * 3 * N + n + 2 * N, xy_220_e12, mask=mask)
+    tl.store(operand1_row + r * 3 * N + n, xy_000_e, mask=mask)
+    tl.store(operand1_row + r * 3 * N + n + N, xy_101_e, mask=mask)
+    tl.store(operand1_row + r * 3 * N + n + 2 * N, xy_202_e, mask=mask)
+    tl.store(operand3_row + r * 4 * N + n, xy_011_e1, mask=mask)
+    tl.store(operand3_row + N + r * 4 * N + n, xy_110_e1, mask=mask)
+    tl.store(operand3_row + 2 * N + r * 4 * N + n, xy_112_e1, mask=mask)
+    tl.store(operand3_row + 3 * N + r * 4 * N + n, xy_211_e1, mask=mask)
+    tl.store(operand3_row + 4 * BN + r * 4 * N + n, xy_011_e2, mask=mask)
+    tl.store(operand3_row + 4 * BN + N + r * 4 * N + n, xy_110_e2, mask=mask)
+    tl.store(operand3_row + 4 * BN + 2 * N + r * 4 * N + n, xy_112_e2, mask=mask)
+    tl.store(operand3_row + 4 * BN + 3 * N + r * 4 * N + n, xy_211_e2, mask=mask)
+    tl.store(operand5_row + r * 3 * N + n, xy_022_e12, mask=mask)
+    tl.store(operand5_row + r * 3 * N + n + N, xy_121_e12, mask=mask)
+    tl.store(operand5_row + r * 3 * N + n + 2 * N, xy_220_e12, mask=mask)
 
 
 @triton.jit(do_not_specialize=["N"])
-def _fc_layer_with_normalize_1_kernel(
+def _fc_layer_with_normalize_2_kernel(
     gp_weight_ptr,
-    operand1_ptr,
-    operand3_ptr,
-    operand5_ptr,
+    operand2_ptr,
+    operand4_ptr,
+    operand6_ptr,
     N,
     M,
     N_INNERMOST: tl.constexpr,
@@ -7702,15 +8040,15 @@ def _fc_layer_with_normalize_1_kernel(
     # stores factors of matrix products, in the order in which these read them
     # turns its tiles for products in tf32, which are faster with n innermost
     NM = tl.cast(N, tl.int64) * M
-    operand1_n = 1 if N_INNERMOST else M
-    operand1_m = tl.cast(N, tl.int64) * 3 if N_INNERMOST else 1
-    operand1_N = tl.cast(N, tl.int64) * operand1_n
-    operand3_n = 1 if N_INNERMOST else M
-    operand3_m = tl.cast(N, tl.int64) * 4 if N_INNERMOST else 1
-    operand3_N = tl.cast(N, tl.int64) * operand3_n
-    operand5_n = 1 if N_INNERMOST else M
-    operand5_m = tl.cast(N, tl.int64) * 3 if N_INNERMOST else 1
-    operand5_N = tl.cast(N, tl.int64) * operand5_n
+    operand2_n = 1 if N_INNERMOST else M
+    operand2_m = tl.cast(N, tl.int64) * 3 if N_INNERMOST else 1
+    operand2_N = tl.cast(N, tl.int64) * operand2_n
+    operand4_n = 1 if N_INNERMOST else M
+    operand4_m = tl.cast(N, tl.int64) * 4 if N_INNERMOST else 1
+    operand4_N = tl.cast(N, tl.int64) * operand4_n
+    operand6_n = 1 if N_INNERMOST else M
+    operand6_m = tl.cast(N, tl.int64) * 3 if N_INNERMOST else 1
+    operand6_N = tl.cast(N, tl.int64) * operand6_n
 
     m = _tile(tl.program_id(1) * BLOCK, ROWS, BLOCK)
     r = _down(ROWS)
@@ -7721,9 +8059,9 @@ def _fc_layer_with_normalize_1_kernel(
     row_mask = n + r < N
     mask = tile_mask if ROWS == 1 else tile_mask & row_mask
     gp_weight_row = gp_weight_ptr + n * M
-    operand1_row = operand1_ptr + n * operand1_n
-    operand3_row = operand3_ptr + n * operand3_n
-    operand5_row = operand5_ptr + n * operand5_n
+    operand2_row = operand2_ptr + n * operand2_n
+    operand4_row = operand4_ptr + n * operand4_n
+    operand6_row = operand6_ptr + n * operand6_n
 
     gp_weight_000 = tl.load(gp_weight_row + at, mask=mask, other=0.0).to(REAL)
     gp_weight_011 = tl.load(gp_weight_row + NM + at, mask=mask, other=0.0).to(REAL)
@@ -7736,23 +8074,23 @@ def _fc_layer_with_normalize_1_kernel(
     gp_weight_211 = tl.load(gp_weight_row + 8 * NM + at, mask=mask, other=0.0).to(REAL)
     gp_weight_220 = tl.load(gp_weight_row + 9 * NM + at, mask=mask, other=0.0).to(REAL)
 
-    tl.store(operand1_row + r * operand1_n + m * operand1_m, gp_weight_000, mask=mask)
-    tl.store(operand1_row + operand1_N + r * operand1_n + m * operand1_m, gp_weight_101, mask=mask)
-    tl.store(operand1_row + 2 * operand1_N + r * operand1_n + m * operand1_m, gp_weight_202, mask=mask)
-    tl.store(operand3_row + r * operand3_n + m * operand3_m, gp_weight_011, mask=mask)
-    tl.store(operand3_row + operand3_N + r * operand3_n + m * operand3_m, gp_weight_110, mask=mask)
-    tl.store(operand3_row + 2 * operand3_N + r * operand3_n + m * operand3_m, gp_weight_112, mask=mask)
-    tl.store(operand3_row + 3 * operand3_N + r * operand3_n + m * operand3_m, gp_weight_211, mask=mask)
-    tl.store(operand5_row + r * operand5_n + m * operand5_m, gp_weight_022, mask=mask)
-    tl.store(operand5_row + operand5_N + r * operand5_n + m * operand5_m, gp_weight_121, mask=mask)
-    tl.store(operand5_row + 2 * operand5_N + r * operand5_n + m * operand5_m, gp_weight_220, mask=mask)
+    tl.store(operand2_row + r * operand2_n + m * operand2_m, gp_weight_000, mask=mask)
+    tl.store(operand2_row + operand2_N + r * operand2_n + m * operand2_m, gp_weight_101, mask=mask)
+    tl.store(operand2_row + 2 * operand2_N + r * operand2_n + m * operand2_m, gp_weight_202, mask=mask)
+    tl.store(operand4_row + r * operand4_n + m * operand4_m, gp_weight_011, mask=mask)
+    tl.store(operand4_row + operand4_N + r * operand4_n + m * operand4_m, gp_weight_110, mask=mask)
+    tl.store(operand4_row + 2 * operand4_N + r * operand4_n + m * operand4_m, gp_weight_112, mask=mask)
+    tl.store(operand4_row + 3 * operand4_N + r * operand4_n + m * operand4_m, gp_weight_211, mask=mask)
+    tl.store(operand6_row + r * operand6_n + m * operand6_m, gp_weight_022, mask=mask)
+    tl.store(operand6_row + operand6_N + r * operand6_n + m * operand6_m, gp_weight_121, mask=mask)
+    tl.store(operand6_row + 2 * operand6_N + r * operand6_n + m * operand6_m, gp_weight_220, mask=mask)
 
 
 @triton.jit(do_not_specialize=["B"])
-def _fc_layer_with_normalize_2_kernel(
+def _fc_layer_with_normalize_3_kernel(
+    saved_product1_ptr,
+    saved_product2_ptr,
     saved_product3_ptr,
-    saved_product4_ptr,
-    saved_product5_ptr,
     out_ptr,
     saved_ptr,
     eps: tl.float64,
@@ -7777,30 +8115,30 @@ def _fc_layer_with_normalize_2_kernel(
     b = tl.program_id(0).to(tl.int64) * ROWS
     row_mask = b + r < B
     mask = tile_mask if ROWS == 1 else tile_mask & row_mask
+    saved_product1_row = saved_product1_ptr + b * M
+    saved_product2_row = saved_product2_ptr + b * M
     saved_product3_row = saved_product3_ptr + b * M
-    saved_product4_row = saved_product4_ptr + b * M
-    saved_product5_row = saved_product5_ptr + b * M
     out_row = out_ptr + b * M
     saved_row = saved_ptr + b
 
-    saved_product3_out_e = tl.load(saved_product3_row + at, mask=mask, other=0.0).to(REAL)
-    saved_product4_out_e1 = tl.load(saved_product4_row + at, mask=mask, other=0.0).to(REAL)
-    saved_product4_out_e2 = tl.load(saved_product4_row + BM + at, mask=mask, other=0.0).to(REAL)
-    saved_product5_out_e12 = tl.load(saved_product5_row + at, mask=mask, other=0.0).to(REAL)
+    saved_product1_out_e = tl.load(saved_product1_row + at, mask=mask, other=0.0).to(REAL)
+    saved_product2_out_e1 = tl.load(saved_product2_row + at, mask=mask, other=0.0).to(REAL)
+    saved_product2_out_e2 = tl.load(saved_product2_row + BM + at, mask=mask, other=0.0).to(REAL)
+    saved_product3_out_e12 = tl.load(saved_product3_row + at, mask=mask, other=0.0).to(REAL)
 
     t1, t2, t3 = _row_sum3(
-        saved_product3_out_e * saved_product3_out_e,
-        saved_product4_out_e1 * saved_product4_out_e1 + saved_product4_out_e2 * saved_product4_out_e2,
-        saved_product5_out_e12 * saved_product5_out_e12,
+        saved_product1_out_e * saved_product1_out_e,
+        saved_product2_out_e1 * saved_product2_out_e1 + saved_product2_out_e2 * saved_product2_out_e2,
+        saved_product3_out_e12 * saved_product3_out_e12,
         mask,
     )
     inv_rms_0 = tl.rsqrt(eps + t0 * t1)
-    out_e = inv_rms_0 * saved_product3_out_e
+    out_e = inv_rms_0 * saved_product1_out_e
     inv_rms_1 = tl.rsqrt(eps + t0 * t2)
-    out_e1 = inv_rms_1 * saved_product4_out_e1
-    out_e2 = inv_rms_1 * saved_product4_out_e2
+    out_e1 = inv_rms_1 * saved_product2_out_e1
+    out_e2 = inv_rms_1 * saved_product2_out_e2
     inv_rms_2 = tl.rsqrt(eps + t0 * t3)
-    out_e12 = inv_rms_2 * saved_product5_out_e12
+    out_e12 = inv_rms_2 * saved_product3_out_e12
 
     tl.store(out_row + at, out_e, mask=mask)
     tl.store(out_row + BM + at, out_e1, mask=mask)
@@ -7812,10 +8150,10 @@ def _fc_layer_with_normalize_2_kernel(
 
 
 @triton.jit(do_not_specialize=["B"])
-def _fc_layer_with_normalize_2_long_kernel(
+def _fc_layer_with_normalize_3_long_kernel(
+    saved_product1_ptr,
+    saved_product2_ptr,
     saved_product3_ptr,
-    saved_product4_ptr,
-    saved_product5_ptr,
     out_ptr,
     saved_ptr,
     eps: tl.float64,
@@ -7832,9 +8170,9 @@ def _fc_layer_with_normalize_2_long_kernel(
     r = _down(ROWS)
     b = tl.program_id(0).to(tl.int64) * ROWS
     row_mask = b + r < B
+    saved_product1_row = saved_product1_ptr + b * M
+    saved_product2_row = saved_product2_ptr + b * M
     saved_product3_row = saved_product3_ptr + b * M
-    saved_product4_row = saved_product4_ptr + b * M
-    saved_product5_row = saved_product5_ptr + b * M
     out_row = out_ptr + b * M
     saved_row = saved_ptr + b
 
@@ -7848,19 +8186,19 @@ def _fc_layer_with_normalize_2_long_kernel(
         m = _tile(start, ROWS, BLOCK)
         at = r * M + m
         mask = (m < M) & row_mask
-        saved_product3_out_e = tl.load(saved_product3_row + at, mask=mask, other=0.0).to(REAL)
-        saved_product4_out_e1 = tl.load(saved_product4_row + at, mask=mask, other=0.0).to(REAL)
-        saved_product4_out_e2 = tl.load(saved_product4_row + BM + at, mask=mask, other=0.0).to(REAL)
-        saved_product5_out_e12 = tl.load(saved_product5_row + at, mask=mask, other=0.0).to(REAL)
+        saved_product1_out_e = tl.load(saved_product1_row + at, mask=mask, other=0.0).to(REAL)
+        saved_product2_out_e1 = tl.load(saved_product2_row + at, mask=mask, other=0.0).to(REAL)
+        saved_product2_out_e2 = tl.load(saved_product2_row + BM + at, mask=mask, other=0.0).to(REAL)
+        saved_product3_out_e12 = tl.load(saved_product3_row + at, mask=mask, other=0.0).to(REAL)
 
-        t1 = _sum(t1, saved_product3_out_e * saved_product3_out_e, mask, True)
+        t1 = _sum(t1, saved_product1_out_e * saved_product1_out_e, mask, True)
         t2 = _sum(
             t2,
-            saved_product4_out_e1 * saved_product4_out_e1 + saved_product4_out_e2 * saved_product4_out_e2,
+            saved_product2_out_e1 * saved_product2_out_e1 + saved_product2_out_e2 * saved_product2_out_e2,
             mask,
             True,
         )
-        t3 = _sum(t3, saved_product5_out_e12 * saved_product5_out_e12, mask, True)
+        t3 = _sum(t3, saved_product3_out_e12 * saved_product3_out_e12, mask, True)
     t1, t2, t3 = _row_sum3(t1, t2, t3, True)
     inv_rms_0 = tl.rsqrt(eps + t0 * t1)
     inv_rms_1 = tl.rsqrt(eps + t0 * t2)
@@ -7874,15 +8212,15 @@ def _fc_layer_with_normalize_2_long_kernel(
         m = _tile(start, ROWS, BLOCK)
         at = r * M + m
         mask = (m < M) & row_mask
-        saved_product3_out_e = tl.load(saved_product3_row + at, mask=mask, other=0.0).to(REAL)
-        saved_product4_out_e1 = tl.load(saved_product4_row + at, mask=mask, other=0.0).to(REAL)
-        saved_product4_out_e2 = tl.load(saved_product4_row + BM + at, mask=mask, other=0.0).to(REAL)
-        saved_product5_out_e12 = tl.load(saved_product5_row + at, mask=mask, other=0.0).to(REAL)
+        saved_product1_out_e = tl.load(saved_product1_row + at, mask=mask, other=0.0).to(REAL)
+        saved_product2_out_e1 = tl.load(saved_product2_row + at, mask=mask, other=0.0).to(REAL)
+        saved_product2_out_e2 = tl.load(saved_product2_row + BM + at, mask=mask, other=0.0).to(REAL)
+        saved_product3_out_e12 = tl.load(saved_product3_row + at, mask=mask, other=0.0).to(REAL)
 
-        out_e = inv_rms_0 * saved_product3_out_e
-        out_e1 = inv_rms_1 * saved_product4_out_e1
-        out_e2 = inv_rms_1 * saved_product4_out_e2
-        out_e12 = inv_rms_2 * saved_product5_out_e12
+        out_e = inv_rms_0 * saved_product1_out_e
+        out_e1 = inv_rms_1 * saved_product2_out_e1
+        out_e2 = inv_rms_1 * saved_product2_out_e2
+        out_e12 = inv_rms_2 * saved_product3_out_e12
 
         tl.store(out_row + at, out_e, mask=mask)
         tl.store(out_row + BM + at, out_e1, mask=mask)
@@ -7895,8 +8233,6 @@ def _fc_layer_with_normalize_backward_kernel(
     x_ptr,
     linear_bias_ptr,
     saved_product_ptr,
-    saved_product1_ptr,
-    saved_product2_ptr,
     operand_ptr,
     operand2_ptr,
     operand4_ptr,
@@ -7935,8 +8271,6 @@ def _fc_layer_with_normalize_backward_kernel(
     mask = tile_mask if ROWS == 1 else tile_mask & row_mask
     x_row = x_ptr + b * N
     saved_product_row = saved_product_ptr + b * N
-    saved_product1_row = saved_product1_ptr + b * N
-    saved_product2_row = saved_product2_ptr + b * N
     operand_row = operand_ptr + b * operand_b
     operand2_row = operand2_ptr + b * operand2_b
     operand4_row = operand4_ptr + b * operand4_b
@@ -7946,13 +8280,13 @@ def _fc_layer_with_normalize_backward_kernel(
     x_e2 = tl.load(x_row + 2 * BN + at, mask=mask, other=0.0).to(REAL)
     x_e12 = tl.load(x_row + 3 * BN + at, mask=mask, other=0.0).to(REAL)
     saved_product_0 = tl.load(saved_product_row + at, mask=mask, other=0.0).to(REAL)
-    saved_product1_0 = tl.load(saved_product1_row + at, mask=mask, other=0.0).to(REAL)
-    saved_product1_1 = tl.load(saved_product1_row + BN + at, mask=mask, other=0.0).to(REAL)
-    saved_product2_0 = tl.load(saved_product2_row + at, mask=mask, other=0.0).to(REAL)
+    saved_product_1 = tl.load(saved_product_row + BN + at, mask=mask, other=0.0).to(REAL)
+    saved_product_2 = tl.load(saved_product_row + 2 * BN + at, mask=mask, other=0.0).to(REAL)
+    saved_product_3 = tl.load(saved_product_row + 3 * BN + at, mask=mask, other=0.0).to(REAL)
 
     gate_x = 0.5 + 0.5 * tl.erf(0.7071067811865476 * x_e)
     gelu_x_e12 = x_e12 * gate_x
-    y_e12 = linear_bias_e12 + saved_product2_0
+    y_e12 = linear_bias_e12 + saved_product_3
     y_e = linear_bias_e + saved_product_0
     gate_y = 0.5 + 0.5 * tl.erf(0.7071067811865476 * y_e)
     gelu_y_e12 = y_e12 * gate_y
@@ -7961,10 +8295,10 @@ def _fc_layer_with_normalize_backward_kernel(
     gelu_y_e = y_e * gate_y
     xy_000_e = gelu_x_e * gelu_y_e
     gelu_x_e1 = x_e1 * gate_x
-    y_e1 = linear_bias_e1 + saved_product1_0
+    y_e1 = linear_bias_e1 + saved_product_1
     gelu_y_e1 = gate_y * y_e1
     gelu_x_e2 = x_e2 * gate_x
-    y_e2 = linear_bias_e2 + saved_product1_1
+    y_e2 = linear_bias_e2 + saved_product_2
     gelu_y_e2 = gate_y * y_e2
     xy_101_e = gelu_x_e1 * gelu_y_e1 + gelu_x_e2 * gelu_y_e2
     xy_011_e1 = gelu_x_e * gelu_y_e1
@@ -8000,9 +8334,9 @@ def _fc_layer_with_normalize_backward_kernel(
 def _fc_layer_with_normalize_backward_1_kernel(
     grad_out_ptr,
     saved_ptr,
+    saved_product1_ptr,
+    saved_product2_ptr,
     saved_product3_ptr,
-    saved_product4_ptr,
-    saved_product5_ptr,
     operand1_ptr,
     operand3_ptr,
     operand5_ptr,
@@ -8029,9 +8363,9 @@ def _fc_layer_with_normalize_backward_1_kernel(
     mask = tile_mask if ROWS == 1 else tile_mask & row_mask
     grad_out_row = grad_out_ptr + b * M
     saved_row = saved_ptr + b
+    saved_product1_row = saved_product1_ptr + b * M
+    saved_product2_row = saved_product2_ptr + b * M
     saved_product3_row = saved_product3_ptr + b * M
-    saved_product4_row = saved_product4_ptr + b * M
-    saved_product5_row = saved_product5_ptr + b * M
     operand1_row = operand1_ptr + b * M
     operand3_row = operand3_ptr + b * M
     operand5_row = operand5_ptr + b * M
@@ -8043,24 +8377,24 @@ def _fc_layer_with_normalize_backward_1_kernel(
     saved_inv_rms_0 = tl.load(saved_row + r, mask=row_mask, other=0.0).to(REAL)
     saved_inv_rms_1 = tl.load(saved_row + B + r, mask=row_mask, other=0.0).to(REAL)
     saved_inv_rms_2 = tl.load(saved_row + 2 * B + r, mask=row_mask, other=0.0).to(REAL)
-    saved_product3_out_e = tl.load(saved_product3_row + at, mask=mask, other=0.0).to(REAL)
-    saved_product4_out_e1 = tl.load(saved_product4_row + at, mask=mask, other=0.0).to(REAL)
-    saved_product4_out_e2 = tl.load(saved_product4_row + BM + at, mask=mask, other=0.0).to(REAL)
-    saved_product5_out_e12 = tl.load(saved_product5_row + at, mask=mask, other=0.0).to(REAL)
+    saved_product1_out_e = tl.load(saved_product1_row + at, mask=mask, other=0.0).to(REAL)
+    saved_product2_out_e1 = tl.load(saved_product2_row + at, mask=mask, other=0.0).to(REAL)
+    saved_product2_out_e2 = tl.load(saved_product2_row + BM + at, mask=mask, other=0.0).to(REAL)
+    saved_product3_out_e12 = tl.load(saved_product3_row + at, mask=mask, other=0.0).to(REAL)
 
     grad_inv_rms_0, grad_inv_rms_1, grad_inv_rms_2 = _row_sum3(
-        grad_out_e_2 * saved_product3_out_e,
-        grad_out_e2_2 * saved_product4_out_e2 + grad_out_e1_2 * saved_product4_out_e1,
-        grad_out_e12_2 * saved_product5_out_e12,
+        grad_out_e_2 * saved_product1_out_e,
+        grad_out_e2_2 * saved_product2_out_e2 + grad_out_e1_2 * saved_product2_out_e1,
+        grad_out_e12_2 * saved_product3_out_e12,
         mask,
     )
     t1 = t0 * (grad_inv_rms_0 * (-0.5 * saved_inv_rms_0 * saved_inv_rms_0 * saved_inv_rms_0))
-    grad_out_e = saved_inv_rms_0 * grad_out_e_2 + 2.0 * t1 * saved_product3_out_e
+    grad_out_e = saved_inv_rms_0 * grad_out_e_2 + 2.0 * t1 * saved_product1_out_e
     t2 = t0 * (grad_inv_rms_1 * (-0.5 * saved_inv_rms_1 * saved_inv_rms_1 * saved_inv_rms_1))
-    grad_out_e1 = saved_inv_rms_1 * grad_out_e1_2 + 2.0 * t2 * saved_product4_out_e1
-    grad_out_e2 = saved_inv_rms_1 * grad_out_e2_2 + 2.0 * t2 * saved_product4_out_e2
+    grad_out_e1 = saved_inv_rms_1 * grad_out_e1_2 + 2.0 * t2 * saved_product2_out_e1
+    grad_out_e2 = saved_inv_rms_1 * grad_out_e2_2 + 2.0 * t2 * saved_product2_out_e2
     t3 = t0 * (grad_inv_rms_2 * (-0.5 * saved_inv_rms_2 * saved_inv_rms_2 * saved_inv_rms_2))
-    grad_out_e12 = saved_inv_rms_2 * grad_out_e12_2 + 2.0 * t3 * saved_product5_out_e12
+    grad_out_e12 = saved_inv_rms_2 * grad_out_e12_2 + 2.0 * t3 * saved_product3_out_e12
 
     tl.store(operand1_row + at, grad_out_e, mask=mask)
     tl.store(operand3_row + at, grad_out_e1, mask=mask)
@@ -8072,9 +8406,9 @@ def _fc_layer_with_normalize_backward_1_kernel(
 def _fc_layer_with_normalize_backward_1_long_kernel(
     grad_out_ptr,
     saved_ptr,
+    saved_product1_ptr,
+    saved_product2_ptr,
     saved_product3_ptr,
-    saved_product4_ptr,
-    saved_product5_ptr,
     operand1_ptr,
     operand3_ptr,
     operand5_ptr,
@@ -8093,9 +8427,9 @@ def _fc_layer_with_normalize_backward_1_long_kernel(
     row_mask = b + r < B
     grad_out_row = grad_out_ptr + b * M
     saved_row = saved_ptr + b
+    saved_product1_row = saved_product1_ptr + b * M
+    saved_product2_row = saved_product2_ptr + b * M
     saved_product3_row = saved_product3_ptr + b * M
-    saved_product4_row = saved_product4_ptr + b * M
-    saved_product5_row = saved_product5_ptr + b * M
     operand1_row = operand1_ptr + b * M
     operand3_row = operand3_ptr + b * M
     operand5_row = operand5_ptr + b * M
@@ -8118,16 +8452,16 @@ def _fc_layer_with_normalize_backward_1_long_kernel(
         grad_out_e1_2 = tl.load(grad_out_row + BM + at, mask=mask, other=0.0).to(REAL)
         grad_out_e2_2 = tl.load(grad_out_row + 2 * BM + at, mask=mask, other=0.0).to(REAL)
         grad_out_e12_2 = tl.load(grad_out_row + 3 * BM + at, mask=mask, other=0.0).to(REAL)
-        saved_product3_out_e = tl.load(saved_product3_row + at, mask=mask, other=0.0).to(REAL)
-        saved_product4_out_e1 = tl.load(saved_product4_row + at, mask=mask, other=0.0).to(REAL)
-        saved_product4_out_e2 = tl.load(saved_product4_row + BM + at, mask=mask, other=0.0).to(REAL)
-        saved_product5_out_e12 = tl.load(saved_product5_row + at, mask=mask, other=0.0).to(REAL)
+        saved_product1_out_e = tl.load(saved_product1_row + at, mask=mask, other=0.0).to(REAL)
+        saved_product2_out_e1 = tl.load(saved_product2_row + at, mask=mask, other=0.0).to(REAL)
+        saved_product2_out_e2 = tl.load(saved_product2_row + BM + at, mask=mask, other=0.0).to(REAL)
+        saved_product3_out_e12 = tl.load(saved_product3_row + at, mask=mask, other=0.0).to(REAL)
 
-        grad_inv_rms_0 = _sum(grad_inv_rms_0, grad_out_e_2 * saved_product3_out_e, mask, True)
+        grad_inv_rms_0 = _sum(grad_inv_rms_0, grad_out_e_2 * saved_product1_out_e, mask, True)
         grad_inv_rms_1 = _sum(
-            grad_inv_rms_1, grad_out_e2_2 * saved_product4_out_e2 + grad_out_e1_2 * saved_product4_out_e1, mask, True
+            grad_inv_rms_1, grad_out_e2_2 * saved_product2_out_e2 + grad_out_e1_2 * saved_product2_out_e1, mask, True
         )
-        grad_inv_rms_2 = _sum(grad_inv_rms_2, grad_out_e12_2 * saved_product5_out_e12, mask, True)
+        grad_inv_rms_2 = _sum(grad_inv_rms_2, grad_out_e12_2 * saved_product3_out_e12, mask, True)
     grad_inv_rms_0, grad_inv_rms_1, grad_inv_rms_2 = _row_sum3(grad_inv_rms_0, grad_inv_rms_1, grad_inv_rms_2, True)
     t1 = t0 * (grad_inv_rms_0 * (-0.5 * saved_inv_rms_0 * saved_inv_rms_0 * saved_inv_rms_0))
     t2 = t0 * (grad_inv_rms_1 * (-0.5 * saved_inv_rms_1 * saved_inv_rms_1 * saved_inv_rms_1))
@@ -8141,15 +8475,15 @@ def _fc_layer_with_normalize_backward_1_long_kernel(
         grad_out_e1_2 = tl.load(grad_out_row + BM + at, mask=mask, other=0.0).to(REAL)
         grad_out_e2_2 = tl.load(grad_out_row + 2 * BM + at, mask=mask, other=0.0).to(REAL)
         grad_out_e12_2 = tl.load(grad_out_row + 3 * BM + at, mask=mask, other=0.0).to(REAL)
-        saved_product3_out_e = tl.load(saved_product3_row + at, mask=mask, other=0.0).to(REAL)
-        saved_product4_out_e1 = tl.load(saved_product4_row + at, mask=mask, other=0.0).to(REAL)
-        saved_product4_out_e2 = tl.load(saved_product4_row + BM + at, mask=mask, other=0.0).to(REAL)
-        saved_product5_out_e12 = tl.load(saved_product5_row + at, mask=mask, other=0.0).to(REAL)
+        saved_product1_out_e = tl.load(saved_product1_row + at, mask=mask, other=0.0).to(REAL)
+        saved_product2_out_e1 = tl.load(saved_product2_row + at, mask=mask, other=0.0).to(REAL)
+        saved_product2_out_e2 = tl.load(saved_product2_row + BM + at, mask=mask, other=0.0).to(REAL)
+        saved_product3_out_e12 = tl.load(saved_product3_row + at, mask=mask, other=0.0).to(REAL)
 
-        grad_out_e = saved_inv_rms_0 * grad_out_e_2 + 2.0 * t1 * saved_product3_out_e
-        grad_out_e1 = saved_inv_rms_1 * grad_out_e1_2 + 2.0 * t2 * saved_product4_out_e1
-        grad_out_e2 = saved_inv_rms_1 * grad_out_e2_2 + 2.0 * t2 * saved_product4_out_e2
-        grad_out_e12 = saved_inv_rms_2 * grad_out_e12_2 + 2.0 * t3 * saved_product5_out_e12
+        grad_out_e = saved_inv_rms_0 * grad_out_e_2 + 2.0 * t1 * saved_product1_out_e
+        grad_out_e1 = saved_inv_rms_1 * grad_out_e1_2 + 2.0 * t2 * saved_product2_out_e1
+        grad_out_e2 = saved_inv_rms_1 * grad_out_e2_2 + 2.0 * t2 * saved_product2_out_e2
+        grad_out_e12 = saved_inv_rms_2 * grad_out_e12_2 + 2.0 * t3 * saved_product3_out_e12
 
         tl.store(operand1_row + at, grad_out_e, mask=mask)
         tl.store(operand3_row + at, grad_out_e1, mask=mask)
@@ -8258,14 +8592,10 @@ def _fc_layer_with_normalize_backward_4_kernel(
     x_ptr,
     linear_bias_ptr,
     saved_product_ptr,
-    saved_product1_ptr,
-    saved_product2_ptr,
     contracted3_ptr,
     contracted4_ptr,
     contracted5_ptr,
     operand9_ptr,
-    operand10_ptr,
-    operand11_ptr,
     grad_x_ptr,
     grad_linear_bias_ptr,
     B,
@@ -8301,14 +8631,10 @@ def _fc_layer_with_normalize_backward_4_kernel(
         mask = tile_mask if ROWS == 1 else tile_mask & row_mask
         x_row = x_ptr + b * N
         saved_product_row = saved_product_ptr + b * N
-        saved_product1_row = saved_product1_ptr + b * N
-        saved_product2_row = saved_product2_ptr + b * N
         contracted3_row = contracted3_ptr + b * 3 * N
         contracted4_row = contracted4_ptr + b * 4 * N
         contracted5_row = contracted5_ptr + b * 3 * N
         operand9_row = operand9_ptr + b * N
-        operand10_row = operand10_ptr + b * N
-        operand11_row = operand11_ptr + b * N
         grad_x_row = grad_x_ptr + b * N
 
         x_e = tl.load(x_row + at, mask=mask, other=0.0).to(REAL)
@@ -8316,9 +8642,9 @@ def _fc_layer_with_normalize_backward_4_kernel(
         x_e2 = tl.load(x_row + 2 * BN + at, mask=mask, other=0.0).to(REAL)
         x_e12 = tl.load(x_row + 3 * BN + at, mask=mask, other=0.0).to(REAL)
         saved_product_0 = tl.load(saved_product_row + at, mask=mask, other=0.0).to(REAL)
-        saved_product1_0 = tl.load(saved_product1_row + at, mask=mask, other=0.0).to(REAL)
-        saved_product1_1 = tl.load(saved_product1_row + BN + at, mask=mask, other=0.0).to(REAL)
-        saved_product2_0 = tl.load(saved_product2_row + at, mask=mask, other=0.0).to(REAL)
+        saved_product_1 = tl.load(saved_product_row + BN + at, mask=mask, other=0.0).to(REAL)
+        saved_product_2 = tl.load(saved_product_row + 2 * BN + at, mask=mask, other=0.0).to(REAL)
+        saved_product_3 = tl.load(saved_product_row + 3 * BN + at, mask=mask, other=0.0).to(REAL)
         contracted3_grad_xy_022_e12 = tl.load(contracted3_row + r * 3 * N + n, mask=mask, other=0.0).to(REAL)
         contracted3_grad_xy_121_e12 = tl.load(contracted3_row + r * 3 * N + n + N, mask=mask, other=0.0).to(REAL)
         contracted3_grad_xy_220_e12 = tl.load(contracted3_row + r * 3 * N + n + 2 * N, mask=mask, other=0.0).to(REAL)
@@ -8351,13 +8677,13 @@ def _fc_layer_with_normalize_backward_4_kernel(
         gelu_x_e = x_e * gate_x
         grad_gelu_y_e = gelu_x_e12 * contracted3_grad_xy_220_e12 + gelu_x_e2 * contracted4_grad_xy_110_e2
         grad_gelu_y_e += gelu_x_e1 * contracted4_grad_xy_110_e1 + gelu_x_e * contracted5_grad_xy_000_e
-        y_e12 = linear_bias_e12 + saved_product2_0
+        y_e12 = linear_bias_e12 + saved_product_3
         grad_gelu_y_e12 = gelu_x_e * contracted3_grad_xy_022_e12 + gelu_x_e1 * contracted4_grad_xy_112_e2
         grad_gelu_y_e12 += -gelu_x_e2 * contracted4_grad_xy_112_e1 - gelu_x_e12 * contracted5_grad_xy_202_e
-        y_e2 = linear_bias_e2 + saved_product1_1
+        y_e2 = linear_bias_e2 + saved_product_2
         grad_gelu_y_e2 = gelu_x_e1 * contracted3_grad_xy_121_e12 + gelu_x_e * contracted4_grad_xy_011_e2
         grad_gelu_y_e2 += gelu_x_e12 * contracted4_grad_xy_211_e1 + gelu_x_e2 * contracted5_grad_xy_101_e
-        y_e1 = linear_bias_e1 + saved_product1_0
+        y_e1 = linear_bias_e1 + saved_product_1
         grad_gelu_y_e1 = gelu_x_e * contracted4_grad_xy_011_e1 + gelu_x_e1 * contracted5_grad_xy_101_e
         grad_gelu_y_e1 += -gelu_x_e2 * contracted3_grad_xy_121_e12 - gelu_x_e12 * contracted4_grad_xy_211_e2
         grad_gate_y = y_e12 * grad_gelu_y_e12 + y_e2 * grad_gelu_y_e2 + y_e1 * grad_gelu_y_e1
@@ -8388,9 +8714,9 @@ def _fc_layer_with_normalize_backward_4_kernel(
         grad_x_e12 = gate_x * grad_gelu_x_e12
 
         tl.store(operand9_row + at, grad_y_e, mask=mask)
-        tl.store(operand10_row + at, grad_y_e1, mask=mask)
-        tl.store(operand10_row + BN + at, grad_y_e2, mask=mask)
-        tl.store(operand11_row + at, grad_y_e12, mask=mask)
+        tl.store(operand9_row + BN + at, grad_y_e1, mask=mask)
+        tl.store(operand9_row + 2 * BN + at, grad_y_e2, mask=mask)
+        tl.store(operand9_row + 3 * BN + at, grad_y_e12, mask=mask)
         if GRAD_X:
             tl.store(grad_x_row + at, grad_x_e, mask=mask)
             tl.store(grad_x_row + BN + at, grad_x_e1, mask=mask)
@@ -8411,6 +8737,68 @@ def _fc_layer_with_normalize_backward_4_kernel(
         tl.store(grad_linear_bias_row + 3 * N + n, _column_sum(grad_linear_bias_e12, ROWS), mask=tile_mask)
 
 
+@triton.jit(do_not_specialize=["K"])
+def _fc_layer_with_normalize_backward_5_kernel(
+    linear_weight_ptr,
+    operand10_ptr,
+    K,
+    N,
+    ROWS: tl.constexpr,
+    BLOCK: tl.constexpr,
+    REAL: tl.constexpr,
+):
+    # stores factors of matrix products, in the order in which these read them
+    # stores what products are added to
+    KN = tl.cast(K, tl.int64) * N
+
+    start = tl.program_id(0).to(tl.int64) * BLOCK
+    tile = tl.arange(0, BLOCK)
+    mask = tile < tl.cast(K, tl.int64) * N - start
+    linear_weight_row = linear_weight_ptr + start
+    operand10_row = operand10_ptr + start
+
+    linear_weight_0 = tl.load(linear_weight_row + tile, mask=mask, other=0.0).to(REAL)
+    linear_weight_1 = tl.load(linear_weight_row + KN + tile, mask=mask, other=0.0).to(REAL)
+    linear_weight_2 = tl.load(linear_weight_row + 2 * KN + tile, mask=mask, other=0.0).to(REAL)
+
+    tl.store(operand10_row + tile, linear_weight_0, mask=mask)
+    tl.store(operand10_row + KN + tile, linear_weight_1, mask=mask)
+    tl.store(operand10_row + 2 * KN + tile, linear_weight_1, mask=mask)
+    tl.store(operand10_row + 3 * KN + tile, linear_weight_2, mask=mask)
+
+
+@triton.jit(do_not_specialize=["K"])
+def _fc_layer_with_normalize_backward_6_kernel(
+    contracted6_ptr,
+    grad_linear_weight_ptr,
+    K,
+    N,
+    GRAD_LINEAR_WEIGHT: tl.constexpr,
+    ROWS: tl.constexpr,
+    BLOCK: tl.constexpr,
+    REAL: tl.constexpr,
+):
+    KN = tl.cast(K, tl.int64) * N
+
+    start = tl.program_id(0).to(tl.int64) * BLOCK
+    tile = tl.arange(0, BLOCK)
+    mask = tile < tl.cast(K, tl.int64) * N - start
+    contracted6_row = contracted6_ptr + start
+    grad_linear_weight_row = grad_linear_weight_ptr + start
+
+    contracted6_0 = tl.load(contracted6_row + tile, mask=mask, other=0.0).to(REAL)
+    contracted6_1 = tl.load(contracted6_row + KN + tile, mask=mask, other=0.0).to(REAL)
+    contracted6_2 = tl.load(contracted6_row + 2 * KN + tile, mask=mask, other=0.0).to(REAL)
+    contracted6_3 = tl.load(contracted6_row + 3 * KN + tile, mask=mask, other=0.0).to(REAL)
+
+    grad_linear_weight_1 = contracted6_1 + contracted6_2
+
+    if GRAD_LINEAR_WEIGHT:
+        tl.store(grad_linear_weight_row + tile, contracted6_0, mask=mask)
+        tl.store(grad_linear_weight_row + KN + tile, grad_linear_weight_1, mask=mask)
+        tl.store(grad_linear_weight_row + 2 * KN + tile, contracted6_3, mask=mask)
+
+
 # ---------------------------------------------------------------------------------------------------------------------
 # fc_layer_without_normalize
 #     y = mv_linear(rename(x, axis=n, to=k), linear_weight, linear_bias)
@@ -8418,16 +8806,43 @@ def _fc_layer_with_normalize_backward_4_kernel(
 #     return grade_rms_norm(out, eps=eps) if normalize else out
 
 
-@triton.jit(do_not_specialize=["B"])
+@triton.jit(do_not_specialize=["K"])
 def _fc_layer_without_normalize_kernel(
+    linear_weight_ptr,
+    operand_ptr,
+    K,
+    N,
+    ROWS: tl.constexpr,
+    BLOCK: tl.constexpr,
+    REAL: tl.constexpr,
+):
+    # stores factors of matrix products, in the order in which these read them
+    KN = tl.cast(K, tl.int64) * N
+
+    start = tl.program_id(0).to(tl.int64) * BLOCK
+    tile = tl.arange(0, BLOCK)
+    mask = tile < tl.cast(K, tl.int64) * N - start
+    linear_weight_row = linear_weight_ptr + start
+    operand_row = operand_ptr + start
+
+    linear_weight_0 = tl.load(linear_weight_row + tile, mask=mask, other=0.0).to(REAL)
+    linear_weight_1 = tl.load(linear_weight_row + KN + tile, mask=mask, other=0.0).to(REAL)
+    linear_weight_2 = tl.load(linear_weight_row + 2 * KN + tile, mask=mask, other=0.0).to(REAL)
+
+    tl.store(operand_row + tile, linear_weight_0, mask=mask)
+    tl.store(operand_row + KN + tile, linear_weight_1, mask=mask)
+    tl.store(operand_row + 2 * KN + tile, linear_weight_1, mask=mask)
+    tl.store(operand_row + 3 * KN + tile, linear_weight_2, mask=mask)
+
+
+@triton.jit(do_not_specialize=["B"])
+def _fc_layer_without_normalize_1_kernel(
     x_ptr,
     linear_bias_ptr,
     saved_product_ptr,
-    saved_product1_ptr,
-    saved_product2_ptr,
-    operand_ptr,
-    operand2_ptr,
-    operand4_ptr,
+    operand1_ptr,
+    operand3_ptr,
+    operand5_ptr,
     B,
     N,
     ROWS: tl.constexpr,
@@ -8451,20 +8866,18 @@ def _fc_layer_without_normalize_kernel(
     mask = tile_mask if ROWS == 1 else tile_mask & row_mask
     x_row = x_ptr + b * N
     saved_product_row = saved_product_ptr + b * N
-    saved_product1_row = saved_product1_ptr + b * N
-    saved_product2_row = saved_product2_ptr + b * N
-    operand_row = operand_ptr + b * 3 * N
-    operand2_row = operand2_ptr + b * 4 * N
-    operand4_row = operand4_ptr + b * 3 * N
+    operand1_row = operand1_ptr + b * 3 * N
+    operand3_row = operand3_ptr + b * 4 * N
+    operand5_row = operand5_ptr + b * 3 * N
 
     x_e = tl.load(x_row + at, mask=mask, other=0.0).to(REAL)
     x_e1 = tl.load(x_row + BN + at, mask=mask, other=0.0).to(REAL)
     x_e2 = tl.load(x_row + 2 * BN + at, mask=mask, other=0.0).to(REAL)
     x_e12 = tl.load(x_row + 3 * BN + at, mask=mask, other=0.0).to(REAL)
     saved_product_0 = tl.load(saved_product_row + at, mask=mask, other=0.0).to(REAL)
-    saved_product1_0 = tl.load(saved_product1_row + at, mask=mask, other=0.0).to(REAL)
-    saved_product1_1 = tl.load(saved_product1_row + BN + at, mask=mask, other=0.0).to(REAL)
-    saved_product2_0 = tl.load(saved_product2_row + at, mask=mask, other=0.0).to(REAL)
+    saved_product_1 = tl.load(saved_product_row + BN + at, mask=mask, other=0.0).to(REAL)
+    saved_product_2 = tl.load(saved_product_row + 2 * BN + at, mask=mask, other=0.0).to(REAL)
+    saved_product_3 = tl.load(saved_product_row + 3 * BN + at, mask=mask, other=0.0).to(REAL)
 
     gate_x = 0.5 + 0.5 * tl.erf(0.7071067811865476 * x_e)
     gelu_x_e = x_e * gate_x
@@ -8473,14 +8886,14 @@ def _fc_layer_without_normalize_kernel(
     gelu_y_e = y_e * gate_y
     xy_000_e = gelu_x_e * gelu_y_e
     gelu_x_e1 = x_e1 * gate_x
-    y_e1 = linear_bias_e1 + saved_product1_0
+    y_e1 = linear_bias_e1 + saved_product_1
     gelu_y_e1 = gate_y * y_e1
     gelu_x_e2 = x_e2 * gate_x
-    y_e2 = linear_bias_e2 + saved_product1_1
+    y_e2 = linear_bias_e2 + saved_product_2
     gelu_y_e2 = gate_y * y_e2
     xy_101_e = gelu_x_e1 * gelu_y_e1 + gelu_x_e2 * gelu_y_e2
     gelu_x_e12 = x_e12 * gate_x
-    y_e12 = linear_bias_e12 + saved_product2_0
+    y_e12 = linear_bias_e12 + saved_product_3
     gelu_y_e12 = y_e12 * gate_y
     xy_202_e = -gelu_x_e12 * gelu_y_e12
     xy_011_e1 = gelu_x_e * gelu_y_e1
@@ -8495,28 +8908,28 @@ def _fc_layer_without_normalize_kernel(
     xy_121_e12 = gelu_x_e1 * gelu_y_e2 - gelu_x_e2 * gelu_y_e1
     xy_220_e12 = gelu_x_e12 * gelu_y_e
 
-    tl.store(operand_row + r * 3 * N + n, xy_000_e, mask=mask)
-    tl.store(operand_row + r * 3 * N + n + N, xy_101_e, mask=mask)
-    tl.store(operand_row + r * 3 * N + n + 2 * N, xy_202_e, mask=mask)
-    tl.store(operand2_row + r * 4 * N + n, xy_011_e1, mask=mask)
-    tl.store(operand2_row + N + r * 4 * N + n, xy_110_e1, mask=mask)
-    tl.store(operand2_row + 2 * N + r * 4 * N + n, xy_112_e1, mask=mask)
-    tl.store(operand2_row + 3 * N + r * 4 * N + n, xy_211_e1, mask=mask)
-    tl.store(operand2_row + 4 * BN + r * 4 * N + n, xy_011_e2, mask=mask)
-    tl.store(operand2_row + 4 * BN + N + r * 4 * N + n, xy_110_e2, mask=mask)
-    tl.store(operand2_row + 4 * BN + 2 * N + r * 4 * N + n, xy_112_e2, mask=mask)
-    tl.store(operand2_row + 4 * BN + 3 * N + r * 4 * N + n, xy_211_e2, mask=mask)
-    tl.store(operand4_row + r * 3 * N + n, xy_022_e12, mask=mask)
-    tl.store(operand4_row + r * 3 * N + n + N, xy_121_e12, mask=mask)
-    tl.store(operand4_row + r * 3 * N + n + 2 * N, xy_220_e12, mask=mask)
+    tl.store(operand1_row + r * 3 * N + n, xy_000_e, mask=mask)
+    tl.store(operand1_row + r * 3 * N + n + N, xy_101_e, mask=mask)
+    tl.store(operand1_row + r * 3 * N + n + 2 * N, xy_202_e, mask=mask)
+    tl.store(operand3_row + r * 4 * N + n, xy_011_e1, mask=mask)
+    tl.store(operand3_row + N + r * 4 * N + n, xy_110_e1, mask=mask)
+    tl.store(operand3_row + 2 * N + r * 4 * N + n, xy_112_e1, mask=mask)
+    tl.store(operand3_row + 3 * N + r * 4 * N + n, xy_211_e1, mask=mask)
+    tl.store(operand3_row + 4 * BN + r * 4 * N + n, xy_011_e2, mask=mask)
+    tl.store(operand3_row + 4 * BN + N + r * 4 * N + n, xy_110_e2, mask=mask)
+    tl.store(operand3_row + 4 * BN + 2 * N + r * 4 * N + n, xy_112_e2, mask=mask)
+    tl.store(operand3_row + 4 * BN + 3 * N + r * 4 * N + n, xy_211_e2, mask=mask)
+    tl.store(operand5_row + r * 3 * N + n, xy_022_e12, mask=mask)
+    tl.store(operand5_row + r * 3 * N + n + N, xy_121_e12, mask=mask)
+    tl.store(operand5_row + r * 3 * N + n + 2 * N, xy_220_e12, mask=mask)
 
 
 @triton.jit(do_not_specialize=["N"])
-def _fc_layer_without_normalize_1_kernel(
+def _fc_layer_without_normalize_2_kernel(
     gp_weight_ptr,
-    operand1_ptr,
-    operand3_ptr,
-    operand5_ptr,
+    operand2_ptr,
+    operand4_ptr,
+    operand6_ptr,
     N,
     M,
     N_INNERMOST: tl.constexpr,
@@ -8527,15 +8940,15 @@ def _fc_layer_without_normalize_1_kernel(
     # stores factors of matrix products, in the order in which these read them
     # turns its tiles for products in tf32, which are faster with n innermost
     NM = tl.cast(N, tl.int64) * M
-    operand1_n = 1 if N_INNERMOST else M
-    operand1_m = tl.cast(N, tl.int64) * 3 if N_INNERMOST else 1
-    operand1_N = tl.cast(N, tl.int64) * operand1_n
-    operand3_n = 1 if N_INNERMOST else M
-    operand3_m = tl.cast(N, tl.int64) * 4 if N_INNERMOST else 1
-    operand3_N = tl.cast(N, tl.int64) * operand3_n
-    operand5_n = 1 if N_INNERMOST else M
-    operand5_m = tl.cast(N, tl.int64) * 3 if N_INNERMOST else 1
-    operand5_N = tl.cast(N, tl.int64) * operand5_n
+    operand2_n = 1 if N_INNERMOST else M
+    operand2_m = tl.cast(N, tl.int64) * 3 if N_INNERMOST else 1
+    operand2_N = tl.cast(N, tl.int64) * operand2_n
+    operand4_n = 1 if N_INNERMOST else M
+    operand4_m = tl.cast(N, tl.int64) * 4 if N_INNERMOST else 1
+    operand4_N = tl.cast(N, tl.int64) * operand4_n
+    operand6_n = 1 if N_INNERMOST else M
+    operand6_m = tl.cast(N, tl.int64) * 3 if N_INNERMOST else 1
+    operand6_N = tl.cast(N, tl.int64) * operand6_n
 
     m = _tile(tl.program_id(1) * BLOCK, ROWS, BLOCK)
     r = _down(ROWS)
@@ -8546,9 +8959,9 @@ def _fc_layer_without_normalize_1_kernel(
     row_mask = n + r < N
     mask = tile_mask if ROWS == 1 else tile_mask & row_mask
     gp_weight_row = gp_weight_ptr + n * M
-    operand1_row = operand1_ptr + n * operand1_n
-    operand3_row = operand3_ptr + n * operand3_n
-    operand5_row = operand5_ptr + n * operand5_n
+    operand2_row = operand2_ptr + n * operand2_n
+    operand4_row = operand4_ptr + n * operand4_n
+    operand6_row = operand6_ptr + n * operand6_n
 
     gp_weight_000 = tl.load(gp_weight_row + at, mask=mask, other=0.0).to(REAL)
     gp_weight_011 = tl.load(gp_weight_row + NM + at, mask=mask, other=0.0).to(REAL)
@@ -8561,16 +8974,16 @@ def _fc_layer_without_normalize_1_kernel(
     gp_weight_211 = tl.load(gp_weight_row + 8 * NM + at, mask=mask, other=0.0).to(REAL)
     gp_weight_220 = tl.load(gp_weight_row + 9 * NM + at, mask=mask, other=0.0).to(REAL)
 
-    tl.store(operand1_row + r * operand1_n + m * operand1_m, gp_weight_000, mask=mask)
-    tl.store(operand1_row + operand1_N + r * operand1_n + m * operand1_m, gp_weight_101, mask=mask)
-    tl.store(operand1_row + 2 * operand1_N + r * operand1_n + m * operand1_m, gp_weight_202, mask=mask)
-    tl.store(operand3_row + r * operand3_n + m * operand3_m, gp_weight_011, mask=mask)
-    tl.store(operand3_row + operand3_N + r * operand3_n + m * operand3_m, gp_weight_110, mask=mask)
-    tl.store(operand3_row + 2 * operand3_N + r * operand3_n + m * operand3_m, gp_weight_112, mask=mask)
-    tl.store(operand3_row + 3 * operand3_N + r * operand3_n + m * operand3_m, gp_weight_211, mask=mask)
-    tl.store(operand5_row + r * operand5_n + m * operand5_m, gp_weight_022, mask=mask)
-    tl.store(operand5_row + operand5_N + r * operand5_n + m * operand5_m, gp_weight_121, mask=mask)
-    tl.store(operand5_row + 2 * operand5_N + r * operand5_n + m * operand5_m, gp_weight_220, mask=mask)
+    tl.store(operand2_row + r * operand2_n + m * operand2_m, gp_weight_000, mask=mask)
+    tl.store(operand2_row + operand2_N + r * operand2_n + m * operand2_m, gp_weight_101, mask=mask)
+    tl.store(operand2_row + 2 * operand2_N + r * operand2_n + m * operand2_m, gp_weight_202, mask=mask)
+    tl.store(operand4_row + r * operand4_n + m * operand4_m, gp_weight_011, mask=mask)
+    tl.store(operand4_row + operand4_N + r * operand4_n + m * operand4_m, gp_weight_110, mask=mask)
+    tl.store(operand4_row + 2 * operand4_N + r * operand4_n + m * operand4_m, gp_weight_112, mask=mask)
+    tl.store(operand4_row + 3 * operand4_N + r * operand4_n + m * operand4_m, gp_weight_211, mask=mask)
+    tl.store(operand6_row + r * operand6_n + m * operand6_m, gp_weight_022, mask=mask)
+    tl.store(operand6_row + operand6_N + r * operand6_n + m * operand6_m, gp_weight_121, mask=mask)
+    tl.store(operand6_row + 2 * operand6_N + r * operand6_n + m * operand6_m, gp_weight_220, mask=mask)
 
 
 @triton.jit(do_not_specialize=["B"])
@@ -8578,8 +8991,6 @@ def _fc_layer_without_normalize_backward_kernel(
     x_ptr,
     linear_bias_ptr,
     saved_product_ptr,
-    saved_product1_ptr,
-    saved_product2_ptr,
     operand_ptr,
     operand1_ptr,
     operand2_ptr,
@@ -8618,8 +9029,6 @@ def _fc_layer_without_normalize_backward_kernel(
     mask = tile_mask if ROWS == 1 else tile_mask & row_mask
     x_row = x_ptr + b * N
     saved_product_row = saved_product_ptr + b * N
-    saved_product1_row = saved_product1_ptr + b * N
-    saved_product2_row = saved_product2_ptr + b * N
     operand_row = operand_ptr + b * operand_b
     operand1_row = operand1_ptr + b * operand1_b
     operand2_row = operand2_ptr + b * operand2_b
@@ -8629,13 +9038,13 @@ def _fc_layer_without_normalize_backward_kernel(
     x_e2 = tl.load(x_row + 2 * BN + at, mask=mask, other=0.0).to(REAL)
     x_e12 = tl.load(x_row + 3 * BN + at, mask=mask, other=0.0).to(REAL)
     saved_product_0 = tl.load(saved_product_row + at, mask=mask, other=0.0).to(REAL)
-    saved_product1_0 = tl.load(saved_product1_row + at, mask=mask, other=0.0).to(REAL)
-    saved_product1_1 = tl.load(saved_product1_row + BN + at, mask=mask, other=0.0).to(REAL)
-    saved_product2_0 = tl.load(saved_product2_row + at, mask=mask, other=0.0).to(REAL)
+    saved_product_1 = tl.load(saved_product_row + BN + at, mask=mask, other=0.0).to(REAL)
+    saved_product_2 = tl.load(saved_product_row + 2 * BN + at, mask=mask, other=0.0).to(REAL)
+    saved_product_3 = tl.load(saved_product_row + 3 * BN + at, mask=mask, other=0.0).to(REAL)
 
     gate_x = 0.5 + 0.5 * tl.erf(0.7071067811865476 * x_e)
     gelu_x_e12 = x_e12 * gate_x
-    y_e12 = linear_bias_e12 + saved_product2_0
+    y_e12 = linear_bias_e12 + saved_product_3
     y_e = linear_bias_e + saved_product_0
     gate_y = 0.5 + 0.5 * tl.erf(0.7071067811865476 * y_e)
     gelu_y_e12 = y_e12 * gate_y
@@ -8644,10 +9053,10 @@ def _fc_layer_without_normalize_backward_kernel(
     gelu_y_e = y_e * gate_y
     xy_000_e = gelu_x_e * gelu_y_e
     gelu_x_e1 = x_e1 * gate_x
-    y_e1 = linear_bias_e1 + saved_product1_0
+    y_e1 = linear_bias_e1 + saved_product_1
     gelu_y_e1 = gate_y * y_e1
     gelu_x_e2 = x_e2 * gate_x
-    y_e2 = linear_bias_e2 + saved_product1_1
+    y_e2 = linear_bias_e2 + saved_product_2
     gelu_y_e2 = gate_y * y_e2
     xy_101_e = gelu_x_e1 * gelu_y_e1 + gelu_x_e2 * gelu_y_e2
     xy_011_e1 = gelu_x_e * gelu_y_e1
@@ -8780,14 +9189,10 @@ def _fc_layer_without_normalize_backward_3_kernel(
     x_ptr,
     linear_bias_ptr,
     saved_product_ptr,
-    saved_product1_ptr,
-    saved_product2_ptr,
     contracted3_ptr,
     contracted4_ptr,
     contracted5_ptr,
     operand6_ptr,
-    operand7_ptr,
-    operand8_ptr,
     grad_x_ptr,
     grad_linear_bias_ptr,
     B,
@@ -8823,14 +9228,10 @@ def _fc_layer_without_normalize_backward_3_kernel(
         mask = tile_mask if ROWS == 1 else tile_mask & row_mask
         x_row = x_ptr + b * N
         saved_product_row = saved_product_ptr + b * N
-        saved_product1_row = saved_product1_ptr + b * N
-        saved_product2_row = saved_product2_ptr + b * N
         contracted3_row = contracted3_ptr + b * 3 * N
         contracted4_row = contracted4_ptr + b * 4 * N
         contracted5_row = contracted5_ptr + b * 3 * N
         operand6_row = operand6_ptr + b * N
-        operand7_row = operand7_ptr + b * N
-        operand8_row = operand8_ptr + b * N
         grad_x_row = grad_x_ptr + b * N
 
         x_e = tl.load(x_row + at, mask=mask, other=0.0).to(REAL)
@@ -8838,9 +9239,9 @@ def _fc_layer_without_normalize_backward_3_kernel(
         x_e2 = tl.load(x_row + 2 * BN + at, mask=mask, other=0.0).to(REAL)
         x_e12 = tl.load(x_row + 3 * BN + at, mask=mask, other=0.0).to(REAL)
         saved_product_0 = tl.load(saved_product_row + at, mask=mask, other=0.0).to(REAL)
-        saved_product1_0 = tl.load(saved_product1_row + at, mask=mask, other=0.0).to(REAL)
-        saved_product1_1 = tl.load(saved_product1_row + BN + at, mask=mask, other=0.0).to(REAL)
-        saved_product2_0 = tl.load(saved_product2_row + at, mask=mask, other=0.0).to(REAL)
+        saved_product_1 = tl.load(saved_product_row + BN + at, mask=mask, other=0.0).to(REAL)
+        saved_product_2 = tl.load(saved_product_row + 2 * BN + at, mask=mask, other=0.0).to(REAL)
+        saved_product_3 = tl.load(saved_product_row + 3 * BN + at, mask=mask, other=0.0).to(REAL)
         contracted3_grad_xy_022_e12 = tl.load(contracted3_row + r * 3 * N + n, mask=mask, other=0.0).to(REAL)
         contracted3_grad_xy_121_e12 = tl.load(contracted3_row + r * 3 * N + n + N, mask=mask, other=0.0).to(REAL)
         contracted3_grad_xy_220_e12 = tl.load(contracted3_row + r * 3 * N + n + 2 * N, mask=mask, other=0.0).to(REAL)
@@ -8873,13 +9274,13 @@ def _fc_layer_without_normalize_backward_3_kernel(
         gelu_x_e = x_e * gate_x
         grad_gelu_y_e = gelu_x_e12 * contracted3_grad_xy_220_e12 + gelu_x_e2 * contracted4_grad_xy_110_e2
         grad_gelu_y_e += gelu_x_e1 * contracted4_grad_xy_110_e1 + gelu_x_e * contracted5_grad_xy_000_e
-        y_e12 = linear_bias_e12 + saved_product2_0
+        y_e12 = linear_bias_e12 + saved_product_3
         grad_gelu_y_e12 = gelu_x_e * contracted3_grad_xy_022_e12 + gelu_x_e1 * contracted4_grad_xy_112_e2
         grad_gelu_y_e12 += -gelu_x_e2 * contracted4_grad_xy_112_e1 - gelu_x_e12 * contracted5_grad_xy_202_e
-        y_e2 = linear_bias_e2 + saved_product1_1
+        y_e2 = linear_bias_e2 + saved_product_2
         grad_gelu_y_e2 = gelu_x_e1 * contracted3_grad_xy_121_e12 + gelu_x_e * contracted4_grad_xy_011_e2
         grad_gelu_y_e2 += gelu_x_e12 * contracted4_grad_xy_211_e1 + gelu_x_e2 * contracted5_grad_xy_101_e
-        y_e1 = linear_bias_e1 + saved_product1_0
+        y_e1 = linear_bias_e1 + saved_product_1
         grad_gelu_y_e1 = gelu_x_e * contracted4_grad_xy_011_e1 + gelu_x_e1 * contracted5_grad_xy_101_e
         grad_gelu_y_e1 += -gelu_x_e2 * contracted3_grad_xy_121_e12 - gelu_x_e12 * contracted4_grad_xy_211_e2
         grad_gate_y = y_e12 * grad_gelu_y_e12 + y_e2 * grad_gelu_y_e2 + y_e1 * grad_gelu_y_e1
@@ -8910,9 +9311,9 @@ def _fc_layer_without_normalize_backward_3_kernel(
         grad_x_e12 = gate_x * grad_gelu_x_e12
 
         tl.store(operand6_row + at, grad_y_e, mask=mask)
-        tl.store(operand7_row + at, grad_y_e1, mask=mask)
-        tl.store(operand7_row + BN + at, grad_y_e2, mask=mask)
-        tl.store(operand8_row + at, grad_y_e12, mask=mask)
+        tl.store(operand6_row + BN + at, grad_y_e1, mask=mask)
+        tl.store(operand6_row + 2 * BN + at, grad_y_e2, mask=mask)
+        tl.store(operand6_row + 3 * BN + at, grad_y_e12, mask=mask)
         if GRAD_X:
             tl.store(grad_x_row + at, grad_x_e, mask=mask)
             tl.store(grad_x_row + BN + at, grad_x_e1, mask=mask)
@@ -8931,6 +9332,68 @@ def _fc_layer_without_normalize_backward_3_kernel(
         tl.store(grad_linear_bias_row + N + n, _column_sum(grad_linear_bias_e1, ROWS), mask=tile_mask)
         tl.store(grad_linear_bias_row + 2 * N + n, _column_sum(grad_linear_bias_e2, ROWS), mask=tile_mask)
         tl.store(grad_linear_bias_row + 3 * N + n, _column_sum(grad_linear_bias_e12, ROWS), mask=tile_mask)
+
+
+@triton.jit(do_not_specialize=["K"])
+def _fc_layer_without_normalize_backward_4_kernel(
+    linear_weight_ptr,
+    operand7_ptr,
+    K,
+    N,
+    ROWS: tl.constexpr,
+    BLOCK: tl.constexpr,
+    REAL: tl.constexpr,
+):
+    # stores factors of matrix products, in the order in which these read them
+    # stores what products are added to
+    KN = tl.cast(K, tl.int64) * N
+
+    start = tl.program_id(0).to(tl.int64) * BLOCK
+    tile = tl.arange(0, BLOCK)
+    mask = tile < tl.cast(K, tl.int64) * N - start
+    linear_weight_row = linear_weight_ptr + start
+    operand7_row = operand7_ptr + start
+
+    linear_weight_0 = tl.load(linear_weight_row + tile, mask=mask, other=0.0).to(REAL)
+    linear_weight_1 = tl.load(linear_weight_row + KN + tile, mask=mask, other=0.0).to(REAL)
+    linear_weight_2 = tl.load(linear_weight_row + 2 * KN + tile, mask=mask, other=0.0).to(REAL)
+
+    tl.store(operand7_row + tile, linear_weight_0, mask=mask)
+    tl.store(operand7_row + KN + tile, linear_weight_1, mask=mask)
+    tl.store(operand7_row + 2 * KN + tile, linear_weight_1, mask=mask)
+    tl.store(operand7_row + 3 * KN + tile, linear_weight_2, mask=mask)
+
+
+@triton.jit(do_not_specialize=["K"])
+def _fc_layer_without_normalize_backward_5_kernel(
+    contracted6_ptr,
+    grad_linear_weight_ptr,
+    K,
+    N,
+    GRAD_LINEAR_WEIGHT: tl.constexpr,
+    ROWS: tl.constexpr,
+    BLOCK: tl.constexpr,
+    REAL: tl.constexpr,
+):
+    KN = tl.cast(K, tl.int64) * N
+
+    start = tl.program_id(0).to(tl.int64) * BLOCK
+    tile = tl.arange(0, BLOCK)
+    mask = tile < tl.cast(K, tl.int64) * N - start
+    contracted6_row = contracted6_ptr + start
+    grad_linear_weight_row = grad_linear_weight_ptr + start
+
+    contracted6_0 = tl.load(contracted6_row + tile, mask=mask, other=0.0).to(REAL)
+    contracted6_1 = tl.load(contracted6_row + KN + tile, mask=mask, other=0.0).to(REAL)
+    contracted6_2 = tl.load(contracted6_row + 2 * KN + tile, mask=mask, other=0.0).to(REAL)
+    contracted6_3 = tl.load(contracted6_row + 3 * KN + tile, mask=mask, other=0.0).to(REAL)
+
+    grad_linear_weight_1 = contracted6_1 + contracted6_2
+
+    if GRAD_LINEAR_WEIGHT:
+        tl.store(grad_linear_weight_row + tile, contracted6_0, mask=mask)
+        tl.store(grad_linear_weight_row + KN + tile, grad_linear_weight_1, mask=mask)
+        tl.store(grad_linear_weight_row + 2 * KN + tile, contracted6_3, mask=mask)
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -10017,41 +10480,39 @@ def _run_fused_gelu_fcgp_norm_without_normalize_double_backward(
 
 
 def _run_mv_linear(x, weight, bias):
-    """Compute the results: 4 launches, and 1 copy for tf32."""
+    """Compute the results: 3 launches."""
     x, weight, bias = x.contiguous(), weight.contiguous(), bias.contiguous()
     _, B, N = x.shape
     _, _, M = weight.shape
     real = _real(x, weight, bias)
     matrix = _matrix(x, weight, bias)
-    n_innermost = _innermost(matrix, N)
     out = x.new_empty((4, B, M), dtype=_promote(x, weight, bias))
-    _launch_tile(_mv_linear_kernel, "mv_linear", (bias, out), (B, M), B, M, real)
-    turned_weight = _turned(weight.to(matrix), n_innermost and _pays(2 * B))
-    _matmul(x[0].to(matrix), turned_weight[0], out[0], add=True)
-    _matmul(x[1:3].view(2 * B, N).to(matrix), turned_weight[1], out[1:3].view(2 * B, M), add=True)
-    _matmul(x[3].to(matrix), turned_weight[2], out[3], add=True)
+    operand = x.new_empty((4, N, M), dtype=matrix)
+    _launch_flat(_mv_linear_kernel, "mv_linear", (weight, operand), (N, M), N * M, real)
+    _launch_tile(_mv_linear_1_kernel, "mv_linear_1", (bias, out), (B, M), B, M, real)
+    _matmul(x.to(matrix), operand, out, add=True)
     return (out,)
 
 
 def _run_mv_linear_backward(x, weight, bias, grad_out, *wanted):
-    """Compute the gradients: 7 launches."""
+    """Compute the gradients: 5 launches."""
     x, weight, bias, grad_out = x.contiguous(), weight.contiguous(), bias.contiguous(), grad_out.contiguous()
     _, B, N = x.shape
     _, _, M = weight.shape
     real = _real(x, weight, bias)
     matrix = _matrix(x, weight, bias)
-    grad_x = torch.empty_like(x) if wanted[0] else x
     grad_weight = torch.empty_like(weight) if wanted[1] else weight
     if wanted[0]:
-        _matmul(grad_out[0].to(matrix), weight[0].to(matrix).mT, grad_x[0])
-        _matmul(grad_out[1:3].view(2 * B, M).to(matrix), weight[1].to(matrix).mT, grad_x[1:3].view(2 * B, N))
-        _matmul(grad_out[3].to(matrix), weight[2].to(matrix).mT, grad_x[3])
+        operand = x.new_empty((4, N, M), dtype=matrix)
+        _launch_flat(_mv_linear_backward_kernel, "mv_linear_backward", (weight, operand), (N, M), N * M, real)
+        grad_x = _matmul(grad_out.to(matrix), operand.mT).to(x.dtype)
+        del operand
     if wanted[2]:
-        programs, _ = _programs("mv_linear_backward", B, 1, M, x.device)
+        programs, _ = _programs("mv_linear_backward_1", B, 1, M, x.device)
         partial_grad_bias = x.new_empty((programs, 4, M), dtype=real) if wanted[2] else bias
         _launch_fold(
-            _mv_linear_backward_kernel,
-            "mv_linear_backward",
+            _mv_linear_backward_1_kernel,
+            "mv_linear_backward_1",
             (grad_out, partial_grad_bias),
             (B, M, wanted[2]),
             1,
@@ -10061,14 +10522,20 @@ def _run_mv_linear_backward(x, weight, bias, grad_out, *wanted):
         )
         grad_bias = _total(partial_grad_bias, torch.empty_like(bias)) if wanted[2] else None
     if wanted[1]:
-        _matmul(x[0].to(matrix).mT, grad_out[0].to(matrix), grad_weight[0])
-        _matmul(x[1:3].view(2 * B, N).to(matrix).mT, grad_out[1:3].view(2 * B, M).to(matrix), grad_weight[1])
-        _matmul(x[3].to(matrix).mT, grad_out[3].to(matrix), grad_weight[2])
+        contracted = _matmul(x.to(matrix).mT, grad_out.to(matrix))
+        _launch_flat(
+            _mv_linear_backward_2_kernel,
+            "mv_linear_backward_2",
+            (contracted, grad_weight),
+            (N, M, wanted[1]),
+            N * M,
+            real,
+        )
     return grad_x if wanted[0] else None, grad_weight if wanted[1] else None, grad_bias if wanted[2] else None
 
 
 def _run_mv_linear_double_backward(x, weight, bias, grad_out, grad_grad_x, grad_grad_weight, grad_grad_bias, *wanted):
-    """Compute the gradients: 11 launches."""
+    """Compute the gradients: 9 launches."""
     has_grad_grad_x = grad_grad_x is not None
     has_grad_grad_weight = grad_grad_weight is not None
     has_grad_grad_bias = grad_grad_bias is not None
@@ -10080,86 +10547,46 @@ def _run_mv_linear_double_backward(x, weight, bias, grad_out, grad_grad_x, grad_
     _, _, M = weight.shape
     real = _real(x, weight, bias)
     matrix = _matrix(x, weight, bias)
-    grad_x = torch.empty_like(x) if wanted[0] else x
     grad_weight = torch.empty_like(weight) if wanted[1] else weight
     grad_bias = torch.empty_like(bias) if wanted[2] else bias
     grad_grad_out = torch.empty_like(grad_out) if wanted[3] else grad_out
     if wanted[0]:
-        if has_grad_grad_weight:
-            _matmul(grad_out[0].to(matrix), grad_grad_weight[0].to(matrix).mT, grad_x[0])
-        else:
-            grad_x[0].zero_()
-        if has_grad_grad_weight:
-            _matmul(
-                grad_out[1:3].view(2 * B, M).to(matrix), grad_grad_weight[1].to(matrix).mT, grad_x[1:3].view(2 * B, N)
-            )
-        else:
-            grad_x[1:3].view(2 * B, N).zero_()
-        if has_grad_grad_weight:
-            _matmul(grad_out[3].to(matrix), grad_grad_weight[2].to(matrix).mT, grad_x[3])
-        else:
-            grad_x[3].zero_()
+        operand = x.new_empty((4, N, M), dtype=matrix)
+        _launch_flat(
+            _mv_linear_double_backward_kernel,
+            "mv_linear_double_backward",
+            (grad_grad_weight, operand),
+            (N, M, has_grad_grad_weight),
+            N * M,
+            real,
+        )
+        grad_x = _matmul(grad_out.to(matrix), operand.mT).to(x.dtype)
+        del operand
     if wanted[2]:
         _launch_flat(
-            _mv_linear_double_backward_kernel, "mv_linear_double_backward", (grad_bias,), (M, wanted[2]), M, real
+            _mv_linear_double_backward_1_kernel, "mv_linear_double_backward_1", (grad_bias,), (M, wanted[2]), M, real
         )
     if wanted[1]:
-        if has_grad_grad_x:
-            _matmul(grad_grad_x[0].to(matrix).mT, grad_out[0].to(matrix), grad_weight[0])
-        else:
-            grad_weight[0].zero_()
-        if has_grad_grad_x:
-            _matmul(
-                grad_grad_x[1:3].view(2 * B, N).to(matrix).mT, grad_out[1:3].view(2 * B, M).to(matrix), grad_weight[1]
-            )
-        else:
-            grad_weight[1].zero_()
-        if has_grad_grad_x:
-            _matmul(grad_grad_x[3].to(matrix).mT, grad_out[3].to(matrix), grad_weight[2])
-        else:
-            grad_weight[2].zero_()
+        contracted = (
+            _matmul(grad_grad_x.to(matrix).mT, grad_out.to(matrix))
+            if has_grad_grad_x
+            else x.new_zeros((4, N, M), dtype=matrix)
+        )
+        _launch_flat(
+            _mv_linear_double_backward_2_kernel,
+            "mv_linear_double_backward_2",
+            (contracted, grad_weight),
+            (N, M, wanted[1]),
+            N * M,
+            real,
+        )
+        del contracted
     if wanted[3]:
-        contracted = x.new_empty((B, M), dtype=matrix)
+        contracted1 = x.new_empty((B, M), dtype=matrix)
         if _on_tensor_cores(matrix, x.device):
             _launch_contract(
-                _mv_linear_double_backward_1_kernel,
-                "mv_linear_double_backward_1",
-                (x, weight, grad_grad_x, grad_grad_weight, contracted),
-                (B, N, M, has_grad_grad_x, has_grad_grad_weight),
-                1,
-                B,
-                M,
-                1,
-                matrix,
-                real,
-            )
-        else:
-            operand = x.new_empty((B, 2, N), dtype=matrix)
-            _launch_tile(
-                _mv_linear_double_backward_1_stored_kernel,
-                "mv_linear_double_backward_1_stored",
-                (x, grad_grad_x, operand),
-                (B, N, has_grad_grad_x),
-                B,
-                N,
-                real,
-            )
-            operand1 = x.new_empty((2, N, M), dtype=matrix)
-            _launch_flat(
-                _mv_linear_double_backward_1_stored1_kernel,
-                "mv_linear_double_backward_1_stored1",
-                (weight, grad_grad_weight, operand1),
-                (N, M, has_grad_grad_weight),
-                N * M,
-                real,
-            )
-            _matmul(operand.view(B, 2 * N), operand1.view(2 * N, M), contracted)
-            del operand, operand1
-        contracted1 = x.new_empty((2, B, M), dtype=matrix)
-        if _on_tensor_cores(matrix, x.device):
-            _launch_contract(
-                _mv_linear_double_backward_2_kernel,
-                "mv_linear_double_backward_2",
+                _mv_linear_double_backward_3_kernel,
+                "mv_linear_double_backward_3",
                 (x, weight, grad_grad_x, grad_grad_weight, contracted1),
                 (B, N, M, has_grad_grad_x, has_grad_grad_weight),
                 1,
@@ -10170,32 +10597,32 @@ def _run_mv_linear_double_backward(x, weight, bias, grad_out, grad_grad_x, grad_
                 real,
             )
         else:
-            operand2 = x.new_empty((2, B, 2, N), dtype=matrix)
+            operand1 = x.new_empty((B, 2, N), dtype=matrix)
             _launch_tile(
-                _mv_linear_double_backward_2_stored_kernel,
-                "mv_linear_double_backward_2_stored",
-                (x, grad_grad_x, operand2),
+                _mv_linear_double_backward_3_stored_kernel,
+                "mv_linear_double_backward_3_stored",
+                (x, grad_grad_x, operand1),
                 (B, N, has_grad_grad_x),
                 B,
                 N,
                 real,
             )
-            operand3 = x.new_empty((2, N, M), dtype=matrix)
+            operand2 = x.new_empty((2, N, M), dtype=matrix)
             _launch_flat(
-                _mv_linear_double_backward_2_stored1_kernel,
-                "mv_linear_double_backward_2_stored1",
-                (weight, grad_grad_weight, operand3),
+                _mv_linear_double_backward_3_stored1_kernel,
+                "mv_linear_double_backward_3_stored1",
+                (weight, grad_grad_weight, operand2),
                 (N, M, has_grad_grad_weight),
                 N * M,
                 real,
             )
-            _matmul(operand2.view(2 * B, 2 * N), operand3.view(2 * N, M), contracted1.view(2 * B, M))
-            del operand2, operand3
-        contracted2 = x.new_empty((B, M), dtype=matrix)
+            _matmul(operand1.view(B, 2 * N), operand2.view(2 * N, M), contracted1)
+            del operand1, operand2
+        contracted2 = x.new_empty((2, B, M), dtype=matrix)
         if _on_tensor_cores(matrix, x.device):
             _launch_contract(
-                _mv_linear_double_backward_3_kernel,
-                "mv_linear_double_backward_3",
+                _mv_linear_double_backward_4_kernel,
+                "mv_linear_double_backward_4",
                 (x, weight, grad_grad_x, grad_grad_weight, contracted2),
                 (B, N, M, has_grad_grad_x, has_grad_grad_weight),
                 1,
@@ -10206,31 +10633,67 @@ def _run_mv_linear_double_backward(x, weight, bias, grad_out, grad_grad_x, grad_
                 real,
             )
         else:
-            operand4 = x.new_empty((B, 2, N), dtype=matrix)
+            operand3 = x.new_empty((2, B, 2, N), dtype=matrix)
             _launch_tile(
-                _mv_linear_double_backward_3_stored_kernel,
-                "mv_linear_double_backward_3_stored",
-                (x, grad_grad_x, operand4),
+                _mv_linear_double_backward_4_stored_kernel,
+                "mv_linear_double_backward_4_stored",
+                (x, grad_grad_x, operand3),
                 (B, N, has_grad_grad_x),
                 B,
                 N,
                 real,
             )
-            operand5 = x.new_empty((2, N, M), dtype=matrix)
+            operand4 = x.new_empty((2, N, M), dtype=matrix)
             _launch_flat(
-                _mv_linear_double_backward_3_stored1_kernel,
-                "mv_linear_double_backward_3_stored1",
-                (weight, grad_grad_weight, operand5),
+                _mv_linear_double_backward_4_stored1_kernel,
+                "mv_linear_double_backward_4_stored1",
+                (weight, grad_grad_weight, operand4),
                 (N, M, has_grad_grad_weight),
                 N * M,
                 real,
             )
-            _matmul(operand4.view(B, 2 * N), operand5.view(2 * N, M), contracted2)
-            del operand4, operand5
+            _matmul(operand3.view(2 * B, 2 * N), operand4.view(2 * N, M), contracted2.view(2 * B, M))
+            del operand3, operand4
+        contracted3 = x.new_empty((B, M), dtype=matrix)
+        if _on_tensor_cores(matrix, x.device):
+            _launch_contract(
+                _mv_linear_double_backward_5_kernel,
+                "mv_linear_double_backward_5",
+                (x, weight, grad_grad_x, grad_grad_weight, contracted3),
+                (B, N, M, has_grad_grad_x, has_grad_grad_weight),
+                1,
+                B,
+                M,
+                1,
+                matrix,
+                real,
+            )
+        else:
+            operand5 = x.new_empty((B, 2, N), dtype=matrix)
+            _launch_tile(
+                _mv_linear_double_backward_5_stored_kernel,
+                "mv_linear_double_backward_5_stored",
+                (x, grad_grad_x, operand5),
+                (B, N, has_grad_grad_x),
+                B,
+                N,
+                real,
+            )
+            operand6 = x.new_empty((2, N, M), dtype=matrix)
+            _launch_flat(
+                _mv_linear_double_backward_5_stored1_kernel,
+                "mv_linear_double_backward_5_stored1",
+                (weight, grad_grad_weight, operand6),
+                (N, M, has_grad_grad_weight),
+                N * M,
+                real,
+            )
+            _matmul(operand5.view(B, 2 * N), operand6.view(2 * N, M), contracted3)
+            del operand5, operand6
         _launch_tile(
-            _mv_linear_double_backward_4_kernel,
-            "mv_linear_double_backward_4",
-            (grad_grad_bias, contracted, contracted1, contracted2, grad_grad_out),
+            _mv_linear_double_backward_6_kernel,
+            "mv_linear_double_backward_6",
+            (grad_grad_bias, contracted1, contracted2, contracted3, grad_grad_out),
             (B, M, has_grad_grad_bias, wanted[3]),
             B,
             M,
@@ -10245,7 +10708,7 @@ def _run_mv_linear_double_backward(x, weight, bias, grad_out, grad_grad_x, grad_
 
 
 def _run_layer_with_normalize(x, gp_weight, linear_weight, linear_bias, eps):
-    """Compute the results, then what the backward reads: 4 launches, and 1 copy for tf32."""
+    """Compute the results, then what the backward reads: 3 launches."""
     x, gp_weight, linear_weight, linear_bias = (
         x.contiguous(),
         gp_weight.contiguous(),
@@ -10256,18 +10719,17 @@ def _run_layer_with_normalize(x, gp_weight, linear_weight, linear_bias, eps):
     _, K, _ = linear_weight.shape
     real = _real(x, gp_weight, linear_weight, linear_bias)
     matrix = _matrix(x, gp_weight, linear_weight, linear_bias)
-    k_innermost = _innermost(matrix, K)
     out = torch.empty_like(x, dtype=_promote(x, gp_weight, linear_weight, linear_bias))
     saved = x.new_empty((3, B), dtype=real)
-    turned_linear_weight = _turned(linear_weight.to(matrix), k_innermost and _pays(2 * B))
-    saved_product = _matmul(x[0].to(matrix), turned_linear_weight[0])
-    saved_product1 = _matmul(x[1:3].view(2 * B, K).to(matrix), turned_linear_weight[1]).view(2, B, N)
-    saved_product2 = _matmul(x[3].to(matrix), turned_linear_weight[2])
-    if N <= LAUNCH["layer_with_normalize"].resident:
+    operand = x.new_empty((4, K, N), dtype=matrix)
+    _launch_flat(_layer_with_normalize_kernel, "layer_with_normalize", (linear_weight, operand), (K, N), K * N, real)
+    saved_product = _matmul(x.to(matrix), operand)
+    del operand
+    if N <= LAUNCH["layer_with_normalize_1"].resident:
         _launch_tile(
-            _layer_with_normalize_kernel,
-            "layer_with_normalize",
-            (x, gp_weight, linear_bias, saved_product, saved_product1, saved_product2, out, saved),
+            _layer_with_normalize_1_kernel,
+            "layer_with_normalize_1",
+            (x, gp_weight, linear_bias, saved_product, out, saved),
             (eps, B, N),
             B,
             N,
@@ -10276,32 +10738,21 @@ def _run_layer_with_normalize(x, gp_weight, linear_weight, linear_bias, eps):
         )
     else:
         _launch_sweep(
-            _layer_with_normalize_long_kernel,
-            "layer_with_normalize_long",
-            (x, gp_weight, linear_bias, saved_product, saved_product1, saved_product2, out, saved),
+            _layer_with_normalize_1_long_kernel,
+            "layer_with_normalize_1_long",
+            (x, gp_weight, linear_bias, saved_product, out, saved),
             (eps, B, N),
             B,
             N,
             real,
         )
-    return out, saved, saved_product, saved_product1, saved_product2
+    return out, saved, saved_product
 
 
 def _run_layer_with_normalize_backward(
-    x,
-    gp_weight,
-    linear_weight,
-    linear_bias,
-    grad_out,
-    saved,
-    saved_product,
-    saved_product1,
-    saved_product2,
-    out,
-    eps,
-    *wanted,
+    x, gp_weight, linear_weight, linear_bias, grad_out, saved, saved_product, out, eps, *wanted
 ):
-    """Compute the gradients: 8 launches."""
+    """Compute the gradients: 6 launches."""
     x, gp_weight, linear_weight, linear_bias, grad_out, out = (
         x.contiguous(),
         gp_weight.contiguous(),
@@ -10331,15 +10782,13 @@ def _run_layer_with_normalize_backward(
         _launch_sweep(
             _layer_with_normalize_backward_recomputed_kernel,
             "layer_with_normalize_backward_recomputed",
-            (x, gp_weight, linear_bias, grad_out, saved, saved_product, saved_product1, saved_product2, frontier),
+            (x, gp_weight, linear_bias, grad_out, saved, saved_product, frontier),
             (B, N),
             B,
             N,
             real,
         )
-    operand = x.new_empty((B, N), dtype=matrix)
-    operand1 = x.new_empty((2, B, N), dtype=matrix)
-    operand2 = x.new_empty((B, N), dtype=matrix)
+    operand = x.new_empty((4, B, N), dtype=matrix)
     programs, _ = _programs("layer_with_normalize_backward_2", B, 1, N, x.device)
     partial_grad_gp_weight = x.new_empty((programs, N, 10), dtype=real) if wanted[1] else gp_weight
     partial_grad_linear_bias = x.new_empty((programs, 4, N), dtype=real) if wanted[3] else linear_bias
@@ -10353,12 +10802,8 @@ def _run_layer_with_normalize_backward(
             grad_out,
             saved,
             saved_product,
-            saved_product1,
-            saved_product2,
             frontier,
             operand,
-            operand1,
-            operand2,
             grad_x,
             partial_grad_gp_weight,
             partial_grad_linear_bias,
@@ -10372,15 +10817,28 @@ def _run_layer_with_normalize_backward(
     grad_gp_weight = _total(partial_grad_gp_weight, torch.empty_like(gp_weight)) if wanted[1] else None
     grad_linear_bias = _total(partial_grad_linear_bias, torch.empty_like(linear_bias)) if wanted[3] else None
     if wanted[0]:
-        _matmul(operand, linear_weight[0].to(matrix).mT, grad_x[0], add=True)
-        _matmul(operand1.view(2 * B, K), linear_weight[1].to(matrix).mT, grad_x[1:3].view(2 * B, N), add=True)
-        _matmul(operand2, linear_weight[2].to(matrix).mT, grad_x[3], add=True)
-    if wanted[2]:
-        _matmul(x[0].to(matrix).mT, operand, grad_linear_weight[0])
-        del operand
-        _matmul(x[1:3].view(2 * B, K).to(matrix).mT, operand1.view(2 * B, N), grad_linear_weight[1])
+        operand1 = x.new_empty((4, K, N), dtype=matrix)
+        _launch_flat(
+            _layer_with_normalize_backward_3_kernel,
+            "layer_with_normalize_backward_3",
+            (linear_weight, operand1),
+            (K, N),
+            K * N,
+            real,
+        )
+        _matmul(operand, operand1.mT, grad_x, add=True)
         del operand1
-        _matmul(x[3].to(matrix).mT, operand2, grad_linear_weight[2])
+    if wanted[2]:
+        contracted = _matmul(x.to(matrix).mT, operand)
+        del operand
+        _launch_flat(
+            _layer_with_normalize_backward_4_kernel,
+            "layer_with_normalize_backward_4",
+            (contracted, grad_linear_weight),
+            (K, N, wanted[2]),
+            K * N,
+            real,
+        )
     return (
         grad_x if wanted[0] else None,
         grad_gp_weight if wanted[1] else None,
@@ -10390,7 +10848,7 @@ def _run_layer_with_normalize_backward(
 
 
 def _run_layer_without_normalize(x, gp_weight, linear_weight, linear_bias, eps):
-    """Compute the results, then what the backward reads: 4 launches, and 1 copy for tf32."""
+    """Compute the results, then what the backward reads: 3 launches."""
     x, gp_weight, linear_weight, linear_bias = (
         x.contiguous(),
         gp_weight.contiguous(),
@@ -10401,28 +10859,29 @@ def _run_layer_without_normalize(x, gp_weight, linear_weight, linear_bias, eps):
     _, K, _ = linear_weight.shape
     real = _real(x, gp_weight, linear_weight, linear_bias)
     matrix = _matrix(x, gp_weight, linear_weight, linear_bias)
-    k_innermost = _innermost(matrix, K)
     out = torch.empty_like(x, dtype=_promote(x, gp_weight, linear_weight, linear_bias))
-    turned_linear_weight = _turned(linear_weight.to(matrix), k_innermost and _pays(2 * B))
-    saved_product = _matmul(x[0].to(matrix), turned_linear_weight[0])
-    saved_product1 = _matmul(x[1:3].view(2 * B, K).to(matrix), turned_linear_weight[1]).view(2, B, N)
-    saved_product2 = _matmul(x[3].to(matrix), turned_linear_weight[2])
+    operand = x.new_empty((4, K, N), dtype=matrix)
+    _launch_flat(
+        _layer_without_normalize_kernel, "layer_without_normalize", (linear_weight, operand), (K, N), K * N, real
+    )
+    saved_product = _matmul(x.to(matrix), operand)
+    del operand
     _launch_tile(
-        _layer_without_normalize_kernel,
-        "layer_without_normalize",
-        (x, gp_weight, linear_bias, saved_product, saved_product1, saved_product2, out),
+        _layer_without_normalize_1_kernel,
+        "layer_without_normalize_1",
+        (x, gp_weight, linear_bias, saved_product, out),
         (B, N),
         B,
         N,
         real,
     )
-    return out, saved_product, saved_product1, saved_product2
+    return out, saved_product
 
 
 def _run_layer_without_normalize_backward(
-    x, gp_weight, linear_weight, linear_bias, grad_out, saved_product, saved_product1, saved_product2, eps, *wanted
+    x, gp_weight, linear_weight, linear_bias, grad_out, saved_product, eps, *wanted
 ):
-    """Compute the gradients: 7 launches."""
+    """Compute the gradients: 5 launches."""
     x, gp_weight, linear_weight, linear_bias, grad_out = (
         x.contiguous(),
         gp_weight.contiguous(),
@@ -10436,9 +10895,7 @@ def _run_layer_without_normalize_backward(
     matrix = _matrix(x, gp_weight, linear_weight, linear_bias)
     grad_x = torch.empty_like(x) if wanted[0] else x
     grad_linear_weight = torch.empty_like(linear_weight) if wanted[2] else linear_weight
-    operand = x.new_empty((B, N), dtype=matrix)
-    operand1 = x.new_empty((2, B, N), dtype=matrix)
-    operand2 = x.new_empty((B, N), dtype=matrix)
+    operand = x.new_empty((4, B, N), dtype=matrix)
     programs, _ = _programs("layer_without_normalize_backward", B, 1, N, x.device)
     partial_grad_gp_weight = x.new_empty((programs, N, 10), dtype=real) if wanted[1] else gp_weight
     partial_grad_linear_bias = x.new_empty((programs, 4, N), dtype=real) if wanted[3] else linear_bias
@@ -10451,11 +10908,7 @@ def _run_layer_without_normalize_backward(
             linear_bias,
             grad_out,
             saved_product,
-            saved_product1,
-            saved_product2,
             operand,
-            operand1,
-            operand2,
             grad_x,
             partial_grad_gp_weight,
             partial_grad_linear_bias,
@@ -10469,15 +10922,28 @@ def _run_layer_without_normalize_backward(
     grad_gp_weight = _total(partial_grad_gp_weight, torch.empty_like(gp_weight)) if wanted[1] else None
     grad_linear_bias = _total(partial_grad_linear_bias, torch.empty_like(linear_bias)) if wanted[3] else None
     if wanted[0]:
-        _matmul(operand, linear_weight[0].to(matrix).mT, grad_x[0], add=True)
-        _matmul(operand1.view(2 * B, K), linear_weight[1].to(matrix).mT, grad_x[1:3].view(2 * B, N), add=True)
-        _matmul(operand2, linear_weight[2].to(matrix).mT, grad_x[3], add=True)
-    if wanted[2]:
-        _matmul(x[0].to(matrix).mT, operand, grad_linear_weight[0])
-        del operand
-        _matmul(x[1:3].view(2 * B, K).to(matrix).mT, operand1.view(2 * B, N), grad_linear_weight[1])
+        operand1 = x.new_empty((4, K, N), dtype=matrix)
+        _launch_flat(
+            _layer_without_normalize_backward_1_kernel,
+            "layer_without_normalize_backward_1",
+            (linear_weight, operand1),
+            (K, N),
+            K * N,
+            real,
+        )
+        _matmul(operand, operand1.mT, grad_x, add=True)
         del operand1
-        _matmul(x[3].to(matrix).mT, operand2, grad_linear_weight[2])
+    if wanted[2]:
+        contracted = _matmul(x.to(matrix).mT, operand)
+        del operand
+        _launch_flat(
+            _layer_without_normalize_backward_2_kernel,
+            "layer_without_normalize_backward_2",
+            (contracted, grad_linear_weight),
+            (K, N, wanted[2]),
+            K * N,
+            real,
+        )
     return (
         grad_x if wanted[0] else None,
         grad_gp_weight if wanted[1] else None,
@@ -10487,7 +10953,7 @@ def _run_layer_without_normalize_backward(
 
 
 def _run_fc_layer_with_normalize(x, gp_weight, linear_weight, linear_bias, eps):
-    """Compute the results, then what the backward reads: 9 launches, and 1 copy for tf32."""
+    """Compute the results, then what the backward reads: 8 launches."""
     x, gp_weight, linear_weight, linear_bias = (
         x.contiguous(),
         gp_weight.contiguous(),
@@ -10500,51 +10966,52 @@ def _run_fc_layer_with_normalize(x, gp_weight, linear_weight, linear_bias, eps):
     real = _real(x, gp_weight, linear_weight, linear_bias)
     matrix = _matrix(x, gp_weight, linear_weight, linear_bias)
     n_innermost = _innermost(matrix, N)
-    k_innermost = _innermost(matrix, K)
     out = x.new_empty((4, B, M), dtype=_promote(x, gp_weight, linear_weight, linear_bias))
     saved = x.new_empty((3, B), dtype=real)
-    turned_linear_weight = _turned(linear_weight.to(matrix), k_innermost and _pays(2 * B))
-    saved_product = _matmul(x[0].to(matrix), turned_linear_weight[0])
-    saved_product1 = _matmul(x[1:3].view(2 * B, K).to(matrix), turned_linear_weight[1]).view(2, B, N)
-    saved_product2 = _matmul(x[3].to(matrix), turned_linear_weight[2])
-    operand = x.new_empty((B, 3, N), dtype=matrix)
-    operand2 = x.new_empty((2, B, 4, N), dtype=matrix)
-    operand4 = x.new_empty((B, 3, N), dtype=matrix)
+    operand = x.new_empty((4, K, N), dtype=matrix)
+    _launch_flat(
+        _fc_layer_with_normalize_kernel, "fc_layer_with_normalize", (linear_weight, operand), (K, N), K * N, real
+    )
+    saved_product = _matmul(x.to(matrix), operand)
+    del operand
+    operand1 = x.new_empty((B, 3, N), dtype=matrix)
+    operand3 = x.new_empty((2, B, 4, N), dtype=matrix)
+    operand5 = x.new_empty((B, 3, N), dtype=matrix)
     _launch_tile(
-        _fc_layer_with_normalize_kernel,
-        "fc_layer_with_normalize",
-        (x, linear_bias, saved_product, saved_product1, saved_product2, operand, operand2, operand4),
+        _fc_layer_with_normalize_1_kernel,
+        "fc_layer_with_normalize_1",
+        (x, linear_bias, saved_product, operand1, operand3, operand5),
         (B, N),
         B,
         N,
         real,
     )
-    operand1 = _factor(x, (3, N), (M,), matrix, n_innermost)
-    operand3 = _factor(x, (4, N), (M,), matrix, n_innermost)
-    operand5 = _factor(x, (3, N), (M,), matrix, n_innermost)
+    operand2 = _factor(x, (3, N), (M,), matrix, n_innermost)
+    operand4 = _factor(x, (4, N), (M,), matrix, n_innermost)
+    operand6 = _factor(x, (3, N), (M,), matrix, n_innermost)
     _launch_tile(
-        _fc_layer_with_normalize_1_kernel,
-        "fc_layer_with_normalize_1_turned" if n_innermost else "fc_layer_with_normalize_1",
-        (gp_weight, operand1, operand3, operand5),
+        _fc_layer_with_normalize_2_kernel,
+        "fc_layer_with_normalize_2_turned" if n_innermost else "fc_layer_with_normalize_2",
+        (gp_weight, operand2, operand4, operand6),
         (N, M, n_innermost),
         N,
         M,
         real,
     )
-    saved_product3 = _matmul(operand.view(B, 3 * N), operand1.view(3 * N, M))
-    del operand
+    saved_product1 = _matmul(operand1.view(B, 3 * N), operand2.view(3 * N, M))
     del operand1
-    saved_product4 = _matmul(operand2.view(2 * B, 4 * N), operand3.view(4 * N, M)).view(2, B, M)
     del operand2
+    saved_product2 = _matmul(operand3.view(2 * B, 4 * N), operand4.view(4 * N, M)).view(2, B, M)
     del operand3
-    saved_product5 = _matmul(operand4.view(B, 3 * N), operand5.view(3 * N, M))
     del operand4
+    saved_product3 = _matmul(operand5.view(B, 3 * N), operand6.view(3 * N, M))
     del operand5
-    if M <= LAUNCH["fc_layer_with_normalize_2"].resident:
+    del operand6
+    if M <= LAUNCH["fc_layer_with_normalize_3"].resident:
         _launch_tile(
-            _fc_layer_with_normalize_2_kernel,
-            "fc_layer_with_normalize_2",
-            (saved_product3, saved_product4, saved_product5, out, saved),
+            _fc_layer_with_normalize_3_kernel,
+            "fc_layer_with_normalize_3",
+            (saved_product1, saved_product2, saved_product3, out, saved),
             (eps, B, M),
             B,
             M,
@@ -10553,15 +11020,15 @@ def _run_fc_layer_with_normalize(x, gp_weight, linear_weight, linear_bias, eps):
         )
     else:
         _launch_sweep(
-            _fc_layer_with_normalize_2_long_kernel,
-            "fc_layer_with_normalize_2_long",
-            (saved_product3, saved_product4, saved_product5, out, saved),
+            _fc_layer_with_normalize_3_long_kernel,
+            "fc_layer_with_normalize_3_long",
+            (saved_product1, saved_product2, saved_product3, out, saved),
             (eps, B, M),
             B,
             M,
             real,
         )
-    return out, saved, saved_product, saved_product1, saved_product2, saved_product3, saved_product4, saved_product5
+    return out, saved, saved_product, saved_product1, saved_product2, saved_product3
 
 
 def _run_fc_layer_with_normalize_backward(
@@ -10575,12 +11042,10 @@ def _run_fc_layer_with_normalize_backward(
     saved_product1,
     saved_product2,
     saved_product3,
-    saved_product4,
-    saved_product5,
     eps,
     *wanted,
 ):
-    """Compute the gradients: 17 launches, and 1 copy for tf32."""
+    """Compute the gradients: 15 launches, and 1 copy for tf32."""
     x, gp_weight, linear_weight, linear_bias, grad_out = (
         x.contiguous(),
         gp_weight.contiguous(),
@@ -10604,7 +11069,7 @@ def _run_fc_layer_with_normalize_backward(
         _launch_tile(
             _fc_layer_with_normalize_backward_kernel,
             "fc_layer_with_normalize_backward_turned" if b_innermost else "fc_layer_with_normalize_backward",
-            (x, linear_bias, saved_product, saved_product1, saved_product2, operand, operand2, operand4),
+            (x, linear_bias, saved_product, operand, operand2, operand4),
             (B, N, b_innermost),
             B,
             N,
@@ -10617,7 +11082,7 @@ def _run_fc_layer_with_normalize_backward(
         _launch_tile(
             _fc_layer_with_normalize_backward_1_kernel,
             "fc_layer_with_normalize_backward_1",
-            (grad_out, saved, saved_product3, saved_product4, saved_product5, operand1, operand3, operand5),
+            (grad_out, saved, saved_product1, saved_product2, saved_product3, operand1, operand3, operand5),
             (B, M),
             B,
             M,
@@ -10628,7 +11093,7 @@ def _run_fc_layer_with_normalize_backward(
         _launch_sweep(
             _fc_layer_with_normalize_backward_1_long_kernel,
             "fc_layer_with_normalize_backward_1_long",
-            (grad_out, saved, saved_product3, saved_product4, saved_product5, operand1, operand3, operand5),
+            (grad_out, saved, saved_product1, saved_product2, saved_product3, operand1, operand3, operand5),
             (B, M),
             B,
             M,
@@ -10675,9 +11140,7 @@ def _run_fc_layer_with_normalize_backward(
         contracted5 = _matmul(operand1, operand8.view(3 * N, M).mT).view(B, 3, N)
         del operand1
         del operand8
-        operand9 = x.new_empty((B, N), dtype=matrix)
-        operand10 = x.new_empty((2, B, N), dtype=matrix)
-        operand11 = x.new_empty((B, N), dtype=matrix)
+        operand9 = x.new_empty((4, B, N), dtype=matrix)
         programs, _ = _programs("fc_layer_with_normalize_backward_4", B, 1, N, x.device)
         partial_grad_linear_bias = x.new_empty((programs, 4, N), dtype=real) if wanted[3] else linear_bias
         _launch_fold(
@@ -10687,14 +11150,10 @@ def _run_fc_layer_with_normalize_backward(
                 x,
                 linear_bias,
                 saved_product,
-                saved_product1,
-                saved_product2,
                 contracted3,
                 contracted4,
                 contracted5,
                 operand9,
-                operand10,
-                operand11,
                 grad_x,
                 partial_grad_linear_bias,
             ),
@@ -10709,15 +11168,28 @@ def _run_fc_layer_with_normalize_backward(
         del contracted4
         del contracted5
     if wanted[0]:
-        _matmul(operand9, linear_weight[0].to(matrix).mT, grad_x[0], add=True)
-        _matmul(operand10.view(2 * B, K), linear_weight[1].to(matrix).mT, grad_x[1:3].view(2 * B, N), add=True)
-        _matmul(operand11, linear_weight[2].to(matrix).mT, grad_x[3], add=True)
-    if wanted[2]:
-        _matmul(x[0].to(matrix).mT, operand9, grad_linear_weight[0])
-        del operand9
-        _matmul(x[1:3].view(2 * B, K).to(matrix).mT, operand10.view(2 * B, N), grad_linear_weight[1])
+        operand10 = x.new_empty((4, K, N), dtype=matrix)
+        _launch_flat(
+            _fc_layer_with_normalize_backward_5_kernel,
+            "fc_layer_with_normalize_backward_5",
+            (linear_weight, operand10),
+            (K, N),
+            K * N,
+            real,
+        )
+        _matmul(operand9, operand10.mT, grad_x, add=True)
         del operand10
-        _matmul(x[3].to(matrix).mT, operand11, grad_linear_weight[2])
+    if wanted[2]:
+        contracted6 = _matmul(x.to(matrix).mT, operand9)
+        del operand9
+        _launch_flat(
+            _fc_layer_with_normalize_backward_6_kernel,
+            "fc_layer_with_normalize_backward_6",
+            (contracted6, grad_linear_weight),
+            (K, N, wanted[2]),
+            K * N,
+            real,
+        )
     return (
         grad_x if wanted[0] else None,
         grad_gp_weight if wanted[1] else None,
@@ -10727,7 +11199,7 @@ def _run_fc_layer_with_normalize_backward(
 
 
 def _run_fc_layer_without_normalize(x, gp_weight, linear_weight, linear_bias, eps):
-    """Compute the results, then what the backward reads: 8 launches, and 1 copy for tf32."""
+    """Compute the results, then what the backward reads: 7 launches."""
     x, gp_weight, linear_weight, linear_bias = (
         x.contiguous(),
         gp_weight.contiguous(),
@@ -10740,50 +11212,51 @@ def _run_fc_layer_without_normalize(x, gp_weight, linear_weight, linear_bias, ep
     real = _real(x, gp_weight, linear_weight, linear_bias)
     matrix = _matrix(x, gp_weight, linear_weight, linear_bias)
     n_innermost = _innermost(matrix, N)
-    k_innermost = _innermost(matrix, K)
     out = x.new_empty((4, B, M), dtype=_promote(x, gp_weight, linear_weight, linear_bias))
-    turned_linear_weight = _turned(linear_weight.to(matrix), k_innermost and _pays(2 * B))
-    saved_product = _matmul(x[0].to(matrix), turned_linear_weight[0])
-    saved_product1 = _matmul(x[1:3].view(2 * B, K).to(matrix), turned_linear_weight[1]).view(2, B, N)
-    saved_product2 = _matmul(x[3].to(matrix), turned_linear_weight[2])
-    operand = x.new_empty((B, 3, N), dtype=matrix)
-    operand2 = x.new_empty((2, B, 4, N), dtype=matrix)
-    operand4 = x.new_empty((B, 3, N), dtype=matrix)
+    operand = x.new_empty((4, K, N), dtype=matrix)
+    _launch_flat(
+        _fc_layer_without_normalize_kernel, "fc_layer_without_normalize", (linear_weight, operand), (K, N), K * N, real
+    )
+    saved_product = _matmul(x.to(matrix), operand)
+    del operand
+    operand1 = x.new_empty((B, 3, N), dtype=matrix)
+    operand3 = x.new_empty((2, B, 4, N), dtype=matrix)
+    operand5 = x.new_empty((B, 3, N), dtype=matrix)
     _launch_tile(
-        _fc_layer_without_normalize_kernel,
-        "fc_layer_without_normalize",
-        (x, linear_bias, saved_product, saved_product1, saved_product2, operand, operand2, operand4),
+        _fc_layer_without_normalize_1_kernel,
+        "fc_layer_without_normalize_1",
+        (x, linear_bias, saved_product, operand1, operand3, operand5),
         (B, N),
         B,
         N,
         real,
     )
-    operand1 = _factor(x, (3, N), (M,), matrix, n_innermost)
-    operand3 = _factor(x, (4, N), (M,), matrix, n_innermost)
-    operand5 = _factor(x, (3, N), (M,), matrix, n_innermost)
+    operand2 = _factor(x, (3, N), (M,), matrix, n_innermost)
+    operand4 = _factor(x, (4, N), (M,), matrix, n_innermost)
+    operand6 = _factor(x, (3, N), (M,), matrix, n_innermost)
     _launch_tile(
-        _fc_layer_without_normalize_1_kernel,
-        "fc_layer_without_normalize_1_turned" if n_innermost else "fc_layer_without_normalize_1",
-        (gp_weight, operand1, operand3, operand5),
+        _fc_layer_without_normalize_2_kernel,
+        "fc_layer_without_normalize_2_turned" if n_innermost else "fc_layer_without_normalize_2",
+        (gp_weight, operand2, operand4, operand6),
         (N, M, n_innermost),
         N,
         M,
         real,
     )
-    _matmul(operand.view(B, 3 * N), operand1.view(3 * N, M), out[0])
-    del operand
+    _matmul(operand1.view(B, 3 * N), operand2.view(3 * N, M), out[0])
     del operand1
-    _matmul(operand2.view(2 * B, 4 * N), operand3.view(4 * N, M), out[1:3].view(2 * B, M))
     del operand2
+    _matmul(operand3.view(2 * B, 4 * N), operand4.view(4 * N, M), out[1:3].view(2 * B, M))
     del operand3
-    _matmul(operand4.view(B, 3 * N), operand5.view(3 * N, M), out[3])
-    return out, saved_product, saved_product1, saved_product2
+    del operand4
+    _matmul(operand5.view(B, 3 * N), operand6.view(3 * N, M), out[3])
+    return out, saved_product
 
 
 def _run_fc_layer_without_normalize_backward(
-    x, gp_weight, linear_weight, linear_bias, grad_out, saved_product, saved_product1, saved_product2, eps, *wanted
+    x, gp_weight, linear_weight, linear_bias, grad_out, saved_product, eps, *wanted
 ):
-    """Compute the gradients: 16 launches, and 1 copy for tf32."""
+    """Compute the gradients: 14 launches, and 1 copy for tf32."""
     x, gp_weight, linear_weight, linear_bias, grad_out = (
         x.contiguous(),
         gp_weight.contiguous(),
@@ -10807,7 +11280,7 @@ def _run_fc_layer_without_normalize_backward(
         _launch_tile(
             _fc_layer_without_normalize_backward_kernel,
             "fc_layer_without_normalize_backward_turned" if b_innermost else "fc_layer_without_normalize_backward",
-            (x, linear_bias, saved_product, saved_product1, saved_product2, operand, operand1, operand2),
+            (x, linear_bias, saved_product, operand, operand1, operand2),
             (B, N, b_innermost),
             B,
             N,
@@ -10850,9 +11323,7 @@ def _run_fc_layer_without_normalize_backward(
         del operand4
         contracted5 = _matmul(grad_out[0].to(matrix), operand5.view(3 * N, M).mT).view(B, 3, N)
         del operand5
-        operand6 = x.new_empty((B, N), dtype=matrix)
-        operand7 = x.new_empty((2, B, N), dtype=matrix)
-        operand8 = x.new_empty((B, N), dtype=matrix)
+        operand6 = x.new_empty((4, B, N), dtype=matrix)
         programs, _ = _programs("fc_layer_without_normalize_backward_3", B, 1, N, x.device)
         partial_grad_linear_bias = x.new_empty((programs, 4, N), dtype=real) if wanted[3] else linear_bias
         _launch_fold(
@@ -10862,14 +11333,10 @@ def _run_fc_layer_without_normalize_backward(
                 x,
                 linear_bias,
                 saved_product,
-                saved_product1,
-                saved_product2,
                 contracted3,
                 contracted4,
                 contracted5,
                 operand6,
-                operand7,
-                operand8,
                 grad_x,
                 partial_grad_linear_bias,
             ),
@@ -10884,15 +11351,28 @@ def _run_fc_layer_without_normalize_backward(
         del contracted4
         del contracted5
     if wanted[0]:
-        _matmul(operand6, linear_weight[0].to(matrix).mT, grad_x[0], add=True)
-        _matmul(operand7.view(2 * B, K), linear_weight[1].to(matrix).mT, grad_x[1:3].view(2 * B, N), add=True)
-        _matmul(operand8, linear_weight[2].to(matrix).mT, grad_x[3], add=True)
-    if wanted[2]:
-        _matmul(x[0].to(matrix).mT, operand6, grad_linear_weight[0])
-        del operand6
-        _matmul(x[1:3].view(2 * B, K).to(matrix).mT, operand7.view(2 * B, N), grad_linear_weight[1])
+        operand7 = x.new_empty((4, K, N), dtype=matrix)
+        _launch_flat(
+            _fc_layer_without_normalize_backward_4_kernel,
+            "fc_layer_without_normalize_backward_4",
+            (linear_weight, operand7),
+            (K, N),
+            K * N,
+            real,
+        )
+        _matmul(operand6, operand7.mT, grad_x, add=True)
         del operand7
-        _matmul(x[3].to(matrix).mT, operand8, grad_linear_weight[2])
+    if wanted[2]:
+        contracted6 = _matmul(x.to(matrix).mT, operand6)
+        del operand6
+        _launch_flat(
+            _fc_layer_without_normalize_backward_5_kernel,
+            "fc_layer_without_normalize_backward_5",
+            (contracted6, grad_linear_weight),
+            (K, N, wanted[2]),
+            K * N,
+            real,
+        )
     return (
         grad_x if wanted[0] else None,
         grad_gp_weight if wanted[1] else None,
@@ -12187,7 +12667,11 @@ _MV_LINEAR = _variant(
     (_run_mv_linear, _run_mv_linear_backward, _run_mv_linear_double_backward),
     mv_linear_reference,
     independent=("b", "m"),
-    flops=(((8, ("b", "n", "m")),), ((16, ("b", "n", "m")), (4, ("b", "m"))), ((32, ("b", "n", "m")), (4, ("b", "m")))),
+    flops=(
+        ((8, ("b", "n", "m")),),
+        ((16, ("b", "n", "m")), (4, ("b", "m")), (1, ("n", "m"))),
+        ((32, ("b", "n", "m")), (4, ("b", "m")), (1, ("n", "m"))),
+    ),
 )
 
 _LAYER_WITH_NORMALIZE = _variant(
@@ -12198,18 +12682,13 @@ _LAYER_WITH_NORMALIZE = _variant(
         x, gp_weight, linear_weight, linear_bias, normalize=True, eps=eps
     ),
     numbers=("eps",),
-    saved={
-        "saved": (3, "b"),
-        "saved_product": ("b", "n"),
-        "saved_product1": (2, "b", "n"),
-        "saved_product2": ("b", "n"),
-    },
-    products=("saved_product", "saved_product1", "saved_product2"),
-    caches=(("saved", "saved_product", "saved_product1", "saved_product2", "out"),),
+    saved={"saved": (3, "b"), "saved_product": (4, "b", "n")},
+    products=("saved_product",),
+    caches=(("saved", "saved_product", "out"),),
     independent=("b",),
     flops=(
         ((8, ("b", "n", "n")), (70, ("b", "n")), (9, ("b",))),
-        ((16, ("b", "n", "n")), (212, ("b", "n")), (21, ("b",))),
+        ((16, ("b", "n", "n")), (212, ("b", "n")), (1, ("n", "n")), (21, ("b",))),
     ),
 )
 
@@ -12221,11 +12700,11 @@ _LAYER_WITHOUT_NORMALIZE = _variant(
         x, gp_weight, linear_weight, linear_bias, normalize=False, eps=eps
     ),
     numbers=("eps",),
-    saved={"saved_product": ("b", "n"), "saved_product1": (2, "b", "n"), "saved_product2": ("b", "n")},
-    products=("saved_product", "saved_product1", "saved_product2"),
-    caches=(("saved_product", "saved_product1", "saved_product2"),),
+    saved={"saved_product": (4, "b", "n")},
+    products=("saved_product",),
+    caches=(("saved_product",),),
     independent=("b",),
-    flops=(((8, ("b", "n", "n")), (58, ("b", "n"))), ((16, ("b", "n", "n")), (164, ("b", "n")))),
+    flops=(((8, ("b", "n", "n")), (58, ("b", "n"))), ((16, ("b", "n", "n")), (164, ("b", "n")), (1, ("n", "n")))),
 )
 
 _FC_LAYER_WITH_NORMALIZE = _variant(
@@ -12238,36 +12717,24 @@ _FC_LAYER_WITH_NORMALIZE = _variant(
     numbers=("eps",),
     saved={
         "saved": (3, "b"),
-        "saved_product": ("b", "n"),
-        "saved_product1": (2, "b", "n"),
-        "saved_product2": ("b", "n"),
+        "saved_product": (4, "b", "n"),
+        "saved_product1": ("b", "m"),
+        "saved_product2": (2, "b", "m"),
         "saved_product3": ("b", "m"),
-        "saved_product4": (2, "b", "m"),
-        "saved_product5": ("b", "m"),
     },
-    products=(
-        "saved_product",
-        "saved_product1",
-        "saved_product2",
-        "saved_product3",
-        "saved_product4",
-        "saved_product5",
-    ),
-    caches=(
-        (
-            "saved",
-            "saved_product",
-            "saved_product1",
-            "saved_product2",
-            "saved_product3",
-            "saved_product4",
-            "saved_product5",
-        ),
-    ),
+    products=("saved_product", "saved_product1", "saved_product2", "saved_product3"),
+    caches=(("saved", "saved_product", "saved_product1", "saved_product2", "saved_product3"),),
     independent=("b",),
     flops=(
         ((28, ("b", "n", "m")), (8, ("b", "n", "n")), (38, ("b", "n")), (12, ("b", "m")), (9, ("b",))),
-        ((56, ("b", "n", "m")), (16, ("b", "n", "n")), (154, ("b", "n")), (24, ("b", "m")), (15, ("b",))),
+        (
+            (56, ("b", "n", "m")),
+            (16, ("b", "n", "n")),
+            (154, ("b", "n")),
+            (24, ("b", "m")),
+            (1, ("n", "n")),
+            (15, ("b",)),
+        ),
     ),
 )
 
@@ -12279,13 +12746,13 @@ _FC_LAYER_WITHOUT_NORMALIZE = _variant(
         x, gp_weight, linear_weight, linear_bias, normalize=False, eps=eps
     ),
     numbers=("eps",),
-    saved={"saved_product": ("b", "n"), "saved_product1": (2, "b", "n"), "saved_product2": ("b", "n")},
-    products=("saved_product", "saved_product1", "saved_product2"),
-    caches=(("saved_product", "saved_product1", "saved_product2"),),
+    saved={"saved_product": (4, "b", "n")},
+    products=("saved_product",),
+    caches=(("saved_product",),),
     independent=("b", "m"),
     flops=(
         ((28, ("b", "n", "m")), (8, ("b", "n", "n")), (38, ("b", "n"))),
-        ((56, ("b", "n", "m")), (16, ("b", "n", "n")), (154, ("b", "n"))),
+        ((56, ("b", "n", "m")), (16, ("b", "n", "n")), (154, ("b", "n")), (1, ("n", "n"))),
     ),
 )
 

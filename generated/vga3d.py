@@ -328,31 +328,43 @@ LAUNCH = {
     "fused_gelu_fcgp_norm_without_normalize_double_backward_2_turned": Launch(elements=1, warps=16, tile=16, pack=512),
     "fused_gelu_fcgp_norm_without_normalize_double_backward_3": Launch(elements=4, warps=4, tile=512, pack=512),
     "fused_gelu_fcgp_norm_without_normalize_double_backward_4": Launch(elements=1, warps=4, tile=128, pack=128),
-    "mv_linear": Launch(elements=8, warps=4, tile=256, pack=1024),
-    "mv_linear_backward": Launch(elements=1, warps=2, tile=64, pack=64, programs=10, registers=96),
+    "mv_linear": Launch(elements=4, warps=4, tile=512, pack=512),
+    "mv_linear_1": Launch(elements=8, warps=4, tile=256, pack=1024),
+    "mv_linear_backward": Launch(elements=4, warps=4, tile=512, pack=512),
+    "mv_linear_backward_1": Launch(elements=1, warps=2, tile=64, pack=64, programs=10, registers=96),
+    "mv_linear_backward_2": Launch(elements=4, warps=4, tile=512, pack=512),
     "mv_linear_double_backward": Launch(elements=4, warps=4, tile=512, pack=512),
     "mv_linear_double_backward_1": Launch(elements=4, warps=4, tile=512, pack=512),
-    "mv_linear_double_backward_2": Launch(elements=8, warps=4, tile=256, pack=1024),
-    "mv_linear_double_backward_2_turned": Launch(elements=2, warps=16, tile=32, pack=1024),
-    "mv_linear_double_backward_3": Launch(elements=64, warps=8, tile=128, pack=8192, programs=2, depth=32),
-    "mv_linear_double_backward_3_stored": Launch(elements=4, warps=4, tile=512, pack=512),
-    "mv_linear_double_backward_3_stored1": Launch(elements=4, warps=4, tile=512, pack=512),
-    "mv_linear_double_backward_4": Launch(elements=64, warps=8, tile=128, pack=8192, programs=2, depth=32),
-    "mv_linear_double_backward_4_stored": Launch(elements=4, warps=4, tile=512, pack=512),
-    "mv_linear_double_backward_4_stored1": Launch(elements=4, warps=4, tile=512, pack=512),
-    "mv_linear_double_backward_5": Launch(elements=8, warps=4, tile=256, pack=1024),
-    "layer_with_normalize": Launch(elements=1, warps=32, tile=256, pack=256, registers=64, resident=1024),
-    "layer_with_normalize_long": Launch(elements=4, warps=4, tile=512, pack=32),
+    "mv_linear_double_backward_2": Launch(elements=4, warps=4, tile=512, pack=512),
+    "mv_linear_double_backward_3": Launch(elements=4, warps=4, tile=512, pack=512),
+    "mv_linear_double_backward_4": Launch(elements=8, warps=4, tile=256, pack=1024),
+    "mv_linear_double_backward_4_turned": Launch(elements=2, warps=16, tile=32, pack=1024),
+    "mv_linear_double_backward_5": Launch(elements=64, warps=8, tile=128, pack=8192, programs=2, depth=32),
+    "mv_linear_double_backward_5_stored": Launch(elements=4, warps=4, tile=512, pack=512),
+    "mv_linear_double_backward_5_stored1": Launch(elements=4, warps=4, tile=512, pack=512),
+    "mv_linear_double_backward_6": Launch(elements=64, warps=8, tile=128, pack=8192, programs=2, depth=32),
+    "mv_linear_double_backward_6_stored": Launch(elements=4, warps=4, tile=512, pack=512),
+    "mv_linear_double_backward_6_stored1": Launch(elements=4, warps=4, tile=512, pack=512),
+    "mv_linear_double_backward_7": Launch(elements=8, warps=4, tile=256, pack=1024),
+    "layer_with_normalize": Launch(elements=4, warps=4, tile=512, pack=512),
+    "layer_with_normalize_1": Launch(elements=1, warps=32, tile=256, pack=256, registers=64, resident=1024),
+    "layer_with_normalize_1_long": Launch(elements=4, warps=4, tile=512, pack=32),
     "layer_with_normalize_backward": Launch(elements=2, warps=8, tile=512, pack=512),
     "layer_with_normalize_backward_recomputed": Launch(elements=1, warps=4, tile=128, pack=32),
     "layer_with_normalize_backward_2": Launch(elements=1, warps=1, tile=32, pack=32, programs=8),
-    "layer_without_normalize": Launch(elements=1, warps=32, tile=256, pack=256, registers=64, resident=1024),
+    "layer_with_normalize_backward_3": Launch(elements=4, warps=4, tile=512, pack=512),
+    "layer_with_normalize_backward_4": Launch(elements=4, warps=4, tile=512, pack=512),
+    "layer_without_normalize": Launch(elements=4, warps=4, tile=512, pack=512),
+    "layer_without_normalize_1": Launch(elements=1, warps=32, tile=256, pack=256, registers=64, resident=1024),
     "layer_without_normalize_backward": Launch(elements=1, warps=2, tile=64, pack=64, programs=6, registers=168),
-    "fc_layer_with_normalize": Launch(elements=1, warps=4, tile=128, pack=128),
-    "fc_layer_with_normalize_1": Launch(elements=4, warps=4, tile=512, pack=512),
-    "fc_layer_with_normalize_1_turned": Launch(elements=2, warps=16, tile=32, pack=1024),
-    "fc_layer_with_normalize_2": Launch(elements=2, warps=16, tile=256, pack=256, resident=4096),
-    "fc_layer_with_normalize_2_long": Launch(elements=2, warps=8, tile=512, pack=512),
+    "layer_without_normalize_backward_1": Launch(elements=4, warps=4, tile=512, pack=512),
+    "layer_without_normalize_backward_2": Launch(elements=4, warps=4, tile=512, pack=512),
+    "fc_layer_with_normalize": Launch(elements=4, warps=4, tile=512, pack=512),
+    "fc_layer_with_normalize_1": Launch(elements=1, warps=4, tile=128, pack=128),
+    "fc_layer_with_normalize_2": Launch(elements=4, warps=4, tile=512, pack=512),
+    "fc_layer_with_normalize_2_turned": Launch(elements=2, warps=16, tile=32, pack=1024),
+    "fc_layer_with_normalize_3": Launch(elements=2, warps=16, tile=256, pack=256, resident=4096),
+    "fc_layer_with_normalize_3_long": Launch(elements=2, warps=8, tile=512, pack=512),
     "fc_layer_with_normalize_backward": Launch(elements=1, warps=4, tile=128, pack=128),
     "fc_layer_with_normalize_backward_turned": Launch(elements=2, warps=16, tile=32, pack=1024),
     "fc_layer_with_normalize_backward_1": Launch(elements=2, warps=16, tile=256, pack=256, resident=4096),
@@ -360,14 +372,19 @@ LAUNCH = {
     "fc_layer_with_normalize_backward_2": Launch(elements=4, warps=4, tile=512, pack=512),
     "fc_layer_with_normalize_backward_3": Launch(elements=4, warps=4, tile=512, pack=512),
     "fc_layer_with_normalize_backward_4": Launch(elements=1, warps=2, tile=64, pack=64, programs=6, registers=168),
-    "fc_layer_without_normalize": Launch(elements=1, warps=4, tile=128, pack=128),
-    "fc_layer_without_normalize_1": Launch(elements=4, warps=4, tile=512, pack=512),
-    "fc_layer_without_normalize_1_turned": Launch(elements=2, warps=16, tile=32, pack=1024),
+    "fc_layer_with_normalize_backward_5": Launch(elements=4, warps=4, tile=512, pack=512),
+    "fc_layer_with_normalize_backward_6": Launch(elements=4, warps=4, tile=512, pack=512),
+    "fc_layer_without_normalize": Launch(elements=4, warps=4, tile=512, pack=512),
+    "fc_layer_without_normalize_1": Launch(elements=1, warps=4, tile=128, pack=128),
+    "fc_layer_without_normalize_2": Launch(elements=4, warps=4, tile=512, pack=512),
+    "fc_layer_without_normalize_2_turned": Launch(elements=2, warps=16, tile=32, pack=1024),
     "fc_layer_without_normalize_backward": Launch(elements=1, warps=4, tile=128, pack=128),
     "fc_layer_without_normalize_backward_turned": Launch(elements=2, warps=16, tile=32, pack=1024),
     "fc_layer_without_normalize_backward_1": Launch(elements=4, warps=4, tile=512, pack=512),
     "fc_layer_without_normalize_backward_2": Launch(elements=4, warps=4, tile=512, pack=512),
     "fc_layer_without_normalize_backward_3": Launch(elements=1, warps=2, tile=64, pack=64, programs=6, registers=168),
+    "fc_layer_without_normalize_backward_4": Launch(elements=4, warps=4, tile=512, pack=512),
+    "fc_layer_without_normalize_backward_5": Launch(elements=4, warps=4, tile=512, pack=512),
 }
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -431,13 +448,12 @@ def _total_kernel(partial_ptr, total_ptr, slots, count, SLOTS: tl.constexpr, BLO
 
 @triton.jit(do_not_specialize=["rows"])
 def _turn_kernel(x_ptr, turned_ptr, rows, columns, ROWS: tl.constexpr, BLOCK: tl.constexpr, REAL: tl.constexpr):
-    # Copies matrices that lie one after the other, so that the rows of each are innermost in memory.
-    first = tl.program_id(2).to(tl.int64) * rows * columns
+    # Copies a matrix so that its rows are innermost in memory.
     row = tl.program_id(0).to(tl.int64) * ROWS + tl.arange(0, ROWS)[:, None]
     column = tl.program_id(1).to(tl.int64) * BLOCK + tl.arange(0, BLOCK)[None, :]
     mask = (row < rows) & (column < columns)
-    x = tl.load(x_ptr + first + row * columns + column, mask=mask, other=0.0)
-    tl.store(turned_ptr + first + column * rows + row, x, mask=mask)
+    x = tl.load(x_ptr + row * columns + column, mask=mask, other=0.0)
+    tl.store(turned_ptr + column * rows + row, x, mask=mask)
 
 
 @triton.jit()
@@ -620,23 +636,14 @@ def _factor(like, rows, columns, matrix, innermost):
     return turned.permute(*range(len(columns), turned.dim()), *range(len(columns)))
 
 
-def _pays(rows):
-    """Whether a product has rows enough to pay for a copy of its other factor."""
-    return isinstance(rows, int) and rows >= _MANY
-
-
-_MANY = 4096  # of the product that has most, of those that read the copy
-
-
 def _turned(x, innermost):
-    """A matrix, or each of several, with its rows innermost in memory, if that is asked for: a copy."""
+    """A matrix with its rows innermost in memory, if that is asked for: a copy."""
     if not innermost:
         return x
-    *_, rows, columns = x.shape
-    turned = x.new_empty((*x.shape[:-2], columns, rows)).mT
+    turned = torch.empty_strided(x.shape, (1, x.shape[0]), dtype=x.dtype, device=x.device)
+    grid = (-(-x.shape[0] // 64), -(-x.shape[1] // 64), 1)
     if x.numel():
-        grid = (-(-rows // 64), -(-columns // 64), x.numel() // (rows * columns))
-        _launch(_turn_kernel, grid, (x, turned), (rows, columns), {"num_warps": 8}, x.dtype, 64, 64)
+        _launch(_turn_kernel, grid, (x, turned), x.shape, {"num_warps": 8}, x.dtype, 64, 64)
     return turned
 
 
@@ -12227,8 +12234,43 @@ def _fused_gelu_fcgp_norm_without_normalize_double_backward_4_kernel(
 #     return mv_linear(x, weight, bias)
 
 
-@triton.jit(do_not_specialize=["B"])
+@triton.jit(do_not_specialize=["N"])
 def _mv_linear_kernel(
+    weight_ptr,
+    operand_ptr,
+    N,
+    M,
+    ROWS: tl.constexpr,
+    BLOCK: tl.constexpr,
+    REAL: tl.constexpr,
+):
+    # stores factors of matrix products, in the order in which these read them
+    # stores what products are added to
+    NM = tl.cast(N, tl.int64) * M
+
+    start = tl.program_id(0).to(tl.int64) * BLOCK
+    tile = tl.arange(0, BLOCK)
+    mask = tile < tl.cast(N, tl.int64) * M - start
+    weight_row = weight_ptr + start
+    operand_row = operand_ptr + start
+
+    weight_0 = tl.load(weight_row + tile, mask=mask, other=0.0).to(REAL)
+    weight_1 = tl.load(weight_row + NM + tile, mask=mask, other=0.0).to(REAL)
+    weight_2 = tl.load(weight_row + 2 * NM + tile, mask=mask, other=0.0).to(REAL)
+    weight_3 = tl.load(weight_row + 3 * NM + tile, mask=mask, other=0.0).to(REAL)
+
+    tl.store(operand_row + tile, weight_0, mask=mask)
+    tl.store(operand_row + NM + tile, weight_1, mask=mask)
+    tl.store(operand_row + 2 * NM + tile, weight_1, mask=mask)
+    tl.store(operand_row + 3 * NM + tile, weight_1, mask=mask)
+    tl.store(operand_row + 4 * NM + tile, weight_2, mask=mask)
+    tl.store(operand_row + 5 * NM + tile, weight_2, mask=mask)
+    tl.store(operand_row + 6 * NM + tile, weight_2, mask=mask)
+    tl.store(operand_row + 7 * NM + tile, weight_3, mask=mask)
+
+
+@triton.jit(do_not_specialize=["B"])
+def _mv_linear_1_kernel(
     bias_ptr,
     out_ptr,
     B,
@@ -12237,6 +12279,7 @@ def _mv_linear_kernel(
     BLOCK: tl.constexpr,
     REAL: tl.constexpr,
 ):
+    # stores factors of matrix products, in the order in which these read them
     # stores what products are added to
     BM = tl.cast(B, tl.int64) * M
 
@@ -12268,8 +12311,42 @@ def _mv_linear_kernel(
     tl.store(out_row + 7 * BM + at, bias_e123, mask=mask)
 
 
-@triton.jit(do_not_specialize=["B"])
+@triton.jit(do_not_specialize=["N"])
 def _mv_linear_backward_kernel(
+    weight_ptr,
+    operand_ptr,
+    N,
+    M,
+    ROWS: tl.constexpr,
+    BLOCK: tl.constexpr,
+    REAL: tl.constexpr,
+):
+    # stores factors of matrix products, in the order in which these read them
+    NM = tl.cast(N, tl.int64) * M
+
+    start = tl.program_id(0).to(tl.int64) * BLOCK
+    tile = tl.arange(0, BLOCK)
+    mask = tile < tl.cast(N, tl.int64) * M - start
+    weight_row = weight_ptr + start
+    operand_row = operand_ptr + start
+
+    weight_0 = tl.load(weight_row + tile, mask=mask, other=0.0).to(REAL)
+    weight_1 = tl.load(weight_row + NM + tile, mask=mask, other=0.0).to(REAL)
+    weight_2 = tl.load(weight_row + 2 * NM + tile, mask=mask, other=0.0).to(REAL)
+    weight_3 = tl.load(weight_row + 3 * NM + tile, mask=mask, other=0.0).to(REAL)
+
+    tl.store(operand_row + tile, weight_0, mask=mask)
+    tl.store(operand_row + NM + tile, weight_1, mask=mask)
+    tl.store(operand_row + 2 * NM + tile, weight_1, mask=mask)
+    tl.store(operand_row + 3 * NM + tile, weight_1, mask=mask)
+    tl.store(operand_row + 4 * NM + tile, weight_2, mask=mask)
+    tl.store(operand_row + 5 * NM + tile, weight_2, mask=mask)
+    tl.store(operand_row + 6 * NM + tile, weight_2, mask=mask)
+    tl.store(operand_row + 7 * NM + tile, weight_3, mask=mask)
+
+
+@triton.jit(do_not_specialize=["B"])
+def _mv_linear_backward_1_kernel(
     grad_out_ptr,
     grad_bias_ptr,
     B,
@@ -12333,8 +12410,85 @@ def _mv_linear_backward_kernel(
         tl.store(grad_bias_row + 7 * M + m, _column_sum(grad_bias_e123, ROWS), mask=tile_mask)
 
 
-@triton.jit(do_not_specialize=[])
+@triton.jit(do_not_specialize=["N"])
+def _mv_linear_backward_2_kernel(
+    contracted_ptr,
+    grad_weight_ptr,
+    N,
+    M,
+    GRAD_WEIGHT: tl.constexpr,
+    ROWS: tl.constexpr,
+    BLOCK: tl.constexpr,
+    REAL: tl.constexpr,
+):
+    NM = tl.cast(N, tl.int64) * M
+
+    start = tl.program_id(0).to(tl.int64) * BLOCK
+    tile = tl.arange(0, BLOCK)
+    mask = tile < tl.cast(N, tl.int64) * M - start
+    contracted_row = contracted_ptr + start
+    grad_weight_row = grad_weight_ptr + start
+
+    contracted_0 = tl.load(contracted_row + tile, mask=mask, other=0.0).to(REAL)
+    contracted_1 = tl.load(contracted_row + NM + tile, mask=mask, other=0.0).to(REAL)
+    contracted_2 = tl.load(contracted_row + 2 * NM + tile, mask=mask, other=0.0).to(REAL)
+    contracted_3 = tl.load(contracted_row + 3 * NM + tile, mask=mask, other=0.0).to(REAL)
+    contracted_4 = tl.load(contracted_row + 4 * NM + tile, mask=mask, other=0.0).to(REAL)
+    contracted_5 = tl.load(contracted_row + 5 * NM + tile, mask=mask, other=0.0).to(REAL)
+    contracted_6 = tl.load(contracted_row + 6 * NM + tile, mask=mask, other=0.0).to(REAL)
+    contracted_7 = tl.load(contracted_row + 7 * NM + tile, mask=mask, other=0.0).to(REAL)
+
+    grad_weight_1 = contracted_1 + contracted_2 + contracted_3
+    grad_weight_2 = contracted_4 + contracted_5 + contracted_6
+
+    if GRAD_WEIGHT:
+        tl.store(grad_weight_row + tile, contracted_0, mask=mask)
+        tl.store(grad_weight_row + NM + tile, grad_weight_1, mask=mask)
+        tl.store(grad_weight_row + 2 * NM + tile, grad_weight_2, mask=mask)
+        tl.store(grad_weight_row + 3 * NM + tile, contracted_7, mask=mask)
+
+
+@triton.jit(do_not_specialize=["N"])
 def _mv_linear_double_backward_kernel(
+    grad_grad_weight_ptr,
+    operand_ptr,
+    N,
+    M,
+    HAS_GRAD_GRAD_WEIGHT: tl.constexpr,
+    ROWS: tl.constexpr,
+    BLOCK: tl.constexpr,
+    REAL: tl.constexpr,
+):
+    # stores factors of matrix products, in the order in which these read them
+    NM = tl.cast(N, tl.int64) * M
+
+    start = tl.program_id(0).to(tl.int64) * BLOCK
+    tile = tl.arange(0, BLOCK)
+    mask = tile < tl.cast(N, tl.int64) * M - start
+    grad_grad_weight_row = grad_grad_weight_ptr + start
+    operand_row = operand_ptr + start
+
+    grad_grad_weight_0 = tl.load(grad_grad_weight_row + tile, mask=mask & HAS_GRAD_GRAD_WEIGHT, other=0.0).to(REAL)
+    grad_grad_weight_1 = tl.load(grad_grad_weight_row + NM + tile, mask=mask & HAS_GRAD_GRAD_WEIGHT, other=0.0).to(REAL)
+    grad_grad_weight_2 = tl.load(grad_grad_weight_row + 2 * NM + tile, mask=mask & HAS_GRAD_GRAD_WEIGHT, other=0.0).to(
+        REAL
+    )
+    grad_grad_weight_3 = tl.load(grad_grad_weight_row + 3 * NM + tile, mask=mask & HAS_GRAD_GRAD_WEIGHT, other=0.0).to(
+        REAL
+    )
+
+    tl.store(operand_row + tile, grad_grad_weight_0, mask=mask)
+    tl.store(operand_row + NM + tile, grad_grad_weight_1, mask=mask)
+    tl.store(operand_row + 2 * NM + tile, grad_grad_weight_1, mask=mask)
+    tl.store(operand_row + 3 * NM + tile, grad_grad_weight_1, mask=mask)
+    tl.store(operand_row + 4 * NM + tile, grad_grad_weight_2, mask=mask)
+    tl.store(operand_row + 5 * NM + tile, grad_grad_weight_2, mask=mask)
+    tl.store(operand_row + 6 * NM + tile, grad_grad_weight_2, mask=mask)
+    tl.store(operand_row + 7 * NM + tile, grad_grad_weight_3, mask=mask)
+
+
+@triton.jit(do_not_specialize=[])
+def _mv_linear_double_backward_1_kernel(
     grad_bias_ptr,
     M,
     GRAD_BIAS: tl.constexpr,
@@ -12358,12 +12512,50 @@ def _mv_linear_double_backward_kernel(
         tl.store(grad_bias_row + 7 * M + tile, 0.0, mask=mask)
 
 
+@triton.jit(do_not_specialize=["N"])
+def _mv_linear_double_backward_2_kernel(
+    contracted_ptr,
+    grad_weight_ptr,
+    N,
+    M,
+    GRAD_WEIGHT: tl.constexpr,
+    ROWS: tl.constexpr,
+    BLOCK: tl.constexpr,
+    REAL: tl.constexpr,
+):
+    NM = tl.cast(N, tl.int64) * M
+
+    start = tl.program_id(0).to(tl.int64) * BLOCK
+    tile = tl.arange(0, BLOCK)
+    mask = tile < tl.cast(N, tl.int64) * M - start
+    contracted_row = contracted_ptr + start
+    grad_weight_row = grad_weight_ptr + start
+
+    contracted_0 = tl.load(contracted_row + tile, mask=mask, other=0.0).to(REAL)
+    contracted_1 = tl.load(contracted_row + NM + tile, mask=mask, other=0.0).to(REAL)
+    contracted_2 = tl.load(contracted_row + 2 * NM + tile, mask=mask, other=0.0).to(REAL)
+    contracted_3 = tl.load(contracted_row + 3 * NM + tile, mask=mask, other=0.0).to(REAL)
+    contracted_4 = tl.load(contracted_row + 4 * NM + tile, mask=mask, other=0.0).to(REAL)
+    contracted_5 = tl.load(contracted_row + 5 * NM + tile, mask=mask, other=0.0).to(REAL)
+    contracted_6 = tl.load(contracted_row + 6 * NM + tile, mask=mask, other=0.0).to(REAL)
+    contracted_7 = tl.load(contracted_row + 7 * NM + tile, mask=mask, other=0.0).to(REAL)
+
+    grad_weight_1 = contracted_1 + contracted_2 + contracted_3
+    grad_weight_2 = contracted_4 + contracted_5 + contracted_6
+
+    if GRAD_WEIGHT:
+        tl.store(grad_weight_row + tile, contracted_0, mask=mask)
+        tl.store(grad_weight_row + NM + tile, grad_weight_1, mask=mask)
+        tl.store(grad_weight_row + 2 * NM + tile, grad_weight_2, mask=mask)
+        tl.store(grad_weight_row + 3 * NM + tile, contracted_7, mask=mask)
+
+
 @triton.jit(do_not_specialize=["B"])
-def _mv_linear_double_backward_1_kernel(
+def _mv_linear_double_backward_3_kernel(
     x_ptr,
     grad_grad_x_ptr,
-    operand_ptr,
-    operand2_ptr,
+    operand1_ptr,
+    operand3_ptr,
     B,
     N,
     HAS_GRAD_GRAD_X: tl.constexpr,
@@ -12384,8 +12576,8 @@ def _mv_linear_double_backward_1_kernel(
     mask = tile_mask if ROWS == 1 else tile_mask & row_mask
     x_row = x_ptr + b * N
     grad_grad_x_row = grad_grad_x_ptr + b * N
-    operand_row = operand_ptr + b * 2 * N
-    operand2_row = operand2_ptr + b * 2 * N
+    operand1_row = operand1_ptr + b * 2 * N
+    operand3_row = operand3_ptr + b * 2 * N
 
     x_e1 = tl.load(x_row + BN + at, mask=mask, other=0.0).to(REAL)
     x_e2 = tl.load(x_row + 2 * BN + at, mask=mask, other=0.0).to(REAL)
@@ -12400,26 +12592,26 @@ def _mv_linear_double_backward_1_kernel(
     grad_grad_x_e13 = tl.load(grad_grad_x_row + 5 * BN + at, mask=mask & HAS_GRAD_GRAD_X, other=0.0).to(REAL)
     grad_grad_x_e23 = tl.load(grad_grad_x_row + 6 * BN + at, mask=mask & HAS_GRAD_GRAD_X, other=0.0).to(REAL)
 
-    tl.store(operand_row + r * 2 * N + n, grad_grad_x_e1, mask=mask)
-    tl.store(operand_row + N + r * 2 * N + n, x_e1, mask=mask)
-    tl.store(operand_row + 2 * BN + r * 2 * N + n, grad_grad_x_e2, mask=mask)
-    tl.store(operand_row + 2 * BN + N + r * 2 * N + n, x_e2, mask=mask)
-    tl.store(operand_row + 4 * BN + r * 2 * N + n, grad_grad_x_e3, mask=mask)
-    tl.store(operand_row + 4 * BN + N + r * 2 * N + n, x_e3, mask=mask)
-    tl.store(operand2_row + r * 2 * N + n, grad_grad_x_e12, mask=mask)
-    tl.store(operand2_row + N + r * 2 * N + n, x_e12, mask=mask)
-    tl.store(operand2_row + 2 * BN + r * 2 * N + n, grad_grad_x_e13, mask=mask)
-    tl.store(operand2_row + 2 * BN + N + r * 2 * N + n, x_e13, mask=mask)
-    tl.store(operand2_row + 4 * BN + r * 2 * N + n, grad_grad_x_e23, mask=mask)
-    tl.store(operand2_row + 4 * BN + N + r * 2 * N + n, x_e23, mask=mask)
+    tl.store(operand1_row + r * 2 * N + n, grad_grad_x_e1, mask=mask)
+    tl.store(operand1_row + N + r * 2 * N + n, x_e1, mask=mask)
+    tl.store(operand1_row + 2 * BN + r * 2 * N + n, grad_grad_x_e2, mask=mask)
+    tl.store(operand1_row + 2 * BN + N + r * 2 * N + n, x_e2, mask=mask)
+    tl.store(operand1_row + 4 * BN + r * 2 * N + n, grad_grad_x_e3, mask=mask)
+    tl.store(operand1_row + 4 * BN + N + r * 2 * N + n, x_e3, mask=mask)
+    tl.store(operand3_row + r * 2 * N + n, grad_grad_x_e12, mask=mask)
+    tl.store(operand3_row + N + r * 2 * N + n, x_e12, mask=mask)
+    tl.store(operand3_row + 2 * BN + r * 2 * N + n, grad_grad_x_e13, mask=mask)
+    tl.store(operand3_row + 2 * BN + N + r * 2 * N + n, x_e13, mask=mask)
+    tl.store(operand3_row + 4 * BN + r * 2 * N + n, grad_grad_x_e23, mask=mask)
+    tl.store(operand3_row + 4 * BN + N + r * 2 * N + n, x_e23, mask=mask)
 
 
 @triton.jit(do_not_specialize=["N"])
-def _mv_linear_double_backward_2_kernel(
+def _mv_linear_double_backward_4_kernel(
     weight_ptr,
     grad_grad_weight_ptr,
-    operand1_ptr,
-    operand3_ptr,
+    operand2_ptr,
+    operand4_ptr,
     N,
     M,
     HAS_GRAD_GRAD_WEIGHT: tl.constexpr,
@@ -12431,12 +12623,12 @@ def _mv_linear_double_backward_2_kernel(
     # stores factors of matrix products, in the order in which these read them
     # turns its tiles for products in tf32, which are faster with n innermost
     NM = tl.cast(N, tl.int64) * M
-    operand1_n = 1 if N_INNERMOST else M
-    operand1_m = tl.cast(N, tl.int64) * 2 if N_INNERMOST else 1
-    operand1_N = tl.cast(N, tl.int64) * operand1_n
-    operand3_n = 1 if N_INNERMOST else M
-    operand3_m = tl.cast(N, tl.int64) * 2 if N_INNERMOST else 1
-    operand3_N = tl.cast(N, tl.int64) * operand3_n
+    operand2_n = 1 if N_INNERMOST else M
+    operand2_m = tl.cast(N, tl.int64) * 2 if N_INNERMOST else 1
+    operand2_N = tl.cast(N, tl.int64) * operand2_n
+    operand4_n = 1 if N_INNERMOST else M
+    operand4_m = tl.cast(N, tl.int64) * 2 if N_INNERMOST else 1
+    operand4_N = tl.cast(N, tl.int64) * operand4_n
 
     m = _tile(tl.program_id(1) * BLOCK, ROWS, BLOCK)
     r = _down(ROWS)
@@ -12448,8 +12640,8 @@ def _mv_linear_double_backward_2_kernel(
     mask = tile_mask if ROWS == 1 else tile_mask & row_mask
     weight_row = weight_ptr + n * M
     grad_grad_weight_row = grad_grad_weight_ptr + n * M
-    operand1_row = operand1_ptr + n * operand1_n
-    operand3_row = operand3_ptr + n * operand3_n
+    operand2_row = operand2_ptr + n * operand2_n
+    operand4_row = operand4_ptr + n * operand4_n
 
     weight_1 = tl.load(weight_row + NM + at, mask=mask, other=0.0).to(REAL)
     weight_2 = tl.load(weight_row + 2 * NM + at, mask=mask, other=0.0).to(REAL)
@@ -12458,19 +12650,19 @@ def _mv_linear_double_backward_2_kernel(
         REAL
     )
 
-    tl.store(operand1_row + r * operand1_n + m * operand1_m, weight_1, mask=mask)
-    tl.store(operand1_row + operand1_N + r * operand1_n + m * operand1_m, grad_grad_weight_1, mask=mask)
-    tl.store(operand3_row + r * operand3_n + m * operand3_m, weight_2, mask=mask)
-    tl.store(operand3_row + operand3_N + r * operand3_n + m * operand3_m, grad_grad_weight_2, mask=mask)
+    tl.store(operand2_row + r * operand2_n + m * operand2_m, weight_1, mask=mask)
+    tl.store(operand2_row + operand2_N + r * operand2_n + m * operand2_m, grad_grad_weight_1, mask=mask)
+    tl.store(operand4_row + r * operand4_n + m * operand4_m, weight_2, mask=mask)
+    tl.store(operand4_row + operand4_N + r * operand4_n + m * operand4_m, grad_grad_weight_2, mask=mask)
 
 
 @triton.jit(do_not_specialize=["B"])
-def _mv_linear_double_backward_3_kernel(
+def _mv_linear_double_backward_5_kernel(
     x_ptr,
     weight_ptr,
     grad_grad_x_ptr,
     grad_grad_weight_ptr,
-    contracted_ptr,
+    contracted1_ptr,
     B,
     N,
     M,
@@ -12492,7 +12684,7 @@ def _mv_linear_double_backward_3_kernel(
     m = (tl.program_id(0) % tiles).to(tl.int64) * BLOCK
     row_mask, column_mask = b + row < B, m + column < M
 
-    contracted_0 = tl.zeros([ROWS, BLOCK], REAL)
+    contracted1_0 = tl.zeros([ROWS, BLOCK], REAL)
     for block in range(tl.cdiv(N, DEPTH)):
         n = tl.cast(block, tl.int64) * DEPTH
         across_mask, down_mask = n + across < N, n + down < N
@@ -12510,18 +12702,18 @@ def _mv_linear_double_backward_3_kernel(
             grad_grad_weight_row + down * M + column, mask=down_mask & column_mask & HAS_GRAD_GRAD_WEIGHT, other=0.0
         ).to(MATRIX)
 
-        contracted_0 = tl.dot(x_e, grad_grad_weight_0, contracted_0, out_dtype=REAL)
-        contracted_0 = tl.dot(grad_grad_x_e, weight_0, contracted_0, out_dtype=REAL)
-    contracted_row = contracted_ptr + b * M + m
+        contracted1_0 = tl.dot(x_e, grad_grad_weight_0, contracted1_0, out_dtype=REAL)
+        contracted1_0 = tl.dot(grad_grad_x_e, weight_0, contracted1_0, out_dtype=REAL)
+    contracted1_row = contracted1_ptr + b * M + m
 
-    tl.store(contracted_row + row * M + column, contracted_0, mask=row_mask & column_mask)
+    tl.store(contracted1_row + row * M + column, contracted1_0, mask=row_mask & column_mask)
 
 
 @triton.jit(do_not_specialize=["B"])
-def _mv_linear_double_backward_3_stored_kernel(
+def _mv_linear_double_backward_5_stored_kernel(
     x_ptr,
     grad_grad_x_ptr,
-    operand4_ptr,
+    operand5_ptr,
     B,
     N,
     HAS_GRAD_GRAD_X: tl.constexpr,
@@ -12541,20 +12733,20 @@ def _mv_linear_double_backward_3_stored_kernel(
     mask = tile_mask if ROWS == 1 else tile_mask & row_mask
     x_row = x_ptr + b * N
     grad_grad_x_row = grad_grad_x_ptr + b * N
-    operand4_row = operand4_ptr + b * 2 * N
+    operand5_row = operand5_ptr + b * 2 * N
 
     x_e = tl.load(x_row + at, mask=mask, other=0.0).to(REAL)
     grad_grad_x_e = tl.load(grad_grad_x_row + at, mask=mask & HAS_GRAD_GRAD_X, other=0.0).to(REAL)
 
-    tl.store(operand4_row + r * 2 * N + n, x_e, mask=mask)
-    tl.store(operand4_row + r * 2 * N + n + N, grad_grad_x_e, mask=mask)
+    tl.store(operand5_row + r * 2 * N + n, x_e, mask=mask)
+    tl.store(operand5_row + r * 2 * N + n + N, grad_grad_x_e, mask=mask)
 
 
 @triton.jit(do_not_specialize=["N"])
-def _mv_linear_double_backward_3_stored1_kernel(
+def _mv_linear_double_backward_5_stored1_kernel(
     weight_ptr,
     grad_grad_weight_ptr,
-    operand5_ptr,
+    operand6_ptr,
     N,
     M,
     HAS_GRAD_GRAD_WEIGHT: tl.constexpr,
@@ -12570,22 +12762,22 @@ def _mv_linear_double_backward_3_stored1_kernel(
     mask = tile < tl.cast(N, tl.int64) * M - start
     weight_row = weight_ptr + start
     grad_grad_weight_row = grad_grad_weight_ptr + start
-    operand5_row = operand5_ptr + start
+    operand6_row = operand6_ptr + start
 
     weight_0 = tl.load(weight_row + tile, mask=mask, other=0.0).to(REAL)
     grad_grad_weight_0 = tl.load(grad_grad_weight_row + tile, mask=mask & HAS_GRAD_GRAD_WEIGHT, other=0.0).to(REAL)
 
-    tl.store(operand5_row + tile, grad_grad_weight_0, mask=mask)
-    tl.store(operand5_row + NM + tile, weight_0, mask=mask)
+    tl.store(operand6_row + tile, grad_grad_weight_0, mask=mask)
+    tl.store(operand6_row + NM + tile, weight_0, mask=mask)
 
 
 @triton.jit(do_not_specialize=["B"])
-def _mv_linear_double_backward_4_kernel(
+def _mv_linear_double_backward_6_kernel(
     x_ptr,
     weight_ptr,
     grad_grad_x_ptr,
     grad_grad_weight_ptr,
-    contracted3_ptr,
+    contracted4_ptr,
     B,
     N,
     M,
@@ -12609,7 +12801,7 @@ def _mv_linear_double_backward_4_kernel(
     m = (tl.program_id(0) % tiles).to(tl.int64) * BLOCK
     row_mask, column_mask = b + row < B, m + column < M
 
-    contracted3_0 = tl.zeros([ROWS, BLOCK], REAL)
+    contracted4_0 = tl.zeros([ROWS, BLOCK], REAL)
     for block in range(tl.cdiv(N, DEPTH)):
         n = tl.cast(block, tl.int64) * DEPTH
         across_mask, down_mask = n + across < N, n + down < N
@@ -12629,18 +12821,18 @@ def _mv_linear_double_backward_4_kernel(
             other=0.0,
         ).to(MATRIX)
 
-        contracted3_0 = tl.dot(grad_grad_x_e123, weight_3, contracted3_0, out_dtype=REAL)
-        contracted3_0 = tl.dot(x_e123, grad_grad_weight_3, contracted3_0, out_dtype=REAL)
-    contracted3_row = contracted3_ptr + b * M + m
+        contracted4_0 = tl.dot(grad_grad_x_e123, weight_3, contracted4_0, out_dtype=REAL)
+        contracted4_0 = tl.dot(x_e123, grad_grad_weight_3, contracted4_0, out_dtype=REAL)
+    contracted4_row = contracted4_ptr + b * M + m
 
-    tl.store(contracted3_row + row * M + column, contracted3_0, mask=row_mask & column_mask)
+    tl.store(contracted4_row + row * M + column, contracted4_0, mask=row_mask & column_mask)
 
 
 @triton.jit(do_not_specialize=["B"])
-def _mv_linear_double_backward_4_stored_kernel(
+def _mv_linear_double_backward_6_stored_kernel(
     x_ptr,
     grad_grad_x_ptr,
-    operand6_ptr,
+    operand7_ptr,
     B,
     N,
     HAS_GRAD_GRAD_X: tl.constexpr,
@@ -12661,20 +12853,20 @@ def _mv_linear_double_backward_4_stored_kernel(
     mask = tile_mask if ROWS == 1 else tile_mask & row_mask
     x_row = x_ptr + b * N
     grad_grad_x_row = grad_grad_x_ptr + b * N
-    operand6_row = operand6_ptr + b * 2 * N
+    operand7_row = operand7_ptr + b * 2 * N
 
     x_e123 = tl.load(x_row + 7 * BN + at, mask=mask, other=0.0).to(REAL)
     grad_grad_x_e123 = tl.load(grad_grad_x_row + 7 * BN + at, mask=mask & HAS_GRAD_GRAD_X, other=0.0).to(REAL)
 
-    tl.store(operand6_row + r * 2 * N + n, grad_grad_x_e123, mask=mask)
-    tl.store(operand6_row + r * 2 * N + n + N, x_e123, mask=mask)
+    tl.store(operand7_row + r * 2 * N + n, grad_grad_x_e123, mask=mask)
+    tl.store(operand7_row + r * 2 * N + n + N, x_e123, mask=mask)
 
 
 @triton.jit(do_not_specialize=["N"])
-def _mv_linear_double_backward_4_stored1_kernel(
+def _mv_linear_double_backward_6_stored1_kernel(
     weight_ptr,
     grad_grad_weight_ptr,
-    operand7_ptr,
+    operand8_ptr,
     N,
     M,
     HAS_GRAD_GRAD_WEIGHT: tl.constexpr,
@@ -12690,24 +12882,24 @@ def _mv_linear_double_backward_4_stored1_kernel(
     mask = tile < tl.cast(N, tl.int64) * M - start
     weight_row = weight_ptr + start
     grad_grad_weight_row = grad_grad_weight_ptr + start
-    operand7_row = operand7_ptr + start
+    operand8_row = operand8_ptr + start
 
     weight_3 = tl.load(weight_row + 3 * NM + tile, mask=mask, other=0.0).to(REAL)
     grad_grad_weight_3 = tl.load(grad_grad_weight_row + 3 * NM + tile, mask=mask & HAS_GRAD_GRAD_WEIGHT, other=0.0).to(
         REAL
     )
 
-    tl.store(operand7_row + tile, weight_3, mask=mask)
-    tl.store(operand7_row + NM + tile, grad_grad_weight_3, mask=mask)
+    tl.store(operand8_row + tile, weight_3, mask=mask)
+    tl.store(operand8_row + NM + tile, grad_grad_weight_3, mask=mask)
 
 
 @triton.jit(do_not_specialize=["B"])
-def _mv_linear_double_backward_5_kernel(
+def _mv_linear_double_backward_7_kernel(
     grad_grad_bias_ptr,
-    contracted_ptr,
     contracted1_ptr,
     contracted2_ptr,
     contracted3_ptr,
+    contracted4_ptr,
     grad_grad_out_ptr,
     B,
     M,
@@ -12743,29 +12935,29 @@ def _mv_linear_double_backward_5_kernel(
     b = tl.program_id(0).to(tl.int64) * ROWS
     row_mask = b + r < B
     mask = tile_mask if ROWS == 1 else tile_mask & row_mask
-    contracted_row = contracted_ptr + b * M
     contracted1_row = contracted1_ptr + b * M
     contracted2_row = contracted2_ptr + b * M
     contracted3_row = contracted3_ptr + b * M
+    contracted4_row = contracted4_ptr + b * M
     grad_grad_out_row = grad_grad_out_ptr + b * M
 
-    contracted_0 = tl.load(contracted_row + at, mask=mask, other=0.0).to(REAL)
     contracted1_0 = tl.load(contracted1_row + at, mask=mask, other=0.0).to(REAL)
-    contracted1_1 = tl.load(contracted1_row + BM + at, mask=mask, other=0.0).to(REAL)
-    contracted1_2 = tl.load(contracted1_row + 2 * BM + at, mask=mask, other=0.0).to(REAL)
     contracted2_0 = tl.load(contracted2_row + at, mask=mask, other=0.0).to(REAL)
     contracted2_1 = tl.load(contracted2_row + BM + at, mask=mask, other=0.0).to(REAL)
     contracted2_2 = tl.load(contracted2_row + 2 * BM + at, mask=mask, other=0.0).to(REAL)
     contracted3_0 = tl.load(contracted3_row + at, mask=mask, other=0.0).to(REAL)
+    contracted3_1 = tl.load(contracted3_row + BM + at, mask=mask, other=0.0).to(REAL)
+    contracted3_2 = tl.load(contracted3_row + 2 * BM + at, mask=mask, other=0.0).to(REAL)
+    contracted4_0 = tl.load(contracted4_row + at, mask=mask, other=0.0).to(REAL)
 
-    grad_grad_out_e = grad_grad_bias_e + contracted_0
-    grad_grad_out_e1 = grad_grad_bias_e1 + contracted1_0
-    grad_grad_out_e2 = grad_grad_bias_e2 + contracted1_1
-    grad_grad_out_e3 = grad_grad_bias_e3 + contracted1_2
-    grad_grad_out_e12 = grad_grad_bias_e12 + contracted2_0
-    grad_grad_out_e13 = grad_grad_bias_e13 + contracted2_1
-    grad_grad_out_e23 = grad_grad_bias_e23 + contracted2_2
-    grad_grad_out_e123 = grad_grad_bias_e123 + contracted3_0
+    grad_grad_out_e = grad_grad_bias_e + contracted1_0
+    grad_grad_out_e1 = grad_grad_bias_e1 + contracted2_0
+    grad_grad_out_e2 = grad_grad_bias_e2 + contracted2_1
+    grad_grad_out_e3 = grad_grad_bias_e3 + contracted2_2
+    grad_grad_out_e12 = grad_grad_bias_e12 + contracted3_0
+    grad_grad_out_e13 = grad_grad_bias_e13 + contracted3_1
+    grad_grad_out_e23 = grad_grad_bias_e23 + contracted3_2
+    grad_grad_out_e123 = grad_grad_bias_e123 + contracted4_0
 
     if GRAD_GRAD_OUT:
         tl.store(grad_grad_out_row + at, grad_grad_out_e, mask=mask)
@@ -12785,15 +12977,46 @@ def _mv_linear_double_backward_5_kernel(
 #     return grade_rms_norm(out, eps=eps) if normalize else out
 
 
-@triton.jit(do_not_specialize=["B"])
+@triton.jit(do_not_specialize=["K"])
 def _layer_with_normalize_kernel(
+    linear_weight_ptr,
+    operand_ptr,
+    K,
+    N,
+    ROWS: tl.constexpr,
+    BLOCK: tl.constexpr,
+    REAL: tl.constexpr,
+):
+    # stores factors of matrix products, in the order in which these read them
+    KN = tl.cast(K, tl.int64) * N
+
+    start = tl.program_id(0).to(tl.int64) * BLOCK
+    tile = tl.arange(0, BLOCK)
+    mask = tile < tl.cast(K, tl.int64) * N - start
+    linear_weight_row = linear_weight_ptr + start
+    operand_row = operand_ptr + start
+
+    linear_weight_0 = tl.load(linear_weight_row + tile, mask=mask, other=0.0).to(REAL)
+    linear_weight_1 = tl.load(linear_weight_row + KN + tile, mask=mask, other=0.0).to(REAL)
+    linear_weight_2 = tl.load(linear_weight_row + 2 * KN + tile, mask=mask, other=0.0).to(REAL)
+    linear_weight_3 = tl.load(linear_weight_row + 3 * KN + tile, mask=mask, other=0.0).to(REAL)
+
+    tl.store(operand_row + tile, linear_weight_0, mask=mask)
+    tl.store(operand_row + KN + tile, linear_weight_1, mask=mask)
+    tl.store(operand_row + 2 * KN + tile, linear_weight_1, mask=mask)
+    tl.store(operand_row + 3 * KN + tile, linear_weight_1, mask=mask)
+    tl.store(operand_row + 4 * KN + tile, linear_weight_2, mask=mask)
+    tl.store(operand_row + 5 * KN + tile, linear_weight_2, mask=mask)
+    tl.store(operand_row + 6 * KN + tile, linear_weight_2, mask=mask)
+    tl.store(operand_row + 7 * KN + tile, linear_weight_3, mask=mask)
+
+
+@triton.jit(do_not_specialize=["B"])
+def _layer_with_normalize_1_kernel(
     x_ptr,
     gp_weight_ptr,
     linear_bias_ptr,
     saved_product_ptr,
-    saved_product1_ptr,
-    saved_product2_ptr,
-    saved_product3_ptr,
     out_ptr,
     saved_ptr,
     eps: tl.float64,
@@ -12833,9 +13056,6 @@ def _layer_with_normalize_kernel(
     mask = tile_mask if ROWS == 1 else tile_mask & row_mask
     x_row = x_ptr + b * N
     saved_product_row = saved_product_ptr + b * N
-    saved_product1_row = saved_product1_ptr + b * N
-    saved_product2_row = saved_product2_ptr + b * N
-    saved_product3_row = saved_product3_ptr + b * N
     out_row = out_ptr + b * N
     saved_row = saved_ptr + b
 
@@ -12848,13 +13068,13 @@ def _layer_with_normalize_kernel(
     x_e23 = tl.load(x_row + 6 * BN + at, mask=mask, other=0.0).to(REAL)
     x_e123 = tl.load(x_row + 7 * BN + at, mask=mask, other=0.0).to(REAL)
     saved_product_0 = tl.load(saved_product_row + at, mask=mask, other=0.0).to(REAL)
-    saved_product1_0 = tl.load(saved_product1_row + at, mask=mask, other=0.0).to(REAL)
-    saved_product1_1 = tl.load(saved_product1_row + BN + at, mask=mask, other=0.0).to(REAL)
-    saved_product1_2 = tl.load(saved_product1_row + 2 * BN + at, mask=mask, other=0.0).to(REAL)
-    saved_product2_0 = tl.load(saved_product2_row + at, mask=mask, other=0.0).to(REAL)
-    saved_product2_1 = tl.load(saved_product2_row + BN + at, mask=mask, other=0.0).to(REAL)
-    saved_product2_2 = tl.load(saved_product2_row + 2 * BN + at, mask=mask, other=0.0).to(REAL)
-    saved_product3_0 = tl.load(saved_product3_row + at, mask=mask, other=0.0).to(REAL)
+    saved_product_1 = tl.load(saved_product_row + BN + at, mask=mask, other=0.0).to(REAL)
+    saved_product_2 = tl.load(saved_product_row + 2 * BN + at, mask=mask, other=0.0).to(REAL)
+    saved_product_3 = tl.load(saved_product_row + 3 * BN + at, mask=mask, other=0.0).to(REAL)
+    saved_product_4 = tl.load(saved_product_row + 4 * BN + at, mask=mask, other=0.0).to(REAL)
+    saved_product_5 = tl.load(saved_product_row + 5 * BN + at, mask=mask, other=0.0).to(REAL)
+    saved_product_6 = tl.load(saved_product_row + 6 * BN + at, mask=mask, other=0.0).to(REAL)
+    saved_product_7 = tl.load(saved_product_row + 7 * BN + at, mask=mask, other=0.0).to(REAL)
 
     gate_x = 0.5 + 0.5 * tl.erf(0.7071067811865476 * x_e)
     gelu_x_e = x_e * gate_x
@@ -12862,26 +13082,26 @@ def _layer_with_normalize_kernel(
     gate_y = 0.5 + 0.5 * tl.erf(0.7071067811865476 * y_e)
     gelu_y_e = y_e * gate_y
     gelu_x_e123 = x_e123 * gate_x
-    y_e123 = linear_bias_e123 + saved_product3_0
+    y_e123 = linear_bias_e123 + saved_product_7
     gelu_y_e123 = y_e123 * gate_y
     gelu_x_e1 = x_e1 * gate_x
-    y_e1 = linear_bias_e1 + saved_product1_0
+    y_e1 = linear_bias_e1 + saved_product_1
     gelu_y_e1 = gate_y * y_e1
     gelu_x_e2 = x_e2 * gate_x
-    y_e2 = linear_bias_e2 + saved_product1_1
+    y_e2 = linear_bias_e2 + saved_product_2
     gelu_y_e2 = gate_y * y_e2
     gelu_x_e3 = x_e3 * gate_x
-    y_e3 = linear_bias_e3 + saved_product1_2
+    y_e3 = linear_bias_e3 + saved_product_3
     gelu_y_e3 = gate_y * y_e3
     t1 = gelu_x_e1 * gelu_y_e1 + gelu_x_e2 * gelu_y_e2 + gelu_x_e3 * gelu_y_e3
     gelu_x_e12 = x_e12 * gate_x
-    y_e12 = linear_bias_e12 + saved_product2_0
+    y_e12 = linear_bias_e12 + saved_product_4
     gelu_y_e12 = gate_y * y_e12
     gelu_x_e13 = x_e13 * gate_x
-    y_e13 = linear_bias_e13 + saved_product2_1
+    y_e13 = linear_bias_e13 + saved_product_5
     gelu_y_e13 = gate_y * y_e13
     gelu_x_e23 = x_e23 * gate_x
-    y_e23 = linear_bias_e23 + saved_product2_2
+    y_e23 = linear_bias_e23 + saved_product_6
     gelu_y_e23 = gate_y * y_e23
     t2 = -gelu_x_e12 * gelu_y_e12 - gelu_x_e13 * gelu_y_e13 - gelu_x_e23 * gelu_y_e23
     out_e_2 = gp_weight_000 * gelu_x_e * gelu_y_e + gp_weight_101 * t1 + gp_weight_202 * t2
@@ -12951,14 +13171,11 @@ def _layer_with_normalize_kernel(
 
 
 @triton.jit(do_not_specialize=["B"])
-def _layer_with_normalize_long_kernel(
+def _layer_with_normalize_1_long_kernel(
     x_ptr,
     gp_weight_ptr,
     linear_bias_ptr,
     saved_product_ptr,
-    saved_product1_ptr,
-    saved_product2_ptr,
-    saved_product3_ptr,
     out_ptr,
     saved_ptr,
     eps: tl.float64,
@@ -12977,9 +13194,6 @@ def _layer_with_normalize_long_kernel(
     row_mask = b + r < B
     x_row = x_ptr + b * N
     saved_product_row = saved_product_ptr + b * N
-    saved_product1_row = saved_product1_ptr + b * N
-    saved_product2_row = saved_product2_ptr + b * N
-    saved_product3_row = saved_product3_ptr + b * N
     out_row = out_ptr + b * N
     saved_row = saved_ptr + b
 
@@ -13016,13 +13230,13 @@ def _layer_with_normalize_long_kernel(
         linear_bias_e23 = tl.load(linear_bias_ptr + 6 * N + n, mask=mask, other=0.0).to(REAL)
         linear_bias_e123 = tl.load(linear_bias_ptr + 7 * N + n, mask=mask, other=0.0).to(REAL)
         saved_product_0 = tl.load(saved_product_row + at, mask=mask, other=0.0).to(REAL)
-        saved_product1_0 = tl.load(saved_product1_row + at, mask=mask, other=0.0).to(REAL)
-        saved_product1_1 = tl.load(saved_product1_row + BN + at, mask=mask, other=0.0).to(REAL)
-        saved_product1_2 = tl.load(saved_product1_row + 2 * BN + at, mask=mask, other=0.0).to(REAL)
-        saved_product2_0 = tl.load(saved_product2_row + at, mask=mask, other=0.0).to(REAL)
-        saved_product2_1 = tl.load(saved_product2_row + BN + at, mask=mask, other=0.0).to(REAL)
-        saved_product2_2 = tl.load(saved_product2_row + 2 * BN + at, mask=mask, other=0.0).to(REAL)
-        saved_product3_0 = tl.load(saved_product3_row + at, mask=mask, other=0.0).to(REAL)
+        saved_product_1 = tl.load(saved_product_row + BN + at, mask=mask, other=0.0).to(REAL)
+        saved_product_2 = tl.load(saved_product_row + 2 * BN + at, mask=mask, other=0.0).to(REAL)
+        saved_product_3 = tl.load(saved_product_row + 3 * BN + at, mask=mask, other=0.0).to(REAL)
+        saved_product_4 = tl.load(saved_product_row + 4 * BN + at, mask=mask, other=0.0).to(REAL)
+        saved_product_5 = tl.load(saved_product_row + 5 * BN + at, mask=mask, other=0.0).to(REAL)
+        saved_product_6 = tl.load(saved_product_row + 6 * BN + at, mask=mask, other=0.0).to(REAL)
+        saved_product_7 = tl.load(saved_product_row + 7 * BN + at, mask=mask, other=0.0).to(REAL)
 
         gate_x = 0.5 + 0.5 * tl.erf(0.7071067811865476 * x_e)
         gelu_x_e = x_e * gate_x
@@ -13030,26 +13244,26 @@ def _layer_with_normalize_long_kernel(
         gate_y = 0.5 + 0.5 * tl.erf(0.7071067811865476 * y_e)
         gelu_y_e = y_e * gate_y
         gelu_x_e123 = x_e123 * gate_x
-        y_e123 = linear_bias_e123 + saved_product3_0
+        y_e123 = linear_bias_e123 + saved_product_7
         gelu_y_e123 = y_e123 * gate_y
         gelu_x_e1 = x_e1 * gate_x
-        y_e1 = linear_bias_e1 + saved_product1_0
+        y_e1 = linear_bias_e1 + saved_product_1
         gelu_y_e1 = gate_y * y_e1
         gelu_x_e2 = x_e2 * gate_x
-        y_e2 = linear_bias_e2 + saved_product1_1
+        y_e2 = linear_bias_e2 + saved_product_2
         gelu_y_e2 = gate_y * y_e2
         gelu_x_e3 = x_e3 * gate_x
-        y_e3 = linear_bias_e3 + saved_product1_2
+        y_e3 = linear_bias_e3 + saved_product_3
         gelu_y_e3 = gate_y * y_e3
         t5 = gelu_x_e1 * gelu_y_e1 + gelu_x_e2 * gelu_y_e2 + gelu_x_e3 * gelu_y_e3
         gelu_x_e12 = x_e12 * gate_x
-        y_e12 = linear_bias_e12 + saved_product2_0
+        y_e12 = linear_bias_e12 + saved_product_4
         gelu_y_e12 = gate_y * y_e12
         gelu_x_e13 = x_e13 * gate_x
-        y_e13 = linear_bias_e13 + saved_product2_1
+        y_e13 = linear_bias_e13 + saved_product_5
         gelu_y_e13 = gate_y * y_e13
         gelu_x_e23 = x_e23 * gate_x
-        y_e23 = linear_bias_e23 + saved_product2_2
+        y_e23 = linear_bias_e23 + saved_product_6
         gelu_y_e23 = gate_y * y_e23
         t6 = -gelu_x_e12 * gelu_y_e12 - gelu_x_e13 * gelu_y_e13 - gelu_x_e23 * gelu_y_e23
         out_e_2 = gp_weight_000 * gelu_x_e * gelu_y_e + gp_weight_101 * t5 + gp_weight_202 * t6
@@ -13132,13 +13346,13 @@ def _layer_with_normalize_long_kernel(
         linear_bias_e23 = tl.load(linear_bias_ptr + 6 * N + n, mask=mask, other=0.0).to(REAL)
         linear_bias_e123 = tl.load(linear_bias_ptr + 7 * N + n, mask=mask, other=0.0).to(REAL)
         saved_product_0 = tl.load(saved_product_row + at, mask=mask, other=0.0).to(REAL)
-        saved_product1_0 = tl.load(saved_product1_row + at, mask=mask, other=0.0).to(REAL)
-        saved_product1_1 = tl.load(saved_product1_row + BN + at, mask=mask, other=0.0).to(REAL)
-        saved_product1_2 = tl.load(saved_product1_row + 2 * BN + at, mask=mask, other=0.0).to(REAL)
-        saved_product2_0 = tl.load(saved_product2_row + at, mask=mask, other=0.0).to(REAL)
-        saved_product2_1 = tl.load(saved_product2_row + BN + at, mask=mask, other=0.0).to(REAL)
-        saved_product2_2 = tl.load(saved_product2_row + 2 * BN + at, mask=mask, other=0.0).to(REAL)
-        saved_product3_0 = tl.load(saved_product3_row + at, mask=mask, other=0.0).to(REAL)
+        saved_product_1 = tl.load(saved_product_row + BN + at, mask=mask, other=0.0).to(REAL)
+        saved_product_2 = tl.load(saved_product_row + 2 * BN + at, mask=mask, other=0.0).to(REAL)
+        saved_product_3 = tl.load(saved_product_row + 3 * BN + at, mask=mask, other=0.0).to(REAL)
+        saved_product_4 = tl.load(saved_product_row + 4 * BN + at, mask=mask, other=0.0).to(REAL)
+        saved_product_5 = tl.load(saved_product_row + 5 * BN + at, mask=mask, other=0.0).to(REAL)
+        saved_product_6 = tl.load(saved_product_row + 6 * BN + at, mask=mask, other=0.0).to(REAL)
+        saved_product_7 = tl.load(saved_product_row + 7 * BN + at, mask=mask, other=0.0).to(REAL)
 
         gate_x = 0.5 + 0.5 * tl.erf(0.7071067811865476 * x_e)
         gelu_x_e = x_e * gate_x
@@ -13146,26 +13360,26 @@ def _layer_with_normalize_long_kernel(
         gate_y = 0.5 + 0.5 * tl.erf(0.7071067811865476 * y_e)
         gelu_y_e = y_e * gate_y
         gelu_x_e123 = x_e123 * gate_x
-        y_e123 = linear_bias_e123 + saved_product3_0
+        y_e123 = linear_bias_e123 + saved_product_7
         gelu_y_e123 = y_e123 * gate_y
         gelu_x_e1 = x_e1 * gate_x
-        y_e1 = linear_bias_e1 + saved_product1_0
+        y_e1 = linear_bias_e1 + saved_product_1
         gelu_y_e1 = gate_y * y_e1
         gelu_x_e2 = x_e2 * gate_x
-        y_e2 = linear_bias_e2 + saved_product1_1
+        y_e2 = linear_bias_e2 + saved_product_2
         gelu_y_e2 = gate_y * y_e2
         gelu_x_e3 = x_e3 * gate_x
-        y_e3 = linear_bias_e3 + saved_product1_2
+        y_e3 = linear_bias_e3 + saved_product_3
         gelu_y_e3 = gate_y * y_e3
         t5 = gelu_x_e1 * gelu_y_e1 + gelu_x_e2 * gelu_y_e2 + gelu_x_e3 * gelu_y_e3
         gelu_x_e12 = x_e12 * gate_x
-        y_e12 = linear_bias_e12 + saved_product2_0
+        y_e12 = linear_bias_e12 + saved_product_4
         gelu_y_e12 = gate_y * y_e12
         gelu_x_e13 = x_e13 * gate_x
-        y_e13 = linear_bias_e13 + saved_product2_1
+        y_e13 = linear_bias_e13 + saved_product_5
         gelu_y_e13 = gate_y * y_e13
         gelu_x_e23 = x_e23 * gate_x
-        y_e23 = linear_bias_e23 + saved_product2_2
+        y_e23 = linear_bias_e23 + saved_product_6
         gelu_y_e23 = gate_y * y_e23
         t6 = -gelu_x_e12 * gelu_y_e12 - gelu_x_e13 * gelu_y_e13 - gelu_x_e23 * gelu_y_e23
         out_e_2 = gp_weight_000 * gelu_x_e * gelu_y_e + gp_weight_101 * t5 + gp_weight_202 * t6
@@ -13313,9 +13527,6 @@ def _layer_with_normalize_backward_recomputed_kernel(
     grad_out_ptr,
     saved_ptr,
     saved_product_ptr,
-    saved_product1_ptr,
-    saved_product2_ptr,
-    saved_product3_ptr,
     frontier_ptr,
     B,
     N,
@@ -13336,9 +13547,6 @@ def _layer_with_normalize_backward_recomputed_kernel(
     grad_out_row = grad_out_ptr + b * N
     saved_row = saved_ptr + b
     saved_product_row = saved_product_ptr + b * N
-    saved_product1_row = saved_product1_ptr + b * N
-    saved_product2_row = saved_product2_ptr + b * N
-    saved_product3_row = saved_product3_ptr + b * N
     frontier_row = frontier_ptr + b
 
     saved_inv_rms_0 = tl.load(saved_row + r, mask=row_mask, other=0.0).to(REAL)
@@ -13387,40 +13595,40 @@ def _layer_with_normalize_backward_recomputed_kernel(
         grad_out_e23 = tl.load(grad_out_row + 6 * BN + at, mask=mask, other=0.0).to(REAL)
         grad_out_e123 = tl.load(grad_out_row + 7 * BN + at, mask=mask, other=0.0).to(REAL)
         saved_product_0 = tl.load(saved_product_row + at, mask=mask, other=0.0).to(REAL)
-        saved_product1_0 = tl.load(saved_product1_row + at, mask=mask, other=0.0).to(REAL)
-        saved_product1_1 = tl.load(saved_product1_row + BN + at, mask=mask, other=0.0).to(REAL)
-        saved_product1_2 = tl.load(saved_product1_row + 2 * BN + at, mask=mask, other=0.0).to(REAL)
-        saved_product2_0 = tl.load(saved_product2_row + at, mask=mask, other=0.0).to(REAL)
-        saved_product2_1 = tl.load(saved_product2_row + BN + at, mask=mask, other=0.0).to(REAL)
-        saved_product2_2 = tl.load(saved_product2_row + 2 * BN + at, mask=mask, other=0.0).to(REAL)
-        saved_product3_0 = tl.load(saved_product3_row + at, mask=mask, other=0.0).to(REAL)
+        saved_product_1 = tl.load(saved_product_row + BN + at, mask=mask, other=0.0).to(REAL)
+        saved_product_2 = tl.load(saved_product_row + 2 * BN + at, mask=mask, other=0.0).to(REAL)
+        saved_product_3 = tl.load(saved_product_row + 3 * BN + at, mask=mask, other=0.0).to(REAL)
+        saved_product_4 = tl.load(saved_product_row + 4 * BN + at, mask=mask, other=0.0).to(REAL)
+        saved_product_5 = tl.load(saved_product_row + 5 * BN + at, mask=mask, other=0.0).to(REAL)
+        saved_product_6 = tl.load(saved_product_row + 6 * BN + at, mask=mask, other=0.0).to(REAL)
+        saved_product_7 = tl.load(saved_product_row + 7 * BN + at, mask=mask, other=0.0).to(REAL)
 
         gate_x = 0.5 + 0.5 * tl.erf(0.7071067811865476 * x_e)
         gelu_x_e = x_e * gate_x
-        y_e123 = linear_bias_e123 + saved_product3_0
+        y_e123 = linear_bias_e123 + saved_product_7
         y_e = linear_bias_e + saved_product_0
         gate_y = 0.5 + 0.5 * tl.erf(0.7071067811865476 * y_e)
         gelu_y_e123 = y_e123 * gate_y
         gelu_x_e123 = x_e123 * gate_x
         gelu_y_e = y_e * gate_y
         gelu_x_e1 = x_e1 * gate_x
-        y_e23 = linear_bias_e23 + saved_product2_2
+        y_e23 = linear_bias_e23 + saved_product_6
         gelu_y_e23 = gate_y * y_e23
         gelu_x_e2 = x_e2 * gate_x
-        y_e13 = linear_bias_e13 + saved_product2_1
+        y_e13 = linear_bias_e13 + saved_product_5
         gelu_y_e13 = gate_y * y_e13
         gelu_x_e3 = x_e3 * gate_x
-        y_e12 = linear_bias_e12 + saved_product2_0
+        y_e12 = linear_bias_e12 + saved_product_4
         gelu_y_e12 = gate_y * y_e12
         t1 = gelu_x_e1 * gelu_y_e23 + gelu_x_e3 * gelu_y_e12 - gelu_x_e2 * gelu_y_e13
         gelu_x_e12 = x_e12 * gate_x
-        y_e3 = linear_bias_e3 + saved_product1_2
+        y_e3 = linear_bias_e3 + saved_product_3
         gelu_y_e3 = gate_y * y_e3
         gelu_x_e13 = x_e13 * gate_x
-        y_e2 = linear_bias_e2 + saved_product1_1
+        y_e2 = linear_bias_e2 + saved_product_2
         gelu_y_e2 = gate_y * y_e2
         gelu_x_e23 = x_e23 * gate_x
-        y_e1 = linear_bias_e1 + saved_product1_0
+        y_e1 = linear_bias_e1 + saved_product_1
         gelu_y_e1 = gate_y * y_e1
         t2 = gelu_x_e12 * gelu_y_e3 + gelu_x_e23 * gelu_y_e1 - gelu_x_e13 * gelu_y_e2
         out_e123 = gp_weight_033 * gelu_x_e * gelu_y_e123 + gp_weight_330 * gelu_x_e123 * gelu_y_e
@@ -13488,14 +13696,8 @@ def _layer_with_normalize_backward_2_kernel(
     grad_out_ptr,
     saved_ptr,
     saved_product_ptr,
-    saved_product1_ptr,
-    saved_product2_ptr,
-    saved_product3_ptr,
     frontier_ptr,
     operand_ptr,
-    operand1_ptr,
-    operand2_ptr,
-    operand3_ptr,
     grad_x_ptr,
     grad_gp_weight_ptr,
     grad_linear_bias_ptr,
@@ -13556,14 +13758,8 @@ def _layer_with_normalize_backward_2_kernel(
         grad_out_row = grad_out_ptr + b * N
         saved_row = saved_ptr + b
         saved_product_row = saved_product_ptr + b * N
-        saved_product1_row = saved_product1_ptr + b * N
-        saved_product2_row = saved_product2_ptr + b * N
-        saved_product3_row = saved_product3_ptr + b * N
         frontier_row = frontier_ptr + b
         operand_row = operand_ptr + b * N
-        operand1_row = operand1_ptr + b * N
-        operand2_row = operand2_ptr + b * N
-        operand3_row = operand3_ptr + b * N
         grad_x_row = grad_x_ptr + b * N
 
         x_e = tl.load(x_row + at, mask=mask, other=0.0).to(REAL)
@@ -13604,13 +13800,13 @@ def _layer_with_normalize_backward_2_kernel(
         saved_inv_rms_2 = tl.load(saved_row + 2 * B + r, mask=row_mask, other=0.0).to(REAL)
         saved_inv_rms_3 = tl.load(saved_row + 3 * B + r, mask=row_mask, other=0.0).to(REAL)
         saved_product_0 = tl.load(saved_product_row + at, mask=mask, other=0.0).to(REAL)
-        saved_product1_0 = tl.load(saved_product1_row + at, mask=mask, other=0.0).to(REAL)
-        saved_product1_1 = tl.load(saved_product1_row + BN + at, mask=mask, other=0.0).to(REAL)
-        saved_product1_2 = tl.load(saved_product1_row + 2 * BN + at, mask=mask, other=0.0).to(REAL)
-        saved_product2_0 = tl.load(saved_product2_row + at, mask=mask, other=0.0).to(REAL)
-        saved_product2_1 = tl.load(saved_product2_row + BN + at, mask=mask, other=0.0).to(REAL)
-        saved_product2_2 = tl.load(saved_product2_row + 2 * BN + at, mask=mask, other=0.0).to(REAL)
-        saved_product3_0 = tl.load(saved_product3_row + at, mask=mask, other=0.0).to(REAL)
+        saved_product_1 = tl.load(saved_product_row + BN + at, mask=mask, other=0.0).to(REAL)
+        saved_product_2 = tl.load(saved_product_row + 2 * BN + at, mask=mask, other=0.0).to(REAL)
+        saved_product_3 = tl.load(saved_product_row + 3 * BN + at, mask=mask, other=0.0).to(REAL)
+        saved_product_4 = tl.load(saved_product_row + 4 * BN + at, mask=mask, other=0.0).to(REAL)
+        saved_product_5 = tl.load(saved_product_row + 5 * BN + at, mask=mask, other=0.0).to(REAL)
+        saved_product_6 = tl.load(saved_product_row + 6 * BN + at, mask=mask, other=0.0).to(REAL)
+        saved_product_7 = tl.load(saved_product_row + 7 * BN + at, mask=mask, other=0.0).to(REAL)
         frontier_0 = tl.load(frontier_row + r, mask=row_mask, other=0.0).to(REAL)
         frontier_1 = tl.load(frontier_row + B + r, mask=row_mask, other=0.0).to(REAL)
         frontier_2 = tl.load(frontier_row + 2 * B + r, mask=row_mask, other=0.0).to(REAL)
@@ -13623,27 +13819,27 @@ def _layer_with_normalize_backward_2_kernel(
         gate_x = 0.5 + 0.5 * tl.erf(t1)
         gelu_x_e123 = x_e123 * gate_x
         gelu_x_e = x_e * gate_x
-        y_e123 = linear_bias_e123 + saved_product3_0
+        y_e123 = linear_bias_e123 + saved_product_7
         gelu_y_e123 = y_e123 * gate_y
         gelu_y_e = y_e * gate_y
         gelu_x_e1 = x_e1 * gate_x
-        y_e23 = linear_bias_e23 + saved_product2_2
+        y_e23 = linear_bias_e23 + saved_product_6
         gelu_y_e23 = gate_y * y_e23
         gelu_x_e2 = x_e2 * gate_x
-        y_e13 = linear_bias_e13 + saved_product2_1
+        y_e13 = linear_bias_e13 + saved_product_5
         gelu_y_e13 = gate_y * y_e13
         gelu_x_e3 = x_e3 * gate_x
-        y_e12 = linear_bias_e12 + saved_product2_0
+        y_e12 = linear_bias_e12 + saved_product_4
         gelu_y_e12 = gate_y * y_e12
         t2 = gelu_x_e1 * gelu_y_e23 + gelu_x_e3 * gelu_y_e12 - gelu_x_e2 * gelu_y_e13
         gelu_x_e12 = x_e12 * gate_x
-        y_e3 = linear_bias_e3 + saved_product1_2
+        y_e3 = linear_bias_e3 + saved_product_3
         gelu_y_e3 = gate_y * y_e3
         gelu_x_e13 = x_e13 * gate_x
-        y_e2 = linear_bias_e2 + saved_product1_1
+        y_e2 = linear_bias_e2 + saved_product_2
         gelu_y_e2 = gate_y * y_e2
         gelu_x_e23 = x_e23 * gate_x
-        y_e1 = linear_bias_e1 + saved_product1_0
+        y_e1 = linear_bias_e1 + saved_product_1
         gelu_y_e1 = gate_y * y_e1
         t3 = gelu_x_e12 * gelu_y_e3 + gelu_x_e23 * gelu_y_e1 - gelu_x_e13 * gelu_y_e2
         out_e123 = gp_weight_033 * gelu_x_e * gelu_y_e123 + gp_weight_330 * gelu_x_e123 * gelu_y_e
@@ -13778,13 +13974,13 @@ def _layer_with_normalize_backward_2_kernel(
         t55 = gelu_y_e12 * t31 + gelu_x_e12 * t44 + t13 * grad_out_e12_2
 
         tl.store(operand_row + at, grad_y_e, mask=mask)
-        tl.store(operand1_row + at, grad_y_e1, mask=mask)
-        tl.store(operand1_row + BN + at, grad_y_e2, mask=mask)
-        tl.store(operand1_row + 2 * BN + at, grad_y_e3, mask=mask)
-        tl.store(operand2_row + at, grad_y_e12, mask=mask)
-        tl.store(operand2_row + BN + at, grad_y_e13, mask=mask)
-        tl.store(operand2_row + 2 * BN + at, grad_y_e23, mask=mask)
-        tl.store(operand3_row + at, grad_y_e123, mask=mask)
+        tl.store(operand_row + BN + at, grad_y_e1, mask=mask)
+        tl.store(operand_row + 2 * BN + at, grad_y_e2, mask=mask)
+        tl.store(operand_row + 3 * BN + at, grad_y_e3, mask=mask)
+        tl.store(operand_row + 4 * BN + at, grad_y_e12, mask=mask)
+        tl.store(operand_row + 5 * BN + at, grad_y_e13, mask=mask)
+        tl.store(operand_row + 6 * BN + at, grad_y_e23, mask=mask)
+        tl.store(operand_row + 7 * BN + at, grad_y_e123, mask=mask)
         if GRAD_X:
             tl.store(grad_x_row + at, grad_x_e, mask=mask)
             tl.store(grad_x_row + BN + at, grad_x_e1, mask=mask)
@@ -13860,6 +14056,79 @@ def _layer_with_normalize_backward_2_kernel(
         tl.store(grad_linear_bias_row + 7 * N + n, _column_sum(grad_linear_bias_e123, ROWS), mask=tile_mask)
 
 
+@triton.jit(do_not_specialize=["K"])
+def _layer_with_normalize_backward_3_kernel(
+    linear_weight_ptr,
+    operand1_ptr,
+    K,
+    N,
+    ROWS: tl.constexpr,
+    BLOCK: tl.constexpr,
+    REAL: tl.constexpr,
+):
+    # stores factors of matrix products, in the order in which these read them
+    # stores what products are added to
+    KN = tl.cast(K, tl.int64) * N
+
+    start = tl.program_id(0).to(tl.int64) * BLOCK
+    tile = tl.arange(0, BLOCK)
+    mask = tile < tl.cast(K, tl.int64) * N - start
+    linear_weight_row = linear_weight_ptr + start
+    operand1_row = operand1_ptr + start
+
+    linear_weight_0 = tl.load(linear_weight_row + tile, mask=mask, other=0.0).to(REAL)
+    linear_weight_1 = tl.load(linear_weight_row + KN + tile, mask=mask, other=0.0).to(REAL)
+    linear_weight_2 = tl.load(linear_weight_row + 2 * KN + tile, mask=mask, other=0.0).to(REAL)
+    linear_weight_3 = tl.load(linear_weight_row + 3 * KN + tile, mask=mask, other=0.0).to(REAL)
+
+    tl.store(operand1_row + tile, linear_weight_0, mask=mask)
+    tl.store(operand1_row + KN + tile, linear_weight_1, mask=mask)
+    tl.store(operand1_row + 2 * KN + tile, linear_weight_1, mask=mask)
+    tl.store(operand1_row + 3 * KN + tile, linear_weight_1, mask=mask)
+    tl.store(operand1_row + 4 * KN + tile, linear_weight_2, mask=mask)
+    tl.store(operand1_row + 5 * KN + tile, linear_weight_2, mask=mask)
+    tl.store(operand1_row + 6 * KN + tile, linear_weight_2, mask=mask)
+    tl.store(operand1_row + 7 * KN + tile, linear_weight_3, mask=mask)
+
+
+@triton.jit(do_not_specialize=["K"])
+def _layer_with_normalize_backward_4_kernel(
+    contracted_ptr,
+    grad_linear_weight_ptr,
+    K,
+    N,
+    GRAD_LINEAR_WEIGHT: tl.constexpr,
+    ROWS: tl.constexpr,
+    BLOCK: tl.constexpr,
+    REAL: tl.constexpr,
+):
+    KN = tl.cast(K, tl.int64) * N
+
+    start = tl.program_id(0).to(tl.int64) * BLOCK
+    tile = tl.arange(0, BLOCK)
+    mask = tile < tl.cast(K, tl.int64) * N - start
+    contracted_row = contracted_ptr + start
+    grad_linear_weight_row = grad_linear_weight_ptr + start
+
+    contracted_0 = tl.load(contracted_row + tile, mask=mask, other=0.0).to(REAL)
+    contracted_1 = tl.load(contracted_row + KN + tile, mask=mask, other=0.0).to(REAL)
+    contracted_2 = tl.load(contracted_row + 2 * KN + tile, mask=mask, other=0.0).to(REAL)
+    contracted_3 = tl.load(contracted_row + 3 * KN + tile, mask=mask, other=0.0).to(REAL)
+    contracted_4 = tl.load(contracted_row + 4 * KN + tile, mask=mask, other=0.0).to(REAL)
+    contracted_5 = tl.load(contracted_row + 5 * KN + tile, mask=mask, other=0.0).to(REAL)
+    contracted_6 = tl.load(contracted_row + 6 * KN + tile, mask=mask, other=0.0).to(REAL)
+    contracted_7 = tl.load(contracted_row + 7 * KN + tile, mask=mask, other=0.0).to(REAL)
+
+    grad_linear_weight_1 = contracted_1 + contracted_2 + contracted_3
+    grad_linear_weight_2 = contracted_4 + contracted_5 + contracted_6
+
+    if GRAD_LINEAR_WEIGHT:
+        tl.store(grad_linear_weight_row + tile, contracted_0, mask=mask)
+        tl.store(grad_linear_weight_row + KN + tile, grad_linear_weight_1, mask=mask)
+        tl.store(grad_linear_weight_row + 2 * KN + tile, grad_linear_weight_2, mask=mask)
+        tl.store(grad_linear_weight_row + 3 * KN + tile, contracted_7, mask=mask)
+
+
 # ---------------------------------------------------------------------------------------------------------------------
 # layer_without_normalize
 #     y = mv_linear(rename(x, axis=n, to=k), linear_weight, linear_bias)
@@ -13867,15 +14136,46 @@ def _layer_with_normalize_backward_2_kernel(
 #     return grade_rms_norm(out, eps=eps) if normalize else out
 
 
-@triton.jit(do_not_specialize=["B"])
+@triton.jit(do_not_specialize=["K"])
 def _layer_without_normalize_kernel(
+    linear_weight_ptr,
+    operand_ptr,
+    K,
+    N,
+    ROWS: tl.constexpr,
+    BLOCK: tl.constexpr,
+    REAL: tl.constexpr,
+):
+    # stores factors of matrix products, in the order in which these read them
+    KN = tl.cast(K, tl.int64) * N
+
+    start = tl.program_id(0).to(tl.int64) * BLOCK
+    tile = tl.arange(0, BLOCK)
+    mask = tile < tl.cast(K, tl.int64) * N - start
+    linear_weight_row = linear_weight_ptr + start
+    operand_row = operand_ptr + start
+
+    linear_weight_0 = tl.load(linear_weight_row + tile, mask=mask, other=0.0).to(REAL)
+    linear_weight_1 = tl.load(linear_weight_row + KN + tile, mask=mask, other=0.0).to(REAL)
+    linear_weight_2 = tl.load(linear_weight_row + 2 * KN + tile, mask=mask, other=0.0).to(REAL)
+    linear_weight_3 = tl.load(linear_weight_row + 3 * KN + tile, mask=mask, other=0.0).to(REAL)
+
+    tl.store(operand_row + tile, linear_weight_0, mask=mask)
+    tl.store(operand_row + KN + tile, linear_weight_1, mask=mask)
+    tl.store(operand_row + 2 * KN + tile, linear_weight_1, mask=mask)
+    tl.store(operand_row + 3 * KN + tile, linear_weight_1, mask=mask)
+    tl.store(operand_row + 4 * KN + tile, linear_weight_2, mask=mask)
+    tl.store(operand_row + 5 * KN + tile, linear_weight_2, mask=mask)
+    tl.store(operand_row + 6 * KN + tile, linear_weight_2, mask=mask)
+    tl.store(operand_row + 7 * KN + tile, linear_weight_3, mask=mask)
+
+
+@triton.jit(do_not_specialize=["B"])
+def _layer_without_normalize_1_kernel(
     x_ptr,
     gp_weight_ptr,
     linear_bias_ptr,
     saved_product_ptr,
-    saved_product1_ptr,
-    saved_product2_ptr,
-    saved_product3_ptr,
     out_ptr,
     B,
     N,
@@ -13908,9 +14208,6 @@ def _layer_without_normalize_kernel(
     mask = tile_mask if ROWS == 1 else tile_mask & row_mask
     x_row = x_ptr + b * N
     saved_product_row = saved_product_ptr + b * N
-    saved_product1_row = saved_product1_ptr + b * N
-    saved_product2_row = saved_product2_ptr + b * N
-    saved_product3_row = saved_product3_ptr + b * N
     out_row = out_ptr + b * N
 
     x_e = tl.load(x_row + at, mask=mask, other=0.0).to(REAL)
@@ -13922,13 +14219,13 @@ def _layer_without_normalize_kernel(
     x_e23 = tl.load(x_row + 6 * BN + at, mask=mask, other=0.0).to(REAL)
     x_e123 = tl.load(x_row + 7 * BN + at, mask=mask, other=0.0).to(REAL)
     saved_product_0 = tl.load(saved_product_row + at, mask=mask, other=0.0).to(REAL)
-    saved_product1_0 = tl.load(saved_product1_row + at, mask=mask, other=0.0).to(REAL)
-    saved_product1_1 = tl.load(saved_product1_row + BN + at, mask=mask, other=0.0).to(REAL)
-    saved_product1_2 = tl.load(saved_product1_row + 2 * BN + at, mask=mask, other=0.0).to(REAL)
-    saved_product2_0 = tl.load(saved_product2_row + at, mask=mask, other=0.0).to(REAL)
-    saved_product2_1 = tl.load(saved_product2_row + BN + at, mask=mask, other=0.0).to(REAL)
-    saved_product2_2 = tl.load(saved_product2_row + 2 * BN + at, mask=mask, other=0.0).to(REAL)
-    saved_product3_0 = tl.load(saved_product3_row + at, mask=mask, other=0.0).to(REAL)
+    saved_product_1 = tl.load(saved_product_row + BN + at, mask=mask, other=0.0).to(REAL)
+    saved_product_2 = tl.load(saved_product_row + 2 * BN + at, mask=mask, other=0.0).to(REAL)
+    saved_product_3 = tl.load(saved_product_row + 3 * BN + at, mask=mask, other=0.0).to(REAL)
+    saved_product_4 = tl.load(saved_product_row + 4 * BN + at, mask=mask, other=0.0).to(REAL)
+    saved_product_5 = tl.load(saved_product_row + 5 * BN + at, mask=mask, other=0.0).to(REAL)
+    saved_product_6 = tl.load(saved_product_row + 6 * BN + at, mask=mask, other=0.0).to(REAL)
+    saved_product_7 = tl.load(saved_product_row + 7 * BN + at, mask=mask, other=0.0).to(REAL)
 
     gate_x = 0.5 + 0.5 * tl.erf(0.7071067811865476 * x_e)
     gelu_x_e = x_e * gate_x
@@ -13936,26 +14233,26 @@ def _layer_without_normalize_kernel(
     gate_y = 0.5 + 0.5 * tl.erf(0.7071067811865476 * y_e)
     gelu_y_e = y_e * gate_y
     gelu_x_e123 = x_e123 * gate_x
-    y_e123 = linear_bias_e123 + saved_product3_0
+    y_e123 = linear_bias_e123 + saved_product_7
     gelu_y_e123 = y_e123 * gate_y
     gelu_x_e3 = x_e3 * gate_x
-    y_e3 = linear_bias_e3 + saved_product1_2
+    y_e3 = linear_bias_e3 + saved_product_3
     gelu_y_e3 = gate_y * y_e3
     gelu_x_e2 = x_e2 * gate_x
-    y_e2 = linear_bias_e2 + saved_product1_1
+    y_e2 = linear_bias_e2 + saved_product_2
     gelu_y_e2 = gate_y * y_e2
     gelu_x_e1 = x_e1 * gate_x
-    y_e1 = linear_bias_e1 + saved_product1_0
+    y_e1 = linear_bias_e1 + saved_product_1
     gelu_y_e1 = gate_y * y_e1
     t0 = gelu_x_e3 * gelu_y_e3 + gelu_x_e2 * gelu_y_e2 + gelu_x_e1 * gelu_y_e1
     gelu_x_e23 = x_e23 * gate_x
-    y_e23 = linear_bias_e23 + saved_product2_2
+    y_e23 = linear_bias_e23 + saved_product_6
     gelu_y_e23 = gate_y * y_e23
     gelu_x_e13 = x_e13 * gate_x
-    y_e13 = linear_bias_e13 + saved_product2_1
+    y_e13 = linear_bias_e13 + saved_product_5
     gelu_y_e13 = gate_y * y_e13
     gelu_x_e12 = x_e12 * gate_x
-    y_e12 = linear_bias_e12 + saved_product2_0
+    y_e12 = linear_bias_e12 + saved_product_4
     gelu_y_e12 = gate_y * y_e12
     t1 = -gelu_x_e23 * gelu_y_e23 - gelu_x_e13 * gelu_y_e13 - gelu_x_e12 * gelu_y_e12
     out_e = gp_weight_000 * gelu_x_e * gelu_y_e + gp_weight_101 * t0 + gp_weight_202 * t1
@@ -14012,13 +14309,7 @@ def _layer_without_normalize_backward_kernel(
     linear_bias_ptr,
     grad_out_ptr,
     saved_product_ptr,
-    saved_product1_ptr,
-    saved_product2_ptr,
-    saved_product3_ptr,
     operand_ptr,
-    operand1_ptr,
-    operand2_ptr,
-    operand3_ptr,
     grad_x_ptr,
     grad_gp_weight_ptr,
     grad_linear_bias_ptr,
@@ -14090,13 +14381,7 @@ def _layer_without_normalize_backward_kernel(
         x_row = x_ptr + b * N
         grad_out_row = grad_out_ptr + b * N
         saved_product_row = saved_product_ptr + b * N
-        saved_product1_row = saved_product1_ptr + b * N
-        saved_product2_row = saved_product2_ptr + b * N
-        saved_product3_row = saved_product3_ptr + b * N
         operand_row = operand_ptr + b * N
-        operand1_row = operand1_ptr + b * N
-        operand2_row = operand2_ptr + b * N
-        operand3_row = operand3_ptr + b * N
         grad_x_row = grad_x_ptr + b * N
 
         x_e = tl.load(x_row + at, mask=mask, other=0.0).to(REAL)
@@ -14116,13 +14401,13 @@ def _layer_without_normalize_backward_kernel(
         grad_out_e23 = tl.load(grad_out_row + 6 * BN + at, mask=mask, other=0.0).to(REAL)
         grad_out_e123 = tl.load(grad_out_row + 7 * BN + at, mask=mask, other=0.0).to(REAL)
         saved_product_0 = tl.load(saved_product_row + at, mask=mask, other=0.0).to(REAL)
-        saved_product1_0 = tl.load(saved_product1_row + at, mask=mask, other=0.0).to(REAL)
-        saved_product1_1 = tl.load(saved_product1_row + BN + at, mask=mask, other=0.0).to(REAL)
-        saved_product1_2 = tl.load(saved_product1_row + 2 * BN + at, mask=mask, other=0.0).to(REAL)
-        saved_product2_0 = tl.load(saved_product2_row + at, mask=mask, other=0.0).to(REAL)
-        saved_product2_1 = tl.load(saved_product2_row + BN + at, mask=mask, other=0.0).to(REAL)
-        saved_product2_2 = tl.load(saved_product2_row + 2 * BN + at, mask=mask, other=0.0).to(REAL)
-        saved_product3_0 = tl.load(saved_product3_row + at, mask=mask, other=0.0).to(REAL)
+        saved_product_1 = tl.load(saved_product_row + BN + at, mask=mask, other=0.0).to(REAL)
+        saved_product_2 = tl.load(saved_product_row + 2 * BN + at, mask=mask, other=0.0).to(REAL)
+        saved_product_3 = tl.load(saved_product_row + 3 * BN + at, mask=mask, other=0.0).to(REAL)
+        saved_product_4 = tl.load(saved_product_row + 4 * BN + at, mask=mask, other=0.0).to(REAL)
+        saved_product_5 = tl.load(saved_product_row + 5 * BN + at, mask=mask, other=0.0).to(REAL)
+        saved_product_6 = tl.load(saved_product_row + 6 * BN + at, mask=mask, other=0.0).to(REAL)
+        saved_product_7 = tl.load(saved_product_row + 7 * BN + at, mask=mask, other=0.0).to(REAL)
 
         y_e = linear_bias_e + saved_product_0
         t0 = 0.7071067811865476 * y_e
@@ -14141,7 +14426,7 @@ def _layer_without_normalize_backward_kernel(
         t3 = gelu_x_e3 * grad_out_e3 + gelu_x_e2 * grad_out_e2 + gelu_x_e1 * grad_out_e1
         grad_gelu_y_e = gp_weight_330 * gelu_x_e123 * grad_out_e123 + gp_weight_000 * gelu_x_e * grad_out_e
         grad_gelu_y_e += gp_weight_220 * t2 + gp_weight_110 * t3
-        y_e23 = linear_bias_e23 + saved_product2_2
+        y_e23 = linear_bias_e23 + saved_product_6
         t4 = gp_weight_132 * grad_out_e123
         t5 = gp_weight_022 * gelu_x_e
         t6 = gp_weight_222 * grad_out_e12
@@ -14152,15 +14437,15 @@ def _layer_without_normalize_backward_kernel(
         t11 = gp_weight_112 * gelu_x_e3
         grad_gelu_y_e23 = gelu_x_e1 * t4 + grad_out_e23 * t5 + grad_out_e13 * t9 + grad_out_e3 * t10
         grad_gelu_y_e23 += -gelu_x_e13 * t6 - grad_out_e1 * t7 - gelu_x_e23 * t8 - grad_out_e2 * t11
-        y_e13 = linear_bias_e13 + saved_product2_1
+        y_e13 = linear_bias_e13 + saved_product_5
         t12 = gp_weight_112 * gelu_x_e1
         grad_gelu_y_e13 = grad_out_e13 * t5 + gelu_x_e23 * t6 + grad_out_e2 * t7 + grad_out_e3 * t12
         grad_gelu_y_e13 += -gelu_x_e2 * t4 - gelu_x_e13 * t8 - grad_out_e23 * t9 - grad_out_e1 * t11
-        y_e12 = linear_bias_e12 + saved_product2_0
+        y_e12 = linear_bias_e12 + saved_product_4
         t13 = gelu_x_e13 * grad_out_e23 - gelu_x_e23 * grad_out_e13
         grad_gelu_y_e12 = gelu_x_e3 * t4 + grad_out_e12 * t5 + gp_weight_222 * t13 + grad_out_e2 * t12
         grad_gelu_y_e12 += -grad_out_e3 * t7 - gelu_x_e12 * t8 - grad_out_e1 * t10
-        y_e3 = linear_bias_e3 + saved_product1_2
+        y_e3 = linear_bias_e3 + saved_product_3
         t14 = gp_weight_231 * grad_out_e123
         t15 = gp_weight_121 * grad_out_e23
         t16 = gp_weight_321 * gelu_x_e123
@@ -14170,16 +14455,16 @@ def _layer_without_normalize_backward_kernel(
         t20 = gelu_x_e23 * grad_out_e2 + gelu_x_e13 * grad_out_e1
         grad_gelu_y_e3 = gelu_x_e12 * t14 + gelu_x_e2 * t15 + grad_out_e12 * t16 + grad_out_e3 * t17
         grad_gelu_y_e3 += gelu_x_e3 * t18 + grad_out_e13 * t19 + gp_weight_211 * t20
-        y_e2 = linear_bias_e2 + saved_product1_1
+        y_e2 = linear_bias_e2 + saved_product_2
         t21 = gelu_x_e12 * grad_out_e1 - gelu_x_e23 * grad_out_e3
         grad_gelu_y_e2 = grad_out_e2 * t17 + gelu_x_e2 * t18 + grad_out_e12 * t19 + gp_weight_211 * t21
         grad_gelu_y_e2 += -gelu_x_e13 * t14 - gelu_x_e3 * t15 - grad_out_e13 * t16
-        y_e1 = linear_bias_e1 + saved_product1_0
+        y_e1 = linear_bias_e1 + saved_product_1
         t22 = -gelu_x_e3 * grad_out_e13 - gelu_x_e2 * grad_out_e12
         t23 = -gelu_x_e13 * grad_out_e3 - gelu_x_e12 * grad_out_e2
         grad_gelu_y_e1 = gelu_x_e23 * t14 + grad_out_e23 * t16 + grad_out_e1 * t17 + gelu_x_e1 * t18
         grad_gelu_y_e1 += gp_weight_121 * t22 + gp_weight_211 * t23
-        y_e123 = linear_bias_e123 + saved_product3_0
+        y_e123 = linear_bias_e123 + saved_product_7
         t24 = gelu_x_e1 * grad_out_e23 + gelu_x_e3 * grad_out_e12 - gelu_x_e2 * grad_out_e13
         t25 = gelu_x_e13 * grad_out_e2 - gelu_x_e12 * grad_out_e3 - gelu_x_e23 * grad_out_e1
         grad_gelu_y_e123 = gp_weight_033 * gelu_x_e * grad_out_e123 + gp_weight_123 * t24 + gp_weight_213 * t25
@@ -14261,13 +14546,13 @@ def _layer_without_normalize_backward_kernel(
         t53 = gelu_x_e23 * gelu_y_e1 + gelu_x_e12 * gelu_y_e3 - gelu_x_e13 * gelu_y_e2
 
         tl.store(operand_row + at, grad_y_e, mask=mask)
-        tl.store(operand1_row + at, grad_y_e1, mask=mask)
-        tl.store(operand1_row + BN + at, grad_y_e2, mask=mask)
-        tl.store(operand1_row + 2 * BN + at, grad_y_e3, mask=mask)
-        tl.store(operand2_row + at, grad_y_e12, mask=mask)
-        tl.store(operand2_row + BN + at, grad_y_e13, mask=mask)
-        tl.store(operand2_row + 2 * BN + at, grad_y_e23, mask=mask)
-        tl.store(operand3_row + at, grad_y_e123, mask=mask)
+        tl.store(operand_row + BN + at, grad_y_e1, mask=mask)
+        tl.store(operand_row + 2 * BN + at, grad_y_e2, mask=mask)
+        tl.store(operand_row + 3 * BN + at, grad_y_e3, mask=mask)
+        tl.store(operand_row + 4 * BN + at, grad_y_e12, mask=mask)
+        tl.store(operand_row + 5 * BN + at, grad_y_e13, mask=mask)
+        tl.store(operand_row + 6 * BN + at, grad_y_e23, mask=mask)
+        tl.store(operand_row + 7 * BN + at, grad_y_e123, mask=mask)
         if GRAD_X:
             tl.store(grad_x_row + at, grad_x_e, mask=mask)
             tl.store(grad_x_row + BN + at, grad_x_e1, mask=mask)
@@ -14343,6 +14628,79 @@ def _layer_without_normalize_backward_kernel(
         tl.store(grad_linear_bias_row + 7 * N + n, _column_sum(grad_linear_bias_e123, ROWS), mask=tile_mask)
 
 
+@triton.jit(do_not_specialize=["K"])
+def _layer_without_normalize_backward_1_kernel(
+    linear_weight_ptr,
+    operand1_ptr,
+    K,
+    N,
+    ROWS: tl.constexpr,
+    BLOCK: tl.constexpr,
+    REAL: tl.constexpr,
+):
+    # stores factors of matrix products, in the order in which these read them
+    # stores what products are added to
+    KN = tl.cast(K, tl.int64) * N
+
+    start = tl.program_id(0).to(tl.int64) * BLOCK
+    tile = tl.arange(0, BLOCK)
+    mask = tile < tl.cast(K, tl.int64) * N - start
+    linear_weight_row = linear_weight_ptr + start
+    operand1_row = operand1_ptr + start
+
+    linear_weight_0 = tl.load(linear_weight_row + tile, mask=mask, other=0.0).to(REAL)
+    linear_weight_1 = tl.load(linear_weight_row + KN + tile, mask=mask, other=0.0).to(REAL)
+    linear_weight_2 = tl.load(linear_weight_row + 2 * KN + tile, mask=mask, other=0.0).to(REAL)
+    linear_weight_3 = tl.load(linear_weight_row + 3 * KN + tile, mask=mask, other=0.0).to(REAL)
+
+    tl.store(operand1_row + tile, linear_weight_0, mask=mask)
+    tl.store(operand1_row + KN + tile, linear_weight_1, mask=mask)
+    tl.store(operand1_row + 2 * KN + tile, linear_weight_1, mask=mask)
+    tl.store(operand1_row + 3 * KN + tile, linear_weight_1, mask=mask)
+    tl.store(operand1_row + 4 * KN + tile, linear_weight_2, mask=mask)
+    tl.store(operand1_row + 5 * KN + tile, linear_weight_2, mask=mask)
+    tl.store(operand1_row + 6 * KN + tile, linear_weight_2, mask=mask)
+    tl.store(operand1_row + 7 * KN + tile, linear_weight_3, mask=mask)
+
+
+@triton.jit(do_not_specialize=["K"])
+def _layer_without_normalize_backward_2_kernel(
+    contracted_ptr,
+    grad_linear_weight_ptr,
+    K,
+    N,
+    GRAD_LINEAR_WEIGHT: tl.constexpr,
+    ROWS: tl.constexpr,
+    BLOCK: tl.constexpr,
+    REAL: tl.constexpr,
+):
+    KN = tl.cast(K, tl.int64) * N
+
+    start = tl.program_id(0).to(tl.int64) * BLOCK
+    tile = tl.arange(0, BLOCK)
+    mask = tile < tl.cast(K, tl.int64) * N - start
+    contracted_row = contracted_ptr + start
+    grad_linear_weight_row = grad_linear_weight_ptr + start
+
+    contracted_0 = tl.load(contracted_row + tile, mask=mask, other=0.0).to(REAL)
+    contracted_1 = tl.load(contracted_row + KN + tile, mask=mask, other=0.0).to(REAL)
+    contracted_2 = tl.load(contracted_row + 2 * KN + tile, mask=mask, other=0.0).to(REAL)
+    contracted_3 = tl.load(contracted_row + 3 * KN + tile, mask=mask, other=0.0).to(REAL)
+    contracted_4 = tl.load(contracted_row + 4 * KN + tile, mask=mask, other=0.0).to(REAL)
+    contracted_5 = tl.load(contracted_row + 5 * KN + tile, mask=mask, other=0.0).to(REAL)
+    contracted_6 = tl.load(contracted_row + 6 * KN + tile, mask=mask, other=0.0).to(REAL)
+    contracted_7 = tl.load(contracted_row + 7 * KN + tile, mask=mask, other=0.0).to(REAL)
+
+    grad_linear_weight_1 = contracted_1 + contracted_2 + contracted_3
+    grad_linear_weight_2 = contracted_4 + contracted_5 + contracted_6
+
+    if GRAD_LINEAR_WEIGHT:
+        tl.store(grad_linear_weight_row + tile, contracted_0, mask=mask)
+        tl.store(grad_linear_weight_row + KN + tile, grad_linear_weight_1, mask=mask)
+        tl.store(grad_linear_weight_row + 2 * KN + tile, grad_linear_weight_2, mask=mask)
+        tl.store(grad_linear_weight_row + 3 * KN + tile, contracted_7, mask=mask)
+
+
 # ---------------------------------------------------------------------------------------------------------------------
 # fc_layer_with_normalize
 #     y = mv_linear(rename(x, axis=n, to=k), linear_weight, linear_bias)
@@ -14350,18 +14708,49 @@ def _layer_without_normalize_backward_kernel(
 #     return grade_rms_norm(out, eps=eps) if normalize else out
 
 
-@triton.jit(do_not_specialize=["B"])
+@triton.jit(do_not_specialize=["K"])
 def _fc_layer_with_normalize_kernel(
+    linear_weight_ptr,
+    operand_ptr,
+    K,
+    N,
+    ROWS: tl.constexpr,
+    BLOCK: tl.constexpr,
+    REAL: tl.constexpr,
+):
+    # stores factors of matrix products, in the order in which these read them
+    KN = tl.cast(K, tl.int64) * N
+
+    start = tl.program_id(0).to(tl.int64) * BLOCK
+    tile = tl.arange(0, BLOCK)
+    mask = tile < tl.cast(K, tl.int64) * N - start
+    linear_weight_row = linear_weight_ptr + start
+    operand_row = operand_ptr + start
+
+    linear_weight_0 = tl.load(linear_weight_row + tile, mask=mask, other=0.0).to(REAL)
+    linear_weight_1 = tl.load(linear_weight_row + KN + tile, mask=mask, other=0.0).to(REAL)
+    linear_weight_2 = tl.load(linear_weight_row + 2 * KN + tile, mask=mask, other=0.0).to(REAL)
+    linear_weight_3 = tl.load(linear_weight_row + 3 * KN + tile, mask=mask, other=0.0).to(REAL)
+
+    tl.store(operand_row + tile, linear_weight_0, mask=mask)
+    tl.store(operand_row + KN + tile, linear_weight_1, mask=mask)
+    tl.store(operand_row + 2 * KN + tile, linear_weight_1, mask=mask)
+    tl.store(operand_row + 3 * KN + tile, linear_weight_1, mask=mask)
+    tl.store(operand_row + 4 * KN + tile, linear_weight_2, mask=mask)
+    tl.store(operand_row + 5 * KN + tile, linear_weight_2, mask=mask)
+    tl.store(operand_row + 6 * KN + tile, linear_weight_2, mask=mask)
+    tl.store(operand_row + 7 * KN + tile, linear_weight_3, mask=mask)
+
+
+@triton.jit(do_not_specialize=["B"])
+def _fc_layer_with_normalize_1_kernel(
     x_ptr,
     linear_bias_ptr,
     saved_product_ptr,
-    saved_product1_ptr,
-    saved_product2_ptr,
-    saved_product3_ptr,
-    operand_ptr,
-    operand2_ptr,
-    operand4_ptr,
-    operand6_ptr,
+    operand1_ptr,
+    operand3_ptr,
+    operand5_ptr,
+    operand7_ptr,
     B,
     N,
     ROWS: tl.constexpr,
@@ -14389,13 +14778,10 @@ def _fc_layer_with_normalize_kernel(
     mask = tile_mask if ROWS == 1 else tile_mask & row_mask
     x_row = x_ptr + b * N
     saved_product_row = saved_product_ptr + b * N
-    saved_product1_row = saved_product1_ptr + b * N
-    saved_product2_row = saved_product2_ptr + b * N
-    saved_product3_row = saved_product3_ptr + b * N
-    operand_row = operand_ptr + b * 4 * N
-    operand2_row = operand2_ptr + b * 6 * N
-    operand4_row = operand4_ptr + b * 6 * N
-    operand6_row = operand6_ptr + b * 4 * N
+    operand1_row = operand1_ptr + b * 4 * N
+    operand3_row = operand3_ptr + b * 6 * N
+    operand5_row = operand5_ptr + b * 6 * N
+    operand7_row = operand7_ptr + b * 4 * N
 
     x_e = tl.load(x_row + at, mask=mask, other=0.0).to(REAL)
     x_e1 = tl.load(x_row + BN + at, mask=mask, other=0.0).to(REAL)
@@ -14406,13 +14792,13 @@ def _fc_layer_with_normalize_kernel(
     x_e23 = tl.load(x_row + 6 * BN + at, mask=mask, other=0.0).to(REAL)
     x_e123 = tl.load(x_row + 7 * BN + at, mask=mask, other=0.0).to(REAL)
     saved_product_0 = tl.load(saved_product_row + at, mask=mask, other=0.0).to(REAL)
-    saved_product1_0 = tl.load(saved_product1_row + at, mask=mask, other=0.0).to(REAL)
-    saved_product1_1 = tl.load(saved_product1_row + BN + at, mask=mask, other=0.0).to(REAL)
-    saved_product1_2 = tl.load(saved_product1_row + 2 * BN + at, mask=mask, other=0.0).to(REAL)
-    saved_product2_0 = tl.load(saved_product2_row + at, mask=mask, other=0.0).to(REAL)
-    saved_product2_1 = tl.load(saved_product2_row + BN + at, mask=mask, other=0.0).to(REAL)
-    saved_product2_2 = tl.load(saved_product2_row + 2 * BN + at, mask=mask, other=0.0).to(REAL)
-    saved_product3_0 = tl.load(saved_product3_row + at, mask=mask, other=0.0).to(REAL)
+    saved_product_1 = tl.load(saved_product_row + BN + at, mask=mask, other=0.0).to(REAL)
+    saved_product_2 = tl.load(saved_product_row + 2 * BN + at, mask=mask, other=0.0).to(REAL)
+    saved_product_3 = tl.load(saved_product_row + 3 * BN + at, mask=mask, other=0.0).to(REAL)
+    saved_product_4 = tl.load(saved_product_row + 4 * BN + at, mask=mask, other=0.0).to(REAL)
+    saved_product_5 = tl.load(saved_product_row + 5 * BN + at, mask=mask, other=0.0).to(REAL)
+    saved_product_6 = tl.load(saved_product_row + 6 * BN + at, mask=mask, other=0.0).to(REAL)
+    saved_product_7 = tl.load(saved_product_row + 7 * BN + at, mask=mask, other=0.0).to(REAL)
 
     gate_x = 0.5 + 0.5 * tl.erf(0.7071067811865476 * x_e)
     gelu_x_e = x_e * gate_x
@@ -14421,27 +14807,27 @@ def _fc_layer_with_normalize_kernel(
     gelu_y_e = y_e * gate_y
     xy_000_e = gelu_x_e * gelu_y_e
     gelu_x_e1 = x_e1 * gate_x
-    y_e1 = linear_bias_e1 + saved_product1_0
+    y_e1 = linear_bias_e1 + saved_product_1
     gelu_y_e1 = gate_y * y_e1
     gelu_x_e2 = x_e2 * gate_x
-    y_e2 = linear_bias_e2 + saved_product1_1
+    y_e2 = linear_bias_e2 + saved_product_2
     gelu_y_e2 = gate_y * y_e2
     gelu_x_e3 = x_e3 * gate_x
-    y_e3 = linear_bias_e3 + saved_product1_2
+    y_e3 = linear_bias_e3 + saved_product_3
     gelu_y_e3 = gate_y * y_e3
     xy_101_e = gelu_x_e1 * gelu_y_e1 + gelu_x_e2 * gelu_y_e2 + gelu_x_e3 * gelu_y_e3
     gelu_x_e12 = x_e12 * gate_x
-    y_e12 = linear_bias_e12 + saved_product2_0
+    y_e12 = linear_bias_e12 + saved_product_4
     gelu_y_e12 = gate_y * y_e12
     gelu_x_e13 = x_e13 * gate_x
-    y_e13 = linear_bias_e13 + saved_product2_1
+    y_e13 = linear_bias_e13 + saved_product_5
     gelu_y_e13 = gate_y * y_e13
     gelu_x_e23 = x_e23 * gate_x
-    y_e23 = linear_bias_e23 + saved_product2_2
+    y_e23 = linear_bias_e23 + saved_product_6
     gelu_y_e23 = gate_y * y_e23
     xy_202_e = -gelu_x_e12 * gelu_y_e12 - gelu_x_e13 * gelu_y_e13 - gelu_x_e23 * gelu_y_e23
     gelu_x_e123 = x_e123 * gate_x
-    y_e123 = linear_bias_e123 + saved_product3_0
+    y_e123 = linear_bias_e123 + saved_product_7
     gelu_y_e123 = y_e123 * gate_y
     xy_303_e = -gelu_x_e123 * gelu_y_e123
     xy_011_e1 = gelu_x_e * gelu_y_e1
@@ -14485,59 +14871,59 @@ def _fc_layer_with_normalize_kernel(
     xy_231_e123 = gelu_x_e12 * gelu_y_e3 + gelu_x_e23 * gelu_y_e1 - gelu_x_e13 * gelu_y_e2
     xy_330_e123 = gelu_x_e123 * gelu_y_e
 
-    tl.store(operand_row + r * 4 * N + n, xy_000_e, mask=mask)
-    tl.store(operand_row + r * 4 * N + n + N, xy_101_e, mask=mask)
-    tl.store(operand_row + r * 4 * N + n + 2 * N, xy_202_e, mask=mask)
-    tl.store(operand_row + r * 4 * N + n + 3 * N, xy_303_e, mask=mask)
-    tl.store(operand2_row + r * 6 * N + n, xy_011_e1, mask=mask)
-    tl.store(operand2_row + N + r * 6 * N + n, xy_110_e1, mask=mask)
-    tl.store(operand2_row + 2 * N + r * 6 * N + n, xy_112_e1, mask=mask)
-    tl.store(operand2_row + 3 * N + r * 6 * N + n, xy_211_e1, mask=mask)
-    tl.store(operand2_row + 4 * N + r * 6 * N + n, xy_213_e1, mask=mask)
-    tl.store(operand2_row + 5 * N + r * 6 * N + n, xy_312_e1, mask=mask)
-    tl.store(operand2_row + 6 * BN + r * 6 * N + n, xy_011_e2, mask=mask)
-    tl.store(operand2_row + 6 * BN + N + r * 6 * N + n, xy_110_e2, mask=mask)
-    tl.store(operand2_row + 6 * BN + 2 * N + r * 6 * N + n, xy_112_e2, mask=mask)
-    tl.store(operand2_row + 6 * BN + 3 * N + r * 6 * N + n, xy_211_e2, mask=mask)
-    tl.store(operand2_row + 6 * BN + 4 * N + r * 6 * N + n, xy_213_e2, mask=mask)
-    tl.store(operand2_row + 6 * BN + 5 * N + r * 6 * N + n, xy_312_e2, mask=mask)
-    tl.store(operand2_row + 12 * BN + r * 6 * N + n, xy_011_e3, mask=mask)
-    tl.store(operand2_row + 12 * BN + N + r * 6 * N + n, xy_110_e3, mask=mask)
-    tl.store(operand2_row + 12 * BN + 2 * N + r * 6 * N + n, xy_112_e3, mask=mask)
-    tl.store(operand2_row + 12 * BN + 3 * N + r * 6 * N + n, xy_211_e3, mask=mask)
-    tl.store(operand2_row + 12 * BN + 4 * N + r * 6 * N + n, xy_213_e3, mask=mask)
-    tl.store(operand2_row + 12 * BN + 5 * N + r * 6 * N + n, xy_312_e3, mask=mask)
-    tl.store(operand4_row + r * 6 * N + n, xy_022_e12, mask=mask)
-    tl.store(operand4_row + N + r * 6 * N + n, xy_121_e12, mask=mask)
-    tl.store(operand4_row + 2 * N + r * 6 * N + n, xy_123_e12, mask=mask)
-    tl.store(operand4_row + 3 * N + r * 6 * N + n, xy_220_e12, mask=mask)
-    tl.store(operand4_row + 4 * N + r * 6 * N + n, xy_222_e12, mask=mask)
-    tl.store(operand4_row + 5 * N + r * 6 * N + n, xy_321_e12, mask=mask)
-    tl.store(operand4_row + 6 * BN + r * 6 * N + n, xy_022_e13, mask=mask)
-    tl.store(operand4_row + 6 * BN + N + r * 6 * N + n, xy_121_e13, mask=mask)
-    tl.store(operand4_row + 6 * BN + 2 * N + r * 6 * N + n, xy_123_e13, mask=mask)
-    tl.store(operand4_row + 6 * BN + 3 * N + r * 6 * N + n, xy_220_e13, mask=mask)
-    tl.store(operand4_row + 6 * BN + 4 * N + r * 6 * N + n, xy_222_e13, mask=mask)
-    tl.store(operand4_row + 6 * BN + 5 * N + r * 6 * N + n, xy_321_e13, mask=mask)
-    tl.store(operand4_row + 12 * BN + r * 6 * N + n, xy_022_e23, mask=mask)
-    tl.store(operand4_row + 12 * BN + N + r * 6 * N + n, xy_121_e23, mask=mask)
-    tl.store(operand4_row + 12 * BN + 2 * N + r * 6 * N + n, xy_123_e23, mask=mask)
-    tl.store(operand4_row + 12 * BN + 3 * N + r * 6 * N + n, xy_220_e23, mask=mask)
-    tl.store(operand4_row + 12 * BN + 4 * N + r * 6 * N + n, xy_222_e23, mask=mask)
-    tl.store(operand4_row + 12 * BN + 5 * N + r * 6 * N + n, xy_321_e23, mask=mask)
-    tl.store(operand6_row + r * 4 * N + n, xy_033_e123, mask=mask)
-    tl.store(operand6_row + r * 4 * N + n + N, xy_132_e123, mask=mask)
-    tl.store(operand6_row + r * 4 * N + n + 2 * N, xy_231_e123, mask=mask)
-    tl.store(operand6_row + r * 4 * N + n + 3 * N, xy_330_e123, mask=mask)
+    tl.store(operand1_row + r * 4 * N + n, xy_000_e, mask=mask)
+    tl.store(operand1_row + r * 4 * N + n + N, xy_101_e, mask=mask)
+    tl.store(operand1_row + r * 4 * N + n + 2 * N, xy_202_e, mask=mask)
+    tl.store(operand1_row + r * 4 * N + n + 3 * N, xy_303_e, mask=mask)
+    tl.store(operand3_row + r * 6 * N + n, xy_011_e1, mask=mask)
+    tl.store(operand3_row + N + r * 6 * N + n, xy_110_e1, mask=mask)
+    tl.store(operand3_row + 2 * N + r * 6 * N + n, xy_112_e1, mask=mask)
+    tl.store(operand3_row + 3 * N + r * 6 * N + n, xy_211_e1, mask=mask)
+    tl.store(operand3_row + 4 * N + r * 6 * N + n, xy_213_e1, mask=mask)
+    tl.store(operand3_row + 5 * N + r * 6 * N + n, xy_312_e1, mask=mask)
+    tl.store(operand3_row + 6 * BN + r * 6 * N + n, xy_011_e2, mask=mask)
+    tl.store(operand3_row + 6 * BN + N + r * 6 * N + n, xy_110_e2, mask=mask)
+    tl.store(operand3_row + 6 * BN + 2 * N + r * 6 * N + n, xy_112_e2, mask=mask)
+    tl.store(operand3_row + 6 * BN + 3 * N + r * 6 * N + n, xy_211_e2, mask=mask)
+    tl.store(operand3_row + 6 * BN + 4 * N + r * 6 * N + n, xy_213_e2, mask=mask)
+    tl.store(operand3_row + 6 * BN + 5 * N + r * 6 * N + n, xy_312_e2, mask=mask)
+    tl.store(operand3_row + 12 * BN + r * 6 * N + n, xy_011_e3, mask=mask)
+    tl.store(operand3_row + 12 * BN + N + r * 6 * N + n, xy_110_e3, mask=mask)
+    tl.store(operand3_row + 12 * BN + 2 * N + r * 6 * N + n, xy_112_e3, mask=mask)
+    tl.store(operand3_row + 12 * BN + 3 * N + r * 6 * N + n, xy_211_e3, mask=mask)
+    tl.store(operand3_row + 12 * BN + 4 * N + r * 6 * N + n, xy_213_e3, mask=mask)
+    tl.store(operand3_row + 12 * BN + 5 * N + r * 6 * N + n, xy_312_e3, mask=mask)
+    tl.store(operand5_row + r * 6 * N + n, xy_022_e12, mask=mask)
+    tl.store(operand5_row + N + r * 6 * N + n, xy_121_e12, mask=mask)
+    tl.store(operand5_row + 2 * N + r * 6 * N + n, xy_123_e12, mask=mask)
+    tl.store(operand5_row + 3 * N + r * 6 * N + n, xy_220_e12, mask=mask)
+    tl.store(operand5_row + 4 * N + r * 6 * N + n, xy_222_e12, mask=mask)
+    tl.store(operand5_row + 5 * N + r * 6 * N + n, xy_321_e12, mask=mask)
+    tl.store(operand5_row + 6 * BN + r * 6 * N + n, xy_022_e13, mask=mask)
+    tl.store(operand5_row + 6 * BN + N + r * 6 * N + n, xy_121_e13, mask=mask)
+    tl.store(operand5_row + 6 * BN + 2 * N + r * 6 * N + n, xy_123_e13, mask=mask)
+    tl.store(operand5_row + 6 * BN + 3 * N + r * 6 * N + n, xy_220_e13, mask=mask)
+    tl.store(operand5_row + 6 * BN + 4 * N + r * 6 * N + n, xy_222_e13, mask=mask)
+    tl.store(operand5_row + 6 * BN + 5 * N + r * 6 * N + n, xy_321_e13, mask=mask)
+    tl.store(operand5_row + 12 * BN + r * 6 * N + n, xy_022_e23, mask=mask)
+    tl.store(operand5_row + 12 * BN + N + r * 6 * N + n, xy_121_e23, mask=mask)
+    tl.store(operand5_row + 12 * BN + 2 * N + r * 6 * N + n, xy_123_e23, mask=mask)
+    tl.store(operand5_row + 12 * BN + 3 * N + r * 6 * N + n, xy_220_e23, mask=mask)
+    tl.store(operand5_row + 12 * BN + 4 * N + r * 6 * N + n, xy_222_e23, mask=mask)
+    tl.store(operand5_row + 12 * BN + 5 * N + r * 6 * N + n, xy_321_e23, mask=mask)
+    tl.store(operand7_row + r * 4 * N + n, xy_033_e123, mask=mask)
+    tl.store(operand7_row + r * 4 * N + n + N, xy_132_e123, mask=mask)
+    tl.store(operand7_row + r * 4 * N + n + 2 * N, xy_231_e123, mask=mask)
+    tl.store(operand7_row + r * 4 * N + n + 3 * N, xy_330_e123, mask=mask)
 
 
 @triton.jit(do_not_specialize=["N"])
-def _fc_layer_with_normalize_1_kernel(
+def _fc_layer_with_normalize_2_kernel(
     gp_weight_ptr,
-    operand1_ptr,
-    operand3_ptr,
-    operand5_ptr,
-    operand7_ptr,
+    operand2_ptr,
+    operand4_ptr,
+    operand6_ptr,
+    operand8_ptr,
     N,
     M,
     N_INNERMOST: tl.constexpr,
@@ -14548,18 +14934,18 @@ def _fc_layer_with_normalize_1_kernel(
     # stores factors of matrix products, in the order in which these read them
     # turns its tiles for products in tf32, which are faster with n innermost
     NM = tl.cast(N, tl.int64) * M
-    operand1_n = 1 if N_INNERMOST else M
-    operand1_m = tl.cast(N, tl.int64) * 4 if N_INNERMOST else 1
-    operand1_N = tl.cast(N, tl.int64) * operand1_n
-    operand3_n = 1 if N_INNERMOST else M
-    operand3_m = tl.cast(N, tl.int64) * 6 if N_INNERMOST else 1
-    operand3_N = tl.cast(N, tl.int64) * operand3_n
-    operand5_n = 1 if N_INNERMOST else M
-    operand5_m = tl.cast(N, tl.int64) * 6 if N_INNERMOST else 1
-    operand5_N = tl.cast(N, tl.int64) * operand5_n
-    operand7_n = 1 if N_INNERMOST else M
-    operand7_m = tl.cast(N, tl.int64) * 4 if N_INNERMOST else 1
-    operand7_N = tl.cast(N, tl.int64) * operand7_n
+    operand2_n = 1 if N_INNERMOST else M
+    operand2_m = tl.cast(N, tl.int64) * 4 if N_INNERMOST else 1
+    operand2_N = tl.cast(N, tl.int64) * operand2_n
+    operand4_n = 1 if N_INNERMOST else M
+    operand4_m = tl.cast(N, tl.int64) * 6 if N_INNERMOST else 1
+    operand4_N = tl.cast(N, tl.int64) * operand4_n
+    operand6_n = 1 if N_INNERMOST else M
+    operand6_m = tl.cast(N, tl.int64) * 6 if N_INNERMOST else 1
+    operand6_N = tl.cast(N, tl.int64) * operand6_n
+    operand8_n = 1 if N_INNERMOST else M
+    operand8_m = tl.cast(N, tl.int64) * 4 if N_INNERMOST else 1
+    operand8_N = tl.cast(N, tl.int64) * operand8_n
 
     m = _tile(tl.program_id(1) * BLOCK, ROWS, BLOCK)
     r = _down(ROWS)
@@ -14570,10 +14956,10 @@ def _fc_layer_with_normalize_1_kernel(
     row_mask = n + r < N
     mask = tile_mask if ROWS == 1 else tile_mask & row_mask
     gp_weight_row = gp_weight_ptr + n * M
-    operand1_row = operand1_ptr + n * operand1_n
-    operand3_row = operand3_ptr + n * operand3_n
-    operand5_row = operand5_ptr + n * operand5_n
-    operand7_row = operand7_ptr + n * operand7_n
+    operand2_row = operand2_ptr + n * operand2_n
+    operand4_row = operand4_ptr + n * operand4_n
+    operand6_row = operand6_ptr + n * operand6_n
+    operand8_row = operand8_ptr + n * operand8_n
 
     gp_weight_000 = tl.load(gp_weight_row + at, mask=mask, other=0.0).to(REAL)
     gp_weight_011 = tl.load(gp_weight_row + NM + at, mask=mask, other=0.0).to(REAL)
@@ -14596,34 +14982,34 @@ def _fc_layer_with_normalize_1_kernel(
     gp_weight_321 = tl.load(gp_weight_row + 18 * NM + at, mask=mask, other=0.0).to(REAL)
     gp_weight_330 = tl.load(gp_weight_row + 19 * NM + at, mask=mask, other=0.0).to(REAL)
 
-    tl.store(operand1_row + r * operand1_n + m * operand1_m, gp_weight_000, mask=mask)
-    tl.store(operand1_row + operand1_N + r * operand1_n + m * operand1_m, gp_weight_101, mask=mask)
-    tl.store(operand1_row + 2 * operand1_N + r * operand1_n + m * operand1_m, gp_weight_202, mask=mask)
-    tl.store(operand1_row + 3 * operand1_N + r * operand1_n + m * operand1_m, gp_weight_303, mask=mask)
-    tl.store(operand3_row + r * operand3_n + m * operand3_m, gp_weight_011, mask=mask)
-    tl.store(operand3_row + operand3_N + r * operand3_n + m * operand3_m, gp_weight_110, mask=mask)
-    tl.store(operand3_row + 2 * operand3_N + r * operand3_n + m * operand3_m, gp_weight_112, mask=mask)
-    tl.store(operand3_row + 3 * operand3_N + r * operand3_n + m * operand3_m, gp_weight_211, mask=mask)
-    tl.store(operand3_row + 4 * operand3_N + r * operand3_n + m * operand3_m, gp_weight_213, mask=mask)
-    tl.store(operand3_row + 5 * operand3_N + r * operand3_n + m * operand3_m, gp_weight_312, mask=mask)
-    tl.store(operand5_row + r * operand5_n + m * operand5_m, gp_weight_022, mask=mask)
-    tl.store(operand5_row + operand5_N + r * operand5_n + m * operand5_m, gp_weight_121, mask=mask)
-    tl.store(operand5_row + 2 * operand5_N + r * operand5_n + m * operand5_m, gp_weight_123, mask=mask)
-    tl.store(operand5_row + 3 * operand5_N + r * operand5_n + m * operand5_m, gp_weight_220, mask=mask)
-    tl.store(operand5_row + 4 * operand5_N + r * operand5_n + m * operand5_m, gp_weight_222, mask=mask)
-    tl.store(operand5_row + 5 * operand5_N + r * operand5_n + m * operand5_m, gp_weight_321, mask=mask)
-    tl.store(operand7_row + r * operand7_n + m * operand7_m, gp_weight_033, mask=mask)
-    tl.store(operand7_row + operand7_N + r * operand7_n + m * operand7_m, gp_weight_132, mask=mask)
-    tl.store(operand7_row + 2 * operand7_N + r * operand7_n + m * operand7_m, gp_weight_231, mask=mask)
-    tl.store(operand7_row + 3 * operand7_N + r * operand7_n + m * operand7_m, gp_weight_330, mask=mask)
+    tl.store(operand2_row + r * operand2_n + m * operand2_m, gp_weight_000, mask=mask)
+    tl.store(operand2_row + operand2_N + r * operand2_n + m * operand2_m, gp_weight_101, mask=mask)
+    tl.store(operand2_row + 2 * operand2_N + r * operand2_n + m * operand2_m, gp_weight_202, mask=mask)
+    tl.store(operand2_row + 3 * operand2_N + r * operand2_n + m * operand2_m, gp_weight_303, mask=mask)
+    tl.store(operand4_row + r * operand4_n + m * operand4_m, gp_weight_011, mask=mask)
+    tl.store(operand4_row + operand4_N + r * operand4_n + m * operand4_m, gp_weight_110, mask=mask)
+    tl.store(operand4_row + 2 * operand4_N + r * operand4_n + m * operand4_m, gp_weight_112, mask=mask)
+    tl.store(operand4_row + 3 * operand4_N + r * operand4_n + m * operand4_m, gp_weight_211, mask=mask)
+    tl.store(operand4_row + 4 * operand4_N + r * operand4_n + m * operand4_m, gp_weight_213, mask=mask)
+    tl.store(operand4_row + 5 * operand4_N + r * operand4_n + m * operand4_m, gp_weight_312, mask=mask)
+    tl.store(operand6_row + r * operand6_n + m * operand6_m, gp_weight_022, mask=mask)
+    tl.store(operand6_row + operand6_N + r * operand6_n + m * operand6_m, gp_weight_121, mask=mask)
+    tl.store(operand6_row + 2 * operand6_N + r * operand6_n + m * operand6_m, gp_weight_123, mask=mask)
+    tl.store(operand6_row + 3 * operand6_N + r * operand6_n + m * operand6_m, gp_weight_220, mask=mask)
+    tl.store(operand6_row + 4 * operand6_N + r * operand6_n + m * operand6_m, gp_weight_222, mask=mask)
+    tl.store(operand6_row + 5 * operand6_N + r * operand6_n + m * operand6_m, gp_weight_321, mask=mask)
+    tl.store(operand8_row + r * operand8_n + m * operand8_m, gp_weight_033, mask=mask)
+    tl.store(operand8_row + operand8_N + r * operand8_n + m * operand8_m, gp_weight_132, mask=mask)
+    tl.store(operand8_row + 2 * operand8_N + r * operand8_n + m * operand8_m, gp_weight_231, mask=mask)
+    tl.store(operand8_row + 3 * operand8_N + r * operand8_n + m * operand8_m, gp_weight_330, mask=mask)
 
 
 @triton.jit(do_not_specialize=["B"])
-def _fc_layer_with_normalize_2_kernel(
+def _fc_layer_with_normalize_3_kernel(
+    saved_product1_ptr,
+    saved_product2_ptr,
+    saved_product3_ptr,
     saved_product4_ptr,
-    saved_product5_ptr,
-    saved_product6_ptr,
-    saved_product7_ptr,
     out_ptr,
     saved_ptr,
     eps: tl.float64,
@@ -14648,41 +15034,41 @@ def _fc_layer_with_normalize_2_kernel(
     b = tl.program_id(0).to(tl.int64) * ROWS
     row_mask = b + r < B
     mask = tile_mask if ROWS == 1 else tile_mask & row_mask
+    saved_product1_row = saved_product1_ptr + b * M
+    saved_product2_row = saved_product2_ptr + b * M
+    saved_product3_row = saved_product3_ptr + b * M
     saved_product4_row = saved_product4_ptr + b * M
-    saved_product5_row = saved_product5_ptr + b * M
-    saved_product6_row = saved_product6_ptr + b * M
-    saved_product7_row = saved_product7_ptr + b * M
     out_row = out_ptr + b * M
     saved_row = saved_ptr + b
 
-    saved_product4_out_e = tl.load(saved_product4_row + at, mask=mask, other=0.0).to(REAL)
-    saved_product5_out_e1 = tl.load(saved_product5_row + at, mask=mask, other=0.0).to(REAL)
-    saved_product5_out_e2 = tl.load(saved_product5_row + BM + at, mask=mask, other=0.0).to(REAL)
-    saved_product5_out_e3 = tl.load(saved_product5_row + 2 * BM + at, mask=mask, other=0.0).to(REAL)
-    saved_product6_out_e12 = tl.load(saved_product6_row + at, mask=mask, other=0.0).to(REAL)
-    saved_product6_out_e13 = tl.load(saved_product6_row + BM + at, mask=mask, other=0.0).to(REAL)
-    saved_product6_out_e23 = tl.load(saved_product6_row + 2 * BM + at, mask=mask, other=0.0).to(REAL)
-    saved_product7_out_e123 = tl.load(saved_product7_row + at, mask=mask, other=0.0).to(REAL)
+    saved_product1_out_e = tl.load(saved_product1_row + at, mask=mask, other=0.0).to(REAL)
+    saved_product2_out_e1 = tl.load(saved_product2_row + at, mask=mask, other=0.0).to(REAL)
+    saved_product2_out_e2 = tl.load(saved_product2_row + BM + at, mask=mask, other=0.0).to(REAL)
+    saved_product2_out_e3 = tl.load(saved_product2_row + 2 * BM + at, mask=mask, other=0.0).to(REAL)
+    saved_product3_out_e12 = tl.load(saved_product3_row + at, mask=mask, other=0.0).to(REAL)
+    saved_product3_out_e13 = tl.load(saved_product3_row + BM + at, mask=mask, other=0.0).to(REAL)
+    saved_product3_out_e23 = tl.load(saved_product3_row + 2 * BM + at, mask=mask, other=0.0).to(REAL)
+    saved_product4_out_e123 = tl.load(saved_product4_row + at, mask=mask, other=0.0).to(REAL)
 
-    t1 = saved_product5_out_e1 * saved_product5_out_e1 + saved_product5_out_e2 * saved_product5_out_e2
-    t1 += saved_product5_out_e3 * saved_product5_out_e3
-    t2 = saved_product6_out_e12 * saved_product6_out_e12 + saved_product6_out_e13 * saved_product6_out_e13
-    t2 += saved_product6_out_e23 * saved_product6_out_e23
+    t1 = saved_product2_out_e1 * saved_product2_out_e1 + saved_product2_out_e2 * saved_product2_out_e2
+    t1 += saved_product2_out_e3 * saved_product2_out_e3
+    t2 = saved_product3_out_e12 * saved_product3_out_e12 + saved_product3_out_e13 * saved_product3_out_e13
+    t2 += saved_product3_out_e23 * saved_product3_out_e23
     t3, t4, t5, t6 = _row_sum4(
-        saved_product4_out_e * saved_product4_out_e, t1, t2, saved_product7_out_e123 * saved_product7_out_e123, mask
+        saved_product1_out_e * saved_product1_out_e, t1, t2, saved_product4_out_e123 * saved_product4_out_e123, mask
     )
     inv_rms_0 = tl.rsqrt(eps + t0 * t3)
-    out_e = inv_rms_0 * saved_product4_out_e
+    out_e = inv_rms_0 * saved_product1_out_e
     inv_rms_1 = tl.rsqrt(eps + t0 * t4)
-    out_e1 = inv_rms_1 * saved_product5_out_e1
-    out_e2 = inv_rms_1 * saved_product5_out_e2
-    out_e3 = inv_rms_1 * saved_product5_out_e3
+    out_e1 = inv_rms_1 * saved_product2_out_e1
+    out_e2 = inv_rms_1 * saved_product2_out_e2
+    out_e3 = inv_rms_1 * saved_product2_out_e3
     inv_rms_2 = tl.rsqrt(eps + t0 * t5)
-    out_e12 = inv_rms_2 * saved_product6_out_e12
-    out_e13 = inv_rms_2 * saved_product6_out_e13
-    out_e23 = inv_rms_2 * saved_product6_out_e23
+    out_e12 = inv_rms_2 * saved_product3_out_e12
+    out_e13 = inv_rms_2 * saved_product3_out_e13
+    out_e23 = inv_rms_2 * saved_product3_out_e23
     inv_rms_3 = tl.rsqrt(eps + t0 * t6)
-    out_e123 = inv_rms_3 * saved_product7_out_e123
+    out_e123 = inv_rms_3 * saved_product4_out_e123
 
     tl.store(out_row + at, out_e, mask=mask)
     tl.store(out_row + BM + at, out_e1, mask=mask)
@@ -14699,11 +15085,11 @@ def _fc_layer_with_normalize_2_kernel(
 
 
 @triton.jit(do_not_specialize=["B"])
-def _fc_layer_with_normalize_2_long_kernel(
+def _fc_layer_with_normalize_3_long_kernel(
+    saved_product1_ptr,
+    saved_product2_ptr,
+    saved_product3_ptr,
     saved_product4_ptr,
-    saved_product5_ptr,
-    saved_product6_ptr,
-    saved_product7_ptr,
     out_ptr,
     saved_ptr,
     eps: tl.float64,
@@ -14720,10 +15106,10 @@ def _fc_layer_with_normalize_2_long_kernel(
     r = _down(ROWS)
     b = tl.program_id(0).to(tl.int64) * ROWS
     row_mask = b + r < B
+    saved_product1_row = saved_product1_ptr + b * M
+    saved_product2_row = saved_product2_ptr + b * M
+    saved_product3_row = saved_product3_ptr + b * M
     saved_product4_row = saved_product4_ptr + b * M
-    saved_product5_row = saved_product5_ptr + b * M
-    saved_product6_row = saved_product6_ptr + b * M
-    saved_product7_row = saved_product7_ptr + b * M
     out_row = out_ptr + b * M
     saved_row = saved_ptr + b
 
@@ -14738,24 +15124,24 @@ def _fc_layer_with_normalize_2_long_kernel(
         m = _tile(start, ROWS, BLOCK)
         at = r * M + m
         mask = (m < M) & row_mask
-        saved_product4_out_e = tl.load(saved_product4_row + at, mask=mask, other=0.0).to(REAL)
-        saved_product5_out_e1 = tl.load(saved_product5_row + at, mask=mask, other=0.0).to(REAL)
-        saved_product5_out_e2 = tl.load(saved_product5_row + BM + at, mask=mask, other=0.0).to(REAL)
-        saved_product5_out_e3 = tl.load(saved_product5_row + 2 * BM + at, mask=mask, other=0.0).to(REAL)
-        saved_product6_out_e12 = tl.load(saved_product6_row + at, mask=mask, other=0.0).to(REAL)
-        saved_product6_out_e13 = tl.load(saved_product6_row + BM + at, mask=mask, other=0.0).to(REAL)
-        saved_product6_out_e23 = tl.load(saved_product6_row + 2 * BM + at, mask=mask, other=0.0).to(REAL)
-        saved_product7_out_e123 = tl.load(saved_product7_row + at, mask=mask, other=0.0).to(REAL)
+        saved_product1_out_e = tl.load(saved_product1_row + at, mask=mask, other=0.0).to(REAL)
+        saved_product2_out_e1 = tl.load(saved_product2_row + at, mask=mask, other=0.0).to(REAL)
+        saved_product2_out_e2 = tl.load(saved_product2_row + BM + at, mask=mask, other=0.0).to(REAL)
+        saved_product2_out_e3 = tl.load(saved_product2_row + 2 * BM + at, mask=mask, other=0.0).to(REAL)
+        saved_product3_out_e12 = tl.load(saved_product3_row + at, mask=mask, other=0.0).to(REAL)
+        saved_product3_out_e13 = tl.load(saved_product3_row + BM + at, mask=mask, other=0.0).to(REAL)
+        saved_product3_out_e23 = tl.load(saved_product3_row + 2 * BM + at, mask=mask, other=0.0).to(REAL)
+        saved_product4_out_e123 = tl.load(saved_product4_row + at, mask=mask, other=0.0).to(REAL)
 
-        t5 = saved_product5_out_e1 * saved_product5_out_e1 + saved_product5_out_e2 * saved_product5_out_e2
-        t5 += saved_product5_out_e3 * saved_product5_out_e3
-        t6 = saved_product6_out_e12 * saved_product6_out_e12 + saved_product6_out_e13 * saved_product6_out_e13
-        t6 += saved_product6_out_e23 * saved_product6_out_e23
+        t5 = saved_product2_out_e1 * saved_product2_out_e1 + saved_product2_out_e2 * saved_product2_out_e2
+        t5 += saved_product2_out_e3 * saved_product2_out_e3
+        t6 = saved_product3_out_e12 * saved_product3_out_e12 + saved_product3_out_e13 * saved_product3_out_e13
+        t6 += saved_product3_out_e23 * saved_product3_out_e23
 
-        t1 = _sum(t1, saved_product4_out_e * saved_product4_out_e, mask, True)
+        t1 = _sum(t1, saved_product1_out_e * saved_product1_out_e, mask, True)
         t2 = _sum(t2, t5, mask, True)
         t3 = _sum(t3, t6, mask, True)
-        t4 = _sum(t4, saved_product7_out_e123 * saved_product7_out_e123, mask, True)
+        t4 = _sum(t4, saved_product4_out_e123 * saved_product4_out_e123, mask, True)
     t1, t2, t3, t4 = _row_sum4(t1, t2, t3, t4, True)
     inv_rms_0 = tl.rsqrt(eps + t0 * t1)
     inv_rms_1 = tl.rsqrt(eps + t0 * t2)
@@ -14771,23 +15157,23 @@ def _fc_layer_with_normalize_2_long_kernel(
         m = _tile(start, ROWS, BLOCK)
         at = r * M + m
         mask = (m < M) & row_mask
-        saved_product4_out_e = tl.load(saved_product4_row + at, mask=mask, other=0.0).to(REAL)
-        saved_product5_out_e1 = tl.load(saved_product5_row + at, mask=mask, other=0.0).to(REAL)
-        saved_product5_out_e2 = tl.load(saved_product5_row + BM + at, mask=mask, other=0.0).to(REAL)
-        saved_product5_out_e3 = tl.load(saved_product5_row + 2 * BM + at, mask=mask, other=0.0).to(REAL)
-        saved_product6_out_e12 = tl.load(saved_product6_row + at, mask=mask, other=0.0).to(REAL)
-        saved_product6_out_e13 = tl.load(saved_product6_row + BM + at, mask=mask, other=0.0).to(REAL)
-        saved_product6_out_e23 = tl.load(saved_product6_row + 2 * BM + at, mask=mask, other=0.0).to(REAL)
-        saved_product7_out_e123 = tl.load(saved_product7_row + at, mask=mask, other=0.0).to(REAL)
+        saved_product1_out_e = tl.load(saved_product1_row + at, mask=mask, other=0.0).to(REAL)
+        saved_product2_out_e1 = tl.load(saved_product2_row + at, mask=mask, other=0.0).to(REAL)
+        saved_product2_out_e2 = tl.load(saved_product2_row + BM + at, mask=mask, other=0.0).to(REAL)
+        saved_product2_out_e3 = tl.load(saved_product2_row + 2 * BM + at, mask=mask, other=0.0).to(REAL)
+        saved_product3_out_e12 = tl.load(saved_product3_row + at, mask=mask, other=0.0).to(REAL)
+        saved_product3_out_e13 = tl.load(saved_product3_row + BM + at, mask=mask, other=0.0).to(REAL)
+        saved_product3_out_e23 = tl.load(saved_product3_row + 2 * BM + at, mask=mask, other=0.0).to(REAL)
+        saved_product4_out_e123 = tl.load(saved_product4_row + at, mask=mask, other=0.0).to(REAL)
 
-        out_e = inv_rms_0 * saved_product4_out_e
-        out_e1 = inv_rms_1 * saved_product5_out_e1
-        out_e2 = inv_rms_1 * saved_product5_out_e2
-        out_e3 = inv_rms_1 * saved_product5_out_e3
-        out_e12 = inv_rms_2 * saved_product6_out_e12
-        out_e13 = inv_rms_2 * saved_product6_out_e13
-        out_e23 = inv_rms_2 * saved_product6_out_e23
-        out_e123 = inv_rms_3 * saved_product7_out_e123
+        out_e = inv_rms_0 * saved_product1_out_e
+        out_e1 = inv_rms_1 * saved_product2_out_e1
+        out_e2 = inv_rms_1 * saved_product2_out_e2
+        out_e3 = inv_rms_1 * saved_product2_out_e3
+        out_e12 = inv_rms_2 * saved_product3_out_e12
+        out_e13 = inv_rms_2 * saved_product3_out_e13
+        out_e23 = inv_rms_2 * saved_product3_out_e23
+        out_e123 = inv_rms_3 * saved_product4_out_e123
 
         tl.store(out_row + at, out_e, mask=mask)
         tl.store(out_row + BM + at, out_e1, mask=mask)
@@ -14804,9 +15190,6 @@ def _fc_layer_with_normalize_backward_kernel(
     x_ptr,
     linear_bias_ptr,
     saved_product_ptr,
-    saved_product1_ptr,
-    saved_product2_ptr,
-    saved_product3_ptr,
     operand_ptr,
     operand2_ptr,
     operand4_ptr,
@@ -14854,9 +15237,6 @@ def _fc_layer_with_normalize_backward_kernel(
     mask = tile_mask if ROWS == 1 else tile_mask & row_mask
     x_row = x_ptr + b * N
     saved_product_row = saved_product_ptr + b * N
-    saved_product1_row = saved_product1_ptr + b * N
-    saved_product2_row = saved_product2_ptr + b * N
-    saved_product3_row = saved_product3_ptr + b * N
     operand_row = operand_ptr + b * operand_b
     operand2_row = operand2_ptr + b * operand2_b
     operand4_row = operand4_ptr + b * operand4_b
@@ -14871,17 +15251,17 @@ def _fc_layer_with_normalize_backward_kernel(
     x_e23 = tl.load(x_row + 6 * BN + at, mask=mask, other=0.0).to(REAL)
     x_e123 = tl.load(x_row + 7 * BN + at, mask=mask, other=0.0).to(REAL)
     saved_product_0 = tl.load(saved_product_row + at, mask=mask, other=0.0).to(REAL)
-    saved_product1_0 = tl.load(saved_product1_row + at, mask=mask, other=0.0).to(REAL)
-    saved_product1_1 = tl.load(saved_product1_row + BN + at, mask=mask, other=0.0).to(REAL)
-    saved_product1_2 = tl.load(saved_product1_row + 2 * BN + at, mask=mask, other=0.0).to(REAL)
-    saved_product2_0 = tl.load(saved_product2_row + at, mask=mask, other=0.0).to(REAL)
-    saved_product2_1 = tl.load(saved_product2_row + BN + at, mask=mask, other=0.0).to(REAL)
-    saved_product2_2 = tl.load(saved_product2_row + 2 * BN + at, mask=mask, other=0.0).to(REAL)
-    saved_product3_0 = tl.load(saved_product3_row + at, mask=mask, other=0.0).to(REAL)
+    saved_product_1 = tl.load(saved_product_row + BN + at, mask=mask, other=0.0).to(REAL)
+    saved_product_2 = tl.load(saved_product_row + 2 * BN + at, mask=mask, other=0.0).to(REAL)
+    saved_product_3 = tl.load(saved_product_row + 3 * BN + at, mask=mask, other=0.0).to(REAL)
+    saved_product_4 = tl.load(saved_product_row + 4 * BN + at, mask=mask, other=0.0).to(REAL)
+    saved_product_5 = tl.load(saved_product_row + 5 * BN + at, mask=mask, other=0.0).to(REAL)
+    saved_product_6 = tl.load(saved_product_row + 6 * BN + at, mask=mask, other=0.0).to(REAL)
+    saved_product_7 = tl.load(saved_product_row + 7 * BN + at, mask=mask, other=0.0).to(REAL)
 
     gate_x = 0.5 + 0.5 * tl.erf(0.7071067811865476 * x_e)
     gelu_x_e123 = x_e123 * gate_x
-    y_e123 = linear_bias_e123 + saved_product3_0
+    y_e123 = linear_bias_e123 + saved_product_7
     y_e = linear_bias_e + saved_product_0
     gate_y = 0.5 + 0.5 * tl.erf(0.7071067811865476 * y_e)
     gelu_y_e123 = y_e123 * gate_y
@@ -14890,23 +15270,23 @@ def _fc_layer_with_normalize_backward_kernel(
     gelu_y_e = y_e * gate_y
     xy_000_e = gelu_x_e * gelu_y_e
     gelu_x_e1 = x_e1 * gate_x
-    y_e1 = linear_bias_e1 + saved_product1_0
+    y_e1 = linear_bias_e1 + saved_product_1
     gelu_y_e1 = gate_y * y_e1
     gelu_x_e2 = x_e2 * gate_x
-    y_e2 = linear_bias_e2 + saved_product1_1
+    y_e2 = linear_bias_e2 + saved_product_2
     gelu_y_e2 = gate_y * y_e2
     gelu_x_e3 = x_e3 * gate_x
-    y_e3 = linear_bias_e3 + saved_product1_2
+    y_e3 = linear_bias_e3 + saved_product_3
     gelu_y_e3 = gate_y * y_e3
     xy_101_e = gelu_x_e1 * gelu_y_e1 + gelu_x_e2 * gelu_y_e2 + gelu_x_e3 * gelu_y_e3
     gelu_x_e12 = x_e12 * gate_x
-    y_e12 = linear_bias_e12 + saved_product2_0
+    y_e12 = linear_bias_e12 + saved_product_4
     gelu_y_e12 = gate_y * y_e12
     gelu_x_e13 = x_e13 * gate_x
-    y_e13 = linear_bias_e13 + saved_product2_1
+    y_e13 = linear_bias_e13 + saved_product_5
     gelu_y_e13 = gate_y * y_e13
     gelu_x_e23 = x_e23 * gate_x
-    y_e23 = linear_bias_e23 + saved_product2_2
+    y_e23 = linear_bias_e23 + saved_product_6
     gelu_y_e23 = gate_y * y_e23
     xy_202_e = -gelu_x_e12 * gelu_y_e12 - gelu_x_e13 * gelu_y_e13 - gelu_x_e23 * gelu_y_e23
     xy_011_e1 = gelu_x_e * gelu_y_e1
@@ -15002,10 +15382,10 @@ def _fc_layer_with_normalize_backward_kernel(
 def _fc_layer_with_normalize_backward_1_kernel(
     grad_out_ptr,
     saved_ptr,
+    saved_product1_ptr,
+    saved_product2_ptr,
+    saved_product3_ptr,
     saved_product4_ptr,
-    saved_product5_ptr,
-    saved_product6_ptr,
-    saved_product7_ptr,
     operand1_ptr,
     operand3_ptr,
     operand5_ptr,
@@ -15033,10 +15413,10 @@ def _fc_layer_with_normalize_backward_1_kernel(
     mask = tile_mask if ROWS == 1 else tile_mask & row_mask
     grad_out_row = grad_out_ptr + b * M
     saved_row = saved_ptr + b
+    saved_product1_row = saved_product1_ptr + b * M
+    saved_product2_row = saved_product2_ptr + b * M
+    saved_product3_row = saved_product3_ptr + b * M
     saved_product4_row = saved_product4_ptr + b * M
-    saved_product5_row = saved_product5_ptr + b * M
-    saved_product6_row = saved_product6_ptr + b * M
-    saved_product7_row = saved_product7_ptr + b * M
     operand1_row = operand1_ptr + b * M
     operand3_row = operand3_ptr + b * M
     operand5_row = operand5_ptr + b * M
@@ -15054,34 +15434,34 @@ def _fc_layer_with_normalize_backward_1_kernel(
     saved_inv_rms_1 = tl.load(saved_row + B + r, mask=row_mask, other=0.0).to(REAL)
     saved_inv_rms_2 = tl.load(saved_row + 2 * B + r, mask=row_mask, other=0.0).to(REAL)
     saved_inv_rms_3 = tl.load(saved_row + 3 * B + r, mask=row_mask, other=0.0).to(REAL)
-    saved_product4_out_e = tl.load(saved_product4_row + at, mask=mask, other=0.0).to(REAL)
-    saved_product5_out_e1 = tl.load(saved_product5_row + at, mask=mask, other=0.0).to(REAL)
-    saved_product5_out_e2 = tl.load(saved_product5_row + BM + at, mask=mask, other=0.0).to(REAL)
-    saved_product5_out_e3 = tl.load(saved_product5_row + 2 * BM + at, mask=mask, other=0.0).to(REAL)
-    saved_product6_out_e12 = tl.load(saved_product6_row + at, mask=mask, other=0.0).to(REAL)
-    saved_product6_out_e13 = tl.load(saved_product6_row + BM + at, mask=mask, other=0.0).to(REAL)
-    saved_product6_out_e23 = tl.load(saved_product6_row + 2 * BM + at, mask=mask, other=0.0).to(REAL)
-    saved_product7_out_e123 = tl.load(saved_product7_row + at, mask=mask, other=0.0).to(REAL)
+    saved_product1_out_e = tl.load(saved_product1_row + at, mask=mask, other=0.0).to(REAL)
+    saved_product2_out_e1 = tl.load(saved_product2_row + at, mask=mask, other=0.0).to(REAL)
+    saved_product2_out_e2 = tl.load(saved_product2_row + BM + at, mask=mask, other=0.0).to(REAL)
+    saved_product2_out_e3 = tl.load(saved_product2_row + 2 * BM + at, mask=mask, other=0.0).to(REAL)
+    saved_product3_out_e12 = tl.load(saved_product3_row + at, mask=mask, other=0.0).to(REAL)
+    saved_product3_out_e13 = tl.load(saved_product3_row + BM + at, mask=mask, other=0.0).to(REAL)
+    saved_product3_out_e23 = tl.load(saved_product3_row + 2 * BM + at, mask=mask, other=0.0).to(REAL)
+    saved_product4_out_e123 = tl.load(saved_product4_row + at, mask=mask, other=0.0).to(REAL)
 
-    t1 = grad_out_e3_2 * saved_product5_out_e3 + grad_out_e2_2 * saved_product5_out_e2
-    t1 += grad_out_e1_2 * saved_product5_out_e1
-    t2 = grad_out_e23_2 * saved_product6_out_e23 + grad_out_e13_2 * saved_product6_out_e13
-    t2 += grad_out_e12_2 * saved_product6_out_e12
+    t1 = grad_out_e3_2 * saved_product2_out_e3 + grad_out_e2_2 * saved_product2_out_e2
+    t1 += grad_out_e1_2 * saved_product2_out_e1
+    t2 = grad_out_e23_2 * saved_product3_out_e23 + grad_out_e13_2 * saved_product3_out_e13
+    t2 += grad_out_e12_2 * saved_product3_out_e12
     grad_inv_rms_0, grad_inv_rms_1, grad_inv_rms_2, grad_inv_rms_3 = _row_sum4(
-        grad_out_e_2 * saved_product4_out_e, t1, t2, grad_out_e123_2 * saved_product7_out_e123, mask
+        grad_out_e_2 * saved_product1_out_e, t1, t2, grad_out_e123_2 * saved_product4_out_e123, mask
     )
     t3 = t0 * (grad_inv_rms_0 * (-0.5 * saved_inv_rms_0 * saved_inv_rms_0 * saved_inv_rms_0))
-    grad_out_e = saved_inv_rms_0 * grad_out_e_2 + 2.0 * t3 * saved_product4_out_e
+    grad_out_e = saved_inv_rms_0 * grad_out_e_2 + 2.0 * t3 * saved_product1_out_e
     t4 = t0 * (grad_inv_rms_1 * (-0.5 * saved_inv_rms_1 * saved_inv_rms_1 * saved_inv_rms_1))
-    grad_out_e1 = saved_inv_rms_1 * grad_out_e1_2 + 2.0 * t4 * saved_product5_out_e1
-    grad_out_e2 = saved_inv_rms_1 * grad_out_e2_2 + 2.0 * t4 * saved_product5_out_e2
-    grad_out_e3 = saved_inv_rms_1 * grad_out_e3_2 + 2.0 * t4 * saved_product5_out_e3
+    grad_out_e1 = saved_inv_rms_1 * grad_out_e1_2 + 2.0 * t4 * saved_product2_out_e1
+    grad_out_e2 = saved_inv_rms_1 * grad_out_e2_2 + 2.0 * t4 * saved_product2_out_e2
+    grad_out_e3 = saved_inv_rms_1 * grad_out_e3_2 + 2.0 * t4 * saved_product2_out_e3
     t5 = t0 * (grad_inv_rms_2 * (-0.5 * saved_inv_rms_2 * saved_inv_rms_2 * saved_inv_rms_2))
-    grad_out_e12 = saved_inv_rms_2 * grad_out_e12_2 + 2.0 * t5 * saved_product6_out_e12
-    grad_out_e13 = saved_inv_rms_2 * grad_out_e13_2 + 2.0 * t5 * saved_product6_out_e13
-    grad_out_e23 = saved_inv_rms_2 * grad_out_e23_2 + 2.0 * t5 * saved_product6_out_e23
+    grad_out_e12 = saved_inv_rms_2 * grad_out_e12_2 + 2.0 * t5 * saved_product3_out_e12
+    grad_out_e13 = saved_inv_rms_2 * grad_out_e13_2 + 2.0 * t5 * saved_product3_out_e13
+    grad_out_e23 = saved_inv_rms_2 * grad_out_e23_2 + 2.0 * t5 * saved_product3_out_e23
     t6 = t0 * (grad_inv_rms_3 * (-0.5 * saved_inv_rms_3 * saved_inv_rms_3 * saved_inv_rms_3))
-    grad_out_e123 = saved_inv_rms_3 * grad_out_e123_2 + 2.0 * t6 * saved_product7_out_e123
+    grad_out_e123 = saved_inv_rms_3 * grad_out_e123_2 + 2.0 * t6 * saved_product4_out_e123
 
     tl.store(operand1_row + at, grad_out_e, mask=mask)
     tl.store(operand3_row + at, grad_out_e1, mask=mask)
@@ -15097,10 +15477,10 @@ def _fc_layer_with_normalize_backward_1_kernel(
 def _fc_layer_with_normalize_backward_1_long_kernel(
     grad_out_ptr,
     saved_ptr,
+    saved_product1_ptr,
+    saved_product2_ptr,
+    saved_product3_ptr,
     saved_product4_ptr,
-    saved_product5_ptr,
-    saved_product6_ptr,
-    saved_product7_ptr,
     operand1_ptr,
     operand3_ptr,
     operand5_ptr,
@@ -15120,10 +15500,10 @@ def _fc_layer_with_normalize_backward_1_long_kernel(
     row_mask = b + r < B
     grad_out_row = grad_out_ptr + b * M
     saved_row = saved_ptr + b
+    saved_product1_row = saved_product1_ptr + b * M
+    saved_product2_row = saved_product2_ptr + b * M
+    saved_product3_row = saved_product3_ptr + b * M
     saved_product4_row = saved_product4_ptr + b * M
-    saved_product5_row = saved_product5_ptr + b * M
-    saved_product6_row = saved_product6_ptr + b * M
-    saved_product7_row = saved_product7_ptr + b * M
     operand1_row = operand1_ptr + b * M
     operand3_row = operand3_ptr + b * M
     operand5_row = operand5_ptr + b * M
@@ -15153,24 +15533,24 @@ def _fc_layer_with_normalize_backward_1_long_kernel(
         grad_out_e13_2 = tl.load(grad_out_row + 5 * BM + at, mask=mask, other=0.0).to(REAL)
         grad_out_e23_2 = tl.load(grad_out_row + 6 * BM + at, mask=mask, other=0.0).to(REAL)
         grad_out_e123_2 = tl.load(grad_out_row + 7 * BM + at, mask=mask, other=0.0).to(REAL)
-        saved_product4_out_e = tl.load(saved_product4_row + at, mask=mask, other=0.0).to(REAL)
-        saved_product5_out_e1 = tl.load(saved_product5_row + at, mask=mask, other=0.0).to(REAL)
-        saved_product5_out_e2 = tl.load(saved_product5_row + BM + at, mask=mask, other=0.0).to(REAL)
-        saved_product5_out_e3 = tl.load(saved_product5_row + 2 * BM + at, mask=mask, other=0.0).to(REAL)
-        saved_product6_out_e12 = tl.load(saved_product6_row + at, mask=mask, other=0.0).to(REAL)
-        saved_product6_out_e13 = tl.load(saved_product6_row + BM + at, mask=mask, other=0.0).to(REAL)
-        saved_product6_out_e23 = tl.load(saved_product6_row + 2 * BM + at, mask=mask, other=0.0).to(REAL)
-        saved_product7_out_e123 = tl.load(saved_product7_row + at, mask=mask, other=0.0).to(REAL)
+        saved_product1_out_e = tl.load(saved_product1_row + at, mask=mask, other=0.0).to(REAL)
+        saved_product2_out_e1 = tl.load(saved_product2_row + at, mask=mask, other=0.0).to(REAL)
+        saved_product2_out_e2 = tl.load(saved_product2_row + BM + at, mask=mask, other=0.0).to(REAL)
+        saved_product2_out_e3 = tl.load(saved_product2_row + 2 * BM + at, mask=mask, other=0.0).to(REAL)
+        saved_product3_out_e12 = tl.load(saved_product3_row + at, mask=mask, other=0.0).to(REAL)
+        saved_product3_out_e13 = tl.load(saved_product3_row + BM + at, mask=mask, other=0.0).to(REAL)
+        saved_product3_out_e23 = tl.load(saved_product3_row + 2 * BM + at, mask=mask, other=0.0).to(REAL)
+        saved_product4_out_e123 = tl.load(saved_product4_row + at, mask=mask, other=0.0).to(REAL)
 
-        t5 = grad_out_e3_2 * saved_product5_out_e3 + grad_out_e2_2 * saved_product5_out_e2
-        t5 += grad_out_e1_2 * saved_product5_out_e1
-        t6 = grad_out_e23_2 * saved_product6_out_e23 + grad_out_e13_2 * saved_product6_out_e13
-        t6 += grad_out_e12_2 * saved_product6_out_e12
+        t5 = grad_out_e3_2 * saved_product2_out_e3 + grad_out_e2_2 * saved_product2_out_e2
+        t5 += grad_out_e1_2 * saved_product2_out_e1
+        t6 = grad_out_e23_2 * saved_product3_out_e23 + grad_out_e13_2 * saved_product3_out_e13
+        t6 += grad_out_e12_2 * saved_product3_out_e12
 
-        grad_inv_rms_0 = _sum(grad_inv_rms_0, grad_out_e_2 * saved_product4_out_e, mask, True)
+        grad_inv_rms_0 = _sum(grad_inv_rms_0, grad_out_e_2 * saved_product1_out_e, mask, True)
         grad_inv_rms_1 = _sum(grad_inv_rms_1, t5, mask, True)
         grad_inv_rms_2 = _sum(grad_inv_rms_2, t6, mask, True)
-        grad_inv_rms_3 = _sum(grad_inv_rms_3, grad_out_e123_2 * saved_product7_out_e123, mask, True)
+        grad_inv_rms_3 = _sum(grad_inv_rms_3, grad_out_e123_2 * saved_product4_out_e123, mask, True)
     grad_inv_rms_0, grad_inv_rms_1, grad_inv_rms_2, grad_inv_rms_3 = _row_sum4(
         grad_inv_rms_0, grad_inv_rms_1, grad_inv_rms_2, grad_inv_rms_3, True
     )
@@ -15191,23 +15571,23 @@ def _fc_layer_with_normalize_backward_1_long_kernel(
         grad_out_e13_2 = tl.load(grad_out_row + 5 * BM + at, mask=mask, other=0.0).to(REAL)
         grad_out_e23_2 = tl.load(grad_out_row + 6 * BM + at, mask=mask, other=0.0).to(REAL)
         grad_out_e123_2 = tl.load(grad_out_row + 7 * BM + at, mask=mask, other=0.0).to(REAL)
-        saved_product4_out_e = tl.load(saved_product4_row + at, mask=mask, other=0.0).to(REAL)
-        saved_product5_out_e1 = tl.load(saved_product5_row + at, mask=mask, other=0.0).to(REAL)
-        saved_product5_out_e2 = tl.load(saved_product5_row + BM + at, mask=mask, other=0.0).to(REAL)
-        saved_product5_out_e3 = tl.load(saved_product5_row + 2 * BM + at, mask=mask, other=0.0).to(REAL)
-        saved_product6_out_e12 = tl.load(saved_product6_row + at, mask=mask, other=0.0).to(REAL)
-        saved_product6_out_e13 = tl.load(saved_product6_row + BM + at, mask=mask, other=0.0).to(REAL)
-        saved_product6_out_e23 = tl.load(saved_product6_row + 2 * BM + at, mask=mask, other=0.0).to(REAL)
-        saved_product7_out_e123 = tl.load(saved_product7_row + at, mask=mask, other=0.0).to(REAL)
+        saved_product1_out_e = tl.load(saved_product1_row + at, mask=mask, other=0.0).to(REAL)
+        saved_product2_out_e1 = tl.load(saved_product2_row + at, mask=mask, other=0.0).to(REAL)
+        saved_product2_out_e2 = tl.load(saved_product2_row + BM + at, mask=mask, other=0.0).to(REAL)
+        saved_product2_out_e3 = tl.load(saved_product2_row + 2 * BM + at, mask=mask, other=0.0).to(REAL)
+        saved_product3_out_e12 = tl.load(saved_product3_row + at, mask=mask, other=0.0).to(REAL)
+        saved_product3_out_e13 = tl.load(saved_product3_row + BM + at, mask=mask, other=0.0).to(REAL)
+        saved_product3_out_e23 = tl.load(saved_product3_row + 2 * BM + at, mask=mask, other=0.0).to(REAL)
+        saved_product4_out_e123 = tl.load(saved_product4_row + at, mask=mask, other=0.0).to(REAL)
 
-        grad_out_e = saved_inv_rms_0 * grad_out_e_2 + 2.0 * t1 * saved_product4_out_e
-        grad_out_e1 = saved_inv_rms_1 * grad_out_e1_2 + 2.0 * t2 * saved_product5_out_e1
-        grad_out_e2 = saved_inv_rms_1 * grad_out_e2_2 + 2.0 * t2 * saved_product5_out_e2
-        grad_out_e3 = saved_inv_rms_1 * grad_out_e3_2 + 2.0 * t2 * saved_product5_out_e3
-        grad_out_e12 = saved_inv_rms_2 * grad_out_e12_2 + 2.0 * t3 * saved_product6_out_e12
-        grad_out_e13 = saved_inv_rms_2 * grad_out_e13_2 + 2.0 * t3 * saved_product6_out_e13
-        grad_out_e23 = saved_inv_rms_2 * grad_out_e23_2 + 2.0 * t3 * saved_product6_out_e23
-        grad_out_e123 = saved_inv_rms_3 * grad_out_e123_2 + 2.0 * t4 * saved_product7_out_e123
+        grad_out_e = saved_inv_rms_0 * grad_out_e_2 + 2.0 * t1 * saved_product1_out_e
+        grad_out_e1 = saved_inv_rms_1 * grad_out_e1_2 + 2.0 * t2 * saved_product2_out_e1
+        grad_out_e2 = saved_inv_rms_1 * grad_out_e2_2 + 2.0 * t2 * saved_product2_out_e2
+        grad_out_e3 = saved_inv_rms_1 * grad_out_e3_2 + 2.0 * t2 * saved_product2_out_e3
+        grad_out_e12 = saved_inv_rms_2 * grad_out_e12_2 + 2.0 * t3 * saved_product3_out_e12
+        grad_out_e13 = saved_inv_rms_2 * grad_out_e13_2 + 2.0 * t3 * saved_product3_out_e13
+        grad_out_e23 = saved_inv_rms_2 * grad_out_e23_2 + 2.0 * t3 * saved_product3_out_e23
+        grad_out_e123 = saved_inv_rms_3 * grad_out_e123_2 + 2.0 * t4 * saved_product4_out_e123
 
         tl.store(operand1_row + at, grad_out_e, mask=mask)
         tl.store(operand3_row + at, grad_out_e1, mask=mask)
@@ -15365,17 +15745,11 @@ def _fc_layer_with_normalize_backward_4_kernel(
     x_ptr,
     linear_bias_ptr,
     saved_product_ptr,
-    saved_product1_ptr,
-    saved_product2_ptr,
-    saved_product3_ptr,
     contracted4_ptr,
     contracted5_ptr,
     contracted6_ptr,
     contracted7_ptr,
     operand12_ptr,
-    operand13_ptr,
-    operand14_ptr,
-    operand15_ptr,
     grad_x_ptr,
     grad_linear_bias_ptr,
     B,
@@ -15419,17 +15793,11 @@ def _fc_layer_with_normalize_backward_4_kernel(
         mask = tile_mask if ROWS == 1 else tile_mask & row_mask
         x_row = x_ptr + b * N
         saved_product_row = saved_product_ptr + b * N
-        saved_product1_row = saved_product1_ptr + b * N
-        saved_product2_row = saved_product2_ptr + b * N
-        saved_product3_row = saved_product3_ptr + b * N
         contracted4_row = contracted4_ptr + b * 4 * N
         contracted5_row = contracted5_ptr + b * 6 * N
         contracted6_row = contracted6_ptr + b * 6 * N
         contracted7_row = contracted7_ptr + b * 4 * N
         operand12_row = operand12_ptr + b * N
-        operand13_row = operand13_ptr + b * N
-        operand14_row = operand14_ptr + b * N
-        operand15_row = operand15_ptr + b * N
         grad_x_row = grad_x_ptr + b * N
 
         x_e = tl.load(x_row + at, mask=mask, other=0.0).to(REAL)
@@ -15441,13 +15809,13 @@ def _fc_layer_with_normalize_backward_4_kernel(
         x_e23 = tl.load(x_row + 6 * BN + at, mask=mask, other=0.0).to(REAL)
         x_e123 = tl.load(x_row + 7 * BN + at, mask=mask, other=0.0).to(REAL)
         saved_product_0 = tl.load(saved_product_row + at, mask=mask, other=0.0).to(REAL)
-        saved_product1_0 = tl.load(saved_product1_row + at, mask=mask, other=0.0).to(REAL)
-        saved_product1_1 = tl.load(saved_product1_row + BN + at, mask=mask, other=0.0).to(REAL)
-        saved_product1_2 = tl.load(saved_product1_row + 2 * BN + at, mask=mask, other=0.0).to(REAL)
-        saved_product2_0 = tl.load(saved_product2_row + at, mask=mask, other=0.0).to(REAL)
-        saved_product2_1 = tl.load(saved_product2_row + BN + at, mask=mask, other=0.0).to(REAL)
-        saved_product2_2 = tl.load(saved_product2_row + 2 * BN + at, mask=mask, other=0.0).to(REAL)
-        saved_product3_0 = tl.load(saved_product3_row + at, mask=mask, other=0.0).to(REAL)
+        saved_product_1 = tl.load(saved_product_row + BN + at, mask=mask, other=0.0).to(REAL)
+        saved_product_2 = tl.load(saved_product_row + 2 * BN + at, mask=mask, other=0.0).to(REAL)
+        saved_product_3 = tl.load(saved_product_row + 3 * BN + at, mask=mask, other=0.0).to(REAL)
+        saved_product_4 = tl.load(saved_product_row + 4 * BN + at, mask=mask, other=0.0).to(REAL)
+        saved_product_5 = tl.load(saved_product_row + 5 * BN + at, mask=mask, other=0.0).to(REAL)
+        saved_product_6 = tl.load(saved_product_row + 6 * BN + at, mask=mask, other=0.0).to(REAL)
+        saved_product_7 = tl.load(saved_product_row + 7 * BN + at, mask=mask, other=0.0).to(REAL)
         contracted4_grad_xy_033_e123 = tl.load(contracted4_row + r * 4 * N + n, mask=mask, other=0.0).to(REAL)
         contracted4_grad_xy_132_e123 = tl.load(contracted4_row + r * 4 * N + n + N, mask=mask, other=0.0).to(REAL)
         contracted4_grad_xy_231_e123 = tl.load(contracted4_row + r * 4 * N + n + 2 * N, mask=mask, other=0.0).to(REAL)
@@ -15550,37 +15918,37 @@ def _fc_layer_with_normalize_backward_4_kernel(
         grad_gelu_y_e += gelu_x_e13 * contracted5_grad_xy_220_e13 + gelu_x_e12 * contracted5_grad_xy_220_e12
         grad_gelu_y_e += gelu_x_e3 * contracted6_grad_xy_110_e3 + gelu_x_e2 * contracted6_grad_xy_110_e2
         grad_gelu_y_e += gelu_x_e1 * contracted6_grad_xy_110_e1 + gelu_x_e * contracted7_grad_xy_000_e
-        y_e123 = linear_bias_e123 + saved_product3_0
+        y_e123 = linear_bias_e123 + saved_product_7
         grad_gelu_y_e123 = gelu_x_e * contracted4_grad_xy_033_e123 + gelu_x_e1 * contracted5_grad_xy_123_e23
         grad_gelu_y_e123 += gelu_x_e3 * contracted5_grad_xy_123_e12 + gelu_x_e13 * contracted6_grad_xy_213_e2
         grad_gelu_y_e123 += -gelu_x_e2 * contracted5_grad_xy_123_e13 - gelu_x_e12 * contracted6_grad_xy_213_e3
         grad_gelu_y_e123 += -gelu_x_e23 * contracted6_grad_xy_213_e1 - gelu_x_e123 * contracted7_grad_xy_303_e
-        y_e23 = linear_bias_e23 + saved_product2_2
+        y_e23 = linear_bias_e23 + saved_product_6
         grad_gelu_y_e23 = gelu_x_e1 * contracted4_grad_xy_132_e123 + gelu_x_e * contracted5_grad_xy_022_e23
         grad_gelu_y_e23 += gelu_x_e12 * contracted5_grad_xy_222_e13 + gelu_x_e2 * contracted6_grad_xy_112_e3
         grad_gelu_y_e23 += -gelu_x_e13 * contracted5_grad_xy_222_e12 - gelu_x_e3 * contracted6_grad_xy_112_e2
         grad_gelu_y_e23 += -gelu_x_e123 * contracted6_grad_xy_312_e1 - gelu_x_e23 * contracted7_grad_xy_202_e
-        y_e13 = linear_bias_e13 + saved_product2_1
+        y_e13 = linear_bias_e13 + saved_product_5
         grad_gelu_y_e13 = gelu_x_e * contracted5_grad_xy_022_e13 + gelu_x_e23 * contracted5_grad_xy_222_e12
         grad_gelu_y_e13 += gelu_x_e1 * contracted6_grad_xy_112_e3 + gelu_x_e123 * contracted6_grad_xy_312_e2
         grad_gelu_y_e13 += -gelu_x_e2 * contracted4_grad_xy_132_e123 - gelu_x_e12 * contracted5_grad_xy_222_e23
         grad_gelu_y_e13 += -gelu_x_e3 * contracted6_grad_xy_112_e1 - gelu_x_e13 * contracted7_grad_xy_202_e
-        y_e12 = linear_bias_e12 + saved_product2_0
+        y_e12 = linear_bias_e12 + saved_product_4
         grad_gelu_y_e12 = gelu_x_e3 * contracted4_grad_xy_132_e123 + gelu_x_e13 * contracted5_grad_xy_222_e23
         grad_gelu_y_e12 += gelu_x_e * contracted5_grad_xy_022_e12 + gelu_x_e1 * contracted6_grad_xy_112_e2
         grad_gelu_y_e12 += -gelu_x_e23 * contracted5_grad_xy_222_e13 - gelu_x_e123 * contracted6_grad_xy_312_e3
         grad_gelu_y_e12 += -gelu_x_e2 * contracted6_grad_xy_112_e1 - gelu_x_e12 * contracted7_grad_xy_202_e
-        y_e3 = linear_bias_e3 + saved_product1_2
+        y_e3 = linear_bias_e3 + saved_product_3
         grad_gelu_y_e3 = gelu_x_e12 * contracted4_grad_xy_231_e123 + gelu_x_e2 * contracted5_grad_xy_121_e23
         grad_gelu_y_e3 += gelu_x_e1 * contracted5_grad_xy_121_e13 + gelu_x_e123 * contracted5_grad_xy_321_e12
         grad_gelu_y_e3 += gelu_x_e * contracted6_grad_xy_011_e3 + gelu_x_e23 * contracted6_grad_xy_211_e2
         grad_gelu_y_e3 += gelu_x_e13 * contracted6_grad_xy_211_e1 + gelu_x_e3 * contracted7_grad_xy_101_e
-        y_e2 = linear_bias_e2 + saved_product1_1
+        y_e2 = linear_bias_e2 + saved_product_2
         grad_gelu_y_e2 = gelu_x_e1 * contracted5_grad_xy_121_e12 + gelu_x_e * contracted6_grad_xy_011_e2
         grad_gelu_y_e2 += gelu_x_e12 * contracted6_grad_xy_211_e1 + gelu_x_e2 * contracted7_grad_xy_101_e
         grad_gelu_y_e2 += -gelu_x_e13 * contracted4_grad_xy_231_e123 - gelu_x_e3 * contracted5_grad_xy_121_e23
         grad_gelu_y_e2 += -gelu_x_e123 * contracted5_grad_xy_321_e13 - gelu_x_e23 * contracted6_grad_xy_211_e3
-        y_e1 = linear_bias_e1 + saved_product1_0
+        y_e1 = linear_bias_e1 + saved_product_1
         grad_gelu_y_e1 = gelu_x_e23 * contracted4_grad_xy_231_e123 + gelu_x_e123 * contracted5_grad_xy_321_e23
         grad_gelu_y_e1 += gelu_x_e * contracted6_grad_xy_011_e1 + gelu_x_e1 * contracted7_grad_xy_101_e
         grad_gelu_y_e1 += -gelu_x_e3 * contracted5_grad_xy_121_e13 - gelu_x_e2 * contracted5_grad_xy_121_e12
@@ -15651,13 +16019,13 @@ def _fc_layer_with_normalize_backward_4_kernel(
         grad_x_e123 = gate_x * grad_gelu_x_e123
 
         tl.store(operand12_row + at, grad_y_e, mask=mask)
-        tl.store(operand13_row + at, grad_y_e1, mask=mask)
-        tl.store(operand13_row + BN + at, grad_y_e2, mask=mask)
-        tl.store(operand13_row + 2 * BN + at, grad_y_e3, mask=mask)
-        tl.store(operand14_row + at, grad_y_e12, mask=mask)
-        tl.store(operand14_row + BN + at, grad_y_e13, mask=mask)
-        tl.store(operand14_row + 2 * BN + at, grad_y_e23, mask=mask)
-        tl.store(operand15_row + at, grad_y_e123, mask=mask)
+        tl.store(operand12_row + BN + at, grad_y_e1, mask=mask)
+        tl.store(operand12_row + 2 * BN + at, grad_y_e2, mask=mask)
+        tl.store(operand12_row + 3 * BN + at, grad_y_e3, mask=mask)
+        tl.store(operand12_row + 4 * BN + at, grad_y_e12, mask=mask)
+        tl.store(operand12_row + 5 * BN + at, grad_y_e13, mask=mask)
+        tl.store(operand12_row + 6 * BN + at, grad_y_e23, mask=mask)
+        tl.store(operand12_row + 7 * BN + at, grad_y_e123, mask=mask)
         if GRAD_X:
             tl.store(grad_x_row + at, grad_x_e, mask=mask)
             tl.store(grad_x_row + BN + at, grad_x_e1, mask=mask)
@@ -15690,6 +16058,79 @@ def _fc_layer_with_normalize_backward_4_kernel(
         tl.store(grad_linear_bias_row + 7 * N + n, _column_sum(grad_linear_bias_e123, ROWS), mask=tile_mask)
 
 
+@triton.jit(do_not_specialize=["K"])
+def _fc_layer_with_normalize_backward_5_kernel(
+    linear_weight_ptr,
+    operand13_ptr,
+    K,
+    N,
+    ROWS: tl.constexpr,
+    BLOCK: tl.constexpr,
+    REAL: tl.constexpr,
+):
+    # stores factors of matrix products, in the order in which these read them
+    # stores what products are added to
+    KN = tl.cast(K, tl.int64) * N
+
+    start = tl.program_id(0).to(tl.int64) * BLOCK
+    tile = tl.arange(0, BLOCK)
+    mask = tile < tl.cast(K, tl.int64) * N - start
+    linear_weight_row = linear_weight_ptr + start
+    operand13_row = operand13_ptr + start
+
+    linear_weight_0 = tl.load(linear_weight_row + tile, mask=mask, other=0.0).to(REAL)
+    linear_weight_1 = tl.load(linear_weight_row + KN + tile, mask=mask, other=0.0).to(REAL)
+    linear_weight_2 = tl.load(linear_weight_row + 2 * KN + tile, mask=mask, other=0.0).to(REAL)
+    linear_weight_3 = tl.load(linear_weight_row + 3 * KN + tile, mask=mask, other=0.0).to(REAL)
+
+    tl.store(operand13_row + tile, linear_weight_0, mask=mask)
+    tl.store(operand13_row + KN + tile, linear_weight_1, mask=mask)
+    tl.store(operand13_row + 2 * KN + tile, linear_weight_1, mask=mask)
+    tl.store(operand13_row + 3 * KN + tile, linear_weight_1, mask=mask)
+    tl.store(operand13_row + 4 * KN + tile, linear_weight_2, mask=mask)
+    tl.store(operand13_row + 5 * KN + tile, linear_weight_2, mask=mask)
+    tl.store(operand13_row + 6 * KN + tile, linear_weight_2, mask=mask)
+    tl.store(operand13_row + 7 * KN + tile, linear_weight_3, mask=mask)
+
+
+@triton.jit(do_not_specialize=["K"])
+def _fc_layer_with_normalize_backward_6_kernel(
+    contracted8_ptr,
+    grad_linear_weight_ptr,
+    K,
+    N,
+    GRAD_LINEAR_WEIGHT: tl.constexpr,
+    ROWS: tl.constexpr,
+    BLOCK: tl.constexpr,
+    REAL: tl.constexpr,
+):
+    KN = tl.cast(K, tl.int64) * N
+
+    start = tl.program_id(0).to(tl.int64) * BLOCK
+    tile = tl.arange(0, BLOCK)
+    mask = tile < tl.cast(K, tl.int64) * N - start
+    contracted8_row = contracted8_ptr + start
+    grad_linear_weight_row = grad_linear_weight_ptr + start
+
+    contracted8_0 = tl.load(contracted8_row + tile, mask=mask, other=0.0).to(REAL)
+    contracted8_1 = tl.load(contracted8_row + KN + tile, mask=mask, other=0.0).to(REAL)
+    contracted8_2 = tl.load(contracted8_row + 2 * KN + tile, mask=mask, other=0.0).to(REAL)
+    contracted8_3 = tl.load(contracted8_row + 3 * KN + tile, mask=mask, other=0.0).to(REAL)
+    contracted8_4 = tl.load(contracted8_row + 4 * KN + tile, mask=mask, other=0.0).to(REAL)
+    contracted8_5 = tl.load(contracted8_row + 5 * KN + tile, mask=mask, other=0.0).to(REAL)
+    contracted8_6 = tl.load(contracted8_row + 6 * KN + tile, mask=mask, other=0.0).to(REAL)
+    contracted8_7 = tl.load(contracted8_row + 7 * KN + tile, mask=mask, other=0.0).to(REAL)
+
+    grad_linear_weight_1 = contracted8_1 + contracted8_2 + contracted8_3
+    grad_linear_weight_2 = contracted8_4 + contracted8_5 + contracted8_6
+
+    if GRAD_LINEAR_WEIGHT:
+        tl.store(grad_linear_weight_row + tile, contracted8_0, mask=mask)
+        tl.store(grad_linear_weight_row + KN + tile, grad_linear_weight_1, mask=mask)
+        tl.store(grad_linear_weight_row + 2 * KN + tile, grad_linear_weight_2, mask=mask)
+        tl.store(grad_linear_weight_row + 3 * KN + tile, contracted8_7, mask=mask)
+
+
 # ---------------------------------------------------------------------------------------------------------------------
 # fc_layer_without_normalize
 #     y = mv_linear(rename(x, axis=n, to=k), linear_weight, linear_bias)
@@ -15697,18 +16138,49 @@ def _fc_layer_with_normalize_backward_4_kernel(
 #     return grade_rms_norm(out, eps=eps) if normalize else out
 
 
-@triton.jit(do_not_specialize=["B"])
+@triton.jit(do_not_specialize=["K"])
 def _fc_layer_without_normalize_kernel(
+    linear_weight_ptr,
+    operand_ptr,
+    K,
+    N,
+    ROWS: tl.constexpr,
+    BLOCK: tl.constexpr,
+    REAL: tl.constexpr,
+):
+    # stores factors of matrix products, in the order in which these read them
+    KN = tl.cast(K, tl.int64) * N
+
+    start = tl.program_id(0).to(tl.int64) * BLOCK
+    tile = tl.arange(0, BLOCK)
+    mask = tile < tl.cast(K, tl.int64) * N - start
+    linear_weight_row = linear_weight_ptr + start
+    operand_row = operand_ptr + start
+
+    linear_weight_0 = tl.load(linear_weight_row + tile, mask=mask, other=0.0).to(REAL)
+    linear_weight_1 = tl.load(linear_weight_row + KN + tile, mask=mask, other=0.0).to(REAL)
+    linear_weight_2 = tl.load(linear_weight_row + 2 * KN + tile, mask=mask, other=0.0).to(REAL)
+    linear_weight_3 = tl.load(linear_weight_row + 3 * KN + tile, mask=mask, other=0.0).to(REAL)
+
+    tl.store(operand_row + tile, linear_weight_0, mask=mask)
+    tl.store(operand_row + KN + tile, linear_weight_1, mask=mask)
+    tl.store(operand_row + 2 * KN + tile, linear_weight_1, mask=mask)
+    tl.store(operand_row + 3 * KN + tile, linear_weight_1, mask=mask)
+    tl.store(operand_row + 4 * KN + tile, linear_weight_2, mask=mask)
+    tl.store(operand_row + 5 * KN + tile, linear_weight_2, mask=mask)
+    tl.store(operand_row + 6 * KN + tile, linear_weight_2, mask=mask)
+    tl.store(operand_row + 7 * KN + tile, linear_weight_3, mask=mask)
+
+
+@triton.jit(do_not_specialize=["B"])
+def _fc_layer_without_normalize_1_kernel(
     x_ptr,
     linear_bias_ptr,
     saved_product_ptr,
-    saved_product1_ptr,
-    saved_product2_ptr,
-    saved_product3_ptr,
-    operand_ptr,
-    operand2_ptr,
-    operand4_ptr,
-    operand6_ptr,
+    operand1_ptr,
+    operand3_ptr,
+    operand5_ptr,
+    operand7_ptr,
     B,
     N,
     ROWS: tl.constexpr,
@@ -15736,13 +16208,10 @@ def _fc_layer_without_normalize_kernel(
     mask = tile_mask if ROWS == 1 else tile_mask & row_mask
     x_row = x_ptr + b * N
     saved_product_row = saved_product_ptr + b * N
-    saved_product1_row = saved_product1_ptr + b * N
-    saved_product2_row = saved_product2_ptr + b * N
-    saved_product3_row = saved_product3_ptr + b * N
-    operand_row = operand_ptr + b * 4 * N
-    operand2_row = operand2_ptr + b * 6 * N
-    operand4_row = operand4_ptr + b * 6 * N
-    operand6_row = operand6_ptr + b * 4 * N
+    operand1_row = operand1_ptr + b * 4 * N
+    operand3_row = operand3_ptr + b * 6 * N
+    operand5_row = operand5_ptr + b * 6 * N
+    operand7_row = operand7_ptr + b * 4 * N
 
     x_e = tl.load(x_row + at, mask=mask, other=0.0).to(REAL)
     x_e1 = tl.load(x_row + BN + at, mask=mask, other=0.0).to(REAL)
@@ -15753,13 +16222,13 @@ def _fc_layer_without_normalize_kernel(
     x_e23 = tl.load(x_row + 6 * BN + at, mask=mask, other=0.0).to(REAL)
     x_e123 = tl.load(x_row + 7 * BN + at, mask=mask, other=0.0).to(REAL)
     saved_product_0 = tl.load(saved_product_row + at, mask=mask, other=0.0).to(REAL)
-    saved_product1_0 = tl.load(saved_product1_row + at, mask=mask, other=0.0).to(REAL)
-    saved_product1_1 = tl.load(saved_product1_row + BN + at, mask=mask, other=0.0).to(REAL)
-    saved_product1_2 = tl.load(saved_product1_row + 2 * BN + at, mask=mask, other=0.0).to(REAL)
-    saved_product2_0 = tl.load(saved_product2_row + at, mask=mask, other=0.0).to(REAL)
-    saved_product2_1 = tl.load(saved_product2_row + BN + at, mask=mask, other=0.0).to(REAL)
-    saved_product2_2 = tl.load(saved_product2_row + 2 * BN + at, mask=mask, other=0.0).to(REAL)
-    saved_product3_0 = tl.load(saved_product3_row + at, mask=mask, other=0.0).to(REAL)
+    saved_product_1 = tl.load(saved_product_row + BN + at, mask=mask, other=0.0).to(REAL)
+    saved_product_2 = tl.load(saved_product_row + 2 * BN + at, mask=mask, other=0.0).to(REAL)
+    saved_product_3 = tl.load(saved_product_row + 3 * BN + at, mask=mask, other=0.0).to(REAL)
+    saved_product_4 = tl.load(saved_product_row + 4 * BN + at, mask=mask, other=0.0).to(REAL)
+    saved_product_5 = tl.load(saved_product_row + 5 * BN + at, mask=mask, other=0.0).to(REAL)
+    saved_product_6 = tl.load(saved_product_row + 6 * BN + at, mask=mask, other=0.0).to(REAL)
+    saved_product_7 = tl.load(saved_product_row + 7 * BN + at, mask=mask, other=0.0).to(REAL)
 
     gate_x = 0.5 + 0.5 * tl.erf(0.7071067811865476 * x_e)
     gelu_x_e = x_e * gate_x
@@ -15768,27 +16237,27 @@ def _fc_layer_without_normalize_kernel(
     gelu_y_e = y_e * gate_y
     xy_000_e = gelu_x_e * gelu_y_e
     gelu_x_e1 = x_e1 * gate_x
-    y_e1 = linear_bias_e1 + saved_product1_0
+    y_e1 = linear_bias_e1 + saved_product_1
     gelu_y_e1 = gate_y * y_e1
     gelu_x_e2 = x_e2 * gate_x
-    y_e2 = linear_bias_e2 + saved_product1_1
+    y_e2 = linear_bias_e2 + saved_product_2
     gelu_y_e2 = gate_y * y_e2
     gelu_x_e3 = x_e3 * gate_x
-    y_e3 = linear_bias_e3 + saved_product1_2
+    y_e3 = linear_bias_e3 + saved_product_3
     gelu_y_e3 = gate_y * y_e3
     xy_101_e = gelu_x_e1 * gelu_y_e1 + gelu_x_e2 * gelu_y_e2 + gelu_x_e3 * gelu_y_e3
     gelu_x_e12 = x_e12 * gate_x
-    y_e12 = linear_bias_e12 + saved_product2_0
+    y_e12 = linear_bias_e12 + saved_product_4
     gelu_y_e12 = gate_y * y_e12
     gelu_x_e13 = x_e13 * gate_x
-    y_e13 = linear_bias_e13 + saved_product2_1
+    y_e13 = linear_bias_e13 + saved_product_5
     gelu_y_e13 = gate_y * y_e13
     gelu_x_e23 = x_e23 * gate_x
-    y_e23 = linear_bias_e23 + saved_product2_2
+    y_e23 = linear_bias_e23 + saved_product_6
     gelu_y_e23 = gate_y * y_e23
     xy_202_e = -gelu_x_e12 * gelu_y_e12 - gelu_x_e13 * gelu_y_e13 - gelu_x_e23 * gelu_y_e23
     gelu_x_e123 = x_e123 * gate_x
-    y_e123 = linear_bias_e123 + saved_product3_0
+    y_e123 = linear_bias_e123 + saved_product_7
     gelu_y_e123 = y_e123 * gate_y
     xy_303_e = -gelu_x_e123 * gelu_y_e123
     xy_011_e1 = gelu_x_e * gelu_y_e1
@@ -15832,59 +16301,59 @@ def _fc_layer_without_normalize_kernel(
     xy_231_e123 = gelu_x_e12 * gelu_y_e3 + gelu_x_e23 * gelu_y_e1 - gelu_x_e13 * gelu_y_e2
     xy_330_e123 = gelu_x_e123 * gelu_y_e
 
-    tl.store(operand_row + r * 4 * N + n, xy_000_e, mask=mask)
-    tl.store(operand_row + r * 4 * N + n + N, xy_101_e, mask=mask)
-    tl.store(operand_row + r * 4 * N + n + 2 * N, xy_202_e, mask=mask)
-    tl.store(operand_row + r * 4 * N + n + 3 * N, xy_303_e, mask=mask)
-    tl.store(operand2_row + r * 6 * N + n, xy_011_e1, mask=mask)
-    tl.store(operand2_row + N + r * 6 * N + n, xy_110_e1, mask=mask)
-    tl.store(operand2_row + 2 * N + r * 6 * N + n, xy_112_e1, mask=mask)
-    tl.store(operand2_row + 3 * N + r * 6 * N + n, xy_211_e1, mask=mask)
-    tl.store(operand2_row + 4 * N + r * 6 * N + n, xy_213_e1, mask=mask)
-    tl.store(operand2_row + 5 * N + r * 6 * N + n, xy_312_e1, mask=mask)
-    tl.store(operand2_row + 6 * BN + r * 6 * N + n, xy_011_e2, mask=mask)
-    tl.store(operand2_row + 6 * BN + N + r * 6 * N + n, xy_110_e2, mask=mask)
-    tl.store(operand2_row + 6 * BN + 2 * N + r * 6 * N + n, xy_112_e2, mask=mask)
-    tl.store(operand2_row + 6 * BN + 3 * N + r * 6 * N + n, xy_211_e2, mask=mask)
-    tl.store(operand2_row + 6 * BN + 4 * N + r * 6 * N + n, xy_213_e2, mask=mask)
-    tl.store(operand2_row + 6 * BN + 5 * N + r * 6 * N + n, xy_312_e2, mask=mask)
-    tl.store(operand2_row + 12 * BN + r * 6 * N + n, xy_011_e3, mask=mask)
-    tl.store(operand2_row + 12 * BN + N + r * 6 * N + n, xy_110_e3, mask=mask)
-    tl.store(operand2_row + 12 * BN + 2 * N + r * 6 * N + n, xy_112_e3, mask=mask)
-    tl.store(operand2_row + 12 * BN + 3 * N + r * 6 * N + n, xy_211_e3, mask=mask)
-    tl.store(operand2_row + 12 * BN + 4 * N + r * 6 * N + n, xy_213_e3, mask=mask)
-    tl.store(operand2_row + 12 * BN + 5 * N + r * 6 * N + n, xy_312_e3, mask=mask)
-    tl.store(operand4_row + r * 6 * N + n, xy_022_e12, mask=mask)
-    tl.store(operand4_row + N + r * 6 * N + n, xy_121_e12, mask=mask)
-    tl.store(operand4_row + 2 * N + r * 6 * N + n, xy_123_e12, mask=mask)
-    tl.store(operand4_row + 3 * N + r * 6 * N + n, xy_220_e12, mask=mask)
-    tl.store(operand4_row + 4 * N + r * 6 * N + n, xy_222_e12, mask=mask)
-    tl.store(operand4_row + 5 * N + r * 6 * N + n, xy_321_e12, mask=mask)
-    tl.store(operand4_row + 6 * BN + r * 6 * N + n, xy_022_e13, mask=mask)
-    tl.store(operand4_row + 6 * BN + N + r * 6 * N + n, xy_121_e13, mask=mask)
-    tl.store(operand4_row + 6 * BN + 2 * N + r * 6 * N + n, xy_123_e13, mask=mask)
-    tl.store(operand4_row + 6 * BN + 3 * N + r * 6 * N + n, xy_220_e13, mask=mask)
-    tl.store(operand4_row + 6 * BN + 4 * N + r * 6 * N + n, xy_222_e13, mask=mask)
-    tl.store(operand4_row + 6 * BN + 5 * N + r * 6 * N + n, xy_321_e13, mask=mask)
-    tl.store(operand4_row + 12 * BN + r * 6 * N + n, xy_022_e23, mask=mask)
-    tl.store(operand4_row + 12 * BN + N + r * 6 * N + n, xy_121_e23, mask=mask)
-    tl.store(operand4_row + 12 * BN + 2 * N + r * 6 * N + n, xy_123_e23, mask=mask)
-    tl.store(operand4_row + 12 * BN + 3 * N + r * 6 * N + n, xy_220_e23, mask=mask)
-    tl.store(operand4_row + 12 * BN + 4 * N + r * 6 * N + n, xy_222_e23, mask=mask)
-    tl.store(operand4_row + 12 * BN + 5 * N + r * 6 * N + n, xy_321_e23, mask=mask)
-    tl.store(operand6_row + r * 4 * N + n, xy_033_e123, mask=mask)
-    tl.store(operand6_row + r * 4 * N + n + N, xy_132_e123, mask=mask)
-    tl.store(operand6_row + r * 4 * N + n + 2 * N, xy_231_e123, mask=mask)
-    tl.store(operand6_row + r * 4 * N + n + 3 * N, xy_330_e123, mask=mask)
+    tl.store(operand1_row + r * 4 * N + n, xy_000_e, mask=mask)
+    tl.store(operand1_row + r * 4 * N + n + N, xy_101_e, mask=mask)
+    tl.store(operand1_row + r * 4 * N + n + 2 * N, xy_202_e, mask=mask)
+    tl.store(operand1_row + r * 4 * N + n + 3 * N, xy_303_e, mask=mask)
+    tl.store(operand3_row + r * 6 * N + n, xy_011_e1, mask=mask)
+    tl.store(operand3_row + N + r * 6 * N + n, xy_110_e1, mask=mask)
+    tl.store(operand3_row + 2 * N + r * 6 * N + n, xy_112_e1, mask=mask)
+    tl.store(operand3_row + 3 * N + r * 6 * N + n, xy_211_e1, mask=mask)
+    tl.store(operand3_row + 4 * N + r * 6 * N + n, xy_213_e1, mask=mask)
+    tl.store(operand3_row + 5 * N + r * 6 * N + n, xy_312_e1, mask=mask)
+    tl.store(operand3_row + 6 * BN + r * 6 * N + n, xy_011_e2, mask=mask)
+    tl.store(operand3_row + 6 * BN + N + r * 6 * N + n, xy_110_e2, mask=mask)
+    tl.store(operand3_row + 6 * BN + 2 * N + r * 6 * N + n, xy_112_e2, mask=mask)
+    tl.store(operand3_row + 6 * BN + 3 * N + r * 6 * N + n, xy_211_e2, mask=mask)
+    tl.store(operand3_row + 6 * BN + 4 * N + r * 6 * N + n, xy_213_e2, mask=mask)
+    tl.store(operand3_row + 6 * BN + 5 * N + r * 6 * N + n, xy_312_e2, mask=mask)
+    tl.store(operand3_row + 12 * BN + r * 6 * N + n, xy_011_e3, mask=mask)
+    tl.store(operand3_row + 12 * BN + N + r * 6 * N + n, xy_110_e3, mask=mask)
+    tl.store(operand3_row + 12 * BN + 2 * N + r * 6 * N + n, xy_112_e3, mask=mask)
+    tl.store(operand3_row + 12 * BN + 3 * N + r * 6 * N + n, xy_211_e3, mask=mask)
+    tl.store(operand3_row + 12 * BN + 4 * N + r * 6 * N + n, xy_213_e3, mask=mask)
+    tl.store(operand3_row + 12 * BN + 5 * N + r * 6 * N + n, xy_312_e3, mask=mask)
+    tl.store(operand5_row + r * 6 * N + n, xy_022_e12, mask=mask)
+    tl.store(operand5_row + N + r * 6 * N + n, xy_121_e12, mask=mask)
+    tl.store(operand5_row + 2 * N + r * 6 * N + n, xy_123_e12, mask=mask)
+    tl.store(operand5_row + 3 * N + r * 6 * N + n, xy_220_e12, mask=mask)
+    tl.store(operand5_row + 4 * N + r * 6 * N + n, xy_222_e12, mask=mask)
+    tl.store(operand5_row + 5 * N + r * 6 * N + n, xy_321_e12, mask=mask)
+    tl.store(operand5_row + 6 * BN + r * 6 * N + n, xy_022_e13, mask=mask)
+    tl.store(operand5_row + 6 * BN + N + r * 6 * N + n, xy_121_e13, mask=mask)
+    tl.store(operand5_row + 6 * BN + 2 * N + r * 6 * N + n, xy_123_e13, mask=mask)
+    tl.store(operand5_row + 6 * BN + 3 * N + r * 6 * N + n, xy_220_e13, mask=mask)
+    tl.store(operand5_row + 6 * BN + 4 * N + r * 6 * N + n, xy_222_e13, mask=mask)
+    tl.store(operand5_row + 6 * BN + 5 * N + r * 6 * N + n, xy_321_e13, mask=mask)
+    tl.store(operand5_row + 12 * BN + r * 6 * N + n, xy_022_e23, mask=mask)
+    tl.store(operand5_row + 12 * BN + N + r * 6 * N + n, xy_121_e23, mask=mask)
+    tl.store(operand5_row + 12 * BN + 2 * N + r * 6 * N + n, xy_123_e23, mask=mask)
+    tl.store(operand5_row + 12 * BN + 3 * N + r * 6 * N + n, xy_220_e23, mask=mask)
+    tl.store(operand5_row + 12 * BN + 4 * N + r * 6 * N + n, xy_222_e23, mask=mask)
+    tl.store(operand5_row + 12 * BN + 5 * N + r * 6 * N + n, xy_321_e23, mask=mask)
+    tl.store(operand7_row + r * 4 * N + n, xy_033_e123, mask=mask)
+    tl.store(operand7_row + r * 4 * N + n + N, xy_132_e123, mask=mask)
+    tl.store(operand7_row + r * 4 * N + n + 2 * N, xy_231_e123, mask=mask)
+    tl.store(operand7_row + r * 4 * N + n + 3 * N, xy_330_e123, mask=mask)
 
 
 @triton.jit(do_not_specialize=["N"])
-def _fc_layer_without_normalize_1_kernel(
+def _fc_layer_without_normalize_2_kernel(
     gp_weight_ptr,
-    operand1_ptr,
-    operand3_ptr,
-    operand5_ptr,
-    operand7_ptr,
+    operand2_ptr,
+    operand4_ptr,
+    operand6_ptr,
+    operand8_ptr,
     N,
     M,
     N_INNERMOST: tl.constexpr,
@@ -15895,18 +16364,18 @@ def _fc_layer_without_normalize_1_kernel(
     # stores factors of matrix products, in the order in which these read them
     # turns its tiles for products in tf32, which are faster with n innermost
     NM = tl.cast(N, tl.int64) * M
-    operand1_n = 1 if N_INNERMOST else M
-    operand1_m = tl.cast(N, tl.int64) * 4 if N_INNERMOST else 1
-    operand1_N = tl.cast(N, tl.int64) * operand1_n
-    operand3_n = 1 if N_INNERMOST else M
-    operand3_m = tl.cast(N, tl.int64) * 6 if N_INNERMOST else 1
-    operand3_N = tl.cast(N, tl.int64) * operand3_n
-    operand5_n = 1 if N_INNERMOST else M
-    operand5_m = tl.cast(N, tl.int64) * 6 if N_INNERMOST else 1
-    operand5_N = tl.cast(N, tl.int64) * operand5_n
-    operand7_n = 1 if N_INNERMOST else M
-    operand7_m = tl.cast(N, tl.int64) * 4 if N_INNERMOST else 1
-    operand7_N = tl.cast(N, tl.int64) * operand7_n
+    operand2_n = 1 if N_INNERMOST else M
+    operand2_m = tl.cast(N, tl.int64) * 4 if N_INNERMOST else 1
+    operand2_N = tl.cast(N, tl.int64) * operand2_n
+    operand4_n = 1 if N_INNERMOST else M
+    operand4_m = tl.cast(N, tl.int64) * 6 if N_INNERMOST else 1
+    operand4_N = tl.cast(N, tl.int64) * operand4_n
+    operand6_n = 1 if N_INNERMOST else M
+    operand6_m = tl.cast(N, tl.int64) * 6 if N_INNERMOST else 1
+    operand6_N = tl.cast(N, tl.int64) * operand6_n
+    operand8_n = 1 if N_INNERMOST else M
+    operand8_m = tl.cast(N, tl.int64) * 4 if N_INNERMOST else 1
+    operand8_N = tl.cast(N, tl.int64) * operand8_n
 
     m = _tile(tl.program_id(1) * BLOCK, ROWS, BLOCK)
     r = _down(ROWS)
@@ -15917,10 +16386,10 @@ def _fc_layer_without_normalize_1_kernel(
     row_mask = n + r < N
     mask = tile_mask if ROWS == 1 else tile_mask & row_mask
     gp_weight_row = gp_weight_ptr + n * M
-    operand1_row = operand1_ptr + n * operand1_n
-    operand3_row = operand3_ptr + n * operand3_n
-    operand5_row = operand5_ptr + n * operand5_n
-    operand7_row = operand7_ptr + n * operand7_n
+    operand2_row = operand2_ptr + n * operand2_n
+    operand4_row = operand4_ptr + n * operand4_n
+    operand6_row = operand6_ptr + n * operand6_n
+    operand8_row = operand8_ptr + n * operand8_n
 
     gp_weight_000 = tl.load(gp_weight_row + at, mask=mask, other=0.0).to(REAL)
     gp_weight_011 = tl.load(gp_weight_row + NM + at, mask=mask, other=0.0).to(REAL)
@@ -15943,26 +16412,26 @@ def _fc_layer_without_normalize_1_kernel(
     gp_weight_321 = tl.load(gp_weight_row + 18 * NM + at, mask=mask, other=0.0).to(REAL)
     gp_weight_330 = tl.load(gp_weight_row + 19 * NM + at, mask=mask, other=0.0).to(REAL)
 
-    tl.store(operand1_row + r * operand1_n + m * operand1_m, gp_weight_000, mask=mask)
-    tl.store(operand1_row + operand1_N + r * operand1_n + m * operand1_m, gp_weight_101, mask=mask)
-    tl.store(operand1_row + 2 * operand1_N + r * operand1_n + m * operand1_m, gp_weight_202, mask=mask)
-    tl.store(operand1_row + 3 * operand1_N + r * operand1_n + m * operand1_m, gp_weight_303, mask=mask)
-    tl.store(operand3_row + r * operand3_n + m * operand3_m, gp_weight_011, mask=mask)
-    tl.store(operand3_row + operand3_N + r * operand3_n + m * operand3_m, gp_weight_110, mask=mask)
-    tl.store(operand3_row + 2 * operand3_N + r * operand3_n + m * operand3_m, gp_weight_112, mask=mask)
-    tl.store(operand3_row + 3 * operand3_N + r * operand3_n + m * operand3_m, gp_weight_211, mask=mask)
-    tl.store(operand3_row + 4 * operand3_N + r * operand3_n + m * operand3_m, gp_weight_213, mask=mask)
-    tl.store(operand3_row + 5 * operand3_N + r * operand3_n + m * operand3_m, gp_weight_312, mask=mask)
-    tl.store(operand5_row + r * operand5_n + m * operand5_m, gp_weight_022, mask=mask)
-    tl.store(operand5_row + operand5_N + r * operand5_n + m * operand5_m, gp_weight_121, mask=mask)
-    tl.store(operand5_row + 2 * operand5_N + r * operand5_n + m * operand5_m, gp_weight_123, mask=mask)
-    tl.store(operand5_row + 3 * operand5_N + r * operand5_n + m * operand5_m, gp_weight_220, mask=mask)
-    tl.store(operand5_row + 4 * operand5_N + r * operand5_n + m * operand5_m, gp_weight_222, mask=mask)
-    tl.store(operand5_row + 5 * operand5_N + r * operand5_n + m * operand5_m, gp_weight_321, mask=mask)
-    tl.store(operand7_row + r * operand7_n + m * operand7_m, gp_weight_033, mask=mask)
-    tl.store(operand7_row + operand7_N + r * operand7_n + m * operand7_m, gp_weight_132, mask=mask)
-    tl.store(operand7_row + 2 * operand7_N + r * operand7_n + m * operand7_m, gp_weight_231, mask=mask)
-    tl.store(operand7_row + 3 * operand7_N + r * operand7_n + m * operand7_m, gp_weight_330, mask=mask)
+    tl.store(operand2_row + r * operand2_n + m * operand2_m, gp_weight_000, mask=mask)
+    tl.store(operand2_row + operand2_N + r * operand2_n + m * operand2_m, gp_weight_101, mask=mask)
+    tl.store(operand2_row + 2 * operand2_N + r * operand2_n + m * operand2_m, gp_weight_202, mask=mask)
+    tl.store(operand2_row + 3 * operand2_N + r * operand2_n + m * operand2_m, gp_weight_303, mask=mask)
+    tl.store(operand4_row + r * operand4_n + m * operand4_m, gp_weight_011, mask=mask)
+    tl.store(operand4_row + operand4_N + r * operand4_n + m * operand4_m, gp_weight_110, mask=mask)
+    tl.store(operand4_row + 2 * operand4_N + r * operand4_n + m * operand4_m, gp_weight_112, mask=mask)
+    tl.store(operand4_row + 3 * operand4_N + r * operand4_n + m * operand4_m, gp_weight_211, mask=mask)
+    tl.store(operand4_row + 4 * operand4_N + r * operand4_n + m * operand4_m, gp_weight_213, mask=mask)
+    tl.store(operand4_row + 5 * operand4_N + r * operand4_n + m * operand4_m, gp_weight_312, mask=mask)
+    tl.store(operand6_row + r * operand6_n + m * operand6_m, gp_weight_022, mask=mask)
+    tl.store(operand6_row + operand6_N + r * operand6_n + m * operand6_m, gp_weight_121, mask=mask)
+    tl.store(operand6_row + 2 * operand6_N + r * operand6_n + m * operand6_m, gp_weight_123, mask=mask)
+    tl.store(operand6_row + 3 * operand6_N + r * operand6_n + m * operand6_m, gp_weight_220, mask=mask)
+    tl.store(operand6_row + 4 * operand6_N + r * operand6_n + m * operand6_m, gp_weight_222, mask=mask)
+    tl.store(operand6_row + 5 * operand6_N + r * operand6_n + m * operand6_m, gp_weight_321, mask=mask)
+    tl.store(operand8_row + r * operand8_n + m * operand8_m, gp_weight_033, mask=mask)
+    tl.store(operand8_row + operand8_N + r * operand8_n + m * operand8_m, gp_weight_132, mask=mask)
+    tl.store(operand8_row + 2 * operand8_N + r * operand8_n + m * operand8_m, gp_weight_231, mask=mask)
+    tl.store(operand8_row + 3 * operand8_N + r * operand8_n + m * operand8_m, gp_weight_330, mask=mask)
 
 
 @triton.jit(do_not_specialize=["B"])
@@ -15970,9 +16439,6 @@ def _fc_layer_without_normalize_backward_kernel(
     x_ptr,
     linear_bias_ptr,
     saved_product_ptr,
-    saved_product1_ptr,
-    saved_product2_ptr,
-    saved_product3_ptr,
     operand_ptr,
     operand1_ptr,
     operand2_ptr,
@@ -16020,9 +16486,6 @@ def _fc_layer_without_normalize_backward_kernel(
     mask = tile_mask if ROWS == 1 else tile_mask & row_mask
     x_row = x_ptr + b * N
     saved_product_row = saved_product_ptr + b * N
-    saved_product1_row = saved_product1_ptr + b * N
-    saved_product2_row = saved_product2_ptr + b * N
-    saved_product3_row = saved_product3_ptr + b * N
     operand_row = operand_ptr + b * operand_b
     operand1_row = operand1_ptr + b * operand1_b
     operand2_row = operand2_ptr + b * operand2_b
@@ -16037,17 +16500,17 @@ def _fc_layer_without_normalize_backward_kernel(
     x_e23 = tl.load(x_row + 6 * BN + at, mask=mask, other=0.0).to(REAL)
     x_e123 = tl.load(x_row + 7 * BN + at, mask=mask, other=0.0).to(REAL)
     saved_product_0 = tl.load(saved_product_row + at, mask=mask, other=0.0).to(REAL)
-    saved_product1_0 = tl.load(saved_product1_row + at, mask=mask, other=0.0).to(REAL)
-    saved_product1_1 = tl.load(saved_product1_row + BN + at, mask=mask, other=0.0).to(REAL)
-    saved_product1_2 = tl.load(saved_product1_row + 2 * BN + at, mask=mask, other=0.0).to(REAL)
-    saved_product2_0 = tl.load(saved_product2_row + at, mask=mask, other=0.0).to(REAL)
-    saved_product2_1 = tl.load(saved_product2_row + BN + at, mask=mask, other=0.0).to(REAL)
-    saved_product2_2 = tl.load(saved_product2_row + 2 * BN + at, mask=mask, other=0.0).to(REAL)
-    saved_product3_0 = tl.load(saved_product3_row + at, mask=mask, other=0.0).to(REAL)
+    saved_product_1 = tl.load(saved_product_row + BN + at, mask=mask, other=0.0).to(REAL)
+    saved_product_2 = tl.load(saved_product_row + 2 * BN + at, mask=mask, other=0.0).to(REAL)
+    saved_product_3 = tl.load(saved_product_row + 3 * BN + at, mask=mask, other=0.0).to(REAL)
+    saved_product_4 = tl.load(saved_product_row + 4 * BN + at, mask=mask, other=0.0).to(REAL)
+    saved_product_5 = tl.load(saved_product_row + 5 * BN + at, mask=mask, other=0.0).to(REAL)
+    saved_product_6 = tl.load(saved_product_row + 6 * BN + at, mask=mask, other=0.0).to(REAL)
+    saved_product_7 = tl.load(saved_product_row + 7 * BN + at, mask=mask, other=0.0).to(REAL)
 
     gate_x = 0.5 + 0.5 * tl.erf(0.7071067811865476 * x_e)
     gelu_x_e123 = x_e123 * gate_x
-    y_e123 = linear_bias_e123 + saved_product3_0
+    y_e123 = linear_bias_e123 + saved_product_7
     y_e = linear_bias_e + saved_product_0
     gate_y = 0.5 + 0.5 * tl.erf(0.7071067811865476 * y_e)
     gelu_y_e123 = y_e123 * gate_y
@@ -16056,23 +16519,23 @@ def _fc_layer_without_normalize_backward_kernel(
     gelu_y_e = y_e * gate_y
     xy_000_e = gelu_x_e * gelu_y_e
     gelu_x_e1 = x_e1 * gate_x
-    y_e1 = linear_bias_e1 + saved_product1_0
+    y_e1 = linear_bias_e1 + saved_product_1
     gelu_y_e1 = gate_y * y_e1
     gelu_x_e2 = x_e2 * gate_x
-    y_e2 = linear_bias_e2 + saved_product1_1
+    y_e2 = linear_bias_e2 + saved_product_2
     gelu_y_e2 = gate_y * y_e2
     gelu_x_e3 = x_e3 * gate_x
-    y_e3 = linear_bias_e3 + saved_product1_2
+    y_e3 = linear_bias_e3 + saved_product_3
     gelu_y_e3 = gate_y * y_e3
     xy_101_e = gelu_x_e1 * gelu_y_e1 + gelu_x_e2 * gelu_y_e2 + gelu_x_e3 * gelu_y_e3
     gelu_x_e12 = x_e12 * gate_x
-    y_e12 = linear_bias_e12 + saved_product2_0
+    y_e12 = linear_bias_e12 + saved_product_4
     gelu_y_e12 = gate_y * y_e12
     gelu_x_e13 = x_e13 * gate_x
-    y_e13 = linear_bias_e13 + saved_product2_1
+    y_e13 = linear_bias_e13 + saved_product_5
     gelu_y_e13 = gate_y * y_e13
     gelu_x_e23 = x_e23 * gate_x
-    y_e23 = linear_bias_e23 + saved_product2_2
+    y_e23 = linear_bias_e23 + saved_product_6
     gelu_y_e23 = gate_y * y_e23
     xy_202_e = -gelu_x_e12 * gelu_y_e12 - gelu_x_e13 * gelu_y_e13 - gelu_x_e23 * gelu_y_e23
     xy_011_e1 = gelu_x_e * gelu_y_e1
@@ -16310,17 +16773,11 @@ def _fc_layer_without_normalize_backward_3_kernel(
     x_ptr,
     linear_bias_ptr,
     saved_product_ptr,
-    saved_product1_ptr,
-    saved_product2_ptr,
-    saved_product3_ptr,
     contracted4_ptr,
     contracted5_ptr,
     contracted6_ptr,
     contracted7_ptr,
     operand8_ptr,
-    operand9_ptr,
-    operand10_ptr,
-    operand11_ptr,
     grad_x_ptr,
     grad_linear_bias_ptr,
     B,
@@ -16364,17 +16821,11 @@ def _fc_layer_without_normalize_backward_3_kernel(
         mask = tile_mask if ROWS == 1 else tile_mask & row_mask
         x_row = x_ptr + b * N
         saved_product_row = saved_product_ptr + b * N
-        saved_product1_row = saved_product1_ptr + b * N
-        saved_product2_row = saved_product2_ptr + b * N
-        saved_product3_row = saved_product3_ptr + b * N
         contracted4_row = contracted4_ptr + b * 4 * N
         contracted5_row = contracted5_ptr + b * 6 * N
         contracted6_row = contracted6_ptr + b * 6 * N
         contracted7_row = contracted7_ptr + b * 4 * N
         operand8_row = operand8_ptr + b * N
-        operand9_row = operand9_ptr + b * N
-        operand10_row = operand10_ptr + b * N
-        operand11_row = operand11_ptr + b * N
         grad_x_row = grad_x_ptr + b * N
 
         x_e = tl.load(x_row + at, mask=mask, other=0.0).to(REAL)
@@ -16386,13 +16837,13 @@ def _fc_layer_without_normalize_backward_3_kernel(
         x_e23 = tl.load(x_row + 6 * BN + at, mask=mask, other=0.0).to(REAL)
         x_e123 = tl.load(x_row + 7 * BN + at, mask=mask, other=0.0).to(REAL)
         saved_product_0 = tl.load(saved_product_row + at, mask=mask, other=0.0).to(REAL)
-        saved_product1_0 = tl.load(saved_product1_row + at, mask=mask, other=0.0).to(REAL)
-        saved_product1_1 = tl.load(saved_product1_row + BN + at, mask=mask, other=0.0).to(REAL)
-        saved_product1_2 = tl.load(saved_product1_row + 2 * BN + at, mask=mask, other=0.0).to(REAL)
-        saved_product2_0 = tl.load(saved_product2_row + at, mask=mask, other=0.0).to(REAL)
-        saved_product2_1 = tl.load(saved_product2_row + BN + at, mask=mask, other=0.0).to(REAL)
-        saved_product2_2 = tl.load(saved_product2_row + 2 * BN + at, mask=mask, other=0.0).to(REAL)
-        saved_product3_0 = tl.load(saved_product3_row + at, mask=mask, other=0.0).to(REAL)
+        saved_product_1 = tl.load(saved_product_row + BN + at, mask=mask, other=0.0).to(REAL)
+        saved_product_2 = tl.load(saved_product_row + 2 * BN + at, mask=mask, other=0.0).to(REAL)
+        saved_product_3 = tl.load(saved_product_row + 3 * BN + at, mask=mask, other=0.0).to(REAL)
+        saved_product_4 = tl.load(saved_product_row + 4 * BN + at, mask=mask, other=0.0).to(REAL)
+        saved_product_5 = tl.load(saved_product_row + 5 * BN + at, mask=mask, other=0.0).to(REAL)
+        saved_product_6 = tl.load(saved_product_row + 6 * BN + at, mask=mask, other=0.0).to(REAL)
+        saved_product_7 = tl.load(saved_product_row + 7 * BN + at, mask=mask, other=0.0).to(REAL)
         contracted4_grad_xy_033_e123 = tl.load(contracted4_row + r * 4 * N + n, mask=mask, other=0.0).to(REAL)
         contracted4_grad_xy_132_e123 = tl.load(contracted4_row + r * 4 * N + n + N, mask=mask, other=0.0).to(REAL)
         contracted4_grad_xy_231_e123 = tl.load(contracted4_row + r * 4 * N + n + 2 * N, mask=mask, other=0.0).to(REAL)
@@ -16495,37 +16946,37 @@ def _fc_layer_without_normalize_backward_3_kernel(
         grad_gelu_y_e += gelu_x_e13 * contracted5_grad_xy_220_e13 + gelu_x_e12 * contracted5_grad_xy_220_e12
         grad_gelu_y_e += gelu_x_e3 * contracted6_grad_xy_110_e3 + gelu_x_e2 * contracted6_grad_xy_110_e2
         grad_gelu_y_e += gelu_x_e1 * contracted6_grad_xy_110_e1 + gelu_x_e * contracted7_grad_xy_000_e
-        y_e123 = linear_bias_e123 + saved_product3_0
+        y_e123 = linear_bias_e123 + saved_product_7
         grad_gelu_y_e123 = gelu_x_e * contracted4_grad_xy_033_e123 + gelu_x_e1 * contracted5_grad_xy_123_e23
         grad_gelu_y_e123 += gelu_x_e3 * contracted5_grad_xy_123_e12 + gelu_x_e13 * contracted6_grad_xy_213_e2
         grad_gelu_y_e123 += -gelu_x_e2 * contracted5_grad_xy_123_e13 - gelu_x_e12 * contracted6_grad_xy_213_e3
         grad_gelu_y_e123 += -gelu_x_e23 * contracted6_grad_xy_213_e1 - gelu_x_e123 * contracted7_grad_xy_303_e
-        y_e23 = linear_bias_e23 + saved_product2_2
+        y_e23 = linear_bias_e23 + saved_product_6
         grad_gelu_y_e23 = gelu_x_e1 * contracted4_grad_xy_132_e123 + gelu_x_e * contracted5_grad_xy_022_e23
         grad_gelu_y_e23 += gelu_x_e12 * contracted5_grad_xy_222_e13 + gelu_x_e2 * contracted6_grad_xy_112_e3
         grad_gelu_y_e23 += -gelu_x_e13 * contracted5_grad_xy_222_e12 - gelu_x_e3 * contracted6_grad_xy_112_e2
         grad_gelu_y_e23 += -gelu_x_e123 * contracted6_grad_xy_312_e1 - gelu_x_e23 * contracted7_grad_xy_202_e
-        y_e13 = linear_bias_e13 + saved_product2_1
+        y_e13 = linear_bias_e13 + saved_product_5
         grad_gelu_y_e13 = gelu_x_e * contracted5_grad_xy_022_e13 + gelu_x_e23 * contracted5_grad_xy_222_e12
         grad_gelu_y_e13 += gelu_x_e1 * contracted6_grad_xy_112_e3 + gelu_x_e123 * contracted6_grad_xy_312_e2
         grad_gelu_y_e13 += -gelu_x_e2 * contracted4_grad_xy_132_e123 - gelu_x_e12 * contracted5_grad_xy_222_e23
         grad_gelu_y_e13 += -gelu_x_e3 * contracted6_grad_xy_112_e1 - gelu_x_e13 * contracted7_grad_xy_202_e
-        y_e12 = linear_bias_e12 + saved_product2_0
+        y_e12 = linear_bias_e12 + saved_product_4
         grad_gelu_y_e12 = gelu_x_e3 * contracted4_grad_xy_132_e123 + gelu_x_e13 * contracted5_grad_xy_222_e23
         grad_gelu_y_e12 += gelu_x_e * contracted5_grad_xy_022_e12 + gelu_x_e1 * contracted6_grad_xy_112_e2
         grad_gelu_y_e12 += -gelu_x_e23 * contracted5_grad_xy_222_e13 - gelu_x_e123 * contracted6_grad_xy_312_e3
         grad_gelu_y_e12 += -gelu_x_e2 * contracted6_grad_xy_112_e1 - gelu_x_e12 * contracted7_grad_xy_202_e
-        y_e3 = linear_bias_e3 + saved_product1_2
+        y_e3 = linear_bias_e3 + saved_product_3
         grad_gelu_y_e3 = gelu_x_e12 * contracted4_grad_xy_231_e123 + gelu_x_e2 * contracted5_grad_xy_121_e23
         grad_gelu_y_e3 += gelu_x_e1 * contracted5_grad_xy_121_e13 + gelu_x_e123 * contracted5_grad_xy_321_e12
         grad_gelu_y_e3 += gelu_x_e * contracted6_grad_xy_011_e3 + gelu_x_e23 * contracted6_grad_xy_211_e2
         grad_gelu_y_e3 += gelu_x_e13 * contracted6_grad_xy_211_e1 + gelu_x_e3 * contracted7_grad_xy_101_e
-        y_e2 = linear_bias_e2 + saved_product1_1
+        y_e2 = linear_bias_e2 + saved_product_2
         grad_gelu_y_e2 = gelu_x_e1 * contracted5_grad_xy_121_e12 + gelu_x_e * contracted6_grad_xy_011_e2
         grad_gelu_y_e2 += gelu_x_e12 * contracted6_grad_xy_211_e1 + gelu_x_e2 * contracted7_grad_xy_101_e
         grad_gelu_y_e2 += -gelu_x_e13 * contracted4_grad_xy_231_e123 - gelu_x_e3 * contracted5_grad_xy_121_e23
         grad_gelu_y_e2 += -gelu_x_e123 * contracted5_grad_xy_321_e13 - gelu_x_e23 * contracted6_grad_xy_211_e3
-        y_e1 = linear_bias_e1 + saved_product1_0
+        y_e1 = linear_bias_e1 + saved_product_1
         grad_gelu_y_e1 = gelu_x_e23 * contracted4_grad_xy_231_e123 + gelu_x_e123 * contracted5_grad_xy_321_e23
         grad_gelu_y_e1 += gelu_x_e * contracted6_grad_xy_011_e1 + gelu_x_e1 * contracted7_grad_xy_101_e
         grad_gelu_y_e1 += -gelu_x_e3 * contracted5_grad_xy_121_e13 - gelu_x_e2 * contracted5_grad_xy_121_e12
@@ -16596,13 +17047,13 @@ def _fc_layer_without_normalize_backward_3_kernel(
         grad_x_e123 = gate_x * grad_gelu_x_e123
 
         tl.store(operand8_row + at, grad_y_e, mask=mask)
-        tl.store(operand9_row + at, grad_y_e1, mask=mask)
-        tl.store(operand9_row + BN + at, grad_y_e2, mask=mask)
-        tl.store(operand9_row + 2 * BN + at, grad_y_e3, mask=mask)
-        tl.store(operand10_row + at, grad_y_e12, mask=mask)
-        tl.store(operand10_row + BN + at, grad_y_e13, mask=mask)
-        tl.store(operand10_row + 2 * BN + at, grad_y_e23, mask=mask)
-        tl.store(operand11_row + at, grad_y_e123, mask=mask)
+        tl.store(operand8_row + BN + at, grad_y_e1, mask=mask)
+        tl.store(operand8_row + 2 * BN + at, grad_y_e2, mask=mask)
+        tl.store(operand8_row + 3 * BN + at, grad_y_e3, mask=mask)
+        tl.store(operand8_row + 4 * BN + at, grad_y_e12, mask=mask)
+        tl.store(operand8_row + 5 * BN + at, grad_y_e13, mask=mask)
+        tl.store(operand8_row + 6 * BN + at, grad_y_e23, mask=mask)
+        tl.store(operand8_row + 7 * BN + at, grad_y_e123, mask=mask)
         if GRAD_X:
             tl.store(grad_x_row + at, grad_x_e, mask=mask)
             tl.store(grad_x_row + BN + at, grad_x_e1, mask=mask)
@@ -16633,6 +17084,79 @@ def _fc_layer_without_normalize_backward_3_kernel(
         tl.store(grad_linear_bias_row + 5 * N + n, _column_sum(grad_linear_bias_e13, ROWS), mask=tile_mask)
         tl.store(grad_linear_bias_row + 6 * N + n, _column_sum(grad_linear_bias_e23, ROWS), mask=tile_mask)
         tl.store(grad_linear_bias_row + 7 * N + n, _column_sum(grad_linear_bias_e123, ROWS), mask=tile_mask)
+
+
+@triton.jit(do_not_specialize=["K"])
+def _fc_layer_without_normalize_backward_4_kernel(
+    linear_weight_ptr,
+    operand9_ptr,
+    K,
+    N,
+    ROWS: tl.constexpr,
+    BLOCK: tl.constexpr,
+    REAL: tl.constexpr,
+):
+    # stores factors of matrix products, in the order in which these read them
+    # stores what products are added to
+    KN = tl.cast(K, tl.int64) * N
+
+    start = tl.program_id(0).to(tl.int64) * BLOCK
+    tile = tl.arange(0, BLOCK)
+    mask = tile < tl.cast(K, tl.int64) * N - start
+    linear_weight_row = linear_weight_ptr + start
+    operand9_row = operand9_ptr + start
+
+    linear_weight_0 = tl.load(linear_weight_row + tile, mask=mask, other=0.0).to(REAL)
+    linear_weight_1 = tl.load(linear_weight_row + KN + tile, mask=mask, other=0.0).to(REAL)
+    linear_weight_2 = tl.load(linear_weight_row + 2 * KN + tile, mask=mask, other=0.0).to(REAL)
+    linear_weight_3 = tl.load(linear_weight_row + 3 * KN + tile, mask=mask, other=0.0).to(REAL)
+
+    tl.store(operand9_row + tile, linear_weight_0, mask=mask)
+    tl.store(operand9_row + KN + tile, linear_weight_1, mask=mask)
+    tl.store(operand9_row + 2 * KN + tile, linear_weight_1, mask=mask)
+    tl.store(operand9_row + 3 * KN + tile, linear_weight_1, mask=mask)
+    tl.store(operand9_row + 4 * KN + tile, linear_weight_2, mask=mask)
+    tl.store(operand9_row + 5 * KN + tile, linear_weight_2, mask=mask)
+    tl.store(operand9_row + 6 * KN + tile, linear_weight_2, mask=mask)
+    tl.store(operand9_row + 7 * KN + tile, linear_weight_3, mask=mask)
+
+
+@triton.jit(do_not_specialize=["K"])
+def _fc_layer_without_normalize_backward_5_kernel(
+    contracted8_ptr,
+    grad_linear_weight_ptr,
+    K,
+    N,
+    GRAD_LINEAR_WEIGHT: tl.constexpr,
+    ROWS: tl.constexpr,
+    BLOCK: tl.constexpr,
+    REAL: tl.constexpr,
+):
+    KN = tl.cast(K, tl.int64) * N
+
+    start = tl.program_id(0).to(tl.int64) * BLOCK
+    tile = tl.arange(0, BLOCK)
+    mask = tile < tl.cast(K, tl.int64) * N - start
+    contracted8_row = contracted8_ptr + start
+    grad_linear_weight_row = grad_linear_weight_ptr + start
+
+    contracted8_0 = tl.load(contracted8_row + tile, mask=mask, other=0.0).to(REAL)
+    contracted8_1 = tl.load(contracted8_row + KN + tile, mask=mask, other=0.0).to(REAL)
+    contracted8_2 = tl.load(contracted8_row + 2 * KN + tile, mask=mask, other=0.0).to(REAL)
+    contracted8_3 = tl.load(contracted8_row + 3 * KN + tile, mask=mask, other=0.0).to(REAL)
+    contracted8_4 = tl.load(contracted8_row + 4 * KN + tile, mask=mask, other=0.0).to(REAL)
+    contracted8_5 = tl.load(contracted8_row + 5 * KN + tile, mask=mask, other=0.0).to(REAL)
+    contracted8_6 = tl.load(contracted8_row + 6 * KN + tile, mask=mask, other=0.0).to(REAL)
+    contracted8_7 = tl.load(contracted8_row + 7 * KN + tile, mask=mask, other=0.0).to(REAL)
+
+    grad_linear_weight_1 = contracted8_1 + contracted8_2 + contracted8_3
+    grad_linear_weight_2 = contracted8_4 + contracted8_5 + contracted8_6
+
+    if GRAD_LINEAR_WEIGHT:
+        tl.store(grad_linear_weight_row + tile, contracted8_0, mask=mask)
+        tl.store(grad_linear_weight_row + KN + tile, grad_linear_weight_1, mask=mask)
+        tl.store(grad_linear_weight_row + 2 * KN + tile, grad_linear_weight_2, mask=mask)
+        tl.store(grad_linear_weight_row + 3 * KN + tile, contracted8_7, mask=mask)
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -17991,43 +18515,39 @@ def _run_fused_gelu_fcgp_norm_without_normalize_double_backward(
 
 
 def _run_mv_linear(x, weight, bias):
-    """Compute the results: 5 launches, and 1 copy for tf32."""
+    """Compute the results: 3 launches."""
     x, weight, bias = x.contiguous(), weight.contiguous(), bias.contiguous()
     _, B, N = x.shape
     _, _, M = weight.shape
     real = _real(x, weight, bias)
     matrix = _matrix(x, weight, bias)
-    n_innermost = _innermost(matrix, N)
     out = x.new_empty((8, B, M), dtype=_promote(x, weight, bias))
-    _launch_tile(_mv_linear_kernel, "mv_linear", (bias, out), (B, M), B, M, real)
-    turned_weight = _turned(weight.to(matrix), n_innermost and _pays(3 * B))
-    _matmul(x[0].to(matrix), turned_weight[0], out[0], add=True)
-    _matmul(x[1:4].view(3 * B, N).to(matrix), turned_weight[1], out[1:4].view(3 * B, M), add=True)
-    _matmul(x[4:7].view(3 * B, N).to(matrix), turned_weight[2], out[4:7].view(3 * B, M), add=True)
-    _matmul(x[7].to(matrix), turned_weight[3], out[7], add=True)
+    operand = x.new_empty((8, N, M), dtype=matrix)
+    _launch_flat(_mv_linear_kernel, "mv_linear", (weight, operand), (N, M), N * M, real)
+    _launch_tile(_mv_linear_1_kernel, "mv_linear_1", (bias, out), (B, M), B, M, real)
+    _matmul(x.to(matrix), operand, out, add=True)
     return (out,)
 
 
 def _run_mv_linear_backward(x, weight, bias, grad_out, *wanted):
-    """Compute the gradients: 9 launches."""
+    """Compute the gradients: 5 launches."""
     x, weight, bias, grad_out = x.contiguous(), weight.contiguous(), bias.contiguous(), grad_out.contiguous()
     _, B, N = x.shape
     _, _, M = weight.shape
     real = _real(x, weight, bias)
     matrix = _matrix(x, weight, bias)
-    grad_x = torch.empty_like(x) if wanted[0] else x
     grad_weight = torch.empty_like(weight) if wanted[1] else weight
     if wanted[0]:
-        _matmul(grad_out[0].to(matrix), weight[0].to(matrix).mT, grad_x[0])
-        _matmul(grad_out[1:4].view(3 * B, M).to(matrix), weight[1].to(matrix).mT, grad_x[1:4].view(3 * B, N))
-        _matmul(grad_out[4:7].view(3 * B, M).to(matrix), weight[2].to(matrix).mT, grad_x[4:7].view(3 * B, N))
-        _matmul(grad_out[7].to(matrix), weight[3].to(matrix).mT, grad_x[7])
+        operand = x.new_empty((8, N, M), dtype=matrix)
+        _launch_flat(_mv_linear_backward_kernel, "mv_linear_backward", (weight, operand), (N, M), N * M, real)
+        grad_x = _matmul(grad_out.to(matrix), operand.mT).to(x.dtype)
+        del operand
     if wanted[2]:
-        programs, _ = _programs("mv_linear_backward", B, 1, M, x.device)
+        programs, _ = _programs("mv_linear_backward_1", B, 1, M, x.device)
         partial_grad_bias = x.new_empty((programs, 8, M), dtype=real) if wanted[2] else bias
         _launch_fold(
-            _mv_linear_backward_kernel,
-            "mv_linear_backward",
+            _mv_linear_backward_1_kernel,
+            "mv_linear_backward_1",
             (grad_out, partial_grad_bias),
             (B, M, wanted[2]),
             1,
@@ -18037,15 +18557,20 @@ def _run_mv_linear_backward(x, weight, bias, grad_out, *wanted):
         )
         grad_bias = _total(partial_grad_bias, torch.empty_like(bias)) if wanted[2] else None
     if wanted[1]:
-        _matmul(x[0].to(matrix).mT, grad_out[0].to(matrix), grad_weight[0])
-        _matmul(x[1:4].view(3 * B, N).to(matrix).mT, grad_out[1:4].view(3 * B, M).to(matrix), grad_weight[1])
-        _matmul(x[4:7].view(3 * B, N).to(matrix).mT, grad_out[4:7].view(3 * B, M).to(matrix), grad_weight[2])
-        _matmul(x[7].to(matrix).mT, grad_out[7].to(matrix), grad_weight[3])
+        contracted = _matmul(x.to(matrix).mT, grad_out.to(matrix))
+        _launch_flat(
+            _mv_linear_backward_2_kernel,
+            "mv_linear_backward_2",
+            (contracted, grad_weight),
+            (N, M, wanted[1]),
+            N * M,
+            real,
+        )
     return grad_x if wanted[0] else None, grad_weight if wanted[1] else None, grad_bias if wanted[2] else None
 
 
 def _run_mv_linear_double_backward(x, weight, bias, grad_out, grad_grad_x, grad_grad_weight, grad_grad_bias, *wanted):
-    """Compute the gradients: 16 launches."""
+    """Compute the gradients: 12 launches."""
     has_grad_grad_x = grad_grad_x is not None
     has_grad_grad_weight = grad_grad_weight is not None
     has_grad_grad_bias = grad_grad_bias is not None
@@ -18058,85 +18583,69 @@ def _run_mv_linear_double_backward(x, weight, bias, grad_out, grad_grad_x, grad_
     real = _real(x, weight, bias)
     matrix = _matrix(x, weight, bias)
     n_innermost = _innermost(matrix, N)
-    grad_x = torch.empty_like(x) if wanted[0] else x
     grad_weight = torch.empty_like(weight) if wanted[1] else weight
     grad_bias = torch.empty_like(bias) if wanted[2] else bias
     grad_grad_out = torch.empty_like(grad_out) if wanted[3] else grad_out
     if wanted[0]:
-        if has_grad_grad_weight:
-            _matmul(grad_out[0].to(matrix), grad_grad_weight[0].to(matrix).mT, grad_x[0])
-        else:
-            grad_x[0].zero_()
-        if has_grad_grad_weight:
-            _matmul(
-                grad_out[1:4].view(3 * B, M).to(matrix), grad_grad_weight[1].to(matrix).mT, grad_x[1:4].view(3 * B, N)
-            )
-        else:
-            grad_x[1:4].view(3 * B, N).zero_()
-        if has_grad_grad_weight:
-            _matmul(
-                grad_out[4:7].view(3 * B, M).to(matrix), grad_grad_weight[2].to(matrix).mT, grad_x[4:7].view(3 * B, N)
-            )
-        else:
-            grad_x[4:7].view(3 * B, N).zero_()
-        if has_grad_grad_weight:
-            _matmul(grad_out[7].to(matrix), grad_grad_weight[3].to(matrix).mT, grad_x[7])
-        else:
-            grad_x[7].zero_()
+        operand = x.new_empty((8, N, M), dtype=matrix)
+        _launch_flat(
+            _mv_linear_double_backward_kernel,
+            "mv_linear_double_backward",
+            (grad_grad_weight, operand),
+            (N, M, has_grad_grad_weight),
+            N * M,
+            real,
+        )
+        grad_x = _matmul(grad_out.to(matrix), operand.mT).to(x.dtype)
+        del operand
     if wanted[2]:
         _launch_flat(
-            _mv_linear_double_backward_kernel, "mv_linear_double_backward", (grad_bias,), (M, wanted[2]), M, real
+            _mv_linear_double_backward_1_kernel, "mv_linear_double_backward_1", (grad_bias,), (M, wanted[2]), M, real
         )
     if wanted[1]:
-        if has_grad_grad_x:
-            _matmul(grad_grad_x[0].to(matrix).mT, grad_out[0].to(matrix), grad_weight[0])
-        else:
-            grad_weight[0].zero_()
-        if has_grad_grad_x:
-            _matmul(
-                grad_grad_x[1:4].view(3 * B, N).to(matrix).mT, grad_out[1:4].view(3 * B, M).to(matrix), grad_weight[1]
-            )
-        else:
-            grad_weight[1].zero_()
-        if has_grad_grad_x:
-            _matmul(
-                grad_grad_x[4:7].view(3 * B, N).to(matrix).mT, grad_out[4:7].view(3 * B, M).to(matrix), grad_weight[2]
-            )
-        else:
-            grad_weight[2].zero_()
-        if has_grad_grad_x:
-            _matmul(grad_grad_x[7].to(matrix).mT, grad_out[7].to(matrix), grad_weight[3])
-        else:
-            grad_weight[3].zero_()
+        contracted = (
+            _matmul(grad_grad_x.to(matrix).mT, grad_out.to(matrix))
+            if has_grad_grad_x
+            else x.new_zeros((8, N, M), dtype=matrix)
+        )
+        _launch_flat(
+            _mv_linear_double_backward_2_kernel,
+            "mv_linear_double_backward_2",
+            (contracted, grad_weight),
+            (N, M, wanted[1]),
+            N * M,
+            real,
+        )
+        del contracted
     if wanted[3]:
-        operand = x.new_empty((3, B, 2, N), dtype=matrix)
-        operand2 = x.new_empty((3, B, 2, N), dtype=matrix)
+        operand1 = x.new_empty((3, B, 2, N), dtype=matrix)
+        operand3 = x.new_empty((3, B, 2, N), dtype=matrix)
         _launch_tile(
-            _mv_linear_double_backward_1_kernel,
-            "mv_linear_double_backward_1",
-            (x, grad_grad_x, operand, operand2),
+            _mv_linear_double_backward_3_kernel,
+            "mv_linear_double_backward_3",
+            (x, grad_grad_x, operand1, operand3),
             (B, N, has_grad_grad_x),
             B,
             N,
             real,
         )
-        operand1 = _factor(x, (2, N), (M,), matrix, n_innermost)
-        operand3 = _factor(x, (2, N), (M,), matrix, n_innermost)
+        operand2 = _factor(x, (2, N), (M,), matrix, n_innermost)
+        operand4 = _factor(x, (2, N), (M,), matrix, n_innermost)
         _launch_tile(
-            _mv_linear_double_backward_2_kernel,
-            "mv_linear_double_backward_2_turned" if n_innermost else "mv_linear_double_backward_2",
-            (weight, grad_grad_weight, operand1, operand3),
+            _mv_linear_double_backward_4_kernel,
+            "mv_linear_double_backward_4_turned" if n_innermost else "mv_linear_double_backward_4",
+            (weight, grad_grad_weight, operand2, operand4),
             (N, M, has_grad_grad_weight, n_innermost),
             N,
             M,
             real,
         )
-        contracted = x.new_empty((B, M), dtype=matrix)
+        contracted1 = x.new_empty((B, M), dtype=matrix)
         if _on_tensor_cores(matrix, x.device):
             _launch_contract(
-                _mv_linear_double_backward_3_kernel,
-                "mv_linear_double_backward_3",
-                (x, weight, grad_grad_x, grad_grad_weight, contracted),
+                _mv_linear_double_backward_5_kernel,
+                "mv_linear_double_backward_5",
+                (x, weight, grad_grad_x, grad_grad_weight, contracted1),
                 (B, N, M, has_grad_grad_x, has_grad_grad_weight),
                 1,
                 B,
@@ -18146,39 +18655,39 @@ def _run_mv_linear_double_backward(x, weight, bias, grad_out, grad_grad_x, grad_
                 real,
             )
         else:
-            operand4 = x.new_empty((B, 2, N), dtype=matrix)
+            operand5 = x.new_empty((B, 2, N), dtype=matrix)
             _launch_tile(
-                _mv_linear_double_backward_3_stored_kernel,
-                "mv_linear_double_backward_3_stored",
-                (x, grad_grad_x, operand4),
+                _mv_linear_double_backward_5_stored_kernel,
+                "mv_linear_double_backward_5_stored",
+                (x, grad_grad_x, operand5),
                 (B, N, has_grad_grad_x),
                 B,
                 N,
                 real,
             )
-            operand5 = x.new_empty((2, N, M), dtype=matrix)
+            operand6 = x.new_empty((2, N, M), dtype=matrix)
             _launch_flat(
-                _mv_linear_double_backward_3_stored1_kernel,
-                "mv_linear_double_backward_3_stored1",
-                (weight, grad_grad_weight, operand5),
+                _mv_linear_double_backward_5_stored1_kernel,
+                "mv_linear_double_backward_5_stored1",
+                (weight, grad_grad_weight, operand6),
                 (N, M, has_grad_grad_weight),
                 N * M,
                 real,
             )
-            _matmul(operand4.view(B, 2 * N), operand5.view(2 * N, M), contracted)
-            del operand4, operand5
-        contracted1 = _matmul(operand.view(3 * B, 2 * N), operand1.view(2 * N, M)).view(3, B, M)
-        del operand
+            _matmul(operand5.view(B, 2 * N), operand6.view(2 * N, M), contracted1)
+            del operand5, operand6
+        contracted2 = _matmul(operand1.view(3 * B, 2 * N), operand2.view(2 * N, M)).view(3, B, M)
         del operand1
-        contracted2 = _matmul(operand2.view(3 * B, 2 * N), operand3.view(2 * N, M)).view(3, B, M)
         del operand2
+        contracted3 = _matmul(operand3.view(3 * B, 2 * N), operand4.view(2 * N, M)).view(3, B, M)
         del operand3
-        contracted3 = x.new_empty((B, M), dtype=matrix)
+        del operand4
+        contracted4 = x.new_empty((B, M), dtype=matrix)
         if _on_tensor_cores(matrix, x.device):
             _launch_contract(
-                _mv_linear_double_backward_4_kernel,
-                "mv_linear_double_backward_4",
-                (x, weight, grad_grad_x, grad_grad_weight, contracted3),
+                _mv_linear_double_backward_6_kernel,
+                "mv_linear_double_backward_6",
+                (x, weight, grad_grad_x, grad_grad_weight, contracted4),
                 (B, N, M, has_grad_grad_x, has_grad_grad_weight),
                 1,
                 B,
@@ -18188,31 +18697,31 @@ def _run_mv_linear_double_backward(x, weight, bias, grad_out, grad_grad_x, grad_
                 real,
             )
         else:
-            operand6 = x.new_empty((B, 2, N), dtype=matrix)
+            operand7 = x.new_empty((B, 2, N), dtype=matrix)
             _launch_tile(
-                _mv_linear_double_backward_4_stored_kernel,
-                "mv_linear_double_backward_4_stored",
-                (x, grad_grad_x, operand6),
+                _mv_linear_double_backward_6_stored_kernel,
+                "mv_linear_double_backward_6_stored",
+                (x, grad_grad_x, operand7),
                 (B, N, has_grad_grad_x),
                 B,
                 N,
                 real,
             )
-            operand7 = x.new_empty((2, N, M), dtype=matrix)
+            operand8 = x.new_empty((2, N, M), dtype=matrix)
             _launch_flat(
-                _mv_linear_double_backward_4_stored1_kernel,
-                "mv_linear_double_backward_4_stored1",
-                (weight, grad_grad_weight, operand7),
+                _mv_linear_double_backward_6_stored1_kernel,
+                "mv_linear_double_backward_6_stored1",
+                (weight, grad_grad_weight, operand8),
                 (N, M, has_grad_grad_weight),
                 N * M,
                 real,
             )
-            _matmul(operand6.view(B, 2 * N), operand7.view(2 * N, M), contracted3)
-            del operand6, operand7
+            _matmul(operand7.view(B, 2 * N), operand8.view(2 * N, M), contracted4)
+            del operand7, operand8
         _launch_tile(
-            _mv_linear_double_backward_5_kernel,
-            "mv_linear_double_backward_5",
-            (grad_grad_bias, contracted, contracted1, contracted2, contracted3, grad_grad_out),
+            _mv_linear_double_backward_7_kernel,
+            "mv_linear_double_backward_7",
+            (grad_grad_bias, contracted1, contracted2, contracted3, contracted4, grad_grad_out),
             (B, M, has_grad_grad_bias, wanted[3]),
             B,
             M,
@@ -18227,7 +18736,7 @@ def _run_mv_linear_double_backward(x, weight, bias, grad_out, grad_grad_x, grad_
 
 
 def _run_layer_with_normalize(x, gp_weight, linear_weight, linear_bias, eps):
-    """Compute the results, then what the backward reads: 5 launches, and 1 copy for tf32."""
+    """Compute the results, then what the backward reads: 3 launches."""
     x, gp_weight, linear_weight, linear_bias = (
         x.contiguous(),
         gp_weight.contiguous(),
@@ -18238,19 +18747,17 @@ def _run_layer_with_normalize(x, gp_weight, linear_weight, linear_bias, eps):
     _, K, _ = linear_weight.shape
     real = _real(x, gp_weight, linear_weight, linear_bias)
     matrix = _matrix(x, gp_weight, linear_weight, linear_bias)
-    k_innermost = _innermost(matrix, K)
     out = torch.empty_like(x, dtype=_promote(x, gp_weight, linear_weight, linear_bias))
     saved = x.new_empty((4, B), dtype=real)
-    turned_linear_weight = _turned(linear_weight.to(matrix), k_innermost and _pays(3 * B))
-    saved_product = _matmul(x[0].to(matrix), turned_linear_weight[0])
-    saved_product1 = _matmul(x[1:4].view(3 * B, K).to(matrix), turned_linear_weight[1]).view(3, B, N)
-    saved_product2 = _matmul(x[4:7].view(3 * B, K).to(matrix), turned_linear_weight[2]).view(3, B, N)
-    saved_product3 = _matmul(x[7].to(matrix), turned_linear_weight[3])
-    if N <= LAUNCH["layer_with_normalize"].resident:
+    operand = x.new_empty((8, K, N), dtype=matrix)
+    _launch_flat(_layer_with_normalize_kernel, "layer_with_normalize", (linear_weight, operand), (K, N), K * N, real)
+    saved_product = _matmul(x.to(matrix), operand)
+    del operand
+    if N <= LAUNCH["layer_with_normalize_1"].resident:
         _launch_tile(
-            _layer_with_normalize_kernel,
-            "layer_with_normalize",
-            (x, gp_weight, linear_bias, saved_product, saved_product1, saved_product2, saved_product3, out, saved),
+            _layer_with_normalize_1_kernel,
+            "layer_with_normalize_1",
+            (x, gp_weight, linear_bias, saved_product, out, saved),
             (eps, B, N),
             B,
             N,
@@ -18259,33 +18766,21 @@ def _run_layer_with_normalize(x, gp_weight, linear_weight, linear_bias, eps):
         )
     else:
         _launch_sweep(
-            _layer_with_normalize_long_kernel,
-            "layer_with_normalize_long",
-            (x, gp_weight, linear_bias, saved_product, saved_product1, saved_product2, saved_product3, out, saved),
+            _layer_with_normalize_1_long_kernel,
+            "layer_with_normalize_1_long",
+            (x, gp_weight, linear_bias, saved_product, out, saved),
             (eps, B, N),
             B,
             N,
             real,
         )
-    return out, saved, saved_product, saved_product1, saved_product2, saved_product3
+    return out, saved, saved_product
 
 
 def _run_layer_with_normalize_backward(
-    x,
-    gp_weight,
-    linear_weight,
-    linear_bias,
-    grad_out,
-    saved,
-    saved_product,
-    saved_product1,
-    saved_product2,
-    saved_product3,
-    out,
-    eps,
-    *wanted,
+    x, gp_weight, linear_weight, linear_bias, grad_out, saved, saved_product, out, eps, *wanted
 ):
-    """Compute the gradients: 10 launches."""
+    """Compute the gradients: 6 launches."""
     x, gp_weight, linear_weight, linear_bias, grad_out, out = (
         x.contiguous(),
         gp_weight.contiguous(),
@@ -18315,27 +18810,13 @@ def _run_layer_with_normalize_backward(
         _launch_sweep(
             _layer_with_normalize_backward_recomputed_kernel,
             "layer_with_normalize_backward_recomputed",
-            (
-                x,
-                gp_weight,
-                linear_bias,
-                grad_out,
-                saved,
-                saved_product,
-                saved_product1,
-                saved_product2,
-                saved_product3,
-                frontier,
-            ),
+            (x, gp_weight, linear_bias, grad_out, saved, saved_product, frontier),
             (B, N),
             B,
             N,
             real,
         )
-    operand = x.new_empty((B, N), dtype=matrix)
-    operand1 = x.new_empty((3, B, N), dtype=matrix)
-    operand2 = x.new_empty((3, B, N), dtype=matrix)
-    operand3 = x.new_empty((B, N), dtype=matrix)
+    operand = x.new_empty((8, B, N), dtype=matrix)
     programs, _ = _programs("layer_with_normalize_backward_2", B, 1, N, x.device)
     partial_grad_gp_weight = x.new_empty((programs, N, 20), dtype=real) if wanted[1] else gp_weight
     partial_grad_linear_bias = x.new_empty((programs, 8, N), dtype=real) if wanted[3] else linear_bias
@@ -18349,14 +18830,8 @@ def _run_layer_with_normalize_backward(
             grad_out,
             saved,
             saved_product,
-            saved_product1,
-            saved_product2,
-            saved_product3,
             frontier,
             operand,
-            operand1,
-            operand2,
-            operand3,
             grad_x,
             partial_grad_gp_weight,
             partial_grad_linear_bias,
@@ -18370,18 +18845,28 @@ def _run_layer_with_normalize_backward(
     grad_gp_weight = _total(partial_grad_gp_weight, torch.empty_like(gp_weight)) if wanted[1] else None
     grad_linear_bias = _total(partial_grad_linear_bias, torch.empty_like(linear_bias)) if wanted[3] else None
     if wanted[0]:
-        _matmul(operand, linear_weight[0].to(matrix).mT, grad_x[0], add=True)
-        _matmul(operand1.view(3 * B, K), linear_weight[1].to(matrix).mT, grad_x[1:4].view(3 * B, N), add=True)
-        _matmul(operand2.view(3 * B, K), linear_weight[2].to(matrix).mT, grad_x[4:7].view(3 * B, N), add=True)
-        _matmul(operand3, linear_weight[3].to(matrix).mT, grad_x[7], add=True)
-    if wanted[2]:
-        _matmul(x[0].to(matrix).mT, operand, grad_linear_weight[0])
-        del operand
-        _matmul(x[1:4].view(3 * B, K).to(matrix).mT, operand1.view(3 * B, N), grad_linear_weight[1])
+        operand1 = x.new_empty((8, K, N), dtype=matrix)
+        _launch_flat(
+            _layer_with_normalize_backward_3_kernel,
+            "layer_with_normalize_backward_3",
+            (linear_weight, operand1),
+            (K, N),
+            K * N,
+            real,
+        )
+        _matmul(operand, operand1.mT, grad_x, add=True)
         del operand1
-        _matmul(x[4:7].view(3 * B, K).to(matrix).mT, operand2.view(3 * B, N), grad_linear_weight[2])
-        del operand2
-        _matmul(x[7].to(matrix).mT, operand3, grad_linear_weight[3])
+    if wanted[2]:
+        contracted = _matmul(x.to(matrix).mT, operand)
+        del operand
+        _launch_flat(
+            _layer_with_normalize_backward_4_kernel,
+            "layer_with_normalize_backward_4",
+            (contracted, grad_linear_weight),
+            (K, N, wanted[2]),
+            K * N,
+            real,
+        )
     return (
         grad_x if wanted[0] else None,
         grad_gp_weight if wanted[1] else None,
@@ -18391,7 +18876,7 @@ def _run_layer_with_normalize_backward(
 
 
 def _run_layer_without_normalize(x, gp_weight, linear_weight, linear_bias, eps):
-    """Compute the results, then what the backward reads: 5 launches, and 1 copy for tf32."""
+    """Compute the results, then what the backward reads: 3 launches."""
     x, gp_weight, linear_weight, linear_bias = (
         x.contiguous(),
         gp_weight.contiguous(),
@@ -18402,39 +18887,29 @@ def _run_layer_without_normalize(x, gp_weight, linear_weight, linear_bias, eps):
     _, K, _ = linear_weight.shape
     real = _real(x, gp_weight, linear_weight, linear_bias)
     matrix = _matrix(x, gp_weight, linear_weight, linear_bias)
-    k_innermost = _innermost(matrix, K)
     out = torch.empty_like(x, dtype=_promote(x, gp_weight, linear_weight, linear_bias))
-    turned_linear_weight = _turned(linear_weight.to(matrix), k_innermost and _pays(3 * B))
-    saved_product = _matmul(x[0].to(matrix), turned_linear_weight[0])
-    saved_product1 = _matmul(x[1:4].view(3 * B, K).to(matrix), turned_linear_weight[1]).view(3, B, N)
-    saved_product2 = _matmul(x[4:7].view(3 * B, K).to(matrix), turned_linear_weight[2]).view(3, B, N)
-    saved_product3 = _matmul(x[7].to(matrix), turned_linear_weight[3])
+    operand = x.new_empty((8, K, N), dtype=matrix)
+    _launch_flat(
+        _layer_without_normalize_kernel, "layer_without_normalize", (linear_weight, operand), (K, N), K * N, real
+    )
+    saved_product = _matmul(x.to(matrix), operand)
+    del operand
     _launch_tile(
-        _layer_without_normalize_kernel,
-        "layer_without_normalize",
-        (x, gp_weight, linear_bias, saved_product, saved_product1, saved_product2, saved_product3, out),
+        _layer_without_normalize_1_kernel,
+        "layer_without_normalize_1",
+        (x, gp_weight, linear_bias, saved_product, out),
         (B, N),
         B,
         N,
         real,
     )
-    return out, saved_product, saved_product1, saved_product2, saved_product3
+    return out, saved_product
 
 
 def _run_layer_without_normalize_backward(
-    x,
-    gp_weight,
-    linear_weight,
-    linear_bias,
-    grad_out,
-    saved_product,
-    saved_product1,
-    saved_product2,
-    saved_product3,
-    eps,
-    *wanted,
+    x, gp_weight, linear_weight, linear_bias, grad_out, saved_product, eps, *wanted
 ):
-    """Compute the gradients: 9 launches."""
+    """Compute the gradients: 5 launches."""
     x, gp_weight, linear_weight, linear_bias, grad_out = (
         x.contiguous(),
         gp_weight.contiguous(),
@@ -18448,10 +18923,7 @@ def _run_layer_without_normalize_backward(
     matrix = _matrix(x, gp_weight, linear_weight, linear_bias)
     grad_x = torch.empty_like(x) if wanted[0] else x
     grad_linear_weight = torch.empty_like(linear_weight) if wanted[2] else linear_weight
-    operand = x.new_empty((B, N), dtype=matrix)
-    operand1 = x.new_empty((3, B, N), dtype=matrix)
-    operand2 = x.new_empty((3, B, N), dtype=matrix)
-    operand3 = x.new_empty((B, N), dtype=matrix)
+    operand = x.new_empty((8, B, N), dtype=matrix)
     programs, _ = _programs("layer_without_normalize_backward", B, 1, N, x.device)
     partial_grad_gp_weight = x.new_empty((programs, N, 20), dtype=real) if wanted[1] else gp_weight
     partial_grad_linear_bias = x.new_empty((programs, 8, N), dtype=real) if wanted[3] else linear_bias
@@ -18464,13 +18936,7 @@ def _run_layer_without_normalize_backward(
             linear_bias,
             grad_out,
             saved_product,
-            saved_product1,
-            saved_product2,
-            saved_product3,
             operand,
-            operand1,
-            operand2,
-            operand3,
             grad_x,
             partial_grad_gp_weight,
             partial_grad_linear_bias,
@@ -18484,18 +18950,28 @@ def _run_layer_without_normalize_backward(
     grad_gp_weight = _total(partial_grad_gp_weight, torch.empty_like(gp_weight)) if wanted[1] else None
     grad_linear_bias = _total(partial_grad_linear_bias, torch.empty_like(linear_bias)) if wanted[3] else None
     if wanted[0]:
-        _matmul(operand, linear_weight[0].to(matrix).mT, grad_x[0], add=True)
-        _matmul(operand1.view(3 * B, K), linear_weight[1].to(matrix).mT, grad_x[1:4].view(3 * B, N), add=True)
-        _matmul(operand2.view(3 * B, K), linear_weight[2].to(matrix).mT, grad_x[4:7].view(3 * B, N), add=True)
-        _matmul(operand3, linear_weight[3].to(matrix).mT, grad_x[7], add=True)
-    if wanted[2]:
-        _matmul(x[0].to(matrix).mT, operand, grad_linear_weight[0])
-        del operand
-        _matmul(x[1:4].view(3 * B, K).to(matrix).mT, operand1.view(3 * B, N), grad_linear_weight[1])
+        operand1 = x.new_empty((8, K, N), dtype=matrix)
+        _launch_flat(
+            _layer_without_normalize_backward_1_kernel,
+            "layer_without_normalize_backward_1",
+            (linear_weight, operand1),
+            (K, N),
+            K * N,
+            real,
+        )
+        _matmul(operand, operand1.mT, grad_x, add=True)
         del operand1
-        _matmul(x[4:7].view(3 * B, K).to(matrix).mT, operand2.view(3 * B, N), grad_linear_weight[2])
-        del operand2
-        _matmul(x[7].to(matrix).mT, operand3, grad_linear_weight[3])
+    if wanted[2]:
+        contracted = _matmul(x.to(matrix).mT, operand)
+        del operand
+        _launch_flat(
+            _layer_without_normalize_backward_2_kernel,
+            "layer_without_normalize_backward_2",
+            (contracted, grad_linear_weight),
+            (K, N, wanted[2]),
+            K * N,
+            real,
+        )
     return (
         grad_x if wanted[0] else None,
         grad_gp_weight if wanted[1] else None,
@@ -18505,7 +18981,7 @@ def _run_layer_without_normalize_backward(
 
 
 def _run_fc_layer_with_normalize(x, gp_weight, linear_weight, linear_bias, eps):
-    """Compute the results, then what the backward reads: 11 launches, and 1 copy for tf32."""
+    """Compute the results, then what the backward reads: 9 launches."""
     x, gp_weight, linear_weight, linear_bias = (
         x.contiguous(),
         gp_weight.contiguous(),
@@ -18518,68 +18994,57 @@ def _run_fc_layer_with_normalize(x, gp_weight, linear_weight, linear_bias, eps):
     real = _real(x, gp_weight, linear_weight, linear_bias)
     matrix = _matrix(x, gp_weight, linear_weight, linear_bias)
     n_innermost = _innermost(matrix, N)
-    k_innermost = _innermost(matrix, K)
     out = x.new_empty((8, B, M), dtype=_promote(x, gp_weight, linear_weight, linear_bias))
     saved = x.new_empty((4, B), dtype=real)
-    turned_linear_weight = _turned(linear_weight.to(matrix), k_innermost and _pays(3 * B))
-    saved_product = _matmul(x[0].to(matrix), turned_linear_weight[0])
-    saved_product1 = _matmul(x[1:4].view(3 * B, K).to(matrix), turned_linear_weight[1]).view(3, B, N)
-    saved_product2 = _matmul(x[4:7].view(3 * B, K).to(matrix), turned_linear_weight[2]).view(3, B, N)
-    saved_product3 = _matmul(x[7].to(matrix), turned_linear_weight[3])
-    operand = x.new_empty((B, 4, N), dtype=matrix)
-    operand2 = x.new_empty((3, B, 6, N), dtype=matrix)
-    operand4 = x.new_empty((3, B, 6, N), dtype=matrix)
-    operand6 = x.new_empty((B, 4, N), dtype=matrix)
+    operand = x.new_empty((8, K, N), dtype=matrix)
+    _launch_flat(
+        _fc_layer_with_normalize_kernel, "fc_layer_with_normalize", (linear_weight, operand), (K, N), K * N, real
+    )
+    saved_product = _matmul(x.to(matrix), operand)
+    del operand
+    operand1 = x.new_empty((B, 4, N), dtype=matrix)
+    operand3 = x.new_empty((3, B, 6, N), dtype=matrix)
+    operand5 = x.new_empty((3, B, 6, N), dtype=matrix)
+    operand7 = x.new_empty((B, 4, N), dtype=matrix)
     _launch_tile(
-        _fc_layer_with_normalize_kernel,
-        "fc_layer_with_normalize",
-        (
-            x,
-            linear_bias,
-            saved_product,
-            saved_product1,
-            saved_product2,
-            saved_product3,
-            operand,
-            operand2,
-            operand4,
-            operand6,
-        ),
+        _fc_layer_with_normalize_1_kernel,
+        "fc_layer_with_normalize_1",
+        (x, linear_bias, saved_product, operand1, operand3, operand5, operand7),
         (B, N),
         B,
         N,
         real,
     )
-    operand1 = _factor(x, (4, N), (M,), matrix, n_innermost)
-    operand3 = _factor(x, (6, N), (M,), matrix, n_innermost)
-    operand5 = _factor(x, (6, N), (M,), matrix, n_innermost)
-    operand7 = _factor(x, (4, N), (M,), matrix, n_innermost)
+    operand2 = _factor(x, (4, N), (M,), matrix, n_innermost)
+    operand4 = _factor(x, (6, N), (M,), matrix, n_innermost)
+    operand6 = _factor(x, (6, N), (M,), matrix, n_innermost)
+    operand8 = _factor(x, (4, N), (M,), matrix, n_innermost)
     _launch_tile(
-        _fc_layer_with_normalize_1_kernel,
-        "fc_layer_with_normalize_1_turned" if n_innermost else "fc_layer_with_normalize_1",
-        (gp_weight, operand1, operand3, operand5, operand7),
+        _fc_layer_with_normalize_2_kernel,
+        "fc_layer_with_normalize_2_turned" if n_innermost else "fc_layer_with_normalize_2",
+        (gp_weight, operand2, operand4, operand6, operand8),
         (N, M, n_innermost),
         N,
         M,
         real,
     )
-    saved_product4 = _matmul(operand.view(B, 4 * N), operand1.view(4 * N, M))
-    del operand
+    saved_product1 = _matmul(operand1.view(B, 4 * N), operand2.view(4 * N, M))
     del operand1
-    saved_product5 = _matmul(operand2.view(3 * B, 6 * N), operand3.view(6 * N, M)).view(3, B, M)
     del operand2
+    saved_product2 = _matmul(operand3.view(3 * B, 6 * N), operand4.view(6 * N, M)).view(3, B, M)
     del operand3
-    saved_product6 = _matmul(operand4.view(3 * B, 6 * N), operand5.view(6 * N, M)).view(3, B, M)
     del operand4
+    saved_product3 = _matmul(operand5.view(3 * B, 6 * N), operand6.view(6 * N, M)).view(3, B, M)
     del operand5
-    saved_product7 = _matmul(operand6.view(B, 4 * N), operand7.view(4 * N, M))
     del operand6
+    saved_product4 = _matmul(operand7.view(B, 4 * N), operand8.view(4 * N, M))
     del operand7
-    if M <= LAUNCH["fc_layer_with_normalize_2"].resident:
+    del operand8
+    if M <= LAUNCH["fc_layer_with_normalize_3"].resident:
         _launch_tile(
-            _fc_layer_with_normalize_2_kernel,
-            "fc_layer_with_normalize_2",
-            (saved_product4, saved_product5, saved_product6, saved_product7, out, saved),
+            _fc_layer_with_normalize_3_kernel,
+            "fc_layer_with_normalize_3",
+            (saved_product1, saved_product2, saved_product3, saved_product4, out, saved),
             (eps, B, M),
             B,
             M,
@@ -18588,26 +19053,15 @@ def _run_fc_layer_with_normalize(x, gp_weight, linear_weight, linear_bias, eps):
         )
     else:
         _launch_sweep(
-            _fc_layer_with_normalize_2_long_kernel,
-            "fc_layer_with_normalize_2_long",
-            (saved_product4, saved_product5, saved_product6, saved_product7, out, saved),
+            _fc_layer_with_normalize_3_long_kernel,
+            "fc_layer_with_normalize_3_long",
+            (saved_product1, saved_product2, saved_product3, saved_product4, out, saved),
             (eps, B, M),
             B,
             M,
             real,
         )
-    return (
-        out,
-        saved,
-        saved_product,
-        saved_product1,
-        saved_product2,
-        saved_product3,
-        saved_product4,
-        saved_product5,
-        saved_product6,
-        saved_product7,
-    )
+    return out, saved, saved_product, saved_product1, saved_product2, saved_product3, saved_product4
 
 
 def _run_fc_layer_with_normalize_backward(
@@ -18622,13 +19076,10 @@ def _run_fc_layer_with_normalize_backward(
     saved_product2,
     saved_product3,
     saved_product4,
-    saved_product5,
-    saved_product6,
-    saved_product7,
     eps,
     *wanted,
 ):
-    """Compute the gradients: 21 launches, and 4 copies for tf32."""
+    """Compute the gradients: 17 launches, and 4 copies for tf32."""
     x, gp_weight, linear_weight, linear_bias, grad_out = (
         x.contiguous(),
         gp_weight.contiguous(),
@@ -18653,18 +19104,7 @@ def _run_fc_layer_with_normalize_backward(
         _launch_tile(
             _fc_layer_with_normalize_backward_kernel,
             "fc_layer_with_normalize_backward_turned" if b_innermost else "fc_layer_with_normalize_backward",
-            (
-                x,
-                linear_bias,
-                saved_product,
-                saved_product1,
-                saved_product2,
-                saved_product3,
-                operand,
-                operand2,
-                operand4,
-                operand6,
-            ),
+            (x, linear_bias, saved_product, operand, operand2, operand4, operand6),
             (B, N, b_innermost),
             B,
             N,
@@ -18681,10 +19121,10 @@ def _run_fc_layer_with_normalize_backward(
             (
                 grad_out,
                 saved,
+                saved_product1,
+                saved_product2,
+                saved_product3,
                 saved_product4,
-                saved_product5,
-                saved_product6,
-                saved_product7,
                 operand1,
                 operand3,
                 operand5,
@@ -18703,10 +19143,10 @@ def _run_fc_layer_with_normalize_backward(
             (
                 grad_out,
                 saved,
+                saved_product1,
+                saved_product2,
+                saved_product3,
                 saved_product4,
-                saved_product5,
-                saved_product6,
-                saved_product7,
                 operand1,
                 operand3,
                 operand5,
@@ -18767,10 +19207,7 @@ def _run_fc_layer_with_normalize_backward(
         contracted7 = _matmul(operand1, operand11.view(4 * N, M).mT).view(B, 4, N)
         del operand1
         del operand11
-        operand12 = x.new_empty((B, N), dtype=matrix)
-        operand13 = x.new_empty((3, B, N), dtype=matrix)
-        operand14 = x.new_empty((3, B, N), dtype=matrix)
-        operand15 = x.new_empty((B, N), dtype=matrix)
+        operand12 = x.new_empty((8, B, N), dtype=matrix)
         programs, _ = _programs("fc_layer_with_normalize_backward_4", B, 1, N, x.device)
         partial_grad_linear_bias = x.new_empty((programs, 8, N), dtype=real) if wanted[3] else linear_bias
         _launch_fold(
@@ -18780,17 +19217,11 @@ def _run_fc_layer_with_normalize_backward(
                 x,
                 linear_bias,
                 saved_product,
-                saved_product1,
-                saved_product2,
-                saved_product3,
                 contracted4,
                 contracted5,
                 contracted6,
                 contracted7,
                 operand12,
-                operand13,
-                operand14,
-                operand15,
                 grad_x,
                 partial_grad_linear_bias,
             ),
@@ -18806,18 +19237,28 @@ def _run_fc_layer_with_normalize_backward(
         del contracted6
         del contracted7
     if wanted[0]:
-        _matmul(operand12, linear_weight[0].to(matrix).mT, grad_x[0], add=True)
-        _matmul(operand13.view(3 * B, K), linear_weight[1].to(matrix).mT, grad_x[1:4].view(3 * B, N), add=True)
-        _matmul(operand14.view(3 * B, K), linear_weight[2].to(matrix).mT, grad_x[4:7].view(3 * B, N), add=True)
-        _matmul(operand15, linear_weight[3].to(matrix).mT, grad_x[7], add=True)
-    if wanted[2]:
-        _matmul(x[0].to(matrix).mT, operand12, grad_linear_weight[0])
-        del operand12
-        _matmul(x[1:4].view(3 * B, K).to(matrix).mT, operand13.view(3 * B, N), grad_linear_weight[1])
+        operand13 = x.new_empty((8, K, N), dtype=matrix)
+        _launch_flat(
+            _fc_layer_with_normalize_backward_5_kernel,
+            "fc_layer_with_normalize_backward_5",
+            (linear_weight, operand13),
+            (K, N),
+            K * N,
+            real,
+        )
+        _matmul(operand12, operand13.mT, grad_x, add=True)
         del operand13
-        _matmul(x[4:7].view(3 * B, K).to(matrix).mT, operand14.view(3 * B, N), grad_linear_weight[2])
-        del operand14
-        _matmul(x[7].to(matrix).mT, operand15, grad_linear_weight[3])
+    if wanted[2]:
+        contracted8 = _matmul(x.to(matrix).mT, operand12)
+        del operand12
+        _launch_flat(
+            _fc_layer_with_normalize_backward_6_kernel,
+            "fc_layer_with_normalize_backward_6",
+            (contracted8, grad_linear_weight),
+            (K, N, wanted[2]),
+            K * N,
+            real,
+        )
     return (
         grad_x if wanted[0] else None,
         grad_gp_weight if wanted[1] else None,
@@ -18827,7 +19268,7 @@ def _run_fc_layer_with_normalize_backward(
 
 
 def _run_fc_layer_without_normalize(x, gp_weight, linear_weight, linear_bias, eps):
-    """Compute the results, then what the backward reads: 10 launches, and 1 copy for tf32."""
+    """Compute the results, then what the backward reads: 8 launches."""
     x, gp_weight, linear_weight, linear_bias = (
         x.contiguous(),
         gp_weight.contiguous(),
@@ -18840,77 +19281,56 @@ def _run_fc_layer_without_normalize(x, gp_weight, linear_weight, linear_bias, ep
     real = _real(x, gp_weight, linear_weight, linear_bias)
     matrix = _matrix(x, gp_weight, linear_weight, linear_bias)
     n_innermost = _innermost(matrix, N)
-    k_innermost = _innermost(matrix, K)
     out = x.new_empty((8, B, M), dtype=_promote(x, gp_weight, linear_weight, linear_bias))
-    turned_linear_weight = _turned(linear_weight.to(matrix), k_innermost and _pays(3 * B))
-    saved_product = _matmul(x[0].to(matrix), turned_linear_weight[0])
-    saved_product1 = _matmul(x[1:4].view(3 * B, K).to(matrix), turned_linear_weight[1]).view(3, B, N)
-    saved_product2 = _matmul(x[4:7].view(3 * B, K).to(matrix), turned_linear_weight[2]).view(3, B, N)
-    saved_product3 = _matmul(x[7].to(matrix), turned_linear_weight[3])
-    operand = x.new_empty((B, 4, N), dtype=matrix)
-    operand2 = x.new_empty((3, B, 6, N), dtype=matrix)
-    operand4 = x.new_empty((3, B, 6, N), dtype=matrix)
-    operand6 = x.new_empty((B, 4, N), dtype=matrix)
+    operand = x.new_empty((8, K, N), dtype=matrix)
+    _launch_flat(
+        _fc_layer_without_normalize_kernel, "fc_layer_without_normalize", (linear_weight, operand), (K, N), K * N, real
+    )
+    saved_product = _matmul(x.to(matrix), operand)
+    del operand
+    operand1 = x.new_empty((B, 4, N), dtype=matrix)
+    operand3 = x.new_empty((3, B, 6, N), dtype=matrix)
+    operand5 = x.new_empty((3, B, 6, N), dtype=matrix)
+    operand7 = x.new_empty((B, 4, N), dtype=matrix)
     _launch_tile(
-        _fc_layer_without_normalize_kernel,
-        "fc_layer_without_normalize",
-        (
-            x,
-            linear_bias,
-            saved_product,
-            saved_product1,
-            saved_product2,
-            saved_product3,
-            operand,
-            operand2,
-            operand4,
-            operand6,
-        ),
+        _fc_layer_without_normalize_1_kernel,
+        "fc_layer_without_normalize_1",
+        (x, linear_bias, saved_product, operand1, operand3, operand5, operand7),
         (B, N),
         B,
         N,
         real,
     )
-    operand1 = _factor(x, (4, N), (M,), matrix, n_innermost)
-    operand3 = _factor(x, (6, N), (M,), matrix, n_innermost)
-    operand5 = _factor(x, (6, N), (M,), matrix, n_innermost)
-    operand7 = _factor(x, (4, N), (M,), matrix, n_innermost)
+    operand2 = _factor(x, (4, N), (M,), matrix, n_innermost)
+    operand4 = _factor(x, (6, N), (M,), matrix, n_innermost)
+    operand6 = _factor(x, (6, N), (M,), matrix, n_innermost)
+    operand8 = _factor(x, (4, N), (M,), matrix, n_innermost)
     _launch_tile(
-        _fc_layer_without_normalize_1_kernel,
-        "fc_layer_without_normalize_1_turned" if n_innermost else "fc_layer_without_normalize_1",
-        (gp_weight, operand1, operand3, operand5, operand7),
+        _fc_layer_without_normalize_2_kernel,
+        "fc_layer_without_normalize_2_turned" if n_innermost else "fc_layer_without_normalize_2",
+        (gp_weight, operand2, operand4, operand6, operand8),
         (N, M, n_innermost),
         N,
         M,
         real,
     )
-    _matmul(operand.view(B, 4 * N), operand1.view(4 * N, M), out[0])
-    del operand
+    _matmul(operand1.view(B, 4 * N), operand2.view(4 * N, M), out[0])
     del operand1
-    _matmul(operand2.view(3 * B, 6 * N), operand3.view(6 * N, M), out[1:4].view(3 * B, M))
     del operand2
+    _matmul(operand3.view(3 * B, 6 * N), operand4.view(6 * N, M), out[1:4].view(3 * B, M))
     del operand3
-    _matmul(operand4.view(3 * B, 6 * N), operand5.view(6 * N, M), out[4:7].view(3 * B, M))
     del operand4
+    _matmul(operand5.view(3 * B, 6 * N), operand6.view(6 * N, M), out[4:7].view(3 * B, M))
     del operand5
-    _matmul(operand6.view(B, 4 * N), operand7.view(4 * N, M), out[7])
-    return out, saved_product, saved_product1, saved_product2, saved_product3
+    del operand6
+    _matmul(operand7.view(B, 4 * N), operand8.view(4 * N, M), out[7])
+    return out, saved_product
 
 
 def _run_fc_layer_without_normalize_backward(
-    x,
-    gp_weight,
-    linear_weight,
-    linear_bias,
-    grad_out,
-    saved_product,
-    saved_product1,
-    saved_product2,
-    saved_product3,
-    eps,
-    *wanted,
+    x, gp_weight, linear_weight, linear_bias, grad_out, saved_product, eps, *wanted
 ):
-    """Compute the gradients: 20 launches, and 4 copies for tf32."""
+    """Compute the gradients: 16 launches, and 4 copies for tf32."""
     x, gp_weight, linear_weight, linear_bias, grad_out = (
         x.contiguous(),
         gp_weight.contiguous(),
@@ -18935,18 +19355,7 @@ def _run_fc_layer_without_normalize_backward(
         _launch_tile(
             _fc_layer_without_normalize_backward_kernel,
             "fc_layer_without_normalize_backward_turned" if b_innermost else "fc_layer_without_normalize_backward",
-            (
-                x,
-                linear_bias,
-                saved_product,
-                saved_product1,
-                saved_product2,
-                saved_product3,
-                operand,
-                operand1,
-                operand2,
-                operand3,
-            ),
+            (x, linear_bias, saved_product, operand, operand1, operand2, operand3),
             (B, N, b_innermost),
             B,
             N,
@@ -18997,10 +19406,7 @@ def _run_fc_layer_without_normalize_backward(
         del operand6
         contracted7 = _matmul(grad_out[0].to(matrix), operand7.view(4 * N, M).mT).view(B, 4, N)
         del operand7
-        operand8 = x.new_empty((B, N), dtype=matrix)
-        operand9 = x.new_empty((3, B, N), dtype=matrix)
-        operand10 = x.new_empty((3, B, N), dtype=matrix)
-        operand11 = x.new_empty((B, N), dtype=matrix)
+        operand8 = x.new_empty((8, B, N), dtype=matrix)
         programs, _ = _programs("fc_layer_without_normalize_backward_3", B, 1, N, x.device)
         partial_grad_linear_bias = x.new_empty((programs, 8, N), dtype=real) if wanted[3] else linear_bias
         _launch_fold(
@@ -19010,17 +19416,11 @@ def _run_fc_layer_without_normalize_backward(
                 x,
                 linear_bias,
                 saved_product,
-                saved_product1,
-                saved_product2,
-                saved_product3,
                 contracted4,
                 contracted5,
                 contracted6,
                 contracted7,
                 operand8,
-                operand9,
-                operand10,
-                operand11,
                 grad_x,
                 partial_grad_linear_bias,
             ),
@@ -19036,18 +19436,28 @@ def _run_fc_layer_without_normalize_backward(
         del contracted6
         del contracted7
     if wanted[0]:
-        _matmul(operand8, linear_weight[0].to(matrix).mT, grad_x[0], add=True)
-        _matmul(operand9.view(3 * B, K), linear_weight[1].to(matrix).mT, grad_x[1:4].view(3 * B, N), add=True)
-        _matmul(operand10.view(3 * B, K), linear_weight[2].to(matrix).mT, grad_x[4:7].view(3 * B, N), add=True)
-        _matmul(operand11, linear_weight[3].to(matrix).mT, grad_x[7], add=True)
-    if wanted[2]:
-        _matmul(x[0].to(matrix).mT, operand8, grad_linear_weight[0])
-        del operand8
-        _matmul(x[1:4].view(3 * B, K).to(matrix).mT, operand9.view(3 * B, N), grad_linear_weight[1])
+        operand9 = x.new_empty((8, K, N), dtype=matrix)
+        _launch_flat(
+            _fc_layer_without_normalize_backward_4_kernel,
+            "fc_layer_without_normalize_backward_4",
+            (linear_weight, operand9),
+            (K, N),
+            K * N,
+            real,
+        )
+        _matmul(operand8, operand9.mT, grad_x, add=True)
         del operand9
-        _matmul(x[4:7].view(3 * B, K).to(matrix).mT, operand10.view(3 * B, N), grad_linear_weight[2])
-        del operand10
-        _matmul(x[7].to(matrix).mT, operand11, grad_linear_weight[3])
+    if wanted[2]:
+        contracted8 = _matmul(x.to(matrix).mT, operand8)
+        del operand8
+        _launch_flat(
+            _fc_layer_without_normalize_backward_5_kernel,
+            "fc_layer_without_normalize_backward_5",
+            (contracted8, grad_linear_weight),
+            (K, N, wanted[2]),
+            K * N,
+            real,
+        )
     return (
         grad_x if wanted[0] else None,
         grad_gp_weight if wanted[1] else None,
@@ -20461,8 +20871,8 @@ _MV_LINEAR = _variant(
     independent=("b", "m"),
     flops=(
         ((16, ("b", "n", "m")),),
-        ((32, ("b", "n", "m")), (8, ("b", "m"))),
-        ((64, ("b", "n", "m")), (8, ("b", "m"))),
+        ((32, ("b", "n", "m")), (8, ("b", "m")), (4, ("n", "m"))),
+        ((64, ("b", "n", "m")), (8, ("b", "m")), (4, ("n", "m"))),
     ),
 )
 
@@ -20474,19 +20884,13 @@ _LAYER_WITH_NORMALIZE = _variant(
         x, gp_weight, linear_weight, linear_bias, normalize=True, eps=eps
     ),
     numbers=("eps",),
-    saved={
-        "saved": (4, "b"),
-        "saved_product": ("b", "n"),
-        "saved_product1": (3, "b", "n"),
-        "saved_product2": (3, "b", "n"),
-        "saved_product3": ("b", "n"),
-    },
-    products=("saved_product", "saved_product1", "saved_product2", "saved_product3"),
-    caches=(("saved", "saved_product", "saved_product1", "saved_product2", "saved_product3", "out"),),
+    saved={"saved": (4, "b"), "saved_product": (8, "b", "n")},
+    products=("saved_product",),
+    caches=(("saved", "saved_product", "out"),),
     independent=("b",),
     flops=(
         ((16, ("b", "n", "n")), (204, ("b", "n")), (12, ("b",))),
-        ((32, ("b", "n", "n")), (628, ("b", "n")), (28, ("b",))),
+        ((32, ("b", "n", "n")), (628, ("b", "n")), (4, ("n", "n")), (28, ("b",))),
     ),
 )
 
@@ -20498,16 +20902,11 @@ _LAYER_WITHOUT_NORMALIZE = _variant(
         x, gp_weight, linear_weight, linear_bias, normalize=False, eps=eps
     ),
     numbers=("eps",),
-    saved={
-        "saved_product": ("b", "n"),
-        "saved_product1": (3, "b", "n"),
-        "saved_product2": (3, "b", "n"),
-        "saved_product3": ("b", "n"),
-    },
-    products=("saved_product", "saved_product1", "saved_product2", "saved_product3"),
-    caches=(("saved_product", "saved_product1", "saved_product2", "saved_product3"),),
+    saved={"saved_product": (8, "b", "n")},
+    products=("saved_product",),
+    caches=(("saved_product",),),
     independent=("b",),
-    flops=(((16, ("b", "n", "n")), (180, ("b", "n"))), ((32, ("b", "n", "n")), (476, ("b", "n")))),
+    flops=(((16, ("b", "n", "n")), (180, ("b", "n"))), ((32, ("b", "n", "n")), (476, ("b", "n")), (4, ("n", "n")))),
 )
 
 _FC_LAYER_WITH_NORMALIZE = _variant(
@@ -20520,42 +20919,25 @@ _FC_LAYER_WITH_NORMALIZE = _variant(
     numbers=("eps",),
     saved={
         "saved": (4, "b"),
-        "saved_product": ("b", "n"),
-        "saved_product1": (3, "b", "n"),
-        "saved_product2": (3, "b", "n"),
-        "saved_product3": ("b", "n"),
+        "saved_product": (8, "b", "n"),
+        "saved_product1": ("b", "m"),
+        "saved_product2": (3, "b", "m"),
+        "saved_product3": (3, "b", "m"),
         "saved_product4": ("b", "m"),
-        "saved_product5": (3, "b", "m"),
-        "saved_product6": (3, "b", "m"),
-        "saved_product7": ("b", "m"),
     },
-    products=(
-        "saved_product",
-        "saved_product1",
-        "saved_product2",
-        "saved_product3",
-        "saved_product4",
-        "saved_product5",
-        "saved_product6",
-        "saved_product7",
-    ),
-    caches=(
-        (
-            "saved",
-            "saved_product",
-            "saved_product1",
-            "saved_product2",
-            "saved_product3",
-            "saved_product4",
-            "saved_product5",
-            "saved_product6",
-            "saved_product7",
-        ),
-    ),
+    products=("saved_product", "saved_product1", "saved_product2", "saved_product3", "saved_product4"),
+    caches=(("saved", "saved_product", "saved_product1", "saved_product2", "saved_product3", "saved_product4"),),
     independent=("b",),
     flops=(
         ((88, ("b", "n", "m")), (16, ("b", "n", "n")), (116, ("b", "n")), (24, ("b", "m")), (12, ("b",))),
-        ((176, ("b", "n", "m")), (32, ("b", "n", "n")), (456, ("b", "n")), (48, ("b", "m")), (20, ("b",))),
+        (
+            (176, ("b", "n", "m")),
+            (32, ("b", "n", "n")),
+            (456, ("b", "n")),
+            (48, ("b", "m")),
+            (4, ("n", "n")),
+            (20, ("b",)),
+        ),
     ),
 )
 
@@ -20567,18 +20949,13 @@ _FC_LAYER_WITHOUT_NORMALIZE = _variant(
         x, gp_weight, linear_weight, linear_bias, normalize=False, eps=eps
     ),
     numbers=("eps",),
-    saved={
-        "saved_product": ("b", "n"),
-        "saved_product1": (3, "b", "n"),
-        "saved_product2": (3, "b", "n"),
-        "saved_product3": ("b", "n"),
-    },
-    products=("saved_product", "saved_product1", "saved_product2", "saved_product3"),
-    caches=(("saved_product", "saved_product1", "saved_product2", "saved_product3"),),
+    saved={"saved_product": (8, "b", "n")},
+    products=("saved_product",),
+    caches=(("saved_product",),),
     independent=("b", "m"),
     flops=(
         ((88, ("b", "n", "m")), (16, ("b", "n", "n")), (116, ("b", "n"))),
-        ((176, ("b", "n", "m")), (32, ("b", "n", "n")), (456, ("b", "n"))),
+        ((176, ("b", "n", "m")), (32, ("b", "n", "n")), (456, ("b", "n")), (4, ("n", "n"))),
     ),
 )
 

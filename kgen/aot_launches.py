@@ -145,6 +145,8 @@ def _recording(module: ModuleType, target: str, dtype: str) -> Iterator[dict[str
         stack.enter_context(_replaced(module, "_multiprocessors", lambda device: MULTIPROCESSORS.get(target, 128)))
         stack.enter_context(_replaced(torch.version, "hip", "present" if target.startswith("gfx") else None))
         stack.enter_context(_replaced(JITFunction, "run", run))
+        if hasattr(module, "_is_set"):
+            stack.enter_context(_replaced(module, "_is_set", lambda precision, x: False))
         if hasattr(module, "_matmul"):
             stack.enter_context(_replaced(module, "_matmul", _unmultiplied))
         yield launches

@@ -15,10 +15,11 @@ that stores it lie; where this is not how the product reads it, it is read trans
 tf32 a product is faster where the contracted axis is innermost in both factors; `ways` says when that is worth it.
 """
 
-from collections import Counter
-from collections.abc import Iterable, Sequence
+import math
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import Enum
+from types import MappingProxyType
 
 from kgen.ir import Builder, Node, Output, Rational, Tensor, postorder
 
@@ -27,6 +28,7 @@ WASTE = 1.5  # products of zeros are computed as long as they are less than this
 PAYS_FOR_A_COPY = 4  # fields, each at some hundred positions, that the numbers of a factor are multiplied with
 
 Part = tuple[str | int, ...]  # dims of one side of a matrix
+Term = tuple[Rational, Node]  # a coefficient and a field
 Pair = tuple[Rational, Node, Node]  # a coefficient, a row's factor and a column's factor
 
 
@@ -36,7 +38,6 @@ class Way(Enum):
     FITS = "the contracted axis is innermost"
     TURNED = "stored with the contracted axis innermost for tf32: a kernel stores it anyway, and turns each tile"
     COPIED = "copied with the contracted axis innermost for tf32: each number enters many products"
-    TOGETHER = "copied with the contracted axis innermost for tf32, all components at once, where there are many rows"
     KEPT = "the contracted axis is not innermost, and tf32 would gain less than a copy costs"
 
 
@@ -48,17 +49,21 @@ class Factor:
     dims: tuple[str | int, ...]
     transposed: bool
     turned: "Factor | None" = None  # the same matrix in the other memory order, which is as good where it is stored so
+    several: bool = False  # each field is a matrix
 
     @property
     def split(self) -> int:
         """How many dims are one side's, of a factor with one axis on each; else 0."""
         axes = [i for i, d in enumerate(self.dims) if isinstance(d, str)]
-        return axes[0] + 1 if len(axes) == 2 else 0
+        return axes[0] + 1 if len(axes) == 2 and not self.several else 0
 
 
 @dataclass(frozen=True, slots=True)
 class Grid:
-    """Dots that are one product: `dots[row][column]` is the sum over f of left[row][f] * right[f][column]."""
+    """Dots that are one product: `dots[row][column]` is the sum over f of left[row][f] * right[f][column].
+
+    Of a batch of products each line is one of its own: `dots[i][0]` is left[i][0] * right[i][0].
+    """
 
     left: tuple[tuple[Node, ...], ...]
     right: tuple[tuple[Node, ...], ...]
@@ -92,6 +97,7 @@ class Contraction:
     left: Factor
     right: Factor
     dims: tuple[str | int, ...]
+    batch: int = 1  # products of one field each that are done at once
 
     @property
     def fields(self) -> tuple[Node, ...]:
@@ -100,6 +106,8 @@ class Contraction:
     @property
     def counts(self) -> tuple[int, int, int]:
         """Fields along rows, contracted axes and columns."""
+        if self.batch > 1:
+            return 1, 1, 1
         return len(self.grid.left), len(self.grid.right), len(self.grid.right[0])
 
     @property
@@ -145,6 +153,7 @@ class Product:
     right: Operand
     target: Operand
     notes: tuple[str, ...]
+    batch: int = 1  # products of that many fields that are done at once
     added: bool = False  # to what the target holds
     precision: str | None = None  # in which fp32 is multiplied, by a kernel; else as torch's own setting says
     parted: bool = False  # whether that kernel's programs share the contracted axis
@@ -176,8 +185,7 @@ class Product:
     @property
     def multiplications(self) -> int:
         """Products of fields at each point of all axes, those with zeros included."""
-        rows, contracted, columns = self.counts
-        return rows * contracted * columns
+        return math.prod((self.batch, *self.counts))
 
 
 def levels(nodes: Iterable[Node]) -> list[list[Node]]:
@@ -193,23 +201,46 @@ def levels(nodes: Iterable[Node]) -> list[list[Node]]:
     return found
 
 
+def apart(b: Builder, axes: Sequence[str], dots: Sequence[Node]) -> dict[Node, list[Term]]:
+    """Sums over the batch as sums of Dots of one pair each, all of which one batch of products computes.
+
+    That is for Dots that share no factor, such as the gradients of a map by grade: one after the other, products with
+    a long contracted axis and a small result leave most of a GPU idle.
+    """
+    alike: dict[frozenset[str], list[Node]] = {}
+    for dot in dots:
+        if dot.over == axes[:1]:
+            alike.setdefault(dot.axes, []).append(dot)
+    found = dict[Node, list[Term]]()
+    for members in alike.values():
+        pairs = [pair for dot in members for pair in dot.pairs]
+        if len(pairs) > len(members) > 1 and len({x for pair in pairs for x in pair}) == 2 * len(pairs):
+            found |= {dot: [b.sum(b.mul(*pair), dot.over).single[0] for pair in dot.pairs] for dot in members}
+    return found
+
+
 def contractions(
-    builder: Builder, axes: Sequence[str], dots: Sequence[Node], outputs: Iterable[Output] = ()
+    builder: Builder,
+    axes: Sequence[str],
+    dots: Sequence[Node],
+    outputs: Iterable[Output] = (),
+    sums: Mapping[Node, Sequence[Term]] = MappingProxyType({}),
 ) -> list[Contraction]:
     """The matrix products of Dots none of which depends on another, in the order of their first Dots.
 
-    Those that are results lie as their `outputs` say, where that is possible.
+    Those that are results lie as their `outputs` say, where that is possible. Parts of `sums` go together.
     """
     alike: dict[Shape, list[Node]] = {}
     orders = {f: o.tensor.axes for o in outputs if o.tensor.dtype is None for f in o.fields}
+    parts = {part: dot for dot, terms in sums.items() for _, part in terms}
     for dot in dots:
-        alike.setdefault(_shape(orders.get(dot, axes), axes, dot), []).append(dot)
-    found = [
-        _contraction(axes, shape, grid)
-        for shape, members in alike.items()
-        for cluster in _clusters(shape, members)
-        for grid in _grids(builder, shape, cluster)
-    ]
+        alike.setdefault(_shape(orders.get(parts.get(dot, dot), axes), axes, dot), []).append(dot)
+    found = list[Contraction]()
+    for shape, members in alike.items():
+        grids = [grid for cluster in _clusters(shape, members) for grid in _grids(builder, shape, cluster)]
+        grids.sort(key=lambda grid: min(dots.index(dot) for line in grid.dots for dot in line if dot in dots))
+        at_once = _batch(axes, shape, grids, frozenset(parts))
+        found += [at_once] if at_once else [_contraction(axes, shape, grid) for grid in grids]
     return sorted(found, key=lambda c: min(dots.index(d) for d in c.fields if d in dots))
 
 
@@ -309,6 +340,49 @@ def _place(builder: Builder, node: Node) -> tuple[int, int, str, int]:
     return (1, len(hint), hint, node.id)
 
 
+# several products at once
+
+
+def _batch(axes: Sequence[str], shape: Shape, grids: Sequence[Grid], parts: frozenset[Node]) -> Contraction | None:
+    """Products that are one batch with a field each: parts of sums, or those that share small right factors.
+
+    These, such as the weights of a map by grade, are repeated for each field. One after the other small products leave
+    half of a GPU idle.
+    """
+    if len(grids) < 2 or shape.batch or any(len(side) > 1 for side in (shape.rows, shape.contracted, shape.columns)):
+        return None
+    lines = [(a, grid.right[0], dot) for grid in grids for a, dot in zip(grid.left, grid.dots)]
+    if all(a[0].kind == "Input" for a, _, _ in lines):
+        lines.sort(key=lambda line: line[0][0].component)
+    left, right, dots = zip(*lines)
+    if any(len(a) + len(b) > 2 or dot[0].kind != "Dot" for a, b, dot in lines):
+        return None
+    shared = len({*right}) < len(right) and axes[0] not in right[0][0].axes
+    summed_up = all(dot in parts for (dot,) in dots) and _in_order(right)
+    return _of_batch(axes, shape, Grid(left, right, dots)) if _in_order(left) and (shared or summed_up) else None
+
+
+def _in_order(left: Sequence[tuple[Node, ...]]) -> bool:
+    """Whether fields lie one after the other in memory, or are to be stored."""
+    places = [(a.tensor, a.component) for (a,) in left if a.kind == "Input"]
+    return not places or places == [(places[0][0], places[0][1] + i) for i in range(len(left))]
+
+
+def _of_batch(axes: Sequence[str], shape: Shape, grid: Grid) -> Contraction:
+    (rows,), (along,), (columns,) = shape.rows, shape.contracted, shape.columns
+    left = _matrices(grid.left, rows, along, _innermost(axes, shape.rows, shape.contracted))
+    right = _matrices(grid.right, along, columns, not _innermost(axes, shape.columns, shape.contracted))
+    return Contraction(shape, grid, left, right, (len(grid.dots), rows, columns), len(grid.dots))
+
+
+def _matrices(lines: Sequence[tuple[Node, ...]], rows: str, columns: str, transposed: bool) -> Factor:
+    """A matrix for each field, to be stored row by row or `transposed`."""
+    fields = tuple(x for (x,) in lines)
+    orders: tuple[Part, Part] = (len(fields), rows, columns), (len(fields), columns, rows)
+    other = Factor(fields, orders[not transposed], not transposed, several=True)
+    return Factor(fields, orders[transposed], transposed, other, several=True)
+
+
 # memory orders
 
 
@@ -365,28 +439,6 @@ def _way(c: Contraction, side: int, other: bool, turns: bool) -> Way:
         return Way.TURNED
     meets = c.counts[0] if side else c.counts[2]
     return Way.COPIED if meets >= PAYS_FOR_A_COPY and not c.shape.batch else Way.KEPT
-
-
-def together(products: Sequence[Contraction], lies: Sequence[Pairing], batch: str) -> list[Pairing]:
-    """The factors, with one copy for the components of a tensor that several products read as their right factors.
-
-    A launch of its own would cost each product what it gains, which is a sixth of its time. What runs along the `batch`
-    is too large for that.
-    """
-    gains = [_is_component(c, *pair) and batch not in c.right.dims for c, pair in zip(products, lies)]
-    counts = Counter(right.tensor.memory for gain, (_, right) in zip(gains, lies) if gain and right)
-    return [
-        (left, replace(right, way=Way.TOGETHER) if gain and right and counts[right.tensor.memory] > 1 else right)
-        for gain, (left, right) in zip(gains, lies)
-    ]
-
-
-def _is_component(c: Contraction, left: Operand | None, right: Operand | None) -> bool:
-    """Whether a right factor that a copy would turn is one of the matrices that an input holds one after the other."""
-    if not left or not right or c.shape.batch or left.way is Way.KEPT or right.way not in (Way.KEPT, Way.COPIED):
-        return False
-    one = right.first is not None and right.last == right.first + 1
-    return one and len(right.tensor.dims) == 3 and right.tensor.dtype is None
 
 
 # where results go

@@ -47,7 +47,7 @@ def emit(spec: Spec) -> str:
         product for v in variants for p in v.programs for product in p.every_step if isinstance(product, Product)
     ]
     contractions = any(p.contractions for v in variants for p in v.programs)
-    ways = {o.way for product in products for o in product.operands}
+    copies = any(o.way is Way.COPIED for product in products for o in product.operands)
     added = any(product.added for product in products)
     precisions = tuple(dict.fromkeys(product.precision for product in products if product.precision))
     rows = [*chain(*table), *((f"matmul_{precision}", matmul_row(precision)) for precision in precisions)]
@@ -59,12 +59,12 @@ def emit(spec: Spec) -> str:
         source=source_name(spec.path),
         constants=formatted(constants(spec)),
         launch_table=formatted(f"LAUNCH = {{{''.join(f'{name!r}: {row}, ' for name, row in rows)}}}"),
-        runtime_kernels=_shared(every, bool(ways & {Way.COPIED, Way.TOGETHER}), bool(precisions))
+        runtime_kernels=_shared(every, copies, bool(precisions))
         + render(
             "host",
             products=products,
             contractions=contractions,
-            ways={way.name for way in ways},
+            copies=copies,
             added=added,
             precisions=precisions,
         ),

@@ -49,13 +49,12 @@ class _Launcher:
         self.graph = program.graph
         self.backward = program is not variant.forward
         self.inputs = [t.name for t in program.inputs]
-        self.copied = dict[str, set[str]]()  # tensors that are copied for several products, and where
 
     def row(self) -> dict[str, Any]:
         p = self.program
         results = [*p.outputs, *p.saved]
         returned = [f"{t.name} if {self._wanted(t)} else None" if self.backward else t.name for t in results]
-        steps = [(self._guard(step), [*self._copies(step), *self._step(i, step)]) for i, step in enumerate(p.steps)]
+        steps = [(self._guard(step), self._step(i, step)) for i, step in enumerate(p.steps)]
         return {
             "name": p.graph.name,
             "doc": self._doc(),
@@ -102,9 +101,7 @@ class _Launcher:
         what = "the gradients" if self.backward else "the results, then what the backward reads"
         what = "the results" if not self.backward and not self.program.saved else what
         count = len(self.program.steps) - len(self.program.alternatives)
-        operands = [o for p in self.program.products for o in p.operands]
-        copies = sum(o.way is Way.COPIED for o in operands)
-        copies += len({o.tensor.memory for o in operands if o.way is Way.TOGETHER})
+        copies = sum(o.way is Way.COPIED for p in self.program.products for o in p.operands)
         more = f", and {copies} cop{'ies' if copies > 1 else 'y'} for tf32" * bool(copies)
         return f"Compute {what}: {count} launch{'es' if count > 1 else ''}{more}."
 
@@ -112,8 +109,7 @@ class _Launcher:
 
     def _turning(self) -> set[str]:
         """The axes that are innermost in factors of products, where that makes these faster."""
-        ways = (Way.COPIED, Way.TOGETHER)
-        copied = [p.shape.contracted[-1] for p in self.program.products for o in p.operands if o.way in ways]
+        copied = [p.shape.contracted[-1] for p in self.program.products for o in p.operands if o.way is Way.COPIED]
         return {t.turning for step in self.program.steps for t in step.written if t.split} | {*copied}
 
     def _makes_itself(self, tensor: Tensor) -> bool:
@@ -176,35 +172,23 @@ class _Launcher:
 
     # matrix products
 
-    def _copies(self, step: Launch | Product) -> list[str]:
-        """A tensor whose components several products read, turned before the first of them: once for each guard."""
-        if not isinstance(step, Product) or step.right.way is not Way.TOGETHER:
-            return []
-        name, places = step.right.tensor.memory, self.copied.setdefault(step.right.tensor.memory, set())
-        if places & {"", self._guard(step)}:
-            return []
-        places.add(self._guard(step))
-        alike = [p for p in self.program.products if p.right.way is Way.TOGETHER and p.right.tensor.memory == name]
-        rows = _count(step.shape.rows, max(p.counts[0] for p in alike))
-        condition = f"{step.shape.contracted[-1]}_innermost and _pays({rows})"
-        return [f"turned_{name} = _turned({name}.to(matrix), {condition})"]
-
     def _product(self, product: Product, there: bool = False) -> list[str]:
         """One call of torch's product, of factors seen as matrices; the memory of its result may be `there`."""
         s, (rows, contracted, columns) = product.shape, product.counts
         sides = [_count(axes, n) for n, axes in ((rows, s.rows), (contracted, s.contracted), (columns, s.columns))]
         turned = f"{s.contracted[-1]}_innermost"
-        left = self._matrix(product.left, s.batch, sides[0], sides[1], turned=turned)
-        right = self._matrix(product.right, s.batch, sides[1], sides[2], turned=turned)
+        batch = [str(product.batch)] if product.batch > 1 else [_count(s.batch)] if s.batch else []
+        left = self._matrix(product.left, batch, sides[0], sides[1], turned=turned)
+        right = self._matrix(product.right, batch, sides[1], sides[2], turned=turned)
         given = [f"has_{t.memory}" for t in product.inputs if t.memory in self.program.optional]
         present = " and ".join(dict.fromkeys(given))  # of a missing cotangent nothing comes
         if there or product.added or product.target.first is not None:
-            part = self._matrix(product.target, s.batch, sides[0], sides[2], "")
+            part = self._matrix(product.target, batch, sides[0], sides[2], "")
             call = _multiply(product, left, right, part)
             otherwise = [] if product.added else ["else:", f"    {part}.zero_()"]
             return [f"if {present}:", f"    {call}", *otherwise] if present else [call]
         text = _multiply(product, left, right)
-        if len(product.result.dims) > len(s.batch[:1]) + 2 or len(s.batch) > 1 or product.result.leading:
+        if len(product.result.dims) > len(batch) + 2 or product.result.leading:
             text += f".view{self._extents(product.result)}"
         dtype = "matrix"
         if product.result.dtype is None:
@@ -227,8 +211,6 @@ class _Launcher:
     ) -> str:
         """A tensor as a matrix, or a batch of them."""
         tensor = operand.tensor
-        if operand.way is Way.TOGETHER:
-            return f"turned_{tensor.memory}[{operand.first}]"
         text = tensor.memory
         dims = len(tensor.dims)
         if operand.first is not None and operand.last == operand.first + 1:
@@ -236,8 +218,8 @@ class _Launcher:
         elif operand.first is not None:
             text += f"[{operand.first}:{operand.last}]"
         sides = [columns, rows] if operand.transposed else [rows, columns]
-        if dims > len(batch[:1]) + 2 or len(batch) > 1 or tensor.leading:
-            text += f".view({', '.join([*([_count(batch)] if batch else []), *sides])})"
+        if dims > len(batch) + 2 or tensor.leading:
+            text += f".view({', '.join([*batch, *sides])})"
         text += cast if tensor.dtype != MATRIX else ""
         text = f"_turned({text}, {turned})" if operand.way is Way.COPIED else text
         return f"{text}.mT" if operand.transposed else text

@@ -100,9 +100,7 @@ IN_LAUNCHERS = (
     *("real", "total", "lead", "sizes", "wanted", "inputs", "saved", "frontier", "folded", "partial", "function"),
     *("programs", "tiles", "matrix", "operand", "contracted"),
 )
-NUMBERED = re.compile(
-    r"t[0-9]+|.*_innermost|(folded|frontier|operand|contracted)[0-9]*(_.*)?|(saved|size|partial|turned)_.*"
-)
+NUMBERED = re.compile(r"t[0-9]+|.*_innermost|(folded|frontier|operand|contracted)[0-9]*(_.*)?|(saved|size|partial)_.*")
 RESERVED = {*IMPORTED, *BUILTINS, *OTHERS}
 DERIVED = (
     *(

@@ -27,12 +27,12 @@ from kgen.contract import (
     Product,
     Summed,
     Way,
+    apart,
     contractions,
     levels,
     stored,
     summed,
     targets,
-    together,
     ways,
 )
 from kgen.fusion import Fusion, fusion, lifted, rides, splits
@@ -109,7 +109,10 @@ class Planner:
     def _store_products(self, outputs: list[Output]) -> list[Output]:
         """Level by level, make the Dots; gives the results that are still to be computed, which read them."""
         while found := levels(postorder(f for o in outputs for f in o.fields))[:1]:
-            products = contractions(self.builder, self.graph.axes, self._distinct(found[0]), outputs)
+            dots = self._distinct(found[0])
+            sums = apart(self.builder, self.graph.axes, dots)
+            whole = [part for dot in dots for _, part in sums.get(dot, [(1, dot)])]
+            products = contractions(self.builder, self.graph.axes, whole, outputs, sums)
             self.coming = [f for o in outputs for f in o.fields]
             direct = targets(products, [o for o in outputs if o.tensor.dtype or not self._is_read(o)])
             chosen = [self._fusion(c, direct.get(c)) for c in products]
@@ -129,6 +132,7 @@ class Planner:
                     self.steps.append(self._product(c, left, right, target, choice.why, is_added))
                 table |= self._read_from(result, c.fields, target.first)
                 outputs = [o for o in outputs if o.tensor is not result]
+            table |= {dot: self.builder.linear((c, table[x]) for c, x in terms) for dot, terms in sums.items()}
             table.pop(self.builder.zero, None)
             outputs = substituted(self.builder, outputs, under_all_names(self.builder, table))
         self.coming = []
@@ -155,6 +159,8 @@ class Planner:
         return {f: self.builder.input(tensor.name, i, tensor.axes) for i, f in enumerate(fields, first or 0)}
 
     def _fusion(self, c: Contraction, target: Operand | None) -> Fusion:
+        if c.batch > 1:
+            return Fusion((), ("stores its factors first: products of a batch are the library's",))
         if target and (target.first is not None or target.tensor.interleaved):
             return Fusion((), ())
         missing = [f for f in (c.left, c.right) if not self._there(self._plainest(f))]
@@ -296,7 +302,7 @@ class Planner:
         why = ["stores factors of matrix products, in the order in which these read them"] if fresh else []
         why += ["stores what products are added to"] if early else []
         self._stage([*fresh, *early], *why)
-        return together(products, operands, self.graph.axes[0]) if turn else operands
+        return operands
 
     def _there(self, factor: Factor) -> Operand | None:
         """Where a factor is already, in an order that no launcher chooses."""
@@ -328,10 +334,17 @@ class Planner:
         """The factor under the names of axes that fewest of its inputs have to be renamed for, the inner one last."""
         forms = [factor, *(_renamed(self.builder, factor, names) for names in self.builder.exchanges)]
         form = min(forms, key=lambda form: self._renamed_inputs(form.fields))
-        place = self.graph.axes.index
-        if form.turned and place(str(form.turned.dims[-1])) > place(str(form.dims[-1])):
+        last = self._last_axis(form)
+        if form.turned and form.turned.dims[-1] == last:
             return replace(form.turned, turned=replace(form, turned=None))
         return form
+
+    def _last_axis(self, factor: Factor) -> str:
+        """The axis that is innermost in a factor: in a tensor that it repeats components of, or in the order of all."""
+        tensors = {n.tensor if n.kind == "Input" else "" for n in factor.fields}
+        (name,) = tensors if len(tensors) == 1 else ("",)
+        axes = self._known_tensors()[name].axes if factor.several and name else self.graph.axes
+        return max((d for d in factor.dims if isinstance(d, str)), key=axes.index)
 
     def _renamed_inputs(self, fields: Iterable[Node]) -> int:
         return sum(bool(t.source) for t in self._read(postorder(fields)))
@@ -355,11 +368,13 @@ class Planner:
     ) -> Product:
         rows, contracted, columns = c.counts
         sides = [f"{n} fields by {' '.join(axes)}" for n, axes in ((rows, c.shape.rows), (columns, c.shape.columns))]
-        note = f"rows {sides[0]}, columns {sides[1]}; contracts {contracted} fields by {' '.join(c.shape.contracted)}"
+        note = f"{c.batch} at once: " if c.batch > 1 else ""
+        note += f"rows {sides[0]}, columns {sides[1]}; contracts {contracted} fields by {' '.join(c.shape.contracted)}"
         orders = (f"{side}: {operand.way.value}" for side, operand in (("left", left), ("right", right)))
         notes = (note, *orders, *why, *(["is added to what is there"] if added else []), *self._arithmetic())
         precision, parted = self.graph.precision, splits(c, self.graph.axes)
-        return Product(target.tensor.name, c.shape, c.counts, left, right, target, notes, added, precision, parted)
+        name = target.tensor.name
+        return Product(name, c.shape, c.counts, left, right, target, notes, c.batch, added, precision, parted)
 
     def _hinted(self, fields: Sequence[Node]) -> tuple[str, ...]:
         return labels_of([self.builder.hints.get(f, "") for f in fields])
@@ -544,6 +559,9 @@ class Planner:
             *(n.axes for n in nodes), *(o.tensor.axes for o in stores), *(g.tensor.axes for g in folds)
         )
         domain = tuple(a for a in self.graph.axes if a in axes)
+        orders = {t.axes for t in (*tensors, *(o.tensor for o in stores_))}
+        if kind == "map" and len(orders) == 1 and axes == frozenset(*orders):  # all lie alike: as they lie
+            (domain,) = orders
         flat = kind == "map" and all(_contiguous(t, domain) for t in (*tensors, *(o.tensor for o in stores_)))
         rows, loop, inner = self._divide(kind, domain, flat, folds_)
         numbers = tuple(n.tensor for n in nodes if n.kind == "Input" and n.tensor in self.graph.numbers)

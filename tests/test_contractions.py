@@ -18,7 +18,6 @@ from torch._dynamo.testing import CompileCounterWithBackend
 from torch.func import grad, vmap
 from variants import BY_NAME, DEVICE, LAUNCHES, Tensors, Variant, close, each, energy, gradients, launching
 
-from kgen.comparison import launches
 from kgen.errors import KgenError
 from kgen.trace import trace
 
@@ -337,8 +336,8 @@ def orders(variant: Variant, inputs: Tensors, autocast: bool) -> list[Tensor]:
     [
         (FCGP, {"": 3, "x": 3, "y": 3, "x y": 3, "weight": 3, "x weight": 6, "x y weight": 6}),
         (PRODUCT, {"": 3, "x": 3, "weight": 3, "x y weight": 6}),
-        (FC_LAYER, {"": 6, "x": 6, "gp_weight": 3, "linear_weight": 6, "x gp_weight linear_weight": 12}),
-        (LINEAR, {"": 3, "x": 3, "weight": 3, "bias": 0, "x bias": 3, "x weight bias": 6}),
+        (FC_LAYER, {"": 4, "x": 4, "gp_weight": 3, "linear_weight": 4, "x gp_weight linear_weight": 8}),
+        (LINEAR, {"": 1, "x": 1, "weight": 1, "bias": 0, "x bias": 1, "x weight bias": 2}),
         (DIFFUSION, {"": 2, "times": 1, "x": 2, "x times": 2}),
         (SLOPES, {"": 1, "x_slope": 1, "a_real": 1, "x_slope y_slope": 2, "x_slope a_real": 2}),
     ],
@@ -376,7 +375,7 @@ def test_unwanted_products(variant: Variant, products: dict[str, int], monkeypat
 
 INNERMOST = {
     FCGP: [(True, True)] * 6 + [(True, False), (True, False), (True, True)],
-    LINEAR: [(True, False)] * 3 + [(True, True)] * 3 + [(False, False)] * 3,
+    LINEAR: [(True, False), (True, True), (False, False)],
     DIFFUSION: [(False, False), (True, True), (False, False), (True, True)],
 }
 AS_THEY_ARE = INNERMOST | {FCGP: [(True, False)] * 3 + [(True, True)] * 3 + [(False, False)] * 3}
@@ -412,33 +411,11 @@ def test_innermost(
     assert sorted(found) == sorted((INNERMOST if turned else AS_THEY_ARE)[variant])
 
 
-@pytest.mark.skipif(not LAUNCHES, reason="the reference runs")
-@pytest.mark.parametrize(("many", "copied"), [(16, True), (17, False)])
-def test_one_copy_for_all_components(many: int, copied: bool, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Of a linear map's weights, if the product that has most rows, those of two components, has enough."""
-    found: list[bool] = []
-    known = LINEAR.of._matmul
-
-    def product(a: Tensor, b: Tensor, *rest: Any, **options: Any) -> Any:
-        found.append(b.stride(-2) == 1)
-        return known(a, b, *rest, **options)
-
-    monkeypatch.setattr(LINEAR.of, "_matmul", product)
-    monkeypatch.setattr(LINEAR.of, "_LONG", 8)
-    monkeypatch.setattr(LINEAR.of, "_MANY", many)
-    inputs = sized(LINEAR, torch.float32, b=8, n=8, m=12)
-    with launches(LINEAR.of) as launched:
-        value = LINEAR(*inputs)
-    assert found == [copied] * 3 and launched.count("_turn_kernel") == copied
-    torch.testing.assert_close(value, LINEAR.reference(*inputs))
-
-
 @each([FCGP, PRODUCT, LINEAR, LAYER, FC_LAYER, SLOPES])
 @pytest.mark.parametrize("sizes", [(4, 4, 4), (36, 20, 68), (68, 36, 20)], ids=str)
 def test_turned_values(variant: Variant, sizes: tuple[int, int, int], monkeypatch: pytest.MonkeyPatch) -> None:
     """Of factors that are turned or copied: those of the reference, at the edges of tiles, too."""
     monkeypatch.setattr(variant.of, "_LONG", 4)
-    monkeypatch.setattr(variant.of, "_MANY", 4, raising=False)
     b, n, m = sizes
     inputs = sized(variant, torch.float32, b=b, n=n, m=m, v=b, c=n, d=n)
     with launching(variant.of):

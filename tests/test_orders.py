@@ -14,7 +14,7 @@ from kgen.program import Program
 from kgen.schedule import schedule
 from kgen.trace import trace
 
-FITS, TURNED, COPIED, TOGETHER, KEPT = Way
+FITS, TURNED, COPIED, KEPT = Way
 XYW = {"x": "multivector", "y": "multivector", "w": "weights(x, y)[n, m]"}
 
 
@@ -53,11 +53,26 @@ def test_only_maps_turn() -> None:
 
 
 def test_what_lies_in_memory_is_read_there() -> None:
-    """A linear map of an input: one field meets each number, which pays for one copy of all weights alone."""
+    """A linear map by grade, of all fields at once: only the weights are stored anew, once for each field."""
     forward, backward = programs({"x": "multivector", "w": "weights(x)[n, m]"}, "return mv_linear(x, w)", (2, 0, 0))
-    assert ways(forward.products) == [("n", rows, FITS, TOGETHER) for rows in (1, 2, 1)]
-    assert {w[2:] for w in ways(backward.products)} == {(FITS, FITS), (KEPT, KEPT)}
-    assert not forward.kernels and not backward.kernels
+    assert ways(forward.products) == [("n", 1, FITS, KEPT)]
+    assert sorted(ways(backward.products), key=str) == [("b", 1, KEPT, KEPT), ("m", 1, FITS, FITS)]
+    assert all(p.batch == 4 for program in (forward, backward) for p in program.products)
+    for program in (forward, backward):
+        (weights,) = [o for k in program.kernels for o in k.stores if o.tensor.dtype == "matrix"]
+        assert [f.component for f in weights.fields] == [0, 1, 1, 2]
+
+
+def test_products_that_are_not_done_at_once() -> None:
+    """Of different factors, of several pairs, or of factors that do not lie in their order."""
+    inputs = {"x": ["b", "n"], "y": ["b", "n"], "v": ["n", "m"], "w": ["n", "m"]}
+    for body in (
+        "return dot(x, v, over=n), dot(y, w, over=n)",
+        "return dot(x, v, over=n) + dot(y, w, over=n), dot(y, v, over=n)",
+        "return dot(x, v, over=n), dot(y, w, over=n), dot(x, v * w, over=n)",
+    ):
+        for program in programs(inputs, body):
+            assert program.products and all(p.batch == 1 for p in program.products)
 
 
 def test_beside_a_transposed_factor() -> None:

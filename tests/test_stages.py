@@ -283,7 +283,7 @@ def multiply(product: Product, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
         return math.prod((fields, *(sizes[axis] for axis in axes)))
 
     shape, (rows, contracted, columns) = product.shape, product.counts
-    batch, along = extent(shape.batch), extent(shape.contracted, contracted)
+    batch, along = extent(shape.batch, product.batch), extent(shape.contracted, contracted)
 
     def matrix(operand: Operand) -> Tensor:
         x = known[operand.tensor.name][operand.first : operand.last]
