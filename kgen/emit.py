@@ -195,8 +195,8 @@ def contract_row(c: Contraction, parted: bool) -> str:
 
 def matmul_row(precision: str) -> str:
     """Of the kernel for stored factors: in one pass of tf32 two programs share a multiprocessor, else one fills it."""
-    programs = 2 if precision == "tf32" else 1
-    return _spelled({"elements": 64, "warps": 8, "tile": 128, "pack": 128 * 128, "programs": programs, "depth": 32})
+    programs, depth = 2 if precision == "tf32" else 1, 32 if precision == "ieee" else 64
+    return _spelled({"elements": 64, "warps": 8, "tile": 128, "pack": 128 * 128, "programs": programs, "depth": depth})
 
 
 def _spelled(row: dict[str, int]) -> str:
