@@ -371,7 +371,7 @@ class Planner:
         note = f"{c.batch} at once: " if c.batch > 1 else ""
         note += f"rows {sides[0]}, columns {sides[1]}; contracts {contracted} fields by {' '.join(c.shape.contracted)}"
         orders = (f"{side}: {operand.way.value}" for side, operand in (("left", left), ("right", right)))
-        notes = (note, *orders, *why, *(["is added to what is there"] if added else []), *self._arithmetic())
+        notes = (note, *orders, *why, *self._arithmetic())
         precision, parted = self.graph.precision, splits(c, self.graph.axes)
         name = target.tensor.name
         return Product(name, c.shape, c.counts, left, right, target, notes, c.batch, added, precision, parted)

@@ -210,9 +210,9 @@ def _buffers(spec: model.Spec, kernel: model.Kernel, flags: Flags) -> Iterator[R
 def _product(product: Product) -> str:
     """A product of stored factors; the notes say why no kernel computes these on the way, and how they lie."""
     lines = [
-        f"{product.name}: matrix product, {product.multiplications} products of fields",
+        f"{product.name}: matrix product, {_products(product.multiplications)}",
         f"  left {_operand(product.left)}; right {_operand(product.right)}",
-        f"  writes {_operand(product.target)}",
+        f"  {'adds to' if product.added else 'writes'} {_operand(product.target)}",
         *(f"  {note}" for note in product.notes),
     ]
     return "\n".join(lines)
@@ -228,8 +228,12 @@ def _work(launch: "Kernel") -> tuple[str, str]:
     if not launch.contraction:
         return f"per element {launch.cost}; multiplied out {launch.naive}", _traffic(launch)
     c, others = launch.contraction, _listed(step.name for step in launch.otherwise)
-    multiplied = f"{c.multiplications} products of fields by {' '.join(c.axes)}"
+    multiplied = f"{_products(c.multiplications)} by {' '.join(c.axes)}"
     return f"{multiplied}; for a factor's element {launch.cost}", f"without tensor cores {others} instead"
+
+
+def _products(count: int) -> str:
+    return f"{count} product{'s' if count > 1 else ''} of fields"
 
 
 def _traffic(launch: "Kernel") -> str:
