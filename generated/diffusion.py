@@ -306,17 +306,17 @@ def _factor(like, rows, columns, matrix, innermost):
 def _matmul(a, b, out=None, add=False):
     """The product of two matrices, or of two batches of them, in their own dtype: autocast is not asked.
 
-    With `add` it is added to what `out` holds.
+    With `add` it is added to what `out` holds, in the same dtype.
     """
     if torch.is_autocast_enabled(a.device.type):
         with torch.autocast(a.device.type, enabled=False):
             return _matmul(a, b, out, add)
-    if add and out.dtype == a.dtype:
+    if add:
         return out.addmm_(a, b) if a.dim() == 2 else out.baddbmm_(a, b)
     product = torch.mm if a.dim() == 2 else torch.bmm
     if out is None or out.dtype == a.dtype:
         return product(a, b, out=out)
-    return out.add_(product(a, b)) if add else out.copy_(product(a, b))
+    return out.copy_(product(a, b))
 
 
 @functools.cache
@@ -3690,8 +3690,8 @@ def _run_spatial_gradients_backward(x_slope, y_slope, a_real, a_imaginary, grad_
     _, D = a_real.shape
     real = _real(x_slope, y_slope, a_real, a_imaginary)
     matrix = _matrix(x_slope, y_slope, a_real, a_imaginary)
-    grad_x_slope = torch.empty_like(x_slope) if wanted[0] else x_slope
-    grad_y_slope = torch.empty_like(y_slope) if wanted[1] else y_slope
+    grad_x_slope = torch.empty_like(x_slope, dtype=matrix) if wanted[0] else x_slope
+    grad_y_slope = torch.empty_like(y_slope, dtype=matrix) if wanted[1] else y_slope
     if wanted[0]:
         operand = x_slope.new_empty((V, 2, D), dtype=matrix)
         _launch_tile(
@@ -3825,8 +3825,8 @@ def _run_spatial_gradients_backward(x_slope, y_slope, a_real, a_imaginary, grad_
             grad_a_imaginary = _matmul(operand6.view(2 * V, C).mT, operand5.view(2 * V, D)).to(a_imaginary.dtype)
             del operand6
     return (
-        grad_x_slope if wanted[0] else None,
-        grad_y_slope if wanted[1] else None,
+        grad_x_slope.to(x_slope.dtype) if wanted[0] else None,
+        grad_y_slope.to(y_slope.dtype) if wanted[1] else None,
         grad_a_real if wanted[2] else None,
         grad_a_imaginary if wanted[3] else None,
     )

@@ -650,17 +650,17 @@ def _turned(x, innermost):
 def _matmul(a, b, out=None, add=False):
     """The product of two matrices, or of two batches of them, in their own dtype: autocast is not asked.
 
-    With `add` it is added to what `out` holds.
+    With `add` it is added to what `out` holds, in the same dtype.
     """
     if torch.is_autocast_enabled(a.device.type):
         with torch.autocast(a.device.type, enabled=False):
             return _matmul(a, b, out, add)
-    if add and out.dtype == a.dtype:
+    if add:
         return out.addmm_(a, b) if a.dim() == 2 else out.baddbmm_(a, b)
     product = torch.mm if a.dim() == 2 else torch.bmm
     if out is None or out.dtype == a.dtype:
         return product(a, b, out=out)
-    return out.add_(product(a, b)) if add else out.copy_(product(a, b))
+    return out.copy_(product(a, b))
 
 
 @functools.cache
@@ -18521,12 +18521,12 @@ def _run_mv_linear(x, weight, bias):
     _, _, M = weight.shape
     real = _real(x, weight, bias)
     matrix = _matrix(x, weight, bias)
-    out = x.new_empty((8, B, M), dtype=_promote(x, weight, bias))
+    out = x.new_empty((8, B, M), dtype=matrix)
     operand = x.new_empty((8, N, M), dtype=matrix)
     _launch_flat(_mv_linear_kernel, "mv_linear", (weight, operand), (N, M), N * M, real)
     _launch_tile(_mv_linear_1_kernel, "mv_linear_1", (bias, out), (B, M), B, M, real)
     _matmul(x.to(matrix), operand, out, add=True)
-    return (out,)
+    return (out.to(_promote(x, weight, bias)),)
 
 
 def _run_mv_linear_backward(x, weight, bias, grad_out, *wanted):
@@ -18793,7 +18793,7 @@ def _run_layer_with_normalize_backward(
     _, K, _ = linear_weight.shape
     real = _real(x, gp_weight, linear_weight, linear_bias)
     matrix = _matrix(x, gp_weight, linear_weight, linear_bias)
-    grad_x = torch.empty_like(x) if wanted[0] else x
+    grad_x = torch.empty_like(x, dtype=matrix) if wanted[0] else x
     grad_linear_weight = torch.empty_like(linear_weight) if wanted[2] else linear_weight
     frontier = x.new_empty((4, B), dtype=real)
     if out.element_size() > 2:
@@ -18868,7 +18868,7 @@ def _run_layer_with_normalize_backward(
             real,
         )
     return (
-        grad_x if wanted[0] else None,
+        grad_x.to(x.dtype) if wanted[0] else None,
         grad_gp_weight if wanted[1] else None,
         grad_linear_weight if wanted[2] else None,
         grad_linear_bias if wanted[3] else None,
@@ -18921,7 +18921,7 @@ def _run_layer_without_normalize_backward(
     _, K, _ = linear_weight.shape
     real = _real(x, gp_weight, linear_weight, linear_bias)
     matrix = _matrix(x, gp_weight, linear_weight, linear_bias)
-    grad_x = torch.empty_like(x) if wanted[0] else x
+    grad_x = torch.empty_like(x, dtype=matrix) if wanted[0] else x
     grad_linear_weight = torch.empty_like(linear_weight) if wanted[2] else linear_weight
     operand = x.new_empty((8, B, N), dtype=matrix)
     programs, _ = _programs("layer_without_normalize_backward", B, 1, N, x.device)
@@ -18973,7 +18973,7 @@ def _run_layer_without_normalize_backward(
             real,
         )
     return (
-        grad_x if wanted[0] else None,
+        grad_x.to(x.dtype) if wanted[0] else None,
         grad_gp_weight if wanted[1] else None,
         grad_linear_weight if wanted[2] else None,
         grad_linear_bias if wanted[3] else None,
@@ -19093,7 +19093,7 @@ def _run_fc_layer_with_normalize_backward(
     real = _real(x, gp_weight, linear_weight, linear_bias)
     matrix = _matrix(x, gp_weight, linear_weight, linear_bias)
     b_innermost = _innermost(matrix, B)
-    grad_x = torch.empty_like(x) if wanted[0] else x
+    grad_x = torch.empty_like(x, dtype=matrix) if wanted[0] else x
     grad_gp_weight = torch.empty_like(gp_weight) if wanted[1] else gp_weight
     grad_linear_weight = torch.empty_like(linear_weight) if wanted[2] else linear_weight
     if wanted[1]:
@@ -19260,7 +19260,7 @@ def _run_fc_layer_with_normalize_backward(
             real,
         )
     return (
-        grad_x if wanted[0] else None,
+        grad_x.to(x.dtype) if wanted[0] else None,
         grad_gp_weight if wanted[1] else None,
         grad_linear_weight if wanted[2] else None,
         grad_linear_bias if wanted[3] else None,
@@ -19344,7 +19344,7 @@ def _run_fc_layer_without_normalize_backward(
     real = _real(x, gp_weight, linear_weight, linear_bias)
     matrix = _matrix(x, gp_weight, linear_weight, linear_bias)
     b_innermost = _innermost(matrix, B)
-    grad_x = torch.empty_like(x) if wanted[0] else x
+    grad_x = torch.empty_like(x, dtype=matrix) if wanted[0] else x
     grad_gp_weight = torch.empty_like(gp_weight) if wanted[1] else gp_weight
     grad_linear_weight = torch.empty_like(linear_weight) if wanted[2] else linear_weight
     if wanted[1]:
@@ -19459,7 +19459,7 @@ def _run_fc_layer_without_normalize_backward(
             real,
         )
     return (
-        grad_x if wanted[0] else None,
+        grad_x.to(x.dtype) if wanted[0] else None,
         grad_gp_weight if wanted[1] else None,
         grad_linear_weight if wanted[2] else None,
         grad_linear_bias if wanted[3] else None,

@@ -216,7 +216,7 @@ def apart(b: Builder, axes: Sequence[str], dots: Sequence[Node]) -> dict[Node, l
         pairs = [pair for dot in members for pair in dot.pairs]
         if len(pairs) > len(members) > 1 and len({x for pair in pairs for x in pair}) == 2 * len(pairs):
             found |= {dot: [b.sum(b.mul(*pair), dot.over).single[0] for pair in dot.pairs] for dot in members}
-    return found
+    return {dot: terms for dot, terms in found.items() if all(part.kind == "Dot" for _, part in terms)}
 
 
 def contractions(
@@ -349,7 +349,7 @@ def _batch(axes: Sequence[str], shape: Shape, grids: Sequence[Grid], parts: froz
     These, such as the weights of a map by grade, are repeated for each field. One after the other small products leave
     half of a GPU idle.
     """
-    if len(grids) < 2 or shape.batch or any(len(side) > 1 for side in (shape.rows, shape.contracted, shape.columns)):
+    if len(grids) < 2 or shape.batch or any(len(side) != 1 for side in (shape.rows, shape.contracted, shape.columns)):
         return None
     lines = [(a, grid.right[0], dot) for grid in grids for a, dot in zip(grid.left, grid.dots)]
     if all(a[0].kind == "Input" for a, _, _ in lines):
@@ -475,7 +475,10 @@ def summed(b: Builder, products: Sequence[Contraction], outputs: Sequence[Output
         own = [_product_in(f, dots) for f in output.fields]
         rest = [x for f, dot in zip(output.fields, own) if dot for _, x in f.terms if x is not dot]
         read = postorder([*rest, *(f for o in outputs if o is not output for f in o.fields)])
-        if None not in own and not any(n.kind == "Dot" for n in postorder(rest)) and not {*own} & {*read}:
+        if None in own or any(n.kind == "Dot" for n in postorder(rest)):
+            continue
+        twins = {twin for names in ({}, *b.exchanges) for twin in b.rename([dot for dot in own if dot], names)}
+        if twins.isdisjoint(read):
             left = (b.linear((c, x) for c, x in f.terms if x is not dot) for f, dot in zip(output.fields, own))
             alone = tuple(dot for dot in own if dot)
             found.append(Summed(replace(output, fields=alone), replace(output, fields=tuple(left))))

@@ -53,7 +53,10 @@ class _Launcher:
     def row(self) -> dict[str, Any]:
         p = self.program
         results = [*p.outputs, *p.saved]
-        returned = [f"{t.name} if {self._wanted(t)} else None" if self.backward else t.name for t in results]
+        returned = [
+            f"{self._returned(t)} if {self._wanted(t)} else None" if self.backward else self._returned(t)
+            for t in results
+        ]
         steps = [(self._guard(step), self._step(i, step)) for i, step in enumerate(p.steps)]
         return {
             "name": p.graph.name,
@@ -118,6 +121,15 @@ class _Launcher:
         made = [p.result.name for p in self.program.products if p.target.first is None and not p.added]
         return tensor.name in (*folds, *made)
 
+    def _is_added(self, tensor: Tensor) -> bool:
+        """Whether products are added to a result, which is in their dtype until then: its rest is not rounded alone."""
+        return any(p.added and p.result.name == tensor.name for p in self.program.products)
+
+    def _returned(self, tensor: Tensor) -> str:
+        own = tensor.name.removeprefix("grad_")
+        dtype = f"{own}.dtype" if self.backward else self._promoted()
+        return f"{tensor.name}.to({dtype})" if self._is_added(tensor) else tensor.name
+
     def _wanted(self, tensor: Tensor) -> str:
         grads = [t.name for t in self.program.outputs]
         return f"wanted[{grads.index(tensor.name)}]"
@@ -134,7 +146,8 @@ class _Launcher:
             rows, columns = (self._dims(part) for part in (tensor.dims[: tensor.split], tensor.dims[tensor.split :]))
             text = f"_factor({self.inputs[0]}, {rows}, {columns}, matrix, {tensor.turning}_innermost)"
             return {"name": tensor.name, "expression": text}
-        dtype = tensor.dtype if tensor.dtype == MATRIX else "real" if tensor.dtype == WORKSPACE else self._promoted()
+        dtype = MATRIX if tensor.dtype == MATRIX or self._is_added(tensor) else self._promoted()
+        dtype = "real" if tensor.dtype == WORKSPACE else dtype
         text = f"{self.inputs[0]}.new_empty({self._extents(tensor)}, dtype={dtype})"
         shapes = {(t.dims, t.leading): t.name for t in reversed(self.program.inputs)}
         if not self.backward and (tensor.dims, tensor.leading) in shapes:  # costs the host half as much
@@ -142,7 +155,10 @@ class _Launcher:
         if self.backward and not tensor.dtype:
             source, needed = tensor.name.removeprefix("grad_"), self._needed(tensor)
             alike = source not in self.program.optional or needed == self._wanted(tensor)  # a wanted one's is there
-            text = f"{f'torch.empty_like({source})' if alike else text} if {needed} else {source}"
+            like = f"torch.empty_like({source}{', dtype=matrix' if self._is_added(tensor) else ''})"
+            if self._is_added(tensor):
+                text = f"{self.inputs[0]}.new_empty({self._extents(tensor)}, dtype=matrix)"
+            text = f"{like if alike else text} if {needed} else {source}"
         return {"name": tensor.name, "expression": text}
 
     def _needed(self, result: Tensor) -> str:

@@ -130,6 +130,9 @@ class Planner:
                     assert left and right
                     is_added = any(target.tensor is s.products.tensor for s in added)
                     self.steps.append(self._product(c, left, right, target, choice.why, is_added))
+                    if is_added:  # what lies there is more than the product, which nothing else reads
+                        outputs = [o for o in outputs if o.tensor is not result]
+                        continue
                 table |= self._read_from(result, c.fields, target.first)
                 outputs = [o for o in outputs if o.tensor is not result]
             table |= {dot: self.builder.linear((c, table[x]) for c, x in terms) for dot, terms in sums.items()}

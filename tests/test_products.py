@@ -41,6 +41,21 @@ kernels:
       v = tanh(dot(x, y, over=b))
       return tanh(dot(v, tanh(s / (2 + v * v)), over=m))
 """
+TWIN = """\
+kgen: 1
+name: twin
+kernels:
+  f:  # another result reads the product of the first under another name of its axis
+    inputs: {p: [b, c], q: [c, m], w: [m, n], s: [b, n], t: [b, k]}
+    outputs: {o: [b, n], u: [b, k]}
+    body: |
+      r = dot(p, q, over=c)
+      d = dot(r, w, over=m)
+      return d + s, rename(d, axis=n, to=k) * t
+  large:  # the rest alone is more than fp16 holds
+    inputs: {p: [b, c], w: [c, n], s: [b, n]}
+    body: return dot(p, w, over=c) + s * s
+"""
 CHAIN = """\
 kgen: 1
 name: chained
@@ -103,3 +118,21 @@ def test_renamed_in_a_chain(compiled_folder: Path) -> None:
     close(ours, theirs, 1e-12)
     with pytest.raises(ValueError, match="z must have shape"):
         of.f(*(x.detach() for x in inputs[:2]), inputs[2].detach()[:, :2], inputs[3].detach())
+
+
+def test_read_under_another_name(compiled_folder: Path) -> None:
+    """A product that another result reads, if only with its axes exchanged, is not added to the first one's rest."""
+    of = compiled(TWIN, compiled_folder)
+    inputs = [x.requires_grad_() for x in values(of, "f")]
+    found, expected = (function(*inputs) for function in (of.f, of.f_reference))
+    close(found, expected, 1e-12)
+    ours, theirs = (torch.autograd.grad([v.sin().sum() for v in value], inputs) for value in (found, expected))
+    close(ours, theirs, 1e-12)
+
+
+def test_the_rest_may_overflow_alone(compiled_folder: Path) -> None:
+    """What a product is added to is not rounded to fp16 before."""
+    of = compiled(TWIN, compiled_folder)
+    p, w = torch.full((3, 2), -100.0, device=DEVICE), torch.full((2, 4), 200.0, device=DEVICE)
+    found = of.large(p.half(), w.half(), torch.full((3, 4), 300.0, device=DEVICE, dtype=torch.float16))
+    assert found.dtype == torch.float16 and bool((found == 50000).all())
