@@ -65,6 +65,8 @@ def record(module: ModuleType, target: str, dtype: str) -> tuple[Launch, ...]:
     missing = list(module.LAUNCH)
     dtypes = dict.fromkeys((dtype, *OTHER_DTYPES))
     for stored, long in (*itertools.product(dtypes, (0, LONG)), *itertools.product(dtypes, (LONGER,))):
+        if not missing:
+            break
         with _recording(module, target, stored) as launches:
             for name in _launching(module, missing):
                 _differentiate(module, name, getattr(torch, stored), long)

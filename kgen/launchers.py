@@ -126,9 +126,11 @@ class _Launcher:
         return any(p.added and p.result.name == tensor.name for p in self.program.products)
 
     def _returned(self, tensor: Tensor) -> str:
-        own = tensor.name.removeprefix("grad_")
-        dtype = f"{own}.dtype" if self.backward else self._promoted()
-        return f"{tensor.name}.to({dtype})" if self._is_added(tensor) else tensor.name
+        return f"{tensor.name}.to({self._dtype(tensor)})" if self._is_added(tensor) else tensor.name
+
+    def _dtype(self, result: Tensor) -> str:
+        """The dtype of a result: a gradient has its input's."""
+        return f"{result.name.removeprefix('grad_')}.dtype" if self.backward else self._promoted()
 
     def _wanted(self, tensor: Tensor) -> str:
         grads = [t.name for t in self.program.outputs]
@@ -156,8 +158,6 @@ class _Launcher:
             source, needed = tensor.name.removeprefix("grad_"), self._needed(tensor)
             alike = source not in self.program.optional or needed == self._wanted(tensor)  # a wanted one's is there
             like = f"torch.empty_like({source}{', dtype=matrix' if self._is_added(tensor) else ''})"
-            if self._is_added(tensor):
-                text = f"{self.inputs[0]}.new_empty({self._extents(tensor)}, dtype=matrix)"
             text = f"{like if alike else text} if {needed} else {source}"
         return {"name": tensor.name, "expression": text}
 
@@ -208,8 +208,7 @@ class _Launcher:
             text += f".view{self._extents(product.result)}"
         dtype = "matrix"
         if product.result.dtype is None:
-            own = product.result.name.removeprefix("grad_")
-            dtype = f"{own}.dtype" if self.backward else self._promoted()
+            dtype = self._dtype(product.result)
             text += f".to({dtype})"
         if present:
             zeros = f"{self.inputs[0]}.new_zeros({self._extents(product.result)}, dtype={dtype})"

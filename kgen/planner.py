@@ -124,16 +124,14 @@ class Planner:
             for c, choice, (left, right) in zip(products, chosen, operands):
                 target = direct.get(c) or self._new_result(c)
                 result = self.tensors[target.tensor.name] = self.builder.declare(target.tensor)
+                is_added = any(target.tensor is s.products.tensor for s in added)
                 if choice.computed:
                     outputs = self._contract(c, (left, right), target, c in direct, outputs, choice.why)
                 else:
                     assert left and right
-                    is_added = any(target.tensor is s.products.tensor for s in added)
                     self.steps.append(self._product(c, left, right, target, choice.why, is_added))
-                    if is_added:  # what lies there is more than the product, which nothing else reads
-                        outputs = [o for o in outputs if o.tensor is not result]
-                        continue
-                table |= self._read_from(result, c.fields, target.first)
+                if not is_added:  # else more than the product lies there
+                    table |= self._read_from(result, c.fields, target.first)
                 outputs = [o for o in outputs if o.tensor is not result]
             table |= {dot: self.builder.linear((c, table[x]) for c, x in terms) for dot, terms in sums.items()}
             table.pop(self.builder.zero, None)
