@@ -3,6 +3,7 @@
 import ast
 import builtins
 import json
+import math
 import os
 import subprocess
 import sys
@@ -134,9 +135,13 @@ def test_import_does_nothing_else(tmp_path: Path) -> None:
     """An import reads the bytecode, and triton's decorator reads the kernels' source; all else is under 50 ms."""
     environment = {"TRITON_INTERPRET": "0", "PYTHONDONTWRITEBYTECODE": "", "PYTHONPYCACHEPREFIX": str(tmp_path)}
     python("import generated." + ", generated.".join(SHIPPED), environment)  # writes the bytecode
-    runs = [json.loads(python(IMPORT_TIME, environment, *SHIPPED)) for _ in range(2)]
-    rest = {name: min(run[name] for run in runs) for name in SHIPPED}
-    assert all(seconds < 0.05 for seconds in rest.values()), rest
+    rest = dict.fromkeys(SHIPPED, math.inf)
+    for _ in range(6):  # the least of several runs: what else the machine does counts, too
+        run = json.loads(python(IMPORT_TIME, environment, *SHIPPED))
+        rest = {name: min(rest[name], run[name]) for name in SHIPPED}
+        if max(rest.values()) < 0.05:
+            break
+    assert max(rest.values()) < 0.05, rest
 
 
 def test_constants() -> None:
