@@ -558,7 +558,7 @@ def _total(partial, total):
     count = total.numel()
     if count:
         grid, numbers = (-(-count // 32), 1, 1), (partial.shape[0], count)
-        _launch(_total_kernel, grid, (partial, total), numbers, {"num_warps": 4}, partial.dtype, 32, 32)
+        _launch(_total_kernel, grid, (partial, total), numbers, {"num_warps": 4}, partial.dtype, 128, 32)
     return total
 
 
@@ -5061,7 +5061,7 @@ def _sgp_backward_1_kernel(
     REAL: tl.constexpr,
 ):
     # accumulates in registers over b; the partial results are added in a fixed order
-    # reloads what does not depend on the row, because 148 fields are alive at once
+    # reloads adjacent components that all rows share, because 148 fields are alive at once
 
     n = _tile(tl.program_id(1) * BLOCK, ROWS, BLOCK)
     r = _down(ROWS)
@@ -10619,7 +10619,7 @@ def _fused_gelu_sgp_norm_with_normalize_backward_4_kernel(
     REAL: tl.constexpr,
 ):
     # accumulates in registers over b; the partial results are added in a fixed order
-    # reloads what does not depend on the row, because 264 fields are alive at once
+    # reloads adjacent components that all rows share, because 264 fields are alive at once
 
     n = _tile(tl.program_id(1) * BLOCK, ROWS, BLOCK)
     r = _down(ROWS)
@@ -13768,7 +13768,7 @@ def _fused_gelu_sgp_norm_without_normalize_backward_2_kernel(
     REAL: tl.constexpr,
 ):
     # accumulates in registers over b; the partial results are added in a fixed order
-    # reloads what does not depend on the row, because 149 fields are alive at once
+    # reloads adjacent components that all rows share, because 149 fields are alive at once
 
     n = _tile(tl.program_id(1) * BLOCK, ROWS, BLOCK)
     r = _down(ROWS)

@@ -480,7 +480,7 @@ def _total(partial, total):
     count = total.numel()
     if count:
         grid, numbers = (-(-count // 32), 1, 1), (partial.shape[0], count)
-        _launch(_total_kernel, grid, (partial, total), numbers, {"num_warps": 4}, partial.dtype, 32, 32)
+        _launch(_total_kernel, grid, (partial, total), numbers, {"num_warps": 4}, partial.dtype, 128, 32)
     return total
 
 

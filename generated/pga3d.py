@@ -806,7 +806,7 @@ def _total(partial, total):
     count = total.numel()
     if count:
         grid, numbers = (-(-count // 32), 1, 1), (partial.shape[0], count)
-        _launch(_total_kernel, grid, (partial, total), numbers, {"num_warps": 4}, partial.dtype, 32, 32)
+        _launch(_total_kernel, grid, (partial, total), numbers, {"num_warps": 4}, partial.dtype, 128, 32)
     return total
 
 
@@ -1746,7 +1746,7 @@ def _sgp_backward_kernel(
     REAL: tl.constexpr,
 ):
     # accumulates in registers over b; the partial results are added in a fixed order
-    # reloads what does not depend on the row, because 175 fields are alive at once
+    # reloads adjacent components that all rows share, because 175 fields are alive at once
 
     n = _tile(tl.program_id(1) * BLOCK, ROWS, BLOCK)
     r = _down(ROWS)
@@ -4156,7 +4156,7 @@ def _fused_gelu_sgp_norm_with_normalize_backward_2_kernel(
     REAL: tl.constexpr,
 ):
     # accumulates in registers over b; the partial results are added in a fixed order
-    # reloads what does not depend on the row, because 223 fields are alive at once
+    # reloads adjacent components that all rows share, because 223 fields are alive at once
     eps = tl.full([], eps, REAL)
 
     n = _tile(tl.program_id(1) * BLOCK, ROWS, BLOCK)
@@ -7484,7 +7484,7 @@ def _fused_gelu_sgp_norm_with_normalize_double_backward_4_kernel(
     REAL: tl.constexpr,
 ):
     # accumulates in registers over b; the partial results are added in a fixed order
-    # reloads what does not depend on the row, because 160 fields are alive at once
+    # reloads adjacent components that all rows share, because 160 fields are alive at once
     eps = tl.full([], eps, REAL)
 
     n = _tile(tl.program_id(1) * BLOCK, ROWS, BLOCK)
@@ -8471,7 +8471,7 @@ def _fused_gelu_sgp_norm_without_normalize_backward_kernel(
     REAL: tl.constexpr,
 ):
     # accumulates in registers over b; the partial results are added in a fixed order
-    # reloads what does not depend on the row, because 208 fields are alive at once
+    # reloads adjacent components that all rows share, because 208 fields are alive at once
 
     n = _tile(tl.program_id(1) * BLOCK, ROWS, BLOCK)
     r = _down(ROWS)

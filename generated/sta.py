@@ -741,7 +741,7 @@ def _total(partial, total):
     count = total.numel()
     if count:
         grid, numbers = (-(-count // 32), 1, 1), (partial.shape[0], count)
-        _launch(_total_kernel, grid, (partial, total), numbers, {"num_warps": 4}, partial.dtype, 32, 32)
+        _launch(_total_kernel, grid, (partial, total), numbers, {"num_warps": 4}, partial.dtype, 128, 32)
     return total
 
 
@@ -1870,7 +1870,7 @@ def _sgp_backward_kernel(
     REAL: tl.constexpr,
 ):
     # accumulates in registers over b; the partial results are added in a fixed order
-    # reloads what does not depend on the row, because 193 fields are alive at once
+    # reloads adjacent components that all rows share, because 193 fields are alive at once
 
     n = _tile(tl.program_id(1) * BLOCK, ROWS, BLOCK)
     r = _down(ROWS)
@@ -5514,7 +5514,7 @@ def _fused_gelu_sgp_norm_with_normalize_backward_3_kernel(
     REAL: tl.constexpr,
 ):
     # accumulates in registers over b; the partial results are added in a fixed order
-    # reloads what does not depend on the row, because 127 fields are alive at once
+    # reloads adjacent components that all rows share, because 127 fields are alive at once
 
     n = _tile(tl.program_id(1) * BLOCK, ROWS, BLOCK)
     r = _down(ROWS)
@@ -10018,7 +10018,7 @@ def _fused_gelu_sgp_norm_with_normalize_double_backward_4_kernel(
     REAL: tl.constexpr,
 ):
     # accumulates in registers over b; the partial results are added in a fixed order
-    # reloads what does not depend on the row, because 231 fields are alive at once
+    # reloads adjacent components that all rows share, because 231 fields are alive at once
 
     n = _tile(tl.program_id(1) * BLOCK, ROWS, BLOCK)
     r = _down(ROWS)
@@ -11507,7 +11507,7 @@ def _fused_gelu_sgp_norm_without_normalize_backward_kernel(
     REAL: tl.constexpr,
 ):
     # accumulates in registers over b; the partial results are added in a fixed order
-    # reloads what does not depend on the row, because 219 fields are alive at once
+    # reloads adjacent components that all rows share, because 219 fields are alive at once
 
     n = _tile(tl.program_id(1) * BLOCK, ROWS, BLOCK)
     r = _down(ROWS)

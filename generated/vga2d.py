@@ -191,7 +191,9 @@ LAUNCH = {
         elements=1, warps=2, tile=64, pack=64, programs=10, registers=96
     ),
     "fused_gelu_sgp_norm_with_normalize_double_backward": Launch(elements=1, warps=4, tile=128, pack=32),
-    "fused_gelu_sgp_norm_with_normalize_double_backward_1": Launch(elements=1, warps=1, tile=32, pack=32, programs=8),
+    "fused_gelu_sgp_norm_with_normalize_double_backward_1": Launch(
+        elements=1, warps=2, tile=64, pack=64, programs=6, registers=168
+    ),
     "fused_gelu_sgp_norm_without_normalize": Launch(elements=1, warps=32, tile=256, pack=256, resident=2048),
     "fused_gelu_sgp_norm_without_normalize_backward": Launch(
         elements=1, warps=2, tile=64, pack=64, programs=10, registers=96
@@ -227,9 +229,7 @@ LAUNCH = {
     "fused_gelu_fcgp_norm_with_normalize_double_backward_4": Launch(elements=4, warps=4, tile=512, pack=512),
     "fused_gelu_fcgp_norm_with_normalize_double_backward_5": Launch(elements=1, warps=4, tile=128, pack=128),
     "fused_gelu_fcgp_norm_with_normalize_double_backward_5_turned": Launch(elements=2, warps=16, tile=32, pack=1024),
-    "fused_gelu_fcgp_norm_with_normalize_double_backward_6": Launch(
-        elements=2, warps=32, tile=64, pack=32, resident=512
-    ),
+    "fused_gelu_fcgp_norm_with_normalize_double_backward_6": Launch(elements=2, warps=4, tile=256, pack=256),
     "fused_gelu_fcgp_norm_with_normalize_double_backward_7": Launch(elements=4, warps=4, tile=512, pack=512),
     "fused_gelu_fcgp_norm_with_normalize_double_backward_8": Launch(
         elements=2, warps=16, tile=256, pack=256, resident=4096
@@ -246,9 +246,7 @@ LAUNCH = {
     "fused_gelu_fcgp_norm_without_normalize_backward_2_turned": Launch(elements=2, warps=16, tile=32, pack=1024),
     "fused_gelu_fcgp_norm_without_normalize_backward_3": Launch(elements=4, warps=4, tile=512, pack=512),
     "fused_gelu_fcgp_norm_without_normalize_double_backward": Launch(elements=4, warps=4, tile=512, pack=512),
-    "fused_gelu_fcgp_norm_without_normalize_double_backward_1": Launch(
-        elements=2, warps=32, tile=64, pack=32, resident=512
-    ),
+    "fused_gelu_fcgp_norm_without_normalize_double_backward_1": Launch(elements=2, warps=4, tile=256, pack=256),
     "fused_gelu_fcgp_norm_without_normalize_double_backward_2": Launch(elements=1, warps=4, tile=128, pack=128),
     "fused_gelu_fcgp_norm_without_normalize_double_backward_2_turned": Launch(elements=2, warps=16, tile=32, pack=1024),
     "fused_gelu_fcgp_norm_without_normalize_double_backward_3": Launch(elements=4, warps=4, tile=512, pack=512),
@@ -276,7 +274,7 @@ LAUNCH = {
     "layer_with_normalize_1_long": Launch(elements=4, warps=4, tile=512, pack=32),
     "layer_with_normalize_backward": Launch(elements=2, warps=8, tile=512, pack=512),
     "layer_with_normalize_backward_recomputed": Launch(elements=1, warps=8, tile=256, pack=256),
-    "layer_with_normalize_backward_2": Launch(elements=1, warps=2, tile=64, pack=64, programs=8, registers=128),
+    "layer_with_normalize_backward_2": Launch(elements=1, warps=2, tile=64, pack=64, programs=10, registers=96),
     "layer_with_normalize_backward_3": Launch(elements=4, warps=4, tile=512, pack=512),
     "layer_with_normalize_backward_4": Launch(elements=4, warps=4, tile=512, pack=512),
     "layer_without_normalize": Launch(elements=4, warps=4, tile=512, pack=512),
@@ -741,7 +739,7 @@ def _total(partial, total):
     count = total.numel()
     if count:
         grid, numbers = (-(-count // 32), 1, 1), (partial.shape[0], count)
-        _launch(_total_kernel, grid, (partial, total), numbers, {"num_warps": 4}, partial.dtype, 32, 32)
+        _launch(_total_kernel, grid, (partial, total), numbers, {"num_warps": 4}, partial.dtype, 128, 32)
     return total
 
 
@@ -2124,7 +2122,7 @@ def _fused_gelu_sgp_norm_with_normalize_double_backward_1_kernel(
     REAL: tl.constexpr,
 ):
     # accumulates in registers over b; the partial results are added in a fixed order
-    # reloads what does not depend on the row, because 130 fields are alive at once
+    # reloads adjacent components that all rows share, because 130 fields are alive at once
     BN = tl.cast(B, tl.int64) * N
 
     n = _tile(tl.program_id(1) * BLOCK, ROWS, BLOCK)

@@ -286,7 +286,7 @@ LAUNCH = {
     "fused_gelu_fcgp_norm_with_normalize_backward": Launch(elements=2, warps=16, tile=256, pack=256, resident=4096),
     "fused_gelu_fcgp_norm_with_normalize_backward_long": Launch(elements=4, warps=4, tile=512, pack=32),
     "fused_gelu_fcgp_norm_with_normalize_backward_1": Launch(elements=4, warps=4, tile=512, pack=512),
-    "fused_gelu_fcgp_norm_with_normalize_backward_2": Launch(elements=2, warps=32, tile=64, pack=32, resident=512),
+    "fused_gelu_fcgp_norm_with_normalize_backward_2": Launch(elements=2, warps=4, tile=256, pack=256),
     "fused_gelu_fcgp_norm_with_normalize_backward_3": Launch(elements=4, warps=4, tile=512, pack=512),
     "fused_gelu_fcgp_norm_with_normalize_backward_3_turned": Launch(elements=2, warps=16, tile=32, pack=1024),
     "fused_gelu_fcgp_norm_with_normalize_backward_4": Launch(elements=4, warps=4, tile=512, pack=512),
@@ -316,7 +316,7 @@ LAUNCH = {
     "fused_gelu_fcgp_norm_without_normalize_1": Launch(elements=4, warps=4, tile=512, pack=512),
     "fused_gelu_fcgp_norm_without_normalize_1_turned": Launch(elements=2, warps=16, tile=32, pack=1024),
     "fused_gelu_fcgp_norm_without_normalize_backward": Launch(elements=4, warps=4, tile=512, pack=512),
-    "fused_gelu_fcgp_norm_without_normalize_backward_1": Launch(elements=2, warps=32, tile=64, pack=32, resident=512),
+    "fused_gelu_fcgp_norm_without_normalize_backward_1": Launch(elements=2, warps=4, tile=256, pack=256),
     "fused_gelu_fcgp_norm_without_normalize_backward_2": Launch(elements=4, warps=4, tile=512, pack=512),
     "fused_gelu_fcgp_norm_without_normalize_backward_2_turned": Launch(elements=2, warps=16, tile=32, pack=1024),
     "fused_gelu_fcgp_norm_without_normalize_backward_3": Launch(elements=4, warps=4, tile=512, pack=512),
@@ -351,7 +351,7 @@ LAUNCH = {
     "layer_with_normalize_1_long": Launch(elements=4, warps=4, tile=512, pack=32),
     "layer_with_normalize_backward": Launch(elements=2, warps=8, tile=512, pack=512),
     "layer_with_normalize_backward_recomputed": Launch(elements=1, warps=4, tile=128, pack=32),
-    "layer_with_normalize_backward_2": Launch(elements=1, warps=1, tile=32, pack=32, programs=8),
+    "layer_with_normalize_backward_2": Launch(elements=1, warps=2, tile=64, pack=64, programs=6, registers=168),
     "layer_with_normalize_backward_3": Launch(elements=4, warps=4, tile=512, pack=512),
     "layer_with_normalize_backward_4": Launch(elements=4, warps=4, tile=512, pack=512),
     "layer_without_normalize": Launch(elements=4, warps=4, tile=512, pack=512),
@@ -824,7 +824,7 @@ def _total(partial, total):
     count = total.numel()
     if count:
         grid, numbers = (-(-count // 32), 1, 1), (partial.shape[0], count)
-        _launch(_total_kernel, grid, (partial, total), numbers, {"num_warps": 4}, partial.dtype, 32, 32)
+        _launch(_total_kernel, grid, (partial, total), numbers, {"num_warps": 4}, partial.dtype, 128, 32)
     return total
 
 
@@ -1578,7 +1578,7 @@ def _sgp_double_backward_kernel(
     REAL: tl.constexpr,
 ):
     # accumulates in registers over b; the partial results are added in a fixed order
-    # reloads what does not depend on the row, because 167 fields are alive at once
+    # reloads adjacent components that all rows share, because 167 fields are alive at once
     BN = tl.cast(B, tl.int64) * N
 
     n = _tile(tl.program_id(1) * BLOCK, ROWS, BLOCK)
@@ -4666,7 +4666,7 @@ def _fused_gelu_sgp_norm_without_normalize_double_backward_kernel(
     REAL: tl.constexpr,
 ):
     # accumulates in registers over b; the partial results are added in a fixed order
-    # reloads what does not depend on the row, because 209 fields are alive at once
+    # reloads adjacent components that all rows share, because 209 fields are alive at once
     BN = tl.cast(B, tl.int64) * N
 
     n = _tile(tl.program_id(1) * BLOCK, ROWS, BLOCK)
@@ -13713,7 +13713,7 @@ def _layer_with_normalize_backward_2_kernel(
     # stores factors of matrix products, in the order in which these read them
     # stores what products are added to
     # accumulates in registers over b; the partial results are added in a fixed order
-    # reloads what does not depend on the row, because 128 fields are alive at once
+    # reloads adjacent components that all rows share, because 128 fields are alive at once
     BN = tl.cast(B, tl.int64) * N
 
     n = _tile(tl.program_id(1) * BLOCK, ROWS, BLOCK)
@@ -13721,6 +13721,14 @@ def _layer_with_normalize_backward_2_kernel(
     at = r * N + n
     tile_mask = n < N
     program, programs = tl.program_id(0), tl.num_programs(0)
+    linear_bias_e = tl.load(linear_bias_ptr + n, mask=tile_mask, other=0.0).to(REAL)
+    linear_bias_e1 = tl.load(linear_bias_ptr + N + n, mask=tile_mask, other=0.0).to(REAL)
+    linear_bias_e2 = tl.load(linear_bias_ptr + 2 * N + n, mask=tile_mask, other=0.0).to(REAL)
+    linear_bias_e3 = tl.load(linear_bias_ptr + 3 * N + n, mask=tile_mask, other=0.0).to(REAL)
+    linear_bias_e12 = tl.load(linear_bias_ptr + 4 * N + n, mask=tile_mask, other=0.0).to(REAL)
+    linear_bias_e13 = tl.load(linear_bias_ptr + 5 * N + n, mask=tile_mask, other=0.0).to(REAL)
+    linear_bias_e23 = tl.load(linear_bias_ptr + 6 * N + n, mask=tile_mask, other=0.0).to(REAL)
+    linear_bias_e123 = tl.load(linear_bias_ptr + 7 * N + n, mask=tile_mask, other=0.0).to(REAL)
 
     grad_gp_weight_000 = _start(ROWS, BLOCK, 0.0, REAL)
     grad_gp_weight_011 = _start(ROWS, BLOCK, 0.0, REAL)
@@ -13779,14 +13787,6 @@ def _layer_with_normalize_backward_2_kernel(
         gp_weight_303, gp_weight_312, gp_weight_321, gp_weight_330 = _load4(
             gp_weight_ptr + n * 20 + 16, tile_mask, REAL
         )
-        linear_bias_e = tl.load(linear_bias_ptr + n, mask=tile_mask, other=0.0).to(REAL)
-        linear_bias_e1 = tl.load(linear_bias_ptr + N + n, mask=tile_mask, other=0.0).to(REAL)
-        linear_bias_e2 = tl.load(linear_bias_ptr + 2 * N + n, mask=tile_mask, other=0.0).to(REAL)
-        linear_bias_e3 = tl.load(linear_bias_ptr + 3 * N + n, mask=tile_mask, other=0.0).to(REAL)
-        linear_bias_e12 = tl.load(linear_bias_ptr + 4 * N + n, mask=tile_mask, other=0.0).to(REAL)
-        linear_bias_e13 = tl.load(linear_bias_ptr + 5 * N + n, mask=tile_mask, other=0.0).to(REAL)
-        linear_bias_e23 = tl.load(linear_bias_ptr + 6 * N + n, mask=tile_mask, other=0.0).to(REAL)
-        linear_bias_e123 = tl.load(linear_bias_ptr + 7 * N + n, mask=tile_mask, other=0.0).to(REAL)
         grad_out_e = tl.load(grad_out_row + at, mask=mask, other=0.0).to(REAL)
         grad_out_e1 = tl.load(grad_out_row + BN + at, mask=mask, other=0.0).to(REAL)
         grad_out_e2 = tl.load(grad_out_row + 2 * BN + at, mask=mask, other=0.0).to(REAL)

@@ -140,6 +140,7 @@ def launch_rows(variant: Variant) -> list[tuple[str, str]]:
             held = max(kernel.live, sum(len(t.labels) for t in kernel.inputs)) if kind == "operands" else kernel.live
             texts = sections(kernel, program.graph.builder)
             kind = "sums" if texts[0].form == "sweep" else kind  # one value a row is all that there is to store
+            kind = "planes" if kernel.kind == "fold" and kernel.planes else kind
             alone = kernel.kind == "row" and not kernel.rows
             if kernel.contraction:
                 result.append((kernel.name, contract_row(kernel.contraction, bool(kernel.folds))))
@@ -162,7 +163,7 @@ def launch_row(form: str, alive: int, kind: str, products: bool, alone: bool = F
     row, whose tiles hold no other.
     """
     if form == "fold":
-        row = _fold_row(alive)
+        row = _fold_row(alive, kind == "planes")
     elif form == "flat":
         row = {"elements": 4, "warps": 4, "tile": 512} if alive <= LIGHT else {"elements": 1, "warps": 1, "tile": 32}
         row["pack"] = row["tile"]
@@ -176,6 +177,8 @@ def launch_row(form: str, alive: int, kind: str, products: bool, alone: bool = F
     elif kind == "operands" and alive <= LIGHT:
         elements = 4 if alive <= LIGHT // 2 else 1
         row = {"elements": elements, "warps": 4, "tile": 128 * elements, "pack": 128 * elements}
+    elif kind == "map" and products and LIGHT < alive < CROWDED:
+        row = {"elements": 2, "warps": 4, "tile": 256, "pack": 256}
     elif kind.startswith("row") and products and alive <= 2 * LIGHT // 5:
         row = {"elements": 2, "warps": 16, "tile": 256, "pack": 256, "resident": _resident(alive)}
     elif kind == "row operands":
@@ -230,11 +233,15 @@ def _sweep_row(alive: int, sums: bool) -> dict[str, int]:
     return {"elements": 1, "warps": 4, "tile": 128, "pack": 32}
 
 
-def _fold_row(alive: int) -> dict[str, int]:
-    """Persistent programs fill the multiprocessor's registers once."""
-    if alive >= CROWDED:
+def _fold_row(alive: int, planes: bool) -> dict[str, int]:
+    """Persistent programs fill the multiprocessor's registers once.
+
+    Components that are adjacent in memory move together and take adjacent registers; those in `planes` fit sooner.
+    """
+    tiers = ((96, 66), (128, 95), (168, 130 if planes else CROWDED - 1))
+    registers = next((most for most, fields in tiers if alive <= fields), 0)
+    if not registers:
         return {"elements": 1, "warps": 1, "tile": 32, "pack": 32, "programs": 8}
-    registers = next(most for most, fields in ((96, 65), (128, 95), (168, CROWDED)) if alive <= fields)
     programs = REGISTERS // (64 * registers)
     return {"elements": 1, "warps": 2, "tile": 64, "pack": 64, "programs": programs, "registers": registers}
 

@@ -570,7 +570,7 @@ class Planner:
             notes = (*notes, f"turns its tiles for products in tf32, which are faster with {turning} innermost")
         alive = live(better, [f for fold in folds_ for f in fold.fields])
         if kind == "fold" and alive >= CROWDED:
-            notes = (*notes, f"reloads what does not depend on the row, because {alive} fields are alive at once")
+            notes = (*notes, f"reloads adjacent components that all rows share, because {alive} fields are alive at once")
         self.steps.append(
             Kernel(
                 self._kernel_name(suffix),

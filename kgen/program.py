@@ -53,6 +53,12 @@ class Kernel:
         return self.live >= CROWDED
 
     @property
+    def planes(self) -> bool:
+        """Whether the components of all that varies along the loop lie apart."""
+        moving = [t for t in (*self.inputs, *(o.tensor for o in self.stores)) if set(self.loop) & set(t.axes)]
+        return not any(t.interleaved for t in moving)
+
+    @property
     def turning(self) -> str:
         """The axis that the launcher may have innermost in what is stored, in place of the tile's."""
         return next((o.tensor.turning for o in self.stores if o.tensor.split), "")

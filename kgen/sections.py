@@ -225,14 +225,14 @@ class Writer:
         return f"{name}_" if name in {size_name(a) for a in self.kernel.axes} else name
 
     def _component_offset(self, tensor: Tensor, component: int) -> list[str]:
-        terms = []
+        steps: dict[tuple[str, ...], int] = {}
         for position, index in component_index(tensor, component):
             if index:
                 factor, sizes = stride(tensor, position)
-                names = [self._plane_name(sizes)] if len(sizes) > 1 else list(sizes)
+                names = (self._plane_name(sizes),) if len(sizes) > 1 else tuple(sizes)
                 self.planes.update(names)
-                terms.append(times(str(index * factor), 1, names))
-        return terms
+                steps[names] = steps.get(names, 0) + index * factor
+        return [times(str(count), 1, names) for names, count in steps.items()]
 
     def _axis_offset(self, tensor: Tensor, axes: Iterable[str]) -> list[str]:
         terms = []
@@ -461,8 +461,11 @@ class Writer:
 
     def _resident(self) -> tuple[Section, Section, tuple[Sweep, ...]]:
         k = self.kernel
-        reloaded = self.form == "fold" and k.crowded  # no register stays taken over the whole loop
-        fixed = [t for t in k.inputs if not set(self.outer) & set(t.axes) and not self.flat and not reloaded]
+        crowded = (
+            self.form == "fold" and k.crowded
+        )  # a pointer stays in registers, too, but one for adjacent components
+        fixed = [t for t in k.inputs if not set(self.outer) & set(t.axes) and not self.flat]
+        fixed = [t for t in fixed if not (crowded and t.interleaved)]
         moving = [t for t in k.inputs if t not in fixed]
         hoisted = self._hoisted(fixed)
         before = Section(loads=self._loads_before(fixed), statements=self._statements(hoisted))
