@@ -295,12 +295,14 @@ def _innermost(matrix, extent):
 _LONG = 256  # an axis that makes up for launching a copy
 
 
-def _factor(like, rows, columns, matrix, innermost):
-    """Memory for a factor of a product, seen as (*rows, *columns) in either order; `innermost` are its rows."""
+def _factor(like, matrix, innermost, rows, columns, several=None):
+    """Memory for a factor of a product, or of `several` products, seen as (*rows, *columns), with either innermost."""
+    first = (several,) if several else ()
     if not innermost:
-        return like.new_empty((*rows, *columns), dtype=matrix)
-    turned = like.new_empty((*columns, *rows), dtype=matrix)
-    return turned.permute(*range(len(columns), turned.dim()), *range(len(columns)))
+        return like.new_empty((*first, *rows, *columns), dtype=matrix)
+    turned = like.new_empty((*first, *columns, *rows), dtype=matrix)
+    middle = len(first) + len(columns)
+    return turned.permute(*range(len(first)), *range(middle, turned.dim()), *range(len(first), middle))
 
 
 def _matmul(a, b, out=None, add=False):
@@ -3883,7 +3885,7 @@ def _run_spatial_gradients_double_backward(
         C,
         real,
     )
-    operand1 = _factor(x_slope, (4, C), (D,), matrix, c_innermost)
+    operand1 = _factor(x_slope, matrix, c_innermost, (4, C), (D,))
     operand3 = x_slope.new_empty((C, 2, D), dtype=matrix)
     _launch_tile(
         _spatial_gradients_double_backward_1_kernel,
@@ -3922,8 +3924,8 @@ def _run_spatial_gradients_double_backward(
             real,
         )
     if wanted[2] or wanted[3]:
-        operand6 = _factor(x_slope, (4, V), (C,), matrix, v_innermost)
-        operand7 = _factor(x_slope, (4, V), (2, C), matrix, v_innermost)
+        operand6 = _factor(x_slope, matrix, v_innermost, (4, V), (C,))
+        operand7 = _factor(x_slope, matrix, v_innermost, (4, V), (2, C))
         _launch_tile(
             _spatial_gradients_double_backward_4_kernel,
             "spatial_gradients_double_backward_4_turned" if v_innermost else "spatial_gradients_double_backward_4",

@@ -290,7 +290,7 @@ LAUNCH = {
     "fused_gelu_fcgp_norm_with_normalize_backward_1": Launch(elements=4, warps=4, tile=512, pack=512),
     "fused_gelu_fcgp_norm_with_normalize_backward_2": Launch(elements=1, warps=32, tile=32, pack=32, resident=128),
     "fused_gelu_fcgp_norm_with_normalize_backward_3": Launch(elements=1, warps=4, tile=128, pack=128),
-    "fused_gelu_fcgp_norm_with_normalize_backward_3_turned": Launch(elements=1, warps=16, tile=16, pack=512),
+    "fused_gelu_fcgp_norm_with_normalize_backward_3_turned": Launch(elements=1, warps=8, tile=16, pack=256),
     "fused_gelu_fcgp_norm_with_normalize_backward_4": Launch(elements=4, warps=4, tile=512, pack=512),
     "fused_gelu_fcgp_norm_without_normalize": Launch(elements=1, warps=4, tile=128, pack=128),
     "fused_gelu_fcgp_norm_without_normalize_1": Launch(elements=1, warps=4, tile=128, pack=128),
@@ -300,22 +300,25 @@ LAUNCH = {
     "fused_gelu_fcgp_norm_without_normalize_backward_1": Launch(elements=4, warps=4, tile=512, pack=512),
     "fused_gelu_fcgp_norm_without_normalize_backward_2": Launch(elements=1, warps=32, tile=32, pack=32, resident=128),
     "fused_gelu_fcgp_norm_without_normalize_backward_3": Launch(elements=1, warps=4, tile=128, pack=128),
-    "fused_gelu_fcgp_norm_without_normalize_backward_3_turned": Launch(elements=1, warps=16, tile=16, pack=512),
+    "fused_gelu_fcgp_norm_without_normalize_backward_3_turned": Launch(elements=1, warps=8, tile=16, pack=256),
     "fused_gelu_fcgp_norm_without_normalize_backward_4": Launch(elements=4, warps=4, tile=512, pack=512),
     "mv_linear": Launch(elements=4, warps=4, tile=512, pack=512),
-    "mv_linear_1": Launch(elements=4, warps=4, tile=512, pack=512),
+    "mv_linear_1": Launch(elements=8, warps=4, tile=256, pack=1024),
+    "mv_linear_1_turned": Launch(elements=2, warps=16, tile=32, pack=1024),
     "mv_linear_2": Launch(elements=8, warps=4, tile=256, pack=1024),
     "mv_linear_backward": Launch(elements=4, warps=4, tile=512, pack=512),
     "mv_linear_backward_1": Launch(elements=4, warps=4, tile=512, pack=512),
     "mv_linear_backward_2": Launch(elements=4, warps=4, tile=512, pack=512),
     "mv_linear_backward_3": Launch(elements=1, warps=2, tile=64, pack=64, programs=10, registers=96),
     "mv_linear_backward_4": Launch(elements=4, warps=4, tile=512, pack=512),
+    "mv_linear_backward_4_turned": Launch(elements=2, warps=16, tile=32, pack=1024),
     "mv_linear_backward_5": Launch(elements=4, warps=4, tile=512, pack=512),
     "mv_linear_double_backward": Launch(elements=4, warps=4, tile=512, pack=512),
     "mv_linear_double_backward_1": Launch(elements=4, warps=4, tile=512, pack=512),
     "mv_linear_double_backward_2": Launch(elements=4, warps=4, tile=512, pack=512),
     "mv_linear_double_backward_3": Launch(elements=4, warps=4, tile=512, pack=512),
     "mv_linear_double_backward_4": Launch(elements=4, warps=4, tile=512, pack=512),
+    "mv_linear_double_backward_4_turned": Launch(elements=2, warps=16, tile=32, pack=1024),
     "mv_linear_double_backward_5": Launch(elements=4, warps=4, tile=512, pack=512),
     "mv_linear_double_backward_6": Launch(elements=1, warps=4, tile=128, pack=128),
     "mv_linear_double_backward_7": Launch(elements=8, warps=4, tile=256, pack=1024),
@@ -384,12 +387,13 @@ def _total_kernel(partial_ptr, total_ptr, slots, count, SLOTS: tl.constexpr, BLO
 
 @triton.jit(do_not_specialize=["rows"])
 def _turn_kernel(x_ptr, turned_ptr, rows, columns, ROWS: tl.constexpr, BLOCK: tl.constexpr, REAL: tl.constexpr):
-    # Copies a matrix so that its rows are innermost in memory.
+    # Copies matrices so that their rows are innermost in memory.
+    first = tl.program_id(2).to(tl.int64) * rows * columns
     row = tl.program_id(0).to(tl.int64) * ROWS + tl.arange(0, ROWS)[:, None]
     column = tl.program_id(1).to(tl.int64) * BLOCK + tl.arange(0, BLOCK)[None, :]
     mask = (row < rows) & (column < columns)
-    x = tl.load(x_ptr + row * columns + column, mask=mask, other=0.0)
-    tl.store(turned_ptr + column * rows + row, x, mask=mask)
+    x = tl.load(x_ptr + first + row * columns + column, mask=mask, other=0.0)
+    tl.store(turned_ptr + first + column * rows + row, x, mask=mask)
 
 
 @triton.jit()
@@ -665,23 +669,26 @@ def _innermost(matrix, extent):
 _LONG = 256  # an axis that makes up for launching a copy
 
 
-def _factor(like, rows, columns, matrix, innermost):
-    """Memory for a factor of a product, seen as (*rows, *columns) in either order; `innermost` are its rows."""
+def _factor(like, matrix, innermost, rows, columns, several=None):
+    """Memory for a factor of a product, or of `several` products, seen as (*rows, *columns), with either innermost."""
+    first = (several,) if several else ()
     if not innermost:
-        return like.new_empty((*rows, *columns), dtype=matrix)
-    turned = like.new_empty((*columns, *rows), dtype=matrix)
-    return turned.permute(*range(len(columns), turned.dim()), *range(len(columns)))
+        return like.new_empty((*first, *rows, *columns), dtype=matrix)
+    turned = like.new_empty((*first, *columns, *rows), dtype=matrix)
+    middle = len(first) + len(columns)
+    return turned.permute(*range(len(first)), *range(middle, turned.dim()), *range(len(first), middle))
 
 
 def _turned(x, innermost):
-    """A matrix with its rows innermost in memory, if that is asked for: a copy."""
+    """A matrix, or each of a batch, with its rows innermost in memory, if that is asked for: a copy."""
     if not innermost:
         return x
-    turned = torch.empty_strided(x.shape, (1, x.shape[0]), dtype=x.dtype, device=x.device)
-    grid = (-(-x.shape[0] // 64), -(-x.shape[1] // 64), 1)
+    turned = x.new_empty(x.mT.shape)
+    *batch, rows, columns = x.shape
+    grid = (-(-rows // 64), -(-columns // 64), math.prod(batch))
     if x.numel():
-        _launch(_turn_kernel, grid, (x, turned), x.shape, {"num_warps": 8}, x.dtype, 64, 64)
-    return turned
+        _launch(_turn_kernel, grid, (x, turned), (rows, columns), {"num_warps": 8}, x.dtype, 64, 64)
+    return turned.mT
 
 
 def _matmul(a, b, out=None):
@@ -12303,7 +12310,6 @@ def _fused_gelu_fcgp_norm_with_normalize_kernel(
     operand2_ptr,
     operand4_ptr,
     operand6_ptr,
-    operand8_ptr,
     B,
     N,
     ROWS: tl.constexpr,
@@ -12326,8 +12332,7 @@ def _fused_gelu_fcgp_norm_with_normalize_kernel(
     operand_row = operand_ptr + b * 4 * N
     operand2_row = operand2_ptr + b * 8 * N
     operand4_row = operand4_ptr + b * 9 * N
-    operand6_row = operand6_ptr + b * 8 * N
-    operand8_row = operand8_ptr + b * 5 * N
+    operand6_row = operand6_ptr + b * 5 * N
 
     x_e, x_e0, x_e1, x_e2, x_e3, x_e01, x_e02, x_e03 = _load8(x_row + at * 16, mask, REAL)
     x_e12, x_e13, x_e23, x_e012, x_e013, x_e023, x_e123, x_e0123 = _load8(x_row + at * 16 + 8, mask, REAL)
@@ -12398,6 +12403,34 @@ def _fused_gelu_fcgp_norm_with_normalize_kernel(
     xy_211_e3 = -gelu_x_e13 * gelu_y_e1 - gelu_x_e23 * gelu_y_e2
     xy_213_e3 = -gelu_x_e12 * gelu_y_e123
     xy_312_e3 = -gelu_x_e123 * gelu_y_e12
+    xy_033_e012 = gelu_x_e * gelu_y_e012
+    xy_132_e012 = gelu_x_e0 * gelu_y_e12 + gelu_x_e2 * gelu_y_e01 - gelu_x_e1 * gelu_y_e02
+    xy_134_e012 = -gelu_x_e3 * gelu_y_e0123
+    xy_231_e012 = gelu_x_e01 * gelu_y_e2 + gelu_x_e12 * gelu_y_e0 - gelu_x_e02 * gelu_y_e1
+    xy_233_e012 = gelu_x_e03 * gelu_y_e123 + gelu_x_e23 * gelu_y_e013 - gelu_x_e13 * gelu_y_e023
+    xy_330_e012 = gelu_x_e012 * gelu_y_e
+    xy_332_e012 = gelu_x_e023 * gelu_y_e13 - gelu_x_e013 * gelu_y_e23 - gelu_x_e123 * gelu_y_e03
+    xy_431_e012 = gelu_x_e0123 * gelu_y_e3
+    xy_033_e123 = gelu_x_e * gelu_y_e123
+    xy_132_e123 = gelu_x_e1 * gelu_y_e23 + gelu_x_e3 * gelu_y_e12 - gelu_x_e2 * gelu_y_e13
+    xy_231_e123 = gelu_x_e12 * gelu_y_e3 + gelu_x_e23 * gelu_y_e1 - gelu_x_e13 * gelu_y_e2
+    xy_330_e123 = gelu_x_e123 * gelu_y_e
+    xy_033_e013 = gelu_x_e * gelu_y_e013
+    xy_132_e013 = gelu_x_e0 * gelu_y_e13 + gelu_x_e3 * gelu_y_e01 - gelu_x_e1 * gelu_y_e03
+    xy_134_e013 = gelu_x_e2 * gelu_y_e0123
+    xy_231_e013 = gelu_x_e01 * gelu_y_e3 + gelu_x_e13 * gelu_y_e0 - gelu_x_e03 * gelu_y_e1
+    xy_233_e013 = gelu_x_e12 * gelu_y_e023 - gelu_x_e02 * gelu_y_e123 - gelu_x_e23 * gelu_y_e012
+    xy_330_e013 = gelu_x_e013 * gelu_y_e
+    xy_332_e013 = gelu_x_e012 * gelu_y_e23 + gelu_x_e123 * gelu_y_e02 - gelu_x_e023 * gelu_y_e12
+    xy_431_e013 = -gelu_x_e0123 * gelu_y_e2
+    xy_033_e023 = gelu_x_e * gelu_y_e023
+    xy_132_e023 = gelu_x_e0 * gelu_y_e23 + gelu_x_e3 * gelu_y_e02 - gelu_x_e2 * gelu_y_e03
+    xy_134_e023 = -gelu_x_e1 * gelu_y_e0123
+    xy_231_e023 = gelu_x_e02 * gelu_y_e3 + gelu_x_e23 * gelu_y_e0 - gelu_x_e03 * gelu_y_e2
+    xy_233_e023 = gelu_x_e01 * gelu_y_e123 + gelu_x_e13 * gelu_y_e012 - gelu_x_e12 * gelu_y_e013
+    xy_330_e023 = gelu_x_e023 * gelu_y_e
+    xy_332_e023 = gelu_x_e013 * gelu_y_e12 - gelu_x_e012 * gelu_y_e13 - gelu_x_e123 * gelu_y_e01
+    xy_431_e023 = gelu_x_e0123 * gelu_y_e1
     xy_022_e01 = gelu_x_e * gelu_y_e01
     xy_121_e01 = gelu_x_e0 * gelu_y_e1 - gelu_x_e1 * gelu_y_e0
     xy_123_e01 = gelu_x_e2 * gelu_y_e012 + gelu_x_e3 * gelu_y_e013
@@ -12446,34 +12479,6 @@ def _fused_gelu_fcgp_norm_with_normalize_kernel(
     xy_321_e03 = -gelu_x_e013 * gelu_y_e1 - gelu_x_e023 * gelu_y_e2
     xy_323_e03 = gelu_x_e123 * gelu_y_e012 - gelu_x_e012 * gelu_y_e123
     xy_422_e03 = -gelu_x_e0123 * gelu_y_e12
-    xy_033_e012 = gelu_x_e * gelu_y_e012
-    xy_132_e012 = gelu_x_e0 * gelu_y_e12 + gelu_x_e2 * gelu_y_e01 - gelu_x_e1 * gelu_y_e02
-    xy_134_e012 = -gelu_x_e3 * gelu_y_e0123
-    xy_231_e012 = gelu_x_e01 * gelu_y_e2 + gelu_x_e12 * gelu_y_e0 - gelu_x_e02 * gelu_y_e1
-    xy_233_e012 = gelu_x_e03 * gelu_y_e123 + gelu_x_e23 * gelu_y_e013 - gelu_x_e13 * gelu_y_e023
-    xy_330_e012 = gelu_x_e012 * gelu_y_e
-    xy_332_e012 = gelu_x_e023 * gelu_y_e13 - gelu_x_e013 * gelu_y_e23 - gelu_x_e123 * gelu_y_e03
-    xy_431_e012 = gelu_x_e0123 * gelu_y_e3
-    xy_033_e123 = gelu_x_e * gelu_y_e123
-    xy_132_e123 = gelu_x_e1 * gelu_y_e23 + gelu_x_e3 * gelu_y_e12 - gelu_x_e2 * gelu_y_e13
-    xy_231_e123 = gelu_x_e12 * gelu_y_e3 + gelu_x_e23 * gelu_y_e1 - gelu_x_e13 * gelu_y_e2
-    xy_330_e123 = gelu_x_e123 * gelu_y_e
-    xy_033_e013 = gelu_x_e * gelu_y_e013
-    xy_132_e013 = gelu_x_e0 * gelu_y_e13 + gelu_x_e3 * gelu_y_e01 - gelu_x_e1 * gelu_y_e03
-    xy_134_e013 = gelu_x_e2 * gelu_y_e0123
-    xy_231_e013 = gelu_x_e01 * gelu_y_e3 + gelu_x_e13 * gelu_y_e0 - gelu_x_e03 * gelu_y_e1
-    xy_233_e013 = gelu_x_e12 * gelu_y_e023 - gelu_x_e02 * gelu_y_e123 - gelu_x_e23 * gelu_y_e012
-    xy_330_e013 = gelu_x_e013 * gelu_y_e
-    xy_332_e013 = gelu_x_e012 * gelu_y_e23 + gelu_x_e123 * gelu_y_e02 - gelu_x_e023 * gelu_y_e12
-    xy_431_e013 = -gelu_x_e0123 * gelu_y_e2
-    xy_033_e023 = gelu_x_e * gelu_y_e023
-    xy_132_e023 = gelu_x_e0 * gelu_y_e23 + gelu_x_e3 * gelu_y_e02 - gelu_x_e2 * gelu_y_e03
-    xy_134_e023 = -gelu_x_e1 * gelu_y_e0123
-    xy_231_e023 = gelu_x_e02 * gelu_y_e3 + gelu_x_e23 * gelu_y_e0 - gelu_x_e03 * gelu_y_e2
-    xy_233_e023 = gelu_x_e01 * gelu_y_e123 + gelu_x_e13 * gelu_y_e012 - gelu_x_e12 * gelu_y_e013
-    xy_330_e023 = gelu_x_e023 * gelu_y_e
-    xy_332_e023 = gelu_x_e013 * gelu_y_e12 - gelu_x_e012 * gelu_y_e13 - gelu_x_e123 * gelu_y_e01
-    xy_431_e023 = gelu_x_e0123 * gelu_y_e1
     xy_044_e0123 = gelu_x_e * gelu_y_e0123
     xy_143_e0123 = gelu_x_e0 * gelu_y_e123 + gelu_x_e2 * gelu_y_e013 - gelu_x_e1 * gelu_y_e023
     xy_143_e0123 += -gelu_x_e3 * gelu_y_e012
@@ -12519,6 +12524,38 @@ def _fused_gelu_fcgp_norm_with_normalize_kernel(
     tl.store(operand2_row + 24 * BN + 5 * N + r * 8 * N + n, xy_312_e3, mask=mask)
     tl.store(operand2_row + 24 * BN + 6 * N + r * 8 * N + n, 0.0, mask=mask)
     tl.store(operand2_row + 24 * BN + 7 * N + r * 8 * N + n, 0.0, mask=mask)
+    tl.store(operand2_row + 32 * BN + r * 8 * N + n, xy_033_e012, mask=mask)
+    tl.store(operand2_row + 32 * BN + N + r * 8 * N + n, xy_132_e012, mask=mask)
+    tl.store(operand2_row + 32 * BN + 2 * N + r * 8 * N + n, xy_134_e012, mask=mask)
+    tl.store(operand2_row + 32 * BN + 3 * N + r * 8 * N + n, xy_231_e012, mask=mask)
+    tl.store(operand2_row + 32 * BN + 4 * N + r * 8 * N + n, xy_233_e012, mask=mask)
+    tl.store(operand2_row + 32 * BN + 5 * N + r * 8 * N + n, xy_330_e012, mask=mask)
+    tl.store(operand2_row + 32 * BN + 6 * N + r * 8 * N + n, xy_332_e012, mask=mask)
+    tl.store(operand2_row + 32 * BN + 7 * N + r * 8 * N + n, xy_431_e012, mask=mask)
+    tl.store(operand2_row + 40 * BN + r * 8 * N + n, xy_033_e123, mask=mask)
+    tl.store(operand2_row + 40 * BN + N + r * 8 * N + n, xy_132_e123, mask=mask)
+    tl.store(operand2_row + 40 * BN + 2 * N + r * 8 * N + n, 0.0, mask=mask)
+    tl.store(operand2_row + 40 * BN + 3 * N + r * 8 * N + n, xy_231_e123, mask=mask)
+    tl.store(operand2_row + 40 * BN + 4 * N + r * 8 * N + n, 0.0, mask=mask)
+    tl.store(operand2_row + 40 * BN + 5 * N + r * 8 * N + n, xy_330_e123, mask=mask)
+    tl.store(operand2_row + 40 * BN + 6 * N + r * 8 * N + n, 0.0, mask=mask)
+    tl.store(operand2_row + 40 * BN + 7 * N + r * 8 * N + n, 0.0, mask=mask)
+    tl.store(operand2_row + 48 * BN + r * 8 * N + n, xy_033_e013, mask=mask)
+    tl.store(operand2_row + 48 * BN + N + r * 8 * N + n, xy_132_e013, mask=mask)
+    tl.store(operand2_row + 48 * BN + 2 * N + r * 8 * N + n, xy_134_e013, mask=mask)
+    tl.store(operand2_row + 48 * BN + 3 * N + r * 8 * N + n, xy_231_e013, mask=mask)
+    tl.store(operand2_row + 48 * BN + 4 * N + r * 8 * N + n, xy_233_e013, mask=mask)
+    tl.store(operand2_row + 48 * BN + 5 * N + r * 8 * N + n, xy_330_e013, mask=mask)
+    tl.store(operand2_row + 48 * BN + 6 * N + r * 8 * N + n, xy_332_e013, mask=mask)
+    tl.store(operand2_row + 48 * BN + 7 * N + r * 8 * N + n, xy_431_e013, mask=mask)
+    tl.store(operand2_row + 56 * BN + r * 8 * N + n, xy_033_e023, mask=mask)
+    tl.store(operand2_row + 56 * BN + N + r * 8 * N + n, xy_132_e023, mask=mask)
+    tl.store(operand2_row + 56 * BN + 2 * N + r * 8 * N + n, xy_134_e023, mask=mask)
+    tl.store(operand2_row + 56 * BN + 3 * N + r * 8 * N + n, xy_231_e023, mask=mask)
+    tl.store(operand2_row + 56 * BN + 4 * N + r * 8 * N + n, xy_233_e023, mask=mask)
+    tl.store(operand2_row + 56 * BN + 5 * N + r * 8 * N + n, xy_330_e023, mask=mask)
+    tl.store(operand2_row + 56 * BN + 6 * N + r * 8 * N + n, xy_332_e023, mask=mask)
+    tl.store(operand2_row + 56 * BN + 7 * N + r * 8 * N + n, xy_431_e023, mask=mask)
     tl.store(operand4_row + r * 9 * N + n, xy_022_e01, mask=mask)
     tl.store(operand4_row + N + r * 9 * N + n, xy_121_e01, mask=mask)
     tl.store(operand4_row + 2 * N + r * 9 * N + n, xy_123_e01, mask=mask)
@@ -12573,43 +12610,11 @@ def _fused_gelu_fcgp_norm_with_normalize_kernel(
     tl.store(operand4_row + 45 * BN + 6 * N + r * 9 * N + n, xy_321_e03, mask=mask)
     tl.store(operand4_row + 45 * BN + 7 * N + r * 9 * N + n, xy_323_e03, mask=mask)
     tl.store(operand4_row + 45 * BN + 8 * N + r * 9 * N + n, xy_422_e03, mask=mask)
-    tl.store(operand6_row + r * 8 * N + n, xy_033_e012, mask=mask)
-    tl.store(operand6_row + N + r * 8 * N + n, xy_132_e012, mask=mask)
-    tl.store(operand6_row + 2 * N + r * 8 * N + n, xy_134_e012, mask=mask)
-    tl.store(operand6_row + 3 * N + r * 8 * N + n, xy_231_e012, mask=mask)
-    tl.store(operand6_row + 4 * N + r * 8 * N + n, xy_233_e012, mask=mask)
-    tl.store(operand6_row + 5 * N + r * 8 * N + n, xy_330_e012, mask=mask)
-    tl.store(operand6_row + 6 * N + r * 8 * N + n, xy_332_e012, mask=mask)
-    tl.store(operand6_row + 7 * N + r * 8 * N + n, xy_431_e012, mask=mask)
-    tl.store(operand6_row + 8 * BN + r * 8 * N + n, xy_033_e123, mask=mask)
-    tl.store(operand6_row + 8 * BN + N + r * 8 * N + n, xy_132_e123, mask=mask)
-    tl.store(operand6_row + 8 * BN + 2 * N + r * 8 * N + n, 0.0, mask=mask)
-    tl.store(operand6_row + 8 * BN + 3 * N + r * 8 * N + n, xy_231_e123, mask=mask)
-    tl.store(operand6_row + 8 * BN + 4 * N + r * 8 * N + n, 0.0, mask=mask)
-    tl.store(operand6_row + 8 * BN + 5 * N + r * 8 * N + n, xy_330_e123, mask=mask)
-    tl.store(operand6_row + 8 * BN + 6 * N + r * 8 * N + n, 0.0, mask=mask)
-    tl.store(operand6_row + 8 * BN + 7 * N + r * 8 * N + n, 0.0, mask=mask)
-    tl.store(operand6_row + 16 * BN + r * 8 * N + n, xy_033_e013, mask=mask)
-    tl.store(operand6_row + 16 * BN + N + r * 8 * N + n, xy_132_e013, mask=mask)
-    tl.store(operand6_row + 16 * BN + 2 * N + r * 8 * N + n, xy_134_e013, mask=mask)
-    tl.store(operand6_row + 16 * BN + 3 * N + r * 8 * N + n, xy_231_e013, mask=mask)
-    tl.store(operand6_row + 16 * BN + 4 * N + r * 8 * N + n, xy_233_e013, mask=mask)
-    tl.store(operand6_row + 16 * BN + 5 * N + r * 8 * N + n, xy_330_e013, mask=mask)
-    tl.store(operand6_row + 16 * BN + 6 * N + r * 8 * N + n, xy_332_e013, mask=mask)
-    tl.store(operand6_row + 16 * BN + 7 * N + r * 8 * N + n, xy_431_e013, mask=mask)
-    tl.store(operand6_row + 24 * BN + r * 8 * N + n, xy_033_e023, mask=mask)
-    tl.store(operand6_row + 24 * BN + N + r * 8 * N + n, xy_132_e023, mask=mask)
-    tl.store(operand6_row + 24 * BN + 2 * N + r * 8 * N + n, xy_134_e023, mask=mask)
-    tl.store(operand6_row + 24 * BN + 3 * N + r * 8 * N + n, xy_231_e023, mask=mask)
-    tl.store(operand6_row + 24 * BN + 4 * N + r * 8 * N + n, xy_233_e023, mask=mask)
-    tl.store(operand6_row + 24 * BN + 5 * N + r * 8 * N + n, xy_330_e023, mask=mask)
-    tl.store(operand6_row + 24 * BN + 6 * N + r * 8 * N + n, xy_332_e023, mask=mask)
-    tl.store(operand6_row + 24 * BN + 7 * N + r * 8 * N + n, xy_431_e023, mask=mask)
-    tl.store(operand8_row + r * 5 * N + n, xy_044_e0123, mask=mask)
-    tl.store(operand8_row + r * 5 * N + n + N, xy_143_e0123, mask=mask)
-    tl.store(operand8_row + r * 5 * N + n + 2 * N, xy_242_e0123, mask=mask)
-    tl.store(operand8_row + r * 5 * N + n + 3 * N, xy_341_e0123, mask=mask)
-    tl.store(operand8_row + r * 5 * N + n + 4 * N, xy_440_e0123, mask=mask)
+    tl.store(operand6_row + r * 5 * N + n, xy_044_e0123, mask=mask)
+    tl.store(operand6_row + r * 5 * N + n + N, xy_143_e0123, mask=mask)
+    tl.store(operand6_row + r * 5 * N + n + 2 * N, xy_242_e0123, mask=mask)
+    tl.store(operand6_row + r * 5 * N + n + 3 * N, xy_341_e0123, mask=mask)
+    tl.store(operand6_row + r * 5 * N + n + 4 * N, xy_440_e0123, mask=mask)
 
 
 @triton.jit(do_not_specialize=["N"])
@@ -12619,7 +12624,6 @@ def _fused_gelu_fcgp_norm_with_normalize_1_kernel(
     operand3_ptr,
     operand5_ptr,
     operand7_ptr,
-    operand9_ptr,
     N,
     M,
     N_INNERMOST: tl.constexpr,
@@ -12640,11 +12644,8 @@ def _fused_gelu_fcgp_norm_with_normalize_1_kernel(
     operand5_m = tl.cast(N, tl.int64) * 9 if N_INNERMOST else 1
     operand5_N = tl.cast(N, tl.int64) * operand5_n
     operand7_n = 1 if N_INNERMOST else M
-    operand7_m = tl.cast(N, tl.int64) * 8 if N_INNERMOST else 1
+    operand7_m = tl.cast(N, tl.int64) * 5 if N_INNERMOST else 1
     operand7_N = tl.cast(N, tl.int64) * operand7_n
-    operand9_n = 1 if N_INNERMOST else M
-    operand9_m = tl.cast(N, tl.int64) * 5 if N_INNERMOST else 1
-    operand9_N = tl.cast(N, tl.int64) * operand9_n
 
     m = _tile(tl.program_id(1) * BLOCK, ROWS, BLOCK)
     r = _down(ROWS)
@@ -12659,7 +12660,6 @@ def _fused_gelu_fcgp_norm_with_normalize_1_kernel(
     operand3_row = operand3_ptr + n * operand3_n
     operand5_row = operand5_ptr + n * operand5_n
     operand7_row = operand7_ptr + n * operand7_n
-    operand9_row = operand9_ptr + n * operand9_n
 
     weight_000 = tl.load(weight_row + at, mask=mask, other=0.0).to(REAL)
     weight_011 = tl.load(weight_row + NM + at, mask=mask, other=0.0).to(REAL)
@@ -12708,6 +12708,14 @@ def _fused_gelu_fcgp_norm_with_normalize_1_kernel(
     tl.store(operand3_row + 5 * operand3_N + r * operand3_n + m * operand3_m, weight_312, mask=mask)
     tl.store(operand3_row + 6 * operand3_N + r * operand3_n + m * operand3_m, weight_314, mask=mask)
     tl.store(operand3_row + 7 * operand3_N + r * operand3_n + m * operand3_m, weight_413, mask=mask)
+    tl.store(operand3_row + 8 * NM + r * operand3_n + m * operand3_m, weight_033, mask=mask)
+    tl.store(operand3_row + 8 * NM + operand3_N + r * operand3_n + m * operand3_m, weight_132, mask=mask)
+    tl.store(operand3_row + 8 * NM + 2 * operand3_N + r * operand3_n + m * operand3_m, weight_134, mask=mask)
+    tl.store(operand3_row + 8 * NM + 3 * operand3_N + r * operand3_n + m * operand3_m, weight_231, mask=mask)
+    tl.store(operand3_row + 8 * NM + 4 * operand3_N + r * operand3_n + m * operand3_m, weight_233, mask=mask)
+    tl.store(operand3_row + 8 * NM + 5 * operand3_N + r * operand3_n + m * operand3_m, weight_330, mask=mask)
+    tl.store(operand3_row + 8 * NM + 6 * operand3_N + r * operand3_n + m * operand3_m, weight_332, mask=mask)
+    tl.store(operand3_row + 8 * NM + 7 * operand3_N + r * operand3_n + m * operand3_m, weight_431, mask=mask)
     tl.store(operand5_row + r * operand5_n + m * operand5_m, weight_022, mask=mask)
     tl.store(operand5_row + operand5_N + r * operand5_n + m * operand5_m, weight_121, mask=mask)
     tl.store(operand5_row + 2 * operand5_N + r * operand5_n + m * operand5_m, weight_123, mask=mask)
@@ -12717,19 +12725,11 @@ def _fused_gelu_fcgp_norm_with_normalize_1_kernel(
     tl.store(operand5_row + 6 * operand5_N + r * operand5_n + m * operand5_m, weight_321, mask=mask)
     tl.store(operand5_row + 7 * operand5_N + r * operand5_n + m * operand5_m, weight_323, mask=mask)
     tl.store(operand5_row + 8 * operand5_N + r * operand5_n + m * operand5_m, weight_422, mask=mask)
-    tl.store(operand7_row + r * operand7_n + m * operand7_m, weight_033, mask=mask)
-    tl.store(operand7_row + operand7_N + r * operand7_n + m * operand7_m, weight_132, mask=mask)
-    tl.store(operand7_row + 2 * operand7_N + r * operand7_n + m * operand7_m, weight_134, mask=mask)
-    tl.store(operand7_row + 3 * operand7_N + r * operand7_n + m * operand7_m, weight_231, mask=mask)
-    tl.store(operand7_row + 4 * operand7_N + r * operand7_n + m * operand7_m, weight_233, mask=mask)
-    tl.store(operand7_row + 5 * operand7_N + r * operand7_n + m * operand7_m, weight_330, mask=mask)
-    tl.store(operand7_row + 6 * operand7_N + r * operand7_n + m * operand7_m, weight_332, mask=mask)
-    tl.store(operand7_row + 7 * operand7_N + r * operand7_n + m * operand7_m, weight_431, mask=mask)
-    tl.store(operand9_row + r * operand9_n + m * operand9_m, weight_044, mask=mask)
-    tl.store(operand9_row + operand9_N + r * operand9_n + m * operand9_m, weight_143, mask=mask)
-    tl.store(operand9_row + 2 * operand9_N + r * operand9_n + m * operand9_m, weight_242, mask=mask)
-    tl.store(operand9_row + 3 * operand9_N + r * operand9_n + m * operand9_m, weight_341, mask=mask)
-    tl.store(operand9_row + 4 * operand9_N + r * operand9_n + m * operand9_m, weight_440, mask=mask)
+    tl.store(operand7_row + r * operand7_n + m * operand7_m, weight_044, mask=mask)
+    tl.store(operand7_row + operand7_N + r * operand7_n + m * operand7_m, weight_143, mask=mask)
+    tl.store(operand7_row + 2 * operand7_N + r * operand7_n + m * operand7_m, weight_242, mask=mask)
+    tl.store(operand7_row + 3 * operand7_N + r * operand7_n + m * operand7_m, weight_341, mask=mask)
+    tl.store(operand7_row + 4 * operand7_N + r * operand7_n + m * operand7_m, weight_440, mask=mask)
 
 
 @triton.jit(do_not_specialize=["B"])
@@ -12737,7 +12737,6 @@ def _fused_gelu_fcgp_norm_with_normalize_2_kernel(
     saved_product_ptr,
     saved_product1_ptr,
     saved_product2_ptr,
-    saved_product3_ptr,
     contracted_ptr,
     out_ptr,
     saved_ptr,
@@ -12767,7 +12766,6 @@ def _fused_gelu_fcgp_norm_with_normalize_2_kernel(
     saved_product_row = saved_product_ptr + b * M
     saved_product1_row = saved_product1_ptr + b * M
     saved_product2_row = saved_product2_ptr + b * M
-    saved_product3_row = saved_product3_ptr + b * M
     contracted_row = contracted_ptr + b * M
     out_row = out_ptr + b * 16 * M
     saved_row = saved_ptr + b
@@ -12777,16 +12775,16 @@ def _fused_gelu_fcgp_norm_with_normalize_2_kernel(
     saved_product1_out_e1 = tl.load(saved_product1_row + BM + at, mask=mask, other=0.0).to(REAL)
     saved_product1_out_e2 = tl.load(saved_product1_row + 2 * BM + at, mask=mask, other=0.0).to(REAL)
     saved_product1_out_e3 = tl.load(saved_product1_row + 3 * BM + at, mask=mask, other=0.0).to(REAL)
+    saved_product1_out_e012 = tl.load(saved_product1_row + 4 * BM + at, mask=mask, other=0.0).to(REAL)
+    saved_product1_out_e123 = tl.load(saved_product1_row + 5 * BM + at, mask=mask, other=0.0).to(REAL)
+    saved_product1_out_e013 = tl.load(saved_product1_row + 6 * BM + at, mask=mask, other=0.0).to(REAL)
+    saved_product1_out_e023 = tl.load(saved_product1_row + 7 * BM + at, mask=mask, other=0.0).to(REAL)
     saved_product2_out_e01 = tl.load(saved_product2_row + at, mask=mask, other=0.0).to(REAL)
     saved_product2_out_e12 = tl.load(saved_product2_row + BM + at, mask=mask, other=0.0).to(REAL)
     saved_product2_out_e13 = tl.load(saved_product2_row + 2 * BM + at, mask=mask, other=0.0).to(REAL)
     saved_product2_out_e23 = tl.load(saved_product2_row + 3 * BM + at, mask=mask, other=0.0).to(REAL)
     saved_product2_out_e02 = tl.load(saved_product2_row + 4 * BM + at, mask=mask, other=0.0).to(REAL)
     saved_product2_out_e03 = tl.load(saved_product2_row + 5 * BM + at, mask=mask, other=0.0).to(REAL)
-    saved_product3_out_e012 = tl.load(saved_product3_row + at, mask=mask, other=0.0).to(REAL)
-    saved_product3_out_e123 = tl.load(saved_product3_row + BM + at, mask=mask, other=0.0).to(REAL)
-    saved_product3_out_e013 = tl.load(saved_product3_row + 2 * BM + at, mask=mask, other=0.0).to(REAL)
-    saved_product3_out_e023 = tl.load(saved_product3_row + 3 * BM + at, mask=mask, other=0.0).to(REAL)
     contracted_out_e0123 = tl.load(contracted_row + at, mask=mask, other=0.0).to(REAL)
 
     t1 = saved_product1_out_e1 * saved_product1_out_e1 + saved_product1_out_e2 * saved_product1_out_e2
@@ -12794,7 +12792,7 @@ def _fused_gelu_fcgp_norm_with_normalize_2_kernel(
     t2 = saved_product2_out_e12 * saved_product2_out_e12 + saved_product2_out_e13 * saved_product2_out_e13
     t2 += saved_product2_out_e23 * saved_product2_out_e23
     t3, t4, t5, t6 = _row_sum4(
-        saved_product_out_e * saved_product_out_e, t1, t2, saved_product3_out_e123 * saved_product3_out_e123, mask
+        saved_product_out_e * saved_product_out_e, t1, t2, saved_product1_out_e123 * saved_product1_out_e123, mask
     )
     inv_rms_0 = tl.rsqrt(eps + t0 * t3)
     out_e = inv_rms_0 * saved_product_out_e
@@ -12811,10 +12809,10 @@ def _fused_gelu_fcgp_norm_with_normalize_2_kernel(
     out_e13 = inv_rms_2 * saved_product2_out_e13
     out_e23 = inv_rms_2 * saved_product2_out_e23
     inv_rms_3 = tl.rsqrt(eps + t0 * t6)
-    out_e012 = inv_rms_3 * saved_product3_out_e012
-    out_e013 = inv_rms_3 * saved_product3_out_e013
-    out_e023 = inv_rms_3 * saved_product3_out_e023
-    out_e123 = inv_rms_3 * saved_product3_out_e123
+    out_e012 = inv_rms_3 * saved_product1_out_e012
+    out_e013 = inv_rms_3 * saved_product1_out_e013
+    out_e023 = inv_rms_3 * saved_product1_out_e023
+    out_e123 = inv_rms_3 * saved_product1_out_e123
     out_e0123 = inv_rms_4 * contracted_out_e0123
 
     _store8(out_row + at * 16, out_e, out_e0, out_e1, out_e2, out_e3, out_e01, out_e02, out_e03, mask)
@@ -12830,7 +12828,6 @@ def _fused_gelu_fcgp_norm_with_normalize_2_long_kernel(
     saved_product_ptr,
     saved_product1_ptr,
     saved_product2_ptr,
-    saved_product3_ptr,
     contracted_ptr,
     out_ptr,
     saved_ptr,
@@ -12851,7 +12848,6 @@ def _fused_gelu_fcgp_norm_with_normalize_2_long_kernel(
     saved_product_row = saved_product_ptr + b * M
     saved_product1_row = saved_product1_ptr + b * M
     saved_product2_row = saved_product2_ptr + b * M
-    saved_product3_row = saved_product3_ptr + b * M
     contracted_row = contracted_ptr + b * M
     out_row = out_ptr + b * 16 * M
     saved_row = saved_ptr + b
@@ -12872,10 +12868,10 @@ def _fused_gelu_fcgp_norm_with_normalize_2_long_kernel(
         saved_product1_out_e1 = tl.load(saved_product1_row + BM + at, mask=mask, other=0.0).to(REAL)
         saved_product1_out_e2 = tl.load(saved_product1_row + 2 * BM + at, mask=mask, other=0.0).to(REAL)
         saved_product1_out_e3 = tl.load(saved_product1_row + 3 * BM + at, mask=mask, other=0.0).to(REAL)
+        saved_product1_out_e123 = tl.load(saved_product1_row + 5 * BM + at, mask=mask, other=0.0).to(REAL)
         saved_product2_out_e12 = tl.load(saved_product2_row + BM + at, mask=mask, other=0.0).to(REAL)
         saved_product2_out_e13 = tl.load(saved_product2_row + 2 * BM + at, mask=mask, other=0.0).to(REAL)
         saved_product2_out_e23 = tl.load(saved_product2_row + 3 * BM + at, mask=mask, other=0.0).to(REAL)
-        saved_product3_out_e123 = tl.load(saved_product3_row + BM + at, mask=mask, other=0.0).to(REAL)
 
         t5 = saved_product1_out_e1 * saved_product1_out_e1 + saved_product1_out_e2 * saved_product1_out_e2
         t5 += saved_product1_out_e3 * saved_product1_out_e3
@@ -12885,7 +12881,7 @@ def _fused_gelu_fcgp_norm_with_normalize_2_long_kernel(
         t1 = _sum(t1, saved_product_out_e * saved_product_out_e, mask, True)
         t2 = _sum(t2, t5, mask, True)
         t3 = _sum(t3, t6, mask, True)
-        t4 = _sum(t4, saved_product3_out_e123 * saved_product3_out_e123, mask, True)
+        t4 = _sum(t4, saved_product1_out_e123 * saved_product1_out_e123, mask, True)
     t1, t2, t3, t4 = _row_sum4(t1, t2, t3, t4, True)
     inv_rms_0 = tl.rsqrt(eps + t0 * t1)
     inv_rms_1 = tl.rsqrt(eps + t0 * t2)
@@ -12906,16 +12902,16 @@ def _fused_gelu_fcgp_norm_with_normalize_2_long_kernel(
         saved_product1_out_e1 = tl.load(saved_product1_row + BM + at, mask=mask, other=0.0).to(REAL)
         saved_product1_out_e2 = tl.load(saved_product1_row + 2 * BM + at, mask=mask, other=0.0).to(REAL)
         saved_product1_out_e3 = tl.load(saved_product1_row + 3 * BM + at, mask=mask, other=0.0).to(REAL)
+        saved_product1_out_e012 = tl.load(saved_product1_row + 4 * BM + at, mask=mask, other=0.0).to(REAL)
+        saved_product1_out_e123 = tl.load(saved_product1_row + 5 * BM + at, mask=mask, other=0.0).to(REAL)
+        saved_product1_out_e013 = tl.load(saved_product1_row + 6 * BM + at, mask=mask, other=0.0).to(REAL)
+        saved_product1_out_e023 = tl.load(saved_product1_row + 7 * BM + at, mask=mask, other=0.0).to(REAL)
         saved_product2_out_e01 = tl.load(saved_product2_row + at, mask=mask, other=0.0).to(REAL)
         saved_product2_out_e12 = tl.load(saved_product2_row + BM + at, mask=mask, other=0.0).to(REAL)
         saved_product2_out_e13 = tl.load(saved_product2_row + 2 * BM + at, mask=mask, other=0.0).to(REAL)
         saved_product2_out_e23 = tl.load(saved_product2_row + 3 * BM + at, mask=mask, other=0.0).to(REAL)
         saved_product2_out_e02 = tl.load(saved_product2_row + 4 * BM + at, mask=mask, other=0.0).to(REAL)
         saved_product2_out_e03 = tl.load(saved_product2_row + 5 * BM + at, mask=mask, other=0.0).to(REAL)
-        saved_product3_out_e012 = tl.load(saved_product3_row + at, mask=mask, other=0.0).to(REAL)
-        saved_product3_out_e123 = tl.load(saved_product3_row + BM + at, mask=mask, other=0.0).to(REAL)
-        saved_product3_out_e013 = tl.load(saved_product3_row + 2 * BM + at, mask=mask, other=0.0).to(REAL)
-        saved_product3_out_e023 = tl.load(saved_product3_row + 3 * BM + at, mask=mask, other=0.0).to(REAL)
         contracted_out_e0123 = tl.load(contracted_row + at, mask=mask, other=0.0).to(REAL)
 
         out_e = inv_rms_0 * saved_product_out_e
@@ -12929,10 +12925,10 @@ def _fused_gelu_fcgp_norm_with_normalize_2_long_kernel(
         out_e12 = inv_rms_2 * saved_product2_out_e12
         out_e13 = inv_rms_2 * saved_product2_out_e13
         out_e23 = inv_rms_2 * saved_product2_out_e23
-        out_e012 = inv_rms_3 * saved_product3_out_e012
-        out_e013 = inv_rms_3 * saved_product3_out_e013
-        out_e023 = inv_rms_3 * saved_product3_out_e023
-        out_e123 = inv_rms_3 * saved_product3_out_e123
+        out_e012 = inv_rms_3 * saved_product1_out_e012
+        out_e013 = inv_rms_3 * saved_product1_out_e013
+        out_e023 = inv_rms_3 * saved_product1_out_e023
+        out_e123 = inv_rms_3 * saved_product1_out_e123
         out_e0123 = inv_rms_4 * contracted_out_e0123
 
         _store8(out_row + at * 16, out_e, out_e0, out_e1, out_e2, out_e3, out_e01, out_e02, out_e03, mask)
@@ -12948,12 +12944,10 @@ def _fused_gelu_fcgp_norm_with_normalize_backward_kernel(
     saved_product_ptr,
     saved_product1_ptr,
     saved_product2_ptr,
-    saved_product3_ptr,
     operand_ptr,
     operand2_ptr,
     operand4_ptr,
     operand6_ptr,
-    operand8_ptr,
     eps: tl.float64,
     B,
     M,
@@ -12983,12 +12977,10 @@ def _fused_gelu_fcgp_norm_with_normalize_backward_kernel(
     saved_product_row = saved_product_ptr + b * M
     saved_product1_row = saved_product1_ptr + b * M
     saved_product2_row = saved_product2_ptr + b * M
-    saved_product3_row = saved_product3_ptr + b * M
     operand_row = operand_ptr + b * M
     operand2_row = operand2_ptr + b * M
     operand4_row = operand4_ptr + b * M
     operand6_row = operand6_ptr + b * M
-    operand8_row = operand8_ptr + b * M
 
     (
         grad_out_e_2,
@@ -13019,64 +13011,64 @@ def _fused_gelu_fcgp_norm_with_normalize_backward_kernel(
     saved_product1_out_e1 = tl.load(saved_product1_row + BM + at, mask=mask, other=0.0).to(REAL)
     saved_product1_out_e2 = tl.load(saved_product1_row + 2 * BM + at, mask=mask, other=0.0).to(REAL)
     saved_product1_out_e3 = tl.load(saved_product1_row + 3 * BM + at, mask=mask, other=0.0).to(REAL)
+    saved_product1_out_e012 = tl.load(saved_product1_row + 4 * BM + at, mask=mask, other=0.0).to(REAL)
+    saved_product1_out_e123 = tl.load(saved_product1_row + 5 * BM + at, mask=mask, other=0.0).to(REAL)
+    saved_product1_out_e013 = tl.load(saved_product1_row + 6 * BM + at, mask=mask, other=0.0).to(REAL)
+    saved_product1_out_e023 = tl.load(saved_product1_row + 7 * BM + at, mask=mask, other=0.0).to(REAL)
     saved_product2_out_e01 = tl.load(saved_product2_row + at, mask=mask, other=0.0).to(REAL)
     saved_product2_out_e12 = tl.load(saved_product2_row + BM + at, mask=mask, other=0.0).to(REAL)
     saved_product2_out_e13 = tl.load(saved_product2_row + 2 * BM + at, mask=mask, other=0.0).to(REAL)
     saved_product2_out_e23 = tl.load(saved_product2_row + 3 * BM + at, mask=mask, other=0.0).to(REAL)
     saved_product2_out_e02 = tl.load(saved_product2_row + 4 * BM + at, mask=mask, other=0.0).to(REAL)
     saved_product2_out_e03 = tl.load(saved_product2_row + 5 * BM + at, mask=mask, other=0.0).to(REAL)
-    saved_product3_out_e012 = tl.load(saved_product3_row + at, mask=mask, other=0.0).to(REAL)
-    saved_product3_out_e123 = tl.load(saved_product3_row + BM + at, mask=mask, other=0.0).to(REAL)
-    saved_product3_out_e013 = tl.load(saved_product3_row + 2 * BM + at, mask=mask, other=0.0).to(REAL)
-    saved_product3_out_e023 = tl.load(saved_product3_row + 3 * BM + at, mask=mask, other=0.0).to(REAL)
 
-    t1 = grad_out_e123_2 * saved_product3_out_e123 + grad_out_e023_2 * saved_product3_out_e023
-    t1 += grad_out_e013_2 * saved_product3_out_e013 + grad_out_e012_2 * saved_product3_out_e012
-    t2 = grad_out_e23_2 * saved_product2_out_e23 + grad_out_e13_2 * saved_product2_out_e13
-    t2 += grad_out_e12_2 * saved_product2_out_e12 + grad_out_e03_2 * saved_product2_out_e03
-    t2 += grad_out_e02_2 * saved_product2_out_e02 + grad_out_e01_2 * saved_product2_out_e01
-    t3 = grad_out_e3_2 * saved_product1_out_e3 + grad_out_e2_2 * saved_product1_out_e2
-    t3 += grad_out_e1_2 * saved_product1_out_e1 + grad_out_e0_2 * saved_product1_out_e0
-    grad_inv_rms_3, grad_inv_rms_2, grad_inv_rms_1, grad_inv_rms_0 = _row_sum4(
+    t1 = grad_out_e3_2 * saved_product1_out_e3 + grad_out_e2_2 * saved_product1_out_e2
+    t1 += grad_out_e1_2 * saved_product1_out_e1 + grad_out_e0_2 * saved_product1_out_e0
+    t2 = grad_out_e123_2 * saved_product1_out_e123 + grad_out_e023_2 * saved_product1_out_e023
+    t2 += grad_out_e013_2 * saved_product1_out_e013 + grad_out_e012_2 * saved_product1_out_e012
+    t3 = grad_out_e23_2 * saved_product2_out_e23 + grad_out_e13_2 * saved_product2_out_e13
+    t3 += grad_out_e12_2 * saved_product2_out_e12 + grad_out_e03_2 * saved_product2_out_e03
+    t3 += grad_out_e02_2 * saved_product2_out_e02 + grad_out_e01_2 * saved_product2_out_e01
+    grad_inv_rms_1, grad_inv_rms_3, grad_inv_rms_2, grad_inv_rms_0 = _row_sum4(
         t1, t2, t3, grad_out_e_2 * saved_product_out_e, mask
     )
     grad_out_e0123 = inv_rms_4 * grad_out_e0123_2
+    grad_out_e0 = saved_inv_rms_1 * grad_out_e0_2
+    t4 = t0 * (grad_inv_rms_1 * (-0.5 * saved_inv_rms_1 * saved_inv_rms_1 * saved_inv_rms_1))
+    grad_out_e1 = saved_inv_rms_1 * grad_out_e1_2 + 2.0 * t4 * saved_product1_out_e1
+    grad_out_e2 = saved_inv_rms_1 * grad_out_e2_2 + 2.0 * t4 * saved_product1_out_e2
+    grad_out_e3 = saved_inv_rms_1 * grad_out_e3_2 + 2.0 * t4 * saved_product1_out_e3
     grad_out_e012 = saved_inv_rms_3 * grad_out_e012_2
     grad_out_e013 = saved_inv_rms_3 * grad_out_e013_2
     grad_out_e023 = saved_inv_rms_3 * grad_out_e023_2
-    t4 = t0 * (grad_inv_rms_3 * (-0.5 * saved_inv_rms_3 * saved_inv_rms_3 * saved_inv_rms_3))
-    grad_out_e123 = saved_inv_rms_3 * grad_out_e123_2 + 2.0 * t4 * saved_product3_out_e123
+    t5 = t0 * (grad_inv_rms_3 * (-0.5 * saved_inv_rms_3 * saved_inv_rms_3 * saved_inv_rms_3))
+    grad_out_e123 = saved_inv_rms_3 * grad_out_e123_2 + 2.0 * t5 * saved_product1_out_e123
     grad_out_e01 = saved_inv_rms_2 * grad_out_e01_2
     grad_out_e02 = saved_inv_rms_2 * grad_out_e02_2
     grad_out_e03 = saved_inv_rms_2 * grad_out_e03_2
-    t5 = t0 * (grad_inv_rms_2 * (-0.5 * saved_inv_rms_2 * saved_inv_rms_2 * saved_inv_rms_2))
-    grad_out_e12 = saved_inv_rms_2 * grad_out_e12_2 + 2.0 * t5 * saved_product2_out_e12
-    grad_out_e13 = saved_inv_rms_2 * grad_out_e13_2 + 2.0 * t5 * saved_product2_out_e13
-    grad_out_e23 = saved_inv_rms_2 * grad_out_e23_2 + 2.0 * t5 * saved_product2_out_e23
-    grad_out_e0 = saved_inv_rms_1 * grad_out_e0_2
-    t6 = t0 * (grad_inv_rms_1 * (-0.5 * saved_inv_rms_1 * saved_inv_rms_1 * saved_inv_rms_1))
-    grad_out_e1 = saved_inv_rms_1 * grad_out_e1_2 + 2.0 * t6 * saved_product1_out_e1
-    grad_out_e2 = saved_inv_rms_1 * grad_out_e2_2 + 2.0 * t6 * saved_product1_out_e2
-    grad_out_e3 = saved_inv_rms_1 * grad_out_e3_2 + 2.0 * t6 * saved_product1_out_e3
+    t6 = t0 * (grad_inv_rms_2 * (-0.5 * saved_inv_rms_2 * saved_inv_rms_2 * saved_inv_rms_2))
+    grad_out_e12 = saved_inv_rms_2 * grad_out_e12_2 + 2.0 * t6 * saved_product2_out_e12
+    grad_out_e13 = saved_inv_rms_2 * grad_out_e13_2 + 2.0 * t6 * saved_product2_out_e13
+    grad_out_e23 = saved_inv_rms_2 * grad_out_e23_2 + 2.0 * t6 * saved_product2_out_e23
     t7 = t0 * (grad_inv_rms_0 * (-0.5 * saved_inv_rms_0 * saved_inv_rms_0 * saved_inv_rms_0))
     grad_out_e = saved_inv_rms_0 * grad_out_e_2 + 2.0 * t7 * saved_product_out_e
 
     tl.store(operand_row + at, grad_out_e0123, mask=mask)
-    tl.store(operand2_row + at, grad_out_e012, mask=mask)
-    tl.store(operand2_row + BM + at, grad_out_e013, mask=mask)
-    tl.store(operand2_row + 2 * BM + at, grad_out_e023, mask=mask)
-    tl.store(operand2_row + 3 * BM + at, grad_out_e123, mask=mask)
+    tl.store(operand2_row + at, grad_out_e0, mask=mask)
+    tl.store(operand2_row + BM + at, grad_out_e1, mask=mask)
+    tl.store(operand2_row + 2 * BM + at, grad_out_e2, mask=mask)
+    tl.store(operand2_row + 3 * BM + at, grad_out_e3, mask=mask)
+    tl.store(operand2_row + 4 * BM + at, grad_out_e012, mask=mask)
+    tl.store(operand2_row + 5 * BM + at, grad_out_e013, mask=mask)
+    tl.store(operand2_row + 6 * BM + at, grad_out_e023, mask=mask)
+    tl.store(operand2_row + 7 * BM + at, grad_out_e123, mask=mask)
     tl.store(operand4_row + at, grad_out_e01, mask=mask)
     tl.store(operand4_row + BM + at, grad_out_e02, mask=mask)
     tl.store(operand4_row + 2 * BM + at, grad_out_e03, mask=mask)
     tl.store(operand4_row + 3 * BM + at, grad_out_e12, mask=mask)
     tl.store(operand4_row + 4 * BM + at, grad_out_e13, mask=mask)
     tl.store(operand4_row + 5 * BM + at, grad_out_e23, mask=mask)
-    tl.store(operand6_row + at, grad_out_e0, mask=mask)
-    tl.store(operand6_row + BM + at, grad_out_e1, mask=mask)
-    tl.store(operand6_row + 2 * BM + at, grad_out_e2, mask=mask)
-    tl.store(operand6_row + 3 * BM + at, grad_out_e3, mask=mask)
-    tl.store(operand8_row + at, grad_out_e, mask=mask)
+    tl.store(operand6_row + at, grad_out_e, mask=mask)
 
 
 @triton.jit(do_not_specialize=["B"])
@@ -13086,12 +13078,10 @@ def _fused_gelu_fcgp_norm_with_normalize_backward_long_kernel(
     saved_product_ptr,
     saved_product1_ptr,
     saved_product2_ptr,
-    saved_product3_ptr,
     operand_ptr,
     operand2_ptr,
     operand4_ptr,
     operand6_ptr,
-    operand8_ptr,
     eps: tl.float64,
     B,
     M,
@@ -13112,12 +13102,10 @@ def _fused_gelu_fcgp_norm_with_normalize_backward_long_kernel(
     saved_product_row = saved_product_ptr + b * M
     saved_product1_row = saved_product1_ptr + b * M
     saved_product2_row = saved_product2_ptr + b * M
-    saved_product3_row = saved_product3_ptr + b * M
     operand_row = operand_ptr + b * M
     operand2_row = operand2_ptr + b * M
     operand4_row = operand4_ptr + b * M
     operand6_row = operand6_ptr + b * M
-    operand8_row = operand8_ptr + b * M
 
     saved_inv_rms_0 = tl.load(saved_row + r, mask=row_mask, other=0.0).to(REAL)
     saved_inv_rms_1 = tl.load(saved_row + B + r, mask=row_mask, other=0.0).to(REAL)
@@ -13128,9 +13116,9 @@ def _fused_gelu_fcgp_norm_with_normalize_backward_long_kernel(
     size_m = tl.cast(M, REAL)
     t0 = 1.0 / size_m
 
+    grad_inv_rms_1 = _start(ROWS, BLOCK, 0.0, REAL)
     grad_inv_rms_3 = _start(ROWS, BLOCK, 0.0, REAL)
     grad_inv_rms_2 = _start(ROWS, BLOCK, 0.0, REAL)
-    grad_inv_rms_1 = _start(ROWS, BLOCK, 0.0, REAL)
     grad_inv_rms_0 = _start(ROWS, BLOCK, 0.0, REAL)
     for start in range(0, M, BLOCK):
         m = _tile(start, ROWS, BLOCK)
@@ -13161,35 +13149,35 @@ def _fused_gelu_fcgp_norm_with_normalize_backward_long_kernel(
         saved_product1_out_e1 = tl.load(saved_product1_row + BM + at, mask=mask, other=0.0).to(REAL)
         saved_product1_out_e2 = tl.load(saved_product1_row + 2 * BM + at, mask=mask, other=0.0).to(REAL)
         saved_product1_out_e3 = tl.load(saved_product1_row + 3 * BM + at, mask=mask, other=0.0).to(REAL)
+        saved_product1_out_e012 = tl.load(saved_product1_row + 4 * BM + at, mask=mask, other=0.0).to(REAL)
+        saved_product1_out_e123 = tl.load(saved_product1_row + 5 * BM + at, mask=mask, other=0.0).to(REAL)
+        saved_product1_out_e013 = tl.load(saved_product1_row + 6 * BM + at, mask=mask, other=0.0).to(REAL)
+        saved_product1_out_e023 = tl.load(saved_product1_row + 7 * BM + at, mask=mask, other=0.0).to(REAL)
         saved_product2_out_e01 = tl.load(saved_product2_row + at, mask=mask, other=0.0).to(REAL)
         saved_product2_out_e12 = tl.load(saved_product2_row + BM + at, mask=mask, other=0.0).to(REAL)
         saved_product2_out_e13 = tl.load(saved_product2_row + 2 * BM + at, mask=mask, other=0.0).to(REAL)
         saved_product2_out_e23 = tl.load(saved_product2_row + 3 * BM + at, mask=mask, other=0.0).to(REAL)
         saved_product2_out_e02 = tl.load(saved_product2_row + 4 * BM + at, mask=mask, other=0.0).to(REAL)
         saved_product2_out_e03 = tl.load(saved_product2_row + 5 * BM + at, mask=mask, other=0.0).to(REAL)
-        saved_product3_out_e012 = tl.load(saved_product3_row + at, mask=mask, other=0.0).to(REAL)
-        saved_product3_out_e123 = tl.load(saved_product3_row + BM + at, mask=mask, other=0.0).to(REAL)
-        saved_product3_out_e013 = tl.load(saved_product3_row + 2 * BM + at, mask=mask, other=0.0).to(REAL)
-        saved_product3_out_e023 = tl.load(saved_product3_row + 3 * BM + at, mask=mask, other=0.0).to(REAL)
 
-        t5 = grad_out_e123_2 * saved_product3_out_e123 + grad_out_e023_2 * saved_product3_out_e023
-        t5 += grad_out_e013_2 * saved_product3_out_e013 + grad_out_e012_2 * saved_product3_out_e012
-        t6 = grad_out_e23_2 * saved_product2_out_e23 + grad_out_e13_2 * saved_product2_out_e13
-        t6 += grad_out_e12_2 * saved_product2_out_e12 + grad_out_e03_2 * saved_product2_out_e03
-        t6 += grad_out_e02_2 * saved_product2_out_e02 + grad_out_e01_2 * saved_product2_out_e01
-        t7 = grad_out_e3_2 * saved_product1_out_e3 + grad_out_e2_2 * saved_product1_out_e2
-        t7 += grad_out_e1_2 * saved_product1_out_e1 + grad_out_e0_2 * saved_product1_out_e0
+        t5 = grad_out_e3_2 * saved_product1_out_e3 + grad_out_e2_2 * saved_product1_out_e2
+        t5 += grad_out_e1_2 * saved_product1_out_e1 + grad_out_e0_2 * saved_product1_out_e0
+        t6 = grad_out_e123_2 * saved_product1_out_e123 + grad_out_e023_2 * saved_product1_out_e023
+        t6 += grad_out_e013_2 * saved_product1_out_e013 + grad_out_e012_2 * saved_product1_out_e012
+        t7 = grad_out_e23_2 * saved_product2_out_e23 + grad_out_e13_2 * saved_product2_out_e13
+        t7 += grad_out_e12_2 * saved_product2_out_e12 + grad_out_e03_2 * saved_product2_out_e03
+        t7 += grad_out_e02_2 * saved_product2_out_e02 + grad_out_e01_2 * saved_product2_out_e01
 
-        grad_inv_rms_3 = _sum(grad_inv_rms_3, t5, mask, True)
-        grad_inv_rms_2 = _sum(grad_inv_rms_2, t6, mask, True)
-        grad_inv_rms_1 = _sum(grad_inv_rms_1, t7, mask, True)
+        grad_inv_rms_1 = _sum(grad_inv_rms_1, t5, mask, True)
+        grad_inv_rms_3 = _sum(grad_inv_rms_3, t6, mask, True)
+        grad_inv_rms_2 = _sum(grad_inv_rms_2, t7, mask, True)
         grad_inv_rms_0 = _sum(grad_inv_rms_0, grad_out_e_2 * saved_product_out_e, mask, True)
-    grad_inv_rms_3, grad_inv_rms_2, grad_inv_rms_1, grad_inv_rms_0 = _row_sum4(
-        grad_inv_rms_3, grad_inv_rms_2, grad_inv_rms_1, grad_inv_rms_0, True
+    grad_inv_rms_1, grad_inv_rms_3, grad_inv_rms_2, grad_inv_rms_0 = _row_sum4(
+        grad_inv_rms_1, grad_inv_rms_3, grad_inv_rms_2, grad_inv_rms_0, True
     )
-    t1 = t0 * (grad_inv_rms_3 * (-0.5 * saved_inv_rms_3 * saved_inv_rms_3 * saved_inv_rms_3))
-    t2 = t0 * (grad_inv_rms_2 * (-0.5 * saved_inv_rms_2 * saved_inv_rms_2 * saved_inv_rms_2))
-    t3 = t0 * (grad_inv_rms_1 * (-0.5 * saved_inv_rms_1 * saved_inv_rms_1 * saved_inv_rms_1))
+    t1 = t0 * (grad_inv_rms_1 * (-0.5 * saved_inv_rms_1 * saved_inv_rms_1 * saved_inv_rms_1))
+    t2 = t0 * (grad_inv_rms_3 * (-0.5 * saved_inv_rms_3 * saved_inv_rms_3 * saved_inv_rms_3))
+    t3 = t0 * (grad_inv_rms_2 * (-0.5 * saved_inv_rms_2 * saved_inv_rms_2 * saved_inv_rms_2))
     t4 = t0 * (grad_inv_rms_0 * (-0.5 * saved_inv_rms_0 * saved_inv_rms_0 * saved_inv_rms_0))
 
     for start in range(0, M, BLOCK):
@@ -13220,44 +13208,44 @@ def _fused_gelu_fcgp_norm_with_normalize_backward_long_kernel(
         saved_product1_out_e1 = tl.load(saved_product1_row + BM + at, mask=mask, other=0.0).to(REAL)
         saved_product1_out_e2 = tl.load(saved_product1_row + 2 * BM + at, mask=mask, other=0.0).to(REAL)
         saved_product1_out_e3 = tl.load(saved_product1_row + 3 * BM + at, mask=mask, other=0.0).to(REAL)
+        saved_product1_out_e123 = tl.load(saved_product1_row + 5 * BM + at, mask=mask, other=0.0).to(REAL)
         saved_product2_out_e12 = tl.load(saved_product2_row + BM + at, mask=mask, other=0.0).to(REAL)
         saved_product2_out_e13 = tl.load(saved_product2_row + 2 * BM + at, mask=mask, other=0.0).to(REAL)
         saved_product2_out_e23 = tl.load(saved_product2_row + 3 * BM + at, mask=mask, other=0.0).to(REAL)
-        saved_product3_out_e123 = tl.load(saved_product3_row + BM + at, mask=mask, other=0.0).to(REAL)
 
         grad_out_e0123 = inv_rms_4 * grad_out_e0123_2
+        grad_out_e0 = saved_inv_rms_1 * grad_out_e0_2
+        grad_out_e1 = saved_inv_rms_1 * grad_out_e1_2 + 2.0 * t1 * saved_product1_out_e1
+        grad_out_e2 = saved_inv_rms_1 * grad_out_e2_2 + 2.0 * t1 * saved_product1_out_e2
+        grad_out_e3 = saved_inv_rms_1 * grad_out_e3_2 + 2.0 * t1 * saved_product1_out_e3
         grad_out_e012 = saved_inv_rms_3 * grad_out_e012_2
         grad_out_e013 = saved_inv_rms_3 * grad_out_e013_2
         grad_out_e023 = saved_inv_rms_3 * grad_out_e023_2
-        grad_out_e123 = saved_inv_rms_3 * grad_out_e123_2 + 2.0 * t1 * saved_product3_out_e123
+        grad_out_e123 = saved_inv_rms_3 * grad_out_e123_2 + 2.0 * t2 * saved_product1_out_e123
         grad_out_e01 = saved_inv_rms_2 * grad_out_e01_2
         grad_out_e02 = saved_inv_rms_2 * grad_out_e02_2
         grad_out_e03 = saved_inv_rms_2 * grad_out_e03_2
-        grad_out_e12 = saved_inv_rms_2 * grad_out_e12_2 + 2.0 * t2 * saved_product2_out_e12
-        grad_out_e13 = saved_inv_rms_2 * grad_out_e13_2 + 2.0 * t2 * saved_product2_out_e13
-        grad_out_e23 = saved_inv_rms_2 * grad_out_e23_2 + 2.0 * t2 * saved_product2_out_e23
-        grad_out_e0 = saved_inv_rms_1 * grad_out_e0_2
-        grad_out_e1 = saved_inv_rms_1 * grad_out_e1_2 + 2.0 * t3 * saved_product1_out_e1
-        grad_out_e2 = saved_inv_rms_1 * grad_out_e2_2 + 2.0 * t3 * saved_product1_out_e2
-        grad_out_e3 = saved_inv_rms_1 * grad_out_e3_2 + 2.0 * t3 * saved_product1_out_e3
+        grad_out_e12 = saved_inv_rms_2 * grad_out_e12_2 + 2.0 * t3 * saved_product2_out_e12
+        grad_out_e13 = saved_inv_rms_2 * grad_out_e13_2 + 2.0 * t3 * saved_product2_out_e13
+        grad_out_e23 = saved_inv_rms_2 * grad_out_e23_2 + 2.0 * t3 * saved_product2_out_e23
         grad_out_e = saved_inv_rms_0 * grad_out_e_2 + 2.0 * t4 * saved_product_out_e
 
         tl.store(operand_row + at, grad_out_e0123, mask=mask)
-        tl.store(operand2_row + at, grad_out_e012, mask=mask)
-        tl.store(operand2_row + BM + at, grad_out_e013, mask=mask)
-        tl.store(operand2_row + 2 * BM + at, grad_out_e023, mask=mask)
-        tl.store(operand2_row + 3 * BM + at, grad_out_e123, mask=mask)
+        tl.store(operand2_row + at, grad_out_e0, mask=mask)
+        tl.store(operand2_row + BM + at, grad_out_e1, mask=mask)
+        tl.store(operand2_row + 2 * BM + at, grad_out_e2, mask=mask)
+        tl.store(operand2_row + 3 * BM + at, grad_out_e3, mask=mask)
+        tl.store(operand2_row + 4 * BM + at, grad_out_e012, mask=mask)
+        tl.store(operand2_row + 5 * BM + at, grad_out_e013, mask=mask)
+        tl.store(operand2_row + 6 * BM + at, grad_out_e023, mask=mask)
+        tl.store(operand2_row + 7 * BM + at, grad_out_e123, mask=mask)
         tl.store(operand4_row + at, grad_out_e01, mask=mask)
         tl.store(operand4_row + BM + at, grad_out_e02, mask=mask)
         tl.store(operand4_row + 2 * BM + at, grad_out_e03, mask=mask)
         tl.store(operand4_row + 3 * BM + at, grad_out_e12, mask=mask)
         tl.store(operand4_row + 4 * BM + at, grad_out_e13, mask=mask)
         tl.store(operand4_row + 5 * BM + at, grad_out_e23, mask=mask)
-        tl.store(operand6_row + at, grad_out_e0, mask=mask)
-        tl.store(operand6_row + BM + at, grad_out_e1, mask=mask)
-        tl.store(operand6_row + 2 * BM + at, grad_out_e2, mask=mask)
-        tl.store(operand6_row + 3 * BM + at, grad_out_e3, mask=mask)
-        tl.store(operand8_row + at, grad_out_e, mask=mask)
+        tl.store(operand6_row + at, grad_out_e, mask=mask)
 
 
 @triton.jit(do_not_specialize=["N"])
@@ -13267,7 +13255,6 @@ def _fused_gelu_fcgp_norm_with_normalize_backward_1_kernel(
     operand3_ptr,
     operand5_ptr,
     operand7_ptr,
-    operand9_ptr,
     N,
     M,
     ROWS: tl.constexpr,
@@ -13285,7 +13272,6 @@ def _fused_gelu_fcgp_norm_with_normalize_backward_1_kernel(
     operand3_row = operand3_ptr + start
     operand5_row = operand5_ptr + start
     operand7_row = operand7_ptr + start
-    operand9_row = operand9_ptr + start
 
     weight_000 = tl.load(weight_row + tile, mask=mask, other=0.0).to(REAL)
     weight_011 = tl.load(weight_row + NM + tile, mask=mask, other=0.0).to(REAL)
@@ -13327,14 +13313,22 @@ def _fused_gelu_fcgp_norm_with_normalize_backward_1_kernel(
     tl.store(operand1_row + 2 * NM + tile, weight_242, mask=mask)
     tl.store(operand1_row + 3 * NM + tile, weight_341, mask=mask)
     tl.store(operand1_row + 4 * NM + tile, weight_440, mask=mask)
-    tl.store(operand3_row + tile, weight_033, mask=mask)
-    tl.store(operand3_row + NM + tile, weight_132, mask=mask)
-    tl.store(operand3_row + 2 * NM + tile, weight_134, mask=mask)
-    tl.store(operand3_row + 3 * NM + tile, weight_231, mask=mask)
-    tl.store(operand3_row + 4 * NM + tile, weight_233, mask=mask)
-    tl.store(operand3_row + 5 * NM + tile, weight_330, mask=mask)
-    tl.store(operand3_row + 6 * NM + tile, weight_332, mask=mask)
-    tl.store(operand3_row + 7 * NM + tile, weight_431, mask=mask)
+    tl.store(operand3_row + tile, weight_011, mask=mask)
+    tl.store(operand3_row + NM + tile, weight_110, mask=mask)
+    tl.store(operand3_row + 2 * NM + tile, weight_112, mask=mask)
+    tl.store(operand3_row + 3 * NM + tile, weight_211, mask=mask)
+    tl.store(operand3_row + 4 * NM + tile, weight_213, mask=mask)
+    tl.store(operand3_row + 5 * NM + tile, weight_312, mask=mask)
+    tl.store(operand3_row + 6 * NM + tile, weight_314, mask=mask)
+    tl.store(operand3_row + 7 * NM + tile, weight_413, mask=mask)
+    tl.store(operand3_row + 8 * NM + tile, weight_033, mask=mask)
+    tl.store(operand3_row + 9 * NM + tile, weight_132, mask=mask)
+    tl.store(operand3_row + 10 * NM + tile, weight_134, mask=mask)
+    tl.store(operand3_row + 11 * NM + tile, weight_231, mask=mask)
+    tl.store(operand3_row + 12 * NM + tile, weight_233, mask=mask)
+    tl.store(operand3_row + 13 * NM + tile, weight_330, mask=mask)
+    tl.store(operand3_row + 14 * NM + tile, weight_332, mask=mask)
+    tl.store(operand3_row + 15 * NM + tile, weight_431, mask=mask)
     tl.store(operand5_row + tile, weight_022, mask=mask)
     tl.store(operand5_row + NM + tile, weight_121, mask=mask)
     tl.store(operand5_row + 2 * NM + tile, weight_123, mask=mask)
@@ -13344,18 +13338,10 @@ def _fused_gelu_fcgp_norm_with_normalize_backward_1_kernel(
     tl.store(operand5_row + 6 * NM + tile, weight_321, mask=mask)
     tl.store(operand5_row + 7 * NM + tile, weight_323, mask=mask)
     tl.store(operand5_row + 8 * NM + tile, weight_422, mask=mask)
-    tl.store(operand7_row + tile, weight_011, mask=mask)
-    tl.store(operand7_row + NM + tile, weight_110, mask=mask)
-    tl.store(operand7_row + 2 * NM + tile, weight_112, mask=mask)
-    tl.store(operand7_row + 3 * NM + tile, weight_211, mask=mask)
-    tl.store(operand7_row + 4 * NM + tile, weight_213, mask=mask)
-    tl.store(operand7_row + 5 * NM + tile, weight_312, mask=mask)
-    tl.store(operand7_row + 6 * NM + tile, weight_314, mask=mask)
-    tl.store(operand7_row + 7 * NM + tile, weight_413, mask=mask)
-    tl.store(operand9_row + tile, weight_000, mask=mask)
-    tl.store(operand9_row + NM + tile, weight_101, mask=mask)
-    tl.store(operand9_row + 2 * NM + tile, weight_202, mask=mask)
-    tl.store(operand9_row + 3 * NM + tile, weight_303, mask=mask)
+    tl.store(operand7_row + tile, weight_000, mask=mask)
+    tl.store(operand7_row + NM + tile, weight_101, mask=mask)
+    tl.store(operand7_row + 2 * NM + tile, weight_202, mask=mask)
+    tl.store(operand7_row + 3 * NM + tile, weight_303, mask=mask)
 
 
 @triton.jit(do_not_specialize=["B"])
@@ -13366,7 +13352,6 @@ def _fused_gelu_fcgp_norm_with_normalize_backward_2_kernel(
     contracted1_ptr,
     contracted2_ptr,
     contracted3_ptr,
-    contracted4_ptr,
     grad_x_ptr,
     grad_y_ptr,
     B,
@@ -13392,8 +13377,7 @@ def _fused_gelu_fcgp_norm_with_normalize_backward_2_kernel(
     contracted_row = contracted_ptr + b * 5 * N
     contracted1_row = contracted1_ptr + b * 8 * N
     contracted2_row = contracted2_ptr + b * 9 * N
-    contracted3_row = contracted3_ptr + b * 8 * N
-    contracted4_row = contracted4_ptr + b * 4 * N
+    contracted3_row = contracted3_ptr + b * 4 * N
     grad_x_row = grad_x_ptr + b * 16 * N
     grad_y_row = grad_y_ptr + b * 16 * N
 
@@ -13406,60 +13390,122 @@ def _fused_gelu_fcgp_norm_with_normalize_backward_2_kernel(
     contracted_grad_xy_242_e0123 = tl.load(contracted_row + r * 5 * N + n + 2 * N, mask=mask, other=0.0).to(REAL)
     contracted_grad_xy_341_e0123 = tl.load(contracted_row + r * 5 * N + n + 3 * N, mask=mask, other=0.0).to(REAL)
     contracted_grad_xy_440_e0123 = tl.load(contracted_row + r * 5 * N + n + 4 * N, mask=mask, other=0.0).to(REAL)
-    contracted1_grad_xy_033_e012 = tl.load(contracted1_row + r * 8 * N + n, mask=mask, other=0.0).to(REAL)
-    contracted1_grad_xy_132_e012 = tl.load(contracted1_row + N + r * 8 * N + n, mask=mask, other=0.0).to(REAL)
-    contracted1_grad_xy_134_e012 = tl.load(contracted1_row + 2 * N + r * 8 * N + n, mask=mask, other=0.0).to(REAL)
-    contracted1_grad_xy_231_e012 = tl.load(contracted1_row + 3 * N + r * 8 * N + n, mask=mask, other=0.0).to(REAL)
-    contracted1_grad_xy_233_e012 = tl.load(contracted1_row + 4 * N + r * 8 * N + n, mask=mask, other=0.0).to(REAL)
-    contracted1_grad_xy_330_e012 = tl.load(contracted1_row + 5 * N + r * 8 * N + n, mask=mask, other=0.0).to(REAL)
-    contracted1_grad_xy_332_e012 = tl.load(contracted1_row + 6 * N + r * 8 * N + n, mask=mask, other=0.0).to(REAL)
-    contracted1_grad_xy_431_e012 = tl.load(contracted1_row + 7 * N + r * 8 * N + n, mask=mask, other=0.0).to(REAL)
-    contracted1_grad_xy_033_e013 = tl.load(contracted1_row + 8 * BN + r * 8 * N + n, mask=mask, other=0.0).to(REAL)
-    contracted1_grad_xy_132_e013 = tl.load(contracted1_row + 8 * BN + N + r * 8 * N + n, mask=mask, other=0.0).to(REAL)
-    contracted1_grad_xy_134_e013 = tl.load(contracted1_row + 8 * BN + 2 * N + r * 8 * N + n, mask=mask, other=0.0).to(
+    contracted1_grad_xy_011_e0 = tl.load(contracted1_row + r * 8 * N + n, mask=mask, other=0.0).to(REAL)
+    contracted1_grad_xy_110_e0 = tl.load(contracted1_row + N + r * 8 * N + n, mask=mask, other=0.0).to(REAL)
+    contracted1_grad_xy_112_e0 = tl.load(contracted1_row + 2 * N + r * 8 * N + n, mask=mask, other=0.0).to(REAL)
+    contracted1_grad_xy_211_e0 = tl.load(contracted1_row + 3 * N + r * 8 * N + n, mask=mask, other=0.0).to(REAL)
+    contracted1_grad_xy_213_e0 = tl.load(contracted1_row + 4 * N + r * 8 * N + n, mask=mask, other=0.0).to(REAL)
+    contracted1_grad_xy_312_e0 = tl.load(contracted1_row + 5 * N + r * 8 * N + n, mask=mask, other=0.0).to(REAL)
+    contracted1_grad_xy_314_e0 = tl.load(contracted1_row + 6 * N + r * 8 * N + n, mask=mask, other=0.0).to(REAL)
+    contracted1_grad_xy_413_e0 = tl.load(contracted1_row + 7 * N + r * 8 * N + n, mask=mask, other=0.0).to(REAL)
+    contracted1_grad_xy_011_e1 = tl.load(contracted1_row + 8 * BN + r * 8 * N + n, mask=mask, other=0.0).to(REAL)
+    contracted1_grad_xy_110_e1 = tl.load(contracted1_row + 8 * BN + N + r * 8 * N + n, mask=mask, other=0.0).to(REAL)
+    contracted1_grad_xy_112_e1 = tl.load(contracted1_row + 8 * BN + 2 * N + r * 8 * N + n, mask=mask, other=0.0).to(
         REAL
     )
-    contracted1_grad_xy_231_e013 = tl.load(contracted1_row + 8 * BN + 3 * N + r * 8 * N + n, mask=mask, other=0.0).to(
+    contracted1_grad_xy_211_e1 = tl.load(contracted1_row + 8 * BN + 3 * N + r * 8 * N + n, mask=mask, other=0.0).to(
         REAL
     )
-    contracted1_grad_xy_233_e013 = tl.load(contracted1_row + 8 * BN + 4 * N + r * 8 * N + n, mask=mask, other=0.0).to(
+    contracted1_grad_xy_213_e1 = tl.load(contracted1_row + 8 * BN + 4 * N + r * 8 * N + n, mask=mask, other=0.0).to(
         REAL
     )
-    contracted1_grad_xy_330_e013 = tl.load(contracted1_row + 8 * BN + 5 * N + r * 8 * N + n, mask=mask, other=0.0).to(
+    contracted1_grad_xy_312_e1 = tl.load(contracted1_row + 8 * BN + 5 * N + r * 8 * N + n, mask=mask, other=0.0).to(
         REAL
     )
-    contracted1_grad_xy_332_e013 = tl.load(contracted1_row + 8 * BN + 6 * N + r * 8 * N + n, mask=mask, other=0.0).to(
+    contracted1_grad_xy_011_e2 = tl.load(contracted1_row + 16 * BN + r * 8 * N + n, mask=mask, other=0.0).to(REAL)
+    contracted1_grad_xy_110_e2 = tl.load(contracted1_row + 16 * BN + N + r * 8 * N + n, mask=mask, other=0.0).to(REAL)
+    contracted1_grad_xy_112_e2 = tl.load(contracted1_row + 16 * BN + 2 * N + r * 8 * N + n, mask=mask, other=0.0).to(
         REAL
     )
-    contracted1_grad_xy_431_e013 = tl.load(contracted1_row + 8 * BN + 7 * N + r * 8 * N + n, mask=mask, other=0.0).to(
+    contracted1_grad_xy_211_e2 = tl.load(contracted1_row + 16 * BN + 3 * N + r * 8 * N + n, mask=mask, other=0.0).to(
         REAL
     )
-    contracted1_grad_xy_033_e023 = tl.load(contracted1_row + 16 * BN + r * 8 * N + n, mask=mask, other=0.0).to(REAL)
-    contracted1_grad_xy_132_e023 = tl.load(contracted1_row + 16 * BN + N + r * 8 * N + n, mask=mask, other=0.0).to(REAL)
-    contracted1_grad_xy_134_e023 = tl.load(contracted1_row + 16 * BN + 2 * N + r * 8 * N + n, mask=mask, other=0.0).to(
+    contracted1_grad_xy_213_e2 = tl.load(contracted1_row + 16 * BN + 4 * N + r * 8 * N + n, mask=mask, other=0.0).to(
         REAL
     )
-    contracted1_grad_xy_231_e023 = tl.load(contracted1_row + 16 * BN + 3 * N + r * 8 * N + n, mask=mask, other=0.0).to(
+    contracted1_grad_xy_312_e2 = tl.load(contracted1_row + 16 * BN + 5 * N + r * 8 * N + n, mask=mask, other=0.0).to(
         REAL
     )
-    contracted1_grad_xy_233_e023 = tl.load(contracted1_row + 16 * BN + 4 * N + r * 8 * N + n, mask=mask, other=0.0).to(
+    contracted1_grad_xy_011_e3 = tl.load(contracted1_row + 24 * BN + r * 8 * N + n, mask=mask, other=0.0).to(REAL)
+    contracted1_grad_xy_110_e3 = tl.load(contracted1_row + 24 * BN + N + r * 8 * N + n, mask=mask, other=0.0).to(REAL)
+    contracted1_grad_xy_112_e3 = tl.load(contracted1_row + 24 * BN + 2 * N + r * 8 * N + n, mask=mask, other=0.0).to(
         REAL
     )
-    contracted1_grad_xy_330_e023 = tl.load(contracted1_row + 16 * BN + 5 * N + r * 8 * N + n, mask=mask, other=0.0).to(
+    contracted1_grad_xy_211_e3 = tl.load(contracted1_row + 24 * BN + 3 * N + r * 8 * N + n, mask=mask, other=0.0).to(
         REAL
     )
-    contracted1_grad_xy_332_e023 = tl.load(contracted1_row + 16 * BN + 6 * N + r * 8 * N + n, mask=mask, other=0.0).to(
+    contracted1_grad_xy_213_e3 = tl.load(contracted1_row + 24 * BN + 4 * N + r * 8 * N + n, mask=mask, other=0.0).to(
         REAL
     )
-    contracted1_grad_xy_431_e023 = tl.load(contracted1_row + 16 * BN + 7 * N + r * 8 * N + n, mask=mask, other=0.0).to(
+    contracted1_grad_xy_312_e3 = tl.load(contracted1_row + 24 * BN + 5 * N + r * 8 * N + n, mask=mask, other=0.0).to(
         REAL
     )
-    contracted1_grad_xy_033_e123 = tl.load(contracted1_row + 24 * BN + r * 8 * N + n, mask=mask, other=0.0).to(REAL)
-    contracted1_grad_xy_132_e123 = tl.load(contracted1_row + 24 * BN + N + r * 8 * N + n, mask=mask, other=0.0).to(REAL)
-    contracted1_grad_xy_231_e123 = tl.load(contracted1_row + 24 * BN + 3 * N + r * 8 * N + n, mask=mask, other=0.0).to(
+    contracted1_grad_xy_033_e012 = tl.load(contracted1_row + 32 * BN + r * 8 * N + n, mask=mask, other=0.0).to(REAL)
+    contracted1_grad_xy_132_e012 = tl.load(contracted1_row + 32 * BN + N + r * 8 * N + n, mask=mask, other=0.0).to(REAL)
+    contracted1_grad_xy_134_e012 = tl.load(contracted1_row + 32 * BN + 2 * N + r * 8 * N + n, mask=mask, other=0.0).to(
         REAL
     )
-    contracted1_grad_xy_330_e123 = tl.load(contracted1_row + 24 * BN + 5 * N + r * 8 * N + n, mask=mask, other=0.0).to(
+    contracted1_grad_xy_231_e012 = tl.load(contracted1_row + 32 * BN + 3 * N + r * 8 * N + n, mask=mask, other=0.0).to(
+        REAL
+    )
+    contracted1_grad_xy_233_e012 = tl.load(contracted1_row + 32 * BN + 4 * N + r * 8 * N + n, mask=mask, other=0.0).to(
+        REAL
+    )
+    contracted1_grad_xy_330_e012 = tl.load(contracted1_row + 32 * BN + 5 * N + r * 8 * N + n, mask=mask, other=0.0).to(
+        REAL
+    )
+    contracted1_grad_xy_332_e012 = tl.load(contracted1_row + 32 * BN + 6 * N + r * 8 * N + n, mask=mask, other=0.0).to(
+        REAL
+    )
+    contracted1_grad_xy_431_e012 = tl.load(contracted1_row + 32 * BN + 7 * N + r * 8 * N + n, mask=mask, other=0.0).to(
+        REAL
+    )
+    contracted1_grad_xy_033_e013 = tl.load(contracted1_row + 40 * BN + r * 8 * N + n, mask=mask, other=0.0).to(REAL)
+    contracted1_grad_xy_132_e013 = tl.load(contracted1_row + 40 * BN + N + r * 8 * N + n, mask=mask, other=0.0).to(REAL)
+    contracted1_grad_xy_134_e013 = tl.load(contracted1_row + 40 * BN + 2 * N + r * 8 * N + n, mask=mask, other=0.0).to(
+        REAL
+    )
+    contracted1_grad_xy_231_e013 = tl.load(contracted1_row + 40 * BN + 3 * N + r * 8 * N + n, mask=mask, other=0.0).to(
+        REAL
+    )
+    contracted1_grad_xy_233_e013 = tl.load(contracted1_row + 40 * BN + 4 * N + r * 8 * N + n, mask=mask, other=0.0).to(
+        REAL
+    )
+    contracted1_grad_xy_330_e013 = tl.load(contracted1_row + 40 * BN + 5 * N + r * 8 * N + n, mask=mask, other=0.0).to(
+        REAL
+    )
+    contracted1_grad_xy_332_e013 = tl.load(contracted1_row + 40 * BN + 6 * N + r * 8 * N + n, mask=mask, other=0.0).to(
+        REAL
+    )
+    contracted1_grad_xy_431_e013 = tl.load(contracted1_row + 40 * BN + 7 * N + r * 8 * N + n, mask=mask, other=0.0).to(
+        REAL
+    )
+    contracted1_grad_xy_033_e023 = tl.load(contracted1_row + 48 * BN + r * 8 * N + n, mask=mask, other=0.0).to(REAL)
+    contracted1_grad_xy_132_e023 = tl.load(contracted1_row + 48 * BN + N + r * 8 * N + n, mask=mask, other=0.0).to(REAL)
+    contracted1_grad_xy_134_e023 = tl.load(contracted1_row + 48 * BN + 2 * N + r * 8 * N + n, mask=mask, other=0.0).to(
+        REAL
+    )
+    contracted1_grad_xy_231_e023 = tl.load(contracted1_row + 48 * BN + 3 * N + r * 8 * N + n, mask=mask, other=0.0).to(
+        REAL
+    )
+    contracted1_grad_xy_233_e023 = tl.load(contracted1_row + 48 * BN + 4 * N + r * 8 * N + n, mask=mask, other=0.0).to(
+        REAL
+    )
+    contracted1_grad_xy_330_e023 = tl.load(contracted1_row + 48 * BN + 5 * N + r * 8 * N + n, mask=mask, other=0.0).to(
+        REAL
+    )
+    contracted1_grad_xy_332_e023 = tl.load(contracted1_row + 48 * BN + 6 * N + r * 8 * N + n, mask=mask, other=0.0).to(
+        REAL
+    )
+    contracted1_grad_xy_431_e023 = tl.load(contracted1_row + 48 * BN + 7 * N + r * 8 * N + n, mask=mask, other=0.0).to(
+        REAL
+    )
+    contracted1_grad_xy_033_e123 = tl.load(contracted1_row + 56 * BN + r * 8 * N + n, mask=mask, other=0.0).to(REAL)
+    contracted1_grad_xy_132_e123 = tl.load(contracted1_row + 56 * BN + N + r * 8 * N + n, mask=mask, other=0.0).to(REAL)
+    contracted1_grad_xy_231_e123 = tl.load(contracted1_row + 56 * BN + 3 * N + r * 8 * N + n, mask=mask, other=0.0).to(
+        REAL
+    )
+    contracted1_grad_xy_330_e123 = tl.load(contracted1_row + 56 * BN + 5 * N + r * 8 * N + n, mask=mask, other=0.0).to(
         REAL
     )
     contracted2_grad_xy_022_e01 = tl.load(contracted2_row + r * 9 * N + n, mask=mask, other=0.0).to(REAL)
@@ -13559,60 +13605,10 @@ def _fused_gelu_fcgp_norm_with_normalize_backward_2_kernel(
     contracted2_grad_xy_321_e23 = tl.load(contracted2_row + 45 * BN + 6 * N + r * 9 * N + n, mask=mask, other=0.0).to(
         REAL
     )
-    contracted3_grad_xy_011_e0 = tl.load(contracted3_row + r * 8 * N + n, mask=mask, other=0.0).to(REAL)
-    contracted3_grad_xy_110_e0 = tl.load(contracted3_row + N + r * 8 * N + n, mask=mask, other=0.0).to(REAL)
-    contracted3_grad_xy_112_e0 = tl.load(contracted3_row + 2 * N + r * 8 * N + n, mask=mask, other=0.0).to(REAL)
-    contracted3_grad_xy_211_e0 = tl.load(contracted3_row + 3 * N + r * 8 * N + n, mask=mask, other=0.0).to(REAL)
-    contracted3_grad_xy_213_e0 = tl.load(contracted3_row + 4 * N + r * 8 * N + n, mask=mask, other=0.0).to(REAL)
-    contracted3_grad_xy_312_e0 = tl.load(contracted3_row + 5 * N + r * 8 * N + n, mask=mask, other=0.0).to(REAL)
-    contracted3_grad_xy_314_e0 = tl.load(contracted3_row + 6 * N + r * 8 * N + n, mask=mask, other=0.0).to(REAL)
-    contracted3_grad_xy_413_e0 = tl.load(contracted3_row + 7 * N + r * 8 * N + n, mask=mask, other=0.0).to(REAL)
-    contracted3_grad_xy_011_e1 = tl.load(contracted3_row + 8 * BN + r * 8 * N + n, mask=mask, other=0.0).to(REAL)
-    contracted3_grad_xy_110_e1 = tl.load(contracted3_row + 8 * BN + N + r * 8 * N + n, mask=mask, other=0.0).to(REAL)
-    contracted3_grad_xy_112_e1 = tl.load(contracted3_row + 8 * BN + 2 * N + r * 8 * N + n, mask=mask, other=0.0).to(
-        REAL
-    )
-    contracted3_grad_xy_211_e1 = tl.load(contracted3_row + 8 * BN + 3 * N + r * 8 * N + n, mask=mask, other=0.0).to(
-        REAL
-    )
-    contracted3_grad_xy_213_e1 = tl.load(contracted3_row + 8 * BN + 4 * N + r * 8 * N + n, mask=mask, other=0.0).to(
-        REAL
-    )
-    contracted3_grad_xy_312_e1 = tl.load(contracted3_row + 8 * BN + 5 * N + r * 8 * N + n, mask=mask, other=0.0).to(
-        REAL
-    )
-    contracted3_grad_xy_011_e2 = tl.load(contracted3_row + 16 * BN + r * 8 * N + n, mask=mask, other=0.0).to(REAL)
-    contracted3_grad_xy_110_e2 = tl.load(contracted3_row + 16 * BN + N + r * 8 * N + n, mask=mask, other=0.0).to(REAL)
-    contracted3_grad_xy_112_e2 = tl.load(contracted3_row + 16 * BN + 2 * N + r * 8 * N + n, mask=mask, other=0.0).to(
-        REAL
-    )
-    contracted3_grad_xy_211_e2 = tl.load(contracted3_row + 16 * BN + 3 * N + r * 8 * N + n, mask=mask, other=0.0).to(
-        REAL
-    )
-    contracted3_grad_xy_213_e2 = tl.load(contracted3_row + 16 * BN + 4 * N + r * 8 * N + n, mask=mask, other=0.0).to(
-        REAL
-    )
-    contracted3_grad_xy_312_e2 = tl.load(contracted3_row + 16 * BN + 5 * N + r * 8 * N + n, mask=mask, other=0.0).to(
-        REAL
-    )
-    contracted3_grad_xy_011_e3 = tl.load(contracted3_row + 24 * BN + r * 8 * N + n, mask=mask, other=0.0).to(REAL)
-    contracted3_grad_xy_110_e3 = tl.load(contracted3_row + 24 * BN + N + r * 8 * N + n, mask=mask, other=0.0).to(REAL)
-    contracted3_grad_xy_112_e3 = tl.load(contracted3_row + 24 * BN + 2 * N + r * 8 * N + n, mask=mask, other=0.0).to(
-        REAL
-    )
-    contracted3_grad_xy_211_e3 = tl.load(contracted3_row + 24 * BN + 3 * N + r * 8 * N + n, mask=mask, other=0.0).to(
-        REAL
-    )
-    contracted3_grad_xy_213_e3 = tl.load(contracted3_row + 24 * BN + 4 * N + r * 8 * N + n, mask=mask, other=0.0).to(
-        REAL
-    )
-    contracted3_grad_xy_312_e3 = tl.load(contracted3_row + 24 * BN + 5 * N + r * 8 * N + n, mask=mask, other=0.0).to(
-        REAL
-    )
-    contracted4_grad_xy_000_e = tl.load(contracted4_row + r * 4 * N + n, mask=mask, other=0.0).to(REAL)
-    contracted4_grad_xy_101_e = tl.load(contracted4_row + r * 4 * N + n + N, mask=mask, other=0.0).to(REAL)
-    contracted4_grad_xy_202_e = tl.load(contracted4_row + r * 4 * N + n + 2 * N, mask=mask, other=0.0).to(REAL)
-    contracted4_grad_xy_303_e = tl.load(contracted4_row + r * 4 * N + n + 3 * N, mask=mask, other=0.0).to(REAL)
+    contracted3_grad_xy_000_e = tl.load(contracted3_row + r * 4 * N + n, mask=mask, other=0.0).to(REAL)
+    contracted3_grad_xy_101_e = tl.load(contracted3_row + r * 4 * N + n + N, mask=mask, other=0.0).to(REAL)
+    contracted3_grad_xy_202_e = tl.load(contracted3_row + r * 4 * N + n + 2 * N, mask=mask, other=0.0).to(REAL)
+    contracted3_grad_xy_303_e = tl.load(contracted3_row + r * 4 * N + n + 3 * N, mask=mask, other=0.0).to(REAL)
 
     t0 = 0.7071067811865476 * x_e
     gate_x = 0.5 * tl.erf(t0) + 0.5
@@ -13639,97 +13635,97 @@ def _fused_gelu_fcgp_norm_with_normalize_backward_2_kernel(
     grad_gelu_x_e += gelu_y_e012 * contracted1_grad_xy_033_e012 + gelu_y_e03 * contracted2_grad_xy_022_e03
     grad_gelu_x_e += gelu_y_e02 * contracted2_grad_xy_022_e02 + gelu_y_e23 * contracted2_grad_xy_022_e23
     grad_gelu_x_e += gelu_y_e13 * contracted2_grad_xy_022_e13 + gelu_y_e12 * contracted2_grad_xy_022_e12
-    grad_gelu_x_e += gelu_y_e01 * contracted2_grad_xy_022_e01 + gelu_y_e3 * contracted3_grad_xy_011_e3
-    grad_gelu_x_e += gelu_y_e2 * contracted3_grad_xy_011_e2 + gelu_y_e1 * contracted3_grad_xy_011_e1
-    grad_gelu_x_e += gelu_y_e0 * contracted3_grad_xy_011_e0 + gelu_y_e * contracted4_grad_xy_000_e
+    grad_gelu_x_e += gelu_y_e01 * contracted2_grad_xy_022_e01 + gelu_y_e3 * contracted1_grad_xy_011_e3
+    grad_gelu_x_e += gelu_y_e2 * contracted1_grad_xy_011_e2 + gelu_y_e1 * contracted1_grad_xy_011_e1
+    grad_gelu_x_e += gelu_y_e0 * contracted1_grad_xy_011_e0 + gelu_y_e * contracted3_grad_xy_000_e
     grad_gelu_x_e0123 = gelu_y_e * contracted_grad_xy_440_e0123 + gelu_y_e1 * contracted1_grad_xy_431_e023
     grad_gelu_x_e0123 += gelu_y_e3 * contracted1_grad_xy_431_e012 + gelu_y_e13 * contracted2_grad_xy_422_e02
     grad_gelu_x_e0123 += -gelu_y_e2 * contracted1_grad_xy_431_e013 - gelu_y_e12 * contracted2_grad_xy_422_e03
-    grad_gelu_x_e0123 += -gelu_y_e23 * contracted2_grad_xy_422_e01 - gelu_y_e123 * contracted3_grad_xy_413_e0
+    grad_gelu_x_e0123 += -gelu_y_e23 * contracted2_grad_xy_422_e01 - gelu_y_e123 * contracted1_grad_xy_413_e0
     grad_gelu_x_e023 = gelu_y_e1 * contracted_grad_xy_341_e0123 + gelu_y_e * contracted1_grad_xy_330_e023
     grad_gelu_x_e023 += gelu_y_e13 * contracted1_grad_xy_332_e012 + gelu_y_e3 * contracted2_grad_xy_321_e02
     grad_gelu_x_e023 += -gelu_y_e12 * contracted1_grad_xy_332_e013 - gelu_y_e2 * contracted2_grad_xy_321_e03
-    grad_gelu_x_e023 += -gelu_y_e123 * contracted2_grad_xy_323_e01 - gelu_y_e23 * contracted3_grad_xy_312_e0
+    grad_gelu_x_e023 += -gelu_y_e123 * contracted2_grad_xy_323_e01 - gelu_y_e23 * contracted1_grad_xy_312_e0
     grad_gelu_x_e013 = gelu_y_e12 * contracted1_grad_xy_332_e023 + gelu_y_e * contracted1_grad_xy_330_e013
     grad_gelu_x_e013 += gelu_y_e123 * contracted2_grad_xy_323_e02 + gelu_y_e3 * contracted2_grad_xy_321_e01
     grad_gelu_x_e013 += -gelu_y_e2 * contracted_grad_xy_341_e0123 - gelu_y_e23 * contracted1_grad_xy_332_e012
-    grad_gelu_x_e013 += -gelu_y_e1 * contracted2_grad_xy_321_e03 - gelu_y_e13 * contracted3_grad_xy_312_e0
+    grad_gelu_x_e013 += -gelu_y_e1 * contracted2_grad_xy_321_e03 - gelu_y_e13 * contracted1_grad_xy_312_e0
     grad_gelu_x_e012 = gelu_y_e3 * contracted_grad_xy_341_e0123 + gelu_y_e23 * contracted1_grad_xy_332_e013
     grad_gelu_x_e012 += gelu_y_e * contracted1_grad_xy_330_e012 + gelu_y_e2 * contracted2_grad_xy_321_e01
     grad_gelu_x_e012 += -gelu_y_e13 * contracted1_grad_xy_332_e023 - gelu_y_e123 * contracted2_grad_xy_323_e03
-    grad_gelu_x_e012 += -gelu_y_e1 * contracted2_grad_xy_321_e02 - gelu_y_e12 * contracted3_grad_xy_312_e0
+    grad_gelu_x_e012 += -gelu_y_e1 * contracted2_grad_xy_321_e02 - gelu_y_e12 * contracted1_grad_xy_312_e0
     grad_gelu_x_e03 = gelu_y_e12 * contracted_grad_xy_242_e0123 + gelu_y_e123 * contracted1_grad_xy_233_e012
-    grad_gelu_x_e03 += gelu_y_e * contracted2_grad_xy_220_e03 + gelu_y_e3 * contracted3_grad_xy_211_e0
+    grad_gelu_x_e03 += gelu_y_e * contracted2_grad_xy_220_e03 + gelu_y_e3 * contracted1_grad_xy_211_e0
     grad_gelu_x_e03 += -gelu_y_e2 * contracted1_grad_xy_231_e023 - gelu_y_e1 * contracted1_grad_xy_231_e013
     grad_gelu_x_e03 += -gelu_y_e23 * contracted2_grad_xy_222_e02 - gelu_y_e13 * contracted2_grad_xy_222_e01
     grad_gelu_x_e02 = gelu_y_e3 * contracted1_grad_xy_231_e023 + gelu_y_e23 * contracted2_grad_xy_222_e03
-    grad_gelu_x_e02 += gelu_y_e * contracted2_grad_xy_220_e02 + gelu_y_e2 * contracted3_grad_xy_211_e0
+    grad_gelu_x_e02 += gelu_y_e * contracted2_grad_xy_220_e02 + gelu_y_e2 * contracted1_grad_xy_211_e0
     grad_gelu_x_e02 += -gelu_y_e13 * contracted_grad_xy_242_e0123 - gelu_y_e123 * contracted1_grad_xy_233_e013
     grad_gelu_x_e02 += -gelu_y_e1 * contracted1_grad_xy_231_e012 - gelu_y_e12 * contracted2_grad_xy_222_e01
     grad_gelu_x_e01 = gelu_y_e23 * contracted_grad_xy_242_e0123 + gelu_y_e123 * contracted1_grad_xy_233_e023
     grad_gelu_x_e01 += gelu_y_e3 * contracted1_grad_xy_231_e013 + gelu_y_e2 * contracted1_grad_xy_231_e012
     grad_gelu_x_e01 += gelu_y_e13 * contracted2_grad_xy_222_e03 + gelu_y_e12 * contracted2_grad_xy_222_e02
-    grad_gelu_x_e01 += gelu_y_e * contracted2_grad_xy_220_e01 + gelu_y_e1 * contracted3_grad_xy_211_e0
+    grad_gelu_x_e01 += gelu_y_e * contracted2_grad_xy_220_e01 + gelu_y_e1 * contracted1_grad_xy_211_e0
     grad_gelu_x_e0 = gelu_y_e123 * contracted_grad_xy_143_e0123 + gelu_y_e23 * contracted1_grad_xy_132_e023
     grad_gelu_x_e0 += gelu_y_e13 * contracted1_grad_xy_132_e013 + gelu_y_e12 * contracted1_grad_xy_132_e012
     grad_gelu_x_e0 += gelu_y_e3 * contracted2_grad_xy_121_e03 + gelu_y_e2 * contracted2_grad_xy_121_e02
-    grad_gelu_x_e0 += gelu_y_e1 * contracted2_grad_xy_121_e01 + gelu_y_e * contracted3_grad_xy_110_e0
+    grad_gelu_x_e0 += gelu_y_e1 * contracted2_grad_xy_121_e01 + gelu_y_e * contracted1_grad_xy_110_e0
     grad_gelu_x_e123 = gelu_y_e02 * contracted1_grad_xy_332_e013 + gelu_y_e * contracted1_grad_xy_330_e123
     grad_gelu_x_e123 += gelu_y_e012 * contracted2_grad_xy_323_e03 + gelu_y_e1 * contracted2_grad_xy_321_e23
     grad_gelu_x_e123 += gelu_y_e3 * contracted2_grad_xy_321_e12 + gelu_y_e023 * contracted2_grad_xy_323_e01
-    grad_gelu_x_e123 += gelu_y_e13 * contracted3_grad_xy_312_e2 + gelu_y_e0123 * contracted3_grad_xy_314_e0
+    grad_gelu_x_e123 += gelu_y_e13 * contracted1_grad_xy_312_e2 + gelu_y_e0123 * contracted1_grad_xy_314_e0
     grad_gelu_x_e123 += -gelu_y_e0 * contracted_grad_xy_341_e0123 - gelu_y_e01 * contracted1_grad_xy_332_e023
     grad_gelu_x_e123 += -gelu_y_e03 * contracted1_grad_xy_332_e012 - gelu_y_e013 * contracted2_grad_xy_323_e02
-    grad_gelu_x_e123 += -gelu_y_e2 * contracted2_grad_xy_321_e13 - gelu_y_e12 * contracted3_grad_xy_312_e3
-    grad_gelu_x_e123 += -gelu_y_e23 * contracted3_grad_xy_312_e1 - gelu_y_e123 * contracted4_grad_xy_303_e
+    grad_gelu_x_e123 += -gelu_y_e2 * contracted2_grad_xy_321_e13 - gelu_y_e12 * contracted1_grad_xy_312_e3
+    grad_gelu_x_e123 += -gelu_y_e23 * contracted1_grad_xy_312_e1 - gelu_y_e123 * contracted3_grad_xy_303_e
     grad_gelu_x_e23 = gelu_y_e01 * contracted_grad_xy_242_e0123 + gelu_y_e0 * contracted1_grad_xy_231_e023
     grad_gelu_x_e23 += gelu_y_e1 * contracted1_grad_xy_231_e123 + gelu_y_e013 * contracted1_grad_xy_233_e012
     grad_gelu_x_e23 += gelu_y_e03 * contracted2_grad_xy_222_e02 + gelu_y_e * contracted2_grad_xy_220_e23
-    grad_gelu_x_e23 += gelu_y_e13 * contracted2_grad_xy_222_e12 + gelu_y_e3 * contracted3_grad_xy_211_e2
+    grad_gelu_x_e23 += gelu_y_e13 * contracted2_grad_xy_222_e12 + gelu_y_e3 * contracted1_grad_xy_211_e2
     grad_gelu_x_e23 += -gelu_y_e012 * contracted1_grad_xy_233_e013 - gelu_y_e02 * contracted2_grad_xy_222_e03
     grad_gelu_x_e23 += -gelu_y_e12 * contracted2_grad_xy_222_e13 - gelu_y_e0123 * contracted2_grad_xy_224_e01
-    grad_gelu_x_e23 += -gelu_y_e2 * contracted3_grad_xy_211_e3 - gelu_y_e123 * contracted3_grad_xy_213_e1
-    grad_gelu_x_e23 += -gelu_y_e023 * contracted3_grad_xy_213_e0 - gelu_y_e23 * contracted4_grad_xy_202_e
+    grad_gelu_x_e23 += -gelu_y_e2 * contracted1_grad_xy_211_e3 - gelu_y_e123 * contracted1_grad_xy_213_e1
+    grad_gelu_x_e23 += -gelu_y_e023 * contracted1_grad_xy_213_e0 - gelu_y_e23 * contracted3_grad_xy_202_e
     grad_gelu_x_e13 = gelu_y_e012 * contracted1_grad_xy_233_e023 + gelu_y_e0 * contracted1_grad_xy_231_e013
     grad_gelu_x_e13 += gelu_y_e0123 * contracted2_grad_xy_224_e02 + gelu_y_e12 * contracted2_grad_xy_222_e23
     grad_gelu_x_e13 += gelu_y_e * contracted2_grad_xy_220_e13 + gelu_y_e03 * contracted2_grad_xy_222_e01
-    grad_gelu_x_e13 += gelu_y_e123 * contracted3_grad_xy_213_e2 + gelu_y_e3 * contracted3_grad_xy_211_e1
+    grad_gelu_x_e13 += gelu_y_e123 * contracted1_grad_xy_213_e2 + gelu_y_e3 * contracted1_grad_xy_211_e1
     grad_gelu_x_e13 += -gelu_y_e02 * contracted_grad_xy_242_e0123 - gelu_y_e2 * contracted1_grad_xy_231_e123
     grad_gelu_x_e13 += -gelu_y_e023 * contracted1_grad_xy_233_e012 - gelu_y_e01 * contracted2_grad_xy_222_e03
-    grad_gelu_x_e13 += -gelu_y_e23 * contracted2_grad_xy_222_e12 - gelu_y_e1 * contracted3_grad_xy_211_e3
-    grad_gelu_x_e13 += -gelu_y_e013 * contracted3_grad_xy_213_e0 - gelu_y_e13 * contracted4_grad_xy_202_e
+    grad_gelu_x_e13 += -gelu_y_e23 * contracted2_grad_xy_222_e12 - gelu_y_e1 * contracted1_grad_xy_211_e3
+    grad_gelu_x_e13 += -gelu_y_e013 * contracted1_grad_xy_213_e0 - gelu_y_e13 * contracted3_grad_xy_202_e
     grad_gelu_x_e12 = gelu_y_e03 * contracted_grad_xy_242_e0123 + gelu_y_e023 * contracted1_grad_xy_233_e013
     grad_gelu_x_e12 += gelu_y_e3 * contracted1_grad_xy_231_e123 + gelu_y_e0 * contracted1_grad_xy_231_e012
     grad_gelu_x_e12 += gelu_y_e23 * contracted2_grad_xy_222_e13 + gelu_y_e * contracted2_grad_xy_220_e12
-    grad_gelu_x_e12 += gelu_y_e02 * contracted2_grad_xy_222_e01 + gelu_y_e2 * contracted3_grad_xy_211_e1
+    grad_gelu_x_e12 += gelu_y_e02 * contracted2_grad_xy_222_e01 + gelu_y_e2 * contracted1_grad_xy_211_e1
     grad_gelu_x_e12 += -gelu_y_e013 * contracted1_grad_xy_233_e023 - gelu_y_e0123 * contracted2_grad_xy_224_e03
     grad_gelu_x_e12 += -gelu_y_e01 * contracted2_grad_xy_222_e02 - gelu_y_e13 * contracted2_grad_xy_222_e23
-    grad_gelu_x_e12 += -gelu_y_e123 * contracted3_grad_xy_213_e3 - gelu_y_e1 * contracted3_grad_xy_211_e2
-    grad_gelu_x_e12 += -gelu_y_e012 * contracted3_grad_xy_213_e0 - gelu_y_e12 * contracted4_grad_xy_202_e
+    grad_gelu_x_e12 += -gelu_y_e123 * contracted1_grad_xy_213_e3 - gelu_y_e1 * contracted1_grad_xy_211_e2
+    grad_gelu_x_e12 += -gelu_y_e012 * contracted1_grad_xy_213_e0 - gelu_y_e12 * contracted3_grad_xy_202_e
     grad_gelu_x_e3 = gelu_y_e02 * contracted1_grad_xy_132_e023 + gelu_y_e01 * contracted1_grad_xy_132_e013
     grad_gelu_x_e3 += gelu_y_e12 * contracted1_grad_xy_132_e123 + gelu_y_e023 * contracted2_grad_xy_123_e02
     grad_gelu_x_e3 += gelu_y_e123 * contracted2_grad_xy_123_e12 + gelu_y_e013 * contracted2_grad_xy_123_e01
-    grad_gelu_x_e3 += gelu_y_e * contracted3_grad_xy_110_e3 + gelu_y_e3 * contracted4_grad_xy_101_e
+    grad_gelu_x_e3 += gelu_y_e * contracted1_grad_xy_110_e3 + gelu_y_e3 * contracted3_grad_xy_101_e
     grad_gelu_x_e3 += -gelu_y_e012 * contracted_grad_xy_143_e0123 - gelu_y_e0123 * contracted1_grad_xy_134_e012
     grad_gelu_x_e3 += -gelu_y_e0 * contracted2_grad_xy_121_e03 - gelu_y_e2 * contracted2_grad_xy_121_e23
-    grad_gelu_x_e3 += -gelu_y_e1 * contracted2_grad_xy_121_e13 - gelu_y_e23 * contracted3_grad_xy_112_e2
-    grad_gelu_x_e3 += -gelu_y_e13 * contracted3_grad_xy_112_e1 - gelu_y_e03 * contracted3_grad_xy_112_e0
+    grad_gelu_x_e3 += -gelu_y_e1 * contracted2_grad_xy_121_e13 - gelu_y_e23 * contracted1_grad_xy_112_e2
+    grad_gelu_x_e3 += -gelu_y_e13 * contracted1_grad_xy_112_e1 - gelu_y_e03 * contracted1_grad_xy_112_e0
     grad_gelu_x_e2 = gelu_y_e013 * contracted_grad_xy_143_e0123 + gelu_y_e0123 * contracted1_grad_xy_134_e013
     grad_gelu_x_e2 += gelu_y_e01 * contracted1_grad_xy_132_e012 + gelu_y_e3 * contracted2_grad_xy_121_e23
-    grad_gelu_x_e2 += gelu_y_e012 * contracted2_grad_xy_123_e01 + gelu_y_e23 * contracted3_grad_xy_112_e3
-    grad_gelu_x_e2 += gelu_y_e * contracted3_grad_xy_110_e2 + gelu_y_e2 * contracted4_grad_xy_101_e
+    grad_gelu_x_e2 += gelu_y_e012 * contracted2_grad_xy_123_e01 + gelu_y_e23 * contracted1_grad_xy_112_e3
+    grad_gelu_x_e2 += gelu_y_e * contracted1_grad_xy_110_e2 + gelu_y_e2 * contracted3_grad_xy_101_e
     grad_gelu_x_e2 += -gelu_y_e03 * contracted1_grad_xy_132_e023 - gelu_y_e13 * contracted1_grad_xy_132_e123
     grad_gelu_x_e2 += -gelu_y_e023 * contracted2_grad_xy_123_e03 - gelu_y_e0 * contracted2_grad_xy_121_e02
     grad_gelu_x_e2 += -gelu_y_e123 * contracted2_grad_xy_123_e13 - gelu_y_e1 * contracted2_grad_xy_121_e12
-    grad_gelu_x_e2 += -gelu_y_e12 * contracted3_grad_xy_112_e1 - gelu_y_e02 * contracted3_grad_xy_112_e0
+    grad_gelu_x_e2 += -gelu_y_e12 * contracted1_grad_xy_112_e1 - gelu_y_e02 * contracted1_grad_xy_112_e0
     grad_gelu_x_e1 = gelu_y_e23 * contracted1_grad_xy_132_e123 + gelu_y_e123 * contracted2_grad_xy_123_e23
     grad_gelu_x_e1 += gelu_y_e3 * contracted2_grad_xy_121_e13 + gelu_y_e2 * contracted2_grad_xy_121_e12
-    grad_gelu_x_e1 += gelu_y_e13 * contracted3_grad_xy_112_e3 + gelu_y_e12 * contracted3_grad_xy_112_e2
-    grad_gelu_x_e1 += gelu_y_e * contracted3_grad_xy_110_e1 + gelu_y_e1 * contracted4_grad_xy_101_e
+    grad_gelu_x_e1 += gelu_y_e13 * contracted1_grad_xy_112_e3 + gelu_y_e12 * contracted1_grad_xy_112_e2
+    grad_gelu_x_e1 += gelu_y_e * contracted1_grad_xy_110_e1 + gelu_y_e1 * contracted3_grad_xy_101_e
     grad_gelu_x_e1 += -gelu_y_e023 * contracted_grad_xy_143_e0123 - gelu_y_e0123 * contracted1_grad_xy_134_e023
     grad_gelu_x_e1 += -gelu_y_e03 * contracted1_grad_xy_132_e013 - gelu_y_e02 * contracted1_grad_xy_132_e012
     grad_gelu_x_e1 += -gelu_y_e013 * contracted2_grad_xy_123_e03 - gelu_y_e012 * contracted2_grad_xy_123_e02
-    grad_gelu_x_e1 += -gelu_y_e0 * contracted2_grad_xy_121_e01 - gelu_y_e01 * contracted3_grad_xy_112_e0
+    grad_gelu_x_e1 += -gelu_y_e0 * contracted2_grad_xy_121_e01 - gelu_y_e01 * contracted1_grad_xy_112_e0
     grad_gate_x = x_e0123 * grad_gelu_x_e0123 + x_e023 * grad_gelu_x_e023 + x_e013 * grad_gelu_x_e013
     grad_gate_x += x_e012 * grad_gelu_x_e012 + x_e03 * grad_gelu_x_e03 + x_e02 * grad_gelu_x_e02
     grad_gate_x += x_e01 * grad_gelu_x_e01 + x_e0 * grad_gelu_x_e0 + x_e123 * grad_gelu_x_e123
@@ -13773,97 +13769,97 @@ def _fused_gelu_fcgp_norm_with_normalize_backward_2_kernel(
     grad_gelu_y_e += gelu_x_e012 * contracted1_grad_xy_330_e012 + gelu_x_e03 * contracted2_grad_xy_220_e03
     grad_gelu_y_e += gelu_x_e02 * contracted2_grad_xy_220_e02 + gelu_x_e23 * contracted2_grad_xy_220_e23
     grad_gelu_y_e += gelu_x_e13 * contracted2_grad_xy_220_e13 + gelu_x_e12 * contracted2_grad_xy_220_e12
-    grad_gelu_y_e += gelu_x_e01 * contracted2_grad_xy_220_e01 + gelu_x_e3 * contracted3_grad_xy_110_e3
-    grad_gelu_y_e += gelu_x_e2 * contracted3_grad_xy_110_e2 + gelu_x_e1 * contracted3_grad_xy_110_e1
-    grad_gelu_y_e += gelu_x_e0 * contracted3_grad_xy_110_e0 + gelu_x_e * contracted4_grad_xy_000_e
+    grad_gelu_y_e += gelu_x_e01 * contracted2_grad_xy_220_e01 + gelu_x_e3 * contracted1_grad_xy_110_e3
+    grad_gelu_y_e += gelu_x_e2 * contracted1_grad_xy_110_e2 + gelu_x_e1 * contracted1_grad_xy_110_e1
+    grad_gelu_y_e += gelu_x_e0 * contracted1_grad_xy_110_e0 + gelu_x_e * contracted3_grad_xy_000_e
     grad_gelu_y_e0123 = gelu_x_e * contracted_grad_xy_044_e0123 + gelu_x_e2 * contracted1_grad_xy_134_e013
-    grad_gelu_y_e0123 += gelu_x_e13 * contracted2_grad_xy_224_e02 + gelu_x_e123 * contracted3_grad_xy_314_e0
+    grad_gelu_y_e0123 += gelu_x_e13 * contracted2_grad_xy_224_e02 + gelu_x_e123 * contracted1_grad_xy_314_e0
     grad_gelu_y_e0123 += -gelu_x_e1 * contracted1_grad_xy_134_e023 - gelu_x_e3 * contracted1_grad_xy_134_e012
     grad_gelu_y_e0123 += -gelu_x_e12 * contracted2_grad_xy_224_e03 - gelu_x_e23 * contracted2_grad_xy_224_e01
     grad_gelu_y_e023 = gelu_x_e * contracted1_grad_xy_033_e023 + gelu_x_e12 * contracted1_grad_xy_233_e013
     grad_gelu_y_e023 += gelu_x_e3 * contracted2_grad_xy_123_e02 + gelu_x_e123 * contracted2_grad_xy_323_e01
     grad_gelu_y_e023 += -gelu_x_e1 * contracted_grad_xy_143_e0123 - gelu_x_e13 * contracted1_grad_xy_233_e012
-    grad_gelu_y_e023 += -gelu_x_e2 * contracted2_grad_xy_123_e03 - gelu_x_e23 * contracted3_grad_xy_213_e0
+    grad_gelu_y_e023 += -gelu_x_e2 * contracted2_grad_xy_123_e03 - gelu_x_e23 * contracted1_grad_xy_213_e0
     grad_gelu_y_e013 = gelu_x_e2 * contracted_grad_xy_143_e0123 + gelu_x_e * contracted1_grad_xy_033_e013
     grad_gelu_y_e013 += gelu_x_e23 * contracted1_grad_xy_233_e012 + gelu_x_e3 * contracted2_grad_xy_123_e01
     grad_gelu_y_e013 += -gelu_x_e12 * contracted1_grad_xy_233_e023 - gelu_x_e1 * contracted2_grad_xy_123_e03
-    grad_gelu_y_e013 += -gelu_x_e123 * contracted2_grad_xy_323_e02 - gelu_x_e13 * contracted3_grad_xy_213_e0
+    grad_gelu_y_e013 += -gelu_x_e123 * contracted2_grad_xy_323_e02 - gelu_x_e13 * contracted1_grad_xy_213_e0
     grad_gelu_y_e012 = gelu_x_e13 * contracted1_grad_xy_233_e023 + gelu_x_e * contracted1_grad_xy_033_e012
     grad_gelu_y_e012 += gelu_x_e123 * contracted2_grad_xy_323_e03 + gelu_x_e2 * contracted2_grad_xy_123_e01
     grad_gelu_y_e012 += -gelu_x_e3 * contracted_grad_xy_143_e0123 - gelu_x_e23 * contracted1_grad_xy_233_e013
-    grad_gelu_y_e012 += -gelu_x_e1 * contracted2_grad_xy_123_e02 - gelu_x_e12 * contracted3_grad_xy_213_e0
+    grad_gelu_y_e012 += -gelu_x_e1 * contracted2_grad_xy_123_e02 - gelu_x_e12 * contracted1_grad_xy_213_e0
     grad_gelu_y_e03 = gelu_x_e12 * contracted_grad_xy_242_e0123 + gelu_x_e * contracted2_grad_xy_022_e03
     grad_gelu_y_e03 += gelu_x_e23 * contracted2_grad_xy_222_e02 + gelu_x_e13 * contracted2_grad_xy_222_e01
     grad_gelu_y_e03 += -gelu_x_e2 * contracted1_grad_xy_132_e023 - gelu_x_e1 * contracted1_grad_xy_132_e013
-    grad_gelu_y_e03 += -gelu_x_e123 * contracted1_grad_xy_332_e012 - gelu_x_e3 * contracted3_grad_xy_112_e0
+    grad_gelu_y_e03 += -gelu_x_e123 * contracted1_grad_xy_332_e012 - gelu_x_e3 * contracted1_grad_xy_112_e0
     grad_gelu_y_e02 = gelu_x_e3 * contracted1_grad_xy_132_e023 + gelu_x_e123 * contracted1_grad_xy_332_e013
     grad_gelu_y_e02 += gelu_x_e * contracted2_grad_xy_022_e02 + gelu_x_e12 * contracted2_grad_xy_222_e01
     grad_gelu_y_e02 += -gelu_x_e13 * contracted_grad_xy_242_e0123 - gelu_x_e1 * contracted1_grad_xy_132_e012
-    grad_gelu_y_e02 += -gelu_x_e23 * contracted2_grad_xy_222_e03 - gelu_x_e2 * contracted3_grad_xy_112_e0
+    grad_gelu_y_e02 += -gelu_x_e23 * contracted2_grad_xy_222_e03 - gelu_x_e2 * contracted1_grad_xy_112_e0
     grad_gelu_y_e01 = gelu_x_e23 * contracted_grad_xy_242_e0123 + gelu_x_e3 * contracted1_grad_xy_132_e013
     grad_gelu_y_e01 += gelu_x_e2 * contracted1_grad_xy_132_e012 + gelu_x_e * contracted2_grad_xy_022_e01
     grad_gelu_y_e01 += -gelu_x_e123 * contracted1_grad_xy_332_e023 - gelu_x_e13 * contracted2_grad_xy_222_e03
-    grad_gelu_y_e01 += -gelu_x_e12 * contracted2_grad_xy_222_e02 - gelu_x_e1 * contracted3_grad_xy_112_e0
+    grad_gelu_y_e01 += -gelu_x_e12 * contracted2_grad_xy_222_e02 - gelu_x_e1 * contracted1_grad_xy_112_e0
     grad_gelu_y_e0 = gelu_x_e23 * contracted1_grad_xy_231_e023 + gelu_x_e13 * contracted1_grad_xy_231_e013
-    grad_gelu_y_e0 += gelu_x_e12 * contracted1_grad_xy_231_e012 + gelu_x_e * contracted3_grad_xy_011_e0
+    grad_gelu_y_e0 += gelu_x_e12 * contracted1_grad_xy_231_e012 + gelu_x_e * contracted1_grad_xy_011_e0
     grad_gelu_y_e0 += -gelu_x_e123 * contracted_grad_xy_341_e0123 - gelu_x_e3 * contracted2_grad_xy_121_e03
     grad_gelu_y_e0 += -gelu_x_e2 * contracted2_grad_xy_121_e02 - gelu_x_e1 * contracted2_grad_xy_121_e01
     grad_gelu_y_e123 = gelu_x_e0 * contracted_grad_xy_143_e0123 + gelu_x_e01 * contracted1_grad_xy_233_e023
     grad_gelu_y_e123 += gelu_x_e * contracted1_grad_xy_033_e123 + gelu_x_e03 * contracted1_grad_xy_233_e012
     grad_gelu_y_e123 += gelu_x_e013 * contracted2_grad_xy_323_e02 + gelu_x_e1 * contracted2_grad_xy_123_e23
-    grad_gelu_y_e123 += gelu_x_e3 * contracted2_grad_xy_123_e12 + gelu_x_e13 * contracted3_grad_xy_213_e2
+    grad_gelu_y_e123 += gelu_x_e3 * contracted2_grad_xy_123_e12 + gelu_x_e13 * contracted1_grad_xy_213_e2
     grad_gelu_y_e123 += -gelu_x_e02 * contracted1_grad_xy_233_e013 - gelu_x_e012 * contracted2_grad_xy_323_e03
     grad_gelu_y_e123 += -gelu_x_e2 * contracted2_grad_xy_123_e13 - gelu_x_e023 * contracted2_grad_xy_323_e01
-    grad_gelu_y_e123 += -gelu_x_e12 * contracted3_grad_xy_213_e3 - gelu_x_e23 * contracted3_grad_xy_213_e1
-    grad_gelu_y_e123 += -gelu_x_e0123 * contracted3_grad_xy_413_e0 - gelu_x_e123 * contracted4_grad_xy_303_e
+    grad_gelu_y_e123 += -gelu_x_e12 * contracted1_grad_xy_213_e3 - gelu_x_e23 * contracted1_grad_xy_213_e1
+    grad_gelu_y_e123 += -gelu_x_e0123 * contracted1_grad_xy_413_e0 - gelu_x_e123 * contracted3_grad_xy_303_e
     grad_gelu_y_e23 = gelu_x_e01 * contracted_grad_xy_242_e0123 + gelu_x_e0 * contracted1_grad_xy_132_e023
     grad_gelu_y_e23 += gelu_x_e012 * contracted1_grad_xy_332_e013 + gelu_x_e1 * contracted1_grad_xy_132_e123
     grad_gelu_y_e23 += gelu_x_e02 * contracted2_grad_xy_222_e03 + gelu_x_e * contracted2_grad_xy_022_e23
-    grad_gelu_y_e23 += gelu_x_e12 * contracted2_grad_xy_222_e13 + gelu_x_e2 * contracted3_grad_xy_112_e3
+    grad_gelu_y_e23 += gelu_x_e12 * contracted2_grad_xy_222_e13 + gelu_x_e2 * contracted1_grad_xy_112_e3
     grad_gelu_y_e23 += -gelu_x_e013 * contracted1_grad_xy_332_e012 - gelu_x_e03 * contracted2_grad_xy_222_e02
     grad_gelu_y_e23 += -gelu_x_e13 * contracted2_grad_xy_222_e12 - gelu_x_e0123 * contracted2_grad_xy_422_e01
-    grad_gelu_y_e23 += -gelu_x_e3 * contracted3_grad_xy_112_e2 - gelu_x_e123 * contracted3_grad_xy_312_e1
-    grad_gelu_y_e23 += -gelu_x_e023 * contracted3_grad_xy_312_e0 - gelu_x_e23 * contracted4_grad_xy_202_e
+    grad_gelu_y_e23 += -gelu_x_e3 * contracted1_grad_xy_112_e2 - gelu_x_e123 * contracted1_grad_xy_312_e1
+    grad_gelu_y_e23 += -gelu_x_e023 * contracted1_grad_xy_312_e0 - gelu_x_e23 * contracted3_grad_xy_202_e
     grad_gelu_y_e13 = gelu_x_e0 * contracted1_grad_xy_132_e013 + gelu_x_e023 * contracted1_grad_xy_332_e012
     grad_gelu_y_e13 += gelu_x_e01 * contracted2_grad_xy_222_e03 + gelu_x_e0123 * contracted2_grad_xy_422_e02
     grad_gelu_y_e13 += gelu_x_e * contracted2_grad_xy_022_e13 + gelu_x_e23 * contracted2_grad_xy_222_e12
-    grad_gelu_y_e13 += gelu_x_e1 * contracted3_grad_xy_112_e3 + gelu_x_e123 * contracted3_grad_xy_312_e2
+    grad_gelu_y_e13 += gelu_x_e1 * contracted1_grad_xy_112_e3 + gelu_x_e123 * contracted1_grad_xy_312_e2
     grad_gelu_y_e13 += -gelu_x_e02 * contracted_grad_xy_242_e0123 - gelu_x_e012 * contracted1_grad_xy_332_e023
     grad_gelu_y_e13 += -gelu_x_e2 * contracted1_grad_xy_132_e123 - gelu_x_e12 * contracted2_grad_xy_222_e23
-    grad_gelu_y_e13 += -gelu_x_e03 * contracted2_grad_xy_222_e01 - gelu_x_e3 * contracted3_grad_xy_112_e1
-    grad_gelu_y_e13 += -gelu_x_e013 * contracted3_grad_xy_312_e0 - gelu_x_e13 * contracted4_grad_xy_202_e
+    grad_gelu_y_e13 += -gelu_x_e03 * contracted2_grad_xy_222_e01 - gelu_x_e3 * contracted1_grad_xy_112_e1
+    grad_gelu_y_e13 += -gelu_x_e013 * contracted1_grad_xy_312_e0 - gelu_x_e13 * contracted3_grad_xy_202_e
     grad_gelu_y_e12 = gelu_x_e03 * contracted_grad_xy_242_e0123 + gelu_x_e013 * contracted1_grad_xy_332_e023
     grad_gelu_y_e12 += gelu_x_e3 * contracted1_grad_xy_132_e123 + gelu_x_e0 * contracted1_grad_xy_132_e012
     grad_gelu_y_e12 += gelu_x_e01 * contracted2_grad_xy_222_e02 + gelu_x_e13 * contracted2_grad_xy_222_e23
-    grad_gelu_y_e12 += gelu_x_e * contracted2_grad_xy_022_e12 + gelu_x_e1 * contracted3_grad_xy_112_e2
+    grad_gelu_y_e12 += gelu_x_e * contracted2_grad_xy_022_e12 + gelu_x_e1 * contracted1_grad_xy_112_e2
     grad_gelu_y_e12 += -gelu_x_e023 * contracted1_grad_xy_332_e013 - gelu_x_e0123 * contracted2_grad_xy_422_e03
     grad_gelu_y_e12 += -gelu_x_e23 * contracted2_grad_xy_222_e13 - gelu_x_e02 * contracted2_grad_xy_222_e01
-    grad_gelu_y_e12 += -gelu_x_e123 * contracted3_grad_xy_312_e3 - gelu_x_e2 * contracted3_grad_xy_112_e1
-    grad_gelu_y_e12 += -gelu_x_e012 * contracted3_grad_xy_312_e0 - gelu_x_e12 * contracted4_grad_xy_202_e
+    grad_gelu_y_e12 += -gelu_x_e123 * contracted1_grad_xy_312_e3 - gelu_x_e2 * contracted1_grad_xy_112_e1
+    grad_gelu_y_e12 += -gelu_x_e012 * contracted1_grad_xy_312_e0 - gelu_x_e12 * contracted3_grad_xy_202_e
     grad_gelu_y_e3 = gelu_x_e012 * contracted_grad_xy_341_e0123 + gelu_x_e02 * contracted1_grad_xy_231_e023
     grad_gelu_y_e3 += gelu_x_e01 * contracted1_grad_xy_231_e013 + gelu_x_e12 * contracted1_grad_xy_231_e123
     grad_gelu_y_e3 += gelu_x_e0123 * contracted1_grad_xy_431_e012 + gelu_x_e0 * contracted2_grad_xy_121_e03
     grad_gelu_y_e3 += gelu_x_e023 * contracted2_grad_xy_321_e02 + gelu_x_e2 * contracted2_grad_xy_121_e23
     grad_gelu_y_e3 += gelu_x_e1 * contracted2_grad_xy_121_e13 + gelu_x_e123 * contracted2_grad_xy_321_e12
-    grad_gelu_y_e3 += gelu_x_e013 * contracted2_grad_xy_321_e01 + gelu_x_e * contracted3_grad_xy_011_e3
-    grad_gelu_y_e3 += gelu_x_e23 * contracted3_grad_xy_211_e2 + gelu_x_e13 * contracted3_grad_xy_211_e1
-    grad_gelu_y_e3 += gelu_x_e03 * contracted3_grad_xy_211_e0 + gelu_x_e3 * contracted4_grad_xy_101_e
+    grad_gelu_y_e3 += gelu_x_e013 * contracted2_grad_xy_321_e01 + gelu_x_e * contracted1_grad_xy_011_e3
+    grad_gelu_y_e3 += gelu_x_e23 * contracted1_grad_xy_211_e2 + gelu_x_e13 * contracted1_grad_xy_211_e1
+    grad_gelu_y_e3 += gelu_x_e03 * contracted1_grad_xy_211_e0 + gelu_x_e3 * contracted3_grad_xy_101_e
     grad_gelu_y_e2 = gelu_x_e01 * contracted1_grad_xy_231_e012 + gelu_x_e0 * contracted2_grad_xy_121_e02
     grad_gelu_y_e2 += gelu_x_e1 * contracted2_grad_xy_121_e12 + gelu_x_e012 * contracted2_grad_xy_321_e01
-    grad_gelu_y_e2 += gelu_x_e * contracted3_grad_xy_011_e2 + gelu_x_e12 * contracted3_grad_xy_211_e1
-    grad_gelu_y_e2 += gelu_x_e02 * contracted3_grad_xy_211_e0 + gelu_x_e2 * contracted4_grad_xy_101_e
+    grad_gelu_y_e2 += gelu_x_e * contracted1_grad_xy_011_e2 + gelu_x_e12 * contracted1_grad_xy_211_e1
+    grad_gelu_y_e2 += gelu_x_e02 * contracted1_grad_xy_211_e0 + gelu_x_e2 * contracted3_grad_xy_101_e
     grad_gelu_y_e2 += -gelu_x_e013 * contracted_grad_xy_341_e0123 - gelu_x_e03 * contracted1_grad_xy_231_e023
     grad_gelu_y_e2 += -gelu_x_e0123 * contracted1_grad_xy_431_e013 - gelu_x_e13 * contracted1_grad_xy_231_e123
     grad_gelu_y_e2 += -gelu_x_e023 * contracted2_grad_xy_321_e03 - gelu_x_e3 * contracted2_grad_xy_121_e23
-    grad_gelu_y_e2 += -gelu_x_e123 * contracted2_grad_xy_321_e13 - gelu_x_e23 * contracted3_grad_xy_211_e3
+    grad_gelu_y_e2 += -gelu_x_e123 * contracted2_grad_xy_321_e13 - gelu_x_e23 * contracted1_grad_xy_211_e3
     grad_gelu_y_e1 = gelu_x_e023 * contracted_grad_xy_341_e0123 + gelu_x_e0123 * contracted1_grad_xy_431_e023
     grad_gelu_y_e1 += gelu_x_e23 * contracted1_grad_xy_231_e123 + gelu_x_e123 * contracted2_grad_xy_321_e23
-    grad_gelu_y_e1 += gelu_x_e0 * contracted2_grad_xy_121_e01 + gelu_x_e * contracted3_grad_xy_011_e1
-    grad_gelu_y_e1 += gelu_x_e01 * contracted3_grad_xy_211_e0 + gelu_x_e1 * contracted4_grad_xy_101_e
+    grad_gelu_y_e1 += gelu_x_e0 * contracted2_grad_xy_121_e01 + gelu_x_e * contracted1_grad_xy_011_e1
+    grad_gelu_y_e1 += gelu_x_e01 * contracted1_grad_xy_211_e0 + gelu_x_e1 * contracted3_grad_xy_101_e
     grad_gelu_y_e1 += -gelu_x_e03 * contracted1_grad_xy_231_e013 - gelu_x_e02 * contracted1_grad_xy_231_e012
     grad_gelu_y_e1 += -gelu_x_e013 * contracted2_grad_xy_321_e03 - gelu_x_e012 * contracted2_grad_xy_321_e02
     grad_gelu_y_e1 += -gelu_x_e3 * contracted2_grad_xy_121_e13 - gelu_x_e2 * contracted2_grad_xy_121_e12
-    grad_gelu_y_e1 += -gelu_x_e13 * contracted3_grad_xy_211_e3 - gelu_x_e12 * contracted3_grad_xy_211_e2
+    grad_gelu_y_e1 += -gelu_x_e13 * contracted1_grad_xy_211_e3 - gelu_x_e12 * contracted1_grad_xy_211_e2
     grad_gate_y = y_e0123 * grad_gelu_y_e0123 + y_e023 * grad_gelu_y_e023 + y_e013 * grad_gelu_y_e013
     grad_gate_y += y_e012 * grad_gelu_y_e012 + y_e03 * grad_gelu_y_e03 + y_e02 * grad_gelu_y_e02
     grad_gate_y += y_e01 * grad_gelu_y_e01 + y_e0 * grad_gelu_y_e0 + y_e123 * grad_gelu_y_e123
@@ -13943,11 +13939,10 @@ def _fused_gelu_fcgp_norm_with_normalize_backward_2_kernel(
 def _fused_gelu_fcgp_norm_with_normalize_backward_3_kernel(
     x_ptr,
     y_ptr,
+    operand8_ptr,
+    operand9_ptr,
     operand10_ptr,
     operand11_ptr,
-    operand12_ptr,
-    operand13_ptr,
-    operand14_ptr,
     B,
     N,
     B_INNERMOST: tl.constexpr,
@@ -13957,24 +13952,21 @@ def _fused_gelu_fcgp_norm_with_normalize_backward_3_kernel(
 ):
     # stores factors of matrix products, in the order in which these read them
     # turns its tiles for products in tf32, which are faster with b innermost
-    operand10_b = 1 if B_INNERMOST else 4 * N
-    operand10_n = tl.cast(B, tl.int64) if B_INNERMOST else 1
+    operand8_b = 1 if B_INNERMOST else 4 * N
+    operand8_n = tl.cast(B, tl.int64) if B_INNERMOST else 1
+    operand8_N = tl.cast(N, tl.int64) * operand8_n
+    operand9_b = 1 if B_INNERMOST else 8 * N
+    operand9_n = tl.cast(B, tl.int64) * 4 if B_INNERMOST else 1
+    BN = tl.cast(B, tl.int64) * N
+    operand9_B = tl.cast(B, tl.int64) * operand9_b
+    operand9_N = tl.cast(N, tl.int64) * operand9_n
+    operand10_b = 1 if B_INNERMOST else 9 * N
+    operand10_n = tl.cast(B, tl.int64) * 6 if B_INNERMOST else 1
+    operand10_B = tl.cast(B, tl.int64) * operand10_b
     operand10_N = tl.cast(N, tl.int64) * operand10_n
-    operand11_b = 1 if B_INNERMOST else 8 * N
-    operand11_n = tl.cast(B, tl.int64) * 4 if B_INNERMOST else 1
-    operand11_B = tl.cast(B, tl.int64) * operand11_b
+    operand11_b = 1 if B_INNERMOST else 5 * N
+    operand11_n = tl.cast(B, tl.int64) if B_INNERMOST else 1
     operand11_N = tl.cast(N, tl.int64) * operand11_n
-    operand12_b = 1 if B_INNERMOST else 9 * N
-    operand12_n = tl.cast(B, tl.int64) * 6 if B_INNERMOST else 1
-    operand12_B = tl.cast(B, tl.int64) * operand12_b
-    operand12_N = tl.cast(N, tl.int64) * operand12_n
-    operand13_b = 1 if B_INNERMOST else 8 * N
-    operand13_n = tl.cast(B, tl.int64) * 4 if B_INNERMOST else 1
-    operand13_B = tl.cast(B, tl.int64) * operand13_b
-    operand13_N = tl.cast(N, tl.int64) * operand13_n
-    operand14_b = 1 if B_INNERMOST else 5 * N
-    operand14_n = tl.cast(B, tl.int64) if B_INNERMOST else 1
-    operand14_N = tl.cast(N, tl.int64) * operand14_n
 
     n = _tile(tl.program_id(1) * BLOCK, ROWS, BLOCK)
     r = _down(ROWS)
@@ -13986,11 +13978,10 @@ def _fused_gelu_fcgp_norm_with_normalize_backward_3_kernel(
     mask = tile_mask if ROWS == 1 else tile_mask & row_mask
     x_row = x_ptr + b * 16 * N
     y_row = y_ptr + b * 16 * N
+    operand8_row = operand8_ptr + b * operand8_b
+    operand9_row = operand9_ptr + b * operand9_b
     operand10_row = operand10_ptr + b * operand10_b
     operand11_row = operand11_ptr + b * operand11_b
-    operand12_row = operand12_ptr + b * operand12_b
-    operand13_row = operand13_ptr + b * operand13_b
-    operand14_row = operand14_ptr + b * operand14_b
 
     x_e, x_e0, x_e1, x_e2, x_e3, x_e01, x_e02, x_e03 = _load8(x_row + at * 16, mask, REAL)
     x_e12, x_e13, x_e23, x_e012, x_e013, x_e023, x_e123, x_e0123 = _load8(x_row + at * 16 + 8, mask, REAL)
@@ -14001,7 +13992,7 @@ def _fused_gelu_fcgp_norm_with_normalize_backward_3_kernel(
     gelu_x_e123 = x_e123 * gate_x
     gate_y = 0.5 + 0.5 * tl.erf(0.7071067811865476 * y_e)
     gelu_y_e123 = y_e123 * gate_y
-    operand10_0 = gelu_x_e123 * gelu_y_e123
+    operand8_0 = gelu_x_e123 * gelu_y_e123
     gelu_x_e = x_e * gate_x
     gelu_y_e = y_e * gate_y
     xy_000_e = gelu_x_e * gelu_y_e
@@ -14035,46 +14026,75 @@ def _fused_gelu_fcgp_norm_with_normalize_backward_3_kernel(
     gelu_y_e013 = y_e013 * gate_y
     gelu_y_e023 = y_e023 * gate_y
     xy_213_e0 = -gelu_x_e12 * gelu_y_e012 - gelu_x_e13 * gelu_y_e013 - gelu_x_e23 * gelu_y_e023
-    operand11_4 = -xy_213_e0
+    operand9_4 = -xy_213_e0
     gelu_x_e012 = x_e012 * gate_x
     gelu_x_e013 = x_e013 * gate_x
     gelu_x_e023 = x_e023 * gate_x
     xy_312_e0 = -gelu_x_e012 * gelu_y_e12 - gelu_x_e013 * gelu_y_e13 - gelu_x_e023 * gelu_y_e23
-    operand11_5 = -xy_312_e0
+    operand9_5 = -xy_312_e0
     gelu_y_e0123 = y_e0123 * gate_y
     xy_314_e0 = gelu_x_e123 * gelu_y_e0123
     gelu_x_e0123 = x_e0123 * gate_x
-    operand11_7 = gelu_x_e0123 * gelu_y_e123
+    operand9_7 = gelu_x_e0123 * gelu_y_e123
     xy_011_e1 = gelu_x_e * gelu_y_e1
     xy_110_e1 = gelu_x_e1 * gelu_y_e
     xy_112_e1 = -gelu_x_e2 * gelu_y_e12 - gelu_x_e3 * gelu_y_e13
     xy_211_e1 = gelu_x_e12 * gelu_y_e2 + gelu_x_e13 * gelu_y_e3
-    operand11_12 = gelu_x_e23 * gelu_y_e123
-    operand11_13 = gelu_x_e123 * gelu_y_e23
+    operand9_12 = gelu_x_e23 * gelu_y_e123
+    operand9_13 = gelu_x_e123 * gelu_y_e23
     xy_011_e2 = gelu_x_e * gelu_y_e2
     xy_110_e2 = gelu_x_e2 * gelu_y_e
     xy_112_e2 = gelu_x_e1 * gelu_y_e12 - gelu_x_e3 * gelu_y_e23
     xy_211_e2 = gelu_x_e23 * gelu_y_e3 - gelu_x_e12 * gelu_y_e1
     xy_213_e2 = gelu_x_e13 * gelu_y_e123
-    operand11_20 = -xy_213_e2
+    operand9_20 = -xy_213_e2
     xy_312_e2 = gelu_x_e123 * gelu_y_e13
-    operand11_21 = -xy_312_e2
+    operand9_21 = -xy_312_e2
     xy_011_e3 = gelu_x_e * gelu_y_e3
     xy_110_e3 = gelu_x_e3 * gelu_y_e
     xy_112_e3 = gelu_x_e1 * gelu_y_e13 + gelu_x_e2 * gelu_y_e23
     xy_211_e3 = -gelu_x_e13 * gelu_y_e1 - gelu_x_e23 * gelu_y_e2
-    operand11_28 = gelu_x_e12 * gelu_y_e123
-    operand11_29 = gelu_x_e123 * gelu_y_e12
+    operand9_28 = gelu_x_e12 * gelu_y_e123
+    operand9_29 = gelu_x_e123 * gelu_y_e12
+    xy_033_e012 = gelu_x_e * gelu_y_e012
+    xy_132_e012 = gelu_x_e0 * gelu_y_e12 + gelu_x_e2 * gelu_y_e01 - gelu_x_e1 * gelu_y_e02
+    operand9_34 = gelu_x_e3 * gelu_y_e0123
+    xy_231_e012 = gelu_x_e01 * gelu_y_e2 + gelu_x_e12 * gelu_y_e0 - gelu_x_e02 * gelu_y_e1
+    xy_233_e012 = gelu_x_e03 * gelu_y_e123 + gelu_x_e23 * gelu_y_e013 - gelu_x_e13 * gelu_y_e023
+    xy_330_e012 = gelu_x_e012 * gelu_y_e
+    xy_332_e012 = gelu_x_e023 * gelu_y_e13 - gelu_x_e013 * gelu_y_e23 - gelu_x_e123 * gelu_y_e03
+    xy_431_e012 = gelu_x_e0123 * gelu_y_e3
+    xy_033_e013 = gelu_x_e * gelu_y_e013
+    xy_132_e013 = gelu_x_e0 * gelu_y_e13 + gelu_x_e3 * gelu_y_e01 - gelu_x_e1 * gelu_y_e03
+    xy_134_e013 = gelu_x_e2 * gelu_y_e0123
+    operand9_42 = -xy_134_e013
+    xy_231_e013 = gelu_x_e01 * gelu_y_e3 + gelu_x_e13 * gelu_y_e0 - gelu_x_e03 * gelu_y_e1
+    xy_233_e013 = gelu_x_e12 * gelu_y_e023 - gelu_x_e02 * gelu_y_e123 - gelu_x_e23 * gelu_y_e012
+    xy_330_e013 = gelu_x_e013 * gelu_y_e
+    xy_332_e013 = gelu_x_e012 * gelu_y_e23 + gelu_x_e123 * gelu_y_e02 - gelu_x_e023 * gelu_y_e12
+    xy_431_e013 = -gelu_x_e0123 * gelu_y_e2
+    xy_033_e023 = gelu_x_e * gelu_y_e023
+    xy_132_e023 = gelu_x_e0 * gelu_y_e23 + gelu_x_e3 * gelu_y_e02 - gelu_x_e2 * gelu_y_e03
+    operand9_50 = gelu_x_e1 * gelu_y_e0123
+    xy_231_e023 = gelu_x_e02 * gelu_y_e3 + gelu_x_e23 * gelu_y_e0 - gelu_x_e03 * gelu_y_e2
+    xy_233_e023 = gelu_x_e01 * gelu_y_e123 + gelu_x_e13 * gelu_y_e012 - gelu_x_e12 * gelu_y_e013
+    xy_330_e023 = gelu_x_e023 * gelu_y_e
+    xy_332_e023 = gelu_x_e013 * gelu_y_e12 - gelu_x_e012 * gelu_y_e13 - gelu_x_e123 * gelu_y_e01
+    xy_431_e023 = gelu_x_e0123 * gelu_y_e1
+    xy_033_e123 = gelu_x_e * gelu_y_e123
+    xy_132_e123 = gelu_x_e1 * gelu_y_e23 + gelu_x_e3 * gelu_y_e12 - gelu_x_e2 * gelu_y_e13
+    xy_231_e123 = gelu_x_e12 * gelu_y_e3 + gelu_x_e23 * gelu_y_e1 - gelu_x_e13 * gelu_y_e2
+    xy_330_e123 = gelu_x_e123 * gelu_y_e
     xy_022_e01 = gelu_x_e * gelu_y_e01
     xy_121_e01 = gelu_x_e0 * gelu_y_e1 - gelu_x_e1 * gelu_y_e0
     xy_123_e01 = gelu_x_e2 * gelu_y_e012 + gelu_x_e3 * gelu_y_e013
     xy_220_e01 = gelu_x_e01 * gelu_y_e
     xy_222_e01 = gelu_x_e12 * gelu_y_e02 + gelu_x_e13 * gelu_y_e03 - gelu_x_e02 * gelu_y_e12
     xy_222_e01 += -gelu_x_e03 * gelu_y_e13
-    operand12_5 = gelu_x_e23 * gelu_y_e0123
+    operand10_5 = gelu_x_e23 * gelu_y_e0123
     xy_321_e01 = gelu_x_e012 * gelu_y_e2 + gelu_x_e013 * gelu_y_e3
     xy_323_e01 = gelu_x_e123 * gelu_y_e023 - gelu_x_e023 * gelu_y_e123
-    operand12_8 = gelu_x_e0123 * gelu_y_e23
+    operand10_8 = gelu_x_e0123 * gelu_y_e23
     xy_022_e02 = gelu_x_e * gelu_y_e02
     xy_121_e02 = gelu_x_e0 * gelu_y_e2 - gelu_x_e2 * gelu_y_e0
     xy_123_e02 = gelu_x_e3 * gelu_y_e023 - gelu_x_e1 * gelu_y_e012
@@ -14082,21 +14102,21 @@ def _fused_gelu_fcgp_norm_with_normalize_backward_3_kernel(
     xy_222_e02 = gelu_x_e01 * gelu_y_e12 + gelu_x_e23 * gelu_y_e03 - gelu_x_e03 * gelu_y_e23
     xy_222_e02 += -gelu_x_e12 * gelu_y_e01
     xy_224_e02 = gelu_x_e13 * gelu_y_e0123
-    operand12_14 = -xy_224_e02
+    operand10_14 = -xy_224_e02
     xy_321_e02 = gelu_x_e023 * gelu_y_e3 - gelu_x_e012 * gelu_y_e1
     xy_323_e02 = gelu_x_e013 * gelu_y_e123 - gelu_x_e123 * gelu_y_e013
     xy_422_e02 = gelu_x_e0123 * gelu_y_e13
-    operand12_17 = -xy_422_e02
+    operand10_17 = -xy_422_e02
     xy_022_e03 = gelu_x_e * gelu_y_e03
     xy_121_e03 = gelu_x_e0 * gelu_y_e3 - gelu_x_e3 * gelu_y_e0
     xy_123_e03 = -gelu_x_e1 * gelu_y_e013 - gelu_x_e2 * gelu_y_e023
     xy_220_e03 = gelu_x_e03 * gelu_y_e
     xy_222_e03 = gelu_x_e01 * gelu_y_e13 + gelu_x_e02 * gelu_y_e23 - gelu_x_e13 * gelu_y_e01
     xy_222_e03 += -gelu_x_e23 * gelu_y_e02
-    operand12_23 = gelu_x_e12 * gelu_y_e0123
+    operand10_23 = gelu_x_e12 * gelu_y_e0123
     xy_321_e03 = -gelu_x_e013 * gelu_y_e1 - gelu_x_e023 * gelu_y_e2
     xy_323_e03 = gelu_x_e123 * gelu_y_e012 - gelu_x_e012 * gelu_y_e123
-    operand12_26 = gelu_x_e0123 * gelu_y_e12
+    operand10_26 = gelu_x_e0123 * gelu_y_e12
     xy_022_e12 = gelu_x_e * gelu_y_e12
     xy_121_e12 = gelu_x_e1 * gelu_y_e2 - gelu_x_e2 * gelu_y_e1
     xy_123_e12 = gelu_x_e3 * gelu_y_e123
@@ -14115,35 +14135,6 @@ def _fused_gelu_fcgp_norm_with_normalize_backward_3_kernel(
     xy_220_e23 = gelu_x_e23 * gelu_y_e
     xy_222_e23 = gelu_x_e13 * gelu_y_e12 - gelu_x_e12 * gelu_y_e13
     xy_321_e23 = gelu_x_e123 * gelu_y_e1
-    xy_033_e012 = gelu_x_e * gelu_y_e012
-    xy_132_e012 = gelu_x_e0 * gelu_y_e12 + gelu_x_e2 * gelu_y_e01 - gelu_x_e1 * gelu_y_e02
-    operand13_2 = gelu_x_e3 * gelu_y_e0123
-    xy_231_e012 = gelu_x_e01 * gelu_y_e2 + gelu_x_e12 * gelu_y_e0 - gelu_x_e02 * gelu_y_e1
-    xy_233_e012 = gelu_x_e03 * gelu_y_e123 + gelu_x_e23 * gelu_y_e013 - gelu_x_e13 * gelu_y_e023
-    xy_330_e012 = gelu_x_e012 * gelu_y_e
-    xy_332_e012 = gelu_x_e023 * gelu_y_e13 - gelu_x_e013 * gelu_y_e23 - gelu_x_e123 * gelu_y_e03
-    xy_431_e012 = gelu_x_e0123 * gelu_y_e3
-    xy_033_e013 = gelu_x_e * gelu_y_e013
-    xy_132_e013 = gelu_x_e0 * gelu_y_e13 + gelu_x_e3 * gelu_y_e01 - gelu_x_e1 * gelu_y_e03
-    xy_134_e013 = gelu_x_e2 * gelu_y_e0123
-    operand13_10 = -xy_134_e013
-    xy_231_e013 = gelu_x_e01 * gelu_y_e3 + gelu_x_e13 * gelu_y_e0 - gelu_x_e03 * gelu_y_e1
-    xy_233_e013 = gelu_x_e12 * gelu_y_e023 - gelu_x_e02 * gelu_y_e123 - gelu_x_e23 * gelu_y_e012
-    xy_330_e013 = gelu_x_e013 * gelu_y_e
-    xy_332_e013 = gelu_x_e012 * gelu_y_e23 + gelu_x_e123 * gelu_y_e02 - gelu_x_e023 * gelu_y_e12
-    xy_431_e013 = -gelu_x_e0123 * gelu_y_e2
-    xy_033_e023 = gelu_x_e * gelu_y_e023
-    xy_132_e023 = gelu_x_e0 * gelu_y_e23 + gelu_x_e3 * gelu_y_e02 - gelu_x_e2 * gelu_y_e03
-    operand13_18 = gelu_x_e1 * gelu_y_e0123
-    xy_231_e023 = gelu_x_e02 * gelu_y_e3 + gelu_x_e23 * gelu_y_e0 - gelu_x_e03 * gelu_y_e2
-    xy_233_e023 = gelu_x_e01 * gelu_y_e123 + gelu_x_e13 * gelu_y_e012 - gelu_x_e12 * gelu_y_e013
-    xy_330_e023 = gelu_x_e023 * gelu_y_e
-    xy_332_e023 = gelu_x_e013 * gelu_y_e12 - gelu_x_e012 * gelu_y_e13 - gelu_x_e123 * gelu_y_e01
-    xy_431_e023 = gelu_x_e0123 * gelu_y_e1
-    xy_033_e123 = gelu_x_e * gelu_y_e123
-    xy_132_e123 = gelu_x_e1 * gelu_y_e23 + gelu_x_e3 * gelu_y_e12 - gelu_x_e2 * gelu_y_e13
-    xy_231_e123 = gelu_x_e12 * gelu_y_e3 + gelu_x_e23 * gelu_y_e1 - gelu_x_e13 * gelu_y_e2
-    xy_330_e123 = gelu_x_e123 * gelu_y_e
     xy_044_e0123 = gelu_x_e * gelu_y_e0123
     xy_143_e0123 = gelu_x_e0 * gelu_y_e123 + gelu_x_e2 * gelu_y_e013 - gelu_x_e1 * gelu_y_e023
     xy_143_e0123 += -gelu_x_e3 * gelu_y_e012
@@ -14153,212 +14144,227 @@ def _fused_gelu_fcgp_norm_with_normalize_backward_3_kernel(
     xy_341_e0123 += -gelu_x_e123 * gelu_y_e0
     xy_440_e0123 = gelu_x_e0123 * gelu_y_e
 
-    tl.store(operand10_row + r * operand10_b + n * operand10_n, operand10_0, mask=mask)
-    tl.store(operand10_row + r * operand10_b + n * operand10_n + operand10_N, xy_000_e, mask=mask)
-    tl.store(operand10_row + r * operand10_b + n * operand10_n + 2 * operand10_N, xy_101_e, mask=mask)
-    tl.store(operand10_row + r * operand10_b + n * operand10_n + 3 * operand10_N, xy_202_e, mask=mask)
-    tl.store(operand11_row + r * operand11_b + n * operand11_n, xy_011_e0, mask=mask)
-    tl.store(operand11_row + operand11_N + r * operand11_b + n * operand11_n, xy_110_e0, mask=mask)
-    tl.store(operand11_row + 2 * operand11_N + r * operand11_b + n * operand11_n, xy_112_e0, mask=mask)
-    tl.store(operand11_row + 3 * operand11_N + r * operand11_b + n * operand11_n, xy_211_e0, mask=mask)
-    tl.store(operand11_row + 4 * operand11_N + r * operand11_b + n * operand11_n, operand11_4, mask=mask)
-    tl.store(operand11_row + 5 * operand11_N + r * operand11_b + n * operand11_n, operand11_5, mask=mask)
-    tl.store(operand11_row + 6 * operand11_N + r * operand11_b + n * operand11_n, xy_314_e0, mask=mask)
-    tl.store(operand11_row + 7 * operand11_N + r * operand11_b + n * operand11_n, operand11_7, mask=mask)
-    tl.store(operand11_row + operand11_B + r * operand11_b + n * operand11_n, xy_011_e1, mask=mask)
-    tl.store(operand11_row + operand11_B + operand11_N + r * operand11_b + n * operand11_n, xy_110_e1, mask=mask)
-    tl.store(operand11_row + operand11_B + 2 * operand11_N + r * operand11_b + n * operand11_n, xy_112_e1, mask=mask)
-    tl.store(operand11_row + operand11_B + 3 * operand11_N + r * operand11_b + n * operand11_n, xy_211_e1, mask=mask)
-    tl.store(operand11_row + operand11_B + 4 * operand11_N + r * operand11_b + n * operand11_n, operand11_12, mask=mask)
-    tl.store(operand11_row + operand11_B + 5 * operand11_N + r * operand11_b + n * operand11_n, operand11_13, mask=mask)
-    tl.store(operand11_row + operand11_B + 6 * operand11_N + r * operand11_b + n * operand11_n, 0.0, mask=mask)
-    tl.store(operand11_row + operand11_B + 7 * operand11_N + r * operand11_b + n * operand11_n, 0.0, mask=mask)
-    tl.store(operand11_row + 2 * operand11_B + r * operand11_b + n * operand11_n, xy_011_e2, mask=mask)
-    tl.store(operand11_row + 2 * operand11_B + operand11_N + r * operand11_b + n * operand11_n, xy_110_e2, mask=mask)
+    tl.store(operand8_row + r * operand8_b + n * operand8_n, operand8_0, mask=mask)
+    tl.store(operand8_row + r * operand8_b + n * operand8_n + operand8_N, xy_000_e, mask=mask)
+    tl.store(operand8_row + r * operand8_b + n * operand8_n + 2 * operand8_N, xy_101_e, mask=mask)
+    tl.store(operand8_row + r * operand8_b + n * operand8_n + 3 * operand8_N, xy_202_e, mask=mask)
+    tl.store(operand9_row + r * operand9_b + n * operand9_n, xy_011_e0, mask=mask)
+    tl.store(operand9_row + operand9_N + r * operand9_b + n * operand9_n, xy_110_e0, mask=mask)
+    tl.store(operand9_row + 2 * operand9_N + r * operand9_b + n * operand9_n, xy_112_e0, mask=mask)
+    tl.store(operand9_row + 3 * operand9_N + r * operand9_b + n * operand9_n, xy_211_e0, mask=mask)
+    tl.store(operand9_row + 4 * operand9_N + r * operand9_b + n * operand9_n, operand9_4, mask=mask)
+    tl.store(operand9_row + 5 * operand9_N + r * operand9_b + n * operand9_n, operand9_5, mask=mask)
+    tl.store(operand9_row + 6 * operand9_N + r * operand9_b + n * operand9_n, xy_314_e0, mask=mask)
+    tl.store(operand9_row + 7 * operand9_N + r * operand9_b + n * operand9_n, operand9_7, mask=mask)
+    tl.store(operand9_row + operand9_B + r * operand9_b + n * operand9_n, xy_011_e1, mask=mask)
+    tl.store(operand9_row + operand9_B + operand9_N + r * operand9_b + n * operand9_n, xy_110_e1, mask=mask)
+    tl.store(operand9_row + operand9_B + 2 * operand9_N + r * operand9_b + n * operand9_n, xy_112_e1, mask=mask)
+    tl.store(operand9_row + operand9_B + 3 * operand9_N + r * operand9_b + n * operand9_n, xy_211_e1, mask=mask)
+    tl.store(operand9_row + operand9_B + 4 * operand9_N + r * operand9_b + n * operand9_n, operand9_12, mask=mask)
+    tl.store(operand9_row + operand9_B + 5 * operand9_N + r * operand9_b + n * operand9_n, operand9_13, mask=mask)
+    tl.store(operand9_row + operand9_B + 6 * operand9_N + r * operand9_b + n * operand9_n, 0.0, mask=mask)
+    tl.store(operand9_row + operand9_B + 7 * operand9_N + r * operand9_b + n * operand9_n, 0.0, mask=mask)
+    tl.store(operand9_row + 2 * operand9_B + r * operand9_b + n * operand9_n, xy_011_e2, mask=mask)
+    tl.store(operand9_row + 2 * operand9_B + operand9_N + r * operand9_b + n * operand9_n, xy_110_e2, mask=mask)
+    tl.store(operand9_row + 2 * operand9_B + 2 * operand9_N + r * operand9_b + n * operand9_n, xy_112_e2, mask=mask)
+    tl.store(operand9_row + 2 * operand9_B + 3 * operand9_N + r * operand9_b + n * operand9_n, xy_211_e2, mask=mask)
+    tl.store(operand9_row + 2 * operand9_B + 4 * operand9_N + r * operand9_b + n * operand9_n, operand9_20, mask=mask)
+    tl.store(operand9_row + 2 * operand9_B + 5 * operand9_N + r * operand9_b + n * operand9_n, operand9_21, mask=mask)
+    tl.store(operand9_row + 2 * operand9_B + 6 * operand9_N + r * operand9_b + n * operand9_n, 0.0, mask=mask)
+    tl.store(operand9_row + 2 * operand9_B + 7 * operand9_N + r * operand9_b + n * operand9_n, 0.0, mask=mask)
+    tl.store(operand9_row + 3 * operand9_B + r * operand9_b + n * operand9_n, xy_011_e3, mask=mask)
+    tl.store(operand9_row + 3 * operand9_B + operand9_N + r * operand9_b + n * operand9_n, xy_110_e3, mask=mask)
+    tl.store(operand9_row + 3 * operand9_B + 2 * operand9_N + r * operand9_b + n * operand9_n, xy_112_e3, mask=mask)
+    tl.store(operand9_row + 3 * operand9_B + 3 * operand9_N + r * operand9_b + n * operand9_n, xy_211_e3, mask=mask)
+    tl.store(operand9_row + 3 * operand9_B + 4 * operand9_N + r * operand9_b + n * operand9_n, operand9_28, mask=mask)
+    tl.store(operand9_row + 3 * operand9_B + 5 * operand9_N + r * operand9_b + n * operand9_n, operand9_29, mask=mask)
+    tl.store(operand9_row + 3 * operand9_B + 6 * operand9_N + r * operand9_b + n * operand9_n, 0.0, mask=mask)
+    tl.store(operand9_row + 3 * operand9_B + 7 * operand9_N + r * operand9_b + n * operand9_n, 0.0, mask=mask)
+    tl.store(operand9_row + 32 * BN + r * operand9_b + n * operand9_n, xy_033_e012, mask=mask)
+    tl.store(operand9_row + 32 * BN + operand9_N + r * operand9_b + n * operand9_n, xy_132_e012, mask=mask)
+    tl.store(operand9_row + 32 * BN + 2 * operand9_N + r * operand9_b + n * operand9_n, operand9_34, mask=mask)
+    tl.store(operand9_row + 32 * BN + 3 * operand9_N + r * operand9_b + n * operand9_n, xy_231_e012, mask=mask)
+    tl.store(operand9_row + 32 * BN + 4 * operand9_N + r * operand9_b + n * operand9_n, xy_233_e012, mask=mask)
+    tl.store(operand9_row + 32 * BN + 5 * operand9_N + r * operand9_b + n * operand9_n, xy_330_e012, mask=mask)
+    tl.store(operand9_row + 32 * BN + 6 * operand9_N + r * operand9_b + n * operand9_n, xy_332_e012, mask=mask)
+    tl.store(operand9_row + 32 * BN + 7 * operand9_N + r * operand9_b + n * operand9_n, xy_431_e012, mask=mask)
+    tl.store(operand9_row + 32 * BN + operand9_B + r * operand9_b + n * operand9_n, xy_033_e013, mask=mask)
+    tl.store(operand9_row + 32 * BN + operand9_B + operand9_N + r * operand9_b + n * operand9_n, xy_132_e013, mask=mask)
     tl.store(
-        operand11_row + 2 * operand11_B + 2 * operand11_N + r * operand11_b + n * operand11_n, xy_112_e2, mask=mask
+        operand9_row + 32 * BN + operand9_B + 2 * operand9_N + r * operand9_b + n * operand9_n, operand9_42, mask=mask
     )
     tl.store(
-        operand11_row + 2 * operand11_B + 3 * operand11_N + r * operand11_b + n * operand11_n, xy_211_e2, mask=mask
+        operand9_row + 32 * BN + operand9_B + 3 * operand9_N + r * operand9_b + n * operand9_n, xy_231_e013, mask=mask
     )
     tl.store(
-        operand11_row + 2 * operand11_B + 4 * operand11_N + r * operand11_b + n * operand11_n, operand11_20, mask=mask
+        operand9_row + 32 * BN + operand9_B + 4 * operand9_N + r * operand9_b + n * operand9_n, xy_233_e013, mask=mask
     )
     tl.store(
-        operand11_row + 2 * operand11_B + 5 * operand11_N + r * operand11_b + n * operand11_n, operand11_21, mask=mask
-    )
-    tl.store(operand11_row + 2 * operand11_B + 6 * operand11_N + r * operand11_b + n * operand11_n, 0.0, mask=mask)
-    tl.store(operand11_row + 2 * operand11_B + 7 * operand11_N + r * operand11_b + n * operand11_n, 0.0, mask=mask)
-    tl.store(operand11_row + 3 * operand11_B + r * operand11_b + n * operand11_n, xy_011_e3, mask=mask)
-    tl.store(operand11_row + 3 * operand11_B + operand11_N + r * operand11_b + n * operand11_n, xy_110_e3, mask=mask)
-    tl.store(
-        operand11_row + 3 * operand11_B + 2 * operand11_N + r * operand11_b + n * operand11_n, xy_112_e3, mask=mask
+        operand9_row + 32 * BN + operand9_B + 5 * operand9_N + r * operand9_b + n * operand9_n, xy_330_e013, mask=mask
     )
     tl.store(
-        operand11_row + 3 * operand11_B + 3 * operand11_N + r * operand11_b + n * operand11_n, xy_211_e3, mask=mask
+        operand9_row + 32 * BN + operand9_B + 6 * operand9_N + r * operand9_b + n * operand9_n, xy_332_e013, mask=mask
     )
     tl.store(
-        operand11_row + 3 * operand11_B + 4 * operand11_N + r * operand11_b + n * operand11_n, operand11_28, mask=mask
+        operand9_row + 32 * BN + operand9_B + 7 * operand9_N + r * operand9_b + n * operand9_n, xy_431_e013, mask=mask
+    )
+    tl.store(operand9_row + 32 * BN + 2 * operand9_B + r * operand9_b + n * operand9_n, xy_033_e023, mask=mask)
+    tl.store(
+        operand9_row + 32 * BN + 2 * operand9_B + operand9_N + r * operand9_b + n * operand9_n, xy_132_e023, mask=mask
     )
     tl.store(
-        operand11_row + 3 * operand11_B + 5 * operand11_N + r * operand11_b + n * operand11_n, operand11_29, mask=mask
-    )
-    tl.store(operand11_row + 3 * operand11_B + 6 * operand11_N + r * operand11_b + n * operand11_n, 0.0, mask=mask)
-    tl.store(operand11_row + 3 * operand11_B + 7 * operand11_N + r * operand11_b + n * operand11_n, 0.0, mask=mask)
-    tl.store(operand12_row + r * operand12_b + n * operand12_n, xy_022_e01, mask=mask)
-    tl.store(operand12_row + operand12_N + r * operand12_b + n * operand12_n, xy_121_e01, mask=mask)
-    tl.store(operand12_row + 2 * operand12_N + r * operand12_b + n * operand12_n, xy_123_e01, mask=mask)
-    tl.store(operand12_row + 3 * operand12_N + r * operand12_b + n * operand12_n, xy_220_e01, mask=mask)
-    tl.store(operand12_row + 4 * operand12_N + r * operand12_b + n * operand12_n, xy_222_e01, mask=mask)
-    tl.store(operand12_row + 5 * operand12_N + r * operand12_b + n * operand12_n, operand12_5, mask=mask)
-    tl.store(operand12_row + 6 * operand12_N + r * operand12_b + n * operand12_n, xy_321_e01, mask=mask)
-    tl.store(operand12_row + 7 * operand12_N + r * operand12_b + n * operand12_n, xy_323_e01, mask=mask)
-    tl.store(operand12_row + 8 * operand12_N + r * operand12_b + n * operand12_n, operand12_8, mask=mask)
-    tl.store(operand12_row + operand12_B + r * operand12_b + n * operand12_n, xy_022_e02, mask=mask)
-    tl.store(operand12_row + operand12_B + operand12_N + r * operand12_b + n * operand12_n, xy_121_e02, mask=mask)
-    tl.store(operand12_row + operand12_B + 2 * operand12_N + r * operand12_b + n * operand12_n, xy_123_e02, mask=mask)
-    tl.store(operand12_row + operand12_B + 3 * operand12_N + r * operand12_b + n * operand12_n, xy_220_e02, mask=mask)
-    tl.store(operand12_row + operand12_B + 4 * operand12_N + r * operand12_b + n * operand12_n, xy_222_e02, mask=mask)
-    tl.store(operand12_row + operand12_B + 5 * operand12_N + r * operand12_b + n * operand12_n, operand12_14, mask=mask)
-    tl.store(operand12_row + operand12_B + 6 * operand12_N + r * operand12_b + n * operand12_n, xy_321_e02, mask=mask)
-    tl.store(operand12_row + operand12_B + 7 * operand12_N + r * operand12_b + n * operand12_n, xy_323_e02, mask=mask)
-    tl.store(operand12_row + operand12_B + 8 * operand12_N + r * operand12_b + n * operand12_n, operand12_17, mask=mask)
-    tl.store(operand12_row + 2 * operand12_B + r * operand12_b + n * operand12_n, xy_022_e03, mask=mask)
-    tl.store(operand12_row + 2 * operand12_B + operand12_N + r * operand12_b + n * operand12_n, xy_121_e03, mask=mask)
-    tl.store(
-        operand12_row + 2 * operand12_B + 2 * operand12_N + r * operand12_b + n * operand12_n, xy_123_e03, mask=mask
+        operand9_row + 32 * BN + 2 * operand9_B + 2 * operand9_N + r * operand9_b + n * operand9_n,
+        operand9_50,
+        mask=mask,
     )
     tl.store(
-        operand12_row + 2 * operand12_B + 3 * operand12_N + r * operand12_b + n * operand12_n, xy_220_e03, mask=mask
+        operand9_row + 32 * BN + 2 * operand9_B + 3 * operand9_N + r * operand9_b + n * operand9_n,
+        xy_231_e023,
+        mask=mask,
     )
     tl.store(
-        operand12_row + 2 * operand12_B + 4 * operand12_N + r * operand12_b + n * operand12_n, xy_222_e03, mask=mask
+        operand9_row + 32 * BN + 2 * operand9_B + 4 * operand9_N + r * operand9_b + n * operand9_n,
+        xy_233_e023,
+        mask=mask,
     )
     tl.store(
-        operand12_row + 2 * operand12_B + 5 * operand12_N + r * operand12_b + n * operand12_n, operand12_23, mask=mask
+        operand9_row + 32 * BN + 2 * operand9_B + 5 * operand9_N + r * operand9_b + n * operand9_n,
+        xy_330_e023,
+        mask=mask,
     )
     tl.store(
-        operand12_row + 2 * operand12_B + 6 * operand12_N + r * operand12_b + n * operand12_n, xy_321_e03, mask=mask
+        operand9_row + 32 * BN + 2 * operand9_B + 6 * operand9_N + r * operand9_b + n * operand9_n,
+        xy_332_e023,
+        mask=mask,
     )
     tl.store(
-        operand12_row + 2 * operand12_B + 7 * operand12_N + r * operand12_b + n * operand12_n, xy_323_e03, mask=mask
+        operand9_row + 32 * BN + 2 * operand9_B + 7 * operand9_N + r * operand9_b + n * operand9_n,
+        xy_431_e023,
+        mask=mask,
+    )
+    tl.store(operand9_row + 32 * BN + 3 * operand9_B + r * operand9_b + n * operand9_n, xy_033_e123, mask=mask)
+    tl.store(
+        operand9_row + 32 * BN + 3 * operand9_B + operand9_N + r * operand9_b + n * operand9_n, xy_132_e123, mask=mask
+    )
+    tl.store(operand9_row + 32 * BN + 3 * operand9_B + 2 * operand9_N + r * operand9_b + n * operand9_n, 0.0, mask=mask)
+    tl.store(
+        operand9_row + 32 * BN + 3 * operand9_B + 3 * operand9_N + r * operand9_b + n * operand9_n,
+        xy_231_e123,
+        mask=mask,
+    )
+    tl.store(operand9_row + 32 * BN + 3 * operand9_B + 4 * operand9_N + r * operand9_b + n * operand9_n, 0.0, mask=mask)
+    tl.store(
+        operand9_row + 32 * BN + 3 * operand9_B + 5 * operand9_N + r * operand9_b + n * operand9_n,
+        xy_330_e123,
+        mask=mask,
+    )
+    tl.store(operand9_row + 32 * BN + 3 * operand9_B + 6 * operand9_N + r * operand9_b + n * operand9_n, 0.0, mask=mask)
+    tl.store(operand9_row + 32 * BN + 3 * operand9_B + 7 * operand9_N + r * operand9_b + n * operand9_n, 0.0, mask=mask)
+    tl.store(operand10_row + r * operand10_b + n * operand10_n, xy_022_e01, mask=mask)
+    tl.store(operand10_row + operand10_N + r * operand10_b + n * operand10_n, xy_121_e01, mask=mask)
+    tl.store(operand10_row + 2 * operand10_N + r * operand10_b + n * operand10_n, xy_123_e01, mask=mask)
+    tl.store(operand10_row + 3 * operand10_N + r * operand10_b + n * operand10_n, xy_220_e01, mask=mask)
+    tl.store(operand10_row + 4 * operand10_N + r * operand10_b + n * operand10_n, xy_222_e01, mask=mask)
+    tl.store(operand10_row + 5 * operand10_N + r * operand10_b + n * operand10_n, operand10_5, mask=mask)
+    tl.store(operand10_row + 6 * operand10_N + r * operand10_b + n * operand10_n, xy_321_e01, mask=mask)
+    tl.store(operand10_row + 7 * operand10_N + r * operand10_b + n * operand10_n, xy_323_e01, mask=mask)
+    tl.store(operand10_row + 8 * operand10_N + r * operand10_b + n * operand10_n, operand10_8, mask=mask)
+    tl.store(operand10_row + operand10_B + r * operand10_b + n * operand10_n, xy_022_e02, mask=mask)
+    tl.store(operand10_row + operand10_B + operand10_N + r * operand10_b + n * operand10_n, xy_121_e02, mask=mask)
+    tl.store(operand10_row + operand10_B + 2 * operand10_N + r * operand10_b + n * operand10_n, xy_123_e02, mask=mask)
+    tl.store(operand10_row + operand10_B + 3 * operand10_N + r * operand10_b + n * operand10_n, xy_220_e02, mask=mask)
+    tl.store(operand10_row + operand10_B + 4 * operand10_N + r * operand10_b + n * operand10_n, xy_222_e02, mask=mask)
+    tl.store(operand10_row + operand10_B + 5 * operand10_N + r * operand10_b + n * operand10_n, operand10_14, mask=mask)
+    tl.store(operand10_row + operand10_B + 6 * operand10_N + r * operand10_b + n * operand10_n, xy_321_e02, mask=mask)
+    tl.store(operand10_row + operand10_B + 7 * operand10_N + r * operand10_b + n * operand10_n, xy_323_e02, mask=mask)
+    tl.store(operand10_row + operand10_B + 8 * operand10_N + r * operand10_b + n * operand10_n, operand10_17, mask=mask)
+    tl.store(operand10_row + 2 * operand10_B + r * operand10_b + n * operand10_n, xy_022_e03, mask=mask)
+    tl.store(operand10_row + 2 * operand10_B + operand10_N + r * operand10_b + n * operand10_n, xy_121_e03, mask=mask)
+    tl.store(
+        operand10_row + 2 * operand10_B + 2 * operand10_N + r * operand10_b + n * operand10_n, xy_123_e03, mask=mask
     )
     tl.store(
-        operand12_row + 2 * operand12_B + 8 * operand12_N + r * operand12_b + n * operand12_n, operand12_26, mask=mask
-    )
-    tl.store(operand12_row + 3 * operand12_B + r * operand12_b + n * operand12_n, xy_022_e12, mask=mask)
-    tl.store(operand12_row + 3 * operand12_B + operand12_N + r * operand12_b + n * operand12_n, xy_121_e12, mask=mask)
-    tl.store(
-        operand12_row + 3 * operand12_B + 2 * operand12_N + r * operand12_b + n * operand12_n, xy_123_e12, mask=mask
+        operand10_row + 2 * operand10_B + 3 * operand10_N + r * operand10_b + n * operand10_n, xy_220_e03, mask=mask
     )
     tl.store(
-        operand12_row + 3 * operand12_B + 3 * operand12_N + r * operand12_b + n * operand12_n, xy_220_e12, mask=mask
+        operand10_row + 2 * operand10_B + 4 * operand10_N + r * operand10_b + n * operand10_n, xy_222_e03, mask=mask
     )
     tl.store(
-        operand12_row + 3 * operand12_B + 4 * operand12_N + r * operand12_b + n * operand12_n, xy_222_e12, mask=mask
-    )
-    tl.store(operand12_row + 3 * operand12_B + 5 * operand12_N + r * operand12_b + n * operand12_n, 0.0, mask=mask)
-    tl.store(
-        operand12_row + 3 * operand12_B + 6 * operand12_N + r * operand12_b + n * operand12_n, xy_321_e12, mask=mask
-    )
-    tl.store(operand12_row + 3 * operand12_B + 7 * operand12_N + r * operand12_b + n * operand12_n, 0.0, mask=mask)
-    tl.store(operand12_row + 3 * operand12_B + 8 * operand12_N + r * operand12_b + n * operand12_n, 0.0, mask=mask)
-    tl.store(operand12_row + 4 * operand12_B + r * operand12_b + n * operand12_n, xy_022_e13, mask=mask)
-    tl.store(operand12_row + 4 * operand12_B + operand12_N + r * operand12_b + n * operand12_n, xy_121_e13, mask=mask)
-    tl.store(
-        operand12_row + 4 * operand12_B + 2 * operand12_N + r * operand12_b + n * operand12_n, xy_123_e13, mask=mask
+        operand10_row + 2 * operand10_B + 5 * operand10_N + r * operand10_b + n * operand10_n, operand10_23, mask=mask
     )
     tl.store(
-        operand12_row + 4 * operand12_B + 3 * operand12_N + r * operand12_b + n * operand12_n, xy_220_e13, mask=mask
+        operand10_row + 2 * operand10_B + 6 * operand10_N + r * operand10_b + n * operand10_n, xy_321_e03, mask=mask
     )
     tl.store(
-        operand12_row + 4 * operand12_B + 4 * operand12_N + r * operand12_b + n * operand12_n, xy_222_e13, mask=mask
-    )
-    tl.store(operand12_row + 4 * operand12_B + 5 * operand12_N + r * operand12_b + n * operand12_n, 0.0, mask=mask)
-    tl.store(
-        operand12_row + 4 * operand12_B + 6 * operand12_N + r * operand12_b + n * operand12_n, xy_321_e13, mask=mask
-    )
-    tl.store(operand12_row + 4 * operand12_B + 7 * operand12_N + r * operand12_b + n * operand12_n, 0.0, mask=mask)
-    tl.store(operand12_row + 4 * operand12_B + 8 * operand12_N + r * operand12_b + n * operand12_n, 0.0, mask=mask)
-    tl.store(operand12_row + 5 * operand12_B + r * operand12_b + n * operand12_n, xy_022_e23, mask=mask)
-    tl.store(operand12_row + 5 * operand12_B + operand12_N + r * operand12_b + n * operand12_n, xy_121_e23, mask=mask)
-    tl.store(
-        operand12_row + 5 * operand12_B + 2 * operand12_N + r * operand12_b + n * operand12_n, xy_123_e23, mask=mask
+        operand10_row + 2 * operand10_B + 7 * operand10_N + r * operand10_b + n * operand10_n, xy_323_e03, mask=mask
     )
     tl.store(
-        operand12_row + 5 * operand12_B + 3 * operand12_N + r * operand12_b + n * operand12_n, xy_220_e23, mask=mask
+        operand10_row + 2 * operand10_B + 8 * operand10_N + r * operand10_b + n * operand10_n, operand10_26, mask=mask
+    )
+    tl.store(operand10_row + 3 * operand10_B + r * operand10_b + n * operand10_n, xy_022_e12, mask=mask)
+    tl.store(operand10_row + 3 * operand10_B + operand10_N + r * operand10_b + n * operand10_n, xy_121_e12, mask=mask)
+    tl.store(
+        operand10_row + 3 * operand10_B + 2 * operand10_N + r * operand10_b + n * operand10_n, xy_123_e12, mask=mask
     )
     tl.store(
-        operand12_row + 5 * operand12_B + 4 * operand12_N + r * operand12_b + n * operand12_n, xy_222_e23, mask=mask
-    )
-    tl.store(operand12_row + 5 * operand12_B + 5 * operand12_N + r * operand12_b + n * operand12_n, 0.0, mask=mask)
-    tl.store(
-        operand12_row + 5 * operand12_B + 6 * operand12_N + r * operand12_b + n * operand12_n, xy_321_e23, mask=mask
-    )
-    tl.store(operand12_row + 5 * operand12_B + 7 * operand12_N + r * operand12_b + n * operand12_n, 0.0, mask=mask)
-    tl.store(operand12_row + 5 * operand12_B + 8 * operand12_N + r * operand12_b + n * operand12_n, 0.0, mask=mask)
-    tl.store(operand13_row + r * operand13_b + n * operand13_n, xy_033_e012, mask=mask)
-    tl.store(operand13_row + operand13_N + r * operand13_b + n * operand13_n, xy_132_e012, mask=mask)
-    tl.store(operand13_row + 2 * operand13_N + r * operand13_b + n * operand13_n, operand13_2, mask=mask)
-    tl.store(operand13_row + 3 * operand13_N + r * operand13_b + n * operand13_n, xy_231_e012, mask=mask)
-    tl.store(operand13_row + 4 * operand13_N + r * operand13_b + n * operand13_n, xy_233_e012, mask=mask)
-    tl.store(operand13_row + 5 * operand13_N + r * operand13_b + n * operand13_n, xy_330_e012, mask=mask)
-    tl.store(operand13_row + 6 * operand13_N + r * operand13_b + n * operand13_n, xy_332_e012, mask=mask)
-    tl.store(operand13_row + 7 * operand13_N + r * operand13_b + n * operand13_n, xy_431_e012, mask=mask)
-    tl.store(operand13_row + operand13_B + r * operand13_b + n * operand13_n, xy_033_e013, mask=mask)
-    tl.store(operand13_row + operand13_B + operand13_N + r * operand13_b + n * operand13_n, xy_132_e013, mask=mask)
-    tl.store(operand13_row + operand13_B + 2 * operand13_N + r * operand13_b + n * operand13_n, operand13_10, mask=mask)
-    tl.store(operand13_row + operand13_B + 3 * operand13_N + r * operand13_b + n * operand13_n, xy_231_e013, mask=mask)
-    tl.store(operand13_row + operand13_B + 4 * operand13_N + r * operand13_b + n * operand13_n, xy_233_e013, mask=mask)
-    tl.store(operand13_row + operand13_B + 5 * operand13_N + r * operand13_b + n * operand13_n, xy_330_e013, mask=mask)
-    tl.store(operand13_row + operand13_B + 6 * operand13_N + r * operand13_b + n * operand13_n, xy_332_e013, mask=mask)
-    tl.store(operand13_row + operand13_B + 7 * operand13_N + r * operand13_b + n * operand13_n, xy_431_e013, mask=mask)
-    tl.store(operand13_row + 2 * operand13_B + r * operand13_b + n * operand13_n, xy_033_e023, mask=mask)
-    tl.store(operand13_row + 2 * operand13_B + operand13_N + r * operand13_b + n * operand13_n, xy_132_e023, mask=mask)
-    tl.store(
-        operand13_row + 2 * operand13_B + 2 * operand13_N + r * operand13_b + n * operand13_n, operand13_18, mask=mask
+        operand10_row + 3 * operand10_B + 3 * operand10_N + r * operand10_b + n * operand10_n, xy_220_e12, mask=mask
     )
     tl.store(
-        operand13_row + 2 * operand13_B + 3 * operand13_N + r * operand13_b + n * operand13_n, xy_231_e023, mask=mask
+        operand10_row + 3 * operand10_B + 4 * operand10_N + r * operand10_b + n * operand10_n, xy_222_e12, mask=mask
+    )
+    tl.store(operand10_row + 3 * operand10_B + 5 * operand10_N + r * operand10_b + n * operand10_n, 0.0, mask=mask)
+    tl.store(
+        operand10_row + 3 * operand10_B + 6 * operand10_N + r * operand10_b + n * operand10_n, xy_321_e12, mask=mask
+    )
+    tl.store(operand10_row + 3 * operand10_B + 7 * operand10_N + r * operand10_b + n * operand10_n, 0.0, mask=mask)
+    tl.store(operand10_row + 3 * operand10_B + 8 * operand10_N + r * operand10_b + n * operand10_n, 0.0, mask=mask)
+    tl.store(operand10_row + 4 * operand10_B + r * operand10_b + n * operand10_n, xy_022_e13, mask=mask)
+    tl.store(operand10_row + 4 * operand10_B + operand10_N + r * operand10_b + n * operand10_n, xy_121_e13, mask=mask)
+    tl.store(
+        operand10_row + 4 * operand10_B + 2 * operand10_N + r * operand10_b + n * operand10_n, xy_123_e13, mask=mask
     )
     tl.store(
-        operand13_row + 2 * operand13_B + 4 * operand13_N + r * operand13_b + n * operand13_n, xy_233_e023, mask=mask
+        operand10_row + 4 * operand10_B + 3 * operand10_N + r * operand10_b + n * operand10_n, xy_220_e13, mask=mask
     )
     tl.store(
-        operand13_row + 2 * operand13_B + 5 * operand13_N + r * operand13_b + n * operand13_n, xy_330_e023, mask=mask
+        operand10_row + 4 * operand10_B + 4 * operand10_N + r * operand10_b + n * operand10_n, xy_222_e13, mask=mask
+    )
+    tl.store(operand10_row + 4 * operand10_B + 5 * operand10_N + r * operand10_b + n * operand10_n, 0.0, mask=mask)
+    tl.store(
+        operand10_row + 4 * operand10_B + 6 * operand10_N + r * operand10_b + n * operand10_n, xy_321_e13, mask=mask
+    )
+    tl.store(operand10_row + 4 * operand10_B + 7 * operand10_N + r * operand10_b + n * operand10_n, 0.0, mask=mask)
+    tl.store(operand10_row + 4 * operand10_B + 8 * operand10_N + r * operand10_b + n * operand10_n, 0.0, mask=mask)
+    tl.store(operand10_row + 5 * operand10_B + r * operand10_b + n * operand10_n, xy_022_e23, mask=mask)
+    tl.store(operand10_row + 5 * operand10_B + operand10_N + r * operand10_b + n * operand10_n, xy_121_e23, mask=mask)
+    tl.store(
+        operand10_row + 5 * operand10_B + 2 * operand10_N + r * operand10_b + n * operand10_n, xy_123_e23, mask=mask
     )
     tl.store(
-        operand13_row + 2 * operand13_B + 6 * operand13_N + r * operand13_b + n * operand13_n, xy_332_e023, mask=mask
+        operand10_row + 5 * operand10_B + 3 * operand10_N + r * operand10_b + n * operand10_n, xy_220_e23, mask=mask
     )
     tl.store(
-        operand13_row + 2 * operand13_B + 7 * operand13_N + r * operand13_b + n * operand13_n, xy_431_e023, mask=mask
+        operand10_row + 5 * operand10_B + 4 * operand10_N + r * operand10_b + n * operand10_n, xy_222_e23, mask=mask
     )
-    tl.store(operand13_row + 3 * operand13_B + r * operand13_b + n * operand13_n, xy_033_e123, mask=mask)
-    tl.store(operand13_row + 3 * operand13_B + operand13_N + r * operand13_b + n * operand13_n, xy_132_e123, mask=mask)
-    tl.store(operand13_row + 3 * operand13_B + 2 * operand13_N + r * operand13_b + n * operand13_n, 0.0, mask=mask)
+    tl.store(operand10_row + 5 * operand10_B + 5 * operand10_N + r * operand10_b + n * operand10_n, 0.0, mask=mask)
     tl.store(
-        operand13_row + 3 * operand13_B + 3 * operand13_N + r * operand13_b + n * operand13_n, xy_231_e123, mask=mask
+        operand10_row + 5 * operand10_B + 6 * operand10_N + r * operand10_b + n * operand10_n, xy_321_e23, mask=mask
     )
-    tl.store(operand13_row + 3 * operand13_B + 4 * operand13_N + r * operand13_b + n * operand13_n, 0.0, mask=mask)
-    tl.store(
-        operand13_row + 3 * operand13_B + 5 * operand13_N + r * operand13_b + n * operand13_n, xy_330_e123, mask=mask
-    )
-    tl.store(operand13_row + 3 * operand13_B + 6 * operand13_N + r * operand13_b + n * operand13_n, 0.0, mask=mask)
-    tl.store(operand13_row + 3 * operand13_B + 7 * operand13_N + r * operand13_b + n * operand13_n, 0.0, mask=mask)
-    tl.store(operand14_row + r * operand14_b + n * operand14_n, xy_044_e0123, mask=mask)
-    tl.store(operand14_row + r * operand14_b + n * operand14_n + operand14_N, xy_143_e0123, mask=mask)
-    tl.store(operand14_row + r * operand14_b + n * operand14_n + 2 * operand14_N, xy_242_e0123, mask=mask)
-    tl.store(operand14_row + r * operand14_b + n * operand14_n + 3 * operand14_N, xy_341_e0123, mask=mask)
-    tl.store(operand14_row + r * operand14_b + n * operand14_n + 4 * operand14_N, xy_440_e0123, mask=mask)
+    tl.store(operand10_row + 5 * operand10_B + 7 * operand10_N + r * operand10_b + n * operand10_n, 0.0, mask=mask)
+    tl.store(operand10_row + 5 * operand10_B + 8 * operand10_N + r * operand10_b + n * operand10_n, 0.0, mask=mask)
+    tl.store(operand11_row + r * operand11_b + n * operand11_n, xy_044_e0123, mask=mask)
+    tl.store(operand11_row + r * operand11_b + n * operand11_n + operand11_N, xy_143_e0123, mask=mask)
+    tl.store(operand11_row + r * operand11_b + n * operand11_n + 2 * operand11_N, xy_242_e0123, mask=mask)
+    tl.store(operand11_row + r * operand11_b + n * operand11_n + 3 * operand11_N, xy_341_e0123, mask=mask)
+    tl.store(operand11_row + r * operand11_b + n * operand11_n + 4 * operand11_N, xy_440_e0123, mask=mask)
 
 
 @triton.jit(do_not_specialize=["N"])
 def _fused_gelu_fcgp_norm_with_normalize_backward_4_kernel(
+    contracted4_ptr,
     contracted5_ptr,
     contracted6_ptr,
     contracted7_ptr,
-    contracted8_ptr,
-    contracted9_ptr,
     grad_weight_ptr,
     N,
     M,
@@ -14372,17 +14378,32 @@ def _fused_gelu_fcgp_norm_with_normalize_backward_4_kernel(
     start = tl.program_id(0).to(tl.int64) * BLOCK
     tile = tl.arange(0, BLOCK)
     mask = tile < tl.cast(N, tl.int64) * M - start
+    contracted4_row = contracted4_ptr + start
     contracted5_row = contracted5_ptr + start
     contracted6_row = contracted6_ptr + start
     contracted7_row = contracted7_ptr + start
-    contracted8_row = contracted8_ptr + start
-    contracted9_row = contracted9_ptr + start
     grad_weight_row = grad_weight_ptr + start
 
+    contracted4_0 = tl.load(contracted4_row + tile, mask=mask, other=0.0).to(REAL)
+    contracted4_1 = tl.load(contracted4_row + NM + tile, mask=mask, other=0.0).to(REAL)
+    contracted4_2 = tl.load(contracted4_row + 2 * NM + tile, mask=mask, other=0.0).to(REAL)
+    contracted4_3 = tl.load(contracted4_row + 3 * NM + tile, mask=mask, other=0.0).to(REAL)
     contracted5_0 = tl.load(contracted5_row + tile, mask=mask, other=0.0).to(REAL)
     contracted5_1 = tl.load(contracted5_row + NM + tile, mask=mask, other=0.0).to(REAL)
     contracted5_2 = tl.load(contracted5_row + 2 * NM + tile, mask=mask, other=0.0).to(REAL)
     contracted5_3 = tl.load(contracted5_row + 3 * NM + tile, mask=mask, other=0.0).to(REAL)
+    contracted5_4 = tl.load(contracted5_row + 4 * NM + tile, mask=mask, other=0.0).to(REAL)
+    contracted5_5 = tl.load(contracted5_row + 5 * NM + tile, mask=mask, other=0.0).to(REAL)
+    contracted5_6 = tl.load(contracted5_row + 6 * NM + tile, mask=mask, other=0.0).to(REAL)
+    contracted5_7 = tl.load(contracted5_row + 7 * NM + tile, mask=mask, other=0.0).to(REAL)
+    contracted5_8 = tl.load(contracted5_row + 8 * NM + tile, mask=mask, other=0.0).to(REAL)
+    contracted5_9 = tl.load(contracted5_row + 9 * NM + tile, mask=mask, other=0.0).to(REAL)
+    contracted5_10 = tl.load(contracted5_row + 10 * NM + tile, mask=mask, other=0.0).to(REAL)
+    contracted5_11 = tl.load(contracted5_row + 11 * NM + tile, mask=mask, other=0.0).to(REAL)
+    contracted5_12 = tl.load(contracted5_row + 12 * NM + tile, mask=mask, other=0.0).to(REAL)
+    contracted5_13 = tl.load(contracted5_row + 13 * NM + tile, mask=mask, other=0.0).to(REAL)
+    contracted5_14 = tl.load(contracted5_row + 14 * NM + tile, mask=mask, other=0.0).to(REAL)
+    contracted5_15 = tl.load(contracted5_row + 15 * NM + tile, mask=mask, other=0.0).to(REAL)
     contracted6_0 = tl.load(contracted6_row + tile, mask=mask, other=0.0).to(REAL)
     contracted6_1 = tl.load(contracted6_row + NM + tile, mask=mask, other=0.0).to(REAL)
     contracted6_2 = tl.load(contracted6_row + 2 * NM + tile, mask=mask, other=0.0).to(REAL)
@@ -14391,72 +14412,56 @@ def _fused_gelu_fcgp_norm_with_normalize_backward_4_kernel(
     contracted6_5 = tl.load(contracted6_row + 5 * NM + tile, mask=mask, other=0.0).to(REAL)
     contracted6_6 = tl.load(contracted6_row + 6 * NM + tile, mask=mask, other=0.0).to(REAL)
     contracted6_7 = tl.load(contracted6_row + 7 * NM + tile, mask=mask, other=0.0).to(REAL)
+    contracted6_8 = tl.load(contracted6_row + 8 * NM + tile, mask=mask, other=0.0).to(REAL)
     contracted7_0 = tl.load(contracted7_row + tile, mask=mask, other=0.0).to(REAL)
     contracted7_1 = tl.load(contracted7_row + NM + tile, mask=mask, other=0.0).to(REAL)
     contracted7_2 = tl.load(contracted7_row + 2 * NM + tile, mask=mask, other=0.0).to(REAL)
     contracted7_3 = tl.load(contracted7_row + 3 * NM + tile, mask=mask, other=0.0).to(REAL)
     contracted7_4 = tl.load(contracted7_row + 4 * NM + tile, mask=mask, other=0.0).to(REAL)
-    contracted7_5 = tl.load(contracted7_row + 5 * NM + tile, mask=mask, other=0.0).to(REAL)
-    contracted7_6 = tl.load(contracted7_row + 6 * NM + tile, mask=mask, other=0.0).to(REAL)
-    contracted7_7 = tl.load(contracted7_row + 7 * NM + tile, mask=mask, other=0.0).to(REAL)
-    contracted7_8 = tl.load(contracted7_row + 8 * NM + tile, mask=mask, other=0.0).to(REAL)
-    contracted8_0 = tl.load(contracted8_row + tile, mask=mask, other=0.0).to(REAL)
-    contracted8_1 = tl.load(contracted8_row + NM + tile, mask=mask, other=0.0).to(REAL)
-    contracted8_2 = tl.load(contracted8_row + 2 * NM + tile, mask=mask, other=0.0).to(REAL)
-    contracted8_3 = tl.load(contracted8_row + 3 * NM + tile, mask=mask, other=0.0).to(REAL)
-    contracted8_4 = tl.load(contracted8_row + 4 * NM + tile, mask=mask, other=0.0).to(REAL)
-    contracted8_5 = tl.load(contracted8_row + 5 * NM + tile, mask=mask, other=0.0).to(REAL)
-    contracted8_6 = tl.load(contracted8_row + 6 * NM + tile, mask=mask, other=0.0).to(REAL)
-    contracted8_7 = tl.load(contracted8_row + 7 * NM + tile, mask=mask, other=0.0).to(REAL)
-    contracted9_0 = tl.load(contracted9_row + tile, mask=mask, other=0.0).to(REAL)
-    contracted9_1 = tl.load(contracted9_row + NM + tile, mask=mask, other=0.0).to(REAL)
-    contracted9_2 = tl.load(contracted9_row + 2 * NM + tile, mask=mask, other=0.0).to(REAL)
-    contracted9_3 = tl.load(contracted9_row + 3 * NM + tile, mask=mask, other=0.0).to(REAL)
-    contracted9_4 = tl.load(contracted9_row + 4 * NM + tile, mask=mask, other=0.0).to(REAL)
 
-    grad_weight_134 = -contracted8_2
-    grad_weight_213 = -contracted6_4
-    grad_weight_224 = -contracted7_5
-    grad_weight_303 = -contracted5_0
-    grad_weight_312 = -contracted6_5
-    grad_weight_413 = -contracted6_7
-    grad_weight_422 = -contracted7_8
+    grad_weight_134 = -contracted5_10
+    grad_weight_213 = -contracted5_4
+    grad_weight_224 = -contracted6_5
+    grad_weight_303 = -contracted4_0
+    grad_weight_312 = -contracted5_5
+    grad_weight_413 = -contracted5_7
+    grad_weight_422 = -contracted6_8
 
     if GRAD_WEIGHT:
-        tl.store(grad_weight_row + tile, contracted5_1, mask=mask)
-        tl.store(grad_weight_row + NM + tile, contracted6_0, mask=mask)
-        tl.store(grad_weight_row + 2 * NM + tile, contracted7_0, mask=mask)
-        tl.store(grad_weight_row + 3 * NM + tile, contracted8_0, mask=mask)
-        tl.store(grad_weight_row + 4 * NM + tile, contracted9_0, mask=mask)
-        tl.store(grad_weight_row + 5 * NM + tile, contracted5_2, mask=mask)
-        tl.store(grad_weight_row + 6 * NM + tile, contracted6_1, mask=mask)
-        tl.store(grad_weight_row + 7 * NM + tile, contracted6_2, mask=mask)
-        tl.store(grad_weight_row + 8 * NM + tile, contracted7_1, mask=mask)
-        tl.store(grad_weight_row + 9 * NM + tile, contracted7_2, mask=mask)
-        tl.store(grad_weight_row + 10 * NM + tile, contracted8_1, mask=mask)
+        tl.store(grad_weight_row + tile, contracted4_1, mask=mask)
+        tl.store(grad_weight_row + NM + tile, contracted5_0, mask=mask)
+        tl.store(grad_weight_row + 2 * NM + tile, contracted6_0, mask=mask)
+        tl.store(grad_weight_row + 3 * NM + tile, contracted5_8, mask=mask)
+        tl.store(grad_weight_row + 4 * NM + tile, contracted7_0, mask=mask)
+        tl.store(grad_weight_row + 5 * NM + tile, contracted4_2, mask=mask)
+        tl.store(grad_weight_row + 6 * NM + tile, contracted5_1, mask=mask)
+        tl.store(grad_weight_row + 7 * NM + tile, contracted5_2, mask=mask)
+        tl.store(grad_weight_row + 8 * NM + tile, contracted6_1, mask=mask)
+        tl.store(grad_weight_row + 9 * NM + tile, contracted6_2, mask=mask)
+        tl.store(grad_weight_row + 10 * NM + tile, contracted5_9, mask=mask)
         tl.store(grad_weight_row + 11 * NM + tile, grad_weight_134, mask=mask)
-        tl.store(grad_weight_row + 12 * NM + tile, contracted9_1, mask=mask)
-        tl.store(grad_weight_row + 13 * NM + tile, contracted5_3, mask=mask)
-        tl.store(grad_weight_row + 14 * NM + tile, contracted6_3, mask=mask)
+        tl.store(grad_weight_row + 12 * NM + tile, contracted7_1, mask=mask)
+        tl.store(grad_weight_row + 13 * NM + tile, contracted4_3, mask=mask)
+        tl.store(grad_weight_row + 14 * NM + tile, contracted5_3, mask=mask)
         tl.store(grad_weight_row + 15 * NM + tile, grad_weight_213, mask=mask)
-        tl.store(grad_weight_row + 16 * NM + tile, contracted7_3, mask=mask)
-        tl.store(grad_weight_row + 17 * NM + tile, contracted7_4, mask=mask)
+        tl.store(grad_weight_row + 16 * NM + tile, contracted6_3, mask=mask)
+        tl.store(grad_weight_row + 17 * NM + tile, contracted6_4, mask=mask)
         tl.store(grad_weight_row + 18 * NM + tile, grad_weight_224, mask=mask)
-        tl.store(grad_weight_row + 19 * NM + tile, contracted8_3, mask=mask)
-        tl.store(grad_weight_row + 20 * NM + tile, contracted8_4, mask=mask)
-        tl.store(grad_weight_row + 21 * NM + tile, contracted9_2, mask=mask)
+        tl.store(grad_weight_row + 19 * NM + tile, contracted5_11, mask=mask)
+        tl.store(grad_weight_row + 20 * NM + tile, contracted5_12, mask=mask)
+        tl.store(grad_weight_row + 21 * NM + tile, contracted7_2, mask=mask)
         tl.store(grad_weight_row + 22 * NM + tile, grad_weight_303, mask=mask)
         tl.store(grad_weight_row + 23 * NM + tile, grad_weight_312, mask=mask)
-        tl.store(grad_weight_row + 24 * NM + tile, contracted6_6, mask=mask)
-        tl.store(grad_weight_row + 25 * NM + tile, contracted7_6, mask=mask)
-        tl.store(grad_weight_row + 26 * NM + tile, contracted7_7, mask=mask)
-        tl.store(grad_weight_row + 27 * NM + tile, contracted8_5, mask=mask)
-        tl.store(grad_weight_row + 28 * NM + tile, contracted8_6, mask=mask)
-        tl.store(grad_weight_row + 29 * NM + tile, contracted9_3, mask=mask)
+        tl.store(grad_weight_row + 24 * NM + tile, contracted5_6, mask=mask)
+        tl.store(grad_weight_row + 25 * NM + tile, contracted6_6, mask=mask)
+        tl.store(grad_weight_row + 26 * NM + tile, contracted6_7, mask=mask)
+        tl.store(grad_weight_row + 27 * NM + tile, contracted5_13, mask=mask)
+        tl.store(grad_weight_row + 28 * NM + tile, contracted5_14, mask=mask)
+        tl.store(grad_weight_row + 29 * NM + tile, contracted7_3, mask=mask)
         tl.store(grad_weight_row + 30 * NM + tile, grad_weight_413, mask=mask)
         tl.store(grad_weight_row + 31 * NM + tile, grad_weight_422, mask=mask)
-        tl.store(grad_weight_row + 32 * NM + tile, contracted8_7, mask=mask)
-        tl.store(grad_weight_row + 33 * NM + tile, contracted9_4, mask=mask)
+        tl.store(grad_weight_row + 32 * NM + tile, contracted5_15, mask=mask)
+        tl.store(grad_weight_row + 33 * NM + tile, contracted7_4, mask=mask)
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -14473,7 +14478,6 @@ def _fused_gelu_fcgp_norm_without_normalize_kernel(
     operand2_ptr,
     operand4_ptr,
     operand6_ptr,
-    operand8_ptr,
     B,
     N,
     ROWS: tl.constexpr,
@@ -14496,8 +14500,7 @@ def _fused_gelu_fcgp_norm_without_normalize_kernel(
     operand_row = operand_ptr + b * 4 * N
     operand2_row = operand2_ptr + b * 8 * N
     operand4_row = operand4_ptr + b * 9 * N
-    operand6_row = operand6_ptr + b * 8 * N
-    operand8_row = operand8_ptr + b * 5 * N
+    operand6_row = operand6_ptr + b * 5 * N
 
     x_e, x_e0, x_e1, x_e2, x_e3, x_e01, x_e02, x_e03 = _load8(x_row + at * 16, mask, REAL)
     x_e12, x_e13, x_e23, x_e012, x_e013, x_e023, x_e123, x_e0123 = _load8(x_row + at * 16 + 8, mask, REAL)
@@ -14568,6 +14571,34 @@ def _fused_gelu_fcgp_norm_without_normalize_kernel(
     xy_211_e3 = -gelu_x_e13 * gelu_y_e1 - gelu_x_e23 * gelu_y_e2
     xy_213_e3 = -gelu_x_e12 * gelu_y_e123
     xy_312_e3 = -gelu_x_e123 * gelu_y_e12
+    xy_033_e012 = gelu_x_e * gelu_y_e012
+    xy_132_e012 = gelu_x_e0 * gelu_y_e12 + gelu_x_e2 * gelu_y_e01 - gelu_x_e1 * gelu_y_e02
+    xy_134_e012 = -gelu_x_e3 * gelu_y_e0123
+    xy_231_e012 = gelu_x_e01 * gelu_y_e2 + gelu_x_e12 * gelu_y_e0 - gelu_x_e02 * gelu_y_e1
+    xy_233_e012 = gelu_x_e03 * gelu_y_e123 + gelu_x_e23 * gelu_y_e013 - gelu_x_e13 * gelu_y_e023
+    xy_330_e012 = gelu_x_e012 * gelu_y_e
+    xy_332_e012 = gelu_x_e023 * gelu_y_e13 - gelu_x_e013 * gelu_y_e23 - gelu_x_e123 * gelu_y_e03
+    xy_431_e012 = gelu_x_e0123 * gelu_y_e3
+    xy_033_e013 = gelu_x_e * gelu_y_e013
+    xy_132_e013 = gelu_x_e0 * gelu_y_e13 + gelu_x_e3 * gelu_y_e01 - gelu_x_e1 * gelu_y_e03
+    xy_134_e013 = gelu_x_e2 * gelu_y_e0123
+    xy_231_e013 = gelu_x_e01 * gelu_y_e3 + gelu_x_e13 * gelu_y_e0 - gelu_x_e03 * gelu_y_e1
+    xy_233_e013 = gelu_x_e12 * gelu_y_e023 - gelu_x_e02 * gelu_y_e123 - gelu_x_e23 * gelu_y_e012
+    xy_330_e013 = gelu_x_e013 * gelu_y_e
+    xy_332_e013 = gelu_x_e012 * gelu_y_e23 + gelu_x_e123 * gelu_y_e02 - gelu_x_e023 * gelu_y_e12
+    xy_431_e013 = -gelu_x_e0123 * gelu_y_e2
+    xy_033_e023 = gelu_x_e * gelu_y_e023
+    xy_132_e023 = gelu_x_e0 * gelu_y_e23 + gelu_x_e3 * gelu_y_e02 - gelu_x_e2 * gelu_y_e03
+    xy_134_e023 = -gelu_x_e1 * gelu_y_e0123
+    xy_231_e023 = gelu_x_e02 * gelu_y_e3 + gelu_x_e23 * gelu_y_e0 - gelu_x_e03 * gelu_y_e2
+    xy_233_e023 = gelu_x_e01 * gelu_y_e123 + gelu_x_e13 * gelu_y_e012 - gelu_x_e12 * gelu_y_e013
+    xy_330_e023 = gelu_x_e023 * gelu_y_e
+    xy_332_e023 = gelu_x_e013 * gelu_y_e12 - gelu_x_e012 * gelu_y_e13 - gelu_x_e123 * gelu_y_e01
+    xy_431_e023 = gelu_x_e0123 * gelu_y_e1
+    xy_033_e123 = gelu_x_e * gelu_y_e123
+    xy_132_e123 = gelu_x_e1 * gelu_y_e23 + gelu_x_e3 * gelu_y_e12 - gelu_x_e2 * gelu_y_e13
+    xy_231_e123 = gelu_x_e12 * gelu_y_e3 + gelu_x_e23 * gelu_y_e1 - gelu_x_e13 * gelu_y_e2
+    xy_330_e123 = gelu_x_e123 * gelu_y_e
     xy_022_e01 = gelu_x_e * gelu_y_e01
     xy_121_e01 = gelu_x_e0 * gelu_y_e1 - gelu_x_e1 * gelu_y_e0
     xy_123_e01 = gelu_x_e2 * gelu_y_e012 + gelu_x_e3 * gelu_y_e013
@@ -14616,34 +14647,6 @@ def _fused_gelu_fcgp_norm_without_normalize_kernel(
     xy_220_e23 = gelu_x_e23 * gelu_y_e
     xy_222_e23 = gelu_x_e13 * gelu_y_e12 - gelu_x_e12 * gelu_y_e13
     xy_321_e23 = gelu_x_e123 * gelu_y_e1
-    xy_033_e012 = gelu_x_e * gelu_y_e012
-    xy_132_e012 = gelu_x_e0 * gelu_y_e12 + gelu_x_e2 * gelu_y_e01 - gelu_x_e1 * gelu_y_e02
-    xy_134_e012 = -gelu_x_e3 * gelu_y_e0123
-    xy_231_e012 = gelu_x_e01 * gelu_y_e2 + gelu_x_e12 * gelu_y_e0 - gelu_x_e02 * gelu_y_e1
-    xy_233_e012 = gelu_x_e03 * gelu_y_e123 + gelu_x_e23 * gelu_y_e013 - gelu_x_e13 * gelu_y_e023
-    xy_330_e012 = gelu_x_e012 * gelu_y_e
-    xy_332_e012 = gelu_x_e023 * gelu_y_e13 - gelu_x_e013 * gelu_y_e23 - gelu_x_e123 * gelu_y_e03
-    xy_431_e012 = gelu_x_e0123 * gelu_y_e3
-    xy_033_e013 = gelu_x_e * gelu_y_e013
-    xy_132_e013 = gelu_x_e0 * gelu_y_e13 + gelu_x_e3 * gelu_y_e01 - gelu_x_e1 * gelu_y_e03
-    xy_134_e013 = gelu_x_e2 * gelu_y_e0123
-    xy_231_e013 = gelu_x_e01 * gelu_y_e3 + gelu_x_e13 * gelu_y_e0 - gelu_x_e03 * gelu_y_e1
-    xy_233_e013 = gelu_x_e12 * gelu_y_e023 - gelu_x_e02 * gelu_y_e123 - gelu_x_e23 * gelu_y_e012
-    xy_330_e013 = gelu_x_e013 * gelu_y_e
-    xy_332_e013 = gelu_x_e012 * gelu_y_e23 + gelu_x_e123 * gelu_y_e02 - gelu_x_e023 * gelu_y_e12
-    xy_431_e013 = -gelu_x_e0123 * gelu_y_e2
-    xy_033_e023 = gelu_x_e * gelu_y_e023
-    xy_132_e023 = gelu_x_e0 * gelu_y_e23 + gelu_x_e3 * gelu_y_e02 - gelu_x_e2 * gelu_y_e03
-    xy_134_e023 = -gelu_x_e1 * gelu_y_e0123
-    xy_231_e023 = gelu_x_e02 * gelu_y_e3 + gelu_x_e23 * gelu_y_e0 - gelu_x_e03 * gelu_y_e2
-    xy_233_e023 = gelu_x_e01 * gelu_y_e123 + gelu_x_e13 * gelu_y_e012 - gelu_x_e12 * gelu_y_e013
-    xy_330_e023 = gelu_x_e023 * gelu_y_e
-    xy_332_e023 = gelu_x_e013 * gelu_y_e12 - gelu_x_e012 * gelu_y_e13 - gelu_x_e123 * gelu_y_e01
-    xy_431_e023 = gelu_x_e0123 * gelu_y_e1
-    xy_033_e123 = gelu_x_e * gelu_y_e123
-    xy_132_e123 = gelu_x_e1 * gelu_y_e23 + gelu_x_e3 * gelu_y_e12 - gelu_x_e2 * gelu_y_e13
-    xy_231_e123 = gelu_x_e12 * gelu_y_e3 + gelu_x_e23 * gelu_y_e1 - gelu_x_e13 * gelu_y_e2
-    xy_330_e123 = gelu_x_e123 * gelu_y_e
     xy_044_e0123 = gelu_x_e * gelu_y_e0123
     xy_143_e0123 = gelu_x_e0 * gelu_y_e123 + gelu_x_e2 * gelu_y_e013 - gelu_x_e1 * gelu_y_e023
     xy_143_e0123 += -gelu_x_e3 * gelu_y_e012
@@ -14689,6 +14692,38 @@ def _fused_gelu_fcgp_norm_without_normalize_kernel(
     tl.store(operand2_row + 24 * BN + 5 * N + r * 8 * N + n, xy_312_e3, mask=mask)
     tl.store(operand2_row + 24 * BN + 6 * N + r * 8 * N + n, 0.0, mask=mask)
     tl.store(operand2_row + 24 * BN + 7 * N + r * 8 * N + n, 0.0, mask=mask)
+    tl.store(operand2_row + 32 * BN + r * 8 * N + n, xy_033_e012, mask=mask)
+    tl.store(operand2_row + 32 * BN + N + r * 8 * N + n, xy_132_e012, mask=mask)
+    tl.store(operand2_row + 32 * BN + 2 * N + r * 8 * N + n, xy_134_e012, mask=mask)
+    tl.store(operand2_row + 32 * BN + 3 * N + r * 8 * N + n, xy_231_e012, mask=mask)
+    tl.store(operand2_row + 32 * BN + 4 * N + r * 8 * N + n, xy_233_e012, mask=mask)
+    tl.store(operand2_row + 32 * BN + 5 * N + r * 8 * N + n, xy_330_e012, mask=mask)
+    tl.store(operand2_row + 32 * BN + 6 * N + r * 8 * N + n, xy_332_e012, mask=mask)
+    tl.store(operand2_row + 32 * BN + 7 * N + r * 8 * N + n, xy_431_e012, mask=mask)
+    tl.store(operand2_row + 40 * BN + r * 8 * N + n, xy_033_e013, mask=mask)
+    tl.store(operand2_row + 40 * BN + N + r * 8 * N + n, xy_132_e013, mask=mask)
+    tl.store(operand2_row + 40 * BN + 2 * N + r * 8 * N + n, xy_134_e013, mask=mask)
+    tl.store(operand2_row + 40 * BN + 3 * N + r * 8 * N + n, xy_231_e013, mask=mask)
+    tl.store(operand2_row + 40 * BN + 4 * N + r * 8 * N + n, xy_233_e013, mask=mask)
+    tl.store(operand2_row + 40 * BN + 5 * N + r * 8 * N + n, xy_330_e013, mask=mask)
+    tl.store(operand2_row + 40 * BN + 6 * N + r * 8 * N + n, xy_332_e013, mask=mask)
+    tl.store(operand2_row + 40 * BN + 7 * N + r * 8 * N + n, xy_431_e013, mask=mask)
+    tl.store(operand2_row + 48 * BN + r * 8 * N + n, xy_033_e023, mask=mask)
+    tl.store(operand2_row + 48 * BN + N + r * 8 * N + n, xy_132_e023, mask=mask)
+    tl.store(operand2_row + 48 * BN + 2 * N + r * 8 * N + n, xy_134_e023, mask=mask)
+    tl.store(operand2_row + 48 * BN + 3 * N + r * 8 * N + n, xy_231_e023, mask=mask)
+    tl.store(operand2_row + 48 * BN + 4 * N + r * 8 * N + n, xy_233_e023, mask=mask)
+    tl.store(operand2_row + 48 * BN + 5 * N + r * 8 * N + n, xy_330_e023, mask=mask)
+    tl.store(operand2_row + 48 * BN + 6 * N + r * 8 * N + n, xy_332_e023, mask=mask)
+    tl.store(operand2_row + 48 * BN + 7 * N + r * 8 * N + n, xy_431_e023, mask=mask)
+    tl.store(operand2_row + 56 * BN + r * 8 * N + n, xy_033_e123, mask=mask)
+    tl.store(operand2_row + 56 * BN + N + r * 8 * N + n, xy_132_e123, mask=mask)
+    tl.store(operand2_row + 56 * BN + 2 * N + r * 8 * N + n, 0.0, mask=mask)
+    tl.store(operand2_row + 56 * BN + 3 * N + r * 8 * N + n, xy_231_e123, mask=mask)
+    tl.store(operand2_row + 56 * BN + 4 * N + r * 8 * N + n, 0.0, mask=mask)
+    tl.store(operand2_row + 56 * BN + 5 * N + r * 8 * N + n, xy_330_e123, mask=mask)
+    tl.store(operand2_row + 56 * BN + 6 * N + r * 8 * N + n, 0.0, mask=mask)
+    tl.store(operand2_row + 56 * BN + 7 * N + r * 8 * N + n, 0.0, mask=mask)
     tl.store(operand4_row + r * 9 * N + n, xy_022_e01, mask=mask)
     tl.store(operand4_row + N + r * 9 * N + n, xy_121_e01, mask=mask)
     tl.store(operand4_row + 2 * N + r * 9 * N + n, xy_123_e01, mask=mask)
@@ -14743,43 +14778,11 @@ def _fused_gelu_fcgp_norm_without_normalize_kernel(
     tl.store(operand4_row + 45 * BN + 6 * N + r * 9 * N + n, xy_321_e23, mask=mask)
     tl.store(operand4_row + 45 * BN + 7 * N + r * 9 * N + n, 0.0, mask=mask)
     tl.store(operand4_row + 45 * BN + 8 * N + r * 9 * N + n, 0.0, mask=mask)
-    tl.store(operand6_row + r * 8 * N + n, xy_033_e012, mask=mask)
-    tl.store(operand6_row + N + r * 8 * N + n, xy_132_e012, mask=mask)
-    tl.store(operand6_row + 2 * N + r * 8 * N + n, xy_134_e012, mask=mask)
-    tl.store(operand6_row + 3 * N + r * 8 * N + n, xy_231_e012, mask=mask)
-    tl.store(operand6_row + 4 * N + r * 8 * N + n, xy_233_e012, mask=mask)
-    tl.store(operand6_row + 5 * N + r * 8 * N + n, xy_330_e012, mask=mask)
-    tl.store(operand6_row + 6 * N + r * 8 * N + n, xy_332_e012, mask=mask)
-    tl.store(operand6_row + 7 * N + r * 8 * N + n, xy_431_e012, mask=mask)
-    tl.store(operand6_row + 8 * BN + r * 8 * N + n, xy_033_e013, mask=mask)
-    tl.store(operand6_row + 8 * BN + N + r * 8 * N + n, xy_132_e013, mask=mask)
-    tl.store(operand6_row + 8 * BN + 2 * N + r * 8 * N + n, xy_134_e013, mask=mask)
-    tl.store(operand6_row + 8 * BN + 3 * N + r * 8 * N + n, xy_231_e013, mask=mask)
-    tl.store(operand6_row + 8 * BN + 4 * N + r * 8 * N + n, xy_233_e013, mask=mask)
-    tl.store(operand6_row + 8 * BN + 5 * N + r * 8 * N + n, xy_330_e013, mask=mask)
-    tl.store(operand6_row + 8 * BN + 6 * N + r * 8 * N + n, xy_332_e013, mask=mask)
-    tl.store(operand6_row + 8 * BN + 7 * N + r * 8 * N + n, xy_431_e013, mask=mask)
-    tl.store(operand6_row + 16 * BN + r * 8 * N + n, xy_033_e023, mask=mask)
-    tl.store(operand6_row + 16 * BN + N + r * 8 * N + n, xy_132_e023, mask=mask)
-    tl.store(operand6_row + 16 * BN + 2 * N + r * 8 * N + n, xy_134_e023, mask=mask)
-    tl.store(operand6_row + 16 * BN + 3 * N + r * 8 * N + n, xy_231_e023, mask=mask)
-    tl.store(operand6_row + 16 * BN + 4 * N + r * 8 * N + n, xy_233_e023, mask=mask)
-    tl.store(operand6_row + 16 * BN + 5 * N + r * 8 * N + n, xy_330_e023, mask=mask)
-    tl.store(operand6_row + 16 * BN + 6 * N + r * 8 * N + n, xy_332_e023, mask=mask)
-    tl.store(operand6_row + 16 * BN + 7 * N + r * 8 * N + n, xy_431_e023, mask=mask)
-    tl.store(operand6_row + 24 * BN + r * 8 * N + n, xy_033_e123, mask=mask)
-    tl.store(operand6_row + 24 * BN + N + r * 8 * N + n, xy_132_e123, mask=mask)
-    tl.store(operand6_row + 24 * BN + 2 * N + r * 8 * N + n, 0.0, mask=mask)
-    tl.store(operand6_row + 24 * BN + 3 * N + r * 8 * N + n, xy_231_e123, mask=mask)
-    tl.store(operand6_row + 24 * BN + 4 * N + r * 8 * N + n, 0.0, mask=mask)
-    tl.store(operand6_row + 24 * BN + 5 * N + r * 8 * N + n, xy_330_e123, mask=mask)
-    tl.store(operand6_row + 24 * BN + 6 * N + r * 8 * N + n, 0.0, mask=mask)
-    tl.store(operand6_row + 24 * BN + 7 * N + r * 8 * N + n, 0.0, mask=mask)
-    tl.store(operand8_row + r * 5 * N + n, xy_044_e0123, mask=mask)
-    tl.store(operand8_row + r * 5 * N + n + N, xy_143_e0123, mask=mask)
-    tl.store(operand8_row + r * 5 * N + n + 2 * N, xy_242_e0123, mask=mask)
-    tl.store(operand8_row + r * 5 * N + n + 3 * N, xy_341_e0123, mask=mask)
-    tl.store(operand8_row + r * 5 * N + n + 4 * N, xy_440_e0123, mask=mask)
+    tl.store(operand6_row + r * 5 * N + n, xy_044_e0123, mask=mask)
+    tl.store(operand6_row + r * 5 * N + n + N, xy_143_e0123, mask=mask)
+    tl.store(operand6_row + r * 5 * N + n + 2 * N, xy_242_e0123, mask=mask)
+    tl.store(operand6_row + r * 5 * N + n + 3 * N, xy_341_e0123, mask=mask)
+    tl.store(operand6_row + r * 5 * N + n + 4 * N, xy_440_e0123, mask=mask)
 
 
 @triton.jit(do_not_specialize=["N"])
@@ -14789,7 +14792,6 @@ def _fused_gelu_fcgp_norm_without_normalize_1_kernel(
     operand3_ptr,
     operand5_ptr,
     operand7_ptr,
-    operand9_ptr,
     N,
     M,
     N_INNERMOST: tl.constexpr,
@@ -14810,11 +14812,8 @@ def _fused_gelu_fcgp_norm_without_normalize_1_kernel(
     operand5_m = tl.cast(N, tl.int64) * 9 if N_INNERMOST else 1
     operand5_N = tl.cast(N, tl.int64) * operand5_n
     operand7_n = 1 if N_INNERMOST else M
-    operand7_m = tl.cast(N, tl.int64) * 8 if N_INNERMOST else 1
+    operand7_m = tl.cast(N, tl.int64) * 5 if N_INNERMOST else 1
     operand7_N = tl.cast(N, tl.int64) * operand7_n
-    operand9_n = 1 if N_INNERMOST else M
-    operand9_m = tl.cast(N, tl.int64) * 5 if N_INNERMOST else 1
-    operand9_N = tl.cast(N, tl.int64) * operand9_n
 
     m = _tile(tl.program_id(1) * BLOCK, ROWS, BLOCK)
     r = _down(ROWS)
@@ -14829,7 +14828,6 @@ def _fused_gelu_fcgp_norm_without_normalize_1_kernel(
     operand3_row = operand3_ptr + n * operand3_n
     operand5_row = operand5_ptr + n * operand5_n
     operand7_row = operand7_ptr + n * operand7_n
-    operand9_row = operand9_ptr + n * operand9_n
 
     weight_000 = tl.load(weight_row + at, mask=mask, other=0.0).to(REAL)
     weight_011 = tl.load(weight_row + NM + at, mask=mask, other=0.0).to(REAL)
@@ -14878,6 +14876,14 @@ def _fused_gelu_fcgp_norm_without_normalize_1_kernel(
     tl.store(operand3_row + 5 * operand3_N + r * operand3_n + m * operand3_m, weight_312, mask=mask)
     tl.store(operand3_row + 6 * operand3_N + r * operand3_n + m * operand3_m, weight_314, mask=mask)
     tl.store(operand3_row + 7 * operand3_N + r * operand3_n + m * operand3_m, weight_413, mask=mask)
+    tl.store(operand3_row + 8 * NM + r * operand3_n + m * operand3_m, weight_033, mask=mask)
+    tl.store(operand3_row + 8 * NM + operand3_N + r * operand3_n + m * operand3_m, weight_132, mask=mask)
+    tl.store(operand3_row + 8 * NM + 2 * operand3_N + r * operand3_n + m * operand3_m, weight_134, mask=mask)
+    tl.store(operand3_row + 8 * NM + 3 * operand3_N + r * operand3_n + m * operand3_m, weight_231, mask=mask)
+    tl.store(operand3_row + 8 * NM + 4 * operand3_N + r * operand3_n + m * operand3_m, weight_233, mask=mask)
+    tl.store(operand3_row + 8 * NM + 5 * operand3_N + r * operand3_n + m * operand3_m, weight_330, mask=mask)
+    tl.store(operand3_row + 8 * NM + 6 * operand3_N + r * operand3_n + m * operand3_m, weight_332, mask=mask)
+    tl.store(operand3_row + 8 * NM + 7 * operand3_N + r * operand3_n + m * operand3_m, weight_431, mask=mask)
     tl.store(operand5_row + r * operand5_n + m * operand5_m, weight_022, mask=mask)
     tl.store(operand5_row + operand5_N + r * operand5_n + m * operand5_m, weight_121, mask=mask)
     tl.store(operand5_row + 2 * operand5_N + r * operand5_n + m * operand5_m, weight_123, mask=mask)
@@ -14887,19 +14893,11 @@ def _fused_gelu_fcgp_norm_without_normalize_1_kernel(
     tl.store(operand5_row + 6 * operand5_N + r * operand5_n + m * operand5_m, weight_321, mask=mask)
     tl.store(operand5_row + 7 * operand5_N + r * operand5_n + m * operand5_m, weight_323, mask=mask)
     tl.store(operand5_row + 8 * operand5_N + r * operand5_n + m * operand5_m, weight_422, mask=mask)
-    tl.store(operand7_row + r * operand7_n + m * operand7_m, weight_033, mask=mask)
-    tl.store(operand7_row + operand7_N + r * operand7_n + m * operand7_m, weight_132, mask=mask)
-    tl.store(operand7_row + 2 * operand7_N + r * operand7_n + m * operand7_m, weight_134, mask=mask)
-    tl.store(operand7_row + 3 * operand7_N + r * operand7_n + m * operand7_m, weight_231, mask=mask)
-    tl.store(operand7_row + 4 * operand7_N + r * operand7_n + m * operand7_m, weight_233, mask=mask)
-    tl.store(operand7_row + 5 * operand7_N + r * operand7_n + m * operand7_m, weight_330, mask=mask)
-    tl.store(operand7_row + 6 * operand7_N + r * operand7_n + m * operand7_m, weight_332, mask=mask)
-    tl.store(operand7_row + 7 * operand7_N + r * operand7_n + m * operand7_m, weight_431, mask=mask)
-    tl.store(operand9_row + r * operand9_n + m * operand9_m, weight_044, mask=mask)
-    tl.store(operand9_row + operand9_N + r * operand9_n + m * operand9_m, weight_143, mask=mask)
-    tl.store(operand9_row + 2 * operand9_N + r * operand9_n + m * operand9_m, weight_242, mask=mask)
-    tl.store(operand9_row + 3 * operand9_N + r * operand9_n + m * operand9_m, weight_341, mask=mask)
-    tl.store(operand9_row + 4 * operand9_N + r * operand9_n + m * operand9_m, weight_440, mask=mask)
+    tl.store(operand7_row + r * operand7_n + m * operand7_m, weight_044, mask=mask)
+    tl.store(operand7_row + operand7_N + r * operand7_n + m * operand7_m, weight_143, mask=mask)
+    tl.store(operand7_row + 2 * operand7_N + r * operand7_n + m * operand7_m, weight_242, mask=mask)
+    tl.store(operand7_row + 3 * operand7_N + r * operand7_n + m * operand7_m, weight_341, mask=mask)
+    tl.store(operand7_row + 4 * operand7_N + r * operand7_n + m * operand7_m, weight_440, mask=mask)
 
 
 @triton.jit(do_not_specialize=["B"])
@@ -14908,7 +14906,6 @@ def _fused_gelu_fcgp_norm_without_normalize_2_kernel(
     contracted1_ptr,
     contracted2_ptr,
     contracted3_ptr,
-    contracted4_ptr,
     out_ptr,
     B,
     M,
@@ -14925,7 +14922,6 @@ def _fused_gelu_fcgp_norm_without_normalize_2_kernel(
     contracted1_row = contracted1_ptr + start
     contracted2_row = contracted2_ptr + start
     contracted3_row = contracted3_ptr + start
-    contracted4_row = contracted4_ptr + start
     out_row = out_ptr + start * 16
 
     contracted_out_e = tl.load(contracted_row + tile, mask=mask, other=0.0).to(REAL)
@@ -14933,17 +14929,17 @@ def _fused_gelu_fcgp_norm_without_normalize_2_kernel(
     contracted1_out_e1 = tl.load(contracted1_row + BM + tile, mask=mask, other=0.0).to(REAL)
     contracted1_out_e2 = tl.load(contracted1_row + 2 * BM + tile, mask=mask, other=0.0).to(REAL)
     contracted1_out_e3 = tl.load(contracted1_row + 3 * BM + tile, mask=mask, other=0.0).to(REAL)
+    contracted1_out_e012 = tl.load(contracted1_row + 4 * BM + tile, mask=mask, other=0.0).to(REAL)
+    contracted1_out_e013 = tl.load(contracted1_row + 5 * BM + tile, mask=mask, other=0.0).to(REAL)
+    contracted1_out_e023 = tl.load(contracted1_row + 6 * BM + tile, mask=mask, other=0.0).to(REAL)
+    contracted1_out_e123 = tl.load(contracted1_row + 7 * BM + tile, mask=mask, other=0.0).to(REAL)
     contracted2_out_e01 = tl.load(contracted2_row + tile, mask=mask, other=0.0).to(REAL)
     contracted2_out_e02 = tl.load(contracted2_row + BM + tile, mask=mask, other=0.0).to(REAL)
     contracted2_out_e03 = tl.load(contracted2_row + 2 * BM + tile, mask=mask, other=0.0).to(REAL)
     contracted2_out_e12 = tl.load(contracted2_row + 3 * BM + tile, mask=mask, other=0.0).to(REAL)
     contracted2_out_e13 = tl.load(contracted2_row + 4 * BM + tile, mask=mask, other=0.0).to(REAL)
     contracted2_out_e23 = tl.load(contracted2_row + 5 * BM + tile, mask=mask, other=0.0).to(REAL)
-    contracted3_out_e012 = tl.load(contracted3_row + tile, mask=mask, other=0.0).to(REAL)
-    contracted3_out_e013 = tl.load(contracted3_row + BM + tile, mask=mask, other=0.0).to(REAL)
-    contracted3_out_e023 = tl.load(contracted3_row + 2 * BM + tile, mask=mask, other=0.0).to(REAL)
-    contracted3_out_e123 = tl.load(contracted3_row + 3 * BM + tile, mask=mask, other=0.0).to(REAL)
-    contracted4_out_e0123 = tl.load(contracted4_row + tile, mask=mask, other=0.0).to(REAL)
+    contracted3_out_e0123 = tl.load(contracted3_row + tile, mask=mask, other=0.0).to(REAL)
 
     _store8(
         out_row + tile * 16,
@@ -14962,11 +14958,11 @@ def _fused_gelu_fcgp_norm_without_normalize_2_kernel(
         contracted2_out_e12,
         contracted2_out_e13,
         contracted2_out_e23,
-        contracted3_out_e012,
-        contracted3_out_e013,
-        contracted3_out_e023,
-        contracted3_out_e123,
-        contracted4_out_e0123,
+        contracted1_out_e012,
+        contracted1_out_e013,
+        contracted1_out_e023,
+        contracted1_out_e123,
+        contracted3_out_e0123,
         mask,
     )
 
@@ -14978,7 +14974,6 @@ def _fused_gelu_fcgp_norm_without_normalize_backward_kernel(
     operand2_ptr,
     operand4_ptr,
     operand6_ptr,
-    operand8_ptr,
     B,
     M,
     ROWS: tl.constexpr,
@@ -14996,7 +14991,6 @@ def _fused_gelu_fcgp_norm_without_normalize_backward_kernel(
     operand2_row = operand2_ptr + start
     operand4_row = operand4_ptr + start
     operand6_row = operand6_ptr + start
-    operand8_row = operand8_ptr + start
 
     grad_out_e, grad_out_e0, grad_out_e1, grad_out_e2, grad_out_e3, grad_out_e01, grad_out_e02, grad_out_e03 = _load8(
         grad_out_row + tile * 16, mask, REAL
@@ -15013,21 +15007,21 @@ def _fused_gelu_fcgp_norm_without_normalize_backward_kernel(
     ) = _load8(grad_out_row + tile * 16 + 8, mask, REAL)
 
     tl.store(operand_row + tile, grad_out_e0123, mask=mask)
-    tl.store(operand2_row + tile, grad_out_e012, mask=mask)
-    tl.store(operand2_row + BM + tile, grad_out_e013, mask=mask)
-    tl.store(operand2_row + 2 * BM + tile, grad_out_e023, mask=mask)
-    tl.store(operand2_row + 3 * BM + tile, grad_out_e123, mask=mask)
+    tl.store(operand2_row + tile, grad_out_e0, mask=mask)
+    tl.store(operand2_row + BM + tile, grad_out_e1, mask=mask)
+    tl.store(operand2_row + 2 * BM + tile, grad_out_e2, mask=mask)
+    tl.store(operand2_row + 3 * BM + tile, grad_out_e3, mask=mask)
+    tl.store(operand2_row + 4 * BM + tile, grad_out_e012, mask=mask)
+    tl.store(operand2_row + 5 * BM + tile, grad_out_e013, mask=mask)
+    tl.store(operand2_row + 6 * BM + tile, grad_out_e023, mask=mask)
+    tl.store(operand2_row + 7 * BM + tile, grad_out_e123, mask=mask)
     tl.store(operand4_row + tile, grad_out_e01, mask=mask)
     tl.store(operand4_row + BM + tile, grad_out_e02, mask=mask)
     tl.store(operand4_row + 2 * BM + tile, grad_out_e03, mask=mask)
     tl.store(operand4_row + 3 * BM + tile, grad_out_e12, mask=mask)
     tl.store(operand4_row + 4 * BM + tile, grad_out_e13, mask=mask)
     tl.store(operand4_row + 5 * BM + tile, grad_out_e23, mask=mask)
-    tl.store(operand6_row + tile, grad_out_e0, mask=mask)
-    tl.store(operand6_row + BM + tile, grad_out_e1, mask=mask)
-    tl.store(operand6_row + 2 * BM + tile, grad_out_e2, mask=mask)
-    tl.store(operand6_row + 3 * BM + tile, grad_out_e3, mask=mask)
-    tl.store(operand8_row + tile, grad_out_e, mask=mask)
+    tl.store(operand6_row + tile, grad_out_e, mask=mask)
 
 
 @triton.jit(do_not_specialize=["N"])
@@ -15037,7 +15031,6 @@ def _fused_gelu_fcgp_norm_without_normalize_backward_1_kernel(
     operand3_ptr,
     operand5_ptr,
     operand7_ptr,
-    operand9_ptr,
     N,
     M,
     ROWS: tl.constexpr,
@@ -15055,7 +15048,6 @@ def _fused_gelu_fcgp_norm_without_normalize_backward_1_kernel(
     operand3_row = operand3_ptr + start
     operand5_row = operand5_ptr + start
     operand7_row = operand7_ptr + start
-    operand9_row = operand9_ptr + start
 
     weight_000 = tl.load(weight_row + tile, mask=mask, other=0.0).to(REAL)
     weight_011 = tl.load(weight_row + NM + tile, mask=mask, other=0.0).to(REAL)
@@ -15097,14 +15089,22 @@ def _fused_gelu_fcgp_norm_without_normalize_backward_1_kernel(
     tl.store(operand1_row + 2 * NM + tile, weight_242, mask=mask)
     tl.store(operand1_row + 3 * NM + tile, weight_341, mask=mask)
     tl.store(operand1_row + 4 * NM + tile, weight_440, mask=mask)
-    tl.store(operand3_row + tile, weight_033, mask=mask)
-    tl.store(operand3_row + NM + tile, weight_132, mask=mask)
-    tl.store(operand3_row + 2 * NM + tile, weight_134, mask=mask)
-    tl.store(operand3_row + 3 * NM + tile, weight_231, mask=mask)
-    tl.store(operand3_row + 4 * NM + tile, weight_233, mask=mask)
-    tl.store(operand3_row + 5 * NM + tile, weight_330, mask=mask)
-    tl.store(operand3_row + 6 * NM + tile, weight_332, mask=mask)
-    tl.store(operand3_row + 7 * NM + tile, weight_431, mask=mask)
+    tl.store(operand3_row + tile, weight_011, mask=mask)
+    tl.store(operand3_row + NM + tile, weight_110, mask=mask)
+    tl.store(operand3_row + 2 * NM + tile, weight_112, mask=mask)
+    tl.store(operand3_row + 3 * NM + tile, weight_211, mask=mask)
+    tl.store(operand3_row + 4 * NM + tile, weight_213, mask=mask)
+    tl.store(operand3_row + 5 * NM + tile, weight_312, mask=mask)
+    tl.store(operand3_row + 6 * NM + tile, weight_314, mask=mask)
+    tl.store(operand3_row + 7 * NM + tile, weight_413, mask=mask)
+    tl.store(operand3_row + 8 * NM + tile, weight_033, mask=mask)
+    tl.store(operand3_row + 9 * NM + tile, weight_132, mask=mask)
+    tl.store(operand3_row + 10 * NM + tile, weight_134, mask=mask)
+    tl.store(operand3_row + 11 * NM + tile, weight_231, mask=mask)
+    tl.store(operand3_row + 12 * NM + tile, weight_233, mask=mask)
+    tl.store(operand3_row + 13 * NM + tile, weight_330, mask=mask)
+    tl.store(operand3_row + 14 * NM + tile, weight_332, mask=mask)
+    tl.store(operand3_row + 15 * NM + tile, weight_431, mask=mask)
     tl.store(operand5_row + tile, weight_022, mask=mask)
     tl.store(operand5_row + NM + tile, weight_121, mask=mask)
     tl.store(operand5_row + 2 * NM + tile, weight_123, mask=mask)
@@ -15114,18 +15114,10 @@ def _fused_gelu_fcgp_norm_without_normalize_backward_1_kernel(
     tl.store(operand5_row + 6 * NM + tile, weight_321, mask=mask)
     tl.store(operand5_row + 7 * NM + tile, weight_323, mask=mask)
     tl.store(operand5_row + 8 * NM + tile, weight_422, mask=mask)
-    tl.store(operand7_row + tile, weight_011, mask=mask)
-    tl.store(operand7_row + NM + tile, weight_110, mask=mask)
-    tl.store(operand7_row + 2 * NM + tile, weight_112, mask=mask)
-    tl.store(operand7_row + 3 * NM + tile, weight_211, mask=mask)
-    tl.store(operand7_row + 4 * NM + tile, weight_213, mask=mask)
-    tl.store(operand7_row + 5 * NM + tile, weight_312, mask=mask)
-    tl.store(operand7_row + 6 * NM + tile, weight_314, mask=mask)
-    tl.store(operand7_row + 7 * NM + tile, weight_413, mask=mask)
-    tl.store(operand9_row + tile, weight_000, mask=mask)
-    tl.store(operand9_row + NM + tile, weight_101, mask=mask)
-    tl.store(operand9_row + 2 * NM + tile, weight_202, mask=mask)
-    tl.store(operand9_row + 3 * NM + tile, weight_303, mask=mask)
+    tl.store(operand7_row + tile, weight_000, mask=mask)
+    tl.store(operand7_row + NM + tile, weight_101, mask=mask)
+    tl.store(operand7_row + 2 * NM + tile, weight_202, mask=mask)
+    tl.store(operand7_row + 3 * NM + tile, weight_303, mask=mask)
 
 
 @triton.jit(do_not_specialize=["B"])
@@ -15136,7 +15128,6 @@ def _fused_gelu_fcgp_norm_without_normalize_backward_2_kernel(
     contracted1_ptr,
     contracted2_ptr,
     contracted3_ptr,
-    contracted4_ptr,
     grad_x_ptr,
     grad_y_ptr,
     B,
@@ -15162,8 +15153,7 @@ def _fused_gelu_fcgp_norm_without_normalize_backward_2_kernel(
     contracted_row = contracted_ptr + b * 5 * N
     contracted1_row = contracted1_ptr + b * 8 * N
     contracted2_row = contracted2_ptr + b * 9 * N
-    contracted3_row = contracted3_ptr + b * 8 * N
-    contracted4_row = contracted4_ptr + b * 4 * N
+    contracted3_row = contracted3_ptr + b * 4 * N
     grad_x_row = grad_x_ptr + b * 16 * N
     grad_y_row = grad_y_ptr + b * 16 * N
 
@@ -15176,60 +15166,122 @@ def _fused_gelu_fcgp_norm_without_normalize_backward_2_kernel(
     contracted_grad_xy_242_e0123 = tl.load(contracted_row + r * 5 * N + n + 2 * N, mask=mask, other=0.0).to(REAL)
     contracted_grad_xy_341_e0123 = tl.load(contracted_row + r * 5 * N + n + 3 * N, mask=mask, other=0.0).to(REAL)
     contracted_grad_xy_440_e0123 = tl.load(contracted_row + r * 5 * N + n + 4 * N, mask=mask, other=0.0).to(REAL)
-    contracted1_grad_xy_033_e012 = tl.load(contracted1_row + r * 8 * N + n, mask=mask, other=0.0).to(REAL)
-    contracted1_grad_xy_132_e012 = tl.load(contracted1_row + N + r * 8 * N + n, mask=mask, other=0.0).to(REAL)
-    contracted1_grad_xy_134_e012 = tl.load(contracted1_row + 2 * N + r * 8 * N + n, mask=mask, other=0.0).to(REAL)
-    contracted1_grad_xy_231_e012 = tl.load(contracted1_row + 3 * N + r * 8 * N + n, mask=mask, other=0.0).to(REAL)
-    contracted1_grad_xy_233_e012 = tl.load(contracted1_row + 4 * N + r * 8 * N + n, mask=mask, other=0.0).to(REAL)
-    contracted1_grad_xy_330_e012 = tl.load(contracted1_row + 5 * N + r * 8 * N + n, mask=mask, other=0.0).to(REAL)
-    contracted1_grad_xy_332_e012 = tl.load(contracted1_row + 6 * N + r * 8 * N + n, mask=mask, other=0.0).to(REAL)
-    contracted1_grad_xy_431_e012 = tl.load(contracted1_row + 7 * N + r * 8 * N + n, mask=mask, other=0.0).to(REAL)
-    contracted1_grad_xy_033_e013 = tl.load(contracted1_row + 8 * BN + r * 8 * N + n, mask=mask, other=0.0).to(REAL)
-    contracted1_grad_xy_132_e013 = tl.load(contracted1_row + 8 * BN + N + r * 8 * N + n, mask=mask, other=0.0).to(REAL)
-    contracted1_grad_xy_134_e013 = tl.load(contracted1_row + 8 * BN + 2 * N + r * 8 * N + n, mask=mask, other=0.0).to(
+    contracted1_grad_xy_011_e0 = tl.load(contracted1_row + r * 8 * N + n, mask=mask, other=0.0).to(REAL)
+    contracted1_grad_xy_110_e0 = tl.load(contracted1_row + N + r * 8 * N + n, mask=mask, other=0.0).to(REAL)
+    contracted1_grad_xy_112_e0 = tl.load(contracted1_row + 2 * N + r * 8 * N + n, mask=mask, other=0.0).to(REAL)
+    contracted1_grad_xy_211_e0 = tl.load(contracted1_row + 3 * N + r * 8 * N + n, mask=mask, other=0.0).to(REAL)
+    contracted1_grad_xy_213_e0 = tl.load(contracted1_row + 4 * N + r * 8 * N + n, mask=mask, other=0.0).to(REAL)
+    contracted1_grad_xy_312_e0 = tl.load(contracted1_row + 5 * N + r * 8 * N + n, mask=mask, other=0.0).to(REAL)
+    contracted1_grad_xy_314_e0 = tl.load(contracted1_row + 6 * N + r * 8 * N + n, mask=mask, other=0.0).to(REAL)
+    contracted1_grad_xy_413_e0 = tl.load(contracted1_row + 7 * N + r * 8 * N + n, mask=mask, other=0.0).to(REAL)
+    contracted1_grad_xy_011_e1 = tl.load(contracted1_row + 8 * BN + r * 8 * N + n, mask=mask, other=0.0).to(REAL)
+    contracted1_grad_xy_110_e1 = tl.load(contracted1_row + 8 * BN + N + r * 8 * N + n, mask=mask, other=0.0).to(REAL)
+    contracted1_grad_xy_112_e1 = tl.load(contracted1_row + 8 * BN + 2 * N + r * 8 * N + n, mask=mask, other=0.0).to(
         REAL
     )
-    contracted1_grad_xy_231_e013 = tl.load(contracted1_row + 8 * BN + 3 * N + r * 8 * N + n, mask=mask, other=0.0).to(
+    contracted1_grad_xy_211_e1 = tl.load(contracted1_row + 8 * BN + 3 * N + r * 8 * N + n, mask=mask, other=0.0).to(
         REAL
     )
-    contracted1_grad_xy_233_e013 = tl.load(contracted1_row + 8 * BN + 4 * N + r * 8 * N + n, mask=mask, other=0.0).to(
+    contracted1_grad_xy_213_e1 = tl.load(contracted1_row + 8 * BN + 4 * N + r * 8 * N + n, mask=mask, other=0.0).to(
         REAL
     )
-    contracted1_grad_xy_330_e013 = tl.load(contracted1_row + 8 * BN + 5 * N + r * 8 * N + n, mask=mask, other=0.0).to(
+    contracted1_grad_xy_312_e1 = tl.load(contracted1_row + 8 * BN + 5 * N + r * 8 * N + n, mask=mask, other=0.0).to(
         REAL
     )
-    contracted1_grad_xy_332_e013 = tl.load(contracted1_row + 8 * BN + 6 * N + r * 8 * N + n, mask=mask, other=0.0).to(
+    contracted1_grad_xy_011_e2 = tl.load(contracted1_row + 16 * BN + r * 8 * N + n, mask=mask, other=0.0).to(REAL)
+    contracted1_grad_xy_110_e2 = tl.load(contracted1_row + 16 * BN + N + r * 8 * N + n, mask=mask, other=0.0).to(REAL)
+    contracted1_grad_xy_112_e2 = tl.load(contracted1_row + 16 * BN + 2 * N + r * 8 * N + n, mask=mask, other=0.0).to(
         REAL
     )
-    contracted1_grad_xy_431_e013 = tl.load(contracted1_row + 8 * BN + 7 * N + r * 8 * N + n, mask=mask, other=0.0).to(
+    contracted1_grad_xy_211_e2 = tl.load(contracted1_row + 16 * BN + 3 * N + r * 8 * N + n, mask=mask, other=0.0).to(
         REAL
     )
-    contracted1_grad_xy_033_e023 = tl.load(contracted1_row + 16 * BN + r * 8 * N + n, mask=mask, other=0.0).to(REAL)
-    contracted1_grad_xy_132_e023 = tl.load(contracted1_row + 16 * BN + N + r * 8 * N + n, mask=mask, other=0.0).to(REAL)
-    contracted1_grad_xy_134_e023 = tl.load(contracted1_row + 16 * BN + 2 * N + r * 8 * N + n, mask=mask, other=0.0).to(
+    contracted1_grad_xy_213_e2 = tl.load(contracted1_row + 16 * BN + 4 * N + r * 8 * N + n, mask=mask, other=0.0).to(
         REAL
     )
-    contracted1_grad_xy_231_e023 = tl.load(contracted1_row + 16 * BN + 3 * N + r * 8 * N + n, mask=mask, other=0.0).to(
+    contracted1_grad_xy_312_e2 = tl.load(contracted1_row + 16 * BN + 5 * N + r * 8 * N + n, mask=mask, other=0.0).to(
         REAL
     )
-    contracted1_grad_xy_233_e023 = tl.load(contracted1_row + 16 * BN + 4 * N + r * 8 * N + n, mask=mask, other=0.0).to(
+    contracted1_grad_xy_011_e3 = tl.load(contracted1_row + 24 * BN + r * 8 * N + n, mask=mask, other=0.0).to(REAL)
+    contracted1_grad_xy_110_e3 = tl.load(contracted1_row + 24 * BN + N + r * 8 * N + n, mask=mask, other=0.0).to(REAL)
+    contracted1_grad_xy_112_e3 = tl.load(contracted1_row + 24 * BN + 2 * N + r * 8 * N + n, mask=mask, other=0.0).to(
         REAL
     )
-    contracted1_grad_xy_330_e023 = tl.load(contracted1_row + 16 * BN + 5 * N + r * 8 * N + n, mask=mask, other=0.0).to(
+    contracted1_grad_xy_211_e3 = tl.load(contracted1_row + 24 * BN + 3 * N + r * 8 * N + n, mask=mask, other=0.0).to(
         REAL
     )
-    contracted1_grad_xy_332_e023 = tl.load(contracted1_row + 16 * BN + 6 * N + r * 8 * N + n, mask=mask, other=0.0).to(
+    contracted1_grad_xy_213_e3 = tl.load(contracted1_row + 24 * BN + 4 * N + r * 8 * N + n, mask=mask, other=0.0).to(
         REAL
     )
-    contracted1_grad_xy_431_e023 = tl.load(contracted1_row + 16 * BN + 7 * N + r * 8 * N + n, mask=mask, other=0.0).to(
+    contracted1_grad_xy_312_e3 = tl.load(contracted1_row + 24 * BN + 5 * N + r * 8 * N + n, mask=mask, other=0.0).to(
         REAL
     )
-    contracted1_grad_xy_033_e123 = tl.load(contracted1_row + 24 * BN + r * 8 * N + n, mask=mask, other=0.0).to(REAL)
-    contracted1_grad_xy_132_e123 = tl.load(contracted1_row + 24 * BN + N + r * 8 * N + n, mask=mask, other=0.0).to(REAL)
-    contracted1_grad_xy_231_e123 = tl.load(contracted1_row + 24 * BN + 3 * N + r * 8 * N + n, mask=mask, other=0.0).to(
+    contracted1_grad_xy_033_e012 = tl.load(contracted1_row + 32 * BN + r * 8 * N + n, mask=mask, other=0.0).to(REAL)
+    contracted1_grad_xy_132_e012 = tl.load(contracted1_row + 32 * BN + N + r * 8 * N + n, mask=mask, other=0.0).to(REAL)
+    contracted1_grad_xy_134_e012 = tl.load(contracted1_row + 32 * BN + 2 * N + r * 8 * N + n, mask=mask, other=0.0).to(
         REAL
     )
-    contracted1_grad_xy_330_e123 = tl.load(contracted1_row + 24 * BN + 5 * N + r * 8 * N + n, mask=mask, other=0.0).to(
+    contracted1_grad_xy_231_e012 = tl.load(contracted1_row + 32 * BN + 3 * N + r * 8 * N + n, mask=mask, other=0.0).to(
+        REAL
+    )
+    contracted1_grad_xy_233_e012 = tl.load(contracted1_row + 32 * BN + 4 * N + r * 8 * N + n, mask=mask, other=0.0).to(
+        REAL
+    )
+    contracted1_grad_xy_330_e012 = tl.load(contracted1_row + 32 * BN + 5 * N + r * 8 * N + n, mask=mask, other=0.0).to(
+        REAL
+    )
+    contracted1_grad_xy_332_e012 = tl.load(contracted1_row + 32 * BN + 6 * N + r * 8 * N + n, mask=mask, other=0.0).to(
+        REAL
+    )
+    contracted1_grad_xy_431_e012 = tl.load(contracted1_row + 32 * BN + 7 * N + r * 8 * N + n, mask=mask, other=0.0).to(
+        REAL
+    )
+    contracted1_grad_xy_033_e013 = tl.load(contracted1_row + 40 * BN + r * 8 * N + n, mask=mask, other=0.0).to(REAL)
+    contracted1_grad_xy_132_e013 = tl.load(contracted1_row + 40 * BN + N + r * 8 * N + n, mask=mask, other=0.0).to(REAL)
+    contracted1_grad_xy_134_e013 = tl.load(contracted1_row + 40 * BN + 2 * N + r * 8 * N + n, mask=mask, other=0.0).to(
+        REAL
+    )
+    contracted1_grad_xy_231_e013 = tl.load(contracted1_row + 40 * BN + 3 * N + r * 8 * N + n, mask=mask, other=0.0).to(
+        REAL
+    )
+    contracted1_grad_xy_233_e013 = tl.load(contracted1_row + 40 * BN + 4 * N + r * 8 * N + n, mask=mask, other=0.0).to(
+        REAL
+    )
+    contracted1_grad_xy_330_e013 = tl.load(contracted1_row + 40 * BN + 5 * N + r * 8 * N + n, mask=mask, other=0.0).to(
+        REAL
+    )
+    contracted1_grad_xy_332_e013 = tl.load(contracted1_row + 40 * BN + 6 * N + r * 8 * N + n, mask=mask, other=0.0).to(
+        REAL
+    )
+    contracted1_grad_xy_431_e013 = tl.load(contracted1_row + 40 * BN + 7 * N + r * 8 * N + n, mask=mask, other=0.0).to(
+        REAL
+    )
+    contracted1_grad_xy_033_e023 = tl.load(contracted1_row + 48 * BN + r * 8 * N + n, mask=mask, other=0.0).to(REAL)
+    contracted1_grad_xy_132_e023 = tl.load(contracted1_row + 48 * BN + N + r * 8 * N + n, mask=mask, other=0.0).to(REAL)
+    contracted1_grad_xy_134_e023 = tl.load(contracted1_row + 48 * BN + 2 * N + r * 8 * N + n, mask=mask, other=0.0).to(
+        REAL
+    )
+    contracted1_grad_xy_231_e023 = tl.load(contracted1_row + 48 * BN + 3 * N + r * 8 * N + n, mask=mask, other=0.0).to(
+        REAL
+    )
+    contracted1_grad_xy_233_e023 = tl.load(contracted1_row + 48 * BN + 4 * N + r * 8 * N + n, mask=mask, other=0.0).to(
+        REAL
+    )
+    contracted1_grad_xy_330_e023 = tl.load(contracted1_row + 48 * BN + 5 * N + r * 8 * N + n, mask=mask, other=0.0).to(
+        REAL
+    )
+    contracted1_grad_xy_332_e023 = tl.load(contracted1_row + 48 * BN + 6 * N + r * 8 * N + n, mask=mask, other=0.0).to(
+        REAL
+    )
+    contracted1_grad_xy_431_e023 = tl.load(contracted1_row + 48 * BN + 7 * N + r * 8 * N + n, mask=mask, other=0.0).to(
+        REAL
+    )
+    contracted1_grad_xy_033_e123 = tl.load(contracted1_row + 56 * BN + r * 8 * N + n, mask=mask, other=0.0).to(REAL)
+    contracted1_grad_xy_132_e123 = tl.load(contracted1_row + 56 * BN + N + r * 8 * N + n, mask=mask, other=0.0).to(REAL)
+    contracted1_grad_xy_231_e123 = tl.load(contracted1_row + 56 * BN + 3 * N + r * 8 * N + n, mask=mask, other=0.0).to(
+        REAL
+    )
+    contracted1_grad_xy_330_e123 = tl.load(contracted1_row + 56 * BN + 5 * N + r * 8 * N + n, mask=mask, other=0.0).to(
         REAL
     )
     contracted2_grad_xy_022_e01 = tl.load(contracted2_row + r * 9 * N + n, mask=mask, other=0.0).to(REAL)
@@ -15329,60 +15381,10 @@ def _fused_gelu_fcgp_norm_without_normalize_backward_2_kernel(
     contracted2_grad_xy_321_e23 = tl.load(contracted2_row + 45 * BN + 6 * N + r * 9 * N + n, mask=mask, other=0.0).to(
         REAL
     )
-    contracted3_grad_xy_011_e0 = tl.load(contracted3_row + r * 8 * N + n, mask=mask, other=0.0).to(REAL)
-    contracted3_grad_xy_110_e0 = tl.load(contracted3_row + N + r * 8 * N + n, mask=mask, other=0.0).to(REAL)
-    contracted3_grad_xy_112_e0 = tl.load(contracted3_row + 2 * N + r * 8 * N + n, mask=mask, other=0.0).to(REAL)
-    contracted3_grad_xy_211_e0 = tl.load(contracted3_row + 3 * N + r * 8 * N + n, mask=mask, other=0.0).to(REAL)
-    contracted3_grad_xy_213_e0 = tl.load(contracted3_row + 4 * N + r * 8 * N + n, mask=mask, other=0.0).to(REAL)
-    contracted3_grad_xy_312_e0 = tl.load(contracted3_row + 5 * N + r * 8 * N + n, mask=mask, other=0.0).to(REAL)
-    contracted3_grad_xy_314_e0 = tl.load(contracted3_row + 6 * N + r * 8 * N + n, mask=mask, other=0.0).to(REAL)
-    contracted3_grad_xy_413_e0 = tl.load(contracted3_row + 7 * N + r * 8 * N + n, mask=mask, other=0.0).to(REAL)
-    contracted3_grad_xy_011_e1 = tl.load(contracted3_row + 8 * BN + r * 8 * N + n, mask=mask, other=0.0).to(REAL)
-    contracted3_grad_xy_110_e1 = tl.load(contracted3_row + 8 * BN + N + r * 8 * N + n, mask=mask, other=0.0).to(REAL)
-    contracted3_grad_xy_112_e1 = tl.load(contracted3_row + 8 * BN + 2 * N + r * 8 * N + n, mask=mask, other=0.0).to(
-        REAL
-    )
-    contracted3_grad_xy_211_e1 = tl.load(contracted3_row + 8 * BN + 3 * N + r * 8 * N + n, mask=mask, other=0.0).to(
-        REAL
-    )
-    contracted3_grad_xy_213_e1 = tl.load(contracted3_row + 8 * BN + 4 * N + r * 8 * N + n, mask=mask, other=0.0).to(
-        REAL
-    )
-    contracted3_grad_xy_312_e1 = tl.load(contracted3_row + 8 * BN + 5 * N + r * 8 * N + n, mask=mask, other=0.0).to(
-        REAL
-    )
-    contracted3_grad_xy_011_e2 = tl.load(contracted3_row + 16 * BN + r * 8 * N + n, mask=mask, other=0.0).to(REAL)
-    contracted3_grad_xy_110_e2 = tl.load(contracted3_row + 16 * BN + N + r * 8 * N + n, mask=mask, other=0.0).to(REAL)
-    contracted3_grad_xy_112_e2 = tl.load(contracted3_row + 16 * BN + 2 * N + r * 8 * N + n, mask=mask, other=0.0).to(
-        REAL
-    )
-    contracted3_grad_xy_211_e2 = tl.load(contracted3_row + 16 * BN + 3 * N + r * 8 * N + n, mask=mask, other=0.0).to(
-        REAL
-    )
-    contracted3_grad_xy_213_e2 = tl.load(contracted3_row + 16 * BN + 4 * N + r * 8 * N + n, mask=mask, other=0.0).to(
-        REAL
-    )
-    contracted3_grad_xy_312_e2 = tl.load(contracted3_row + 16 * BN + 5 * N + r * 8 * N + n, mask=mask, other=0.0).to(
-        REAL
-    )
-    contracted3_grad_xy_011_e3 = tl.load(contracted3_row + 24 * BN + r * 8 * N + n, mask=mask, other=0.0).to(REAL)
-    contracted3_grad_xy_110_e3 = tl.load(contracted3_row + 24 * BN + N + r * 8 * N + n, mask=mask, other=0.0).to(REAL)
-    contracted3_grad_xy_112_e3 = tl.load(contracted3_row + 24 * BN + 2 * N + r * 8 * N + n, mask=mask, other=0.0).to(
-        REAL
-    )
-    contracted3_grad_xy_211_e3 = tl.load(contracted3_row + 24 * BN + 3 * N + r * 8 * N + n, mask=mask, other=0.0).to(
-        REAL
-    )
-    contracted3_grad_xy_213_e3 = tl.load(contracted3_row + 24 * BN + 4 * N + r * 8 * N + n, mask=mask, other=0.0).to(
-        REAL
-    )
-    contracted3_grad_xy_312_e3 = tl.load(contracted3_row + 24 * BN + 5 * N + r * 8 * N + n, mask=mask, other=0.0).to(
-        REAL
-    )
-    contracted4_grad_xy_000_e = tl.load(contracted4_row + r * 4 * N + n, mask=mask, other=0.0).to(REAL)
-    contracted4_grad_xy_101_e = tl.load(contracted4_row + r * 4 * N + n + N, mask=mask, other=0.0).to(REAL)
-    contracted4_grad_xy_202_e = tl.load(contracted4_row + r * 4 * N + n + 2 * N, mask=mask, other=0.0).to(REAL)
-    contracted4_grad_xy_303_e = tl.load(contracted4_row + r * 4 * N + n + 3 * N, mask=mask, other=0.0).to(REAL)
+    contracted3_grad_xy_000_e = tl.load(contracted3_row + r * 4 * N + n, mask=mask, other=0.0).to(REAL)
+    contracted3_grad_xy_101_e = tl.load(contracted3_row + r * 4 * N + n + N, mask=mask, other=0.0).to(REAL)
+    contracted3_grad_xy_202_e = tl.load(contracted3_row + r * 4 * N + n + 2 * N, mask=mask, other=0.0).to(REAL)
+    contracted3_grad_xy_303_e = tl.load(contracted3_row + r * 4 * N + n + 3 * N, mask=mask, other=0.0).to(REAL)
 
     t0 = 0.7071067811865476 * x_e
     gate_x = 0.5 * tl.erf(t0) + 0.5
@@ -15409,97 +15411,97 @@ def _fused_gelu_fcgp_norm_without_normalize_backward_2_kernel(
     grad_gelu_x_e += gelu_y_e012 * contracted1_grad_xy_033_e012 + gelu_y_e23 * contracted2_grad_xy_022_e23
     grad_gelu_x_e += gelu_y_e13 * contracted2_grad_xy_022_e13 + gelu_y_e12 * contracted2_grad_xy_022_e12
     grad_gelu_x_e += gelu_y_e03 * contracted2_grad_xy_022_e03 + gelu_y_e02 * contracted2_grad_xy_022_e02
-    grad_gelu_x_e += gelu_y_e01 * contracted2_grad_xy_022_e01 + gelu_y_e3 * contracted3_grad_xy_011_e3
-    grad_gelu_x_e += gelu_y_e2 * contracted3_grad_xy_011_e2 + gelu_y_e1 * contracted3_grad_xy_011_e1
-    grad_gelu_x_e += gelu_y_e0 * contracted3_grad_xy_011_e0 + gelu_y_e * contracted4_grad_xy_000_e
+    grad_gelu_x_e += gelu_y_e01 * contracted2_grad_xy_022_e01 + gelu_y_e3 * contracted1_grad_xy_011_e3
+    grad_gelu_x_e += gelu_y_e2 * contracted1_grad_xy_011_e2 + gelu_y_e1 * contracted1_grad_xy_011_e1
+    grad_gelu_x_e += gelu_y_e0 * contracted1_grad_xy_011_e0 + gelu_y_e * contracted3_grad_xy_000_e
     grad_gelu_x_e0123 = gelu_y_e * contracted_grad_xy_440_e0123 + gelu_y_e1 * contracted1_grad_xy_431_e023
     grad_gelu_x_e0123 += gelu_y_e3 * contracted1_grad_xy_431_e012 + gelu_y_e13 * contracted2_grad_xy_422_e02
     grad_gelu_x_e0123 += -gelu_y_e2 * contracted1_grad_xy_431_e013 - gelu_y_e12 * contracted2_grad_xy_422_e03
-    grad_gelu_x_e0123 += -gelu_y_e23 * contracted2_grad_xy_422_e01 - gelu_y_e123 * contracted3_grad_xy_413_e0
+    grad_gelu_x_e0123 += -gelu_y_e23 * contracted2_grad_xy_422_e01 - gelu_y_e123 * contracted1_grad_xy_413_e0
     grad_gelu_x_e023 = gelu_y_e1 * contracted_grad_xy_341_e0123 + gelu_y_e * contracted1_grad_xy_330_e023
     grad_gelu_x_e023 += gelu_y_e13 * contracted1_grad_xy_332_e012 + gelu_y_e3 * contracted2_grad_xy_321_e02
     grad_gelu_x_e023 += -gelu_y_e12 * contracted1_grad_xy_332_e013 - gelu_y_e2 * contracted2_grad_xy_321_e03
-    grad_gelu_x_e023 += -gelu_y_e123 * contracted2_grad_xy_323_e01 - gelu_y_e23 * contracted3_grad_xy_312_e0
+    grad_gelu_x_e023 += -gelu_y_e123 * contracted2_grad_xy_323_e01 - gelu_y_e23 * contracted1_grad_xy_312_e0
     grad_gelu_x_e013 = gelu_y_e12 * contracted1_grad_xy_332_e023 + gelu_y_e * contracted1_grad_xy_330_e013
     grad_gelu_x_e013 += gelu_y_e123 * contracted2_grad_xy_323_e02 + gelu_y_e3 * contracted2_grad_xy_321_e01
     grad_gelu_x_e013 += -gelu_y_e2 * contracted_grad_xy_341_e0123 - gelu_y_e23 * contracted1_grad_xy_332_e012
-    grad_gelu_x_e013 += -gelu_y_e1 * contracted2_grad_xy_321_e03 - gelu_y_e13 * contracted3_grad_xy_312_e0
+    grad_gelu_x_e013 += -gelu_y_e1 * contracted2_grad_xy_321_e03 - gelu_y_e13 * contracted1_grad_xy_312_e0
     grad_gelu_x_e012 = gelu_y_e3 * contracted_grad_xy_341_e0123 + gelu_y_e23 * contracted1_grad_xy_332_e013
     grad_gelu_x_e012 += gelu_y_e * contracted1_grad_xy_330_e012 + gelu_y_e2 * contracted2_grad_xy_321_e01
     grad_gelu_x_e012 += -gelu_y_e13 * contracted1_grad_xy_332_e023 - gelu_y_e123 * contracted2_grad_xy_323_e03
-    grad_gelu_x_e012 += -gelu_y_e1 * contracted2_grad_xy_321_e02 - gelu_y_e12 * contracted3_grad_xy_312_e0
+    grad_gelu_x_e012 += -gelu_y_e1 * contracted2_grad_xy_321_e02 - gelu_y_e12 * contracted1_grad_xy_312_e0
     grad_gelu_x_e03 = gelu_y_e12 * contracted_grad_xy_242_e0123 + gelu_y_e123 * contracted1_grad_xy_233_e012
-    grad_gelu_x_e03 += gelu_y_e * contracted2_grad_xy_220_e03 + gelu_y_e3 * contracted3_grad_xy_211_e0
+    grad_gelu_x_e03 += gelu_y_e * contracted2_grad_xy_220_e03 + gelu_y_e3 * contracted1_grad_xy_211_e0
     grad_gelu_x_e03 += -gelu_y_e2 * contracted1_grad_xy_231_e023 - gelu_y_e1 * contracted1_grad_xy_231_e013
     grad_gelu_x_e03 += -gelu_y_e23 * contracted2_grad_xy_222_e02 - gelu_y_e13 * contracted2_grad_xy_222_e01
     grad_gelu_x_e02 = gelu_y_e3 * contracted1_grad_xy_231_e023 + gelu_y_e23 * contracted2_grad_xy_222_e03
-    grad_gelu_x_e02 += gelu_y_e * contracted2_grad_xy_220_e02 + gelu_y_e2 * contracted3_grad_xy_211_e0
+    grad_gelu_x_e02 += gelu_y_e * contracted2_grad_xy_220_e02 + gelu_y_e2 * contracted1_grad_xy_211_e0
     grad_gelu_x_e02 += -gelu_y_e13 * contracted_grad_xy_242_e0123 - gelu_y_e123 * contracted1_grad_xy_233_e013
     grad_gelu_x_e02 += -gelu_y_e1 * contracted1_grad_xy_231_e012 - gelu_y_e12 * contracted2_grad_xy_222_e01
     grad_gelu_x_e01 = gelu_y_e23 * contracted_grad_xy_242_e0123 + gelu_y_e123 * contracted1_grad_xy_233_e023
     grad_gelu_x_e01 += gelu_y_e3 * contracted1_grad_xy_231_e013 + gelu_y_e2 * contracted1_grad_xy_231_e012
     grad_gelu_x_e01 += gelu_y_e13 * contracted2_grad_xy_222_e03 + gelu_y_e12 * contracted2_grad_xy_222_e02
-    grad_gelu_x_e01 += gelu_y_e * contracted2_grad_xy_220_e01 + gelu_y_e1 * contracted3_grad_xy_211_e0
+    grad_gelu_x_e01 += gelu_y_e * contracted2_grad_xy_220_e01 + gelu_y_e1 * contracted1_grad_xy_211_e0
     grad_gelu_x_e0 = gelu_y_e123 * contracted_grad_xy_143_e0123 + gelu_y_e23 * contracted1_grad_xy_132_e023
     grad_gelu_x_e0 += gelu_y_e13 * contracted1_grad_xy_132_e013 + gelu_y_e12 * contracted1_grad_xy_132_e012
     grad_gelu_x_e0 += gelu_y_e3 * contracted2_grad_xy_121_e03 + gelu_y_e2 * contracted2_grad_xy_121_e02
-    grad_gelu_x_e0 += gelu_y_e1 * contracted2_grad_xy_121_e01 + gelu_y_e * contracted3_grad_xy_110_e0
+    grad_gelu_x_e0 += gelu_y_e1 * contracted2_grad_xy_121_e01 + gelu_y_e * contracted1_grad_xy_110_e0
     grad_gelu_x_e123 = gelu_y_e * contracted1_grad_xy_330_e123 + gelu_y_e02 * contracted1_grad_xy_332_e013
     grad_gelu_x_e123 += gelu_y_e1 * contracted2_grad_xy_321_e23 + gelu_y_e3 * contracted2_grad_xy_321_e12
     grad_gelu_x_e123 += gelu_y_e012 * contracted2_grad_xy_323_e03 + gelu_y_e023 * contracted2_grad_xy_323_e01
-    grad_gelu_x_e123 += gelu_y_e13 * contracted3_grad_xy_312_e2 + gelu_y_e0123 * contracted3_grad_xy_314_e0
+    grad_gelu_x_e123 += gelu_y_e13 * contracted1_grad_xy_312_e2 + gelu_y_e0123 * contracted1_grad_xy_314_e0
     grad_gelu_x_e123 += -gelu_y_e0 * contracted_grad_xy_341_e0123 - gelu_y_e01 * contracted1_grad_xy_332_e023
     grad_gelu_x_e123 += -gelu_y_e03 * contracted1_grad_xy_332_e012 - gelu_y_e2 * contracted2_grad_xy_321_e13
-    grad_gelu_x_e123 += -gelu_y_e013 * contracted2_grad_xy_323_e02 - gelu_y_e12 * contracted3_grad_xy_312_e3
-    grad_gelu_x_e123 += -gelu_y_e23 * contracted3_grad_xy_312_e1 - gelu_y_e123 * contracted4_grad_xy_303_e
+    grad_gelu_x_e123 += -gelu_y_e013 * contracted2_grad_xy_323_e02 - gelu_y_e12 * contracted1_grad_xy_312_e3
+    grad_gelu_x_e123 += -gelu_y_e23 * contracted1_grad_xy_312_e1 - gelu_y_e123 * contracted3_grad_xy_303_e
     grad_gelu_x_e23 = gelu_y_e01 * contracted_grad_xy_242_e0123 + gelu_y_e1 * contracted1_grad_xy_231_e123
     grad_gelu_x_e23 += gelu_y_e0 * contracted1_grad_xy_231_e023 + gelu_y_e013 * contracted1_grad_xy_233_e012
     grad_gelu_x_e23 += gelu_y_e * contracted2_grad_xy_220_e23 + gelu_y_e13 * contracted2_grad_xy_222_e12
-    grad_gelu_x_e23 += gelu_y_e03 * contracted2_grad_xy_222_e02 + gelu_y_e3 * contracted3_grad_xy_211_e2
+    grad_gelu_x_e23 += gelu_y_e03 * contracted2_grad_xy_222_e02 + gelu_y_e3 * contracted1_grad_xy_211_e2
     grad_gelu_x_e23 += -gelu_y_e012 * contracted1_grad_xy_233_e013 - gelu_y_e12 * contracted2_grad_xy_222_e13
     grad_gelu_x_e23 += -gelu_y_e02 * contracted2_grad_xy_222_e03 - gelu_y_e0123 * contracted2_grad_xy_224_e01
-    grad_gelu_x_e23 += -gelu_y_e2 * contracted3_grad_xy_211_e3 - gelu_y_e123 * contracted3_grad_xy_213_e1
-    grad_gelu_x_e23 += -gelu_y_e023 * contracted3_grad_xy_213_e0 - gelu_y_e23 * contracted4_grad_xy_202_e
+    grad_gelu_x_e23 += -gelu_y_e2 * contracted1_grad_xy_211_e3 - gelu_y_e123 * contracted1_grad_xy_213_e1
+    grad_gelu_x_e23 += -gelu_y_e023 * contracted1_grad_xy_213_e0 - gelu_y_e23 * contracted3_grad_xy_202_e
     grad_gelu_x_e13 = gelu_y_e012 * contracted1_grad_xy_233_e023 + gelu_y_e0 * contracted1_grad_xy_231_e013
     grad_gelu_x_e13 += gelu_y_e12 * contracted2_grad_xy_222_e23 + gelu_y_e * contracted2_grad_xy_220_e13
     grad_gelu_x_e13 += gelu_y_e0123 * contracted2_grad_xy_224_e02 + gelu_y_e03 * contracted2_grad_xy_222_e01
-    grad_gelu_x_e13 += gelu_y_e123 * contracted3_grad_xy_213_e2 + gelu_y_e3 * contracted3_grad_xy_211_e1
+    grad_gelu_x_e13 += gelu_y_e123 * contracted1_grad_xy_213_e2 + gelu_y_e3 * contracted1_grad_xy_211_e1
     grad_gelu_x_e13 += -gelu_y_e02 * contracted_grad_xy_242_e0123 - gelu_y_e2 * contracted1_grad_xy_231_e123
     grad_gelu_x_e13 += -gelu_y_e023 * contracted1_grad_xy_233_e012 - gelu_y_e23 * contracted2_grad_xy_222_e12
-    grad_gelu_x_e13 += -gelu_y_e01 * contracted2_grad_xy_222_e03 - gelu_y_e1 * contracted3_grad_xy_211_e3
-    grad_gelu_x_e13 += -gelu_y_e013 * contracted3_grad_xy_213_e0 - gelu_y_e13 * contracted4_grad_xy_202_e
+    grad_gelu_x_e13 += -gelu_y_e01 * contracted2_grad_xy_222_e03 - gelu_y_e1 * contracted1_grad_xy_211_e3
+    grad_gelu_x_e13 += -gelu_y_e013 * contracted1_grad_xy_213_e0 - gelu_y_e13 * contracted3_grad_xy_202_e
     grad_gelu_x_e12 = gelu_y_e03 * contracted_grad_xy_242_e0123 + gelu_y_e3 * contracted1_grad_xy_231_e123
     grad_gelu_x_e12 += gelu_y_e023 * contracted1_grad_xy_233_e013 + gelu_y_e0 * contracted1_grad_xy_231_e012
     grad_gelu_x_e12 += gelu_y_e23 * contracted2_grad_xy_222_e13 + gelu_y_e * contracted2_grad_xy_220_e12
-    grad_gelu_x_e12 += gelu_y_e02 * contracted2_grad_xy_222_e01 + gelu_y_e2 * contracted3_grad_xy_211_e1
+    grad_gelu_x_e12 += gelu_y_e02 * contracted2_grad_xy_222_e01 + gelu_y_e2 * contracted1_grad_xy_211_e1
     grad_gelu_x_e12 += -gelu_y_e013 * contracted1_grad_xy_233_e023 - gelu_y_e13 * contracted2_grad_xy_222_e23
     grad_gelu_x_e12 += -gelu_y_e0123 * contracted2_grad_xy_224_e03 - gelu_y_e01 * contracted2_grad_xy_222_e02
-    grad_gelu_x_e12 += -gelu_y_e123 * contracted3_grad_xy_213_e3 - gelu_y_e1 * contracted3_grad_xy_211_e2
-    grad_gelu_x_e12 += -gelu_y_e012 * contracted3_grad_xy_213_e0 - gelu_y_e12 * contracted4_grad_xy_202_e
+    grad_gelu_x_e12 += -gelu_y_e123 * contracted1_grad_xy_213_e3 - gelu_y_e1 * contracted1_grad_xy_211_e2
+    grad_gelu_x_e12 += -gelu_y_e012 * contracted1_grad_xy_213_e0 - gelu_y_e12 * contracted3_grad_xy_202_e
     grad_gelu_x_e3 = gelu_y_e12 * contracted1_grad_xy_132_e123 + gelu_y_e02 * contracted1_grad_xy_132_e023
     grad_gelu_x_e3 += gelu_y_e01 * contracted1_grad_xy_132_e013 + gelu_y_e123 * contracted2_grad_xy_123_e12
     grad_gelu_x_e3 += gelu_y_e023 * contracted2_grad_xy_123_e02 + gelu_y_e013 * contracted2_grad_xy_123_e01
-    grad_gelu_x_e3 += gelu_y_e * contracted3_grad_xy_110_e3 + gelu_y_e3 * contracted4_grad_xy_101_e
+    grad_gelu_x_e3 += gelu_y_e * contracted1_grad_xy_110_e3 + gelu_y_e3 * contracted3_grad_xy_101_e
     grad_gelu_x_e3 += -gelu_y_e012 * contracted_grad_xy_143_e0123 - gelu_y_e0123 * contracted1_grad_xy_134_e012
     grad_gelu_x_e3 += -gelu_y_e2 * contracted2_grad_xy_121_e23 - gelu_y_e1 * contracted2_grad_xy_121_e13
-    grad_gelu_x_e3 += -gelu_y_e0 * contracted2_grad_xy_121_e03 - gelu_y_e23 * contracted3_grad_xy_112_e2
-    grad_gelu_x_e3 += -gelu_y_e13 * contracted3_grad_xy_112_e1 - gelu_y_e03 * contracted3_grad_xy_112_e0
+    grad_gelu_x_e3 += -gelu_y_e0 * contracted2_grad_xy_121_e03 - gelu_y_e23 * contracted1_grad_xy_112_e2
+    grad_gelu_x_e3 += -gelu_y_e13 * contracted1_grad_xy_112_e1 - gelu_y_e03 * contracted1_grad_xy_112_e0
     grad_gelu_x_e2 = gelu_y_e013 * contracted_grad_xy_143_e0123 + gelu_y_e0123 * contracted1_grad_xy_134_e013
     grad_gelu_x_e2 += gelu_y_e01 * contracted1_grad_xy_132_e012 + gelu_y_e3 * contracted2_grad_xy_121_e23
-    grad_gelu_x_e2 += gelu_y_e012 * contracted2_grad_xy_123_e01 + gelu_y_e23 * contracted3_grad_xy_112_e3
-    grad_gelu_x_e2 += gelu_y_e * contracted3_grad_xy_110_e2 + gelu_y_e2 * contracted4_grad_xy_101_e
+    grad_gelu_x_e2 += gelu_y_e012 * contracted2_grad_xy_123_e01 + gelu_y_e23 * contracted1_grad_xy_112_e3
+    grad_gelu_x_e2 += gelu_y_e * contracted1_grad_xy_110_e2 + gelu_y_e2 * contracted3_grad_xy_101_e
     grad_gelu_x_e2 += -gelu_y_e13 * contracted1_grad_xy_132_e123 - gelu_y_e03 * contracted1_grad_xy_132_e023
     grad_gelu_x_e2 += -gelu_y_e123 * contracted2_grad_xy_123_e13 - gelu_y_e1 * contracted2_grad_xy_121_e12
     grad_gelu_x_e2 += -gelu_y_e023 * contracted2_grad_xy_123_e03 - gelu_y_e0 * contracted2_grad_xy_121_e02
-    grad_gelu_x_e2 += -gelu_y_e12 * contracted3_grad_xy_112_e1 - gelu_y_e02 * contracted3_grad_xy_112_e0
+    grad_gelu_x_e2 += -gelu_y_e12 * contracted1_grad_xy_112_e1 - gelu_y_e02 * contracted1_grad_xy_112_e0
     grad_gelu_x_e1 = gelu_y_e23 * contracted1_grad_xy_132_e123 + gelu_y_e123 * contracted2_grad_xy_123_e23
     grad_gelu_x_e1 += gelu_y_e3 * contracted2_grad_xy_121_e13 + gelu_y_e2 * contracted2_grad_xy_121_e12
-    grad_gelu_x_e1 += gelu_y_e13 * contracted3_grad_xy_112_e3 + gelu_y_e12 * contracted3_grad_xy_112_e2
-    grad_gelu_x_e1 += gelu_y_e * contracted3_grad_xy_110_e1 + gelu_y_e1 * contracted4_grad_xy_101_e
+    grad_gelu_x_e1 += gelu_y_e13 * contracted1_grad_xy_112_e3 + gelu_y_e12 * contracted1_grad_xy_112_e2
+    grad_gelu_x_e1 += gelu_y_e * contracted1_grad_xy_110_e1 + gelu_y_e1 * contracted3_grad_xy_101_e
     grad_gelu_x_e1 += -gelu_y_e023 * contracted_grad_xy_143_e0123 - gelu_y_e0123 * contracted1_grad_xy_134_e023
     grad_gelu_x_e1 += -gelu_y_e03 * contracted1_grad_xy_132_e013 - gelu_y_e02 * contracted1_grad_xy_132_e012
     grad_gelu_x_e1 += -gelu_y_e013 * contracted2_grad_xy_123_e03 - gelu_y_e012 * contracted2_grad_xy_123_e02
-    grad_gelu_x_e1 += -gelu_y_e0 * contracted2_grad_xy_121_e01 - gelu_y_e01 * contracted3_grad_xy_112_e0
+    grad_gelu_x_e1 += -gelu_y_e0 * contracted2_grad_xy_121_e01 - gelu_y_e01 * contracted1_grad_xy_112_e0
     grad_gate_x = x_e0123 * grad_gelu_x_e0123 + x_e023 * grad_gelu_x_e023 + x_e013 * grad_gelu_x_e013
     grad_gate_x += x_e012 * grad_gelu_x_e012 + x_e03 * grad_gelu_x_e03 + x_e02 * grad_gelu_x_e02
     grad_gate_x += x_e01 * grad_gelu_x_e01 + x_e0 * grad_gelu_x_e0 + x_e123 * grad_gelu_x_e123
@@ -15543,97 +15545,97 @@ def _fused_gelu_fcgp_norm_without_normalize_backward_2_kernel(
     grad_gelu_y_e += gelu_x_e012 * contracted1_grad_xy_330_e012 + gelu_x_e23 * contracted2_grad_xy_220_e23
     grad_gelu_y_e += gelu_x_e13 * contracted2_grad_xy_220_e13 + gelu_x_e12 * contracted2_grad_xy_220_e12
     grad_gelu_y_e += gelu_x_e03 * contracted2_grad_xy_220_e03 + gelu_x_e02 * contracted2_grad_xy_220_e02
-    grad_gelu_y_e += gelu_x_e01 * contracted2_grad_xy_220_e01 + gelu_x_e3 * contracted3_grad_xy_110_e3
-    grad_gelu_y_e += gelu_x_e2 * contracted3_grad_xy_110_e2 + gelu_x_e1 * contracted3_grad_xy_110_e1
-    grad_gelu_y_e += gelu_x_e0 * contracted3_grad_xy_110_e0 + gelu_x_e * contracted4_grad_xy_000_e
+    grad_gelu_y_e += gelu_x_e01 * contracted2_grad_xy_220_e01 + gelu_x_e3 * contracted1_grad_xy_110_e3
+    grad_gelu_y_e += gelu_x_e2 * contracted1_grad_xy_110_e2 + gelu_x_e1 * contracted1_grad_xy_110_e1
+    grad_gelu_y_e += gelu_x_e0 * contracted1_grad_xy_110_e0 + gelu_x_e * contracted3_grad_xy_000_e
     grad_gelu_y_e0123 = gelu_x_e * contracted_grad_xy_044_e0123 + gelu_x_e2 * contracted1_grad_xy_134_e013
-    grad_gelu_y_e0123 += gelu_x_e13 * contracted2_grad_xy_224_e02 + gelu_x_e123 * contracted3_grad_xy_314_e0
+    grad_gelu_y_e0123 += gelu_x_e13 * contracted2_grad_xy_224_e02 + gelu_x_e123 * contracted1_grad_xy_314_e0
     grad_gelu_y_e0123 += -gelu_x_e1 * contracted1_grad_xy_134_e023 - gelu_x_e3 * contracted1_grad_xy_134_e012
     grad_gelu_y_e0123 += -gelu_x_e12 * contracted2_grad_xy_224_e03 - gelu_x_e23 * contracted2_grad_xy_224_e01
     grad_gelu_y_e023 = gelu_x_e * contracted1_grad_xy_033_e023 + gelu_x_e12 * contracted1_grad_xy_233_e013
     grad_gelu_y_e023 += gelu_x_e3 * contracted2_grad_xy_123_e02 + gelu_x_e123 * contracted2_grad_xy_323_e01
     grad_gelu_y_e023 += -gelu_x_e1 * contracted_grad_xy_143_e0123 - gelu_x_e13 * contracted1_grad_xy_233_e012
-    grad_gelu_y_e023 += -gelu_x_e2 * contracted2_grad_xy_123_e03 - gelu_x_e23 * contracted3_grad_xy_213_e0
+    grad_gelu_y_e023 += -gelu_x_e2 * contracted2_grad_xy_123_e03 - gelu_x_e23 * contracted1_grad_xy_213_e0
     grad_gelu_y_e013 = gelu_x_e2 * contracted_grad_xy_143_e0123 + gelu_x_e * contracted1_grad_xy_033_e013
     grad_gelu_y_e013 += gelu_x_e23 * contracted1_grad_xy_233_e012 + gelu_x_e3 * contracted2_grad_xy_123_e01
     grad_gelu_y_e013 += -gelu_x_e12 * contracted1_grad_xy_233_e023 - gelu_x_e1 * contracted2_grad_xy_123_e03
-    grad_gelu_y_e013 += -gelu_x_e123 * contracted2_grad_xy_323_e02 - gelu_x_e13 * contracted3_grad_xy_213_e0
+    grad_gelu_y_e013 += -gelu_x_e123 * contracted2_grad_xy_323_e02 - gelu_x_e13 * contracted1_grad_xy_213_e0
     grad_gelu_y_e012 = gelu_x_e13 * contracted1_grad_xy_233_e023 + gelu_x_e * contracted1_grad_xy_033_e012
     grad_gelu_y_e012 += gelu_x_e123 * contracted2_grad_xy_323_e03 + gelu_x_e2 * contracted2_grad_xy_123_e01
     grad_gelu_y_e012 += -gelu_x_e3 * contracted_grad_xy_143_e0123 - gelu_x_e23 * contracted1_grad_xy_233_e013
-    grad_gelu_y_e012 += -gelu_x_e1 * contracted2_grad_xy_123_e02 - gelu_x_e12 * contracted3_grad_xy_213_e0
+    grad_gelu_y_e012 += -gelu_x_e1 * contracted2_grad_xy_123_e02 - gelu_x_e12 * contracted1_grad_xy_213_e0
     grad_gelu_y_e03 = gelu_x_e12 * contracted_grad_xy_242_e0123 + gelu_x_e * contracted2_grad_xy_022_e03
     grad_gelu_y_e03 += gelu_x_e23 * contracted2_grad_xy_222_e02 + gelu_x_e13 * contracted2_grad_xy_222_e01
     grad_gelu_y_e03 += -gelu_x_e2 * contracted1_grad_xy_132_e023 - gelu_x_e1 * contracted1_grad_xy_132_e013
-    grad_gelu_y_e03 += -gelu_x_e123 * contracted1_grad_xy_332_e012 - gelu_x_e3 * contracted3_grad_xy_112_e0
+    grad_gelu_y_e03 += -gelu_x_e123 * contracted1_grad_xy_332_e012 - gelu_x_e3 * contracted1_grad_xy_112_e0
     grad_gelu_y_e02 = gelu_x_e3 * contracted1_grad_xy_132_e023 + gelu_x_e123 * contracted1_grad_xy_332_e013
     grad_gelu_y_e02 += gelu_x_e * contracted2_grad_xy_022_e02 + gelu_x_e12 * contracted2_grad_xy_222_e01
     grad_gelu_y_e02 += -gelu_x_e13 * contracted_grad_xy_242_e0123 - gelu_x_e1 * contracted1_grad_xy_132_e012
-    grad_gelu_y_e02 += -gelu_x_e23 * contracted2_grad_xy_222_e03 - gelu_x_e2 * contracted3_grad_xy_112_e0
+    grad_gelu_y_e02 += -gelu_x_e23 * contracted2_grad_xy_222_e03 - gelu_x_e2 * contracted1_grad_xy_112_e0
     grad_gelu_y_e01 = gelu_x_e23 * contracted_grad_xy_242_e0123 + gelu_x_e3 * contracted1_grad_xy_132_e013
     grad_gelu_y_e01 += gelu_x_e2 * contracted1_grad_xy_132_e012 + gelu_x_e * contracted2_grad_xy_022_e01
     grad_gelu_y_e01 += -gelu_x_e123 * contracted1_grad_xy_332_e023 - gelu_x_e13 * contracted2_grad_xy_222_e03
-    grad_gelu_y_e01 += -gelu_x_e12 * contracted2_grad_xy_222_e02 - gelu_x_e1 * contracted3_grad_xy_112_e0
+    grad_gelu_y_e01 += -gelu_x_e12 * contracted2_grad_xy_222_e02 - gelu_x_e1 * contracted1_grad_xy_112_e0
     grad_gelu_y_e0 = gelu_x_e23 * contracted1_grad_xy_231_e023 + gelu_x_e13 * contracted1_grad_xy_231_e013
-    grad_gelu_y_e0 += gelu_x_e12 * contracted1_grad_xy_231_e012 + gelu_x_e * contracted3_grad_xy_011_e0
+    grad_gelu_y_e0 += gelu_x_e12 * contracted1_grad_xy_231_e012 + gelu_x_e * contracted1_grad_xy_011_e0
     grad_gelu_y_e0 += -gelu_x_e123 * contracted_grad_xy_341_e0123 - gelu_x_e3 * contracted2_grad_xy_121_e03
     grad_gelu_y_e0 += -gelu_x_e2 * contracted2_grad_xy_121_e02 - gelu_x_e1 * contracted2_grad_xy_121_e01
     grad_gelu_y_e123 = gelu_x_e0 * contracted_grad_xy_143_e0123 + gelu_x_e * contracted1_grad_xy_033_e123
     grad_gelu_y_e123 += gelu_x_e01 * contracted1_grad_xy_233_e023 + gelu_x_e03 * contracted1_grad_xy_233_e012
     grad_gelu_y_e123 += gelu_x_e1 * contracted2_grad_xy_123_e23 + gelu_x_e3 * contracted2_grad_xy_123_e12
-    grad_gelu_y_e123 += gelu_x_e013 * contracted2_grad_xy_323_e02 + gelu_x_e13 * contracted3_grad_xy_213_e2
+    grad_gelu_y_e123 += gelu_x_e013 * contracted2_grad_xy_323_e02 + gelu_x_e13 * contracted1_grad_xy_213_e2
     grad_gelu_y_e123 += -gelu_x_e02 * contracted1_grad_xy_233_e013 - gelu_x_e2 * contracted2_grad_xy_123_e13
     grad_gelu_y_e123 += -gelu_x_e012 * contracted2_grad_xy_323_e03 - gelu_x_e023 * contracted2_grad_xy_323_e01
-    grad_gelu_y_e123 += -gelu_x_e12 * contracted3_grad_xy_213_e3 - gelu_x_e23 * contracted3_grad_xy_213_e1
-    grad_gelu_y_e123 += -gelu_x_e0123 * contracted3_grad_xy_413_e0 - gelu_x_e123 * contracted4_grad_xy_303_e
+    grad_gelu_y_e123 += -gelu_x_e12 * contracted1_grad_xy_213_e3 - gelu_x_e23 * contracted1_grad_xy_213_e1
+    grad_gelu_y_e123 += -gelu_x_e0123 * contracted1_grad_xy_413_e0 - gelu_x_e123 * contracted3_grad_xy_303_e
     grad_gelu_y_e23 = gelu_x_e01 * contracted_grad_xy_242_e0123 + gelu_x_e1 * contracted1_grad_xy_132_e123
     grad_gelu_y_e23 += gelu_x_e0 * contracted1_grad_xy_132_e023 + gelu_x_e012 * contracted1_grad_xy_332_e013
     grad_gelu_y_e23 += gelu_x_e * contracted2_grad_xy_022_e23 + gelu_x_e12 * contracted2_grad_xy_222_e13
-    grad_gelu_y_e23 += gelu_x_e02 * contracted2_grad_xy_222_e03 + gelu_x_e2 * contracted3_grad_xy_112_e3
+    grad_gelu_y_e23 += gelu_x_e02 * contracted2_grad_xy_222_e03 + gelu_x_e2 * contracted1_grad_xy_112_e3
     grad_gelu_y_e23 += -gelu_x_e013 * contracted1_grad_xy_332_e012 - gelu_x_e13 * contracted2_grad_xy_222_e12
     grad_gelu_y_e23 += -gelu_x_e03 * contracted2_grad_xy_222_e02 - gelu_x_e0123 * contracted2_grad_xy_422_e01
-    grad_gelu_y_e23 += -gelu_x_e3 * contracted3_grad_xy_112_e2 - gelu_x_e123 * contracted3_grad_xy_312_e1
-    grad_gelu_y_e23 += -gelu_x_e023 * contracted3_grad_xy_312_e0 - gelu_x_e23 * contracted4_grad_xy_202_e
+    grad_gelu_y_e23 += -gelu_x_e3 * contracted1_grad_xy_112_e2 - gelu_x_e123 * contracted1_grad_xy_312_e1
+    grad_gelu_y_e23 += -gelu_x_e023 * contracted1_grad_xy_312_e0 - gelu_x_e23 * contracted3_grad_xy_202_e
     grad_gelu_y_e13 = gelu_x_e0 * contracted1_grad_xy_132_e013 + gelu_x_e023 * contracted1_grad_xy_332_e012
     grad_gelu_y_e13 += gelu_x_e * contracted2_grad_xy_022_e13 + gelu_x_e23 * contracted2_grad_xy_222_e12
     grad_gelu_y_e13 += gelu_x_e01 * contracted2_grad_xy_222_e03 + gelu_x_e0123 * contracted2_grad_xy_422_e02
-    grad_gelu_y_e13 += gelu_x_e1 * contracted3_grad_xy_112_e3 + gelu_x_e123 * contracted3_grad_xy_312_e2
+    grad_gelu_y_e13 += gelu_x_e1 * contracted1_grad_xy_112_e3 + gelu_x_e123 * contracted1_grad_xy_312_e2
     grad_gelu_y_e13 += -gelu_x_e02 * contracted_grad_xy_242_e0123 - gelu_x_e2 * contracted1_grad_xy_132_e123
     grad_gelu_y_e13 += -gelu_x_e012 * contracted1_grad_xy_332_e023 - gelu_x_e12 * contracted2_grad_xy_222_e23
-    grad_gelu_y_e13 += -gelu_x_e03 * contracted2_grad_xy_222_e01 - gelu_x_e3 * contracted3_grad_xy_112_e1
-    grad_gelu_y_e13 += -gelu_x_e013 * contracted3_grad_xy_312_e0 - gelu_x_e13 * contracted4_grad_xy_202_e
+    grad_gelu_y_e13 += -gelu_x_e03 * contracted2_grad_xy_222_e01 - gelu_x_e3 * contracted1_grad_xy_112_e1
+    grad_gelu_y_e13 += -gelu_x_e013 * contracted1_grad_xy_312_e0 - gelu_x_e13 * contracted3_grad_xy_202_e
     grad_gelu_y_e12 = gelu_x_e03 * contracted_grad_xy_242_e0123 + gelu_x_e3 * contracted1_grad_xy_132_e123
     grad_gelu_y_e12 += gelu_x_e013 * contracted1_grad_xy_332_e023 + gelu_x_e0 * contracted1_grad_xy_132_e012
     grad_gelu_y_e12 += gelu_x_e13 * contracted2_grad_xy_222_e23 + gelu_x_e * contracted2_grad_xy_022_e12
-    grad_gelu_y_e12 += gelu_x_e01 * contracted2_grad_xy_222_e02 + gelu_x_e1 * contracted3_grad_xy_112_e2
+    grad_gelu_y_e12 += gelu_x_e01 * contracted2_grad_xy_222_e02 + gelu_x_e1 * contracted1_grad_xy_112_e2
     grad_gelu_y_e12 += -gelu_x_e023 * contracted1_grad_xy_332_e013 - gelu_x_e23 * contracted2_grad_xy_222_e13
     grad_gelu_y_e12 += -gelu_x_e0123 * contracted2_grad_xy_422_e03 - gelu_x_e02 * contracted2_grad_xy_222_e01
-    grad_gelu_y_e12 += -gelu_x_e123 * contracted3_grad_xy_312_e3 - gelu_x_e2 * contracted3_grad_xy_112_e1
-    grad_gelu_y_e12 += -gelu_x_e012 * contracted3_grad_xy_312_e0 - gelu_x_e12 * contracted4_grad_xy_202_e
+    grad_gelu_y_e12 += -gelu_x_e123 * contracted1_grad_xy_312_e3 - gelu_x_e2 * contracted1_grad_xy_112_e1
+    grad_gelu_y_e12 += -gelu_x_e012 * contracted1_grad_xy_312_e0 - gelu_x_e12 * contracted3_grad_xy_202_e
     grad_gelu_y_e3 = gelu_x_e012 * contracted_grad_xy_341_e0123 + gelu_x_e12 * contracted1_grad_xy_231_e123
     grad_gelu_y_e3 += gelu_x_e02 * contracted1_grad_xy_231_e023 + gelu_x_e01 * contracted1_grad_xy_231_e013
     grad_gelu_y_e3 += gelu_x_e0123 * contracted1_grad_xy_431_e012 + gelu_x_e2 * contracted2_grad_xy_121_e23
     grad_gelu_y_e3 += gelu_x_e1 * contracted2_grad_xy_121_e13 + gelu_x_e123 * contracted2_grad_xy_321_e12
     grad_gelu_y_e3 += gelu_x_e0 * contracted2_grad_xy_121_e03 + gelu_x_e023 * contracted2_grad_xy_321_e02
-    grad_gelu_y_e3 += gelu_x_e013 * contracted2_grad_xy_321_e01 + gelu_x_e * contracted3_grad_xy_011_e3
-    grad_gelu_y_e3 += gelu_x_e23 * contracted3_grad_xy_211_e2 + gelu_x_e13 * contracted3_grad_xy_211_e1
-    grad_gelu_y_e3 += gelu_x_e03 * contracted3_grad_xy_211_e0 + gelu_x_e3 * contracted4_grad_xy_101_e
+    grad_gelu_y_e3 += gelu_x_e013 * contracted2_grad_xy_321_e01 + gelu_x_e * contracted1_grad_xy_011_e3
+    grad_gelu_y_e3 += gelu_x_e23 * contracted1_grad_xy_211_e2 + gelu_x_e13 * contracted1_grad_xy_211_e1
+    grad_gelu_y_e3 += gelu_x_e03 * contracted1_grad_xy_211_e0 + gelu_x_e3 * contracted3_grad_xy_101_e
     grad_gelu_y_e2 = gelu_x_e01 * contracted1_grad_xy_231_e012 + gelu_x_e1 * contracted2_grad_xy_121_e12
     grad_gelu_y_e2 += gelu_x_e0 * contracted2_grad_xy_121_e02 + gelu_x_e012 * contracted2_grad_xy_321_e01
-    grad_gelu_y_e2 += gelu_x_e * contracted3_grad_xy_011_e2 + gelu_x_e12 * contracted3_grad_xy_211_e1
-    grad_gelu_y_e2 += gelu_x_e02 * contracted3_grad_xy_211_e0 + gelu_x_e2 * contracted4_grad_xy_101_e
+    grad_gelu_y_e2 += gelu_x_e * contracted1_grad_xy_011_e2 + gelu_x_e12 * contracted1_grad_xy_211_e1
+    grad_gelu_y_e2 += gelu_x_e02 * contracted1_grad_xy_211_e0 + gelu_x_e2 * contracted3_grad_xy_101_e
     grad_gelu_y_e2 += -gelu_x_e013 * contracted_grad_xy_341_e0123 - gelu_x_e13 * contracted1_grad_xy_231_e123
     grad_gelu_y_e2 += -gelu_x_e03 * contracted1_grad_xy_231_e023 - gelu_x_e0123 * contracted1_grad_xy_431_e013
     grad_gelu_y_e2 += -gelu_x_e3 * contracted2_grad_xy_121_e23 - gelu_x_e123 * contracted2_grad_xy_321_e13
-    grad_gelu_y_e2 += -gelu_x_e023 * contracted2_grad_xy_321_e03 - gelu_x_e23 * contracted3_grad_xy_211_e3
+    grad_gelu_y_e2 += -gelu_x_e023 * contracted2_grad_xy_321_e03 - gelu_x_e23 * contracted1_grad_xy_211_e3
     grad_gelu_y_e1 = gelu_x_e023 * contracted_grad_xy_341_e0123 + gelu_x_e23 * contracted1_grad_xy_231_e123
     grad_gelu_y_e1 += gelu_x_e0123 * contracted1_grad_xy_431_e023 + gelu_x_e123 * contracted2_grad_xy_321_e23
-    grad_gelu_y_e1 += gelu_x_e0 * contracted2_grad_xy_121_e01 + gelu_x_e * contracted3_grad_xy_011_e1
-    grad_gelu_y_e1 += gelu_x_e01 * contracted3_grad_xy_211_e0 + gelu_x_e1 * contracted4_grad_xy_101_e
+    grad_gelu_y_e1 += gelu_x_e0 * contracted2_grad_xy_121_e01 + gelu_x_e * contracted1_grad_xy_011_e1
+    grad_gelu_y_e1 += gelu_x_e01 * contracted1_grad_xy_211_e0 + gelu_x_e1 * contracted3_grad_xy_101_e
     grad_gelu_y_e1 += -gelu_x_e03 * contracted1_grad_xy_231_e013 - gelu_x_e02 * contracted1_grad_xy_231_e012
     grad_gelu_y_e1 += -gelu_x_e3 * contracted2_grad_xy_121_e13 - gelu_x_e2 * contracted2_grad_xy_121_e12
     grad_gelu_y_e1 += -gelu_x_e013 * contracted2_grad_xy_321_e03 - gelu_x_e012 * contracted2_grad_xy_321_e02
-    grad_gelu_y_e1 += -gelu_x_e13 * contracted3_grad_xy_211_e3 - gelu_x_e12 * contracted3_grad_xy_211_e2
+    grad_gelu_y_e1 += -gelu_x_e13 * contracted1_grad_xy_211_e3 - gelu_x_e12 * contracted1_grad_xy_211_e2
     grad_gate_y = y_e0123 * grad_gelu_y_e0123 + y_e023 * grad_gelu_y_e023 + y_e013 * grad_gelu_y_e013
     grad_gate_y += y_e012 * grad_gelu_y_e012 + y_e03 * grad_gelu_y_e03 + y_e02 * grad_gelu_y_e02
     grad_gate_y += y_e01 * grad_gelu_y_e01 + y_e0 * grad_gelu_y_e0 + y_e123 * grad_gelu_y_e123
@@ -15713,11 +15715,10 @@ def _fused_gelu_fcgp_norm_without_normalize_backward_2_kernel(
 def _fused_gelu_fcgp_norm_without_normalize_backward_3_kernel(
     x_ptr,
     y_ptr,
+    operand8_ptr,
+    operand9_ptr,
     operand10_ptr,
     operand11_ptr,
-    operand12_ptr,
-    operand13_ptr,
-    operand14_ptr,
     B,
     N,
     B_INNERMOST: tl.constexpr,
@@ -15727,24 +15728,21 @@ def _fused_gelu_fcgp_norm_without_normalize_backward_3_kernel(
 ):
     # stores factors of matrix products, in the order in which these read them
     # turns its tiles for products in tf32, which are faster with b innermost
-    operand10_b = 1 if B_INNERMOST else 4 * N
-    operand10_n = tl.cast(B, tl.int64) if B_INNERMOST else 1
+    operand8_b = 1 if B_INNERMOST else 4 * N
+    operand8_n = tl.cast(B, tl.int64) if B_INNERMOST else 1
+    operand8_N = tl.cast(N, tl.int64) * operand8_n
+    operand9_b = 1 if B_INNERMOST else 8 * N
+    operand9_n = tl.cast(B, tl.int64) * 4 if B_INNERMOST else 1
+    BN = tl.cast(B, tl.int64) * N
+    operand9_B = tl.cast(B, tl.int64) * operand9_b
+    operand9_N = tl.cast(N, tl.int64) * operand9_n
+    operand10_b = 1 if B_INNERMOST else 9 * N
+    operand10_n = tl.cast(B, tl.int64) * 6 if B_INNERMOST else 1
+    operand10_B = tl.cast(B, tl.int64) * operand10_b
     operand10_N = tl.cast(N, tl.int64) * operand10_n
-    operand11_b = 1 if B_INNERMOST else 8 * N
-    operand11_n = tl.cast(B, tl.int64) * 4 if B_INNERMOST else 1
-    operand11_B = tl.cast(B, tl.int64) * operand11_b
+    operand11_b = 1 if B_INNERMOST else 5 * N
+    operand11_n = tl.cast(B, tl.int64) if B_INNERMOST else 1
     operand11_N = tl.cast(N, tl.int64) * operand11_n
-    operand12_b = 1 if B_INNERMOST else 9 * N
-    operand12_n = tl.cast(B, tl.int64) * 6 if B_INNERMOST else 1
-    operand12_B = tl.cast(B, tl.int64) * operand12_b
-    operand12_N = tl.cast(N, tl.int64) * operand12_n
-    operand13_b = 1 if B_INNERMOST else 8 * N
-    operand13_n = tl.cast(B, tl.int64) * 4 if B_INNERMOST else 1
-    operand13_B = tl.cast(B, tl.int64) * operand13_b
-    operand13_N = tl.cast(N, tl.int64) * operand13_n
-    operand14_b = 1 if B_INNERMOST else 5 * N
-    operand14_n = tl.cast(B, tl.int64) if B_INNERMOST else 1
-    operand14_N = tl.cast(N, tl.int64) * operand14_n
 
     n = _tile(tl.program_id(1) * BLOCK, ROWS, BLOCK)
     r = _down(ROWS)
@@ -15756,11 +15754,10 @@ def _fused_gelu_fcgp_norm_without_normalize_backward_3_kernel(
     mask = tile_mask if ROWS == 1 else tile_mask & row_mask
     x_row = x_ptr + b * 16 * N
     y_row = y_ptr + b * 16 * N
+    operand8_row = operand8_ptr + b * operand8_b
+    operand9_row = operand9_ptr + b * operand9_b
     operand10_row = operand10_ptr + b * operand10_b
     operand11_row = operand11_ptr + b * operand11_b
-    operand12_row = operand12_ptr + b * operand12_b
-    operand13_row = operand13_ptr + b * operand13_b
-    operand14_row = operand14_ptr + b * operand14_b
 
     x_e, x_e0, x_e1, x_e2, x_e3, x_e01, x_e02, x_e03 = _load8(x_row + at * 16, mask, REAL)
     x_e12, x_e13, x_e23, x_e012, x_e013, x_e023, x_e123, x_e0123 = _load8(x_row + at * 16 + 8, mask, REAL)
@@ -15771,7 +15768,7 @@ def _fused_gelu_fcgp_norm_without_normalize_backward_3_kernel(
     gelu_x_e123 = x_e123 * gate_x
     gate_y = 0.5 + 0.5 * tl.erf(0.7071067811865476 * y_e)
     gelu_y_e123 = y_e123 * gate_y
-    operand10_0 = gelu_x_e123 * gelu_y_e123
+    operand8_0 = gelu_x_e123 * gelu_y_e123
     gelu_x_e = x_e * gate_x
     gelu_y_e = y_e * gate_y
     xy_000_e = gelu_x_e * gelu_y_e
@@ -15805,46 +15802,75 @@ def _fused_gelu_fcgp_norm_without_normalize_backward_3_kernel(
     gelu_y_e013 = y_e013 * gate_y
     gelu_y_e023 = y_e023 * gate_y
     xy_213_e0 = -gelu_x_e12 * gelu_y_e012 - gelu_x_e13 * gelu_y_e013 - gelu_x_e23 * gelu_y_e023
-    operand11_4 = -xy_213_e0
+    operand9_4 = -xy_213_e0
     gelu_x_e012 = x_e012 * gate_x
     gelu_x_e013 = x_e013 * gate_x
     gelu_x_e023 = x_e023 * gate_x
     xy_312_e0 = -gelu_x_e012 * gelu_y_e12 - gelu_x_e013 * gelu_y_e13 - gelu_x_e023 * gelu_y_e23
-    operand11_5 = -xy_312_e0
+    operand9_5 = -xy_312_e0
     gelu_y_e0123 = y_e0123 * gate_y
     xy_314_e0 = gelu_x_e123 * gelu_y_e0123
     gelu_x_e0123 = x_e0123 * gate_x
-    operand11_7 = gelu_x_e0123 * gelu_y_e123
+    operand9_7 = gelu_x_e0123 * gelu_y_e123
     xy_011_e1 = gelu_x_e * gelu_y_e1
     xy_110_e1 = gelu_x_e1 * gelu_y_e
     xy_112_e1 = -gelu_x_e2 * gelu_y_e12 - gelu_x_e3 * gelu_y_e13
     xy_211_e1 = gelu_x_e12 * gelu_y_e2 + gelu_x_e13 * gelu_y_e3
-    operand11_12 = gelu_x_e23 * gelu_y_e123
-    operand11_13 = gelu_x_e123 * gelu_y_e23
+    operand9_12 = gelu_x_e23 * gelu_y_e123
+    operand9_13 = gelu_x_e123 * gelu_y_e23
     xy_011_e2 = gelu_x_e * gelu_y_e2
     xy_110_e2 = gelu_x_e2 * gelu_y_e
     xy_112_e2 = gelu_x_e1 * gelu_y_e12 - gelu_x_e3 * gelu_y_e23
     xy_211_e2 = gelu_x_e23 * gelu_y_e3 - gelu_x_e12 * gelu_y_e1
     xy_213_e2 = gelu_x_e13 * gelu_y_e123
-    operand11_20 = -xy_213_e2
+    operand9_20 = -xy_213_e2
     xy_312_e2 = gelu_x_e123 * gelu_y_e13
-    operand11_21 = -xy_312_e2
+    operand9_21 = -xy_312_e2
     xy_011_e3 = gelu_x_e * gelu_y_e3
     xy_110_e3 = gelu_x_e3 * gelu_y_e
     xy_112_e3 = gelu_x_e1 * gelu_y_e13 + gelu_x_e2 * gelu_y_e23
     xy_211_e3 = -gelu_x_e13 * gelu_y_e1 - gelu_x_e23 * gelu_y_e2
-    operand11_28 = gelu_x_e12 * gelu_y_e123
-    operand11_29 = gelu_x_e123 * gelu_y_e12
+    operand9_28 = gelu_x_e12 * gelu_y_e123
+    operand9_29 = gelu_x_e123 * gelu_y_e12
+    xy_033_e012 = gelu_x_e * gelu_y_e012
+    xy_132_e012 = gelu_x_e0 * gelu_y_e12 + gelu_x_e2 * gelu_y_e01 - gelu_x_e1 * gelu_y_e02
+    operand9_34 = gelu_x_e3 * gelu_y_e0123
+    xy_231_e012 = gelu_x_e01 * gelu_y_e2 + gelu_x_e12 * gelu_y_e0 - gelu_x_e02 * gelu_y_e1
+    xy_233_e012 = gelu_x_e03 * gelu_y_e123 + gelu_x_e23 * gelu_y_e013 - gelu_x_e13 * gelu_y_e023
+    xy_330_e012 = gelu_x_e012 * gelu_y_e
+    xy_332_e012 = gelu_x_e023 * gelu_y_e13 - gelu_x_e013 * gelu_y_e23 - gelu_x_e123 * gelu_y_e03
+    xy_431_e012 = gelu_x_e0123 * gelu_y_e3
+    xy_033_e013 = gelu_x_e * gelu_y_e013
+    xy_132_e013 = gelu_x_e0 * gelu_y_e13 + gelu_x_e3 * gelu_y_e01 - gelu_x_e1 * gelu_y_e03
+    xy_134_e013 = gelu_x_e2 * gelu_y_e0123
+    operand9_42 = -xy_134_e013
+    xy_231_e013 = gelu_x_e01 * gelu_y_e3 + gelu_x_e13 * gelu_y_e0 - gelu_x_e03 * gelu_y_e1
+    xy_233_e013 = gelu_x_e12 * gelu_y_e023 - gelu_x_e02 * gelu_y_e123 - gelu_x_e23 * gelu_y_e012
+    xy_330_e013 = gelu_x_e013 * gelu_y_e
+    xy_332_e013 = gelu_x_e012 * gelu_y_e23 + gelu_x_e123 * gelu_y_e02 - gelu_x_e023 * gelu_y_e12
+    xy_431_e013 = -gelu_x_e0123 * gelu_y_e2
+    xy_033_e023 = gelu_x_e * gelu_y_e023
+    xy_132_e023 = gelu_x_e0 * gelu_y_e23 + gelu_x_e3 * gelu_y_e02 - gelu_x_e2 * gelu_y_e03
+    operand9_50 = gelu_x_e1 * gelu_y_e0123
+    xy_231_e023 = gelu_x_e02 * gelu_y_e3 + gelu_x_e23 * gelu_y_e0 - gelu_x_e03 * gelu_y_e2
+    xy_233_e023 = gelu_x_e01 * gelu_y_e123 + gelu_x_e13 * gelu_y_e012 - gelu_x_e12 * gelu_y_e013
+    xy_330_e023 = gelu_x_e023 * gelu_y_e
+    xy_332_e023 = gelu_x_e013 * gelu_y_e12 - gelu_x_e012 * gelu_y_e13 - gelu_x_e123 * gelu_y_e01
+    xy_431_e023 = gelu_x_e0123 * gelu_y_e1
+    xy_033_e123 = gelu_x_e * gelu_y_e123
+    xy_132_e123 = gelu_x_e1 * gelu_y_e23 + gelu_x_e3 * gelu_y_e12 - gelu_x_e2 * gelu_y_e13
+    xy_231_e123 = gelu_x_e12 * gelu_y_e3 + gelu_x_e23 * gelu_y_e1 - gelu_x_e13 * gelu_y_e2
+    xy_330_e123 = gelu_x_e123 * gelu_y_e
     xy_022_e01 = gelu_x_e * gelu_y_e01
     xy_121_e01 = gelu_x_e0 * gelu_y_e1 - gelu_x_e1 * gelu_y_e0
     xy_123_e01 = gelu_x_e2 * gelu_y_e012 + gelu_x_e3 * gelu_y_e013
     xy_220_e01 = gelu_x_e01 * gelu_y_e
     xy_222_e01 = gelu_x_e12 * gelu_y_e02 + gelu_x_e13 * gelu_y_e03 - gelu_x_e02 * gelu_y_e12
     xy_222_e01 += -gelu_x_e03 * gelu_y_e13
-    operand12_5 = gelu_x_e23 * gelu_y_e0123
+    operand10_5 = gelu_x_e23 * gelu_y_e0123
     xy_321_e01 = gelu_x_e012 * gelu_y_e2 + gelu_x_e013 * gelu_y_e3
     xy_323_e01 = gelu_x_e123 * gelu_y_e023 - gelu_x_e023 * gelu_y_e123
-    operand12_8 = gelu_x_e0123 * gelu_y_e23
+    operand10_8 = gelu_x_e0123 * gelu_y_e23
     xy_022_e02 = gelu_x_e * gelu_y_e02
     xy_121_e02 = gelu_x_e0 * gelu_y_e2 - gelu_x_e2 * gelu_y_e0
     xy_123_e02 = gelu_x_e3 * gelu_y_e023 - gelu_x_e1 * gelu_y_e012
@@ -15852,21 +15878,21 @@ def _fused_gelu_fcgp_norm_without_normalize_backward_3_kernel(
     xy_222_e02 = gelu_x_e01 * gelu_y_e12 + gelu_x_e23 * gelu_y_e03 - gelu_x_e03 * gelu_y_e23
     xy_222_e02 += -gelu_x_e12 * gelu_y_e01
     xy_224_e02 = gelu_x_e13 * gelu_y_e0123
-    operand12_14 = -xy_224_e02
+    operand10_14 = -xy_224_e02
     xy_321_e02 = gelu_x_e023 * gelu_y_e3 - gelu_x_e012 * gelu_y_e1
     xy_323_e02 = gelu_x_e013 * gelu_y_e123 - gelu_x_e123 * gelu_y_e013
     xy_422_e02 = gelu_x_e0123 * gelu_y_e13
-    operand12_17 = -xy_422_e02
+    operand10_17 = -xy_422_e02
     xy_022_e03 = gelu_x_e * gelu_y_e03
     xy_121_e03 = gelu_x_e0 * gelu_y_e3 - gelu_x_e3 * gelu_y_e0
     xy_123_e03 = -gelu_x_e1 * gelu_y_e013 - gelu_x_e2 * gelu_y_e023
     xy_220_e03 = gelu_x_e03 * gelu_y_e
     xy_222_e03 = gelu_x_e01 * gelu_y_e13 + gelu_x_e02 * gelu_y_e23 - gelu_x_e13 * gelu_y_e01
     xy_222_e03 += -gelu_x_e23 * gelu_y_e02
-    operand12_23 = gelu_x_e12 * gelu_y_e0123
+    operand10_23 = gelu_x_e12 * gelu_y_e0123
     xy_321_e03 = -gelu_x_e013 * gelu_y_e1 - gelu_x_e023 * gelu_y_e2
     xy_323_e03 = gelu_x_e123 * gelu_y_e012 - gelu_x_e012 * gelu_y_e123
-    operand12_26 = gelu_x_e0123 * gelu_y_e12
+    operand10_26 = gelu_x_e0123 * gelu_y_e12
     xy_022_e12 = gelu_x_e * gelu_y_e12
     xy_121_e12 = gelu_x_e1 * gelu_y_e2 - gelu_x_e2 * gelu_y_e1
     xy_123_e12 = gelu_x_e3 * gelu_y_e123
@@ -15885,35 +15911,6 @@ def _fused_gelu_fcgp_norm_without_normalize_backward_3_kernel(
     xy_220_e23 = gelu_x_e23 * gelu_y_e
     xy_222_e23 = gelu_x_e13 * gelu_y_e12 - gelu_x_e12 * gelu_y_e13
     xy_321_e23 = gelu_x_e123 * gelu_y_e1
-    xy_033_e012 = gelu_x_e * gelu_y_e012
-    xy_132_e012 = gelu_x_e0 * gelu_y_e12 + gelu_x_e2 * gelu_y_e01 - gelu_x_e1 * gelu_y_e02
-    operand13_2 = gelu_x_e3 * gelu_y_e0123
-    xy_231_e012 = gelu_x_e01 * gelu_y_e2 + gelu_x_e12 * gelu_y_e0 - gelu_x_e02 * gelu_y_e1
-    xy_233_e012 = gelu_x_e03 * gelu_y_e123 + gelu_x_e23 * gelu_y_e013 - gelu_x_e13 * gelu_y_e023
-    xy_330_e012 = gelu_x_e012 * gelu_y_e
-    xy_332_e012 = gelu_x_e023 * gelu_y_e13 - gelu_x_e013 * gelu_y_e23 - gelu_x_e123 * gelu_y_e03
-    xy_431_e012 = gelu_x_e0123 * gelu_y_e3
-    xy_033_e013 = gelu_x_e * gelu_y_e013
-    xy_132_e013 = gelu_x_e0 * gelu_y_e13 + gelu_x_e3 * gelu_y_e01 - gelu_x_e1 * gelu_y_e03
-    xy_134_e013 = gelu_x_e2 * gelu_y_e0123
-    operand13_10 = -xy_134_e013
-    xy_231_e013 = gelu_x_e01 * gelu_y_e3 + gelu_x_e13 * gelu_y_e0 - gelu_x_e03 * gelu_y_e1
-    xy_233_e013 = gelu_x_e12 * gelu_y_e023 - gelu_x_e02 * gelu_y_e123 - gelu_x_e23 * gelu_y_e012
-    xy_330_e013 = gelu_x_e013 * gelu_y_e
-    xy_332_e013 = gelu_x_e012 * gelu_y_e23 + gelu_x_e123 * gelu_y_e02 - gelu_x_e023 * gelu_y_e12
-    xy_431_e013 = -gelu_x_e0123 * gelu_y_e2
-    xy_033_e023 = gelu_x_e * gelu_y_e023
-    xy_132_e023 = gelu_x_e0 * gelu_y_e23 + gelu_x_e3 * gelu_y_e02 - gelu_x_e2 * gelu_y_e03
-    operand13_18 = gelu_x_e1 * gelu_y_e0123
-    xy_231_e023 = gelu_x_e02 * gelu_y_e3 + gelu_x_e23 * gelu_y_e0 - gelu_x_e03 * gelu_y_e2
-    xy_233_e023 = gelu_x_e01 * gelu_y_e123 + gelu_x_e13 * gelu_y_e012 - gelu_x_e12 * gelu_y_e013
-    xy_330_e023 = gelu_x_e023 * gelu_y_e
-    xy_332_e023 = gelu_x_e013 * gelu_y_e12 - gelu_x_e012 * gelu_y_e13 - gelu_x_e123 * gelu_y_e01
-    xy_431_e023 = gelu_x_e0123 * gelu_y_e1
-    xy_033_e123 = gelu_x_e * gelu_y_e123
-    xy_132_e123 = gelu_x_e1 * gelu_y_e23 + gelu_x_e3 * gelu_y_e12 - gelu_x_e2 * gelu_y_e13
-    xy_231_e123 = gelu_x_e12 * gelu_y_e3 + gelu_x_e23 * gelu_y_e1 - gelu_x_e13 * gelu_y_e2
-    xy_330_e123 = gelu_x_e123 * gelu_y_e
     xy_044_e0123 = gelu_x_e * gelu_y_e0123
     xy_143_e0123 = gelu_x_e0 * gelu_y_e123 + gelu_x_e2 * gelu_y_e013 - gelu_x_e1 * gelu_y_e023
     xy_143_e0123 += -gelu_x_e3 * gelu_y_e012
@@ -15923,212 +15920,227 @@ def _fused_gelu_fcgp_norm_without_normalize_backward_3_kernel(
     xy_341_e0123 += -gelu_x_e123 * gelu_y_e0
     xy_440_e0123 = gelu_x_e0123 * gelu_y_e
 
-    tl.store(operand10_row + r * operand10_b + n * operand10_n, operand10_0, mask=mask)
-    tl.store(operand10_row + r * operand10_b + n * operand10_n + operand10_N, xy_000_e, mask=mask)
-    tl.store(operand10_row + r * operand10_b + n * operand10_n + 2 * operand10_N, xy_101_e, mask=mask)
-    tl.store(operand10_row + r * operand10_b + n * operand10_n + 3 * operand10_N, xy_202_e, mask=mask)
-    tl.store(operand11_row + r * operand11_b + n * operand11_n, xy_011_e0, mask=mask)
-    tl.store(operand11_row + operand11_N + r * operand11_b + n * operand11_n, xy_110_e0, mask=mask)
-    tl.store(operand11_row + 2 * operand11_N + r * operand11_b + n * operand11_n, xy_112_e0, mask=mask)
-    tl.store(operand11_row + 3 * operand11_N + r * operand11_b + n * operand11_n, xy_211_e0, mask=mask)
-    tl.store(operand11_row + 4 * operand11_N + r * operand11_b + n * operand11_n, operand11_4, mask=mask)
-    tl.store(operand11_row + 5 * operand11_N + r * operand11_b + n * operand11_n, operand11_5, mask=mask)
-    tl.store(operand11_row + 6 * operand11_N + r * operand11_b + n * operand11_n, xy_314_e0, mask=mask)
-    tl.store(operand11_row + 7 * operand11_N + r * operand11_b + n * operand11_n, operand11_7, mask=mask)
-    tl.store(operand11_row + operand11_B + r * operand11_b + n * operand11_n, xy_011_e1, mask=mask)
-    tl.store(operand11_row + operand11_B + operand11_N + r * operand11_b + n * operand11_n, xy_110_e1, mask=mask)
-    tl.store(operand11_row + operand11_B + 2 * operand11_N + r * operand11_b + n * operand11_n, xy_112_e1, mask=mask)
-    tl.store(operand11_row + operand11_B + 3 * operand11_N + r * operand11_b + n * operand11_n, xy_211_e1, mask=mask)
-    tl.store(operand11_row + operand11_B + 4 * operand11_N + r * operand11_b + n * operand11_n, operand11_12, mask=mask)
-    tl.store(operand11_row + operand11_B + 5 * operand11_N + r * operand11_b + n * operand11_n, operand11_13, mask=mask)
-    tl.store(operand11_row + operand11_B + 6 * operand11_N + r * operand11_b + n * operand11_n, 0.0, mask=mask)
-    tl.store(operand11_row + operand11_B + 7 * operand11_N + r * operand11_b + n * operand11_n, 0.0, mask=mask)
-    tl.store(operand11_row + 2 * operand11_B + r * operand11_b + n * operand11_n, xy_011_e2, mask=mask)
-    tl.store(operand11_row + 2 * operand11_B + operand11_N + r * operand11_b + n * operand11_n, xy_110_e2, mask=mask)
+    tl.store(operand8_row + r * operand8_b + n * operand8_n, operand8_0, mask=mask)
+    tl.store(operand8_row + r * operand8_b + n * operand8_n + operand8_N, xy_000_e, mask=mask)
+    tl.store(operand8_row + r * operand8_b + n * operand8_n + 2 * operand8_N, xy_101_e, mask=mask)
+    tl.store(operand8_row + r * operand8_b + n * operand8_n + 3 * operand8_N, xy_202_e, mask=mask)
+    tl.store(operand9_row + r * operand9_b + n * operand9_n, xy_011_e0, mask=mask)
+    tl.store(operand9_row + operand9_N + r * operand9_b + n * operand9_n, xy_110_e0, mask=mask)
+    tl.store(operand9_row + 2 * operand9_N + r * operand9_b + n * operand9_n, xy_112_e0, mask=mask)
+    tl.store(operand9_row + 3 * operand9_N + r * operand9_b + n * operand9_n, xy_211_e0, mask=mask)
+    tl.store(operand9_row + 4 * operand9_N + r * operand9_b + n * operand9_n, operand9_4, mask=mask)
+    tl.store(operand9_row + 5 * operand9_N + r * operand9_b + n * operand9_n, operand9_5, mask=mask)
+    tl.store(operand9_row + 6 * operand9_N + r * operand9_b + n * operand9_n, xy_314_e0, mask=mask)
+    tl.store(operand9_row + 7 * operand9_N + r * operand9_b + n * operand9_n, operand9_7, mask=mask)
+    tl.store(operand9_row + operand9_B + r * operand9_b + n * operand9_n, xy_011_e1, mask=mask)
+    tl.store(operand9_row + operand9_B + operand9_N + r * operand9_b + n * operand9_n, xy_110_e1, mask=mask)
+    tl.store(operand9_row + operand9_B + 2 * operand9_N + r * operand9_b + n * operand9_n, xy_112_e1, mask=mask)
+    tl.store(operand9_row + operand9_B + 3 * operand9_N + r * operand9_b + n * operand9_n, xy_211_e1, mask=mask)
+    tl.store(operand9_row + operand9_B + 4 * operand9_N + r * operand9_b + n * operand9_n, operand9_12, mask=mask)
+    tl.store(operand9_row + operand9_B + 5 * operand9_N + r * operand9_b + n * operand9_n, operand9_13, mask=mask)
+    tl.store(operand9_row + operand9_B + 6 * operand9_N + r * operand9_b + n * operand9_n, 0.0, mask=mask)
+    tl.store(operand9_row + operand9_B + 7 * operand9_N + r * operand9_b + n * operand9_n, 0.0, mask=mask)
+    tl.store(operand9_row + 2 * operand9_B + r * operand9_b + n * operand9_n, xy_011_e2, mask=mask)
+    tl.store(operand9_row + 2 * operand9_B + operand9_N + r * operand9_b + n * operand9_n, xy_110_e2, mask=mask)
+    tl.store(operand9_row + 2 * operand9_B + 2 * operand9_N + r * operand9_b + n * operand9_n, xy_112_e2, mask=mask)
+    tl.store(operand9_row + 2 * operand9_B + 3 * operand9_N + r * operand9_b + n * operand9_n, xy_211_e2, mask=mask)
+    tl.store(operand9_row + 2 * operand9_B + 4 * operand9_N + r * operand9_b + n * operand9_n, operand9_20, mask=mask)
+    tl.store(operand9_row + 2 * operand9_B + 5 * operand9_N + r * operand9_b + n * operand9_n, operand9_21, mask=mask)
+    tl.store(operand9_row + 2 * operand9_B + 6 * operand9_N + r * operand9_b + n * operand9_n, 0.0, mask=mask)
+    tl.store(operand9_row + 2 * operand9_B + 7 * operand9_N + r * operand9_b + n * operand9_n, 0.0, mask=mask)
+    tl.store(operand9_row + 3 * operand9_B + r * operand9_b + n * operand9_n, xy_011_e3, mask=mask)
+    tl.store(operand9_row + 3 * operand9_B + operand9_N + r * operand9_b + n * operand9_n, xy_110_e3, mask=mask)
+    tl.store(operand9_row + 3 * operand9_B + 2 * operand9_N + r * operand9_b + n * operand9_n, xy_112_e3, mask=mask)
+    tl.store(operand9_row + 3 * operand9_B + 3 * operand9_N + r * operand9_b + n * operand9_n, xy_211_e3, mask=mask)
+    tl.store(operand9_row + 3 * operand9_B + 4 * operand9_N + r * operand9_b + n * operand9_n, operand9_28, mask=mask)
+    tl.store(operand9_row + 3 * operand9_B + 5 * operand9_N + r * operand9_b + n * operand9_n, operand9_29, mask=mask)
+    tl.store(operand9_row + 3 * operand9_B + 6 * operand9_N + r * operand9_b + n * operand9_n, 0.0, mask=mask)
+    tl.store(operand9_row + 3 * operand9_B + 7 * operand9_N + r * operand9_b + n * operand9_n, 0.0, mask=mask)
+    tl.store(operand9_row + 32 * BN + r * operand9_b + n * operand9_n, xy_033_e012, mask=mask)
+    tl.store(operand9_row + 32 * BN + operand9_N + r * operand9_b + n * operand9_n, xy_132_e012, mask=mask)
+    tl.store(operand9_row + 32 * BN + 2 * operand9_N + r * operand9_b + n * operand9_n, operand9_34, mask=mask)
+    tl.store(operand9_row + 32 * BN + 3 * operand9_N + r * operand9_b + n * operand9_n, xy_231_e012, mask=mask)
+    tl.store(operand9_row + 32 * BN + 4 * operand9_N + r * operand9_b + n * operand9_n, xy_233_e012, mask=mask)
+    tl.store(operand9_row + 32 * BN + 5 * operand9_N + r * operand9_b + n * operand9_n, xy_330_e012, mask=mask)
+    tl.store(operand9_row + 32 * BN + 6 * operand9_N + r * operand9_b + n * operand9_n, xy_332_e012, mask=mask)
+    tl.store(operand9_row + 32 * BN + 7 * operand9_N + r * operand9_b + n * operand9_n, xy_431_e012, mask=mask)
+    tl.store(operand9_row + 32 * BN + operand9_B + r * operand9_b + n * operand9_n, xy_033_e013, mask=mask)
+    tl.store(operand9_row + 32 * BN + operand9_B + operand9_N + r * operand9_b + n * operand9_n, xy_132_e013, mask=mask)
     tl.store(
-        operand11_row + 2 * operand11_B + 2 * operand11_N + r * operand11_b + n * operand11_n, xy_112_e2, mask=mask
+        operand9_row + 32 * BN + operand9_B + 2 * operand9_N + r * operand9_b + n * operand9_n, operand9_42, mask=mask
     )
     tl.store(
-        operand11_row + 2 * operand11_B + 3 * operand11_N + r * operand11_b + n * operand11_n, xy_211_e2, mask=mask
+        operand9_row + 32 * BN + operand9_B + 3 * operand9_N + r * operand9_b + n * operand9_n, xy_231_e013, mask=mask
     )
     tl.store(
-        operand11_row + 2 * operand11_B + 4 * operand11_N + r * operand11_b + n * operand11_n, operand11_20, mask=mask
+        operand9_row + 32 * BN + operand9_B + 4 * operand9_N + r * operand9_b + n * operand9_n, xy_233_e013, mask=mask
     )
     tl.store(
-        operand11_row + 2 * operand11_B + 5 * operand11_N + r * operand11_b + n * operand11_n, operand11_21, mask=mask
-    )
-    tl.store(operand11_row + 2 * operand11_B + 6 * operand11_N + r * operand11_b + n * operand11_n, 0.0, mask=mask)
-    tl.store(operand11_row + 2 * operand11_B + 7 * operand11_N + r * operand11_b + n * operand11_n, 0.0, mask=mask)
-    tl.store(operand11_row + 3 * operand11_B + r * operand11_b + n * operand11_n, xy_011_e3, mask=mask)
-    tl.store(operand11_row + 3 * operand11_B + operand11_N + r * operand11_b + n * operand11_n, xy_110_e3, mask=mask)
-    tl.store(
-        operand11_row + 3 * operand11_B + 2 * operand11_N + r * operand11_b + n * operand11_n, xy_112_e3, mask=mask
+        operand9_row + 32 * BN + operand9_B + 5 * operand9_N + r * operand9_b + n * operand9_n, xy_330_e013, mask=mask
     )
     tl.store(
-        operand11_row + 3 * operand11_B + 3 * operand11_N + r * operand11_b + n * operand11_n, xy_211_e3, mask=mask
+        operand9_row + 32 * BN + operand9_B + 6 * operand9_N + r * operand9_b + n * operand9_n, xy_332_e013, mask=mask
     )
     tl.store(
-        operand11_row + 3 * operand11_B + 4 * operand11_N + r * operand11_b + n * operand11_n, operand11_28, mask=mask
+        operand9_row + 32 * BN + operand9_B + 7 * operand9_N + r * operand9_b + n * operand9_n, xy_431_e013, mask=mask
+    )
+    tl.store(operand9_row + 32 * BN + 2 * operand9_B + r * operand9_b + n * operand9_n, xy_033_e023, mask=mask)
+    tl.store(
+        operand9_row + 32 * BN + 2 * operand9_B + operand9_N + r * operand9_b + n * operand9_n, xy_132_e023, mask=mask
     )
     tl.store(
-        operand11_row + 3 * operand11_B + 5 * operand11_N + r * operand11_b + n * operand11_n, operand11_29, mask=mask
-    )
-    tl.store(operand11_row + 3 * operand11_B + 6 * operand11_N + r * operand11_b + n * operand11_n, 0.0, mask=mask)
-    tl.store(operand11_row + 3 * operand11_B + 7 * operand11_N + r * operand11_b + n * operand11_n, 0.0, mask=mask)
-    tl.store(operand12_row + r * operand12_b + n * operand12_n, xy_022_e01, mask=mask)
-    tl.store(operand12_row + operand12_N + r * operand12_b + n * operand12_n, xy_121_e01, mask=mask)
-    tl.store(operand12_row + 2 * operand12_N + r * operand12_b + n * operand12_n, xy_123_e01, mask=mask)
-    tl.store(operand12_row + 3 * operand12_N + r * operand12_b + n * operand12_n, xy_220_e01, mask=mask)
-    tl.store(operand12_row + 4 * operand12_N + r * operand12_b + n * operand12_n, xy_222_e01, mask=mask)
-    tl.store(operand12_row + 5 * operand12_N + r * operand12_b + n * operand12_n, operand12_5, mask=mask)
-    tl.store(operand12_row + 6 * operand12_N + r * operand12_b + n * operand12_n, xy_321_e01, mask=mask)
-    tl.store(operand12_row + 7 * operand12_N + r * operand12_b + n * operand12_n, xy_323_e01, mask=mask)
-    tl.store(operand12_row + 8 * operand12_N + r * operand12_b + n * operand12_n, operand12_8, mask=mask)
-    tl.store(operand12_row + operand12_B + r * operand12_b + n * operand12_n, xy_022_e02, mask=mask)
-    tl.store(operand12_row + operand12_B + operand12_N + r * operand12_b + n * operand12_n, xy_121_e02, mask=mask)
-    tl.store(operand12_row + operand12_B + 2 * operand12_N + r * operand12_b + n * operand12_n, xy_123_e02, mask=mask)
-    tl.store(operand12_row + operand12_B + 3 * operand12_N + r * operand12_b + n * operand12_n, xy_220_e02, mask=mask)
-    tl.store(operand12_row + operand12_B + 4 * operand12_N + r * operand12_b + n * operand12_n, xy_222_e02, mask=mask)
-    tl.store(operand12_row + operand12_B + 5 * operand12_N + r * operand12_b + n * operand12_n, operand12_14, mask=mask)
-    tl.store(operand12_row + operand12_B + 6 * operand12_N + r * operand12_b + n * operand12_n, xy_321_e02, mask=mask)
-    tl.store(operand12_row + operand12_B + 7 * operand12_N + r * operand12_b + n * operand12_n, xy_323_e02, mask=mask)
-    tl.store(operand12_row + operand12_B + 8 * operand12_N + r * operand12_b + n * operand12_n, operand12_17, mask=mask)
-    tl.store(operand12_row + 2 * operand12_B + r * operand12_b + n * operand12_n, xy_022_e03, mask=mask)
-    tl.store(operand12_row + 2 * operand12_B + operand12_N + r * operand12_b + n * operand12_n, xy_121_e03, mask=mask)
-    tl.store(
-        operand12_row + 2 * operand12_B + 2 * operand12_N + r * operand12_b + n * operand12_n, xy_123_e03, mask=mask
+        operand9_row + 32 * BN + 2 * operand9_B + 2 * operand9_N + r * operand9_b + n * operand9_n,
+        operand9_50,
+        mask=mask,
     )
     tl.store(
-        operand12_row + 2 * operand12_B + 3 * operand12_N + r * operand12_b + n * operand12_n, xy_220_e03, mask=mask
+        operand9_row + 32 * BN + 2 * operand9_B + 3 * operand9_N + r * operand9_b + n * operand9_n,
+        xy_231_e023,
+        mask=mask,
     )
     tl.store(
-        operand12_row + 2 * operand12_B + 4 * operand12_N + r * operand12_b + n * operand12_n, xy_222_e03, mask=mask
+        operand9_row + 32 * BN + 2 * operand9_B + 4 * operand9_N + r * operand9_b + n * operand9_n,
+        xy_233_e023,
+        mask=mask,
     )
     tl.store(
-        operand12_row + 2 * operand12_B + 5 * operand12_N + r * operand12_b + n * operand12_n, operand12_23, mask=mask
+        operand9_row + 32 * BN + 2 * operand9_B + 5 * operand9_N + r * operand9_b + n * operand9_n,
+        xy_330_e023,
+        mask=mask,
     )
     tl.store(
-        operand12_row + 2 * operand12_B + 6 * operand12_N + r * operand12_b + n * operand12_n, xy_321_e03, mask=mask
+        operand9_row + 32 * BN + 2 * operand9_B + 6 * operand9_N + r * operand9_b + n * operand9_n,
+        xy_332_e023,
+        mask=mask,
     )
     tl.store(
-        operand12_row + 2 * operand12_B + 7 * operand12_N + r * operand12_b + n * operand12_n, xy_323_e03, mask=mask
+        operand9_row + 32 * BN + 2 * operand9_B + 7 * operand9_N + r * operand9_b + n * operand9_n,
+        xy_431_e023,
+        mask=mask,
+    )
+    tl.store(operand9_row + 32 * BN + 3 * operand9_B + r * operand9_b + n * operand9_n, xy_033_e123, mask=mask)
+    tl.store(
+        operand9_row + 32 * BN + 3 * operand9_B + operand9_N + r * operand9_b + n * operand9_n, xy_132_e123, mask=mask
+    )
+    tl.store(operand9_row + 32 * BN + 3 * operand9_B + 2 * operand9_N + r * operand9_b + n * operand9_n, 0.0, mask=mask)
+    tl.store(
+        operand9_row + 32 * BN + 3 * operand9_B + 3 * operand9_N + r * operand9_b + n * operand9_n,
+        xy_231_e123,
+        mask=mask,
+    )
+    tl.store(operand9_row + 32 * BN + 3 * operand9_B + 4 * operand9_N + r * operand9_b + n * operand9_n, 0.0, mask=mask)
+    tl.store(
+        operand9_row + 32 * BN + 3 * operand9_B + 5 * operand9_N + r * operand9_b + n * operand9_n,
+        xy_330_e123,
+        mask=mask,
+    )
+    tl.store(operand9_row + 32 * BN + 3 * operand9_B + 6 * operand9_N + r * operand9_b + n * operand9_n, 0.0, mask=mask)
+    tl.store(operand9_row + 32 * BN + 3 * operand9_B + 7 * operand9_N + r * operand9_b + n * operand9_n, 0.0, mask=mask)
+    tl.store(operand10_row + r * operand10_b + n * operand10_n, xy_022_e01, mask=mask)
+    tl.store(operand10_row + operand10_N + r * operand10_b + n * operand10_n, xy_121_e01, mask=mask)
+    tl.store(operand10_row + 2 * operand10_N + r * operand10_b + n * operand10_n, xy_123_e01, mask=mask)
+    tl.store(operand10_row + 3 * operand10_N + r * operand10_b + n * operand10_n, xy_220_e01, mask=mask)
+    tl.store(operand10_row + 4 * operand10_N + r * operand10_b + n * operand10_n, xy_222_e01, mask=mask)
+    tl.store(operand10_row + 5 * operand10_N + r * operand10_b + n * operand10_n, operand10_5, mask=mask)
+    tl.store(operand10_row + 6 * operand10_N + r * operand10_b + n * operand10_n, xy_321_e01, mask=mask)
+    tl.store(operand10_row + 7 * operand10_N + r * operand10_b + n * operand10_n, xy_323_e01, mask=mask)
+    tl.store(operand10_row + 8 * operand10_N + r * operand10_b + n * operand10_n, operand10_8, mask=mask)
+    tl.store(operand10_row + operand10_B + r * operand10_b + n * operand10_n, xy_022_e02, mask=mask)
+    tl.store(operand10_row + operand10_B + operand10_N + r * operand10_b + n * operand10_n, xy_121_e02, mask=mask)
+    tl.store(operand10_row + operand10_B + 2 * operand10_N + r * operand10_b + n * operand10_n, xy_123_e02, mask=mask)
+    tl.store(operand10_row + operand10_B + 3 * operand10_N + r * operand10_b + n * operand10_n, xy_220_e02, mask=mask)
+    tl.store(operand10_row + operand10_B + 4 * operand10_N + r * operand10_b + n * operand10_n, xy_222_e02, mask=mask)
+    tl.store(operand10_row + operand10_B + 5 * operand10_N + r * operand10_b + n * operand10_n, operand10_14, mask=mask)
+    tl.store(operand10_row + operand10_B + 6 * operand10_N + r * operand10_b + n * operand10_n, xy_321_e02, mask=mask)
+    tl.store(operand10_row + operand10_B + 7 * operand10_N + r * operand10_b + n * operand10_n, xy_323_e02, mask=mask)
+    tl.store(operand10_row + operand10_B + 8 * operand10_N + r * operand10_b + n * operand10_n, operand10_17, mask=mask)
+    tl.store(operand10_row + 2 * operand10_B + r * operand10_b + n * operand10_n, xy_022_e03, mask=mask)
+    tl.store(operand10_row + 2 * operand10_B + operand10_N + r * operand10_b + n * operand10_n, xy_121_e03, mask=mask)
+    tl.store(
+        operand10_row + 2 * operand10_B + 2 * operand10_N + r * operand10_b + n * operand10_n, xy_123_e03, mask=mask
     )
     tl.store(
-        operand12_row + 2 * operand12_B + 8 * operand12_N + r * operand12_b + n * operand12_n, operand12_26, mask=mask
-    )
-    tl.store(operand12_row + 3 * operand12_B + r * operand12_b + n * operand12_n, xy_022_e12, mask=mask)
-    tl.store(operand12_row + 3 * operand12_B + operand12_N + r * operand12_b + n * operand12_n, xy_121_e12, mask=mask)
-    tl.store(
-        operand12_row + 3 * operand12_B + 2 * operand12_N + r * operand12_b + n * operand12_n, xy_123_e12, mask=mask
+        operand10_row + 2 * operand10_B + 3 * operand10_N + r * operand10_b + n * operand10_n, xy_220_e03, mask=mask
     )
     tl.store(
-        operand12_row + 3 * operand12_B + 3 * operand12_N + r * operand12_b + n * operand12_n, xy_220_e12, mask=mask
+        operand10_row + 2 * operand10_B + 4 * operand10_N + r * operand10_b + n * operand10_n, xy_222_e03, mask=mask
     )
     tl.store(
-        operand12_row + 3 * operand12_B + 4 * operand12_N + r * operand12_b + n * operand12_n, xy_222_e12, mask=mask
-    )
-    tl.store(operand12_row + 3 * operand12_B + 5 * operand12_N + r * operand12_b + n * operand12_n, 0.0, mask=mask)
-    tl.store(
-        operand12_row + 3 * operand12_B + 6 * operand12_N + r * operand12_b + n * operand12_n, xy_321_e12, mask=mask
-    )
-    tl.store(operand12_row + 3 * operand12_B + 7 * operand12_N + r * operand12_b + n * operand12_n, 0.0, mask=mask)
-    tl.store(operand12_row + 3 * operand12_B + 8 * operand12_N + r * operand12_b + n * operand12_n, 0.0, mask=mask)
-    tl.store(operand12_row + 4 * operand12_B + r * operand12_b + n * operand12_n, xy_022_e13, mask=mask)
-    tl.store(operand12_row + 4 * operand12_B + operand12_N + r * operand12_b + n * operand12_n, xy_121_e13, mask=mask)
-    tl.store(
-        operand12_row + 4 * operand12_B + 2 * operand12_N + r * operand12_b + n * operand12_n, xy_123_e13, mask=mask
+        operand10_row + 2 * operand10_B + 5 * operand10_N + r * operand10_b + n * operand10_n, operand10_23, mask=mask
     )
     tl.store(
-        operand12_row + 4 * operand12_B + 3 * operand12_N + r * operand12_b + n * operand12_n, xy_220_e13, mask=mask
+        operand10_row + 2 * operand10_B + 6 * operand10_N + r * operand10_b + n * operand10_n, xy_321_e03, mask=mask
     )
     tl.store(
-        operand12_row + 4 * operand12_B + 4 * operand12_N + r * operand12_b + n * operand12_n, xy_222_e13, mask=mask
-    )
-    tl.store(operand12_row + 4 * operand12_B + 5 * operand12_N + r * operand12_b + n * operand12_n, 0.0, mask=mask)
-    tl.store(
-        operand12_row + 4 * operand12_B + 6 * operand12_N + r * operand12_b + n * operand12_n, xy_321_e13, mask=mask
-    )
-    tl.store(operand12_row + 4 * operand12_B + 7 * operand12_N + r * operand12_b + n * operand12_n, 0.0, mask=mask)
-    tl.store(operand12_row + 4 * operand12_B + 8 * operand12_N + r * operand12_b + n * operand12_n, 0.0, mask=mask)
-    tl.store(operand12_row + 5 * operand12_B + r * operand12_b + n * operand12_n, xy_022_e23, mask=mask)
-    tl.store(operand12_row + 5 * operand12_B + operand12_N + r * operand12_b + n * operand12_n, xy_121_e23, mask=mask)
-    tl.store(
-        operand12_row + 5 * operand12_B + 2 * operand12_N + r * operand12_b + n * operand12_n, xy_123_e23, mask=mask
+        operand10_row + 2 * operand10_B + 7 * operand10_N + r * operand10_b + n * operand10_n, xy_323_e03, mask=mask
     )
     tl.store(
-        operand12_row + 5 * operand12_B + 3 * operand12_N + r * operand12_b + n * operand12_n, xy_220_e23, mask=mask
+        operand10_row + 2 * operand10_B + 8 * operand10_N + r * operand10_b + n * operand10_n, operand10_26, mask=mask
+    )
+    tl.store(operand10_row + 3 * operand10_B + r * operand10_b + n * operand10_n, xy_022_e12, mask=mask)
+    tl.store(operand10_row + 3 * operand10_B + operand10_N + r * operand10_b + n * operand10_n, xy_121_e12, mask=mask)
+    tl.store(
+        operand10_row + 3 * operand10_B + 2 * operand10_N + r * operand10_b + n * operand10_n, xy_123_e12, mask=mask
     )
     tl.store(
-        operand12_row + 5 * operand12_B + 4 * operand12_N + r * operand12_b + n * operand12_n, xy_222_e23, mask=mask
-    )
-    tl.store(operand12_row + 5 * operand12_B + 5 * operand12_N + r * operand12_b + n * operand12_n, 0.0, mask=mask)
-    tl.store(
-        operand12_row + 5 * operand12_B + 6 * operand12_N + r * operand12_b + n * operand12_n, xy_321_e23, mask=mask
-    )
-    tl.store(operand12_row + 5 * operand12_B + 7 * operand12_N + r * operand12_b + n * operand12_n, 0.0, mask=mask)
-    tl.store(operand12_row + 5 * operand12_B + 8 * operand12_N + r * operand12_b + n * operand12_n, 0.0, mask=mask)
-    tl.store(operand13_row + r * operand13_b + n * operand13_n, xy_033_e012, mask=mask)
-    tl.store(operand13_row + operand13_N + r * operand13_b + n * operand13_n, xy_132_e012, mask=mask)
-    tl.store(operand13_row + 2 * operand13_N + r * operand13_b + n * operand13_n, operand13_2, mask=mask)
-    tl.store(operand13_row + 3 * operand13_N + r * operand13_b + n * operand13_n, xy_231_e012, mask=mask)
-    tl.store(operand13_row + 4 * operand13_N + r * operand13_b + n * operand13_n, xy_233_e012, mask=mask)
-    tl.store(operand13_row + 5 * operand13_N + r * operand13_b + n * operand13_n, xy_330_e012, mask=mask)
-    tl.store(operand13_row + 6 * operand13_N + r * operand13_b + n * operand13_n, xy_332_e012, mask=mask)
-    tl.store(operand13_row + 7 * operand13_N + r * operand13_b + n * operand13_n, xy_431_e012, mask=mask)
-    tl.store(operand13_row + operand13_B + r * operand13_b + n * operand13_n, xy_033_e013, mask=mask)
-    tl.store(operand13_row + operand13_B + operand13_N + r * operand13_b + n * operand13_n, xy_132_e013, mask=mask)
-    tl.store(operand13_row + operand13_B + 2 * operand13_N + r * operand13_b + n * operand13_n, operand13_10, mask=mask)
-    tl.store(operand13_row + operand13_B + 3 * operand13_N + r * operand13_b + n * operand13_n, xy_231_e013, mask=mask)
-    tl.store(operand13_row + operand13_B + 4 * operand13_N + r * operand13_b + n * operand13_n, xy_233_e013, mask=mask)
-    tl.store(operand13_row + operand13_B + 5 * operand13_N + r * operand13_b + n * operand13_n, xy_330_e013, mask=mask)
-    tl.store(operand13_row + operand13_B + 6 * operand13_N + r * operand13_b + n * operand13_n, xy_332_e013, mask=mask)
-    tl.store(operand13_row + operand13_B + 7 * operand13_N + r * operand13_b + n * operand13_n, xy_431_e013, mask=mask)
-    tl.store(operand13_row + 2 * operand13_B + r * operand13_b + n * operand13_n, xy_033_e023, mask=mask)
-    tl.store(operand13_row + 2 * operand13_B + operand13_N + r * operand13_b + n * operand13_n, xy_132_e023, mask=mask)
-    tl.store(
-        operand13_row + 2 * operand13_B + 2 * operand13_N + r * operand13_b + n * operand13_n, operand13_18, mask=mask
+        operand10_row + 3 * operand10_B + 3 * operand10_N + r * operand10_b + n * operand10_n, xy_220_e12, mask=mask
     )
     tl.store(
-        operand13_row + 2 * operand13_B + 3 * operand13_N + r * operand13_b + n * operand13_n, xy_231_e023, mask=mask
+        operand10_row + 3 * operand10_B + 4 * operand10_N + r * operand10_b + n * operand10_n, xy_222_e12, mask=mask
+    )
+    tl.store(operand10_row + 3 * operand10_B + 5 * operand10_N + r * operand10_b + n * operand10_n, 0.0, mask=mask)
+    tl.store(
+        operand10_row + 3 * operand10_B + 6 * operand10_N + r * operand10_b + n * operand10_n, xy_321_e12, mask=mask
+    )
+    tl.store(operand10_row + 3 * operand10_B + 7 * operand10_N + r * operand10_b + n * operand10_n, 0.0, mask=mask)
+    tl.store(operand10_row + 3 * operand10_B + 8 * operand10_N + r * operand10_b + n * operand10_n, 0.0, mask=mask)
+    tl.store(operand10_row + 4 * operand10_B + r * operand10_b + n * operand10_n, xy_022_e13, mask=mask)
+    tl.store(operand10_row + 4 * operand10_B + operand10_N + r * operand10_b + n * operand10_n, xy_121_e13, mask=mask)
+    tl.store(
+        operand10_row + 4 * operand10_B + 2 * operand10_N + r * operand10_b + n * operand10_n, xy_123_e13, mask=mask
     )
     tl.store(
-        operand13_row + 2 * operand13_B + 4 * operand13_N + r * operand13_b + n * operand13_n, xy_233_e023, mask=mask
+        operand10_row + 4 * operand10_B + 3 * operand10_N + r * operand10_b + n * operand10_n, xy_220_e13, mask=mask
     )
     tl.store(
-        operand13_row + 2 * operand13_B + 5 * operand13_N + r * operand13_b + n * operand13_n, xy_330_e023, mask=mask
+        operand10_row + 4 * operand10_B + 4 * operand10_N + r * operand10_b + n * operand10_n, xy_222_e13, mask=mask
+    )
+    tl.store(operand10_row + 4 * operand10_B + 5 * operand10_N + r * operand10_b + n * operand10_n, 0.0, mask=mask)
+    tl.store(
+        operand10_row + 4 * operand10_B + 6 * operand10_N + r * operand10_b + n * operand10_n, xy_321_e13, mask=mask
+    )
+    tl.store(operand10_row + 4 * operand10_B + 7 * operand10_N + r * operand10_b + n * operand10_n, 0.0, mask=mask)
+    tl.store(operand10_row + 4 * operand10_B + 8 * operand10_N + r * operand10_b + n * operand10_n, 0.0, mask=mask)
+    tl.store(operand10_row + 5 * operand10_B + r * operand10_b + n * operand10_n, xy_022_e23, mask=mask)
+    tl.store(operand10_row + 5 * operand10_B + operand10_N + r * operand10_b + n * operand10_n, xy_121_e23, mask=mask)
+    tl.store(
+        operand10_row + 5 * operand10_B + 2 * operand10_N + r * operand10_b + n * operand10_n, xy_123_e23, mask=mask
     )
     tl.store(
-        operand13_row + 2 * operand13_B + 6 * operand13_N + r * operand13_b + n * operand13_n, xy_332_e023, mask=mask
+        operand10_row + 5 * operand10_B + 3 * operand10_N + r * operand10_b + n * operand10_n, xy_220_e23, mask=mask
     )
     tl.store(
-        operand13_row + 2 * operand13_B + 7 * operand13_N + r * operand13_b + n * operand13_n, xy_431_e023, mask=mask
+        operand10_row + 5 * operand10_B + 4 * operand10_N + r * operand10_b + n * operand10_n, xy_222_e23, mask=mask
     )
-    tl.store(operand13_row + 3 * operand13_B + r * operand13_b + n * operand13_n, xy_033_e123, mask=mask)
-    tl.store(operand13_row + 3 * operand13_B + operand13_N + r * operand13_b + n * operand13_n, xy_132_e123, mask=mask)
-    tl.store(operand13_row + 3 * operand13_B + 2 * operand13_N + r * operand13_b + n * operand13_n, 0.0, mask=mask)
+    tl.store(operand10_row + 5 * operand10_B + 5 * operand10_N + r * operand10_b + n * operand10_n, 0.0, mask=mask)
     tl.store(
-        operand13_row + 3 * operand13_B + 3 * operand13_N + r * operand13_b + n * operand13_n, xy_231_e123, mask=mask
+        operand10_row + 5 * operand10_B + 6 * operand10_N + r * operand10_b + n * operand10_n, xy_321_e23, mask=mask
     )
-    tl.store(operand13_row + 3 * operand13_B + 4 * operand13_N + r * operand13_b + n * operand13_n, 0.0, mask=mask)
-    tl.store(
-        operand13_row + 3 * operand13_B + 5 * operand13_N + r * operand13_b + n * operand13_n, xy_330_e123, mask=mask
-    )
-    tl.store(operand13_row + 3 * operand13_B + 6 * operand13_N + r * operand13_b + n * operand13_n, 0.0, mask=mask)
-    tl.store(operand13_row + 3 * operand13_B + 7 * operand13_N + r * operand13_b + n * operand13_n, 0.0, mask=mask)
-    tl.store(operand14_row + r * operand14_b + n * operand14_n, xy_044_e0123, mask=mask)
-    tl.store(operand14_row + r * operand14_b + n * operand14_n + operand14_N, xy_143_e0123, mask=mask)
-    tl.store(operand14_row + r * operand14_b + n * operand14_n + 2 * operand14_N, xy_242_e0123, mask=mask)
-    tl.store(operand14_row + r * operand14_b + n * operand14_n + 3 * operand14_N, xy_341_e0123, mask=mask)
-    tl.store(operand14_row + r * operand14_b + n * operand14_n + 4 * operand14_N, xy_440_e0123, mask=mask)
+    tl.store(operand10_row + 5 * operand10_B + 7 * operand10_N + r * operand10_b + n * operand10_n, 0.0, mask=mask)
+    tl.store(operand10_row + 5 * operand10_B + 8 * operand10_N + r * operand10_b + n * operand10_n, 0.0, mask=mask)
+    tl.store(operand11_row + r * operand11_b + n * operand11_n, xy_044_e0123, mask=mask)
+    tl.store(operand11_row + r * operand11_b + n * operand11_n + operand11_N, xy_143_e0123, mask=mask)
+    tl.store(operand11_row + r * operand11_b + n * operand11_n + 2 * operand11_N, xy_242_e0123, mask=mask)
+    tl.store(operand11_row + r * operand11_b + n * operand11_n + 3 * operand11_N, xy_341_e0123, mask=mask)
+    tl.store(operand11_row + r * operand11_b + n * operand11_n + 4 * operand11_N, xy_440_e0123, mask=mask)
 
 
 @triton.jit(do_not_specialize=["N"])
 def _fused_gelu_fcgp_norm_without_normalize_backward_4_kernel(
+    contracted4_ptr,
     contracted5_ptr,
     contracted6_ptr,
     contracted7_ptr,
-    contracted8_ptr,
-    contracted9_ptr,
     grad_weight_ptr,
     N,
     M,
@@ -16142,17 +16154,32 @@ def _fused_gelu_fcgp_norm_without_normalize_backward_4_kernel(
     start = tl.program_id(0).to(tl.int64) * BLOCK
     tile = tl.arange(0, BLOCK)
     mask = tile < tl.cast(N, tl.int64) * M - start
+    contracted4_row = contracted4_ptr + start
     contracted5_row = contracted5_ptr + start
     contracted6_row = contracted6_ptr + start
     contracted7_row = contracted7_ptr + start
-    contracted8_row = contracted8_ptr + start
-    contracted9_row = contracted9_ptr + start
     grad_weight_row = grad_weight_ptr + start
 
+    contracted4_0 = tl.load(contracted4_row + tile, mask=mask, other=0.0).to(REAL)
+    contracted4_1 = tl.load(contracted4_row + NM + tile, mask=mask, other=0.0).to(REAL)
+    contracted4_2 = tl.load(contracted4_row + 2 * NM + tile, mask=mask, other=0.0).to(REAL)
+    contracted4_3 = tl.load(contracted4_row + 3 * NM + tile, mask=mask, other=0.0).to(REAL)
     contracted5_0 = tl.load(contracted5_row + tile, mask=mask, other=0.0).to(REAL)
     contracted5_1 = tl.load(contracted5_row + NM + tile, mask=mask, other=0.0).to(REAL)
     contracted5_2 = tl.load(contracted5_row + 2 * NM + tile, mask=mask, other=0.0).to(REAL)
     contracted5_3 = tl.load(contracted5_row + 3 * NM + tile, mask=mask, other=0.0).to(REAL)
+    contracted5_4 = tl.load(contracted5_row + 4 * NM + tile, mask=mask, other=0.0).to(REAL)
+    contracted5_5 = tl.load(contracted5_row + 5 * NM + tile, mask=mask, other=0.0).to(REAL)
+    contracted5_6 = tl.load(contracted5_row + 6 * NM + tile, mask=mask, other=0.0).to(REAL)
+    contracted5_7 = tl.load(contracted5_row + 7 * NM + tile, mask=mask, other=0.0).to(REAL)
+    contracted5_8 = tl.load(contracted5_row + 8 * NM + tile, mask=mask, other=0.0).to(REAL)
+    contracted5_9 = tl.load(contracted5_row + 9 * NM + tile, mask=mask, other=0.0).to(REAL)
+    contracted5_10 = tl.load(contracted5_row + 10 * NM + tile, mask=mask, other=0.0).to(REAL)
+    contracted5_11 = tl.load(contracted5_row + 11 * NM + tile, mask=mask, other=0.0).to(REAL)
+    contracted5_12 = tl.load(contracted5_row + 12 * NM + tile, mask=mask, other=0.0).to(REAL)
+    contracted5_13 = tl.load(contracted5_row + 13 * NM + tile, mask=mask, other=0.0).to(REAL)
+    contracted5_14 = tl.load(contracted5_row + 14 * NM + tile, mask=mask, other=0.0).to(REAL)
+    contracted5_15 = tl.load(contracted5_row + 15 * NM + tile, mask=mask, other=0.0).to(REAL)
     contracted6_0 = tl.load(contracted6_row + tile, mask=mask, other=0.0).to(REAL)
     contracted6_1 = tl.load(contracted6_row + NM + tile, mask=mask, other=0.0).to(REAL)
     contracted6_2 = tl.load(contracted6_row + 2 * NM + tile, mask=mask, other=0.0).to(REAL)
@@ -16161,72 +16188,56 @@ def _fused_gelu_fcgp_norm_without_normalize_backward_4_kernel(
     contracted6_5 = tl.load(contracted6_row + 5 * NM + tile, mask=mask, other=0.0).to(REAL)
     contracted6_6 = tl.load(contracted6_row + 6 * NM + tile, mask=mask, other=0.0).to(REAL)
     contracted6_7 = tl.load(contracted6_row + 7 * NM + tile, mask=mask, other=0.0).to(REAL)
+    contracted6_8 = tl.load(contracted6_row + 8 * NM + tile, mask=mask, other=0.0).to(REAL)
     contracted7_0 = tl.load(contracted7_row + tile, mask=mask, other=0.0).to(REAL)
     contracted7_1 = tl.load(contracted7_row + NM + tile, mask=mask, other=0.0).to(REAL)
     contracted7_2 = tl.load(contracted7_row + 2 * NM + tile, mask=mask, other=0.0).to(REAL)
     contracted7_3 = tl.load(contracted7_row + 3 * NM + tile, mask=mask, other=0.0).to(REAL)
     contracted7_4 = tl.load(contracted7_row + 4 * NM + tile, mask=mask, other=0.0).to(REAL)
-    contracted7_5 = tl.load(contracted7_row + 5 * NM + tile, mask=mask, other=0.0).to(REAL)
-    contracted7_6 = tl.load(contracted7_row + 6 * NM + tile, mask=mask, other=0.0).to(REAL)
-    contracted7_7 = tl.load(contracted7_row + 7 * NM + tile, mask=mask, other=0.0).to(REAL)
-    contracted7_8 = tl.load(contracted7_row + 8 * NM + tile, mask=mask, other=0.0).to(REAL)
-    contracted8_0 = tl.load(contracted8_row + tile, mask=mask, other=0.0).to(REAL)
-    contracted8_1 = tl.load(contracted8_row + NM + tile, mask=mask, other=0.0).to(REAL)
-    contracted8_2 = tl.load(contracted8_row + 2 * NM + tile, mask=mask, other=0.0).to(REAL)
-    contracted8_3 = tl.load(contracted8_row + 3 * NM + tile, mask=mask, other=0.0).to(REAL)
-    contracted8_4 = tl.load(contracted8_row + 4 * NM + tile, mask=mask, other=0.0).to(REAL)
-    contracted8_5 = tl.load(contracted8_row + 5 * NM + tile, mask=mask, other=0.0).to(REAL)
-    contracted8_6 = tl.load(contracted8_row + 6 * NM + tile, mask=mask, other=0.0).to(REAL)
-    contracted8_7 = tl.load(contracted8_row + 7 * NM + tile, mask=mask, other=0.0).to(REAL)
-    contracted9_0 = tl.load(contracted9_row + tile, mask=mask, other=0.0).to(REAL)
-    contracted9_1 = tl.load(contracted9_row + NM + tile, mask=mask, other=0.0).to(REAL)
-    contracted9_2 = tl.load(contracted9_row + 2 * NM + tile, mask=mask, other=0.0).to(REAL)
-    contracted9_3 = tl.load(contracted9_row + 3 * NM + tile, mask=mask, other=0.0).to(REAL)
-    contracted9_4 = tl.load(contracted9_row + 4 * NM + tile, mask=mask, other=0.0).to(REAL)
 
-    grad_weight_134 = -contracted8_2
-    grad_weight_213 = -contracted6_4
-    grad_weight_224 = -contracted7_5
-    grad_weight_303 = -contracted5_0
-    grad_weight_312 = -contracted6_5
-    grad_weight_413 = -contracted6_7
-    grad_weight_422 = -contracted7_8
+    grad_weight_134 = -contracted5_10
+    grad_weight_213 = -contracted5_4
+    grad_weight_224 = -contracted6_5
+    grad_weight_303 = -contracted4_0
+    grad_weight_312 = -contracted5_5
+    grad_weight_413 = -contracted5_7
+    grad_weight_422 = -contracted6_8
 
     if GRAD_WEIGHT:
-        tl.store(grad_weight_row + tile, contracted5_1, mask=mask)
-        tl.store(grad_weight_row + NM + tile, contracted6_0, mask=mask)
-        tl.store(grad_weight_row + 2 * NM + tile, contracted7_0, mask=mask)
-        tl.store(grad_weight_row + 3 * NM + tile, contracted8_0, mask=mask)
-        tl.store(grad_weight_row + 4 * NM + tile, contracted9_0, mask=mask)
-        tl.store(grad_weight_row + 5 * NM + tile, contracted5_2, mask=mask)
-        tl.store(grad_weight_row + 6 * NM + tile, contracted6_1, mask=mask)
-        tl.store(grad_weight_row + 7 * NM + tile, contracted6_2, mask=mask)
-        tl.store(grad_weight_row + 8 * NM + tile, contracted7_1, mask=mask)
-        tl.store(grad_weight_row + 9 * NM + tile, contracted7_2, mask=mask)
-        tl.store(grad_weight_row + 10 * NM + tile, contracted8_1, mask=mask)
+        tl.store(grad_weight_row + tile, contracted4_1, mask=mask)
+        tl.store(grad_weight_row + NM + tile, contracted5_0, mask=mask)
+        tl.store(grad_weight_row + 2 * NM + tile, contracted6_0, mask=mask)
+        tl.store(grad_weight_row + 3 * NM + tile, contracted5_8, mask=mask)
+        tl.store(grad_weight_row + 4 * NM + tile, contracted7_0, mask=mask)
+        tl.store(grad_weight_row + 5 * NM + tile, contracted4_2, mask=mask)
+        tl.store(grad_weight_row + 6 * NM + tile, contracted5_1, mask=mask)
+        tl.store(grad_weight_row + 7 * NM + tile, contracted5_2, mask=mask)
+        tl.store(grad_weight_row + 8 * NM + tile, contracted6_1, mask=mask)
+        tl.store(grad_weight_row + 9 * NM + tile, contracted6_2, mask=mask)
+        tl.store(grad_weight_row + 10 * NM + tile, contracted5_9, mask=mask)
         tl.store(grad_weight_row + 11 * NM + tile, grad_weight_134, mask=mask)
-        tl.store(grad_weight_row + 12 * NM + tile, contracted9_1, mask=mask)
-        tl.store(grad_weight_row + 13 * NM + tile, contracted5_3, mask=mask)
-        tl.store(grad_weight_row + 14 * NM + tile, contracted6_3, mask=mask)
+        tl.store(grad_weight_row + 12 * NM + tile, contracted7_1, mask=mask)
+        tl.store(grad_weight_row + 13 * NM + tile, contracted4_3, mask=mask)
+        tl.store(grad_weight_row + 14 * NM + tile, contracted5_3, mask=mask)
         tl.store(grad_weight_row + 15 * NM + tile, grad_weight_213, mask=mask)
-        tl.store(grad_weight_row + 16 * NM + tile, contracted7_3, mask=mask)
-        tl.store(grad_weight_row + 17 * NM + tile, contracted7_4, mask=mask)
+        tl.store(grad_weight_row + 16 * NM + tile, contracted6_3, mask=mask)
+        tl.store(grad_weight_row + 17 * NM + tile, contracted6_4, mask=mask)
         tl.store(grad_weight_row + 18 * NM + tile, grad_weight_224, mask=mask)
-        tl.store(grad_weight_row + 19 * NM + tile, contracted8_3, mask=mask)
-        tl.store(grad_weight_row + 20 * NM + tile, contracted8_4, mask=mask)
-        tl.store(grad_weight_row + 21 * NM + tile, contracted9_2, mask=mask)
+        tl.store(grad_weight_row + 19 * NM + tile, contracted5_11, mask=mask)
+        tl.store(grad_weight_row + 20 * NM + tile, contracted5_12, mask=mask)
+        tl.store(grad_weight_row + 21 * NM + tile, contracted7_2, mask=mask)
         tl.store(grad_weight_row + 22 * NM + tile, grad_weight_303, mask=mask)
         tl.store(grad_weight_row + 23 * NM + tile, grad_weight_312, mask=mask)
-        tl.store(grad_weight_row + 24 * NM + tile, contracted6_6, mask=mask)
-        tl.store(grad_weight_row + 25 * NM + tile, contracted7_6, mask=mask)
-        tl.store(grad_weight_row + 26 * NM + tile, contracted7_7, mask=mask)
-        tl.store(grad_weight_row + 27 * NM + tile, contracted8_5, mask=mask)
-        tl.store(grad_weight_row + 28 * NM + tile, contracted8_6, mask=mask)
-        tl.store(grad_weight_row + 29 * NM + tile, contracted9_3, mask=mask)
+        tl.store(grad_weight_row + 24 * NM + tile, contracted5_6, mask=mask)
+        tl.store(grad_weight_row + 25 * NM + tile, contracted6_6, mask=mask)
+        tl.store(grad_weight_row + 26 * NM + tile, contracted6_7, mask=mask)
+        tl.store(grad_weight_row + 27 * NM + tile, contracted5_13, mask=mask)
+        tl.store(grad_weight_row + 28 * NM + tile, contracted5_14, mask=mask)
+        tl.store(grad_weight_row + 29 * NM + tile, contracted7_3, mask=mask)
         tl.store(grad_weight_row + 30 * NM + tile, grad_weight_413, mask=mask)
         tl.store(grad_weight_row + 31 * NM + tile, grad_weight_422, mask=mask)
-        tl.store(grad_weight_row + 32 * NM + tile, contracted8_7, mask=mask)
-        tl.store(grad_weight_row + 33 * NM + tile, contracted9_4, mask=mask)
+        tl.store(grad_weight_row + 32 * NM + tile, contracted5_15, mask=mask)
+        tl.store(grad_weight_row + 33 * NM + tile, contracted7_4, mask=mask)
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -16280,41 +16291,50 @@ def _mv_linear_1_kernel(
     operand1_ptr,
     N,
     M,
+    N_INNERMOST: tl.constexpr,
     ROWS: tl.constexpr,
     BLOCK: tl.constexpr,
     REAL: tl.constexpr,
 ):
     # stores factors of matrix products, in the order in which these read them
+    # turns its tiles for products in tf32, which are faster with n innermost
     NM = tl.cast(N, tl.int64) * M
+    operand1_n = 1 if N_INNERMOST else M
+    operand1_m = tl.cast(N, tl.int64) if N_INNERMOST else 1
 
-    start = tl.program_id(0).to(tl.int64) * BLOCK
-    tile = tl.arange(0, BLOCK)
-    mask = tile < tl.cast(N, tl.int64) * M - start
-    weight_row = weight_ptr + start
-    operand1_row = operand1_ptr + start
+    m = _tile(tl.program_id(1) * BLOCK, ROWS, BLOCK)
+    r = _down(ROWS)
+    at = r * M + m
+    tile_mask = m < M
 
-    weight_0 = tl.load(weight_row + tile, mask=mask, other=0.0).to(REAL)
-    weight_1 = tl.load(weight_row + NM + tile, mask=mask, other=0.0).to(REAL)
-    weight_2 = tl.load(weight_row + 2 * NM + tile, mask=mask, other=0.0).to(REAL)
-    weight_3 = tl.load(weight_row + 3 * NM + tile, mask=mask, other=0.0).to(REAL)
-    weight_4 = tl.load(weight_row + 4 * NM + tile, mask=mask, other=0.0).to(REAL)
+    n = tl.program_id(0).to(tl.int64) * ROWS
+    row_mask = n + r < N
+    mask = tile_mask if ROWS == 1 else tile_mask & row_mask
+    weight_row = weight_ptr + n * M
+    operand1_row = operand1_ptr + n * operand1_n
 
-    tl.store(operand1_row + tile, weight_0, mask=mask)
-    tl.store(operand1_row + NM + tile, weight_1, mask=mask)
-    tl.store(operand1_row + 2 * NM + tile, weight_1, mask=mask)
-    tl.store(operand1_row + 3 * NM + tile, weight_1, mask=mask)
-    tl.store(operand1_row + 4 * NM + tile, weight_1, mask=mask)
-    tl.store(operand1_row + 5 * NM + tile, weight_2, mask=mask)
-    tl.store(operand1_row + 6 * NM + tile, weight_2, mask=mask)
-    tl.store(operand1_row + 7 * NM + tile, weight_2, mask=mask)
-    tl.store(operand1_row + 8 * NM + tile, weight_2, mask=mask)
-    tl.store(operand1_row + 9 * NM + tile, weight_2, mask=mask)
-    tl.store(operand1_row + 10 * NM + tile, weight_2, mask=mask)
-    tl.store(operand1_row + 11 * NM + tile, weight_3, mask=mask)
-    tl.store(operand1_row + 12 * NM + tile, weight_3, mask=mask)
-    tl.store(operand1_row + 13 * NM + tile, weight_3, mask=mask)
-    tl.store(operand1_row + 14 * NM + tile, weight_3, mask=mask)
-    tl.store(operand1_row + 15 * NM + tile, weight_4, mask=mask)
+    weight_0 = tl.load(weight_row + at, mask=mask, other=0.0).to(REAL)
+    weight_1 = tl.load(weight_row + NM + at, mask=mask, other=0.0).to(REAL)
+    weight_2 = tl.load(weight_row + 2 * NM + at, mask=mask, other=0.0).to(REAL)
+    weight_3 = tl.load(weight_row + 3 * NM + at, mask=mask, other=0.0).to(REAL)
+    weight_4 = tl.load(weight_row + 4 * NM + at, mask=mask, other=0.0).to(REAL)
+
+    tl.store(operand1_row + r * operand1_n + m * operand1_m, weight_0, mask=mask)
+    tl.store(operand1_row + NM + r * operand1_n + m * operand1_m, weight_1, mask=mask)
+    tl.store(operand1_row + 2 * NM + r * operand1_n + m * operand1_m, weight_1, mask=mask)
+    tl.store(operand1_row + 3 * NM + r * operand1_n + m * operand1_m, weight_1, mask=mask)
+    tl.store(operand1_row + 4 * NM + r * operand1_n + m * operand1_m, weight_1, mask=mask)
+    tl.store(operand1_row + 5 * NM + r * operand1_n + m * operand1_m, weight_2, mask=mask)
+    tl.store(operand1_row + 6 * NM + r * operand1_n + m * operand1_m, weight_2, mask=mask)
+    tl.store(operand1_row + 7 * NM + r * operand1_n + m * operand1_m, weight_2, mask=mask)
+    tl.store(operand1_row + 8 * NM + r * operand1_n + m * operand1_m, weight_2, mask=mask)
+    tl.store(operand1_row + 9 * NM + r * operand1_n + m * operand1_m, weight_2, mask=mask)
+    tl.store(operand1_row + 10 * NM + r * operand1_n + m * operand1_m, weight_2, mask=mask)
+    tl.store(operand1_row + 11 * NM + r * operand1_n + m * operand1_m, weight_3, mask=mask)
+    tl.store(operand1_row + 12 * NM + r * operand1_n + m * operand1_m, weight_3, mask=mask)
+    tl.store(operand1_row + 13 * NM + r * operand1_n + m * operand1_m, weight_3, mask=mask)
+    tl.store(operand1_row + 14 * NM + r * operand1_n + m * operand1_m, weight_3, mask=mask)
+    tl.store(operand1_row + 15 * NM + r * operand1_n + m * operand1_m, weight_4, mask=mask)
 
 
 @triton.jit(do_not_specialize=["B"])
@@ -16641,38 +16661,47 @@ def _mv_linear_backward_4_kernel(
     operand2_ptr,
     B,
     N,
+    B_INNERMOST: tl.constexpr,
     ROWS: tl.constexpr,
     BLOCK: tl.constexpr,
     REAL: tl.constexpr,
 ):
     # stores factors of matrix products, in the order in which these read them
+    # turns its tiles for products in tf32, which are faster with b innermost
+    operand2_b = 1 if B_INNERMOST else N
+    operand2_n = tl.cast(B, tl.int64) if B_INNERMOST else 1
     BN = tl.cast(B, tl.int64) * N
 
-    start = tl.program_id(0).to(tl.int64) * BLOCK
-    tile = tl.arange(0, BLOCK)
-    mask = tile < tl.cast(B, tl.int64) * N - start
-    x_row = x_ptr + start * 16
-    operand2_row = operand2_ptr + start
+    n = _tile(tl.program_id(1) * BLOCK, ROWS, BLOCK)
+    r = _down(ROWS)
+    at = r * N + n
+    tile_mask = n < N
 
-    x_e, x_e0, x_e1, x_e2, x_e3, x_e01, x_e02, x_e03 = _load8(x_row + tile * 16, mask, REAL)
-    x_e12, x_e13, x_e23, x_e012, x_e013, x_e023, x_e123, x_e0123 = _load8(x_row + tile * 16 + 8, mask, REAL)
+    b = tl.program_id(0).to(tl.int64) * ROWS
+    row_mask = b + r < B
+    mask = tile_mask if ROWS == 1 else tile_mask & row_mask
+    x_row = x_ptr + b * 16 * N
+    operand2_row = operand2_ptr + b * operand2_b
 
-    tl.store(operand2_row + tile, x_e, mask=mask)
-    tl.store(operand2_row + BN + tile, x_e0, mask=mask)
-    tl.store(operand2_row + 2 * BN + tile, x_e1, mask=mask)
-    tl.store(operand2_row + 3 * BN + tile, x_e2, mask=mask)
-    tl.store(operand2_row + 4 * BN + tile, x_e3, mask=mask)
-    tl.store(operand2_row + 5 * BN + tile, x_e01, mask=mask)
-    tl.store(operand2_row + 6 * BN + tile, x_e02, mask=mask)
-    tl.store(operand2_row + 7 * BN + tile, x_e03, mask=mask)
-    tl.store(operand2_row + 8 * BN + tile, x_e12, mask=mask)
-    tl.store(operand2_row + 9 * BN + tile, x_e13, mask=mask)
-    tl.store(operand2_row + 10 * BN + tile, x_e23, mask=mask)
-    tl.store(operand2_row + 11 * BN + tile, x_e012, mask=mask)
-    tl.store(operand2_row + 12 * BN + tile, x_e013, mask=mask)
-    tl.store(operand2_row + 13 * BN + tile, x_e023, mask=mask)
-    tl.store(operand2_row + 14 * BN + tile, x_e123, mask=mask)
-    tl.store(operand2_row + 15 * BN + tile, x_e0123, mask=mask)
+    x_e, x_e0, x_e1, x_e2, x_e3, x_e01, x_e02, x_e03 = _load8(x_row + at * 16, mask, REAL)
+    x_e12, x_e13, x_e23, x_e012, x_e013, x_e023, x_e123, x_e0123 = _load8(x_row + at * 16 + 8, mask, REAL)
+
+    tl.store(operand2_row + r * operand2_b + n * operand2_n, x_e, mask=mask)
+    tl.store(operand2_row + BN + r * operand2_b + n * operand2_n, x_e0, mask=mask)
+    tl.store(operand2_row + 2 * BN + r * operand2_b + n * operand2_n, x_e1, mask=mask)
+    tl.store(operand2_row + 3 * BN + r * operand2_b + n * operand2_n, x_e2, mask=mask)
+    tl.store(operand2_row + 4 * BN + r * operand2_b + n * operand2_n, x_e3, mask=mask)
+    tl.store(operand2_row + 5 * BN + r * operand2_b + n * operand2_n, x_e01, mask=mask)
+    tl.store(operand2_row + 6 * BN + r * operand2_b + n * operand2_n, x_e02, mask=mask)
+    tl.store(operand2_row + 7 * BN + r * operand2_b + n * operand2_n, x_e03, mask=mask)
+    tl.store(operand2_row + 8 * BN + r * operand2_b + n * operand2_n, x_e12, mask=mask)
+    tl.store(operand2_row + 9 * BN + r * operand2_b + n * operand2_n, x_e13, mask=mask)
+    tl.store(operand2_row + 10 * BN + r * operand2_b + n * operand2_n, x_e23, mask=mask)
+    tl.store(operand2_row + 11 * BN + r * operand2_b + n * operand2_n, x_e012, mask=mask)
+    tl.store(operand2_row + 12 * BN + r * operand2_b + n * operand2_n, x_e013, mask=mask)
+    tl.store(operand2_row + 13 * BN + r * operand2_b + n * operand2_n, x_e023, mask=mask)
+    tl.store(operand2_row + 14 * BN + r * operand2_b + n * operand2_n, x_e123, mask=mask)
+    tl.store(operand2_row + 15 * BN + r * operand2_b + n * operand2_n, x_e0123, mask=mask)
 
 
 @triton.jit(do_not_specialize=["N"])
@@ -16936,18 +16965,27 @@ def _mv_linear_double_backward_4_kernel(
     B,
     N,
     HAS_GRAD_GRAD_X: tl.constexpr,
+    B_INNERMOST: tl.constexpr,
     ROWS: tl.constexpr,
     BLOCK: tl.constexpr,
     REAL: tl.constexpr,
 ):
     # stores factors of matrix products, in the order in which these read them
+    # turns its tiles for products in tf32, which are faster with b innermost
+    operand2_b = 1 if B_INNERMOST else N
+    operand2_n = tl.cast(B, tl.int64) if B_INNERMOST else 1
     BN = tl.cast(B, tl.int64) * N
 
-    start = tl.program_id(0).to(tl.int64) * BLOCK
-    tile = tl.arange(0, BLOCK)
-    mask = tile < tl.cast(B, tl.int64) * N - start
-    grad_grad_x_row = grad_grad_x_ptr + start * 16
-    operand2_row = operand2_ptr + start
+    n = _tile(tl.program_id(1) * BLOCK, ROWS, BLOCK)
+    r = _down(ROWS)
+    at = r * N + n
+    tile_mask = n < N
+
+    b = tl.program_id(0).to(tl.int64) * ROWS
+    row_mask = b + r < B
+    mask = tile_mask if ROWS == 1 else tile_mask & row_mask
+    grad_grad_x_row = grad_grad_x_ptr + b * 16 * N
+    operand2_row = operand2_ptr + b * operand2_b
 
     (
         grad_grad_x_e,
@@ -16958,7 +16996,7 @@ def _mv_linear_double_backward_4_kernel(
         grad_grad_x_e01,
         grad_grad_x_e02,
         grad_grad_x_e03,
-    ) = _load8(grad_grad_x_row + tile * 16, mask & HAS_GRAD_GRAD_X, REAL)
+    ) = _load8(grad_grad_x_row + at * 16, mask & HAS_GRAD_GRAD_X, REAL)
     (
         grad_grad_x_e12,
         grad_grad_x_e13,
@@ -16968,24 +17006,24 @@ def _mv_linear_double_backward_4_kernel(
         grad_grad_x_e023,
         grad_grad_x_e123,
         grad_grad_x_e0123,
-    ) = _load8(grad_grad_x_row + tile * 16 + 8, mask & HAS_GRAD_GRAD_X, REAL)
+    ) = _load8(grad_grad_x_row + at * 16 + 8, mask & HAS_GRAD_GRAD_X, REAL)
 
-    tl.store(operand2_row + tile, grad_grad_x_e, mask=mask)
-    tl.store(operand2_row + BN + tile, grad_grad_x_e0, mask=mask)
-    tl.store(operand2_row + 2 * BN + tile, grad_grad_x_e1, mask=mask)
-    tl.store(operand2_row + 3 * BN + tile, grad_grad_x_e2, mask=mask)
-    tl.store(operand2_row + 4 * BN + tile, grad_grad_x_e3, mask=mask)
-    tl.store(operand2_row + 5 * BN + tile, grad_grad_x_e01, mask=mask)
-    tl.store(operand2_row + 6 * BN + tile, grad_grad_x_e02, mask=mask)
-    tl.store(operand2_row + 7 * BN + tile, grad_grad_x_e03, mask=mask)
-    tl.store(operand2_row + 8 * BN + tile, grad_grad_x_e12, mask=mask)
-    tl.store(operand2_row + 9 * BN + tile, grad_grad_x_e13, mask=mask)
-    tl.store(operand2_row + 10 * BN + tile, grad_grad_x_e23, mask=mask)
-    tl.store(operand2_row + 11 * BN + tile, grad_grad_x_e012, mask=mask)
-    tl.store(operand2_row + 12 * BN + tile, grad_grad_x_e013, mask=mask)
-    tl.store(operand2_row + 13 * BN + tile, grad_grad_x_e023, mask=mask)
-    tl.store(operand2_row + 14 * BN + tile, grad_grad_x_e123, mask=mask)
-    tl.store(operand2_row + 15 * BN + tile, grad_grad_x_e0123, mask=mask)
+    tl.store(operand2_row + r * operand2_b + n * operand2_n, grad_grad_x_e, mask=mask)
+    tl.store(operand2_row + BN + r * operand2_b + n * operand2_n, grad_grad_x_e0, mask=mask)
+    tl.store(operand2_row + 2 * BN + r * operand2_b + n * operand2_n, grad_grad_x_e1, mask=mask)
+    tl.store(operand2_row + 3 * BN + r * operand2_b + n * operand2_n, grad_grad_x_e2, mask=mask)
+    tl.store(operand2_row + 4 * BN + r * operand2_b + n * operand2_n, grad_grad_x_e3, mask=mask)
+    tl.store(operand2_row + 5 * BN + r * operand2_b + n * operand2_n, grad_grad_x_e01, mask=mask)
+    tl.store(operand2_row + 6 * BN + r * operand2_b + n * operand2_n, grad_grad_x_e02, mask=mask)
+    tl.store(operand2_row + 7 * BN + r * operand2_b + n * operand2_n, grad_grad_x_e03, mask=mask)
+    tl.store(operand2_row + 8 * BN + r * operand2_b + n * operand2_n, grad_grad_x_e12, mask=mask)
+    tl.store(operand2_row + 9 * BN + r * operand2_b + n * operand2_n, grad_grad_x_e13, mask=mask)
+    tl.store(operand2_row + 10 * BN + r * operand2_b + n * operand2_n, grad_grad_x_e23, mask=mask)
+    tl.store(operand2_row + 11 * BN + r * operand2_b + n * operand2_n, grad_grad_x_e012, mask=mask)
+    tl.store(operand2_row + 12 * BN + r * operand2_b + n * operand2_n, grad_grad_x_e013, mask=mask)
+    tl.store(operand2_row + 13 * BN + r * operand2_b + n * operand2_n, grad_grad_x_e023, mask=mask)
+    tl.store(operand2_row + 14 * BN + r * operand2_b + n * operand2_n, grad_grad_x_e123, mask=mask)
+    tl.store(operand2_row + 15 * BN + r * operand2_b + n * operand2_n, grad_grad_x_e0123, mask=mask)
 
 
 @triton.jit(do_not_specialize=["N"])
@@ -17044,8 +17082,6 @@ def _mv_linear_double_backward_6_kernel(
     operand3_ptr,
     operand5_ptr,
     operand7_ptr,
-    operand9_ptr,
-    operand11_ptr,
     B,
     N,
     HAS_GRAD_GRAD_X: tl.constexpr,
@@ -17069,8 +17105,6 @@ def _mv_linear_double_backward_6_kernel(
     operand3_row = operand3_ptr + b * 2 * N
     operand5_row = operand5_ptr + b * 2 * N
     operand7_row = operand7_ptr + b * 2 * N
-    operand9_row = operand9_ptr + b * 2 * N
-    operand11_row = operand11_ptr + b * 2 * N
 
     x_e, x_e0, x_e1, x_e2, x_e3, x_e01, x_e02, x_e03 = _load8(x_row + at * 16, mask, REAL)
     x_e12, x_e13, x_e23, x_e012, x_e013, x_e023, x_e123, x_e0123 = _load8(x_row + at * 16 + 8, mask, REAL)
@@ -17096,7 +17130,9 @@ def _mv_linear_double_backward_6_kernel(
     ) = _load8(grad_grad_x_row + at * 16 + 8, mask & HAS_GRAD_GRAD_X, REAL)
 
     tl.store(operand3_row + r * 2 * N + n, x_e, mask=mask)
-    tl.store(operand3_row + r * 2 * N + n + N, grad_grad_x_e, mask=mask)
+    tl.store(operand3_row + N + r * 2 * N + n, grad_grad_x_e, mask=mask)
+    tl.store(operand3_row + 2 * BN + r * 2 * N + n, grad_grad_x_e0123, mask=mask)
+    tl.store(operand3_row + 2 * BN + N + r * 2 * N + n, x_e0123, mask=mask)
     tl.store(operand5_row + r * 2 * N + n, grad_grad_x_e0, mask=mask)
     tl.store(operand5_row + N + r * 2 * N + n, x_e0, mask=mask)
     tl.store(operand5_row + 2 * BN + r * 2 * N + n, grad_grad_x_e1, mask=mask)
@@ -17105,6 +17141,14 @@ def _mv_linear_double_backward_6_kernel(
     tl.store(operand5_row + 4 * BN + N + r * 2 * N + n, x_e2, mask=mask)
     tl.store(operand5_row + 6 * BN + r * 2 * N + n, grad_grad_x_e3, mask=mask)
     tl.store(operand5_row + 6 * BN + N + r * 2 * N + n, x_e3, mask=mask)
+    tl.store(operand5_row + 8 * BN + r * 2 * N + n, grad_grad_x_e012, mask=mask)
+    tl.store(operand5_row + 8 * BN + N + r * 2 * N + n, x_e012, mask=mask)
+    tl.store(operand5_row + 10 * BN + r * 2 * N + n, grad_grad_x_e013, mask=mask)
+    tl.store(operand5_row + 10 * BN + N + r * 2 * N + n, x_e013, mask=mask)
+    tl.store(operand5_row + 12 * BN + r * 2 * N + n, grad_grad_x_e023, mask=mask)
+    tl.store(operand5_row + 12 * BN + N + r * 2 * N + n, x_e023, mask=mask)
+    tl.store(operand5_row + 14 * BN + r * 2 * N + n, grad_grad_x_e123, mask=mask)
+    tl.store(operand5_row + 14 * BN + N + r * 2 * N + n, x_e123, mask=mask)
     tl.store(operand7_row + r * 2 * N + n, grad_grad_x_e01, mask=mask)
     tl.store(operand7_row + N + r * 2 * N + n, x_e01, mask=mask)
     tl.store(operand7_row + 2 * BN + r * 2 * N + n, grad_grad_x_e02, mask=mask)
@@ -17117,16 +17161,6 @@ def _mv_linear_double_backward_6_kernel(
     tl.store(operand7_row + 8 * BN + N + r * 2 * N + n, x_e13, mask=mask)
     tl.store(operand7_row + 10 * BN + r * 2 * N + n, grad_grad_x_e23, mask=mask)
     tl.store(operand7_row + 10 * BN + N + r * 2 * N + n, x_e23, mask=mask)
-    tl.store(operand9_row + r * 2 * N + n, grad_grad_x_e012, mask=mask)
-    tl.store(operand9_row + N + r * 2 * N + n, x_e012, mask=mask)
-    tl.store(operand9_row + 2 * BN + r * 2 * N + n, grad_grad_x_e013, mask=mask)
-    tl.store(operand9_row + 2 * BN + N + r * 2 * N + n, x_e013, mask=mask)
-    tl.store(operand9_row + 4 * BN + r * 2 * N + n, grad_grad_x_e023, mask=mask)
-    tl.store(operand9_row + 4 * BN + N + r * 2 * N + n, x_e023, mask=mask)
-    tl.store(operand9_row + 6 * BN + r * 2 * N + n, grad_grad_x_e123, mask=mask)
-    tl.store(operand9_row + 6 * BN + N + r * 2 * N + n, x_e123, mask=mask)
-    tl.store(operand11_row + r * 2 * N + n, grad_grad_x_e0123, mask=mask)
-    tl.store(operand11_row + r * 2 * N + n + N, x_e0123, mask=mask)
 
 
 @triton.jit(do_not_specialize=["N"])
@@ -17136,8 +17170,6 @@ def _mv_linear_double_backward_7_kernel(
     operand4_ptr,
     operand6_ptr,
     operand8_ptr,
-    operand10_ptr,
-    operand12_ptr,
     N,
     M,
     HAS_GRAD_GRAD_WEIGHT: tl.constexpr,
@@ -17158,12 +17190,6 @@ def _mv_linear_double_backward_7_kernel(
     operand8_n = 1 if N_INNERMOST else M
     operand8_m = tl.cast(N, tl.int64) * 2 if N_INNERMOST else 1
     operand8_N = tl.cast(N, tl.int64) * operand8_n
-    operand10_n = 1 if N_INNERMOST else M
-    operand10_m = tl.cast(N, tl.int64) * 2 if N_INNERMOST else 1
-    operand10_N = tl.cast(N, tl.int64) * operand10_n
-    operand12_n = 1 if N_INNERMOST else M
-    operand12_m = tl.cast(N, tl.int64) * 2 if N_INNERMOST else 1
-    operand12_N = tl.cast(N, tl.int64) * operand12_n
 
     m = _tile(tl.program_id(1) * BLOCK, ROWS, BLOCK)
     r = _down(ROWS)
@@ -17178,8 +17204,6 @@ def _mv_linear_double_backward_7_kernel(
     operand4_row = operand4_ptr + n * operand4_n
     operand6_row = operand6_ptr + n * operand6_n
     operand8_row = operand8_ptr + n * operand8_n
-    operand10_row = operand10_ptr + n * operand10_n
-    operand12_row = operand12_ptr + n * operand12_n
 
     weight_0 = tl.load(weight_row + at, mask=mask, other=0.0).to(REAL)
     weight_1 = tl.load(weight_row + NM + at, mask=mask, other=0.0).to(REAL)
@@ -17200,14 +17224,14 @@ def _mv_linear_double_backward_7_kernel(
 
     tl.store(operand4_row + r * operand4_n + m * operand4_m, grad_grad_weight_0, mask=mask)
     tl.store(operand4_row + operand4_N + r * operand4_n + m * operand4_m, weight_0, mask=mask)
+    tl.store(operand4_row + 2 * NM + r * operand4_n + m * operand4_m, weight_4, mask=mask)
+    tl.store(operand4_row + 2 * NM + operand4_N + r * operand4_n + m * operand4_m, grad_grad_weight_4, mask=mask)
     tl.store(operand6_row + r * operand6_n + m * operand6_m, weight_1, mask=mask)
     tl.store(operand6_row + operand6_N + r * operand6_n + m * operand6_m, grad_grad_weight_1, mask=mask)
+    tl.store(operand6_row + 2 * NM + r * operand6_n + m * operand6_m, weight_3, mask=mask)
+    tl.store(operand6_row + 2 * NM + operand6_N + r * operand6_n + m * operand6_m, grad_grad_weight_3, mask=mask)
     tl.store(operand8_row + r * operand8_n + m * operand8_m, weight_2, mask=mask)
     tl.store(operand8_row + operand8_N + r * operand8_n + m * operand8_m, grad_grad_weight_2, mask=mask)
-    tl.store(operand10_row + r * operand10_n + m * operand10_m, weight_3, mask=mask)
-    tl.store(operand10_row + operand10_N + r * operand10_n + m * operand10_m, grad_grad_weight_3, mask=mask)
-    tl.store(operand12_row + r * operand12_n + m * operand12_m, weight_4, mask=mask)
-    tl.store(operand12_row + operand12_N + r * operand12_n + m * operand12_m, grad_grad_weight_4, mask=mask)
 
 
 @triton.jit(do_not_specialize=["B"])
@@ -17216,8 +17240,6 @@ def _mv_linear_double_backward_8_kernel(
     contracted2_ptr,
     contracted3_ptr,
     contracted4_ptr,
-    contracted5_ptr,
-    contracted6_ptr,
     grad_grad_out_ptr,
     B,
     M,
@@ -17260,26 +17282,24 @@ def _mv_linear_double_backward_8_kernel(
     contracted2_row = contracted2_ptr + b * M
     contracted3_row = contracted3_ptr + b * M
     contracted4_row = contracted4_ptr + b * M
-    contracted5_row = contracted5_ptr + b * M
-    contracted6_row = contracted6_ptr + b * M
     grad_grad_out_row = grad_grad_out_ptr + b * 16 * M
 
     contracted2_0 = tl.load(contracted2_row + at, mask=mask, other=0.0).to(REAL)
+    contracted2_1 = tl.load(contracted2_row + BM + at, mask=mask, other=0.0).to(REAL)
     contracted3_0 = tl.load(contracted3_row + at, mask=mask, other=0.0).to(REAL)
     contracted3_1 = tl.load(contracted3_row + BM + at, mask=mask, other=0.0).to(REAL)
     contracted3_2 = tl.load(contracted3_row + 2 * BM + at, mask=mask, other=0.0).to(REAL)
     contracted3_3 = tl.load(contracted3_row + 3 * BM + at, mask=mask, other=0.0).to(REAL)
+    contracted3_4 = tl.load(contracted3_row + 4 * BM + at, mask=mask, other=0.0).to(REAL)
+    contracted3_5 = tl.load(contracted3_row + 5 * BM + at, mask=mask, other=0.0).to(REAL)
+    contracted3_6 = tl.load(contracted3_row + 6 * BM + at, mask=mask, other=0.0).to(REAL)
+    contracted3_7 = tl.load(contracted3_row + 7 * BM + at, mask=mask, other=0.0).to(REAL)
     contracted4_0 = tl.load(contracted4_row + at, mask=mask, other=0.0).to(REAL)
     contracted4_1 = tl.load(contracted4_row + BM + at, mask=mask, other=0.0).to(REAL)
     contracted4_2 = tl.load(contracted4_row + 2 * BM + at, mask=mask, other=0.0).to(REAL)
     contracted4_3 = tl.load(contracted4_row + 3 * BM + at, mask=mask, other=0.0).to(REAL)
     contracted4_4 = tl.load(contracted4_row + 4 * BM + at, mask=mask, other=0.0).to(REAL)
     contracted4_5 = tl.load(contracted4_row + 5 * BM + at, mask=mask, other=0.0).to(REAL)
-    contracted5_0 = tl.load(contracted5_row + at, mask=mask, other=0.0).to(REAL)
-    contracted5_1 = tl.load(contracted5_row + BM + at, mask=mask, other=0.0).to(REAL)
-    contracted5_2 = tl.load(contracted5_row + 2 * BM + at, mask=mask, other=0.0).to(REAL)
-    contracted5_3 = tl.load(contracted5_row + 3 * BM + at, mask=mask, other=0.0).to(REAL)
-    contracted6_0 = tl.load(contracted6_row + at, mask=mask, other=0.0).to(REAL)
 
     grad_grad_out_e = grad_grad_bias_e + contracted2_0
     grad_grad_out_e0 = grad_grad_bias_e0 + contracted3_0
@@ -17292,11 +17312,11 @@ def _mv_linear_double_backward_8_kernel(
     grad_grad_out_e12 = grad_grad_bias_e12 + contracted4_3
     grad_grad_out_e13 = grad_grad_bias_e13 + contracted4_4
     grad_grad_out_e23 = grad_grad_bias_e23 + contracted4_5
-    grad_grad_out_e012 = grad_grad_bias_e012 + contracted5_0
-    grad_grad_out_e013 = grad_grad_bias_e013 + contracted5_1
-    grad_grad_out_e023 = grad_grad_bias_e023 + contracted5_2
-    grad_grad_out_e123 = grad_grad_bias_e123 + contracted5_3
-    grad_grad_out_e0123 = grad_grad_bias_e0123 + contracted6_0
+    grad_grad_out_e012 = grad_grad_bias_e012 + contracted3_4
+    grad_grad_out_e013 = grad_grad_bias_e013 + contracted3_5
+    grad_grad_out_e023 = grad_grad_bias_e023 + contracted3_6
+    grad_grad_out_e123 = grad_grad_bias_e123 + contracted3_7
+    grad_grad_out_e0123 = grad_grad_bias_e0123 + contracted2_1
 
     if GRAD_GRAD_OUT:
         _store8(
@@ -17877,7 +17897,7 @@ def _run_motor_action_shared_double_backward(m, x, grad_out, grad_grad_m, grad_g
 
 
 def _run_fused_gelu_fcgp_norm_with_normalize(x, y, weight, eps):
-    """Compute the results, then what the backward reads: 8 launches."""
+    """Compute the results, then what the backward reads: 7 launches."""
     x, y, weight = x.contiguous(), y.contiguous(), weight.contiguous()
     *lead, N, _ = x.shape
     B = math.prod(lead)
@@ -17888,28 +17908,26 @@ def _run_fused_gelu_fcgp_norm_with_normalize(x, y, weight, eps):
     out = x.new_empty((*lead, M, 16), dtype=_promote(x, y, weight))
     saved = x.new_empty((4, B), dtype=real)
     operand = x.new_empty((B, 4, N), dtype=matrix)
-    operand2 = x.new_empty((4, B, 8, N), dtype=matrix)
+    operand2 = x.new_empty((2, 4, B, 8, N), dtype=matrix)
     operand4 = x.new_empty((6, B, 9, N), dtype=matrix)
-    operand6 = x.new_empty((4, B, 8, N), dtype=matrix)
-    operand8 = x.new_empty((B, 5, N), dtype=matrix)
+    operand6 = x.new_empty((B, 5, N), dtype=matrix)
     _launch_tile(
         _fused_gelu_fcgp_norm_with_normalize_kernel,
         "fused_gelu_fcgp_norm_with_normalize",
-        (x, y, operand, operand2, operand4, operand6, operand8),
+        (x, y, operand, operand2, operand4, operand6),
         (B, N),
         B,
         N,
         real,
     )
-    operand1 = _factor(x, (4, N), (M,), matrix, n_innermost)
-    operand3 = _factor(x, (8, N), (M,), matrix, n_innermost)
-    operand5 = _factor(x, (9, N), (M,), matrix, n_innermost)
-    operand7 = _factor(x, (8, N), (M,), matrix, n_innermost)
-    operand9 = _factor(x, (5, N), (M,), matrix, n_innermost)
+    operand1 = _factor(x, matrix, n_innermost, (4, N), (M,))
+    operand3 = _factor(x, matrix, n_innermost, (8, N), (M,), several=2)
+    operand5 = _factor(x, matrix, n_innermost, (9, N), (M,))
+    operand7 = _factor(x, matrix, n_innermost, (5, N), (M,))
     _launch_tile(
         _fused_gelu_fcgp_norm_with_normalize_1_kernel,
         "fused_gelu_fcgp_norm_with_normalize_1_turned" if n_innermost else "fused_gelu_fcgp_norm_with_normalize_1",
-        (weight, operand1, operand3, operand5, operand7, operand9),
+        (weight, operand1, operand3, operand5, operand7),
         (N, M, n_innermost),
         N,
         M,
@@ -17918,23 +17936,20 @@ def _run_fused_gelu_fcgp_norm_with_normalize(x, y, weight, eps):
     saved_product = _matmul(operand.view(B, 4 * N), operand1.view(4 * N, M))
     del operand
     del operand1
-    saved_product1 = _matmul(operand2.view(4 * B, 8 * N), operand3.view(8 * N, M)).view(4, B, M)
+    saved_product1 = _matmul(operand2.view(2, 4 * B, 8 * N), operand3.view(2, 8 * N, M)).view(2, 4, B, M)
     del operand2
     del operand3
     saved_product2 = _matmul(operand4.view(6 * B, 9 * N), operand5.view(9 * N, M)).view(6, B, M)
     del operand4
     del operand5
-    saved_product3 = _matmul(operand6.view(4 * B, 8 * N), operand7.view(8 * N, M)).view(4, B, M)
+    contracted = _matmul(operand6.view(B, 5 * N), operand7.view(5 * N, M))
     del operand6
     del operand7
-    contracted = _matmul(operand8.view(B, 5 * N), operand9.view(5 * N, M))
-    del operand8
-    del operand9
     if M <= LAUNCH["fused_gelu_fcgp_norm_with_normalize_2"].resident:
         _launch_tile(
             _fused_gelu_fcgp_norm_with_normalize_2_kernel,
             "fused_gelu_fcgp_norm_with_normalize_2",
-            (saved_product, saved_product1, saved_product2, saved_product3, contracted, out, saved),
+            (saved_product, saved_product1, saved_product2, contracted, out, saved),
             (eps, B, M),
             B,
             M,
@@ -17945,19 +17960,19 @@ def _run_fused_gelu_fcgp_norm_with_normalize(x, y, weight, eps):
         _launch_sweep(
             _fused_gelu_fcgp_norm_with_normalize_2_long_kernel,
             "fused_gelu_fcgp_norm_with_normalize_2_long",
-            (saved_product, saved_product1, saved_product2, saved_product3, contracted, out, saved),
+            (saved_product, saved_product1, saved_product2, contracted, out, saved),
             (eps, B, M),
             B,
             M,
             real,
         )
-    return out, saved, saved_product, saved_product1, saved_product2, saved_product3
+    return out, saved, saved_product, saved_product1, saved_product2
 
 
 def _run_fused_gelu_fcgp_norm_with_normalize_backward(
-    x, y, weight, grad_out, saved, saved_product, saved_product1, saved_product2, saved_product3, eps, *wanted
+    x, y, weight, grad_out, saved, saved_product, saved_product1, saved_product2, eps, *wanted
 ):
-    """Compute the gradients: 15 launches, and 5 copies for tf32."""
+    """Compute the gradients: 13 launches, and 4 copies for tf32."""
     x, y, weight, grad_out = x.contiguous(), y.contiguous(), weight.contiguous(), grad_out.contiguous()
     *lead, N, _ = x.shape
     B = math.prod(lead)
@@ -17969,27 +17984,14 @@ def _run_fused_gelu_fcgp_norm_with_normalize_backward(
     grad_y = torch.empty_like(y) if wanted[1] else y
     grad_weight = torch.empty_like(weight) if wanted[2] else weight
     operand = x.new_empty((B, M), dtype=matrix)
-    operand2 = x.new_empty((4, B, M), dtype=matrix)
+    operand2 = x.new_empty((2, 4, B, M), dtype=matrix)
     operand4 = x.new_empty((6, B, M), dtype=matrix)
-    operand6 = x.new_empty((4, B, M), dtype=matrix)
-    operand8 = x.new_empty((B, M), dtype=matrix)
+    operand6 = x.new_empty((B, M), dtype=matrix)
     if M <= LAUNCH["fused_gelu_fcgp_norm_with_normalize_backward"].resident:
         _launch_tile(
             _fused_gelu_fcgp_norm_with_normalize_backward_kernel,
             "fused_gelu_fcgp_norm_with_normalize_backward",
-            (
-                grad_out,
-                saved,
-                saved_product,
-                saved_product1,
-                saved_product2,
-                saved_product3,
-                operand,
-                operand2,
-                operand4,
-                operand6,
-                operand8,
-            ),
+            (grad_out, saved, saved_product, saved_product1, saved_product2, operand, operand2, operand4, operand6),
             (eps, B, M),
             B,
             M,
@@ -18000,19 +18002,7 @@ def _run_fused_gelu_fcgp_norm_with_normalize_backward(
         _launch_sweep(
             _fused_gelu_fcgp_norm_with_normalize_backward_long_kernel,
             "fused_gelu_fcgp_norm_with_normalize_backward_long",
-            (
-                grad_out,
-                saved,
-                saved_product,
-                saved_product1,
-                saved_product2,
-                saved_product3,
-                operand,
-                operand2,
-                operand4,
-                operand6,
-                operand8,
-            ),
+            (grad_out, saved, saved_product, saved_product1, saved_product2, operand, operand2, operand4, operand6),
             (eps, B, M),
             B,
             M,
@@ -18020,32 +18010,29 @@ def _run_fused_gelu_fcgp_norm_with_normalize_backward(
         )
     if wanted[0] or wanted[1]:
         operand1 = x.new_empty((5, N, M), dtype=matrix)
-        operand3 = x.new_empty((8, N, M), dtype=matrix)
+        operand3 = x.new_empty((2, 8, N, M), dtype=matrix)
         operand5 = x.new_empty((9, N, M), dtype=matrix)
-        operand7 = x.new_empty((8, N, M), dtype=matrix)
-        operand9 = x.new_empty((4, N, M), dtype=matrix)
+        operand7 = x.new_empty((4, N, M), dtype=matrix)
         _launch_flat(
             _fused_gelu_fcgp_norm_with_normalize_backward_1_kernel,
             "fused_gelu_fcgp_norm_with_normalize_backward_1",
-            (weight, operand1, operand3, operand5, operand7, operand9),
+            (weight, operand1, operand3, operand5, operand7),
             (N, M),
             N * M,
             real,
         )
         contracted = _matmul(operand, operand1.view(5 * N, M).mT).view(B, 5, N)
         del operand1
-        contracted1 = _matmul(operand2.view(4 * B, M), operand3.view(8 * N, M).mT).view(4, B, 8, N)
+        contracted1 = _matmul(operand2.view(2, 4 * B, M), operand3.view(2, 8 * N, M).mT).view(2, 4, B, 8, N)
         del operand3
         contracted2 = _matmul(operand4.view(6 * B, M), operand5.view(9 * N, M).mT).view(6, B, 9, N)
         del operand5
-        contracted3 = _matmul(operand6.view(4 * B, M), operand7.view(8 * N, M).mT).view(4, B, 8, N)
+        contracted3 = _matmul(operand6, operand7.view(4 * N, M).mT).view(B, 4, N)
         del operand7
-        contracted4 = _matmul(operand8, operand9.view(4 * N, M).mT).view(B, 4, N)
-        del operand9
         _launch_tile(
             _fused_gelu_fcgp_norm_with_normalize_backward_2_kernel,
             "fused_gelu_fcgp_norm_with_normalize_backward_2",
-            (x, y, contracted, contracted1, contracted2, contracted3, contracted4, grad_x, grad_y),
+            (x, y, contracted, contracted1, contracted2, contracted3, grad_x, grad_y),
             (B, N, wanted[0], wanted[1]),
             B,
             N,
@@ -18055,13 +18042,11 @@ def _run_fused_gelu_fcgp_norm_with_normalize_backward(
         del contracted1
         del contracted2
         del contracted3
-        del contracted4
     if wanted[2]:
-        operand10 = _factor(x, (B,), (4, N), matrix, b_innermost)
-        operand11 = _factor(x, (4, B), (8, N), matrix, b_innermost)
-        operand12 = _factor(x, (6, B), (9, N), matrix, b_innermost)
-        operand13 = _factor(x, (4, B), (8, N), matrix, b_innermost)
-        operand14 = _factor(x, (B,), (5, N), matrix, b_innermost)
+        operand8 = _factor(x, matrix, b_innermost, (B,), (4, N))
+        operand9 = _factor(x, matrix, b_innermost, (4, B), (8, N), several=2)
+        operand10 = _factor(x, matrix, b_innermost, (6, B), (9, N))
+        operand11 = _factor(x, matrix, b_innermost, (B,), (5, N))
         _launch_tile(
             _fused_gelu_fcgp_norm_with_normalize_backward_3_kernel,
             (
@@ -18069,37 +18054,32 @@ def _run_fused_gelu_fcgp_norm_with_normalize_backward(
                 if b_innermost
                 else "fused_gelu_fcgp_norm_with_normalize_backward_3"
             ),
-            (x, y, operand10, operand11, operand12, operand13, operand14),
+            (x, y, operand8, operand9, operand10, operand11),
             (B, N, b_innermost),
             B,
             N,
             real,
         )
-        contracted5 = _matmul(operand10.view(B, 4 * N).mT, _turned(operand8, b_innermost)).view(4, N, M)
-        del operand8
-        del operand10
-        contracted6 = _matmul(operand11.view(4 * B, 8 * N).mT, _turned(operand6.view(4 * B, M), b_innermost)).view(
-            8, N, M
-        )
+        contracted4 = _matmul(operand8.view(B, 4 * N).mT, _turned(operand6, b_innermost)).view(4, N, M)
         del operand6
-        del operand11
-        contracted7 = _matmul(operand12.view(6 * B, 9 * N).mT, _turned(operand4.view(6 * B, M), b_innermost)).view(
+        del operand8
+        contracted5 = _matmul(operand9.view(2, 4 * B, 8 * N).mT, _turned(operand2.view(2, 4 * B, M), b_innermost)).view(
+            2, 8, N, M
+        )
+        del operand2
+        del operand9
+        contracted6 = _matmul(operand10.view(6 * B, 9 * N).mT, _turned(operand4.view(6 * B, M), b_innermost)).view(
             9, N, M
         )
         del operand4
-        del operand12
-        contracted8 = _matmul(operand13.view(4 * B, 8 * N).mT, _turned(operand2.view(4 * B, M), b_innermost)).view(
-            8, N, M
-        )
-        del operand2
-        del operand13
-        contracted9 = _matmul(operand14.view(B, 5 * N).mT, _turned(operand, b_innermost)).view(5, N, M)
+        del operand10
+        contracted7 = _matmul(operand11.view(B, 5 * N).mT, _turned(operand, b_innermost)).view(5, N, M)
         del operand
-        del operand14
+        del operand11
         _launch_flat(
             _fused_gelu_fcgp_norm_with_normalize_backward_4_kernel,
             "fused_gelu_fcgp_norm_with_normalize_backward_4",
-            (contracted5, contracted6, contracted7, contracted8, contracted9, grad_weight),
+            (contracted4, contracted5, contracted6, contracted7, grad_weight),
             (N, M, wanted[2]),
             N * M,
             real,
@@ -18108,7 +18088,7 @@ def _run_fused_gelu_fcgp_norm_with_normalize_backward(
 
 
 def _run_fused_gelu_fcgp_norm_without_normalize(x, y, weight, eps):
-    """Compute the results: 8 launches."""
+    """Compute the results: 7 launches."""
     x, y, weight = x.contiguous(), y.contiguous(), weight.contiguous()
     *lead, N, _ = x.shape
     B = math.prod(lead)
@@ -18118,24 +18098,22 @@ def _run_fused_gelu_fcgp_norm_without_normalize(x, y, weight, eps):
     n_innermost = _innermost(matrix, N)
     out = x.new_empty((*lead, M, 16), dtype=_promote(x, y, weight))
     operand = x.new_empty((B, 4, N), dtype=matrix)
-    operand2 = x.new_empty((4, B, 8, N), dtype=matrix)
+    operand2 = x.new_empty((2, 4, B, 8, N), dtype=matrix)
     operand4 = x.new_empty((6, B, 9, N), dtype=matrix)
-    operand6 = x.new_empty((4, B, 8, N), dtype=matrix)
-    operand8 = x.new_empty((B, 5, N), dtype=matrix)
+    operand6 = x.new_empty((B, 5, N), dtype=matrix)
     _launch_tile(
         _fused_gelu_fcgp_norm_without_normalize_kernel,
         "fused_gelu_fcgp_norm_without_normalize",
-        (x, y, operand, operand2, operand4, operand6, operand8),
+        (x, y, operand, operand2, operand4, operand6),
         (B, N),
         B,
         N,
         real,
     )
-    operand1 = _factor(x, (4, N), (M,), matrix, n_innermost)
-    operand3 = _factor(x, (8, N), (M,), matrix, n_innermost)
-    operand5 = _factor(x, (9, N), (M,), matrix, n_innermost)
-    operand7 = _factor(x, (8, N), (M,), matrix, n_innermost)
-    operand9 = _factor(x, (5, N), (M,), matrix, n_innermost)
+    operand1 = _factor(x, matrix, n_innermost, (4, N), (M,))
+    operand3 = _factor(x, matrix, n_innermost, (8, N), (M,), several=2)
+    operand5 = _factor(x, matrix, n_innermost, (9, N), (M,))
+    operand7 = _factor(x, matrix, n_innermost, (5, N), (M,))
     _launch_tile(
         _fused_gelu_fcgp_norm_without_normalize_1_kernel,
         (
@@ -18143,7 +18121,7 @@ def _run_fused_gelu_fcgp_norm_without_normalize(x, y, weight, eps):
             if n_innermost
             else "fused_gelu_fcgp_norm_without_normalize_1"
         ),
-        (weight, operand1, operand3, operand5, operand7, operand9),
+        (weight, operand1, operand3, operand5, operand7),
         (N, M, n_innermost),
         N,
         M,
@@ -18152,22 +18130,19 @@ def _run_fused_gelu_fcgp_norm_without_normalize(x, y, weight, eps):
     contracted = _matmul(operand.view(B, 4 * N), operand1.view(4 * N, M))
     del operand
     del operand1
-    contracted1 = _matmul(operand2.view(4 * B, 8 * N), operand3.view(8 * N, M)).view(4, B, M)
+    contracted1 = _matmul(operand2.view(2, 4 * B, 8 * N), operand3.view(2, 8 * N, M)).view(2, 4, B, M)
     del operand2
     del operand3
     contracted2 = _matmul(operand4.view(6 * B, 9 * N), operand5.view(9 * N, M)).view(6, B, M)
     del operand4
     del operand5
-    contracted3 = _matmul(operand6.view(4 * B, 8 * N), operand7.view(8 * N, M)).view(4, B, M)
+    contracted3 = _matmul(operand6.view(B, 5 * N), operand7.view(5 * N, M))
     del operand6
     del operand7
-    contracted4 = _matmul(operand8.view(B, 5 * N), operand9.view(5 * N, M))
-    del operand8
-    del operand9
     _launch_flat(
         _fused_gelu_fcgp_norm_without_normalize_2_kernel,
         "fused_gelu_fcgp_norm_without_normalize_2",
-        (contracted, contracted1, contracted2, contracted3, contracted4, out),
+        (contracted, contracted1, contracted2, contracted3, out),
         (B, M),
         B * M,
         real,
@@ -18176,7 +18151,7 @@ def _run_fused_gelu_fcgp_norm_without_normalize(x, y, weight, eps):
 
 
 def _run_fused_gelu_fcgp_norm_without_normalize_backward(x, y, weight, grad_out, eps, *wanted):
-    """Compute the gradients: 15 launches, and 5 copies for tf32."""
+    """Compute the gradients: 13 launches, and 4 copies for tf32."""
     x, y, weight, grad_out = x.contiguous(), y.contiguous(), weight.contiguous(), grad_out.contiguous()
     *lead, N, _ = x.shape
     B = math.prod(lead)
@@ -18188,46 +18163,42 @@ def _run_fused_gelu_fcgp_norm_without_normalize_backward(x, y, weight, grad_out,
     grad_y = torch.empty_like(y) if wanted[1] else y
     grad_weight = torch.empty_like(weight) if wanted[2] else weight
     operand = x.new_empty((B, M), dtype=matrix)
-    operand2 = x.new_empty((4, B, M), dtype=matrix)
+    operand2 = x.new_empty((2, 4, B, M), dtype=matrix)
     operand4 = x.new_empty((6, B, M), dtype=matrix)
-    operand6 = x.new_empty((4, B, M), dtype=matrix)
-    operand8 = x.new_empty((B, M), dtype=matrix)
+    operand6 = x.new_empty((B, M), dtype=matrix)
     _launch_flat(
         _fused_gelu_fcgp_norm_without_normalize_backward_kernel,
         "fused_gelu_fcgp_norm_without_normalize_backward",
-        (grad_out, operand, operand2, operand4, operand6, operand8),
+        (grad_out, operand, operand2, operand4, operand6),
         (B, M),
         B * M,
         real,
     )
     if wanted[0] or wanted[1]:
         operand1 = x.new_empty((5, N, M), dtype=matrix)
-        operand3 = x.new_empty((8, N, M), dtype=matrix)
+        operand3 = x.new_empty((2, 8, N, M), dtype=matrix)
         operand5 = x.new_empty((9, N, M), dtype=matrix)
-        operand7 = x.new_empty((8, N, M), dtype=matrix)
-        operand9 = x.new_empty((4, N, M), dtype=matrix)
+        operand7 = x.new_empty((4, N, M), dtype=matrix)
         _launch_flat(
             _fused_gelu_fcgp_norm_without_normalize_backward_1_kernel,
             "fused_gelu_fcgp_norm_without_normalize_backward_1",
-            (weight, operand1, operand3, operand5, operand7, operand9),
+            (weight, operand1, operand3, operand5, operand7),
             (N, M),
             N * M,
             real,
         )
         contracted = _matmul(operand, operand1.view(5 * N, M).mT).view(B, 5, N)
         del operand1
-        contracted1 = _matmul(operand2.view(4 * B, M), operand3.view(8 * N, M).mT).view(4, B, 8, N)
+        contracted1 = _matmul(operand2.view(2, 4 * B, M), operand3.view(2, 8 * N, M).mT).view(2, 4, B, 8, N)
         del operand3
         contracted2 = _matmul(operand4.view(6 * B, M), operand5.view(9 * N, M).mT).view(6, B, 9, N)
         del operand5
-        contracted3 = _matmul(operand6.view(4 * B, M), operand7.view(8 * N, M).mT).view(4, B, 8, N)
+        contracted3 = _matmul(operand6, operand7.view(4 * N, M).mT).view(B, 4, N)
         del operand7
-        contracted4 = _matmul(operand8, operand9.view(4 * N, M).mT).view(B, 4, N)
-        del operand9
         _launch_tile(
             _fused_gelu_fcgp_norm_without_normalize_backward_2_kernel,
             "fused_gelu_fcgp_norm_without_normalize_backward_2",
-            (x, y, contracted, contracted1, contracted2, contracted3, contracted4, grad_x, grad_y),
+            (x, y, contracted, contracted1, contracted2, contracted3, grad_x, grad_y),
             (B, N, wanted[0], wanted[1]),
             B,
             N,
@@ -18237,13 +18208,11 @@ def _run_fused_gelu_fcgp_norm_without_normalize_backward(x, y, weight, grad_out,
         del contracted1
         del contracted2
         del contracted3
-        del contracted4
     if wanted[2]:
-        operand10 = _factor(x, (B,), (4, N), matrix, b_innermost)
-        operand11 = _factor(x, (4, B), (8, N), matrix, b_innermost)
-        operand12 = _factor(x, (6, B), (9, N), matrix, b_innermost)
-        operand13 = _factor(x, (4, B), (8, N), matrix, b_innermost)
-        operand14 = _factor(x, (B,), (5, N), matrix, b_innermost)
+        operand8 = _factor(x, matrix, b_innermost, (B,), (4, N))
+        operand9 = _factor(x, matrix, b_innermost, (4, B), (8, N), several=2)
+        operand10 = _factor(x, matrix, b_innermost, (6, B), (9, N))
+        operand11 = _factor(x, matrix, b_innermost, (B,), (5, N))
         _launch_tile(
             _fused_gelu_fcgp_norm_without_normalize_backward_3_kernel,
             (
@@ -18251,37 +18220,32 @@ def _run_fused_gelu_fcgp_norm_without_normalize_backward(x, y, weight, grad_out,
                 if b_innermost
                 else "fused_gelu_fcgp_norm_without_normalize_backward_3"
             ),
-            (x, y, operand10, operand11, operand12, operand13, operand14),
+            (x, y, operand8, operand9, operand10, operand11),
             (B, N, b_innermost),
             B,
             N,
             real,
         )
-        contracted5 = _matmul(operand10.view(B, 4 * N).mT, _turned(operand8, b_innermost)).view(4, N, M)
-        del operand8
-        del operand10
-        contracted6 = _matmul(operand11.view(4 * B, 8 * N).mT, _turned(operand6.view(4 * B, M), b_innermost)).view(
-            8, N, M
-        )
+        contracted4 = _matmul(operand8.view(B, 4 * N).mT, _turned(operand6, b_innermost)).view(4, N, M)
         del operand6
-        del operand11
-        contracted7 = _matmul(operand12.view(6 * B, 9 * N).mT, _turned(operand4.view(6 * B, M), b_innermost)).view(
+        del operand8
+        contracted5 = _matmul(operand9.view(2, 4 * B, 8 * N).mT, _turned(operand2.view(2, 4 * B, M), b_innermost)).view(
+            2, 8, N, M
+        )
+        del operand2
+        del operand9
+        contracted6 = _matmul(operand10.view(6 * B, 9 * N).mT, _turned(operand4.view(6 * B, M), b_innermost)).view(
             9, N, M
         )
         del operand4
-        del operand12
-        contracted8 = _matmul(operand13.view(4 * B, 8 * N).mT, _turned(operand2.view(4 * B, M), b_innermost)).view(
-            8, N, M
-        )
-        del operand2
-        del operand13
-        contracted9 = _matmul(operand14.view(B, 5 * N).mT, _turned(operand, b_innermost)).view(5, N, M)
+        del operand10
+        contracted7 = _matmul(operand11.view(B, 5 * N).mT, _turned(operand, b_innermost)).view(5, N, M)
         del operand
-        del operand14
+        del operand11
         _launch_flat(
             _fused_gelu_fcgp_norm_without_normalize_backward_4_kernel,
             "fused_gelu_fcgp_norm_without_normalize_backward_4",
-            (contracted5, contracted6, contracted7, contracted8, contracted9, grad_weight),
+            (contracted4, contracted5, contracted6, contracted7, grad_weight),
             (N, M, wanted[2]),
             N * M,
             real,
@@ -18297,11 +18261,20 @@ def _run_mv_linear(x, weight, bias):
     _, _, M = weight.shape
     real = _real(x, weight, bias)
     matrix = _matrix(x, weight, bias)
+    n_innermost = _innermost(matrix, N)
     out = x.new_empty((*lead, M, 16), dtype=_promote(x, weight, bias))
     operand = x.new_empty((16, B, N), dtype=matrix)
     _launch_flat(_mv_linear_kernel, "mv_linear", (x, operand), (B, N), B * N, real)
-    operand1 = x.new_empty((16, N, M), dtype=matrix)
-    _launch_flat(_mv_linear_1_kernel, "mv_linear_1", (weight, operand1), (N, M), N * M, real)
+    operand1 = _factor(x, matrix, n_innermost, (N,), (M,), several=16)
+    _launch_tile(
+        _mv_linear_1_kernel,
+        "mv_linear_1_turned" if n_innermost else "mv_linear_1",
+        (weight, operand1),
+        (N, M, n_innermost),
+        N,
+        M,
+        real,
+    )
     contracted = _matmul(operand, operand1)
     del operand
     del operand1
@@ -18317,6 +18290,7 @@ def _run_mv_linear_backward(x, weight, bias, grad_out, *wanted):
     _, _, M = weight.shape
     real = _real(x, weight, bias)
     matrix = _matrix(x, weight, bias)
+    b_innermost = _innermost(matrix, B)
     grad_x = torch.empty_like(x) if wanted[0] else x
     grad_weight = torch.empty_like(weight) if wanted[1] else weight
     if wanted[0] or wanted[1]:
@@ -18346,8 +18320,16 @@ def _run_mv_linear_backward(x, weight, bias, grad_out, *wanted):
         )
         grad_bias = _total(partial_grad_bias, torch.empty_like(bias)) if wanted[2] else None
     if wanted[1]:
-        operand2 = x.new_empty((16, B, N), dtype=matrix)
-        _launch_flat(_mv_linear_backward_4_kernel, "mv_linear_backward_4", (x, operand2), (B, N), B * N, real)
+        operand2 = _factor(x, matrix, b_innermost, (B,), (N,), several=16)
+        _launch_tile(
+            _mv_linear_backward_4_kernel,
+            "mv_linear_backward_4_turned" if b_innermost else "mv_linear_backward_4",
+            (x, operand2),
+            (B, N, b_innermost),
+            B,
+            N,
+            real,
+        )
         contracted1 = _matmul(operand2.mT, operand)
         del operand
         del operand2
@@ -18363,7 +18345,7 @@ def _run_mv_linear_backward(x, weight, bias, grad_out, *wanted):
 
 
 def _run_mv_linear_double_backward(x, weight, bias, grad_out, grad_grad_x, grad_grad_weight, grad_grad_bias, *wanted):
-    """Compute the gradients: 16 launches."""
+    """Compute the gradients: 14 launches."""
     has_grad_grad_x = grad_grad_x is not None
     has_grad_grad_weight = grad_grad_weight is not None
     has_grad_grad_bias = grad_grad_bias is not None
@@ -18376,6 +18358,7 @@ def _run_mv_linear_double_backward(x, weight, bias, grad_out, grad_grad_x, grad_
     _, _, M = weight.shape
     real = _real(x, weight, bias)
     matrix = _matrix(x, weight, bias)
+    b_innermost = _innermost(matrix, B)
     n_innermost = _innermost(matrix, N)
     grad_x = torch.empty_like(x) if wanted[0] else x
     grad_weight = torch.empty_like(weight) if wanted[1] else weight
@@ -18412,13 +18395,14 @@ def _run_mv_linear_double_backward(x, weight, bias, grad_out, grad_grad_x, grad_
             _mv_linear_double_backward_3_kernel, "mv_linear_double_backward_3", (grad_bias,), (M, wanted[2]), M, real
         )
     if wanted[1]:
-        operand2 = x.new_empty((16, B, N), dtype=matrix)
-        _launch_flat(
+        operand2 = _factor(x, matrix, b_innermost, (B,), (N,), several=16)
+        _launch_tile(
             _mv_linear_double_backward_4_kernel,
-            "mv_linear_double_backward_4",
+            "mv_linear_double_backward_4_turned" if b_innermost else "mv_linear_double_backward_4",
             (grad_grad_x, operand2),
-            (B, N, has_grad_grad_x),
-            B * N,
+            (B, N, has_grad_grad_x, b_innermost),
+            B,
+            N,
             real,
         )
         contracted1 = _matmul(operand2.mT, operand)
@@ -18434,53 +18418,43 @@ def _run_mv_linear_double_backward(x, weight, bias, grad_out, grad_grad_x, grad_
         )
         del contracted1
     if wanted[3]:
-        operand3 = x.new_empty((B, 2, N), dtype=matrix)
-        operand5 = x.new_empty((4, B, 2, N), dtype=matrix)
+        operand3 = x.new_empty((2, B, 2, N), dtype=matrix)
+        operand5 = x.new_empty((2, 4, B, 2, N), dtype=matrix)
         operand7 = x.new_empty((6, B, 2, N), dtype=matrix)
-        operand9 = x.new_empty((4, B, 2, N), dtype=matrix)
-        operand11 = x.new_empty((B, 2, N), dtype=matrix)
         _launch_tile(
             _mv_linear_double_backward_6_kernel,
             "mv_linear_double_backward_6",
-            (x, grad_grad_x, operand3, operand5, operand7, operand9, operand11),
+            (x, grad_grad_x, operand3, operand5, operand7),
             (B, N, has_grad_grad_x),
             B,
             N,
             real,
         )
-        operand4 = _factor(x, (2, N), (M,), matrix, n_innermost)
-        operand6 = _factor(x, (2, N), (M,), matrix, n_innermost)
-        operand8 = _factor(x, (2, N), (M,), matrix, n_innermost)
-        operand10 = _factor(x, (2, N), (M,), matrix, n_innermost)
-        operand12 = _factor(x, (2, N), (M,), matrix, n_innermost)
+        operand4 = _factor(x, matrix, n_innermost, (2, N), (M,), several=2)
+        operand6 = _factor(x, matrix, n_innermost, (2, N), (M,), several=2)
+        operand8 = _factor(x, matrix, n_innermost, (2, N), (M,))
         _launch_tile(
             _mv_linear_double_backward_7_kernel,
             "mv_linear_double_backward_7_turned" if n_innermost else "mv_linear_double_backward_7",
-            (weight, grad_grad_weight, operand4, operand6, operand8, operand10, operand12),
+            (weight, grad_grad_weight, operand4, operand6, operand8),
             (N, M, has_grad_grad_weight, n_innermost),
             N,
             M,
             real,
         )
-        contracted2 = _matmul(operand3.view(B, 2 * N), operand4.view(2 * N, M))
+        contracted2 = _matmul(operand3.view(2, B, 2 * N), operand4.view(2, 2 * N, M))
         del operand3
         del operand4
-        contracted3 = _matmul(operand5.view(4 * B, 2 * N), operand6.view(2 * N, M)).view(4, B, M)
+        contracted3 = _matmul(operand5.view(2, 4 * B, 2 * N), operand6.view(2, 2 * N, M)).view(2, 4, B, M)
         del operand5
         del operand6
         contracted4 = _matmul(operand7.view(6 * B, 2 * N), operand8.view(2 * N, M)).view(6, B, M)
         del operand7
         del operand8
-        contracted5 = _matmul(operand9.view(4 * B, 2 * N), operand10.view(2 * N, M)).view(4, B, M)
-        del operand9
-        del operand10
-        contracted6 = _matmul(operand11.view(B, 2 * N), operand12.view(2 * N, M))
-        del operand11
-        del operand12
         _launch_tile(
             _mv_linear_double_backward_8_kernel,
             "mv_linear_double_backward_8",
-            (grad_grad_bias, contracted2, contracted3, contracted4, contracted5, contracted6, grad_grad_out),
+            (grad_grad_bias, contracted2, contracted3, contracted4, grad_grad_out),
             (B, M, has_grad_grad_bias, wanted[3]),
             B,
             M,
@@ -19630,12 +19604,11 @@ _FUSED_GELU_FCGP_NORM_WITH_NORMALIZE = _variant(
     saved={
         "saved": (4, "b"),
         "saved_product": ("b", "m"),
-        "saved_product1": (4, "b", "m"),
+        "saved_product1": (2, 4, "b", "m"),
         "saved_product2": (6, "b", "m"),
-        "saved_product3": (4, "b", "m"),
     },
-    products=("saved_product", "saved_product1", "saved_product2", "saved_product3"),
-    caches=(("saved", "saved_product", "saved_product1", "saved_product2", "saved_product3"),),
+    products=("saved_product", "saved_product1", "saved_product2"),
+    caches=(("saved", "saved_product", "saved_product1", "saved_product2"),),
     independent=("...",),
     flops=(
         ((254, ("b", "n", "m")), (316, ("b", "n")), (32, ("b", "m")), (12, ("b",))),

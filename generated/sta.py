@@ -270,7 +270,7 @@ LAUNCH = {
     "fused_gelu_fcgp_norm_with_normalize_backward_1": Launch(elements=4, warps=4, tile=512, pack=512),
     "fused_gelu_fcgp_norm_with_normalize_backward_2": Launch(elements=1, warps=32, tile=32, pack=32, resident=128),
     "fused_gelu_fcgp_norm_with_normalize_backward_3": Launch(elements=1, warps=4, tile=128, pack=128),
-    "fused_gelu_fcgp_norm_with_normalize_backward_3_turned": Launch(elements=1, warps=16, tile=16, pack=512),
+    "fused_gelu_fcgp_norm_with_normalize_backward_3_turned": Launch(elements=1, warps=8, tile=16, pack=256),
     "fused_gelu_fcgp_norm_with_normalize_backward_4": Launch(elements=4, warps=4, tile=512, pack=512),
     "fused_gelu_fcgp_norm_without_normalize": Launch(elements=1, warps=4, tile=128, pack=128),
     "fused_gelu_fcgp_norm_without_normalize_1": Launch(elements=1, warps=4, tile=128, pack=128),
@@ -280,22 +280,25 @@ LAUNCH = {
     "fused_gelu_fcgp_norm_without_normalize_backward_1": Launch(elements=4, warps=4, tile=512, pack=512),
     "fused_gelu_fcgp_norm_without_normalize_backward_2": Launch(elements=1, warps=32, tile=32, pack=32, resident=128),
     "fused_gelu_fcgp_norm_without_normalize_backward_3": Launch(elements=1, warps=4, tile=128, pack=128),
-    "fused_gelu_fcgp_norm_without_normalize_backward_3_turned": Launch(elements=1, warps=16, tile=16, pack=512),
+    "fused_gelu_fcgp_norm_without_normalize_backward_3_turned": Launch(elements=1, warps=8, tile=16, pack=256),
     "fused_gelu_fcgp_norm_without_normalize_backward_4": Launch(elements=4, warps=4, tile=512, pack=512),
     "mv_linear": Launch(elements=4, warps=4, tile=512, pack=512),
-    "mv_linear_1": Launch(elements=4, warps=4, tile=512, pack=512),
+    "mv_linear_1": Launch(elements=8, warps=4, tile=256, pack=1024),
+    "mv_linear_1_turned": Launch(elements=2, warps=16, tile=32, pack=1024),
     "mv_linear_2": Launch(elements=8, warps=4, tile=256, pack=1024),
     "mv_linear_backward": Launch(elements=4, warps=4, tile=512, pack=512),
     "mv_linear_backward_1": Launch(elements=4, warps=4, tile=512, pack=512),
     "mv_linear_backward_2": Launch(elements=4, warps=4, tile=512, pack=512),
     "mv_linear_backward_3": Launch(elements=1, warps=2, tile=64, pack=64, programs=10, registers=96),
     "mv_linear_backward_4": Launch(elements=4, warps=4, tile=512, pack=512),
+    "mv_linear_backward_4_turned": Launch(elements=2, warps=16, tile=32, pack=1024),
     "mv_linear_backward_5": Launch(elements=4, warps=4, tile=512, pack=512),
     "mv_linear_double_backward": Launch(elements=4, warps=4, tile=512, pack=512),
     "mv_linear_double_backward_1": Launch(elements=4, warps=4, tile=512, pack=512),
     "mv_linear_double_backward_2": Launch(elements=4, warps=4, tile=512, pack=512),
     "mv_linear_double_backward_3": Launch(elements=4, warps=4, tile=512, pack=512),
     "mv_linear_double_backward_4": Launch(elements=4, warps=4, tile=512, pack=512),
+    "mv_linear_double_backward_4_turned": Launch(elements=2, warps=16, tile=32, pack=1024),
     "mv_linear_double_backward_5": Launch(elements=4, warps=4, tile=512, pack=512),
     "mv_linear_double_backward_6": Launch(elements=1, warps=4, tile=128, pack=128),
     "mv_linear_double_backward_7": Launch(elements=8, warps=4, tile=256, pack=1024),
@@ -364,12 +367,13 @@ def _total_kernel(partial_ptr, total_ptr, slots, count, SLOTS: tl.constexpr, BLO
 
 @triton.jit(do_not_specialize=["rows"])
 def _turn_kernel(x_ptr, turned_ptr, rows, columns, ROWS: tl.constexpr, BLOCK: tl.constexpr, REAL: tl.constexpr):
-    # Copies a matrix so that its rows are innermost in memory.
+    # Copies matrices so that their rows are innermost in memory.
+    first = tl.program_id(2).to(tl.int64) * rows * columns
     row = tl.program_id(0).to(tl.int64) * ROWS + tl.arange(0, ROWS)[:, None]
     column = tl.program_id(1).to(tl.int64) * BLOCK + tl.arange(0, BLOCK)[None, :]
     mask = (row < rows) & (column < columns)
-    x = tl.load(x_ptr + row * columns + column, mask=mask, other=0.0)
-    tl.store(turned_ptr + column * rows + row, x, mask=mask)
+    x = tl.load(x_ptr + first + row * columns + column, mask=mask, other=0.0)
+    tl.store(turned_ptr + first + column * rows + row, x, mask=mask)
 
 
 @triton.jit()
@@ -600,23 +604,26 @@ def _innermost(matrix, extent):
 _LONG = 256  # an axis that makes up for launching a copy
 
 
-def _factor(like, rows, columns, matrix, innermost):
-    """Memory for a factor of a product, seen as (*rows, *columns) in either order; `innermost` are its rows."""
+def _factor(like, matrix, innermost, rows, columns, several=None):
+    """Memory for a factor of a product, or of `several` products, seen as (*rows, *columns), with either innermost."""
+    first = (several,) if several else ()
     if not innermost:
-        return like.new_empty((*rows, *columns), dtype=matrix)
-    turned = like.new_empty((*columns, *rows), dtype=matrix)
-    return turned.permute(*range(len(columns), turned.dim()), *range(len(columns)))
+        return like.new_empty((*first, *rows, *columns), dtype=matrix)
+    turned = like.new_empty((*first, *columns, *rows), dtype=matrix)
+    middle = len(first) + len(columns)
+    return turned.permute(*range(len(first)), *range(middle, turned.dim()), *range(len(first), middle))
 
 
 def _turned(x, innermost):
-    """A matrix with its rows innermost in memory, if that is asked for: a copy."""
+    """A matrix, or each of a batch, with its rows innermost in memory, if that is asked for: a copy."""
     if not innermost:
         return x
-    turned = torch.empty_strided(x.shape, (1, x.shape[0]), dtype=x.dtype, device=x.device)
-    grid = (-(-x.shape[0] // 64), -(-x.shape[1] // 64), 1)
+    turned = x.new_empty(x.mT.shape)
+    *batch, rows, columns = x.shape
+    grid = (-(-rows // 64), -(-columns // 64), math.prod(batch))
     if x.numel():
-        _launch(_turn_kernel, grid, (x, turned), x.shape, {"num_warps": 8}, x.dtype, 64, 64)
-    return turned
+        _launch(_turn_kernel, grid, (x, turned), (rows, columns), {"num_warps": 8}, x.dtype, 64, 64)
+    return turned.mT
 
 
 def _matmul(a, b, out=None):
@@ -14684,8 +14691,6 @@ def _fused_gelu_fcgp_norm_with_normalize_kernel(
     operand_ptr,
     operand2_ptr,
     operand4_ptr,
-    operand6_ptr,
-    operand8_ptr,
     B,
     N,
     ROWS: tl.constexpr,
@@ -14708,8 +14713,6 @@ def _fused_gelu_fcgp_norm_with_normalize_kernel(
     operand_row = operand_ptr + b * 5 * N
     operand2_row = operand2_ptr + b * 8 * N
     operand4_row = operand4_ptr + b * 9 * N
-    operand6_row = operand6_ptr + b * 8 * N
-    operand8_row = operand8_ptr + b * 5 * N
 
     x_e, x_e1, x_e2, x_e3, x_e4, x_e12, x_e13, x_e14 = _load8(x_row + at * 16, mask, REAL)
     x_e23, x_e24, x_e34, x_e123, x_e124, x_e134, x_e234, x_e1234 = _load8(x_row + at * 16 + 8, mask, REAL)
@@ -14757,6 +14760,14 @@ def _fused_gelu_fcgp_norm_with_normalize_kernel(
     gelu_x_e1234 = x_e1234 * gate_x
     gelu_y_e1234 = y_e1234 * gate_y
     xy_404_e = -gelu_x_e1234 * gelu_y_e1234
+    xy_044_e1234 = gelu_x_e * gelu_y_e1234
+    xy_143_e1234 = gelu_x_e1 * gelu_y_e234 + gelu_x_e3 * gelu_y_e124 - gelu_x_e2 * gelu_y_e134
+    xy_143_e1234 += -gelu_x_e4 * gelu_y_e123
+    xy_242_e1234 = gelu_x_e12 * gelu_y_e34 + gelu_x_e14 * gelu_y_e23 + gelu_x_e23 * gelu_y_e14
+    xy_242_e1234 += gelu_x_e34 * gelu_y_e12 - gelu_x_e13 * gelu_y_e24 - gelu_x_e24 * gelu_y_e13
+    xy_341_e1234 = gelu_x_e123 * gelu_y_e4 + gelu_x_e134 * gelu_y_e2 - gelu_x_e124 * gelu_y_e3
+    xy_341_e1234 += -gelu_x_e234 * gelu_y_e1
+    xy_440_e1234 = gelu_x_e1234 * gelu_y_e
     xy_011_e1 = gelu_x_e * gelu_y_e1
     xy_110_e1 = gelu_x_e1 * gelu_y_e
     xy_112_e1 = gelu_x_e2 * gelu_y_e12 + gelu_x_e3 * gelu_y_e13 + gelu_x_e4 * gelu_y_e14
@@ -14789,6 +14800,38 @@ def _fused_gelu_fcgp_norm_with_normalize_kernel(
     xy_312_e4 = gelu_x_e124 * gelu_y_e12 + gelu_x_e134 * gelu_y_e13 - gelu_x_e234 * gelu_y_e23
     xy_314_e4 = -gelu_x_e123 * gelu_y_e1234
     xy_413_e4 = gelu_x_e1234 * gelu_y_e123
+    xy_033_e123 = gelu_x_e * gelu_y_e123
+    xy_132_e123 = gelu_x_e1 * gelu_y_e23 + gelu_x_e3 * gelu_y_e12 - gelu_x_e2 * gelu_y_e13
+    xy_134_e123 = gelu_x_e4 * gelu_y_e1234
+    xy_231_e123 = gelu_x_e12 * gelu_y_e3 + gelu_x_e23 * gelu_y_e1 - gelu_x_e13 * gelu_y_e2
+    xy_233_e123 = gelu_x_e24 * gelu_y_e134 - gelu_x_e14 * gelu_y_e234 - gelu_x_e34 * gelu_y_e124
+    xy_330_e123 = gelu_x_e123 * gelu_y_e
+    xy_332_e123 = gelu_x_e124 * gelu_y_e34 + gelu_x_e234 * gelu_y_e14 - gelu_x_e134 * gelu_y_e24
+    xy_431_e123 = -gelu_x_e1234 * gelu_y_e4
+    xy_033_e124 = gelu_x_e * gelu_y_e124
+    xy_132_e124 = gelu_x_e1 * gelu_y_e24 + gelu_x_e4 * gelu_y_e12 - gelu_x_e2 * gelu_y_e14
+    xy_134_e124 = -gelu_x_e3 * gelu_y_e1234
+    xy_231_e124 = gelu_x_e12 * gelu_y_e4 + gelu_x_e24 * gelu_y_e1 - gelu_x_e14 * gelu_y_e2
+    xy_233_e124 = gelu_x_e13 * gelu_y_e234 + gelu_x_e34 * gelu_y_e123 - gelu_x_e23 * gelu_y_e134
+    xy_330_e124 = gelu_x_e124 * gelu_y_e
+    xy_332_e124 = gelu_x_e134 * gelu_y_e23 - gelu_x_e123 * gelu_y_e34 - gelu_x_e234 * gelu_y_e13
+    xy_431_e124 = gelu_x_e1234 * gelu_y_e3
+    xy_033_e134 = gelu_x_e * gelu_y_e134
+    xy_132_e134 = gelu_x_e1 * gelu_y_e34 + gelu_x_e4 * gelu_y_e13 - gelu_x_e3 * gelu_y_e14
+    xy_134_e134 = gelu_x_e2 * gelu_y_e1234
+    xy_231_e134 = gelu_x_e13 * gelu_y_e4 + gelu_x_e34 * gelu_y_e1 - gelu_x_e14 * gelu_y_e3
+    xy_233_e134 = gelu_x_e23 * gelu_y_e124 - gelu_x_e12 * gelu_y_e234 - gelu_x_e24 * gelu_y_e123
+    xy_330_e134 = gelu_x_e134 * gelu_y_e
+    xy_332_e134 = gelu_x_e123 * gelu_y_e24 + gelu_x_e234 * gelu_y_e12 - gelu_x_e124 * gelu_y_e23
+    xy_431_e134 = -gelu_x_e1234 * gelu_y_e2
+    xy_033_e234 = gelu_x_e * gelu_y_e234
+    xy_132_e234 = gelu_x_e2 * gelu_y_e34 + gelu_x_e4 * gelu_y_e23 - gelu_x_e3 * gelu_y_e24
+    xy_134_e234 = gelu_x_e1 * gelu_y_e1234
+    xy_231_e234 = gelu_x_e23 * gelu_y_e4 + gelu_x_e34 * gelu_y_e2 - gelu_x_e24 * gelu_y_e3
+    xy_233_e234 = gelu_x_e13 * gelu_y_e124 - gelu_x_e12 * gelu_y_e134 - gelu_x_e14 * gelu_y_e123
+    xy_330_e234 = gelu_x_e234 * gelu_y_e
+    xy_332_e234 = gelu_x_e123 * gelu_y_e14 + gelu_x_e134 * gelu_y_e12 - gelu_x_e124 * gelu_y_e13
+    xy_431_e234 = -gelu_x_e1234 * gelu_y_e1
     xy_022_e12 = gelu_x_e * gelu_y_e12
     xy_121_e12 = gelu_x_e1 * gelu_y_e2 - gelu_x_e2 * gelu_y_e1
     xy_123_e12 = -gelu_x_e3 * gelu_y_e123 - gelu_x_e4 * gelu_y_e124
@@ -14849,52 +14892,17 @@ def _fused_gelu_fcgp_norm_with_normalize_kernel(
     xy_321_e34 = gelu_x_e134 * gelu_y_e1 - gelu_x_e234 * gelu_y_e2
     xy_323_e34 = gelu_x_e123 * gelu_y_e124 - gelu_x_e124 * gelu_y_e123
     xy_422_e34 = gelu_x_e1234 * gelu_y_e12
-    xy_033_e123 = gelu_x_e * gelu_y_e123
-    xy_132_e123 = gelu_x_e1 * gelu_y_e23 + gelu_x_e3 * gelu_y_e12 - gelu_x_e2 * gelu_y_e13
-    xy_134_e123 = gelu_x_e4 * gelu_y_e1234
-    xy_231_e123 = gelu_x_e12 * gelu_y_e3 + gelu_x_e23 * gelu_y_e1 - gelu_x_e13 * gelu_y_e2
-    xy_233_e123 = gelu_x_e24 * gelu_y_e134 - gelu_x_e14 * gelu_y_e234 - gelu_x_e34 * gelu_y_e124
-    xy_330_e123 = gelu_x_e123 * gelu_y_e
-    xy_332_e123 = gelu_x_e124 * gelu_y_e34 + gelu_x_e234 * gelu_y_e14 - gelu_x_e134 * gelu_y_e24
-    xy_431_e123 = -gelu_x_e1234 * gelu_y_e4
-    xy_033_e124 = gelu_x_e * gelu_y_e124
-    xy_132_e124 = gelu_x_e1 * gelu_y_e24 + gelu_x_e4 * gelu_y_e12 - gelu_x_e2 * gelu_y_e14
-    xy_134_e124 = -gelu_x_e3 * gelu_y_e1234
-    xy_231_e124 = gelu_x_e12 * gelu_y_e4 + gelu_x_e24 * gelu_y_e1 - gelu_x_e14 * gelu_y_e2
-    xy_233_e124 = gelu_x_e13 * gelu_y_e234 + gelu_x_e34 * gelu_y_e123 - gelu_x_e23 * gelu_y_e134
-    xy_330_e124 = gelu_x_e124 * gelu_y_e
-    xy_332_e124 = gelu_x_e134 * gelu_y_e23 - gelu_x_e123 * gelu_y_e34 - gelu_x_e234 * gelu_y_e13
-    xy_431_e124 = gelu_x_e1234 * gelu_y_e3
-    xy_033_e134 = gelu_x_e * gelu_y_e134
-    xy_132_e134 = gelu_x_e1 * gelu_y_e34 + gelu_x_e4 * gelu_y_e13 - gelu_x_e3 * gelu_y_e14
-    xy_134_e134 = gelu_x_e2 * gelu_y_e1234
-    xy_231_e134 = gelu_x_e13 * gelu_y_e4 + gelu_x_e34 * gelu_y_e1 - gelu_x_e14 * gelu_y_e3
-    xy_233_e134 = gelu_x_e23 * gelu_y_e124 - gelu_x_e12 * gelu_y_e234 - gelu_x_e24 * gelu_y_e123
-    xy_330_e134 = gelu_x_e134 * gelu_y_e
-    xy_332_e134 = gelu_x_e123 * gelu_y_e24 + gelu_x_e234 * gelu_y_e12 - gelu_x_e124 * gelu_y_e23
-    xy_431_e134 = -gelu_x_e1234 * gelu_y_e2
-    xy_033_e234 = gelu_x_e * gelu_y_e234
-    xy_132_e234 = gelu_x_e2 * gelu_y_e34 + gelu_x_e4 * gelu_y_e23 - gelu_x_e3 * gelu_y_e24
-    xy_134_e234 = gelu_x_e1 * gelu_y_e1234
-    xy_231_e234 = gelu_x_e23 * gelu_y_e4 + gelu_x_e34 * gelu_y_e2 - gelu_x_e24 * gelu_y_e3
-    xy_233_e234 = gelu_x_e13 * gelu_y_e124 - gelu_x_e12 * gelu_y_e134 - gelu_x_e14 * gelu_y_e123
-    xy_330_e234 = gelu_x_e234 * gelu_y_e
-    xy_332_e234 = gelu_x_e123 * gelu_y_e14 + gelu_x_e134 * gelu_y_e12 - gelu_x_e124 * gelu_y_e13
-    xy_431_e234 = -gelu_x_e1234 * gelu_y_e1
-    xy_044_e1234 = gelu_x_e * gelu_y_e1234
-    xy_143_e1234 = gelu_x_e1 * gelu_y_e234 + gelu_x_e3 * gelu_y_e124 - gelu_x_e2 * gelu_y_e134
-    xy_143_e1234 += -gelu_x_e4 * gelu_y_e123
-    xy_242_e1234 = gelu_x_e12 * gelu_y_e34 + gelu_x_e14 * gelu_y_e23 + gelu_x_e23 * gelu_y_e14
-    xy_242_e1234 += gelu_x_e34 * gelu_y_e12 - gelu_x_e13 * gelu_y_e24 - gelu_x_e24 * gelu_y_e13
-    xy_341_e1234 = gelu_x_e123 * gelu_y_e4 + gelu_x_e134 * gelu_y_e2 - gelu_x_e124 * gelu_y_e3
-    xy_341_e1234 += -gelu_x_e234 * gelu_y_e1
-    xy_440_e1234 = gelu_x_e1234 * gelu_y_e
 
     tl.store(operand_row + r * 5 * N + n, xy_000_e, mask=mask)
-    tl.store(operand_row + r * 5 * N + n + N, xy_101_e, mask=mask)
-    tl.store(operand_row + r * 5 * N + n + 2 * N, xy_202_e, mask=mask)
-    tl.store(operand_row + r * 5 * N + n + 3 * N, xy_303_e, mask=mask)
-    tl.store(operand_row + r * 5 * N + n + 4 * N, xy_404_e, mask=mask)
+    tl.store(operand_row + N + r * 5 * N + n, xy_101_e, mask=mask)
+    tl.store(operand_row + 2 * N + r * 5 * N + n, xy_202_e, mask=mask)
+    tl.store(operand_row + 3 * N + r * 5 * N + n, xy_303_e, mask=mask)
+    tl.store(operand_row + 4 * N + r * 5 * N + n, xy_404_e, mask=mask)
+    tl.store(operand_row + 5 * BN + r * 5 * N + n, xy_044_e1234, mask=mask)
+    tl.store(operand_row + 5 * BN + N + r * 5 * N + n, xy_143_e1234, mask=mask)
+    tl.store(operand_row + 5 * BN + 2 * N + r * 5 * N + n, xy_242_e1234, mask=mask)
+    tl.store(operand_row + 5 * BN + 3 * N + r * 5 * N + n, xy_341_e1234, mask=mask)
+    tl.store(operand_row + 5 * BN + 4 * N + r * 5 * N + n, xy_440_e1234, mask=mask)
     tl.store(operand2_row + r * 8 * N + n, xy_011_e1, mask=mask)
     tl.store(operand2_row + N + r * 8 * N + n, xy_110_e1, mask=mask)
     tl.store(operand2_row + 2 * N + r * 8 * N + n, xy_112_e1, mask=mask)
@@ -14927,6 +14935,38 @@ def _fused_gelu_fcgp_norm_with_normalize_kernel(
     tl.store(operand2_row + 24 * BN + 5 * N + r * 8 * N + n, xy_312_e4, mask=mask)
     tl.store(operand2_row + 24 * BN + 6 * N + r * 8 * N + n, xy_314_e4, mask=mask)
     tl.store(operand2_row + 24 * BN + 7 * N + r * 8 * N + n, xy_413_e4, mask=mask)
+    tl.store(operand2_row + 32 * BN + r * 8 * N + n, xy_033_e123, mask=mask)
+    tl.store(operand2_row + 32 * BN + N + r * 8 * N + n, xy_132_e123, mask=mask)
+    tl.store(operand2_row + 32 * BN + 2 * N + r * 8 * N + n, xy_134_e123, mask=mask)
+    tl.store(operand2_row + 32 * BN + 3 * N + r * 8 * N + n, xy_231_e123, mask=mask)
+    tl.store(operand2_row + 32 * BN + 4 * N + r * 8 * N + n, xy_233_e123, mask=mask)
+    tl.store(operand2_row + 32 * BN + 5 * N + r * 8 * N + n, xy_330_e123, mask=mask)
+    tl.store(operand2_row + 32 * BN + 6 * N + r * 8 * N + n, xy_332_e123, mask=mask)
+    tl.store(operand2_row + 32 * BN + 7 * N + r * 8 * N + n, xy_431_e123, mask=mask)
+    tl.store(operand2_row + 40 * BN + r * 8 * N + n, xy_033_e124, mask=mask)
+    tl.store(operand2_row + 40 * BN + N + r * 8 * N + n, xy_132_e124, mask=mask)
+    tl.store(operand2_row + 40 * BN + 2 * N + r * 8 * N + n, xy_134_e124, mask=mask)
+    tl.store(operand2_row + 40 * BN + 3 * N + r * 8 * N + n, xy_231_e124, mask=mask)
+    tl.store(operand2_row + 40 * BN + 4 * N + r * 8 * N + n, xy_233_e124, mask=mask)
+    tl.store(operand2_row + 40 * BN + 5 * N + r * 8 * N + n, xy_330_e124, mask=mask)
+    tl.store(operand2_row + 40 * BN + 6 * N + r * 8 * N + n, xy_332_e124, mask=mask)
+    tl.store(operand2_row + 40 * BN + 7 * N + r * 8 * N + n, xy_431_e124, mask=mask)
+    tl.store(operand2_row + 48 * BN + r * 8 * N + n, xy_033_e134, mask=mask)
+    tl.store(operand2_row + 48 * BN + N + r * 8 * N + n, xy_132_e134, mask=mask)
+    tl.store(operand2_row + 48 * BN + 2 * N + r * 8 * N + n, xy_134_e134, mask=mask)
+    tl.store(operand2_row + 48 * BN + 3 * N + r * 8 * N + n, xy_231_e134, mask=mask)
+    tl.store(operand2_row + 48 * BN + 4 * N + r * 8 * N + n, xy_233_e134, mask=mask)
+    tl.store(operand2_row + 48 * BN + 5 * N + r * 8 * N + n, xy_330_e134, mask=mask)
+    tl.store(operand2_row + 48 * BN + 6 * N + r * 8 * N + n, xy_332_e134, mask=mask)
+    tl.store(operand2_row + 48 * BN + 7 * N + r * 8 * N + n, xy_431_e134, mask=mask)
+    tl.store(operand2_row + 56 * BN + r * 8 * N + n, xy_033_e234, mask=mask)
+    tl.store(operand2_row + 56 * BN + N + r * 8 * N + n, xy_132_e234, mask=mask)
+    tl.store(operand2_row + 56 * BN + 2 * N + r * 8 * N + n, xy_134_e234, mask=mask)
+    tl.store(operand2_row + 56 * BN + 3 * N + r * 8 * N + n, xy_231_e234, mask=mask)
+    tl.store(operand2_row + 56 * BN + 4 * N + r * 8 * N + n, xy_233_e234, mask=mask)
+    tl.store(operand2_row + 56 * BN + 5 * N + r * 8 * N + n, xy_330_e234, mask=mask)
+    tl.store(operand2_row + 56 * BN + 6 * N + r * 8 * N + n, xy_332_e234, mask=mask)
+    tl.store(operand2_row + 56 * BN + 7 * N + r * 8 * N + n, xy_431_e234, mask=mask)
     tl.store(operand4_row + r * 9 * N + n, xy_022_e12, mask=mask)
     tl.store(operand4_row + N + r * 9 * N + n, xy_121_e12, mask=mask)
     tl.store(operand4_row + 2 * N + r * 9 * N + n, xy_123_e12, mask=mask)
@@ -14981,43 +15021,6 @@ def _fused_gelu_fcgp_norm_with_normalize_kernel(
     tl.store(operand4_row + 45 * BN + 6 * N + r * 9 * N + n, xy_321_e34, mask=mask)
     tl.store(operand4_row + 45 * BN + 7 * N + r * 9 * N + n, xy_323_e34, mask=mask)
     tl.store(operand4_row + 45 * BN + 8 * N + r * 9 * N + n, xy_422_e34, mask=mask)
-    tl.store(operand6_row + r * 8 * N + n, xy_033_e123, mask=mask)
-    tl.store(operand6_row + N + r * 8 * N + n, xy_132_e123, mask=mask)
-    tl.store(operand6_row + 2 * N + r * 8 * N + n, xy_134_e123, mask=mask)
-    tl.store(operand6_row + 3 * N + r * 8 * N + n, xy_231_e123, mask=mask)
-    tl.store(operand6_row + 4 * N + r * 8 * N + n, xy_233_e123, mask=mask)
-    tl.store(operand6_row + 5 * N + r * 8 * N + n, xy_330_e123, mask=mask)
-    tl.store(operand6_row + 6 * N + r * 8 * N + n, xy_332_e123, mask=mask)
-    tl.store(operand6_row + 7 * N + r * 8 * N + n, xy_431_e123, mask=mask)
-    tl.store(operand6_row + 8 * BN + r * 8 * N + n, xy_033_e124, mask=mask)
-    tl.store(operand6_row + 8 * BN + N + r * 8 * N + n, xy_132_e124, mask=mask)
-    tl.store(operand6_row + 8 * BN + 2 * N + r * 8 * N + n, xy_134_e124, mask=mask)
-    tl.store(operand6_row + 8 * BN + 3 * N + r * 8 * N + n, xy_231_e124, mask=mask)
-    tl.store(operand6_row + 8 * BN + 4 * N + r * 8 * N + n, xy_233_e124, mask=mask)
-    tl.store(operand6_row + 8 * BN + 5 * N + r * 8 * N + n, xy_330_e124, mask=mask)
-    tl.store(operand6_row + 8 * BN + 6 * N + r * 8 * N + n, xy_332_e124, mask=mask)
-    tl.store(operand6_row + 8 * BN + 7 * N + r * 8 * N + n, xy_431_e124, mask=mask)
-    tl.store(operand6_row + 16 * BN + r * 8 * N + n, xy_033_e134, mask=mask)
-    tl.store(operand6_row + 16 * BN + N + r * 8 * N + n, xy_132_e134, mask=mask)
-    tl.store(operand6_row + 16 * BN + 2 * N + r * 8 * N + n, xy_134_e134, mask=mask)
-    tl.store(operand6_row + 16 * BN + 3 * N + r * 8 * N + n, xy_231_e134, mask=mask)
-    tl.store(operand6_row + 16 * BN + 4 * N + r * 8 * N + n, xy_233_e134, mask=mask)
-    tl.store(operand6_row + 16 * BN + 5 * N + r * 8 * N + n, xy_330_e134, mask=mask)
-    tl.store(operand6_row + 16 * BN + 6 * N + r * 8 * N + n, xy_332_e134, mask=mask)
-    tl.store(operand6_row + 16 * BN + 7 * N + r * 8 * N + n, xy_431_e134, mask=mask)
-    tl.store(operand6_row + 24 * BN + r * 8 * N + n, xy_033_e234, mask=mask)
-    tl.store(operand6_row + 24 * BN + N + r * 8 * N + n, xy_132_e234, mask=mask)
-    tl.store(operand6_row + 24 * BN + 2 * N + r * 8 * N + n, xy_134_e234, mask=mask)
-    tl.store(operand6_row + 24 * BN + 3 * N + r * 8 * N + n, xy_231_e234, mask=mask)
-    tl.store(operand6_row + 24 * BN + 4 * N + r * 8 * N + n, xy_233_e234, mask=mask)
-    tl.store(operand6_row + 24 * BN + 5 * N + r * 8 * N + n, xy_330_e234, mask=mask)
-    tl.store(operand6_row + 24 * BN + 6 * N + r * 8 * N + n, xy_332_e234, mask=mask)
-    tl.store(operand6_row + 24 * BN + 7 * N + r * 8 * N + n, xy_431_e234, mask=mask)
-    tl.store(operand8_row + r * 5 * N + n, xy_044_e1234, mask=mask)
-    tl.store(operand8_row + r * 5 * N + n + N, xy_143_e1234, mask=mask)
-    tl.store(operand8_row + r * 5 * N + n + 2 * N, xy_242_e1234, mask=mask)
-    tl.store(operand8_row + r * 5 * N + n + 3 * N, xy_341_e1234, mask=mask)
-    tl.store(operand8_row + r * 5 * N + n + 4 * N, xy_440_e1234, mask=mask)
 
 
 @triton.jit(do_not_specialize=["N"])
@@ -15026,8 +15029,6 @@ def _fused_gelu_fcgp_norm_with_normalize_1_kernel(
     operand1_ptr,
     operand3_ptr,
     operand5_ptr,
-    operand7_ptr,
-    operand9_ptr,
     N,
     M,
     N_INNERMOST: tl.constexpr,
@@ -15047,12 +15048,6 @@ def _fused_gelu_fcgp_norm_with_normalize_1_kernel(
     operand5_n = 1 if N_INNERMOST else M
     operand5_m = tl.cast(N, tl.int64) * 9 if N_INNERMOST else 1
     operand5_N = tl.cast(N, tl.int64) * operand5_n
-    operand7_n = 1 if N_INNERMOST else M
-    operand7_m = tl.cast(N, tl.int64) * 8 if N_INNERMOST else 1
-    operand7_N = tl.cast(N, tl.int64) * operand7_n
-    operand9_n = 1 if N_INNERMOST else M
-    operand9_m = tl.cast(N, tl.int64) * 5 if N_INNERMOST else 1
-    operand9_N = tl.cast(N, tl.int64) * operand9_n
 
     m = _tile(tl.program_id(1) * BLOCK, ROWS, BLOCK)
     r = _down(ROWS)
@@ -15066,8 +15061,6 @@ def _fused_gelu_fcgp_norm_with_normalize_1_kernel(
     operand1_row = operand1_ptr + n * operand1_n
     operand3_row = operand3_ptr + n * operand3_n
     operand5_row = operand5_ptr + n * operand5_n
-    operand7_row = operand7_ptr + n * operand7_n
-    operand9_row = operand9_ptr + n * operand9_n
 
     weight_000 = tl.load(weight_row + at, mask=mask, other=0.0).to(REAL)
     weight_011 = tl.load(weight_row + NM + at, mask=mask, other=0.0).to(REAL)
@@ -15110,6 +15103,11 @@ def _fused_gelu_fcgp_norm_with_normalize_1_kernel(
     tl.store(operand1_row + 2 * operand1_N + r * operand1_n + m * operand1_m, weight_202, mask=mask)
     tl.store(operand1_row + 3 * operand1_N + r * operand1_n + m * operand1_m, weight_303, mask=mask)
     tl.store(operand1_row + 4 * operand1_N + r * operand1_n + m * operand1_m, weight_404, mask=mask)
+    tl.store(operand1_row + 5 * NM + r * operand1_n + m * operand1_m, weight_044, mask=mask)
+    tl.store(operand1_row + 5 * NM + operand1_N + r * operand1_n + m * operand1_m, weight_143, mask=mask)
+    tl.store(operand1_row + 5 * NM + 2 * operand1_N + r * operand1_n + m * operand1_m, weight_242, mask=mask)
+    tl.store(operand1_row + 5 * NM + 3 * operand1_N + r * operand1_n + m * operand1_m, weight_341, mask=mask)
+    tl.store(operand1_row + 5 * NM + 4 * operand1_N + r * operand1_n + m * operand1_m, weight_440, mask=mask)
     tl.store(operand3_row + r * operand3_n + m * operand3_m, weight_011, mask=mask)
     tl.store(operand3_row + operand3_N + r * operand3_n + m * operand3_m, weight_110, mask=mask)
     tl.store(operand3_row + 2 * operand3_N + r * operand3_n + m * operand3_m, weight_112, mask=mask)
@@ -15118,6 +15116,14 @@ def _fused_gelu_fcgp_norm_with_normalize_1_kernel(
     tl.store(operand3_row + 5 * operand3_N + r * operand3_n + m * operand3_m, weight_312, mask=mask)
     tl.store(operand3_row + 6 * operand3_N + r * operand3_n + m * operand3_m, weight_314, mask=mask)
     tl.store(operand3_row + 7 * operand3_N + r * operand3_n + m * operand3_m, weight_413, mask=mask)
+    tl.store(operand3_row + 8 * NM + r * operand3_n + m * operand3_m, weight_033, mask=mask)
+    tl.store(operand3_row + 8 * NM + operand3_N + r * operand3_n + m * operand3_m, weight_132, mask=mask)
+    tl.store(operand3_row + 8 * NM + 2 * operand3_N + r * operand3_n + m * operand3_m, weight_134, mask=mask)
+    tl.store(operand3_row + 8 * NM + 3 * operand3_N + r * operand3_n + m * operand3_m, weight_231, mask=mask)
+    tl.store(operand3_row + 8 * NM + 4 * operand3_N + r * operand3_n + m * operand3_m, weight_233, mask=mask)
+    tl.store(operand3_row + 8 * NM + 5 * operand3_N + r * operand3_n + m * operand3_m, weight_330, mask=mask)
+    tl.store(operand3_row + 8 * NM + 6 * operand3_N + r * operand3_n + m * operand3_m, weight_332, mask=mask)
+    tl.store(operand3_row + 8 * NM + 7 * operand3_N + r * operand3_n + m * operand3_m, weight_431, mask=mask)
     tl.store(operand5_row + r * operand5_n + m * operand5_m, weight_022, mask=mask)
     tl.store(operand5_row + operand5_N + r * operand5_n + m * operand5_m, weight_121, mask=mask)
     tl.store(operand5_row + 2 * operand5_N + r * operand5_n + m * operand5_m, weight_123, mask=mask)
@@ -15127,19 +15133,6 @@ def _fused_gelu_fcgp_norm_with_normalize_1_kernel(
     tl.store(operand5_row + 6 * operand5_N + r * operand5_n + m * operand5_m, weight_321, mask=mask)
     tl.store(operand5_row + 7 * operand5_N + r * operand5_n + m * operand5_m, weight_323, mask=mask)
     tl.store(operand5_row + 8 * operand5_N + r * operand5_n + m * operand5_m, weight_422, mask=mask)
-    tl.store(operand7_row + r * operand7_n + m * operand7_m, weight_033, mask=mask)
-    tl.store(operand7_row + operand7_N + r * operand7_n + m * operand7_m, weight_132, mask=mask)
-    tl.store(operand7_row + 2 * operand7_N + r * operand7_n + m * operand7_m, weight_134, mask=mask)
-    tl.store(operand7_row + 3 * operand7_N + r * operand7_n + m * operand7_m, weight_231, mask=mask)
-    tl.store(operand7_row + 4 * operand7_N + r * operand7_n + m * operand7_m, weight_233, mask=mask)
-    tl.store(operand7_row + 5 * operand7_N + r * operand7_n + m * operand7_m, weight_330, mask=mask)
-    tl.store(operand7_row + 6 * operand7_N + r * operand7_n + m * operand7_m, weight_332, mask=mask)
-    tl.store(operand7_row + 7 * operand7_N + r * operand7_n + m * operand7_m, weight_431, mask=mask)
-    tl.store(operand9_row + r * operand9_n + m * operand9_m, weight_044, mask=mask)
-    tl.store(operand9_row + operand9_N + r * operand9_n + m * operand9_m, weight_143, mask=mask)
-    tl.store(operand9_row + 2 * operand9_N + r * operand9_n + m * operand9_m, weight_242, mask=mask)
-    tl.store(operand9_row + 3 * operand9_N + r * operand9_n + m * operand9_m, weight_341, mask=mask)
-    tl.store(operand9_row + 4 * operand9_N + r * operand9_n + m * operand9_m, weight_440, mask=mask)
 
 
 @triton.jit(do_not_specialize=["B"])
@@ -15147,8 +15140,6 @@ def _fused_gelu_fcgp_norm_with_normalize_2_kernel(
     saved_product_ptr,
     saved_product1_ptr,
     saved_product2_ptr,
-    saved_product3_ptr,
-    saved_product4_ptr,
     out_ptr,
     saved_ptr,
     eps: tl.float64,
@@ -15176,41 +15167,39 @@ def _fused_gelu_fcgp_norm_with_normalize_2_kernel(
     saved_product_row = saved_product_ptr + b * M
     saved_product1_row = saved_product1_ptr + b * M
     saved_product2_row = saved_product2_ptr + b * M
-    saved_product3_row = saved_product3_ptr + b * M
-    saved_product4_row = saved_product4_ptr + b * M
     out_row = out_ptr + b * 16 * M
     saved_row = saved_ptr + b
 
     saved_product_out_e = tl.load(saved_product_row + at, mask=mask, other=0.0).to(REAL)
+    saved_product_out_e1234 = tl.load(saved_product_row + BM + at, mask=mask, other=0.0).to(REAL)
     saved_product1_out_e1 = tl.load(saved_product1_row + at, mask=mask, other=0.0).to(REAL)
     saved_product1_out_e2 = tl.load(saved_product1_row + BM + at, mask=mask, other=0.0).to(REAL)
     saved_product1_out_e3 = tl.load(saved_product1_row + 2 * BM + at, mask=mask, other=0.0).to(REAL)
     saved_product1_out_e4 = tl.load(saved_product1_row + 3 * BM + at, mask=mask, other=0.0).to(REAL)
+    saved_product1_out_e123 = tl.load(saved_product1_row + 4 * BM + at, mask=mask, other=0.0).to(REAL)
+    saved_product1_out_e124 = tl.load(saved_product1_row + 5 * BM + at, mask=mask, other=0.0).to(REAL)
+    saved_product1_out_e134 = tl.load(saved_product1_row + 6 * BM + at, mask=mask, other=0.0).to(REAL)
+    saved_product1_out_e234 = tl.load(saved_product1_row + 7 * BM + at, mask=mask, other=0.0).to(REAL)
     saved_product2_out_e12 = tl.load(saved_product2_row + at, mask=mask, other=0.0).to(REAL)
     saved_product2_out_e13 = tl.load(saved_product2_row + BM + at, mask=mask, other=0.0).to(REAL)
     saved_product2_out_e14 = tl.load(saved_product2_row + 2 * BM + at, mask=mask, other=0.0).to(REAL)
     saved_product2_out_e23 = tl.load(saved_product2_row + 3 * BM + at, mask=mask, other=0.0).to(REAL)
     saved_product2_out_e24 = tl.load(saved_product2_row + 4 * BM + at, mask=mask, other=0.0).to(REAL)
     saved_product2_out_e34 = tl.load(saved_product2_row + 5 * BM + at, mask=mask, other=0.0).to(REAL)
-    saved_product3_out_e123 = tl.load(saved_product3_row + at, mask=mask, other=0.0).to(REAL)
-    saved_product3_out_e124 = tl.load(saved_product3_row + BM + at, mask=mask, other=0.0).to(REAL)
-    saved_product3_out_e134 = tl.load(saved_product3_row + 2 * BM + at, mask=mask, other=0.0).to(REAL)
-    saved_product3_out_e234 = tl.load(saved_product3_row + 3 * BM + at, mask=mask, other=0.0).to(REAL)
-    saved_product4_out_e1234 = tl.load(saved_product4_row + at, mask=mask, other=0.0).to(REAL)
 
     t1 = saved_product1_out_e1 * saved_product1_out_e1 - saved_product1_out_e2 * saved_product1_out_e2
     t1 += -saved_product1_out_e3 * saved_product1_out_e3 - saved_product1_out_e4 * saved_product1_out_e4
     t2 = saved_product2_out_e23 * saved_product2_out_e23 + saved_product2_out_e24 * saved_product2_out_e24
     t2 += saved_product2_out_e34 * saved_product2_out_e34 - saved_product2_out_e12 * saved_product2_out_e12
     t2 += -saved_product2_out_e13 * saved_product2_out_e13 - saved_product2_out_e14 * saved_product2_out_e14
-    t3 = saved_product3_out_e123 * saved_product3_out_e123 + saved_product3_out_e124 * saved_product3_out_e124
-    t3 += saved_product3_out_e134 * saved_product3_out_e134 - saved_product3_out_e234 * saved_product3_out_e234
+    t3 = saved_product1_out_e123 * saved_product1_out_e123 + saved_product1_out_e124 * saved_product1_out_e124
+    t3 += saved_product1_out_e134 * saved_product1_out_e134 - saved_product1_out_e234 * saved_product1_out_e234
     t4, t5, t6, t7, t8 = _row_sum5(
         saved_product_out_e * saved_product_out_e,
         tl.abs(t1),
         tl.abs(t2),
         tl.abs(t3),
-        saved_product4_out_e1234 * saved_product4_out_e1234,
+        saved_product_out_e1234 * saved_product_out_e1234,
         mask,
     )
     inv_rms_0 = tl.rsqrt(eps + t0 * t4)
@@ -15228,12 +15217,12 @@ def _fused_gelu_fcgp_norm_with_normalize_2_kernel(
     out_e24 = inv_rms_2 * saved_product2_out_e24
     out_e34 = inv_rms_2 * saved_product2_out_e34
     inv_rms_3 = tl.rsqrt(eps + t0 * t7)
-    out_e123 = inv_rms_3 * saved_product3_out_e123
-    out_e124 = inv_rms_3 * saved_product3_out_e124
-    out_e134 = inv_rms_3 * saved_product3_out_e134
-    out_e234 = inv_rms_3 * saved_product3_out_e234
+    out_e123 = inv_rms_3 * saved_product1_out_e123
+    out_e124 = inv_rms_3 * saved_product1_out_e124
+    out_e134 = inv_rms_3 * saved_product1_out_e134
+    out_e234 = inv_rms_3 * saved_product1_out_e234
     inv_rms_4 = tl.rsqrt(eps + t0 * t8)
-    out_e1234 = inv_rms_4 * saved_product4_out_e1234
+    out_e1234 = inv_rms_4 * saved_product_out_e1234
 
     _store8(out_row + at * 16, out_e, out_e1, out_e2, out_e3, out_e4, out_e12, out_e13, out_e14, mask)
     _store8(out_row + at * 16 + 8, out_e23, out_e24, out_e34, out_e123, out_e124, out_e134, out_e234, out_e1234, mask)
@@ -15249,8 +15238,6 @@ def _fused_gelu_fcgp_norm_with_normalize_2_long_kernel(
     saved_product_ptr,
     saved_product1_ptr,
     saved_product2_ptr,
-    saved_product3_ptr,
-    saved_product4_ptr,
     out_ptr,
     saved_ptr,
     eps: tl.float64,
@@ -15270,8 +15257,6 @@ def _fused_gelu_fcgp_norm_with_normalize_2_long_kernel(
     saved_product_row = saved_product_ptr + b * M
     saved_product1_row = saved_product1_ptr + b * M
     saved_product2_row = saved_product2_ptr + b * M
-    saved_product3_row = saved_product3_ptr + b * M
-    saved_product4_row = saved_product4_ptr + b * M
     out_row = out_ptr + b * 16 * M
     saved_row = saved_ptr + b
 
@@ -15288,35 +15273,35 @@ def _fused_gelu_fcgp_norm_with_normalize_2_long_kernel(
         at = r * M + m
         mask = (m < M) & row_mask
         saved_product_out_e = tl.load(saved_product_row + at, mask=mask, other=0.0).to(REAL)
+        saved_product_out_e1234 = tl.load(saved_product_row + BM + at, mask=mask, other=0.0).to(REAL)
         saved_product1_out_e1 = tl.load(saved_product1_row + at, mask=mask, other=0.0).to(REAL)
         saved_product1_out_e2 = tl.load(saved_product1_row + BM + at, mask=mask, other=0.0).to(REAL)
         saved_product1_out_e3 = tl.load(saved_product1_row + 2 * BM + at, mask=mask, other=0.0).to(REAL)
         saved_product1_out_e4 = tl.load(saved_product1_row + 3 * BM + at, mask=mask, other=0.0).to(REAL)
+        saved_product1_out_e123 = tl.load(saved_product1_row + 4 * BM + at, mask=mask, other=0.0).to(REAL)
+        saved_product1_out_e124 = tl.load(saved_product1_row + 5 * BM + at, mask=mask, other=0.0).to(REAL)
+        saved_product1_out_e134 = tl.load(saved_product1_row + 6 * BM + at, mask=mask, other=0.0).to(REAL)
+        saved_product1_out_e234 = tl.load(saved_product1_row + 7 * BM + at, mask=mask, other=0.0).to(REAL)
         saved_product2_out_e12 = tl.load(saved_product2_row + at, mask=mask, other=0.0).to(REAL)
         saved_product2_out_e13 = tl.load(saved_product2_row + BM + at, mask=mask, other=0.0).to(REAL)
         saved_product2_out_e14 = tl.load(saved_product2_row + 2 * BM + at, mask=mask, other=0.0).to(REAL)
         saved_product2_out_e23 = tl.load(saved_product2_row + 3 * BM + at, mask=mask, other=0.0).to(REAL)
         saved_product2_out_e24 = tl.load(saved_product2_row + 4 * BM + at, mask=mask, other=0.0).to(REAL)
         saved_product2_out_e34 = tl.load(saved_product2_row + 5 * BM + at, mask=mask, other=0.0).to(REAL)
-        saved_product3_out_e123 = tl.load(saved_product3_row + at, mask=mask, other=0.0).to(REAL)
-        saved_product3_out_e124 = tl.load(saved_product3_row + BM + at, mask=mask, other=0.0).to(REAL)
-        saved_product3_out_e134 = tl.load(saved_product3_row + 2 * BM + at, mask=mask, other=0.0).to(REAL)
-        saved_product3_out_e234 = tl.load(saved_product3_row + 3 * BM + at, mask=mask, other=0.0).to(REAL)
-        saved_product4_out_e1234 = tl.load(saved_product4_row + at, mask=mask, other=0.0).to(REAL)
 
         t6 = saved_product1_out_e1 * saved_product1_out_e1 - saved_product1_out_e2 * saved_product1_out_e2
         t6 += -saved_product1_out_e3 * saved_product1_out_e3 - saved_product1_out_e4 * saved_product1_out_e4
         t7 = saved_product2_out_e23 * saved_product2_out_e23 + saved_product2_out_e24 * saved_product2_out_e24
         t7 += saved_product2_out_e34 * saved_product2_out_e34 - saved_product2_out_e12 * saved_product2_out_e12
         t7 += -saved_product2_out_e13 * saved_product2_out_e13 - saved_product2_out_e14 * saved_product2_out_e14
-        t8 = saved_product3_out_e123 * saved_product3_out_e123 + saved_product3_out_e124 * saved_product3_out_e124
-        t8 += saved_product3_out_e134 * saved_product3_out_e134 - saved_product3_out_e234 * saved_product3_out_e234
+        t8 = saved_product1_out_e123 * saved_product1_out_e123 + saved_product1_out_e124 * saved_product1_out_e124
+        t8 += saved_product1_out_e134 * saved_product1_out_e134 - saved_product1_out_e234 * saved_product1_out_e234
 
         t1 = _sum(t1, saved_product_out_e * saved_product_out_e, mask, True)
         t2 = _sum(t2, tl.abs(t6), mask, True)
         t3 = _sum(t3, tl.abs(t7), mask, True)
         t4 = _sum(t4, tl.abs(t8), mask, True)
-        t5 = _sum(t5, saved_product4_out_e1234 * saved_product4_out_e1234, mask, True)
+        t5 = _sum(t5, saved_product_out_e1234 * saved_product_out_e1234, mask, True)
     t1, t2, t3, t4, t5 = _row_sum5(t1, t2, t3, t4, t5, True)
     inv_rms_0 = tl.rsqrt(eps + t0 * t1)
     inv_rms_1 = tl.rsqrt(eps + t0 * t2)
@@ -15335,21 +15320,21 @@ def _fused_gelu_fcgp_norm_with_normalize_2_long_kernel(
         at = r * M + m
         mask = (m < M) & row_mask
         saved_product_out_e = tl.load(saved_product_row + at, mask=mask, other=0.0).to(REAL)
+        saved_product_out_e1234 = tl.load(saved_product_row + BM + at, mask=mask, other=0.0).to(REAL)
         saved_product1_out_e1 = tl.load(saved_product1_row + at, mask=mask, other=0.0).to(REAL)
         saved_product1_out_e2 = tl.load(saved_product1_row + BM + at, mask=mask, other=0.0).to(REAL)
         saved_product1_out_e3 = tl.load(saved_product1_row + 2 * BM + at, mask=mask, other=0.0).to(REAL)
         saved_product1_out_e4 = tl.load(saved_product1_row + 3 * BM + at, mask=mask, other=0.0).to(REAL)
+        saved_product1_out_e123 = tl.load(saved_product1_row + 4 * BM + at, mask=mask, other=0.0).to(REAL)
+        saved_product1_out_e124 = tl.load(saved_product1_row + 5 * BM + at, mask=mask, other=0.0).to(REAL)
+        saved_product1_out_e134 = tl.load(saved_product1_row + 6 * BM + at, mask=mask, other=0.0).to(REAL)
+        saved_product1_out_e234 = tl.load(saved_product1_row + 7 * BM + at, mask=mask, other=0.0).to(REAL)
         saved_product2_out_e12 = tl.load(saved_product2_row + at, mask=mask, other=0.0).to(REAL)
         saved_product2_out_e13 = tl.load(saved_product2_row + BM + at, mask=mask, other=0.0).to(REAL)
         saved_product2_out_e14 = tl.load(saved_product2_row + 2 * BM + at, mask=mask, other=0.0).to(REAL)
         saved_product2_out_e23 = tl.load(saved_product2_row + 3 * BM + at, mask=mask, other=0.0).to(REAL)
         saved_product2_out_e24 = tl.load(saved_product2_row + 4 * BM + at, mask=mask, other=0.0).to(REAL)
         saved_product2_out_e34 = tl.load(saved_product2_row + 5 * BM + at, mask=mask, other=0.0).to(REAL)
-        saved_product3_out_e123 = tl.load(saved_product3_row + at, mask=mask, other=0.0).to(REAL)
-        saved_product3_out_e124 = tl.load(saved_product3_row + BM + at, mask=mask, other=0.0).to(REAL)
-        saved_product3_out_e134 = tl.load(saved_product3_row + 2 * BM + at, mask=mask, other=0.0).to(REAL)
-        saved_product3_out_e234 = tl.load(saved_product3_row + 3 * BM + at, mask=mask, other=0.0).to(REAL)
-        saved_product4_out_e1234 = tl.load(saved_product4_row + at, mask=mask, other=0.0).to(REAL)
 
         out_e = inv_rms_0 * saved_product_out_e
         out_e1 = inv_rms_1 * saved_product1_out_e1
@@ -15362,11 +15347,11 @@ def _fused_gelu_fcgp_norm_with_normalize_2_long_kernel(
         out_e23 = inv_rms_2 * saved_product2_out_e23
         out_e24 = inv_rms_2 * saved_product2_out_e24
         out_e34 = inv_rms_2 * saved_product2_out_e34
-        out_e123 = inv_rms_3 * saved_product3_out_e123
-        out_e124 = inv_rms_3 * saved_product3_out_e124
-        out_e134 = inv_rms_3 * saved_product3_out_e134
-        out_e234 = inv_rms_3 * saved_product3_out_e234
-        out_e1234 = inv_rms_4 * saved_product4_out_e1234
+        out_e123 = inv_rms_3 * saved_product1_out_e123
+        out_e124 = inv_rms_3 * saved_product1_out_e124
+        out_e134 = inv_rms_3 * saved_product1_out_e134
+        out_e234 = inv_rms_3 * saved_product1_out_e234
+        out_e1234 = inv_rms_4 * saved_product_out_e1234
 
         _store8(out_row + at * 16, out_e, out_e1, out_e2, out_e3, out_e4, out_e12, out_e13, out_e14, mask)
         _store8(
@@ -15381,13 +15366,9 @@ def _fused_gelu_fcgp_norm_with_normalize_backward_kernel(
     saved_product_ptr,
     saved_product1_ptr,
     saved_product2_ptr,
-    saved_product3_ptr,
-    saved_product4_ptr,
     operand_ptr,
     operand2_ptr,
     operand4_ptr,
-    operand6_ptr,
-    operand8_ptr,
     B,
     M,
     ROWS: tl.constexpr,
@@ -15414,13 +15395,9 @@ def _fused_gelu_fcgp_norm_with_normalize_backward_kernel(
     saved_product_row = saved_product_ptr + b * M
     saved_product1_row = saved_product1_ptr + b * M
     saved_product2_row = saved_product2_ptr + b * M
-    saved_product3_row = saved_product3_ptr + b * M
-    saved_product4_row = saved_product4_ptr + b * M
     operand_row = operand_ptr + b * M
     operand2_row = operand2_ptr + b * M
     operand4_row = operand4_ptr + b * M
-    operand6_row = operand6_ptr + b * M
-    operand8_row = operand8_ptr + b * M
 
     (
         grad_out_e_2,
@@ -15448,85 +15425,87 @@ def _fused_gelu_fcgp_norm_with_normalize_backward_kernel(
     saved_inv_rms_3 = tl.load(saved_row + 3 * B + r, mask=row_mask, other=0.0).to(REAL)
     saved_inv_rms_4 = tl.load(saved_row + 4 * B + r, mask=row_mask, other=0.0).to(REAL)
     saved_product_out_e = tl.load(saved_product_row + at, mask=mask, other=0.0).to(REAL)
+    saved_product_out_e1234 = tl.load(saved_product_row + BM + at, mask=mask, other=0.0).to(REAL)
     saved_product1_out_e1 = tl.load(saved_product1_row + at, mask=mask, other=0.0).to(REAL)
     saved_product1_out_e2 = tl.load(saved_product1_row + BM + at, mask=mask, other=0.0).to(REAL)
     saved_product1_out_e3 = tl.load(saved_product1_row + 2 * BM + at, mask=mask, other=0.0).to(REAL)
     saved_product1_out_e4 = tl.load(saved_product1_row + 3 * BM + at, mask=mask, other=0.0).to(REAL)
+    saved_product1_out_e123 = tl.load(saved_product1_row + 4 * BM + at, mask=mask, other=0.0).to(REAL)
+    saved_product1_out_e124 = tl.load(saved_product1_row + 5 * BM + at, mask=mask, other=0.0).to(REAL)
+    saved_product1_out_e134 = tl.load(saved_product1_row + 6 * BM + at, mask=mask, other=0.0).to(REAL)
+    saved_product1_out_e234 = tl.load(saved_product1_row + 7 * BM + at, mask=mask, other=0.0).to(REAL)
     saved_product2_out_e12 = tl.load(saved_product2_row + at, mask=mask, other=0.0).to(REAL)
     saved_product2_out_e13 = tl.load(saved_product2_row + BM + at, mask=mask, other=0.0).to(REAL)
     saved_product2_out_e14 = tl.load(saved_product2_row + 2 * BM + at, mask=mask, other=0.0).to(REAL)
     saved_product2_out_e23 = tl.load(saved_product2_row + 3 * BM + at, mask=mask, other=0.0).to(REAL)
     saved_product2_out_e24 = tl.load(saved_product2_row + 4 * BM + at, mask=mask, other=0.0).to(REAL)
     saved_product2_out_e34 = tl.load(saved_product2_row + 5 * BM + at, mask=mask, other=0.0).to(REAL)
-    saved_product3_out_e123 = tl.load(saved_product3_row + at, mask=mask, other=0.0).to(REAL)
-    saved_product3_out_e124 = tl.load(saved_product3_row + BM + at, mask=mask, other=0.0).to(REAL)
-    saved_product3_out_e134 = tl.load(saved_product3_row + 2 * BM + at, mask=mask, other=0.0).to(REAL)
-    saved_product3_out_e234 = tl.load(saved_product3_row + 3 * BM + at, mask=mask, other=0.0).to(REAL)
-    saved_product4_out_e1234 = tl.load(saved_product4_row + at, mask=mask, other=0.0).to(REAL)
 
-    t1 = grad_out_e234_2 * saved_product3_out_e234 + grad_out_e134_2 * saved_product3_out_e134
-    t1 += grad_out_e124_2 * saved_product3_out_e124 + grad_out_e123_2 * saved_product3_out_e123
-    t2 = grad_out_e34_2 * saved_product2_out_e34 + grad_out_e24_2 * saved_product2_out_e24
-    t2 += grad_out_e23_2 * saved_product2_out_e23 + grad_out_e14_2 * saved_product2_out_e14
-    t2 += grad_out_e13_2 * saved_product2_out_e13 + grad_out_e12_2 * saved_product2_out_e12
-    t3 = grad_out_e4_2 * saved_product1_out_e4 + grad_out_e3_2 * saved_product1_out_e3
-    t3 += grad_out_e2_2 * saved_product1_out_e2 + grad_out_e1_2 * saved_product1_out_e1
-    grad_inv_rms_4, grad_inv_rms_3, grad_inv_rms_2, grad_inv_rms_1, grad_inv_rms_0 = _row_sum5(
-        grad_out_e1234_2 * saved_product4_out_e1234, t1, t2, t3, grad_out_e_2 * saved_product_out_e, mask
+    t1 = grad_out_e4_2 * saved_product1_out_e4 + grad_out_e3_2 * saved_product1_out_e3
+    t1 += grad_out_e2_2 * saved_product1_out_e2 + grad_out_e1_2 * saved_product1_out_e1
+    t2 = grad_out_e234_2 * saved_product1_out_e234 + grad_out_e134_2 * saved_product1_out_e134
+    t2 += grad_out_e124_2 * saved_product1_out_e124 + grad_out_e123_2 * saved_product1_out_e123
+    t3 = grad_out_e34_2 * saved_product2_out_e34 + grad_out_e24_2 * saved_product2_out_e24
+    t3 += grad_out_e23_2 * saved_product2_out_e23 + grad_out_e14_2 * saved_product2_out_e14
+    t3 += grad_out_e13_2 * saved_product2_out_e13 + grad_out_e12_2 * saved_product2_out_e12
+    grad_inv_rms_0, grad_inv_rms_4, grad_inv_rms_1, grad_inv_rms_3, grad_inv_rms_2 = _row_sum5(
+        grad_out_e_2 * saved_product_out_e, grad_out_e1234_2 * saved_product_out_e1234, t1, t2, t3, mask
     )
-    t4 = t0 * (grad_inv_rms_4 * (-0.5 * saved_inv_rms_4 * saved_inv_rms_4 * saved_inv_rms_4))
-    grad_out_e1234 = saved_inv_rms_4 * grad_out_e1234_2 + 2.0 * t4 * saved_product4_out_e1234
-    t5 = t0 * (grad_inv_rms_3 * (-0.5 * saved_inv_rms_3 * saved_inv_rms_3 * saved_inv_rms_3))
-    t6 = saved_product3_out_e123 * saved_product3_out_e123 + saved_product3_out_e124 * saved_product3_out_e124
-    t6 += saved_product3_out_e134 * saved_product3_out_e134 - saved_product3_out_e234 * saved_product3_out_e234
-    t7 = tl.where((t6 > 0.0), tl.full([], 1.0, REAL), 0.0) - tl.where((t6 < 0.0), tl.full([], 1.0, REAL), 0.0)
-    t8 = t5 * t7
-    grad_out_e123 = saved_inv_rms_3 * grad_out_e123_2 + 2.0 * saved_product3_out_e123 * t8
-    grad_out_e124 = saved_inv_rms_3 * grad_out_e124_2 + 2.0 * saved_product3_out_e124 * t8
-    grad_out_e134 = saved_inv_rms_3 * grad_out_e134_2 + 2.0 * saved_product3_out_e134 * t8
-    grad_out_e234 = saved_inv_rms_3 * grad_out_e234_2 - 2.0 * saved_product3_out_e234 * t8
-    t9 = t0 * (grad_inv_rms_2 * (-0.5 * saved_inv_rms_2 * saved_inv_rms_2 * saved_inv_rms_2))
-    t10 = saved_product2_out_e23 * saved_product2_out_e23 + saved_product2_out_e24 * saved_product2_out_e24
-    t10 += saved_product2_out_e34 * saved_product2_out_e34 - saved_product2_out_e12 * saved_product2_out_e12
-    t10 += -saved_product2_out_e13 * saved_product2_out_e13 - saved_product2_out_e14 * saved_product2_out_e14
-    t11 = tl.where((t10 > 0.0), tl.full([], 1.0, REAL), 0.0)
-    t11 += -tl.where((t10 < 0.0), tl.full([], 1.0, REAL), 0.0)
-    t12 = t9 * t11
-    grad_out_e12 = saved_inv_rms_2 * grad_out_e12_2 - 2.0 * saved_product2_out_e12 * t12
-    grad_out_e13 = saved_inv_rms_2 * grad_out_e13_2 - 2.0 * saved_product2_out_e13 * t12
-    grad_out_e14 = saved_inv_rms_2 * grad_out_e14_2 - 2.0 * saved_product2_out_e14 * t12
-    grad_out_e23 = saved_inv_rms_2 * grad_out_e23_2 + 2.0 * saved_product2_out_e23 * t12
-    grad_out_e24 = saved_inv_rms_2 * grad_out_e24_2 + 2.0 * saved_product2_out_e24 * t12
-    grad_out_e34 = saved_inv_rms_2 * grad_out_e34_2 + 2.0 * saved_product2_out_e34 * t12
-    t13 = t0 * (grad_inv_rms_1 * (-0.5 * saved_inv_rms_1 * saved_inv_rms_1 * saved_inv_rms_1))
-    t14 = saved_product1_out_e1 * saved_product1_out_e1 - saved_product1_out_e2 * saved_product1_out_e2
-    t14 += -saved_product1_out_e3 * saved_product1_out_e3 - saved_product1_out_e4 * saved_product1_out_e4
-    t15 = tl.where((t14 > 0.0), tl.full([], 1.0, REAL), 0.0)
-    t15 += -tl.where((t14 < 0.0), tl.full([], 1.0, REAL), 0.0)
-    t16 = t13 * t15
-    grad_out_e1 = saved_inv_rms_1 * grad_out_e1_2 + 2.0 * saved_product1_out_e1 * t16
-    grad_out_e2 = saved_inv_rms_1 * grad_out_e2_2 - 2.0 * saved_product1_out_e2 * t16
-    grad_out_e3 = saved_inv_rms_1 * grad_out_e3_2 - 2.0 * saved_product1_out_e3 * t16
-    grad_out_e4 = saved_inv_rms_1 * grad_out_e4_2 - 2.0 * saved_product1_out_e4 * t16
-    t17 = t0 * (grad_inv_rms_0 * (-0.5 * saved_inv_rms_0 * saved_inv_rms_0 * saved_inv_rms_0))
-    grad_out_e = saved_inv_rms_0 * grad_out_e_2 + 2.0 * t17 * saved_product_out_e
+    t4 = t0 * (grad_inv_rms_0 * (-0.5 * saved_inv_rms_0 * saved_inv_rms_0 * saved_inv_rms_0))
+    grad_out_e = saved_inv_rms_0 * grad_out_e_2 + 2.0 * t4 * saved_product_out_e
+    t5 = t0 * (grad_inv_rms_4 * (-0.5 * saved_inv_rms_4 * saved_inv_rms_4 * saved_inv_rms_4))
+    grad_out_e1234 = saved_inv_rms_4 * grad_out_e1234_2 + 2.0 * t5 * saved_product_out_e1234
+    t6 = t0 * (grad_inv_rms_1 * (-0.5 * saved_inv_rms_1 * saved_inv_rms_1 * saved_inv_rms_1))
+    t7 = saved_product1_out_e1 * saved_product1_out_e1 - saved_product1_out_e2 * saved_product1_out_e2
+    t7 += -saved_product1_out_e3 * saved_product1_out_e3 - saved_product1_out_e4 * saved_product1_out_e4
+    t8 = tl.where((t7 > 0.0), tl.full([], 1.0, REAL), 0.0) - tl.where((t7 < 0.0), tl.full([], 1.0, REAL), 0.0)
+    t9 = t6 * t8
+    grad_out_e1 = saved_inv_rms_1 * grad_out_e1_2 + 2.0 * saved_product1_out_e1 * t9
+    grad_out_e2 = saved_inv_rms_1 * grad_out_e2_2 - 2.0 * saved_product1_out_e2 * t9
+    grad_out_e3 = saved_inv_rms_1 * grad_out_e3_2 - 2.0 * saved_product1_out_e3 * t9
+    grad_out_e4 = saved_inv_rms_1 * grad_out_e4_2 - 2.0 * saved_product1_out_e4 * t9
+    t10 = t0 * (grad_inv_rms_3 * (-0.5 * saved_inv_rms_3 * saved_inv_rms_3 * saved_inv_rms_3))
+    t11 = saved_product1_out_e123 * saved_product1_out_e123
+    t11 += saved_product1_out_e124 * saved_product1_out_e124
+    t11 += saved_product1_out_e134 * saved_product1_out_e134
+    t11 += -saved_product1_out_e234 * saved_product1_out_e234
+    t12 = tl.where((t11 > 0.0), tl.full([], 1.0, REAL), 0.0)
+    t12 += -tl.where((t11 < 0.0), tl.full([], 1.0, REAL), 0.0)
+    t13 = t10 * t12
+    grad_out_e123 = saved_inv_rms_3 * grad_out_e123_2 + 2.0 * saved_product1_out_e123 * t13
+    grad_out_e124 = saved_inv_rms_3 * grad_out_e124_2 + 2.0 * saved_product1_out_e124 * t13
+    grad_out_e134 = saved_inv_rms_3 * grad_out_e134_2 + 2.0 * saved_product1_out_e134 * t13
+    grad_out_e234 = saved_inv_rms_3 * grad_out_e234_2 - 2.0 * saved_product1_out_e234 * t13
+    t14 = t0 * (grad_inv_rms_2 * (-0.5 * saved_inv_rms_2 * saved_inv_rms_2 * saved_inv_rms_2))
+    t15 = saved_product2_out_e23 * saved_product2_out_e23 + saved_product2_out_e24 * saved_product2_out_e24
+    t15 += saved_product2_out_e34 * saved_product2_out_e34 - saved_product2_out_e12 * saved_product2_out_e12
+    t15 += -saved_product2_out_e13 * saved_product2_out_e13 - saved_product2_out_e14 * saved_product2_out_e14
+    t16 = tl.where((t15 > 0.0), tl.full([], 1.0, REAL), 0.0)
+    t16 += -tl.where((t15 < 0.0), tl.full([], 1.0, REAL), 0.0)
+    t17 = t14 * t16
+    grad_out_e12 = saved_inv_rms_2 * grad_out_e12_2 - 2.0 * saved_product2_out_e12 * t17
+    grad_out_e13 = saved_inv_rms_2 * grad_out_e13_2 - 2.0 * saved_product2_out_e13 * t17
+    grad_out_e14 = saved_inv_rms_2 * grad_out_e14_2 - 2.0 * saved_product2_out_e14 * t17
+    grad_out_e23 = saved_inv_rms_2 * grad_out_e23_2 + 2.0 * saved_product2_out_e23 * t17
+    grad_out_e24 = saved_inv_rms_2 * grad_out_e24_2 + 2.0 * saved_product2_out_e24 * t17
+    grad_out_e34 = saved_inv_rms_2 * grad_out_e34_2 + 2.0 * saved_product2_out_e34 * t17
 
-    tl.store(operand_row + at, grad_out_e1234, mask=mask)
-    tl.store(operand2_row + at, grad_out_e123, mask=mask)
-    tl.store(operand2_row + BM + at, grad_out_e124, mask=mask)
-    tl.store(operand2_row + 2 * BM + at, grad_out_e134, mask=mask)
-    tl.store(operand2_row + 3 * BM + at, grad_out_e234, mask=mask)
+    tl.store(operand_row + at, grad_out_e, mask=mask)
+    tl.store(operand_row + BM + at, grad_out_e1234, mask=mask)
+    tl.store(operand2_row + at, grad_out_e1, mask=mask)
+    tl.store(operand2_row + BM + at, grad_out_e2, mask=mask)
+    tl.store(operand2_row + 2 * BM + at, grad_out_e3, mask=mask)
+    tl.store(operand2_row + 3 * BM + at, grad_out_e4, mask=mask)
+    tl.store(operand2_row + 4 * BM + at, grad_out_e123, mask=mask)
+    tl.store(operand2_row + 5 * BM + at, grad_out_e124, mask=mask)
+    tl.store(operand2_row + 6 * BM + at, grad_out_e134, mask=mask)
+    tl.store(operand2_row + 7 * BM + at, grad_out_e234, mask=mask)
     tl.store(operand4_row + at, grad_out_e12, mask=mask)
     tl.store(operand4_row + BM + at, grad_out_e13, mask=mask)
     tl.store(operand4_row + 2 * BM + at, grad_out_e14, mask=mask)
     tl.store(operand4_row + 3 * BM + at, grad_out_e23, mask=mask)
     tl.store(operand4_row + 4 * BM + at, grad_out_e24, mask=mask)
     tl.store(operand4_row + 5 * BM + at, grad_out_e34, mask=mask)
-    tl.store(operand6_row + at, grad_out_e1, mask=mask)
-    tl.store(operand6_row + BM + at, grad_out_e2, mask=mask)
-    tl.store(operand6_row + 2 * BM + at, grad_out_e3, mask=mask)
-    tl.store(operand6_row + 3 * BM + at, grad_out_e4, mask=mask)
-    tl.store(operand8_row + at, grad_out_e, mask=mask)
 
 
 @triton.jit(do_not_specialize=["B"])
@@ -15536,13 +15515,9 @@ def _fused_gelu_fcgp_norm_with_normalize_backward_long_kernel(
     saved_product_ptr,
     saved_product1_ptr,
     saved_product2_ptr,
-    saved_product3_ptr,
-    saved_product4_ptr,
     operand_ptr,
     operand2_ptr,
     operand4_ptr,
-    operand6_ptr,
-    operand8_ptr,
     B,
     M,
     ROWS: tl.constexpr,
@@ -15561,13 +15536,9 @@ def _fused_gelu_fcgp_norm_with_normalize_backward_long_kernel(
     saved_product_row = saved_product_ptr + b * M
     saved_product1_row = saved_product1_ptr + b * M
     saved_product2_row = saved_product2_ptr + b * M
-    saved_product3_row = saved_product3_ptr + b * M
-    saved_product4_row = saved_product4_ptr + b * M
     operand_row = operand_ptr + b * M
     operand2_row = operand2_ptr + b * M
     operand4_row = operand4_ptr + b * M
-    operand6_row = operand6_ptr + b * M
-    operand8_row = operand8_ptr + b * M
 
     saved_inv_rms_0 = tl.load(saved_row + r, mask=row_mask, other=0.0).to(REAL)
     saved_inv_rms_1 = tl.load(saved_row + B + r, mask=row_mask, other=0.0).to(REAL)
@@ -15578,11 +15549,11 @@ def _fused_gelu_fcgp_norm_with_normalize_backward_long_kernel(
     size_m = tl.cast(M, REAL)
     t0 = 1.0 / size_m
 
+    grad_inv_rms_0 = _start(ROWS, BLOCK, 0.0, REAL)
     grad_inv_rms_4 = _start(ROWS, BLOCK, 0.0, REAL)
+    grad_inv_rms_1 = _start(ROWS, BLOCK, 0.0, REAL)
     grad_inv_rms_3 = _start(ROWS, BLOCK, 0.0, REAL)
     grad_inv_rms_2 = _start(ROWS, BLOCK, 0.0, REAL)
-    grad_inv_rms_1 = _start(ROWS, BLOCK, 0.0, REAL)
-    grad_inv_rms_0 = _start(ROWS, BLOCK, 0.0, REAL)
     for start in range(0, M, BLOCK):
         m = _tile(start, ROWS, BLOCK)
         at = r * M + m
@@ -15608,43 +15579,43 @@ def _fused_gelu_fcgp_norm_with_normalize_backward_long_kernel(
             grad_out_e1234_2,
         ) = _load8(grad_out_row + at * 16 + 8, mask, REAL)
         saved_product_out_e = tl.load(saved_product_row + at, mask=mask, other=0.0).to(REAL)
+        saved_product_out_e1234 = tl.load(saved_product_row + BM + at, mask=mask, other=0.0).to(REAL)
         saved_product1_out_e1 = tl.load(saved_product1_row + at, mask=mask, other=0.0).to(REAL)
         saved_product1_out_e2 = tl.load(saved_product1_row + BM + at, mask=mask, other=0.0).to(REAL)
         saved_product1_out_e3 = tl.load(saved_product1_row + 2 * BM + at, mask=mask, other=0.0).to(REAL)
         saved_product1_out_e4 = tl.load(saved_product1_row + 3 * BM + at, mask=mask, other=0.0).to(REAL)
+        saved_product1_out_e123 = tl.load(saved_product1_row + 4 * BM + at, mask=mask, other=0.0).to(REAL)
+        saved_product1_out_e124 = tl.load(saved_product1_row + 5 * BM + at, mask=mask, other=0.0).to(REAL)
+        saved_product1_out_e134 = tl.load(saved_product1_row + 6 * BM + at, mask=mask, other=0.0).to(REAL)
+        saved_product1_out_e234 = tl.load(saved_product1_row + 7 * BM + at, mask=mask, other=0.0).to(REAL)
         saved_product2_out_e12 = tl.load(saved_product2_row + at, mask=mask, other=0.0).to(REAL)
         saved_product2_out_e13 = tl.load(saved_product2_row + BM + at, mask=mask, other=0.0).to(REAL)
         saved_product2_out_e14 = tl.load(saved_product2_row + 2 * BM + at, mask=mask, other=0.0).to(REAL)
         saved_product2_out_e23 = tl.load(saved_product2_row + 3 * BM + at, mask=mask, other=0.0).to(REAL)
         saved_product2_out_e24 = tl.load(saved_product2_row + 4 * BM + at, mask=mask, other=0.0).to(REAL)
         saved_product2_out_e34 = tl.load(saved_product2_row + 5 * BM + at, mask=mask, other=0.0).to(REAL)
-        saved_product3_out_e123 = tl.load(saved_product3_row + at, mask=mask, other=0.0).to(REAL)
-        saved_product3_out_e124 = tl.load(saved_product3_row + BM + at, mask=mask, other=0.0).to(REAL)
-        saved_product3_out_e134 = tl.load(saved_product3_row + 2 * BM + at, mask=mask, other=0.0).to(REAL)
-        saved_product3_out_e234 = tl.load(saved_product3_row + 3 * BM + at, mask=mask, other=0.0).to(REAL)
-        saved_product4_out_e1234 = tl.load(saved_product4_row + at, mask=mask, other=0.0).to(REAL)
 
-        t6 = grad_out_e234_2 * saved_product3_out_e234 + grad_out_e134_2 * saved_product3_out_e134
-        t6 += grad_out_e124_2 * saved_product3_out_e124 + grad_out_e123_2 * saved_product3_out_e123
-        t7 = grad_out_e34_2 * saved_product2_out_e34 + grad_out_e24_2 * saved_product2_out_e24
-        t7 += grad_out_e23_2 * saved_product2_out_e23 + grad_out_e14_2 * saved_product2_out_e14
-        t7 += grad_out_e13_2 * saved_product2_out_e13 + grad_out_e12_2 * saved_product2_out_e12
-        t8 = grad_out_e4_2 * saved_product1_out_e4 + grad_out_e3_2 * saved_product1_out_e3
-        t8 += grad_out_e2_2 * saved_product1_out_e2 + grad_out_e1_2 * saved_product1_out_e1
+        t6 = grad_out_e4_2 * saved_product1_out_e4 + grad_out_e3_2 * saved_product1_out_e3
+        t6 += grad_out_e2_2 * saved_product1_out_e2 + grad_out_e1_2 * saved_product1_out_e1
+        t7 = grad_out_e234_2 * saved_product1_out_e234 + grad_out_e134_2 * saved_product1_out_e134
+        t7 += grad_out_e124_2 * saved_product1_out_e124 + grad_out_e123_2 * saved_product1_out_e123
+        t8 = grad_out_e34_2 * saved_product2_out_e34 + grad_out_e24_2 * saved_product2_out_e24
+        t8 += grad_out_e23_2 * saved_product2_out_e23 + grad_out_e14_2 * saved_product2_out_e14
+        t8 += grad_out_e13_2 * saved_product2_out_e13 + grad_out_e12_2 * saved_product2_out_e12
 
-        grad_inv_rms_4 = _sum(grad_inv_rms_4, grad_out_e1234_2 * saved_product4_out_e1234, mask, True)
-        grad_inv_rms_3 = _sum(grad_inv_rms_3, t6, mask, True)
-        grad_inv_rms_2 = _sum(grad_inv_rms_2, t7, mask, True)
-        grad_inv_rms_1 = _sum(grad_inv_rms_1, t8, mask, True)
         grad_inv_rms_0 = _sum(grad_inv_rms_0, grad_out_e_2 * saved_product_out_e, mask, True)
-    grad_inv_rms_4, grad_inv_rms_3, grad_inv_rms_2, grad_inv_rms_1, grad_inv_rms_0 = _row_sum5(
-        grad_inv_rms_4, grad_inv_rms_3, grad_inv_rms_2, grad_inv_rms_1, grad_inv_rms_0, True
+        grad_inv_rms_4 = _sum(grad_inv_rms_4, grad_out_e1234_2 * saved_product_out_e1234, mask, True)
+        grad_inv_rms_1 = _sum(grad_inv_rms_1, t6, mask, True)
+        grad_inv_rms_3 = _sum(grad_inv_rms_3, t7, mask, True)
+        grad_inv_rms_2 = _sum(grad_inv_rms_2, t8, mask, True)
+    grad_inv_rms_0, grad_inv_rms_4, grad_inv_rms_1, grad_inv_rms_3, grad_inv_rms_2 = _row_sum5(
+        grad_inv_rms_0, grad_inv_rms_4, grad_inv_rms_1, grad_inv_rms_3, grad_inv_rms_2, True
     )
-    t1 = t0 * (grad_inv_rms_4 * (-0.5 * saved_inv_rms_4 * saved_inv_rms_4 * saved_inv_rms_4))
-    t2 = t0 * (grad_inv_rms_3 * (-0.5 * saved_inv_rms_3 * saved_inv_rms_3 * saved_inv_rms_3))
-    t3 = t0 * (grad_inv_rms_2 * (-0.5 * saved_inv_rms_2 * saved_inv_rms_2 * saved_inv_rms_2))
-    t4 = t0 * (grad_inv_rms_1 * (-0.5 * saved_inv_rms_1 * saved_inv_rms_1 * saved_inv_rms_1))
-    t5 = t0 * (grad_inv_rms_0 * (-0.5 * saved_inv_rms_0 * saved_inv_rms_0 * saved_inv_rms_0))
+    t1 = t0 * (grad_inv_rms_0 * (-0.5 * saved_inv_rms_0 * saved_inv_rms_0 * saved_inv_rms_0))
+    t2 = t0 * (grad_inv_rms_4 * (-0.5 * saved_inv_rms_4 * saved_inv_rms_4 * saved_inv_rms_4))
+    t3 = t0 * (grad_inv_rms_1 * (-0.5 * saved_inv_rms_1 * saved_inv_rms_1 * saved_inv_rms_1))
+    t4 = t0 * (grad_inv_rms_3 * (-0.5 * saved_inv_rms_3 * saved_inv_rms_3 * saved_inv_rms_3))
+    t5 = t0 * (grad_inv_rms_2 * (-0.5 * saved_inv_rms_2 * saved_inv_rms_2 * saved_inv_rms_2))
 
     for start in range(0, M, BLOCK):
         m = _tile(start, ROWS, BLOCK)
@@ -15671,71 +15642,73 @@ def _fused_gelu_fcgp_norm_with_normalize_backward_long_kernel(
             grad_out_e1234_2,
         ) = _load8(grad_out_row + at * 16 + 8, mask, REAL)
         saved_product_out_e = tl.load(saved_product_row + at, mask=mask, other=0.0).to(REAL)
+        saved_product_out_e1234 = tl.load(saved_product_row + BM + at, mask=mask, other=0.0).to(REAL)
         saved_product1_out_e1 = tl.load(saved_product1_row + at, mask=mask, other=0.0).to(REAL)
         saved_product1_out_e2 = tl.load(saved_product1_row + BM + at, mask=mask, other=0.0).to(REAL)
         saved_product1_out_e3 = tl.load(saved_product1_row + 2 * BM + at, mask=mask, other=0.0).to(REAL)
         saved_product1_out_e4 = tl.load(saved_product1_row + 3 * BM + at, mask=mask, other=0.0).to(REAL)
+        saved_product1_out_e123 = tl.load(saved_product1_row + 4 * BM + at, mask=mask, other=0.0).to(REAL)
+        saved_product1_out_e124 = tl.load(saved_product1_row + 5 * BM + at, mask=mask, other=0.0).to(REAL)
+        saved_product1_out_e134 = tl.load(saved_product1_row + 6 * BM + at, mask=mask, other=0.0).to(REAL)
+        saved_product1_out_e234 = tl.load(saved_product1_row + 7 * BM + at, mask=mask, other=0.0).to(REAL)
         saved_product2_out_e12 = tl.load(saved_product2_row + at, mask=mask, other=0.0).to(REAL)
         saved_product2_out_e13 = tl.load(saved_product2_row + BM + at, mask=mask, other=0.0).to(REAL)
         saved_product2_out_e14 = tl.load(saved_product2_row + 2 * BM + at, mask=mask, other=0.0).to(REAL)
         saved_product2_out_e23 = tl.load(saved_product2_row + 3 * BM + at, mask=mask, other=0.0).to(REAL)
         saved_product2_out_e24 = tl.load(saved_product2_row + 4 * BM + at, mask=mask, other=0.0).to(REAL)
         saved_product2_out_e34 = tl.load(saved_product2_row + 5 * BM + at, mask=mask, other=0.0).to(REAL)
-        saved_product3_out_e123 = tl.load(saved_product3_row + at, mask=mask, other=0.0).to(REAL)
-        saved_product3_out_e124 = tl.load(saved_product3_row + BM + at, mask=mask, other=0.0).to(REAL)
-        saved_product3_out_e134 = tl.load(saved_product3_row + 2 * BM + at, mask=mask, other=0.0).to(REAL)
-        saved_product3_out_e234 = tl.load(saved_product3_row + 3 * BM + at, mask=mask, other=0.0).to(REAL)
-        saved_product4_out_e1234 = tl.load(saved_product4_row + at, mask=mask, other=0.0).to(REAL)
 
-        grad_out_e1234 = saved_inv_rms_4 * grad_out_e1234_2 + 2.0 * t1 * saved_product4_out_e1234
-        t9 = saved_product3_out_e123 * saved_product3_out_e123 + saved_product3_out_e124 * saved_product3_out_e124
-        t9 += saved_product3_out_e134 * saved_product3_out_e134 - saved_product3_out_e234 * saved_product3_out_e234
+        grad_out_e = saved_inv_rms_0 * grad_out_e_2 + 2.0 * t1 * saved_product_out_e
+        grad_out_e1234 = saved_inv_rms_4 * grad_out_e1234_2 + 2.0 * t2 * saved_product_out_e1234
+        t9 = saved_product1_out_e1 * saved_product1_out_e1 - saved_product1_out_e2 * saved_product1_out_e2
+        t9 += -saved_product1_out_e3 * saved_product1_out_e3 - saved_product1_out_e4 * saved_product1_out_e4
         t10 = tl.where((t9 > 0.0), tl.full([], 1.0, REAL), 0.0)
         t10 += -tl.where((t9 < 0.0), tl.full([], 1.0, REAL), 0.0)
-        t11 = t2 * t10
-        grad_out_e123 = saved_inv_rms_3 * grad_out_e123_2 + 2.0 * saved_product3_out_e123 * t11
-        grad_out_e124 = saved_inv_rms_3 * grad_out_e124_2 + 2.0 * saved_product3_out_e124 * t11
-        grad_out_e134 = saved_inv_rms_3 * grad_out_e134_2 + 2.0 * saved_product3_out_e134 * t11
-        grad_out_e234 = saved_inv_rms_3 * grad_out_e234_2 - 2.0 * saved_product3_out_e234 * t11
-        t12 = saved_product2_out_e23 * saved_product2_out_e23 + saved_product2_out_e24 * saved_product2_out_e24
-        t12 += saved_product2_out_e34 * saved_product2_out_e34 - saved_product2_out_e12 * saved_product2_out_e12
-        t12 += -saved_product2_out_e13 * saved_product2_out_e13 - saved_product2_out_e14 * saved_product2_out_e14
+        t11 = t3 * t10
+        grad_out_e1 = saved_inv_rms_1 * grad_out_e1_2 + 2.0 * saved_product1_out_e1 * t11
+        grad_out_e2 = saved_inv_rms_1 * grad_out_e2_2 - 2.0 * saved_product1_out_e2 * t11
+        grad_out_e3 = saved_inv_rms_1 * grad_out_e3_2 - 2.0 * saved_product1_out_e3 * t11
+        grad_out_e4 = saved_inv_rms_1 * grad_out_e4_2 - 2.0 * saved_product1_out_e4 * t11
+        t12 = saved_product1_out_e123 * saved_product1_out_e123
+        t12 += saved_product1_out_e124 * saved_product1_out_e124
+        t12 += saved_product1_out_e134 * saved_product1_out_e134
+        t12 += -saved_product1_out_e234 * saved_product1_out_e234
         t13 = tl.where((t12 > 0.0), tl.full([], 1.0, REAL), 0.0)
         t13 += -tl.where((t12 < 0.0), tl.full([], 1.0, REAL), 0.0)
-        t14 = t3 * t13
-        grad_out_e12 = saved_inv_rms_2 * grad_out_e12_2 - 2.0 * saved_product2_out_e12 * t14
-        grad_out_e13 = saved_inv_rms_2 * grad_out_e13_2 - 2.0 * saved_product2_out_e13 * t14
-        grad_out_e14 = saved_inv_rms_2 * grad_out_e14_2 - 2.0 * saved_product2_out_e14 * t14
-        grad_out_e23 = saved_inv_rms_2 * grad_out_e23_2 + 2.0 * saved_product2_out_e23 * t14
-        grad_out_e24 = saved_inv_rms_2 * grad_out_e24_2 + 2.0 * saved_product2_out_e24 * t14
-        grad_out_e34 = saved_inv_rms_2 * grad_out_e34_2 + 2.0 * saved_product2_out_e34 * t14
-        t15 = saved_product1_out_e1 * saved_product1_out_e1 - saved_product1_out_e2 * saved_product1_out_e2
-        t15 += -saved_product1_out_e3 * saved_product1_out_e3 - saved_product1_out_e4 * saved_product1_out_e4
+        t14 = t4 * t13
+        grad_out_e123 = saved_inv_rms_3 * grad_out_e123_2 + 2.0 * saved_product1_out_e123 * t14
+        grad_out_e124 = saved_inv_rms_3 * grad_out_e124_2 + 2.0 * saved_product1_out_e124 * t14
+        grad_out_e134 = saved_inv_rms_3 * grad_out_e134_2 + 2.0 * saved_product1_out_e134 * t14
+        grad_out_e234 = saved_inv_rms_3 * grad_out_e234_2 - 2.0 * saved_product1_out_e234 * t14
+        t15 = saved_product2_out_e23 * saved_product2_out_e23 + saved_product2_out_e24 * saved_product2_out_e24
+        t15 += saved_product2_out_e34 * saved_product2_out_e34 - saved_product2_out_e12 * saved_product2_out_e12
+        t15 += -saved_product2_out_e13 * saved_product2_out_e13 - saved_product2_out_e14 * saved_product2_out_e14
         t16 = tl.where((t15 > 0.0), tl.full([], 1.0, REAL), 0.0)
         t16 += -tl.where((t15 < 0.0), tl.full([], 1.0, REAL), 0.0)
-        t17 = t4 * t16
-        grad_out_e1 = saved_inv_rms_1 * grad_out_e1_2 + 2.0 * saved_product1_out_e1 * t17
-        grad_out_e2 = saved_inv_rms_1 * grad_out_e2_2 - 2.0 * saved_product1_out_e2 * t17
-        grad_out_e3 = saved_inv_rms_1 * grad_out_e3_2 - 2.0 * saved_product1_out_e3 * t17
-        grad_out_e4 = saved_inv_rms_1 * grad_out_e4_2 - 2.0 * saved_product1_out_e4 * t17
-        grad_out_e = saved_inv_rms_0 * grad_out_e_2 + 2.0 * t5 * saved_product_out_e
+        t17 = t5 * t16
+        grad_out_e12 = saved_inv_rms_2 * grad_out_e12_2 - 2.0 * saved_product2_out_e12 * t17
+        grad_out_e13 = saved_inv_rms_2 * grad_out_e13_2 - 2.0 * saved_product2_out_e13 * t17
+        grad_out_e14 = saved_inv_rms_2 * grad_out_e14_2 - 2.0 * saved_product2_out_e14 * t17
+        grad_out_e23 = saved_inv_rms_2 * grad_out_e23_2 + 2.0 * saved_product2_out_e23 * t17
+        grad_out_e24 = saved_inv_rms_2 * grad_out_e24_2 + 2.0 * saved_product2_out_e24 * t17
+        grad_out_e34 = saved_inv_rms_2 * grad_out_e34_2 + 2.0 * saved_product2_out_e34 * t17
 
-        tl.store(operand_row + at, grad_out_e1234, mask=mask)
-        tl.store(operand2_row + at, grad_out_e123, mask=mask)
-        tl.store(operand2_row + BM + at, grad_out_e124, mask=mask)
-        tl.store(operand2_row + 2 * BM + at, grad_out_e134, mask=mask)
-        tl.store(operand2_row + 3 * BM + at, grad_out_e234, mask=mask)
+        tl.store(operand_row + at, grad_out_e, mask=mask)
+        tl.store(operand_row + BM + at, grad_out_e1234, mask=mask)
+        tl.store(operand2_row + at, grad_out_e1, mask=mask)
+        tl.store(operand2_row + BM + at, grad_out_e2, mask=mask)
+        tl.store(operand2_row + 2 * BM + at, grad_out_e3, mask=mask)
+        tl.store(operand2_row + 3 * BM + at, grad_out_e4, mask=mask)
+        tl.store(operand2_row + 4 * BM + at, grad_out_e123, mask=mask)
+        tl.store(operand2_row + 5 * BM + at, grad_out_e124, mask=mask)
+        tl.store(operand2_row + 6 * BM + at, grad_out_e134, mask=mask)
+        tl.store(operand2_row + 7 * BM + at, grad_out_e234, mask=mask)
         tl.store(operand4_row + at, grad_out_e12, mask=mask)
         tl.store(operand4_row + BM + at, grad_out_e13, mask=mask)
         tl.store(operand4_row + 2 * BM + at, grad_out_e14, mask=mask)
         tl.store(operand4_row + 3 * BM + at, grad_out_e23, mask=mask)
         tl.store(operand4_row + 4 * BM + at, grad_out_e24, mask=mask)
         tl.store(operand4_row + 5 * BM + at, grad_out_e34, mask=mask)
-        tl.store(operand6_row + at, grad_out_e1, mask=mask)
-        tl.store(operand6_row + BM + at, grad_out_e2, mask=mask)
-        tl.store(operand6_row + 2 * BM + at, grad_out_e3, mask=mask)
-        tl.store(operand6_row + 3 * BM + at, grad_out_e4, mask=mask)
-        tl.store(operand8_row + at, grad_out_e, mask=mask)
 
 
 @triton.jit(do_not_specialize=["N"])
@@ -15744,8 +15717,6 @@ def _fused_gelu_fcgp_norm_with_normalize_backward_1_kernel(
     operand1_ptr,
     operand3_ptr,
     operand5_ptr,
-    operand7_ptr,
-    operand9_ptr,
     N,
     M,
     ROWS: tl.constexpr,
@@ -15762,8 +15733,6 @@ def _fused_gelu_fcgp_norm_with_normalize_backward_1_kernel(
     operand1_row = operand1_ptr + start
     operand3_row = operand3_ptr + start
     operand5_row = operand5_ptr + start
-    operand7_row = operand7_ptr + start
-    operand9_row = operand9_ptr + start
 
     weight_000 = tl.load(weight_row + tile, mask=mask, other=0.0).to(REAL)
     weight_011 = tl.load(weight_row + NM + tile, mask=mask, other=0.0).to(REAL)
@@ -15801,19 +15770,32 @@ def _fused_gelu_fcgp_norm_with_normalize_backward_1_kernel(
     weight_431 = tl.load(weight_row + 33 * NM + tile, mask=mask, other=0.0).to(REAL)
     weight_440 = tl.load(weight_row + 34 * NM + tile, mask=mask, other=0.0).to(REAL)
 
-    tl.store(operand1_row + tile, weight_044, mask=mask)
-    tl.store(operand1_row + NM + tile, weight_143, mask=mask)
-    tl.store(operand1_row + 2 * NM + tile, weight_242, mask=mask)
-    tl.store(operand1_row + 3 * NM + tile, weight_341, mask=mask)
-    tl.store(operand1_row + 4 * NM + tile, weight_440, mask=mask)
-    tl.store(operand3_row + tile, weight_033, mask=mask)
-    tl.store(operand3_row + NM + tile, weight_132, mask=mask)
-    tl.store(operand3_row + 2 * NM + tile, weight_134, mask=mask)
-    tl.store(operand3_row + 3 * NM + tile, weight_231, mask=mask)
-    tl.store(operand3_row + 4 * NM + tile, weight_233, mask=mask)
-    tl.store(operand3_row + 5 * NM + tile, weight_330, mask=mask)
-    tl.store(operand3_row + 6 * NM + tile, weight_332, mask=mask)
-    tl.store(operand3_row + 7 * NM + tile, weight_431, mask=mask)
+    tl.store(operand1_row + tile, weight_000, mask=mask)
+    tl.store(operand1_row + NM + tile, weight_101, mask=mask)
+    tl.store(operand1_row + 2 * NM + tile, weight_202, mask=mask)
+    tl.store(operand1_row + 3 * NM + tile, weight_303, mask=mask)
+    tl.store(operand1_row + 4 * NM + tile, weight_404, mask=mask)
+    tl.store(operand1_row + 5 * NM + tile, weight_044, mask=mask)
+    tl.store(operand1_row + 6 * NM + tile, weight_143, mask=mask)
+    tl.store(operand1_row + 7 * NM + tile, weight_242, mask=mask)
+    tl.store(operand1_row + 8 * NM + tile, weight_341, mask=mask)
+    tl.store(operand1_row + 9 * NM + tile, weight_440, mask=mask)
+    tl.store(operand3_row + tile, weight_011, mask=mask)
+    tl.store(operand3_row + NM + tile, weight_110, mask=mask)
+    tl.store(operand3_row + 2 * NM + tile, weight_112, mask=mask)
+    tl.store(operand3_row + 3 * NM + tile, weight_211, mask=mask)
+    tl.store(operand3_row + 4 * NM + tile, weight_213, mask=mask)
+    tl.store(operand3_row + 5 * NM + tile, weight_312, mask=mask)
+    tl.store(operand3_row + 6 * NM + tile, weight_314, mask=mask)
+    tl.store(operand3_row + 7 * NM + tile, weight_413, mask=mask)
+    tl.store(operand3_row + 8 * NM + tile, weight_033, mask=mask)
+    tl.store(operand3_row + 9 * NM + tile, weight_132, mask=mask)
+    tl.store(operand3_row + 10 * NM + tile, weight_134, mask=mask)
+    tl.store(operand3_row + 11 * NM + tile, weight_231, mask=mask)
+    tl.store(operand3_row + 12 * NM + tile, weight_233, mask=mask)
+    tl.store(operand3_row + 13 * NM + tile, weight_330, mask=mask)
+    tl.store(operand3_row + 14 * NM + tile, weight_332, mask=mask)
+    tl.store(operand3_row + 15 * NM + tile, weight_431, mask=mask)
     tl.store(operand5_row + tile, weight_022, mask=mask)
     tl.store(operand5_row + NM + tile, weight_121, mask=mask)
     tl.store(operand5_row + 2 * NM + tile, weight_123, mask=mask)
@@ -15823,19 +15805,6 @@ def _fused_gelu_fcgp_norm_with_normalize_backward_1_kernel(
     tl.store(operand5_row + 6 * NM + tile, weight_321, mask=mask)
     tl.store(operand5_row + 7 * NM + tile, weight_323, mask=mask)
     tl.store(operand5_row + 8 * NM + tile, weight_422, mask=mask)
-    tl.store(operand7_row + tile, weight_011, mask=mask)
-    tl.store(operand7_row + NM + tile, weight_110, mask=mask)
-    tl.store(operand7_row + 2 * NM + tile, weight_112, mask=mask)
-    tl.store(operand7_row + 3 * NM + tile, weight_211, mask=mask)
-    tl.store(operand7_row + 4 * NM + tile, weight_213, mask=mask)
-    tl.store(operand7_row + 5 * NM + tile, weight_312, mask=mask)
-    tl.store(operand7_row + 6 * NM + tile, weight_314, mask=mask)
-    tl.store(operand7_row + 7 * NM + tile, weight_413, mask=mask)
-    tl.store(operand9_row + tile, weight_000, mask=mask)
-    tl.store(operand9_row + NM + tile, weight_101, mask=mask)
-    tl.store(operand9_row + 2 * NM + tile, weight_202, mask=mask)
-    tl.store(operand9_row + 3 * NM + tile, weight_303, mask=mask)
-    tl.store(operand9_row + 4 * NM + tile, weight_404, mask=mask)
 
 
 @triton.jit(do_not_specialize=["B"])
@@ -15845,8 +15814,6 @@ def _fused_gelu_fcgp_norm_with_normalize_backward_2_kernel(
     contracted_ptr,
     contracted1_ptr,
     contracted2_ptr,
-    contracted3_ptr,
-    contracted4_ptr,
     grad_x_ptr,
     grad_y_ptr,
     B,
@@ -15872,8 +15839,6 @@ def _fused_gelu_fcgp_norm_with_normalize_backward_2_kernel(
     contracted_row = contracted_ptr + b * 5 * N
     contracted1_row = contracted1_ptr + b * 8 * N
     contracted2_row = contracted2_ptr + b * 9 * N
-    contracted3_row = contracted3_ptr + b * 8 * N
-    contracted4_row = contracted4_ptr + b * 5 * N
     grad_x_row = grad_x_ptr + b * 16 * N
     grad_y_row = grad_y_ptr + b * 16 * N
 
@@ -15881,77 +15846,168 @@ def _fused_gelu_fcgp_norm_with_normalize_backward_2_kernel(
     x_e23, x_e24, x_e34, x_e123, x_e124, x_e134, x_e234, x_e1234 = _load8(x_row + at * 16 + 8, mask, REAL)
     y_e, y_e1, y_e2, y_e3, y_e4, y_e12, y_e13, y_e14 = _load8(y_row + at * 16, mask, REAL)
     y_e23, y_e24, y_e34, y_e123, y_e124, y_e134, y_e234, y_e1234 = _load8(y_row + at * 16 + 8, mask, REAL)
-    contracted_grad_xy_044_e1234 = tl.load(contracted_row + r * 5 * N + n, mask=mask, other=0.0).to(REAL)
-    contracted_grad_xy_143_e1234 = tl.load(contracted_row + r * 5 * N + n + N, mask=mask, other=0.0).to(REAL)
-    contracted_grad_xy_242_e1234 = tl.load(contracted_row + r * 5 * N + n + 2 * N, mask=mask, other=0.0).to(REAL)
-    contracted_grad_xy_341_e1234 = tl.load(contracted_row + r * 5 * N + n + 3 * N, mask=mask, other=0.0).to(REAL)
-    contracted_grad_xy_440_e1234 = tl.load(contracted_row + r * 5 * N + n + 4 * N, mask=mask, other=0.0).to(REAL)
-    contracted1_grad_xy_033_e123 = tl.load(contracted1_row + r * 8 * N + n, mask=mask, other=0.0).to(REAL)
-    contracted1_grad_xy_132_e123 = tl.load(contracted1_row + N + r * 8 * N + n, mask=mask, other=0.0).to(REAL)
-    contracted1_grad_xy_134_e123 = tl.load(contracted1_row + 2 * N + r * 8 * N + n, mask=mask, other=0.0).to(REAL)
-    contracted1_grad_xy_231_e123 = tl.load(contracted1_row + 3 * N + r * 8 * N + n, mask=mask, other=0.0).to(REAL)
-    contracted1_grad_xy_233_e123 = tl.load(contracted1_row + 4 * N + r * 8 * N + n, mask=mask, other=0.0).to(REAL)
-    contracted1_grad_xy_330_e123 = tl.load(contracted1_row + 5 * N + r * 8 * N + n, mask=mask, other=0.0).to(REAL)
-    contracted1_grad_xy_332_e123 = tl.load(contracted1_row + 6 * N + r * 8 * N + n, mask=mask, other=0.0).to(REAL)
-    contracted1_grad_xy_431_e123 = tl.load(contracted1_row + 7 * N + r * 8 * N + n, mask=mask, other=0.0).to(REAL)
-    contracted1_grad_xy_033_e124 = tl.load(contracted1_row + 8 * BN + r * 8 * N + n, mask=mask, other=0.0).to(REAL)
-    contracted1_grad_xy_132_e124 = tl.load(contracted1_row + 8 * BN + N + r * 8 * N + n, mask=mask, other=0.0).to(REAL)
-    contracted1_grad_xy_134_e124 = tl.load(contracted1_row + 8 * BN + 2 * N + r * 8 * N + n, mask=mask, other=0.0).to(
+    contracted_grad_xy_000_e = tl.load(contracted_row + r * 5 * N + n, mask=mask, other=0.0).to(REAL)
+    contracted_grad_xy_101_e = tl.load(contracted_row + N + r * 5 * N + n, mask=mask, other=0.0).to(REAL)
+    contracted_grad_xy_202_e = tl.load(contracted_row + 2 * N + r * 5 * N + n, mask=mask, other=0.0).to(REAL)
+    contracted_grad_xy_303_e = tl.load(contracted_row + 3 * N + r * 5 * N + n, mask=mask, other=0.0).to(REAL)
+    contracted_grad_xy_404_e = tl.load(contracted_row + 4 * N + r * 5 * N + n, mask=mask, other=0.0).to(REAL)
+    contracted_grad_xy_044_e1234 = tl.load(contracted_row + 5 * BN + r * 5 * N + n, mask=mask, other=0.0).to(REAL)
+    contracted_grad_xy_143_e1234 = tl.load(contracted_row + 5 * BN + N + r * 5 * N + n, mask=mask, other=0.0).to(REAL)
+    contracted_grad_xy_242_e1234 = tl.load(contracted_row + 5 * BN + 2 * N + r * 5 * N + n, mask=mask, other=0.0).to(
         REAL
     )
-    contracted1_grad_xy_231_e124 = tl.load(contracted1_row + 8 * BN + 3 * N + r * 8 * N + n, mask=mask, other=0.0).to(
+    contracted_grad_xy_341_e1234 = tl.load(contracted_row + 5 * BN + 3 * N + r * 5 * N + n, mask=mask, other=0.0).to(
         REAL
     )
-    contracted1_grad_xy_233_e124 = tl.load(contracted1_row + 8 * BN + 4 * N + r * 8 * N + n, mask=mask, other=0.0).to(
+    contracted_grad_xy_440_e1234 = tl.load(contracted_row + 5 * BN + 4 * N + r * 5 * N + n, mask=mask, other=0.0).to(
         REAL
     )
-    contracted1_grad_xy_330_e124 = tl.load(contracted1_row + 8 * BN + 5 * N + r * 8 * N + n, mask=mask, other=0.0).to(
+    contracted1_grad_xy_011_e1 = tl.load(contracted1_row + r * 8 * N + n, mask=mask, other=0.0).to(REAL)
+    contracted1_grad_xy_110_e1 = tl.load(contracted1_row + N + r * 8 * N + n, mask=mask, other=0.0).to(REAL)
+    contracted1_grad_xy_112_e1 = tl.load(contracted1_row + 2 * N + r * 8 * N + n, mask=mask, other=0.0).to(REAL)
+    contracted1_grad_xy_211_e1 = tl.load(contracted1_row + 3 * N + r * 8 * N + n, mask=mask, other=0.0).to(REAL)
+    contracted1_grad_xy_213_e1 = tl.load(contracted1_row + 4 * N + r * 8 * N + n, mask=mask, other=0.0).to(REAL)
+    contracted1_grad_xy_312_e1 = tl.load(contracted1_row + 5 * N + r * 8 * N + n, mask=mask, other=0.0).to(REAL)
+    contracted1_grad_xy_314_e1 = tl.load(contracted1_row + 6 * N + r * 8 * N + n, mask=mask, other=0.0).to(REAL)
+    contracted1_grad_xy_413_e1 = tl.load(contracted1_row + 7 * N + r * 8 * N + n, mask=mask, other=0.0).to(REAL)
+    contracted1_grad_xy_011_e2 = tl.load(contracted1_row + 8 * BN + r * 8 * N + n, mask=mask, other=0.0).to(REAL)
+    contracted1_grad_xy_110_e2 = tl.load(contracted1_row + 8 * BN + N + r * 8 * N + n, mask=mask, other=0.0).to(REAL)
+    contracted1_grad_xy_112_e2 = tl.load(contracted1_row + 8 * BN + 2 * N + r * 8 * N + n, mask=mask, other=0.0).to(
         REAL
     )
-    contracted1_grad_xy_332_e124 = tl.load(contracted1_row + 8 * BN + 6 * N + r * 8 * N + n, mask=mask, other=0.0).to(
+    contracted1_grad_xy_211_e2 = tl.load(contracted1_row + 8 * BN + 3 * N + r * 8 * N + n, mask=mask, other=0.0).to(
         REAL
     )
-    contracted1_grad_xy_431_e124 = tl.load(contracted1_row + 8 * BN + 7 * N + r * 8 * N + n, mask=mask, other=0.0).to(
+    contracted1_grad_xy_213_e2 = tl.load(contracted1_row + 8 * BN + 4 * N + r * 8 * N + n, mask=mask, other=0.0).to(
         REAL
     )
-    contracted1_grad_xy_033_e134 = tl.load(contracted1_row + 16 * BN + r * 8 * N + n, mask=mask, other=0.0).to(REAL)
-    contracted1_grad_xy_132_e134 = tl.load(contracted1_row + 16 * BN + N + r * 8 * N + n, mask=mask, other=0.0).to(REAL)
-    contracted1_grad_xy_134_e134 = tl.load(contracted1_row + 16 * BN + 2 * N + r * 8 * N + n, mask=mask, other=0.0).to(
+    contracted1_grad_xy_312_e2 = tl.load(contracted1_row + 8 * BN + 5 * N + r * 8 * N + n, mask=mask, other=0.0).to(
         REAL
     )
-    contracted1_grad_xy_231_e134 = tl.load(contracted1_row + 16 * BN + 3 * N + r * 8 * N + n, mask=mask, other=0.0).to(
+    contracted1_grad_xy_314_e2 = tl.load(contracted1_row + 8 * BN + 6 * N + r * 8 * N + n, mask=mask, other=0.0).to(
         REAL
     )
-    contracted1_grad_xy_233_e134 = tl.load(contracted1_row + 16 * BN + 4 * N + r * 8 * N + n, mask=mask, other=0.0).to(
+    contracted1_grad_xy_413_e2 = tl.load(contracted1_row + 8 * BN + 7 * N + r * 8 * N + n, mask=mask, other=0.0).to(
         REAL
     )
-    contracted1_grad_xy_330_e134 = tl.load(contracted1_row + 16 * BN + 5 * N + r * 8 * N + n, mask=mask, other=0.0).to(
+    contracted1_grad_xy_011_e3 = tl.load(contracted1_row + 16 * BN + r * 8 * N + n, mask=mask, other=0.0).to(REAL)
+    contracted1_grad_xy_110_e3 = tl.load(contracted1_row + 16 * BN + N + r * 8 * N + n, mask=mask, other=0.0).to(REAL)
+    contracted1_grad_xy_112_e3 = tl.load(contracted1_row + 16 * BN + 2 * N + r * 8 * N + n, mask=mask, other=0.0).to(
         REAL
     )
-    contracted1_grad_xy_332_e134 = tl.load(contracted1_row + 16 * BN + 6 * N + r * 8 * N + n, mask=mask, other=0.0).to(
+    contracted1_grad_xy_211_e3 = tl.load(contracted1_row + 16 * BN + 3 * N + r * 8 * N + n, mask=mask, other=0.0).to(
         REAL
     )
-    contracted1_grad_xy_431_e134 = tl.load(contracted1_row + 16 * BN + 7 * N + r * 8 * N + n, mask=mask, other=0.0).to(
+    contracted1_grad_xy_213_e3 = tl.load(contracted1_row + 16 * BN + 4 * N + r * 8 * N + n, mask=mask, other=0.0).to(
         REAL
     )
-    contracted1_grad_xy_033_e234 = tl.load(contracted1_row + 24 * BN + r * 8 * N + n, mask=mask, other=0.0).to(REAL)
-    contracted1_grad_xy_132_e234 = tl.load(contracted1_row + 24 * BN + N + r * 8 * N + n, mask=mask, other=0.0).to(REAL)
-    contracted1_grad_xy_134_e234 = tl.load(contracted1_row + 24 * BN + 2 * N + r * 8 * N + n, mask=mask, other=0.0).to(
+    contracted1_grad_xy_312_e3 = tl.load(contracted1_row + 16 * BN + 5 * N + r * 8 * N + n, mask=mask, other=0.0).to(
         REAL
     )
-    contracted1_grad_xy_231_e234 = tl.load(contracted1_row + 24 * BN + 3 * N + r * 8 * N + n, mask=mask, other=0.0).to(
+    contracted1_grad_xy_314_e3 = tl.load(contracted1_row + 16 * BN + 6 * N + r * 8 * N + n, mask=mask, other=0.0).to(
         REAL
     )
-    contracted1_grad_xy_233_e234 = tl.load(contracted1_row + 24 * BN + 4 * N + r * 8 * N + n, mask=mask, other=0.0).to(
+    contracted1_grad_xy_413_e3 = tl.load(contracted1_row + 16 * BN + 7 * N + r * 8 * N + n, mask=mask, other=0.0).to(
         REAL
     )
-    contracted1_grad_xy_330_e234 = tl.load(contracted1_row + 24 * BN + 5 * N + r * 8 * N + n, mask=mask, other=0.0).to(
+    contracted1_grad_xy_011_e4 = tl.load(contracted1_row + 24 * BN + r * 8 * N + n, mask=mask, other=0.0).to(REAL)
+    contracted1_grad_xy_110_e4 = tl.load(contracted1_row + 24 * BN + N + r * 8 * N + n, mask=mask, other=0.0).to(REAL)
+    contracted1_grad_xy_112_e4 = tl.load(contracted1_row + 24 * BN + 2 * N + r * 8 * N + n, mask=mask, other=0.0).to(
         REAL
     )
-    contracted1_grad_xy_332_e234 = tl.load(contracted1_row + 24 * BN + 6 * N + r * 8 * N + n, mask=mask, other=0.0).to(
+    contracted1_grad_xy_211_e4 = tl.load(contracted1_row + 24 * BN + 3 * N + r * 8 * N + n, mask=mask, other=0.0).to(
         REAL
     )
-    contracted1_grad_xy_431_e234 = tl.load(contracted1_row + 24 * BN + 7 * N + r * 8 * N + n, mask=mask, other=0.0).to(
+    contracted1_grad_xy_213_e4 = tl.load(contracted1_row + 24 * BN + 4 * N + r * 8 * N + n, mask=mask, other=0.0).to(
+        REAL
+    )
+    contracted1_grad_xy_312_e4 = tl.load(contracted1_row + 24 * BN + 5 * N + r * 8 * N + n, mask=mask, other=0.0).to(
+        REAL
+    )
+    contracted1_grad_xy_314_e4 = tl.load(contracted1_row + 24 * BN + 6 * N + r * 8 * N + n, mask=mask, other=0.0).to(
+        REAL
+    )
+    contracted1_grad_xy_413_e4 = tl.load(contracted1_row + 24 * BN + 7 * N + r * 8 * N + n, mask=mask, other=0.0).to(
+        REAL
+    )
+    contracted1_grad_xy_033_e123 = tl.load(contracted1_row + 32 * BN + r * 8 * N + n, mask=mask, other=0.0).to(REAL)
+    contracted1_grad_xy_132_e123 = tl.load(contracted1_row + 32 * BN + N + r * 8 * N + n, mask=mask, other=0.0).to(REAL)
+    contracted1_grad_xy_134_e123 = tl.load(contracted1_row + 32 * BN + 2 * N + r * 8 * N + n, mask=mask, other=0.0).to(
+        REAL
+    )
+    contracted1_grad_xy_231_e123 = tl.load(contracted1_row + 32 * BN + 3 * N + r * 8 * N + n, mask=mask, other=0.0).to(
+        REAL
+    )
+    contracted1_grad_xy_233_e123 = tl.load(contracted1_row + 32 * BN + 4 * N + r * 8 * N + n, mask=mask, other=0.0).to(
+        REAL
+    )
+    contracted1_grad_xy_330_e123 = tl.load(contracted1_row + 32 * BN + 5 * N + r * 8 * N + n, mask=mask, other=0.0).to(
+        REAL
+    )
+    contracted1_grad_xy_332_e123 = tl.load(contracted1_row + 32 * BN + 6 * N + r * 8 * N + n, mask=mask, other=0.0).to(
+        REAL
+    )
+    contracted1_grad_xy_431_e123 = tl.load(contracted1_row + 32 * BN + 7 * N + r * 8 * N + n, mask=mask, other=0.0).to(
+        REAL
+    )
+    contracted1_grad_xy_033_e124 = tl.load(contracted1_row + 40 * BN + r * 8 * N + n, mask=mask, other=0.0).to(REAL)
+    contracted1_grad_xy_132_e124 = tl.load(contracted1_row + 40 * BN + N + r * 8 * N + n, mask=mask, other=0.0).to(REAL)
+    contracted1_grad_xy_134_e124 = tl.load(contracted1_row + 40 * BN + 2 * N + r * 8 * N + n, mask=mask, other=0.0).to(
+        REAL
+    )
+    contracted1_grad_xy_231_e124 = tl.load(contracted1_row + 40 * BN + 3 * N + r * 8 * N + n, mask=mask, other=0.0).to(
+        REAL
+    )
+    contracted1_grad_xy_233_e124 = tl.load(contracted1_row + 40 * BN + 4 * N + r * 8 * N + n, mask=mask, other=0.0).to(
+        REAL
+    )
+    contracted1_grad_xy_330_e124 = tl.load(contracted1_row + 40 * BN + 5 * N + r * 8 * N + n, mask=mask, other=0.0).to(
+        REAL
+    )
+    contracted1_grad_xy_332_e124 = tl.load(contracted1_row + 40 * BN + 6 * N + r * 8 * N + n, mask=mask, other=0.0).to(
+        REAL
+    )
+    contracted1_grad_xy_431_e124 = tl.load(contracted1_row + 40 * BN + 7 * N + r * 8 * N + n, mask=mask, other=0.0).to(
+        REAL
+    )
+    contracted1_grad_xy_033_e134 = tl.load(contracted1_row + 48 * BN + r * 8 * N + n, mask=mask, other=0.0).to(REAL)
+    contracted1_grad_xy_132_e134 = tl.load(contracted1_row + 48 * BN + N + r * 8 * N + n, mask=mask, other=0.0).to(REAL)
+    contracted1_grad_xy_134_e134 = tl.load(contracted1_row + 48 * BN + 2 * N + r * 8 * N + n, mask=mask, other=0.0).to(
+        REAL
+    )
+    contracted1_grad_xy_231_e134 = tl.load(contracted1_row + 48 * BN + 3 * N + r * 8 * N + n, mask=mask, other=0.0).to(
+        REAL
+    )
+    contracted1_grad_xy_233_e134 = tl.load(contracted1_row + 48 * BN + 4 * N + r * 8 * N + n, mask=mask, other=0.0).to(
+        REAL
+    )
+    contracted1_grad_xy_330_e134 = tl.load(contracted1_row + 48 * BN + 5 * N + r * 8 * N + n, mask=mask, other=0.0).to(
+        REAL
+    )
+    contracted1_grad_xy_332_e134 = tl.load(contracted1_row + 48 * BN + 6 * N + r * 8 * N + n, mask=mask, other=0.0).to(
+        REAL
+    )
+    contracted1_grad_xy_431_e134 = tl.load(contracted1_row + 48 * BN + 7 * N + r * 8 * N + n, mask=mask, other=0.0).to(
+        REAL
+    )
+    contracted1_grad_xy_033_e234 = tl.load(contracted1_row + 56 * BN + r * 8 * N + n, mask=mask, other=0.0).to(REAL)
+    contracted1_grad_xy_132_e234 = tl.load(contracted1_row + 56 * BN + N + r * 8 * N + n, mask=mask, other=0.0).to(REAL)
+    contracted1_grad_xy_134_e234 = tl.load(contracted1_row + 56 * BN + 2 * N + r * 8 * N + n, mask=mask, other=0.0).to(
+        REAL
+    )
+    contracted1_grad_xy_231_e234 = tl.load(contracted1_row + 56 * BN + 3 * N + r * 8 * N + n, mask=mask, other=0.0).to(
+        REAL
+    )
+    contracted1_grad_xy_233_e234 = tl.load(contracted1_row + 56 * BN + 4 * N + r * 8 * N + n, mask=mask, other=0.0).to(
+        REAL
+    )
+    contracted1_grad_xy_330_e234 = tl.load(contracted1_row + 56 * BN + 5 * N + r * 8 * N + n, mask=mask, other=0.0).to(
+        REAL
+    )
+    contracted1_grad_xy_332_e234 = tl.load(contracted1_row + 56 * BN + 6 * N + r * 8 * N + n, mask=mask, other=0.0).to(
+        REAL
+    )
+    contracted1_grad_xy_431_e234 = tl.load(contracted1_row + 56 * BN + 7 * N + r * 8 * N + n, mask=mask, other=0.0).to(
         REAL
     )
     contracted2_grad_xy_022_e12 = tl.load(contracted2_row + r * 9 * N + n, mask=mask, other=0.0).to(REAL)
@@ -16078,79 +16134,6 @@ def _fused_gelu_fcgp_norm_with_normalize_backward_2_kernel(
     contracted2_grad_xy_422_e34 = tl.load(contracted2_row + 45 * BN + 8 * N + r * 9 * N + n, mask=mask, other=0.0).to(
         REAL
     )
-    contracted3_grad_xy_011_e1 = tl.load(contracted3_row + r * 8 * N + n, mask=mask, other=0.0).to(REAL)
-    contracted3_grad_xy_110_e1 = tl.load(contracted3_row + N + r * 8 * N + n, mask=mask, other=0.0).to(REAL)
-    contracted3_grad_xy_112_e1 = tl.load(contracted3_row + 2 * N + r * 8 * N + n, mask=mask, other=0.0).to(REAL)
-    contracted3_grad_xy_211_e1 = tl.load(contracted3_row + 3 * N + r * 8 * N + n, mask=mask, other=0.0).to(REAL)
-    contracted3_grad_xy_213_e1 = tl.load(contracted3_row + 4 * N + r * 8 * N + n, mask=mask, other=0.0).to(REAL)
-    contracted3_grad_xy_312_e1 = tl.load(contracted3_row + 5 * N + r * 8 * N + n, mask=mask, other=0.0).to(REAL)
-    contracted3_grad_xy_314_e1 = tl.load(contracted3_row + 6 * N + r * 8 * N + n, mask=mask, other=0.0).to(REAL)
-    contracted3_grad_xy_413_e1 = tl.load(contracted3_row + 7 * N + r * 8 * N + n, mask=mask, other=0.0).to(REAL)
-    contracted3_grad_xy_011_e2 = tl.load(contracted3_row + 8 * BN + r * 8 * N + n, mask=mask, other=0.0).to(REAL)
-    contracted3_grad_xy_110_e2 = tl.load(contracted3_row + 8 * BN + N + r * 8 * N + n, mask=mask, other=0.0).to(REAL)
-    contracted3_grad_xy_112_e2 = tl.load(contracted3_row + 8 * BN + 2 * N + r * 8 * N + n, mask=mask, other=0.0).to(
-        REAL
-    )
-    contracted3_grad_xy_211_e2 = tl.load(contracted3_row + 8 * BN + 3 * N + r * 8 * N + n, mask=mask, other=0.0).to(
-        REAL
-    )
-    contracted3_grad_xy_213_e2 = tl.load(contracted3_row + 8 * BN + 4 * N + r * 8 * N + n, mask=mask, other=0.0).to(
-        REAL
-    )
-    contracted3_grad_xy_312_e2 = tl.load(contracted3_row + 8 * BN + 5 * N + r * 8 * N + n, mask=mask, other=0.0).to(
-        REAL
-    )
-    contracted3_grad_xy_314_e2 = tl.load(contracted3_row + 8 * BN + 6 * N + r * 8 * N + n, mask=mask, other=0.0).to(
-        REAL
-    )
-    contracted3_grad_xy_413_e2 = tl.load(contracted3_row + 8 * BN + 7 * N + r * 8 * N + n, mask=mask, other=0.0).to(
-        REAL
-    )
-    contracted3_grad_xy_011_e3 = tl.load(contracted3_row + 16 * BN + r * 8 * N + n, mask=mask, other=0.0).to(REAL)
-    contracted3_grad_xy_110_e3 = tl.load(contracted3_row + 16 * BN + N + r * 8 * N + n, mask=mask, other=0.0).to(REAL)
-    contracted3_grad_xy_112_e3 = tl.load(contracted3_row + 16 * BN + 2 * N + r * 8 * N + n, mask=mask, other=0.0).to(
-        REAL
-    )
-    contracted3_grad_xy_211_e3 = tl.load(contracted3_row + 16 * BN + 3 * N + r * 8 * N + n, mask=mask, other=0.0).to(
-        REAL
-    )
-    contracted3_grad_xy_213_e3 = tl.load(contracted3_row + 16 * BN + 4 * N + r * 8 * N + n, mask=mask, other=0.0).to(
-        REAL
-    )
-    contracted3_grad_xy_312_e3 = tl.load(contracted3_row + 16 * BN + 5 * N + r * 8 * N + n, mask=mask, other=0.0).to(
-        REAL
-    )
-    contracted3_grad_xy_314_e3 = tl.load(contracted3_row + 16 * BN + 6 * N + r * 8 * N + n, mask=mask, other=0.0).to(
-        REAL
-    )
-    contracted3_grad_xy_413_e3 = tl.load(contracted3_row + 16 * BN + 7 * N + r * 8 * N + n, mask=mask, other=0.0).to(
-        REAL
-    )
-    contracted3_grad_xy_011_e4 = tl.load(contracted3_row + 24 * BN + r * 8 * N + n, mask=mask, other=0.0).to(REAL)
-    contracted3_grad_xy_110_e4 = tl.load(contracted3_row + 24 * BN + N + r * 8 * N + n, mask=mask, other=0.0).to(REAL)
-    contracted3_grad_xy_112_e4 = tl.load(contracted3_row + 24 * BN + 2 * N + r * 8 * N + n, mask=mask, other=0.0).to(
-        REAL
-    )
-    contracted3_grad_xy_211_e4 = tl.load(contracted3_row + 24 * BN + 3 * N + r * 8 * N + n, mask=mask, other=0.0).to(
-        REAL
-    )
-    contracted3_grad_xy_213_e4 = tl.load(contracted3_row + 24 * BN + 4 * N + r * 8 * N + n, mask=mask, other=0.0).to(
-        REAL
-    )
-    contracted3_grad_xy_312_e4 = tl.load(contracted3_row + 24 * BN + 5 * N + r * 8 * N + n, mask=mask, other=0.0).to(
-        REAL
-    )
-    contracted3_grad_xy_314_e4 = tl.load(contracted3_row + 24 * BN + 6 * N + r * 8 * N + n, mask=mask, other=0.0).to(
-        REAL
-    )
-    contracted3_grad_xy_413_e4 = tl.load(contracted3_row + 24 * BN + 7 * N + r * 8 * N + n, mask=mask, other=0.0).to(
-        REAL
-    )
-    contracted4_grad_xy_000_e = tl.load(contracted4_row + r * 5 * N + n, mask=mask, other=0.0).to(REAL)
-    contracted4_grad_xy_101_e = tl.load(contracted4_row + r * 5 * N + n + N, mask=mask, other=0.0).to(REAL)
-    contracted4_grad_xy_202_e = tl.load(contracted4_row + r * 5 * N + n + 2 * N, mask=mask, other=0.0).to(REAL)
-    contracted4_grad_xy_303_e = tl.load(contracted4_row + r * 5 * N + n + 3 * N, mask=mask, other=0.0).to(REAL)
-    contracted4_grad_xy_404_e = tl.load(contracted4_row + r * 5 * N + n + 4 * N, mask=mask, other=0.0).to(REAL)
 
     t0 = 0.7071067811865476 * x_e
     gate_x = 0.5 * tl.erf(t0) + 0.5
@@ -16177,129 +16160,129 @@ def _fused_gelu_fcgp_norm_with_normalize_backward_2_kernel(
     grad_gelu_x_e += gelu_y_e123 * contracted1_grad_xy_033_e123 + gelu_y_e34 * contracted2_grad_xy_022_e34
     grad_gelu_x_e += gelu_y_e24 * contracted2_grad_xy_022_e24 + gelu_y_e23 * contracted2_grad_xy_022_e23
     grad_gelu_x_e += gelu_y_e14 * contracted2_grad_xy_022_e14 + gelu_y_e13 * contracted2_grad_xy_022_e13
-    grad_gelu_x_e += gelu_y_e12 * contracted2_grad_xy_022_e12 + gelu_y_e4 * contracted3_grad_xy_011_e4
-    grad_gelu_x_e += gelu_y_e3 * contracted3_grad_xy_011_e3 + gelu_y_e2 * contracted3_grad_xy_011_e2
-    grad_gelu_x_e += gelu_y_e1 * contracted3_grad_xy_011_e1 + gelu_y_e * contracted4_grad_xy_000_e
+    grad_gelu_x_e += gelu_y_e12 * contracted2_grad_xy_022_e12 + gelu_y_e4 * contracted1_grad_xy_011_e4
+    grad_gelu_x_e += gelu_y_e3 * contracted1_grad_xy_011_e3 + gelu_y_e2 * contracted1_grad_xy_011_e2
+    grad_gelu_x_e += gelu_y_e1 * contracted1_grad_xy_011_e1 + gelu_y_e * contracted_grad_xy_000_e
     grad_gelu_x_e1234 = gelu_y_e * contracted_grad_xy_440_e1234 + gelu_y_e3 * contracted1_grad_xy_431_e124
     grad_gelu_x_e1234 += gelu_y_e12 * contracted2_grad_xy_422_e34 + gelu_y_e14 * contracted2_grad_xy_422_e23
-    grad_gelu_x_e1234 += gelu_y_e24 * contracted2_grad_xy_422_e13 + gelu_y_e123 * contracted3_grad_xy_413_e4
-    grad_gelu_x_e1234 += gelu_y_e134 * contracted3_grad_xy_413_e2 + gelu_y_e234 * contracted3_grad_xy_413_e1
+    grad_gelu_x_e1234 += gelu_y_e24 * contracted2_grad_xy_422_e13 + gelu_y_e123 * contracted1_grad_xy_413_e4
+    grad_gelu_x_e1234 += gelu_y_e134 * contracted1_grad_xy_413_e2 + gelu_y_e234 * contracted1_grad_xy_413_e1
     grad_gelu_x_e1234 += -gelu_y_e1 * contracted1_grad_xy_431_e234 - gelu_y_e2 * contracted1_grad_xy_431_e134
     grad_gelu_x_e1234 += -gelu_y_e4 * contracted1_grad_xy_431_e123 - gelu_y_e13 * contracted2_grad_xy_422_e24
     grad_gelu_x_e1234 += -gelu_y_e23 * contracted2_grad_xy_422_e14 - gelu_y_e34 * contracted2_grad_xy_422_e12
-    grad_gelu_x_e1234 += -gelu_y_e124 * contracted3_grad_xy_413_e3 - gelu_y_e1234 * contracted4_grad_xy_404_e
+    grad_gelu_x_e1234 += -gelu_y_e124 * contracted1_grad_xy_413_e3 - gelu_y_e1234 * contracted_grad_xy_404_e
     grad_gelu_x_e234 = gelu_y_e * contracted1_grad_xy_330_e234 + gelu_y_e12 * contracted1_grad_xy_332_e134
     grad_gelu_x_e234 += gelu_y_e14 * contracted1_grad_xy_332_e123 + gelu_y_e3 * contracted2_grad_xy_321_e24
     grad_gelu_x_e234 += gelu_y_e123 * contracted2_grad_xy_323_e14 + gelu_y_e134 * contracted2_grad_xy_323_e12
-    grad_gelu_x_e234 += gelu_y_e24 * contracted3_grad_xy_312_e3 + gelu_y_e234 * contracted4_grad_xy_303_e
+    grad_gelu_x_e234 += gelu_y_e24 * contracted1_grad_xy_312_e3 + gelu_y_e234 * contracted_grad_xy_303_e
     grad_gelu_x_e234 += -gelu_y_e1 * contracted_grad_xy_341_e1234 - gelu_y_e13 * contracted1_grad_xy_332_e124
     grad_gelu_x_e234 += -gelu_y_e2 * contracted2_grad_xy_321_e34 - gelu_y_e4 * contracted2_grad_xy_321_e23
-    grad_gelu_x_e234 += -gelu_y_e124 * contracted2_grad_xy_323_e13 - gelu_y_e23 * contracted3_grad_xy_312_e4
-    grad_gelu_x_e234 += -gelu_y_e34 * contracted3_grad_xy_312_e2 - gelu_y_e1234 * contracted3_grad_xy_314_e1
+    grad_gelu_x_e234 += -gelu_y_e124 * contracted2_grad_xy_323_e13 - gelu_y_e23 * contracted1_grad_xy_312_e4
+    grad_gelu_x_e234 += -gelu_y_e34 * contracted1_grad_xy_312_e2 - gelu_y_e1234 * contracted1_grad_xy_314_e1
     grad_gelu_x_e134 = gelu_y_e2 * contracted_grad_xy_341_e1234 + gelu_y_e12 * contracted1_grad_xy_332_e234
     grad_gelu_x_e134 += gelu_y_e * contracted1_grad_xy_330_e134 + gelu_y_e23 * contracted1_grad_xy_332_e124
     grad_gelu_x_e134 += gelu_y_e1 * contracted2_grad_xy_321_e34 + gelu_y_e123 * contracted2_grad_xy_323_e24
-    grad_gelu_x_e134 += gelu_y_e3 * contracted2_grad_xy_321_e14 + gelu_y_e13 * contracted3_grad_xy_312_e4
+    grad_gelu_x_e134 += gelu_y_e3 * contracted2_grad_xy_321_e14 + gelu_y_e13 * contracted1_grad_xy_312_e4
     grad_gelu_x_e134 += -gelu_y_e24 * contracted1_grad_xy_332_e123 - gelu_y_e124 * contracted2_grad_xy_323_e23
     grad_gelu_x_e134 += -gelu_y_e4 * contracted2_grad_xy_321_e13 - gelu_y_e234 * contracted2_grad_xy_323_e12
-    grad_gelu_x_e134 += -gelu_y_e14 * contracted3_grad_xy_312_e3 - gelu_y_e1234 * contracted3_grad_xy_314_e2
-    grad_gelu_x_e134 += -gelu_y_e34 * contracted3_grad_xy_312_e1 - gelu_y_e134 * contracted4_grad_xy_303_e
+    grad_gelu_x_e134 += -gelu_y_e14 * contracted1_grad_xy_312_e3 - gelu_y_e1234 * contracted1_grad_xy_314_e2
+    grad_gelu_x_e134 += -gelu_y_e34 * contracted1_grad_xy_312_e1 - gelu_y_e134 * contracted_grad_xy_303_e
     grad_gelu_x_e124 = gelu_y_e * contracted1_grad_xy_330_e124 + gelu_y_e34 * contracted1_grad_xy_332_e123
     grad_gelu_x_e124 += gelu_y_e1 * contracted2_grad_xy_321_e24 + gelu_y_e134 * contracted2_grad_xy_323_e23
     grad_gelu_x_e124 += gelu_y_e2 * contracted2_grad_xy_321_e14 + gelu_y_e234 * contracted2_grad_xy_323_e13
-    grad_gelu_x_e124 += gelu_y_e12 * contracted3_grad_xy_312_e4 + gelu_y_e1234 * contracted3_grad_xy_314_e3
+    grad_gelu_x_e124 += gelu_y_e12 * contracted1_grad_xy_312_e4 + gelu_y_e1234 * contracted1_grad_xy_314_e3
     grad_gelu_x_e124 += -gelu_y_e3 * contracted_grad_xy_341_e1234 - gelu_y_e13 * contracted1_grad_xy_332_e234
     grad_gelu_x_e124 += -gelu_y_e23 * contracted1_grad_xy_332_e134 - gelu_y_e123 * contracted2_grad_xy_323_e34
-    grad_gelu_x_e124 += -gelu_y_e4 * contracted2_grad_xy_321_e12 - gelu_y_e14 * contracted3_grad_xy_312_e2
-    grad_gelu_x_e124 += -gelu_y_e24 * contracted3_grad_xy_312_e1 - gelu_y_e124 * contracted4_grad_xy_303_e
+    grad_gelu_x_e124 += -gelu_y_e4 * contracted2_grad_xy_321_e12 - gelu_y_e14 * contracted1_grad_xy_312_e2
+    grad_gelu_x_e124 += -gelu_y_e24 * contracted1_grad_xy_312_e1 - gelu_y_e124 * contracted_grad_xy_303_e
     grad_gelu_x_e123 = gelu_y_e4 * contracted_grad_xy_341_e1234 + gelu_y_e14 * contracted1_grad_xy_332_e234
     grad_gelu_x_e123 += gelu_y_e24 * contracted1_grad_xy_332_e134 + gelu_y_e * contracted1_grad_xy_330_e123
     grad_gelu_x_e123 += gelu_y_e124 * contracted2_grad_xy_323_e34 + gelu_y_e1 * contracted2_grad_xy_321_e23
-    grad_gelu_x_e123 += gelu_y_e2 * contracted2_grad_xy_321_e13 + gelu_y_e12 * contracted3_grad_xy_312_e3
+    grad_gelu_x_e123 += gelu_y_e2 * contracted2_grad_xy_321_e13 + gelu_y_e12 * contracted1_grad_xy_312_e3
     grad_gelu_x_e123 += -gelu_y_e34 * contracted1_grad_xy_332_e124 - gelu_y_e134 * contracted2_grad_xy_323_e24
     grad_gelu_x_e123 += -gelu_y_e234 * contracted2_grad_xy_323_e14 - gelu_y_e3 * contracted2_grad_xy_321_e12
-    grad_gelu_x_e123 += -gelu_y_e1234 * contracted3_grad_xy_314_e4 - gelu_y_e13 * contracted3_grad_xy_312_e2
-    grad_gelu_x_e123 += -gelu_y_e23 * contracted3_grad_xy_312_e1 - gelu_y_e123 * contracted4_grad_xy_303_e
+    grad_gelu_x_e123 += -gelu_y_e1234 * contracted1_grad_xy_314_e4 - gelu_y_e13 * contracted1_grad_xy_312_e2
+    grad_gelu_x_e123 += -gelu_y_e23 * contracted1_grad_xy_312_e1 - gelu_y_e123 * contracted_grad_xy_303_e
     grad_gelu_x_e34 = gelu_y_e12 * contracted_grad_xy_242_e1234 + gelu_y_e2 * contracted1_grad_xy_231_e234
     grad_gelu_x_e34 += gelu_y_e1 * contracted1_grad_xy_231_e134 + gelu_y_e123 * contracted1_grad_xy_233_e124
     grad_gelu_x_e34 += gelu_y_e * contracted2_grad_xy_220_e34 + gelu_y_e23 * contracted2_grad_xy_222_e24
-    grad_gelu_x_e34 += gelu_y_e13 * contracted2_grad_xy_222_e14 + gelu_y_e3 * contracted3_grad_xy_211_e4
+    grad_gelu_x_e34 += gelu_y_e13 * contracted2_grad_xy_222_e14 + gelu_y_e3 * contracted1_grad_xy_211_e4
     grad_gelu_x_e34 += -gelu_y_e124 * contracted1_grad_xy_233_e123 - gelu_y_e24 * contracted2_grad_xy_222_e23
     grad_gelu_x_e34 += -gelu_y_e14 * contracted2_grad_xy_222_e13 - gelu_y_e1234 * contracted2_grad_xy_224_e12
-    grad_gelu_x_e34 += -gelu_y_e4 * contracted3_grad_xy_211_e3 - gelu_y_e234 * contracted3_grad_xy_213_e2
-    grad_gelu_x_e34 += -gelu_y_e134 * contracted3_grad_xy_213_e1 - gelu_y_e34 * contracted4_grad_xy_202_e
+    grad_gelu_x_e34 += -gelu_y_e4 * contracted1_grad_xy_211_e3 - gelu_y_e234 * contracted1_grad_xy_213_e2
+    grad_gelu_x_e34 += -gelu_y_e134 * contracted1_grad_xy_213_e1 - gelu_y_e34 * contracted_grad_xy_202_e
     grad_gelu_x_e24 = gelu_y_e1 * contracted1_grad_xy_231_e124 + gelu_y_e134 * contracted1_grad_xy_233_e123
     grad_gelu_x_e24 += gelu_y_e * contracted2_grad_xy_220_e24 + gelu_y_e34 * contracted2_grad_xy_222_e23
     grad_gelu_x_e24 += gelu_y_e12 * contracted2_grad_xy_222_e14 + gelu_y_e1234 * contracted2_grad_xy_224_e13
-    grad_gelu_x_e24 += gelu_y_e2 * contracted3_grad_xy_211_e4 + gelu_y_e234 * contracted3_grad_xy_213_e3
+    grad_gelu_x_e24 += gelu_y_e2 * contracted1_grad_xy_211_e4 + gelu_y_e234 * contracted1_grad_xy_213_e3
     grad_gelu_x_e24 += -gelu_y_e13 * contracted_grad_xy_242_e1234 - gelu_y_e3 * contracted1_grad_xy_231_e234
     grad_gelu_x_e24 += -gelu_y_e123 * contracted1_grad_xy_233_e134 - gelu_y_e23 * contracted2_grad_xy_222_e34
-    grad_gelu_x_e24 += -gelu_y_e14 * contracted2_grad_xy_222_e12 - gelu_y_e4 * contracted3_grad_xy_211_e2
-    grad_gelu_x_e24 += -gelu_y_e124 * contracted3_grad_xy_213_e1 - gelu_y_e24 * contracted4_grad_xy_202_e
+    grad_gelu_x_e24 += -gelu_y_e14 * contracted2_grad_xy_222_e12 - gelu_y_e4 * contracted1_grad_xy_211_e2
+    grad_gelu_x_e24 += -gelu_y_e124 * contracted1_grad_xy_213_e1 - gelu_y_e24 * contracted_grad_xy_202_e
     grad_gelu_x_e23 = gelu_y_e14 * contracted_grad_xy_242_e1234 + gelu_y_e4 * contracted1_grad_xy_231_e234
     grad_gelu_x_e23 += gelu_y_e124 * contracted1_grad_xy_233_e134 + gelu_y_e1 * contracted1_grad_xy_231_e123
     grad_gelu_x_e23 += gelu_y_e24 * contracted2_grad_xy_222_e34 + gelu_y_e * contracted2_grad_xy_220_e23
-    grad_gelu_x_e23 += gelu_y_e12 * contracted2_grad_xy_222_e13 + gelu_y_e2 * contracted3_grad_xy_211_e3
+    grad_gelu_x_e23 += gelu_y_e12 * contracted2_grad_xy_222_e13 + gelu_y_e2 * contracted1_grad_xy_211_e3
     grad_gelu_x_e23 += -gelu_y_e134 * contracted1_grad_xy_233_e124 - gelu_y_e34 * contracted2_grad_xy_222_e24
     grad_gelu_x_e23 += -gelu_y_e1234 * contracted2_grad_xy_224_e14 - gelu_y_e13 * contracted2_grad_xy_222_e12
-    grad_gelu_x_e23 += -gelu_y_e234 * contracted3_grad_xy_213_e4 - gelu_y_e3 * contracted3_grad_xy_211_e2
-    grad_gelu_x_e23 += -gelu_y_e123 * contracted3_grad_xy_213_e1 - gelu_y_e23 * contracted4_grad_xy_202_e
+    grad_gelu_x_e23 += -gelu_y_e234 * contracted1_grad_xy_213_e4 - gelu_y_e3 * contracted1_grad_xy_211_e2
+    grad_gelu_x_e23 += -gelu_y_e123 * contracted1_grad_xy_213_e1 - gelu_y_e23 * contracted_grad_xy_202_e
     grad_gelu_x_e14 = gelu_y_e23 * contracted_grad_xy_242_e1234 + gelu_y_e13 * contracted2_grad_xy_222_e34
     grad_gelu_x_e14 += gelu_y_e12 * contracted2_grad_xy_222_e24 + gelu_y_e1234 * contracted2_grad_xy_224_e23
     grad_gelu_x_e14 += gelu_y_e * contracted2_grad_xy_220_e14 + gelu_y_e34 * contracted2_grad_xy_222_e13
-    grad_gelu_x_e14 += gelu_y_e24 * contracted2_grad_xy_222_e12 + gelu_y_e14 * contracted4_grad_xy_202_e
+    grad_gelu_x_e14 += gelu_y_e24 * contracted2_grad_xy_222_e12 + gelu_y_e14 * contracted_grad_xy_202_e
     grad_gelu_x_e14 += -gelu_y_e123 * contracted1_grad_xy_233_e234 - gelu_y_e3 * contracted1_grad_xy_231_e134
     grad_gelu_x_e14 += -gelu_y_e2 * contracted1_grad_xy_231_e124 - gelu_y_e234 * contracted1_grad_xy_233_e123
-    grad_gelu_x_e14 += -gelu_y_e1 * contracted3_grad_xy_211_e4 - gelu_y_e134 * contracted3_grad_xy_213_e3
-    grad_gelu_x_e14 += -gelu_y_e124 * contracted3_grad_xy_213_e2 - gelu_y_e4 * contracted3_grad_xy_211_e1
+    grad_gelu_x_e14 += -gelu_y_e1 * contracted1_grad_xy_211_e4 - gelu_y_e134 * contracted1_grad_xy_213_e3
+    grad_gelu_x_e14 += -gelu_y_e124 * contracted1_grad_xy_213_e2 - gelu_y_e4 * contracted1_grad_xy_211_e1
     grad_gelu_x_e13 = gelu_y_e124 * contracted1_grad_xy_233_e234 + gelu_y_e4 * contracted1_grad_xy_231_e134
     grad_gelu_x_e13 += gelu_y_e234 * contracted1_grad_xy_233_e124 + gelu_y_e12 * contracted2_grad_xy_222_e23
     grad_gelu_x_e13 += gelu_y_e * contracted2_grad_xy_220_e13 + gelu_y_e23 * contracted2_grad_xy_222_e12
-    grad_gelu_x_e13 += gelu_y_e134 * contracted3_grad_xy_213_e4 + gelu_y_e13 * contracted4_grad_xy_202_e
+    grad_gelu_x_e13 += gelu_y_e134 * contracted1_grad_xy_213_e4 + gelu_y_e13 * contracted_grad_xy_202_e
     grad_gelu_x_e13 += -gelu_y_e24 * contracted_grad_xy_242_e1234 - gelu_y_e2 * contracted1_grad_xy_231_e123
     grad_gelu_x_e13 += -gelu_y_e14 * contracted2_grad_xy_222_e34 - gelu_y_e1234 * contracted2_grad_xy_224_e24
-    grad_gelu_x_e13 += -gelu_y_e34 * contracted2_grad_xy_222_e14 - gelu_y_e1 * contracted3_grad_xy_211_e3
-    grad_gelu_x_e13 += -gelu_y_e123 * contracted3_grad_xy_213_e2 - gelu_y_e3 * contracted3_grad_xy_211_e1
+    grad_gelu_x_e13 += -gelu_y_e34 * contracted2_grad_xy_222_e14 - gelu_y_e1 * contracted1_grad_xy_211_e3
+    grad_gelu_x_e13 += -gelu_y_e123 * contracted1_grad_xy_213_e2 - gelu_y_e3 * contracted1_grad_xy_211_e1
     grad_gelu_x_e12 = gelu_y_e34 * contracted_grad_xy_242_e1234 + gelu_y_e4 * contracted1_grad_xy_231_e124
     grad_gelu_x_e12 += gelu_y_e3 * contracted1_grad_xy_231_e123 + gelu_y_e1234 * contracted2_grad_xy_224_e34
-    grad_gelu_x_e12 += gelu_y_e * contracted2_grad_xy_220_e12 + gelu_y_e124 * contracted3_grad_xy_213_e4
-    grad_gelu_x_e12 += gelu_y_e123 * contracted3_grad_xy_213_e3 + gelu_y_e12 * contracted4_grad_xy_202_e
+    grad_gelu_x_e12 += gelu_y_e * contracted2_grad_xy_220_e12 + gelu_y_e124 * contracted1_grad_xy_213_e4
+    grad_gelu_x_e12 += gelu_y_e123 * contracted1_grad_xy_213_e3 + gelu_y_e12 * contracted_grad_xy_202_e
     grad_gelu_x_e12 += -gelu_y_e134 * contracted1_grad_xy_233_e234 - gelu_y_e234 * contracted1_grad_xy_233_e134
     grad_gelu_x_e12 += -gelu_y_e14 * contracted2_grad_xy_222_e24 - gelu_y_e13 * contracted2_grad_xy_222_e23
     grad_gelu_x_e12 += -gelu_y_e24 * contracted2_grad_xy_222_e14 - gelu_y_e23 * contracted2_grad_xy_222_e13
-    grad_gelu_x_e12 += -gelu_y_e1 * contracted3_grad_xy_211_e2 - gelu_y_e2 * contracted3_grad_xy_211_e1
+    grad_gelu_x_e12 += -gelu_y_e1 * contracted1_grad_xy_211_e2 - gelu_y_e2 * contracted1_grad_xy_211_e1
     grad_gelu_x_e4 = gelu_y_e23 * contracted1_grad_xy_132_e234 + gelu_y_e13 * contracted1_grad_xy_132_e134
     grad_gelu_x_e4 += gelu_y_e12 * contracted1_grad_xy_132_e124 + gelu_y_e1234 * contracted1_grad_xy_134_e123
-    grad_gelu_x_e4 += gelu_y_e * contracted3_grad_xy_110_e4 + gelu_y_e34 * contracted3_grad_xy_112_e3
-    grad_gelu_x_e4 += gelu_y_e24 * contracted3_grad_xy_112_e2 + gelu_y_e14 * contracted3_grad_xy_112_e1
+    grad_gelu_x_e4 += gelu_y_e * contracted1_grad_xy_110_e4 + gelu_y_e34 * contracted1_grad_xy_112_e3
+    grad_gelu_x_e4 += gelu_y_e24 * contracted1_grad_xy_112_e2 + gelu_y_e14 * contracted1_grad_xy_112_e1
     grad_gelu_x_e4 += -gelu_y_e123 * contracted_grad_xy_143_e1234 - gelu_y_e3 * contracted2_grad_xy_121_e34
     grad_gelu_x_e4 += -gelu_y_e2 * contracted2_grad_xy_121_e24 - gelu_y_e234 * contracted2_grad_xy_123_e23
     grad_gelu_x_e4 += -gelu_y_e1 * contracted2_grad_xy_121_e14 - gelu_y_e134 * contracted2_grad_xy_123_e13
-    grad_gelu_x_e4 += -gelu_y_e124 * contracted2_grad_xy_123_e12 - gelu_y_e4 * contracted4_grad_xy_101_e
+    grad_gelu_x_e4 += -gelu_y_e124 * contracted2_grad_xy_123_e12 - gelu_y_e4 * contracted_grad_xy_101_e
     grad_gelu_x_e3 = gelu_y_e124 * contracted_grad_xy_143_e1234 + gelu_y_e12 * contracted1_grad_xy_132_e123
     grad_gelu_x_e3 += gelu_y_e4 * contracted2_grad_xy_121_e34 + gelu_y_e234 * contracted2_grad_xy_123_e24
-    grad_gelu_x_e3 += gelu_y_e134 * contracted2_grad_xy_123_e14 + gelu_y_e * contracted3_grad_xy_110_e3
-    grad_gelu_x_e3 += gelu_y_e23 * contracted3_grad_xy_112_e2 + gelu_y_e13 * contracted3_grad_xy_112_e1
+    grad_gelu_x_e3 += gelu_y_e134 * contracted2_grad_xy_123_e14 + gelu_y_e * contracted1_grad_xy_110_e3
+    grad_gelu_x_e3 += gelu_y_e23 * contracted1_grad_xy_112_e2 + gelu_y_e13 * contracted1_grad_xy_112_e1
     grad_gelu_x_e3 += -gelu_y_e24 * contracted1_grad_xy_132_e234 - gelu_y_e14 * contracted1_grad_xy_132_e134
     grad_gelu_x_e3 += -gelu_y_e1234 * contracted1_grad_xy_134_e124 - gelu_y_e2 * contracted2_grad_xy_121_e23
     grad_gelu_x_e3 += -gelu_y_e1 * contracted2_grad_xy_121_e13 - gelu_y_e123 * contracted2_grad_xy_123_e12
-    grad_gelu_x_e3 += -gelu_y_e34 * contracted3_grad_xy_112_e4 - gelu_y_e3 * contracted4_grad_xy_101_e
+    grad_gelu_x_e3 += -gelu_y_e34 * contracted1_grad_xy_112_e4 - gelu_y_e3 * contracted_grad_xy_101_e
     grad_gelu_x_e2 = gelu_y_e34 * contracted1_grad_xy_132_e234 + gelu_y_e1234 * contracted1_grad_xy_134_e134
     grad_gelu_x_e2 += gelu_y_e4 * contracted2_grad_xy_121_e24 + gelu_y_e3 * contracted2_grad_xy_121_e23
     grad_gelu_x_e2 += gelu_y_e124 * contracted2_grad_xy_123_e14 + gelu_y_e123 * contracted2_grad_xy_123_e13
-    grad_gelu_x_e2 += gelu_y_e * contracted3_grad_xy_110_e2 + gelu_y_e12 * contracted3_grad_xy_112_e1
+    grad_gelu_x_e2 += gelu_y_e * contracted1_grad_xy_110_e2 + gelu_y_e12 * contracted1_grad_xy_112_e1
     grad_gelu_x_e2 += -gelu_y_e134 * contracted_grad_xy_143_e1234 - gelu_y_e14 * contracted1_grad_xy_132_e124
     grad_gelu_x_e2 += -gelu_y_e13 * contracted1_grad_xy_132_e123 - gelu_y_e234 * contracted2_grad_xy_123_e34
-    grad_gelu_x_e2 += -gelu_y_e1 * contracted2_grad_xy_121_e12 - gelu_y_e24 * contracted3_grad_xy_112_e4
-    grad_gelu_x_e2 += -gelu_y_e23 * contracted3_grad_xy_112_e3 - gelu_y_e2 * contracted4_grad_xy_101_e
+    grad_gelu_x_e2 += -gelu_y_e1 * contracted2_grad_xy_121_e12 - gelu_y_e24 * contracted1_grad_xy_112_e4
+    grad_gelu_x_e2 += -gelu_y_e23 * contracted1_grad_xy_112_e3 - gelu_y_e2 * contracted_grad_xy_101_e
     grad_gelu_x_e1 = gelu_y_e234 * contracted_grad_xy_143_e1234 + gelu_y_e1234 * contracted1_grad_xy_134_e234
     grad_gelu_x_e1 += gelu_y_e34 * contracted1_grad_xy_132_e134 + gelu_y_e24 * contracted1_grad_xy_132_e124
     grad_gelu_x_e1 += gelu_y_e23 * contracted1_grad_xy_132_e123 + gelu_y_e134 * contracted2_grad_xy_123_e34
     grad_gelu_x_e1 += gelu_y_e124 * contracted2_grad_xy_123_e24 + gelu_y_e123 * contracted2_grad_xy_123_e23
     grad_gelu_x_e1 += gelu_y_e4 * contracted2_grad_xy_121_e14 + gelu_y_e3 * contracted2_grad_xy_121_e13
-    grad_gelu_x_e1 += gelu_y_e2 * contracted2_grad_xy_121_e12 + gelu_y_e14 * contracted3_grad_xy_112_e4
-    grad_gelu_x_e1 += gelu_y_e13 * contracted3_grad_xy_112_e3 + gelu_y_e12 * contracted3_grad_xy_112_e2
-    grad_gelu_x_e1 += gelu_y_e * contracted3_grad_xy_110_e1 + gelu_y_e1 * contracted4_grad_xy_101_e
+    grad_gelu_x_e1 += gelu_y_e2 * contracted2_grad_xy_121_e12 + gelu_y_e14 * contracted1_grad_xy_112_e4
+    grad_gelu_x_e1 += gelu_y_e13 * contracted1_grad_xy_112_e3 + gelu_y_e12 * contracted1_grad_xy_112_e2
+    grad_gelu_x_e1 += gelu_y_e * contracted1_grad_xy_110_e1 + gelu_y_e1 * contracted_grad_xy_101_e
     grad_gate_x = x_e1234 * grad_gelu_x_e1234 + x_e234 * grad_gelu_x_e234 + x_e134 * grad_gelu_x_e134
     grad_gate_x += x_e124 * grad_gelu_x_e124 + x_e123 * grad_gelu_x_e123 + x_e34 * grad_gelu_x_e34
     grad_gate_x += x_e24 * grad_gelu_x_e24 + x_e23 * grad_gelu_x_e23 + x_e14 * grad_gelu_x_e14
@@ -16343,129 +16326,129 @@ def _fused_gelu_fcgp_norm_with_normalize_backward_2_kernel(
     grad_gelu_y_e += gelu_x_e123 * contracted1_grad_xy_330_e123 + gelu_x_e34 * contracted2_grad_xy_220_e34
     grad_gelu_y_e += gelu_x_e24 * contracted2_grad_xy_220_e24 + gelu_x_e23 * contracted2_grad_xy_220_e23
     grad_gelu_y_e += gelu_x_e14 * contracted2_grad_xy_220_e14 + gelu_x_e13 * contracted2_grad_xy_220_e13
-    grad_gelu_y_e += gelu_x_e12 * contracted2_grad_xy_220_e12 + gelu_x_e4 * contracted3_grad_xy_110_e4
-    grad_gelu_y_e += gelu_x_e3 * contracted3_grad_xy_110_e3 + gelu_x_e2 * contracted3_grad_xy_110_e2
-    grad_gelu_y_e += gelu_x_e1 * contracted3_grad_xy_110_e1 + gelu_x_e * contracted4_grad_xy_000_e
+    grad_gelu_y_e += gelu_x_e12 * contracted2_grad_xy_220_e12 + gelu_x_e4 * contracted1_grad_xy_110_e4
+    grad_gelu_y_e += gelu_x_e3 * contracted1_grad_xy_110_e3 + gelu_x_e2 * contracted1_grad_xy_110_e2
+    grad_gelu_y_e += gelu_x_e1 * contracted1_grad_xy_110_e1 + gelu_x_e * contracted_grad_xy_000_e
     grad_gelu_y_e1234 = gelu_x_e * contracted_grad_xy_044_e1234 + gelu_x_e1 * contracted1_grad_xy_134_e234
     grad_gelu_y_e1234 += gelu_x_e2 * contracted1_grad_xy_134_e134 + gelu_x_e4 * contracted1_grad_xy_134_e123
     grad_gelu_y_e1234 += gelu_x_e12 * contracted2_grad_xy_224_e34 + gelu_x_e14 * contracted2_grad_xy_224_e23
-    grad_gelu_y_e1234 += gelu_x_e24 * contracted2_grad_xy_224_e13 + gelu_x_e124 * contracted3_grad_xy_314_e3
+    grad_gelu_y_e1234 += gelu_x_e24 * contracted2_grad_xy_224_e13 + gelu_x_e124 * contracted1_grad_xy_314_e3
     grad_gelu_y_e1234 += -gelu_x_e3 * contracted1_grad_xy_134_e124 - gelu_x_e13 * contracted2_grad_xy_224_e24
     grad_gelu_y_e1234 += -gelu_x_e23 * contracted2_grad_xy_224_e14 - gelu_x_e34 * contracted2_grad_xy_224_e12
-    grad_gelu_y_e1234 += -gelu_x_e123 * contracted3_grad_xy_314_e4 - gelu_x_e134 * contracted3_grad_xy_314_e2
-    grad_gelu_y_e1234 += -gelu_x_e234 * contracted3_grad_xy_314_e1 - gelu_x_e1234 * contracted4_grad_xy_404_e
+    grad_gelu_y_e1234 += -gelu_x_e123 * contracted1_grad_xy_314_e4 - gelu_x_e134 * contracted1_grad_xy_314_e2
+    grad_gelu_y_e1234 += -gelu_x_e234 * contracted1_grad_xy_314_e1 - gelu_x_e1234 * contracted_grad_xy_404_e
     grad_gelu_y_e234 = gelu_x_e1 * contracted_grad_xy_143_e1234 + gelu_x_e * contracted1_grad_xy_033_e234
     grad_gelu_y_e234 += gelu_x_e13 * contracted1_grad_xy_233_e124 + gelu_x_e3 * contracted2_grad_xy_123_e24
-    grad_gelu_y_e234 += gelu_x_e124 * contracted2_grad_xy_323_e13 + gelu_x_e24 * contracted3_grad_xy_213_e3
-    grad_gelu_y_e234 += gelu_x_e1234 * contracted3_grad_xy_413_e1 + gelu_x_e234 * contracted4_grad_xy_303_e
+    grad_gelu_y_e234 += gelu_x_e124 * contracted2_grad_xy_323_e13 + gelu_x_e24 * contracted1_grad_xy_213_e3
+    grad_gelu_y_e234 += gelu_x_e1234 * contracted1_grad_xy_413_e1 + gelu_x_e234 * contracted_grad_xy_303_e
     grad_gelu_y_e234 += -gelu_x_e12 * contracted1_grad_xy_233_e134 - gelu_x_e14 * contracted1_grad_xy_233_e123
     grad_gelu_y_e234 += -gelu_x_e2 * contracted2_grad_xy_123_e34 - gelu_x_e4 * contracted2_grad_xy_123_e23
     grad_gelu_y_e234 += -gelu_x_e123 * contracted2_grad_xy_323_e14 - gelu_x_e134 * contracted2_grad_xy_323_e12
-    grad_gelu_y_e234 += -gelu_x_e23 * contracted3_grad_xy_213_e4 - gelu_x_e34 * contracted3_grad_xy_213_e2
+    grad_gelu_y_e234 += -gelu_x_e23 * contracted1_grad_xy_213_e4 - gelu_x_e34 * contracted1_grad_xy_213_e2
     grad_gelu_y_e134 = gelu_x_e * contracted1_grad_xy_033_e134 + gelu_x_e24 * contracted1_grad_xy_233_e123
     grad_gelu_y_e134 += gelu_x_e1 * contracted2_grad_xy_123_e34 + gelu_x_e124 * contracted2_grad_xy_323_e23
     grad_gelu_y_e134 += gelu_x_e3 * contracted2_grad_xy_123_e14 + gelu_x_e234 * contracted2_grad_xy_323_e12
-    grad_gelu_y_e134 += gelu_x_e13 * contracted3_grad_xy_213_e4 + gelu_x_e1234 * contracted3_grad_xy_413_e2
+    grad_gelu_y_e134 += gelu_x_e13 * contracted1_grad_xy_213_e4 + gelu_x_e1234 * contracted1_grad_xy_413_e2
     grad_gelu_y_e134 += -gelu_x_e2 * contracted_grad_xy_143_e1234 - gelu_x_e12 * contracted1_grad_xy_233_e234
     grad_gelu_y_e134 += -gelu_x_e23 * contracted1_grad_xy_233_e124 - gelu_x_e123 * contracted2_grad_xy_323_e24
-    grad_gelu_y_e134 += -gelu_x_e4 * contracted2_grad_xy_123_e13 - gelu_x_e14 * contracted3_grad_xy_213_e3
-    grad_gelu_y_e134 += -gelu_x_e34 * contracted3_grad_xy_213_e1 - gelu_x_e134 * contracted4_grad_xy_303_e
+    grad_gelu_y_e134 += -gelu_x_e4 * contracted2_grad_xy_123_e13 - gelu_x_e14 * contracted1_grad_xy_213_e3
+    grad_gelu_y_e134 += -gelu_x_e34 * contracted1_grad_xy_213_e1 - gelu_x_e134 * contracted_grad_xy_303_e
     grad_gelu_y_e124 = gelu_x_e3 * contracted_grad_xy_143_e1234 + gelu_x_e13 * contracted1_grad_xy_233_e234
     grad_gelu_y_e124 += gelu_x_e23 * contracted1_grad_xy_233_e134 + gelu_x_e * contracted1_grad_xy_033_e124
     grad_gelu_y_e124 += gelu_x_e123 * contracted2_grad_xy_323_e34 + gelu_x_e1 * contracted2_grad_xy_123_e24
-    grad_gelu_y_e124 += gelu_x_e2 * contracted2_grad_xy_123_e14 + gelu_x_e12 * contracted3_grad_xy_213_e4
+    grad_gelu_y_e124 += gelu_x_e2 * contracted2_grad_xy_123_e14 + gelu_x_e12 * contracted1_grad_xy_213_e4
     grad_gelu_y_e124 += -gelu_x_e34 * contracted1_grad_xy_233_e123 - gelu_x_e134 * contracted2_grad_xy_323_e23
     grad_gelu_y_e124 += -gelu_x_e234 * contracted2_grad_xy_323_e13 - gelu_x_e4 * contracted2_grad_xy_123_e12
-    grad_gelu_y_e124 += -gelu_x_e1234 * contracted3_grad_xy_413_e3 - gelu_x_e14 * contracted3_grad_xy_213_e2
-    grad_gelu_y_e124 += -gelu_x_e24 * contracted3_grad_xy_213_e1 - gelu_x_e124 * contracted4_grad_xy_303_e
+    grad_gelu_y_e124 += -gelu_x_e1234 * contracted1_grad_xy_413_e3 - gelu_x_e14 * contracted1_grad_xy_213_e2
+    grad_gelu_y_e124 += -gelu_x_e24 * contracted1_grad_xy_213_e1 - gelu_x_e124 * contracted_grad_xy_303_e
     grad_gelu_y_e123 = gelu_x_e34 * contracted1_grad_xy_233_e124 + gelu_x_e * contracted1_grad_xy_033_e123
     grad_gelu_y_e123 += gelu_x_e134 * contracted2_grad_xy_323_e24 + gelu_x_e1 * contracted2_grad_xy_123_e23
     grad_gelu_y_e123 += gelu_x_e234 * contracted2_grad_xy_323_e14 + gelu_x_e2 * contracted2_grad_xy_123_e13
-    grad_gelu_y_e123 += gelu_x_e1234 * contracted3_grad_xy_413_e4 + gelu_x_e12 * contracted3_grad_xy_213_e3
+    grad_gelu_y_e123 += gelu_x_e1234 * contracted1_grad_xy_413_e4 + gelu_x_e12 * contracted1_grad_xy_213_e3
     grad_gelu_y_e123 += -gelu_x_e4 * contracted_grad_xy_143_e1234 - gelu_x_e14 * contracted1_grad_xy_233_e234
     grad_gelu_y_e123 += -gelu_x_e24 * contracted1_grad_xy_233_e134 - gelu_x_e124 * contracted2_grad_xy_323_e34
-    grad_gelu_y_e123 += -gelu_x_e3 * contracted2_grad_xy_123_e12 - gelu_x_e13 * contracted3_grad_xy_213_e2
-    grad_gelu_y_e123 += -gelu_x_e23 * contracted3_grad_xy_213_e1 - gelu_x_e123 * contracted4_grad_xy_303_e
+    grad_gelu_y_e123 += -gelu_x_e3 * contracted2_grad_xy_123_e12 - gelu_x_e13 * contracted1_grad_xy_213_e2
+    grad_gelu_y_e123 += -gelu_x_e23 * contracted1_grad_xy_213_e1 - gelu_x_e123 * contracted_grad_xy_303_e
     grad_gelu_y_e34 = gelu_x_e12 * contracted_grad_xy_242_e1234 + gelu_x_e2 * contracted1_grad_xy_132_e234
     grad_gelu_y_e34 += gelu_x_e1 * contracted1_grad_xy_132_e134 + gelu_x_e124 * contracted1_grad_xy_332_e123
     grad_gelu_y_e34 += gelu_x_e * contracted2_grad_xy_022_e34 + gelu_x_e24 * contracted2_grad_xy_222_e23
-    grad_gelu_y_e34 += gelu_x_e14 * contracted2_grad_xy_222_e13 + gelu_x_e4 * contracted3_grad_xy_112_e3
+    grad_gelu_y_e34 += gelu_x_e14 * contracted2_grad_xy_222_e13 + gelu_x_e4 * contracted1_grad_xy_112_e3
     grad_gelu_y_e34 += -gelu_x_e123 * contracted1_grad_xy_332_e124 - gelu_x_e23 * contracted2_grad_xy_222_e24
     grad_gelu_y_e34 += -gelu_x_e13 * contracted2_grad_xy_222_e14 - gelu_x_e1234 * contracted2_grad_xy_422_e12
-    grad_gelu_y_e34 += -gelu_x_e3 * contracted3_grad_xy_112_e4 - gelu_x_e234 * contracted3_grad_xy_312_e2
-    grad_gelu_y_e34 += -gelu_x_e134 * contracted3_grad_xy_312_e1 - gelu_x_e34 * contracted4_grad_xy_202_e
+    grad_gelu_y_e34 += -gelu_x_e3 * contracted1_grad_xy_112_e4 - gelu_x_e234 * contracted1_grad_xy_312_e2
+    grad_gelu_y_e34 += -gelu_x_e134 * contracted1_grad_xy_312_e1 - gelu_x_e34 * contracted_grad_xy_202_e
     grad_gelu_y_e24 = gelu_x_e123 * contracted1_grad_xy_332_e134 + gelu_x_e1 * contracted1_grad_xy_132_e124
     grad_gelu_y_e24 += gelu_x_e23 * contracted2_grad_xy_222_e34 + gelu_x_e * contracted2_grad_xy_022_e24
     grad_gelu_y_e24 += gelu_x_e1234 * contracted2_grad_xy_422_e13 + gelu_x_e14 * contracted2_grad_xy_222_e12
-    grad_gelu_y_e24 += gelu_x_e234 * contracted3_grad_xy_312_e3 + gelu_x_e4 * contracted3_grad_xy_112_e2
+    grad_gelu_y_e24 += gelu_x_e234 * contracted1_grad_xy_312_e3 + gelu_x_e4 * contracted1_grad_xy_112_e2
     grad_gelu_y_e24 += -gelu_x_e13 * contracted_grad_xy_242_e1234 - gelu_x_e3 * contracted1_grad_xy_132_e234
     grad_gelu_y_e24 += -gelu_x_e134 * contracted1_grad_xy_332_e123 - gelu_x_e34 * contracted2_grad_xy_222_e23
-    grad_gelu_y_e24 += -gelu_x_e12 * contracted2_grad_xy_222_e14 - gelu_x_e2 * contracted3_grad_xy_112_e4
-    grad_gelu_y_e24 += -gelu_x_e124 * contracted3_grad_xy_312_e1 - gelu_x_e24 * contracted4_grad_xy_202_e
+    grad_gelu_y_e24 += -gelu_x_e12 * contracted2_grad_xy_222_e14 - gelu_x_e2 * contracted1_grad_xy_112_e4
+    grad_gelu_y_e24 += -gelu_x_e124 * contracted1_grad_xy_312_e1 - gelu_x_e24 * contracted_grad_xy_202_e
     grad_gelu_y_e23 = gelu_x_e14 * contracted_grad_xy_242_e1234 + gelu_x_e4 * contracted1_grad_xy_132_e234
     grad_gelu_y_e23 += gelu_x_e134 * contracted1_grad_xy_332_e124 + gelu_x_e1 * contracted1_grad_xy_132_e123
     grad_gelu_y_e23 += gelu_x_e34 * contracted2_grad_xy_222_e24 + gelu_x_e * contracted2_grad_xy_022_e23
-    grad_gelu_y_e23 += gelu_x_e13 * contracted2_grad_xy_222_e12 + gelu_x_e3 * contracted3_grad_xy_112_e2
+    grad_gelu_y_e23 += gelu_x_e13 * contracted2_grad_xy_222_e12 + gelu_x_e3 * contracted1_grad_xy_112_e2
     grad_gelu_y_e23 += -gelu_x_e124 * contracted1_grad_xy_332_e134 - gelu_x_e24 * contracted2_grad_xy_222_e34
     grad_gelu_y_e23 += -gelu_x_e1234 * contracted2_grad_xy_422_e14 - gelu_x_e12 * contracted2_grad_xy_222_e13
-    grad_gelu_y_e23 += -gelu_x_e234 * contracted3_grad_xy_312_e4 - gelu_x_e2 * contracted3_grad_xy_112_e3
-    grad_gelu_y_e23 += -gelu_x_e123 * contracted3_grad_xy_312_e1 - gelu_x_e23 * contracted4_grad_xy_202_e
+    grad_gelu_y_e23 += -gelu_x_e234 * contracted1_grad_xy_312_e4 - gelu_x_e2 * contracted1_grad_xy_112_e3
+    grad_gelu_y_e23 += -gelu_x_e123 * contracted1_grad_xy_312_e1 - gelu_x_e23 * contracted_grad_xy_202_e
     grad_gelu_y_e14 = gelu_x_e23 * contracted_grad_xy_242_e1234 + gelu_x_e123 * contracted1_grad_xy_332_e234
     grad_gelu_y_e14 += gelu_x_e234 * contracted1_grad_xy_332_e123 + gelu_x_e1234 * contracted2_grad_xy_422_e23
-    grad_gelu_y_e14 += gelu_x_e * contracted2_grad_xy_022_e14 + gelu_x_e1 * contracted3_grad_xy_112_e4
-    grad_gelu_y_e14 += gelu_x_e4 * contracted3_grad_xy_112_e1 + gelu_x_e14 * contracted4_grad_xy_202_e
+    grad_gelu_y_e14 += gelu_x_e * contracted2_grad_xy_022_e14 + gelu_x_e1 * contracted1_grad_xy_112_e4
+    grad_gelu_y_e14 += gelu_x_e4 * contracted1_grad_xy_112_e1 + gelu_x_e14 * contracted_grad_xy_202_e
     grad_gelu_y_e14 += -gelu_x_e3 * contracted1_grad_xy_132_e134 - gelu_x_e2 * contracted1_grad_xy_132_e124
     grad_gelu_y_e14 += -gelu_x_e13 * contracted2_grad_xy_222_e34 - gelu_x_e12 * contracted2_grad_xy_222_e24
     grad_gelu_y_e14 += -gelu_x_e34 * contracted2_grad_xy_222_e13 - gelu_x_e24 * contracted2_grad_xy_222_e12
-    grad_gelu_y_e14 += -gelu_x_e134 * contracted3_grad_xy_312_e3 - gelu_x_e124 * contracted3_grad_xy_312_e2
+    grad_gelu_y_e14 += -gelu_x_e134 * contracted1_grad_xy_312_e3 - gelu_x_e124 * contracted1_grad_xy_312_e2
     grad_gelu_y_e13 = gelu_x_e4 * contracted1_grad_xy_132_e134 + gelu_x_e14 * contracted2_grad_xy_222_e34
     grad_gelu_y_e13 += gelu_x_e34 * contracted2_grad_xy_222_e14 + gelu_x_e * contracted2_grad_xy_022_e13
-    grad_gelu_y_e13 += gelu_x_e134 * contracted3_grad_xy_312_e4 + gelu_x_e1 * contracted3_grad_xy_112_e3
-    grad_gelu_y_e13 += gelu_x_e3 * contracted3_grad_xy_112_e1 + gelu_x_e13 * contracted4_grad_xy_202_e
+    grad_gelu_y_e13 += gelu_x_e134 * contracted1_grad_xy_312_e4 + gelu_x_e1 * contracted1_grad_xy_112_e3
+    grad_gelu_y_e13 += gelu_x_e3 * contracted1_grad_xy_112_e1 + gelu_x_e13 * contracted_grad_xy_202_e
     grad_gelu_y_e13 += -gelu_x_e24 * contracted_grad_xy_242_e1234 - gelu_x_e124 * contracted1_grad_xy_332_e234
     grad_gelu_y_e13 += -gelu_x_e234 * contracted1_grad_xy_332_e124 - gelu_x_e2 * contracted1_grad_xy_132_e123
     grad_gelu_y_e13 += -gelu_x_e1234 * contracted2_grad_xy_422_e24 - gelu_x_e12 * contracted2_grad_xy_222_e23
-    grad_gelu_y_e13 += -gelu_x_e23 * contracted2_grad_xy_222_e12 - gelu_x_e123 * contracted3_grad_xy_312_e2
+    grad_gelu_y_e13 += -gelu_x_e23 * contracted2_grad_xy_222_e12 - gelu_x_e123 * contracted1_grad_xy_312_e2
     grad_gelu_y_e12 = gelu_x_e34 * contracted_grad_xy_242_e1234 + gelu_x_e134 * contracted1_grad_xy_332_e234
     grad_gelu_y_e12 += gelu_x_e234 * contracted1_grad_xy_332_e134 + gelu_x_e4 * contracted1_grad_xy_132_e124
     grad_gelu_y_e12 += gelu_x_e3 * contracted1_grad_xy_132_e123 + gelu_x_e1234 * contracted2_grad_xy_422_e34
     grad_gelu_y_e12 += gelu_x_e14 * contracted2_grad_xy_222_e24 + gelu_x_e13 * contracted2_grad_xy_222_e23
     grad_gelu_y_e12 += gelu_x_e24 * contracted2_grad_xy_222_e14 + gelu_x_e23 * contracted2_grad_xy_222_e13
-    grad_gelu_y_e12 += gelu_x_e * contracted2_grad_xy_022_e12 + gelu_x_e124 * contracted3_grad_xy_312_e4
-    grad_gelu_y_e12 += gelu_x_e123 * contracted3_grad_xy_312_e3 + gelu_x_e1 * contracted3_grad_xy_112_e2
-    grad_gelu_y_e12 += gelu_x_e2 * contracted3_grad_xy_112_e1 + gelu_x_e12 * contracted4_grad_xy_202_e
+    grad_gelu_y_e12 += gelu_x_e * contracted2_grad_xy_022_e12 + gelu_x_e124 * contracted1_grad_xy_312_e4
+    grad_gelu_y_e12 += gelu_x_e123 * contracted1_grad_xy_312_e3 + gelu_x_e1 * contracted1_grad_xy_112_e2
+    grad_gelu_y_e12 += gelu_x_e2 * contracted1_grad_xy_112_e1 + gelu_x_e12 * contracted_grad_xy_202_e
     grad_gelu_y_e4 = gelu_x_e123 * contracted_grad_xy_341_e1234 + gelu_x_e23 * contracted1_grad_xy_231_e234
     grad_gelu_y_e4 += gelu_x_e13 * contracted1_grad_xy_231_e134 + gelu_x_e12 * contracted1_grad_xy_231_e124
     grad_gelu_y_e4 += gelu_x_e3 * contracted2_grad_xy_121_e34 + gelu_x_e2 * contracted2_grad_xy_121_e24
-    grad_gelu_y_e4 += gelu_x_e1 * contracted2_grad_xy_121_e14 + gelu_x_e * contracted3_grad_xy_011_e4
+    grad_gelu_y_e4 += gelu_x_e1 * contracted2_grad_xy_121_e14 + gelu_x_e * contracted1_grad_xy_011_e4
     grad_gelu_y_e4 += -gelu_x_e1234 * contracted1_grad_xy_431_e123 - gelu_x_e234 * contracted2_grad_xy_321_e23
     grad_gelu_y_e4 += -gelu_x_e134 * contracted2_grad_xy_321_e13 - gelu_x_e124 * contracted2_grad_xy_321_e12
-    grad_gelu_y_e4 += -gelu_x_e34 * contracted3_grad_xy_211_e3 - gelu_x_e24 * contracted3_grad_xy_211_e2
-    grad_gelu_y_e4 += -gelu_x_e14 * contracted3_grad_xy_211_e1 - gelu_x_e4 * contracted4_grad_xy_101_e
+    grad_gelu_y_e4 += -gelu_x_e34 * contracted1_grad_xy_211_e3 - gelu_x_e24 * contracted1_grad_xy_211_e2
+    grad_gelu_y_e4 += -gelu_x_e14 * contracted1_grad_xy_211_e1 - gelu_x_e4 * contracted_grad_xy_101_e
     grad_gelu_y_e3 = gelu_x_e1234 * contracted1_grad_xy_431_e124 + gelu_x_e12 * contracted1_grad_xy_231_e123
     grad_gelu_y_e3 += gelu_x_e234 * contracted2_grad_xy_321_e24 + gelu_x_e2 * contracted2_grad_xy_121_e23
     grad_gelu_y_e3 += gelu_x_e134 * contracted2_grad_xy_321_e14 + gelu_x_e1 * contracted2_grad_xy_121_e13
-    grad_gelu_y_e3 += gelu_x_e34 * contracted3_grad_xy_211_e4 + gelu_x_e * contracted3_grad_xy_011_e3
+    grad_gelu_y_e3 += gelu_x_e34 * contracted1_grad_xy_211_e4 + gelu_x_e * contracted1_grad_xy_011_e3
     grad_gelu_y_e3 += -gelu_x_e124 * contracted_grad_xy_341_e1234 - gelu_x_e24 * contracted1_grad_xy_231_e234
     grad_gelu_y_e3 += -gelu_x_e14 * contracted1_grad_xy_231_e134 - gelu_x_e4 * contracted2_grad_xy_121_e34
-    grad_gelu_y_e3 += -gelu_x_e123 * contracted2_grad_xy_321_e12 - gelu_x_e23 * contracted3_grad_xy_211_e2
-    grad_gelu_y_e3 += -gelu_x_e13 * contracted3_grad_xy_211_e1 - gelu_x_e3 * contracted4_grad_xy_101_e
+    grad_gelu_y_e3 += -gelu_x_e123 * contracted2_grad_xy_321_e12 - gelu_x_e23 * contracted1_grad_xy_211_e2
+    grad_gelu_y_e3 += -gelu_x_e13 * contracted1_grad_xy_211_e1 - gelu_x_e3 * contracted_grad_xy_101_e
     grad_gelu_y_e2 = gelu_x_e134 * contracted_grad_xy_341_e1234 + gelu_x_e34 * contracted1_grad_xy_231_e234
     grad_gelu_y_e2 += gelu_x_e124 * contracted2_grad_xy_321_e14 + gelu_x_e123 * contracted2_grad_xy_321_e13
-    grad_gelu_y_e2 += gelu_x_e1 * contracted2_grad_xy_121_e12 + gelu_x_e24 * contracted3_grad_xy_211_e4
-    grad_gelu_y_e2 += gelu_x_e23 * contracted3_grad_xy_211_e3 + gelu_x_e * contracted3_grad_xy_011_e2
+    grad_gelu_y_e2 += gelu_x_e1 * contracted2_grad_xy_121_e12 + gelu_x_e24 * contracted1_grad_xy_211_e4
+    grad_gelu_y_e2 += gelu_x_e23 * contracted1_grad_xy_211_e3 + gelu_x_e * contracted1_grad_xy_011_e2
     grad_gelu_y_e2 += -gelu_x_e1234 * contracted1_grad_xy_431_e134 - gelu_x_e14 * contracted1_grad_xy_231_e124
     grad_gelu_y_e2 += -gelu_x_e13 * contracted1_grad_xy_231_e123 - gelu_x_e234 * contracted2_grad_xy_321_e34
     grad_gelu_y_e2 += -gelu_x_e4 * contracted2_grad_xy_121_e24 - gelu_x_e3 * contracted2_grad_xy_121_e23
-    grad_gelu_y_e2 += -gelu_x_e12 * contracted3_grad_xy_211_e1 - gelu_x_e2 * contracted4_grad_xy_101_e
+    grad_gelu_y_e2 += -gelu_x_e12 * contracted1_grad_xy_211_e1 - gelu_x_e2 * contracted_grad_xy_101_e
     grad_gelu_y_e1 = gelu_x_e34 * contracted1_grad_xy_231_e134 + gelu_x_e24 * contracted1_grad_xy_231_e124
     grad_gelu_y_e1 += gelu_x_e23 * contracted1_grad_xy_231_e123 + gelu_x_e134 * contracted2_grad_xy_321_e34
     grad_gelu_y_e1 += gelu_x_e124 * contracted2_grad_xy_321_e24 + gelu_x_e123 * contracted2_grad_xy_321_e23
-    grad_gelu_y_e1 += gelu_x_e * contracted3_grad_xy_011_e1 + gelu_x_e1 * contracted4_grad_xy_101_e
+    grad_gelu_y_e1 += gelu_x_e * contracted1_grad_xy_011_e1 + gelu_x_e1 * contracted_grad_xy_101_e
     grad_gelu_y_e1 += -gelu_x_e234 * contracted_grad_xy_341_e1234 - gelu_x_e1234 * contracted1_grad_xy_431_e234
     grad_gelu_y_e1 += -gelu_x_e4 * contracted2_grad_xy_121_e14 - gelu_x_e3 * contracted2_grad_xy_121_e13
-    grad_gelu_y_e1 += -gelu_x_e2 * contracted2_grad_xy_121_e12 - gelu_x_e14 * contracted3_grad_xy_211_e4
-    grad_gelu_y_e1 += -gelu_x_e13 * contracted3_grad_xy_211_e3 - gelu_x_e12 * contracted3_grad_xy_211_e2
+    grad_gelu_y_e1 += -gelu_x_e2 * contracted2_grad_xy_121_e12 - gelu_x_e14 * contracted1_grad_xy_211_e4
+    grad_gelu_y_e1 += -gelu_x_e13 * contracted1_grad_xy_211_e3 - gelu_x_e12 * contracted1_grad_xy_211_e2
     grad_gate_y = y_e1234 * grad_gelu_y_e1234 + y_e234 * grad_gelu_y_e234 + y_e134 * grad_gelu_y_e134
     grad_gate_y += y_e124 * grad_gelu_y_e124 + y_e123 * grad_gelu_y_e123 + y_e34 * grad_gelu_y_e34
     grad_gate_y += y_e24 * grad_gelu_y_e24 + y_e23 * grad_gelu_y_e23 + y_e14 * grad_gelu_y_e14
@@ -16545,11 +16528,9 @@ def _fused_gelu_fcgp_norm_with_normalize_backward_2_kernel(
 def _fused_gelu_fcgp_norm_with_normalize_backward_3_kernel(
     x_ptr,
     y_ptr,
-    operand10_ptr,
-    operand11_ptr,
-    operand12_ptr,
-    operand13_ptr,
-    operand14_ptr,
+    operand6_ptr,
+    operand7_ptr,
+    operand8_ptr,
     B,
     N,
     B_INNERMOST: tl.constexpr,
@@ -16559,24 +16540,18 @@ def _fused_gelu_fcgp_norm_with_normalize_backward_3_kernel(
 ):
     # stores factors of matrix products, in the order in which these read them
     # turns its tiles for products in tf32, which are faster with b innermost
-    operand10_b = 1 if B_INNERMOST else 5 * N
-    operand10_n = tl.cast(B, tl.int64) if B_INNERMOST else 1
-    operand10_N = tl.cast(N, tl.int64) * operand10_n
-    operand11_b = 1 if B_INNERMOST else 8 * N
-    operand11_n = tl.cast(B, tl.int64) * 4 if B_INNERMOST else 1
-    operand11_B = tl.cast(B, tl.int64) * operand11_b
-    operand11_N = tl.cast(N, tl.int64) * operand11_n
-    operand12_b = 1 if B_INNERMOST else 9 * N
-    operand12_n = tl.cast(B, tl.int64) * 6 if B_INNERMOST else 1
-    operand12_B = tl.cast(B, tl.int64) * operand12_b
-    operand12_N = tl.cast(N, tl.int64) * operand12_n
-    operand13_b = 1 if B_INNERMOST else 8 * N
-    operand13_n = tl.cast(B, tl.int64) * 4 if B_INNERMOST else 1
-    operand13_B = tl.cast(B, tl.int64) * operand13_b
-    operand13_N = tl.cast(N, tl.int64) * operand13_n
-    operand14_b = 1 if B_INNERMOST else 5 * N
-    operand14_n = tl.cast(B, tl.int64) if B_INNERMOST else 1
-    operand14_N = tl.cast(N, tl.int64) * operand14_n
+    operand6_b = 1 if B_INNERMOST else 5 * N
+    operand6_n = tl.cast(B, tl.int64) if B_INNERMOST else 1
+    BN = tl.cast(B, tl.int64) * N
+    operand6_N = tl.cast(N, tl.int64) * operand6_n
+    operand7_b = 1 if B_INNERMOST else 8 * N
+    operand7_n = tl.cast(B, tl.int64) * 4 if B_INNERMOST else 1
+    operand7_B = tl.cast(B, tl.int64) * operand7_b
+    operand7_N = tl.cast(N, tl.int64) * operand7_n
+    operand8_b = 1 if B_INNERMOST else 9 * N
+    operand8_n = tl.cast(B, tl.int64) * 6 if B_INNERMOST else 1
+    operand8_B = tl.cast(B, tl.int64) * operand8_b
+    operand8_N = tl.cast(N, tl.int64) * operand8_n
 
     n = _tile(tl.program_id(1) * BLOCK, ROWS, BLOCK)
     r = _down(ROWS)
@@ -16588,11 +16563,9 @@ def _fused_gelu_fcgp_norm_with_normalize_backward_3_kernel(
     mask = tile_mask if ROWS == 1 else tile_mask & row_mask
     x_row = x_ptr + b * 16 * N
     y_row = y_ptr + b * 16 * N
-    operand10_row = operand10_ptr + b * operand10_b
-    operand11_row = operand11_ptr + b * operand11_b
-    operand12_row = operand12_ptr + b * operand12_b
-    operand13_row = operand13_ptr + b * operand13_b
-    operand14_row = operand14_ptr + b * operand14_b
+    operand6_row = operand6_ptr + b * operand6_b
+    operand7_row = operand7_ptr + b * operand7_b
+    operand8_row = operand8_ptr + b * operand8_b
 
     x_e, x_e1, x_e2, x_e3, x_e4, x_e12, x_e13, x_e14 = _load8(x_row + at * 16, mask, REAL)
     x_e23, x_e24, x_e34, x_e123, x_e124, x_e134, x_e234, x_e1234 = _load8(x_row + at * 16 + 8, mask, REAL)
@@ -16603,7 +16576,7 @@ def _fused_gelu_fcgp_norm_with_normalize_backward_3_kernel(
     gelu_x_e1234 = x_e1234 * gate_x
     gate_y = 0.5 + 0.5 * tl.erf(0.7071067811865476 * y_e)
     gelu_y_e1234 = y_e1234 * gate_y
-    operand10_0 = gelu_x_e1234 * gelu_y_e1234
+    operand6_0 = gelu_x_e1234 * gelu_y_e1234
     gelu_x_e = x_e * gate_x
     gelu_y_e = y_e * gate_y
     xy_000_e = gelu_x_e * gelu_y_e
@@ -16640,138 +16613,6 @@ def _fused_gelu_fcgp_norm_with_normalize_backward_3_kernel(
     gelu_y_e234 = y_e234 * gate_y
     xy_303_e = gelu_x_e234 * gelu_y_e234 - gelu_x_e123 * gelu_y_e123 - gelu_x_e124 * gelu_y_e124
     xy_303_e += -gelu_x_e134 * gelu_y_e134
-    xy_011_e1 = gelu_x_e * gelu_y_e1
-    xy_110_e1 = gelu_x_e1 * gelu_y_e
-    xy_112_e1 = gelu_x_e2 * gelu_y_e12 + gelu_x_e3 * gelu_y_e13 + gelu_x_e4 * gelu_y_e14
-    xy_211_e1 = -gelu_x_e12 * gelu_y_e2 - gelu_x_e13 * gelu_y_e3 - gelu_x_e14 * gelu_y_e4
-    xy_213_e1 = -gelu_x_e23 * gelu_y_e123 - gelu_x_e24 * gelu_y_e124 - gelu_x_e34 * gelu_y_e134
-    xy_312_e1 = -gelu_x_e123 * gelu_y_e23 - gelu_x_e124 * gelu_y_e24 - gelu_x_e134 * gelu_y_e34
-    operand11_6 = gelu_x_e234 * gelu_y_e1234
-    xy_413_e1 = gelu_x_e1234 * gelu_y_e234
-    xy_011_e2 = gelu_x_e * gelu_y_e2
-    xy_110_e2 = gelu_x_e2 * gelu_y_e
-    xy_112_e2 = gelu_x_e1 * gelu_y_e12 + gelu_x_e3 * gelu_y_e23 + gelu_x_e4 * gelu_y_e24
-    xy_211_e2 = -gelu_x_e12 * gelu_y_e1 - gelu_x_e23 * gelu_y_e3 - gelu_x_e24 * gelu_y_e4
-    xy_213_e2 = -gelu_x_e13 * gelu_y_e123 - gelu_x_e14 * gelu_y_e124 - gelu_x_e34 * gelu_y_e234
-    xy_312_e2 = -gelu_x_e123 * gelu_y_e13 - gelu_x_e124 * gelu_y_e14 - gelu_x_e234 * gelu_y_e34
-    operand11_14 = gelu_x_e134 * gelu_y_e1234
-    xy_413_e2 = gelu_x_e1234 * gelu_y_e134
-    xy_011_e3 = gelu_x_e * gelu_y_e3
-    xy_110_e3 = gelu_x_e3 * gelu_y_e
-    xy_112_e3 = gelu_x_e1 * gelu_y_e13 + gelu_x_e4 * gelu_y_e34 - gelu_x_e2 * gelu_y_e23
-    xy_211_e3 = gelu_x_e23 * gelu_y_e2 - gelu_x_e13 * gelu_y_e1 - gelu_x_e34 * gelu_y_e4
-    xy_213_e3 = gelu_x_e12 * gelu_y_e123 + gelu_x_e24 * gelu_y_e234 - gelu_x_e14 * gelu_y_e134
-    xy_312_e3 = gelu_x_e123 * gelu_y_e12 + gelu_x_e234 * gelu_y_e24 - gelu_x_e134 * gelu_y_e14
-    xy_314_e3 = gelu_x_e124 * gelu_y_e1234
-    operand11_22 = -xy_314_e3
-    xy_413_e3 = -gelu_x_e1234 * gelu_y_e124
-    xy_011_e4 = gelu_x_e * gelu_y_e4
-    xy_110_e4 = gelu_x_e4 * gelu_y_e
-    xy_112_e4 = gelu_x_e1 * gelu_y_e14 - gelu_x_e2 * gelu_y_e24 - gelu_x_e3 * gelu_y_e34
-    xy_211_e4 = gelu_x_e24 * gelu_y_e2 + gelu_x_e34 * gelu_y_e3 - gelu_x_e14 * gelu_y_e1
-    xy_213_e4 = gelu_x_e12 * gelu_y_e124 + gelu_x_e13 * gelu_y_e134 - gelu_x_e23 * gelu_y_e234
-    xy_312_e4 = gelu_x_e124 * gelu_y_e12 + gelu_x_e134 * gelu_y_e13 - gelu_x_e234 * gelu_y_e23
-    operand11_30 = gelu_x_e123 * gelu_y_e1234
-    xy_413_e4 = gelu_x_e1234 * gelu_y_e123
-    xy_022_e12 = gelu_x_e * gelu_y_e12
-    xy_121_e12 = gelu_x_e1 * gelu_y_e2 - gelu_x_e2 * gelu_y_e1
-    xy_123_e12 = -gelu_x_e3 * gelu_y_e123 - gelu_x_e4 * gelu_y_e124
-    xy_220_e12 = gelu_x_e12 * gelu_y_e
-    xy_222_e12 = gelu_x_e13 * gelu_y_e23 + gelu_x_e14 * gelu_y_e24 - gelu_x_e23 * gelu_y_e13
-    xy_222_e12 += -gelu_x_e24 * gelu_y_e14
-    operand12_5 = gelu_x_e34 * gelu_y_e1234
-    xy_321_e12 = -gelu_x_e123 * gelu_y_e3 - gelu_x_e124 * gelu_y_e4
-    xy_323_e12 = gelu_x_e234 * gelu_y_e134 - gelu_x_e134 * gelu_y_e234
-    operand12_8 = gelu_x_e1234 * gelu_y_e34
-    xy_022_e13 = gelu_x_e * gelu_y_e13
-    xy_121_e13 = gelu_x_e1 * gelu_y_e3 - gelu_x_e3 * gelu_y_e1
-    xy_123_e13 = gelu_x_e2 * gelu_y_e123 - gelu_x_e4 * gelu_y_e134
-    xy_220_e13 = gelu_x_e13 * gelu_y_e
-    xy_222_e13 = gelu_x_e14 * gelu_y_e34 + gelu_x_e23 * gelu_y_e12 - gelu_x_e12 * gelu_y_e23
-    xy_222_e13 += -gelu_x_e34 * gelu_y_e14
-    xy_224_e13 = gelu_x_e24 * gelu_y_e1234
-    operand12_14 = -xy_224_e13
-    xy_321_e13 = gelu_x_e123 * gelu_y_e2 - gelu_x_e134 * gelu_y_e4
-    xy_323_e13 = gelu_x_e124 * gelu_y_e234 - gelu_x_e234 * gelu_y_e124
-    xy_422_e13 = gelu_x_e1234 * gelu_y_e24
-    operand12_17 = -xy_422_e13
-    xy_022_e14 = gelu_x_e * gelu_y_e14
-    xy_121_e14 = gelu_x_e1 * gelu_y_e4 - gelu_x_e4 * gelu_y_e1
-    xy_123_e14 = gelu_x_e2 * gelu_y_e124 + gelu_x_e3 * gelu_y_e134
-    xy_220_e14 = gelu_x_e14 * gelu_y_e
-    xy_222_e14 = gelu_x_e24 * gelu_y_e12 + gelu_x_e34 * gelu_y_e13 - gelu_x_e12 * gelu_y_e24
-    xy_222_e14 += -gelu_x_e13 * gelu_y_e34
-    operand12_23 = gelu_x_e23 * gelu_y_e1234
-    xy_321_e14 = gelu_x_e124 * gelu_y_e2 + gelu_x_e134 * gelu_y_e3
-    xy_323_e14 = gelu_x_e234 * gelu_y_e123 - gelu_x_e123 * gelu_y_e234
-    operand12_26 = gelu_x_e1234 * gelu_y_e23
-    xy_022_e23 = gelu_x_e * gelu_y_e23
-    xy_121_e23 = gelu_x_e2 * gelu_y_e3 - gelu_x_e3 * gelu_y_e2
-    xy_123_e23 = gelu_x_e1 * gelu_y_e123 - gelu_x_e4 * gelu_y_e234
-    xy_220_e23 = gelu_x_e23 * gelu_y_e
-    xy_222_e23 = gelu_x_e13 * gelu_y_e12 + gelu_x_e24 * gelu_y_e34 - gelu_x_e12 * gelu_y_e13
-    xy_222_e23 += -gelu_x_e34 * gelu_y_e24
-    xy_224_e23 = gelu_x_e14 * gelu_y_e1234
-    operand12_32 = -xy_224_e23
-    xy_321_e23 = gelu_x_e123 * gelu_y_e1 - gelu_x_e234 * gelu_y_e4
-    xy_323_e23 = gelu_x_e124 * gelu_y_e134 - gelu_x_e134 * gelu_y_e124
-    xy_422_e23 = gelu_x_e1234 * gelu_y_e14
-    operand12_35 = -xy_422_e23
-    xy_022_e24 = gelu_x_e * gelu_y_e24
-    xy_121_e24 = gelu_x_e2 * gelu_y_e4 - gelu_x_e4 * gelu_y_e2
-    xy_123_e24 = gelu_x_e1 * gelu_y_e124 + gelu_x_e3 * gelu_y_e234
-    xy_220_e24 = gelu_x_e24 * gelu_y_e
-    xy_222_e24 = gelu_x_e14 * gelu_y_e12 + gelu_x_e34 * gelu_y_e23 - gelu_x_e12 * gelu_y_e14
-    xy_222_e24 += -gelu_x_e23 * gelu_y_e34
-    operand12_41 = gelu_x_e13 * gelu_y_e1234
-    xy_321_e24 = gelu_x_e124 * gelu_y_e1 + gelu_x_e234 * gelu_y_e3
-    xy_323_e24 = gelu_x_e134 * gelu_y_e123 - gelu_x_e123 * gelu_y_e134
-    operand12_44 = gelu_x_e1234 * gelu_y_e13
-    xy_022_e34 = gelu_x_e * gelu_y_e34
-    xy_121_e34 = gelu_x_e3 * gelu_y_e4 - gelu_x_e4 * gelu_y_e3
-    xy_123_e34 = gelu_x_e1 * gelu_y_e134 - gelu_x_e2 * gelu_y_e234
-    xy_220_e34 = gelu_x_e34 * gelu_y_e
-    xy_222_e34 = gelu_x_e14 * gelu_y_e13 + gelu_x_e23 * gelu_y_e24 - gelu_x_e13 * gelu_y_e14
-    xy_222_e34 += -gelu_x_e24 * gelu_y_e23
-    xy_224_e34 = gelu_x_e12 * gelu_y_e1234
-    operand12_50 = -xy_224_e34
-    xy_321_e34 = gelu_x_e134 * gelu_y_e1 - gelu_x_e234 * gelu_y_e2
-    xy_323_e34 = gelu_x_e123 * gelu_y_e124 - gelu_x_e124 * gelu_y_e123
-    xy_422_e34 = gelu_x_e1234 * gelu_y_e12
-    operand12_53 = -xy_422_e34
-    xy_033_e123 = gelu_x_e * gelu_y_e123
-    xy_132_e123 = gelu_x_e1 * gelu_y_e23 + gelu_x_e3 * gelu_y_e12 - gelu_x_e2 * gelu_y_e13
-    xy_134_e123 = gelu_x_e4 * gelu_y_e1234
-    xy_231_e123 = gelu_x_e12 * gelu_y_e3 + gelu_x_e23 * gelu_y_e1 - gelu_x_e13 * gelu_y_e2
-    xy_233_e123 = gelu_x_e24 * gelu_y_e134 - gelu_x_e14 * gelu_y_e234 - gelu_x_e34 * gelu_y_e124
-    xy_330_e123 = gelu_x_e123 * gelu_y_e
-    xy_332_e123 = gelu_x_e124 * gelu_y_e34 + gelu_x_e234 * gelu_y_e14 - gelu_x_e134 * gelu_y_e24
-    operand13_7 = gelu_x_e1234 * gelu_y_e4
-    xy_033_e124 = gelu_x_e * gelu_y_e124
-    xy_132_e124 = gelu_x_e1 * gelu_y_e24 + gelu_x_e4 * gelu_y_e12 - gelu_x_e2 * gelu_y_e14
-    xy_134_e124 = -gelu_x_e3 * gelu_y_e1234
-    xy_231_e124 = gelu_x_e12 * gelu_y_e4 + gelu_x_e24 * gelu_y_e1 - gelu_x_e14 * gelu_y_e2
-    xy_233_e124 = gelu_x_e13 * gelu_y_e234 + gelu_x_e34 * gelu_y_e123 - gelu_x_e23 * gelu_y_e134
-    xy_330_e124 = gelu_x_e124 * gelu_y_e
-    xy_332_e124 = gelu_x_e134 * gelu_y_e23 - gelu_x_e123 * gelu_y_e34 - gelu_x_e234 * gelu_y_e13
-    xy_431_e124 = gelu_x_e1234 * gelu_y_e3
-    operand13_15 = -xy_431_e124
-    xy_033_e134 = gelu_x_e * gelu_y_e134
-    xy_132_e134 = gelu_x_e1 * gelu_y_e34 + gelu_x_e4 * gelu_y_e13 - gelu_x_e3 * gelu_y_e14
-    xy_134_e134 = gelu_x_e2 * gelu_y_e1234
-    xy_231_e134 = gelu_x_e13 * gelu_y_e4 + gelu_x_e34 * gelu_y_e1 - gelu_x_e14 * gelu_y_e3
-    xy_233_e134 = gelu_x_e23 * gelu_y_e124 - gelu_x_e12 * gelu_y_e234 - gelu_x_e24 * gelu_y_e123
-    xy_330_e134 = gelu_x_e134 * gelu_y_e
-    xy_332_e134 = gelu_x_e123 * gelu_y_e24 + gelu_x_e234 * gelu_y_e12 - gelu_x_e124 * gelu_y_e23
-    operand13_23 = gelu_x_e1234 * gelu_y_e2
-    xy_033_e234 = gelu_x_e * gelu_y_e234
-    xy_132_e234 = gelu_x_e2 * gelu_y_e34 + gelu_x_e4 * gelu_y_e23 - gelu_x_e3 * gelu_y_e24
-    xy_134_e234 = gelu_x_e1 * gelu_y_e1234
-    xy_231_e234 = gelu_x_e23 * gelu_y_e4 + gelu_x_e34 * gelu_y_e2 - gelu_x_e24 * gelu_y_e3
-    xy_233_e234 = gelu_x_e13 * gelu_y_e124 - gelu_x_e12 * gelu_y_e134 - gelu_x_e14 * gelu_y_e123
-    xy_330_e234 = gelu_x_e234 * gelu_y_e
-    xy_332_e234 = gelu_x_e123 * gelu_y_e14 + gelu_x_e134 * gelu_y_e12 - gelu_x_e124 * gelu_y_e13
-    operand13_31 = gelu_x_e1234 * gelu_y_e1
     xy_044_e1234 = gelu_x_e * gelu_y_e1234
     xy_143_e1234 = gelu_x_e1 * gelu_y_e234 + gelu_x_e3 * gelu_y_e124 - gelu_x_e2 * gelu_y_e134
     xy_143_e1234 += -gelu_x_e4 * gelu_y_e123
@@ -16780,248 +16621,338 @@ def _fused_gelu_fcgp_norm_with_normalize_backward_3_kernel(
     xy_341_e1234 = gelu_x_e123 * gelu_y_e4 + gelu_x_e134 * gelu_y_e2 - gelu_x_e124 * gelu_y_e3
     xy_341_e1234 += -gelu_x_e234 * gelu_y_e1
     xy_440_e1234 = gelu_x_e1234 * gelu_y_e
+    xy_011_e1 = gelu_x_e * gelu_y_e1
+    xy_110_e1 = gelu_x_e1 * gelu_y_e
+    xy_112_e1 = gelu_x_e2 * gelu_y_e12 + gelu_x_e3 * gelu_y_e13 + gelu_x_e4 * gelu_y_e14
+    xy_211_e1 = -gelu_x_e12 * gelu_y_e2 - gelu_x_e13 * gelu_y_e3 - gelu_x_e14 * gelu_y_e4
+    xy_213_e1 = -gelu_x_e23 * gelu_y_e123 - gelu_x_e24 * gelu_y_e124 - gelu_x_e34 * gelu_y_e134
+    xy_312_e1 = -gelu_x_e123 * gelu_y_e23 - gelu_x_e124 * gelu_y_e24 - gelu_x_e134 * gelu_y_e34
+    operand7_6 = gelu_x_e234 * gelu_y_e1234
+    xy_413_e1 = gelu_x_e1234 * gelu_y_e234
+    xy_011_e2 = gelu_x_e * gelu_y_e2
+    xy_110_e2 = gelu_x_e2 * gelu_y_e
+    xy_112_e2 = gelu_x_e1 * gelu_y_e12 + gelu_x_e3 * gelu_y_e23 + gelu_x_e4 * gelu_y_e24
+    xy_211_e2 = -gelu_x_e12 * gelu_y_e1 - gelu_x_e23 * gelu_y_e3 - gelu_x_e24 * gelu_y_e4
+    xy_213_e2 = -gelu_x_e13 * gelu_y_e123 - gelu_x_e14 * gelu_y_e124 - gelu_x_e34 * gelu_y_e234
+    xy_312_e2 = -gelu_x_e123 * gelu_y_e13 - gelu_x_e124 * gelu_y_e14 - gelu_x_e234 * gelu_y_e34
+    operand7_14 = gelu_x_e134 * gelu_y_e1234
+    xy_413_e2 = gelu_x_e1234 * gelu_y_e134
+    xy_011_e3 = gelu_x_e * gelu_y_e3
+    xy_110_e3 = gelu_x_e3 * gelu_y_e
+    xy_112_e3 = gelu_x_e1 * gelu_y_e13 + gelu_x_e4 * gelu_y_e34 - gelu_x_e2 * gelu_y_e23
+    xy_211_e3 = gelu_x_e23 * gelu_y_e2 - gelu_x_e13 * gelu_y_e1 - gelu_x_e34 * gelu_y_e4
+    xy_213_e3 = gelu_x_e12 * gelu_y_e123 + gelu_x_e24 * gelu_y_e234 - gelu_x_e14 * gelu_y_e134
+    xy_312_e3 = gelu_x_e123 * gelu_y_e12 + gelu_x_e234 * gelu_y_e24 - gelu_x_e134 * gelu_y_e14
+    xy_314_e3 = gelu_x_e124 * gelu_y_e1234
+    operand7_22 = -xy_314_e3
+    xy_413_e3 = -gelu_x_e1234 * gelu_y_e124
+    xy_011_e4 = gelu_x_e * gelu_y_e4
+    xy_110_e4 = gelu_x_e4 * gelu_y_e
+    xy_112_e4 = gelu_x_e1 * gelu_y_e14 - gelu_x_e2 * gelu_y_e24 - gelu_x_e3 * gelu_y_e34
+    xy_211_e4 = gelu_x_e24 * gelu_y_e2 + gelu_x_e34 * gelu_y_e3 - gelu_x_e14 * gelu_y_e1
+    xy_213_e4 = gelu_x_e12 * gelu_y_e124 + gelu_x_e13 * gelu_y_e134 - gelu_x_e23 * gelu_y_e234
+    xy_312_e4 = gelu_x_e124 * gelu_y_e12 + gelu_x_e134 * gelu_y_e13 - gelu_x_e234 * gelu_y_e23
+    operand7_30 = gelu_x_e123 * gelu_y_e1234
+    xy_413_e4 = gelu_x_e1234 * gelu_y_e123
+    xy_033_e123 = gelu_x_e * gelu_y_e123
+    xy_132_e123 = gelu_x_e1 * gelu_y_e23 + gelu_x_e3 * gelu_y_e12 - gelu_x_e2 * gelu_y_e13
+    xy_134_e123 = gelu_x_e4 * gelu_y_e1234
+    xy_231_e123 = gelu_x_e12 * gelu_y_e3 + gelu_x_e23 * gelu_y_e1 - gelu_x_e13 * gelu_y_e2
+    xy_233_e123 = gelu_x_e24 * gelu_y_e134 - gelu_x_e14 * gelu_y_e234 - gelu_x_e34 * gelu_y_e124
+    xy_330_e123 = gelu_x_e123 * gelu_y_e
+    xy_332_e123 = gelu_x_e124 * gelu_y_e34 + gelu_x_e234 * gelu_y_e14 - gelu_x_e134 * gelu_y_e24
+    operand7_39 = gelu_x_e1234 * gelu_y_e4
+    xy_033_e124 = gelu_x_e * gelu_y_e124
+    xy_132_e124 = gelu_x_e1 * gelu_y_e24 + gelu_x_e4 * gelu_y_e12 - gelu_x_e2 * gelu_y_e14
+    xy_134_e124 = -gelu_x_e3 * gelu_y_e1234
+    xy_231_e124 = gelu_x_e12 * gelu_y_e4 + gelu_x_e24 * gelu_y_e1 - gelu_x_e14 * gelu_y_e2
+    xy_233_e124 = gelu_x_e13 * gelu_y_e234 + gelu_x_e34 * gelu_y_e123 - gelu_x_e23 * gelu_y_e134
+    xy_330_e124 = gelu_x_e124 * gelu_y_e
+    xy_332_e124 = gelu_x_e134 * gelu_y_e23 - gelu_x_e123 * gelu_y_e34 - gelu_x_e234 * gelu_y_e13
+    xy_431_e124 = gelu_x_e1234 * gelu_y_e3
+    operand7_47 = -xy_431_e124
+    xy_033_e134 = gelu_x_e * gelu_y_e134
+    xy_132_e134 = gelu_x_e1 * gelu_y_e34 + gelu_x_e4 * gelu_y_e13 - gelu_x_e3 * gelu_y_e14
+    xy_134_e134 = gelu_x_e2 * gelu_y_e1234
+    xy_231_e134 = gelu_x_e13 * gelu_y_e4 + gelu_x_e34 * gelu_y_e1 - gelu_x_e14 * gelu_y_e3
+    xy_233_e134 = gelu_x_e23 * gelu_y_e124 - gelu_x_e12 * gelu_y_e234 - gelu_x_e24 * gelu_y_e123
+    xy_330_e134 = gelu_x_e134 * gelu_y_e
+    xy_332_e134 = gelu_x_e123 * gelu_y_e24 + gelu_x_e234 * gelu_y_e12 - gelu_x_e124 * gelu_y_e23
+    operand7_55 = gelu_x_e1234 * gelu_y_e2
+    xy_033_e234 = gelu_x_e * gelu_y_e234
+    xy_132_e234 = gelu_x_e2 * gelu_y_e34 + gelu_x_e4 * gelu_y_e23 - gelu_x_e3 * gelu_y_e24
+    xy_134_e234 = gelu_x_e1 * gelu_y_e1234
+    xy_231_e234 = gelu_x_e23 * gelu_y_e4 + gelu_x_e34 * gelu_y_e2 - gelu_x_e24 * gelu_y_e3
+    xy_233_e234 = gelu_x_e13 * gelu_y_e124 - gelu_x_e12 * gelu_y_e134 - gelu_x_e14 * gelu_y_e123
+    xy_330_e234 = gelu_x_e234 * gelu_y_e
+    xy_332_e234 = gelu_x_e123 * gelu_y_e14 + gelu_x_e134 * gelu_y_e12 - gelu_x_e124 * gelu_y_e13
+    operand7_63 = gelu_x_e1234 * gelu_y_e1
+    xy_022_e12 = gelu_x_e * gelu_y_e12
+    xy_121_e12 = gelu_x_e1 * gelu_y_e2 - gelu_x_e2 * gelu_y_e1
+    xy_123_e12 = -gelu_x_e3 * gelu_y_e123 - gelu_x_e4 * gelu_y_e124
+    xy_220_e12 = gelu_x_e12 * gelu_y_e
+    xy_222_e12 = gelu_x_e13 * gelu_y_e23 + gelu_x_e14 * gelu_y_e24 - gelu_x_e23 * gelu_y_e13
+    xy_222_e12 += -gelu_x_e24 * gelu_y_e14
+    operand8_5 = gelu_x_e34 * gelu_y_e1234
+    xy_321_e12 = -gelu_x_e123 * gelu_y_e3 - gelu_x_e124 * gelu_y_e4
+    xy_323_e12 = gelu_x_e234 * gelu_y_e134 - gelu_x_e134 * gelu_y_e234
+    operand8_8 = gelu_x_e1234 * gelu_y_e34
+    xy_022_e13 = gelu_x_e * gelu_y_e13
+    xy_121_e13 = gelu_x_e1 * gelu_y_e3 - gelu_x_e3 * gelu_y_e1
+    xy_123_e13 = gelu_x_e2 * gelu_y_e123 - gelu_x_e4 * gelu_y_e134
+    xy_220_e13 = gelu_x_e13 * gelu_y_e
+    xy_222_e13 = gelu_x_e14 * gelu_y_e34 + gelu_x_e23 * gelu_y_e12 - gelu_x_e12 * gelu_y_e23
+    xy_222_e13 += -gelu_x_e34 * gelu_y_e14
+    xy_224_e13 = gelu_x_e24 * gelu_y_e1234
+    operand8_14 = -xy_224_e13
+    xy_321_e13 = gelu_x_e123 * gelu_y_e2 - gelu_x_e134 * gelu_y_e4
+    xy_323_e13 = gelu_x_e124 * gelu_y_e234 - gelu_x_e234 * gelu_y_e124
+    xy_422_e13 = gelu_x_e1234 * gelu_y_e24
+    operand8_17 = -xy_422_e13
+    xy_022_e14 = gelu_x_e * gelu_y_e14
+    xy_121_e14 = gelu_x_e1 * gelu_y_e4 - gelu_x_e4 * gelu_y_e1
+    xy_123_e14 = gelu_x_e2 * gelu_y_e124 + gelu_x_e3 * gelu_y_e134
+    xy_220_e14 = gelu_x_e14 * gelu_y_e
+    xy_222_e14 = gelu_x_e24 * gelu_y_e12 + gelu_x_e34 * gelu_y_e13 - gelu_x_e12 * gelu_y_e24
+    xy_222_e14 += -gelu_x_e13 * gelu_y_e34
+    operand8_23 = gelu_x_e23 * gelu_y_e1234
+    xy_321_e14 = gelu_x_e124 * gelu_y_e2 + gelu_x_e134 * gelu_y_e3
+    xy_323_e14 = gelu_x_e234 * gelu_y_e123 - gelu_x_e123 * gelu_y_e234
+    operand8_26 = gelu_x_e1234 * gelu_y_e23
+    xy_022_e23 = gelu_x_e * gelu_y_e23
+    xy_121_e23 = gelu_x_e2 * gelu_y_e3 - gelu_x_e3 * gelu_y_e2
+    xy_123_e23 = gelu_x_e1 * gelu_y_e123 - gelu_x_e4 * gelu_y_e234
+    xy_220_e23 = gelu_x_e23 * gelu_y_e
+    xy_222_e23 = gelu_x_e13 * gelu_y_e12 + gelu_x_e24 * gelu_y_e34 - gelu_x_e12 * gelu_y_e13
+    xy_222_e23 += -gelu_x_e34 * gelu_y_e24
+    xy_224_e23 = gelu_x_e14 * gelu_y_e1234
+    operand8_32 = -xy_224_e23
+    xy_321_e23 = gelu_x_e123 * gelu_y_e1 - gelu_x_e234 * gelu_y_e4
+    xy_323_e23 = gelu_x_e124 * gelu_y_e134 - gelu_x_e134 * gelu_y_e124
+    xy_422_e23 = gelu_x_e1234 * gelu_y_e14
+    operand8_35 = -xy_422_e23
+    xy_022_e24 = gelu_x_e * gelu_y_e24
+    xy_121_e24 = gelu_x_e2 * gelu_y_e4 - gelu_x_e4 * gelu_y_e2
+    xy_123_e24 = gelu_x_e1 * gelu_y_e124 + gelu_x_e3 * gelu_y_e234
+    xy_220_e24 = gelu_x_e24 * gelu_y_e
+    xy_222_e24 = gelu_x_e14 * gelu_y_e12 + gelu_x_e34 * gelu_y_e23 - gelu_x_e12 * gelu_y_e14
+    xy_222_e24 += -gelu_x_e23 * gelu_y_e34
+    operand8_41 = gelu_x_e13 * gelu_y_e1234
+    xy_321_e24 = gelu_x_e124 * gelu_y_e1 + gelu_x_e234 * gelu_y_e3
+    xy_323_e24 = gelu_x_e134 * gelu_y_e123 - gelu_x_e123 * gelu_y_e134
+    operand8_44 = gelu_x_e1234 * gelu_y_e13
+    xy_022_e34 = gelu_x_e * gelu_y_e34
+    xy_121_e34 = gelu_x_e3 * gelu_y_e4 - gelu_x_e4 * gelu_y_e3
+    xy_123_e34 = gelu_x_e1 * gelu_y_e134 - gelu_x_e2 * gelu_y_e234
+    xy_220_e34 = gelu_x_e34 * gelu_y_e
+    xy_222_e34 = gelu_x_e14 * gelu_y_e13 + gelu_x_e23 * gelu_y_e24 - gelu_x_e13 * gelu_y_e14
+    xy_222_e34 += -gelu_x_e24 * gelu_y_e23
+    xy_224_e34 = gelu_x_e12 * gelu_y_e1234
+    operand8_50 = -xy_224_e34
+    xy_321_e34 = gelu_x_e134 * gelu_y_e1 - gelu_x_e234 * gelu_y_e2
+    xy_323_e34 = gelu_x_e123 * gelu_y_e124 - gelu_x_e124 * gelu_y_e123
+    xy_422_e34 = gelu_x_e1234 * gelu_y_e12
+    operand8_53 = -xy_422_e34
 
-    tl.store(operand10_row + r * operand10_b + n * operand10_n, operand10_0, mask=mask)
-    tl.store(operand10_row + r * operand10_b + n * operand10_n + operand10_N, xy_000_e, mask=mask)
-    tl.store(operand10_row + r * operand10_b + n * operand10_n + 2 * operand10_N, xy_101_e, mask=mask)
-    tl.store(operand10_row + r * operand10_b + n * operand10_n + 3 * operand10_N, xy_202_e, mask=mask)
-    tl.store(operand10_row + r * operand10_b + n * operand10_n + 4 * operand10_N, xy_303_e, mask=mask)
-    tl.store(operand11_row + r * operand11_b + n * operand11_n, xy_011_e1, mask=mask)
-    tl.store(operand11_row + operand11_N + r * operand11_b + n * operand11_n, xy_110_e1, mask=mask)
-    tl.store(operand11_row + 2 * operand11_N + r * operand11_b + n * operand11_n, xy_112_e1, mask=mask)
-    tl.store(operand11_row + 3 * operand11_N + r * operand11_b + n * operand11_n, xy_211_e1, mask=mask)
-    tl.store(operand11_row + 4 * operand11_N + r * operand11_b + n * operand11_n, xy_213_e1, mask=mask)
-    tl.store(operand11_row + 5 * operand11_N + r * operand11_b + n * operand11_n, xy_312_e1, mask=mask)
-    tl.store(operand11_row + 6 * operand11_N + r * operand11_b + n * operand11_n, operand11_6, mask=mask)
-    tl.store(operand11_row + 7 * operand11_N + r * operand11_b + n * operand11_n, xy_413_e1, mask=mask)
-    tl.store(operand11_row + operand11_B + r * operand11_b + n * operand11_n, xy_011_e2, mask=mask)
-    tl.store(operand11_row + operand11_B + operand11_N + r * operand11_b + n * operand11_n, xy_110_e2, mask=mask)
-    tl.store(operand11_row + operand11_B + 2 * operand11_N + r * operand11_b + n * operand11_n, xy_112_e2, mask=mask)
-    tl.store(operand11_row + operand11_B + 3 * operand11_N + r * operand11_b + n * operand11_n, xy_211_e2, mask=mask)
-    tl.store(operand11_row + operand11_B + 4 * operand11_N + r * operand11_b + n * operand11_n, xy_213_e2, mask=mask)
-    tl.store(operand11_row + operand11_B + 5 * operand11_N + r * operand11_b + n * operand11_n, xy_312_e2, mask=mask)
-    tl.store(operand11_row + operand11_B + 6 * operand11_N + r * operand11_b + n * operand11_n, operand11_14, mask=mask)
-    tl.store(operand11_row + operand11_B + 7 * operand11_N + r * operand11_b + n * operand11_n, xy_413_e2, mask=mask)
-    tl.store(operand11_row + 2 * operand11_B + r * operand11_b + n * operand11_n, xy_011_e3, mask=mask)
-    tl.store(operand11_row + 2 * operand11_B + operand11_N + r * operand11_b + n * operand11_n, xy_110_e3, mask=mask)
+    tl.store(operand6_row + r * operand6_b + n * operand6_n, operand6_0, mask=mask)
+    tl.store(operand6_row + operand6_N + r * operand6_b + n * operand6_n, xy_000_e, mask=mask)
+    tl.store(operand6_row + 2 * operand6_N + r * operand6_b + n * operand6_n, xy_101_e, mask=mask)
+    tl.store(operand6_row + 3 * operand6_N + r * operand6_b + n * operand6_n, xy_202_e, mask=mask)
+    tl.store(operand6_row + 4 * operand6_N + r * operand6_b + n * operand6_n, xy_303_e, mask=mask)
+    tl.store(operand6_row + 5 * BN + r * operand6_b + n * operand6_n, xy_044_e1234, mask=mask)
+    tl.store(operand6_row + 5 * BN + operand6_N + r * operand6_b + n * operand6_n, xy_143_e1234, mask=mask)
+    tl.store(operand6_row + 5 * BN + 2 * operand6_N + r * operand6_b + n * operand6_n, xy_242_e1234, mask=mask)
+    tl.store(operand6_row + 5 * BN + 3 * operand6_N + r * operand6_b + n * operand6_n, xy_341_e1234, mask=mask)
+    tl.store(operand6_row + 5 * BN + 4 * operand6_N + r * operand6_b + n * operand6_n, xy_440_e1234, mask=mask)
+    tl.store(operand7_row + r * operand7_b + n * operand7_n, xy_011_e1, mask=mask)
+    tl.store(operand7_row + operand7_N + r * operand7_b + n * operand7_n, xy_110_e1, mask=mask)
+    tl.store(operand7_row + 2 * operand7_N + r * operand7_b + n * operand7_n, xy_112_e1, mask=mask)
+    tl.store(operand7_row + 3 * operand7_N + r * operand7_b + n * operand7_n, xy_211_e1, mask=mask)
+    tl.store(operand7_row + 4 * operand7_N + r * operand7_b + n * operand7_n, xy_213_e1, mask=mask)
+    tl.store(operand7_row + 5 * operand7_N + r * operand7_b + n * operand7_n, xy_312_e1, mask=mask)
+    tl.store(operand7_row + 6 * operand7_N + r * operand7_b + n * operand7_n, operand7_6, mask=mask)
+    tl.store(operand7_row + 7 * operand7_N + r * operand7_b + n * operand7_n, xy_413_e1, mask=mask)
+    tl.store(operand7_row + operand7_B + r * operand7_b + n * operand7_n, xy_011_e2, mask=mask)
+    tl.store(operand7_row + operand7_B + operand7_N + r * operand7_b + n * operand7_n, xy_110_e2, mask=mask)
+    tl.store(operand7_row + operand7_B + 2 * operand7_N + r * operand7_b + n * operand7_n, xy_112_e2, mask=mask)
+    tl.store(operand7_row + operand7_B + 3 * operand7_N + r * operand7_b + n * operand7_n, xy_211_e2, mask=mask)
+    tl.store(operand7_row + operand7_B + 4 * operand7_N + r * operand7_b + n * operand7_n, xy_213_e2, mask=mask)
+    tl.store(operand7_row + operand7_B + 5 * operand7_N + r * operand7_b + n * operand7_n, xy_312_e2, mask=mask)
+    tl.store(operand7_row + operand7_B + 6 * operand7_N + r * operand7_b + n * operand7_n, operand7_14, mask=mask)
+    tl.store(operand7_row + operand7_B + 7 * operand7_N + r * operand7_b + n * operand7_n, xy_413_e2, mask=mask)
+    tl.store(operand7_row + 2 * operand7_B + r * operand7_b + n * operand7_n, xy_011_e3, mask=mask)
+    tl.store(operand7_row + 2 * operand7_B + operand7_N + r * operand7_b + n * operand7_n, xy_110_e3, mask=mask)
+    tl.store(operand7_row + 2 * operand7_B + 2 * operand7_N + r * operand7_b + n * operand7_n, xy_112_e3, mask=mask)
+    tl.store(operand7_row + 2 * operand7_B + 3 * operand7_N + r * operand7_b + n * operand7_n, xy_211_e3, mask=mask)
+    tl.store(operand7_row + 2 * operand7_B + 4 * operand7_N + r * operand7_b + n * operand7_n, xy_213_e3, mask=mask)
+    tl.store(operand7_row + 2 * operand7_B + 5 * operand7_N + r * operand7_b + n * operand7_n, xy_312_e3, mask=mask)
+    tl.store(operand7_row + 2 * operand7_B + 6 * operand7_N + r * operand7_b + n * operand7_n, operand7_22, mask=mask)
+    tl.store(operand7_row + 2 * operand7_B + 7 * operand7_N + r * operand7_b + n * operand7_n, xy_413_e3, mask=mask)
+    tl.store(operand7_row + 3 * operand7_B + r * operand7_b + n * operand7_n, xy_011_e4, mask=mask)
+    tl.store(operand7_row + 3 * operand7_B + operand7_N + r * operand7_b + n * operand7_n, xy_110_e4, mask=mask)
+    tl.store(operand7_row + 3 * operand7_B + 2 * operand7_N + r * operand7_b + n * operand7_n, xy_112_e4, mask=mask)
+    tl.store(operand7_row + 3 * operand7_B + 3 * operand7_N + r * operand7_b + n * operand7_n, xy_211_e4, mask=mask)
+    tl.store(operand7_row + 3 * operand7_B + 4 * operand7_N + r * operand7_b + n * operand7_n, xy_213_e4, mask=mask)
+    tl.store(operand7_row + 3 * operand7_B + 5 * operand7_N + r * operand7_b + n * operand7_n, xy_312_e4, mask=mask)
+    tl.store(operand7_row + 3 * operand7_B + 6 * operand7_N + r * operand7_b + n * operand7_n, operand7_30, mask=mask)
+    tl.store(operand7_row + 3 * operand7_B + 7 * operand7_N + r * operand7_b + n * operand7_n, xy_413_e4, mask=mask)
+    tl.store(operand7_row + 32 * BN + r * operand7_b + n * operand7_n, xy_033_e123, mask=mask)
+    tl.store(operand7_row + 32 * BN + operand7_N + r * operand7_b + n * operand7_n, xy_132_e123, mask=mask)
+    tl.store(operand7_row + 32 * BN + 2 * operand7_N + r * operand7_b + n * operand7_n, xy_134_e123, mask=mask)
+    tl.store(operand7_row + 32 * BN + 3 * operand7_N + r * operand7_b + n * operand7_n, xy_231_e123, mask=mask)
+    tl.store(operand7_row + 32 * BN + 4 * operand7_N + r * operand7_b + n * operand7_n, xy_233_e123, mask=mask)
+    tl.store(operand7_row + 32 * BN + 5 * operand7_N + r * operand7_b + n * operand7_n, xy_330_e123, mask=mask)
+    tl.store(operand7_row + 32 * BN + 6 * operand7_N + r * operand7_b + n * operand7_n, xy_332_e123, mask=mask)
+    tl.store(operand7_row + 32 * BN + 7 * operand7_N + r * operand7_b + n * operand7_n, operand7_39, mask=mask)
+    tl.store(operand7_row + 32 * BN + operand7_B + r * operand7_b + n * operand7_n, xy_033_e124, mask=mask)
+    tl.store(operand7_row + 32 * BN + operand7_B + operand7_N + r * operand7_b + n * operand7_n, xy_132_e124, mask=mask)
     tl.store(
-        operand11_row + 2 * operand11_B + 2 * operand11_N + r * operand11_b + n * operand11_n, xy_112_e3, mask=mask
+        operand7_row + 32 * BN + operand7_B + 2 * operand7_N + r * operand7_b + n * operand7_n, xy_134_e124, mask=mask
     )
     tl.store(
-        operand11_row + 2 * operand11_B + 3 * operand11_N + r * operand11_b + n * operand11_n, xy_211_e3, mask=mask
+        operand7_row + 32 * BN + operand7_B + 3 * operand7_N + r * operand7_b + n * operand7_n, xy_231_e124, mask=mask
     )
     tl.store(
-        operand11_row + 2 * operand11_B + 4 * operand11_N + r * operand11_b + n * operand11_n, xy_213_e3, mask=mask
+        operand7_row + 32 * BN + operand7_B + 4 * operand7_N + r * operand7_b + n * operand7_n, xy_233_e124, mask=mask
     )
     tl.store(
-        operand11_row + 2 * operand11_B + 5 * operand11_N + r * operand11_b + n * operand11_n, xy_312_e3, mask=mask
+        operand7_row + 32 * BN + operand7_B + 5 * operand7_N + r * operand7_b + n * operand7_n, xy_330_e124, mask=mask
     )
     tl.store(
-        operand11_row + 2 * operand11_B + 6 * operand11_N + r * operand11_b + n * operand11_n, operand11_22, mask=mask
+        operand7_row + 32 * BN + operand7_B + 6 * operand7_N + r * operand7_b + n * operand7_n, xy_332_e124, mask=mask
     )
     tl.store(
-        operand11_row + 2 * operand11_B + 7 * operand11_N + r * operand11_b + n * operand11_n, xy_413_e3, mask=mask
+        operand7_row + 32 * BN + operand7_B + 7 * operand7_N + r * operand7_b + n * operand7_n, operand7_47, mask=mask
     )
-    tl.store(operand11_row + 3 * operand11_B + r * operand11_b + n * operand11_n, xy_011_e4, mask=mask)
-    tl.store(operand11_row + 3 * operand11_B + operand11_N + r * operand11_b + n * operand11_n, xy_110_e4, mask=mask)
+    tl.store(operand7_row + 32 * BN + 2 * operand7_B + r * operand7_b + n * operand7_n, xy_033_e134, mask=mask)
     tl.store(
-        operand11_row + 3 * operand11_B + 2 * operand11_N + r * operand11_b + n * operand11_n, xy_112_e4, mask=mask
-    )
-    tl.store(
-        operand11_row + 3 * operand11_B + 3 * operand11_N + r * operand11_b + n * operand11_n, xy_211_e4, mask=mask
+        operand7_row + 32 * BN + 2 * operand7_B + operand7_N + r * operand7_b + n * operand7_n, xy_132_e134, mask=mask
     )
     tl.store(
-        operand11_row + 3 * operand11_B + 4 * operand11_N + r * operand11_b + n * operand11_n, xy_213_e4, mask=mask
+        operand7_row + 32 * BN + 2 * operand7_B + 2 * operand7_N + r * operand7_b + n * operand7_n,
+        xy_134_e134,
+        mask=mask,
     )
     tl.store(
-        operand11_row + 3 * operand11_B + 5 * operand11_N + r * operand11_b + n * operand11_n, xy_312_e4, mask=mask
+        operand7_row + 32 * BN + 2 * operand7_B + 3 * operand7_N + r * operand7_b + n * operand7_n,
+        xy_231_e134,
+        mask=mask,
     )
     tl.store(
-        operand11_row + 3 * operand11_B + 6 * operand11_N + r * operand11_b + n * operand11_n, operand11_30, mask=mask
+        operand7_row + 32 * BN + 2 * operand7_B + 4 * operand7_N + r * operand7_b + n * operand7_n,
+        xy_233_e134,
+        mask=mask,
     )
     tl.store(
-        operand11_row + 3 * operand11_B + 7 * operand11_N + r * operand11_b + n * operand11_n, xy_413_e4, mask=mask
-    )
-    tl.store(operand12_row + r * operand12_b + n * operand12_n, xy_022_e12, mask=mask)
-    tl.store(operand12_row + operand12_N + r * operand12_b + n * operand12_n, xy_121_e12, mask=mask)
-    tl.store(operand12_row + 2 * operand12_N + r * operand12_b + n * operand12_n, xy_123_e12, mask=mask)
-    tl.store(operand12_row + 3 * operand12_N + r * operand12_b + n * operand12_n, xy_220_e12, mask=mask)
-    tl.store(operand12_row + 4 * operand12_N + r * operand12_b + n * operand12_n, xy_222_e12, mask=mask)
-    tl.store(operand12_row + 5 * operand12_N + r * operand12_b + n * operand12_n, operand12_5, mask=mask)
-    tl.store(operand12_row + 6 * operand12_N + r * operand12_b + n * operand12_n, xy_321_e12, mask=mask)
-    tl.store(operand12_row + 7 * operand12_N + r * operand12_b + n * operand12_n, xy_323_e12, mask=mask)
-    tl.store(operand12_row + 8 * operand12_N + r * operand12_b + n * operand12_n, operand12_8, mask=mask)
-    tl.store(operand12_row + operand12_B + r * operand12_b + n * operand12_n, xy_022_e13, mask=mask)
-    tl.store(operand12_row + operand12_B + operand12_N + r * operand12_b + n * operand12_n, xy_121_e13, mask=mask)
-    tl.store(operand12_row + operand12_B + 2 * operand12_N + r * operand12_b + n * operand12_n, xy_123_e13, mask=mask)
-    tl.store(operand12_row + operand12_B + 3 * operand12_N + r * operand12_b + n * operand12_n, xy_220_e13, mask=mask)
-    tl.store(operand12_row + operand12_B + 4 * operand12_N + r * operand12_b + n * operand12_n, xy_222_e13, mask=mask)
-    tl.store(operand12_row + operand12_B + 5 * operand12_N + r * operand12_b + n * operand12_n, operand12_14, mask=mask)
-    tl.store(operand12_row + operand12_B + 6 * operand12_N + r * operand12_b + n * operand12_n, xy_321_e13, mask=mask)
-    tl.store(operand12_row + operand12_B + 7 * operand12_N + r * operand12_b + n * operand12_n, xy_323_e13, mask=mask)
-    tl.store(operand12_row + operand12_B + 8 * operand12_N + r * operand12_b + n * operand12_n, operand12_17, mask=mask)
-    tl.store(operand12_row + 2 * operand12_B + r * operand12_b + n * operand12_n, xy_022_e14, mask=mask)
-    tl.store(operand12_row + 2 * operand12_B + operand12_N + r * operand12_b + n * operand12_n, xy_121_e14, mask=mask)
-    tl.store(
-        operand12_row + 2 * operand12_B + 2 * operand12_N + r * operand12_b + n * operand12_n, xy_123_e14, mask=mask
+        operand7_row + 32 * BN + 2 * operand7_B + 5 * operand7_N + r * operand7_b + n * operand7_n,
+        xy_330_e134,
+        mask=mask,
     )
     tl.store(
-        operand12_row + 2 * operand12_B + 3 * operand12_N + r * operand12_b + n * operand12_n, xy_220_e14, mask=mask
+        operand7_row + 32 * BN + 2 * operand7_B + 6 * operand7_N + r * operand7_b + n * operand7_n,
+        xy_332_e134,
+        mask=mask,
     )
     tl.store(
-        operand12_row + 2 * operand12_B + 4 * operand12_N + r * operand12_b + n * operand12_n, xy_222_e14, mask=mask
+        operand7_row + 32 * BN + 2 * operand7_B + 7 * operand7_N + r * operand7_b + n * operand7_n,
+        operand7_55,
+        mask=mask,
+    )
+    tl.store(operand7_row + 32 * BN + 3 * operand7_B + r * operand7_b + n * operand7_n, xy_033_e234, mask=mask)
+    tl.store(
+        operand7_row + 32 * BN + 3 * operand7_B + operand7_N + r * operand7_b + n * operand7_n, xy_132_e234, mask=mask
     )
     tl.store(
-        operand12_row + 2 * operand12_B + 5 * operand12_N + r * operand12_b + n * operand12_n, operand12_23, mask=mask
+        operand7_row + 32 * BN + 3 * operand7_B + 2 * operand7_N + r * operand7_b + n * operand7_n,
+        xy_134_e234,
+        mask=mask,
     )
     tl.store(
-        operand12_row + 2 * operand12_B + 6 * operand12_N + r * operand12_b + n * operand12_n, xy_321_e14, mask=mask
+        operand7_row + 32 * BN + 3 * operand7_B + 3 * operand7_N + r * operand7_b + n * operand7_n,
+        xy_231_e234,
+        mask=mask,
     )
     tl.store(
-        operand12_row + 2 * operand12_B + 7 * operand12_N + r * operand12_b + n * operand12_n, xy_323_e14, mask=mask
+        operand7_row + 32 * BN + 3 * operand7_B + 4 * operand7_N + r * operand7_b + n * operand7_n,
+        xy_233_e234,
+        mask=mask,
     )
     tl.store(
-        operand12_row + 2 * operand12_B + 8 * operand12_N + r * operand12_b + n * operand12_n, operand12_26, mask=mask
-    )
-    tl.store(operand12_row + 3 * operand12_B + r * operand12_b + n * operand12_n, xy_022_e23, mask=mask)
-    tl.store(operand12_row + 3 * operand12_B + operand12_N + r * operand12_b + n * operand12_n, xy_121_e23, mask=mask)
-    tl.store(
-        operand12_row + 3 * operand12_B + 2 * operand12_N + r * operand12_b + n * operand12_n, xy_123_e23, mask=mask
+        operand7_row + 32 * BN + 3 * operand7_B + 5 * operand7_N + r * operand7_b + n * operand7_n,
+        xy_330_e234,
+        mask=mask,
     )
     tl.store(
-        operand12_row + 3 * operand12_B + 3 * operand12_N + r * operand12_b + n * operand12_n, xy_220_e23, mask=mask
+        operand7_row + 32 * BN + 3 * operand7_B + 6 * operand7_N + r * operand7_b + n * operand7_n,
+        xy_332_e234,
+        mask=mask,
     )
     tl.store(
-        operand12_row + 3 * operand12_B + 4 * operand12_N + r * operand12_b + n * operand12_n, xy_222_e23, mask=mask
+        operand7_row + 32 * BN + 3 * operand7_B + 7 * operand7_N + r * operand7_b + n * operand7_n,
+        operand7_63,
+        mask=mask,
     )
-    tl.store(
-        operand12_row + 3 * operand12_B + 5 * operand12_N + r * operand12_b + n * operand12_n, operand12_32, mask=mask
-    )
-    tl.store(
-        operand12_row + 3 * operand12_B + 6 * operand12_N + r * operand12_b + n * operand12_n, xy_321_e23, mask=mask
-    )
-    tl.store(
-        operand12_row + 3 * operand12_B + 7 * operand12_N + r * operand12_b + n * operand12_n, xy_323_e23, mask=mask
-    )
-    tl.store(
-        operand12_row + 3 * operand12_B + 8 * operand12_N + r * operand12_b + n * operand12_n, operand12_35, mask=mask
-    )
-    tl.store(operand12_row + 4 * operand12_B + r * operand12_b + n * operand12_n, xy_022_e24, mask=mask)
-    tl.store(operand12_row + 4 * operand12_B + operand12_N + r * operand12_b + n * operand12_n, xy_121_e24, mask=mask)
-    tl.store(
-        operand12_row + 4 * operand12_B + 2 * operand12_N + r * operand12_b + n * operand12_n, xy_123_e24, mask=mask
-    )
-    tl.store(
-        operand12_row + 4 * operand12_B + 3 * operand12_N + r * operand12_b + n * operand12_n, xy_220_e24, mask=mask
-    )
-    tl.store(
-        operand12_row + 4 * operand12_B + 4 * operand12_N + r * operand12_b + n * operand12_n, xy_222_e24, mask=mask
-    )
-    tl.store(
-        operand12_row + 4 * operand12_B + 5 * operand12_N + r * operand12_b + n * operand12_n, operand12_41, mask=mask
-    )
-    tl.store(
-        operand12_row + 4 * operand12_B + 6 * operand12_N + r * operand12_b + n * operand12_n, xy_321_e24, mask=mask
-    )
-    tl.store(
-        operand12_row + 4 * operand12_B + 7 * operand12_N + r * operand12_b + n * operand12_n, xy_323_e24, mask=mask
-    )
-    tl.store(
-        operand12_row + 4 * operand12_B + 8 * operand12_N + r * operand12_b + n * operand12_n, operand12_44, mask=mask
-    )
-    tl.store(operand12_row + 5 * operand12_B + r * operand12_b + n * operand12_n, xy_022_e34, mask=mask)
-    tl.store(operand12_row + 5 * operand12_B + operand12_N + r * operand12_b + n * operand12_n, xy_121_e34, mask=mask)
-    tl.store(
-        operand12_row + 5 * operand12_B + 2 * operand12_N + r * operand12_b + n * operand12_n, xy_123_e34, mask=mask
-    )
-    tl.store(
-        operand12_row + 5 * operand12_B + 3 * operand12_N + r * operand12_b + n * operand12_n, xy_220_e34, mask=mask
-    )
-    tl.store(
-        operand12_row + 5 * operand12_B + 4 * operand12_N + r * operand12_b + n * operand12_n, xy_222_e34, mask=mask
-    )
-    tl.store(
-        operand12_row + 5 * operand12_B + 5 * operand12_N + r * operand12_b + n * operand12_n, operand12_50, mask=mask
-    )
-    tl.store(
-        operand12_row + 5 * operand12_B + 6 * operand12_N + r * operand12_b + n * operand12_n, xy_321_e34, mask=mask
-    )
-    tl.store(
-        operand12_row + 5 * operand12_B + 7 * operand12_N + r * operand12_b + n * operand12_n, xy_323_e34, mask=mask
-    )
-    tl.store(
-        operand12_row + 5 * operand12_B + 8 * operand12_N + r * operand12_b + n * operand12_n, operand12_53, mask=mask
-    )
-    tl.store(operand13_row + r * operand13_b + n * operand13_n, xy_033_e123, mask=mask)
-    tl.store(operand13_row + operand13_N + r * operand13_b + n * operand13_n, xy_132_e123, mask=mask)
-    tl.store(operand13_row + 2 * operand13_N + r * operand13_b + n * operand13_n, xy_134_e123, mask=mask)
-    tl.store(operand13_row + 3 * operand13_N + r * operand13_b + n * operand13_n, xy_231_e123, mask=mask)
-    tl.store(operand13_row + 4 * operand13_N + r * operand13_b + n * operand13_n, xy_233_e123, mask=mask)
-    tl.store(operand13_row + 5 * operand13_N + r * operand13_b + n * operand13_n, xy_330_e123, mask=mask)
-    tl.store(operand13_row + 6 * operand13_N + r * operand13_b + n * operand13_n, xy_332_e123, mask=mask)
-    tl.store(operand13_row + 7 * operand13_N + r * operand13_b + n * operand13_n, operand13_7, mask=mask)
-    tl.store(operand13_row + operand13_B + r * operand13_b + n * operand13_n, xy_033_e124, mask=mask)
-    tl.store(operand13_row + operand13_B + operand13_N + r * operand13_b + n * operand13_n, xy_132_e124, mask=mask)
-    tl.store(operand13_row + operand13_B + 2 * operand13_N + r * operand13_b + n * operand13_n, xy_134_e124, mask=mask)
-    tl.store(operand13_row + operand13_B + 3 * operand13_N + r * operand13_b + n * operand13_n, xy_231_e124, mask=mask)
-    tl.store(operand13_row + operand13_B + 4 * operand13_N + r * operand13_b + n * operand13_n, xy_233_e124, mask=mask)
-    tl.store(operand13_row + operand13_B + 5 * operand13_N + r * operand13_b + n * operand13_n, xy_330_e124, mask=mask)
-    tl.store(operand13_row + operand13_B + 6 * operand13_N + r * operand13_b + n * operand13_n, xy_332_e124, mask=mask)
-    tl.store(operand13_row + operand13_B + 7 * operand13_N + r * operand13_b + n * operand13_n, operand13_15, mask=mask)
-    tl.store(operand13_row + 2 * operand13_B + r * operand13_b + n * operand13_n, xy_033_e134, mask=mask)
-    tl.store(operand13_row + 2 * operand13_B + operand13_N + r * operand13_b + n * operand13_n, xy_132_e134, mask=mask)
-    tl.store(
-        operand13_row + 2 * operand13_B + 2 * operand13_N + r * operand13_b + n * operand13_n, xy_134_e134, mask=mask
-    )
-    tl.store(
-        operand13_row + 2 * operand13_B + 3 * operand13_N + r * operand13_b + n * operand13_n, xy_231_e134, mask=mask
-    )
-    tl.store(
-        operand13_row + 2 * operand13_B + 4 * operand13_N + r * operand13_b + n * operand13_n, xy_233_e134, mask=mask
-    )
-    tl.store(
-        operand13_row + 2 * operand13_B + 5 * operand13_N + r * operand13_b + n * operand13_n, xy_330_e134, mask=mask
-    )
-    tl.store(
-        operand13_row + 2 * operand13_B + 6 * operand13_N + r * operand13_b + n * operand13_n, xy_332_e134, mask=mask
-    )
-    tl.store(
-        operand13_row + 2 * operand13_B + 7 * operand13_N + r * operand13_b + n * operand13_n, operand13_23, mask=mask
-    )
-    tl.store(operand13_row + 3 * operand13_B + r * operand13_b + n * operand13_n, xy_033_e234, mask=mask)
-    tl.store(operand13_row + 3 * operand13_B + operand13_N + r * operand13_b + n * operand13_n, xy_132_e234, mask=mask)
-    tl.store(
-        operand13_row + 3 * operand13_B + 2 * operand13_N + r * operand13_b + n * operand13_n, xy_134_e234, mask=mask
-    )
-    tl.store(
-        operand13_row + 3 * operand13_B + 3 * operand13_N + r * operand13_b + n * operand13_n, xy_231_e234, mask=mask
-    )
-    tl.store(
-        operand13_row + 3 * operand13_B + 4 * operand13_N + r * operand13_b + n * operand13_n, xy_233_e234, mask=mask
-    )
-    tl.store(
-        operand13_row + 3 * operand13_B + 5 * operand13_N + r * operand13_b + n * operand13_n, xy_330_e234, mask=mask
-    )
-    tl.store(
-        operand13_row + 3 * operand13_B + 6 * operand13_N + r * operand13_b + n * operand13_n, xy_332_e234, mask=mask
-    )
-    tl.store(
-        operand13_row + 3 * operand13_B + 7 * operand13_N + r * operand13_b + n * operand13_n, operand13_31, mask=mask
-    )
-    tl.store(operand14_row + r * operand14_b + n * operand14_n, xy_044_e1234, mask=mask)
-    tl.store(operand14_row + r * operand14_b + n * operand14_n + operand14_N, xy_143_e1234, mask=mask)
-    tl.store(operand14_row + r * operand14_b + n * operand14_n + 2 * operand14_N, xy_242_e1234, mask=mask)
-    tl.store(operand14_row + r * operand14_b + n * operand14_n + 3 * operand14_N, xy_341_e1234, mask=mask)
-    tl.store(operand14_row + r * operand14_b + n * operand14_n + 4 * operand14_N, xy_440_e1234, mask=mask)
+    tl.store(operand8_row + r * operand8_b + n * operand8_n, xy_022_e12, mask=mask)
+    tl.store(operand8_row + operand8_N + r * operand8_b + n * operand8_n, xy_121_e12, mask=mask)
+    tl.store(operand8_row + 2 * operand8_N + r * operand8_b + n * operand8_n, xy_123_e12, mask=mask)
+    tl.store(operand8_row + 3 * operand8_N + r * operand8_b + n * operand8_n, xy_220_e12, mask=mask)
+    tl.store(operand8_row + 4 * operand8_N + r * operand8_b + n * operand8_n, xy_222_e12, mask=mask)
+    tl.store(operand8_row + 5 * operand8_N + r * operand8_b + n * operand8_n, operand8_5, mask=mask)
+    tl.store(operand8_row + 6 * operand8_N + r * operand8_b + n * operand8_n, xy_321_e12, mask=mask)
+    tl.store(operand8_row + 7 * operand8_N + r * operand8_b + n * operand8_n, xy_323_e12, mask=mask)
+    tl.store(operand8_row + 8 * operand8_N + r * operand8_b + n * operand8_n, operand8_8, mask=mask)
+    tl.store(operand8_row + operand8_B + r * operand8_b + n * operand8_n, xy_022_e13, mask=mask)
+    tl.store(operand8_row + operand8_B + operand8_N + r * operand8_b + n * operand8_n, xy_121_e13, mask=mask)
+    tl.store(operand8_row + operand8_B + 2 * operand8_N + r * operand8_b + n * operand8_n, xy_123_e13, mask=mask)
+    tl.store(operand8_row + operand8_B + 3 * operand8_N + r * operand8_b + n * operand8_n, xy_220_e13, mask=mask)
+    tl.store(operand8_row + operand8_B + 4 * operand8_N + r * operand8_b + n * operand8_n, xy_222_e13, mask=mask)
+    tl.store(operand8_row + operand8_B + 5 * operand8_N + r * operand8_b + n * operand8_n, operand8_14, mask=mask)
+    tl.store(operand8_row + operand8_B + 6 * operand8_N + r * operand8_b + n * operand8_n, xy_321_e13, mask=mask)
+    tl.store(operand8_row + operand8_B + 7 * operand8_N + r * operand8_b + n * operand8_n, xy_323_e13, mask=mask)
+    tl.store(operand8_row + operand8_B + 8 * operand8_N + r * operand8_b + n * operand8_n, operand8_17, mask=mask)
+    tl.store(operand8_row + 2 * operand8_B + r * operand8_b + n * operand8_n, xy_022_e14, mask=mask)
+    tl.store(operand8_row + 2 * operand8_B + operand8_N + r * operand8_b + n * operand8_n, xy_121_e14, mask=mask)
+    tl.store(operand8_row + 2 * operand8_B + 2 * operand8_N + r * operand8_b + n * operand8_n, xy_123_e14, mask=mask)
+    tl.store(operand8_row + 2 * operand8_B + 3 * operand8_N + r * operand8_b + n * operand8_n, xy_220_e14, mask=mask)
+    tl.store(operand8_row + 2 * operand8_B + 4 * operand8_N + r * operand8_b + n * operand8_n, xy_222_e14, mask=mask)
+    tl.store(operand8_row + 2 * operand8_B + 5 * operand8_N + r * operand8_b + n * operand8_n, operand8_23, mask=mask)
+    tl.store(operand8_row + 2 * operand8_B + 6 * operand8_N + r * operand8_b + n * operand8_n, xy_321_e14, mask=mask)
+    tl.store(operand8_row + 2 * operand8_B + 7 * operand8_N + r * operand8_b + n * operand8_n, xy_323_e14, mask=mask)
+    tl.store(operand8_row + 2 * operand8_B + 8 * operand8_N + r * operand8_b + n * operand8_n, operand8_26, mask=mask)
+    tl.store(operand8_row + 3 * operand8_B + r * operand8_b + n * operand8_n, xy_022_e23, mask=mask)
+    tl.store(operand8_row + 3 * operand8_B + operand8_N + r * operand8_b + n * operand8_n, xy_121_e23, mask=mask)
+    tl.store(operand8_row + 3 * operand8_B + 2 * operand8_N + r * operand8_b + n * operand8_n, xy_123_e23, mask=mask)
+    tl.store(operand8_row + 3 * operand8_B + 3 * operand8_N + r * operand8_b + n * operand8_n, xy_220_e23, mask=mask)
+    tl.store(operand8_row + 3 * operand8_B + 4 * operand8_N + r * operand8_b + n * operand8_n, xy_222_e23, mask=mask)
+    tl.store(operand8_row + 3 * operand8_B + 5 * operand8_N + r * operand8_b + n * operand8_n, operand8_32, mask=mask)
+    tl.store(operand8_row + 3 * operand8_B + 6 * operand8_N + r * operand8_b + n * operand8_n, xy_321_e23, mask=mask)
+    tl.store(operand8_row + 3 * operand8_B + 7 * operand8_N + r * operand8_b + n * operand8_n, xy_323_e23, mask=mask)
+    tl.store(operand8_row + 3 * operand8_B + 8 * operand8_N + r * operand8_b + n * operand8_n, operand8_35, mask=mask)
+    tl.store(operand8_row + 4 * operand8_B + r * operand8_b + n * operand8_n, xy_022_e24, mask=mask)
+    tl.store(operand8_row + 4 * operand8_B + operand8_N + r * operand8_b + n * operand8_n, xy_121_e24, mask=mask)
+    tl.store(operand8_row + 4 * operand8_B + 2 * operand8_N + r * operand8_b + n * operand8_n, xy_123_e24, mask=mask)
+    tl.store(operand8_row + 4 * operand8_B + 3 * operand8_N + r * operand8_b + n * operand8_n, xy_220_e24, mask=mask)
+    tl.store(operand8_row + 4 * operand8_B + 4 * operand8_N + r * operand8_b + n * operand8_n, xy_222_e24, mask=mask)
+    tl.store(operand8_row + 4 * operand8_B + 5 * operand8_N + r * operand8_b + n * operand8_n, operand8_41, mask=mask)
+    tl.store(operand8_row + 4 * operand8_B + 6 * operand8_N + r * operand8_b + n * operand8_n, xy_321_e24, mask=mask)
+    tl.store(operand8_row + 4 * operand8_B + 7 * operand8_N + r * operand8_b + n * operand8_n, xy_323_e24, mask=mask)
+    tl.store(operand8_row + 4 * operand8_B + 8 * operand8_N + r * operand8_b + n * operand8_n, operand8_44, mask=mask)
+    tl.store(operand8_row + 5 * operand8_B + r * operand8_b + n * operand8_n, xy_022_e34, mask=mask)
+    tl.store(operand8_row + 5 * operand8_B + operand8_N + r * operand8_b + n * operand8_n, xy_121_e34, mask=mask)
+    tl.store(operand8_row + 5 * operand8_B + 2 * operand8_N + r * operand8_b + n * operand8_n, xy_123_e34, mask=mask)
+    tl.store(operand8_row + 5 * operand8_B + 3 * operand8_N + r * operand8_b + n * operand8_n, xy_220_e34, mask=mask)
+    tl.store(operand8_row + 5 * operand8_B + 4 * operand8_N + r * operand8_b + n * operand8_n, xy_222_e34, mask=mask)
+    tl.store(operand8_row + 5 * operand8_B + 5 * operand8_N + r * operand8_b + n * operand8_n, operand8_50, mask=mask)
+    tl.store(operand8_row + 5 * operand8_B + 6 * operand8_N + r * operand8_b + n * operand8_n, xy_321_e34, mask=mask)
+    tl.store(operand8_row + 5 * operand8_B + 7 * operand8_N + r * operand8_b + n * operand8_n, xy_323_e34, mask=mask)
+    tl.store(operand8_row + 5 * operand8_B + 8 * operand8_N + r * operand8_b + n * operand8_n, operand8_53, mask=mask)
 
 
 @triton.jit(do_not_specialize=["N"])
 def _fused_gelu_fcgp_norm_with_normalize_backward_4_kernel(
+    contracted3_ptr,
+    contracted4_ptr,
     contracted5_ptr,
-    contracted6_ptr,
-    contracted7_ptr,
-    contracted8_ptr,
-    contracted9_ptr,
     grad_weight_ptr,
     N,
     M,
@@ -17035,91 +16966,89 @@ def _fused_gelu_fcgp_norm_with_normalize_backward_4_kernel(
     start = tl.program_id(0).to(tl.int64) * BLOCK
     tile = tl.arange(0, BLOCK)
     mask = tile < tl.cast(N, tl.int64) * M - start
+    contracted3_row = contracted3_ptr + start
+    contracted4_row = contracted4_ptr + start
     contracted5_row = contracted5_ptr + start
-    contracted6_row = contracted6_ptr + start
-    contracted7_row = contracted7_ptr + start
-    contracted8_row = contracted8_ptr + start
-    contracted9_row = contracted9_ptr + start
     grad_weight_row = grad_weight_ptr + start
 
+    contracted3_0 = tl.load(contracted3_row + tile, mask=mask, other=0.0).to(REAL)
+    contracted3_1 = tl.load(contracted3_row + NM + tile, mask=mask, other=0.0).to(REAL)
+    contracted3_2 = tl.load(contracted3_row + 2 * NM + tile, mask=mask, other=0.0).to(REAL)
+    contracted3_3 = tl.load(contracted3_row + 3 * NM + tile, mask=mask, other=0.0).to(REAL)
+    contracted3_4 = tl.load(contracted3_row + 4 * NM + tile, mask=mask, other=0.0).to(REAL)
+    contracted3_5 = tl.load(contracted3_row + 5 * NM + tile, mask=mask, other=0.0).to(REAL)
+    contracted3_6 = tl.load(contracted3_row + 6 * NM + tile, mask=mask, other=0.0).to(REAL)
+    contracted3_7 = tl.load(contracted3_row + 7 * NM + tile, mask=mask, other=0.0).to(REAL)
+    contracted3_8 = tl.load(contracted3_row + 8 * NM + tile, mask=mask, other=0.0).to(REAL)
+    contracted3_9 = tl.load(contracted3_row + 9 * NM + tile, mask=mask, other=0.0).to(REAL)
+    contracted4_0 = tl.load(contracted4_row + tile, mask=mask, other=0.0).to(REAL)
+    contracted4_1 = tl.load(contracted4_row + NM + tile, mask=mask, other=0.0).to(REAL)
+    contracted4_2 = tl.load(contracted4_row + 2 * NM + tile, mask=mask, other=0.0).to(REAL)
+    contracted4_3 = tl.load(contracted4_row + 3 * NM + tile, mask=mask, other=0.0).to(REAL)
+    contracted4_4 = tl.load(contracted4_row + 4 * NM + tile, mask=mask, other=0.0).to(REAL)
+    contracted4_5 = tl.load(contracted4_row + 5 * NM + tile, mask=mask, other=0.0).to(REAL)
+    contracted4_6 = tl.load(contracted4_row + 6 * NM + tile, mask=mask, other=0.0).to(REAL)
+    contracted4_7 = tl.load(contracted4_row + 7 * NM + tile, mask=mask, other=0.0).to(REAL)
+    contracted4_8 = tl.load(contracted4_row + 8 * NM + tile, mask=mask, other=0.0).to(REAL)
+    contracted4_9 = tl.load(contracted4_row + 9 * NM + tile, mask=mask, other=0.0).to(REAL)
+    contracted4_10 = tl.load(contracted4_row + 10 * NM + tile, mask=mask, other=0.0).to(REAL)
+    contracted4_11 = tl.load(contracted4_row + 11 * NM + tile, mask=mask, other=0.0).to(REAL)
+    contracted4_12 = tl.load(contracted4_row + 12 * NM + tile, mask=mask, other=0.0).to(REAL)
+    contracted4_13 = tl.load(contracted4_row + 13 * NM + tile, mask=mask, other=0.0).to(REAL)
+    contracted4_14 = tl.load(contracted4_row + 14 * NM + tile, mask=mask, other=0.0).to(REAL)
+    contracted4_15 = tl.load(contracted4_row + 15 * NM + tile, mask=mask, other=0.0).to(REAL)
     contracted5_0 = tl.load(contracted5_row + tile, mask=mask, other=0.0).to(REAL)
     contracted5_1 = tl.load(contracted5_row + NM + tile, mask=mask, other=0.0).to(REAL)
     contracted5_2 = tl.load(contracted5_row + 2 * NM + tile, mask=mask, other=0.0).to(REAL)
     contracted5_3 = tl.load(contracted5_row + 3 * NM + tile, mask=mask, other=0.0).to(REAL)
     contracted5_4 = tl.load(contracted5_row + 4 * NM + tile, mask=mask, other=0.0).to(REAL)
-    contracted6_0 = tl.load(contracted6_row + tile, mask=mask, other=0.0).to(REAL)
-    contracted6_1 = tl.load(contracted6_row + NM + tile, mask=mask, other=0.0).to(REAL)
-    contracted6_2 = tl.load(contracted6_row + 2 * NM + tile, mask=mask, other=0.0).to(REAL)
-    contracted6_3 = tl.load(contracted6_row + 3 * NM + tile, mask=mask, other=0.0).to(REAL)
-    contracted6_4 = tl.load(contracted6_row + 4 * NM + tile, mask=mask, other=0.0).to(REAL)
-    contracted6_5 = tl.load(contracted6_row + 5 * NM + tile, mask=mask, other=0.0).to(REAL)
-    contracted6_6 = tl.load(contracted6_row + 6 * NM + tile, mask=mask, other=0.0).to(REAL)
-    contracted6_7 = tl.load(contracted6_row + 7 * NM + tile, mask=mask, other=0.0).to(REAL)
-    contracted7_0 = tl.load(contracted7_row + tile, mask=mask, other=0.0).to(REAL)
-    contracted7_1 = tl.load(contracted7_row + NM + tile, mask=mask, other=0.0).to(REAL)
-    contracted7_2 = tl.load(contracted7_row + 2 * NM + tile, mask=mask, other=0.0).to(REAL)
-    contracted7_3 = tl.load(contracted7_row + 3 * NM + tile, mask=mask, other=0.0).to(REAL)
-    contracted7_4 = tl.load(contracted7_row + 4 * NM + tile, mask=mask, other=0.0).to(REAL)
-    contracted7_5 = tl.load(contracted7_row + 5 * NM + tile, mask=mask, other=0.0).to(REAL)
-    contracted7_6 = tl.load(contracted7_row + 6 * NM + tile, mask=mask, other=0.0).to(REAL)
-    contracted7_7 = tl.load(contracted7_row + 7 * NM + tile, mask=mask, other=0.0).to(REAL)
-    contracted7_8 = tl.load(contracted7_row + 8 * NM + tile, mask=mask, other=0.0).to(REAL)
-    contracted8_0 = tl.load(contracted8_row + tile, mask=mask, other=0.0).to(REAL)
-    contracted8_1 = tl.load(contracted8_row + NM + tile, mask=mask, other=0.0).to(REAL)
-    contracted8_2 = tl.load(contracted8_row + 2 * NM + tile, mask=mask, other=0.0).to(REAL)
-    contracted8_3 = tl.load(contracted8_row + 3 * NM + tile, mask=mask, other=0.0).to(REAL)
-    contracted8_4 = tl.load(contracted8_row + 4 * NM + tile, mask=mask, other=0.0).to(REAL)
-    contracted8_5 = tl.load(contracted8_row + 5 * NM + tile, mask=mask, other=0.0).to(REAL)
-    contracted8_6 = tl.load(contracted8_row + 6 * NM + tile, mask=mask, other=0.0).to(REAL)
-    contracted8_7 = tl.load(contracted8_row + 7 * NM + tile, mask=mask, other=0.0).to(REAL)
-    contracted9_0 = tl.load(contracted9_row + tile, mask=mask, other=0.0).to(REAL)
-    contracted9_1 = tl.load(contracted9_row + NM + tile, mask=mask, other=0.0).to(REAL)
-    contracted9_2 = tl.load(contracted9_row + 2 * NM + tile, mask=mask, other=0.0).to(REAL)
-    contracted9_3 = tl.load(contracted9_row + 3 * NM + tile, mask=mask, other=0.0).to(REAL)
-    contracted9_4 = tl.load(contracted9_row + 4 * NM + tile, mask=mask, other=0.0).to(REAL)
+    contracted5_5 = tl.load(contracted5_row + 5 * NM + tile, mask=mask, other=0.0).to(REAL)
+    contracted5_6 = tl.load(contracted5_row + 6 * NM + tile, mask=mask, other=0.0).to(REAL)
+    contracted5_7 = tl.load(contracted5_row + 7 * NM + tile, mask=mask, other=0.0).to(REAL)
+    contracted5_8 = tl.load(contracted5_row + 8 * NM + tile, mask=mask, other=0.0).to(REAL)
 
-    grad_weight_224 = -contracted7_5
-    grad_weight_314 = -contracted6_6
-    grad_weight_404 = -contracted5_0
-    grad_weight_422 = -contracted7_8
-    grad_weight_431 = -contracted8_7
+    grad_weight_224 = -contracted5_5
+    grad_weight_314 = -contracted4_6
+    grad_weight_404 = -contracted3_0
+    grad_weight_422 = -contracted5_8
+    grad_weight_431 = -contracted4_15
 
     if GRAD_WEIGHT:
-        tl.store(grad_weight_row + tile, contracted5_1, mask=mask)
-        tl.store(grad_weight_row + NM + tile, contracted6_0, mask=mask)
-        tl.store(grad_weight_row + 2 * NM + tile, contracted7_0, mask=mask)
-        tl.store(grad_weight_row + 3 * NM + tile, contracted8_0, mask=mask)
-        tl.store(grad_weight_row + 4 * NM + tile, contracted9_0, mask=mask)
-        tl.store(grad_weight_row + 5 * NM + tile, contracted5_2, mask=mask)
-        tl.store(grad_weight_row + 6 * NM + tile, contracted6_1, mask=mask)
-        tl.store(grad_weight_row + 7 * NM + tile, contracted6_2, mask=mask)
-        tl.store(grad_weight_row + 8 * NM + tile, contracted7_1, mask=mask)
-        tl.store(grad_weight_row + 9 * NM + tile, contracted7_2, mask=mask)
-        tl.store(grad_weight_row + 10 * NM + tile, contracted8_1, mask=mask)
-        tl.store(grad_weight_row + 11 * NM + tile, contracted8_2, mask=mask)
-        tl.store(grad_weight_row + 12 * NM + tile, contracted9_1, mask=mask)
-        tl.store(grad_weight_row + 13 * NM + tile, contracted5_3, mask=mask)
-        tl.store(grad_weight_row + 14 * NM + tile, contracted6_3, mask=mask)
-        tl.store(grad_weight_row + 15 * NM + tile, contracted6_4, mask=mask)
-        tl.store(grad_weight_row + 16 * NM + tile, contracted7_3, mask=mask)
-        tl.store(grad_weight_row + 17 * NM + tile, contracted7_4, mask=mask)
+        tl.store(grad_weight_row + tile, contracted3_1, mask=mask)
+        tl.store(grad_weight_row + NM + tile, contracted4_0, mask=mask)
+        tl.store(grad_weight_row + 2 * NM + tile, contracted5_0, mask=mask)
+        tl.store(grad_weight_row + 3 * NM + tile, contracted4_8, mask=mask)
+        tl.store(grad_weight_row + 4 * NM + tile, contracted3_5, mask=mask)
+        tl.store(grad_weight_row + 5 * NM + tile, contracted3_2, mask=mask)
+        tl.store(grad_weight_row + 6 * NM + tile, contracted4_1, mask=mask)
+        tl.store(grad_weight_row + 7 * NM + tile, contracted4_2, mask=mask)
+        tl.store(grad_weight_row + 8 * NM + tile, contracted5_1, mask=mask)
+        tl.store(grad_weight_row + 9 * NM + tile, contracted5_2, mask=mask)
+        tl.store(grad_weight_row + 10 * NM + tile, contracted4_9, mask=mask)
+        tl.store(grad_weight_row + 11 * NM + tile, contracted4_10, mask=mask)
+        tl.store(grad_weight_row + 12 * NM + tile, contracted3_6, mask=mask)
+        tl.store(grad_weight_row + 13 * NM + tile, contracted3_3, mask=mask)
+        tl.store(grad_weight_row + 14 * NM + tile, contracted4_3, mask=mask)
+        tl.store(grad_weight_row + 15 * NM + tile, contracted4_4, mask=mask)
+        tl.store(grad_weight_row + 16 * NM + tile, contracted5_3, mask=mask)
+        tl.store(grad_weight_row + 17 * NM + tile, contracted5_4, mask=mask)
         tl.store(grad_weight_row + 18 * NM + tile, grad_weight_224, mask=mask)
-        tl.store(grad_weight_row + 19 * NM + tile, contracted8_3, mask=mask)
-        tl.store(grad_weight_row + 20 * NM + tile, contracted8_4, mask=mask)
-        tl.store(grad_weight_row + 21 * NM + tile, contracted9_2, mask=mask)
-        tl.store(grad_weight_row + 22 * NM + tile, contracted5_4, mask=mask)
-        tl.store(grad_weight_row + 23 * NM + tile, contracted6_5, mask=mask)
+        tl.store(grad_weight_row + 19 * NM + tile, contracted4_11, mask=mask)
+        tl.store(grad_weight_row + 20 * NM + tile, contracted4_12, mask=mask)
+        tl.store(grad_weight_row + 21 * NM + tile, contracted3_7, mask=mask)
+        tl.store(grad_weight_row + 22 * NM + tile, contracted3_4, mask=mask)
+        tl.store(grad_weight_row + 23 * NM + tile, contracted4_5, mask=mask)
         tl.store(grad_weight_row + 24 * NM + tile, grad_weight_314, mask=mask)
-        tl.store(grad_weight_row + 25 * NM + tile, contracted7_6, mask=mask)
-        tl.store(grad_weight_row + 26 * NM + tile, contracted7_7, mask=mask)
-        tl.store(grad_weight_row + 27 * NM + tile, contracted8_5, mask=mask)
-        tl.store(grad_weight_row + 28 * NM + tile, contracted8_6, mask=mask)
-        tl.store(grad_weight_row + 29 * NM + tile, contracted9_3, mask=mask)
+        tl.store(grad_weight_row + 25 * NM + tile, contracted5_6, mask=mask)
+        tl.store(grad_weight_row + 26 * NM + tile, contracted5_7, mask=mask)
+        tl.store(grad_weight_row + 27 * NM + tile, contracted4_13, mask=mask)
+        tl.store(grad_weight_row + 28 * NM + tile, contracted4_14, mask=mask)
+        tl.store(grad_weight_row + 29 * NM + tile, contracted3_8, mask=mask)
         tl.store(grad_weight_row + 30 * NM + tile, grad_weight_404, mask=mask)
-        tl.store(grad_weight_row + 31 * NM + tile, contracted6_7, mask=mask)
+        tl.store(grad_weight_row + 31 * NM + tile, contracted4_7, mask=mask)
         tl.store(grad_weight_row + 32 * NM + tile, grad_weight_422, mask=mask)
         tl.store(grad_weight_row + 33 * NM + tile, grad_weight_431, mask=mask)
-        tl.store(grad_weight_row + 34 * NM + tile, contracted9_4, mask=mask)
+        tl.store(grad_weight_row + 34 * NM + tile, contracted3_9, mask=mask)
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -17135,8 +17064,6 @@ def _fused_gelu_fcgp_norm_without_normalize_kernel(
     operand_ptr,
     operand2_ptr,
     operand4_ptr,
-    operand6_ptr,
-    operand8_ptr,
     B,
     N,
     ROWS: tl.constexpr,
@@ -17159,8 +17086,6 @@ def _fused_gelu_fcgp_norm_without_normalize_kernel(
     operand_row = operand_ptr + b * 5 * N
     operand2_row = operand2_ptr + b * 8 * N
     operand4_row = operand4_ptr + b * 9 * N
-    operand6_row = operand6_ptr + b * 8 * N
-    operand8_row = operand8_ptr + b * 5 * N
 
     x_e, x_e1, x_e2, x_e3, x_e4, x_e12, x_e13, x_e14 = _load8(x_row + at * 16, mask, REAL)
     x_e23, x_e24, x_e34, x_e123, x_e124, x_e134, x_e234, x_e1234 = _load8(x_row + at * 16 + 8, mask, REAL)
@@ -17208,6 +17133,14 @@ def _fused_gelu_fcgp_norm_without_normalize_kernel(
     gelu_x_e1234 = x_e1234 * gate_x
     gelu_y_e1234 = y_e1234 * gate_y
     xy_404_e = -gelu_x_e1234 * gelu_y_e1234
+    xy_044_e1234 = gelu_x_e * gelu_y_e1234
+    xy_143_e1234 = gelu_x_e1 * gelu_y_e234 + gelu_x_e3 * gelu_y_e124 - gelu_x_e2 * gelu_y_e134
+    xy_143_e1234 += -gelu_x_e4 * gelu_y_e123
+    xy_242_e1234 = gelu_x_e12 * gelu_y_e34 + gelu_x_e14 * gelu_y_e23 + gelu_x_e23 * gelu_y_e14
+    xy_242_e1234 += gelu_x_e34 * gelu_y_e12 - gelu_x_e13 * gelu_y_e24 - gelu_x_e24 * gelu_y_e13
+    xy_341_e1234 = gelu_x_e123 * gelu_y_e4 + gelu_x_e134 * gelu_y_e2 - gelu_x_e124 * gelu_y_e3
+    xy_341_e1234 += -gelu_x_e234 * gelu_y_e1
+    xy_440_e1234 = gelu_x_e1234 * gelu_y_e
     xy_011_e1 = gelu_x_e * gelu_y_e1
     xy_110_e1 = gelu_x_e1 * gelu_y_e
     xy_112_e1 = gelu_x_e2 * gelu_y_e12 + gelu_x_e3 * gelu_y_e13 + gelu_x_e4 * gelu_y_e14
@@ -17240,6 +17173,38 @@ def _fused_gelu_fcgp_norm_without_normalize_kernel(
     xy_312_e4 = gelu_x_e124 * gelu_y_e12 + gelu_x_e134 * gelu_y_e13 - gelu_x_e234 * gelu_y_e23
     xy_314_e4 = -gelu_x_e123 * gelu_y_e1234
     xy_413_e4 = gelu_x_e1234 * gelu_y_e123
+    xy_033_e123 = gelu_x_e * gelu_y_e123
+    xy_132_e123 = gelu_x_e1 * gelu_y_e23 + gelu_x_e3 * gelu_y_e12 - gelu_x_e2 * gelu_y_e13
+    xy_134_e123 = gelu_x_e4 * gelu_y_e1234
+    xy_231_e123 = gelu_x_e12 * gelu_y_e3 + gelu_x_e23 * gelu_y_e1 - gelu_x_e13 * gelu_y_e2
+    xy_233_e123 = gelu_x_e24 * gelu_y_e134 - gelu_x_e14 * gelu_y_e234 - gelu_x_e34 * gelu_y_e124
+    xy_330_e123 = gelu_x_e123 * gelu_y_e
+    xy_332_e123 = gelu_x_e124 * gelu_y_e34 + gelu_x_e234 * gelu_y_e14 - gelu_x_e134 * gelu_y_e24
+    xy_431_e123 = -gelu_x_e1234 * gelu_y_e4
+    xy_033_e124 = gelu_x_e * gelu_y_e124
+    xy_132_e124 = gelu_x_e1 * gelu_y_e24 + gelu_x_e4 * gelu_y_e12 - gelu_x_e2 * gelu_y_e14
+    xy_134_e124 = -gelu_x_e3 * gelu_y_e1234
+    xy_231_e124 = gelu_x_e12 * gelu_y_e4 + gelu_x_e24 * gelu_y_e1 - gelu_x_e14 * gelu_y_e2
+    xy_233_e124 = gelu_x_e13 * gelu_y_e234 + gelu_x_e34 * gelu_y_e123 - gelu_x_e23 * gelu_y_e134
+    xy_330_e124 = gelu_x_e124 * gelu_y_e
+    xy_332_e124 = gelu_x_e134 * gelu_y_e23 - gelu_x_e123 * gelu_y_e34 - gelu_x_e234 * gelu_y_e13
+    xy_431_e124 = gelu_x_e1234 * gelu_y_e3
+    xy_033_e134 = gelu_x_e * gelu_y_e134
+    xy_132_e134 = gelu_x_e1 * gelu_y_e34 + gelu_x_e4 * gelu_y_e13 - gelu_x_e3 * gelu_y_e14
+    xy_134_e134 = gelu_x_e2 * gelu_y_e1234
+    xy_231_e134 = gelu_x_e13 * gelu_y_e4 + gelu_x_e34 * gelu_y_e1 - gelu_x_e14 * gelu_y_e3
+    xy_233_e134 = gelu_x_e23 * gelu_y_e124 - gelu_x_e12 * gelu_y_e234 - gelu_x_e24 * gelu_y_e123
+    xy_330_e134 = gelu_x_e134 * gelu_y_e
+    xy_332_e134 = gelu_x_e123 * gelu_y_e24 + gelu_x_e234 * gelu_y_e12 - gelu_x_e124 * gelu_y_e23
+    xy_431_e134 = -gelu_x_e1234 * gelu_y_e2
+    xy_033_e234 = gelu_x_e * gelu_y_e234
+    xy_132_e234 = gelu_x_e2 * gelu_y_e34 + gelu_x_e4 * gelu_y_e23 - gelu_x_e3 * gelu_y_e24
+    xy_134_e234 = gelu_x_e1 * gelu_y_e1234
+    xy_231_e234 = gelu_x_e23 * gelu_y_e4 + gelu_x_e34 * gelu_y_e2 - gelu_x_e24 * gelu_y_e3
+    xy_233_e234 = gelu_x_e13 * gelu_y_e124 - gelu_x_e12 * gelu_y_e134 - gelu_x_e14 * gelu_y_e123
+    xy_330_e234 = gelu_x_e234 * gelu_y_e
+    xy_332_e234 = gelu_x_e123 * gelu_y_e14 + gelu_x_e134 * gelu_y_e12 - gelu_x_e124 * gelu_y_e13
+    xy_431_e234 = -gelu_x_e1234 * gelu_y_e1
     xy_022_e12 = gelu_x_e * gelu_y_e12
     xy_121_e12 = gelu_x_e1 * gelu_y_e2 - gelu_x_e2 * gelu_y_e1
     xy_123_e12 = -gelu_x_e3 * gelu_y_e123 - gelu_x_e4 * gelu_y_e124
@@ -17300,52 +17265,17 @@ def _fused_gelu_fcgp_norm_without_normalize_kernel(
     xy_321_e34 = gelu_x_e134 * gelu_y_e1 - gelu_x_e234 * gelu_y_e2
     xy_323_e34 = gelu_x_e123 * gelu_y_e124 - gelu_x_e124 * gelu_y_e123
     xy_422_e34 = gelu_x_e1234 * gelu_y_e12
-    xy_033_e123 = gelu_x_e * gelu_y_e123
-    xy_132_e123 = gelu_x_e1 * gelu_y_e23 + gelu_x_e3 * gelu_y_e12 - gelu_x_e2 * gelu_y_e13
-    xy_134_e123 = gelu_x_e4 * gelu_y_e1234
-    xy_231_e123 = gelu_x_e12 * gelu_y_e3 + gelu_x_e23 * gelu_y_e1 - gelu_x_e13 * gelu_y_e2
-    xy_233_e123 = gelu_x_e24 * gelu_y_e134 - gelu_x_e14 * gelu_y_e234 - gelu_x_e34 * gelu_y_e124
-    xy_330_e123 = gelu_x_e123 * gelu_y_e
-    xy_332_e123 = gelu_x_e124 * gelu_y_e34 + gelu_x_e234 * gelu_y_e14 - gelu_x_e134 * gelu_y_e24
-    xy_431_e123 = -gelu_x_e1234 * gelu_y_e4
-    xy_033_e124 = gelu_x_e * gelu_y_e124
-    xy_132_e124 = gelu_x_e1 * gelu_y_e24 + gelu_x_e4 * gelu_y_e12 - gelu_x_e2 * gelu_y_e14
-    xy_134_e124 = -gelu_x_e3 * gelu_y_e1234
-    xy_231_e124 = gelu_x_e12 * gelu_y_e4 + gelu_x_e24 * gelu_y_e1 - gelu_x_e14 * gelu_y_e2
-    xy_233_e124 = gelu_x_e13 * gelu_y_e234 + gelu_x_e34 * gelu_y_e123 - gelu_x_e23 * gelu_y_e134
-    xy_330_e124 = gelu_x_e124 * gelu_y_e
-    xy_332_e124 = gelu_x_e134 * gelu_y_e23 - gelu_x_e123 * gelu_y_e34 - gelu_x_e234 * gelu_y_e13
-    xy_431_e124 = gelu_x_e1234 * gelu_y_e3
-    xy_033_e134 = gelu_x_e * gelu_y_e134
-    xy_132_e134 = gelu_x_e1 * gelu_y_e34 + gelu_x_e4 * gelu_y_e13 - gelu_x_e3 * gelu_y_e14
-    xy_134_e134 = gelu_x_e2 * gelu_y_e1234
-    xy_231_e134 = gelu_x_e13 * gelu_y_e4 + gelu_x_e34 * gelu_y_e1 - gelu_x_e14 * gelu_y_e3
-    xy_233_e134 = gelu_x_e23 * gelu_y_e124 - gelu_x_e12 * gelu_y_e234 - gelu_x_e24 * gelu_y_e123
-    xy_330_e134 = gelu_x_e134 * gelu_y_e
-    xy_332_e134 = gelu_x_e123 * gelu_y_e24 + gelu_x_e234 * gelu_y_e12 - gelu_x_e124 * gelu_y_e23
-    xy_431_e134 = -gelu_x_e1234 * gelu_y_e2
-    xy_033_e234 = gelu_x_e * gelu_y_e234
-    xy_132_e234 = gelu_x_e2 * gelu_y_e34 + gelu_x_e4 * gelu_y_e23 - gelu_x_e3 * gelu_y_e24
-    xy_134_e234 = gelu_x_e1 * gelu_y_e1234
-    xy_231_e234 = gelu_x_e23 * gelu_y_e4 + gelu_x_e34 * gelu_y_e2 - gelu_x_e24 * gelu_y_e3
-    xy_233_e234 = gelu_x_e13 * gelu_y_e124 - gelu_x_e12 * gelu_y_e134 - gelu_x_e14 * gelu_y_e123
-    xy_330_e234 = gelu_x_e234 * gelu_y_e
-    xy_332_e234 = gelu_x_e123 * gelu_y_e14 + gelu_x_e134 * gelu_y_e12 - gelu_x_e124 * gelu_y_e13
-    xy_431_e234 = -gelu_x_e1234 * gelu_y_e1
-    xy_044_e1234 = gelu_x_e * gelu_y_e1234
-    xy_143_e1234 = gelu_x_e1 * gelu_y_e234 + gelu_x_e3 * gelu_y_e124 - gelu_x_e2 * gelu_y_e134
-    xy_143_e1234 += -gelu_x_e4 * gelu_y_e123
-    xy_242_e1234 = gelu_x_e12 * gelu_y_e34 + gelu_x_e14 * gelu_y_e23 + gelu_x_e23 * gelu_y_e14
-    xy_242_e1234 += gelu_x_e34 * gelu_y_e12 - gelu_x_e13 * gelu_y_e24 - gelu_x_e24 * gelu_y_e13
-    xy_341_e1234 = gelu_x_e123 * gelu_y_e4 + gelu_x_e134 * gelu_y_e2 - gelu_x_e124 * gelu_y_e3
-    xy_341_e1234 += -gelu_x_e234 * gelu_y_e1
-    xy_440_e1234 = gelu_x_e1234 * gelu_y_e
 
     tl.store(operand_row + r * 5 * N + n, xy_000_e, mask=mask)
-    tl.store(operand_row + r * 5 * N + n + N, xy_101_e, mask=mask)
-    tl.store(operand_row + r * 5 * N + n + 2 * N, xy_202_e, mask=mask)
-    tl.store(operand_row + r * 5 * N + n + 3 * N, xy_303_e, mask=mask)
-    tl.store(operand_row + r * 5 * N + n + 4 * N, xy_404_e, mask=mask)
+    tl.store(operand_row + N + r * 5 * N + n, xy_101_e, mask=mask)
+    tl.store(operand_row + 2 * N + r * 5 * N + n, xy_202_e, mask=mask)
+    tl.store(operand_row + 3 * N + r * 5 * N + n, xy_303_e, mask=mask)
+    tl.store(operand_row + 4 * N + r * 5 * N + n, xy_404_e, mask=mask)
+    tl.store(operand_row + 5 * BN + r * 5 * N + n, xy_044_e1234, mask=mask)
+    tl.store(operand_row + 5 * BN + N + r * 5 * N + n, xy_143_e1234, mask=mask)
+    tl.store(operand_row + 5 * BN + 2 * N + r * 5 * N + n, xy_242_e1234, mask=mask)
+    tl.store(operand_row + 5 * BN + 3 * N + r * 5 * N + n, xy_341_e1234, mask=mask)
+    tl.store(operand_row + 5 * BN + 4 * N + r * 5 * N + n, xy_440_e1234, mask=mask)
     tl.store(operand2_row + r * 8 * N + n, xy_011_e1, mask=mask)
     tl.store(operand2_row + N + r * 8 * N + n, xy_110_e1, mask=mask)
     tl.store(operand2_row + 2 * N + r * 8 * N + n, xy_112_e1, mask=mask)
@@ -17378,6 +17308,38 @@ def _fused_gelu_fcgp_norm_without_normalize_kernel(
     tl.store(operand2_row + 24 * BN + 5 * N + r * 8 * N + n, xy_312_e4, mask=mask)
     tl.store(operand2_row + 24 * BN + 6 * N + r * 8 * N + n, xy_314_e4, mask=mask)
     tl.store(operand2_row + 24 * BN + 7 * N + r * 8 * N + n, xy_413_e4, mask=mask)
+    tl.store(operand2_row + 32 * BN + r * 8 * N + n, xy_033_e123, mask=mask)
+    tl.store(operand2_row + 32 * BN + N + r * 8 * N + n, xy_132_e123, mask=mask)
+    tl.store(operand2_row + 32 * BN + 2 * N + r * 8 * N + n, xy_134_e123, mask=mask)
+    tl.store(operand2_row + 32 * BN + 3 * N + r * 8 * N + n, xy_231_e123, mask=mask)
+    tl.store(operand2_row + 32 * BN + 4 * N + r * 8 * N + n, xy_233_e123, mask=mask)
+    tl.store(operand2_row + 32 * BN + 5 * N + r * 8 * N + n, xy_330_e123, mask=mask)
+    tl.store(operand2_row + 32 * BN + 6 * N + r * 8 * N + n, xy_332_e123, mask=mask)
+    tl.store(operand2_row + 32 * BN + 7 * N + r * 8 * N + n, xy_431_e123, mask=mask)
+    tl.store(operand2_row + 40 * BN + r * 8 * N + n, xy_033_e124, mask=mask)
+    tl.store(operand2_row + 40 * BN + N + r * 8 * N + n, xy_132_e124, mask=mask)
+    tl.store(operand2_row + 40 * BN + 2 * N + r * 8 * N + n, xy_134_e124, mask=mask)
+    tl.store(operand2_row + 40 * BN + 3 * N + r * 8 * N + n, xy_231_e124, mask=mask)
+    tl.store(operand2_row + 40 * BN + 4 * N + r * 8 * N + n, xy_233_e124, mask=mask)
+    tl.store(operand2_row + 40 * BN + 5 * N + r * 8 * N + n, xy_330_e124, mask=mask)
+    tl.store(operand2_row + 40 * BN + 6 * N + r * 8 * N + n, xy_332_e124, mask=mask)
+    tl.store(operand2_row + 40 * BN + 7 * N + r * 8 * N + n, xy_431_e124, mask=mask)
+    tl.store(operand2_row + 48 * BN + r * 8 * N + n, xy_033_e134, mask=mask)
+    tl.store(operand2_row + 48 * BN + N + r * 8 * N + n, xy_132_e134, mask=mask)
+    tl.store(operand2_row + 48 * BN + 2 * N + r * 8 * N + n, xy_134_e134, mask=mask)
+    tl.store(operand2_row + 48 * BN + 3 * N + r * 8 * N + n, xy_231_e134, mask=mask)
+    tl.store(operand2_row + 48 * BN + 4 * N + r * 8 * N + n, xy_233_e134, mask=mask)
+    tl.store(operand2_row + 48 * BN + 5 * N + r * 8 * N + n, xy_330_e134, mask=mask)
+    tl.store(operand2_row + 48 * BN + 6 * N + r * 8 * N + n, xy_332_e134, mask=mask)
+    tl.store(operand2_row + 48 * BN + 7 * N + r * 8 * N + n, xy_431_e134, mask=mask)
+    tl.store(operand2_row + 56 * BN + r * 8 * N + n, xy_033_e234, mask=mask)
+    tl.store(operand2_row + 56 * BN + N + r * 8 * N + n, xy_132_e234, mask=mask)
+    tl.store(operand2_row + 56 * BN + 2 * N + r * 8 * N + n, xy_134_e234, mask=mask)
+    tl.store(operand2_row + 56 * BN + 3 * N + r * 8 * N + n, xy_231_e234, mask=mask)
+    tl.store(operand2_row + 56 * BN + 4 * N + r * 8 * N + n, xy_233_e234, mask=mask)
+    tl.store(operand2_row + 56 * BN + 5 * N + r * 8 * N + n, xy_330_e234, mask=mask)
+    tl.store(operand2_row + 56 * BN + 6 * N + r * 8 * N + n, xy_332_e234, mask=mask)
+    tl.store(operand2_row + 56 * BN + 7 * N + r * 8 * N + n, xy_431_e234, mask=mask)
     tl.store(operand4_row + r * 9 * N + n, xy_022_e12, mask=mask)
     tl.store(operand4_row + N + r * 9 * N + n, xy_121_e12, mask=mask)
     tl.store(operand4_row + 2 * N + r * 9 * N + n, xy_123_e12, mask=mask)
@@ -17432,43 +17394,6 @@ def _fused_gelu_fcgp_norm_without_normalize_kernel(
     tl.store(operand4_row + 45 * BN + 6 * N + r * 9 * N + n, xy_321_e34, mask=mask)
     tl.store(operand4_row + 45 * BN + 7 * N + r * 9 * N + n, xy_323_e34, mask=mask)
     tl.store(operand4_row + 45 * BN + 8 * N + r * 9 * N + n, xy_422_e34, mask=mask)
-    tl.store(operand6_row + r * 8 * N + n, xy_033_e123, mask=mask)
-    tl.store(operand6_row + N + r * 8 * N + n, xy_132_e123, mask=mask)
-    tl.store(operand6_row + 2 * N + r * 8 * N + n, xy_134_e123, mask=mask)
-    tl.store(operand6_row + 3 * N + r * 8 * N + n, xy_231_e123, mask=mask)
-    tl.store(operand6_row + 4 * N + r * 8 * N + n, xy_233_e123, mask=mask)
-    tl.store(operand6_row + 5 * N + r * 8 * N + n, xy_330_e123, mask=mask)
-    tl.store(operand6_row + 6 * N + r * 8 * N + n, xy_332_e123, mask=mask)
-    tl.store(operand6_row + 7 * N + r * 8 * N + n, xy_431_e123, mask=mask)
-    tl.store(operand6_row + 8 * BN + r * 8 * N + n, xy_033_e124, mask=mask)
-    tl.store(operand6_row + 8 * BN + N + r * 8 * N + n, xy_132_e124, mask=mask)
-    tl.store(operand6_row + 8 * BN + 2 * N + r * 8 * N + n, xy_134_e124, mask=mask)
-    tl.store(operand6_row + 8 * BN + 3 * N + r * 8 * N + n, xy_231_e124, mask=mask)
-    tl.store(operand6_row + 8 * BN + 4 * N + r * 8 * N + n, xy_233_e124, mask=mask)
-    tl.store(operand6_row + 8 * BN + 5 * N + r * 8 * N + n, xy_330_e124, mask=mask)
-    tl.store(operand6_row + 8 * BN + 6 * N + r * 8 * N + n, xy_332_e124, mask=mask)
-    tl.store(operand6_row + 8 * BN + 7 * N + r * 8 * N + n, xy_431_e124, mask=mask)
-    tl.store(operand6_row + 16 * BN + r * 8 * N + n, xy_033_e134, mask=mask)
-    tl.store(operand6_row + 16 * BN + N + r * 8 * N + n, xy_132_e134, mask=mask)
-    tl.store(operand6_row + 16 * BN + 2 * N + r * 8 * N + n, xy_134_e134, mask=mask)
-    tl.store(operand6_row + 16 * BN + 3 * N + r * 8 * N + n, xy_231_e134, mask=mask)
-    tl.store(operand6_row + 16 * BN + 4 * N + r * 8 * N + n, xy_233_e134, mask=mask)
-    tl.store(operand6_row + 16 * BN + 5 * N + r * 8 * N + n, xy_330_e134, mask=mask)
-    tl.store(operand6_row + 16 * BN + 6 * N + r * 8 * N + n, xy_332_e134, mask=mask)
-    tl.store(operand6_row + 16 * BN + 7 * N + r * 8 * N + n, xy_431_e134, mask=mask)
-    tl.store(operand6_row + 24 * BN + r * 8 * N + n, xy_033_e234, mask=mask)
-    tl.store(operand6_row + 24 * BN + N + r * 8 * N + n, xy_132_e234, mask=mask)
-    tl.store(operand6_row + 24 * BN + 2 * N + r * 8 * N + n, xy_134_e234, mask=mask)
-    tl.store(operand6_row + 24 * BN + 3 * N + r * 8 * N + n, xy_231_e234, mask=mask)
-    tl.store(operand6_row + 24 * BN + 4 * N + r * 8 * N + n, xy_233_e234, mask=mask)
-    tl.store(operand6_row + 24 * BN + 5 * N + r * 8 * N + n, xy_330_e234, mask=mask)
-    tl.store(operand6_row + 24 * BN + 6 * N + r * 8 * N + n, xy_332_e234, mask=mask)
-    tl.store(operand6_row + 24 * BN + 7 * N + r * 8 * N + n, xy_431_e234, mask=mask)
-    tl.store(operand8_row + r * 5 * N + n, xy_044_e1234, mask=mask)
-    tl.store(operand8_row + r * 5 * N + n + N, xy_143_e1234, mask=mask)
-    tl.store(operand8_row + r * 5 * N + n + 2 * N, xy_242_e1234, mask=mask)
-    tl.store(operand8_row + r * 5 * N + n + 3 * N, xy_341_e1234, mask=mask)
-    tl.store(operand8_row + r * 5 * N + n + 4 * N, xy_440_e1234, mask=mask)
 
 
 @triton.jit(do_not_specialize=["N"])
@@ -17477,8 +17402,6 @@ def _fused_gelu_fcgp_norm_without_normalize_1_kernel(
     operand1_ptr,
     operand3_ptr,
     operand5_ptr,
-    operand7_ptr,
-    operand9_ptr,
     N,
     M,
     N_INNERMOST: tl.constexpr,
@@ -17498,12 +17421,6 @@ def _fused_gelu_fcgp_norm_without_normalize_1_kernel(
     operand5_n = 1 if N_INNERMOST else M
     operand5_m = tl.cast(N, tl.int64) * 9 if N_INNERMOST else 1
     operand5_N = tl.cast(N, tl.int64) * operand5_n
-    operand7_n = 1 if N_INNERMOST else M
-    operand7_m = tl.cast(N, tl.int64) * 8 if N_INNERMOST else 1
-    operand7_N = tl.cast(N, tl.int64) * operand7_n
-    operand9_n = 1 if N_INNERMOST else M
-    operand9_m = tl.cast(N, tl.int64) * 5 if N_INNERMOST else 1
-    operand9_N = tl.cast(N, tl.int64) * operand9_n
 
     m = _tile(tl.program_id(1) * BLOCK, ROWS, BLOCK)
     r = _down(ROWS)
@@ -17517,8 +17434,6 @@ def _fused_gelu_fcgp_norm_without_normalize_1_kernel(
     operand1_row = operand1_ptr + n * operand1_n
     operand3_row = operand3_ptr + n * operand3_n
     operand5_row = operand5_ptr + n * operand5_n
-    operand7_row = operand7_ptr + n * operand7_n
-    operand9_row = operand9_ptr + n * operand9_n
 
     weight_000 = tl.load(weight_row + at, mask=mask, other=0.0).to(REAL)
     weight_011 = tl.load(weight_row + NM + at, mask=mask, other=0.0).to(REAL)
@@ -17561,6 +17476,11 @@ def _fused_gelu_fcgp_norm_without_normalize_1_kernel(
     tl.store(operand1_row + 2 * operand1_N + r * operand1_n + m * operand1_m, weight_202, mask=mask)
     tl.store(operand1_row + 3 * operand1_N + r * operand1_n + m * operand1_m, weight_303, mask=mask)
     tl.store(operand1_row + 4 * operand1_N + r * operand1_n + m * operand1_m, weight_404, mask=mask)
+    tl.store(operand1_row + 5 * NM + r * operand1_n + m * operand1_m, weight_044, mask=mask)
+    tl.store(operand1_row + 5 * NM + operand1_N + r * operand1_n + m * operand1_m, weight_143, mask=mask)
+    tl.store(operand1_row + 5 * NM + 2 * operand1_N + r * operand1_n + m * operand1_m, weight_242, mask=mask)
+    tl.store(operand1_row + 5 * NM + 3 * operand1_N + r * operand1_n + m * operand1_m, weight_341, mask=mask)
+    tl.store(operand1_row + 5 * NM + 4 * operand1_N + r * operand1_n + m * operand1_m, weight_440, mask=mask)
     tl.store(operand3_row + r * operand3_n + m * operand3_m, weight_011, mask=mask)
     tl.store(operand3_row + operand3_N + r * operand3_n + m * operand3_m, weight_110, mask=mask)
     tl.store(operand3_row + 2 * operand3_N + r * operand3_n + m * operand3_m, weight_112, mask=mask)
@@ -17569,6 +17489,14 @@ def _fused_gelu_fcgp_norm_without_normalize_1_kernel(
     tl.store(operand3_row + 5 * operand3_N + r * operand3_n + m * operand3_m, weight_312, mask=mask)
     tl.store(operand3_row + 6 * operand3_N + r * operand3_n + m * operand3_m, weight_314, mask=mask)
     tl.store(operand3_row + 7 * operand3_N + r * operand3_n + m * operand3_m, weight_413, mask=mask)
+    tl.store(operand3_row + 8 * NM + r * operand3_n + m * operand3_m, weight_033, mask=mask)
+    tl.store(operand3_row + 8 * NM + operand3_N + r * operand3_n + m * operand3_m, weight_132, mask=mask)
+    tl.store(operand3_row + 8 * NM + 2 * operand3_N + r * operand3_n + m * operand3_m, weight_134, mask=mask)
+    tl.store(operand3_row + 8 * NM + 3 * operand3_N + r * operand3_n + m * operand3_m, weight_231, mask=mask)
+    tl.store(operand3_row + 8 * NM + 4 * operand3_N + r * operand3_n + m * operand3_m, weight_233, mask=mask)
+    tl.store(operand3_row + 8 * NM + 5 * operand3_N + r * operand3_n + m * operand3_m, weight_330, mask=mask)
+    tl.store(operand3_row + 8 * NM + 6 * operand3_N + r * operand3_n + m * operand3_m, weight_332, mask=mask)
+    tl.store(operand3_row + 8 * NM + 7 * operand3_N + r * operand3_n + m * operand3_m, weight_431, mask=mask)
     tl.store(operand5_row + r * operand5_n + m * operand5_m, weight_022, mask=mask)
     tl.store(operand5_row + operand5_N + r * operand5_n + m * operand5_m, weight_121, mask=mask)
     tl.store(operand5_row + 2 * operand5_N + r * operand5_n + m * operand5_m, weight_123, mask=mask)
@@ -17578,19 +17506,6 @@ def _fused_gelu_fcgp_norm_without_normalize_1_kernel(
     tl.store(operand5_row + 6 * operand5_N + r * operand5_n + m * operand5_m, weight_321, mask=mask)
     tl.store(operand5_row + 7 * operand5_N + r * operand5_n + m * operand5_m, weight_323, mask=mask)
     tl.store(operand5_row + 8 * operand5_N + r * operand5_n + m * operand5_m, weight_422, mask=mask)
-    tl.store(operand7_row + r * operand7_n + m * operand7_m, weight_033, mask=mask)
-    tl.store(operand7_row + operand7_N + r * operand7_n + m * operand7_m, weight_132, mask=mask)
-    tl.store(operand7_row + 2 * operand7_N + r * operand7_n + m * operand7_m, weight_134, mask=mask)
-    tl.store(operand7_row + 3 * operand7_N + r * operand7_n + m * operand7_m, weight_231, mask=mask)
-    tl.store(operand7_row + 4 * operand7_N + r * operand7_n + m * operand7_m, weight_233, mask=mask)
-    tl.store(operand7_row + 5 * operand7_N + r * operand7_n + m * operand7_m, weight_330, mask=mask)
-    tl.store(operand7_row + 6 * operand7_N + r * operand7_n + m * operand7_m, weight_332, mask=mask)
-    tl.store(operand7_row + 7 * operand7_N + r * operand7_n + m * operand7_m, weight_431, mask=mask)
-    tl.store(operand9_row + r * operand9_n + m * operand9_m, weight_044, mask=mask)
-    tl.store(operand9_row + operand9_N + r * operand9_n + m * operand9_m, weight_143, mask=mask)
-    tl.store(operand9_row + 2 * operand9_N + r * operand9_n + m * operand9_m, weight_242, mask=mask)
-    tl.store(operand9_row + 3 * operand9_N + r * operand9_n + m * operand9_m, weight_341, mask=mask)
-    tl.store(operand9_row + 4 * operand9_N + r * operand9_n + m * operand9_m, weight_440, mask=mask)
 
 
 @triton.jit(do_not_specialize=["B"])
@@ -17598,8 +17513,6 @@ def _fused_gelu_fcgp_norm_without_normalize_2_kernel(
     contracted_ptr,
     contracted1_ptr,
     contracted2_ptr,
-    contracted3_ptr,
-    contracted4_ptr,
     out_ptr,
     B,
     M,
@@ -17615,26 +17528,24 @@ def _fused_gelu_fcgp_norm_without_normalize_2_kernel(
     contracted_row = contracted_ptr + start
     contracted1_row = contracted1_ptr + start
     contracted2_row = contracted2_ptr + start
-    contracted3_row = contracted3_ptr + start
-    contracted4_row = contracted4_ptr + start
     out_row = out_ptr + start * 16
 
     contracted_out_e = tl.load(contracted_row + tile, mask=mask, other=0.0).to(REAL)
+    contracted_out_e1234 = tl.load(contracted_row + BM + tile, mask=mask, other=0.0).to(REAL)
     contracted1_out_e1 = tl.load(contracted1_row + tile, mask=mask, other=0.0).to(REAL)
     contracted1_out_e2 = tl.load(contracted1_row + BM + tile, mask=mask, other=0.0).to(REAL)
     contracted1_out_e3 = tl.load(contracted1_row + 2 * BM + tile, mask=mask, other=0.0).to(REAL)
     contracted1_out_e4 = tl.load(contracted1_row + 3 * BM + tile, mask=mask, other=0.0).to(REAL)
+    contracted1_out_e123 = tl.load(contracted1_row + 4 * BM + tile, mask=mask, other=0.0).to(REAL)
+    contracted1_out_e124 = tl.load(contracted1_row + 5 * BM + tile, mask=mask, other=0.0).to(REAL)
+    contracted1_out_e134 = tl.load(contracted1_row + 6 * BM + tile, mask=mask, other=0.0).to(REAL)
+    contracted1_out_e234 = tl.load(contracted1_row + 7 * BM + tile, mask=mask, other=0.0).to(REAL)
     contracted2_out_e12 = tl.load(contracted2_row + tile, mask=mask, other=0.0).to(REAL)
     contracted2_out_e13 = tl.load(contracted2_row + BM + tile, mask=mask, other=0.0).to(REAL)
     contracted2_out_e14 = tl.load(contracted2_row + 2 * BM + tile, mask=mask, other=0.0).to(REAL)
     contracted2_out_e23 = tl.load(contracted2_row + 3 * BM + tile, mask=mask, other=0.0).to(REAL)
     contracted2_out_e24 = tl.load(contracted2_row + 4 * BM + tile, mask=mask, other=0.0).to(REAL)
     contracted2_out_e34 = tl.load(contracted2_row + 5 * BM + tile, mask=mask, other=0.0).to(REAL)
-    contracted3_out_e123 = tl.load(contracted3_row + tile, mask=mask, other=0.0).to(REAL)
-    contracted3_out_e124 = tl.load(contracted3_row + BM + tile, mask=mask, other=0.0).to(REAL)
-    contracted3_out_e134 = tl.load(contracted3_row + 2 * BM + tile, mask=mask, other=0.0).to(REAL)
-    contracted3_out_e234 = tl.load(contracted3_row + 3 * BM + tile, mask=mask, other=0.0).to(REAL)
-    contracted4_out_e1234 = tl.load(contracted4_row + tile, mask=mask, other=0.0).to(REAL)
 
     _store8(
         out_row + tile * 16,
@@ -17653,11 +17564,11 @@ def _fused_gelu_fcgp_norm_without_normalize_2_kernel(
         contracted2_out_e23,
         contracted2_out_e24,
         contracted2_out_e34,
-        contracted3_out_e123,
-        contracted3_out_e124,
-        contracted3_out_e134,
-        contracted3_out_e234,
-        contracted4_out_e1234,
+        contracted1_out_e123,
+        contracted1_out_e124,
+        contracted1_out_e134,
+        contracted1_out_e234,
+        contracted_out_e1234,
         mask,
     )
 
@@ -17668,8 +17579,6 @@ def _fused_gelu_fcgp_norm_without_normalize_backward_kernel(
     operand_ptr,
     operand2_ptr,
     operand4_ptr,
-    operand6_ptr,
-    operand8_ptr,
     B,
     M,
     ROWS: tl.constexpr,
@@ -17686,8 +17595,6 @@ def _fused_gelu_fcgp_norm_without_normalize_backward_kernel(
     operand_row = operand_ptr + start
     operand2_row = operand2_ptr + start
     operand4_row = operand4_ptr + start
-    operand6_row = operand6_ptr + start
-    operand8_row = operand8_ptr + start
 
     grad_out_e, grad_out_e1, grad_out_e2, grad_out_e3, grad_out_e4, grad_out_e12, grad_out_e13, grad_out_e14 = _load8(
         grad_out_row + tile * 16, mask, REAL
@@ -17703,22 +17610,22 @@ def _fused_gelu_fcgp_norm_without_normalize_backward_kernel(
         grad_out_e1234,
     ) = _load8(grad_out_row + tile * 16 + 8, mask, REAL)
 
-    tl.store(operand_row + tile, grad_out_e1234, mask=mask)
-    tl.store(operand2_row + tile, grad_out_e123, mask=mask)
-    tl.store(operand2_row + BM + tile, grad_out_e124, mask=mask)
-    tl.store(operand2_row + 2 * BM + tile, grad_out_e134, mask=mask)
-    tl.store(operand2_row + 3 * BM + tile, grad_out_e234, mask=mask)
+    tl.store(operand_row + tile, grad_out_e, mask=mask)
+    tl.store(operand_row + BM + tile, grad_out_e1234, mask=mask)
+    tl.store(operand2_row + tile, grad_out_e1, mask=mask)
+    tl.store(operand2_row + BM + tile, grad_out_e2, mask=mask)
+    tl.store(operand2_row + 2 * BM + tile, grad_out_e3, mask=mask)
+    tl.store(operand2_row + 3 * BM + tile, grad_out_e4, mask=mask)
+    tl.store(operand2_row + 4 * BM + tile, grad_out_e123, mask=mask)
+    tl.store(operand2_row + 5 * BM + tile, grad_out_e124, mask=mask)
+    tl.store(operand2_row + 6 * BM + tile, grad_out_e134, mask=mask)
+    tl.store(operand2_row + 7 * BM + tile, grad_out_e234, mask=mask)
     tl.store(operand4_row + tile, grad_out_e12, mask=mask)
     tl.store(operand4_row + BM + tile, grad_out_e13, mask=mask)
     tl.store(operand4_row + 2 * BM + tile, grad_out_e14, mask=mask)
     tl.store(operand4_row + 3 * BM + tile, grad_out_e23, mask=mask)
     tl.store(operand4_row + 4 * BM + tile, grad_out_e24, mask=mask)
     tl.store(operand4_row + 5 * BM + tile, grad_out_e34, mask=mask)
-    tl.store(operand6_row + tile, grad_out_e1, mask=mask)
-    tl.store(operand6_row + BM + tile, grad_out_e2, mask=mask)
-    tl.store(operand6_row + 2 * BM + tile, grad_out_e3, mask=mask)
-    tl.store(operand6_row + 3 * BM + tile, grad_out_e4, mask=mask)
-    tl.store(operand8_row + tile, grad_out_e, mask=mask)
 
 
 @triton.jit(do_not_specialize=["N"])
@@ -17727,8 +17634,6 @@ def _fused_gelu_fcgp_norm_without_normalize_backward_1_kernel(
     operand1_ptr,
     operand3_ptr,
     operand5_ptr,
-    operand7_ptr,
-    operand9_ptr,
     N,
     M,
     ROWS: tl.constexpr,
@@ -17745,8 +17650,6 @@ def _fused_gelu_fcgp_norm_without_normalize_backward_1_kernel(
     operand1_row = operand1_ptr + start
     operand3_row = operand3_ptr + start
     operand5_row = operand5_ptr + start
-    operand7_row = operand7_ptr + start
-    operand9_row = operand9_ptr + start
 
     weight_000 = tl.load(weight_row + tile, mask=mask, other=0.0).to(REAL)
     weight_011 = tl.load(weight_row + NM + tile, mask=mask, other=0.0).to(REAL)
@@ -17784,19 +17687,32 @@ def _fused_gelu_fcgp_norm_without_normalize_backward_1_kernel(
     weight_431 = tl.load(weight_row + 33 * NM + tile, mask=mask, other=0.0).to(REAL)
     weight_440 = tl.load(weight_row + 34 * NM + tile, mask=mask, other=0.0).to(REAL)
 
-    tl.store(operand1_row + tile, weight_044, mask=mask)
-    tl.store(operand1_row + NM + tile, weight_143, mask=mask)
-    tl.store(operand1_row + 2 * NM + tile, weight_242, mask=mask)
-    tl.store(operand1_row + 3 * NM + tile, weight_341, mask=mask)
-    tl.store(operand1_row + 4 * NM + tile, weight_440, mask=mask)
-    tl.store(operand3_row + tile, weight_033, mask=mask)
-    tl.store(operand3_row + NM + tile, weight_132, mask=mask)
-    tl.store(operand3_row + 2 * NM + tile, weight_134, mask=mask)
-    tl.store(operand3_row + 3 * NM + tile, weight_231, mask=mask)
-    tl.store(operand3_row + 4 * NM + tile, weight_233, mask=mask)
-    tl.store(operand3_row + 5 * NM + tile, weight_330, mask=mask)
-    tl.store(operand3_row + 6 * NM + tile, weight_332, mask=mask)
-    tl.store(operand3_row + 7 * NM + tile, weight_431, mask=mask)
+    tl.store(operand1_row + tile, weight_000, mask=mask)
+    tl.store(operand1_row + NM + tile, weight_101, mask=mask)
+    tl.store(operand1_row + 2 * NM + tile, weight_202, mask=mask)
+    tl.store(operand1_row + 3 * NM + tile, weight_303, mask=mask)
+    tl.store(operand1_row + 4 * NM + tile, weight_404, mask=mask)
+    tl.store(operand1_row + 5 * NM + tile, weight_044, mask=mask)
+    tl.store(operand1_row + 6 * NM + tile, weight_143, mask=mask)
+    tl.store(operand1_row + 7 * NM + tile, weight_242, mask=mask)
+    tl.store(operand1_row + 8 * NM + tile, weight_341, mask=mask)
+    tl.store(operand1_row + 9 * NM + tile, weight_440, mask=mask)
+    tl.store(operand3_row + tile, weight_011, mask=mask)
+    tl.store(operand3_row + NM + tile, weight_110, mask=mask)
+    tl.store(operand3_row + 2 * NM + tile, weight_112, mask=mask)
+    tl.store(operand3_row + 3 * NM + tile, weight_211, mask=mask)
+    tl.store(operand3_row + 4 * NM + tile, weight_213, mask=mask)
+    tl.store(operand3_row + 5 * NM + tile, weight_312, mask=mask)
+    tl.store(operand3_row + 6 * NM + tile, weight_314, mask=mask)
+    tl.store(operand3_row + 7 * NM + tile, weight_413, mask=mask)
+    tl.store(operand3_row + 8 * NM + tile, weight_033, mask=mask)
+    tl.store(operand3_row + 9 * NM + tile, weight_132, mask=mask)
+    tl.store(operand3_row + 10 * NM + tile, weight_134, mask=mask)
+    tl.store(operand3_row + 11 * NM + tile, weight_231, mask=mask)
+    tl.store(operand3_row + 12 * NM + tile, weight_233, mask=mask)
+    tl.store(operand3_row + 13 * NM + tile, weight_330, mask=mask)
+    tl.store(operand3_row + 14 * NM + tile, weight_332, mask=mask)
+    tl.store(operand3_row + 15 * NM + tile, weight_431, mask=mask)
     tl.store(operand5_row + tile, weight_022, mask=mask)
     tl.store(operand5_row + NM + tile, weight_121, mask=mask)
     tl.store(operand5_row + 2 * NM + tile, weight_123, mask=mask)
@@ -17806,19 +17722,6 @@ def _fused_gelu_fcgp_norm_without_normalize_backward_1_kernel(
     tl.store(operand5_row + 6 * NM + tile, weight_321, mask=mask)
     tl.store(operand5_row + 7 * NM + tile, weight_323, mask=mask)
     tl.store(operand5_row + 8 * NM + tile, weight_422, mask=mask)
-    tl.store(operand7_row + tile, weight_011, mask=mask)
-    tl.store(operand7_row + NM + tile, weight_110, mask=mask)
-    tl.store(operand7_row + 2 * NM + tile, weight_112, mask=mask)
-    tl.store(operand7_row + 3 * NM + tile, weight_211, mask=mask)
-    tl.store(operand7_row + 4 * NM + tile, weight_213, mask=mask)
-    tl.store(operand7_row + 5 * NM + tile, weight_312, mask=mask)
-    tl.store(operand7_row + 6 * NM + tile, weight_314, mask=mask)
-    tl.store(operand7_row + 7 * NM + tile, weight_413, mask=mask)
-    tl.store(operand9_row + tile, weight_000, mask=mask)
-    tl.store(operand9_row + NM + tile, weight_101, mask=mask)
-    tl.store(operand9_row + 2 * NM + tile, weight_202, mask=mask)
-    tl.store(operand9_row + 3 * NM + tile, weight_303, mask=mask)
-    tl.store(operand9_row + 4 * NM + tile, weight_404, mask=mask)
 
 
 @triton.jit(do_not_specialize=["B"])
@@ -17828,8 +17731,6 @@ def _fused_gelu_fcgp_norm_without_normalize_backward_2_kernel(
     contracted_ptr,
     contracted1_ptr,
     contracted2_ptr,
-    contracted3_ptr,
-    contracted4_ptr,
     grad_x_ptr,
     grad_y_ptr,
     B,
@@ -17855,8 +17756,6 @@ def _fused_gelu_fcgp_norm_without_normalize_backward_2_kernel(
     contracted_row = contracted_ptr + b * 5 * N
     contracted1_row = contracted1_ptr + b * 8 * N
     contracted2_row = contracted2_ptr + b * 9 * N
-    contracted3_row = contracted3_ptr + b * 8 * N
-    contracted4_row = contracted4_ptr + b * 5 * N
     grad_x_row = grad_x_ptr + b * 16 * N
     grad_y_row = grad_y_ptr + b * 16 * N
 
@@ -17864,77 +17763,168 @@ def _fused_gelu_fcgp_norm_without_normalize_backward_2_kernel(
     x_e23, x_e24, x_e34, x_e123, x_e124, x_e134, x_e234, x_e1234 = _load8(x_row + at * 16 + 8, mask, REAL)
     y_e, y_e1, y_e2, y_e3, y_e4, y_e12, y_e13, y_e14 = _load8(y_row + at * 16, mask, REAL)
     y_e23, y_e24, y_e34, y_e123, y_e124, y_e134, y_e234, y_e1234 = _load8(y_row + at * 16 + 8, mask, REAL)
-    contracted_grad_xy_044_e1234 = tl.load(contracted_row + r * 5 * N + n, mask=mask, other=0.0).to(REAL)
-    contracted_grad_xy_143_e1234 = tl.load(contracted_row + r * 5 * N + n + N, mask=mask, other=0.0).to(REAL)
-    contracted_grad_xy_242_e1234 = tl.load(contracted_row + r * 5 * N + n + 2 * N, mask=mask, other=0.0).to(REAL)
-    contracted_grad_xy_341_e1234 = tl.load(contracted_row + r * 5 * N + n + 3 * N, mask=mask, other=0.0).to(REAL)
-    contracted_grad_xy_440_e1234 = tl.load(contracted_row + r * 5 * N + n + 4 * N, mask=mask, other=0.0).to(REAL)
-    contracted1_grad_xy_033_e123 = tl.load(contracted1_row + r * 8 * N + n, mask=mask, other=0.0).to(REAL)
-    contracted1_grad_xy_132_e123 = tl.load(contracted1_row + N + r * 8 * N + n, mask=mask, other=0.0).to(REAL)
-    contracted1_grad_xy_134_e123 = tl.load(contracted1_row + 2 * N + r * 8 * N + n, mask=mask, other=0.0).to(REAL)
-    contracted1_grad_xy_231_e123 = tl.load(contracted1_row + 3 * N + r * 8 * N + n, mask=mask, other=0.0).to(REAL)
-    contracted1_grad_xy_233_e123 = tl.load(contracted1_row + 4 * N + r * 8 * N + n, mask=mask, other=0.0).to(REAL)
-    contracted1_grad_xy_330_e123 = tl.load(contracted1_row + 5 * N + r * 8 * N + n, mask=mask, other=0.0).to(REAL)
-    contracted1_grad_xy_332_e123 = tl.load(contracted1_row + 6 * N + r * 8 * N + n, mask=mask, other=0.0).to(REAL)
-    contracted1_grad_xy_431_e123 = tl.load(contracted1_row + 7 * N + r * 8 * N + n, mask=mask, other=0.0).to(REAL)
-    contracted1_grad_xy_033_e124 = tl.load(contracted1_row + 8 * BN + r * 8 * N + n, mask=mask, other=0.0).to(REAL)
-    contracted1_grad_xy_132_e124 = tl.load(contracted1_row + 8 * BN + N + r * 8 * N + n, mask=mask, other=0.0).to(REAL)
-    contracted1_grad_xy_134_e124 = tl.load(contracted1_row + 8 * BN + 2 * N + r * 8 * N + n, mask=mask, other=0.0).to(
+    contracted_grad_xy_000_e = tl.load(contracted_row + r * 5 * N + n, mask=mask, other=0.0).to(REAL)
+    contracted_grad_xy_101_e = tl.load(contracted_row + N + r * 5 * N + n, mask=mask, other=0.0).to(REAL)
+    contracted_grad_xy_202_e = tl.load(contracted_row + 2 * N + r * 5 * N + n, mask=mask, other=0.0).to(REAL)
+    contracted_grad_xy_303_e = tl.load(contracted_row + 3 * N + r * 5 * N + n, mask=mask, other=0.0).to(REAL)
+    contracted_grad_xy_404_e = tl.load(contracted_row + 4 * N + r * 5 * N + n, mask=mask, other=0.0).to(REAL)
+    contracted_grad_xy_044_e1234 = tl.load(contracted_row + 5 * BN + r * 5 * N + n, mask=mask, other=0.0).to(REAL)
+    contracted_grad_xy_143_e1234 = tl.load(contracted_row + 5 * BN + N + r * 5 * N + n, mask=mask, other=0.0).to(REAL)
+    contracted_grad_xy_242_e1234 = tl.load(contracted_row + 5 * BN + 2 * N + r * 5 * N + n, mask=mask, other=0.0).to(
         REAL
     )
-    contracted1_grad_xy_231_e124 = tl.load(contracted1_row + 8 * BN + 3 * N + r * 8 * N + n, mask=mask, other=0.0).to(
+    contracted_grad_xy_341_e1234 = tl.load(contracted_row + 5 * BN + 3 * N + r * 5 * N + n, mask=mask, other=0.0).to(
         REAL
     )
-    contracted1_grad_xy_233_e124 = tl.load(contracted1_row + 8 * BN + 4 * N + r * 8 * N + n, mask=mask, other=0.0).to(
+    contracted_grad_xy_440_e1234 = tl.load(contracted_row + 5 * BN + 4 * N + r * 5 * N + n, mask=mask, other=0.0).to(
         REAL
     )
-    contracted1_grad_xy_330_e124 = tl.load(contracted1_row + 8 * BN + 5 * N + r * 8 * N + n, mask=mask, other=0.0).to(
+    contracted1_grad_xy_011_e1 = tl.load(contracted1_row + r * 8 * N + n, mask=mask, other=0.0).to(REAL)
+    contracted1_grad_xy_110_e1 = tl.load(contracted1_row + N + r * 8 * N + n, mask=mask, other=0.0).to(REAL)
+    contracted1_grad_xy_112_e1 = tl.load(contracted1_row + 2 * N + r * 8 * N + n, mask=mask, other=0.0).to(REAL)
+    contracted1_grad_xy_211_e1 = tl.load(contracted1_row + 3 * N + r * 8 * N + n, mask=mask, other=0.0).to(REAL)
+    contracted1_grad_xy_213_e1 = tl.load(contracted1_row + 4 * N + r * 8 * N + n, mask=mask, other=0.0).to(REAL)
+    contracted1_grad_xy_312_e1 = tl.load(contracted1_row + 5 * N + r * 8 * N + n, mask=mask, other=0.0).to(REAL)
+    contracted1_grad_xy_314_e1 = tl.load(contracted1_row + 6 * N + r * 8 * N + n, mask=mask, other=0.0).to(REAL)
+    contracted1_grad_xy_413_e1 = tl.load(contracted1_row + 7 * N + r * 8 * N + n, mask=mask, other=0.0).to(REAL)
+    contracted1_grad_xy_011_e2 = tl.load(contracted1_row + 8 * BN + r * 8 * N + n, mask=mask, other=0.0).to(REAL)
+    contracted1_grad_xy_110_e2 = tl.load(contracted1_row + 8 * BN + N + r * 8 * N + n, mask=mask, other=0.0).to(REAL)
+    contracted1_grad_xy_112_e2 = tl.load(contracted1_row + 8 * BN + 2 * N + r * 8 * N + n, mask=mask, other=0.0).to(
         REAL
     )
-    contracted1_grad_xy_332_e124 = tl.load(contracted1_row + 8 * BN + 6 * N + r * 8 * N + n, mask=mask, other=0.0).to(
+    contracted1_grad_xy_211_e2 = tl.load(contracted1_row + 8 * BN + 3 * N + r * 8 * N + n, mask=mask, other=0.0).to(
         REAL
     )
-    contracted1_grad_xy_431_e124 = tl.load(contracted1_row + 8 * BN + 7 * N + r * 8 * N + n, mask=mask, other=0.0).to(
+    contracted1_grad_xy_213_e2 = tl.load(contracted1_row + 8 * BN + 4 * N + r * 8 * N + n, mask=mask, other=0.0).to(
         REAL
     )
-    contracted1_grad_xy_033_e134 = tl.load(contracted1_row + 16 * BN + r * 8 * N + n, mask=mask, other=0.0).to(REAL)
-    contracted1_grad_xy_132_e134 = tl.load(contracted1_row + 16 * BN + N + r * 8 * N + n, mask=mask, other=0.0).to(REAL)
-    contracted1_grad_xy_134_e134 = tl.load(contracted1_row + 16 * BN + 2 * N + r * 8 * N + n, mask=mask, other=0.0).to(
+    contracted1_grad_xy_312_e2 = tl.load(contracted1_row + 8 * BN + 5 * N + r * 8 * N + n, mask=mask, other=0.0).to(
         REAL
     )
-    contracted1_grad_xy_231_e134 = tl.load(contracted1_row + 16 * BN + 3 * N + r * 8 * N + n, mask=mask, other=0.0).to(
+    contracted1_grad_xy_314_e2 = tl.load(contracted1_row + 8 * BN + 6 * N + r * 8 * N + n, mask=mask, other=0.0).to(
         REAL
     )
-    contracted1_grad_xy_233_e134 = tl.load(contracted1_row + 16 * BN + 4 * N + r * 8 * N + n, mask=mask, other=0.0).to(
+    contracted1_grad_xy_413_e2 = tl.load(contracted1_row + 8 * BN + 7 * N + r * 8 * N + n, mask=mask, other=0.0).to(
         REAL
     )
-    contracted1_grad_xy_330_e134 = tl.load(contracted1_row + 16 * BN + 5 * N + r * 8 * N + n, mask=mask, other=0.0).to(
+    contracted1_grad_xy_011_e3 = tl.load(contracted1_row + 16 * BN + r * 8 * N + n, mask=mask, other=0.0).to(REAL)
+    contracted1_grad_xy_110_e3 = tl.load(contracted1_row + 16 * BN + N + r * 8 * N + n, mask=mask, other=0.0).to(REAL)
+    contracted1_grad_xy_112_e3 = tl.load(contracted1_row + 16 * BN + 2 * N + r * 8 * N + n, mask=mask, other=0.0).to(
         REAL
     )
-    contracted1_grad_xy_332_e134 = tl.load(contracted1_row + 16 * BN + 6 * N + r * 8 * N + n, mask=mask, other=0.0).to(
+    contracted1_grad_xy_211_e3 = tl.load(contracted1_row + 16 * BN + 3 * N + r * 8 * N + n, mask=mask, other=0.0).to(
         REAL
     )
-    contracted1_grad_xy_431_e134 = tl.load(contracted1_row + 16 * BN + 7 * N + r * 8 * N + n, mask=mask, other=0.0).to(
+    contracted1_grad_xy_213_e3 = tl.load(contracted1_row + 16 * BN + 4 * N + r * 8 * N + n, mask=mask, other=0.0).to(
         REAL
     )
-    contracted1_grad_xy_033_e234 = tl.load(contracted1_row + 24 * BN + r * 8 * N + n, mask=mask, other=0.0).to(REAL)
-    contracted1_grad_xy_132_e234 = tl.load(contracted1_row + 24 * BN + N + r * 8 * N + n, mask=mask, other=0.0).to(REAL)
-    contracted1_grad_xy_134_e234 = tl.load(contracted1_row + 24 * BN + 2 * N + r * 8 * N + n, mask=mask, other=0.0).to(
+    contracted1_grad_xy_312_e3 = tl.load(contracted1_row + 16 * BN + 5 * N + r * 8 * N + n, mask=mask, other=0.0).to(
         REAL
     )
-    contracted1_grad_xy_231_e234 = tl.load(contracted1_row + 24 * BN + 3 * N + r * 8 * N + n, mask=mask, other=0.0).to(
+    contracted1_grad_xy_314_e3 = tl.load(contracted1_row + 16 * BN + 6 * N + r * 8 * N + n, mask=mask, other=0.0).to(
         REAL
     )
-    contracted1_grad_xy_233_e234 = tl.load(contracted1_row + 24 * BN + 4 * N + r * 8 * N + n, mask=mask, other=0.0).to(
+    contracted1_grad_xy_413_e3 = tl.load(contracted1_row + 16 * BN + 7 * N + r * 8 * N + n, mask=mask, other=0.0).to(
         REAL
     )
-    contracted1_grad_xy_330_e234 = tl.load(contracted1_row + 24 * BN + 5 * N + r * 8 * N + n, mask=mask, other=0.0).to(
+    contracted1_grad_xy_011_e4 = tl.load(contracted1_row + 24 * BN + r * 8 * N + n, mask=mask, other=0.0).to(REAL)
+    contracted1_grad_xy_110_e4 = tl.load(contracted1_row + 24 * BN + N + r * 8 * N + n, mask=mask, other=0.0).to(REAL)
+    contracted1_grad_xy_112_e4 = tl.load(contracted1_row + 24 * BN + 2 * N + r * 8 * N + n, mask=mask, other=0.0).to(
         REAL
     )
-    contracted1_grad_xy_332_e234 = tl.load(contracted1_row + 24 * BN + 6 * N + r * 8 * N + n, mask=mask, other=0.0).to(
+    contracted1_grad_xy_211_e4 = tl.load(contracted1_row + 24 * BN + 3 * N + r * 8 * N + n, mask=mask, other=0.0).to(
         REAL
     )
-    contracted1_grad_xy_431_e234 = tl.load(contracted1_row + 24 * BN + 7 * N + r * 8 * N + n, mask=mask, other=0.0).to(
+    contracted1_grad_xy_213_e4 = tl.load(contracted1_row + 24 * BN + 4 * N + r * 8 * N + n, mask=mask, other=0.0).to(
+        REAL
+    )
+    contracted1_grad_xy_312_e4 = tl.load(contracted1_row + 24 * BN + 5 * N + r * 8 * N + n, mask=mask, other=0.0).to(
+        REAL
+    )
+    contracted1_grad_xy_314_e4 = tl.load(contracted1_row + 24 * BN + 6 * N + r * 8 * N + n, mask=mask, other=0.0).to(
+        REAL
+    )
+    contracted1_grad_xy_413_e4 = tl.load(contracted1_row + 24 * BN + 7 * N + r * 8 * N + n, mask=mask, other=0.0).to(
+        REAL
+    )
+    contracted1_grad_xy_033_e123 = tl.load(contracted1_row + 32 * BN + r * 8 * N + n, mask=mask, other=0.0).to(REAL)
+    contracted1_grad_xy_132_e123 = tl.load(contracted1_row + 32 * BN + N + r * 8 * N + n, mask=mask, other=0.0).to(REAL)
+    contracted1_grad_xy_134_e123 = tl.load(contracted1_row + 32 * BN + 2 * N + r * 8 * N + n, mask=mask, other=0.0).to(
+        REAL
+    )
+    contracted1_grad_xy_231_e123 = tl.load(contracted1_row + 32 * BN + 3 * N + r * 8 * N + n, mask=mask, other=0.0).to(
+        REAL
+    )
+    contracted1_grad_xy_233_e123 = tl.load(contracted1_row + 32 * BN + 4 * N + r * 8 * N + n, mask=mask, other=0.0).to(
+        REAL
+    )
+    contracted1_grad_xy_330_e123 = tl.load(contracted1_row + 32 * BN + 5 * N + r * 8 * N + n, mask=mask, other=0.0).to(
+        REAL
+    )
+    contracted1_grad_xy_332_e123 = tl.load(contracted1_row + 32 * BN + 6 * N + r * 8 * N + n, mask=mask, other=0.0).to(
+        REAL
+    )
+    contracted1_grad_xy_431_e123 = tl.load(contracted1_row + 32 * BN + 7 * N + r * 8 * N + n, mask=mask, other=0.0).to(
+        REAL
+    )
+    contracted1_grad_xy_033_e124 = tl.load(contracted1_row + 40 * BN + r * 8 * N + n, mask=mask, other=0.0).to(REAL)
+    contracted1_grad_xy_132_e124 = tl.load(contracted1_row + 40 * BN + N + r * 8 * N + n, mask=mask, other=0.0).to(REAL)
+    contracted1_grad_xy_134_e124 = tl.load(contracted1_row + 40 * BN + 2 * N + r * 8 * N + n, mask=mask, other=0.0).to(
+        REAL
+    )
+    contracted1_grad_xy_231_e124 = tl.load(contracted1_row + 40 * BN + 3 * N + r * 8 * N + n, mask=mask, other=0.0).to(
+        REAL
+    )
+    contracted1_grad_xy_233_e124 = tl.load(contracted1_row + 40 * BN + 4 * N + r * 8 * N + n, mask=mask, other=0.0).to(
+        REAL
+    )
+    contracted1_grad_xy_330_e124 = tl.load(contracted1_row + 40 * BN + 5 * N + r * 8 * N + n, mask=mask, other=0.0).to(
+        REAL
+    )
+    contracted1_grad_xy_332_e124 = tl.load(contracted1_row + 40 * BN + 6 * N + r * 8 * N + n, mask=mask, other=0.0).to(
+        REAL
+    )
+    contracted1_grad_xy_431_e124 = tl.load(contracted1_row + 40 * BN + 7 * N + r * 8 * N + n, mask=mask, other=0.0).to(
+        REAL
+    )
+    contracted1_grad_xy_033_e134 = tl.load(contracted1_row + 48 * BN + r * 8 * N + n, mask=mask, other=0.0).to(REAL)
+    contracted1_grad_xy_132_e134 = tl.load(contracted1_row + 48 * BN + N + r * 8 * N + n, mask=mask, other=0.0).to(REAL)
+    contracted1_grad_xy_134_e134 = tl.load(contracted1_row + 48 * BN + 2 * N + r * 8 * N + n, mask=mask, other=0.0).to(
+        REAL
+    )
+    contracted1_grad_xy_231_e134 = tl.load(contracted1_row + 48 * BN + 3 * N + r * 8 * N + n, mask=mask, other=0.0).to(
+        REAL
+    )
+    contracted1_grad_xy_233_e134 = tl.load(contracted1_row + 48 * BN + 4 * N + r * 8 * N + n, mask=mask, other=0.0).to(
+        REAL
+    )
+    contracted1_grad_xy_330_e134 = tl.load(contracted1_row + 48 * BN + 5 * N + r * 8 * N + n, mask=mask, other=0.0).to(
+        REAL
+    )
+    contracted1_grad_xy_332_e134 = tl.load(contracted1_row + 48 * BN + 6 * N + r * 8 * N + n, mask=mask, other=0.0).to(
+        REAL
+    )
+    contracted1_grad_xy_431_e134 = tl.load(contracted1_row + 48 * BN + 7 * N + r * 8 * N + n, mask=mask, other=0.0).to(
+        REAL
+    )
+    contracted1_grad_xy_033_e234 = tl.load(contracted1_row + 56 * BN + r * 8 * N + n, mask=mask, other=0.0).to(REAL)
+    contracted1_grad_xy_132_e234 = tl.load(contracted1_row + 56 * BN + N + r * 8 * N + n, mask=mask, other=0.0).to(REAL)
+    contracted1_grad_xy_134_e234 = tl.load(contracted1_row + 56 * BN + 2 * N + r * 8 * N + n, mask=mask, other=0.0).to(
+        REAL
+    )
+    contracted1_grad_xy_231_e234 = tl.load(contracted1_row + 56 * BN + 3 * N + r * 8 * N + n, mask=mask, other=0.0).to(
+        REAL
+    )
+    contracted1_grad_xy_233_e234 = tl.load(contracted1_row + 56 * BN + 4 * N + r * 8 * N + n, mask=mask, other=0.0).to(
+        REAL
+    )
+    contracted1_grad_xy_330_e234 = tl.load(contracted1_row + 56 * BN + 5 * N + r * 8 * N + n, mask=mask, other=0.0).to(
+        REAL
+    )
+    contracted1_grad_xy_332_e234 = tl.load(contracted1_row + 56 * BN + 6 * N + r * 8 * N + n, mask=mask, other=0.0).to(
+        REAL
+    )
+    contracted1_grad_xy_431_e234 = tl.load(contracted1_row + 56 * BN + 7 * N + r * 8 * N + n, mask=mask, other=0.0).to(
         REAL
     )
     contracted2_grad_xy_022_e12 = tl.load(contracted2_row + r * 9 * N + n, mask=mask, other=0.0).to(REAL)
@@ -18061,79 +18051,6 @@ def _fused_gelu_fcgp_norm_without_normalize_backward_2_kernel(
     contracted2_grad_xy_422_e34 = tl.load(contracted2_row + 45 * BN + 8 * N + r * 9 * N + n, mask=mask, other=0.0).to(
         REAL
     )
-    contracted3_grad_xy_011_e1 = tl.load(contracted3_row + r * 8 * N + n, mask=mask, other=0.0).to(REAL)
-    contracted3_grad_xy_110_e1 = tl.load(contracted3_row + N + r * 8 * N + n, mask=mask, other=0.0).to(REAL)
-    contracted3_grad_xy_112_e1 = tl.load(contracted3_row + 2 * N + r * 8 * N + n, mask=mask, other=0.0).to(REAL)
-    contracted3_grad_xy_211_e1 = tl.load(contracted3_row + 3 * N + r * 8 * N + n, mask=mask, other=0.0).to(REAL)
-    contracted3_grad_xy_213_e1 = tl.load(contracted3_row + 4 * N + r * 8 * N + n, mask=mask, other=0.0).to(REAL)
-    contracted3_grad_xy_312_e1 = tl.load(contracted3_row + 5 * N + r * 8 * N + n, mask=mask, other=0.0).to(REAL)
-    contracted3_grad_xy_314_e1 = tl.load(contracted3_row + 6 * N + r * 8 * N + n, mask=mask, other=0.0).to(REAL)
-    contracted3_grad_xy_413_e1 = tl.load(contracted3_row + 7 * N + r * 8 * N + n, mask=mask, other=0.0).to(REAL)
-    contracted3_grad_xy_011_e2 = tl.load(contracted3_row + 8 * BN + r * 8 * N + n, mask=mask, other=0.0).to(REAL)
-    contracted3_grad_xy_110_e2 = tl.load(contracted3_row + 8 * BN + N + r * 8 * N + n, mask=mask, other=0.0).to(REAL)
-    contracted3_grad_xy_112_e2 = tl.load(contracted3_row + 8 * BN + 2 * N + r * 8 * N + n, mask=mask, other=0.0).to(
-        REAL
-    )
-    contracted3_grad_xy_211_e2 = tl.load(contracted3_row + 8 * BN + 3 * N + r * 8 * N + n, mask=mask, other=0.0).to(
-        REAL
-    )
-    contracted3_grad_xy_213_e2 = tl.load(contracted3_row + 8 * BN + 4 * N + r * 8 * N + n, mask=mask, other=0.0).to(
-        REAL
-    )
-    contracted3_grad_xy_312_e2 = tl.load(contracted3_row + 8 * BN + 5 * N + r * 8 * N + n, mask=mask, other=0.0).to(
-        REAL
-    )
-    contracted3_grad_xy_314_e2 = tl.load(contracted3_row + 8 * BN + 6 * N + r * 8 * N + n, mask=mask, other=0.0).to(
-        REAL
-    )
-    contracted3_grad_xy_413_e2 = tl.load(contracted3_row + 8 * BN + 7 * N + r * 8 * N + n, mask=mask, other=0.0).to(
-        REAL
-    )
-    contracted3_grad_xy_011_e3 = tl.load(contracted3_row + 16 * BN + r * 8 * N + n, mask=mask, other=0.0).to(REAL)
-    contracted3_grad_xy_110_e3 = tl.load(contracted3_row + 16 * BN + N + r * 8 * N + n, mask=mask, other=0.0).to(REAL)
-    contracted3_grad_xy_112_e3 = tl.load(contracted3_row + 16 * BN + 2 * N + r * 8 * N + n, mask=mask, other=0.0).to(
-        REAL
-    )
-    contracted3_grad_xy_211_e3 = tl.load(contracted3_row + 16 * BN + 3 * N + r * 8 * N + n, mask=mask, other=0.0).to(
-        REAL
-    )
-    contracted3_grad_xy_213_e3 = tl.load(contracted3_row + 16 * BN + 4 * N + r * 8 * N + n, mask=mask, other=0.0).to(
-        REAL
-    )
-    contracted3_grad_xy_312_e3 = tl.load(contracted3_row + 16 * BN + 5 * N + r * 8 * N + n, mask=mask, other=0.0).to(
-        REAL
-    )
-    contracted3_grad_xy_314_e3 = tl.load(contracted3_row + 16 * BN + 6 * N + r * 8 * N + n, mask=mask, other=0.0).to(
-        REAL
-    )
-    contracted3_grad_xy_413_e3 = tl.load(contracted3_row + 16 * BN + 7 * N + r * 8 * N + n, mask=mask, other=0.0).to(
-        REAL
-    )
-    contracted3_grad_xy_011_e4 = tl.load(contracted3_row + 24 * BN + r * 8 * N + n, mask=mask, other=0.0).to(REAL)
-    contracted3_grad_xy_110_e4 = tl.load(contracted3_row + 24 * BN + N + r * 8 * N + n, mask=mask, other=0.0).to(REAL)
-    contracted3_grad_xy_112_e4 = tl.load(contracted3_row + 24 * BN + 2 * N + r * 8 * N + n, mask=mask, other=0.0).to(
-        REAL
-    )
-    contracted3_grad_xy_211_e4 = tl.load(contracted3_row + 24 * BN + 3 * N + r * 8 * N + n, mask=mask, other=0.0).to(
-        REAL
-    )
-    contracted3_grad_xy_213_e4 = tl.load(contracted3_row + 24 * BN + 4 * N + r * 8 * N + n, mask=mask, other=0.0).to(
-        REAL
-    )
-    contracted3_grad_xy_312_e4 = tl.load(contracted3_row + 24 * BN + 5 * N + r * 8 * N + n, mask=mask, other=0.0).to(
-        REAL
-    )
-    contracted3_grad_xy_314_e4 = tl.load(contracted3_row + 24 * BN + 6 * N + r * 8 * N + n, mask=mask, other=0.0).to(
-        REAL
-    )
-    contracted3_grad_xy_413_e4 = tl.load(contracted3_row + 24 * BN + 7 * N + r * 8 * N + n, mask=mask, other=0.0).to(
-        REAL
-    )
-    contracted4_grad_xy_000_e = tl.load(contracted4_row + r * 5 * N + n, mask=mask, other=0.0).to(REAL)
-    contracted4_grad_xy_101_e = tl.load(contracted4_row + r * 5 * N + n + N, mask=mask, other=0.0).to(REAL)
-    contracted4_grad_xy_202_e = tl.load(contracted4_row + r * 5 * N + n + 2 * N, mask=mask, other=0.0).to(REAL)
-    contracted4_grad_xy_303_e = tl.load(contracted4_row + r * 5 * N + n + 3 * N, mask=mask, other=0.0).to(REAL)
-    contracted4_grad_xy_404_e = tl.load(contracted4_row + r * 5 * N + n + 4 * N, mask=mask, other=0.0).to(REAL)
 
     t0 = 0.7071067811865476 * x_e
     gate_x = 0.5 * tl.erf(t0) + 0.5
@@ -18160,129 +18077,129 @@ def _fused_gelu_fcgp_norm_without_normalize_backward_2_kernel(
     grad_gelu_x_e += gelu_y_e123 * contracted1_grad_xy_033_e123 + gelu_y_e34 * contracted2_grad_xy_022_e34
     grad_gelu_x_e += gelu_y_e24 * contracted2_grad_xy_022_e24 + gelu_y_e23 * contracted2_grad_xy_022_e23
     grad_gelu_x_e += gelu_y_e14 * contracted2_grad_xy_022_e14 + gelu_y_e13 * contracted2_grad_xy_022_e13
-    grad_gelu_x_e += gelu_y_e12 * contracted2_grad_xy_022_e12 + gelu_y_e4 * contracted3_grad_xy_011_e4
-    grad_gelu_x_e += gelu_y_e3 * contracted3_grad_xy_011_e3 + gelu_y_e2 * contracted3_grad_xy_011_e2
-    grad_gelu_x_e += gelu_y_e1 * contracted3_grad_xy_011_e1 + gelu_y_e * contracted4_grad_xy_000_e
+    grad_gelu_x_e += gelu_y_e12 * contracted2_grad_xy_022_e12 + gelu_y_e4 * contracted1_grad_xy_011_e4
+    grad_gelu_x_e += gelu_y_e3 * contracted1_grad_xy_011_e3 + gelu_y_e2 * contracted1_grad_xy_011_e2
+    grad_gelu_x_e += gelu_y_e1 * contracted1_grad_xy_011_e1 + gelu_y_e * contracted_grad_xy_000_e
     grad_gelu_x_e1234 = gelu_y_e * contracted_grad_xy_440_e1234 + gelu_y_e3 * contracted1_grad_xy_431_e124
     grad_gelu_x_e1234 += gelu_y_e12 * contracted2_grad_xy_422_e34 + gelu_y_e14 * contracted2_grad_xy_422_e23
-    grad_gelu_x_e1234 += gelu_y_e24 * contracted2_grad_xy_422_e13 + gelu_y_e123 * contracted3_grad_xy_413_e4
-    grad_gelu_x_e1234 += gelu_y_e134 * contracted3_grad_xy_413_e2 + gelu_y_e234 * contracted3_grad_xy_413_e1
+    grad_gelu_x_e1234 += gelu_y_e24 * contracted2_grad_xy_422_e13 + gelu_y_e123 * contracted1_grad_xy_413_e4
+    grad_gelu_x_e1234 += gelu_y_e134 * contracted1_grad_xy_413_e2 + gelu_y_e234 * contracted1_grad_xy_413_e1
     grad_gelu_x_e1234 += -gelu_y_e1 * contracted1_grad_xy_431_e234 - gelu_y_e2 * contracted1_grad_xy_431_e134
     grad_gelu_x_e1234 += -gelu_y_e4 * contracted1_grad_xy_431_e123 - gelu_y_e13 * contracted2_grad_xy_422_e24
     grad_gelu_x_e1234 += -gelu_y_e23 * contracted2_grad_xy_422_e14 - gelu_y_e34 * contracted2_grad_xy_422_e12
-    grad_gelu_x_e1234 += -gelu_y_e124 * contracted3_grad_xy_413_e3 - gelu_y_e1234 * contracted4_grad_xy_404_e
+    grad_gelu_x_e1234 += -gelu_y_e124 * contracted1_grad_xy_413_e3 - gelu_y_e1234 * contracted_grad_xy_404_e
     grad_gelu_x_e234 = gelu_y_e * contracted1_grad_xy_330_e234 + gelu_y_e12 * contracted1_grad_xy_332_e134
     grad_gelu_x_e234 += gelu_y_e14 * contracted1_grad_xy_332_e123 + gelu_y_e3 * contracted2_grad_xy_321_e24
     grad_gelu_x_e234 += gelu_y_e123 * contracted2_grad_xy_323_e14 + gelu_y_e134 * contracted2_grad_xy_323_e12
-    grad_gelu_x_e234 += gelu_y_e24 * contracted3_grad_xy_312_e3 + gelu_y_e234 * contracted4_grad_xy_303_e
+    grad_gelu_x_e234 += gelu_y_e24 * contracted1_grad_xy_312_e3 + gelu_y_e234 * contracted_grad_xy_303_e
     grad_gelu_x_e234 += -gelu_y_e1 * contracted_grad_xy_341_e1234 - gelu_y_e13 * contracted1_grad_xy_332_e124
     grad_gelu_x_e234 += -gelu_y_e2 * contracted2_grad_xy_321_e34 - gelu_y_e4 * contracted2_grad_xy_321_e23
-    grad_gelu_x_e234 += -gelu_y_e124 * contracted2_grad_xy_323_e13 - gelu_y_e23 * contracted3_grad_xy_312_e4
-    grad_gelu_x_e234 += -gelu_y_e34 * contracted3_grad_xy_312_e2 - gelu_y_e1234 * contracted3_grad_xy_314_e1
+    grad_gelu_x_e234 += -gelu_y_e124 * contracted2_grad_xy_323_e13 - gelu_y_e23 * contracted1_grad_xy_312_e4
+    grad_gelu_x_e234 += -gelu_y_e34 * contracted1_grad_xy_312_e2 - gelu_y_e1234 * contracted1_grad_xy_314_e1
     grad_gelu_x_e134 = gelu_y_e2 * contracted_grad_xy_341_e1234 + gelu_y_e12 * contracted1_grad_xy_332_e234
     grad_gelu_x_e134 += gelu_y_e * contracted1_grad_xy_330_e134 + gelu_y_e23 * contracted1_grad_xy_332_e124
     grad_gelu_x_e134 += gelu_y_e1 * contracted2_grad_xy_321_e34 + gelu_y_e123 * contracted2_grad_xy_323_e24
-    grad_gelu_x_e134 += gelu_y_e3 * contracted2_grad_xy_321_e14 + gelu_y_e13 * contracted3_grad_xy_312_e4
+    grad_gelu_x_e134 += gelu_y_e3 * contracted2_grad_xy_321_e14 + gelu_y_e13 * contracted1_grad_xy_312_e4
     grad_gelu_x_e134 += -gelu_y_e24 * contracted1_grad_xy_332_e123 - gelu_y_e124 * contracted2_grad_xy_323_e23
     grad_gelu_x_e134 += -gelu_y_e4 * contracted2_grad_xy_321_e13 - gelu_y_e234 * contracted2_grad_xy_323_e12
-    grad_gelu_x_e134 += -gelu_y_e14 * contracted3_grad_xy_312_e3 - gelu_y_e1234 * contracted3_grad_xy_314_e2
-    grad_gelu_x_e134 += -gelu_y_e34 * contracted3_grad_xy_312_e1 - gelu_y_e134 * contracted4_grad_xy_303_e
+    grad_gelu_x_e134 += -gelu_y_e14 * contracted1_grad_xy_312_e3 - gelu_y_e1234 * contracted1_grad_xy_314_e2
+    grad_gelu_x_e134 += -gelu_y_e34 * contracted1_grad_xy_312_e1 - gelu_y_e134 * contracted_grad_xy_303_e
     grad_gelu_x_e124 = gelu_y_e * contracted1_grad_xy_330_e124 + gelu_y_e34 * contracted1_grad_xy_332_e123
     grad_gelu_x_e124 += gelu_y_e1 * contracted2_grad_xy_321_e24 + gelu_y_e134 * contracted2_grad_xy_323_e23
     grad_gelu_x_e124 += gelu_y_e2 * contracted2_grad_xy_321_e14 + gelu_y_e234 * contracted2_grad_xy_323_e13
-    grad_gelu_x_e124 += gelu_y_e12 * contracted3_grad_xy_312_e4 + gelu_y_e1234 * contracted3_grad_xy_314_e3
+    grad_gelu_x_e124 += gelu_y_e12 * contracted1_grad_xy_312_e4 + gelu_y_e1234 * contracted1_grad_xy_314_e3
     grad_gelu_x_e124 += -gelu_y_e3 * contracted_grad_xy_341_e1234 - gelu_y_e13 * contracted1_grad_xy_332_e234
     grad_gelu_x_e124 += -gelu_y_e23 * contracted1_grad_xy_332_e134 - gelu_y_e123 * contracted2_grad_xy_323_e34
-    grad_gelu_x_e124 += -gelu_y_e4 * contracted2_grad_xy_321_e12 - gelu_y_e14 * contracted3_grad_xy_312_e2
-    grad_gelu_x_e124 += -gelu_y_e24 * contracted3_grad_xy_312_e1 - gelu_y_e124 * contracted4_grad_xy_303_e
+    grad_gelu_x_e124 += -gelu_y_e4 * contracted2_grad_xy_321_e12 - gelu_y_e14 * contracted1_grad_xy_312_e2
+    grad_gelu_x_e124 += -gelu_y_e24 * contracted1_grad_xy_312_e1 - gelu_y_e124 * contracted_grad_xy_303_e
     grad_gelu_x_e123 = gelu_y_e4 * contracted_grad_xy_341_e1234 + gelu_y_e14 * contracted1_grad_xy_332_e234
     grad_gelu_x_e123 += gelu_y_e24 * contracted1_grad_xy_332_e134 + gelu_y_e * contracted1_grad_xy_330_e123
     grad_gelu_x_e123 += gelu_y_e124 * contracted2_grad_xy_323_e34 + gelu_y_e1 * contracted2_grad_xy_321_e23
-    grad_gelu_x_e123 += gelu_y_e2 * contracted2_grad_xy_321_e13 + gelu_y_e12 * contracted3_grad_xy_312_e3
+    grad_gelu_x_e123 += gelu_y_e2 * contracted2_grad_xy_321_e13 + gelu_y_e12 * contracted1_grad_xy_312_e3
     grad_gelu_x_e123 += -gelu_y_e34 * contracted1_grad_xy_332_e124 - gelu_y_e134 * contracted2_grad_xy_323_e24
     grad_gelu_x_e123 += -gelu_y_e234 * contracted2_grad_xy_323_e14 - gelu_y_e3 * contracted2_grad_xy_321_e12
-    grad_gelu_x_e123 += -gelu_y_e1234 * contracted3_grad_xy_314_e4 - gelu_y_e13 * contracted3_grad_xy_312_e2
-    grad_gelu_x_e123 += -gelu_y_e23 * contracted3_grad_xy_312_e1 - gelu_y_e123 * contracted4_grad_xy_303_e
+    grad_gelu_x_e123 += -gelu_y_e1234 * contracted1_grad_xy_314_e4 - gelu_y_e13 * contracted1_grad_xy_312_e2
+    grad_gelu_x_e123 += -gelu_y_e23 * contracted1_grad_xy_312_e1 - gelu_y_e123 * contracted_grad_xy_303_e
     grad_gelu_x_e34 = gelu_y_e12 * contracted_grad_xy_242_e1234 + gelu_y_e2 * contracted1_grad_xy_231_e234
     grad_gelu_x_e34 += gelu_y_e1 * contracted1_grad_xy_231_e134 + gelu_y_e123 * contracted1_grad_xy_233_e124
     grad_gelu_x_e34 += gelu_y_e * contracted2_grad_xy_220_e34 + gelu_y_e23 * contracted2_grad_xy_222_e24
-    grad_gelu_x_e34 += gelu_y_e13 * contracted2_grad_xy_222_e14 + gelu_y_e3 * contracted3_grad_xy_211_e4
+    grad_gelu_x_e34 += gelu_y_e13 * contracted2_grad_xy_222_e14 + gelu_y_e3 * contracted1_grad_xy_211_e4
     grad_gelu_x_e34 += -gelu_y_e124 * contracted1_grad_xy_233_e123 - gelu_y_e24 * contracted2_grad_xy_222_e23
     grad_gelu_x_e34 += -gelu_y_e14 * contracted2_grad_xy_222_e13 - gelu_y_e1234 * contracted2_grad_xy_224_e12
-    grad_gelu_x_e34 += -gelu_y_e4 * contracted3_grad_xy_211_e3 - gelu_y_e234 * contracted3_grad_xy_213_e2
-    grad_gelu_x_e34 += -gelu_y_e134 * contracted3_grad_xy_213_e1 - gelu_y_e34 * contracted4_grad_xy_202_e
+    grad_gelu_x_e34 += -gelu_y_e4 * contracted1_grad_xy_211_e3 - gelu_y_e234 * contracted1_grad_xy_213_e2
+    grad_gelu_x_e34 += -gelu_y_e134 * contracted1_grad_xy_213_e1 - gelu_y_e34 * contracted_grad_xy_202_e
     grad_gelu_x_e24 = gelu_y_e1 * contracted1_grad_xy_231_e124 + gelu_y_e134 * contracted1_grad_xy_233_e123
     grad_gelu_x_e24 += gelu_y_e * contracted2_grad_xy_220_e24 + gelu_y_e34 * contracted2_grad_xy_222_e23
     grad_gelu_x_e24 += gelu_y_e12 * contracted2_grad_xy_222_e14 + gelu_y_e1234 * contracted2_grad_xy_224_e13
-    grad_gelu_x_e24 += gelu_y_e2 * contracted3_grad_xy_211_e4 + gelu_y_e234 * contracted3_grad_xy_213_e3
+    grad_gelu_x_e24 += gelu_y_e2 * contracted1_grad_xy_211_e4 + gelu_y_e234 * contracted1_grad_xy_213_e3
     grad_gelu_x_e24 += -gelu_y_e13 * contracted_grad_xy_242_e1234 - gelu_y_e3 * contracted1_grad_xy_231_e234
     grad_gelu_x_e24 += -gelu_y_e123 * contracted1_grad_xy_233_e134 - gelu_y_e23 * contracted2_grad_xy_222_e34
-    grad_gelu_x_e24 += -gelu_y_e14 * contracted2_grad_xy_222_e12 - gelu_y_e4 * contracted3_grad_xy_211_e2
-    grad_gelu_x_e24 += -gelu_y_e124 * contracted3_grad_xy_213_e1 - gelu_y_e24 * contracted4_grad_xy_202_e
+    grad_gelu_x_e24 += -gelu_y_e14 * contracted2_grad_xy_222_e12 - gelu_y_e4 * contracted1_grad_xy_211_e2
+    grad_gelu_x_e24 += -gelu_y_e124 * contracted1_grad_xy_213_e1 - gelu_y_e24 * contracted_grad_xy_202_e
     grad_gelu_x_e23 = gelu_y_e14 * contracted_grad_xy_242_e1234 + gelu_y_e4 * contracted1_grad_xy_231_e234
     grad_gelu_x_e23 += gelu_y_e124 * contracted1_grad_xy_233_e134 + gelu_y_e1 * contracted1_grad_xy_231_e123
     grad_gelu_x_e23 += gelu_y_e24 * contracted2_grad_xy_222_e34 + gelu_y_e * contracted2_grad_xy_220_e23
-    grad_gelu_x_e23 += gelu_y_e12 * contracted2_grad_xy_222_e13 + gelu_y_e2 * contracted3_grad_xy_211_e3
+    grad_gelu_x_e23 += gelu_y_e12 * contracted2_grad_xy_222_e13 + gelu_y_e2 * contracted1_grad_xy_211_e3
     grad_gelu_x_e23 += -gelu_y_e134 * contracted1_grad_xy_233_e124 - gelu_y_e34 * contracted2_grad_xy_222_e24
     grad_gelu_x_e23 += -gelu_y_e1234 * contracted2_grad_xy_224_e14 - gelu_y_e13 * contracted2_grad_xy_222_e12
-    grad_gelu_x_e23 += -gelu_y_e234 * contracted3_grad_xy_213_e4 - gelu_y_e3 * contracted3_grad_xy_211_e2
-    grad_gelu_x_e23 += -gelu_y_e123 * contracted3_grad_xy_213_e1 - gelu_y_e23 * contracted4_grad_xy_202_e
+    grad_gelu_x_e23 += -gelu_y_e234 * contracted1_grad_xy_213_e4 - gelu_y_e3 * contracted1_grad_xy_211_e2
+    grad_gelu_x_e23 += -gelu_y_e123 * contracted1_grad_xy_213_e1 - gelu_y_e23 * contracted_grad_xy_202_e
     grad_gelu_x_e14 = gelu_y_e23 * contracted_grad_xy_242_e1234 + gelu_y_e13 * contracted2_grad_xy_222_e34
     grad_gelu_x_e14 += gelu_y_e12 * contracted2_grad_xy_222_e24 + gelu_y_e1234 * contracted2_grad_xy_224_e23
     grad_gelu_x_e14 += gelu_y_e * contracted2_grad_xy_220_e14 + gelu_y_e34 * contracted2_grad_xy_222_e13
-    grad_gelu_x_e14 += gelu_y_e24 * contracted2_grad_xy_222_e12 + gelu_y_e14 * contracted4_grad_xy_202_e
+    grad_gelu_x_e14 += gelu_y_e24 * contracted2_grad_xy_222_e12 + gelu_y_e14 * contracted_grad_xy_202_e
     grad_gelu_x_e14 += -gelu_y_e123 * contracted1_grad_xy_233_e234 - gelu_y_e3 * contracted1_grad_xy_231_e134
     grad_gelu_x_e14 += -gelu_y_e2 * contracted1_grad_xy_231_e124 - gelu_y_e234 * contracted1_grad_xy_233_e123
-    grad_gelu_x_e14 += -gelu_y_e1 * contracted3_grad_xy_211_e4 - gelu_y_e134 * contracted3_grad_xy_213_e3
-    grad_gelu_x_e14 += -gelu_y_e124 * contracted3_grad_xy_213_e2 - gelu_y_e4 * contracted3_grad_xy_211_e1
+    grad_gelu_x_e14 += -gelu_y_e1 * contracted1_grad_xy_211_e4 - gelu_y_e134 * contracted1_grad_xy_213_e3
+    grad_gelu_x_e14 += -gelu_y_e124 * contracted1_grad_xy_213_e2 - gelu_y_e4 * contracted1_grad_xy_211_e1
     grad_gelu_x_e13 = gelu_y_e124 * contracted1_grad_xy_233_e234 + gelu_y_e4 * contracted1_grad_xy_231_e134
     grad_gelu_x_e13 += gelu_y_e234 * contracted1_grad_xy_233_e124 + gelu_y_e12 * contracted2_grad_xy_222_e23
     grad_gelu_x_e13 += gelu_y_e * contracted2_grad_xy_220_e13 + gelu_y_e23 * contracted2_grad_xy_222_e12
-    grad_gelu_x_e13 += gelu_y_e134 * contracted3_grad_xy_213_e4 + gelu_y_e13 * contracted4_grad_xy_202_e
+    grad_gelu_x_e13 += gelu_y_e134 * contracted1_grad_xy_213_e4 + gelu_y_e13 * contracted_grad_xy_202_e
     grad_gelu_x_e13 += -gelu_y_e24 * contracted_grad_xy_242_e1234 - gelu_y_e2 * contracted1_grad_xy_231_e123
     grad_gelu_x_e13 += -gelu_y_e14 * contracted2_grad_xy_222_e34 - gelu_y_e1234 * contracted2_grad_xy_224_e24
-    grad_gelu_x_e13 += -gelu_y_e34 * contracted2_grad_xy_222_e14 - gelu_y_e1 * contracted3_grad_xy_211_e3
-    grad_gelu_x_e13 += -gelu_y_e123 * contracted3_grad_xy_213_e2 - gelu_y_e3 * contracted3_grad_xy_211_e1
+    grad_gelu_x_e13 += -gelu_y_e34 * contracted2_grad_xy_222_e14 - gelu_y_e1 * contracted1_grad_xy_211_e3
+    grad_gelu_x_e13 += -gelu_y_e123 * contracted1_grad_xy_213_e2 - gelu_y_e3 * contracted1_grad_xy_211_e1
     grad_gelu_x_e12 = gelu_y_e34 * contracted_grad_xy_242_e1234 + gelu_y_e4 * contracted1_grad_xy_231_e124
     grad_gelu_x_e12 += gelu_y_e3 * contracted1_grad_xy_231_e123 + gelu_y_e1234 * contracted2_grad_xy_224_e34
-    grad_gelu_x_e12 += gelu_y_e * contracted2_grad_xy_220_e12 + gelu_y_e124 * contracted3_grad_xy_213_e4
-    grad_gelu_x_e12 += gelu_y_e123 * contracted3_grad_xy_213_e3 + gelu_y_e12 * contracted4_grad_xy_202_e
+    grad_gelu_x_e12 += gelu_y_e * contracted2_grad_xy_220_e12 + gelu_y_e124 * contracted1_grad_xy_213_e4
+    grad_gelu_x_e12 += gelu_y_e123 * contracted1_grad_xy_213_e3 + gelu_y_e12 * contracted_grad_xy_202_e
     grad_gelu_x_e12 += -gelu_y_e134 * contracted1_grad_xy_233_e234 - gelu_y_e234 * contracted1_grad_xy_233_e134
     grad_gelu_x_e12 += -gelu_y_e14 * contracted2_grad_xy_222_e24 - gelu_y_e13 * contracted2_grad_xy_222_e23
     grad_gelu_x_e12 += -gelu_y_e24 * contracted2_grad_xy_222_e14 - gelu_y_e23 * contracted2_grad_xy_222_e13
-    grad_gelu_x_e12 += -gelu_y_e1 * contracted3_grad_xy_211_e2 - gelu_y_e2 * contracted3_grad_xy_211_e1
+    grad_gelu_x_e12 += -gelu_y_e1 * contracted1_grad_xy_211_e2 - gelu_y_e2 * contracted1_grad_xy_211_e1
     grad_gelu_x_e4 = gelu_y_e23 * contracted1_grad_xy_132_e234 + gelu_y_e13 * contracted1_grad_xy_132_e134
     grad_gelu_x_e4 += gelu_y_e12 * contracted1_grad_xy_132_e124 + gelu_y_e1234 * contracted1_grad_xy_134_e123
-    grad_gelu_x_e4 += gelu_y_e * contracted3_grad_xy_110_e4 + gelu_y_e34 * contracted3_grad_xy_112_e3
-    grad_gelu_x_e4 += gelu_y_e24 * contracted3_grad_xy_112_e2 + gelu_y_e14 * contracted3_grad_xy_112_e1
+    grad_gelu_x_e4 += gelu_y_e * contracted1_grad_xy_110_e4 + gelu_y_e34 * contracted1_grad_xy_112_e3
+    grad_gelu_x_e4 += gelu_y_e24 * contracted1_grad_xy_112_e2 + gelu_y_e14 * contracted1_grad_xy_112_e1
     grad_gelu_x_e4 += -gelu_y_e123 * contracted_grad_xy_143_e1234 - gelu_y_e3 * contracted2_grad_xy_121_e34
     grad_gelu_x_e4 += -gelu_y_e2 * contracted2_grad_xy_121_e24 - gelu_y_e234 * contracted2_grad_xy_123_e23
     grad_gelu_x_e4 += -gelu_y_e1 * contracted2_grad_xy_121_e14 - gelu_y_e134 * contracted2_grad_xy_123_e13
-    grad_gelu_x_e4 += -gelu_y_e124 * contracted2_grad_xy_123_e12 - gelu_y_e4 * contracted4_grad_xy_101_e
+    grad_gelu_x_e4 += -gelu_y_e124 * contracted2_grad_xy_123_e12 - gelu_y_e4 * contracted_grad_xy_101_e
     grad_gelu_x_e3 = gelu_y_e124 * contracted_grad_xy_143_e1234 + gelu_y_e12 * contracted1_grad_xy_132_e123
     grad_gelu_x_e3 += gelu_y_e4 * contracted2_grad_xy_121_e34 + gelu_y_e234 * contracted2_grad_xy_123_e24
-    grad_gelu_x_e3 += gelu_y_e134 * contracted2_grad_xy_123_e14 + gelu_y_e * contracted3_grad_xy_110_e3
-    grad_gelu_x_e3 += gelu_y_e23 * contracted3_grad_xy_112_e2 + gelu_y_e13 * contracted3_grad_xy_112_e1
+    grad_gelu_x_e3 += gelu_y_e134 * contracted2_grad_xy_123_e14 + gelu_y_e * contracted1_grad_xy_110_e3
+    grad_gelu_x_e3 += gelu_y_e23 * contracted1_grad_xy_112_e2 + gelu_y_e13 * contracted1_grad_xy_112_e1
     grad_gelu_x_e3 += -gelu_y_e24 * contracted1_grad_xy_132_e234 - gelu_y_e14 * contracted1_grad_xy_132_e134
     grad_gelu_x_e3 += -gelu_y_e1234 * contracted1_grad_xy_134_e124 - gelu_y_e2 * contracted2_grad_xy_121_e23
     grad_gelu_x_e3 += -gelu_y_e1 * contracted2_grad_xy_121_e13 - gelu_y_e123 * contracted2_grad_xy_123_e12
-    grad_gelu_x_e3 += -gelu_y_e34 * contracted3_grad_xy_112_e4 - gelu_y_e3 * contracted4_grad_xy_101_e
+    grad_gelu_x_e3 += -gelu_y_e34 * contracted1_grad_xy_112_e4 - gelu_y_e3 * contracted_grad_xy_101_e
     grad_gelu_x_e2 = gelu_y_e34 * contracted1_grad_xy_132_e234 + gelu_y_e1234 * contracted1_grad_xy_134_e134
     grad_gelu_x_e2 += gelu_y_e4 * contracted2_grad_xy_121_e24 + gelu_y_e3 * contracted2_grad_xy_121_e23
     grad_gelu_x_e2 += gelu_y_e124 * contracted2_grad_xy_123_e14 + gelu_y_e123 * contracted2_grad_xy_123_e13
-    grad_gelu_x_e2 += gelu_y_e * contracted3_grad_xy_110_e2 + gelu_y_e12 * contracted3_grad_xy_112_e1
+    grad_gelu_x_e2 += gelu_y_e * contracted1_grad_xy_110_e2 + gelu_y_e12 * contracted1_grad_xy_112_e1
     grad_gelu_x_e2 += -gelu_y_e134 * contracted_grad_xy_143_e1234 - gelu_y_e14 * contracted1_grad_xy_132_e124
     grad_gelu_x_e2 += -gelu_y_e13 * contracted1_grad_xy_132_e123 - gelu_y_e234 * contracted2_grad_xy_123_e34
-    grad_gelu_x_e2 += -gelu_y_e1 * contracted2_grad_xy_121_e12 - gelu_y_e24 * contracted3_grad_xy_112_e4
-    grad_gelu_x_e2 += -gelu_y_e23 * contracted3_grad_xy_112_e3 - gelu_y_e2 * contracted4_grad_xy_101_e
+    grad_gelu_x_e2 += -gelu_y_e1 * contracted2_grad_xy_121_e12 - gelu_y_e24 * contracted1_grad_xy_112_e4
+    grad_gelu_x_e2 += -gelu_y_e23 * contracted1_grad_xy_112_e3 - gelu_y_e2 * contracted_grad_xy_101_e
     grad_gelu_x_e1 = gelu_y_e234 * contracted_grad_xy_143_e1234 + gelu_y_e1234 * contracted1_grad_xy_134_e234
     grad_gelu_x_e1 += gelu_y_e34 * contracted1_grad_xy_132_e134 + gelu_y_e24 * contracted1_grad_xy_132_e124
     grad_gelu_x_e1 += gelu_y_e23 * contracted1_grad_xy_132_e123 + gelu_y_e134 * contracted2_grad_xy_123_e34
     grad_gelu_x_e1 += gelu_y_e124 * contracted2_grad_xy_123_e24 + gelu_y_e123 * contracted2_grad_xy_123_e23
     grad_gelu_x_e1 += gelu_y_e4 * contracted2_grad_xy_121_e14 + gelu_y_e3 * contracted2_grad_xy_121_e13
-    grad_gelu_x_e1 += gelu_y_e2 * contracted2_grad_xy_121_e12 + gelu_y_e14 * contracted3_grad_xy_112_e4
-    grad_gelu_x_e1 += gelu_y_e13 * contracted3_grad_xy_112_e3 + gelu_y_e12 * contracted3_grad_xy_112_e2
-    grad_gelu_x_e1 += gelu_y_e * contracted3_grad_xy_110_e1 + gelu_y_e1 * contracted4_grad_xy_101_e
+    grad_gelu_x_e1 += gelu_y_e2 * contracted2_grad_xy_121_e12 + gelu_y_e14 * contracted1_grad_xy_112_e4
+    grad_gelu_x_e1 += gelu_y_e13 * contracted1_grad_xy_112_e3 + gelu_y_e12 * contracted1_grad_xy_112_e2
+    grad_gelu_x_e1 += gelu_y_e * contracted1_grad_xy_110_e1 + gelu_y_e1 * contracted_grad_xy_101_e
     grad_gate_x = x_e1234 * grad_gelu_x_e1234 + x_e234 * grad_gelu_x_e234 + x_e134 * grad_gelu_x_e134
     grad_gate_x += x_e124 * grad_gelu_x_e124 + x_e123 * grad_gelu_x_e123 + x_e34 * grad_gelu_x_e34
     grad_gate_x += x_e24 * grad_gelu_x_e24 + x_e23 * grad_gelu_x_e23 + x_e14 * grad_gelu_x_e14
@@ -18326,129 +18243,129 @@ def _fused_gelu_fcgp_norm_without_normalize_backward_2_kernel(
     grad_gelu_y_e += gelu_x_e123 * contracted1_grad_xy_330_e123 + gelu_x_e34 * contracted2_grad_xy_220_e34
     grad_gelu_y_e += gelu_x_e24 * contracted2_grad_xy_220_e24 + gelu_x_e23 * contracted2_grad_xy_220_e23
     grad_gelu_y_e += gelu_x_e14 * contracted2_grad_xy_220_e14 + gelu_x_e13 * contracted2_grad_xy_220_e13
-    grad_gelu_y_e += gelu_x_e12 * contracted2_grad_xy_220_e12 + gelu_x_e4 * contracted3_grad_xy_110_e4
-    grad_gelu_y_e += gelu_x_e3 * contracted3_grad_xy_110_e3 + gelu_x_e2 * contracted3_grad_xy_110_e2
-    grad_gelu_y_e += gelu_x_e1 * contracted3_grad_xy_110_e1 + gelu_x_e * contracted4_grad_xy_000_e
+    grad_gelu_y_e += gelu_x_e12 * contracted2_grad_xy_220_e12 + gelu_x_e4 * contracted1_grad_xy_110_e4
+    grad_gelu_y_e += gelu_x_e3 * contracted1_grad_xy_110_e3 + gelu_x_e2 * contracted1_grad_xy_110_e2
+    grad_gelu_y_e += gelu_x_e1 * contracted1_grad_xy_110_e1 + gelu_x_e * contracted_grad_xy_000_e
     grad_gelu_y_e1234 = gelu_x_e * contracted_grad_xy_044_e1234 + gelu_x_e1 * contracted1_grad_xy_134_e234
     grad_gelu_y_e1234 += gelu_x_e2 * contracted1_grad_xy_134_e134 + gelu_x_e4 * contracted1_grad_xy_134_e123
     grad_gelu_y_e1234 += gelu_x_e12 * contracted2_grad_xy_224_e34 + gelu_x_e14 * contracted2_grad_xy_224_e23
-    grad_gelu_y_e1234 += gelu_x_e24 * contracted2_grad_xy_224_e13 + gelu_x_e124 * contracted3_grad_xy_314_e3
+    grad_gelu_y_e1234 += gelu_x_e24 * contracted2_grad_xy_224_e13 + gelu_x_e124 * contracted1_grad_xy_314_e3
     grad_gelu_y_e1234 += -gelu_x_e3 * contracted1_grad_xy_134_e124 - gelu_x_e13 * contracted2_grad_xy_224_e24
     grad_gelu_y_e1234 += -gelu_x_e23 * contracted2_grad_xy_224_e14 - gelu_x_e34 * contracted2_grad_xy_224_e12
-    grad_gelu_y_e1234 += -gelu_x_e123 * contracted3_grad_xy_314_e4 - gelu_x_e134 * contracted3_grad_xy_314_e2
-    grad_gelu_y_e1234 += -gelu_x_e234 * contracted3_grad_xy_314_e1 - gelu_x_e1234 * contracted4_grad_xy_404_e
+    grad_gelu_y_e1234 += -gelu_x_e123 * contracted1_grad_xy_314_e4 - gelu_x_e134 * contracted1_grad_xy_314_e2
+    grad_gelu_y_e1234 += -gelu_x_e234 * contracted1_grad_xy_314_e1 - gelu_x_e1234 * contracted_grad_xy_404_e
     grad_gelu_y_e234 = gelu_x_e1 * contracted_grad_xy_143_e1234 + gelu_x_e * contracted1_grad_xy_033_e234
     grad_gelu_y_e234 += gelu_x_e13 * contracted1_grad_xy_233_e124 + gelu_x_e3 * contracted2_grad_xy_123_e24
-    grad_gelu_y_e234 += gelu_x_e124 * contracted2_grad_xy_323_e13 + gelu_x_e24 * contracted3_grad_xy_213_e3
-    grad_gelu_y_e234 += gelu_x_e1234 * contracted3_grad_xy_413_e1 + gelu_x_e234 * contracted4_grad_xy_303_e
+    grad_gelu_y_e234 += gelu_x_e124 * contracted2_grad_xy_323_e13 + gelu_x_e24 * contracted1_grad_xy_213_e3
+    grad_gelu_y_e234 += gelu_x_e1234 * contracted1_grad_xy_413_e1 + gelu_x_e234 * contracted_grad_xy_303_e
     grad_gelu_y_e234 += -gelu_x_e12 * contracted1_grad_xy_233_e134 - gelu_x_e14 * contracted1_grad_xy_233_e123
     grad_gelu_y_e234 += -gelu_x_e2 * contracted2_grad_xy_123_e34 - gelu_x_e4 * contracted2_grad_xy_123_e23
     grad_gelu_y_e234 += -gelu_x_e123 * contracted2_grad_xy_323_e14 - gelu_x_e134 * contracted2_grad_xy_323_e12
-    grad_gelu_y_e234 += -gelu_x_e23 * contracted3_grad_xy_213_e4 - gelu_x_e34 * contracted3_grad_xy_213_e2
+    grad_gelu_y_e234 += -gelu_x_e23 * contracted1_grad_xy_213_e4 - gelu_x_e34 * contracted1_grad_xy_213_e2
     grad_gelu_y_e134 = gelu_x_e * contracted1_grad_xy_033_e134 + gelu_x_e24 * contracted1_grad_xy_233_e123
     grad_gelu_y_e134 += gelu_x_e1 * contracted2_grad_xy_123_e34 + gelu_x_e124 * contracted2_grad_xy_323_e23
     grad_gelu_y_e134 += gelu_x_e3 * contracted2_grad_xy_123_e14 + gelu_x_e234 * contracted2_grad_xy_323_e12
-    grad_gelu_y_e134 += gelu_x_e13 * contracted3_grad_xy_213_e4 + gelu_x_e1234 * contracted3_grad_xy_413_e2
+    grad_gelu_y_e134 += gelu_x_e13 * contracted1_grad_xy_213_e4 + gelu_x_e1234 * contracted1_grad_xy_413_e2
     grad_gelu_y_e134 += -gelu_x_e2 * contracted_grad_xy_143_e1234 - gelu_x_e12 * contracted1_grad_xy_233_e234
     grad_gelu_y_e134 += -gelu_x_e23 * contracted1_grad_xy_233_e124 - gelu_x_e123 * contracted2_grad_xy_323_e24
-    grad_gelu_y_e134 += -gelu_x_e4 * contracted2_grad_xy_123_e13 - gelu_x_e14 * contracted3_grad_xy_213_e3
-    grad_gelu_y_e134 += -gelu_x_e34 * contracted3_grad_xy_213_e1 - gelu_x_e134 * contracted4_grad_xy_303_e
+    grad_gelu_y_e134 += -gelu_x_e4 * contracted2_grad_xy_123_e13 - gelu_x_e14 * contracted1_grad_xy_213_e3
+    grad_gelu_y_e134 += -gelu_x_e34 * contracted1_grad_xy_213_e1 - gelu_x_e134 * contracted_grad_xy_303_e
     grad_gelu_y_e124 = gelu_x_e3 * contracted_grad_xy_143_e1234 + gelu_x_e13 * contracted1_grad_xy_233_e234
     grad_gelu_y_e124 += gelu_x_e23 * contracted1_grad_xy_233_e134 + gelu_x_e * contracted1_grad_xy_033_e124
     grad_gelu_y_e124 += gelu_x_e123 * contracted2_grad_xy_323_e34 + gelu_x_e1 * contracted2_grad_xy_123_e24
-    grad_gelu_y_e124 += gelu_x_e2 * contracted2_grad_xy_123_e14 + gelu_x_e12 * contracted3_grad_xy_213_e4
+    grad_gelu_y_e124 += gelu_x_e2 * contracted2_grad_xy_123_e14 + gelu_x_e12 * contracted1_grad_xy_213_e4
     grad_gelu_y_e124 += -gelu_x_e34 * contracted1_grad_xy_233_e123 - gelu_x_e134 * contracted2_grad_xy_323_e23
     grad_gelu_y_e124 += -gelu_x_e234 * contracted2_grad_xy_323_e13 - gelu_x_e4 * contracted2_grad_xy_123_e12
-    grad_gelu_y_e124 += -gelu_x_e1234 * contracted3_grad_xy_413_e3 - gelu_x_e14 * contracted3_grad_xy_213_e2
-    grad_gelu_y_e124 += -gelu_x_e24 * contracted3_grad_xy_213_e1 - gelu_x_e124 * contracted4_grad_xy_303_e
+    grad_gelu_y_e124 += -gelu_x_e1234 * contracted1_grad_xy_413_e3 - gelu_x_e14 * contracted1_grad_xy_213_e2
+    grad_gelu_y_e124 += -gelu_x_e24 * contracted1_grad_xy_213_e1 - gelu_x_e124 * contracted_grad_xy_303_e
     grad_gelu_y_e123 = gelu_x_e34 * contracted1_grad_xy_233_e124 + gelu_x_e * contracted1_grad_xy_033_e123
     grad_gelu_y_e123 += gelu_x_e134 * contracted2_grad_xy_323_e24 + gelu_x_e1 * contracted2_grad_xy_123_e23
     grad_gelu_y_e123 += gelu_x_e234 * contracted2_grad_xy_323_e14 + gelu_x_e2 * contracted2_grad_xy_123_e13
-    grad_gelu_y_e123 += gelu_x_e1234 * contracted3_grad_xy_413_e4 + gelu_x_e12 * contracted3_grad_xy_213_e3
+    grad_gelu_y_e123 += gelu_x_e1234 * contracted1_grad_xy_413_e4 + gelu_x_e12 * contracted1_grad_xy_213_e3
     grad_gelu_y_e123 += -gelu_x_e4 * contracted_grad_xy_143_e1234 - gelu_x_e14 * contracted1_grad_xy_233_e234
     grad_gelu_y_e123 += -gelu_x_e24 * contracted1_grad_xy_233_e134 - gelu_x_e124 * contracted2_grad_xy_323_e34
-    grad_gelu_y_e123 += -gelu_x_e3 * contracted2_grad_xy_123_e12 - gelu_x_e13 * contracted3_grad_xy_213_e2
-    grad_gelu_y_e123 += -gelu_x_e23 * contracted3_grad_xy_213_e1 - gelu_x_e123 * contracted4_grad_xy_303_e
+    grad_gelu_y_e123 += -gelu_x_e3 * contracted2_grad_xy_123_e12 - gelu_x_e13 * contracted1_grad_xy_213_e2
+    grad_gelu_y_e123 += -gelu_x_e23 * contracted1_grad_xy_213_e1 - gelu_x_e123 * contracted_grad_xy_303_e
     grad_gelu_y_e34 = gelu_x_e12 * contracted_grad_xy_242_e1234 + gelu_x_e2 * contracted1_grad_xy_132_e234
     grad_gelu_y_e34 += gelu_x_e1 * contracted1_grad_xy_132_e134 + gelu_x_e124 * contracted1_grad_xy_332_e123
     grad_gelu_y_e34 += gelu_x_e * contracted2_grad_xy_022_e34 + gelu_x_e24 * contracted2_grad_xy_222_e23
-    grad_gelu_y_e34 += gelu_x_e14 * contracted2_grad_xy_222_e13 + gelu_x_e4 * contracted3_grad_xy_112_e3
+    grad_gelu_y_e34 += gelu_x_e14 * contracted2_grad_xy_222_e13 + gelu_x_e4 * contracted1_grad_xy_112_e3
     grad_gelu_y_e34 += -gelu_x_e123 * contracted1_grad_xy_332_e124 - gelu_x_e23 * contracted2_grad_xy_222_e24
     grad_gelu_y_e34 += -gelu_x_e13 * contracted2_grad_xy_222_e14 - gelu_x_e1234 * contracted2_grad_xy_422_e12
-    grad_gelu_y_e34 += -gelu_x_e3 * contracted3_grad_xy_112_e4 - gelu_x_e234 * contracted3_grad_xy_312_e2
-    grad_gelu_y_e34 += -gelu_x_e134 * contracted3_grad_xy_312_e1 - gelu_x_e34 * contracted4_grad_xy_202_e
+    grad_gelu_y_e34 += -gelu_x_e3 * contracted1_grad_xy_112_e4 - gelu_x_e234 * contracted1_grad_xy_312_e2
+    grad_gelu_y_e34 += -gelu_x_e134 * contracted1_grad_xy_312_e1 - gelu_x_e34 * contracted_grad_xy_202_e
     grad_gelu_y_e24 = gelu_x_e123 * contracted1_grad_xy_332_e134 + gelu_x_e1 * contracted1_grad_xy_132_e124
     grad_gelu_y_e24 += gelu_x_e23 * contracted2_grad_xy_222_e34 + gelu_x_e * contracted2_grad_xy_022_e24
     grad_gelu_y_e24 += gelu_x_e1234 * contracted2_grad_xy_422_e13 + gelu_x_e14 * contracted2_grad_xy_222_e12
-    grad_gelu_y_e24 += gelu_x_e234 * contracted3_grad_xy_312_e3 + gelu_x_e4 * contracted3_grad_xy_112_e2
+    grad_gelu_y_e24 += gelu_x_e234 * contracted1_grad_xy_312_e3 + gelu_x_e4 * contracted1_grad_xy_112_e2
     grad_gelu_y_e24 += -gelu_x_e13 * contracted_grad_xy_242_e1234 - gelu_x_e3 * contracted1_grad_xy_132_e234
     grad_gelu_y_e24 += -gelu_x_e134 * contracted1_grad_xy_332_e123 - gelu_x_e34 * contracted2_grad_xy_222_e23
-    grad_gelu_y_e24 += -gelu_x_e12 * contracted2_grad_xy_222_e14 - gelu_x_e2 * contracted3_grad_xy_112_e4
-    grad_gelu_y_e24 += -gelu_x_e124 * contracted3_grad_xy_312_e1 - gelu_x_e24 * contracted4_grad_xy_202_e
+    grad_gelu_y_e24 += -gelu_x_e12 * contracted2_grad_xy_222_e14 - gelu_x_e2 * contracted1_grad_xy_112_e4
+    grad_gelu_y_e24 += -gelu_x_e124 * contracted1_grad_xy_312_e1 - gelu_x_e24 * contracted_grad_xy_202_e
     grad_gelu_y_e23 = gelu_x_e14 * contracted_grad_xy_242_e1234 + gelu_x_e4 * contracted1_grad_xy_132_e234
     grad_gelu_y_e23 += gelu_x_e134 * contracted1_grad_xy_332_e124 + gelu_x_e1 * contracted1_grad_xy_132_e123
     grad_gelu_y_e23 += gelu_x_e34 * contracted2_grad_xy_222_e24 + gelu_x_e * contracted2_grad_xy_022_e23
-    grad_gelu_y_e23 += gelu_x_e13 * contracted2_grad_xy_222_e12 + gelu_x_e3 * contracted3_grad_xy_112_e2
+    grad_gelu_y_e23 += gelu_x_e13 * contracted2_grad_xy_222_e12 + gelu_x_e3 * contracted1_grad_xy_112_e2
     grad_gelu_y_e23 += -gelu_x_e124 * contracted1_grad_xy_332_e134 - gelu_x_e24 * contracted2_grad_xy_222_e34
     grad_gelu_y_e23 += -gelu_x_e1234 * contracted2_grad_xy_422_e14 - gelu_x_e12 * contracted2_grad_xy_222_e13
-    grad_gelu_y_e23 += -gelu_x_e234 * contracted3_grad_xy_312_e4 - gelu_x_e2 * contracted3_grad_xy_112_e3
-    grad_gelu_y_e23 += -gelu_x_e123 * contracted3_grad_xy_312_e1 - gelu_x_e23 * contracted4_grad_xy_202_e
+    grad_gelu_y_e23 += -gelu_x_e234 * contracted1_grad_xy_312_e4 - gelu_x_e2 * contracted1_grad_xy_112_e3
+    grad_gelu_y_e23 += -gelu_x_e123 * contracted1_grad_xy_312_e1 - gelu_x_e23 * contracted_grad_xy_202_e
     grad_gelu_y_e14 = gelu_x_e23 * contracted_grad_xy_242_e1234 + gelu_x_e123 * contracted1_grad_xy_332_e234
     grad_gelu_y_e14 += gelu_x_e234 * contracted1_grad_xy_332_e123 + gelu_x_e1234 * contracted2_grad_xy_422_e23
-    grad_gelu_y_e14 += gelu_x_e * contracted2_grad_xy_022_e14 + gelu_x_e1 * contracted3_grad_xy_112_e4
-    grad_gelu_y_e14 += gelu_x_e4 * contracted3_grad_xy_112_e1 + gelu_x_e14 * contracted4_grad_xy_202_e
+    grad_gelu_y_e14 += gelu_x_e * contracted2_grad_xy_022_e14 + gelu_x_e1 * contracted1_grad_xy_112_e4
+    grad_gelu_y_e14 += gelu_x_e4 * contracted1_grad_xy_112_e1 + gelu_x_e14 * contracted_grad_xy_202_e
     grad_gelu_y_e14 += -gelu_x_e3 * contracted1_grad_xy_132_e134 - gelu_x_e2 * contracted1_grad_xy_132_e124
     grad_gelu_y_e14 += -gelu_x_e13 * contracted2_grad_xy_222_e34 - gelu_x_e12 * contracted2_grad_xy_222_e24
     grad_gelu_y_e14 += -gelu_x_e34 * contracted2_grad_xy_222_e13 - gelu_x_e24 * contracted2_grad_xy_222_e12
-    grad_gelu_y_e14 += -gelu_x_e134 * contracted3_grad_xy_312_e3 - gelu_x_e124 * contracted3_grad_xy_312_e2
+    grad_gelu_y_e14 += -gelu_x_e134 * contracted1_grad_xy_312_e3 - gelu_x_e124 * contracted1_grad_xy_312_e2
     grad_gelu_y_e13 = gelu_x_e4 * contracted1_grad_xy_132_e134 + gelu_x_e14 * contracted2_grad_xy_222_e34
     grad_gelu_y_e13 += gelu_x_e34 * contracted2_grad_xy_222_e14 + gelu_x_e * contracted2_grad_xy_022_e13
-    grad_gelu_y_e13 += gelu_x_e134 * contracted3_grad_xy_312_e4 + gelu_x_e1 * contracted3_grad_xy_112_e3
-    grad_gelu_y_e13 += gelu_x_e3 * contracted3_grad_xy_112_e1 + gelu_x_e13 * contracted4_grad_xy_202_e
+    grad_gelu_y_e13 += gelu_x_e134 * contracted1_grad_xy_312_e4 + gelu_x_e1 * contracted1_grad_xy_112_e3
+    grad_gelu_y_e13 += gelu_x_e3 * contracted1_grad_xy_112_e1 + gelu_x_e13 * contracted_grad_xy_202_e
     grad_gelu_y_e13 += -gelu_x_e24 * contracted_grad_xy_242_e1234 - gelu_x_e124 * contracted1_grad_xy_332_e234
     grad_gelu_y_e13 += -gelu_x_e234 * contracted1_grad_xy_332_e124 - gelu_x_e2 * contracted1_grad_xy_132_e123
     grad_gelu_y_e13 += -gelu_x_e1234 * contracted2_grad_xy_422_e24 - gelu_x_e12 * contracted2_grad_xy_222_e23
-    grad_gelu_y_e13 += -gelu_x_e23 * contracted2_grad_xy_222_e12 - gelu_x_e123 * contracted3_grad_xy_312_e2
+    grad_gelu_y_e13 += -gelu_x_e23 * contracted2_grad_xy_222_e12 - gelu_x_e123 * contracted1_grad_xy_312_e2
     grad_gelu_y_e12 = gelu_x_e34 * contracted_grad_xy_242_e1234 + gelu_x_e134 * contracted1_grad_xy_332_e234
     grad_gelu_y_e12 += gelu_x_e234 * contracted1_grad_xy_332_e134 + gelu_x_e4 * contracted1_grad_xy_132_e124
     grad_gelu_y_e12 += gelu_x_e3 * contracted1_grad_xy_132_e123 + gelu_x_e1234 * contracted2_grad_xy_422_e34
     grad_gelu_y_e12 += gelu_x_e14 * contracted2_grad_xy_222_e24 + gelu_x_e13 * contracted2_grad_xy_222_e23
     grad_gelu_y_e12 += gelu_x_e24 * contracted2_grad_xy_222_e14 + gelu_x_e23 * contracted2_grad_xy_222_e13
-    grad_gelu_y_e12 += gelu_x_e * contracted2_grad_xy_022_e12 + gelu_x_e124 * contracted3_grad_xy_312_e4
-    grad_gelu_y_e12 += gelu_x_e123 * contracted3_grad_xy_312_e3 + gelu_x_e1 * contracted3_grad_xy_112_e2
-    grad_gelu_y_e12 += gelu_x_e2 * contracted3_grad_xy_112_e1 + gelu_x_e12 * contracted4_grad_xy_202_e
+    grad_gelu_y_e12 += gelu_x_e * contracted2_grad_xy_022_e12 + gelu_x_e124 * contracted1_grad_xy_312_e4
+    grad_gelu_y_e12 += gelu_x_e123 * contracted1_grad_xy_312_e3 + gelu_x_e1 * contracted1_grad_xy_112_e2
+    grad_gelu_y_e12 += gelu_x_e2 * contracted1_grad_xy_112_e1 + gelu_x_e12 * contracted_grad_xy_202_e
     grad_gelu_y_e4 = gelu_x_e123 * contracted_grad_xy_341_e1234 + gelu_x_e23 * contracted1_grad_xy_231_e234
     grad_gelu_y_e4 += gelu_x_e13 * contracted1_grad_xy_231_e134 + gelu_x_e12 * contracted1_grad_xy_231_e124
     grad_gelu_y_e4 += gelu_x_e3 * contracted2_grad_xy_121_e34 + gelu_x_e2 * contracted2_grad_xy_121_e24
-    grad_gelu_y_e4 += gelu_x_e1 * contracted2_grad_xy_121_e14 + gelu_x_e * contracted3_grad_xy_011_e4
+    grad_gelu_y_e4 += gelu_x_e1 * contracted2_grad_xy_121_e14 + gelu_x_e * contracted1_grad_xy_011_e4
     grad_gelu_y_e4 += -gelu_x_e1234 * contracted1_grad_xy_431_e123 - gelu_x_e234 * contracted2_grad_xy_321_e23
     grad_gelu_y_e4 += -gelu_x_e134 * contracted2_grad_xy_321_e13 - gelu_x_e124 * contracted2_grad_xy_321_e12
-    grad_gelu_y_e4 += -gelu_x_e34 * contracted3_grad_xy_211_e3 - gelu_x_e24 * contracted3_grad_xy_211_e2
-    grad_gelu_y_e4 += -gelu_x_e14 * contracted3_grad_xy_211_e1 - gelu_x_e4 * contracted4_grad_xy_101_e
+    grad_gelu_y_e4 += -gelu_x_e34 * contracted1_grad_xy_211_e3 - gelu_x_e24 * contracted1_grad_xy_211_e2
+    grad_gelu_y_e4 += -gelu_x_e14 * contracted1_grad_xy_211_e1 - gelu_x_e4 * contracted_grad_xy_101_e
     grad_gelu_y_e3 = gelu_x_e1234 * contracted1_grad_xy_431_e124 + gelu_x_e12 * contracted1_grad_xy_231_e123
     grad_gelu_y_e3 += gelu_x_e234 * contracted2_grad_xy_321_e24 + gelu_x_e2 * contracted2_grad_xy_121_e23
     grad_gelu_y_e3 += gelu_x_e134 * contracted2_grad_xy_321_e14 + gelu_x_e1 * contracted2_grad_xy_121_e13
-    grad_gelu_y_e3 += gelu_x_e34 * contracted3_grad_xy_211_e4 + gelu_x_e * contracted3_grad_xy_011_e3
+    grad_gelu_y_e3 += gelu_x_e34 * contracted1_grad_xy_211_e4 + gelu_x_e * contracted1_grad_xy_011_e3
     grad_gelu_y_e3 += -gelu_x_e124 * contracted_grad_xy_341_e1234 - gelu_x_e24 * contracted1_grad_xy_231_e234
     grad_gelu_y_e3 += -gelu_x_e14 * contracted1_grad_xy_231_e134 - gelu_x_e4 * contracted2_grad_xy_121_e34
-    grad_gelu_y_e3 += -gelu_x_e123 * contracted2_grad_xy_321_e12 - gelu_x_e23 * contracted3_grad_xy_211_e2
-    grad_gelu_y_e3 += -gelu_x_e13 * contracted3_grad_xy_211_e1 - gelu_x_e3 * contracted4_grad_xy_101_e
+    grad_gelu_y_e3 += -gelu_x_e123 * contracted2_grad_xy_321_e12 - gelu_x_e23 * contracted1_grad_xy_211_e2
+    grad_gelu_y_e3 += -gelu_x_e13 * contracted1_grad_xy_211_e1 - gelu_x_e3 * contracted_grad_xy_101_e
     grad_gelu_y_e2 = gelu_x_e134 * contracted_grad_xy_341_e1234 + gelu_x_e34 * contracted1_grad_xy_231_e234
     grad_gelu_y_e2 += gelu_x_e124 * contracted2_grad_xy_321_e14 + gelu_x_e123 * contracted2_grad_xy_321_e13
-    grad_gelu_y_e2 += gelu_x_e1 * contracted2_grad_xy_121_e12 + gelu_x_e24 * contracted3_grad_xy_211_e4
-    grad_gelu_y_e2 += gelu_x_e23 * contracted3_grad_xy_211_e3 + gelu_x_e * contracted3_grad_xy_011_e2
+    grad_gelu_y_e2 += gelu_x_e1 * contracted2_grad_xy_121_e12 + gelu_x_e24 * contracted1_grad_xy_211_e4
+    grad_gelu_y_e2 += gelu_x_e23 * contracted1_grad_xy_211_e3 + gelu_x_e * contracted1_grad_xy_011_e2
     grad_gelu_y_e2 += -gelu_x_e1234 * contracted1_grad_xy_431_e134 - gelu_x_e14 * contracted1_grad_xy_231_e124
     grad_gelu_y_e2 += -gelu_x_e13 * contracted1_grad_xy_231_e123 - gelu_x_e234 * contracted2_grad_xy_321_e34
     grad_gelu_y_e2 += -gelu_x_e4 * contracted2_grad_xy_121_e24 - gelu_x_e3 * contracted2_grad_xy_121_e23
-    grad_gelu_y_e2 += -gelu_x_e12 * contracted3_grad_xy_211_e1 - gelu_x_e2 * contracted4_grad_xy_101_e
+    grad_gelu_y_e2 += -gelu_x_e12 * contracted1_grad_xy_211_e1 - gelu_x_e2 * contracted_grad_xy_101_e
     grad_gelu_y_e1 = gelu_x_e34 * contracted1_grad_xy_231_e134 + gelu_x_e24 * contracted1_grad_xy_231_e124
     grad_gelu_y_e1 += gelu_x_e23 * contracted1_grad_xy_231_e123 + gelu_x_e134 * contracted2_grad_xy_321_e34
     grad_gelu_y_e1 += gelu_x_e124 * contracted2_grad_xy_321_e24 + gelu_x_e123 * contracted2_grad_xy_321_e23
-    grad_gelu_y_e1 += gelu_x_e * contracted3_grad_xy_011_e1 + gelu_x_e1 * contracted4_grad_xy_101_e
+    grad_gelu_y_e1 += gelu_x_e * contracted1_grad_xy_011_e1 + gelu_x_e1 * contracted_grad_xy_101_e
     grad_gelu_y_e1 += -gelu_x_e234 * contracted_grad_xy_341_e1234 - gelu_x_e1234 * contracted1_grad_xy_431_e234
     grad_gelu_y_e1 += -gelu_x_e4 * contracted2_grad_xy_121_e14 - gelu_x_e3 * contracted2_grad_xy_121_e13
-    grad_gelu_y_e1 += -gelu_x_e2 * contracted2_grad_xy_121_e12 - gelu_x_e14 * contracted3_grad_xy_211_e4
-    grad_gelu_y_e1 += -gelu_x_e13 * contracted3_grad_xy_211_e3 - gelu_x_e12 * contracted3_grad_xy_211_e2
+    grad_gelu_y_e1 += -gelu_x_e2 * contracted2_grad_xy_121_e12 - gelu_x_e14 * contracted1_grad_xy_211_e4
+    grad_gelu_y_e1 += -gelu_x_e13 * contracted1_grad_xy_211_e3 - gelu_x_e12 * contracted1_grad_xy_211_e2
     grad_gate_y = y_e1234 * grad_gelu_y_e1234 + y_e234 * grad_gelu_y_e234 + y_e134 * grad_gelu_y_e134
     grad_gate_y += y_e124 * grad_gelu_y_e124 + y_e123 * grad_gelu_y_e123 + y_e34 * grad_gelu_y_e34
     grad_gate_y += y_e24 * grad_gelu_y_e24 + y_e23 * grad_gelu_y_e23 + y_e14 * grad_gelu_y_e14
@@ -18528,11 +18445,9 @@ def _fused_gelu_fcgp_norm_without_normalize_backward_2_kernel(
 def _fused_gelu_fcgp_norm_without_normalize_backward_3_kernel(
     x_ptr,
     y_ptr,
-    operand10_ptr,
-    operand11_ptr,
-    operand12_ptr,
-    operand13_ptr,
-    operand14_ptr,
+    operand6_ptr,
+    operand7_ptr,
+    operand8_ptr,
     B,
     N,
     B_INNERMOST: tl.constexpr,
@@ -18542,24 +18457,18 @@ def _fused_gelu_fcgp_norm_without_normalize_backward_3_kernel(
 ):
     # stores factors of matrix products, in the order in which these read them
     # turns its tiles for products in tf32, which are faster with b innermost
-    operand10_b = 1 if B_INNERMOST else 5 * N
-    operand10_n = tl.cast(B, tl.int64) if B_INNERMOST else 1
-    operand10_N = tl.cast(N, tl.int64) * operand10_n
-    operand11_b = 1 if B_INNERMOST else 8 * N
-    operand11_n = tl.cast(B, tl.int64) * 4 if B_INNERMOST else 1
-    operand11_B = tl.cast(B, tl.int64) * operand11_b
-    operand11_N = tl.cast(N, tl.int64) * operand11_n
-    operand12_b = 1 if B_INNERMOST else 9 * N
-    operand12_n = tl.cast(B, tl.int64) * 6 if B_INNERMOST else 1
-    operand12_B = tl.cast(B, tl.int64) * operand12_b
-    operand12_N = tl.cast(N, tl.int64) * operand12_n
-    operand13_b = 1 if B_INNERMOST else 8 * N
-    operand13_n = tl.cast(B, tl.int64) * 4 if B_INNERMOST else 1
-    operand13_B = tl.cast(B, tl.int64) * operand13_b
-    operand13_N = tl.cast(N, tl.int64) * operand13_n
-    operand14_b = 1 if B_INNERMOST else 5 * N
-    operand14_n = tl.cast(B, tl.int64) if B_INNERMOST else 1
-    operand14_N = tl.cast(N, tl.int64) * operand14_n
+    operand6_b = 1 if B_INNERMOST else 5 * N
+    operand6_n = tl.cast(B, tl.int64) if B_INNERMOST else 1
+    BN = tl.cast(B, tl.int64) * N
+    operand6_N = tl.cast(N, tl.int64) * operand6_n
+    operand7_b = 1 if B_INNERMOST else 8 * N
+    operand7_n = tl.cast(B, tl.int64) * 4 if B_INNERMOST else 1
+    operand7_B = tl.cast(B, tl.int64) * operand7_b
+    operand7_N = tl.cast(N, tl.int64) * operand7_n
+    operand8_b = 1 if B_INNERMOST else 9 * N
+    operand8_n = tl.cast(B, tl.int64) * 6 if B_INNERMOST else 1
+    operand8_B = tl.cast(B, tl.int64) * operand8_b
+    operand8_N = tl.cast(N, tl.int64) * operand8_n
 
     n = _tile(tl.program_id(1) * BLOCK, ROWS, BLOCK)
     r = _down(ROWS)
@@ -18571,11 +18480,9 @@ def _fused_gelu_fcgp_norm_without_normalize_backward_3_kernel(
     mask = tile_mask if ROWS == 1 else tile_mask & row_mask
     x_row = x_ptr + b * 16 * N
     y_row = y_ptr + b * 16 * N
-    operand10_row = operand10_ptr + b * operand10_b
-    operand11_row = operand11_ptr + b * operand11_b
-    operand12_row = operand12_ptr + b * operand12_b
-    operand13_row = operand13_ptr + b * operand13_b
-    operand14_row = operand14_ptr + b * operand14_b
+    operand6_row = operand6_ptr + b * operand6_b
+    operand7_row = operand7_ptr + b * operand7_b
+    operand8_row = operand8_ptr + b * operand8_b
 
     x_e, x_e1, x_e2, x_e3, x_e4, x_e12, x_e13, x_e14 = _load8(x_row + at * 16, mask, REAL)
     x_e23, x_e24, x_e34, x_e123, x_e124, x_e134, x_e234, x_e1234 = _load8(x_row + at * 16 + 8, mask, REAL)
@@ -18586,7 +18493,7 @@ def _fused_gelu_fcgp_norm_without_normalize_backward_3_kernel(
     gelu_x_e1234 = x_e1234 * gate_x
     gate_y = 0.5 + 0.5 * tl.erf(0.7071067811865476 * y_e)
     gelu_y_e1234 = y_e1234 * gate_y
-    operand10_0 = gelu_x_e1234 * gelu_y_e1234
+    operand6_0 = gelu_x_e1234 * gelu_y_e1234
     gelu_x_e = x_e * gate_x
     gelu_y_e = y_e * gate_y
     xy_000_e = gelu_x_e * gelu_y_e
@@ -18623,138 +18530,6 @@ def _fused_gelu_fcgp_norm_without_normalize_backward_3_kernel(
     gelu_y_e234 = y_e234 * gate_y
     xy_303_e = gelu_x_e234 * gelu_y_e234 - gelu_x_e123 * gelu_y_e123 - gelu_x_e124 * gelu_y_e124
     xy_303_e += -gelu_x_e134 * gelu_y_e134
-    xy_011_e1 = gelu_x_e * gelu_y_e1
-    xy_110_e1 = gelu_x_e1 * gelu_y_e
-    xy_112_e1 = gelu_x_e2 * gelu_y_e12 + gelu_x_e3 * gelu_y_e13 + gelu_x_e4 * gelu_y_e14
-    xy_211_e1 = -gelu_x_e12 * gelu_y_e2 - gelu_x_e13 * gelu_y_e3 - gelu_x_e14 * gelu_y_e4
-    xy_213_e1 = -gelu_x_e23 * gelu_y_e123 - gelu_x_e24 * gelu_y_e124 - gelu_x_e34 * gelu_y_e134
-    xy_312_e1 = -gelu_x_e123 * gelu_y_e23 - gelu_x_e124 * gelu_y_e24 - gelu_x_e134 * gelu_y_e34
-    operand11_6 = gelu_x_e234 * gelu_y_e1234
-    xy_413_e1 = gelu_x_e1234 * gelu_y_e234
-    xy_011_e2 = gelu_x_e * gelu_y_e2
-    xy_110_e2 = gelu_x_e2 * gelu_y_e
-    xy_112_e2 = gelu_x_e1 * gelu_y_e12 + gelu_x_e3 * gelu_y_e23 + gelu_x_e4 * gelu_y_e24
-    xy_211_e2 = -gelu_x_e12 * gelu_y_e1 - gelu_x_e23 * gelu_y_e3 - gelu_x_e24 * gelu_y_e4
-    xy_213_e2 = -gelu_x_e13 * gelu_y_e123 - gelu_x_e14 * gelu_y_e124 - gelu_x_e34 * gelu_y_e234
-    xy_312_e2 = -gelu_x_e123 * gelu_y_e13 - gelu_x_e124 * gelu_y_e14 - gelu_x_e234 * gelu_y_e34
-    operand11_14 = gelu_x_e134 * gelu_y_e1234
-    xy_413_e2 = gelu_x_e1234 * gelu_y_e134
-    xy_011_e3 = gelu_x_e * gelu_y_e3
-    xy_110_e3 = gelu_x_e3 * gelu_y_e
-    xy_112_e3 = gelu_x_e1 * gelu_y_e13 + gelu_x_e4 * gelu_y_e34 - gelu_x_e2 * gelu_y_e23
-    xy_211_e3 = gelu_x_e23 * gelu_y_e2 - gelu_x_e13 * gelu_y_e1 - gelu_x_e34 * gelu_y_e4
-    xy_213_e3 = gelu_x_e12 * gelu_y_e123 + gelu_x_e24 * gelu_y_e234 - gelu_x_e14 * gelu_y_e134
-    xy_312_e3 = gelu_x_e123 * gelu_y_e12 + gelu_x_e234 * gelu_y_e24 - gelu_x_e134 * gelu_y_e14
-    xy_314_e3 = gelu_x_e124 * gelu_y_e1234
-    operand11_22 = -xy_314_e3
-    xy_413_e3 = -gelu_x_e1234 * gelu_y_e124
-    xy_011_e4 = gelu_x_e * gelu_y_e4
-    xy_110_e4 = gelu_x_e4 * gelu_y_e
-    xy_112_e4 = gelu_x_e1 * gelu_y_e14 - gelu_x_e2 * gelu_y_e24 - gelu_x_e3 * gelu_y_e34
-    xy_211_e4 = gelu_x_e24 * gelu_y_e2 + gelu_x_e34 * gelu_y_e3 - gelu_x_e14 * gelu_y_e1
-    xy_213_e4 = gelu_x_e12 * gelu_y_e124 + gelu_x_e13 * gelu_y_e134 - gelu_x_e23 * gelu_y_e234
-    xy_312_e4 = gelu_x_e124 * gelu_y_e12 + gelu_x_e134 * gelu_y_e13 - gelu_x_e234 * gelu_y_e23
-    operand11_30 = gelu_x_e123 * gelu_y_e1234
-    xy_413_e4 = gelu_x_e1234 * gelu_y_e123
-    xy_022_e12 = gelu_x_e * gelu_y_e12
-    xy_121_e12 = gelu_x_e1 * gelu_y_e2 - gelu_x_e2 * gelu_y_e1
-    xy_123_e12 = -gelu_x_e3 * gelu_y_e123 - gelu_x_e4 * gelu_y_e124
-    xy_220_e12 = gelu_x_e12 * gelu_y_e
-    xy_222_e12 = gelu_x_e13 * gelu_y_e23 + gelu_x_e14 * gelu_y_e24 - gelu_x_e23 * gelu_y_e13
-    xy_222_e12 += -gelu_x_e24 * gelu_y_e14
-    operand12_5 = gelu_x_e34 * gelu_y_e1234
-    xy_321_e12 = -gelu_x_e123 * gelu_y_e3 - gelu_x_e124 * gelu_y_e4
-    xy_323_e12 = gelu_x_e234 * gelu_y_e134 - gelu_x_e134 * gelu_y_e234
-    operand12_8 = gelu_x_e1234 * gelu_y_e34
-    xy_022_e13 = gelu_x_e * gelu_y_e13
-    xy_121_e13 = gelu_x_e1 * gelu_y_e3 - gelu_x_e3 * gelu_y_e1
-    xy_123_e13 = gelu_x_e2 * gelu_y_e123 - gelu_x_e4 * gelu_y_e134
-    xy_220_e13 = gelu_x_e13 * gelu_y_e
-    xy_222_e13 = gelu_x_e14 * gelu_y_e34 + gelu_x_e23 * gelu_y_e12 - gelu_x_e12 * gelu_y_e23
-    xy_222_e13 += -gelu_x_e34 * gelu_y_e14
-    xy_224_e13 = gelu_x_e24 * gelu_y_e1234
-    operand12_14 = -xy_224_e13
-    xy_321_e13 = gelu_x_e123 * gelu_y_e2 - gelu_x_e134 * gelu_y_e4
-    xy_323_e13 = gelu_x_e124 * gelu_y_e234 - gelu_x_e234 * gelu_y_e124
-    xy_422_e13 = gelu_x_e1234 * gelu_y_e24
-    operand12_17 = -xy_422_e13
-    xy_022_e14 = gelu_x_e * gelu_y_e14
-    xy_121_e14 = gelu_x_e1 * gelu_y_e4 - gelu_x_e4 * gelu_y_e1
-    xy_123_e14 = gelu_x_e2 * gelu_y_e124 + gelu_x_e3 * gelu_y_e134
-    xy_220_e14 = gelu_x_e14 * gelu_y_e
-    xy_222_e14 = gelu_x_e24 * gelu_y_e12 + gelu_x_e34 * gelu_y_e13 - gelu_x_e12 * gelu_y_e24
-    xy_222_e14 += -gelu_x_e13 * gelu_y_e34
-    operand12_23 = gelu_x_e23 * gelu_y_e1234
-    xy_321_e14 = gelu_x_e124 * gelu_y_e2 + gelu_x_e134 * gelu_y_e3
-    xy_323_e14 = gelu_x_e234 * gelu_y_e123 - gelu_x_e123 * gelu_y_e234
-    operand12_26 = gelu_x_e1234 * gelu_y_e23
-    xy_022_e23 = gelu_x_e * gelu_y_e23
-    xy_121_e23 = gelu_x_e2 * gelu_y_e3 - gelu_x_e3 * gelu_y_e2
-    xy_123_e23 = gelu_x_e1 * gelu_y_e123 - gelu_x_e4 * gelu_y_e234
-    xy_220_e23 = gelu_x_e23 * gelu_y_e
-    xy_222_e23 = gelu_x_e13 * gelu_y_e12 + gelu_x_e24 * gelu_y_e34 - gelu_x_e12 * gelu_y_e13
-    xy_222_e23 += -gelu_x_e34 * gelu_y_e24
-    xy_224_e23 = gelu_x_e14 * gelu_y_e1234
-    operand12_32 = -xy_224_e23
-    xy_321_e23 = gelu_x_e123 * gelu_y_e1 - gelu_x_e234 * gelu_y_e4
-    xy_323_e23 = gelu_x_e124 * gelu_y_e134 - gelu_x_e134 * gelu_y_e124
-    xy_422_e23 = gelu_x_e1234 * gelu_y_e14
-    operand12_35 = -xy_422_e23
-    xy_022_e24 = gelu_x_e * gelu_y_e24
-    xy_121_e24 = gelu_x_e2 * gelu_y_e4 - gelu_x_e4 * gelu_y_e2
-    xy_123_e24 = gelu_x_e1 * gelu_y_e124 + gelu_x_e3 * gelu_y_e234
-    xy_220_e24 = gelu_x_e24 * gelu_y_e
-    xy_222_e24 = gelu_x_e14 * gelu_y_e12 + gelu_x_e34 * gelu_y_e23 - gelu_x_e12 * gelu_y_e14
-    xy_222_e24 += -gelu_x_e23 * gelu_y_e34
-    operand12_41 = gelu_x_e13 * gelu_y_e1234
-    xy_321_e24 = gelu_x_e124 * gelu_y_e1 + gelu_x_e234 * gelu_y_e3
-    xy_323_e24 = gelu_x_e134 * gelu_y_e123 - gelu_x_e123 * gelu_y_e134
-    operand12_44 = gelu_x_e1234 * gelu_y_e13
-    xy_022_e34 = gelu_x_e * gelu_y_e34
-    xy_121_e34 = gelu_x_e3 * gelu_y_e4 - gelu_x_e4 * gelu_y_e3
-    xy_123_e34 = gelu_x_e1 * gelu_y_e134 - gelu_x_e2 * gelu_y_e234
-    xy_220_e34 = gelu_x_e34 * gelu_y_e
-    xy_222_e34 = gelu_x_e14 * gelu_y_e13 + gelu_x_e23 * gelu_y_e24 - gelu_x_e13 * gelu_y_e14
-    xy_222_e34 += -gelu_x_e24 * gelu_y_e23
-    xy_224_e34 = gelu_x_e12 * gelu_y_e1234
-    operand12_50 = -xy_224_e34
-    xy_321_e34 = gelu_x_e134 * gelu_y_e1 - gelu_x_e234 * gelu_y_e2
-    xy_323_e34 = gelu_x_e123 * gelu_y_e124 - gelu_x_e124 * gelu_y_e123
-    xy_422_e34 = gelu_x_e1234 * gelu_y_e12
-    operand12_53 = -xy_422_e34
-    xy_033_e123 = gelu_x_e * gelu_y_e123
-    xy_132_e123 = gelu_x_e1 * gelu_y_e23 + gelu_x_e3 * gelu_y_e12 - gelu_x_e2 * gelu_y_e13
-    xy_134_e123 = gelu_x_e4 * gelu_y_e1234
-    xy_231_e123 = gelu_x_e12 * gelu_y_e3 + gelu_x_e23 * gelu_y_e1 - gelu_x_e13 * gelu_y_e2
-    xy_233_e123 = gelu_x_e24 * gelu_y_e134 - gelu_x_e14 * gelu_y_e234 - gelu_x_e34 * gelu_y_e124
-    xy_330_e123 = gelu_x_e123 * gelu_y_e
-    xy_332_e123 = gelu_x_e124 * gelu_y_e34 + gelu_x_e234 * gelu_y_e14 - gelu_x_e134 * gelu_y_e24
-    operand13_7 = gelu_x_e1234 * gelu_y_e4
-    xy_033_e124 = gelu_x_e * gelu_y_e124
-    xy_132_e124 = gelu_x_e1 * gelu_y_e24 + gelu_x_e4 * gelu_y_e12 - gelu_x_e2 * gelu_y_e14
-    xy_134_e124 = -gelu_x_e3 * gelu_y_e1234
-    xy_231_e124 = gelu_x_e12 * gelu_y_e4 + gelu_x_e24 * gelu_y_e1 - gelu_x_e14 * gelu_y_e2
-    xy_233_e124 = gelu_x_e13 * gelu_y_e234 + gelu_x_e34 * gelu_y_e123 - gelu_x_e23 * gelu_y_e134
-    xy_330_e124 = gelu_x_e124 * gelu_y_e
-    xy_332_e124 = gelu_x_e134 * gelu_y_e23 - gelu_x_e123 * gelu_y_e34 - gelu_x_e234 * gelu_y_e13
-    xy_431_e124 = gelu_x_e1234 * gelu_y_e3
-    operand13_15 = -xy_431_e124
-    xy_033_e134 = gelu_x_e * gelu_y_e134
-    xy_132_e134 = gelu_x_e1 * gelu_y_e34 + gelu_x_e4 * gelu_y_e13 - gelu_x_e3 * gelu_y_e14
-    xy_134_e134 = gelu_x_e2 * gelu_y_e1234
-    xy_231_e134 = gelu_x_e13 * gelu_y_e4 + gelu_x_e34 * gelu_y_e1 - gelu_x_e14 * gelu_y_e3
-    xy_233_e134 = gelu_x_e23 * gelu_y_e124 - gelu_x_e12 * gelu_y_e234 - gelu_x_e24 * gelu_y_e123
-    xy_330_e134 = gelu_x_e134 * gelu_y_e
-    xy_332_e134 = gelu_x_e123 * gelu_y_e24 + gelu_x_e234 * gelu_y_e12 - gelu_x_e124 * gelu_y_e23
-    operand13_23 = gelu_x_e1234 * gelu_y_e2
-    xy_033_e234 = gelu_x_e * gelu_y_e234
-    xy_132_e234 = gelu_x_e2 * gelu_y_e34 + gelu_x_e4 * gelu_y_e23 - gelu_x_e3 * gelu_y_e24
-    xy_134_e234 = gelu_x_e1 * gelu_y_e1234
-    xy_231_e234 = gelu_x_e23 * gelu_y_e4 + gelu_x_e34 * gelu_y_e2 - gelu_x_e24 * gelu_y_e3
-    xy_233_e234 = gelu_x_e13 * gelu_y_e124 - gelu_x_e12 * gelu_y_e134 - gelu_x_e14 * gelu_y_e123
-    xy_330_e234 = gelu_x_e234 * gelu_y_e
-    xy_332_e234 = gelu_x_e123 * gelu_y_e14 + gelu_x_e134 * gelu_y_e12 - gelu_x_e124 * gelu_y_e13
-    operand13_31 = gelu_x_e1234 * gelu_y_e1
     xy_044_e1234 = gelu_x_e * gelu_y_e1234
     xy_143_e1234 = gelu_x_e1 * gelu_y_e234 + gelu_x_e3 * gelu_y_e124 - gelu_x_e2 * gelu_y_e134
     xy_143_e1234 += -gelu_x_e4 * gelu_y_e123
@@ -18763,248 +18538,338 @@ def _fused_gelu_fcgp_norm_without_normalize_backward_3_kernel(
     xy_341_e1234 = gelu_x_e123 * gelu_y_e4 + gelu_x_e134 * gelu_y_e2 - gelu_x_e124 * gelu_y_e3
     xy_341_e1234 += -gelu_x_e234 * gelu_y_e1
     xy_440_e1234 = gelu_x_e1234 * gelu_y_e
+    xy_011_e1 = gelu_x_e * gelu_y_e1
+    xy_110_e1 = gelu_x_e1 * gelu_y_e
+    xy_112_e1 = gelu_x_e2 * gelu_y_e12 + gelu_x_e3 * gelu_y_e13 + gelu_x_e4 * gelu_y_e14
+    xy_211_e1 = -gelu_x_e12 * gelu_y_e2 - gelu_x_e13 * gelu_y_e3 - gelu_x_e14 * gelu_y_e4
+    xy_213_e1 = -gelu_x_e23 * gelu_y_e123 - gelu_x_e24 * gelu_y_e124 - gelu_x_e34 * gelu_y_e134
+    xy_312_e1 = -gelu_x_e123 * gelu_y_e23 - gelu_x_e124 * gelu_y_e24 - gelu_x_e134 * gelu_y_e34
+    operand7_6 = gelu_x_e234 * gelu_y_e1234
+    xy_413_e1 = gelu_x_e1234 * gelu_y_e234
+    xy_011_e2 = gelu_x_e * gelu_y_e2
+    xy_110_e2 = gelu_x_e2 * gelu_y_e
+    xy_112_e2 = gelu_x_e1 * gelu_y_e12 + gelu_x_e3 * gelu_y_e23 + gelu_x_e4 * gelu_y_e24
+    xy_211_e2 = -gelu_x_e12 * gelu_y_e1 - gelu_x_e23 * gelu_y_e3 - gelu_x_e24 * gelu_y_e4
+    xy_213_e2 = -gelu_x_e13 * gelu_y_e123 - gelu_x_e14 * gelu_y_e124 - gelu_x_e34 * gelu_y_e234
+    xy_312_e2 = -gelu_x_e123 * gelu_y_e13 - gelu_x_e124 * gelu_y_e14 - gelu_x_e234 * gelu_y_e34
+    operand7_14 = gelu_x_e134 * gelu_y_e1234
+    xy_413_e2 = gelu_x_e1234 * gelu_y_e134
+    xy_011_e3 = gelu_x_e * gelu_y_e3
+    xy_110_e3 = gelu_x_e3 * gelu_y_e
+    xy_112_e3 = gelu_x_e1 * gelu_y_e13 + gelu_x_e4 * gelu_y_e34 - gelu_x_e2 * gelu_y_e23
+    xy_211_e3 = gelu_x_e23 * gelu_y_e2 - gelu_x_e13 * gelu_y_e1 - gelu_x_e34 * gelu_y_e4
+    xy_213_e3 = gelu_x_e12 * gelu_y_e123 + gelu_x_e24 * gelu_y_e234 - gelu_x_e14 * gelu_y_e134
+    xy_312_e3 = gelu_x_e123 * gelu_y_e12 + gelu_x_e234 * gelu_y_e24 - gelu_x_e134 * gelu_y_e14
+    xy_314_e3 = gelu_x_e124 * gelu_y_e1234
+    operand7_22 = -xy_314_e3
+    xy_413_e3 = -gelu_x_e1234 * gelu_y_e124
+    xy_011_e4 = gelu_x_e * gelu_y_e4
+    xy_110_e4 = gelu_x_e4 * gelu_y_e
+    xy_112_e4 = gelu_x_e1 * gelu_y_e14 - gelu_x_e2 * gelu_y_e24 - gelu_x_e3 * gelu_y_e34
+    xy_211_e4 = gelu_x_e24 * gelu_y_e2 + gelu_x_e34 * gelu_y_e3 - gelu_x_e14 * gelu_y_e1
+    xy_213_e4 = gelu_x_e12 * gelu_y_e124 + gelu_x_e13 * gelu_y_e134 - gelu_x_e23 * gelu_y_e234
+    xy_312_e4 = gelu_x_e124 * gelu_y_e12 + gelu_x_e134 * gelu_y_e13 - gelu_x_e234 * gelu_y_e23
+    operand7_30 = gelu_x_e123 * gelu_y_e1234
+    xy_413_e4 = gelu_x_e1234 * gelu_y_e123
+    xy_033_e123 = gelu_x_e * gelu_y_e123
+    xy_132_e123 = gelu_x_e1 * gelu_y_e23 + gelu_x_e3 * gelu_y_e12 - gelu_x_e2 * gelu_y_e13
+    xy_134_e123 = gelu_x_e4 * gelu_y_e1234
+    xy_231_e123 = gelu_x_e12 * gelu_y_e3 + gelu_x_e23 * gelu_y_e1 - gelu_x_e13 * gelu_y_e2
+    xy_233_e123 = gelu_x_e24 * gelu_y_e134 - gelu_x_e14 * gelu_y_e234 - gelu_x_e34 * gelu_y_e124
+    xy_330_e123 = gelu_x_e123 * gelu_y_e
+    xy_332_e123 = gelu_x_e124 * gelu_y_e34 + gelu_x_e234 * gelu_y_e14 - gelu_x_e134 * gelu_y_e24
+    operand7_39 = gelu_x_e1234 * gelu_y_e4
+    xy_033_e124 = gelu_x_e * gelu_y_e124
+    xy_132_e124 = gelu_x_e1 * gelu_y_e24 + gelu_x_e4 * gelu_y_e12 - gelu_x_e2 * gelu_y_e14
+    xy_134_e124 = -gelu_x_e3 * gelu_y_e1234
+    xy_231_e124 = gelu_x_e12 * gelu_y_e4 + gelu_x_e24 * gelu_y_e1 - gelu_x_e14 * gelu_y_e2
+    xy_233_e124 = gelu_x_e13 * gelu_y_e234 + gelu_x_e34 * gelu_y_e123 - gelu_x_e23 * gelu_y_e134
+    xy_330_e124 = gelu_x_e124 * gelu_y_e
+    xy_332_e124 = gelu_x_e134 * gelu_y_e23 - gelu_x_e123 * gelu_y_e34 - gelu_x_e234 * gelu_y_e13
+    xy_431_e124 = gelu_x_e1234 * gelu_y_e3
+    operand7_47 = -xy_431_e124
+    xy_033_e134 = gelu_x_e * gelu_y_e134
+    xy_132_e134 = gelu_x_e1 * gelu_y_e34 + gelu_x_e4 * gelu_y_e13 - gelu_x_e3 * gelu_y_e14
+    xy_134_e134 = gelu_x_e2 * gelu_y_e1234
+    xy_231_e134 = gelu_x_e13 * gelu_y_e4 + gelu_x_e34 * gelu_y_e1 - gelu_x_e14 * gelu_y_e3
+    xy_233_e134 = gelu_x_e23 * gelu_y_e124 - gelu_x_e12 * gelu_y_e234 - gelu_x_e24 * gelu_y_e123
+    xy_330_e134 = gelu_x_e134 * gelu_y_e
+    xy_332_e134 = gelu_x_e123 * gelu_y_e24 + gelu_x_e234 * gelu_y_e12 - gelu_x_e124 * gelu_y_e23
+    operand7_55 = gelu_x_e1234 * gelu_y_e2
+    xy_033_e234 = gelu_x_e * gelu_y_e234
+    xy_132_e234 = gelu_x_e2 * gelu_y_e34 + gelu_x_e4 * gelu_y_e23 - gelu_x_e3 * gelu_y_e24
+    xy_134_e234 = gelu_x_e1 * gelu_y_e1234
+    xy_231_e234 = gelu_x_e23 * gelu_y_e4 + gelu_x_e34 * gelu_y_e2 - gelu_x_e24 * gelu_y_e3
+    xy_233_e234 = gelu_x_e13 * gelu_y_e124 - gelu_x_e12 * gelu_y_e134 - gelu_x_e14 * gelu_y_e123
+    xy_330_e234 = gelu_x_e234 * gelu_y_e
+    xy_332_e234 = gelu_x_e123 * gelu_y_e14 + gelu_x_e134 * gelu_y_e12 - gelu_x_e124 * gelu_y_e13
+    operand7_63 = gelu_x_e1234 * gelu_y_e1
+    xy_022_e12 = gelu_x_e * gelu_y_e12
+    xy_121_e12 = gelu_x_e1 * gelu_y_e2 - gelu_x_e2 * gelu_y_e1
+    xy_123_e12 = -gelu_x_e3 * gelu_y_e123 - gelu_x_e4 * gelu_y_e124
+    xy_220_e12 = gelu_x_e12 * gelu_y_e
+    xy_222_e12 = gelu_x_e13 * gelu_y_e23 + gelu_x_e14 * gelu_y_e24 - gelu_x_e23 * gelu_y_e13
+    xy_222_e12 += -gelu_x_e24 * gelu_y_e14
+    operand8_5 = gelu_x_e34 * gelu_y_e1234
+    xy_321_e12 = -gelu_x_e123 * gelu_y_e3 - gelu_x_e124 * gelu_y_e4
+    xy_323_e12 = gelu_x_e234 * gelu_y_e134 - gelu_x_e134 * gelu_y_e234
+    operand8_8 = gelu_x_e1234 * gelu_y_e34
+    xy_022_e13 = gelu_x_e * gelu_y_e13
+    xy_121_e13 = gelu_x_e1 * gelu_y_e3 - gelu_x_e3 * gelu_y_e1
+    xy_123_e13 = gelu_x_e2 * gelu_y_e123 - gelu_x_e4 * gelu_y_e134
+    xy_220_e13 = gelu_x_e13 * gelu_y_e
+    xy_222_e13 = gelu_x_e14 * gelu_y_e34 + gelu_x_e23 * gelu_y_e12 - gelu_x_e12 * gelu_y_e23
+    xy_222_e13 += -gelu_x_e34 * gelu_y_e14
+    xy_224_e13 = gelu_x_e24 * gelu_y_e1234
+    operand8_14 = -xy_224_e13
+    xy_321_e13 = gelu_x_e123 * gelu_y_e2 - gelu_x_e134 * gelu_y_e4
+    xy_323_e13 = gelu_x_e124 * gelu_y_e234 - gelu_x_e234 * gelu_y_e124
+    xy_422_e13 = gelu_x_e1234 * gelu_y_e24
+    operand8_17 = -xy_422_e13
+    xy_022_e14 = gelu_x_e * gelu_y_e14
+    xy_121_e14 = gelu_x_e1 * gelu_y_e4 - gelu_x_e4 * gelu_y_e1
+    xy_123_e14 = gelu_x_e2 * gelu_y_e124 + gelu_x_e3 * gelu_y_e134
+    xy_220_e14 = gelu_x_e14 * gelu_y_e
+    xy_222_e14 = gelu_x_e24 * gelu_y_e12 + gelu_x_e34 * gelu_y_e13 - gelu_x_e12 * gelu_y_e24
+    xy_222_e14 += -gelu_x_e13 * gelu_y_e34
+    operand8_23 = gelu_x_e23 * gelu_y_e1234
+    xy_321_e14 = gelu_x_e124 * gelu_y_e2 + gelu_x_e134 * gelu_y_e3
+    xy_323_e14 = gelu_x_e234 * gelu_y_e123 - gelu_x_e123 * gelu_y_e234
+    operand8_26 = gelu_x_e1234 * gelu_y_e23
+    xy_022_e23 = gelu_x_e * gelu_y_e23
+    xy_121_e23 = gelu_x_e2 * gelu_y_e3 - gelu_x_e3 * gelu_y_e2
+    xy_123_e23 = gelu_x_e1 * gelu_y_e123 - gelu_x_e4 * gelu_y_e234
+    xy_220_e23 = gelu_x_e23 * gelu_y_e
+    xy_222_e23 = gelu_x_e13 * gelu_y_e12 + gelu_x_e24 * gelu_y_e34 - gelu_x_e12 * gelu_y_e13
+    xy_222_e23 += -gelu_x_e34 * gelu_y_e24
+    xy_224_e23 = gelu_x_e14 * gelu_y_e1234
+    operand8_32 = -xy_224_e23
+    xy_321_e23 = gelu_x_e123 * gelu_y_e1 - gelu_x_e234 * gelu_y_e4
+    xy_323_e23 = gelu_x_e124 * gelu_y_e134 - gelu_x_e134 * gelu_y_e124
+    xy_422_e23 = gelu_x_e1234 * gelu_y_e14
+    operand8_35 = -xy_422_e23
+    xy_022_e24 = gelu_x_e * gelu_y_e24
+    xy_121_e24 = gelu_x_e2 * gelu_y_e4 - gelu_x_e4 * gelu_y_e2
+    xy_123_e24 = gelu_x_e1 * gelu_y_e124 + gelu_x_e3 * gelu_y_e234
+    xy_220_e24 = gelu_x_e24 * gelu_y_e
+    xy_222_e24 = gelu_x_e14 * gelu_y_e12 + gelu_x_e34 * gelu_y_e23 - gelu_x_e12 * gelu_y_e14
+    xy_222_e24 += -gelu_x_e23 * gelu_y_e34
+    operand8_41 = gelu_x_e13 * gelu_y_e1234
+    xy_321_e24 = gelu_x_e124 * gelu_y_e1 + gelu_x_e234 * gelu_y_e3
+    xy_323_e24 = gelu_x_e134 * gelu_y_e123 - gelu_x_e123 * gelu_y_e134
+    operand8_44 = gelu_x_e1234 * gelu_y_e13
+    xy_022_e34 = gelu_x_e * gelu_y_e34
+    xy_121_e34 = gelu_x_e3 * gelu_y_e4 - gelu_x_e4 * gelu_y_e3
+    xy_123_e34 = gelu_x_e1 * gelu_y_e134 - gelu_x_e2 * gelu_y_e234
+    xy_220_e34 = gelu_x_e34 * gelu_y_e
+    xy_222_e34 = gelu_x_e14 * gelu_y_e13 + gelu_x_e23 * gelu_y_e24 - gelu_x_e13 * gelu_y_e14
+    xy_222_e34 += -gelu_x_e24 * gelu_y_e23
+    xy_224_e34 = gelu_x_e12 * gelu_y_e1234
+    operand8_50 = -xy_224_e34
+    xy_321_e34 = gelu_x_e134 * gelu_y_e1 - gelu_x_e234 * gelu_y_e2
+    xy_323_e34 = gelu_x_e123 * gelu_y_e124 - gelu_x_e124 * gelu_y_e123
+    xy_422_e34 = gelu_x_e1234 * gelu_y_e12
+    operand8_53 = -xy_422_e34
 
-    tl.store(operand10_row + r * operand10_b + n * operand10_n, operand10_0, mask=mask)
-    tl.store(operand10_row + r * operand10_b + n * operand10_n + operand10_N, xy_000_e, mask=mask)
-    tl.store(operand10_row + r * operand10_b + n * operand10_n + 2 * operand10_N, xy_101_e, mask=mask)
-    tl.store(operand10_row + r * operand10_b + n * operand10_n + 3 * operand10_N, xy_202_e, mask=mask)
-    tl.store(operand10_row + r * operand10_b + n * operand10_n + 4 * operand10_N, xy_303_e, mask=mask)
-    tl.store(operand11_row + r * operand11_b + n * operand11_n, xy_011_e1, mask=mask)
-    tl.store(operand11_row + operand11_N + r * operand11_b + n * operand11_n, xy_110_e1, mask=mask)
-    tl.store(operand11_row + 2 * operand11_N + r * operand11_b + n * operand11_n, xy_112_e1, mask=mask)
-    tl.store(operand11_row + 3 * operand11_N + r * operand11_b + n * operand11_n, xy_211_e1, mask=mask)
-    tl.store(operand11_row + 4 * operand11_N + r * operand11_b + n * operand11_n, xy_213_e1, mask=mask)
-    tl.store(operand11_row + 5 * operand11_N + r * operand11_b + n * operand11_n, xy_312_e1, mask=mask)
-    tl.store(operand11_row + 6 * operand11_N + r * operand11_b + n * operand11_n, operand11_6, mask=mask)
-    tl.store(operand11_row + 7 * operand11_N + r * operand11_b + n * operand11_n, xy_413_e1, mask=mask)
-    tl.store(operand11_row + operand11_B + r * operand11_b + n * operand11_n, xy_011_e2, mask=mask)
-    tl.store(operand11_row + operand11_B + operand11_N + r * operand11_b + n * operand11_n, xy_110_e2, mask=mask)
-    tl.store(operand11_row + operand11_B + 2 * operand11_N + r * operand11_b + n * operand11_n, xy_112_e2, mask=mask)
-    tl.store(operand11_row + operand11_B + 3 * operand11_N + r * operand11_b + n * operand11_n, xy_211_e2, mask=mask)
-    tl.store(operand11_row + operand11_B + 4 * operand11_N + r * operand11_b + n * operand11_n, xy_213_e2, mask=mask)
-    tl.store(operand11_row + operand11_B + 5 * operand11_N + r * operand11_b + n * operand11_n, xy_312_e2, mask=mask)
-    tl.store(operand11_row + operand11_B + 6 * operand11_N + r * operand11_b + n * operand11_n, operand11_14, mask=mask)
-    tl.store(operand11_row + operand11_B + 7 * operand11_N + r * operand11_b + n * operand11_n, xy_413_e2, mask=mask)
-    tl.store(operand11_row + 2 * operand11_B + r * operand11_b + n * operand11_n, xy_011_e3, mask=mask)
-    tl.store(operand11_row + 2 * operand11_B + operand11_N + r * operand11_b + n * operand11_n, xy_110_e3, mask=mask)
+    tl.store(operand6_row + r * operand6_b + n * operand6_n, operand6_0, mask=mask)
+    tl.store(operand6_row + operand6_N + r * operand6_b + n * operand6_n, xy_000_e, mask=mask)
+    tl.store(operand6_row + 2 * operand6_N + r * operand6_b + n * operand6_n, xy_101_e, mask=mask)
+    tl.store(operand6_row + 3 * operand6_N + r * operand6_b + n * operand6_n, xy_202_e, mask=mask)
+    tl.store(operand6_row + 4 * operand6_N + r * operand6_b + n * operand6_n, xy_303_e, mask=mask)
+    tl.store(operand6_row + 5 * BN + r * operand6_b + n * operand6_n, xy_044_e1234, mask=mask)
+    tl.store(operand6_row + 5 * BN + operand6_N + r * operand6_b + n * operand6_n, xy_143_e1234, mask=mask)
+    tl.store(operand6_row + 5 * BN + 2 * operand6_N + r * operand6_b + n * operand6_n, xy_242_e1234, mask=mask)
+    tl.store(operand6_row + 5 * BN + 3 * operand6_N + r * operand6_b + n * operand6_n, xy_341_e1234, mask=mask)
+    tl.store(operand6_row + 5 * BN + 4 * operand6_N + r * operand6_b + n * operand6_n, xy_440_e1234, mask=mask)
+    tl.store(operand7_row + r * operand7_b + n * operand7_n, xy_011_e1, mask=mask)
+    tl.store(operand7_row + operand7_N + r * operand7_b + n * operand7_n, xy_110_e1, mask=mask)
+    tl.store(operand7_row + 2 * operand7_N + r * operand7_b + n * operand7_n, xy_112_e1, mask=mask)
+    tl.store(operand7_row + 3 * operand7_N + r * operand7_b + n * operand7_n, xy_211_e1, mask=mask)
+    tl.store(operand7_row + 4 * operand7_N + r * operand7_b + n * operand7_n, xy_213_e1, mask=mask)
+    tl.store(operand7_row + 5 * operand7_N + r * operand7_b + n * operand7_n, xy_312_e1, mask=mask)
+    tl.store(operand7_row + 6 * operand7_N + r * operand7_b + n * operand7_n, operand7_6, mask=mask)
+    tl.store(operand7_row + 7 * operand7_N + r * operand7_b + n * operand7_n, xy_413_e1, mask=mask)
+    tl.store(operand7_row + operand7_B + r * operand7_b + n * operand7_n, xy_011_e2, mask=mask)
+    tl.store(operand7_row + operand7_B + operand7_N + r * operand7_b + n * operand7_n, xy_110_e2, mask=mask)
+    tl.store(operand7_row + operand7_B + 2 * operand7_N + r * operand7_b + n * operand7_n, xy_112_e2, mask=mask)
+    tl.store(operand7_row + operand7_B + 3 * operand7_N + r * operand7_b + n * operand7_n, xy_211_e2, mask=mask)
+    tl.store(operand7_row + operand7_B + 4 * operand7_N + r * operand7_b + n * operand7_n, xy_213_e2, mask=mask)
+    tl.store(operand7_row + operand7_B + 5 * operand7_N + r * operand7_b + n * operand7_n, xy_312_e2, mask=mask)
+    tl.store(operand7_row + operand7_B + 6 * operand7_N + r * operand7_b + n * operand7_n, operand7_14, mask=mask)
+    tl.store(operand7_row + operand7_B + 7 * operand7_N + r * operand7_b + n * operand7_n, xy_413_e2, mask=mask)
+    tl.store(operand7_row + 2 * operand7_B + r * operand7_b + n * operand7_n, xy_011_e3, mask=mask)
+    tl.store(operand7_row + 2 * operand7_B + operand7_N + r * operand7_b + n * operand7_n, xy_110_e3, mask=mask)
+    tl.store(operand7_row + 2 * operand7_B + 2 * operand7_N + r * operand7_b + n * operand7_n, xy_112_e3, mask=mask)
+    tl.store(operand7_row + 2 * operand7_B + 3 * operand7_N + r * operand7_b + n * operand7_n, xy_211_e3, mask=mask)
+    tl.store(operand7_row + 2 * operand7_B + 4 * operand7_N + r * operand7_b + n * operand7_n, xy_213_e3, mask=mask)
+    tl.store(operand7_row + 2 * operand7_B + 5 * operand7_N + r * operand7_b + n * operand7_n, xy_312_e3, mask=mask)
+    tl.store(operand7_row + 2 * operand7_B + 6 * operand7_N + r * operand7_b + n * operand7_n, operand7_22, mask=mask)
+    tl.store(operand7_row + 2 * operand7_B + 7 * operand7_N + r * operand7_b + n * operand7_n, xy_413_e3, mask=mask)
+    tl.store(operand7_row + 3 * operand7_B + r * operand7_b + n * operand7_n, xy_011_e4, mask=mask)
+    tl.store(operand7_row + 3 * operand7_B + operand7_N + r * operand7_b + n * operand7_n, xy_110_e4, mask=mask)
+    tl.store(operand7_row + 3 * operand7_B + 2 * operand7_N + r * operand7_b + n * operand7_n, xy_112_e4, mask=mask)
+    tl.store(operand7_row + 3 * operand7_B + 3 * operand7_N + r * operand7_b + n * operand7_n, xy_211_e4, mask=mask)
+    tl.store(operand7_row + 3 * operand7_B + 4 * operand7_N + r * operand7_b + n * operand7_n, xy_213_e4, mask=mask)
+    tl.store(operand7_row + 3 * operand7_B + 5 * operand7_N + r * operand7_b + n * operand7_n, xy_312_e4, mask=mask)
+    tl.store(operand7_row + 3 * operand7_B + 6 * operand7_N + r * operand7_b + n * operand7_n, operand7_30, mask=mask)
+    tl.store(operand7_row + 3 * operand7_B + 7 * operand7_N + r * operand7_b + n * operand7_n, xy_413_e4, mask=mask)
+    tl.store(operand7_row + 32 * BN + r * operand7_b + n * operand7_n, xy_033_e123, mask=mask)
+    tl.store(operand7_row + 32 * BN + operand7_N + r * operand7_b + n * operand7_n, xy_132_e123, mask=mask)
+    tl.store(operand7_row + 32 * BN + 2 * operand7_N + r * operand7_b + n * operand7_n, xy_134_e123, mask=mask)
+    tl.store(operand7_row + 32 * BN + 3 * operand7_N + r * operand7_b + n * operand7_n, xy_231_e123, mask=mask)
+    tl.store(operand7_row + 32 * BN + 4 * operand7_N + r * operand7_b + n * operand7_n, xy_233_e123, mask=mask)
+    tl.store(operand7_row + 32 * BN + 5 * operand7_N + r * operand7_b + n * operand7_n, xy_330_e123, mask=mask)
+    tl.store(operand7_row + 32 * BN + 6 * operand7_N + r * operand7_b + n * operand7_n, xy_332_e123, mask=mask)
+    tl.store(operand7_row + 32 * BN + 7 * operand7_N + r * operand7_b + n * operand7_n, operand7_39, mask=mask)
+    tl.store(operand7_row + 32 * BN + operand7_B + r * operand7_b + n * operand7_n, xy_033_e124, mask=mask)
+    tl.store(operand7_row + 32 * BN + operand7_B + operand7_N + r * operand7_b + n * operand7_n, xy_132_e124, mask=mask)
     tl.store(
-        operand11_row + 2 * operand11_B + 2 * operand11_N + r * operand11_b + n * operand11_n, xy_112_e3, mask=mask
+        operand7_row + 32 * BN + operand7_B + 2 * operand7_N + r * operand7_b + n * operand7_n, xy_134_e124, mask=mask
     )
     tl.store(
-        operand11_row + 2 * operand11_B + 3 * operand11_N + r * operand11_b + n * operand11_n, xy_211_e3, mask=mask
+        operand7_row + 32 * BN + operand7_B + 3 * operand7_N + r * operand7_b + n * operand7_n, xy_231_e124, mask=mask
     )
     tl.store(
-        operand11_row + 2 * operand11_B + 4 * operand11_N + r * operand11_b + n * operand11_n, xy_213_e3, mask=mask
+        operand7_row + 32 * BN + operand7_B + 4 * operand7_N + r * operand7_b + n * operand7_n, xy_233_e124, mask=mask
     )
     tl.store(
-        operand11_row + 2 * operand11_B + 5 * operand11_N + r * operand11_b + n * operand11_n, xy_312_e3, mask=mask
+        operand7_row + 32 * BN + operand7_B + 5 * operand7_N + r * operand7_b + n * operand7_n, xy_330_e124, mask=mask
     )
     tl.store(
-        operand11_row + 2 * operand11_B + 6 * operand11_N + r * operand11_b + n * operand11_n, operand11_22, mask=mask
+        operand7_row + 32 * BN + operand7_B + 6 * operand7_N + r * operand7_b + n * operand7_n, xy_332_e124, mask=mask
     )
     tl.store(
-        operand11_row + 2 * operand11_B + 7 * operand11_N + r * operand11_b + n * operand11_n, xy_413_e3, mask=mask
+        operand7_row + 32 * BN + operand7_B + 7 * operand7_N + r * operand7_b + n * operand7_n, operand7_47, mask=mask
     )
-    tl.store(operand11_row + 3 * operand11_B + r * operand11_b + n * operand11_n, xy_011_e4, mask=mask)
-    tl.store(operand11_row + 3 * operand11_B + operand11_N + r * operand11_b + n * operand11_n, xy_110_e4, mask=mask)
+    tl.store(operand7_row + 32 * BN + 2 * operand7_B + r * operand7_b + n * operand7_n, xy_033_e134, mask=mask)
     tl.store(
-        operand11_row + 3 * operand11_B + 2 * operand11_N + r * operand11_b + n * operand11_n, xy_112_e4, mask=mask
-    )
-    tl.store(
-        operand11_row + 3 * operand11_B + 3 * operand11_N + r * operand11_b + n * operand11_n, xy_211_e4, mask=mask
+        operand7_row + 32 * BN + 2 * operand7_B + operand7_N + r * operand7_b + n * operand7_n, xy_132_e134, mask=mask
     )
     tl.store(
-        operand11_row + 3 * operand11_B + 4 * operand11_N + r * operand11_b + n * operand11_n, xy_213_e4, mask=mask
+        operand7_row + 32 * BN + 2 * operand7_B + 2 * operand7_N + r * operand7_b + n * operand7_n,
+        xy_134_e134,
+        mask=mask,
     )
     tl.store(
-        operand11_row + 3 * operand11_B + 5 * operand11_N + r * operand11_b + n * operand11_n, xy_312_e4, mask=mask
+        operand7_row + 32 * BN + 2 * operand7_B + 3 * operand7_N + r * operand7_b + n * operand7_n,
+        xy_231_e134,
+        mask=mask,
     )
     tl.store(
-        operand11_row + 3 * operand11_B + 6 * operand11_N + r * operand11_b + n * operand11_n, operand11_30, mask=mask
+        operand7_row + 32 * BN + 2 * operand7_B + 4 * operand7_N + r * operand7_b + n * operand7_n,
+        xy_233_e134,
+        mask=mask,
     )
     tl.store(
-        operand11_row + 3 * operand11_B + 7 * operand11_N + r * operand11_b + n * operand11_n, xy_413_e4, mask=mask
-    )
-    tl.store(operand12_row + r * operand12_b + n * operand12_n, xy_022_e12, mask=mask)
-    tl.store(operand12_row + operand12_N + r * operand12_b + n * operand12_n, xy_121_e12, mask=mask)
-    tl.store(operand12_row + 2 * operand12_N + r * operand12_b + n * operand12_n, xy_123_e12, mask=mask)
-    tl.store(operand12_row + 3 * operand12_N + r * operand12_b + n * operand12_n, xy_220_e12, mask=mask)
-    tl.store(operand12_row + 4 * operand12_N + r * operand12_b + n * operand12_n, xy_222_e12, mask=mask)
-    tl.store(operand12_row + 5 * operand12_N + r * operand12_b + n * operand12_n, operand12_5, mask=mask)
-    tl.store(operand12_row + 6 * operand12_N + r * operand12_b + n * operand12_n, xy_321_e12, mask=mask)
-    tl.store(operand12_row + 7 * operand12_N + r * operand12_b + n * operand12_n, xy_323_e12, mask=mask)
-    tl.store(operand12_row + 8 * operand12_N + r * operand12_b + n * operand12_n, operand12_8, mask=mask)
-    tl.store(operand12_row + operand12_B + r * operand12_b + n * operand12_n, xy_022_e13, mask=mask)
-    tl.store(operand12_row + operand12_B + operand12_N + r * operand12_b + n * operand12_n, xy_121_e13, mask=mask)
-    tl.store(operand12_row + operand12_B + 2 * operand12_N + r * operand12_b + n * operand12_n, xy_123_e13, mask=mask)
-    tl.store(operand12_row + operand12_B + 3 * operand12_N + r * operand12_b + n * operand12_n, xy_220_e13, mask=mask)
-    tl.store(operand12_row + operand12_B + 4 * operand12_N + r * operand12_b + n * operand12_n, xy_222_e13, mask=mask)
-    tl.store(operand12_row + operand12_B + 5 * operand12_N + r * operand12_b + n * operand12_n, operand12_14, mask=mask)
-    tl.store(operand12_row + operand12_B + 6 * operand12_N + r * operand12_b + n * operand12_n, xy_321_e13, mask=mask)
-    tl.store(operand12_row + operand12_B + 7 * operand12_N + r * operand12_b + n * operand12_n, xy_323_e13, mask=mask)
-    tl.store(operand12_row + operand12_B + 8 * operand12_N + r * operand12_b + n * operand12_n, operand12_17, mask=mask)
-    tl.store(operand12_row + 2 * operand12_B + r * operand12_b + n * operand12_n, xy_022_e14, mask=mask)
-    tl.store(operand12_row + 2 * operand12_B + operand12_N + r * operand12_b + n * operand12_n, xy_121_e14, mask=mask)
-    tl.store(
-        operand12_row + 2 * operand12_B + 2 * operand12_N + r * operand12_b + n * operand12_n, xy_123_e14, mask=mask
+        operand7_row + 32 * BN + 2 * operand7_B + 5 * operand7_N + r * operand7_b + n * operand7_n,
+        xy_330_e134,
+        mask=mask,
     )
     tl.store(
-        operand12_row + 2 * operand12_B + 3 * operand12_N + r * operand12_b + n * operand12_n, xy_220_e14, mask=mask
+        operand7_row + 32 * BN + 2 * operand7_B + 6 * operand7_N + r * operand7_b + n * operand7_n,
+        xy_332_e134,
+        mask=mask,
     )
     tl.store(
-        operand12_row + 2 * operand12_B + 4 * operand12_N + r * operand12_b + n * operand12_n, xy_222_e14, mask=mask
+        operand7_row + 32 * BN + 2 * operand7_B + 7 * operand7_N + r * operand7_b + n * operand7_n,
+        operand7_55,
+        mask=mask,
+    )
+    tl.store(operand7_row + 32 * BN + 3 * operand7_B + r * operand7_b + n * operand7_n, xy_033_e234, mask=mask)
+    tl.store(
+        operand7_row + 32 * BN + 3 * operand7_B + operand7_N + r * operand7_b + n * operand7_n, xy_132_e234, mask=mask
     )
     tl.store(
-        operand12_row + 2 * operand12_B + 5 * operand12_N + r * operand12_b + n * operand12_n, operand12_23, mask=mask
+        operand7_row + 32 * BN + 3 * operand7_B + 2 * operand7_N + r * operand7_b + n * operand7_n,
+        xy_134_e234,
+        mask=mask,
     )
     tl.store(
-        operand12_row + 2 * operand12_B + 6 * operand12_N + r * operand12_b + n * operand12_n, xy_321_e14, mask=mask
+        operand7_row + 32 * BN + 3 * operand7_B + 3 * operand7_N + r * operand7_b + n * operand7_n,
+        xy_231_e234,
+        mask=mask,
     )
     tl.store(
-        operand12_row + 2 * operand12_B + 7 * operand12_N + r * operand12_b + n * operand12_n, xy_323_e14, mask=mask
+        operand7_row + 32 * BN + 3 * operand7_B + 4 * operand7_N + r * operand7_b + n * operand7_n,
+        xy_233_e234,
+        mask=mask,
     )
     tl.store(
-        operand12_row + 2 * operand12_B + 8 * operand12_N + r * operand12_b + n * operand12_n, operand12_26, mask=mask
-    )
-    tl.store(operand12_row + 3 * operand12_B + r * operand12_b + n * operand12_n, xy_022_e23, mask=mask)
-    tl.store(operand12_row + 3 * operand12_B + operand12_N + r * operand12_b + n * operand12_n, xy_121_e23, mask=mask)
-    tl.store(
-        operand12_row + 3 * operand12_B + 2 * operand12_N + r * operand12_b + n * operand12_n, xy_123_e23, mask=mask
+        operand7_row + 32 * BN + 3 * operand7_B + 5 * operand7_N + r * operand7_b + n * operand7_n,
+        xy_330_e234,
+        mask=mask,
     )
     tl.store(
-        operand12_row + 3 * operand12_B + 3 * operand12_N + r * operand12_b + n * operand12_n, xy_220_e23, mask=mask
+        operand7_row + 32 * BN + 3 * operand7_B + 6 * operand7_N + r * operand7_b + n * operand7_n,
+        xy_332_e234,
+        mask=mask,
     )
     tl.store(
-        operand12_row + 3 * operand12_B + 4 * operand12_N + r * operand12_b + n * operand12_n, xy_222_e23, mask=mask
+        operand7_row + 32 * BN + 3 * operand7_B + 7 * operand7_N + r * operand7_b + n * operand7_n,
+        operand7_63,
+        mask=mask,
     )
-    tl.store(
-        operand12_row + 3 * operand12_B + 5 * operand12_N + r * operand12_b + n * operand12_n, operand12_32, mask=mask
-    )
-    tl.store(
-        operand12_row + 3 * operand12_B + 6 * operand12_N + r * operand12_b + n * operand12_n, xy_321_e23, mask=mask
-    )
-    tl.store(
-        operand12_row + 3 * operand12_B + 7 * operand12_N + r * operand12_b + n * operand12_n, xy_323_e23, mask=mask
-    )
-    tl.store(
-        operand12_row + 3 * operand12_B + 8 * operand12_N + r * operand12_b + n * operand12_n, operand12_35, mask=mask
-    )
-    tl.store(operand12_row + 4 * operand12_B + r * operand12_b + n * operand12_n, xy_022_e24, mask=mask)
-    tl.store(operand12_row + 4 * operand12_B + operand12_N + r * operand12_b + n * operand12_n, xy_121_e24, mask=mask)
-    tl.store(
-        operand12_row + 4 * operand12_B + 2 * operand12_N + r * operand12_b + n * operand12_n, xy_123_e24, mask=mask
-    )
-    tl.store(
-        operand12_row + 4 * operand12_B + 3 * operand12_N + r * operand12_b + n * operand12_n, xy_220_e24, mask=mask
-    )
-    tl.store(
-        operand12_row + 4 * operand12_B + 4 * operand12_N + r * operand12_b + n * operand12_n, xy_222_e24, mask=mask
-    )
-    tl.store(
-        operand12_row + 4 * operand12_B + 5 * operand12_N + r * operand12_b + n * operand12_n, operand12_41, mask=mask
-    )
-    tl.store(
-        operand12_row + 4 * operand12_B + 6 * operand12_N + r * operand12_b + n * operand12_n, xy_321_e24, mask=mask
-    )
-    tl.store(
-        operand12_row + 4 * operand12_B + 7 * operand12_N + r * operand12_b + n * operand12_n, xy_323_e24, mask=mask
-    )
-    tl.store(
-        operand12_row + 4 * operand12_B + 8 * operand12_N + r * operand12_b + n * operand12_n, operand12_44, mask=mask
-    )
-    tl.store(operand12_row + 5 * operand12_B + r * operand12_b + n * operand12_n, xy_022_e34, mask=mask)
-    tl.store(operand12_row + 5 * operand12_B + operand12_N + r * operand12_b + n * operand12_n, xy_121_e34, mask=mask)
-    tl.store(
-        operand12_row + 5 * operand12_B + 2 * operand12_N + r * operand12_b + n * operand12_n, xy_123_e34, mask=mask
-    )
-    tl.store(
-        operand12_row + 5 * operand12_B + 3 * operand12_N + r * operand12_b + n * operand12_n, xy_220_e34, mask=mask
-    )
-    tl.store(
-        operand12_row + 5 * operand12_B + 4 * operand12_N + r * operand12_b + n * operand12_n, xy_222_e34, mask=mask
-    )
-    tl.store(
-        operand12_row + 5 * operand12_B + 5 * operand12_N + r * operand12_b + n * operand12_n, operand12_50, mask=mask
-    )
-    tl.store(
-        operand12_row + 5 * operand12_B + 6 * operand12_N + r * operand12_b + n * operand12_n, xy_321_e34, mask=mask
-    )
-    tl.store(
-        operand12_row + 5 * operand12_B + 7 * operand12_N + r * operand12_b + n * operand12_n, xy_323_e34, mask=mask
-    )
-    tl.store(
-        operand12_row + 5 * operand12_B + 8 * operand12_N + r * operand12_b + n * operand12_n, operand12_53, mask=mask
-    )
-    tl.store(operand13_row + r * operand13_b + n * operand13_n, xy_033_e123, mask=mask)
-    tl.store(operand13_row + operand13_N + r * operand13_b + n * operand13_n, xy_132_e123, mask=mask)
-    tl.store(operand13_row + 2 * operand13_N + r * operand13_b + n * operand13_n, xy_134_e123, mask=mask)
-    tl.store(operand13_row + 3 * operand13_N + r * operand13_b + n * operand13_n, xy_231_e123, mask=mask)
-    tl.store(operand13_row + 4 * operand13_N + r * operand13_b + n * operand13_n, xy_233_e123, mask=mask)
-    tl.store(operand13_row + 5 * operand13_N + r * operand13_b + n * operand13_n, xy_330_e123, mask=mask)
-    tl.store(operand13_row + 6 * operand13_N + r * operand13_b + n * operand13_n, xy_332_e123, mask=mask)
-    tl.store(operand13_row + 7 * operand13_N + r * operand13_b + n * operand13_n, operand13_7, mask=mask)
-    tl.store(operand13_row + operand13_B + r * operand13_b + n * operand13_n, xy_033_e124, mask=mask)
-    tl.store(operand13_row + operand13_B + operand13_N + r * operand13_b + n * operand13_n, xy_132_e124, mask=mask)
-    tl.store(operand13_row + operand13_B + 2 * operand13_N + r * operand13_b + n * operand13_n, xy_134_e124, mask=mask)
-    tl.store(operand13_row + operand13_B + 3 * operand13_N + r * operand13_b + n * operand13_n, xy_231_e124, mask=mask)
-    tl.store(operand13_row + operand13_B + 4 * operand13_N + r * operand13_b + n * operand13_n, xy_233_e124, mask=mask)
-    tl.store(operand13_row + operand13_B + 5 * operand13_N + r * operand13_b + n * operand13_n, xy_330_e124, mask=mask)
-    tl.store(operand13_row + operand13_B + 6 * operand13_N + r * operand13_b + n * operand13_n, xy_332_e124, mask=mask)
-    tl.store(operand13_row + operand13_B + 7 * operand13_N + r * operand13_b + n * operand13_n, operand13_15, mask=mask)
-    tl.store(operand13_row + 2 * operand13_B + r * operand13_b + n * operand13_n, xy_033_e134, mask=mask)
-    tl.store(operand13_row + 2 * operand13_B + operand13_N + r * operand13_b + n * operand13_n, xy_132_e134, mask=mask)
-    tl.store(
-        operand13_row + 2 * operand13_B + 2 * operand13_N + r * operand13_b + n * operand13_n, xy_134_e134, mask=mask
-    )
-    tl.store(
-        operand13_row + 2 * operand13_B + 3 * operand13_N + r * operand13_b + n * operand13_n, xy_231_e134, mask=mask
-    )
-    tl.store(
-        operand13_row + 2 * operand13_B + 4 * operand13_N + r * operand13_b + n * operand13_n, xy_233_e134, mask=mask
-    )
-    tl.store(
-        operand13_row + 2 * operand13_B + 5 * operand13_N + r * operand13_b + n * operand13_n, xy_330_e134, mask=mask
-    )
-    tl.store(
-        operand13_row + 2 * operand13_B + 6 * operand13_N + r * operand13_b + n * operand13_n, xy_332_e134, mask=mask
-    )
-    tl.store(
-        operand13_row + 2 * operand13_B + 7 * operand13_N + r * operand13_b + n * operand13_n, operand13_23, mask=mask
-    )
-    tl.store(operand13_row + 3 * operand13_B + r * operand13_b + n * operand13_n, xy_033_e234, mask=mask)
-    tl.store(operand13_row + 3 * operand13_B + operand13_N + r * operand13_b + n * operand13_n, xy_132_e234, mask=mask)
-    tl.store(
-        operand13_row + 3 * operand13_B + 2 * operand13_N + r * operand13_b + n * operand13_n, xy_134_e234, mask=mask
-    )
-    tl.store(
-        operand13_row + 3 * operand13_B + 3 * operand13_N + r * operand13_b + n * operand13_n, xy_231_e234, mask=mask
-    )
-    tl.store(
-        operand13_row + 3 * operand13_B + 4 * operand13_N + r * operand13_b + n * operand13_n, xy_233_e234, mask=mask
-    )
-    tl.store(
-        operand13_row + 3 * operand13_B + 5 * operand13_N + r * operand13_b + n * operand13_n, xy_330_e234, mask=mask
-    )
-    tl.store(
-        operand13_row + 3 * operand13_B + 6 * operand13_N + r * operand13_b + n * operand13_n, xy_332_e234, mask=mask
-    )
-    tl.store(
-        operand13_row + 3 * operand13_B + 7 * operand13_N + r * operand13_b + n * operand13_n, operand13_31, mask=mask
-    )
-    tl.store(operand14_row + r * operand14_b + n * operand14_n, xy_044_e1234, mask=mask)
-    tl.store(operand14_row + r * operand14_b + n * operand14_n + operand14_N, xy_143_e1234, mask=mask)
-    tl.store(operand14_row + r * operand14_b + n * operand14_n + 2 * operand14_N, xy_242_e1234, mask=mask)
-    tl.store(operand14_row + r * operand14_b + n * operand14_n + 3 * operand14_N, xy_341_e1234, mask=mask)
-    tl.store(operand14_row + r * operand14_b + n * operand14_n + 4 * operand14_N, xy_440_e1234, mask=mask)
+    tl.store(operand8_row + r * operand8_b + n * operand8_n, xy_022_e12, mask=mask)
+    tl.store(operand8_row + operand8_N + r * operand8_b + n * operand8_n, xy_121_e12, mask=mask)
+    tl.store(operand8_row + 2 * operand8_N + r * operand8_b + n * operand8_n, xy_123_e12, mask=mask)
+    tl.store(operand8_row + 3 * operand8_N + r * operand8_b + n * operand8_n, xy_220_e12, mask=mask)
+    tl.store(operand8_row + 4 * operand8_N + r * operand8_b + n * operand8_n, xy_222_e12, mask=mask)
+    tl.store(operand8_row + 5 * operand8_N + r * operand8_b + n * operand8_n, operand8_5, mask=mask)
+    tl.store(operand8_row + 6 * operand8_N + r * operand8_b + n * operand8_n, xy_321_e12, mask=mask)
+    tl.store(operand8_row + 7 * operand8_N + r * operand8_b + n * operand8_n, xy_323_e12, mask=mask)
+    tl.store(operand8_row + 8 * operand8_N + r * operand8_b + n * operand8_n, operand8_8, mask=mask)
+    tl.store(operand8_row + operand8_B + r * operand8_b + n * operand8_n, xy_022_e13, mask=mask)
+    tl.store(operand8_row + operand8_B + operand8_N + r * operand8_b + n * operand8_n, xy_121_e13, mask=mask)
+    tl.store(operand8_row + operand8_B + 2 * operand8_N + r * operand8_b + n * operand8_n, xy_123_e13, mask=mask)
+    tl.store(operand8_row + operand8_B + 3 * operand8_N + r * operand8_b + n * operand8_n, xy_220_e13, mask=mask)
+    tl.store(operand8_row + operand8_B + 4 * operand8_N + r * operand8_b + n * operand8_n, xy_222_e13, mask=mask)
+    tl.store(operand8_row + operand8_B + 5 * operand8_N + r * operand8_b + n * operand8_n, operand8_14, mask=mask)
+    tl.store(operand8_row + operand8_B + 6 * operand8_N + r * operand8_b + n * operand8_n, xy_321_e13, mask=mask)
+    tl.store(operand8_row + operand8_B + 7 * operand8_N + r * operand8_b + n * operand8_n, xy_323_e13, mask=mask)
+    tl.store(operand8_row + operand8_B + 8 * operand8_N + r * operand8_b + n * operand8_n, operand8_17, mask=mask)
+    tl.store(operand8_row + 2 * operand8_B + r * operand8_b + n * operand8_n, xy_022_e14, mask=mask)
+    tl.store(operand8_row + 2 * operand8_B + operand8_N + r * operand8_b + n * operand8_n, xy_121_e14, mask=mask)
+    tl.store(operand8_row + 2 * operand8_B + 2 * operand8_N + r * operand8_b + n * operand8_n, xy_123_e14, mask=mask)
+    tl.store(operand8_row + 2 * operand8_B + 3 * operand8_N + r * operand8_b + n * operand8_n, xy_220_e14, mask=mask)
+    tl.store(operand8_row + 2 * operand8_B + 4 * operand8_N + r * operand8_b + n * operand8_n, xy_222_e14, mask=mask)
+    tl.store(operand8_row + 2 * operand8_B + 5 * operand8_N + r * operand8_b + n * operand8_n, operand8_23, mask=mask)
+    tl.store(operand8_row + 2 * operand8_B + 6 * operand8_N + r * operand8_b + n * operand8_n, xy_321_e14, mask=mask)
+    tl.store(operand8_row + 2 * operand8_B + 7 * operand8_N + r * operand8_b + n * operand8_n, xy_323_e14, mask=mask)
+    tl.store(operand8_row + 2 * operand8_B + 8 * operand8_N + r * operand8_b + n * operand8_n, operand8_26, mask=mask)
+    tl.store(operand8_row + 3 * operand8_B + r * operand8_b + n * operand8_n, xy_022_e23, mask=mask)
+    tl.store(operand8_row + 3 * operand8_B + operand8_N + r * operand8_b + n * operand8_n, xy_121_e23, mask=mask)
+    tl.store(operand8_row + 3 * operand8_B + 2 * operand8_N + r * operand8_b + n * operand8_n, xy_123_e23, mask=mask)
+    tl.store(operand8_row + 3 * operand8_B + 3 * operand8_N + r * operand8_b + n * operand8_n, xy_220_e23, mask=mask)
+    tl.store(operand8_row + 3 * operand8_B + 4 * operand8_N + r * operand8_b + n * operand8_n, xy_222_e23, mask=mask)
+    tl.store(operand8_row + 3 * operand8_B + 5 * operand8_N + r * operand8_b + n * operand8_n, operand8_32, mask=mask)
+    tl.store(operand8_row + 3 * operand8_B + 6 * operand8_N + r * operand8_b + n * operand8_n, xy_321_e23, mask=mask)
+    tl.store(operand8_row + 3 * operand8_B + 7 * operand8_N + r * operand8_b + n * operand8_n, xy_323_e23, mask=mask)
+    tl.store(operand8_row + 3 * operand8_B + 8 * operand8_N + r * operand8_b + n * operand8_n, operand8_35, mask=mask)
+    tl.store(operand8_row + 4 * operand8_B + r * operand8_b + n * operand8_n, xy_022_e24, mask=mask)
+    tl.store(operand8_row + 4 * operand8_B + operand8_N + r * operand8_b + n * operand8_n, xy_121_e24, mask=mask)
+    tl.store(operand8_row + 4 * operand8_B + 2 * operand8_N + r * operand8_b + n * operand8_n, xy_123_e24, mask=mask)
+    tl.store(operand8_row + 4 * operand8_B + 3 * operand8_N + r * operand8_b + n * operand8_n, xy_220_e24, mask=mask)
+    tl.store(operand8_row + 4 * operand8_B + 4 * operand8_N + r * operand8_b + n * operand8_n, xy_222_e24, mask=mask)
+    tl.store(operand8_row + 4 * operand8_B + 5 * operand8_N + r * operand8_b + n * operand8_n, operand8_41, mask=mask)
+    tl.store(operand8_row + 4 * operand8_B + 6 * operand8_N + r * operand8_b + n * operand8_n, xy_321_e24, mask=mask)
+    tl.store(operand8_row + 4 * operand8_B + 7 * operand8_N + r * operand8_b + n * operand8_n, xy_323_e24, mask=mask)
+    tl.store(operand8_row + 4 * operand8_B + 8 * operand8_N + r * operand8_b + n * operand8_n, operand8_44, mask=mask)
+    tl.store(operand8_row + 5 * operand8_B + r * operand8_b + n * operand8_n, xy_022_e34, mask=mask)
+    tl.store(operand8_row + 5 * operand8_B + operand8_N + r * operand8_b + n * operand8_n, xy_121_e34, mask=mask)
+    tl.store(operand8_row + 5 * operand8_B + 2 * operand8_N + r * operand8_b + n * operand8_n, xy_123_e34, mask=mask)
+    tl.store(operand8_row + 5 * operand8_B + 3 * operand8_N + r * operand8_b + n * operand8_n, xy_220_e34, mask=mask)
+    tl.store(operand8_row + 5 * operand8_B + 4 * operand8_N + r * operand8_b + n * operand8_n, xy_222_e34, mask=mask)
+    tl.store(operand8_row + 5 * operand8_B + 5 * operand8_N + r * operand8_b + n * operand8_n, operand8_50, mask=mask)
+    tl.store(operand8_row + 5 * operand8_B + 6 * operand8_N + r * operand8_b + n * operand8_n, xy_321_e34, mask=mask)
+    tl.store(operand8_row + 5 * operand8_B + 7 * operand8_N + r * operand8_b + n * operand8_n, xy_323_e34, mask=mask)
+    tl.store(operand8_row + 5 * operand8_B + 8 * operand8_N + r * operand8_b + n * operand8_n, operand8_53, mask=mask)
 
 
 @triton.jit(do_not_specialize=["N"])
 def _fused_gelu_fcgp_norm_without_normalize_backward_4_kernel(
+    contracted3_ptr,
+    contracted4_ptr,
     contracted5_ptr,
-    contracted6_ptr,
-    contracted7_ptr,
-    contracted8_ptr,
-    contracted9_ptr,
     grad_weight_ptr,
     N,
     M,
@@ -19018,91 +18883,89 @@ def _fused_gelu_fcgp_norm_without_normalize_backward_4_kernel(
     start = tl.program_id(0).to(tl.int64) * BLOCK
     tile = tl.arange(0, BLOCK)
     mask = tile < tl.cast(N, tl.int64) * M - start
+    contracted3_row = contracted3_ptr + start
+    contracted4_row = contracted4_ptr + start
     contracted5_row = contracted5_ptr + start
-    contracted6_row = contracted6_ptr + start
-    contracted7_row = contracted7_ptr + start
-    contracted8_row = contracted8_ptr + start
-    contracted9_row = contracted9_ptr + start
     grad_weight_row = grad_weight_ptr + start
 
+    contracted3_0 = tl.load(contracted3_row + tile, mask=mask, other=0.0).to(REAL)
+    contracted3_1 = tl.load(contracted3_row + NM + tile, mask=mask, other=0.0).to(REAL)
+    contracted3_2 = tl.load(contracted3_row + 2 * NM + tile, mask=mask, other=0.0).to(REAL)
+    contracted3_3 = tl.load(contracted3_row + 3 * NM + tile, mask=mask, other=0.0).to(REAL)
+    contracted3_4 = tl.load(contracted3_row + 4 * NM + tile, mask=mask, other=0.0).to(REAL)
+    contracted3_5 = tl.load(contracted3_row + 5 * NM + tile, mask=mask, other=0.0).to(REAL)
+    contracted3_6 = tl.load(contracted3_row + 6 * NM + tile, mask=mask, other=0.0).to(REAL)
+    contracted3_7 = tl.load(contracted3_row + 7 * NM + tile, mask=mask, other=0.0).to(REAL)
+    contracted3_8 = tl.load(contracted3_row + 8 * NM + tile, mask=mask, other=0.0).to(REAL)
+    contracted3_9 = tl.load(contracted3_row + 9 * NM + tile, mask=mask, other=0.0).to(REAL)
+    contracted4_0 = tl.load(contracted4_row + tile, mask=mask, other=0.0).to(REAL)
+    contracted4_1 = tl.load(contracted4_row + NM + tile, mask=mask, other=0.0).to(REAL)
+    contracted4_2 = tl.load(contracted4_row + 2 * NM + tile, mask=mask, other=0.0).to(REAL)
+    contracted4_3 = tl.load(contracted4_row + 3 * NM + tile, mask=mask, other=0.0).to(REAL)
+    contracted4_4 = tl.load(contracted4_row + 4 * NM + tile, mask=mask, other=0.0).to(REAL)
+    contracted4_5 = tl.load(contracted4_row + 5 * NM + tile, mask=mask, other=0.0).to(REAL)
+    contracted4_6 = tl.load(contracted4_row + 6 * NM + tile, mask=mask, other=0.0).to(REAL)
+    contracted4_7 = tl.load(contracted4_row + 7 * NM + tile, mask=mask, other=0.0).to(REAL)
+    contracted4_8 = tl.load(contracted4_row + 8 * NM + tile, mask=mask, other=0.0).to(REAL)
+    contracted4_9 = tl.load(contracted4_row + 9 * NM + tile, mask=mask, other=0.0).to(REAL)
+    contracted4_10 = tl.load(contracted4_row + 10 * NM + tile, mask=mask, other=0.0).to(REAL)
+    contracted4_11 = tl.load(contracted4_row + 11 * NM + tile, mask=mask, other=0.0).to(REAL)
+    contracted4_12 = tl.load(contracted4_row + 12 * NM + tile, mask=mask, other=0.0).to(REAL)
+    contracted4_13 = tl.load(contracted4_row + 13 * NM + tile, mask=mask, other=0.0).to(REAL)
+    contracted4_14 = tl.load(contracted4_row + 14 * NM + tile, mask=mask, other=0.0).to(REAL)
+    contracted4_15 = tl.load(contracted4_row + 15 * NM + tile, mask=mask, other=0.0).to(REAL)
     contracted5_0 = tl.load(contracted5_row + tile, mask=mask, other=0.0).to(REAL)
     contracted5_1 = tl.load(contracted5_row + NM + tile, mask=mask, other=0.0).to(REAL)
     contracted5_2 = tl.load(contracted5_row + 2 * NM + tile, mask=mask, other=0.0).to(REAL)
     contracted5_3 = tl.load(contracted5_row + 3 * NM + tile, mask=mask, other=0.0).to(REAL)
     contracted5_4 = tl.load(contracted5_row + 4 * NM + tile, mask=mask, other=0.0).to(REAL)
-    contracted6_0 = tl.load(contracted6_row + tile, mask=mask, other=0.0).to(REAL)
-    contracted6_1 = tl.load(contracted6_row + NM + tile, mask=mask, other=0.0).to(REAL)
-    contracted6_2 = tl.load(contracted6_row + 2 * NM + tile, mask=mask, other=0.0).to(REAL)
-    contracted6_3 = tl.load(contracted6_row + 3 * NM + tile, mask=mask, other=0.0).to(REAL)
-    contracted6_4 = tl.load(contracted6_row + 4 * NM + tile, mask=mask, other=0.0).to(REAL)
-    contracted6_5 = tl.load(contracted6_row + 5 * NM + tile, mask=mask, other=0.0).to(REAL)
-    contracted6_6 = tl.load(contracted6_row + 6 * NM + tile, mask=mask, other=0.0).to(REAL)
-    contracted6_7 = tl.load(contracted6_row + 7 * NM + tile, mask=mask, other=0.0).to(REAL)
-    contracted7_0 = tl.load(contracted7_row + tile, mask=mask, other=0.0).to(REAL)
-    contracted7_1 = tl.load(contracted7_row + NM + tile, mask=mask, other=0.0).to(REAL)
-    contracted7_2 = tl.load(contracted7_row + 2 * NM + tile, mask=mask, other=0.0).to(REAL)
-    contracted7_3 = tl.load(contracted7_row + 3 * NM + tile, mask=mask, other=0.0).to(REAL)
-    contracted7_4 = tl.load(contracted7_row + 4 * NM + tile, mask=mask, other=0.0).to(REAL)
-    contracted7_5 = tl.load(contracted7_row + 5 * NM + tile, mask=mask, other=0.0).to(REAL)
-    contracted7_6 = tl.load(contracted7_row + 6 * NM + tile, mask=mask, other=0.0).to(REAL)
-    contracted7_7 = tl.load(contracted7_row + 7 * NM + tile, mask=mask, other=0.0).to(REAL)
-    contracted7_8 = tl.load(contracted7_row + 8 * NM + tile, mask=mask, other=0.0).to(REAL)
-    contracted8_0 = tl.load(contracted8_row + tile, mask=mask, other=0.0).to(REAL)
-    contracted8_1 = tl.load(contracted8_row + NM + tile, mask=mask, other=0.0).to(REAL)
-    contracted8_2 = tl.load(contracted8_row + 2 * NM + tile, mask=mask, other=0.0).to(REAL)
-    contracted8_3 = tl.load(contracted8_row + 3 * NM + tile, mask=mask, other=0.0).to(REAL)
-    contracted8_4 = tl.load(contracted8_row + 4 * NM + tile, mask=mask, other=0.0).to(REAL)
-    contracted8_5 = tl.load(contracted8_row + 5 * NM + tile, mask=mask, other=0.0).to(REAL)
-    contracted8_6 = tl.load(contracted8_row + 6 * NM + tile, mask=mask, other=0.0).to(REAL)
-    contracted8_7 = tl.load(contracted8_row + 7 * NM + tile, mask=mask, other=0.0).to(REAL)
-    contracted9_0 = tl.load(contracted9_row + tile, mask=mask, other=0.0).to(REAL)
-    contracted9_1 = tl.load(contracted9_row + NM + tile, mask=mask, other=0.0).to(REAL)
-    contracted9_2 = tl.load(contracted9_row + 2 * NM + tile, mask=mask, other=0.0).to(REAL)
-    contracted9_3 = tl.load(contracted9_row + 3 * NM + tile, mask=mask, other=0.0).to(REAL)
-    contracted9_4 = tl.load(contracted9_row + 4 * NM + tile, mask=mask, other=0.0).to(REAL)
+    contracted5_5 = tl.load(contracted5_row + 5 * NM + tile, mask=mask, other=0.0).to(REAL)
+    contracted5_6 = tl.load(contracted5_row + 6 * NM + tile, mask=mask, other=0.0).to(REAL)
+    contracted5_7 = tl.load(contracted5_row + 7 * NM + tile, mask=mask, other=0.0).to(REAL)
+    contracted5_8 = tl.load(contracted5_row + 8 * NM + tile, mask=mask, other=0.0).to(REAL)
 
-    grad_weight_224 = -contracted7_5
-    grad_weight_314 = -contracted6_6
-    grad_weight_404 = -contracted5_0
-    grad_weight_422 = -contracted7_8
-    grad_weight_431 = -contracted8_7
+    grad_weight_224 = -contracted5_5
+    grad_weight_314 = -contracted4_6
+    grad_weight_404 = -contracted3_0
+    grad_weight_422 = -contracted5_8
+    grad_weight_431 = -contracted4_15
 
     if GRAD_WEIGHT:
-        tl.store(grad_weight_row + tile, contracted5_1, mask=mask)
-        tl.store(grad_weight_row + NM + tile, contracted6_0, mask=mask)
-        tl.store(grad_weight_row + 2 * NM + tile, contracted7_0, mask=mask)
-        tl.store(grad_weight_row + 3 * NM + tile, contracted8_0, mask=mask)
-        tl.store(grad_weight_row + 4 * NM + tile, contracted9_0, mask=mask)
-        tl.store(grad_weight_row + 5 * NM + tile, contracted5_2, mask=mask)
-        tl.store(grad_weight_row + 6 * NM + tile, contracted6_1, mask=mask)
-        tl.store(grad_weight_row + 7 * NM + tile, contracted6_2, mask=mask)
-        tl.store(grad_weight_row + 8 * NM + tile, contracted7_1, mask=mask)
-        tl.store(grad_weight_row + 9 * NM + tile, contracted7_2, mask=mask)
-        tl.store(grad_weight_row + 10 * NM + tile, contracted8_1, mask=mask)
-        tl.store(grad_weight_row + 11 * NM + tile, contracted8_2, mask=mask)
-        tl.store(grad_weight_row + 12 * NM + tile, contracted9_1, mask=mask)
-        tl.store(grad_weight_row + 13 * NM + tile, contracted5_3, mask=mask)
-        tl.store(grad_weight_row + 14 * NM + tile, contracted6_3, mask=mask)
-        tl.store(grad_weight_row + 15 * NM + tile, contracted6_4, mask=mask)
-        tl.store(grad_weight_row + 16 * NM + tile, contracted7_3, mask=mask)
-        tl.store(grad_weight_row + 17 * NM + tile, contracted7_4, mask=mask)
+        tl.store(grad_weight_row + tile, contracted3_1, mask=mask)
+        tl.store(grad_weight_row + NM + tile, contracted4_0, mask=mask)
+        tl.store(grad_weight_row + 2 * NM + tile, contracted5_0, mask=mask)
+        tl.store(grad_weight_row + 3 * NM + tile, contracted4_8, mask=mask)
+        tl.store(grad_weight_row + 4 * NM + tile, contracted3_5, mask=mask)
+        tl.store(grad_weight_row + 5 * NM + tile, contracted3_2, mask=mask)
+        tl.store(grad_weight_row + 6 * NM + tile, contracted4_1, mask=mask)
+        tl.store(grad_weight_row + 7 * NM + tile, contracted4_2, mask=mask)
+        tl.store(grad_weight_row + 8 * NM + tile, contracted5_1, mask=mask)
+        tl.store(grad_weight_row + 9 * NM + tile, contracted5_2, mask=mask)
+        tl.store(grad_weight_row + 10 * NM + tile, contracted4_9, mask=mask)
+        tl.store(grad_weight_row + 11 * NM + tile, contracted4_10, mask=mask)
+        tl.store(grad_weight_row + 12 * NM + tile, contracted3_6, mask=mask)
+        tl.store(grad_weight_row + 13 * NM + tile, contracted3_3, mask=mask)
+        tl.store(grad_weight_row + 14 * NM + tile, contracted4_3, mask=mask)
+        tl.store(grad_weight_row + 15 * NM + tile, contracted4_4, mask=mask)
+        tl.store(grad_weight_row + 16 * NM + tile, contracted5_3, mask=mask)
+        tl.store(grad_weight_row + 17 * NM + tile, contracted5_4, mask=mask)
         tl.store(grad_weight_row + 18 * NM + tile, grad_weight_224, mask=mask)
-        tl.store(grad_weight_row + 19 * NM + tile, contracted8_3, mask=mask)
-        tl.store(grad_weight_row + 20 * NM + tile, contracted8_4, mask=mask)
-        tl.store(grad_weight_row + 21 * NM + tile, contracted9_2, mask=mask)
-        tl.store(grad_weight_row + 22 * NM + tile, contracted5_4, mask=mask)
-        tl.store(grad_weight_row + 23 * NM + tile, contracted6_5, mask=mask)
+        tl.store(grad_weight_row + 19 * NM + tile, contracted4_11, mask=mask)
+        tl.store(grad_weight_row + 20 * NM + tile, contracted4_12, mask=mask)
+        tl.store(grad_weight_row + 21 * NM + tile, contracted3_7, mask=mask)
+        tl.store(grad_weight_row + 22 * NM + tile, contracted3_4, mask=mask)
+        tl.store(grad_weight_row + 23 * NM + tile, contracted4_5, mask=mask)
         tl.store(grad_weight_row + 24 * NM + tile, grad_weight_314, mask=mask)
-        tl.store(grad_weight_row + 25 * NM + tile, contracted7_6, mask=mask)
-        tl.store(grad_weight_row + 26 * NM + tile, contracted7_7, mask=mask)
-        tl.store(grad_weight_row + 27 * NM + tile, contracted8_5, mask=mask)
-        tl.store(grad_weight_row + 28 * NM + tile, contracted8_6, mask=mask)
-        tl.store(grad_weight_row + 29 * NM + tile, contracted9_3, mask=mask)
+        tl.store(grad_weight_row + 25 * NM + tile, contracted5_6, mask=mask)
+        tl.store(grad_weight_row + 26 * NM + tile, contracted5_7, mask=mask)
+        tl.store(grad_weight_row + 27 * NM + tile, contracted4_13, mask=mask)
+        tl.store(grad_weight_row + 28 * NM + tile, contracted4_14, mask=mask)
+        tl.store(grad_weight_row + 29 * NM + tile, contracted3_8, mask=mask)
         tl.store(grad_weight_row + 30 * NM + tile, grad_weight_404, mask=mask)
-        tl.store(grad_weight_row + 31 * NM + tile, contracted6_7, mask=mask)
+        tl.store(grad_weight_row + 31 * NM + tile, contracted4_7, mask=mask)
         tl.store(grad_weight_row + 32 * NM + tile, grad_weight_422, mask=mask)
         tl.store(grad_weight_row + 33 * NM + tile, grad_weight_431, mask=mask)
-        tl.store(grad_weight_row + 34 * NM + tile, contracted9_4, mask=mask)
+        tl.store(grad_weight_row + 34 * NM + tile, contracted3_9, mask=mask)
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -19156,41 +19019,50 @@ def _mv_linear_1_kernel(
     operand1_ptr,
     N,
     M,
+    N_INNERMOST: tl.constexpr,
     ROWS: tl.constexpr,
     BLOCK: tl.constexpr,
     REAL: tl.constexpr,
 ):
     # stores factors of matrix products, in the order in which these read them
+    # turns its tiles for products in tf32, which are faster with n innermost
     NM = tl.cast(N, tl.int64) * M
+    operand1_n = 1 if N_INNERMOST else M
+    operand1_m = tl.cast(N, tl.int64) if N_INNERMOST else 1
 
-    start = tl.program_id(0).to(tl.int64) * BLOCK
-    tile = tl.arange(0, BLOCK)
-    mask = tile < tl.cast(N, tl.int64) * M - start
-    weight_row = weight_ptr + start
-    operand1_row = operand1_ptr + start
+    m = _tile(tl.program_id(1) * BLOCK, ROWS, BLOCK)
+    r = _down(ROWS)
+    at = r * M + m
+    tile_mask = m < M
 
-    weight_0 = tl.load(weight_row + tile, mask=mask, other=0.0).to(REAL)
-    weight_1 = tl.load(weight_row + NM + tile, mask=mask, other=0.0).to(REAL)
-    weight_2 = tl.load(weight_row + 2 * NM + tile, mask=mask, other=0.0).to(REAL)
-    weight_3 = tl.load(weight_row + 3 * NM + tile, mask=mask, other=0.0).to(REAL)
-    weight_4 = tl.load(weight_row + 4 * NM + tile, mask=mask, other=0.0).to(REAL)
+    n = tl.program_id(0).to(tl.int64) * ROWS
+    row_mask = n + r < N
+    mask = tile_mask if ROWS == 1 else tile_mask & row_mask
+    weight_row = weight_ptr + n * M
+    operand1_row = operand1_ptr + n * operand1_n
 
-    tl.store(operand1_row + tile, weight_0, mask=mask)
-    tl.store(operand1_row + NM + tile, weight_1, mask=mask)
-    tl.store(operand1_row + 2 * NM + tile, weight_1, mask=mask)
-    tl.store(operand1_row + 3 * NM + tile, weight_1, mask=mask)
-    tl.store(operand1_row + 4 * NM + tile, weight_1, mask=mask)
-    tl.store(operand1_row + 5 * NM + tile, weight_2, mask=mask)
-    tl.store(operand1_row + 6 * NM + tile, weight_2, mask=mask)
-    tl.store(operand1_row + 7 * NM + tile, weight_2, mask=mask)
-    tl.store(operand1_row + 8 * NM + tile, weight_2, mask=mask)
-    tl.store(operand1_row + 9 * NM + tile, weight_2, mask=mask)
-    tl.store(operand1_row + 10 * NM + tile, weight_2, mask=mask)
-    tl.store(operand1_row + 11 * NM + tile, weight_3, mask=mask)
-    tl.store(operand1_row + 12 * NM + tile, weight_3, mask=mask)
-    tl.store(operand1_row + 13 * NM + tile, weight_3, mask=mask)
-    tl.store(operand1_row + 14 * NM + tile, weight_3, mask=mask)
-    tl.store(operand1_row + 15 * NM + tile, weight_4, mask=mask)
+    weight_0 = tl.load(weight_row + at, mask=mask, other=0.0).to(REAL)
+    weight_1 = tl.load(weight_row + NM + at, mask=mask, other=0.0).to(REAL)
+    weight_2 = tl.load(weight_row + 2 * NM + at, mask=mask, other=0.0).to(REAL)
+    weight_3 = tl.load(weight_row + 3 * NM + at, mask=mask, other=0.0).to(REAL)
+    weight_4 = tl.load(weight_row + 4 * NM + at, mask=mask, other=0.0).to(REAL)
+
+    tl.store(operand1_row + r * operand1_n + m * operand1_m, weight_0, mask=mask)
+    tl.store(operand1_row + NM + r * operand1_n + m * operand1_m, weight_1, mask=mask)
+    tl.store(operand1_row + 2 * NM + r * operand1_n + m * operand1_m, weight_1, mask=mask)
+    tl.store(operand1_row + 3 * NM + r * operand1_n + m * operand1_m, weight_1, mask=mask)
+    tl.store(operand1_row + 4 * NM + r * operand1_n + m * operand1_m, weight_1, mask=mask)
+    tl.store(operand1_row + 5 * NM + r * operand1_n + m * operand1_m, weight_2, mask=mask)
+    tl.store(operand1_row + 6 * NM + r * operand1_n + m * operand1_m, weight_2, mask=mask)
+    tl.store(operand1_row + 7 * NM + r * operand1_n + m * operand1_m, weight_2, mask=mask)
+    tl.store(operand1_row + 8 * NM + r * operand1_n + m * operand1_m, weight_2, mask=mask)
+    tl.store(operand1_row + 9 * NM + r * operand1_n + m * operand1_m, weight_2, mask=mask)
+    tl.store(operand1_row + 10 * NM + r * operand1_n + m * operand1_m, weight_2, mask=mask)
+    tl.store(operand1_row + 11 * NM + r * operand1_n + m * operand1_m, weight_3, mask=mask)
+    tl.store(operand1_row + 12 * NM + r * operand1_n + m * operand1_m, weight_3, mask=mask)
+    tl.store(operand1_row + 13 * NM + r * operand1_n + m * operand1_m, weight_3, mask=mask)
+    tl.store(operand1_row + 14 * NM + r * operand1_n + m * operand1_m, weight_3, mask=mask)
+    tl.store(operand1_row + 15 * NM + r * operand1_n + m * operand1_m, weight_4, mask=mask)
 
 
 @triton.jit(do_not_specialize=["B"])
@@ -19517,38 +19389,47 @@ def _mv_linear_backward_4_kernel(
     operand2_ptr,
     B,
     N,
+    B_INNERMOST: tl.constexpr,
     ROWS: tl.constexpr,
     BLOCK: tl.constexpr,
     REAL: tl.constexpr,
 ):
     # stores factors of matrix products, in the order in which these read them
+    # turns its tiles for products in tf32, which are faster with b innermost
+    operand2_b = 1 if B_INNERMOST else N
+    operand2_n = tl.cast(B, tl.int64) if B_INNERMOST else 1
     BN = tl.cast(B, tl.int64) * N
 
-    start = tl.program_id(0).to(tl.int64) * BLOCK
-    tile = tl.arange(0, BLOCK)
-    mask = tile < tl.cast(B, tl.int64) * N - start
-    x_row = x_ptr + start * 16
-    operand2_row = operand2_ptr + start
+    n = _tile(tl.program_id(1) * BLOCK, ROWS, BLOCK)
+    r = _down(ROWS)
+    at = r * N + n
+    tile_mask = n < N
 
-    x_e, x_e1, x_e2, x_e3, x_e4, x_e12, x_e13, x_e14 = _load8(x_row + tile * 16, mask, REAL)
-    x_e23, x_e24, x_e34, x_e123, x_e124, x_e134, x_e234, x_e1234 = _load8(x_row + tile * 16 + 8, mask, REAL)
+    b = tl.program_id(0).to(tl.int64) * ROWS
+    row_mask = b + r < B
+    mask = tile_mask if ROWS == 1 else tile_mask & row_mask
+    x_row = x_ptr + b * 16 * N
+    operand2_row = operand2_ptr + b * operand2_b
 
-    tl.store(operand2_row + tile, x_e, mask=mask)
-    tl.store(operand2_row + BN + tile, x_e1, mask=mask)
-    tl.store(operand2_row + 2 * BN + tile, x_e2, mask=mask)
-    tl.store(operand2_row + 3 * BN + tile, x_e3, mask=mask)
-    tl.store(operand2_row + 4 * BN + tile, x_e4, mask=mask)
-    tl.store(operand2_row + 5 * BN + tile, x_e12, mask=mask)
-    tl.store(operand2_row + 6 * BN + tile, x_e13, mask=mask)
-    tl.store(operand2_row + 7 * BN + tile, x_e14, mask=mask)
-    tl.store(operand2_row + 8 * BN + tile, x_e23, mask=mask)
-    tl.store(operand2_row + 9 * BN + tile, x_e24, mask=mask)
-    tl.store(operand2_row + 10 * BN + tile, x_e34, mask=mask)
-    tl.store(operand2_row + 11 * BN + tile, x_e123, mask=mask)
-    tl.store(operand2_row + 12 * BN + tile, x_e124, mask=mask)
-    tl.store(operand2_row + 13 * BN + tile, x_e134, mask=mask)
-    tl.store(operand2_row + 14 * BN + tile, x_e234, mask=mask)
-    tl.store(operand2_row + 15 * BN + tile, x_e1234, mask=mask)
+    x_e, x_e1, x_e2, x_e3, x_e4, x_e12, x_e13, x_e14 = _load8(x_row + at * 16, mask, REAL)
+    x_e23, x_e24, x_e34, x_e123, x_e124, x_e134, x_e234, x_e1234 = _load8(x_row + at * 16 + 8, mask, REAL)
+
+    tl.store(operand2_row + r * operand2_b + n * operand2_n, x_e, mask=mask)
+    tl.store(operand2_row + BN + r * operand2_b + n * operand2_n, x_e1, mask=mask)
+    tl.store(operand2_row + 2 * BN + r * operand2_b + n * operand2_n, x_e2, mask=mask)
+    tl.store(operand2_row + 3 * BN + r * operand2_b + n * operand2_n, x_e3, mask=mask)
+    tl.store(operand2_row + 4 * BN + r * operand2_b + n * operand2_n, x_e4, mask=mask)
+    tl.store(operand2_row + 5 * BN + r * operand2_b + n * operand2_n, x_e12, mask=mask)
+    tl.store(operand2_row + 6 * BN + r * operand2_b + n * operand2_n, x_e13, mask=mask)
+    tl.store(operand2_row + 7 * BN + r * operand2_b + n * operand2_n, x_e14, mask=mask)
+    tl.store(operand2_row + 8 * BN + r * operand2_b + n * operand2_n, x_e23, mask=mask)
+    tl.store(operand2_row + 9 * BN + r * operand2_b + n * operand2_n, x_e24, mask=mask)
+    tl.store(operand2_row + 10 * BN + r * operand2_b + n * operand2_n, x_e34, mask=mask)
+    tl.store(operand2_row + 11 * BN + r * operand2_b + n * operand2_n, x_e123, mask=mask)
+    tl.store(operand2_row + 12 * BN + r * operand2_b + n * operand2_n, x_e124, mask=mask)
+    tl.store(operand2_row + 13 * BN + r * operand2_b + n * operand2_n, x_e134, mask=mask)
+    tl.store(operand2_row + 14 * BN + r * operand2_b + n * operand2_n, x_e234, mask=mask)
+    tl.store(operand2_row + 15 * BN + r * operand2_b + n * operand2_n, x_e1234, mask=mask)
 
 
 @triton.jit(do_not_specialize=["N"])
@@ -19812,18 +19693,27 @@ def _mv_linear_double_backward_4_kernel(
     B,
     N,
     HAS_GRAD_GRAD_X: tl.constexpr,
+    B_INNERMOST: tl.constexpr,
     ROWS: tl.constexpr,
     BLOCK: tl.constexpr,
     REAL: tl.constexpr,
 ):
     # stores factors of matrix products, in the order in which these read them
+    # turns its tiles for products in tf32, which are faster with b innermost
+    operand2_b = 1 if B_INNERMOST else N
+    operand2_n = tl.cast(B, tl.int64) if B_INNERMOST else 1
     BN = tl.cast(B, tl.int64) * N
 
-    start = tl.program_id(0).to(tl.int64) * BLOCK
-    tile = tl.arange(0, BLOCK)
-    mask = tile < tl.cast(B, tl.int64) * N - start
-    grad_grad_x_row = grad_grad_x_ptr + start * 16
-    operand2_row = operand2_ptr + start
+    n = _tile(tl.program_id(1) * BLOCK, ROWS, BLOCK)
+    r = _down(ROWS)
+    at = r * N + n
+    tile_mask = n < N
+
+    b = tl.program_id(0).to(tl.int64) * ROWS
+    row_mask = b + r < B
+    mask = tile_mask if ROWS == 1 else tile_mask & row_mask
+    grad_grad_x_row = grad_grad_x_ptr + b * 16 * N
+    operand2_row = operand2_ptr + b * operand2_b
 
     (
         grad_grad_x_e,
@@ -19834,7 +19724,7 @@ def _mv_linear_double_backward_4_kernel(
         grad_grad_x_e12,
         grad_grad_x_e13,
         grad_grad_x_e14,
-    ) = _load8(grad_grad_x_row + tile * 16, mask & HAS_GRAD_GRAD_X, REAL)
+    ) = _load8(grad_grad_x_row + at * 16, mask & HAS_GRAD_GRAD_X, REAL)
     (
         grad_grad_x_e23,
         grad_grad_x_e24,
@@ -19844,24 +19734,24 @@ def _mv_linear_double_backward_4_kernel(
         grad_grad_x_e134,
         grad_grad_x_e234,
         grad_grad_x_e1234,
-    ) = _load8(grad_grad_x_row + tile * 16 + 8, mask & HAS_GRAD_GRAD_X, REAL)
+    ) = _load8(grad_grad_x_row + at * 16 + 8, mask & HAS_GRAD_GRAD_X, REAL)
 
-    tl.store(operand2_row + tile, grad_grad_x_e, mask=mask)
-    tl.store(operand2_row + BN + tile, grad_grad_x_e1, mask=mask)
-    tl.store(operand2_row + 2 * BN + tile, grad_grad_x_e2, mask=mask)
-    tl.store(operand2_row + 3 * BN + tile, grad_grad_x_e3, mask=mask)
-    tl.store(operand2_row + 4 * BN + tile, grad_grad_x_e4, mask=mask)
-    tl.store(operand2_row + 5 * BN + tile, grad_grad_x_e12, mask=mask)
-    tl.store(operand2_row + 6 * BN + tile, grad_grad_x_e13, mask=mask)
-    tl.store(operand2_row + 7 * BN + tile, grad_grad_x_e14, mask=mask)
-    tl.store(operand2_row + 8 * BN + tile, grad_grad_x_e23, mask=mask)
-    tl.store(operand2_row + 9 * BN + tile, grad_grad_x_e24, mask=mask)
-    tl.store(operand2_row + 10 * BN + tile, grad_grad_x_e34, mask=mask)
-    tl.store(operand2_row + 11 * BN + tile, grad_grad_x_e123, mask=mask)
-    tl.store(operand2_row + 12 * BN + tile, grad_grad_x_e124, mask=mask)
-    tl.store(operand2_row + 13 * BN + tile, grad_grad_x_e134, mask=mask)
-    tl.store(operand2_row + 14 * BN + tile, grad_grad_x_e234, mask=mask)
-    tl.store(operand2_row + 15 * BN + tile, grad_grad_x_e1234, mask=mask)
+    tl.store(operand2_row + r * operand2_b + n * operand2_n, grad_grad_x_e, mask=mask)
+    tl.store(operand2_row + BN + r * operand2_b + n * operand2_n, grad_grad_x_e1, mask=mask)
+    tl.store(operand2_row + 2 * BN + r * operand2_b + n * operand2_n, grad_grad_x_e2, mask=mask)
+    tl.store(operand2_row + 3 * BN + r * operand2_b + n * operand2_n, grad_grad_x_e3, mask=mask)
+    tl.store(operand2_row + 4 * BN + r * operand2_b + n * operand2_n, grad_grad_x_e4, mask=mask)
+    tl.store(operand2_row + 5 * BN + r * operand2_b + n * operand2_n, grad_grad_x_e12, mask=mask)
+    tl.store(operand2_row + 6 * BN + r * operand2_b + n * operand2_n, grad_grad_x_e13, mask=mask)
+    tl.store(operand2_row + 7 * BN + r * operand2_b + n * operand2_n, grad_grad_x_e14, mask=mask)
+    tl.store(operand2_row + 8 * BN + r * operand2_b + n * operand2_n, grad_grad_x_e23, mask=mask)
+    tl.store(operand2_row + 9 * BN + r * operand2_b + n * operand2_n, grad_grad_x_e24, mask=mask)
+    tl.store(operand2_row + 10 * BN + r * operand2_b + n * operand2_n, grad_grad_x_e34, mask=mask)
+    tl.store(operand2_row + 11 * BN + r * operand2_b + n * operand2_n, grad_grad_x_e123, mask=mask)
+    tl.store(operand2_row + 12 * BN + r * operand2_b + n * operand2_n, grad_grad_x_e124, mask=mask)
+    tl.store(operand2_row + 13 * BN + r * operand2_b + n * operand2_n, grad_grad_x_e134, mask=mask)
+    tl.store(operand2_row + 14 * BN + r * operand2_b + n * operand2_n, grad_grad_x_e234, mask=mask)
+    tl.store(operand2_row + 15 * BN + r * operand2_b + n * operand2_n, grad_grad_x_e1234, mask=mask)
 
 
 @triton.jit(do_not_specialize=["N"])
@@ -19920,8 +19810,6 @@ def _mv_linear_double_backward_6_kernel(
     operand3_ptr,
     operand5_ptr,
     operand7_ptr,
-    operand9_ptr,
-    operand11_ptr,
     B,
     N,
     HAS_GRAD_GRAD_X: tl.constexpr,
@@ -19945,8 +19833,6 @@ def _mv_linear_double_backward_6_kernel(
     operand3_row = operand3_ptr + b * 2 * N
     operand5_row = operand5_ptr + b * 2 * N
     operand7_row = operand7_ptr + b * 2 * N
-    operand9_row = operand9_ptr + b * 2 * N
-    operand11_row = operand11_ptr + b * 2 * N
 
     x_e, x_e1, x_e2, x_e3, x_e4, x_e12, x_e13, x_e14 = _load8(x_row + at * 16, mask, REAL)
     x_e23, x_e24, x_e34, x_e123, x_e124, x_e134, x_e234, x_e1234 = _load8(x_row + at * 16 + 8, mask, REAL)
@@ -19972,7 +19858,9 @@ def _mv_linear_double_backward_6_kernel(
     ) = _load8(grad_grad_x_row + at * 16 + 8, mask & HAS_GRAD_GRAD_X, REAL)
 
     tl.store(operand3_row + r * 2 * N + n, x_e, mask=mask)
-    tl.store(operand3_row + r * 2 * N + n + N, grad_grad_x_e, mask=mask)
+    tl.store(operand3_row + N + r * 2 * N + n, grad_grad_x_e, mask=mask)
+    tl.store(operand3_row + 2 * BN + r * 2 * N + n, grad_grad_x_e1234, mask=mask)
+    tl.store(operand3_row + 2 * BN + N + r * 2 * N + n, x_e1234, mask=mask)
     tl.store(operand5_row + r * 2 * N + n, grad_grad_x_e1, mask=mask)
     tl.store(operand5_row + N + r * 2 * N + n, x_e1, mask=mask)
     tl.store(operand5_row + 2 * BN + r * 2 * N + n, grad_grad_x_e2, mask=mask)
@@ -19981,6 +19869,14 @@ def _mv_linear_double_backward_6_kernel(
     tl.store(operand5_row + 4 * BN + N + r * 2 * N + n, x_e3, mask=mask)
     tl.store(operand5_row + 6 * BN + r * 2 * N + n, grad_grad_x_e4, mask=mask)
     tl.store(operand5_row + 6 * BN + N + r * 2 * N + n, x_e4, mask=mask)
+    tl.store(operand5_row + 8 * BN + r * 2 * N + n, grad_grad_x_e123, mask=mask)
+    tl.store(operand5_row + 8 * BN + N + r * 2 * N + n, x_e123, mask=mask)
+    tl.store(operand5_row + 10 * BN + r * 2 * N + n, grad_grad_x_e124, mask=mask)
+    tl.store(operand5_row + 10 * BN + N + r * 2 * N + n, x_e124, mask=mask)
+    tl.store(operand5_row + 12 * BN + r * 2 * N + n, grad_grad_x_e134, mask=mask)
+    tl.store(operand5_row + 12 * BN + N + r * 2 * N + n, x_e134, mask=mask)
+    tl.store(operand5_row + 14 * BN + r * 2 * N + n, grad_grad_x_e234, mask=mask)
+    tl.store(operand5_row + 14 * BN + N + r * 2 * N + n, x_e234, mask=mask)
     tl.store(operand7_row + r * 2 * N + n, grad_grad_x_e12, mask=mask)
     tl.store(operand7_row + N + r * 2 * N + n, x_e12, mask=mask)
     tl.store(operand7_row + 2 * BN + r * 2 * N + n, grad_grad_x_e13, mask=mask)
@@ -19993,16 +19889,6 @@ def _mv_linear_double_backward_6_kernel(
     tl.store(operand7_row + 8 * BN + N + r * 2 * N + n, x_e24, mask=mask)
     tl.store(operand7_row + 10 * BN + r * 2 * N + n, grad_grad_x_e34, mask=mask)
     tl.store(operand7_row + 10 * BN + N + r * 2 * N + n, x_e34, mask=mask)
-    tl.store(operand9_row + r * 2 * N + n, grad_grad_x_e123, mask=mask)
-    tl.store(operand9_row + N + r * 2 * N + n, x_e123, mask=mask)
-    tl.store(operand9_row + 2 * BN + r * 2 * N + n, grad_grad_x_e124, mask=mask)
-    tl.store(operand9_row + 2 * BN + N + r * 2 * N + n, x_e124, mask=mask)
-    tl.store(operand9_row + 4 * BN + r * 2 * N + n, grad_grad_x_e134, mask=mask)
-    tl.store(operand9_row + 4 * BN + N + r * 2 * N + n, x_e134, mask=mask)
-    tl.store(operand9_row + 6 * BN + r * 2 * N + n, grad_grad_x_e234, mask=mask)
-    tl.store(operand9_row + 6 * BN + N + r * 2 * N + n, x_e234, mask=mask)
-    tl.store(operand11_row + r * 2 * N + n, grad_grad_x_e1234, mask=mask)
-    tl.store(operand11_row + r * 2 * N + n + N, x_e1234, mask=mask)
 
 
 @triton.jit(do_not_specialize=["N"])
@@ -20012,8 +19898,6 @@ def _mv_linear_double_backward_7_kernel(
     operand4_ptr,
     operand6_ptr,
     operand8_ptr,
-    operand10_ptr,
-    operand12_ptr,
     N,
     M,
     HAS_GRAD_GRAD_WEIGHT: tl.constexpr,
@@ -20034,12 +19918,6 @@ def _mv_linear_double_backward_7_kernel(
     operand8_n = 1 if N_INNERMOST else M
     operand8_m = tl.cast(N, tl.int64) * 2 if N_INNERMOST else 1
     operand8_N = tl.cast(N, tl.int64) * operand8_n
-    operand10_n = 1 if N_INNERMOST else M
-    operand10_m = tl.cast(N, tl.int64) * 2 if N_INNERMOST else 1
-    operand10_N = tl.cast(N, tl.int64) * operand10_n
-    operand12_n = 1 if N_INNERMOST else M
-    operand12_m = tl.cast(N, tl.int64) * 2 if N_INNERMOST else 1
-    operand12_N = tl.cast(N, tl.int64) * operand12_n
 
     m = _tile(tl.program_id(1) * BLOCK, ROWS, BLOCK)
     r = _down(ROWS)
@@ -20054,8 +19932,6 @@ def _mv_linear_double_backward_7_kernel(
     operand4_row = operand4_ptr + n * operand4_n
     operand6_row = operand6_ptr + n * operand6_n
     operand8_row = operand8_ptr + n * operand8_n
-    operand10_row = operand10_ptr + n * operand10_n
-    operand12_row = operand12_ptr + n * operand12_n
 
     weight_0 = tl.load(weight_row + at, mask=mask, other=0.0).to(REAL)
     weight_1 = tl.load(weight_row + NM + at, mask=mask, other=0.0).to(REAL)
@@ -20076,14 +19952,14 @@ def _mv_linear_double_backward_7_kernel(
 
     tl.store(operand4_row + r * operand4_n + m * operand4_m, grad_grad_weight_0, mask=mask)
     tl.store(operand4_row + operand4_N + r * operand4_n + m * operand4_m, weight_0, mask=mask)
+    tl.store(operand4_row + 2 * NM + r * operand4_n + m * operand4_m, weight_4, mask=mask)
+    tl.store(operand4_row + 2 * NM + operand4_N + r * operand4_n + m * operand4_m, grad_grad_weight_4, mask=mask)
     tl.store(operand6_row + r * operand6_n + m * operand6_m, weight_1, mask=mask)
     tl.store(operand6_row + operand6_N + r * operand6_n + m * operand6_m, grad_grad_weight_1, mask=mask)
+    tl.store(operand6_row + 2 * NM + r * operand6_n + m * operand6_m, weight_3, mask=mask)
+    tl.store(operand6_row + 2 * NM + operand6_N + r * operand6_n + m * operand6_m, grad_grad_weight_3, mask=mask)
     tl.store(operand8_row + r * operand8_n + m * operand8_m, weight_2, mask=mask)
     tl.store(operand8_row + operand8_N + r * operand8_n + m * operand8_m, grad_grad_weight_2, mask=mask)
-    tl.store(operand10_row + r * operand10_n + m * operand10_m, weight_3, mask=mask)
-    tl.store(operand10_row + operand10_N + r * operand10_n + m * operand10_m, grad_grad_weight_3, mask=mask)
-    tl.store(operand12_row + r * operand12_n + m * operand12_m, weight_4, mask=mask)
-    tl.store(operand12_row + operand12_N + r * operand12_n + m * operand12_m, grad_grad_weight_4, mask=mask)
 
 
 @triton.jit(do_not_specialize=["B"])
@@ -20092,8 +19968,6 @@ def _mv_linear_double_backward_8_kernel(
     contracted2_ptr,
     contracted3_ptr,
     contracted4_ptr,
-    contracted5_ptr,
-    contracted6_ptr,
     grad_grad_out_ptr,
     B,
     M,
@@ -20136,26 +20010,24 @@ def _mv_linear_double_backward_8_kernel(
     contracted2_row = contracted2_ptr + b * M
     contracted3_row = contracted3_ptr + b * M
     contracted4_row = contracted4_ptr + b * M
-    contracted5_row = contracted5_ptr + b * M
-    contracted6_row = contracted6_ptr + b * M
     grad_grad_out_row = grad_grad_out_ptr + b * 16 * M
 
     contracted2_0 = tl.load(contracted2_row + at, mask=mask, other=0.0).to(REAL)
+    contracted2_1 = tl.load(contracted2_row + BM + at, mask=mask, other=0.0).to(REAL)
     contracted3_0 = tl.load(contracted3_row + at, mask=mask, other=0.0).to(REAL)
     contracted3_1 = tl.load(contracted3_row + BM + at, mask=mask, other=0.0).to(REAL)
     contracted3_2 = tl.load(contracted3_row + 2 * BM + at, mask=mask, other=0.0).to(REAL)
     contracted3_3 = tl.load(contracted3_row + 3 * BM + at, mask=mask, other=0.0).to(REAL)
+    contracted3_4 = tl.load(contracted3_row + 4 * BM + at, mask=mask, other=0.0).to(REAL)
+    contracted3_5 = tl.load(contracted3_row + 5 * BM + at, mask=mask, other=0.0).to(REAL)
+    contracted3_6 = tl.load(contracted3_row + 6 * BM + at, mask=mask, other=0.0).to(REAL)
+    contracted3_7 = tl.load(contracted3_row + 7 * BM + at, mask=mask, other=0.0).to(REAL)
     contracted4_0 = tl.load(contracted4_row + at, mask=mask, other=0.0).to(REAL)
     contracted4_1 = tl.load(contracted4_row + BM + at, mask=mask, other=0.0).to(REAL)
     contracted4_2 = tl.load(contracted4_row + 2 * BM + at, mask=mask, other=0.0).to(REAL)
     contracted4_3 = tl.load(contracted4_row + 3 * BM + at, mask=mask, other=0.0).to(REAL)
     contracted4_4 = tl.load(contracted4_row + 4 * BM + at, mask=mask, other=0.0).to(REAL)
     contracted4_5 = tl.load(contracted4_row + 5 * BM + at, mask=mask, other=0.0).to(REAL)
-    contracted5_0 = tl.load(contracted5_row + at, mask=mask, other=0.0).to(REAL)
-    contracted5_1 = tl.load(contracted5_row + BM + at, mask=mask, other=0.0).to(REAL)
-    contracted5_2 = tl.load(contracted5_row + 2 * BM + at, mask=mask, other=0.0).to(REAL)
-    contracted5_3 = tl.load(contracted5_row + 3 * BM + at, mask=mask, other=0.0).to(REAL)
-    contracted6_0 = tl.load(contracted6_row + at, mask=mask, other=0.0).to(REAL)
 
     grad_grad_out_e = grad_grad_bias_e + contracted2_0
     grad_grad_out_e1 = grad_grad_bias_e1 + contracted3_0
@@ -20168,11 +20040,11 @@ def _mv_linear_double_backward_8_kernel(
     grad_grad_out_e23 = grad_grad_bias_e23 + contracted4_3
     grad_grad_out_e24 = grad_grad_bias_e24 + contracted4_4
     grad_grad_out_e34 = grad_grad_bias_e34 + contracted4_5
-    grad_grad_out_e123 = grad_grad_bias_e123 + contracted5_0
-    grad_grad_out_e124 = grad_grad_bias_e124 + contracted5_1
-    grad_grad_out_e134 = grad_grad_bias_e134 + contracted5_2
-    grad_grad_out_e234 = grad_grad_bias_e234 + contracted5_3
-    grad_grad_out_e1234 = grad_grad_bias_e1234 + contracted6_0
+    grad_grad_out_e123 = grad_grad_bias_e123 + contracted3_4
+    grad_grad_out_e124 = grad_grad_bias_e124 + contracted3_5
+    grad_grad_out_e134 = grad_grad_bias_e134 + contracted3_6
+    grad_grad_out_e234 = grad_grad_bias_e234 + contracted3_7
+    grad_grad_out_e1234 = grad_grad_bias_e1234 + contracted2_1
 
     if GRAD_GRAD_OUT:
         _store8(
@@ -20627,7 +20499,7 @@ def _run_fused_gelu_sgp_norm_without_normalize_double_backward(
 
 
 def _run_fused_gelu_fcgp_norm_with_normalize(x, y, weight, eps):
-    """Compute the results, then what the backward reads: 8 launches."""
+    """Compute the results, then what the backward reads: 6 launches."""
     x, y, weight = x.contiguous(), y.contiguous(), weight.contiguous()
     *lead, N, _ = x.shape
     B = math.prod(lead)
@@ -20637,54 +20509,44 @@ def _run_fused_gelu_fcgp_norm_with_normalize(x, y, weight, eps):
     n_innermost = _innermost(matrix, N)
     out = x.new_empty((*lead, M, 16), dtype=_promote(x, y, weight))
     saved = x.new_empty((5, B), dtype=real)
-    operand = x.new_empty((B, 5, N), dtype=matrix)
-    operand2 = x.new_empty((4, B, 8, N), dtype=matrix)
+    operand = x.new_empty((2, B, 5, N), dtype=matrix)
+    operand2 = x.new_empty((2, 4, B, 8, N), dtype=matrix)
     operand4 = x.new_empty((6, B, 9, N), dtype=matrix)
-    operand6 = x.new_empty((4, B, 8, N), dtype=matrix)
-    operand8 = x.new_empty((B, 5, N), dtype=matrix)
     _launch_tile(
         _fused_gelu_fcgp_norm_with_normalize_kernel,
         "fused_gelu_fcgp_norm_with_normalize",
-        (x, y, operand, operand2, operand4, operand6, operand8),
+        (x, y, operand, operand2, operand4),
         (B, N),
         B,
         N,
         real,
     )
-    operand1 = _factor(x, (5, N), (M,), matrix, n_innermost)
-    operand3 = _factor(x, (8, N), (M,), matrix, n_innermost)
-    operand5 = _factor(x, (9, N), (M,), matrix, n_innermost)
-    operand7 = _factor(x, (8, N), (M,), matrix, n_innermost)
-    operand9 = _factor(x, (5, N), (M,), matrix, n_innermost)
+    operand1 = _factor(x, matrix, n_innermost, (5, N), (M,), several=2)
+    operand3 = _factor(x, matrix, n_innermost, (8, N), (M,), several=2)
+    operand5 = _factor(x, matrix, n_innermost, (9, N), (M,))
     _launch_tile(
         _fused_gelu_fcgp_norm_with_normalize_1_kernel,
         "fused_gelu_fcgp_norm_with_normalize_1_turned" if n_innermost else "fused_gelu_fcgp_norm_with_normalize_1",
-        (weight, operand1, operand3, operand5, operand7, operand9),
+        (weight, operand1, operand3, operand5),
         (N, M, n_innermost),
         N,
         M,
         real,
     )
-    saved_product = _matmul(operand.view(B, 5 * N), operand1.view(5 * N, M))
+    saved_product = _matmul(operand.view(2, B, 5 * N), operand1.view(2, 5 * N, M))
     del operand
     del operand1
-    saved_product1 = _matmul(operand2.view(4 * B, 8 * N), operand3.view(8 * N, M)).view(4, B, M)
+    saved_product1 = _matmul(operand2.view(2, 4 * B, 8 * N), operand3.view(2, 8 * N, M)).view(2, 4, B, M)
     del operand2
     del operand3
     saved_product2 = _matmul(operand4.view(6 * B, 9 * N), operand5.view(9 * N, M)).view(6, B, M)
     del operand4
     del operand5
-    saved_product3 = _matmul(operand6.view(4 * B, 8 * N), operand7.view(8 * N, M)).view(4, B, M)
-    del operand6
-    del operand7
-    saved_product4 = _matmul(operand8.view(B, 5 * N), operand9.view(5 * N, M))
-    del operand8
-    del operand9
     if M <= LAUNCH["fused_gelu_fcgp_norm_with_normalize_2"].resident:
         _launch_tile(
             _fused_gelu_fcgp_norm_with_normalize_2_kernel,
             "fused_gelu_fcgp_norm_with_normalize_2",
-            (saved_product, saved_product1, saved_product2, saved_product3, saved_product4, out, saved),
+            (saved_product, saved_product1, saved_product2, out, saved),
             (eps, B, M),
             B,
             M,
@@ -20695,30 +20557,19 @@ def _run_fused_gelu_fcgp_norm_with_normalize(x, y, weight, eps):
         _launch_sweep(
             _fused_gelu_fcgp_norm_with_normalize_2_long_kernel,
             "fused_gelu_fcgp_norm_with_normalize_2_long",
-            (saved_product, saved_product1, saved_product2, saved_product3, saved_product4, out, saved),
+            (saved_product, saved_product1, saved_product2, out, saved),
             (eps, B, M),
             B,
             M,
             real,
         )
-    return out, saved, saved_product, saved_product1, saved_product2, saved_product3, saved_product4
+    return out, saved, saved_product, saved_product1, saved_product2
 
 
 def _run_fused_gelu_fcgp_norm_with_normalize_backward(
-    x,
-    y,
-    weight,
-    grad_out,
-    saved,
-    saved_product,
-    saved_product1,
-    saved_product2,
-    saved_product3,
-    saved_product4,
-    eps,
-    *wanted,
+    x, y, weight, grad_out, saved, saved_product, saved_product1, saved_product2, eps, *wanted
 ):
-    """Compute the gradients: 15 launches, and 5 copies for tf32."""
+    """Compute the gradients: 11 launches, and 3 copies for tf32."""
     x, y, weight, grad_out = x.contiguous(), y.contiguous(), weight.contiguous(), grad_out.contiguous()
     *lead, N, _ = x.shape
     B = math.prod(lead)
@@ -20729,29 +20580,14 @@ def _run_fused_gelu_fcgp_norm_with_normalize_backward(
     grad_x = torch.empty_like(x) if wanted[0] else x
     grad_y = torch.empty_like(y) if wanted[1] else y
     grad_weight = torch.empty_like(weight) if wanted[2] else weight
-    operand = x.new_empty((B, M), dtype=matrix)
-    operand2 = x.new_empty((4, B, M), dtype=matrix)
+    operand = x.new_empty((2, B, M), dtype=matrix)
+    operand2 = x.new_empty((2, 4, B, M), dtype=matrix)
     operand4 = x.new_empty((6, B, M), dtype=matrix)
-    operand6 = x.new_empty((4, B, M), dtype=matrix)
-    operand8 = x.new_empty((B, M), dtype=matrix)
     if M <= LAUNCH["fused_gelu_fcgp_norm_with_normalize_backward"].resident:
         _launch_tile(
             _fused_gelu_fcgp_norm_with_normalize_backward_kernel,
             "fused_gelu_fcgp_norm_with_normalize_backward",
-            (
-                grad_out,
-                saved,
-                saved_product,
-                saved_product1,
-                saved_product2,
-                saved_product3,
-                saved_product4,
-                operand,
-                operand2,
-                operand4,
-                operand6,
-                operand8,
-            ),
+            (grad_out, saved, saved_product, saved_product1, saved_product2, operand, operand2, operand4),
             (B, M),
             B,
             M,
@@ -20762,53 +20598,34 @@ def _run_fused_gelu_fcgp_norm_with_normalize_backward(
         _launch_sweep(
             _fused_gelu_fcgp_norm_with_normalize_backward_long_kernel,
             "fused_gelu_fcgp_norm_with_normalize_backward_long",
-            (
-                grad_out,
-                saved,
-                saved_product,
-                saved_product1,
-                saved_product2,
-                saved_product3,
-                saved_product4,
-                operand,
-                operand2,
-                operand4,
-                operand6,
-                operand8,
-            ),
+            (grad_out, saved, saved_product, saved_product1, saved_product2, operand, operand2, operand4),
             (B, M),
             B,
             M,
             real,
         )
     if wanted[0] or wanted[1]:
-        operand1 = x.new_empty((5, N, M), dtype=matrix)
-        operand3 = x.new_empty((8, N, M), dtype=matrix)
+        operand1 = x.new_empty((2, 5, N, M), dtype=matrix)
+        operand3 = x.new_empty((2, 8, N, M), dtype=matrix)
         operand5 = x.new_empty((9, N, M), dtype=matrix)
-        operand7 = x.new_empty((8, N, M), dtype=matrix)
-        operand9 = x.new_empty((5, N, M), dtype=matrix)
         _launch_flat(
             _fused_gelu_fcgp_norm_with_normalize_backward_1_kernel,
             "fused_gelu_fcgp_norm_with_normalize_backward_1",
-            (weight, operand1, operand3, operand5, operand7, operand9),
+            (weight, operand1, operand3, operand5),
             (N, M),
             N * M,
             real,
         )
-        contracted = _matmul(operand, operand1.view(5 * N, M).mT).view(B, 5, N)
+        contracted = _matmul(operand, operand1.view(2, 5 * N, M).mT).view(2, B, 5, N)
         del operand1
-        contracted1 = _matmul(operand2.view(4 * B, M), operand3.view(8 * N, M).mT).view(4, B, 8, N)
+        contracted1 = _matmul(operand2.view(2, 4 * B, M), operand3.view(2, 8 * N, M).mT).view(2, 4, B, 8, N)
         del operand3
         contracted2 = _matmul(operand4.view(6 * B, M), operand5.view(9 * N, M).mT).view(6, B, 9, N)
         del operand5
-        contracted3 = _matmul(operand6.view(4 * B, M), operand7.view(8 * N, M).mT).view(4, B, 8, N)
-        del operand7
-        contracted4 = _matmul(operand8, operand9.view(5 * N, M).mT).view(B, 5, N)
-        del operand9
         _launch_tile(
             _fused_gelu_fcgp_norm_with_normalize_backward_2_kernel,
             "fused_gelu_fcgp_norm_with_normalize_backward_2",
-            (x, y, contracted, contracted1, contracted2, contracted3, contracted4, grad_x, grad_y),
+            (x, y, contracted, contracted1, contracted2, grad_x, grad_y),
             (B, N, wanted[0], wanted[1]),
             B,
             N,
@@ -20817,14 +20634,10 @@ def _run_fused_gelu_fcgp_norm_with_normalize_backward(
         del contracted
         del contracted1
         del contracted2
-        del contracted3
-        del contracted4
     if wanted[2]:
-        operand10 = _factor(x, (B,), (5, N), matrix, b_innermost)
-        operand11 = _factor(x, (4, B), (8, N), matrix, b_innermost)
-        operand12 = _factor(x, (6, B), (9, N), matrix, b_innermost)
-        operand13 = _factor(x, (4, B), (8, N), matrix, b_innermost)
-        operand14 = _factor(x, (B,), (5, N), matrix, b_innermost)
+        operand6 = _factor(x, matrix, b_innermost, (B,), (5, N), several=2)
+        operand7 = _factor(x, matrix, b_innermost, (4, B), (8, N), several=2)
+        operand8 = _factor(x, matrix, b_innermost, (6, B), (9, N))
         _launch_tile(
             _fused_gelu_fcgp_norm_with_normalize_backward_3_kernel,
             (
@@ -20832,37 +20645,29 @@ def _run_fused_gelu_fcgp_norm_with_normalize_backward(
                 if b_innermost
                 else "fused_gelu_fcgp_norm_with_normalize_backward_3"
             ),
-            (x, y, operand10, operand11, operand12, operand13, operand14),
+            (x, y, operand6, operand7, operand8),
             (B, N, b_innermost),
             B,
             N,
             real,
         )
-        contracted5 = _matmul(operand10.view(B, 5 * N).mT, _turned(operand8, b_innermost)).view(5, N, M)
-        del operand8
-        del operand10
-        contracted6 = _matmul(operand11.view(4 * B, 8 * N).mT, _turned(operand6.view(4 * B, M), b_innermost)).view(
-            8, N, M
-        )
+        contracted3 = _matmul(operand6.view(2, B, 5 * N).mT, _turned(operand, b_innermost)).view(2, 5, N, M)
+        del operand
         del operand6
-        del operand11
-        contracted7 = _matmul(operand12.view(6 * B, 9 * N).mT, _turned(operand4.view(6 * B, M), b_innermost)).view(
+        contracted4 = _matmul(operand7.view(2, 4 * B, 8 * N).mT, _turned(operand2.view(2, 4 * B, M), b_innermost)).view(
+            2, 8, N, M
+        )
+        del operand2
+        del operand7
+        contracted5 = _matmul(operand8.view(6 * B, 9 * N).mT, _turned(operand4.view(6 * B, M), b_innermost)).view(
             9, N, M
         )
         del operand4
-        del operand12
-        contracted8 = _matmul(operand13.view(4 * B, 8 * N).mT, _turned(operand2.view(4 * B, M), b_innermost)).view(
-            8, N, M
-        )
-        del operand2
-        del operand13
-        contracted9 = _matmul(operand14.view(B, 5 * N).mT, _turned(operand, b_innermost)).view(5, N, M)
-        del operand
-        del operand14
+        del operand8
         _launch_flat(
             _fused_gelu_fcgp_norm_with_normalize_backward_4_kernel,
             "fused_gelu_fcgp_norm_with_normalize_backward_4",
-            (contracted5, contracted6, contracted7, contracted8, contracted9, grad_weight),
+            (contracted3, contracted4, contracted5, grad_weight),
             (N, M, wanted[2]),
             N * M,
             real,
@@ -20871,7 +20676,7 @@ def _run_fused_gelu_fcgp_norm_with_normalize_backward(
 
 
 def _run_fused_gelu_fcgp_norm_without_normalize(x, y, weight, eps):
-    """Compute the results: 8 launches."""
+    """Compute the results: 6 launches."""
     x, y, weight = x.contiguous(), y.contiguous(), weight.contiguous()
     *lead, N, _ = x.shape
     B = math.prod(lead)
@@ -20880,25 +20685,21 @@ def _run_fused_gelu_fcgp_norm_without_normalize(x, y, weight, eps):
     matrix = _matrix(x, y, weight)
     n_innermost = _innermost(matrix, N)
     out = x.new_empty((*lead, M, 16), dtype=_promote(x, y, weight))
-    operand = x.new_empty((B, 5, N), dtype=matrix)
-    operand2 = x.new_empty((4, B, 8, N), dtype=matrix)
+    operand = x.new_empty((2, B, 5, N), dtype=matrix)
+    operand2 = x.new_empty((2, 4, B, 8, N), dtype=matrix)
     operand4 = x.new_empty((6, B, 9, N), dtype=matrix)
-    operand6 = x.new_empty((4, B, 8, N), dtype=matrix)
-    operand8 = x.new_empty((B, 5, N), dtype=matrix)
     _launch_tile(
         _fused_gelu_fcgp_norm_without_normalize_kernel,
         "fused_gelu_fcgp_norm_without_normalize",
-        (x, y, operand, operand2, operand4, operand6, operand8),
+        (x, y, operand, operand2, operand4),
         (B, N),
         B,
         N,
         real,
     )
-    operand1 = _factor(x, (5, N), (M,), matrix, n_innermost)
-    operand3 = _factor(x, (8, N), (M,), matrix, n_innermost)
-    operand5 = _factor(x, (9, N), (M,), matrix, n_innermost)
-    operand7 = _factor(x, (8, N), (M,), matrix, n_innermost)
-    operand9 = _factor(x, (5, N), (M,), matrix, n_innermost)
+    operand1 = _factor(x, matrix, n_innermost, (5, N), (M,), several=2)
+    operand3 = _factor(x, matrix, n_innermost, (8, N), (M,), several=2)
+    operand5 = _factor(x, matrix, n_innermost, (9, N), (M,))
     _launch_tile(
         _fused_gelu_fcgp_norm_without_normalize_1_kernel,
         (
@@ -20906,31 +20707,25 @@ def _run_fused_gelu_fcgp_norm_without_normalize(x, y, weight, eps):
             if n_innermost
             else "fused_gelu_fcgp_norm_without_normalize_1"
         ),
-        (weight, operand1, operand3, operand5, operand7, operand9),
+        (weight, operand1, operand3, operand5),
         (N, M, n_innermost),
         N,
         M,
         real,
     )
-    contracted = _matmul(operand.view(B, 5 * N), operand1.view(5 * N, M))
+    contracted = _matmul(operand.view(2, B, 5 * N), operand1.view(2, 5 * N, M))
     del operand
     del operand1
-    contracted1 = _matmul(operand2.view(4 * B, 8 * N), operand3.view(8 * N, M)).view(4, B, M)
+    contracted1 = _matmul(operand2.view(2, 4 * B, 8 * N), operand3.view(2, 8 * N, M)).view(2, 4, B, M)
     del operand2
     del operand3
     contracted2 = _matmul(operand4.view(6 * B, 9 * N), operand5.view(9 * N, M)).view(6, B, M)
     del operand4
     del operand5
-    contracted3 = _matmul(operand6.view(4 * B, 8 * N), operand7.view(8 * N, M)).view(4, B, M)
-    del operand6
-    del operand7
-    contracted4 = _matmul(operand8.view(B, 5 * N), operand9.view(5 * N, M))
-    del operand8
-    del operand9
     _launch_flat(
         _fused_gelu_fcgp_norm_without_normalize_2_kernel,
         "fused_gelu_fcgp_norm_without_normalize_2",
-        (contracted, contracted1, contracted2, contracted3, contracted4, out),
+        (contracted, contracted1, contracted2, out),
         (B, M),
         B * M,
         real,
@@ -20939,7 +20734,7 @@ def _run_fused_gelu_fcgp_norm_without_normalize(x, y, weight, eps):
 
 
 def _run_fused_gelu_fcgp_norm_without_normalize_backward(x, y, weight, grad_out, eps, *wanted):
-    """Compute the gradients: 15 launches, and 5 copies for tf32."""
+    """Compute the gradients: 11 launches, and 3 copies for tf32."""
     x, y, weight, grad_out = x.contiguous(), y.contiguous(), weight.contiguous(), grad_out.contiguous()
     *lead, N, _ = x.shape
     B = math.prod(lead)
@@ -20950,47 +20745,39 @@ def _run_fused_gelu_fcgp_norm_without_normalize_backward(x, y, weight, grad_out,
     grad_x = torch.empty_like(x) if wanted[0] else x
     grad_y = torch.empty_like(y) if wanted[1] else y
     grad_weight = torch.empty_like(weight) if wanted[2] else weight
-    operand = x.new_empty((B, M), dtype=matrix)
-    operand2 = x.new_empty((4, B, M), dtype=matrix)
+    operand = x.new_empty((2, B, M), dtype=matrix)
+    operand2 = x.new_empty((2, 4, B, M), dtype=matrix)
     operand4 = x.new_empty((6, B, M), dtype=matrix)
-    operand6 = x.new_empty((4, B, M), dtype=matrix)
-    operand8 = x.new_empty((B, M), dtype=matrix)
     _launch_flat(
         _fused_gelu_fcgp_norm_without_normalize_backward_kernel,
         "fused_gelu_fcgp_norm_without_normalize_backward",
-        (grad_out, operand, operand2, operand4, operand6, operand8),
+        (grad_out, operand, operand2, operand4),
         (B, M),
         B * M,
         real,
     )
     if wanted[0] or wanted[1]:
-        operand1 = x.new_empty((5, N, M), dtype=matrix)
-        operand3 = x.new_empty((8, N, M), dtype=matrix)
+        operand1 = x.new_empty((2, 5, N, M), dtype=matrix)
+        operand3 = x.new_empty((2, 8, N, M), dtype=matrix)
         operand5 = x.new_empty((9, N, M), dtype=matrix)
-        operand7 = x.new_empty((8, N, M), dtype=matrix)
-        operand9 = x.new_empty((5, N, M), dtype=matrix)
         _launch_flat(
             _fused_gelu_fcgp_norm_without_normalize_backward_1_kernel,
             "fused_gelu_fcgp_norm_without_normalize_backward_1",
-            (weight, operand1, operand3, operand5, operand7, operand9),
+            (weight, operand1, operand3, operand5),
             (N, M),
             N * M,
             real,
         )
-        contracted = _matmul(operand, operand1.view(5 * N, M).mT).view(B, 5, N)
+        contracted = _matmul(operand, operand1.view(2, 5 * N, M).mT).view(2, B, 5, N)
         del operand1
-        contracted1 = _matmul(operand2.view(4 * B, M), operand3.view(8 * N, M).mT).view(4, B, 8, N)
+        contracted1 = _matmul(operand2.view(2, 4 * B, M), operand3.view(2, 8 * N, M).mT).view(2, 4, B, 8, N)
         del operand3
         contracted2 = _matmul(operand4.view(6 * B, M), operand5.view(9 * N, M).mT).view(6, B, 9, N)
         del operand5
-        contracted3 = _matmul(operand6.view(4 * B, M), operand7.view(8 * N, M).mT).view(4, B, 8, N)
-        del operand7
-        contracted4 = _matmul(operand8, operand9.view(5 * N, M).mT).view(B, 5, N)
-        del operand9
         _launch_tile(
             _fused_gelu_fcgp_norm_without_normalize_backward_2_kernel,
             "fused_gelu_fcgp_norm_without_normalize_backward_2",
-            (x, y, contracted, contracted1, contracted2, contracted3, contracted4, grad_x, grad_y),
+            (x, y, contracted, contracted1, contracted2, grad_x, grad_y),
             (B, N, wanted[0], wanted[1]),
             B,
             N,
@@ -20999,14 +20786,10 @@ def _run_fused_gelu_fcgp_norm_without_normalize_backward(x, y, weight, grad_out,
         del contracted
         del contracted1
         del contracted2
-        del contracted3
-        del contracted4
     if wanted[2]:
-        operand10 = _factor(x, (B,), (5, N), matrix, b_innermost)
-        operand11 = _factor(x, (4, B), (8, N), matrix, b_innermost)
-        operand12 = _factor(x, (6, B), (9, N), matrix, b_innermost)
-        operand13 = _factor(x, (4, B), (8, N), matrix, b_innermost)
-        operand14 = _factor(x, (B,), (5, N), matrix, b_innermost)
+        operand6 = _factor(x, matrix, b_innermost, (B,), (5, N), several=2)
+        operand7 = _factor(x, matrix, b_innermost, (4, B), (8, N), several=2)
+        operand8 = _factor(x, matrix, b_innermost, (6, B), (9, N))
         _launch_tile(
             _fused_gelu_fcgp_norm_without_normalize_backward_3_kernel,
             (
@@ -21014,37 +20797,29 @@ def _run_fused_gelu_fcgp_norm_without_normalize_backward(x, y, weight, grad_out,
                 if b_innermost
                 else "fused_gelu_fcgp_norm_without_normalize_backward_3"
             ),
-            (x, y, operand10, operand11, operand12, operand13, operand14),
+            (x, y, operand6, operand7, operand8),
             (B, N, b_innermost),
             B,
             N,
             real,
         )
-        contracted5 = _matmul(operand10.view(B, 5 * N).mT, _turned(operand8, b_innermost)).view(5, N, M)
-        del operand8
-        del operand10
-        contracted6 = _matmul(operand11.view(4 * B, 8 * N).mT, _turned(operand6.view(4 * B, M), b_innermost)).view(
-            8, N, M
-        )
+        contracted3 = _matmul(operand6.view(2, B, 5 * N).mT, _turned(operand, b_innermost)).view(2, 5, N, M)
+        del operand
         del operand6
-        del operand11
-        contracted7 = _matmul(operand12.view(6 * B, 9 * N).mT, _turned(operand4.view(6 * B, M), b_innermost)).view(
+        contracted4 = _matmul(operand7.view(2, 4 * B, 8 * N).mT, _turned(operand2.view(2, 4 * B, M), b_innermost)).view(
+            2, 8, N, M
+        )
+        del operand2
+        del operand7
+        contracted5 = _matmul(operand8.view(6 * B, 9 * N).mT, _turned(operand4.view(6 * B, M), b_innermost)).view(
             9, N, M
         )
         del operand4
-        del operand12
-        contracted8 = _matmul(operand13.view(4 * B, 8 * N).mT, _turned(operand2.view(4 * B, M), b_innermost)).view(
-            8, N, M
-        )
-        del operand2
-        del operand13
-        contracted9 = _matmul(operand14.view(B, 5 * N).mT, _turned(operand, b_innermost)).view(5, N, M)
-        del operand
-        del operand14
+        del operand8
         _launch_flat(
             _fused_gelu_fcgp_norm_without_normalize_backward_4_kernel,
             "fused_gelu_fcgp_norm_without_normalize_backward_4",
-            (contracted5, contracted6, contracted7, contracted8, contracted9, grad_weight),
+            (contracted3, contracted4, contracted5, grad_weight),
             (N, M, wanted[2]),
             N * M,
             real,
@@ -21060,11 +20835,20 @@ def _run_mv_linear(x, weight, bias):
     _, _, M = weight.shape
     real = _real(x, weight, bias)
     matrix = _matrix(x, weight, bias)
+    n_innermost = _innermost(matrix, N)
     out = x.new_empty((*lead, M, 16), dtype=_promote(x, weight, bias))
     operand = x.new_empty((16, B, N), dtype=matrix)
     _launch_flat(_mv_linear_kernel, "mv_linear", (x, operand), (B, N), B * N, real)
-    operand1 = x.new_empty((16, N, M), dtype=matrix)
-    _launch_flat(_mv_linear_1_kernel, "mv_linear_1", (weight, operand1), (N, M), N * M, real)
+    operand1 = _factor(x, matrix, n_innermost, (N,), (M,), several=16)
+    _launch_tile(
+        _mv_linear_1_kernel,
+        "mv_linear_1_turned" if n_innermost else "mv_linear_1",
+        (weight, operand1),
+        (N, M, n_innermost),
+        N,
+        M,
+        real,
+    )
     contracted = _matmul(operand, operand1)
     del operand
     del operand1
@@ -21080,6 +20864,7 @@ def _run_mv_linear_backward(x, weight, bias, grad_out, *wanted):
     _, _, M = weight.shape
     real = _real(x, weight, bias)
     matrix = _matrix(x, weight, bias)
+    b_innermost = _innermost(matrix, B)
     grad_x = torch.empty_like(x) if wanted[0] else x
     grad_weight = torch.empty_like(weight) if wanted[1] else weight
     if wanted[0] or wanted[1]:
@@ -21109,8 +20894,16 @@ def _run_mv_linear_backward(x, weight, bias, grad_out, *wanted):
         )
         grad_bias = _total(partial_grad_bias, torch.empty_like(bias)) if wanted[2] else None
     if wanted[1]:
-        operand2 = x.new_empty((16, B, N), dtype=matrix)
-        _launch_flat(_mv_linear_backward_4_kernel, "mv_linear_backward_4", (x, operand2), (B, N), B * N, real)
+        operand2 = _factor(x, matrix, b_innermost, (B,), (N,), several=16)
+        _launch_tile(
+            _mv_linear_backward_4_kernel,
+            "mv_linear_backward_4_turned" if b_innermost else "mv_linear_backward_4",
+            (x, operand2),
+            (B, N, b_innermost),
+            B,
+            N,
+            real,
+        )
         contracted1 = _matmul(operand2.mT, operand)
         del operand
         del operand2
@@ -21126,7 +20919,7 @@ def _run_mv_linear_backward(x, weight, bias, grad_out, *wanted):
 
 
 def _run_mv_linear_double_backward(x, weight, bias, grad_out, grad_grad_x, grad_grad_weight, grad_grad_bias, *wanted):
-    """Compute the gradients: 16 launches."""
+    """Compute the gradients: 14 launches."""
     has_grad_grad_x = grad_grad_x is not None
     has_grad_grad_weight = grad_grad_weight is not None
     has_grad_grad_bias = grad_grad_bias is not None
@@ -21139,6 +20932,7 @@ def _run_mv_linear_double_backward(x, weight, bias, grad_out, grad_grad_x, grad_
     _, _, M = weight.shape
     real = _real(x, weight, bias)
     matrix = _matrix(x, weight, bias)
+    b_innermost = _innermost(matrix, B)
     n_innermost = _innermost(matrix, N)
     grad_x = torch.empty_like(x) if wanted[0] else x
     grad_weight = torch.empty_like(weight) if wanted[1] else weight
@@ -21175,13 +20969,14 @@ def _run_mv_linear_double_backward(x, weight, bias, grad_out, grad_grad_x, grad_
             _mv_linear_double_backward_3_kernel, "mv_linear_double_backward_3", (grad_bias,), (M, wanted[2]), M, real
         )
     if wanted[1]:
-        operand2 = x.new_empty((16, B, N), dtype=matrix)
-        _launch_flat(
+        operand2 = _factor(x, matrix, b_innermost, (B,), (N,), several=16)
+        _launch_tile(
             _mv_linear_double_backward_4_kernel,
-            "mv_linear_double_backward_4",
+            "mv_linear_double_backward_4_turned" if b_innermost else "mv_linear_double_backward_4",
             (grad_grad_x, operand2),
-            (B, N, has_grad_grad_x),
-            B * N,
+            (B, N, has_grad_grad_x, b_innermost),
+            B,
+            N,
             real,
         )
         contracted1 = _matmul(operand2.mT, operand)
@@ -21197,53 +20992,43 @@ def _run_mv_linear_double_backward(x, weight, bias, grad_out, grad_grad_x, grad_
         )
         del contracted1
     if wanted[3]:
-        operand3 = x.new_empty((B, 2, N), dtype=matrix)
-        operand5 = x.new_empty((4, B, 2, N), dtype=matrix)
+        operand3 = x.new_empty((2, B, 2, N), dtype=matrix)
+        operand5 = x.new_empty((2, 4, B, 2, N), dtype=matrix)
         operand7 = x.new_empty((6, B, 2, N), dtype=matrix)
-        operand9 = x.new_empty((4, B, 2, N), dtype=matrix)
-        operand11 = x.new_empty((B, 2, N), dtype=matrix)
         _launch_tile(
             _mv_linear_double_backward_6_kernel,
             "mv_linear_double_backward_6",
-            (x, grad_grad_x, operand3, operand5, operand7, operand9, operand11),
+            (x, grad_grad_x, operand3, operand5, operand7),
             (B, N, has_grad_grad_x),
             B,
             N,
             real,
         )
-        operand4 = _factor(x, (2, N), (M,), matrix, n_innermost)
-        operand6 = _factor(x, (2, N), (M,), matrix, n_innermost)
-        operand8 = _factor(x, (2, N), (M,), matrix, n_innermost)
-        operand10 = _factor(x, (2, N), (M,), matrix, n_innermost)
-        operand12 = _factor(x, (2, N), (M,), matrix, n_innermost)
+        operand4 = _factor(x, matrix, n_innermost, (2, N), (M,), several=2)
+        operand6 = _factor(x, matrix, n_innermost, (2, N), (M,), several=2)
+        operand8 = _factor(x, matrix, n_innermost, (2, N), (M,))
         _launch_tile(
             _mv_linear_double_backward_7_kernel,
             "mv_linear_double_backward_7_turned" if n_innermost else "mv_linear_double_backward_7",
-            (weight, grad_grad_weight, operand4, operand6, operand8, operand10, operand12),
+            (weight, grad_grad_weight, operand4, operand6, operand8),
             (N, M, has_grad_grad_weight, n_innermost),
             N,
             M,
             real,
         )
-        contracted2 = _matmul(operand3.view(B, 2 * N), operand4.view(2 * N, M))
+        contracted2 = _matmul(operand3.view(2, B, 2 * N), operand4.view(2, 2 * N, M))
         del operand3
         del operand4
-        contracted3 = _matmul(operand5.view(4 * B, 2 * N), operand6.view(2 * N, M)).view(4, B, M)
+        contracted3 = _matmul(operand5.view(2, 4 * B, 2 * N), operand6.view(2, 2 * N, M)).view(2, 4, B, M)
         del operand5
         del operand6
         contracted4 = _matmul(operand7.view(6 * B, 2 * N), operand8.view(2 * N, M)).view(6, B, M)
         del operand7
         del operand8
-        contracted5 = _matmul(operand9.view(4 * B, 2 * N), operand10.view(2 * N, M)).view(4, B, M)
-        del operand9
-        del operand10
-        contracted6 = _matmul(operand11.view(B, 2 * N), operand12.view(2 * N, M))
-        del operand11
-        del operand12
         _launch_tile(
             _mv_linear_double_backward_8_kernel,
             "mv_linear_double_backward_8",
-            (grad_grad_bias, contracted2, contracted3, contracted4, contracted5, contracted6, grad_grad_out),
+            (grad_grad_bias, contracted2, contracted3, contracted4, grad_grad_out),
             (B, M, has_grad_grad_bias, wanted[3]),
             B,
             M,
@@ -22277,14 +22062,12 @@ _FUSED_GELU_FCGP_NORM_WITH_NORMALIZE = _variant(
     numbers=("eps",),
     saved={
         "saved": (5, "b"),
-        "saved_product": ("b", "m"),
-        "saved_product1": (4, "b", "m"),
+        "saved_product": (2, "b", "m"),
+        "saved_product1": (2, 4, "b", "m"),
         "saved_product2": (6, "b", "m"),
-        "saved_product3": (4, "b", "m"),
-        "saved_product4": ("b", "m"),
     },
-    products=("saved_product", "saved_product1", "saved_product2", "saved_product3", "saved_product4"),
-    caches=(("saved", "saved_product", "saved_product1", "saved_product2", "saved_product3", "saved_product4"),),
+    products=("saved_product", "saved_product1", "saved_product2"),
+    caches=(("saved", "saved_product", "saved_product1", "saved_product2"),),
     independent=("...",),
     flops=(
         ((256, ("b", "n", "m")), (424, ("b", "n")), (51, ("b", "m")), (15, ("b",))),

@@ -251,7 +251,8 @@ LAUNCH = {
     "fused_gelu_fcgp_norm_without_normalize_double_backward_2_turned": Launch(elements=2, warps=16, tile=32, pack=1024),
     "fused_gelu_fcgp_norm_without_normalize_double_backward_3": Launch(elements=4, warps=4, tile=512, pack=512),
     "fused_gelu_fcgp_norm_without_normalize_double_backward_4": Launch(elements=1, warps=4, tile=128, pack=128),
-    "mv_linear": Launch(elements=4, warps=4, tile=512, pack=512),
+    "mv_linear": Launch(elements=8, warps=4, tile=256, pack=1024),
+    "mv_linear_turned": Launch(elements=2, warps=16, tile=32, pack=1024),
     "mv_linear_1": Launch(elements=8, warps=4, tile=256, pack=1024),
     "mv_linear_backward": Launch(elements=4, warps=4, tile=512, pack=512),
     "mv_linear_backward_1": Launch(elements=1, warps=2, tile=64, pack=64, programs=10, registers=96),
@@ -269,7 +270,8 @@ LAUNCH = {
     "mv_linear_double_backward_5_stored": Launch(elements=8, warps=4, tile=256, pack=1024),
     "mv_linear_double_backward_5_stored1": Launch(elements=4, warps=4, tile=512, pack=512),
     "mv_linear_double_backward_6": Launch(elements=8, warps=4, tile=256, pack=1024),
-    "layer_with_normalize": Launch(elements=4, warps=4, tile=512, pack=512),
+    "layer_with_normalize": Launch(elements=8, warps=4, tile=256, pack=1024),
+    "layer_with_normalize_turned": Launch(elements=2, warps=16, tile=32, pack=1024),
     "layer_with_normalize_1": Launch(elements=1, warps=32, tile=256, pack=256, resident=2048),
     "layer_with_normalize_1_long": Launch(elements=4, warps=4, tile=512, pack=32),
     "layer_with_normalize_backward": Launch(elements=2, warps=8, tile=512, pack=512),
@@ -277,12 +279,14 @@ LAUNCH = {
     "layer_with_normalize_backward_2": Launch(elements=1, warps=2, tile=64, pack=64, programs=10, registers=96),
     "layer_with_normalize_backward_3": Launch(elements=4, warps=4, tile=512, pack=512),
     "layer_with_normalize_backward_4": Launch(elements=4, warps=4, tile=512, pack=512),
-    "layer_without_normalize": Launch(elements=4, warps=4, tile=512, pack=512),
+    "layer_without_normalize": Launch(elements=8, warps=4, tile=256, pack=1024),
+    "layer_without_normalize_turned": Launch(elements=2, warps=16, tile=32, pack=1024),
     "layer_without_normalize_1": Launch(elements=1, warps=32, tile=256, pack=256, resident=2048),
     "layer_without_normalize_backward": Launch(elements=1, warps=2, tile=64, pack=64, programs=10, registers=96),
     "layer_without_normalize_backward_1": Launch(elements=4, warps=4, tile=512, pack=512),
     "layer_without_normalize_backward_2": Launch(elements=4, warps=4, tile=512, pack=512),
-    "fc_layer_with_normalize": Launch(elements=4, warps=4, tile=512, pack=512),
+    "fc_layer_with_normalize": Launch(elements=8, warps=4, tile=256, pack=1024),
+    "fc_layer_with_normalize_turned": Launch(elements=2, warps=16, tile=32, pack=1024),
     "fc_layer_with_normalize_1": Launch(elements=4, warps=4, tile=512, pack=512),
     "fc_layer_with_normalize_2": Launch(elements=8, warps=4, tile=256, pack=1024),
     "fc_layer_with_normalize_2_turned": Launch(elements=2, warps=16, tile=32, pack=1024),
@@ -297,7 +301,8 @@ LAUNCH = {
     "fc_layer_with_normalize_backward_4": Launch(elements=1, warps=2, tile=64, pack=64, programs=10, registers=96),
     "fc_layer_with_normalize_backward_5": Launch(elements=4, warps=4, tile=512, pack=512),
     "fc_layer_with_normalize_backward_6": Launch(elements=4, warps=4, tile=512, pack=512),
-    "fc_layer_without_normalize": Launch(elements=4, warps=4, tile=512, pack=512),
+    "fc_layer_without_normalize": Launch(elements=8, warps=4, tile=256, pack=1024),
+    "fc_layer_without_normalize_turned": Launch(elements=2, warps=16, tile=32, pack=1024),
     "fc_layer_without_normalize_1": Launch(elements=4, warps=4, tile=512, pack=512),
     "fc_layer_without_normalize_2": Launch(elements=8, warps=4, tile=256, pack=1024),
     "fc_layer_without_normalize_2_turned": Launch(elements=2, warps=16, tile=32, pack=1024),
@@ -380,12 +385,13 @@ def _total_kernel(partial_ptr, total_ptr, slots, count, SLOTS: tl.constexpr, BLO
 
 @triton.jit(do_not_specialize=["rows"])
 def _turn_kernel(x_ptr, turned_ptr, rows, columns, ROWS: tl.constexpr, BLOCK: tl.constexpr, REAL: tl.constexpr):
-    # Copies a matrix so that its rows are innermost in memory.
+    # Copies matrices so that their rows are innermost in memory.
+    first = tl.program_id(2).to(tl.int64) * rows * columns
     row = tl.program_id(0).to(tl.int64) * ROWS + tl.arange(0, ROWS)[:, None]
     column = tl.program_id(1).to(tl.int64) * BLOCK + tl.arange(0, BLOCK)[None, :]
     mask = (row < rows) & (column < columns)
-    x = tl.load(x_ptr + row * columns + column, mask=mask, other=0.0)
-    tl.store(turned_ptr + column * rows + row, x, mask=mask)
+    x = tl.load(x_ptr + first + row * columns + column, mask=mask, other=0.0)
+    tl.store(turned_ptr + first + column * rows + row, x, mask=mask)
 
 
 @triton.jit()
@@ -543,23 +549,26 @@ def _innermost(matrix, extent):
 _LONG = 256  # an axis that makes up for launching a copy
 
 
-def _factor(like, rows, columns, matrix, innermost):
-    """Memory for a factor of a product, seen as (*rows, *columns) in either order; `innermost` are its rows."""
+def _factor(like, matrix, innermost, rows, columns, several=None):
+    """Memory for a factor of a product, or of `several` products, seen as (*rows, *columns), with either innermost."""
+    first = (several,) if several else ()
     if not innermost:
-        return like.new_empty((*rows, *columns), dtype=matrix)
-    turned = like.new_empty((*columns, *rows), dtype=matrix)
-    return turned.permute(*range(len(columns), turned.dim()), *range(len(columns)))
+        return like.new_empty((*first, *rows, *columns), dtype=matrix)
+    turned = like.new_empty((*first, *columns, *rows), dtype=matrix)
+    middle = len(first) + len(columns)
+    return turned.permute(*range(len(first)), *range(middle, turned.dim()), *range(len(first), middle))
 
 
 def _turned(x, innermost):
-    """A matrix with its rows innermost in memory, if that is asked for: a copy."""
+    """A matrix, or each of a batch, with its rows innermost in memory, if that is asked for: a copy."""
     if not innermost:
         return x
-    turned = torch.empty_strided(x.shape, (1, x.shape[0]), dtype=x.dtype, device=x.device)
-    grid = (-(-x.shape[0] // 64), -(-x.shape[1] // 64), 1)
+    turned = x.new_empty(x.mT.shape)
+    *batch, rows, columns = x.shape
+    grid = (-(-rows // 64), -(-columns // 64), math.prod(batch))
     if x.numel():
-        _launch(_turn_kernel, grid, (x, turned), x.shape, {"num_warps": 8}, x.dtype, 64, 64)
-    return turned
+        _launch(_turn_kernel, grid, (x, turned), (rows, columns), {"num_warps": 8}, x.dtype, 64, 64)
+    return turned.mT
 
 
 def _matmul(a, b, out=None, add=False):
@@ -576,6 +585,22 @@ def _matmul(a, b, out=None, add=False):
     if out is None or out.dtype == a.dtype:
         return product(a, b, out=out)
     return out.copy_(product(a, b))
+
+
+def _matmul_in_parts(a, b):
+    """A batch of products of which each is small, but long along the contracted axis: of parts, added in a fixed order.
+
+    There are as many as a GPU computes at once, of at least 512 rows. In 16 bits, where each would be rounded, none.
+    """
+    (batch, rows, along), columns, parts = a.shape, b.shape[-1], 1
+    if a.dtype.itemsize > 2 and all(isinstance(n, int) for n in (rows, along, columns)):
+        tiles = batch * -(-rows // 128) * -(-columns // 128)
+        while along % (2 * parts) == 0 and along >= 1024 * parts and 2 * parts * tiles <= _multiprocessors(a.device):
+            parts *= 2
+    if parts == 1:
+        return _matmul(a, b)
+    a, b = (x.view(batch * parts, along // parts, x.shape[-1]) for x in (a.mT, b))
+    return _matmul(a.mT, b).view(batch, parts, rows, columns).sum(1)
 
 
 @functools.cache
@@ -2911,7 +2936,6 @@ def _fused_gelu_fcgp_norm_with_normalize_kernel(
     y_ptr,
     operand_ptr,
     operand2_ptr,
-    operand4_ptr,
     B,
     N,
     ROWS: tl.constexpr,
@@ -2933,7 +2957,6 @@ def _fused_gelu_fcgp_norm_with_normalize_kernel(
     y_row = y_ptr + b * N
     operand_row = operand_ptr + b * 3 * N
     operand2_row = operand2_ptr + b * 4 * N
-    operand4_row = operand4_ptr + b * 3 * N
 
     x_e = tl.load(x_row + at, mask=mask, other=0.0).to(REAL)
     x_e1 = tl.load(x_row + BN + at, mask=mask, other=0.0).to(REAL)
@@ -2957,6 +2980,9 @@ def _fused_gelu_fcgp_norm_with_normalize_kernel(
     gelu_x_e12 = x_e12 * gate_x
     gelu_y_e12 = y_e12 * gate_y
     xy_202_e = -gelu_x_e12 * gelu_y_e12
+    xy_022_e12 = gelu_x_e * gelu_y_e12
+    xy_121_e12 = gelu_x_e1 * gelu_y_e2 - gelu_x_e2 * gelu_y_e1
+    xy_220_e12 = gelu_x_e12 * gelu_y_e
     xy_011_e1 = gelu_x_e * gelu_y_e1
     xy_110_e1 = gelu_x_e1 * gelu_y_e
     xy_112_e1 = -gelu_x_e2 * gelu_y_e12
@@ -2965,13 +2991,13 @@ def _fused_gelu_fcgp_norm_with_normalize_kernel(
     xy_110_e2 = gelu_x_e2 * gelu_y_e
     xy_112_e2 = gelu_x_e1 * gelu_y_e12
     xy_211_e2 = -gelu_x_e12 * gelu_y_e1
-    xy_022_e12 = gelu_x_e * gelu_y_e12
-    xy_121_e12 = gelu_x_e1 * gelu_y_e2 - gelu_x_e2 * gelu_y_e1
-    xy_220_e12 = gelu_x_e12 * gelu_y_e
 
     tl.store(operand_row + r * 3 * N + n, xy_000_e, mask=mask)
-    tl.store(operand_row + r * 3 * N + n + N, xy_101_e, mask=mask)
-    tl.store(operand_row + r * 3 * N + n + 2 * N, xy_202_e, mask=mask)
+    tl.store(operand_row + N + r * 3 * N + n, xy_101_e, mask=mask)
+    tl.store(operand_row + 2 * N + r * 3 * N + n, xy_202_e, mask=mask)
+    tl.store(operand_row + 3 * BN + r * 3 * N + n, xy_022_e12, mask=mask)
+    tl.store(operand_row + 3 * BN + N + r * 3 * N + n, xy_121_e12, mask=mask)
+    tl.store(operand_row + 3 * BN + 2 * N + r * 3 * N + n, xy_220_e12, mask=mask)
     tl.store(operand2_row + r * 4 * N + n, xy_011_e1, mask=mask)
     tl.store(operand2_row + N + r * 4 * N + n, xy_110_e1, mask=mask)
     tl.store(operand2_row + 2 * N + r * 4 * N + n, xy_112_e1, mask=mask)
@@ -2980,9 +3006,6 @@ def _fused_gelu_fcgp_norm_with_normalize_kernel(
     tl.store(operand2_row + 4 * BN + N + r * 4 * N + n, xy_110_e2, mask=mask)
     tl.store(operand2_row + 4 * BN + 2 * N + r * 4 * N + n, xy_112_e2, mask=mask)
     tl.store(operand2_row + 4 * BN + 3 * N + r * 4 * N + n, xy_211_e2, mask=mask)
-    tl.store(operand4_row + r * 3 * N + n, xy_022_e12, mask=mask)
-    tl.store(operand4_row + r * 3 * N + n + N, xy_121_e12, mask=mask)
-    tl.store(operand4_row + r * 3 * N + n + 2 * N, xy_220_e12, mask=mask)
 
 
 @triton.jit(do_not_specialize=["N"])
@@ -2990,7 +3013,6 @@ def _fused_gelu_fcgp_norm_with_normalize_1_kernel(
     weight_ptr,
     operand1_ptr,
     operand3_ptr,
-    operand5_ptr,
     N,
     M,
     N_INNERMOST: tl.constexpr,
@@ -3007,9 +3029,6 @@ def _fused_gelu_fcgp_norm_with_normalize_1_kernel(
     operand3_n = 1 if N_INNERMOST else M
     operand3_m = tl.cast(N, tl.int64) * 4 if N_INNERMOST else 1
     operand3_N = tl.cast(N, tl.int64) * operand3_n
-    operand5_n = 1 if N_INNERMOST else M
-    operand5_m = tl.cast(N, tl.int64) * 3 if N_INNERMOST else 1
-    operand5_N = tl.cast(N, tl.int64) * operand5_n
 
     m = _tile(tl.program_id(1) * BLOCK, ROWS, BLOCK)
     r = _down(ROWS)
@@ -3022,7 +3041,6 @@ def _fused_gelu_fcgp_norm_with_normalize_1_kernel(
     weight_row = weight_ptr + n * M
     operand1_row = operand1_ptr + n * operand1_n
     operand3_row = operand3_ptr + n * operand3_n
-    operand5_row = operand5_ptr + n * operand5_n
 
     weight_000 = tl.load(weight_row + at, mask=mask, other=0.0).to(REAL)
     weight_011 = tl.load(weight_row + NM + at, mask=mask, other=0.0).to(REAL)
@@ -3038,20 +3056,19 @@ def _fused_gelu_fcgp_norm_with_normalize_1_kernel(
     tl.store(operand1_row + r * operand1_n + m * operand1_m, weight_000, mask=mask)
     tl.store(operand1_row + operand1_N + r * operand1_n + m * operand1_m, weight_101, mask=mask)
     tl.store(operand1_row + 2 * operand1_N + r * operand1_n + m * operand1_m, weight_202, mask=mask)
+    tl.store(operand1_row + 3 * NM + r * operand1_n + m * operand1_m, weight_022, mask=mask)
+    tl.store(operand1_row + 3 * NM + operand1_N + r * operand1_n + m * operand1_m, weight_121, mask=mask)
+    tl.store(operand1_row + 3 * NM + 2 * operand1_N + r * operand1_n + m * operand1_m, weight_220, mask=mask)
     tl.store(operand3_row + r * operand3_n + m * operand3_m, weight_011, mask=mask)
     tl.store(operand3_row + operand3_N + r * operand3_n + m * operand3_m, weight_110, mask=mask)
     tl.store(operand3_row + 2 * operand3_N + r * operand3_n + m * operand3_m, weight_112, mask=mask)
     tl.store(operand3_row + 3 * operand3_N + r * operand3_n + m * operand3_m, weight_211, mask=mask)
-    tl.store(operand5_row + r * operand5_n + m * operand5_m, weight_022, mask=mask)
-    tl.store(operand5_row + operand5_N + r * operand5_n + m * operand5_m, weight_121, mask=mask)
-    tl.store(operand5_row + 2 * operand5_N + r * operand5_n + m * operand5_m, weight_220, mask=mask)
 
 
 @triton.jit(do_not_specialize=["B"])
 def _fused_gelu_fcgp_norm_with_normalize_2_kernel(
     saved_product_ptr,
     saved_product1_ptr,
-    saved_product2_ptr,
     out_ptr,
     saved_ptr,
     eps: tl.float64,
@@ -3078,19 +3095,18 @@ def _fused_gelu_fcgp_norm_with_normalize_2_kernel(
     mask = tile_mask if ROWS == 1 else tile_mask & row_mask
     saved_product_row = saved_product_ptr + b * M
     saved_product1_row = saved_product1_ptr + b * M
-    saved_product2_row = saved_product2_ptr + b * M
     out_row = out_ptr + b * M
     saved_row = saved_ptr + b
 
     saved_product_out_e = tl.load(saved_product_row + at, mask=mask, other=0.0).to(REAL)
+    saved_product_out_e12 = tl.load(saved_product_row + BM + at, mask=mask, other=0.0).to(REAL)
     saved_product1_out_e1 = tl.load(saved_product1_row + at, mask=mask, other=0.0).to(REAL)
     saved_product1_out_e2 = tl.load(saved_product1_row + BM + at, mask=mask, other=0.0).to(REAL)
-    saved_product2_out_e12 = tl.load(saved_product2_row + at, mask=mask, other=0.0).to(REAL)
 
     t1, t2, t3 = _row_sum3(
         saved_product_out_e * saved_product_out_e,
         saved_product1_out_e1 * saved_product1_out_e1 + saved_product1_out_e2 * saved_product1_out_e2,
-        saved_product2_out_e12 * saved_product2_out_e12,
+        saved_product_out_e12 * saved_product_out_e12,
         mask,
     )
     inv_rms_0 = tl.rsqrt(eps + t0 * t1)
@@ -3099,7 +3115,7 @@ def _fused_gelu_fcgp_norm_with_normalize_2_kernel(
     out_e1 = inv_rms_1 * saved_product1_out_e1
     out_e2 = inv_rms_1 * saved_product1_out_e2
     inv_rms_2 = tl.rsqrt(eps + t0 * t3)
-    out_e12 = inv_rms_2 * saved_product2_out_e12
+    out_e12 = inv_rms_2 * saved_product_out_e12
 
     tl.store(out_row + at, out_e, mask=mask)
     tl.store(out_row + BM + at, out_e1, mask=mask)
@@ -3114,7 +3130,6 @@ def _fused_gelu_fcgp_norm_with_normalize_2_kernel(
 def _fused_gelu_fcgp_norm_with_normalize_2_long_kernel(
     saved_product_ptr,
     saved_product1_ptr,
-    saved_product2_ptr,
     out_ptr,
     saved_ptr,
     eps: tl.float64,
@@ -3133,7 +3148,6 @@ def _fused_gelu_fcgp_norm_with_normalize_2_long_kernel(
     row_mask = b + r < B
     saved_product_row = saved_product_ptr + b * M
     saved_product1_row = saved_product1_ptr + b * M
-    saved_product2_row = saved_product2_ptr + b * M
     out_row = out_ptr + b * M
     saved_row = saved_ptr + b
 
@@ -3148,9 +3162,9 @@ def _fused_gelu_fcgp_norm_with_normalize_2_long_kernel(
         at = r * M + m
         mask = (m < M) & row_mask
         saved_product_out_e = tl.load(saved_product_row + at, mask=mask, other=0.0).to(REAL)
+        saved_product_out_e12 = tl.load(saved_product_row + BM + at, mask=mask, other=0.0).to(REAL)
         saved_product1_out_e1 = tl.load(saved_product1_row + at, mask=mask, other=0.0).to(REAL)
         saved_product1_out_e2 = tl.load(saved_product1_row + BM + at, mask=mask, other=0.0).to(REAL)
-        saved_product2_out_e12 = tl.load(saved_product2_row + at, mask=mask, other=0.0).to(REAL)
 
         t1 = _sum(t1, saved_product_out_e * saved_product_out_e, mask, True)
         t2 = _sum(
@@ -3159,7 +3173,7 @@ def _fused_gelu_fcgp_norm_with_normalize_2_long_kernel(
             mask,
             True,
         )
-        t3 = _sum(t3, saved_product2_out_e12 * saved_product2_out_e12, mask, True)
+        t3 = _sum(t3, saved_product_out_e12 * saved_product_out_e12, mask, True)
     t1, t2, t3 = _row_sum3(t1, t2, t3, True)
     inv_rms_0 = tl.rsqrt(eps + t0 * t1)
     inv_rms_1 = tl.rsqrt(eps + t0 * t2)
@@ -3174,14 +3188,14 @@ def _fused_gelu_fcgp_norm_with_normalize_2_long_kernel(
         at = r * M + m
         mask = (m < M) & row_mask
         saved_product_out_e = tl.load(saved_product_row + at, mask=mask, other=0.0).to(REAL)
+        saved_product_out_e12 = tl.load(saved_product_row + BM + at, mask=mask, other=0.0).to(REAL)
         saved_product1_out_e1 = tl.load(saved_product1_row + at, mask=mask, other=0.0).to(REAL)
         saved_product1_out_e2 = tl.load(saved_product1_row + BM + at, mask=mask, other=0.0).to(REAL)
-        saved_product2_out_e12 = tl.load(saved_product2_row + at, mask=mask, other=0.0).to(REAL)
 
         out_e = inv_rms_0 * saved_product_out_e
         out_e1 = inv_rms_1 * saved_product1_out_e1
         out_e2 = inv_rms_1 * saved_product1_out_e2
-        out_e12 = inv_rms_2 * saved_product2_out_e12
+        out_e12 = inv_rms_2 * saved_product_out_e12
 
         tl.store(out_row + at, out_e, mask=mask)
         tl.store(out_row + BM + at, out_e1, mask=mask)
@@ -3195,10 +3209,8 @@ def _fused_gelu_fcgp_norm_with_normalize_backward_kernel(
     saved_ptr,
     saved_product_ptr,
     saved_product1_ptr,
-    saved_product2_ptr,
     operand_ptr,
     operand2_ptr,
-    operand4_ptr,
     B,
     M,
     ROWS: tl.constexpr,
@@ -3224,10 +3236,8 @@ def _fused_gelu_fcgp_norm_with_normalize_backward_kernel(
     saved_row = saved_ptr + b
     saved_product_row = saved_product_ptr + b * M
     saved_product1_row = saved_product1_ptr + b * M
-    saved_product2_row = saved_product2_ptr + b * M
     operand_row = operand_ptr + b * M
     operand2_row = operand2_ptr + b * M
-    operand4_row = operand4_ptr + b * M
 
     grad_out_e_2 = tl.load(grad_out_row + at, mask=mask, other=0.0).to(REAL)
     grad_out_e1_2 = tl.load(grad_out_row + BM + at, mask=mask, other=0.0).to(REAL)
@@ -3237,28 +3247,28 @@ def _fused_gelu_fcgp_norm_with_normalize_backward_kernel(
     saved_inv_rms_1 = tl.load(saved_row + B + r, mask=row_mask, other=0.0).to(REAL)
     saved_inv_rms_2 = tl.load(saved_row + 2 * B + r, mask=row_mask, other=0.0).to(REAL)
     saved_product_out_e = tl.load(saved_product_row + at, mask=mask, other=0.0).to(REAL)
+    saved_product_out_e12 = tl.load(saved_product_row + BM + at, mask=mask, other=0.0).to(REAL)
     saved_product1_out_e1 = tl.load(saved_product1_row + at, mask=mask, other=0.0).to(REAL)
     saved_product1_out_e2 = tl.load(saved_product1_row + BM + at, mask=mask, other=0.0).to(REAL)
-    saved_product2_out_e12 = tl.load(saved_product2_row + at, mask=mask, other=0.0).to(REAL)
 
-    grad_inv_rms_2, grad_inv_rms_1, grad_inv_rms_0 = _row_sum3(
-        grad_out_e12_2 * saved_product2_out_e12,
-        grad_out_e2_2 * saved_product1_out_e2 + grad_out_e1_2 * saved_product1_out_e1,
+    grad_inv_rms_0, grad_inv_rms_2, grad_inv_rms_1 = _row_sum3(
         grad_out_e_2 * saved_product_out_e,
+        grad_out_e12_2 * saved_product_out_e12,
+        grad_out_e2_2 * saved_product1_out_e2 + grad_out_e1_2 * saved_product1_out_e1,
         mask,
     )
-    t1 = t0 * (grad_inv_rms_2 * (-0.5 * saved_inv_rms_2 * saved_inv_rms_2 * saved_inv_rms_2))
-    grad_out_e12 = saved_inv_rms_2 * grad_out_e12_2 + 2.0 * t1 * saved_product2_out_e12
-    t2 = t0 * (grad_inv_rms_1 * (-0.5 * saved_inv_rms_1 * saved_inv_rms_1 * saved_inv_rms_1))
-    grad_out_e1 = saved_inv_rms_1 * grad_out_e1_2 + 2.0 * t2 * saved_product1_out_e1
-    grad_out_e2 = saved_inv_rms_1 * grad_out_e2_2 + 2.0 * t2 * saved_product1_out_e2
-    t3 = t0 * (grad_inv_rms_0 * (-0.5 * saved_inv_rms_0 * saved_inv_rms_0 * saved_inv_rms_0))
-    grad_out_e = saved_inv_rms_0 * grad_out_e_2 + 2.0 * t3 * saved_product_out_e
+    t1 = t0 * (grad_inv_rms_0 * (-0.5 * saved_inv_rms_0 * saved_inv_rms_0 * saved_inv_rms_0))
+    grad_out_e = saved_inv_rms_0 * grad_out_e_2 + 2.0 * t1 * saved_product_out_e
+    t2 = t0 * (grad_inv_rms_2 * (-0.5 * saved_inv_rms_2 * saved_inv_rms_2 * saved_inv_rms_2))
+    grad_out_e12 = saved_inv_rms_2 * grad_out_e12_2 + 2.0 * t2 * saved_product_out_e12
+    t3 = t0 * (grad_inv_rms_1 * (-0.5 * saved_inv_rms_1 * saved_inv_rms_1 * saved_inv_rms_1))
+    grad_out_e1 = saved_inv_rms_1 * grad_out_e1_2 + 2.0 * t3 * saved_product1_out_e1
+    grad_out_e2 = saved_inv_rms_1 * grad_out_e2_2 + 2.0 * t3 * saved_product1_out_e2
 
-    tl.store(operand_row + at, grad_out_e12, mask=mask)
+    tl.store(operand_row + at, grad_out_e, mask=mask)
+    tl.store(operand_row + BM + at, grad_out_e12, mask=mask)
     tl.store(operand2_row + at, grad_out_e1, mask=mask)
     tl.store(operand2_row + BM + at, grad_out_e2, mask=mask)
-    tl.store(operand4_row + at, grad_out_e, mask=mask)
 
 
 @triton.jit(do_not_specialize=["B"])
@@ -3267,10 +3277,8 @@ def _fused_gelu_fcgp_norm_with_normalize_backward_long_kernel(
     saved_ptr,
     saved_product_ptr,
     saved_product1_ptr,
-    saved_product2_ptr,
     operand_ptr,
     operand2_ptr,
-    operand4_ptr,
     B,
     M,
     ROWS: tl.constexpr,
@@ -3288,10 +3296,8 @@ def _fused_gelu_fcgp_norm_with_normalize_backward_long_kernel(
     saved_row = saved_ptr + b
     saved_product_row = saved_product_ptr + b * M
     saved_product1_row = saved_product1_ptr + b * M
-    saved_product2_row = saved_product2_ptr + b * M
     operand_row = operand_ptr + b * M
     operand2_row = operand2_ptr + b * M
-    operand4_row = operand4_ptr + b * M
 
     saved_inv_rms_0 = tl.load(saved_row + r, mask=row_mask, other=0.0).to(REAL)
     saved_inv_rms_1 = tl.load(saved_row + B + r, mask=row_mask, other=0.0).to(REAL)
@@ -3300,9 +3306,9 @@ def _fused_gelu_fcgp_norm_with_normalize_backward_long_kernel(
     size_m = tl.cast(M, REAL)
     t0 = 1.0 / size_m
 
+    grad_inv_rms_0 = _start(ROWS, BLOCK, 0.0, REAL)
     grad_inv_rms_2 = _start(ROWS, BLOCK, 0.0, REAL)
     grad_inv_rms_1 = _start(ROWS, BLOCK, 0.0, REAL)
-    grad_inv_rms_0 = _start(ROWS, BLOCK, 0.0, REAL)
     for start in range(0, M, BLOCK):
         m = _tile(start, ROWS, BLOCK)
         at = r * M + m
@@ -3312,19 +3318,19 @@ def _fused_gelu_fcgp_norm_with_normalize_backward_long_kernel(
         grad_out_e2_2 = tl.load(grad_out_row + 2 * BM + at, mask=mask, other=0.0).to(REAL)
         grad_out_e12_2 = tl.load(grad_out_row + 3 * BM + at, mask=mask, other=0.0).to(REAL)
         saved_product_out_e = tl.load(saved_product_row + at, mask=mask, other=0.0).to(REAL)
+        saved_product_out_e12 = tl.load(saved_product_row + BM + at, mask=mask, other=0.0).to(REAL)
         saved_product1_out_e1 = tl.load(saved_product1_row + at, mask=mask, other=0.0).to(REAL)
         saved_product1_out_e2 = tl.load(saved_product1_row + BM + at, mask=mask, other=0.0).to(REAL)
-        saved_product2_out_e12 = tl.load(saved_product2_row + at, mask=mask, other=0.0).to(REAL)
 
-        grad_inv_rms_2 = _sum(grad_inv_rms_2, grad_out_e12_2 * saved_product2_out_e12, mask, True)
+        grad_inv_rms_0 = _sum(grad_inv_rms_0, grad_out_e_2 * saved_product_out_e, mask, True)
+        grad_inv_rms_2 = _sum(grad_inv_rms_2, grad_out_e12_2 * saved_product_out_e12, mask, True)
         grad_inv_rms_1 = _sum(
             grad_inv_rms_1, grad_out_e2_2 * saved_product1_out_e2 + grad_out_e1_2 * saved_product1_out_e1, mask, True
         )
-        grad_inv_rms_0 = _sum(grad_inv_rms_0, grad_out_e_2 * saved_product_out_e, mask, True)
-    grad_inv_rms_2, grad_inv_rms_1, grad_inv_rms_0 = _row_sum3(grad_inv_rms_2, grad_inv_rms_1, grad_inv_rms_0, True)
-    t1 = t0 * (grad_inv_rms_2 * (-0.5 * saved_inv_rms_2 * saved_inv_rms_2 * saved_inv_rms_2))
-    t2 = t0 * (grad_inv_rms_1 * (-0.5 * saved_inv_rms_1 * saved_inv_rms_1 * saved_inv_rms_1))
-    t3 = t0 * (grad_inv_rms_0 * (-0.5 * saved_inv_rms_0 * saved_inv_rms_0 * saved_inv_rms_0))
+    grad_inv_rms_0, grad_inv_rms_2, grad_inv_rms_1 = _row_sum3(grad_inv_rms_0, grad_inv_rms_2, grad_inv_rms_1, True)
+    t1 = t0 * (grad_inv_rms_0 * (-0.5 * saved_inv_rms_0 * saved_inv_rms_0 * saved_inv_rms_0))
+    t2 = t0 * (grad_inv_rms_2 * (-0.5 * saved_inv_rms_2 * saved_inv_rms_2 * saved_inv_rms_2))
+    t3 = t0 * (grad_inv_rms_1 * (-0.5 * saved_inv_rms_1 * saved_inv_rms_1 * saved_inv_rms_1))
 
     for start in range(0, M, BLOCK):
         m = _tile(start, ROWS, BLOCK)
@@ -3335,19 +3341,19 @@ def _fused_gelu_fcgp_norm_with_normalize_backward_long_kernel(
         grad_out_e2_2 = tl.load(grad_out_row + 2 * BM + at, mask=mask, other=0.0).to(REAL)
         grad_out_e12_2 = tl.load(grad_out_row + 3 * BM + at, mask=mask, other=0.0).to(REAL)
         saved_product_out_e = tl.load(saved_product_row + at, mask=mask, other=0.0).to(REAL)
+        saved_product_out_e12 = tl.load(saved_product_row + BM + at, mask=mask, other=0.0).to(REAL)
         saved_product1_out_e1 = tl.load(saved_product1_row + at, mask=mask, other=0.0).to(REAL)
         saved_product1_out_e2 = tl.load(saved_product1_row + BM + at, mask=mask, other=0.0).to(REAL)
-        saved_product2_out_e12 = tl.load(saved_product2_row + at, mask=mask, other=0.0).to(REAL)
 
-        grad_out_e12 = saved_inv_rms_2 * grad_out_e12_2 + 2.0 * t1 * saved_product2_out_e12
-        grad_out_e1 = saved_inv_rms_1 * grad_out_e1_2 + 2.0 * t2 * saved_product1_out_e1
-        grad_out_e2 = saved_inv_rms_1 * grad_out_e2_2 + 2.0 * t2 * saved_product1_out_e2
-        grad_out_e = saved_inv_rms_0 * grad_out_e_2 + 2.0 * t3 * saved_product_out_e
+        grad_out_e = saved_inv_rms_0 * grad_out_e_2 + 2.0 * t1 * saved_product_out_e
+        grad_out_e12 = saved_inv_rms_2 * grad_out_e12_2 + 2.0 * t2 * saved_product_out_e12
+        grad_out_e1 = saved_inv_rms_1 * grad_out_e1_2 + 2.0 * t3 * saved_product1_out_e1
+        grad_out_e2 = saved_inv_rms_1 * grad_out_e2_2 + 2.0 * t3 * saved_product1_out_e2
 
-        tl.store(operand_row + at, grad_out_e12, mask=mask)
+        tl.store(operand_row + at, grad_out_e, mask=mask)
+        tl.store(operand_row + BM + at, grad_out_e12, mask=mask)
         tl.store(operand2_row + at, grad_out_e1, mask=mask)
         tl.store(operand2_row + BM + at, grad_out_e2, mask=mask)
-        tl.store(operand4_row + at, grad_out_e, mask=mask)
 
 
 @triton.jit(do_not_specialize=["N"])
@@ -3355,7 +3361,6 @@ def _fused_gelu_fcgp_norm_with_normalize_backward_1_kernel(
     weight_ptr,
     operand1_ptr,
     operand3_ptr,
-    operand5_ptr,
     N,
     M,
     ROWS: tl.constexpr,
@@ -3371,7 +3376,6 @@ def _fused_gelu_fcgp_norm_with_normalize_backward_1_kernel(
     weight_row = weight_ptr + start
     operand1_row = operand1_ptr + start
     operand3_row = operand3_ptr + start
-    operand5_row = operand5_ptr + start
 
     weight_000 = tl.load(weight_row + tile, mask=mask, other=0.0).to(REAL)
     weight_011 = tl.load(weight_row + NM + tile, mask=mask, other=0.0).to(REAL)
@@ -3384,16 +3388,16 @@ def _fused_gelu_fcgp_norm_with_normalize_backward_1_kernel(
     weight_211 = tl.load(weight_row + 8 * NM + tile, mask=mask, other=0.0).to(REAL)
     weight_220 = tl.load(weight_row + 9 * NM + tile, mask=mask, other=0.0).to(REAL)
 
-    tl.store(operand1_row + tile, weight_022, mask=mask)
-    tl.store(operand1_row + NM + tile, weight_121, mask=mask)
-    tl.store(operand1_row + 2 * NM + tile, weight_220, mask=mask)
+    tl.store(operand1_row + tile, weight_000, mask=mask)
+    tl.store(operand1_row + NM + tile, weight_101, mask=mask)
+    tl.store(operand1_row + 2 * NM + tile, weight_202, mask=mask)
+    tl.store(operand1_row + 3 * NM + tile, weight_022, mask=mask)
+    tl.store(operand1_row + 4 * NM + tile, weight_121, mask=mask)
+    tl.store(operand1_row + 5 * NM + tile, weight_220, mask=mask)
     tl.store(operand3_row + tile, weight_011, mask=mask)
     tl.store(operand3_row + NM + tile, weight_110, mask=mask)
     tl.store(operand3_row + 2 * NM + tile, weight_112, mask=mask)
     tl.store(operand3_row + 3 * NM + tile, weight_211, mask=mask)
-    tl.store(operand5_row + tile, weight_000, mask=mask)
-    tl.store(operand5_row + NM + tile, weight_101, mask=mask)
-    tl.store(operand5_row + 2 * NM + tile, weight_202, mask=mask)
 
 
 @triton.jit(do_not_specialize=["B"])
@@ -3402,7 +3406,6 @@ def _fused_gelu_fcgp_norm_with_normalize_backward_2_kernel(
     y_ptr,
     contracted_ptr,
     contracted1_ptr,
-    contracted2_ptr,
     grad_x_ptr,
     grad_y_ptr,
     B,
@@ -3427,7 +3430,6 @@ def _fused_gelu_fcgp_norm_with_normalize_backward_2_kernel(
     y_row = y_ptr + b * N
     contracted_row = contracted_ptr + b * 3 * N
     contracted1_row = contracted1_ptr + b * 4 * N
-    contracted2_row = contracted2_ptr + b * 3 * N
     grad_x_row = grad_x_ptr + b * N
     grad_y_row = grad_y_ptr + b * N
 
@@ -3439,9 +3441,12 @@ def _fused_gelu_fcgp_norm_with_normalize_backward_2_kernel(
     y_e1 = tl.load(y_row + BN + at, mask=mask, other=0.0).to(REAL)
     y_e2 = tl.load(y_row + 2 * BN + at, mask=mask, other=0.0).to(REAL)
     y_e12 = tl.load(y_row + 3 * BN + at, mask=mask, other=0.0).to(REAL)
-    contracted_grad_xy_022_e12 = tl.load(contracted_row + r * 3 * N + n, mask=mask, other=0.0).to(REAL)
-    contracted_grad_xy_121_e12 = tl.load(contracted_row + r * 3 * N + n + N, mask=mask, other=0.0).to(REAL)
-    contracted_grad_xy_220_e12 = tl.load(contracted_row + r * 3 * N + n + 2 * N, mask=mask, other=0.0).to(REAL)
+    contracted_grad_xy_000_e = tl.load(contracted_row + r * 3 * N + n, mask=mask, other=0.0).to(REAL)
+    contracted_grad_xy_101_e = tl.load(contracted_row + N + r * 3 * N + n, mask=mask, other=0.0).to(REAL)
+    contracted_grad_xy_202_e = tl.load(contracted_row + 2 * N + r * 3 * N + n, mask=mask, other=0.0).to(REAL)
+    contracted_grad_xy_022_e12 = tl.load(contracted_row + 3 * BN + r * 3 * N + n, mask=mask, other=0.0).to(REAL)
+    contracted_grad_xy_121_e12 = tl.load(contracted_row + 3 * BN + N + r * 3 * N + n, mask=mask, other=0.0).to(REAL)
+    contracted_grad_xy_220_e12 = tl.load(contracted_row + 3 * BN + 2 * N + r * 3 * N + n, mask=mask, other=0.0).to(REAL)
     contracted1_grad_xy_011_e1 = tl.load(contracted1_row + r * 4 * N + n, mask=mask, other=0.0).to(REAL)
     contracted1_grad_xy_110_e1 = tl.load(contracted1_row + N + r * 4 * N + n, mask=mask, other=0.0).to(REAL)
     contracted1_grad_xy_112_e1 = tl.load(contracted1_row + 2 * N + r * 4 * N + n, mask=mask, other=0.0).to(REAL)
@@ -3454,9 +3459,6 @@ def _fused_gelu_fcgp_norm_with_normalize_backward_2_kernel(
     contracted1_grad_xy_211_e2 = tl.load(contracted1_row + 4 * BN + 3 * N + r * 4 * N + n, mask=mask, other=0.0).to(
         REAL
     )
-    contracted2_grad_xy_000_e = tl.load(contracted2_row + r * 3 * N + n, mask=mask, other=0.0).to(REAL)
-    contracted2_grad_xy_101_e = tl.load(contracted2_row + r * 3 * N + n + N, mask=mask, other=0.0).to(REAL)
-    contracted2_grad_xy_202_e = tl.load(contracted2_row + r * 3 * N + n + 2 * N, mask=mask, other=0.0).to(REAL)
 
     t0 = 0.7071067811865476 * x_e
     gate_x = 0.5 * tl.erf(t0) + 0.5
@@ -3467,13 +3469,13 @@ def _fused_gelu_fcgp_norm_with_normalize_backward_2_kernel(
     gelu_y_e1 = y_e1 * gate_y
     gelu_y_e = y_e * gate_y
     grad_gelu_x_e = gelu_y_e12 * contracted_grad_xy_022_e12 + gelu_y_e2 * contracted1_grad_xy_011_e2
-    grad_gelu_x_e += gelu_y_e1 * contracted1_grad_xy_011_e1 + gelu_y_e * contracted2_grad_xy_000_e
+    grad_gelu_x_e += gelu_y_e1 * contracted1_grad_xy_011_e1 + gelu_y_e * contracted_grad_xy_000_e
     grad_gelu_x_e12 = gelu_y_e * contracted_grad_xy_220_e12 + gelu_y_e2 * contracted1_grad_xy_211_e1
-    grad_gelu_x_e12 += -gelu_y_e1 * contracted1_grad_xy_211_e2 - gelu_y_e12 * contracted2_grad_xy_202_e
-    grad_gelu_x_e2 = gelu_y_e * contracted1_grad_xy_110_e2 + gelu_y_e2 * contracted2_grad_xy_101_e
+    grad_gelu_x_e12 += -gelu_y_e1 * contracted1_grad_xy_211_e2 - gelu_y_e12 * contracted_grad_xy_202_e
+    grad_gelu_x_e2 = gelu_y_e * contracted1_grad_xy_110_e2 + gelu_y_e2 * contracted_grad_xy_101_e
     grad_gelu_x_e2 += -gelu_y_e1 * contracted_grad_xy_121_e12 - gelu_y_e12 * contracted1_grad_xy_112_e1
     grad_gelu_x_e1 = gelu_y_e2 * contracted_grad_xy_121_e12 + gelu_y_e12 * contracted1_grad_xy_112_e2
-    grad_gelu_x_e1 += gelu_y_e * contracted1_grad_xy_110_e1 + gelu_y_e1 * contracted2_grad_xy_101_e
+    grad_gelu_x_e1 += gelu_y_e * contracted1_grad_xy_110_e1 + gelu_y_e1 * contracted_grad_xy_101_e
     grad_gate_x = x_e12 * grad_gelu_x_e12 + x_e2 * grad_gelu_x_e2 + x_e1 * grad_gelu_x_e1
     grad_gate_x += x_e * grad_gelu_x_e
     t2 = 0.7071067811865476 * (1.1283791670955126 * tl.exp(-t0 * t0) * (0.5 * grad_gate_x))
@@ -3486,12 +3488,12 @@ def _fused_gelu_fcgp_norm_with_normalize_backward_2_kernel(
     gelu_x_e1 = x_e1 * gate_x
     gelu_x_e = x_e * gate_x
     grad_gelu_y_e = gelu_x_e12 * contracted_grad_xy_220_e12 + gelu_x_e2 * contracted1_grad_xy_110_e2
-    grad_gelu_y_e += gelu_x_e1 * contracted1_grad_xy_110_e1 + gelu_x_e * contracted2_grad_xy_000_e
+    grad_gelu_y_e += gelu_x_e1 * contracted1_grad_xy_110_e1 + gelu_x_e * contracted_grad_xy_000_e
     grad_gelu_y_e12 = gelu_x_e * contracted_grad_xy_022_e12 + gelu_x_e1 * contracted1_grad_xy_112_e2
-    grad_gelu_y_e12 += -gelu_x_e2 * contracted1_grad_xy_112_e1 - gelu_x_e12 * contracted2_grad_xy_202_e
+    grad_gelu_y_e12 += -gelu_x_e2 * contracted1_grad_xy_112_e1 - gelu_x_e12 * contracted_grad_xy_202_e
     grad_gelu_y_e2 = gelu_x_e1 * contracted_grad_xy_121_e12 + gelu_x_e * contracted1_grad_xy_011_e2
-    grad_gelu_y_e2 += gelu_x_e12 * contracted1_grad_xy_211_e1 + gelu_x_e2 * contracted2_grad_xy_101_e
-    grad_gelu_y_e1 = gelu_x_e * contracted1_grad_xy_011_e1 + gelu_x_e1 * contracted2_grad_xy_101_e
+    grad_gelu_y_e2 += gelu_x_e12 * contracted1_grad_xy_211_e1 + gelu_x_e2 * contracted_grad_xy_101_e
+    grad_gelu_y_e1 = gelu_x_e * contracted1_grad_xy_011_e1 + gelu_x_e1 * contracted_grad_xy_101_e
     grad_gelu_y_e1 += -gelu_x_e2 * contracted_grad_xy_121_e12 - gelu_x_e12 * contracted1_grad_xy_211_e2
     grad_gate_y = y_e12 * grad_gelu_y_e12 + y_e2 * grad_gelu_y_e2 + y_e1 * grad_gelu_y_e1
     grad_gate_y += y_e * grad_gelu_y_e
@@ -3517,9 +3519,8 @@ def _fused_gelu_fcgp_norm_with_normalize_backward_2_kernel(
 def _fused_gelu_fcgp_norm_with_normalize_backward_3_kernel(
     x_ptr,
     y_ptr,
-    operand6_ptr,
-    operand7_ptr,
-    operand8_ptr,
+    operand4_ptr,
+    operand5_ptr,
     B,
     N,
     B_INNERMOST: tl.constexpr,
@@ -3530,16 +3531,13 @@ def _fused_gelu_fcgp_norm_with_normalize_backward_3_kernel(
     # stores factors of matrix products, in the order in which these read them
     # turns its tiles for products in tf32, which are faster with b innermost
     BN = tl.cast(B, tl.int64) * N
-    operand6_b = 1 if B_INNERMOST else 3 * N
-    operand6_n = tl.cast(B, tl.int64) if B_INNERMOST else 1
-    operand6_N = tl.cast(N, tl.int64) * operand6_n
-    operand7_b = 1 if B_INNERMOST else 4 * N
-    operand7_n = tl.cast(B, tl.int64) * 2 if B_INNERMOST else 1
-    operand7_B = tl.cast(B, tl.int64) * operand7_b
-    operand7_N = tl.cast(N, tl.int64) * operand7_n
-    operand8_b = 1 if B_INNERMOST else 3 * N
-    operand8_n = tl.cast(B, tl.int64) if B_INNERMOST else 1
-    operand8_N = tl.cast(N, tl.int64) * operand8_n
+    operand4_b = 1 if B_INNERMOST else 3 * N
+    operand4_n = tl.cast(B, tl.int64) if B_INNERMOST else 1
+    operand4_N = tl.cast(N, tl.int64) * operand4_n
+    operand5_b = 1 if B_INNERMOST else 4 * N
+    operand5_n = tl.cast(B, tl.int64) * 2 if B_INNERMOST else 1
+    operand5_B = tl.cast(B, tl.int64) * operand5_b
+    operand5_N = tl.cast(N, tl.int64) * operand5_n
 
     n = _tile(tl.program_id(1) * BLOCK, ROWS, BLOCK)
     r = _down(ROWS)
@@ -3551,9 +3549,8 @@ def _fused_gelu_fcgp_norm_with_normalize_backward_3_kernel(
     mask = tile_mask if ROWS == 1 else tile_mask & row_mask
     x_row = x_ptr + b * N
     y_row = y_ptr + b * N
-    operand6_row = operand6_ptr + b * operand6_b
-    operand7_row = operand7_ptr + b * operand7_b
-    operand8_row = operand8_ptr + b * operand8_b
+    operand4_row = operand4_ptr + b * operand4_b
+    operand5_row = operand5_ptr + b * operand5_b
 
     x_e = tl.load(x_row + at, mask=mask, other=0.0).to(REAL)
     x_e1 = tl.load(x_row + BN + at, mask=mask, other=0.0).to(REAL)
@@ -3568,7 +3565,7 @@ def _fused_gelu_fcgp_norm_with_normalize_backward_3_kernel(
     gelu_x_e12 = x_e12 * gate_x
     gate_y = 0.5 + 0.5 * tl.erf(0.7071067811865476 * y_e)
     gelu_y_e12 = y_e12 * gate_y
-    operand6_0 = gelu_x_e12 * gelu_y_e12
+    operand4_0 = gelu_x_e12 * gelu_y_e12
     gelu_x_e = x_e * gate_x
     gelu_y_e = y_e * gate_y
     xy_000_e = gelu_x_e * gelu_y_e
@@ -3577,40 +3574,39 @@ def _fused_gelu_fcgp_norm_with_normalize_backward_3_kernel(
     gelu_x_e2 = x_e2 * gate_x
     gelu_y_e2 = y_e2 * gate_y
     xy_101_e = gelu_x_e1 * gelu_y_e1 + gelu_x_e2 * gelu_y_e2
+    xy_022_e12 = gelu_x_e * gelu_y_e12
+    xy_121_e12 = gelu_x_e1 * gelu_y_e2 - gelu_x_e2 * gelu_y_e1
+    xy_220_e12 = gelu_x_e12 * gelu_y_e
     xy_011_e1 = gelu_x_e * gelu_y_e1
     xy_110_e1 = gelu_x_e1 * gelu_y_e
-    operand7_2 = gelu_x_e2 * gelu_y_e12
+    operand5_2 = gelu_x_e2 * gelu_y_e12
     xy_211_e1 = gelu_x_e12 * gelu_y_e2
     xy_011_e2 = gelu_x_e * gelu_y_e2
     xy_110_e2 = gelu_x_e2 * gelu_y_e
     xy_112_e2 = gelu_x_e1 * gelu_y_e12
-    operand7_6 = -xy_112_e2
+    operand5_6 = -xy_112_e2
     xy_211_e2 = -gelu_x_e12 * gelu_y_e1
-    xy_022_e12 = gelu_x_e * gelu_y_e12
-    xy_121_e12 = gelu_x_e1 * gelu_y_e2 - gelu_x_e2 * gelu_y_e1
-    xy_220_e12 = gelu_x_e12 * gelu_y_e
 
-    tl.store(operand6_row + r * operand6_b + n * operand6_n, operand6_0, mask=mask)
-    tl.store(operand6_row + r * operand6_b + n * operand6_n + operand6_N, xy_000_e, mask=mask)
-    tl.store(operand6_row + r * operand6_b + n * operand6_n + 2 * operand6_N, xy_101_e, mask=mask)
-    tl.store(operand7_row + r * operand7_b + n * operand7_n, xy_011_e1, mask=mask)
-    tl.store(operand7_row + operand7_N + r * operand7_b + n * operand7_n, xy_110_e1, mask=mask)
-    tl.store(operand7_row + 2 * operand7_N + r * operand7_b + n * operand7_n, operand7_2, mask=mask)
-    tl.store(operand7_row + 3 * operand7_N + r * operand7_b + n * operand7_n, xy_211_e1, mask=mask)
-    tl.store(operand7_row + operand7_B + r * operand7_b + n * operand7_n, xy_011_e2, mask=mask)
-    tl.store(operand7_row + operand7_B + operand7_N + r * operand7_b + n * operand7_n, xy_110_e2, mask=mask)
-    tl.store(operand7_row + operand7_B + 2 * operand7_N + r * operand7_b + n * operand7_n, operand7_6, mask=mask)
-    tl.store(operand7_row + operand7_B + 3 * operand7_N + r * operand7_b + n * operand7_n, xy_211_e2, mask=mask)
-    tl.store(operand8_row + r * operand8_b + n * operand8_n, xy_022_e12, mask=mask)
-    tl.store(operand8_row + r * operand8_b + n * operand8_n + operand8_N, xy_121_e12, mask=mask)
-    tl.store(operand8_row + r * operand8_b + n * operand8_n + 2 * operand8_N, xy_220_e12, mask=mask)
+    tl.store(operand4_row + r * operand4_b + n * operand4_n, operand4_0, mask=mask)
+    tl.store(operand4_row + operand4_N + r * operand4_b + n * operand4_n, xy_000_e, mask=mask)
+    tl.store(operand4_row + 2 * operand4_N + r * operand4_b + n * operand4_n, xy_101_e, mask=mask)
+    tl.store(operand4_row + 3 * BN + r * operand4_b + n * operand4_n, xy_022_e12, mask=mask)
+    tl.store(operand4_row + 3 * BN + operand4_N + r * operand4_b + n * operand4_n, xy_121_e12, mask=mask)
+    tl.store(operand4_row + 3 * BN + 2 * operand4_N + r * operand4_b + n * operand4_n, xy_220_e12, mask=mask)
+    tl.store(operand5_row + r * operand5_b + n * operand5_n, xy_011_e1, mask=mask)
+    tl.store(operand5_row + operand5_N + r * operand5_b + n * operand5_n, xy_110_e1, mask=mask)
+    tl.store(operand5_row + 2 * operand5_N + r * operand5_b + n * operand5_n, operand5_2, mask=mask)
+    tl.store(operand5_row + 3 * operand5_N + r * operand5_b + n * operand5_n, xy_211_e1, mask=mask)
+    tl.store(operand5_row + operand5_B + r * operand5_b + n * operand5_n, xy_011_e2, mask=mask)
+    tl.store(operand5_row + operand5_B + operand5_N + r * operand5_b + n * operand5_n, xy_110_e2, mask=mask)
+    tl.store(operand5_row + operand5_B + 2 * operand5_N + r * operand5_b + n * operand5_n, operand5_6, mask=mask)
+    tl.store(operand5_row + operand5_B + 3 * operand5_N + r * operand5_b + n * operand5_n, xy_211_e2, mask=mask)
 
 
 @triton.jit(do_not_specialize=["N"])
 def _fused_gelu_fcgp_norm_with_normalize_backward_4_kernel(
+    contracted2_ptr,
     contracted3_ptr,
-    contracted4_ptr,
-    contracted5_ptr,
     grad_weight_ptr,
     N,
     M,
@@ -3624,36 +3620,35 @@ def _fused_gelu_fcgp_norm_with_normalize_backward_4_kernel(
     start = tl.program_id(0).to(tl.int64) * BLOCK
     tile = tl.arange(0, BLOCK)
     mask = tile < tl.cast(N, tl.int64) * M - start
+    contracted2_row = contracted2_ptr + start
     contracted3_row = contracted3_ptr + start
-    contracted4_row = contracted4_ptr + start
-    contracted5_row = contracted5_ptr + start
     grad_weight_row = grad_weight_ptr + start
 
+    contracted2_0 = tl.load(contracted2_row + tile, mask=mask, other=0.0).to(REAL)
+    contracted2_1 = tl.load(contracted2_row + NM + tile, mask=mask, other=0.0).to(REAL)
+    contracted2_2 = tl.load(contracted2_row + 2 * NM + tile, mask=mask, other=0.0).to(REAL)
+    contracted2_3 = tl.load(contracted2_row + 3 * NM + tile, mask=mask, other=0.0).to(REAL)
+    contracted2_4 = tl.load(contracted2_row + 4 * NM + tile, mask=mask, other=0.0).to(REAL)
+    contracted2_5 = tl.load(contracted2_row + 5 * NM + tile, mask=mask, other=0.0).to(REAL)
     contracted3_0 = tl.load(contracted3_row + tile, mask=mask, other=0.0).to(REAL)
     contracted3_1 = tl.load(contracted3_row + NM + tile, mask=mask, other=0.0).to(REAL)
     contracted3_2 = tl.load(contracted3_row + 2 * NM + tile, mask=mask, other=0.0).to(REAL)
-    contracted4_0 = tl.load(contracted4_row + tile, mask=mask, other=0.0).to(REAL)
-    contracted4_1 = tl.load(contracted4_row + NM + tile, mask=mask, other=0.0).to(REAL)
-    contracted4_2 = tl.load(contracted4_row + 2 * NM + tile, mask=mask, other=0.0).to(REAL)
-    contracted4_3 = tl.load(contracted4_row + 3 * NM + tile, mask=mask, other=0.0).to(REAL)
-    contracted5_0 = tl.load(contracted5_row + tile, mask=mask, other=0.0).to(REAL)
-    contracted5_1 = tl.load(contracted5_row + NM + tile, mask=mask, other=0.0).to(REAL)
-    contracted5_2 = tl.load(contracted5_row + 2 * NM + tile, mask=mask, other=0.0).to(REAL)
+    contracted3_3 = tl.load(contracted3_row + 3 * NM + tile, mask=mask, other=0.0).to(REAL)
 
-    grad_weight_112 = -contracted4_2
-    grad_weight_202 = -contracted3_0
+    grad_weight_112 = -contracted3_2
+    grad_weight_202 = -contracted2_0
 
     if GRAD_WEIGHT:
-        tl.store(grad_weight_row + tile, contracted3_1, mask=mask)
-        tl.store(grad_weight_row + NM + tile, contracted4_0, mask=mask)
-        tl.store(grad_weight_row + 2 * NM + tile, contracted5_0, mask=mask)
-        tl.store(grad_weight_row + 3 * NM + tile, contracted3_2, mask=mask)
-        tl.store(grad_weight_row + 4 * NM + tile, contracted4_1, mask=mask)
+        tl.store(grad_weight_row + tile, contracted2_1, mask=mask)
+        tl.store(grad_weight_row + NM + tile, contracted3_0, mask=mask)
+        tl.store(grad_weight_row + 2 * NM + tile, contracted2_3, mask=mask)
+        tl.store(grad_weight_row + 3 * NM + tile, contracted2_2, mask=mask)
+        tl.store(grad_weight_row + 4 * NM + tile, contracted3_1, mask=mask)
         tl.store(grad_weight_row + 5 * NM + tile, grad_weight_112, mask=mask)
-        tl.store(grad_weight_row + 6 * NM + tile, contracted5_1, mask=mask)
+        tl.store(grad_weight_row + 6 * NM + tile, contracted2_4, mask=mask)
         tl.store(grad_weight_row + 7 * NM + tile, grad_weight_202, mask=mask)
-        tl.store(grad_weight_row + 8 * NM + tile, contracted4_3, mask=mask)
-        tl.store(grad_weight_row + 9 * NM + tile, contracted5_2, mask=mask)
+        tl.store(grad_weight_row + 8 * NM + tile, contracted3_3, mask=mask)
+        tl.store(grad_weight_row + 9 * NM + tile, contracted2_5, mask=mask)
 
 
 @triton.jit(do_not_specialize=["B"])
@@ -3662,10 +3657,8 @@ def _fused_gelu_fcgp_norm_with_normalize_double_backward_kernel(
     saved_ptr,
     saved_product_ptr,
     saved_product1_ptr,
-    saved_product2_ptr,
     operand_ptr,
     operand2_ptr,
-    operand4_ptr,
     B,
     M,
     ROWS: tl.constexpr,
@@ -3691,10 +3684,8 @@ def _fused_gelu_fcgp_norm_with_normalize_double_backward_kernel(
     saved_row = saved_ptr + b
     saved_product_row = saved_product_ptr + b * M
     saved_product1_row = saved_product1_ptr + b * M
-    saved_product2_row = saved_product2_ptr + b * M
     operand_row = operand_ptr + b * M
     operand2_row = operand2_ptr + b * M
-    operand4_row = operand4_ptr + b * M
 
     grad_out_e_2 = tl.load(grad_out_row + at, mask=mask, other=0.0).to(REAL)
     grad_out_e1_2 = tl.load(grad_out_row + BM + at, mask=mask, other=0.0).to(REAL)
@@ -3704,28 +3695,28 @@ def _fused_gelu_fcgp_norm_with_normalize_double_backward_kernel(
     saved_inv_rms_1 = tl.load(saved_row + B + r, mask=row_mask, other=0.0).to(REAL)
     saved_inv_rms_2 = tl.load(saved_row + 2 * B + r, mask=row_mask, other=0.0).to(REAL)
     saved_product_out_e = tl.load(saved_product_row + at, mask=mask, other=0.0).to(REAL)
+    saved_product_out_e12 = tl.load(saved_product_row + BM + at, mask=mask, other=0.0).to(REAL)
     saved_product1_out_e1 = tl.load(saved_product1_row + at, mask=mask, other=0.0).to(REAL)
     saved_product1_out_e2 = tl.load(saved_product1_row + BM + at, mask=mask, other=0.0).to(REAL)
-    saved_product2_out_e12 = tl.load(saved_product2_row + at, mask=mask, other=0.0).to(REAL)
 
-    grad_inv_rms_2, grad_inv_rms_1, grad_inv_rms_0 = _row_sum3(
-        grad_out_e12_2 * saved_product2_out_e12,
-        grad_out_e2_2 * saved_product1_out_e2 + grad_out_e1_2 * saved_product1_out_e1,
+    grad_inv_rms_0, grad_inv_rms_2, grad_inv_rms_1 = _row_sum3(
         grad_out_e_2 * saved_product_out_e,
+        grad_out_e12_2 * saved_product_out_e12,
+        grad_out_e2_2 * saved_product1_out_e2 + grad_out_e1_2 * saved_product1_out_e1,
         mask,
     )
-    t1 = t0 * (grad_inv_rms_2 * (-0.5 * saved_inv_rms_2 * saved_inv_rms_2 * saved_inv_rms_2))
-    grad_out_e12 = saved_inv_rms_2 * grad_out_e12_2 + 2.0 * t1 * saved_product2_out_e12
-    t2 = t0 * (grad_inv_rms_1 * (-0.5 * saved_inv_rms_1 * saved_inv_rms_1 * saved_inv_rms_1))
-    grad_out_e1 = saved_inv_rms_1 * grad_out_e1_2 + 2.0 * t2 * saved_product1_out_e1
-    grad_out_e2 = saved_inv_rms_1 * grad_out_e2_2 + 2.0 * t2 * saved_product1_out_e2
-    t3 = t0 * (grad_inv_rms_0 * (-0.5 * saved_inv_rms_0 * saved_inv_rms_0 * saved_inv_rms_0))
-    grad_out_e = saved_inv_rms_0 * grad_out_e_2 + 2.0 * t3 * saved_product_out_e
+    t1 = t0 * (grad_inv_rms_0 * (-0.5 * saved_inv_rms_0 * saved_inv_rms_0 * saved_inv_rms_0))
+    grad_out_e = saved_inv_rms_0 * grad_out_e_2 + 2.0 * t1 * saved_product_out_e
+    t2 = t0 * (grad_inv_rms_2 * (-0.5 * saved_inv_rms_2 * saved_inv_rms_2 * saved_inv_rms_2))
+    grad_out_e12 = saved_inv_rms_2 * grad_out_e12_2 + 2.0 * t2 * saved_product_out_e12
+    t3 = t0 * (grad_inv_rms_1 * (-0.5 * saved_inv_rms_1 * saved_inv_rms_1 * saved_inv_rms_1))
+    grad_out_e1 = saved_inv_rms_1 * grad_out_e1_2 + 2.0 * t3 * saved_product1_out_e1
+    grad_out_e2 = saved_inv_rms_1 * grad_out_e2_2 + 2.0 * t3 * saved_product1_out_e2
 
-    tl.store(operand_row + at, grad_out_e12, mask=mask)
+    tl.store(operand_row + at, grad_out_e, mask=mask)
+    tl.store(operand_row + BM + at, grad_out_e12, mask=mask)
     tl.store(operand2_row + at, grad_out_e1, mask=mask)
     tl.store(operand2_row + BM + at, grad_out_e2, mask=mask)
-    tl.store(operand4_row + at, grad_out_e, mask=mask)
 
 
 @triton.jit(do_not_specialize=["B"])
@@ -3734,10 +3725,8 @@ def _fused_gelu_fcgp_norm_with_normalize_double_backward_long_kernel(
     saved_ptr,
     saved_product_ptr,
     saved_product1_ptr,
-    saved_product2_ptr,
     operand_ptr,
     operand2_ptr,
-    operand4_ptr,
     B,
     M,
     ROWS: tl.constexpr,
@@ -3755,10 +3744,8 @@ def _fused_gelu_fcgp_norm_with_normalize_double_backward_long_kernel(
     saved_row = saved_ptr + b
     saved_product_row = saved_product_ptr + b * M
     saved_product1_row = saved_product1_ptr + b * M
-    saved_product2_row = saved_product2_ptr + b * M
     operand_row = operand_ptr + b * M
     operand2_row = operand2_ptr + b * M
-    operand4_row = operand4_ptr + b * M
 
     saved_inv_rms_0 = tl.load(saved_row + r, mask=row_mask, other=0.0).to(REAL)
     saved_inv_rms_1 = tl.load(saved_row + B + r, mask=row_mask, other=0.0).to(REAL)
@@ -3767,9 +3754,9 @@ def _fused_gelu_fcgp_norm_with_normalize_double_backward_long_kernel(
     size_m = tl.cast(M, REAL)
     t0 = 1.0 / size_m
 
+    grad_inv_rms_0 = _start(ROWS, BLOCK, 0.0, REAL)
     grad_inv_rms_2 = _start(ROWS, BLOCK, 0.0, REAL)
     grad_inv_rms_1 = _start(ROWS, BLOCK, 0.0, REAL)
-    grad_inv_rms_0 = _start(ROWS, BLOCK, 0.0, REAL)
     for start in range(0, M, BLOCK):
         m = _tile(start, ROWS, BLOCK)
         at = r * M + m
@@ -3779,19 +3766,19 @@ def _fused_gelu_fcgp_norm_with_normalize_double_backward_long_kernel(
         grad_out_e2_2 = tl.load(grad_out_row + 2 * BM + at, mask=mask, other=0.0).to(REAL)
         grad_out_e12_2 = tl.load(grad_out_row + 3 * BM + at, mask=mask, other=0.0).to(REAL)
         saved_product_out_e = tl.load(saved_product_row + at, mask=mask, other=0.0).to(REAL)
+        saved_product_out_e12 = tl.load(saved_product_row + BM + at, mask=mask, other=0.0).to(REAL)
         saved_product1_out_e1 = tl.load(saved_product1_row + at, mask=mask, other=0.0).to(REAL)
         saved_product1_out_e2 = tl.load(saved_product1_row + BM + at, mask=mask, other=0.0).to(REAL)
-        saved_product2_out_e12 = tl.load(saved_product2_row + at, mask=mask, other=0.0).to(REAL)
 
-        grad_inv_rms_2 = _sum(grad_inv_rms_2, grad_out_e12_2 * saved_product2_out_e12, mask, True)
+        grad_inv_rms_0 = _sum(grad_inv_rms_0, grad_out_e_2 * saved_product_out_e, mask, True)
+        grad_inv_rms_2 = _sum(grad_inv_rms_2, grad_out_e12_2 * saved_product_out_e12, mask, True)
         grad_inv_rms_1 = _sum(
             grad_inv_rms_1, grad_out_e2_2 * saved_product1_out_e2 + grad_out_e1_2 * saved_product1_out_e1, mask, True
         )
-        grad_inv_rms_0 = _sum(grad_inv_rms_0, grad_out_e_2 * saved_product_out_e, mask, True)
-    grad_inv_rms_2, grad_inv_rms_1, grad_inv_rms_0 = _row_sum3(grad_inv_rms_2, grad_inv_rms_1, grad_inv_rms_0, True)
-    t1 = t0 * (grad_inv_rms_2 * (-0.5 * saved_inv_rms_2 * saved_inv_rms_2 * saved_inv_rms_2))
-    t2 = t0 * (grad_inv_rms_1 * (-0.5 * saved_inv_rms_1 * saved_inv_rms_1 * saved_inv_rms_1))
-    t3 = t0 * (grad_inv_rms_0 * (-0.5 * saved_inv_rms_0 * saved_inv_rms_0 * saved_inv_rms_0))
+    grad_inv_rms_0, grad_inv_rms_2, grad_inv_rms_1 = _row_sum3(grad_inv_rms_0, grad_inv_rms_2, grad_inv_rms_1, True)
+    t1 = t0 * (grad_inv_rms_0 * (-0.5 * saved_inv_rms_0 * saved_inv_rms_0 * saved_inv_rms_0))
+    t2 = t0 * (grad_inv_rms_2 * (-0.5 * saved_inv_rms_2 * saved_inv_rms_2 * saved_inv_rms_2))
+    t3 = t0 * (grad_inv_rms_1 * (-0.5 * saved_inv_rms_1 * saved_inv_rms_1 * saved_inv_rms_1))
 
     for start in range(0, M, BLOCK):
         m = _tile(start, ROWS, BLOCK)
@@ -3802,19 +3789,19 @@ def _fused_gelu_fcgp_norm_with_normalize_double_backward_long_kernel(
         grad_out_e2_2 = tl.load(grad_out_row + 2 * BM + at, mask=mask, other=0.0).to(REAL)
         grad_out_e12_2 = tl.load(grad_out_row + 3 * BM + at, mask=mask, other=0.0).to(REAL)
         saved_product_out_e = tl.load(saved_product_row + at, mask=mask, other=0.0).to(REAL)
+        saved_product_out_e12 = tl.load(saved_product_row + BM + at, mask=mask, other=0.0).to(REAL)
         saved_product1_out_e1 = tl.load(saved_product1_row + at, mask=mask, other=0.0).to(REAL)
         saved_product1_out_e2 = tl.load(saved_product1_row + BM + at, mask=mask, other=0.0).to(REAL)
-        saved_product2_out_e12 = tl.load(saved_product2_row + at, mask=mask, other=0.0).to(REAL)
 
-        grad_out_e12 = saved_inv_rms_2 * grad_out_e12_2 + 2.0 * t1 * saved_product2_out_e12
-        grad_out_e1 = saved_inv_rms_1 * grad_out_e1_2 + 2.0 * t2 * saved_product1_out_e1
-        grad_out_e2 = saved_inv_rms_1 * grad_out_e2_2 + 2.0 * t2 * saved_product1_out_e2
-        grad_out_e = saved_inv_rms_0 * grad_out_e_2 + 2.0 * t3 * saved_product_out_e
+        grad_out_e = saved_inv_rms_0 * grad_out_e_2 + 2.0 * t1 * saved_product_out_e
+        grad_out_e12 = saved_inv_rms_2 * grad_out_e12_2 + 2.0 * t2 * saved_product_out_e12
+        grad_out_e1 = saved_inv_rms_1 * grad_out_e1_2 + 2.0 * t3 * saved_product1_out_e1
+        grad_out_e2 = saved_inv_rms_1 * grad_out_e2_2 + 2.0 * t3 * saved_product1_out_e2
 
-        tl.store(operand_row + at, grad_out_e12, mask=mask)
+        tl.store(operand_row + at, grad_out_e, mask=mask)
+        tl.store(operand_row + BM + at, grad_out_e12, mask=mask)
         tl.store(operand2_row + at, grad_out_e1, mask=mask)
         tl.store(operand2_row + BM + at, grad_out_e2, mask=mask)
-        tl.store(operand4_row + at, grad_out_e, mask=mask)
 
 
 @triton.jit(do_not_specialize=["N"])
@@ -3825,8 +3812,6 @@ def _fused_gelu_fcgp_norm_with_normalize_double_backward_1_kernel(
     operand3_ptr,
     operand5_ptr,
     operand7_ptr,
-    operand9_ptr,
-    operand11_ptr,
     N,
     M,
     HAS_GRAD_GRAD_WEIGHT: tl.constexpr,
@@ -3838,15 +3823,12 @@ def _fused_gelu_fcgp_norm_with_normalize_double_backward_1_kernel(
     # stores factors of matrix products, in the order in which these read them
     # turns its tiles for products in tf32, which are faster with n innermost
     NM = tl.cast(N, tl.int64) * M
+    operand5_n = 1 if N_INNERMOST else M
+    operand5_m = tl.cast(N, tl.int64) * 6 if N_INNERMOST else 1
+    operand5_N = tl.cast(N, tl.int64) * operand5_n
     operand7_n = 1 if N_INNERMOST else M
-    operand7_m = tl.cast(N, tl.int64) * 6 if N_INNERMOST else 1
+    operand7_m = tl.cast(N, tl.int64) * 8 if N_INNERMOST else 1
     operand7_N = tl.cast(N, tl.int64) * operand7_n
-    operand9_n = 1 if N_INNERMOST else M
-    operand9_m = tl.cast(N, tl.int64) * 8 if N_INNERMOST else 1
-    operand9_N = tl.cast(N, tl.int64) * operand9_n
-    operand11_n = 1 if N_INNERMOST else M
-    operand11_m = tl.cast(N, tl.int64) * 6 if N_INNERMOST else 1
-    operand11_N = tl.cast(N, tl.int64) * operand11_n
 
     m = _tile(tl.program_id(1) * BLOCK, ROWS, BLOCK)
     r = _down(ROWS)
@@ -3860,10 +3842,8 @@ def _fused_gelu_fcgp_norm_with_normalize_double_backward_1_kernel(
     grad_grad_weight_row = grad_grad_weight_ptr + n * M
     operand1_row = operand1_ptr + n * M
     operand3_row = operand3_ptr + n * M
-    operand5_row = operand5_ptr + n * M
+    operand5_row = operand5_ptr + n * operand5_n
     operand7_row = operand7_ptr + n * operand7_n
-    operand9_row = operand9_ptr + n * operand9_n
-    operand11_row = operand11_ptr + n * operand11_n
 
     weight_000 = tl.load(weight_row + at, mask=mask, other=0.0).to(REAL)
     weight_011 = tl.load(weight_row + NM + at, mask=mask, other=0.0).to(REAL)
@@ -3902,36 +3882,36 @@ def _fused_gelu_fcgp_norm_with_normalize_double_backward_1_kernel(
         REAL
     )
 
-    tl.store(operand1_row + at, weight_022, mask=mask)
-    tl.store(operand1_row + NM + at, weight_121, mask=mask)
-    tl.store(operand1_row + 2 * NM + at, weight_220, mask=mask)
+    tl.store(operand1_row + at, weight_000, mask=mask)
+    tl.store(operand1_row + NM + at, weight_101, mask=mask)
+    tl.store(operand1_row + 2 * NM + at, weight_202, mask=mask)
+    tl.store(operand1_row + 3 * NM + at, weight_022, mask=mask)
+    tl.store(operand1_row + 4 * NM + at, weight_121, mask=mask)
+    tl.store(operand1_row + 5 * NM + at, weight_220, mask=mask)
     tl.store(operand3_row + at, weight_011, mask=mask)
     tl.store(operand3_row + NM + at, weight_110, mask=mask)
     tl.store(operand3_row + 2 * NM + at, weight_112, mask=mask)
     tl.store(operand3_row + 3 * NM + at, weight_211, mask=mask)
-    tl.store(operand5_row + at, weight_000, mask=mask)
-    tl.store(operand5_row + NM + at, weight_101, mask=mask)
-    tl.store(operand5_row + 2 * NM + at, weight_202, mask=mask)
-    tl.store(operand7_row + r * operand7_n + m * operand7_m, weight_000, mask=mask)
-    tl.store(operand7_row + operand7_N + r * operand7_n + m * operand7_m, grad_grad_weight_000, mask=mask)
-    tl.store(operand7_row + 2 * operand7_N + r * operand7_n + m * operand7_m, weight_101, mask=mask)
-    tl.store(operand7_row + 3 * operand7_N + r * operand7_n + m * operand7_m, grad_grad_weight_101, mask=mask)
-    tl.store(operand7_row + 4 * operand7_N + r * operand7_n + m * operand7_m, weight_202, mask=mask)
-    tl.store(operand7_row + 5 * operand7_N + r * operand7_n + m * operand7_m, grad_grad_weight_202, mask=mask)
-    tl.store(operand9_row + r * operand9_n + m * operand9_m, weight_011, mask=mask)
-    tl.store(operand9_row + operand9_N + r * operand9_n + m * operand9_m, grad_grad_weight_011, mask=mask)
-    tl.store(operand9_row + 2 * operand9_N + r * operand9_n + m * operand9_m, weight_110, mask=mask)
-    tl.store(operand9_row + 3 * operand9_N + r * operand9_n + m * operand9_m, grad_grad_weight_110, mask=mask)
-    tl.store(operand9_row + 4 * operand9_N + r * operand9_n + m * operand9_m, weight_112, mask=mask)
-    tl.store(operand9_row + 5 * operand9_N + r * operand9_n + m * operand9_m, grad_grad_weight_112, mask=mask)
-    tl.store(operand9_row + 6 * operand9_N + r * operand9_n + m * operand9_m, weight_211, mask=mask)
-    tl.store(operand9_row + 7 * operand9_N + r * operand9_n + m * operand9_m, grad_grad_weight_211, mask=mask)
-    tl.store(operand11_row + r * operand11_n + m * operand11_m, weight_022, mask=mask)
-    tl.store(operand11_row + operand11_N + r * operand11_n + m * operand11_m, grad_grad_weight_022, mask=mask)
-    tl.store(operand11_row + 2 * operand11_N + r * operand11_n + m * operand11_m, weight_121, mask=mask)
-    tl.store(operand11_row + 3 * operand11_N + r * operand11_n + m * operand11_m, grad_grad_weight_121, mask=mask)
-    tl.store(operand11_row + 4 * operand11_N + r * operand11_n + m * operand11_m, weight_220, mask=mask)
-    tl.store(operand11_row + 5 * operand11_N + r * operand11_n + m * operand11_m, grad_grad_weight_220, mask=mask)
+    tl.store(operand5_row + r * operand5_n + m * operand5_m, weight_000, mask=mask)
+    tl.store(operand5_row + operand5_N + r * operand5_n + m * operand5_m, grad_grad_weight_000, mask=mask)
+    tl.store(operand5_row + 2 * operand5_N + r * operand5_n + m * operand5_m, weight_101, mask=mask)
+    tl.store(operand5_row + 3 * operand5_N + r * operand5_n + m * operand5_m, grad_grad_weight_101, mask=mask)
+    tl.store(operand5_row + 4 * operand5_N + r * operand5_n + m * operand5_m, weight_202, mask=mask)
+    tl.store(operand5_row + 5 * operand5_N + r * operand5_n + m * operand5_m, grad_grad_weight_202, mask=mask)
+    tl.store(operand5_row + 6 * NM + r * operand5_n + m * operand5_m, weight_022, mask=mask)
+    tl.store(operand5_row + 6 * NM + operand5_N + r * operand5_n + m * operand5_m, grad_grad_weight_022, mask=mask)
+    tl.store(operand5_row + 6 * NM + 2 * operand5_N + r * operand5_n + m * operand5_m, weight_121, mask=mask)
+    tl.store(operand5_row + 6 * NM + 3 * operand5_N + r * operand5_n + m * operand5_m, grad_grad_weight_121, mask=mask)
+    tl.store(operand5_row + 6 * NM + 4 * operand5_N + r * operand5_n + m * operand5_m, weight_220, mask=mask)
+    tl.store(operand5_row + 6 * NM + 5 * operand5_N + r * operand5_n + m * operand5_m, grad_grad_weight_220, mask=mask)
+    tl.store(operand7_row + r * operand7_n + m * operand7_m, weight_011, mask=mask)
+    tl.store(operand7_row + operand7_N + r * operand7_n + m * operand7_m, grad_grad_weight_011, mask=mask)
+    tl.store(operand7_row + 2 * operand7_N + r * operand7_n + m * operand7_m, weight_110, mask=mask)
+    tl.store(operand7_row + 3 * operand7_N + r * operand7_n + m * operand7_m, grad_grad_weight_110, mask=mask)
+    tl.store(operand7_row + 4 * operand7_N + r * operand7_n + m * operand7_m, weight_112, mask=mask)
+    tl.store(operand7_row + 5 * operand7_N + r * operand7_n + m * operand7_m, grad_grad_weight_112, mask=mask)
+    tl.store(operand7_row + 6 * operand7_N + r * operand7_n + m * operand7_m, weight_211, mask=mask)
+    tl.store(operand7_row + 7 * operand7_N + r * operand7_n + m * operand7_m, grad_grad_weight_211, mask=mask)
 
 
 @triton.jit(do_not_specialize=["B"])
@@ -3940,9 +3920,8 @@ def _fused_gelu_fcgp_norm_with_normalize_double_backward_2_kernel(
     y_ptr,
     grad_grad_x_ptr,
     grad_grad_y_ptr,
+    operand4_ptr,
     operand6_ptr,
-    operand8_ptr,
-    operand10_ptr,
     B,
     N,
     HAS_GRAD_GRAD_X: tl.constexpr,
@@ -3966,9 +3945,8 @@ def _fused_gelu_fcgp_norm_with_normalize_double_backward_2_kernel(
     y_row = y_ptr + b * N
     grad_grad_x_row = grad_grad_x_ptr + b * N
     grad_grad_y_row = grad_grad_y_ptr + b * N
-    operand6_row = operand6_ptr + b * 6 * N
-    operand8_row = operand8_ptr + b * 8 * N
-    operand10_row = operand10_ptr + b * 6 * N
+    operand4_row = operand4_ptr + b * 6 * N
+    operand6_row = operand6_ptr + b * 8 * N
 
     x_e = tl.load(x_row + at, mask=mask, other=0.0).to(REAL)
     x_e1 = tl.load(x_row + BN + at, mask=mask, other=0.0).to(REAL)
@@ -4016,6 +3994,13 @@ def _fused_gelu_fcgp_norm_with_normalize_double_backward_2_kernel(
     grad_grad_gelu_x_e12 = gate_x * grad_grad_x_e12 + x_e12 * grad_grad_gate_x
     grad_grad_xy_202_e = -gelu_x_e12 * grad_grad_gelu_y_e12 - gelu_y_e12 * grad_grad_gelu_x_e12
     xy_202_e = -gelu_x_e12 * gelu_y_e12
+    grad_grad_xy_022_e12 = gelu_x_e * grad_grad_gelu_y_e12 + gelu_y_e12 * grad_grad_gelu_x_e
+    xy_022_e12 = gelu_x_e * gelu_y_e12
+    grad_grad_xy_121_e12 = gelu_x_e1 * grad_grad_gelu_y_e2 + gelu_y_e2 * grad_grad_gelu_x_e1
+    grad_grad_xy_121_e12 += -gelu_x_e2 * grad_grad_gelu_y_e1 - gelu_y_e1 * grad_grad_gelu_x_e2
+    xy_121_e12 = gelu_x_e1 * gelu_y_e2 - gelu_x_e2 * gelu_y_e1
+    grad_grad_xy_220_e12 = gelu_x_e12 * grad_grad_gelu_y_e + gelu_y_e * grad_grad_gelu_x_e12
+    xy_220_e12 = gelu_x_e12 * gelu_y_e
     grad_grad_xy_011_e2 = gelu_x_e * grad_grad_gelu_y_e2 + gelu_y_e2 * grad_grad_gelu_x_e
     xy_011_e2 = gelu_x_e * gelu_y_e2
     grad_grad_xy_110_e2 = gelu_x_e2 * grad_grad_gelu_y_e + gelu_y_e * grad_grad_gelu_x_e2
@@ -4032,42 +4017,35 @@ def _fused_gelu_fcgp_norm_with_normalize_double_backward_2_kernel(
     xy_112_e1 = -gelu_x_e2 * gelu_y_e12
     grad_grad_xy_211_e1 = gelu_x_e12 * grad_grad_gelu_y_e2 + gelu_y_e2 * grad_grad_gelu_x_e12
     xy_211_e1 = gelu_x_e12 * gelu_y_e2
-    grad_grad_xy_022_e12 = gelu_x_e * grad_grad_gelu_y_e12 + gelu_y_e12 * grad_grad_gelu_x_e
-    xy_022_e12 = gelu_x_e * gelu_y_e12
-    grad_grad_xy_121_e12 = gelu_x_e1 * grad_grad_gelu_y_e2 + gelu_y_e2 * grad_grad_gelu_x_e1
-    grad_grad_xy_121_e12 += -gelu_x_e2 * grad_grad_gelu_y_e1 - gelu_y_e1 * grad_grad_gelu_x_e2
-    xy_121_e12 = gelu_x_e1 * gelu_y_e2 - gelu_x_e2 * gelu_y_e1
-    grad_grad_xy_220_e12 = gelu_x_e12 * grad_grad_gelu_y_e + gelu_y_e * grad_grad_gelu_x_e12
-    xy_220_e12 = gelu_x_e12 * gelu_y_e
 
-    tl.store(operand6_row + r * 6 * N + n, grad_grad_xy_000_e, mask=mask)
-    tl.store(operand6_row + r * 6 * N + n + N, xy_000_e, mask=mask)
-    tl.store(operand6_row + r * 6 * N + n + 2 * N, grad_grad_xy_101_e, mask=mask)
-    tl.store(operand6_row + r * 6 * N + n + 3 * N, xy_101_e, mask=mask)
-    tl.store(operand6_row + r * 6 * N + n + 4 * N, grad_grad_xy_202_e, mask=mask)
-    tl.store(operand6_row + r * 6 * N + n + 5 * N, xy_202_e, mask=mask)
-    tl.store(operand8_row + r * 8 * N + n, grad_grad_xy_011_e2, mask=mask)
-    tl.store(operand8_row + N + r * 8 * N + n, xy_011_e2, mask=mask)
-    tl.store(operand8_row + 2 * N + r * 8 * N + n, grad_grad_xy_110_e2, mask=mask)
-    tl.store(operand8_row + 3 * N + r * 8 * N + n, xy_110_e2, mask=mask)
-    tl.store(operand8_row + 4 * N + r * 8 * N + n, grad_grad_xy_112_e2, mask=mask)
-    tl.store(operand8_row + 5 * N + r * 8 * N + n, xy_112_e2, mask=mask)
-    tl.store(operand8_row + 6 * N + r * 8 * N + n, grad_grad_xy_211_e2, mask=mask)
-    tl.store(operand8_row + 7 * N + r * 8 * N + n, xy_211_e2, mask=mask)
-    tl.store(operand8_row + 8 * BN + r * 8 * N + n, grad_grad_xy_011_e1, mask=mask)
-    tl.store(operand8_row + 8 * BN + N + r * 8 * N + n, xy_011_e1, mask=mask)
-    tl.store(operand8_row + 8 * BN + 2 * N + r * 8 * N + n, grad_grad_xy_110_e1, mask=mask)
-    tl.store(operand8_row + 8 * BN + 3 * N + r * 8 * N + n, xy_110_e1, mask=mask)
-    tl.store(operand8_row + 8 * BN + 4 * N + r * 8 * N + n, grad_grad_xy_112_e1, mask=mask)
-    tl.store(operand8_row + 8 * BN + 5 * N + r * 8 * N + n, xy_112_e1, mask=mask)
-    tl.store(operand8_row + 8 * BN + 6 * N + r * 8 * N + n, grad_grad_xy_211_e1, mask=mask)
-    tl.store(operand8_row + 8 * BN + 7 * N + r * 8 * N + n, xy_211_e1, mask=mask)
-    tl.store(operand10_row + r * 6 * N + n, grad_grad_xy_022_e12, mask=mask)
-    tl.store(operand10_row + r * 6 * N + n + N, xy_022_e12, mask=mask)
-    tl.store(operand10_row + r * 6 * N + n + 2 * N, grad_grad_xy_121_e12, mask=mask)
-    tl.store(operand10_row + r * 6 * N + n + 3 * N, xy_121_e12, mask=mask)
-    tl.store(operand10_row + r * 6 * N + n + 4 * N, grad_grad_xy_220_e12, mask=mask)
-    tl.store(operand10_row + r * 6 * N + n + 5 * N, xy_220_e12, mask=mask)
+    tl.store(operand4_row + r * 6 * N + n, grad_grad_xy_000_e, mask=mask)
+    tl.store(operand4_row + N + r * 6 * N + n, xy_000_e, mask=mask)
+    tl.store(operand4_row + 2 * N + r * 6 * N + n, grad_grad_xy_101_e, mask=mask)
+    tl.store(operand4_row + 3 * N + r * 6 * N + n, xy_101_e, mask=mask)
+    tl.store(operand4_row + 4 * N + r * 6 * N + n, grad_grad_xy_202_e, mask=mask)
+    tl.store(operand4_row + 5 * N + r * 6 * N + n, xy_202_e, mask=mask)
+    tl.store(operand4_row + 6 * BN + r * 6 * N + n, grad_grad_xy_022_e12, mask=mask)
+    tl.store(operand4_row + 6 * BN + N + r * 6 * N + n, xy_022_e12, mask=mask)
+    tl.store(operand4_row + 6 * BN + 2 * N + r * 6 * N + n, grad_grad_xy_121_e12, mask=mask)
+    tl.store(operand4_row + 6 * BN + 3 * N + r * 6 * N + n, xy_121_e12, mask=mask)
+    tl.store(operand4_row + 6 * BN + 4 * N + r * 6 * N + n, grad_grad_xy_220_e12, mask=mask)
+    tl.store(operand4_row + 6 * BN + 5 * N + r * 6 * N + n, xy_220_e12, mask=mask)
+    tl.store(operand6_row + r * 8 * N + n, grad_grad_xy_011_e2, mask=mask)
+    tl.store(operand6_row + N + r * 8 * N + n, xy_011_e2, mask=mask)
+    tl.store(operand6_row + 2 * N + r * 8 * N + n, grad_grad_xy_110_e2, mask=mask)
+    tl.store(operand6_row + 3 * N + r * 8 * N + n, xy_110_e2, mask=mask)
+    tl.store(operand6_row + 4 * N + r * 8 * N + n, grad_grad_xy_112_e2, mask=mask)
+    tl.store(operand6_row + 5 * N + r * 8 * N + n, xy_112_e2, mask=mask)
+    tl.store(operand6_row + 6 * N + r * 8 * N + n, grad_grad_xy_211_e2, mask=mask)
+    tl.store(operand6_row + 7 * N + r * 8 * N + n, xy_211_e2, mask=mask)
+    tl.store(operand6_row + 8 * BN + r * 8 * N + n, grad_grad_xy_011_e1, mask=mask)
+    tl.store(operand6_row + 8 * BN + N + r * 8 * N + n, xy_011_e1, mask=mask)
+    tl.store(operand6_row + 8 * BN + 2 * N + r * 8 * N + n, grad_grad_xy_110_e1, mask=mask)
+    tl.store(operand6_row + 8 * BN + 3 * N + r * 8 * N + n, xy_110_e1, mask=mask)
+    tl.store(operand6_row + 8 * BN + 4 * N + r * 8 * N + n, grad_grad_xy_112_e1, mask=mask)
+    tl.store(operand6_row + 8 * BN + 5 * N + r * 8 * N + n, xy_112_e1, mask=mask)
+    tl.store(operand6_row + 8 * BN + 6 * N + r * 8 * N + n, grad_grad_xy_211_e1, mask=mask)
+    tl.store(operand6_row + 8 * BN + 7 * N + r * 8 * N + n, xy_211_e1, mask=mask)
 
 
 @triton.jit(do_not_specialize=["B"])
@@ -4076,16 +4054,12 @@ def _fused_gelu_fcgp_norm_with_normalize_double_backward_3_kernel(
     saved_ptr,
     saved_product_ptr,
     saved_product1_ptr,
-    saved_product2_ptr,
+    contracted2_ptr,
     contracted3_ptr,
-    contracted4_ptr,
-    contracted5_ptr,
-    operand12_ptr,
-    operand14_ptr,
-    operand16_ptr,
-    operand19_ptr,
-    operand21_ptr,
-    operand23_ptr,
+    operand8_ptr,
+    operand10_ptr,
+    operand13_ptr,
+    operand15_ptr,
     B,
     M,
     ROWS: tl.constexpr,
@@ -4111,16 +4085,12 @@ def _fused_gelu_fcgp_norm_with_normalize_double_backward_3_kernel(
     saved_row = saved_ptr + b
     saved_product_row = saved_product_ptr + b * M
     saved_product1_row = saved_product1_ptr + b * M
-    saved_product2_row = saved_product2_ptr + b * M
+    contracted2_row = contracted2_ptr + b * M
     contracted3_row = contracted3_ptr + b * M
-    contracted4_row = contracted4_ptr + b * M
-    contracted5_row = contracted5_ptr + b * M
-    operand12_row = operand12_ptr + b * 2 * M
-    operand14_row = operand14_ptr + b * 2 * M
-    operand16_row = operand16_ptr + b * 2 * M
-    operand19_row = operand19_ptr + b * M
-    operand21_row = operand21_ptr + b * M
-    operand23_row = operand23_ptr + b * M
+    operand8_row = operand8_ptr + b * 2 * M
+    operand10_row = operand10_ptr + b * 2 * M
+    operand13_row = operand13_ptr + b * M
+    operand15_row = operand15_ptr + b * M
 
     grad_out_e_3 = tl.load(grad_out_row + at, mask=mask, other=0.0).to(REAL)
     grad_out_e1_3 = tl.load(grad_out_row + BM + at, mask=mask, other=0.0).to(REAL)
@@ -4130,30 +4100,30 @@ def _fused_gelu_fcgp_norm_with_normalize_double_backward_3_kernel(
     saved_inv_rms_1 = tl.load(saved_row + B + r, mask=row_mask, other=0.0).to(REAL)
     saved_inv_rms_2 = tl.load(saved_row + 2 * B + r, mask=row_mask, other=0.0).to(REAL)
     saved_product_out_e = tl.load(saved_product_row + at, mask=mask, other=0.0).to(REAL)
+    saved_product_out_e12 = tl.load(saved_product_row + BM + at, mask=mask, other=0.0).to(REAL)
     saved_product1_out_e1 = tl.load(saved_product1_row + at, mask=mask, other=0.0).to(REAL)
     saved_product1_out_e2 = tl.load(saved_product1_row + BM + at, mask=mask, other=0.0).to(REAL)
-    saved_product2_out_e12 = tl.load(saved_product2_row + at, mask=mask, other=0.0).to(REAL)
-    contracted3_grad_grad_out_e = tl.load(contracted3_row + at, mask=mask, other=0.0).to(REAL)
-    contracted4_grad_grad_out_e2 = tl.load(contracted4_row + at, mask=mask, other=0.0).to(REAL)
-    contracted4_grad_grad_out_e1 = tl.load(contracted4_row + BM + at, mask=mask, other=0.0).to(REAL)
-    contracted5_grad_grad_out_e12 = tl.load(contracted5_row + at, mask=mask, other=0.0).to(REAL)
+    contracted2_grad_grad_out_e = tl.load(contracted2_row + at, mask=mask, other=0.0).to(REAL)
+    contracted2_grad_grad_out_e12 = tl.load(contracted2_row + BM + at, mask=mask, other=0.0).to(REAL)
+    contracted3_grad_grad_out_e2 = tl.load(contracted3_row + at, mask=mask, other=0.0).to(REAL)
+    contracted3_grad_grad_out_e1 = tl.load(contracted3_row + BM + at, mask=mask, other=0.0).to(REAL)
 
-    t1 = 2.0 * contracted3_grad_grad_out_e
-    t2 = 2.0 * contracted4_grad_grad_out_e1
-    t3 = 2.0 * contracted4_grad_grad_out_e2
-    t4 = 2.0 * contracted5_grad_grad_out_e12
-    grad_inv_rms_0, t5, t6, grad_inv_rms_1, t7, t8, grad_inv_rms_2, t9 = _row_sum8(
+    t1 = 2.0 * contracted2_grad_grad_out_e
+    t2 = 2.0 * contracted2_grad_grad_out_e12
+    t3 = 2.0 * contracted3_grad_grad_out_e1
+    t4 = 2.0 * contracted3_grad_grad_out_e2
+    grad_inv_rms_0, t5, t6, grad_inv_rms_2, t7, t8, grad_inv_rms_1, t9 = _row_sum8(
         grad_out_e_3 * saved_product_out_e,
         saved_product_out_e * t1,
-        grad_out_e_3 * contracted3_grad_grad_out_e,
+        grad_out_e_3 * contracted2_grad_grad_out_e,
+        grad_out_e12_3 * saved_product_out_e12,
+        saved_product_out_e12 * t2,
+        grad_out_e12_3 * contracted2_grad_grad_out_e12,
         grad_out_e2_3 * saved_product1_out_e2 + grad_out_e1_3 * saved_product1_out_e1,
-        saved_product1_out_e1 * t2 + saved_product1_out_e2 * t3,
-        grad_out_e1_3 * contracted4_grad_grad_out_e1 + grad_out_e2_3 * contracted4_grad_grad_out_e2,
-        grad_out_e12_3 * saved_product2_out_e12,
-        saved_product2_out_e12 * t4,
+        saved_product1_out_e1 * t3 + saved_product1_out_e2 * t4,
         mask,
     )
-    t10 = _row_sum(grad_out_e12_3 * contracted5_grad_grad_out_e12, mask)
+    t10 = _row_sum(grad_out_e1_3 * contracted3_grad_grad_out_e1 + grad_out_e2_3 * contracted3_grad_grad_out_e2, mask)
     t11 = saved_inv_rms_0 * saved_inv_rms_0
     t12 = -0.5 * saved_inv_rms_0 * t11
     t13 = t0 * t12
@@ -4164,45 +4134,45 @@ def _fused_gelu_fcgp_norm_with_normalize_double_backward_3_kernel(
     grad_inv_rms_0_2 = t6 + 3.0 * (-0.5 * grad_inv_rms_0 * t15) * t11
     t16 = t13 * grad_inv_rms_0_2
     grad_out_e_2 = t14 * t1 + grad_grad_inv_rms_0 * grad_out_e_3 + 2.0 * t16 * saved_product_out_e
-    t17 = saved_inv_rms_1 * saved_inv_rms_1
-    t18 = -0.5 * saved_inv_rms_1 * t17
+    t17 = saved_inv_rms_2 * saved_inv_rms_2
+    t18 = -0.5 * saved_inv_rms_2 * t17
     t19 = t0 * t18
-    t20 = grad_inv_rms_1 * t19
+    t20 = grad_inv_rms_2 * t19
+    grad_out_e12 = saved_inv_rms_2 * grad_out_e12_3 + 2.0 * t20 * saved_product_out_e12
     t21 = t0 * t7
-    grad_grad_inv_rms_1 = t21 * t18
-    grad_inv_rms_1_2 = t8 + 3.0 * (-0.5 * grad_inv_rms_1 * t21) * t17
-    t22 = t19 * grad_inv_rms_1_2
-    grad_out_e1 = t20 * t2 + grad_grad_inv_rms_1 * grad_out_e1_3 + 2.0 * t22 * saved_product1_out_e1
-    grad_out_e1_2 = saved_inv_rms_1 * grad_out_e1_3 + 2.0 * t20 * saved_product1_out_e1
-    grad_out_e2 = t20 * t3 + grad_grad_inv_rms_1 * grad_out_e2_3 + 2.0 * t22 * saved_product1_out_e2
-    grad_out_e2_2 = saved_inv_rms_1 * grad_out_e2_3 + 2.0 * t20 * saved_product1_out_e2
-    t23 = saved_inv_rms_2 * saved_inv_rms_2
-    t24 = -0.5 * saved_inv_rms_2 * t23
+    grad_grad_inv_rms_2 = t21 * t18
+    grad_inv_rms_2_2 = t8 + 3.0 * (-0.5 * grad_inv_rms_2 * t21) * t17
+    t22 = t19 * grad_inv_rms_2_2
+    grad_out_e12_2 = t20 * t2 + grad_grad_inv_rms_2 * grad_out_e12_3 + 2.0 * t22 * saved_product_out_e12
+    t23 = saved_inv_rms_1 * saved_inv_rms_1
+    t24 = -0.5 * saved_inv_rms_1 * t23
     t25 = t0 * t24
-    t26 = grad_inv_rms_2 * t25
-    grad_out_e12 = saved_inv_rms_2 * grad_out_e12_3 + 2.0 * t26 * saved_product2_out_e12
+    t26 = grad_inv_rms_1 * t25
     t27 = t0 * t9
-    grad_grad_inv_rms_2 = t27 * t24
-    grad_inv_rms_2_2 = t10 + 3.0 * (-0.5 * grad_inv_rms_2 * t27) * t23
-    t28 = t25 * grad_inv_rms_2_2
-    grad_out_e12_2 = t26 * t4 + grad_grad_inv_rms_2 * grad_out_e12_3 + 2.0 * t28 * saved_product2_out_e12
+    grad_grad_inv_rms_1 = t27 * t24
+    grad_inv_rms_1_2 = t10 + 3.0 * (-0.5 * grad_inv_rms_1 * t27) * t23
+    t28 = t25 * grad_inv_rms_1_2
+    grad_out_e1 = t26 * t3 + grad_grad_inv_rms_1 * grad_out_e1_3 + 2.0 * t28 * saved_product1_out_e1
+    grad_out_e1_2 = saved_inv_rms_1 * grad_out_e1_3 + 2.0 * t26 * saved_product1_out_e1
+    grad_out_e2 = t26 * t4 + grad_grad_inv_rms_1 * grad_out_e2_3 + 2.0 * t28 * saved_product1_out_e2
+    grad_out_e2_2 = saved_inv_rms_1 * grad_out_e2_3 + 2.0 * t26 * saved_product1_out_e2
 
-    tl.store(operand12_row + r * 2 * M + m, grad_out_e, mask=mask)
-    tl.store(operand12_row + r * 2 * M + m + M, grad_out_e_2, mask=mask)
-    tl.store(operand14_row + r * 2 * M + m, grad_out_e1, mask=mask)
-    tl.store(operand14_row + M + r * 2 * M + m, grad_out_e1_2, mask=mask)
-    tl.store(operand14_row + 2 * BM + r * 2 * M + m, grad_out_e2, mask=mask)
-    tl.store(operand14_row + 2 * BM + M + r * 2 * M + m, grad_out_e2_2, mask=mask)
-    tl.store(operand16_row + r * 2 * M + m, grad_out_e12, mask=mask)
-    tl.store(operand16_row + r * 2 * M + m + M, grad_out_e12_2, mask=mask)
-    tl.store(operand19_row + at, grad_out_e, mask=mask)
-    tl.store(operand19_row + BM + at, grad_out_e_2, mask=mask)
-    tl.store(operand21_row + at, grad_out_e1_2, mask=mask)
-    tl.store(operand21_row + BM + at, grad_out_e1, mask=mask)
-    tl.store(operand21_row + 2 * BM + at, grad_out_e2_2, mask=mask)
-    tl.store(operand21_row + 3 * BM + at, grad_out_e2, mask=mask)
-    tl.store(operand23_row + at, grad_out_e12, mask=mask)
-    tl.store(operand23_row + BM + at, grad_out_e12_2, mask=mask)
+    tl.store(operand8_row + r * 2 * M + m, grad_out_e, mask=mask)
+    tl.store(operand8_row + M + r * 2 * M + m, grad_out_e_2, mask=mask)
+    tl.store(operand8_row + 2 * BM + r * 2 * M + m, grad_out_e12, mask=mask)
+    tl.store(operand8_row + 2 * BM + M + r * 2 * M + m, grad_out_e12_2, mask=mask)
+    tl.store(operand10_row + r * 2 * M + m, grad_out_e1, mask=mask)
+    tl.store(operand10_row + M + r * 2 * M + m, grad_out_e1_2, mask=mask)
+    tl.store(operand10_row + 2 * BM + r * 2 * M + m, grad_out_e2, mask=mask)
+    tl.store(operand10_row + 2 * BM + M + r * 2 * M + m, grad_out_e2_2, mask=mask)
+    tl.store(operand13_row + at, grad_out_e, mask=mask)
+    tl.store(operand13_row + BM + at, grad_out_e_2, mask=mask)
+    tl.store(operand13_row + 2 * BM + at, grad_out_e12, mask=mask)
+    tl.store(operand13_row + 3 * BM + at, grad_out_e12_2, mask=mask)
+    tl.store(operand15_row + at, grad_out_e1_2, mask=mask)
+    tl.store(operand15_row + BM + at, grad_out_e1, mask=mask)
+    tl.store(operand15_row + 2 * BM + at, grad_out_e2_2, mask=mask)
+    tl.store(operand15_row + 3 * BM + at, grad_out_e2, mask=mask)
 
 
 @triton.jit(do_not_specialize=["B"])
@@ -4211,16 +4181,12 @@ def _fused_gelu_fcgp_norm_with_normalize_double_backward_3_long_kernel(
     saved_ptr,
     saved_product_ptr,
     saved_product1_ptr,
-    saved_product2_ptr,
+    contracted2_ptr,
     contracted3_ptr,
-    contracted4_ptr,
-    contracted5_ptr,
-    operand12_ptr,
-    operand14_ptr,
-    operand16_ptr,
-    operand19_ptr,
-    operand21_ptr,
-    operand23_ptr,
+    operand8_ptr,
+    operand10_ptr,
+    operand13_ptr,
+    operand15_ptr,
     B,
     M,
     ROWS: tl.constexpr,
@@ -4238,16 +4204,12 @@ def _fused_gelu_fcgp_norm_with_normalize_double_backward_3_long_kernel(
     saved_row = saved_ptr + b
     saved_product_row = saved_product_ptr + b * M
     saved_product1_row = saved_product1_ptr + b * M
-    saved_product2_row = saved_product2_ptr + b * M
+    contracted2_row = contracted2_ptr + b * M
     contracted3_row = contracted3_ptr + b * M
-    contracted4_row = contracted4_ptr + b * M
-    contracted5_row = contracted5_ptr + b * M
-    operand12_row = operand12_ptr + b * 2 * M
-    operand14_row = operand14_ptr + b * 2 * M
-    operand16_row = operand16_ptr + b * 2 * M
-    operand19_row = operand19_ptr + b * M
-    operand21_row = operand21_ptr + b * M
-    operand23_row = operand23_ptr + b * M
+    operand8_row = operand8_ptr + b * 2 * M
+    operand10_row = operand10_ptr + b * 2 * M
+    operand13_row = operand13_ptr + b * M
+    operand15_row = operand15_ptr + b * M
 
     saved_inv_rms_0 = tl.load(saved_row + r, mask=row_mask, other=0.0).to(REAL)
     saved_inv_rms_1 = tl.load(saved_row + B + r, mask=row_mask, other=0.0).to(REAL)
@@ -4258,20 +4220,20 @@ def _fused_gelu_fcgp_norm_with_normalize_double_backward_3_long_kernel(
     t1 = saved_inv_rms_0 * saved_inv_rms_0
     t2 = -0.5 * saved_inv_rms_0 * t1
     t3 = t0 * t2
-    t4 = saved_inv_rms_1 * saved_inv_rms_1
-    t5 = -0.5 * saved_inv_rms_1 * t4
+    t4 = saved_inv_rms_2 * saved_inv_rms_2
+    t5 = -0.5 * saved_inv_rms_2 * t4
     t6 = t0 * t5
-    t7 = saved_inv_rms_2 * saved_inv_rms_2
-    t8 = -0.5 * saved_inv_rms_2 * t7
+    t7 = saved_inv_rms_1 * saved_inv_rms_1
+    t8 = -0.5 * saved_inv_rms_1 * t7
     t9 = t0 * t8
 
     grad_inv_rms_0 = _start(ROWS, BLOCK, 0.0, REAL)
     t10 = _start(ROWS, BLOCK, 0.0, REAL)
     t11 = _start(ROWS, BLOCK, 0.0, REAL)
-    grad_inv_rms_1 = _start(ROWS, BLOCK, 0.0, REAL)
+    grad_inv_rms_2 = _start(ROWS, BLOCK, 0.0, REAL)
     t12 = _start(ROWS, BLOCK, 0.0, REAL)
     t13 = _start(ROWS, BLOCK, 0.0, REAL)
-    grad_inv_rms_2 = _start(ROWS, BLOCK, 0.0, REAL)
+    grad_inv_rms_1 = _start(ROWS, BLOCK, 0.0, REAL)
     t14 = _start(ROWS, BLOCK, 0.0, REAL)
     t15 = _start(ROWS, BLOCK, 0.0, REAL)
     for start in range(0, M, BLOCK):
@@ -4283,34 +4245,34 @@ def _fused_gelu_fcgp_norm_with_normalize_double_backward_3_long_kernel(
         grad_out_e2_3 = tl.load(grad_out_row + 2 * BM + at, mask=mask, other=0.0).to(REAL)
         grad_out_e12_3 = tl.load(grad_out_row + 3 * BM + at, mask=mask, other=0.0).to(REAL)
         saved_product_out_e = tl.load(saved_product_row + at, mask=mask, other=0.0).to(REAL)
+        saved_product_out_e12 = tl.load(saved_product_row + BM + at, mask=mask, other=0.0).to(REAL)
         saved_product1_out_e1 = tl.load(saved_product1_row + at, mask=mask, other=0.0).to(REAL)
         saved_product1_out_e2 = tl.load(saved_product1_row + BM + at, mask=mask, other=0.0).to(REAL)
-        saved_product2_out_e12 = tl.load(saved_product2_row + at, mask=mask, other=0.0).to(REAL)
-        contracted3_grad_grad_out_e = tl.load(contracted3_row + at, mask=mask, other=0.0).to(REAL)
-        contracted4_grad_grad_out_e2 = tl.load(contracted4_row + at, mask=mask, other=0.0).to(REAL)
-        contracted4_grad_grad_out_e1 = tl.load(contracted4_row + BM + at, mask=mask, other=0.0).to(REAL)
-        contracted5_grad_grad_out_e12 = tl.load(contracted5_row + at, mask=mask, other=0.0).to(REAL)
+        contracted2_grad_grad_out_e = tl.load(contracted2_row + at, mask=mask, other=0.0).to(REAL)
+        contracted2_grad_grad_out_e12 = tl.load(contracted2_row + BM + at, mask=mask, other=0.0).to(REAL)
+        contracted3_grad_grad_out_e2 = tl.load(contracted3_row + at, mask=mask, other=0.0).to(REAL)
+        contracted3_grad_grad_out_e1 = tl.load(contracted3_row + BM + at, mask=mask, other=0.0).to(REAL)
 
-        t25 = 2.0 * contracted3_grad_grad_out_e
-        t26 = 2.0 * contracted4_grad_grad_out_e1
-        t27 = 2.0 * contracted4_grad_grad_out_e2
-        t28 = 2.0 * contracted5_grad_grad_out_e12
+        t25 = 2.0 * contracted2_grad_grad_out_e
+        t26 = 2.0 * contracted2_grad_grad_out_e12
+        t27 = 2.0 * contracted3_grad_grad_out_e1
+        t28 = 2.0 * contracted3_grad_grad_out_e2
 
         grad_inv_rms_0 = _sum(grad_inv_rms_0, grad_out_e_3 * saved_product_out_e, mask, True)
         t10 = _sum(t10, saved_product_out_e * t25, mask, True)
-        t11 = _sum(t11, grad_out_e_3 * contracted3_grad_grad_out_e, mask, True)
+        t11 = _sum(t11, grad_out_e_3 * contracted2_grad_grad_out_e, mask, True)
+        grad_inv_rms_2 = _sum(grad_inv_rms_2, grad_out_e12_3 * saved_product_out_e12, mask, True)
+        t12 = _sum(t12, saved_product_out_e12 * t26, mask, True)
+        t13 = _sum(t13, grad_out_e12_3 * contracted2_grad_grad_out_e12, mask, True)
         grad_inv_rms_1 = _sum(
             grad_inv_rms_1, grad_out_e2_3 * saved_product1_out_e2 + grad_out_e1_3 * saved_product1_out_e1, mask, True
         )
-        t12 = _sum(t12, saved_product1_out_e1 * t26 + saved_product1_out_e2 * t27, mask, True)
-        t13 = _sum(
-            t13, grad_out_e1_3 * contracted4_grad_grad_out_e1 + grad_out_e2_3 * contracted4_grad_grad_out_e2, mask, True
+        t14 = _sum(t14, saved_product1_out_e1 * t27 + saved_product1_out_e2 * t28, mask, True)
+        t15 = _sum(
+            t15, grad_out_e1_3 * contracted3_grad_grad_out_e1 + grad_out_e2_3 * contracted3_grad_grad_out_e2, mask, True
         )
-        grad_inv_rms_2 = _sum(grad_inv_rms_2, grad_out_e12_3 * saved_product2_out_e12, mask, True)
-        t14 = _sum(t14, saved_product2_out_e12 * t28, mask, True)
-        t15 = _sum(t15, grad_out_e12_3 * contracted5_grad_grad_out_e12, mask, True)
-    grad_inv_rms_0, t10, t11, grad_inv_rms_1, t12, t13, grad_inv_rms_2, t14 = _row_sum8(
-        grad_inv_rms_0, t10, t11, grad_inv_rms_1, t12, t13, grad_inv_rms_2, t14, True
+    grad_inv_rms_0, t10, t11, grad_inv_rms_2, t12, t13, grad_inv_rms_1, t14 = _row_sum8(
+        grad_inv_rms_0, t10, t11, grad_inv_rms_2, t12, t13, grad_inv_rms_1, t14, True
     )
     t15 = _row_sum(t15, True)
     t16 = grad_inv_rms_0 * t3
@@ -4318,16 +4280,16 @@ def _fused_gelu_fcgp_norm_with_normalize_double_backward_3_long_kernel(
     grad_grad_inv_rms_0 = t17 * t2
     grad_inv_rms_0_2 = t11 + 3.0 * (-0.5 * grad_inv_rms_0 * t17) * t1
     t18 = t3 * grad_inv_rms_0_2
-    t19 = grad_inv_rms_1 * t6
+    t19 = grad_inv_rms_2 * t6
     t20 = t0 * t12
-    grad_grad_inv_rms_1 = t20 * t5
-    grad_inv_rms_1_2 = t13 + 3.0 * (-0.5 * grad_inv_rms_1 * t20) * t4
-    t21 = t6 * grad_inv_rms_1_2
-    t22 = grad_inv_rms_2 * t9
+    grad_grad_inv_rms_2 = t20 * t5
+    grad_inv_rms_2_2 = t13 + 3.0 * (-0.5 * grad_inv_rms_2 * t20) * t4
+    t21 = t6 * grad_inv_rms_2_2
+    t22 = grad_inv_rms_1 * t9
     t23 = t0 * t14
-    grad_grad_inv_rms_2 = t23 * t8
-    grad_inv_rms_2_2 = t15 + 3.0 * (-0.5 * grad_inv_rms_2 * t23) * t7
-    t24 = t9 * grad_inv_rms_2_2
+    grad_grad_inv_rms_1 = t23 * t8
+    grad_inv_rms_1_2 = t15 + 3.0 * (-0.5 * grad_inv_rms_1 * t23) * t7
+    t24 = t9 * grad_inv_rms_1_2
 
     for start in range(0, M, BLOCK):
         m = _tile(start, ROWS, BLOCK)
@@ -4338,52 +4300,51 @@ def _fused_gelu_fcgp_norm_with_normalize_double_backward_3_long_kernel(
         grad_out_e2_3 = tl.load(grad_out_row + 2 * BM + at, mask=mask, other=0.0).to(REAL)
         grad_out_e12_3 = tl.load(grad_out_row + 3 * BM + at, mask=mask, other=0.0).to(REAL)
         saved_product_out_e = tl.load(saved_product_row + at, mask=mask, other=0.0).to(REAL)
+        saved_product_out_e12 = tl.load(saved_product_row + BM + at, mask=mask, other=0.0).to(REAL)
         saved_product1_out_e1 = tl.load(saved_product1_row + at, mask=mask, other=0.0).to(REAL)
         saved_product1_out_e2 = tl.load(saved_product1_row + BM + at, mask=mask, other=0.0).to(REAL)
-        saved_product2_out_e12 = tl.load(saved_product2_row + at, mask=mask, other=0.0).to(REAL)
-        contracted3_grad_grad_out_e = tl.load(contracted3_row + at, mask=mask, other=0.0).to(REAL)
-        contracted4_grad_grad_out_e2 = tl.load(contracted4_row + at, mask=mask, other=0.0).to(REAL)
-        contracted4_grad_grad_out_e1 = tl.load(contracted4_row + BM + at, mask=mask, other=0.0).to(REAL)
-        contracted5_grad_grad_out_e12 = tl.load(contracted5_row + at, mask=mask, other=0.0).to(REAL)
+        contracted2_grad_grad_out_e = tl.load(contracted2_row + at, mask=mask, other=0.0).to(REAL)
+        contracted2_grad_grad_out_e12 = tl.load(contracted2_row + BM + at, mask=mask, other=0.0).to(REAL)
+        contracted3_grad_grad_out_e2 = tl.load(contracted3_row + at, mask=mask, other=0.0).to(REAL)
+        contracted3_grad_grad_out_e1 = tl.load(contracted3_row + BM + at, mask=mask, other=0.0).to(REAL)
 
         grad_out_e = saved_inv_rms_0 * grad_out_e_3 + 2.0 * t16 * saved_product_out_e
-        t25 = 2.0 * contracted3_grad_grad_out_e
+        t25 = 2.0 * contracted2_grad_grad_out_e
         grad_out_e_2 = t16 * t25 + grad_grad_inv_rms_0 * grad_out_e_3 + 2.0 * t18 * saved_product_out_e
-        t26 = 2.0 * contracted4_grad_grad_out_e1
-        grad_out_e1 = t19 * t26 + grad_grad_inv_rms_1 * grad_out_e1_3 + 2.0 * t21 * saved_product1_out_e1
-        grad_out_e1_2 = saved_inv_rms_1 * grad_out_e1_3 + 2.0 * t19 * saved_product1_out_e1
-        t27 = 2.0 * contracted4_grad_grad_out_e2
-        grad_out_e2 = t19 * t27 + grad_grad_inv_rms_1 * grad_out_e2_3 + 2.0 * t21 * saved_product1_out_e2
-        grad_out_e2_2 = saved_inv_rms_1 * grad_out_e2_3 + 2.0 * t19 * saved_product1_out_e2
-        grad_out_e12 = saved_inv_rms_2 * grad_out_e12_3 + 2.0 * t22 * saved_product2_out_e12
-        t28 = 2.0 * contracted5_grad_grad_out_e12
-        grad_out_e12_2 = t22 * t28 + grad_grad_inv_rms_2 * grad_out_e12_3 + 2.0 * t24 * saved_product2_out_e12
+        grad_out_e12 = saved_inv_rms_2 * grad_out_e12_3 + 2.0 * t19 * saved_product_out_e12
+        t26 = 2.0 * contracted2_grad_grad_out_e12
+        grad_out_e12_2 = t19 * t26 + grad_grad_inv_rms_2 * grad_out_e12_3 + 2.0 * t21 * saved_product_out_e12
+        t27 = 2.0 * contracted3_grad_grad_out_e1
+        grad_out_e1 = t22 * t27 + grad_grad_inv_rms_1 * grad_out_e1_3 + 2.0 * t24 * saved_product1_out_e1
+        grad_out_e1_2 = saved_inv_rms_1 * grad_out_e1_3 + 2.0 * t22 * saved_product1_out_e1
+        t28 = 2.0 * contracted3_grad_grad_out_e2
+        grad_out_e2 = t22 * t28 + grad_grad_inv_rms_1 * grad_out_e2_3 + 2.0 * t24 * saved_product1_out_e2
+        grad_out_e2_2 = saved_inv_rms_1 * grad_out_e2_3 + 2.0 * t22 * saved_product1_out_e2
 
-        tl.store(operand12_row + r * 2 * M + m, grad_out_e, mask=mask)
-        tl.store(operand12_row + r * 2 * M + m + M, grad_out_e_2, mask=mask)
-        tl.store(operand14_row + r * 2 * M + m, grad_out_e1, mask=mask)
-        tl.store(operand14_row + M + r * 2 * M + m, grad_out_e1_2, mask=mask)
-        tl.store(operand14_row + 2 * BM + r * 2 * M + m, grad_out_e2, mask=mask)
-        tl.store(operand14_row + 2 * BM + M + r * 2 * M + m, grad_out_e2_2, mask=mask)
-        tl.store(operand16_row + r * 2 * M + m, grad_out_e12, mask=mask)
-        tl.store(operand16_row + r * 2 * M + m + M, grad_out_e12_2, mask=mask)
-        tl.store(operand19_row + at, grad_out_e, mask=mask)
-        tl.store(operand19_row + BM + at, grad_out_e_2, mask=mask)
-        tl.store(operand21_row + at, grad_out_e1_2, mask=mask)
-        tl.store(operand21_row + BM + at, grad_out_e1, mask=mask)
-        tl.store(operand21_row + 2 * BM + at, grad_out_e2_2, mask=mask)
-        tl.store(operand21_row + 3 * BM + at, grad_out_e2, mask=mask)
-        tl.store(operand23_row + at, grad_out_e12, mask=mask)
-        tl.store(operand23_row + BM + at, grad_out_e12_2, mask=mask)
+        tl.store(operand8_row + r * 2 * M + m, grad_out_e, mask=mask)
+        tl.store(operand8_row + M + r * 2 * M + m, grad_out_e_2, mask=mask)
+        tl.store(operand8_row + 2 * BM + r * 2 * M + m, grad_out_e12, mask=mask)
+        tl.store(operand8_row + 2 * BM + M + r * 2 * M + m, grad_out_e12_2, mask=mask)
+        tl.store(operand10_row + r * 2 * M + m, grad_out_e1, mask=mask)
+        tl.store(operand10_row + M + r * 2 * M + m, grad_out_e1_2, mask=mask)
+        tl.store(operand10_row + 2 * BM + r * 2 * M + m, grad_out_e2, mask=mask)
+        tl.store(operand10_row + 2 * BM + M + r * 2 * M + m, grad_out_e2_2, mask=mask)
+        tl.store(operand13_row + at, grad_out_e, mask=mask)
+        tl.store(operand13_row + BM + at, grad_out_e_2, mask=mask)
+        tl.store(operand13_row + 2 * BM + at, grad_out_e12, mask=mask)
+        tl.store(operand13_row + 3 * BM + at, grad_out_e12_2, mask=mask)
+        tl.store(operand15_row + at, grad_out_e1_2, mask=mask)
+        tl.store(operand15_row + BM + at, grad_out_e1, mask=mask)
+        tl.store(operand15_row + 2 * BM + at, grad_out_e2_2, mask=mask)
+        tl.store(operand15_row + 3 * BM + at, grad_out_e2, mask=mask)
 
 
 @triton.jit(do_not_specialize=["N"])
 def _fused_gelu_fcgp_norm_with_normalize_double_backward_4_kernel(
     weight_ptr,
     grad_grad_weight_ptr,
-    operand13_ptr,
-    operand15_ptr,
-    operand17_ptr,
+    operand9_ptr,
+    operand11_ptr,
     N,
     M,
     HAS_GRAD_GRAD_WEIGHT: tl.constexpr,
@@ -4404,9 +4365,8 @@ def _fused_gelu_fcgp_norm_with_normalize_double_backward_4_kernel(
     mask = tile_mask if ROWS == 1 else tile_mask & row_mask
     weight_row = weight_ptr + n * M
     grad_grad_weight_row = grad_grad_weight_ptr + n * M
-    operand13_row = operand13_ptr + n * 2 * M
-    operand15_row = operand15_ptr + n * 2 * M
-    operand17_row = operand17_ptr + n * 2 * M
+    operand9_row = operand9_ptr + n * 2 * M
+    operand11_row = operand11_ptr + n * 2 * M
 
     weight_000 = tl.load(weight_row + at, mask=mask, other=0.0).to(REAL)
     weight_011 = tl.load(weight_row + NM + at, mask=mask, other=0.0).to(REAL)
@@ -4445,26 +4405,26 @@ def _fused_gelu_fcgp_norm_with_normalize_double_backward_4_kernel(
         REAL
     )
 
-    tl.store(operand13_row + r * 2 * M + m, grad_grad_weight_000, mask=mask)
-    tl.store(operand13_row + M + r * 2 * M + m, weight_000, mask=mask)
-    tl.store(operand13_row + 2 * NM + r * 2 * M + m, grad_grad_weight_202, mask=mask)
-    tl.store(operand13_row + 2 * NM + M + r * 2 * M + m, weight_202, mask=mask)
-    tl.store(operand13_row + 4 * NM + r * 2 * M + m, grad_grad_weight_101, mask=mask)
-    tl.store(operand13_row + 4 * NM + M + r * 2 * M + m, weight_101, mask=mask)
-    tl.store(operand15_row + r * 2 * M + m, weight_011, mask=mask)
-    tl.store(operand15_row + M + r * 2 * M + m, grad_grad_weight_011, mask=mask)
-    tl.store(operand15_row + 2 * NM + r * 2 * M + m, weight_110, mask=mask)
-    tl.store(operand15_row + 2 * NM + M + r * 2 * M + m, grad_grad_weight_110, mask=mask)
-    tl.store(operand15_row + 4 * NM + r * 2 * M + m, weight_112, mask=mask)
-    tl.store(operand15_row + 4 * NM + M + r * 2 * M + m, grad_grad_weight_112, mask=mask)
-    tl.store(operand15_row + 6 * NM + r * 2 * M + m, weight_211, mask=mask)
-    tl.store(operand15_row + 6 * NM + M + r * 2 * M + m, grad_grad_weight_211, mask=mask)
-    tl.store(operand17_row + r * 2 * M + m, grad_grad_weight_022, mask=mask)
-    tl.store(operand17_row + M + r * 2 * M + m, weight_022, mask=mask)
-    tl.store(operand17_row + 2 * NM + r * 2 * M + m, grad_grad_weight_220, mask=mask)
-    tl.store(operand17_row + 2 * NM + M + r * 2 * M + m, weight_220, mask=mask)
-    tl.store(operand17_row + 4 * NM + r * 2 * M + m, grad_grad_weight_121, mask=mask)
-    tl.store(operand17_row + 4 * NM + M + r * 2 * M + m, weight_121, mask=mask)
+    tl.store(operand9_row + r * 2 * M + m, grad_grad_weight_000, mask=mask)
+    tl.store(operand9_row + M + r * 2 * M + m, weight_000, mask=mask)
+    tl.store(operand9_row + 2 * NM + r * 2 * M + m, grad_grad_weight_202, mask=mask)
+    tl.store(operand9_row + 2 * NM + M + r * 2 * M + m, weight_202, mask=mask)
+    tl.store(operand9_row + 4 * NM + r * 2 * M + m, grad_grad_weight_101, mask=mask)
+    tl.store(operand9_row + 4 * NM + M + r * 2 * M + m, weight_101, mask=mask)
+    tl.store(operand9_row + 6 * NM + r * 2 * M + m, grad_grad_weight_022, mask=mask)
+    tl.store(operand9_row + 6 * NM + M + r * 2 * M + m, weight_022, mask=mask)
+    tl.store(operand9_row + 8 * NM + r * 2 * M + m, grad_grad_weight_220, mask=mask)
+    tl.store(operand9_row + 8 * NM + M + r * 2 * M + m, weight_220, mask=mask)
+    tl.store(operand9_row + 10 * NM + r * 2 * M + m, grad_grad_weight_121, mask=mask)
+    tl.store(operand9_row + 10 * NM + M + r * 2 * M + m, weight_121, mask=mask)
+    tl.store(operand11_row + r * 2 * M + m, weight_011, mask=mask)
+    tl.store(operand11_row + M + r * 2 * M + m, grad_grad_weight_011, mask=mask)
+    tl.store(operand11_row + 2 * NM + r * 2 * M + m, weight_110, mask=mask)
+    tl.store(operand11_row + 2 * NM + M + r * 2 * M + m, grad_grad_weight_110, mask=mask)
+    tl.store(operand11_row + 4 * NM + r * 2 * M + m, weight_112, mask=mask)
+    tl.store(operand11_row + 4 * NM + M + r * 2 * M + m, grad_grad_weight_112, mask=mask)
+    tl.store(operand11_row + 6 * NM + r * 2 * M + m, weight_211, mask=mask)
+    tl.store(operand11_row + 6 * NM + M + r * 2 * M + m, grad_grad_weight_211, mask=mask)
 
 
 @triton.jit(do_not_specialize=["B"])
@@ -4473,9 +4433,8 @@ def _fused_gelu_fcgp_norm_with_normalize_double_backward_5_kernel(
     y_ptr,
     grad_grad_x_ptr,
     grad_grad_y_ptr,
-    operand18_ptr,
-    operand20_ptr,
-    operand22_ptr,
+    operand12_ptr,
+    operand14_ptr,
     B,
     N,
     HAS_GRAD_GRAD_X: tl.constexpr,
@@ -4488,18 +4447,14 @@ def _fused_gelu_fcgp_norm_with_normalize_double_backward_5_kernel(
     # stores factors of matrix products, in the order in which these read them
     # turns its tiles for products in tf32, which are faster with b innermost
     BN = tl.cast(B, tl.int64) * N
-    operand18_b = 1 if B_INNERMOST else 3 * N
-    operand18_n = tl.cast(B, tl.int64) * 2 if B_INNERMOST else 1
-    operand18_B = tl.cast(B, tl.int64) * operand18_b
-    operand18_N = tl.cast(N, tl.int64) * operand18_n
-    operand20_b = 1 if B_INNERMOST else 4 * N
-    operand20_n = tl.cast(B, tl.int64) * 4 if B_INNERMOST else 1
-    operand20_B = tl.cast(B, tl.int64) * operand20_b
-    operand20_N = tl.cast(N, tl.int64) * operand20_n
-    operand22_b = 1 if B_INNERMOST else 3 * N
-    operand22_n = tl.cast(B, tl.int64) * 2 if B_INNERMOST else 1
-    operand22_B = tl.cast(B, tl.int64) * operand22_b
-    operand22_N = tl.cast(N, tl.int64) * operand22_n
+    operand12_b = 1 if B_INNERMOST else 3 * N
+    operand12_n = tl.cast(B, tl.int64) * 2 if B_INNERMOST else 1
+    operand12_B = tl.cast(B, tl.int64) * operand12_b
+    operand12_N = tl.cast(N, tl.int64) * operand12_n
+    operand14_b = 1 if B_INNERMOST else 4 * N
+    operand14_n = tl.cast(B, tl.int64) * 4 if B_INNERMOST else 1
+    operand14_B = tl.cast(B, tl.int64) * operand14_b
+    operand14_N = tl.cast(N, tl.int64) * operand14_n
 
     n = _tile(tl.program_id(1) * BLOCK, ROWS, BLOCK)
     r = _down(ROWS)
@@ -4513,9 +4468,8 @@ def _fused_gelu_fcgp_norm_with_normalize_double_backward_5_kernel(
     y_row = y_ptr + b * N
     grad_grad_x_row = grad_grad_x_ptr + b * N
     grad_grad_y_row = grad_grad_y_ptr + b * N
-    operand18_row = operand18_ptr + b * operand18_b
-    operand20_row = operand20_ptr + b * operand20_b
-    operand22_row = operand22_ptr + b * operand22_b
+    operand12_row = operand12_ptr + b * operand12_b
+    operand14_row = operand14_ptr + b * operand14_b
 
     x_e = tl.load(x_row + at, mask=mask, other=0.0).to(REAL)
     x_e1 = tl.load(x_row + BN + at, mask=mask, other=0.0).to(REAL)
@@ -4559,27 +4513,10 @@ def _fused_gelu_fcgp_norm_with_normalize_double_backward_5_kernel(
     grad_grad_gelu_y_e12 = gate_y * grad_grad_y_e12 + y_e12 * grad_grad_gate_y
     gelu_y_e12 = y_e12 * gate_y
     grad_grad_gelu_x_e12 = gate_x * grad_grad_x_e12 + x_e12 * grad_grad_gate_x
-    operand18_2 = gelu_x_e12 * grad_grad_gelu_y_e12 + gelu_y_e12 * grad_grad_gelu_x_e12
+    operand12_2 = gelu_x_e12 * grad_grad_gelu_y_e12 + gelu_y_e12 * grad_grad_gelu_x_e12
     xy_000_e = gelu_x_e * gelu_y_e
     xy_101_e = gelu_x_e1 * gelu_y_e1 + gelu_x_e2 * gelu_y_e2
-    operand18_5 = gelu_x_e12 * gelu_y_e12
-    grad_grad_xy_011_e1 = gelu_x_e * grad_grad_gelu_y_e1 + gelu_y_e1 * grad_grad_gelu_x_e
-    grad_grad_xy_110_e1 = gelu_x_e1 * grad_grad_gelu_y_e + gelu_y_e * grad_grad_gelu_x_e1
-    operand20_2 = gelu_x_e2 * grad_grad_gelu_y_e12 + gelu_y_e12 * grad_grad_gelu_x_e2
-    grad_grad_xy_211_e1 = gelu_x_e12 * grad_grad_gelu_y_e2 + gelu_y_e2 * grad_grad_gelu_x_e12
-    xy_011_e1 = gelu_x_e * gelu_y_e1
-    xy_110_e1 = gelu_x_e1 * gelu_y_e
-    operand20_6 = gelu_x_e2 * gelu_y_e12
-    xy_211_e1 = gelu_x_e12 * gelu_y_e2
-    grad_grad_xy_011_e2 = gelu_x_e * grad_grad_gelu_y_e2 + gelu_y_e2 * grad_grad_gelu_x_e
-    grad_grad_xy_110_e2 = gelu_x_e2 * grad_grad_gelu_y_e + gelu_y_e * grad_grad_gelu_x_e2
-    operand20_10 = -gelu_x_e1 * grad_grad_gelu_y_e12 - gelu_y_e12 * grad_grad_gelu_x_e1
-    grad_grad_xy_211_e2 = -gelu_x_e12 * grad_grad_gelu_y_e1 - gelu_y_e1 * grad_grad_gelu_x_e12
-    xy_011_e2 = gelu_x_e * gelu_y_e2
-    xy_110_e2 = gelu_x_e2 * gelu_y_e
-    xy_112_e2 = gelu_x_e1 * gelu_y_e12
-    operand20_14 = -xy_112_e2
-    xy_211_e2 = -gelu_x_e12 * gelu_y_e1
+    operand12_5 = gelu_x_e12 * gelu_y_e12
     grad_grad_xy_022_e12 = gelu_x_e * grad_grad_gelu_y_e12 + gelu_y_e12 * grad_grad_gelu_x_e
     grad_grad_xy_121_e12 = gelu_x_e1 * grad_grad_gelu_y_e2 + gelu_y_e2 * grad_grad_gelu_x_e1
     grad_grad_xy_121_e12 += -gelu_x_e2 * grad_grad_gelu_y_e1 - gelu_y_e1 * grad_grad_gelu_x_e2
@@ -4587,49 +4524,74 @@ def _fused_gelu_fcgp_norm_with_normalize_double_backward_5_kernel(
     xy_022_e12 = gelu_x_e * gelu_y_e12
     xy_121_e12 = gelu_x_e1 * gelu_y_e2 - gelu_x_e2 * gelu_y_e1
     xy_220_e12 = gelu_x_e12 * gelu_y_e
+    grad_grad_xy_011_e1 = gelu_x_e * grad_grad_gelu_y_e1 + gelu_y_e1 * grad_grad_gelu_x_e
+    grad_grad_xy_110_e1 = gelu_x_e1 * grad_grad_gelu_y_e + gelu_y_e * grad_grad_gelu_x_e1
+    operand14_2 = gelu_x_e2 * grad_grad_gelu_y_e12 + gelu_y_e12 * grad_grad_gelu_x_e2
+    grad_grad_xy_211_e1 = gelu_x_e12 * grad_grad_gelu_y_e2 + gelu_y_e2 * grad_grad_gelu_x_e12
+    xy_011_e1 = gelu_x_e * gelu_y_e1
+    xy_110_e1 = gelu_x_e1 * gelu_y_e
+    operand14_6 = gelu_x_e2 * gelu_y_e12
+    xy_211_e1 = gelu_x_e12 * gelu_y_e2
+    grad_grad_xy_011_e2 = gelu_x_e * grad_grad_gelu_y_e2 + gelu_y_e2 * grad_grad_gelu_x_e
+    grad_grad_xy_110_e2 = gelu_x_e2 * grad_grad_gelu_y_e + gelu_y_e * grad_grad_gelu_x_e2
+    operand14_10 = -gelu_x_e1 * grad_grad_gelu_y_e12 - gelu_y_e12 * grad_grad_gelu_x_e1
+    grad_grad_xy_211_e2 = -gelu_x_e12 * grad_grad_gelu_y_e1 - gelu_y_e1 * grad_grad_gelu_x_e12
+    xy_011_e2 = gelu_x_e * gelu_y_e2
+    xy_110_e2 = gelu_x_e2 * gelu_y_e
+    xy_112_e2 = gelu_x_e1 * gelu_y_e12
+    operand14_14 = -xy_112_e2
+    xy_211_e2 = -gelu_x_e12 * gelu_y_e1
 
-    tl.store(operand18_row + r * operand18_b + n * operand18_n, grad_grad_xy_000_e, mask=mask)
-    tl.store(operand18_row + operand18_N + r * operand18_b + n * operand18_n, grad_grad_xy_101_e, mask=mask)
-    tl.store(operand18_row + 2 * operand18_N + r * operand18_b + n * operand18_n, operand18_2, mask=mask)
-    tl.store(operand18_row + operand18_B + r * operand18_b + n * operand18_n, xy_000_e, mask=mask)
-    tl.store(operand18_row + operand18_B + operand18_N + r * operand18_b + n * operand18_n, xy_101_e, mask=mask)
-    tl.store(operand18_row + operand18_B + 2 * operand18_N + r * operand18_b + n * operand18_n, operand18_5, mask=mask)
-    tl.store(operand20_row + r * operand20_b + n * operand20_n, grad_grad_xy_011_e1, mask=mask)
-    tl.store(operand20_row + operand20_N + r * operand20_b + n * operand20_n, grad_grad_xy_110_e1, mask=mask)
-    tl.store(operand20_row + 2 * operand20_N + r * operand20_b + n * operand20_n, operand20_2, mask=mask)
-    tl.store(operand20_row + 3 * operand20_N + r * operand20_b + n * operand20_n, grad_grad_xy_211_e1, mask=mask)
-    tl.store(operand20_row + operand20_B + r * operand20_b + n * operand20_n, xy_011_e1, mask=mask)
-    tl.store(operand20_row + operand20_B + operand20_N + r * operand20_b + n * operand20_n, xy_110_e1, mask=mask)
-    tl.store(operand20_row + operand20_B + 2 * operand20_N + r * operand20_b + n * operand20_n, operand20_6, mask=mask)
-    tl.store(operand20_row + operand20_B + 3 * operand20_N + r * operand20_b + n * operand20_n, xy_211_e1, mask=mask)
-    tl.store(operand20_row + 2 * operand20_B + r * operand20_b + n * operand20_n, grad_grad_xy_011_e2, mask=mask)
+    tl.store(operand12_row + r * operand12_b + n * operand12_n, grad_grad_xy_000_e, mask=mask)
+    tl.store(operand12_row + operand12_N + r * operand12_b + n * operand12_n, grad_grad_xy_101_e, mask=mask)
+    tl.store(operand12_row + 2 * operand12_N + r * operand12_b + n * operand12_n, operand12_2, mask=mask)
+    tl.store(operand12_row + operand12_B + r * operand12_b + n * operand12_n, xy_000_e, mask=mask)
+    tl.store(operand12_row + operand12_B + operand12_N + r * operand12_b + n * operand12_n, xy_101_e, mask=mask)
+    tl.store(operand12_row + operand12_B + 2 * operand12_N + r * operand12_b + n * operand12_n, operand12_5, mask=mask)
+    tl.store(operand12_row + 6 * BN + r * operand12_b + n * operand12_n, grad_grad_xy_022_e12, mask=mask)
+    tl.store(operand12_row + 6 * BN + operand12_N + r * operand12_b + n * operand12_n, grad_grad_xy_121_e12, mask=mask)
     tl.store(
-        operand20_row + 2 * operand20_B + operand20_N + r * operand20_b + n * operand20_n,
+        operand12_row + 6 * BN + 2 * operand12_N + r * operand12_b + n * operand12_n, grad_grad_xy_220_e12, mask=mask
+    )
+    tl.store(operand12_row + 6 * BN + operand12_B + r * operand12_b + n * operand12_n, xy_022_e12, mask=mask)
+    tl.store(
+        operand12_row + 6 * BN + operand12_B + operand12_N + r * operand12_b + n * operand12_n, xy_121_e12, mask=mask
+    )
+    tl.store(
+        operand12_row + 6 * BN + operand12_B + 2 * operand12_N + r * operand12_b + n * operand12_n,
+        xy_220_e12,
+        mask=mask,
+    )
+    tl.store(operand14_row + r * operand14_b + n * operand14_n, grad_grad_xy_011_e1, mask=mask)
+    tl.store(operand14_row + operand14_N + r * operand14_b + n * operand14_n, grad_grad_xy_110_e1, mask=mask)
+    tl.store(operand14_row + 2 * operand14_N + r * operand14_b + n * operand14_n, operand14_2, mask=mask)
+    tl.store(operand14_row + 3 * operand14_N + r * operand14_b + n * operand14_n, grad_grad_xy_211_e1, mask=mask)
+    tl.store(operand14_row + operand14_B + r * operand14_b + n * operand14_n, xy_011_e1, mask=mask)
+    tl.store(operand14_row + operand14_B + operand14_N + r * operand14_b + n * operand14_n, xy_110_e1, mask=mask)
+    tl.store(operand14_row + operand14_B + 2 * operand14_N + r * operand14_b + n * operand14_n, operand14_6, mask=mask)
+    tl.store(operand14_row + operand14_B + 3 * operand14_N + r * operand14_b + n * operand14_n, xy_211_e1, mask=mask)
+    tl.store(operand14_row + 2 * operand14_B + r * operand14_b + n * operand14_n, grad_grad_xy_011_e2, mask=mask)
+    tl.store(
+        operand14_row + 2 * operand14_B + operand14_N + r * operand14_b + n * operand14_n,
         grad_grad_xy_110_e2,
         mask=mask,
     )
     tl.store(
-        operand20_row + 2 * operand20_B + 2 * operand20_N + r * operand20_b + n * operand20_n, operand20_10, mask=mask
+        operand14_row + 2 * operand14_B + 2 * operand14_N + r * operand14_b + n * operand14_n, operand14_10, mask=mask
     )
     tl.store(
-        operand20_row + 2 * operand20_B + 3 * operand20_N + r * operand20_b + n * operand20_n,
+        operand14_row + 2 * operand14_B + 3 * operand14_N + r * operand14_b + n * operand14_n,
         grad_grad_xy_211_e2,
         mask=mask,
     )
-    tl.store(operand20_row + 3 * operand20_B + r * operand20_b + n * operand20_n, xy_011_e2, mask=mask)
-    tl.store(operand20_row + 3 * operand20_B + operand20_N + r * operand20_b + n * operand20_n, xy_110_e2, mask=mask)
+    tl.store(operand14_row + 3 * operand14_B + r * operand14_b + n * operand14_n, xy_011_e2, mask=mask)
+    tl.store(operand14_row + 3 * operand14_B + operand14_N + r * operand14_b + n * operand14_n, xy_110_e2, mask=mask)
     tl.store(
-        operand20_row + 3 * operand20_B + 2 * operand20_N + r * operand20_b + n * operand20_n, operand20_14, mask=mask
+        operand14_row + 3 * operand14_B + 2 * operand14_N + r * operand14_b + n * operand14_n, operand14_14, mask=mask
     )
     tl.store(
-        operand20_row + 3 * operand20_B + 3 * operand20_N + r * operand20_b + n * operand20_n, xy_211_e2, mask=mask
+        operand14_row + 3 * operand14_B + 3 * operand14_N + r * operand14_b + n * operand14_n, xy_211_e2, mask=mask
     )
-    tl.store(operand22_row + r * operand22_b + n * operand22_n, grad_grad_xy_022_e12, mask=mask)
-    tl.store(operand22_row + operand22_N + r * operand22_b + n * operand22_n, grad_grad_xy_121_e12, mask=mask)
-    tl.store(operand22_row + 2 * operand22_N + r * operand22_b + n * operand22_n, grad_grad_xy_220_e12, mask=mask)
-    tl.store(operand22_row + operand22_B + r * operand22_b + n * operand22_n, xy_022_e12, mask=mask)
-    tl.store(operand22_row + operand22_B + operand22_N + r * operand22_b + n * operand22_n, xy_121_e12, mask=mask)
-    tl.store(operand22_row + operand22_B + 2 * operand22_N + r * operand22_b + n * operand22_n, xy_220_e12, mask=mask)
 
 
 @triton.jit(do_not_specialize=["B"])
@@ -4640,10 +4602,8 @@ def _fused_gelu_fcgp_norm_with_normalize_double_backward_6_kernel(
     grad_grad_y_ptr,
     contracted_ptr,
     contracted1_ptr,
-    contracted2_ptr,
-    contracted6_ptr,
-    contracted7_ptr,
-    contracted8_ptr,
+    contracted4_ptr,
+    contracted5_ptr,
     grad_x_ptr,
     grad_y_ptr,
     B,
@@ -4672,10 +4632,8 @@ def _fused_gelu_fcgp_norm_with_normalize_double_backward_6_kernel(
     grad_grad_y_row = grad_grad_y_ptr + b * N
     contracted_row = contracted_ptr + b * 3 * N
     contracted1_row = contracted1_ptr + b * 4 * N
-    contracted2_row = contracted2_ptr + b * 3 * N
-    contracted6_row = contracted6_ptr + b * 3 * N
-    contracted7_row = contracted7_ptr + b * 4 * N
-    contracted8_row = contracted8_ptr + b * 3 * N
+    contracted4_row = contracted4_ptr + b * 3 * N
+    contracted5_row = contracted5_ptr + b * 4 * N
     grad_x_row = grad_x_ptr + b * N
     grad_y_row = grad_y_ptr + b * N
 
@@ -4695,9 +4653,12 @@ def _fused_gelu_fcgp_norm_with_normalize_double_backward_6_kernel(
     grad_grad_y_e1 = tl.load(grad_grad_y_row + BN + at, mask=mask & HAS_GRAD_GRAD_Y, other=0.0).to(REAL)
     grad_grad_y_e2 = tl.load(grad_grad_y_row + 2 * BN + at, mask=mask & HAS_GRAD_GRAD_Y, other=0.0).to(REAL)
     grad_grad_y_e12 = tl.load(grad_grad_y_row + 3 * BN + at, mask=mask & HAS_GRAD_GRAD_Y, other=0.0).to(REAL)
-    contracted_grad_xy_022_e12 = tl.load(contracted_row + r * 3 * N + n, mask=mask, other=0.0).to(REAL)
-    contracted_grad_xy_121_e12 = tl.load(contracted_row + r * 3 * N + n + N, mask=mask, other=0.0).to(REAL)
-    contracted_grad_xy_220_e12 = tl.load(contracted_row + r * 3 * N + n + 2 * N, mask=mask, other=0.0).to(REAL)
+    contracted_grad_xy_000_e = tl.load(contracted_row + r * 3 * N + n, mask=mask, other=0.0).to(REAL)
+    contracted_grad_xy_101_e = tl.load(contracted_row + N + r * 3 * N + n, mask=mask, other=0.0).to(REAL)
+    contracted_grad_xy_202_e = tl.load(contracted_row + 2 * N + r * 3 * N + n, mask=mask, other=0.0).to(REAL)
+    contracted_grad_xy_022_e12 = tl.load(contracted_row + 3 * BN + r * 3 * N + n, mask=mask, other=0.0).to(REAL)
+    contracted_grad_xy_121_e12 = tl.load(contracted_row + 3 * BN + N + r * 3 * N + n, mask=mask, other=0.0).to(REAL)
+    contracted_grad_xy_220_e12 = tl.load(contracted_row + 3 * BN + 2 * N + r * 3 * N + n, mask=mask, other=0.0).to(REAL)
     contracted1_grad_xy_011_e1 = tl.load(contracted1_row + r * 4 * N + n, mask=mask, other=0.0).to(REAL)
     contracted1_grad_xy_110_e1 = tl.load(contracted1_row + N + r * 4 * N + n, mask=mask, other=0.0).to(REAL)
     contracted1_grad_xy_112_e1 = tl.load(contracted1_row + 2 * N + r * 4 * N + n, mask=mask, other=0.0).to(REAL)
@@ -4710,25 +4671,24 @@ def _fused_gelu_fcgp_norm_with_normalize_double_backward_6_kernel(
     contracted1_grad_xy_211_e2 = tl.load(contracted1_row + 4 * BN + 3 * N + r * 4 * N + n, mask=mask, other=0.0).to(
         REAL
     )
-    contracted2_grad_xy_000_e = tl.load(contracted2_row + r * 3 * N + n, mask=mask, other=0.0).to(REAL)
-    contracted2_grad_xy_101_e = tl.load(contracted2_row + r * 3 * N + n + N, mask=mask, other=0.0).to(REAL)
-    contracted2_grad_xy_202_e = tl.load(contracted2_row + r * 3 * N + n + 2 * N, mask=mask, other=0.0).to(REAL)
-    contracted6_grad_xy_000_e = tl.load(contracted6_row + r * 3 * N + n, mask=mask, other=0.0).to(REAL)
-    contracted6_1 = tl.load(contracted6_row + r * 3 * N + n + N, mask=mask, other=0.0).to(REAL)
-    contracted6_grad_xy_101_e = tl.load(contracted6_row + r * 3 * N + n + 2 * N, mask=mask, other=0.0).to(REAL)
-    contracted7_grad_xy_011_e1 = tl.load(contracted7_row + r * 4 * N + n, mask=mask, other=0.0).to(REAL)
-    contracted7_grad_xy_110_e1 = tl.load(contracted7_row + N + r * 4 * N + n, mask=mask, other=0.0).to(REAL)
-    contracted7_2 = tl.load(contracted7_row + 2 * N + r * 4 * N + n, mask=mask, other=0.0).to(REAL)
-    contracted7_grad_xy_211_e1 = tl.load(contracted7_row + 3 * N + r * 4 * N + n, mask=mask, other=0.0).to(REAL)
-    contracted7_grad_xy_011_e2 = tl.load(contracted7_row + 4 * BN + r * 4 * N + n, mask=mask, other=0.0).to(REAL)
-    contracted7_grad_xy_110_e2 = tl.load(contracted7_row + 4 * BN + N + r * 4 * N + n, mask=mask, other=0.0).to(REAL)
-    contracted7_grad_xy_112_e2 = tl.load(contracted7_row + 4 * BN + 2 * N + r * 4 * N + n, mask=mask, other=0.0).to(
+    contracted4_grad_xy_000_e = tl.load(contracted4_row + r * 3 * N + n, mask=mask, other=0.0).to(REAL)
+    contracted4_1 = tl.load(contracted4_row + N + r * 3 * N + n, mask=mask, other=0.0).to(REAL)
+    contracted4_grad_xy_101_e = tl.load(contracted4_row + 2 * N + r * 3 * N + n, mask=mask, other=0.0).to(REAL)
+    contracted4_grad_xy_022_e12 = tl.load(contracted4_row + 3 * BN + r * 3 * N + n, mask=mask, other=0.0).to(REAL)
+    contracted4_grad_xy_220_e12 = tl.load(contracted4_row + 3 * BN + N + r * 3 * N + n, mask=mask, other=0.0).to(REAL)
+    contracted4_grad_xy_121_e12 = tl.load(contracted4_row + 3 * BN + 2 * N + r * 3 * N + n, mask=mask, other=0.0).to(
         REAL
     )
-    contracted7_7 = tl.load(contracted7_row + 4 * BN + 3 * N + r * 4 * N + n, mask=mask, other=0.0).to(REAL)
-    contracted8_grad_xy_022_e12 = tl.load(contracted8_row + r * 3 * N + n, mask=mask, other=0.0).to(REAL)
-    contracted8_grad_xy_220_e12 = tl.load(contracted8_row + r * 3 * N + n + N, mask=mask, other=0.0).to(REAL)
-    contracted8_grad_xy_121_e12 = tl.load(contracted8_row + r * 3 * N + n + 2 * N, mask=mask, other=0.0).to(REAL)
+    contracted5_grad_xy_011_e1 = tl.load(contracted5_row + r * 4 * N + n, mask=mask, other=0.0).to(REAL)
+    contracted5_grad_xy_110_e1 = tl.load(contracted5_row + N + r * 4 * N + n, mask=mask, other=0.0).to(REAL)
+    contracted5_2 = tl.load(contracted5_row + 2 * N + r * 4 * N + n, mask=mask, other=0.0).to(REAL)
+    contracted5_grad_xy_211_e1 = tl.load(contracted5_row + 3 * N + r * 4 * N + n, mask=mask, other=0.0).to(REAL)
+    contracted5_grad_xy_011_e2 = tl.load(contracted5_row + 4 * BN + r * 4 * N + n, mask=mask, other=0.0).to(REAL)
+    contracted5_grad_xy_110_e2 = tl.load(contracted5_row + 4 * BN + N + r * 4 * N + n, mask=mask, other=0.0).to(REAL)
+    contracted5_grad_xy_112_e2 = tl.load(contracted5_row + 4 * BN + 2 * N + r * 4 * N + n, mask=mask, other=0.0).to(
+        REAL
+    )
+    contracted5_7 = tl.load(contracted5_row + 4 * BN + 3 * N + r * 4 * N + n, mask=mask, other=0.0).to(REAL)
 
     t0 = 0.7071067811865476 * y_e
     gate_y = 0.5 + 0.5 * tl.erf(t0)
@@ -4737,7 +4697,7 @@ def _fused_gelu_fcgp_norm_with_normalize_double_backward_6_kernel(
     gelu_y_e1 = y_e1 * gate_y
     gelu_y_e = y_e * gate_y
     grad_gelu_x_e = gelu_y_e12 * contracted_grad_xy_022_e12 + gelu_y_e2 * contracted1_grad_xy_011_e2
-    grad_gelu_x_e += gelu_y_e1 * contracted1_grad_xy_011_e1 + gelu_y_e * contracted2_grad_xy_000_e
+    grad_gelu_x_e += gelu_y_e1 * contracted1_grad_xy_011_e1 + gelu_y_e * contracted_grad_xy_000_e
     t1 = 0.7071067811865476 * x_e
     t2 = tl.exp(-t1 * t1)
     t3 = 1.1283791670955126 * t2
@@ -4755,35 +4715,35 @@ def _fused_gelu_fcgp_norm_with_normalize_double_backward_6_kernel(
     grad_gelu_x_e_2 = contracted1_grad_xy_011_e1 * grad_grad_gelu_y_e1
     grad_gelu_x_e_2 += contracted1_grad_xy_011_e2 * grad_grad_gelu_y_e2
     grad_gelu_x_e_2 += contracted_grad_xy_022_e12 * grad_grad_gelu_y_e12
-    grad_gelu_x_e_2 += contracted2_grad_xy_000_e * grad_grad_gelu_y_e + gelu_y_e * contracted6_grad_xy_000_e
-    grad_gelu_x_e_2 += gelu_y_e2 * contracted7_grad_xy_011_e2 + gelu_y_e1 * contracted7_grad_xy_011_e1
-    grad_gelu_x_e_2 += gelu_y_e12 * contracted8_grad_xy_022_e12
+    grad_gelu_x_e_2 += contracted_grad_xy_000_e * grad_grad_gelu_y_e + gelu_y_e * contracted4_grad_xy_000_e
+    grad_gelu_x_e_2 += gelu_y_e2 * contracted5_grad_xy_011_e2 + gelu_y_e1 * contracted5_grad_xy_011_e1
+    grad_gelu_x_e_2 += gelu_y_e12 * contracted4_grad_xy_022_e12
     grad_gelu_x_e12 = gelu_y_e * contracted_grad_xy_220_e12 + gelu_y_e2 * contracted1_grad_xy_211_e1
-    grad_gelu_x_e12 += -gelu_y_e1 * contracted1_grad_xy_211_e2 - gelu_y_e12 * contracted2_grad_xy_202_e
-    grad_gelu_x_e2 = gelu_y_e * contracted1_grad_xy_110_e2 + gelu_y_e2 * contracted2_grad_xy_101_e
+    grad_gelu_x_e12 += -gelu_y_e1 * contracted1_grad_xy_211_e2 - gelu_y_e12 * contracted_grad_xy_202_e
+    grad_gelu_x_e2 = gelu_y_e * contracted1_grad_xy_110_e2 + gelu_y_e2 * contracted_grad_xy_101_e
     grad_gelu_x_e2 += -gelu_y_e1 * contracted_grad_xy_121_e12 - gelu_y_e12 * contracted1_grad_xy_112_e1
     grad_gelu_x_e1 = gelu_y_e2 * contracted_grad_xy_121_e12 + gelu_y_e12 * contracted1_grad_xy_112_e2
-    grad_gelu_x_e1 += gelu_y_e * contracted1_grad_xy_110_e1 + gelu_y_e1 * contracted2_grad_xy_101_e
+    grad_gelu_x_e1 += gelu_y_e * contracted1_grad_xy_110_e1 + gelu_y_e1 * contracted_grad_xy_101_e
     grad_gate_x = x_e12 * grad_gelu_x_e12 + x_e2 * grad_gelu_x_e2 + x_e1 * grad_gelu_x_e1
     grad_gate_x += x_e * grad_gelu_x_e
     grad_gelu_x_e12_2 = contracted1_grad_xy_211_e1 * grad_grad_gelu_y_e2
     grad_gelu_x_e12_2 += contracted_grad_xy_220_e12 * grad_grad_gelu_y_e
-    grad_gelu_x_e12_2 += gelu_y_e2 * contracted7_grad_xy_211_e1 + gelu_y_e * contracted8_grad_xy_220_e12
+    grad_gelu_x_e12_2 += gelu_y_e2 * contracted5_grad_xy_211_e1 + gelu_y_e * contracted4_grad_xy_220_e12
     grad_gelu_x_e12_2 += -contracted1_grad_xy_211_e2 * grad_grad_gelu_y_e1
-    grad_gelu_x_e12_2 += -contracted2_grad_xy_202_e * grad_grad_gelu_y_e12 - gelu_y_e12 * contracted6_1
-    grad_gelu_x_e12_2 += -gelu_y_e1 * contracted7_7
-    grad_gelu_x_e2_2 = contracted2_grad_xy_101_e * grad_grad_gelu_y_e2
-    grad_gelu_x_e2_2 += contracted1_grad_xy_110_e2 * grad_grad_gelu_y_e + gelu_y_e2 * contracted6_grad_xy_101_e
-    grad_gelu_x_e2_2 += gelu_y_e * contracted7_grad_xy_110_e2
+    grad_gelu_x_e12_2 += -contracted_grad_xy_202_e * grad_grad_gelu_y_e12 - gelu_y_e12 * contracted4_1
+    grad_gelu_x_e12_2 += -gelu_y_e1 * contracted5_7
+    grad_gelu_x_e2_2 = contracted_grad_xy_101_e * grad_grad_gelu_y_e2
+    grad_gelu_x_e2_2 += contracted1_grad_xy_110_e2 * grad_grad_gelu_y_e + gelu_y_e2 * contracted4_grad_xy_101_e
+    grad_gelu_x_e2_2 += gelu_y_e * contracted5_grad_xy_110_e2
     grad_gelu_x_e2_2 += -contracted_grad_xy_121_e12 * grad_grad_gelu_y_e1
-    grad_gelu_x_e2_2 += -contracted1_grad_xy_112_e1 * grad_grad_gelu_y_e12 - gelu_y_e12 * contracted7_2
-    grad_gelu_x_e2_2 += -gelu_y_e1 * contracted8_grad_xy_121_e12
-    grad_gelu_x_e1_2 = contracted2_grad_xy_101_e * grad_grad_gelu_y_e1
+    grad_gelu_x_e2_2 += -contracted1_grad_xy_112_e1 * grad_grad_gelu_y_e12 - gelu_y_e12 * contracted5_2
+    grad_gelu_x_e2_2 += -gelu_y_e1 * contracted4_grad_xy_121_e12
+    grad_gelu_x_e1_2 = contracted_grad_xy_101_e * grad_grad_gelu_y_e1
     grad_gelu_x_e1_2 += contracted_grad_xy_121_e12 * grad_grad_gelu_y_e2
     grad_gelu_x_e1_2 += contracted1_grad_xy_112_e2 * grad_grad_gelu_y_e12
-    grad_gelu_x_e1_2 += contracted1_grad_xy_110_e1 * grad_grad_gelu_y_e + gelu_y_e1 * contracted6_grad_xy_101_e
-    grad_gelu_x_e1_2 += gelu_y_e12 * contracted7_grad_xy_112_e2 + gelu_y_e * contracted7_grad_xy_110_e1
-    grad_gelu_x_e1_2 += gelu_y_e2 * contracted8_grad_xy_121_e12
+    grad_gelu_x_e1_2 += contracted1_grad_xy_110_e1 * grad_grad_gelu_y_e + gelu_y_e1 * contracted4_grad_xy_101_e
+    grad_gelu_x_e1_2 += gelu_y_e12 * contracted5_grad_xy_112_e2 + gelu_y_e * contracted5_grad_xy_110_e1
+    grad_gelu_x_e1_2 += gelu_y_e2 * contracted4_grad_xy_121_e12
     grad_gate_x_2 = grad_gelu_x_e12 * grad_grad_x_e12 + grad_gelu_x_e2 * grad_grad_x_e2
     grad_gate_x_2 += grad_gelu_x_e1 * grad_grad_x_e1 + grad_gelu_x_e * grad_grad_x_e
     grad_gate_x_2 += x_e12 * grad_gelu_x_e12_2 + x_e2 * grad_gelu_x_e2_2 + x_e1 * grad_gelu_x_e1_2
@@ -4798,7 +4758,7 @@ def _fused_gelu_fcgp_norm_with_normalize_double_backward_6_kernel(
     gelu_x_e1 = x_e1 * gate_x
     gelu_x_e = x_e * gate_x
     grad_gelu_y_e = gelu_x_e12 * contracted_grad_xy_220_e12 + gelu_x_e2 * contracted1_grad_xy_110_e2
-    grad_gelu_y_e += gelu_x_e1 * contracted1_grad_xy_110_e1 + gelu_x_e * contracted2_grad_xy_000_e
+    grad_gelu_y_e += gelu_x_e1 * contracted1_grad_xy_110_e1 + gelu_x_e * contracted_grad_xy_000_e
     grad_grad_gelu_x_e1 = gate_x * grad_grad_x_e1 + x_e1 * grad_grad_gate_x
     grad_grad_gelu_x_e2 = gate_x * grad_grad_x_e2 + x_e2 * grad_grad_gate_x
     grad_grad_gelu_x_e12 = gate_x * grad_grad_x_e12 + x_e12 * grad_grad_gate_x
@@ -4806,35 +4766,35 @@ def _fused_gelu_fcgp_norm_with_normalize_double_backward_6_kernel(
     grad_gelu_y_e_2 = contracted1_grad_xy_110_e1 * grad_grad_gelu_x_e1
     grad_gelu_y_e_2 += contracted1_grad_xy_110_e2 * grad_grad_gelu_x_e2
     grad_gelu_y_e_2 += contracted_grad_xy_220_e12 * grad_grad_gelu_x_e12
-    grad_gelu_y_e_2 += contracted2_grad_xy_000_e * grad_grad_gelu_x_e + gelu_x_e * contracted6_grad_xy_000_e
-    grad_gelu_y_e_2 += gelu_x_e2 * contracted7_grad_xy_110_e2 + gelu_x_e1 * contracted7_grad_xy_110_e1
-    grad_gelu_y_e_2 += gelu_x_e12 * contracted8_grad_xy_220_e12
+    grad_gelu_y_e_2 += contracted_grad_xy_000_e * grad_grad_gelu_x_e + gelu_x_e * contracted4_grad_xy_000_e
+    grad_gelu_y_e_2 += gelu_x_e2 * contracted5_grad_xy_110_e2 + gelu_x_e1 * contracted5_grad_xy_110_e1
+    grad_gelu_y_e_2 += gelu_x_e12 * contracted4_grad_xy_220_e12
     grad_gelu_y_e12 = gelu_x_e * contracted_grad_xy_022_e12 + gelu_x_e1 * contracted1_grad_xy_112_e2
-    grad_gelu_y_e12 += -gelu_x_e2 * contracted1_grad_xy_112_e1 - gelu_x_e12 * contracted2_grad_xy_202_e
+    grad_gelu_y_e12 += -gelu_x_e2 * contracted1_grad_xy_112_e1 - gelu_x_e12 * contracted_grad_xy_202_e
     grad_gelu_y_e2 = gelu_x_e1 * contracted_grad_xy_121_e12 + gelu_x_e * contracted1_grad_xy_011_e2
-    grad_gelu_y_e2 += gelu_x_e12 * contracted1_grad_xy_211_e1 + gelu_x_e2 * contracted2_grad_xy_101_e
-    grad_gelu_y_e1 = gelu_x_e * contracted1_grad_xy_011_e1 + gelu_x_e1 * contracted2_grad_xy_101_e
+    grad_gelu_y_e2 += gelu_x_e12 * contracted1_grad_xy_211_e1 + gelu_x_e2 * contracted_grad_xy_101_e
+    grad_gelu_y_e1 = gelu_x_e * contracted1_grad_xy_011_e1 + gelu_x_e1 * contracted_grad_xy_101_e
     grad_gelu_y_e1 += -gelu_x_e2 * contracted_grad_xy_121_e12 - gelu_x_e12 * contracted1_grad_xy_211_e2
     grad_gate_y = y_e12 * grad_gelu_y_e12 + y_e2 * grad_gelu_y_e2 + y_e1 * grad_gelu_y_e1
     grad_gate_y += y_e * grad_gelu_y_e
-    grad_gelu_y_e1_2 = contracted2_grad_xy_101_e * grad_grad_gelu_x_e1
-    grad_gelu_y_e1_2 += contracted1_grad_xy_011_e1 * grad_grad_gelu_x_e + gelu_x_e1 * contracted6_grad_xy_101_e
-    grad_gelu_y_e1_2 += gelu_x_e * contracted7_grad_xy_011_e1
+    grad_gelu_y_e1_2 = contracted_grad_xy_101_e * grad_grad_gelu_x_e1
+    grad_gelu_y_e1_2 += contracted1_grad_xy_011_e1 * grad_grad_gelu_x_e + gelu_x_e1 * contracted4_grad_xy_101_e
+    grad_gelu_y_e1_2 += gelu_x_e * contracted5_grad_xy_011_e1
     grad_gelu_y_e1_2 += -contracted_grad_xy_121_e12 * grad_grad_gelu_x_e2
-    grad_gelu_y_e1_2 += -contracted1_grad_xy_211_e2 * grad_grad_gelu_x_e12 - gelu_x_e12 * contracted7_7
-    grad_gelu_y_e1_2 += -gelu_x_e2 * contracted8_grad_xy_121_e12
+    grad_gelu_y_e1_2 += -contracted1_grad_xy_211_e2 * grad_grad_gelu_x_e12 - gelu_x_e12 * contracted5_7
+    grad_gelu_y_e1_2 += -gelu_x_e2 * contracted4_grad_xy_121_e12
     grad_gelu_y_e2_2 = contracted_grad_xy_121_e12 * grad_grad_gelu_x_e1
-    grad_gelu_y_e2_2 += contracted2_grad_xy_101_e * grad_grad_gelu_x_e2
+    grad_gelu_y_e2_2 += contracted_grad_xy_101_e * grad_grad_gelu_x_e2
     grad_gelu_y_e2_2 += contracted1_grad_xy_211_e1 * grad_grad_gelu_x_e12
-    grad_gelu_y_e2_2 += contracted1_grad_xy_011_e2 * grad_grad_gelu_x_e + gelu_x_e2 * contracted6_grad_xy_101_e
-    grad_gelu_y_e2_2 += gelu_x_e * contracted7_grad_xy_011_e2 + gelu_x_e12 * contracted7_grad_xy_211_e1
-    grad_gelu_y_e2_2 += gelu_x_e1 * contracted8_grad_xy_121_e12
+    grad_gelu_y_e2_2 += contracted1_grad_xy_011_e2 * grad_grad_gelu_x_e + gelu_x_e2 * contracted4_grad_xy_101_e
+    grad_gelu_y_e2_2 += gelu_x_e * contracted5_grad_xy_011_e2 + gelu_x_e12 * contracted5_grad_xy_211_e1
+    grad_gelu_y_e2_2 += gelu_x_e1 * contracted4_grad_xy_121_e12
     grad_gelu_y_e12_2 = contracted1_grad_xy_112_e2 * grad_grad_gelu_x_e1
     grad_gelu_y_e12_2 += contracted_grad_xy_022_e12 * grad_grad_gelu_x_e
-    grad_gelu_y_e12_2 += gelu_x_e1 * contracted7_grad_xy_112_e2 + gelu_x_e * contracted8_grad_xy_022_e12
+    grad_gelu_y_e12_2 += gelu_x_e1 * contracted5_grad_xy_112_e2 + gelu_x_e * contracted4_grad_xy_022_e12
     grad_gelu_y_e12_2 += -contracted1_grad_xy_112_e1 * grad_grad_gelu_x_e2
-    grad_gelu_y_e12_2 += -contracted2_grad_xy_202_e * grad_grad_gelu_x_e12 - gelu_x_e12 * contracted6_1
-    grad_gelu_y_e12_2 += -gelu_x_e2 * contracted7_2
+    grad_gelu_y_e12_2 += -contracted_grad_xy_202_e * grad_grad_gelu_x_e12 - gelu_x_e12 * contracted4_1
+    grad_gelu_y_e12_2 += -gelu_x_e2 * contracted5_2
     grad_gate_y_2 = grad_gelu_y_e12 * grad_grad_y_e12 + grad_gelu_y_e2 * grad_grad_y_e2
     grad_gate_y_2 += grad_gelu_y_e1 * grad_grad_y_e1 + grad_gelu_y_e * grad_grad_y_e + y_e * grad_gelu_y_e_2
     grad_gate_y_2 += y_e1 * grad_gelu_y_e1_2 + y_e2 * grad_gelu_y_e2_2 + y_e12 * grad_gelu_y_e12_2
@@ -4858,9 +4818,8 @@ def _fused_gelu_fcgp_norm_with_normalize_double_backward_6_kernel(
 
 @triton.jit(do_not_specialize=["N"])
 def _fused_gelu_fcgp_norm_with_normalize_double_backward_7_kernel(
-    contracted9_ptr,
-    contracted10_ptr,
-    contracted11_ptr,
+    contracted6_ptr,
+    contracted7_ptr,
     grad_weight_ptr,
     N,
     M,
@@ -4874,36 +4833,35 @@ def _fused_gelu_fcgp_norm_with_normalize_double_backward_7_kernel(
     start = tl.program_id(0).to(tl.int64) * BLOCK
     tile = tl.arange(0, BLOCK)
     mask = tile < tl.cast(N, tl.int64) * M - start
-    contracted9_row = contracted9_ptr + start
-    contracted10_row = contracted10_ptr + start
-    contracted11_row = contracted11_ptr + start
+    contracted6_row = contracted6_ptr + start
+    contracted7_row = contracted7_ptr + start
     grad_weight_row = grad_weight_ptr + start
 
-    contracted9_0 = tl.load(contracted9_row + tile, mask=mask, other=0.0).to(REAL)
-    contracted9_1 = tl.load(contracted9_row + NM + tile, mask=mask, other=0.0).to(REAL)
-    contracted9_2 = tl.load(contracted9_row + 2 * NM + tile, mask=mask, other=0.0).to(REAL)
-    contracted10_0 = tl.load(contracted10_row + tile, mask=mask, other=0.0).to(REAL)
-    contracted10_1 = tl.load(contracted10_row + NM + tile, mask=mask, other=0.0).to(REAL)
-    contracted10_2 = tl.load(contracted10_row + 2 * NM + tile, mask=mask, other=0.0).to(REAL)
-    contracted10_3 = tl.load(contracted10_row + 3 * NM + tile, mask=mask, other=0.0).to(REAL)
-    contracted11_0 = tl.load(contracted11_row + tile, mask=mask, other=0.0).to(REAL)
-    contracted11_1 = tl.load(contracted11_row + NM + tile, mask=mask, other=0.0).to(REAL)
-    contracted11_2 = tl.load(contracted11_row + 2 * NM + tile, mask=mask, other=0.0).to(REAL)
+    contracted6_0 = tl.load(contracted6_row + tile, mask=mask, other=0.0).to(REAL)
+    contracted6_1 = tl.load(contracted6_row + NM + tile, mask=mask, other=0.0).to(REAL)
+    contracted6_2 = tl.load(contracted6_row + 2 * NM + tile, mask=mask, other=0.0).to(REAL)
+    contracted6_3 = tl.load(contracted6_row + 3 * NM + tile, mask=mask, other=0.0).to(REAL)
+    contracted6_4 = tl.load(contracted6_row + 4 * NM + tile, mask=mask, other=0.0).to(REAL)
+    contracted6_5 = tl.load(contracted6_row + 5 * NM + tile, mask=mask, other=0.0).to(REAL)
+    contracted7_0 = tl.load(contracted7_row + tile, mask=mask, other=0.0).to(REAL)
+    contracted7_1 = tl.load(contracted7_row + NM + tile, mask=mask, other=0.0).to(REAL)
+    contracted7_2 = tl.load(contracted7_row + 2 * NM + tile, mask=mask, other=0.0).to(REAL)
+    contracted7_3 = tl.load(contracted7_row + 3 * NM + tile, mask=mask, other=0.0).to(REAL)
 
-    grad_weight_112 = -contracted10_2
-    grad_weight_202 = -contracted9_2
+    grad_weight_112 = -contracted7_2
+    grad_weight_202 = -contracted6_2
 
     if GRAD_WEIGHT:
-        tl.store(grad_weight_row + tile, contracted9_0, mask=mask)
-        tl.store(grad_weight_row + NM + tile, contracted10_0, mask=mask)
-        tl.store(grad_weight_row + 2 * NM + tile, contracted11_0, mask=mask)
-        tl.store(grad_weight_row + 3 * NM + tile, contracted9_1, mask=mask)
-        tl.store(grad_weight_row + 4 * NM + tile, contracted10_1, mask=mask)
+        tl.store(grad_weight_row + tile, contracted6_0, mask=mask)
+        tl.store(grad_weight_row + NM + tile, contracted7_0, mask=mask)
+        tl.store(grad_weight_row + 2 * NM + tile, contracted6_3, mask=mask)
+        tl.store(grad_weight_row + 3 * NM + tile, contracted6_1, mask=mask)
+        tl.store(grad_weight_row + 4 * NM + tile, contracted7_1, mask=mask)
         tl.store(grad_weight_row + 5 * NM + tile, grad_weight_112, mask=mask)
-        tl.store(grad_weight_row + 6 * NM + tile, contracted11_1, mask=mask)
+        tl.store(grad_weight_row + 6 * NM + tile, contracted6_4, mask=mask)
         tl.store(grad_weight_row + 7 * NM + tile, grad_weight_202, mask=mask)
-        tl.store(grad_weight_row + 8 * NM + tile, contracted10_3, mask=mask)
-        tl.store(grad_weight_row + 9 * NM + tile, contracted11_2, mask=mask)
+        tl.store(grad_weight_row + 8 * NM + tile, contracted7_3, mask=mask)
+        tl.store(grad_weight_row + 9 * NM + tile, contracted6_5, mask=mask)
 
 
 @triton.jit(do_not_specialize=["B"])
@@ -4911,10 +4869,8 @@ def _fused_gelu_fcgp_norm_with_normalize_double_backward_8_kernel(
     saved_ptr,
     saved_product_ptr,
     saved_product1_ptr,
-    saved_product2_ptr,
+    contracted2_ptr,
     contracted3_ptr,
-    contracted4_ptr,
-    contracted5_ptr,
     grad_grad_out_ptr,
     B,
     M,
@@ -4940,42 +4896,40 @@ def _fused_gelu_fcgp_norm_with_normalize_double_backward_8_kernel(
     saved_row = saved_ptr + b
     saved_product_row = saved_product_ptr + b * M
     saved_product1_row = saved_product1_ptr + b * M
-    saved_product2_row = saved_product2_ptr + b * M
+    contracted2_row = contracted2_ptr + b * M
     contracted3_row = contracted3_ptr + b * M
-    contracted4_row = contracted4_ptr + b * M
-    contracted5_row = contracted5_ptr + b * M
     grad_grad_out_row = grad_grad_out_ptr + b * M
 
     saved_inv_rms_0 = tl.load(saved_row + r, mask=row_mask, other=0.0).to(REAL)
     saved_inv_rms_1 = tl.load(saved_row + B + r, mask=row_mask, other=0.0).to(REAL)
     saved_inv_rms_2 = tl.load(saved_row + 2 * B + r, mask=row_mask, other=0.0).to(REAL)
     saved_product_out_e = tl.load(saved_product_row + at, mask=mask, other=0.0).to(REAL)
+    saved_product_out_e12 = tl.load(saved_product_row + BM + at, mask=mask, other=0.0).to(REAL)
     saved_product1_out_e1 = tl.load(saved_product1_row + at, mask=mask, other=0.0).to(REAL)
     saved_product1_out_e2 = tl.load(saved_product1_row + BM + at, mask=mask, other=0.0).to(REAL)
-    saved_product2_out_e12 = tl.load(saved_product2_row + at, mask=mask, other=0.0).to(REAL)
-    contracted3_grad_grad_out_e = tl.load(contracted3_row + at, mask=mask, other=0.0).to(REAL)
-    contracted4_grad_grad_out_e2 = tl.load(contracted4_row + at, mask=mask, other=0.0).to(REAL)
-    contracted4_grad_grad_out_e1 = tl.load(contracted4_row + BM + at, mask=mask, other=0.0).to(REAL)
-    contracted5_grad_grad_out_e12 = tl.load(contracted5_row + at, mask=mask, other=0.0).to(REAL)
+    contracted2_grad_grad_out_e = tl.load(contracted2_row + at, mask=mask, other=0.0).to(REAL)
+    contracted2_grad_grad_out_e12 = tl.load(contracted2_row + BM + at, mask=mask, other=0.0).to(REAL)
+    contracted3_grad_grad_out_e2 = tl.load(contracted3_row + at, mask=mask, other=0.0).to(REAL)
+    contracted3_grad_grad_out_e1 = tl.load(contracted3_row + BM + at, mask=mask, other=0.0).to(REAL)
 
     t1, t2, t3 = _row_sum3(
-        saved_product_out_e * (2.0 * contracted3_grad_grad_out_e),
-        saved_product1_out_e1 * (2.0 * contracted4_grad_grad_out_e1)
-        + saved_product1_out_e2 * (2.0 * contracted4_grad_grad_out_e2),
-        saved_product2_out_e12 * (2.0 * contracted5_grad_grad_out_e12),
+        saved_product_out_e * (2.0 * contracted2_grad_grad_out_e),
+        saved_product1_out_e1 * (2.0 * contracted3_grad_grad_out_e1)
+        + saved_product1_out_e2 * (2.0 * contracted3_grad_grad_out_e2),
+        saved_product_out_e12 * (2.0 * contracted2_grad_grad_out_e12),
         mask,
     )
     grad_grad_inv_rms_0 = (-0.5 * saved_inv_rms_0 * saved_inv_rms_0 * saved_inv_rms_0) * (t0 * t1)
     grad_grad_out_e = grad_grad_inv_rms_0 * saved_product_out_e
-    grad_grad_out_e += saved_inv_rms_0 * contracted3_grad_grad_out_e
+    grad_grad_out_e += saved_inv_rms_0 * contracted2_grad_grad_out_e
     grad_grad_inv_rms_1 = (-0.5 * saved_inv_rms_1 * saved_inv_rms_1 * saved_inv_rms_1) * (t0 * t2)
-    grad_grad_out_e1 = saved_inv_rms_1 * contracted4_grad_grad_out_e1
+    grad_grad_out_e1 = saved_inv_rms_1 * contracted3_grad_grad_out_e1
     grad_grad_out_e1 += grad_grad_inv_rms_1 * saved_product1_out_e1
     grad_grad_out_e2 = grad_grad_inv_rms_1 * saved_product1_out_e2
-    grad_grad_out_e2 += saved_inv_rms_1 * contracted4_grad_grad_out_e2
+    grad_grad_out_e2 += saved_inv_rms_1 * contracted3_grad_grad_out_e2
     grad_grad_inv_rms_2 = (-0.5 * saved_inv_rms_2 * saved_inv_rms_2 * saved_inv_rms_2) * (t0 * t3)
-    grad_grad_out_e12 = grad_grad_inv_rms_2 * saved_product2_out_e12
-    grad_grad_out_e12 += saved_inv_rms_2 * contracted5_grad_grad_out_e12
+    grad_grad_out_e12 = grad_grad_inv_rms_2 * saved_product_out_e12
+    grad_grad_out_e12 += saved_inv_rms_2 * contracted2_grad_grad_out_e12
 
     if GRAD_GRAD_OUT:
         tl.store(grad_grad_out_row + at, grad_grad_out_e, mask=mask)
@@ -4989,10 +4943,8 @@ def _fused_gelu_fcgp_norm_with_normalize_double_backward_8_long_kernel(
     saved_ptr,
     saved_product_ptr,
     saved_product1_ptr,
-    saved_product2_ptr,
+    contracted2_ptr,
     contracted3_ptr,
-    contracted4_ptr,
-    contracted5_ptr,
     grad_grad_out_ptr,
     B,
     M,
@@ -5010,10 +4962,8 @@ def _fused_gelu_fcgp_norm_with_normalize_double_backward_8_long_kernel(
     saved_row = saved_ptr + b
     saved_product_row = saved_product_ptr + b * M
     saved_product1_row = saved_product1_ptr + b * M
-    saved_product2_row = saved_product2_ptr + b * M
+    contracted2_row = contracted2_ptr + b * M
     contracted3_row = contracted3_ptr + b * M
-    contracted4_row = contracted4_ptr + b * M
-    contracted5_row = contracted5_ptr + b * M
     grad_grad_out_row = grad_grad_out_ptr + b * M
 
     saved_inv_rms_0 = tl.load(saved_row + r, mask=row_mask, other=0.0).to(REAL)
@@ -5031,23 +4981,23 @@ def _fused_gelu_fcgp_norm_with_normalize_double_backward_8_long_kernel(
         at = r * M + m
         mask = (m < M) & row_mask
         saved_product_out_e = tl.load(saved_product_row + at, mask=mask, other=0.0).to(REAL)
+        saved_product_out_e12 = tl.load(saved_product_row + BM + at, mask=mask, other=0.0).to(REAL)
         saved_product1_out_e1 = tl.load(saved_product1_row + at, mask=mask, other=0.0).to(REAL)
         saved_product1_out_e2 = tl.load(saved_product1_row + BM + at, mask=mask, other=0.0).to(REAL)
-        saved_product2_out_e12 = tl.load(saved_product2_row + at, mask=mask, other=0.0).to(REAL)
-        contracted3_grad_grad_out_e = tl.load(contracted3_row + at, mask=mask, other=0.0).to(REAL)
-        contracted4_grad_grad_out_e2 = tl.load(contracted4_row + at, mask=mask, other=0.0).to(REAL)
-        contracted4_grad_grad_out_e1 = tl.load(contracted4_row + BM + at, mask=mask, other=0.0).to(REAL)
-        contracted5_grad_grad_out_e12 = tl.load(contracted5_row + at, mask=mask, other=0.0).to(REAL)
+        contracted2_grad_grad_out_e = tl.load(contracted2_row + at, mask=mask, other=0.0).to(REAL)
+        contracted2_grad_grad_out_e12 = tl.load(contracted2_row + BM + at, mask=mask, other=0.0).to(REAL)
+        contracted3_grad_grad_out_e2 = tl.load(contracted3_row + at, mask=mask, other=0.0).to(REAL)
+        contracted3_grad_grad_out_e1 = tl.load(contracted3_row + BM + at, mask=mask, other=0.0).to(REAL)
 
-        t1 = _sum(t1, saved_product_out_e * (2.0 * contracted3_grad_grad_out_e), mask, True)
+        t1 = _sum(t1, saved_product_out_e * (2.0 * contracted2_grad_grad_out_e), mask, True)
         t2 = _sum(
             t2,
-            saved_product1_out_e1 * (2.0 * contracted4_grad_grad_out_e1)
-            + saved_product1_out_e2 * (2.0 * contracted4_grad_grad_out_e2),
+            saved_product1_out_e1 * (2.0 * contracted3_grad_grad_out_e1)
+            + saved_product1_out_e2 * (2.0 * contracted3_grad_grad_out_e2),
             mask,
             True,
         )
-        t3 = _sum(t3, saved_product2_out_e12 * (2.0 * contracted5_grad_grad_out_e12), mask, True)
+        t3 = _sum(t3, saved_product_out_e12 * (2.0 * contracted2_grad_grad_out_e12), mask, True)
     t1, t2, t3 = _row_sum3(t1, t2, t3, True)
     grad_grad_inv_rms_0 = (-0.5 * saved_inv_rms_0 * saved_inv_rms_0 * saved_inv_rms_0) * (t0 * t1)
     grad_grad_inv_rms_1 = (-0.5 * saved_inv_rms_1 * saved_inv_rms_1 * saved_inv_rms_1) * (t0 * t2)
@@ -5058,22 +5008,22 @@ def _fused_gelu_fcgp_norm_with_normalize_double_backward_8_long_kernel(
         at = r * M + m
         mask = (m < M) & row_mask
         saved_product_out_e = tl.load(saved_product_row + at, mask=mask, other=0.0).to(REAL)
+        saved_product_out_e12 = tl.load(saved_product_row + BM + at, mask=mask, other=0.0).to(REAL)
         saved_product1_out_e1 = tl.load(saved_product1_row + at, mask=mask, other=0.0).to(REAL)
         saved_product1_out_e2 = tl.load(saved_product1_row + BM + at, mask=mask, other=0.0).to(REAL)
-        saved_product2_out_e12 = tl.load(saved_product2_row + at, mask=mask, other=0.0).to(REAL)
-        contracted3_grad_grad_out_e = tl.load(contracted3_row + at, mask=mask, other=0.0).to(REAL)
-        contracted4_grad_grad_out_e2 = tl.load(contracted4_row + at, mask=mask, other=0.0).to(REAL)
-        contracted4_grad_grad_out_e1 = tl.load(contracted4_row + BM + at, mask=mask, other=0.0).to(REAL)
-        contracted5_grad_grad_out_e12 = tl.load(contracted5_row + at, mask=mask, other=0.0).to(REAL)
+        contracted2_grad_grad_out_e = tl.load(contracted2_row + at, mask=mask, other=0.0).to(REAL)
+        contracted2_grad_grad_out_e12 = tl.load(contracted2_row + BM + at, mask=mask, other=0.0).to(REAL)
+        contracted3_grad_grad_out_e2 = tl.load(contracted3_row + at, mask=mask, other=0.0).to(REAL)
+        contracted3_grad_grad_out_e1 = tl.load(contracted3_row + BM + at, mask=mask, other=0.0).to(REAL)
 
         grad_grad_out_e = grad_grad_inv_rms_0 * saved_product_out_e
-        grad_grad_out_e += saved_inv_rms_0 * contracted3_grad_grad_out_e
-        grad_grad_out_e1 = saved_inv_rms_1 * contracted4_grad_grad_out_e1
+        grad_grad_out_e += saved_inv_rms_0 * contracted2_grad_grad_out_e
+        grad_grad_out_e1 = saved_inv_rms_1 * contracted3_grad_grad_out_e1
         grad_grad_out_e1 += grad_grad_inv_rms_1 * saved_product1_out_e1
         grad_grad_out_e2 = grad_grad_inv_rms_1 * saved_product1_out_e2
-        grad_grad_out_e2 += saved_inv_rms_1 * contracted4_grad_grad_out_e2
-        grad_grad_out_e12 = grad_grad_inv_rms_2 * saved_product2_out_e12
-        grad_grad_out_e12 += saved_inv_rms_2 * contracted5_grad_grad_out_e12
+        grad_grad_out_e2 += saved_inv_rms_1 * contracted3_grad_grad_out_e2
+        grad_grad_out_e12 = grad_grad_inv_rms_2 * saved_product_out_e12
+        grad_grad_out_e12 += saved_inv_rms_2 * contracted2_grad_grad_out_e12
 
         if GRAD_GRAD_OUT:
             tl.store(grad_grad_out_row + at, grad_grad_out_e, mask=mask)
@@ -6151,28 +6101,37 @@ def _mv_linear_kernel(
     operand_ptr,
     N,
     M,
+    N_INNERMOST: tl.constexpr,
     ROWS: tl.constexpr,
     BLOCK: tl.constexpr,
     REAL: tl.constexpr,
 ):
     # stores factors of matrix products, in the order in which these read them
     # stores what products are added to
+    # turns its tiles for products in tf32, which are faster with n innermost
     NM = tl.cast(N, tl.int64) * M
+    operand_n = 1 if N_INNERMOST else M
+    operand_m = tl.cast(N, tl.int64) if N_INNERMOST else 1
 
-    start = tl.program_id(0).to(tl.int64) * BLOCK
-    tile = tl.arange(0, BLOCK)
-    mask = tile < tl.cast(N, tl.int64) * M - start
-    weight_row = weight_ptr + start
-    operand_row = operand_ptr + start
+    m = _tile(tl.program_id(1) * BLOCK, ROWS, BLOCK)
+    r = _down(ROWS)
+    at = r * M + m
+    tile_mask = m < M
 
-    weight_0 = tl.load(weight_row + tile, mask=mask, other=0.0).to(REAL)
-    weight_1 = tl.load(weight_row + NM + tile, mask=mask, other=0.0).to(REAL)
-    weight_2 = tl.load(weight_row + 2 * NM + tile, mask=mask, other=0.0).to(REAL)
+    n = tl.program_id(0).to(tl.int64) * ROWS
+    row_mask = n + r < N
+    mask = tile_mask if ROWS == 1 else tile_mask & row_mask
+    weight_row = weight_ptr + n * M
+    operand_row = operand_ptr + n * operand_n
 
-    tl.store(operand_row + tile, weight_0, mask=mask)
-    tl.store(operand_row + NM + tile, weight_1, mask=mask)
-    tl.store(operand_row + 2 * NM + tile, weight_1, mask=mask)
-    tl.store(operand_row + 3 * NM + tile, weight_2, mask=mask)
+    weight_0 = tl.load(weight_row + at, mask=mask, other=0.0).to(REAL)
+    weight_1 = tl.load(weight_row + NM + at, mask=mask, other=0.0).to(REAL)
+    weight_2 = tl.load(weight_row + 2 * NM + at, mask=mask, other=0.0).to(REAL)
+
+    tl.store(operand_row + r * operand_n + m * operand_m, weight_0, mask=mask)
+    tl.store(operand_row + NM + r * operand_n + m * operand_m, weight_1, mask=mask)
+    tl.store(operand_row + 2 * NM + r * operand_n + m * operand_m, weight_1, mask=mask)
+    tl.store(operand_row + 3 * NM + r * operand_n + m * operand_m, weight_2, mask=mask)
 
 
 @triton.jit(do_not_specialize=["B"])
@@ -6840,27 +6799,36 @@ def _layer_with_normalize_kernel(
     operand_ptr,
     K,
     N,
+    K_INNERMOST: tl.constexpr,
     ROWS: tl.constexpr,
     BLOCK: tl.constexpr,
     REAL: tl.constexpr,
 ):
     # stores factors of matrix products, in the order in which these read them
+    # turns its tiles for products in tf32, which are faster with k innermost
     KN = tl.cast(K, tl.int64) * N
+    operand_k = 1 if K_INNERMOST else N
+    operand_n = tl.cast(K, tl.int64) if K_INNERMOST else 1
 
-    start = tl.program_id(0).to(tl.int64) * BLOCK
-    tile = tl.arange(0, BLOCK)
-    mask = tile < tl.cast(K, tl.int64) * N - start
-    linear_weight_row = linear_weight_ptr + start
-    operand_row = operand_ptr + start
+    n = _tile(tl.program_id(1) * BLOCK, ROWS, BLOCK)
+    r = _down(ROWS)
+    at = r * N + n
+    tile_mask = n < N
 
-    linear_weight_0 = tl.load(linear_weight_row + tile, mask=mask, other=0.0).to(REAL)
-    linear_weight_1 = tl.load(linear_weight_row + KN + tile, mask=mask, other=0.0).to(REAL)
-    linear_weight_2 = tl.load(linear_weight_row + 2 * KN + tile, mask=mask, other=0.0).to(REAL)
+    k = tl.program_id(0).to(tl.int64) * ROWS
+    row_mask = k + r < K
+    mask = tile_mask if ROWS == 1 else tile_mask & row_mask
+    linear_weight_row = linear_weight_ptr + k * N
+    operand_row = operand_ptr + k * operand_k
 
-    tl.store(operand_row + tile, linear_weight_0, mask=mask)
-    tl.store(operand_row + KN + tile, linear_weight_1, mask=mask)
-    tl.store(operand_row + 2 * KN + tile, linear_weight_1, mask=mask)
-    tl.store(operand_row + 3 * KN + tile, linear_weight_2, mask=mask)
+    linear_weight_0 = tl.load(linear_weight_row + at, mask=mask, other=0.0).to(REAL)
+    linear_weight_1 = tl.load(linear_weight_row + KN + at, mask=mask, other=0.0).to(REAL)
+    linear_weight_2 = tl.load(linear_weight_row + 2 * KN + at, mask=mask, other=0.0).to(REAL)
+
+    tl.store(operand_row + r * operand_k + n * operand_n, linear_weight_0, mask=mask)
+    tl.store(operand_row + KN + r * operand_k + n * operand_n, linear_weight_1, mask=mask)
+    tl.store(operand_row + 2 * KN + r * operand_k + n * operand_n, linear_weight_1, mask=mask)
+    tl.store(operand_row + 3 * KN + r * operand_k + n * operand_n, linear_weight_2, mask=mask)
 
 
 @triton.jit(do_not_specialize=["B"])
@@ -7554,27 +7522,36 @@ def _layer_without_normalize_kernel(
     operand_ptr,
     K,
     N,
+    K_INNERMOST: tl.constexpr,
     ROWS: tl.constexpr,
     BLOCK: tl.constexpr,
     REAL: tl.constexpr,
 ):
     # stores factors of matrix products, in the order in which these read them
+    # turns its tiles for products in tf32, which are faster with k innermost
     KN = tl.cast(K, tl.int64) * N
+    operand_k = 1 if K_INNERMOST else N
+    operand_n = tl.cast(K, tl.int64) if K_INNERMOST else 1
 
-    start = tl.program_id(0).to(tl.int64) * BLOCK
-    tile = tl.arange(0, BLOCK)
-    mask = tile < tl.cast(K, tl.int64) * N - start
-    linear_weight_row = linear_weight_ptr + start
-    operand_row = operand_ptr + start
+    n = _tile(tl.program_id(1) * BLOCK, ROWS, BLOCK)
+    r = _down(ROWS)
+    at = r * N + n
+    tile_mask = n < N
 
-    linear_weight_0 = tl.load(linear_weight_row + tile, mask=mask, other=0.0).to(REAL)
-    linear_weight_1 = tl.load(linear_weight_row + KN + tile, mask=mask, other=0.0).to(REAL)
-    linear_weight_2 = tl.load(linear_weight_row + 2 * KN + tile, mask=mask, other=0.0).to(REAL)
+    k = tl.program_id(0).to(tl.int64) * ROWS
+    row_mask = k + r < K
+    mask = tile_mask if ROWS == 1 else tile_mask & row_mask
+    linear_weight_row = linear_weight_ptr + k * N
+    operand_row = operand_ptr + k * operand_k
 
-    tl.store(operand_row + tile, linear_weight_0, mask=mask)
-    tl.store(operand_row + KN + tile, linear_weight_1, mask=mask)
-    tl.store(operand_row + 2 * KN + tile, linear_weight_1, mask=mask)
-    tl.store(operand_row + 3 * KN + tile, linear_weight_2, mask=mask)
+    linear_weight_0 = tl.load(linear_weight_row + at, mask=mask, other=0.0).to(REAL)
+    linear_weight_1 = tl.load(linear_weight_row + KN + at, mask=mask, other=0.0).to(REAL)
+    linear_weight_2 = tl.load(linear_weight_row + 2 * KN + at, mask=mask, other=0.0).to(REAL)
+
+    tl.store(operand_row + r * operand_k + n * operand_n, linear_weight_0, mask=mask)
+    tl.store(operand_row + KN + r * operand_k + n * operand_n, linear_weight_1, mask=mask)
+    tl.store(operand_row + 2 * KN + r * operand_k + n * operand_n, linear_weight_1, mask=mask)
+    tl.store(operand_row + 3 * KN + r * operand_k + n * operand_n, linear_weight_2, mask=mask)
 
 
 @triton.jit(do_not_specialize=["B"])
@@ -7910,27 +7887,36 @@ def _fc_layer_with_normalize_kernel(
     operand_ptr,
     K,
     N,
+    K_INNERMOST: tl.constexpr,
     ROWS: tl.constexpr,
     BLOCK: tl.constexpr,
     REAL: tl.constexpr,
 ):
     # stores factors of matrix products, in the order in which these read them
+    # turns its tiles for products in tf32, which are faster with k innermost
     KN = tl.cast(K, tl.int64) * N
+    operand_k = 1 if K_INNERMOST else N
+    operand_n = tl.cast(K, tl.int64) if K_INNERMOST else 1
 
-    start = tl.program_id(0).to(tl.int64) * BLOCK
-    tile = tl.arange(0, BLOCK)
-    mask = tile < tl.cast(K, tl.int64) * N - start
-    linear_weight_row = linear_weight_ptr + start
-    operand_row = operand_ptr + start
+    n = _tile(tl.program_id(1) * BLOCK, ROWS, BLOCK)
+    r = _down(ROWS)
+    at = r * N + n
+    tile_mask = n < N
 
-    linear_weight_0 = tl.load(linear_weight_row + tile, mask=mask, other=0.0).to(REAL)
-    linear_weight_1 = tl.load(linear_weight_row + KN + tile, mask=mask, other=0.0).to(REAL)
-    linear_weight_2 = tl.load(linear_weight_row + 2 * KN + tile, mask=mask, other=0.0).to(REAL)
+    k = tl.program_id(0).to(tl.int64) * ROWS
+    row_mask = k + r < K
+    mask = tile_mask if ROWS == 1 else tile_mask & row_mask
+    linear_weight_row = linear_weight_ptr + k * N
+    operand_row = operand_ptr + k * operand_k
 
-    tl.store(operand_row + tile, linear_weight_0, mask=mask)
-    tl.store(operand_row + KN + tile, linear_weight_1, mask=mask)
-    tl.store(operand_row + 2 * KN + tile, linear_weight_1, mask=mask)
-    tl.store(operand_row + 3 * KN + tile, linear_weight_2, mask=mask)
+    linear_weight_0 = tl.load(linear_weight_row + at, mask=mask, other=0.0).to(REAL)
+    linear_weight_1 = tl.load(linear_weight_row + KN + at, mask=mask, other=0.0).to(REAL)
+    linear_weight_2 = tl.load(linear_weight_row + 2 * KN + at, mask=mask, other=0.0).to(REAL)
+
+    tl.store(operand_row + r * operand_k + n * operand_n, linear_weight_0, mask=mask)
+    tl.store(operand_row + KN + r * operand_k + n * operand_n, linear_weight_1, mask=mask)
+    tl.store(operand_row + 2 * KN + r * operand_k + n * operand_n, linear_weight_1, mask=mask)
+    tl.store(operand_row + 3 * KN + r * operand_k + n * operand_n, linear_weight_2, mask=mask)
 
 
 @triton.jit(do_not_specialize=["B"])
@@ -7940,7 +7926,6 @@ def _fc_layer_with_normalize_1_kernel(
     saved_product_ptr,
     operand1_ptr,
     operand3_ptr,
-    operand5_ptr,
     B,
     N,
     ROWS: tl.constexpr,
@@ -7966,7 +7951,6 @@ def _fc_layer_with_normalize_1_kernel(
     saved_product_row = saved_product_ptr + b * N
     operand1_row = operand1_ptr + b * 3 * N
     operand3_row = operand3_ptr + b * 4 * N
-    operand5_row = operand5_ptr + b * 3 * N
 
     x_e = tl.load(x_row + at, mask=mask, other=0.0).to(REAL)
     x_e1 = tl.load(x_row + BN + at, mask=mask, other=0.0).to(REAL)
@@ -7994,6 +7978,9 @@ def _fc_layer_with_normalize_1_kernel(
     y_e12 = linear_bias_e12 + saved_product_3
     gelu_y_e12 = y_e12 * gate_y
     xy_202_e = -gelu_x_e12 * gelu_y_e12
+    xy_022_e12 = gelu_x_e * gelu_y_e12
+    xy_121_e12 = gelu_x_e1 * gelu_y_e2 - gelu_x_e2 * gelu_y_e1
+    xy_220_e12 = gelu_x_e12 * gelu_y_e
     xy_011_e1 = gelu_x_e * gelu_y_e1
     xy_110_e1 = gelu_x_e1 * gelu_y_e
     xy_112_e1 = -gelu_x_e2 * gelu_y_e12
@@ -8002,13 +7989,13 @@ def _fc_layer_with_normalize_1_kernel(
     xy_110_e2 = gelu_x_e2 * gelu_y_e
     xy_112_e2 = gelu_x_e1 * gelu_y_e12
     xy_211_e2 = -gelu_x_e12 * gelu_y_e1
-    xy_022_e12 = gelu_x_e * gelu_y_e12
-    xy_121_e12 = gelu_x_e1 * gelu_y_e2 - gelu_x_e2 * gelu_y_e1
-    xy_220_e12 = gelu_x_e12 * gelu_y_e
 
     tl.store(operand1_row + r * 3 * N + n, xy_000_e, mask=mask)
-    tl.store(operand1_row + r * 3 * N + n + N, xy_101_e, mask=mask)
-    tl.store(operand1_row + r * 3 * N + n + 2 * N, xy_202_e, mask=mask)
+    tl.store(operand1_row + N + r * 3 * N + n, xy_101_e, mask=mask)
+    tl.store(operand1_row + 2 * N + r * 3 * N + n, xy_202_e, mask=mask)
+    tl.store(operand1_row + 3 * BN + r * 3 * N + n, xy_022_e12, mask=mask)
+    tl.store(operand1_row + 3 * BN + N + r * 3 * N + n, xy_121_e12, mask=mask)
+    tl.store(operand1_row + 3 * BN + 2 * N + r * 3 * N + n, xy_220_e12, mask=mask)
     tl.store(operand3_row + r * 4 * N + n, xy_011_e1, mask=mask)
     tl.store(operand3_row + N + r * 4 * N + n, xy_110_e1, mask=mask)
     tl.store(operand3_row + 2 * N + r * 4 * N + n, xy_112_e1, mask=mask)
@@ -8017,9 +8004,6 @@ def _fc_layer_with_normalize_1_kernel(
     tl.store(operand3_row + 4 * BN + N + r * 4 * N + n, xy_110_e2, mask=mask)
     tl.store(operand3_row + 4 * BN + 2 * N + r * 4 * N + n, xy_112_e2, mask=mask)
     tl.store(operand3_row + 4 * BN + 3 * N + r * 4 * N + n, xy_211_e2, mask=mask)
-    tl.store(operand5_row + r * 3 * N + n, xy_022_e12, mask=mask)
-    tl.store(operand5_row + r * 3 * N + n + N, xy_121_e12, mask=mask)
-    tl.store(operand5_row + r * 3 * N + n + 2 * N, xy_220_e12, mask=mask)
 
 
 @triton.jit(do_not_specialize=["N"])
@@ -8027,7 +8011,6 @@ def _fc_layer_with_normalize_2_kernel(
     gp_weight_ptr,
     operand2_ptr,
     operand4_ptr,
-    operand6_ptr,
     N,
     M,
     N_INNERMOST: tl.constexpr,
@@ -8044,9 +8027,6 @@ def _fc_layer_with_normalize_2_kernel(
     operand4_n = 1 if N_INNERMOST else M
     operand4_m = tl.cast(N, tl.int64) * 4 if N_INNERMOST else 1
     operand4_N = tl.cast(N, tl.int64) * operand4_n
-    operand6_n = 1 if N_INNERMOST else M
-    operand6_m = tl.cast(N, tl.int64) * 3 if N_INNERMOST else 1
-    operand6_N = tl.cast(N, tl.int64) * operand6_n
 
     m = _tile(tl.program_id(1) * BLOCK, ROWS, BLOCK)
     r = _down(ROWS)
@@ -8059,7 +8039,6 @@ def _fc_layer_with_normalize_2_kernel(
     gp_weight_row = gp_weight_ptr + n * M
     operand2_row = operand2_ptr + n * operand2_n
     operand4_row = operand4_ptr + n * operand4_n
-    operand6_row = operand6_ptr + n * operand6_n
 
     gp_weight_000 = tl.load(gp_weight_row + at, mask=mask, other=0.0).to(REAL)
     gp_weight_011 = tl.load(gp_weight_row + NM + at, mask=mask, other=0.0).to(REAL)
@@ -8075,20 +8054,19 @@ def _fc_layer_with_normalize_2_kernel(
     tl.store(operand2_row + r * operand2_n + m * operand2_m, gp_weight_000, mask=mask)
     tl.store(operand2_row + operand2_N + r * operand2_n + m * operand2_m, gp_weight_101, mask=mask)
     tl.store(operand2_row + 2 * operand2_N + r * operand2_n + m * operand2_m, gp_weight_202, mask=mask)
+    tl.store(operand2_row + 3 * NM + r * operand2_n + m * operand2_m, gp_weight_022, mask=mask)
+    tl.store(operand2_row + 3 * NM + operand2_N + r * operand2_n + m * operand2_m, gp_weight_121, mask=mask)
+    tl.store(operand2_row + 3 * NM + 2 * operand2_N + r * operand2_n + m * operand2_m, gp_weight_220, mask=mask)
     tl.store(operand4_row + r * operand4_n + m * operand4_m, gp_weight_011, mask=mask)
     tl.store(operand4_row + operand4_N + r * operand4_n + m * operand4_m, gp_weight_110, mask=mask)
     tl.store(operand4_row + 2 * operand4_N + r * operand4_n + m * operand4_m, gp_weight_112, mask=mask)
     tl.store(operand4_row + 3 * operand4_N + r * operand4_n + m * operand4_m, gp_weight_211, mask=mask)
-    tl.store(operand6_row + r * operand6_n + m * operand6_m, gp_weight_022, mask=mask)
-    tl.store(operand6_row + operand6_N + r * operand6_n + m * operand6_m, gp_weight_121, mask=mask)
-    tl.store(operand6_row + 2 * operand6_N + r * operand6_n + m * operand6_m, gp_weight_220, mask=mask)
 
 
 @triton.jit(do_not_specialize=["B"])
 def _fc_layer_with_normalize_3_kernel(
     saved_product1_ptr,
     saved_product2_ptr,
-    saved_product3_ptr,
     out_ptr,
     saved_ptr,
     eps: tl.float64,
@@ -8115,19 +8093,18 @@ def _fc_layer_with_normalize_3_kernel(
     mask = tile_mask if ROWS == 1 else tile_mask & row_mask
     saved_product1_row = saved_product1_ptr + b * M
     saved_product2_row = saved_product2_ptr + b * M
-    saved_product3_row = saved_product3_ptr + b * M
     out_row = out_ptr + b * M
     saved_row = saved_ptr + b
 
     saved_product1_out_e = tl.load(saved_product1_row + at, mask=mask, other=0.0).to(REAL)
+    saved_product1_out_e12 = tl.load(saved_product1_row + BM + at, mask=mask, other=0.0).to(REAL)
     saved_product2_out_e1 = tl.load(saved_product2_row + at, mask=mask, other=0.0).to(REAL)
     saved_product2_out_e2 = tl.load(saved_product2_row + BM + at, mask=mask, other=0.0).to(REAL)
-    saved_product3_out_e12 = tl.load(saved_product3_row + at, mask=mask, other=0.0).to(REAL)
 
     t1, t2, t3 = _row_sum3(
         saved_product1_out_e * saved_product1_out_e,
         saved_product2_out_e1 * saved_product2_out_e1 + saved_product2_out_e2 * saved_product2_out_e2,
-        saved_product3_out_e12 * saved_product3_out_e12,
+        saved_product1_out_e12 * saved_product1_out_e12,
         mask,
     )
     inv_rms_0 = tl.rsqrt(eps + t0 * t1)
@@ -8136,7 +8113,7 @@ def _fc_layer_with_normalize_3_kernel(
     out_e1 = inv_rms_1 * saved_product2_out_e1
     out_e2 = inv_rms_1 * saved_product2_out_e2
     inv_rms_2 = tl.rsqrt(eps + t0 * t3)
-    out_e12 = inv_rms_2 * saved_product3_out_e12
+    out_e12 = inv_rms_2 * saved_product1_out_e12
 
     tl.store(out_row + at, out_e, mask=mask)
     tl.store(out_row + BM + at, out_e1, mask=mask)
@@ -8151,7 +8128,6 @@ def _fc_layer_with_normalize_3_kernel(
 def _fc_layer_with_normalize_3_long_kernel(
     saved_product1_ptr,
     saved_product2_ptr,
-    saved_product3_ptr,
     out_ptr,
     saved_ptr,
     eps: tl.float64,
@@ -8170,7 +8146,6 @@ def _fc_layer_with_normalize_3_long_kernel(
     row_mask = b + r < B
     saved_product1_row = saved_product1_ptr + b * M
     saved_product2_row = saved_product2_ptr + b * M
-    saved_product3_row = saved_product3_ptr + b * M
     out_row = out_ptr + b * M
     saved_row = saved_ptr + b
 
@@ -8185,9 +8160,9 @@ def _fc_layer_with_normalize_3_long_kernel(
         at = r * M + m
         mask = (m < M) & row_mask
         saved_product1_out_e = tl.load(saved_product1_row + at, mask=mask, other=0.0).to(REAL)
+        saved_product1_out_e12 = tl.load(saved_product1_row + BM + at, mask=mask, other=0.0).to(REAL)
         saved_product2_out_e1 = tl.load(saved_product2_row + at, mask=mask, other=0.0).to(REAL)
         saved_product2_out_e2 = tl.load(saved_product2_row + BM + at, mask=mask, other=0.0).to(REAL)
-        saved_product3_out_e12 = tl.load(saved_product3_row + at, mask=mask, other=0.0).to(REAL)
 
         t1 = _sum(t1, saved_product1_out_e * saved_product1_out_e, mask, True)
         t2 = _sum(
@@ -8196,7 +8171,7 @@ def _fc_layer_with_normalize_3_long_kernel(
             mask,
             True,
         )
-        t3 = _sum(t3, saved_product3_out_e12 * saved_product3_out_e12, mask, True)
+        t3 = _sum(t3, saved_product1_out_e12 * saved_product1_out_e12, mask, True)
     t1, t2, t3 = _row_sum3(t1, t2, t3, True)
     inv_rms_0 = tl.rsqrt(eps + t0 * t1)
     inv_rms_1 = tl.rsqrt(eps + t0 * t2)
@@ -8211,14 +8186,14 @@ def _fc_layer_with_normalize_3_long_kernel(
         at = r * M + m
         mask = (m < M) & row_mask
         saved_product1_out_e = tl.load(saved_product1_row + at, mask=mask, other=0.0).to(REAL)
+        saved_product1_out_e12 = tl.load(saved_product1_row + BM + at, mask=mask, other=0.0).to(REAL)
         saved_product2_out_e1 = tl.load(saved_product2_row + at, mask=mask, other=0.0).to(REAL)
         saved_product2_out_e2 = tl.load(saved_product2_row + BM + at, mask=mask, other=0.0).to(REAL)
-        saved_product3_out_e12 = tl.load(saved_product3_row + at, mask=mask, other=0.0).to(REAL)
 
         out_e = inv_rms_0 * saved_product1_out_e
         out_e1 = inv_rms_1 * saved_product2_out_e1
         out_e2 = inv_rms_1 * saved_product2_out_e2
-        out_e12 = inv_rms_2 * saved_product3_out_e12
+        out_e12 = inv_rms_2 * saved_product1_out_e12
 
         tl.store(out_row + at, out_e, mask=mask)
         tl.store(out_row + BM + at, out_e1, mask=mask)
@@ -8233,7 +8208,6 @@ def _fc_layer_with_normalize_backward_kernel(
     saved_product_ptr,
     operand_ptr,
     operand2_ptr,
-    operand4_ptr,
     B,
     N,
     B_INNERMOST: tl.constexpr,
@@ -8251,9 +8225,6 @@ def _fc_layer_with_normalize_backward_kernel(
     operand2_n = tl.cast(B, tl.int64) * 2 if B_INNERMOST else 1
     operand2_B = tl.cast(B, tl.int64) * operand2_b
     operand2_N = tl.cast(N, tl.int64) * operand2_n
-    operand4_b = 1 if B_INNERMOST else 3 * N
-    operand4_n = tl.cast(B, tl.int64) if B_INNERMOST else 1
-    operand4_N = tl.cast(N, tl.int64) * operand4_n
 
     n = _tile(tl.program_id(1) * BLOCK, ROWS, BLOCK)
     r = _down(ROWS)
@@ -8271,7 +8242,6 @@ def _fc_layer_with_normalize_backward_kernel(
     saved_product_row = saved_product_ptr + b * N
     operand_row = operand_ptr + b * operand_b
     operand2_row = operand2_ptr + b * operand2_b
-    operand4_row = operand4_ptr + b * operand4_b
 
     x_e = tl.load(x_row + at, mask=mask, other=0.0).to(REAL)
     x_e1 = tl.load(x_row + BN + at, mask=mask, other=0.0).to(REAL)
@@ -8299,6 +8269,9 @@ def _fc_layer_with_normalize_backward_kernel(
     y_e2 = linear_bias_e2 + saved_product_2
     gelu_y_e2 = gate_y * y_e2
     xy_101_e = gelu_x_e1 * gelu_y_e1 + gelu_x_e2 * gelu_y_e2
+    xy_022_e12 = gelu_x_e * gelu_y_e12
+    xy_121_e12 = gelu_x_e1 * gelu_y_e2 - gelu_x_e2 * gelu_y_e1
+    xy_220_e12 = gelu_x_e12 * gelu_y_e
     xy_011_e1 = gelu_x_e * gelu_y_e1
     xy_110_e1 = gelu_x_e1 * gelu_y_e
     operand2_2 = gelu_x_e2 * gelu_y_e12
@@ -8308,13 +8281,13 @@ def _fc_layer_with_normalize_backward_kernel(
     xy_112_e2 = gelu_x_e1 * gelu_y_e12
     operand2_6 = -xy_112_e2
     xy_211_e2 = -gelu_x_e12 * gelu_y_e1
-    xy_022_e12 = gelu_x_e * gelu_y_e12
-    xy_121_e12 = gelu_x_e1 * gelu_y_e2 - gelu_x_e2 * gelu_y_e1
-    xy_220_e12 = gelu_x_e12 * gelu_y_e
 
     tl.store(operand_row + r * operand_b + n * operand_n, operand_0, mask=mask)
-    tl.store(operand_row + r * operand_b + n * operand_n + operand_N, xy_000_e, mask=mask)
-    tl.store(operand_row + r * operand_b + n * operand_n + 2 * operand_N, xy_101_e, mask=mask)
+    tl.store(operand_row + operand_N + r * operand_b + n * operand_n, xy_000_e, mask=mask)
+    tl.store(operand_row + 2 * operand_N + r * operand_b + n * operand_n, xy_101_e, mask=mask)
+    tl.store(operand_row + 3 * BN + r * operand_b + n * operand_n, xy_022_e12, mask=mask)
+    tl.store(operand_row + 3 * BN + operand_N + r * operand_b + n * operand_n, xy_121_e12, mask=mask)
+    tl.store(operand_row + 3 * BN + 2 * operand_N + r * operand_b + n * operand_n, xy_220_e12, mask=mask)
     tl.store(operand2_row + r * operand2_b + n * operand2_n, xy_011_e1, mask=mask)
     tl.store(operand2_row + operand2_N + r * operand2_b + n * operand2_n, xy_110_e1, mask=mask)
     tl.store(operand2_row + 2 * operand2_N + r * operand2_b + n * operand2_n, operand2_2, mask=mask)
@@ -8323,9 +8296,6 @@ def _fc_layer_with_normalize_backward_kernel(
     tl.store(operand2_row + operand2_B + operand2_N + r * operand2_b + n * operand2_n, xy_110_e2, mask=mask)
     tl.store(operand2_row + operand2_B + 2 * operand2_N + r * operand2_b + n * operand2_n, operand2_6, mask=mask)
     tl.store(operand2_row + operand2_B + 3 * operand2_N + r * operand2_b + n * operand2_n, xy_211_e2, mask=mask)
-    tl.store(operand4_row + r * operand4_b + n * operand4_n, xy_022_e12, mask=mask)
-    tl.store(operand4_row + r * operand4_b + n * operand4_n + operand4_N, xy_121_e12, mask=mask)
-    tl.store(operand4_row + r * operand4_b + n * operand4_n + 2 * operand4_N, xy_220_e12, mask=mask)
 
 
 @triton.jit(do_not_specialize=["B"])
@@ -8334,10 +8304,8 @@ def _fc_layer_with_normalize_backward_1_kernel(
     saved_ptr,
     saved_product1_ptr,
     saved_product2_ptr,
-    saved_product3_ptr,
     operand1_ptr,
     operand3_ptr,
-    operand5_ptr,
     B,
     M,
     ROWS: tl.constexpr,
@@ -8363,10 +8331,8 @@ def _fc_layer_with_normalize_backward_1_kernel(
     saved_row = saved_ptr + b
     saved_product1_row = saved_product1_ptr + b * M
     saved_product2_row = saved_product2_ptr + b * M
-    saved_product3_row = saved_product3_ptr + b * M
     operand1_row = operand1_ptr + b * M
     operand3_row = operand3_ptr + b * M
-    operand5_row = operand5_ptr + b * M
 
     grad_out_e_2 = tl.load(grad_out_row + at, mask=mask, other=0.0).to(REAL)
     grad_out_e1_2 = tl.load(grad_out_row + BM + at, mask=mask, other=0.0).to(REAL)
@@ -8376,28 +8342,28 @@ def _fc_layer_with_normalize_backward_1_kernel(
     saved_inv_rms_1 = tl.load(saved_row + B + r, mask=row_mask, other=0.0).to(REAL)
     saved_inv_rms_2 = tl.load(saved_row + 2 * B + r, mask=row_mask, other=0.0).to(REAL)
     saved_product1_out_e = tl.load(saved_product1_row + at, mask=mask, other=0.0).to(REAL)
+    saved_product1_out_e12 = tl.load(saved_product1_row + BM + at, mask=mask, other=0.0).to(REAL)
     saved_product2_out_e1 = tl.load(saved_product2_row + at, mask=mask, other=0.0).to(REAL)
     saved_product2_out_e2 = tl.load(saved_product2_row + BM + at, mask=mask, other=0.0).to(REAL)
-    saved_product3_out_e12 = tl.load(saved_product3_row + at, mask=mask, other=0.0).to(REAL)
 
-    grad_inv_rms_0, grad_inv_rms_1, grad_inv_rms_2 = _row_sum3(
+    grad_inv_rms_0, grad_inv_rms_2, grad_inv_rms_1 = _row_sum3(
         grad_out_e_2 * saved_product1_out_e,
+        grad_out_e12_2 * saved_product1_out_e12,
         grad_out_e2_2 * saved_product2_out_e2 + grad_out_e1_2 * saved_product2_out_e1,
-        grad_out_e12_2 * saved_product3_out_e12,
         mask,
     )
     t1 = t0 * (grad_inv_rms_0 * (-0.5 * saved_inv_rms_0 * saved_inv_rms_0 * saved_inv_rms_0))
     grad_out_e = saved_inv_rms_0 * grad_out_e_2 + 2.0 * t1 * saved_product1_out_e
-    t2 = t0 * (grad_inv_rms_1 * (-0.5 * saved_inv_rms_1 * saved_inv_rms_1 * saved_inv_rms_1))
-    grad_out_e1 = saved_inv_rms_1 * grad_out_e1_2 + 2.0 * t2 * saved_product2_out_e1
-    grad_out_e2 = saved_inv_rms_1 * grad_out_e2_2 + 2.0 * t2 * saved_product2_out_e2
-    t3 = t0 * (grad_inv_rms_2 * (-0.5 * saved_inv_rms_2 * saved_inv_rms_2 * saved_inv_rms_2))
-    grad_out_e12 = saved_inv_rms_2 * grad_out_e12_2 + 2.0 * t3 * saved_product3_out_e12
+    t2 = t0 * (grad_inv_rms_2 * (-0.5 * saved_inv_rms_2 * saved_inv_rms_2 * saved_inv_rms_2))
+    grad_out_e12 = saved_inv_rms_2 * grad_out_e12_2 + 2.0 * t2 * saved_product1_out_e12
+    t3 = t0 * (grad_inv_rms_1 * (-0.5 * saved_inv_rms_1 * saved_inv_rms_1 * saved_inv_rms_1))
+    grad_out_e1 = saved_inv_rms_1 * grad_out_e1_2 + 2.0 * t3 * saved_product2_out_e1
+    grad_out_e2 = saved_inv_rms_1 * grad_out_e2_2 + 2.0 * t3 * saved_product2_out_e2
 
     tl.store(operand1_row + at, grad_out_e, mask=mask)
+    tl.store(operand1_row + BM + at, grad_out_e12, mask=mask)
     tl.store(operand3_row + at, grad_out_e1, mask=mask)
     tl.store(operand3_row + BM + at, grad_out_e2, mask=mask)
-    tl.store(operand5_row + at, grad_out_e12, mask=mask)
 
 
 @triton.jit(do_not_specialize=["B"])
@@ -8406,10 +8372,8 @@ def _fc_layer_with_normalize_backward_1_long_kernel(
     saved_ptr,
     saved_product1_ptr,
     saved_product2_ptr,
-    saved_product3_ptr,
     operand1_ptr,
     operand3_ptr,
-    operand5_ptr,
     B,
     M,
     ROWS: tl.constexpr,
@@ -8427,10 +8391,8 @@ def _fc_layer_with_normalize_backward_1_long_kernel(
     saved_row = saved_ptr + b
     saved_product1_row = saved_product1_ptr + b * M
     saved_product2_row = saved_product2_ptr + b * M
-    saved_product3_row = saved_product3_ptr + b * M
     operand1_row = operand1_ptr + b * M
     operand3_row = operand3_ptr + b * M
-    operand5_row = operand5_ptr + b * M
 
     saved_inv_rms_0 = tl.load(saved_row + r, mask=row_mask, other=0.0).to(REAL)
     saved_inv_rms_1 = tl.load(saved_row + B + r, mask=row_mask, other=0.0).to(REAL)
@@ -8440,8 +8402,8 @@ def _fc_layer_with_normalize_backward_1_long_kernel(
     t0 = 1.0 / size_m
 
     grad_inv_rms_0 = _start(ROWS, BLOCK, 0.0, REAL)
-    grad_inv_rms_1 = _start(ROWS, BLOCK, 0.0, REAL)
     grad_inv_rms_2 = _start(ROWS, BLOCK, 0.0, REAL)
+    grad_inv_rms_1 = _start(ROWS, BLOCK, 0.0, REAL)
     for start in range(0, M, BLOCK):
         m = _tile(start, ROWS, BLOCK)
         at = r * M + m
@@ -8451,19 +8413,19 @@ def _fc_layer_with_normalize_backward_1_long_kernel(
         grad_out_e2_2 = tl.load(grad_out_row + 2 * BM + at, mask=mask, other=0.0).to(REAL)
         grad_out_e12_2 = tl.load(grad_out_row + 3 * BM + at, mask=mask, other=0.0).to(REAL)
         saved_product1_out_e = tl.load(saved_product1_row + at, mask=mask, other=0.0).to(REAL)
+        saved_product1_out_e12 = tl.load(saved_product1_row + BM + at, mask=mask, other=0.0).to(REAL)
         saved_product2_out_e1 = tl.load(saved_product2_row + at, mask=mask, other=0.0).to(REAL)
         saved_product2_out_e2 = tl.load(saved_product2_row + BM + at, mask=mask, other=0.0).to(REAL)
-        saved_product3_out_e12 = tl.load(saved_product3_row + at, mask=mask, other=0.0).to(REAL)
 
         grad_inv_rms_0 = _sum(grad_inv_rms_0, grad_out_e_2 * saved_product1_out_e, mask, True)
+        grad_inv_rms_2 = _sum(grad_inv_rms_2, grad_out_e12_2 * saved_product1_out_e12, mask, True)
         grad_inv_rms_1 = _sum(
             grad_inv_rms_1, grad_out_e2_2 * saved_product2_out_e2 + grad_out_e1_2 * saved_product2_out_e1, mask, True
         )
-        grad_inv_rms_2 = _sum(grad_inv_rms_2, grad_out_e12_2 * saved_product3_out_e12, mask, True)
-    grad_inv_rms_0, grad_inv_rms_1, grad_inv_rms_2 = _row_sum3(grad_inv_rms_0, grad_inv_rms_1, grad_inv_rms_2, True)
+    grad_inv_rms_0, grad_inv_rms_2, grad_inv_rms_1 = _row_sum3(grad_inv_rms_0, grad_inv_rms_2, grad_inv_rms_1, True)
     t1 = t0 * (grad_inv_rms_0 * (-0.5 * saved_inv_rms_0 * saved_inv_rms_0 * saved_inv_rms_0))
-    t2 = t0 * (grad_inv_rms_1 * (-0.5 * saved_inv_rms_1 * saved_inv_rms_1 * saved_inv_rms_1))
-    t3 = t0 * (grad_inv_rms_2 * (-0.5 * saved_inv_rms_2 * saved_inv_rms_2 * saved_inv_rms_2))
+    t2 = t0 * (grad_inv_rms_2 * (-0.5 * saved_inv_rms_2 * saved_inv_rms_2 * saved_inv_rms_2))
+    t3 = t0 * (grad_inv_rms_1 * (-0.5 * saved_inv_rms_1 * saved_inv_rms_1 * saved_inv_rms_1))
 
     for start in range(0, M, BLOCK):
         m = _tile(start, ROWS, BLOCK)
@@ -8474,26 +8436,25 @@ def _fc_layer_with_normalize_backward_1_long_kernel(
         grad_out_e2_2 = tl.load(grad_out_row + 2 * BM + at, mask=mask, other=0.0).to(REAL)
         grad_out_e12_2 = tl.load(grad_out_row + 3 * BM + at, mask=mask, other=0.0).to(REAL)
         saved_product1_out_e = tl.load(saved_product1_row + at, mask=mask, other=0.0).to(REAL)
+        saved_product1_out_e12 = tl.load(saved_product1_row + BM + at, mask=mask, other=0.0).to(REAL)
         saved_product2_out_e1 = tl.load(saved_product2_row + at, mask=mask, other=0.0).to(REAL)
         saved_product2_out_e2 = tl.load(saved_product2_row + BM + at, mask=mask, other=0.0).to(REAL)
-        saved_product3_out_e12 = tl.load(saved_product3_row + at, mask=mask, other=0.0).to(REAL)
 
         grad_out_e = saved_inv_rms_0 * grad_out_e_2 + 2.0 * t1 * saved_product1_out_e
-        grad_out_e1 = saved_inv_rms_1 * grad_out_e1_2 + 2.0 * t2 * saved_product2_out_e1
-        grad_out_e2 = saved_inv_rms_1 * grad_out_e2_2 + 2.0 * t2 * saved_product2_out_e2
-        grad_out_e12 = saved_inv_rms_2 * grad_out_e12_2 + 2.0 * t3 * saved_product3_out_e12
+        grad_out_e12 = saved_inv_rms_2 * grad_out_e12_2 + 2.0 * t2 * saved_product1_out_e12
+        grad_out_e1 = saved_inv_rms_1 * grad_out_e1_2 + 2.0 * t3 * saved_product2_out_e1
+        grad_out_e2 = saved_inv_rms_1 * grad_out_e2_2 + 2.0 * t3 * saved_product2_out_e2
 
         tl.store(operand1_row + at, grad_out_e, mask=mask)
+        tl.store(operand1_row + BM + at, grad_out_e12, mask=mask)
         tl.store(operand3_row + at, grad_out_e1, mask=mask)
         tl.store(operand3_row + BM + at, grad_out_e2, mask=mask)
-        tl.store(operand5_row + at, grad_out_e12, mask=mask)
 
 
 @triton.jit(do_not_specialize=["N"])
 def _fc_layer_with_normalize_backward_2_kernel(
     contracted_ptr,
     contracted1_ptr,
-    contracted2_ptr,
     grad_gp_weight_ptr,
     N,
     M,
@@ -8509,19 +8470,18 @@ def _fc_layer_with_normalize_backward_2_kernel(
     mask = tile < tl.cast(N, tl.int64) * M - start
     contracted_row = contracted_ptr + start
     contracted1_row = contracted1_ptr + start
-    contracted2_row = contracted2_ptr + start
     grad_gp_weight_row = grad_gp_weight_ptr + start
 
     contracted_0 = tl.load(contracted_row + tile, mask=mask, other=0.0).to(REAL)
     contracted_1 = tl.load(contracted_row + NM + tile, mask=mask, other=0.0).to(REAL)
     contracted_2 = tl.load(contracted_row + 2 * NM + tile, mask=mask, other=0.0).to(REAL)
+    contracted_3 = tl.load(contracted_row + 3 * NM + tile, mask=mask, other=0.0).to(REAL)
+    contracted_4 = tl.load(contracted_row + 4 * NM + tile, mask=mask, other=0.0).to(REAL)
+    contracted_5 = tl.load(contracted_row + 5 * NM + tile, mask=mask, other=0.0).to(REAL)
     contracted1_0 = tl.load(contracted1_row + tile, mask=mask, other=0.0).to(REAL)
     contracted1_1 = tl.load(contracted1_row + NM + tile, mask=mask, other=0.0).to(REAL)
     contracted1_2 = tl.load(contracted1_row + 2 * NM + tile, mask=mask, other=0.0).to(REAL)
     contracted1_3 = tl.load(contracted1_row + 3 * NM + tile, mask=mask, other=0.0).to(REAL)
-    contracted2_0 = tl.load(contracted2_row + tile, mask=mask, other=0.0).to(REAL)
-    contracted2_1 = tl.load(contracted2_row + NM + tile, mask=mask, other=0.0).to(REAL)
-    contracted2_2 = tl.load(contracted2_row + 2 * NM + tile, mask=mask, other=0.0).to(REAL)
 
     grad_gp_weight_112 = -contracted1_2
     grad_gp_weight_202 = -contracted_0
@@ -8529,22 +8489,21 @@ def _fc_layer_with_normalize_backward_2_kernel(
     if GRAD_GP_WEIGHT:
         tl.store(grad_gp_weight_row + tile, contracted_1, mask=mask)
         tl.store(grad_gp_weight_row + NM + tile, contracted1_0, mask=mask)
-        tl.store(grad_gp_weight_row + 2 * NM + tile, contracted2_0, mask=mask)
+        tl.store(grad_gp_weight_row + 2 * NM + tile, contracted_3, mask=mask)
         tl.store(grad_gp_weight_row + 3 * NM + tile, contracted_2, mask=mask)
         tl.store(grad_gp_weight_row + 4 * NM + tile, contracted1_1, mask=mask)
         tl.store(grad_gp_weight_row + 5 * NM + tile, grad_gp_weight_112, mask=mask)
-        tl.store(grad_gp_weight_row + 6 * NM + tile, contracted2_1, mask=mask)
+        tl.store(grad_gp_weight_row + 6 * NM + tile, contracted_4, mask=mask)
         tl.store(grad_gp_weight_row + 7 * NM + tile, grad_gp_weight_202, mask=mask)
         tl.store(grad_gp_weight_row + 8 * NM + tile, contracted1_3, mask=mask)
-        tl.store(grad_gp_weight_row + 9 * NM + tile, contracted2_2, mask=mask)
+        tl.store(grad_gp_weight_row + 9 * NM + tile, contracted_5, mask=mask)
 
 
 @triton.jit(do_not_specialize=["N"])
 def _fc_layer_with_normalize_backward_3_kernel(
     gp_weight_ptr,
-    operand6_ptr,
-    operand7_ptr,
-    operand8_ptr,
+    operand4_ptr,
+    operand5_ptr,
     N,
     M,
     ROWS: tl.constexpr,
@@ -8558,9 +8517,8 @@ def _fc_layer_with_normalize_backward_3_kernel(
     tile = tl.arange(0, BLOCK)
     mask = tile < tl.cast(N, tl.int64) * M - start
     gp_weight_row = gp_weight_ptr + start
-    operand6_row = operand6_ptr + start
-    operand7_row = operand7_ptr + start
-    operand8_row = operand8_ptr + start
+    operand4_row = operand4_ptr + start
+    operand5_row = operand5_ptr + start
 
     gp_weight_000 = tl.load(gp_weight_row + tile, mask=mask, other=0.0).to(REAL)
     gp_weight_011 = tl.load(gp_weight_row + NM + tile, mask=mask, other=0.0).to(REAL)
@@ -8573,16 +8531,16 @@ def _fc_layer_with_normalize_backward_3_kernel(
     gp_weight_211 = tl.load(gp_weight_row + 8 * NM + tile, mask=mask, other=0.0).to(REAL)
     gp_weight_220 = tl.load(gp_weight_row + 9 * NM + tile, mask=mask, other=0.0).to(REAL)
 
-    tl.store(operand6_row + tile, gp_weight_022, mask=mask)
-    tl.store(operand6_row + NM + tile, gp_weight_121, mask=mask)
-    tl.store(operand6_row + 2 * NM + tile, gp_weight_220, mask=mask)
-    tl.store(operand7_row + tile, gp_weight_011, mask=mask)
-    tl.store(operand7_row + NM + tile, gp_weight_110, mask=mask)
-    tl.store(operand7_row + 2 * NM + tile, gp_weight_112, mask=mask)
-    tl.store(operand7_row + 3 * NM + tile, gp_weight_211, mask=mask)
-    tl.store(operand8_row + tile, gp_weight_000, mask=mask)
-    tl.store(operand8_row + NM + tile, gp_weight_101, mask=mask)
-    tl.store(operand8_row + 2 * NM + tile, gp_weight_202, mask=mask)
+    tl.store(operand4_row + tile, gp_weight_000, mask=mask)
+    tl.store(operand4_row + NM + tile, gp_weight_101, mask=mask)
+    tl.store(operand4_row + 2 * NM + tile, gp_weight_202, mask=mask)
+    tl.store(operand4_row + 3 * NM + tile, gp_weight_022, mask=mask)
+    tl.store(operand4_row + 4 * NM + tile, gp_weight_121, mask=mask)
+    tl.store(operand4_row + 5 * NM + tile, gp_weight_220, mask=mask)
+    tl.store(operand5_row + tile, gp_weight_011, mask=mask)
+    tl.store(operand5_row + NM + tile, gp_weight_110, mask=mask)
+    tl.store(operand5_row + 2 * NM + tile, gp_weight_112, mask=mask)
+    tl.store(operand5_row + 3 * NM + tile, gp_weight_211, mask=mask)
 
 
 @triton.jit(do_not_specialize=["B"])
@@ -8590,10 +8548,9 @@ def _fc_layer_with_normalize_backward_4_kernel(
     x_ptr,
     linear_bias_ptr,
     saved_product_ptr,
+    contracted2_ptr,
     contracted3_ptr,
-    contracted4_ptr,
-    contracted5_ptr,
-    operand9_ptr,
+    operand6_ptr,
     grad_x_ptr,
     grad_linear_bias_ptr,
     B,
@@ -8629,10 +8586,9 @@ def _fc_layer_with_normalize_backward_4_kernel(
         mask = tile_mask if ROWS == 1 else tile_mask & row_mask
         x_row = x_ptr + b * N
         saved_product_row = saved_product_ptr + b * N
-        contracted3_row = contracted3_ptr + b * 3 * N
-        contracted4_row = contracted4_ptr + b * 4 * N
-        contracted5_row = contracted5_ptr + b * 3 * N
-        operand9_row = operand9_ptr + b * N
+        contracted2_row = contracted2_ptr + b * 3 * N
+        contracted3_row = contracted3_ptr + b * 4 * N
+        operand6_row = operand6_ptr + b * N
         grad_x_row = grad_x_ptr + b * N
 
         x_e = tl.load(x_row + at, mask=mask, other=0.0).to(REAL)
@@ -8643,26 +8599,30 @@ def _fc_layer_with_normalize_backward_4_kernel(
         saved_product_1 = tl.load(saved_product_row + BN + at, mask=mask, other=0.0).to(REAL)
         saved_product_2 = tl.load(saved_product_row + 2 * BN + at, mask=mask, other=0.0).to(REAL)
         saved_product_3 = tl.load(saved_product_row + 3 * BN + at, mask=mask, other=0.0).to(REAL)
-        contracted3_grad_xy_022_e12 = tl.load(contracted3_row + r * 3 * N + n, mask=mask, other=0.0).to(REAL)
-        contracted3_grad_xy_121_e12 = tl.load(contracted3_row + r * 3 * N + n + N, mask=mask, other=0.0).to(REAL)
-        contracted3_grad_xy_220_e12 = tl.load(contracted3_row + r * 3 * N + n + 2 * N, mask=mask, other=0.0).to(REAL)
-        contracted4_grad_xy_011_e1 = tl.load(contracted4_row + r * 4 * N + n, mask=mask, other=0.0).to(REAL)
-        contracted4_grad_xy_110_e1 = tl.load(contracted4_row + N + r * 4 * N + n, mask=mask, other=0.0).to(REAL)
-        contracted4_grad_xy_112_e1 = tl.load(contracted4_row + 2 * N + r * 4 * N + n, mask=mask, other=0.0).to(REAL)
-        contracted4_grad_xy_211_e1 = tl.load(contracted4_row + 3 * N + r * 4 * N + n, mask=mask, other=0.0).to(REAL)
-        contracted4_grad_xy_011_e2 = tl.load(contracted4_row + 4 * BN + r * 4 * N + n, mask=mask, other=0.0).to(REAL)
-        contracted4_grad_xy_110_e2 = tl.load(contracted4_row + 4 * BN + N + r * 4 * N + n, mask=mask, other=0.0).to(
+        contracted2_grad_xy_000_e = tl.load(contracted2_row + r * 3 * N + n, mask=mask, other=0.0).to(REAL)
+        contracted2_grad_xy_101_e = tl.load(contracted2_row + N + r * 3 * N + n, mask=mask, other=0.0).to(REAL)
+        contracted2_grad_xy_202_e = tl.load(contracted2_row + 2 * N + r * 3 * N + n, mask=mask, other=0.0).to(REAL)
+        contracted2_grad_xy_022_e12 = tl.load(contracted2_row + 3 * BN + r * 3 * N + n, mask=mask, other=0.0).to(REAL)
+        contracted2_grad_xy_121_e12 = tl.load(contracted2_row + 3 * BN + N + r * 3 * N + n, mask=mask, other=0.0).to(
             REAL
         )
-        contracted4_grad_xy_112_e2 = tl.load(contracted4_row + 4 * BN + 2 * N + r * 4 * N + n, mask=mask, other=0.0).to(
+        contracted2_grad_xy_220_e12 = tl.load(
+            contracted2_row + 3 * BN + 2 * N + r * 3 * N + n, mask=mask, other=0.0
+        ).to(REAL)
+        contracted3_grad_xy_011_e1 = tl.load(contracted3_row + r * 4 * N + n, mask=mask, other=0.0).to(REAL)
+        contracted3_grad_xy_110_e1 = tl.load(contracted3_row + N + r * 4 * N + n, mask=mask, other=0.0).to(REAL)
+        contracted3_grad_xy_112_e1 = tl.load(contracted3_row + 2 * N + r * 4 * N + n, mask=mask, other=0.0).to(REAL)
+        contracted3_grad_xy_211_e1 = tl.load(contracted3_row + 3 * N + r * 4 * N + n, mask=mask, other=0.0).to(REAL)
+        contracted3_grad_xy_011_e2 = tl.load(contracted3_row + 4 * BN + r * 4 * N + n, mask=mask, other=0.0).to(REAL)
+        contracted3_grad_xy_110_e2 = tl.load(contracted3_row + 4 * BN + N + r * 4 * N + n, mask=mask, other=0.0).to(
             REAL
         )
-        contracted4_grad_xy_211_e2 = tl.load(contracted4_row + 4 * BN + 3 * N + r * 4 * N + n, mask=mask, other=0.0).to(
+        contracted3_grad_xy_112_e2 = tl.load(contracted3_row + 4 * BN + 2 * N + r * 4 * N + n, mask=mask, other=0.0).to(
             REAL
         )
-        contracted5_grad_xy_000_e = tl.load(contracted5_row + r * 3 * N + n, mask=mask, other=0.0).to(REAL)
-        contracted5_grad_xy_101_e = tl.load(contracted5_row + r * 3 * N + n + N, mask=mask, other=0.0).to(REAL)
-        contracted5_grad_xy_202_e = tl.load(contracted5_row + r * 3 * N + n + 2 * N, mask=mask, other=0.0).to(REAL)
+        contracted3_grad_xy_211_e2 = tl.load(contracted3_row + 4 * BN + 3 * N + r * 4 * N + n, mask=mask, other=0.0).to(
+            REAL
+        )
 
         y_e = linear_bias_e + saved_product_0
         t0 = 0.7071067811865476 * y_e
@@ -8673,17 +8633,17 @@ def _fc_layer_with_normalize_backward_4_kernel(
         gelu_x_e2 = x_e2 * gate_x
         gelu_x_e1 = x_e1 * gate_x
         gelu_x_e = x_e * gate_x
-        grad_gelu_y_e = gelu_x_e12 * contracted3_grad_xy_220_e12 + gelu_x_e2 * contracted4_grad_xy_110_e2
-        grad_gelu_y_e += gelu_x_e1 * contracted4_grad_xy_110_e1 + gelu_x_e * contracted5_grad_xy_000_e
+        grad_gelu_y_e = gelu_x_e12 * contracted2_grad_xy_220_e12 + gelu_x_e2 * contracted3_grad_xy_110_e2
+        grad_gelu_y_e += gelu_x_e1 * contracted3_grad_xy_110_e1 + gelu_x_e * contracted2_grad_xy_000_e
         y_e12 = linear_bias_e12 + saved_product_3
-        grad_gelu_y_e12 = gelu_x_e * contracted3_grad_xy_022_e12 + gelu_x_e1 * contracted4_grad_xy_112_e2
-        grad_gelu_y_e12 += -gelu_x_e2 * contracted4_grad_xy_112_e1 - gelu_x_e12 * contracted5_grad_xy_202_e
+        grad_gelu_y_e12 = gelu_x_e * contracted2_grad_xy_022_e12 + gelu_x_e1 * contracted3_grad_xy_112_e2
+        grad_gelu_y_e12 += -gelu_x_e2 * contracted3_grad_xy_112_e1 - gelu_x_e12 * contracted2_grad_xy_202_e
         y_e2 = linear_bias_e2 + saved_product_2
-        grad_gelu_y_e2 = gelu_x_e1 * contracted3_grad_xy_121_e12 + gelu_x_e * contracted4_grad_xy_011_e2
-        grad_gelu_y_e2 += gelu_x_e12 * contracted4_grad_xy_211_e1 + gelu_x_e2 * contracted5_grad_xy_101_e
+        grad_gelu_y_e2 = gelu_x_e1 * contracted2_grad_xy_121_e12 + gelu_x_e * contracted3_grad_xy_011_e2
+        grad_gelu_y_e2 += gelu_x_e12 * contracted3_grad_xy_211_e1 + gelu_x_e2 * contracted2_grad_xy_101_e
         y_e1 = linear_bias_e1 + saved_product_1
-        grad_gelu_y_e1 = gelu_x_e * contracted4_grad_xy_011_e1 + gelu_x_e1 * contracted5_grad_xy_101_e
-        grad_gelu_y_e1 += -gelu_x_e2 * contracted3_grad_xy_121_e12 - gelu_x_e12 * contracted4_grad_xy_211_e2
+        grad_gelu_y_e1 = gelu_x_e * contracted3_grad_xy_011_e1 + gelu_x_e1 * contracted2_grad_xy_101_e
+        grad_gelu_y_e1 += -gelu_x_e2 * contracted2_grad_xy_121_e12 - gelu_x_e12 * contracted3_grad_xy_211_e2
         grad_gate_y = y_e12 * grad_gelu_y_e12 + y_e2 * grad_gelu_y_e2 + y_e1 * grad_gelu_y_e1
         grad_gate_y += y_e * grad_gelu_y_e
         t2 = 0.7071067811865476 * (1.1283791670955126 * tl.exp(-t0 * t0) * (0.5 * grad_gate_y))
@@ -8695,14 +8655,14 @@ def _fc_layer_with_normalize_backward_4_kernel(
         gelu_y_e2 = gate_y * y_e2
         gelu_y_e1 = gate_y * y_e1
         gelu_y_e = y_e * gate_y
-        grad_gelu_x_e = gelu_y_e12 * contracted3_grad_xy_022_e12 + gelu_y_e2 * contracted4_grad_xy_011_e2
-        grad_gelu_x_e += gelu_y_e1 * contracted4_grad_xy_011_e1 + gelu_y_e * contracted5_grad_xy_000_e
-        grad_gelu_x_e12 = gelu_y_e * contracted3_grad_xy_220_e12 + gelu_y_e2 * contracted4_grad_xy_211_e1
-        grad_gelu_x_e12 += -gelu_y_e1 * contracted4_grad_xy_211_e2 - gelu_y_e12 * contracted5_grad_xy_202_e
-        grad_gelu_x_e2 = gelu_y_e * contracted4_grad_xy_110_e2 + gelu_y_e2 * contracted5_grad_xy_101_e
-        grad_gelu_x_e2 += -gelu_y_e1 * contracted3_grad_xy_121_e12 - gelu_y_e12 * contracted4_grad_xy_112_e1
-        grad_gelu_x_e1 = gelu_y_e2 * contracted3_grad_xy_121_e12 + gelu_y_e12 * contracted4_grad_xy_112_e2
-        grad_gelu_x_e1 += gelu_y_e * contracted4_grad_xy_110_e1 + gelu_y_e1 * contracted5_grad_xy_101_e
+        grad_gelu_x_e = gelu_y_e12 * contracted2_grad_xy_022_e12 + gelu_y_e2 * contracted3_grad_xy_011_e2
+        grad_gelu_x_e += gelu_y_e1 * contracted3_grad_xy_011_e1 + gelu_y_e * contracted2_grad_xy_000_e
+        grad_gelu_x_e12 = gelu_y_e * contracted2_grad_xy_220_e12 + gelu_y_e2 * contracted3_grad_xy_211_e1
+        grad_gelu_x_e12 += -gelu_y_e1 * contracted3_grad_xy_211_e2 - gelu_y_e12 * contracted2_grad_xy_202_e
+        grad_gelu_x_e2 = gelu_y_e * contracted3_grad_xy_110_e2 + gelu_y_e2 * contracted2_grad_xy_101_e
+        grad_gelu_x_e2 += -gelu_y_e1 * contracted2_grad_xy_121_e12 - gelu_y_e12 * contracted3_grad_xy_112_e1
+        grad_gelu_x_e1 = gelu_y_e2 * contracted2_grad_xy_121_e12 + gelu_y_e12 * contracted3_grad_xy_112_e2
+        grad_gelu_x_e1 += gelu_y_e * contracted3_grad_xy_110_e1 + gelu_y_e1 * contracted2_grad_xy_101_e
         grad_gate_x = x_e12 * grad_gelu_x_e12 + x_e2 * grad_gelu_x_e2 + x_e1 * grad_gelu_x_e1
         grad_gate_x += x_e * grad_gelu_x_e
         t3 = 0.7071067811865476 * (1.1283791670955126 * tl.exp(-t1 * t1) * (0.5 * grad_gate_x))
@@ -8711,10 +8671,10 @@ def _fc_layer_with_normalize_backward_4_kernel(
         grad_x_e2 = gate_x * grad_gelu_x_e2
         grad_x_e12 = gate_x * grad_gelu_x_e12
 
-        tl.store(operand9_row + at, grad_y_e, mask=mask)
-        tl.store(operand9_row + BN + at, grad_y_e1, mask=mask)
-        tl.store(operand9_row + 2 * BN + at, grad_y_e2, mask=mask)
-        tl.store(operand9_row + 3 * BN + at, grad_y_e12, mask=mask)
+        tl.store(operand6_row + at, grad_y_e, mask=mask)
+        tl.store(operand6_row + BN + at, grad_y_e1, mask=mask)
+        tl.store(operand6_row + 2 * BN + at, grad_y_e2, mask=mask)
+        tl.store(operand6_row + 3 * BN + at, grad_y_e12, mask=mask)
         if GRAD_X:
             tl.store(grad_x_row + at, grad_x_e, mask=mask)
             tl.store(grad_x_row + BN + at, grad_x_e1, mask=mask)
@@ -8738,7 +8698,7 @@ def _fc_layer_with_normalize_backward_4_kernel(
 @triton.jit(do_not_specialize=["K"])
 def _fc_layer_with_normalize_backward_5_kernel(
     linear_weight_ptr,
-    operand10_ptr,
+    operand7_ptr,
     K,
     N,
     ROWS: tl.constexpr,
@@ -8753,21 +8713,21 @@ def _fc_layer_with_normalize_backward_5_kernel(
     tile = tl.arange(0, BLOCK)
     mask = tile < tl.cast(K, tl.int64) * N - start
     linear_weight_row = linear_weight_ptr + start
-    operand10_row = operand10_ptr + start
+    operand7_row = operand7_ptr + start
 
     linear_weight_0 = tl.load(linear_weight_row + tile, mask=mask, other=0.0).to(REAL)
     linear_weight_1 = tl.load(linear_weight_row + KN + tile, mask=mask, other=0.0).to(REAL)
     linear_weight_2 = tl.load(linear_weight_row + 2 * KN + tile, mask=mask, other=0.0).to(REAL)
 
-    tl.store(operand10_row + tile, linear_weight_0, mask=mask)
-    tl.store(operand10_row + KN + tile, linear_weight_1, mask=mask)
-    tl.store(operand10_row + 2 * KN + tile, linear_weight_1, mask=mask)
-    tl.store(operand10_row + 3 * KN + tile, linear_weight_2, mask=mask)
+    tl.store(operand7_row + tile, linear_weight_0, mask=mask)
+    tl.store(operand7_row + KN + tile, linear_weight_1, mask=mask)
+    tl.store(operand7_row + 2 * KN + tile, linear_weight_1, mask=mask)
+    tl.store(operand7_row + 3 * KN + tile, linear_weight_2, mask=mask)
 
 
 @triton.jit(do_not_specialize=["K"])
 def _fc_layer_with_normalize_backward_6_kernel(
-    contracted6_ptr,
+    contracted4_ptr,
     grad_linear_weight_ptr,
     K,
     N,
@@ -8781,20 +8741,20 @@ def _fc_layer_with_normalize_backward_6_kernel(
     start = tl.program_id(0).to(tl.int64) * BLOCK
     tile = tl.arange(0, BLOCK)
     mask = tile < tl.cast(K, tl.int64) * N - start
-    contracted6_row = contracted6_ptr + start
+    contracted4_row = contracted4_ptr + start
     grad_linear_weight_row = grad_linear_weight_ptr + start
 
-    contracted6_0 = tl.load(contracted6_row + tile, mask=mask, other=0.0).to(REAL)
-    contracted6_1 = tl.load(contracted6_row + KN + tile, mask=mask, other=0.0).to(REAL)
-    contracted6_2 = tl.load(contracted6_row + 2 * KN + tile, mask=mask, other=0.0).to(REAL)
-    contracted6_3 = tl.load(contracted6_row + 3 * KN + tile, mask=mask, other=0.0).to(REAL)
+    contracted4_0 = tl.load(contracted4_row + tile, mask=mask, other=0.0).to(REAL)
+    contracted4_1 = tl.load(contracted4_row + KN + tile, mask=mask, other=0.0).to(REAL)
+    contracted4_2 = tl.load(contracted4_row + 2 * KN + tile, mask=mask, other=0.0).to(REAL)
+    contracted4_3 = tl.load(contracted4_row + 3 * KN + tile, mask=mask, other=0.0).to(REAL)
 
-    grad_linear_weight_1 = contracted6_1 + contracted6_2
+    grad_linear_weight_1 = contracted4_1 + contracted4_2
 
     if GRAD_LINEAR_WEIGHT:
-        tl.store(grad_linear_weight_row + tile, contracted6_0, mask=mask)
+        tl.store(grad_linear_weight_row + tile, contracted4_0, mask=mask)
         tl.store(grad_linear_weight_row + KN + tile, grad_linear_weight_1, mask=mask)
-        tl.store(grad_linear_weight_row + 2 * KN + tile, contracted6_3, mask=mask)
+        tl.store(grad_linear_weight_row + 2 * KN + tile, contracted4_3, mask=mask)
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -8810,27 +8770,36 @@ def _fc_layer_without_normalize_kernel(
     operand_ptr,
     K,
     N,
+    K_INNERMOST: tl.constexpr,
     ROWS: tl.constexpr,
     BLOCK: tl.constexpr,
     REAL: tl.constexpr,
 ):
     # stores factors of matrix products, in the order in which these read them
+    # turns its tiles for products in tf32, which are faster with k innermost
     KN = tl.cast(K, tl.int64) * N
+    operand_k = 1 if K_INNERMOST else N
+    operand_n = tl.cast(K, tl.int64) if K_INNERMOST else 1
 
-    start = tl.program_id(0).to(tl.int64) * BLOCK
-    tile = tl.arange(0, BLOCK)
-    mask = tile < tl.cast(K, tl.int64) * N - start
-    linear_weight_row = linear_weight_ptr + start
-    operand_row = operand_ptr + start
+    n = _tile(tl.program_id(1) * BLOCK, ROWS, BLOCK)
+    r = _down(ROWS)
+    at = r * N + n
+    tile_mask = n < N
 
-    linear_weight_0 = tl.load(linear_weight_row + tile, mask=mask, other=0.0).to(REAL)
-    linear_weight_1 = tl.load(linear_weight_row + KN + tile, mask=mask, other=0.0).to(REAL)
-    linear_weight_2 = tl.load(linear_weight_row + 2 * KN + tile, mask=mask, other=0.0).to(REAL)
+    k = tl.program_id(0).to(tl.int64) * ROWS
+    row_mask = k + r < K
+    mask = tile_mask if ROWS == 1 else tile_mask & row_mask
+    linear_weight_row = linear_weight_ptr + k * N
+    operand_row = operand_ptr + k * operand_k
 
-    tl.store(operand_row + tile, linear_weight_0, mask=mask)
-    tl.store(operand_row + KN + tile, linear_weight_1, mask=mask)
-    tl.store(operand_row + 2 * KN + tile, linear_weight_1, mask=mask)
-    tl.store(operand_row + 3 * KN + tile, linear_weight_2, mask=mask)
+    linear_weight_0 = tl.load(linear_weight_row + at, mask=mask, other=0.0).to(REAL)
+    linear_weight_1 = tl.load(linear_weight_row + KN + at, mask=mask, other=0.0).to(REAL)
+    linear_weight_2 = tl.load(linear_weight_row + 2 * KN + at, mask=mask, other=0.0).to(REAL)
+
+    tl.store(operand_row + r * operand_k + n * operand_n, linear_weight_0, mask=mask)
+    tl.store(operand_row + KN + r * operand_k + n * operand_n, linear_weight_1, mask=mask)
+    tl.store(operand_row + 2 * KN + r * operand_k + n * operand_n, linear_weight_1, mask=mask)
+    tl.store(operand_row + 3 * KN + r * operand_k + n * operand_n, linear_weight_2, mask=mask)
 
 
 @triton.jit(do_not_specialize=["B"])
@@ -9762,7 +9731,7 @@ def _run_fused_gelu_sgp_norm_without_normalize_double_backward(
 
 
 def _run_fused_gelu_fcgp_norm_with_normalize(x, y, weight, eps):
-    """Compute the results, then what the backward reads: 6 launches."""
+    """Compute the results, then what the backward reads: 5 launches."""
     x, y, weight = x.contiguous(), y.contiguous(), weight.contiguous()
     _, B, N = x.shape
     _, _, M = weight.shape
@@ -9771,44 +9740,39 @@ def _run_fused_gelu_fcgp_norm_with_normalize(x, y, weight, eps):
     n_innermost = _innermost(matrix, N)
     out = x.new_empty((4, B, M), dtype=_promote(x, y, weight))
     saved = x.new_empty((3, B), dtype=real)
-    operand = x.new_empty((B, 3, N), dtype=matrix)
+    operand = x.new_empty((2, B, 3, N), dtype=matrix)
     operand2 = x.new_empty((2, B, 4, N), dtype=matrix)
-    operand4 = x.new_empty((B, 3, N), dtype=matrix)
     _launch_tile(
         _fused_gelu_fcgp_norm_with_normalize_kernel,
         "fused_gelu_fcgp_norm_with_normalize",
-        (x, y, operand, operand2, operand4),
+        (x, y, operand, operand2),
         (B, N),
         B,
         N,
         real,
     )
-    operand1 = _factor(x, (3, N), (M,), matrix, n_innermost)
-    operand3 = _factor(x, (4, N), (M,), matrix, n_innermost)
-    operand5 = _factor(x, (3, N), (M,), matrix, n_innermost)
+    operand1 = _factor(x, matrix, n_innermost, (3, N), (M,), several=2)
+    operand3 = _factor(x, matrix, n_innermost, (4, N), (M,))
     _launch_tile(
         _fused_gelu_fcgp_norm_with_normalize_1_kernel,
         "fused_gelu_fcgp_norm_with_normalize_1_turned" if n_innermost else "fused_gelu_fcgp_norm_with_normalize_1",
-        (weight, operand1, operand3, operand5),
+        (weight, operand1, operand3),
         (N, M, n_innermost),
         N,
         M,
         real,
     )
-    saved_product = _matmul(operand.view(B, 3 * N), operand1.view(3 * N, M))
+    saved_product = _matmul(operand.view(2, B, 3 * N), operand1.view(2, 3 * N, M))
     del operand
     del operand1
     saved_product1 = _matmul(operand2.view(2 * B, 4 * N), operand3.view(4 * N, M)).view(2, B, M)
     del operand2
     del operand3
-    saved_product2 = _matmul(operand4.view(B, 3 * N), operand5.view(3 * N, M))
-    del operand4
-    del operand5
     if M <= LAUNCH["fused_gelu_fcgp_norm_with_normalize_2"].resident:
         _launch_tile(
             _fused_gelu_fcgp_norm_with_normalize_2_kernel,
             "fused_gelu_fcgp_norm_with_normalize_2",
-            (saved_product, saved_product1, saved_product2, out, saved),
+            (saved_product, saved_product1, out, saved),
             (eps, B, M),
             B,
             M,
@@ -9819,19 +9783,19 @@ def _run_fused_gelu_fcgp_norm_with_normalize(x, y, weight, eps):
         _launch_sweep(
             _fused_gelu_fcgp_norm_with_normalize_2_long_kernel,
             "fused_gelu_fcgp_norm_with_normalize_2_long",
-            (saved_product, saved_product1, saved_product2, out, saved),
+            (saved_product, saved_product1, out, saved),
             (eps, B, M),
             B,
             M,
             real,
         )
-    return out, saved, saved_product, saved_product1, saved_product2
+    return out, saved, saved_product, saved_product1
 
 
 def _run_fused_gelu_fcgp_norm_with_normalize_backward(
-    x, y, weight, grad_out, saved, saved_product, saved_product1, saved_product2, eps, *wanted
+    x, y, weight, grad_out, saved, saved_product, saved_product1, eps, *wanted
 ):
-    """Compute the gradients: 11 launches, and 1 copy for tf32."""
+    """Compute the gradients: 9 launches, and 2 copies for tf32."""
     x, y, weight, grad_out = x.contiguous(), y.contiguous(), weight.contiguous(), grad_out.contiguous()
     _, B, N = x.shape
     _, _, M = weight.shape
@@ -9841,14 +9805,13 @@ def _run_fused_gelu_fcgp_norm_with_normalize_backward(
     grad_x = torch.empty_like(x) if wanted[0] else x
     grad_y = torch.empty_like(y) if wanted[1] else y
     grad_weight = torch.empty_like(weight) if wanted[2] else weight
-    operand = x.new_empty((B, M), dtype=matrix)
+    operand = x.new_empty((2, B, M), dtype=matrix)
     operand2 = x.new_empty((2, B, M), dtype=matrix)
-    operand4 = x.new_empty((B, M), dtype=matrix)
     if M <= LAUNCH["fused_gelu_fcgp_norm_with_normalize_backward"].resident:
         _launch_tile(
             _fused_gelu_fcgp_norm_with_normalize_backward_kernel,
             "fused_gelu_fcgp_norm_with_normalize_backward",
-            (grad_out, saved, saved_product, saved_product1, saved_product2, operand, operand2, operand4),
+            (grad_out, saved, saved_product, saved_product1, operand, operand2),
             (B, M),
             B,
             M,
@@ -9859,34 +9822,31 @@ def _run_fused_gelu_fcgp_norm_with_normalize_backward(
         _launch_sweep(
             _fused_gelu_fcgp_norm_with_normalize_backward_long_kernel,
             "fused_gelu_fcgp_norm_with_normalize_backward_long",
-            (grad_out, saved, saved_product, saved_product1, saved_product2, operand, operand2, operand4),
+            (grad_out, saved, saved_product, saved_product1, operand, operand2),
             (B, M),
             B,
             M,
             real,
         )
     if wanted[0] or wanted[1]:
-        operand1 = x.new_empty((3, N, M), dtype=matrix)
+        operand1 = x.new_empty((2, 3, N, M), dtype=matrix)
         operand3 = x.new_empty((4, N, M), dtype=matrix)
-        operand5 = x.new_empty((3, N, M), dtype=matrix)
         _launch_flat(
             _fused_gelu_fcgp_norm_with_normalize_backward_1_kernel,
             "fused_gelu_fcgp_norm_with_normalize_backward_1",
-            (weight, operand1, operand3, operand5),
+            (weight, operand1, operand3),
             (N, M),
             N * M,
             real,
         )
-        contracted = _matmul(operand, operand1.view(3 * N, M).mT).view(B, 3, N)
+        contracted = _matmul(operand, operand1.view(2, 3 * N, M).mT).view(2, B, 3, N)
         del operand1
         contracted1 = _matmul(operand2.view(2 * B, M), operand3.view(4 * N, M).mT).view(2, B, 4, N)
         del operand3
-        contracted2 = _matmul(operand4, operand5.view(3 * N, M).mT).view(B, 3, N)
-        del operand5
         _launch_tile(
             _fused_gelu_fcgp_norm_with_normalize_backward_2_kernel,
             "fused_gelu_fcgp_norm_with_normalize_backward_2",
-            (x, y, contracted, contracted1, contracted2, grad_x, grad_y),
+            (x, y, contracted, contracted1, grad_x, grad_y),
             (B, N, wanted[0], wanted[1]),
             B,
             N,
@@ -9894,11 +9854,9 @@ def _run_fused_gelu_fcgp_norm_with_normalize_backward(
         )
         del contracted
         del contracted1
-        del contracted2
     if wanted[2]:
-        operand6 = _factor(x, (B,), (3, N), matrix, b_innermost)
-        operand7 = _factor(x, (2, B), (4, N), matrix, b_innermost)
-        operand8 = _factor(x, (B,), (3, N), matrix, b_innermost)
+        operand4 = _factor(x, matrix, b_innermost, (B,), (3, N), several=2)
+        operand5 = _factor(x, matrix, b_innermost, (2, B), (4, N))
         _launch_tile(
             _fused_gelu_fcgp_norm_with_normalize_backward_3_kernel,
             (
@@ -9906,27 +9864,24 @@ def _run_fused_gelu_fcgp_norm_with_normalize_backward(
                 if b_innermost
                 else "fused_gelu_fcgp_norm_with_normalize_backward_3"
             ),
-            (x, y, operand6, operand7, operand8),
+            (x, y, operand4, operand5),
             (B, N, b_innermost),
             B,
             N,
             real,
         )
-        contracted3 = _matmul(operand6.view(B, 3 * N).mT, operand4).view(3, N, M)
+        contracted2 = _matmul(operand4.view(2, B, 3 * N).mT, _turned(operand, b_innermost)).view(2, 3, N, M)
+        del operand
         del operand4
-        del operand6
-        contracted4 = _matmul(operand7.view(2 * B, 4 * N).mT, _turned(operand2.view(2 * B, M), b_innermost)).view(
+        contracted3 = _matmul(operand5.view(2 * B, 4 * N).mT, _turned(operand2.view(2 * B, M), b_innermost)).view(
             4, N, M
         )
         del operand2
-        del operand7
-        contracted5 = _matmul(operand8.view(B, 3 * N).mT, operand).view(3, N, M)
-        del operand
-        del operand8
+        del operand5
         _launch_flat(
             _fused_gelu_fcgp_norm_with_normalize_backward_4_kernel,
             "fused_gelu_fcgp_norm_with_normalize_backward_4",
-            (contracted3, contracted4, contracted5, grad_weight),
+            (contracted2, contracted3, grad_weight),
             (N, M, wanted[2]),
             N * M,
             real,
@@ -9945,11 +9900,10 @@ def _run_fused_gelu_fcgp_norm_with_normalize_double_backward(
     saved,
     saved_product,
     saved_product1,
-    saved_product2,
     eps,
     *wanted,
 ):
-    """Compute the gradients: 21 launches, and 1 copy for tf32."""
+    """Compute the gradients: 17 launches, and 2 copies for tf32."""
     has_grad_grad_x = grad_grad_x is not None
     has_grad_grad_y = grad_grad_y is not None
     has_grad_grad_weight = grad_grad_weight is not None
@@ -9968,14 +9922,13 @@ def _run_fused_gelu_fcgp_norm_with_normalize_double_backward(
     grad_weight = torch.empty_like(weight) if wanted[2] else weight
     grad_grad_out = torch.empty_like(grad_out) if wanted[3] else grad_out
     if wanted[0] or wanted[1]:
-        operand = x.new_empty((B, M), dtype=matrix)
+        operand = x.new_empty((2, B, M), dtype=matrix)
         operand2 = x.new_empty((2, B, M), dtype=matrix)
-        operand4 = x.new_empty((B, M), dtype=matrix)
         if M <= LAUNCH["fused_gelu_fcgp_norm_with_normalize_double_backward"].resident:
             _launch_tile(
                 _fused_gelu_fcgp_norm_with_normalize_double_backward_kernel,
                 "fused_gelu_fcgp_norm_with_normalize_double_backward",
-                (grad_out, saved, saved_product, saved_product1, saved_product2, operand, operand2, operand4),
+                (grad_out, saved, saved_product, saved_product1, operand, operand2),
                 (B, M),
                 B,
                 M,
@@ -9986,18 +9939,16 @@ def _run_fused_gelu_fcgp_norm_with_normalize_double_backward(
             _launch_sweep(
                 _fused_gelu_fcgp_norm_with_normalize_double_backward_long_kernel,
                 "fused_gelu_fcgp_norm_with_normalize_double_backward_long",
-                (grad_out, saved, saved_product, saved_product1, saved_product2, operand, operand2, operand4),
+                (grad_out, saved, saved_product, saved_product1, operand, operand2),
                 (B, M),
                 B,
                 M,
                 real,
             )
-    operand1 = x.new_empty((3, N, M), dtype=matrix)
+    operand1 = x.new_empty((2, 3, N, M), dtype=matrix)
     operand3 = x.new_empty((4, N, M), dtype=matrix)
-    operand5 = x.new_empty((3, N, M), dtype=matrix)
-    operand7 = _factor(x, (6, N), (M,), matrix, n_innermost)
-    operand9 = _factor(x, (8, N), (M,), matrix, n_innermost)
-    operand11 = _factor(x, (6, N), (M,), matrix, n_innermost)
+    operand5 = _factor(x, matrix, n_innermost, (6, N), (M,), several=2)
+    operand7 = _factor(x, matrix, n_innermost, (8, N), (M,))
     _launch_tile(
         _fused_gelu_fcgp_norm_with_normalize_double_backward_1_kernel,
         (
@@ -10005,50 +9956,41 @@ def _run_fused_gelu_fcgp_norm_with_normalize_double_backward(
             if n_innermost
             else "fused_gelu_fcgp_norm_with_normalize_double_backward_1"
         ),
-        (weight, grad_grad_weight, operand1, operand3, operand5, operand7, operand9, operand11),
+        (weight, grad_grad_weight, operand1, operand3, operand5, operand7),
         (N, M, has_grad_grad_weight, n_innermost),
         N,
         M,
         real,
     )
-    operand6 = x.new_empty((B, 6, N), dtype=matrix)
-    operand8 = x.new_empty((2, B, 8, N), dtype=matrix)
-    operand10 = x.new_empty((B, 6, N), dtype=matrix)
+    operand4 = x.new_empty((2, B, 6, N), dtype=matrix)
+    operand6 = x.new_empty((2, B, 8, N), dtype=matrix)
     _launch_tile(
         _fused_gelu_fcgp_norm_with_normalize_double_backward_2_kernel,
         "fused_gelu_fcgp_norm_with_normalize_double_backward_2",
-        (x, y, grad_grad_x, grad_grad_y, operand6, operand8, operand10),
+        (x, y, grad_grad_x, grad_grad_y, operand4, operand6),
         (B, N, has_grad_grad_x, has_grad_grad_y),
         B,
         N,
         real,
     )
     if wanted[0] or wanted[1]:
-        contracted = _matmul(operand, operand1.view(3 * N, M).mT).view(B, 3, N)
+        contracted = _matmul(operand, operand1.view(2, 3 * N, M).mT).view(2, B, 3, N)
         del operand
         del operand1
         contracted1 = _matmul(operand2.view(2 * B, M), operand3.view(4 * N, M).mT).view(2, B, 4, N)
         del operand2
         del operand3
-        contracted2 = _matmul(operand4, operand5.view(3 * N, M).mT).view(B, 3, N)
-        del operand4
-        del operand5
-    contracted3 = _matmul(operand6.view(B, 6 * N), operand7.view(6 * N, M))
+    contracted2 = _matmul(operand4.view(2, B, 6 * N), operand5.view(2, 6 * N, M))
+    del operand5
+    del operand4
+    contracted3 = _matmul(operand6.view(2 * B, 8 * N), operand7.view(8 * N, M)).view(2, B, M)
     del operand7
     del operand6
-    contracted4 = _matmul(operand8.view(2 * B, 8 * N), operand9.view(8 * N, M)).view(2, B, M)
-    del operand9
-    del operand8
-    contracted5 = _matmul(operand10.view(B, 6 * N), operand11.view(6 * N, M))
-    del operand11
-    del operand10
     if wanted[0] or wanted[1] or wanted[2]:
-        operand12 = x.new_empty((B, 2, M), dtype=matrix)
-        operand14 = x.new_empty((2, B, 2, M), dtype=matrix)
-        operand16 = x.new_empty((B, 2, M), dtype=matrix)
-        operand19 = x.new_empty((2, B, M), dtype=matrix)
-        operand21 = x.new_empty((4, B, M), dtype=matrix)
-        operand23 = x.new_empty((2, B, M), dtype=matrix)
+        operand8 = x.new_empty((2, B, 2, M), dtype=matrix)
+        operand10 = x.new_empty((2, B, 2, M), dtype=matrix)
+        operand13 = x.new_empty((2, 2, B, M), dtype=matrix)
+        operand15 = x.new_empty((4, B, M), dtype=matrix)
         if M <= LAUNCH["fused_gelu_fcgp_norm_with_normalize_double_backward_3"].resident:
             _launch_tile(
                 _fused_gelu_fcgp_norm_with_normalize_double_backward_3_kernel,
@@ -10058,16 +10000,12 @@ def _run_fused_gelu_fcgp_norm_with_normalize_double_backward(
                     saved,
                     saved_product,
                     saved_product1,
-                    saved_product2,
+                    contracted2,
                     contracted3,
-                    contracted4,
-                    contracted5,
-                    operand12,
-                    operand14,
-                    operand16,
-                    operand19,
-                    operand21,
-                    operand23,
+                    operand8,
+                    operand10,
+                    operand13,
+                    operand15,
                 ),
                 (B, M),
                 B,
@@ -10084,16 +10022,12 @@ def _run_fused_gelu_fcgp_norm_with_normalize_double_backward(
                     saved,
                     saved_product,
                     saved_product1,
-                    saved_product2,
+                    contracted2,
                     contracted3,
-                    contracted4,
-                    contracted5,
-                    operand12,
-                    operand14,
-                    operand16,
-                    operand19,
-                    operand21,
-                    operand23,
+                    operand8,
+                    operand10,
+                    operand13,
+                    operand15,
                 ),
                 (B, M),
                 B,
@@ -10101,22 +10035,20 @@ def _run_fused_gelu_fcgp_norm_with_normalize_double_backward(
                 real,
             )
     if wanted[0] or wanted[1]:
-        operand13 = x.new_empty((3, N, 2, M), dtype=matrix)
-        operand15 = x.new_empty((4, N, 2, M), dtype=matrix)
-        operand17 = x.new_empty((3, N, 2, M), dtype=matrix)
+        operand9 = x.new_empty((2, 3, N, 2, M), dtype=matrix)
+        operand11 = x.new_empty((4, N, 2, M), dtype=matrix)
         _launch_tile(
             _fused_gelu_fcgp_norm_with_normalize_double_backward_4_kernel,
             "fused_gelu_fcgp_norm_with_normalize_double_backward_4",
-            (weight, grad_grad_weight, operand13, operand15, operand17),
+            (weight, grad_grad_weight, operand9, operand11),
             (N, M, has_grad_grad_weight),
             N,
             M,
             real,
         )
     if wanted[2]:
-        operand18 = _factor(x, (2, B), (3, N), matrix, b_innermost)
-        operand20 = _factor(x, (4, B), (4, N), matrix, b_innermost)
-        operand22 = _factor(x, (2, B), (3, N), matrix, b_innermost)
+        operand12 = _factor(x, matrix, b_innermost, (2, B), (3, N), several=2)
+        operand14 = _factor(x, matrix, b_innermost, (4, B), (4, N))
         _launch_tile(
             _fused_gelu_fcgp_norm_with_normalize_double_backward_5_kernel,
             (
@@ -10124,52 +10056,35 @@ def _run_fused_gelu_fcgp_norm_with_normalize_double_backward(
                 if b_innermost
                 else "fused_gelu_fcgp_norm_with_normalize_double_backward_5"
             ),
-            (x, y, grad_grad_x, grad_grad_y, operand18, operand20, operand22),
+            (x, y, grad_grad_x, grad_grad_y, operand12, operand14),
             (B, N, has_grad_grad_x, has_grad_grad_y, b_innermost),
             B,
             N,
             real,
         )
     if wanted[0] or wanted[1]:
-        contracted6 = _matmul(operand12.view(B, 2 * M), operand13.view(3 * N, 2 * M).mT).view(B, 3, N)
-        del operand12
-        del operand13
-        contracted7 = _matmul(operand14.view(2 * B, 2 * M), operand15.view(4 * N, 2 * M).mT).view(2, B, 4, N)
-        del operand14
-        del operand15
-        contracted8 = _matmul(operand16.view(B, 2 * M), operand17.view(3 * N, 2 * M).mT).view(B, 3, N)
-        del operand16
-        del operand17
+        contracted4 = _matmul(operand8.view(2, B, 2 * M), operand9.view(2, 3 * N, 2 * M).mT).view(2, B, 3, N)
+        del operand8
+        del operand9
+        contracted5 = _matmul(operand10.view(2 * B, 2 * M), operand11.view(4 * N, 2 * M).mT).view(2, B, 4, N)
+        del operand10
+        del operand11
     if wanted[2]:
-        contracted9 = _matmul(operand18.view(2 * B, 3 * N).mT, operand19.view(2 * B, M)).view(3, N, M)
-        del operand19
-        del operand18
-        contracted10 = _matmul(operand20.view(4 * B, 4 * N).mT, _turned(operand21.view(4 * B, M), b_innermost)).view(
+        contracted6 = _matmul(
+            operand12.view(2, 2 * B, 3 * N).mT, _turned(operand13.view(2, 2 * B, M), b_innermost)
+        ).view(2, 3, N, M)
+        del operand13
+        del operand12
+        contracted7 = _matmul(operand14.view(4 * B, 4 * N).mT, _turned(operand15.view(4 * B, M), b_innermost)).view(
             4, N, M
         )
-        del operand21
-        del operand20
-        contracted11 = _matmul(operand22.view(2 * B, 3 * N).mT, operand23.view(2 * B, M)).view(3, N, M)
-        del operand23
-        del operand22
+        del operand15
+        del operand14
     if wanted[0] or wanted[1]:
         _launch_tile(
             _fused_gelu_fcgp_norm_with_normalize_double_backward_6_kernel,
             "fused_gelu_fcgp_norm_with_normalize_double_backward_6",
-            (
-                x,
-                y,
-                grad_grad_x,
-                grad_grad_y,
-                contracted,
-                contracted1,
-                contracted2,
-                contracted6,
-                contracted7,
-                contracted8,
-                grad_x,
-                grad_y,
-            ),
+            (x, y, grad_grad_x, grad_grad_y, contracted, contracted1, contracted4, contracted5, grad_x, grad_y),
             (B, N, has_grad_grad_x, has_grad_grad_y, wanted[0], wanted[1]),
             B,
             N,
@@ -10177,37 +10092,25 @@ def _run_fused_gelu_fcgp_norm_with_normalize_double_backward(
         )
         del contracted
         del contracted1
-        del contracted2
-        del contracted6
-        del contracted7
-        del contracted8
+        del contracted4
+        del contracted5
     if wanted[2]:
         _launch_flat(
             _fused_gelu_fcgp_norm_with_normalize_double_backward_7_kernel,
             "fused_gelu_fcgp_norm_with_normalize_double_backward_7",
-            (contracted9, contracted10, contracted11, grad_weight),
+            (contracted6, contracted7, grad_weight),
             (N, M, wanted[2]),
             N * M,
             real,
         )
-        del contracted9
-        del contracted10
-        del contracted11
+        del contracted6
+        del contracted7
     if wanted[3]:
         if M <= LAUNCH["fused_gelu_fcgp_norm_with_normalize_double_backward_8"].resident:
             _launch_tile(
                 _fused_gelu_fcgp_norm_with_normalize_double_backward_8_kernel,
                 "fused_gelu_fcgp_norm_with_normalize_double_backward_8",
-                (
-                    saved,
-                    saved_product,
-                    saved_product1,
-                    saved_product2,
-                    contracted3,
-                    contracted4,
-                    contracted5,
-                    grad_grad_out,
-                ),
+                (saved, saved_product, saved_product1, contracted2, contracted3, grad_grad_out),
                 (B, M, wanted[3]),
                 B,
                 M,
@@ -10218,16 +10121,7 @@ def _run_fused_gelu_fcgp_norm_with_normalize_double_backward(
             _launch_sweep(
                 _fused_gelu_fcgp_norm_with_normalize_double_backward_8_long_kernel,
                 "fused_gelu_fcgp_norm_with_normalize_double_backward_8_long",
-                (
-                    saved,
-                    saved_product,
-                    saved_product1,
-                    saved_product2,
-                    contracted3,
-                    contracted4,
-                    contracted5,
-                    grad_grad_out,
-                ),
+                (saved, saved_product, saved_product1, contracted2, contracted3, grad_grad_out),
                 (B, M, wanted[3]),
                 B,
                 M,
@@ -10262,9 +10156,9 @@ def _run_fused_gelu_fcgp_norm_without_normalize(x, y, weight, eps):
         N,
         real,
     )
-    operand1 = _factor(x, (3, N), (M,), matrix, n_innermost)
-    operand3 = _factor(x, (4, N), (M,), matrix, n_innermost)
-    operand5 = _factor(x, (3, N), (M,), matrix, n_innermost)
+    operand1 = _factor(x, matrix, n_innermost, (3, N), (M,))
+    operand3 = _factor(x, matrix, n_innermost, (4, N), (M,))
+    operand5 = _factor(x, matrix, n_innermost, (3, N), (M,))
     _launch_tile(
         _fused_gelu_fcgp_norm_without_normalize_1_kernel,
         (
@@ -10289,7 +10183,7 @@ def _run_fused_gelu_fcgp_norm_without_normalize(x, y, weight, eps):
 
 
 def _run_fused_gelu_fcgp_norm_without_normalize_backward(x, y, weight, grad_out, eps, *wanted):
-    """Compute the gradients: 10 launches, and 1 copy for tf32."""
+    """Compute the gradients: 10 launches, and 3 copies for tf32."""
     x, y, weight, grad_out = x.contiguous(), y.contiguous(), weight.contiguous(), grad_out.contiguous()
     _, B, N = x.shape
     _, _, M = weight.shape
@@ -10330,9 +10224,9 @@ def _run_fused_gelu_fcgp_norm_without_normalize_backward(x, y, weight, grad_out,
         del contracted1
         del contracted2
     if wanted[2]:
-        operand3 = _factor(x, (B,), (3, N), matrix, b_innermost)
-        operand4 = _factor(x, (2, B), (4, N), matrix, b_innermost)
-        operand5 = _factor(x, (B,), (3, N), matrix, b_innermost)
+        operand3 = _factor(x, matrix, b_innermost, (B,), (3, N))
+        operand4 = _factor(x, matrix, b_innermost, (2, B), (4, N))
+        operand5 = _factor(x, matrix, b_innermost, (B,), (3, N))
         _launch_tile(
             _fused_gelu_fcgp_norm_without_normalize_backward_2_kernel,
             (
@@ -10346,13 +10240,13 @@ def _run_fused_gelu_fcgp_norm_without_normalize_backward(x, y, weight, grad_out,
             N,
             real,
         )
-        contracted3 = _matmul(operand3.view(B, 3 * N).mT, grad_out[0].to(matrix)).view(3, N, M)
+        contracted3 = _matmul(operand3.view(B, 3 * N).mT, _turned(grad_out[0].to(matrix), b_innermost)).view(3, N, M)
         del operand3
         contracted4 = _matmul(
             operand4.view(2 * B, 4 * N).mT, _turned(grad_out[1:3].view(2 * B, M).to(matrix), b_innermost)
         ).view(4, N, M)
         del operand4
-        contracted5 = _matmul(operand5.view(B, 3 * N).mT, grad_out[3].to(matrix)).view(3, N, M)
+        contracted5 = _matmul(operand5.view(B, 3 * N).mT, _turned(grad_out[3].to(matrix), b_innermost)).view(3, N, M)
         del operand5
         _launch_flat(
             _fused_gelu_fcgp_norm_without_normalize_backward_3_kernel,
@@ -10368,7 +10262,7 @@ def _run_fused_gelu_fcgp_norm_without_normalize_backward(x, y, weight, grad_out,
 def _run_fused_gelu_fcgp_norm_without_normalize_double_backward(
     x, y, weight, grad_out, grad_grad_x, grad_grad_y, grad_grad_weight, eps, *wanted
 ):
-    """Compute the gradients: 14 launches, and 1 copy for tf32."""
+    """Compute the gradients: 14 launches, and 3 copies for tf32."""
     has_grad_grad_x = grad_grad_x is not None
     has_grad_grad_y = grad_grad_y is not None
     has_grad_grad_weight = grad_grad_weight is not None
@@ -10414,9 +10308,9 @@ def _run_fused_gelu_fcgp_norm_without_normalize_double_backward(
         del contracted1
         del contracted2
     if wanted[2]:
-        operand3 = _factor(x, (B,), (3, N), matrix, b_innermost)
-        operand4 = _factor(x, (2, B), (4, N), matrix, b_innermost)
-        operand5 = _factor(x, (B,), (3, N), matrix, b_innermost)
+        operand3 = _factor(x, matrix, b_innermost, (B,), (3, N))
+        operand4 = _factor(x, matrix, b_innermost, (2, B), (4, N))
+        operand5 = _factor(x, matrix, b_innermost, (B,), (3, N))
         _launch_tile(
             _fused_gelu_fcgp_norm_without_normalize_double_backward_2_kernel,
             (
@@ -10430,13 +10324,13 @@ def _run_fused_gelu_fcgp_norm_without_normalize_double_backward(
             N,
             real,
         )
-        contracted3 = _matmul(operand3.view(B, 3 * N).mT, grad_out[0].to(matrix)).view(3, N, M)
+        contracted3 = _matmul(operand3.view(B, 3 * N).mT, _turned(grad_out[0].to(matrix), b_innermost)).view(3, N, M)
         del operand3
         contracted4 = _matmul(
             operand4.view(2 * B, 4 * N).mT, _turned(grad_out[1:3].view(2 * B, M).to(matrix), b_innermost)
         ).view(4, N, M)
         del operand4
-        contracted5 = _matmul(operand5.view(B, 3 * N).mT, grad_out[3].to(matrix)).view(3, N, M)
+        contracted5 = _matmul(operand5.view(B, 3 * N).mT, _turned(grad_out[3].to(matrix), b_innermost)).view(3, N, M)
         del operand5
         _launch_flat(
             _fused_gelu_fcgp_norm_without_normalize_double_backward_3_kernel,
@@ -10484,9 +10378,18 @@ def _run_mv_linear(x, weight, bias):
     _, _, M = weight.shape
     real = _real(x, weight, bias)
     matrix = _matrix(x, weight, bias)
+    n_innermost = _innermost(matrix, N)
     out = x.new_empty((4, B, M), dtype=matrix)
-    operand = x.new_empty((4, N, M), dtype=matrix)
-    _launch_flat(_mv_linear_kernel, "mv_linear", (weight, operand), (N, M), N * M, real)
+    operand = _factor(x, matrix, n_innermost, (N,), (M,), several=4)
+    _launch_tile(
+        _mv_linear_kernel,
+        "mv_linear_turned" if n_innermost else "mv_linear",
+        (weight, operand),
+        (N, M, n_innermost),
+        N,
+        M,
+        real,
+    )
     _launch_tile(_mv_linear_1_kernel, "mv_linear_1", (bias, out), (B, M), B, M, real)
     _matmul(x.to(matrix), operand, out, add=True)
     return (out.to(_promote(x, weight, bias)),)
@@ -10520,7 +10423,7 @@ def _run_mv_linear_backward(x, weight, bias, grad_out, *wanted):
         )
         grad_bias = _total(partial_grad_bias, torch.empty_like(bias)) if wanted[2] else None
     if wanted[1]:
-        contracted = _matmul(x.to(matrix).mT, grad_out.to(matrix))
+        contracted = _matmul_in_parts(x.to(matrix).mT, grad_out.to(matrix))
         _launch_flat(
             _mv_linear_backward_2_kernel,
             "mv_linear_backward_2",
@@ -10566,7 +10469,7 @@ def _run_mv_linear_double_backward(x, weight, bias, grad_out, grad_grad_x, grad_
         )
     if wanted[1]:
         contracted = (
-            _matmul(grad_grad_x.to(matrix).mT, grad_out.to(matrix))
+            _matmul_in_parts(grad_grad_x.to(matrix).mT, grad_out.to(matrix))
             if has_grad_grad_x
             else x.new_zeros((4, N, M), dtype=matrix)
         )
@@ -10717,10 +10620,19 @@ def _run_layer_with_normalize(x, gp_weight, linear_weight, linear_bias, eps):
     _, K, _ = linear_weight.shape
     real = _real(x, gp_weight, linear_weight, linear_bias)
     matrix = _matrix(x, gp_weight, linear_weight, linear_bias)
+    k_innermost = _innermost(matrix, K)
     out = torch.empty_like(x, dtype=_promote(x, gp_weight, linear_weight, linear_bias))
     saved = x.new_empty((3, B), dtype=real)
-    operand = x.new_empty((4, K, N), dtype=matrix)
-    _launch_flat(_layer_with_normalize_kernel, "layer_with_normalize", (linear_weight, operand), (K, N), K * N, real)
+    operand = _factor(x, matrix, k_innermost, (K,), (N,), several=4)
+    _launch_tile(
+        _layer_with_normalize_kernel,
+        "layer_with_normalize_turned" if k_innermost else "layer_with_normalize",
+        (linear_weight, operand),
+        (K, N, k_innermost),
+        K,
+        N,
+        real,
+    )
     saved_product = _matmul(x.to(matrix), operand)
     del operand
     if N <= LAUNCH["layer_with_normalize_1"].resident:
@@ -10827,7 +10739,7 @@ def _run_layer_with_normalize_backward(
         _matmul(operand, operand1.mT, grad_x, add=True)
         del operand1
     if wanted[2]:
-        contracted = _matmul(x.to(matrix).mT, operand)
+        contracted = _matmul_in_parts(x.to(matrix).mT, operand)
         del operand
         _launch_flat(
             _layer_with_normalize_backward_4_kernel,
@@ -10857,10 +10769,17 @@ def _run_layer_without_normalize(x, gp_weight, linear_weight, linear_bias, eps):
     _, K, _ = linear_weight.shape
     real = _real(x, gp_weight, linear_weight, linear_bias)
     matrix = _matrix(x, gp_weight, linear_weight, linear_bias)
+    k_innermost = _innermost(matrix, K)
     out = torch.empty_like(x, dtype=_promote(x, gp_weight, linear_weight, linear_bias))
-    operand = x.new_empty((4, K, N), dtype=matrix)
-    _launch_flat(
-        _layer_without_normalize_kernel, "layer_without_normalize", (linear_weight, operand), (K, N), K * N, real
+    operand = _factor(x, matrix, k_innermost, (K,), (N,), several=4)
+    _launch_tile(
+        _layer_without_normalize_kernel,
+        "layer_without_normalize_turned" if k_innermost else "layer_without_normalize",
+        (linear_weight, operand),
+        (K, N, k_innermost),
+        K,
+        N,
+        real,
     )
     saved_product = _matmul(x.to(matrix), operand)
     del operand
@@ -10932,7 +10851,7 @@ def _run_layer_without_normalize_backward(
         _matmul(operand, operand1.mT, grad_x, add=True)
         del operand1
     if wanted[2]:
-        contracted = _matmul(x.to(matrix).mT, operand)
+        contracted = _matmul_in_parts(x.to(matrix).mT, operand)
         del operand
         _launch_flat(
             _layer_without_normalize_backward_2_kernel,
@@ -10951,7 +10870,7 @@ def _run_layer_without_normalize_backward(
 
 
 def _run_fc_layer_with_normalize(x, gp_weight, linear_weight, linear_bias, eps):
-    """Compute the results, then what the backward reads: 8 launches."""
+    """Compute the results, then what the backward reads: 7 launches."""
     x, gp_weight, linear_weight, linear_bias = (
         x.contiguous(),
         gp_weight.contiguous(),
@@ -10964,52 +10883,54 @@ def _run_fc_layer_with_normalize(x, gp_weight, linear_weight, linear_bias, eps):
     real = _real(x, gp_weight, linear_weight, linear_bias)
     matrix = _matrix(x, gp_weight, linear_weight, linear_bias)
     n_innermost = _innermost(matrix, N)
+    k_innermost = _innermost(matrix, K)
     out = x.new_empty((4, B, M), dtype=_promote(x, gp_weight, linear_weight, linear_bias))
     saved = x.new_empty((3, B), dtype=real)
-    operand = x.new_empty((4, K, N), dtype=matrix)
-    _launch_flat(
-        _fc_layer_with_normalize_kernel, "fc_layer_with_normalize", (linear_weight, operand), (K, N), K * N, real
+    operand = _factor(x, matrix, k_innermost, (K,), (N,), several=4)
+    _launch_tile(
+        _fc_layer_with_normalize_kernel,
+        "fc_layer_with_normalize_turned" if k_innermost else "fc_layer_with_normalize",
+        (linear_weight, operand),
+        (K, N, k_innermost),
+        K,
+        N,
+        real,
     )
     saved_product = _matmul(x.to(matrix), operand)
     del operand
-    operand1 = x.new_empty((B, 3, N), dtype=matrix)
+    operand1 = x.new_empty((2, B, 3, N), dtype=matrix)
     operand3 = x.new_empty((2, B, 4, N), dtype=matrix)
-    operand5 = x.new_empty((B, 3, N), dtype=matrix)
     _launch_tile(
         _fc_layer_with_normalize_1_kernel,
         "fc_layer_with_normalize_1",
-        (x, linear_bias, saved_product, operand1, operand3, operand5),
+        (x, linear_bias, saved_product, operand1, operand3),
         (B, N),
         B,
         N,
         real,
     )
-    operand2 = _factor(x, (3, N), (M,), matrix, n_innermost)
-    operand4 = _factor(x, (4, N), (M,), matrix, n_innermost)
-    operand6 = _factor(x, (3, N), (M,), matrix, n_innermost)
+    operand2 = _factor(x, matrix, n_innermost, (3, N), (M,), several=2)
+    operand4 = _factor(x, matrix, n_innermost, (4, N), (M,))
     _launch_tile(
         _fc_layer_with_normalize_2_kernel,
         "fc_layer_with_normalize_2_turned" if n_innermost else "fc_layer_with_normalize_2",
-        (gp_weight, operand2, operand4, operand6),
+        (gp_weight, operand2, operand4),
         (N, M, n_innermost),
         N,
         M,
         real,
     )
-    saved_product1 = _matmul(operand1.view(B, 3 * N), operand2.view(3 * N, M))
+    saved_product1 = _matmul(operand1.view(2, B, 3 * N), operand2.view(2, 3 * N, M))
     del operand1
     del operand2
     saved_product2 = _matmul(operand3.view(2 * B, 4 * N), operand4.view(4 * N, M)).view(2, B, M)
     del operand3
     del operand4
-    saved_product3 = _matmul(operand5.view(B, 3 * N), operand6.view(3 * N, M))
-    del operand5
-    del operand6
     if M <= LAUNCH["fc_layer_with_normalize_3"].resident:
         _launch_tile(
             _fc_layer_with_normalize_3_kernel,
             "fc_layer_with_normalize_3",
-            (saved_product1, saved_product2, saved_product3, out, saved),
+            (saved_product1, saved_product2, out, saved),
             (eps, B, M),
             B,
             M,
@@ -11020,13 +10941,13 @@ def _run_fc_layer_with_normalize(x, gp_weight, linear_weight, linear_bias, eps):
         _launch_sweep(
             _fc_layer_with_normalize_3_long_kernel,
             "fc_layer_with_normalize_3_long",
-            (saved_product1, saved_product2, saved_product3, out, saved),
+            (saved_product1, saved_product2, out, saved),
             (eps, B, M),
             B,
             M,
             real,
         )
-    return out, saved, saved_product, saved_product1, saved_product2, saved_product3
+    return out, saved, saved_product, saved_product1, saved_product2
 
 
 def _run_fc_layer_with_normalize_backward(
@@ -11039,11 +10960,10 @@ def _run_fc_layer_with_normalize_backward(
     saved_product,
     saved_product1,
     saved_product2,
-    saved_product3,
     eps,
     *wanted,
 ):
-    """Compute the gradients: 15 launches, and 1 copy for tf32."""
+    """Compute the gradients: 13 launches, and 2 copies for tf32."""
     x, gp_weight, linear_weight, linear_bias, grad_out = (
         x.contiguous(),
         gp_weight.contiguous(),
@@ -11061,26 +10981,24 @@ def _run_fc_layer_with_normalize_backward(
     grad_gp_weight = torch.empty_like(gp_weight) if wanted[1] else gp_weight
     grad_linear_weight = torch.empty_like(linear_weight) if wanted[2] else linear_weight
     if wanted[1]:
-        operand = _factor(x, (B,), (3, N), matrix, b_innermost)
-        operand2 = _factor(x, (2, B), (4, N), matrix, b_innermost)
-        operand4 = _factor(x, (B,), (3, N), matrix, b_innermost)
+        operand = _factor(x, matrix, b_innermost, (B,), (3, N), several=2)
+        operand2 = _factor(x, matrix, b_innermost, (2, B), (4, N))
         _launch_tile(
             _fc_layer_with_normalize_backward_kernel,
             "fc_layer_with_normalize_backward_turned" if b_innermost else "fc_layer_with_normalize_backward",
-            (x, linear_bias, saved_product, operand, operand2, operand4),
+            (x, linear_bias, saved_product, operand, operand2),
             (B, N, b_innermost),
             B,
             N,
             real,
         )
-    operand1 = x.new_empty((B, M), dtype=matrix)
+    operand1 = x.new_empty((2, B, M), dtype=matrix)
     operand3 = x.new_empty((2, B, M), dtype=matrix)
-    operand5 = x.new_empty((B, M), dtype=matrix)
     if M <= LAUNCH["fc_layer_with_normalize_backward_1"].resident:
         _launch_tile(
             _fc_layer_with_normalize_backward_1_kernel,
             "fc_layer_with_normalize_backward_1",
-            (grad_out, saved, saved_product1, saved_product2, saved_product3, operand1, operand3, operand5),
+            (grad_out, saved, saved_product1, saved_product2, operand1, operand3),
             (B, M),
             B,
             M,
@@ -11091,70 +11009,53 @@ def _run_fc_layer_with_normalize_backward(
         _launch_sweep(
             _fc_layer_with_normalize_backward_1_long_kernel,
             "fc_layer_with_normalize_backward_1_long",
-            (grad_out, saved, saved_product1, saved_product2, saved_product3, operand1, operand3, operand5),
+            (grad_out, saved, saved_product1, saved_product2, operand1, operand3),
             (B, M),
             B,
             M,
             real,
         )
     if wanted[1]:
-        contracted = _matmul(operand.view(B, 3 * N).mT, operand1).view(3, N, M)
+        contracted = _matmul(operand.view(2, B, 3 * N).mT, _turned(operand1, b_innermost)).view(2, 3, N, M)
         del operand
         contracted1 = _matmul(operand2.view(2 * B, 4 * N).mT, _turned(operand3.view(2 * B, M), b_innermost)).view(
             4, N, M
         )
         del operand2
-        contracted2 = _matmul(operand4.view(B, 3 * N).mT, operand5).view(3, N, M)
-        del operand4
         _launch_flat(
             _fc_layer_with_normalize_backward_2_kernel,
             "fc_layer_with_normalize_backward_2",
-            (contracted, contracted1, contracted2, grad_gp_weight),
+            (contracted, contracted1, grad_gp_weight),
             (N, M, wanted[1]),
             N * M,
             real,
         )
         del contracted
         del contracted1
-        del contracted2
     if wanted[0] or wanted[2] or wanted[3]:
-        operand6 = x.new_empty((3, N, M), dtype=matrix)
-        operand7 = x.new_empty((4, N, M), dtype=matrix)
-        operand8 = x.new_empty((3, N, M), dtype=matrix)
+        operand4 = x.new_empty((2, 3, N, M), dtype=matrix)
+        operand5 = x.new_empty((4, N, M), dtype=matrix)
         _launch_flat(
             _fc_layer_with_normalize_backward_3_kernel,
             "fc_layer_with_normalize_backward_3",
-            (gp_weight, operand6, operand7, operand8),
+            (gp_weight, operand4, operand5),
             (N, M),
             N * M,
             real,
         )
-        contracted3 = _matmul(operand5, operand6.view(3 * N, M).mT).view(B, 3, N)
-        del operand5
-        del operand6
-        contracted4 = _matmul(operand3.view(2 * B, M), operand7.view(4 * N, M).mT).view(2, B, 4, N)
-        del operand3
-        del operand7
-        contracted5 = _matmul(operand1, operand8.view(3 * N, M).mT).view(B, 3, N)
+        contracted2 = _matmul(operand1, operand4.view(2, 3 * N, M).mT).view(2, B, 3, N)
         del operand1
-        del operand8
-        operand9 = x.new_empty((4, B, N), dtype=matrix)
+        del operand4
+        contracted3 = _matmul(operand3.view(2 * B, M), operand5.view(4 * N, M).mT).view(2, B, 4, N)
+        del operand3
+        del operand5
+        operand6 = x.new_empty((4, B, N), dtype=matrix)
         programs, _ = _programs("fc_layer_with_normalize_backward_4", B, 1, N, x.device)
         partial_grad_linear_bias = x.new_empty((programs, 4, N), dtype=real) if wanted[3] else linear_bias
         _launch_fold(
             _fc_layer_with_normalize_backward_4_kernel,
             "fc_layer_with_normalize_backward_4",
-            (
-                x,
-                linear_bias,
-                saved_product,
-                contracted3,
-                contracted4,
-                contracted5,
-                operand9,
-                grad_x,
-                partial_grad_linear_bias,
-            ),
+            (x, linear_bias, saved_product, contracted2, contracted3, operand6, grad_x, partial_grad_linear_bias),
             (B, N, wanted[0], wanted[3]),
             1,
             N,
@@ -11162,28 +11063,27 @@ def _run_fc_layer_with_normalize_backward(
             real,
         )
         grad_linear_bias = _total(partial_grad_linear_bias, torch.empty_like(linear_bias)) if wanted[3] else None
+        del contracted2
         del contracted3
-        del contracted4
-        del contracted5
     if wanted[0]:
-        operand10 = x.new_empty((4, K, N), dtype=matrix)
+        operand7 = x.new_empty((4, K, N), dtype=matrix)
         _launch_flat(
             _fc_layer_with_normalize_backward_5_kernel,
             "fc_layer_with_normalize_backward_5",
-            (linear_weight, operand10),
+            (linear_weight, operand7),
             (K, N),
             K * N,
             real,
         )
-        _matmul(operand9, operand10.mT, grad_x, add=True)
-        del operand10
+        _matmul(operand6, operand7.mT, grad_x, add=True)
+        del operand7
     if wanted[2]:
-        contracted6 = _matmul(x.to(matrix).mT, operand9)
-        del operand9
+        contracted4 = _matmul_in_parts(x.to(matrix).mT, operand6)
+        del operand6
         _launch_flat(
             _fc_layer_with_normalize_backward_6_kernel,
             "fc_layer_with_normalize_backward_6",
-            (contracted6, grad_linear_weight),
+            (contracted4, grad_linear_weight),
             (K, N, wanted[2]),
             K * N,
             real,
@@ -11210,10 +11110,17 @@ def _run_fc_layer_without_normalize(x, gp_weight, linear_weight, linear_bias, ep
     real = _real(x, gp_weight, linear_weight, linear_bias)
     matrix = _matrix(x, gp_weight, linear_weight, linear_bias)
     n_innermost = _innermost(matrix, N)
+    k_innermost = _innermost(matrix, K)
     out = x.new_empty((4, B, M), dtype=_promote(x, gp_weight, linear_weight, linear_bias))
-    operand = x.new_empty((4, K, N), dtype=matrix)
-    _launch_flat(
-        _fc_layer_without_normalize_kernel, "fc_layer_without_normalize", (linear_weight, operand), (K, N), K * N, real
+    operand = _factor(x, matrix, k_innermost, (K,), (N,), several=4)
+    _launch_tile(
+        _fc_layer_without_normalize_kernel,
+        "fc_layer_without_normalize_turned" if k_innermost else "fc_layer_without_normalize",
+        (linear_weight, operand),
+        (K, N, k_innermost),
+        K,
+        N,
+        real,
     )
     saved_product = _matmul(x.to(matrix), operand)
     del operand
@@ -11229,9 +11136,9 @@ def _run_fc_layer_without_normalize(x, gp_weight, linear_weight, linear_bias, ep
         N,
         real,
     )
-    operand2 = _factor(x, (3, N), (M,), matrix, n_innermost)
-    operand4 = _factor(x, (4, N), (M,), matrix, n_innermost)
-    operand6 = _factor(x, (3, N), (M,), matrix, n_innermost)
+    operand2 = _factor(x, matrix, n_innermost, (3, N), (M,))
+    operand4 = _factor(x, matrix, n_innermost, (4, N), (M,))
+    operand6 = _factor(x, matrix, n_innermost, (3, N), (M,))
     _launch_tile(
         _fc_layer_without_normalize_2_kernel,
         "fc_layer_without_normalize_2_turned" if n_innermost else "fc_layer_without_normalize_2",
@@ -11254,7 +11161,7 @@ def _run_fc_layer_without_normalize(x, gp_weight, linear_weight, linear_bias, ep
 def _run_fc_layer_without_normalize_backward(
     x, gp_weight, linear_weight, linear_bias, grad_out, saved_product, eps, *wanted
 ):
-    """Compute the gradients: 14 launches, and 1 copy for tf32."""
+    """Compute the gradients: 14 launches, and 3 copies for tf32."""
     x, gp_weight, linear_weight, linear_bias, grad_out = (
         x.contiguous(),
         gp_weight.contiguous(),
@@ -11272,9 +11179,9 @@ def _run_fc_layer_without_normalize_backward(
     grad_gp_weight = torch.empty_like(gp_weight) if wanted[1] else gp_weight
     grad_linear_weight = torch.empty_like(linear_weight) if wanted[2] else linear_weight
     if wanted[1]:
-        operand = _factor(x, (B,), (3, N), matrix, b_innermost)
-        operand1 = _factor(x, (2, B), (4, N), matrix, b_innermost)
-        operand2 = _factor(x, (B,), (3, N), matrix, b_innermost)
+        operand = _factor(x, matrix, b_innermost, (B,), (3, N))
+        operand1 = _factor(x, matrix, b_innermost, (2, B), (4, N))
+        operand2 = _factor(x, matrix, b_innermost, (B,), (3, N))
         _launch_tile(
             _fc_layer_without_normalize_backward_kernel,
             "fc_layer_without_normalize_backward_turned" if b_innermost else "fc_layer_without_normalize_backward",
@@ -11284,13 +11191,13 @@ def _run_fc_layer_without_normalize_backward(
             N,
             real,
         )
-        contracted = _matmul(operand.view(B, 3 * N).mT, grad_out[0].to(matrix)).view(3, N, M)
+        contracted = _matmul(operand.view(B, 3 * N).mT, _turned(grad_out[0].to(matrix), b_innermost)).view(3, N, M)
         del operand
         contracted1 = _matmul(
             operand1.view(2 * B, 4 * N).mT, _turned(grad_out[1:3].view(2 * B, M).to(matrix), b_innermost)
         ).view(4, N, M)
         del operand1
-        contracted2 = _matmul(operand2.view(B, 3 * N).mT, grad_out[3].to(matrix)).view(3, N, M)
+        contracted2 = _matmul(operand2.view(B, 3 * N).mT, _turned(grad_out[3].to(matrix), b_innermost)).view(3, N, M)
         del operand2
         _launch_flat(
             _fc_layer_without_normalize_backward_1_kernel,
@@ -11361,7 +11268,7 @@ def _run_fc_layer_without_normalize_backward(
         _matmul(operand6, operand7.mT, grad_x, add=True)
         del operand7
     if wanted[2]:
-        contracted6 = _matmul(x.to(matrix).mT, operand6)
+        contracted6 = _matmul_in_parts(x.to(matrix).mT, operand6)
         del operand6
         _launch_flat(
             _fc_layer_without_normalize_backward_5_kernel,
@@ -12622,17 +12529,9 @@ _FUSED_GELU_FCGP_NORM_WITH_NORMALIZE = _variant(
     ),
     lambda x, y, weight, eps: fused_gelu_fcgp_norm_reference(x, y, weight, normalize=True, eps=eps),
     numbers=("eps",),
-    saved={
-        "saved": (3, "b"),
-        "saved_product": ("b", "m"),
-        "saved_product1": (2, "b", "m"),
-        "saved_product2": ("b", "m"),
-    },
-    products=("saved_product", "saved_product1", "saved_product2"),
-    caches=(
-        ("saved", "saved_product", "saved_product1", "saved_product2"),
-        ("saved", "saved_product", "saved_product1", "saved_product2"),
-    ),
+    saved={"saved": (3, "b"), "saved_product": (2, "b", "m"), "saved_product1": (2, "b", "m")},
+    products=("saved_product", "saved_product1"),
+    caches=(("saved", "saved_product", "saved_product1"), ("saved", "saved_product", "saved_product1")),
     independent=("b",),
     flops=(
         ((28, ("b", "n", "m")), (34, ("b", "n")), (12, ("b", "m")), (9, ("b",))),
@@ -12716,12 +12615,11 @@ _FC_LAYER_WITH_NORMALIZE = _variant(
     saved={
         "saved": (3, "b"),
         "saved_product": (4, "b", "n"),
-        "saved_product1": ("b", "m"),
+        "saved_product1": (2, "b", "m"),
         "saved_product2": (2, "b", "m"),
-        "saved_product3": ("b", "m"),
     },
-    products=("saved_product", "saved_product1", "saved_product2", "saved_product3"),
-    caches=(("saved", "saved_product", "saved_product1", "saved_product2", "saved_product3"),),
+    products=("saved_product", "saved_product1", "saved_product2"),
+    caches=(("saved", "saved_product", "saved_product1", "saved_product2"),),
     independent=("b",),
     flops=(
         ((28, ("b", "n", "m")), (8, ("b", "n", "n")), (38, ("b", "n")), (12, ("b", "m")), (9, ("b",))),

@@ -295,7 +295,7 @@ LAUNCH = {
     ),
     "fused_gelu_fcgp_norm_with_normalize_double_backward_long": Launch(elements=4, warps=4, tile=512, pack=32),
     "fused_gelu_fcgp_norm_with_normalize_double_backward_1": Launch(elements=1, warps=4, tile=128, pack=128),
-    "fused_gelu_fcgp_norm_with_normalize_double_backward_1_turned": Launch(elements=1, warps=16, tile=16, pack=512),
+    "fused_gelu_fcgp_norm_with_normalize_double_backward_1_turned": Launch(elements=1, warps=8, tile=16, pack=256),
     "fused_gelu_fcgp_norm_with_normalize_double_backward_2": Launch(elements=1, warps=4, tile=128, pack=128),
     "fused_gelu_fcgp_norm_with_normalize_double_backward_3": Launch(
         elements=1, warps=32, tile=256, pack=256, resident=2048
@@ -303,7 +303,7 @@ LAUNCH = {
     "fused_gelu_fcgp_norm_with_normalize_double_backward_3_long": Launch(elements=4, warps=4, tile=512, pack=32),
     "fused_gelu_fcgp_norm_with_normalize_double_backward_4": Launch(elements=1, warps=4, tile=128, pack=128),
     "fused_gelu_fcgp_norm_with_normalize_double_backward_5": Launch(elements=1, warps=4, tile=128, pack=128),
-    "fused_gelu_fcgp_norm_with_normalize_double_backward_5_turned": Launch(elements=1, warps=16, tile=16, pack=512),
+    "fused_gelu_fcgp_norm_with_normalize_double_backward_5_turned": Launch(elements=1, warps=8, tile=16, pack=256),
     "fused_gelu_fcgp_norm_with_normalize_double_backward_6": Launch(
         elements=1, warps=32, tile=32, pack=32, resident=256
     ),
@@ -325,10 +325,11 @@ LAUNCH = {
         elements=1, warps=32, tile=32, pack=32, resident=256
     ),
     "fused_gelu_fcgp_norm_without_normalize_double_backward_2": Launch(elements=1, warps=4, tile=128, pack=128),
-    "fused_gelu_fcgp_norm_without_normalize_double_backward_2_turned": Launch(elements=1, warps=16, tile=16, pack=512),
+    "fused_gelu_fcgp_norm_without_normalize_double_backward_2_turned": Launch(elements=1, warps=8, tile=16, pack=256),
     "fused_gelu_fcgp_norm_without_normalize_double_backward_3": Launch(elements=4, warps=4, tile=512, pack=512),
     "fused_gelu_fcgp_norm_without_normalize_double_backward_4": Launch(elements=1, warps=4, tile=128, pack=128),
-    "mv_linear": Launch(elements=4, warps=4, tile=512, pack=512),
+    "mv_linear": Launch(elements=8, warps=4, tile=256, pack=1024),
+    "mv_linear_turned": Launch(elements=2, warps=16, tile=32, pack=1024),
     "mv_linear_1": Launch(elements=8, warps=4, tile=256, pack=1024),
     "mv_linear_backward": Launch(elements=4, warps=4, tile=512, pack=512),
     "mv_linear_backward_1": Launch(elements=1, warps=2, tile=64, pack=64, programs=10, registers=96),
@@ -346,7 +347,8 @@ LAUNCH = {
     "mv_linear_double_backward_6_stored": Launch(elements=4, warps=4, tile=512, pack=512),
     "mv_linear_double_backward_6_stored1": Launch(elements=4, warps=4, tile=512, pack=512),
     "mv_linear_double_backward_7": Launch(elements=8, warps=4, tile=256, pack=1024),
-    "layer_with_normalize": Launch(elements=4, warps=4, tile=512, pack=512),
+    "layer_with_normalize": Launch(elements=8, warps=4, tile=256, pack=1024),
+    "layer_with_normalize_turned": Launch(elements=2, warps=16, tile=32, pack=1024),
     "layer_with_normalize_1": Launch(elements=1, warps=32, tile=256, pack=256, registers=64, resident=1024),
     "layer_with_normalize_1_long": Launch(elements=4, warps=4, tile=512, pack=32),
     "layer_with_normalize_backward": Launch(elements=2, warps=8, tile=512, pack=512),
@@ -354,12 +356,14 @@ LAUNCH = {
     "layer_with_normalize_backward_2": Launch(elements=1, warps=2, tile=64, pack=64, programs=6, registers=168),
     "layer_with_normalize_backward_3": Launch(elements=4, warps=4, tile=512, pack=512),
     "layer_with_normalize_backward_4": Launch(elements=4, warps=4, tile=512, pack=512),
-    "layer_without_normalize": Launch(elements=4, warps=4, tile=512, pack=512),
+    "layer_without_normalize": Launch(elements=8, warps=4, tile=256, pack=1024),
+    "layer_without_normalize_turned": Launch(elements=2, warps=16, tile=32, pack=1024),
     "layer_without_normalize_1": Launch(elements=1, warps=32, tile=256, pack=256, registers=64, resident=1024),
     "layer_without_normalize_backward": Launch(elements=1, warps=2, tile=64, pack=64, programs=6, registers=168),
     "layer_without_normalize_backward_1": Launch(elements=4, warps=4, tile=512, pack=512),
     "layer_without_normalize_backward_2": Launch(elements=4, warps=4, tile=512, pack=512),
-    "fc_layer_with_normalize": Launch(elements=4, warps=4, tile=512, pack=512),
+    "fc_layer_with_normalize": Launch(elements=8, warps=4, tile=256, pack=1024),
+    "fc_layer_with_normalize_turned": Launch(elements=2, warps=16, tile=32, pack=1024),
     "fc_layer_with_normalize_1": Launch(elements=1, warps=4, tile=128, pack=128),
     "fc_layer_with_normalize_2": Launch(elements=4, warps=4, tile=512, pack=512),
     "fc_layer_with_normalize_2_turned": Launch(elements=2, warps=16, tile=32, pack=1024),
@@ -374,7 +378,8 @@ LAUNCH = {
     "fc_layer_with_normalize_backward_4": Launch(elements=1, warps=2, tile=64, pack=64, programs=6, registers=168),
     "fc_layer_with_normalize_backward_5": Launch(elements=4, warps=4, tile=512, pack=512),
     "fc_layer_with_normalize_backward_6": Launch(elements=4, warps=4, tile=512, pack=512),
-    "fc_layer_without_normalize": Launch(elements=4, warps=4, tile=512, pack=512),
+    "fc_layer_without_normalize": Launch(elements=8, warps=4, tile=256, pack=1024),
+    "fc_layer_without_normalize_turned": Launch(elements=2, warps=16, tile=32, pack=1024),
     "fc_layer_without_normalize_1": Launch(elements=1, warps=4, tile=128, pack=128),
     "fc_layer_without_normalize_2": Launch(elements=4, warps=4, tile=512, pack=512),
     "fc_layer_without_normalize_2_turned": Launch(elements=2, warps=16, tile=32, pack=1024),
@@ -448,12 +453,13 @@ def _total_kernel(partial_ptr, total_ptr, slots, count, SLOTS: tl.constexpr, BLO
 
 @triton.jit(do_not_specialize=["rows"])
 def _turn_kernel(x_ptr, turned_ptr, rows, columns, ROWS: tl.constexpr, BLOCK: tl.constexpr, REAL: tl.constexpr):
-    # Copies a matrix so that its rows are innermost in memory.
+    # Copies matrices so that their rows are innermost in memory.
+    first = tl.program_id(2).to(tl.int64) * rows * columns
     row = tl.program_id(0).to(tl.int64) * ROWS + tl.arange(0, ROWS)[:, None]
     column = tl.program_id(1).to(tl.int64) * BLOCK + tl.arange(0, BLOCK)[None, :]
     mask = (row < rows) & (column < columns)
-    x = tl.load(x_ptr + row * columns + column, mask=mask, other=0.0)
-    tl.store(turned_ptr + column * rows + row, x, mask=mask)
+    x = tl.load(x_ptr + first + row * columns + column, mask=mask, other=0.0)
+    tl.store(turned_ptr + first + column * rows + row, x, mask=mask)
 
 
 @triton.jit()
@@ -628,23 +634,26 @@ def _innermost(matrix, extent):
 _LONG = 256  # an axis that makes up for launching a copy
 
 
-def _factor(like, rows, columns, matrix, innermost):
-    """Memory for a factor of a product, seen as (*rows, *columns) in either order; `innermost` are its rows."""
+def _factor(like, matrix, innermost, rows, columns, several=None):
+    """Memory for a factor of a product, or of `several` products, seen as (*rows, *columns), with either innermost."""
+    first = (several,) if several else ()
     if not innermost:
-        return like.new_empty((*rows, *columns), dtype=matrix)
-    turned = like.new_empty((*columns, *rows), dtype=matrix)
-    return turned.permute(*range(len(columns), turned.dim()), *range(len(columns)))
+        return like.new_empty((*first, *rows, *columns), dtype=matrix)
+    turned = like.new_empty((*first, *columns, *rows), dtype=matrix)
+    middle = len(first) + len(columns)
+    return turned.permute(*range(len(first)), *range(middle, turned.dim()), *range(len(first), middle))
 
 
 def _turned(x, innermost):
-    """A matrix with its rows innermost in memory, if that is asked for: a copy."""
+    """A matrix, or each of a batch, with its rows innermost in memory, if that is asked for: a copy."""
     if not innermost:
         return x
-    turned = torch.empty_strided(x.shape, (1, x.shape[0]), dtype=x.dtype, device=x.device)
-    grid = (-(-x.shape[0] // 64), -(-x.shape[1] // 64), 1)
+    turned = x.new_empty(x.mT.shape)
+    *batch, rows, columns = x.shape
+    grid = (-(-rows // 64), -(-columns // 64), math.prod(batch))
     if x.numel():
-        _launch(_turn_kernel, grid, (x, turned), x.shape, {"num_warps": 8}, x.dtype, 64, 64)
-    return turned
+        _launch(_turn_kernel, grid, (x, turned), (rows, columns), {"num_warps": 8}, x.dtype, 64, 64)
+    return turned.mT
 
 
 def _matmul(a, b, out=None, add=False):
@@ -661,6 +670,22 @@ def _matmul(a, b, out=None, add=False):
     if out is None or out.dtype == a.dtype:
         return product(a, b, out=out)
     return out.copy_(product(a, b))
+
+
+def _matmul_in_parts(a, b):
+    """A batch of products of which each is small, but long along the contracted axis: of parts, added in a fixed order.
+
+    There are as many as a GPU computes at once, of at least 512 rows. In 16 bits, where each would be rounded, none.
+    """
+    (batch, rows, along), columns, parts = a.shape, b.shape[-1], 1
+    if a.dtype.itemsize > 2 and all(isinstance(n, int) for n in (rows, along, columns)):
+        tiles = batch * -(-rows // 128) * -(-columns // 128)
+        while along % (2 * parts) == 0 and along >= 1024 * parts and 2 * parts * tiles <= _multiprocessors(a.device):
+            parts *= 2
+    if parts == 1:
+        return _matmul(a, b)
+    a, b = (x.view(batch * parts, along // parts, x.shape[-1]) for x in (a.mT, b))
+    return _matmul(a.mT, b).view(batch, parts, rows, columns).sum(1)
 
 
 @functools.cache
@@ -6158,8 +6183,6 @@ def _fused_gelu_fcgp_norm_with_normalize_kernel(
     y_ptr,
     operand_ptr,
     operand2_ptr,
-    operand4_ptr,
-    operand6_ptr,
     B,
     N,
     ROWS: tl.constexpr,
@@ -6181,8 +6204,6 @@ def _fused_gelu_fcgp_norm_with_normalize_kernel(
     y_row = y_ptr + b * N
     operand_row = operand_ptr + b * 4 * N
     operand2_row = operand2_ptr + b * 6 * N
-    operand4_row = operand4_ptr + b * 6 * N
-    operand6_row = operand6_ptr + b * 4 * N
 
     x_e = tl.load(x_row + at, mask=mask, other=0.0).to(REAL)
     x_e1 = tl.load(x_row + BN + at, mask=mask, other=0.0).to(REAL)
@@ -6223,6 +6244,10 @@ def _fused_gelu_fcgp_norm_with_normalize_kernel(
     gelu_x_e123 = x_e123 * gate_x
     gelu_y_e123 = y_e123 * gate_y
     xy_303_e = -gelu_x_e123 * gelu_y_e123
+    xy_033_e123 = gelu_x_e * gelu_y_e123
+    xy_132_e123 = gelu_x_e1 * gelu_y_e23 + gelu_x_e3 * gelu_y_e12 - gelu_x_e2 * gelu_y_e13
+    xy_231_e123 = gelu_x_e12 * gelu_y_e3 + gelu_x_e23 * gelu_y_e1 - gelu_x_e13 * gelu_y_e2
+    xy_330_e123 = gelu_x_e123 * gelu_y_e
     xy_011_e1 = gelu_x_e * gelu_y_e1
     xy_110_e1 = gelu_x_e1 * gelu_y_e
     xy_112_e1 = -gelu_x_e2 * gelu_y_e12 - gelu_x_e3 * gelu_y_e13
@@ -6259,15 +6284,15 @@ def _fused_gelu_fcgp_norm_with_normalize_kernel(
     xy_220_e23 = gelu_x_e23 * gelu_y_e
     xy_222_e23 = gelu_x_e13 * gelu_y_e12 - gelu_x_e12 * gelu_y_e13
     xy_321_e23 = gelu_x_e123 * gelu_y_e1
-    xy_033_e123 = gelu_x_e * gelu_y_e123
-    xy_132_e123 = gelu_x_e1 * gelu_y_e23 + gelu_x_e3 * gelu_y_e12 - gelu_x_e2 * gelu_y_e13
-    xy_231_e123 = gelu_x_e12 * gelu_y_e3 + gelu_x_e23 * gelu_y_e1 - gelu_x_e13 * gelu_y_e2
-    xy_330_e123 = gelu_x_e123 * gelu_y_e
 
     tl.store(operand_row + r * 4 * N + n, xy_000_e, mask=mask)
-    tl.store(operand_row + r * 4 * N + n + N, xy_101_e, mask=mask)
-    tl.store(operand_row + r * 4 * N + n + 2 * N, xy_202_e, mask=mask)
-    tl.store(operand_row + r * 4 * N + n + 3 * N, xy_303_e, mask=mask)
+    tl.store(operand_row + N + r * 4 * N + n, xy_101_e, mask=mask)
+    tl.store(operand_row + 2 * N + r * 4 * N + n, xy_202_e, mask=mask)
+    tl.store(operand_row + 3 * N + r * 4 * N + n, xy_303_e, mask=mask)
+    tl.store(operand_row + 4 * BN + r * 4 * N + n, xy_033_e123, mask=mask)
+    tl.store(operand_row + 4 * BN + N + r * 4 * N + n, xy_132_e123, mask=mask)
+    tl.store(operand_row + 4 * BN + 2 * N + r * 4 * N + n, xy_231_e123, mask=mask)
+    tl.store(operand_row + 4 * BN + 3 * N + r * 4 * N + n, xy_330_e123, mask=mask)
     tl.store(operand2_row + r * 6 * N + n, xy_011_e1, mask=mask)
     tl.store(operand2_row + N + r * 6 * N + n, xy_110_e1, mask=mask)
     tl.store(operand2_row + 2 * N + r * 6 * N + n, xy_112_e1, mask=mask)
@@ -6286,28 +6311,24 @@ def _fused_gelu_fcgp_norm_with_normalize_kernel(
     tl.store(operand2_row + 12 * BN + 3 * N + r * 6 * N + n, xy_211_e3, mask=mask)
     tl.store(operand2_row + 12 * BN + 4 * N + r * 6 * N + n, xy_213_e3, mask=mask)
     tl.store(operand2_row + 12 * BN + 5 * N + r * 6 * N + n, xy_312_e3, mask=mask)
-    tl.store(operand4_row + r * 6 * N + n, xy_022_e12, mask=mask)
-    tl.store(operand4_row + N + r * 6 * N + n, xy_121_e12, mask=mask)
-    tl.store(operand4_row + 2 * N + r * 6 * N + n, xy_123_e12, mask=mask)
-    tl.store(operand4_row + 3 * N + r * 6 * N + n, xy_220_e12, mask=mask)
-    tl.store(operand4_row + 4 * N + r * 6 * N + n, xy_222_e12, mask=mask)
-    tl.store(operand4_row + 5 * N + r * 6 * N + n, xy_321_e12, mask=mask)
-    tl.store(operand4_row + 6 * BN + r * 6 * N + n, xy_022_e13, mask=mask)
-    tl.store(operand4_row + 6 * BN + N + r * 6 * N + n, xy_121_e13, mask=mask)
-    tl.store(operand4_row + 6 * BN + 2 * N + r * 6 * N + n, xy_123_e13, mask=mask)
-    tl.store(operand4_row + 6 * BN + 3 * N + r * 6 * N + n, xy_220_e13, mask=mask)
-    tl.store(operand4_row + 6 * BN + 4 * N + r * 6 * N + n, xy_222_e13, mask=mask)
-    tl.store(operand4_row + 6 * BN + 5 * N + r * 6 * N + n, xy_321_e13, mask=mask)
-    tl.store(operand4_row + 12 * BN + r * 6 * N + n, xy_022_e23, mask=mask)
-    tl.store(operand4_row + 12 * BN + N + r * 6 * N + n, xy_121_e23, mask=mask)
-    tl.store(operand4_row + 12 * BN + 2 * N + r * 6 * N + n, xy_123_e23, mask=mask)
-    tl.store(operand4_row + 12 * BN + 3 * N + r * 6 * N + n, xy_220_e23, mask=mask)
-    tl.store(operand4_row + 12 * BN + 4 * N + r * 6 * N + n, xy_222_e23, mask=mask)
-    tl.store(operand4_row + 12 * BN + 5 * N + r * 6 * N + n, xy_321_e23, mask=mask)
-    tl.store(operand6_row + r * 4 * N + n, xy_033_e123, mask=mask)
-    tl.store(operand6_row + r * 4 * N + n + N, xy_132_e123, mask=mask)
-    tl.store(operand6_row + r * 4 * N + n + 2 * N, xy_231_e123, mask=mask)
-    tl.store(operand6_row + r * 4 * N + n + 3 * N, xy_330_e123, mask=mask)
+    tl.store(operand2_row + 18 * BN + r * 6 * N + n, xy_022_e12, mask=mask)
+    tl.store(operand2_row + 18 * BN + N + r * 6 * N + n, xy_121_e12, mask=mask)
+    tl.store(operand2_row + 18 * BN + 2 * N + r * 6 * N + n, xy_123_e12, mask=mask)
+    tl.store(operand2_row + 18 * BN + 3 * N + r * 6 * N + n, xy_220_e12, mask=mask)
+    tl.store(operand2_row + 18 * BN + 4 * N + r * 6 * N + n, xy_222_e12, mask=mask)
+    tl.store(operand2_row + 18 * BN + 5 * N + r * 6 * N + n, xy_321_e12, mask=mask)
+    tl.store(operand2_row + 24 * BN + r * 6 * N + n, xy_022_e13, mask=mask)
+    tl.store(operand2_row + 24 * BN + N + r * 6 * N + n, xy_121_e13, mask=mask)
+    tl.store(operand2_row + 24 * BN + 2 * N + r * 6 * N + n, xy_123_e13, mask=mask)
+    tl.store(operand2_row + 24 * BN + 3 * N + r * 6 * N + n, xy_220_e13, mask=mask)
+    tl.store(operand2_row + 24 * BN + 4 * N + r * 6 * N + n, xy_222_e13, mask=mask)
+    tl.store(operand2_row + 24 * BN + 5 * N + r * 6 * N + n, xy_321_e13, mask=mask)
+    tl.store(operand2_row + 30 * BN + r * 6 * N + n, xy_022_e23, mask=mask)
+    tl.store(operand2_row + 30 * BN + N + r * 6 * N + n, xy_121_e23, mask=mask)
+    tl.store(operand2_row + 30 * BN + 2 * N + r * 6 * N + n, xy_123_e23, mask=mask)
+    tl.store(operand2_row + 30 * BN + 3 * N + r * 6 * N + n, xy_220_e23, mask=mask)
+    tl.store(operand2_row + 30 * BN + 4 * N + r * 6 * N + n, xy_222_e23, mask=mask)
+    tl.store(operand2_row + 30 * BN + 5 * N + r * 6 * N + n, xy_321_e23, mask=mask)
 
 
 @triton.jit(do_not_specialize=["N"])
@@ -6315,8 +6336,6 @@ def _fused_gelu_fcgp_norm_with_normalize_1_kernel(
     weight_ptr,
     operand1_ptr,
     operand3_ptr,
-    operand5_ptr,
-    operand7_ptr,
     N,
     M,
     N_INNERMOST: tl.constexpr,
@@ -6333,12 +6352,6 @@ def _fused_gelu_fcgp_norm_with_normalize_1_kernel(
     operand3_n = 1 if N_INNERMOST else M
     operand3_m = tl.cast(N, tl.int64) * 6 if N_INNERMOST else 1
     operand3_N = tl.cast(N, tl.int64) * operand3_n
-    operand5_n = 1 if N_INNERMOST else M
-    operand5_m = tl.cast(N, tl.int64) * 6 if N_INNERMOST else 1
-    operand5_N = tl.cast(N, tl.int64) * operand5_n
-    operand7_n = 1 if N_INNERMOST else M
-    operand7_m = tl.cast(N, tl.int64) * 4 if N_INNERMOST else 1
-    operand7_N = tl.cast(N, tl.int64) * operand7_n
 
     m = _tile(tl.program_id(1) * BLOCK, ROWS, BLOCK)
     r = _down(ROWS)
@@ -6351,8 +6364,6 @@ def _fused_gelu_fcgp_norm_with_normalize_1_kernel(
     weight_row = weight_ptr + n * M
     operand1_row = operand1_ptr + n * operand1_n
     operand3_row = operand3_ptr + n * operand3_n
-    operand5_row = operand5_ptr + n * operand5_n
-    operand7_row = operand7_ptr + n * operand7_n
 
     weight_000 = tl.load(weight_row + at, mask=mask, other=0.0).to(REAL)
     weight_011 = tl.load(weight_row + NM + at, mask=mask, other=0.0).to(REAL)
@@ -6379,30 +6390,28 @@ def _fused_gelu_fcgp_norm_with_normalize_1_kernel(
     tl.store(operand1_row + operand1_N + r * operand1_n + m * operand1_m, weight_101, mask=mask)
     tl.store(operand1_row + 2 * operand1_N + r * operand1_n + m * operand1_m, weight_202, mask=mask)
     tl.store(operand1_row + 3 * operand1_N + r * operand1_n + m * operand1_m, weight_303, mask=mask)
+    tl.store(operand1_row + 4 * NM + r * operand1_n + m * operand1_m, weight_033, mask=mask)
+    tl.store(operand1_row + 4 * NM + operand1_N + r * operand1_n + m * operand1_m, weight_132, mask=mask)
+    tl.store(operand1_row + 4 * NM + 2 * operand1_N + r * operand1_n + m * operand1_m, weight_231, mask=mask)
+    tl.store(operand1_row + 4 * NM + 3 * operand1_N + r * operand1_n + m * operand1_m, weight_330, mask=mask)
     tl.store(operand3_row + r * operand3_n + m * operand3_m, weight_011, mask=mask)
     tl.store(operand3_row + operand3_N + r * operand3_n + m * operand3_m, weight_110, mask=mask)
     tl.store(operand3_row + 2 * operand3_N + r * operand3_n + m * operand3_m, weight_112, mask=mask)
     tl.store(operand3_row + 3 * operand3_N + r * operand3_n + m * operand3_m, weight_211, mask=mask)
     tl.store(operand3_row + 4 * operand3_N + r * operand3_n + m * operand3_m, weight_213, mask=mask)
     tl.store(operand3_row + 5 * operand3_N + r * operand3_n + m * operand3_m, weight_312, mask=mask)
-    tl.store(operand5_row + r * operand5_n + m * operand5_m, weight_022, mask=mask)
-    tl.store(operand5_row + operand5_N + r * operand5_n + m * operand5_m, weight_121, mask=mask)
-    tl.store(operand5_row + 2 * operand5_N + r * operand5_n + m * operand5_m, weight_123, mask=mask)
-    tl.store(operand5_row + 3 * operand5_N + r * operand5_n + m * operand5_m, weight_220, mask=mask)
-    tl.store(operand5_row + 4 * operand5_N + r * operand5_n + m * operand5_m, weight_222, mask=mask)
-    tl.store(operand5_row + 5 * operand5_N + r * operand5_n + m * operand5_m, weight_321, mask=mask)
-    tl.store(operand7_row + r * operand7_n + m * operand7_m, weight_033, mask=mask)
-    tl.store(operand7_row + operand7_N + r * operand7_n + m * operand7_m, weight_132, mask=mask)
-    tl.store(operand7_row + 2 * operand7_N + r * operand7_n + m * operand7_m, weight_231, mask=mask)
-    tl.store(operand7_row + 3 * operand7_N + r * operand7_n + m * operand7_m, weight_330, mask=mask)
+    tl.store(operand3_row + 6 * NM + r * operand3_n + m * operand3_m, weight_022, mask=mask)
+    tl.store(operand3_row + 6 * NM + operand3_N + r * operand3_n + m * operand3_m, weight_121, mask=mask)
+    tl.store(operand3_row + 6 * NM + 2 * operand3_N + r * operand3_n + m * operand3_m, weight_123, mask=mask)
+    tl.store(operand3_row + 6 * NM + 3 * operand3_N + r * operand3_n + m * operand3_m, weight_220, mask=mask)
+    tl.store(operand3_row + 6 * NM + 4 * operand3_N + r * operand3_n + m * operand3_m, weight_222, mask=mask)
+    tl.store(operand3_row + 6 * NM + 5 * operand3_N + r * operand3_n + m * operand3_m, weight_321, mask=mask)
 
 
 @triton.jit(do_not_specialize=["B"])
 def _fused_gelu_fcgp_norm_with_normalize_2_kernel(
     saved_product_ptr,
     saved_product1_ptr,
-    saved_product2_ptr,
-    saved_product3_ptr,
     out_ptr,
     saved_ptr,
     eps: tl.float64,
@@ -6429,26 +6438,24 @@ def _fused_gelu_fcgp_norm_with_normalize_2_kernel(
     mask = tile_mask if ROWS == 1 else tile_mask & row_mask
     saved_product_row = saved_product_ptr + b * M
     saved_product1_row = saved_product1_ptr + b * M
-    saved_product2_row = saved_product2_ptr + b * M
-    saved_product3_row = saved_product3_ptr + b * M
     out_row = out_ptr + b * M
     saved_row = saved_ptr + b
 
     saved_product_out_e = tl.load(saved_product_row + at, mask=mask, other=0.0).to(REAL)
+    saved_product_out_e123 = tl.load(saved_product_row + BM + at, mask=mask, other=0.0).to(REAL)
     saved_product1_out_e1 = tl.load(saved_product1_row + at, mask=mask, other=0.0).to(REAL)
     saved_product1_out_e2 = tl.load(saved_product1_row + BM + at, mask=mask, other=0.0).to(REAL)
     saved_product1_out_e3 = tl.load(saved_product1_row + 2 * BM + at, mask=mask, other=0.0).to(REAL)
-    saved_product2_out_e12 = tl.load(saved_product2_row + at, mask=mask, other=0.0).to(REAL)
-    saved_product2_out_e13 = tl.load(saved_product2_row + BM + at, mask=mask, other=0.0).to(REAL)
-    saved_product2_out_e23 = tl.load(saved_product2_row + 2 * BM + at, mask=mask, other=0.0).to(REAL)
-    saved_product3_out_e123 = tl.load(saved_product3_row + at, mask=mask, other=0.0).to(REAL)
+    saved_product1_out_e12 = tl.load(saved_product1_row + 3 * BM + at, mask=mask, other=0.0).to(REAL)
+    saved_product1_out_e13 = tl.load(saved_product1_row + 4 * BM + at, mask=mask, other=0.0).to(REAL)
+    saved_product1_out_e23 = tl.load(saved_product1_row + 5 * BM + at, mask=mask, other=0.0).to(REAL)
 
     t1 = saved_product1_out_e1 * saved_product1_out_e1 + saved_product1_out_e2 * saved_product1_out_e2
     t1 += saved_product1_out_e3 * saved_product1_out_e3
-    t2 = saved_product2_out_e12 * saved_product2_out_e12 + saved_product2_out_e13 * saved_product2_out_e13
-    t2 += saved_product2_out_e23 * saved_product2_out_e23
+    t2 = saved_product1_out_e12 * saved_product1_out_e12 + saved_product1_out_e13 * saved_product1_out_e13
+    t2 += saved_product1_out_e23 * saved_product1_out_e23
     t3, t4, t5, t6 = _row_sum4(
-        saved_product_out_e * saved_product_out_e, t1, t2, saved_product3_out_e123 * saved_product3_out_e123, mask
+        saved_product_out_e * saved_product_out_e, t1, t2, saved_product_out_e123 * saved_product_out_e123, mask
     )
     inv_rms_0 = tl.rsqrt(eps + t0 * t3)
     out_e = inv_rms_0 * saved_product_out_e
@@ -6457,11 +6464,11 @@ def _fused_gelu_fcgp_norm_with_normalize_2_kernel(
     out_e2 = inv_rms_1 * saved_product1_out_e2
     out_e3 = inv_rms_1 * saved_product1_out_e3
     inv_rms_2 = tl.rsqrt(eps + t0 * t5)
-    out_e12 = inv_rms_2 * saved_product2_out_e12
-    out_e13 = inv_rms_2 * saved_product2_out_e13
-    out_e23 = inv_rms_2 * saved_product2_out_e23
+    out_e12 = inv_rms_2 * saved_product1_out_e12
+    out_e13 = inv_rms_2 * saved_product1_out_e13
+    out_e23 = inv_rms_2 * saved_product1_out_e23
     inv_rms_3 = tl.rsqrt(eps + t0 * t6)
-    out_e123 = inv_rms_3 * saved_product3_out_e123
+    out_e123 = inv_rms_3 * saved_product_out_e123
 
     tl.store(out_row + at, out_e, mask=mask)
     tl.store(out_row + BM + at, out_e1, mask=mask)
@@ -6481,8 +6488,6 @@ def _fused_gelu_fcgp_norm_with_normalize_2_kernel(
 def _fused_gelu_fcgp_norm_with_normalize_2_long_kernel(
     saved_product_ptr,
     saved_product1_ptr,
-    saved_product2_ptr,
-    saved_product3_ptr,
     out_ptr,
     saved_ptr,
     eps: tl.float64,
@@ -6501,8 +6506,6 @@ def _fused_gelu_fcgp_norm_with_normalize_2_long_kernel(
     row_mask = b + r < B
     saved_product_row = saved_product_ptr + b * M
     saved_product1_row = saved_product1_ptr + b * M
-    saved_product2_row = saved_product2_ptr + b * M
-    saved_product3_row = saved_product3_ptr + b * M
     out_row = out_ptr + b * M
     saved_row = saved_ptr + b
 
@@ -6518,23 +6521,23 @@ def _fused_gelu_fcgp_norm_with_normalize_2_long_kernel(
         at = r * M + m
         mask = (m < M) & row_mask
         saved_product_out_e = tl.load(saved_product_row + at, mask=mask, other=0.0).to(REAL)
+        saved_product_out_e123 = tl.load(saved_product_row + BM + at, mask=mask, other=0.0).to(REAL)
         saved_product1_out_e1 = tl.load(saved_product1_row + at, mask=mask, other=0.0).to(REAL)
         saved_product1_out_e2 = tl.load(saved_product1_row + BM + at, mask=mask, other=0.0).to(REAL)
         saved_product1_out_e3 = tl.load(saved_product1_row + 2 * BM + at, mask=mask, other=0.0).to(REAL)
-        saved_product2_out_e12 = tl.load(saved_product2_row + at, mask=mask, other=0.0).to(REAL)
-        saved_product2_out_e13 = tl.load(saved_product2_row + BM + at, mask=mask, other=0.0).to(REAL)
-        saved_product2_out_e23 = tl.load(saved_product2_row + 2 * BM + at, mask=mask, other=0.0).to(REAL)
-        saved_product3_out_e123 = tl.load(saved_product3_row + at, mask=mask, other=0.0).to(REAL)
+        saved_product1_out_e12 = tl.load(saved_product1_row + 3 * BM + at, mask=mask, other=0.0).to(REAL)
+        saved_product1_out_e13 = tl.load(saved_product1_row + 4 * BM + at, mask=mask, other=0.0).to(REAL)
+        saved_product1_out_e23 = tl.load(saved_product1_row + 5 * BM + at, mask=mask, other=0.0).to(REAL)
 
         t5 = saved_product1_out_e1 * saved_product1_out_e1 + saved_product1_out_e2 * saved_product1_out_e2
         t5 += saved_product1_out_e3 * saved_product1_out_e3
-        t6 = saved_product2_out_e12 * saved_product2_out_e12 + saved_product2_out_e13 * saved_product2_out_e13
-        t6 += saved_product2_out_e23 * saved_product2_out_e23
+        t6 = saved_product1_out_e12 * saved_product1_out_e12 + saved_product1_out_e13 * saved_product1_out_e13
+        t6 += saved_product1_out_e23 * saved_product1_out_e23
 
         t1 = _sum(t1, saved_product_out_e * saved_product_out_e, mask, True)
         t2 = _sum(t2, t5, mask, True)
         t3 = _sum(t3, t6, mask, True)
-        t4 = _sum(t4, saved_product3_out_e123 * saved_product3_out_e123, mask, True)
+        t4 = _sum(t4, saved_product_out_e123 * saved_product_out_e123, mask, True)
     t1, t2, t3, t4 = _row_sum4(t1, t2, t3, t4, True)
     inv_rms_0 = tl.rsqrt(eps + t0 * t1)
     inv_rms_1 = tl.rsqrt(eps + t0 * t2)
@@ -6551,22 +6554,22 @@ def _fused_gelu_fcgp_norm_with_normalize_2_long_kernel(
         at = r * M + m
         mask = (m < M) & row_mask
         saved_product_out_e = tl.load(saved_product_row + at, mask=mask, other=0.0).to(REAL)
+        saved_product_out_e123 = tl.load(saved_product_row + BM + at, mask=mask, other=0.0).to(REAL)
         saved_product1_out_e1 = tl.load(saved_product1_row + at, mask=mask, other=0.0).to(REAL)
         saved_product1_out_e2 = tl.load(saved_product1_row + BM + at, mask=mask, other=0.0).to(REAL)
         saved_product1_out_e3 = tl.load(saved_product1_row + 2 * BM + at, mask=mask, other=0.0).to(REAL)
-        saved_product2_out_e12 = tl.load(saved_product2_row + at, mask=mask, other=0.0).to(REAL)
-        saved_product2_out_e13 = tl.load(saved_product2_row + BM + at, mask=mask, other=0.0).to(REAL)
-        saved_product2_out_e23 = tl.load(saved_product2_row + 2 * BM + at, mask=mask, other=0.0).to(REAL)
-        saved_product3_out_e123 = tl.load(saved_product3_row + at, mask=mask, other=0.0).to(REAL)
+        saved_product1_out_e12 = tl.load(saved_product1_row + 3 * BM + at, mask=mask, other=0.0).to(REAL)
+        saved_product1_out_e13 = tl.load(saved_product1_row + 4 * BM + at, mask=mask, other=0.0).to(REAL)
+        saved_product1_out_e23 = tl.load(saved_product1_row + 5 * BM + at, mask=mask, other=0.0).to(REAL)
 
         out_e = inv_rms_0 * saved_product_out_e
         out_e1 = inv_rms_1 * saved_product1_out_e1
         out_e2 = inv_rms_1 * saved_product1_out_e2
         out_e3 = inv_rms_1 * saved_product1_out_e3
-        out_e12 = inv_rms_2 * saved_product2_out_e12
-        out_e13 = inv_rms_2 * saved_product2_out_e13
-        out_e23 = inv_rms_2 * saved_product2_out_e23
-        out_e123 = inv_rms_3 * saved_product3_out_e123
+        out_e12 = inv_rms_2 * saved_product1_out_e12
+        out_e13 = inv_rms_2 * saved_product1_out_e13
+        out_e23 = inv_rms_2 * saved_product1_out_e23
+        out_e123 = inv_rms_3 * saved_product_out_e123
 
         tl.store(out_row + at, out_e, mask=mask)
         tl.store(out_row + BM + at, out_e1, mask=mask)
@@ -6584,12 +6587,8 @@ def _fused_gelu_fcgp_norm_with_normalize_backward_kernel(
     saved_ptr,
     saved_product_ptr,
     saved_product1_ptr,
-    saved_product2_ptr,
-    saved_product3_ptr,
     operand_ptr,
     operand2_ptr,
-    operand4_ptr,
-    operand6_ptr,
     B,
     M,
     ROWS: tl.constexpr,
@@ -6615,12 +6614,8 @@ def _fused_gelu_fcgp_norm_with_normalize_backward_kernel(
     saved_row = saved_ptr + b
     saved_product_row = saved_product_ptr + b * M
     saved_product1_row = saved_product1_ptr + b * M
-    saved_product2_row = saved_product2_ptr + b * M
-    saved_product3_row = saved_product3_ptr + b * M
     operand_row = operand_ptr + b * M
     operand2_row = operand2_ptr + b * M
-    operand4_row = operand4_ptr + b * M
-    operand6_row = operand6_ptr + b * M
 
     grad_out_e_2 = tl.load(grad_out_row + at, mask=mask, other=0.0).to(REAL)
     grad_out_e1_2 = tl.load(grad_out_row + BM + at, mask=mask, other=0.0).to(REAL)
@@ -6635,42 +6630,42 @@ def _fused_gelu_fcgp_norm_with_normalize_backward_kernel(
     saved_inv_rms_2 = tl.load(saved_row + 2 * B + r, mask=row_mask, other=0.0).to(REAL)
     saved_inv_rms_3 = tl.load(saved_row + 3 * B + r, mask=row_mask, other=0.0).to(REAL)
     saved_product_out_e = tl.load(saved_product_row + at, mask=mask, other=0.0).to(REAL)
+    saved_product_out_e123 = tl.load(saved_product_row + BM + at, mask=mask, other=0.0).to(REAL)
     saved_product1_out_e1 = tl.load(saved_product1_row + at, mask=mask, other=0.0).to(REAL)
     saved_product1_out_e2 = tl.load(saved_product1_row + BM + at, mask=mask, other=0.0).to(REAL)
     saved_product1_out_e3 = tl.load(saved_product1_row + 2 * BM + at, mask=mask, other=0.0).to(REAL)
-    saved_product2_out_e12 = tl.load(saved_product2_row + at, mask=mask, other=0.0).to(REAL)
-    saved_product2_out_e13 = tl.load(saved_product2_row + BM + at, mask=mask, other=0.0).to(REAL)
-    saved_product2_out_e23 = tl.load(saved_product2_row + 2 * BM + at, mask=mask, other=0.0).to(REAL)
-    saved_product3_out_e123 = tl.load(saved_product3_row + at, mask=mask, other=0.0).to(REAL)
+    saved_product1_out_e12 = tl.load(saved_product1_row + 3 * BM + at, mask=mask, other=0.0).to(REAL)
+    saved_product1_out_e13 = tl.load(saved_product1_row + 4 * BM + at, mask=mask, other=0.0).to(REAL)
+    saved_product1_out_e23 = tl.load(saved_product1_row + 5 * BM + at, mask=mask, other=0.0).to(REAL)
 
-    t1 = grad_out_e23_2 * saved_product2_out_e23 + grad_out_e13_2 * saved_product2_out_e13
-    t1 += grad_out_e12_2 * saved_product2_out_e12
-    t2 = grad_out_e3_2 * saved_product1_out_e3 + grad_out_e2_2 * saved_product1_out_e2
-    t2 += grad_out_e1_2 * saved_product1_out_e1
-    grad_inv_rms_3, grad_inv_rms_2, grad_inv_rms_1, grad_inv_rms_0 = _row_sum4(
-        grad_out_e123_2 * saved_product3_out_e123, t1, t2, grad_out_e_2 * saved_product_out_e, mask
+    t1 = grad_out_e3_2 * saved_product1_out_e3 + grad_out_e2_2 * saved_product1_out_e2
+    t1 += grad_out_e1_2 * saved_product1_out_e1
+    t2 = grad_out_e23_2 * saved_product1_out_e23 + grad_out_e13_2 * saved_product1_out_e13
+    t2 += grad_out_e12_2 * saved_product1_out_e12
+    grad_inv_rms_0, grad_inv_rms_3, grad_inv_rms_1, grad_inv_rms_2 = _row_sum4(
+        grad_out_e_2 * saved_product_out_e, grad_out_e123_2 * saved_product_out_e123, t1, t2, mask
     )
-    t3 = t0 * (grad_inv_rms_3 * (-0.5 * saved_inv_rms_3 * saved_inv_rms_3 * saved_inv_rms_3))
-    grad_out_e123 = saved_inv_rms_3 * grad_out_e123_2 + 2.0 * t3 * saved_product3_out_e123
-    t4 = t0 * (grad_inv_rms_2 * (-0.5 * saved_inv_rms_2 * saved_inv_rms_2 * saved_inv_rms_2))
-    grad_out_e12 = saved_inv_rms_2 * grad_out_e12_2 + 2.0 * t4 * saved_product2_out_e12
-    grad_out_e13 = saved_inv_rms_2 * grad_out_e13_2 + 2.0 * t4 * saved_product2_out_e13
-    grad_out_e23 = saved_inv_rms_2 * grad_out_e23_2 + 2.0 * t4 * saved_product2_out_e23
+    t3 = t0 * (grad_inv_rms_0 * (-0.5 * saved_inv_rms_0 * saved_inv_rms_0 * saved_inv_rms_0))
+    grad_out_e = saved_inv_rms_0 * grad_out_e_2 + 2.0 * t3 * saved_product_out_e
+    t4 = t0 * (grad_inv_rms_3 * (-0.5 * saved_inv_rms_3 * saved_inv_rms_3 * saved_inv_rms_3))
+    grad_out_e123 = saved_inv_rms_3 * grad_out_e123_2 + 2.0 * t4 * saved_product_out_e123
     t5 = t0 * (grad_inv_rms_1 * (-0.5 * saved_inv_rms_1 * saved_inv_rms_1 * saved_inv_rms_1))
     grad_out_e1 = saved_inv_rms_1 * grad_out_e1_2 + 2.0 * t5 * saved_product1_out_e1
     grad_out_e2 = saved_inv_rms_1 * grad_out_e2_2 + 2.0 * t5 * saved_product1_out_e2
     grad_out_e3 = saved_inv_rms_1 * grad_out_e3_2 + 2.0 * t5 * saved_product1_out_e3
-    t6 = t0 * (grad_inv_rms_0 * (-0.5 * saved_inv_rms_0 * saved_inv_rms_0 * saved_inv_rms_0))
-    grad_out_e = saved_inv_rms_0 * grad_out_e_2 + 2.0 * t6 * saved_product_out_e
+    t6 = t0 * (grad_inv_rms_2 * (-0.5 * saved_inv_rms_2 * saved_inv_rms_2 * saved_inv_rms_2))
+    grad_out_e12 = saved_inv_rms_2 * grad_out_e12_2 + 2.0 * t6 * saved_product1_out_e12
+    grad_out_e13 = saved_inv_rms_2 * grad_out_e13_2 + 2.0 * t6 * saved_product1_out_e13
+    grad_out_e23 = saved_inv_rms_2 * grad_out_e23_2 + 2.0 * t6 * saved_product1_out_e23
 
-    tl.store(operand_row + at, grad_out_e123, mask=mask)
-    tl.store(operand2_row + at, grad_out_e12, mask=mask)
-    tl.store(operand2_row + BM + at, grad_out_e13, mask=mask)
-    tl.store(operand2_row + 2 * BM + at, grad_out_e23, mask=mask)
-    tl.store(operand4_row + at, grad_out_e1, mask=mask)
-    tl.store(operand4_row + BM + at, grad_out_e2, mask=mask)
-    tl.store(operand4_row + 2 * BM + at, grad_out_e3, mask=mask)
-    tl.store(operand6_row + at, grad_out_e, mask=mask)
+    tl.store(operand_row + at, grad_out_e, mask=mask)
+    tl.store(operand_row + BM + at, grad_out_e123, mask=mask)
+    tl.store(operand2_row + at, grad_out_e1, mask=mask)
+    tl.store(operand2_row + BM + at, grad_out_e2, mask=mask)
+    tl.store(operand2_row + 2 * BM + at, grad_out_e3, mask=mask)
+    tl.store(operand2_row + 3 * BM + at, grad_out_e12, mask=mask)
+    tl.store(operand2_row + 4 * BM + at, grad_out_e13, mask=mask)
+    tl.store(operand2_row + 5 * BM + at, grad_out_e23, mask=mask)
 
 
 @triton.jit(do_not_specialize=["B"])
@@ -6679,12 +6674,8 @@ def _fused_gelu_fcgp_norm_with_normalize_backward_long_kernel(
     saved_ptr,
     saved_product_ptr,
     saved_product1_ptr,
-    saved_product2_ptr,
-    saved_product3_ptr,
     operand_ptr,
     operand2_ptr,
-    operand4_ptr,
-    operand6_ptr,
     B,
     M,
     ROWS: tl.constexpr,
@@ -6702,12 +6693,8 @@ def _fused_gelu_fcgp_norm_with_normalize_backward_long_kernel(
     saved_row = saved_ptr + b
     saved_product_row = saved_product_ptr + b * M
     saved_product1_row = saved_product1_ptr + b * M
-    saved_product2_row = saved_product2_ptr + b * M
-    saved_product3_row = saved_product3_ptr + b * M
     operand_row = operand_ptr + b * M
     operand2_row = operand2_ptr + b * M
-    operand4_row = operand4_ptr + b * M
-    operand6_row = operand6_ptr + b * M
 
     saved_inv_rms_0 = tl.load(saved_row + r, mask=row_mask, other=0.0).to(REAL)
     saved_inv_rms_1 = tl.load(saved_row + B + r, mask=row_mask, other=0.0).to(REAL)
@@ -6717,10 +6704,10 @@ def _fused_gelu_fcgp_norm_with_normalize_backward_long_kernel(
     size_m = tl.cast(M, REAL)
     t0 = 1.0 / size_m
 
-    grad_inv_rms_3 = _start(ROWS, BLOCK, 0.0, REAL)
-    grad_inv_rms_2 = _start(ROWS, BLOCK, 0.0, REAL)
-    grad_inv_rms_1 = _start(ROWS, BLOCK, 0.0, REAL)
     grad_inv_rms_0 = _start(ROWS, BLOCK, 0.0, REAL)
+    grad_inv_rms_3 = _start(ROWS, BLOCK, 0.0, REAL)
+    grad_inv_rms_1 = _start(ROWS, BLOCK, 0.0, REAL)
+    grad_inv_rms_2 = _start(ROWS, BLOCK, 0.0, REAL)
     for start in range(0, M, BLOCK):
         m = _tile(start, ROWS, BLOCK)
         at = r * M + m
@@ -6734,30 +6721,30 @@ def _fused_gelu_fcgp_norm_with_normalize_backward_long_kernel(
         grad_out_e23_2 = tl.load(grad_out_row + 6 * BM + at, mask=mask, other=0.0).to(REAL)
         grad_out_e123_2 = tl.load(grad_out_row + 7 * BM + at, mask=mask, other=0.0).to(REAL)
         saved_product_out_e = tl.load(saved_product_row + at, mask=mask, other=0.0).to(REAL)
+        saved_product_out_e123 = tl.load(saved_product_row + BM + at, mask=mask, other=0.0).to(REAL)
         saved_product1_out_e1 = tl.load(saved_product1_row + at, mask=mask, other=0.0).to(REAL)
         saved_product1_out_e2 = tl.load(saved_product1_row + BM + at, mask=mask, other=0.0).to(REAL)
         saved_product1_out_e3 = tl.load(saved_product1_row + 2 * BM + at, mask=mask, other=0.0).to(REAL)
-        saved_product2_out_e12 = tl.load(saved_product2_row + at, mask=mask, other=0.0).to(REAL)
-        saved_product2_out_e13 = tl.load(saved_product2_row + BM + at, mask=mask, other=0.0).to(REAL)
-        saved_product2_out_e23 = tl.load(saved_product2_row + 2 * BM + at, mask=mask, other=0.0).to(REAL)
-        saved_product3_out_e123 = tl.load(saved_product3_row + at, mask=mask, other=0.0).to(REAL)
+        saved_product1_out_e12 = tl.load(saved_product1_row + 3 * BM + at, mask=mask, other=0.0).to(REAL)
+        saved_product1_out_e13 = tl.load(saved_product1_row + 4 * BM + at, mask=mask, other=0.0).to(REAL)
+        saved_product1_out_e23 = tl.load(saved_product1_row + 5 * BM + at, mask=mask, other=0.0).to(REAL)
 
-        t5 = grad_out_e23_2 * saved_product2_out_e23 + grad_out_e13_2 * saved_product2_out_e13
-        t5 += grad_out_e12_2 * saved_product2_out_e12
-        t6 = grad_out_e3_2 * saved_product1_out_e3 + grad_out_e2_2 * saved_product1_out_e2
-        t6 += grad_out_e1_2 * saved_product1_out_e1
+        t5 = grad_out_e3_2 * saved_product1_out_e3 + grad_out_e2_2 * saved_product1_out_e2
+        t5 += grad_out_e1_2 * saved_product1_out_e1
+        t6 = grad_out_e23_2 * saved_product1_out_e23 + grad_out_e13_2 * saved_product1_out_e13
+        t6 += grad_out_e12_2 * saved_product1_out_e12
 
-        grad_inv_rms_3 = _sum(grad_inv_rms_3, grad_out_e123_2 * saved_product3_out_e123, mask, True)
-        grad_inv_rms_2 = _sum(grad_inv_rms_2, t5, mask, True)
-        grad_inv_rms_1 = _sum(grad_inv_rms_1, t6, mask, True)
         grad_inv_rms_0 = _sum(grad_inv_rms_0, grad_out_e_2 * saved_product_out_e, mask, True)
-    grad_inv_rms_3, grad_inv_rms_2, grad_inv_rms_1, grad_inv_rms_0 = _row_sum4(
-        grad_inv_rms_3, grad_inv_rms_2, grad_inv_rms_1, grad_inv_rms_0, True
+        grad_inv_rms_3 = _sum(grad_inv_rms_3, grad_out_e123_2 * saved_product_out_e123, mask, True)
+        grad_inv_rms_1 = _sum(grad_inv_rms_1, t5, mask, True)
+        grad_inv_rms_2 = _sum(grad_inv_rms_2, t6, mask, True)
+    grad_inv_rms_0, grad_inv_rms_3, grad_inv_rms_1, grad_inv_rms_2 = _row_sum4(
+        grad_inv_rms_0, grad_inv_rms_3, grad_inv_rms_1, grad_inv_rms_2, True
     )
-    t1 = t0 * (grad_inv_rms_3 * (-0.5 * saved_inv_rms_3 * saved_inv_rms_3 * saved_inv_rms_3))
-    t2 = t0 * (grad_inv_rms_2 * (-0.5 * saved_inv_rms_2 * saved_inv_rms_2 * saved_inv_rms_2))
+    t1 = t0 * (grad_inv_rms_0 * (-0.5 * saved_inv_rms_0 * saved_inv_rms_0 * saved_inv_rms_0))
+    t2 = t0 * (grad_inv_rms_3 * (-0.5 * saved_inv_rms_3 * saved_inv_rms_3 * saved_inv_rms_3))
     t3 = t0 * (grad_inv_rms_1 * (-0.5 * saved_inv_rms_1 * saved_inv_rms_1 * saved_inv_rms_1))
-    t4 = t0 * (grad_inv_rms_0 * (-0.5 * saved_inv_rms_0 * saved_inv_rms_0 * saved_inv_rms_0))
+    t4 = t0 * (grad_inv_rms_2 * (-0.5 * saved_inv_rms_2 * saved_inv_rms_2 * saved_inv_rms_2))
 
     for start in range(0, M, BLOCK):
         m = _tile(start, ROWS, BLOCK)
@@ -6772,31 +6759,31 @@ def _fused_gelu_fcgp_norm_with_normalize_backward_long_kernel(
         grad_out_e23_2 = tl.load(grad_out_row + 6 * BM + at, mask=mask, other=0.0).to(REAL)
         grad_out_e123_2 = tl.load(grad_out_row + 7 * BM + at, mask=mask, other=0.0).to(REAL)
         saved_product_out_e = tl.load(saved_product_row + at, mask=mask, other=0.0).to(REAL)
+        saved_product_out_e123 = tl.load(saved_product_row + BM + at, mask=mask, other=0.0).to(REAL)
         saved_product1_out_e1 = tl.load(saved_product1_row + at, mask=mask, other=0.0).to(REAL)
         saved_product1_out_e2 = tl.load(saved_product1_row + BM + at, mask=mask, other=0.0).to(REAL)
         saved_product1_out_e3 = tl.load(saved_product1_row + 2 * BM + at, mask=mask, other=0.0).to(REAL)
-        saved_product2_out_e12 = tl.load(saved_product2_row + at, mask=mask, other=0.0).to(REAL)
-        saved_product2_out_e13 = tl.load(saved_product2_row + BM + at, mask=mask, other=0.0).to(REAL)
-        saved_product2_out_e23 = tl.load(saved_product2_row + 2 * BM + at, mask=mask, other=0.0).to(REAL)
-        saved_product3_out_e123 = tl.load(saved_product3_row + at, mask=mask, other=0.0).to(REAL)
+        saved_product1_out_e12 = tl.load(saved_product1_row + 3 * BM + at, mask=mask, other=0.0).to(REAL)
+        saved_product1_out_e13 = tl.load(saved_product1_row + 4 * BM + at, mask=mask, other=0.0).to(REAL)
+        saved_product1_out_e23 = tl.load(saved_product1_row + 5 * BM + at, mask=mask, other=0.0).to(REAL)
 
-        grad_out_e123 = saved_inv_rms_3 * grad_out_e123_2 + 2.0 * t1 * saved_product3_out_e123
-        grad_out_e12 = saved_inv_rms_2 * grad_out_e12_2 + 2.0 * t2 * saved_product2_out_e12
-        grad_out_e13 = saved_inv_rms_2 * grad_out_e13_2 + 2.0 * t2 * saved_product2_out_e13
-        grad_out_e23 = saved_inv_rms_2 * grad_out_e23_2 + 2.0 * t2 * saved_product2_out_e23
+        grad_out_e = saved_inv_rms_0 * grad_out_e_2 + 2.0 * t1 * saved_product_out_e
+        grad_out_e123 = saved_inv_rms_3 * grad_out_e123_2 + 2.0 * t2 * saved_product_out_e123
         grad_out_e1 = saved_inv_rms_1 * grad_out_e1_2 + 2.0 * t3 * saved_product1_out_e1
         grad_out_e2 = saved_inv_rms_1 * grad_out_e2_2 + 2.0 * t3 * saved_product1_out_e2
         grad_out_e3 = saved_inv_rms_1 * grad_out_e3_2 + 2.0 * t3 * saved_product1_out_e3
-        grad_out_e = saved_inv_rms_0 * grad_out_e_2 + 2.0 * t4 * saved_product_out_e
+        grad_out_e12 = saved_inv_rms_2 * grad_out_e12_2 + 2.0 * t4 * saved_product1_out_e12
+        grad_out_e13 = saved_inv_rms_2 * grad_out_e13_2 + 2.0 * t4 * saved_product1_out_e13
+        grad_out_e23 = saved_inv_rms_2 * grad_out_e23_2 + 2.0 * t4 * saved_product1_out_e23
 
-        tl.store(operand_row + at, grad_out_e123, mask=mask)
-        tl.store(operand2_row + at, grad_out_e12, mask=mask)
-        tl.store(operand2_row + BM + at, grad_out_e13, mask=mask)
-        tl.store(operand2_row + 2 * BM + at, grad_out_e23, mask=mask)
-        tl.store(operand4_row + at, grad_out_e1, mask=mask)
-        tl.store(operand4_row + BM + at, grad_out_e2, mask=mask)
-        tl.store(operand4_row + 2 * BM + at, grad_out_e3, mask=mask)
-        tl.store(operand6_row + at, grad_out_e, mask=mask)
+        tl.store(operand_row + at, grad_out_e, mask=mask)
+        tl.store(operand_row + BM + at, grad_out_e123, mask=mask)
+        tl.store(operand2_row + at, grad_out_e1, mask=mask)
+        tl.store(operand2_row + BM + at, grad_out_e2, mask=mask)
+        tl.store(operand2_row + 2 * BM + at, grad_out_e3, mask=mask)
+        tl.store(operand2_row + 3 * BM + at, grad_out_e12, mask=mask)
+        tl.store(operand2_row + 4 * BM + at, grad_out_e13, mask=mask)
+        tl.store(operand2_row + 5 * BM + at, grad_out_e23, mask=mask)
 
 
 @triton.jit(do_not_specialize=["N"])
@@ -6804,8 +6791,6 @@ def _fused_gelu_fcgp_norm_with_normalize_backward_1_kernel(
     weight_ptr,
     operand1_ptr,
     operand3_ptr,
-    operand5_ptr,
-    operand7_ptr,
     N,
     M,
     ROWS: tl.constexpr,
@@ -6821,8 +6806,6 @@ def _fused_gelu_fcgp_norm_with_normalize_backward_1_kernel(
     weight_row = weight_ptr + start
     operand1_row = operand1_ptr + start
     operand3_row = operand3_ptr + start
-    operand5_row = operand5_ptr + start
-    operand7_row = operand7_ptr + start
 
     weight_000 = tl.load(weight_row + tile, mask=mask, other=0.0).to(REAL)
     weight_011 = tl.load(weight_row + NM + tile, mask=mask, other=0.0).to(REAL)
@@ -6845,26 +6828,26 @@ def _fused_gelu_fcgp_norm_with_normalize_backward_1_kernel(
     weight_321 = tl.load(weight_row + 18 * NM + tile, mask=mask, other=0.0).to(REAL)
     weight_330 = tl.load(weight_row + 19 * NM + tile, mask=mask, other=0.0).to(REAL)
 
-    tl.store(operand1_row + tile, weight_033, mask=mask)
-    tl.store(operand1_row + NM + tile, weight_132, mask=mask)
-    tl.store(operand1_row + 2 * NM + tile, weight_231, mask=mask)
-    tl.store(operand1_row + 3 * NM + tile, weight_330, mask=mask)
-    tl.store(operand3_row + tile, weight_022, mask=mask)
-    tl.store(operand3_row + NM + tile, weight_121, mask=mask)
-    tl.store(operand3_row + 2 * NM + tile, weight_123, mask=mask)
-    tl.store(operand3_row + 3 * NM + tile, weight_220, mask=mask)
-    tl.store(operand3_row + 4 * NM + tile, weight_222, mask=mask)
-    tl.store(operand3_row + 5 * NM + tile, weight_321, mask=mask)
-    tl.store(operand5_row + tile, weight_011, mask=mask)
-    tl.store(operand5_row + NM + tile, weight_110, mask=mask)
-    tl.store(operand5_row + 2 * NM + tile, weight_112, mask=mask)
-    tl.store(operand5_row + 3 * NM + tile, weight_211, mask=mask)
-    tl.store(operand5_row + 4 * NM + tile, weight_213, mask=mask)
-    tl.store(operand5_row + 5 * NM + tile, weight_312, mask=mask)
-    tl.store(operand7_row + tile, weight_000, mask=mask)
-    tl.store(operand7_row + NM + tile, weight_101, mask=mask)
-    tl.store(operand7_row + 2 * NM + tile, weight_202, mask=mask)
-    tl.store(operand7_row + 3 * NM + tile, weight_303, mask=mask)
+    tl.store(operand1_row + tile, weight_000, mask=mask)
+    tl.store(operand1_row + NM + tile, weight_101, mask=mask)
+    tl.store(operand1_row + 2 * NM + tile, weight_202, mask=mask)
+    tl.store(operand1_row + 3 * NM + tile, weight_303, mask=mask)
+    tl.store(operand1_row + 4 * NM + tile, weight_033, mask=mask)
+    tl.store(operand1_row + 5 * NM + tile, weight_132, mask=mask)
+    tl.store(operand1_row + 6 * NM + tile, weight_231, mask=mask)
+    tl.store(operand1_row + 7 * NM + tile, weight_330, mask=mask)
+    tl.store(operand3_row + tile, weight_011, mask=mask)
+    tl.store(operand3_row + NM + tile, weight_110, mask=mask)
+    tl.store(operand3_row + 2 * NM + tile, weight_112, mask=mask)
+    tl.store(operand3_row + 3 * NM + tile, weight_211, mask=mask)
+    tl.store(operand3_row + 4 * NM + tile, weight_213, mask=mask)
+    tl.store(operand3_row + 5 * NM + tile, weight_312, mask=mask)
+    tl.store(operand3_row + 6 * NM + tile, weight_022, mask=mask)
+    tl.store(operand3_row + 7 * NM + tile, weight_121, mask=mask)
+    tl.store(operand3_row + 8 * NM + tile, weight_123, mask=mask)
+    tl.store(operand3_row + 9 * NM + tile, weight_220, mask=mask)
+    tl.store(operand3_row + 10 * NM + tile, weight_222, mask=mask)
+    tl.store(operand3_row + 11 * NM + tile, weight_321, mask=mask)
 
 
 @triton.jit(do_not_specialize=["B"])
@@ -6873,8 +6856,6 @@ def _fused_gelu_fcgp_norm_with_normalize_backward_2_kernel(
     y_ptr,
     contracted_ptr,
     contracted1_ptr,
-    contracted2_ptr,
-    contracted3_ptr,
     grad_x_ptr,
     grad_y_ptr,
     B,
@@ -6899,8 +6880,6 @@ def _fused_gelu_fcgp_norm_with_normalize_backward_2_kernel(
     y_row = y_ptr + b * N
     contracted_row = contracted_ptr + b * 4 * N
     contracted1_row = contracted1_ptr + b * 6 * N
-    contracted2_row = contracted2_ptr + b * 6 * N
-    contracted3_row = contracted3_ptr + b * 4 * N
     grad_x_row = grad_x_ptr + b * N
     grad_y_row = grad_y_ptr + b * N
 
@@ -6920,82 +6899,94 @@ def _fused_gelu_fcgp_norm_with_normalize_backward_2_kernel(
     y_e13 = tl.load(y_row + 5 * BN + at, mask=mask, other=0.0).to(REAL)
     y_e23 = tl.load(y_row + 6 * BN + at, mask=mask, other=0.0).to(REAL)
     y_e123 = tl.load(y_row + 7 * BN + at, mask=mask, other=0.0).to(REAL)
-    contracted_grad_xy_033_e123 = tl.load(contracted_row + r * 4 * N + n, mask=mask, other=0.0).to(REAL)
-    contracted_grad_xy_132_e123 = tl.load(contracted_row + r * 4 * N + n + N, mask=mask, other=0.0).to(REAL)
-    contracted_grad_xy_231_e123 = tl.load(contracted_row + r * 4 * N + n + 2 * N, mask=mask, other=0.0).to(REAL)
-    contracted_grad_xy_330_e123 = tl.load(contracted_row + r * 4 * N + n + 3 * N, mask=mask, other=0.0).to(REAL)
-    contracted1_grad_xy_022_e12 = tl.load(contracted1_row + r * 6 * N + n, mask=mask, other=0.0).to(REAL)
-    contracted1_grad_xy_121_e12 = tl.load(contracted1_row + N + r * 6 * N + n, mask=mask, other=0.0).to(REAL)
-    contracted1_grad_xy_123_e12 = tl.load(contracted1_row + 2 * N + r * 6 * N + n, mask=mask, other=0.0).to(REAL)
-    contracted1_grad_xy_220_e12 = tl.load(contracted1_row + 3 * N + r * 6 * N + n, mask=mask, other=0.0).to(REAL)
-    contracted1_grad_xy_222_e12 = tl.load(contracted1_row + 4 * N + r * 6 * N + n, mask=mask, other=0.0).to(REAL)
-    contracted1_grad_xy_321_e12 = tl.load(contracted1_row + 5 * N + r * 6 * N + n, mask=mask, other=0.0).to(REAL)
-    contracted1_grad_xy_022_e13 = tl.load(contracted1_row + 6 * BN + r * 6 * N + n, mask=mask, other=0.0).to(REAL)
-    contracted1_grad_xy_121_e13 = tl.load(contracted1_row + 6 * BN + N + r * 6 * N + n, mask=mask, other=0.0).to(REAL)
-    contracted1_grad_xy_123_e13 = tl.load(contracted1_row + 6 * BN + 2 * N + r * 6 * N + n, mask=mask, other=0.0).to(
+    contracted_grad_xy_000_e = tl.load(contracted_row + r * 4 * N + n, mask=mask, other=0.0).to(REAL)
+    contracted_grad_xy_101_e = tl.load(contracted_row + N + r * 4 * N + n, mask=mask, other=0.0).to(REAL)
+    contracted_grad_xy_202_e = tl.load(contracted_row + 2 * N + r * 4 * N + n, mask=mask, other=0.0).to(REAL)
+    contracted_grad_xy_303_e = tl.load(contracted_row + 3 * N + r * 4 * N + n, mask=mask, other=0.0).to(REAL)
+    contracted_grad_xy_033_e123 = tl.load(contracted_row + 4 * BN + r * 4 * N + n, mask=mask, other=0.0).to(REAL)
+    contracted_grad_xy_132_e123 = tl.load(contracted_row + 4 * BN + N + r * 4 * N + n, mask=mask, other=0.0).to(REAL)
+    contracted_grad_xy_231_e123 = tl.load(contracted_row + 4 * BN + 2 * N + r * 4 * N + n, mask=mask, other=0.0).to(
         REAL
     )
-    contracted1_grad_xy_220_e13 = tl.load(contracted1_row + 6 * BN + 3 * N + r * 6 * N + n, mask=mask, other=0.0).to(
+    contracted_grad_xy_330_e123 = tl.load(contracted_row + 4 * BN + 3 * N + r * 4 * N + n, mask=mask, other=0.0).to(
         REAL
     )
-    contracted1_grad_xy_222_e13 = tl.load(contracted1_row + 6 * BN + 4 * N + r * 6 * N + n, mask=mask, other=0.0).to(
+    contracted1_grad_xy_011_e1 = tl.load(contracted1_row + r * 6 * N + n, mask=mask, other=0.0).to(REAL)
+    contracted1_grad_xy_110_e1 = tl.load(contracted1_row + N + r * 6 * N + n, mask=mask, other=0.0).to(REAL)
+    contracted1_grad_xy_112_e1 = tl.load(contracted1_row + 2 * N + r * 6 * N + n, mask=mask, other=0.0).to(REAL)
+    contracted1_grad_xy_211_e1 = tl.load(contracted1_row + 3 * N + r * 6 * N + n, mask=mask, other=0.0).to(REAL)
+    contracted1_grad_xy_213_e1 = tl.load(contracted1_row + 4 * N + r * 6 * N + n, mask=mask, other=0.0).to(REAL)
+    contracted1_grad_xy_312_e1 = tl.load(contracted1_row + 5 * N + r * 6 * N + n, mask=mask, other=0.0).to(REAL)
+    contracted1_grad_xy_011_e2 = tl.load(contracted1_row + 6 * BN + r * 6 * N + n, mask=mask, other=0.0).to(REAL)
+    contracted1_grad_xy_110_e2 = tl.load(contracted1_row + 6 * BN + N + r * 6 * N + n, mask=mask, other=0.0).to(REAL)
+    contracted1_grad_xy_112_e2 = tl.load(contracted1_row + 6 * BN + 2 * N + r * 6 * N + n, mask=mask, other=0.0).to(
         REAL
     )
-    contracted1_grad_xy_321_e13 = tl.load(contracted1_row + 6 * BN + 5 * N + r * 6 * N + n, mask=mask, other=0.0).to(
+    contracted1_grad_xy_211_e2 = tl.load(contracted1_row + 6 * BN + 3 * N + r * 6 * N + n, mask=mask, other=0.0).to(
         REAL
     )
-    contracted1_grad_xy_022_e23 = tl.load(contracted1_row + 12 * BN + r * 6 * N + n, mask=mask, other=0.0).to(REAL)
-    contracted1_grad_xy_121_e23 = tl.load(contracted1_row + 12 * BN + N + r * 6 * N + n, mask=mask, other=0.0).to(REAL)
-    contracted1_grad_xy_123_e23 = tl.load(contracted1_row + 12 * BN + 2 * N + r * 6 * N + n, mask=mask, other=0.0).to(
+    contracted1_grad_xy_213_e2 = tl.load(contracted1_row + 6 * BN + 4 * N + r * 6 * N + n, mask=mask, other=0.0).to(
         REAL
     )
-    contracted1_grad_xy_220_e23 = tl.load(contracted1_row + 12 * BN + 3 * N + r * 6 * N + n, mask=mask, other=0.0).to(
+    contracted1_grad_xy_312_e2 = tl.load(contracted1_row + 6 * BN + 5 * N + r * 6 * N + n, mask=mask, other=0.0).to(
         REAL
     )
-    contracted1_grad_xy_222_e23 = tl.load(contracted1_row + 12 * BN + 4 * N + r * 6 * N + n, mask=mask, other=0.0).to(
+    contracted1_grad_xy_011_e3 = tl.load(contracted1_row + 12 * BN + r * 6 * N + n, mask=mask, other=0.0).to(REAL)
+    contracted1_grad_xy_110_e3 = tl.load(contracted1_row + 12 * BN + N + r * 6 * N + n, mask=mask, other=0.0).to(REAL)
+    contracted1_grad_xy_112_e3 = tl.load(contracted1_row + 12 * BN + 2 * N + r * 6 * N + n, mask=mask, other=0.0).to(
         REAL
     )
-    contracted1_grad_xy_321_e23 = tl.load(contracted1_row + 12 * BN + 5 * N + r * 6 * N + n, mask=mask, other=0.0).to(
+    contracted1_grad_xy_211_e3 = tl.load(contracted1_row + 12 * BN + 3 * N + r * 6 * N + n, mask=mask, other=0.0).to(
         REAL
     )
-    contracted2_grad_xy_011_e1 = tl.load(contracted2_row + r * 6 * N + n, mask=mask, other=0.0).to(REAL)
-    contracted2_grad_xy_110_e1 = tl.load(contracted2_row + N + r * 6 * N + n, mask=mask, other=0.0).to(REAL)
-    contracted2_grad_xy_112_e1 = tl.load(contracted2_row + 2 * N + r * 6 * N + n, mask=mask, other=0.0).to(REAL)
-    contracted2_grad_xy_211_e1 = tl.load(contracted2_row + 3 * N + r * 6 * N + n, mask=mask, other=0.0).to(REAL)
-    contracted2_grad_xy_213_e1 = tl.load(contracted2_row + 4 * N + r * 6 * N + n, mask=mask, other=0.0).to(REAL)
-    contracted2_grad_xy_312_e1 = tl.load(contracted2_row + 5 * N + r * 6 * N + n, mask=mask, other=0.0).to(REAL)
-    contracted2_grad_xy_011_e2 = tl.load(contracted2_row + 6 * BN + r * 6 * N + n, mask=mask, other=0.0).to(REAL)
-    contracted2_grad_xy_110_e2 = tl.load(contracted2_row + 6 * BN + N + r * 6 * N + n, mask=mask, other=0.0).to(REAL)
-    contracted2_grad_xy_112_e2 = tl.load(contracted2_row + 6 * BN + 2 * N + r * 6 * N + n, mask=mask, other=0.0).to(
+    contracted1_grad_xy_213_e3 = tl.load(contracted1_row + 12 * BN + 4 * N + r * 6 * N + n, mask=mask, other=0.0).to(
         REAL
     )
-    contracted2_grad_xy_211_e2 = tl.load(contracted2_row + 6 * BN + 3 * N + r * 6 * N + n, mask=mask, other=0.0).to(
+    contracted1_grad_xy_312_e3 = tl.load(contracted1_row + 12 * BN + 5 * N + r * 6 * N + n, mask=mask, other=0.0).to(
         REAL
     )
-    contracted2_grad_xy_213_e2 = tl.load(contracted2_row + 6 * BN + 4 * N + r * 6 * N + n, mask=mask, other=0.0).to(
+    contracted1_grad_xy_022_e12 = tl.load(contracted1_row + 18 * BN + r * 6 * N + n, mask=mask, other=0.0).to(REAL)
+    contracted1_grad_xy_121_e12 = tl.load(contracted1_row + 18 * BN + N + r * 6 * N + n, mask=mask, other=0.0).to(REAL)
+    contracted1_grad_xy_123_e12 = tl.load(contracted1_row + 18 * BN + 2 * N + r * 6 * N + n, mask=mask, other=0.0).to(
         REAL
     )
-    contracted2_grad_xy_312_e2 = tl.load(contracted2_row + 6 * BN + 5 * N + r * 6 * N + n, mask=mask, other=0.0).to(
+    contracted1_grad_xy_220_e12 = tl.load(contracted1_row + 18 * BN + 3 * N + r * 6 * N + n, mask=mask, other=0.0).to(
         REAL
     )
-    contracted2_grad_xy_011_e3 = tl.load(contracted2_row + 12 * BN + r * 6 * N + n, mask=mask, other=0.0).to(REAL)
-    contracted2_grad_xy_110_e3 = tl.load(contracted2_row + 12 * BN + N + r * 6 * N + n, mask=mask, other=0.0).to(REAL)
-    contracted2_grad_xy_112_e3 = tl.load(contracted2_row + 12 * BN + 2 * N + r * 6 * N + n, mask=mask, other=0.0).to(
+    contracted1_grad_xy_222_e12 = tl.load(contracted1_row + 18 * BN + 4 * N + r * 6 * N + n, mask=mask, other=0.0).to(
         REAL
     )
-    contracted2_grad_xy_211_e3 = tl.load(contracted2_row + 12 * BN + 3 * N + r * 6 * N + n, mask=mask, other=0.0).to(
+    contracted1_grad_xy_321_e12 = tl.load(contracted1_row + 18 * BN + 5 * N + r * 6 * N + n, mask=mask, other=0.0).to(
         REAL
     )
-    contracted2_grad_xy_213_e3 = tl.load(contracted2_row + 12 * BN + 4 * N + r * 6 * N + n, mask=mask, other=0.0).to(
+    contracted1_grad_xy_022_e13 = tl.load(contracted1_row + 24 * BN + r * 6 * N + n, mask=mask, other=0.0).to(REAL)
+    contracted1_grad_xy_121_e13 = tl.load(contracted1_row + 24 * BN + N + r * 6 * N + n, mask=mask, other=0.0).to(REAL)
+    contracted1_grad_xy_123_e13 = tl.load(contracted1_row + 24 * BN + 2 * N + r * 6 * N + n, mask=mask, other=0.0).to(
         REAL
     )
-    contracted2_grad_xy_312_e3 = tl.load(contracted2_row + 12 * BN + 5 * N + r * 6 * N + n, mask=mask, other=0.0).to(
+    contracted1_grad_xy_220_e13 = tl.load(contracted1_row + 24 * BN + 3 * N + r * 6 * N + n, mask=mask, other=0.0).to(
         REAL
     )
-    contracted3_grad_xy_000_e = tl.load(contracted3_row + r * 4 * N + n, mask=mask, other=0.0).to(REAL)
-    contracted3_grad_xy_101_e = tl.load(contracted3_row + r * 4 * N + n + N, mask=mask, other=0.0).to(REAL)
-    contracted3_grad_xy_202_e = tl.load(contracted3_row + r * 4 * N + n + 2 * N, mask=mask, other=0.0).to(REAL)
-    contracted3_grad_xy_303_e = tl.load(contracted3_row + r * 4 * N + n + 3 * N, mask=mask, other=0.0).to(REAL)
+    contracted1_grad_xy_222_e13 = tl.load(contracted1_row + 24 * BN + 4 * N + r * 6 * N + n, mask=mask, other=0.0).to(
+        REAL
+    )
+    contracted1_grad_xy_321_e13 = tl.load(contracted1_row + 24 * BN + 5 * N + r * 6 * N + n, mask=mask, other=0.0).to(
+        REAL
+    )
+    contracted1_grad_xy_022_e23 = tl.load(contracted1_row + 30 * BN + r * 6 * N + n, mask=mask, other=0.0).to(REAL)
+    contracted1_grad_xy_121_e23 = tl.load(contracted1_row + 30 * BN + N + r * 6 * N + n, mask=mask, other=0.0).to(REAL)
+    contracted1_grad_xy_123_e23 = tl.load(contracted1_row + 30 * BN + 2 * N + r * 6 * N + n, mask=mask, other=0.0).to(
+        REAL
+    )
+    contracted1_grad_xy_220_e23 = tl.load(contracted1_row + 30 * BN + 3 * N + r * 6 * N + n, mask=mask, other=0.0).to(
+        REAL
+    )
+    contracted1_grad_xy_222_e23 = tl.load(contracted1_row + 30 * BN + 4 * N + r * 6 * N + n, mask=mask, other=0.0).to(
+        REAL
+    )
+    contracted1_grad_xy_321_e23 = tl.load(contracted1_row + 30 * BN + 5 * N + r * 6 * N + n, mask=mask, other=0.0).to(
+        REAL
+    )
 
     t0 = 0.7071067811865476 * x_e
     gate_x = 0.5 * tl.erf(t0) + 0.5
@@ -7011,36 +7002,36 @@ def _fused_gelu_fcgp_norm_with_normalize_backward_2_kernel(
     gelu_y_e = y_e * gate_y
     grad_gelu_x_e = gelu_y_e123 * contracted_grad_xy_033_e123 + gelu_y_e23 * contracted1_grad_xy_022_e23
     grad_gelu_x_e += gelu_y_e13 * contracted1_grad_xy_022_e13 + gelu_y_e12 * contracted1_grad_xy_022_e12
-    grad_gelu_x_e += gelu_y_e3 * contracted2_grad_xy_011_e3 + gelu_y_e2 * contracted2_grad_xy_011_e2
-    grad_gelu_x_e += gelu_y_e1 * contracted2_grad_xy_011_e1 + gelu_y_e * contracted3_grad_xy_000_e
+    grad_gelu_x_e += gelu_y_e3 * contracted1_grad_xy_011_e3 + gelu_y_e2 * contracted1_grad_xy_011_e2
+    grad_gelu_x_e += gelu_y_e1 * contracted1_grad_xy_011_e1 + gelu_y_e * contracted_grad_xy_000_e
     grad_gelu_x_e123 = gelu_y_e * contracted_grad_xy_330_e123 + gelu_y_e1 * contracted1_grad_xy_321_e23
-    grad_gelu_x_e123 += gelu_y_e3 * contracted1_grad_xy_321_e12 + gelu_y_e13 * contracted2_grad_xy_312_e2
-    grad_gelu_x_e123 += -gelu_y_e2 * contracted1_grad_xy_321_e13 - gelu_y_e12 * contracted2_grad_xy_312_e3
-    grad_gelu_x_e123 += -gelu_y_e23 * contracted2_grad_xy_312_e1 - gelu_y_e123 * contracted3_grad_xy_303_e
+    grad_gelu_x_e123 += gelu_y_e3 * contracted1_grad_xy_321_e12 + gelu_y_e13 * contracted1_grad_xy_312_e2
+    grad_gelu_x_e123 += -gelu_y_e2 * contracted1_grad_xy_321_e13 - gelu_y_e12 * contracted1_grad_xy_312_e3
+    grad_gelu_x_e123 += -gelu_y_e23 * contracted1_grad_xy_312_e1 - gelu_y_e123 * contracted_grad_xy_303_e
     grad_gelu_x_e23 = gelu_y_e1 * contracted_grad_xy_231_e123 + gelu_y_e * contracted1_grad_xy_220_e23
-    grad_gelu_x_e23 += gelu_y_e13 * contracted1_grad_xy_222_e12 + gelu_y_e3 * contracted2_grad_xy_211_e2
-    grad_gelu_x_e23 += -gelu_y_e12 * contracted1_grad_xy_222_e13 - gelu_y_e2 * contracted2_grad_xy_211_e3
-    grad_gelu_x_e23 += -gelu_y_e123 * contracted2_grad_xy_213_e1 - gelu_y_e23 * contracted3_grad_xy_202_e
+    grad_gelu_x_e23 += gelu_y_e13 * contracted1_grad_xy_222_e12 + gelu_y_e3 * contracted1_grad_xy_211_e2
+    grad_gelu_x_e23 += -gelu_y_e12 * contracted1_grad_xy_222_e13 - gelu_y_e2 * contracted1_grad_xy_211_e3
+    grad_gelu_x_e23 += -gelu_y_e123 * contracted1_grad_xy_213_e1 - gelu_y_e23 * contracted_grad_xy_202_e
     grad_gelu_x_e13 = gelu_y_e12 * contracted1_grad_xy_222_e23 + gelu_y_e * contracted1_grad_xy_220_e13
-    grad_gelu_x_e13 += gelu_y_e123 * contracted2_grad_xy_213_e2 + gelu_y_e3 * contracted2_grad_xy_211_e1
+    grad_gelu_x_e13 += gelu_y_e123 * contracted1_grad_xy_213_e2 + gelu_y_e3 * contracted1_grad_xy_211_e1
     grad_gelu_x_e13 += -gelu_y_e2 * contracted_grad_xy_231_e123 - gelu_y_e23 * contracted1_grad_xy_222_e12
-    grad_gelu_x_e13 += -gelu_y_e1 * contracted2_grad_xy_211_e3 - gelu_y_e13 * contracted3_grad_xy_202_e
+    grad_gelu_x_e13 += -gelu_y_e1 * contracted1_grad_xy_211_e3 - gelu_y_e13 * contracted_grad_xy_202_e
     grad_gelu_x_e12 = gelu_y_e3 * contracted_grad_xy_231_e123 + gelu_y_e23 * contracted1_grad_xy_222_e13
-    grad_gelu_x_e12 += gelu_y_e * contracted1_grad_xy_220_e12 + gelu_y_e2 * contracted2_grad_xy_211_e1
-    grad_gelu_x_e12 += -gelu_y_e13 * contracted1_grad_xy_222_e23 - gelu_y_e123 * contracted2_grad_xy_213_e3
-    grad_gelu_x_e12 += -gelu_y_e1 * contracted2_grad_xy_211_e2 - gelu_y_e12 * contracted3_grad_xy_202_e
+    grad_gelu_x_e12 += gelu_y_e * contracted1_grad_xy_220_e12 + gelu_y_e2 * contracted1_grad_xy_211_e1
+    grad_gelu_x_e12 += -gelu_y_e13 * contracted1_grad_xy_222_e23 - gelu_y_e123 * contracted1_grad_xy_213_e3
+    grad_gelu_x_e12 += -gelu_y_e1 * contracted1_grad_xy_211_e2 - gelu_y_e12 * contracted_grad_xy_202_e
     grad_gelu_x_e3 = gelu_y_e12 * contracted_grad_xy_132_e123 + gelu_y_e123 * contracted1_grad_xy_123_e12
-    grad_gelu_x_e3 += gelu_y_e * contracted2_grad_xy_110_e3 + gelu_y_e3 * contracted3_grad_xy_101_e
+    grad_gelu_x_e3 += gelu_y_e * contracted1_grad_xy_110_e3 + gelu_y_e3 * contracted_grad_xy_101_e
     grad_gelu_x_e3 += -gelu_y_e2 * contracted1_grad_xy_121_e23 - gelu_y_e1 * contracted1_grad_xy_121_e13
-    grad_gelu_x_e3 += -gelu_y_e23 * contracted2_grad_xy_112_e2 - gelu_y_e13 * contracted2_grad_xy_112_e1
-    grad_gelu_x_e2 = gelu_y_e3 * contracted1_grad_xy_121_e23 + gelu_y_e23 * contracted2_grad_xy_112_e3
-    grad_gelu_x_e2 += gelu_y_e * contracted2_grad_xy_110_e2 + gelu_y_e2 * contracted3_grad_xy_101_e
+    grad_gelu_x_e3 += -gelu_y_e23 * contracted1_grad_xy_112_e2 - gelu_y_e13 * contracted1_grad_xy_112_e1
+    grad_gelu_x_e2 = gelu_y_e3 * contracted1_grad_xy_121_e23 + gelu_y_e23 * contracted1_grad_xy_112_e3
+    grad_gelu_x_e2 += gelu_y_e * contracted1_grad_xy_110_e2 + gelu_y_e2 * contracted_grad_xy_101_e
     grad_gelu_x_e2 += -gelu_y_e13 * contracted_grad_xy_132_e123 - gelu_y_e123 * contracted1_grad_xy_123_e13
-    grad_gelu_x_e2 += -gelu_y_e1 * contracted1_grad_xy_121_e12 - gelu_y_e12 * contracted2_grad_xy_112_e1
+    grad_gelu_x_e2 += -gelu_y_e1 * contracted1_grad_xy_121_e12 - gelu_y_e12 * contracted1_grad_xy_112_e1
     grad_gelu_x_e1 = gelu_y_e23 * contracted_grad_xy_132_e123 + gelu_y_e123 * contracted1_grad_xy_123_e23
     grad_gelu_x_e1 += gelu_y_e3 * contracted1_grad_xy_121_e13 + gelu_y_e2 * contracted1_grad_xy_121_e12
-    grad_gelu_x_e1 += gelu_y_e13 * contracted2_grad_xy_112_e3 + gelu_y_e12 * contracted2_grad_xy_112_e2
-    grad_gelu_x_e1 += gelu_y_e * contracted2_grad_xy_110_e1 + gelu_y_e1 * contracted3_grad_xy_101_e
+    grad_gelu_x_e1 += gelu_y_e13 * contracted1_grad_xy_112_e3 + gelu_y_e12 * contracted1_grad_xy_112_e2
+    grad_gelu_x_e1 += gelu_y_e * contracted1_grad_xy_110_e1 + gelu_y_e1 * contracted_grad_xy_101_e
     grad_gate_x = x_e123 * grad_gelu_x_e123 + x_e23 * grad_gelu_x_e23 + x_e13 * grad_gelu_x_e13
     grad_gate_x += x_e12 * grad_gelu_x_e12 + x_e3 * grad_gelu_x_e3 + x_e2 * grad_gelu_x_e2
     grad_gate_x += x_e1 * grad_gelu_x_e1 + x_e * grad_gelu_x_e
@@ -7063,36 +7054,36 @@ def _fused_gelu_fcgp_norm_with_normalize_backward_2_kernel(
     gelu_x_e = x_e * gate_x
     grad_gelu_y_e = gelu_x_e123 * contracted_grad_xy_330_e123 + gelu_x_e23 * contracted1_grad_xy_220_e23
     grad_gelu_y_e += gelu_x_e13 * contracted1_grad_xy_220_e13 + gelu_x_e12 * contracted1_grad_xy_220_e12
-    grad_gelu_y_e += gelu_x_e3 * contracted2_grad_xy_110_e3 + gelu_x_e2 * contracted2_grad_xy_110_e2
-    grad_gelu_y_e += gelu_x_e1 * contracted2_grad_xy_110_e1 + gelu_x_e * contracted3_grad_xy_000_e
+    grad_gelu_y_e += gelu_x_e3 * contracted1_grad_xy_110_e3 + gelu_x_e2 * contracted1_grad_xy_110_e2
+    grad_gelu_y_e += gelu_x_e1 * contracted1_grad_xy_110_e1 + gelu_x_e * contracted_grad_xy_000_e
     grad_gelu_y_e123 = gelu_x_e * contracted_grad_xy_033_e123 + gelu_x_e1 * contracted1_grad_xy_123_e23
-    grad_gelu_y_e123 += gelu_x_e3 * contracted1_grad_xy_123_e12 + gelu_x_e13 * contracted2_grad_xy_213_e2
-    grad_gelu_y_e123 += -gelu_x_e2 * contracted1_grad_xy_123_e13 - gelu_x_e12 * contracted2_grad_xy_213_e3
-    grad_gelu_y_e123 += -gelu_x_e23 * contracted2_grad_xy_213_e1 - gelu_x_e123 * contracted3_grad_xy_303_e
+    grad_gelu_y_e123 += gelu_x_e3 * contracted1_grad_xy_123_e12 + gelu_x_e13 * contracted1_grad_xy_213_e2
+    grad_gelu_y_e123 += -gelu_x_e2 * contracted1_grad_xy_123_e13 - gelu_x_e12 * contracted1_grad_xy_213_e3
+    grad_gelu_y_e123 += -gelu_x_e23 * contracted1_grad_xy_213_e1 - gelu_x_e123 * contracted_grad_xy_303_e
     grad_gelu_y_e23 = gelu_x_e1 * contracted_grad_xy_132_e123 + gelu_x_e * contracted1_grad_xy_022_e23
-    grad_gelu_y_e23 += gelu_x_e12 * contracted1_grad_xy_222_e13 + gelu_x_e2 * contracted2_grad_xy_112_e3
-    grad_gelu_y_e23 += -gelu_x_e13 * contracted1_grad_xy_222_e12 - gelu_x_e3 * contracted2_grad_xy_112_e2
-    grad_gelu_y_e23 += -gelu_x_e123 * contracted2_grad_xy_312_e1 - gelu_x_e23 * contracted3_grad_xy_202_e
+    grad_gelu_y_e23 += gelu_x_e12 * contracted1_grad_xy_222_e13 + gelu_x_e2 * contracted1_grad_xy_112_e3
+    grad_gelu_y_e23 += -gelu_x_e13 * contracted1_grad_xy_222_e12 - gelu_x_e3 * contracted1_grad_xy_112_e2
+    grad_gelu_y_e23 += -gelu_x_e123 * contracted1_grad_xy_312_e1 - gelu_x_e23 * contracted_grad_xy_202_e
     grad_gelu_y_e13 = gelu_x_e * contracted1_grad_xy_022_e13 + gelu_x_e23 * contracted1_grad_xy_222_e12
-    grad_gelu_y_e13 += gelu_x_e1 * contracted2_grad_xy_112_e3 + gelu_x_e123 * contracted2_grad_xy_312_e2
+    grad_gelu_y_e13 += gelu_x_e1 * contracted1_grad_xy_112_e3 + gelu_x_e123 * contracted1_grad_xy_312_e2
     grad_gelu_y_e13 += -gelu_x_e2 * contracted_grad_xy_132_e123 - gelu_x_e12 * contracted1_grad_xy_222_e23
-    grad_gelu_y_e13 += -gelu_x_e3 * contracted2_grad_xy_112_e1 - gelu_x_e13 * contracted3_grad_xy_202_e
+    grad_gelu_y_e13 += -gelu_x_e3 * contracted1_grad_xy_112_e1 - gelu_x_e13 * contracted_grad_xy_202_e
     grad_gelu_y_e12 = gelu_x_e3 * contracted_grad_xy_132_e123 + gelu_x_e13 * contracted1_grad_xy_222_e23
-    grad_gelu_y_e12 += gelu_x_e * contracted1_grad_xy_022_e12 + gelu_x_e1 * contracted2_grad_xy_112_e2
-    grad_gelu_y_e12 += -gelu_x_e23 * contracted1_grad_xy_222_e13 - gelu_x_e123 * contracted2_grad_xy_312_e3
-    grad_gelu_y_e12 += -gelu_x_e2 * contracted2_grad_xy_112_e1 - gelu_x_e12 * contracted3_grad_xy_202_e
+    grad_gelu_y_e12 += gelu_x_e * contracted1_grad_xy_022_e12 + gelu_x_e1 * contracted1_grad_xy_112_e2
+    grad_gelu_y_e12 += -gelu_x_e23 * contracted1_grad_xy_222_e13 - gelu_x_e123 * contracted1_grad_xy_312_e3
+    grad_gelu_y_e12 += -gelu_x_e2 * contracted1_grad_xy_112_e1 - gelu_x_e12 * contracted_grad_xy_202_e
     grad_gelu_y_e3 = gelu_x_e12 * contracted_grad_xy_231_e123 + gelu_x_e2 * contracted1_grad_xy_121_e23
     grad_gelu_y_e3 += gelu_x_e1 * contracted1_grad_xy_121_e13 + gelu_x_e123 * contracted1_grad_xy_321_e12
-    grad_gelu_y_e3 += gelu_x_e * contracted2_grad_xy_011_e3 + gelu_x_e23 * contracted2_grad_xy_211_e2
-    grad_gelu_y_e3 += gelu_x_e13 * contracted2_grad_xy_211_e1 + gelu_x_e3 * contracted3_grad_xy_101_e
-    grad_gelu_y_e2 = gelu_x_e1 * contracted1_grad_xy_121_e12 + gelu_x_e * contracted2_grad_xy_011_e2
-    grad_gelu_y_e2 += gelu_x_e12 * contracted2_grad_xy_211_e1 + gelu_x_e2 * contracted3_grad_xy_101_e
+    grad_gelu_y_e3 += gelu_x_e * contracted1_grad_xy_011_e3 + gelu_x_e23 * contracted1_grad_xy_211_e2
+    grad_gelu_y_e3 += gelu_x_e13 * contracted1_grad_xy_211_e1 + gelu_x_e3 * contracted_grad_xy_101_e
+    grad_gelu_y_e2 = gelu_x_e1 * contracted1_grad_xy_121_e12 + gelu_x_e * contracted1_grad_xy_011_e2
+    grad_gelu_y_e2 += gelu_x_e12 * contracted1_grad_xy_211_e1 + gelu_x_e2 * contracted_grad_xy_101_e
     grad_gelu_y_e2 += -gelu_x_e13 * contracted_grad_xy_231_e123 - gelu_x_e3 * contracted1_grad_xy_121_e23
-    grad_gelu_y_e2 += -gelu_x_e123 * contracted1_grad_xy_321_e13 - gelu_x_e23 * contracted2_grad_xy_211_e3
+    grad_gelu_y_e2 += -gelu_x_e123 * contracted1_grad_xy_321_e13 - gelu_x_e23 * contracted1_grad_xy_211_e3
     grad_gelu_y_e1 = gelu_x_e23 * contracted_grad_xy_231_e123 + gelu_x_e123 * contracted1_grad_xy_321_e23
-    grad_gelu_y_e1 += gelu_x_e * contracted2_grad_xy_011_e1 + gelu_x_e1 * contracted3_grad_xy_101_e
+    grad_gelu_y_e1 += gelu_x_e * contracted1_grad_xy_011_e1 + gelu_x_e1 * contracted_grad_xy_101_e
     grad_gelu_y_e1 += -gelu_x_e3 * contracted1_grad_xy_121_e13 - gelu_x_e2 * contracted1_grad_xy_121_e12
-    grad_gelu_y_e1 += -gelu_x_e13 * contracted2_grad_xy_211_e3 - gelu_x_e12 * contracted2_grad_xy_211_e2
+    grad_gelu_y_e1 += -gelu_x_e13 * contracted1_grad_xy_211_e3 - gelu_x_e12 * contracted1_grad_xy_211_e2
     grad_gate_y = y_e123 * grad_gelu_y_e123 + y_e23 * grad_gelu_y_e23 + y_e13 * grad_gelu_y_e13
     grad_gate_y += y_e12 * grad_gelu_y_e12 + y_e3 * grad_gelu_y_e3 + y_e2 * grad_gelu_y_e2
     grad_gate_y += y_e1 * grad_gelu_y_e1 + y_e * grad_gelu_y_e
@@ -7130,10 +7121,8 @@ def _fused_gelu_fcgp_norm_with_normalize_backward_2_kernel(
 def _fused_gelu_fcgp_norm_with_normalize_backward_3_kernel(
     x_ptr,
     y_ptr,
-    operand8_ptr,
-    operand9_ptr,
-    operand10_ptr,
-    operand11_ptr,
+    operand4_ptr,
+    operand5_ptr,
     B,
     N,
     B_INNERMOST: tl.constexpr,
@@ -7144,20 +7133,13 @@ def _fused_gelu_fcgp_norm_with_normalize_backward_3_kernel(
     # stores factors of matrix products, in the order in which these read them
     # turns its tiles for products in tf32, which are faster with b innermost
     BN = tl.cast(B, tl.int64) * N
-    operand8_b = 1 if B_INNERMOST else 4 * N
-    operand8_n = tl.cast(B, tl.int64) if B_INNERMOST else 1
-    operand8_N = tl.cast(N, tl.int64) * operand8_n
-    operand9_b = 1 if B_INNERMOST else 6 * N
-    operand9_n = tl.cast(B, tl.int64) * 3 if B_INNERMOST else 1
-    operand9_B = tl.cast(B, tl.int64) * operand9_b
-    operand9_N = tl.cast(N, tl.int64) * operand9_n
-    operand10_b = 1 if B_INNERMOST else 6 * N
-    operand10_n = tl.cast(B, tl.int64) * 3 if B_INNERMOST else 1
-    operand10_B = tl.cast(B, tl.int64) * operand10_b
-    operand10_N = tl.cast(N, tl.int64) * operand10_n
-    operand11_b = 1 if B_INNERMOST else 4 * N
-    operand11_n = tl.cast(B, tl.int64) if B_INNERMOST else 1
-    operand11_N = tl.cast(N, tl.int64) * operand11_n
+    operand4_b = 1 if B_INNERMOST else 4 * N
+    operand4_n = tl.cast(B, tl.int64) if B_INNERMOST else 1
+    operand4_N = tl.cast(N, tl.int64) * operand4_n
+    operand5_b = 1 if B_INNERMOST else 6 * N
+    operand5_n = tl.cast(B, tl.int64) * 3 if B_INNERMOST else 1
+    operand5_B = tl.cast(B, tl.int64) * operand5_b
+    operand5_N = tl.cast(N, tl.int64) * operand5_n
 
     n = _tile(tl.program_id(1) * BLOCK, ROWS, BLOCK)
     r = _down(ROWS)
@@ -7169,10 +7151,8 @@ def _fused_gelu_fcgp_norm_with_normalize_backward_3_kernel(
     mask = tile_mask if ROWS == 1 else tile_mask & row_mask
     x_row = x_ptr + b * N
     y_row = y_ptr + b * N
-    operand8_row = operand8_ptr + b * operand8_b
-    operand9_row = operand9_ptr + b * operand9_b
-    operand10_row = operand10_ptr + b * operand10_b
-    operand11_row = operand11_ptr + b * operand11_b
+    operand4_row = operand4_ptr + b * operand4_b
+    operand5_row = operand5_ptr + b * operand5_b
 
     x_e = tl.load(x_row + at, mask=mask, other=0.0).to(REAL)
     x_e1 = tl.load(x_row + BN + at, mask=mask, other=0.0).to(REAL)
@@ -7195,7 +7175,7 @@ def _fused_gelu_fcgp_norm_with_normalize_backward_3_kernel(
     gelu_x_e123 = x_e123 * gate_x
     gate_y = 0.5 + 0.5 * tl.erf(0.7071067811865476 * y_e)
     gelu_y_e123 = y_e123 * gate_y
-    operand8_0 = gelu_x_e123 * gelu_y_e123
+    operand4_0 = gelu_x_e123 * gelu_y_e123
     gelu_x_e = x_e * gate_x
     gelu_y_e = y_e * gate_y
     xy_000_e = gelu_x_e * gelu_y_e
@@ -7213,26 +7193,30 @@ def _fused_gelu_fcgp_norm_with_normalize_backward_3_kernel(
     gelu_x_e23 = x_e23 * gate_x
     gelu_y_e23 = y_e23 * gate_y
     xy_202_e = -gelu_x_e12 * gelu_y_e12 - gelu_x_e13 * gelu_y_e13 - gelu_x_e23 * gelu_y_e23
+    xy_033_e123 = gelu_x_e * gelu_y_e123
+    xy_132_e123 = gelu_x_e1 * gelu_y_e23 + gelu_x_e3 * gelu_y_e12 - gelu_x_e2 * gelu_y_e13
+    xy_231_e123 = gelu_x_e12 * gelu_y_e3 + gelu_x_e23 * gelu_y_e1 - gelu_x_e13 * gelu_y_e2
+    xy_330_e123 = gelu_x_e123 * gelu_y_e
     xy_011_e1 = gelu_x_e * gelu_y_e1
     xy_110_e1 = gelu_x_e1 * gelu_y_e
     xy_112_e1 = -gelu_x_e2 * gelu_y_e12 - gelu_x_e3 * gelu_y_e13
     xy_211_e1 = gelu_x_e12 * gelu_y_e2 + gelu_x_e13 * gelu_y_e3
-    operand9_4 = gelu_x_e23 * gelu_y_e123
-    operand9_5 = gelu_x_e123 * gelu_y_e23
+    operand5_4 = gelu_x_e23 * gelu_y_e123
+    operand5_5 = gelu_x_e123 * gelu_y_e23
     xy_011_e2 = gelu_x_e * gelu_y_e2
     xy_110_e2 = gelu_x_e2 * gelu_y_e
     xy_112_e2 = gelu_x_e1 * gelu_y_e12 - gelu_x_e3 * gelu_y_e23
     xy_211_e2 = gelu_x_e23 * gelu_y_e3 - gelu_x_e12 * gelu_y_e1
     xy_213_e2 = gelu_x_e13 * gelu_y_e123
-    operand9_10 = -xy_213_e2
+    operand5_10 = -xy_213_e2
     xy_312_e2 = gelu_x_e123 * gelu_y_e13
-    operand9_11 = -xy_312_e2
+    operand5_11 = -xy_312_e2
     xy_011_e3 = gelu_x_e * gelu_y_e3
     xy_110_e3 = gelu_x_e3 * gelu_y_e
     xy_112_e3 = gelu_x_e1 * gelu_y_e13 + gelu_x_e2 * gelu_y_e23
     xy_211_e3 = -gelu_x_e13 * gelu_y_e1 - gelu_x_e23 * gelu_y_e2
-    operand9_16 = gelu_x_e12 * gelu_y_e123
-    operand9_17 = gelu_x_e123 * gelu_y_e12
+    operand5_16 = gelu_x_e12 * gelu_y_e123
+    operand5_17 = gelu_x_e123 * gelu_y_e12
     xy_022_e12 = gelu_x_e * gelu_y_e12
     xy_121_e12 = gelu_x_e1 * gelu_y_e2 - gelu_x_e2 * gelu_y_e1
     xy_123_e12 = gelu_x_e3 * gelu_y_e123
@@ -7251,71 +7235,83 @@ def _fused_gelu_fcgp_norm_with_normalize_backward_3_kernel(
     xy_220_e23 = gelu_x_e23 * gelu_y_e
     xy_222_e23 = gelu_x_e13 * gelu_y_e12 - gelu_x_e12 * gelu_y_e13
     xy_321_e23 = gelu_x_e123 * gelu_y_e1
-    xy_033_e123 = gelu_x_e * gelu_y_e123
-    xy_132_e123 = gelu_x_e1 * gelu_y_e23 + gelu_x_e3 * gelu_y_e12 - gelu_x_e2 * gelu_y_e13
-    xy_231_e123 = gelu_x_e12 * gelu_y_e3 + gelu_x_e23 * gelu_y_e1 - gelu_x_e13 * gelu_y_e2
-    xy_330_e123 = gelu_x_e123 * gelu_y_e
 
-    tl.store(operand8_row + r * operand8_b + n * operand8_n, operand8_0, mask=mask)
-    tl.store(operand8_row + r * operand8_b + n * operand8_n + operand8_N, xy_000_e, mask=mask)
-    tl.store(operand8_row + r * operand8_b + n * operand8_n + 2 * operand8_N, xy_101_e, mask=mask)
-    tl.store(operand8_row + r * operand8_b + n * operand8_n + 3 * operand8_N, xy_202_e, mask=mask)
-    tl.store(operand9_row + r * operand9_b + n * operand9_n, xy_011_e1, mask=mask)
-    tl.store(operand9_row + operand9_N + r * operand9_b + n * operand9_n, xy_110_e1, mask=mask)
-    tl.store(operand9_row + 2 * operand9_N + r * operand9_b + n * operand9_n, xy_112_e1, mask=mask)
-    tl.store(operand9_row + 3 * operand9_N + r * operand9_b + n * operand9_n, xy_211_e1, mask=mask)
-    tl.store(operand9_row + 4 * operand9_N + r * operand9_b + n * operand9_n, operand9_4, mask=mask)
-    tl.store(operand9_row + 5 * operand9_N + r * operand9_b + n * operand9_n, operand9_5, mask=mask)
-    tl.store(operand9_row + operand9_B + r * operand9_b + n * operand9_n, xy_011_e2, mask=mask)
-    tl.store(operand9_row + operand9_B + operand9_N + r * operand9_b + n * operand9_n, xy_110_e2, mask=mask)
-    tl.store(operand9_row + operand9_B + 2 * operand9_N + r * operand9_b + n * operand9_n, xy_112_e2, mask=mask)
-    tl.store(operand9_row + operand9_B + 3 * operand9_N + r * operand9_b + n * operand9_n, xy_211_e2, mask=mask)
-    tl.store(operand9_row + operand9_B + 4 * operand9_N + r * operand9_b + n * operand9_n, operand9_10, mask=mask)
-    tl.store(operand9_row + operand9_B + 5 * operand9_N + r * operand9_b + n * operand9_n, operand9_11, mask=mask)
-    tl.store(operand9_row + 2 * operand9_B + r * operand9_b + n * operand9_n, xy_011_e3, mask=mask)
-    tl.store(operand9_row + 2 * operand9_B + operand9_N + r * operand9_b + n * operand9_n, xy_110_e3, mask=mask)
-    tl.store(operand9_row + 2 * operand9_B + 2 * operand9_N + r * operand9_b + n * operand9_n, xy_112_e3, mask=mask)
-    tl.store(operand9_row + 2 * operand9_B + 3 * operand9_N + r * operand9_b + n * operand9_n, xy_211_e3, mask=mask)
-    tl.store(operand9_row + 2 * operand9_B + 4 * operand9_N + r * operand9_b + n * operand9_n, operand9_16, mask=mask)
-    tl.store(operand9_row + 2 * operand9_B + 5 * operand9_N + r * operand9_b + n * operand9_n, operand9_17, mask=mask)
-    tl.store(operand10_row + r * operand10_b + n * operand10_n, xy_022_e12, mask=mask)
-    tl.store(operand10_row + operand10_N + r * operand10_b + n * operand10_n, xy_121_e12, mask=mask)
-    tl.store(operand10_row + 2 * operand10_N + r * operand10_b + n * operand10_n, xy_123_e12, mask=mask)
-    tl.store(operand10_row + 3 * operand10_N + r * operand10_b + n * operand10_n, xy_220_e12, mask=mask)
-    tl.store(operand10_row + 4 * operand10_N + r * operand10_b + n * operand10_n, xy_222_e12, mask=mask)
-    tl.store(operand10_row + 5 * operand10_N + r * operand10_b + n * operand10_n, xy_321_e12, mask=mask)
-    tl.store(operand10_row + operand10_B + r * operand10_b + n * operand10_n, xy_022_e13, mask=mask)
-    tl.store(operand10_row + operand10_B + operand10_N + r * operand10_b + n * operand10_n, xy_121_e13, mask=mask)
-    tl.store(operand10_row + operand10_B + 2 * operand10_N + r * operand10_b + n * operand10_n, xy_123_e13, mask=mask)
-    tl.store(operand10_row + operand10_B + 3 * operand10_N + r * operand10_b + n * operand10_n, xy_220_e13, mask=mask)
-    tl.store(operand10_row + operand10_B + 4 * operand10_N + r * operand10_b + n * operand10_n, xy_222_e13, mask=mask)
-    tl.store(operand10_row + operand10_B + 5 * operand10_N + r * operand10_b + n * operand10_n, xy_321_e13, mask=mask)
-    tl.store(operand10_row + 2 * operand10_B + r * operand10_b + n * operand10_n, xy_022_e23, mask=mask)
-    tl.store(operand10_row + 2 * operand10_B + operand10_N + r * operand10_b + n * operand10_n, xy_121_e23, mask=mask)
+    tl.store(operand4_row + r * operand4_b + n * operand4_n, operand4_0, mask=mask)
+    tl.store(operand4_row + operand4_N + r * operand4_b + n * operand4_n, xy_000_e, mask=mask)
+    tl.store(operand4_row + 2 * operand4_N + r * operand4_b + n * operand4_n, xy_101_e, mask=mask)
+    tl.store(operand4_row + 3 * operand4_N + r * operand4_b + n * operand4_n, xy_202_e, mask=mask)
+    tl.store(operand4_row + 4 * BN + r * operand4_b + n * operand4_n, xy_033_e123, mask=mask)
+    tl.store(operand4_row + 4 * BN + operand4_N + r * operand4_b + n * operand4_n, xy_132_e123, mask=mask)
+    tl.store(operand4_row + 4 * BN + 2 * operand4_N + r * operand4_b + n * operand4_n, xy_231_e123, mask=mask)
+    tl.store(operand4_row + 4 * BN + 3 * operand4_N + r * operand4_b + n * operand4_n, xy_330_e123, mask=mask)
+    tl.store(operand5_row + r * operand5_b + n * operand5_n, xy_011_e1, mask=mask)
+    tl.store(operand5_row + operand5_N + r * operand5_b + n * operand5_n, xy_110_e1, mask=mask)
+    tl.store(operand5_row + 2 * operand5_N + r * operand5_b + n * operand5_n, xy_112_e1, mask=mask)
+    tl.store(operand5_row + 3 * operand5_N + r * operand5_b + n * operand5_n, xy_211_e1, mask=mask)
+    tl.store(operand5_row + 4 * operand5_N + r * operand5_b + n * operand5_n, operand5_4, mask=mask)
+    tl.store(operand5_row + 5 * operand5_N + r * operand5_b + n * operand5_n, operand5_5, mask=mask)
+    tl.store(operand5_row + operand5_B + r * operand5_b + n * operand5_n, xy_011_e2, mask=mask)
+    tl.store(operand5_row + operand5_B + operand5_N + r * operand5_b + n * operand5_n, xy_110_e2, mask=mask)
+    tl.store(operand5_row + operand5_B + 2 * operand5_N + r * operand5_b + n * operand5_n, xy_112_e2, mask=mask)
+    tl.store(operand5_row + operand5_B + 3 * operand5_N + r * operand5_b + n * operand5_n, xy_211_e2, mask=mask)
+    tl.store(operand5_row + operand5_B + 4 * operand5_N + r * operand5_b + n * operand5_n, operand5_10, mask=mask)
+    tl.store(operand5_row + operand5_B + 5 * operand5_N + r * operand5_b + n * operand5_n, operand5_11, mask=mask)
+    tl.store(operand5_row + 2 * operand5_B + r * operand5_b + n * operand5_n, xy_011_e3, mask=mask)
+    tl.store(operand5_row + 2 * operand5_B + operand5_N + r * operand5_b + n * operand5_n, xy_110_e3, mask=mask)
+    tl.store(operand5_row + 2 * operand5_B + 2 * operand5_N + r * operand5_b + n * operand5_n, xy_112_e3, mask=mask)
+    tl.store(operand5_row + 2 * operand5_B + 3 * operand5_N + r * operand5_b + n * operand5_n, xy_211_e3, mask=mask)
+    tl.store(operand5_row + 2 * operand5_B + 4 * operand5_N + r * operand5_b + n * operand5_n, operand5_16, mask=mask)
+    tl.store(operand5_row + 2 * operand5_B + 5 * operand5_N + r * operand5_b + n * operand5_n, operand5_17, mask=mask)
+    tl.store(operand5_row + 18 * BN + r * operand5_b + n * operand5_n, xy_022_e12, mask=mask)
+    tl.store(operand5_row + 18 * BN + operand5_N + r * operand5_b + n * operand5_n, xy_121_e12, mask=mask)
+    tl.store(operand5_row + 18 * BN + 2 * operand5_N + r * operand5_b + n * operand5_n, xy_123_e12, mask=mask)
+    tl.store(operand5_row + 18 * BN + 3 * operand5_N + r * operand5_b + n * operand5_n, xy_220_e12, mask=mask)
+    tl.store(operand5_row + 18 * BN + 4 * operand5_N + r * operand5_b + n * operand5_n, xy_222_e12, mask=mask)
+    tl.store(operand5_row + 18 * BN + 5 * operand5_N + r * operand5_b + n * operand5_n, xy_321_e12, mask=mask)
+    tl.store(operand5_row + 18 * BN + operand5_B + r * operand5_b + n * operand5_n, xy_022_e13, mask=mask)
+    tl.store(operand5_row + 18 * BN + operand5_B + operand5_N + r * operand5_b + n * operand5_n, xy_121_e13, mask=mask)
     tl.store(
-        operand10_row + 2 * operand10_B + 2 * operand10_N + r * operand10_b + n * operand10_n, xy_123_e23, mask=mask
+        operand5_row + 18 * BN + operand5_B + 2 * operand5_N + r * operand5_b + n * operand5_n, xy_123_e13, mask=mask
     )
     tl.store(
-        operand10_row + 2 * operand10_B + 3 * operand10_N + r * operand10_b + n * operand10_n, xy_220_e23, mask=mask
+        operand5_row + 18 * BN + operand5_B + 3 * operand5_N + r * operand5_b + n * operand5_n, xy_220_e13, mask=mask
     )
     tl.store(
-        operand10_row + 2 * operand10_B + 4 * operand10_N + r * operand10_b + n * operand10_n, xy_222_e23, mask=mask
+        operand5_row + 18 * BN + operand5_B + 4 * operand5_N + r * operand5_b + n * operand5_n, xy_222_e13, mask=mask
     )
     tl.store(
-        operand10_row + 2 * operand10_B + 5 * operand10_N + r * operand10_b + n * operand10_n, xy_321_e23, mask=mask
+        operand5_row + 18 * BN + operand5_B + 5 * operand5_N + r * operand5_b + n * operand5_n, xy_321_e13, mask=mask
     )
-    tl.store(operand11_row + r * operand11_b + n * operand11_n, xy_033_e123, mask=mask)
-    tl.store(operand11_row + r * operand11_b + n * operand11_n + operand11_N, xy_132_e123, mask=mask)
-    tl.store(operand11_row + r * operand11_b + n * operand11_n + 2 * operand11_N, xy_231_e123, mask=mask)
-    tl.store(operand11_row + r * operand11_b + n * operand11_n + 3 * operand11_N, xy_330_e123, mask=mask)
+    tl.store(operand5_row + 18 * BN + 2 * operand5_B + r * operand5_b + n * operand5_n, xy_022_e23, mask=mask)
+    tl.store(
+        operand5_row + 18 * BN + 2 * operand5_B + operand5_N + r * operand5_b + n * operand5_n, xy_121_e23, mask=mask
+    )
+    tl.store(
+        operand5_row + 18 * BN + 2 * operand5_B + 2 * operand5_N + r * operand5_b + n * operand5_n,
+        xy_123_e23,
+        mask=mask,
+    )
+    tl.store(
+        operand5_row + 18 * BN + 2 * operand5_B + 3 * operand5_N + r * operand5_b + n * operand5_n,
+        xy_220_e23,
+        mask=mask,
+    )
+    tl.store(
+        operand5_row + 18 * BN + 2 * operand5_B + 4 * operand5_N + r * operand5_b + n * operand5_n,
+        xy_222_e23,
+        mask=mask,
+    )
+    tl.store(
+        operand5_row + 18 * BN + 2 * operand5_B + 5 * operand5_N + r * operand5_b + n * operand5_n,
+        xy_321_e23,
+        mask=mask,
+    )
 
 
 @triton.jit(do_not_specialize=["N"])
 def _fused_gelu_fcgp_norm_with_normalize_backward_4_kernel(
-    contracted4_ptr,
-    contracted5_ptr,
-    contracted6_ptr,
-    contracted7_ptr,
+    contracted2_ptr,
+    contracted3_ptr,
     grad_weight_ptr,
     N,
     M,
@@ -7329,58 +7325,56 @@ def _fused_gelu_fcgp_norm_with_normalize_backward_4_kernel(
     start = tl.program_id(0).to(tl.int64) * BLOCK
     tile = tl.arange(0, BLOCK)
     mask = tile < tl.cast(N, tl.int64) * M - start
-    contracted4_row = contracted4_ptr + start
-    contracted5_row = contracted5_ptr + start
-    contracted6_row = contracted6_ptr + start
-    contracted7_row = contracted7_ptr + start
+    contracted2_row = contracted2_ptr + start
+    contracted3_row = contracted3_ptr + start
     grad_weight_row = grad_weight_ptr + start
 
-    contracted4_0 = tl.load(contracted4_row + tile, mask=mask, other=0.0).to(REAL)
-    contracted4_1 = tl.load(contracted4_row + NM + tile, mask=mask, other=0.0).to(REAL)
-    contracted4_2 = tl.load(contracted4_row + 2 * NM + tile, mask=mask, other=0.0).to(REAL)
-    contracted4_3 = tl.load(contracted4_row + 3 * NM + tile, mask=mask, other=0.0).to(REAL)
-    contracted5_0 = tl.load(contracted5_row + tile, mask=mask, other=0.0).to(REAL)
-    contracted5_1 = tl.load(contracted5_row + NM + tile, mask=mask, other=0.0).to(REAL)
-    contracted5_2 = tl.load(contracted5_row + 2 * NM + tile, mask=mask, other=0.0).to(REAL)
-    contracted5_3 = tl.load(contracted5_row + 3 * NM + tile, mask=mask, other=0.0).to(REAL)
-    contracted5_4 = tl.load(contracted5_row + 4 * NM + tile, mask=mask, other=0.0).to(REAL)
-    contracted5_5 = tl.load(contracted5_row + 5 * NM + tile, mask=mask, other=0.0).to(REAL)
-    contracted6_0 = tl.load(contracted6_row + tile, mask=mask, other=0.0).to(REAL)
-    contracted6_1 = tl.load(contracted6_row + NM + tile, mask=mask, other=0.0).to(REAL)
-    contracted6_2 = tl.load(contracted6_row + 2 * NM + tile, mask=mask, other=0.0).to(REAL)
-    contracted6_3 = tl.load(contracted6_row + 3 * NM + tile, mask=mask, other=0.0).to(REAL)
-    contracted6_4 = tl.load(contracted6_row + 4 * NM + tile, mask=mask, other=0.0).to(REAL)
-    contracted6_5 = tl.load(contracted6_row + 5 * NM + tile, mask=mask, other=0.0).to(REAL)
-    contracted7_0 = tl.load(contracted7_row + tile, mask=mask, other=0.0).to(REAL)
-    contracted7_1 = tl.load(contracted7_row + NM + tile, mask=mask, other=0.0).to(REAL)
-    contracted7_2 = tl.load(contracted7_row + 2 * NM + tile, mask=mask, other=0.0).to(REAL)
-    contracted7_3 = tl.load(contracted7_row + 3 * NM + tile, mask=mask, other=0.0).to(REAL)
+    contracted2_0 = tl.load(contracted2_row + tile, mask=mask, other=0.0).to(REAL)
+    contracted2_1 = tl.load(contracted2_row + NM + tile, mask=mask, other=0.0).to(REAL)
+    contracted2_2 = tl.load(contracted2_row + 2 * NM + tile, mask=mask, other=0.0).to(REAL)
+    contracted2_3 = tl.load(contracted2_row + 3 * NM + tile, mask=mask, other=0.0).to(REAL)
+    contracted2_4 = tl.load(contracted2_row + 4 * NM + tile, mask=mask, other=0.0).to(REAL)
+    contracted2_5 = tl.load(contracted2_row + 5 * NM + tile, mask=mask, other=0.0).to(REAL)
+    contracted2_6 = tl.load(contracted2_row + 6 * NM + tile, mask=mask, other=0.0).to(REAL)
+    contracted2_7 = tl.load(contracted2_row + 7 * NM + tile, mask=mask, other=0.0).to(REAL)
+    contracted3_0 = tl.load(contracted3_row + tile, mask=mask, other=0.0).to(REAL)
+    contracted3_1 = tl.load(contracted3_row + NM + tile, mask=mask, other=0.0).to(REAL)
+    contracted3_2 = tl.load(contracted3_row + 2 * NM + tile, mask=mask, other=0.0).to(REAL)
+    contracted3_3 = tl.load(contracted3_row + 3 * NM + tile, mask=mask, other=0.0).to(REAL)
+    contracted3_4 = tl.load(contracted3_row + 4 * NM + tile, mask=mask, other=0.0).to(REAL)
+    contracted3_5 = tl.load(contracted3_row + 5 * NM + tile, mask=mask, other=0.0).to(REAL)
+    contracted3_6 = tl.load(contracted3_row + 6 * NM + tile, mask=mask, other=0.0).to(REAL)
+    contracted3_7 = tl.load(contracted3_row + 7 * NM + tile, mask=mask, other=0.0).to(REAL)
+    contracted3_8 = tl.load(contracted3_row + 8 * NM + tile, mask=mask, other=0.0).to(REAL)
+    contracted3_9 = tl.load(contracted3_row + 9 * NM + tile, mask=mask, other=0.0).to(REAL)
+    contracted3_10 = tl.load(contracted3_row + 10 * NM + tile, mask=mask, other=0.0).to(REAL)
+    contracted3_11 = tl.load(contracted3_row + 11 * NM + tile, mask=mask, other=0.0).to(REAL)
 
-    grad_weight_213 = -contracted5_4
-    grad_weight_303 = -contracted4_0
-    grad_weight_312 = -contracted5_5
+    grad_weight_213 = -contracted3_4
+    grad_weight_303 = -contracted2_0
+    grad_weight_312 = -contracted3_5
 
     if GRAD_WEIGHT:
-        tl.store(grad_weight_row + tile, contracted4_1, mask=mask)
-        tl.store(grad_weight_row + NM + tile, contracted5_0, mask=mask)
-        tl.store(grad_weight_row + 2 * NM + tile, contracted6_0, mask=mask)
-        tl.store(grad_weight_row + 3 * NM + tile, contracted7_0, mask=mask)
-        tl.store(grad_weight_row + 4 * NM + tile, contracted4_2, mask=mask)
-        tl.store(grad_weight_row + 5 * NM + tile, contracted5_1, mask=mask)
-        tl.store(grad_weight_row + 6 * NM + tile, contracted5_2, mask=mask)
-        tl.store(grad_weight_row + 7 * NM + tile, contracted6_1, mask=mask)
-        tl.store(grad_weight_row + 8 * NM + tile, contracted6_2, mask=mask)
-        tl.store(grad_weight_row + 9 * NM + tile, contracted7_1, mask=mask)
-        tl.store(grad_weight_row + 10 * NM + tile, contracted4_3, mask=mask)
-        tl.store(grad_weight_row + 11 * NM + tile, contracted5_3, mask=mask)
+        tl.store(grad_weight_row + tile, contracted2_1, mask=mask)
+        tl.store(grad_weight_row + NM + tile, contracted3_0, mask=mask)
+        tl.store(grad_weight_row + 2 * NM + tile, contracted3_6, mask=mask)
+        tl.store(grad_weight_row + 3 * NM + tile, contracted2_4, mask=mask)
+        tl.store(grad_weight_row + 4 * NM + tile, contracted2_2, mask=mask)
+        tl.store(grad_weight_row + 5 * NM + tile, contracted3_1, mask=mask)
+        tl.store(grad_weight_row + 6 * NM + tile, contracted3_2, mask=mask)
+        tl.store(grad_weight_row + 7 * NM + tile, contracted3_7, mask=mask)
+        tl.store(grad_weight_row + 8 * NM + tile, contracted3_8, mask=mask)
+        tl.store(grad_weight_row + 9 * NM + tile, contracted2_5, mask=mask)
+        tl.store(grad_weight_row + 10 * NM + tile, contracted2_3, mask=mask)
+        tl.store(grad_weight_row + 11 * NM + tile, contracted3_3, mask=mask)
         tl.store(grad_weight_row + 12 * NM + tile, grad_weight_213, mask=mask)
-        tl.store(grad_weight_row + 13 * NM + tile, contracted6_3, mask=mask)
-        tl.store(grad_weight_row + 14 * NM + tile, contracted6_4, mask=mask)
-        tl.store(grad_weight_row + 15 * NM + tile, contracted7_2, mask=mask)
+        tl.store(grad_weight_row + 13 * NM + tile, contracted3_9, mask=mask)
+        tl.store(grad_weight_row + 14 * NM + tile, contracted3_10, mask=mask)
+        tl.store(grad_weight_row + 15 * NM + tile, contracted2_6, mask=mask)
         tl.store(grad_weight_row + 16 * NM + tile, grad_weight_303, mask=mask)
         tl.store(grad_weight_row + 17 * NM + tile, grad_weight_312, mask=mask)
-        tl.store(grad_weight_row + 18 * NM + tile, contracted6_5, mask=mask)
-        tl.store(grad_weight_row + 19 * NM + tile, contracted7_3, mask=mask)
+        tl.store(grad_weight_row + 18 * NM + tile, contracted3_11, mask=mask)
+        tl.store(grad_weight_row + 19 * NM + tile, contracted2_7, mask=mask)
 
 
 @triton.jit(do_not_specialize=["B"])
@@ -7389,12 +7383,8 @@ def _fused_gelu_fcgp_norm_with_normalize_double_backward_kernel(
     saved_ptr,
     saved_product_ptr,
     saved_product1_ptr,
-    saved_product2_ptr,
-    saved_product3_ptr,
     operand_ptr,
     operand2_ptr,
-    operand4_ptr,
-    operand6_ptr,
     B,
     M,
     ROWS: tl.constexpr,
@@ -7420,12 +7410,8 @@ def _fused_gelu_fcgp_norm_with_normalize_double_backward_kernel(
     saved_row = saved_ptr + b
     saved_product_row = saved_product_ptr + b * M
     saved_product1_row = saved_product1_ptr + b * M
-    saved_product2_row = saved_product2_ptr + b * M
-    saved_product3_row = saved_product3_ptr + b * M
     operand_row = operand_ptr + b * M
     operand2_row = operand2_ptr + b * M
-    operand4_row = operand4_ptr + b * M
-    operand6_row = operand6_ptr + b * M
 
     grad_out_e_2 = tl.load(grad_out_row + at, mask=mask, other=0.0).to(REAL)
     grad_out_e1_2 = tl.load(grad_out_row + BM + at, mask=mask, other=0.0).to(REAL)
@@ -7440,42 +7426,42 @@ def _fused_gelu_fcgp_norm_with_normalize_double_backward_kernel(
     saved_inv_rms_2 = tl.load(saved_row + 2 * B + r, mask=row_mask, other=0.0).to(REAL)
     saved_inv_rms_3 = tl.load(saved_row + 3 * B + r, mask=row_mask, other=0.0).to(REAL)
     saved_product_out_e = tl.load(saved_product_row + at, mask=mask, other=0.0).to(REAL)
+    saved_product_out_e123 = tl.load(saved_product_row + BM + at, mask=mask, other=0.0).to(REAL)
     saved_product1_out_e1 = tl.load(saved_product1_row + at, mask=mask, other=0.0).to(REAL)
     saved_product1_out_e2 = tl.load(saved_product1_row + BM + at, mask=mask, other=0.0).to(REAL)
     saved_product1_out_e3 = tl.load(saved_product1_row + 2 * BM + at, mask=mask, other=0.0).to(REAL)
-    saved_product2_out_e12 = tl.load(saved_product2_row + at, mask=mask, other=0.0).to(REAL)
-    saved_product2_out_e13 = tl.load(saved_product2_row + BM + at, mask=mask, other=0.0).to(REAL)
-    saved_product2_out_e23 = tl.load(saved_product2_row + 2 * BM + at, mask=mask, other=0.0).to(REAL)
-    saved_product3_out_e123 = tl.load(saved_product3_row + at, mask=mask, other=0.0).to(REAL)
+    saved_product1_out_e12 = tl.load(saved_product1_row + 3 * BM + at, mask=mask, other=0.0).to(REAL)
+    saved_product1_out_e13 = tl.load(saved_product1_row + 4 * BM + at, mask=mask, other=0.0).to(REAL)
+    saved_product1_out_e23 = tl.load(saved_product1_row + 5 * BM + at, mask=mask, other=0.0).to(REAL)
 
-    t1 = grad_out_e23_2 * saved_product2_out_e23 + grad_out_e13_2 * saved_product2_out_e13
-    t1 += grad_out_e12_2 * saved_product2_out_e12
-    t2 = grad_out_e3_2 * saved_product1_out_e3 + grad_out_e2_2 * saved_product1_out_e2
-    t2 += grad_out_e1_2 * saved_product1_out_e1
-    grad_inv_rms_3, grad_inv_rms_2, grad_inv_rms_1, grad_inv_rms_0 = _row_sum4(
-        grad_out_e123_2 * saved_product3_out_e123, t1, t2, grad_out_e_2 * saved_product_out_e, mask
+    t1 = grad_out_e3_2 * saved_product1_out_e3 + grad_out_e2_2 * saved_product1_out_e2
+    t1 += grad_out_e1_2 * saved_product1_out_e1
+    t2 = grad_out_e23_2 * saved_product1_out_e23 + grad_out_e13_2 * saved_product1_out_e13
+    t2 += grad_out_e12_2 * saved_product1_out_e12
+    grad_inv_rms_0, grad_inv_rms_3, grad_inv_rms_1, grad_inv_rms_2 = _row_sum4(
+        grad_out_e_2 * saved_product_out_e, grad_out_e123_2 * saved_product_out_e123, t1, t2, mask
     )
-    t3 = t0 * (grad_inv_rms_3 * (-0.5 * saved_inv_rms_3 * saved_inv_rms_3 * saved_inv_rms_3))
-    grad_out_e123 = saved_inv_rms_3 * grad_out_e123_2 + 2.0 * t3 * saved_product3_out_e123
-    t4 = t0 * (grad_inv_rms_2 * (-0.5 * saved_inv_rms_2 * saved_inv_rms_2 * saved_inv_rms_2))
-    grad_out_e12 = saved_inv_rms_2 * grad_out_e12_2 + 2.0 * t4 * saved_product2_out_e12
-    grad_out_e13 = saved_inv_rms_2 * grad_out_e13_2 + 2.0 * t4 * saved_product2_out_e13
-    grad_out_e23 = saved_inv_rms_2 * grad_out_e23_2 + 2.0 * t4 * saved_product2_out_e23
+    t3 = t0 * (grad_inv_rms_0 * (-0.5 * saved_inv_rms_0 * saved_inv_rms_0 * saved_inv_rms_0))
+    grad_out_e = saved_inv_rms_0 * grad_out_e_2 + 2.0 * t3 * saved_product_out_e
+    t4 = t0 * (grad_inv_rms_3 * (-0.5 * saved_inv_rms_3 * saved_inv_rms_3 * saved_inv_rms_3))
+    grad_out_e123 = saved_inv_rms_3 * grad_out_e123_2 + 2.0 * t4 * saved_product_out_e123
     t5 = t0 * (grad_inv_rms_1 * (-0.5 * saved_inv_rms_1 * saved_inv_rms_1 * saved_inv_rms_1))
     grad_out_e1 = saved_inv_rms_1 * grad_out_e1_2 + 2.0 * t5 * saved_product1_out_e1
     grad_out_e2 = saved_inv_rms_1 * grad_out_e2_2 + 2.0 * t5 * saved_product1_out_e2
     grad_out_e3 = saved_inv_rms_1 * grad_out_e3_2 + 2.0 * t5 * saved_product1_out_e3
-    t6 = t0 * (grad_inv_rms_0 * (-0.5 * saved_inv_rms_0 * saved_inv_rms_0 * saved_inv_rms_0))
-    grad_out_e = saved_inv_rms_0 * grad_out_e_2 + 2.0 * t6 * saved_product_out_e
+    t6 = t0 * (grad_inv_rms_2 * (-0.5 * saved_inv_rms_2 * saved_inv_rms_2 * saved_inv_rms_2))
+    grad_out_e12 = saved_inv_rms_2 * grad_out_e12_2 + 2.0 * t6 * saved_product1_out_e12
+    grad_out_e13 = saved_inv_rms_2 * grad_out_e13_2 + 2.0 * t6 * saved_product1_out_e13
+    grad_out_e23 = saved_inv_rms_2 * grad_out_e23_2 + 2.0 * t6 * saved_product1_out_e23
 
-    tl.store(operand_row + at, grad_out_e123, mask=mask)
-    tl.store(operand2_row + at, grad_out_e12, mask=mask)
-    tl.store(operand2_row + BM + at, grad_out_e13, mask=mask)
-    tl.store(operand2_row + 2 * BM + at, grad_out_e23, mask=mask)
-    tl.store(operand4_row + at, grad_out_e1, mask=mask)
-    tl.store(operand4_row + BM + at, grad_out_e2, mask=mask)
-    tl.store(operand4_row + 2 * BM + at, grad_out_e3, mask=mask)
-    tl.store(operand6_row + at, grad_out_e, mask=mask)
+    tl.store(operand_row + at, grad_out_e, mask=mask)
+    tl.store(operand_row + BM + at, grad_out_e123, mask=mask)
+    tl.store(operand2_row + at, grad_out_e1, mask=mask)
+    tl.store(operand2_row + BM + at, grad_out_e2, mask=mask)
+    tl.store(operand2_row + 2 * BM + at, grad_out_e3, mask=mask)
+    tl.store(operand2_row + 3 * BM + at, grad_out_e12, mask=mask)
+    tl.store(operand2_row + 4 * BM + at, grad_out_e13, mask=mask)
+    tl.store(operand2_row + 5 * BM + at, grad_out_e23, mask=mask)
 
 
 @triton.jit(do_not_specialize=["B"])
@@ -7484,12 +7470,8 @@ def _fused_gelu_fcgp_norm_with_normalize_double_backward_long_kernel(
     saved_ptr,
     saved_product_ptr,
     saved_product1_ptr,
-    saved_product2_ptr,
-    saved_product3_ptr,
     operand_ptr,
     operand2_ptr,
-    operand4_ptr,
-    operand6_ptr,
     B,
     M,
     ROWS: tl.constexpr,
@@ -7507,12 +7489,8 @@ def _fused_gelu_fcgp_norm_with_normalize_double_backward_long_kernel(
     saved_row = saved_ptr + b
     saved_product_row = saved_product_ptr + b * M
     saved_product1_row = saved_product1_ptr + b * M
-    saved_product2_row = saved_product2_ptr + b * M
-    saved_product3_row = saved_product3_ptr + b * M
     operand_row = operand_ptr + b * M
     operand2_row = operand2_ptr + b * M
-    operand4_row = operand4_ptr + b * M
-    operand6_row = operand6_ptr + b * M
 
     saved_inv_rms_0 = tl.load(saved_row + r, mask=row_mask, other=0.0).to(REAL)
     saved_inv_rms_1 = tl.load(saved_row + B + r, mask=row_mask, other=0.0).to(REAL)
@@ -7522,10 +7500,10 @@ def _fused_gelu_fcgp_norm_with_normalize_double_backward_long_kernel(
     size_m = tl.cast(M, REAL)
     t0 = 1.0 / size_m
 
-    grad_inv_rms_3 = _start(ROWS, BLOCK, 0.0, REAL)
-    grad_inv_rms_2 = _start(ROWS, BLOCK, 0.0, REAL)
-    grad_inv_rms_1 = _start(ROWS, BLOCK, 0.0, REAL)
     grad_inv_rms_0 = _start(ROWS, BLOCK, 0.0, REAL)
+    grad_inv_rms_3 = _start(ROWS, BLOCK, 0.0, REAL)
+    grad_inv_rms_1 = _start(ROWS, BLOCK, 0.0, REAL)
+    grad_inv_rms_2 = _start(ROWS, BLOCK, 0.0, REAL)
     for start in range(0, M, BLOCK):
         m = _tile(start, ROWS, BLOCK)
         at = r * M + m
@@ -7539,30 +7517,30 @@ def _fused_gelu_fcgp_norm_with_normalize_double_backward_long_kernel(
         grad_out_e23_2 = tl.load(grad_out_row + 6 * BM + at, mask=mask, other=0.0).to(REAL)
         grad_out_e123_2 = tl.load(grad_out_row + 7 * BM + at, mask=mask, other=0.0).to(REAL)
         saved_product_out_e = tl.load(saved_product_row + at, mask=mask, other=0.0).to(REAL)
+        saved_product_out_e123 = tl.load(saved_product_row + BM + at, mask=mask, other=0.0).to(REAL)
         saved_product1_out_e1 = tl.load(saved_product1_row + at, mask=mask, other=0.0).to(REAL)
         saved_product1_out_e2 = tl.load(saved_product1_row + BM + at, mask=mask, other=0.0).to(REAL)
         saved_product1_out_e3 = tl.load(saved_product1_row + 2 * BM + at, mask=mask, other=0.0).to(REAL)
-        saved_product2_out_e12 = tl.load(saved_product2_row + at, mask=mask, other=0.0).to(REAL)
-        saved_product2_out_e13 = tl.load(saved_product2_row + BM + at, mask=mask, other=0.0).to(REAL)
-        saved_product2_out_e23 = tl.load(saved_product2_row + 2 * BM + at, mask=mask, other=0.0).to(REAL)
-        saved_product3_out_e123 = tl.load(saved_product3_row + at, mask=mask, other=0.0).to(REAL)
+        saved_product1_out_e12 = tl.load(saved_product1_row + 3 * BM + at, mask=mask, other=0.0).to(REAL)
+        saved_product1_out_e13 = tl.load(saved_product1_row + 4 * BM + at, mask=mask, other=0.0).to(REAL)
+        saved_product1_out_e23 = tl.load(saved_product1_row + 5 * BM + at, mask=mask, other=0.0).to(REAL)
 
-        t5 = grad_out_e23_2 * saved_product2_out_e23 + grad_out_e13_2 * saved_product2_out_e13
-        t5 += grad_out_e12_2 * saved_product2_out_e12
-        t6 = grad_out_e3_2 * saved_product1_out_e3 + grad_out_e2_2 * saved_product1_out_e2
-        t6 += grad_out_e1_2 * saved_product1_out_e1
+        t5 = grad_out_e3_2 * saved_product1_out_e3 + grad_out_e2_2 * saved_product1_out_e2
+        t5 += grad_out_e1_2 * saved_product1_out_e1
+        t6 = grad_out_e23_2 * saved_product1_out_e23 + grad_out_e13_2 * saved_product1_out_e13
+        t6 += grad_out_e12_2 * saved_product1_out_e12
 
-        grad_inv_rms_3 = _sum(grad_inv_rms_3, grad_out_e123_2 * saved_product3_out_e123, mask, True)
-        grad_inv_rms_2 = _sum(grad_inv_rms_2, t5, mask, True)
-        grad_inv_rms_1 = _sum(grad_inv_rms_1, t6, mask, True)
         grad_inv_rms_0 = _sum(grad_inv_rms_0, grad_out_e_2 * saved_product_out_e, mask, True)
-    grad_inv_rms_3, grad_inv_rms_2, grad_inv_rms_1, grad_inv_rms_0 = _row_sum4(
-        grad_inv_rms_3, grad_inv_rms_2, grad_inv_rms_1, grad_inv_rms_0, True
+        grad_inv_rms_3 = _sum(grad_inv_rms_3, grad_out_e123_2 * saved_product_out_e123, mask, True)
+        grad_inv_rms_1 = _sum(grad_inv_rms_1, t5, mask, True)
+        grad_inv_rms_2 = _sum(grad_inv_rms_2, t6, mask, True)
+    grad_inv_rms_0, grad_inv_rms_3, grad_inv_rms_1, grad_inv_rms_2 = _row_sum4(
+        grad_inv_rms_0, grad_inv_rms_3, grad_inv_rms_1, grad_inv_rms_2, True
     )
-    t1 = t0 * (grad_inv_rms_3 * (-0.5 * saved_inv_rms_3 * saved_inv_rms_3 * saved_inv_rms_3))
-    t2 = t0 * (grad_inv_rms_2 * (-0.5 * saved_inv_rms_2 * saved_inv_rms_2 * saved_inv_rms_2))
+    t1 = t0 * (grad_inv_rms_0 * (-0.5 * saved_inv_rms_0 * saved_inv_rms_0 * saved_inv_rms_0))
+    t2 = t0 * (grad_inv_rms_3 * (-0.5 * saved_inv_rms_3 * saved_inv_rms_3 * saved_inv_rms_3))
     t3 = t0 * (grad_inv_rms_1 * (-0.5 * saved_inv_rms_1 * saved_inv_rms_1 * saved_inv_rms_1))
-    t4 = t0 * (grad_inv_rms_0 * (-0.5 * saved_inv_rms_0 * saved_inv_rms_0 * saved_inv_rms_0))
+    t4 = t0 * (grad_inv_rms_2 * (-0.5 * saved_inv_rms_2 * saved_inv_rms_2 * saved_inv_rms_2))
 
     for start in range(0, M, BLOCK):
         m = _tile(start, ROWS, BLOCK)
@@ -7577,31 +7555,31 @@ def _fused_gelu_fcgp_norm_with_normalize_double_backward_long_kernel(
         grad_out_e23_2 = tl.load(grad_out_row + 6 * BM + at, mask=mask, other=0.0).to(REAL)
         grad_out_e123_2 = tl.load(grad_out_row + 7 * BM + at, mask=mask, other=0.0).to(REAL)
         saved_product_out_e = tl.load(saved_product_row + at, mask=mask, other=0.0).to(REAL)
+        saved_product_out_e123 = tl.load(saved_product_row + BM + at, mask=mask, other=0.0).to(REAL)
         saved_product1_out_e1 = tl.load(saved_product1_row + at, mask=mask, other=0.0).to(REAL)
         saved_product1_out_e2 = tl.load(saved_product1_row + BM + at, mask=mask, other=0.0).to(REAL)
         saved_product1_out_e3 = tl.load(saved_product1_row + 2 * BM + at, mask=mask, other=0.0).to(REAL)
-        saved_product2_out_e12 = tl.load(saved_product2_row + at, mask=mask, other=0.0).to(REAL)
-        saved_product2_out_e13 = tl.load(saved_product2_row + BM + at, mask=mask, other=0.0).to(REAL)
-        saved_product2_out_e23 = tl.load(saved_product2_row + 2 * BM + at, mask=mask, other=0.0).to(REAL)
-        saved_product3_out_e123 = tl.load(saved_product3_row + at, mask=mask, other=0.0).to(REAL)
+        saved_product1_out_e12 = tl.load(saved_product1_row + 3 * BM + at, mask=mask, other=0.0).to(REAL)
+        saved_product1_out_e13 = tl.load(saved_product1_row + 4 * BM + at, mask=mask, other=0.0).to(REAL)
+        saved_product1_out_e23 = tl.load(saved_product1_row + 5 * BM + at, mask=mask, other=0.0).to(REAL)
 
-        grad_out_e123 = saved_inv_rms_3 * grad_out_e123_2 + 2.0 * t1 * saved_product3_out_e123
-        grad_out_e12 = saved_inv_rms_2 * grad_out_e12_2 + 2.0 * t2 * saved_product2_out_e12
-        grad_out_e13 = saved_inv_rms_2 * grad_out_e13_2 + 2.0 * t2 * saved_product2_out_e13
-        grad_out_e23 = saved_inv_rms_2 * grad_out_e23_2 + 2.0 * t2 * saved_product2_out_e23
+        grad_out_e = saved_inv_rms_0 * grad_out_e_2 + 2.0 * t1 * saved_product_out_e
+        grad_out_e123 = saved_inv_rms_3 * grad_out_e123_2 + 2.0 * t2 * saved_product_out_e123
         grad_out_e1 = saved_inv_rms_1 * grad_out_e1_2 + 2.0 * t3 * saved_product1_out_e1
         grad_out_e2 = saved_inv_rms_1 * grad_out_e2_2 + 2.0 * t3 * saved_product1_out_e2
         grad_out_e3 = saved_inv_rms_1 * grad_out_e3_2 + 2.0 * t3 * saved_product1_out_e3
-        grad_out_e = saved_inv_rms_0 * grad_out_e_2 + 2.0 * t4 * saved_product_out_e
+        grad_out_e12 = saved_inv_rms_2 * grad_out_e12_2 + 2.0 * t4 * saved_product1_out_e12
+        grad_out_e13 = saved_inv_rms_2 * grad_out_e13_2 + 2.0 * t4 * saved_product1_out_e13
+        grad_out_e23 = saved_inv_rms_2 * grad_out_e23_2 + 2.0 * t4 * saved_product1_out_e23
 
-        tl.store(operand_row + at, grad_out_e123, mask=mask)
-        tl.store(operand2_row + at, grad_out_e12, mask=mask)
-        tl.store(operand2_row + BM + at, grad_out_e13, mask=mask)
-        tl.store(operand2_row + 2 * BM + at, grad_out_e23, mask=mask)
-        tl.store(operand4_row + at, grad_out_e1, mask=mask)
-        tl.store(operand4_row + BM + at, grad_out_e2, mask=mask)
-        tl.store(operand4_row + 2 * BM + at, grad_out_e3, mask=mask)
-        tl.store(operand6_row + at, grad_out_e, mask=mask)
+        tl.store(operand_row + at, grad_out_e, mask=mask)
+        tl.store(operand_row + BM + at, grad_out_e123, mask=mask)
+        tl.store(operand2_row + at, grad_out_e1, mask=mask)
+        tl.store(operand2_row + BM + at, grad_out_e2, mask=mask)
+        tl.store(operand2_row + 2 * BM + at, grad_out_e3, mask=mask)
+        tl.store(operand2_row + 3 * BM + at, grad_out_e12, mask=mask)
+        tl.store(operand2_row + 4 * BM + at, grad_out_e13, mask=mask)
+        tl.store(operand2_row + 5 * BM + at, grad_out_e23, mask=mask)
 
 
 @triton.jit(do_not_specialize=["N"])
@@ -7612,10 +7590,6 @@ def _fused_gelu_fcgp_norm_with_normalize_double_backward_1_kernel(
     operand3_ptr,
     operand5_ptr,
     operand7_ptr,
-    operand9_ptr,
-    operand11_ptr,
-    operand13_ptr,
-    operand15_ptr,
     N,
     M,
     HAS_GRAD_GRAD_WEIGHT: tl.constexpr,
@@ -7627,18 +7601,12 @@ def _fused_gelu_fcgp_norm_with_normalize_double_backward_1_kernel(
     # stores factors of matrix products, in the order in which these read them
     # turns its tiles for products in tf32, which are faster with n innermost
     NM = tl.cast(N, tl.int64) * M
-    operand9_n = 1 if N_INNERMOST else M
-    operand9_m = tl.cast(N, tl.int64) * 8 if N_INNERMOST else 1
-    operand9_N = tl.cast(N, tl.int64) * operand9_n
-    operand11_n = 1 if N_INNERMOST else M
-    operand11_m = tl.cast(N, tl.int64) * 12 if N_INNERMOST else 1
-    operand11_N = tl.cast(N, tl.int64) * operand11_n
-    operand13_n = 1 if N_INNERMOST else M
-    operand13_m = tl.cast(N, tl.int64) * 12 if N_INNERMOST else 1
-    operand13_N = tl.cast(N, tl.int64) * operand13_n
-    operand15_n = 1 if N_INNERMOST else M
-    operand15_m = tl.cast(N, tl.int64) * 8 if N_INNERMOST else 1
-    operand15_N = tl.cast(N, tl.int64) * operand15_n
+    operand5_n = 1 if N_INNERMOST else M
+    operand5_m = tl.cast(N, tl.int64) * 8 if N_INNERMOST else 1
+    operand5_N = tl.cast(N, tl.int64) * operand5_n
+    operand7_n = 1 if N_INNERMOST else M
+    operand7_m = tl.cast(N, tl.int64) * 12 if N_INNERMOST else 1
+    operand7_N = tl.cast(N, tl.int64) * operand7_n
 
     m = _tile(tl.program_id(1) * BLOCK, ROWS, BLOCK)
     r = _down(ROWS)
@@ -7652,12 +7620,8 @@ def _fused_gelu_fcgp_norm_with_normalize_double_backward_1_kernel(
     grad_grad_weight_row = grad_grad_weight_ptr + n * M
     operand1_row = operand1_ptr + n * M
     operand3_row = operand3_ptr + n * M
-    operand5_row = operand5_ptr + n * M
-    operand7_row = operand7_ptr + n * M
-    operand9_row = operand9_ptr + n * operand9_n
-    operand11_row = operand11_ptr + n * operand11_n
-    operand13_row = operand13_ptr + n * operand13_n
-    operand15_row = operand15_ptr + n * operand15_n
+    operand5_row = operand5_ptr + n * operand5_n
+    operand7_row = operand7_ptr + n * operand7_n
 
     weight_000 = tl.load(weight_row + at, mask=mask, other=0.0).to(REAL)
     weight_011 = tl.load(weight_row + NM + at, mask=mask, other=0.0).to(REAL)
@@ -7736,66 +7700,68 @@ def _fused_gelu_fcgp_norm_with_normalize_double_backward_1_kernel(
         REAL
     )
 
-    tl.store(operand1_row + at, weight_033, mask=mask)
-    tl.store(operand1_row + NM + at, weight_132, mask=mask)
-    tl.store(operand1_row + 2 * NM + at, weight_231, mask=mask)
-    tl.store(operand1_row + 3 * NM + at, weight_330, mask=mask)
-    tl.store(operand3_row + at, weight_022, mask=mask)
-    tl.store(operand3_row + NM + at, weight_121, mask=mask)
-    tl.store(operand3_row + 2 * NM + at, weight_123, mask=mask)
-    tl.store(operand3_row + 3 * NM + at, weight_220, mask=mask)
-    tl.store(operand3_row + 4 * NM + at, weight_222, mask=mask)
-    tl.store(operand3_row + 5 * NM + at, weight_321, mask=mask)
-    tl.store(operand5_row + at, weight_011, mask=mask)
-    tl.store(operand5_row + NM + at, weight_110, mask=mask)
-    tl.store(operand5_row + 2 * NM + at, weight_112, mask=mask)
-    tl.store(operand5_row + 3 * NM + at, weight_211, mask=mask)
-    tl.store(operand5_row + 4 * NM + at, weight_213, mask=mask)
-    tl.store(operand5_row + 5 * NM + at, weight_312, mask=mask)
-    tl.store(operand7_row + at, weight_000, mask=mask)
-    tl.store(operand7_row + NM + at, weight_101, mask=mask)
-    tl.store(operand7_row + 2 * NM + at, weight_202, mask=mask)
-    tl.store(operand7_row + 3 * NM + at, weight_303, mask=mask)
-    tl.store(operand9_row + r * operand9_n + m * operand9_m, weight_000, mask=mask)
-    tl.store(operand9_row + operand9_N + r * operand9_n + m * operand9_m, grad_grad_weight_000, mask=mask)
-    tl.store(operand9_row + 2 * operand9_N + r * operand9_n + m * operand9_m, weight_101, mask=mask)
-    tl.store(operand9_row + 3 * operand9_N + r * operand9_n + m * operand9_m, grad_grad_weight_101, mask=mask)
-    tl.store(operand9_row + 4 * operand9_N + r * operand9_n + m * operand9_m, weight_202, mask=mask)
-    tl.store(operand9_row + 5 * operand9_N + r * operand9_n + m * operand9_m, grad_grad_weight_202, mask=mask)
-    tl.store(operand9_row + 6 * operand9_N + r * operand9_n + m * operand9_m, weight_303, mask=mask)
-    tl.store(operand9_row + 7 * operand9_N + r * operand9_n + m * operand9_m, grad_grad_weight_303, mask=mask)
-    tl.store(operand11_row + r * operand11_n + m * operand11_m, weight_011, mask=mask)
-    tl.store(operand11_row + operand11_N + r * operand11_n + m * operand11_m, grad_grad_weight_011, mask=mask)
-    tl.store(operand11_row + 2 * operand11_N + r * operand11_n + m * operand11_m, weight_110, mask=mask)
-    tl.store(operand11_row + 3 * operand11_N + r * operand11_n + m * operand11_m, grad_grad_weight_110, mask=mask)
-    tl.store(operand11_row + 4 * operand11_N + r * operand11_n + m * operand11_m, weight_112, mask=mask)
-    tl.store(operand11_row + 5 * operand11_N + r * operand11_n + m * operand11_m, grad_grad_weight_112, mask=mask)
-    tl.store(operand11_row + 6 * operand11_N + r * operand11_n + m * operand11_m, weight_211, mask=mask)
-    tl.store(operand11_row + 7 * operand11_N + r * operand11_n + m * operand11_m, grad_grad_weight_211, mask=mask)
-    tl.store(operand11_row + 8 * operand11_N + r * operand11_n + m * operand11_m, weight_213, mask=mask)
-    tl.store(operand11_row + 9 * operand11_N + r * operand11_n + m * operand11_m, grad_grad_weight_213, mask=mask)
-    tl.store(operand11_row + 10 * operand11_N + r * operand11_n + m * operand11_m, weight_312, mask=mask)
-    tl.store(operand11_row + 11 * operand11_N + r * operand11_n + m * operand11_m, grad_grad_weight_312, mask=mask)
-    tl.store(operand13_row + r * operand13_n + m * operand13_m, weight_022, mask=mask)
-    tl.store(operand13_row + operand13_N + r * operand13_n + m * operand13_m, grad_grad_weight_022, mask=mask)
-    tl.store(operand13_row + 2 * operand13_N + r * operand13_n + m * operand13_m, weight_121, mask=mask)
-    tl.store(operand13_row + 3 * operand13_N + r * operand13_n + m * operand13_m, grad_grad_weight_121, mask=mask)
-    tl.store(operand13_row + 4 * operand13_N + r * operand13_n + m * operand13_m, weight_123, mask=mask)
-    tl.store(operand13_row + 5 * operand13_N + r * operand13_n + m * operand13_m, grad_grad_weight_123, mask=mask)
-    tl.store(operand13_row + 6 * operand13_N + r * operand13_n + m * operand13_m, weight_220, mask=mask)
-    tl.store(operand13_row + 7 * operand13_N + r * operand13_n + m * operand13_m, grad_grad_weight_220, mask=mask)
-    tl.store(operand13_row + 8 * operand13_N + r * operand13_n + m * operand13_m, weight_222, mask=mask)
-    tl.store(operand13_row + 9 * operand13_N + r * operand13_n + m * operand13_m, grad_grad_weight_222, mask=mask)
-    tl.store(operand13_row + 10 * operand13_N + r * operand13_n + m * operand13_m, weight_321, mask=mask)
-    tl.store(operand13_row + 11 * operand13_N + r * operand13_n + m * operand13_m, grad_grad_weight_321, mask=mask)
-    tl.store(operand15_row + r * operand15_n + m * operand15_m, weight_033, mask=mask)
-    tl.store(operand15_row + operand15_N + r * operand15_n + m * operand15_m, grad_grad_weight_033, mask=mask)
-    tl.store(operand15_row + 2 * operand15_N + r * operand15_n + m * operand15_m, weight_132, mask=mask)
-    tl.store(operand15_row + 3 * operand15_N + r * operand15_n + m * operand15_m, grad_grad_weight_132, mask=mask)
-    tl.store(operand15_row + 4 * operand15_N + r * operand15_n + m * operand15_m, weight_231, mask=mask)
-    tl.store(operand15_row + 5 * operand15_N + r * operand15_n + m * operand15_m, grad_grad_weight_231, mask=mask)
-    tl.store(operand15_row + 6 * operand15_N + r * operand15_n + m * operand15_m, weight_330, mask=mask)
-    tl.store(operand15_row + 7 * operand15_N + r * operand15_n + m * operand15_m, grad_grad_weight_330, mask=mask)
+    tl.store(operand1_row + at, weight_000, mask=mask)
+    tl.store(operand1_row + NM + at, weight_101, mask=mask)
+    tl.store(operand1_row + 2 * NM + at, weight_202, mask=mask)
+    tl.store(operand1_row + 3 * NM + at, weight_303, mask=mask)
+    tl.store(operand1_row + 4 * NM + at, weight_033, mask=mask)
+    tl.store(operand1_row + 5 * NM + at, weight_132, mask=mask)
+    tl.store(operand1_row + 6 * NM + at, weight_231, mask=mask)
+    tl.store(operand1_row + 7 * NM + at, weight_330, mask=mask)
+    tl.store(operand3_row + at, weight_011, mask=mask)
+    tl.store(operand3_row + NM + at, weight_110, mask=mask)
+    tl.store(operand3_row + 2 * NM + at, weight_112, mask=mask)
+    tl.store(operand3_row + 3 * NM + at, weight_211, mask=mask)
+    tl.store(operand3_row + 4 * NM + at, weight_213, mask=mask)
+    tl.store(operand3_row + 5 * NM + at, weight_312, mask=mask)
+    tl.store(operand3_row + 6 * NM + at, weight_022, mask=mask)
+    tl.store(operand3_row + 7 * NM + at, weight_121, mask=mask)
+    tl.store(operand3_row + 8 * NM + at, weight_123, mask=mask)
+    tl.store(operand3_row + 9 * NM + at, weight_220, mask=mask)
+    tl.store(operand3_row + 10 * NM + at, weight_222, mask=mask)
+    tl.store(operand3_row + 11 * NM + at, weight_321, mask=mask)
+    tl.store(operand5_row + r * operand5_n + m * operand5_m, weight_000, mask=mask)
+    tl.store(operand5_row + operand5_N + r * operand5_n + m * operand5_m, grad_grad_weight_000, mask=mask)
+    tl.store(operand5_row + 2 * operand5_N + r * operand5_n + m * operand5_m, weight_101, mask=mask)
+    tl.store(operand5_row + 3 * operand5_N + r * operand5_n + m * operand5_m, grad_grad_weight_101, mask=mask)
+    tl.store(operand5_row + 4 * operand5_N + r * operand5_n + m * operand5_m, weight_202, mask=mask)
+    tl.store(operand5_row + 5 * operand5_N + r * operand5_n + m * operand5_m, grad_grad_weight_202, mask=mask)
+    tl.store(operand5_row + 6 * operand5_N + r * operand5_n + m * operand5_m, weight_303, mask=mask)
+    tl.store(operand5_row + 7 * operand5_N + r * operand5_n + m * operand5_m, grad_grad_weight_303, mask=mask)
+    tl.store(operand5_row + 8 * NM + r * operand5_n + m * operand5_m, weight_033, mask=mask)
+    tl.store(operand5_row + 8 * NM + operand5_N + r * operand5_n + m * operand5_m, grad_grad_weight_033, mask=mask)
+    tl.store(operand5_row + 8 * NM + 2 * operand5_N + r * operand5_n + m * operand5_m, weight_132, mask=mask)
+    tl.store(operand5_row + 8 * NM + 3 * operand5_N + r * operand5_n + m * operand5_m, grad_grad_weight_132, mask=mask)
+    tl.store(operand5_row + 8 * NM + 4 * operand5_N + r * operand5_n + m * operand5_m, weight_231, mask=mask)
+    tl.store(operand5_row + 8 * NM + 5 * operand5_N + r * operand5_n + m * operand5_m, grad_grad_weight_231, mask=mask)
+    tl.store(operand5_row + 8 * NM + 6 * operand5_N + r * operand5_n + m * operand5_m, weight_330, mask=mask)
+    tl.store(operand5_row + 8 * NM + 7 * operand5_N + r * operand5_n + m * operand5_m, grad_grad_weight_330, mask=mask)
+    tl.store(operand7_row + r * operand7_n + m * operand7_m, weight_011, mask=mask)
+    tl.store(operand7_row + operand7_N + r * operand7_n + m * operand7_m, grad_grad_weight_011, mask=mask)
+    tl.store(operand7_row + 2 * operand7_N + r * operand7_n + m * operand7_m, weight_110, mask=mask)
+    tl.store(operand7_row + 3 * operand7_N + r * operand7_n + m * operand7_m, grad_grad_weight_110, mask=mask)
+    tl.store(operand7_row + 4 * operand7_N + r * operand7_n + m * operand7_m, weight_112, mask=mask)
+    tl.store(operand7_row + 5 * operand7_N + r * operand7_n + m * operand7_m, grad_grad_weight_112, mask=mask)
+    tl.store(operand7_row + 6 * operand7_N + r * operand7_n + m * operand7_m, weight_211, mask=mask)
+    tl.store(operand7_row + 7 * operand7_N + r * operand7_n + m * operand7_m, grad_grad_weight_211, mask=mask)
+    tl.store(operand7_row + 8 * operand7_N + r * operand7_n + m * operand7_m, weight_213, mask=mask)
+    tl.store(operand7_row + 9 * operand7_N + r * operand7_n + m * operand7_m, grad_grad_weight_213, mask=mask)
+    tl.store(operand7_row + 10 * operand7_N + r * operand7_n + m * operand7_m, weight_312, mask=mask)
+    tl.store(operand7_row + 11 * operand7_N + r * operand7_n + m * operand7_m, grad_grad_weight_312, mask=mask)
+    tl.store(operand7_row + 12 * NM + r * operand7_n + m * operand7_m, weight_022, mask=mask)
+    tl.store(operand7_row + 12 * NM + operand7_N + r * operand7_n + m * operand7_m, grad_grad_weight_022, mask=mask)
+    tl.store(operand7_row + 12 * NM + 2 * operand7_N + r * operand7_n + m * operand7_m, weight_121, mask=mask)
+    tl.store(operand7_row + 12 * NM + 3 * operand7_N + r * operand7_n + m * operand7_m, grad_grad_weight_121, mask=mask)
+    tl.store(operand7_row + 12 * NM + 4 * operand7_N + r * operand7_n + m * operand7_m, weight_123, mask=mask)
+    tl.store(operand7_row + 12 * NM + 5 * operand7_N + r * operand7_n + m * operand7_m, grad_grad_weight_123, mask=mask)
+    tl.store(operand7_row + 12 * NM + 6 * operand7_N + r * operand7_n + m * operand7_m, weight_220, mask=mask)
+    tl.store(operand7_row + 12 * NM + 7 * operand7_N + r * operand7_n + m * operand7_m, grad_grad_weight_220, mask=mask)
+    tl.store(operand7_row + 12 * NM + 8 * operand7_N + r * operand7_n + m * operand7_m, weight_222, mask=mask)
+    tl.store(operand7_row + 12 * NM + 9 * operand7_N + r * operand7_n + m * operand7_m, grad_grad_weight_222, mask=mask)
+    tl.store(operand7_row + 12 * NM + 10 * operand7_N + r * operand7_n + m * operand7_m, weight_321, mask=mask)
+    tl.store(
+        operand7_row + 12 * NM + 11 * operand7_N + r * operand7_n + m * operand7_m, grad_grad_weight_321, mask=mask
+    )
 
 
 @triton.jit(do_not_specialize=["B"])
@@ -7804,10 +7770,8 @@ def _fused_gelu_fcgp_norm_with_normalize_double_backward_2_kernel(
     y_ptr,
     grad_grad_x_ptr,
     grad_grad_y_ptr,
-    operand8_ptr,
-    operand10_ptr,
-    operand12_ptr,
-    operand14_ptr,
+    operand4_ptr,
+    operand6_ptr,
     B,
     N,
     HAS_GRAD_GRAD_X: tl.constexpr,
@@ -7831,10 +7795,8 @@ def _fused_gelu_fcgp_norm_with_normalize_double_backward_2_kernel(
     y_row = y_ptr + b * N
     grad_grad_x_row = grad_grad_x_ptr + b * N
     grad_grad_y_row = grad_grad_y_ptr + b * N
-    operand8_row = operand8_ptr + b * 8 * N
-    operand10_row = operand10_ptr + b * 12 * N
-    operand12_row = operand12_ptr + b * 12 * N
-    operand14_row = operand14_ptr + b * 8 * N
+    operand4_row = operand4_ptr + b * 8 * N
+    operand6_row = operand6_ptr + b * 12 * N
 
     x_e = tl.load(x_row + at, mask=mask, other=0.0).to(REAL)
     x_e1 = tl.load(x_row + BN + at, mask=mask, other=0.0).to(REAL)
@@ -7919,6 +7881,18 @@ def _fused_gelu_fcgp_norm_with_normalize_double_backward_2_kernel(
     grad_grad_gelu_x_e123 = gate_x * grad_grad_x_e123 + x_e123 * grad_grad_gate_x
     grad_grad_xy_303_e = -gelu_x_e123 * grad_grad_gelu_y_e123 - gelu_y_e123 * grad_grad_gelu_x_e123
     xy_303_e = -gelu_x_e123 * gelu_y_e123
+    grad_grad_xy_033_e123 = gelu_x_e * grad_grad_gelu_y_e123 + gelu_y_e123 * grad_grad_gelu_x_e
+    xy_033_e123 = gelu_x_e * gelu_y_e123
+    grad_grad_xy_132_e123 = gelu_x_e3 * grad_grad_gelu_y_e12 + gelu_x_e1 * grad_grad_gelu_y_e23
+    grad_grad_xy_132_e123 += gelu_y_e23 * grad_grad_gelu_x_e1 + gelu_y_e12 * grad_grad_gelu_x_e3
+    grad_grad_xy_132_e123 += -gelu_x_e2 * grad_grad_gelu_y_e13 - gelu_y_e13 * grad_grad_gelu_x_e2
+    xy_132_e123 = gelu_x_e1 * gelu_y_e23 + gelu_x_e3 * gelu_y_e12 - gelu_x_e2 * gelu_y_e13
+    grad_grad_xy_231_e123 = gelu_x_e23 * grad_grad_gelu_y_e1 + gelu_x_e12 * grad_grad_gelu_y_e3
+    grad_grad_xy_231_e123 += gelu_y_e3 * grad_grad_gelu_x_e12 + gelu_y_e1 * grad_grad_gelu_x_e23
+    grad_grad_xy_231_e123 += -gelu_x_e13 * grad_grad_gelu_y_e2 - gelu_y_e2 * grad_grad_gelu_x_e13
+    xy_231_e123 = gelu_x_e12 * gelu_y_e3 + gelu_x_e23 * gelu_y_e1 - gelu_x_e13 * gelu_y_e2
+    grad_grad_xy_330_e123 = gelu_x_e123 * grad_grad_gelu_y_e + gelu_y_e * grad_grad_gelu_x_e123
+    xy_330_e123 = gelu_x_e123 * gelu_y_e
     grad_grad_xy_011_e3 = gelu_x_e * grad_grad_gelu_y_e3 + gelu_y_e3 * grad_grad_gelu_x_e
     xy_011_e3 = gelu_x_e * gelu_y_e3
     grad_grad_xy_110_e3 = gelu_x_e3 * grad_grad_gelu_y_e + gelu_y_e * grad_grad_gelu_x_e3
@@ -8003,107 +7977,95 @@ def _fused_gelu_fcgp_norm_with_normalize_double_backward_2_kernel(
     xy_222_e13 = gelu_x_e12 * gelu_y_e23 - gelu_x_e23 * gelu_y_e12
     grad_grad_xy_321_e13 = -gelu_x_e123 * grad_grad_gelu_y_e2 - gelu_y_e2 * grad_grad_gelu_x_e123
     xy_321_e13 = -gelu_x_e123 * gelu_y_e2
-    grad_grad_xy_033_e123 = gelu_x_e * grad_grad_gelu_y_e123 + gelu_y_e123 * grad_grad_gelu_x_e
-    xy_033_e123 = gelu_x_e * gelu_y_e123
-    grad_grad_xy_132_e123 = gelu_x_e3 * grad_grad_gelu_y_e12 + gelu_x_e1 * grad_grad_gelu_y_e23
-    grad_grad_xy_132_e123 += gelu_y_e23 * grad_grad_gelu_x_e1 + gelu_y_e12 * grad_grad_gelu_x_e3
-    grad_grad_xy_132_e123 += -gelu_x_e2 * grad_grad_gelu_y_e13 - gelu_y_e13 * grad_grad_gelu_x_e2
-    xy_132_e123 = gelu_x_e1 * gelu_y_e23 + gelu_x_e3 * gelu_y_e12 - gelu_x_e2 * gelu_y_e13
-    grad_grad_xy_231_e123 = gelu_x_e23 * grad_grad_gelu_y_e1 + gelu_x_e12 * grad_grad_gelu_y_e3
-    grad_grad_xy_231_e123 += gelu_y_e3 * grad_grad_gelu_x_e12 + gelu_y_e1 * grad_grad_gelu_x_e23
-    grad_grad_xy_231_e123 += -gelu_x_e13 * grad_grad_gelu_y_e2 - gelu_y_e2 * grad_grad_gelu_x_e13
-    xy_231_e123 = gelu_x_e12 * gelu_y_e3 + gelu_x_e23 * gelu_y_e1 - gelu_x_e13 * gelu_y_e2
-    grad_grad_xy_330_e123 = gelu_x_e123 * grad_grad_gelu_y_e + gelu_y_e * grad_grad_gelu_x_e123
-    xy_330_e123 = gelu_x_e123 * gelu_y_e
 
-    tl.store(operand8_row + r * 8 * N + n, grad_grad_xy_000_e, mask=mask)
-    tl.store(operand8_row + r * 8 * N + n + N, xy_000_e, mask=mask)
-    tl.store(operand8_row + r * 8 * N + n + 2 * N, grad_grad_xy_101_e, mask=mask)
-    tl.store(operand8_row + r * 8 * N + n + 3 * N, xy_101_e, mask=mask)
-    tl.store(operand8_row + r * 8 * N + n + 4 * N, grad_grad_xy_202_e, mask=mask)
-    tl.store(operand8_row + r * 8 * N + n + 5 * N, xy_202_e, mask=mask)
-    tl.store(operand8_row + r * 8 * N + n + 6 * N, grad_grad_xy_303_e, mask=mask)
-    tl.store(operand8_row + r * 8 * N + n + 7 * N, xy_303_e, mask=mask)
-    tl.store(operand10_row + r * 12 * N + n, grad_grad_xy_011_e3, mask=mask)
-    tl.store(operand10_row + N + r * 12 * N + n, xy_011_e3, mask=mask)
-    tl.store(operand10_row + 2 * N + r * 12 * N + n, grad_grad_xy_110_e3, mask=mask)
-    tl.store(operand10_row + 3 * N + r * 12 * N + n, xy_110_e3, mask=mask)
-    tl.store(operand10_row + 4 * N + r * 12 * N + n, grad_grad_xy_112_e3, mask=mask)
-    tl.store(operand10_row + 5 * N + r * 12 * N + n, xy_112_e3, mask=mask)
-    tl.store(operand10_row + 6 * N + r * 12 * N + n, grad_grad_xy_211_e3, mask=mask)
-    tl.store(operand10_row + 7 * N + r * 12 * N + n, xy_211_e3, mask=mask)
-    tl.store(operand10_row + 8 * N + r * 12 * N + n, grad_grad_xy_213_e3, mask=mask)
-    tl.store(operand10_row + 9 * N + r * 12 * N + n, xy_213_e3, mask=mask)
-    tl.store(operand10_row + 10 * N + r * 12 * N + n, grad_grad_xy_312_e3, mask=mask)
-    tl.store(operand10_row + 11 * N + r * 12 * N + n, xy_312_e3, mask=mask)
-    tl.store(operand10_row + 12 * BN + r * 12 * N + n, grad_grad_xy_011_e1, mask=mask)
-    tl.store(operand10_row + 12 * BN + N + r * 12 * N + n, xy_011_e1, mask=mask)
-    tl.store(operand10_row + 12 * BN + 2 * N + r * 12 * N + n, grad_grad_xy_110_e1, mask=mask)
-    tl.store(operand10_row + 12 * BN + 3 * N + r * 12 * N + n, xy_110_e1, mask=mask)
-    tl.store(operand10_row + 12 * BN + 4 * N + r * 12 * N + n, grad_grad_xy_112_e1, mask=mask)
-    tl.store(operand10_row + 12 * BN + 5 * N + r * 12 * N + n, xy_112_e1, mask=mask)
-    tl.store(operand10_row + 12 * BN + 6 * N + r * 12 * N + n, grad_grad_xy_211_e1, mask=mask)
-    tl.store(operand10_row + 12 * BN + 7 * N + r * 12 * N + n, xy_211_e1, mask=mask)
-    tl.store(operand10_row + 12 * BN + 8 * N + r * 12 * N + n, grad_grad_xy_213_e1, mask=mask)
-    tl.store(operand10_row + 12 * BN + 9 * N + r * 12 * N + n, xy_213_e1, mask=mask)
-    tl.store(operand10_row + 12 * BN + 10 * N + r * 12 * N + n, grad_grad_xy_312_e1, mask=mask)
-    tl.store(operand10_row + 12 * BN + 11 * N + r * 12 * N + n, xy_312_e1, mask=mask)
-    tl.store(operand10_row + 24 * BN + r * 12 * N + n, grad_grad_xy_011_e2, mask=mask)
-    tl.store(operand10_row + 24 * BN + N + r * 12 * N + n, xy_011_e2, mask=mask)
-    tl.store(operand10_row + 24 * BN + 2 * N + r * 12 * N + n, grad_grad_xy_110_e2, mask=mask)
-    tl.store(operand10_row + 24 * BN + 3 * N + r * 12 * N + n, xy_110_e2, mask=mask)
-    tl.store(operand10_row + 24 * BN + 4 * N + r * 12 * N + n, grad_grad_xy_112_e2, mask=mask)
-    tl.store(operand10_row + 24 * BN + 5 * N + r * 12 * N + n, xy_112_e2, mask=mask)
-    tl.store(operand10_row + 24 * BN + 6 * N + r * 12 * N + n, grad_grad_xy_211_e2, mask=mask)
-    tl.store(operand10_row + 24 * BN + 7 * N + r * 12 * N + n, xy_211_e2, mask=mask)
-    tl.store(operand10_row + 24 * BN + 8 * N + r * 12 * N + n, grad_grad_xy_213_e2, mask=mask)
-    tl.store(operand10_row + 24 * BN + 9 * N + r * 12 * N + n, xy_213_e2, mask=mask)
-    tl.store(operand10_row + 24 * BN + 10 * N + r * 12 * N + n, grad_grad_xy_312_e2, mask=mask)
-    tl.store(operand10_row + 24 * BN + 11 * N + r * 12 * N + n, xy_312_e2, mask=mask)
-    tl.store(operand12_row + r * 12 * N + n, grad_grad_xy_022_e23, mask=mask)
-    tl.store(operand12_row + N + r * 12 * N + n, xy_022_e23, mask=mask)
-    tl.store(operand12_row + 2 * N + r * 12 * N + n, grad_grad_xy_121_e23, mask=mask)
-    tl.store(operand12_row + 3 * N + r * 12 * N + n, xy_121_e23, mask=mask)
-    tl.store(operand12_row + 4 * N + r * 12 * N + n, grad_grad_xy_123_e23, mask=mask)
-    tl.store(operand12_row + 5 * N + r * 12 * N + n, xy_123_e23, mask=mask)
-    tl.store(operand12_row + 6 * N + r * 12 * N + n, grad_grad_xy_220_e23, mask=mask)
-    tl.store(operand12_row + 7 * N + r * 12 * N + n, xy_220_e23, mask=mask)
-    tl.store(operand12_row + 8 * N + r * 12 * N + n, grad_grad_xy_222_e23, mask=mask)
-    tl.store(operand12_row + 9 * N + r * 12 * N + n, xy_222_e23, mask=mask)
-    tl.store(operand12_row + 10 * N + r * 12 * N + n, grad_grad_xy_321_e23, mask=mask)
-    tl.store(operand12_row + 11 * N + r * 12 * N + n, xy_321_e23, mask=mask)
-    tl.store(operand12_row + 12 * BN + r * 12 * N + n, grad_grad_xy_022_e12, mask=mask)
-    tl.store(operand12_row + 12 * BN + N + r * 12 * N + n, xy_022_e12, mask=mask)
-    tl.store(operand12_row + 12 * BN + 2 * N + r * 12 * N + n, grad_grad_xy_121_e12, mask=mask)
-    tl.store(operand12_row + 12 * BN + 3 * N + r * 12 * N + n, xy_121_e12, mask=mask)
-    tl.store(operand12_row + 12 * BN + 4 * N + r * 12 * N + n, grad_grad_xy_123_e12, mask=mask)
-    tl.store(operand12_row + 12 * BN + 5 * N + r * 12 * N + n, xy_123_e12, mask=mask)
-    tl.store(operand12_row + 12 * BN + 6 * N + r * 12 * N + n, grad_grad_xy_220_e12, mask=mask)
-    tl.store(operand12_row + 12 * BN + 7 * N + r * 12 * N + n, xy_220_e12, mask=mask)
-    tl.store(operand12_row + 12 * BN + 8 * N + r * 12 * N + n, grad_grad_xy_222_e12, mask=mask)
-    tl.store(operand12_row + 12 * BN + 9 * N + r * 12 * N + n, xy_222_e12, mask=mask)
-    tl.store(operand12_row + 12 * BN + 10 * N + r * 12 * N + n, grad_grad_xy_321_e12, mask=mask)
-    tl.store(operand12_row + 12 * BN + 11 * N + r * 12 * N + n, xy_321_e12, mask=mask)
-    tl.store(operand12_row + 24 * BN + r * 12 * N + n, grad_grad_xy_022_e13, mask=mask)
-    tl.store(operand12_row + 24 * BN + N + r * 12 * N + n, xy_022_e13, mask=mask)
-    tl.store(operand12_row + 24 * BN + 2 * N + r * 12 * N + n, grad_grad_xy_121_e13, mask=mask)
-    tl.store(operand12_row + 24 * BN + 3 * N + r * 12 * N + n, xy_121_e13, mask=mask)
-    tl.store(operand12_row + 24 * BN + 4 * N + r * 12 * N + n, grad_grad_xy_123_e13, mask=mask)
-    tl.store(operand12_row + 24 * BN + 5 * N + r * 12 * N + n, xy_123_e13, mask=mask)
-    tl.store(operand12_row + 24 * BN + 6 * N + r * 12 * N + n, grad_grad_xy_220_e13, mask=mask)
-    tl.store(operand12_row + 24 * BN + 7 * N + r * 12 * N + n, xy_220_e13, mask=mask)
-    tl.store(operand12_row + 24 * BN + 8 * N + r * 12 * N + n, grad_grad_xy_222_e13, mask=mask)
-    tl.store(operand12_row + 24 * BN + 9 * N + r * 12 * N + n, xy_222_e13, mask=mask)
-    tl.store(operand12_row + 24 * BN + 10 * N + r * 12 * N + n, grad_grad_xy_321_e13, mask=mask)
-    tl.store(operand12_row + 24 * BN + 11 * N + r * 12 * N + n, xy_321_e13, mask=mask)
-    tl.store(operand14_row + r * 8 * N + n, grad_grad_xy_033_e123, mask=mask)
-    tl.store(operand14_row + r * 8 * N + n + N, xy_033_e123, mask=mask)
-    tl.store(operand14_row + r * 8 * N + n + 2 * N, grad_grad_xy_132_e123, mask=mask)
-    tl.store(operand14_row + r * 8 * N + n + 3 * N, xy_132_e123, mask=mask)
-    tl.store(operand14_row + r * 8 * N + n + 4 * N, grad_grad_xy_231_e123, mask=mask)
-    tl.store(operand14_row + r * 8 * N + n + 5 * N, xy_231_e123, mask=mask)
-    tl.store(operand14_row + r * 8 * N + n + 6 * N, grad_grad_xy_330_e123, mask=mask)
-    tl.store(operand14_row + r * 8 * N + n + 7 * N, xy_330_e123, mask=mask)
+    tl.store(operand4_row + r * 8 * N + n, grad_grad_xy_000_e, mask=mask)
+    tl.store(operand4_row + N + r * 8 * N + n, xy_000_e, mask=mask)
+    tl.store(operand4_row + 2 * N + r * 8 * N + n, grad_grad_xy_101_e, mask=mask)
+    tl.store(operand4_row + 3 * N + r * 8 * N + n, xy_101_e, mask=mask)
+    tl.store(operand4_row + 4 * N + r * 8 * N + n, grad_grad_xy_202_e, mask=mask)
+    tl.store(operand4_row + 5 * N + r * 8 * N + n, xy_202_e, mask=mask)
+    tl.store(operand4_row + 6 * N + r * 8 * N + n, grad_grad_xy_303_e, mask=mask)
+    tl.store(operand4_row + 7 * N + r * 8 * N + n, xy_303_e, mask=mask)
+    tl.store(operand4_row + 8 * BN + r * 8 * N + n, grad_grad_xy_033_e123, mask=mask)
+    tl.store(operand4_row + 8 * BN + N + r * 8 * N + n, xy_033_e123, mask=mask)
+    tl.store(operand4_row + 8 * BN + 2 * N + r * 8 * N + n, grad_grad_xy_132_e123, mask=mask)
+    tl.store(operand4_row + 8 * BN + 3 * N + r * 8 * N + n, xy_132_e123, mask=mask)
+    tl.store(operand4_row + 8 * BN + 4 * N + r * 8 * N + n, grad_grad_xy_231_e123, mask=mask)
+    tl.store(operand4_row + 8 * BN + 5 * N + r * 8 * N + n, xy_231_e123, mask=mask)
+    tl.store(operand4_row + 8 * BN + 6 * N + r * 8 * N + n, grad_grad_xy_330_e123, mask=mask)
+    tl.store(operand4_row + 8 * BN + 7 * N + r * 8 * N + n, xy_330_e123, mask=mask)
+    tl.store(operand6_row + r * 12 * N + n, grad_grad_xy_011_e3, mask=mask)
+    tl.store(operand6_row + N + r * 12 * N + n, xy_011_e3, mask=mask)
+    tl.store(operand6_row + 2 * N + r * 12 * N + n, grad_grad_xy_110_e3, mask=mask)
+    tl.store(operand6_row + 3 * N + r * 12 * N + n, xy_110_e3, mask=mask)
+    tl.store(operand6_row + 4 * N + r * 12 * N + n, grad_grad_xy_112_e3, mask=mask)
+    tl.store(operand6_row + 5 * N + r * 12 * N + n, xy_112_e3, mask=mask)
+    tl.store(operand6_row + 6 * N + r * 12 * N + n, grad_grad_xy_211_e3, mask=mask)
+    tl.store(operand6_row + 7 * N + r * 12 * N + n, xy_211_e3, mask=mask)
+    tl.store(operand6_row + 8 * N + r * 12 * N + n, grad_grad_xy_213_e3, mask=mask)
+    tl.store(operand6_row + 9 * N + r * 12 * N + n, xy_213_e3, mask=mask)
+    tl.store(operand6_row + 10 * N + r * 12 * N + n, grad_grad_xy_312_e3, mask=mask)
+    tl.store(operand6_row + 11 * N + r * 12 * N + n, xy_312_e3, mask=mask)
+    tl.store(operand6_row + 12 * BN + r * 12 * N + n, grad_grad_xy_011_e1, mask=mask)
+    tl.store(operand6_row + 12 * BN + N + r * 12 * N + n, xy_011_e1, mask=mask)
+    tl.store(operand6_row + 12 * BN + 2 * N + r * 12 * N + n, grad_grad_xy_110_e1, mask=mask)
+    tl.store(operand6_row + 12 * BN + 3 * N + r * 12 * N + n, xy_110_e1, mask=mask)
+    tl.store(operand6_row + 12 * BN + 4 * N + r * 12 * N + n, grad_grad_xy_112_e1, mask=mask)
+    tl.store(operand6_row + 12 * BN + 5 * N + r * 12 * N + n, xy_112_e1, mask=mask)
+    tl.store(operand6_row + 12 * BN + 6 * N + r * 12 * N + n, grad_grad_xy_211_e1, mask=mask)
+    tl.store(operand6_row + 12 * BN + 7 * N + r * 12 * N + n, xy_211_e1, mask=mask)
+    tl.store(operand6_row + 12 * BN + 8 * N + r * 12 * N + n, grad_grad_xy_213_e1, mask=mask)
+    tl.store(operand6_row + 12 * BN + 9 * N + r * 12 * N + n, xy_213_e1, mask=mask)
+    tl.store(operand6_row + 12 * BN + 10 * N + r * 12 * N + n, grad_grad_xy_312_e1, mask=mask)
+    tl.store(operand6_row + 12 * BN + 11 * N + r * 12 * N + n, xy_312_e1, mask=mask)
+    tl.store(operand6_row + 24 * BN + r * 12 * N + n, grad_grad_xy_011_e2, mask=mask)
+    tl.store(operand6_row + 24 * BN + N + r * 12 * N + n, xy_011_e2, mask=mask)
+    tl.store(operand6_row + 24 * BN + 2 * N + r * 12 * N + n, grad_grad_xy_110_e2, mask=mask)
+    tl.store(operand6_row + 24 * BN + 3 * N + r * 12 * N + n, xy_110_e2, mask=mask)
+    tl.store(operand6_row + 24 * BN + 4 * N + r * 12 * N + n, grad_grad_xy_112_e2, mask=mask)
+    tl.store(operand6_row + 24 * BN + 5 * N + r * 12 * N + n, xy_112_e2, mask=mask)
+    tl.store(operand6_row + 24 * BN + 6 * N + r * 12 * N + n, grad_grad_xy_211_e2, mask=mask)
+    tl.store(operand6_row + 24 * BN + 7 * N + r * 12 * N + n, xy_211_e2, mask=mask)
+    tl.store(operand6_row + 24 * BN + 8 * N + r * 12 * N + n, grad_grad_xy_213_e2, mask=mask)
+    tl.store(operand6_row + 24 * BN + 9 * N + r * 12 * N + n, xy_213_e2, mask=mask)
+    tl.store(operand6_row + 24 * BN + 10 * N + r * 12 * N + n, grad_grad_xy_312_e2, mask=mask)
+    tl.store(operand6_row + 24 * BN + 11 * N + r * 12 * N + n, xy_312_e2, mask=mask)
+    tl.store(operand6_row + 36 * BN + r * 12 * N + n, grad_grad_xy_022_e23, mask=mask)
+    tl.store(operand6_row + 36 * BN + N + r * 12 * N + n, xy_022_e23, mask=mask)
+    tl.store(operand6_row + 36 * BN + 2 * N + r * 12 * N + n, grad_grad_xy_121_e23, mask=mask)
+    tl.store(operand6_row + 36 * BN + 3 * N + r * 12 * N + n, xy_121_e23, mask=mask)
+    tl.store(operand6_row + 36 * BN + 4 * N + r * 12 * N + n, grad_grad_xy_123_e23, mask=mask)
+    tl.store(operand6_row + 36 * BN + 5 * N + r * 12 * N + n, xy_123_e23, mask=mask)
+    tl.store(operand6_row + 36 * BN + 6 * N + r * 12 * N + n, grad_grad_xy_220_e23, mask=mask)
+    tl.store(operand6_row + 36 * BN + 7 * N + r * 12 * N + n, xy_220_e23, mask=mask)
+    tl.store(operand6_row + 36 * BN + 8 * N + r * 12 * N + n, grad_grad_xy_222_e23, mask=mask)
+    tl.store(operand6_row + 36 * BN + 9 * N + r * 12 * N + n, xy_222_e23, mask=mask)
+    tl.store(operand6_row + 36 * BN + 10 * N + r * 12 * N + n, grad_grad_xy_321_e23, mask=mask)
+    tl.store(operand6_row + 36 * BN + 11 * N + r * 12 * N + n, xy_321_e23, mask=mask)
+    tl.store(operand6_row + 48 * BN + r * 12 * N + n, grad_grad_xy_022_e12, mask=mask)
+    tl.store(operand6_row + 48 * BN + N + r * 12 * N + n, xy_022_e12, mask=mask)
+    tl.store(operand6_row + 48 * BN + 2 * N + r * 12 * N + n, grad_grad_xy_121_e12, mask=mask)
+    tl.store(operand6_row + 48 * BN + 3 * N + r * 12 * N + n, xy_121_e12, mask=mask)
+    tl.store(operand6_row + 48 * BN + 4 * N + r * 12 * N + n, grad_grad_xy_123_e12, mask=mask)
+    tl.store(operand6_row + 48 * BN + 5 * N + r * 12 * N + n, xy_123_e12, mask=mask)
+    tl.store(operand6_row + 48 * BN + 6 * N + r * 12 * N + n, grad_grad_xy_220_e12, mask=mask)
+    tl.store(operand6_row + 48 * BN + 7 * N + r * 12 * N + n, xy_220_e12, mask=mask)
+    tl.store(operand6_row + 48 * BN + 8 * N + r * 12 * N + n, grad_grad_xy_222_e12, mask=mask)
+    tl.store(operand6_row + 48 * BN + 9 * N + r * 12 * N + n, xy_222_e12, mask=mask)
+    tl.store(operand6_row + 48 * BN + 10 * N + r * 12 * N + n, grad_grad_xy_321_e12, mask=mask)
+    tl.store(operand6_row + 48 * BN + 11 * N + r * 12 * N + n, xy_321_e12, mask=mask)
+    tl.store(operand6_row + 60 * BN + r * 12 * N + n, grad_grad_xy_022_e13, mask=mask)
+    tl.store(operand6_row + 60 * BN + N + r * 12 * N + n, xy_022_e13, mask=mask)
+    tl.store(operand6_row + 60 * BN + 2 * N + r * 12 * N + n, grad_grad_xy_121_e13, mask=mask)
+    tl.store(operand6_row + 60 * BN + 3 * N + r * 12 * N + n, xy_121_e13, mask=mask)
+    tl.store(operand6_row + 60 * BN + 4 * N + r * 12 * N + n, grad_grad_xy_123_e13, mask=mask)
+    tl.store(operand6_row + 60 * BN + 5 * N + r * 12 * N + n, xy_123_e13, mask=mask)
+    tl.store(operand6_row + 60 * BN + 6 * N + r * 12 * N + n, grad_grad_xy_220_e13, mask=mask)
+    tl.store(operand6_row + 60 * BN + 7 * N + r * 12 * N + n, xy_220_e13, mask=mask)
+    tl.store(operand6_row + 60 * BN + 8 * N + r * 12 * N + n, grad_grad_xy_222_e13, mask=mask)
+    tl.store(operand6_row + 60 * BN + 9 * N + r * 12 * N + n, xy_222_e13, mask=mask)
+    tl.store(operand6_row + 60 * BN + 10 * N + r * 12 * N + n, grad_grad_xy_321_e13, mask=mask)
+    tl.store(operand6_row + 60 * BN + 11 * N + r * 12 * N + n, xy_321_e13, mask=mask)
 
 
 @triton.jit(do_not_specialize=["B"])
@@ -8112,20 +8074,12 @@ def _fused_gelu_fcgp_norm_with_normalize_double_backward_3_kernel(
     saved_ptr,
     saved_product_ptr,
     saved_product1_ptr,
-    saved_product2_ptr,
-    saved_product3_ptr,
-    contracted4_ptr,
-    contracted5_ptr,
-    contracted6_ptr,
-    contracted7_ptr,
-    operand16_ptr,
-    operand18_ptr,
-    operand20_ptr,
-    operand22_ptr,
-    operand25_ptr,
-    operand27_ptr,
-    operand29_ptr,
-    operand31_ptr,
+    contracted2_ptr,
+    contracted3_ptr,
+    operand8_ptr,
+    operand10_ptr,
+    operand13_ptr,
+    operand15_ptr,
     B,
     M,
     ROWS: tl.constexpr,
@@ -8151,20 +8105,12 @@ def _fused_gelu_fcgp_norm_with_normalize_double_backward_3_kernel(
     saved_row = saved_ptr + b
     saved_product_row = saved_product_ptr + b * M
     saved_product1_row = saved_product1_ptr + b * M
-    saved_product2_row = saved_product2_ptr + b * M
-    saved_product3_row = saved_product3_ptr + b * M
-    contracted4_row = contracted4_ptr + b * M
-    contracted5_row = contracted5_ptr + b * M
-    contracted6_row = contracted6_ptr + b * M
-    contracted7_row = contracted7_ptr + b * M
-    operand16_row = operand16_ptr + b * 2 * M
-    operand18_row = operand18_ptr + b * 2 * M
-    operand20_row = operand20_ptr + b * 2 * M
-    operand22_row = operand22_ptr + b * 2 * M
-    operand25_row = operand25_ptr + b * M
-    operand27_row = operand27_ptr + b * M
-    operand29_row = operand29_ptr + b * M
-    operand31_row = operand31_ptr + b * M
+    contracted2_row = contracted2_ptr + b * M
+    contracted3_row = contracted3_ptr + b * M
+    operand8_row = operand8_ptr + b * 2 * M
+    operand10_row = operand10_ptr + b * 2 * M
+    operand13_row = operand13_ptr + b * M
+    operand15_row = operand15_ptr + b * M
 
     grad_out_e_3 = tl.load(grad_out_row + at, mask=mask, other=0.0).to(REAL)
     grad_out_e1_3 = tl.load(grad_out_row + BM + at, mask=mask, other=0.0).to(REAL)
@@ -8179,58 +8125,52 @@ def _fused_gelu_fcgp_norm_with_normalize_double_backward_3_kernel(
     saved_inv_rms_2 = tl.load(saved_row + 2 * B + r, mask=row_mask, other=0.0).to(REAL)
     saved_inv_rms_3 = tl.load(saved_row + 3 * B + r, mask=row_mask, other=0.0).to(REAL)
     saved_product_out_e = tl.load(saved_product_row + at, mask=mask, other=0.0).to(REAL)
+    saved_product_out_e123 = tl.load(saved_product_row + BM + at, mask=mask, other=0.0).to(REAL)
     saved_product1_out_e1 = tl.load(saved_product1_row + at, mask=mask, other=0.0).to(REAL)
     saved_product1_out_e2 = tl.load(saved_product1_row + BM + at, mask=mask, other=0.0).to(REAL)
     saved_product1_out_e3 = tl.load(saved_product1_row + 2 * BM + at, mask=mask, other=0.0).to(REAL)
-    saved_product2_out_e12 = tl.load(saved_product2_row + at, mask=mask, other=0.0).to(REAL)
-    saved_product2_out_e13 = tl.load(saved_product2_row + BM + at, mask=mask, other=0.0).to(REAL)
-    saved_product2_out_e23 = tl.load(saved_product2_row + 2 * BM + at, mask=mask, other=0.0).to(REAL)
-    saved_product3_out_e123 = tl.load(saved_product3_row + at, mask=mask, other=0.0).to(REAL)
-    contracted4_grad_grad_out_e = tl.load(contracted4_row + at, mask=mask, other=0.0).to(REAL)
-    contracted5_grad_grad_out_e3 = tl.load(contracted5_row + at, mask=mask, other=0.0).to(REAL)
-    contracted5_grad_grad_out_e1 = tl.load(contracted5_row + BM + at, mask=mask, other=0.0).to(REAL)
-    contracted5_grad_grad_out_e2 = tl.load(contracted5_row + 2 * BM + at, mask=mask, other=0.0).to(REAL)
-    contracted6_grad_grad_out_e23 = tl.load(contracted6_row + at, mask=mask, other=0.0).to(REAL)
-    contracted6_grad_grad_out_e12 = tl.load(contracted6_row + BM + at, mask=mask, other=0.0).to(REAL)
-    contracted6_grad_grad_out_e13 = tl.load(contracted6_row + 2 * BM + at, mask=mask, other=0.0).to(REAL)
-    contracted7_grad_grad_out_e123 = tl.load(contracted7_row + at, mask=mask, other=0.0).to(REAL)
+    saved_product1_out_e12 = tl.load(saved_product1_row + 3 * BM + at, mask=mask, other=0.0).to(REAL)
+    saved_product1_out_e13 = tl.load(saved_product1_row + 4 * BM + at, mask=mask, other=0.0).to(REAL)
+    saved_product1_out_e23 = tl.load(saved_product1_row + 5 * BM + at, mask=mask, other=0.0).to(REAL)
+    contracted2_grad_grad_out_e = tl.load(contracted2_row + at, mask=mask, other=0.0).to(REAL)
+    contracted2_grad_grad_out_e123 = tl.load(contracted2_row + BM + at, mask=mask, other=0.0).to(REAL)
+    contracted3_grad_grad_out_e3 = tl.load(contracted3_row + at, mask=mask, other=0.0).to(REAL)
+    contracted3_grad_grad_out_e1 = tl.load(contracted3_row + BM + at, mask=mask, other=0.0).to(REAL)
+    contracted3_grad_grad_out_e2 = tl.load(contracted3_row + 2 * BM + at, mask=mask, other=0.0).to(REAL)
+    contracted3_grad_grad_out_e23 = tl.load(contracted3_row + 3 * BM + at, mask=mask, other=0.0).to(REAL)
+    contracted3_grad_grad_out_e12 = tl.load(contracted3_row + 4 * BM + at, mask=mask, other=0.0).to(REAL)
+    contracted3_grad_grad_out_e13 = tl.load(contracted3_row + 5 * BM + at, mask=mask, other=0.0).to(REAL)
 
-    t1 = 2.0 * contracted4_grad_grad_out_e
-    t2 = grad_out_e3_3 * saved_product1_out_e3 + grad_out_e2_3 * saved_product1_out_e2
-    t2 += grad_out_e1_3 * saved_product1_out_e1
-    t3 = 2.0 * contracted5_grad_grad_out_e1
-    t4 = 2.0 * contracted5_grad_grad_out_e2
-    t5 = 2.0 * contracted5_grad_grad_out_e3
-    t6 = saved_product1_out_e1 * t3 + saved_product1_out_e2 * t4 + saved_product1_out_e3 * t5
-    t7 = grad_out_e1_3 * contracted5_grad_grad_out_e1 + grad_out_e2_3 * contracted5_grad_grad_out_e2
-    t7 += grad_out_e3_3 * contracted5_grad_grad_out_e3
-    t8 = grad_out_e23_3 * saved_product2_out_e23 + grad_out_e13_3 * saved_product2_out_e13
-    t8 += grad_out_e12_3 * saved_product2_out_e12
-    t9 = 2.0 * contracted6_grad_grad_out_e12
-    t10 = 2.0 * contracted6_grad_grad_out_e13
-    t11 = 2.0 * contracted6_grad_grad_out_e23
-    t12 = saved_product2_out_e12 * t9 + saved_product2_out_e13 * t10 + saved_product2_out_e23 * t11
-    t13 = grad_out_e12_3 * contracted6_grad_grad_out_e12 + grad_out_e13_3 * contracted6_grad_grad_out_e13
-    t13 += grad_out_e23_3 * contracted6_grad_grad_out_e23
-    t14 = 2.0 * contracted7_grad_grad_out_e123
-    grad_inv_rms_0, t15, t16, grad_inv_rms_1, t17, t18, grad_inv_rms_2, t19 = _row_sum8(
+    t1 = 2.0 * contracted2_grad_grad_out_e
+    t2 = 2.0 * contracted2_grad_grad_out_e123
+    t3 = grad_out_e3_3 * saved_product1_out_e3 + grad_out_e2_3 * saved_product1_out_e2
+    t3 += grad_out_e1_3 * saved_product1_out_e1
+    t4 = 2.0 * contracted3_grad_grad_out_e1
+    t5 = 2.0 * contracted3_grad_grad_out_e2
+    t6 = 2.0 * contracted3_grad_grad_out_e3
+    t7 = saved_product1_out_e1 * t4 + saved_product1_out_e2 * t5 + saved_product1_out_e3 * t6
+    t8 = grad_out_e1_3 * contracted3_grad_grad_out_e1 + grad_out_e2_3 * contracted3_grad_grad_out_e2
+    t8 += grad_out_e3_3 * contracted3_grad_grad_out_e3
+    t9 = grad_out_e23_3 * saved_product1_out_e23 + grad_out_e13_3 * saved_product1_out_e13
+    t9 += grad_out_e12_3 * saved_product1_out_e12
+    t10 = 2.0 * contracted3_grad_grad_out_e12
+    t11 = 2.0 * contracted3_grad_grad_out_e13
+    t12 = 2.0 * contracted3_grad_grad_out_e23
+    t13 = saved_product1_out_e12 * t10 + saved_product1_out_e13 * t11 + saved_product1_out_e23 * t12
+    t14 = grad_out_e12_3 * contracted3_grad_grad_out_e12 + grad_out_e13_3 * contracted3_grad_grad_out_e13
+    t14 += grad_out_e23_3 * contracted3_grad_grad_out_e23
+    grad_inv_rms_0, t15, t16, grad_inv_rms_3, t17, t18, grad_inv_rms_1, t19 = _row_sum8(
         grad_out_e_3 * saved_product_out_e,
         saved_product_out_e * t1,
-        grad_out_e_3 * contracted4_grad_grad_out_e,
-        t2,
-        t6,
+        grad_out_e_3 * contracted2_grad_grad_out_e,
+        grad_out_e123_3 * saved_product_out_e123,
+        saved_product_out_e123 * t2,
+        grad_out_e123_3 * contracted2_grad_grad_out_e123,
+        t3,
         t7,
-        t8,
-        t12,
         mask,
     )
-    t20, grad_inv_rms_3, t21, t22 = _row_sum4(
-        t13,
-        grad_out_e123_3 * saved_product3_out_e123,
-        saved_product3_out_e123 * t14,
-        grad_out_e123_3 * contracted7_grad_grad_out_e123,
-        mask,
-    )
+    t20, grad_inv_rms_2, t21, t22 = _row_sum4(t8, t9, t13, t14, mask)
     t23 = saved_inv_rms_0 * saved_inv_rms_0
     t24 = -0.5 * saved_inv_rms_0 * t23
     t25 = t0 * t24
@@ -8241,77 +8181,77 @@ def _fused_gelu_fcgp_norm_with_normalize_double_backward_3_kernel(
     grad_inv_rms_0_2 = t16 + 3.0 * (-0.5 * grad_inv_rms_0 * t27) * t23
     t28 = t25 * grad_inv_rms_0_2
     grad_out_e_2 = t26 * t1 + grad_grad_inv_rms_0 * grad_out_e_3 + 2.0 * t28 * saved_product_out_e
-    t29 = saved_inv_rms_1 * saved_inv_rms_1
-    t30 = -0.5 * saved_inv_rms_1 * t29
+    t29 = saved_inv_rms_3 * saved_inv_rms_3
+    t30 = -0.5 * saved_inv_rms_3 * t29
     t31 = t0 * t30
-    t32 = grad_inv_rms_1 * t31
+    t32 = grad_inv_rms_3 * t31
+    grad_out_e123 = saved_inv_rms_3 * grad_out_e123_3 + 2.0 * t32 * saved_product_out_e123
     t33 = t0 * t17
-    grad_grad_inv_rms_1 = t33 * t30
-    grad_inv_rms_1_2 = t18 + 3.0 * (-0.5 * grad_inv_rms_1 * t33) * t29
-    t34 = t31 * grad_inv_rms_1_2
-    grad_out_e1 = t32 * t3 + grad_grad_inv_rms_1 * grad_out_e1_3 + 2.0 * t34 * saved_product1_out_e1
-    grad_out_e1_2 = saved_inv_rms_1 * grad_out_e1_3 + 2.0 * t32 * saved_product1_out_e1
-    grad_out_e2 = t32 * t4 + grad_grad_inv_rms_1 * grad_out_e2_3 + 2.0 * t34 * saved_product1_out_e2
-    grad_out_e2_2 = saved_inv_rms_1 * grad_out_e2_3 + 2.0 * t32 * saved_product1_out_e2
-    grad_out_e3 = t32 * t5 + grad_grad_inv_rms_1 * grad_out_e3_3 + 2.0 * t34 * saved_product1_out_e3
-    grad_out_e3_2 = saved_inv_rms_1 * grad_out_e3_3 + 2.0 * t32 * saved_product1_out_e3
-    t35 = saved_inv_rms_2 * saved_inv_rms_2
-    t36 = -0.5 * saved_inv_rms_2 * t35
+    grad_grad_inv_rms_3 = t33 * t30
+    grad_inv_rms_3_2 = t18 + 3.0 * (-0.5 * grad_inv_rms_3 * t33) * t29
+    t34 = t31 * grad_inv_rms_3_2
+    grad_out_e123_2 = t32 * t2 + grad_grad_inv_rms_3 * grad_out_e123_3 + 2.0 * t34 * saved_product_out_e123
+    t35 = saved_inv_rms_1 * saved_inv_rms_1
+    t36 = -0.5 * saved_inv_rms_1 * t35
     t37 = t0 * t36
-    t38 = grad_inv_rms_2 * t37
+    t38 = grad_inv_rms_1 * t37
     t39 = t0 * t19
-    grad_grad_inv_rms_2 = t39 * t36
-    grad_inv_rms_2_2 = t20 + 3.0 * (-0.5 * grad_inv_rms_2 * t39) * t35
-    t40 = t37 * grad_inv_rms_2_2
-    grad_out_e12 = t38 * t9 + grad_grad_inv_rms_2 * grad_out_e12_3 + 2.0 * t40 * saved_product2_out_e12
-    grad_out_e12_2 = saved_inv_rms_2 * grad_out_e12_3 + 2.0 * t38 * saved_product2_out_e12
-    grad_out_e13 = t38 * t10 + grad_grad_inv_rms_2 * grad_out_e13_3 + 2.0 * t40 * saved_product2_out_e13
-    grad_out_e13_2 = saved_inv_rms_2 * grad_out_e13_3 + 2.0 * t38 * saved_product2_out_e13
-    grad_out_e23 = t38 * t11 + grad_grad_inv_rms_2 * grad_out_e23_3 + 2.0 * t40 * saved_product2_out_e23
-    grad_out_e23_2 = saved_inv_rms_2 * grad_out_e23_3 + 2.0 * t38 * saved_product2_out_e23
-    t41 = saved_inv_rms_3 * saved_inv_rms_3
-    t42 = -0.5 * saved_inv_rms_3 * t41
+    grad_grad_inv_rms_1 = t39 * t36
+    grad_inv_rms_1_2 = t20 + 3.0 * (-0.5 * grad_inv_rms_1 * t39) * t35
+    t40 = t37 * grad_inv_rms_1_2
+    grad_out_e1 = t38 * t4 + grad_grad_inv_rms_1 * grad_out_e1_3 + 2.0 * t40 * saved_product1_out_e1
+    grad_out_e1_2 = saved_inv_rms_1 * grad_out_e1_3 + 2.0 * t38 * saved_product1_out_e1
+    grad_out_e2 = t38 * t5 + grad_grad_inv_rms_1 * grad_out_e2_3 + 2.0 * t40 * saved_product1_out_e2
+    grad_out_e2_2 = saved_inv_rms_1 * grad_out_e2_3 + 2.0 * t38 * saved_product1_out_e2
+    grad_out_e3 = t38 * t6 + grad_grad_inv_rms_1 * grad_out_e3_3 + 2.0 * t40 * saved_product1_out_e3
+    grad_out_e3_2 = saved_inv_rms_1 * grad_out_e3_3 + 2.0 * t38 * saved_product1_out_e3
+    t41 = saved_inv_rms_2 * saved_inv_rms_2
+    t42 = -0.5 * saved_inv_rms_2 * t41
     t43 = t0 * t42
-    t44 = grad_inv_rms_3 * t43
-    grad_out_e123 = saved_inv_rms_3 * grad_out_e123_3 + 2.0 * t44 * saved_product3_out_e123
+    t44 = grad_inv_rms_2 * t43
     t45 = t0 * t21
-    grad_grad_inv_rms_3 = t45 * t42
-    grad_inv_rms_3_2 = t22 + 3.0 * (-0.5 * grad_inv_rms_3 * t45) * t41
-    t46 = t43 * grad_inv_rms_3_2
-    grad_out_e123_2 = t44 * t14 + grad_grad_inv_rms_3 * grad_out_e123_3 + 2.0 * t46 * saved_product3_out_e123
+    grad_grad_inv_rms_2 = t45 * t42
+    grad_inv_rms_2_2 = t22 + 3.0 * (-0.5 * grad_inv_rms_2 * t45) * t41
+    t46 = t43 * grad_inv_rms_2_2
+    grad_out_e12 = t44 * t10 + grad_grad_inv_rms_2 * grad_out_e12_3 + 2.0 * t46 * saved_product1_out_e12
+    grad_out_e12_2 = saved_inv_rms_2 * grad_out_e12_3 + 2.0 * t44 * saved_product1_out_e12
+    grad_out_e13 = t44 * t11 + grad_grad_inv_rms_2 * grad_out_e13_3 + 2.0 * t46 * saved_product1_out_e13
+    grad_out_e13_2 = saved_inv_rms_2 * grad_out_e13_3 + 2.0 * t44 * saved_product1_out_e13
+    grad_out_e23 = t44 * t12 + grad_grad_inv_rms_2 * grad_out_e23_3 + 2.0 * t46 * saved_product1_out_e23
+    grad_out_e23_2 = saved_inv_rms_2 * grad_out_e23_3 + 2.0 * t44 * saved_product1_out_e23
 
-    tl.store(operand16_row + r * 2 * M + m, grad_out_e, mask=mask)
-    tl.store(operand16_row + r * 2 * M + m + M, grad_out_e_2, mask=mask)
-    tl.store(operand18_row + r * 2 * M + m, grad_out_e1, mask=mask)
-    tl.store(operand18_row + M + r * 2 * M + m, grad_out_e1_2, mask=mask)
-    tl.store(operand18_row + 2 * BM + r * 2 * M + m, grad_out_e2, mask=mask)
-    tl.store(operand18_row + 2 * BM + M + r * 2 * M + m, grad_out_e2_2, mask=mask)
-    tl.store(operand18_row + 4 * BM + r * 2 * M + m, grad_out_e3, mask=mask)
-    tl.store(operand18_row + 4 * BM + M + r * 2 * M + m, grad_out_e3_2, mask=mask)
-    tl.store(operand20_row + r * 2 * M + m, grad_out_e12, mask=mask)
-    tl.store(operand20_row + M + r * 2 * M + m, grad_out_e12_2, mask=mask)
-    tl.store(operand20_row + 2 * BM + r * 2 * M + m, grad_out_e13, mask=mask)
-    tl.store(operand20_row + 2 * BM + M + r * 2 * M + m, grad_out_e13_2, mask=mask)
-    tl.store(operand20_row + 4 * BM + r * 2 * M + m, grad_out_e23, mask=mask)
-    tl.store(operand20_row + 4 * BM + M + r * 2 * M + m, grad_out_e23_2, mask=mask)
-    tl.store(operand22_row + r * 2 * M + m, grad_out_e123, mask=mask)
-    tl.store(operand22_row + r * 2 * M + m + M, grad_out_e123_2, mask=mask)
-    tl.store(operand25_row + at, grad_out_e, mask=mask)
-    tl.store(operand25_row + BM + at, grad_out_e_2, mask=mask)
-    tl.store(operand27_row + at, grad_out_e1_2, mask=mask)
-    tl.store(operand27_row + BM + at, grad_out_e1, mask=mask)
-    tl.store(operand27_row + 2 * BM + at, grad_out_e2_2, mask=mask)
-    tl.store(operand27_row + 3 * BM + at, grad_out_e2, mask=mask)
-    tl.store(operand27_row + 4 * BM + at, grad_out_e3_2, mask=mask)
-    tl.store(operand27_row + 5 * BM + at, grad_out_e3, mask=mask)
-    tl.store(operand29_row + at, grad_out_e12_2, mask=mask)
-    tl.store(operand29_row + BM + at, grad_out_e12, mask=mask)
-    tl.store(operand29_row + 2 * BM + at, grad_out_e13_2, mask=mask)
-    tl.store(operand29_row + 3 * BM + at, grad_out_e13, mask=mask)
-    tl.store(operand29_row + 4 * BM + at, grad_out_e23_2, mask=mask)
-    tl.store(operand29_row + 5 * BM + at, grad_out_e23, mask=mask)
-    tl.store(operand31_row + at, grad_out_e123, mask=mask)
-    tl.store(operand31_row + BM + at, grad_out_e123_2, mask=mask)
+    tl.store(operand8_row + r * 2 * M + m, grad_out_e, mask=mask)
+    tl.store(operand8_row + M + r * 2 * M + m, grad_out_e_2, mask=mask)
+    tl.store(operand8_row + 2 * BM + r * 2 * M + m, grad_out_e123, mask=mask)
+    tl.store(operand8_row + 2 * BM + M + r * 2 * M + m, grad_out_e123_2, mask=mask)
+    tl.store(operand10_row + r * 2 * M + m, grad_out_e1, mask=mask)
+    tl.store(operand10_row + M + r * 2 * M + m, grad_out_e1_2, mask=mask)
+    tl.store(operand10_row + 2 * BM + r * 2 * M + m, grad_out_e2, mask=mask)
+    tl.store(operand10_row + 2 * BM + M + r * 2 * M + m, grad_out_e2_2, mask=mask)
+    tl.store(operand10_row + 4 * BM + r * 2 * M + m, grad_out_e3, mask=mask)
+    tl.store(operand10_row + 4 * BM + M + r * 2 * M + m, grad_out_e3_2, mask=mask)
+    tl.store(operand10_row + 6 * BM + r * 2 * M + m, grad_out_e12, mask=mask)
+    tl.store(operand10_row + 6 * BM + M + r * 2 * M + m, grad_out_e12_2, mask=mask)
+    tl.store(operand10_row + 8 * BM + r * 2 * M + m, grad_out_e13, mask=mask)
+    tl.store(operand10_row + 8 * BM + M + r * 2 * M + m, grad_out_e13_2, mask=mask)
+    tl.store(operand10_row + 10 * BM + r * 2 * M + m, grad_out_e23, mask=mask)
+    tl.store(operand10_row + 10 * BM + M + r * 2 * M + m, grad_out_e23_2, mask=mask)
+    tl.store(operand13_row + at, grad_out_e, mask=mask)
+    tl.store(operand13_row + BM + at, grad_out_e_2, mask=mask)
+    tl.store(operand13_row + 2 * BM + at, grad_out_e123, mask=mask)
+    tl.store(operand13_row + 3 * BM + at, grad_out_e123_2, mask=mask)
+    tl.store(operand15_row + at, grad_out_e1_2, mask=mask)
+    tl.store(operand15_row + BM + at, grad_out_e1, mask=mask)
+    tl.store(operand15_row + 2 * BM + at, grad_out_e2_2, mask=mask)
+    tl.store(operand15_row + 3 * BM + at, grad_out_e2, mask=mask)
+    tl.store(operand15_row + 4 * BM + at, grad_out_e3_2, mask=mask)
+    tl.store(operand15_row + 5 * BM + at, grad_out_e3, mask=mask)
+    tl.store(operand15_row + 6 * BM + at, grad_out_e12_2, mask=mask)
+    tl.store(operand15_row + 7 * BM + at, grad_out_e12, mask=mask)
+    tl.store(operand15_row + 8 * BM + at, grad_out_e13_2, mask=mask)
+    tl.store(operand15_row + 9 * BM + at, grad_out_e13, mask=mask)
+    tl.store(operand15_row + 10 * BM + at, grad_out_e23_2, mask=mask)
+    tl.store(operand15_row + 11 * BM + at, grad_out_e23, mask=mask)
 
 
 @triton.jit(do_not_specialize=["B"])
@@ -8320,20 +8260,12 @@ def _fused_gelu_fcgp_norm_with_normalize_double_backward_3_long_kernel(
     saved_ptr,
     saved_product_ptr,
     saved_product1_ptr,
-    saved_product2_ptr,
-    saved_product3_ptr,
-    contracted4_ptr,
-    contracted5_ptr,
-    contracted6_ptr,
-    contracted7_ptr,
-    operand16_ptr,
-    operand18_ptr,
-    operand20_ptr,
-    operand22_ptr,
-    operand25_ptr,
-    operand27_ptr,
-    operand29_ptr,
-    operand31_ptr,
+    contracted2_ptr,
+    contracted3_ptr,
+    operand8_ptr,
+    operand10_ptr,
+    operand13_ptr,
+    operand15_ptr,
     B,
     M,
     ROWS: tl.constexpr,
@@ -8351,20 +8283,12 @@ def _fused_gelu_fcgp_norm_with_normalize_double_backward_3_long_kernel(
     saved_row = saved_ptr + b
     saved_product_row = saved_product_ptr + b * M
     saved_product1_row = saved_product1_ptr + b * M
-    saved_product2_row = saved_product2_ptr + b * M
-    saved_product3_row = saved_product3_ptr + b * M
-    contracted4_row = contracted4_ptr + b * M
-    contracted5_row = contracted5_ptr + b * M
-    contracted6_row = contracted6_ptr + b * M
-    contracted7_row = contracted7_ptr + b * M
-    operand16_row = operand16_ptr + b * 2 * M
-    operand18_row = operand18_ptr + b * 2 * M
-    operand20_row = operand20_ptr + b * 2 * M
-    operand22_row = operand22_ptr + b * 2 * M
-    operand25_row = operand25_ptr + b * M
-    operand27_row = operand27_ptr + b * M
-    operand29_row = operand29_ptr + b * M
-    operand31_row = operand31_ptr + b * M
+    contracted2_row = contracted2_ptr + b * M
+    contracted3_row = contracted3_ptr + b * M
+    operand8_row = operand8_ptr + b * 2 * M
+    operand10_row = operand10_ptr + b * 2 * M
+    operand13_row = operand13_ptr + b * M
+    operand15_row = operand15_ptr + b * M
 
     saved_inv_rms_0 = tl.load(saved_row + r, mask=row_mask, other=0.0).to(REAL)
     saved_inv_rms_1 = tl.load(saved_row + B + r, mask=row_mask, other=0.0).to(REAL)
@@ -8376,26 +8300,26 @@ def _fused_gelu_fcgp_norm_with_normalize_double_backward_3_long_kernel(
     t1 = saved_inv_rms_0 * saved_inv_rms_0
     t2 = -0.5 * saved_inv_rms_0 * t1
     t3 = t0 * t2
-    t4 = saved_inv_rms_1 * saved_inv_rms_1
-    t5 = -0.5 * saved_inv_rms_1 * t4
+    t4 = saved_inv_rms_3 * saved_inv_rms_3
+    t5 = -0.5 * saved_inv_rms_3 * t4
     t6 = t0 * t5
-    t7 = saved_inv_rms_2 * saved_inv_rms_2
-    t8 = -0.5 * saved_inv_rms_2 * t7
+    t7 = saved_inv_rms_1 * saved_inv_rms_1
+    t8 = -0.5 * saved_inv_rms_1 * t7
     t9 = t0 * t8
-    t10 = saved_inv_rms_3 * saved_inv_rms_3
-    t11 = -0.5 * saved_inv_rms_3 * t10
+    t10 = saved_inv_rms_2 * saved_inv_rms_2
+    t11 = -0.5 * saved_inv_rms_2 * t10
     t12 = t0 * t11
 
     grad_inv_rms_0 = _start(ROWS, BLOCK, 0.0, REAL)
     t13 = _start(ROWS, BLOCK, 0.0, REAL)
     t14 = _start(ROWS, BLOCK, 0.0, REAL)
-    grad_inv_rms_1 = _start(ROWS, BLOCK, 0.0, REAL)
+    grad_inv_rms_3 = _start(ROWS, BLOCK, 0.0, REAL)
     t15 = _start(ROWS, BLOCK, 0.0, REAL)
     t16 = _start(ROWS, BLOCK, 0.0, REAL)
-    grad_inv_rms_2 = _start(ROWS, BLOCK, 0.0, REAL)
+    grad_inv_rms_1 = _start(ROWS, BLOCK, 0.0, REAL)
     t17 = _start(ROWS, BLOCK, 0.0, REAL)
     t18 = _start(ROWS, BLOCK, 0.0, REAL)
-    grad_inv_rms_3 = _start(ROWS, BLOCK, 0.0, REAL)
+    grad_inv_rms_2 = _start(ROWS, BLOCK, 0.0, REAL)
     t19 = _start(ROWS, BLOCK, 0.0, REAL)
     t20 = _start(ROWS, BLOCK, 0.0, REAL)
     for start in range(0, M, BLOCK):
@@ -8411,77 +8335,77 @@ def _fused_gelu_fcgp_norm_with_normalize_double_backward_3_long_kernel(
         grad_out_e23_3 = tl.load(grad_out_row + 6 * BM + at, mask=mask, other=0.0).to(REAL)
         grad_out_e123_3 = tl.load(grad_out_row + 7 * BM + at, mask=mask, other=0.0).to(REAL)
         saved_product_out_e = tl.load(saved_product_row + at, mask=mask, other=0.0).to(REAL)
+        saved_product_out_e123 = tl.load(saved_product_row + BM + at, mask=mask, other=0.0).to(REAL)
         saved_product1_out_e1 = tl.load(saved_product1_row + at, mask=mask, other=0.0).to(REAL)
         saved_product1_out_e2 = tl.load(saved_product1_row + BM + at, mask=mask, other=0.0).to(REAL)
         saved_product1_out_e3 = tl.load(saved_product1_row + 2 * BM + at, mask=mask, other=0.0).to(REAL)
-        saved_product2_out_e12 = tl.load(saved_product2_row + at, mask=mask, other=0.0).to(REAL)
-        saved_product2_out_e13 = tl.load(saved_product2_row + BM + at, mask=mask, other=0.0).to(REAL)
-        saved_product2_out_e23 = tl.load(saved_product2_row + 2 * BM + at, mask=mask, other=0.0).to(REAL)
-        saved_product3_out_e123 = tl.load(saved_product3_row + at, mask=mask, other=0.0).to(REAL)
-        contracted4_grad_grad_out_e = tl.load(contracted4_row + at, mask=mask, other=0.0).to(REAL)
-        contracted5_grad_grad_out_e3 = tl.load(contracted5_row + at, mask=mask, other=0.0).to(REAL)
-        contracted5_grad_grad_out_e1 = tl.load(contracted5_row + BM + at, mask=mask, other=0.0).to(REAL)
-        contracted5_grad_grad_out_e2 = tl.load(contracted5_row + 2 * BM + at, mask=mask, other=0.0).to(REAL)
-        contracted6_grad_grad_out_e23 = tl.load(contracted6_row + at, mask=mask, other=0.0).to(REAL)
-        contracted6_grad_grad_out_e12 = tl.load(contracted6_row + BM + at, mask=mask, other=0.0).to(REAL)
-        contracted6_grad_grad_out_e13 = tl.load(contracted6_row + 2 * BM + at, mask=mask, other=0.0).to(REAL)
-        contracted7_grad_grad_out_e123 = tl.load(contracted7_row + at, mask=mask, other=0.0).to(REAL)
+        saved_product1_out_e12 = tl.load(saved_product1_row + 3 * BM + at, mask=mask, other=0.0).to(REAL)
+        saved_product1_out_e13 = tl.load(saved_product1_row + 4 * BM + at, mask=mask, other=0.0).to(REAL)
+        saved_product1_out_e23 = tl.load(saved_product1_row + 5 * BM + at, mask=mask, other=0.0).to(REAL)
+        contracted2_grad_grad_out_e = tl.load(contracted2_row + at, mask=mask, other=0.0).to(REAL)
+        contracted2_grad_grad_out_e123 = tl.load(contracted2_row + BM + at, mask=mask, other=0.0).to(REAL)
+        contracted3_grad_grad_out_e3 = tl.load(contracted3_row + at, mask=mask, other=0.0).to(REAL)
+        contracted3_grad_grad_out_e1 = tl.load(contracted3_row + BM + at, mask=mask, other=0.0).to(REAL)
+        contracted3_grad_grad_out_e2 = tl.load(contracted3_row + 2 * BM + at, mask=mask, other=0.0).to(REAL)
+        contracted3_grad_grad_out_e23 = tl.load(contracted3_row + 3 * BM + at, mask=mask, other=0.0).to(REAL)
+        contracted3_grad_grad_out_e12 = tl.load(contracted3_row + 4 * BM + at, mask=mask, other=0.0).to(REAL)
+        contracted3_grad_grad_out_e13 = tl.load(contracted3_row + 5 * BM + at, mask=mask, other=0.0).to(REAL)
 
-        t33 = 2.0 * contracted4_grad_grad_out_e
-        t34 = grad_out_e3_3 * saved_product1_out_e3 + grad_out_e2_3 * saved_product1_out_e2
-        t34 += grad_out_e1_3 * saved_product1_out_e1
-        t35 = 2.0 * contracted5_grad_grad_out_e1
-        t36 = 2.0 * contracted5_grad_grad_out_e2
-        t37 = 2.0 * contracted5_grad_grad_out_e3
-        t38 = saved_product1_out_e1 * t35 + saved_product1_out_e2 * t36 + saved_product1_out_e3 * t37
-        t39 = grad_out_e1_3 * contracted5_grad_grad_out_e1 + grad_out_e2_3 * contracted5_grad_grad_out_e2
-        t39 += grad_out_e3_3 * contracted5_grad_grad_out_e3
-        t40 = grad_out_e23_3 * saved_product2_out_e23 + grad_out_e13_3 * saved_product2_out_e13
-        t40 += grad_out_e12_3 * saved_product2_out_e12
-        t41 = 2.0 * contracted6_grad_grad_out_e12
-        t42 = 2.0 * contracted6_grad_grad_out_e13
-        t43 = 2.0 * contracted6_grad_grad_out_e23
-        t44 = saved_product2_out_e12 * t41 + saved_product2_out_e13 * t42 + saved_product2_out_e23 * t43
-        t45 = grad_out_e12_3 * contracted6_grad_grad_out_e12 + grad_out_e13_3 * contracted6_grad_grad_out_e13
-        t45 += grad_out_e23_3 * contracted6_grad_grad_out_e23
-        t46 = 2.0 * contracted7_grad_grad_out_e123
+        t33 = 2.0 * contracted2_grad_grad_out_e
+        t34 = 2.0 * contracted2_grad_grad_out_e123
+        t35 = grad_out_e3_3 * saved_product1_out_e3 + grad_out_e2_3 * saved_product1_out_e2
+        t35 += grad_out_e1_3 * saved_product1_out_e1
+        t36 = 2.0 * contracted3_grad_grad_out_e1
+        t37 = 2.0 * contracted3_grad_grad_out_e2
+        t38 = 2.0 * contracted3_grad_grad_out_e3
+        t39 = saved_product1_out_e1 * t36 + saved_product1_out_e2 * t37 + saved_product1_out_e3 * t38
+        t40 = grad_out_e1_3 * contracted3_grad_grad_out_e1 + grad_out_e2_3 * contracted3_grad_grad_out_e2
+        t40 += grad_out_e3_3 * contracted3_grad_grad_out_e3
+        t41 = grad_out_e23_3 * saved_product1_out_e23 + grad_out_e13_3 * saved_product1_out_e13
+        t41 += grad_out_e12_3 * saved_product1_out_e12
+        t42 = 2.0 * contracted3_grad_grad_out_e12
+        t43 = 2.0 * contracted3_grad_grad_out_e13
+        t44 = 2.0 * contracted3_grad_grad_out_e23
+        t45 = saved_product1_out_e12 * t42 + saved_product1_out_e13 * t43 + saved_product1_out_e23 * t44
+        t46 = grad_out_e12_3 * contracted3_grad_grad_out_e12 + grad_out_e13_3 * contracted3_grad_grad_out_e13
+        t46 += grad_out_e23_3 * contracted3_grad_grad_out_e23
 
         grad_inv_rms_0 = _sum(grad_inv_rms_0, grad_out_e_3 * saved_product_out_e, mask, True)
         t13 = _sum(t13, saved_product_out_e * t33, mask, True)
-        t14 = _sum(t14, grad_out_e_3 * contracted4_grad_grad_out_e, mask, True)
-        grad_inv_rms_1 = _sum(grad_inv_rms_1, t34, mask, True)
-        t15 = _sum(t15, t38, mask, True)
-        t16 = _sum(t16, t39, mask, True)
-        grad_inv_rms_2 = _sum(grad_inv_rms_2, t40, mask, True)
-        t17 = _sum(t17, t44, mask, True)
-        t18 = _sum(t18, t45, mask, True)
-        grad_inv_rms_3 = _sum(grad_inv_rms_3, grad_out_e123_3 * saved_product3_out_e123, mask, True)
-        t19 = _sum(t19, saved_product3_out_e123 * t46, mask, True)
-        t20 = _sum(t20, grad_out_e123_3 * contracted7_grad_grad_out_e123, mask, True)
-    grad_inv_rms_0, t13, t14, grad_inv_rms_1, t15, t16, grad_inv_rms_2, t17 = _row_sum8(
-        grad_inv_rms_0, t13, t14, grad_inv_rms_1, t15, t16, grad_inv_rms_2, t17, True
+        t14 = _sum(t14, grad_out_e_3 * contracted2_grad_grad_out_e, mask, True)
+        grad_inv_rms_3 = _sum(grad_inv_rms_3, grad_out_e123_3 * saved_product_out_e123, mask, True)
+        t15 = _sum(t15, saved_product_out_e123 * t34, mask, True)
+        t16 = _sum(t16, grad_out_e123_3 * contracted2_grad_grad_out_e123, mask, True)
+        grad_inv_rms_1 = _sum(grad_inv_rms_1, t35, mask, True)
+        t17 = _sum(t17, t39, mask, True)
+        t18 = _sum(t18, t40, mask, True)
+        grad_inv_rms_2 = _sum(grad_inv_rms_2, t41, mask, True)
+        t19 = _sum(t19, t45, mask, True)
+        t20 = _sum(t20, t46, mask, True)
+    grad_inv_rms_0, t13, t14, grad_inv_rms_3, t15, t16, grad_inv_rms_1, t17 = _row_sum8(
+        grad_inv_rms_0, t13, t14, grad_inv_rms_3, t15, t16, grad_inv_rms_1, t17, True
     )
-    t18, grad_inv_rms_3, t19, t20 = _row_sum4(t18, grad_inv_rms_3, t19, t20, True)
+    t18, grad_inv_rms_2, t19, t20 = _row_sum4(t18, grad_inv_rms_2, t19, t20, True)
     t21 = grad_inv_rms_0 * t3
     t22 = t0 * t13
     grad_grad_inv_rms_0 = t22 * t2
     grad_inv_rms_0_2 = t14 + 3.0 * (-0.5 * grad_inv_rms_0 * t22) * t1
     t23 = t3 * grad_inv_rms_0_2
-    t24 = grad_inv_rms_1 * t6
+    t24 = grad_inv_rms_3 * t6
     t25 = t0 * t15
-    grad_grad_inv_rms_1 = t25 * t5
-    grad_inv_rms_1_2 = t16 + 3.0 * (-0.5 * grad_inv_rms_1 * t25) * t4
-    t26 = t6 * grad_inv_rms_1_2
-    t27 = grad_inv_rms_2 * t9
+    grad_grad_inv_rms_3 = t25 * t5
+    grad_inv_rms_3_2 = t16 + 3.0 * (-0.5 * grad_inv_rms_3 * t25) * t4
+    t26 = t6 * grad_inv_rms_3_2
+    t27 = grad_inv_rms_1 * t9
     t28 = t0 * t17
-    grad_grad_inv_rms_2 = t28 * t8
-    grad_inv_rms_2_2 = t18 + 3.0 * (-0.5 * grad_inv_rms_2 * t28) * t7
-    t29 = t9 * grad_inv_rms_2_2
-    t30 = grad_inv_rms_3 * t12
+    grad_grad_inv_rms_1 = t28 * t8
+    grad_inv_rms_1_2 = t18 + 3.0 * (-0.5 * grad_inv_rms_1 * t28) * t7
+    t29 = t9 * grad_inv_rms_1_2
+    t30 = grad_inv_rms_2 * t12
     t31 = t0 * t19
-    grad_grad_inv_rms_3 = t31 * t11
-    grad_inv_rms_3_2 = t20 + 3.0 * (-0.5 * grad_inv_rms_3 * t31) * t10
-    t32 = t12 * grad_inv_rms_3_2
+    grad_grad_inv_rms_2 = t31 * t11
+    grad_inv_rms_2_2 = t20 + 3.0 * (-0.5 * grad_inv_rms_2 * t31) * t10
+    t32 = t12 * grad_inv_rms_2_2
 
     for start in range(0, M, BLOCK):
         m = _tile(start, ROWS, BLOCK)
@@ -8496,89 +8420,87 @@ def _fused_gelu_fcgp_norm_with_normalize_double_backward_3_long_kernel(
         grad_out_e23_3 = tl.load(grad_out_row + 6 * BM + at, mask=mask, other=0.0).to(REAL)
         grad_out_e123_3 = tl.load(grad_out_row + 7 * BM + at, mask=mask, other=0.0).to(REAL)
         saved_product_out_e = tl.load(saved_product_row + at, mask=mask, other=0.0).to(REAL)
+        saved_product_out_e123 = tl.load(saved_product_row + BM + at, mask=mask, other=0.0).to(REAL)
         saved_product1_out_e1 = tl.load(saved_product1_row + at, mask=mask, other=0.0).to(REAL)
         saved_product1_out_e2 = tl.load(saved_product1_row + BM + at, mask=mask, other=0.0).to(REAL)
         saved_product1_out_e3 = tl.load(saved_product1_row + 2 * BM + at, mask=mask, other=0.0).to(REAL)
-        saved_product2_out_e12 = tl.load(saved_product2_row + at, mask=mask, other=0.0).to(REAL)
-        saved_product2_out_e13 = tl.load(saved_product2_row + BM + at, mask=mask, other=0.0).to(REAL)
-        saved_product2_out_e23 = tl.load(saved_product2_row + 2 * BM + at, mask=mask, other=0.0).to(REAL)
-        saved_product3_out_e123 = tl.load(saved_product3_row + at, mask=mask, other=0.0).to(REAL)
-        contracted4_grad_grad_out_e = tl.load(contracted4_row + at, mask=mask, other=0.0).to(REAL)
-        contracted5_grad_grad_out_e3 = tl.load(contracted5_row + at, mask=mask, other=0.0).to(REAL)
-        contracted5_grad_grad_out_e1 = tl.load(contracted5_row + BM + at, mask=mask, other=0.0).to(REAL)
-        contracted5_grad_grad_out_e2 = tl.load(contracted5_row + 2 * BM + at, mask=mask, other=0.0).to(REAL)
-        contracted6_grad_grad_out_e23 = tl.load(contracted6_row + at, mask=mask, other=0.0).to(REAL)
-        contracted6_grad_grad_out_e12 = tl.load(contracted6_row + BM + at, mask=mask, other=0.0).to(REAL)
-        contracted6_grad_grad_out_e13 = tl.load(contracted6_row + 2 * BM + at, mask=mask, other=0.0).to(REAL)
-        contracted7_grad_grad_out_e123 = tl.load(contracted7_row + at, mask=mask, other=0.0).to(REAL)
+        saved_product1_out_e12 = tl.load(saved_product1_row + 3 * BM + at, mask=mask, other=0.0).to(REAL)
+        saved_product1_out_e13 = tl.load(saved_product1_row + 4 * BM + at, mask=mask, other=0.0).to(REAL)
+        saved_product1_out_e23 = tl.load(saved_product1_row + 5 * BM + at, mask=mask, other=0.0).to(REAL)
+        contracted2_grad_grad_out_e = tl.load(contracted2_row + at, mask=mask, other=0.0).to(REAL)
+        contracted2_grad_grad_out_e123 = tl.load(contracted2_row + BM + at, mask=mask, other=0.0).to(REAL)
+        contracted3_grad_grad_out_e3 = tl.load(contracted3_row + at, mask=mask, other=0.0).to(REAL)
+        contracted3_grad_grad_out_e1 = tl.load(contracted3_row + BM + at, mask=mask, other=0.0).to(REAL)
+        contracted3_grad_grad_out_e2 = tl.load(contracted3_row + 2 * BM + at, mask=mask, other=0.0).to(REAL)
+        contracted3_grad_grad_out_e23 = tl.load(contracted3_row + 3 * BM + at, mask=mask, other=0.0).to(REAL)
+        contracted3_grad_grad_out_e12 = tl.load(contracted3_row + 4 * BM + at, mask=mask, other=0.0).to(REAL)
+        contracted3_grad_grad_out_e13 = tl.load(contracted3_row + 5 * BM + at, mask=mask, other=0.0).to(REAL)
 
         grad_out_e = saved_inv_rms_0 * grad_out_e_3 + 2.0 * t21 * saved_product_out_e
-        t33 = 2.0 * contracted4_grad_grad_out_e
+        t33 = 2.0 * contracted2_grad_grad_out_e
         grad_out_e_2 = t21 * t33 + grad_grad_inv_rms_0 * grad_out_e_3 + 2.0 * t23 * saved_product_out_e
-        t35 = 2.0 * contracted5_grad_grad_out_e1
-        grad_out_e1 = t24 * t35 + grad_grad_inv_rms_1 * grad_out_e1_3 + 2.0 * t26 * saved_product1_out_e1
-        grad_out_e1_2 = saved_inv_rms_1 * grad_out_e1_3 + 2.0 * t24 * saved_product1_out_e1
-        t36 = 2.0 * contracted5_grad_grad_out_e2
-        grad_out_e2 = t24 * t36 + grad_grad_inv_rms_1 * grad_out_e2_3 + 2.0 * t26 * saved_product1_out_e2
-        grad_out_e2_2 = saved_inv_rms_1 * grad_out_e2_3 + 2.0 * t24 * saved_product1_out_e2
-        t37 = 2.0 * contracted5_grad_grad_out_e3
-        grad_out_e3 = t24 * t37 + grad_grad_inv_rms_1 * grad_out_e3_3 + 2.0 * t26 * saved_product1_out_e3
-        grad_out_e3_2 = saved_inv_rms_1 * grad_out_e3_3 + 2.0 * t24 * saved_product1_out_e3
-        t41 = 2.0 * contracted6_grad_grad_out_e12
-        grad_out_e12 = t27 * t41 + grad_grad_inv_rms_2 * grad_out_e12_3 + 2.0 * t29 * saved_product2_out_e12
-        grad_out_e12_2 = saved_inv_rms_2 * grad_out_e12_3 + 2.0 * t27 * saved_product2_out_e12
-        t42 = 2.0 * contracted6_grad_grad_out_e13
-        grad_out_e13 = t27 * t42 + grad_grad_inv_rms_2 * grad_out_e13_3 + 2.0 * t29 * saved_product2_out_e13
-        grad_out_e13_2 = saved_inv_rms_2 * grad_out_e13_3 + 2.0 * t27 * saved_product2_out_e13
-        t43 = 2.0 * contracted6_grad_grad_out_e23
-        grad_out_e23 = t27 * t43 + grad_grad_inv_rms_2 * grad_out_e23_3 + 2.0 * t29 * saved_product2_out_e23
-        grad_out_e23_2 = saved_inv_rms_2 * grad_out_e23_3 + 2.0 * t27 * saved_product2_out_e23
-        grad_out_e123 = saved_inv_rms_3 * grad_out_e123_3 + 2.0 * t30 * saved_product3_out_e123
-        t46 = 2.0 * contracted7_grad_grad_out_e123
-        grad_out_e123_2 = t30 * t46 + grad_grad_inv_rms_3 * grad_out_e123_3 + 2.0 * t32 * saved_product3_out_e123
+        grad_out_e123 = saved_inv_rms_3 * grad_out_e123_3 + 2.0 * t24 * saved_product_out_e123
+        t34 = 2.0 * contracted2_grad_grad_out_e123
+        grad_out_e123_2 = t24 * t34 + grad_grad_inv_rms_3 * grad_out_e123_3 + 2.0 * t26 * saved_product_out_e123
+        t36 = 2.0 * contracted3_grad_grad_out_e1
+        grad_out_e1 = t27 * t36 + grad_grad_inv_rms_1 * grad_out_e1_3 + 2.0 * t29 * saved_product1_out_e1
+        grad_out_e1_2 = saved_inv_rms_1 * grad_out_e1_3 + 2.0 * t27 * saved_product1_out_e1
+        t37 = 2.0 * contracted3_grad_grad_out_e2
+        grad_out_e2 = t27 * t37 + grad_grad_inv_rms_1 * grad_out_e2_3 + 2.0 * t29 * saved_product1_out_e2
+        grad_out_e2_2 = saved_inv_rms_1 * grad_out_e2_3 + 2.0 * t27 * saved_product1_out_e2
+        t38 = 2.0 * contracted3_grad_grad_out_e3
+        grad_out_e3 = t27 * t38 + grad_grad_inv_rms_1 * grad_out_e3_3 + 2.0 * t29 * saved_product1_out_e3
+        grad_out_e3_2 = saved_inv_rms_1 * grad_out_e3_3 + 2.0 * t27 * saved_product1_out_e3
+        t42 = 2.0 * contracted3_grad_grad_out_e12
+        grad_out_e12 = t30 * t42 + grad_grad_inv_rms_2 * grad_out_e12_3 + 2.0 * t32 * saved_product1_out_e12
+        grad_out_e12_2 = saved_inv_rms_2 * grad_out_e12_3 + 2.0 * t30 * saved_product1_out_e12
+        t43 = 2.0 * contracted3_grad_grad_out_e13
+        grad_out_e13 = t30 * t43 + grad_grad_inv_rms_2 * grad_out_e13_3 + 2.0 * t32 * saved_product1_out_e13
+        grad_out_e13_2 = saved_inv_rms_2 * grad_out_e13_3 + 2.0 * t30 * saved_product1_out_e13
+        t44 = 2.0 * contracted3_grad_grad_out_e23
+        grad_out_e23 = t30 * t44 + grad_grad_inv_rms_2 * grad_out_e23_3 + 2.0 * t32 * saved_product1_out_e23
+        grad_out_e23_2 = saved_inv_rms_2 * grad_out_e23_3 + 2.0 * t30 * saved_product1_out_e23
 
-        tl.store(operand16_row + r * 2 * M + m, grad_out_e, mask=mask)
-        tl.store(operand16_row + r * 2 * M + m + M, grad_out_e_2, mask=mask)
-        tl.store(operand18_row + r * 2 * M + m, grad_out_e1, mask=mask)
-        tl.store(operand18_row + M + r * 2 * M + m, grad_out_e1_2, mask=mask)
-        tl.store(operand18_row + 2 * BM + r * 2 * M + m, grad_out_e2, mask=mask)
-        tl.store(operand18_row + 2 * BM + M + r * 2 * M + m, grad_out_e2_2, mask=mask)
-        tl.store(operand18_row + 4 * BM + r * 2 * M + m, grad_out_e3, mask=mask)
-        tl.store(operand18_row + 4 * BM + M + r * 2 * M + m, grad_out_e3_2, mask=mask)
-        tl.store(operand20_row + r * 2 * M + m, grad_out_e12, mask=mask)
-        tl.store(operand20_row + M + r * 2 * M + m, grad_out_e12_2, mask=mask)
-        tl.store(operand20_row + 2 * BM + r * 2 * M + m, grad_out_e13, mask=mask)
-        tl.store(operand20_row + 2 * BM + M + r * 2 * M + m, grad_out_e13_2, mask=mask)
-        tl.store(operand20_row + 4 * BM + r * 2 * M + m, grad_out_e23, mask=mask)
-        tl.store(operand20_row + 4 * BM + M + r * 2 * M + m, grad_out_e23_2, mask=mask)
-        tl.store(operand22_row + r * 2 * M + m, grad_out_e123, mask=mask)
-        tl.store(operand22_row + r * 2 * M + m + M, grad_out_e123_2, mask=mask)
-        tl.store(operand25_row + at, grad_out_e, mask=mask)
-        tl.store(operand25_row + BM + at, grad_out_e_2, mask=mask)
-        tl.store(operand27_row + at, grad_out_e1_2, mask=mask)
-        tl.store(operand27_row + BM + at, grad_out_e1, mask=mask)
-        tl.store(operand27_row + 2 * BM + at, grad_out_e2_2, mask=mask)
-        tl.store(operand27_row + 3 * BM + at, grad_out_e2, mask=mask)
-        tl.store(operand27_row + 4 * BM + at, grad_out_e3_2, mask=mask)
-        tl.store(operand27_row + 5 * BM + at, grad_out_e3, mask=mask)
-        tl.store(operand29_row + at, grad_out_e12_2, mask=mask)
-        tl.store(operand29_row + BM + at, grad_out_e12, mask=mask)
-        tl.store(operand29_row + 2 * BM + at, grad_out_e13_2, mask=mask)
-        tl.store(operand29_row + 3 * BM + at, grad_out_e13, mask=mask)
-        tl.store(operand29_row + 4 * BM + at, grad_out_e23_2, mask=mask)
-        tl.store(operand29_row + 5 * BM + at, grad_out_e23, mask=mask)
-        tl.store(operand31_row + at, grad_out_e123, mask=mask)
-        tl.store(operand31_row + BM + at, grad_out_e123_2, mask=mask)
+        tl.store(operand8_row + r * 2 * M + m, grad_out_e, mask=mask)
+        tl.store(operand8_row + M + r * 2 * M + m, grad_out_e_2, mask=mask)
+        tl.store(operand8_row + 2 * BM + r * 2 * M + m, grad_out_e123, mask=mask)
+        tl.store(operand8_row + 2 * BM + M + r * 2 * M + m, grad_out_e123_2, mask=mask)
+        tl.store(operand10_row + r * 2 * M + m, grad_out_e1, mask=mask)
+        tl.store(operand10_row + M + r * 2 * M + m, grad_out_e1_2, mask=mask)
+        tl.store(operand10_row + 2 * BM + r * 2 * M + m, grad_out_e2, mask=mask)
+        tl.store(operand10_row + 2 * BM + M + r * 2 * M + m, grad_out_e2_2, mask=mask)
+        tl.store(operand10_row + 4 * BM + r * 2 * M + m, grad_out_e3, mask=mask)
+        tl.store(operand10_row + 4 * BM + M + r * 2 * M + m, grad_out_e3_2, mask=mask)
+        tl.store(operand10_row + 6 * BM + r * 2 * M + m, grad_out_e12, mask=mask)
+        tl.store(operand10_row + 6 * BM + M + r * 2 * M + m, grad_out_e12_2, mask=mask)
+        tl.store(operand10_row + 8 * BM + r * 2 * M + m, grad_out_e13, mask=mask)
+        tl.store(operand10_row + 8 * BM + M + r * 2 * M + m, grad_out_e13_2, mask=mask)
+        tl.store(operand10_row + 10 * BM + r * 2 * M + m, grad_out_e23, mask=mask)
+        tl.store(operand10_row + 10 * BM + M + r * 2 * M + m, grad_out_e23_2, mask=mask)
+        tl.store(operand13_row + at, grad_out_e, mask=mask)
+        tl.store(operand13_row + BM + at, grad_out_e_2, mask=mask)
+        tl.store(operand13_row + 2 * BM + at, grad_out_e123, mask=mask)
+        tl.store(operand13_row + 3 * BM + at, grad_out_e123_2, mask=mask)
+        tl.store(operand15_row + at, grad_out_e1_2, mask=mask)
+        tl.store(operand15_row + BM + at, grad_out_e1, mask=mask)
+        tl.store(operand15_row + 2 * BM + at, grad_out_e2_2, mask=mask)
+        tl.store(operand15_row + 3 * BM + at, grad_out_e2, mask=mask)
+        tl.store(operand15_row + 4 * BM + at, grad_out_e3_2, mask=mask)
+        tl.store(operand15_row + 5 * BM + at, grad_out_e3, mask=mask)
+        tl.store(operand15_row + 6 * BM + at, grad_out_e12_2, mask=mask)
+        tl.store(operand15_row + 7 * BM + at, grad_out_e12, mask=mask)
+        tl.store(operand15_row + 8 * BM + at, grad_out_e13_2, mask=mask)
+        tl.store(operand15_row + 9 * BM + at, grad_out_e13, mask=mask)
+        tl.store(operand15_row + 10 * BM + at, grad_out_e23_2, mask=mask)
+        tl.store(operand15_row + 11 * BM + at, grad_out_e23, mask=mask)
 
 
 @triton.jit(do_not_specialize=["N"])
 def _fused_gelu_fcgp_norm_with_normalize_double_backward_4_kernel(
     weight_ptr,
     grad_grad_weight_ptr,
-    operand17_ptr,
-    operand19_ptr,
-    operand21_ptr,
-    operand23_ptr,
+    operand9_ptr,
+    operand11_ptr,
     N,
     M,
     HAS_GRAD_GRAD_WEIGHT: tl.constexpr,
@@ -8599,10 +8521,8 @@ def _fused_gelu_fcgp_norm_with_normalize_double_backward_4_kernel(
     mask = tile_mask if ROWS == 1 else tile_mask & row_mask
     weight_row = weight_ptr + n * M
     grad_grad_weight_row = grad_grad_weight_ptr + n * M
-    operand17_row = operand17_ptr + n * 2 * M
-    operand19_row = operand19_ptr + n * 2 * M
-    operand21_row = operand21_ptr + n * 2 * M
-    operand23_row = operand23_ptr + n * 2 * M
+    operand9_row = operand9_ptr + n * 2 * M
+    operand11_row = operand11_ptr + n * 2 * M
 
     weight_000 = tl.load(weight_row + at, mask=mask, other=0.0).to(REAL)
     weight_011 = tl.load(weight_row + NM + at, mask=mask, other=0.0).to(REAL)
@@ -8681,46 +8601,46 @@ def _fused_gelu_fcgp_norm_with_normalize_double_backward_4_kernel(
         REAL
     )
 
-    tl.store(operand17_row + r * 2 * M + m, grad_grad_weight_000, mask=mask)
-    tl.store(operand17_row + M + r * 2 * M + m, weight_000, mask=mask)
-    tl.store(operand17_row + 2 * NM + r * 2 * M + m, grad_grad_weight_303, mask=mask)
-    tl.store(operand17_row + 2 * NM + M + r * 2 * M + m, weight_303, mask=mask)
-    tl.store(operand17_row + 4 * NM + r * 2 * M + m, grad_grad_weight_202, mask=mask)
-    tl.store(operand17_row + 4 * NM + M + r * 2 * M + m, weight_202, mask=mask)
-    tl.store(operand17_row + 6 * NM + r * 2 * M + m, grad_grad_weight_101, mask=mask)
-    tl.store(operand17_row + 6 * NM + M + r * 2 * M + m, weight_101, mask=mask)
-    tl.store(operand19_row + r * 2 * M + m, weight_011, mask=mask)
-    tl.store(operand19_row + M + r * 2 * M + m, grad_grad_weight_011, mask=mask)
-    tl.store(operand19_row + 2 * NM + r * 2 * M + m, weight_110, mask=mask)
-    tl.store(operand19_row + 2 * NM + M + r * 2 * M + m, grad_grad_weight_110, mask=mask)
-    tl.store(operand19_row + 4 * NM + r * 2 * M + m, weight_112, mask=mask)
-    tl.store(operand19_row + 4 * NM + M + r * 2 * M + m, grad_grad_weight_112, mask=mask)
-    tl.store(operand19_row + 6 * NM + r * 2 * M + m, weight_211, mask=mask)
-    tl.store(operand19_row + 6 * NM + M + r * 2 * M + m, grad_grad_weight_211, mask=mask)
-    tl.store(operand19_row + 8 * NM + r * 2 * M + m, weight_213, mask=mask)
-    tl.store(operand19_row + 8 * NM + M + r * 2 * M + m, grad_grad_weight_213, mask=mask)
-    tl.store(operand19_row + 10 * NM + r * 2 * M + m, weight_312, mask=mask)
-    tl.store(operand19_row + 10 * NM + M + r * 2 * M + m, grad_grad_weight_312, mask=mask)
-    tl.store(operand21_row + r * 2 * M + m, weight_022, mask=mask)
-    tl.store(operand21_row + M + r * 2 * M + m, grad_grad_weight_022, mask=mask)
-    tl.store(operand21_row + 2 * NM + r * 2 * M + m, weight_121, mask=mask)
-    tl.store(operand21_row + 2 * NM + M + r * 2 * M + m, grad_grad_weight_121, mask=mask)
-    tl.store(operand21_row + 4 * NM + r * 2 * M + m, weight_123, mask=mask)
-    tl.store(operand21_row + 4 * NM + M + r * 2 * M + m, grad_grad_weight_123, mask=mask)
-    tl.store(operand21_row + 6 * NM + r * 2 * M + m, weight_220, mask=mask)
-    tl.store(operand21_row + 6 * NM + M + r * 2 * M + m, grad_grad_weight_220, mask=mask)
-    tl.store(operand21_row + 8 * NM + r * 2 * M + m, weight_222, mask=mask)
-    tl.store(operand21_row + 8 * NM + M + r * 2 * M + m, grad_grad_weight_222, mask=mask)
-    tl.store(operand21_row + 10 * NM + r * 2 * M + m, weight_321, mask=mask)
-    tl.store(operand21_row + 10 * NM + M + r * 2 * M + m, grad_grad_weight_321, mask=mask)
-    tl.store(operand23_row + r * 2 * M + m, grad_grad_weight_033, mask=mask)
-    tl.store(operand23_row + M + r * 2 * M + m, weight_033, mask=mask)
-    tl.store(operand23_row + 2 * NM + r * 2 * M + m, grad_grad_weight_330, mask=mask)
-    tl.store(operand23_row + 2 * NM + M + r * 2 * M + m, weight_330, mask=mask)
-    tl.store(operand23_row + 4 * NM + r * 2 * M + m, grad_grad_weight_231, mask=mask)
-    tl.store(operand23_row + 4 * NM + M + r * 2 * M + m, weight_231, mask=mask)
-    tl.store(operand23_row + 6 * NM + r * 2 * M + m, grad_grad_weight_132, mask=mask)
-    tl.store(operand23_row + 6 * NM + M + r * 2 * M + m, weight_132, mask=mask)
+    tl.store(operand9_row + r * 2 * M + m, grad_grad_weight_000, mask=mask)
+    tl.store(operand9_row + M + r * 2 * M + m, weight_000, mask=mask)
+    tl.store(operand9_row + 2 * NM + r * 2 * M + m, grad_grad_weight_303, mask=mask)
+    tl.store(operand9_row + 2 * NM + M + r * 2 * M + m, weight_303, mask=mask)
+    tl.store(operand9_row + 4 * NM + r * 2 * M + m, grad_grad_weight_202, mask=mask)
+    tl.store(operand9_row + 4 * NM + M + r * 2 * M + m, weight_202, mask=mask)
+    tl.store(operand9_row + 6 * NM + r * 2 * M + m, grad_grad_weight_101, mask=mask)
+    tl.store(operand9_row + 6 * NM + M + r * 2 * M + m, weight_101, mask=mask)
+    tl.store(operand9_row + 8 * NM + r * 2 * M + m, grad_grad_weight_033, mask=mask)
+    tl.store(operand9_row + 8 * NM + M + r * 2 * M + m, weight_033, mask=mask)
+    tl.store(operand9_row + 10 * NM + r * 2 * M + m, grad_grad_weight_330, mask=mask)
+    tl.store(operand9_row + 10 * NM + M + r * 2 * M + m, weight_330, mask=mask)
+    tl.store(operand9_row + 12 * NM + r * 2 * M + m, grad_grad_weight_231, mask=mask)
+    tl.store(operand9_row + 12 * NM + M + r * 2 * M + m, weight_231, mask=mask)
+    tl.store(operand9_row + 14 * NM + r * 2 * M + m, grad_grad_weight_132, mask=mask)
+    tl.store(operand9_row + 14 * NM + M + r * 2 * M + m, weight_132, mask=mask)
+    tl.store(operand11_row + r * 2 * M + m, weight_011, mask=mask)
+    tl.store(operand11_row + M + r * 2 * M + m, grad_grad_weight_011, mask=mask)
+    tl.store(operand11_row + 2 * NM + r * 2 * M + m, weight_110, mask=mask)
+    tl.store(operand11_row + 2 * NM + M + r * 2 * M + m, grad_grad_weight_110, mask=mask)
+    tl.store(operand11_row + 4 * NM + r * 2 * M + m, weight_112, mask=mask)
+    tl.store(operand11_row + 4 * NM + M + r * 2 * M + m, grad_grad_weight_112, mask=mask)
+    tl.store(operand11_row + 6 * NM + r * 2 * M + m, weight_211, mask=mask)
+    tl.store(operand11_row + 6 * NM + M + r * 2 * M + m, grad_grad_weight_211, mask=mask)
+    tl.store(operand11_row + 8 * NM + r * 2 * M + m, weight_213, mask=mask)
+    tl.store(operand11_row + 8 * NM + M + r * 2 * M + m, grad_grad_weight_213, mask=mask)
+    tl.store(operand11_row + 10 * NM + r * 2 * M + m, weight_312, mask=mask)
+    tl.store(operand11_row + 10 * NM + M + r * 2 * M + m, grad_grad_weight_312, mask=mask)
+    tl.store(operand11_row + 12 * NM + r * 2 * M + m, weight_022, mask=mask)
+    tl.store(operand11_row + 12 * NM + M + r * 2 * M + m, grad_grad_weight_022, mask=mask)
+    tl.store(operand11_row + 14 * NM + r * 2 * M + m, weight_121, mask=mask)
+    tl.store(operand11_row + 14 * NM + M + r * 2 * M + m, grad_grad_weight_121, mask=mask)
+    tl.store(operand11_row + 16 * NM + r * 2 * M + m, weight_123, mask=mask)
+    tl.store(operand11_row + 16 * NM + M + r * 2 * M + m, grad_grad_weight_123, mask=mask)
+    tl.store(operand11_row + 18 * NM + r * 2 * M + m, weight_220, mask=mask)
+    tl.store(operand11_row + 18 * NM + M + r * 2 * M + m, grad_grad_weight_220, mask=mask)
+    tl.store(operand11_row + 20 * NM + r * 2 * M + m, weight_222, mask=mask)
+    tl.store(operand11_row + 20 * NM + M + r * 2 * M + m, grad_grad_weight_222, mask=mask)
+    tl.store(operand11_row + 22 * NM + r * 2 * M + m, weight_321, mask=mask)
+    tl.store(operand11_row + 22 * NM + M + r * 2 * M + m, grad_grad_weight_321, mask=mask)
 
 
 @triton.jit(do_not_specialize=["B"])
@@ -8729,10 +8649,8 @@ def _fused_gelu_fcgp_norm_with_normalize_double_backward_5_kernel(
     y_ptr,
     grad_grad_x_ptr,
     grad_grad_y_ptr,
-    operand24_ptr,
-    operand26_ptr,
-    operand28_ptr,
-    operand30_ptr,
+    operand12_ptr,
+    operand14_ptr,
     B,
     N,
     HAS_GRAD_GRAD_X: tl.constexpr,
@@ -8745,22 +8663,14 @@ def _fused_gelu_fcgp_norm_with_normalize_double_backward_5_kernel(
     # stores factors of matrix products, in the order in which these read them
     # turns its tiles for products in tf32, which are faster with b innermost
     BN = tl.cast(B, tl.int64) * N
-    operand24_b = 1 if B_INNERMOST else 4 * N
-    operand24_n = tl.cast(B, tl.int64) * 2 if B_INNERMOST else 1
-    operand24_B = tl.cast(B, tl.int64) * operand24_b
-    operand24_N = tl.cast(N, tl.int64) * operand24_n
-    operand26_b = 1 if B_INNERMOST else 6 * N
-    operand26_n = tl.cast(B, tl.int64) * 6 if B_INNERMOST else 1
-    operand26_B = tl.cast(B, tl.int64) * operand26_b
-    operand26_N = tl.cast(N, tl.int64) * operand26_n
-    operand28_b = 1 if B_INNERMOST else 6 * N
-    operand28_n = tl.cast(B, tl.int64) * 6 if B_INNERMOST else 1
-    operand28_B = tl.cast(B, tl.int64) * operand28_b
-    operand28_N = tl.cast(N, tl.int64) * operand28_n
-    operand30_b = 1 if B_INNERMOST else 4 * N
-    operand30_n = tl.cast(B, tl.int64) * 2 if B_INNERMOST else 1
-    operand30_B = tl.cast(B, tl.int64) * operand30_b
-    operand30_N = tl.cast(N, tl.int64) * operand30_n
+    operand12_b = 1 if B_INNERMOST else 4 * N
+    operand12_n = tl.cast(B, tl.int64) * 2 if B_INNERMOST else 1
+    operand12_B = tl.cast(B, tl.int64) * operand12_b
+    operand12_N = tl.cast(N, tl.int64) * operand12_n
+    operand14_b = 1 if B_INNERMOST else 6 * N
+    operand14_n = tl.cast(B, tl.int64) * 6 if B_INNERMOST else 1
+    operand14_B = tl.cast(B, tl.int64) * operand14_b
+    operand14_N = tl.cast(N, tl.int64) * operand14_n
 
     n = _tile(tl.program_id(1) * BLOCK, ROWS, BLOCK)
     r = _down(ROWS)
@@ -8774,10 +8684,8 @@ def _fused_gelu_fcgp_norm_with_normalize_double_backward_5_kernel(
     y_row = y_ptr + b * N
     grad_grad_x_row = grad_grad_x_ptr + b * N
     grad_grad_y_row = grad_grad_y_ptr + b * N
-    operand24_row = operand24_ptr + b * operand24_b
-    operand26_row = operand26_ptr + b * operand26_b
-    operand28_row = operand28_ptr + b * operand28_b
-    operand30_row = operand30_ptr + b * operand30_b
+    operand12_row = operand12_ptr + b * operand12_b
+    operand14_row = operand14_ptr + b * operand14_b
 
     x_e = tl.load(x_row + at, mask=mask, other=0.0).to(REAL)
     x_e1 = tl.load(x_row + BN + at, mask=mask, other=0.0).to(REAL)
@@ -8857,55 +8765,67 @@ def _fused_gelu_fcgp_norm_with_normalize_double_backward_5_kernel(
     grad_grad_gelu_y_e123 = gate_y * grad_grad_y_e123 + y_e123 * grad_grad_gate_y
     gelu_y_e123 = y_e123 * gate_y
     grad_grad_gelu_x_e123 = gate_x * grad_grad_x_e123 + x_e123 * grad_grad_gate_x
-    operand24_3 = gelu_x_e123 * grad_grad_gelu_y_e123 + gelu_y_e123 * grad_grad_gelu_x_e123
+    operand12_3 = gelu_x_e123 * grad_grad_gelu_y_e123 + gelu_y_e123 * grad_grad_gelu_x_e123
     xy_000_e = gelu_x_e * gelu_y_e
     xy_101_e = gelu_x_e1 * gelu_y_e1 + gelu_x_e2 * gelu_y_e2 + gelu_x_e3 * gelu_y_e3
     xy_202_e = -gelu_x_e12 * gelu_y_e12 - gelu_x_e13 * gelu_y_e13 - gelu_x_e23 * gelu_y_e23
-    operand24_7 = gelu_x_e123 * gelu_y_e123
+    operand12_7 = gelu_x_e123 * gelu_y_e123
+    grad_grad_xy_033_e123 = gelu_x_e * grad_grad_gelu_y_e123 + gelu_y_e123 * grad_grad_gelu_x_e
+    grad_grad_xy_132_e123 = gelu_x_e3 * grad_grad_gelu_y_e12 + gelu_x_e1 * grad_grad_gelu_y_e23
+    grad_grad_xy_132_e123 += gelu_y_e23 * grad_grad_gelu_x_e1 + gelu_y_e12 * grad_grad_gelu_x_e3
+    grad_grad_xy_132_e123 += -gelu_x_e2 * grad_grad_gelu_y_e13 - gelu_y_e13 * grad_grad_gelu_x_e2
+    grad_grad_xy_231_e123 = gelu_x_e23 * grad_grad_gelu_y_e1 + gelu_x_e12 * grad_grad_gelu_y_e3
+    grad_grad_xy_231_e123 += gelu_y_e3 * grad_grad_gelu_x_e12 + gelu_y_e1 * grad_grad_gelu_x_e23
+    grad_grad_xy_231_e123 += -gelu_x_e13 * grad_grad_gelu_y_e2 - gelu_y_e2 * grad_grad_gelu_x_e13
+    grad_grad_xy_330_e123 = gelu_x_e123 * grad_grad_gelu_y_e + gelu_y_e * grad_grad_gelu_x_e123
+    xy_033_e123 = gelu_x_e * gelu_y_e123
+    xy_132_e123 = gelu_x_e1 * gelu_y_e23 + gelu_x_e3 * gelu_y_e12 - gelu_x_e2 * gelu_y_e13
+    xy_231_e123 = gelu_x_e12 * gelu_y_e3 + gelu_x_e23 * gelu_y_e1 - gelu_x_e13 * gelu_y_e2
+    xy_330_e123 = gelu_x_e123 * gelu_y_e
     grad_grad_xy_011_e1 = gelu_x_e * grad_grad_gelu_y_e1 + gelu_y_e1 * grad_grad_gelu_x_e
     grad_grad_xy_110_e1 = gelu_x_e1 * grad_grad_gelu_y_e + gelu_y_e * grad_grad_gelu_x_e1
     grad_grad_xy_112_e1 = -gelu_x_e2 * grad_grad_gelu_y_e12 - gelu_x_e3 * grad_grad_gelu_y_e13
     grad_grad_xy_112_e1 += -gelu_y_e12 * grad_grad_gelu_x_e2 - gelu_y_e13 * grad_grad_gelu_x_e3
     grad_grad_xy_211_e1 = gelu_x_e12 * grad_grad_gelu_y_e2 + gelu_x_e13 * grad_grad_gelu_y_e3
     grad_grad_xy_211_e1 += gelu_y_e2 * grad_grad_gelu_x_e12 + gelu_y_e3 * grad_grad_gelu_x_e13
-    operand26_4 = gelu_x_e23 * grad_grad_gelu_y_e123 + gelu_y_e123 * grad_grad_gelu_x_e23
-    operand26_5 = gelu_x_e123 * grad_grad_gelu_y_e23 + gelu_y_e23 * grad_grad_gelu_x_e123
+    operand14_4 = gelu_x_e23 * grad_grad_gelu_y_e123 + gelu_y_e123 * grad_grad_gelu_x_e23
+    operand14_5 = gelu_x_e123 * grad_grad_gelu_y_e23 + gelu_y_e23 * grad_grad_gelu_x_e123
     xy_011_e1 = gelu_x_e * gelu_y_e1
     xy_110_e1 = gelu_x_e1 * gelu_y_e
     xy_112_e1 = -gelu_x_e2 * gelu_y_e12 - gelu_x_e3 * gelu_y_e13
     xy_211_e1 = gelu_x_e12 * gelu_y_e2 + gelu_x_e13 * gelu_y_e3
-    operand26_10 = gelu_x_e23 * gelu_y_e123
-    operand26_11 = gelu_x_e123 * gelu_y_e23
+    operand14_10 = gelu_x_e23 * gelu_y_e123
+    operand14_11 = gelu_x_e123 * gelu_y_e23
     grad_grad_xy_011_e2 = gelu_x_e * grad_grad_gelu_y_e2 + gelu_y_e2 * grad_grad_gelu_x_e
     grad_grad_xy_110_e2 = gelu_x_e2 * grad_grad_gelu_y_e + gelu_y_e * grad_grad_gelu_x_e2
     grad_grad_xy_112_e2 = gelu_x_e1 * grad_grad_gelu_y_e12 + gelu_y_e12 * grad_grad_gelu_x_e1
     grad_grad_xy_112_e2 += -gelu_x_e3 * grad_grad_gelu_y_e23 - gelu_y_e23 * grad_grad_gelu_x_e3
     grad_grad_xy_211_e2 = gelu_x_e23 * grad_grad_gelu_y_e3 + gelu_y_e3 * grad_grad_gelu_x_e23
     grad_grad_xy_211_e2 += -gelu_x_e12 * grad_grad_gelu_y_e1 - gelu_y_e1 * grad_grad_gelu_x_e12
-    operand26_16 = -gelu_x_e13 * grad_grad_gelu_y_e123 - gelu_y_e123 * grad_grad_gelu_x_e13
-    operand26_17 = -gelu_x_e123 * grad_grad_gelu_y_e13 - gelu_y_e13 * grad_grad_gelu_x_e123
+    operand14_16 = -gelu_x_e13 * grad_grad_gelu_y_e123 - gelu_y_e123 * grad_grad_gelu_x_e13
+    operand14_17 = -gelu_x_e123 * grad_grad_gelu_y_e13 - gelu_y_e13 * grad_grad_gelu_x_e123
     xy_011_e2 = gelu_x_e * gelu_y_e2
     xy_110_e2 = gelu_x_e2 * gelu_y_e
     xy_112_e2 = gelu_x_e1 * gelu_y_e12 - gelu_x_e3 * gelu_y_e23
     xy_211_e2 = gelu_x_e23 * gelu_y_e3 - gelu_x_e12 * gelu_y_e1
     xy_213_e2 = gelu_x_e13 * gelu_y_e123
-    operand26_22 = -xy_213_e2
+    operand14_22 = -xy_213_e2
     xy_312_e2 = gelu_x_e123 * gelu_y_e13
-    operand26_23 = -xy_312_e2
+    operand14_23 = -xy_312_e2
     grad_grad_xy_011_e3 = gelu_x_e * grad_grad_gelu_y_e3 + gelu_y_e3 * grad_grad_gelu_x_e
     grad_grad_xy_110_e3 = gelu_x_e3 * grad_grad_gelu_y_e + gelu_y_e * grad_grad_gelu_x_e3
     grad_grad_xy_112_e3 = gelu_x_e1 * grad_grad_gelu_y_e13 + gelu_x_e2 * grad_grad_gelu_y_e23
     grad_grad_xy_112_e3 += gelu_y_e13 * grad_grad_gelu_x_e1 + gelu_y_e23 * grad_grad_gelu_x_e2
     grad_grad_xy_211_e3 = -gelu_x_e13 * grad_grad_gelu_y_e1 - gelu_x_e23 * grad_grad_gelu_y_e2
     grad_grad_xy_211_e3 += -gelu_y_e1 * grad_grad_gelu_x_e13 - gelu_y_e2 * grad_grad_gelu_x_e23
-    operand26_28 = gelu_x_e12 * grad_grad_gelu_y_e123 + gelu_y_e123 * grad_grad_gelu_x_e12
-    operand26_29 = gelu_x_e123 * grad_grad_gelu_y_e12 + gelu_y_e12 * grad_grad_gelu_x_e123
+    operand14_28 = gelu_x_e12 * grad_grad_gelu_y_e123 + gelu_y_e123 * grad_grad_gelu_x_e12
+    operand14_29 = gelu_x_e123 * grad_grad_gelu_y_e12 + gelu_y_e12 * grad_grad_gelu_x_e123
     xy_011_e3 = gelu_x_e * gelu_y_e3
     xy_110_e3 = gelu_x_e3 * gelu_y_e
     xy_112_e3 = gelu_x_e1 * gelu_y_e13 + gelu_x_e2 * gelu_y_e23
     xy_211_e3 = -gelu_x_e13 * gelu_y_e1 - gelu_x_e23 * gelu_y_e2
-    operand26_34 = gelu_x_e12 * gelu_y_e123
-    operand26_35 = gelu_x_e123 * gelu_y_e12
+    operand14_34 = gelu_x_e12 * gelu_y_e123
+    operand14_35 = gelu_x_e123 * gelu_y_e12
     grad_grad_xy_022_e12 = gelu_x_e * grad_grad_gelu_y_e12 + gelu_y_e12 * grad_grad_gelu_x_e
     grad_grad_xy_121_e12 = gelu_x_e1 * grad_grad_gelu_y_e2 + gelu_y_e2 * grad_grad_gelu_x_e1
     grad_grad_xy_121_e12 += -gelu_x_e2 * grad_grad_gelu_y_e1 - gelu_y_e1 * grad_grad_gelu_x_e2
@@ -8948,211 +8868,267 @@ def _fused_gelu_fcgp_norm_with_normalize_double_backward_5_kernel(
     xy_220_e23 = gelu_x_e23 * gelu_y_e
     xy_222_e23 = gelu_x_e13 * gelu_y_e12 - gelu_x_e12 * gelu_y_e13
     xy_321_e23 = gelu_x_e123 * gelu_y_e1
-    grad_grad_xy_033_e123 = gelu_x_e * grad_grad_gelu_y_e123 + gelu_y_e123 * grad_grad_gelu_x_e
-    grad_grad_xy_132_e123 = gelu_x_e3 * grad_grad_gelu_y_e12 + gelu_x_e1 * grad_grad_gelu_y_e23
-    grad_grad_xy_132_e123 += gelu_y_e23 * grad_grad_gelu_x_e1 + gelu_y_e12 * grad_grad_gelu_x_e3
-    grad_grad_xy_132_e123 += -gelu_x_e2 * grad_grad_gelu_y_e13 - gelu_y_e13 * grad_grad_gelu_x_e2
-    grad_grad_xy_231_e123 = gelu_x_e23 * grad_grad_gelu_y_e1 + gelu_x_e12 * grad_grad_gelu_y_e3
-    grad_grad_xy_231_e123 += gelu_y_e3 * grad_grad_gelu_x_e12 + gelu_y_e1 * grad_grad_gelu_x_e23
-    grad_grad_xy_231_e123 += -gelu_x_e13 * grad_grad_gelu_y_e2 - gelu_y_e2 * grad_grad_gelu_x_e13
-    grad_grad_xy_330_e123 = gelu_x_e123 * grad_grad_gelu_y_e + gelu_y_e * grad_grad_gelu_x_e123
-    xy_033_e123 = gelu_x_e * gelu_y_e123
-    xy_132_e123 = gelu_x_e1 * gelu_y_e23 + gelu_x_e3 * gelu_y_e12 - gelu_x_e2 * gelu_y_e13
-    xy_231_e123 = gelu_x_e12 * gelu_y_e3 + gelu_x_e23 * gelu_y_e1 - gelu_x_e13 * gelu_y_e2
-    xy_330_e123 = gelu_x_e123 * gelu_y_e
 
-    tl.store(operand24_row + r * operand24_b + n * operand24_n, grad_grad_xy_000_e, mask=mask)
-    tl.store(operand24_row + operand24_N + r * operand24_b + n * operand24_n, grad_grad_xy_101_e, mask=mask)
-    tl.store(operand24_row + 2 * operand24_N + r * operand24_b + n * operand24_n, grad_grad_xy_202_e, mask=mask)
-    tl.store(operand24_row + 3 * operand24_N + r * operand24_b + n * operand24_n, operand24_3, mask=mask)
-    tl.store(operand24_row + operand24_B + r * operand24_b + n * operand24_n, xy_000_e, mask=mask)
-    tl.store(operand24_row + operand24_B + operand24_N + r * operand24_b + n * operand24_n, xy_101_e, mask=mask)
-    tl.store(operand24_row + operand24_B + 2 * operand24_N + r * operand24_b + n * operand24_n, xy_202_e, mask=mask)
-    tl.store(operand24_row + operand24_B + 3 * operand24_N + r * operand24_b + n * operand24_n, operand24_7, mask=mask)
-    tl.store(operand26_row + r * operand26_b + n * operand26_n, grad_grad_xy_011_e1, mask=mask)
-    tl.store(operand26_row + operand26_N + r * operand26_b + n * operand26_n, grad_grad_xy_110_e1, mask=mask)
-    tl.store(operand26_row + 2 * operand26_N + r * operand26_b + n * operand26_n, grad_grad_xy_112_e1, mask=mask)
-    tl.store(operand26_row + 3 * operand26_N + r * operand26_b + n * operand26_n, grad_grad_xy_211_e1, mask=mask)
-    tl.store(operand26_row + 4 * operand26_N + r * operand26_b + n * operand26_n, operand26_4, mask=mask)
-    tl.store(operand26_row + 5 * operand26_N + r * operand26_b + n * operand26_n, operand26_5, mask=mask)
-    tl.store(operand26_row + operand26_B + r * operand26_b + n * operand26_n, xy_011_e1, mask=mask)
-    tl.store(operand26_row + operand26_B + operand26_N + r * operand26_b + n * operand26_n, xy_110_e1, mask=mask)
-    tl.store(operand26_row + operand26_B + 2 * operand26_N + r * operand26_b + n * operand26_n, xy_112_e1, mask=mask)
-    tl.store(operand26_row + operand26_B + 3 * operand26_N + r * operand26_b + n * operand26_n, xy_211_e1, mask=mask)
-    tl.store(operand26_row + operand26_B + 4 * operand26_N + r * operand26_b + n * operand26_n, operand26_10, mask=mask)
-    tl.store(operand26_row + operand26_B + 5 * operand26_N + r * operand26_b + n * operand26_n, operand26_11, mask=mask)
-    tl.store(operand26_row + 2 * operand26_B + r * operand26_b + n * operand26_n, grad_grad_xy_011_e2, mask=mask)
+    tl.store(operand12_row + r * operand12_b + n * operand12_n, grad_grad_xy_000_e, mask=mask)
+    tl.store(operand12_row + operand12_N + r * operand12_b + n * operand12_n, grad_grad_xy_101_e, mask=mask)
+    tl.store(operand12_row + 2 * operand12_N + r * operand12_b + n * operand12_n, grad_grad_xy_202_e, mask=mask)
+    tl.store(operand12_row + 3 * operand12_N + r * operand12_b + n * operand12_n, operand12_3, mask=mask)
+    tl.store(operand12_row + operand12_B + r * operand12_b + n * operand12_n, xy_000_e, mask=mask)
+    tl.store(operand12_row + operand12_B + operand12_N + r * operand12_b + n * operand12_n, xy_101_e, mask=mask)
+    tl.store(operand12_row + operand12_B + 2 * operand12_N + r * operand12_b + n * operand12_n, xy_202_e, mask=mask)
+    tl.store(operand12_row + operand12_B + 3 * operand12_N + r * operand12_b + n * operand12_n, operand12_7, mask=mask)
+    tl.store(operand12_row + 8 * BN + r * operand12_b + n * operand12_n, grad_grad_xy_033_e123, mask=mask)
+    tl.store(operand12_row + 8 * BN + operand12_N + r * operand12_b + n * operand12_n, grad_grad_xy_132_e123, mask=mask)
     tl.store(
-        operand26_row + 2 * operand26_B + operand26_N + r * operand26_b + n * operand26_n,
+        operand12_row + 8 * BN + 2 * operand12_N + r * operand12_b + n * operand12_n, grad_grad_xy_231_e123, mask=mask
+    )
+    tl.store(
+        operand12_row + 8 * BN + 3 * operand12_N + r * operand12_b + n * operand12_n, grad_grad_xy_330_e123, mask=mask
+    )
+    tl.store(operand12_row + 8 * BN + operand12_B + r * operand12_b + n * operand12_n, xy_033_e123, mask=mask)
+    tl.store(
+        operand12_row + 8 * BN + operand12_B + operand12_N + r * operand12_b + n * operand12_n, xy_132_e123, mask=mask
+    )
+    tl.store(
+        operand12_row + 8 * BN + operand12_B + 2 * operand12_N + r * operand12_b + n * operand12_n,
+        xy_231_e123,
+        mask=mask,
+    )
+    tl.store(
+        operand12_row + 8 * BN + operand12_B + 3 * operand12_N + r * operand12_b + n * operand12_n,
+        xy_330_e123,
+        mask=mask,
+    )
+    tl.store(operand14_row + r * operand14_b + n * operand14_n, grad_grad_xy_011_e1, mask=mask)
+    tl.store(operand14_row + operand14_N + r * operand14_b + n * operand14_n, grad_grad_xy_110_e1, mask=mask)
+    tl.store(operand14_row + 2 * operand14_N + r * operand14_b + n * operand14_n, grad_grad_xy_112_e1, mask=mask)
+    tl.store(operand14_row + 3 * operand14_N + r * operand14_b + n * operand14_n, grad_grad_xy_211_e1, mask=mask)
+    tl.store(operand14_row + 4 * operand14_N + r * operand14_b + n * operand14_n, operand14_4, mask=mask)
+    tl.store(operand14_row + 5 * operand14_N + r * operand14_b + n * operand14_n, operand14_5, mask=mask)
+    tl.store(operand14_row + operand14_B + r * operand14_b + n * operand14_n, xy_011_e1, mask=mask)
+    tl.store(operand14_row + operand14_B + operand14_N + r * operand14_b + n * operand14_n, xy_110_e1, mask=mask)
+    tl.store(operand14_row + operand14_B + 2 * operand14_N + r * operand14_b + n * operand14_n, xy_112_e1, mask=mask)
+    tl.store(operand14_row + operand14_B + 3 * operand14_N + r * operand14_b + n * operand14_n, xy_211_e1, mask=mask)
+    tl.store(operand14_row + operand14_B + 4 * operand14_N + r * operand14_b + n * operand14_n, operand14_10, mask=mask)
+    tl.store(operand14_row + operand14_B + 5 * operand14_N + r * operand14_b + n * operand14_n, operand14_11, mask=mask)
+    tl.store(operand14_row + 2 * operand14_B + r * operand14_b + n * operand14_n, grad_grad_xy_011_e2, mask=mask)
+    tl.store(
+        operand14_row + 2 * operand14_B + operand14_N + r * operand14_b + n * operand14_n,
         grad_grad_xy_110_e2,
         mask=mask,
     )
     tl.store(
-        operand26_row + 2 * operand26_B + 2 * operand26_N + r * operand26_b + n * operand26_n,
+        operand14_row + 2 * operand14_B + 2 * operand14_N + r * operand14_b + n * operand14_n,
         grad_grad_xy_112_e2,
         mask=mask,
     )
     tl.store(
-        operand26_row + 2 * operand26_B + 3 * operand26_N + r * operand26_b + n * operand26_n,
+        operand14_row + 2 * operand14_B + 3 * operand14_N + r * operand14_b + n * operand14_n,
         grad_grad_xy_211_e2,
         mask=mask,
     )
     tl.store(
-        operand26_row + 2 * operand26_B + 4 * operand26_N + r * operand26_b + n * operand26_n, operand26_16, mask=mask
+        operand14_row + 2 * operand14_B + 4 * operand14_N + r * operand14_b + n * operand14_n, operand14_16, mask=mask
     )
     tl.store(
-        operand26_row + 2 * operand26_B + 5 * operand26_N + r * operand26_b + n * operand26_n, operand26_17, mask=mask
+        operand14_row + 2 * operand14_B + 5 * operand14_N + r * operand14_b + n * operand14_n, operand14_17, mask=mask
     )
-    tl.store(operand26_row + 3 * operand26_B + r * operand26_b + n * operand26_n, xy_011_e2, mask=mask)
-    tl.store(operand26_row + 3 * operand26_B + operand26_N + r * operand26_b + n * operand26_n, xy_110_e2, mask=mask)
+    tl.store(operand14_row + 3 * operand14_B + r * operand14_b + n * operand14_n, xy_011_e2, mask=mask)
+    tl.store(operand14_row + 3 * operand14_B + operand14_N + r * operand14_b + n * operand14_n, xy_110_e2, mask=mask)
     tl.store(
-        operand26_row + 3 * operand26_B + 2 * operand26_N + r * operand26_b + n * operand26_n, xy_112_e2, mask=mask
-    )
-    tl.store(
-        operand26_row + 3 * operand26_B + 3 * operand26_N + r * operand26_b + n * operand26_n, xy_211_e2, mask=mask
+        operand14_row + 3 * operand14_B + 2 * operand14_N + r * operand14_b + n * operand14_n, xy_112_e2, mask=mask
     )
     tl.store(
-        operand26_row + 3 * operand26_B + 4 * operand26_N + r * operand26_b + n * operand26_n, operand26_22, mask=mask
+        operand14_row + 3 * operand14_B + 3 * operand14_N + r * operand14_b + n * operand14_n, xy_211_e2, mask=mask
     )
     tl.store(
-        operand26_row + 3 * operand26_B + 5 * operand26_N + r * operand26_b + n * operand26_n, operand26_23, mask=mask
+        operand14_row + 3 * operand14_B + 4 * operand14_N + r * operand14_b + n * operand14_n, operand14_22, mask=mask
     )
-    tl.store(operand26_row + 4 * operand26_B + r * operand26_b + n * operand26_n, grad_grad_xy_011_e3, mask=mask)
     tl.store(
-        operand26_row + 4 * operand26_B + operand26_N + r * operand26_b + n * operand26_n,
+        operand14_row + 3 * operand14_B + 5 * operand14_N + r * operand14_b + n * operand14_n, operand14_23, mask=mask
+    )
+    tl.store(operand14_row + 4 * operand14_B + r * operand14_b + n * operand14_n, grad_grad_xy_011_e3, mask=mask)
+    tl.store(
+        operand14_row + 4 * operand14_B + operand14_N + r * operand14_b + n * operand14_n,
         grad_grad_xy_110_e3,
         mask=mask,
     )
     tl.store(
-        operand26_row + 4 * operand26_B + 2 * operand26_N + r * operand26_b + n * operand26_n,
+        operand14_row + 4 * operand14_B + 2 * operand14_N + r * operand14_b + n * operand14_n,
         grad_grad_xy_112_e3,
         mask=mask,
     )
     tl.store(
-        operand26_row + 4 * operand26_B + 3 * operand26_N + r * operand26_b + n * operand26_n,
+        operand14_row + 4 * operand14_B + 3 * operand14_N + r * operand14_b + n * operand14_n,
         grad_grad_xy_211_e3,
         mask=mask,
     )
     tl.store(
-        operand26_row + 4 * operand26_B + 4 * operand26_N + r * operand26_b + n * operand26_n, operand26_28, mask=mask
+        operand14_row + 4 * operand14_B + 4 * operand14_N + r * operand14_b + n * operand14_n, operand14_28, mask=mask
     )
     tl.store(
-        operand26_row + 4 * operand26_B + 5 * operand26_N + r * operand26_b + n * operand26_n, operand26_29, mask=mask
+        operand14_row + 4 * operand14_B + 5 * operand14_N + r * operand14_b + n * operand14_n, operand14_29, mask=mask
     )
-    tl.store(operand26_row + 5 * operand26_B + r * operand26_b + n * operand26_n, xy_011_e3, mask=mask)
-    tl.store(operand26_row + 5 * operand26_B + operand26_N + r * operand26_b + n * operand26_n, xy_110_e3, mask=mask)
+    tl.store(operand14_row + 5 * operand14_B + r * operand14_b + n * operand14_n, xy_011_e3, mask=mask)
+    tl.store(operand14_row + 5 * operand14_B + operand14_N + r * operand14_b + n * operand14_n, xy_110_e3, mask=mask)
     tl.store(
-        operand26_row + 5 * operand26_B + 2 * operand26_N + r * operand26_b + n * operand26_n, xy_112_e3, mask=mask
-    )
-    tl.store(
-        operand26_row + 5 * operand26_B + 3 * operand26_N + r * operand26_b + n * operand26_n, xy_211_e3, mask=mask
+        operand14_row + 5 * operand14_B + 2 * operand14_N + r * operand14_b + n * operand14_n, xy_112_e3, mask=mask
     )
     tl.store(
-        operand26_row + 5 * operand26_B + 4 * operand26_N + r * operand26_b + n * operand26_n, operand26_34, mask=mask
+        operand14_row + 5 * operand14_B + 3 * operand14_N + r * operand14_b + n * operand14_n, xy_211_e3, mask=mask
     )
     tl.store(
-        operand26_row + 5 * operand26_B + 5 * operand26_N + r * operand26_b + n * operand26_n, operand26_35, mask=mask
+        operand14_row + 5 * operand14_B + 4 * operand14_N + r * operand14_b + n * operand14_n, operand14_34, mask=mask
     )
-    tl.store(operand28_row + r * operand28_b + n * operand28_n, grad_grad_xy_022_e12, mask=mask)
-    tl.store(operand28_row + operand28_N + r * operand28_b + n * operand28_n, grad_grad_xy_121_e12, mask=mask)
-    tl.store(operand28_row + 2 * operand28_N + r * operand28_b + n * operand28_n, grad_grad_xy_123_e12, mask=mask)
-    tl.store(operand28_row + 3 * operand28_N + r * operand28_b + n * operand28_n, grad_grad_xy_220_e12, mask=mask)
-    tl.store(operand28_row + 4 * operand28_N + r * operand28_b + n * operand28_n, grad_grad_xy_222_e12, mask=mask)
-    tl.store(operand28_row + 5 * operand28_N + r * operand28_b + n * operand28_n, grad_grad_xy_321_e12, mask=mask)
-    tl.store(operand28_row + operand28_B + r * operand28_b + n * operand28_n, xy_022_e12, mask=mask)
-    tl.store(operand28_row + operand28_B + operand28_N + r * operand28_b + n * operand28_n, xy_121_e12, mask=mask)
-    tl.store(operand28_row + operand28_B + 2 * operand28_N + r * operand28_b + n * operand28_n, xy_123_e12, mask=mask)
-    tl.store(operand28_row + operand28_B + 3 * operand28_N + r * operand28_b + n * operand28_n, xy_220_e12, mask=mask)
-    tl.store(operand28_row + operand28_B + 4 * operand28_N + r * operand28_b + n * operand28_n, xy_222_e12, mask=mask)
-    tl.store(operand28_row + operand28_B + 5 * operand28_N + r * operand28_b + n * operand28_n, xy_321_e12, mask=mask)
-    tl.store(operand28_row + 2 * operand28_B + r * operand28_b + n * operand28_n, grad_grad_xy_022_e13, mask=mask)
     tl.store(
-        operand28_row + 2 * operand28_B + operand28_N + r * operand28_b + n * operand28_n,
+        operand14_row + 5 * operand14_B + 5 * operand14_N + r * operand14_b + n * operand14_n, operand14_35, mask=mask
+    )
+    tl.store(operand14_row + 36 * BN + r * operand14_b + n * operand14_n, grad_grad_xy_022_e12, mask=mask)
+    tl.store(operand14_row + 36 * BN + operand14_N + r * operand14_b + n * operand14_n, grad_grad_xy_121_e12, mask=mask)
+    tl.store(
+        operand14_row + 36 * BN + 2 * operand14_N + r * operand14_b + n * operand14_n, grad_grad_xy_123_e12, mask=mask
+    )
+    tl.store(
+        operand14_row + 36 * BN + 3 * operand14_N + r * operand14_b + n * operand14_n, grad_grad_xy_220_e12, mask=mask
+    )
+    tl.store(
+        operand14_row + 36 * BN + 4 * operand14_N + r * operand14_b + n * operand14_n, grad_grad_xy_222_e12, mask=mask
+    )
+    tl.store(
+        operand14_row + 36 * BN + 5 * operand14_N + r * operand14_b + n * operand14_n, grad_grad_xy_321_e12, mask=mask
+    )
+    tl.store(operand14_row + 36 * BN + operand14_B + r * operand14_b + n * operand14_n, xy_022_e12, mask=mask)
+    tl.store(
+        operand14_row + 36 * BN + operand14_B + operand14_N + r * operand14_b + n * operand14_n, xy_121_e12, mask=mask
+    )
+    tl.store(
+        operand14_row + 36 * BN + operand14_B + 2 * operand14_N + r * operand14_b + n * operand14_n,
+        xy_123_e12,
+        mask=mask,
+    )
+    tl.store(
+        operand14_row + 36 * BN + operand14_B + 3 * operand14_N + r * operand14_b + n * operand14_n,
+        xy_220_e12,
+        mask=mask,
+    )
+    tl.store(
+        operand14_row + 36 * BN + operand14_B + 4 * operand14_N + r * operand14_b + n * operand14_n,
+        xy_222_e12,
+        mask=mask,
+    )
+    tl.store(
+        operand14_row + 36 * BN + operand14_B + 5 * operand14_N + r * operand14_b + n * operand14_n,
+        xy_321_e12,
+        mask=mask,
+    )
+    tl.store(
+        operand14_row + 36 * BN + 2 * operand14_B + r * operand14_b + n * operand14_n, grad_grad_xy_022_e13, mask=mask
+    )
+    tl.store(
+        operand14_row + 36 * BN + 2 * operand14_B + operand14_N + r * operand14_b + n * operand14_n,
         grad_grad_xy_121_e13,
         mask=mask,
     )
     tl.store(
-        operand28_row + 2 * operand28_B + 2 * operand28_N + r * operand28_b + n * operand28_n,
+        operand14_row + 36 * BN + 2 * operand14_B + 2 * operand14_N + r * operand14_b + n * operand14_n,
         grad_grad_xy_123_e13,
         mask=mask,
     )
     tl.store(
-        operand28_row + 2 * operand28_B + 3 * operand28_N + r * operand28_b + n * operand28_n,
+        operand14_row + 36 * BN + 2 * operand14_B + 3 * operand14_N + r * operand14_b + n * operand14_n,
         grad_grad_xy_220_e13,
         mask=mask,
     )
     tl.store(
-        operand28_row + 2 * operand28_B + 4 * operand28_N + r * operand28_b + n * operand28_n,
+        operand14_row + 36 * BN + 2 * operand14_B + 4 * operand14_N + r * operand14_b + n * operand14_n,
         grad_grad_xy_222_e13,
         mask=mask,
     )
     tl.store(
-        operand28_row + 2 * operand28_B + 5 * operand28_N + r * operand28_b + n * operand28_n,
+        operand14_row + 36 * BN + 2 * operand14_B + 5 * operand14_N + r * operand14_b + n * operand14_n,
         grad_grad_xy_321_e13,
         mask=mask,
     )
-    tl.store(operand28_row + 3 * operand28_B + r * operand28_b + n * operand28_n, xy_022_e13, mask=mask)
-    tl.store(operand28_row + 3 * operand28_B + operand28_N + r * operand28_b + n * operand28_n, xy_121_e13, mask=mask)
+    tl.store(operand14_row + 36 * BN + 3 * operand14_B + r * operand14_b + n * operand14_n, xy_022_e13, mask=mask)
     tl.store(
-        operand28_row + 3 * operand28_B + 2 * operand28_N + r * operand28_b + n * operand28_n, xy_123_e13, mask=mask
+        operand14_row + 36 * BN + 3 * operand14_B + operand14_N + r * operand14_b + n * operand14_n,
+        xy_121_e13,
+        mask=mask,
     )
     tl.store(
-        operand28_row + 3 * operand28_B + 3 * operand28_N + r * operand28_b + n * operand28_n, xy_220_e13, mask=mask
+        operand14_row + 36 * BN + 3 * operand14_B + 2 * operand14_N + r * operand14_b + n * operand14_n,
+        xy_123_e13,
+        mask=mask,
     )
     tl.store(
-        operand28_row + 3 * operand28_B + 4 * operand28_N + r * operand28_b + n * operand28_n, xy_222_e13, mask=mask
+        operand14_row + 36 * BN + 3 * operand14_B + 3 * operand14_N + r * operand14_b + n * operand14_n,
+        xy_220_e13,
+        mask=mask,
     )
     tl.store(
-        operand28_row + 3 * operand28_B + 5 * operand28_N + r * operand28_b + n * operand28_n, xy_321_e13, mask=mask
+        operand14_row + 36 * BN + 3 * operand14_B + 4 * operand14_N + r * operand14_b + n * operand14_n,
+        xy_222_e13,
+        mask=mask,
     )
-    tl.store(operand28_row + 4 * operand28_B + r * operand28_b + n * operand28_n, grad_grad_xy_022_e23, mask=mask)
     tl.store(
-        operand28_row + 4 * operand28_B + operand28_N + r * operand28_b + n * operand28_n,
+        operand14_row + 36 * BN + 3 * operand14_B + 5 * operand14_N + r * operand14_b + n * operand14_n,
+        xy_321_e13,
+        mask=mask,
+    )
+    tl.store(
+        operand14_row + 36 * BN + 4 * operand14_B + r * operand14_b + n * operand14_n, grad_grad_xy_022_e23, mask=mask
+    )
+    tl.store(
+        operand14_row + 36 * BN + 4 * operand14_B + operand14_N + r * operand14_b + n * operand14_n,
         grad_grad_xy_121_e23,
         mask=mask,
     )
     tl.store(
-        operand28_row + 4 * operand28_B + 2 * operand28_N + r * operand28_b + n * operand28_n,
+        operand14_row + 36 * BN + 4 * operand14_B + 2 * operand14_N + r * operand14_b + n * operand14_n,
         grad_grad_xy_123_e23,
         mask=mask,
     )
     tl.store(
-        operand28_row + 4 * operand28_B + 3 * operand28_N + r * operand28_b + n * operand28_n,
+        operand14_row + 36 * BN + 4 * operand14_B + 3 * operand14_N + r * operand14_b + n * operand14_n,
         grad_grad_xy_220_e23,
         mask=mask,
     )
     tl.store(
-        operand28_row + 4 * operand28_B + 4 * operand28_N + r * operand28_b + n * operand28_n,
+        operand14_row + 36 * BN + 4 * operand14_B + 4 * operand14_N + r * operand14_b + n * operand14_n,
         grad_grad_xy_222_e23,
         mask=mask,
     )
     tl.store(
-        operand28_row + 4 * operand28_B + 5 * operand28_N + r * operand28_b + n * operand28_n,
+        operand14_row + 36 * BN + 4 * operand14_B + 5 * operand14_N + r * operand14_b + n * operand14_n,
         grad_grad_xy_321_e23,
         mask=mask,
     )
-    tl.store(operand28_row + 5 * operand28_B + r * operand28_b + n * operand28_n, xy_022_e23, mask=mask)
-    tl.store(operand28_row + 5 * operand28_B + operand28_N + r * operand28_b + n * operand28_n, xy_121_e23, mask=mask)
+    tl.store(operand14_row + 36 * BN + 5 * operand14_B + r * operand14_b + n * operand14_n, xy_022_e23, mask=mask)
     tl.store(
-        operand28_row + 5 * operand28_B + 2 * operand28_N + r * operand28_b + n * operand28_n, xy_123_e23, mask=mask
+        operand14_row + 36 * BN + 5 * operand14_B + operand14_N + r * operand14_b + n * operand14_n,
+        xy_121_e23,
+        mask=mask,
     )
     tl.store(
-        operand28_row + 5 * operand28_B + 3 * operand28_N + r * operand28_b + n * operand28_n, xy_220_e23, mask=mask
+        operand14_row + 36 * BN + 5 * operand14_B + 2 * operand14_N + r * operand14_b + n * operand14_n,
+        xy_123_e23,
+        mask=mask,
     )
     tl.store(
-        operand28_row + 5 * operand28_B + 4 * operand28_N + r * operand28_b + n * operand28_n, xy_222_e23, mask=mask
+        operand14_row + 36 * BN + 5 * operand14_B + 3 * operand14_N + r * operand14_b + n * operand14_n,
+        xy_220_e23,
+        mask=mask,
     )
     tl.store(
-        operand28_row + 5 * operand28_B + 5 * operand28_N + r * operand28_b + n * operand28_n, xy_321_e23, mask=mask
+        operand14_row + 36 * BN + 5 * operand14_B + 4 * operand14_N + r * operand14_b + n * operand14_n,
+        xy_222_e23,
+        mask=mask,
     )
-    tl.store(operand30_row + r * operand30_b + n * operand30_n, grad_grad_xy_033_e123, mask=mask)
-    tl.store(operand30_row + operand30_N + r * operand30_b + n * operand30_n, grad_grad_xy_132_e123, mask=mask)
-    tl.store(operand30_row + 2 * operand30_N + r * operand30_b + n * operand30_n, grad_grad_xy_231_e123, mask=mask)
-    tl.store(operand30_row + 3 * operand30_N + r * operand30_b + n * operand30_n, grad_grad_xy_330_e123, mask=mask)
-    tl.store(operand30_row + operand30_B + r * operand30_b + n * operand30_n, xy_033_e123, mask=mask)
-    tl.store(operand30_row + operand30_B + operand30_N + r * operand30_b + n * operand30_n, xy_132_e123, mask=mask)
-    tl.store(operand30_row + operand30_B + 2 * operand30_N + r * operand30_b + n * operand30_n, xy_231_e123, mask=mask)
-    tl.store(operand30_row + operand30_B + 3 * operand30_N + r * operand30_b + n * operand30_n, xy_330_e123, mask=mask)
+    tl.store(
+        operand14_row + 36 * BN + 5 * operand14_B + 5 * operand14_N + r * operand14_b + n * operand14_n,
+        xy_321_e23,
+        mask=mask,
+    )
 
 
 @triton.jit(do_not_specialize=["B"])
@@ -9163,12 +9139,8 @@ def _fused_gelu_fcgp_norm_with_normalize_double_backward_6_kernel(
     grad_grad_y_ptr,
     contracted_ptr,
     contracted1_ptr,
-    contracted2_ptr,
-    contracted3_ptr,
-    contracted8_ptr,
-    contracted9_ptr,
-    contracted10_ptr,
-    contracted11_ptr,
+    contracted4_ptr,
+    contracted5_ptr,
     grad_x_ptr,
     grad_y_ptr,
     B,
@@ -9197,12 +9169,8 @@ def _fused_gelu_fcgp_norm_with_normalize_double_backward_6_kernel(
     grad_grad_y_row = grad_grad_y_ptr + b * N
     contracted_row = contracted_ptr + b * 4 * N
     contracted1_row = contracted1_ptr + b * 6 * N
-    contracted2_row = contracted2_ptr + b * 6 * N
-    contracted3_row = contracted3_ptr + b * 4 * N
-    contracted8_row = contracted8_ptr + b * 4 * N
-    contracted9_row = contracted9_ptr + b * 6 * N
-    contracted10_row = contracted10_ptr + b * 6 * N
-    contracted11_row = contracted11_ptr + b * 4 * N
+    contracted4_row = contracted4_ptr + b * 4 * N
+    contracted5_row = contracted5_ptr + b * 6 * N
     grad_x_row = grad_x_ptr + b * N
     grad_y_row = grad_y_ptr + b * N
 
@@ -9238,152 +9206,174 @@ def _fused_gelu_fcgp_norm_with_normalize_double_backward_6_kernel(
     grad_grad_y_e13 = tl.load(grad_grad_y_row + 5 * BN + at, mask=mask & HAS_GRAD_GRAD_Y, other=0.0).to(REAL)
     grad_grad_y_e23 = tl.load(grad_grad_y_row + 6 * BN + at, mask=mask & HAS_GRAD_GRAD_Y, other=0.0).to(REAL)
     grad_grad_y_e123 = tl.load(grad_grad_y_row + 7 * BN + at, mask=mask & HAS_GRAD_GRAD_Y, other=0.0).to(REAL)
-    contracted_grad_xy_033_e123 = tl.load(contracted_row + r * 4 * N + n, mask=mask, other=0.0).to(REAL)
-    contracted_grad_xy_132_e123 = tl.load(contracted_row + r * 4 * N + n + N, mask=mask, other=0.0).to(REAL)
-    contracted_grad_xy_231_e123 = tl.load(contracted_row + r * 4 * N + n + 2 * N, mask=mask, other=0.0).to(REAL)
-    contracted_grad_xy_330_e123 = tl.load(contracted_row + r * 4 * N + n + 3 * N, mask=mask, other=0.0).to(REAL)
-    contracted1_grad_xy_022_e12 = tl.load(contracted1_row + r * 6 * N + n, mask=mask, other=0.0).to(REAL)
-    contracted1_grad_xy_121_e12 = tl.load(contracted1_row + N + r * 6 * N + n, mask=mask, other=0.0).to(REAL)
-    contracted1_grad_xy_123_e12 = tl.load(contracted1_row + 2 * N + r * 6 * N + n, mask=mask, other=0.0).to(REAL)
-    contracted1_grad_xy_220_e12 = tl.load(contracted1_row + 3 * N + r * 6 * N + n, mask=mask, other=0.0).to(REAL)
-    contracted1_grad_xy_222_e12 = tl.load(contracted1_row + 4 * N + r * 6 * N + n, mask=mask, other=0.0).to(REAL)
-    contracted1_grad_xy_321_e12 = tl.load(contracted1_row + 5 * N + r * 6 * N + n, mask=mask, other=0.0).to(REAL)
-    contracted1_grad_xy_022_e13 = tl.load(contracted1_row + 6 * BN + r * 6 * N + n, mask=mask, other=0.0).to(REAL)
-    contracted1_grad_xy_121_e13 = tl.load(contracted1_row + 6 * BN + N + r * 6 * N + n, mask=mask, other=0.0).to(REAL)
-    contracted1_grad_xy_123_e13 = tl.load(contracted1_row + 6 * BN + 2 * N + r * 6 * N + n, mask=mask, other=0.0).to(
+    contracted_grad_xy_000_e = tl.load(contracted_row + r * 4 * N + n, mask=mask, other=0.0).to(REAL)
+    contracted_grad_xy_101_e = tl.load(contracted_row + N + r * 4 * N + n, mask=mask, other=0.0).to(REAL)
+    contracted_grad_xy_202_e = tl.load(contracted_row + 2 * N + r * 4 * N + n, mask=mask, other=0.0).to(REAL)
+    contracted_grad_xy_303_e = tl.load(contracted_row + 3 * N + r * 4 * N + n, mask=mask, other=0.0).to(REAL)
+    contracted_grad_xy_033_e123 = tl.load(contracted_row + 4 * BN + r * 4 * N + n, mask=mask, other=0.0).to(REAL)
+    contracted_grad_xy_132_e123 = tl.load(contracted_row + 4 * BN + N + r * 4 * N + n, mask=mask, other=0.0).to(REAL)
+    contracted_grad_xy_231_e123 = tl.load(contracted_row + 4 * BN + 2 * N + r * 4 * N + n, mask=mask, other=0.0).to(
         REAL
     )
-    contracted1_grad_xy_220_e13 = tl.load(contracted1_row + 6 * BN + 3 * N + r * 6 * N + n, mask=mask, other=0.0).to(
+    contracted_grad_xy_330_e123 = tl.load(contracted_row + 4 * BN + 3 * N + r * 4 * N + n, mask=mask, other=0.0).to(
         REAL
     )
-    contracted1_grad_xy_222_e13 = tl.load(contracted1_row + 6 * BN + 4 * N + r * 6 * N + n, mask=mask, other=0.0).to(
+    contracted1_grad_xy_011_e1 = tl.load(contracted1_row + r * 6 * N + n, mask=mask, other=0.0).to(REAL)
+    contracted1_grad_xy_110_e1 = tl.load(contracted1_row + N + r * 6 * N + n, mask=mask, other=0.0).to(REAL)
+    contracted1_grad_xy_112_e1 = tl.load(contracted1_row + 2 * N + r * 6 * N + n, mask=mask, other=0.0).to(REAL)
+    contracted1_grad_xy_211_e1 = tl.load(contracted1_row + 3 * N + r * 6 * N + n, mask=mask, other=0.0).to(REAL)
+    contracted1_grad_xy_213_e1 = tl.load(contracted1_row + 4 * N + r * 6 * N + n, mask=mask, other=0.0).to(REAL)
+    contracted1_grad_xy_312_e1 = tl.load(contracted1_row + 5 * N + r * 6 * N + n, mask=mask, other=0.0).to(REAL)
+    contracted1_grad_xy_011_e2 = tl.load(contracted1_row + 6 * BN + r * 6 * N + n, mask=mask, other=0.0).to(REAL)
+    contracted1_grad_xy_110_e2 = tl.load(contracted1_row + 6 * BN + N + r * 6 * N + n, mask=mask, other=0.0).to(REAL)
+    contracted1_grad_xy_112_e2 = tl.load(contracted1_row + 6 * BN + 2 * N + r * 6 * N + n, mask=mask, other=0.0).to(
         REAL
     )
-    contracted1_grad_xy_321_e13 = tl.load(contracted1_row + 6 * BN + 5 * N + r * 6 * N + n, mask=mask, other=0.0).to(
+    contracted1_grad_xy_211_e2 = tl.load(contracted1_row + 6 * BN + 3 * N + r * 6 * N + n, mask=mask, other=0.0).to(
         REAL
     )
-    contracted1_grad_xy_022_e23 = tl.load(contracted1_row + 12 * BN + r * 6 * N + n, mask=mask, other=0.0).to(REAL)
-    contracted1_grad_xy_121_e23 = tl.load(contracted1_row + 12 * BN + N + r * 6 * N + n, mask=mask, other=0.0).to(REAL)
-    contracted1_grad_xy_123_e23 = tl.load(contracted1_row + 12 * BN + 2 * N + r * 6 * N + n, mask=mask, other=0.0).to(
+    contracted1_grad_xy_213_e2 = tl.load(contracted1_row + 6 * BN + 4 * N + r * 6 * N + n, mask=mask, other=0.0).to(
         REAL
     )
-    contracted1_grad_xy_220_e23 = tl.load(contracted1_row + 12 * BN + 3 * N + r * 6 * N + n, mask=mask, other=0.0).to(
+    contracted1_grad_xy_312_e2 = tl.load(contracted1_row + 6 * BN + 5 * N + r * 6 * N + n, mask=mask, other=0.0).to(
         REAL
     )
-    contracted1_grad_xy_222_e23 = tl.load(contracted1_row + 12 * BN + 4 * N + r * 6 * N + n, mask=mask, other=0.0).to(
+    contracted1_grad_xy_011_e3 = tl.load(contracted1_row + 12 * BN + r * 6 * N + n, mask=mask, other=0.0).to(REAL)
+    contracted1_grad_xy_110_e3 = tl.load(contracted1_row + 12 * BN + N + r * 6 * N + n, mask=mask, other=0.0).to(REAL)
+    contracted1_grad_xy_112_e3 = tl.load(contracted1_row + 12 * BN + 2 * N + r * 6 * N + n, mask=mask, other=0.0).to(
         REAL
     )
-    contracted1_grad_xy_321_e23 = tl.load(contracted1_row + 12 * BN + 5 * N + r * 6 * N + n, mask=mask, other=0.0).to(
+    contracted1_grad_xy_211_e3 = tl.load(contracted1_row + 12 * BN + 3 * N + r * 6 * N + n, mask=mask, other=0.0).to(
         REAL
     )
-    contracted2_grad_xy_011_e1 = tl.load(contracted2_row + r * 6 * N + n, mask=mask, other=0.0).to(REAL)
-    contracted2_grad_xy_110_e1 = tl.load(contracted2_row + N + r * 6 * N + n, mask=mask, other=0.0).to(REAL)
-    contracted2_grad_xy_112_e1 = tl.load(contracted2_row + 2 * N + r * 6 * N + n, mask=mask, other=0.0).to(REAL)
-    contracted2_grad_xy_211_e1 = tl.load(contracted2_row + 3 * N + r * 6 * N + n, mask=mask, other=0.0).to(REAL)
-    contracted2_grad_xy_213_e1 = tl.load(contracted2_row + 4 * N + r * 6 * N + n, mask=mask, other=0.0).to(REAL)
-    contracted2_grad_xy_312_e1 = tl.load(contracted2_row + 5 * N + r * 6 * N + n, mask=mask, other=0.0).to(REAL)
-    contracted2_grad_xy_011_e2 = tl.load(contracted2_row + 6 * BN + r * 6 * N + n, mask=mask, other=0.0).to(REAL)
-    contracted2_grad_xy_110_e2 = tl.load(contracted2_row + 6 * BN + N + r * 6 * N + n, mask=mask, other=0.0).to(REAL)
-    contracted2_grad_xy_112_e2 = tl.load(contracted2_row + 6 * BN + 2 * N + r * 6 * N + n, mask=mask, other=0.0).to(
+    contracted1_grad_xy_213_e3 = tl.load(contracted1_row + 12 * BN + 4 * N + r * 6 * N + n, mask=mask, other=0.0).to(
         REAL
     )
-    contracted2_grad_xy_211_e2 = tl.load(contracted2_row + 6 * BN + 3 * N + r * 6 * N + n, mask=mask, other=0.0).to(
+    contracted1_grad_xy_312_e3 = tl.load(contracted1_row + 12 * BN + 5 * N + r * 6 * N + n, mask=mask, other=0.0).to(
         REAL
     )
-    contracted2_grad_xy_213_e2 = tl.load(contracted2_row + 6 * BN + 4 * N + r * 6 * N + n, mask=mask, other=0.0).to(
+    contracted1_grad_xy_022_e12 = tl.load(contracted1_row + 18 * BN + r * 6 * N + n, mask=mask, other=0.0).to(REAL)
+    contracted1_grad_xy_121_e12 = tl.load(contracted1_row + 18 * BN + N + r * 6 * N + n, mask=mask, other=0.0).to(REAL)
+    contracted1_grad_xy_123_e12 = tl.load(contracted1_row + 18 * BN + 2 * N + r * 6 * N + n, mask=mask, other=0.0).to(
         REAL
     )
-    contracted2_grad_xy_312_e2 = tl.load(contracted2_row + 6 * BN + 5 * N + r * 6 * N + n, mask=mask, other=0.0).to(
+    contracted1_grad_xy_220_e12 = tl.load(contracted1_row + 18 * BN + 3 * N + r * 6 * N + n, mask=mask, other=0.0).to(
         REAL
     )
-    contracted2_grad_xy_011_e3 = tl.load(contracted2_row + 12 * BN + r * 6 * N + n, mask=mask, other=0.0).to(REAL)
-    contracted2_grad_xy_110_e3 = tl.load(contracted2_row + 12 * BN + N + r * 6 * N + n, mask=mask, other=0.0).to(REAL)
-    contracted2_grad_xy_112_e3 = tl.load(contracted2_row + 12 * BN + 2 * N + r * 6 * N + n, mask=mask, other=0.0).to(
+    contracted1_grad_xy_222_e12 = tl.load(contracted1_row + 18 * BN + 4 * N + r * 6 * N + n, mask=mask, other=0.0).to(
         REAL
     )
-    contracted2_grad_xy_211_e3 = tl.load(contracted2_row + 12 * BN + 3 * N + r * 6 * N + n, mask=mask, other=0.0).to(
+    contracted1_grad_xy_321_e12 = tl.load(contracted1_row + 18 * BN + 5 * N + r * 6 * N + n, mask=mask, other=0.0).to(
         REAL
     )
-    contracted2_grad_xy_213_e3 = tl.load(contracted2_row + 12 * BN + 4 * N + r * 6 * N + n, mask=mask, other=0.0).to(
+    contracted1_grad_xy_022_e13 = tl.load(contracted1_row + 24 * BN + r * 6 * N + n, mask=mask, other=0.0).to(REAL)
+    contracted1_grad_xy_121_e13 = tl.load(contracted1_row + 24 * BN + N + r * 6 * N + n, mask=mask, other=0.0).to(REAL)
+    contracted1_grad_xy_123_e13 = tl.load(contracted1_row + 24 * BN + 2 * N + r * 6 * N + n, mask=mask, other=0.0).to(
         REAL
     )
-    contracted2_grad_xy_312_e3 = tl.load(contracted2_row + 12 * BN + 5 * N + r * 6 * N + n, mask=mask, other=0.0).to(
+    contracted1_grad_xy_220_e13 = tl.load(contracted1_row + 24 * BN + 3 * N + r * 6 * N + n, mask=mask, other=0.0).to(
         REAL
     )
-    contracted3_grad_xy_000_e = tl.load(contracted3_row + r * 4 * N + n, mask=mask, other=0.0).to(REAL)
-    contracted3_grad_xy_101_e = tl.load(contracted3_row + r * 4 * N + n + N, mask=mask, other=0.0).to(REAL)
-    contracted3_grad_xy_202_e = tl.load(contracted3_row + r * 4 * N + n + 2 * N, mask=mask, other=0.0).to(REAL)
-    contracted3_grad_xy_303_e = tl.load(contracted3_row + r * 4 * N + n + 3 * N, mask=mask, other=0.0).to(REAL)
-    contracted8_grad_xy_000_e = tl.load(contracted8_row + r * 4 * N + n, mask=mask, other=0.0).to(REAL)
-    contracted8_1 = tl.load(contracted8_row + r * 4 * N + n + N, mask=mask, other=0.0).to(REAL)
-    contracted8_grad_xy_202_e = tl.load(contracted8_row + r * 4 * N + n + 2 * N, mask=mask, other=0.0).to(REAL)
-    contracted8_grad_xy_101_e = tl.load(contracted8_row + r * 4 * N + n + 3 * N, mask=mask, other=0.0).to(REAL)
-    contracted9_grad_xy_011_e1 = tl.load(contracted9_row + r * 6 * N + n, mask=mask, other=0.0).to(REAL)
-    contracted9_grad_xy_110_e1 = tl.load(contracted9_row + N + r * 6 * N + n, mask=mask, other=0.0).to(REAL)
-    contracted9_grad_xy_112_e1 = tl.load(contracted9_row + 2 * N + r * 6 * N + n, mask=mask, other=0.0).to(REAL)
-    contracted9_grad_xy_211_e1 = tl.load(contracted9_row + 3 * N + r * 6 * N + n, mask=mask, other=0.0).to(REAL)
-    contracted9_4 = tl.load(contracted9_row + 4 * N + r * 6 * N + n, mask=mask, other=0.0).to(REAL)
-    contracted9_5 = tl.load(contracted9_row + 5 * N + r * 6 * N + n, mask=mask, other=0.0).to(REAL)
-    contracted9_grad_xy_011_e2 = tl.load(contracted9_row + 6 * BN + r * 6 * N + n, mask=mask, other=0.0).to(REAL)
-    contracted9_grad_xy_110_e2 = tl.load(contracted9_row + 6 * BN + N + r * 6 * N + n, mask=mask, other=0.0).to(REAL)
-    contracted9_grad_xy_112_e2 = tl.load(contracted9_row + 6 * BN + 2 * N + r * 6 * N + n, mask=mask, other=0.0).to(
+    contracted1_grad_xy_222_e13 = tl.load(contracted1_row + 24 * BN + 4 * N + r * 6 * N + n, mask=mask, other=0.0).to(
         REAL
     )
-    contracted9_grad_xy_211_e2 = tl.load(contracted9_row + 6 * BN + 3 * N + r * 6 * N + n, mask=mask, other=0.0).to(
+    contracted1_grad_xy_321_e13 = tl.load(contracted1_row + 24 * BN + 5 * N + r * 6 * N + n, mask=mask, other=0.0).to(
         REAL
     )
-    contracted9_grad_xy_213_e2 = tl.load(contracted9_row + 6 * BN + 4 * N + r * 6 * N + n, mask=mask, other=0.0).to(
+    contracted1_grad_xy_022_e23 = tl.load(contracted1_row + 30 * BN + r * 6 * N + n, mask=mask, other=0.0).to(REAL)
+    contracted1_grad_xy_121_e23 = tl.load(contracted1_row + 30 * BN + N + r * 6 * N + n, mask=mask, other=0.0).to(REAL)
+    contracted1_grad_xy_123_e23 = tl.load(contracted1_row + 30 * BN + 2 * N + r * 6 * N + n, mask=mask, other=0.0).to(
         REAL
     )
-    contracted9_grad_xy_312_e2 = tl.load(contracted9_row + 6 * BN + 5 * N + r * 6 * N + n, mask=mask, other=0.0).to(
+    contracted1_grad_xy_220_e23 = tl.load(contracted1_row + 30 * BN + 3 * N + r * 6 * N + n, mask=mask, other=0.0).to(
         REAL
     )
-    contracted9_grad_xy_011_e3 = tl.load(contracted9_row + 12 * BN + r * 6 * N + n, mask=mask, other=0.0).to(REAL)
-    contracted9_grad_xy_110_e3 = tl.load(contracted9_row + 12 * BN + N + r * 6 * N + n, mask=mask, other=0.0).to(REAL)
-    contracted9_grad_xy_112_e3 = tl.load(contracted9_row + 12 * BN + 2 * N + r * 6 * N + n, mask=mask, other=0.0).to(
+    contracted1_grad_xy_222_e23 = tl.load(contracted1_row + 30 * BN + 4 * N + r * 6 * N + n, mask=mask, other=0.0).to(
         REAL
     )
-    contracted9_grad_xy_211_e3 = tl.load(contracted9_row + 12 * BN + 3 * N + r * 6 * N + n, mask=mask, other=0.0).to(
+    contracted1_grad_xy_321_e23 = tl.load(contracted1_row + 30 * BN + 5 * N + r * 6 * N + n, mask=mask, other=0.0).to(
         REAL
     )
-    contracted9_16 = tl.load(contracted9_row + 12 * BN + 4 * N + r * 6 * N + n, mask=mask, other=0.0).to(REAL)
-    contracted9_17 = tl.load(contracted9_row + 12 * BN + 5 * N + r * 6 * N + n, mask=mask, other=0.0).to(REAL)
-    contracted10_grad_xy_022_e12 = tl.load(contracted10_row + r * 6 * N + n, mask=mask, other=0.0).to(REAL)
-    contracted10_grad_xy_121_e12 = tl.load(contracted10_row + N + r * 6 * N + n, mask=mask, other=0.0).to(REAL)
-    contracted10_grad_xy_123_e12 = tl.load(contracted10_row + 2 * N + r * 6 * N + n, mask=mask, other=0.0).to(REAL)
-    contracted10_grad_xy_220_e12 = tl.load(contracted10_row + 3 * N + r * 6 * N + n, mask=mask, other=0.0).to(REAL)
-    contracted10_grad_xy_222_e12 = tl.load(contracted10_row + 4 * N + r * 6 * N + n, mask=mask, other=0.0).to(REAL)
-    contracted10_grad_xy_321_e12 = tl.load(contracted10_row + 5 * N + r * 6 * N + n, mask=mask, other=0.0).to(REAL)
-    contracted10_grad_xy_022_e13 = tl.load(contracted10_row + 6 * BN + r * 6 * N + n, mask=mask, other=0.0).to(REAL)
-    contracted10_grad_xy_121_e13 = tl.load(contracted10_row + 6 * BN + N + r * 6 * N + n, mask=mask, other=0.0).to(REAL)
-    contracted10_8 = tl.load(contracted10_row + 6 * BN + 2 * N + r * 6 * N + n, mask=mask, other=0.0).to(REAL)
-    contracted10_grad_xy_220_e13 = tl.load(contracted10_row + 6 * BN + 3 * N + r * 6 * N + n, mask=mask, other=0.0).to(
+    contracted4_grad_xy_000_e = tl.load(contracted4_row + r * 4 * N + n, mask=mask, other=0.0).to(REAL)
+    contracted4_1 = tl.load(contracted4_row + N + r * 4 * N + n, mask=mask, other=0.0).to(REAL)
+    contracted4_grad_xy_202_e = tl.load(contracted4_row + 2 * N + r * 4 * N + n, mask=mask, other=0.0).to(REAL)
+    contracted4_grad_xy_101_e = tl.load(contracted4_row + 3 * N + r * 4 * N + n, mask=mask, other=0.0).to(REAL)
+    contracted4_grad_xy_033_e123 = tl.load(contracted4_row + 4 * BN + r * 4 * N + n, mask=mask, other=0.0).to(REAL)
+    contracted4_grad_xy_330_e123 = tl.load(contracted4_row + 4 * BN + N + r * 4 * N + n, mask=mask, other=0.0).to(REAL)
+    contracted4_grad_xy_231_e123 = tl.load(contracted4_row + 4 * BN + 2 * N + r * 4 * N + n, mask=mask, other=0.0).to(
         REAL
     )
-    contracted10_grad_xy_222_e13 = tl.load(contracted10_row + 6 * BN + 4 * N + r * 6 * N + n, mask=mask, other=0.0).to(
+    contracted4_grad_xy_132_e123 = tl.load(contracted4_row + 4 * BN + 3 * N + r * 4 * N + n, mask=mask, other=0.0).to(
         REAL
     )
-    contracted10_11 = tl.load(contracted10_row + 6 * BN + 5 * N + r * 6 * N + n, mask=mask, other=0.0).to(REAL)
-    contracted10_grad_xy_022_e23 = tl.load(contracted10_row + 12 * BN + r * 6 * N + n, mask=mask, other=0.0).to(REAL)
-    contracted10_grad_xy_121_e23 = tl.load(contracted10_row + 12 * BN + N + r * 6 * N + n, mask=mask, other=0.0).to(
+    contracted5_grad_xy_011_e1 = tl.load(contracted5_row + r * 6 * N + n, mask=mask, other=0.0).to(REAL)
+    contracted5_grad_xy_110_e1 = tl.load(contracted5_row + N + r * 6 * N + n, mask=mask, other=0.0).to(REAL)
+    contracted5_grad_xy_112_e1 = tl.load(contracted5_row + 2 * N + r * 6 * N + n, mask=mask, other=0.0).to(REAL)
+    contracted5_grad_xy_211_e1 = tl.load(contracted5_row + 3 * N + r * 6 * N + n, mask=mask, other=0.0).to(REAL)
+    contracted5_4 = tl.load(contracted5_row + 4 * N + r * 6 * N + n, mask=mask, other=0.0).to(REAL)
+    contracted5_5 = tl.load(contracted5_row + 5 * N + r * 6 * N + n, mask=mask, other=0.0).to(REAL)
+    contracted5_grad_xy_011_e2 = tl.load(contracted5_row + 6 * BN + r * 6 * N + n, mask=mask, other=0.0).to(REAL)
+    contracted5_grad_xy_110_e2 = tl.load(contracted5_row + 6 * BN + N + r * 6 * N + n, mask=mask, other=0.0).to(REAL)
+    contracted5_grad_xy_112_e2 = tl.load(contracted5_row + 6 * BN + 2 * N + r * 6 * N + n, mask=mask, other=0.0).to(
         REAL
     )
-    contracted10_grad_xy_123_e23 = tl.load(contracted10_row + 12 * BN + 2 * N + r * 6 * N + n, mask=mask, other=0.0).to(
+    contracted5_grad_xy_211_e2 = tl.load(contracted5_row + 6 * BN + 3 * N + r * 6 * N + n, mask=mask, other=0.0).to(
         REAL
     )
-    contracted10_grad_xy_220_e23 = tl.load(contracted10_row + 12 * BN + 3 * N + r * 6 * N + n, mask=mask, other=0.0).to(
+    contracted5_grad_xy_213_e2 = tl.load(contracted5_row + 6 * BN + 4 * N + r * 6 * N + n, mask=mask, other=0.0).to(
         REAL
     )
-    contracted10_grad_xy_222_e23 = tl.load(contracted10_row + 12 * BN + 4 * N + r * 6 * N + n, mask=mask, other=0.0).to(
+    contracted5_grad_xy_312_e2 = tl.load(contracted5_row + 6 * BN + 5 * N + r * 6 * N + n, mask=mask, other=0.0).to(
         REAL
     )
-    contracted10_grad_xy_321_e23 = tl.load(contracted10_row + 12 * BN + 5 * N + r * 6 * N + n, mask=mask, other=0.0).to(
+    contracted5_grad_xy_011_e3 = tl.load(contracted5_row + 12 * BN + r * 6 * N + n, mask=mask, other=0.0).to(REAL)
+    contracted5_grad_xy_110_e3 = tl.load(contracted5_row + 12 * BN + N + r * 6 * N + n, mask=mask, other=0.0).to(REAL)
+    contracted5_grad_xy_112_e3 = tl.load(contracted5_row + 12 * BN + 2 * N + r * 6 * N + n, mask=mask, other=0.0).to(
         REAL
     )
-    contracted11_grad_xy_033_e123 = tl.load(contracted11_row + r * 4 * N + n, mask=mask, other=0.0).to(REAL)
-    contracted11_grad_xy_330_e123 = tl.load(contracted11_row + r * 4 * N + n + N, mask=mask, other=0.0).to(REAL)
-    contracted11_grad_xy_231_e123 = tl.load(contracted11_row + r * 4 * N + n + 2 * N, mask=mask, other=0.0).to(REAL)
-    contracted11_grad_xy_132_e123 = tl.load(contracted11_row + r * 4 * N + n + 3 * N, mask=mask, other=0.0).to(REAL)
+    contracted5_grad_xy_211_e3 = tl.load(contracted5_row + 12 * BN + 3 * N + r * 6 * N + n, mask=mask, other=0.0).to(
+        REAL
+    )
+    contracted5_16 = tl.load(contracted5_row + 12 * BN + 4 * N + r * 6 * N + n, mask=mask, other=0.0).to(REAL)
+    contracted5_17 = tl.load(contracted5_row + 12 * BN + 5 * N + r * 6 * N + n, mask=mask, other=0.0).to(REAL)
+    contracted5_grad_xy_022_e12 = tl.load(contracted5_row + 18 * BN + r * 6 * N + n, mask=mask, other=0.0).to(REAL)
+    contracted5_grad_xy_121_e12 = tl.load(contracted5_row + 18 * BN + N + r * 6 * N + n, mask=mask, other=0.0).to(REAL)
+    contracted5_grad_xy_123_e12 = tl.load(contracted5_row + 18 * BN + 2 * N + r * 6 * N + n, mask=mask, other=0.0).to(
+        REAL
+    )
+    contracted5_grad_xy_220_e12 = tl.load(contracted5_row + 18 * BN + 3 * N + r * 6 * N + n, mask=mask, other=0.0).to(
+        REAL
+    )
+    contracted5_grad_xy_222_e12 = tl.load(contracted5_row + 18 * BN + 4 * N + r * 6 * N + n, mask=mask, other=0.0).to(
+        REAL
+    )
+    contracted5_grad_xy_321_e12 = tl.load(contracted5_row + 18 * BN + 5 * N + r * 6 * N + n, mask=mask, other=0.0).to(
+        REAL
+    )
+    contracted5_grad_xy_022_e13 = tl.load(contracted5_row + 24 * BN + r * 6 * N + n, mask=mask, other=0.0).to(REAL)
+    contracted5_grad_xy_121_e13 = tl.load(contracted5_row + 24 * BN + N + r * 6 * N + n, mask=mask, other=0.0).to(REAL)
+    contracted5_26 = tl.load(contracted5_row + 24 * BN + 2 * N + r * 6 * N + n, mask=mask, other=0.0).to(REAL)
+    contracted5_grad_xy_220_e13 = tl.load(contracted5_row + 24 * BN + 3 * N + r * 6 * N + n, mask=mask, other=0.0).to(
+        REAL
+    )
+    contracted5_grad_xy_222_e13 = tl.load(contracted5_row + 24 * BN + 4 * N + r * 6 * N + n, mask=mask, other=0.0).to(
+        REAL
+    )
+    contracted5_29 = tl.load(contracted5_row + 24 * BN + 5 * N + r * 6 * N + n, mask=mask, other=0.0).to(REAL)
+    contracted5_grad_xy_022_e23 = tl.load(contracted5_row + 30 * BN + r * 6 * N + n, mask=mask, other=0.0).to(REAL)
+    contracted5_grad_xy_121_e23 = tl.load(contracted5_row + 30 * BN + N + r * 6 * N + n, mask=mask, other=0.0).to(REAL)
+    contracted5_grad_xy_123_e23 = tl.load(contracted5_row + 30 * BN + 2 * N + r * 6 * N + n, mask=mask, other=0.0).to(
+        REAL
+    )
+    contracted5_grad_xy_220_e23 = tl.load(contracted5_row + 30 * BN + 3 * N + r * 6 * N + n, mask=mask, other=0.0).to(
+        REAL
+    )
+    contracted5_grad_xy_222_e23 = tl.load(contracted5_row + 30 * BN + 4 * N + r * 6 * N + n, mask=mask, other=0.0).to(
+        REAL
+    )
+    contracted5_grad_xy_321_e23 = tl.load(contracted5_row + 30 * BN + 5 * N + r * 6 * N + n, mask=mask, other=0.0).to(
+        REAL
+    )
 
     t0 = 0.7071067811865476 * y_e
     gate_y = 0.5 + 0.5 * tl.erf(t0)
@@ -9397,8 +9387,8 @@ def _fused_gelu_fcgp_norm_with_normalize_double_backward_6_kernel(
     gelu_y_e = y_e * gate_y
     grad_gelu_x_e = gelu_y_e123 * contracted_grad_xy_033_e123 + gelu_y_e23 * contracted1_grad_xy_022_e23
     grad_gelu_x_e += gelu_y_e13 * contracted1_grad_xy_022_e13 + gelu_y_e12 * contracted1_grad_xy_022_e12
-    grad_gelu_x_e += gelu_y_e3 * contracted2_grad_xy_011_e3 + gelu_y_e2 * contracted2_grad_xy_011_e2
-    grad_gelu_x_e += gelu_y_e1 * contracted2_grad_xy_011_e1 + gelu_y_e * contracted3_grad_xy_000_e
+    grad_gelu_x_e += gelu_y_e3 * contracted1_grad_xy_011_e3 + gelu_y_e2 * contracted1_grad_xy_011_e2
+    grad_gelu_x_e += gelu_y_e1 * contracted1_grad_xy_011_e1 + gelu_y_e * contracted_grad_xy_000_e
     t1 = 0.7071067811865476 * x_e
     t2 = tl.exp(-t1 * t1)
     t3 = 1.1283791670955126 * t2
@@ -9417,133 +9407,132 @@ def _fused_gelu_fcgp_norm_with_normalize_double_backward_6_kernel(
     grad_grad_gelu_y_e23 = gate_y * grad_grad_y_e23 + y_e23 * grad_grad_gate_y
     grad_grad_gelu_y_e123 = gate_y * grad_grad_y_e123 + y_e123 * grad_grad_gate_y
     grad_grad_gelu_y_e = y_e * grad_grad_gate_y + gate_y * grad_grad_y_e
-    grad_gelu_x_e_2 = contracted2_grad_xy_011_e1 * grad_grad_gelu_y_e1
-    grad_gelu_x_e_2 += contracted2_grad_xy_011_e2 * grad_grad_gelu_y_e2
-    grad_gelu_x_e_2 += contracted2_grad_xy_011_e3 * grad_grad_gelu_y_e3
+    grad_gelu_x_e_2 = contracted1_grad_xy_011_e1 * grad_grad_gelu_y_e1
+    grad_gelu_x_e_2 += contracted1_grad_xy_011_e2 * grad_grad_gelu_y_e2
+    grad_gelu_x_e_2 += contracted1_grad_xy_011_e3 * grad_grad_gelu_y_e3
     grad_gelu_x_e_2 += contracted1_grad_xy_022_e12 * grad_grad_gelu_y_e12
     grad_gelu_x_e_2 += contracted1_grad_xy_022_e13 * grad_grad_gelu_y_e13
     grad_gelu_x_e_2 += contracted1_grad_xy_022_e23 * grad_grad_gelu_y_e23
     grad_gelu_x_e_2 += contracted_grad_xy_033_e123 * grad_grad_gelu_y_e123
-    grad_gelu_x_e_2 += contracted3_grad_xy_000_e * grad_grad_gelu_y_e + gelu_y_e * contracted8_grad_xy_000_e
-    grad_gelu_x_e_2 += gelu_y_e3 * contracted9_grad_xy_011_e3 + gelu_y_e2 * contracted9_grad_xy_011_e2
-    grad_gelu_x_e_2 += gelu_y_e1 * contracted9_grad_xy_011_e1 + gelu_y_e23 * contracted10_grad_xy_022_e23
-    grad_gelu_x_e_2 += gelu_y_e13 * contracted10_grad_xy_022_e13 + gelu_y_e12 * contracted10_grad_xy_022_e12
-    grad_gelu_x_e_2 += gelu_y_e123 * contracted11_grad_xy_033_e123
+    grad_gelu_x_e_2 += contracted_grad_xy_000_e * grad_grad_gelu_y_e + gelu_y_e * contracted4_grad_xy_000_e
+    grad_gelu_x_e_2 += gelu_y_e3 * contracted5_grad_xy_011_e3 + gelu_y_e2 * contracted5_grad_xy_011_e2
+    grad_gelu_x_e_2 += gelu_y_e1 * contracted5_grad_xy_011_e1 + gelu_y_e23 * contracted5_grad_xy_022_e23
+    grad_gelu_x_e_2 += gelu_y_e13 * contracted5_grad_xy_022_e13 + gelu_y_e12 * contracted5_grad_xy_022_e12
+    grad_gelu_x_e_2 += gelu_y_e123 * contracted4_grad_xy_033_e123
     grad_gelu_x_e123 = gelu_y_e * contracted_grad_xy_330_e123 + gelu_y_e1 * contracted1_grad_xy_321_e23
-    grad_gelu_x_e123 += gelu_y_e3 * contracted1_grad_xy_321_e12 + gelu_y_e13 * contracted2_grad_xy_312_e2
-    grad_gelu_x_e123 += -gelu_y_e2 * contracted1_grad_xy_321_e13 - gelu_y_e12 * contracted2_grad_xy_312_e3
-    grad_gelu_x_e123 += -gelu_y_e23 * contracted2_grad_xy_312_e1 - gelu_y_e123 * contracted3_grad_xy_303_e
+    grad_gelu_x_e123 += gelu_y_e3 * contracted1_grad_xy_321_e12 + gelu_y_e13 * contracted1_grad_xy_312_e2
+    grad_gelu_x_e123 += -gelu_y_e2 * contracted1_grad_xy_321_e13 - gelu_y_e12 * contracted1_grad_xy_312_e3
+    grad_gelu_x_e123 += -gelu_y_e23 * contracted1_grad_xy_312_e1 - gelu_y_e123 * contracted_grad_xy_303_e
     grad_gelu_x_e23 = gelu_y_e1 * contracted_grad_xy_231_e123 + gelu_y_e * contracted1_grad_xy_220_e23
-    grad_gelu_x_e23 += gelu_y_e13 * contracted1_grad_xy_222_e12 + gelu_y_e3 * contracted2_grad_xy_211_e2
-    grad_gelu_x_e23 += -gelu_y_e12 * contracted1_grad_xy_222_e13 - gelu_y_e2 * contracted2_grad_xy_211_e3
-    grad_gelu_x_e23 += -gelu_y_e123 * contracted2_grad_xy_213_e1 - gelu_y_e23 * contracted3_grad_xy_202_e
+    grad_gelu_x_e23 += gelu_y_e13 * contracted1_grad_xy_222_e12 + gelu_y_e3 * contracted1_grad_xy_211_e2
+    grad_gelu_x_e23 += -gelu_y_e12 * contracted1_grad_xy_222_e13 - gelu_y_e2 * contracted1_grad_xy_211_e3
+    grad_gelu_x_e23 += -gelu_y_e123 * contracted1_grad_xy_213_e1 - gelu_y_e23 * contracted_grad_xy_202_e
     grad_gelu_x_e13 = gelu_y_e12 * contracted1_grad_xy_222_e23 + gelu_y_e * contracted1_grad_xy_220_e13
-    grad_gelu_x_e13 += gelu_y_e123 * contracted2_grad_xy_213_e2 + gelu_y_e3 * contracted2_grad_xy_211_e1
+    grad_gelu_x_e13 += gelu_y_e123 * contracted1_grad_xy_213_e2 + gelu_y_e3 * contracted1_grad_xy_211_e1
     grad_gelu_x_e13 += -gelu_y_e2 * contracted_grad_xy_231_e123 - gelu_y_e23 * contracted1_grad_xy_222_e12
-    grad_gelu_x_e13 += -gelu_y_e1 * contracted2_grad_xy_211_e3 - gelu_y_e13 * contracted3_grad_xy_202_e
+    grad_gelu_x_e13 += -gelu_y_e1 * contracted1_grad_xy_211_e3 - gelu_y_e13 * contracted_grad_xy_202_e
     grad_gelu_x_e12 = gelu_y_e3 * contracted_grad_xy_231_e123 + gelu_y_e23 * contracted1_grad_xy_222_e13
-    grad_gelu_x_e12 += gelu_y_e * contracted1_grad_xy_220_e12 + gelu_y_e2 * contracted2_grad_xy_211_e1
-    grad_gelu_x_e12 += -gelu_y_e13 * contracted1_grad_xy_222_e23 - gelu_y_e123 * contracted2_grad_xy_213_e3
-    grad_gelu_x_e12 += -gelu_y_e1 * contracted2_grad_xy_211_e2 - gelu_y_e12 * contracted3_grad_xy_202_e
+    grad_gelu_x_e12 += gelu_y_e * contracted1_grad_xy_220_e12 + gelu_y_e2 * contracted1_grad_xy_211_e1
+    grad_gelu_x_e12 += -gelu_y_e13 * contracted1_grad_xy_222_e23 - gelu_y_e123 * contracted1_grad_xy_213_e3
+    grad_gelu_x_e12 += -gelu_y_e1 * contracted1_grad_xy_211_e2 - gelu_y_e12 * contracted_grad_xy_202_e
     grad_gelu_x_e3 = gelu_y_e12 * contracted_grad_xy_132_e123 + gelu_y_e123 * contracted1_grad_xy_123_e12
-    grad_gelu_x_e3 += gelu_y_e * contracted2_grad_xy_110_e3 + gelu_y_e3 * contracted3_grad_xy_101_e
+    grad_gelu_x_e3 += gelu_y_e * contracted1_grad_xy_110_e3 + gelu_y_e3 * contracted_grad_xy_101_e
     grad_gelu_x_e3 += -gelu_y_e2 * contracted1_grad_xy_121_e23 - gelu_y_e1 * contracted1_grad_xy_121_e13
-    grad_gelu_x_e3 += -gelu_y_e23 * contracted2_grad_xy_112_e2 - gelu_y_e13 * contracted2_grad_xy_112_e1
-    grad_gelu_x_e2 = gelu_y_e3 * contracted1_grad_xy_121_e23 + gelu_y_e23 * contracted2_grad_xy_112_e3
-    grad_gelu_x_e2 += gelu_y_e * contracted2_grad_xy_110_e2 + gelu_y_e2 * contracted3_grad_xy_101_e
+    grad_gelu_x_e3 += -gelu_y_e23 * contracted1_grad_xy_112_e2 - gelu_y_e13 * contracted1_grad_xy_112_e1
+    grad_gelu_x_e2 = gelu_y_e3 * contracted1_grad_xy_121_e23 + gelu_y_e23 * contracted1_grad_xy_112_e3
+    grad_gelu_x_e2 += gelu_y_e * contracted1_grad_xy_110_e2 + gelu_y_e2 * contracted_grad_xy_101_e
     grad_gelu_x_e2 += -gelu_y_e13 * contracted_grad_xy_132_e123 - gelu_y_e123 * contracted1_grad_xy_123_e13
-    grad_gelu_x_e2 += -gelu_y_e1 * contracted1_grad_xy_121_e12 - gelu_y_e12 * contracted2_grad_xy_112_e1
+    grad_gelu_x_e2 += -gelu_y_e1 * contracted1_grad_xy_121_e12 - gelu_y_e12 * contracted1_grad_xy_112_e1
     grad_gelu_x_e1 = gelu_y_e23 * contracted_grad_xy_132_e123 + gelu_y_e123 * contracted1_grad_xy_123_e23
     grad_gelu_x_e1 += gelu_y_e3 * contracted1_grad_xy_121_e13 + gelu_y_e2 * contracted1_grad_xy_121_e12
-    grad_gelu_x_e1 += gelu_y_e13 * contracted2_grad_xy_112_e3 + gelu_y_e12 * contracted2_grad_xy_112_e2
-    grad_gelu_x_e1 += gelu_y_e * contracted2_grad_xy_110_e1 + gelu_y_e1 * contracted3_grad_xy_101_e
+    grad_gelu_x_e1 += gelu_y_e13 * contracted1_grad_xy_112_e3 + gelu_y_e12 * contracted1_grad_xy_112_e2
+    grad_gelu_x_e1 += gelu_y_e * contracted1_grad_xy_110_e1 + gelu_y_e1 * contracted_grad_xy_101_e
     grad_gate_x = x_e123 * grad_gelu_x_e123 + x_e23 * grad_gelu_x_e23 + x_e13 * grad_gelu_x_e13
     grad_gate_x += x_e12 * grad_gelu_x_e12 + x_e3 * grad_gelu_x_e3 + x_e2 * grad_gelu_x_e2
     grad_gate_x += x_e1 * grad_gelu_x_e1 + x_e * grad_gelu_x_e
     grad_gelu_x_e123_2 = contracted1_grad_xy_321_e23 * grad_grad_gelu_y_e1
     grad_gelu_x_e123_2 += contracted1_grad_xy_321_e12 * grad_grad_gelu_y_e3
-    grad_gelu_x_e123_2 += contracted2_grad_xy_312_e2 * grad_grad_gelu_y_e13
+    grad_gelu_x_e123_2 += contracted1_grad_xy_312_e2 * grad_grad_gelu_y_e13
     grad_gelu_x_e123_2 += contracted_grad_xy_330_e123 * grad_grad_gelu_y_e
-    grad_gelu_x_e123_2 += gelu_y_e13 * contracted9_grad_xy_312_e2 + gelu_y_e1 * contracted10_grad_xy_321_e23
-    grad_gelu_x_e123_2 += gelu_y_e3 * contracted10_grad_xy_321_e12 + gelu_y_e * contracted11_grad_xy_330_e123
+    grad_gelu_x_e123_2 += gelu_y_e13 * contracted5_grad_xy_312_e2 + gelu_y_e1 * contracted5_grad_xy_321_e23
+    grad_gelu_x_e123_2 += gelu_y_e3 * contracted5_grad_xy_321_e12 + gelu_y_e * contracted4_grad_xy_330_e123
     grad_gelu_x_e123_2 += -contracted1_grad_xy_321_e13 * grad_grad_gelu_y_e2
-    grad_gelu_x_e123_2 += -contracted2_grad_xy_312_e3 * grad_grad_gelu_y_e12
-    grad_gelu_x_e123_2 += -contracted2_grad_xy_312_e1 * grad_grad_gelu_y_e23
-    grad_gelu_x_e123_2 += -contracted3_grad_xy_303_e * grad_grad_gelu_y_e123 - gelu_y_e123 * contracted8_1
-    grad_gelu_x_e123_2 += -gelu_y_e12 * contracted9_17 - gelu_y_e23 * contracted9_5
-    grad_gelu_x_e123_2 += -gelu_y_e2 * contracted10_11
+    grad_gelu_x_e123_2 += -contracted1_grad_xy_312_e3 * grad_grad_gelu_y_e12
+    grad_gelu_x_e123_2 += -contracted1_grad_xy_312_e1 * grad_grad_gelu_y_e23
+    grad_gelu_x_e123_2 += -contracted_grad_xy_303_e * grad_grad_gelu_y_e123 - gelu_y_e123 * contracted4_1
+    grad_gelu_x_e123_2 += -gelu_y_e12 * contracted5_17 - gelu_y_e23 * contracted5_5 - gelu_y_e2 * contracted5_29
     grad_gelu_x_e23_2 = contracted_grad_xy_231_e123 * grad_grad_gelu_y_e1
-    grad_gelu_x_e23_2 += contracted2_grad_xy_211_e2 * grad_grad_gelu_y_e3
+    grad_gelu_x_e23_2 += contracted1_grad_xy_211_e2 * grad_grad_gelu_y_e3
     grad_gelu_x_e23_2 += contracted1_grad_xy_222_e12 * grad_grad_gelu_y_e13
     grad_gelu_x_e23_2 += contracted1_grad_xy_220_e23 * grad_grad_gelu_y_e
-    grad_gelu_x_e23_2 += gelu_y_e3 * contracted9_grad_xy_211_e2 + gelu_y_e * contracted10_grad_xy_220_e23
-    grad_gelu_x_e23_2 += gelu_y_e13 * contracted10_grad_xy_222_e12 + gelu_y_e1 * contracted11_grad_xy_231_e123
-    grad_gelu_x_e23_2 += -contracted2_grad_xy_211_e3 * grad_grad_gelu_y_e2
+    grad_gelu_x_e23_2 += gelu_y_e3 * contracted5_grad_xy_211_e2 + gelu_y_e * contracted5_grad_xy_220_e23
+    grad_gelu_x_e23_2 += gelu_y_e13 * contracted5_grad_xy_222_e12 + gelu_y_e1 * contracted4_grad_xy_231_e123
+    grad_gelu_x_e23_2 += -contracted1_grad_xy_211_e3 * grad_grad_gelu_y_e2
     grad_gelu_x_e23_2 += -contracted1_grad_xy_222_e13 * grad_grad_gelu_y_e12
-    grad_gelu_x_e23_2 += -contracted3_grad_xy_202_e * grad_grad_gelu_y_e23
-    grad_gelu_x_e23_2 += -contracted2_grad_xy_213_e1 * grad_grad_gelu_y_e123
-    grad_gelu_x_e23_2 += -gelu_y_e23 * contracted8_grad_xy_202_e - gelu_y_e2 * contracted9_grad_xy_211_e3
-    grad_gelu_x_e23_2 += -gelu_y_e123 * contracted9_4 - gelu_y_e12 * contracted10_grad_xy_222_e13
-    grad_gelu_x_e13_2 = contracted2_grad_xy_211_e1 * grad_grad_gelu_y_e3
+    grad_gelu_x_e23_2 += -contracted_grad_xy_202_e * grad_grad_gelu_y_e23
+    grad_gelu_x_e23_2 += -contracted1_grad_xy_213_e1 * grad_grad_gelu_y_e123
+    grad_gelu_x_e23_2 += -gelu_y_e23 * contracted4_grad_xy_202_e - gelu_y_e2 * contracted5_grad_xy_211_e3
+    grad_gelu_x_e23_2 += -gelu_y_e123 * contracted5_4 - gelu_y_e12 * contracted5_grad_xy_222_e13
+    grad_gelu_x_e13_2 = contracted1_grad_xy_211_e1 * grad_grad_gelu_y_e3
     grad_gelu_x_e13_2 += contracted1_grad_xy_222_e23 * grad_grad_gelu_y_e12
-    grad_gelu_x_e13_2 += contracted2_grad_xy_213_e2 * grad_grad_gelu_y_e123
+    grad_gelu_x_e13_2 += contracted1_grad_xy_213_e2 * grad_grad_gelu_y_e123
     grad_gelu_x_e13_2 += contracted1_grad_xy_220_e13 * grad_grad_gelu_y_e
-    grad_gelu_x_e13_2 += gelu_y_e123 * contracted9_grad_xy_213_e2 + gelu_y_e3 * contracted9_grad_xy_211_e1
-    grad_gelu_x_e13_2 += gelu_y_e12 * contracted10_grad_xy_222_e23 + gelu_y_e * contracted10_grad_xy_220_e13
-    grad_gelu_x_e13_2 += -contracted2_grad_xy_211_e3 * grad_grad_gelu_y_e1
+    grad_gelu_x_e13_2 += gelu_y_e123 * contracted5_grad_xy_213_e2 + gelu_y_e3 * contracted5_grad_xy_211_e1
+    grad_gelu_x_e13_2 += gelu_y_e12 * contracted5_grad_xy_222_e23 + gelu_y_e * contracted5_grad_xy_220_e13
+    grad_gelu_x_e13_2 += -contracted1_grad_xy_211_e3 * grad_grad_gelu_y_e1
     grad_gelu_x_e13_2 += -contracted_grad_xy_231_e123 * grad_grad_gelu_y_e2
-    grad_gelu_x_e13_2 += -contracted3_grad_xy_202_e * grad_grad_gelu_y_e13
+    grad_gelu_x_e13_2 += -contracted_grad_xy_202_e * grad_grad_gelu_y_e13
     grad_gelu_x_e13_2 += -contracted1_grad_xy_222_e12 * grad_grad_gelu_y_e23
-    grad_gelu_x_e13_2 += -gelu_y_e13 * contracted8_grad_xy_202_e - gelu_y_e1 * contracted9_grad_xy_211_e3
-    grad_gelu_x_e13_2 += -gelu_y_e23 * contracted10_grad_xy_222_e12 - gelu_y_e2 * contracted11_grad_xy_231_e123
-    grad_gelu_x_e12_2 = contracted2_grad_xy_211_e1 * grad_grad_gelu_y_e2
+    grad_gelu_x_e13_2 += -gelu_y_e13 * contracted4_grad_xy_202_e - gelu_y_e1 * contracted5_grad_xy_211_e3
+    grad_gelu_x_e13_2 += -gelu_y_e23 * contracted5_grad_xy_222_e12 - gelu_y_e2 * contracted4_grad_xy_231_e123
+    grad_gelu_x_e12_2 = contracted1_grad_xy_211_e1 * grad_grad_gelu_y_e2
     grad_gelu_x_e12_2 += contracted_grad_xy_231_e123 * grad_grad_gelu_y_e3
     grad_gelu_x_e12_2 += contracted1_grad_xy_222_e13 * grad_grad_gelu_y_e23
     grad_gelu_x_e12_2 += contracted1_grad_xy_220_e12 * grad_grad_gelu_y_e
-    grad_gelu_x_e12_2 += gelu_y_e2 * contracted9_grad_xy_211_e1 + gelu_y_e23 * contracted10_grad_xy_222_e13
-    grad_gelu_x_e12_2 += gelu_y_e * contracted10_grad_xy_220_e12 + gelu_y_e3 * contracted11_grad_xy_231_e123
-    grad_gelu_x_e12_2 += -contracted2_grad_xy_211_e2 * grad_grad_gelu_y_e1
-    grad_gelu_x_e12_2 += -contracted3_grad_xy_202_e * grad_grad_gelu_y_e12
+    grad_gelu_x_e12_2 += gelu_y_e2 * contracted5_grad_xy_211_e1 + gelu_y_e23 * contracted5_grad_xy_222_e13
+    grad_gelu_x_e12_2 += gelu_y_e * contracted5_grad_xy_220_e12 + gelu_y_e3 * contracted4_grad_xy_231_e123
+    grad_gelu_x_e12_2 += -contracted1_grad_xy_211_e2 * grad_grad_gelu_y_e1
+    grad_gelu_x_e12_2 += -contracted_grad_xy_202_e * grad_grad_gelu_y_e12
     grad_gelu_x_e12_2 += -contracted1_grad_xy_222_e23 * grad_grad_gelu_y_e13
-    grad_gelu_x_e12_2 += -contracted2_grad_xy_213_e3 * grad_grad_gelu_y_e123
-    grad_gelu_x_e12_2 += -gelu_y_e12 * contracted8_grad_xy_202_e - gelu_y_e123 * contracted9_16
-    grad_gelu_x_e12_2 += -gelu_y_e1 * contracted9_grad_xy_211_e2 - gelu_y_e13 * contracted10_grad_xy_222_e23
-    grad_gelu_x_e3_2 = contracted3_grad_xy_101_e * grad_grad_gelu_y_e3
+    grad_gelu_x_e12_2 += -contracted1_grad_xy_213_e3 * grad_grad_gelu_y_e123
+    grad_gelu_x_e12_2 += -gelu_y_e12 * contracted4_grad_xy_202_e - gelu_y_e123 * contracted5_16
+    grad_gelu_x_e12_2 += -gelu_y_e1 * contracted5_grad_xy_211_e2 - gelu_y_e13 * contracted5_grad_xy_222_e23
+    grad_gelu_x_e3_2 = contracted_grad_xy_101_e * grad_grad_gelu_y_e3
     grad_gelu_x_e3_2 += contracted_grad_xy_132_e123 * grad_grad_gelu_y_e12
     grad_gelu_x_e3_2 += contracted1_grad_xy_123_e12 * grad_grad_gelu_y_e123
-    grad_gelu_x_e3_2 += contracted2_grad_xy_110_e3 * grad_grad_gelu_y_e + gelu_y_e3 * contracted8_grad_xy_101_e
-    grad_gelu_x_e3_2 += gelu_y_e * contracted9_grad_xy_110_e3 + gelu_y_e123 * contracted10_grad_xy_123_e12
-    grad_gelu_x_e3_2 += gelu_y_e12 * contracted11_grad_xy_132_e123
+    grad_gelu_x_e3_2 += contracted1_grad_xy_110_e3 * grad_grad_gelu_y_e + gelu_y_e3 * contracted4_grad_xy_101_e
+    grad_gelu_x_e3_2 += gelu_y_e * contracted5_grad_xy_110_e3 + gelu_y_e123 * contracted5_grad_xy_123_e12
+    grad_gelu_x_e3_2 += gelu_y_e12 * contracted4_grad_xy_132_e123
     grad_gelu_x_e3_2 += -contracted1_grad_xy_121_e13 * grad_grad_gelu_y_e1
     grad_gelu_x_e3_2 += -contracted1_grad_xy_121_e23 * grad_grad_gelu_y_e2
-    grad_gelu_x_e3_2 += -contracted2_grad_xy_112_e1 * grad_grad_gelu_y_e13
-    grad_gelu_x_e3_2 += -contracted2_grad_xy_112_e2 * grad_grad_gelu_y_e23
-    grad_gelu_x_e3_2 += -gelu_y_e23 * contracted9_grad_xy_112_e2 - gelu_y_e13 * contracted9_grad_xy_112_e1
-    grad_gelu_x_e3_2 += -gelu_y_e2 * contracted10_grad_xy_121_e23 - gelu_y_e1 * contracted10_grad_xy_121_e13
-    grad_gelu_x_e2_2 = contracted3_grad_xy_101_e * grad_grad_gelu_y_e2
+    grad_gelu_x_e3_2 += -contracted1_grad_xy_112_e1 * grad_grad_gelu_y_e13
+    grad_gelu_x_e3_2 += -contracted1_grad_xy_112_e2 * grad_grad_gelu_y_e23
+    grad_gelu_x_e3_2 += -gelu_y_e23 * contracted5_grad_xy_112_e2 - gelu_y_e13 * contracted5_grad_xy_112_e1
+    grad_gelu_x_e3_2 += -gelu_y_e2 * contracted5_grad_xy_121_e23 - gelu_y_e1 * contracted5_grad_xy_121_e13
+    grad_gelu_x_e2_2 = contracted_grad_xy_101_e * grad_grad_gelu_y_e2
     grad_gelu_x_e2_2 += contracted1_grad_xy_121_e23 * grad_grad_gelu_y_e3
-    grad_gelu_x_e2_2 += contracted2_grad_xy_112_e3 * grad_grad_gelu_y_e23
-    grad_gelu_x_e2_2 += contracted2_grad_xy_110_e2 * grad_grad_gelu_y_e + gelu_y_e2 * contracted8_grad_xy_101_e
-    grad_gelu_x_e2_2 += gelu_y_e23 * contracted9_grad_xy_112_e3 + gelu_y_e * contracted9_grad_xy_110_e2
-    grad_gelu_x_e2_2 += gelu_y_e3 * contracted10_grad_xy_121_e23
+    grad_gelu_x_e2_2 += contracted1_grad_xy_112_e3 * grad_grad_gelu_y_e23
+    grad_gelu_x_e2_2 += contracted1_grad_xy_110_e2 * grad_grad_gelu_y_e + gelu_y_e2 * contracted4_grad_xy_101_e
+    grad_gelu_x_e2_2 += gelu_y_e23 * contracted5_grad_xy_112_e3 + gelu_y_e * contracted5_grad_xy_110_e2
+    grad_gelu_x_e2_2 += gelu_y_e3 * contracted5_grad_xy_121_e23
     grad_gelu_x_e2_2 += -contracted1_grad_xy_121_e12 * grad_grad_gelu_y_e1
-    grad_gelu_x_e2_2 += -contracted2_grad_xy_112_e1 * grad_grad_gelu_y_e12
+    grad_gelu_x_e2_2 += -contracted1_grad_xy_112_e1 * grad_grad_gelu_y_e12
     grad_gelu_x_e2_2 += -contracted_grad_xy_132_e123 * grad_grad_gelu_y_e13
     grad_gelu_x_e2_2 += -contracted1_grad_xy_123_e13 * grad_grad_gelu_y_e123
-    grad_gelu_x_e2_2 += -gelu_y_e12 * contracted9_grad_xy_112_e1 - gelu_y_e123 * contracted10_8
-    grad_gelu_x_e2_2 += -gelu_y_e1 * contracted10_grad_xy_121_e12 - gelu_y_e13 * contracted11_grad_xy_132_e123
-    grad_gelu_x_e1_2 = contracted3_grad_xy_101_e * grad_grad_gelu_y_e1
+    grad_gelu_x_e2_2 += -gelu_y_e12 * contracted5_grad_xy_112_e1 - gelu_y_e123 * contracted5_26
+    grad_gelu_x_e2_2 += -gelu_y_e1 * contracted5_grad_xy_121_e12 - gelu_y_e13 * contracted4_grad_xy_132_e123
+    grad_gelu_x_e1_2 = contracted_grad_xy_101_e * grad_grad_gelu_y_e1
     grad_gelu_x_e1_2 += contracted1_grad_xy_121_e12 * grad_grad_gelu_y_e2
     grad_gelu_x_e1_2 += contracted1_grad_xy_121_e13 * grad_grad_gelu_y_e3
-    grad_gelu_x_e1_2 += contracted2_grad_xy_112_e2 * grad_grad_gelu_y_e12
-    grad_gelu_x_e1_2 += contracted2_grad_xy_112_e3 * grad_grad_gelu_y_e13
+    grad_gelu_x_e1_2 += contracted1_grad_xy_112_e2 * grad_grad_gelu_y_e12
+    grad_gelu_x_e1_2 += contracted1_grad_xy_112_e3 * grad_grad_gelu_y_e13
     grad_gelu_x_e1_2 += contracted_grad_xy_132_e123 * grad_grad_gelu_y_e23
     grad_gelu_x_e1_2 += contracted1_grad_xy_123_e23 * grad_grad_gelu_y_e123
-    grad_gelu_x_e1_2 += contracted2_grad_xy_110_e1 * grad_grad_gelu_y_e + gelu_y_e1 * contracted8_grad_xy_101_e
-    grad_gelu_x_e1_2 += gelu_y_e13 * contracted9_grad_xy_112_e3 + gelu_y_e12 * contracted9_grad_xy_112_e2
-    grad_gelu_x_e1_2 += gelu_y_e * contracted9_grad_xy_110_e1 + gelu_y_e123 * contracted10_grad_xy_123_e23
-    grad_gelu_x_e1_2 += gelu_y_e3 * contracted10_grad_xy_121_e13 + gelu_y_e2 * contracted10_grad_xy_121_e12
-    grad_gelu_x_e1_2 += gelu_y_e23 * contracted11_grad_xy_132_e123
+    grad_gelu_x_e1_2 += contracted1_grad_xy_110_e1 * grad_grad_gelu_y_e + gelu_y_e1 * contracted4_grad_xy_101_e
+    grad_gelu_x_e1_2 += gelu_y_e13 * contracted5_grad_xy_112_e3 + gelu_y_e12 * contracted5_grad_xy_112_e2
+    grad_gelu_x_e1_2 += gelu_y_e * contracted5_grad_xy_110_e1 + gelu_y_e123 * contracted5_grad_xy_123_e23
+    grad_gelu_x_e1_2 += gelu_y_e3 * contracted5_grad_xy_121_e13 + gelu_y_e2 * contracted5_grad_xy_121_e12
+    grad_gelu_x_e1_2 += gelu_y_e23 * contracted4_grad_xy_132_e123
     grad_gate_x_2 = grad_gelu_x_e123 * grad_grad_x_e123 + grad_gelu_x_e23 * grad_grad_x_e23
     grad_gate_x_2 += grad_gelu_x_e13 * grad_grad_x_e13 + grad_gelu_x_e12 * grad_grad_x_e12
     grad_gate_x_2 += grad_gelu_x_e3 * grad_grad_x_e3 + grad_gelu_x_e2 * grad_grad_x_e2
@@ -9570,8 +9559,8 @@ def _fused_gelu_fcgp_norm_with_normalize_double_backward_6_kernel(
     gelu_x_e = x_e * gate_x
     grad_gelu_y_e = gelu_x_e123 * contracted_grad_xy_330_e123 + gelu_x_e23 * contracted1_grad_xy_220_e23
     grad_gelu_y_e += gelu_x_e13 * contracted1_grad_xy_220_e13 + gelu_x_e12 * contracted1_grad_xy_220_e12
-    grad_gelu_y_e += gelu_x_e3 * contracted2_grad_xy_110_e3 + gelu_x_e2 * contracted2_grad_xy_110_e2
-    grad_gelu_y_e += gelu_x_e1 * contracted2_grad_xy_110_e1 + gelu_x_e * contracted3_grad_xy_000_e
+    grad_gelu_y_e += gelu_x_e3 * contracted1_grad_xy_110_e3 + gelu_x_e2 * contracted1_grad_xy_110_e2
+    grad_gelu_y_e += gelu_x_e1 * contracted1_grad_xy_110_e1 + gelu_x_e * contracted_grad_xy_000_e
     grad_grad_gelu_x_e1 = gate_x * grad_grad_x_e1 + x_e1 * grad_grad_gate_x
     grad_grad_gelu_x_e2 = gate_x * grad_grad_x_e2 + x_e2 * grad_grad_gate_x
     grad_grad_gelu_x_e3 = gate_x * grad_grad_x_e3 + x_e3 * grad_grad_gate_x
@@ -9580,132 +9569,132 @@ def _fused_gelu_fcgp_norm_with_normalize_double_backward_6_kernel(
     grad_grad_gelu_x_e23 = gate_x * grad_grad_x_e23 + x_e23 * grad_grad_gate_x
     grad_grad_gelu_x_e123 = gate_x * grad_grad_x_e123 + x_e123 * grad_grad_gate_x
     grad_grad_gelu_x_e = x_e * grad_grad_gate_x + gate_x * grad_grad_x_e
-    grad_gelu_y_e_2 = contracted2_grad_xy_110_e1 * grad_grad_gelu_x_e1
-    grad_gelu_y_e_2 += contracted2_grad_xy_110_e2 * grad_grad_gelu_x_e2
-    grad_gelu_y_e_2 += contracted2_grad_xy_110_e3 * grad_grad_gelu_x_e3
+    grad_gelu_y_e_2 = contracted1_grad_xy_110_e1 * grad_grad_gelu_x_e1
+    grad_gelu_y_e_2 += contracted1_grad_xy_110_e2 * grad_grad_gelu_x_e2
+    grad_gelu_y_e_2 += contracted1_grad_xy_110_e3 * grad_grad_gelu_x_e3
     grad_gelu_y_e_2 += contracted1_grad_xy_220_e12 * grad_grad_gelu_x_e12
     grad_gelu_y_e_2 += contracted1_grad_xy_220_e13 * grad_grad_gelu_x_e13
     grad_gelu_y_e_2 += contracted1_grad_xy_220_e23 * grad_grad_gelu_x_e23
     grad_gelu_y_e_2 += contracted_grad_xy_330_e123 * grad_grad_gelu_x_e123
-    grad_gelu_y_e_2 += contracted3_grad_xy_000_e * grad_grad_gelu_x_e + gelu_x_e * contracted8_grad_xy_000_e
-    grad_gelu_y_e_2 += gelu_x_e3 * contracted9_grad_xy_110_e3 + gelu_x_e2 * contracted9_grad_xy_110_e2
-    grad_gelu_y_e_2 += gelu_x_e1 * contracted9_grad_xy_110_e1 + gelu_x_e23 * contracted10_grad_xy_220_e23
-    grad_gelu_y_e_2 += gelu_x_e13 * contracted10_grad_xy_220_e13 + gelu_x_e12 * contracted10_grad_xy_220_e12
-    grad_gelu_y_e_2 += gelu_x_e123 * contracted11_grad_xy_330_e123
+    grad_gelu_y_e_2 += contracted_grad_xy_000_e * grad_grad_gelu_x_e + gelu_x_e * contracted4_grad_xy_000_e
+    grad_gelu_y_e_2 += gelu_x_e3 * contracted5_grad_xy_110_e3 + gelu_x_e2 * contracted5_grad_xy_110_e2
+    grad_gelu_y_e_2 += gelu_x_e1 * contracted5_grad_xy_110_e1 + gelu_x_e23 * contracted5_grad_xy_220_e23
+    grad_gelu_y_e_2 += gelu_x_e13 * contracted5_grad_xy_220_e13 + gelu_x_e12 * contracted5_grad_xy_220_e12
+    grad_gelu_y_e_2 += gelu_x_e123 * contracted4_grad_xy_330_e123
     grad_gelu_y_e123 = gelu_x_e * contracted_grad_xy_033_e123 + gelu_x_e1 * contracted1_grad_xy_123_e23
-    grad_gelu_y_e123 += gelu_x_e3 * contracted1_grad_xy_123_e12 + gelu_x_e13 * contracted2_grad_xy_213_e2
-    grad_gelu_y_e123 += -gelu_x_e2 * contracted1_grad_xy_123_e13 - gelu_x_e12 * contracted2_grad_xy_213_e3
-    grad_gelu_y_e123 += -gelu_x_e23 * contracted2_grad_xy_213_e1 - gelu_x_e123 * contracted3_grad_xy_303_e
+    grad_gelu_y_e123 += gelu_x_e3 * contracted1_grad_xy_123_e12 + gelu_x_e13 * contracted1_grad_xy_213_e2
+    grad_gelu_y_e123 += -gelu_x_e2 * contracted1_grad_xy_123_e13 - gelu_x_e12 * contracted1_grad_xy_213_e3
+    grad_gelu_y_e123 += -gelu_x_e23 * contracted1_grad_xy_213_e1 - gelu_x_e123 * contracted_grad_xy_303_e
     grad_gelu_y_e23 = gelu_x_e1 * contracted_grad_xy_132_e123 + gelu_x_e * contracted1_grad_xy_022_e23
-    grad_gelu_y_e23 += gelu_x_e12 * contracted1_grad_xy_222_e13 + gelu_x_e2 * contracted2_grad_xy_112_e3
-    grad_gelu_y_e23 += -gelu_x_e13 * contracted1_grad_xy_222_e12 - gelu_x_e3 * contracted2_grad_xy_112_e2
-    grad_gelu_y_e23 += -gelu_x_e123 * contracted2_grad_xy_312_e1 - gelu_x_e23 * contracted3_grad_xy_202_e
+    grad_gelu_y_e23 += gelu_x_e12 * contracted1_grad_xy_222_e13 + gelu_x_e2 * contracted1_grad_xy_112_e3
+    grad_gelu_y_e23 += -gelu_x_e13 * contracted1_grad_xy_222_e12 - gelu_x_e3 * contracted1_grad_xy_112_e2
+    grad_gelu_y_e23 += -gelu_x_e123 * contracted1_grad_xy_312_e1 - gelu_x_e23 * contracted_grad_xy_202_e
     grad_gelu_y_e13 = gelu_x_e * contracted1_grad_xy_022_e13 + gelu_x_e23 * contracted1_grad_xy_222_e12
-    grad_gelu_y_e13 += gelu_x_e1 * contracted2_grad_xy_112_e3 + gelu_x_e123 * contracted2_grad_xy_312_e2
+    grad_gelu_y_e13 += gelu_x_e1 * contracted1_grad_xy_112_e3 + gelu_x_e123 * contracted1_grad_xy_312_e2
     grad_gelu_y_e13 += -gelu_x_e2 * contracted_grad_xy_132_e123 - gelu_x_e12 * contracted1_grad_xy_222_e23
-    grad_gelu_y_e13 += -gelu_x_e3 * contracted2_grad_xy_112_e1 - gelu_x_e13 * contracted3_grad_xy_202_e
+    grad_gelu_y_e13 += -gelu_x_e3 * contracted1_grad_xy_112_e1 - gelu_x_e13 * contracted_grad_xy_202_e
     grad_gelu_y_e12 = gelu_x_e3 * contracted_grad_xy_132_e123 + gelu_x_e13 * contracted1_grad_xy_222_e23
-    grad_gelu_y_e12 += gelu_x_e * contracted1_grad_xy_022_e12 + gelu_x_e1 * contracted2_grad_xy_112_e2
-    grad_gelu_y_e12 += -gelu_x_e23 * contracted1_grad_xy_222_e13 - gelu_x_e123 * contracted2_grad_xy_312_e3
-    grad_gelu_y_e12 += -gelu_x_e2 * contracted2_grad_xy_112_e1 - gelu_x_e12 * contracted3_grad_xy_202_e
+    grad_gelu_y_e12 += gelu_x_e * contracted1_grad_xy_022_e12 + gelu_x_e1 * contracted1_grad_xy_112_e2
+    grad_gelu_y_e12 += -gelu_x_e23 * contracted1_grad_xy_222_e13 - gelu_x_e123 * contracted1_grad_xy_312_e3
+    grad_gelu_y_e12 += -gelu_x_e2 * contracted1_grad_xy_112_e1 - gelu_x_e12 * contracted_grad_xy_202_e
     grad_gelu_y_e3 = gelu_x_e12 * contracted_grad_xy_231_e123 + gelu_x_e2 * contracted1_grad_xy_121_e23
     grad_gelu_y_e3 += gelu_x_e1 * contracted1_grad_xy_121_e13 + gelu_x_e123 * contracted1_grad_xy_321_e12
-    grad_gelu_y_e3 += gelu_x_e * contracted2_grad_xy_011_e3 + gelu_x_e23 * contracted2_grad_xy_211_e2
-    grad_gelu_y_e3 += gelu_x_e13 * contracted2_grad_xy_211_e1 + gelu_x_e3 * contracted3_grad_xy_101_e
-    grad_gelu_y_e2 = gelu_x_e1 * contracted1_grad_xy_121_e12 + gelu_x_e * contracted2_grad_xy_011_e2
-    grad_gelu_y_e2 += gelu_x_e12 * contracted2_grad_xy_211_e1 + gelu_x_e2 * contracted3_grad_xy_101_e
+    grad_gelu_y_e3 += gelu_x_e * contracted1_grad_xy_011_e3 + gelu_x_e23 * contracted1_grad_xy_211_e2
+    grad_gelu_y_e3 += gelu_x_e13 * contracted1_grad_xy_211_e1 + gelu_x_e3 * contracted_grad_xy_101_e
+    grad_gelu_y_e2 = gelu_x_e1 * contracted1_grad_xy_121_e12 + gelu_x_e * contracted1_grad_xy_011_e2
+    grad_gelu_y_e2 += gelu_x_e12 * contracted1_grad_xy_211_e1 + gelu_x_e2 * contracted_grad_xy_101_e
     grad_gelu_y_e2 += -gelu_x_e13 * contracted_grad_xy_231_e123 - gelu_x_e3 * contracted1_grad_xy_121_e23
-    grad_gelu_y_e2 += -gelu_x_e123 * contracted1_grad_xy_321_e13 - gelu_x_e23 * contracted2_grad_xy_211_e3
+    grad_gelu_y_e2 += -gelu_x_e123 * contracted1_grad_xy_321_e13 - gelu_x_e23 * contracted1_grad_xy_211_e3
     grad_gelu_y_e1 = gelu_x_e23 * contracted_grad_xy_231_e123 + gelu_x_e123 * contracted1_grad_xy_321_e23
-    grad_gelu_y_e1 += gelu_x_e * contracted2_grad_xy_011_e1 + gelu_x_e1 * contracted3_grad_xy_101_e
+    grad_gelu_y_e1 += gelu_x_e * contracted1_grad_xy_011_e1 + gelu_x_e1 * contracted_grad_xy_101_e
     grad_gelu_y_e1 += -gelu_x_e3 * contracted1_grad_xy_121_e13 - gelu_x_e2 * contracted1_grad_xy_121_e12
-    grad_gelu_y_e1 += -gelu_x_e13 * contracted2_grad_xy_211_e3 - gelu_x_e12 * contracted2_grad_xy_211_e2
+    grad_gelu_y_e1 += -gelu_x_e13 * contracted1_grad_xy_211_e3 - gelu_x_e12 * contracted1_grad_xy_211_e2
     grad_gate_y = y_e123 * grad_gelu_y_e123 + y_e23 * grad_gelu_y_e23 + y_e13 * grad_gelu_y_e13
     grad_gate_y += y_e12 * grad_gelu_y_e12 + y_e3 * grad_gelu_y_e3 + y_e2 * grad_gelu_y_e2
     grad_gate_y += y_e1 * grad_gelu_y_e1 + y_e * grad_gelu_y_e
-    grad_gelu_y_e1_2 = contracted3_grad_xy_101_e * grad_grad_gelu_x_e1
+    grad_gelu_y_e1_2 = contracted_grad_xy_101_e * grad_grad_gelu_x_e1
     grad_gelu_y_e1_2 += contracted_grad_xy_231_e123 * grad_grad_gelu_x_e23
     grad_gelu_y_e1_2 += contracted1_grad_xy_321_e23 * grad_grad_gelu_x_e123
-    grad_gelu_y_e1_2 += contracted2_grad_xy_011_e1 * grad_grad_gelu_x_e + gelu_x_e1 * contracted8_grad_xy_101_e
-    grad_gelu_y_e1_2 += gelu_x_e * contracted9_grad_xy_011_e1 + gelu_x_e123 * contracted10_grad_xy_321_e23
-    grad_gelu_y_e1_2 += gelu_x_e23 * contracted11_grad_xy_231_e123
+    grad_gelu_y_e1_2 += contracted1_grad_xy_011_e1 * grad_grad_gelu_x_e + gelu_x_e1 * contracted4_grad_xy_101_e
+    grad_gelu_y_e1_2 += gelu_x_e * contracted5_grad_xy_011_e1 + gelu_x_e123 * contracted5_grad_xy_321_e23
+    grad_gelu_y_e1_2 += gelu_x_e23 * contracted4_grad_xy_231_e123
     grad_gelu_y_e1_2 += -contracted1_grad_xy_121_e12 * grad_grad_gelu_x_e2
     grad_gelu_y_e1_2 += -contracted1_grad_xy_121_e13 * grad_grad_gelu_x_e3
-    grad_gelu_y_e1_2 += -contracted2_grad_xy_211_e2 * grad_grad_gelu_x_e12
-    grad_gelu_y_e1_2 += -contracted2_grad_xy_211_e3 * grad_grad_gelu_x_e13
-    grad_gelu_y_e1_2 += -gelu_x_e13 * contracted9_grad_xy_211_e3 - gelu_x_e12 * contracted9_grad_xy_211_e2
-    grad_gelu_y_e1_2 += -gelu_x_e3 * contracted10_grad_xy_121_e13 - gelu_x_e2 * contracted10_grad_xy_121_e12
+    grad_gelu_y_e1_2 += -contracted1_grad_xy_211_e2 * grad_grad_gelu_x_e12
+    grad_gelu_y_e1_2 += -contracted1_grad_xy_211_e3 * grad_grad_gelu_x_e13
+    grad_gelu_y_e1_2 += -gelu_x_e13 * contracted5_grad_xy_211_e3 - gelu_x_e12 * contracted5_grad_xy_211_e2
+    grad_gelu_y_e1_2 += -gelu_x_e3 * contracted5_grad_xy_121_e13 - gelu_x_e2 * contracted5_grad_xy_121_e12
     grad_gelu_y_e2_2 = contracted1_grad_xy_121_e12 * grad_grad_gelu_x_e1
-    grad_gelu_y_e2_2 += contracted3_grad_xy_101_e * grad_grad_gelu_x_e2
-    grad_gelu_y_e2_2 += contracted2_grad_xy_211_e1 * grad_grad_gelu_x_e12
-    grad_gelu_y_e2_2 += contracted2_grad_xy_011_e2 * grad_grad_gelu_x_e + gelu_x_e2 * contracted8_grad_xy_101_e
-    grad_gelu_y_e2_2 += gelu_x_e * contracted9_grad_xy_011_e2 + gelu_x_e12 * contracted9_grad_xy_211_e1
-    grad_gelu_y_e2_2 += gelu_x_e1 * contracted10_grad_xy_121_e12
+    grad_gelu_y_e2_2 += contracted_grad_xy_101_e * grad_grad_gelu_x_e2
+    grad_gelu_y_e2_2 += contracted1_grad_xy_211_e1 * grad_grad_gelu_x_e12
+    grad_gelu_y_e2_2 += contracted1_grad_xy_011_e2 * grad_grad_gelu_x_e + gelu_x_e2 * contracted4_grad_xy_101_e
+    grad_gelu_y_e2_2 += gelu_x_e * contracted5_grad_xy_011_e2 + gelu_x_e12 * contracted5_grad_xy_211_e1
+    grad_gelu_y_e2_2 += gelu_x_e1 * contracted5_grad_xy_121_e12
     grad_gelu_y_e2_2 += -contracted1_grad_xy_121_e23 * grad_grad_gelu_x_e3
     grad_gelu_y_e2_2 += -contracted_grad_xy_231_e123 * grad_grad_gelu_x_e13
-    grad_gelu_y_e2_2 += -contracted2_grad_xy_211_e3 * grad_grad_gelu_x_e23
+    grad_gelu_y_e2_2 += -contracted1_grad_xy_211_e3 * grad_grad_gelu_x_e23
     grad_gelu_y_e2_2 += -contracted1_grad_xy_321_e13 * grad_grad_gelu_x_e123
-    grad_gelu_y_e2_2 += -gelu_x_e23 * contracted9_grad_xy_211_e3 - gelu_x_e3 * contracted10_grad_xy_121_e23
-    grad_gelu_y_e2_2 += -gelu_x_e123 * contracted10_11 - gelu_x_e13 * contracted11_grad_xy_231_e123
+    grad_gelu_y_e2_2 += -gelu_x_e23 * contracted5_grad_xy_211_e3 - gelu_x_e3 * contracted5_grad_xy_121_e23
+    grad_gelu_y_e2_2 += -gelu_x_e123 * contracted5_29 - gelu_x_e13 * contracted4_grad_xy_231_e123
     grad_gelu_y_e3_2 = contracted1_grad_xy_121_e13 * grad_grad_gelu_x_e1
     grad_gelu_y_e3_2 += contracted1_grad_xy_121_e23 * grad_grad_gelu_x_e2
-    grad_gelu_y_e3_2 += contracted3_grad_xy_101_e * grad_grad_gelu_x_e3
+    grad_gelu_y_e3_2 += contracted_grad_xy_101_e * grad_grad_gelu_x_e3
     grad_gelu_y_e3_2 += contracted_grad_xy_231_e123 * grad_grad_gelu_x_e12
-    grad_gelu_y_e3_2 += contracted2_grad_xy_211_e1 * grad_grad_gelu_x_e13
-    grad_gelu_y_e3_2 += contracted2_grad_xy_211_e2 * grad_grad_gelu_x_e23
+    grad_gelu_y_e3_2 += contracted1_grad_xy_211_e1 * grad_grad_gelu_x_e13
+    grad_gelu_y_e3_2 += contracted1_grad_xy_211_e2 * grad_grad_gelu_x_e23
     grad_gelu_y_e3_2 += contracted1_grad_xy_321_e12 * grad_grad_gelu_x_e123
-    grad_gelu_y_e3_2 += contracted2_grad_xy_011_e3 * grad_grad_gelu_x_e + gelu_x_e3 * contracted8_grad_xy_101_e
-    grad_gelu_y_e3_2 += gelu_x_e * contracted9_grad_xy_011_e3 + gelu_x_e23 * contracted9_grad_xy_211_e2
-    grad_gelu_y_e3_2 += gelu_x_e13 * contracted9_grad_xy_211_e1 + gelu_x_e2 * contracted10_grad_xy_121_e23
-    grad_gelu_y_e3_2 += gelu_x_e1 * contracted10_grad_xy_121_e13 + gelu_x_e123 * contracted10_grad_xy_321_e12
-    grad_gelu_y_e3_2 += gelu_x_e12 * contracted11_grad_xy_231_e123
-    grad_gelu_y_e12_2 = contracted2_grad_xy_112_e2 * grad_grad_gelu_x_e1
+    grad_gelu_y_e3_2 += contracted1_grad_xy_011_e3 * grad_grad_gelu_x_e + gelu_x_e3 * contracted4_grad_xy_101_e
+    grad_gelu_y_e3_2 += gelu_x_e * contracted5_grad_xy_011_e3 + gelu_x_e23 * contracted5_grad_xy_211_e2
+    grad_gelu_y_e3_2 += gelu_x_e13 * contracted5_grad_xy_211_e1 + gelu_x_e2 * contracted5_grad_xy_121_e23
+    grad_gelu_y_e3_2 += gelu_x_e1 * contracted5_grad_xy_121_e13 + gelu_x_e123 * contracted5_grad_xy_321_e12
+    grad_gelu_y_e3_2 += gelu_x_e12 * contracted4_grad_xy_231_e123
+    grad_gelu_y_e12_2 = contracted1_grad_xy_112_e2 * grad_grad_gelu_x_e1
     grad_gelu_y_e12_2 += contracted_grad_xy_132_e123 * grad_grad_gelu_x_e3
     grad_gelu_y_e12_2 += contracted1_grad_xy_222_e23 * grad_grad_gelu_x_e13
     grad_gelu_y_e12_2 += contracted1_grad_xy_022_e12 * grad_grad_gelu_x_e
-    grad_gelu_y_e12_2 += gelu_x_e1 * contracted9_grad_xy_112_e2 + gelu_x_e13 * contracted10_grad_xy_222_e23
-    grad_gelu_y_e12_2 += gelu_x_e * contracted10_grad_xy_022_e12 + gelu_x_e3 * contracted11_grad_xy_132_e123
-    grad_gelu_y_e12_2 += -contracted2_grad_xy_112_e1 * grad_grad_gelu_x_e2
-    grad_gelu_y_e12_2 += -contracted3_grad_xy_202_e * grad_grad_gelu_x_e12
+    grad_gelu_y_e12_2 += gelu_x_e1 * contracted5_grad_xy_112_e2 + gelu_x_e13 * contracted5_grad_xy_222_e23
+    grad_gelu_y_e12_2 += gelu_x_e * contracted5_grad_xy_022_e12 + gelu_x_e3 * contracted4_grad_xy_132_e123
+    grad_gelu_y_e12_2 += -contracted1_grad_xy_112_e1 * grad_grad_gelu_x_e2
+    grad_gelu_y_e12_2 += -contracted_grad_xy_202_e * grad_grad_gelu_x_e12
     grad_gelu_y_e12_2 += -contracted1_grad_xy_222_e13 * grad_grad_gelu_x_e23
-    grad_gelu_y_e12_2 += -contracted2_grad_xy_312_e3 * grad_grad_gelu_x_e123
-    grad_gelu_y_e12_2 += -gelu_x_e12 * contracted8_grad_xy_202_e - gelu_x_e123 * contracted9_17
-    grad_gelu_y_e12_2 += -gelu_x_e2 * contracted9_grad_xy_112_e1 - gelu_x_e23 * contracted10_grad_xy_222_e13
-    grad_gelu_y_e13_2 = contracted2_grad_xy_112_e3 * grad_grad_gelu_x_e1
+    grad_gelu_y_e12_2 += -contracted1_grad_xy_312_e3 * grad_grad_gelu_x_e123
+    grad_gelu_y_e12_2 += -gelu_x_e12 * contracted4_grad_xy_202_e - gelu_x_e123 * contracted5_17
+    grad_gelu_y_e12_2 += -gelu_x_e2 * contracted5_grad_xy_112_e1 - gelu_x_e23 * contracted5_grad_xy_222_e13
+    grad_gelu_y_e13_2 = contracted1_grad_xy_112_e3 * grad_grad_gelu_x_e1
     grad_gelu_y_e13_2 += contracted1_grad_xy_222_e12 * grad_grad_gelu_x_e23
-    grad_gelu_y_e13_2 += contracted2_grad_xy_312_e2 * grad_grad_gelu_x_e123
+    grad_gelu_y_e13_2 += contracted1_grad_xy_312_e2 * grad_grad_gelu_x_e123
     grad_gelu_y_e13_2 += contracted1_grad_xy_022_e13 * grad_grad_gelu_x_e
-    grad_gelu_y_e13_2 += gelu_x_e1 * contracted9_grad_xy_112_e3 + gelu_x_e123 * contracted9_grad_xy_312_e2
-    grad_gelu_y_e13_2 += gelu_x_e * contracted10_grad_xy_022_e13 + gelu_x_e23 * contracted10_grad_xy_222_e12
+    grad_gelu_y_e13_2 += gelu_x_e1 * contracted5_grad_xy_112_e3 + gelu_x_e123 * contracted5_grad_xy_312_e2
+    grad_gelu_y_e13_2 += gelu_x_e * contracted5_grad_xy_022_e13 + gelu_x_e23 * contracted5_grad_xy_222_e12
     grad_gelu_y_e13_2 += -contracted_grad_xy_132_e123 * grad_grad_gelu_x_e2
-    grad_gelu_y_e13_2 += -contracted2_grad_xy_112_e1 * grad_grad_gelu_x_e3
+    grad_gelu_y_e13_2 += -contracted1_grad_xy_112_e1 * grad_grad_gelu_x_e3
     grad_gelu_y_e13_2 += -contracted1_grad_xy_222_e23 * grad_grad_gelu_x_e12
-    grad_gelu_y_e13_2 += -contracted3_grad_xy_202_e * grad_grad_gelu_x_e13
-    grad_gelu_y_e13_2 += -gelu_x_e13 * contracted8_grad_xy_202_e - gelu_x_e3 * contracted9_grad_xy_112_e1
-    grad_gelu_y_e13_2 += -gelu_x_e12 * contracted10_grad_xy_222_e23 - gelu_x_e2 * contracted11_grad_xy_132_e123
+    grad_gelu_y_e13_2 += -contracted_grad_xy_202_e * grad_grad_gelu_x_e13
+    grad_gelu_y_e13_2 += -gelu_x_e13 * contracted4_grad_xy_202_e - gelu_x_e3 * contracted5_grad_xy_112_e1
+    grad_gelu_y_e13_2 += -gelu_x_e12 * contracted5_grad_xy_222_e23 - gelu_x_e2 * contracted4_grad_xy_132_e123
     grad_gelu_y_e23_2 = contracted_grad_xy_132_e123 * grad_grad_gelu_x_e1
-    grad_gelu_y_e23_2 += contracted2_grad_xy_112_e3 * grad_grad_gelu_x_e2
+    grad_gelu_y_e23_2 += contracted1_grad_xy_112_e3 * grad_grad_gelu_x_e2
     grad_gelu_y_e23_2 += contracted1_grad_xy_222_e13 * grad_grad_gelu_x_e12
     grad_gelu_y_e23_2 += contracted1_grad_xy_022_e23 * grad_grad_gelu_x_e
-    grad_gelu_y_e23_2 += gelu_x_e2 * contracted9_grad_xy_112_e3 + gelu_x_e * contracted10_grad_xy_022_e23
-    grad_gelu_y_e23_2 += gelu_x_e12 * contracted10_grad_xy_222_e13 + gelu_x_e1 * contracted11_grad_xy_132_e123
-    grad_gelu_y_e23_2 += -contracted2_grad_xy_112_e2 * grad_grad_gelu_x_e3
+    grad_gelu_y_e23_2 += gelu_x_e2 * contracted5_grad_xy_112_e3 + gelu_x_e * contracted5_grad_xy_022_e23
+    grad_gelu_y_e23_2 += gelu_x_e12 * contracted5_grad_xy_222_e13 + gelu_x_e1 * contracted4_grad_xy_132_e123
+    grad_gelu_y_e23_2 += -contracted1_grad_xy_112_e2 * grad_grad_gelu_x_e3
     grad_gelu_y_e23_2 += -contracted1_grad_xy_222_e12 * grad_grad_gelu_x_e13
-    grad_gelu_y_e23_2 += -contracted3_grad_xy_202_e * grad_grad_gelu_x_e23
-    grad_gelu_y_e23_2 += -contracted2_grad_xy_312_e1 * grad_grad_gelu_x_e123
-    grad_gelu_y_e23_2 += -gelu_x_e23 * contracted8_grad_xy_202_e - gelu_x_e3 * contracted9_grad_xy_112_e2
-    grad_gelu_y_e23_2 += -gelu_x_e123 * contracted9_5 - gelu_x_e13 * contracted10_grad_xy_222_e12
+    grad_gelu_y_e23_2 += -contracted_grad_xy_202_e * grad_grad_gelu_x_e23
+    grad_gelu_y_e23_2 += -contracted1_grad_xy_312_e1 * grad_grad_gelu_x_e123
+    grad_gelu_y_e23_2 += -gelu_x_e23 * contracted4_grad_xy_202_e - gelu_x_e3 * contracted5_grad_xy_112_e2
+    grad_gelu_y_e23_2 += -gelu_x_e123 * contracted5_5 - gelu_x_e13 * contracted5_grad_xy_222_e12
     grad_gelu_y_e123_2 = contracted1_grad_xy_123_e23 * grad_grad_gelu_x_e1
     grad_gelu_y_e123_2 += contracted1_grad_xy_123_e12 * grad_grad_gelu_x_e3
-    grad_gelu_y_e123_2 += contracted2_grad_xy_213_e2 * grad_grad_gelu_x_e13
+    grad_gelu_y_e123_2 += contracted1_grad_xy_213_e2 * grad_grad_gelu_x_e13
     grad_gelu_y_e123_2 += contracted_grad_xy_033_e123 * grad_grad_gelu_x_e
-    grad_gelu_y_e123_2 += gelu_x_e13 * contracted9_grad_xy_213_e2 + gelu_x_e1 * contracted10_grad_xy_123_e23
-    grad_gelu_y_e123_2 += gelu_x_e3 * contracted10_grad_xy_123_e12 + gelu_x_e * contracted11_grad_xy_033_e123
+    grad_gelu_y_e123_2 += gelu_x_e13 * contracted5_grad_xy_213_e2 + gelu_x_e1 * contracted5_grad_xy_123_e23
+    grad_gelu_y_e123_2 += gelu_x_e3 * contracted5_grad_xy_123_e12 + gelu_x_e * contracted4_grad_xy_033_e123
     grad_gelu_y_e123_2 += -contracted1_grad_xy_123_e13 * grad_grad_gelu_x_e2
-    grad_gelu_y_e123_2 += -contracted2_grad_xy_213_e3 * grad_grad_gelu_x_e12
-    grad_gelu_y_e123_2 += -contracted2_grad_xy_213_e1 * grad_grad_gelu_x_e23
-    grad_gelu_y_e123_2 += -contracted3_grad_xy_303_e * grad_grad_gelu_x_e123 - gelu_x_e123 * contracted8_1
-    grad_gelu_y_e123_2 += -gelu_x_e12 * contracted9_16 - gelu_x_e23 * contracted9_4 - gelu_x_e2 * contracted10_8
+    grad_gelu_y_e123_2 += -contracted1_grad_xy_213_e3 * grad_grad_gelu_x_e12
+    grad_gelu_y_e123_2 += -contracted1_grad_xy_213_e1 * grad_grad_gelu_x_e23
+    grad_gelu_y_e123_2 += -contracted_grad_xy_303_e * grad_grad_gelu_x_e123 - gelu_x_e123 * contracted4_1
+    grad_gelu_y_e123_2 += -gelu_x_e12 * contracted5_16 - gelu_x_e23 * contracted5_4 - gelu_x_e2 * contracted5_26
     grad_gate_y_2 = grad_gelu_y_e123 * grad_grad_y_e123 + grad_gelu_y_e23 * grad_grad_y_e23
     grad_gate_y_2 += grad_gelu_y_e13 * grad_grad_y_e13 + grad_gelu_y_e12 * grad_grad_y_e12
     grad_gate_y_2 += grad_gelu_y_e3 * grad_grad_y_e3 + grad_gelu_y_e2 * grad_grad_y_e2
@@ -9745,10 +9734,8 @@ def _fused_gelu_fcgp_norm_with_normalize_double_backward_6_kernel(
 
 @triton.jit(do_not_specialize=["N"])
 def _fused_gelu_fcgp_norm_with_normalize_double_backward_7_kernel(
-    contracted12_ptr,
-    contracted13_ptr,
-    contracted14_ptr,
-    contracted15_ptr,
+    contracted6_ptr,
+    contracted7_ptr,
     grad_weight_ptr,
     N,
     M,
@@ -9762,58 +9749,56 @@ def _fused_gelu_fcgp_norm_with_normalize_double_backward_7_kernel(
     start = tl.program_id(0).to(tl.int64) * BLOCK
     tile = tl.arange(0, BLOCK)
     mask = tile < tl.cast(N, tl.int64) * M - start
-    contracted12_row = contracted12_ptr + start
-    contracted13_row = contracted13_ptr + start
-    contracted14_row = contracted14_ptr + start
-    contracted15_row = contracted15_ptr + start
+    contracted6_row = contracted6_ptr + start
+    contracted7_row = contracted7_ptr + start
     grad_weight_row = grad_weight_ptr + start
 
-    contracted12_0 = tl.load(contracted12_row + tile, mask=mask, other=0.0).to(REAL)
-    contracted12_1 = tl.load(contracted12_row + NM + tile, mask=mask, other=0.0).to(REAL)
-    contracted12_2 = tl.load(contracted12_row + 2 * NM + tile, mask=mask, other=0.0).to(REAL)
-    contracted12_3 = tl.load(contracted12_row + 3 * NM + tile, mask=mask, other=0.0).to(REAL)
-    contracted13_0 = tl.load(contracted13_row + tile, mask=mask, other=0.0).to(REAL)
-    contracted13_1 = tl.load(contracted13_row + NM + tile, mask=mask, other=0.0).to(REAL)
-    contracted13_2 = tl.load(contracted13_row + 2 * NM + tile, mask=mask, other=0.0).to(REAL)
-    contracted13_3 = tl.load(contracted13_row + 3 * NM + tile, mask=mask, other=0.0).to(REAL)
-    contracted13_4 = tl.load(contracted13_row + 4 * NM + tile, mask=mask, other=0.0).to(REAL)
-    contracted13_5 = tl.load(contracted13_row + 5 * NM + tile, mask=mask, other=0.0).to(REAL)
-    contracted14_0 = tl.load(contracted14_row + tile, mask=mask, other=0.0).to(REAL)
-    contracted14_1 = tl.load(contracted14_row + NM + tile, mask=mask, other=0.0).to(REAL)
-    contracted14_2 = tl.load(contracted14_row + 2 * NM + tile, mask=mask, other=0.0).to(REAL)
-    contracted14_3 = tl.load(contracted14_row + 3 * NM + tile, mask=mask, other=0.0).to(REAL)
-    contracted14_4 = tl.load(contracted14_row + 4 * NM + tile, mask=mask, other=0.0).to(REAL)
-    contracted14_5 = tl.load(contracted14_row + 5 * NM + tile, mask=mask, other=0.0).to(REAL)
-    contracted15_0 = tl.load(contracted15_row + tile, mask=mask, other=0.0).to(REAL)
-    contracted15_1 = tl.load(contracted15_row + NM + tile, mask=mask, other=0.0).to(REAL)
-    contracted15_2 = tl.load(contracted15_row + 2 * NM + tile, mask=mask, other=0.0).to(REAL)
-    contracted15_3 = tl.load(contracted15_row + 3 * NM + tile, mask=mask, other=0.0).to(REAL)
+    contracted6_0 = tl.load(contracted6_row + tile, mask=mask, other=0.0).to(REAL)
+    contracted6_1 = tl.load(contracted6_row + NM + tile, mask=mask, other=0.0).to(REAL)
+    contracted6_2 = tl.load(contracted6_row + 2 * NM + tile, mask=mask, other=0.0).to(REAL)
+    contracted6_3 = tl.load(contracted6_row + 3 * NM + tile, mask=mask, other=0.0).to(REAL)
+    contracted6_4 = tl.load(contracted6_row + 4 * NM + tile, mask=mask, other=0.0).to(REAL)
+    contracted6_5 = tl.load(contracted6_row + 5 * NM + tile, mask=mask, other=0.0).to(REAL)
+    contracted6_6 = tl.load(contracted6_row + 6 * NM + tile, mask=mask, other=0.0).to(REAL)
+    contracted6_7 = tl.load(contracted6_row + 7 * NM + tile, mask=mask, other=0.0).to(REAL)
+    contracted7_0 = tl.load(contracted7_row + tile, mask=mask, other=0.0).to(REAL)
+    contracted7_1 = tl.load(contracted7_row + NM + tile, mask=mask, other=0.0).to(REAL)
+    contracted7_2 = tl.load(contracted7_row + 2 * NM + tile, mask=mask, other=0.0).to(REAL)
+    contracted7_3 = tl.load(contracted7_row + 3 * NM + tile, mask=mask, other=0.0).to(REAL)
+    contracted7_4 = tl.load(contracted7_row + 4 * NM + tile, mask=mask, other=0.0).to(REAL)
+    contracted7_5 = tl.load(contracted7_row + 5 * NM + tile, mask=mask, other=0.0).to(REAL)
+    contracted7_6 = tl.load(contracted7_row + 6 * NM + tile, mask=mask, other=0.0).to(REAL)
+    contracted7_7 = tl.load(contracted7_row + 7 * NM + tile, mask=mask, other=0.0).to(REAL)
+    contracted7_8 = tl.load(contracted7_row + 8 * NM + tile, mask=mask, other=0.0).to(REAL)
+    contracted7_9 = tl.load(contracted7_row + 9 * NM + tile, mask=mask, other=0.0).to(REAL)
+    contracted7_10 = tl.load(contracted7_row + 10 * NM + tile, mask=mask, other=0.0).to(REAL)
+    contracted7_11 = tl.load(contracted7_row + 11 * NM + tile, mask=mask, other=0.0).to(REAL)
 
-    grad_weight_213 = -contracted13_4
-    grad_weight_303 = -contracted12_3
-    grad_weight_312 = -contracted13_5
+    grad_weight_213 = -contracted7_4
+    grad_weight_303 = -contracted6_3
+    grad_weight_312 = -contracted7_5
 
     if GRAD_WEIGHT:
-        tl.store(grad_weight_row + tile, contracted12_0, mask=mask)
-        tl.store(grad_weight_row + NM + tile, contracted13_0, mask=mask)
-        tl.store(grad_weight_row + 2 * NM + tile, contracted14_0, mask=mask)
-        tl.store(grad_weight_row + 3 * NM + tile, contracted15_0, mask=mask)
-        tl.store(grad_weight_row + 4 * NM + tile, contracted12_1, mask=mask)
-        tl.store(grad_weight_row + 5 * NM + tile, contracted13_1, mask=mask)
-        tl.store(grad_weight_row + 6 * NM + tile, contracted13_2, mask=mask)
-        tl.store(grad_weight_row + 7 * NM + tile, contracted14_1, mask=mask)
-        tl.store(grad_weight_row + 8 * NM + tile, contracted14_2, mask=mask)
-        tl.store(grad_weight_row + 9 * NM + tile, contracted15_1, mask=mask)
-        tl.store(grad_weight_row + 10 * NM + tile, contracted12_2, mask=mask)
-        tl.store(grad_weight_row + 11 * NM + tile, contracted13_3, mask=mask)
+        tl.store(grad_weight_row + tile, contracted6_0, mask=mask)
+        tl.store(grad_weight_row + NM + tile, contracted7_0, mask=mask)
+        tl.store(grad_weight_row + 2 * NM + tile, contracted7_6, mask=mask)
+        tl.store(grad_weight_row + 3 * NM + tile, contracted6_4, mask=mask)
+        tl.store(grad_weight_row + 4 * NM + tile, contracted6_1, mask=mask)
+        tl.store(grad_weight_row + 5 * NM + tile, contracted7_1, mask=mask)
+        tl.store(grad_weight_row + 6 * NM + tile, contracted7_2, mask=mask)
+        tl.store(grad_weight_row + 7 * NM + tile, contracted7_7, mask=mask)
+        tl.store(grad_weight_row + 8 * NM + tile, contracted7_8, mask=mask)
+        tl.store(grad_weight_row + 9 * NM + tile, contracted6_5, mask=mask)
+        tl.store(grad_weight_row + 10 * NM + tile, contracted6_2, mask=mask)
+        tl.store(grad_weight_row + 11 * NM + tile, contracted7_3, mask=mask)
         tl.store(grad_weight_row + 12 * NM + tile, grad_weight_213, mask=mask)
-        tl.store(grad_weight_row + 13 * NM + tile, contracted14_3, mask=mask)
-        tl.store(grad_weight_row + 14 * NM + tile, contracted14_4, mask=mask)
-        tl.store(grad_weight_row + 15 * NM + tile, contracted15_2, mask=mask)
+        tl.store(grad_weight_row + 13 * NM + tile, contracted7_9, mask=mask)
+        tl.store(grad_weight_row + 14 * NM + tile, contracted7_10, mask=mask)
+        tl.store(grad_weight_row + 15 * NM + tile, contracted6_6, mask=mask)
         tl.store(grad_weight_row + 16 * NM + tile, grad_weight_303, mask=mask)
         tl.store(grad_weight_row + 17 * NM + tile, grad_weight_312, mask=mask)
-        tl.store(grad_weight_row + 18 * NM + tile, contracted14_5, mask=mask)
-        tl.store(grad_weight_row + 19 * NM + tile, contracted15_3, mask=mask)
+        tl.store(grad_weight_row + 18 * NM + tile, contracted7_11, mask=mask)
+        tl.store(grad_weight_row + 19 * NM + tile, contracted6_7, mask=mask)
 
 
 @triton.jit(do_not_specialize=["B"])
@@ -9821,12 +9806,8 @@ def _fused_gelu_fcgp_norm_with_normalize_double_backward_8_kernel(
     saved_ptr,
     saved_product_ptr,
     saved_product1_ptr,
-    saved_product2_ptr,
-    saved_product3_ptr,
-    contracted4_ptr,
-    contracted5_ptr,
-    contracted6_ptr,
-    contracted7_ptr,
+    contracted2_ptr,
+    contracted3_ptr,
     grad_grad_out_ptr,
     B,
     M,
@@ -9852,12 +9833,8 @@ def _fused_gelu_fcgp_norm_with_normalize_double_backward_8_kernel(
     saved_row = saved_ptr + b
     saved_product_row = saved_product_ptr + b * M
     saved_product1_row = saved_product1_ptr + b * M
-    saved_product2_row = saved_product2_ptr + b * M
-    saved_product3_row = saved_product3_ptr + b * M
-    contracted4_row = contracted4_ptr + b * M
-    contracted5_row = contracted5_ptr + b * M
-    contracted6_row = contracted6_ptr + b * M
-    contracted7_row = contracted7_ptr + b * M
+    contracted2_row = contracted2_ptr + b * M
+    contracted3_row = contracted3_ptr + b * M
     grad_grad_out_row = grad_grad_out_ptr + b * M
 
     saved_inv_rms_0 = tl.load(saved_row + r, mask=row_mask, other=0.0).to(REAL)
@@ -9865,55 +9842,55 @@ def _fused_gelu_fcgp_norm_with_normalize_double_backward_8_kernel(
     saved_inv_rms_2 = tl.load(saved_row + 2 * B + r, mask=row_mask, other=0.0).to(REAL)
     saved_inv_rms_3 = tl.load(saved_row + 3 * B + r, mask=row_mask, other=0.0).to(REAL)
     saved_product_out_e = tl.load(saved_product_row + at, mask=mask, other=0.0).to(REAL)
+    saved_product_out_e123 = tl.load(saved_product_row + BM + at, mask=mask, other=0.0).to(REAL)
     saved_product1_out_e1 = tl.load(saved_product1_row + at, mask=mask, other=0.0).to(REAL)
     saved_product1_out_e2 = tl.load(saved_product1_row + BM + at, mask=mask, other=0.0).to(REAL)
     saved_product1_out_e3 = tl.load(saved_product1_row + 2 * BM + at, mask=mask, other=0.0).to(REAL)
-    saved_product2_out_e12 = tl.load(saved_product2_row + at, mask=mask, other=0.0).to(REAL)
-    saved_product2_out_e13 = tl.load(saved_product2_row + BM + at, mask=mask, other=0.0).to(REAL)
-    saved_product2_out_e23 = tl.load(saved_product2_row + 2 * BM + at, mask=mask, other=0.0).to(REAL)
-    saved_product3_out_e123 = tl.load(saved_product3_row + at, mask=mask, other=0.0).to(REAL)
-    contracted4_grad_grad_out_e = tl.load(contracted4_row + at, mask=mask, other=0.0).to(REAL)
-    contracted5_grad_grad_out_e3 = tl.load(contracted5_row + at, mask=mask, other=0.0).to(REAL)
-    contracted5_grad_grad_out_e1 = tl.load(contracted5_row + BM + at, mask=mask, other=0.0).to(REAL)
-    contracted5_grad_grad_out_e2 = tl.load(contracted5_row + 2 * BM + at, mask=mask, other=0.0).to(REAL)
-    contracted6_grad_grad_out_e23 = tl.load(contracted6_row + at, mask=mask, other=0.0).to(REAL)
-    contracted6_grad_grad_out_e12 = tl.load(contracted6_row + BM + at, mask=mask, other=0.0).to(REAL)
-    contracted6_grad_grad_out_e13 = tl.load(contracted6_row + 2 * BM + at, mask=mask, other=0.0).to(REAL)
-    contracted7_grad_grad_out_e123 = tl.load(contracted7_row + at, mask=mask, other=0.0).to(REAL)
+    saved_product1_out_e12 = tl.load(saved_product1_row + 3 * BM + at, mask=mask, other=0.0).to(REAL)
+    saved_product1_out_e13 = tl.load(saved_product1_row + 4 * BM + at, mask=mask, other=0.0).to(REAL)
+    saved_product1_out_e23 = tl.load(saved_product1_row + 5 * BM + at, mask=mask, other=0.0).to(REAL)
+    contracted2_grad_grad_out_e = tl.load(contracted2_row + at, mask=mask, other=0.0).to(REAL)
+    contracted2_grad_grad_out_e123 = tl.load(contracted2_row + BM + at, mask=mask, other=0.0).to(REAL)
+    contracted3_grad_grad_out_e3 = tl.load(contracted3_row + at, mask=mask, other=0.0).to(REAL)
+    contracted3_grad_grad_out_e1 = tl.load(contracted3_row + BM + at, mask=mask, other=0.0).to(REAL)
+    contracted3_grad_grad_out_e2 = tl.load(contracted3_row + 2 * BM + at, mask=mask, other=0.0).to(REAL)
+    contracted3_grad_grad_out_e23 = tl.load(contracted3_row + 3 * BM + at, mask=mask, other=0.0).to(REAL)
+    contracted3_grad_grad_out_e12 = tl.load(contracted3_row + 4 * BM + at, mask=mask, other=0.0).to(REAL)
+    contracted3_grad_grad_out_e13 = tl.load(contracted3_row + 5 * BM + at, mask=mask, other=0.0).to(REAL)
 
-    t1 = saved_product1_out_e1 * (2.0 * contracted5_grad_grad_out_e1)
-    t1 += saved_product1_out_e2 * (2.0 * contracted5_grad_grad_out_e2)
-    t1 += saved_product1_out_e3 * (2.0 * contracted5_grad_grad_out_e3)
-    t2 = saved_product2_out_e12 * (2.0 * contracted6_grad_grad_out_e12)
-    t2 += saved_product2_out_e13 * (2.0 * contracted6_grad_grad_out_e13)
-    t2 += saved_product2_out_e23 * (2.0 * contracted6_grad_grad_out_e23)
+    t1 = saved_product1_out_e1 * (2.0 * contracted3_grad_grad_out_e1)
+    t1 += saved_product1_out_e2 * (2.0 * contracted3_grad_grad_out_e2)
+    t1 += saved_product1_out_e3 * (2.0 * contracted3_grad_grad_out_e3)
+    t2 = saved_product1_out_e12 * (2.0 * contracted3_grad_grad_out_e12)
+    t2 += saved_product1_out_e13 * (2.0 * contracted3_grad_grad_out_e13)
+    t2 += saved_product1_out_e23 * (2.0 * contracted3_grad_grad_out_e23)
     t3, t4, t5, t6 = _row_sum4(
-        saved_product_out_e * (2.0 * contracted4_grad_grad_out_e),
+        saved_product_out_e * (2.0 * contracted2_grad_grad_out_e),
         t1,
         t2,
-        saved_product3_out_e123 * (2.0 * contracted7_grad_grad_out_e123),
+        saved_product_out_e123 * (2.0 * contracted2_grad_grad_out_e123),
         mask,
     )
     grad_grad_inv_rms_0 = (-0.5 * saved_inv_rms_0 * saved_inv_rms_0 * saved_inv_rms_0) * (t0 * t3)
     grad_grad_out_e = grad_grad_inv_rms_0 * saved_product_out_e
-    grad_grad_out_e += saved_inv_rms_0 * contracted4_grad_grad_out_e
+    grad_grad_out_e += saved_inv_rms_0 * contracted2_grad_grad_out_e
     grad_grad_inv_rms_1 = (-0.5 * saved_inv_rms_1 * saved_inv_rms_1 * saved_inv_rms_1) * (t0 * t4)
-    grad_grad_out_e1 = saved_inv_rms_1 * contracted5_grad_grad_out_e1
+    grad_grad_out_e1 = saved_inv_rms_1 * contracted3_grad_grad_out_e1
     grad_grad_out_e1 += grad_grad_inv_rms_1 * saved_product1_out_e1
-    grad_grad_out_e2 = saved_inv_rms_1 * contracted5_grad_grad_out_e2
+    grad_grad_out_e2 = saved_inv_rms_1 * contracted3_grad_grad_out_e2
     grad_grad_out_e2 += grad_grad_inv_rms_1 * saved_product1_out_e2
     grad_grad_out_e3 = grad_grad_inv_rms_1 * saved_product1_out_e3
-    grad_grad_out_e3 += saved_inv_rms_1 * contracted5_grad_grad_out_e3
+    grad_grad_out_e3 += saved_inv_rms_1 * contracted3_grad_grad_out_e3
     grad_grad_inv_rms_2 = (-0.5 * saved_inv_rms_2 * saved_inv_rms_2 * saved_inv_rms_2) * (t0 * t5)
-    grad_grad_out_e12 = saved_inv_rms_2 * contracted6_grad_grad_out_e12
-    grad_grad_out_e12 += grad_grad_inv_rms_2 * saved_product2_out_e12
-    grad_grad_out_e13 = saved_inv_rms_2 * contracted6_grad_grad_out_e13
-    grad_grad_out_e13 += grad_grad_inv_rms_2 * saved_product2_out_e13
-    grad_grad_out_e23 = grad_grad_inv_rms_2 * saved_product2_out_e23
-    grad_grad_out_e23 += saved_inv_rms_2 * contracted6_grad_grad_out_e23
+    grad_grad_out_e12 = saved_inv_rms_2 * contracted3_grad_grad_out_e12
+    grad_grad_out_e12 += grad_grad_inv_rms_2 * saved_product1_out_e12
+    grad_grad_out_e13 = saved_inv_rms_2 * contracted3_grad_grad_out_e13
+    grad_grad_out_e13 += grad_grad_inv_rms_2 * saved_product1_out_e13
+    grad_grad_out_e23 = grad_grad_inv_rms_2 * saved_product1_out_e23
+    grad_grad_out_e23 += saved_inv_rms_2 * contracted3_grad_grad_out_e23
     grad_grad_inv_rms_3 = (-0.5 * saved_inv_rms_3 * saved_inv_rms_3 * saved_inv_rms_3) * (t0 * t6)
-    grad_grad_out_e123 = grad_grad_inv_rms_3 * saved_product3_out_e123
-    grad_grad_out_e123 += saved_inv_rms_3 * contracted7_grad_grad_out_e123
+    grad_grad_out_e123 = grad_grad_inv_rms_3 * saved_product_out_e123
+    grad_grad_out_e123 += saved_inv_rms_3 * contracted2_grad_grad_out_e123
 
     if GRAD_GRAD_OUT:
         tl.store(grad_grad_out_row + at, grad_grad_out_e, mask=mask)
@@ -9931,12 +9908,8 @@ def _fused_gelu_fcgp_norm_with_normalize_double_backward_8_long_kernel(
     saved_ptr,
     saved_product_ptr,
     saved_product1_ptr,
-    saved_product2_ptr,
-    saved_product3_ptr,
-    contracted4_ptr,
-    contracted5_ptr,
-    contracted6_ptr,
-    contracted7_ptr,
+    contracted2_ptr,
+    contracted3_ptr,
     grad_grad_out_ptr,
     B,
     M,
@@ -9954,12 +9927,8 @@ def _fused_gelu_fcgp_norm_with_normalize_double_backward_8_long_kernel(
     saved_row = saved_ptr + b
     saved_product_row = saved_product_ptr + b * M
     saved_product1_row = saved_product1_ptr + b * M
-    saved_product2_row = saved_product2_ptr + b * M
-    saved_product3_row = saved_product3_ptr + b * M
-    contracted4_row = contracted4_ptr + b * M
-    contracted5_row = contracted5_ptr + b * M
-    contracted6_row = contracted6_ptr + b * M
-    contracted7_row = contracted7_ptr + b * M
+    contracted2_row = contracted2_ptr + b * M
+    contracted3_row = contracted3_ptr + b * M
     grad_grad_out_row = grad_grad_out_ptr + b * M
 
     saved_inv_rms_0 = tl.load(saved_row + r, mask=row_mask, other=0.0).to(REAL)
@@ -9979,33 +9948,33 @@ def _fused_gelu_fcgp_norm_with_normalize_double_backward_8_long_kernel(
         at = r * M + m
         mask = (m < M) & row_mask
         saved_product_out_e = tl.load(saved_product_row + at, mask=mask, other=0.0).to(REAL)
+        saved_product_out_e123 = tl.load(saved_product_row + BM + at, mask=mask, other=0.0).to(REAL)
         saved_product1_out_e1 = tl.load(saved_product1_row + at, mask=mask, other=0.0).to(REAL)
         saved_product1_out_e2 = tl.load(saved_product1_row + BM + at, mask=mask, other=0.0).to(REAL)
         saved_product1_out_e3 = tl.load(saved_product1_row + 2 * BM + at, mask=mask, other=0.0).to(REAL)
-        saved_product2_out_e12 = tl.load(saved_product2_row + at, mask=mask, other=0.0).to(REAL)
-        saved_product2_out_e13 = tl.load(saved_product2_row + BM + at, mask=mask, other=0.0).to(REAL)
-        saved_product2_out_e23 = tl.load(saved_product2_row + 2 * BM + at, mask=mask, other=0.0).to(REAL)
-        saved_product3_out_e123 = tl.load(saved_product3_row + at, mask=mask, other=0.0).to(REAL)
-        contracted4_grad_grad_out_e = tl.load(contracted4_row + at, mask=mask, other=0.0).to(REAL)
-        contracted5_grad_grad_out_e3 = tl.load(contracted5_row + at, mask=mask, other=0.0).to(REAL)
-        contracted5_grad_grad_out_e1 = tl.load(contracted5_row + BM + at, mask=mask, other=0.0).to(REAL)
-        contracted5_grad_grad_out_e2 = tl.load(contracted5_row + 2 * BM + at, mask=mask, other=0.0).to(REAL)
-        contracted6_grad_grad_out_e23 = tl.load(contracted6_row + at, mask=mask, other=0.0).to(REAL)
-        contracted6_grad_grad_out_e12 = tl.load(contracted6_row + BM + at, mask=mask, other=0.0).to(REAL)
-        contracted6_grad_grad_out_e13 = tl.load(contracted6_row + 2 * BM + at, mask=mask, other=0.0).to(REAL)
-        contracted7_grad_grad_out_e123 = tl.load(contracted7_row + at, mask=mask, other=0.0).to(REAL)
+        saved_product1_out_e12 = tl.load(saved_product1_row + 3 * BM + at, mask=mask, other=0.0).to(REAL)
+        saved_product1_out_e13 = tl.load(saved_product1_row + 4 * BM + at, mask=mask, other=0.0).to(REAL)
+        saved_product1_out_e23 = tl.load(saved_product1_row + 5 * BM + at, mask=mask, other=0.0).to(REAL)
+        contracted2_grad_grad_out_e = tl.load(contracted2_row + at, mask=mask, other=0.0).to(REAL)
+        contracted2_grad_grad_out_e123 = tl.load(contracted2_row + BM + at, mask=mask, other=0.0).to(REAL)
+        contracted3_grad_grad_out_e3 = tl.load(contracted3_row + at, mask=mask, other=0.0).to(REAL)
+        contracted3_grad_grad_out_e1 = tl.load(contracted3_row + BM + at, mask=mask, other=0.0).to(REAL)
+        contracted3_grad_grad_out_e2 = tl.load(contracted3_row + 2 * BM + at, mask=mask, other=0.0).to(REAL)
+        contracted3_grad_grad_out_e23 = tl.load(contracted3_row + 3 * BM + at, mask=mask, other=0.0).to(REAL)
+        contracted3_grad_grad_out_e12 = tl.load(contracted3_row + 4 * BM + at, mask=mask, other=0.0).to(REAL)
+        contracted3_grad_grad_out_e13 = tl.load(contracted3_row + 5 * BM + at, mask=mask, other=0.0).to(REAL)
 
-        t5 = saved_product1_out_e1 * (2.0 * contracted5_grad_grad_out_e1)
-        t5 += saved_product1_out_e2 * (2.0 * contracted5_grad_grad_out_e2)
-        t5 += saved_product1_out_e3 * (2.0 * contracted5_grad_grad_out_e3)
-        t6 = saved_product2_out_e12 * (2.0 * contracted6_grad_grad_out_e12)
-        t6 += saved_product2_out_e13 * (2.0 * contracted6_grad_grad_out_e13)
-        t6 += saved_product2_out_e23 * (2.0 * contracted6_grad_grad_out_e23)
+        t5 = saved_product1_out_e1 * (2.0 * contracted3_grad_grad_out_e1)
+        t5 += saved_product1_out_e2 * (2.0 * contracted3_grad_grad_out_e2)
+        t5 += saved_product1_out_e3 * (2.0 * contracted3_grad_grad_out_e3)
+        t6 = saved_product1_out_e12 * (2.0 * contracted3_grad_grad_out_e12)
+        t6 += saved_product1_out_e13 * (2.0 * contracted3_grad_grad_out_e13)
+        t6 += saved_product1_out_e23 * (2.0 * contracted3_grad_grad_out_e23)
 
-        t1 = _sum(t1, saved_product_out_e * (2.0 * contracted4_grad_grad_out_e), mask, True)
+        t1 = _sum(t1, saved_product_out_e * (2.0 * contracted2_grad_grad_out_e), mask, True)
         t2 = _sum(t2, t5, mask, True)
         t3 = _sum(t3, t6, mask, True)
-        t4 = _sum(t4, saved_product3_out_e123 * (2.0 * contracted7_grad_grad_out_e123), mask, True)
+        t4 = _sum(t4, saved_product_out_e123 * (2.0 * contracted2_grad_grad_out_e123), mask, True)
     t1, t2, t3, t4 = _row_sum4(t1, t2, t3, t4, True)
     grad_grad_inv_rms_0 = (-0.5 * saved_inv_rms_0 * saved_inv_rms_0 * saved_inv_rms_0) * (t0 * t1)
     grad_grad_inv_rms_1 = (-0.5 * saved_inv_rms_1 * saved_inv_rms_1 * saved_inv_rms_1) * (t0 * t2)
@@ -10017,38 +9986,38 @@ def _fused_gelu_fcgp_norm_with_normalize_double_backward_8_long_kernel(
         at = r * M + m
         mask = (m < M) & row_mask
         saved_product_out_e = tl.load(saved_product_row + at, mask=mask, other=0.0).to(REAL)
+        saved_product_out_e123 = tl.load(saved_product_row + BM + at, mask=mask, other=0.0).to(REAL)
         saved_product1_out_e1 = tl.load(saved_product1_row + at, mask=mask, other=0.0).to(REAL)
         saved_product1_out_e2 = tl.load(saved_product1_row + BM + at, mask=mask, other=0.0).to(REAL)
         saved_product1_out_e3 = tl.load(saved_product1_row + 2 * BM + at, mask=mask, other=0.0).to(REAL)
-        saved_product2_out_e12 = tl.load(saved_product2_row + at, mask=mask, other=0.0).to(REAL)
-        saved_product2_out_e13 = tl.load(saved_product2_row + BM + at, mask=mask, other=0.0).to(REAL)
-        saved_product2_out_e23 = tl.load(saved_product2_row + 2 * BM + at, mask=mask, other=0.0).to(REAL)
-        saved_product3_out_e123 = tl.load(saved_product3_row + at, mask=mask, other=0.0).to(REAL)
-        contracted4_grad_grad_out_e = tl.load(contracted4_row + at, mask=mask, other=0.0).to(REAL)
-        contracted5_grad_grad_out_e3 = tl.load(contracted5_row + at, mask=mask, other=0.0).to(REAL)
-        contracted5_grad_grad_out_e1 = tl.load(contracted5_row + BM + at, mask=mask, other=0.0).to(REAL)
-        contracted5_grad_grad_out_e2 = tl.load(contracted5_row + 2 * BM + at, mask=mask, other=0.0).to(REAL)
-        contracted6_grad_grad_out_e23 = tl.load(contracted6_row + at, mask=mask, other=0.0).to(REAL)
-        contracted6_grad_grad_out_e12 = tl.load(contracted6_row + BM + at, mask=mask, other=0.0).to(REAL)
-        contracted6_grad_grad_out_e13 = tl.load(contracted6_row + 2 * BM + at, mask=mask, other=0.0).to(REAL)
-        contracted7_grad_grad_out_e123 = tl.load(contracted7_row + at, mask=mask, other=0.0).to(REAL)
+        saved_product1_out_e12 = tl.load(saved_product1_row + 3 * BM + at, mask=mask, other=0.0).to(REAL)
+        saved_product1_out_e13 = tl.load(saved_product1_row + 4 * BM + at, mask=mask, other=0.0).to(REAL)
+        saved_product1_out_e23 = tl.load(saved_product1_row + 5 * BM + at, mask=mask, other=0.0).to(REAL)
+        contracted2_grad_grad_out_e = tl.load(contracted2_row + at, mask=mask, other=0.0).to(REAL)
+        contracted2_grad_grad_out_e123 = tl.load(contracted2_row + BM + at, mask=mask, other=0.0).to(REAL)
+        contracted3_grad_grad_out_e3 = tl.load(contracted3_row + at, mask=mask, other=0.0).to(REAL)
+        contracted3_grad_grad_out_e1 = tl.load(contracted3_row + BM + at, mask=mask, other=0.0).to(REAL)
+        contracted3_grad_grad_out_e2 = tl.load(contracted3_row + 2 * BM + at, mask=mask, other=0.0).to(REAL)
+        contracted3_grad_grad_out_e23 = tl.load(contracted3_row + 3 * BM + at, mask=mask, other=0.0).to(REAL)
+        contracted3_grad_grad_out_e12 = tl.load(contracted3_row + 4 * BM + at, mask=mask, other=0.0).to(REAL)
+        contracted3_grad_grad_out_e13 = tl.load(contracted3_row + 5 * BM + at, mask=mask, other=0.0).to(REAL)
 
         grad_grad_out_e = grad_grad_inv_rms_0 * saved_product_out_e
-        grad_grad_out_e += saved_inv_rms_0 * contracted4_grad_grad_out_e
-        grad_grad_out_e1 = saved_inv_rms_1 * contracted5_grad_grad_out_e1
+        grad_grad_out_e += saved_inv_rms_0 * contracted2_grad_grad_out_e
+        grad_grad_out_e1 = saved_inv_rms_1 * contracted3_grad_grad_out_e1
         grad_grad_out_e1 += grad_grad_inv_rms_1 * saved_product1_out_e1
-        grad_grad_out_e2 = saved_inv_rms_1 * contracted5_grad_grad_out_e2
+        grad_grad_out_e2 = saved_inv_rms_1 * contracted3_grad_grad_out_e2
         grad_grad_out_e2 += grad_grad_inv_rms_1 * saved_product1_out_e2
         grad_grad_out_e3 = grad_grad_inv_rms_1 * saved_product1_out_e3
-        grad_grad_out_e3 += saved_inv_rms_1 * contracted5_grad_grad_out_e3
-        grad_grad_out_e12 = saved_inv_rms_2 * contracted6_grad_grad_out_e12
-        grad_grad_out_e12 += grad_grad_inv_rms_2 * saved_product2_out_e12
-        grad_grad_out_e13 = saved_inv_rms_2 * contracted6_grad_grad_out_e13
-        grad_grad_out_e13 += grad_grad_inv_rms_2 * saved_product2_out_e13
-        grad_grad_out_e23 = grad_grad_inv_rms_2 * saved_product2_out_e23
-        grad_grad_out_e23 += saved_inv_rms_2 * contracted6_grad_grad_out_e23
-        grad_grad_out_e123 = grad_grad_inv_rms_3 * saved_product3_out_e123
-        grad_grad_out_e123 += saved_inv_rms_3 * contracted7_grad_grad_out_e123
+        grad_grad_out_e3 += saved_inv_rms_1 * contracted3_grad_grad_out_e3
+        grad_grad_out_e12 = saved_inv_rms_2 * contracted3_grad_grad_out_e12
+        grad_grad_out_e12 += grad_grad_inv_rms_2 * saved_product1_out_e12
+        grad_grad_out_e13 = saved_inv_rms_2 * contracted3_grad_grad_out_e13
+        grad_grad_out_e13 += grad_grad_inv_rms_2 * saved_product1_out_e13
+        grad_grad_out_e23 = grad_grad_inv_rms_2 * saved_product1_out_e23
+        grad_grad_out_e23 += saved_inv_rms_2 * contracted3_grad_grad_out_e23
+        grad_grad_out_e123 = grad_grad_inv_rms_3 * saved_product_out_e123
+        grad_grad_out_e123 += saved_inv_rms_3 * contracted2_grad_grad_out_e123
 
         if GRAD_GRAD_OUT:
             tl.store(grad_grad_out_row + at, grad_grad_out_e, mask=mask)
@@ -12240,33 +12209,42 @@ def _mv_linear_kernel(
     operand_ptr,
     N,
     M,
+    N_INNERMOST: tl.constexpr,
     ROWS: tl.constexpr,
     BLOCK: tl.constexpr,
     REAL: tl.constexpr,
 ):
     # stores factors of matrix products, in the order in which these read them
     # stores what products are added to
+    # turns its tiles for products in tf32, which are faster with n innermost
     NM = tl.cast(N, tl.int64) * M
+    operand_n = 1 if N_INNERMOST else M
+    operand_m = tl.cast(N, tl.int64) if N_INNERMOST else 1
 
-    start = tl.program_id(0).to(tl.int64) * BLOCK
-    tile = tl.arange(0, BLOCK)
-    mask = tile < tl.cast(N, tl.int64) * M - start
-    weight_row = weight_ptr + start
-    operand_row = operand_ptr + start
+    m = _tile(tl.program_id(1) * BLOCK, ROWS, BLOCK)
+    r = _down(ROWS)
+    at = r * M + m
+    tile_mask = m < M
 
-    weight_0 = tl.load(weight_row + tile, mask=mask, other=0.0).to(REAL)
-    weight_1 = tl.load(weight_row + NM + tile, mask=mask, other=0.0).to(REAL)
-    weight_2 = tl.load(weight_row + 2 * NM + tile, mask=mask, other=0.0).to(REAL)
-    weight_3 = tl.load(weight_row + 3 * NM + tile, mask=mask, other=0.0).to(REAL)
+    n = tl.program_id(0).to(tl.int64) * ROWS
+    row_mask = n + r < N
+    mask = tile_mask if ROWS == 1 else tile_mask & row_mask
+    weight_row = weight_ptr + n * M
+    operand_row = operand_ptr + n * operand_n
 
-    tl.store(operand_row + tile, weight_0, mask=mask)
-    tl.store(operand_row + NM + tile, weight_1, mask=mask)
-    tl.store(operand_row + 2 * NM + tile, weight_1, mask=mask)
-    tl.store(operand_row + 3 * NM + tile, weight_1, mask=mask)
-    tl.store(operand_row + 4 * NM + tile, weight_2, mask=mask)
-    tl.store(operand_row + 5 * NM + tile, weight_2, mask=mask)
-    tl.store(operand_row + 6 * NM + tile, weight_2, mask=mask)
-    tl.store(operand_row + 7 * NM + tile, weight_3, mask=mask)
+    weight_0 = tl.load(weight_row + at, mask=mask, other=0.0).to(REAL)
+    weight_1 = tl.load(weight_row + NM + at, mask=mask, other=0.0).to(REAL)
+    weight_2 = tl.load(weight_row + 2 * NM + at, mask=mask, other=0.0).to(REAL)
+    weight_3 = tl.load(weight_row + 3 * NM + at, mask=mask, other=0.0).to(REAL)
+
+    tl.store(operand_row + r * operand_n + m * operand_m, weight_0, mask=mask)
+    tl.store(operand_row + NM + r * operand_n + m * operand_m, weight_1, mask=mask)
+    tl.store(operand_row + 2 * NM + r * operand_n + m * operand_m, weight_1, mask=mask)
+    tl.store(operand_row + 3 * NM + r * operand_n + m * operand_m, weight_1, mask=mask)
+    tl.store(operand_row + 4 * NM + r * operand_n + m * operand_m, weight_2, mask=mask)
+    tl.store(operand_row + 5 * NM + r * operand_n + m * operand_m, weight_2, mask=mask)
+    tl.store(operand_row + 6 * NM + r * operand_n + m * operand_m, weight_2, mask=mask)
+    tl.store(operand_row + 7 * NM + r * operand_n + m * operand_m, weight_3, mask=mask)
 
 
 @triton.jit(do_not_specialize=["B"])
@@ -12555,7 +12533,6 @@ def _mv_linear_double_backward_3_kernel(
     x_ptr,
     grad_grad_x_ptr,
     operand1_ptr,
-    operand3_ptr,
     B,
     N,
     HAS_GRAD_GRAD_X: tl.constexpr,
@@ -12577,7 +12554,6 @@ def _mv_linear_double_backward_3_kernel(
     x_row = x_ptr + b * N
     grad_grad_x_row = grad_grad_x_ptr + b * N
     operand1_row = operand1_ptr + b * 2 * N
-    operand3_row = operand3_ptr + b * 2 * N
 
     x_e1 = tl.load(x_row + BN + at, mask=mask, other=0.0).to(REAL)
     x_e2 = tl.load(x_row + 2 * BN + at, mask=mask, other=0.0).to(REAL)
@@ -12598,12 +12574,12 @@ def _mv_linear_double_backward_3_kernel(
     tl.store(operand1_row + 2 * BN + N + r * 2 * N + n, x_e2, mask=mask)
     tl.store(operand1_row + 4 * BN + r * 2 * N + n, grad_grad_x_e3, mask=mask)
     tl.store(operand1_row + 4 * BN + N + r * 2 * N + n, x_e3, mask=mask)
-    tl.store(operand3_row + r * 2 * N + n, grad_grad_x_e12, mask=mask)
-    tl.store(operand3_row + N + r * 2 * N + n, x_e12, mask=mask)
-    tl.store(operand3_row + 2 * BN + r * 2 * N + n, grad_grad_x_e13, mask=mask)
-    tl.store(operand3_row + 2 * BN + N + r * 2 * N + n, x_e13, mask=mask)
-    tl.store(operand3_row + 4 * BN + r * 2 * N + n, grad_grad_x_e23, mask=mask)
-    tl.store(operand3_row + 4 * BN + N + r * 2 * N + n, x_e23, mask=mask)
+    tl.store(operand1_row + 6 * BN + r * 2 * N + n, grad_grad_x_e12, mask=mask)
+    tl.store(operand1_row + 6 * BN + N + r * 2 * N + n, x_e12, mask=mask)
+    tl.store(operand1_row + 8 * BN + r * 2 * N + n, grad_grad_x_e13, mask=mask)
+    tl.store(operand1_row + 8 * BN + N + r * 2 * N + n, x_e13, mask=mask)
+    tl.store(operand1_row + 10 * BN + r * 2 * N + n, grad_grad_x_e23, mask=mask)
+    tl.store(operand1_row + 10 * BN + N + r * 2 * N + n, x_e23, mask=mask)
 
 
 @triton.jit(do_not_specialize=["N"])
@@ -12611,7 +12587,6 @@ def _mv_linear_double_backward_4_kernel(
     weight_ptr,
     grad_grad_weight_ptr,
     operand2_ptr,
-    operand4_ptr,
     N,
     M,
     HAS_GRAD_GRAD_WEIGHT: tl.constexpr,
@@ -12626,9 +12601,6 @@ def _mv_linear_double_backward_4_kernel(
     operand2_n = 1 if N_INNERMOST else M
     operand2_m = tl.cast(N, tl.int64) * 2 if N_INNERMOST else 1
     operand2_N = tl.cast(N, tl.int64) * operand2_n
-    operand4_n = 1 if N_INNERMOST else M
-    operand4_m = tl.cast(N, tl.int64) * 2 if N_INNERMOST else 1
-    operand4_N = tl.cast(N, tl.int64) * operand4_n
 
     m = _tile(tl.program_id(1) * BLOCK, ROWS, BLOCK)
     r = _down(ROWS)
@@ -12641,7 +12613,6 @@ def _mv_linear_double_backward_4_kernel(
     weight_row = weight_ptr + n * M
     grad_grad_weight_row = grad_grad_weight_ptr + n * M
     operand2_row = operand2_ptr + n * operand2_n
-    operand4_row = operand4_ptr + n * operand4_n
 
     weight_1 = tl.load(weight_row + NM + at, mask=mask, other=0.0).to(REAL)
     weight_2 = tl.load(weight_row + 2 * NM + at, mask=mask, other=0.0).to(REAL)
@@ -12652,8 +12623,8 @@ def _mv_linear_double_backward_4_kernel(
 
     tl.store(operand2_row + r * operand2_n + m * operand2_m, weight_1, mask=mask)
     tl.store(operand2_row + operand2_N + r * operand2_n + m * operand2_m, grad_grad_weight_1, mask=mask)
-    tl.store(operand4_row + r * operand4_n + m * operand4_m, weight_2, mask=mask)
-    tl.store(operand4_row + operand4_N + r * operand4_n + m * operand4_m, grad_grad_weight_2, mask=mask)
+    tl.store(operand2_row + 2 * NM + r * operand2_n + m * operand2_m, weight_2, mask=mask)
+    tl.store(operand2_row + 2 * NM + operand2_N + r * operand2_n + m * operand2_m, grad_grad_weight_2, mask=mask)
 
 
 @triton.jit(do_not_specialize=["B"])
@@ -12713,7 +12684,7 @@ def _mv_linear_double_backward_5_kernel(
 def _mv_linear_double_backward_5_stored_kernel(
     x_ptr,
     grad_grad_x_ptr,
-    operand5_ptr,
+    operand3_ptr,
     B,
     N,
     HAS_GRAD_GRAD_X: tl.constexpr,
@@ -12733,20 +12704,20 @@ def _mv_linear_double_backward_5_stored_kernel(
     mask = tile_mask if ROWS == 1 else tile_mask & row_mask
     x_row = x_ptr + b * N
     grad_grad_x_row = grad_grad_x_ptr + b * N
-    operand5_row = operand5_ptr + b * 2 * N
+    operand3_row = operand3_ptr + b * 2 * N
 
     x_e = tl.load(x_row + at, mask=mask, other=0.0).to(REAL)
     grad_grad_x_e = tl.load(grad_grad_x_row + at, mask=mask & HAS_GRAD_GRAD_X, other=0.0).to(REAL)
 
-    tl.store(operand5_row + r * 2 * N + n, x_e, mask=mask)
-    tl.store(operand5_row + r * 2 * N + n + N, grad_grad_x_e, mask=mask)
+    tl.store(operand3_row + r * 2 * N + n, x_e, mask=mask)
+    tl.store(operand3_row + r * 2 * N + n + N, grad_grad_x_e, mask=mask)
 
 
 @triton.jit(do_not_specialize=["N"])
 def _mv_linear_double_backward_5_stored1_kernel(
     weight_ptr,
     grad_grad_weight_ptr,
-    operand6_ptr,
+    operand4_ptr,
     N,
     M,
     HAS_GRAD_GRAD_WEIGHT: tl.constexpr,
@@ -12762,13 +12733,13 @@ def _mv_linear_double_backward_5_stored1_kernel(
     mask = tile < tl.cast(N, tl.int64) * M - start
     weight_row = weight_ptr + start
     grad_grad_weight_row = grad_grad_weight_ptr + start
-    operand6_row = operand6_ptr + start
+    operand4_row = operand4_ptr + start
 
     weight_0 = tl.load(weight_row + tile, mask=mask, other=0.0).to(REAL)
     grad_grad_weight_0 = tl.load(grad_grad_weight_row + tile, mask=mask & HAS_GRAD_GRAD_WEIGHT, other=0.0).to(REAL)
 
-    tl.store(operand6_row + tile, grad_grad_weight_0, mask=mask)
-    tl.store(operand6_row + NM + tile, weight_0, mask=mask)
+    tl.store(operand4_row + tile, grad_grad_weight_0, mask=mask)
+    tl.store(operand4_row + NM + tile, weight_0, mask=mask)
 
 
 @triton.jit(do_not_specialize=["B"])
@@ -12777,7 +12748,7 @@ def _mv_linear_double_backward_6_kernel(
     weight_ptr,
     grad_grad_x_ptr,
     grad_grad_weight_ptr,
-    contracted4_ptr,
+    contracted3_ptr,
     B,
     N,
     M,
@@ -12801,7 +12772,7 @@ def _mv_linear_double_backward_6_kernel(
     m = (tl.program_id(0) % tiles).to(tl.int64) * BLOCK
     row_mask, column_mask = b + row < B, m + column < M
 
-    contracted4_0 = tl.zeros([ROWS, BLOCK], REAL)
+    contracted3_0 = tl.zeros([ROWS, BLOCK], REAL)
     for block in range(tl.cdiv(N, DEPTH)):
         n = tl.cast(block, tl.int64) * DEPTH
         across_mask, down_mask = n + across < N, n + down < N
@@ -12821,18 +12792,18 @@ def _mv_linear_double_backward_6_kernel(
             other=0.0,
         ).to(MATRIX)
 
-        contracted4_0 = tl.dot(grad_grad_x_e123, weight_3, contracted4_0, out_dtype=REAL)
-        contracted4_0 = tl.dot(x_e123, grad_grad_weight_3, contracted4_0, out_dtype=REAL)
-    contracted4_row = contracted4_ptr + b * M + m
+        contracted3_0 = tl.dot(grad_grad_x_e123, weight_3, contracted3_0, out_dtype=REAL)
+        contracted3_0 = tl.dot(x_e123, grad_grad_weight_3, contracted3_0, out_dtype=REAL)
+    contracted3_row = contracted3_ptr + b * M + m
 
-    tl.store(contracted4_row + row * M + column, contracted4_0, mask=row_mask & column_mask)
+    tl.store(contracted3_row + row * M + column, contracted3_0, mask=row_mask & column_mask)
 
 
 @triton.jit(do_not_specialize=["B"])
 def _mv_linear_double_backward_6_stored_kernel(
     x_ptr,
     grad_grad_x_ptr,
-    operand7_ptr,
+    operand5_ptr,
     B,
     N,
     HAS_GRAD_GRAD_X: tl.constexpr,
@@ -12853,20 +12824,20 @@ def _mv_linear_double_backward_6_stored_kernel(
     mask = tile_mask if ROWS == 1 else tile_mask & row_mask
     x_row = x_ptr + b * N
     grad_grad_x_row = grad_grad_x_ptr + b * N
-    operand7_row = operand7_ptr + b * 2 * N
+    operand5_row = operand5_ptr + b * 2 * N
 
     x_e123 = tl.load(x_row + 7 * BN + at, mask=mask, other=0.0).to(REAL)
     grad_grad_x_e123 = tl.load(grad_grad_x_row + 7 * BN + at, mask=mask & HAS_GRAD_GRAD_X, other=0.0).to(REAL)
 
-    tl.store(operand7_row + r * 2 * N + n, grad_grad_x_e123, mask=mask)
-    tl.store(operand7_row + r * 2 * N + n + N, x_e123, mask=mask)
+    tl.store(operand5_row + r * 2 * N + n, grad_grad_x_e123, mask=mask)
+    tl.store(operand5_row + r * 2 * N + n + N, x_e123, mask=mask)
 
 
 @triton.jit(do_not_specialize=["N"])
 def _mv_linear_double_backward_6_stored1_kernel(
     weight_ptr,
     grad_grad_weight_ptr,
-    operand8_ptr,
+    operand6_ptr,
     N,
     M,
     HAS_GRAD_GRAD_WEIGHT: tl.constexpr,
@@ -12882,15 +12853,15 @@ def _mv_linear_double_backward_6_stored1_kernel(
     mask = tile < tl.cast(N, tl.int64) * M - start
     weight_row = weight_ptr + start
     grad_grad_weight_row = grad_grad_weight_ptr + start
-    operand8_row = operand8_ptr + start
+    operand6_row = operand6_ptr + start
 
     weight_3 = tl.load(weight_row + 3 * NM + tile, mask=mask, other=0.0).to(REAL)
     grad_grad_weight_3 = tl.load(grad_grad_weight_row + 3 * NM + tile, mask=mask & HAS_GRAD_GRAD_WEIGHT, other=0.0).to(
         REAL
     )
 
-    tl.store(operand8_row + tile, weight_3, mask=mask)
-    tl.store(operand8_row + NM + tile, grad_grad_weight_3, mask=mask)
+    tl.store(operand6_row + tile, weight_3, mask=mask)
+    tl.store(operand6_row + NM + tile, grad_grad_weight_3, mask=mask)
 
 
 @triton.jit(do_not_specialize=["B"])
@@ -12899,7 +12870,6 @@ def _mv_linear_double_backward_7_kernel(
     contracted1_ptr,
     contracted2_ptr,
     contracted3_ptr,
-    contracted4_ptr,
     grad_grad_out_ptr,
     B,
     M,
@@ -12938,26 +12908,25 @@ def _mv_linear_double_backward_7_kernel(
     contracted1_row = contracted1_ptr + b * M
     contracted2_row = contracted2_ptr + b * M
     contracted3_row = contracted3_ptr + b * M
-    contracted4_row = contracted4_ptr + b * M
     grad_grad_out_row = grad_grad_out_ptr + b * M
 
     contracted1_0 = tl.load(contracted1_row + at, mask=mask, other=0.0).to(REAL)
     contracted2_0 = tl.load(contracted2_row + at, mask=mask, other=0.0).to(REAL)
     contracted2_1 = tl.load(contracted2_row + BM + at, mask=mask, other=0.0).to(REAL)
     contracted2_2 = tl.load(contracted2_row + 2 * BM + at, mask=mask, other=0.0).to(REAL)
+    contracted2_3 = tl.load(contracted2_row + 3 * BM + at, mask=mask, other=0.0).to(REAL)
+    contracted2_4 = tl.load(contracted2_row + 4 * BM + at, mask=mask, other=0.0).to(REAL)
+    contracted2_5 = tl.load(contracted2_row + 5 * BM + at, mask=mask, other=0.0).to(REAL)
     contracted3_0 = tl.load(contracted3_row + at, mask=mask, other=0.0).to(REAL)
-    contracted3_1 = tl.load(contracted3_row + BM + at, mask=mask, other=0.0).to(REAL)
-    contracted3_2 = tl.load(contracted3_row + 2 * BM + at, mask=mask, other=0.0).to(REAL)
-    contracted4_0 = tl.load(contracted4_row + at, mask=mask, other=0.0).to(REAL)
 
     grad_grad_out_e = grad_grad_bias_e + contracted1_0
     grad_grad_out_e1 = grad_grad_bias_e1 + contracted2_0
     grad_grad_out_e2 = grad_grad_bias_e2 + contracted2_1
     grad_grad_out_e3 = grad_grad_bias_e3 + contracted2_2
-    grad_grad_out_e12 = grad_grad_bias_e12 + contracted3_0
-    grad_grad_out_e13 = grad_grad_bias_e13 + contracted3_1
-    grad_grad_out_e23 = grad_grad_bias_e23 + contracted3_2
-    grad_grad_out_e123 = grad_grad_bias_e123 + contracted4_0
+    grad_grad_out_e12 = grad_grad_bias_e12 + contracted2_3
+    grad_grad_out_e13 = grad_grad_bias_e13 + contracted2_4
+    grad_grad_out_e23 = grad_grad_bias_e23 + contracted2_5
+    grad_grad_out_e123 = grad_grad_bias_e123 + contracted3_0
 
     if GRAD_GRAD_OUT:
         tl.store(grad_grad_out_row + at, grad_grad_out_e, mask=mask)
@@ -12983,32 +12952,41 @@ def _layer_with_normalize_kernel(
     operand_ptr,
     K,
     N,
+    K_INNERMOST: tl.constexpr,
     ROWS: tl.constexpr,
     BLOCK: tl.constexpr,
     REAL: tl.constexpr,
 ):
     # stores factors of matrix products, in the order in which these read them
+    # turns its tiles for products in tf32, which are faster with k innermost
     KN = tl.cast(K, tl.int64) * N
+    operand_k = 1 if K_INNERMOST else N
+    operand_n = tl.cast(K, tl.int64) if K_INNERMOST else 1
 
-    start = tl.program_id(0).to(tl.int64) * BLOCK
-    tile = tl.arange(0, BLOCK)
-    mask = tile < tl.cast(K, tl.int64) * N - start
-    linear_weight_row = linear_weight_ptr + start
-    operand_row = operand_ptr + start
+    n = _tile(tl.program_id(1) * BLOCK, ROWS, BLOCK)
+    r = _down(ROWS)
+    at = r * N + n
+    tile_mask = n < N
 
-    linear_weight_0 = tl.load(linear_weight_row + tile, mask=mask, other=0.0).to(REAL)
-    linear_weight_1 = tl.load(linear_weight_row + KN + tile, mask=mask, other=0.0).to(REAL)
-    linear_weight_2 = tl.load(linear_weight_row + 2 * KN + tile, mask=mask, other=0.0).to(REAL)
-    linear_weight_3 = tl.load(linear_weight_row + 3 * KN + tile, mask=mask, other=0.0).to(REAL)
+    k = tl.program_id(0).to(tl.int64) * ROWS
+    row_mask = k + r < K
+    mask = tile_mask if ROWS == 1 else tile_mask & row_mask
+    linear_weight_row = linear_weight_ptr + k * N
+    operand_row = operand_ptr + k * operand_k
 
-    tl.store(operand_row + tile, linear_weight_0, mask=mask)
-    tl.store(operand_row + KN + tile, linear_weight_1, mask=mask)
-    tl.store(operand_row + 2 * KN + tile, linear_weight_1, mask=mask)
-    tl.store(operand_row + 3 * KN + tile, linear_weight_1, mask=mask)
-    tl.store(operand_row + 4 * KN + tile, linear_weight_2, mask=mask)
-    tl.store(operand_row + 5 * KN + tile, linear_weight_2, mask=mask)
-    tl.store(operand_row + 6 * KN + tile, linear_weight_2, mask=mask)
-    tl.store(operand_row + 7 * KN + tile, linear_weight_3, mask=mask)
+    linear_weight_0 = tl.load(linear_weight_row + at, mask=mask, other=0.0).to(REAL)
+    linear_weight_1 = tl.load(linear_weight_row + KN + at, mask=mask, other=0.0).to(REAL)
+    linear_weight_2 = tl.load(linear_weight_row + 2 * KN + at, mask=mask, other=0.0).to(REAL)
+    linear_weight_3 = tl.load(linear_weight_row + 3 * KN + at, mask=mask, other=0.0).to(REAL)
+
+    tl.store(operand_row + r * operand_k + n * operand_n, linear_weight_0, mask=mask)
+    tl.store(operand_row + KN + r * operand_k + n * operand_n, linear_weight_1, mask=mask)
+    tl.store(operand_row + 2 * KN + r * operand_k + n * operand_n, linear_weight_1, mask=mask)
+    tl.store(operand_row + 3 * KN + r * operand_k + n * operand_n, linear_weight_1, mask=mask)
+    tl.store(operand_row + 4 * KN + r * operand_k + n * operand_n, linear_weight_2, mask=mask)
+    tl.store(operand_row + 5 * KN + r * operand_k + n * operand_n, linear_weight_2, mask=mask)
+    tl.store(operand_row + 6 * KN + r * operand_k + n * operand_n, linear_weight_2, mask=mask)
+    tl.store(operand_row + 7 * KN + r * operand_k + n * operand_n, linear_weight_3, mask=mask)
 
 
 @triton.jit(do_not_specialize=["B"])
@@ -14142,32 +14120,41 @@ def _layer_without_normalize_kernel(
     operand_ptr,
     K,
     N,
+    K_INNERMOST: tl.constexpr,
     ROWS: tl.constexpr,
     BLOCK: tl.constexpr,
     REAL: tl.constexpr,
 ):
     # stores factors of matrix products, in the order in which these read them
+    # turns its tiles for products in tf32, which are faster with k innermost
     KN = tl.cast(K, tl.int64) * N
+    operand_k = 1 if K_INNERMOST else N
+    operand_n = tl.cast(K, tl.int64) if K_INNERMOST else 1
 
-    start = tl.program_id(0).to(tl.int64) * BLOCK
-    tile = tl.arange(0, BLOCK)
-    mask = tile < tl.cast(K, tl.int64) * N - start
-    linear_weight_row = linear_weight_ptr + start
-    operand_row = operand_ptr + start
+    n = _tile(tl.program_id(1) * BLOCK, ROWS, BLOCK)
+    r = _down(ROWS)
+    at = r * N + n
+    tile_mask = n < N
 
-    linear_weight_0 = tl.load(linear_weight_row + tile, mask=mask, other=0.0).to(REAL)
-    linear_weight_1 = tl.load(linear_weight_row + KN + tile, mask=mask, other=0.0).to(REAL)
-    linear_weight_2 = tl.load(linear_weight_row + 2 * KN + tile, mask=mask, other=0.0).to(REAL)
-    linear_weight_3 = tl.load(linear_weight_row + 3 * KN + tile, mask=mask, other=0.0).to(REAL)
+    k = tl.program_id(0).to(tl.int64) * ROWS
+    row_mask = k + r < K
+    mask = tile_mask if ROWS == 1 else tile_mask & row_mask
+    linear_weight_row = linear_weight_ptr + k * N
+    operand_row = operand_ptr + k * operand_k
 
-    tl.store(operand_row + tile, linear_weight_0, mask=mask)
-    tl.store(operand_row + KN + tile, linear_weight_1, mask=mask)
-    tl.store(operand_row + 2 * KN + tile, linear_weight_1, mask=mask)
-    tl.store(operand_row + 3 * KN + tile, linear_weight_1, mask=mask)
-    tl.store(operand_row + 4 * KN + tile, linear_weight_2, mask=mask)
-    tl.store(operand_row + 5 * KN + tile, linear_weight_2, mask=mask)
-    tl.store(operand_row + 6 * KN + tile, linear_weight_2, mask=mask)
-    tl.store(operand_row + 7 * KN + tile, linear_weight_3, mask=mask)
+    linear_weight_0 = tl.load(linear_weight_row + at, mask=mask, other=0.0).to(REAL)
+    linear_weight_1 = tl.load(linear_weight_row + KN + at, mask=mask, other=0.0).to(REAL)
+    linear_weight_2 = tl.load(linear_weight_row + 2 * KN + at, mask=mask, other=0.0).to(REAL)
+    linear_weight_3 = tl.load(linear_weight_row + 3 * KN + at, mask=mask, other=0.0).to(REAL)
+
+    tl.store(operand_row + r * operand_k + n * operand_n, linear_weight_0, mask=mask)
+    tl.store(operand_row + KN + r * operand_k + n * operand_n, linear_weight_1, mask=mask)
+    tl.store(operand_row + 2 * KN + r * operand_k + n * operand_n, linear_weight_1, mask=mask)
+    tl.store(operand_row + 3 * KN + r * operand_k + n * operand_n, linear_weight_1, mask=mask)
+    tl.store(operand_row + 4 * KN + r * operand_k + n * operand_n, linear_weight_2, mask=mask)
+    tl.store(operand_row + 5 * KN + r * operand_k + n * operand_n, linear_weight_2, mask=mask)
+    tl.store(operand_row + 6 * KN + r * operand_k + n * operand_n, linear_weight_2, mask=mask)
+    tl.store(operand_row + 7 * KN + r * operand_k + n * operand_n, linear_weight_3, mask=mask)
 
 
 @triton.jit(do_not_specialize=["B"])
@@ -14714,32 +14701,41 @@ def _fc_layer_with_normalize_kernel(
     operand_ptr,
     K,
     N,
+    K_INNERMOST: tl.constexpr,
     ROWS: tl.constexpr,
     BLOCK: tl.constexpr,
     REAL: tl.constexpr,
 ):
     # stores factors of matrix products, in the order in which these read them
+    # turns its tiles for products in tf32, which are faster with k innermost
     KN = tl.cast(K, tl.int64) * N
+    operand_k = 1 if K_INNERMOST else N
+    operand_n = tl.cast(K, tl.int64) if K_INNERMOST else 1
 
-    start = tl.program_id(0).to(tl.int64) * BLOCK
-    tile = tl.arange(0, BLOCK)
-    mask = tile < tl.cast(K, tl.int64) * N - start
-    linear_weight_row = linear_weight_ptr + start
-    operand_row = operand_ptr + start
+    n = _tile(tl.program_id(1) * BLOCK, ROWS, BLOCK)
+    r = _down(ROWS)
+    at = r * N + n
+    tile_mask = n < N
 
-    linear_weight_0 = tl.load(linear_weight_row + tile, mask=mask, other=0.0).to(REAL)
-    linear_weight_1 = tl.load(linear_weight_row + KN + tile, mask=mask, other=0.0).to(REAL)
-    linear_weight_2 = tl.load(linear_weight_row + 2 * KN + tile, mask=mask, other=0.0).to(REAL)
-    linear_weight_3 = tl.load(linear_weight_row + 3 * KN + tile, mask=mask, other=0.0).to(REAL)
+    k = tl.program_id(0).to(tl.int64) * ROWS
+    row_mask = k + r < K
+    mask = tile_mask if ROWS == 1 else tile_mask & row_mask
+    linear_weight_row = linear_weight_ptr + k * N
+    operand_row = operand_ptr + k * operand_k
 
-    tl.store(operand_row + tile, linear_weight_0, mask=mask)
-    tl.store(operand_row + KN + tile, linear_weight_1, mask=mask)
-    tl.store(operand_row + 2 * KN + tile, linear_weight_1, mask=mask)
-    tl.store(operand_row + 3 * KN + tile, linear_weight_1, mask=mask)
-    tl.store(operand_row + 4 * KN + tile, linear_weight_2, mask=mask)
-    tl.store(operand_row + 5 * KN + tile, linear_weight_2, mask=mask)
-    tl.store(operand_row + 6 * KN + tile, linear_weight_2, mask=mask)
-    tl.store(operand_row + 7 * KN + tile, linear_weight_3, mask=mask)
+    linear_weight_0 = tl.load(linear_weight_row + at, mask=mask, other=0.0).to(REAL)
+    linear_weight_1 = tl.load(linear_weight_row + KN + at, mask=mask, other=0.0).to(REAL)
+    linear_weight_2 = tl.load(linear_weight_row + 2 * KN + at, mask=mask, other=0.0).to(REAL)
+    linear_weight_3 = tl.load(linear_weight_row + 3 * KN + at, mask=mask, other=0.0).to(REAL)
+
+    tl.store(operand_row + r * operand_k + n * operand_n, linear_weight_0, mask=mask)
+    tl.store(operand_row + KN + r * operand_k + n * operand_n, linear_weight_1, mask=mask)
+    tl.store(operand_row + 2 * KN + r * operand_k + n * operand_n, linear_weight_1, mask=mask)
+    tl.store(operand_row + 3 * KN + r * operand_k + n * operand_n, linear_weight_1, mask=mask)
+    tl.store(operand_row + 4 * KN + r * operand_k + n * operand_n, linear_weight_2, mask=mask)
+    tl.store(operand_row + 5 * KN + r * operand_k + n * operand_n, linear_weight_2, mask=mask)
+    tl.store(operand_row + 6 * KN + r * operand_k + n * operand_n, linear_weight_2, mask=mask)
+    tl.store(operand_row + 7 * KN + r * operand_k + n * operand_n, linear_weight_3, mask=mask)
 
 
 @triton.jit(do_not_specialize=["B"])
@@ -14749,8 +14745,6 @@ def _fc_layer_with_normalize_1_kernel(
     saved_product_ptr,
     operand1_ptr,
     operand3_ptr,
-    operand5_ptr,
-    operand7_ptr,
     B,
     N,
     ROWS: tl.constexpr,
@@ -14780,8 +14774,6 @@ def _fc_layer_with_normalize_1_kernel(
     saved_product_row = saved_product_ptr + b * N
     operand1_row = operand1_ptr + b * 4 * N
     operand3_row = operand3_ptr + b * 6 * N
-    operand5_row = operand5_ptr + b * 6 * N
-    operand7_row = operand7_ptr + b * 4 * N
 
     x_e = tl.load(x_row + at, mask=mask, other=0.0).to(REAL)
     x_e1 = tl.load(x_row + BN + at, mask=mask, other=0.0).to(REAL)
@@ -14830,6 +14822,10 @@ def _fc_layer_with_normalize_1_kernel(
     y_e123 = linear_bias_e123 + saved_product_7
     gelu_y_e123 = y_e123 * gate_y
     xy_303_e = -gelu_x_e123 * gelu_y_e123
+    xy_033_e123 = gelu_x_e * gelu_y_e123
+    xy_132_e123 = gelu_x_e1 * gelu_y_e23 + gelu_x_e3 * gelu_y_e12 - gelu_x_e2 * gelu_y_e13
+    xy_231_e123 = gelu_x_e12 * gelu_y_e3 + gelu_x_e23 * gelu_y_e1 - gelu_x_e13 * gelu_y_e2
+    xy_330_e123 = gelu_x_e123 * gelu_y_e
     xy_011_e1 = gelu_x_e * gelu_y_e1
     xy_110_e1 = gelu_x_e1 * gelu_y_e
     xy_112_e1 = -gelu_x_e2 * gelu_y_e12 - gelu_x_e3 * gelu_y_e13
@@ -14866,15 +14862,15 @@ def _fc_layer_with_normalize_1_kernel(
     xy_220_e23 = gelu_x_e23 * gelu_y_e
     xy_222_e23 = gelu_x_e13 * gelu_y_e12 - gelu_x_e12 * gelu_y_e13
     xy_321_e23 = gelu_x_e123 * gelu_y_e1
-    xy_033_e123 = gelu_x_e * gelu_y_e123
-    xy_132_e123 = gelu_x_e1 * gelu_y_e23 + gelu_x_e3 * gelu_y_e12 - gelu_x_e2 * gelu_y_e13
-    xy_231_e123 = gelu_x_e12 * gelu_y_e3 + gelu_x_e23 * gelu_y_e1 - gelu_x_e13 * gelu_y_e2
-    xy_330_e123 = gelu_x_e123 * gelu_y_e
 
     tl.store(operand1_row + r * 4 * N + n, xy_000_e, mask=mask)
-    tl.store(operand1_row + r * 4 * N + n + N, xy_101_e, mask=mask)
-    tl.store(operand1_row + r * 4 * N + n + 2 * N, xy_202_e, mask=mask)
-    tl.store(operand1_row + r * 4 * N + n + 3 * N, xy_303_e, mask=mask)
+    tl.store(operand1_row + N + r * 4 * N + n, xy_101_e, mask=mask)
+    tl.store(operand1_row + 2 * N + r * 4 * N + n, xy_202_e, mask=mask)
+    tl.store(operand1_row + 3 * N + r * 4 * N + n, xy_303_e, mask=mask)
+    tl.store(operand1_row + 4 * BN + r * 4 * N + n, xy_033_e123, mask=mask)
+    tl.store(operand1_row + 4 * BN + N + r * 4 * N + n, xy_132_e123, mask=mask)
+    tl.store(operand1_row + 4 * BN + 2 * N + r * 4 * N + n, xy_231_e123, mask=mask)
+    tl.store(operand1_row + 4 * BN + 3 * N + r * 4 * N + n, xy_330_e123, mask=mask)
     tl.store(operand3_row + r * 6 * N + n, xy_011_e1, mask=mask)
     tl.store(operand3_row + N + r * 6 * N + n, xy_110_e1, mask=mask)
     tl.store(operand3_row + 2 * N + r * 6 * N + n, xy_112_e1, mask=mask)
@@ -14893,28 +14889,24 @@ def _fc_layer_with_normalize_1_kernel(
     tl.store(operand3_row + 12 * BN + 3 * N + r * 6 * N + n, xy_211_e3, mask=mask)
     tl.store(operand3_row + 12 * BN + 4 * N + r * 6 * N + n, xy_213_e3, mask=mask)
     tl.store(operand3_row + 12 * BN + 5 * N + r * 6 * N + n, xy_312_e3, mask=mask)
-    tl.store(operand5_row + r * 6 * N + n, xy_022_e12, mask=mask)
-    tl.store(operand5_row + N + r * 6 * N + n, xy_121_e12, mask=mask)
-    tl.store(operand5_row + 2 * N + r * 6 * N + n, xy_123_e12, mask=mask)
-    tl.store(operand5_row + 3 * N + r * 6 * N + n, xy_220_e12, mask=mask)
-    tl.store(operand5_row + 4 * N + r * 6 * N + n, xy_222_e12, mask=mask)
-    tl.store(operand5_row + 5 * N + r * 6 * N + n, xy_321_e12, mask=mask)
-    tl.store(operand5_row + 6 * BN + r * 6 * N + n, xy_022_e13, mask=mask)
-    tl.store(operand5_row + 6 * BN + N + r * 6 * N + n, xy_121_e13, mask=mask)
-    tl.store(operand5_row + 6 * BN + 2 * N + r * 6 * N + n, xy_123_e13, mask=mask)
-    tl.store(operand5_row + 6 * BN + 3 * N + r * 6 * N + n, xy_220_e13, mask=mask)
-    tl.store(operand5_row + 6 * BN + 4 * N + r * 6 * N + n, xy_222_e13, mask=mask)
-    tl.store(operand5_row + 6 * BN + 5 * N + r * 6 * N + n, xy_321_e13, mask=mask)
-    tl.store(operand5_row + 12 * BN + r * 6 * N + n, xy_022_e23, mask=mask)
-    tl.store(operand5_row + 12 * BN + N + r * 6 * N + n, xy_121_e23, mask=mask)
-    tl.store(operand5_row + 12 * BN + 2 * N + r * 6 * N + n, xy_123_e23, mask=mask)
-    tl.store(operand5_row + 12 * BN + 3 * N + r * 6 * N + n, xy_220_e23, mask=mask)
-    tl.store(operand5_row + 12 * BN + 4 * N + r * 6 * N + n, xy_222_e23, mask=mask)
-    tl.store(operand5_row + 12 * BN + 5 * N + r * 6 * N + n, xy_321_e23, mask=mask)
-    tl.store(operand7_row + r * 4 * N + n, xy_033_e123, mask=mask)
-    tl.store(operand7_row + r * 4 * N + n + N, xy_132_e123, mask=mask)
-    tl.store(operand7_row + r * 4 * N + n + 2 * N, xy_231_e123, mask=mask)
-    tl.store(operand7_row + r * 4 * N + n + 3 * N, xy_330_e123, mask=mask)
+    tl.store(operand3_row + 18 * BN + r * 6 * N + n, xy_022_e12, mask=mask)
+    tl.store(operand3_row + 18 * BN + N + r * 6 * N + n, xy_121_e12, mask=mask)
+    tl.store(operand3_row + 18 * BN + 2 * N + r * 6 * N + n, xy_123_e12, mask=mask)
+    tl.store(operand3_row + 18 * BN + 3 * N + r * 6 * N + n, xy_220_e12, mask=mask)
+    tl.store(operand3_row + 18 * BN + 4 * N + r * 6 * N + n, xy_222_e12, mask=mask)
+    tl.store(operand3_row + 18 * BN + 5 * N + r * 6 * N + n, xy_321_e12, mask=mask)
+    tl.store(operand3_row + 24 * BN + r * 6 * N + n, xy_022_e13, mask=mask)
+    tl.store(operand3_row + 24 * BN + N + r * 6 * N + n, xy_121_e13, mask=mask)
+    tl.store(operand3_row + 24 * BN + 2 * N + r * 6 * N + n, xy_123_e13, mask=mask)
+    tl.store(operand3_row + 24 * BN + 3 * N + r * 6 * N + n, xy_220_e13, mask=mask)
+    tl.store(operand3_row + 24 * BN + 4 * N + r * 6 * N + n, xy_222_e13, mask=mask)
+    tl.store(operand3_row + 24 * BN + 5 * N + r * 6 * N + n, xy_321_e13, mask=mask)
+    tl.store(operand3_row + 30 * BN + r * 6 * N + n, xy_022_e23, mask=mask)
+    tl.store(operand3_row + 30 * BN + N + r * 6 * N + n, xy_121_e23, mask=mask)
+    tl.store(operand3_row + 30 * BN + 2 * N + r * 6 * N + n, xy_123_e23, mask=mask)
+    tl.store(operand3_row + 30 * BN + 3 * N + r * 6 * N + n, xy_220_e23, mask=mask)
+    tl.store(operand3_row + 30 * BN + 4 * N + r * 6 * N + n, xy_222_e23, mask=mask)
+    tl.store(operand3_row + 30 * BN + 5 * N + r * 6 * N + n, xy_321_e23, mask=mask)
 
 
 @triton.jit(do_not_specialize=["N"])
@@ -14922,8 +14914,6 @@ def _fc_layer_with_normalize_2_kernel(
     gp_weight_ptr,
     operand2_ptr,
     operand4_ptr,
-    operand6_ptr,
-    operand8_ptr,
     N,
     M,
     N_INNERMOST: tl.constexpr,
@@ -14940,12 +14930,6 @@ def _fc_layer_with_normalize_2_kernel(
     operand4_n = 1 if N_INNERMOST else M
     operand4_m = tl.cast(N, tl.int64) * 6 if N_INNERMOST else 1
     operand4_N = tl.cast(N, tl.int64) * operand4_n
-    operand6_n = 1 if N_INNERMOST else M
-    operand6_m = tl.cast(N, tl.int64) * 6 if N_INNERMOST else 1
-    operand6_N = tl.cast(N, tl.int64) * operand6_n
-    operand8_n = 1 if N_INNERMOST else M
-    operand8_m = tl.cast(N, tl.int64) * 4 if N_INNERMOST else 1
-    operand8_N = tl.cast(N, tl.int64) * operand8_n
 
     m = _tile(tl.program_id(1) * BLOCK, ROWS, BLOCK)
     r = _down(ROWS)
@@ -14958,8 +14942,6 @@ def _fc_layer_with_normalize_2_kernel(
     gp_weight_row = gp_weight_ptr + n * M
     operand2_row = operand2_ptr + n * operand2_n
     operand4_row = operand4_ptr + n * operand4_n
-    operand6_row = operand6_ptr + n * operand6_n
-    operand8_row = operand8_ptr + n * operand8_n
 
     gp_weight_000 = tl.load(gp_weight_row + at, mask=mask, other=0.0).to(REAL)
     gp_weight_011 = tl.load(gp_weight_row + NM + at, mask=mask, other=0.0).to(REAL)
@@ -14986,30 +14968,28 @@ def _fc_layer_with_normalize_2_kernel(
     tl.store(operand2_row + operand2_N + r * operand2_n + m * operand2_m, gp_weight_101, mask=mask)
     tl.store(operand2_row + 2 * operand2_N + r * operand2_n + m * operand2_m, gp_weight_202, mask=mask)
     tl.store(operand2_row + 3 * operand2_N + r * operand2_n + m * operand2_m, gp_weight_303, mask=mask)
+    tl.store(operand2_row + 4 * NM + r * operand2_n + m * operand2_m, gp_weight_033, mask=mask)
+    tl.store(operand2_row + 4 * NM + operand2_N + r * operand2_n + m * operand2_m, gp_weight_132, mask=mask)
+    tl.store(operand2_row + 4 * NM + 2 * operand2_N + r * operand2_n + m * operand2_m, gp_weight_231, mask=mask)
+    tl.store(operand2_row + 4 * NM + 3 * operand2_N + r * operand2_n + m * operand2_m, gp_weight_330, mask=mask)
     tl.store(operand4_row + r * operand4_n + m * operand4_m, gp_weight_011, mask=mask)
     tl.store(operand4_row + operand4_N + r * operand4_n + m * operand4_m, gp_weight_110, mask=mask)
     tl.store(operand4_row + 2 * operand4_N + r * operand4_n + m * operand4_m, gp_weight_112, mask=mask)
     tl.store(operand4_row + 3 * operand4_N + r * operand4_n + m * operand4_m, gp_weight_211, mask=mask)
     tl.store(operand4_row + 4 * operand4_N + r * operand4_n + m * operand4_m, gp_weight_213, mask=mask)
     tl.store(operand4_row + 5 * operand4_N + r * operand4_n + m * operand4_m, gp_weight_312, mask=mask)
-    tl.store(operand6_row + r * operand6_n + m * operand6_m, gp_weight_022, mask=mask)
-    tl.store(operand6_row + operand6_N + r * operand6_n + m * operand6_m, gp_weight_121, mask=mask)
-    tl.store(operand6_row + 2 * operand6_N + r * operand6_n + m * operand6_m, gp_weight_123, mask=mask)
-    tl.store(operand6_row + 3 * operand6_N + r * operand6_n + m * operand6_m, gp_weight_220, mask=mask)
-    tl.store(operand6_row + 4 * operand6_N + r * operand6_n + m * operand6_m, gp_weight_222, mask=mask)
-    tl.store(operand6_row + 5 * operand6_N + r * operand6_n + m * operand6_m, gp_weight_321, mask=mask)
-    tl.store(operand8_row + r * operand8_n + m * operand8_m, gp_weight_033, mask=mask)
-    tl.store(operand8_row + operand8_N + r * operand8_n + m * operand8_m, gp_weight_132, mask=mask)
-    tl.store(operand8_row + 2 * operand8_N + r * operand8_n + m * operand8_m, gp_weight_231, mask=mask)
-    tl.store(operand8_row + 3 * operand8_N + r * operand8_n + m * operand8_m, gp_weight_330, mask=mask)
+    tl.store(operand4_row + 6 * NM + r * operand4_n + m * operand4_m, gp_weight_022, mask=mask)
+    tl.store(operand4_row + 6 * NM + operand4_N + r * operand4_n + m * operand4_m, gp_weight_121, mask=mask)
+    tl.store(operand4_row + 6 * NM + 2 * operand4_N + r * operand4_n + m * operand4_m, gp_weight_123, mask=mask)
+    tl.store(operand4_row + 6 * NM + 3 * operand4_N + r * operand4_n + m * operand4_m, gp_weight_220, mask=mask)
+    tl.store(operand4_row + 6 * NM + 4 * operand4_N + r * operand4_n + m * operand4_m, gp_weight_222, mask=mask)
+    tl.store(operand4_row + 6 * NM + 5 * operand4_N + r * operand4_n + m * operand4_m, gp_weight_321, mask=mask)
 
 
 @triton.jit(do_not_specialize=["B"])
 def _fc_layer_with_normalize_3_kernel(
     saved_product1_ptr,
     saved_product2_ptr,
-    saved_product3_ptr,
-    saved_product4_ptr,
     out_ptr,
     saved_ptr,
     eps: tl.float64,
@@ -15036,26 +15016,24 @@ def _fc_layer_with_normalize_3_kernel(
     mask = tile_mask if ROWS == 1 else tile_mask & row_mask
     saved_product1_row = saved_product1_ptr + b * M
     saved_product2_row = saved_product2_ptr + b * M
-    saved_product3_row = saved_product3_ptr + b * M
-    saved_product4_row = saved_product4_ptr + b * M
     out_row = out_ptr + b * M
     saved_row = saved_ptr + b
 
     saved_product1_out_e = tl.load(saved_product1_row + at, mask=mask, other=0.0).to(REAL)
+    saved_product1_out_e123 = tl.load(saved_product1_row + BM + at, mask=mask, other=0.0).to(REAL)
     saved_product2_out_e1 = tl.load(saved_product2_row + at, mask=mask, other=0.0).to(REAL)
     saved_product2_out_e2 = tl.load(saved_product2_row + BM + at, mask=mask, other=0.0).to(REAL)
     saved_product2_out_e3 = tl.load(saved_product2_row + 2 * BM + at, mask=mask, other=0.0).to(REAL)
-    saved_product3_out_e12 = tl.load(saved_product3_row + at, mask=mask, other=0.0).to(REAL)
-    saved_product3_out_e13 = tl.load(saved_product3_row + BM + at, mask=mask, other=0.0).to(REAL)
-    saved_product3_out_e23 = tl.load(saved_product3_row + 2 * BM + at, mask=mask, other=0.0).to(REAL)
-    saved_product4_out_e123 = tl.load(saved_product4_row + at, mask=mask, other=0.0).to(REAL)
+    saved_product2_out_e12 = tl.load(saved_product2_row + 3 * BM + at, mask=mask, other=0.0).to(REAL)
+    saved_product2_out_e13 = tl.load(saved_product2_row + 4 * BM + at, mask=mask, other=0.0).to(REAL)
+    saved_product2_out_e23 = tl.load(saved_product2_row + 5 * BM + at, mask=mask, other=0.0).to(REAL)
 
     t1 = saved_product2_out_e1 * saved_product2_out_e1 + saved_product2_out_e2 * saved_product2_out_e2
     t1 += saved_product2_out_e3 * saved_product2_out_e3
-    t2 = saved_product3_out_e12 * saved_product3_out_e12 + saved_product3_out_e13 * saved_product3_out_e13
-    t2 += saved_product3_out_e23 * saved_product3_out_e23
+    t2 = saved_product2_out_e12 * saved_product2_out_e12 + saved_product2_out_e13 * saved_product2_out_e13
+    t2 += saved_product2_out_e23 * saved_product2_out_e23
     t3, t4, t5, t6 = _row_sum4(
-        saved_product1_out_e * saved_product1_out_e, t1, t2, saved_product4_out_e123 * saved_product4_out_e123, mask
+        saved_product1_out_e * saved_product1_out_e, t1, t2, saved_product1_out_e123 * saved_product1_out_e123, mask
     )
     inv_rms_0 = tl.rsqrt(eps + t0 * t3)
     out_e = inv_rms_0 * saved_product1_out_e
@@ -15064,11 +15042,11 @@ def _fc_layer_with_normalize_3_kernel(
     out_e2 = inv_rms_1 * saved_product2_out_e2
     out_e3 = inv_rms_1 * saved_product2_out_e3
     inv_rms_2 = tl.rsqrt(eps + t0 * t5)
-    out_e12 = inv_rms_2 * saved_product3_out_e12
-    out_e13 = inv_rms_2 * saved_product3_out_e13
-    out_e23 = inv_rms_2 * saved_product3_out_e23
+    out_e12 = inv_rms_2 * saved_product2_out_e12
+    out_e13 = inv_rms_2 * saved_product2_out_e13
+    out_e23 = inv_rms_2 * saved_product2_out_e23
     inv_rms_3 = tl.rsqrt(eps + t0 * t6)
-    out_e123 = inv_rms_3 * saved_product4_out_e123
+    out_e123 = inv_rms_3 * saved_product1_out_e123
 
     tl.store(out_row + at, out_e, mask=mask)
     tl.store(out_row + BM + at, out_e1, mask=mask)
@@ -15088,8 +15066,6 @@ def _fc_layer_with_normalize_3_kernel(
 def _fc_layer_with_normalize_3_long_kernel(
     saved_product1_ptr,
     saved_product2_ptr,
-    saved_product3_ptr,
-    saved_product4_ptr,
     out_ptr,
     saved_ptr,
     eps: tl.float64,
@@ -15108,8 +15084,6 @@ def _fc_layer_with_normalize_3_long_kernel(
     row_mask = b + r < B
     saved_product1_row = saved_product1_ptr + b * M
     saved_product2_row = saved_product2_ptr + b * M
-    saved_product3_row = saved_product3_ptr + b * M
-    saved_product4_row = saved_product4_ptr + b * M
     out_row = out_ptr + b * M
     saved_row = saved_ptr + b
 
@@ -15125,23 +15099,23 @@ def _fc_layer_with_normalize_3_long_kernel(
         at = r * M + m
         mask = (m < M) & row_mask
         saved_product1_out_e = tl.load(saved_product1_row + at, mask=mask, other=0.0).to(REAL)
+        saved_product1_out_e123 = tl.load(saved_product1_row + BM + at, mask=mask, other=0.0).to(REAL)
         saved_product2_out_e1 = tl.load(saved_product2_row + at, mask=mask, other=0.0).to(REAL)
         saved_product2_out_e2 = tl.load(saved_product2_row + BM + at, mask=mask, other=0.0).to(REAL)
         saved_product2_out_e3 = tl.load(saved_product2_row + 2 * BM + at, mask=mask, other=0.0).to(REAL)
-        saved_product3_out_e12 = tl.load(saved_product3_row + at, mask=mask, other=0.0).to(REAL)
-        saved_product3_out_e13 = tl.load(saved_product3_row + BM + at, mask=mask, other=0.0).to(REAL)
-        saved_product3_out_e23 = tl.load(saved_product3_row + 2 * BM + at, mask=mask, other=0.0).to(REAL)
-        saved_product4_out_e123 = tl.load(saved_product4_row + at, mask=mask, other=0.0).to(REAL)
+        saved_product2_out_e12 = tl.load(saved_product2_row + 3 * BM + at, mask=mask, other=0.0).to(REAL)
+        saved_product2_out_e13 = tl.load(saved_product2_row + 4 * BM + at, mask=mask, other=0.0).to(REAL)
+        saved_product2_out_e23 = tl.load(saved_product2_row + 5 * BM + at, mask=mask, other=0.0).to(REAL)
 
         t5 = saved_product2_out_e1 * saved_product2_out_e1 + saved_product2_out_e2 * saved_product2_out_e2
         t5 += saved_product2_out_e3 * saved_product2_out_e3
-        t6 = saved_product3_out_e12 * saved_product3_out_e12 + saved_product3_out_e13 * saved_product3_out_e13
-        t6 += saved_product3_out_e23 * saved_product3_out_e23
+        t6 = saved_product2_out_e12 * saved_product2_out_e12 + saved_product2_out_e13 * saved_product2_out_e13
+        t6 += saved_product2_out_e23 * saved_product2_out_e23
 
         t1 = _sum(t1, saved_product1_out_e * saved_product1_out_e, mask, True)
         t2 = _sum(t2, t5, mask, True)
         t3 = _sum(t3, t6, mask, True)
-        t4 = _sum(t4, saved_product4_out_e123 * saved_product4_out_e123, mask, True)
+        t4 = _sum(t4, saved_product1_out_e123 * saved_product1_out_e123, mask, True)
     t1, t2, t3, t4 = _row_sum4(t1, t2, t3, t4, True)
     inv_rms_0 = tl.rsqrt(eps + t0 * t1)
     inv_rms_1 = tl.rsqrt(eps + t0 * t2)
@@ -15158,22 +15132,22 @@ def _fc_layer_with_normalize_3_long_kernel(
         at = r * M + m
         mask = (m < M) & row_mask
         saved_product1_out_e = tl.load(saved_product1_row + at, mask=mask, other=0.0).to(REAL)
+        saved_product1_out_e123 = tl.load(saved_product1_row + BM + at, mask=mask, other=0.0).to(REAL)
         saved_product2_out_e1 = tl.load(saved_product2_row + at, mask=mask, other=0.0).to(REAL)
         saved_product2_out_e2 = tl.load(saved_product2_row + BM + at, mask=mask, other=0.0).to(REAL)
         saved_product2_out_e3 = tl.load(saved_product2_row + 2 * BM + at, mask=mask, other=0.0).to(REAL)
-        saved_product3_out_e12 = tl.load(saved_product3_row + at, mask=mask, other=0.0).to(REAL)
-        saved_product3_out_e13 = tl.load(saved_product3_row + BM + at, mask=mask, other=0.0).to(REAL)
-        saved_product3_out_e23 = tl.load(saved_product3_row + 2 * BM + at, mask=mask, other=0.0).to(REAL)
-        saved_product4_out_e123 = tl.load(saved_product4_row + at, mask=mask, other=0.0).to(REAL)
+        saved_product2_out_e12 = tl.load(saved_product2_row + 3 * BM + at, mask=mask, other=0.0).to(REAL)
+        saved_product2_out_e13 = tl.load(saved_product2_row + 4 * BM + at, mask=mask, other=0.0).to(REAL)
+        saved_product2_out_e23 = tl.load(saved_product2_row + 5 * BM + at, mask=mask, other=0.0).to(REAL)
 
         out_e = inv_rms_0 * saved_product1_out_e
         out_e1 = inv_rms_1 * saved_product2_out_e1
         out_e2 = inv_rms_1 * saved_product2_out_e2
         out_e3 = inv_rms_1 * saved_product2_out_e3
-        out_e12 = inv_rms_2 * saved_product3_out_e12
-        out_e13 = inv_rms_2 * saved_product3_out_e13
-        out_e23 = inv_rms_2 * saved_product3_out_e23
-        out_e123 = inv_rms_3 * saved_product4_out_e123
+        out_e12 = inv_rms_2 * saved_product2_out_e12
+        out_e13 = inv_rms_2 * saved_product2_out_e13
+        out_e23 = inv_rms_2 * saved_product2_out_e23
+        out_e123 = inv_rms_3 * saved_product1_out_e123
 
         tl.store(out_row + at, out_e, mask=mask)
         tl.store(out_row + BM + at, out_e1, mask=mask)
@@ -15192,8 +15166,6 @@ def _fc_layer_with_normalize_backward_kernel(
     saved_product_ptr,
     operand_ptr,
     operand2_ptr,
-    operand4_ptr,
-    operand6_ptr,
     B,
     N,
     B_INNERMOST: tl.constexpr,
@@ -15211,13 +15183,6 @@ def _fc_layer_with_normalize_backward_kernel(
     operand2_n = tl.cast(B, tl.int64) * 3 if B_INNERMOST else 1
     operand2_B = tl.cast(B, tl.int64) * operand2_b
     operand2_N = tl.cast(N, tl.int64) * operand2_n
-    operand4_b = 1 if B_INNERMOST else 6 * N
-    operand4_n = tl.cast(B, tl.int64) * 3 if B_INNERMOST else 1
-    operand4_B = tl.cast(B, tl.int64) * operand4_b
-    operand4_N = tl.cast(N, tl.int64) * operand4_n
-    operand6_b = 1 if B_INNERMOST else 4 * N
-    operand6_n = tl.cast(B, tl.int64) if B_INNERMOST else 1
-    operand6_N = tl.cast(N, tl.int64) * operand6_n
 
     n = _tile(tl.program_id(1) * BLOCK, ROWS, BLOCK)
     r = _down(ROWS)
@@ -15239,8 +15204,6 @@ def _fc_layer_with_normalize_backward_kernel(
     saved_product_row = saved_product_ptr + b * N
     operand_row = operand_ptr + b * operand_b
     operand2_row = operand2_ptr + b * operand2_b
-    operand4_row = operand4_ptr + b * operand4_b
-    operand6_row = operand6_ptr + b * operand6_b
 
     x_e = tl.load(x_row + at, mask=mask, other=0.0).to(REAL)
     x_e1 = tl.load(x_row + BN + at, mask=mask, other=0.0).to(REAL)
@@ -15289,6 +15252,10 @@ def _fc_layer_with_normalize_backward_kernel(
     y_e23 = linear_bias_e23 + saved_product_6
     gelu_y_e23 = gate_y * y_e23
     xy_202_e = -gelu_x_e12 * gelu_y_e12 - gelu_x_e13 * gelu_y_e13 - gelu_x_e23 * gelu_y_e23
+    xy_033_e123 = gelu_x_e * gelu_y_e123
+    xy_132_e123 = gelu_x_e1 * gelu_y_e23 + gelu_x_e3 * gelu_y_e12 - gelu_x_e2 * gelu_y_e13
+    xy_231_e123 = gelu_x_e12 * gelu_y_e3 + gelu_x_e23 * gelu_y_e1 - gelu_x_e13 * gelu_y_e2
+    xy_330_e123 = gelu_x_e123 * gelu_y_e
     xy_011_e1 = gelu_x_e * gelu_y_e1
     xy_110_e1 = gelu_x_e1 * gelu_y_e
     xy_112_e1 = -gelu_x_e2 * gelu_y_e12 - gelu_x_e3 * gelu_y_e13
@@ -15327,15 +15294,15 @@ def _fc_layer_with_normalize_backward_kernel(
     xy_220_e23 = gelu_x_e23 * gelu_y_e
     xy_222_e23 = gelu_x_e13 * gelu_y_e12 - gelu_x_e12 * gelu_y_e13
     xy_321_e23 = gelu_x_e123 * gelu_y_e1
-    xy_033_e123 = gelu_x_e * gelu_y_e123
-    xy_132_e123 = gelu_x_e1 * gelu_y_e23 + gelu_x_e3 * gelu_y_e12 - gelu_x_e2 * gelu_y_e13
-    xy_231_e123 = gelu_x_e12 * gelu_y_e3 + gelu_x_e23 * gelu_y_e1 - gelu_x_e13 * gelu_y_e2
-    xy_330_e123 = gelu_x_e123 * gelu_y_e
 
     tl.store(operand_row + r * operand_b + n * operand_n, operand_0, mask=mask)
-    tl.store(operand_row + r * operand_b + n * operand_n + operand_N, xy_000_e, mask=mask)
-    tl.store(operand_row + r * operand_b + n * operand_n + 2 * operand_N, xy_101_e, mask=mask)
-    tl.store(operand_row + r * operand_b + n * operand_n + 3 * operand_N, xy_202_e, mask=mask)
+    tl.store(operand_row + operand_N + r * operand_b + n * operand_n, xy_000_e, mask=mask)
+    tl.store(operand_row + 2 * operand_N + r * operand_b + n * operand_n, xy_101_e, mask=mask)
+    tl.store(operand_row + 3 * operand_N + r * operand_b + n * operand_n, xy_202_e, mask=mask)
+    tl.store(operand_row + 4 * BN + r * operand_b + n * operand_n, xy_033_e123, mask=mask)
+    tl.store(operand_row + 4 * BN + operand_N + r * operand_b + n * operand_n, xy_132_e123, mask=mask)
+    tl.store(operand_row + 4 * BN + 2 * operand_N + r * operand_b + n * operand_n, xy_231_e123, mask=mask)
+    tl.store(operand_row + 4 * BN + 3 * operand_N + r * operand_b + n * operand_n, xy_330_e123, mask=mask)
     tl.store(operand2_row + r * operand2_b + n * operand2_n, xy_011_e1, mask=mask)
     tl.store(operand2_row + operand2_N + r * operand2_b + n * operand2_n, xy_110_e1, mask=mask)
     tl.store(operand2_row + 2 * operand2_N + r * operand2_b + n * operand2_n, xy_112_e1, mask=mask)
@@ -15354,28 +15321,50 @@ def _fc_layer_with_normalize_backward_kernel(
     tl.store(operand2_row + 2 * operand2_B + 3 * operand2_N + r * operand2_b + n * operand2_n, xy_211_e3, mask=mask)
     tl.store(operand2_row + 2 * operand2_B + 4 * operand2_N + r * operand2_b + n * operand2_n, operand2_16, mask=mask)
     tl.store(operand2_row + 2 * operand2_B + 5 * operand2_N + r * operand2_b + n * operand2_n, operand2_17, mask=mask)
-    tl.store(operand4_row + r * operand4_b + n * operand4_n, xy_022_e12, mask=mask)
-    tl.store(operand4_row + operand4_N + r * operand4_b + n * operand4_n, xy_121_e12, mask=mask)
-    tl.store(operand4_row + 2 * operand4_N + r * operand4_b + n * operand4_n, xy_123_e12, mask=mask)
-    tl.store(operand4_row + 3 * operand4_N + r * operand4_b + n * operand4_n, xy_220_e12, mask=mask)
-    tl.store(operand4_row + 4 * operand4_N + r * operand4_b + n * operand4_n, xy_222_e12, mask=mask)
-    tl.store(operand4_row + 5 * operand4_N + r * operand4_b + n * operand4_n, xy_321_e12, mask=mask)
-    tl.store(operand4_row + operand4_B + r * operand4_b + n * operand4_n, xy_022_e13, mask=mask)
-    tl.store(operand4_row + operand4_B + operand4_N + r * operand4_b + n * operand4_n, xy_121_e13, mask=mask)
-    tl.store(operand4_row + operand4_B + 2 * operand4_N + r * operand4_b + n * operand4_n, xy_123_e13, mask=mask)
-    tl.store(operand4_row + operand4_B + 3 * operand4_N + r * operand4_b + n * operand4_n, xy_220_e13, mask=mask)
-    tl.store(operand4_row + operand4_B + 4 * operand4_N + r * operand4_b + n * operand4_n, xy_222_e13, mask=mask)
-    tl.store(operand4_row + operand4_B + 5 * operand4_N + r * operand4_b + n * operand4_n, xy_321_e13, mask=mask)
-    tl.store(operand4_row + 2 * operand4_B + r * operand4_b + n * operand4_n, xy_022_e23, mask=mask)
-    tl.store(operand4_row + 2 * operand4_B + operand4_N + r * operand4_b + n * operand4_n, xy_121_e23, mask=mask)
-    tl.store(operand4_row + 2 * operand4_B + 2 * operand4_N + r * operand4_b + n * operand4_n, xy_123_e23, mask=mask)
-    tl.store(operand4_row + 2 * operand4_B + 3 * operand4_N + r * operand4_b + n * operand4_n, xy_220_e23, mask=mask)
-    tl.store(operand4_row + 2 * operand4_B + 4 * operand4_N + r * operand4_b + n * operand4_n, xy_222_e23, mask=mask)
-    tl.store(operand4_row + 2 * operand4_B + 5 * operand4_N + r * operand4_b + n * operand4_n, xy_321_e23, mask=mask)
-    tl.store(operand6_row + r * operand6_b + n * operand6_n, xy_033_e123, mask=mask)
-    tl.store(operand6_row + r * operand6_b + n * operand6_n + operand6_N, xy_132_e123, mask=mask)
-    tl.store(operand6_row + r * operand6_b + n * operand6_n + 2 * operand6_N, xy_231_e123, mask=mask)
-    tl.store(operand6_row + r * operand6_b + n * operand6_n + 3 * operand6_N, xy_330_e123, mask=mask)
+    tl.store(operand2_row + 18 * BN + r * operand2_b + n * operand2_n, xy_022_e12, mask=mask)
+    tl.store(operand2_row + 18 * BN + operand2_N + r * operand2_b + n * operand2_n, xy_121_e12, mask=mask)
+    tl.store(operand2_row + 18 * BN + 2 * operand2_N + r * operand2_b + n * operand2_n, xy_123_e12, mask=mask)
+    tl.store(operand2_row + 18 * BN + 3 * operand2_N + r * operand2_b + n * operand2_n, xy_220_e12, mask=mask)
+    tl.store(operand2_row + 18 * BN + 4 * operand2_N + r * operand2_b + n * operand2_n, xy_222_e12, mask=mask)
+    tl.store(operand2_row + 18 * BN + 5 * operand2_N + r * operand2_b + n * operand2_n, xy_321_e12, mask=mask)
+    tl.store(operand2_row + 18 * BN + operand2_B + r * operand2_b + n * operand2_n, xy_022_e13, mask=mask)
+    tl.store(operand2_row + 18 * BN + operand2_B + operand2_N + r * operand2_b + n * operand2_n, xy_121_e13, mask=mask)
+    tl.store(
+        operand2_row + 18 * BN + operand2_B + 2 * operand2_N + r * operand2_b + n * operand2_n, xy_123_e13, mask=mask
+    )
+    tl.store(
+        operand2_row + 18 * BN + operand2_B + 3 * operand2_N + r * operand2_b + n * operand2_n, xy_220_e13, mask=mask
+    )
+    tl.store(
+        operand2_row + 18 * BN + operand2_B + 4 * operand2_N + r * operand2_b + n * operand2_n, xy_222_e13, mask=mask
+    )
+    tl.store(
+        operand2_row + 18 * BN + operand2_B + 5 * operand2_N + r * operand2_b + n * operand2_n, xy_321_e13, mask=mask
+    )
+    tl.store(operand2_row + 18 * BN + 2 * operand2_B + r * operand2_b + n * operand2_n, xy_022_e23, mask=mask)
+    tl.store(
+        operand2_row + 18 * BN + 2 * operand2_B + operand2_N + r * operand2_b + n * operand2_n, xy_121_e23, mask=mask
+    )
+    tl.store(
+        operand2_row + 18 * BN + 2 * operand2_B + 2 * operand2_N + r * operand2_b + n * operand2_n,
+        xy_123_e23,
+        mask=mask,
+    )
+    tl.store(
+        operand2_row + 18 * BN + 2 * operand2_B + 3 * operand2_N + r * operand2_b + n * operand2_n,
+        xy_220_e23,
+        mask=mask,
+    )
+    tl.store(
+        operand2_row + 18 * BN + 2 * operand2_B + 4 * operand2_N + r * operand2_b + n * operand2_n,
+        xy_222_e23,
+        mask=mask,
+    )
+    tl.store(
+        operand2_row + 18 * BN + 2 * operand2_B + 5 * operand2_N + r * operand2_b + n * operand2_n,
+        xy_321_e23,
+        mask=mask,
+    )
 
 
 @triton.jit(do_not_specialize=["B"])
@@ -15384,12 +15373,8 @@ def _fc_layer_with_normalize_backward_1_kernel(
     saved_ptr,
     saved_product1_ptr,
     saved_product2_ptr,
-    saved_product3_ptr,
-    saved_product4_ptr,
     operand1_ptr,
     operand3_ptr,
-    operand5_ptr,
-    operand7_ptr,
     B,
     M,
     ROWS: tl.constexpr,
@@ -15415,12 +15400,8 @@ def _fc_layer_with_normalize_backward_1_kernel(
     saved_row = saved_ptr + b
     saved_product1_row = saved_product1_ptr + b * M
     saved_product2_row = saved_product2_ptr + b * M
-    saved_product3_row = saved_product3_ptr + b * M
-    saved_product4_row = saved_product4_ptr + b * M
     operand1_row = operand1_ptr + b * M
     operand3_row = operand3_ptr + b * M
-    operand5_row = operand5_ptr + b * M
-    operand7_row = operand7_ptr + b * M
 
     grad_out_e_2 = tl.load(grad_out_row + at, mask=mask, other=0.0).to(REAL)
     grad_out_e1_2 = tl.load(grad_out_row + BM + at, mask=mask, other=0.0).to(REAL)
@@ -15435,42 +15416,42 @@ def _fc_layer_with_normalize_backward_1_kernel(
     saved_inv_rms_2 = tl.load(saved_row + 2 * B + r, mask=row_mask, other=0.0).to(REAL)
     saved_inv_rms_3 = tl.load(saved_row + 3 * B + r, mask=row_mask, other=0.0).to(REAL)
     saved_product1_out_e = tl.load(saved_product1_row + at, mask=mask, other=0.0).to(REAL)
+    saved_product1_out_e123 = tl.load(saved_product1_row + BM + at, mask=mask, other=0.0).to(REAL)
     saved_product2_out_e1 = tl.load(saved_product2_row + at, mask=mask, other=0.0).to(REAL)
     saved_product2_out_e2 = tl.load(saved_product2_row + BM + at, mask=mask, other=0.0).to(REAL)
     saved_product2_out_e3 = tl.load(saved_product2_row + 2 * BM + at, mask=mask, other=0.0).to(REAL)
-    saved_product3_out_e12 = tl.load(saved_product3_row + at, mask=mask, other=0.0).to(REAL)
-    saved_product3_out_e13 = tl.load(saved_product3_row + BM + at, mask=mask, other=0.0).to(REAL)
-    saved_product3_out_e23 = tl.load(saved_product3_row + 2 * BM + at, mask=mask, other=0.0).to(REAL)
-    saved_product4_out_e123 = tl.load(saved_product4_row + at, mask=mask, other=0.0).to(REAL)
+    saved_product2_out_e12 = tl.load(saved_product2_row + 3 * BM + at, mask=mask, other=0.0).to(REAL)
+    saved_product2_out_e13 = tl.load(saved_product2_row + 4 * BM + at, mask=mask, other=0.0).to(REAL)
+    saved_product2_out_e23 = tl.load(saved_product2_row + 5 * BM + at, mask=mask, other=0.0).to(REAL)
 
     t1 = grad_out_e3_2 * saved_product2_out_e3 + grad_out_e2_2 * saved_product2_out_e2
     t1 += grad_out_e1_2 * saved_product2_out_e1
-    t2 = grad_out_e23_2 * saved_product3_out_e23 + grad_out_e13_2 * saved_product3_out_e13
-    t2 += grad_out_e12_2 * saved_product3_out_e12
-    grad_inv_rms_0, grad_inv_rms_1, grad_inv_rms_2, grad_inv_rms_3 = _row_sum4(
-        grad_out_e_2 * saved_product1_out_e, t1, t2, grad_out_e123_2 * saved_product4_out_e123, mask
+    t2 = grad_out_e23_2 * saved_product2_out_e23 + grad_out_e13_2 * saved_product2_out_e13
+    t2 += grad_out_e12_2 * saved_product2_out_e12
+    grad_inv_rms_0, grad_inv_rms_3, grad_inv_rms_1, grad_inv_rms_2 = _row_sum4(
+        grad_out_e_2 * saved_product1_out_e, grad_out_e123_2 * saved_product1_out_e123, t1, t2, mask
     )
     t3 = t0 * (grad_inv_rms_0 * (-0.5 * saved_inv_rms_0 * saved_inv_rms_0 * saved_inv_rms_0))
     grad_out_e = saved_inv_rms_0 * grad_out_e_2 + 2.0 * t3 * saved_product1_out_e
-    t4 = t0 * (grad_inv_rms_1 * (-0.5 * saved_inv_rms_1 * saved_inv_rms_1 * saved_inv_rms_1))
-    grad_out_e1 = saved_inv_rms_1 * grad_out_e1_2 + 2.0 * t4 * saved_product2_out_e1
-    grad_out_e2 = saved_inv_rms_1 * grad_out_e2_2 + 2.0 * t4 * saved_product2_out_e2
-    grad_out_e3 = saved_inv_rms_1 * grad_out_e3_2 + 2.0 * t4 * saved_product2_out_e3
-    t5 = t0 * (grad_inv_rms_2 * (-0.5 * saved_inv_rms_2 * saved_inv_rms_2 * saved_inv_rms_2))
-    grad_out_e12 = saved_inv_rms_2 * grad_out_e12_2 + 2.0 * t5 * saved_product3_out_e12
-    grad_out_e13 = saved_inv_rms_2 * grad_out_e13_2 + 2.0 * t5 * saved_product3_out_e13
-    grad_out_e23 = saved_inv_rms_2 * grad_out_e23_2 + 2.0 * t5 * saved_product3_out_e23
-    t6 = t0 * (grad_inv_rms_3 * (-0.5 * saved_inv_rms_3 * saved_inv_rms_3 * saved_inv_rms_3))
-    grad_out_e123 = saved_inv_rms_3 * grad_out_e123_2 + 2.0 * t6 * saved_product4_out_e123
+    t4 = t0 * (grad_inv_rms_3 * (-0.5 * saved_inv_rms_3 * saved_inv_rms_3 * saved_inv_rms_3))
+    grad_out_e123 = saved_inv_rms_3 * grad_out_e123_2 + 2.0 * t4 * saved_product1_out_e123
+    t5 = t0 * (grad_inv_rms_1 * (-0.5 * saved_inv_rms_1 * saved_inv_rms_1 * saved_inv_rms_1))
+    grad_out_e1 = saved_inv_rms_1 * grad_out_e1_2 + 2.0 * t5 * saved_product2_out_e1
+    grad_out_e2 = saved_inv_rms_1 * grad_out_e2_2 + 2.0 * t5 * saved_product2_out_e2
+    grad_out_e3 = saved_inv_rms_1 * grad_out_e3_2 + 2.0 * t5 * saved_product2_out_e3
+    t6 = t0 * (grad_inv_rms_2 * (-0.5 * saved_inv_rms_2 * saved_inv_rms_2 * saved_inv_rms_2))
+    grad_out_e12 = saved_inv_rms_2 * grad_out_e12_2 + 2.0 * t6 * saved_product2_out_e12
+    grad_out_e13 = saved_inv_rms_2 * grad_out_e13_2 + 2.0 * t6 * saved_product2_out_e13
+    grad_out_e23 = saved_inv_rms_2 * grad_out_e23_2 + 2.0 * t6 * saved_product2_out_e23
 
     tl.store(operand1_row + at, grad_out_e, mask=mask)
+    tl.store(operand1_row + BM + at, grad_out_e123, mask=mask)
     tl.store(operand3_row + at, grad_out_e1, mask=mask)
     tl.store(operand3_row + BM + at, grad_out_e2, mask=mask)
     tl.store(operand3_row + 2 * BM + at, grad_out_e3, mask=mask)
-    tl.store(operand5_row + at, grad_out_e12, mask=mask)
-    tl.store(operand5_row + BM + at, grad_out_e13, mask=mask)
-    tl.store(operand5_row + 2 * BM + at, grad_out_e23, mask=mask)
-    tl.store(operand7_row + at, grad_out_e123, mask=mask)
+    tl.store(operand3_row + 3 * BM + at, grad_out_e12, mask=mask)
+    tl.store(operand3_row + 4 * BM + at, grad_out_e13, mask=mask)
+    tl.store(operand3_row + 5 * BM + at, grad_out_e23, mask=mask)
 
 
 @triton.jit(do_not_specialize=["B"])
@@ -15479,12 +15460,8 @@ def _fc_layer_with_normalize_backward_1_long_kernel(
     saved_ptr,
     saved_product1_ptr,
     saved_product2_ptr,
-    saved_product3_ptr,
-    saved_product4_ptr,
     operand1_ptr,
     operand3_ptr,
-    operand5_ptr,
-    operand7_ptr,
     B,
     M,
     ROWS: tl.constexpr,
@@ -15502,12 +15479,8 @@ def _fc_layer_with_normalize_backward_1_long_kernel(
     saved_row = saved_ptr + b
     saved_product1_row = saved_product1_ptr + b * M
     saved_product2_row = saved_product2_ptr + b * M
-    saved_product3_row = saved_product3_ptr + b * M
-    saved_product4_row = saved_product4_ptr + b * M
     operand1_row = operand1_ptr + b * M
     operand3_row = operand3_ptr + b * M
-    operand5_row = operand5_ptr + b * M
-    operand7_row = operand7_ptr + b * M
 
     saved_inv_rms_0 = tl.load(saved_row + r, mask=row_mask, other=0.0).to(REAL)
     saved_inv_rms_1 = tl.load(saved_row + B + r, mask=row_mask, other=0.0).to(REAL)
@@ -15518,9 +15491,9 @@ def _fc_layer_with_normalize_backward_1_long_kernel(
     t0 = 1.0 / size_m
 
     grad_inv_rms_0 = _start(ROWS, BLOCK, 0.0, REAL)
+    grad_inv_rms_3 = _start(ROWS, BLOCK, 0.0, REAL)
     grad_inv_rms_1 = _start(ROWS, BLOCK, 0.0, REAL)
     grad_inv_rms_2 = _start(ROWS, BLOCK, 0.0, REAL)
-    grad_inv_rms_3 = _start(ROWS, BLOCK, 0.0, REAL)
     for start in range(0, M, BLOCK):
         m = _tile(start, ROWS, BLOCK)
         at = r * M + m
@@ -15534,30 +15507,30 @@ def _fc_layer_with_normalize_backward_1_long_kernel(
         grad_out_e23_2 = tl.load(grad_out_row + 6 * BM + at, mask=mask, other=0.0).to(REAL)
         grad_out_e123_2 = tl.load(grad_out_row + 7 * BM + at, mask=mask, other=0.0).to(REAL)
         saved_product1_out_e = tl.load(saved_product1_row + at, mask=mask, other=0.0).to(REAL)
+        saved_product1_out_e123 = tl.load(saved_product1_row + BM + at, mask=mask, other=0.0).to(REAL)
         saved_product2_out_e1 = tl.load(saved_product2_row + at, mask=mask, other=0.0).to(REAL)
         saved_product2_out_e2 = tl.load(saved_product2_row + BM + at, mask=mask, other=0.0).to(REAL)
         saved_product2_out_e3 = tl.load(saved_product2_row + 2 * BM + at, mask=mask, other=0.0).to(REAL)
-        saved_product3_out_e12 = tl.load(saved_product3_row + at, mask=mask, other=0.0).to(REAL)
-        saved_product3_out_e13 = tl.load(saved_product3_row + BM + at, mask=mask, other=0.0).to(REAL)
-        saved_product3_out_e23 = tl.load(saved_product3_row + 2 * BM + at, mask=mask, other=0.0).to(REAL)
-        saved_product4_out_e123 = tl.load(saved_product4_row + at, mask=mask, other=0.0).to(REAL)
+        saved_product2_out_e12 = tl.load(saved_product2_row + 3 * BM + at, mask=mask, other=0.0).to(REAL)
+        saved_product2_out_e13 = tl.load(saved_product2_row + 4 * BM + at, mask=mask, other=0.0).to(REAL)
+        saved_product2_out_e23 = tl.load(saved_product2_row + 5 * BM + at, mask=mask, other=0.0).to(REAL)
 
         t5 = grad_out_e3_2 * saved_product2_out_e3 + grad_out_e2_2 * saved_product2_out_e2
         t5 += grad_out_e1_2 * saved_product2_out_e1
-        t6 = grad_out_e23_2 * saved_product3_out_e23 + grad_out_e13_2 * saved_product3_out_e13
-        t6 += grad_out_e12_2 * saved_product3_out_e12
+        t6 = grad_out_e23_2 * saved_product2_out_e23 + grad_out_e13_2 * saved_product2_out_e13
+        t6 += grad_out_e12_2 * saved_product2_out_e12
 
         grad_inv_rms_0 = _sum(grad_inv_rms_0, grad_out_e_2 * saved_product1_out_e, mask, True)
+        grad_inv_rms_3 = _sum(grad_inv_rms_3, grad_out_e123_2 * saved_product1_out_e123, mask, True)
         grad_inv_rms_1 = _sum(grad_inv_rms_1, t5, mask, True)
         grad_inv_rms_2 = _sum(grad_inv_rms_2, t6, mask, True)
-        grad_inv_rms_3 = _sum(grad_inv_rms_3, grad_out_e123_2 * saved_product4_out_e123, mask, True)
-    grad_inv_rms_0, grad_inv_rms_1, grad_inv_rms_2, grad_inv_rms_3 = _row_sum4(
-        grad_inv_rms_0, grad_inv_rms_1, grad_inv_rms_2, grad_inv_rms_3, True
+    grad_inv_rms_0, grad_inv_rms_3, grad_inv_rms_1, grad_inv_rms_2 = _row_sum4(
+        grad_inv_rms_0, grad_inv_rms_3, grad_inv_rms_1, grad_inv_rms_2, True
     )
     t1 = t0 * (grad_inv_rms_0 * (-0.5 * saved_inv_rms_0 * saved_inv_rms_0 * saved_inv_rms_0))
-    t2 = t0 * (grad_inv_rms_1 * (-0.5 * saved_inv_rms_1 * saved_inv_rms_1 * saved_inv_rms_1))
-    t3 = t0 * (grad_inv_rms_2 * (-0.5 * saved_inv_rms_2 * saved_inv_rms_2 * saved_inv_rms_2))
-    t4 = t0 * (grad_inv_rms_3 * (-0.5 * saved_inv_rms_3 * saved_inv_rms_3 * saved_inv_rms_3))
+    t2 = t0 * (grad_inv_rms_3 * (-0.5 * saved_inv_rms_3 * saved_inv_rms_3 * saved_inv_rms_3))
+    t3 = t0 * (grad_inv_rms_1 * (-0.5 * saved_inv_rms_1 * saved_inv_rms_1 * saved_inv_rms_1))
+    t4 = t0 * (grad_inv_rms_2 * (-0.5 * saved_inv_rms_2 * saved_inv_rms_2 * saved_inv_rms_2))
 
     for start in range(0, M, BLOCK):
         m = _tile(start, ROWS, BLOCK)
@@ -15572,39 +15545,37 @@ def _fc_layer_with_normalize_backward_1_long_kernel(
         grad_out_e23_2 = tl.load(grad_out_row + 6 * BM + at, mask=mask, other=0.0).to(REAL)
         grad_out_e123_2 = tl.load(grad_out_row + 7 * BM + at, mask=mask, other=0.0).to(REAL)
         saved_product1_out_e = tl.load(saved_product1_row + at, mask=mask, other=0.0).to(REAL)
+        saved_product1_out_e123 = tl.load(saved_product1_row + BM + at, mask=mask, other=0.0).to(REAL)
         saved_product2_out_e1 = tl.load(saved_product2_row + at, mask=mask, other=0.0).to(REAL)
         saved_product2_out_e2 = tl.load(saved_product2_row + BM + at, mask=mask, other=0.0).to(REAL)
         saved_product2_out_e3 = tl.load(saved_product2_row + 2 * BM + at, mask=mask, other=0.0).to(REAL)
-        saved_product3_out_e12 = tl.load(saved_product3_row + at, mask=mask, other=0.0).to(REAL)
-        saved_product3_out_e13 = tl.load(saved_product3_row + BM + at, mask=mask, other=0.0).to(REAL)
-        saved_product3_out_e23 = tl.load(saved_product3_row + 2 * BM + at, mask=mask, other=0.0).to(REAL)
-        saved_product4_out_e123 = tl.load(saved_product4_row + at, mask=mask, other=0.0).to(REAL)
+        saved_product2_out_e12 = tl.load(saved_product2_row + 3 * BM + at, mask=mask, other=0.0).to(REAL)
+        saved_product2_out_e13 = tl.load(saved_product2_row + 4 * BM + at, mask=mask, other=0.0).to(REAL)
+        saved_product2_out_e23 = tl.load(saved_product2_row + 5 * BM + at, mask=mask, other=0.0).to(REAL)
 
         grad_out_e = saved_inv_rms_0 * grad_out_e_2 + 2.0 * t1 * saved_product1_out_e
-        grad_out_e1 = saved_inv_rms_1 * grad_out_e1_2 + 2.0 * t2 * saved_product2_out_e1
-        grad_out_e2 = saved_inv_rms_1 * grad_out_e2_2 + 2.0 * t2 * saved_product2_out_e2
-        grad_out_e3 = saved_inv_rms_1 * grad_out_e3_2 + 2.0 * t2 * saved_product2_out_e3
-        grad_out_e12 = saved_inv_rms_2 * grad_out_e12_2 + 2.0 * t3 * saved_product3_out_e12
-        grad_out_e13 = saved_inv_rms_2 * grad_out_e13_2 + 2.0 * t3 * saved_product3_out_e13
-        grad_out_e23 = saved_inv_rms_2 * grad_out_e23_2 + 2.0 * t3 * saved_product3_out_e23
-        grad_out_e123 = saved_inv_rms_3 * grad_out_e123_2 + 2.0 * t4 * saved_product4_out_e123
+        grad_out_e123 = saved_inv_rms_3 * grad_out_e123_2 + 2.0 * t2 * saved_product1_out_e123
+        grad_out_e1 = saved_inv_rms_1 * grad_out_e1_2 + 2.0 * t3 * saved_product2_out_e1
+        grad_out_e2 = saved_inv_rms_1 * grad_out_e2_2 + 2.0 * t3 * saved_product2_out_e2
+        grad_out_e3 = saved_inv_rms_1 * grad_out_e3_2 + 2.0 * t3 * saved_product2_out_e3
+        grad_out_e12 = saved_inv_rms_2 * grad_out_e12_2 + 2.0 * t4 * saved_product2_out_e12
+        grad_out_e13 = saved_inv_rms_2 * grad_out_e13_2 + 2.0 * t4 * saved_product2_out_e13
+        grad_out_e23 = saved_inv_rms_2 * grad_out_e23_2 + 2.0 * t4 * saved_product2_out_e23
 
         tl.store(operand1_row + at, grad_out_e, mask=mask)
+        tl.store(operand1_row + BM + at, grad_out_e123, mask=mask)
         tl.store(operand3_row + at, grad_out_e1, mask=mask)
         tl.store(operand3_row + BM + at, grad_out_e2, mask=mask)
         tl.store(operand3_row + 2 * BM + at, grad_out_e3, mask=mask)
-        tl.store(operand5_row + at, grad_out_e12, mask=mask)
-        tl.store(operand5_row + BM + at, grad_out_e13, mask=mask)
-        tl.store(operand5_row + 2 * BM + at, grad_out_e23, mask=mask)
-        tl.store(operand7_row + at, grad_out_e123, mask=mask)
+        tl.store(operand3_row + 3 * BM + at, grad_out_e12, mask=mask)
+        tl.store(operand3_row + 4 * BM + at, grad_out_e13, mask=mask)
+        tl.store(operand3_row + 5 * BM + at, grad_out_e23, mask=mask)
 
 
 @triton.jit(do_not_specialize=["N"])
 def _fc_layer_with_normalize_backward_2_kernel(
     contracted_ptr,
     contracted1_ptr,
-    contracted2_ptr,
-    contracted3_ptr,
     grad_gp_weight_ptr,
     N,
     M,
@@ -15620,30 +15591,28 @@ def _fc_layer_with_normalize_backward_2_kernel(
     mask = tile < tl.cast(N, tl.int64) * M - start
     contracted_row = contracted_ptr + start
     contracted1_row = contracted1_ptr + start
-    contracted2_row = contracted2_ptr + start
-    contracted3_row = contracted3_ptr + start
     grad_gp_weight_row = grad_gp_weight_ptr + start
 
     contracted_0 = tl.load(contracted_row + tile, mask=mask, other=0.0).to(REAL)
     contracted_1 = tl.load(contracted_row + NM + tile, mask=mask, other=0.0).to(REAL)
     contracted_2 = tl.load(contracted_row + 2 * NM + tile, mask=mask, other=0.0).to(REAL)
     contracted_3 = tl.load(contracted_row + 3 * NM + tile, mask=mask, other=0.0).to(REAL)
+    contracted_4 = tl.load(contracted_row + 4 * NM + tile, mask=mask, other=0.0).to(REAL)
+    contracted_5 = tl.load(contracted_row + 5 * NM + tile, mask=mask, other=0.0).to(REAL)
+    contracted_6 = tl.load(contracted_row + 6 * NM + tile, mask=mask, other=0.0).to(REAL)
+    contracted_7 = tl.load(contracted_row + 7 * NM + tile, mask=mask, other=0.0).to(REAL)
     contracted1_0 = tl.load(contracted1_row + tile, mask=mask, other=0.0).to(REAL)
     contracted1_1 = tl.load(contracted1_row + NM + tile, mask=mask, other=0.0).to(REAL)
     contracted1_2 = tl.load(contracted1_row + 2 * NM + tile, mask=mask, other=0.0).to(REAL)
     contracted1_3 = tl.load(contracted1_row + 3 * NM + tile, mask=mask, other=0.0).to(REAL)
     contracted1_4 = tl.load(contracted1_row + 4 * NM + tile, mask=mask, other=0.0).to(REAL)
     contracted1_5 = tl.load(contracted1_row + 5 * NM + tile, mask=mask, other=0.0).to(REAL)
-    contracted2_0 = tl.load(contracted2_row + tile, mask=mask, other=0.0).to(REAL)
-    contracted2_1 = tl.load(contracted2_row + NM + tile, mask=mask, other=0.0).to(REAL)
-    contracted2_2 = tl.load(contracted2_row + 2 * NM + tile, mask=mask, other=0.0).to(REAL)
-    contracted2_3 = tl.load(contracted2_row + 3 * NM + tile, mask=mask, other=0.0).to(REAL)
-    contracted2_4 = tl.load(contracted2_row + 4 * NM + tile, mask=mask, other=0.0).to(REAL)
-    contracted2_5 = tl.load(contracted2_row + 5 * NM + tile, mask=mask, other=0.0).to(REAL)
-    contracted3_0 = tl.load(contracted3_row + tile, mask=mask, other=0.0).to(REAL)
-    contracted3_1 = tl.load(contracted3_row + NM + tile, mask=mask, other=0.0).to(REAL)
-    contracted3_2 = tl.load(contracted3_row + 2 * NM + tile, mask=mask, other=0.0).to(REAL)
-    contracted3_3 = tl.load(contracted3_row + 3 * NM + tile, mask=mask, other=0.0).to(REAL)
+    contracted1_6 = tl.load(contracted1_row + 6 * NM + tile, mask=mask, other=0.0).to(REAL)
+    contracted1_7 = tl.load(contracted1_row + 7 * NM + tile, mask=mask, other=0.0).to(REAL)
+    contracted1_8 = tl.load(contracted1_row + 8 * NM + tile, mask=mask, other=0.0).to(REAL)
+    contracted1_9 = tl.load(contracted1_row + 9 * NM + tile, mask=mask, other=0.0).to(REAL)
+    contracted1_10 = tl.load(contracted1_row + 10 * NM + tile, mask=mask, other=0.0).to(REAL)
+    contracted1_11 = tl.load(contracted1_row + 11 * NM + tile, mask=mask, other=0.0).to(REAL)
 
     grad_gp_weight_213 = -contracted1_4
     grad_gp_weight_303 = -contracted_0
@@ -15652,33 +15621,31 @@ def _fc_layer_with_normalize_backward_2_kernel(
     if GRAD_GP_WEIGHT:
         tl.store(grad_gp_weight_row + tile, contracted_1, mask=mask)
         tl.store(grad_gp_weight_row + NM + tile, contracted1_0, mask=mask)
-        tl.store(grad_gp_weight_row + 2 * NM + tile, contracted2_0, mask=mask)
-        tl.store(grad_gp_weight_row + 3 * NM + tile, contracted3_0, mask=mask)
+        tl.store(grad_gp_weight_row + 2 * NM + tile, contracted1_6, mask=mask)
+        tl.store(grad_gp_weight_row + 3 * NM + tile, contracted_4, mask=mask)
         tl.store(grad_gp_weight_row + 4 * NM + tile, contracted_2, mask=mask)
         tl.store(grad_gp_weight_row + 5 * NM + tile, contracted1_1, mask=mask)
         tl.store(grad_gp_weight_row + 6 * NM + tile, contracted1_2, mask=mask)
-        tl.store(grad_gp_weight_row + 7 * NM + tile, contracted2_1, mask=mask)
-        tl.store(grad_gp_weight_row + 8 * NM + tile, contracted2_2, mask=mask)
-        tl.store(grad_gp_weight_row + 9 * NM + tile, contracted3_1, mask=mask)
+        tl.store(grad_gp_weight_row + 7 * NM + tile, contracted1_7, mask=mask)
+        tl.store(grad_gp_weight_row + 8 * NM + tile, contracted1_8, mask=mask)
+        tl.store(grad_gp_weight_row + 9 * NM + tile, contracted_5, mask=mask)
         tl.store(grad_gp_weight_row + 10 * NM + tile, contracted_3, mask=mask)
         tl.store(grad_gp_weight_row + 11 * NM + tile, contracted1_3, mask=mask)
         tl.store(grad_gp_weight_row + 12 * NM + tile, grad_gp_weight_213, mask=mask)
-        tl.store(grad_gp_weight_row + 13 * NM + tile, contracted2_3, mask=mask)
-        tl.store(grad_gp_weight_row + 14 * NM + tile, contracted2_4, mask=mask)
-        tl.store(grad_gp_weight_row + 15 * NM + tile, contracted3_2, mask=mask)
+        tl.store(grad_gp_weight_row + 13 * NM + tile, contracted1_9, mask=mask)
+        tl.store(grad_gp_weight_row + 14 * NM + tile, contracted1_10, mask=mask)
+        tl.store(grad_gp_weight_row + 15 * NM + tile, contracted_6, mask=mask)
         tl.store(grad_gp_weight_row + 16 * NM + tile, grad_gp_weight_303, mask=mask)
         tl.store(grad_gp_weight_row + 17 * NM + tile, grad_gp_weight_312, mask=mask)
-        tl.store(grad_gp_weight_row + 18 * NM + tile, contracted2_5, mask=mask)
-        tl.store(grad_gp_weight_row + 19 * NM + tile, contracted3_3, mask=mask)
+        tl.store(grad_gp_weight_row + 18 * NM + tile, contracted1_11, mask=mask)
+        tl.store(grad_gp_weight_row + 19 * NM + tile, contracted_7, mask=mask)
 
 
 @triton.jit(do_not_specialize=["N"])
 def _fc_layer_with_normalize_backward_3_kernel(
     gp_weight_ptr,
-    operand8_ptr,
-    operand9_ptr,
-    operand10_ptr,
-    operand11_ptr,
+    operand4_ptr,
+    operand5_ptr,
     N,
     M,
     ROWS: tl.constexpr,
@@ -15692,10 +15659,8 @@ def _fc_layer_with_normalize_backward_3_kernel(
     tile = tl.arange(0, BLOCK)
     mask = tile < tl.cast(N, tl.int64) * M - start
     gp_weight_row = gp_weight_ptr + start
-    operand8_row = operand8_ptr + start
-    operand9_row = operand9_ptr + start
-    operand10_row = operand10_ptr + start
-    operand11_row = operand11_ptr + start
+    operand4_row = operand4_ptr + start
+    operand5_row = operand5_ptr + start
 
     gp_weight_000 = tl.load(gp_weight_row + tile, mask=mask, other=0.0).to(REAL)
     gp_weight_011 = tl.load(gp_weight_row + NM + tile, mask=mask, other=0.0).to(REAL)
@@ -15718,26 +15683,26 @@ def _fc_layer_with_normalize_backward_3_kernel(
     gp_weight_321 = tl.load(gp_weight_row + 18 * NM + tile, mask=mask, other=0.0).to(REAL)
     gp_weight_330 = tl.load(gp_weight_row + 19 * NM + tile, mask=mask, other=0.0).to(REAL)
 
-    tl.store(operand8_row + tile, gp_weight_033, mask=mask)
-    tl.store(operand8_row + NM + tile, gp_weight_132, mask=mask)
-    tl.store(operand8_row + 2 * NM + tile, gp_weight_231, mask=mask)
-    tl.store(operand8_row + 3 * NM + tile, gp_weight_330, mask=mask)
-    tl.store(operand9_row + tile, gp_weight_022, mask=mask)
-    tl.store(operand9_row + NM + tile, gp_weight_121, mask=mask)
-    tl.store(operand9_row + 2 * NM + tile, gp_weight_123, mask=mask)
-    tl.store(operand9_row + 3 * NM + tile, gp_weight_220, mask=mask)
-    tl.store(operand9_row + 4 * NM + tile, gp_weight_222, mask=mask)
-    tl.store(operand9_row + 5 * NM + tile, gp_weight_321, mask=mask)
-    tl.store(operand10_row + tile, gp_weight_011, mask=mask)
-    tl.store(operand10_row + NM + tile, gp_weight_110, mask=mask)
-    tl.store(operand10_row + 2 * NM + tile, gp_weight_112, mask=mask)
-    tl.store(operand10_row + 3 * NM + tile, gp_weight_211, mask=mask)
-    tl.store(operand10_row + 4 * NM + tile, gp_weight_213, mask=mask)
-    tl.store(operand10_row + 5 * NM + tile, gp_weight_312, mask=mask)
-    tl.store(operand11_row + tile, gp_weight_000, mask=mask)
-    tl.store(operand11_row + NM + tile, gp_weight_101, mask=mask)
-    tl.store(operand11_row + 2 * NM + tile, gp_weight_202, mask=mask)
-    tl.store(operand11_row + 3 * NM + tile, gp_weight_303, mask=mask)
+    tl.store(operand4_row + tile, gp_weight_000, mask=mask)
+    tl.store(operand4_row + NM + tile, gp_weight_101, mask=mask)
+    tl.store(operand4_row + 2 * NM + tile, gp_weight_202, mask=mask)
+    tl.store(operand4_row + 3 * NM + tile, gp_weight_303, mask=mask)
+    tl.store(operand4_row + 4 * NM + tile, gp_weight_033, mask=mask)
+    tl.store(operand4_row + 5 * NM + tile, gp_weight_132, mask=mask)
+    tl.store(operand4_row + 6 * NM + tile, gp_weight_231, mask=mask)
+    tl.store(operand4_row + 7 * NM + tile, gp_weight_330, mask=mask)
+    tl.store(operand5_row + tile, gp_weight_011, mask=mask)
+    tl.store(operand5_row + NM + tile, gp_weight_110, mask=mask)
+    tl.store(operand5_row + 2 * NM + tile, gp_weight_112, mask=mask)
+    tl.store(operand5_row + 3 * NM + tile, gp_weight_211, mask=mask)
+    tl.store(operand5_row + 4 * NM + tile, gp_weight_213, mask=mask)
+    tl.store(operand5_row + 5 * NM + tile, gp_weight_312, mask=mask)
+    tl.store(operand5_row + 6 * NM + tile, gp_weight_022, mask=mask)
+    tl.store(operand5_row + 7 * NM + tile, gp_weight_121, mask=mask)
+    tl.store(operand5_row + 8 * NM + tile, gp_weight_123, mask=mask)
+    tl.store(operand5_row + 9 * NM + tile, gp_weight_220, mask=mask)
+    tl.store(operand5_row + 10 * NM + tile, gp_weight_222, mask=mask)
+    tl.store(operand5_row + 11 * NM + tile, gp_weight_321, mask=mask)
 
 
 @triton.jit(do_not_specialize=["B"])
@@ -15745,11 +15710,9 @@ def _fc_layer_with_normalize_backward_4_kernel(
     x_ptr,
     linear_bias_ptr,
     saved_product_ptr,
-    contracted4_ptr,
-    contracted5_ptr,
-    contracted6_ptr,
-    contracted7_ptr,
-    operand12_ptr,
+    contracted2_ptr,
+    contracted3_ptr,
+    operand6_ptr,
     grad_x_ptr,
     grad_linear_bias_ptr,
     B,
@@ -15793,11 +15756,9 @@ def _fc_layer_with_normalize_backward_4_kernel(
         mask = tile_mask if ROWS == 1 else tile_mask & row_mask
         x_row = x_ptr + b * N
         saved_product_row = saved_product_ptr + b * N
-        contracted4_row = contracted4_ptr + b * 4 * N
-        contracted5_row = contracted5_ptr + b * 6 * N
-        contracted6_row = contracted6_ptr + b * 6 * N
-        contracted7_row = contracted7_ptr + b * 4 * N
-        operand12_row = operand12_ptr + b * N
+        contracted2_row = contracted2_ptr + b * 4 * N
+        contracted3_row = contracted3_ptr + b * 6 * N
+        operand6_row = operand6_ptr + b * N
         grad_x_row = grad_x_ptr + b * N
 
         x_e = tl.load(x_row + at, mask=mask, other=0.0).to(REAL)
@@ -15816,90 +15777,106 @@ def _fc_layer_with_normalize_backward_4_kernel(
         saved_product_5 = tl.load(saved_product_row + 5 * BN + at, mask=mask, other=0.0).to(REAL)
         saved_product_6 = tl.load(saved_product_row + 6 * BN + at, mask=mask, other=0.0).to(REAL)
         saved_product_7 = tl.load(saved_product_row + 7 * BN + at, mask=mask, other=0.0).to(REAL)
-        contracted4_grad_xy_033_e123 = tl.load(contracted4_row + r * 4 * N + n, mask=mask, other=0.0).to(REAL)
-        contracted4_grad_xy_132_e123 = tl.load(contracted4_row + r * 4 * N + n + N, mask=mask, other=0.0).to(REAL)
-        contracted4_grad_xy_231_e123 = tl.load(contracted4_row + r * 4 * N + n + 2 * N, mask=mask, other=0.0).to(REAL)
-        contracted4_grad_xy_330_e123 = tl.load(contracted4_row + r * 4 * N + n + 3 * N, mask=mask, other=0.0).to(REAL)
-        contracted5_grad_xy_022_e12 = tl.load(contracted5_row + r * 6 * N + n, mask=mask, other=0.0).to(REAL)
-        contracted5_grad_xy_121_e12 = tl.load(contracted5_row + N + r * 6 * N + n, mask=mask, other=0.0).to(REAL)
-        contracted5_grad_xy_123_e12 = tl.load(contracted5_row + 2 * N + r * 6 * N + n, mask=mask, other=0.0).to(REAL)
-        contracted5_grad_xy_220_e12 = tl.load(contracted5_row + 3 * N + r * 6 * N + n, mask=mask, other=0.0).to(REAL)
-        contracted5_grad_xy_222_e12 = tl.load(contracted5_row + 4 * N + r * 6 * N + n, mask=mask, other=0.0).to(REAL)
-        contracted5_grad_xy_321_e12 = tl.load(contracted5_row + 5 * N + r * 6 * N + n, mask=mask, other=0.0).to(REAL)
-        contracted5_grad_xy_022_e13 = tl.load(contracted5_row + 6 * BN + r * 6 * N + n, mask=mask, other=0.0).to(REAL)
-        contracted5_grad_xy_121_e13 = tl.load(contracted5_row + 6 * BN + N + r * 6 * N + n, mask=mask, other=0.0).to(
+        contracted2_grad_xy_000_e = tl.load(contracted2_row + r * 4 * N + n, mask=mask, other=0.0).to(REAL)
+        contracted2_grad_xy_101_e = tl.load(contracted2_row + N + r * 4 * N + n, mask=mask, other=0.0).to(REAL)
+        contracted2_grad_xy_202_e = tl.load(contracted2_row + 2 * N + r * 4 * N + n, mask=mask, other=0.0).to(REAL)
+        contracted2_grad_xy_303_e = tl.load(contracted2_row + 3 * N + r * 4 * N + n, mask=mask, other=0.0).to(REAL)
+        contracted2_grad_xy_033_e123 = tl.load(contracted2_row + 4 * BN + r * 4 * N + n, mask=mask, other=0.0).to(REAL)
+        contracted2_grad_xy_132_e123 = tl.load(contracted2_row + 4 * BN + N + r * 4 * N + n, mask=mask, other=0.0).to(
             REAL
         )
-        contracted5_grad_xy_123_e13 = tl.load(
-            contracted5_row + 6 * BN + 2 * N + r * 6 * N + n, mask=mask, other=0.0
+        contracted2_grad_xy_231_e123 = tl.load(
+            contracted2_row + 4 * BN + 2 * N + r * 4 * N + n, mask=mask, other=0.0
         ).to(REAL)
-        contracted5_grad_xy_220_e13 = tl.load(
-            contracted5_row + 6 * BN + 3 * N + r * 6 * N + n, mask=mask, other=0.0
+        contracted2_grad_xy_330_e123 = tl.load(
+            contracted2_row + 4 * BN + 3 * N + r * 4 * N + n, mask=mask, other=0.0
         ).to(REAL)
-        contracted5_grad_xy_222_e13 = tl.load(
-            contracted5_row + 6 * BN + 4 * N + r * 6 * N + n, mask=mask, other=0.0
-        ).to(REAL)
-        contracted5_grad_xy_321_e13 = tl.load(
-            contracted5_row + 6 * BN + 5 * N + r * 6 * N + n, mask=mask, other=0.0
-        ).to(REAL)
-        contracted5_grad_xy_022_e23 = tl.load(contracted5_row + 12 * BN + r * 6 * N + n, mask=mask, other=0.0).to(REAL)
-        contracted5_grad_xy_121_e23 = tl.load(contracted5_row + 12 * BN + N + r * 6 * N + n, mask=mask, other=0.0).to(
+        contracted3_grad_xy_011_e1 = tl.load(contracted3_row + r * 6 * N + n, mask=mask, other=0.0).to(REAL)
+        contracted3_grad_xy_110_e1 = tl.load(contracted3_row + N + r * 6 * N + n, mask=mask, other=0.0).to(REAL)
+        contracted3_grad_xy_112_e1 = tl.load(contracted3_row + 2 * N + r * 6 * N + n, mask=mask, other=0.0).to(REAL)
+        contracted3_grad_xy_211_e1 = tl.load(contracted3_row + 3 * N + r * 6 * N + n, mask=mask, other=0.0).to(REAL)
+        contracted3_grad_xy_213_e1 = tl.load(contracted3_row + 4 * N + r * 6 * N + n, mask=mask, other=0.0).to(REAL)
+        contracted3_grad_xy_312_e1 = tl.load(contracted3_row + 5 * N + r * 6 * N + n, mask=mask, other=0.0).to(REAL)
+        contracted3_grad_xy_011_e2 = tl.load(contracted3_row + 6 * BN + r * 6 * N + n, mask=mask, other=0.0).to(REAL)
+        contracted3_grad_xy_110_e2 = tl.load(contracted3_row + 6 * BN + N + r * 6 * N + n, mask=mask, other=0.0).to(
             REAL
         )
-        contracted5_grad_xy_123_e23 = tl.load(
-            contracted5_row + 12 * BN + 2 * N + r * 6 * N + n, mask=mask, other=0.0
-        ).to(REAL)
-        contracted5_grad_xy_220_e23 = tl.load(
-            contracted5_row + 12 * BN + 3 * N + r * 6 * N + n, mask=mask, other=0.0
-        ).to(REAL)
-        contracted5_grad_xy_222_e23 = tl.load(
-            contracted5_row + 12 * BN + 4 * N + r * 6 * N + n, mask=mask, other=0.0
-        ).to(REAL)
-        contracted5_grad_xy_321_e23 = tl.load(
-            contracted5_row + 12 * BN + 5 * N + r * 6 * N + n, mask=mask, other=0.0
-        ).to(REAL)
-        contracted6_grad_xy_011_e1 = tl.load(contracted6_row + r * 6 * N + n, mask=mask, other=0.0).to(REAL)
-        contracted6_grad_xy_110_e1 = tl.load(contracted6_row + N + r * 6 * N + n, mask=mask, other=0.0).to(REAL)
-        contracted6_grad_xy_112_e1 = tl.load(contracted6_row + 2 * N + r * 6 * N + n, mask=mask, other=0.0).to(REAL)
-        contracted6_grad_xy_211_e1 = tl.load(contracted6_row + 3 * N + r * 6 * N + n, mask=mask, other=0.0).to(REAL)
-        contracted6_grad_xy_213_e1 = tl.load(contracted6_row + 4 * N + r * 6 * N + n, mask=mask, other=0.0).to(REAL)
-        contracted6_grad_xy_312_e1 = tl.load(contracted6_row + 5 * N + r * 6 * N + n, mask=mask, other=0.0).to(REAL)
-        contracted6_grad_xy_011_e2 = tl.load(contracted6_row + 6 * BN + r * 6 * N + n, mask=mask, other=0.0).to(REAL)
-        contracted6_grad_xy_110_e2 = tl.load(contracted6_row + 6 * BN + N + r * 6 * N + n, mask=mask, other=0.0).to(
+        contracted3_grad_xy_112_e2 = tl.load(contracted3_row + 6 * BN + 2 * N + r * 6 * N + n, mask=mask, other=0.0).to(
             REAL
         )
-        contracted6_grad_xy_112_e2 = tl.load(contracted6_row + 6 * BN + 2 * N + r * 6 * N + n, mask=mask, other=0.0).to(
+        contracted3_grad_xy_211_e2 = tl.load(contracted3_row + 6 * BN + 3 * N + r * 6 * N + n, mask=mask, other=0.0).to(
             REAL
         )
-        contracted6_grad_xy_211_e2 = tl.load(contracted6_row + 6 * BN + 3 * N + r * 6 * N + n, mask=mask, other=0.0).to(
+        contracted3_grad_xy_213_e2 = tl.load(contracted3_row + 6 * BN + 4 * N + r * 6 * N + n, mask=mask, other=0.0).to(
             REAL
         )
-        contracted6_grad_xy_213_e2 = tl.load(contracted6_row + 6 * BN + 4 * N + r * 6 * N + n, mask=mask, other=0.0).to(
+        contracted3_grad_xy_312_e2 = tl.load(contracted3_row + 6 * BN + 5 * N + r * 6 * N + n, mask=mask, other=0.0).to(
             REAL
         )
-        contracted6_grad_xy_312_e2 = tl.load(contracted6_row + 6 * BN + 5 * N + r * 6 * N + n, mask=mask, other=0.0).to(
+        contracted3_grad_xy_011_e3 = tl.load(contracted3_row + 12 * BN + r * 6 * N + n, mask=mask, other=0.0).to(REAL)
+        contracted3_grad_xy_110_e3 = tl.load(contracted3_row + 12 * BN + N + r * 6 * N + n, mask=mask, other=0.0).to(
             REAL
         )
-        contracted6_grad_xy_011_e3 = tl.load(contracted6_row + 12 * BN + r * 6 * N + n, mask=mask, other=0.0).to(REAL)
-        contracted6_grad_xy_110_e3 = tl.load(contracted6_row + 12 * BN + N + r * 6 * N + n, mask=mask, other=0.0).to(
-            REAL
-        )
-        contracted6_grad_xy_112_e3 = tl.load(
-            contracted6_row + 12 * BN + 2 * N + r * 6 * N + n, mask=mask, other=0.0
+        contracted3_grad_xy_112_e3 = tl.load(
+            contracted3_row + 12 * BN + 2 * N + r * 6 * N + n, mask=mask, other=0.0
         ).to(REAL)
-        contracted6_grad_xy_211_e3 = tl.load(
-            contracted6_row + 12 * BN + 3 * N + r * 6 * N + n, mask=mask, other=0.0
+        contracted3_grad_xy_211_e3 = tl.load(
+            contracted3_row + 12 * BN + 3 * N + r * 6 * N + n, mask=mask, other=0.0
         ).to(REAL)
-        contracted6_grad_xy_213_e3 = tl.load(
-            contracted6_row + 12 * BN + 4 * N + r * 6 * N + n, mask=mask, other=0.0
+        contracted3_grad_xy_213_e3 = tl.load(
+            contracted3_row + 12 * BN + 4 * N + r * 6 * N + n, mask=mask, other=0.0
         ).to(REAL)
-        contracted6_grad_xy_312_e3 = tl.load(
-            contracted6_row + 12 * BN + 5 * N + r * 6 * N + n, mask=mask, other=0.0
+        contracted3_grad_xy_312_e3 = tl.load(
+            contracted3_row + 12 * BN + 5 * N + r * 6 * N + n, mask=mask, other=0.0
         ).to(REAL)
-        contracted7_grad_xy_000_e = tl.load(contracted7_row + r * 4 * N + n, mask=mask, other=0.0).to(REAL)
-        contracted7_grad_xy_101_e = tl.load(contracted7_row + r * 4 * N + n + N, mask=mask, other=0.0).to(REAL)
-        contracted7_grad_xy_202_e = tl.load(contracted7_row + r * 4 * N + n + 2 * N, mask=mask, other=0.0).to(REAL)
-        contracted7_grad_xy_303_e = tl.load(contracted7_row + r * 4 * N + n + 3 * N, mask=mask, other=0.0).to(REAL)
+        contracted3_grad_xy_022_e12 = tl.load(contracted3_row + 18 * BN + r * 6 * N + n, mask=mask, other=0.0).to(REAL)
+        contracted3_grad_xy_121_e12 = tl.load(contracted3_row + 18 * BN + N + r * 6 * N + n, mask=mask, other=0.0).to(
+            REAL
+        )
+        contracted3_grad_xy_123_e12 = tl.load(
+            contracted3_row + 18 * BN + 2 * N + r * 6 * N + n, mask=mask, other=0.0
+        ).to(REAL)
+        contracted3_grad_xy_220_e12 = tl.load(
+            contracted3_row + 18 * BN + 3 * N + r * 6 * N + n, mask=mask, other=0.0
+        ).to(REAL)
+        contracted3_grad_xy_222_e12 = tl.load(
+            contracted3_row + 18 * BN + 4 * N + r * 6 * N + n, mask=mask, other=0.0
+        ).to(REAL)
+        contracted3_grad_xy_321_e12 = tl.load(
+            contracted3_row + 18 * BN + 5 * N + r * 6 * N + n, mask=mask, other=0.0
+        ).to(REAL)
+        contracted3_grad_xy_022_e13 = tl.load(contracted3_row + 24 * BN + r * 6 * N + n, mask=mask, other=0.0).to(REAL)
+        contracted3_grad_xy_121_e13 = tl.load(contracted3_row + 24 * BN + N + r * 6 * N + n, mask=mask, other=0.0).to(
+            REAL
+        )
+        contracted3_grad_xy_123_e13 = tl.load(
+            contracted3_row + 24 * BN + 2 * N + r * 6 * N + n, mask=mask, other=0.0
+        ).to(REAL)
+        contracted3_grad_xy_220_e13 = tl.load(
+            contracted3_row + 24 * BN + 3 * N + r * 6 * N + n, mask=mask, other=0.0
+        ).to(REAL)
+        contracted3_grad_xy_222_e13 = tl.load(
+            contracted3_row + 24 * BN + 4 * N + r * 6 * N + n, mask=mask, other=0.0
+        ).to(REAL)
+        contracted3_grad_xy_321_e13 = tl.load(
+            contracted3_row + 24 * BN + 5 * N + r * 6 * N + n, mask=mask, other=0.0
+        ).to(REAL)
+        contracted3_grad_xy_022_e23 = tl.load(contracted3_row + 30 * BN + r * 6 * N + n, mask=mask, other=0.0).to(REAL)
+        contracted3_grad_xy_121_e23 = tl.load(contracted3_row + 30 * BN + N + r * 6 * N + n, mask=mask, other=0.0).to(
+            REAL
+        )
+        contracted3_grad_xy_123_e23 = tl.load(
+            contracted3_row + 30 * BN + 2 * N + r * 6 * N + n, mask=mask, other=0.0
+        ).to(REAL)
+        contracted3_grad_xy_220_e23 = tl.load(
+            contracted3_row + 30 * BN + 3 * N + r * 6 * N + n, mask=mask, other=0.0
+        ).to(REAL)
+        contracted3_grad_xy_222_e23 = tl.load(
+            contracted3_row + 30 * BN + 4 * N + r * 6 * N + n, mask=mask, other=0.0
+        ).to(REAL)
+        contracted3_grad_xy_321_e23 = tl.load(
+            contracted3_row + 30 * BN + 5 * N + r * 6 * N + n, mask=mask, other=0.0
+        ).to(REAL)
 
         y_e = linear_bias_e + saved_product_0
         t0 = 0.7071067811865476 * y_e
@@ -15914,45 +15891,45 @@ def _fc_layer_with_normalize_backward_4_kernel(
         gelu_x_e2 = x_e2 * gate_x
         gelu_x_e1 = x_e1 * gate_x
         gelu_x_e = x_e * gate_x
-        grad_gelu_y_e = gelu_x_e123 * contracted4_grad_xy_330_e123 + gelu_x_e23 * contracted5_grad_xy_220_e23
-        grad_gelu_y_e += gelu_x_e13 * contracted5_grad_xy_220_e13 + gelu_x_e12 * contracted5_grad_xy_220_e12
-        grad_gelu_y_e += gelu_x_e3 * contracted6_grad_xy_110_e3 + gelu_x_e2 * contracted6_grad_xy_110_e2
-        grad_gelu_y_e += gelu_x_e1 * contracted6_grad_xy_110_e1 + gelu_x_e * contracted7_grad_xy_000_e
+        grad_gelu_y_e = gelu_x_e123 * contracted2_grad_xy_330_e123 + gelu_x_e23 * contracted3_grad_xy_220_e23
+        grad_gelu_y_e += gelu_x_e13 * contracted3_grad_xy_220_e13 + gelu_x_e12 * contracted3_grad_xy_220_e12
+        grad_gelu_y_e += gelu_x_e3 * contracted3_grad_xy_110_e3 + gelu_x_e2 * contracted3_grad_xy_110_e2
+        grad_gelu_y_e += gelu_x_e1 * contracted3_grad_xy_110_e1 + gelu_x_e * contracted2_grad_xy_000_e
         y_e123 = linear_bias_e123 + saved_product_7
-        grad_gelu_y_e123 = gelu_x_e * contracted4_grad_xy_033_e123 + gelu_x_e1 * contracted5_grad_xy_123_e23
-        grad_gelu_y_e123 += gelu_x_e3 * contracted5_grad_xy_123_e12 + gelu_x_e13 * contracted6_grad_xy_213_e2
-        grad_gelu_y_e123 += -gelu_x_e2 * contracted5_grad_xy_123_e13 - gelu_x_e12 * contracted6_grad_xy_213_e3
-        grad_gelu_y_e123 += -gelu_x_e23 * contracted6_grad_xy_213_e1 - gelu_x_e123 * contracted7_grad_xy_303_e
+        grad_gelu_y_e123 = gelu_x_e * contracted2_grad_xy_033_e123 + gelu_x_e1 * contracted3_grad_xy_123_e23
+        grad_gelu_y_e123 += gelu_x_e3 * contracted3_grad_xy_123_e12 + gelu_x_e13 * contracted3_grad_xy_213_e2
+        grad_gelu_y_e123 += -gelu_x_e2 * contracted3_grad_xy_123_e13 - gelu_x_e12 * contracted3_grad_xy_213_e3
+        grad_gelu_y_e123 += -gelu_x_e23 * contracted3_grad_xy_213_e1 - gelu_x_e123 * contracted2_grad_xy_303_e
         y_e23 = linear_bias_e23 + saved_product_6
-        grad_gelu_y_e23 = gelu_x_e1 * contracted4_grad_xy_132_e123 + gelu_x_e * contracted5_grad_xy_022_e23
-        grad_gelu_y_e23 += gelu_x_e12 * contracted5_grad_xy_222_e13 + gelu_x_e2 * contracted6_grad_xy_112_e3
-        grad_gelu_y_e23 += -gelu_x_e13 * contracted5_grad_xy_222_e12 - gelu_x_e3 * contracted6_grad_xy_112_e2
-        grad_gelu_y_e23 += -gelu_x_e123 * contracted6_grad_xy_312_e1 - gelu_x_e23 * contracted7_grad_xy_202_e
+        grad_gelu_y_e23 = gelu_x_e1 * contracted2_grad_xy_132_e123 + gelu_x_e * contracted3_grad_xy_022_e23
+        grad_gelu_y_e23 += gelu_x_e12 * contracted3_grad_xy_222_e13 + gelu_x_e2 * contracted3_grad_xy_112_e3
+        grad_gelu_y_e23 += -gelu_x_e13 * contracted3_grad_xy_222_e12 - gelu_x_e3 * contracted3_grad_xy_112_e2
+        grad_gelu_y_e23 += -gelu_x_e123 * contracted3_grad_xy_312_e1 - gelu_x_e23 * contracted2_grad_xy_202_e
         y_e13 = linear_bias_e13 + saved_product_5
-        grad_gelu_y_e13 = gelu_x_e * contracted5_grad_xy_022_e13 + gelu_x_e23 * contracted5_grad_xy_222_e12
-        grad_gelu_y_e13 += gelu_x_e1 * contracted6_grad_xy_112_e3 + gelu_x_e123 * contracted6_grad_xy_312_e2
-        grad_gelu_y_e13 += -gelu_x_e2 * contracted4_grad_xy_132_e123 - gelu_x_e12 * contracted5_grad_xy_222_e23
-        grad_gelu_y_e13 += -gelu_x_e3 * contracted6_grad_xy_112_e1 - gelu_x_e13 * contracted7_grad_xy_202_e
+        grad_gelu_y_e13 = gelu_x_e * contracted3_grad_xy_022_e13 + gelu_x_e23 * contracted3_grad_xy_222_e12
+        grad_gelu_y_e13 += gelu_x_e1 * contracted3_grad_xy_112_e3 + gelu_x_e123 * contracted3_grad_xy_312_e2
+        grad_gelu_y_e13 += -gelu_x_e2 * contracted2_grad_xy_132_e123 - gelu_x_e12 * contracted3_grad_xy_222_e23
+        grad_gelu_y_e13 += -gelu_x_e3 * contracted3_grad_xy_112_e1 - gelu_x_e13 * contracted2_grad_xy_202_e
         y_e12 = linear_bias_e12 + saved_product_4
-        grad_gelu_y_e12 = gelu_x_e3 * contracted4_grad_xy_132_e123 + gelu_x_e13 * contracted5_grad_xy_222_e23
-        grad_gelu_y_e12 += gelu_x_e * contracted5_grad_xy_022_e12 + gelu_x_e1 * contracted6_grad_xy_112_e2
-        grad_gelu_y_e12 += -gelu_x_e23 * contracted5_grad_xy_222_e13 - gelu_x_e123 * contracted6_grad_xy_312_e3
-        grad_gelu_y_e12 += -gelu_x_e2 * contracted6_grad_xy_112_e1 - gelu_x_e12 * contracted7_grad_xy_202_e
+        grad_gelu_y_e12 = gelu_x_e3 * contracted2_grad_xy_132_e123 + gelu_x_e13 * contracted3_grad_xy_222_e23
+        grad_gelu_y_e12 += gelu_x_e * contracted3_grad_xy_022_e12 + gelu_x_e1 * contracted3_grad_xy_112_e2
+        grad_gelu_y_e12 += -gelu_x_e23 * contracted3_grad_xy_222_e13 - gelu_x_e123 * contracted3_grad_xy_312_e3
+        grad_gelu_y_e12 += -gelu_x_e2 * contracted3_grad_xy_112_e1 - gelu_x_e12 * contracted2_grad_xy_202_e
         y_e3 = linear_bias_e3 + saved_product_3
-        grad_gelu_y_e3 = gelu_x_e12 * contracted4_grad_xy_231_e123 + gelu_x_e2 * contracted5_grad_xy_121_e23
-        grad_gelu_y_e3 += gelu_x_e1 * contracted5_grad_xy_121_e13 + gelu_x_e123 * contracted5_grad_xy_321_e12
-        grad_gelu_y_e3 += gelu_x_e * contracted6_grad_xy_011_e3 + gelu_x_e23 * contracted6_grad_xy_211_e2
-        grad_gelu_y_e3 += gelu_x_e13 * contracted6_grad_xy_211_e1 + gelu_x_e3 * contracted7_grad_xy_101_e
+        grad_gelu_y_e3 = gelu_x_e12 * contracted2_grad_xy_231_e123 + gelu_x_e2 * contracted3_grad_xy_121_e23
+        grad_gelu_y_e3 += gelu_x_e1 * contracted3_grad_xy_121_e13 + gelu_x_e123 * contracted3_grad_xy_321_e12
+        grad_gelu_y_e3 += gelu_x_e * contracted3_grad_xy_011_e3 + gelu_x_e23 * contracted3_grad_xy_211_e2
+        grad_gelu_y_e3 += gelu_x_e13 * contracted3_grad_xy_211_e1 + gelu_x_e3 * contracted2_grad_xy_101_e
         y_e2 = linear_bias_e2 + saved_product_2
-        grad_gelu_y_e2 = gelu_x_e1 * contracted5_grad_xy_121_e12 + gelu_x_e * contracted6_grad_xy_011_e2
-        grad_gelu_y_e2 += gelu_x_e12 * contracted6_grad_xy_211_e1 + gelu_x_e2 * contracted7_grad_xy_101_e
-        grad_gelu_y_e2 += -gelu_x_e13 * contracted4_grad_xy_231_e123 - gelu_x_e3 * contracted5_grad_xy_121_e23
-        grad_gelu_y_e2 += -gelu_x_e123 * contracted5_grad_xy_321_e13 - gelu_x_e23 * contracted6_grad_xy_211_e3
+        grad_gelu_y_e2 = gelu_x_e1 * contracted3_grad_xy_121_e12 + gelu_x_e * contracted3_grad_xy_011_e2
+        grad_gelu_y_e2 += gelu_x_e12 * contracted3_grad_xy_211_e1 + gelu_x_e2 * contracted2_grad_xy_101_e
+        grad_gelu_y_e2 += -gelu_x_e13 * contracted2_grad_xy_231_e123 - gelu_x_e3 * contracted3_grad_xy_121_e23
+        grad_gelu_y_e2 += -gelu_x_e123 * contracted3_grad_xy_321_e13 - gelu_x_e23 * contracted3_grad_xy_211_e3
         y_e1 = linear_bias_e1 + saved_product_1
-        grad_gelu_y_e1 = gelu_x_e23 * contracted4_grad_xy_231_e123 + gelu_x_e123 * contracted5_grad_xy_321_e23
-        grad_gelu_y_e1 += gelu_x_e * contracted6_grad_xy_011_e1 + gelu_x_e1 * contracted7_grad_xy_101_e
-        grad_gelu_y_e1 += -gelu_x_e3 * contracted5_grad_xy_121_e13 - gelu_x_e2 * contracted5_grad_xy_121_e12
-        grad_gelu_y_e1 += -gelu_x_e13 * contracted6_grad_xy_211_e3 - gelu_x_e12 * contracted6_grad_xy_211_e2
+        grad_gelu_y_e1 = gelu_x_e23 * contracted2_grad_xy_231_e123 + gelu_x_e123 * contracted3_grad_xy_321_e23
+        grad_gelu_y_e1 += gelu_x_e * contracted3_grad_xy_011_e1 + gelu_x_e1 * contracted2_grad_xy_101_e
+        grad_gelu_y_e1 += -gelu_x_e3 * contracted3_grad_xy_121_e13 - gelu_x_e2 * contracted3_grad_xy_121_e12
+        grad_gelu_y_e1 += -gelu_x_e13 * contracted3_grad_xy_211_e3 - gelu_x_e12 * contracted3_grad_xy_211_e2
         grad_gate_y = y_e123 * grad_gelu_y_e123 + y_e23 * grad_gelu_y_e23 + y_e13 * grad_gelu_y_e13
         grad_gate_y += y_e12 * grad_gelu_y_e12 + y_e3 * grad_gelu_y_e3 + y_e2 * grad_gelu_y_e2
         grad_gate_y += y_e1 * grad_gelu_y_e1 + y_e * grad_gelu_y_e
@@ -15973,38 +15950,38 @@ def _fc_layer_with_normalize_backward_4_kernel(
         gelu_y_e2 = gate_y * y_e2
         gelu_y_e1 = gate_y * y_e1
         gelu_y_e = y_e * gate_y
-        grad_gelu_x_e = gelu_y_e123 * contracted4_grad_xy_033_e123 + gelu_y_e23 * contracted5_grad_xy_022_e23
-        grad_gelu_x_e += gelu_y_e13 * contracted5_grad_xy_022_e13 + gelu_y_e12 * contracted5_grad_xy_022_e12
-        grad_gelu_x_e += gelu_y_e3 * contracted6_grad_xy_011_e3 + gelu_y_e2 * contracted6_grad_xy_011_e2
-        grad_gelu_x_e += gelu_y_e1 * contracted6_grad_xy_011_e1 + gelu_y_e * contracted7_grad_xy_000_e
-        grad_gelu_x_e123 = gelu_y_e * contracted4_grad_xy_330_e123 + gelu_y_e1 * contracted5_grad_xy_321_e23
-        grad_gelu_x_e123 += gelu_y_e3 * contracted5_grad_xy_321_e12 + gelu_y_e13 * contracted6_grad_xy_312_e2
-        grad_gelu_x_e123 += -gelu_y_e2 * contracted5_grad_xy_321_e13 - gelu_y_e12 * contracted6_grad_xy_312_e3
-        grad_gelu_x_e123 += -gelu_y_e23 * contracted6_grad_xy_312_e1 - gelu_y_e123 * contracted7_grad_xy_303_e
-        grad_gelu_x_e23 = gelu_y_e1 * contracted4_grad_xy_231_e123 + gelu_y_e * contracted5_grad_xy_220_e23
-        grad_gelu_x_e23 += gelu_y_e13 * contracted5_grad_xy_222_e12 + gelu_y_e3 * contracted6_grad_xy_211_e2
-        grad_gelu_x_e23 += -gelu_y_e12 * contracted5_grad_xy_222_e13 - gelu_y_e2 * contracted6_grad_xy_211_e3
-        grad_gelu_x_e23 += -gelu_y_e123 * contracted6_grad_xy_213_e1 - gelu_y_e23 * contracted7_grad_xy_202_e
-        grad_gelu_x_e13 = gelu_y_e12 * contracted5_grad_xy_222_e23 + gelu_y_e * contracted5_grad_xy_220_e13
-        grad_gelu_x_e13 += gelu_y_e123 * contracted6_grad_xy_213_e2 + gelu_y_e3 * contracted6_grad_xy_211_e1
-        grad_gelu_x_e13 += -gelu_y_e2 * contracted4_grad_xy_231_e123 - gelu_y_e23 * contracted5_grad_xy_222_e12
-        grad_gelu_x_e13 += -gelu_y_e1 * contracted6_grad_xy_211_e3 - gelu_y_e13 * contracted7_grad_xy_202_e
-        grad_gelu_x_e12 = gelu_y_e3 * contracted4_grad_xy_231_e123 + gelu_y_e23 * contracted5_grad_xy_222_e13
-        grad_gelu_x_e12 += gelu_y_e * contracted5_grad_xy_220_e12 + gelu_y_e2 * contracted6_grad_xy_211_e1
-        grad_gelu_x_e12 += -gelu_y_e13 * contracted5_grad_xy_222_e23 - gelu_y_e123 * contracted6_grad_xy_213_e3
-        grad_gelu_x_e12 += -gelu_y_e1 * contracted6_grad_xy_211_e2 - gelu_y_e12 * contracted7_grad_xy_202_e
-        grad_gelu_x_e3 = gelu_y_e12 * contracted4_grad_xy_132_e123 + gelu_y_e123 * contracted5_grad_xy_123_e12
-        grad_gelu_x_e3 += gelu_y_e * contracted6_grad_xy_110_e3 + gelu_y_e3 * contracted7_grad_xy_101_e
-        grad_gelu_x_e3 += -gelu_y_e2 * contracted5_grad_xy_121_e23 - gelu_y_e1 * contracted5_grad_xy_121_e13
-        grad_gelu_x_e3 += -gelu_y_e23 * contracted6_grad_xy_112_e2 - gelu_y_e13 * contracted6_grad_xy_112_e1
-        grad_gelu_x_e2 = gelu_y_e3 * contracted5_grad_xy_121_e23 + gelu_y_e23 * contracted6_grad_xy_112_e3
-        grad_gelu_x_e2 += gelu_y_e * contracted6_grad_xy_110_e2 + gelu_y_e2 * contracted7_grad_xy_101_e
-        grad_gelu_x_e2 += -gelu_y_e13 * contracted4_grad_xy_132_e123 - gelu_y_e123 * contracted5_grad_xy_123_e13
-        grad_gelu_x_e2 += -gelu_y_e1 * contracted5_grad_xy_121_e12 - gelu_y_e12 * contracted6_grad_xy_112_e1
-        grad_gelu_x_e1 = gelu_y_e23 * contracted4_grad_xy_132_e123 + gelu_y_e123 * contracted5_grad_xy_123_e23
-        grad_gelu_x_e1 += gelu_y_e3 * contracted5_grad_xy_121_e13 + gelu_y_e2 * contracted5_grad_xy_121_e12
-        grad_gelu_x_e1 += gelu_y_e13 * contracted6_grad_xy_112_e3 + gelu_y_e12 * contracted6_grad_xy_112_e2
-        grad_gelu_x_e1 += gelu_y_e * contracted6_grad_xy_110_e1 + gelu_y_e1 * contracted7_grad_xy_101_e
+        grad_gelu_x_e = gelu_y_e123 * contracted2_grad_xy_033_e123 + gelu_y_e23 * contracted3_grad_xy_022_e23
+        grad_gelu_x_e += gelu_y_e13 * contracted3_grad_xy_022_e13 + gelu_y_e12 * contracted3_grad_xy_022_e12
+        grad_gelu_x_e += gelu_y_e3 * contracted3_grad_xy_011_e3 + gelu_y_e2 * contracted3_grad_xy_011_e2
+        grad_gelu_x_e += gelu_y_e1 * contracted3_grad_xy_011_e1 + gelu_y_e * contracted2_grad_xy_000_e
+        grad_gelu_x_e123 = gelu_y_e * contracted2_grad_xy_330_e123 + gelu_y_e1 * contracted3_grad_xy_321_e23
+        grad_gelu_x_e123 += gelu_y_e3 * contracted3_grad_xy_321_e12 + gelu_y_e13 * contracted3_grad_xy_312_e2
+        grad_gelu_x_e123 += -gelu_y_e2 * contracted3_grad_xy_321_e13 - gelu_y_e12 * contracted3_grad_xy_312_e3
+        grad_gelu_x_e123 += -gelu_y_e23 * contracted3_grad_xy_312_e1 - gelu_y_e123 * contracted2_grad_xy_303_e
+        grad_gelu_x_e23 = gelu_y_e1 * contracted2_grad_xy_231_e123 + gelu_y_e * contracted3_grad_xy_220_e23
+        grad_gelu_x_e23 += gelu_y_e13 * contracted3_grad_xy_222_e12 + gelu_y_e3 * contracted3_grad_xy_211_e2
+        grad_gelu_x_e23 += -gelu_y_e12 * contracted3_grad_xy_222_e13 - gelu_y_e2 * contracted3_grad_xy_211_e3
+        grad_gelu_x_e23 += -gelu_y_e123 * contracted3_grad_xy_213_e1 - gelu_y_e23 * contracted2_grad_xy_202_e
+        grad_gelu_x_e13 = gelu_y_e12 * contracted3_grad_xy_222_e23 + gelu_y_e * contracted3_grad_xy_220_e13
+        grad_gelu_x_e13 += gelu_y_e123 * contracted3_grad_xy_213_e2 + gelu_y_e3 * contracted3_grad_xy_211_e1
+        grad_gelu_x_e13 += -gelu_y_e2 * contracted2_grad_xy_231_e123 - gelu_y_e23 * contracted3_grad_xy_222_e12
+        grad_gelu_x_e13 += -gelu_y_e1 * contracted3_grad_xy_211_e3 - gelu_y_e13 * contracted2_grad_xy_202_e
+        grad_gelu_x_e12 = gelu_y_e3 * contracted2_grad_xy_231_e123 + gelu_y_e23 * contracted3_grad_xy_222_e13
+        grad_gelu_x_e12 += gelu_y_e * contracted3_grad_xy_220_e12 + gelu_y_e2 * contracted3_grad_xy_211_e1
+        grad_gelu_x_e12 += -gelu_y_e13 * contracted3_grad_xy_222_e23 - gelu_y_e123 * contracted3_grad_xy_213_e3
+        grad_gelu_x_e12 += -gelu_y_e1 * contracted3_grad_xy_211_e2 - gelu_y_e12 * contracted2_grad_xy_202_e
+        grad_gelu_x_e3 = gelu_y_e12 * contracted2_grad_xy_132_e123 + gelu_y_e123 * contracted3_grad_xy_123_e12
+        grad_gelu_x_e3 += gelu_y_e * contracted3_grad_xy_110_e3 + gelu_y_e3 * contracted2_grad_xy_101_e
+        grad_gelu_x_e3 += -gelu_y_e2 * contracted3_grad_xy_121_e23 - gelu_y_e1 * contracted3_grad_xy_121_e13
+        grad_gelu_x_e3 += -gelu_y_e23 * contracted3_grad_xy_112_e2 - gelu_y_e13 * contracted3_grad_xy_112_e1
+        grad_gelu_x_e2 = gelu_y_e3 * contracted3_grad_xy_121_e23 + gelu_y_e23 * contracted3_grad_xy_112_e3
+        grad_gelu_x_e2 += gelu_y_e * contracted3_grad_xy_110_e2 + gelu_y_e2 * contracted2_grad_xy_101_e
+        grad_gelu_x_e2 += -gelu_y_e13 * contracted2_grad_xy_132_e123 - gelu_y_e123 * contracted3_grad_xy_123_e13
+        grad_gelu_x_e2 += -gelu_y_e1 * contracted3_grad_xy_121_e12 - gelu_y_e12 * contracted3_grad_xy_112_e1
+        grad_gelu_x_e1 = gelu_y_e23 * contracted2_grad_xy_132_e123 + gelu_y_e123 * contracted3_grad_xy_123_e23
+        grad_gelu_x_e1 += gelu_y_e3 * contracted3_grad_xy_121_e13 + gelu_y_e2 * contracted3_grad_xy_121_e12
+        grad_gelu_x_e1 += gelu_y_e13 * contracted3_grad_xy_112_e3 + gelu_y_e12 * contracted3_grad_xy_112_e2
+        grad_gelu_x_e1 += gelu_y_e * contracted3_grad_xy_110_e1 + gelu_y_e1 * contracted2_grad_xy_101_e
         grad_gate_x = x_e123 * grad_gelu_x_e123 + x_e23 * grad_gelu_x_e23 + x_e13 * grad_gelu_x_e13
         grad_gate_x += x_e12 * grad_gelu_x_e12 + x_e3 * grad_gelu_x_e3 + x_e2 * grad_gelu_x_e2
         grad_gate_x += x_e1 * grad_gelu_x_e1 + x_e * grad_gelu_x_e
@@ -16018,14 +15995,14 @@ def _fc_layer_with_normalize_backward_4_kernel(
         grad_x_e23 = gate_x * grad_gelu_x_e23
         grad_x_e123 = gate_x * grad_gelu_x_e123
 
-        tl.store(operand12_row + at, grad_y_e, mask=mask)
-        tl.store(operand12_row + BN + at, grad_y_e1, mask=mask)
-        tl.store(operand12_row + 2 * BN + at, grad_y_e2, mask=mask)
-        tl.store(operand12_row + 3 * BN + at, grad_y_e3, mask=mask)
-        tl.store(operand12_row + 4 * BN + at, grad_y_e12, mask=mask)
-        tl.store(operand12_row + 5 * BN + at, grad_y_e13, mask=mask)
-        tl.store(operand12_row + 6 * BN + at, grad_y_e23, mask=mask)
-        tl.store(operand12_row + 7 * BN + at, grad_y_e123, mask=mask)
+        tl.store(operand6_row + at, grad_y_e, mask=mask)
+        tl.store(operand6_row + BN + at, grad_y_e1, mask=mask)
+        tl.store(operand6_row + 2 * BN + at, grad_y_e2, mask=mask)
+        tl.store(operand6_row + 3 * BN + at, grad_y_e3, mask=mask)
+        tl.store(operand6_row + 4 * BN + at, grad_y_e12, mask=mask)
+        tl.store(operand6_row + 5 * BN + at, grad_y_e13, mask=mask)
+        tl.store(operand6_row + 6 * BN + at, grad_y_e23, mask=mask)
+        tl.store(operand6_row + 7 * BN + at, grad_y_e123, mask=mask)
         if GRAD_X:
             tl.store(grad_x_row + at, grad_x_e, mask=mask)
             tl.store(grad_x_row + BN + at, grad_x_e1, mask=mask)
@@ -16061,7 +16038,7 @@ def _fc_layer_with_normalize_backward_4_kernel(
 @triton.jit(do_not_specialize=["K"])
 def _fc_layer_with_normalize_backward_5_kernel(
     linear_weight_ptr,
-    operand13_ptr,
+    operand7_ptr,
     K,
     N,
     ROWS: tl.constexpr,
@@ -16076,26 +16053,26 @@ def _fc_layer_with_normalize_backward_5_kernel(
     tile = tl.arange(0, BLOCK)
     mask = tile < tl.cast(K, tl.int64) * N - start
     linear_weight_row = linear_weight_ptr + start
-    operand13_row = operand13_ptr + start
+    operand7_row = operand7_ptr + start
 
     linear_weight_0 = tl.load(linear_weight_row + tile, mask=mask, other=0.0).to(REAL)
     linear_weight_1 = tl.load(linear_weight_row + KN + tile, mask=mask, other=0.0).to(REAL)
     linear_weight_2 = tl.load(linear_weight_row + 2 * KN + tile, mask=mask, other=0.0).to(REAL)
     linear_weight_3 = tl.load(linear_weight_row + 3 * KN + tile, mask=mask, other=0.0).to(REAL)
 
-    tl.store(operand13_row + tile, linear_weight_0, mask=mask)
-    tl.store(operand13_row + KN + tile, linear_weight_1, mask=mask)
-    tl.store(operand13_row + 2 * KN + tile, linear_weight_1, mask=mask)
-    tl.store(operand13_row + 3 * KN + tile, linear_weight_1, mask=mask)
-    tl.store(operand13_row + 4 * KN + tile, linear_weight_2, mask=mask)
-    tl.store(operand13_row + 5 * KN + tile, linear_weight_2, mask=mask)
-    tl.store(operand13_row + 6 * KN + tile, linear_weight_2, mask=mask)
-    tl.store(operand13_row + 7 * KN + tile, linear_weight_3, mask=mask)
+    tl.store(operand7_row + tile, linear_weight_0, mask=mask)
+    tl.store(operand7_row + KN + tile, linear_weight_1, mask=mask)
+    tl.store(operand7_row + 2 * KN + tile, linear_weight_1, mask=mask)
+    tl.store(operand7_row + 3 * KN + tile, linear_weight_1, mask=mask)
+    tl.store(operand7_row + 4 * KN + tile, linear_weight_2, mask=mask)
+    tl.store(operand7_row + 5 * KN + tile, linear_weight_2, mask=mask)
+    tl.store(operand7_row + 6 * KN + tile, linear_weight_2, mask=mask)
+    tl.store(operand7_row + 7 * KN + tile, linear_weight_3, mask=mask)
 
 
 @triton.jit(do_not_specialize=["K"])
 def _fc_layer_with_normalize_backward_6_kernel(
-    contracted8_ptr,
+    contracted4_ptr,
     grad_linear_weight_ptr,
     K,
     N,
@@ -16109,26 +16086,26 @@ def _fc_layer_with_normalize_backward_6_kernel(
     start = tl.program_id(0).to(tl.int64) * BLOCK
     tile = tl.arange(0, BLOCK)
     mask = tile < tl.cast(K, tl.int64) * N - start
-    contracted8_row = contracted8_ptr + start
+    contracted4_row = contracted4_ptr + start
     grad_linear_weight_row = grad_linear_weight_ptr + start
 
-    contracted8_0 = tl.load(contracted8_row + tile, mask=mask, other=0.0).to(REAL)
-    contracted8_1 = tl.load(contracted8_row + KN + tile, mask=mask, other=0.0).to(REAL)
-    contracted8_2 = tl.load(contracted8_row + 2 * KN + tile, mask=mask, other=0.0).to(REAL)
-    contracted8_3 = tl.load(contracted8_row + 3 * KN + tile, mask=mask, other=0.0).to(REAL)
-    contracted8_4 = tl.load(contracted8_row + 4 * KN + tile, mask=mask, other=0.0).to(REAL)
-    contracted8_5 = tl.load(contracted8_row + 5 * KN + tile, mask=mask, other=0.0).to(REAL)
-    contracted8_6 = tl.load(contracted8_row + 6 * KN + tile, mask=mask, other=0.0).to(REAL)
-    contracted8_7 = tl.load(contracted8_row + 7 * KN + tile, mask=mask, other=0.0).to(REAL)
+    contracted4_0 = tl.load(contracted4_row + tile, mask=mask, other=0.0).to(REAL)
+    contracted4_1 = tl.load(contracted4_row + KN + tile, mask=mask, other=0.0).to(REAL)
+    contracted4_2 = tl.load(contracted4_row + 2 * KN + tile, mask=mask, other=0.0).to(REAL)
+    contracted4_3 = tl.load(contracted4_row + 3 * KN + tile, mask=mask, other=0.0).to(REAL)
+    contracted4_4 = tl.load(contracted4_row + 4 * KN + tile, mask=mask, other=0.0).to(REAL)
+    contracted4_5 = tl.load(contracted4_row + 5 * KN + tile, mask=mask, other=0.0).to(REAL)
+    contracted4_6 = tl.load(contracted4_row + 6 * KN + tile, mask=mask, other=0.0).to(REAL)
+    contracted4_7 = tl.load(contracted4_row + 7 * KN + tile, mask=mask, other=0.0).to(REAL)
 
-    grad_linear_weight_1 = contracted8_1 + contracted8_2 + contracted8_3
-    grad_linear_weight_2 = contracted8_4 + contracted8_5 + contracted8_6
+    grad_linear_weight_1 = contracted4_1 + contracted4_2 + contracted4_3
+    grad_linear_weight_2 = contracted4_4 + contracted4_5 + contracted4_6
 
     if GRAD_LINEAR_WEIGHT:
-        tl.store(grad_linear_weight_row + tile, contracted8_0, mask=mask)
+        tl.store(grad_linear_weight_row + tile, contracted4_0, mask=mask)
         tl.store(grad_linear_weight_row + KN + tile, grad_linear_weight_1, mask=mask)
         tl.store(grad_linear_weight_row + 2 * KN + tile, grad_linear_weight_2, mask=mask)
-        tl.store(grad_linear_weight_row + 3 * KN + tile, contracted8_7, mask=mask)
+        tl.store(grad_linear_weight_row + 3 * KN + tile, contracted4_7, mask=mask)
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -16144,32 +16121,41 @@ def _fc_layer_without_normalize_kernel(
     operand_ptr,
     K,
     N,
+    K_INNERMOST: tl.constexpr,
     ROWS: tl.constexpr,
     BLOCK: tl.constexpr,
     REAL: tl.constexpr,
 ):
     # stores factors of matrix products, in the order in which these read them
+    # turns its tiles for products in tf32, which are faster with k innermost
     KN = tl.cast(K, tl.int64) * N
+    operand_k = 1 if K_INNERMOST else N
+    operand_n = tl.cast(K, tl.int64) if K_INNERMOST else 1
 
-    start = tl.program_id(0).to(tl.int64) * BLOCK
-    tile = tl.arange(0, BLOCK)
-    mask = tile < tl.cast(K, tl.int64) * N - start
-    linear_weight_row = linear_weight_ptr + start
-    operand_row = operand_ptr + start
+    n = _tile(tl.program_id(1) * BLOCK, ROWS, BLOCK)
+    r = _down(ROWS)
+    at = r * N + n
+    tile_mask = n < N
 
-    linear_weight_0 = tl.load(linear_weight_row + tile, mask=mask, other=0.0).to(REAL)
-    linear_weight_1 = tl.load(linear_weight_row + KN + tile, mask=mask, other=0.0).to(REAL)
-    linear_weight_2 = tl.load(linear_weight_row + 2 * KN + tile, mask=mask, other=0.0).to(REAL)
-    linear_weight_3 = tl.load(linear_weight_row + 3 * KN + tile, mask=mask, other=0.0).to(REAL)
+    k = tl.program_id(0).to(tl.int64) * ROWS
+    row_mask = k + r < K
+    mask = tile_mask if ROWS == 1 else tile_mask & row_mask
+    linear_weight_row = linear_weight_ptr + k * N
+    operand_row = operand_ptr + k * operand_k
 
-    tl.store(operand_row + tile, linear_weight_0, mask=mask)
-    tl.store(operand_row + KN + tile, linear_weight_1, mask=mask)
-    tl.store(operand_row + 2 * KN + tile, linear_weight_1, mask=mask)
-    tl.store(operand_row + 3 * KN + tile, linear_weight_1, mask=mask)
-    tl.store(operand_row + 4 * KN + tile, linear_weight_2, mask=mask)
-    tl.store(operand_row + 5 * KN + tile, linear_weight_2, mask=mask)
-    tl.store(operand_row + 6 * KN + tile, linear_weight_2, mask=mask)
-    tl.store(operand_row + 7 * KN + tile, linear_weight_3, mask=mask)
+    linear_weight_0 = tl.load(linear_weight_row + at, mask=mask, other=0.0).to(REAL)
+    linear_weight_1 = tl.load(linear_weight_row + KN + at, mask=mask, other=0.0).to(REAL)
+    linear_weight_2 = tl.load(linear_weight_row + 2 * KN + at, mask=mask, other=0.0).to(REAL)
+    linear_weight_3 = tl.load(linear_weight_row + 3 * KN + at, mask=mask, other=0.0).to(REAL)
+
+    tl.store(operand_row + r * operand_k + n * operand_n, linear_weight_0, mask=mask)
+    tl.store(operand_row + KN + r * operand_k + n * operand_n, linear_weight_1, mask=mask)
+    tl.store(operand_row + 2 * KN + r * operand_k + n * operand_n, linear_weight_1, mask=mask)
+    tl.store(operand_row + 3 * KN + r * operand_k + n * operand_n, linear_weight_1, mask=mask)
+    tl.store(operand_row + 4 * KN + r * operand_k + n * operand_n, linear_weight_2, mask=mask)
+    tl.store(operand_row + 5 * KN + r * operand_k + n * operand_n, linear_weight_2, mask=mask)
+    tl.store(operand_row + 6 * KN + r * operand_k + n * operand_n, linear_weight_2, mask=mask)
+    tl.store(operand_row + 7 * KN + r * operand_k + n * operand_n, linear_weight_3, mask=mask)
 
 
 @triton.jit(do_not_specialize=["B"])
@@ -17668,7 +17654,7 @@ def _run_rotor_action_shared_double_backward(r, x, grad_out, grad_grad_r, grad_g
 
 
 def _run_fused_gelu_fcgp_norm_with_normalize(x, y, weight, eps):
-    """Compute the results, then what the backward reads: 7 launches."""
+    """Compute the results, then what the backward reads: 5 launches."""
     x, y, weight = x.contiguous(), y.contiguous(), weight.contiguous()
     _, B, N = x.shape
     _, _, M = weight.shape
@@ -17677,49 +17663,39 @@ def _run_fused_gelu_fcgp_norm_with_normalize(x, y, weight, eps):
     n_innermost = _innermost(matrix, N)
     out = x.new_empty((8, B, M), dtype=_promote(x, y, weight))
     saved = x.new_empty((4, B), dtype=real)
-    operand = x.new_empty((B, 4, N), dtype=matrix)
-    operand2 = x.new_empty((3, B, 6, N), dtype=matrix)
-    operand4 = x.new_empty((3, B, 6, N), dtype=matrix)
-    operand6 = x.new_empty((B, 4, N), dtype=matrix)
+    operand = x.new_empty((2, B, 4, N), dtype=matrix)
+    operand2 = x.new_empty((2, 3, B, 6, N), dtype=matrix)
     _launch_tile(
         _fused_gelu_fcgp_norm_with_normalize_kernel,
         "fused_gelu_fcgp_norm_with_normalize",
-        (x, y, operand, operand2, operand4, operand6),
+        (x, y, operand, operand2),
         (B, N),
         B,
         N,
         real,
     )
-    operand1 = _factor(x, (4, N), (M,), matrix, n_innermost)
-    operand3 = _factor(x, (6, N), (M,), matrix, n_innermost)
-    operand5 = _factor(x, (6, N), (M,), matrix, n_innermost)
-    operand7 = _factor(x, (4, N), (M,), matrix, n_innermost)
+    operand1 = _factor(x, matrix, n_innermost, (4, N), (M,), several=2)
+    operand3 = _factor(x, matrix, n_innermost, (6, N), (M,), several=2)
     _launch_tile(
         _fused_gelu_fcgp_norm_with_normalize_1_kernel,
         "fused_gelu_fcgp_norm_with_normalize_1_turned" if n_innermost else "fused_gelu_fcgp_norm_with_normalize_1",
-        (weight, operand1, operand3, operand5, operand7),
+        (weight, operand1, operand3),
         (N, M, n_innermost),
         N,
         M,
         real,
     )
-    saved_product = _matmul(operand.view(B, 4 * N), operand1.view(4 * N, M))
+    saved_product = _matmul(operand.view(2, B, 4 * N), operand1.view(2, 4 * N, M))
     del operand
     del operand1
-    saved_product1 = _matmul(operand2.view(3 * B, 6 * N), operand3.view(6 * N, M)).view(3, B, M)
+    saved_product1 = _matmul(operand2.view(2, 3 * B, 6 * N), operand3.view(2, 6 * N, M)).view(2, 3, B, M)
     del operand2
     del operand3
-    saved_product2 = _matmul(operand4.view(3 * B, 6 * N), operand5.view(6 * N, M)).view(3, B, M)
-    del operand4
-    del operand5
-    saved_product3 = _matmul(operand6.view(B, 4 * N), operand7.view(4 * N, M))
-    del operand6
-    del operand7
     if M <= LAUNCH["fused_gelu_fcgp_norm_with_normalize_2"].resident:
         _launch_tile(
             _fused_gelu_fcgp_norm_with_normalize_2_kernel,
             "fused_gelu_fcgp_norm_with_normalize_2",
-            (saved_product, saved_product1, saved_product2, saved_product3, out, saved),
+            (saved_product, saved_product1, out, saved),
             (eps, B, M),
             B,
             M,
@@ -17730,19 +17706,19 @@ def _run_fused_gelu_fcgp_norm_with_normalize(x, y, weight, eps):
         _launch_sweep(
             _fused_gelu_fcgp_norm_with_normalize_2_long_kernel,
             "fused_gelu_fcgp_norm_with_normalize_2_long",
-            (saved_product, saved_product1, saved_product2, saved_product3, out, saved),
+            (saved_product, saved_product1, out, saved),
             (eps, B, M),
             B,
             M,
             real,
         )
-    return out, saved, saved_product, saved_product1, saved_product2, saved_product3
+    return out, saved, saved_product, saved_product1
 
 
 def _run_fused_gelu_fcgp_norm_with_normalize_backward(
-    x, y, weight, grad_out, saved, saved_product, saved_product1, saved_product2, saved_product3, eps, *wanted
+    x, y, weight, grad_out, saved, saved_product, saved_product1, eps, *wanted
 ):
-    """Compute the gradients: 13 launches, and 4 copies for tf32."""
+    """Compute the gradients: 9 launches, and 2 copies for tf32."""
     x, y, weight, grad_out = x.contiguous(), y.contiguous(), weight.contiguous(), grad_out.contiguous()
     _, B, N = x.shape
     _, _, M = weight.shape
@@ -17752,26 +17728,13 @@ def _run_fused_gelu_fcgp_norm_with_normalize_backward(
     grad_x = torch.empty_like(x) if wanted[0] else x
     grad_y = torch.empty_like(y) if wanted[1] else y
     grad_weight = torch.empty_like(weight) if wanted[2] else weight
-    operand = x.new_empty((B, M), dtype=matrix)
-    operand2 = x.new_empty((3, B, M), dtype=matrix)
-    operand4 = x.new_empty((3, B, M), dtype=matrix)
-    operand6 = x.new_empty((B, M), dtype=matrix)
+    operand = x.new_empty((2, B, M), dtype=matrix)
+    operand2 = x.new_empty((2, 3, B, M), dtype=matrix)
     if M <= LAUNCH["fused_gelu_fcgp_norm_with_normalize_backward"].resident:
         _launch_tile(
             _fused_gelu_fcgp_norm_with_normalize_backward_kernel,
             "fused_gelu_fcgp_norm_with_normalize_backward",
-            (
-                grad_out,
-                saved,
-                saved_product,
-                saved_product1,
-                saved_product2,
-                saved_product3,
-                operand,
-                operand2,
-                operand4,
-                operand6,
-            ),
+            (grad_out, saved, saved_product, saved_product1, operand, operand2),
             (B, M),
             B,
             M,
@@ -17782,48 +17745,31 @@ def _run_fused_gelu_fcgp_norm_with_normalize_backward(
         _launch_sweep(
             _fused_gelu_fcgp_norm_with_normalize_backward_long_kernel,
             "fused_gelu_fcgp_norm_with_normalize_backward_long",
-            (
-                grad_out,
-                saved,
-                saved_product,
-                saved_product1,
-                saved_product2,
-                saved_product3,
-                operand,
-                operand2,
-                operand4,
-                operand6,
-            ),
+            (grad_out, saved, saved_product, saved_product1, operand, operand2),
             (B, M),
             B,
             M,
             real,
         )
     if wanted[0] or wanted[1]:
-        operand1 = x.new_empty((4, N, M), dtype=matrix)
-        operand3 = x.new_empty((6, N, M), dtype=matrix)
-        operand5 = x.new_empty((6, N, M), dtype=matrix)
-        operand7 = x.new_empty((4, N, M), dtype=matrix)
+        operand1 = x.new_empty((2, 4, N, M), dtype=matrix)
+        operand3 = x.new_empty((2, 6, N, M), dtype=matrix)
         _launch_flat(
             _fused_gelu_fcgp_norm_with_normalize_backward_1_kernel,
             "fused_gelu_fcgp_norm_with_normalize_backward_1",
-            (weight, operand1, operand3, operand5, operand7),
+            (weight, operand1, operand3),
             (N, M),
             N * M,
             real,
         )
-        contracted = _matmul(operand, operand1.view(4 * N, M).mT).view(B, 4, N)
+        contracted = _matmul(operand, operand1.view(2, 4 * N, M).mT).view(2, B, 4, N)
         del operand1
-        contracted1 = _matmul(operand2.view(3 * B, M), operand3.view(6 * N, M).mT).view(3, B, 6, N)
+        contracted1 = _matmul(operand2.view(2, 3 * B, M), operand3.view(2, 6 * N, M).mT).view(2, 3, B, 6, N)
         del operand3
-        contracted2 = _matmul(operand4.view(3 * B, M), operand5.view(6 * N, M).mT).view(3, B, 6, N)
-        del operand5
-        contracted3 = _matmul(operand6, operand7.view(4 * N, M).mT).view(B, 4, N)
-        del operand7
         _launch_tile(
             _fused_gelu_fcgp_norm_with_normalize_backward_2_kernel,
             "fused_gelu_fcgp_norm_with_normalize_backward_2",
-            (x, y, contracted, contracted1, contracted2, contracted3, grad_x, grad_y),
+            (x, y, contracted, contracted1, grad_x, grad_y),
             (B, N, wanted[0], wanted[1]),
             B,
             N,
@@ -17831,13 +17777,9 @@ def _run_fused_gelu_fcgp_norm_with_normalize_backward(
         )
         del contracted
         del contracted1
-        del contracted2
-        del contracted3
     if wanted[2]:
-        operand8 = _factor(x, (B,), (4, N), matrix, b_innermost)
-        operand9 = _factor(x, (3, B), (6, N), matrix, b_innermost)
-        operand10 = _factor(x, (3, B), (6, N), matrix, b_innermost)
-        operand11 = _factor(x, (B,), (4, N), matrix, b_innermost)
+        operand4 = _factor(x, matrix, b_innermost, (B,), (4, N), several=2)
+        operand5 = _factor(x, matrix, b_innermost, (3, B), (6, N), several=2)
         _launch_tile(
             _fused_gelu_fcgp_norm_with_normalize_backward_3_kernel,
             (
@@ -17845,32 +17787,24 @@ def _run_fused_gelu_fcgp_norm_with_normalize_backward(
                 if b_innermost
                 else "fused_gelu_fcgp_norm_with_normalize_backward_3"
             ),
-            (x, y, operand8, operand9, operand10, operand11),
+            (x, y, operand4, operand5),
             (B, N, b_innermost),
             B,
             N,
             real,
         )
-        contracted4 = _matmul(operand8.view(B, 4 * N).mT, _turned(operand6, b_innermost)).view(4, N, M)
-        del operand6
-        del operand8
-        contracted5 = _matmul(operand9.view(3 * B, 6 * N).mT, _turned(operand4.view(3 * B, M), b_innermost)).view(
-            6, N, M
-        )
+        contracted2 = _matmul(operand4.view(2, B, 4 * N).mT, _turned(operand, b_innermost)).view(2, 4, N, M)
+        del operand
         del operand4
-        del operand9
-        contracted6 = _matmul(operand10.view(3 * B, 6 * N).mT, _turned(operand2.view(3 * B, M), b_innermost)).view(
-            6, N, M
+        contracted3 = _matmul(operand5.view(2, 3 * B, 6 * N).mT, _turned(operand2.view(2, 3 * B, M), b_innermost)).view(
+            2, 6, N, M
         )
         del operand2
-        del operand10
-        contracted7 = _matmul(operand11.view(B, 4 * N).mT, _turned(operand, b_innermost)).view(4, N, M)
-        del operand
-        del operand11
+        del operand5
         _launch_flat(
             _fused_gelu_fcgp_norm_with_normalize_backward_4_kernel,
             "fused_gelu_fcgp_norm_with_normalize_backward_4",
-            (contracted4, contracted5, contracted6, contracted7, grad_weight),
+            (contracted2, contracted3, grad_weight),
             (N, M, wanted[2]),
             N * M,
             real,
@@ -17889,12 +17823,10 @@ def _run_fused_gelu_fcgp_norm_with_normalize_double_backward(
     saved,
     saved_product,
     saved_product1,
-    saved_product2,
-    saved_product3,
     eps,
     *wanted,
 ):
-    """Compute the gradients: 25 launches, and 4 copies for tf32."""
+    """Compute the gradients: 17 launches, and 2 copies for tf32."""
     has_grad_grad_x = grad_grad_x is not None
     has_grad_grad_y = grad_grad_y is not None
     has_grad_grad_weight = grad_grad_weight is not None
@@ -17913,26 +17845,13 @@ def _run_fused_gelu_fcgp_norm_with_normalize_double_backward(
     grad_weight = torch.empty_like(weight) if wanted[2] else weight
     grad_grad_out = torch.empty_like(grad_out) if wanted[3] else grad_out
     if wanted[0] or wanted[1]:
-        operand = x.new_empty((B, M), dtype=matrix)
-        operand2 = x.new_empty((3, B, M), dtype=matrix)
-        operand4 = x.new_empty((3, B, M), dtype=matrix)
-        operand6 = x.new_empty((B, M), dtype=matrix)
+        operand = x.new_empty((2, B, M), dtype=matrix)
+        operand2 = x.new_empty((2, 3, B, M), dtype=matrix)
         if M <= LAUNCH["fused_gelu_fcgp_norm_with_normalize_double_backward"].resident:
             _launch_tile(
                 _fused_gelu_fcgp_norm_with_normalize_double_backward_kernel,
                 "fused_gelu_fcgp_norm_with_normalize_double_backward",
-                (
-                    grad_out,
-                    saved,
-                    saved_product,
-                    saved_product1,
-                    saved_product2,
-                    saved_product3,
-                    operand,
-                    operand2,
-                    operand4,
-                    operand6,
-                ),
+                (grad_out, saved, saved_product, saved_product1, operand, operand2),
                 (B, M),
                 B,
                 M,
@@ -17943,31 +17862,16 @@ def _run_fused_gelu_fcgp_norm_with_normalize_double_backward(
             _launch_sweep(
                 _fused_gelu_fcgp_norm_with_normalize_double_backward_long_kernel,
                 "fused_gelu_fcgp_norm_with_normalize_double_backward_long",
-                (
-                    grad_out,
-                    saved,
-                    saved_product,
-                    saved_product1,
-                    saved_product2,
-                    saved_product3,
-                    operand,
-                    operand2,
-                    operand4,
-                    operand6,
-                ),
+                (grad_out, saved, saved_product, saved_product1, operand, operand2),
                 (B, M),
                 B,
                 M,
                 real,
             )
-    operand1 = x.new_empty((4, N, M), dtype=matrix)
-    operand3 = x.new_empty((6, N, M), dtype=matrix)
-    operand5 = x.new_empty((6, N, M), dtype=matrix)
-    operand7 = x.new_empty((4, N, M), dtype=matrix)
-    operand9 = _factor(x, (8, N), (M,), matrix, n_innermost)
-    operand11 = _factor(x, (12, N), (M,), matrix, n_innermost)
-    operand13 = _factor(x, (12, N), (M,), matrix, n_innermost)
-    operand15 = _factor(x, (8, N), (M,), matrix, n_innermost)
+    operand1 = x.new_empty((2, 4, N, M), dtype=matrix)
+    operand3 = x.new_empty((2, 6, N, M), dtype=matrix)
+    operand5 = _factor(x, matrix, n_innermost, (8, N), (M,), several=2)
+    operand7 = _factor(x, matrix, n_innermost, (12, N), (M,), several=2)
     _launch_tile(
         _fused_gelu_fcgp_norm_with_normalize_double_backward_1_kernel,
         (
@@ -17975,59 +17879,41 @@ def _run_fused_gelu_fcgp_norm_with_normalize_double_backward(
             if n_innermost
             else "fused_gelu_fcgp_norm_with_normalize_double_backward_1"
         ),
-        (weight, grad_grad_weight, operand1, operand3, operand5, operand7, operand9, operand11, operand13, operand15),
+        (weight, grad_grad_weight, operand1, operand3, operand5, operand7),
         (N, M, has_grad_grad_weight, n_innermost),
         N,
         M,
         real,
     )
-    operand8 = x.new_empty((B, 8, N), dtype=matrix)
-    operand10 = x.new_empty((3, B, 12, N), dtype=matrix)
-    operand12 = x.new_empty((3, B, 12, N), dtype=matrix)
-    operand14 = x.new_empty((B, 8, N), dtype=matrix)
+    operand4 = x.new_empty((2, B, 8, N), dtype=matrix)
+    operand6 = x.new_empty((2, 3, B, 12, N), dtype=matrix)
     _launch_tile(
         _fused_gelu_fcgp_norm_with_normalize_double_backward_2_kernel,
         "fused_gelu_fcgp_norm_with_normalize_double_backward_2",
-        (x, y, grad_grad_x, grad_grad_y, operand8, operand10, operand12, operand14),
+        (x, y, grad_grad_x, grad_grad_y, operand4, operand6),
         (B, N, has_grad_grad_x, has_grad_grad_y),
         B,
         N,
         real,
     )
     if wanted[0] or wanted[1]:
-        contracted = _matmul(operand, operand1.view(4 * N, M).mT).view(B, 4, N)
+        contracted = _matmul(operand, operand1.view(2, 4 * N, M).mT).view(2, B, 4, N)
         del operand
         del operand1
-        contracted1 = _matmul(operand2.view(3 * B, M), operand3.view(6 * N, M).mT).view(3, B, 6, N)
+        contracted1 = _matmul(operand2.view(2, 3 * B, M), operand3.view(2, 6 * N, M).mT).view(2, 3, B, 6, N)
         del operand2
         del operand3
-        contracted2 = _matmul(operand4.view(3 * B, M), operand5.view(6 * N, M).mT).view(3, B, 6, N)
-        del operand4
-        del operand5
-        contracted3 = _matmul(operand6, operand7.view(4 * N, M).mT).view(B, 4, N)
-        del operand6
-        del operand7
-    contracted4 = _matmul(operand8.view(B, 8 * N), operand9.view(8 * N, M))
-    del operand9
-    del operand8
-    contracted5 = _matmul(operand10.view(3 * B, 12 * N), operand11.view(12 * N, M)).view(3, B, M)
-    del operand11
-    del operand10
-    contracted6 = _matmul(operand12.view(3 * B, 12 * N), operand13.view(12 * N, M)).view(3, B, M)
-    del operand13
-    del operand12
-    contracted7 = _matmul(operand14.view(B, 8 * N), operand15.view(8 * N, M))
-    del operand15
-    del operand14
+    contracted2 = _matmul(operand4.view(2, B, 8 * N), operand5.view(2, 8 * N, M))
+    del operand5
+    del operand4
+    contracted3 = _matmul(operand6.view(2, 3 * B, 12 * N), operand7.view(2, 12 * N, M)).view(2, 3, B, M)
+    del operand7
+    del operand6
     if wanted[0] or wanted[1] or wanted[2]:
-        operand16 = x.new_empty((B, 2, M), dtype=matrix)
-        operand18 = x.new_empty((3, B, 2, M), dtype=matrix)
-        operand20 = x.new_empty((3, B, 2, M), dtype=matrix)
-        operand22 = x.new_empty((B, 2, M), dtype=matrix)
-        operand25 = x.new_empty((2, B, M), dtype=matrix)
-        operand27 = x.new_empty((6, B, M), dtype=matrix)
-        operand29 = x.new_empty((6, B, M), dtype=matrix)
-        operand31 = x.new_empty((2, B, M), dtype=matrix)
+        operand8 = x.new_empty((2, B, 2, M), dtype=matrix)
+        operand10 = x.new_empty((2, 3, B, 2, M), dtype=matrix)
+        operand13 = x.new_empty((2, 2, B, M), dtype=matrix)
+        operand15 = x.new_empty((2, 6, B, M), dtype=matrix)
         if M <= LAUNCH["fused_gelu_fcgp_norm_with_normalize_double_backward_3"].resident:
             _launch_tile(
                 _fused_gelu_fcgp_norm_with_normalize_double_backward_3_kernel,
@@ -18037,20 +17923,12 @@ def _run_fused_gelu_fcgp_norm_with_normalize_double_backward(
                     saved,
                     saved_product,
                     saved_product1,
-                    saved_product2,
-                    saved_product3,
-                    contracted4,
-                    contracted5,
-                    contracted6,
-                    contracted7,
-                    operand16,
-                    operand18,
-                    operand20,
-                    operand22,
-                    operand25,
-                    operand27,
-                    operand29,
-                    operand31,
+                    contracted2,
+                    contracted3,
+                    operand8,
+                    operand10,
+                    operand13,
+                    operand15,
                 ),
                 (B, M),
                 B,
@@ -18067,20 +17945,12 @@ def _run_fused_gelu_fcgp_norm_with_normalize_double_backward(
                     saved,
                     saved_product,
                     saved_product1,
-                    saved_product2,
-                    saved_product3,
-                    contracted4,
-                    contracted5,
-                    contracted6,
-                    contracted7,
-                    operand16,
-                    operand18,
-                    operand20,
-                    operand22,
-                    operand25,
-                    operand27,
-                    operand29,
-                    operand31,
+                    contracted2,
+                    contracted3,
+                    operand8,
+                    operand10,
+                    operand13,
+                    operand15,
                 ),
                 (B, M),
                 B,
@@ -18088,24 +17958,20 @@ def _run_fused_gelu_fcgp_norm_with_normalize_double_backward(
                 real,
             )
     if wanted[0] or wanted[1]:
-        operand17 = x.new_empty((4, N, 2, M), dtype=matrix)
-        operand19 = x.new_empty((6, N, 2, M), dtype=matrix)
-        operand21 = x.new_empty((6, N, 2, M), dtype=matrix)
-        operand23 = x.new_empty((4, N, 2, M), dtype=matrix)
+        operand9 = x.new_empty((2, 4, N, 2, M), dtype=matrix)
+        operand11 = x.new_empty((2, 6, N, 2, M), dtype=matrix)
         _launch_tile(
             _fused_gelu_fcgp_norm_with_normalize_double_backward_4_kernel,
             "fused_gelu_fcgp_norm_with_normalize_double_backward_4",
-            (weight, grad_grad_weight, operand17, operand19, operand21, operand23),
+            (weight, grad_grad_weight, operand9, operand11),
             (N, M, has_grad_grad_weight),
             N,
             M,
             real,
         )
     if wanted[2]:
-        operand24 = _factor(x, (2, B), (4, N), matrix, b_innermost)
-        operand26 = _factor(x, (6, B), (6, N), matrix, b_innermost)
-        operand28 = _factor(x, (6, B), (6, N), matrix, b_innermost)
-        operand30 = _factor(x, (2, B), (4, N), matrix, b_innermost)
+        operand12 = _factor(x, matrix, b_innermost, (2, B), (4, N), several=2)
+        operand14 = _factor(x, matrix, b_innermost, (6, B), (6, N), several=2)
         _launch_tile(
             _fused_gelu_fcgp_norm_with_normalize_double_backward_5_kernel,
             (
@@ -18113,66 +17979,35 @@ def _run_fused_gelu_fcgp_norm_with_normalize_double_backward(
                 if b_innermost
                 else "fused_gelu_fcgp_norm_with_normalize_double_backward_5"
             ),
-            (x, y, grad_grad_x, grad_grad_y, operand24, operand26, operand28, operand30),
+            (x, y, grad_grad_x, grad_grad_y, operand12, operand14),
             (B, N, has_grad_grad_x, has_grad_grad_y, b_innermost),
             B,
             N,
             real,
         )
     if wanted[0] or wanted[1]:
-        contracted8 = _matmul(operand16.view(B, 2 * M), operand17.view(4 * N, 2 * M).mT).view(B, 4, N)
-        del operand16
-        del operand17
-        contracted9 = _matmul(operand18.view(3 * B, 2 * M), operand19.view(6 * N, 2 * M).mT).view(3, B, 6, N)
-        del operand18
-        del operand19
-        contracted10 = _matmul(operand20.view(3 * B, 2 * M), operand21.view(6 * N, 2 * M).mT).view(3, B, 6, N)
-        del operand20
-        del operand21
-        contracted11 = _matmul(operand22.view(B, 2 * M), operand23.view(4 * N, 2 * M).mT).view(B, 4, N)
-        del operand22
-        del operand23
+        contracted4 = _matmul(operand8.view(2, B, 2 * M), operand9.view(2, 4 * N, 2 * M).mT).view(2, B, 4, N)
+        del operand8
+        del operand9
+        contracted5 = _matmul(operand10.view(2, 3 * B, 2 * M), operand11.view(2, 6 * N, 2 * M).mT).view(2, 3, B, 6, N)
+        del operand10
+        del operand11
     if wanted[2]:
-        contracted12 = _matmul(operand24.view(2 * B, 4 * N).mT, _turned(operand25.view(2 * B, M), b_innermost)).view(
-            4, N, M
-        )
-        del operand25
-        del operand24
-        contracted13 = _matmul(operand26.view(6 * B, 6 * N).mT, _turned(operand27.view(6 * B, M), b_innermost)).view(
-            6, N, M
-        )
-        del operand27
-        del operand26
-        contracted14 = _matmul(operand28.view(6 * B, 6 * N).mT, _turned(operand29.view(6 * B, M), b_innermost)).view(
-            6, N, M
-        )
-        del operand29
-        del operand28
-        contracted15 = _matmul(operand30.view(2 * B, 4 * N).mT, _turned(operand31.view(2 * B, M), b_innermost)).view(
-            4, N, M
-        )
-        del operand31
-        del operand30
+        contracted6 = _matmul(
+            operand12.view(2, 2 * B, 4 * N).mT, _turned(operand13.view(2, 2 * B, M), b_innermost)
+        ).view(2, 4, N, M)
+        del operand13
+        del operand12
+        contracted7 = _matmul(
+            operand14.view(2, 6 * B, 6 * N).mT, _turned(operand15.view(2, 6 * B, M), b_innermost)
+        ).view(2, 6, N, M)
+        del operand15
+        del operand14
     if wanted[0] or wanted[1]:
         _launch_tile(
             _fused_gelu_fcgp_norm_with_normalize_double_backward_6_kernel,
             "fused_gelu_fcgp_norm_with_normalize_double_backward_6",
-            (
-                x,
-                y,
-                grad_grad_x,
-                grad_grad_y,
-                contracted,
-                contracted1,
-                contracted2,
-                contracted3,
-                contracted8,
-                contracted9,
-                contracted10,
-                contracted11,
-                grad_x,
-                grad_y,
-            ),
+            (x, y, grad_grad_x, grad_grad_y, contracted, contracted1, contracted4, contracted5, grad_x, grad_y),
             (B, N, has_grad_grad_x, has_grad_grad_y, wanted[0], wanted[1]),
             B,
             N,
@@ -18180,42 +18015,25 @@ def _run_fused_gelu_fcgp_norm_with_normalize_double_backward(
         )
         del contracted
         del contracted1
-        del contracted2
-        del contracted3
-        del contracted8
-        del contracted9
-        del contracted10
-        del contracted11
+        del contracted4
+        del contracted5
     if wanted[2]:
         _launch_flat(
             _fused_gelu_fcgp_norm_with_normalize_double_backward_7_kernel,
             "fused_gelu_fcgp_norm_with_normalize_double_backward_7",
-            (contracted12, contracted13, contracted14, contracted15, grad_weight),
+            (contracted6, contracted7, grad_weight),
             (N, M, wanted[2]),
             N * M,
             real,
         )
-        del contracted12
-        del contracted13
-        del contracted14
-        del contracted15
+        del contracted6
+        del contracted7
     if wanted[3]:
         if M <= LAUNCH["fused_gelu_fcgp_norm_with_normalize_double_backward_8"].resident:
             _launch_tile(
                 _fused_gelu_fcgp_norm_with_normalize_double_backward_8_kernel,
                 "fused_gelu_fcgp_norm_with_normalize_double_backward_8",
-                (
-                    saved,
-                    saved_product,
-                    saved_product1,
-                    saved_product2,
-                    saved_product3,
-                    contracted4,
-                    contracted5,
-                    contracted6,
-                    contracted7,
-                    grad_grad_out,
-                ),
+                (saved, saved_product, saved_product1, contracted2, contracted3, grad_grad_out),
                 (B, M, wanted[3]),
                 B,
                 M,
@@ -18226,18 +18044,7 @@ def _run_fused_gelu_fcgp_norm_with_normalize_double_backward(
             _launch_sweep(
                 _fused_gelu_fcgp_norm_with_normalize_double_backward_8_long_kernel,
                 "fused_gelu_fcgp_norm_with_normalize_double_backward_8_long",
-                (
-                    saved,
-                    saved_product,
-                    saved_product1,
-                    saved_product2,
-                    saved_product3,
-                    contracted4,
-                    contracted5,
-                    contracted6,
-                    contracted7,
-                    grad_grad_out,
-                ),
+                (saved, saved_product, saved_product1, contracted2, contracted3, grad_grad_out),
                 (B, M, wanted[3]),
                 B,
                 M,
@@ -18273,10 +18080,10 @@ def _run_fused_gelu_fcgp_norm_without_normalize(x, y, weight, eps):
         N,
         real,
     )
-    operand1 = _factor(x, (4, N), (M,), matrix, n_innermost)
-    operand3 = _factor(x, (6, N), (M,), matrix, n_innermost)
-    operand5 = _factor(x, (6, N), (M,), matrix, n_innermost)
-    operand7 = _factor(x, (4, N), (M,), matrix, n_innermost)
+    operand1 = _factor(x, matrix, n_innermost, (4, N), (M,))
+    operand3 = _factor(x, matrix, n_innermost, (6, N), (M,))
+    operand5 = _factor(x, matrix, n_innermost, (6, N), (M,))
+    operand7 = _factor(x, matrix, n_innermost, (4, N), (M,))
     _launch_tile(
         _fused_gelu_fcgp_norm_without_normalize_1_kernel,
         (
@@ -18349,10 +18156,10 @@ def _run_fused_gelu_fcgp_norm_without_normalize_backward(x, y, weight, grad_out,
         del contracted2
         del contracted3
     if wanted[2]:
-        operand4 = _factor(x, (B,), (4, N), matrix, b_innermost)
-        operand5 = _factor(x, (3, B), (6, N), matrix, b_innermost)
-        operand6 = _factor(x, (3, B), (6, N), matrix, b_innermost)
-        operand7 = _factor(x, (B,), (4, N), matrix, b_innermost)
+        operand4 = _factor(x, matrix, b_innermost, (B,), (4, N))
+        operand5 = _factor(x, matrix, b_innermost, (3, B), (6, N))
+        operand6 = _factor(x, matrix, b_innermost, (3, B), (6, N))
+        operand7 = _factor(x, matrix, b_innermost, (B,), (4, N))
         _launch_tile(
             _fused_gelu_fcgp_norm_without_normalize_backward_2_kernel,
             (
@@ -18392,7 +18199,7 @@ def _run_fused_gelu_fcgp_norm_without_normalize_backward(x, y, weight, grad_out,
 def _run_fused_gelu_fcgp_norm_without_normalize_double_backward(
     x, y, weight, grad_out, grad_grad_x, grad_grad_y, grad_grad_weight, eps, *wanted
 ):
-    """Compute the gradients: 17 launches, and 4 copies for tf32."""
+    """Compute the gradients: 17 launches, and 6 copies for tf32."""
     has_grad_grad_x = grad_grad_x is not None
     has_grad_grad_y = grad_grad_y is not None
     has_grad_grad_weight = grad_grad_weight is not None
@@ -18405,6 +18212,7 @@ def _run_fused_gelu_fcgp_norm_without_normalize_double_backward(
     real = _real(x, y, weight)
     matrix = _matrix(x, y, weight)
     b_innermost = _innermost(matrix, B)
+    n_innermost = _innermost(matrix, N)
     grad_x = torch.empty_like(x) if wanted[0] else x
     grad_y = torch.empty_like(y) if wanted[1] else y
     grad_weight = torch.empty_like(weight) if wanted[2] else weight
@@ -18441,10 +18249,10 @@ def _run_fused_gelu_fcgp_norm_without_normalize_double_backward(
         del contracted2
         del contracted3
     if wanted[2]:
-        operand4 = _factor(x, (B,), (4, N), matrix, b_innermost)
-        operand5 = _factor(x, (3, B), (6, N), matrix, b_innermost)
-        operand6 = _factor(x, (3, B), (6, N), matrix, b_innermost)
-        operand7 = _factor(x, (B,), (4, N), matrix, b_innermost)
+        operand4 = _factor(x, matrix, b_innermost, (B,), (4, N))
+        operand5 = _factor(x, matrix, b_innermost, (3, B), (6, N))
+        operand6 = _factor(x, matrix, b_innermost, (3, B), (6, N))
+        operand7 = _factor(x, matrix, b_innermost, (B,), (4, N))
         _launch_tile(
             _fused_gelu_fcgp_norm_without_normalize_double_backward_2_kernel,
             (
@@ -18499,10 +18307,18 @@ def _run_fused_gelu_fcgp_norm_without_normalize_double_backward(
         _matmul(operand8.view(B, 8 * N), operand3.view(8 * N, M), grad_grad_out[0])
         del operand3
         del operand8
-        _matmul(operand9.view(3 * B, 12 * N), operand2.view(12 * N, M), grad_grad_out[1:4].view(3 * B, M))
+        _matmul(
+            operand9.view(3 * B, 12 * N),
+            _turned(operand2.view(12 * N, M), n_innermost),
+            grad_grad_out[1:4].view(3 * B, M),
+        )
         del operand2
         del operand9
-        _matmul(operand10.view(3 * B, 12 * N), operand1.view(12 * N, M), grad_grad_out[4:7].view(3 * B, M))
+        _matmul(
+            operand10.view(3 * B, 12 * N),
+            _turned(operand1.view(12 * N, M), n_innermost),
+            grad_grad_out[4:7].view(3 * B, M),
+        )
         del operand1
         del operand10
         _matmul(operand11.view(B, 8 * N), operand.view(8 * N, M), grad_grad_out[7])
@@ -18521,9 +18337,18 @@ def _run_mv_linear(x, weight, bias):
     _, _, M = weight.shape
     real = _real(x, weight, bias)
     matrix = _matrix(x, weight, bias)
+    n_innermost = _innermost(matrix, N)
     out = x.new_empty((8, B, M), dtype=matrix)
-    operand = x.new_empty((8, N, M), dtype=matrix)
-    _launch_flat(_mv_linear_kernel, "mv_linear", (weight, operand), (N, M), N * M, real)
+    operand = _factor(x, matrix, n_innermost, (N,), (M,), several=8)
+    _launch_tile(
+        _mv_linear_kernel,
+        "mv_linear_turned" if n_innermost else "mv_linear",
+        (weight, operand),
+        (N, M, n_innermost),
+        N,
+        M,
+        real,
+    )
     _launch_tile(_mv_linear_1_kernel, "mv_linear_1", (bias, out), (B, M), B, M, real)
     _matmul(x.to(matrix), operand, out, add=True)
     return (out.to(_promote(x, weight, bias)),)
@@ -18557,7 +18382,7 @@ def _run_mv_linear_backward(x, weight, bias, grad_out, *wanted):
         )
         grad_bias = _total(partial_grad_bias, torch.empty_like(bias)) if wanted[2] else None
     if wanted[1]:
-        contracted = _matmul(x.to(matrix).mT, grad_out.to(matrix))
+        contracted = _matmul_in_parts(x.to(matrix).mT, grad_out.to(matrix))
         _launch_flat(
             _mv_linear_backward_2_kernel,
             "mv_linear_backward_2",
@@ -18570,7 +18395,7 @@ def _run_mv_linear_backward(x, weight, bias, grad_out, *wanted):
 
 
 def _run_mv_linear_double_backward(x, weight, bias, grad_out, grad_grad_x, grad_grad_weight, grad_grad_bias, *wanted):
-    """Compute the gradients: 12 launches."""
+    """Compute the gradients: 11 launches."""
     has_grad_grad_x = grad_grad_x is not None
     has_grad_grad_weight = grad_grad_weight is not None
     has_grad_grad_bias = grad_grad_bias is not None
@@ -18604,7 +18429,7 @@ def _run_mv_linear_double_backward(x, weight, bias, grad_out, grad_grad_x, grad_
         )
     if wanted[1]:
         contracted = (
-            _matmul(grad_grad_x.to(matrix).mT, grad_out.to(matrix))
+            _matmul_in_parts(grad_grad_x.to(matrix).mT, grad_out.to(matrix))
             if has_grad_grad_x
             else x.new_zeros((8, N, M), dtype=matrix)
         )
@@ -18618,23 +18443,21 @@ def _run_mv_linear_double_backward(x, weight, bias, grad_out, grad_grad_x, grad_
         )
         del contracted
     if wanted[3]:
-        operand1 = x.new_empty((3, B, 2, N), dtype=matrix)
-        operand3 = x.new_empty((3, B, 2, N), dtype=matrix)
+        operand1 = x.new_empty((2, 3, B, 2, N), dtype=matrix)
         _launch_tile(
             _mv_linear_double_backward_3_kernel,
             "mv_linear_double_backward_3",
-            (x, grad_grad_x, operand1, operand3),
+            (x, grad_grad_x, operand1),
             (B, N, has_grad_grad_x),
             B,
             N,
             real,
         )
-        operand2 = _factor(x, (2, N), (M,), matrix, n_innermost)
-        operand4 = _factor(x, (2, N), (M,), matrix, n_innermost)
+        operand2 = _factor(x, matrix, n_innermost, (2, N), (M,), several=2)
         _launch_tile(
             _mv_linear_double_backward_4_kernel,
             "mv_linear_double_backward_4_turned" if n_innermost else "mv_linear_double_backward_4",
-            (weight, grad_grad_weight, operand2, operand4),
+            (weight, grad_grad_weight, operand2),
             (N, M, has_grad_grad_weight, n_innermost),
             N,
             M,
@@ -18655,39 +18478,36 @@ def _run_mv_linear_double_backward(x, weight, bias, grad_out, grad_grad_x, grad_
                 real,
             )
         else:
-            operand5 = x.new_empty((B, 2, N), dtype=matrix)
+            operand3 = x.new_empty((B, 2, N), dtype=matrix)
             _launch_tile(
                 _mv_linear_double_backward_5_stored_kernel,
                 "mv_linear_double_backward_5_stored",
-                (x, grad_grad_x, operand5),
+                (x, grad_grad_x, operand3),
                 (B, N, has_grad_grad_x),
                 B,
                 N,
                 real,
             )
-            operand6 = x.new_empty((2, N, M), dtype=matrix)
+            operand4 = x.new_empty((2, N, M), dtype=matrix)
             _launch_flat(
                 _mv_linear_double_backward_5_stored1_kernel,
                 "mv_linear_double_backward_5_stored1",
-                (weight, grad_grad_weight, operand6),
+                (weight, grad_grad_weight, operand4),
                 (N, M, has_grad_grad_weight),
                 N * M,
                 real,
             )
-            _matmul(operand5.view(B, 2 * N), operand6.view(2 * N, M), contracted1)
-            del operand5, operand6
-        contracted2 = _matmul(operand1.view(3 * B, 2 * N), operand2.view(2 * N, M)).view(3, B, M)
+            _matmul(operand3.view(B, 2 * N), operand4.view(2 * N, M), contracted1)
+            del operand3, operand4
+        contracted2 = _matmul(operand1.view(2, 3 * B, 2 * N), operand2.view(2, 2 * N, M)).view(2, 3, B, M)
         del operand1
         del operand2
-        contracted3 = _matmul(operand3.view(3 * B, 2 * N), operand4.view(2 * N, M)).view(3, B, M)
-        del operand3
-        del operand4
-        contracted4 = x.new_empty((B, M), dtype=matrix)
+        contracted3 = x.new_empty((B, M), dtype=matrix)
         if _on_tensor_cores(matrix, x.device):
             _launch_contract(
                 _mv_linear_double_backward_6_kernel,
                 "mv_linear_double_backward_6",
-                (x, weight, grad_grad_x, grad_grad_weight, contracted4),
+                (x, weight, grad_grad_x, grad_grad_weight, contracted3),
                 (B, N, M, has_grad_grad_x, has_grad_grad_weight),
                 1,
                 B,
@@ -18697,31 +18517,31 @@ def _run_mv_linear_double_backward(x, weight, bias, grad_out, grad_grad_x, grad_
                 real,
             )
         else:
-            operand7 = x.new_empty((B, 2, N), dtype=matrix)
+            operand5 = x.new_empty((B, 2, N), dtype=matrix)
             _launch_tile(
                 _mv_linear_double_backward_6_stored_kernel,
                 "mv_linear_double_backward_6_stored",
-                (x, grad_grad_x, operand7),
+                (x, grad_grad_x, operand5),
                 (B, N, has_grad_grad_x),
                 B,
                 N,
                 real,
             )
-            operand8 = x.new_empty((2, N, M), dtype=matrix)
+            operand6 = x.new_empty((2, N, M), dtype=matrix)
             _launch_flat(
                 _mv_linear_double_backward_6_stored1_kernel,
                 "mv_linear_double_backward_6_stored1",
-                (weight, grad_grad_weight, operand8),
+                (weight, grad_grad_weight, operand6),
                 (N, M, has_grad_grad_weight),
                 N * M,
                 real,
             )
-            _matmul(operand7.view(B, 2 * N), operand8.view(2 * N, M), contracted4)
-            del operand7, operand8
+            _matmul(operand5.view(B, 2 * N), operand6.view(2 * N, M), contracted3)
+            del operand5, operand6
         _launch_tile(
             _mv_linear_double_backward_7_kernel,
             "mv_linear_double_backward_7",
-            (grad_grad_bias, contracted1, contracted2, contracted3, contracted4, grad_grad_out),
+            (grad_grad_bias, contracted1, contracted2, contracted3, grad_grad_out),
             (B, M, has_grad_grad_bias, wanted[3]),
             B,
             M,
@@ -18747,10 +18567,19 @@ def _run_layer_with_normalize(x, gp_weight, linear_weight, linear_bias, eps):
     _, K, _ = linear_weight.shape
     real = _real(x, gp_weight, linear_weight, linear_bias)
     matrix = _matrix(x, gp_weight, linear_weight, linear_bias)
+    k_innermost = _innermost(matrix, K)
     out = torch.empty_like(x, dtype=_promote(x, gp_weight, linear_weight, linear_bias))
     saved = x.new_empty((4, B), dtype=real)
-    operand = x.new_empty((8, K, N), dtype=matrix)
-    _launch_flat(_layer_with_normalize_kernel, "layer_with_normalize", (linear_weight, operand), (K, N), K * N, real)
+    operand = _factor(x, matrix, k_innermost, (K,), (N,), several=8)
+    _launch_tile(
+        _layer_with_normalize_kernel,
+        "layer_with_normalize_turned" if k_innermost else "layer_with_normalize",
+        (linear_weight, operand),
+        (K, N, k_innermost),
+        K,
+        N,
+        real,
+    )
     saved_product = _matmul(x.to(matrix), operand)
     del operand
     if N <= LAUNCH["layer_with_normalize_1"].resident:
@@ -18857,7 +18686,7 @@ def _run_layer_with_normalize_backward(
         _matmul(operand, operand1.mT, grad_x, add=True)
         del operand1
     if wanted[2]:
-        contracted = _matmul(x.to(matrix).mT, operand)
+        contracted = _matmul_in_parts(x.to(matrix).mT, operand)
         del operand
         _launch_flat(
             _layer_with_normalize_backward_4_kernel,
@@ -18887,10 +18716,17 @@ def _run_layer_without_normalize(x, gp_weight, linear_weight, linear_bias, eps):
     _, K, _ = linear_weight.shape
     real = _real(x, gp_weight, linear_weight, linear_bias)
     matrix = _matrix(x, gp_weight, linear_weight, linear_bias)
+    k_innermost = _innermost(matrix, K)
     out = torch.empty_like(x, dtype=_promote(x, gp_weight, linear_weight, linear_bias))
-    operand = x.new_empty((8, K, N), dtype=matrix)
-    _launch_flat(
-        _layer_without_normalize_kernel, "layer_without_normalize", (linear_weight, operand), (K, N), K * N, real
+    operand = _factor(x, matrix, k_innermost, (K,), (N,), several=8)
+    _launch_tile(
+        _layer_without_normalize_kernel,
+        "layer_without_normalize_turned" if k_innermost else "layer_without_normalize",
+        (linear_weight, operand),
+        (K, N, k_innermost),
+        K,
+        N,
+        real,
     )
     saved_product = _matmul(x.to(matrix), operand)
     del operand
@@ -18962,7 +18798,7 @@ def _run_layer_without_normalize_backward(
         _matmul(operand, operand1.mT, grad_x, add=True)
         del operand1
     if wanted[2]:
-        contracted = _matmul(x.to(matrix).mT, operand)
+        contracted = _matmul_in_parts(x.to(matrix).mT, operand)
         del operand
         _launch_flat(
             _layer_without_normalize_backward_2_kernel,
@@ -18981,7 +18817,7 @@ def _run_layer_without_normalize_backward(
 
 
 def _run_fc_layer_with_normalize(x, gp_weight, linear_weight, linear_bias, eps):
-    """Compute the results, then what the backward reads: 9 launches."""
+    """Compute the results, then what the backward reads: 7 launches."""
     x, gp_weight, linear_weight, linear_bias = (
         x.contiguous(),
         gp_weight.contiguous(),
@@ -18994,57 +18830,54 @@ def _run_fc_layer_with_normalize(x, gp_weight, linear_weight, linear_bias, eps):
     real = _real(x, gp_weight, linear_weight, linear_bias)
     matrix = _matrix(x, gp_weight, linear_weight, linear_bias)
     n_innermost = _innermost(matrix, N)
+    k_innermost = _innermost(matrix, K)
     out = x.new_empty((8, B, M), dtype=_promote(x, gp_weight, linear_weight, linear_bias))
     saved = x.new_empty((4, B), dtype=real)
-    operand = x.new_empty((8, K, N), dtype=matrix)
-    _launch_flat(
-        _fc_layer_with_normalize_kernel, "fc_layer_with_normalize", (linear_weight, operand), (K, N), K * N, real
+    operand = _factor(x, matrix, k_innermost, (K,), (N,), several=8)
+    _launch_tile(
+        _fc_layer_with_normalize_kernel,
+        "fc_layer_with_normalize_turned" if k_innermost else "fc_layer_with_normalize",
+        (linear_weight, operand),
+        (K, N, k_innermost),
+        K,
+        N,
+        real,
     )
     saved_product = _matmul(x.to(matrix), operand)
     del operand
-    operand1 = x.new_empty((B, 4, N), dtype=matrix)
-    operand3 = x.new_empty((3, B, 6, N), dtype=matrix)
-    operand5 = x.new_empty((3, B, 6, N), dtype=matrix)
-    operand7 = x.new_empty((B, 4, N), dtype=matrix)
+    operand1 = x.new_empty((2, B, 4, N), dtype=matrix)
+    operand3 = x.new_empty((2, 3, B, 6, N), dtype=matrix)
     _launch_tile(
         _fc_layer_with_normalize_1_kernel,
         "fc_layer_with_normalize_1",
-        (x, linear_bias, saved_product, operand1, operand3, operand5, operand7),
+        (x, linear_bias, saved_product, operand1, operand3),
         (B, N),
         B,
         N,
         real,
     )
-    operand2 = _factor(x, (4, N), (M,), matrix, n_innermost)
-    operand4 = _factor(x, (6, N), (M,), matrix, n_innermost)
-    operand6 = _factor(x, (6, N), (M,), matrix, n_innermost)
-    operand8 = _factor(x, (4, N), (M,), matrix, n_innermost)
+    operand2 = _factor(x, matrix, n_innermost, (4, N), (M,), several=2)
+    operand4 = _factor(x, matrix, n_innermost, (6, N), (M,), several=2)
     _launch_tile(
         _fc_layer_with_normalize_2_kernel,
         "fc_layer_with_normalize_2_turned" if n_innermost else "fc_layer_with_normalize_2",
-        (gp_weight, operand2, operand4, operand6, operand8),
+        (gp_weight, operand2, operand4),
         (N, M, n_innermost),
         N,
         M,
         real,
     )
-    saved_product1 = _matmul(operand1.view(B, 4 * N), operand2.view(4 * N, M))
+    saved_product1 = _matmul(operand1.view(2, B, 4 * N), operand2.view(2, 4 * N, M))
     del operand1
     del operand2
-    saved_product2 = _matmul(operand3.view(3 * B, 6 * N), operand4.view(6 * N, M)).view(3, B, M)
+    saved_product2 = _matmul(operand3.view(2, 3 * B, 6 * N), operand4.view(2, 6 * N, M)).view(2, 3, B, M)
     del operand3
     del operand4
-    saved_product3 = _matmul(operand5.view(3 * B, 6 * N), operand6.view(6 * N, M)).view(3, B, M)
-    del operand5
-    del operand6
-    saved_product4 = _matmul(operand7.view(B, 4 * N), operand8.view(4 * N, M))
-    del operand7
-    del operand8
     if M <= LAUNCH["fc_layer_with_normalize_3"].resident:
         _launch_tile(
             _fc_layer_with_normalize_3_kernel,
             "fc_layer_with_normalize_3",
-            (saved_product1, saved_product2, saved_product3, saved_product4, out, saved),
+            (saved_product1, saved_product2, out, saved),
             (eps, B, M),
             B,
             M,
@@ -19055,13 +18888,13 @@ def _run_fc_layer_with_normalize(x, gp_weight, linear_weight, linear_bias, eps):
         _launch_sweep(
             _fc_layer_with_normalize_3_long_kernel,
             "fc_layer_with_normalize_3_long",
-            (saved_product1, saved_product2, saved_product3, saved_product4, out, saved),
+            (saved_product1, saved_product2, out, saved),
             (eps, B, M),
             B,
             M,
             real,
         )
-    return out, saved, saved_product, saved_product1, saved_product2, saved_product3, saved_product4
+    return out, saved, saved_product, saved_product1, saved_product2
 
 
 def _run_fc_layer_with_normalize_backward(
@@ -19074,12 +18907,10 @@ def _run_fc_layer_with_normalize_backward(
     saved_product,
     saved_product1,
     saved_product2,
-    saved_product3,
-    saved_product4,
     eps,
     *wanted,
 ):
-    """Compute the gradients: 17 launches, and 4 copies for tf32."""
+    """Compute the gradients: 13 launches, and 2 copies for tf32."""
     x, gp_weight, linear_weight, linear_bias, grad_out = (
         x.contiguous(),
         gp_weight.contiguous(),
@@ -19097,39 +18928,24 @@ def _run_fc_layer_with_normalize_backward(
     grad_gp_weight = torch.empty_like(gp_weight) if wanted[1] else gp_weight
     grad_linear_weight = torch.empty_like(linear_weight) if wanted[2] else linear_weight
     if wanted[1]:
-        operand = _factor(x, (B,), (4, N), matrix, b_innermost)
-        operand2 = _factor(x, (3, B), (6, N), matrix, b_innermost)
-        operand4 = _factor(x, (3, B), (6, N), matrix, b_innermost)
-        operand6 = _factor(x, (B,), (4, N), matrix, b_innermost)
+        operand = _factor(x, matrix, b_innermost, (B,), (4, N), several=2)
+        operand2 = _factor(x, matrix, b_innermost, (3, B), (6, N), several=2)
         _launch_tile(
             _fc_layer_with_normalize_backward_kernel,
             "fc_layer_with_normalize_backward_turned" if b_innermost else "fc_layer_with_normalize_backward",
-            (x, linear_bias, saved_product, operand, operand2, operand4, operand6),
+            (x, linear_bias, saved_product, operand, operand2),
             (B, N, b_innermost),
             B,
             N,
             real,
         )
-    operand1 = x.new_empty((B, M), dtype=matrix)
-    operand3 = x.new_empty((3, B, M), dtype=matrix)
-    operand5 = x.new_empty((3, B, M), dtype=matrix)
-    operand7 = x.new_empty((B, M), dtype=matrix)
+    operand1 = x.new_empty((2, B, M), dtype=matrix)
+    operand3 = x.new_empty((2, 3, B, M), dtype=matrix)
     if M <= LAUNCH["fc_layer_with_normalize_backward_1"].resident:
         _launch_tile(
             _fc_layer_with_normalize_backward_1_kernel,
             "fc_layer_with_normalize_backward_1",
-            (
-                grad_out,
-                saved,
-                saved_product1,
-                saved_product2,
-                saved_product3,
-                saved_product4,
-                operand1,
-                operand3,
-                operand5,
-                operand7,
-            ),
+            (grad_out, saved, saved_product1, saved_product2, operand1, operand3),
             (B, M),
             B,
             M,
@@ -19140,91 +18956,53 @@ def _run_fc_layer_with_normalize_backward(
         _launch_sweep(
             _fc_layer_with_normalize_backward_1_long_kernel,
             "fc_layer_with_normalize_backward_1_long",
-            (
-                grad_out,
-                saved,
-                saved_product1,
-                saved_product2,
-                saved_product3,
-                saved_product4,
-                operand1,
-                operand3,
-                operand5,
-                operand7,
-            ),
+            (grad_out, saved, saved_product1, saved_product2, operand1, operand3),
             (B, M),
             B,
             M,
             real,
         )
     if wanted[1]:
-        contracted = _matmul(operand.view(B, 4 * N).mT, _turned(operand1, b_innermost)).view(4, N, M)
+        contracted = _matmul(operand.view(2, B, 4 * N).mT, _turned(operand1, b_innermost)).view(2, 4, N, M)
         del operand
-        contracted1 = _matmul(operand2.view(3 * B, 6 * N).mT, _turned(operand3.view(3 * B, M), b_innermost)).view(
-            6, N, M
+        contracted1 = _matmul(operand2.view(2, 3 * B, 6 * N).mT, _turned(operand3.view(2, 3 * B, M), b_innermost)).view(
+            2, 6, N, M
         )
         del operand2
-        contracted2 = _matmul(operand4.view(3 * B, 6 * N).mT, _turned(operand5.view(3 * B, M), b_innermost)).view(
-            6, N, M
-        )
-        del operand4
-        contracted3 = _matmul(operand6.view(B, 4 * N).mT, _turned(operand7, b_innermost)).view(4, N, M)
-        del operand6
         _launch_flat(
             _fc_layer_with_normalize_backward_2_kernel,
             "fc_layer_with_normalize_backward_2",
-            (contracted, contracted1, contracted2, contracted3, grad_gp_weight),
+            (contracted, contracted1, grad_gp_weight),
             (N, M, wanted[1]),
             N * M,
             real,
         )
         del contracted
         del contracted1
-        del contracted2
-        del contracted3
     if wanted[0] or wanted[2] or wanted[3]:
-        operand8 = x.new_empty((4, N, M), dtype=matrix)
-        operand9 = x.new_empty((6, N, M), dtype=matrix)
-        operand10 = x.new_empty((6, N, M), dtype=matrix)
-        operand11 = x.new_empty((4, N, M), dtype=matrix)
+        operand4 = x.new_empty((2, 4, N, M), dtype=matrix)
+        operand5 = x.new_empty((2, 6, N, M), dtype=matrix)
         _launch_flat(
             _fc_layer_with_normalize_backward_3_kernel,
             "fc_layer_with_normalize_backward_3",
-            (gp_weight, operand8, operand9, operand10, operand11),
+            (gp_weight, operand4, operand5),
             (N, M),
             N * M,
             real,
         )
-        contracted4 = _matmul(operand7, operand8.view(4 * N, M).mT).view(B, 4, N)
-        del operand7
-        del operand8
-        contracted5 = _matmul(operand5.view(3 * B, M), operand9.view(6 * N, M).mT).view(3, B, 6, N)
-        del operand5
-        del operand9
-        contracted6 = _matmul(operand3.view(3 * B, M), operand10.view(6 * N, M).mT).view(3, B, 6, N)
-        del operand3
-        del operand10
-        contracted7 = _matmul(operand1, operand11.view(4 * N, M).mT).view(B, 4, N)
+        contracted2 = _matmul(operand1, operand4.view(2, 4 * N, M).mT).view(2, B, 4, N)
         del operand1
-        del operand11
-        operand12 = x.new_empty((8, B, N), dtype=matrix)
+        del operand4
+        contracted3 = _matmul(operand3.view(2, 3 * B, M), operand5.view(2, 6 * N, M).mT).view(2, 3, B, 6, N)
+        del operand3
+        del operand5
+        operand6 = x.new_empty((8, B, N), dtype=matrix)
         programs, _ = _programs("fc_layer_with_normalize_backward_4", B, 1, N, x.device)
         partial_grad_linear_bias = x.new_empty((programs, 8, N), dtype=real) if wanted[3] else linear_bias
         _launch_fold(
             _fc_layer_with_normalize_backward_4_kernel,
             "fc_layer_with_normalize_backward_4",
-            (
-                x,
-                linear_bias,
-                saved_product,
-                contracted4,
-                contracted5,
-                contracted6,
-                contracted7,
-                operand12,
-                grad_x,
-                partial_grad_linear_bias,
-            ),
+            (x, linear_bias, saved_product, contracted2, contracted3, operand6, grad_x, partial_grad_linear_bias),
             (B, N, wanted[0], wanted[3]),
             1,
             N,
@@ -19232,29 +19010,27 @@ def _run_fc_layer_with_normalize_backward(
             real,
         )
         grad_linear_bias = _total(partial_grad_linear_bias, torch.empty_like(linear_bias)) if wanted[3] else None
-        del contracted4
-        del contracted5
-        del contracted6
-        del contracted7
+        del contracted2
+        del contracted3
     if wanted[0]:
-        operand13 = x.new_empty((8, K, N), dtype=matrix)
+        operand7 = x.new_empty((8, K, N), dtype=matrix)
         _launch_flat(
             _fc_layer_with_normalize_backward_5_kernel,
             "fc_layer_with_normalize_backward_5",
-            (linear_weight, operand13),
+            (linear_weight, operand7),
             (K, N),
             K * N,
             real,
         )
-        _matmul(operand12, operand13.mT, grad_x, add=True)
-        del operand13
+        _matmul(operand6, operand7.mT, grad_x, add=True)
+        del operand7
     if wanted[2]:
-        contracted8 = _matmul(x.to(matrix).mT, operand12)
-        del operand12
+        contracted4 = _matmul_in_parts(x.to(matrix).mT, operand6)
+        del operand6
         _launch_flat(
             _fc_layer_with_normalize_backward_6_kernel,
             "fc_layer_with_normalize_backward_6",
-            (contracted8, grad_linear_weight),
+            (contracted4, grad_linear_weight),
             (K, N, wanted[2]),
             K * N,
             real,
@@ -19281,10 +19057,17 @@ def _run_fc_layer_without_normalize(x, gp_weight, linear_weight, linear_bias, ep
     real = _real(x, gp_weight, linear_weight, linear_bias)
     matrix = _matrix(x, gp_weight, linear_weight, linear_bias)
     n_innermost = _innermost(matrix, N)
+    k_innermost = _innermost(matrix, K)
     out = x.new_empty((8, B, M), dtype=_promote(x, gp_weight, linear_weight, linear_bias))
-    operand = x.new_empty((8, K, N), dtype=matrix)
-    _launch_flat(
-        _fc_layer_without_normalize_kernel, "fc_layer_without_normalize", (linear_weight, operand), (K, N), K * N, real
+    operand = _factor(x, matrix, k_innermost, (K,), (N,), several=8)
+    _launch_tile(
+        _fc_layer_without_normalize_kernel,
+        "fc_layer_without_normalize_turned" if k_innermost else "fc_layer_without_normalize",
+        (linear_weight, operand),
+        (K, N, k_innermost),
+        K,
+        N,
+        real,
     )
     saved_product = _matmul(x.to(matrix), operand)
     del operand
@@ -19301,10 +19084,10 @@ def _run_fc_layer_without_normalize(x, gp_weight, linear_weight, linear_bias, ep
         N,
         real,
     )
-    operand2 = _factor(x, (4, N), (M,), matrix, n_innermost)
-    operand4 = _factor(x, (6, N), (M,), matrix, n_innermost)
-    operand6 = _factor(x, (6, N), (M,), matrix, n_innermost)
-    operand8 = _factor(x, (4, N), (M,), matrix, n_innermost)
+    operand2 = _factor(x, matrix, n_innermost, (4, N), (M,))
+    operand4 = _factor(x, matrix, n_innermost, (6, N), (M,))
+    operand6 = _factor(x, matrix, n_innermost, (6, N), (M,))
+    operand8 = _factor(x, matrix, n_innermost, (4, N), (M,))
     _launch_tile(
         _fc_layer_without_normalize_2_kernel,
         "fc_layer_without_normalize_2_turned" if n_innermost else "fc_layer_without_normalize_2",
@@ -19348,10 +19131,10 @@ def _run_fc_layer_without_normalize_backward(
     grad_gp_weight = torch.empty_like(gp_weight) if wanted[1] else gp_weight
     grad_linear_weight = torch.empty_like(linear_weight) if wanted[2] else linear_weight
     if wanted[1]:
-        operand = _factor(x, (B,), (4, N), matrix, b_innermost)
-        operand1 = _factor(x, (3, B), (6, N), matrix, b_innermost)
-        operand2 = _factor(x, (3, B), (6, N), matrix, b_innermost)
-        operand3 = _factor(x, (B,), (4, N), matrix, b_innermost)
+        operand = _factor(x, matrix, b_innermost, (B,), (4, N))
+        operand1 = _factor(x, matrix, b_innermost, (3, B), (6, N))
+        operand2 = _factor(x, matrix, b_innermost, (3, B), (6, N))
+        operand3 = _factor(x, matrix, b_innermost, (B,), (4, N))
         _launch_tile(
             _fc_layer_without_normalize_backward_kernel,
             "fc_layer_without_normalize_backward_turned" if b_innermost else "fc_layer_without_normalize_backward",
@@ -19448,7 +19231,7 @@ def _run_fc_layer_without_normalize_backward(
         _matmul(operand8, operand9.mT, grad_x, add=True)
         del operand9
     if wanted[2]:
-        contracted8 = _matmul(x.to(matrix).mT, operand8)
+        contracted8 = _matmul_in_parts(x.to(matrix).mT, operand8)
         del operand8
         _launch_flat(
             _fc_layer_without_normalize_backward_5_kernel,
@@ -20825,18 +20608,9 @@ _FUSED_GELU_FCGP_NORM_WITH_NORMALIZE = _variant(
     ),
     lambda x, y, weight, eps: fused_gelu_fcgp_norm_reference(x, y, weight, normalize=True, eps=eps),
     numbers=("eps",),
-    saved={
-        "saved": (4, "b"),
-        "saved_product": ("b", "m"),
-        "saved_product1": (3, "b", "m"),
-        "saved_product2": (3, "b", "m"),
-        "saved_product3": ("b", "m"),
-    },
-    products=("saved_product", "saved_product1", "saved_product2", "saved_product3"),
-    caches=(
-        ("saved", "saved_product", "saved_product1", "saved_product2", "saved_product3"),
-        ("saved", "saved_product", "saved_product1", "saved_product2", "saved_product3"),
-    ),
+    saved={"saved": (4, "b"), "saved_product": (2, "b", "m"), "saved_product1": (2, 3, "b", "m")},
+    products=("saved_product", "saved_product1"),
+    caches=(("saved", "saved_product", "saved_product1"), ("saved", "saved_product", "saved_product1")),
     independent=("b",),
     flops=(
         ((88, ("b", "n", "m")), (108, ("b", "n")), (24, ("b", "m")), (12, ("b",))),
@@ -20920,13 +20694,11 @@ _FC_LAYER_WITH_NORMALIZE = _variant(
     saved={
         "saved": (4, "b"),
         "saved_product": (8, "b", "n"),
-        "saved_product1": ("b", "m"),
-        "saved_product2": (3, "b", "m"),
-        "saved_product3": (3, "b", "m"),
-        "saved_product4": ("b", "m"),
+        "saved_product1": (2, "b", "m"),
+        "saved_product2": (2, 3, "b", "m"),
     },
-    products=("saved_product", "saved_product1", "saved_product2", "saved_product3", "saved_product4"),
-    caches=(("saved", "saved_product", "saved_product1", "saved_product2", "saved_product3", "saved_product4"),),
+    products=("saved_product", "saved_product1", "saved_product2"),
+    caches=(("saved", "saved_product", "saved_product1", "saved_product2"),),
     independent=("b",),
     flops=(
         ((88, ("b", "n", "m")), (16, ("b", "n", "n")), (116, ("b", "n")), (24, ("b", "m")), (12, ("b",))),

@@ -16,7 +16,7 @@ tf32 a product is faster where the contracted axis is innermost in both factors;
 """
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import Enum
 from types import MappingProxyType
@@ -25,7 +25,7 @@ from kgen.ir import Builder, Node, Output, Rational, Tensor, postorder
 
 MATRIX = "matrix"  # Tensor.dtype of what enters and leaves matrix products: bf16 for bf16, else fp32 or fp64
 WASTE = 1.5  # products of zeros are computed as long as they are less than this share of what is useful
-PAYS_FOR_A_COPY = 4  # fields, each at some hundred positions, that the numbers of a factor are multiplied with
+PAYS_FOR_A_COPY = 3  # fields, each at some hundred positions, that the numbers of a factor are multiplied with
 
 Part = tuple[str | int, ...]  # dims of one side of a matrix
 Term = tuple[Rational, Node]  # a coefficient and a field
@@ -49,29 +49,27 @@ class Factor:
     dims: tuple[str | int, ...]
     transposed: bool
     turned: "Factor | None" = None  # the same matrix in the other memory order, which is as good where it is stored so
-    several: bool = False  # each field is a matrix
+    several: bool = False  # the first dim counts matrices
 
     @property
     def split(self) -> int:
-        """How many dims are one side's, of a factor with one axis on each; else 0."""
+        """How many dims come before the last side's, of a factor with one axis on each; else 0."""
         axes = [i for i, d in enumerate(self.dims) if isinstance(d, str)]
-        return axes[0] + 1 if len(axes) == 2 and not self.several else 0
+        return axes[0] + 1 if len(axes) == 2 else 0
 
 
 @dataclass(frozen=True, slots=True)
 class Grid:
-    """Dots that are one product: `dots[row][column]` is the sum over f of left[row][f] * right[f][column].
-
-    Of a batch of products each line is one of its own: `dots[i][0]` is left[i][0] * right[i][0].
-    """
+    """Dots that are one product: `dots[row][column]` is the sum over f of left[row][f] * right[f][column]."""
 
     left: tuple[tuple[Node, ...], ...]
     right: tuple[tuple[Node, ...], ...]
     dots: tuple[tuple[Node, ...], ...]
 
     @property
-    def volume(self) -> int:
-        return len(self.left) * len(self.right) * len(self.right[0])
+    def counts(self) -> tuple[int, int, int]:
+        """Fields along rows, contracted axes and columns."""
+        return len(self.left), len(self.right), len(self.right[0])
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,30 +88,41 @@ class Shape:
 
 @dataclass(frozen=True, slots=True)
 class Contraction:
-    """One matrix product before its factors have names; `fields` are the Dots in the order of `dims`."""
+    """A matrix product, or a batch of products of one size, before the factors have names.
+
+    `fields` are the Dots in the order of `dims`.
+    """
 
     shape: Shape
-    grid: Grid
+    grids: tuple[Grid, ...]
     left: Factor
     right: Factor
     dims: tuple[str | int, ...]
-    batch: int = 1  # products of one field each that are done at once
+
+    @property
+    def grid(self) -> Grid:
+        """That of a single product."""
+        (grid,) = self.grids
+        return grid
+
+    @property
+    def batch(self) -> int:
+        return len(self.grids)
 
     @property
     def fields(self) -> tuple[Node, ...]:
-        return tuple(dot for row in self.grid.dots for dot in row)
+        return tuple(dot for grid in self.grids for row in grid.dots for dot in row)
 
     @property
     def counts(self) -> tuple[int, int, int]:
-        """Fields along rows, contracted axes and columns."""
-        if self.batch > 1:
-            return 1, 1, 1
-        return len(self.grid.left), len(self.grid.right), len(self.grid.right[0])
+        """Fields of one product along rows, contracted axes and columns."""
+        return self.grids[0].counts
 
     @property
     def factors(self) -> tuple[Node, ...]:
         """The fields of both factors."""
-        return tuple(dict.fromkeys(x for side in (self.grid.left, self.grid.right) for line in side for x in line))
+        sides = (side for grid in self.grids for side in (grid.left, grid.right))
+        return tuple(dict.fromkeys(x for side in sides for line in side for x in line))
 
     @property
     def axes(self) -> tuple[str, ...]:
@@ -153,10 +162,19 @@ class Product:
     right: Operand
     target: Operand
     notes: tuple[str, ...]
-    batch: int = 1  # products of that many fields that are done at once
+    batch: int = 1  # products that are done at once
     added: bool = False  # to what the target holds
     precision: str | None = None  # in which fp32 is multiplied, by a kernel; else as torch's own setting says
     parted: bool = False  # whether that kernel's programs share the contracted axis
+
+    @property
+    def in_parts(self) -> bool:
+        """Whether a batch of products may be computed as a larger one of parts of the contracted axis.
+
+        That is outermost in both factors, so that its parts are matrices in memory.
+        """
+        outermost = self.left.transposed and not self.right.transposed and {o.way for o in self.operands} == {Way.KEPT}
+        return self.batch > 1 and self.parted and outermost and self.target.first is None and not self.added
 
     @property
     def result(self) -> Tensor:
@@ -240,7 +258,7 @@ def contractions(
         grids = [grid for cluster in _clusters(shape, members) for grid in _grids(builder, shape, cluster)]
         grids.sort(key=lambda grid: min(dots.index(dot) for line in grid.dots for dot in line if dot in dots))
         at_once = _batch(axes, shape, grids, frozenset(parts))
-        found += [at_once] if at_once else [_contraction(axes, shape, grid) for grid in grids]
+        found += [_contraction(axes, shape, batch) for batch in ([at_once] if at_once else [[grid] for grid in grids])]
     return sorted(found, key=lambda c: min(dots.index(d) for d in c.fields if d in dots))
 
 
@@ -284,8 +302,8 @@ def _grids(builder: Builder, shape: Shape, dots: Sequence[Node]) -> list[Grid]:
     """
     pairs = {dot: _pairs(shape, dot) for dot in dots}
     ways = [_stacked_rows(builder, pairs), _stacked_columns(builder, pairs), _crossed(builder, pairs)]
-    best = min((grid for grid in ways if grid), key=lambda grid: grid.volume, default=None)
-    if best and (best.volume <= WASTE * sum(map(len, pairs.values())) or len(dots) == 1):
+    best = min((grid for grid in ways if grid), key=lambda grid: math.prod(grid.counts), default=None)
+    if best and (math.prod(best.counts) <= WASTE * sum(map(len, pairs.values())) or len(dots) == 1):
         return [best]
     same: dict[tuple[Node, ...], list[Node]] = {}
     for dot, found in pairs.items():
@@ -343,23 +361,23 @@ def _place(builder: Builder, node: Node) -> tuple[int, int, str, int]:
 # several products at once
 
 
-def _batch(axes: Sequence[str], shape: Shape, grids: Sequence[Grid], parts: frozenset[Node]) -> Contraction | None:
+def _batch(axes: Sequence[str], shape: Shape, grids: Sequence[Grid], parts: frozenset[Node]) -> list[Grid]:
     """Products that are one batch with a field each: parts of sums, or those that share small right factors.
 
     These, such as the weights of a map by grade, are repeated for each field. One after the other small products leave
-    half of a GPU idle.
+    half of a GPU idle. Nothing if they are not such products.
     """
     if len(grids) < 2 or shape.batch or any(len(side) != 1 for side in (shape.rows, shape.contracted, shape.columns)):
-        return None
+        return []
     lines = [(a, grid.right[0], dot) for grid in grids for a, dot in zip(grid.left, grid.dots)]
     if all(a[0].kind == "Input" for a, _, _ in lines):
         lines.sort(key=lambda line: line[0][0].component)
     left, right, dots = zip(*lines)
     if any(len(a) + len(b) > 2 or dot[0].kind != "Dot" for a, b, dot in lines):
-        return None
+        return []
     shared = len({*right}) < len(right) and axes[0] not in right[0][0].axes
     summed_up = all(dot in parts for (dot,) in dots) and _in_order(right)
-    return _of_batch(axes, shape, Grid(left, right, dots)) if _in_order(left) and (shared or summed_up) else None
+    return [Grid((a,), (b,), (dot,)) for a, b, dot in lines] if _in_order(left) and (shared or summed_up) else []
 
 
 def _in_order(left: Sequence[tuple[Node, ...]]) -> bool:
@@ -368,31 +386,55 @@ def _in_order(left: Sequence[tuple[Node, ...]]) -> bool:
     return not places or places == [(places[0][0], places[0][1] + i) for i in range(len(left))]
 
 
-def _of_batch(axes: Sequence[str], shape: Shape, grid: Grid) -> Contraction:
-    (rows,), (along,), (columns,) = shape.rows, shape.contracted, shape.columns
-    left = _matrices(grid.left, rows, along, _innermost(axes, shape.rows, shape.contracted))
-    right = _matrices(grid.right, along, columns, not _innermost(axes, shape.columns, shape.contracted))
-    return Contraction(shape, grid, left, right, (len(grid.dots), rows, columns), len(grid.dots))
+def alike(products: Iterable[Contraction], kind: Callable[[Contraction], object]) -> list[list[Contraction]]:
+    """Products by their sizes and kinds; each that is a batch already is alone."""
+    found: dict[object, list[Contraction]] = {}
+    for c in products:
+        found.setdefault(c if c.batch > 1 or c.shape.batch else (c.shape, c.counts, kind(c)), []).append(c)
+    return list(found.values())
 
 
-def _matrices(lines: Sequence[tuple[Node, ...]], rows: str, columns: str, transposed: bool) -> Factor:
-    """A matrix for each field, to be stored row by row or `transposed`."""
-    fields = tuple(x for (x,) in lines)
-    orders: tuple[Part, Part] = (len(fields), rows, columns), (len(fields), columns, rows)
-    other = Factor(fields, orders[not transposed], not transposed, several=True)
-    return Factor(fields, orders[transposed], transposed, other, several=True)
+def joined(builder: Builder, products: Sequence[Contraction], lies: Callable[[Factor], bool]) -> Contraction | None:
+    """Products of one size as a batch, if their factors, where one `lies` in memory, lie one after the other.
+
+    They are sorted by the factor with fewer fields, so that another batch with the same factors finds them in order.
+    """
+    if len(products) == 1:
+        return products[0]
+
+    def place(c: Contraction) -> tuple[int, int, str, int]:
+        return _place(builder, min(c.left.fields, c.right.fields, key=len)[0])
+
+    ordered = sorted(products, key=place)
+    left, right = _joined([c.left for c in ordered]), _joined([c.right for c in ordered])
+    for whole, each in ((left, [c.left for c in ordered]), (right, [c.right for c in ordered])):
+        if any(map(lies, each)) and not lies(whole):
+            return None
+    grids = tuple(grid for c in ordered for grid in c.grids)
+    return Contraction(products[0].shape, grids, left, right, (len(grids), *products[0].dims))
+
+
+def _joined(factors: Sequence[Factor]) -> Factor:
+    """Factors one after the other in memory."""
+    if len(factors) == 1:
+        return factors[0]
+    fields = tuple(x for factor in factors for x in factor.fields)
+    others = [factor.turned for factor in factors if factor.turned]
+    turned = _joined(others) if others else None
+    return Factor(fields, (len(factors), *factors[0].dims), factors[0].transposed, turned, several=True)
 
 
 # memory orders
 
 
-def _contraction(axes: Sequence[str], shape: Shape, grid: Grid) -> Contraction:
-    rows: Part = (len(grid.left), *shape.rows)
-    along: Part = (len(grid.right), *shape.contracted)
-    columns: Part = (len(grid.right[0]), *shape.columns)
-    left = _factor(shape, grid.left, rows, along, _innermost(axes, shape.rows, shape.contracted))
-    right = _factor(shape, grid.right, along, columns, not _innermost(axes, shape.columns, shape.contracted))
-    return Contraction(shape, grid, left, right, _dims(shape, rows, columns))
+def _contraction(axes: Sequence[str], shape: Shape, grids: Sequence[Grid]) -> Contraction:
+    sides: list[Part] = [(n, *own) for n, own in zip(grids[0].counts, (shape.rows, shape.contracted, shape.columns))]
+    down, across = _innermost(axes, shape.rows, shape.contracted), _innermost(axes, shape.columns, shape.contracted)
+    left = [_factor(shape, grid.left, sides[0], sides[1], down) for grid in grids]
+    right = [_factor(shape, grid.right, sides[1], sides[2], not across) for grid in grids]
+    several = (len(grids),) if len(grids) > 1 else ()
+    dims = (*several, *_dims(shape, sides[0], sides[2]))
+    return Contraction(shape, tuple(grids), _joined(left), _joined(right), dims)
 
 
 def _factor(shape: Shape, grid: Sequence[Sequence[Node]], rows: Part, columns: Part, transposed: bool) -> Factor:
@@ -431,7 +473,7 @@ def _way(c: Contraction, side: int, other: bool, turns: bool) -> Way:
     """A factor that lies in the `other` order. What a kernel stores tile by tile `turns` at no cost.
 
     A copy reads and writes the factor. The difference between 282 and 338 TFLOP/s pays for that where each number meets
-    four fields of 512 features; not so in a linear map of what lies in memory, nor where memory limits the product.
+    three fields of 512 features; not so in a linear map of what lies in memory, nor where memory limits the product.
     """
     if not other:
         return Way.FITS
@@ -451,7 +493,7 @@ def targets(products: Sequence[Contraction], outputs: Iterable[Output]) -> dict[
         blocks = _blocks(products, output)
         if len(blocks) == 1 and blocks[0].dims == output.tensor.dims:
             found[blocks[0]] = Operand(output.tensor, False)
-        elif blocks and isinstance(output.tensor.dims[0], int) and not output.tensor.leading:
+        elif blocks and output.tensor.dims[0] == len(output.fields) and not output.tensor.leading:
             at = 0
             for c in blocks:
                 found[c] = Operand(output.tensor, False, at, at + len(c.fields))

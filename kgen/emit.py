@@ -66,6 +66,7 @@ def emit(spec: Spec) -> str:
             contractions=contractions,
             copies=copies,
             added=added,
+            in_parts=any(product.in_parts for product in products),
             precisions=precisions,
         ),
         variants=[_section(spec, v, texts[v.name]) for v in variants],
@@ -170,7 +171,8 @@ def launch_row(form: str, alive: int, kind: str, products: bool, alone: bool = F
     elif form == "sweep":
         row = _sweep_row(alive, kind == "sums")
     elif kind == "turned operands":  # 32 rows fill 128 bytes of a store, 16 columns 64 of a load
-        row = {"elements": 1, "warps": 16, "tile": 16, "pack": 512}
+        row = {"elements": 1, "warps": 8, "tile": 16, "pack": 256}
+        row |= {"warps": 16, "pack": 512} if alive <= 9 * LIGHT // 10 else {}  # more would spill
         row |= {"elements": 2, "tile": 32, "pack": 1024} if alive <= 3 * LIGHT // 4 else {}
     elif kind in ("map", "operands") and alive <= LIGHT // 4:
         row = {"elements": 8, "warps": 4, "tile": 256, "pack": 1024}  # hardly more than a copy

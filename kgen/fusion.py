@@ -39,6 +39,8 @@ def fusion(c: Contraction, missing: Sequence[Factor], axes: Sequence[str], tenso
     """`missing` are the factors that no tensor holds yet; those that are not computed on the way are stored first."""
     if not missing:
         return Fusion((), ("both factors lie in memory, so there is nothing to fuse",))
+    if c.batch > 1:
+        return Fusion((), ("stores its factors first: products of a batch are the library's",))
     reasons = {factor: _not_fusible(c) or _not_linear(factor, tensors) for factor in missing}
     computed = tuple(factor for factor, reason in reasons.items() if not reason)
     if not any(_long(factor, axes) for factor in computed):
@@ -101,7 +103,7 @@ def lifted(b: Builder, c: Contraction, stores: Sequence[Output]) -> tuple[Contra
         ]
         table |= {dot: b.mul(down[i], across[j], sums[j]) for j, dot in enumerate(line) if dot.kind == "Dot"}
         dots.append(tuple(new if dot.kind == "Dot" else dot for new, dot in zip(sums, line)))
-    made, scales = replace(c, grid=Grid(left, right, tuple(dots))), _tensors([*down, *across])
+    made, scales = replace(c, grids=(Grid(left, right, tuple(dots)),)), _tensors([*down, *across])
     if not scales or scales & _tensors(made.factors) or any(new.kind == "Add" for line in dots for new in line):
         return c, list(stores)
     return made, substituted(b, stores, table)

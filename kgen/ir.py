@@ -518,6 +518,7 @@ class Tensor:
     dtype: str | None = None  # None: floating, chosen by the caller; else fixed, such as "int64"
     source: str = ""  # the tensor that this one is, under other names of its axes
     split: int = 0  # the dims before this one are innermost in memory instead, where the launcher so decides
+    several: bool = False  # the first dim counts matrices that lie one after the other: each of them is turned
 
     @property
     def memory(self) -> str:

@@ -145,8 +145,10 @@ class _Launcher:
 
     def _allocation(self, tensor: Tensor) -> dict[str, str]:
         if tensor.split:
-            rows, columns = (self._dims(part) for part in (tensor.dims[: tensor.split], tensor.dims[tensor.split :]))
-            text = f"_factor({self.inputs[0]}, {rows}, {columns}, matrix, {tensor.turning}_innermost)"
+            rows, columns = tensor.dims[tensor.several : tensor.split], tensor.dims[tensor.split :]
+            sides = f"{self._dims(rows)}, {self._dims(columns)}"
+            sides += f", several={tensor.dims[0]}" if tensor.several else ""
+            text = f"_factor({self.inputs[0]}, matrix, {tensor.turning}_innermost, {sides})"
             return {"name": tensor.name, "expression": text}
         dtype = MATRIX if tensor.dtype == MATRIX or self._is_added(tensor) else self._promoted()
         dtype = "real" if tensor.dtype == WORKSPACE else dtype
@@ -367,7 +369,8 @@ def _multiply(product: Product, *matrices: str) -> str:
     """The call that multiplies: torch's setting decides how, or the spec."""
     added = ["add=True"] if product.added else []
     if not product.precision:
-        return f"_matmul({', '.join([*matrices, *added])})"
+        name = "_matmul_in_parts" if product.in_parts else "_matmul"
+        return f"{name}({', '.join([*matrices, *added])})"
     parted = ["parted=True"] if product.parted else []
     return f'_matmul_in("{product.precision}", {", ".join([*matrices, *added, *parted])})'
 

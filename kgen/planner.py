@@ -4,7 +4,7 @@ In: results of a graph. Out: steps that make them, with the reason for each deci
 print. The rules are those of `schedule.py`'s docstring.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from kgen.between import (
@@ -27,8 +27,10 @@ from kgen.contract import (
     Product,
     Summed,
     Way,
+    alike,
     apart,
     contractions,
+    joined,
     levels,
     stored,
     summed,
@@ -114,11 +116,13 @@ class Planner:
             whole = [part for dot in dots for _, part in sums.get(dot, [(1, dot)])]
             products = contractions(self.builder, self.graph.axes, whole, outputs, sums)
             self.coming = [f for o in outputs for f in o.fields]
-            direct = targets(products, [o for o in outputs if o.tensor.dtype or not self._is_read(o)])
+            direct = targets(products, self._storable(outputs))
             chosen = [self._fusion(c, direct.get(c)) for c in products]
             added = self._added(products, chosen, outputs)
             early, outputs = self._early(added, outputs)
             direct |= targets(products, [s.products for s in added])
+            products, chosen = self._together(products, chosen, direct, outputs)
+            direct |= targets(products, self._storable(outputs))
             operands = self._operands(products, chosen, early)
             table: dict[Node, Node] = {}
             for c, choice, (left, right) in zip(products, chosen, operands):
@@ -147,6 +151,37 @@ class Planner:
         found = summed(self.builder, plain, [o for o in outputs if not self._is_read(o)])
         return [s for s in found if targets(plain, [s.products])]
 
+    def _together(
+        self,
+        products: Sequence[Contraction],
+        chosen: Sequence[Fusion],
+        direct: Mapping[Contraction, Operand],
+        outputs: Sequence[Output],
+    ) -> tuple[list[Contraction], list[Fusion]]:
+        """The products, those of one size as batches: one after the other, small ones leave a part of a GPU idle.
+
+        Only if the same results need them, and if their factors, where they lie in memory, and the results that they
+        are lie one after the other, too.
+        """
+        why, found = dict(zip(products, chosen)), dict[Contraction, Contraction]()
+        below = {o.tensor.name: set(postorder(o.fields)) for o in outputs}
+
+        def kind(c: Contraction) -> object:
+            reached = frozenset(o for o, nodes in below.items() if not nodes.isdisjoint(c.fields))
+            return c if why[c].computed else reached
+
+        for members in alike(products, kind):
+            whole = joined(self.builder, members, self._lies)
+            if whole and (direct.keys().isdisjoint(members) or targets([whole], self._storable(outputs))):
+                found |= dict.fromkeys(members, whole)
+        fusions = dict[Contraction, Fusion]()
+        for c in products:
+            fusions.setdefault(found.get(c, c), why[c])
+        return list(fusions), list(fusions.values())
+
+    def _lies(self, factor: Factor) -> bool:
+        return self._there(self._plainest(factor)) is not None
+
     def _early(self, added: Sequence[Summed], outputs: list[Output]) -> tuple[list[Output], list[Output]]:
         """What is computed before products: what these are added to, and beside that all that needs none; the rest."""
         if not added:
@@ -160,8 +195,6 @@ class Planner:
         return {f: self.builder.input(tensor.name, i, tensor.axes) for i, f in enumerate(fields, first or 0)}
 
     def _fusion(self, c: Contraction, target: Operand | None) -> Fusion:
-        if c.batch > 1:
-            return Fusion((), ("stores its factors first: products of a batch are the library's",))
         if target and (target.first is not None or target.tensor.interleaved):
             return Fusion((), ())
         missing = [f for f in (c.left, c.right) if not self._there(self._plainest(f))]
@@ -178,7 +211,7 @@ class Planner:
         def read(fields: tuple[tuple[Node, ...], ...]) -> tuple[tuple[Node, ...], ...]:
             return tuple(tuple(table.get(x, x) for x in line) for line in fields)
 
-        return replace(c, grid=Grid(read(c.grid.left), read(c.grid.right), c.grid.dots))
+        return replace(c, grids=(Grid(read(c.grid.left), read(c.grid.right), c.grid.dots),))
 
     def _contract(
         self,
@@ -268,6 +301,10 @@ class Planner:
         read = {a for n in postorder(self.coming) for a in n.args}
         return any(f in read for f in output.fields)
 
+    def _storable(self, outputs: Sequence[Output]) -> list[Output]:
+        """The results that products may be: nothing is computed from them, or they are of the products' dtype."""
+        return [o for o in outputs if o.tensor.dtype or not self._is_read(o)]
+
     def _distinct(self, dots: Sequence[Node]) -> list[Node]:
         """The Dots without those that are others under other names of axes, whose results are read in their place."""
         chosen, twins = list[Node](), set[Node]()
@@ -318,7 +355,9 @@ class Planner:
         key = (factor.fields, factor.dims, factor.split if way is Way.TURNED else 0)
         if key not in self.factors:
             labels = self._hinted(factor.fields)
-            tensor = Tensor(self._numbered("operand"), factor.dims, labels, dtype=MATRIX, split=key[-1])
+            tensor = Tensor(
+                self._numbered("operand"), factor.dims, labels, dtype=MATRIX, split=key[-1], several=factor.several
+            )
             self.factors[key] = self.tensors[tensor.name] = self.builder.declare(tensor)
             fresh.append(Output(tensor, factor.fields))
         return Operand(self.factors[key], factor.transposed, way=way)
@@ -570,7 +609,8 @@ class Planner:
             notes = (*notes, f"turns its tiles for products in tf32, which are faster with {turning} innermost")
         alive = live(better, [f for fold in folds_ for f in fold.fields])
         if kind == "fold" and alive >= CROWDED:
-            notes = (*notes, f"reloads adjacent components that all rows share, because {alive} fields are alive at once")
+            why = f"because {alive} fields are alive at once"
+            notes = (*notes, f"reloads adjacent components that all rows share, {why}")
         self.steps.append(
             Kernel(
                 self._kernel_name(suffix),

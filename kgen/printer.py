@@ -226,7 +226,7 @@ def extents(tensor: Tensor) -> list[str]:
 
 def stride(tensor: Tensor, position: int) -> Extent:
     """The distance between neighbours along a dim: a number times sizes, and a step if the launcher decides on it."""
-    if not tensor.split:
+    if not tensor.split or position < tensor.several:
         return _extent(tensor.dims[position + 1 :])
     end = tensor.split if position < tensor.split else len(tensor.dims)
     factor, sizes = _extent(tensor.dims[position + 1 : end])
@@ -235,7 +235,7 @@ def stride(tensor: Tensor, position: int) -> Extent:
 
 def steps(tensor: Tensor) -> list[tuple[str, str, str]]:
     """The steps along the rows and the columns of a tensor that may be turned, each with its value if so and if not."""
-    factor, sizes = _extent(tensor.dims[: tensor.split])
+    factor, sizes = _extent(tensor.dims[tensor.several : tensor.split])
     rows = times(f"tl.cast({sizes[0]}, tl.int64)", factor, sizes[1:])  # as many columns as there are, not a tile's
     columns = times("1", *_extent(tensor.dims[tensor.split :]))
     return [(step_name(tensor, tensor.split), "1", columns), (step_name(tensor, len(tensor.dims)), rows, "1")]

@@ -25,8 +25,9 @@ from dataclasses import dataclass, replace
 
 from kgen.autodiff import differentiate
 from kgen.between import Stored, as_outputs, frontier_of, labels_of, regroup, store_between, under_all_names
-from kgen.contract import MATRIX, contractions, levels
+from kgen.contract import MATRIX, Contraction, Factor, alike, contractions, joined, levels, stored
 from kgen.errors import KgenError
+from kgen.fusion import fusion
 from kgen.ir import Graph, Node, Tensor, postorder
 from kgen.maxima import compared, exactly, rounded
 from kgen.planner import Planner
@@ -168,13 +169,32 @@ def _store_saved(graph: Graph, fields: Sequence[Node]) -> tuple[tuple[Tensor, ..
     b = graph.builder
     tensors, where = store_between(graph, [f for f in fields if f.kind != "Dot"], "saved")
     for dots in levels(postorder(graph.roots)):
-        for c in contractions(b, graph.axes, [d for d in dots if d in fields], graph.outputs):
+        products = contractions(b, graph.axes, [d for d in dots if d in fields], graph.outputs)
+        for c in _at_once(graph, products):
             labels = labels_of([b.hints.get(f, "") for f in c.fields])
             number = sum(t.dtype == MATRIX for t in tensors)
             tensor = Tensor(f"saved_product{number or ''}", c.dims, labels, dtype=MATRIX)
             tensors = (*tensors, tensor)
             where.update({f: (tensor, i) for i, f in enumerate(c.fields) if f.kind == "Dot"})
     return tensors, [where[f] for f in fields]
+
+
+def _at_once(graph: Graph, products: Sequence[Contraction]) -> list[Contraction]:
+    """The products, those of one size as batches, unless a kernel computes their factors on the way."""
+    known = {t.name: t for t in graph.inputs}
+
+    def lies(factor: Factor) -> bool:
+        return stored(factor, graph.inputs) is not None
+
+    def kind(c: Contraction) -> Contraction | None:
+        missing = [f for f in (c.left, c.right) if not lies(f)]
+        return c if fusion(c, missing, graph.axes, known).computed else None
+
+    found = list[Contraction]()
+    for members in alike(products, kind):
+        whole = joined(graph.builder, members, lies)
+        found += [whole] if whole else members
+    return found
 
 
 def _saveable(graph: Graph, grads: Sequence[str]) -> list[Node]:

@@ -334,9 +334,9 @@ def orders(variant: Variant, inputs: Tensors, autocast: bool) -> list[Tensor]:
 @pytest.mark.parametrize(
     ("variant", "products"),
     [
-        (FCGP, {"": 3, "x": 3, "y": 3, "x y": 3, "weight": 3, "x weight": 6, "x y weight": 6}),
+        (FCGP, {"": 2, "x": 2, "y": 2, "x y": 2, "weight": 2, "x weight": 4, "x y weight": 4}),
         (PRODUCT, {"": 3, "x": 3, "weight": 3, "x y weight": 6}),
-        (FC_LAYER, {"": 4, "x": 4, "gp_weight": 3, "linear_weight": 4, "x gp_weight linear_weight": 8}),
+        (FC_LAYER, {"": 3, "x": 3, "gp_weight": 2, "linear_weight": 3, "x gp_weight linear_weight": 6}),
         (LINEAR, {"": 1, "x": 1, "weight": 1, "bias": 0, "x bias": 1, "x weight bias": 2}),
         (DIFFUSION, {"": 2, "times": 1, "x": 2, "x times": 2}),
         (SLOPES, {"": 1, "x_slope": 1, "a_real": 1, "x_slope y_slope": 2, "x_slope a_real": 2}),
@@ -344,7 +344,7 @@ def orders(variant: Variant, inputs: Tensors, autocast: bool) -> list[Tensor]:
     ids=lambda x: str(x) if isinstance(x, Variant) else "",
 )
 def test_unwanted_products(variant: Variant, products: dict[str, int], monkeypatch: pytest.MonkeyPatch) -> None:
-    """How many matrices the forward (""), and then the gradients that are wanted, multiply, the library or kernels."""
+    """How many products the forward (""), and then the gradients that are wanted, ask of the library or of kernels."""
     counted: list[Any] = []
     known = variant.of._matmul
 
@@ -374,11 +374,14 @@ def test_unwanted_products(variant: Variant, products: dict[str, int], monkeypat
 # memory orders of factors
 
 INNERMOST = {
-    FCGP: [(True, True)] * 6 + [(True, False), (True, False), (True, True)],
-    LINEAR: [(True, False), (True, True), (False, False)],
+    FCGP: [(True, True)] * 6,
+    LINEAR: [(True, True), (True, True), (False, False)],
     DIFFUSION: [(False, False), (True, True), (False, False), (True, True)],
 }
-AS_THEY_ARE = INNERMOST | {FCGP: [(True, False)] * 3 + [(True, True)] * 3 + [(False, False)] * 3}
+AS_THEY_ARE = INNERMOST | {
+    FCGP: [(True, False)] * 2 + [(True, True)] * 2 + [(False, False)] * 2,
+    LINEAR: [(True, False), (True, True), (False, False)],
+}
 
 
 @pytest.mark.skipif(not LAUNCHES, reason="the reference runs")
@@ -423,6 +426,33 @@ def test_turned_values(variant: Variant, sizes: tuple[int, int, int], monkeypatc
     doubles = tuple(x.detach().double().requires_grad_(x.requires_grad) for x in inputs)
     for x, exact in zip(found, gradients(variant.reference, doubles)):
         assert float((x.double() - exact).detach().norm()) <= 1e-4 * float(exact.detach().norm())
+
+
+@pytest.mark.skipif(not LAUNCHES, reason="the reference runs")
+@pytest.mark.parametrize(
+    ("rows", "processors", "dtype", "parts"),
+    [(4096, 16, torch.float32, 4), (4096, 1000, torch.float32, 8), (3000, 1000, torch.float32, 4)]
+    + [(1022, 1000, torch.float32, 1), (4096, 4, torch.float32, 1), (4096, 16, torch.float64, 4)]
+    + [(4096, 16, torch.bfloat16, 1)],
+    ids=str,
+)
+def test_parts(rows: int, processors: int, dtype: torch.dtype, parts: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of weights' gradients: as many parts as a device has room for, and as have 512 rows; the same bits again."""
+    monkeypatch.setattr(LINEAR.of, "_multiprocessors", lambda _: processors)
+    batches: list[int] = []
+    known = LINEAR.of._matmul
+
+    def product(a: Tensor, *rest: Any) -> Any:
+        batches.append(a.shape[0])
+        return known(a, *rest)
+
+    monkeypatch.setattr(LINEAR.of, "_matmul", product)
+    x, g = (torch.randn(4, rows, n, dtype=dtype, device=DEVICE) for n in (3, 5))
+    found = LINEAR.of._matmul_in_parts(x.mT, g)
+    assert batches == [4 * parts]
+    exact = x.double().mT @ g.double()
+    assert float((found.double() - exact).norm()) <= (1e-2 if dtype is torch.bfloat16 else 1e-5) * float(exact.norm())
+    assert found.equal(LINEAR.of._matmul_in_parts(x.mT, g))
 
 
 # results and gradients that are used alone
