@@ -102,7 +102,8 @@ def _backward(
     kept = tuple(n for n, (t, i) in enumerate(places) if (t.name, i) in fields or t.name in whole)
     if len(kept) < len(saved):  # number the saved tensors' components without the fields that nobody reads
         rest, stored = ([nodes[i] for i in kept] for nodes in (saved, forward[1]))
-        return replace(_backward(graph, rest, grads, (forward[0], stored)), kept=kept)
+        found = _backward(graph, rest, grads, (forward[0], stored))  # may leave more: fewer Dots, other products
+        return replace(found, kept=tuple(kept[i] for i in found.kept))
     readable = _readable_outputs(graph, table, exactly(compared(derivative.roots)))
     program = _derived(graph, derivative, tensors, table, readable, ())
     return _Derived(program, derivative, tensors, table, kept)

@@ -69,6 +69,12 @@ BODIES: dict[str, tuple[str, Inputs]] = {
         "z = dot(x * rename(y, axis=d, to=v), w, over=v)\nreturn dot(z * y, u, over=n)",
         {"x": ["v", "n"], "y": ["n", "d"], "w": ["d", "v"], "u": ["v", "n"]},
     ),
+    "regrouped": (  # of the Dots that the backward reads, and those of one product with them, others are one product
+        "d = dot(exp(x), exp(v), over=n)\n"
+        "e = dot(exp(y), exp(v), over=n) + dot(exp(z), exp(u), over=n)\n"
+        "return sin(d) + e + dot(exp(x), exp(w), over=n) + dot(exp(y), exp(u), over=n)",
+        {**{name: ["b", "n"] for name in "xyz"}, **{name: ["n", "m"] for name in "uvw"}},
+    ),
     "softmax": ("w = exp(x.e - detach(max(x.e, over=n)))\nreturn w / sum(w, over=n) * y", MV),
     "centred": ("c = x - mean(x, over=n)\nreturn c / (1 + mean(norm_squared(c) ** 2, over=n)), max(y, over=b)", MV),
     "columns": ("return sum(w * x.e, over=b) / sum(2 + w * w, over=b), x * sum(w, over=b)", {**MV, "w": ["b"]}),
