@@ -61,10 +61,10 @@ def labels_of(hints: Sequence[str]) -> tuple[str, ...]:
     return tuple(labels)
 
 
-def as_outputs(tensors: Sequence[Tensor], where: dict[Node, tuple[Tensor, int]]) -> list[Output]:
-    """The tensors with the fields that have a place in them."""
+def as_outputs(b: Builder, tensors: Sequence[Tensor], where: dict[Node, tuple[Tensor, int]]) -> list[Output]:
+    """The tensors with the fields that have a place in them, zero where a product makes what nobody asks for."""
     placed = {(owner.name, i): node for node, (owner, i) in where.items()}
-    return [Output(t, tuple(placed[t.name, i] for i in range(len(t.labels)))) for t in tensors]
+    return [Output(t, tuple(placed.get((t.name, i), b.zero) for i in range(len(t.labels)))) for t in tensors]
 
 
 def under_all_names(b: Builder, table: dict[Node, Node]) -> dict[Node, Node]:

@@ -167,7 +167,8 @@ class Planner:
         below = {o.tensor.name: set(postorder(o.fields)) for o in outputs}
 
         def kind(c: Contraction) -> object:
-            reached = frozenset(o for o, nodes in below.items() if not nodes.isdisjoint(c.fields))
+            dots = {dot for dot in c.fields if dot.kind == "Dot"}
+            reached = frozenset(o for o, nodes in below.items() if not nodes.isdisjoint(dots))
             return c if why[c].computed else reached
 
         for members in alike(products, kind):
@@ -450,7 +451,8 @@ class Planner:
             return outputs
         first = [n for n in dependent if not (depends(n.args, set(self.outer)))]
         tensors, where = store_between(self.graph, first, self._numbered("folded"), self._group)
-        self._place([], [(o, [_strip(self.builder, f) for f in o.fields]) for o in as_outputs(tensors, where)])
+        made = as_outputs(self.builder, tensors, where)
+        self._place([], [(o, [_strip(self.builder, f) for f in o.fields]) for o in made])
         return self._store_folds(substituted(self.builder, outputs, self._remember(tensors, where)))
 
     def _remember(self, tensors: Sequence[Tensor], where: dict[Node, tuple[Tensor, int]]) -> dict[Node, Node]:
@@ -492,7 +494,7 @@ class Planner:
         frontier += [f for f in dict.fromkeys(roots) if f in rows and self.inner not in f.axes and f not in frontier]
         tensors, where = store_between(self.graph, frontier, self._numbered("frontier"))
         note = f"stores the row reductions on their own, because the next kernel folds over {' '.join(self.outer)}"
-        for group in self._by_domain([*whole, *as_outputs(tensors, where)]):
+        for group in self._by_domain([*whole, *as_outputs(self.builder, tensors, where)]):
             self._row_kernel(group, note)
         table = self._remember(tensors, where)
         cut = [(o, [p.substitute(b, table) for p in parts]) for o, parts in folds]
@@ -506,7 +508,7 @@ class Planner:
         frontier = [f for f in frontier_of([f for o in outputs for f in o.fields], self.inner) if f in set(later)]
         tensors, where = store_between(self.graph, frontier, self._numbered("frontier"))
         self._remember(tensors, where)
-        return as_outputs(tensors, where)
+        return as_outputs(self.builder, tensors, where)
 
     def _row_kernel(self, outputs: list[Output], note: str) -> None:
         """A row kernel that may read a stored output in place of recomputing it, when that loads less."""

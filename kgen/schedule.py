@@ -71,7 +71,7 @@ def _forward(graph: Graph, saved: Sequence[Node], kept: Sequence[int]) -> Progra
     held = [saved[i] for i in kept]
     tensors, places = _store_saved(graph, held)
     where = dict(zip(held, places))
-    extra = as_outputs(tensors, where)
+    extra = as_outputs(graph.builder, tensors, where)
     steps = Planner(graph, graph.name).plan([*graph.outputs, *extra])
     return Program(graph, graph.inputs, tuple(o.tensor for o in graph.outputs), tensors, (), tuple(steps))
 

@@ -69,6 +69,11 @@ BODIES: dict[str, tuple[str, Inputs]] = {
         "z = dot(x * rename(y, axis=d, to=v), w, over=v)\nreturn dot(z * y, u, over=n)",
         {"x": ["v", "n"], "y": ["n", "d"], "w": ["d", "v"], "u": ["v", "n"]},
     ),
+    "crossed": (  # one product makes exp(y) times exp(u), too, which nothing asks for
+        "d = dot(exp(x), exp(u), over=n)\n"
+        "return d * dot(exp(y), exp(v), over=n), dot(exp(x), exp(v), over=n) + sin(d)",
+        {"x": ["b", "n"], "y": ["b", "n"], "u": ["n", "m"], "v": ["n", "m"]},
+    ),
     "regrouped": (  # of the Dots that the backward reads, and those of one product with them, others are one product
         "d = dot(exp(x), exp(v), over=n)\n"
         "e = dot(exp(y), exp(v), over=n) + dot(exp(z), exp(u), over=n)\n"
