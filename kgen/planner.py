@@ -160,11 +160,11 @@ class Planner:
     ) -> tuple[list[Contraction], list[Fusion]]:
         """The products, those of one size as batches: one after the other, small ones leave a part of a GPU idle.
 
-        Only if the same results need them, and if their factors, where they lie in memory, and the results that they
-        are lie one after the other, too.
+        Only if the same gradients need them, of which not all may be wanted, and if their factors, where they lie in
+        memory, and the results that they are lie one after the other, too.
         """
         why, found = dict(zip(products, chosen)), dict[Contraction, Contraction]()
-        below = {o.tensor.name: set(postorder(o.fields)) for o in outputs}
+        below = {o.tensor.name: set(postorder(o.fields)) for o in outputs if o.tensor.name.startswith("grad_")}
 
         def kind(c: Contraction) -> object:
             dots = {dot for dot in c.fields if dot.kind == "Dot"}

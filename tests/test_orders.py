@@ -9,7 +9,7 @@ from collections.abc import Mapping
 import pytest
 from handmade import one
 
-from kgen.contract import Product, Way
+from kgen.contract import MATRIX, Product, Way
 from kgen.program import Program
 from kgen.schedule import schedule
 from kgen.trace import trace
@@ -71,6 +71,20 @@ def test_products_for_different_results() -> None:
     forward, backward = programs(inputs, "return exp(dot(exp(x), exp(v), over=n)) * exp(dot(exp(y), exp(w), over=n))")
     assert [p.batch for p in forward.products] == [2]
     assert [p.batch for p in backward.products] == [1] * 4
+
+
+def test_saved_products() -> None:
+    """A forward has all of its results, and what it saves of them lies as a product writes it: nothing is copied."""
+    inputs = {"x": ["b", "n"], "y": ["b", "n"], "v": ["n", "m"], "w": ["n", "m"]}
+    body = "p = dot(exp(x), exp(v), over=n)\nq = dot(exp(y), exp(w), over=n)\nreturn exp(p) * q, exp(q)"
+    forward, _ = programs(inputs, body)
+    assert [(p.batch, p.result) for p in forward.products] == [(2, *forward.saved)]
+
+
+def test_saved_grades() -> None:
+    inputs = XYW | {"v": "weights(x, y)[n, m]"}
+    forward, _ = programs(inputs, "z = fcgp(gelu(x), y, v)\nreturn z * fcgp(x, y, w), grade_rms_norm(z)", (2, 0, 0))
+    assert {p.result.name for p in forward.products} == {t.name for t in forward.saved if t.dtype == MATRIX}
 
 
 def test_only_maps_turn() -> None:
