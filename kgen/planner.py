@@ -610,7 +610,8 @@ class Planner:
         if turning := next((o.tensor.turning for o in stores if o.tensor.split), ""):
             notes = (*notes, f"turns its tiles for products in tf32, which are faster with {turning} innermost")
         alive = live(better, [f for fold in folds_ for f in fold.fields])
-        if kind == "fold" and alive >= CROWDED:
+        shared = [t for t in tensors if t.interleaved and not {*rows, *loop} & set(t.axes)]
+        if kind == "fold" and alive >= CROWDED and shared:
             why = f"because {alive} fields are alive at once"
             notes = (*notes, f"reloads adjacent components that all rows share, {why}")
         self.steps.append(

@@ -11,7 +11,7 @@ from kgen.simplify import Cost
 
 TURNED = "_turned"  # ends the name of a kernel's row in the launch table for when it turns what it stores
 WORKSPACE = "workspace"  # Tensor.dtype of what kernels hand to each other: the arithmetic's type, fp32 or fp64
-CROWDED = 121  # live fields from which on a thread has one element, and nothing stays in registers over a loop
+CROWDED = 121  # live fields from which on a thread has one element, and a fold reloads adjacent components of all rows
 MOST_LIVE = 235  # fields alive at once, per element, before a kernel's results are split (a thread has 255 registers)
 
 

@@ -461,9 +461,7 @@ class Writer:
 
     def _resident(self) -> tuple[Section, Section, tuple[Sweep, ...]]:
         k = self.kernel
-        crowded = (
-            self.form == "fold" and k.crowded
-        )  # a pointer stays in registers, too, but one for adjacent components
+        crowded = self.form == "fold" and k.crowded  # fields that lie apart need a pointer each, which stays, too
         fixed = [t for t in k.inputs if not set(self.outer) & set(t.axes) and not self.flat]
         fixed = [t for t in fixed if not (crowded and t.interleaved)]
         moving = [t for t in k.inputs if t not in fixed]

@@ -152,3 +152,13 @@ def test_one_factor_in_two_orders() -> None:
     assert [operand.way for operand in found["b",]] == [TURNED, TURNED]
     assert found["n",][0].way is FITS and not found["n",][0].tensor.split
     assert found["b",][0].tensor.split
+
+
+@pytest.mark.parametrize("memory", ["blade b n", "b n blade"])
+def test_what_folds_reload(memory: str) -> None:
+    """A fold with many fields says that it reloads what rows share only where it does: adjacent components."""
+    body = "return sum(c * x * y, over=b), sum(y * x, over=b), sum(c * x, over=b), sum(c * y, over=b)"
+    inputs: dict[str, str] = {"x": "multivector", "y": "multivector", "c": "multivector[n]"}
+    spec = one((3, 0, 1), inputs, body, memory=memory)
+    ((kernel,),) = (program.kernels for program in schedule(trace(spec, spec.kernels[0], {}), []))
+    assert kernel.crowded and any("reloads" in note for note in kernel.notes) == (memory == "b n blade")
