@@ -5061,7 +5061,6 @@ def _sgp_backward_1_kernel(
     REAL: tl.constexpr,
 ):
     # accumulates in registers over b; the partial results are added in a fixed order
-    # reloads adjacent components that all rows share, because 148 fields are alive at once
 
     n = _tile(tl.program_id(1) * BLOCK, ROWS, BLOCK)
     r = _down(ROWS)
@@ -13768,7 +13767,6 @@ def _fused_gelu_sgp_norm_without_normalize_backward_2_kernel(
     REAL: tl.constexpr,
 ):
     # accumulates in registers over b; the partial results are added in a fixed order
-    # reloads adjacent components that all rows share, because 149 fields are alive at once
 
     n = _tile(tl.program_id(1) * BLOCK, ROWS, BLOCK)
     r = _down(ROWS)

@@ -53,7 +53,7 @@ class Factor:
 
     @property
     def split(self) -> int:
-        """How many dims come before the last side's, of a factor with one axis on each; else 0."""
+        """Where the dims of the second side begin, of a factor with one axis on each; else 0."""
         axes = [i for i, d in enumerate(self.dims) if isinstance(d, str)]
         return axes[0] + 1 if len(axes) == 2 else 0
 
@@ -225,12 +225,12 @@ def apart(b: Builder, axes: Sequence[str], dots: Sequence[Node]) -> dict[Node, l
     That is for Dots that share no factor, such as the gradients of a map by grade: one after the other, products with
     a long contracted axis and a small result leave most of a GPU idle.
     """
-    alike: dict[frozenset[str], list[Node]] = {}
+    similar: dict[frozenset[str], list[Node]] = {}
     for dot in dots:
         if dot.over == axes[:1]:
-            alike.setdefault(dot.axes, []).append(dot)
+            similar.setdefault(dot.axes, []).append(dot)
     found = dict[Node, list[Term]]()
-    for members in alike.values():
+    for members in similar.values():
         pairs = [pair for dot in members for pair in dot.pairs]
         if len(pairs) > len(members) > 1 and len({x for pair in pairs for x in pair}) == 2 * len(pairs):
             found |= {dot: [b.sum(b.mul(*pair), dot.over).single[0] for pair in dot.pairs] for dot in members}
@@ -248,13 +248,13 @@ def contractions(
 
     Those that are results lie as their `outputs` say, where that is possible. Parts of `sums` go together.
     """
-    alike: dict[Shape, list[Node]] = {}
+    similar: dict[Shape, list[Node]] = {}
     orders = {f: o.tensor.axes for o in outputs if o.tensor.dtype is None for f in o.fields}
     parts = {part: dot for dot, terms in sums.items() for _, part in terms}
     for dot in dots:
-        alike.setdefault(_shape(orders.get(parts.get(dot, dot), axes), axes, dot), []).append(dot)
+        similar.setdefault(_shape(orders.get(parts.get(dot, dot), axes), axes, dot), []).append(dot)
     found = list[Contraction]()
-    for shape, members in alike.items():
+    for shape, members in similar.items():
         grids = [grid for cluster in _clusters(shape, members) for grid in _grids(builder, shape, cluster)]
         grids.sort(key=lambda grid: min(dots.index(dot) for line in grid.dots for dot in line if dot in dots))
         at_once = _batch(axes, shape, grids, frozenset(parts))
@@ -365,7 +365,7 @@ def _batch(axes: Sequence[str], shape: Shape, grids: Sequence[Grid], parts: froz
     """Products that are one batch with a field each: parts of sums, or those that share small right factors.
 
     These, such as the weights of a map by grade, are repeated for each field. One after the other small products leave
-    half of a GPU idle. Nothing if they are not such products.
+    half of a GPU idle. An empty list if they are not such products.
     """
     if len(grids) < 2 or shape.batch or any(len(side) != 1 for side in (shape.rows, shape.contracted, shape.columns)):
         return []

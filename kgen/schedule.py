@@ -98,8 +98,10 @@ def _backward(
     table = under_all_names(b, {node: b.input(b.declare(t).name, i, t.axes) for node, (t, i) in where})
     read = {n for n in postorder(b.substitute(derivative.roots, table)) if n.kind == "Input" and n.tensor in b.tensors}
     fields = {(b.tensors[n.tensor].memory, n.component) for n in read}
-    whole = {name for name, _ in fields} & {t.name for t in tensors if t.dtype == MATRIX}  # a product's result is one
-    kept = tuple(n for n, (t, i) in enumerate(places) if (t.name, i) in fields or t.name in whole)
+    wanted = {node for node, (t, i) in zip(forward[1], places) if (t.name, i) in fields}
+    products = (c for level in _saved_products(*forward) for c in level)
+    wanted |= {f for c in products if not wanted.isdisjoint(c.fields) for f in c.fields}  # a product's result is one
+    kept = tuple(n for n, node in enumerate(forward[1]) if node in wanted)
     if len(kept) < len(saved):  # number the saved tensors' components without the fields that nobody reads
         rest, stored = ([nodes[i] for i in kept] for nodes in (saved, forward[1]))
         found = _backward(graph, rest, grads, (forward[0], stored))  # may leave more: fewer Dots, other products
@@ -169,8 +171,7 @@ def _store_saved(graph: Graph, fields: Sequence[Node]) -> tuple[tuple[Tensor, ..
     """Tensors for what the forward saves, and each field's place; the Dots lie as the matrix products store them."""
     b = graph.builder
     tensors, where = store_between(graph, [f for f in fields if f.kind != "Dot"], "saved")
-    for dots in levels(postorder(graph.roots)):
-        products = contractions(b, graph.axes, [d for d in dots if d in fields], graph.outputs)
+    for products in _saved_products(graph, fields):
         for c in _at_once(graph, products):
             labels = labels_of([b.hints.get(f, "") for f in c.fields])
             number = sum(t.dtype == MATRIX for t in tensors)
@@ -178,6 +179,12 @@ def _store_saved(graph: Graph, fields: Sequence[Node]) -> tuple[tuple[Tensor, ..
             tensors = (*tensors, tensor)
             where.update({f: (tensor, i) for i, f in enumerate(c.fields) if f.kind == "Dot"})
     return tensors, [where[f] for f in fields]
+
+
+def _saved_products(graph: Graph, fields: Sequence[Node]) -> Iterator[list[Contraction]]:
+    """The matrix products that make saved fields, level by level."""
+    for dots in levels(postorder(graph.roots)):
+        yield contractions(graph.builder, graph.axes, [d for d in dots if d in fields], graph.outputs)
 
 
 def _at_once(graph: Graph, products: Sequence[Contraction]) -> list[Contraction]:

@@ -81,7 +81,15 @@ def test_saved_products() -> None:
     assert [(p.batch, p.result) for p in forward.products] == [(2, *forward.saved)]
 
 
+def test_products_that_are_not_saved() -> None:
+    """Of two products of one size the backward reads one: the other is not kept for it."""
+    inputs = {"x": ["b", "n"], "y": ["b", "n"], "v": ["n", "m"], "w": ["n", "m"]}
+    forward, _ = programs(inputs, "return tanh(dot(exp(x), exp(v), over=n)) + dot(exp(y), exp(w), over=n)")
+    assert [t.dims for t in forward.saved] == [("b", "m")]
+
+
 def test_saved_grades() -> None:
+    """In Cl(2,0): what two products of one grade make is saved as it lies, though results read one each."""
     inputs = XYW | {"v": "weights(x, y)[n, m]"}
     forward, _ = programs(inputs, "z = fcgp(gelu(x), y, v)\nreturn z * fcgp(x, y, w), grade_rms_norm(z)", (2, 0, 0))
     assert {p.result.name for p in forward.products} == {t.name for t in forward.saved if t.dtype == MATRIX}
