@@ -6,7 +6,8 @@
 work. Where it exceeds the device's time, the host is what the user waits for. `device us` is the time of one call in
 a captured CUDA graph, which launches kernels without the host. Its inputs stay in the cache where they fit in it, so
 that for small sizes it lies below what a cold cache gives. `call us` is the wall time of one call in a row of calls of
-which the last is waited for, whatever holds them up.
+which the last is waited for, whatever holds them up. Calls of ours are taken in turn, a row of each a round, so that
+they are comparable where the host is now slow, now fast; peers', which may end their process, are not.
 
 `launches` are the kernel's own launches alone, as Triton makes them, and `autograd.Function` is a plain one around
 them (`by_hand.py`): neither checks anything. `reduce-overhead` is `torch.compile(mode="reduce-overhead")`, which
@@ -20,7 +21,8 @@ ends its process is a row that says so.
 import csv
 import statistics
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cache, partial
 from pathlib import Path
@@ -45,6 +47,7 @@ GRAPHS = "reduce-overhead"
 GRAPHED = (f"kgen, {GRAPHS}", f"reference, {GRAPHS}")
 Work = Callable[[], object]
 Row = dict[str, str]
+Measurement = tuple[str, str]  # contender and direction
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,19 +75,25 @@ class Job:
         return Case(found.module, found.kernel, self.sizes, "float32", found.peers)
 
 
-def host_time(device: torch.device, call: Work, effort: Effort, to_the_end: bool = False) -> float:
-    """Microseconds until a call returns, its kernels queued, or with `to_the_end` done; the median of rounds."""
-    rounds = []
+def host_times(
+    device: torch.device, calls: Mapping[Measurement, Work], effort: Effort, to_the_end: bool = False
+) -> dict[Measurement, float]:
+    """Microseconds until each call returns, its kernels queued, or with `to_the_end` done; medians of rounds.
+
+    In each round all have their turn: a host may be twice as slow for seconds, and what slows it meets all of them.
+    """
+    rounds: dict[Measurement, list[float]] = {name: [] for name in calls}
     for _ in range(effort.rounds + 2):
-        timing.synchronize(device)
-        start = time.perf_counter()
-        for _ in range(effort.calls):
-            call()
-        if to_the_end:
+        for name, call in calls.items():
             timing.synchronize(device)
-        rounds.append(1e6 * (time.perf_counter() - start) / effort.calls)
+            start = time.perf_counter()
+            for _ in range(effort.calls):
+                call()
+            if to_the_end:
+                timing.synchronize(device)
+            rounds[name].append(1e6 * (time.perf_counter() - start) / effort.calls)
     timing.synchronize(device)
-    return statistics.median(rounds[2:])
+    return {name: statistics.median(times[2:]) for name, times in rounds.items()}
 
 
 def device_time(call: Work, effort: Effort) -> float:
@@ -120,8 +129,8 @@ def plain(problem: Problem) -> Problem:
     return Problem(problem.inputs[:2], problem.leaves[:2], (0, 1), (torch.randn_like(problem.inputs[0]),))
 
 
-def measurements(case: Case) -> list[tuple[str, str]]:
-    """Contender and direction of each row."""
+def measurements(case: Case) -> list[Measurement]:
+    """Those of the rows, in order."""
     contenders = [*OURS, *(GRAPHED if torch.cuda.is_available() else ()), *(peer.name for peer in case.peers)]
     return [(name, d) for name in contenders for d in DIRECTIONS if name != "launches" or d == "forward"]
 
@@ -140,27 +149,33 @@ def contender(case: Case, module: ModuleType, problem: Problem, name: str) -> tu
     return problem, function if name == "kgen" else next(p for p in case.peers if p.name == name).load()
 
 
-def times(job: Job, name: str, call: Work) -> Row:
-    """The cells of one measurement."""
+def host_cells(job: Job, calls: Mapping[Measurement, Work]) -> dict[Measurement, Row]:
+    """The cells that the host's clock gives."""
     device = torch.device(job.device)
-    row = {"host_us": spell(host_time(device, call, job.effort))}
-    row["call_us"] = spell(host_time(device, call, job.effort, to_the_end=True))
-    if device.type == "cuda" and name not in GRAPHED:
-        row["device_us"] = spell(device_time(call, job.effort))
-    return row
+    host, whole = (host_times(device, calls, job.effort, to_the_end) for to_the_end in (False, True))
+    return {one: {"host_us": spell(host[one]), "call_us": spell(whole[one])} for one in calls}
 
 
-def rows_of(job: Job, wanted: Sequence[tuple[str, str]]) -> Iterator[Row]:
-    """A row for each measurement, up to the first that fails."""
+def rows_of(job: Job, wanted: Sequence[Measurement]) -> Iterator[Row]:
+    """A row for each measurement, up to the first that fails. The host's times of our own are taken in turn."""
     case, device = job.load(), torch.device(job.device)
     module = load_module(job.generated / f"{case.module}.py")
     problem = draw(module.KERNELS[case.kernel], job.sizes, torch.float32, device)
     ready = cache(partial(contender, case, module, problem))
-    for name, direction in wanted:
+
+    def call(one: Measurement) -> Work:
+        return partial(DIRECTIONS[one[1]], *ready(one[0]))
+
+    together: dict[Measurement, Row] = {}
+    with suppress(Exception):  # one that fails does so again, alone, and says it in its row
+        together = host_cells(job, {one: call(one) for one in wanted if one[0] in OURS})
+    for one in wanted:
         row = {"status": "ok", "device": device_name(device), "torch": str(torch.__version__)}
         try:
-            work, function = ready(name)
-            row |= times(job, name, partial(DIRECTIONS[direction], work, function))
+            work = call(one)
+            row |= together.get(one) or host_cells(job, {one: work})[one]
+            if device.type == "cuda" and one[0] not in GRAPHED:
+                row["device_us"] = spell(device_time(work, job.effort))
         except ImportError as missing:
             row["status"] = f"not installed: {missing}"
         except Exception as failure:  # noqa: BLE001 (a contender is not ours: what it raises is its result)

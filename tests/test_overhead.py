@@ -1,5 +1,6 @@
 """The benchmark of what calls cost the host: what it compares is the same computation."""
 
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -75,6 +76,15 @@ def test_rows(suite: str) -> None:
     assert wrong["fatal", BOTH[0]] == wrong["fatal", BOTH[1]] == "failed: Died: the process ended with exit status 7"
     assert wrong["absent", BOTH[0]].startswith("not installed: No module")
     assert all(float(r["host_us"]) > 0 and float(r["call_us"]) > 0 for r in rows if r["status"] == "ok")
+
+
+def test_contenders_have_turns() -> None:
+    """A host that slows down meets all of them, and what a round needs to get going is not counted."""
+    order: list[str] = []
+    calls = {(name, "forward"): partial(order.append, name) for name in "ab"}
+    found = overhead.host_times(torch.device("cpu"), calls, overhead.Effort(calls=3, rounds=2))
+    assert order == [*"aaabbb"] * 4
+    assert found.keys() == calls.keys() and all(0 < time < 1000 for time in found.values())
 
 
 def test_csv_is_complete_after_every_case(
