@@ -257,8 +257,9 @@ def contractions(
     for shape, members in similar.items():
         grids = [grid for cluster in _clusters(shape, members) for grid in _grids(builder, shape, cluster)]
         grids.sort(key=lambda grid: min(dots.index(dot) for line in grid.dots for dot in line if dot in dots))
-        at_once = _batch(axes, shape, grids, frozenset(parts))
-        found += [_contraction(axes, shape, batch) for batch in ([at_once] if at_once else [[grid] for grid in grids])]
+        batch = _batch(axes, shape, grids, frozenset(parts))
+        each = [_contraction(axes, shape, grid) for grid in batch or grids]
+        found += [_beside(each)] if batch else each
     return sorted(found, key=lambda c: min(dots.index(d) for d in c.fields if d in dots))
 
 
@@ -405,36 +406,38 @@ def joined(builder: Builder, products: Sequence[Contraction], lies: Callable[[Fa
     def place(c: Contraction) -> tuple[int, int, str, int]:
         return _place(builder, min(c.left.fields, c.right.fields, key=len)[0])
 
-    ordered = sorted(products, key=place)
-    left, right = _joined([c.left for c in ordered]), _joined([c.right for c in ordered])
-    for whole, each in ((left, [c.left for c in ordered]), (right, [c.right for c in ordered])):
-        if any(map(lies, each)) and not lies(whole):
+    whole = _beside(sorted(products, key=place))
+    for factor, each in ((whole.left, [c.left for c in products]), (whole.right, [c.right for c in products])):
+        if any(map(lies, each)) and not lies(factor):
             return None
-    grids = tuple(grid for c in ordered for grid in c.grids)
+    return whole
+
+
+def _beside(products: Sequence[Contraction]) -> Contraction:
+    """Products of one size as a batch, their factors and results one after the other in memory."""
+    grids = tuple(grid for c in products for grid in c.grids)
+    left, right = _stacked([c.left for c in products]), _stacked([c.right for c in products])
     return Contraction(products[0].shape, grids, left, right, (len(grids), *products[0].dims))
 
 
-def _joined(factors: Sequence[Factor]) -> Factor:
-    """Factors one after the other in memory."""
-    if len(factors) == 1:
-        return factors[0]
+def _stacked(factors: Sequence[Factor]) -> Factor:
+    """Factors one after the other, in either memory order of each."""
     fields = tuple(x for factor in factors for x in factor.fields)
     others = [factor.turned for factor in factors if factor.turned]
-    turned = _joined(others) if others else None
+    turned = _stacked(others) if others else None
     return Factor(fields, (len(factors), *factors[0].dims), factors[0].transposed, turned, several=True)
 
 
 # memory orders
 
 
-def _contraction(axes: Sequence[str], shape: Shape, grids: Sequence[Grid]) -> Contraction:
-    sides: list[Part] = [(n, *own) for n, own in zip(grids[0].counts, (shape.rows, shape.contracted, shape.columns))]
-    down, across = _innermost(axes, shape.rows, shape.contracted), _innermost(axes, shape.columns, shape.contracted)
-    left = [_factor(shape, grid.left, sides[0], sides[1], down) for grid in grids]
-    right = [_factor(shape, grid.right, sides[1], sides[2], not across) for grid in grids]
-    several = (len(grids),) if len(grids) > 1 else ()
-    dims = (*several, *_dims(shape, sides[0], sides[2]))
-    return Contraction(shape, tuple(grids), _joined(left), _joined(right), dims)
+def _contraction(axes: Sequence[str], shape: Shape, grid: Grid) -> Contraction:
+    rows: Part = (len(grid.left), *shape.rows)
+    along: Part = (len(grid.right), *shape.contracted)
+    columns: Part = (len(grid.right[0]), *shape.columns)
+    left = _factor(shape, grid.left, rows, along, _innermost(axes, shape.rows, shape.contracted))
+    right = _factor(shape, grid.right, along, columns, not _innermost(axes, shape.columns, shape.contracted))
+    return Contraction(shape, (grid,), left, right, _dims(shape, rows, columns))
 
 
 def _factor(shape: Shape, grid: Sequence[Sequence[Node]], rows: Part, columns: Part, transposed: bool) -> Factor:

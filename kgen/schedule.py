@@ -103,8 +103,8 @@ def _backward(
     wanted |= {f for c in products if not wanted.isdisjoint(c.fields) for f in c.fields}  # a product's result is one
     kept = tuple(n for n, node in enumerate(forward[1]) if node in wanted)
     if len(kept) < len(saved):  # number the saved tensors' components without the fields that nobody reads
-        rest, stored = ([nodes[i] for i in kept] for nodes in (saved, forward[1]))
-        found = _backward(graph, rest, grads, (forward[0], stored))  # may leave more: fewer Dots, other products
+        rest, held = ([nodes[i] for i in kept] for nodes in (saved, forward[1]))
+        found = _backward(graph, rest, grads, (forward[0], held))  # may leave more: fewer Dots, other products
         return replace(found, kept=tuple(kept[i] for i in found.kept))
     readable = _readable_outputs(graph, table, exactly(compared(derivative.roots)))
     program = _derived(graph, derivative, tensors, table, readable, ())
