@@ -11,7 +11,6 @@ import functools
 import inspect
 import itertools
 import math
-import os
 from types import SimpleNamespace
 from typing import NamedTuple
 
@@ -161,6 +160,22 @@ def _tile(start, ROWS: tl.constexpr, BLOCK: tl.constexpr):
 
 
 @triton.jit()
+def _place(rows, ROWS: tl.constexpr):
+    # A program's block of rows, and its tile of columns. All are on one axis of the grid: others end at 65,535.
+    blocks = tl.cast(tl.cdiv(rows, ROWS), tl.int32)
+    return tl.program_id(0) % blocks, tl.program_id(0) // blocks
+
+
+@triton.jit()
+def _share(kept, columns, BLOCK: tl.constexpr):
+    # A program among those that share a sum, how many these are, whose sum it is, and its tile of columns.
+    sums = tl.cast(kept, tl.int32)
+    programs = tl.num_programs(0) // (sums * tl.maximum(tl.cdiv(columns, BLOCK), 1))
+    part = tl.program_id(0) // programs
+    return tl.program_id(0) % programs, programs, tl.cast(part % sums, tl.int64), part // sums
+
+
+@triton.jit()
 def _start(ROWS: tl.constexpr, BLOCK: tl.constexpr, value: tl.constexpr, REAL: tl.constexpr):
     # An accumulator for each element of the tile.
     if ROWS == 1:
@@ -200,15 +215,29 @@ def _total_kernel(partial_ptr, total_ptr, slots, count, SLOTS: tl.constexpr, BLO
 
 
 @triton.jit()
+def _exp(x):
+    # 2^n e^r for the integer n nearest to x / log 2. tl.exp of a large x is off by as many units in the last place as x
+    # is large, because x / log 2 is rounded to fp32. n log 2 is exact here: its first part has 9 bits, and n has 8.
+    if x.dtype == tl.float64:
+        return tl.exp(x)
+    else:
+        n = tl.floor(tl.clamp(x * 1.4426950408889634, -160.0, 160.0) + 0.5)
+        r = (x - n * 0.693359375) + n * 2.12194440e-4
+        half = tl.floor(n * 0.5)
+        return tl.exp2(r * 1.4426950408889634) * tl.exp2(half) * tl.exp2(n - half)  # 2^n may be out of range
+
+
+@triton.jit()
 def _tanh(x):
     # Near zero a Padé approximant (error below 1e-16 for |x| < 0.5), elsewhere by the exponential, which saturates.
     s = x * x
     small = x * (135135.0 + s * (17325.0 + s * (378.0 + s))) / (135135.0 + s * (62370.0 + s * (3150.0 + s * 28.0)))
-    return tl.where(s < 0.25, small, 1.0 - 2.0 / (tl.exp(2.0 * x) + 1.0))
+    large = 1.0 - 2.0 / (tl.exp(2.0 * tl.abs(x)) + 1.0)
+    return tl.where(s < 0.25, small, tl.where(x < 0, -large, large))
 
 
 _DTYPES = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
-_INTERPRETED = os.environ.get("TRITON_INTERPRET", "0") not in ("", "0")
+_INTERPRETED = tl is not None and triton.knobs.runtime.interpret
 _DEVICES = ("cuda", "xpu", "cpu") if _INTERPRETED else ("cuda", "xpu")
 
 
@@ -224,7 +253,18 @@ def _check(function, tensors, plain):
     for name, x in zip(KERNELS[function]["inputs"], tensors):
         if not isinstance(x, torch.Tensor):
             raise TypeError(f"{function}: {name} must be a torch.Tensor, got {type(x).__name__}")
+        if kind := _kind(x):
+            raise TypeError(f"{function}: {name} must be a dense torch.Tensor, got a {kind} one")
     return _fit(function, *[(x.shape, x.dtype, x.device) for x in tensors])
+
+
+def _kind(x):
+    """What a tensor is if it is not dense: it has no strides to read it by, or more than its numbers."""
+    if x.is_nested:
+        return "nested"
+    if x.layout is not torch.strided:
+        return str(x.layout).removeprefix("torch.").removeprefix("_")
+    return "masked" if isinstance(x, torch.masked.MaskedTensor) else ""
 
 
 def _fit(function, *seen):
@@ -388,7 +428,7 @@ def _launch_tile(kernel, name, tensors, numbers, rows, columns, real, whole=Fals
     """Blocks of rows times tiles of columns; with `whole`, a tile holds all columns."""
     per, block, options = _shape_of_launch(LAUNCH[name], int(columns), whole)
     if rows:
-        grid = (-(-rows // per), _tiles(columns, block), 1)
+        grid = (-(-rows // per) * _tiles(columns, block), 1, 1)
         _launch(kernel, grid, tensors, numbers, options, real, per, block)
 
 
@@ -423,7 +463,7 @@ def _launch_fold(kernel, name, tensors, numbers, kept, columns, programs, real):
     """Persistent programs that walk the rows."""
     per, block, options = _shape_of_launch(LAUNCH[name], int(columns))
     if kept:
-        grid = (kept * programs, _tiles(columns, block), 1)
+        grid = (kept * programs * _tiles(columns, block), 1, 1)
         _launch(kernel, grid, tensors, numbers, options, real, per, block)
 
 
@@ -557,12 +597,13 @@ def _spatial_diffusion_stored_kernel(
 ):
     # stores factors of matrix products, in the order in which these read them
 
-    k = _tile(tl.program_id(1) * BLOCK, ROWS, BLOCK)
+    block, tile = _place(V, ROWS)
+    k = _tile(tile * BLOCK, ROWS, BLOCK)
     r = _down(ROWS)
     at = r * K + k
     tile_mask = k < K
 
-    v = tl.program_id(0).to(tl.int64) * ROWS
+    v = block.to(tl.int64) * ROWS
     row_mask = v + r < V
     mask = tile_mask if ROWS == 1 else tile_mask & row_mask
     basis_row = basis_ptr + v * K
@@ -591,13 +632,14 @@ def _spatial_diffusion_1_kernel(
 ):
     # stores factors of matrix products, in the order in which these read them
 
-    k = _tile(tl.program_id(1) * BLOCK, ROWS, BLOCK)
+    block, tile = _place(C, ROWS)
+    k = _tile(tile * BLOCK, ROWS, BLOCK)
     r = _down(ROWS)
     at = r * K + k
     tile_mask = k < K
     evalues = tl.load(evalues_ptr + k, mask=tile_mask, other=0.0).to(REAL)
 
-    c = tl.program_id(0).to(tl.int64) * ROWS
+    c = block.to(tl.int64) * ROWS
     row_mask = c + r < C
     mask = tile_mask if ROWS == 1 else tile_mask & row_mask
     times_row = times_ptr + c
@@ -607,7 +649,7 @@ def _spatial_diffusion_1_kernel(
     times = tl.load(times_row + r, mask=row_mask, other=0.0).to(REAL)
     saved_product_in_basis = tl.load(saved_product_row + at, mask=mask, other=0.0).to(REAL)
 
-    spectral = tl.exp(-evalues * times) * saved_product_in_basis
+    spectral = _exp(-evalues * times) * saved_product_in_basis
 
     tl.store(operand1_row + at, spectral, mask=mask)
 
@@ -624,13 +666,14 @@ def _spatial_diffusion_2_kernel(
     BLOCK: tl.constexpr,
     REAL: tl.constexpr,
 ):
-    k = _tile(tl.program_id(1) * BLOCK, ROWS, BLOCK)
+    block, tile = _place(C, ROWS)
+    k = _tile(tile * BLOCK, ROWS, BLOCK)
     r = _down(ROWS)
     at = r * K + k
     tile_mask = k < K
     evalues = tl.load(evalues_ptr + k, mask=tile_mask, other=0.0).to(REAL)
 
-    c = tl.program_id(0).to(tl.int64) * ROWS
+    c = block.to(tl.int64) * ROWS
     row_mask = c + r < C
     mask = tile_mask if ROWS == 1 else tile_mask & row_mask
     times_row = times_ptr + c
@@ -640,7 +683,7 @@ def _spatial_diffusion_2_kernel(
     times = tl.load(times_row + r, mask=row_mask, other=0.0).to(REAL)
     saved_product_in_basis = tl.load(saved_product_row + at, mask=mask, other=0.0).to(REAL)
 
-    spectral = tl.exp(-evalues * times) * saved_product_in_basis
+    spectral = _exp(-evalues * times) * saved_product_in_basis
 
     tl.store(spectral_row + r + k * C, spectral, mask=mask)
 
@@ -661,13 +704,14 @@ def _spatial_diffusion_backward_kernel(
 ):
     # stores factors of matrix products, in the order in which these read them
 
-    k = _tile(tl.program_id(1) * BLOCK, ROWS, BLOCK)
+    block, tile = _place(C, ROWS)
+    k = _tile(tile * BLOCK, ROWS, BLOCK)
     r = _down(ROWS)
     at = r * K + k
     tile_mask = k < K
     evalues = tl.load(evalues_ptr + k, mask=tile_mask, other=0.0).to(REAL)
 
-    c = tl.program_id(0).to(tl.int64) * ROWS
+    c = block.to(tl.int64) * ROWS
     row_mask = c + r < C
     mask = tile_mask if ROWS == 1 else tile_mask & row_mask
     times_row = times_ptr + c
@@ -680,7 +724,7 @@ def _spatial_diffusion_backward_kernel(
     contracted_0 = tl.load(contracted_row + at, mask=mask, other=0.0).to(REAL)
 
     grad_spectral_2 = grad_spectral + contracted_0
-    grad_in_basis = tl.exp(-evalues * times) * grad_spectral_2
+    grad_in_basis = _exp(-evalues * times) * grad_spectral_2
 
     tl.store(operand_row + at, grad_in_basis, mask=mask)
 
@@ -750,12 +794,13 @@ def _spatial_diffusion_backward_1_stored_kernel(
 ):
     # stores factors of matrix products, in the order in which these read them
 
-    k = _tile(tl.program_id(1) * BLOCK, ROWS, BLOCK)
+    block, tile = _place(V, ROWS)
+    k = _tile(tile * BLOCK, ROWS, BLOCK)
     r = _down(ROWS)
     at = r * K + k
     tile_mask = k < K
 
-    v = tl.program_id(0).to(tl.int64) * ROWS
+    v = block.to(tl.int64) * ROWS
     row_mask = v + r < V
     mask = tile_mask if ROWS == 1 else tile_mask & row_mask
     basis_row = basis_ptr + v * K
@@ -810,7 +855,7 @@ def _spatial_diffusion_backward_2_kernel(
         contracted_0 = tl.load(contracted_row + at, mask=mask, other=0.0).to(REAL)
 
         grad_spectral_2 = grad_spectral + contracted_0
-        t1 = evalues * (tl.exp(-evalues * times) * (saved_product_in_basis * grad_spectral_2))
+        t1 = evalues * (_exp(-evalues * times) * (saved_product_in_basis * grad_spectral_2))
 
         t0 = _sum(t0, t1, mask, True)
     t0 = _row_sum(t0, True)
@@ -882,12 +927,13 @@ def _spatial_diffusion_double_backward_stored_kernel(
 ):
     # stores factors of matrix products, in the order in which these read them
 
-    k = _tile(tl.program_id(1) * BLOCK, ROWS, BLOCK)
+    block, tile = _place(V, ROWS)
+    k = _tile(tile * BLOCK, ROWS, BLOCK)
     r = _down(ROWS)
     at = r * K + k
     tile_mask = k < K
 
-    v = tl.program_id(0).to(tl.int64) * ROWS
+    v = block.to(tl.int64) * ROWS
     row_mask = v + r < V
     mask = tile_mask if ROWS == 1 else tile_mask & row_mask
     basis_row = basis_ptr + v * K
@@ -923,13 +969,14 @@ def _spatial_diffusion_double_backward_1_kernel(
 ):
     # stores factors of matrix products, in the order in which these read them
 
-    k = _tile(tl.program_id(1) * BLOCK, ROWS, BLOCK)
+    block, tile = _place(C, ROWS)
+    k = _tile(tile * BLOCK, ROWS, BLOCK)
     r = _down(ROWS)
     at = r * K + k
     tile_mask = k < K
     evalues = tl.load(evalues_ptr + k, mask=tile_mask, other=0.0).to(REAL)
 
-    c = tl.program_id(0).to(tl.int64) * ROWS
+    c = block.to(tl.int64) * ROWS
     row_mask = c + r < C
     mask = tile_mask if ROWS == 1 else tile_mask & row_mask
     times_row = times_ptr + c
@@ -948,7 +995,7 @@ def _spatial_diffusion_double_backward_1_kernel(
     contracted_0 = tl.load(contracted_row + at, mask=mask, other=0.0).to(REAL)
     contracted1_grad_grad_in_basis = tl.load(contracted1_row + at, mask=mask, other=0.0).to(REAL)
 
-    t0 = tl.exp(-evalues * times)
+    t0 = _exp(-evalues * times)
     grad_spectral_2 = grad_spectral + contracted_0
     t1 = evalues * grad_grad_times
     operand1_0 = t0 * grad_spectral_2 * t1
@@ -1022,12 +1069,13 @@ def _spatial_diffusion_double_backward_2_stored_kernel(
 ):
     # stores factors of matrix products, in the order in which these read them
 
-    k = _tile(tl.program_id(1) * BLOCK, ROWS, BLOCK)
+    block, tile = _place(V, ROWS)
+    k = _tile(tile * BLOCK, ROWS, BLOCK)
     r = _down(ROWS)
     at = r * K + k
     tile_mask = k < K
 
-    v = tl.program_id(0).to(tl.int64) * ROWS
+    v = block.to(tl.int64) * ROWS
     row_mask = v + r < V
     mask = tile_mask if ROWS == 1 else tile_mask & row_mask
     basis_row = basis_ptr + v * K
@@ -1090,7 +1138,7 @@ def _spatial_diffusion_double_backward_3_kernel(
 ):
     # one program holds a whole row, because a reduction over k is used at once
 
-    k = _tile(tl.program_id(1) * BLOCK, ROWS, BLOCK)
+    k = _tile(0, ROWS, BLOCK)
     r = _down(ROWS)
     at = r * K + k
     tile_mask = k < K
@@ -1117,7 +1165,7 @@ def _spatial_diffusion_double_backward_3_kernel(
 
     grad_spectral_2 = grad_spectral + contracted_0
     grad_grad_in_basis = contracted1_grad_grad_in_basis - evalues * grad_grad_times * saved_product_in_basis
-    grad_grad_spectral = tl.exp(-evalues * times) * grad_grad_in_basis
+    grad_grad_spectral = _exp(-evalues * times) * grad_grad_in_basis
     t0 = _row_sum(evalues * grad_spectral_2 * grad_grad_spectral, mask)
     grad_times = -t0
 
@@ -1178,7 +1226,7 @@ def _spatial_diffusion_double_backward_3_long_kernel(
 
         grad_spectral_2 = grad_spectral + contracted_0
         grad_grad_in_basis = contracted1_grad_grad_in_basis - evalues * grad_grad_times * saved_product_in_basis
-        grad_grad_spectral = tl.exp(-evalues * times) * grad_grad_in_basis
+        grad_grad_spectral = _exp(-evalues * times) * grad_grad_in_basis
 
         t0 = _sum(t0, evalues * grad_spectral_2 * grad_grad_spectral, mask, True)
     t0 = _row_sum(t0, True)
@@ -1196,7 +1244,7 @@ def _spatial_diffusion_double_backward_3_long_kernel(
         contracted1_grad_grad_in_basis = tl.load(contracted1_row + at, mask=mask, other=0.0).to(REAL)
 
         grad_grad_in_basis = contracted1_grad_grad_in_basis - evalues * grad_grad_times * saved_product_in_basis
-        grad_grad_spectral = tl.exp(-evalues * times) * grad_grad_in_basis
+        grad_grad_spectral = _exp(-evalues * times) * grad_grad_in_basis
 
         if GRAD_GRAD_SPECTRAL:
             tl.store(grad_grad_spectral_row + r + k * C, grad_grad_spectral, mask=mask)
@@ -1272,11 +1320,12 @@ def _batched_spatial_diffusion_stored_kernel(
 ):
     # stores factors of matrix products, in the order in which these read them
 
-    k = _tile(tl.program_id(1) * BLOCK, ROWS, BLOCK)
+    block, tile = _place(tl.cast(B, tl.int64) * V, ROWS)
+    k = _tile(tile * BLOCK, ROWS, BLOCK)
     r = _down(ROWS)
     tile_mask = k < K
 
-    row = tl.program_id(0).to(tl.int64) * ROWS
+    row = block.to(tl.int64) * ROWS
     row_mask = row + r < tl.cast(B, tl.int64) * V
     mask = tile_mask if ROWS == 1 else tile_mask & row_mask
     b = (row + r) // (V)
@@ -1308,11 +1357,12 @@ def _batched_spatial_diffusion_1_kernel(
 ):
     # stores factors of matrix products, in the order in which these read them
 
-    k = _tile(tl.program_id(1) * BLOCK, ROWS, BLOCK)
+    block, tile = _place(tl.cast(B, tl.int64) * C, ROWS)
+    k = _tile(tile * BLOCK, ROWS, BLOCK)
     r = _down(ROWS)
     tile_mask = k < K
 
-    row = tl.program_id(0).to(tl.int64) * ROWS
+    row = block.to(tl.int64) * ROWS
     row_mask = row + r < tl.cast(B, tl.int64) * C
     mask = tile_mask if ROWS == 1 else tile_mask & row_mask
     b = (row + r) // (C)
@@ -1326,7 +1376,7 @@ def _batched_spatial_diffusion_1_kernel(
     times = tl.load(times_row, mask=row_mask, other=0.0).to(REAL)
     saved_product_in_basis = tl.load(saved_product_row + k, mask=mask, other=0.0).to(REAL)
 
-    spectral = tl.exp(-times * evalues) * saved_product_in_basis
+    spectral = _exp(-times * evalues) * saved_product_in_basis
 
     tl.store(operand1_row + k, spectral, mask=mask)
 
@@ -1344,11 +1394,12 @@ def _batched_spatial_diffusion_2_kernel(
     BLOCK: tl.constexpr,
     REAL: tl.constexpr,
 ):
-    k = _tile(tl.program_id(1) * BLOCK, ROWS, BLOCK)
+    block, tile = _place(tl.cast(B, tl.int64) * C, ROWS)
+    k = _tile(tile * BLOCK, ROWS, BLOCK)
     r = _down(ROWS)
     tile_mask = k < K
 
-    row = tl.program_id(0).to(tl.int64) * ROWS
+    row = block.to(tl.int64) * ROWS
     row_mask = row + r < tl.cast(B, tl.int64) * C
     mask = tile_mask if ROWS == 1 else tile_mask & row_mask
     b = (row + r) // (C)
@@ -1362,7 +1413,7 @@ def _batched_spatial_diffusion_2_kernel(
     times = tl.load(times_row, mask=row_mask, other=0.0).to(REAL)
     saved_product_in_basis = tl.load(saved_product_row + k, mask=mask, other=0.0).to(REAL)
 
-    spectral = tl.exp(-times * evalues) * saved_product_in_basis
+    spectral = _exp(-times * evalues) * saved_product_in_basis
 
     tl.store(spectral_row + k * C, spectral, mask=mask)
 
@@ -1384,11 +1435,12 @@ def _batched_spatial_diffusion_backward_kernel(
 ):
     # stores factors of matrix products, in the order in which these read them
 
-    k = _tile(tl.program_id(1) * BLOCK, ROWS, BLOCK)
+    block, tile = _place(tl.cast(B, tl.int64) * C, ROWS)
+    k = _tile(tile * BLOCK, ROWS, BLOCK)
     r = _down(ROWS)
     tile_mask = k < K
 
-    row = tl.program_id(0).to(tl.int64) * ROWS
+    row = block.to(tl.int64) * ROWS
     row_mask = row + r < tl.cast(B, tl.int64) * C
     mask = tile_mask if ROWS == 1 else tile_mask & row_mask
     b = (row + r) // (C)
@@ -1405,7 +1457,7 @@ def _batched_spatial_diffusion_backward_kernel(
     contracted_0 = tl.load(contracted_row + k, mask=mask, other=0.0).to(REAL)
 
     grad_spectral_2 = grad_spectral + contracted_0
-    grad_in_basis = tl.exp(-times * evalues) * grad_spectral_2
+    grad_in_basis = _exp(-times * evalues) * grad_spectral_2
 
     tl.store(operand_row + k, grad_in_basis, mask=mask)
 
@@ -1479,11 +1531,12 @@ def _batched_spatial_diffusion_backward_1_stored_kernel(
 ):
     # stores factors of matrix products, in the order in which these read them
 
-    k = _tile(tl.program_id(1) * BLOCK, ROWS, BLOCK)
+    block, tile = _place(tl.cast(B, tl.int64) * V, ROWS)
+    k = _tile(tile * BLOCK, ROWS, BLOCK)
     r = _down(ROWS)
     tile_mask = k < K
 
-    row = tl.program_id(0).to(tl.int64) * ROWS
+    row = block.to(tl.int64) * ROWS
     row_mask = row + r < tl.cast(B, tl.int64) * V
     mask = tile_mask if ROWS == 1 else tile_mask & row_mask
     b = (row + r) // (V)
@@ -1519,14 +1572,12 @@ def _batched_spatial_diffusion_backward_2_kernel(
 ):
     # accumulates in registers over b; the partial results are added in a fixed order
 
-    k = _tile(tl.program_id(1) * BLOCK, ROWS, BLOCK)
+    program, programs, c, tile = _share(C, K, BLOCK)
+    k = _tile(tile * BLOCK, ROWS, BLOCK)
     r = _down(ROWS)
     at = r * K + k
     tile_mask = k < K
-    programs = tl.num_programs(0) // (C)
-    program = tl.program_id(0) % programs
-    c = (tl.program_id(0) // programs).to(tl.int64)
-    slot = program * tl.num_programs(1) + tl.program_id(1)
+    slot = tile * programs + program
 
     grad_times = _start(ROWS, BLOCK, 0.0, REAL)
     for block in range(program, tl.cdiv(B, ROWS), programs):
@@ -1546,7 +1597,7 @@ def _batched_spatial_diffusion_backward_2_kernel(
         contracted_0 = tl.load(contracted_row + r * C * K + k, mask=mask, other=0.0).to(REAL)
 
         grad_spectral_2 = grad_spectral + contracted_0
-        t0 = evalues * (tl.exp(-times * evalues) * (saved_product_in_basis * grad_spectral_2))
+        t0 = evalues * (_exp(-times * evalues) * (saved_product_in_basis * grad_spectral_2))
 
         if GRAD_TIMES:
             grad_times = _sum(grad_times, -t0, mask, True)
@@ -1622,11 +1673,12 @@ def _batched_spatial_diffusion_double_backward_stored_kernel(
 ):
     # stores factors of matrix products, in the order in which these read them
 
-    k = _tile(tl.program_id(1) * BLOCK, ROWS, BLOCK)
+    block, tile = _place(tl.cast(B, tl.int64) * V, ROWS)
+    k = _tile(tile * BLOCK, ROWS, BLOCK)
     r = _down(ROWS)
     tile_mask = k < K
 
-    row = tl.program_id(0).to(tl.int64) * ROWS
+    row = block.to(tl.int64) * ROWS
     row_mask = row + r < tl.cast(B, tl.int64) * V
     mask = tile_mask if ROWS == 1 else tile_mask & row_mask
     b = (row + r) // (V)
@@ -1665,11 +1717,12 @@ def _batched_spatial_diffusion_double_backward_1_kernel(
 ):
     # stores factors of matrix products, in the order in which these read them
 
-    k = _tile(tl.program_id(1) * BLOCK, ROWS, BLOCK)
+    block, tile = _place(tl.cast(B, tl.int64) * C, ROWS)
+    k = _tile(tile * BLOCK, ROWS, BLOCK)
     r = _down(ROWS)
     tile_mask = k < K
 
-    row = tl.program_id(0).to(tl.int64) * ROWS
+    row = block.to(tl.int64) * ROWS
     row_mask = row + r < tl.cast(B, tl.int64) * C
     mask = tile_mask if ROWS == 1 else tile_mask & row_mask
     b = (row + r) // (C)
@@ -1692,7 +1745,7 @@ def _batched_spatial_diffusion_double_backward_1_kernel(
     contracted_0 = tl.load(contracted_row + k, mask=mask, other=0.0).to(REAL)
     contracted1_grad_grad_in_basis = tl.load(contracted1_row + k, mask=mask, other=0.0).to(REAL)
 
-    t0 = tl.exp(-times * evalues)
+    t0 = _exp(-times * evalues)
     grad_spectral_2 = grad_spectral + contracted_0
     t1 = grad_grad_times * evalues
     operand1_0 = t0 * grad_spectral_2 * t1
@@ -1770,11 +1823,12 @@ def _batched_spatial_diffusion_double_backward_2_stored_kernel(
 ):
     # stores factors of matrix products, in the order in which these read them
 
-    k = _tile(tl.program_id(1) * BLOCK, ROWS, BLOCK)
+    block, tile = _place(tl.cast(B, tl.int64) * V, ROWS)
+    k = _tile(tile * BLOCK, ROWS, BLOCK)
     r = _down(ROWS)
     tile_mask = k < K
 
-    row = tl.program_id(0).to(tl.int64) * ROWS
+    row = block.to(tl.int64) * ROWS
     row_mask = row + r < tl.cast(B, tl.int64) * V
     mask = tile_mask if ROWS == 1 else tile_mask & row_mask
     b = (row + r) // (V)
@@ -1841,14 +1895,12 @@ def _batched_spatial_diffusion_double_backward_3_kernel(
 ):
     # accumulates in registers over b; the partial results are added in a fixed order
 
-    k = _tile(tl.program_id(1) * BLOCK, ROWS, BLOCK)
+    program, programs, c, tile = _share(C, K, BLOCK)
+    k = _tile(tile * BLOCK, ROWS, BLOCK)
     r = _down(ROWS)
     at = r * K + k
     tile_mask = k < K
-    programs = tl.num_programs(0) // (C)
-    program = tl.program_id(0) % programs
-    c = (tl.program_id(0) // programs).to(tl.int64)
-    slot = program * tl.num_programs(1) + tl.program_id(1)
+    slot = tile * programs + program
 
     grad_times = _start(ROWS, BLOCK, 0.0, REAL)
     for block in range(program, tl.cdiv(B, ROWS), programs):
@@ -1873,7 +1925,7 @@ def _batched_spatial_diffusion_double_backward_3_kernel(
         contracted1_grad_grad_in_basis = tl.load(contracted1_row + r * C * K + k, mask=mask, other=0.0).to(REAL)
 
         grad_grad_in_basis = contracted1_grad_grad_in_basis - grad_grad_times * evalues * saved_product_in_basis
-        grad_grad_spectral = tl.exp(-times * evalues) * grad_grad_in_basis
+        grad_grad_spectral = _exp(-times * evalues) * grad_grad_in_basis
         grad_spectral_2 = grad_spectral + contracted_0
 
         if GRAD_GRAD_SPECTRAL:
@@ -1979,12 +2031,13 @@ def _spatial_gradients_stored_kernel(
     # stores factors of matrix products, in the order in which these read them
     VC = tl.cast(V, tl.int64) * C
 
-    c = _tile(tl.program_id(1) * BLOCK, ROWS, BLOCK)
+    block, tile = _place(V, ROWS)
+    c = _tile(tile * BLOCK, ROWS, BLOCK)
     r = _down(ROWS)
     at = r * C + c
     tile_mask = c < C
 
-    v = tl.program_id(0).to(tl.int64) * ROWS
+    v = block.to(tl.int64) * ROWS
     row_mask = v + r < V
     mask = tile_mask if ROWS == 1 else tile_mask & row_mask
     x_slope_row = x_slope_ptr + v * C
@@ -2079,12 +2132,13 @@ def _spatial_gradients_backward_kernel(
     # stores what products are added to
     VD = tl.cast(V, tl.int64) * D
 
-    d = _tile(tl.program_id(1) * BLOCK, ROWS, BLOCK)
+    block, tile = _place(V, ROWS)
+    d = _tile(tile * BLOCK, ROWS, BLOCK)
     r = _down(ROWS)
     at = r * D + d
     tile_mask = d < D
 
-    v = tl.program_id(0).to(tl.int64) * ROWS
+    v = block.to(tl.int64) * ROWS
     row_mask = v + r < V
     mask = tile_mask if ROWS == 1 else tile_mask & row_mask
     grad_out_row = grad_out_ptr + v * D
@@ -2122,12 +2176,13 @@ def _spatial_gradients_backward_1_kernel(
     # stores factors of matrix products, in the order in which these read them
     # stores what products are added to
 
-    d = _tile(tl.program_id(1) * BLOCK, ROWS, BLOCK)
+    block, tile = _place(C, ROWS)
+    d = _tile(tile * BLOCK, ROWS, BLOCK)
     r = _down(ROWS)
     at = r * D + d
     tile_mask = d < D
 
-    c = tl.program_id(0).to(tl.int64) * ROWS
+    c = block.to(tl.int64) * ROWS
     row_mask = c + r < C
     mask = tile_mask if ROWS == 1 else tile_mask & row_mask
     a_real_row = a_real_ptr + c * D
@@ -2198,12 +2253,13 @@ def _spatial_gradients_backward_3_kernel(
     # stores what products are added to
     VD = tl.cast(V, tl.int64) * D
 
-    d = _tile(tl.program_id(1) * BLOCK, ROWS, BLOCK)
+    block, tile = _place(V, ROWS)
+    d = _tile(tile * BLOCK, ROWS, BLOCK)
     r = _down(ROWS)
     at = r * D + d
     tile_mask = d < D
 
-    v = tl.program_id(0).to(tl.int64) * ROWS
+    v = block.to(tl.int64) * ROWS
     row_mask = v + r < V
     mask = tile_mask if ROWS == 1 else tile_mask & row_mask
     grad_out_row = grad_out_ptr + v * D
@@ -2537,12 +2593,13 @@ def _spatial_gradients_double_backward_kernel(
     # stores factors of matrix products, in the order in which these read them
     VC = tl.cast(V, tl.int64) * C
 
-    c = _tile(tl.program_id(1) * BLOCK, ROWS, BLOCK)
+    block, tile = _place(V, ROWS)
+    c = _tile(tile * BLOCK, ROWS, BLOCK)
     r = _down(ROWS)
     at = r * C + c
     tile_mask = c < C
 
-    v = tl.program_id(0).to(tl.int64) * ROWS
+    v = block.to(tl.int64) * ROWS
     row_mask = v + r < V
     mask = tile_mask if ROWS == 1 else tile_mask & row_mask
     x_slope_row = x_slope_ptr + v * C
@@ -2613,12 +2670,13 @@ def _spatial_gradients_double_backward_1_kernel(
     operand1_d = tl.cast(C, tl.int64) * 4 if C_INNERMOST else 1
     operand1_C = tl.cast(C, tl.int64) * operand1_c
 
-    d = _tile(tl.program_id(1) * BLOCK, ROWS, BLOCK)
+    block, tile = _place(C, ROWS)
+    d = _tile(tile * BLOCK, ROWS, BLOCK)
     r = _down(ROWS)
     at = r * D + d
     tile_mask = d < D
 
-    c = tl.program_id(0).to(tl.int64) * ROWS
+    c = block.to(tl.int64) * ROWS
     row_mask = c + r < C
     mask = tile_mask if ROWS == 1 else tile_mask & row_mask
     a_real_row = a_real_ptr + c * D
@@ -2660,12 +2718,13 @@ def _spatial_gradients_double_backward_2_kernel(
     # stores factors of matrix products, in the order in which these read them
     VD = tl.cast(V, tl.int64) * D
 
-    d = _tile(tl.program_id(1) * BLOCK, ROWS, BLOCK)
+    block, tile = _place(V, ROWS)
+    d = _tile(tile * BLOCK, ROWS, BLOCK)
     r = _down(ROWS)
     at = r * D + d
     tile_mask = d < D
 
-    v = tl.program_id(0).to(tl.int64) * ROWS
+    v = block.to(tl.int64) * ROWS
     row_mask = v + r < V
     mask = tile_mask if ROWS == 1 else tile_mask & row_mask
     grad_out_row = grad_out_ptr + v * D
@@ -2722,12 +2781,13 @@ def _spatial_gradients_double_backward_3_kernel(
 ):
     # stores factors of matrix products, in the order in which these read them
 
-    d = _tile(tl.program_id(1) * BLOCK, ROWS, BLOCK)
+    block, tile = _place(C, ROWS)
+    d = _tile(tile * BLOCK, ROWS, BLOCK)
     r = _down(ROWS)
     at = r * D + d
     tile_mask = d < D
 
-    c = tl.program_id(0).to(tl.int64) * ROWS
+    c = block.to(tl.int64) * ROWS
     row_mask = c + r < C
     mask = tile_mask if ROWS == 1 else tile_mask & row_mask
     a_real_row = a_real_ptr + c * D
@@ -2780,12 +2840,13 @@ def _spatial_gradients_double_backward_4_kernel(
     operand7_V = tl.cast(V, tl.int64) * operand7_v
     operand7_C = tl.cast(C, tl.int64) * operand7_c
 
-    c = _tile(tl.program_id(1) * BLOCK, ROWS, BLOCK)
+    block, tile = _place(V, ROWS)
+    c = _tile(tile * BLOCK, ROWS, BLOCK)
     r = _down(ROWS)
     at = r * C + c
     tile_mask = c < C
 
-    v = tl.program_id(0).to(tl.int64) * ROWS
+    v = block.to(tl.int64) * ROWS
     row_mask = v + r < V
     mask = tile_mask if ROWS == 1 else tile_mask & row_mask
     x_slope_row = x_slope_ptr + v * C
@@ -2930,12 +2991,13 @@ def _spatial_gradients_double_backward_6_kernel(
     BLOCK: tl.constexpr,
     REAL: tl.constexpr,
 ):
-    d = _tile(tl.program_id(1) * BLOCK, ROWS, BLOCK)
+    block, tile = _place(C, ROWS)
+    d = _tile(tile * BLOCK, ROWS, BLOCK)
     r = _down(ROWS)
     at = r * D + d
     tile_mask = d < D
 
-    c = tl.program_id(0).to(tl.int64) * ROWS
+    c = block.to(tl.int64) * ROWS
     row_mask = c + r < C
     mask = tile_mask if ROWS == 1 else tile_mask & row_mask
     contracted3_row = contracted3_ptr + c * 2 * D
@@ -4104,7 +4166,7 @@ def _ref_promote(*tensors: torch.Tensor) -> torch.dtype:
 def _ref_upcast(*tensors: torch.Tensor) -> list[torch.Tensor]:
     """The tensors in the dtype of the arithmetic: fp32, or fp64 where any is."""
     dtype = torch.promote_types(torch.float32, _ref_promote(*tensors))
-    return [tensor.to(dtype) for tensor in tensors]
+    return [tensor.resolve_neg().to(dtype) for tensor in tensors]  # torch makes no new tensor like a negated view
 
 
 def _ref_flatten(x: torch.Tensor, rank: int) -> torch.Tensor:
@@ -4206,7 +4268,7 @@ class _Operator:
         if before:
             cotangents = inputs[len(before.inputs) :]
             self.optional = (*before.optional, *(cotangents if len(before.outputs) > 1 else ()))
-        self.op = None
+        self.op, self.flags = None, {}  # of a variant: the bool options that it was chosen by
 
     def derived(self, run=None, caches=()):
         """The operator of the gradients of this one; without a launcher, by the reference."""
@@ -4296,6 +4358,8 @@ class _Operator:
 def _call(operator, tensors, *numbers):
     """A public function: checks the arguments and returns the result, or a tuple of results."""
     plain = _plain(tensors)
+    if not plain and any([not isinstance(x, torch.Tensor) and hasattr(type(x), "__torch_function__") for x in tensors]):
+        return _hand_over(operator, tensors, numbers)
     _check(operator.function, tensors, plain)
     if not all([type(x) is float for x in numbers]):
         numbers = [_number(operator.function, *row) for row in zip(operator.numbers, numbers)]
@@ -4303,6 +4367,18 @@ def _call(operator, tensors, *numbers):
         operator.refuse([name for name, x in zip(operator.inputs, tensors) if x.requires_grad])
     results = _apply(operator, (*tensors, *numbers), plain)
     return results[: len(operator.outputs)] if len(operator.outputs) > 1 else results[0]
+
+
+def _hand_over(operator, tensors, numbers):
+    """Let what stands for a tensor, such as a proxy of torch.fx, say what the public function is to do."""
+    options = operator.flags | dict(zip(operator.numbers, numbers))
+    return torch.overrides.handle_torch_function(globals()[operator.function], tensors, *tensors, **options)
+
+
+def _check_flag(owner, name, value):
+    """A text is none: any but the empty one would be true, silently."""
+    if type(value) is not bool and value not in (True, False):
+        raise TypeError(f"{owner}: {name} must be True or False, got {value!r}")
 
 
 def _number(function, name, x):
@@ -4316,6 +4392,8 @@ def _apply(operator, arguments, plain=None):
     """The operator's results in the way that fits what looks on: at once, or as an operator that torch knows."""
     if plain is None:
         plain = _plain([x for x in arguments[: operator.tensors] if x is not None])
+    if not plain:
+        arguments, plain = _resolved(operator, arguments)
     if plain and operator.run and _runs_on_triton(arguments[0].device):
         return operator.direct(*arguments) if torch.is_grad_enabled() else operator.run(*arguments)
     if plain or operator.op is None:  # of a higher order than torch knows
@@ -4324,6 +4402,12 @@ def _apply(operator, arguments, plain=None):
         known = _runs_on_triton(arguments[0].device) or torch.compiler.is_exporting()
         return operator.called(arguments) if known else _by_reference(operator, arguments)
     return _Transformed.apply(operator, *arguments) if _transformed() else operator.called(arguments)
+
+
+def _resolved(operator, arguments):
+    """The arguments without views that are negated where they are read, and whether nothing else looks on."""
+    tensors = [x if x is None else x.resolve_neg() for x in arguments[: operator.tensors]]
+    return (*tensors, *arguments[operator.tensors :]), _plain([x for x in tensors if x is not None])
 
 
 def _directly(operator):
@@ -4369,11 +4453,13 @@ _PLAIN = frozenset((torch.Tensor, torch.nn.Parameter))
 
 
 def _plain(tensors):
-    """Whether nothing but eager torch looks on: no subclass, mode, transform, tracer or compiler."""
+    """Whether nothing but eager torch looks on, at tensors that memory holds as they are: no subclass, mode, transform,
+    tracer or compiler, no sparse tensor, no negated view.
+    """
     if _compiling():
         return False
     for x in tensors:
-        if type(x) not in _PLAIN or _batched(x):
+        if type(x) not in _PLAIN or _batched(x) or x.layout is not torch.strided or x.is_nested or x.is_neg():
             return False
     return not (_modes() or _function_modes() or _tracer() or _transform() or forward_ad._current_level >= 0)
 
@@ -4456,7 +4542,20 @@ def _extents(dims, sizes, lead):
     return (*lead, *extents[1:]) if dims and dims[0] == "..." else tuple(extents)
 
 
-def _variant(name, function, runs, reference, *, numbers=(), saved=None, products=(), caches=(), independent=(), flops):
+def _variant(
+    name,
+    function,
+    runs,
+    reference,
+    *,
+    numbers=(),
+    saved=None,
+    products=(),
+    caches=(),
+    independent=(),
+    flags=None,
+    flops,
+):
     """Register a variant of a function and its derivatives: those with launchers, and the next one by the reference."""
     d = KERNELS[function]
     inputs, outputs = tuple(d["inputs"]), tuple(d["outputs"])
@@ -4464,7 +4563,7 @@ def _variant(name, function, runs, reference, *, numbers=(), saved=None, product
     for run, read in itertools.zip_longest(runs[1:], caches, fillvalue=()):
         operator.gradient = operator.derived(run, read)
         operator = operator.gradient
-    first.independent = independent
+    first.independent, first.flags = independent, flags or {}
     first.products = products
     operator = first
     for suffix in ("", "_backward", "_double_backward", "_triple_backward")[: len(runs) + 1]:

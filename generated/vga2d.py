@@ -11,7 +11,6 @@ import functools
 import inspect
 import itertools
 import math
-import os
 from types import SimpleNamespace
 from typing import NamedTuple
 
@@ -337,6 +336,22 @@ def _tile(start, ROWS: tl.constexpr, BLOCK: tl.constexpr):
 
 
 @triton.jit()
+def _place(rows, ROWS: tl.constexpr):
+    # A program's block of rows, and its tile of columns. All are on one axis of the grid: others end at 65,535.
+    blocks = tl.cast(tl.cdiv(rows, ROWS), tl.int32)
+    return tl.program_id(0) % blocks, tl.program_id(0) // blocks
+
+
+@triton.jit()
+def _share(kept, columns, BLOCK: tl.constexpr):
+    # A program among those that share a sum, how many these are, whose sum it is, and its tile of columns.
+    sums = tl.cast(kept, tl.int32)
+    programs = tl.num_programs(0) // (sums * tl.maximum(tl.cdiv(columns, BLOCK), 1))
+    part = tl.program_id(0) // programs
+    return tl.program_id(0) % programs, programs, tl.cast(part % sums, tl.int64), part // sums
+
+
+@triton.jit()
 def _start(ROWS: tl.constexpr, BLOCK: tl.constexpr, value: tl.constexpr, REAL: tl.constexpr):
     # An accumulator for each element of the tile.
     if ROWS == 1:
@@ -386,12 +401,25 @@ def _total_kernel(partial_ptr, total_ptr, slots, count, SLOTS: tl.constexpr, BLO
 @triton.jit(do_not_specialize=["rows"])
 def _turn_kernel(x_ptr, turned_ptr, rows, columns, ROWS: tl.constexpr, BLOCK: tl.constexpr, REAL: tl.constexpr):
     # Copies matrices so that their rows are innermost in memory.
-    first = tl.program_id(2).to(tl.int64) * rows * columns
-    row = tl.program_id(0).to(tl.int64) * ROWS + tl.arange(0, ROWS)[:, None]
-    column = tl.program_id(1).to(tl.int64) * BLOCK + tl.arange(0, BLOCK)[None, :]
+    tiles, blocks = tl.cdiv(columns, BLOCK), tl.cdiv(rows, ROWS)
+    first = (tl.program_id(0) // (tiles * blocks)).to(tl.int64) * rows * columns
+    row = (tl.program_id(0) % blocks).to(tl.int64) * ROWS + tl.arange(0, ROWS)[:, None]
+    column = (tl.program_id(0) // blocks % tiles).to(tl.int64) * BLOCK + tl.arange(0, BLOCK)[None, :]
     mask = (row < rows) & (column < columns)
     x = tl.load(x_ptr + first + row * columns + column, mask=mask, other=0.0)
     tl.store(turned_ptr + first + column * rows + row, x, mask=mask)
+
+
+@triton.jit()
+def _phi(x):
+    # The normal distribution function.
+    return 0.5 + 0.5 * tl.erf(0.7071067811865476 * x)
+
+
+@triton.jit()
+def _rsqrt(x):
+    # tl.rsqrt takes a denormal for zero.
+    return tl.where(x < 1e-30, 2.0**50 * tl.rsqrt(x * 2.0**100), tl.rsqrt(x))
 
 
 @triton.jit()
@@ -462,7 +490,7 @@ def _load2(pointer, mask, REAL: tl.constexpr):
 
 
 _DTYPES = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
-_INTERPRETED = os.environ.get("TRITON_INTERPRET", "0") not in ("", "0")
+_INTERPRETED = tl is not None and triton.knobs.runtime.interpret
 _DEVICES = ("cuda", "xpu", "cpu") if _INTERPRETED else ("cuda", "xpu")
 
 
@@ -478,7 +506,18 @@ def _check(function, tensors, plain):
     for name, x in zip(KERNELS[function]["inputs"], tensors):
         if not isinstance(x, torch.Tensor):
             raise TypeError(f"{function}: {name} must be a torch.Tensor, got {type(x).__name__}")
+        if kind := _kind(x):
+            raise TypeError(f"{function}: {name} must be a dense torch.Tensor, got a {kind} one")
     return _fit(function, *[(x.shape, x.dtype, x.device) for x in tensors])
+
+
+def _kind(x):
+    """What a tensor is if it is not dense: it has no strides to read it by, or more than its numbers."""
+    if x.is_nested:
+        return "nested"
+    if x.layout is not torch.strided:
+        return str(x.layout).removeprefix("torch.").removeprefix("_")
+    return "masked" if isinstance(x, torch.masked.MaskedTensor) else ""
 
 
 def _fit(function, *seen):
@@ -565,7 +604,7 @@ def _turned(x, innermost):
         return x
     turned = x.new_empty(x.mT.shape)
     *batch, rows, columns = x.shape
-    grid = (-(-rows // 64), -(-columns // 64), math.prod(batch))
+    grid = (-(-rows // 64) * -(-columns // 64) * math.prod(batch), 1, 1)
     if x.numel():
         _launch(_turn_kernel, grid, (x, turned), (rows, columns), {"num_warps": 8}, x.dtype, 64, 64)
     return turned.mT
@@ -670,7 +709,7 @@ def _launch_tile(kernel, name, tensors, numbers, rows, columns, real, whole=Fals
     """Blocks of rows times tiles of columns; with `whole`, a tile holds all columns."""
     per, block, options = _shape_of_launch(LAUNCH[name], int(columns), whole)
     if rows:
-        grid = (-(-rows // per), _tiles(columns, block), 1)
+        grid = (-(-rows // per) * _tiles(columns, block), 1, 1)
         _launch(kernel, grid, tensors, numbers, options, real, per, block)
 
 
@@ -705,7 +744,7 @@ def _launch_fold(kernel, name, tensors, numbers, kept, columns, programs, real):
     """Persistent programs that walk the rows."""
     per, block, options = _shape_of_launch(LAUNCH[name], int(columns))
     if kept:
-        grid = (kept * programs, _tiles(columns, block), 1)
+        grid = (kept * programs * _tiles(columns, block), 1, 1)
         _launch(kernel, grid, tensors, numbers, options, real, per, block)
 
 
@@ -999,7 +1038,8 @@ def _sgp_kernel(
 ):
     BN = tl.cast(B, tl.int64) * N
 
-    n = _tile(tl.program_id(1) * BLOCK, ROWS, BLOCK)
+    block, tile = _place(B, ROWS)
+    n = _tile(tile * BLOCK, ROWS, BLOCK)
     r = _down(ROWS)
     at = r * N + n
     tile_mask = n < N
@@ -1009,7 +1049,7 @@ def _sgp_kernel(
     weight_121, weight_202 = _load2(weight_ptr + n * 10 + 6, tile_mask, REAL)
     weight_211, weight_220 = _load2(weight_ptr + n * 10 + 8, tile_mask, REAL)
 
-    b = tl.program_id(0).to(tl.int64) * ROWS
+    b = block.to(tl.int64) * ROWS
     row_mask = b + r < B
     mask = tile_mask if ROWS == 1 else tile_mask & row_mask
     x_row = x_ptr + b * N
@@ -1061,11 +1101,11 @@ def _sgp_backward_kernel(
     # accumulates in registers over b; the partial results are added in a fixed order
     BN = tl.cast(B, tl.int64) * N
 
-    n = _tile(tl.program_id(1) * BLOCK, ROWS, BLOCK)
+    program, programs, kept, tile = _share(1, N, BLOCK)
+    n = _tile(tile * BLOCK, ROWS, BLOCK)
     r = _down(ROWS)
     at = r * N + n
     tile_mask = n < N
-    program, programs = tl.program_id(0), tl.num_programs(0)
     weight_000, weight_011 = _load2(weight_ptr + n * 10, tile_mask, REAL)
     weight_022, weight_101 = _load2(weight_ptr + n * 10 + 2, tile_mask, REAL)
     weight_110, weight_112 = _load2(weight_ptr + n * 10 + 4, tile_mask, REAL)
@@ -1194,11 +1234,11 @@ def _sgp_double_backward_kernel(
     # accumulates in registers over b; the partial results are added in a fixed order
     BN = tl.cast(B, tl.int64) * N
 
-    n = _tile(tl.program_id(1) * BLOCK, ROWS, BLOCK)
+    program, programs, kept, tile = _share(1, N, BLOCK)
+    n = _tile(tile * BLOCK, ROWS, BLOCK)
     r = _down(ROWS)
     at = r * N + n
     tile_mask = n < N
-    program, programs = tl.program_id(0), tl.num_programs(0)
     weight_000, weight_011 = _load2(weight_ptr + n * 10, tile_mask, REAL)
     weight_022, weight_101 = _load2(weight_ptr + n * 10 + 2, tile_mask, REAL)
     weight_110, weight_112 = _load2(weight_ptr + n * 10 + 4, tile_mask, REAL)
@@ -1392,7 +1432,7 @@ def _fused_gelu_sgp_norm_with_normalize_kernel(
     eps = tl.full([], eps, REAL)
     BN = tl.cast(B, tl.int64) * N
 
-    n = _tile(tl.program_id(1) * BLOCK, ROWS, BLOCK)
+    n = _tile(0, ROWS, BLOCK)
     r = _down(ROWS)
     at = r * N + n
     tile_mask = n < N
@@ -1422,9 +1462,9 @@ def _fused_gelu_sgp_norm_with_normalize_kernel(
     y_e2 = tl.load(y_row + 2 * BN + at, mask=mask, other=0.0).to(REAL)
     y_e12 = tl.load(y_row + 3 * BN + at, mask=mask, other=0.0).to(REAL)
 
-    gate_x = 0.5 * tl.erf(0.7071067811865476 * x_e) + 0.5
+    gate_x = _phi(x_e)
     gelu_x_e = x_e * gate_x
-    gate_y = 0.5 + 0.5 * tl.erf(0.7071067811865476 * y_e)
+    gate_y = _phi(y_e)
     gelu_y_e = y_e * gate_y
     gelu_x_e12 = x_e12 * gate_x
     gelu_y_e12 = y_e12 * gate_y
@@ -1443,12 +1483,12 @@ def _fused_gelu_sgp_norm_with_normalize_kernel(
     out_e12_2 = weight_022 * gelu_x_e * gelu_y_e12 + weight_220 * gelu_x_e12 * gelu_y_e
     out_e12_2 += weight_121 * (gelu_x_e1 * gelu_y_e2 - gelu_x_e2 * gelu_y_e1)
     t5, t6, t7 = _row_sum3(out_e_2 * out_e_2, out_e1_2 * out_e1_2 + out_e2_2 * out_e2_2, out_e12_2 * out_e12_2, mask)
-    inv_rms_0 = tl.rsqrt(eps + t0 * t5)
+    inv_rms_0 = _rsqrt(eps + t0 * t5)
     out_e = inv_rms_0 * out_e_2
-    inv_rms_1 = tl.rsqrt(eps + t0 * t6)
+    inv_rms_1 = _rsqrt(eps + t0 * t6)
     out_e1 = inv_rms_1 * out_e1_2
     out_e2 = inv_rms_1 * out_e2_2
-    inv_rms_2 = tl.rsqrt(eps + t0 * t7)
+    inv_rms_2 = _rsqrt(eps + t0 * t7)
     out_e12 = inv_rms_2 * out_e12_2
 
     tl.store(out_row + at, out_e, mask=mask)
@@ -1510,9 +1550,9 @@ def _fused_gelu_sgp_norm_with_normalize_long_kernel(
         weight_121, weight_202 = _load2(weight_ptr + n * 10 + 6, mask, REAL)
         weight_211, weight_220 = _load2(weight_ptr + n * 10 + 8, mask, REAL)
 
-        gate_x = 0.5 * tl.erf(0.7071067811865476 * x_e) + 0.5
+        gate_x = _phi(x_e)
         gelu_x_e = x_e * gate_x
-        gate_y = 0.5 + 0.5 * tl.erf(0.7071067811865476 * y_e)
+        gate_y = _phi(y_e)
         gelu_y_e = y_e * gate_y
         gelu_x_e12 = x_e12 * gate_x
         gelu_y_e12 = y_e12 * gate_y
@@ -1535,9 +1575,9 @@ def _fused_gelu_sgp_norm_with_normalize_long_kernel(
         t2 = _sum(t2, out_e1_2 * out_e1_2 + out_e2_2 * out_e2_2, mask, True)
         t3 = _sum(t3, out_e12_2 * out_e12_2, mask, True)
     t1, t2, t3 = _row_sum3(t1, t2, t3, True)
-    inv_rms_0 = tl.rsqrt(eps + t0 * t1)
-    inv_rms_1 = tl.rsqrt(eps + t0 * t2)
-    inv_rms_2 = tl.rsqrt(eps + t0 * t3)
+    inv_rms_0 = _rsqrt(eps + t0 * t1)
+    inv_rms_1 = _rsqrt(eps + t0 * t2)
+    inv_rms_2 = _rsqrt(eps + t0 * t3)
 
     tl.store(saved_row + r, inv_rms_0, mask=row_mask)
     tl.store(saved_row + B + r, inv_rms_1, mask=row_mask)
@@ -1561,9 +1601,9 @@ def _fused_gelu_sgp_norm_with_normalize_long_kernel(
         weight_121, weight_202 = _load2(weight_ptr + n * 10 + 6, mask, REAL)
         weight_211, weight_220 = _load2(weight_ptr + n * 10 + 8, mask, REAL)
 
-        gate_x = 0.5 * tl.erf(0.7071067811865476 * x_e) + 0.5
+        gate_x = _phi(x_e)
         gelu_x_e = x_e * gate_x
-        gate_y = 0.5 + 0.5 * tl.erf(0.7071067811865476 * y_e)
+        gate_y = _phi(y_e)
         gelu_y_e = y_e * gate_y
         gelu_x_e12 = x_e12 * gate_x
         gelu_y_e12 = y_e12 * gate_y
@@ -1714,9 +1754,9 @@ def _fused_gelu_sgp_norm_with_normalize_backward_recomputed_kernel(
         grad_out_e2 = tl.load(grad_out_row + 2 * BN + at, mask=mask, other=0.0).to(REAL)
         grad_out_e12 = tl.load(grad_out_row + 3 * BN + at, mask=mask, other=0.0).to(REAL)
 
-        gate_x = 0.5 * tl.erf(0.7071067811865476 * x_e) + 0.5
+        gate_x = _phi(x_e)
         gelu_x_e = x_e * gate_x
-        gate_y = 0.5 + 0.5 * tl.erf(0.7071067811865476 * y_e)
+        gate_y = _phi(y_e)
         gelu_y_e12 = y_e12 * gate_y
         gelu_x_e12 = x_e12 * gate_x
         gelu_y_e = y_e * gate_y
@@ -1771,11 +1811,11 @@ def _fused_gelu_sgp_norm_with_normalize_backward_2_kernel(
     # accumulates in registers over b; the partial results are added in a fixed order
     BN = tl.cast(B, tl.int64) * N
 
-    n = _tile(tl.program_id(1) * BLOCK, ROWS, BLOCK)
+    program, programs, kept, tile = _share(1, N, BLOCK)
+    n = _tile(tile * BLOCK, ROWS, BLOCK)
     r = _down(ROWS)
     at = r * N + n
     tile_mask = n < N
-    program, programs = tl.program_id(0), tl.num_programs(0)
     weight_000, weight_011 = _load2(weight_ptr + n * 10, tile_mask, REAL)
     weight_022, weight_101 = _load2(weight_ptr + n * 10 + 2, tile_mask, REAL)
     weight_110, weight_112 = _load2(weight_ptr + n * 10 + 4, tile_mask, REAL)
@@ -1823,63 +1863,61 @@ def _fused_gelu_sgp_norm_with_normalize_backward_2_kernel(
         frontier_1 = tl.load(frontier_row + B + r, mask=row_mask, other=0.0).to(REAL)
         frontier_2 = tl.load(frontier_row + 2 * B + r, mask=row_mask, other=0.0).to(REAL)
 
-        t0 = 0.7071067811865476 * x_e
-        gate_x = 0.5 * tl.erf(t0) + 0.5
-        t1 = 0.7071067811865476 * y_e
-        gate_y = 0.5 + 0.5 * tl.erf(t1)
+        gate_x = _phi(x_e)
+        gate_y = _phi(y_e)
         gelu_y_e12 = y_e12 * gate_y
         gelu_x_e1 = x_e1 * gate_x
         gelu_y_e2 = y_e2 * gate_y
         gelu_x_e2 = x_e2 * gate_x
         gelu_y_e1 = y_e1 * gate_y
-        t2 = gelu_x_e1 * gelu_y_e2 - gelu_x_e2 * gelu_y_e1
+        t0 = gelu_x_e1 * gelu_y_e2 - gelu_x_e2 * gelu_y_e1
         gelu_x_e = x_e * gate_x
-        t3 = weight_022 * gelu_x_e
+        t1 = weight_022 * gelu_x_e
         gelu_y_e = y_e * gate_y
         gelu_x_e12 = x_e12 * gate_x
-        t4 = weight_220 * gelu_x_e12
-        out_e12 = weight_121 * t2 + gelu_y_e12 * t3 + gelu_y_e * t4
+        t2 = weight_220 * gelu_x_e12
+        out_e12 = weight_121 * t0 + gelu_y_e12 * t1 + gelu_y_e * t2
         grad_out_e12_2 = saved_inv_rms_2 * grad_out_e12 + 2.0 * frontier_0 * out_e12
-        t5 = gelu_y_e12 * grad_out_e12_2
-        t6 = gelu_x_e1 * gelu_y_e1 + gelu_x_e2 * gelu_y_e2
-        t7 = gelu_x_e * gelu_y_e
-        t8 = gelu_x_e12 * gelu_y_e12
-        out_e = weight_101 * t6 + weight_000 * t7 - weight_202 * t8
+        t3 = gelu_y_e12 * grad_out_e12_2
+        t4 = gelu_x_e1 * gelu_y_e1 + gelu_x_e2 * gelu_y_e2
+        t5 = gelu_x_e * gelu_y_e
+        t6 = gelu_x_e12 * gelu_y_e12
+        out_e = weight_101 * t4 + weight_000 * t5 - weight_202 * t6
         grad_out_e_2 = saved_inv_rms_0 * grad_out_e + 2.0 * frontier_2 * out_e
-        t9 = weight_000 * grad_out_e_2
-        t10 = weight_011 * gelu_x_e
-        t11 = weight_112 * gelu_y_e12
-        t12 = weight_110 * gelu_y_e
-        t13 = weight_211 * gelu_x_e12
-        out_e2 = gelu_y_e2 * t10 + gelu_x_e1 * t11 + gelu_x_e2 * t12 - gelu_y_e1 * t13
+        t7 = weight_000 * grad_out_e_2
+        t8 = weight_011 * gelu_x_e
+        t9 = weight_112 * gelu_y_e12
+        t10 = weight_110 * gelu_y_e
+        t11 = weight_211 * gelu_x_e12
+        out_e2 = gelu_y_e2 * t8 + gelu_x_e1 * t9 + gelu_x_e2 * t10 - gelu_y_e1 * t11
         grad_out_e2_2 = saved_inv_rms_1 * grad_out_e2 + 2.0 * frontier_1 * out_e2
-        out_e1 = gelu_y_e1 * t10 + gelu_x_e1 * t12 + gelu_y_e2 * t13 - gelu_x_e2 * t11
+        out_e1 = gelu_y_e1 * t8 + gelu_x_e1 * t10 + gelu_y_e2 * t11 - gelu_x_e2 * t9
         grad_out_e1_2 = saved_inv_rms_1 * grad_out_e1 + 2.0 * frontier_1 * out_e1
-        t14 = gelu_y_e2 * grad_out_e2_2 + gelu_y_e1 * grad_out_e1_2
-        grad_gelu_x_e = weight_022 * t5 + gelu_y_e * t9 + weight_011 * t14
-        t15 = gelu_y_e * grad_out_e12_2
-        t16 = weight_202 * grad_out_e_2
-        t17 = gelu_y_e2 * grad_out_e1_2 - gelu_y_e1 * grad_out_e2_2
-        grad_gelu_x_e12 = weight_220 * t15 + weight_211 * t17 - gelu_y_e12 * t16
-        t18 = weight_121 * grad_out_e12_2
-        t19 = weight_101 * grad_out_e_2
-        grad_gelu_x_e2 = t12 * grad_out_e2_2 + gelu_y_e2 * t19 - gelu_y_e1 * t18 - t11 * grad_out_e1_2
-        grad_gelu_x_e1 = gelu_y_e2 * t18 + t11 * grad_out_e2_2 + t12 * grad_out_e1_2 + gelu_y_e1 * t19
-        t20 = 0.5 * x_e12 * grad_gelu_x_e12 + 0.5 * x_e2 * grad_gelu_x_e2 + 0.5 * x_e1 * grad_gelu_x_e1
-        t20 += 0.5 * x_e * grad_gelu_x_e
-        grad_x_e = gate_x * grad_gelu_x_e + 0.7978845608028654 * tl.exp(-t0 * t0) * t20
+        t12 = gelu_y_e2 * grad_out_e2_2 + gelu_y_e1 * grad_out_e1_2
+        grad_gelu_x_e = weight_022 * t3 + gelu_y_e * t7 + weight_011 * t12
+        t13 = gelu_y_e * grad_out_e12_2
+        t14 = weight_202 * grad_out_e_2
+        t15 = gelu_y_e2 * grad_out_e1_2 - gelu_y_e1 * grad_out_e2_2
+        grad_gelu_x_e12 = weight_220 * t13 + weight_211 * t15 - gelu_y_e12 * t14
+        t16 = weight_121 * grad_out_e12_2
+        t17 = weight_101 * grad_out_e_2
+        grad_gelu_x_e2 = t10 * grad_out_e2_2 + gelu_y_e2 * t17 - gelu_y_e1 * t16 - t9 * grad_out_e1_2
+        grad_gelu_x_e1 = gelu_y_e2 * t16 + t9 * grad_out_e2_2 + t10 * grad_out_e1_2 + gelu_y_e1 * t17
+        grad_gate_x = x_e12 * grad_gelu_x_e12 + x_e2 * grad_gelu_x_e2 + x_e1 * grad_gelu_x_e1
+        grad_gate_x += x_e * grad_gelu_x_e
+        grad_x_e = gate_x * grad_gelu_x_e + 0.3989422804014327 * tl.exp(-0.5 * x_e * x_e) * grad_gate_x
         grad_x_e1 = gate_x * grad_gelu_x_e1
         grad_x_e2 = gate_x * grad_gelu_x_e2
         grad_x_e12 = gate_x * grad_gelu_x_e12
-        t21 = gelu_x_e1 * grad_out_e1_2 + gelu_x_e2 * grad_out_e2_2
-        grad_gelu_y_e = t4 * grad_out_e12_2 + gelu_x_e * t9 + weight_110 * t21
-        t22 = gelu_x_e1 * grad_out_e2_2 - gelu_x_e2 * grad_out_e1_2
-        grad_gelu_y_e12 = t3 * grad_out_e12_2 + weight_112 * t22 - gelu_x_e12 * t16
-        grad_gelu_y_e2 = gelu_x_e1 * t18 + t10 * grad_out_e2_2 + t13 * grad_out_e1_2 + gelu_x_e2 * t19
-        grad_gelu_y_e1 = t10 * grad_out_e1_2 + gelu_x_e1 * t19 - gelu_x_e2 * t18 - t13 * grad_out_e2_2
-        t23 = 0.5 * y_e12 * grad_gelu_y_e12 + 0.5 * y_e2 * grad_gelu_y_e2 + 0.5 * y_e1 * grad_gelu_y_e1
-        t23 += 0.5 * y_e * grad_gelu_y_e
-        grad_y_e = gate_y * grad_gelu_y_e + 0.7978845608028654 * tl.exp(-t1 * t1) * t23
+        t18 = gelu_x_e1 * grad_out_e1_2 + gelu_x_e2 * grad_out_e2_2
+        grad_gelu_y_e = t2 * grad_out_e12_2 + gelu_x_e * t7 + weight_110 * t18
+        t19 = gelu_x_e1 * grad_out_e2_2 - gelu_x_e2 * grad_out_e1_2
+        grad_gelu_y_e12 = t1 * grad_out_e12_2 + weight_112 * t19 - gelu_x_e12 * t14
+        grad_gelu_y_e2 = gelu_x_e1 * t16 + t8 * grad_out_e2_2 + t11 * grad_out_e1_2 + gelu_x_e2 * t17
+        grad_gelu_y_e1 = t8 * grad_out_e1_2 + gelu_x_e1 * t17 - gelu_x_e2 * t16 - t11 * grad_out_e2_2
+        grad_gate_y = y_e12 * grad_gelu_y_e12 + y_e2 * grad_gelu_y_e2 + y_e1 * grad_gelu_y_e1
+        grad_gate_y += y_e * grad_gelu_y_e
+        grad_y_e = gate_y * grad_gelu_y_e + 0.3989422804014327 * tl.exp(-0.5 * y_e * y_e) * grad_gate_y
         grad_y_e1 = gate_y * grad_gelu_y_e1
         grad_y_e2 = gate_y * grad_gelu_y_e2
         grad_y_e12 = gate_y * grad_gelu_y_e12
@@ -1896,16 +1934,16 @@ def _fused_gelu_sgp_norm_with_normalize_backward_2_kernel(
             tl.store(grad_y_row + 3 * BN + at, grad_y_e12, mask=mask)
 
         if GRAD_WEIGHT:
-            grad_weight_000 = _sum(grad_weight_000, t7 * grad_out_e_2, mask, ROWS > 1)
-            grad_weight_011 = _sum(grad_weight_011, gelu_x_e * t14, mask, ROWS > 1)
-            grad_weight_022 = _sum(grad_weight_022, gelu_x_e * t5, mask, ROWS > 1)
-            grad_weight_101 = _sum(grad_weight_101, t6 * grad_out_e_2, mask, ROWS > 1)
-            grad_weight_110 = _sum(grad_weight_110, gelu_y_e * t21, mask, ROWS > 1)
-            grad_weight_112 = _sum(grad_weight_112, gelu_y_e12 * t22, mask, ROWS > 1)
-            grad_weight_121 = _sum(grad_weight_121, t2 * grad_out_e12_2, mask, ROWS > 1)
-            grad_weight_202 = _sum(grad_weight_202, -t8 * grad_out_e_2, mask, ROWS > 1)
-            grad_weight_211 = _sum(grad_weight_211, gelu_x_e12 * t17, mask, ROWS > 1)
-            grad_weight_220 = _sum(grad_weight_220, gelu_x_e12 * t15, mask, ROWS > 1)
+            grad_weight_000 = _sum(grad_weight_000, t5 * grad_out_e_2, mask, ROWS > 1)
+            grad_weight_011 = _sum(grad_weight_011, gelu_x_e * t12, mask, ROWS > 1)
+            grad_weight_022 = _sum(grad_weight_022, gelu_x_e * t3, mask, ROWS > 1)
+            grad_weight_101 = _sum(grad_weight_101, t4 * grad_out_e_2, mask, ROWS > 1)
+            grad_weight_110 = _sum(grad_weight_110, gelu_y_e * t18, mask, ROWS > 1)
+            grad_weight_112 = _sum(grad_weight_112, gelu_y_e12 * t19, mask, ROWS > 1)
+            grad_weight_121 = _sum(grad_weight_121, t0 * grad_out_e12_2, mask, ROWS > 1)
+            grad_weight_202 = _sum(grad_weight_202, -t6 * grad_out_e_2, mask, ROWS > 1)
+            grad_weight_211 = _sum(grad_weight_211, gelu_x_e12 * t15, mask, ROWS > 1)
+            grad_weight_220 = _sum(grad_weight_220, gelu_x_e12 * t13, mask, ROWS > 1)
     grad_weight_row = grad_weight_ptr + tl.cast(program, tl.int64) * 10 * N
 
     if GRAD_WEIGHT:
@@ -2022,64 +2060,62 @@ def _fused_gelu_sgp_norm_with_normalize_double_backward_kernel(
             grad_grad_weight_ptr + n * 10 + 8, mask & HAS_GRAD_GRAD_WEIGHT, REAL
         )
 
-        t13 = 0.7071067811865476 * x_e
-        gate_x = 0.5 * tl.erf(t13) + 0.5
+        gate_x = _phi(x_e)
         gelu_x_e1 = x_e1 * gate_x
-        t14 = 0.7071067811865476 * y_e
-        gate_y = 0.5 + 0.5 * tl.erf(t14)
+        gate_y = _phi(y_e)
         gelu_y_e2 = y_e2 * gate_y
         gelu_x_e2 = x_e2 * gate_x
         gelu_y_e1 = y_e1 * gate_y
-        t15 = gelu_x_e1 * gelu_y_e2 - gelu_x_e2 * gelu_y_e1
+        t13 = gelu_x_e1 * gelu_y_e2 - gelu_x_e2 * gelu_y_e1
         gelu_y_e12 = y_e12 * gate_y
         gelu_x_e = x_e * gate_x
-        t16 = weight_022 * gelu_x_e
+        t14 = weight_022 * gelu_x_e
         gelu_y_e = y_e * gate_y
         gelu_x_e12 = x_e12 * gate_x
-        t17 = weight_220 * gelu_x_e12
-        out_e12 = weight_121 * t15 + gelu_y_e12 * t16 + gelu_y_e * t17
-        t18 = gelu_x_e1 * gelu_y_e1 + gelu_x_e2 * gelu_y_e2
-        t19 = gelu_x_e * gelu_y_e
-        t20 = gelu_x_e12 * gelu_y_e12
-        out_e = weight_101 * t18 + weight_000 * t19 - weight_202 * t20
-        t21 = weight_011 * gelu_x_e
-        t22 = weight_112 * gelu_y_e12
-        t23 = weight_110 * gelu_y_e
-        t24 = weight_211 * gelu_x_e12
-        out_e2 = gelu_y_e2 * t21 + gelu_x_e1 * t22 + gelu_x_e2 * t23 - gelu_y_e1 * t24
-        out_e1 = gelu_y_e1 * t21 + gelu_x_e1 * t23 + gelu_y_e2 * t24 - gelu_x_e2 * t22
-        grad_grad_gate_y = 0.3989422804014327 * tl.exp(-t14 * t14) * grad_grad_y_e
+        t15 = weight_220 * gelu_x_e12
+        out_e12 = weight_121 * t13 + gelu_y_e12 * t14 + gelu_y_e * t15
+        t16 = gelu_x_e1 * gelu_y_e1 + gelu_x_e2 * gelu_y_e2
+        t17 = gelu_x_e * gelu_y_e
+        t18 = gelu_x_e12 * gelu_y_e12
+        out_e = weight_101 * t16 + weight_000 * t17 - weight_202 * t18
+        t19 = weight_011 * gelu_x_e
+        t20 = weight_112 * gelu_y_e12
+        t21 = weight_110 * gelu_y_e
+        t22 = weight_211 * gelu_x_e12
+        out_e2 = gelu_y_e2 * t19 + gelu_x_e1 * t20 + gelu_x_e2 * t21 - gelu_y_e1 * t22
+        out_e1 = gelu_y_e1 * t19 + gelu_x_e1 * t21 + gelu_y_e2 * t22 - gelu_x_e2 * t20
+        grad_grad_gate_y = 0.3989422804014327 * tl.exp(-0.5 * y_e * y_e) * grad_grad_y_e
         grad_grad_gelu_y_e1 = gate_y * grad_grad_y_e1 + y_e1 * grad_grad_gate_y
         grad_grad_gelu_y_e2 = gate_y * grad_grad_y_e2 + y_e2 * grad_grad_gate_y
-        grad_grad_gate_x = 0.3989422804014327 * tl.exp(-t13 * t13) * grad_grad_x_e
+        grad_grad_gate_x = 0.3989422804014327 * tl.exp(-0.5 * x_e * x_e) * grad_grad_x_e
         grad_grad_gelu_x_e1 = gate_x * grad_grad_x_e1 + x_e1 * grad_grad_gate_x
         grad_grad_gelu_x_e2 = gate_x * grad_grad_x_e2 + x_e2 * grad_grad_gate_x
         grad_grad_gelu_y_e = gate_y * grad_grad_y_e + y_e * grad_grad_gate_y
-        t25 = grad_grad_weight_110 * gelu_y_e + weight_110 * grad_grad_gelu_y_e
+        t23 = grad_grad_weight_110 * gelu_y_e + weight_110 * grad_grad_gelu_y_e
         grad_grad_gelu_x_e12 = gate_x * grad_grad_x_e12 + x_e12 * grad_grad_gate_x
-        t26 = grad_grad_weight_211 * gelu_x_e12 + weight_211 * grad_grad_gelu_x_e12
+        t24 = grad_grad_weight_211 * gelu_x_e12 + weight_211 * grad_grad_gelu_x_e12
         grad_grad_gelu_x_e = gate_x * grad_grad_x_e + x_e * grad_grad_gate_x
-        t27 = grad_grad_weight_011 * gelu_x_e + weight_011 * grad_grad_gelu_x_e
+        t25 = grad_grad_weight_011 * gelu_x_e + weight_011 * grad_grad_gelu_x_e
         grad_grad_gelu_y_e12 = gate_y * grad_grad_y_e12 + y_e12 * grad_grad_gate_y
-        t28 = grad_grad_weight_112 * gelu_y_e12 + weight_112 * grad_grad_gelu_y_e12
-        grad_grad_out_e1 = t21 * grad_grad_gelu_y_e1 + t24 * grad_grad_gelu_y_e2 + t23 * grad_grad_gelu_x_e1
-        grad_grad_out_e1 += gelu_x_e1 * t25 + gelu_y_e2 * t26 + gelu_y_e1 * t27 - t22 * grad_grad_gelu_x_e2
-        grad_grad_out_e1 += -gelu_x_e2 * t28
-        grad_grad_out_e2 = t21 * grad_grad_gelu_y_e2 + t22 * grad_grad_gelu_x_e1 + t23 * grad_grad_gelu_x_e2
-        grad_grad_out_e2 += gelu_x_e1 * t28 + gelu_y_e2 * t27 + gelu_x_e2 * t25 - t24 * grad_grad_gelu_y_e1
-        grad_grad_out_e2 += -gelu_y_e1 * t26
-        t29 = gelu_x_e1 * grad_grad_gelu_y_e1 + gelu_x_e2 * grad_grad_gelu_y_e2 + gelu_y_e1 * grad_grad_gelu_x_e1
-        t29 += gelu_y_e2 * grad_grad_gelu_x_e2
-        grad_grad_out_e = grad_grad_weight_000 * t19 + weight_101 * t29
+        t26 = grad_grad_weight_112 * gelu_y_e12 + weight_112 * grad_grad_gelu_y_e12
+        grad_grad_out_e1 = t19 * grad_grad_gelu_y_e1 + t22 * grad_grad_gelu_y_e2 + t21 * grad_grad_gelu_x_e1
+        grad_grad_out_e1 += gelu_x_e1 * t23 + gelu_y_e2 * t24 + gelu_y_e1 * t25 - t20 * grad_grad_gelu_x_e2
+        grad_grad_out_e1 += -gelu_x_e2 * t26
+        grad_grad_out_e2 = t19 * grad_grad_gelu_y_e2 + t20 * grad_grad_gelu_x_e1 + t21 * grad_grad_gelu_x_e2
+        grad_grad_out_e2 += gelu_x_e1 * t26 + gelu_y_e2 * t25 + gelu_x_e2 * t23 - t22 * grad_grad_gelu_y_e1
+        grad_grad_out_e2 += -gelu_y_e1 * t24
+        t27 = gelu_x_e1 * grad_grad_gelu_y_e1 + gelu_x_e2 * grad_grad_gelu_y_e2 + gelu_y_e1 * grad_grad_gelu_x_e1
+        t27 += gelu_y_e2 * grad_grad_gelu_x_e2
+        grad_grad_out_e = grad_grad_weight_000 * t17 + weight_101 * t27
         grad_grad_out_e += weight_000 * (gelu_x_e * grad_grad_gelu_y_e + gelu_y_e * grad_grad_gelu_x_e)
         grad_grad_out_e += weight_202 * (-gelu_x_e12 * grad_grad_gelu_y_e12 - gelu_y_e12 * grad_grad_gelu_x_e12)
-        grad_grad_out_e += grad_grad_weight_101 * t18 - grad_grad_weight_202 * t20
-        t30 = gelu_x_e1 * grad_grad_gelu_y_e2 + gelu_y_e2 * grad_grad_gelu_x_e1 - gelu_x_e2 * grad_grad_gelu_y_e1
-        t30 += -gelu_y_e1 * grad_grad_gelu_x_e2
-        grad_grad_out_e12 = t16 * grad_grad_gelu_y_e12 + t17 * grad_grad_gelu_y_e + weight_121 * t30
+        grad_grad_out_e += grad_grad_weight_101 * t16 - grad_grad_weight_202 * t18
+        t28 = gelu_x_e1 * grad_grad_gelu_y_e2 + gelu_y_e2 * grad_grad_gelu_x_e1 - gelu_x_e2 * grad_grad_gelu_y_e1
+        t28 += -gelu_y_e1 * grad_grad_gelu_x_e2
+        grad_grad_out_e12 = t14 * grad_grad_gelu_y_e12 + t15 * grad_grad_gelu_y_e + weight_121 * t28
         grad_grad_out_e12 += gelu_y_e12 * (grad_grad_weight_022 * gelu_x_e + weight_022 * grad_grad_gelu_x_e)
         grad_grad_out_e12 += gelu_y_e * (grad_grad_weight_220 * gelu_x_e12 + weight_220 * grad_grad_gelu_x_e12)
-        grad_grad_out_e12 += grad_grad_weight_121 * t15
+        grad_grad_out_e12 += grad_grad_weight_121 * t13
 
         grad_inv_rms_2 = _sum(grad_inv_rms_2, grad_out_e12 * out_e12, mask, True)
         grad_inv_rms_0 = _sum(grad_inv_rms_0, grad_out_e * out_e, mask, True)
@@ -2147,14 +2183,14 @@ def _fused_gelu_sgp_norm_with_normalize_double_backward_1_kernel(
     REAL: tl.constexpr,
 ):
     # accumulates in registers over b; the partial results are added in a fixed order
-    # reloads adjacent components that all rows share, because 130 fields are alive at once
+    # reloads adjacent components that all rows share, because 135 fields are alive at once
     BN = tl.cast(B, tl.int64) * N
 
-    n = _tile(tl.program_id(1) * BLOCK, ROWS, BLOCK)
+    program, programs, kept, tile = _share(1, N, BLOCK)
+    n = _tile(tile * BLOCK, ROWS, BLOCK)
     r = _down(ROWS)
     at = r * N + n
     tile_mask = n < N
-    program, programs = tl.program_id(0), tl.num_programs(0)
 
     grad_weight_000 = _start(ROWS, BLOCK, 0.0, REAL)
     grad_weight_011 = _start(ROWS, BLOCK, 0.0, REAL)
@@ -2234,153 +2270,150 @@ def _fused_gelu_sgp_norm_with_normalize_double_backward_1_kernel(
         frontier_grad_grad_inv_rms_2 = tl.load(frontier_row + 7 * B + r, mask=row_mask, other=0.0).to(REAL)
         frontier_8 = tl.load(frontier_row + 8 * B + r, mask=row_mask, other=0.0).to(REAL)
 
-        t0 = 0.7071067811865476 * x_e
-        t1 = tl.exp(-t0 * t0)
-        grad_grad_gate_x = 0.3989422804014327 * t1 * grad_grad_x_e
-        t2 = 0.7071067811865476 * y_e
-        gate_y = 0.5 + 0.5 * tl.erf(t2)
+        t0 = 0.3989422804014327 * tl.exp(-0.5 * x_e * x_e)
+        grad_grad_gate_x = t0 * grad_grad_x_e
+        gate_y = _phi(y_e)
         gelu_y_e12 = y_e12 * gate_y
-        gate_x = 0.5 * tl.erf(t0) + 0.5
+        gate_x = _phi(x_e)
         gelu_x_e1 = x_e1 * gate_x
         gelu_y_e2 = y_e2 * gate_y
         gelu_x_e2 = x_e2 * gate_x
         gelu_y_e1 = y_e1 * gate_y
-        t3 = gelu_x_e1 * gelu_y_e2 - gelu_x_e2 * gelu_y_e1
+        t1 = gelu_x_e1 * gelu_y_e2 - gelu_x_e2 * gelu_y_e1
         gelu_x_e = x_e * gate_x
-        t4 = weight_022 * gelu_x_e
+        t2 = weight_022 * gelu_x_e
         gelu_y_e = y_e * gate_y
         gelu_x_e12 = x_e12 * gate_x
-        t5 = weight_220 * gelu_x_e12
-        out_e12 = weight_121 * t3 + gelu_y_e12 * t4 + gelu_y_e * t5
+        t3 = weight_220 * gelu_x_e12
+        out_e12 = weight_121 * t1 + gelu_y_e12 * t2 + gelu_y_e * t3
         grad_out_e12_2 = saved_inv_rms_2 * grad_out_e12 + 2.0 * frontier_0 * out_e12
-        t6 = gelu_y_e12 * grad_out_e12_2
-        t7 = gelu_x_e1 * gelu_y_e1 + gelu_x_e2 * gelu_y_e2
-        t8 = gelu_x_e * gelu_y_e
-        t9 = gelu_x_e12 * gelu_y_e12
-        out_e = weight_101 * t7 + weight_000 * t8 - weight_202 * t9
+        t4 = gelu_y_e12 * grad_out_e12_2
+        t5 = gelu_x_e1 * gelu_y_e1 + gelu_x_e2 * gelu_y_e2
+        t6 = gelu_x_e * gelu_y_e
+        t7 = gelu_x_e12 * gelu_y_e12
+        out_e = weight_101 * t5 + weight_000 * t6 - weight_202 * t7
         grad_out_e_2 = saved_inv_rms_0 * grad_out_e + 2.0 * frontier_1 * out_e
-        t10 = weight_000 * grad_out_e_2
-        t11 = weight_011 * gelu_x_e
-        t12 = weight_112 * gelu_y_e12
-        t13 = weight_110 * gelu_y_e
-        t14 = weight_211 * gelu_x_e12
-        out_e2 = gelu_y_e2 * t11 + gelu_x_e1 * t12 + gelu_x_e2 * t13 - gelu_y_e1 * t14
+        t8 = weight_000 * grad_out_e_2
+        t9 = weight_011 * gelu_x_e
+        t10 = weight_112 * gelu_y_e12
+        t11 = weight_110 * gelu_y_e
+        t12 = weight_211 * gelu_x_e12
+        out_e2 = gelu_y_e2 * t9 + gelu_x_e1 * t10 + gelu_x_e2 * t11 - gelu_y_e1 * t12
         grad_out_e2_2 = saved_inv_rms_1 * grad_out_e2 + 2.0 * frontier_2 * out_e2
-        out_e1 = gelu_y_e1 * t11 + gelu_x_e1 * t13 + gelu_y_e2 * t14 - gelu_x_e2 * t12
+        out_e1 = gelu_y_e1 * t9 + gelu_x_e1 * t11 + gelu_y_e2 * t12 - gelu_x_e2 * t10
         grad_out_e1_2 = saved_inv_rms_1 * grad_out_e1 + 2.0 * frontier_2 * out_e1
-        t15 = gelu_y_e2 * grad_out_e2_2 + gelu_y_e1 * grad_out_e1_2
-        grad_gelu_x_e = weight_022 * t6 + gelu_y_e * t10 + weight_011 * t15
-        t16 = tl.exp(-t2 * t2)
-        grad_grad_gate_y = 0.3989422804014327 * t16 * grad_grad_y_e
-        grad_grad_gelu_y_e = gate_y * grad_grad_y_e + y_e * grad_grad_gate_y
+        t13 = gelu_y_e2 * grad_out_e2_2 + gelu_y_e1 * grad_out_e1_2
+        grad_gelu_x_e = weight_022 * t4 + gelu_y_e * t8 + weight_011 * t13
+        t14 = gelu_y_e * grad_out_e12_2
+        t15 = weight_202 * grad_out_e_2
+        t16 = gelu_y_e2 * grad_out_e1_2 - gelu_y_e1 * grad_out_e2_2
+        grad_gelu_x_e12 = weight_220 * t14 + weight_211 * t16 - gelu_y_e12 * t15
+        t17 = weight_121 * grad_out_e12_2
+        t18 = weight_101 * grad_out_e_2
+        grad_gelu_x_e2 = t11 * grad_out_e2_2 + gelu_y_e2 * t18 - gelu_y_e1 * t17 - t10 * grad_out_e1_2
+        grad_gelu_x_e1 = gelu_y_e2 * t17 + t10 * grad_out_e2_2 + t11 * grad_out_e1_2 + gelu_y_e1 * t18
+        grad_gate_x = x_e12 * grad_gelu_x_e12 + x_e2 * grad_gelu_x_e2 + x_e1 * grad_gelu_x_e1
+        grad_gate_x += x_e * grad_gelu_x_e
+        t19 = 0.3989422804014327 * tl.exp(-0.5 * y_e * y_e)
+        grad_grad_gate_y = t19 * grad_grad_y_e
+        grad_grad_gelu_y_e = y_e * grad_grad_gate_y + gate_y * grad_grad_y_e
         grad_grad_gelu_y_e1 = gate_y * grad_grad_y_e1 + y_e1 * grad_grad_gate_y
         grad_grad_gelu_y_e2 = gate_y * grad_grad_y_e2 + y_e2 * grad_grad_gate_y
         grad_grad_gelu_x_e1 = gate_x * grad_grad_x_e1 + x_e1 * grad_grad_gate_x
         grad_grad_gelu_x_e2 = gate_x * grad_grad_x_e2 + x_e2 * grad_grad_gate_x
         grad_grad_gelu_y_e12 = gate_y * grad_grad_y_e12 + y_e12 * grad_grad_gate_y
-        t17 = grad_grad_weight_112 * gelu_y_e12 + weight_112 * grad_grad_gelu_y_e12
-        grad_grad_gelu_x_e = gate_x * grad_grad_x_e + x_e * grad_grad_gate_x
-        t18 = grad_grad_weight_011 * gelu_x_e + weight_011 * grad_grad_gelu_x_e
-        t19 = grad_grad_weight_110 * gelu_y_e + weight_110 * grad_grad_gelu_y_e
+        t20 = grad_grad_weight_112 * gelu_y_e12 + weight_112 * grad_grad_gelu_y_e12
+        grad_grad_gelu_x_e = x_e * grad_grad_gate_x + gate_x * grad_grad_x_e
+        t21 = grad_grad_weight_011 * gelu_x_e + weight_011 * grad_grad_gelu_x_e
+        t22 = grad_grad_weight_110 * gelu_y_e + weight_110 * grad_grad_gelu_y_e
         grad_grad_gelu_x_e12 = gate_x * grad_grad_x_e12 + x_e12 * grad_grad_gate_x
-        t20 = grad_grad_weight_211 * gelu_x_e12 + weight_211 * grad_grad_gelu_x_e12
-        grad_grad_out_e2_2 = t11 * grad_grad_gelu_y_e2 + t12 * grad_grad_gelu_x_e1 + t13 * grad_grad_gelu_x_e2
-        grad_grad_out_e2_2 += gelu_x_e1 * t17 + gelu_y_e2 * t18 + gelu_x_e2 * t19 - t14 * grad_grad_gelu_y_e1
-        grad_grad_out_e2_2 += -gelu_y_e1 * t20
-        grad_out_e2_3 = frontier_2 * (2.0 * grad_grad_out_e2_2) + frontier_grad_grad_inv_rms_1 * grad_out_e2
-        grad_out_e2_3 += 2.0 * frontier_4 * out_e2
-        grad_grad_out_e1_2 = t11 * grad_grad_gelu_y_e1 + t14 * grad_grad_gelu_y_e2 + t13 * grad_grad_gelu_x_e1
-        grad_grad_out_e1_2 += gelu_x_e1 * t19 + gelu_y_e2 * t20 + gelu_y_e1 * t18 - t12 * grad_grad_gelu_x_e2
-        grad_grad_out_e1_2 += -gelu_x_e2 * t17
-        grad_out_e1_3 = frontier_2 * (2.0 * grad_grad_out_e1_2) + frontier_grad_grad_inv_rms_1 * grad_out_e1
-        grad_out_e1_3 += 2.0 * frontier_4 * out_e1
-        t21 = grad_grad_gelu_y_e1 * grad_out_e1_2 + grad_grad_gelu_y_e2 * grad_out_e2_2
-        t21 += gelu_y_e2 * grad_out_e2_3 + gelu_y_e1 * grad_out_e1_3
-        t22 = gelu_x_e1 * grad_grad_gelu_y_e1 + gelu_x_e2 * grad_grad_gelu_y_e2 + gelu_y_e1 * grad_grad_gelu_x_e1
-        t22 += gelu_y_e2 * grad_grad_gelu_x_e2
-        t23 = gelu_x_e * grad_grad_gelu_y_e + gelu_y_e * grad_grad_gelu_x_e
-        t24 = -gelu_x_e12 * grad_grad_gelu_y_e12 - gelu_y_e12 * grad_grad_gelu_x_e12
-        grad_grad_out_e_2 = grad_grad_weight_000 * t8 + weight_101 * t22 + weight_000 * t23 + weight_202 * t24
-        grad_grad_out_e_2 += grad_grad_weight_101 * t7 - grad_grad_weight_202 * t9
-        grad_out_e_3 = frontier_1 * (2.0 * grad_grad_out_e_2) + frontier_grad_grad_inv_rms_0 * grad_out_e
-        grad_out_e_3 += 2.0 * frontier_6 * out_e
-        t25 = grad_grad_weight_000 * grad_out_e_2 + weight_000 * grad_out_e_3
-        t26 = gelu_x_e1 * grad_grad_gelu_y_e2 + gelu_y_e2 * grad_grad_gelu_x_e1 - gelu_x_e2 * grad_grad_gelu_y_e1
-        t26 += -gelu_y_e1 * grad_grad_gelu_x_e2
-        t27 = grad_grad_weight_022 * gelu_x_e + weight_022 * grad_grad_gelu_x_e
-        t28 = grad_grad_weight_220 * gelu_x_e12 + weight_220 * grad_grad_gelu_x_e12
-        grad_grad_out_e12_2 = t4 * grad_grad_gelu_y_e12 + t5 * grad_grad_gelu_y_e + weight_121 * t26
-        grad_grad_out_e12_2 += gelu_y_e12 * t27 + gelu_y_e * t28 + grad_grad_weight_121 * t3
+        t23 = grad_grad_weight_211 * gelu_x_e12 + weight_211 * grad_grad_gelu_x_e12
+        grad_grad_out_e2_2 = t9 * grad_grad_gelu_y_e2 + t10 * grad_grad_gelu_x_e1 + t11 * grad_grad_gelu_x_e2
+        grad_grad_out_e2_2 += gelu_x_e1 * t20 + gelu_y_e2 * t21 + gelu_x_e2 * t22 - t12 * grad_grad_gelu_y_e1
+        grad_grad_out_e2_2 += -gelu_y_e1 * t23
+        grad_out_e2_3 = frontier_grad_grad_inv_rms_1 * grad_out_e2 + 2.0 * frontier_4 * out_e2
+        grad_out_e2_3 += frontier_2 * (2.0 * grad_grad_out_e2_2)
+        grad_grad_out_e1_2 = t9 * grad_grad_gelu_y_e1 + t12 * grad_grad_gelu_y_e2 + t11 * grad_grad_gelu_x_e1
+        grad_grad_out_e1_2 += gelu_x_e1 * t22 + gelu_y_e2 * t23 + gelu_y_e1 * t21 - t10 * grad_grad_gelu_x_e2
+        grad_grad_out_e1_2 += -gelu_x_e2 * t20
+        grad_out_e1_3 = frontier_grad_grad_inv_rms_1 * grad_out_e1 + 2.0 * frontier_4 * out_e1
+        grad_out_e1_3 += frontier_2 * (2.0 * grad_grad_out_e1_2)
+        t24 = grad_grad_gelu_y_e1 * grad_out_e1_2 + grad_grad_gelu_y_e2 * grad_out_e2_2
+        t24 += gelu_y_e2 * grad_out_e2_3 + gelu_y_e1 * grad_out_e1_3
+        t25 = gelu_x_e1 * grad_grad_gelu_y_e1 + gelu_x_e2 * grad_grad_gelu_y_e2 + gelu_y_e1 * grad_grad_gelu_x_e1
+        t25 += gelu_y_e2 * grad_grad_gelu_x_e2
+        t26 = gelu_x_e * grad_grad_gelu_y_e + gelu_y_e * grad_grad_gelu_x_e
+        t27 = -gelu_x_e12 * grad_grad_gelu_y_e12 - gelu_y_e12 * grad_grad_gelu_x_e12
+        grad_grad_out_e_2 = grad_grad_weight_000 * t6 + grad_grad_weight_101 * t5 + weight_101 * t25
+        grad_grad_out_e_2 += weight_000 * t26 + weight_202 * t27 - grad_grad_weight_202 * t7
+        grad_out_e_3 = frontier_grad_grad_inv_rms_0 * grad_out_e + 2.0 * frontier_6 * out_e
+        grad_out_e_3 += frontier_1 * (2.0 * grad_grad_out_e_2)
+        t28 = grad_grad_weight_000 * grad_out_e_2 + weight_000 * grad_out_e_3
+        t29 = gelu_x_e1 * grad_grad_gelu_y_e2 + gelu_y_e2 * grad_grad_gelu_x_e1 - gelu_x_e2 * grad_grad_gelu_y_e1
+        t29 += -gelu_y_e1 * grad_grad_gelu_x_e2
+        t30 = grad_grad_weight_022 * gelu_x_e + weight_022 * grad_grad_gelu_x_e
+        t31 = grad_grad_weight_220 * gelu_x_e12 + weight_220 * grad_grad_gelu_x_e12
+        grad_grad_out_e12_2 = grad_grad_weight_121 * t1 + t2 * grad_grad_gelu_y_e12 + t3 * grad_grad_gelu_y_e
+        grad_grad_out_e12_2 += weight_121 * t29 + gelu_y_e12 * t30 + gelu_y_e * t31
         grad_out_e12_3 = frontier_grad_grad_inv_rms_2 * grad_out_e12 + 2.0 * frontier_8 * out_e12
         grad_out_e12_3 += frontier_0 * (2.0 * grad_grad_out_e12_2)
-        t29 = grad_out_e12_2 * grad_grad_gelu_y_e12 + gelu_y_e12 * grad_out_e12_3
-        grad_gelu_x_e_2 = grad_grad_weight_022 * t6 + grad_grad_weight_011 * t15 + grad_grad_gelu_y_e * t10
-        grad_gelu_x_e_2 += weight_011 * t21 + gelu_y_e * t25 + weight_022 * t29
-        t30 = gelu_y_e * grad_out_e12_2
-        t31 = weight_202 * grad_out_e_2
-        t32 = gelu_y_e2 * grad_out_e1_2 - gelu_y_e1 * grad_out_e2_2
-        grad_gelu_x_e12 = weight_220 * t30 + weight_211 * t32 - gelu_y_e12 * t31
-        t33 = weight_121 * grad_out_e12_2
-        t34 = weight_101 * grad_out_e_2
-        grad_gelu_x_e2 = t13 * grad_out_e2_2 + gelu_y_e2 * t34 - gelu_y_e1 * t33 - t12 * grad_out_e1_2
-        grad_gelu_x_e1 = gelu_y_e2 * t33 + t12 * grad_out_e2_2 + t13 * grad_out_e1_2 + gelu_y_e1 * t34
-        t35 = 0.5 * x_e12 * grad_gelu_x_e12 + 0.5 * x_e2 * grad_gelu_x_e2 + 0.5 * x_e1 * grad_gelu_x_e1
-        t35 += 0.5 * x_e * grad_gelu_x_e
-        t36 = grad_grad_gelu_y_e2 * grad_out_e1_2 + gelu_y_e2 * grad_out_e1_3
-        t36 += -grad_grad_gelu_y_e1 * grad_out_e2_2 - gelu_y_e1 * grad_out_e2_3
-        t37 = -grad_grad_weight_202 * grad_out_e_2 - weight_202 * grad_out_e_3
-        t38 = grad_out_e12_2 * grad_grad_gelu_y_e + gelu_y_e * grad_out_e12_3
-        grad_gelu_x_e12_2 = grad_grad_weight_220 * t30 + grad_grad_weight_211 * t32 + weight_211 * t36
-        grad_gelu_x_e12_2 += gelu_y_e12 * t37 + weight_220 * t38 - grad_grad_gelu_y_e12 * t31
-        t39 = grad_grad_weight_101 * grad_out_e_2 + weight_101 * grad_out_e_3
-        t40 = grad_grad_weight_121 * grad_out_e12_2 + weight_121 * grad_out_e12_3
-        grad_gelu_x_e2_2 = grad_grad_gelu_y_e2 * t34 + t19 * grad_out_e2_2 + t13 * grad_out_e2_3 + gelu_y_e2 * t39
-        grad_gelu_x_e2_2 += -t33 * grad_grad_gelu_y_e1 - t17 * grad_out_e1_2 - t12 * grad_out_e1_3 - gelu_y_e1 * t40
-        grad_gelu_x_e1_2 = grad_grad_gelu_y_e1 * t34 + t33 * grad_grad_gelu_y_e2 + t17 * grad_out_e2_2
-        grad_gelu_x_e1_2 += t19 * grad_out_e1_2 + t12 * grad_out_e2_3 + t13 * grad_out_e1_3 + gelu_y_e1 * t39
-        grad_gelu_x_e1_2 += gelu_y_e2 * t40
-        grad_gate_x = grad_grad_x_e12 * grad_gelu_x_e12 + grad_grad_x_e2 * grad_gelu_x_e2
-        grad_gate_x += grad_grad_x_e1 * grad_gelu_x_e1 + grad_grad_x_e * grad_gelu_x_e + x_e12 * grad_gelu_x_e12_2
-        grad_gate_x += x_e * grad_gelu_x_e_2 + x_e2 * grad_gelu_x_e2_2 + x_e1 * grad_gelu_x_e1_2
-        t41 = 1.1283791670955126 * t1 * (0.5 * grad_gate_x)
-        t41 += -2.0 * t0 * (t1 * (0.7978845608028654 * grad_grad_x_e * t35))
-        grad_x_e = grad_grad_gate_x * grad_gelu_x_e + gate_x * grad_gelu_x_e_2 + 0.7071067811865476 * t41
+        t32 = grad_out_e12_2 * grad_grad_gelu_y_e12 + gelu_y_e12 * grad_out_e12_3
+        grad_gelu_x_e_2 = grad_grad_weight_022 * t4 + grad_grad_weight_011 * t13 + grad_grad_gelu_y_e * t8
+        grad_gelu_x_e_2 += weight_011 * t24 + gelu_y_e * t28 + weight_022 * t32
+        t33 = grad_grad_gelu_y_e2 * grad_out_e1_2 + gelu_y_e2 * grad_out_e1_3
+        t33 += -grad_grad_gelu_y_e1 * grad_out_e2_2 - gelu_y_e1 * grad_out_e2_3
+        t34 = -grad_grad_weight_202 * grad_out_e_2 - weight_202 * grad_out_e_3
+        t35 = grad_out_e12_2 * grad_grad_gelu_y_e + gelu_y_e * grad_out_e12_3
+        grad_gelu_x_e12_2 = grad_grad_weight_220 * t14 + grad_grad_weight_211 * t16 + weight_211 * t33
+        grad_gelu_x_e12_2 += gelu_y_e12 * t34 + weight_220 * t35 - grad_grad_gelu_y_e12 * t15
+        t36 = grad_grad_weight_101 * grad_out_e_2 + weight_101 * grad_out_e_3
+        t37 = grad_grad_weight_121 * grad_out_e12_2 + weight_121 * grad_out_e12_3
+        grad_gelu_x_e2_2 = grad_grad_gelu_y_e2 * t18 + t22 * grad_out_e2_2 + t11 * grad_out_e2_3 + gelu_y_e2 * t36
+        grad_gelu_x_e2_2 += -t17 * grad_grad_gelu_y_e1 - t20 * grad_out_e1_2 - t10 * grad_out_e1_3 - gelu_y_e1 * t37
+        grad_gelu_x_e1_2 = t17 * grad_grad_gelu_y_e2 + grad_grad_gelu_y_e1 * t18 + t20 * grad_out_e2_2
+        grad_gelu_x_e1_2 += t22 * grad_out_e1_2 + t10 * grad_out_e2_3 + t11 * grad_out_e1_3 + gelu_y_e1 * t36
+        grad_gelu_x_e1_2 += gelu_y_e2 * t37
+        grad_gate_x_2 = grad_grad_x_e12 * grad_gelu_x_e12 + grad_grad_x_e2 * grad_gelu_x_e2
+        grad_gate_x_2 += grad_grad_x_e1 * grad_gelu_x_e1 + grad_grad_x_e * grad_gelu_x_e
+        grad_gate_x_2 += x_e12 * grad_gelu_x_e12_2 + x_e * grad_gelu_x_e_2 + x_e2 * grad_gelu_x_e2_2
+        grad_gate_x_2 += x_e1 * grad_gelu_x_e1_2
+        grad_x_e = grad_grad_gate_x * grad_gelu_x_e + 2.0 * x_e * (-0.5 * grad_grad_gate_x * grad_gate_x)
+        grad_x_e += gate_x * grad_gelu_x_e_2 + t0 * grad_gate_x_2
         grad_x_e1 = grad_grad_gate_x * grad_gelu_x_e1 + gate_x * grad_gelu_x_e1_2
         grad_x_e2 = grad_grad_gate_x * grad_gelu_x_e2 + gate_x * grad_gelu_x_e2_2
         grad_x_e12 = grad_grad_gate_x * grad_gelu_x_e12 + gate_x * grad_gelu_x_e12_2
-        t42 = gelu_x_e1 * grad_out_e1_2 + gelu_x_e2 * grad_out_e2_2
-        grad_gelu_y_e = t5 * grad_out_e12_2 + gelu_x_e * t10 + weight_110 * t42
-        t43 = grad_grad_gelu_x_e1 * grad_out_e1_2 + grad_grad_gelu_x_e2 * grad_out_e2_2
-        t43 += gelu_x_e2 * grad_out_e2_3 + gelu_x_e1 * grad_out_e1_3
-        grad_gelu_y_e_2 = grad_grad_weight_110 * t42 + grad_out_e12_2 * t28 + weight_110 * t43
-        grad_gelu_y_e_2 += grad_grad_gelu_x_e * t10 + gelu_x_e * t25 + t5 * grad_out_e12_3
-        t44 = gelu_x_e1 * grad_out_e2_2 - gelu_x_e2 * grad_out_e1_2
-        grad_gelu_y_e12 = t4 * grad_out_e12_2 + weight_112 * t44 - gelu_x_e12 * t31
-        grad_gelu_y_e2 = gelu_x_e1 * t33 + t11 * grad_out_e2_2 + t14 * grad_out_e1_2 + gelu_x_e2 * t34
-        grad_gelu_y_e1 = t11 * grad_out_e1_2 + gelu_x_e1 * t34 - gelu_x_e2 * t33 - t14 * grad_out_e2_2
-        t45 = 0.5 * y_e12 * grad_gelu_y_e12 + 0.5 * y_e2 * grad_gelu_y_e2 + 0.5 * y_e1 * grad_gelu_y_e1
-        t45 += 0.5 * y_e * grad_gelu_y_e
-        grad_gelu_y_e1_2 = grad_grad_gelu_x_e1 * t34 + t18 * grad_out_e1_2 + t11 * grad_out_e1_3 + gelu_x_e1 * t39
-        grad_gelu_y_e1_2 += -t33 * grad_grad_gelu_x_e2 - t20 * grad_out_e2_2 - t14 * grad_out_e2_3 - gelu_x_e2 * t40
-        grad_gelu_y_e2_2 = t33 * grad_grad_gelu_x_e1 + grad_grad_gelu_x_e2 * t34 + t20 * grad_out_e1_2
-        grad_gelu_y_e2_2 += t18 * grad_out_e2_2 + t11 * grad_out_e2_3 + t14 * grad_out_e1_3 + gelu_x_e2 * t39
-        grad_gelu_y_e2_2 += gelu_x_e1 * t40
-        t46 = grad_grad_gelu_x_e1 * grad_out_e2_2 + gelu_x_e1 * grad_out_e2_3
-        t46 += -grad_grad_gelu_x_e2 * grad_out_e1_2 - gelu_x_e2 * grad_out_e1_3
-        grad_gelu_y_e12_2 = grad_grad_weight_112 * t44 + weight_112 * t46 + gelu_x_e12 * t37
-        grad_gelu_y_e12_2 += grad_out_e12_2 * t27 + t4 * grad_out_e12_3 - grad_grad_gelu_x_e12 * t31
-        grad_gate_y = grad_grad_y_e12 * grad_gelu_y_e12 + grad_grad_y_e2 * grad_gelu_y_e2
-        grad_gate_y += grad_grad_y_e1 * grad_gelu_y_e1 + grad_grad_y_e * grad_gelu_y_e + y_e * grad_gelu_y_e_2
-        grad_gate_y += y_e1 * grad_gelu_y_e1_2 + y_e2 * grad_gelu_y_e2_2 + y_e12 * grad_gelu_y_e12_2
-        t47 = 1.1283791670955126 * t16 * (0.5 * grad_gate_y)
-        t47 += -2.0 * t2 * (t16 * (0.7978845608028654 * grad_grad_y_e * t45))
-        grad_y_e = grad_grad_gate_y * grad_gelu_y_e + gate_y * grad_gelu_y_e_2 + 0.7071067811865476 * t47
+        t38 = gelu_x_e1 * grad_out_e1_2 + gelu_x_e2 * grad_out_e2_2
+        grad_gelu_y_e = t3 * grad_out_e12_2 + gelu_x_e * t8 + weight_110 * t38
+        t39 = gelu_x_e1 * grad_out_e2_2 - gelu_x_e2 * grad_out_e1_2
+        grad_gelu_y_e12 = t2 * grad_out_e12_2 + weight_112 * t39 - gelu_x_e12 * t15
+        grad_gelu_y_e2 = gelu_x_e1 * t17 + t9 * grad_out_e2_2 + t12 * grad_out_e1_2 + gelu_x_e2 * t18
+        grad_gelu_y_e1 = t9 * grad_out_e1_2 + gelu_x_e1 * t18 - gelu_x_e2 * t17 - t12 * grad_out_e2_2
+        grad_gate_y = y_e12 * grad_gelu_y_e12 + y_e2 * grad_gelu_y_e2 + y_e1 * grad_gelu_y_e1
+        grad_gate_y += y_e * grad_gelu_y_e
+        t40 = grad_grad_gelu_x_e1 * grad_out_e1_2 + grad_grad_gelu_x_e2 * grad_out_e2_2
+        t40 += gelu_x_e2 * grad_out_e2_3 + gelu_x_e1 * grad_out_e1_3
+        grad_gelu_y_e_2 = grad_grad_weight_110 * t38 + grad_out_e12_2 * t31 + weight_110 * t40
+        grad_gelu_y_e_2 += grad_grad_gelu_x_e * t8 + gelu_x_e * t28 + t3 * grad_out_e12_3
+        grad_gelu_y_e1_2 = grad_grad_gelu_x_e1 * t18 + t21 * grad_out_e1_2 + t9 * grad_out_e1_3 + gelu_x_e1 * t36
+        grad_gelu_y_e1_2 += -t17 * grad_grad_gelu_x_e2 - t23 * grad_out_e2_2 - t12 * grad_out_e2_3 - gelu_x_e2 * t37
+        grad_gelu_y_e2_2 = t17 * grad_grad_gelu_x_e1 + grad_grad_gelu_x_e2 * t18 + t23 * grad_out_e1_2
+        grad_gelu_y_e2_2 += t21 * grad_out_e2_2 + t9 * grad_out_e2_3 + t12 * grad_out_e1_3 + gelu_x_e2 * t36
+        grad_gelu_y_e2_2 += gelu_x_e1 * t37
+        t41 = grad_grad_gelu_x_e1 * grad_out_e2_2 + gelu_x_e1 * grad_out_e2_3
+        t41 += -grad_grad_gelu_x_e2 * grad_out_e1_2 - gelu_x_e2 * grad_out_e1_3
+        grad_gelu_y_e12_2 = grad_grad_weight_112 * t39 + weight_112 * t41 + gelu_x_e12 * t34
+        grad_gelu_y_e12_2 += grad_out_e12_2 * t30 + t2 * grad_out_e12_3 - grad_grad_gelu_x_e12 * t15
+        grad_gate_y_2 = grad_grad_y_e12 * grad_gelu_y_e12 + grad_grad_y_e2 * grad_gelu_y_e2
+        grad_gate_y_2 += grad_grad_y_e1 * grad_gelu_y_e1 + grad_grad_y_e * grad_gelu_y_e + y_e * grad_gelu_y_e_2
+        grad_gate_y_2 += y_e1 * grad_gelu_y_e1_2 + y_e2 * grad_gelu_y_e2_2 + y_e12 * grad_gelu_y_e12_2
+        grad_y_e = grad_grad_gate_y * grad_gelu_y_e + 2.0 * y_e * (-0.5 * grad_grad_gate_y * grad_gate_y)
+        grad_y_e += gate_y * grad_gelu_y_e_2 + t19 * grad_gate_y_2
         grad_y_e1 = grad_grad_gate_y * grad_gelu_y_e1 + gate_y * grad_gelu_y_e1_2
         grad_y_e2 = grad_grad_gate_y * grad_gelu_y_e2 + gate_y * grad_gelu_y_e2_2
         grad_y_e12 = grad_grad_gate_y * grad_gelu_y_e12 + gate_y * grad_gelu_y_e12_2
-        grad_grad_out_e = saved_inv_rms_0 * grad_grad_out_e_2 + frontier_grad_grad_inv_rms_0 * out_e
-        grad_grad_out_e1 = saved_inv_rms_1 * grad_grad_out_e1_2 + frontier_grad_grad_inv_rms_1 * out_e1
-        grad_grad_out_e2 = saved_inv_rms_1 * grad_grad_out_e2_2 + frontier_grad_grad_inv_rms_1 * out_e2
+        grad_grad_out_e = frontier_grad_grad_inv_rms_0 * out_e + saved_inv_rms_0 * grad_grad_out_e_2
+        grad_grad_out_e1 = frontier_grad_grad_inv_rms_1 * out_e1 + saved_inv_rms_1 * grad_grad_out_e1_2
+        grad_grad_out_e2 = frontier_grad_grad_inv_rms_1 * out_e2 + saved_inv_rms_1 * grad_grad_out_e2_2
         grad_grad_out_e12 = frontier_grad_grad_inv_rms_2 * out_e12 + saved_inv_rms_2 * grad_grad_out_e12_2
 
         if GRAD_X:
@@ -2400,16 +2433,16 @@ def _fused_gelu_sgp_norm_with_normalize_double_backward_1_kernel(
             tl.store(grad_grad_out_row + 3 * BN + at, grad_grad_out_e12, mask=mask)
 
         if GRAD_WEIGHT:
-            grad_weight_000 = _sum(grad_weight_000, t23 * grad_out_e_2 + t8 * grad_out_e_3, mask, ROWS > 1)
-            grad_weight_011 = _sum(grad_weight_011, grad_grad_gelu_x_e * t15 + gelu_x_e * t21, mask, ROWS > 1)
-            grad_weight_022 = _sum(grad_weight_022, t6 * grad_grad_gelu_x_e + gelu_x_e * t29, mask, ROWS > 1)
-            grad_weight_101 = _sum(grad_weight_101, t22 * grad_out_e_2 + t7 * grad_out_e_3, mask, ROWS > 1)
-            grad_weight_110 = _sum(grad_weight_110, grad_grad_gelu_y_e * t42 + gelu_y_e * t43, mask, ROWS > 1)
-            grad_weight_112 = _sum(grad_weight_112, grad_grad_gelu_y_e12 * t44 + gelu_y_e12 * t46, mask, ROWS > 1)
-            grad_weight_121 = _sum(grad_weight_121, grad_out_e12_2 * t26 + t3 * grad_out_e12_3, mask, ROWS > 1)
-            grad_weight_202 = _sum(grad_weight_202, t24 * grad_out_e_2 - t9 * grad_out_e_3, mask, ROWS > 1)
-            grad_weight_211 = _sum(grad_weight_211, grad_grad_gelu_x_e12 * t32 + gelu_x_e12 * t36, mask, ROWS > 1)
-            grad_weight_220 = _sum(grad_weight_220, t30 * grad_grad_gelu_x_e12 + gelu_x_e12 * t38, mask, ROWS > 1)
+            grad_weight_000 = _sum(grad_weight_000, grad_out_e_2 * t26 + t6 * grad_out_e_3, mask, ROWS > 1)
+            grad_weight_011 = _sum(grad_weight_011, grad_grad_gelu_x_e * t13 + gelu_x_e * t24, mask, ROWS > 1)
+            grad_weight_022 = _sum(grad_weight_022, t4 * grad_grad_gelu_x_e + gelu_x_e * t32, mask, ROWS > 1)
+            grad_weight_101 = _sum(grad_weight_101, t25 * grad_out_e_2 + t5 * grad_out_e_3, mask, ROWS > 1)
+            grad_weight_110 = _sum(grad_weight_110, grad_grad_gelu_y_e * t38 + gelu_y_e * t40, mask, ROWS > 1)
+            grad_weight_112 = _sum(grad_weight_112, grad_grad_gelu_y_e12 * t39 + gelu_y_e12 * t41, mask, ROWS > 1)
+            grad_weight_121 = _sum(grad_weight_121, grad_out_e12_2 * t29 + t1 * grad_out_e12_3, mask, ROWS > 1)
+            grad_weight_202 = _sum(grad_weight_202, grad_out_e_2 * t27 - t7 * grad_out_e_3, mask, ROWS > 1)
+            grad_weight_211 = _sum(grad_weight_211, grad_grad_gelu_x_e12 * t16 + gelu_x_e12 * t33, mask, ROWS > 1)
+            grad_weight_220 = _sum(grad_weight_220, t14 * grad_grad_gelu_x_e12 + gelu_x_e12 * t35, mask, ROWS > 1)
     grad_weight_row = grad_weight_ptr + tl.cast(program, tl.int64) * 10 * N
 
     if GRAD_WEIGHT:
@@ -2445,7 +2478,8 @@ def _fused_gelu_sgp_norm_without_normalize_kernel(
 ):
     BN = tl.cast(B, tl.int64) * N
 
-    n = _tile(tl.program_id(1) * BLOCK, ROWS, BLOCK)
+    block, tile = _place(B, ROWS)
+    n = _tile(tile * BLOCK, ROWS, BLOCK)
     r = _down(ROWS)
     at = r * N + n
     tile_mask = n < N
@@ -2455,7 +2489,7 @@ def _fused_gelu_sgp_norm_without_normalize_kernel(
     weight_121, weight_202 = _load2(weight_ptr + n * 10 + 6, tile_mask, REAL)
     weight_211, weight_220 = _load2(weight_ptr + n * 10 + 8, tile_mask, REAL)
 
-    b = tl.program_id(0).to(tl.int64) * ROWS
+    b = block.to(tl.int64) * ROWS
     row_mask = b + r < B
     mask = tile_mask if ROWS == 1 else tile_mask & row_mask
     x_row = x_ptr + b * N
@@ -2471,9 +2505,9 @@ def _fused_gelu_sgp_norm_without_normalize_kernel(
     y_e2 = tl.load(y_row + 2 * BN + at, mask=mask, other=0.0).to(REAL)
     y_e12 = tl.load(y_row + 3 * BN + at, mask=mask, other=0.0).to(REAL)
 
-    gate_x = 0.5 * tl.erf(0.7071067811865476 * x_e) + 0.5
+    gate_x = _phi(x_e)
     gelu_x_e = x_e * gate_x
-    gate_y = 0.5 + 0.5 * tl.erf(0.7071067811865476 * y_e)
+    gate_y = _phi(y_e)
     gelu_y_e = y_e * gate_y
     gelu_x_e12 = x_e12 * gate_x
     gelu_y_e12 = y_e12 * gate_y
@@ -2519,11 +2553,11 @@ def _fused_gelu_sgp_norm_without_normalize_backward_kernel(
     # accumulates in registers over b; the partial results are added in a fixed order
     BN = tl.cast(B, tl.int64) * N
 
-    n = _tile(tl.program_id(1) * BLOCK, ROWS, BLOCK)
+    program, programs, kept, tile = _share(1, N, BLOCK)
+    n = _tile(tile * BLOCK, ROWS, BLOCK)
     r = _down(ROWS)
     at = r * N + n
     tile_mask = n < N
-    program, programs = tl.program_id(0), tl.num_programs(0)
     weight_000, weight_011 = _load2(weight_ptr + n * 10, tile_mask, REAL)
     weight_022, weight_101 = _load2(weight_ptr + n * 10 + 2, tile_mask, REAL)
     weight_110, weight_112 = _load2(weight_ptr + n * 10 + 4, tile_mask, REAL)
@@ -2563,30 +2597,29 @@ def _fused_gelu_sgp_norm_without_normalize_backward_kernel(
         grad_out_e2 = tl.load(grad_out_row + 2 * BN + at, mask=mask, other=0.0).to(REAL)
         grad_out_e12 = tl.load(grad_out_row + 3 * BN + at, mask=mask, other=0.0).to(REAL)
 
-        t0 = 0.7071067811865476 * x_e
-        gate_x = 0.5 * tl.erf(t0) + 0.5
-        t1 = 0.7071067811865476 * y_e
-        gate_y = 0.5 + 0.5 * tl.erf(t1)
+        gate_x = _phi(x_e)
+        gate_y = _phi(y_e)
         gelu_y_e12 = y_e12 * gate_y
+        t0 = weight_022 * grad_out_e12
         gelu_y_e = y_e * gate_y
+        t1 = weight_000 * grad_out_e
         gelu_y_e2 = y_e2 * gate_y
         gelu_y_e1 = y_e1 * gate_y
         t2 = gelu_y_e2 * grad_out_e2 + gelu_y_e1 * grad_out_e1
-        grad_gelu_x_e = weight_022 * gelu_y_e12 * grad_out_e12 + weight_000 * gelu_y_e * grad_out_e
-        grad_gelu_x_e += weight_011 * t2
-        t3 = weight_121 * grad_out_e12
-        t4 = weight_101 * grad_out_e
-        t5 = weight_112 * gelu_y_e12
-        t6 = weight_110 * gelu_y_e
-        grad_gelu_x_e1 = gelu_y_e2 * t3 + gelu_y_e1 * t4 + grad_out_e2 * t5 + grad_out_e1 * t6
-        grad_gelu_x_e2 = gelu_y_e2 * t4 + grad_out_e2 * t6 - gelu_y_e1 * t3 - grad_out_e1 * t5
-        t7 = gelu_y_e2 * grad_out_e1 - gelu_y_e1 * grad_out_e2
-        grad_gelu_x_e12 = weight_220 * gelu_y_e * grad_out_e12 + weight_211 * t7
-        grad_gelu_x_e12 += -weight_202 * gelu_y_e12 * grad_out_e
-        grad_gate_x = x_e1 * grad_gelu_x_e1 + x_e2 * grad_gelu_x_e2 + x_e12 * grad_gelu_x_e12
+        grad_gelu_x_e = gelu_y_e12 * t0 + gelu_y_e * t1 + weight_011 * t2
+        t3 = gelu_y_e * grad_out_e12
+        t4 = gelu_y_e12 * grad_out_e
+        t5 = gelu_y_e2 * grad_out_e1 - gelu_y_e1 * grad_out_e2
+        grad_gelu_x_e12 = weight_220 * t3 + weight_211 * t5 - weight_202 * t4
+        t6 = weight_121 * grad_out_e12
+        t7 = weight_101 * grad_out_e
+        t8 = weight_112 * gelu_y_e12
+        t9 = weight_110 * gelu_y_e
+        grad_gelu_x_e1 = gelu_y_e2 * t6 + gelu_y_e1 * t7 + grad_out_e2 * t8 + grad_out_e1 * t9
+        grad_gelu_x_e2 = gelu_y_e2 * t7 + grad_out_e2 * t9 - gelu_y_e1 * t6 - grad_out_e1 * t8
+        grad_gate_x = x_e12 * grad_gelu_x_e12 + x_e1 * grad_gelu_x_e1 + x_e2 * grad_gelu_x_e2
         grad_gate_x += x_e * grad_gelu_x_e
-        t8 = 0.7071067811865476 * (1.1283791670955126 * tl.exp(-t0 * t0) * (0.5 * grad_gate_x))
-        grad_x_e = gate_x * grad_gelu_x_e + t8
+        grad_x_e = gate_x * grad_gelu_x_e + 0.3989422804014327 * tl.exp(-0.5 * x_e * x_e) * grad_gate_x
         grad_x_e1 = gate_x * grad_gelu_x_e1
         grad_x_e2 = gate_x * grad_gelu_x_e2
         grad_x_e12 = gate_x * grad_gelu_x_e12
@@ -2594,20 +2627,17 @@ def _fused_gelu_sgp_norm_without_normalize_backward_kernel(
         gelu_x_e = x_e * gate_x
         gelu_x_e2 = x_e2 * gate_x
         gelu_x_e1 = x_e1 * gate_x
-        t9 = gelu_x_e2 * grad_out_e2 + gelu_x_e1 * grad_out_e1
-        grad_gelu_y_e = weight_220 * gelu_x_e12 * grad_out_e12 + weight_000 * gelu_x_e * grad_out_e
-        grad_gelu_y_e += weight_110 * t9
-        t10 = weight_211 * gelu_x_e12
-        t11 = weight_011 * gelu_x_e
-        grad_gelu_y_e1 = gelu_x_e1 * t4 + grad_out_e1 * t11 - gelu_x_e2 * t3 - grad_out_e2 * t10
-        grad_gelu_y_e2 = gelu_x_e1 * t3 + grad_out_e1 * t10 + gelu_x_e2 * t4 + grad_out_e2 * t11
-        t12 = gelu_x_e1 * grad_out_e2 - gelu_x_e2 * grad_out_e1
-        grad_gelu_y_e12 = weight_022 * gelu_x_e * grad_out_e12 + weight_112 * t12
-        grad_gelu_y_e12 += -weight_202 * gelu_x_e12 * grad_out_e
-        grad_gate_y = y_e1 * grad_gelu_y_e1 + y_e2 * grad_gelu_y_e2 + y_e12 * grad_gelu_y_e12
-        grad_gate_y += y_e * grad_gelu_y_e
-        t13 = 0.7071067811865476 * (1.1283791670955126 * tl.exp(-t1 * t1) * (0.5 * grad_gate_y))
-        grad_y_e = gate_y * grad_gelu_y_e + t13
+        t10 = gelu_x_e2 * grad_out_e2 + gelu_x_e1 * grad_out_e1
+        grad_gelu_y_e = weight_220 * gelu_x_e12 * grad_out_e12 + gelu_x_e * t1 + weight_110 * t10
+        t11 = gelu_x_e1 * grad_out_e2 - gelu_x_e2 * grad_out_e1
+        grad_gelu_y_e12 = gelu_x_e * t0 + weight_112 * t11 - weight_202 * gelu_x_e12 * grad_out_e
+        t12 = weight_211 * gelu_x_e12
+        t13 = weight_011 * gelu_x_e
+        grad_gelu_y_e1 = gelu_x_e1 * t7 + grad_out_e1 * t13 - gelu_x_e2 * t6 - grad_out_e2 * t12
+        grad_gelu_y_e2 = gelu_x_e1 * t6 + grad_out_e1 * t12 + gelu_x_e2 * t7 + grad_out_e2 * t13
+        grad_gate_y = y_e12 * grad_gelu_y_e12 + y_e * grad_gelu_y_e + y_e1 * grad_gelu_y_e1
+        grad_gate_y += y_e2 * grad_gelu_y_e2
+        grad_y_e = gate_y * grad_gelu_y_e + 0.3989422804014327 * tl.exp(-0.5 * y_e * y_e) * grad_gate_y
         grad_y_e1 = gate_y * grad_gelu_y_e1
         grad_y_e2 = gate_y * grad_gelu_y_e2
         grad_y_e12 = gate_y * grad_gelu_y_e12
@@ -2630,14 +2660,14 @@ def _fused_gelu_sgp_norm_without_normalize_backward_kernel(
             grad_weight_101 = _sum(
                 grad_weight_101, grad_out_e * (gelu_x_e2 * gelu_y_e2 + gelu_x_e1 * gelu_y_e1), mask, ROWS > 1
             )
-            grad_weight_110 = _sum(grad_weight_110, gelu_y_e * t9, mask, ROWS > 1)
-            grad_weight_112 = _sum(grad_weight_112, gelu_y_e12 * t12, mask, ROWS > 1)
+            grad_weight_110 = _sum(grad_weight_110, gelu_y_e * t10, mask, ROWS > 1)
+            grad_weight_112 = _sum(grad_weight_112, gelu_y_e12 * t11, mask, ROWS > 1)
             grad_weight_121 = _sum(
                 grad_weight_121, grad_out_e12 * (gelu_x_e1 * gelu_y_e2 - gelu_x_e2 * gelu_y_e1), mask, ROWS > 1
             )
-            grad_weight_202 = _sum(grad_weight_202, -gelu_x_e12 * gelu_y_e12 * grad_out_e, mask, ROWS > 1)
-            grad_weight_211 = _sum(grad_weight_211, gelu_x_e12 * t7, mask, ROWS > 1)
-            grad_weight_220 = _sum(grad_weight_220, gelu_x_e12 * gelu_y_e * grad_out_e12, mask, ROWS > 1)
+            grad_weight_202 = _sum(grad_weight_202, -gelu_x_e12 * t4, mask, ROWS > 1)
+            grad_weight_211 = _sum(grad_weight_211, gelu_x_e12 * t5, mask, ROWS > 1)
+            grad_weight_220 = _sum(grad_weight_220, gelu_x_e12 * t3, mask, ROWS > 1)
     grad_weight_row = grad_weight_ptr + tl.cast(program, tl.int64) * 10 * N
 
     if GRAD_WEIGHT:
@@ -2682,11 +2712,11 @@ def _fused_gelu_sgp_norm_without_normalize_double_backward_kernel(
     # accumulates in registers over b; the partial results are added in a fixed order
     BN = tl.cast(B, tl.int64) * N
 
-    n = _tile(tl.program_id(1) * BLOCK, ROWS, BLOCK)
+    program, programs, kept, tile = _share(1, N, BLOCK)
+    n = _tile(tile * BLOCK, ROWS, BLOCK)
     r = _down(ROWS)
     at = r * N + n
     tile_mask = n < N
-    program, programs = tl.program_id(0), tl.num_programs(0)
     weight_000, weight_011 = _load2(weight_ptr + n * 10, tile_mask, REAL)
     weight_022, weight_101 = _load2(weight_ptr + n * 10 + 2, tile_mask, REAL)
     weight_110, weight_112 = _load2(weight_ptr + n * 10 + 4, tile_mask, REAL)
@@ -2752,129 +2782,122 @@ def _fused_gelu_sgp_norm_without_normalize_double_backward_kernel(
         grad_grad_y_e2 = tl.load(grad_grad_y_row + 2 * BN + at, mask=mask & HAS_GRAD_GRAD_Y, other=0.0).to(REAL)
         grad_grad_y_e12 = tl.load(grad_grad_y_row + 3 * BN + at, mask=mask & HAS_GRAD_GRAD_Y, other=0.0).to(REAL)
 
-        t0 = 0.7071067811865476 * x_e
-        gate_x = 0.5 * tl.erf(t0) + 0.5
-        t1 = 0.7071067811865476 * y_e
-        gate_y = 0.5 + 0.5 * tl.erf(t1)
+        gate_y = _phi(y_e)
+        gelu_y_e12 = y_e12 * gate_y
+        t0 = weight_022 * grad_out_e12
+        gelu_y_e = y_e * gate_y
+        t1 = weight_000 * grad_out_e
         gelu_y_e2 = y_e2 * gate_y
         gelu_y_e1 = y_e1 * gate_y
         t2 = gelu_y_e2 * grad_out_e2 + gelu_y_e1 * grad_out_e1
-        t3 = 1.1283791670955126 * tl.exp(-t1 * t1)
-        t4 = 0.7071067811865476 * grad_grad_y_e
-        grad_grad_gate_y = 0.5 * t3 * t4
+        grad_gelu_x_e = gelu_y_e12 * t0 + gelu_y_e * t1 + weight_011 * t2
+        t3 = 0.3989422804014327 * tl.exp(-0.5 * x_e * x_e)
+        grad_grad_gate_x = t3 * grad_grad_x_e
+        gate_x = _phi(x_e)
+        t4 = 0.3989422804014327 * tl.exp(-0.5 * y_e * y_e)
+        grad_grad_gate_y = t4 * grad_grad_y_e
         grad_grad_gelu_y_e2 = gate_y * grad_grad_y_e2 + y_e2 * grad_grad_gate_y
         grad_grad_gelu_y_e1 = gate_y * grad_grad_y_e1 + y_e1 * grad_grad_gate_y
         t5 = grad_out_e2 * grad_grad_gelu_y_e2 + grad_out_e1 * grad_grad_gelu_y_e1
-        gelu_y_e12 = y_e12 * gate_y
-        t6 = gelu_y_e12 * grad_out_e12
-        gelu_y_e = y_e * gate_y
-        t7 = gelu_y_e * grad_out_e
-        t8 = weight_022 * grad_out_e12
         grad_grad_gelu_y_e12 = gate_y * grad_grad_y_e12 + y_e12 * grad_grad_gate_y
-        t9 = weight_000 * grad_out_e
         grad_grad_gelu_y_e = y_e * grad_grad_gate_y + gate_y * grad_grad_y_e
-        grad_gelu_x_e = grad_grad_weight_011 * t2 + weight_011 * t5 + grad_grad_weight_022 * t6
-        grad_gelu_x_e += grad_grad_weight_000 * t7 + t8 * grad_grad_gelu_y_e12 + t9 * grad_grad_gelu_y_e
-        grad_gelu_x_e_2 = gelu_y_e12 * t8 + gelu_y_e * t9 + weight_011 * t2
-        t10 = 1.1283791670955126 * tl.exp(-t0 * t0)
-        t11 = 0.7071067811865476 * grad_grad_x_e
-        grad_grad_gate_x = 0.5 * t10 * t11
-        t12 = grad_grad_weight_121 * grad_out_e12
-        t13 = grad_grad_weight_101 * grad_out_e
-        t14 = grad_grad_weight_112 * gelu_y_e12 + weight_112 * grad_grad_gelu_y_e12
-        t15 = weight_121 * grad_out_e12
-        t16 = weight_101 * grad_out_e
-        t17 = grad_grad_weight_110 * gelu_y_e + weight_110 * grad_grad_gelu_y_e
-        grad_gelu_x_e1 = gelu_y_e2 * t12 + gelu_y_e1 * t13 + grad_out_e2 * t14 + t15 * grad_grad_gelu_y_e2
-        grad_gelu_x_e1 += t16 * grad_grad_gelu_y_e1 + grad_out_e1 * t17
-        grad_gelu_x_e2 = gelu_y_e2 * t13 + t16 * grad_grad_gelu_y_e2 + grad_out_e2 * t17 - gelu_y_e1 * t12
-        grad_gelu_x_e2 += -grad_out_e1 * t14 - t15 * grad_grad_gelu_y_e1
-        t18 = weight_110 * gelu_y_e
-        t19 = weight_112 * gelu_y_e12
-        grad_gelu_x_e2_2 = gelu_y_e2 * t16 + grad_out_e2 * t18 - gelu_y_e1 * t15 - grad_out_e1 * t19
-        grad_gelu_x_e1_2 = gelu_y_e2 * t15 + gelu_y_e1 * t16 + grad_out_e2 * t19 + grad_out_e1 * t18
-        t20 = gelu_y_e2 * grad_out_e1 - gelu_y_e1 * grad_out_e2
-        t21 = grad_out_e1 * grad_grad_gelu_y_e2 - grad_out_e2 * grad_grad_gelu_y_e1
-        t22 = gelu_y_e * grad_out_e12
-        t23 = gelu_y_e12 * grad_out_e
-        t24 = weight_202 * grad_out_e
-        t25 = weight_220 * grad_out_e12
-        grad_gelu_x_e12 = grad_grad_weight_211 * t20 + weight_211 * t21 + grad_grad_weight_220 * t22
-        grad_gelu_x_e12 += grad_grad_gelu_y_e * t25 - grad_grad_weight_202 * t23 - grad_grad_gelu_y_e12 * t24
-        grad_gelu_x_e12_2 = weight_211 * t20 + gelu_y_e * t25 - gelu_y_e12 * t24
-        t26 = 0.5 * x_e1 * grad_gelu_x_e1 + 0.5 * x_e2 * grad_gelu_x_e2 + 0.5 * grad_gelu_x_e2_2 * grad_grad_x_e2
-        t26 += 0.5 * grad_gelu_x_e1_2 * grad_grad_x_e1 + 0.5 * x_e * grad_gelu_x_e + 0.5 * x_e12 * grad_gelu_x_e12
-        t26 += 0.5 * grad_grad_x_e12 * grad_gelu_x_e12_2 + 0.5 * grad_gelu_x_e_2 * grad_grad_x_e
-        t27 = 0.5 * x_e1 * grad_gelu_x_e1_2 + 0.5 * x_e2 * grad_gelu_x_e2_2 + 0.5 * x_e * grad_gelu_x_e_2
-        t27 += 0.5 * x_e12 * grad_gelu_x_e12_2
-        t28 = t10 * t26 - 2.0 * t0 * t10 * t11 * t27
-        grad_x_e = gate_x * grad_gelu_x_e + grad_gelu_x_e_2 * grad_grad_gate_x + 0.7071067811865476 * t28
-        grad_x_e1 = gate_x * grad_gelu_x_e1 + grad_gelu_x_e1_2 * grad_grad_gate_x
-        grad_x_e2 = gate_x * grad_gelu_x_e2 + grad_gelu_x_e2_2 * grad_grad_gate_x
-        grad_x_e12 = gate_x * grad_gelu_x_e12 + grad_grad_gate_x * grad_gelu_x_e12_2
+        t6 = grad_grad_weight_022 * gelu_y_e12
+        t7 = grad_grad_weight_000 * gelu_y_e
+        grad_gelu_x_e_2 = grad_grad_weight_011 * t2 + weight_011 * t5 + t0 * grad_grad_gelu_y_e12
+        grad_gelu_x_e_2 += t1 * grad_grad_gelu_y_e + grad_out_e12 * t6 + grad_out_e * t7
+        t8 = gelu_y_e * grad_out_e12
+        t9 = gelu_y_e12 * grad_out_e
+        t10 = gelu_y_e2 * grad_out_e1 - gelu_y_e1 * grad_out_e2
+        grad_gelu_x_e12 = weight_220 * t8 + weight_211 * t10 - weight_202 * t9
+        t11 = weight_121 * grad_out_e12
+        t12 = weight_101 * grad_out_e
+        t13 = weight_112 * gelu_y_e12
+        t14 = weight_110 * gelu_y_e
+        grad_gelu_x_e1 = gelu_y_e2 * t11 + gelu_y_e1 * t12 + grad_out_e2 * t13 + grad_out_e1 * t14
+        grad_gelu_x_e2 = gelu_y_e2 * t12 + grad_out_e2 * t14 - gelu_y_e1 * t11 - grad_out_e1 * t13
+        grad_gate_x = x_e12 * grad_gelu_x_e12 + x_e1 * grad_gelu_x_e1 + x_e2 * grad_gelu_x_e2
+        grad_gate_x += x_e * grad_gelu_x_e
+        t15 = grad_grad_weight_121 * grad_out_e12
+        t16 = grad_grad_weight_101 * grad_out_e
+        t17 = grad_grad_weight_112 * gelu_y_e12 + weight_112 * grad_grad_gelu_y_e12
+        t18 = grad_grad_weight_110 * gelu_y_e + weight_110 * grad_grad_gelu_y_e
+        grad_gelu_x_e1_2 = gelu_y_e2 * t15 + gelu_y_e1 * t16 + grad_out_e2 * t17 + t11 * grad_grad_gelu_y_e2
+        grad_gelu_x_e1_2 += t12 * grad_grad_gelu_y_e1 + grad_out_e1 * t18
+        grad_gelu_x_e2_2 = gelu_y_e2 * t16 + t12 * grad_grad_gelu_y_e2 + grad_out_e2 * t18 - gelu_y_e1 * t15
+        grad_gelu_x_e2_2 += -grad_out_e1 * t17 - t11 * grad_grad_gelu_y_e1
+        t19 = grad_out_e1 * grad_grad_gelu_y_e2 - grad_out_e2 * grad_grad_gelu_y_e1
+        t20 = grad_out_e * grad_grad_gelu_y_e12
+        t21 = grad_out_e12 * grad_grad_gelu_y_e
+        grad_gelu_x_e12_2 = grad_grad_weight_211 * t10 + weight_211 * t19 + grad_grad_weight_220 * t8
+        grad_gelu_x_e12_2 += weight_220 * t21 - grad_grad_weight_202 * t9 - weight_202 * t20
+        grad_gate_x_2 = x_e1 * grad_gelu_x_e1_2 + x_e2 * grad_gelu_x_e2_2 + grad_gelu_x_e2 * grad_grad_x_e2
+        grad_gate_x_2 += grad_gelu_x_e1 * grad_grad_x_e1 + grad_gelu_x_e * grad_grad_x_e
+        grad_gate_x_2 += grad_gelu_x_e12 * grad_grad_x_e12 + x_e * grad_gelu_x_e_2 + x_e12 * grad_gelu_x_e12_2
+        grad_x_e = grad_gelu_x_e * grad_grad_gate_x + gate_x * grad_gelu_x_e_2
+        grad_x_e += 2.0 * x_e * (-0.5 * grad_gate_x * grad_grad_gate_x) + t3 * grad_gate_x_2
+        grad_x_e1 = gate_x * grad_gelu_x_e1_2 + grad_gelu_x_e1 * grad_grad_gate_x
+        grad_x_e2 = gate_x * grad_gelu_x_e2_2 + grad_gelu_x_e2 * grad_grad_gate_x
+        grad_x_e12 = gate_x * grad_gelu_x_e12_2 + grad_gelu_x_e12 * grad_grad_gate_x
         gelu_x_e = x_e * gate_x
         gelu_x_e2 = x_e2 * gate_x
         gelu_x_e1 = x_e1 * gate_x
-        t29 = gelu_x_e2 * grad_out_e2 + gelu_x_e1 * grad_out_e1
+        t22 = gelu_x_e2 * grad_out_e2 + gelu_x_e1 * grad_out_e1
         gelu_x_e12 = x_e12 * gate_x
-        grad_gelu_y_e = gelu_x_e * t9 + weight_110 * t29 + gelu_x_e12 * t25
+        t23 = weight_220 * gelu_x_e12
+        grad_gelu_y_e = gelu_x_e * t1 + weight_110 * t22 + grad_out_e12 * t23
+        t24 = weight_211 * gelu_x_e12
+        t25 = weight_011 * gelu_x_e
+        grad_gelu_y_e1 = gelu_x_e1 * t12 + grad_out_e1 * t25 - gelu_x_e2 * t11 - grad_out_e2 * t24
+        grad_gelu_y_e2 = gelu_x_e1 * t11 + grad_out_e1 * t24 + gelu_x_e2 * t12 + grad_out_e2 * t25
+        t26 = gelu_x_e1 * grad_out_e2 - gelu_x_e2 * grad_out_e1
+        t27 = weight_202 * gelu_x_e12
+        grad_gelu_y_e12 = gelu_x_e * t0 + weight_112 * t26 - grad_out_e * t27
+        grad_gate_y = y_e1 * grad_gelu_y_e1 + y_e2 * grad_gelu_y_e2 + y_e12 * grad_gelu_y_e12
+        grad_gate_y += y_e * grad_gelu_y_e
         grad_grad_gelu_x_e2 = gate_x * grad_grad_x_e2 + x_e2 * grad_grad_gate_x
         grad_grad_gelu_x_e1 = gate_x * grad_grad_x_e1 + x_e1 * grad_grad_gate_x
-        t30 = grad_out_e2 * grad_grad_gelu_x_e2 + grad_out_e1 * grad_grad_gelu_x_e1
-        t31 = gelu_x_e12 * grad_out_e12
-        t32 = gelu_x_e * grad_out_e
-        grad_grad_gelu_x_e12 = gate_x * grad_grad_x_e12 + x_e12 * grad_grad_gate_x
+        t28 = grad_out_e2 * grad_grad_gelu_x_e2 + grad_out_e1 * grad_grad_gelu_x_e1
         grad_grad_gelu_x_e = x_e * grad_grad_gate_x + gate_x * grad_grad_x_e
-        grad_gelu_y_e_2 = grad_grad_weight_110 * t29 + weight_110 * t30 + grad_grad_weight_220 * t31
-        grad_gelu_y_e_2 += grad_grad_weight_000 * t32 + grad_grad_gelu_x_e12 * t25 + t9 * grad_grad_gelu_x_e
-        t33 = weight_211 * gelu_x_e12
-        t34 = weight_011 * gelu_x_e
-        grad_gelu_y_e2 = gelu_x_e1 * t15 + grad_out_e1 * t33 + gelu_x_e2 * t16 + grad_out_e2 * t34
-        grad_gelu_y_e1 = gelu_x_e1 * t16 + grad_out_e1 * t34 - gelu_x_e2 * t15 - grad_out_e2 * t33
-        t35 = grad_grad_weight_211 * gelu_x_e12 + weight_211 * grad_grad_gelu_x_e12
-        t36 = grad_grad_weight_011 * gelu_x_e + weight_011 * grad_grad_gelu_x_e
-        grad_gelu_y_e1_2 = gelu_x_e1 * t13 + t16 * grad_grad_gelu_x_e1 + grad_out_e1 * t36 - gelu_x_e2 * t12
-        grad_gelu_y_e1_2 += -grad_out_e2 * t35 - t15 * grad_grad_gelu_x_e2
-        grad_gelu_y_e2_2 = gelu_x_e1 * t12 + gelu_x_e2 * t13 + grad_out_e1 * t35 + t16 * grad_grad_gelu_x_e2
-        grad_gelu_y_e2_2 += t15 * grad_grad_gelu_x_e1 + grad_out_e2 * t36
-        t37 = gelu_x_e1 * grad_out_e2 - gelu_x_e2 * grad_out_e1
-        grad_gelu_y_e12 = gelu_x_e * t8 + weight_112 * t37 - gelu_x_e12 * t24
-        t38 = grad_out_e2 * grad_grad_gelu_x_e1 - grad_out_e1 * grad_grad_gelu_x_e2
-        t39 = gelu_x_e12 * grad_out_e
-        t40 = gelu_x_e * grad_out_e12
-        grad_gelu_y_e12_2 = grad_grad_weight_112 * t37 + weight_112 * t38 + grad_grad_weight_022 * t40
-        grad_gelu_y_e12_2 += t8 * grad_grad_gelu_x_e - grad_grad_weight_202 * t39 - grad_grad_gelu_x_e12 * t24
-        t41 = 0.5 * grad_gelu_y_e2 * grad_grad_y_e2 + 0.5 * grad_gelu_y_e1 * grad_grad_y_e1
-        t41 += 0.5 * y_e1 * grad_gelu_y_e1_2 + 0.5 * y_e2 * grad_gelu_y_e2_2
-        t41 += 0.5 * grad_grad_y_e12 * grad_gelu_y_e12 + 0.5 * grad_grad_y_e * grad_gelu_y_e
-        t41 += 0.5 * y_e * grad_gelu_y_e_2 + 0.5 * y_e12 * grad_gelu_y_e12_2
-        t42 = 0.5 * y_e1 * grad_gelu_y_e1 + 0.5 * y_e2 * grad_gelu_y_e2 + 0.5 * y_e12 * grad_gelu_y_e12
-        t42 += 0.5 * y_e * grad_gelu_y_e
-        t43 = t3 * t41 - 2.0 * t1 * t3 * t4 * t42
-        grad_y_e = grad_grad_gate_y * grad_gelu_y_e + gate_y * grad_gelu_y_e_2 + 0.7071067811865476 * t43
+        grad_grad_gelu_x_e12 = gate_x * grad_grad_x_e12 + x_e12 * grad_grad_gate_x
+        t29 = grad_grad_weight_220 * gelu_x_e12 + weight_220 * grad_grad_gelu_x_e12
+        grad_gelu_y_e_2 = grad_grad_weight_110 * t22 + grad_grad_weight_000 * gelu_x_e * grad_out_e
+        grad_gelu_y_e_2 += weight_110 * t28 + t1 * grad_grad_gelu_x_e + grad_out_e12 * t29
+        t30 = grad_grad_weight_211 * gelu_x_e12 + weight_211 * grad_grad_gelu_x_e12
+        t31 = grad_grad_weight_011 * gelu_x_e + weight_011 * grad_grad_gelu_x_e
+        grad_gelu_y_e1_2 = gelu_x_e1 * t16 + t12 * grad_grad_gelu_x_e1 + grad_out_e1 * t31 - gelu_x_e2 * t15
+        grad_gelu_y_e1_2 += -grad_out_e2 * t30 - t11 * grad_grad_gelu_x_e2
+        grad_gelu_y_e2_2 = gelu_x_e1 * t15 + gelu_x_e2 * t16 + grad_out_e1 * t30 + t12 * grad_grad_gelu_x_e2
+        grad_gelu_y_e2_2 += t11 * grad_grad_gelu_x_e1 + grad_out_e2 * t31
+        t32 = grad_out_e2 * grad_grad_gelu_x_e1 - grad_out_e1 * grad_grad_gelu_x_e2
+        t33 = -grad_grad_weight_202 * gelu_x_e12 - weight_202 * grad_grad_gelu_x_e12
+        grad_gelu_y_e12_2 = grad_grad_weight_112 * t26 + grad_grad_weight_022 * gelu_x_e * grad_out_e12
+        grad_gelu_y_e12_2 += weight_112 * t32 + t0 * grad_grad_gelu_x_e + grad_out_e * t33
+        grad_gate_y_2 = grad_gelu_y_e2 * grad_grad_y_e2 + grad_gelu_y_e1 * grad_grad_y_e1
+        grad_gate_y_2 += y_e1 * grad_gelu_y_e1_2 + y_e2 * grad_gelu_y_e2_2 + grad_grad_y_e12 * grad_gelu_y_e12
+        grad_gate_y_2 += grad_grad_y_e * grad_gelu_y_e + y_e * grad_gelu_y_e_2 + y_e12 * grad_gelu_y_e12_2
+        grad_y_e = grad_grad_gate_y * grad_gelu_y_e + 2.0 * y_e * (-0.5 * grad_grad_gate_y * grad_gate_y)
+        grad_y_e += gate_y * grad_gelu_y_e_2 + t4 * grad_gate_y_2
         grad_y_e1 = grad_gelu_y_e1 * grad_grad_gate_y + gate_y * grad_gelu_y_e1_2
         grad_y_e2 = grad_gelu_y_e2 * grad_grad_gate_y + gate_y * grad_gelu_y_e2_2
         grad_y_e12 = grad_grad_gate_y * grad_gelu_y_e12 + gate_y * grad_gelu_y_e12_2
-        t44 = gelu_x_e2 * grad_grad_gelu_y_e2 + gelu_x_e1 * grad_grad_gelu_y_e1 + gelu_y_e2 * grad_grad_gelu_x_e2
-        t44 += gelu_y_e1 * grad_grad_gelu_x_e1
+        t34 = gelu_x_e2 * grad_grad_gelu_y_e2 + gelu_x_e1 * grad_grad_gelu_y_e1 + gelu_y_e2 * grad_grad_gelu_x_e2
+        t34 += gelu_y_e1 * grad_grad_gelu_x_e1
+        t35 = gelu_x_e * grad_grad_gelu_y_e + gelu_y_e * grad_grad_gelu_x_e
         grad_grad_out_e = grad_grad_weight_101 * (gelu_x_e2 * gelu_y_e2 + gelu_x_e1 * gelu_y_e1)
-        grad_grad_out_e += weight_000 * gelu_x_e * grad_grad_gelu_y_e + weight_101 * t44
-        grad_grad_out_e += gelu_y_e12 * (-grad_grad_weight_202 * gelu_x_e12 - weight_202 * grad_grad_gelu_x_e12)
-        grad_grad_out_e += gelu_y_e * (grad_grad_weight_000 * gelu_x_e + weight_000 * grad_grad_gelu_x_e)
-        grad_grad_out_e += -weight_202 * gelu_x_e12 * grad_grad_gelu_y_e12
-        grad_grad_out_e1 = t33 * grad_grad_gelu_y_e2 + t34 * grad_grad_gelu_y_e1 + gelu_x_e1 * t17
-        grad_grad_out_e1 += gelu_y_e2 * t35 + t18 * grad_grad_gelu_x_e1 + gelu_y_e1 * t36 - gelu_x_e2 * t14
-        grad_grad_out_e1 += -t19 * grad_grad_gelu_x_e2
-        grad_grad_out_e2 = gelu_x_e1 * t14 + t34 * grad_grad_gelu_y_e2 + gelu_x_e2 * t17
-        grad_grad_out_e2 += t18 * grad_grad_gelu_x_e2 + t19 * grad_grad_gelu_x_e1 + gelu_y_e2 * t36
-        grad_grad_out_e2 += -t33 * grad_grad_gelu_y_e1 - gelu_y_e1 * t35
-        t45 = gelu_x_e1 * grad_grad_gelu_y_e2 + gelu_y_e2 * grad_grad_gelu_x_e1 - gelu_x_e2 * grad_grad_gelu_y_e1
-        t45 += -gelu_y_e1 * grad_grad_gelu_x_e2
+        grad_grad_out_e += weight_101 * t34 + gelu_y_e12 * t33 + weight_000 * t35 + gelu_x_e * t7
+        grad_grad_out_e += -grad_grad_gelu_y_e12 * t27
+        grad_grad_out_e1 = t24 * grad_grad_gelu_y_e2 + t25 * grad_grad_gelu_y_e1 + gelu_x_e1 * t18
+        grad_grad_out_e1 += gelu_y_e2 * t30 + t14 * grad_grad_gelu_x_e1 + gelu_y_e1 * t31 - gelu_x_e2 * t17
+        grad_grad_out_e1 += -t13 * grad_grad_gelu_x_e2
+        grad_grad_out_e2 = gelu_x_e1 * t17 + t25 * grad_grad_gelu_y_e2 + gelu_x_e2 * t18
+        grad_grad_out_e2 += t14 * grad_grad_gelu_x_e2 + t13 * grad_grad_gelu_x_e1 + gelu_y_e2 * t31
+        grad_grad_out_e2 += -t24 * grad_grad_gelu_y_e1 - gelu_y_e1 * t30
+        t36 = gelu_x_e1 * grad_grad_gelu_y_e2 + gelu_y_e2 * grad_grad_gelu_x_e1 - gelu_x_e2 * grad_grad_gelu_y_e1
+        t36 += -gelu_y_e1 * grad_grad_gelu_x_e2
+        t37 = gelu_x_e * grad_grad_gelu_y_e12 + gelu_y_e12 * grad_grad_gelu_x_e
         grad_grad_out_e12 = grad_grad_weight_121 * (gelu_x_e1 * gelu_y_e2 - gelu_x_e2 * gelu_y_e1)
-        grad_grad_out_e12 += weight_022 * gelu_x_e * grad_grad_gelu_y_e12
-        grad_grad_out_e12 += weight_220 * gelu_x_e12 * grad_grad_gelu_y_e + weight_121 * t45
-        grad_grad_out_e12 += gelu_y_e12 * (grad_grad_weight_022 * gelu_x_e + weight_022 * grad_grad_gelu_x_e)
-        grad_grad_out_e12 += gelu_y_e * (grad_grad_weight_220 * gelu_x_e12 + weight_220 * grad_grad_gelu_x_e12)
+        grad_grad_out_e12 += weight_121 * t36 + gelu_y_e * t29 + weight_022 * t37 + gelu_x_e * t6
+        grad_grad_out_e12 += grad_grad_gelu_y_e * t23
 
         if GRAD_X:
             tl.store(grad_x_row + at, grad_x_e, mask=mask)
@@ -2893,22 +2916,16 @@ def _fused_gelu_sgp_norm_without_normalize_double_backward_kernel(
             tl.store(grad_grad_out_row + 3 * BN + at, grad_grad_out_e12, mask=mask)
 
         if GRAD_WEIGHT:
-            grad_weight_000 = _sum(grad_weight_000, grad_grad_gelu_y_e * t32 + grad_grad_gelu_x_e * t7, mask, ROWS > 1)
+            grad_weight_000 = _sum(grad_weight_000, grad_out_e * t35, mask, ROWS > 1)
             grad_weight_011 = _sum(grad_weight_011, gelu_x_e * t5 + t2 * grad_grad_gelu_x_e, mask, ROWS > 1)
-            grad_weight_022 = _sum(
-                grad_weight_022, grad_grad_gelu_y_e12 * t40 + grad_grad_gelu_x_e * t6, mask, ROWS > 1
-            )
-            grad_weight_101 = _sum(grad_weight_101, grad_out_e * t44, mask, ROWS > 1)
-            grad_weight_110 = _sum(grad_weight_110, t29 * grad_grad_gelu_y_e + gelu_y_e * t30, mask, ROWS > 1)
-            grad_weight_112 = _sum(grad_weight_112, t37 * grad_grad_gelu_y_e12 + gelu_y_e12 * t38, mask, ROWS > 1)
-            grad_weight_121 = _sum(grad_weight_121, grad_out_e12 * t45, mask, ROWS > 1)
-            grad_weight_202 = _sum(
-                grad_weight_202, -grad_grad_gelu_y_e12 * t39 - t23 * grad_grad_gelu_x_e12, mask, ROWS > 1
-            )
-            grad_weight_211 = _sum(grad_weight_211, gelu_x_e12 * t21 + t20 * grad_grad_gelu_x_e12, mask, ROWS > 1)
-            grad_weight_220 = _sum(
-                grad_weight_220, grad_grad_gelu_y_e * t31 + t22 * grad_grad_gelu_x_e12, mask, ROWS > 1
-            )
+            grad_weight_022 = _sum(grad_weight_022, grad_out_e12 * t37, mask, ROWS > 1)
+            grad_weight_101 = _sum(grad_weight_101, grad_out_e * t34, mask, ROWS > 1)
+            grad_weight_110 = _sum(grad_weight_110, t22 * grad_grad_gelu_y_e + gelu_y_e * t28, mask, ROWS > 1)
+            grad_weight_112 = _sum(grad_weight_112, t26 * grad_grad_gelu_y_e12 + gelu_y_e12 * t32, mask, ROWS > 1)
+            grad_weight_121 = _sum(grad_weight_121, grad_out_e12 * t36, mask, ROWS > 1)
+            grad_weight_202 = _sum(grad_weight_202, -t9 * grad_grad_gelu_x_e12 - gelu_x_e12 * t20, mask, ROWS > 1)
+            grad_weight_211 = _sum(grad_weight_211, gelu_x_e12 * t19 + t10 * grad_grad_gelu_x_e12, mask, ROWS > 1)
+            grad_weight_220 = _sum(grad_weight_220, t8 * grad_grad_gelu_x_e12 + gelu_x_e12 * t21, mask, ROWS > 1)
     grad_weight_row = grad_weight_ptr + tl.cast(program, tl.int64) * 10 * N
 
     if GRAD_WEIGHT:
@@ -2945,12 +2962,13 @@ def _fused_gelu_fcgp_norm_with_normalize_kernel(
     # stores factors of matrix products, in the order in which these read them
     BN = tl.cast(B, tl.int64) * N
 
-    n = _tile(tl.program_id(1) * BLOCK, ROWS, BLOCK)
+    block, tile = _place(B, ROWS)
+    n = _tile(tile * BLOCK, ROWS, BLOCK)
     r = _down(ROWS)
     at = r * N + n
     tile_mask = n < N
 
-    b = tl.program_id(0).to(tl.int64) * ROWS
+    b = block.to(tl.int64) * ROWS
     row_mask = b + r < B
     mask = tile_mask if ROWS == 1 else tile_mask & row_mask
     x_row = x_ptr + b * N
@@ -2967,9 +2985,9 @@ def _fused_gelu_fcgp_norm_with_normalize_kernel(
     y_e2 = tl.load(y_row + 2 * BN + at, mask=mask, other=0.0).to(REAL)
     y_e12 = tl.load(y_row + 3 * BN + at, mask=mask, other=0.0).to(REAL)
 
-    gate_x = 0.5 * tl.erf(0.7071067811865476 * x_e) + 0.5
+    gate_x = _phi(x_e)
     gelu_x_e = x_e * gate_x
-    gate_y = 0.5 + 0.5 * tl.erf(0.7071067811865476 * y_e)
+    gate_y = _phi(y_e)
     gelu_y_e = y_e * gate_y
     xy_000_e = gelu_x_e * gelu_y_e
     gelu_x_e1 = x_e1 * gate_x
@@ -3030,12 +3048,13 @@ def _fused_gelu_fcgp_norm_with_normalize_1_kernel(
     operand3_m = tl.cast(N, tl.int64) * 4 if N_INNERMOST else 1
     operand3_N = tl.cast(N, tl.int64) * operand3_n
 
-    m = _tile(tl.program_id(1) * BLOCK, ROWS, BLOCK)
+    block, tile = _place(N, ROWS)
+    m = _tile(tile * BLOCK, ROWS, BLOCK)
     r = _down(ROWS)
     at = r * M + m
     tile_mask = m < M
 
-    n = tl.program_id(0).to(tl.int64) * ROWS
+    n = block.to(tl.int64) * ROWS
     row_mask = n + r < N
     mask = tile_mask if ROWS == 1 else tile_mask & row_mask
     weight_row = weight_ptr + n * M
@@ -3082,7 +3101,7 @@ def _fused_gelu_fcgp_norm_with_normalize_2_kernel(
     eps = tl.full([], eps, REAL)
     BM = tl.cast(B, tl.int64) * M
 
-    m = _tile(tl.program_id(1) * BLOCK, ROWS, BLOCK)
+    m = _tile(0, ROWS, BLOCK)
     r = _down(ROWS)
     at = r * M + m
     tile_mask = m < M
@@ -3109,12 +3128,12 @@ def _fused_gelu_fcgp_norm_with_normalize_2_kernel(
         saved_product_out_e12 * saved_product_out_e12,
         mask,
     )
-    inv_rms_0 = tl.rsqrt(eps + t0 * t1)
+    inv_rms_0 = _rsqrt(eps + t0 * t1)
     out_e = inv_rms_0 * saved_product_out_e
-    inv_rms_1 = tl.rsqrt(eps + t0 * t2)
+    inv_rms_1 = _rsqrt(eps + t0 * t2)
     out_e1 = inv_rms_1 * saved_product1_out_e1
     out_e2 = inv_rms_1 * saved_product1_out_e2
-    inv_rms_2 = tl.rsqrt(eps + t0 * t3)
+    inv_rms_2 = _rsqrt(eps + t0 * t3)
     out_e12 = inv_rms_2 * saved_product_out_e12
 
     tl.store(out_row + at, out_e, mask=mask)
@@ -3175,9 +3194,9 @@ def _fused_gelu_fcgp_norm_with_normalize_2_long_kernel(
         )
         t3 = _sum(t3, saved_product_out_e12 * saved_product_out_e12, mask, True)
     t1, t2, t3 = _row_sum3(t1, t2, t3, True)
-    inv_rms_0 = tl.rsqrt(eps + t0 * t1)
-    inv_rms_1 = tl.rsqrt(eps + t0 * t2)
-    inv_rms_2 = tl.rsqrt(eps + t0 * t3)
+    inv_rms_0 = _rsqrt(eps + t0 * t1)
+    inv_rms_1 = _rsqrt(eps + t0 * t2)
+    inv_rms_2 = _rsqrt(eps + t0 * t3)
 
     tl.store(saved_row + r, inv_rms_0, mask=row_mask)
     tl.store(saved_row + B + r, inv_rms_1, mask=row_mask)
@@ -3221,7 +3240,7 @@ def _fused_gelu_fcgp_norm_with_normalize_backward_kernel(
     # one program holds a whole row, because a reduction over m is used at once
     BM = tl.cast(B, tl.int64) * M
 
-    m = _tile(tl.program_id(1) * BLOCK, ROWS, BLOCK)
+    m = _tile(0, ROWS, BLOCK)
     r = _down(ROWS)
     at = r * M + m
     tile_mask = m < M
@@ -3418,12 +3437,13 @@ def _fused_gelu_fcgp_norm_with_normalize_backward_2_kernel(
 ):
     BN = tl.cast(B, tl.int64) * N
 
-    n = _tile(tl.program_id(1) * BLOCK, ROWS, BLOCK)
+    block, tile = _place(B, ROWS)
+    n = _tile(tile * BLOCK, ROWS, BLOCK)
     r = _down(ROWS)
     at = r * N + n
     tile_mask = n < N
 
-    b = tl.program_id(0).to(tl.int64) * ROWS
+    b = block.to(tl.int64) * ROWS
     row_mask = b + r < B
     mask = tile_mask if ROWS == 1 else tile_mask & row_mask
     x_row = x_ptr + b * N
@@ -3460,10 +3480,8 @@ def _fused_gelu_fcgp_norm_with_normalize_backward_2_kernel(
         REAL
     )
 
-    t0 = 0.7071067811865476 * x_e
-    gate_x = 0.5 * tl.erf(t0) + 0.5
-    t1 = 0.7071067811865476 * y_e
-    gate_y = 0.5 + 0.5 * tl.erf(t1)
+    gate_x = _phi(x_e)
+    gate_y = _phi(y_e)
     gelu_y_e12 = y_e12 * gate_y
     gelu_y_e2 = y_e2 * gate_y
     gelu_y_e1 = y_e1 * gate_y
@@ -3478,8 +3496,7 @@ def _fused_gelu_fcgp_norm_with_normalize_backward_2_kernel(
     grad_gelu_x_e1 += gelu_y_e * contracted1_grad_xy_110_e1 + gelu_y_e1 * contracted_grad_xy_101_e
     grad_gate_x = x_e12 * grad_gelu_x_e12 + x_e2 * grad_gelu_x_e2 + x_e1 * grad_gelu_x_e1
     grad_gate_x += x_e * grad_gelu_x_e
-    t2 = 0.7071067811865476 * (1.1283791670955126 * tl.exp(-t0 * t0) * (0.5 * grad_gate_x))
-    grad_x_e = gate_x * grad_gelu_x_e + t2
+    grad_x_e = gate_x * grad_gelu_x_e + 0.3989422804014327 * tl.exp(-0.5 * x_e * x_e) * grad_gate_x
     grad_x_e1 = gate_x * grad_gelu_x_e1
     grad_x_e2 = gate_x * grad_gelu_x_e2
     grad_x_e12 = gate_x * grad_gelu_x_e12
@@ -3497,8 +3514,7 @@ def _fused_gelu_fcgp_norm_with_normalize_backward_2_kernel(
     grad_gelu_y_e1 += -gelu_x_e2 * contracted_grad_xy_121_e12 - gelu_x_e12 * contracted1_grad_xy_211_e2
     grad_gate_y = y_e12 * grad_gelu_y_e12 + y_e2 * grad_gelu_y_e2 + y_e1 * grad_gelu_y_e1
     grad_gate_y += y_e * grad_gelu_y_e
-    t3 = 0.7071067811865476 * (1.1283791670955126 * tl.exp(-t1 * t1) * (0.5 * grad_gate_y))
-    grad_y_e = gate_y * grad_gelu_y_e + t3
+    grad_y_e = gate_y * grad_gelu_y_e + 0.3989422804014327 * tl.exp(-0.5 * y_e * y_e) * grad_gate_y
     grad_y_e1 = gate_y * grad_gelu_y_e1
     grad_y_e2 = gate_y * grad_gelu_y_e2
     grad_y_e12 = gate_y * grad_gelu_y_e12
@@ -3539,12 +3555,13 @@ def _fused_gelu_fcgp_norm_with_normalize_backward_3_kernel(
     operand5_B = tl.cast(B, tl.int64) * operand5_b
     operand5_N = tl.cast(N, tl.int64) * operand5_n
 
-    n = _tile(tl.program_id(1) * BLOCK, ROWS, BLOCK)
+    block, tile = _place(B, ROWS)
+    n = _tile(tile * BLOCK, ROWS, BLOCK)
     r = _down(ROWS)
     at = r * N + n
     tile_mask = n < N
 
-    b = tl.program_id(0).to(tl.int64) * ROWS
+    b = block.to(tl.int64) * ROWS
     row_mask = b + r < B
     mask = tile_mask if ROWS == 1 else tile_mask & row_mask
     x_row = x_ptr + b * N
@@ -3561,9 +3578,9 @@ def _fused_gelu_fcgp_norm_with_normalize_backward_3_kernel(
     y_e2 = tl.load(y_row + 2 * BN + at, mask=mask, other=0.0).to(REAL)
     y_e12 = tl.load(y_row + 3 * BN + at, mask=mask, other=0.0).to(REAL)
 
-    gate_x = 0.5 * tl.erf(0.7071067811865476 * x_e) + 0.5
+    gate_x = _phi(x_e)
     gelu_x_e12 = x_e12 * gate_x
-    gate_y = 0.5 + 0.5 * tl.erf(0.7071067811865476 * y_e)
+    gate_y = _phi(y_e)
     gelu_y_e12 = y_e12 * gate_y
     operand4_0 = gelu_x_e12 * gelu_y_e12
     gelu_x_e = x_e * gate_x
@@ -3669,7 +3686,7 @@ def _fused_gelu_fcgp_norm_with_normalize_double_backward_kernel(
     # one program holds a whole row, because a reduction over m is used at once
     BM = tl.cast(B, tl.int64) * M
 
-    m = _tile(tl.program_id(1) * BLOCK, ROWS, BLOCK)
+    m = _tile(0, ROWS, BLOCK)
     r = _down(ROWS)
     at = r * M + m
     tile_mask = m < M
@@ -3830,12 +3847,13 @@ def _fused_gelu_fcgp_norm_with_normalize_double_backward_1_kernel(
     operand7_m = tl.cast(N, tl.int64) * 8 if N_INNERMOST else 1
     operand7_N = tl.cast(N, tl.int64) * operand7_n
 
-    m = _tile(tl.program_id(1) * BLOCK, ROWS, BLOCK)
+    block, tile = _place(N, ROWS)
+    m = _tile(tile * BLOCK, ROWS, BLOCK)
     r = _down(ROWS)
     at = r * M + m
     tile_mask = m < M
 
-    n = tl.program_id(0).to(tl.int64) * ROWS
+    n = block.to(tl.int64) * ROWS
     row_mask = n + r < N
     mask = tile_mask if ROWS == 1 else tile_mask & row_mask
     weight_row = weight_ptr + n * M
@@ -3933,12 +3951,13 @@ def _fused_gelu_fcgp_norm_with_normalize_double_backward_2_kernel(
     # stores factors of matrix products, in the order in which these read them
     BN = tl.cast(B, tl.int64) * N
 
-    n = _tile(tl.program_id(1) * BLOCK, ROWS, BLOCK)
+    block, tile = _place(B, ROWS)
+    n = _tile(tile * BLOCK, ROWS, BLOCK)
     r = _down(ROWS)
     at = r * N + n
     tile_mask = n < N
 
-    b = tl.program_id(0).to(tl.int64) * ROWS
+    b = block.to(tl.int64) * ROWS
     row_mask = b + r < B
     mask = tile_mask if ROWS == 1 else tile_mask & row_mask
     x_row = x_ptr + b * N
@@ -3965,16 +3984,14 @@ def _fused_gelu_fcgp_norm_with_normalize_double_backward_2_kernel(
     grad_grad_y_e2 = tl.load(grad_grad_y_row + 2 * BN + at, mask=mask & HAS_GRAD_GRAD_Y, other=0.0).to(REAL)
     grad_grad_y_e12 = tl.load(grad_grad_y_row + 3 * BN + at, mask=mask & HAS_GRAD_GRAD_Y, other=0.0).to(REAL)
 
-    t0 = 0.7071067811865476 * x_e
-    gate_x = 0.5 * tl.erf(t0) + 0.5
+    gate_x = _phi(x_e)
     gelu_x_e = x_e * gate_x
-    t1 = 0.7071067811865476 * y_e
-    gate_y = 0.5 + 0.5 * tl.erf(t1)
-    grad_grad_gate_y = 0.3989422804014327 * tl.exp(-t1 * t1) * grad_grad_y_e
-    grad_grad_gelu_y_e = gate_y * grad_grad_y_e + y_e * grad_grad_gate_y
+    grad_grad_gate_y = 0.3989422804014327 * tl.exp(-0.5 * y_e * y_e) * grad_grad_y_e
+    gate_y = _phi(y_e)
+    grad_grad_gelu_y_e = y_e * grad_grad_gate_y + gate_y * grad_grad_y_e
     gelu_y_e = y_e * gate_y
-    grad_grad_gate_x = 0.3989422804014327 * tl.exp(-t0 * t0) * grad_grad_x_e
-    grad_grad_gelu_x_e = gate_x * grad_grad_x_e + x_e * grad_grad_gate_x
+    grad_grad_gate_x = 0.3989422804014327 * tl.exp(-0.5 * x_e * x_e) * grad_grad_x_e
+    grad_grad_gelu_x_e = x_e * grad_grad_gate_x + gate_x * grad_grad_x_e
     grad_grad_xy_000_e = gelu_x_e * grad_grad_gelu_y_e + gelu_y_e * grad_grad_gelu_x_e
     xy_000_e = gelu_x_e * gelu_y_e
     gelu_x_e1 = x_e1 * gate_x
@@ -4070,7 +4087,7 @@ def _fused_gelu_fcgp_norm_with_normalize_double_backward_3_kernel(
     # one program holds a whole row, because a reduction over m is used at once
     BM = tl.cast(B, tl.int64) * M
 
-    m = _tile(tl.program_id(1) * BLOCK, ROWS, BLOCK)
+    m = _tile(0, ROWS, BLOCK)
     r = _down(ROWS)
     at = r * M + m
     tile_mask = m < M
@@ -4355,12 +4372,13 @@ def _fused_gelu_fcgp_norm_with_normalize_double_backward_4_kernel(
     # stores factors of matrix products, in the order in which these read them
     NM = tl.cast(N, tl.int64) * M
 
-    m = _tile(tl.program_id(1) * BLOCK, ROWS, BLOCK)
+    block, tile = _place(N, ROWS)
+    m = _tile(tile * BLOCK, ROWS, BLOCK)
     r = _down(ROWS)
     at = r * M + m
     tile_mask = m < M
 
-    n = tl.program_id(0).to(tl.int64) * ROWS
+    n = block.to(tl.int64) * ROWS
     row_mask = n + r < N
     mask = tile_mask if ROWS == 1 else tile_mask & row_mask
     weight_row = weight_ptr + n * M
@@ -4456,12 +4474,13 @@ def _fused_gelu_fcgp_norm_with_normalize_double_backward_5_kernel(
     operand14_B = tl.cast(B, tl.int64) * operand14_b
     operand14_N = tl.cast(N, tl.int64) * operand14_n
 
-    n = _tile(tl.program_id(1) * BLOCK, ROWS, BLOCK)
+    block, tile = _place(B, ROWS)
+    n = _tile(tile * BLOCK, ROWS, BLOCK)
     r = _down(ROWS)
     at = r * N + n
     tile_mask = n < N
 
-    b = tl.program_id(0).to(tl.int64) * ROWS
+    b = block.to(tl.int64) * ROWS
     row_mask = b + r < B
     mask = tile_mask if ROWS == 1 else tile_mask & row_mask
     x_row = x_ptr + b * N
@@ -4488,16 +4507,14 @@ def _fused_gelu_fcgp_norm_with_normalize_double_backward_5_kernel(
     grad_grad_y_e2 = tl.load(grad_grad_y_row + 2 * BN + at, mask=mask & HAS_GRAD_GRAD_Y, other=0.0).to(REAL)
     grad_grad_y_e12 = tl.load(grad_grad_y_row + 3 * BN + at, mask=mask & HAS_GRAD_GRAD_Y, other=0.0).to(REAL)
 
-    t0 = 0.7071067811865476 * x_e
-    gate_x = 0.5 * tl.erf(t0) + 0.5
+    gate_x = _phi(x_e)
     gelu_x_e = x_e * gate_x
-    t1 = 0.7071067811865476 * y_e
-    gate_y = 0.5 + 0.5 * tl.erf(t1)
-    grad_grad_gate_y = 0.3989422804014327 * tl.exp(-t1 * t1) * grad_grad_y_e
-    grad_grad_gelu_y_e = gate_y * grad_grad_y_e + y_e * grad_grad_gate_y
+    grad_grad_gate_y = 0.3989422804014327 * tl.exp(-0.5 * y_e * y_e) * grad_grad_y_e
+    gate_y = _phi(y_e)
+    grad_grad_gelu_y_e = y_e * grad_grad_gate_y + gate_y * grad_grad_y_e
     gelu_y_e = y_e * gate_y
-    grad_grad_gate_x = 0.3989422804014327 * tl.exp(-t0 * t0) * grad_grad_x_e
-    grad_grad_gelu_x_e = gate_x * grad_grad_x_e + x_e * grad_grad_gate_x
+    grad_grad_gate_x = 0.3989422804014327 * tl.exp(-0.5 * x_e * x_e) * grad_grad_x_e
+    grad_grad_gelu_x_e = x_e * grad_grad_gate_x + gate_x * grad_grad_x_e
     grad_grad_xy_000_e = gelu_x_e * grad_grad_gelu_y_e + gelu_y_e * grad_grad_gelu_x_e
     gelu_x_e1 = x_e1 * gate_x
     grad_grad_gelu_y_e1 = gate_y * grad_grad_y_e1 + y_e1 * grad_grad_gate_y
@@ -4513,7 +4530,8 @@ def _fused_gelu_fcgp_norm_with_normalize_double_backward_5_kernel(
     grad_grad_gelu_y_e12 = gate_y * grad_grad_y_e12 + y_e12 * grad_grad_gate_y
     gelu_y_e12 = y_e12 * gate_y
     grad_grad_gelu_x_e12 = gate_x * grad_grad_x_e12 + x_e12 * grad_grad_gate_x
-    operand12_2 = gelu_x_e12 * grad_grad_gelu_y_e12 + gelu_y_e12 * grad_grad_gelu_x_e12
+    grad_grad_xy_202_e = -gelu_x_e12 * grad_grad_gelu_y_e12 - gelu_y_e12 * grad_grad_gelu_x_e12
+    operand12_2 = -grad_grad_xy_202_e
     xy_000_e = gelu_x_e * gelu_y_e
     xy_101_e = gelu_x_e1 * gelu_y_e1 + gelu_x_e2 * gelu_y_e2
     operand12_5 = gelu_x_e12 * gelu_y_e12
@@ -4526,7 +4544,8 @@ def _fused_gelu_fcgp_norm_with_normalize_double_backward_5_kernel(
     xy_220_e12 = gelu_x_e12 * gelu_y_e
     grad_grad_xy_011_e1 = gelu_x_e * grad_grad_gelu_y_e1 + gelu_y_e1 * grad_grad_gelu_x_e
     grad_grad_xy_110_e1 = gelu_x_e1 * grad_grad_gelu_y_e + gelu_y_e * grad_grad_gelu_x_e1
-    operand14_2 = gelu_x_e2 * grad_grad_gelu_y_e12 + gelu_y_e12 * grad_grad_gelu_x_e2
+    grad_grad_xy_112_e1 = -gelu_x_e2 * grad_grad_gelu_y_e12 - gelu_y_e12 * grad_grad_gelu_x_e2
+    operand14_2 = -grad_grad_xy_112_e1
     grad_grad_xy_211_e1 = gelu_x_e12 * grad_grad_gelu_y_e2 + gelu_y_e2 * grad_grad_gelu_x_e12
     xy_011_e1 = gelu_x_e * gelu_y_e1
     xy_110_e1 = gelu_x_e1 * gelu_y_e
@@ -4534,7 +4553,8 @@ def _fused_gelu_fcgp_norm_with_normalize_double_backward_5_kernel(
     xy_211_e1 = gelu_x_e12 * gelu_y_e2
     grad_grad_xy_011_e2 = gelu_x_e * grad_grad_gelu_y_e2 + gelu_y_e2 * grad_grad_gelu_x_e
     grad_grad_xy_110_e2 = gelu_x_e2 * grad_grad_gelu_y_e + gelu_y_e * grad_grad_gelu_x_e2
-    operand14_10 = -gelu_x_e1 * grad_grad_gelu_y_e12 - gelu_y_e12 * grad_grad_gelu_x_e1
+    grad_grad_xy_112_e2 = gelu_x_e1 * grad_grad_gelu_y_e12 + gelu_y_e12 * grad_grad_gelu_x_e1
+    operand14_10 = -grad_grad_xy_112_e2
     grad_grad_xy_211_e2 = -gelu_x_e12 * grad_grad_gelu_y_e1 - gelu_y_e1 * grad_grad_gelu_x_e12
     xy_011_e2 = gelu_x_e * gelu_y_e2
     xy_110_e2 = gelu_x_e2 * gelu_y_e
@@ -4618,12 +4638,13 @@ def _fused_gelu_fcgp_norm_with_normalize_double_backward_6_kernel(
 ):
     BN = tl.cast(B, tl.int64) * N
 
-    n = _tile(tl.program_id(1) * BLOCK, ROWS, BLOCK)
+    block, tile = _place(B, ROWS)
+    n = _tile(tile * BLOCK, ROWS, BLOCK)
     r = _down(ROWS)
     at = r * N + n
     tile_mask = n < N
 
-    b = tl.program_id(0).to(tl.int64) * ROWS
+    b = block.to(tl.int64) * ROWS
     row_mask = b + r < B
     mask = tile_mask if ROWS == 1 else tile_mask & row_mask
     x_row = x_ptr + b * N
@@ -4690,24 +4711,18 @@ def _fused_gelu_fcgp_norm_with_normalize_double_backward_6_kernel(
     )
     contracted5_7 = tl.load(contracted5_row + 4 * BN + 3 * N + r * 4 * N + n, mask=mask, other=0.0).to(REAL)
 
-    t0 = 0.7071067811865476 * y_e
-    gate_y = 0.5 + 0.5 * tl.erf(t0)
+    gate_y = _phi(y_e)
     gelu_y_e12 = y_e12 * gate_y
     gelu_y_e2 = y_e2 * gate_y
     gelu_y_e1 = y_e1 * gate_y
     gelu_y_e = y_e * gate_y
     grad_gelu_x_e = gelu_y_e12 * contracted_grad_xy_022_e12 + gelu_y_e2 * contracted1_grad_xy_011_e2
     grad_gelu_x_e += gelu_y_e1 * contracted1_grad_xy_011_e1 + gelu_y_e * contracted_grad_xy_000_e
-    t1 = 0.7071067811865476 * x_e
-    t2 = tl.exp(-t1 * t1)
-    t3 = 1.1283791670955126 * t2
-    t4 = 0.7071067811865476 * grad_grad_x_e
-    grad_grad_gate_x = 0.5 * t3 * t4
-    gate_x = 0.5 * tl.erf(t1) + 0.5
-    t5 = tl.exp(-t0 * t0)
-    t6 = 1.1283791670955126 * t5
-    t7 = 0.7071067811865476 * grad_grad_y_e
-    grad_grad_gate_y = 0.5 * t6 * t7
+    t0 = 0.3989422804014327 * tl.exp(-0.5 * x_e * x_e)
+    grad_grad_gate_x = t0 * grad_grad_x_e
+    gate_x = _phi(x_e)
+    t1 = 0.3989422804014327 * tl.exp(-0.5 * y_e * y_e)
+    grad_grad_gate_y = t1 * grad_grad_y_e
     grad_grad_gelu_y_e1 = gate_y * grad_grad_y_e1 + y_e1 * grad_grad_gate_y
     grad_grad_gelu_y_e2 = gate_y * grad_grad_y_e2 + y_e2 * grad_grad_gate_y
     grad_grad_gelu_y_e12 = gate_y * grad_grad_y_e12 + y_e12 * grad_grad_gate_y
@@ -4724,8 +4739,6 @@ def _fused_gelu_fcgp_norm_with_normalize_double_backward_6_kernel(
     grad_gelu_x_e2 += -gelu_y_e1 * contracted_grad_xy_121_e12 - gelu_y_e12 * contracted1_grad_xy_112_e1
     grad_gelu_x_e1 = gelu_y_e2 * contracted_grad_xy_121_e12 + gelu_y_e12 * contracted1_grad_xy_112_e2
     grad_gelu_x_e1 += gelu_y_e * contracted1_grad_xy_110_e1 + gelu_y_e1 * contracted_grad_xy_101_e
-    grad_gate_x = x_e12 * grad_gelu_x_e12 + x_e2 * grad_gelu_x_e2 + x_e1 * grad_gelu_x_e1
-    grad_gate_x += x_e * grad_gelu_x_e
     grad_gelu_x_e12_2 = contracted1_grad_xy_211_e1 * grad_grad_gelu_y_e2
     grad_gelu_x_e12_2 += contracted_grad_xy_220_e12 * grad_grad_gelu_y_e
     grad_gelu_x_e12_2 += gelu_y_e2 * contracted5_grad_xy_211_e1 + gelu_y_e * contracted4_grad_xy_220_e12
@@ -4744,12 +4757,13 @@ def _fused_gelu_fcgp_norm_with_normalize_double_backward_6_kernel(
     grad_gelu_x_e1_2 += contracted1_grad_xy_110_e1 * grad_grad_gelu_y_e + gelu_y_e1 * contracted4_grad_xy_101_e
     grad_gelu_x_e1_2 += gelu_y_e12 * contracted5_grad_xy_112_e2 + gelu_y_e * contracted5_grad_xy_110_e1
     grad_gelu_x_e1_2 += gelu_y_e2 * contracted4_grad_xy_121_e12
-    grad_gate_x_2 = grad_gelu_x_e12 * grad_grad_x_e12 + grad_gelu_x_e2 * grad_grad_x_e2
-    grad_gate_x_2 += grad_gelu_x_e1 * grad_grad_x_e1 + grad_gelu_x_e * grad_grad_x_e
-    grad_gate_x_2 += x_e12 * grad_gelu_x_e12_2 + x_e2 * grad_gelu_x_e2_2 + x_e1 * grad_gelu_x_e1_2
-    grad_gate_x_2 += x_e * grad_gelu_x_e_2
-    t8 = t3 * (0.5 * grad_gate_x_2) - 2.0 * t1 * (t2 * (1.1283791670955126 * (0.5 * grad_gate_x * t4)))
-    grad_x_e = grad_gelu_x_e * grad_grad_gate_x + gate_x * grad_gelu_x_e_2 + 0.7071067811865476 * t8
+    grad_gate_x = grad_gelu_x_e12 * grad_grad_x_e12 + grad_gelu_x_e2 * grad_grad_x_e2
+    grad_gate_x += grad_gelu_x_e1 * grad_grad_x_e1 + grad_gelu_x_e * grad_grad_x_e + x_e12 * grad_gelu_x_e12_2
+    grad_gate_x += x_e2 * grad_gelu_x_e2_2 + x_e1 * grad_gelu_x_e1_2 + x_e * grad_gelu_x_e_2
+    grad_gate_x_2 = x_e12 * grad_gelu_x_e12 + x_e2 * grad_gelu_x_e2 + x_e1 * grad_gelu_x_e1
+    grad_gate_x_2 += x_e * grad_gelu_x_e
+    grad_x_e = grad_gelu_x_e * grad_grad_gate_x + gate_x * grad_gelu_x_e_2 + t0 * grad_gate_x
+    grad_x_e += 2.0 * x_e * (-0.5 * t0 * grad_gate_x_2 * grad_grad_x_e)
     grad_x_e1 = grad_gelu_x_e1 * grad_grad_gate_x + gate_x * grad_gelu_x_e1_2
     grad_x_e2 = grad_gelu_x_e2 * grad_grad_gate_x + gate_x * grad_gelu_x_e2_2
     grad_x_e12 = grad_gelu_x_e12 * grad_grad_gate_x + gate_x * grad_gelu_x_e12_2
@@ -4775,8 +4789,6 @@ def _fused_gelu_fcgp_norm_with_normalize_double_backward_6_kernel(
     grad_gelu_y_e2 += gelu_x_e12 * contracted1_grad_xy_211_e1 + gelu_x_e2 * contracted_grad_xy_101_e
     grad_gelu_y_e1 = gelu_x_e * contracted1_grad_xy_011_e1 + gelu_x_e1 * contracted_grad_xy_101_e
     grad_gelu_y_e1 += -gelu_x_e2 * contracted_grad_xy_121_e12 - gelu_x_e12 * contracted1_grad_xy_211_e2
-    grad_gate_y = y_e12 * grad_gelu_y_e12 + y_e2 * grad_gelu_y_e2 + y_e1 * grad_gelu_y_e1
-    grad_gate_y += y_e * grad_gelu_y_e
     grad_gelu_y_e1_2 = contracted_grad_xy_101_e * grad_grad_gelu_x_e1
     grad_gelu_y_e1_2 += contracted1_grad_xy_011_e1 * grad_grad_gelu_x_e + gelu_x_e1 * contracted4_grad_xy_101_e
     grad_gelu_y_e1_2 += gelu_x_e * contracted5_grad_xy_011_e1
@@ -4795,11 +4807,13 @@ def _fused_gelu_fcgp_norm_with_normalize_double_backward_6_kernel(
     grad_gelu_y_e12_2 += -contracted1_grad_xy_112_e1 * grad_grad_gelu_x_e2
     grad_gelu_y_e12_2 += -contracted_grad_xy_202_e * grad_grad_gelu_x_e12 - gelu_x_e12 * contracted4_1
     grad_gelu_y_e12_2 += -gelu_x_e2 * contracted5_2
-    grad_gate_y_2 = grad_gelu_y_e12 * grad_grad_y_e12 + grad_gelu_y_e2 * grad_grad_y_e2
-    grad_gate_y_2 += grad_gelu_y_e1 * grad_grad_y_e1 + grad_gelu_y_e * grad_grad_y_e + y_e * grad_gelu_y_e_2
-    grad_gate_y_2 += y_e1 * grad_gelu_y_e1_2 + y_e2 * grad_gelu_y_e2_2 + y_e12 * grad_gelu_y_e12_2
-    t9 = t6 * (0.5 * grad_gate_y_2) - 2.0 * t0 * (t5 * (1.1283791670955126 * (0.5 * grad_gate_y * t7)))
-    grad_y_e = grad_gelu_y_e * grad_grad_gate_y + gate_y * grad_gelu_y_e_2 + 0.7071067811865476 * t9
+    grad_gate_y = grad_gelu_y_e12 * grad_grad_y_e12 + grad_gelu_y_e2 * grad_grad_y_e2
+    grad_gate_y += grad_gelu_y_e1 * grad_grad_y_e1 + grad_gelu_y_e * grad_grad_y_e + y_e * grad_gelu_y_e_2
+    grad_gate_y += y_e1 * grad_gelu_y_e1_2 + y_e2 * grad_gelu_y_e2_2 + y_e12 * grad_gelu_y_e12_2
+    grad_gate_y_2 = y_e12 * grad_gelu_y_e12 + y_e2 * grad_gelu_y_e2 + y_e1 * grad_gelu_y_e1
+    grad_gate_y_2 += y_e * grad_gelu_y_e
+    grad_y_e = grad_gelu_y_e * grad_grad_gate_y + gate_y * grad_gelu_y_e_2 + t1 * grad_gate_y
+    grad_y_e += 2.0 * y_e * (-0.5 * t1 * grad_gate_y_2 * grad_grad_y_e)
     grad_y_e1 = grad_gelu_y_e1 * grad_grad_gate_y + gate_y * grad_gelu_y_e1_2
     grad_y_e2 = grad_gelu_y_e2 * grad_grad_gate_y + gate_y * grad_gelu_y_e2_2
     grad_y_e12 = grad_gelu_y_e12 * grad_grad_gate_y + gate_y * grad_gelu_y_e12_2
@@ -4882,7 +4896,7 @@ def _fused_gelu_fcgp_norm_with_normalize_double_backward_8_kernel(
     # one program holds a whole row, because a reduction over m is used at once
     BM = tl.cast(B, tl.int64) * M
 
-    m = _tile(tl.program_id(1) * BLOCK, ROWS, BLOCK)
+    m = _tile(0, ROWS, BLOCK)
     r = _down(ROWS)
     at = r * M + m
     tile_mask = m < M
@@ -5054,12 +5068,13 @@ def _fused_gelu_fcgp_norm_without_normalize_kernel(
     # stores factors of matrix products, in the order in which these read them
     BN = tl.cast(B, tl.int64) * N
 
-    n = _tile(tl.program_id(1) * BLOCK, ROWS, BLOCK)
+    block, tile = _place(B, ROWS)
+    n = _tile(tile * BLOCK, ROWS, BLOCK)
     r = _down(ROWS)
     at = r * N + n
     tile_mask = n < N
 
-    b = tl.program_id(0).to(tl.int64) * ROWS
+    b = block.to(tl.int64) * ROWS
     row_mask = b + r < B
     mask = tile_mask if ROWS == 1 else tile_mask & row_mask
     x_row = x_ptr + b * N
@@ -5077,9 +5092,9 @@ def _fused_gelu_fcgp_norm_without_normalize_kernel(
     y_e2 = tl.load(y_row + 2 * BN + at, mask=mask, other=0.0).to(REAL)
     y_e12 = tl.load(y_row + 3 * BN + at, mask=mask, other=0.0).to(REAL)
 
-    gate_x = 0.5 * tl.erf(0.7071067811865476 * x_e) + 0.5
+    gate_x = _phi(x_e)
     gelu_x_e = x_e * gate_x
-    gate_y = 0.5 + 0.5 * tl.erf(0.7071067811865476 * y_e)
+    gate_y = _phi(y_e)
     gelu_y_e = y_e * gate_y
     xy_000_e = gelu_x_e * gelu_y_e
     gelu_x_e1 = x_e1 * gate_x
@@ -5144,12 +5159,13 @@ def _fused_gelu_fcgp_norm_without_normalize_1_kernel(
     operand5_m = tl.cast(N, tl.int64) * 3 if N_INNERMOST else 1
     operand5_N = tl.cast(N, tl.int64) * operand5_n
 
-    m = _tile(tl.program_id(1) * BLOCK, ROWS, BLOCK)
+    block, tile = _place(N, ROWS)
+    m = _tile(tile * BLOCK, ROWS, BLOCK)
     r = _down(ROWS)
     at = r * M + m
     tile_mask = m < M
 
-    n = tl.program_id(0).to(tl.int64) * ROWS
+    n = block.to(tl.int64) * ROWS
     row_mask = n + r < N
     mask = tile_mask if ROWS == 1 else tile_mask & row_mask
     weight_row = weight_ptr + n * M
@@ -5245,12 +5261,13 @@ def _fused_gelu_fcgp_norm_without_normalize_backward_1_kernel(
 ):
     BN = tl.cast(B, tl.int64) * N
 
-    n = _tile(tl.program_id(1) * BLOCK, ROWS, BLOCK)
+    block, tile = _place(B, ROWS)
+    n = _tile(tile * BLOCK, ROWS, BLOCK)
     r = _down(ROWS)
     at = r * N + n
     tile_mask = n < N
 
-    b = tl.program_id(0).to(tl.int64) * ROWS
+    b = block.to(tl.int64) * ROWS
     row_mask = b + r < B
     mask = tile_mask if ROWS == 1 else tile_mask & row_mask
     x_row = x_ptr + b * N
@@ -5288,10 +5305,8 @@ def _fused_gelu_fcgp_norm_without_normalize_backward_1_kernel(
     contracted2_grad_xy_101_e = tl.load(contracted2_row + r * 3 * N + n + N, mask=mask, other=0.0).to(REAL)
     contracted2_grad_xy_202_e = tl.load(contracted2_row + r * 3 * N + n + 2 * N, mask=mask, other=0.0).to(REAL)
 
-    t0 = 0.7071067811865476 * x_e
-    gate_x = 0.5 * tl.erf(t0) + 0.5
-    t1 = 0.7071067811865476 * y_e
-    gate_y = 0.5 + 0.5 * tl.erf(t1)
+    gate_x = _phi(x_e)
+    gate_y = _phi(y_e)
     gelu_y_e12 = y_e12 * gate_y
     gelu_y_e2 = y_e2 * gate_y
     gelu_y_e1 = y_e1 * gate_y
@@ -5306,8 +5321,7 @@ def _fused_gelu_fcgp_norm_without_normalize_backward_1_kernel(
     grad_gelu_x_e1 += gelu_y_e * contracted1_grad_xy_110_e1 + gelu_y_e1 * contracted2_grad_xy_101_e
     grad_gate_x = x_e12 * grad_gelu_x_e12 + x_e2 * grad_gelu_x_e2 + x_e1 * grad_gelu_x_e1
     grad_gate_x += x_e * grad_gelu_x_e
-    t2 = 0.7071067811865476 * (1.1283791670955126 * tl.exp(-t0 * t0) * (0.5 * grad_gate_x))
-    grad_x_e = gate_x * grad_gelu_x_e + t2
+    grad_x_e = gate_x * grad_gelu_x_e + 0.3989422804014327 * tl.exp(-0.5 * x_e * x_e) * grad_gate_x
     grad_x_e1 = gate_x * grad_gelu_x_e1
     grad_x_e2 = gate_x * grad_gelu_x_e2
     grad_x_e12 = gate_x * grad_gelu_x_e12
@@ -5325,8 +5339,7 @@ def _fused_gelu_fcgp_norm_without_normalize_backward_1_kernel(
     grad_gelu_y_e1 += -gelu_x_e2 * contracted_grad_xy_121_e12 - gelu_x_e12 * contracted1_grad_xy_211_e2
     grad_gate_y = y_e12 * grad_gelu_y_e12 + y_e2 * grad_gelu_y_e2 + y_e1 * grad_gelu_y_e1
     grad_gate_y += y_e * grad_gelu_y_e
-    t3 = 0.7071067811865476 * (1.1283791670955126 * tl.exp(-t1 * t1) * (0.5 * grad_gate_y))
-    grad_y_e = gate_y * grad_gelu_y_e + t3
+    grad_y_e = gate_y * grad_gelu_y_e + 0.3989422804014327 * tl.exp(-0.5 * y_e * y_e) * grad_gate_y
     grad_y_e1 = gate_y * grad_gelu_y_e1
     grad_y_e2 = gate_y * grad_gelu_y_e2
     grad_y_e12 = gate_y * grad_gelu_y_e12
@@ -5371,12 +5384,13 @@ def _fused_gelu_fcgp_norm_without_normalize_backward_2_kernel(
     operand5_n = tl.cast(B, tl.int64) if B_INNERMOST else 1
     operand5_N = tl.cast(N, tl.int64) * operand5_n
 
-    n = _tile(tl.program_id(1) * BLOCK, ROWS, BLOCK)
+    block, tile = _place(B, ROWS)
+    n = _tile(tile * BLOCK, ROWS, BLOCK)
     r = _down(ROWS)
     at = r * N + n
     tile_mask = n < N
 
-    b = tl.program_id(0).to(tl.int64) * ROWS
+    b = block.to(tl.int64) * ROWS
     row_mask = b + r < B
     mask = tile_mask if ROWS == 1 else tile_mask & row_mask
     x_row = x_ptr + b * N
@@ -5394,9 +5408,9 @@ def _fused_gelu_fcgp_norm_without_normalize_backward_2_kernel(
     y_e2 = tl.load(y_row + 2 * BN + at, mask=mask, other=0.0).to(REAL)
     y_e12 = tl.load(y_row + 3 * BN + at, mask=mask, other=0.0).to(REAL)
 
-    gate_x = 0.5 * tl.erf(0.7071067811865476 * x_e) + 0.5
+    gate_x = _phi(x_e)
     gelu_x_e12 = x_e12 * gate_x
-    gate_y = 0.5 + 0.5 * tl.erf(0.7071067811865476 * y_e)
+    gate_y = _phi(y_e)
     gelu_y_e12 = y_e12 * gate_y
     operand3_0 = gelu_x_e12 * gelu_y_e12
     gelu_x_e = x_e * gate_x
@@ -5596,12 +5610,13 @@ def _fused_gelu_fcgp_norm_without_normalize_double_backward_1_kernel(
 ):
     BN = tl.cast(B, tl.int64) * N
 
-    n = _tile(tl.program_id(1) * BLOCK, ROWS, BLOCK)
+    block, tile = _place(B, ROWS)
+    n = _tile(tile * BLOCK, ROWS, BLOCK)
     r = _down(ROWS)
     at = r * N + n
     tile_mask = n < N
 
-    b = tl.program_id(0).to(tl.int64) * ROWS
+    b = block.to(tl.int64) * ROWS
     row_mask = b + r < B
     mask = tile_mask if ROWS == 1 else tile_mask & row_mask
     x_row = x_ptr + b * N
@@ -5665,18 +5680,14 @@ def _fused_gelu_fcgp_norm_without_normalize_double_backward_1_kernel(
     contracted2_grad_xy_202_e = tl.load(contracted2_row + r * 6 * N + n + 4 * N, mask=mask, other=0.0).to(REAL)
     contracted2_5 = tl.load(contracted2_row + r * 6 * N + n + 5 * N, mask=mask, other=0.0).to(REAL)
 
-    t0 = 0.7071067811865476 * x_e
-    gate_x = 0.5 * tl.erf(t0) + 0.5
-    t1 = 0.7071067811865476 * y_e
-    gate_y = 0.5 + 0.5 * tl.erf(t1)
+    gate_x = _phi(x_e)
+    gate_y = _phi(y_e)
     gelu_y_e12 = y_e12 * gate_y
     gelu_y_e2 = y_e2 * gate_y
     gelu_y_e1 = y_e1 * gate_y
     gelu_y_e = y_e * gate_y
-    t2 = tl.exp(-t1 * t1)
-    t3 = 1.1283791670955126 * t2
-    t4 = 0.7071067811865476 * grad_grad_y_e
-    grad_grad_gate_y = 0.5 * t3 * t4
+    t0 = 0.3989422804014327 * tl.exp(-0.5 * y_e * y_e)
+    grad_grad_gate_y = t0 * grad_grad_y_e
     grad_grad_gelu_y_e1 = gate_y * grad_grad_y_e1 + y_e1 * grad_grad_gate_y
     grad_grad_gelu_y_e2 = gate_y * grad_grad_y_e2 + y_e2 * grad_grad_gate_y
     grad_grad_gelu_y_e12 = gate_y * grad_grad_y_e12 + y_e12 * grad_grad_gate_y
@@ -5686,44 +5697,42 @@ def _fused_gelu_fcgp_norm_without_normalize_double_backward_1_kernel(
     grad_gelu_x_e += grad_grad_gelu_y_e2 * contracted1_grad_xy_011_e2
     grad_gelu_x_e += contracted_grad_xy_022_e12 * grad_grad_gelu_y_e12
     grad_gelu_x_e += contracted2_grad_xy_000_e * grad_grad_gelu_y_e
-    t5 = tl.exp(-t0 * t0)
-    t6 = 1.1283791670955126 * t5
-    t7 = 0.7071067811865476 * grad_grad_x_e
-    grad_grad_gate_x = 0.5 * t6 * t7
+    t1 = 0.3989422804014327 * tl.exp(-0.5 * x_e * x_e)
+    grad_grad_gate_x = t1 * grad_grad_x_e
     grad_gelu_x_e_2 = gelu_y_e12 * contracted_grad_xy_022_e12 + gelu_y_e1 * contracted1_grad_xy_011_e1
     grad_gelu_x_e_2 += gelu_y_e * contracted2_grad_xy_000_e + gelu_y_e2 * contracted1_grad_xy_011_e2
-    grad_gelu_x_e12 = gelu_y_e * contracted_grad_xy_220_e12 + gelu_y_e2 * contracted1_grad_xy_211_e1
-    grad_gelu_x_e12 += -gelu_y_e1 * contracted1_grad_xy_211_e2 - gelu_y_e12 * contracted2_grad_xy_202_e
-    grad_gelu_x_e2 = gelu_y_e * contracted1_grad_xy_110_e2 + gelu_y_e2 * contracted2_grad_xy_101_e
-    grad_gelu_x_e2 += -gelu_y_e1 * contracted_grad_xy_121_e12 - gelu_y_e12 * contracted1_grad_xy_112_e1
-    grad_gelu_x_e1 = gelu_y_e2 * contracted_grad_xy_121_e12 + gelu_y_e12 * contracted1_grad_xy_112_e2
-    grad_gelu_x_e1 += gelu_y_e * contracted1_grad_xy_110_e1 + gelu_y_e1 * contracted2_grad_xy_101_e
-    grad_gate_x = x_e12 * grad_gelu_x_e12 + x_e2 * grad_gelu_x_e2 + x_e1 * grad_gelu_x_e1
-    grad_gate_x += x_e * grad_gelu_x_e_2
-    grad_gelu_x_e1_2 = gelu_y_e2 * contracted_3 + gelu_y_e12 * contracted1_13 + gelu_y_e * contracted1_3
-    grad_gelu_x_e1_2 += gelu_y_e1 * contracted2_3 + contracted2_grad_xy_101_e * grad_grad_gelu_y_e1
-    grad_gelu_x_e1_2 += contracted_grad_xy_121_e12 * grad_grad_gelu_y_e2
-    grad_gelu_x_e1_2 += grad_grad_gelu_y_e12 * contracted1_grad_xy_112_e2
-    grad_gelu_x_e1_2 += contracted1_grad_xy_110_e1 * grad_grad_gelu_y_e
-    grad_gelu_x_e2_2 = gelu_y_e * contracted1_11 + gelu_y_e2 * contracted2_3
-    grad_gelu_x_e2_2 += contracted2_grad_xy_101_e * grad_grad_gelu_y_e2
-    grad_gelu_x_e2_2 += grad_grad_gelu_y_e * contracted1_grad_xy_110_e2 - gelu_y_e1 * contracted_3
-    grad_gelu_x_e2_2 += -gelu_y_e12 * contracted1_5 - contracted_grad_xy_121_e12 * grad_grad_gelu_y_e1
-    grad_gelu_x_e2_2 += -contracted1_grad_xy_112_e1 * grad_grad_gelu_y_e12
-    grad_gelu_x_e12_2 = gelu_y_e * contracted_5 + gelu_y_e2 * contracted1_7
-    grad_gelu_x_e12_2 += contracted1_grad_xy_211_e1 * grad_grad_gelu_y_e2
-    grad_gelu_x_e12_2 += grad_grad_gelu_y_e * contracted_grad_xy_220_e12 - gelu_y_e1 * contracted1_15
-    grad_gelu_x_e12_2 += -gelu_y_e12 * contracted2_5 - grad_grad_gelu_y_e1 * contracted1_grad_xy_211_e2
-    grad_gelu_x_e12_2 += -grad_grad_gelu_y_e12 * contracted2_grad_xy_202_e
-    grad_gate_x_2 = x_e * grad_gelu_x_e + x_e1 * grad_gelu_x_e1_2 + x_e2 * grad_gelu_x_e2_2
-    grad_gate_x_2 += x_e12 * grad_gelu_x_e12_2 + grad_grad_x_e12 * grad_gelu_x_e12
-    grad_gate_x_2 += grad_grad_x_e2 * grad_gelu_x_e2 + grad_grad_x_e1 * grad_gelu_x_e1
-    grad_gate_x_2 += grad_grad_x_e * grad_gelu_x_e_2
-    t8 = t6 * (0.5 * grad_gate_x_2) - 2.0 * t0 * (t5 * (1.1283791670955126 * (t7 * (0.5 * grad_gate_x))))
-    grad_x_e = gate_x * grad_gelu_x_e + grad_grad_gate_x * grad_gelu_x_e_2 + 0.7071067811865476 * t8
-    grad_x_e1 = gate_x * grad_gelu_x_e1_2 + grad_grad_gate_x * grad_gelu_x_e1
-    grad_x_e2 = gate_x * grad_gelu_x_e2_2 + grad_grad_gate_x * grad_gelu_x_e2
-    grad_x_e12 = gate_x * grad_gelu_x_e12_2 + grad_grad_gate_x * grad_gelu_x_e12
+    grad_gelu_x_e1 = gelu_y_e2 * contracted_3 + gelu_y_e12 * contracted1_13 + gelu_y_e * contracted1_3
+    grad_gelu_x_e1 += gelu_y_e1 * contracted2_3 + contracted2_grad_xy_101_e * grad_grad_gelu_y_e1
+    grad_gelu_x_e1 += contracted_grad_xy_121_e12 * grad_grad_gelu_y_e2
+    grad_gelu_x_e1 += grad_grad_gelu_y_e12 * contracted1_grad_xy_112_e2
+    grad_gelu_x_e1 += contracted1_grad_xy_110_e1 * grad_grad_gelu_y_e
+    grad_gelu_x_e2 = gelu_y_e * contracted1_11 + gelu_y_e2 * contracted2_3
+    grad_gelu_x_e2 += contracted2_grad_xy_101_e * grad_grad_gelu_y_e2
+    grad_gelu_x_e2 += grad_grad_gelu_y_e * contracted1_grad_xy_110_e2 - gelu_y_e1 * contracted_3
+    grad_gelu_x_e2 += -gelu_y_e12 * contracted1_5 - contracted_grad_xy_121_e12 * grad_grad_gelu_y_e1
+    grad_gelu_x_e2 += -contracted1_grad_xy_112_e1 * grad_grad_gelu_y_e12
+    grad_gelu_x_e12 = gelu_y_e * contracted_5 + gelu_y_e2 * contracted1_7
+    grad_gelu_x_e12 += contracted1_grad_xy_211_e1 * grad_grad_gelu_y_e2
+    grad_gelu_x_e12 += grad_grad_gelu_y_e * contracted_grad_xy_220_e12 - gelu_y_e1 * contracted1_15
+    grad_gelu_x_e12 += -gelu_y_e12 * contracted2_5 - grad_grad_gelu_y_e1 * contracted1_grad_xy_211_e2
+    grad_gelu_x_e12 += -grad_grad_gelu_y_e12 * contracted2_grad_xy_202_e
+    grad_gelu_x_e12_2 = gelu_y_e * contracted_grad_xy_220_e12 + gelu_y_e2 * contracted1_grad_xy_211_e1
+    grad_gelu_x_e12_2 += -gelu_y_e1 * contracted1_grad_xy_211_e2 - gelu_y_e12 * contracted2_grad_xy_202_e
+    grad_gelu_x_e2_2 = gelu_y_e * contracted1_grad_xy_110_e2 + gelu_y_e2 * contracted2_grad_xy_101_e
+    grad_gelu_x_e2_2 += -gelu_y_e1 * contracted_grad_xy_121_e12 - gelu_y_e12 * contracted1_grad_xy_112_e1
+    grad_gelu_x_e1_2 = gelu_y_e2 * contracted_grad_xy_121_e12 + gelu_y_e12 * contracted1_grad_xy_112_e2
+    grad_gelu_x_e1_2 += gelu_y_e * contracted1_grad_xy_110_e1 + gelu_y_e1 * contracted2_grad_xy_101_e
+    grad_gate_x = x_e * grad_gelu_x_e + x_e1 * grad_gelu_x_e1 + x_e2 * grad_gelu_x_e2
+    grad_gate_x += x_e12 * grad_gelu_x_e12 + grad_grad_x_e12 * grad_gelu_x_e12_2
+    grad_gate_x += grad_grad_x_e2 * grad_gelu_x_e2_2 + grad_grad_x_e1 * grad_gelu_x_e1_2
+    grad_gate_x += grad_grad_x_e * grad_gelu_x_e_2
+    grad_gate_x_2 = x_e12 * grad_gelu_x_e12_2 + x_e2 * grad_gelu_x_e2_2 + x_e1 * grad_gelu_x_e1_2
+    grad_gate_x_2 += x_e * grad_gelu_x_e_2
+    grad_x_e = gate_x * grad_gelu_x_e + grad_grad_gate_x * grad_gelu_x_e_2 + t1 * grad_gate_x
+    grad_x_e += 2.0 * x_e * (-0.5 * t1 * grad_grad_x_e * grad_gate_x_2)
+    grad_x_e1 = gate_x * grad_gelu_x_e1 + grad_grad_gate_x * grad_gelu_x_e1_2
+    grad_x_e2 = gate_x * grad_gelu_x_e2 + grad_grad_gate_x * grad_gelu_x_e2_2
+    grad_x_e12 = gate_x * grad_gelu_x_e12 + grad_grad_gate_x * grad_gelu_x_e12_2
     gelu_x_e = x_e * gate_x
     gelu_x_e12 = x_e12 * gate_x
     gelu_x_e2 = x_e2 * gate_x
@@ -5745,8 +5754,6 @@ def _fused_gelu_fcgp_norm_without_normalize_double_backward_1_kernel(
     grad_gelu_y_e2 += gelu_x_e12 * contracted1_grad_xy_211_e1 + gelu_x_e2 * contracted2_grad_xy_101_e
     grad_gelu_y_e1 = gelu_x_e * contracted1_grad_xy_011_e1 + gelu_x_e1 * contracted2_grad_xy_101_e
     grad_gelu_y_e1 += -gelu_x_e2 * contracted_grad_xy_121_e12 - gelu_x_e12 * contracted1_grad_xy_211_e2
-    grad_gate_y = y_e12 * grad_gelu_y_e12 + y_e2 * grad_gelu_y_e2 + y_e1 * grad_gelu_y_e1
-    grad_gate_y += y_e * grad_gelu_y_e
     grad_gelu_y_e1_2 = gelu_x_e1 * contracted2_3 + gelu_x_e * contracted1_1
     grad_gelu_y_e1_2 += contracted2_grad_xy_101_e * grad_grad_gelu_x_e1
     grad_gelu_y_e1_2 += contracted1_grad_xy_011_e1 * grad_grad_gelu_x_e - gelu_x_e12 * contracted1_15
@@ -5762,11 +5769,13 @@ def _fused_gelu_fcgp_norm_without_normalize_double_backward_1_kernel(
     grad_gelu_y_e12_2 += contracted_grad_xy_022_e12 * grad_grad_gelu_x_e - gelu_x_e2 * contracted1_5
     grad_gelu_y_e12_2 += -gelu_x_e12 * contracted2_5 - contracted1_grad_xy_112_e1 * grad_grad_gelu_x_e2
     grad_gelu_y_e12_2 += -grad_grad_gelu_x_e12 * contracted2_grad_xy_202_e
-    grad_gate_y_2 = grad_grad_y_e12 * grad_gelu_y_e12 + grad_grad_y_e2 * grad_gelu_y_e2
-    grad_gate_y_2 += grad_grad_y_e1 * grad_gelu_y_e1 + grad_grad_y_e * grad_gelu_y_e + y_e * grad_gelu_y_e_2
-    grad_gate_y_2 += y_e1 * grad_gelu_y_e1_2 + y_e2 * grad_gelu_y_e2_2 + y_e12 * grad_gelu_y_e12_2
-    t9 = t3 * (0.5 * grad_gate_y_2) - 2.0 * t1 * (t2 * (1.1283791670955126 * (t4 * (0.5 * grad_gate_y))))
-    grad_y_e = grad_grad_gate_y * grad_gelu_y_e + gate_y * grad_gelu_y_e_2 + 0.7071067811865476 * t9
+    grad_gate_y = grad_grad_y_e12 * grad_gelu_y_e12 + grad_grad_y_e2 * grad_gelu_y_e2
+    grad_gate_y += grad_grad_y_e1 * grad_gelu_y_e1 + grad_grad_y_e * grad_gelu_y_e + y_e * grad_gelu_y_e_2
+    grad_gate_y += y_e1 * grad_gelu_y_e1_2 + y_e2 * grad_gelu_y_e2_2 + y_e12 * grad_gelu_y_e12_2
+    grad_gate_y_2 = y_e12 * grad_gelu_y_e12 + y_e2 * grad_gelu_y_e2 + y_e1 * grad_gelu_y_e1
+    grad_gate_y_2 += y_e * grad_gelu_y_e
+    grad_y_e = grad_grad_gate_y * grad_gelu_y_e + gate_y * grad_gelu_y_e_2 + t0 * grad_gate_y
+    grad_y_e += 2.0 * y_e * (-0.5 * t0 * grad_grad_y_e * grad_gate_y_2)
     grad_y_e1 = grad_grad_gate_y * grad_gelu_y_e1 + gate_y * grad_gelu_y_e1_2
     grad_y_e2 = grad_grad_gate_y * grad_gelu_y_e2 + gate_y * grad_gelu_y_e2_2
     grad_y_e12 = grad_grad_gate_y * grad_gelu_y_e12 + gate_y * grad_gelu_y_e12_2
@@ -5815,12 +5824,13 @@ def _fused_gelu_fcgp_norm_without_normalize_double_backward_2_kernel(
     operand5_n = tl.cast(B, tl.int64) if B_INNERMOST else 1
     operand5_N = tl.cast(N, tl.int64) * operand5_n
 
-    n = _tile(tl.program_id(1) * BLOCK, ROWS, BLOCK)
+    block, tile = _place(B, ROWS)
+    n = _tile(tile * BLOCK, ROWS, BLOCK)
     r = _down(ROWS)
     at = r * N + n
     tile_mask = n < N
 
-    b = tl.program_id(0).to(tl.int64) * ROWS
+    b = block.to(tl.int64) * ROWS
     row_mask = b + r < B
     mask = tile_mask if ROWS == 1 else tile_mask & row_mask
     x_row = x_ptr + b * N
@@ -5848,16 +5858,14 @@ def _fused_gelu_fcgp_norm_without_normalize_double_backward_2_kernel(
     grad_grad_y_e2 = tl.load(grad_grad_y_row + 2 * BN + at, mask=mask & HAS_GRAD_GRAD_Y, other=0.0).to(REAL)
     grad_grad_y_e12 = tl.load(grad_grad_y_row + 3 * BN + at, mask=mask & HAS_GRAD_GRAD_Y, other=0.0).to(REAL)
 
-    t0 = 0.7071067811865476 * x_e
-    gate_x = 0.5 * tl.erf(t0) + 0.5
+    gate_x = _phi(x_e)
     gelu_x_e = x_e * gate_x
-    t1 = 0.7071067811865476 * y_e
-    gate_y = 0.5 + 0.5 * tl.erf(t1)
-    grad_grad_gate_y = 0.3989422804014327 * tl.exp(-t1 * t1) * grad_grad_y_e
-    grad_grad_gelu_y_e = gate_y * grad_grad_y_e + y_e * grad_grad_gate_y
+    grad_grad_gate_y = 0.3989422804014327 * tl.exp(-0.5 * y_e * y_e) * grad_grad_y_e
+    gate_y = _phi(y_e)
+    grad_grad_gelu_y_e = y_e * grad_grad_gate_y + gate_y * grad_grad_y_e
     gelu_y_e = y_e * gate_y
-    grad_grad_gate_x = 0.3989422804014327 * tl.exp(-t0 * t0) * grad_grad_x_e
-    grad_grad_gelu_x_e = gate_x * grad_grad_x_e + x_e * grad_grad_gate_x
+    grad_grad_gate_x = 0.3989422804014327 * tl.exp(-0.5 * x_e * x_e) * grad_grad_x_e
+    grad_grad_gelu_x_e = x_e * grad_grad_gate_x + gate_x * grad_grad_x_e
     grad_grad_xy_000_e = gelu_x_e * grad_grad_gelu_y_e + gelu_y_e * grad_grad_gelu_x_e
     gelu_x_e1 = x_e1 * gate_x
     grad_grad_gelu_y_e1 = gate_y * grad_grad_y_e1 + y_e1 * grad_grad_gate_y
@@ -5974,12 +5982,13 @@ def _fused_gelu_fcgp_norm_without_normalize_double_backward_4_kernel(
     # stores factors of matrix products, in the order in which these read them
     BN = tl.cast(B, tl.int64) * N
 
-    n = _tile(tl.program_id(1) * BLOCK, ROWS, BLOCK)
+    block, tile = _place(B, ROWS)
+    n = _tile(tile * BLOCK, ROWS, BLOCK)
     r = _down(ROWS)
     at = r * N + n
     tile_mask = n < N
 
-    b = tl.program_id(0).to(tl.int64) * ROWS
+    b = block.to(tl.int64) * ROWS
     row_mask = b + r < B
     mask = tile_mask if ROWS == 1 else tile_mask & row_mask
     x_row = x_ptr + b * N
@@ -6007,16 +6016,14 @@ def _fused_gelu_fcgp_norm_without_normalize_double_backward_4_kernel(
     grad_grad_y_e2 = tl.load(grad_grad_y_row + 2 * BN + at, mask=mask & HAS_GRAD_GRAD_Y, other=0.0).to(REAL)
     grad_grad_y_e12 = tl.load(grad_grad_y_row + 3 * BN + at, mask=mask & HAS_GRAD_GRAD_Y, other=0.0).to(REAL)
 
-    t0 = 0.7071067811865476 * x_e
-    gate_x = 0.5 * tl.erf(t0) + 0.5
+    gate_x = _phi(x_e)
     gelu_x_e = x_e * gate_x
-    t1 = 0.7071067811865476 * y_e
-    gate_y = 0.5 + 0.5 * tl.erf(t1)
-    grad_grad_gate_y = 0.3989422804014327 * tl.exp(-t1 * t1) * grad_grad_y_e
-    grad_grad_gelu_y_e = gate_y * grad_grad_y_e + y_e * grad_grad_gate_y
+    grad_grad_gate_y = 0.3989422804014327 * tl.exp(-0.5 * y_e * y_e) * grad_grad_y_e
+    gate_y = _phi(y_e)
+    grad_grad_gelu_y_e = y_e * grad_grad_gate_y + gate_y * grad_grad_y_e
     gelu_y_e = y_e * gate_y
-    grad_grad_gate_x = 0.3989422804014327 * tl.exp(-t0 * t0) * grad_grad_x_e
-    grad_grad_gelu_x_e = gate_x * grad_grad_x_e + x_e * grad_grad_gate_x
+    grad_grad_gate_x = 0.3989422804014327 * tl.exp(-0.5 * x_e * x_e) * grad_grad_x_e
+    grad_grad_gelu_x_e = x_e * grad_grad_gate_x + gate_x * grad_grad_x_e
     grad_grad_xy_000_e = gelu_x_e * grad_grad_gelu_y_e + gelu_y_e * grad_grad_gelu_x_e
     xy_000_e = gelu_x_e * gelu_y_e
     gelu_x_e1 = x_e1 * gate_x
@@ -6113,12 +6120,13 @@ def _mv_linear_kernel(
     operand_n = 1 if N_INNERMOST else M
     operand_m = tl.cast(N, tl.int64) if N_INNERMOST else 1
 
-    m = _tile(tl.program_id(1) * BLOCK, ROWS, BLOCK)
+    block, tile = _place(N, ROWS)
+    m = _tile(tile * BLOCK, ROWS, BLOCK)
     r = _down(ROWS)
     at = r * M + m
     tile_mask = m < M
 
-    n = tl.program_id(0).to(tl.int64) * ROWS
+    n = block.to(tl.int64) * ROWS
     row_mask = n + r < N
     mask = tile_mask if ROWS == 1 else tile_mask & row_mask
     weight_row = weight_ptr + n * M
@@ -6148,7 +6156,8 @@ def _mv_linear_1_kernel(
     # stores what products are added to
     BM = tl.cast(B, tl.int64) * M
 
-    m = _tile(tl.program_id(1) * BLOCK, ROWS, BLOCK)
+    block, tile = _place(B, ROWS)
+    m = _tile(tile * BLOCK, ROWS, BLOCK)
     r = _down(ROWS)
     at = r * M + m
     tile_mask = m < M
@@ -6157,7 +6166,7 @@ def _mv_linear_1_kernel(
     bias_e2 = tl.load(bias_ptr + 2 * M + m, mask=tile_mask, other=0.0).to(REAL)
     bias_e12 = tl.load(bias_ptr + 3 * M + m, mask=tile_mask, other=0.0).to(REAL)
 
-    b = tl.program_id(0).to(tl.int64) * ROWS
+    b = block.to(tl.int64) * ROWS
     row_mask = b + r < B
     mask = tile_mask if ROWS == 1 else tile_mask & row_mask
     out_row = out_ptr + b * M
@@ -6211,11 +6220,11 @@ def _mv_linear_backward_1_kernel(
     # accumulates in registers over b; the partial results are added in a fixed order
     BM = tl.cast(B, tl.int64) * M
 
-    m = _tile(tl.program_id(1) * BLOCK, ROWS, BLOCK)
+    program, programs, kept, tile = _share(1, M, BLOCK)
+    m = _tile(tile * BLOCK, ROWS, BLOCK)
     r = _down(ROWS)
     at = r * M + m
     tile_mask = m < M
-    program, programs = tl.program_id(0), tl.num_programs(0)
 
     grad_bias_e = _start(ROWS, BLOCK, 0.0, REAL)
     grad_bias_e1 = _start(ROWS, BLOCK, 0.0, REAL)
@@ -6430,12 +6439,13 @@ def _mv_linear_double_backward_3_stored_kernel(
 ):
     # stores factors of matrix products, in the order in which these read them
 
-    n = _tile(tl.program_id(1) * BLOCK, ROWS, BLOCK)
+    block, tile = _place(B, ROWS)
+    n = _tile(tile * BLOCK, ROWS, BLOCK)
     r = _down(ROWS)
     at = r * N + n
     tile_mask = n < N
 
-    b = tl.program_id(0).to(tl.int64) * ROWS
+    b = block.to(tl.int64) * ROWS
     row_mask = b + r < B
     mask = tile_mask if ROWS == 1 else tile_mask & row_mask
     x_row = x_ptr + b * N
@@ -6559,12 +6569,13 @@ def _mv_linear_double_backward_4_stored_kernel(
     # stores factors of matrix products, in the order in which these read them
     BN = tl.cast(B, tl.int64) * N
 
-    n = _tile(tl.program_id(1) * BLOCK, ROWS, BLOCK)
+    block, tile = _place(B, ROWS)
+    n = _tile(tile * BLOCK, ROWS, BLOCK)
     r = _down(ROWS)
     at = r * N + n
     tile_mask = n < N
 
-    b = tl.program_id(0).to(tl.int64) * ROWS
+    b = block.to(tl.int64) * ROWS
     row_mask = b + r < B
     mask = tile_mask if ROWS == 1 else tile_mask & row_mask
     x_row = x_ptr + b * N
@@ -6683,12 +6694,13 @@ def _mv_linear_double_backward_5_stored_kernel(
     # stores factors of matrix products, in the order in which these read them
     BN = tl.cast(B, tl.int64) * N
 
-    n = _tile(tl.program_id(1) * BLOCK, ROWS, BLOCK)
+    block, tile = _place(B, ROWS)
+    n = _tile(tile * BLOCK, ROWS, BLOCK)
     r = _down(ROWS)
     at = r * N + n
     tile_mask = n < N
 
-    b = tl.program_id(0).to(tl.int64) * ROWS
+    b = block.to(tl.int64) * ROWS
     row_mask = b + r < B
     mask = tile_mask if ROWS == 1 else tile_mask & row_mask
     x_row = x_ptr + b * N
@@ -6750,7 +6762,8 @@ def _mv_linear_double_backward_6_kernel(
 ):
     BM = tl.cast(B, tl.int64) * M
 
-    m = _tile(tl.program_id(1) * BLOCK, ROWS, BLOCK)
+    block, tile = _place(B, ROWS)
+    m = _tile(tile * BLOCK, ROWS, BLOCK)
     r = _down(ROWS)
     at = r * M + m
     tile_mask = m < M
@@ -6761,7 +6774,7 @@ def _mv_linear_double_backward_6_kernel(
         REAL
     )
 
-    b = tl.program_id(0).to(tl.int64) * ROWS
+    b = block.to(tl.int64) * ROWS
     row_mask = b + r < B
     mask = tile_mask if ROWS == 1 else tile_mask & row_mask
     contracted1_row = contracted1_ptr + b * M
@@ -6810,12 +6823,13 @@ def _layer_with_normalize_kernel(
     operand_k = 1 if K_INNERMOST else N
     operand_n = tl.cast(K, tl.int64) if K_INNERMOST else 1
 
-    n = _tile(tl.program_id(1) * BLOCK, ROWS, BLOCK)
+    block, tile = _place(K, ROWS)
+    n = _tile(tile * BLOCK, ROWS, BLOCK)
     r = _down(ROWS)
     at = r * N + n
     tile_mask = n < N
 
-    k = tl.program_id(0).to(tl.int64) * ROWS
+    k = block.to(tl.int64) * ROWS
     row_mask = k + r < K
     mask = tile_mask if ROWS == 1 else tile_mask & row_mask
     linear_weight_row = linear_weight_ptr + k * N
@@ -6850,7 +6864,7 @@ def _layer_with_normalize_1_kernel(
     eps = tl.full([], eps, REAL)
     BN = tl.cast(B, tl.int64) * N
 
-    n = _tile(tl.program_id(1) * BLOCK, ROWS, BLOCK)
+    n = _tile(0, ROWS, BLOCK)
     r = _down(ROWS)
     at = r * N + n
     tile_mask = n < N
@@ -6884,10 +6898,10 @@ def _layer_with_normalize_1_kernel(
     saved_product_2 = tl.load(saved_product_row + 2 * BN + at, mask=mask, other=0.0).to(REAL)
     saved_product_3 = tl.load(saved_product_row + 3 * BN + at, mask=mask, other=0.0).to(REAL)
 
-    gate_x = 0.5 + 0.5 * tl.erf(0.7071067811865476 * x_e)
+    gate_x = _phi(x_e)
     gelu_x_e = x_e * gate_x
     y_e = linear_bias_e + saved_product_0
-    gate_y = 0.5 + 0.5 * tl.erf(0.7071067811865476 * y_e)
+    gate_y = _phi(y_e)
     gelu_y_e = y_e * gate_y
     gelu_x_e12 = x_e12 * gate_x
     y_e12 = linear_bias_e12 + saved_product_3
@@ -6910,12 +6924,12 @@ def _layer_with_normalize_1_kernel(
     out_e12_2 = gp_weight_022 * gelu_x_e * gelu_y_e12 + gp_weight_220 * gelu_x_e12 * gelu_y_e
     out_e12_2 += gp_weight_121 * (gelu_x_e1 * gelu_y_e2 - gelu_x_e2 * gelu_y_e1)
     t5, t6, t7 = _row_sum3(out_e_2 * out_e_2, out_e1_2 * out_e1_2 + out_e2_2 * out_e2_2, out_e12_2 * out_e12_2, mask)
-    inv_rms_0 = tl.rsqrt(eps + t0 * t5)
+    inv_rms_0 = _rsqrt(eps + t0 * t5)
     out_e = inv_rms_0 * out_e_2
-    inv_rms_1 = tl.rsqrt(eps + t0 * t6)
+    inv_rms_1 = _rsqrt(eps + t0 * t6)
     out_e1 = inv_rms_1 * out_e1_2
     out_e2 = inv_rms_1 * out_e2_2
-    inv_rms_2 = tl.rsqrt(eps + t0 * t7)
+    inv_rms_2 = _rsqrt(eps + t0 * t7)
     out_e12 = inv_rms_2 * out_e12_2
 
     tl.store(out_row + at, out_e, mask=mask)
@@ -6982,10 +6996,10 @@ def _layer_with_normalize_1_long_kernel(
         saved_product_2 = tl.load(saved_product_row + 2 * BN + at, mask=mask, other=0.0).to(REAL)
         saved_product_3 = tl.load(saved_product_row + 3 * BN + at, mask=mask, other=0.0).to(REAL)
 
-        gate_x = 0.5 + 0.5 * tl.erf(0.7071067811865476 * x_e)
+        gate_x = _phi(x_e)
         gelu_x_e = x_e * gate_x
         y_e = linear_bias_e + saved_product_0
-        gate_y = 0.5 + 0.5 * tl.erf(0.7071067811865476 * y_e)
+        gate_y = _phi(y_e)
         gelu_y_e = y_e * gate_y
         gelu_x_e12 = x_e12 * gate_x
         y_e12 = linear_bias_e12 + saved_product_3
@@ -7012,9 +7026,9 @@ def _layer_with_normalize_1_long_kernel(
         t2 = _sum(t2, out_e1_2 * out_e1_2 + out_e2_2 * out_e2_2, mask, True)
         t3 = _sum(t3, out_e12_2 * out_e12_2, mask, True)
     t1, t2, t3 = _row_sum3(t1, t2, t3, True)
-    inv_rms_0 = tl.rsqrt(eps + t0 * t1)
-    inv_rms_1 = tl.rsqrt(eps + t0 * t2)
-    inv_rms_2 = tl.rsqrt(eps + t0 * t3)
+    inv_rms_0 = _rsqrt(eps + t0 * t1)
+    inv_rms_1 = _rsqrt(eps + t0 * t2)
+    inv_rms_2 = _rsqrt(eps + t0 * t3)
 
     tl.store(saved_row + r, inv_rms_0, mask=row_mask)
     tl.store(saved_row + B + r, inv_rms_1, mask=row_mask)
@@ -7042,10 +7056,10 @@ def _layer_with_normalize_1_long_kernel(
         saved_product_2 = tl.load(saved_product_row + 2 * BN + at, mask=mask, other=0.0).to(REAL)
         saved_product_3 = tl.load(saved_product_row + 3 * BN + at, mask=mask, other=0.0).to(REAL)
 
-        gate_x = 0.5 + 0.5 * tl.erf(0.7071067811865476 * x_e)
+        gate_x = _phi(x_e)
         gelu_x_e = x_e * gate_x
         y_e = linear_bias_e + saved_product_0
-        gate_y = 0.5 + 0.5 * tl.erf(0.7071067811865476 * y_e)
+        gate_y = _phi(y_e)
         gelu_y_e = y_e * gate_y
         gelu_x_e12 = x_e12 * gate_x
         y_e12 = linear_bias_e12 + saved_product_3
@@ -7209,11 +7223,11 @@ def _layer_with_normalize_backward_recomputed_kernel(
         saved_product_2 = tl.load(saved_product_row + 2 * BN + at, mask=mask, other=0.0).to(REAL)
         saved_product_3 = tl.load(saved_product_row + 3 * BN + at, mask=mask, other=0.0).to(REAL)
 
-        gate_x = 0.5 + 0.5 * tl.erf(0.7071067811865476 * x_e)
+        gate_x = _phi(x_e)
         gelu_x_e = x_e * gate_x
         y_e12 = linear_bias_e12 + saved_product_3
         y_e = linear_bias_e + saved_product_0
-        gate_y = 0.5 + 0.5 * tl.erf(0.7071067811865476 * y_e)
+        gate_y = _phi(y_e)
         gelu_y_e12 = y_e12 * gate_y
         gelu_x_e12 = x_e12 * gate_x
         gelu_y_e = y_e * gate_y
@@ -7275,11 +7289,11 @@ def _layer_with_normalize_backward_2_kernel(
     # accumulates in registers over b; the partial results are added in a fixed order
     BN = tl.cast(B, tl.int64) * N
 
-    n = _tile(tl.program_id(1) * BLOCK, ROWS, BLOCK)
+    program, programs, kept, tile = _share(1, N, BLOCK)
+    n = _tile(tile * BLOCK, ROWS, BLOCK)
     r = _down(ROWS)
     at = r * N + n
     tile_mask = n < N
-    program, programs = tl.program_id(0), tl.num_programs(0)
     gp_weight_000, gp_weight_011 = _load2(gp_weight_ptr + n * 10, tile_mask, REAL)
     gp_weight_022, gp_weight_101 = _load2(gp_weight_ptr + n * 10 + 2, tile_mask, REAL)
     gp_weight_110, gp_weight_112 = _load2(gp_weight_ptr + n * 10 + 4, tile_mask, REAL)
@@ -7336,66 +7350,64 @@ def _layer_with_normalize_backward_2_kernel(
         frontier_2 = tl.load(frontier_row + 2 * B + r, mask=row_mask, other=0.0).to(REAL)
 
         y_e = linear_bias_e + saved_product_0
-        t0 = 0.7071067811865476 * y_e
-        gate_y = 0.5 + 0.5 * tl.erf(t0)
-        t1 = 0.7071067811865476 * x_e
-        gate_x = 0.5 + 0.5 * tl.erf(t1)
+        gate_y = _phi(y_e)
+        gate_x = _phi(x_e)
         gelu_x_e12 = x_e12 * gate_x
-        t2 = gp_weight_220 * gelu_x_e12
+        t0 = gp_weight_220 * gelu_x_e12
         gelu_x_e1 = x_e1 * gate_x
         y_e2 = linear_bias_e2 + saved_product_2
         gelu_y_e2 = gate_y * y_e2
         gelu_x_e2 = x_e2 * gate_x
         y_e1 = linear_bias_e1 + saved_product_1
         gelu_y_e1 = gate_y * y_e1
-        t3 = gelu_x_e1 * gelu_y_e2 - gelu_x_e2 * gelu_y_e1
+        t1 = gelu_x_e1 * gelu_y_e2 - gelu_x_e2 * gelu_y_e1
         y_e12 = linear_bias_e12 + saved_product_3
         gelu_y_e12 = y_e12 * gate_y
         gelu_x_e = x_e * gate_x
-        t4 = gp_weight_022 * gelu_x_e
+        t2 = gp_weight_022 * gelu_x_e
         gelu_y_e = y_e * gate_y
-        out_e12 = gp_weight_121 * t3 + gelu_y_e12 * t4 + gelu_y_e * t2
+        out_e12 = gp_weight_121 * t1 + gelu_y_e12 * t2 + gelu_y_e * t0
         grad_out_e12_2 = saved_inv_rms_2 * grad_out_e12 + 2.0 * frontier_0 * out_e12
-        t5 = gelu_x_e1 * gelu_y_e1 + gelu_x_e2 * gelu_y_e2
-        t6 = gelu_x_e * gelu_y_e
-        t7 = gelu_x_e12 * gelu_y_e12
-        out_e = gp_weight_101 * t5 + gp_weight_000 * t6 - gp_weight_202 * t7
+        t3 = gelu_x_e1 * gelu_y_e1 + gelu_x_e2 * gelu_y_e2
+        t4 = gelu_x_e * gelu_y_e
+        t5 = gelu_x_e12 * gelu_y_e12
+        out_e = gp_weight_101 * t3 + gp_weight_000 * t4 - gp_weight_202 * t5
         grad_out_e_2 = saved_inv_rms_0 * grad_out_e + 2.0 * frontier_2 * out_e
-        t8 = gp_weight_000 * grad_out_e_2
-        t9 = gp_weight_011 * gelu_x_e
-        t10 = gp_weight_110 * gelu_y_e
-        t11 = gp_weight_112 * gelu_y_e12
-        t12 = gp_weight_211 * gelu_x_e12
-        out_e1 = gelu_y_e1 * t9 + gelu_x_e1 * t10 + gelu_y_e2 * t12 - gelu_x_e2 * t11
+        t6 = gp_weight_000 * grad_out_e_2
+        t7 = gp_weight_011 * gelu_x_e
+        t8 = gp_weight_110 * gelu_y_e
+        t9 = gp_weight_112 * gelu_y_e12
+        t10 = gp_weight_211 * gelu_x_e12
+        out_e1 = gelu_y_e1 * t7 + gelu_x_e1 * t8 + gelu_y_e2 * t10 - gelu_x_e2 * t9
         grad_out_e1_2 = saved_inv_rms_1 * grad_out_e1 + 2.0 * frontier_1 * out_e1
-        out_e2 = gelu_y_e2 * t9 + gelu_x_e1 * t11 + gelu_x_e2 * t10 - gelu_y_e1 * t12
+        out_e2 = gelu_y_e2 * t7 + gelu_x_e1 * t9 + gelu_x_e2 * t8 - gelu_y_e1 * t10
         grad_out_e2_2 = saved_inv_rms_1 * grad_out_e2 + 2.0 * frontier_1 * out_e2
-        t13 = gelu_x_e1 * grad_out_e1_2 + gelu_x_e2 * grad_out_e2_2
-        grad_gelu_y_e = t2 * grad_out_e12_2 + gelu_x_e * t8 + gp_weight_110 * t13
-        t14 = gp_weight_202 * grad_out_e_2
-        t15 = gelu_x_e1 * grad_out_e2_2 - gelu_x_e2 * grad_out_e1_2
-        grad_gelu_y_e12 = t4 * grad_out_e12_2 + gp_weight_112 * t15 - gelu_x_e12 * t14
-        t16 = gp_weight_121 * grad_out_e12_2
-        t17 = gp_weight_101 * grad_out_e_2
-        grad_gelu_y_e2 = gelu_x_e1 * t16 + t9 * grad_out_e2_2 + t12 * grad_out_e1_2 + gelu_x_e2 * t17
-        grad_gelu_y_e1 = t9 * grad_out_e1_2 + gelu_x_e1 * t17 - gelu_x_e2 * t16 - t12 * grad_out_e2_2
-        t18 = 0.5 * y_e12 * grad_gelu_y_e12 + 0.5 * y_e2 * grad_gelu_y_e2 + 0.5 * y_e1 * grad_gelu_y_e1
-        t18 += 0.5 * y_e * grad_gelu_y_e
-        grad_y_e = gate_y * grad_gelu_y_e + 0.7978845608028654 * tl.exp(-t0 * t0) * t18
+        t11 = gelu_x_e1 * grad_out_e1_2 + gelu_x_e2 * grad_out_e2_2
+        grad_gelu_y_e = t0 * grad_out_e12_2 + gelu_x_e * t6 + gp_weight_110 * t11
+        t12 = gp_weight_202 * grad_out_e_2
+        t13 = gelu_x_e1 * grad_out_e2_2 - gelu_x_e2 * grad_out_e1_2
+        grad_gelu_y_e12 = t2 * grad_out_e12_2 + gp_weight_112 * t13 - gelu_x_e12 * t12
+        t14 = gp_weight_121 * grad_out_e12_2
+        t15 = gp_weight_101 * grad_out_e_2
+        grad_gelu_y_e2 = gelu_x_e1 * t14 + t7 * grad_out_e2_2 + t10 * grad_out_e1_2 + gelu_x_e2 * t15
+        grad_gelu_y_e1 = t7 * grad_out_e1_2 + gelu_x_e1 * t15 - gelu_x_e2 * t14 - t10 * grad_out_e2_2
+        grad_gate_y = y_e12 * grad_gelu_y_e12 + y_e2 * grad_gelu_y_e2 + y_e1 * grad_gelu_y_e1
+        grad_gate_y += y_e * grad_gelu_y_e
+        grad_y_e = gate_y * grad_gelu_y_e + 0.3989422804014327 * tl.exp(-0.5 * y_e * y_e) * grad_gate_y
         grad_y_e1 = gate_y * grad_gelu_y_e1
         grad_y_e2 = gate_y * grad_gelu_y_e2
         grad_y_e12 = gate_y * grad_gelu_y_e12
-        t19 = gelu_y_e12 * grad_out_e12_2
-        t20 = gelu_y_e2 * grad_out_e2_2 + gelu_y_e1 * grad_out_e1_2
-        grad_gelu_x_e = gp_weight_022 * t19 + gelu_y_e * t8 + gp_weight_011 * t20
-        t21 = gelu_y_e * grad_out_e12_2
-        t22 = gelu_y_e2 * grad_out_e1_2 - gelu_y_e1 * grad_out_e2_2
-        grad_gelu_x_e12 = gp_weight_220 * t21 + gp_weight_211 * t22 - gelu_y_e12 * t14
-        grad_gelu_x_e2 = t10 * grad_out_e2_2 + gelu_y_e2 * t17 - gelu_y_e1 * t16 - t11 * grad_out_e1_2
-        grad_gelu_x_e1 = gelu_y_e2 * t16 + t11 * grad_out_e2_2 + t10 * grad_out_e1_2 + gelu_y_e1 * t17
-        t23 = 0.5 * x_e12 * grad_gelu_x_e12 + 0.5 * x_e2 * grad_gelu_x_e2 + 0.5 * x_e1 * grad_gelu_x_e1
-        t23 += 0.5 * x_e * grad_gelu_x_e
-        grad_x_e = gate_x * grad_gelu_x_e + 0.7978845608028654 * tl.exp(-t1 * t1) * t23
+        t16 = gelu_y_e12 * grad_out_e12_2
+        t17 = gelu_y_e2 * grad_out_e2_2 + gelu_y_e1 * grad_out_e1_2
+        grad_gelu_x_e = gp_weight_022 * t16 + gelu_y_e * t6 + gp_weight_011 * t17
+        t18 = gelu_y_e * grad_out_e12_2
+        t19 = gelu_y_e2 * grad_out_e1_2 - gelu_y_e1 * grad_out_e2_2
+        grad_gelu_x_e12 = gp_weight_220 * t18 + gp_weight_211 * t19 - gelu_y_e12 * t12
+        grad_gelu_x_e2 = t8 * grad_out_e2_2 + gelu_y_e2 * t15 - gelu_y_e1 * t14 - t9 * grad_out_e1_2
+        grad_gelu_x_e1 = gelu_y_e2 * t14 + t9 * grad_out_e2_2 + t8 * grad_out_e1_2 + gelu_y_e1 * t15
+        grad_gate_x = x_e12 * grad_gelu_x_e12 + x_e2 * grad_gelu_x_e2 + x_e1 * grad_gelu_x_e1
+        grad_gate_x += x_e * grad_gelu_x_e
+        grad_x_e = gate_x * grad_gelu_x_e + 0.3989422804014327 * tl.exp(-0.5 * x_e * x_e) * grad_gate_x
         grad_x_e1 = gate_x * grad_gelu_x_e1
         grad_x_e2 = gate_x * grad_gelu_x_e2
         grad_x_e12 = gate_x * grad_gelu_x_e12
@@ -7411,16 +7423,16 @@ def _layer_with_normalize_backward_2_kernel(
             tl.store(grad_x_row + 3 * BN + at, grad_x_e12, mask=mask)
 
         if GRAD_GP_WEIGHT:
-            grad_gp_weight_000 = _sum(grad_gp_weight_000, t6 * grad_out_e_2, mask, ROWS > 1)
-            grad_gp_weight_011 = _sum(grad_gp_weight_011, gelu_x_e * t20, mask, ROWS > 1)
-            grad_gp_weight_022 = _sum(grad_gp_weight_022, gelu_x_e * t19, mask, ROWS > 1)
-            grad_gp_weight_101 = _sum(grad_gp_weight_101, t5 * grad_out_e_2, mask, ROWS > 1)
-            grad_gp_weight_110 = _sum(grad_gp_weight_110, gelu_y_e * t13, mask, ROWS > 1)
-            grad_gp_weight_112 = _sum(grad_gp_weight_112, gelu_y_e12 * t15, mask, ROWS > 1)
-            grad_gp_weight_121 = _sum(grad_gp_weight_121, t3 * grad_out_e12_2, mask, ROWS > 1)
-            grad_gp_weight_202 = _sum(grad_gp_weight_202, -t7 * grad_out_e_2, mask, ROWS > 1)
-            grad_gp_weight_211 = _sum(grad_gp_weight_211, gelu_x_e12 * t22, mask, ROWS > 1)
-            grad_gp_weight_220 = _sum(grad_gp_weight_220, gelu_x_e12 * t21, mask, ROWS > 1)
+            grad_gp_weight_000 = _sum(grad_gp_weight_000, t4 * grad_out_e_2, mask, ROWS > 1)
+            grad_gp_weight_011 = _sum(grad_gp_weight_011, gelu_x_e * t17, mask, ROWS > 1)
+            grad_gp_weight_022 = _sum(grad_gp_weight_022, gelu_x_e * t16, mask, ROWS > 1)
+            grad_gp_weight_101 = _sum(grad_gp_weight_101, t3 * grad_out_e_2, mask, ROWS > 1)
+            grad_gp_weight_110 = _sum(grad_gp_weight_110, gelu_y_e * t11, mask, ROWS > 1)
+            grad_gp_weight_112 = _sum(grad_gp_weight_112, gelu_y_e12 * t13, mask, ROWS > 1)
+            grad_gp_weight_121 = _sum(grad_gp_weight_121, t1 * grad_out_e12_2, mask, ROWS > 1)
+            grad_gp_weight_202 = _sum(grad_gp_weight_202, -t5 * grad_out_e_2, mask, ROWS > 1)
+            grad_gp_weight_211 = _sum(grad_gp_weight_211, gelu_x_e12 * t19, mask, ROWS > 1)
+            grad_gp_weight_220 = _sum(grad_gp_weight_220, gelu_x_e12 * t18, mask, ROWS > 1)
         if GRAD_LINEAR_BIAS:
             grad_linear_bias_e = _sum(grad_linear_bias_e, grad_y_e, mask, ROWS > 1)
             grad_linear_bias_e1 = _sum(grad_linear_bias_e1, grad_y_e1, mask, ROWS > 1)
@@ -7533,12 +7545,13 @@ def _layer_without_normalize_kernel(
     operand_k = 1 if K_INNERMOST else N
     operand_n = tl.cast(K, tl.int64) if K_INNERMOST else 1
 
-    n = _tile(tl.program_id(1) * BLOCK, ROWS, BLOCK)
+    block, tile = _place(K, ROWS)
+    n = _tile(tile * BLOCK, ROWS, BLOCK)
     r = _down(ROWS)
     at = r * N + n
     tile_mask = n < N
 
-    k = tl.program_id(0).to(tl.int64) * ROWS
+    k = block.to(tl.int64) * ROWS
     row_mask = k + r < K
     mask = tile_mask if ROWS == 1 else tile_mask & row_mask
     linear_weight_row = linear_weight_ptr + k * N
@@ -7569,7 +7582,8 @@ def _layer_without_normalize_1_kernel(
 ):
     BN = tl.cast(B, tl.int64) * N
 
-    n = _tile(tl.program_id(1) * BLOCK, ROWS, BLOCK)
+    block, tile = _place(B, ROWS)
+    n = _tile(tile * BLOCK, ROWS, BLOCK)
     r = _down(ROWS)
     at = r * N + n
     tile_mask = n < N
@@ -7583,7 +7597,7 @@ def _layer_without_normalize_1_kernel(
     linear_bias_e2 = tl.load(linear_bias_ptr + 2 * N + n, mask=tile_mask, other=0.0).to(REAL)
     linear_bias_e12 = tl.load(linear_bias_ptr + 3 * N + n, mask=tile_mask, other=0.0).to(REAL)
 
-    b = tl.program_id(0).to(tl.int64) * ROWS
+    b = block.to(tl.int64) * ROWS
     row_mask = b + r < B
     mask = tile_mask if ROWS == 1 else tile_mask & row_mask
     x_row = x_ptr + b * N
@@ -7599,10 +7613,10 @@ def _layer_without_normalize_1_kernel(
     saved_product_2 = tl.load(saved_product_row + 2 * BN + at, mask=mask, other=0.0).to(REAL)
     saved_product_3 = tl.load(saved_product_row + 3 * BN + at, mask=mask, other=0.0).to(REAL)
 
-    gate_x = 0.5 + 0.5 * tl.erf(0.7071067811865476 * x_e)
+    gate_x = _phi(x_e)
     gelu_x_e = x_e * gate_x
     y_e = linear_bias_e + saved_product_0
-    gate_y = 0.5 + 0.5 * tl.erf(0.7071067811865476 * y_e)
+    gate_y = _phi(y_e)
     gelu_y_e = y_e * gate_y
     gelu_x_e12 = x_e12 * gate_x
     y_e12 = linear_bias_e12 + saved_product_3
@@ -7656,11 +7670,11 @@ def _layer_without_normalize_backward_kernel(
     # accumulates in registers over b; the partial results are added in a fixed order
     BN = tl.cast(B, tl.int64) * N
 
-    n = _tile(tl.program_id(1) * BLOCK, ROWS, BLOCK)
+    program, programs, kept, tile = _share(1, N, BLOCK)
+    n = _tile(tile * BLOCK, ROWS, BLOCK)
     r = _down(ROWS)
     at = r * N + n
     tile_mask = n < N
-    program, programs = tl.program_id(0), tl.num_programs(0)
     gp_weight_000, gp_weight_011 = _load2(gp_weight_ptr + n * 10, tile_mask, REAL)
     gp_weight_022, gp_weight_101 = _load2(gp_weight_ptr + n * 10 + 2, tile_mask, REAL)
     gp_weight_110, gp_weight_112 = _load2(gp_weight_ptr + n * 10 + 4, tile_mask, REAL)
@@ -7709,33 +7723,32 @@ def _layer_without_normalize_backward_kernel(
         saved_product_3 = tl.load(saved_product_row + 3 * BN + at, mask=mask, other=0.0).to(REAL)
 
         y_e = linear_bias_e + saved_product_0
-        t0 = 0.7071067811865476 * y_e
-        gate_y = 0.5 + 0.5 * tl.erf(t0)
-        t1 = 0.7071067811865476 * x_e
-        gate_x = 0.5 + 0.5 * tl.erf(t1)
+        gate_y = _phi(y_e)
+        gate_x = _phi(x_e)
         gelu_x_e12 = x_e12 * gate_x
+        t0 = gp_weight_220 * grad_out_e12
         gelu_x_e = x_e * gate_x
+        t1 = gp_weight_000 * grad_out_e
         gelu_x_e2 = x_e2 * gate_x
         gelu_x_e1 = x_e1 * gate_x
         t2 = gelu_x_e2 * grad_out_e2 + gelu_x_e1 * grad_out_e1
-        grad_gelu_y_e = gp_weight_220 * gelu_x_e12 * grad_out_e12 + gp_weight_000 * gelu_x_e * grad_out_e
-        grad_gelu_y_e += gp_weight_110 * t2
-        y_e2 = linear_bias_e2 + saved_product_2
-        t3 = gp_weight_121 * grad_out_e12
-        t4 = gp_weight_101 * grad_out_e
-        t5 = gp_weight_011 * gelu_x_e
-        t6 = gp_weight_211 * gelu_x_e12
-        grad_gelu_y_e2 = gelu_x_e1 * t3 + gelu_x_e2 * t4 + grad_out_e2 * t5 + grad_out_e1 * t6
-        y_e1 = linear_bias_e1 + saved_product_1
-        grad_gelu_y_e1 = gelu_x_e1 * t4 + grad_out_e1 * t5 - gelu_x_e2 * t3 - grad_out_e2 * t6
+        grad_gelu_y_e = gelu_x_e12 * t0 + gelu_x_e * t1 + gp_weight_110 * t2
         y_e12 = linear_bias_e12 + saved_product_3
-        t7 = gelu_x_e1 * grad_out_e2 - gelu_x_e2 * grad_out_e1
-        grad_gelu_y_e12 = gp_weight_022 * gelu_x_e * grad_out_e12 + gp_weight_112 * t7
-        grad_gelu_y_e12 += -gp_weight_202 * gelu_x_e12 * grad_out_e
-        grad_gate_y = y_e2 * grad_gelu_y_e2 + y_e1 * grad_gelu_y_e1 + y_e12 * grad_gelu_y_e12
+        t3 = gelu_x_e * grad_out_e12
+        t4 = gelu_x_e12 * grad_out_e
+        t5 = gelu_x_e1 * grad_out_e2 - gelu_x_e2 * grad_out_e1
+        grad_gelu_y_e12 = gp_weight_022 * t3 + gp_weight_112 * t5 - gp_weight_202 * t4
+        y_e2 = linear_bias_e2 + saved_product_2
+        t6 = gp_weight_121 * grad_out_e12
+        t7 = gp_weight_101 * grad_out_e
+        t8 = gp_weight_011 * gelu_x_e
+        t9 = gp_weight_211 * gelu_x_e12
+        grad_gelu_y_e2 = gelu_x_e1 * t6 + gelu_x_e2 * t7 + grad_out_e2 * t8 + grad_out_e1 * t9
+        y_e1 = linear_bias_e1 + saved_product_1
+        grad_gelu_y_e1 = gelu_x_e1 * t7 + grad_out_e1 * t8 - gelu_x_e2 * t6 - grad_out_e2 * t9
+        grad_gate_y = y_e12 * grad_gelu_y_e12 + y_e2 * grad_gelu_y_e2 + y_e1 * grad_gelu_y_e1
         grad_gate_y += y_e * grad_gelu_y_e
-        t8 = 0.7071067811865476 * (1.1283791670955126 * tl.exp(-t0 * t0) * (0.5 * grad_gate_y))
-        grad_y_e = gate_y * grad_gelu_y_e + t8
+        grad_y_e = gate_y * grad_gelu_y_e + 0.3989422804014327 * tl.exp(-0.5 * y_e * y_e) * grad_gate_y
         grad_y_e1 = gate_y * grad_gelu_y_e1
         grad_y_e2 = gate_y * grad_gelu_y_e2
         grad_y_e12 = gate_y * grad_gelu_y_e12
@@ -7743,20 +7756,17 @@ def _layer_without_normalize_backward_kernel(
         gelu_y_e = y_e * gate_y
         gelu_y_e2 = gate_y * y_e2
         gelu_y_e1 = gate_y * y_e1
-        t9 = grad_out_e2 * gelu_y_e2 + grad_out_e1 * gelu_y_e1
-        grad_gelu_x_e = gp_weight_022 * grad_out_e12 * gelu_y_e12 + gp_weight_000 * grad_out_e * gelu_y_e
-        grad_gelu_x_e += gp_weight_011 * t9
-        t10 = gp_weight_112 * gelu_y_e12
-        t11 = gp_weight_110 * gelu_y_e
-        grad_gelu_x_e2 = gelu_y_e2 * t4 + grad_out_e2 * t11 - gelu_y_e1 * t3 - grad_out_e1 * t10
-        grad_gelu_x_e1 = gelu_y_e2 * t3 + grad_out_e2 * t10 + gelu_y_e1 * t4 + grad_out_e1 * t11
-        t12 = grad_out_e1 * gelu_y_e2 - grad_out_e2 * gelu_y_e1
-        grad_gelu_x_e12 = gp_weight_220 * grad_out_e12 * gelu_y_e + gp_weight_211 * t12
-        grad_gelu_x_e12 += -gp_weight_202 * grad_out_e * gelu_y_e12
-        grad_gate_x = x_e2 * grad_gelu_x_e2 + x_e1 * grad_gelu_x_e1 + x_e12 * grad_gelu_x_e12
-        grad_gate_x += x_e * grad_gelu_x_e
-        t13 = 0.7071067811865476 * (1.1283791670955126 * tl.exp(-t1 * t1) * (0.5 * grad_gate_x))
-        grad_x_e = gate_x * grad_gelu_x_e + t13
+        t10 = grad_out_e2 * gelu_y_e2 + grad_out_e1 * gelu_y_e1
+        grad_gelu_x_e = gp_weight_022 * grad_out_e12 * gelu_y_e12 + gelu_y_e * t1 + gp_weight_011 * t10
+        t11 = grad_out_e1 * gelu_y_e2 - grad_out_e2 * gelu_y_e1
+        grad_gelu_x_e12 = gelu_y_e * t0 + gp_weight_211 * t11 - gp_weight_202 * grad_out_e * gelu_y_e12
+        t12 = gp_weight_112 * gelu_y_e12
+        t13 = gp_weight_110 * gelu_y_e
+        grad_gelu_x_e2 = gelu_y_e2 * t7 + grad_out_e2 * t13 - gelu_y_e1 * t6 - grad_out_e1 * t12
+        grad_gelu_x_e1 = gelu_y_e2 * t6 + grad_out_e2 * t12 + gelu_y_e1 * t7 + grad_out_e1 * t13
+        grad_gate_x = x_e12 * grad_gelu_x_e12 + x_e * grad_gelu_x_e + x_e2 * grad_gelu_x_e2
+        grad_gate_x += x_e1 * grad_gelu_x_e1
+        grad_x_e = gate_x * grad_gelu_x_e + 0.3989422804014327 * tl.exp(-0.5 * x_e * x_e) * grad_gate_x
         grad_x_e1 = gate_x * grad_gelu_x_e1
         grad_x_e2 = gate_x * grad_gelu_x_e2
         grad_x_e12 = gate_x * grad_gelu_x_e12
@@ -7773,18 +7783,18 @@ def _layer_without_normalize_backward_kernel(
 
         if GRAD_GP_WEIGHT:
             grad_gp_weight_000 = _sum(grad_gp_weight_000, gelu_x_e * grad_out_e * gelu_y_e, mask, ROWS > 1)
-            grad_gp_weight_011 = _sum(grad_gp_weight_011, gelu_x_e * t9, mask, ROWS > 1)
-            grad_gp_weight_022 = _sum(grad_gp_weight_022, gelu_x_e * grad_out_e12 * gelu_y_e12, mask, ROWS > 1)
+            grad_gp_weight_011 = _sum(grad_gp_weight_011, gelu_x_e * t10, mask, ROWS > 1)
+            grad_gp_weight_022 = _sum(grad_gp_weight_022, gelu_y_e12 * t3, mask, ROWS > 1)
             grad_gp_weight_101 = _sum(
                 grad_gp_weight_101, grad_out_e * (gelu_x_e2 * gelu_y_e2 + gelu_x_e1 * gelu_y_e1), mask, ROWS > 1
             )
             grad_gp_weight_110 = _sum(grad_gp_weight_110, gelu_y_e * t2, mask, ROWS > 1)
-            grad_gp_weight_112 = _sum(grad_gp_weight_112, gelu_y_e12 * t7, mask, ROWS > 1)
+            grad_gp_weight_112 = _sum(grad_gp_weight_112, gelu_y_e12 * t5, mask, ROWS > 1)
             grad_gp_weight_121 = _sum(
                 grad_gp_weight_121, grad_out_e12 * (gelu_x_e1 * gelu_y_e2 - gelu_x_e2 * gelu_y_e1), mask, ROWS > 1
             )
-            grad_gp_weight_202 = _sum(grad_gp_weight_202, -gelu_x_e12 * grad_out_e * gelu_y_e12, mask, ROWS > 1)
-            grad_gp_weight_211 = _sum(grad_gp_weight_211, gelu_x_e12 * t12, mask, ROWS > 1)
+            grad_gp_weight_202 = _sum(grad_gp_weight_202, -gelu_y_e12 * t4, mask, ROWS > 1)
+            grad_gp_weight_211 = _sum(grad_gp_weight_211, gelu_x_e12 * t11, mask, ROWS > 1)
             grad_gp_weight_220 = _sum(grad_gp_weight_220, gelu_x_e12 * grad_out_e12 * gelu_y_e, mask, ROWS > 1)
         if GRAD_LINEAR_BIAS:
             grad_linear_bias_e = _sum(grad_linear_bias_e, grad_y_e, mask, ROWS > 1)
@@ -7898,12 +7908,13 @@ def _fc_layer_with_normalize_kernel(
     operand_k = 1 if K_INNERMOST else N
     operand_n = tl.cast(K, tl.int64) if K_INNERMOST else 1
 
-    n = _tile(tl.program_id(1) * BLOCK, ROWS, BLOCK)
+    block, tile = _place(K, ROWS)
+    n = _tile(tile * BLOCK, ROWS, BLOCK)
     r = _down(ROWS)
     at = r * N + n
     tile_mask = n < N
 
-    k = tl.program_id(0).to(tl.int64) * ROWS
+    k = block.to(tl.int64) * ROWS
     row_mask = k + r < K
     mask = tile_mask if ROWS == 1 else tile_mask & row_mask
     linear_weight_row = linear_weight_ptr + k * N
@@ -7935,7 +7946,8 @@ def _fc_layer_with_normalize_1_kernel(
     # stores factors of matrix products, in the order in which these read them
     BN = tl.cast(B, tl.int64) * N
 
-    n = _tile(tl.program_id(1) * BLOCK, ROWS, BLOCK)
+    block, tile = _place(B, ROWS)
+    n = _tile(tile * BLOCK, ROWS, BLOCK)
     r = _down(ROWS)
     at = r * N + n
     tile_mask = n < N
@@ -7944,7 +7956,7 @@ def _fc_layer_with_normalize_1_kernel(
     linear_bias_e2 = tl.load(linear_bias_ptr + 2 * N + n, mask=tile_mask, other=0.0).to(REAL)
     linear_bias_e12 = tl.load(linear_bias_ptr + 3 * N + n, mask=tile_mask, other=0.0).to(REAL)
 
-    b = tl.program_id(0).to(tl.int64) * ROWS
+    b = block.to(tl.int64) * ROWS
     row_mask = b + r < B
     mask = tile_mask if ROWS == 1 else tile_mask & row_mask
     x_row = x_ptr + b * N
@@ -7961,10 +7973,10 @@ def _fc_layer_with_normalize_1_kernel(
     saved_product_2 = tl.load(saved_product_row + 2 * BN + at, mask=mask, other=0.0).to(REAL)
     saved_product_3 = tl.load(saved_product_row + 3 * BN + at, mask=mask, other=0.0).to(REAL)
 
-    gate_x = 0.5 + 0.5 * tl.erf(0.7071067811865476 * x_e)
+    gate_x = _phi(x_e)
     gelu_x_e = x_e * gate_x
     y_e = linear_bias_e + saved_product_0
-    gate_y = 0.5 + 0.5 * tl.erf(0.7071067811865476 * y_e)
+    gate_y = _phi(y_e)
     gelu_y_e = y_e * gate_y
     xy_000_e = gelu_x_e * gelu_y_e
     gelu_x_e1 = x_e1 * gate_x
@@ -8028,12 +8040,13 @@ def _fc_layer_with_normalize_2_kernel(
     operand4_m = tl.cast(N, tl.int64) * 4 if N_INNERMOST else 1
     operand4_N = tl.cast(N, tl.int64) * operand4_n
 
-    m = _tile(tl.program_id(1) * BLOCK, ROWS, BLOCK)
+    block, tile = _place(N, ROWS)
+    m = _tile(tile * BLOCK, ROWS, BLOCK)
     r = _down(ROWS)
     at = r * M + m
     tile_mask = m < M
 
-    n = tl.program_id(0).to(tl.int64) * ROWS
+    n = block.to(tl.int64) * ROWS
     row_mask = n + r < N
     mask = tile_mask if ROWS == 1 else tile_mask & row_mask
     gp_weight_row = gp_weight_ptr + n * M
@@ -8080,7 +8093,7 @@ def _fc_layer_with_normalize_3_kernel(
     eps = tl.full([], eps, REAL)
     BM = tl.cast(B, tl.int64) * M
 
-    m = _tile(tl.program_id(1) * BLOCK, ROWS, BLOCK)
+    m = _tile(0, ROWS, BLOCK)
     r = _down(ROWS)
     at = r * M + m
     tile_mask = m < M
@@ -8107,12 +8120,12 @@ def _fc_layer_with_normalize_3_kernel(
         saved_product1_out_e12 * saved_product1_out_e12,
         mask,
     )
-    inv_rms_0 = tl.rsqrt(eps + t0 * t1)
+    inv_rms_0 = _rsqrt(eps + t0 * t1)
     out_e = inv_rms_0 * saved_product1_out_e
-    inv_rms_1 = tl.rsqrt(eps + t0 * t2)
+    inv_rms_1 = _rsqrt(eps + t0 * t2)
     out_e1 = inv_rms_1 * saved_product2_out_e1
     out_e2 = inv_rms_1 * saved_product2_out_e2
-    inv_rms_2 = tl.rsqrt(eps + t0 * t3)
+    inv_rms_2 = _rsqrt(eps + t0 * t3)
     out_e12 = inv_rms_2 * saved_product1_out_e12
 
     tl.store(out_row + at, out_e, mask=mask)
@@ -8173,9 +8186,9 @@ def _fc_layer_with_normalize_3_long_kernel(
         )
         t3 = _sum(t3, saved_product1_out_e12 * saved_product1_out_e12, mask, True)
     t1, t2, t3 = _row_sum3(t1, t2, t3, True)
-    inv_rms_0 = tl.rsqrt(eps + t0 * t1)
-    inv_rms_1 = tl.rsqrt(eps + t0 * t2)
-    inv_rms_2 = tl.rsqrt(eps + t0 * t3)
+    inv_rms_0 = _rsqrt(eps + t0 * t1)
+    inv_rms_1 = _rsqrt(eps + t0 * t2)
+    inv_rms_2 = _rsqrt(eps + t0 * t3)
 
     tl.store(saved_row + r, inv_rms_0, mask=row_mask)
     tl.store(saved_row + B + r, inv_rms_1, mask=row_mask)
@@ -8226,7 +8239,8 @@ def _fc_layer_with_normalize_backward_kernel(
     operand2_B = tl.cast(B, tl.int64) * operand2_b
     operand2_N = tl.cast(N, tl.int64) * operand2_n
 
-    n = _tile(tl.program_id(1) * BLOCK, ROWS, BLOCK)
+    block, tile = _place(B, ROWS)
+    n = _tile(tile * BLOCK, ROWS, BLOCK)
     r = _down(ROWS)
     at = r * N + n
     tile_mask = n < N
@@ -8235,7 +8249,7 @@ def _fc_layer_with_normalize_backward_kernel(
     linear_bias_e2 = tl.load(linear_bias_ptr + 2 * N + n, mask=tile_mask, other=0.0).to(REAL)
     linear_bias_e12 = tl.load(linear_bias_ptr + 3 * N + n, mask=tile_mask, other=0.0).to(REAL)
 
-    b = tl.program_id(0).to(tl.int64) * ROWS
+    b = block.to(tl.int64) * ROWS
     row_mask = b + r < B
     mask = tile_mask if ROWS == 1 else tile_mask & row_mask
     x_row = x_ptr + b * N
@@ -8252,11 +8266,11 @@ def _fc_layer_with_normalize_backward_kernel(
     saved_product_2 = tl.load(saved_product_row + 2 * BN + at, mask=mask, other=0.0).to(REAL)
     saved_product_3 = tl.load(saved_product_row + 3 * BN + at, mask=mask, other=0.0).to(REAL)
 
-    gate_x = 0.5 + 0.5 * tl.erf(0.7071067811865476 * x_e)
+    gate_x = _phi(x_e)
     gelu_x_e12 = x_e12 * gate_x
     y_e12 = linear_bias_e12 + saved_product_3
     y_e = linear_bias_e + saved_product_0
-    gate_y = 0.5 + 0.5 * tl.erf(0.7071067811865476 * y_e)
+    gate_y = _phi(y_e)
     gelu_y_e12 = y_e12 * gate_y
     operand_0 = gelu_x_e12 * gelu_y_e12
     gelu_x_e = x_e * gate_x
@@ -8316,7 +8330,7 @@ def _fc_layer_with_normalize_backward_1_kernel(
     # one program holds a whole row, because a reduction over m is used at once
     BM = tl.cast(B, tl.int64) * M
 
-    m = _tile(tl.program_id(1) * BLOCK, ROWS, BLOCK)
+    m = _tile(0, ROWS, BLOCK)
     r = _down(ROWS)
     at = r * M + m
     tile_mask = m < M
@@ -8566,11 +8580,11 @@ def _fc_layer_with_normalize_backward_4_kernel(
     # accumulates in registers over b; the partial results are added in a fixed order
     BN = tl.cast(B, tl.int64) * N
 
-    n = _tile(tl.program_id(1) * BLOCK, ROWS, BLOCK)
+    program, programs, kept, tile = _share(1, N, BLOCK)
+    n = _tile(tile * BLOCK, ROWS, BLOCK)
     r = _down(ROWS)
     at = r * N + n
     tile_mask = n < N
-    program, programs = tl.program_id(0), tl.num_programs(0)
     linear_bias_e = tl.load(linear_bias_ptr + n, mask=tile_mask, other=0.0).to(REAL)
     linear_bias_e1 = tl.load(linear_bias_ptr + N + n, mask=tile_mask, other=0.0).to(REAL)
     linear_bias_e2 = tl.load(linear_bias_ptr + 2 * N + n, mask=tile_mask, other=0.0).to(REAL)
@@ -8625,10 +8639,8 @@ def _fc_layer_with_normalize_backward_4_kernel(
         )
 
         y_e = linear_bias_e + saved_product_0
-        t0 = 0.7071067811865476 * y_e
-        gate_y = 0.5 + 0.5 * tl.erf(t0)
-        t1 = 0.7071067811865476 * x_e
-        gate_x = 0.5 + 0.5 * tl.erf(t1)
+        gate_y = _phi(y_e)
+        gate_x = _phi(x_e)
         gelu_x_e12 = x_e12 * gate_x
         gelu_x_e2 = x_e2 * gate_x
         gelu_x_e1 = x_e1 * gate_x
@@ -8646,8 +8658,7 @@ def _fc_layer_with_normalize_backward_4_kernel(
         grad_gelu_y_e1 += -gelu_x_e2 * contracted2_grad_xy_121_e12 - gelu_x_e12 * contracted3_grad_xy_211_e2
         grad_gate_y = y_e12 * grad_gelu_y_e12 + y_e2 * grad_gelu_y_e2 + y_e1 * grad_gelu_y_e1
         grad_gate_y += y_e * grad_gelu_y_e
-        t2 = 0.7071067811865476 * (1.1283791670955126 * tl.exp(-t0 * t0) * (0.5 * grad_gate_y))
-        grad_y_e = gate_y * grad_gelu_y_e + t2
+        grad_y_e = gate_y * grad_gelu_y_e + 0.3989422804014327 * tl.exp(-0.5 * y_e * y_e) * grad_gate_y
         grad_y_e1 = gate_y * grad_gelu_y_e1
         grad_y_e2 = gate_y * grad_gelu_y_e2
         grad_y_e12 = gate_y * grad_gelu_y_e12
@@ -8665,8 +8676,7 @@ def _fc_layer_with_normalize_backward_4_kernel(
         grad_gelu_x_e1 += gelu_y_e * contracted3_grad_xy_110_e1 + gelu_y_e1 * contracted2_grad_xy_101_e
         grad_gate_x = x_e12 * grad_gelu_x_e12 + x_e2 * grad_gelu_x_e2 + x_e1 * grad_gelu_x_e1
         grad_gate_x += x_e * grad_gelu_x_e
-        t3 = 0.7071067811865476 * (1.1283791670955126 * tl.exp(-t1 * t1) * (0.5 * grad_gate_x))
-        grad_x_e = gate_x * grad_gelu_x_e + t3
+        grad_x_e = gate_x * grad_gelu_x_e + 0.3989422804014327 * tl.exp(-0.5 * x_e * x_e) * grad_gate_x
         grad_x_e1 = gate_x * grad_gelu_x_e1
         grad_x_e2 = gate_x * grad_gelu_x_e2
         grad_x_e12 = gate_x * grad_gelu_x_e12
@@ -8781,12 +8791,13 @@ def _fc_layer_without_normalize_kernel(
     operand_k = 1 if K_INNERMOST else N
     operand_n = tl.cast(K, tl.int64) if K_INNERMOST else 1
 
-    n = _tile(tl.program_id(1) * BLOCK, ROWS, BLOCK)
+    block, tile = _place(K, ROWS)
+    n = _tile(tile * BLOCK, ROWS, BLOCK)
     r = _down(ROWS)
     at = r * N + n
     tile_mask = n < N
 
-    k = tl.program_id(0).to(tl.int64) * ROWS
+    k = block.to(tl.int64) * ROWS
     row_mask = k + r < K
     mask = tile_mask if ROWS == 1 else tile_mask & row_mask
     linear_weight_row = linear_weight_ptr + k * N
@@ -8819,7 +8830,8 @@ def _fc_layer_without_normalize_1_kernel(
     # stores factors of matrix products, in the order in which these read them
     BN = tl.cast(B, tl.int64) * N
 
-    n = _tile(tl.program_id(1) * BLOCK, ROWS, BLOCK)
+    block, tile = _place(B, ROWS)
+    n = _tile(tile * BLOCK, ROWS, BLOCK)
     r = _down(ROWS)
     at = r * N + n
     tile_mask = n < N
@@ -8828,7 +8840,7 @@ def _fc_layer_without_normalize_1_kernel(
     linear_bias_e2 = tl.load(linear_bias_ptr + 2 * N + n, mask=tile_mask, other=0.0).to(REAL)
     linear_bias_e12 = tl.load(linear_bias_ptr + 3 * N + n, mask=tile_mask, other=0.0).to(REAL)
 
-    b = tl.program_id(0).to(tl.int64) * ROWS
+    b = block.to(tl.int64) * ROWS
     row_mask = b + r < B
     mask = tile_mask if ROWS == 1 else tile_mask & row_mask
     x_row = x_ptr + b * N
@@ -8846,10 +8858,10 @@ def _fc_layer_without_normalize_1_kernel(
     saved_product_2 = tl.load(saved_product_row + 2 * BN + at, mask=mask, other=0.0).to(REAL)
     saved_product_3 = tl.load(saved_product_row + 3 * BN + at, mask=mask, other=0.0).to(REAL)
 
-    gate_x = 0.5 + 0.5 * tl.erf(0.7071067811865476 * x_e)
+    gate_x = _phi(x_e)
     gelu_x_e = x_e * gate_x
     y_e = linear_bias_e + saved_product_0
-    gate_y = 0.5 + 0.5 * tl.erf(0.7071067811865476 * y_e)
+    gate_y = _phi(y_e)
     gelu_y_e = y_e * gate_y
     xy_000_e = gelu_x_e * gelu_y_e
     gelu_x_e1 = x_e1 * gate_x
@@ -8917,12 +8929,13 @@ def _fc_layer_without_normalize_2_kernel(
     operand6_m = tl.cast(N, tl.int64) * 3 if N_INNERMOST else 1
     operand6_N = tl.cast(N, tl.int64) * operand6_n
 
-    m = _tile(tl.program_id(1) * BLOCK, ROWS, BLOCK)
+    block, tile = _place(N, ROWS)
+    m = _tile(tile * BLOCK, ROWS, BLOCK)
     r = _down(ROWS)
     at = r * M + m
     tile_mask = m < M
 
-    n = tl.program_id(0).to(tl.int64) * ROWS
+    n = block.to(tl.int64) * ROWS
     row_mask = n + r < N
     mask = tile_mask if ROWS == 1 else tile_mask & row_mask
     gp_weight_row = gp_weight_ptr + n * M
@@ -8982,7 +8995,8 @@ def _fc_layer_without_normalize_backward_kernel(
     operand2_n = tl.cast(B, tl.int64) if B_INNERMOST else 1
     operand2_N = tl.cast(N, tl.int64) * operand2_n
 
-    n = _tile(tl.program_id(1) * BLOCK, ROWS, BLOCK)
+    block, tile = _place(B, ROWS)
+    n = _tile(tile * BLOCK, ROWS, BLOCK)
     r = _down(ROWS)
     at = r * N + n
     tile_mask = n < N
@@ -8991,7 +9005,7 @@ def _fc_layer_without_normalize_backward_kernel(
     linear_bias_e2 = tl.load(linear_bias_ptr + 2 * N + n, mask=tile_mask, other=0.0).to(REAL)
     linear_bias_e12 = tl.load(linear_bias_ptr + 3 * N + n, mask=tile_mask, other=0.0).to(REAL)
 
-    b = tl.program_id(0).to(tl.int64) * ROWS
+    b = block.to(tl.int64) * ROWS
     row_mask = b + r < B
     mask = tile_mask if ROWS == 1 else tile_mask & row_mask
     x_row = x_ptr + b * N
@@ -9009,11 +9023,11 @@ def _fc_layer_without_normalize_backward_kernel(
     saved_product_2 = tl.load(saved_product_row + 2 * BN + at, mask=mask, other=0.0).to(REAL)
     saved_product_3 = tl.load(saved_product_row + 3 * BN + at, mask=mask, other=0.0).to(REAL)
 
-    gate_x = 0.5 + 0.5 * tl.erf(0.7071067811865476 * x_e)
+    gate_x = _phi(x_e)
     gelu_x_e12 = x_e12 * gate_x
     y_e12 = linear_bias_e12 + saved_product_3
     y_e = linear_bias_e + saved_product_0
-    gate_y = 0.5 + 0.5 * tl.erf(0.7071067811865476 * y_e)
+    gate_y = _phi(y_e)
     gelu_y_e12 = y_e12 * gate_y
     operand_0 = gelu_x_e12 * gelu_y_e12
     gelu_x_e = x_e * gate_x
@@ -9175,11 +9189,11 @@ def _fc_layer_without_normalize_backward_3_kernel(
     # accumulates in registers over b; the partial results are added in a fixed order
     BN = tl.cast(B, tl.int64) * N
 
-    n = _tile(tl.program_id(1) * BLOCK, ROWS, BLOCK)
+    program, programs, kept, tile = _share(1, N, BLOCK)
+    n = _tile(tile * BLOCK, ROWS, BLOCK)
     r = _down(ROWS)
     at = r * N + n
     tile_mask = n < N
-    program, programs = tl.program_id(0), tl.num_programs(0)
     linear_bias_e = tl.load(linear_bias_ptr + n, mask=tile_mask, other=0.0).to(REAL)
     linear_bias_e1 = tl.load(linear_bias_ptr + N + n, mask=tile_mask, other=0.0).to(REAL)
     linear_bias_e2 = tl.load(linear_bias_ptr + 2 * N + n, mask=tile_mask, other=0.0).to(REAL)
@@ -9231,10 +9245,8 @@ def _fc_layer_without_normalize_backward_3_kernel(
         contracted5_grad_xy_202_e = tl.load(contracted5_row + r * 3 * N + n + 2 * N, mask=mask, other=0.0).to(REAL)
 
         y_e = linear_bias_e + saved_product_0
-        t0 = 0.7071067811865476 * y_e
-        gate_y = 0.5 + 0.5 * tl.erf(t0)
-        t1 = 0.7071067811865476 * x_e
-        gate_x = 0.5 + 0.5 * tl.erf(t1)
+        gate_y = _phi(y_e)
+        gate_x = _phi(x_e)
         gelu_x_e12 = x_e12 * gate_x
         gelu_x_e2 = x_e2 * gate_x
         gelu_x_e1 = x_e1 * gate_x
@@ -9252,8 +9264,7 @@ def _fc_layer_without_normalize_backward_3_kernel(
         grad_gelu_y_e1 += -gelu_x_e2 * contracted3_grad_xy_121_e12 - gelu_x_e12 * contracted4_grad_xy_211_e2
         grad_gate_y = y_e12 * grad_gelu_y_e12 + y_e2 * grad_gelu_y_e2 + y_e1 * grad_gelu_y_e1
         grad_gate_y += y_e * grad_gelu_y_e
-        t2 = 0.7071067811865476 * (1.1283791670955126 * tl.exp(-t0 * t0) * (0.5 * grad_gate_y))
-        grad_y_e = gate_y * grad_gelu_y_e + t2
+        grad_y_e = gate_y * grad_gelu_y_e + 0.3989422804014327 * tl.exp(-0.5 * y_e * y_e) * grad_gate_y
         grad_y_e1 = gate_y * grad_gelu_y_e1
         grad_y_e2 = gate_y * grad_gelu_y_e2
         grad_y_e12 = gate_y * grad_gelu_y_e12
@@ -9271,8 +9282,7 @@ def _fc_layer_without_normalize_backward_3_kernel(
         grad_gelu_x_e1 += gelu_y_e * contracted4_grad_xy_110_e1 + gelu_y_e1 * contracted5_grad_xy_101_e
         grad_gate_x = x_e12 * grad_gelu_x_e12 + x_e2 * grad_gelu_x_e2 + x_e1 * grad_gelu_x_e1
         grad_gate_x += x_e * grad_gelu_x_e
-        t3 = 0.7071067811865476 * (1.1283791670955126 * tl.exp(-t1 * t1) * (0.5 * grad_gate_x))
-        grad_x_e = gate_x * grad_gelu_x_e + t3
+        grad_x_e = gate_x * grad_gelu_x_e + 0.3989422804014327 * tl.exp(-0.5 * x_e * x_e) * grad_gate_x
         grad_x_e1 = gate_x * grad_gelu_x_e1
         grad_x_e2 = gate_x * grad_gelu_x_e2
         grad_x_e12 = gate_x * grad_gelu_x_e12
@@ -11363,6 +11373,7 @@ def fused_gelu_sgp_norm(x, y, weight, *, normalize=True, eps=1e-06):
     Differentiable in x, y, weight.
     Inputs are read in place when contiguous, else copied once. Source: specs/vga2d.yaml.
     """
+    _check_flag("fused_gelu_sgp_norm", "normalize", normalize)
     if normalize:
         return _call(_FUSED_GELU_SGP_NORM_WITH_NORMALIZE, (x, y, weight), eps)
     return _call(_FUSED_GELU_SGP_NORM_WITHOUT_NORMALIZE, (x, y, weight), eps)
@@ -11393,6 +11404,7 @@ def fused_gelu_fcgp_norm(x, y, weight, *, normalize=True, eps=1e-06):
     Differentiable in x, y, weight.
     Inputs are read in place when contiguous, else copied once. Source: specs/vga2d.yaml.
     """
+    _check_flag("fused_gelu_fcgp_norm", "normalize", normalize)
     if normalize:
         return _call(_FUSED_GELU_FCGP_NORM_WITH_NORMALIZE, (x, y, weight), eps)
     return _call(_FUSED_GELU_FCGP_NORM_WITHOUT_NORMALIZE, (x, y, weight), eps)
@@ -11450,6 +11462,7 @@ def layer(x, gp_weight, linear_weight, linear_bias, *, normalize=True, eps=1e-06
     Differentiable in x, gp_weight, linear_weight, linear_bias.
     Inputs are read in place when contiguous, else copied once. Source: specs/vga2d.yaml.
     """
+    _check_flag("layer", "normalize", normalize)
     if normalize:
         return _call(_LAYER_WITH_NORMALIZE, (x, gp_weight, linear_weight, linear_bias), eps)
     return _call(_LAYER_WITHOUT_NORMALIZE, (x, gp_weight, linear_weight, linear_bias), eps)
@@ -11481,6 +11494,7 @@ def fc_layer(x, gp_weight, linear_weight, linear_bias, *, normalize=True, eps=1e
     Differentiable in x, gp_weight, linear_weight, linear_bias.
     Inputs are read in place when contiguous, else copied once. Source: specs/vga2d.yaml.
     """
+    _check_flag("fc_layer", "normalize", normalize)
     if normalize:
         return _call(_FC_LAYER_WITH_NORMALIZE, (x, gp_weight, linear_weight, linear_bias), eps)
     return _call(_FC_LAYER_WITHOUT_NORMALIZE, (x, gp_weight, linear_weight, linear_bias), eps)
@@ -11534,6 +11548,8 @@ class SGP(torch.nn.Module):
         super().__init__()
         if n_features < 1:
             raise ValueError(f"SGP: n_features must be at least 1, got {n_features}")
+        _check_flag("SGP", "normalize", normalize)
+        _number("SGP", "eps", eps)
         self.n_features = n_features
         self.normalize = normalize
         self.eps = eps
@@ -11601,6 +11617,9 @@ class Layer(torch.nn.Module):
         super().__init__()
         if n_features < 1:
             raise ValueError(f"Layer: n_features must be at least 1, got {n_features}")
+        _check_flag("Layer", "normalize", normalize)
+        _check_flag("Layer", "use_fc", use_fc)
+        _number("Layer", "eps", eps)
         if bias not in ["scalar", "all"]:
             raise ValueError(f"Layer: bias must be one of 'scalar', 'all', got {bias!r}")
         self.n_features = n_features
@@ -11810,7 +11829,7 @@ def _ref_promote(*tensors: torch.Tensor) -> torch.dtype:
 def _ref_upcast(*tensors: torch.Tensor) -> list[torch.Tensor]:
     """The tensors in the dtype of the arithmetic: fp32, or fp64 where any is."""
     dtype = torch.promote_types(torch.float32, _ref_promote(*tensors))
-    return [tensor.to(dtype) for tensor in tensors]
+    return [tensor.resolve_neg().to(dtype) for tensor in tensors]  # torch makes no new tensor like a negated view
 
 
 def _ref_contract(a: torch.Tensor, b: torch.Tensor, *dims: int) -> torch.Tensor:
@@ -12047,7 +12066,7 @@ class _Operator:
         if before:
             cotangents = inputs[len(before.inputs) :]
             self.optional = (*before.optional, *(cotangents if len(before.outputs) > 1 else ()))
-        self.op = None
+        self.op, self.flags = None, {}  # of a variant: the bool options that it was chosen by
 
     def derived(self, run=None, caches=()):
         """The operator of the gradients of this one; without a launcher, by the reference."""
@@ -12137,6 +12156,8 @@ class _Operator:
 def _call(operator, tensors, *numbers):
     """A public function: checks the arguments and returns the result, or a tuple of results."""
     plain = _plain(tensors)
+    if not plain and any([not isinstance(x, torch.Tensor) and hasattr(type(x), "__torch_function__") for x in tensors]):
+        return _hand_over(operator, tensors, numbers)
     _check(operator.function, tensors, plain)
     if not all([type(x) is float for x in numbers]):
         numbers = [_number(operator.function, *row) for row in zip(operator.numbers, numbers)]
@@ -12144,6 +12165,18 @@ def _call(operator, tensors, *numbers):
         operator.refuse([name for name, x in zip(operator.inputs, tensors) if x.requires_grad])
     results = _apply(operator, (*tensors, *numbers), plain)
     return results[: len(operator.outputs)] if len(operator.outputs) > 1 else results[0]
+
+
+def _hand_over(operator, tensors, numbers):
+    """Let what stands for a tensor, such as a proxy of torch.fx, say what the public function is to do."""
+    options = operator.flags | dict(zip(operator.numbers, numbers))
+    return torch.overrides.handle_torch_function(globals()[operator.function], tensors, *tensors, **options)
+
+
+def _check_flag(owner, name, value):
+    """A text is none: any but the empty one would be true, silently."""
+    if type(value) is not bool and value not in (True, False):
+        raise TypeError(f"{owner}: {name} must be True or False, got {value!r}")
 
 
 def _number(function, name, x):
@@ -12157,6 +12190,8 @@ def _apply(operator, arguments, plain=None):
     """The operator's results in the way that fits what looks on: at once, or as an operator that torch knows."""
     if plain is None:
         plain = _plain([x for x in arguments[: operator.tensors] if x is not None])
+    if not plain:
+        arguments, plain = _resolved(operator, arguments)
     if plain and operator.run and _runs_on_triton(arguments[0].device):
         return operator.direct(*arguments) if torch.is_grad_enabled() else operator.run(*arguments)
     if plain or operator.op is None:  # of a higher order than torch knows
@@ -12165,6 +12200,12 @@ def _apply(operator, arguments, plain=None):
         known = _runs_on_triton(arguments[0].device) or torch.compiler.is_exporting()
         return operator.called(arguments) if known else _by_reference(operator, arguments)
     return _Transformed.apply(operator, *arguments) if _transformed() else operator.called(arguments)
+
+
+def _resolved(operator, arguments):
+    """The arguments without views that are negated where they are read, and whether nothing else looks on."""
+    tensors = [x if x is None else x.resolve_neg() for x in arguments[: operator.tensors]]
+    return (*tensors, *arguments[operator.tensors :]), _plain([x for x in tensors if x is not None])
 
 
 def _directly(operator):
@@ -12210,11 +12251,13 @@ _PLAIN = frozenset((torch.Tensor, torch.nn.Parameter))
 
 
 def _plain(tensors):
-    """Whether nothing but eager torch looks on: no subclass, mode, transform, tracer or compiler."""
+    """Whether nothing but eager torch looks on, at tensors that memory holds as they are: no subclass, mode, transform,
+    tracer or compiler, no sparse tensor, no negated view.
+    """
     if _compiling():
         return False
     for x in tensors:
-        if type(x) not in _PLAIN or _batched(x):
+        if type(x) not in _PLAIN or _batched(x) or x.layout is not torch.strided or x.is_nested or x.is_neg():
             return False
     return not (_modes() or _function_modes() or _tracer() or _transform() or forward_ad._current_level >= 0)
 
@@ -12297,7 +12340,20 @@ def _extents(dims, sizes, lead):
     return (*lead, *extents[1:]) if dims and dims[0] == "..." else tuple(extents)
 
 
-def _variant(name, function, runs, reference, *, numbers=(), saved=None, products=(), caches=(), independent=(), flops):
+def _variant(
+    name,
+    function,
+    runs,
+    reference,
+    *,
+    numbers=(),
+    saved=None,
+    products=(),
+    caches=(),
+    independent=(),
+    flags=None,
+    flops,
+):
     """Register a variant of a function and its derivatives: those with launchers, and the next one by the reference."""
     d = KERNELS[function]
     inputs, outputs = tuple(d["inputs"]), tuple(d["outputs"])
@@ -12305,7 +12361,7 @@ def _variant(name, function, runs, reference, *, numbers=(), saved=None, product
     for run, read in itertools.zip_longest(runs[1:], caches, fillvalue=()):
         operator.gradient = operator.derived(run, read)
         operator = operator.gradient
-    first.independent = independent
+    first.independent, first.flags = independent, flags or {}
     first.products = products
     operator = first
     for suffix in ("", "_backward", "_double_backward", "_triple_backward")[: len(runs) + 1]:
@@ -12501,8 +12557,9 @@ _FUSED_GELU_SGP_NORM_WITH_NORMALIZE = _variant(
     numbers=("eps",),
     saved={"saved": (3, "b")},
     caches=(("saved", "out"), ("saved",)),
+    flags={"normalize": True},
     independent=("b",),
-    flops=(((66, ("b", "n")), (9, ("b",))), ((204, ("b", "n")), (21, ("b",))), ((790, ("b", "n")), (39, ("b",)))),
+    flops=(((60, ("b", "n")), (9, ("b",))), ((192, ("b", "n")), (21, ("b",))), ((766, ("b", "n")), (39, ("b",)))),
 )
 
 _FUSED_GELU_SGP_NORM_WITHOUT_NORMALIZE = _variant(
@@ -12515,8 +12572,9 @@ _FUSED_GELU_SGP_NORM_WITHOUT_NORMALIZE = _variant(
     ),
     lambda x, y, weight, eps: fused_gelu_sgp_norm_reference(x, y, weight, normalize=False, eps=eps),
     numbers=("eps",),
+    flags={"normalize": False},
     independent=("b", "n"),
-    flops=(((54, ("b", "n")),), ((156, ("b", "n")),), ((476, ("b", "n")),)),
+    flops=(((48, ("b", "n")),), ((144, ("b", "n")),), ((430, ("b", "n")),)),
 )
 
 _FUSED_GELU_FCGP_NORM_WITH_NORMALIZE = _variant(
@@ -12532,11 +12590,12 @@ _FUSED_GELU_FCGP_NORM_WITH_NORMALIZE = _variant(
     saved={"saved": (3, "b"), "saved_product": (2, "b", "m"), "saved_product1": (2, "b", "m")},
     products=("saved_product", "saved_product1"),
     caches=(("saved", "saved_product", "saved_product1"), ("saved", "saved_product", "saved_product1")),
+    flags={"normalize": True},
     independent=("b",),
     flops=(
-        ((28, ("b", "n", "m")), (34, ("b", "n")), (12, ("b", "m")), (9, ("b",))),
-        ((56, ("b", "n", "m")), (142, ("b", "n")), (24, ("b", "m")), (15, ("b",))),
-        ((196, ("b", "n", "m")), (550, ("b", "n")), (116, ("b", "m")), (69, ("b",))),
+        ((28, ("b", "n", "m")), (28, ("b", "n")), (12, ("b", "m")), (9, ("b",))),
+        ((56, ("b", "n", "m")), (128, ("b", "n")), (24, ("b", "m")), (15, ("b",))),
+        ((196, ("b", "n", "m")), (528, ("b", "n")), (116, ("b", "m")), (69, ("b",))),
     ),
 )
 
@@ -12550,11 +12609,12 @@ _FUSED_GELU_FCGP_NORM_WITHOUT_NORMALIZE = _variant(
     ),
     lambda x, y, weight, eps: fused_gelu_fcgp_norm_reference(x, y, weight, normalize=False, eps=eps),
     numbers=("eps",),
+    flags={"normalize": False},
     independent=("b", "m"),
     flops=(
-        ((28, ("b", "n", "m")), (34, ("b", "n"))),
-        ((56, ("b", "n", "m")), (142, ("b", "n"))),
-        ((140, ("b", "n", "m")), (532, ("b", "n"))),
+        ((28, ("b", "n", "m")), (28, ("b", "n"))),
+        ((56, ("b", "n", "m")), (128, ("b", "n"))),
+        ((140, ("b", "n", "m")), (510, ("b", "n"))),
     ),
 )
 
@@ -12582,10 +12642,11 @@ _LAYER_WITH_NORMALIZE = _variant(
     saved={"saved": (3, "b"), "saved_product": (4, "b", "n")},
     products=("saved_product",),
     caches=(("saved", "saved_product", "out"),),
+    flags={"normalize": True},
     independent=("b",),
     flops=(
-        ((8, ("b", "n", "n")), (70, ("b", "n")), (9, ("b",))),
-        ((16, ("b", "n", "n")), (212, ("b", "n")), (1, ("n", "n")), (21, ("b",))),
+        ((8, ("b", "n", "n")), (64, ("b", "n")), (9, ("b",))),
+        ((16, ("b", "n", "n")), (200, ("b", "n")), (1, ("n", "n")), (21, ("b",))),
     ),
 )
 
@@ -12600,8 +12661,9 @@ _LAYER_WITHOUT_NORMALIZE = _variant(
     saved={"saved_product": (4, "b", "n")},
     products=("saved_product",),
     caches=(("saved_product",),),
+    flags={"normalize": False},
     independent=("b",),
-    flops=(((8, ("b", "n", "n")), (58, ("b", "n"))), ((16, ("b", "n", "n")), (164, ("b", "n")), (1, ("n", "n")))),
+    flops=(((8, ("b", "n", "n")), (52, ("b", "n"))), ((16, ("b", "n", "n")), (152, ("b", "n")), (1, ("n", "n")))),
 )
 
 _FC_LAYER_WITH_NORMALIZE = _variant(
@@ -12620,13 +12682,14 @@ _FC_LAYER_WITH_NORMALIZE = _variant(
     },
     products=("saved_product", "saved_product1", "saved_product2"),
     caches=(("saved", "saved_product", "saved_product1", "saved_product2"),),
+    flags={"normalize": True},
     independent=("b",),
     flops=(
-        ((28, ("b", "n", "m")), (8, ("b", "n", "n")), (38, ("b", "n")), (12, ("b", "m")), (9, ("b",))),
+        ((28, ("b", "n", "m")), (8, ("b", "n", "n")), (32, ("b", "n")), (12, ("b", "m")), (9, ("b",))),
         (
             (56, ("b", "n", "m")),
             (16, ("b", "n", "n")),
-            (154, ("b", "n")),
+            (140, ("b", "n")),
             (24, ("b", "m")),
             (1, ("n", "n")),
             (15, ("b",)),
@@ -12645,10 +12708,11 @@ _FC_LAYER_WITHOUT_NORMALIZE = _variant(
     saved={"saved_product": (4, "b", "n")},
     products=("saved_product",),
     caches=(("saved_product",),),
+    flags={"normalize": False},
     independent=("b", "m"),
     flops=(
-        ((28, ("b", "n", "m")), (8, ("b", "n", "n")), (38, ("b", "n"))),
-        ((56, ("b", "n", "m")), (16, ("b", "n", "n")), (154, ("b", "n")), (1, ("n", "n"))),
+        ((28, ("b", "n", "m")), (8, ("b", "n", "n")), (32, ("b", "n"))),
+        ((56, ("b", "n", "m")), (16, ("b", "n", "n")), (140, ("b", "n")), (1, ("n", "n"))),
     ),
 )
 

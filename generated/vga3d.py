@@ -11,7 +11,6 @@ import functools
 import inspect
 import itertools
 import math
-import os
 from types import SimpleNamespace
 from typing import NamedTuple
 
@@ -414,6 +413,22 @@ def _tile(start, ROWS: tl.constexpr, BLOCK: tl.constexpr):
 
 
 @triton.jit()
+def _place(rows, ROWS: tl.constexpr):
+    # A program's block of rows, and its tile of columns. All are on one axis of the grid: others end at 65,535.
+    blocks = tl.cast(tl.cdiv(rows, ROWS), tl.int32)
+    return tl.program_id(0) % blocks, tl.program_id(0) // blocks
+
+
+@triton.jit()
+def _share(kept, columns, BLOCK: tl.constexpr):
+    # A program among those that share a sum, how many these are, whose sum it is, and its tile of columns.
+    sums = tl.cast(kept, tl.int32)
+    programs = tl.num_programs(0) // (sums * tl.maximum(tl.cdiv(columns, BLOCK), 1))
+    part = tl.program_id(0) // programs
+    return tl.program_id(0) % programs, programs, tl.cast(part % sums, tl.int64), part // sums
+
+
+@triton.jit()
 def _start(ROWS: tl.constexpr, BLOCK: tl.constexpr, value: tl.constexpr, REAL: tl.constexpr):
     # An accumulator for each element of the tile.
     if ROWS == 1:
@@ -454,12 +469,25 @@ def _total_kernel(partial_ptr, total_ptr, slots, count, SLOTS: tl.constexpr, BLO
 @triton.jit(do_not_specialize=["rows"])
 def _turn_kernel(x_ptr, turned_ptr, rows, columns, ROWS: tl.constexpr, BLOCK: tl.constexpr, REAL: tl.constexpr):
     # Copies matrices so that their rows are innermost in memory.
-    first = tl.program_id(2).to(tl.int64) * rows * columns
-    row = tl.program_id(0).to(tl.int64) * ROWS + tl.arange(0, ROWS)[:, None]
-    column = tl.program_id(1).to(tl.int64) * BLOCK + tl.arange(0, BLOCK)[None, :]
+    tiles, blocks = tl.cdiv(columns, BLOCK), tl.cdiv(rows, ROWS)
+    first = (tl.program_id(0) // (tiles * blocks)).to(tl.int64) * rows * columns
+    row = (tl.program_id(0) % blocks).to(tl.int64) * ROWS + tl.arange(0, ROWS)[:, None]
+    column = (tl.program_id(0) // blocks % tiles).to(tl.int64) * BLOCK + tl.arange(0, BLOCK)[None, :]
     mask = (row < rows) & (column < columns)
     x = tl.load(x_ptr + first + row * columns + column, mask=mask, other=0.0)
     tl.store(turned_ptr + first + column * rows + row, x, mask=mask)
+
+
+@triton.jit()
+def _phi(x):
+    # The normal distribution function.
+    return 0.5 + 0.5 * tl.erf(0.7071067811865476 * x)
+
+
+@triton.jit()
+def _rsqrt(x):
+    # tl.rsqrt takes a denormal for zero.
+    return tl.where(x < 1e-30, 2.0**50 * tl.rsqrt(x * 2.0**100), tl.rsqrt(x))
 
 
 @triton.jit()
@@ -547,7 +575,7 @@ def _load4(pointer, mask, REAL: tl.constexpr):
 
 
 _DTYPES = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
-_INTERPRETED = os.environ.get("TRITON_INTERPRET", "0") not in ("", "0")
+_INTERPRETED = tl is not None and triton.knobs.runtime.interpret
 _DEVICES = ("cuda", "xpu", "cpu") if _INTERPRETED else ("cuda", "xpu")
 
 
@@ -563,7 +591,18 @@ def _check(function, tensors, plain):
     for name, x in zip(KERNELS[function]["inputs"], tensors):
         if not isinstance(x, torch.Tensor):
             raise TypeError(f"{function}: {name} must be a torch.Tensor, got {type(x).__name__}")
+        if kind := _kind(x):
+            raise TypeError(f"{function}: {name} must be a dense torch.Tensor, got a {kind} one")
     return _fit(function, *[(x.shape, x.dtype, x.device) for x in tensors])
+
+
+def _kind(x):
+    """What a tensor is if it is not dense: it has no strides to read it by, or more than its numbers."""
+    if x.is_nested:
+        return "nested"
+    if x.layout is not torch.strided:
+        return str(x.layout).removeprefix("torch.").removeprefix("_")
+    return "masked" if isinstance(x, torch.masked.MaskedTensor) else ""
 
 
 def _fit(function, *seen):
@@ -650,7 +689,7 @@ def _turned(x, innermost):
         return x
     turned = x.new_empty(x.mT.shape)
     *batch, rows, columns = x.shape
-    grid = (-(-rows // 64), -(-columns // 64), math.prod(batch))
+    grid = (-(-rows // 64) * -(-columns // 64) * math.prod(batch), 1, 1)
     if x.numel():
         _launch(_turn_kernel, grid, (x, turned), (rows, columns), {"num_warps": 8}, x.dtype, 64, 64)
     return turned.mT
@@ -755,7 +794,7 @@ def _launch_tile(kernel, name, tensors, numbers, rows, columns, real, whole=Fals
     """Blocks of rows times tiles of columns; with `whole`, a tile holds all columns."""
     per, block, options = _shape_of_launch(LAUNCH[name], int(columns), whole)
     if rows:
-        grid = (-(-rows // per), _tiles(columns, block), 1)
+        grid = (-(-rows // per) * _tiles(columns, block), 1, 1)
         _launch(kernel, grid, tensors, numbers, options, real, per, block)
 
 
@@ -790,7 +829,7 @@ def _launch_fold(kernel, name, tensors, numbers, kept, columns, programs, real):
     """Persistent programs that walk the rows."""
     per, block, options = _shape_of_launch(LAUNCH[name], int(columns))
     if kept:
-        grid = (kept * programs, _tiles(columns, block), 1)
+        grid = (kept * programs * _tiles(columns, block), 1, 1)
         _launch(kernel, grid, tensors, numbers, options, real, per, block)
 
 
@@ -1258,7 +1297,8 @@ def _sgp_kernel(
 ):
     BN = tl.cast(B, tl.int64) * N
 
-    n = _tile(tl.program_id(1) * BLOCK, ROWS, BLOCK)
+    block, tile = _place(B, ROWS)
+    n = _tile(tile * BLOCK, ROWS, BLOCK)
     r = _down(ROWS)
     at = r * N + n
     tile_mask = n < N
@@ -1268,7 +1308,7 @@ def _sgp_kernel(
     weight_213, weight_220, weight_222, weight_231 = _load4(weight_ptr + n * 20 + 12, tile_mask, REAL)
     weight_303, weight_312, weight_321, weight_330 = _load4(weight_ptr + n * 20 + 16, tile_mask, REAL)
 
-    b = tl.program_id(0).to(tl.int64) * ROWS
+    b = block.to(tl.int64) * ROWS
     row_mask = b + r < B
     mask = tile_mask if ROWS == 1 else tile_mask & row_mask
     x_row = x_ptr + b * N
@@ -1360,11 +1400,11 @@ def _sgp_backward_kernel(
     # accumulates in registers over b; the partial results are added in a fixed order
     BN = tl.cast(B, tl.int64) * N
 
-    n = _tile(tl.program_id(1) * BLOCK, ROWS, BLOCK)
+    program, programs, kept, tile = _share(1, N, BLOCK)
+    n = _tile(tile * BLOCK, ROWS, BLOCK)
     r = _down(ROWS)
     at = r * N + n
     tile_mask = n < N
-    program, programs = tl.program_id(0), tl.num_programs(0)
     weight_000, weight_011, weight_022, weight_033 = _load4(weight_ptr + n * 20, tile_mask, REAL)
     weight_101, weight_110, weight_112, weight_121 = _load4(weight_ptr + n * 20 + 4, tile_mask, REAL)
     weight_123, weight_132, weight_202, weight_211 = _load4(weight_ptr + n * 20 + 8, tile_mask, REAL)
@@ -1606,11 +1646,11 @@ def _sgp_double_backward_kernel(
     # reloads adjacent components that all rows share, because 167 fields are alive at once
     BN = tl.cast(B, tl.int64) * N
 
-    n = _tile(tl.program_id(1) * BLOCK, ROWS, BLOCK)
+    program, programs, kept, tile = _share(1, N, BLOCK)
+    n = _tile(tile * BLOCK, ROWS, BLOCK)
     r = _down(ROWS)
     at = r * N + n
     tile_mask = n < N
-    program, programs = tl.program_id(0), tl.num_programs(0)
 
     grad_weight_000 = _start(ROWS, BLOCK, 0.0, REAL)
     grad_weight_011 = _start(ROWS, BLOCK, 0.0, REAL)
@@ -2001,7 +2041,7 @@ def _fused_gelu_sgp_norm_with_normalize_kernel(
     eps = tl.full([], eps, REAL)
     BN = tl.cast(B, tl.int64) * N
 
-    n = _tile(tl.program_id(1) * BLOCK, ROWS, BLOCK)
+    n = _tile(0, ROWS, BLOCK)
     r = _down(ROWS)
     at = r * N + n
     tile_mask = n < N
@@ -2039,9 +2079,9 @@ def _fused_gelu_sgp_norm_with_normalize_kernel(
     y_e23 = tl.load(y_row + 6 * BN + at, mask=mask, other=0.0).to(REAL)
     y_e123 = tl.load(y_row + 7 * BN + at, mask=mask, other=0.0).to(REAL)
 
-    gate_x = 0.5 * tl.erf(0.7071067811865476 * x_e) + 0.5
+    gate_x = _phi(x_e)
     gelu_x_e = x_e * gate_x
-    gate_y = 0.5 + 0.5 * tl.erf(0.7071067811865476 * y_e)
+    gate_y = _phi(y_e)
     gelu_y_e = y_e * gate_y
     gelu_x_e123 = x_e123 * gate_x
     gelu_y_e123 = y_e123 * gate_y
@@ -2098,17 +2138,17 @@ def _fused_gelu_sgp_norm_with_normalize_kernel(
     out_e123_2 = weight_033 * gelu_x_e * gelu_y_e123 + weight_330 * gelu_x_e123 * gelu_y_e + weight_132 * t23
     out_e123_2 += weight_231 * t24
     t25, t26, t27, t28 = _row_sum4(out_e_2 * out_e_2, t13, t22, out_e123_2 * out_e123_2, mask)
-    inv_rms_0 = tl.rsqrt(eps + t0 * t25)
+    inv_rms_0 = _rsqrt(eps + t0 * t25)
     out_e = inv_rms_0 * out_e_2
-    inv_rms_1 = tl.rsqrt(eps + t0 * t26)
+    inv_rms_1 = _rsqrt(eps + t0 * t26)
     out_e1 = inv_rms_1 * out_e1_2
     out_e2 = inv_rms_1 * out_e2_2
     out_e3 = inv_rms_1 * out_e3_2
-    inv_rms_2 = tl.rsqrt(eps + t0 * t27)
+    inv_rms_2 = _rsqrt(eps + t0 * t27)
     out_e12 = inv_rms_2 * out_e12_2
     out_e13 = inv_rms_2 * out_e13_2
     out_e23 = inv_rms_2 * out_e23_2
-    inv_rms_3 = tl.rsqrt(eps + t0 * t28)
+    inv_rms_3 = _rsqrt(eps + t0 * t28)
     out_e123 = inv_rms_3 * out_e123_2
 
     tl.store(out_row + at, out_e, mask=mask)
@@ -2184,9 +2224,9 @@ def _fused_gelu_sgp_norm_with_normalize_long_kernel(
         weight_213, weight_220, weight_222, weight_231 = _load4(weight_ptr + n * 20 + 12, mask, REAL)
         weight_303, weight_312, weight_321, weight_330 = _load4(weight_ptr + n * 20 + 16, mask, REAL)
 
-        gate_x = 0.5 * tl.erf(0.7071067811865476 * x_e) + 0.5
+        gate_x = _phi(x_e)
         gelu_x_e = x_e * gate_x
-        gate_y = 0.5 + 0.5 * tl.erf(0.7071067811865476 * y_e)
+        gate_y = _phi(y_e)
         gelu_y_e = y_e * gate_y
         gelu_x_e123 = x_e123 * gate_x
         gelu_y_e123 = y_e123 * gate_y
@@ -2248,10 +2288,10 @@ def _fused_gelu_sgp_norm_with_normalize_long_kernel(
         t3 = _sum(t3, t26, mask, True)
         t4 = _sum(t4, out_e123_2 * out_e123_2, mask, True)
     t1, t2, t3, t4 = _row_sum4(t1, t2, t3, t4, True)
-    inv_rms_0 = tl.rsqrt(eps + t0 * t1)
-    inv_rms_1 = tl.rsqrt(eps + t0 * t2)
-    inv_rms_2 = tl.rsqrt(eps + t0 * t3)
-    inv_rms_3 = tl.rsqrt(eps + t0 * t4)
+    inv_rms_0 = _rsqrt(eps + t0 * t1)
+    inv_rms_1 = _rsqrt(eps + t0 * t2)
+    inv_rms_2 = _rsqrt(eps + t0 * t3)
+    inv_rms_3 = _rsqrt(eps + t0 * t4)
 
     tl.store(saved_row + r, inv_rms_0, mask=row_mask)
     tl.store(saved_row + B + r, inv_rms_1, mask=row_mask)
@@ -2284,9 +2324,9 @@ def _fused_gelu_sgp_norm_with_normalize_long_kernel(
         weight_213, weight_220, weight_222, weight_231 = _load4(weight_ptr + n * 20 + 12, mask, REAL)
         weight_303, weight_312, weight_321, weight_330 = _load4(weight_ptr + n * 20 + 16, mask, REAL)
 
-        gate_x = 0.5 * tl.erf(0.7071067811865476 * x_e) + 0.5
+        gate_x = _phi(x_e)
         gelu_x_e = x_e * gate_x
-        gate_y = 0.5 + 0.5 * tl.erf(0.7071067811865476 * y_e)
+        gate_y = _phi(y_e)
         gelu_y_e = y_e * gate_y
         gelu_x_e123 = x_e123 * gate_x
         gelu_y_e123 = y_e123 * gate_y
@@ -2512,9 +2552,9 @@ def _fused_gelu_sgp_norm_with_normalize_backward_recomputed_kernel(
         grad_out_e23 = tl.load(grad_out_row + 6 * BN + at, mask=mask, other=0.0).to(REAL)
         grad_out_e123 = tl.load(grad_out_row + 7 * BN + at, mask=mask, other=0.0).to(REAL)
 
-        gate_x = 0.5 * tl.erf(0.7071067811865476 * x_e) + 0.5
+        gate_x = _phi(x_e)
         gelu_x_e = x_e * gate_x
-        gate_y = 0.5 + 0.5 * tl.erf(0.7071067811865476 * y_e)
+        gate_y = _phi(y_e)
         gelu_y_e123 = y_e123 * gate_y
         gelu_x_e123 = x_e123 * gate_x
         gelu_y_e = y_e * gate_y
@@ -2610,18 +2650,14 @@ def _fused_gelu_sgp_norm_with_normalize_backward_2_kernel(
     REAL: tl.constexpr,
 ):
     # accumulates in registers over b; the partial results are added in a fixed order
+    # reloads adjacent components that all rows share, because 125 fields are alive at once
     BN = tl.cast(B, tl.int64) * N
 
-    n = _tile(tl.program_id(1) * BLOCK, ROWS, BLOCK)
+    program, programs, kept, tile = _share(1, N, BLOCK)
+    n = _tile(tile * BLOCK, ROWS, BLOCK)
     r = _down(ROWS)
     at = r * N + n
     tile_mask = n < N
-    program, programs = tl.program_id(0), tl.num_programs(0)
-    weight_000, weight_011, weight_022, weight_033 = _load4(weight_ptr + n * 20, tile_mask, REAL)
-    weight_101, weight_110, weight_112, weight_121 = _load4(weight_ptr + n * 20 + 4, tile_mask, REAL)
-    weight_123, weight_132, weight_202, weight_211 = _load4(weight_ptr + n * 20 + 8, tile_mask, REAL)
-    weight_213, weight_220, weight_222, weight_231 = _load4(weight_ptr + n * 20 + 12, tile_mask, REAL)
-    weight_303, weight_312, weight_321, weight_330 = _load4(weight_ptr + n * 20 + 16, tile_mask, REAL)
 
     grad_weight_000 = _start(ROWS, BLOCK, 0.0, REAL)
     grad_weight_011 = _start(ROWS, BLOCK, 0.0, REAL)
@@ -2671,6 +2707,11 @@ def _fused_gelu_sgp_norm_with_normalize_backward_2_kernel(
         y_e13 = tl.load(y_row + 5 * BN + at, mask=mask, other=0.0).to(REAL)
         y_e23 = tl.load(y_row + 6 * BN + at, mask=mask, other=0.0).to(REAL)
         y_e123 = tl.load(y_row + 7 * BN + at, mask=mask, other=0.0).to(REAL)
+        weight_000, weight_011, weight_022, weight_033 = _load4(weight_ptr + n * 20, tile_mask, REAL)
+        weight_101, weight_110, weight_112, weight_121 = _load4(weight_ptr + n * 20 + 4, tile_mask, REAL)
+        weight_123, weight_132, weight_202, weight_211 = _load4(weight_ptr + n * 20 + 8, tile_mask, REAL)
+        weight_213, weight_220, weight_222, weight_231 = _load4(weight_ptr + n * 20 + 12, tile_mask, REAL)
+        weight_303, weight_312, weight_321, weight_330 = _load4(weight_ptr + n * 20 + 16, tile_mask, REAL)
         grad_out_e = tl.load(grad_out_row + at, mask=mask, other=0.0).to(REAL)
         grad_out_e1 = tl.load(grad_out_row + BN + at, mask=mask, other=0.0).to(REAL)
         grad_out_e2 = tl.load(grad_out_row + 2 * BN + at, mask=mask, other=0.0).to(REAL)
@@ -2688,110 +2729,111 @@ def _fused_gelu_sgp_norm_with_normalize_backward_2_kernel(
         frontier_2 = tl.load(frontier_row + 2 * B + r, mask=row_mask, other=0.0).to(REAL)
         frontier_3 = tl.load(frontier_row + 3 * B + r, mask=row_mask, other=0.0).to(REAL)
 
-        t0 = 0.7071067811865476 * x_e
-        gate_x = 0.5 * tl.erf(t0) + 0.5
-        t1 = 0.7071067811865476 * y_e
-        gate_y = 0.5 + 0.5 * tl.erf(t1)
+        gate_x = _phi(x_e)
+        gate_y = _phi(y_e)
         gelu_y_e123 = y_e123 * gate_y
-        gelu_x_e = x_e * gate_x
-        gelu_x_e123 = x_e123 * gate_x
-        gelu_y_e = y_e * gate_y
         gelu_x_e1 = x_e1 * gate_x
         gelu_y_e23 = y_e23 * gate_y
         gelu_x_e2 = x_e2 * gate_x
         gelu_y_e13 = y_e13 * gate_y
         gelu_x_e3 = x_e3 * gate_x
         gelu_y_e12 = y_e12 * gate_y
-        t2 = gelu_x_e1 * gelu_y_e23 + gelu_x_e3 * gelu_y_e12 - gelu_x_e2 * gelu_y_e13
+        t0 = gelu_x_e1 * gelu_y_e23 + gelu_x_e3 * gelu_y_e12 - gelu_x_e2 * gelu_y_e13
         gelu_x_e12 = x_e12 * gate_x
         gelu_y_e3 = y_e3 * gate_y
         gelu_x_e13 = x_e13 * gate_x
         gelu_y_e2 = y_e2 * gate_y
         gelu_x_e23 = x_e23 * gate_x
         gelu_y_e1 = y_e1 * gate_y
-        t3 = gelu_x_e12 * gelu_y_e3 + gelu_x_e23 * gelu_y_e1 - gelu_x_e13 * gelu_y_e2
-        out_e123 = weight_033 * gelu_x_e * gelu_y_e123 + weight_330 * gelu_x_e123 * gelu_y_e + weight_132 * t2
-        out_e123 += weight_231 * t3
+        t1 = gelu_x_e12 * gelu_y_e3 + gelu_x_e23 * gelu_y_e1 - gelu_x_e13 * gelu_y_e2
+        gelu_x_e = x_e * gate_x
+        t2 = weight_033 * gelu_x_e
+        gelu_y_e = y_e * gate_y
+        gelu_x_e123 = x_e123 * gate_x
+        t3 = weight_330 * gelu_x_e123
+        out_e123 = weight_132 * t0 + weight_231 * t1 + gelu_y_e123 * t2 + gelu_y_e * t3
         grad_out_e123_2 = saved_inv_rms_3 * grad_out_e123 + 2.0 * frontier_0 * out_e123
-        t4 = weight_022 * gelu_x_e
-        t5 = weight_123 * gelu_y_e123
-        t6 = weight_222 * gelu_y_e12
-        t7 = weight_220 * gelu_y_e
-        t8 = weight_321 * gelu_x_e123
-        t9 = weight_222 * gelu_x_e12
-        t10 = gelu_x_e2 * gelu_y_e3 - gelu_x_e3 * gelu_y_e2
-        out_e23 = gelu_y_e23 * t4 + gelu_x_e1 * t5 + gelu_x_e13 * t6 + gelu_x_e23 * t7 + gelu_y_e1 * t8
-        out_e23 += weight_121 * t10 - gelu_y_e13 * t9
-        grad_out_e23_2 = saved_inv_rms_2 * grad_out_e23 + 2.0 * frontier_1 * out_e23
-        t11 = weight_121 * gelu_x_e1
-        t12 = weight_121 * gelu_y_e1
-        out_e13 = gelu_y_e13 * t4 + gelu_y_e3 * t11 + gelu_x_e13 * t7 + gelu_y_e23 * t9 - gelu_x_e2 * t5
-        out_e13 += -gelu_x_e23 * t6 - gelu_y_e2 * t8 - gelu_x_e3 * t12
-        grad_out_e13_2 = saved_inv_rms_2 * grad_out_e13 + 2.0 * frontier_1 * out_e13
-        t13 = gelu_x_e23 * gelu_y_e13 - gelu_x_e13 * gelu_y_e23
-        out_e12 = gelu_y_e12 * t4 + gelu_y_e2 * t11 + gelu_x_e3 * t5 + gelu_x_e12 * t7 + gelu_y_e3 * t8
-        out_e12 += weight_222 * t13 - gelu_x_e2 * t12
-        grad_out_e12_2 = saved_inv_rms_2 * grad_out_e12 + 2.0 * frontier_1 * out_e12
-        t14 = gelu_y_e23 * grad_out_e23_2 + gelu_y_e13 * grad_out_e13_2 + gelu_y_e12 * grad_out_e12_2
-        t15 = weight_011 * gelu_x_e
-        t16 = weight_112 * gelu_x_e1
-        t17 = weight_110 * gelu_y_e
-        t18 = weight_213 * gelu_y_e123
-        t19 = weight_312 * gelu_x_e123
-        t20 = weight_112 * gelu_x_e2
-        t21 = weight_211 * gelu_y_e1
-        t22 = weight_211 * gelu_y_e2
-        out_e3 = gelu_y_e3 * t15 + gelu_y_e13 * t16 + gelu_x_e3 * t17 + gelu_y_e23 * t20 - gelu_x_e12 * t18
-        out_e3 += -gelu_y_e12 * t19 - gelu_x_e13 * t21 - gelu_x_e23 * t22
-        grad_out_e3_2 = saved_inv_rms_1 * grad_out_e3 + 2.0 * frontier_2 * out_e3
-        t23 = weight_211 * gelu_y_e3
-        t24 = weight_112 * gelu_x_e3
-        out_e2 = gelu_y_e2 * t15 + gelu_y_e12 * t16 + gelu_x_e2 * t17 + gelu_x_e13 * t18 + gelu_x_e23 * t23
-        out_e2 += gelu_y_e13 * t19 - gelu_y_e23 * t24 - gelu_x_e12 * t21
-        grad_out_e2_2 = saved_inv_rms_1 * grad_out_e2 + 2.0 * frontier_2 * out_e2
-        out_e1 = gelu_y_e1 * t15 + gelu_x_e1 * t17 + gelu_x_e13 * t23 + gelu_x_e12 * t22 - gelu_x_e23 * t18
-        out_e1 += -gelu_y_e23 * t19 - gelu_y_e12 * t20 - gelu_y_e13 * t24
-        grad_out_e1_2 = saved_inv_rms_1 * grad_out_e1 + 2.0 * frontier_2 * out_e1
-        t25 = gelu_y_e3 * grad_out_e3_2 + gelu_y_e2 * grad_out_e2_2 + gelu_y_e1 * grad_out_e1_2
-        t26 = gelu_x_e1 * gelu_y_e1 + gelu_x_e2 * gelu_y_e2 + gelu_x_e3 * gelu_y_e3
-        t27 = -gelu_x_e12 * gelu_y_e12 - gelu_x_e13 * gelu_y_e13 - gelu_x_e23 * gelu_y_e23
-        out_e = weight_000 * gelu_x_e * gelu_y_e + weight_101 * t26 + weight_202 * t27
-        out_e += -weight_303 * gelu_x_e123 * gelu_y_e123
+        t4 = gelu_y_e123 * grad_out_e123_2
+        t5 = gelu_x_e1 * gelu_y_e1 + gelu_x_e2 * gelu_y_e2 + gelu_x_e3 * gelu_y_e3
+        t6 = -gelu_x_e12 * gelu_y_e12 - gelu_x_e13 * gelu_y_e13 - gelu_x_e23 * gelu_y_e23
+        t7 = gelu_x_e * gelu_y_e
+        t8 = gelu_x_e123 * gelu_y_e123
+        out_e = weight_101 * t5 + weight_202 * t6 + weight_000 * t7 - weight_303 * t8
         grad_out_e_2 = saved_inv_rms_0 * grad_out_e + 2.0 * frontier_3 * out_e
-        grad_gelu_x_e = weight_033 * gelu_y_e123 * grad_out_e123_2 + weight_022 * t14 + weight_011 * t25
-        grad_gelu_x_e += weight_000 * gelu_y_e * grad_out_e_2
-        t28 = weight_231 * grad_out_e123_2
-        t29 = weight_222 * grad_out_e12_2
-        t30 = weight_202 * grad_out_e_2
-        grad_gelu_x_e23 = gelu_y_e1 * t28 + t7 * grad_out_e23_2 + gelu_y_e13 * t29 + t23 * grad_out_e2_2
-        grad_gelu_x_e23 += -t6 * grad_out_e13_2 - t22 * grad_out_e3_2 - t18 * grad_out_e1_2 - gelu_y_e23 * t30
-        grad_gelu_x_e13 = t6 * grad_out_e23_2 + t7 * grad_out_e13_2 + t18 * grad_out_e2_2 + t23 * grad_out_e1_2
-        grad_gelu_x_e13 += -gelu_y_e2 * t28 - gelu_y_e23 * t29 - t21 * grad_out_e3_2 - gelu_y_e13 * t30
-        t31 = gelu_y_e23 * grad_out_e13_2 - gelu_y_e13 * grad_out_e23_2
-        grad_gelu_x_e12 = gelu_y_e3 * t28 + weight_222 * t31 + t7 * grad_out_e12_2 + t22 * grad_out_e1_2
-        grad_gelu_x_e12 += -t18 * grad_out_e3_2 - t21 * grad_out_e2_2 - gelu_y_e12 * t30
-        t32 = weight_132 * grad_out_e123_2
-        t33 = weight_121 * grad_out_e23_2
-        t34 = -gelu_y_e23 * grad_out_e2_2 - gelu_y_e13 * grad_out_e1_2
-        t35 = weight_101 * grad_out_e_2
-        grad_gelu_x_e3 = gelu_y_e12 * t32 + t5 * grad_out_e12_2 + t17 * grad_out_e3_2 + weight_112 * t34
-        grad_gelu_x_e3 += gelu_y_e3 * t35 - gelu_y_e2 * t33 - t12 * grad_out_e13_2
-        t36 = gelu_y_e23 * grad_out_e3_2 - gelu_y_e12 * grad_out_e1_2
-        grad_gelu_x_e2 = gelu_y_e3 * t33 + t17 * grad_out_e2_2 + weight_112 * t36 + gelu_y_e2 * t35
-        grad_gelu_x_e2 += -gelu_y_e13 * t32 - t5 * grad_out_e13_2 - t12 * grad_out_e12_2
-        t37 = gelu_y_e3 * grad_out_e13_2 + gelu_y_e2 * grad_out_e12_2
-        t38 = gelu_y_e13 * grad_out_e3_2 + gelu_y_e12 * grad_out_e2_2
-        grad_gelu_x_e1 = gelu_y_e23 * t32 + t5 * grad_out_e23_2 + weight_121 * t37 + weight_112 * t38
-        grad_gelu_x_e1 += t17 * grad_out_e1_2 + gelu_y_e1 * t35
-        t39 = gelu_y_e1 * grad_out_e23_2 + gelu_y_e3 * grad_out_e12_2 - gelu_y_e2 * grad_out_e13_2
-        t40 = gelu_y_e13 * grad_out_e2_2 - gelu_y_e12 * grad_out_e3_2 - gelu_y_e23 * grad_out_e1_2
-        grad_gelu_x_e123 = weight_330 * gelu_y_e * grad_out_e123_2 + weight_321 * t39 + weight_312 * t40
-        grad_gelu_x_e123 += -weight_303 * gelu_y_e123 * grad_out_e_2
+        t9 = weight_000 * grad_out_e_2
+        t10 = weight_022 * gelu_x_e
+        t11 = weight_123 * gelu_y_e123
+        t12 = weight_222 * gelu_y_e12
+        t13 = weight_220 * gelu_y_e
+        t14 = weight_321 * gelu_x_e123
+        t15 = weight_222 * gelu_x_e12
+        t16 = gelu_x_e2 * gelu_y_e3 - gelu_x_e3 * gelu_y_e2
+        out_e23 = gelu_y_e23 * t10 + gelu_x_e1 * t11 + gelu_x_e13 * t12 + gelu_x_e23 * t13 + gelu_y_e1 * t14
+        out_e23 += weight_121 * t16 - gelu_y_e13 * t15
+        grad_out_e23_2 = saved_inv_rms_2 * grad_out_e23 + 2.0 * frontier_1 * out_e23
+        t17 = weight_121 * gelu_x_e1
+        t18 = weight_121 * gelu_y_e1
+        out_e13 = gelu_y_e13 * t10 + gelu_y_e3 * t17 + gelu_x_e13 * t13 + gelu_y_e23 * t15 - gelu_x_e2 * t11
+        out_e13 += -gelu_x_e23 * t12 - gelu_y_e2 * t14 - gelu_x_e3 * t18
+        grad_out_e13_2 = saved_inv_rms_2 * grad_out_e13 + 2.0 * frontier_1 * out_e13
+        t19 = gelu_x_e23 * gelu_y_e13 - gelu_x_e13 * gelu_y_e23
+        out_e12 = gelu_y_e12 * t10 + gelu_y_e2 * t17 + gelu_x_e3 * t11 + gelu_x_e12 * t13 + gelu_y_e3 * t14
+        out_e12 += weight_222 * t19 - gelu_x_e2 * t18
+        grad_out_e12_2 = saved_inv_rms_2 * grad_out_e12 + 2.0 * frontier_1 * out_e12
+        t20 = gelu_y_e23 * grad_out_e23_2 + gelu_y_e13 * grad_out_e13_2 + gelu_y_e12 * grad_out_e12_2
+        t21 = weight_011 * gelu_x_e
+        t22 = weight_112 * gelu_x_e1
+        t23 = weight_110 * gelu_y_e
+        t24 = weight_213 * gelu_y_e123
+        t25 = weight_312 * gelu_x_e123
+        t26 = weight_112 * gelu_x_e2
+        t27 = weight_211 * gelu_y_e1
+        t28 = weight_211 * gelu_y_e2
+        out_e3 = gelu_y_e3 * t21 + gelu_y_e13 * t22 + gelu_x_e3 * t23 + gelu_y_e23 * t26 - gelu_x_e12 * t24
+        out_e3 += -gelu_y_e12 * t25 - gelu_x_e13 * t27 - gelu_x_e23 * t28
+        grad_out_e3_2 = saved_inv_rms_1 * grad_out_e3 + 2.0 * frontier_2 * out_e3
+        t29 = weight_211 * gelu_y_e3
+        t30 = weight_112 * gelu_x_e3
+        out_e2 = gelu_y_e2 * t21 + gelu_y_e12 * t22 + gelu_x_e2 * t23 + gelu_x_e13 * t24 + gelu_x_e23 * t29
+        out_e2 += gelu_y_e13 * t25 - gelu_y_e23 * t30 - gelu_x_e12 * t27
+        grad_out_e2_2 = saved_inv_rms_1 * grad_out_e2 + 2.0 * frontier_2 * out_e2
+        out_e1 = gelu_y_e1 * t21 + gelu_x_e1 * t23 + gelu_x_e13 * t29 + gelu_x_e12 * t28 - gelu_x_e23 * t24
+        out_e1 += -gelu_y_e23 * t25 - gelu_y_e12 * t26 - gelu_y_e13 * t30
+        grad_out_e1_2 = saved_inv_rms_1 * grad_out_e1 + 2.0 * frontier_2 * out_e1
+        t31 = gelu_y_e3 * grad_out_e3_2 + gelu_y_e2 * grad_out_e2_2 + gelu_y_e1 * grad_out_e1_2
+        grad_gelu_x_e = weight_033 * t4 + gelu_y_e * t9 + weight_022 * t20 + weight_011 * t31
+        t32 = weight_231 * grad_out_e123_2
+        t33 = weight_202 * grad_out_e_2
+        t34 = weight_222 * grad_out_e12_2
+        grad_gelu_x_e23 = gelu_y_e1 * t32 + t13 * grad_out_e23_2 + gelu_y_e13 * t34 + t29 * grad_out_e2_2
+        grad_gelu_x_e23 += -gelu_y_e23 * t33 - t12 * grad_out_e13_2 - t28 * grad_out_e3_2 - t24 * grad_out_e1_2
+        grad_gelu_x_e13 = t12 * grad_out_e23_2 + t13 * grad_out_e13_2 + t24 * grad_out_e2_2 + t29 * grad_out_e1_2
+        grad_gelu_x_e13 += -gelu_y_e2 * t32 - gelu_y_e13 * t33 - gelu_y_e23 * t34 - t27 * grad_out_e3_2
+        t35 = gelu_y_e23 * grad_out_e13_2 - gelu_y_e13 * grad_out_e23_2
+        grad_gelu_x_e12 = gelu_y_e3 * t32 + weight_222 * t35 + t13 * grad_out_e12_2 + t28 * grad_out_e1_2
+        grad_gelu_x_e12 += -gelu_y_e12 * t33 - t24 * grad_out_e3_2 - t27 * grad_out_e2_2
+        t36 = weight_132 * grad_out_e123_2
+        t37 = weight_101 * grad_out_e_2
+        t38 = weight_121 * grad_out_e23_2
+        t39 = -gelu_y_e23 * grad_out_e2_2 - gelu_y_e13 * grad_out_e1_2
+        grad_gelu_x_e3 = gelu_y_e12 * t36 + gelu_y_e3 * t37 + t11 * grad_out_e12_2 + t23 * grad_out_e3_2
+        grad_gelu_x_e3 += weight_112 * t39 - gelu_y_e2 * t38 - t18 * grad_out_e13_2
+        t40 = gelu_y_e23 * grad_out_e3_2 - gelu_y_e12 * grad_out_e1_2
+        grad_gelu_x_e2 = gelu_y_e2 * t37 + gelu_y_e3 * t38 + t23 * grad_out_e2_2 + weight_112 * t40
+        grad_gelu_x_e2 += -gelu_y_e13 * t36 - t11 * grad_out_e13_2 - t18 * grad_out_e12_2
+        t41 = gelu_y_e3 * grad_out_e13_2 + gelu_y_e2 * grad_out_e12_2
+        t42 = gelu_y_e13 * grad_out_e3_2 + gelu_y_e12 * grad_out_e2_2
+        grad_gelu_x_e1 = gelu_y_e23 * t36 + gelu_y_e1 * t37 + t11 * grad_out_e23_2 + weight_121 * t41
+        grad_gelu_x_e1 += weight_112 * t42 + t23 * grad_out_e1_2
+        t43 = gelu_y_e * grad_out_e123_2
+        t44 = weight_303 * grad_out_e_2
+        t45 = gelu_y_e1 * grad_out_e23_2 + gelu_y_e3 * grad_out_e12_2 - gelu_y_e2 * grad_out_e13_2
+        t46 = gelu_y_e13 * grad_out_e2_2 - gelu_y_e12 * grad_out_e3_2 - gelu_y_e23 * grad_out_e1_2
+        grad_gelu_x_e123 = weight_330 * t43 + weight_321 * t45 + weight_312 * t46 - gelu_y_e123 * t44
         grad_gate_x = x_e23 * grad_gelu_x_e23 + x_e13 * grad_gelu_x_e13 + x_e12 * grad_gelu_x_e12
         grad_gate_x += x_e3 * grad_gelu_x_e3 + x_e2 * grad_gelu_x_e2 + x_e1 * grad_gelu_x_e1
         grad_gate_x += x_e123 * grad_gelu_x_e123 + x_e * grad_gelu_x_e
-        t41 = 0.7071067811865476 * (1.1283791670955126 * tl.exp(-t0 * t0) * (0.5 * grad_gate_x))
-        grad_x_e = gate_x * grad_gelu_x_e + t41
+        grad_x_e = gate_x * grad_gelu_x_e + 0.3989422804014327 * tl.exp(-0.5 * x_e * x_e) * grad_gate_x
         grad_x_e1 = gate_x * grad_gelu_x_e1
         grad_x_e2 = gate_x * grad_gelu_x_e2
         grad_x_e3 = gate_x * grad_gelu_x_e3
@@ -2799,36 +2841,33 @@ def _fused_gelu_sgp_norm_with_normalize_backward_2_kernel(
         grad_x_e13 = gate_x * grad_gelu_x_e13
         grad_x_e23 = gate_x * grad_gelu_x_e23
         grad_x_e123 = gate_x * grad_gelu_x_e123
-        t42 = gelu_x_e23 * grad_out_e23_2 + gelu_x_e13 * grad_out_e13_2 + gelu_x_e12 * grad_out_e12_2
-        t43 = gelu_x_e3 * grad_out_e3_2 + gelu_x_e2 * grad_out_e2_2 + gelu_x_e1 * grad_out_e1_2
-        grad_gelu_y_e = weight_330 * gelu_x_e123 * grad_out_e123_2 + weight_220 * t42 + weight_110 * t43
-        grad_gelu_y_e += weight_000 * gelu_x_e * grad_out_e_2
-        grad_gelu_y_e23 = gelu_x_e1 * t32 + t4 * grad_out_e23_2 + t9 * grad_out_e13_2 + t20 * grad_out_e3_2
-        grad_gelu_y_e23 += -gelu_x_e13 * t29 - t24 * grad_out_e2_2 - t19 * grad_out_e1_2 - gelu_x_e23 * t30
-        grad_gelu_y_e13 = t4 * grad_out_e13_2 + gelu_x_e23 * t29 + t16 * grad_out_e3_2 + t19 * grad_out_e2_2
-        grad_gelu_y_e13 += -gelu_x_e2 * t32 - t9 * grad_out_e23_2 - t24 * grad_out_e1_2 - gelu_x_e13 * t30
-        t44 = gelu_x_e13 * grad_out_e23_2 - gelu_x_e23 * grad_out_e13_2
-        grad_gelu_y_e12 = gelu_x_e3 * t32 + weight_222 * t44 + t4 * grad_out_e12_2 + t16 * grad_out_e2_2
-        grad_gelu_y_e12 += -t19 * grad_out_e3_2 - t20 * grad_out_e1_2 - gelu_x_e12 * t30
-        t45 = gelu_x_e23 * grad_out_e2_2 + gelu_x_e13 * grad_out_e1_2
-        grad_gelu_y_e3 = gelu_x_e12 * t28 + gelu_x_e2 * t33 + t11 * grad_out_e13_2 + t8 * grad_out_e12_2
-        grad_gelu_y_e3 += t15 * grad_out_e3_2 + weight_211 * t45 + gelu_x_e3 * t35
-        t46 = gelu_x_e12 * grad_out_e1_2 - gelu_x_e23 * grad_out_e3_2
-        grad_gelu_y_e2 = t11 * grad_out_e12_2 + t15 * grad_out_e2_2 + weight_211 * t46 + gelu_x_e2 * t35
-        grad_gelu_y_e2 += -gelu_x_e13 * t28 - gelu_x_e3 * t33 - t8 * grad_out_e13_2
-        t47 = -gelu_x_e3 * grad_out_e13_2 - gelu_x_e2 * grad_out_e12_2
-        t48 = -gelu_x_e13 * grad_out_e3_2 - gelu_x_e12 * grad_out_e2_2
-        grad_gelu_y_e1 = gelu_x_e23 * t28 + t8 * grad_out_e23_2 + weight_121 * t47 + weight_211 * t48
-        grad_gelu_y_e1 += t15 * grad_out_e1_2 + gelu_x_e1 * t35
-        t49 = gelu_x_e1 * grad_out_e23_2 + gelu_x_e3 * grad_out_e12_2 - gelu_x_e2 * grad_out_e13_2
-        t50 = gelu_x_e13 * grad_out_e2_2 - gelu_x_e12 * grad_out_e3_2 - gelu_x_e23 * grad_out_e1_2
-        grad_gelu_y_e123 = weight_033 * gelu_x_e * grad_out_e123_2 + weight_123 * t49 + weight_213 * t50
-        grad_gelu_y_e123 += -weight_303 * gelu_x_e123 * grad_out_e_2
+        t47 = gelu_x_e23 * grad_out_e23_2 + gelu_x_e13 * grad_out_e13_2 + gelu_x_e12 * grad_out_e12_2
+        t48 = gelu_x_e3 * grad_out_e3_2 + gelu_x_e2 * grad_out_e2_2 + gelu_x_e1 * grad_out_e1_2
+        grad_gelu_y_e = t3 * grad_out_e123_2 + gelu_x_e * t9 + weight_220 * t47 + weight_110 * t48
+        grad_gelu_y_e23 = gelu_x_e1 * t36 + t10 * grad_out_e23_2 + t15 * grad_out_e13_2 + t26 * grad_out_e3_2
+        grad_gelu_y_e23 += -gelu_x_e23 * t33 - gelu_x_e13 * t34 - t30 * grad_out_e2_2 - t25 * grad_out_e1_2
+        grad_gelu_y_e13 = t10 * grad_out_e13_2 + gelu_x_e23 * t34 + t22 * grad_out_e3_2 + t25 * grad_out_e2_2
+        grad_gelu_y_e13 += -gelu_x_e2 * t36 - gelu_x_e13 * t33 - t15 * grad_out_e23_2 - t30 * grad_out_e1_2
+        t49 = gelu_x_e13 * grad_out_e23_2 - gelu_x_e23 * grad_out_e13_2
+        grad_gelu_y_e12 = gelu_x_e3 * t36 + weight_222 * t49 + t10 * grad_out_e12_2 + t22 * grad_out_e2_2
+        grad_gelu_y_e12 += -gelu_x_e12 * t33 - t25 * grad_out_e3_2 - t26 * grad_out_e1_2
+        t50 = gelu_x_e23 * grad_out_e2_2 + gelu_x_e13 * grad_out_e1_2
+        grad_gelu_y_e3 = gelu_x_e12 * t32 + gelu_x_e3 * t37 + gelu_x_e2 * t38 + t17 * grad_out_e13_2
+        grad_gelu_y_e3 += t14 * grad_out_e12_2 + t21 * grad_out_e3_2 + weight_211 * t50
+        t51 = gelu_x_e12 * grad_out_e1_2 - gelu_x_e23 * grad_out_e3_2
+        grad_gelu_y_e2 = gelu_x_e2 * t37 + t17 * grad_out_e12_2 + t21 * grad_out_e2_2 + weight_211 * t51
+        grad_gelu_y_e2 += -gelu_x_e13 * t32 - gelu_x_e3 * t38 - t14 * grad_out_e13_2
+        t52 = -gelu_x_e3 * grad_out_e13_2 - gelu_x_e2 * grad_out_e12_2
+        t53 = -gelu_x_e13 * grad_out_e3_2 - gelu_x_e12 * grad_out_e2_2
+        grad_gelu_y_e1 = gelu_x_e23 * t32 + gelu_x_e1 * t37 + t14 * grad_out_e23_2 + weight_121 * t52
+        grad_gelu_y_e1 += weight_211 * t53 + t21 * grad_out_e1_2
+        t54 = gelu_x_e1 * grad_out_e23_2 + gelu_x_e3 * grad_out_e12_2 - gelu_x_e2 * grad_out_e13_2
+        t55 = gelu_x_e13 * grad_out_e2_2 - gelu_x_e12 * grad_out_e3_2 - gelu_x_e23 * grad_out_e1_2
+        grad_gelu_y_e123 = t2 * grad_out_e123_2 + weight_123 * t54 + weight_213 * t55 - gelu_x_e123 * t44
         grad_gate_y = y_e23 * grad_gelu_y_e23 + y_e13 * grad_gelu_y_e13 + y_e12 * grad_gelu_y_e12
         grad_gate_y += y_e3 * grad_gelu_y_e3 + y_e2 * grad_gelu_y_e2 + y_e1 * grad_gelu_y_e1
         grad_gate_y += y_e123 * grad_gelu_y_e123 + y_e * grad_gelu_y_e
-        t51 = 0.7071067811865476 * (1.1283791670955126 * tl.exp(-t1 * t1) * (0.5 * grad_gate_y))
-        grad_y_e = gate_y * grad_gelu_y_e + t51
+        grad_y_e = gate_y * grad_gelu_y_e + 0.3989422804014327 * tl.exp(-0.5 * y_e * y_e) * grad_gate_y
         grad_y_e1 = gate_y * grad_gelu_y_e1
         grad_y_e2 = gate_y * grad_gelu_y_e2
         grad_y_e3 = gate_y * grad_gelu_y_e3
@@ -2836,10 +2875,10 @@ def _fused_gelu_sgp_norm_with_normalize_backward_2_kernel(
         grad_y_e13 = gate_y * grad_gelu_y_e13
         grad_y_e23 = gate_y * grad_gelu_y_e23
         grad_y_e123 = gate_y * grad_gelu_y_e123
-        t52 = gelu_x_e1 * t38 + gelu_x_e3 * t34 + gelu_x_e2 * t36
-        t53 = t10 * grad_out_e23_2 + gelu_y_e1 * t47 + gelu_x_e1 * t37
-        t54 = gelu_y_e1 * t48 + gelu_y_e2 * t46 + gelu_y_e3 * t45
-        t55 = gelu_x_e12 * t31 + gelu_y_e12 * t44 + t13 * grad_out_e12_2
+        t56 = gelu_x_e1 * t42 + gelu_x_e3 * t39 + gelu_x_e2 * t40
+        t57 = t16 * grad_out_e23_2 + gelu_y_e1 * t52 + gelu_x_e1 * t41
+        t58 = gelu_y_e1 * t53 + gelu_y_e2 * t51 + gelu_y_e3 * t50
+        t59 = gelu_x_e12 * t35 + gelu_y_e12 * t49 + t19 * grad_out_e12_2
 
         if GRAD_X:
             tl.store(grad_x_row + at, grad_x_e, mask=mask)
@@ -2861,26 +2900,26 @@ def _fused_gelu_sgp_norm_with_normalize_backward_2_kernel(
             tl.store(grad_y_row + 7 * BN + at, grad_y_e123, mask=mask)
 
         if GRAD_WEIGHT:
-            grad_weight_000 = _sum(grad_weight_000, gelu_x_e * gelu_y_e * grad_out_e_2, mask, ROWS > 1)
-            grad_weight_011 = _sum(grad_weight_011, gelu_x_e * t25, mask, ROWS > 1)
-            grad_weight_022 = _sum(grad_weight_022, gelu_x_e * t14, mask, ROWS > 1)
-            grad_weight_033 = _sum(grad_weight_033, gelu_x_e * gelu_y_e123 * grad_out_e123_2, mask, ROWS > 1)
-            grad_weight_101 = _sum(grad_weight_101, t26 * grad_out_e_2, mask, ROWS > 1)
-            grad_weight_110 = _sum(grad_weight_110, gelu_y_e * t43, mask, ROWS > 1)
-            grad_weight_112 = _sum(grad_weight_112, t52, mask, ROWS > 1)
-            grad_weight_121 = _sum(grad_weight_121, t53, mask, ROWS > 1)
-            grad_weight_123 = _sum(grad_weight_123, gelu_y_e123 * t49, mask, ROWS > 1)
-            grad_weight_132 = _sum(grad_weight_132, t2 * grad_out_e123_2, mask, ROWS > 1)
-            grad_weight_202 = _sum(grad_weight_202, t27 * grad_out_e_2, mask, ROWS > 1)
-            grad_weight_211 = _sum(grad_weight_211, t54, mask, ROWS > 1)
-            grad_weight_213 = _sum(grad_weight_213, gelu_y_e123 * t50, mask, ROWS > 1)
-            grad_weight_220 = _sum(grad_weight_220, gelu_y_e * t42, mask, ROWS > 1)
-            grad_weight_222 = _sum(grad_weight_222, t55, mask, ROWS > 1)
-            grad_weight_231 = _sum(grad_weight_231, t3 * grad_out_e123_2, mask, ROWS > 1)
-            grad_weight_303 = _sum(grad_weight_303, -gelu_x_e123 * gelu_y_e123 * grad_out_e_2, mask, ROWS > 1)
-            grad_weight_312 = _sum(grad_weight_312, gelu_x_e123 * t40, mask, ROWS > 1)
-            grad_weight_321 = _sum(grad_weight_321, gelu_x_e123 * t39, mask, ROWS > 1)
-            grad_weight_330 = _sum(grad_weight_330, gelu_x_e123 * gelu_y_e * grad_out_e123_2, mask, ROWS > 1)
+            grad_weight_000 = _sum(grad_weight_000, t7 * grad_out_e_2, mask, ROWS > 1)
+            grad_weight_011 = _sum(grad_weight_011, gelu_x_e * t31, mask, ROWS > 1)
+            grad_weight_022 = _sum(grad_weight_022, gelu_x_e * t20, mask, ROWS > 1)
+            grad_weight_033 = _sum(grad_weight_033, gelu_x_e * t4, mask, ROWS > 1)
+            grad_weight_101 = _sum(grad_weight_101, t5 * grad_out_e_2, mask, ROWS > 1)
+            grad_weight_110 = _sum(grad_weight_110, gelu_y_e * t48, mask, ROWS > 1)
+            grad_weight_112 = _sum(grad_weight_112, t56, mask, ROWS > 1)
+            grad_weight_121 = _sum(grad_weight_121, t57, mask, ROWS > 1)
+            grad_weight_123 = _sum(grad_weight_123, gelu_y_e123 * t54, mask, ROWS > 1)
+            grad_weight_132 = _sum(grad_weight_132, t0 * grad_out_e123_2, mask, ROWS > 1)
+            grad_weight_202 = _sum(grad_weight_202, t6 * grad_out_e_2, mask, ROWS > 1)
+            grad_weight_211 = _sum(grad_weight_211, t58, mask, ROWS > 1)
+            grad_weight_213 = _sum(grad_weight_213, gelu_y_e123 * t55, mask, ROWS > 1)
+            grad_weight_220 = _sum(grad_weight_220, gelu_y_e * t47, mask, ROWS > 1)
+            grad_weight_222 = _sum(grad_weight_222, t59, mask, ROWS > 1)
+            grad_weight_231 = _sum(grad_weight_231, t1 * grad_out_e123_2, mask, ROWS > 1)
+            grad_weight_303 = _sum(grad_weight_303, -t8 * grad_out_e_2, mask, ROWS > 1)
+            grad_weight_312 = _sum(grad_weight_312, gelu_x_e123 * t46, mask, ROWS > 1)
+            grad_weight_321 = _sum(grad_weight_321, gelu_x_e123 * t45, mask, ROWS > 1)
+            grad_weight_330 = _sum(grad_weight_330, gelu_x_e123 * t43, mask, ROWS > 1)
     grad_weight_row = grad_weight_ptr + tl.cast(program, tl.int64) * 20 * N
 
     if GRAD_WEIGHT:
@@ -3037,179 +3076,177 @@ def _fused_gelu_sgp_norm_with_normalize_double_backward_kernel(
             grad_grad_weight_ptr + n * 20 + 16, mask & HAS_GRAD_GRAD_WEIGHT, REAL
         )
 
-        t25 = 0.7071067811865476 * x_e
-        gate_x = 0.5 * tl.erf(t25) + 0.5
+        gate_x = _phi(x_e)
         gelu_x_e1 = x_e1 * gate_x
-        t26 = 0.7071067811865476 * y_e
-        gate_y = 0.5 + 0.5 * tl.erf(t26)
+        gate_y = _phi(y_e)
         gelu_y_e23 = y_e23 * gate_y
         gelu_x_e2 = x_e2 * gate_x
         gelu_y_e13 = y_e13 * gate_y
         gelu_x_e3 = x_e3 * gate_x
         gelu_y_e12 = y_e12 * gate_y
-        t27 = gelu_x_e1 * gelu_y_e23 + gelu_x_e3 * gelu_y_e12 - gelu_x_e2 * gelu_y_e13
+        t25 = gelu_x_e1 * gelu_y_e23 + gelu_x_e3 * gelu_y_e12 - gelu_x_e2 * gelu_y_e13
         gelu_x_e12 = x_e12 * gate_x
         gelu_y_e3 = y_e3 * gate_y
         gelu_x_e13 = x_e13 * gate_x
         gelu_y_e2 = y_e2 * gate_y
         gelu_x_e23 = x_e23 * gate_x
         gelu_y_e1 = y_e1 * gate_y
-        t28 = gelu_x_e12 * gelu_y_e3 + gelu_x_e23 * gelu_y_e1 - gelu_x_e13 * gelu_y_e2
+        t26 = gelu_x_e12 * gelu_y_e3 + gelu_x_e23 * gelu_y_e1 - gelu_x_e13 * gelu_y_e2
         gelu_y_e123 = y_e123 * gate_y
         gelu_x_e = x_e * gate_x
-        t29 = weight_033 * gelu_x_e
+        t27 = weight_033 * gelu_x_e
         gelu_y_e = y_e * gate_y
         gelu_x_e123 = x_e123 * gate_x
-        t30 = weight_330 * gelu_x_e123
-        out_e123 = weight_132 * t27 + weight_231 * t28 + gelu_y_e123 * t29 + gelu_y_e * t30
-        t31 = weight_022 * gelu_x_e
-        t32 = weight_123 * gelu_y_e123
-        t33 = weight_222 * gelu_y_e12
-        t34 = weight_220 * gelu_y_e
-        t35 = weight_321 * gelu_x_e123
-        t36 = weight_222 * gelu_x_e12
-        t37 = gelu_x_e2 * gelu_y_e3 - gelu_x_e3 * gelu_y_e2
-        out_e23 = gelu_y_e23 * t31 + gelu_x_e1 * t32 + gelu_x_e13 * t33 + gelu_x_e23 * t34 + gelu_y_e1 * t35
-        out_e23 += weight_121 * t37 - gelu_y_e13 * t36
-        t38 = weight_121 * gelu_x_e1
-        t39 = weight_121 * gelu_y_e1
-        out_e13 = gelu_y_e13 * t31 + gelu_y_e3 * t38 + gelu_x_e13 * t34 + gelu_y_e23 * t36 - gelu_x_e2 * t32
-        out_e13 += -gelu_x_e23 * t33 - gelu_y_e2 * t35 - gelu_x_e3 * t39
-        t40 = gelu_x_e23 * gelu_y_e13 - gelu_x_e13 * gelu_y_e23
-        out_e12 = gelu_y_e12 * t31 + gelu_y_e2 * t38 + gelu_x_e3 * t32 + gelu_x_e12 * t34 + gelu_y_e3 * t35
-        out_e12 += weight_222 * t40 - gelu_x_e2 * t39
-        t41 = grad_out_e23 * out_e23 + grad_out_e13 * out_e13 + grad_out_e12 * out_e12
-        t42 = weight_011 * gelu_x_e
-        t43 = weight_112 * gelu_x_e1
-        t44 = weight_110 * gelu_y_e
-        t45 = weight_213 * gelu_y_e123
-        t46 = weight_312 * gelu_x_e123
-        t47 = weight_112 * gelu_x_e2
-        t48 = weight_211 * gelu_y_e1
-        t49 = weight_211 * gelu_y_e2
-        out_e3 = gelu_y_e3 * t42 + gelu_y_e13 * t43 + gelu_x_e3 * t44 + gelu_y_e23 * t47 - gelu_x_e12 * t45
-        out_e3 += -gelu_y_e12 * t46 - gelu_x_e13 * t48 - gelu_x_e23 * t49
-        t50 = weight_211 * gelu_y_e3
-        t51 = weight_112 * gelu_x_e3
-        out_e2 = gelu_y_e2 * t42 + gelu_y_e12 * t43 + gelu_x_e2 * t44 + gelu_x_e13 * t45 + gelu_x_e23 * t50
-        out_e2 += gelu_y_e13 * t46 - gelu_y_e23 * t51 - gelu_x_e12 * t48
-        out_e1 = gelu_y_e1 * t42 + gelu_x_e1 * t44 + gelu_x_e13 * t50 + gelu_x_e12 * t49 - gelu_x_e23 * t45
-        out_e1 += -gelu_y_e23 * t46 - gelu_y_e12 * t47 - gelu_y_e13 * t51
-        t52 = grad_out_e3 * out_e3 + grad_out_e2 * out_e2 + grad_out_e1 * out_e1
-        t53 = gelu_x_e1 * gelu_y_e1 + gelu_x_e2 * gelu_y_e2 + gelu_x_e3 * gelu_y_e3
-        t54 = -gelu_x_e12 * gelu_y_e12 - gelu_x_e13 * gelu_y_e13 - gelu_x_e23 * gelu_y_e23
-        t55 = gelu_x_e * gelu_y_e
-        t56 = gelu_x_e123 * gelu_y_e123
-        out_e = weight_101 * t53 + weight_202 * t54 + weight_000 * t55 - weight_303 * t56
-        grad_grad_gate_y = 0.3989422804014327 * tl.exp(-t26 * t26) * grad_grad_y_e
+        t28 = weight_330 * gelu_x_e123
+        out_e123 = weight_132 * t25 + weight_231 * t26 + gelu_y_e123 * t27 + gelu_y_e * t28
+        t29 = weight_022 * gelu_x_e
+        t30 = weight_123 * gelu_y_e123
+        t31 = weight_222 * gelu_y_e12
+        t32 = weight_220 * gelu_y_e
+        t33 = weight_321 * gelu_x_e123
+        t34 = weight_222 * gelu_x_e12
+        t35 = gelu_x_e2 * gelu_y_e3 - gelu_x_e3 * gelu_y_e2
+        out_e23 = gelu_y_e23 * t29 + gelu_x_e1 * t30 + gelu_x_e13 * t31 + gelu_x_e23 * t32 + gelu_y_e1 * t33
+        out_e23 += weight_121 * t35 - gelu_y_e13 * t34
+        t36 = weight_121 * gelu_x_e1
+        t37 = weight_121 * gelu_y_e1
+        out_e13 = gelu_y_e13 * t29 + gelu_y_e3 * t36 + gelu_x_e13 * t32 + gelu_y_e23 * t34 - gelu_x_e2 * t30
+        out_e13 += -gelu_x_e23 * t31 - gelu_y_e2 * t33 - gelu_x_e3 * t37
+        t38 = gelu_x_e23 * gelu_y_e13 - gelu_x_e13 * gelu_y_e23
+        out_e12 = gelu_y_e12 * t29 + gelu_y_e2 * t36 + gelu_x_e3 * t30 + gelu_x_e12 * t32 + gelu_y_e3 * t33
+        out_e12 += weight_222 * t38 - gelu_x_e2 * t37
+        t39 = grad_out_e23 * out_e23 + grad_out_e13 * out_e13 + grad_out_e12 * out_e12
+        t40 = weight_011 * gelu_x_e
+        t41 = weight_112 * gelu_x_e1
+        t42 = weight_110 * gelu_y_e
+        t43 = weight_213 * gelu_y_e123
+        t44 = weight_312 * gelu_x_e123
+        t45 = weight_112 * gelu_x_e2
+        t46 = weight_211 * gelu_y_e1
+        t47 = weight_211 * gelu_y_e2
+        out_e3 = gelu_y_e3 * t40 + gelu_y_e13 * t41 + gelu_x_e3 * t42 + gelu_y_e23 * t45 - gelu_x_e12 * t43
+        out_e3 += -gelu_y_e12 * t44 - gelu_x_e13 * t46 - gelu_x_e23 * t47
+        t48 = weight_211 * gelu_y_e3
+        t49 = weight_112 * gelu_x_e3
+        out_e2 = gelu_y_e2 * t40 + gelu_y_e12 * t41 + gelu_x_e2 * t42 + gelu_x_e13 * t43 + gelu_x_e23 * t48
+        out_e2 += gelu_y_e13 * t44 - gelu_y_e23 * t49 - gelu_x_e12 * t46
+        out_e1 = gelu_y_e1 * t40 + gelu_x_e1 * t42 + gelu_x_e13 * t48 + gelu_x_e12 * t47 - gelu_x_e23 * t43
+        out_e1 += -gelu_y_e23 * t44 - gelu_y_e12 * t45 - gelu_y_e13 * t49
+        t50 = grad_out_e3 * out_e3 + grad_out_e2 * out_e2 + grad_out_e1 * out_e1
+        t51 = gelu_x_e1 * gelu_y_e1 + gelu_x_e2 * gelu_y_e2 + gelu_x_e3 * gelu_y_e3
+        t52 = -gelu_x_e12 * gelu_y_e12 - gelu_x_e13 * gelu_y_e13 - gelu_x_e23 * gelu_y_e23
+        t53 = gelu_x_e * gelu_y_e
+        t54 = gelu_x_e123 * gelu_y_e123
+        out_e = weight_101 * t51 + weight_202 * t52 + weight_000 * t53 - weight_303 * t54
+        grad_grad_gate_y = 0.3989422804014327 * tl.exp(-0.5 * y_e * y_e) * grad_grad_y_e
         grad_grad_gelu_y_e1 = gate_y * grad_grad_y_e1 + y_e1 * grad_grad_gate_y
         grad_grad_gelu_y_e2 = gate_y * grad_grad_y_e2 + y_e2 * grad_grad_gate_y
         grad_grad_gelu_y_e3 = gate_y * grad_grad_y_e3 + y_e3 * grad_grad_gate_y
-        grad_grad_gate_x = 0.3989422804014327 * tl.exp(-t25 * t25) * grad_grad_x_e
+        grad_grad_gate_x = 0.3989422804014327 * tl.exp(-0.5 * x_e * x_e) * grad_grad_x_e
         grad_grad_gelu_x_e1 = gate_x * grad_grad_x_e1 + x_e1 * grad_grad_gate_x
         grad_grad_gelu_x_e2 = gate_x * grad_grad_x_e2 + x_e2 * grad_grad_gate_x
         grad_grad_gelu_x_e3 = gate_x * grad_grad_x_e3 + x_e3 * grad_grad_gate_x
-        t57 = gelu_x_e1 * grad_grad_gelu_y_e1 + gelu_x_e2 * grad_grad_gelu_y_e2 + gelu_x_e3 * grad_grad_gelu_y_e3
-        t57 += gelu_y_e1 * grad_grad_gelu_x_e1 + gelu_y_e2 * grad_grad_gelu_x_e2 + gelu_y_e3 * grad_grad_gelu_x_e3
+        t55 = gelu_x_e1 * grad_grad_gelu_y_e1 + gelu_x_e2 * grad_grad_gelu_y_e2 + gelu_x_e3 * grad_grad_gelu_y_e3
+        t55 += gelu_y_e1 * grad_grad_gelu_x_e1 + gelu_y_e2 * grad_grad_gelu_x_e2 + gelu_y_e3 * grad_grad_gelu_x_e3
         grad_grad_gelu_y_e12 = gate_y * grad_grad_y_e12 + y_e12 * grad_grad_gate_y
         grad_grad_gelu_y_e13 = gate_y * grad_grad_y_e13 + y_e13 * grad_grad_gate_y
         grad_grad_gelu_y_e23 = gate_y * grad_grad_y_e23 + y_e23 * grad_grad_gate_y
         grad_grad_gelu_x_e12 = gate_x * grad_grad_x_e12 + x_e12 * grad_grad_gate_x
         grad_grad_gelu_x_e13 = gate_x * grad_grad_x_e13 + x_e13 * grad_grad_gate_x
         grad_grad_gelu_x_e23 = gate_x * grad_grad_x_e23 + x_e23 * grad_grad_gate_x
-        t58 = -gelu_x_e12 * grad_grad_gelu_y_e12 - gelu_x_e13 * grad_grad_gelu_y_e13
-        t58 += -gelu_x_e23 * grad_grad_gelu_y_e23 - gelu_y_e12 * grad_grad_gelu_x_e12
-        t58 += -gelu_y_e13 * grad_grad_gelu_x_e13 - gelu_y_e23 * grad_grad_gelu_x_e23
+        t56 = -gelu_x_e12 * grad_grad_gelu_y_e12 - gelu_x_e13 * grad_grad_gelu_y_e13
+        t56 += -gelu_x_e23 * grad_grad_gelu_y_e23 - gelu_y_e12 * grad_grad_gelu_x_e12
+        t56 += -gelu_y_e13 * grad_grad_gelu_x_e13 - gelu_y_e23 * grad_grad_gelu_x_e23
         grad_grad_gelu_y_e = gate_y * grad_grad_y_e + y_e * grad_grad_gate_y
         grad_grad_gelu_x_e = gate_x * grad_grad_x_e + x_e * grad_grad_gate_x
         grad_grad_gelu_y_e123 = gate_y * grad_grad_y_e123 + y_e123 * grad_grad_gate_y
         grad_grad_gelu_x_e123 = gate_x * grad_grad_x_e123 + x_e123 * grad_grad_gate_x
-        grad_grad_out_e = grad_grad_weight_202 * t54 + grad_grad_weight_101 * t53 + weight_101 * t57
-        grad_grad_out_e += weight_202 * t58 + grad_grad_weight_000 * t55
+        grad_grad_out_e = grad_grad_weight_202 * t52 + grad_grad_weight_101 * t51 + weight_101 * t55
+        grad_grad_out_e += weight_202 * t56 + grad_grad_weight_000 * t53
         grad_grad_out_e += weight_000 * (gelu_x_e * grad_grad_gelu_y_e + gelu_y_e * grad_grad_gelu_x_e)
         grad_grad_out_e += weight_303 * (-gelu_x_e123 * grad_grad_gelu_y_e123 - gelu_y_e123 * grad_grad_gelu_x_e123)
-        grad_grad_out_e += -grad_grad_weight_303 * t56
-        t59 = grad_grad_weight_213 * gelu_y_e123 + weight_213 * grad_grad_gelu_y_e123
-        t60 = grad_grad_weight_211 * gelu_y_e2 + weight_211 * grad_grad_gelu_y_e2
-        t61 = grad_grad_weight_211 * gelu_y_e3 + weight_211 * grad_grad_gelu_y_e3
-        t62 = grad_grad_weight_110 * gelu_y_e + weight_110 * grad_grad_gelu_y_e
-        t63 = grad_grad_weight_312 * gelu_x_e123 + weight_312 * grad_grad_gelu_x_e123
-        t64 = grad_grad_weight_112 * gelu_x_e2 + weight_112 * grad_grad_gelu_x_e2
-        t65 = grad_grad_weight_112 * gelu_x_e3 + weight_112 * grad_grad_gelu_x_e3
-        t66 = grad_grad_weight_011 * gelu_x_e + weight_011 * grad_grad_gelu_x_e
-        grad_grad_out_e1 = t42 * grad_grad_gelu_y_e1 + gelu_x_e12 * t60 + gelu_x_e13 * t61 + gelu_x_e1 * t62
-        grad_grad_out_e1 += t44 * grad_grad_gelu_x_e1 + t49 * grad_grad_gelu_x_e12 + t50 * grad_grad_gelu_x_e13
-        grad_grad_out_e1 += gelu_y_e1 * t66 - gelu_x_e23 * t59 - t47 * grad_grad_gelu_y_e12
-        grad_grad_out_e1 += -t51 * grad_grad_gelu_y_e13 - t46 * grad_grad_gelu_y_e23 - gelu_y_e23 * t63
-        grad_grad_out_e1 += -gelu_y_e12 * t64 - gelu_y_e13 * t65 - t45 * grad_grad_gelu_x_e23
-        t67 = grad_grad_weight_211 * gelu_y_e1 + weight_211 * grad_grad_gelu_y_e1
-        t68 = grad_grad_weight_112 * gelu_x_e1 + weight_112 * grad_grad_gelu_x_e1
-        grad_grad_out_e2 = gelu_x_e13 * t59 + t42 * grad_grad_gelu_y_e2 + gelu_x_e23 * t61
-        grad_grad_out_e2 += t43 * grad_grad_gelu_y_e12 + t46 * grad_grad_gelu_y_e13 + gelu_x_e2 * t62
-        grad_grad_out_e2 += gelu_y_e13 * t63 + gelu_y_e12 * t68 + t44 * grad_grad_gelu_x_e2
-        grad_grad_out_e2 += t45 * grad_grad_gelu_x_e13 + t50 * grad_grad_gelu_x_e23 + gelu_y_e2 * t66
-        grad_grad_out_e2 += -gelu_x_e12 * t67 - t51 * grad_grad_gelu_y_e23 - gelu_y_e23 * t65
-        grad_grad_out_e2 += -t48 * grad_grad_gelu_x_e12
-        grad_grad_out_e3 = t42 * grad_grad_gelu_y_e3 + t43 * grad_grad_gelu_y_e13 + t47 * grad_grad_gelu_y_e23
-        grad_grad_out_e3 += gelu_x_e3 * t62 + gelu_y_e13 * t68 + gelu_y_e23 * t64 + t44 * grad_grad_gelu_x_e3
-        grad_grad_out_e3 += gelu_y_e3 * t66 - gelu_x_e12 * t59 - gelu_x_e13 * t67 - gelu_x_e23 * t60
-        grad_grad_out_e3 += -t46 * grad_grad_gelu_y_e12 - gelu_y_e12 * t63 - t45 * grad_grad_gelu_x_e12
-        grad_grad_out_e3 += -t48 * grad_grad_gelu_x_e13 - t49 * grad_grad_gelu_x_e23
-        t69 = out_e1 * (2.0 * grad_grad_out_e1) + out_e2 * (2.0 * grad_grad_out_e2)
-        t69 += out_e3 * (2.0 * grad_grad_out_e3)
-        t70 = grad_out_e1 * grad_grad_out_e1 + grad_out_e2 * grad_grad_out_e2 + grad_out_e3 * grad_grad_out_e3
-        t71 = grad_grad_weight_123 * gelu_y_e123 + weight_123 * grad_grad_gelu_y_e123
-        t72 = grad_grad_weight_121 * gelu_y_e1 + weight_121 * grad_grad_gelu_y_e1
-        t73 = grad_grad_weight_220 * gelu_y_e + weight_220 * grad_grad_gelu_y_e
-        t74 = grad_grad_weight_321 * gelu_x_e123 + weight_321 * grad_grad_gelu_x_e123
-        t75 = grad_grad_weight_121 * gelu_x_e1 + weight_121 * grad_grad_gelu_x_e1
-        t76 = gelu_x_e23 * grad_grad_gelu_y_e13 + gelu_y_e13 * grad_grad_gelu_x_e23
-        t76 += -gelu_x_e13 * grad_grad_gelu_y_e23 - gelu_y_e23 * grad_grad_gelu_x_e13
-        t77 = grad_grad_weight_022 * gelu_x_e + weight_022 * grad_grad_gelu_x_e
-        grad_grad_out_e12 = grad_grad_weight_222 * t40 + gelu_x_e3 * t71 + t38 * grad_grad_gelu_y_e2
-        grad_grad_out_e12 += t35 * grad_grad_gelu_y_e3 + t31 * grad_grad_gelu_y_e12 + gelu_x_e12 * t73
-        grad_grad_out_e12 += gelu_y_e3 * t74 + gelu_y_e2 * t75 + t32 * grad_grad_gelu_x_e3
-        grad_grad_out_e12 += t34 * grad_grad_gelu_x_e12 + weight_222 * t76 + gelu_y_e12 * t77 - gelu_x_e2 * t72
-        grad_grad_out_e12 += -t39 * grad_grad_gelu_x_e2
-        t78 = grad_grad_weight_222 * gelu_y_e12 + weight_222 * grad_grad_gelu_y_e12
-        t79 = grad_grad_weight_222 * gelu_x_e12 + weight_222 * grad_grad_gelu_x_e12
-        grad_grad_out_e13 = t38 * grad_grad_gelu_y_e3 + t31 * grad_grad_gelu_y_e13 + t36 * grad_grad_gelu_y_e23
-        grad_grad_out_e13 += gelu_x_e13 * t73 + gelu_y_e3 * t75 + gelu_y_e23 * t79 + t34 * grad_grad_gelu_x_e13
-        grad_grad_out_e13 += gelu_y_e13 * t77 - gelu_x_e2 * t71 - gelu_x_e3 * t72 - t35 * grad_grad_gelu_y_e2
-        grad_grad_out_e13 += -gelu_x_e23 * t78 - gelu_y_e2 * t74 - t32 * grad_grad_gelu_x_e2
-        grad_grad_out_e13 += -t39 * grad_grad_gelu_x_e3 - t33 * grad_grad_gelu_x_e23
-        t80 = gelu_x_e2 * grad_grad_gelu_y_e3 + gelu_y_e3 * grad_grad_gelu_x_e2 - gelu_x_e3 * grad_grad_gelu_y_e2
-        t80 += -gelu_y_e2 * grad_grad_gelu_x_e3
-        grad_grad_out_e23 = grad_grad_weight_121 * t37 + gelu_x_e1 * t71 + t35 * grad_grad_gelu_y_e1
-        grad_grad_out_e23 += gelu_x_e13 * t78 + t31 * grad_grad_gelu_y_e23 + gelu_x_e23 * t73 + gelu_y_e1 * t74
-        grad_grad_out_e23 += t32 * grad_grad_gelu_x_e1 + weight_121 * t80 + t33 * grad_grad_gelu_x_e13
-        grad_grad_out_e23 += t34 * grad_grad_gelu_x_e23 + gelu_y_e23 * t77 - t36 * grad_grad_gelu_y_e13
-        grad_grad_out_e23 += -gelu_y_e13 * t79
-        t81 = out_e12 * (2.0 * grad_grad_out_e12) + out_e13 * (2.0 * grad_grad_out_e13)
-        t81 += out_e23 * (2.0 * grad_grad_out_e23)
-        t82 = grad_out_e12 * grad_grad_out_e12 + grad_out_e13 * grad_grad_out_e13
-        t82 += grad_out_e23 * grad_grad_out_e23
-        t83 = gelu_x_e3 * grad_grad_gelu_y_e12 + gelu_x_e1 * grad_grad_gelu_y_e23
-        t83 += gelu_y_e23 * grad_grad_gelu_x_e1 + gelu_y_e12 * grad_grad_gelu_x_e3
-        t83 += -gelu_x_e2 * grad_grad_gelu_y_e13 - gelu_y_e13 * grad_grad_gelu_x_e2
-        t84 = gelu_x_e23 * grad_grad_gelu_y_e1 + gelu_x_e12 * grad_grad_gelu_y_e3
-        t84 += gelu_y_e3 * grad_grad_gelu_x_e12 + gelu_y_e1 * grad_grad_gelu_x_e23
-        t84 += -gelu_x_e13 * grad_grad_gelu_y_e2 - gelu_y_e2 * grad_grad_gelu_x_e13
-        grad_grad_out_e123 = grad_grad_weight_231 * t28 + grad_grad_weight_132 * t27 + weight_132 * t83
-        grad_grad_out_e123 += weight_231 * t84 + t29 * grad_grad_gelu_y_e123 + t30 * grad_grad_gelu_y_e
+        grad_grad_out_e += -grad_grad_weight_303 * t54
+        t57 = grad_grad_weight_213 * gelu_y_e123 + weight_213 * grad_grad_gelu_y_e123
+        t58 = grad_grad_weight_211 * gelu_y_e2 + weight_211 * grad_grad_gelu_y_e2
+        t59 = grad_grad_weight_211 * gelu_y_e3 + weight_211 * grad_grad_gelu_y_e3
+        t60 = grad_grad_weight_110 * gelu_y_e + weight_110 * grad_grad_gelu_y_e
+        t61 = grad_grad_weight_312 * gelu_x_e123 + weight_312 * grad_grad_gelu_x_e123
+        t62 = grad_grad_weight_112 * gelu_x_e2 + weight_112 * grad_grad_gelu_x_e2
+        t63 = grad_grad_weight_112 * gelu_x_e3 + weight_112 * grad_grad_gelu_x_e3
+        t64 = grad_grad_weight_011 * gelu_x_e + weight_011 * grad_grad_gelu_x_e
+        grad_grad_out_e1 = t40 * grad_grad_gelu_y_e1 + gelu_x_e12 * t58 + gelu_x_e13 * t59 + gelu_x_e1 * t60
+        grad_grad_out_e1 += t42 * grad_grad_gelu_x_e1 + t47 * grad_grad_gelu_x_e12 + t48 * grad_grad_gelu_x_e13
+        grad_grad_out_e1 += gelu_y_e1 * t64 - gelu_x_e23 * t57 - t45 * grad_grad_gelu_y_e12
+        grad_grad_out_e1 += -t49 * grad_grad_gelu_y_e13 - t44 * grad_grad_gelu_y_e23 - gelu_y_e23 * t61
+        grad_grad_out_e1 += -gelu_y_e12 * t62 - gelu_y_e13 * t63 - t43 * grad_grad_gelu_x_e23
+        t65 = grad_grad_weight_211 * gelu_y_e1 + weight_211 * grad_grad_gelu_y_e1
+        t66 = grad_grad_weight_112 * gelu_x_e1 + weight_112 * grad_grad_gelu_x_e1
+        grad_grad_out_e2 = gelu_x_e13 * t57 + t40 * grad_grad_gelu_y_e2 + gelu_x_e23 * t59
+        grad_grad_out_e2 += t41 * grad_grad_gelu_y_e12 + t44 * grad_grad_gelu_y_e13 + gelu_x_e2 * t60
+        grad_grad_out_e2 += gelu_y_e13 * t61 + gelu_y_e12 * t66 + t42 * grad_grad_gelu_x_e2
+        grad_grad_out_e2 += t43 * grad_grad_gelu_x_e13 + t48 * grad_grad_gelu_x_e23 + gelu_y_e2 * t64
+        grad_grad_out_e2 += -gelu_x_e12 * t65 - t49 * grad_grad_gelu_y_e23 - gelu_y_e23 * t63
+        grad_grad_out_e2 += -t46 * grad_grad_gelu_x_e12
+        grad_grad_out_e3 = t40 * grad_grad_gelu_y_e3 + t41 * grad_grad_gelu_y_e13 + t45 * grad_grad_gelu_y_e23
+        grad_grad_out_e3 += gelu_x_e3 * t60 + gelu_y_e13 * t66 + gelu_y_e23 * t62 + t42 * grad_grad_gelu_x_e3
+        grad_grad_out_e3 += gelu_y_e3 * t64 - gelu_x_e12 * t57 - gelu_x_e13 * t65 - gelu_x_e23 * t58
+        grad_grad_out_e3 += -t44 * grad_grad_gelu_y_e12 - gelu_y_e12 * t61 - t43 * grad_grad_gelu_x_e12
+        grad_grad_out_e3 += -t46 * grad_grad_gelu_x_e13 - t47 * grad_grad_gelu_x_e23
+        t67 = out_e1 * (2.0 * grad_grad_out_e1) + out_e2 * (2.0 * grad_grad_out_e2)
+        t67 += out_e3 * (2.0 * grad_grad_out_e3)
+        t68 = grad_out_e1 * grad_grad_out_e1 + grad_out_e2 * grad_grad_out_e2 + grad_out_e3 * grad_grad_out_e3
+        t69 = grad_grad_weight_123 * gelu_y_e123 + weight_123 * grad_grad_gelu_y_e123
+        t70 = grad_grad_weight_121 * gelu_y_e1 + weight_121 * grad_grad_gelu_y_e1
+        t71 = grad_grad_weight_220 * gelu_y_e + weight_220 * grad_grad_gelu_y_e
+        t72 = grad_grad_weight_321 * gelu_x_e123 + weight_321 * grad_grad_gelu_x_e123
+        t73 = grad_grad_weight_121 * gelu_x_e1 + weight_121 * grad_grad_gelu_x_e1
+        t74 = gelu_x_e23 * grad_grad_gelu_y_e13 + gelu_y_e13 * grad_grad_gelu_x_e23
+        t74 += -gelu_x_e13 * grad_grad_gelu_y_e23 - gelu_y_e23 * grad_grad_gelu_x_e13
+        t75 = grad_grad_weight_022 * gelu_x_e + weight_022 * grad_grad_gelu_x_e
+        grad_grad_out_e12 = grad_grad_weight_222 * t38 + gelu_x_e3 * t69 + t36 * grad_grad_gelu_y_e2
+        grad_grad_out_e12 += t33 * grad_grad_gelu_y_e3 + t29 * grad_grad_gelu_y_e12 + gelu_x_e12 * t71
+        grad_grad_out_e12 += gelu_y_e3 * t72 + gelu_y_e2 * t73 + t30 * grad_grad_gelu_x_e3
+        grad_grad_out_e12 += t32 * grad_grad_gelu_x_e12 + weight_222 * t74 + gelu_y_e12 * t75 - gelu_x_e2 * t70
+        grad_grad_out_e12 += -t37 * grad_grad_gelu_x_e2
+        t76 = grad_grad_weight_222 * gelu_y_e12 + weight_222 * grad_grad_gelu_y_e12
+        t77 = grad_grad_weight_222 * gelu_x_e12 + weight_222 * grad_grad_gelu_x_e12
+        grad_grad_out_e13 = t36 * grad_grad_gelu_y_e3 + t29 * grad_grad_gelu_y_e13 + t34 * grad_grad_gelu_y_e23
+        grad_grad_out_e13 += gelu_x_e13 * t71 + gelu_y_e3 * t73 + gelu_y_e23 * t77 + t32 * grad_grad_gelu_x_e13
+        grad_grad_out_e13 += gelu_y_e13 * t75 - gelu_x_e2 * t69 - gelu_x_e3 * t70 - t33 * grad_grad_gelu_y_e2
+        grad_grad_out_e13 += -gelu_x_e23 * t76 - gelu_y_e2 * t72 - t30 * grad_grad_gelu_x_e2
+        grad_grad_out_e13 += -t37 * grad_grad_gelu_x_e3 - t31 * grad_grad_gelu_x_e23
+        t78 = gelu_x_e2 * grad_grad_gelu_y_e3 + gelu_y_e3 * grad_grad_gelu_x_e2 - gelu_x_e3 * grad_grad_gelu_y_e2
+        t78 += -gelu_y_e2 * grad_grad_gelu_x_e3
+        grad_grad_out_e23 = grad_grad_weight_121 * t35 + gelu_x_e1 * t69 + t33 * grad_grad_gelu_y_e1
+        grad_grad_out_e23 += gelu_x_e13 * t76 + t29 * grad_grad_gelu_y_e23 + gelu_x_e23 * t71 + gelu_y_e1 * t72
+        grad_grad_out_e23 += t30 * grad_grad_gelu_x_e1 + weight_121 * t78 + t31 * grad_grad_gelu_x_e13
+        grad_grad_out_e23 += t32 * grad_grad_gelu_x_e23 + gelu_y_e23 * t75 - t34 * grad_grad_gelu_y_e13
+        grad_grad_out_e23 += -gelu_y_e13 * t77
+        t79 = out_e12 * (2.0 * grad_grad_out_e12) + out_e13 * (2.0 * grad_grad_out_e13)
+        t79 += out_e23 * (2.0 * grad_grad_out_e23)
+        t80 = grad_out_e12 * grad_grad_out_e12 + grad_out_e13 * grad_grad_out_e13
+        t80 += grad_out_e23 * grad_grad_out_e23
+        t81 = gelu_x_e3 * grad_grad_gelu_y_e12 + gelu_x_e1 * grad_grad_gelu_y_e23
+        t81 += gelu_y_e23 * grad_grad_gelu_x_e1 + gelu_y_e12 * grad_grad_gelu_x_e3
+        t81 += -gelu_x_e2 * grad_grad_gelu_y_e13 - gelu_y_e13 * grad_grad_gelu_x_e2
+        t82 = gelu_x_e23 * grad_grad_gelu_y_e1 + gelu_x_e12 * grad_grad_gelu_y_e3
+        t82 += gelu_y_e3 * grad_grad_gelu_x_e12 + gelu_y_e1 * grad_grad_gelu_x_e23
+        t82 += -gelu_x_e13 * grad_grad_gelu_y_e2 - gelu_y_e2 * grad_grad_gelu_x_e13
+        grad_grad_out_e123 = grad_grad_weight_231 * t26 + grad_grad_weight_132 * t25 + weight_132 * t81
+        grad_grad_out_e123 += weight_231 * t82 + t27 * grad_grad_gelu_y_e123 + t28 * grad_grad_gelu_y_e
         grad_grad_out_e123 += gelu_y_e123 * (grad_grad_weight_033 * gelu_x_e + weight_033 * grad_grad_gelu_x_e)
         grad_grad_out_e123 += gelu_y_e * (grad_grad_weight_330 * gelu_x_e123 + weight_330 * grad_grad_gelu_x_e123)
 
         grad_inv_rms_3 = _sum(grad_inv_rms_3, grad_out_e123 * out_e123, mask, True)
-        grad_inv_rms_2 = _sum(grad_inv_rms_2, t41, mask, True)
-        grad_inv_rms_1 = _sum(grad_inv_rms_1, t52, mask, True)
+        grad_inv_rms_2 = _sum(grad_inv_rms_2, t39, mask, True)
+        grad_inv_rms_1 = _sum(grad_inv_rms_1, t50, mask, True)
         grad_inv_rms_0 = _sum(grad_inv_rms_0, grad_out_e * out_e, mask, True)
         t13 = _sum(t13, out_e * (2.0 * grad_grad_out_e), mask, True)
         t14 = _sum(t14, grad_out_e * grad_grad_out_e, mask, True)
-        t15 = _sum(t15, t69, mask, True)
-        t16 = _sum(t16, t70, mask, True)
-        t17 = _sum(t17, t81, mask, True)
-        t18 = _sum(t18, t82, mask, True)
+        t15 = _sum(t15, t67, mask, True)
+        t16 = _sum(t16, t68, mask, True)
+        t17 = _sum(t17, t79, mask, True)
+        t18 = _sum(t18, t80, mask, True)
         t19 = _sum(t19, out_e123 * (2.0 * grad_grad_out_e123), mask, True)
         t20 = _sum(t20, grad_out_e123 * grad_grad_out_e123, mask, True)
     grad_inv_rms_3, grad_inv_rms_2, grad_inv_rms_1, grad_inv_rms_0, t13, t14, t15, t16 = _row_sum8(
@@ -3280,7 +3317,8 @@ def _fused_gelu_sgp_norm_with_normalize_double_backward_1_kernel(
     # apart from the folds, because together they need more registers than a thread has
     BN = tl.cast(B, tl.int64) * N
 
-    n = _tile(tl.program_id(1) * BLOCK, ROWS, BLOCK)
+    block, tile = _place(B, ROWS)
+    n = _tile(tile * BLOCK, ROWS, BLOCK)
     r = _down(ROWS)
     at = r * N + n
     tile_mask = n < N
@@ -3305,7 +3343,7 @@ def _fused_gelu_sgp_norm_with_normalize_double_backward_1_kernel(
         grad_grad_weight_ptr + n * 20 + 16, tile_mask & HAS_GRAD_GRAD_WEIGHT, REAL
     )
 
-    b = tl.program_id(0).to(tl.int64) * ROWS
+    b = block.to(tl.int64) * ROWS
     row_mask = b + r < B
     mask = tile_mask if ROWS == 1 else tile_mask & row_mask
     x_row = x_ptr + b * N
@@ -3376,422 +3414,414 @@ def _fused_gelu_sgp_norm_with_normalize_double_backward_1_kernel(
     frontier_grad_grad_inv_rms_3 = tl.load(frontier_row + 10 * B + r, mask=row_mask, other=0.0).to(REAL)
     frontier_11 = tl.load(frontier_row + 11 * B + r, mask=row_mask, other=0.0).to(REAL)
 
-    t0 = 0.7071067811865476 * y_e
-    gate_y = 0.5 + 0.5 * tl.erf(t0)
-    gelu_y_e123 = y_e123 * gate_y
-    t1 = 0.7071067811865476 * x_e
-    gate_x = 0.5 * tl.erf(t1) + 0.5
-    gelu_x_e = x_e * gate_x
-    gelu_x_e123 = x_e123 * gate_x
-    gelu_y_e = y_e * gate_y
-    gelu_x_e1 = x_e1 * gate_x
+    t0 = 0.3989422804014327 * tl.exp(-0.5 * x_e * x_e)
+    grad_grad_gate_x = t0 * grad_grad_x_e
+    gate_y = _phi(y_e)
     gelu_y_e23 = y_e23 * gate_y
-    gelu_x_e2 = x_e2 * gate_x
-    gelu_y_e13 = y_e13 * gate_y
-    gelu_x_e3 = x_e3 * gate_x
-    gelu_y_e12 = y_e12 * gate_y
-    t2 = gelu_x_e1 * gelu_y_e23 + gelu_x_e3 * gelu_y_e12 - gelu_x_e2 * gelu_y_e13
-    gelu_x_e12 = x_e12 * gate_x
-    gelu_y_e3 = y_e3 * gate_y
+    gate_x = _phi(x_e)
+    gelu_x_e = x_e * gate_x
+    t1 = weight_022 * gelu_x_e
+    gelu_x_e1 = x_e1 * gate_x
+    gelu_y_e123 = y_e123 * gate_y
+    t2 = weight_123 * gelu_y_e123
     gelu_x_e13 = x_e13 * gate_x
-    gelu_y_e2 = y_e2 * gate_y
+    gelu_y_e12 = y_e12 * gate_y
+    t3 = weight_222 * gelu_y_e12
     gelu_x_e23 = x_e23 * gate_x
+    gelu_y_e = y_e * gate_y
+    t4 = weight_220 * gelu_y_e
     gelu_y_e1 = y_e1 * gate_y
-    t3 = gelu_x_e12 * gelu_y_e3 + gelu_x_e23 * gelu_y_e1 - gelu_x_e13 * gelu_y_e2
-    out_e123 = weight_033 * gelu_x_e * gelu_y_e123 + weight_330 * gelu_x_e123 * gelu_y_e + weight_132 * t2
-    out_e123 += weight_231 * t3
-    grad_out_e123_2 = saved_inv_rms_3 * grad_out_e123 + 2.0 * frontier_0 * out_e123
-    t4 = weight_022 * gelu_x_e
-    t5 = weight_123 * gelu_y_e123
-    t6 = weight_222 * gelu_y_e12
-    t7 = weight_220 * gelu_y_e
-    t8 = weight_321 * gelu_x_e123
-    t9 = weight_222 * gelu_x_e12
-    t10 = gelu_x_e2 * gelu_y_e3 - gelu_x_e3 * gelu_y_e2
-    out_e23 = gelu_y_e23 * t4 + gelu_x_e1 * t5 + gelu_x_e13 * t6 + gelu_x_e23 * t7 + gelu_y_e1 * t8
-    out_e23 += weight_121 * t10 - gelu_y_e13 * t9
+    gelu_x_e123 = x_e123 * gate_x
+    t5 = weight_321 * gelu_x_e123
+    gelu_y_e13 = y_e13 * gate_y
+    gelu_x_e12 = x_e12 * gate_x
+    t6 = weight_222 * gelu_x_e12
+    gelu_x_e2 = x_e2 * gate_x
+    gelu_y_e3 = y_e3 * gate_y
+    gelu_x_e3 = x_e3 * gate_x
+    gelu_y_e2 = y_e2 * gate_y
+    t7 = gelu_x_e2 * gelu_y_e3 - gelu_x_e3 * gelu_y_e2
+    out_e23 = gelu_y_e23 * t1 + gelu_x_e1 * t2 + gelu_x_e13 * t3 + gelu_x_e23 * t4 + gelu_y_e1 * t5
+    out_e23 += weight_121 * t7 - gelu_y_e13 * t6
     grad_out_e23_2 = saved_inv_rms_2 * grad_out_e23 + 2.0 * frontier_1 * out_e23
-    t11 = weight_121 * gelu_x_e1
-    t12 = weight_121 * gelu_y_e1
-    out_e13 = gelu_y_e13 * t4 + gelu_y_e3 * t11 + gelu_x_e13 * t7 + gelu_y_e23 * t9 - gelu_x_e2 * t5
-    out_e13 += -gelu_x_e23 * t6 - gelu_y_e2 * t8 - gelu_x_e3 * t12
+    t8 = weight_121 * gelu_x_e1
+    t9 = weight_121 * gelu_y_e1
+    out_e13 = gelu_y_e13 * t1 + gelu_y_e3 * t8 + gelu_x_e13 * t4 + gelu_y_e23 * t6 - gelu_x_e2 * t2
+    out_e13 += -gelu_x_e23 * t3 - gelu_y_e2 * t5 - gelu_x_e3 * t9
     grad_out_e13_2 = saved_inv_rms_2 * grad_out_e13 + 2.0 * frontier_1 * out_e13
-    t13 = gelu_x_e23 * gelu_y_e13 - gelu_x_e13 * gelu_y_e23
-    out_e12 = gelu_y_e12 * t4 + gelu_y_e2 * t11 + gelu_x_e3 * t5 + gelu_x_e12 * t7 + gelu_y_e3 * t8
-    out_e12 += weight_222 * t13 - gelu_x_e2 * t12
+    t10 = gelu_x_e23 * gelu_y_e13 - gelu_x_e13 * gelu_y_e23
+    out_e12 = gelu_y_e12 * t1 + gelu_y_e2 * t8 + gelu_x_e3 * t2 + gelu_x_e12 * t4 + gelu_y_e3 * t5
+    out_e12 += weight_222 * t10 - gelu_x_e2 * t9
     grad_out_e12_2 = saved_inv_rms_2 * grad_out_e12 + 2.0 * frontier_1 * out_e12
-    t14 = gelu_y_e23 * grad_out_e23_2 + gelu_y_e13 * grad_out_e13_2 + gelu_y_e12 * grad_out_e12_2
-    t15 = weight_011 * gelu_x_e
-    t16 = weight_112 * gelu_x_e1
-    t17 = weight_110 * gelu_y_e
-    t18 = weight_213 * gelu_y_e123
-    t19 = weight_312 * gelu_x_e123
-    t20 = weight_112 * gelu_x_e2
-    t21 = weight_211 * gelu_y_e1
-    t22 = weight_211 * gelu_y_e2
-    out_e3 = gelu_y_e3 * t15 + gelu_y_e13 * t16 + gelu_x_e3 * t17 + gelu_y_e23 * t20 - gelu_x_e12 * t18
-    out_e3 += -gelu_y_e12 * t19 - gelu_x_e13 * t21 - gelu_x_e23 * t22
+    t11 = gelu_y_e23 * grad_out_e23_2 + gelu_y_e13 * grad_out_e13_2 + gelu_y_e12 * grad_out_e12_2
+    t12 = weight_011 * gelu_x_e
+    t13 = weight_112 * gelu_x_e1
+    t14 = weight_110 * gelu_y_e
+    t15 = weight_213 * gelu_y_e123
+    t16 = weight_312 * gelu_x_e123
+    t17 = weight_112 * gelu_x_e2
+    t18 = weight_211 * gelu_y_e1
+    t19 = weight_211 * gelu_y_e2
+    out_e3 = gelu_y_e3 * t12 + gelu_y_e13 * t13 + gelu_x_e3 * t14 + gelu_y_e23 * t17 - gelu_x_e12 * t15
+    out_e3 += -gelu_y_e12 * t16 - gelu_x_e13 * t18 - gelu_x_e23 * t19
     grad_out_e3_2 = saved_inv_rms_1 * grad_out_e3 + 2.0 * frontier_2 * out_e3
-    t23 = weight_211 * gelu_y_e3
-    t24 = weight_112 * gelu_x_e3
-    out_e2 = gelu_y_e2 * t15 + gelu_y_e12 * t16 + gelu_x_e2 * t17 + gelu_x_e13 * t18 + gelu_x_e23 * t23
-    out_e2 += gelu_y_e13 * t19 - gelu_y_e23 * t24 - gelu_x_e12 * t21
+    t20 = weight_211 * gelu_y_e3
+    t21 = weight_112 * gelu_x_e3
+    out_e2 = gelu_y_e2 * t12 + gelu_y_e12 * t13 + gelu_x_e2 * t14 + gelu_x_e13 * t15 + gelu_x_e23 * t20
+    out_e2 += gelu_y_e13 * t16 - gelu_y_e23 * t21 - gelu_x_e12 * t18
     grad_out_e2_2 = saved_inv_rms_1 * grad_out_e2 + 2.0 * frontier_2 * out_e2
-    out_e1 = gelu_y_e1 * t15 + gelu_x_e1 * t17 + gelu_x_e13 * t23 + gelu_x_e12 * t22 - gelu_x_e23 * t18
-    out_e1 += -gelu_y_e23 * t19 - gelu_y_e12 * t20 - gelu_y_e13 * t24
+    out_e1 = gelu_y_e1 * t12 + gelu_x_e1 * t14 + gelu_x_e13 * t20 + gelu_x_e12 * t19 - gelu_x_e23 * t15
+    out_e1 += -gelu_y_e23 * t16 - gelu_y_e12 * t17 - gelu_y_e13 * t21
     grad_out_e1_2 = saved_inv_rms_1 * grad_out_e1 + 2.0 * frontier_2 * out_e1
-    t25 = gelu_y_e3 * grad_out_e3_2 + gelu_y_e2 * grad_out_e2_2 + gelu_y_e1 * grad_out_e1_2
-    t26 = gelu_x_e1 * gelu_y_e1 + gelu_x_e2 * gelu_y_e2 + gelu_x_e3 * gelu_y_e3
-    t27 = -gelu_x_e12 * gelu_y_e12 - gelu_x_e13 * gelu_y_e13 - gelu_x_e23 * gelu_y_e23
-    out_e = weight_000 * gelu_x_e * gelu_y_e + weight_101 * t26 + weight_202 * t27
-    out_e += -weight_303 * gelu_x_e123 * gelu_y_e123
+    t22 = gelu_y_e3 * grad_out_e3_2 + gelu_y_e2 * grad_out_e2_2 + gelu_y_e1 * grad_out_e1_2
+    t23 = gelu_x_e1 * gelu_y_e23 + gelu_x_e3 * gelu_y_e12 - gelu_x_e2 * gelu_y_e13
+    t24 = gelu_x_e12 * gelu_y_e3 + gelu_x_e23 * gelu_y_e1 - gelu_x_e13 * gelu_y_e2
+    t25 = weight_033 * gelu_x_e
+    t26 = weight_330 * gelu_x_e123
+    out_e123 = weight_132 * t23 + weight_231 * t24 + gelu_y_e123 * t25 + gelu_y_e * t26
+    grad_out_e123_2 = saved_inv_rms_3 * grad_out_e123 + 2.0 * frontier_0 * out_e123
+    t27 = weight_033 * gelu_y_e123
+    t28 = gelu_x_e1 * gelu_y_e1 + gelu_x_e2 * gelu_y_e2 + gelu_x_e3 * gelu_y_e3
+    t29 = -gelu_x_e12 * gelu_y_e12 - gelu_x_e13 * gelu_y_e13 - gelu_x_e23 * gelu_y_e23
+    t30 = weight_000 * gelu_x_e
+    t31 = weight_303 * gelu_y_e123
+    out_e = weight_101 * t28 + weight_202 * t29 + gelu_y_e * t30 - gelu_x_e123 * t31
     grad_out_e_2 = saved_inv_rms_0 * grad_out_e + 2.0 * frontier_3 * out_e
-    grad_gelu_x_e = weight_033 * gelu_y_e123 * grad_out_e123_2 + weight_022 * t14 + weight_011 * t25
-    grad_gelu_x_e += weight_000 * gelu_y_e * grad_out_e_2
-    t28 = tl.exp(-t1 * t1)
-    t29 = 1.1283791670955126 * t28
-    t30 = 0.7071067811865476 * grad_grad_x_e
-    grad_grad_gate_x = 0.5 * t29 * t30
-    t31 = tl.exp(-t0 * t0)
-    t32 = 1.1283791670955126 * t31
-    t33 = 0.7071067811865476 * grad_grad_y_e
-    grad_grad_gate_y = 0.5 * t32 * t33
-    grad_grad_gelu_y_e123 = gate_y * grad_grad_y_e123 + y_e123 * grad_grad_gate_y
-    grad_grad_gelu_y_e = y_e * grad_grad_gate_y + gate_y * grad_grad_y_e
-    grad_grad_gelu_x_e123 = gate_x * grad_grad_x_e123 + x_e123 * grad_grad_gate_x
-    grad_grad_gelu_y_e1 = gate_y * grad_grad_y_e1 + y_e1 * grad_grad_gate_y
-    grad_grad_gelu_y_e2 = gate_y * grad_grad_y_e2 + y_e2 * grad_grad_gate_y
-    grad_grad_gelu_y_e3 = gate_y * grad_grad_y_e3 + y_e3 * grad_grad_gate_y
-    grad_grad_gelu_x_e1 = gate_x * grad_grad_x_e1 + x_e1 * grad_grad_gate_x
-    grad_grad_gelu_x_e2 = gate_x * grad_grad_x_e2 + x_e2 * grad_grad_gate_x
-    grad_grad_gelu_x_e3 = gate_x * grad_grad_x_e3 + x_e3 * grad_grad_gate_x
-    t34 = gelu_x_e1 * grad_grad_gelu_y_e1 + gelu_x_e2 * grad_grad_gelu_y_e2 + gelu_x_e3 * grad_grad_gelu_y_e3
-    t34 += gelu_y_e1 * grad_grad_gelu_x_e1 + gelu_y_e2 * grad_grad_gelu_x_e2 + gelu_y_e3 * grad_grad_gelu_x_e3
-    grad_grad_gelu_y_e12 = gate_y * grad_grad_y_e12 + y_e12 * grad_grad_gate_y
-    grad_grad_gelu_y_e13 = gate_y * grad_grad_y_e13 + y_e13 * grad_grad_gate_y
-    grad_grad_gelu_y_e23 = gate_y * grad_grad_y_e23 + y_e23 * grad_grad_gate_y
-    grad_grad_gelu_x_e12 = gate_x * grad_grad_x_e12 + x_e12 * grad_grad_gate_x
-    grad_grad_gelu_x_e13 = gate_x * grad_grad_x_e13 + x_e13 * grad_grad_gate_x
-    grad_grad_gelu_x_e23 = gate_x * grad_grad_x_e23 + x_e23 * grad_grad_gate_x
-    t35 = -gelu_x_e12 * grad_grad_gelu_y_e12 - gelu_x_e13 * grad_grad_gelu_y_e13
-    t35 += -gelu_x_e23 * grad_grad_gelu_y_e23 - gelu_y_e12 * grad_grad_gelu_x_e12
-    t35 += -gelu_y_e13 * grad_grad_gelu_x_e13 - gelu_y_e23 * grad_grad_gelu_x_e23
-    grad_grad_gelu_x_e = x_e * grad_grad_gate_x + gate_x * grad_grad_x_e
-    grad_grad_out_e_2 = grad_grad_weight_202 * t27 + grad_grad_weight_101 * t26
-    grad_grad_out_e_2 += grad_grad_weight_000 * gelu_x_e * gelu_y_e
-    grad_grad_out_e_2 += weight_000 * gelu_x_e * grad_grad_gelu_y_e + weight_101 * t34 + weight_202 * t35
-    grad_grad_out_e_2 += weight_000 * gelu_y_e * grad_grad_gelu_x_e
-    grad_grad_out_e_2 += -grad_grad_weight_303 * gelu_x_e123 * gelu_y_e123
-    grad_grad_out_e_2 += -weight_303 * gelu_x_e123 * grad_grad_gelu_y_e123
-    grad_grad_out_e_2 += -weight_303 * gelu_y_e123 * grad_grad_gelu_x_e123
-    grad_out_e_3 = frontier_3 * (2.0 * grad_grad_out_e_2) + frontier_grad_grad_inv_rms_0 * grad_out_e
-    grad_out_e_3 += 2.0 * frontier_5 * out_e
-    t36 = grad_grad_weight_213 * gelu_y_e123 + weight_213 * grad_grad_gelu_y_e123
-    t37 = grad_grad_weight_211 * gelu_y_e1 + weight_211 * grad_grad_gelu_y_e1
-    t38 = grad_grad_weight_211 * gelu_y_e2 + weight_211 * grad_grad_gelu_y_e2
-    t39 = grad_grad_weight_110 * gelu_y_e + weight_110 * grad_grad_gelu_y_e
-    t40 = grad_grad_weight_312 * gelu_x_e123 + weight_312 * grad_grad_gelu_x_e123
-    t41 = grad_grad_weight_112 * gelu_x_e1 + weight_112 * grad_grad_gelu_x_e1
-    t42 = grad_grad_weight_112 * gelu_x_e2 + weight_112 * grad_grad_gelu_x_e2
-    t43 = grad_grad_weight_011 * gelu_x_e + weight_011 * grad_grad_gelu_x_e
-    grad_grad_out_e3_2 = t15 * grad_grad_gelu_y_e3 + t16 * grad_grad_gelu_y_e13 + t20 * grad_grad_gelu_y_e23
-    grad_grad_out_e3_2 += gelu_x_e3 * t39 + gelu_y_e13 * t41 + gelu_y_e23 * t42 + t17 * grad_grad_gelu_x_e3
-    grad_grad_out_e3_2 += gelu_y_e3 * t43 - gelu_x_e12 * t36 - gelu_x_e13 * t37 - gelu_x_e23 * t38
-    grad_grad_out_e3_2 += -t19 * grad_grad_gelu_y_e12 - gelu_y_e12 * t40 - t18 * grad_grad_gelu_x_e12
-    grad_grad_out_e3_2 += -t21 * grad_grad_gelu_x_e13 - t22 * grad_grad_gelu_x_e23
-    grad_out_e3_3 = frontier_2 * (2.0 * grad_grad_out_e3_2) + frontier_grad_grad_inv_rms_1 * grad_out_e3
-    grad_out_e3_3 += 2.0 * frontier_7 * out_e3
-    t44 = grad_grad_weight_211 * gelu_y_e3 + weight_211 * grad_grad_gelu_y_e3
-    t45 = grad_grad_weight_112 * gelu_x_e3 + weight_112 * grad_grad_gelu_x_e3
-    grad_grad_out_e2_2 = gelu_x_e13 * t36 + t15 * grad_grad_gelu_y_e2 + gelu_x_e23 * t44
-    grad_grad_out_e2_2 += t16 * grad_grad_gelu_y_e12 + t19 * grad_grad_gelu_y_e13 + gelu_x_e2 * t39
-    grad_grad_out_e2_2 += gelu_y_e13 * t40 + gelu_y_e12 * t41 + t17 * grad_grad_gelu_x_e2
-    grad_grad_out_e2_2 += t18 * grad_grad_gelu_x_e13 + t23 * grad_grad_gelu_x_e23 + gelu_y_e2 * t43
-    grad_grad_out_e2_2 += -gelu_x_e12 * t37 - t24 * grad_grad_gelu_y_e23 - gelu_y_e23 * t45
-    grad_grad_out_e2_2 += -t21 * grad_grad_gelu_x_e12
-    grad_out_e2_3 = frontier_2 * (2.0 * grad_grad_out_e2_2) + frontier_grad_grad_inv_rms_1 * grad_out_e2
-    grad_out_e2_3 += 2.0 * frontier_7 * out_e2
-    grad_grad_out_e1_2 = t15 * grad_grad_gelu_y_e1 + gelu_x_e12 * t38 + gelu_x_e13 * t44 + gelu_x_e1 * t39
-    grad_grad_out_e1_2 += t17 * grad_grad_gelu_x_e1 + t22 * grad_grad_gelu_x_e12 + t23 * grad_grad_gelu_x_e13
-    grad_grad_out_e1_2 += gelu_y_e1 * t43 - gelu_x_e23 * t36 - t20 * grad_grad_gelu_y_e12
-    grad_grad_out_e1_2 += -t24 * grad_grad_gelu_y_e13 - t19 * grad_grad_gelu_y_e23 - gelu_y_e23 * t40
-    grad_grad_out_e1_2 += -gelu_y_e12 * t42 - gelu_y_e13 * t45 - t18 * grad_grad_gelu_x_e23
-    grad_out_e1_3 = frontier_2 * (2.0 * grad_grad_out_e1_2) + frontier_grad_grad_inv_rms_1 * grad_out_e1
-    grad_out_e1_3 += 2.0 * frontier_7 * out_e1
-    t46 = grad_out_e1_2 * grad_grad_gelu_y_e1 + grad_out_e2_2 * grad_grad_gelu_y_e2
-    t46 += grad_out_e3_2 * grad_grad_gelu_y_e3 + gelu_y_e3 * grad_out_e3_3 + gelu_y_e2 * grad_out_e2_3
-    t46 += gelu_y_e1 * grad_out_e1_3
-    t47 = grad_grad_weight_123 * gelu_y_e123 + weight_123 * grad_grad_gelu_y_e123
-    t48 = grad_grad_weight_222 * gelu_y_e12 + weight_222 * grad_grad_gelu_y_e12
-    t49 = grad_grad_weight_220 * gelu_y_e + weight_220 * grad_grad_gelu_y_e
-    t50 = grad_grad_weight_321 * gelu_x_e123 + weight_321 * grad_grad_gelu_x_e123
-    t51 = gelu_x_e2 * grad_grad_gelu_y_e3 + gelu_y_e3 * grad_grad_gelu_x_e2 - gelu_x_e3 * grad_grad_gelu_y_e2
-    t51 += -gelu_y_e2 * grad_grad_gelu_x_e3
-    t52 = grad_grad_weight_222 * gelu_x_e12 + weight_222 * grad_grad_gelu_x_e12
-    t53 = grad_grad_weight_022 * gelu_x_e + weight_022 * grad_grad_gelu_x_e
-    grad_grad_out_e23_2 = grad_grad_weight_121 * t10 + gelu_x_e1 * t47 + t8 * grad_grad_gelu_y_e1
-    grad_grad_out_e23_2 += gelu_x_e13 * t48 + t4 * grad_grad_gelu_y_e23 + gelu_x_e23 * t49 + gelu_y_e1 * t50
-    grad_grad_out_e23_2 += t5 * grad_grad_gelu_x_e1 + weight_121 * t51 + t6 * grad_grad_gelu_x_e13
-    grad_grad_out_e23_2 += t7 * grad_grad_gelu_x_e23 + gelu_y_e23 * t53 - t9 * grad_grad_gelu_y_e13
-    grad_grad_out_e23_2 += -gelu_y_e13 * t52
-    grad_out_e23_3 = frontier_1 * (2.0 * grad_grad_out_e23_2) + frontier_grad_grad_inv_rms_2 * grad_out_e23
-    grad_out_e23_3 += 2.0 * frontier_9 * out_e23
-    t54 = grad_grad_weight_121 * gelu_y_e1 + weight_121 * grad_grad_gelu_y_e1
-    t55 = grad_grad_weight_121 * gelu_x_e1 + weight_121 * grad_grad_gelu_x_e1
-    grad_grad_out_e13_2 = t11 * grad_grad_gelu_y_e3 + t4 * grad_grad_gelu_y_e13 + t9 * grad_grad_gelu_y_e23
-    grad_grad_out_e13_2 += gelu_x_e13 * t49 + gelu_y_e3 * t55 + gelu_y_e23 * t52 + t7 * grad_grad_gelu_x_e13
-    grad_grad_out_e13_2 += gelu_y_e13 * t53 - gelu_x_e2 * t47 - gelu_x_e3 * t54 - t8 * grad_grad_gelu_y_e2
-    grad_grad_out_e13_2 += -gelu_x_e23 * t48 - gelu_y_e2 * t50 - t5 * grad_grad_gelu_x_e2
-    grad_grad_out_e13_2 += -t12 * grad_grad_gelu_x_e3 - t6 * grad_grad_gelu_x_e23
-    grad_out_e13_3 = frontier_1 * (2.0 * grad_grad_out_e13_2) + frontier_grad_grad_inv_rms_2 * grad_out_e13
-    grad_out_e13_3 += 2.0 * frontier_9 * out_e13
-    t56 = gelu_x_e23 * grad_grad_gelu_y_e13 + gelu_y_e13 * grad_grad_gelu_x_e23
-    t56 += -gelu_x_e13 * grad_grad_gelu_y_e23 - gelu_y_e23 * grad_grad_gelu_x_e13
-    grad_grad_out_e12_2 = grad_grad_weight_222 * t13 + gelu_x_e3 * t47 + t11 * grad_grad_gelu_y_e2
-    grad_grad_out_e12_2 += t8 * grad_grad_gelu_y_e3 + t4 * grad_grad_gelu_y_e12 + gelu_x_e12 * t49
-    grad_grad_out_e12_2 += gelu_y_e3 * t50 + gelu_y_e2 * t55 + t5 * grad_grad_gelu_x_e3
-    grad_grad_out_e12_2 += t7 * grad_grad_gelu_x_e12 + weight_222 * t56 + gelu_y_e12 * t53 - gelu_x_e2 * t54
-    grad_grad_out_e12_2 += -t12 * grad_grad_gelu_x_e2
-    grad_out_e12_3 = frontier_1 * (2.0 * grad_grad_out_e12_2) + frontier_grad_grad_inv_rms_2 * grad_out_e12
-    grad_out_e12_3 += 2.0 * frontier_9 * out_e12
-    t57 = grad_out_e12_2 * grad_grad_gelu_y_e12 + grad_out_e13_2 * grad_grad_gelu_y_e13
-    t57 += grad_out_e23_2 * grad_grad_gelu_y_e23 + gelu_y_e23 * grad_out_e23_3 + gelu_y_e13 * grad_out_e13_3
-    t57 += gelu_y_e12 * grad_out_e12_3
-    t58 = gelu_x_e3 * grad_grad_gelu_y_e12 + gelu_x_e1 * grad_grad_gelu_y_e23
-    t58 += gelu_y_e23 * grad_grad_gelu_x_e1 + gelu_y_e12 * grad_grad_gelu_x_e3
-    t58 += -gelu_x_e2 * grad_grad_gelu_y_e13 - gelu_y_e13 * grad_grad_gelu_x_e2
-    t59 = gelu_x_e23 * grad_grad_gelu_y_e1 + gelu_x_e12 * grad_grad_gelu_y_e3
-    t59 += gelu_y_e3 * grad_grad_gelu_x_e12 + gelu_y_e1 * grad_grad_gelu_x_e23
-    t59 += -gelu_x_e13 * grad_grad_gelu_y_e2 - gelu_y_e2 * grad_grad_gelu_x_e13
-    grad_grad_out_e123_2 = grad_grad_weight_330 * gelu_x_e123 * gelu_y_e + grad_grad_weight_231 * t3
-    grad_grad_out_e123_2 += grad_grad_weight_132 * t2 + grad_grad_weight_033 * gelu_x_e * gelu_y_e123
-    grad_grad_out_e123_2 += weight_033 * gelu_x_e * grad_grad_gelu_y_e123
-    grad_grad_out_e123_2 += weight_330 * gelu_x_e123 * grad_grad_gelu_y_e
-    grad_grad_out_e123_2 += weight_330 * gelu_y_e * grad_grad_gelu_x_e123 + weight_132 * t58 + weight_231 * t59
-    grad_grad_out_e123_2 += weight_033 * gelu_y_e123 * grad_grad_gelu_x_e
-    grad_out_e123_3 = frontier_0 * (2.0 * grad_grad_out_e123_2) + frontier_grad_grad_inv_rms_3 * grad_out_e123
-    grad_out_e123_3 += 2.0 * frontier_11 * out_e123
-    grad_gelu_x_e_2 = grad_grad_weight_033 * gelu_y_e123 * grad_out_e123_2 + grad_grad_weight_022 * t14
-    grad_gelu_x_e_2 += grad_grad_weight_011 * t25 + grad_grad_weight_000 * gelu_y_e * grad_out_e_2
-    grad_gelu_x_e_2 += weight_033 * grad_out_e123_2 * grad_grad_gelu_y_e123
-    grad_gelu_x_e_2 += weight_000 * grad_out_e_2 * grad_grad_gelu_y_e + weight_000 * gelu_y_e * grad_out_e_3
-    grad_gelu_x_e_2 += weight_011 * t46 + weight_022 * t57 + weight_033 * gelu_y_e123 * grad_out_e123_3
-    t60 = weight_231 * grad_out_e123_2
-    t61 = weight_222 * grad_out_e12_2
-    t62 = weight_202 * grad_out_e_2
-    grad_gelu_x_e23 = gelu_y_e1 * t60 + t7 * grad_out_e23_2 + gelu_y_e13 * t61 + t23 * grad_out_e2_2
-    grad_gelu_x_e23 += -t6 * grad_out_e13_2 - t22 * grad_out_e3_2 - t18 * grad_out_e1_2 - gelu_y_e23 * t62
-    grad_gelu_x_e13 = t6 * grad_out_e23_2 + t7 * grad_out_e13_2 + t18 * grad_out_e2_2 + t23 * grad_out_e1_2
-    grad_gelu_x_e13 += -gelu_y_e2 * t60 - gelu_y_e23 * t61 - t21 * grad_out_e3_2 - gelu_y_e13 * t62
-    t63 = gelu_y_e23 * grad_out_e13_2 - gelu_y_e13 * grad_out_e23_2
-    grad_gelu_x_e12 = gelu_y_e3 * t60 + weight_222 * t63 + t7 * grad_out_e12_2 + t22 * grad_out_e1_2
-    grad_gelu_x_e12 += -t18 * grad_out_e3_2 - t21 * grad_out_e2_2 - gelu_y_e12 * t62
-    t64 = weight_132 * grad_out_e123_2
-    t65 = weight_121 * grad_out_e23_2
-    t66 = -gelu_y_e23 * grad_out_e2_2 - gelu_y_e13 * grad_out_e1_2
-    t67 = weight_101 * grad_out_e_2
-    grad_gelu_x_e3 = gelu_y_e12 * t64 + t5 * grad_out_e12_2 + t17 * grad_out_e3_2 + weight_112 * t66
-    grad_gelu_x_e3 += gelu_y_e3 * t67 - gelu_y_e2 * t65 - t12 * grad_out_e13_2
-    t68 = gelu_y_e23 * grad_out_e3_2 - gelu_y_e12 * grad_out_e1_2
-    grad_gelu_x_e2 = gelu_y_e3 * t65 + t17 * grad_out_e2_2 + weight_112 * t68 + gelu_y_e2 * t67
-    grad_gelu_x_e2 += -gelu_y_e13 * t64 - t5 * grad_out_e13_2 - t12 * grad_out_e12_2
-    t69 = gelu_y_e3 * grad_out_e13_2 + gelu_y_e2 * grad_out_e12_2
-    t70 = gelu_y_e13 * grad_out_e3_2 + gelu_y_e12 * grad_out_e2_2
-    grad_gelu_x_e1 = gelu_y_e23 * t64 + t5 * grad_out_e23_2 + weight_121 * t69 + weight_112 * t70
-    grad_gelu_x_e1 += t17 * grad_out_e1_2 + gelu_y_e1 * t67
-    t71 = gelu_y_e1 * grad_out_e23_2 + gelu_y_e3 * grad_out_e12_2 - gelu_y_e2 * grad_out_e13_2
-    t72 = gelu_y_e13 * grad_out_e2_2 - gelu_y_e12 * grad_out_e3_2 - gelu_y_e23 * grad_out_e1_2
-    grad_gelu_x_e123 = weight_330 * gelu_y_e * grad_out_e123_2 + weight_321 * t71 + weight_312 * t72
-    grad_gelu_x_e123 += -weight_303 * gelu_y_e123 * grad_out_e_2
+    t32 = weight_000 * gelu_y_e
+    grad_gelu_x_e = weight_022 * t11 + weight_011 * t22 + grad_out_e123_2 * t27 + grad_out_e_2 * t32
+    t33 = weight_231 * grad_out_e123_2
+    t34 = weight_222 * grad_out_e12_2
+    t35 = weight_202 * grad_out_e_2
+    grad_gelu_x_e23 = gelu_y_e1 * t33 + t4 * grad_out_e23_2 + gelu_y_e13 * t34 + t20 * grad_out_e2_2
+    grad_gelu_x_e23 += -t3 * grad_out_e13_2 - t19 * grad_out_e3_2 - t15 * grad_out_e1_2 - gelu_y_e23 * t35
+    grad_gelu_x_e13 = t3 * grad_out_e23_2 + t4 * grad_out_e13_2 + t15 * grad_out_e2_2 + t20 * grad_out_e1_2
+    grad_gelu_x_e13 += -gelu_y_e2 * t33 - gelu_y_e23 * t34 - t18 * grad_out_e3_2 - gelu_y_e13 * t35
+    t36 = gelu_y_e23 * grad_out_e13_2 - gelu_y_e13 * grad_out_e23_2
+    grad_gelu_x_e12 = gelu_y_e3 * t33 + weight_222 * t36 + t4 * grad_out_e12_2 + t19 * grad_out_e1_2
+    grad_gelu_x_e12 += -t15 * grad_out_e3_2 - t18 * grad_out_e2_2 - gelu_y_e12 * t35
+    t37 = weight_132 * grad_out_e123_2
+    t38 = weight_121 * grad_out_e23_2
+    t39 = -gelu_y_e23 * grad_out_e2_2 - gelu_y_e13 * grad_out_e1_2
+    t40 = weight_101 * grad_out_e_2
+    grad_gelu_x_e3 = gelu_y_e12 * t37 + t2 * grad_out_e12_2 + t14 * grad_out_e3_2 + weight_112 * t39
+    grad_gelu_x_e3 += gelu_y_e3 * t40 - gelu_y_e2 * t38 - t9 * grad_out_e13_2
+    t41 = gelu_y_e23 * grad_out_e3_2 - gelu_y_e12 * grad_out_e1_2
+    grad_gelu_x_e2 = gelu_y_e3 * t38 + t14 * grad_out_e2_2 + weight_112 * t41 + gelu_y_e2 * t40
+    grad_gelu_x_e2 += -gelu_y_e13 * t37 - t2 * grad_out_e13_2 - t9 * grad_out_e12_2
+    t42 = gelu_y_e3 * grad_out_e13_2 + gelu_y_e2 * grad_out_e12_2
+    t43 = gelu_y_e13 * grad_out_e3_2 + gelu_y_e12 * grad_out_e2_2
+    grad_gelu_x_e1 = gelu_y_e23 * t37 + t2 * grad_out_e23_2 + weight_121 * t42 + weight_112 * t43
+    grad_gelu_x_e1 += t14 * grad_out_e1_2 + gelu_y_e1 * t40
+    t44 = gelu_y_e1 * grad_out_e23_2 + gelu_y_e3 * grad_out_e12_2 - gelu_y_e2 * grad_out_e13_2
+    t45 = gelu_y_e13 * grad_out_e2_2 - gelu_y_e12 * grad_out_e3_2 - gelu_y_e23 * grad_out_e1_2
+    t46 = weight_330 * gelu_y_e
+    grad_gelu_x_e123 = weight_321 * t44 + weight_312 * t45 + grad_out_e123_2 * t46 - t31 * grad_out_e_2
     grad_gate_x = x_e23 * grad_gelu_x_e23 + x_e13 * grad_gelu_x_e13 + x_e12 * grad_gelu_x_e12
     grad_gate_x += x_e3 * grad_gelu_x_e3 + x_e2 * grad_gelu_x_e2 + x_e1 * grad_gelu_x_e1
     grad_gate_x += x_e123 * grad_gelu_x_e123 + x_e * grad_gelu_x_e
-    t73 = grad_grad_weight_202 * grad_out_e_2 + weight_202 * grad_out_e_3
-    t74 = grad_grad_weight_222 * grad_out_e12_2 + weight_222 * grad_out_e12_3
-    t75 = grad_grad_weight_231 * grad_out_e123_2 + weight_231 * grad_out_e123_3
-    grad_gelu_x_e23_2 = t60 * grad_grad_gelu_y_e1 + grad_out_e2_2 * t44 + t61 * grad_grad_gelu_y_e13
-    grad_gelu_x_e23_2 += grad_out_e23_2 * t49 + t23 * grad_out_e2_3 + t7 * grad_out_e23_3 + gelu_y_e13 * t74
-    grad_gelu_x_e23_2 += gelu_y_e1 * t75 - grad_out_e1_2 * t36 - grad_out_e3_2 * t38 - grad_out_e13_2 * t48
-    grad_gelu_x_e23_2 += -t62 * grad_grad_gelu_y_e23 - gelu_y_e23 * t73 - t22 * grad_out_e3_3
-    grad_gelu_x_e23_2 += -t18 * grad_out_e1_3 - t6 * grad_out_e13_3
-    grad_gelu_x_e13_2 = grad_out_e2_2 * t36 + grad_out_e1_2 * t44 + grad_out_e23_2 * t48
-    grad_gelu_x_e13_2 += grad_out_e13_2 * t49 + t18 * grad_out_e2_3 + t23 * grad_out_e1_3 + t6 * grad_out_e23_3
-    grad_gelu_x_e13_2 += t7 * grad_out_e13_3 - grad_out_e3_2 * t37 - t60 * grad_grad_gelu_y_e2
-    grad_gelu_x_e13_2 += -t62 * grad_grad_gelu_y_e13 - t61 * grad_grad_gelu_y_e23 - gelu_y_e13 * t73
-    grad_gelu_x_e13_2 += -t21 * grad_out_e3_3 - gelu_y_e23 * t74 - gelu_y_e2 * t75
-    t76 = grad_out_e13_2 * grad_grad_gelu_y_e23 + gelu_y_e23 * grad_out_e13_3
-    t76 += -grad_out_e23_2 * grad_grad_gelu_y_e13 - gelu_y_e13 * grad_out_e23_3
-    grad_gelu_x_e12_2 = grad_grad_weight_222 * t63 + grad_out_e1_2 * t38 + t60 * grad_grad_gelu_y_e3
-    grad_gelu_x_e12_2 += grad_out_e12_2 * t49 + t22 * grad_out_e1_3 + weight_222 * t76 + t7 * grad_out_e12_3
-    grad_gelu_x_e12_2 += gelu_y_e3 * t75 - grad_out_e3_2 * t36 - grad_out_e2_2 * t37
-    grad_gelu_x_e12_2 += -t62 * grad_grad_gelu_y_e12 - gelu_y_e12 * t73 - t18 * grad_out_e3_3
-    grad_gelu_x_e12_2 += -t21 * grad_out_e2_3
-    t77 = grad_grad_weight_101 * grad_out_e_2 + weight_101 * grad_out_e_3
-    t78 = -grad_out_e1_2 * grad_grad_gelu_y_e13 - grad_out_e2_2 * grad_grad_gelu_y_e23
-    t78 += -gelu_y_e23 * grad_out_e2_3 - gelu_y_e13 * grad_out_e1_3
-    t79 = grad_grad_weight_121 * grad_out_e23_2 + weight_121 * grad_out_e23_3
-    t80 = grad_grad_weight_132 * grad_out_e123_2 + weight_132 * grad_out_e123_3
-    grad_gelu_x_e3_2 = grad_grad_weight_112 * t66 + grad_out_e12_2 * t47 + t67 * grad_grad_gelu_y_e3
-    grad_gelu_x_e3_2 += t64 * grad_grad_gelu_y_e12 + grad_out_e3_2 * t39 + gelu_y_e3 * t77
-    grad_gelu_x_e3_2 += t17 * grad_out_e3_3 + weight_112 * t78 + t5 * grad_out_e12_3 + gelu_y_e12 * t80
-    grad_gelu_x_e3_2 += -grad_out_e13_2 * t54 - t65 * grad_grad_gelu_y_e2 - gelu_y_e2 * t79
-    grad_gelu_x_e3_2 += -t12 * grad_out_e13_3
-    t81 = grad_out_e3_2 * grad_grad_gelu_y_e23 + gelu_y_e23 * grad_out_e3_3
-    t81 += -grad_out_e1_2 * grad_grad_gelu_y_e12 - gelu_y_e12 * grad_out_e1_3
-    grad_gelu_x_e2_2 = grad_grad_weight_112 * t68 + t67 * grad_grad_gelu_y_e2 + t65 * grad_grad_gelu_y_e3
-    grad_gelu_x_e2_2 += grad_out_e2_2 * t39 + gelu_y_e2 * t77 + t17 * grad_out_e2_3 + weight_112 * t81
-    grad_gelu_x_e2_2 += gelu_y_e3 * t79 - grad_out_e13_2 * t47 - grad_out_e12_2 * t54
-    grad_gelu_x_e2_2 += -t64 * grad_grad_gelu_y_e13 - t5 * grad_out_e13_3 - t12 * grad_out_e12_3
-    grad_gelu_x_e2_2 += -gelu_y_e13 * t80
-    t82 = grad_out_e2_2 * grad_grad_gelu_y_e12 + grad_out_e3_2 * grad_grad_gelu_y_e13
-    t82 += gelu_y_e13 * grad_out_e3_3 + gelu_y_e12 * grad_out_e2_3
-    t83 = grad_out_e12_2 * grad_grad_gelu_y_e2 + grad_out_e13_2 * grad_grad_gelu_y_e3
-    t83 += gelu_y_e3 * grad_out_e13_3 + gelu_y_e2 * grad_out_e12_3
-    grad_gelu_x_e1_2 = grad_grad_weight_121 * t69 + grad_grad_weight_112 * t70 + grad_out_e23_2 * t47
-    grad_gelu_x_e1_2 += t67 * grad_grad_gelu_y_e1 + t64 * grad_grad_gelu_y_e23 + grad_out_e1_2 * t39
-    grad_gelu_x_e1_2 += gelu_y_e1 * t77 + weight_112 * t82 + t17 * grad_out_e1_3 + t5 * grad_out_e23_3
-    grad_gelu_x_e1_2 += weight_121 * t83 + gelu_y_e23 * t80
-    t84 = grad_out_e2_2 * grad_grad_gelu_y_e13 + gelu_y_e13 * grad_out_e2_3
-    t84 += -grad_out_e3_2 * grad_grad_gelu_y_e12 - grad_out_e1_2 * grad_grad_gelu_y_e23
-    t84 += -gelu_y_e12 * grad_out_e3_3 - gelu_y_e23 * grad_out_e1_3
-    t85 = grad_out_e23_2 * grad_grad_gelu_y_e1 + grad_out_e12_2 * grad_grad_gelu_y_e3
-    t85 += gelu_y_e1 * grad_out_e23_3 + gelu_y_e3 * grad_out_e12_3 - grad_out_e13_2 * grad_grad_gelu_y_e2
-    t85 += -gelu_y_e2 * grad_out_e13_3
-    grad_gelu_x_e123_2 = grad_grad_weight_330 * gelu_y_e * grad_out_e123_2 + grad_grad_weight_321 * t71
-    grad_gelu_x_e123_2 += grad_grad_weight_312 * t72 + weight_330 * grad_out_e123_2 * grad_grad_gelu_y_e
-    grad_gelu_x_e123_2 += weight_312 * t84 + weight_321 * t85 + weight_330 * gelu_y_e * grad_out_e123_3
-    grad_gelu_x_e123_2 += -grad_grad_weight_303 * gelu_y_e123 * grad_out_e_2
-    grad_gelu_x_e123_2 += -weight_303 * grad_out_e_2 * grad_grad_gelu_y_e123
-    grad_gelu_x_e123_2 += -weight_303 * gelu_y_e123 * grad_out_e_3
-    grad_gate_x_2 = grad_gelu_x_e123 * grad_grad_x_e123 + grad_gelu_x_e23 * grad_grad_x_e23
-    grad_gate_x_2 += grad_gelu_x_e13 * grad_grad_x_e13 + grad_gelu_x_e12 * grad_grad_x_e12
-    grad_gate_x_2 += grad_gelu_x_e3 * grad_grad_x_e3 + grad_gelu_x_e2 * grad_grad_x_e2
-    grad_gate_x_2 += grad_gelu_x_e1 * grad_grad_x_e1 + grad_gelu_x_e * grad_grad_x_e
+    t47 = 0.3989422804014327 * tl.exp(-0.5 * y_e * y_e)
+    grad_grad_gate_y = t47 * grad_grad_y_e
+    grad_grad_gelu_y_e1 = gate_y * grad_grad_y_e1 + y_e1 * grad_grad_gate_y
+    grad_grad_gelu_y_e2 = gate_y * grad_grad_y_e2 + y_e2 * grad_grad_gate_y
+    grad_grad_gelu_y_e3 = gate_y * grad_grad_y_e3 + y_e3 * grad_grad_gate_y
+    grad_grad_gelu_y_e123 = gate_y * grad_grad_y_e123 + y_e123 * grad_grad_gate_y
+    t48 = grad_grad_weight_213 * gelu_y_e123 + weight_213 * grad_grad_gelu_y_e123
+    t49 = grad_grad_weight_211 * gelu_y_e1 + weight_211 * grad_grad_gelu_y_e1
+    t50 = grad_grad_weight_211 * gelu_y_e2 + weight_211 * grad_grad_gelu_y_e2
+    grad_grad_gelu_y_e12 = gate_y * grad_grad_y_e12 + y_e12 * grad_grad_gate_y
+    grad_grad_gelu_y_e13 = gate_y * grad_grad_y_e13 + y_e13 * grad_grad_gate_y
+    grad_grad_gelu_y_e23 = gate_y * grad_grad_y_e23 + y_e23 * grad_grad_gate_y
+    grad_grad_gelu_y_e = y_e * grad_grad_gate_y + gate_y * grad_grad_y_e
+    t51 = grad_grad_weight_110 * gelu_y_e + weight_110 * grad_grad_gelu_y_e
+    grad_grad_gelu_x_e123 = gate_x * grad_grad_x_e123 + x_e123 * grad_grad_gate_x
+    t52 = grad_grad_weight_312 * gelu_x_e123 + weight_312 * grad_grad_gelu_x_e123
+    grad_grad_gelu_x_e1 = gate_x * grad_grad_x_e1 + x_e1 * grad_grad_gate_x
+    t53 = grad_grad_weight_112 * gelu_x_e1 + weight_112 * grad_grad_gelu_x_e1
+    grad_grad_gelu_x_e2 = gate_x * grad_grad_x_e2 + x_e2 * grad_grad_gate_x
+    t54 = grad_grad_weight_112 * gelu_x_e2 + weight_112 * grad_grad_gelu_x_e2
+    grad_grad_gelu_x_e3 = gate_x * grad_grad_x_e3 + x_e3 * grad_grad_gate_x
+    grad_grad_gelu_x_e12 = gate_x * grad_grad_x_e12 + x_e12 * grad_grad_gate_x
+    grad_grad_gelu_x_e13 = gate_x * grad_grad_x_e13 + x_e13 * grad_grad_gate_x
+    grad_grad_gelu_x_e23 = gate_x * grad_grad_x_e23 + x_e23 * grad_grad_gate_x
+    grad_grad_gelu_x_e = x_e * grad_grad_gate_x + gate_x * grad_grad_x_e
+    t55 = grad_grad_weight_011 * gelu_x_e + weight_011 * grad_grad_gelu_x_e
+    grad_grad_out_e3_2 = t12 * grad_grad_gelu_y_e3 + t13 * grad_grad_gelu_y_e13 + t17 * grad_grad_gelu_y_e23
+    grad_grad_out_e3_2 += gelu_x_e3 * t51 + gelu_y_e13 * t53 + gelu_y_e23 * t54 + t14 * grad_grad_gelu_x_e3
+    grad_grad_out_e3_2 += gelu_y_e3 * t55 - gelu_x_e12 * t48 - gelu_x_e13 * t49 - gelu_x_e23 * t50
+    grad_grad_out_e3_2 += -t16 * grad_grad_gelu_y_e12 - gelu_y_e12 * t52 - t15 * grad_grad_gelu_x_e12
+    grad_grad_out_e3_2 += -t18 * grad_grad_gelu_x_e13 - t19 * grad_grad_gelu_x_e23
+    grad_out_e3_3 = frontier_2 * (2.0 * grad_grad_out_e3_2) + frontier_grad_grad_inv_rms_1 * grad_out_e3
+    grad_out_e3_3 += 2.0 * frontier_7 * out_e3
+    t56 = grad_grad_weight_211 * gelu_y_e3 + weight_211 * grad_grad_gelu_y_e3
+    t57 = grad_grad_weight_112 * gelu_x_e3 + weight_112 * grad_grad_gelu_x_e3
+    grad_grad_out_e2_2 = gelu_x_e13 * t48 + t12 * grad_grad_gelu_y_e2 + gelu_x_e23 * t56
+    grad_grad_out_e2_2 += t13 * grad_grad_gelu_y_e12 + t16 * grad_grad_gelu_y_e13 + gelu_x_e2 * t51
+    grad_grad_out_e2_2 += gelu_y_e13 * t52 + gelu_y_e12 * t53 + t14 * grad_grad_gelu_x_e2
+    grad_grad_out_e2_2 += t15 * grad_grad_gelu_x_e13 + t20 * grad_grad_gelu_x_e23 + gelu_y_e2 * t55
+    grad_grad_out_e2_2 += -gelu_x_e12 * t49 - t21 * grad_grad_gelu_y_e23 - gelu_y_e23 * t57
+    grad_grad_out_e2_2 += -t18 * grad_grad_gelu_x_e12
+    grad_out_e2_3 = frontier_2 * (2.0 * grad_grad_out_e2_2) + frontier_grad_grad_inv_rms_1 * grad_out_e2
+    grad_out_e2_3 += 2.0 * frontier_7 * out_e2
+    grad_grad_out_e1_2 = t12 * grad_grad_gelu_y_e1 + gelu_x_e12 * t50 + gelu_x_e13 * t56 + gelu_x_e1 * t51
+    grad_grad_out_e1_2 += t14 * grad_grad_gelu_x_e1 + t19 * grad_grad_gelu_x_e12 + t20 * grad_grad_gelu_x_e13
+    grad_grad_out_e1_2 += gelu_y_e1 * t55 - gelu_x_e23 * t48 - t17 * grad_grad_gelu_y_e12
+    grad_grad_out_e1_2 += -t21 * grad_grad_gelu_y_e13 - t16 * grad_grad_gelu_y_e23 - gelu_y_e23 * t52
+    grad_grad_out_e1_2 += -gelu_y_e12 * t54 - gelu_y_e13 * t57 - t15 * grad_grad_gelu_x_e23
+    grad_out_e1_3 = frontier_2 * (2.0 * grad_grad_out_e1_2) + frontier_grad_grad_inv_rms_1 * grad_out_e1
+    grad_out_e1_3 += 2.0 * frontier_7 * out_e1
+    t58 = grad_out_e1_2 * grad_grad_gelu_y_e1 + grad_out_e2_2 * grad_grad_gelu_y_e2
+    t58 += grad_out_e3_2 * grad_grad_gelu_y_e3 + gelu_y_e3 * grad_out_e3_3 + gelu_y_e2 * grad_out_e2_3
+    t58 += gelu_y_e1 * grad_out_e1_3
+    t59 = grad_grad_weight_123 * gelu_y_e123 + weight_123 * grad_grad_gelu_y_e123
+    t60 = grad_grad_weight_222 * gelu_y_e12 + weight_222 * grad_grad_gelu_y_e12
+    t61 = grad_grad_weight_220 * gelu_y_e + weight_220 * grad_grad_gelu_y_e
+    t62 = grad_grad_weight_321 * gelu_x_e123 + weight_321 * grad_grad_gelu_x_e123
+    t63 = gelu_x_e2 * grad_grad_gelu_y_e3 + gelu_y_e3 * grad_grad_gelu_x_e2 - gelu_x_e3 * grad_grad_gelu_y_e2
+    t63 += -gelu_y_e2 * grad_grad_gelu_x_e3
+    t64 = grad_grad_weight_222 * gelu_x_e12 + weight_222 * grad_grad_gelu_x_e12
+    t65 = grad_grad_weight_022 * gelu_x_e + weight_022 * grad_grad_gelu_x_e
+    grad_grad_out_e23_2 = grad_grad_weight_121 * t7 + gelu_x_e1 * t59 + t5 * grad_grad_gelu_y_e1
+    grad_grad_out_e23_2 += gelu_x_e13 * t60 + t1 * grad_grad_gelu_y_e23 + gelu_x_e23 * t61 + gelu_y_e1 * t62
+    grad_grad_out_e23_2 += t2 * grad_grad_gelu_x_e1 + weight_121 * t63 + t3 * grad_grad_gelu_x_e13
+    grad_grad_out_e23_2 += t4 * grad_grad_gelu_x_e23 + gelu_y_e23 * t65 - t6 * grad_grad_gelu_y_e13
+    grad_grad_out_e23_2 += -gelu_y_e13 * t64
+    grad_out_e23_3 = frontier_1 * (2.0 * grad_grad_out_e23_2) + frontier_grad_grad_inv_rms_2 * grad_out_e23
+    grad_out_e23_3 += 2.0 * frontier_9 * out_e23
+    t66 = grad_grad_weight_121 * gelu_y_e1 + weight_121 * grad_grad_gelu_y_e1
+    t67 = grad_grad_weight_121 * gelu_x_e1 + weight_121 * grad_grad_gelu_x_e1
+    grad_grad_out_e13_2 = t8 * grad_grad_gelu_y_e3 + t1 * grad_grad_gelu_y_e13 + t6 * grad_grad_gelu_y_e23
+    grad_grad_out_e13_2 += gelu_x_e13 * t61 + gelu_y_e3 * t67 + gelu_y_e23 * t64 + t4 * grad_grad_gelu_x_e13
+    grad_grad_out_e13_2 += gelu_y_e13 * t65 - gelu_x_e2 * t59 - gelu_x_e3 * t66 - t5 * grad_grad_gelu_y_e2
+    grad_grad_out_e13_2 += -gelu_x_e23 * t60 - gelu_y_e2 * t62 - t2 * grad_grad_gelu_x_e2
+    grad_grad_out_e13_2 += -t9 * grad_grad_gelu_x_e3 - t3 * grad_grad_gelu_x_e23
+    grad_out_e13_3 = frontier_1 * (2.0 * grad_grad_out_e13_2) + frontier_grad_grad_inv_rms_2 * grad_out_e13
+    grad_out_e13_3 += 2.0 * frontier_9 * out_e13
+    t68 = gelu_x_e23 * grad_grad_gelu_y_e13 + gelu_y_e13 * grad_grad_gelu_x_e23
+    t68 += -gelu_x_e13 * grad_grad_gelu_y_e23 - gelu_y_e23 * grad_grad_gelu_x_e13
+    grad_grad_out_e12_2 = grad_grad_weight_222 * t10 + gelu_x_e3 * t59 + t8 * grad_grad_gelu_y_e2
+    grad_grad_out_e12_2 += t5 * grad_grad_gelu_y_e3 + t1 * grad_grad_gelu_y_e12 + gelu_x_e12 * t61
+    grad_grad_out_e12_2 += gelu_y_e3 * t62 + gelu_y_e2 * t67 + t2 * grad_grad_gelu_x_e3
+    grad_grad_out_e12_2 += t4 * grad_grad_gelu_x_e12 + weight_222 * t68 + gelu_y_e12 * t65 - gelu_x_e2 * t66
+    grad_grad_out_e12_2 += -t9 * grad_grad_gelu_x_e2
+    grad_out_e12_3 = frontier_1 * (2.0 * grad_grad_out_e12_2) + frontier_grad_grad_inv_rms_2 * grad_out_e12
+    grad_out_e12_3 += 2.0 * frontier_9 * out_e12
+    t69 = grad_out_e12_2 * grad_grad_gelu_y_e12 + grad_out_e13_2 * grad_grad_gelu_y_e13
+    t69 += grad_out_e23_2 * grad_grad_gelu_y_e23 + gelu_y_e23 * grad_out_e23_3 + gelu_y_e13 * grad_out_e13_3
+    t69 += gelu_y_e12 * grad_out_e12_3
+    t70 = weight_033 * grad_out_e123_2
+    t71 = weight_000 * grad_out_e_2
+    t72 = gelu_x_e1 * grad_grad_gelu_y_e1 + gelu_x_e2 * grad_grad_gelu_y_e2 + gelu_x_e3 * grad_grad_gelu_y_e3
+    t72 += gelu_y_e1 * grad_grad_gelu_x_e1 + gelu_y_e2 * grad_grad_gelu_x_e2 + gelu_y_e3 * grad_grad_gelu_x_e3
+    t73 = -gelu_x_e12 * grad_grad_gelu_y_e12 - gelu_x_e13 * grad_grad_gelu_y_e13
+    t73 += -gelu_x_e23 * grad_grad_gelu_y_e23 - gelu_y_e12 * grad_grad_gelu_x_e12
+    t73 += -gelu_y_e13 * grad_grad_gelu_x_e13 - gelu_y_e23 * grad_grad_gelu_x_e23
+    t74 = weight_303 * gelu_x_e123
+    t75 = grad_grad_weight_303 * gelu_y_e123
+    t76 = grad_grad_weight_000 * gelu_x_e
+    grad_grad_out_e_2 = grad_grad_weight_202 * t29 + grad_grad_weight_101 * t28 + weight_101 * t72
+    grad_grad_out_e_2 += weight_202 * t73 + grad_grad_gelu_y_e * t30 + grad_grad_gelu_x_e * t32
+    grad_grad_out_e_2 += gelu_y_e * t76 - grad_grad_gelu_y_e123 * t74 - grad_grad_gelu_x_e123 * t31
+    grad_grad_out_e_2 += -gelu_x_e123 * t75
+    grad_out_e_3 = frontier_grad_grad_inv_rms_0 * grad_out_e + 2.0 * frontier_5 * out_e
+    grad_out_e_3 += frontier_3 * (2.0 * grad_grad_out_e_2)
+    t77 = gelu_x_e3 * grad_grad_gelu_y_e12 + gelu_x_e1 * grad_grad_gelu_y_e23
+    t77 += gelu_y_e23 * grad_grad_gelu_x_e1 + gelu_y_e12 * grad_grad_gelu_x_e3
+    t77 += -gelu_x_e2 * grad_grad_gelu_y_e13 - gelu_y_e13 * grad_grad_gelu_x_e2
+    t78 = gelu_x_e23 * grad_grad_gelu_y_e1 + gelu_x_e12 * grad_grad_gelu_y_e3
+    t78 += gelu_y_e3 * grad_grad_gelu_x_e12 + gelu_y_e1 * grad_grad_gelu_x_e23
+    t78 += -gelu_x_e13 * grad_grad_gelu_y_e2 - gelu_y_e2 * grad_grad_gelu_x_e13
+    t79 = grad_grad_weight_330 * gelu_x_e123
+    t80 = grad_grad_weight_033 * gelu_x_e
+    grad_grad_out_e123_2 = grad_grad_weight_231 * t24 + grad_grad_weight_132 * t23 + weight_132 * t77
+    grad_grad_out_e123_2 += weight_231 * t78 + t25 * grad_grad_gelu_y_e123 + t26 * grad_grad_gelu_y_e
+    grad_grad_out_e123_2 += grad_grad_gelu_x_e123 * t46 + grad_grad_gelu_x_e * t27 + gelu_y_e * t79
+    grad_grad_out_e123_2 += gelu_y_e123 * t80
+    grad_out_e123_3 = frontier_grad_grad_inv_rms_3 * grad_out_e123 + 2.0 * frontier_11 * out_e123
+    grad_out_e123_3 += frontier_0 * (2.0 * grad_grad_out_e123_2)
+    grad_gelu_x_e_2 = grad_grad_weight_022 * t11 + grad_grad_weight_011 * t22 + weight_011 * t58
+    grad_gelu_x_e_2 += weight_022 * t69 + grad_grad_weight_033 * gelu_y_e123 * grad_out_e123_2
+    grad_gelu_x_e_2 += grad_grad_weight_000 * gelu_y_e * grad_out_e_2 + grad_grad_gelu_y_e123 * t70
+    grad_gelu_x_e_2 += grad_grad_gelu_y_e * t71 + t32 * grad_out_e_3 + t27 * grad_out_e123_3
+    t81 = grad_grad_weight_222 * grad_out_e12_2 + weight_222 * grad_out_e12_3
+    t82 = grad_grad_weight_202 * grad_out_e_2 + weight_202 * grad_out_e_3
+    t83 = grad_grad_weight_231 * grad_out_e123_2 + weight_231 * grad_out_e123_3
+    grad_gelu_x_e23_2 = grad_out_e2_2 * t56 + t34 * grad_grad_gelu_y_e13 + grad_out_e23_2 * t61
+    grad_gelu_x_e23_2 += t20 * grad_out_e2_3 + t4 * grad_out_e23_3 + gelu_y_e13 * t81
+    grad_gelu_x_e23_2 += t33 * grad_grad_gelu_y_e1 + gelu_y_e1 * t83 - grad_out_e1_2 * t48
+    grad_gelu_x_e23_2 += -grad_out_e3_2 * t50 - grad_out_e13_2 * t60 - t19 * grad_out_e3_3 - t15 * grad_out_e1_3
+    grad_gelu_x_e23_2 += -t3 * grad_out_e13_3 - grad_grad_gelu_y_e23 * t35 - gelu_y_e23 * t82
+    grad_gelu_x_e13_2 = grad_out_e2_2 * t48 + grad_out_e1_2 * t56 + grad_out_e23_2 * t60
+    grad_gelu_x_e13_2 += grad_out_e13_2 * t61 + t15 * grad_out_e2_3 + t20 * grad_out_e1_3 + t3 * grad_out_e23_3
+    grad_gelu_x_e13_2 += t4 * grad_out_e13_3 - grad_out_e3_2 * t49 - t34 * grad_grad_gelu_y_e23
+    grad_gelu_x_e13_2 += -t18 * grad_out_e3_3 - gelu_y_e23 * t81 - t33 * grad_grad_gelu_y_e2
+    grad_gelu_x_e13_2 += -grad_grad_gelu_y_e13 * t35 - gelu_y_e13 * t82 - gelu_y_e2 * t83
+    t84 = grad_out_e13_2 * grad_grad_gelu_y_e23 + gelu_y_e23 * grad_out_e13_3
+    t84 += -grad_out_e23_2 * grad_grad_gelu_y_e13 - gelu_y_e13 * grad_out_e23_3
+    grad_gelu_x_e12_2 = grad_grad_weight_222 * t36 + grad_out_e1_2 * t50 + grad_out_e12_2 * t61
+    grad_gelu_x_e12_2 += t19 * grad_out_e1_3 + weight_222 * t84 + t4 * grad_out_e12_3
+    grad_gelu_x_e12_2 += t33 * grad_grad_gelu_y_e3 + gelu_y_e3 * t83 - grad_out_e3_2 * t48
+    grad_gelu_x_e12_2 += -grad_out_e2_2 * t49 - t15 * grad_out_e3_3 - t18 * grad_out_e2_3
+    grad_gelu_x_e12_2 += -grad_grad_gelu_y_e12 * t35 - gelu_y_e12 * t82
+    t85 = -grad_out_e1_2 * grad_grad_gelu_y_e13 - grad_out_e2_2 * grad_grad_gelu_y_e23
+    t85 += -gelu_y_e23 * grad_out_e2_3 - gelu_y_e13 * grad_out_e1_3
+    t86 = grad_grad_weight_121 * grad_out_e23_2 + weight_121 * grad_out_e23_3
+    t87 = grad_grad_weight_101 * grad_out_e_2 + weight_101 * grad_out_e_3
+    t88 = grad_grad_weight_132 * grad_out_e123_2 + weight_132 * grad_out_e123_3
+    grad_gelu_x_e3_2 = grad_grad_weight_112 * t39 + grad_out_e12_2 * t59 + grad_out_e3_2 * t51
+    grad_gelu_x_e3_2 += t14 * grad_out_e3_3 + weight_112 * t85 + t2 * grad_out_e12_3
+    grad_gelu_x_e3_2 += grad_grad_gelu_y_e3 * t40 + t37 * grad_grad_gelu_y_e12 + gelu_y_e3 * t87
+    grad_gelu_x_e3_2 += gelu_y_e12 * t88 - grad_out_e13_2 * t66 - t38 * grad_grad_gelu_y_e2 - gelu_y_e2 * t86
+    grad_gelu_x_e3_2 += -t9 * grad_out_e13_3
+    t89 = grad_out_e3_2 * grad_grad_gelu_y_e23 + gelu_y_e23 * grad_out_e3_3
+    t89 += -grad_out_e1_2 * grad_grad_gelu_y_e12 - gelu_y_e12 * grad_out_e1_3
+    grad_gelu_x_e2_2 = grad_grad_weight_112 * t41 + t38 * grad_grad_gelu_y_e3 + grad_out_e2_2 * t51
+    grad_gelu_x_e2_2 += t14 * grad_out_e2_3 + weight_112 * t89 + gelu_y_e3 * t86 + grad_grad_gelu_y_e2 * t40
+    grad_gelu_x_e2_2 += gelu_y_e2 * t87 - grad_out_e13_2 * t59 - grad_out_e12_2 * t66 - t2 * grad_out_e13_3
+    grad_gelu_x_e2_2 += -t9 * grad_out_e12_3 - t37 * grad_grad_gelu_y_e13 - gelu_y_e13 * t88
+    t90 = grad_out_e2_2 * grad_grad_gelu_y_e12 + grad_out_e3_2 * grad_grad_gelu_y_e13
+    t90 += gelu_y_e13 * grad_out_e3_3 + gelu_y_e12 * grad_out_e2_3
+    t91 = grad_out_e12_2 * grad_grad_gelu_y_e2 + grad_out_e13_2 * grad_grad_gelu_y_e3
+    t91 += gelu_y_e3 * grad_out_e13_3 + gelu_y_e2 * grad_out_e12_3
+    grad_gelu_x_e1_2 = grad_grad_weight_121 * t42 + grad_grad_weight_112 * t43 + grad_out_e23_2 * t59
+    grad_gelu_x_e1_2 += grad_out_e1_2 * t51 + weight_112 * t90 + t14 * grad_out_e1_3 + t2 * grad_out_e23_3
+    grad_gelu_x_e1_2 += weight_121 * t91 + grad_grad_gelu_y_e1 * t40 + t37 * grad_grad_gelu_y_e23
+    grad_gelu_x_e1_2 += gelu_y_e1 * t87 + gelu_y_e23 * t88
+    t92 = grad_out_e2_2 * grad_grad_gelu_y_e13 + gelu_y_e13 * grad_out_e2_3
+    t92 += -grad_out_e3_2 * grad_grad_gelu_y_e12 - grad_out_e1_2 * grad_grad_gelu_y_e23
+    t92 += -gelu_y_e12 * grad_out_e3_3 - gelu_y_e23 * grad_out_e1_3
+    t93 = grad_out_e23_2 * grad_grad_gelu_y_e1 + grad_out_e12_2 * grad_grad_gelu_y_e3
+    t93 += gelu_y_e1 * grad_out_e23_3 + gelu_y_e3 * grad_out_e12_3 - grad_out_e13_2 * grad_grad_gelu_y_e2
+    t93 += -gelu_y_e2 * grad_out_e13_3
+    t94 = weight_303 * grad_out_e_2
+    t95 = weight_330 * grad_out_e123_2
+    grad_gelu_x_e123_2 = grad_grad_weight_321 * t44 + grad_grad_weight_312 * t45 + weight_312 * t92
+    grad_gelu_x_e123_2 += weight_321 * t93 + grad_grad_weight_330 * gelu_y_e * grad_out_e123_2
+    grad_gelu_x_e123_2 += grad_grad_gelu_y_e * t95 + t46 * grad_out_e123_3 - grad_grad_gelu_y_e123 * t94
+    grad_gelu_x_e123_2 += -grad_out_e_2 * t75 - t31 * grad_out_e_3
+    grad_gate_x_2 = grad_grad_x_e123 * grad_gelu_x_e123 + grad_grad_x_e23 * grad_gelu_x_e23
+    grad_gate_x_2 += grad_grad_x_e13 * grad_gelu_x_e13 + grad_grad_x_e12 * grad_gelu_x_e12
+    grad_gate_x_2 += grad_grad_x_e3 * grad_gelu_x_e3 + grad_grad_x_e2 * grad_gelu_x_e2
+    grad_gate_x_2 += grad_grad_x_e1 * grad_gelu_x_e1 + grad_grad_x_e * grad_gelu_x_e
     grad_gate_x_2 += x_e23 * grad_gelu_x_e23_2 + x_e13 * grad_gelu_x_e13_2 + x_e12 * grad_gelu_x_e12_2
     grad_gate_x_2 += x_e3 * grad_gelu_x_e3_2 + x_e2 * grad_gelu_x_e2_2 + x_e1 * grad_gelu_x_e1_2
     grad_gate_x_2 += x_e123 * grad_gelu_x_e123_2 + x_e * grad_gelu_x_e_2
-    t86 = t29 * (0.5 * grad_gate_x_2) - 2.0 * t1 * (t28 * (1.1283791670955126 * (0.5 * grad_gate_x * t30)))
-    grad_x_e = grad_gelu_x_e * grad_grad_gate_x + gate_x * grad_gelu_x_e_2 + 0.7071067811865476 * t86
-    grad_x_e1 = grad_gelu_x_e1 * grad_grad_gate_x + gate_x * grad_gelu_x_e1_2
-    grad_x_e2 = grad_gelu_x_e2 * grad_grad_gate_x + gate_x * grad_gelu_x_e2_2
-    grad_x_e3 = grad_gelu_x_e3 * grad_grad_gate_x + gate_x * grad_gelu_x_e3_2
-    grad_x_e12 = grad_gelu_x_e12 * grad_grad_gate_x + gate_x * grad_gelu_x_e12_2
-    grad_x_e13 = grad_gelu_x_e13 * grad_grad_gate_x + gate_x * grad_gelu_x_e13_2
-    grad_x_e23 = grad_gelu_x_e23 * grad_grad_gate_x + gate_x * grad_gelu_x_e23_2
-    grad_x_e123 = grad_gelu_x_e123 * grad_grad_gate_x + gate_x * grad_gelu_x_e123_2
-    t87 = gelu_x_e23 * grad_out_e23_2 + gelu_x_e13 * grad_out_e13_2 + gelu_x_e12 * grad_out_e12_2
-    t88 = gelu_x_e3 * grad_out_e3_2 + gelu_x_e2 * grad_out_e2_2 + gelu_x_e1 * grad_out_e1_2
-    grad_gelu_y_e = weight_330 * gelu_x_e123 * grad_out_e123_2 + weight_220 * t87 + weight_110 * t88
-    grad_gelu_y_e += weight_000 * gelu_x_e * grad_out_e_2
-    t89 = grad_out_e1_2 * grad_grad_gelu_x_e1 + grad_out_e2_2 * grad_grad_gelu_x_e2
-    t89 += grad_out_e3_2 * grad_grad_gelu_x_e3 + gelu_x_e3 * grad_out_e3_3 + gelu_x_e2 * grad_out_e2_3
-    t89 += gelu_x_e1 * grad_out_e1_3
-    t90 = grad_out_e12_2 * grad_grad_gelu_x_e12 + grad_out_e13_2 * grad_grad_gelu_x_e13
-    t90 += grad_out_e23_2 * grad_grad_gelu_x_e23 + gelu_x_e23 * grad_out_e23_3 + gelu_x_e13 * grad_out_e13_3
-    t90 += gelu_x_e12 * grad_out_e12_3
-    grad_gelu_y_e_2 = grad_grad_weight_330 * gelu_x_e123 * grad_out_e123_2 + grad_grad_weight_220 * t87
-    grad_gelu_y_e_2 += grad_grad_weight_110 * t88 + grad_grad_weight_000 * gelu_x_e * grad_out_e_2
-    grad_gelu_y_e_2 += weight_330 * grad_out_e123_2 * grad_grad_gelu_x_e123
-    grad_gelu_y_e_2 += weight_000 * grad_out_e_2 * grad_grad_gelu_x_e + weight_000 * gelu_x_e * grad_out_e_3
-    grad_gelu_y_e_2 += weight_110 * t89 + weight_220 * t90 + weight_330 * gelu_x_e123 * grad_out_e123_3
-    grad_gelu_y_e23 = gelu_x_e1 * t64 + t4 * grad_out_e23_2 + t9 * grad_out_e13_2 + t20 * grad_out_e3_2
-    grad_gelu_y_e23 += -gelu_x_e13 * t61 - t24 * grad_out_e2_2 - t19 * grad_out_e1_2 - gelu_x_e23 * t62
-    grad_gelu_y_e13 = t4 * grad_out_e13_2 + gelu_x_e23 * t61 + t16 * grad_out_e3_2 + t19 * grad_out_e2_2
-    grad_gelu_y_e13 += -gelu_x_e2 * t64 - t9 * grad_out_e23_2 - t24 * grad_out_e1_2 - gelu_x_e13 * t62
-    t91 = gelu_x_e13 * grad_out_e23_2 - gelu_x_e23 * grad_out_e13_2
-    grad_gelu_y_e12 = gelu_x_e3 * t64 + weight_222 * t91 + t4 * grad_out_e12_2 + t16 * grad_out_e2_2
-    grad_gelu_y_e12 += -t19 * grad_out_e3_2 - t20 * grad_out_e1_2 - gelu_x_e12 * t62
-    t92 = gelu_x_e23 * grad_out_e2_2 + gelu_x_e13 * grad_out_e1_2
-    grad_gelu_y_e3 = gelu_x_e12 * t60 + gelu_x_e2 * t65 + t11 * grad_out_e13_2 + t8 * grad_out_e12_2
-    grad_gelu_y_e3 += t15 * grad_out_e3_2 + weight_211 * t92 + gelu_x_e3 * t67
-    t93 = gelu_x_e12 * grad_out_e1_2 - gelu_x_e23 * grad_out_e3_2
-    grad_gelu_y_e2 = t11 * grad_out_e12_2 + t15 * grad_out_e2_2 + weight_211 * t93 + gelu_x_e2 * t67
-    grad_gelu_y_e2 += -gelu_x_e13 * t60 - gelu_x_e3 * t65 - t8 * grad_out_e13_2
-    t94 = -gelu_x_e3 * grad_out_e13_2 - gelu_x_e2 * grad_out_e12_2
-    t95 = -gelu_x_e13 * grad_out_e3_2 - gelu_x_e12 * grad_out_e2_2
-    grad_gelu_y_e1 = gelu_x_e23 * t60 + t8 * grad_out_e23_2 + weight_121 * t94 + weight_211 * t95
-    grad_gelu_y_e1 += t15 * grad_out_e1_2 + gelu_x_e1 * t67
-    t96 = gelu_x_e1 * grad_out_e23_2 + gelu_x_e3 * grad_out_e12_2 - gelu_x_e2 * grad_out_e13_2
-    t97 = gelu_x_e13 * grad_out_e2_2 - gelu_x_e12 * grad_out_e3_2 - gelu_x_e23 * grad_out_e1_2
-    grad_gelu_y_e123 = weight_033 * gelu_x_e * grad_out_e123_2 + weight_123 * t96 + weight_213 * t97
-    grad_gelu_y_e123 += -weight_303 * gelu_x_e123 * grad_out_e_2
+    grad_x_e = grad_grad_gate_x * grad_gelu_x_e + 2.0 * x_e * (-0.5 * t0 * grad_grad_x_e * grad_gate_x)
+    grad_x_e += gate_x * grad_gelu_x_e_2 + t0 * grad_gate_x_2
+    grad_x_e1 = grad_grad_gate_x * grad_gelu_x_e1 + gate_x * grad_gelu_x_e1_2
+    grad_x_e2 = grad_grad_gate_x * grad_gelu_x_e2 + gate_x * grad_gelu_x_e2_2
+    grad_x_e3 = grad_grad_gate_x * grad_gelu_x_e3 + gate_x * grad_gelu_x_e3_2
+    grad_x_e12 = grad_grad_gate_x * grad_gelu_x_e12 + gate_x * grad_gelu_x_e12_2
+    grad_x_e13 = grad_grad_gate_x * grad_gelu_x_e13 + gate_x * grad_gelu_x_e13_2
+    grad_x_e23 = grad_grad_gate_x * grad_gelu_x_e23 + gate_x * grad_gelu_x_e23_2
+    grad_x_e123 = grad_grad_gate_x * grad_gelu_x_e123 + gate_x * grad_gelu_x_e123_2
+    t96 = gelu_x_e23 * grad_out_e23_2 + gelu_x_e13 * grad_out_e13_2 + gelu_x_e12 * grad_out_e12_2
+    t97 = gelu_x_e3 * grad_out_e3_2 + gelu_x_e2 * grad_out_e2_2 + gelu_x_e1 * grad_out_e1_2
+    grad_gelu_y_e = t26 * grad_out_e123_2 + weight_220 * t96 + weight_110 * t97 + t30 * grad_out_e_2
+    grad_gelu_y_e23 = gelu_x_e1 * t37 + t1 * grad_out_e23_2 + t6 * grad_out_e13_2 + t17 * grad_out_e3_2
+    grad_gelu_y_e23 += -gelu_x_e13 * t34 - t21 * grad_out_e2_2 - t16 * grad_out_e1_2 - gelu_x_e23 * t35
+    grad_gelu_y_e13 = t1 * grad_out_e13_2 + gelu_x_e23 * t34 + t13 * grad_out_e3_2 + t16 * grad_out_e2_2
+    grad_gelu_y_e13 += -gelu_x_e2 * t37 - t6 * grad_out_e23_2 - t21 * grad_out_e1_2 - gelu_x_e13 * t35
+    t98 = gelu_x_e13 * grad_out_e23_2 - gelu_x_e23 * grad_out_e13_2
+    grad_gelu_y_e12 = gelu_x_e3 * t37 + weight_222 * t98 + t1 * grad_out_e12_2 + t13 * grad_out_e2_2
+    grad_gelu_y_e12 += -t16 * grad_out_e3_2 - t17 * grad_out_e1_2 - gelu_x_e12 * t35
+    t99 = gelu_x_e23 * grad_out_e2_2 + gelu_x_e13 * grad_out_e1_2
+    grad_gelu_y_e3 = gelu_x_e12 * t33 + gelu_x_e2 * t38 + t8 * grad_out_e13_2 + t5 * grad_out_e12_2
+    grad_gelu_y_e3 += t12 * grad_out_e3_2 + weight_211 * t99 + gelu_x_e3 * t40
+    t100 = gelu_x_e12 * grad_out_e1_2 - gelu_x_e23 * grad_out_e3_2
+    grad_gelu_y_e2 = t8 * grad_out_e12_2 + t12 * grad_out_e2_2 + weight_211 * t100 + gelu_x_e2 * t40
+    grad_gelu_y_e2 += -gelu_x_e13 * t33 - gelu_x_e3 * t38 - t5 * grad_out_e13_2
+    t101 = -gelu_x_e3 * grad_out_e13_2 - gelu_x_e2 * grad_out_e12_2
+    t102 = -gelu_x_e13 * grad_out_e3_2 - gelu_x_e12 * grad_out_e2_2
+    grad_gelu_y_e1 = gelu_x_e23 * t33 + t5 * grad_out_e23_2 + weight_121 * t101 + weight_211 * t102
+    grad_gelu_y_e1 += t12 * grad_out_e1_2 + gelu_x_e1 * t40
+    t103 = gelu_x_e1 * grad_out_e23_2 + gelu_x_e3 * grad_out_e12_2 - gelu_x_e2 * grad_out_e13_2
+    t104 = gelu_x_e13 * grad_out_e2_2 - gelu_x_e12 * grad_out_e3_2 - gelu_x_e23 * grad_out_e1_2
+    grad_gelu_y_e123 = t25 * grad_out_e123_2 + weight_123 * t103 + weight_213 * t104 - grad_out_e_2 * t74
     grad_gate_y = y_e23 * grad_gelu_y_e23 + y_e13 * grad_gelu_y_e13 + y_e12 * grad_gelu_y_e12
     grad_gate_y += y_e3 * grad_gelu_y_e3 + y_e2 * grad_gelu_y_e2 + y_e1 * grad_gelu_y_e1
     grad_gate_y += y_e123 * grad_gelu_y_e123 + y_e * grad_gelu_y_e
-    t98 = -grad_out_e2_2 * grad_grad_gelu_x_e12 - grad_out_e3_2 * grad_grad_gelu_x_e13
-    t98 += -gelu_x_e13 * grad_out_e3_3 - gelu_x_e12 * grad_out_e2_3
-    t99 = -grad_out_e12_2 * grad_grad_gelu_x_e2 - grad_out_e13_2 * grad_grad_gelu_x_e3
-    t99 += -gelu_x_e3 * grad_out_e13_3 - gelu_x_e2 * grad_out_e12_3
-    grad_gelu_y_e1_2 = grad_grad_weight_211 * t95 + grad_grad_weight_121 * t94 + grad_out_e23_2 * t50
-    grad_gelu_y_e1_2 += t67 * grad_grad_gelu_x_e1 + t60 * grad_grad_gelu_x_e23 + gelu_x_e1 * t77
-    grad_gelu_y_e1_2 += grad_out_e1_2 * t43 + weight_211 * t98 + t15 * grad_out_e1_3 + t8 * grad_out_e23_3
-    grad_gelu_y_e1_2 += weight_121 * t99 + gelu_x_e23 * t75
-    t100 = grad_out_e1_2 * grad_grad_gelu_x_e12 + gelu_x_e12 * grad_out_e1_3
-    t100 += -grad_out_e3_2 * grad_grad_gelu_x_e23 - gelu_x_e23 * grad_out_e3_3
-    grad_gelu_y_e2_2 = grad_grad_weight_211 * t93 + grad_out_e12_2 * t55 + t67 * grad_grad_gelu_x_e2
-    grad_gelu_y_e2_2 += gelu_x_e2 * t77 + grad_out_e2_2 * t43 + t15 * grad_out_e2_3 + weight_211 * t100
-    grad_gelu_y_e2_2 += t11 * grad_out_e12_3 - grad_out_e13_2 * t50 - t65 * grad_grad_gelu_x_e3
-    grad_gelu_y_e2_2 += -t60 * grad_grad_gelu_x_e13 - gelu_x_e3 * t79 - t8 * grad_out_e13_3 - gelu_x_e13 * t75
-    t101 = grad_out_e1_2 * grad_grad_gelu_x_e13 + grad_out_e2_2 * grad_grad_gelu_x_e23
-    t101 += gelu_x_e23 * grad_out_e2_3 + gelu_x_e13 * grad_out_e1_3
-    grad_gelu_y_e3_2 = grad_grad_weight_211 * t92 + grad_out_e12_2 * t50 + grad_out_e13_2 * t55
-    grad_gelu_y_e3_2 += t65 * grad_grad_gelu_x_e2 + t67 * grad_grad_gelu_x_e3 + t60 * grad_grad_gelu_x_e12
-    grad_gelu_y_e3_2 += gelu_x_e3 * t77 + grad_out_e3_2 * t43 + t15 * grad_out_e3_3 + weight_211 * t101
-    grad_gelu_y_e3_2 += gelu_x_e2 * t79 + t11 * grad_out_e13_3 + t8 * grad_out_e12_3 + gelu_x_e12 * t75
-    t102 = grad_out_e23_2 * grad_grad_gelu_x_e13 + gelu_x_e13 * grad_out_e23_3
-    t102 += -grad_out_e13_2 * grad_grad_gelu_x_e23 - gelu_x_e23 * grad_out_e13_3
-    grad_gelu_y_e12_2 = grad_grad_weight_222 * t91 + grad_out_e2_2 * t41 + t64 * grad_grad_gelu_x_e3
-    grad_gelu_y_e12_2 += t16 * grad_out_e2_3 + grad_out_e12_2 * t53 + weight_222 * t102 + t4 * grad_out_e12_3
-    grad_gelu_y_e12_2 += gelu_x_e3 * t80 - grad_out_e3_2 * t40 - grad_out_e1_2 * t42
-    grad_gelu_y_e12_2 += -t62 * grad_grad_gelu_x_e12 - gelu_x_e12 * t73 - t19 * grad_out_e3_3
-    grad_gelu_y_e12_2 += -t20 * grad_out_e1_3
-    grad_gelu_y_e13_2 = grad_out_e2_2 * t40 + grad_out_e3_2 * t41 + t61 * grad_grad_gelu_x_e23
-    grad_gelu_y_e13_2 += t16 * grad_out_e3_3 + t19 * grad_out_e2_3 + grad_out_e13_2 * t53 + t4 * grad_out_e13_3
-    grad_gelu_y_e13_2 += gelu_x_e23 * t74 - t64 * grad_grad_gelu_x_e2 - grad_out_e1_2 * t45
-    grad_gelu_y_e13_2 += -grad_out_e23_2 * t52 - t62 * grad_grad_gelu_x_e13 - gelu_x_e13 * t73
-    grad_gelu_y_e13_2 += -t24 * grad_out_e1_3 - t9 * grad_out_e23_3 - gelu_x_e2 * t80
-    grad_gelu_y_e23_2 = t64 * grad_grad_gelu_x_e1 + grad_out_e3_2 * t42 + grad_out_e13_2 * t52
-    grad_gelu_y_e23_2 += t20 * grad_out_e3_3 + grad_out_e23_2 * t53 + t4 * grad_out_e23_3 + t9 * grad_out_e13_3
-    grad_gelu_y_e23_2 += gelu_x_e1 * t80 - grad_out_e1_2 * t40 - grad_out_e2_2 * t45
-    grad_gelu_y_e23_2 += -t61 * grad_grad_gelu_x_e13 - t62 * grad_grad_gelu_x_e23 - gelu_x_e23 * t73
-    grad_gelu_y_e23_2 += -t24 * grad_out_e2_3 - t19 * grad_out_e1_3 - gelu_x_e13 * t74
-    t103 = grad_out_e2_2 * grad_grad_gelu_x_e13 + gelu_x_e13 * grad_out_e2_3
-    t103 += -grad_out_e3_2 * grad_grad_gelu_x_e12 - grad_out_e1_2 * grad_grad_gelu_x_e23
-    t103 += -gelu_x_e12 * grad_out_e3_3 - gelu_x_e23 * grad_out_e1_3
-    t104 = grad_out_e23_2 * grad_grad_gelu_x_e1 + grad_out_e12_2 * grad_grad_gelu_x_e3
-    t104 += gelu_x_e1 * grad_out_e23_3 + gelu_x_e3 * grad_out_e12_3 - grad_out_e13_2 * grad_grad_gelu_x_e2
-    t104 += -gelu_x_e2 * grad_out_e13_3
-    grad_gelu_y_e123_2 = grad_grad_weight_213 * t97 + grad_grad_weight_123 * t96
-    grad_gelu_y_e123_2 += grad_grad_weight_033 * gelu_x_e * grad_out_e123_2 + weight_213 * t103
-    grad_gelu_y_e123_2 += weight_123 * t104 + weight_033 * grad_out_e123_2 * grad_grad_gelu_x_e
-    grad_gelu_y_e123_2 += weight_033 * gelu_x_e * grad_out_e123_3
-    grad_gelu_y_e123_2 += -grad_grad_weight_303 * gelu_x_e123 * grad_out_e_2
-    grad_gelu_y_e123_2 += -weight_303 * grad_out_e_2 * grad_grad_gelu_x_e123
-    grad_gelu_y_e123_2 += -weight_303 * gelu_x_e123 * grad_out_e_3
-    grad_gate_y_2 = grad_gelu_y_e123 * grad_grad_y_e123 + grad_gelu_y_e23 * grad_grad_y_e23
-    grad_gate_y_2 += grad_gelu_y_e13 * grad_grad_y_e13 + grad_gelu_y_e12 * grad_grad_y_e12
-    grad_gate_y_2 += grad_gelu_y_e3 * grad_grad_y_e3 + grad_gelu_y_e2 * grad_grad_y_e2
-    grad_gate_y_2 += grad_gelu_y_e1 * grad_grad_y_e1 + grad_gelu_y_e * grad_grad_y_e + y_e1 * grad_gelu_y_e1_2
+    t105 = grad_out_e1_2 * grad_grad_gelu_x_e1 + grad_out_e2_2 * grad_grad_gelu_x_e2
+    t105 += grad_out_e3_2 * grad_grad_gelu_x_e3 + gelu_x_e3 * grad_out_e3_3 + gelu_x_e2 * grad_out_e2_3
+    t105 += gelu_x_e1 * grad_out_e1_3
+    t106 = grad_out_e12_2 * grad_grad_gelu_x_e12 + grad_out_e13_2 * grad_grad_gelu_x_e13
+    t106 += grad_out_e23_2 * grad_grad_gelu_x_e23 + gelu_x_e23 * grad_out_e23_3 + gelu_x_e13 * grad_out_e13_3
+    t106 += gelu_x_e12 * grad_out_e12_3
+    grad_gelu_y_e_2 = grad_grad_weight_220 * t96 + grad_grad_weight_110 * t97 + weight_110 * t105
+    grad_gelu_y_e_2 += weight_220 * t106 + grad_grad_gelu_x_e123 * t95 + grad_grad_gelu_x_e * t71
+    grad_gelu_y_e_2 += grad_out_e123_2 * t79 + grad_out_e_2 * t76 + t30 * grad_out_e_3 + t26 * grad_out_e123_3
+    t107 = -grad_out_e2_2 * grad_grad_gelu_x_e12 - grad_out_e3_2 * grad_grad_gelu_x_e13
+    t107 += -gelu_x_e13 * grad_out_e3_3 - gelu_x_e12 * grad_out_e2_3
+    t108 = -grad_out_e12_2 * grad_grad_gelu_x_e2 - grad_out_e13_2 * grad_grad_gelu_x_e3
+    t108 += -gelu_x_e3 * grad_out_e13_3 - gelu_x_e2 * grad_out_e12_3
+    grad_gelu_y_e1_2 = grad_grad_weight_211 * t102 + grad_grad_weight_121 * t101 + grad_out_e23_2 * t62
+    grad_gelu_y_e1_2 += grad_out_e1_2 * t55 + weight_211 * t107 + t12 * grad_out_e1_3 + t5 * grad_out_e23_3
+    grad_gelu_y_e1_2 += weight_121 * t108 + grad_grad_gelu_x_e1 * t40 + t33 * grad_grad_gelu_x_e23
+    grad_gelu_y_e1_2 += gelu_x_e1 * t87 + gelu_x_e23 * t83
+    t109 = grad_out_e1_2 * grad_grad_gelu_x_e12 + gelu_x_e12 * grad_out_e1_3
+    t109 += -grad_out_e3_2 * grad_grad_gelu_x_e23 - gelu_x_e23 * grad_out_e3_3
+    grad_gelu_y_e2_2 = grad_grad_weight_211 * t100 + grad_out_e12_2 * t67 + grad_out_e2_2 * t55
+    grad_gelu_y_e2_2 += t12 * grad_out_e2_3 + weight_211 * t109 + t8 * grad_out_e12_3
+    grad_gelu_y_e2_2 += grad_grad_gelu_x_e2 * t40 + gelu_x_e2 * t87 - grad_out_e13_2 * t62
+    grad_gelu_y_e2_2 += -t38 * grad_grad_gelu_x_e3 - gelu_x_e3 * t86 - t5 * grad_out_e13_3
+    grad_gelu_y_e2_2 += -t33 * grad_grad_gelu_x_e13 - gelu_x_e13 * t83
+    t110 = grad_out_e1_2 * grad_grad_gelu_x_e13 + grad_out_e2_2 * grad_grad_gelu_x_e23
+    t110 += gelu_x_e23 * grad_out_e2_3 + gelu_x_e13 * grad_out_e1_3
+    grad_gelu_y_e3_2 = grad_grad_weight_211 * t99 + grad_out_e12_2 * t62 + grad_out_e13_2 * t67
+    grad_gelu_y_e3_2 += t38 * grad_grad_gelu_x_e2 + grad_out_e3_2 * t55 + t12 * grad_out_e3_3
+    grad_gelu_y_e3_2 += weight_211 * t110 + gelu_x_e2 * t86 + t8 * grad_out_e13_3 + t5 * grad_out_e12_3
+    grad_gelu_y_e3_2 += grad_grad_gelu_x_e3 * t40 + t33 * grad_grad_gelu_x_e12 + gelu_x_e3 * t87
+    grad_gelu_y_e3_2 += gelu_x_e12 * t83
+    t111 = grad_out_e23_2 * grad_grad_gelu_x_e13 + gelu_x_e13 * grad_out_e23_3
+    t111 += -grad_out_e13_2 * grad_grad_gelu_x_e23 - gelu_x_e23 * grad_out_e13_3
+    grad_gelu_y_e12_2 = grad_grad_weight_222 * t98 + grad_out_e2_2 * t53 + t13 * grad_out_e2_3
+    grad_gelu_y_e12_2 += grad_out_e12_2 * t65 + weight_222 * t111 + t1 * grad_out_e12_3
+    grad_gelu_y_e12_2 += t37 * grad_grad_gelu_x_e3 + gelu_x_e3 * t88 - grad_out_e3_2 * t52
+    grad_gelu_y_e12_2 += -grad_out_e1_2 * t54 - t16 * grad_out_e3_3 - t17 * grad_out_e1_3
+    grad_gelu_y_e12_2 += -grad_grad_gelu_x_e12 * t35 - gelu_x_e12 * t82
+    grad_gelu_y_e13_2 = grad_out_e2_2 * t52 + grad_out_e3_2 * t53 + t34 * grad_grad_gelu_x_e23
+    grad_gelu_y_e13_2 += t13 * grad_out_e3_3 + t16 * grad_out_e2_3 + grad_out_e13_2 * t65 + t1 * grad_out_e13_3
+    grad_gelu_y_e13_2 += gelu_x_e23 * t81 - grad_out_e1_2 * t57 - grad_out_e23_2 * t64 - t21 * grad_out_e1_3
+    grad_gelu_y_e13_2 += -t6 * grad_out_e23_3 - t37 * grad_grad_gelu_x_e2 - grad_grad_gelu_x_e13 * t35
+    grad_gelu_y_e13_2 += -gelu_x_e13 * t82 - gelu_x_e2 * t88
+    grad_gelu_y_e23_2 = grad_out_e3_2 * t54 + grad_out_e13_2 * t64 + t17 * grad_out_e3_3
+    grad_gelu_y_e23_2 += grad_out_e23_2 * t65 + t1 * grad_out_e23_3 + t6 * grad_out_e13_3
+    grad_gelu_y_e23_2 += t37 * grad_grad_gelu_x_e1 + gelu_x_e1 * t88 - grad_out_e1_2 * t52
+    grad_gelu_y_e23_2 += -grad_out_e2_2 * t57 - t34 * grad_grad_gelu_x_e13 - t21 * grad_out_e2_3
+    grad_gelu_y_e23_2 += -t16 * grad_out_e1_3 - gelu_x_e13 * t81 - grad_grad_gelu_x_e23 * t35 - gelu_x_e23 * t82
+    t112 = grad_out_e2_2 * grad_grad_gelu_x_e13 + gelu_x_e13 * grad_out_e2_3
+    t112 += -grad_out_e3_2 * grad_grad_gelu_x_e12 - grad_out_e1_2 * grad_grad_gelu_x_e23
+    t112 += -gelu_x_e12 * grad_out_e3_3 - gelu_x_e23 * grad_out_e1_3
+    t113 = grad_out_e23_2 * grad_grad_gelu_x_e1 + grad_out_e12_2 * grad_grad_gelu_x_e3
+    t113 += gelu_x_e1 * grad_out_e23_3 + gelu_x_e3 * grad_out_e12_3 - grad_out_e13_2 * grad_grad_gelu_x_e2
+    t113 += -gelu_x_e2 * grad_out_e13_3
+    grad_gelu_y_e123_2 = grad_grad_weight_213 * t104 + grad_grad_weight_123 * t103 + weight_213 * t112
+    grad_gelu_y_e123_2 += weight_123 * t113 + grad_grad_gelu_x_e * t70 + grad_out_e123_2 * t80
+    grad_gelu_y_e123_2 += t25 * grad_out_e123_3 - grad_grad_weight_303 * gelu_x_e123 * grad_out_e_2
+    grad_gelu_y_e123_2 += -grad_grad_gelu_x_e123 * t94 - t74 * grad_out_e_3
+    grad_gate_y_2 = grad_grad_y_e123 * grad_gelu_y_e123 + grad_grad_y_e23 * grad_gelu_y_e23
+    grad_gate_y_2 += grad_grad_y_e13 * grad_gelu_y_e13 + grad_grad_y_e12 * grad_gelu_y_e12
+    grad_gate_y_2 += grad_grad_y_e3 * grad_gelu_y_e3 + grad_grad_y_e2 * grad_gelu_y_e2
+    grad_gate_y_2 += grad_grad_y_e1 * grad_gelu_y_e1 + grad_grad_y_e * grad_gelu_y_e + y_e1 * grad_gelu_y_e1_2
     grad_gate_y_2 += y_e2 * grad_gelu_y_e2_2 + y_e3 * grad_gelu_y_e3_2 + y_e12 * grad_gelu_y_e12_2
     grad_gate_y_2 += y_e13 * grad_gelu_y_e13_2 + y_e23 * grad_gelu_y_e23_2 + y_e * grad_gelu_y_e_2
     grad_gate_y_2 += y_e123 * grad_gelu_y_e123_2
-    t105 = t32 * (0.5 * grad_gate_y_2) - 2.0 * t0 * (t31 * (1.1283791670955126 * (0.5 * grad_gate_y * t33)))
-    grad_y_e = grad_gelu_y_e * grad_grad_gate_y + gate_y * grad_gelu_y_e_2 + 0.7071067811865476 * t105
-    grad_y_e1 = grad_gelu_y_e1 * grad_grad_gate_y + gate_y * grad_gelu_y_e1_2
-    grad_y_e2 = grad_gelu_y_e2 * grad_grad_gate_y + gate_y * grad_gelu_y_e2_2
-    grad_y_e3 = grad_gelu_y_e3 * grad_grad_gate_y + gate_y * grad_gelu_y_e3_2
-    grad_y_e12 = grad_gelu_y_e12 * grad_grad_gate_y + gate_y * grad_gelu_y_e12_2
-    grad_y_e13 = grad_gelu_y_e13 * grad_grad_gate_y + gate_y * grad_gelu_y_e13_2
-    grad_y_e23 = grad_gelu_y_e23 * grad_grad_gate_y + gate_y * grad_gelu_y_e23_2
-    grad_y_e123 = grad_gelu_y_e123 * grad_grad_gate_y + gate_y * grad_gelu_y_e123_2
-    grad_grad_out_e = saved_inv_rms_0 * grad_grad_out_e_2 + frontier_grad_grad_inv_rms_0 * out_e
+    grad_y_e = grad_grad_gate_y * grad_gelu_y_e + 2.0 * y_e * (-0.5 * t47 * grad_grad_y_e * grad_gate_y)
+    grad_y_e += gate_y * grad_gelu_y_e_2 + t47 * grad_gate_y_2
+    grad_y_e1 = grad_grad_gate_y * grad_gelu_y_e1 + gate_y * grad_gelu_y_e1_2
+    grad_y_e2 = grad_grad_gate_y * grad_gelu_y_e2 + gate_y * grad_gelu_y_e2_2
+    grad_y_e3 = grad_grad_gate_y * grad_gelu_y_e3 + gate_y * grad_gelu_y_e3_2
+    grad_y_e12 = grad_grad_gate_y * grad_gelu_y_e12 + gate_y * grad_gelu_y_e12_2
+    grad_y_e13 = grad_grad_gate_y * grad_gelu_y_e13 + gate_y * grad_gelu_y_e13_2
+    grad_y_e23 = grad_grad_gate_y * grad_gelu_y_e23 + gate_y * grad_gelu_y_e23_2
+    grad_y_e123 = grad_grad_gate_y * grad_gelu_y_e123 + gate_y * grad_gelu_y_e123_2
+    grad_grad_out_e = frontier_grad_grad_inv_rms_0 * out_e + saved_inv_rms_0 * grad_grad_out_e_2
     grad_grad_out_e1 = saved_inv_rms_1 * grad_grad_out_e1_2 + frontier_grad_grad_inv_rms_1 * out_e1
     grad_grad_out_e2 = saved_inv_rms_1 * grad_grad_out_e2_2 + frontier_grad_grad_inv_rms_1 * out_e2
     grad_grad_out_e3 = saved_inv_rms_1 * grad_grad_out_e3_2 + frontier_grad_grad_inv_rms_1 * out_e3
     grad_grad_out_e12 = saved_inv_rms_2 * grad_grad_out_e12_2 + frontier_grad_grad_inv_rms_2 * out_e12
     grad_grad_out_e13 = saved_inv_rms_2 * grad_grad_out_e13_2 + frontier_grad_grad_inv_rms_2 * out_e13
     grad_grad_out_e23 = saved_inv_rms_2 * grad_grad_out_e23_2 + frontier_grad_grad_inv_rms_2 * out_e23
-    grad_grad_out_e123 = saved_inv_rms_3 * grad_grad_out_e123_2 + frontier_grad_grad_inv_rms_3 * out_e123
+    grad_grad_out_e123 = frontier_grad_grad_inv_rms_3 * out_e123 + saved_inv_rms_3 * grad_grad_out_e123_2
 
     if GRAD_X:
         tl.store(grad_x_row + at, grad_x_e, mask=mask)
@@ -3847,11 +3877,11 @@ def _fused_gelu_sgp_norm_with_normalize_double_backward_2_kernel(
     # accumulates in registers over b; the partial results are added in a fixed order
     BN = tl.cast(B, tl.int64) * N
 
-    n = _tile(tl.program_id(1) * BLOCK, ROWS, BLOCK)
+    program, programs, kept, tile = _share(1, N, BLOCK)
+    n = _tile(tile * BLOCK, ROWS, BLOCK)
     r = _down(ROWS)
     at = r * N + n
     tile_mask = n < N
-    program, programs = tl.program_id(0), tl.num_programs(0)
     weight_000, weight_011, weight_022, weight_033 = _load4(weight_ptr + n * 20, tile_mask, REAL)
     weight_101, weight_110, weight_112, weight_121 = _load4(weight_ptr + n * 20 + 4, tile_mask, REAL)
     weight_123, weight_132, weight_202, weight_211 = _load4(weight_ptr + n * 20 + 8, tile_mask, REAL)
@@ -3962,11 +3992,9 @@ def _fused_gelu_sgp_norm_with_normalize_double_backward_2_kernel(
         frontier_grad_grad_inv_rms_3 = tl.load(frontier_row + 10 * B + r, mask=row_mask, other=0.0).to(REAL)
         frontier_11 = tl.load(frontier_row + 11 * B + r, mask=row_mask, other=0.0).to(REAL)
 
-        t0 = 0.7071067811865476 * x_e
-        gate_x = 0.5 * tl.erf(t0) + 0.5
+        gate_x = _phi(x_e)
         gelu_x_e = x_e * gate_x
-        t1 = 0.7071067811865476 * y_e
-        gate_y = 0.5 + 0.5 * tl.erf(t1)
+        gate_y = _phi(y_e)
         gelu_y_e = y_e * gate_y
         gelu_x_e123 = x_e123 * gate_x
         gelu_y_e123 = y_e123 * gate_y
@@ -3976,22 +4004,20 @@ def _fused_gelu_sgp_norm_with_normalize_double_backward_2_kernel(
         gelu_y_e2 = y_e2 * gate_y
         gelu_x_e3 = x_e3 * gate_x
         gelu_y_e3 = y_e3 * gate_y
-        t2 = gelu_x_e1 * gelu_y_e1 + gelu_x_e2 * gelu_y_e2 + gelu_x_e3 * gelu_y_e3
+        t0 = gelu_x_e1 * gelu_y_e1 + gelu_x_e2 * gelu_y_e2 + gelu_x_e3 * gelu_y_e3
         gelu_x_e12 = x_e12 * gate_x
         gelu_y_e12 = y_e12 * gate_y
         gelu_x_e13 = x_e13 * gate_x
         gelu_y_e13 = y_e13 * gate_y
         gelu_x_e23 = x_e23 * gate_x
         gelu_y_e23 = y_e23 * gate_y
-        t3 = -gelu_x_e12 * gelu_y_e12 - gelu_x_e13 * gelu_y_e13 - gelu_x_e23 * gelu_y_e23
-        out_e = weight_000 * gelu_x_e * gelu_y_e + weight_101 * t2 + weight_202 * t3
+        t1 = -gelu_x_e12 * gelu_y_e12 - gelu_x_e13 * gelu_y_e13 - gelu_x_e23 * gelu_y_e23
+        out_e = weight_000 * gelu_x_e * gelu_y_e + weight_101 * t0 + weight_202 * t1
         out_e += -weight_303 * gelu_x_e123 * gelu_y_e123
         grad_out_e_2 = saved_inv_rms_0 * grad_out_e + 2.0 * frontier_3 * out_e
-        t4 = 1.1283791670955126 * tl.exp(-t1 * t1) * (0.7071067811865476 * grad_grad_y_e)
-        grad_grad_gate_y = 0.5 * t4
+        grad_grad_gate_y = 0.3989422804014327 * tl.exp(-0.5 * y_e * y_e) * grad_grad_y_e
         grad_grad_gelu_y_e = y_e * grad_grad_gate_y + gate_y * grad_grad_y_e
-        t5 = 1.1283791670955126 * tl.exp(-t0 * t0) * (0.7071067811865476 * grad_grad_x_e)
-        grad_grad_gate_x = 0.5 * t5
+        grad_grad_gate_x = 0.3989422804014327 * tl.exp(-0.5 * x_e * x_e) * grad_grad_x_e
         grad_grad_gelu_x_e = x_e * grad_grad_gate_x + gate_x * grad_grad_x_e
         grad_grad_gelu_y_e123 = gate_y * grad_grad_y_e123 + y_e123 * grad_grad_gate_y
         grad_grad_gelu_x_e123 = gate_x * grad_grad_x_e123 + x_e123 * grad_grad_gate_x
@@ -4001,243 +4027,243 @@ def _fused_gelu_sgp_norm_with_normalize_double_backward_2_kernel(
         grad_grad_gelu_x_e1 = gate_x * grad_grad_x_e1 + x_e1 * grad_grad_gate_x
         grad_grad_gelu_x_e2 = gate_x * grad_grad_x_e2 + x_e2 * grad_grad_gate_x
         grad_grad_gelu_x_e3 = gate_x * grad_grad_x_e3 + x_e3 * grad_grad_gate_x
-        t6 = gelu_x_e1 * grad_grad_gelu_y_e1 + gelu_x_e2 * grad_grad_gelu_y_e2 + gelu_x_e3 * grad_grad_gelu_y_e3
-        t6 += gelu_y_e1 * grad_grad_gelu_x_e1 + gelu_y_e2 * grad_grad_gelu_x_e2 + gelu_y_e3 * grad_grad_gelu_x_e3
+        t2 = gelu_x_e1 * grad_grad_gelu_y_e1 + gelu_x_e2 * grad_grad_gelu_y_e2 + gelu_x_e3 * grad_grad_gelu_y_e3
+        t2 += gelu_y_e1 * grad_grad_gelu_x_e1 + gelu_y_e2 * grad_grad_gelu_x_e2 + gelu_y_e3 * grad_grad_gelu_x_e3
         grad_grad_gelu_y_e12 = gate_y * grad_grad_y_e12 + y_e12 * grad_grad_gate_y
         grad_grad_gelu_y_e13 = gate_y * grad_grad_y_e13 + y_e13 * grad_grad_gate_y
         grad_grad_gelu_y_e23 = gate_y * grad_grad_y_e23 + y_e23 * grad_grad_gate_y
         grad_grad_gelu_x_e12 = gate_x * grad_grad_x_e12 + x_e12 * grad_grad_gate_x
         grad_grad_gelu_x_e13 = gate_x * grad_grad_x_e13 + x_e13 * grad_grad_gate_x
         grad_grad_gelu_x_e23 = gate_x * grad_grad_x_e23 + x_e23 * grad_grad_gate_x
-        t7 = -gelu_x_e12 * grad_grad_gelu_y_e12 - gelu_x_e13 * grad_grad_gelu_y_e13
-        t7 += -gelu_x_e23 * grad_grad_gelu_y_e23 - gelu_y_e12 * grad_grad_gelu_x_e12
-        t7 += -gelu_y_e13 * grad_grad_gelu_x_e13 - gelu_y_e23 * grad_grad_gelu_x_e23
-        grad_grad_out_e = grad_grad_weight_202 * t3 + grad_grad_weight_101 * t2
+        t3 = -gelu_x_e12 * grad_grad_gelu_y_e12 - gelu_x_e13 * grad_grad_gelu_y_e13
+        t3 += -gelu_x_e23 * grad_grad_gelu_y_e23 - gelu_y_e12 * grad_grad_gelu_x_e12
+        t3 += -gelu_y_e13 * grad_grad_gelu_x_e13 - gelu_y_e23 * grad_grad_gelu_x_e23
+        grad_grad_out_e = grad_grad_weight_202 * t1 + grad_grad_weight_101 * t0
         grad_grad_out_e += grad_grad_weight_000 * gelu_x_e * gelu_y_e + weight_000 * gelu_x_e * grad_grad_gelu_y_e
-        grad_grad_out_e += weight_101 * t6 + weight_202 * t7 + weight_000 * gelu_y_e * grad_grad_gelu_x_e
+        grad_grad_out_e += weight_101 * t2 + weight_202 * t3 + weight_000 * gelu_y_e * grad_grad_gelu_x_e
         grad_grad_out_e += -grad_grad_weight_303 * gelu_x_e123 * gelu_y_e123
         grad_grad_out_e += -weight_303 * gelu_x_e123 * grad_grad_gelu_y_e123
         grad_grad_out_e += -weight_303 * gelu_y_e123 * grad_grad_gelu_x_e123
         grad_out_e_3 = frontier_3 * (2.0 * grad_grad_out_e) + frontier_grad_grad_inv_rms_0 * grad_out_e
         grad_out_e_3 += 2.0 * frontier_5 * out_e
-        t8 = gelu_x_e * grad_out_e_2 * grad_grad_gelu_y_e + gelu_y_e * grad_out_e_2 * grad_grad_gelu_x_e
-        t8 += gelu_x_e * gelu_y_e * grad_out_e_3
-        t9 = weight_011 * gelu_x_e
-        t10 = weight_112 * gelu_x_e1
-        t11 = weight_110 * gelu_y_e
-        t12 = weight_213 * gelu_y_e123
-        t13 = weight_312 * gelu_x_e123
-        t14 = weight_112 * gelu_x_e2
-        t15 = weight_211 * gelu_y_e1
-        t16 = weight_211 * gelu_y_e2
-        out_e3 = gelu_y_e3 * t9 + gelu_y_e13 * t10 + gelu_x_e3 * t11 + gelu_y_e23 * t14 - gelu_x_e12 * t12
-        out_e3 += -gelu_y_e12 * t13 - gelu_x_e13 * t15 - gelu_x_e23 * t16
+        t4 = gelu_x_e * grad_out_e_2 * grad_grad_gelu_y_e + gelu_y_e * grad_out_e_2 * grad_grad_gelu_x_e
+        t4 += gelu_x_e * gelu_y_e * grad_out_e_3
+        t5 = weight_011 * gelu_x_e
+        t6 = weight_112 * gelu_x_e1
+        t7 = weight_110 * gelu_y_e
+        t8 = weight_213 * gelu_y_e123
+        t9 = weight_312 * gelu_x_e123
+        t10 = weight_112 * gelu_x_e2
+        t11 = weight_211 * gelu_y_e1
+        t12 = weight_211 * gelu_y_e2
+        out_e3 = gelu_y_e3 * t5 + gelu_y_e13 * t6 + gelu_x_e3 * t7 + gelu_y_e23 * t10 - gelu_x_e12 * t8
+        out_e3 += -gelu_y_e12 * t9 - gelu_x_e13 * t11 - gelu_x_e23 * t12
         grad_out_e3_2 = saved_inv_rms_1 * grad_out_e3 + 2.0 * frontier_2 * out_e3
-        t17 = weight_211 * gelu_y_e3
-        t18 = weight_112 * gelu_x_e3
-        out_e2 = gelu_y_e2 * t9 + gelu_y_e12 * t10 + gelu_x_e2 * t11 + gelu_x_e13 * t12 + gelu_x_e23 * t17
-        out_e2 += gelu_y_e13 * t13 - gelu_y_e23 * t18 - gelu_x_e12 * t15
+        t13 = weight_211 * gelu_y_e3
+        t14 = weight_112 * gelu_x_e3
+        out_e2 = gelu_y_e2 * t5 + gelu_y_e12 * t6 + gelu_x_e2 * t7 + gelu_x_e13 * t8 + gelu_x_e23 * t13
+        out_e2 += gelu_y_e13 * t9 - gelu_y_e23 * t14 - gelu_x_e12 * t11
         grad_out_e2_2 = saved_inv_rms_1 * grad_out_e2 + 2.0 * frontier_2 * out_e2
-        out_e1 = gelu_y_e1 * t9 + gelu_x_e1 * t11 + gelu_x_e13 * t17 + gelu_x_e12 * t16 - gelu_x_e23 * t12
-        out_e1 += -gelu_y_e23 * t13 - gelu_y_e12 * t14 - gelu_y_e13 * t18
+        out_e1 = gelu_y_e1 * t5 + gelu_x_e1 * t7 + gelu_x_e13 * t13 + gelu_x_e12 * t12 - gelu_x_e23 * t8
+        out_e1 += -gelu_y_e23 * t9 - gelu_y_e12 * t10 - gelu_y_e13 * t14
         grad_out_e1_2 = saved_inv_rms_1 * grad_out_e1 + 2.0 * frontier_2 * out_e1
-        t19 = gelu_y_e3 * grad_out_e3_2 + gelu_y_e2 * grad_out_e2_2 + gelu_y_e1 * grad_out_e1_2
-        t20 = grad_grad_weight_213 * gelu_y_e123 + weight_213 * grad_grad_gelu_y_e123
-        t21 = grad_grad_weight_211 * gelu_y_e1 + weight_211 * grad_grad_gelu_y_e1
-        t22 = grad_grad_weight_211 * gelu_y_e2 + weight_211 * grad_grad_gelu_y_e2
-        t23 = grad_grad_weight_110 * gelu_y_e + weight_110 * grad_grad_gelu_y_e
-        t24 = grad_grad_weight_312 * gelu_x_e123 + weight_312 * grad_grad_gelu_x_e123
-        t25 = grad_grad_weight_112 * gelu_x_e1 + weight_112 * grad_grad_gelu_x_e1
-        t26 = grad_grad_weight_112 * gelu_x_e2 + weight_112 * grad_grad_gelu_x_e2
-        t27 = grad_grad_weight_011 * gelu_x_e + weight_011 * grad_grad_gelu_x_e
-        grad_grad_out_e3 = t9 * grad_grad_gelu_y_e3 + t10 * grad_grad_gelu_y_e13 + t14 * grad_grad_gelu_y_e23
-        grad_grad_out_e3 += gelu_x_e3 * t23 + gelu_y_e13 * t25 + gelu_y_e23 * t26 + t11 * grad_grad_gelu_x_e3
-        grad_grad_out_e3 += gelu_y_e3 * t27 - gelu_x_e12 * t20 - gelu_x_e13 * t21 - gelu_x_e23 * t22
-        grad_grad_out_e3 += -t13 * grad_grad_gelu_y_e12 - gelu_y_e12 * t24 - t12 * grad_grad_gelu_x_e12
-        grad_grad_out_e3 += -t15 * grad_grad_gelu_x_e13 - t16 * grad_grad_gelu_x_e23
+        t15 = gelu_y_e3 * grad_out_e3_2 + gelu_y_e2 * grad_out_e2_2 + gelu_y_e1 * grad_out_e1_2
+        t16 = grad_grad_weight_213 * gelu_y_e123 + weight_213 * grad_grad_gelu_y_e123
+        t17 = grad_grad_weight_211 * gelu_y_e1 + weight_211 * grad_grad_gelu_y_e1
+        t18 = grad_grad_weight_211 * gelu_y_e2 + weight_211 * grad_grad_gelu_y_e2
+        t19 = grad_grad_weight_110 * gelu_y_e + weight_110 * grad_grad_gelu_y_e
+        t20 = grad_grad_weight_312 * gelu_x_e123 + weight_312 * grad_grad_gelu_x_e123
+        t21 = grad_grad_weight_112 * gelu_x_e1 + weight_112 * grad_grad_gelu_x_e1
+        t22 = grad_grad_weight_112 * gelu_x_e2 + weight_112 * grad_grad_gelu_x_e2
+        t23 = grad_grad_weight_011 * gelu_x_e + weight_011 * grad_grad_gelu_x_e
+        grad_grad_out_e3 = t5 * grad_grad_gelu_y_e3 + t6 * grad_grad_gelu_y_e13 + t10 * grad_grad_gelu_y_e23
+        grad_grad_out_e3 += gelu_x_e3 * t19 + gelu_y_e13 * t21 + gelu_y_e23 * t22 + t7 * grad_grad_gelu_x_e3
+        grad_grad_out_e3 += gelu_y_e3 * t23 - gelu_x_e12 * t16 - gelu_x_e13 * t17 - gelu_x_e23 * t18
+        grad_grad_out_e3 += -t9 * grad_grad_gelu_y_e12 - gelu_y_e12 * t20 - t8 * grad_grad_gelu_x_e12
+        grad_grad_out_e3 += -t11 * grad_grad_gelu_x_e13 - t12 * grad_grad_gelu_x_e23
         grad_out_e3_3 = frontier_2 * (2.0 * grad_grad_out_e3) + frontier_grad_grad_inv_rms_1 * grad_out_e3
         grad_out_e3_3 += 2.0 * frontier_7 * out_e3
-        t28 = grad_grad_weight_211 * gelu_y_e3 + weight_211 * grad_grad_gelu_y_e3
-        t29 = grad_grad_weight_112 * gelu_x_e3 + weight_112 * grad_grad_gelu_x_e3
-        grad_grad_out_e2 = gelu_x_e13 * t20 + t9 * grad_grad_gelu_y_e2 + gelu_x_e23 * t28
-        grad_grad_out_e2 += t10 * grad_grad_gelu_y_e12 + t13 * grad_grad_gelu_y_e13 + gelu_x_e2 * t23
-        grad_grad_out_e2 += gelu_y_e13 * t24 + gelu_y_e12 * t25 + t11 * grad_grad_gelu_x_e2
-        grad_grad_out_e2 += t12 * grad_grad_gelu_x_e13 + t17 * grad_grad_gelu_x_e23 + gelu_y_e2 * t27
-        grad_grad_out_e2 += -gelu_x_e12 * t21 - t18 * grad_grad_gelu_y_e23 - gelu_y_e23 * t29
-        grad_grad_out_e2 += -t15 * grad_grad_gelu_x_e12
+        t24 = grad_grad_weight_211 * gelu_y_e3 + weight_211 * grad_grad_gelu_y_e3
+        t25 = grad_grad_weight_112 * gelu_x_e3 + weight_112 * grad_grad_gelu_x_e3
+        grad_grad_out_e2 = gelu_x_e13 * t16 + t5 * grad_grad_gelu_y_e2 + gelu_x_e23 * t24
+        grad_grad_out_e2 += t6 * grad_grad_gelu_y_e12 + t9 * grad_grad_gelu_y_e13 + gelu_x_e2 * t19
+        grad_grad_out_e2 += gelu_y_e13 * t20 + gelu_y_e12 * t21 + t7 * grad_grad_gelu_x_e2
+        grad_grad_out_e2 += t8 * grad_grad_gelu_x_e13 + t13 * grad_grad_gelu_x_e23 + gelu_y_e2 * t23
+        grad_grad_out_e2 += -gelu_x_e12 * t17 - t14 * grad_grad_gelu_y_e23 - gelu_y_e23 * t25
+        grad_grad_out_e2 += -t11 * grad_grad_gelu_x_e12
         grad_out_e2_3 = frontier_2 * (2.0 * grad_grad_out_e2) + frontier_grad_grad_inv_rms_1 * grad_out_e2
         grad_out_e2_3 += 2.0 * frontier_7 * out_e2
-        grad_grad_out_e1 = t9 * grad_grad_gelu_y_e1 + gelu_x_e12 * t22 + gelu_x_e13 * t28 + gelu_x_e1 * t23
-        grad_grad_out_e1 += t11 * grad_grad_gelu_x_e1 + t16 * grad_grad_gelu_x_e12 + t17 * grad_grad_gelu_x_e13
-        grad_grad_out_e1 += gelu_y_e1 * t27 - gelu_x_e23 * t20 - t14 * grad_grad_gelu_y_e12
-        grad_grad_out_e1 += -t18 * grad_grad_gelu_y_e13 - t13 * grad_grad_gelu_y_e23 - gelu_y_e23 * t24
-        grad_grad_out_e1 += -gelu_y_e12 * t26 - gelu_y_e13 * t29 - t12 * grad_grad_gelu_x_e23
+        grad_grad_out_e1 = t5 * grad_grad_gelu_y_e1 + gelu_x_e12 * t18 + gelu_x_e13 * t24 + gelu_x_e1 * t19
+        grad_grad_out_e1 += t7 * grad_grad_gelu_x_e1 + t12 * grad_grad_gelu_x_e12 + t13 * grad_grad_gelu_x_e13
+        grad_grad_out_e1 += gelu_y_e1 * t23 - gelu_x_e23 * t16 - t10 * grad_grad_gelu_y_e12
+        grad_grad_out_e1 += -t14 * grad_grad_gelu_y_e13 - t9 * grad_grad_gelu_y_e23 - gelu_y_e23 * t20
+        grad_grad_out_e1 += -gelu_y_e12 * t22 - gelu_y_e13 * t25 - t8 * grad_grad_gelu_x_e23
         grad_out_e1_3 = frontier_2 * (2.0 * grad_grad_out_e1) + frontier_grad_grad_inv_rms_1 * grad_out_e1
         grad_out_e1_3 += 2.0 * frontier_7 * out_e1
-        t30 = grad_out_e1_2 * grad_grad_gelu_y_e1 + grad_out_e2_2 * grad_grad_gelu_y_e2
-        t30 += grad_out_e3_2 * grad_grad_gelu_y_e3 + gelu_y_e3 * grad_out_e3_3 + gelu_y_e2 * grad_out_e2_3
-        t30 += gelu_y_e1 * grad_out_e1_3
-        t31 = weight_022 * gelu_x_e
-        t32 = weight_123 * gelu_y_e123
-        t33 = weight_222 * gelu_y_e12
-        t34 = weight_220 * gelu_y_e
-        t35 = weight_321 * gelu_x_e123
-        t36 = weight_222 * gelu_x_e12
-        t37 = gelu_x_e2 * gelu_y_e3 - gelu_x_e3 * gelu_y_e2
-        out_e23 = gelu_y_e23 * t31 + gelu_x_e1 * t32 + gelu_x_e13 * t33 + gelu_x_e23 * t34 + gelu_y_e1 * t35
-        out_e23 += weight_121 * t37 - gelu_y_e13 * t36
+        t26 = grad_out_e1_2 * grad_grad_gelu_y_e1 + grad_out_e2_2 * grad_grad_gelu_y_e2
+        t26 += grad_out_e3_2 * grad_grad_gelu_y_e3 + gelu_y_e3 * grad_out_e3_3 + gelu_y_e2 * grad_out_e2_3
+        t26 += gelu_y_e1 * grad_out_e1_3
+        t27 = weight_022 * gelu_x_e
+        t28 = weight_123 * gelu_y_e123
+        t29 = weight_222 * gelu_y_e12
+        t30 = weight_220 * gelu_y_e
+        t31 = weight_321 * gelu_x_e123
+        t32 = weight_222 * gelu_x_e12
+        t33 = gelu_x_e2 * gelu_y_e3 - gelu_x_e3 * gelu_y_e2
+        out_e23 = gelu_y_e23 * t27 + gelu_x_e1 * t28 + gelu_x_e13 * t29 + gelu_x_e23 * t30 + gelu_y_e1 * t31
+        out_e23 += weight_121 * t33 - gelu_y_e13 * t32
         grad_out_e23_2 = saved_inv_rms_2 * grad_out_e23 + 2.0 * frontier_1 * out_e23
-        t38 = weight_121 * gelu_x_e1
-        t39 = weight_121 * gelu_y_e1
-        out_e13 = gelu_y_e13 * t31 + gelu_y_e3 * t38 + gelu_x_e13 * t34 + gelu_y_e23 * t36 - gelu_x_e2 * t32
-        out_e13 += -gelu_x_e23 * t33 - gelu_y_e2 * t35 - gelu_x_e3 * t39
+        t34 = weight_121 * gelu_x_e1
+        t35 = weight_121 * gelu_y_e1
+        out_e13 = gelu_y_e13 * t27 + gelu_y_e3 * t34 + gelu_x_e13 * t30 + gelu_y_e23 * t32 - gelu_x_e2 * t28
+        out_e13 += -gelu_x_e23 * t29 - gelu_y_e2 * t31 - gelu_x_e3 * t35
         grad_out_e13_2 = saved_inv_rms_2 * grad_out_e13 + 2.0 * frontier_1 * out_e13
-        t40 = gelu_x_e23 * gelu_y_e13 - gelu_x_e13 * gelu_y_e23
-        out_e12 = gelu_y_e12 * t31 + gelu_y_e2 * t38 + gelu_x_e3 * t32 + gelu_x_e12 * t34 + gelu_y_e3 * t35
-        out_e12 += weight_222 * t40 - gelu_x_e2 * t39
+        t36 = gelu_x_e23 * gelu_y_e13 - gelu_x_e13 * gelu_y_e23
+        out_e12 = gelu_y_e12 * t27 + gelu_y_e2 * t34 + gelu_x_e3 * t28 + gelu_x_e12 * t30 + gelu_y_e3 * t31
+        out_e12 += weight_222 * t36 - gelu_x_e2 * t35
         grad_out_e12_2 = saved_inv_rms_2 * grad_out_e12 + 2.0 * frontier_1 * out_e12
-        t41 = gelu_y_e23 * grad_out_e23_2 + gelu_y_e13 * grad_out_e13_2 + gelu_y_e12 * grad_out_e12_2
-        t42 = grad_grad_weight_123 * gelu_y_e123 + weight_123 * grad_grad_gelu_y_e123
-        t43 = grad_grad_weight_222 * gelu_y_e12 + weight_222 * grad_grad_gelu_y_e12
-        t44 = grad_grad_weight_220 * gelu_y_e + weight_220 * grad_grad_gelu_y_e
-        t45 = grad_grad_weight_321 * gelu_x_e123 + weight_321 * grad_grad_gelu_x_e123
-        t46 = gelu_x_e2 * grad_grad_gelu_y_e3 + gelu_y_e3 * grad_grad_gelu_x_e2 - gelu_x_e3 * grad_grad_gelu_y_e2
-        t46 += -gelu_y_e2 * grad_grad_gelu_x_e3
-        t47 = grad_grad_weight_222 * gelu_x_e12 + weight_222 * grad_grad_gelu_x_e12
-        t48 = grad_grad_weight_022 * gelu_x_e + weight_022 * grad_grad_gelu_x_e
-        grad_grad_out_e23 = grad_grad_weight_121 * t37 + gelu_x_e1 * t42 + t35 * grad_grad_gelu_y_e1
-        grad_grad_out_e23 += gelu_x_e13 * t43 + t31 * grad_grad_gelu_y_e23 + gelu_x_e23 * t44 + gelu_y_e1 * t45
-        grad_grad_out_e23 += t32 * grad_grad_gelu_x_e1 + weight_121 * t46 + t33 * grad_grad_gelu_x_e13
-        grad_grad_out_e23 += t34 * grad_grad_gelu_x_e23 + gelu_y_e23 * t48 - t36 * grad_grad_gelu_y_e13
-        grad_grad_out_e23 += -gelu_y_e13 * t47
+        t37 = gelu_y_e23 * grad_out_e23_2 + gelu_y_e13 * grad_out_e13_2 + gelu_y_e12 * grad_out_e12_2
+        t38 = grad_grad_weight_123 * gelu_y_e123 + weight_123 * grad_grad_gelu_y_e123
+        t39 = grad_grad_weight_222 * gelu_y_e12 + weight_222 * grad_grad_gelu_y_e12
+        t40 = grad_grad_weight_220 * gelu_y_e + weight_220 * grad_grad_gelu_y_e
+        t41 = grad_grad_weight_321 * gelu_x_e123 + weight_321 * grad_grad_gelu_x_e123
+        t42 = gelu_x_e2 * grad_grad_gelu_y_e3 + gelu_y_e3 * grad_grad_gelu_x_e2 - gelu_x_e3 * grad_grad_gelu_y_e2
+        t42 += -gelu_y_e2 * grad_grad_gelu_x_e3
+        t43 = grad_grad_weight_222 * gelu_x_e12 + weight_222 * grad_grad_gelu_x_e12
+        t44 = grad_grad_weight_022 * gelu_x_e + weight_022 * grad_grad_gelu_x_e
+        grad_grad_out_e23 = grad_grad_weight_121 * t33 + gelu_x_e1 * t38 + t31 * grad_grad_gelu_y_e1
+        grad_grad_out_e23 += gelu_x_e13 * t39 + t27 * grad_grad_gelu_y_e23 + gelu_x_e23 * t40 + gelu_y_e1 * t41
+        grad_grad_out_e23 += t28 * grad_grad_gelu_x_e1 + weight_121 * t42 + t29 * grad_grad_gelu_x_e13
+        grad_grad_out_e23 += t30 * grad_grad_gelu_x_e23 + gelu_y_e23 * t44 - t32 * grad_grad_gelu_y_e13
+        grad_grad_out_e23 += -gelu_y_e13 * t43
         grad_out_e23_3 = frontier_1 * (2.0 * grad_grad_out_e23) + frontier_grad_grad_inv_rms_2 * grad_out_e23
         grad_out_e23_3 += 2.0 * frontier_9 * out_e23
-        t49 = grad_grad_weight_121 * gelu_y_e1 + weight_121 * grad_grad_gelu_y_e1
-        t50 = grad_grad_weight_121 * gelu_x_e1 + weight_121 * grad_grad_gelu_x_e1
-        grad_grad_out_e13 = t38 * grad_grad_gelu_y_e3 + t31 * grad_grad_gelu_y_e13 + t36 * grad_grad_gelu_y_e23
-        grad_grad_out_e13 += gelu_x_e13 * t44 + gelu_y_e3 * t50 + gelu_y_e23 * t47 + t34 * grad_grad_gelu_x_e13
-        grad_grad_out_e13 += gelu_y_e13 * t48 - gelu_x_e2 * t42 - gelu_x_e3 * t49 - t35 * grad_grad_gelu_y_e2
-        grad_grad_out_e13 += -gelu_x_e23 * t43 - gelu_y_e2 * t45 - t32 * grad_grad_gelu_x_e2
-        grad_grad_out_e13 += -t39 * grad_grad_gelu_x_e3 - t33 * grad_grad_gelu_x_e23
+        t45 = grad_grad_weight_121 * gelu_y_e1 + weight_121 * grad_grad_gelu_y_e1
+        t46 = grad_grad_weight_121 * gelu_x_e1 + weight_121 * grad_grad_gelu_x_e1
+        grad_grad_out_e13 = t34 * grad_grad_gelu_y_e3 + t27 * grad_grad_gelu_y_e13 + t32 * grad_grad_gelu_y_e23
+        grad_grad_out_e13 += gelu_x_e13 * t40 + gelu_y_e3 * t46 + gelu_y_e23 * t43 + t30 * grad_grad_gelu_x_e13
+        grad_grad_out_e13 += gelu_y_e13 * t44 - gelu_x_e2 * t38 - gelu_x_e3 * t45 - t31 * grad_grad_gelu_y_e2
+        grad_grad_out_e13 += -gelu_x_e23 * t39 - gelu_y_e2 * t41 - t28 * grad_grad_gelu_x_e2
+        grad_grad_out_e13 += -t35 * grad_grad_gelu_x_e3 - t29 * grad_grad_gelu_x_e23
         grad_out_e13_3 = frontier_1 * (2.0 * grad_grad_out_e13) + frontier_grad_grad_inv_rms_2 * grad_out_e13
         grad_out_e13_3 += 2.0 * frontier_9 * out_e13
-        t51 = gelu_x_e23 * grad_grad_gelu_y_e13 + gelu_y_e13 * grad_grad_gelu_x_e23
-        t51 += -gelu_x_e13 * grad_grad_gelu_y_e23 - gelu_y_e23 * grad_grad_gelu_x_e13
-        grad_grad_out_e12 = grad_grad_weight_222 * t40 + gelu_x_e3 * t42 + t38 * grad_grad_gelu_y_e2
-        grad_grad_out_e12 += t35 * grad_grad_gelu_y_e3 + t31 * grad_grad_gelu_y_e12 + gelu_x_e12 * t44
-        grad_grad_out_e12 += gelu_y_e3 * t45 + gelu_y_e2 * t50 + t32 * grad_grad_gelu_x_e3
-        grad_grad_out_e12 += t34 * grad_grad_gelu_x_e12 + weight_222 * t51 + gelu_y_e12 * t48 - gelu_x_e2 * t49
-        grad_grad_out_e12 += -t39 * grad_grad_gelu_x_e2
+        t47 = gelu_x_e23 * grad_grad_gelu_y_e13 + gelu_y_e13 * grad_grad_gelu_x_e23
+        t47 += -gelu_x_e13 * grad_grad_gelu_y_e23 - gelu_y_e23 * grad_grad_gelu_x_e13
+        grad_grad_out_e12 = grad_grad_weight_222 * t36 + gelu_x_e3 * t38 + t34 * grad_grad_gelu_y_e2
+        grad_grad_out_e12 += t31 * grad_grad_gelu_y_e3 + t27 * grad_grad_gelu_y_e12 + gelu_x_e12 * t40
+        grad_grad_out_e12 += gelu_y_e3 * t41 + gelu_y_e2 * t46 + t28 * grad_grad_gelu_x_e3
+        grad_grad_out_e12 += t30 * grad_grad_gelu_x_e12 + weight_222 * t47 + gelu_y_e12 * t44 - gelu_x_e2 * t45
+        grad_grad_out_e12 += -t35 * grad_grad_gelu_x_e2
         grad_out_e12_3 = frontier_1 * (2.0 * grad_grad_out_e12) + frontier_grad_grad_inv_rms_2 * grad_out_e12
         grad_out_e12_3 += 2.0 * frontier_9 * out_e12
-        t52 = grad_out_e12_2 * grad_grad_gelu_y_e12 + grad_out_e13_2 * grad_grad_gelu_y_e13
-        t52 += grad_out_e23_2 * grad_grad_gelu_y_e23 + gelu_y_e23 * grad_out_e23_3 + gelu_y_e13 * grad_out_e13_3
-        t52 += gelu_y_e12 * grad_out_e12_3
-        t53 = gelu_x_e1 * gelu_y_e23 + gelu_x_e3 * gelu_y_e12 - gelu_x_e2 * gelu_y_e13
-        t54 = gelu_x_e12 * gelu_y_e3 + gelu_x_e23 * gelu_y_e1 - gelu_x_e13 * gelu_y_e2
-        out_e123 = weight_033 * gelu_x_e * gelu_y_e123 + weight_330 * gelu_x_e123 * gelu_y_e + weight_132 * t53
-        out_e123 += weight_231 * t54
+        t48 = grad_out_e12_2 * grad_grad_gelu_y_e12 + grad_out_e13_2 * grad_grad_gelu_y_e13
+        t48 += grad_out_e23_2 * grad_grad_gelu_y_e23 + gelu_y_e23 * grad_out_e23_3 + gelu_y_e13 * grad_out_e13_3
+        t48 += gelu_y_e12 * grad_out_e12_3
+        t49 = gelu_x_e1 * gelu_y_e23 + gelu_x_e3 * gelu_y_e12 - gelu_x_e2 * gelu_y_e13
+        t50 = gelu_x_e12 * gelu_y_e3 + gelu_x_e23 * gelu_y_e1 - gelu_x_e13 * gelu_y_e2
+        out_e123 = weight_033 * gelu_x_e * gelu_y_e123 + weight_330 * gelu_x_e123 * gelu_y_e + weight_132 * t49
+        out_e123 += weight_231 * t50
         grad_out_e123_2 = saved_inv_rms_3 * grad_out_e123 + 2.0 * frontier_0 * out_e123
-        t55 = gelu_x_e3 * grad_grad_gelu_y_e12 + gelu_x_e1 * grad_grad_gelu_y_e23
-        t55 += gelu_y_e23 * grad_grad_gelu_x_e1 + gelu_y_e12 * grad_grad_gelu_x_e3
-        t55 += -gelu_x_e2 * grad_grad_gelu_y_e13 - gelu_y_e13 * grad_grad_gelu_x_e2
-        t56 = gelu_x_e23 * grad_grad_gelu_y_e1 + gelu_x_e12 * grad_grad_gelu_y_e3
-        t56 += gelu_y_e3 * grad_grad_gelu_x_e12 + gelu_y_e1 * grad_grad_gelu_x_e23
-        t56 += -gelu_x_e13 * grad_grad_gelu_y_e2 - gelu_y_e2 * grad_grad_gelu_x_e13
-        grad_grad_out_e123 = grad_grad_weight_330 * gelu_x_e123 * gelu_y_e + grad_grad_weight_231 * t54
-        grad_grad_out_e123 += grad_grad_weight_132 * t53 + grad_grad_weight_033 * gelu_x_e * gelu_y_e123
+        t51 = gelu_x_e3 * grad_grad_gelu_y_e12 + gelu_x_e1 * grad_grad_gelu_y_e23
+        t51 += gelu_y_e23 * grad_grad_gelu_x_e1 + gelu_y_e12 * grad_grad_gelu_x_e3
+        t51 += -gelu_x_e2 * grad_grad_gelu_y_e13 - gelu_y_e13 * grad_grad_gelu_x_e2
+        t52 = gelu_x_e23 * grad_grad_gelu_y_e1 + gelu_x_e12 * grad_grad_gelu_y_e3
+        t52 += gelu_y_e3 * grad_grad_gelu_x_e12 + gelu_y_e1 * grad_grad_gelu_x_e23
+        t52 += -gelu_x_e13 * grad_grad_gelu_y_e2 - gelu_y_e2 * grad_grad_gelu_x_e13
+        grad_grad_out_e123 = grad_grad_weight_330 * gelu_x_e123 * gelu_y_e + grad_grad_weight_231 * t50
+        grad_grad_out_e123 += grad_grad_weight_132 * t49 + grad_grad_weight_033 * gelu_x_e * gelu_y_e123
         grad_grad_out_e123 += weight_033 * gelu_x_e * grad_grad_gelu_y_e123
         grad_grad_out_e123 += weight_330 * gelu_x_e123 * grad_grad_gelu_y_e
-        grad_grad_out_e123 += weight_330 * gelu_y_e * grad_grad_gelu_x_e123 + weight_132 * t55 + weight_231 * t56
+        grad_grad_out_e123 += weight_330 * gelu_y_e * grad_grad_gelu_x_e123 + weight_132 * t51 + weight_231 * t52
         grad_grad_out_e123 += weight_033 * gelu_y_e123 * grad_grad_gelu_x_e
         grad_out_e123_3 = frontier_0 * (2.0 * grad_grad_out_e123) + frontier_grad_grad_inv_rms_3 * grad_out_e123
         grad_out_e123_3 += 2.0 * frontier_11 * out_e123
-        t57 = gelu_x_e * grad_out_e123_2 * grad_grad_gelu_y_e123
-        t57 += gelu_y_e123 * grad_out_e123_2 * grad_grad_gelu_x_e + gelu_x_e * gelu_y_e123 * grad_out_e123_3
-        t58 = gelu_x_e3 * grad_out_e3_2 + gelu_x_e2 * grad_out_e2_2 + gelu_x_e1 * grad_out_e1_2
-        t59 = grad_out_e1_2 * grad_grad_gelu_x_e1 + grad_out_e2_2 * grad_grad_gelu_x_e2
-        t59 += grad_out_e3_2 * grad_grad_gelu_x_e3 + gelu_x_e3 * grad_out_e3_3 + gelu_x_e2 * grad_out_e2_3
-        t59 += gelu_x_e1 * grad_out_e1_3
-        t60 = grad_out_e2_2 * grad_grad_gelu_y_e12 + grad_out_e3_2 * grad_grad_gelu_y_e13
-        t60 += gelu_y_e13 * grad_out_e3_3 + gelu_y_e12 * grad_out_e2_3
-        t61 = -grad_out_e1_2 * grad_grad_gelu_y_e13 - grad_out_e2_2 * grad_grad_gelu_y_e23
-        t61 += -gelu_y_e23 * grad_out_e2_3 - gelu_y_e13 * grad_out_e1_3
-        t62 = grad_out_e3_2 * grad_grad_gelu_y_e23 + gelu_y_e23 * grad_out_e3_3
-        t62 += -grad_out_e1_2 * grad_grad_gelu_y_e12 - gelu_y_e12 * grad_out_e1_3
-        t63 = (gelu_y_e13 * grad_out_e3_2 + gelu_y_e12 * grad_out_e2_2) * grad_grad_gelu_x_e1
-        t63 += (gelu_y_e23 * grad_out_e3_2 - gelu_y_e12 * grad_out_e1_2) * grad_grad_gelu_x_e2
-        t63 += (-gelu_y_e23 * grad_out_e2_2 - gelu_y_e13 * grad_out_e1_2) * grad_grad_gelu_x_e3 + gelu_x_e1 * t60
-        t63 += gelu_x_e3 * t61 + gelu_x_e2 * t62
-        t64 = -grad_out_e12_2 * grad_grad_gelu_x_e2 - grad_out_e13_2 * grad_grad_gelu_x_e3
-        t64 += -gelu_x_e3 * grad_out_e13_3 - gelu_x_e2 * grad_out_e12_3
-        t65 = grad_out_e12_2 * grad_grad_gelu_y_e2 + grad_out_e13_2 * grad_grad_gelu_y_e3
-        t65 += gelu_y_e3 * grad_out_e13_3 + gelu_y_e2 * grad_out_e12_3
-        t66 = (-gelu_x_e3 * grad_out_e13_2 - gelu_x_e2 * grad_out_e12_2) * grad_grad_gelu_y_e1
-        t66 += (gelu_y_e3 * grad_out_e13_2 + gelu_y_e2 * grad_out_e12_2) * grad_grad_gelu_x_e1
-        t66 += grad_out_e23_2 * t46 + t37 * grad_out_e23_3 + gelu_y_e1 * t64 + gelu_x_e1 * t65
-        t67 = gelu_x_e1 * grad_out_e23_2 + gelu_x_e3 * grad_out_e12_2 - gelu_x_e2 * grad_out_e13_2
-        t68 = grad_out_e23_2 * grad_grad_gelu_x_e1 + grad_out_e12_2 * grad_grad_gelu_x_e3
-        t68 += gelu_x_e1 * grad_out_e23_3 + gelu_x_e3 * grad_out_e12_3 - grad_out_e13_2 * grad_grad_gelu_x_e2
-        t68 += -gelu_x_e2 * grad_out_e13_3
-        t69 = -grad_out_e2_2 * grad_grad_gelu_x_e12 - grad_out_e3_2 * grad_grad_gelu_x_e13
-        t69 += -gelu_x_e13 * grad_out_e3_3 - gelu_x_e12 * grad_out_e2_3
-        t70 = grad_out_e1_2 * grad_grad_gelu_x_e12 + gelu_x_e12 * grad_out_e1_3
-        t70 += -grad_out_e3_2 * grad_grad_gelu_x_e23 - gelu_x_e23 * grad_out_e3_3
-        t71 = grad_out_e1_2 * grad_grad_gelu_x_e13 + grad_out_e2_2 * grad_grad_gelu_x_e23
-        t71 += gelu_x_e23 * grad_out_e2_3 + gelu_x_e13 * grad_out_e1_3
-        t72 = (-gelu_x_e13 * grad_out_e3_2 - gelu_x_e12 * grad_out_e2_2) * grad_grad_gelu_y_e1
-        t72 += (gelu_x_e12 * grad_out_e1_2 - gelu_x_e23 * grad_out_e3_2) * grad_grad_gelu_y_e2
-        t72 += (gelu_x_e23 * grad_out_e2_2 + gelu_x_e13 * grad_out_e1_2) * grad_grad_gelu_y_e3 + gelu_y_e1 * t69
-        t72 += gelu_y_e2 * t70 + gelu_y_e3 * t71
-        t73 = gelu_x_e13 * grad_out_e2_2 - gelu_x_e12 * grad_out_e3_2 - gelu_x_e23 * grad_out_e1_2
-        t74 = grad_out_e2_2 * grad_grad_gelu_x_e13 + gelu_x_e13 * grad_out_e2_3
-        t74 += -grad_out_e3_2 * grad_grad_gelu_x_e12 - grad_out_e1_2 * grad_grad_gelu_x_e23
-        t74 += -gelu_x_e12 * grad_out_e3_3 - gelu_x_e23 * grad_out_e1_3
-        t75 = gelu_x_e23 * grad_out_e23_2 + gelu_x_e13 * grad_out_e13_2 + gelu_x_e12 * grad_out_e12_2
-        t76 = grad_out_e12_2 * grad_grad_gelu_x_e12 + grad_out_e13_2 * grad_grad_gelu_x_e13
-        t76 += grad_out_e23_2 * grad_grad_gelu_x_e23 + gelu_x_e23 * grad_out_e23_3 + gelu_x_e13 * grad_out_e13_3
-        t76 += gelu_x_e12 * grad_out_e12_3
-        t77 = grad_out_e13_2 * grad_grad_gelu_y_e23 + gelu_y_e23 * grad_out_e13_3
-        t77 += -grad_out_e23_2 * grad_grad_gelu_y_e13 - gelu_y_e13 * grad_out_e23_3
-        t78 = grad_out_e23_2 * grad_grad_gelu_x_e13 + gelu_x_e13 * grad_out_e23_3
-        t78 += -grad_out_e13_2 * grad_grad_gelu_x_e23 - gelu_x_e23 * grad_out_e13_3
-        t79 = (gelu_x_e13 * grad_out_e23_2 - gelu_x_e23 * grad_out_e13_2) * grad_grad_gelu_y_e12
-        t79 += (gelu_y_e23 * grad_out_e13_2 - gelu_y_e13 * grad_out_e23_2) * grad_grad_gelu_x_e12
-        t79 += grad_out_e12_2 * t51 + gelu_x_e12 * t77 + gelu_y_e12 * t78 + t40 * grad_out_e12_3
-        t80 = -gelu_x_e123 * grad_out_e_2 * grad_grad_gelu_y_e123
-        t80 += -gelu_y_e123 * grad_out_e_2 * grad_grad_gelu_x_e123 - gelu_x_e123 * gelu_y_e123 * grad_out_e_3
-        t81 = gelu_y_e13 * grad_out_e2_2 - gelu_y_e12 * grad_out_e3_2 - gelu_y_e23 * grad_out_e1_2
-        t82 = grad_out_e2_2 * grad_grad_gelu_y_e13 + gelu_y_e13 * grad_out_e2_3
-        t82 += -grad_out_e3_2 * grad_grad_gelu_y_e12 - grad_out_e1_2 * grad_grad_gelu_y_e23
-        t82 += -gelu_y_e12 * grad_out_e3_3 - gelu_y_e23 * grad_out_e1_3
-        t83 = gelu_y_e1 * grad_out_e23_2 + gelu_y_e3 * grad_out_e12_2 - gelu_y_e2 * grad_out_e13_2
-        t84 = grad_out_e23_2 * grad_grad_gelu_y_e1 + grad_out_e12_2 * grad_grad_gelu_y_e3
-        t84 += gelu_y_e1 * grad_out_e23_3 + gelu_y_e3 * grad_out_e12_3 - grad_out_e13_2 * grad_grad_gelu_y_e2
-        t84 += -gelu_y_e2 * grad_out_e13_3
-        t85 = gelu_x_e123 * grad_out_e123_2 * grad_grad_gelu_y_e
-        t85 += gelu_y_e * grad_out_e123_2 * grad_grad_gelu_x_e123 + gelu_x_e123 * gelu_y_e * grad_out_e123_3
+        t53 = gelu_x_e * grad_out_e123_2 * grad_grad_gelu_y_e123
+        t53 += gelu_y_e123 * grad_out_e123_2 * grad_grad_gelu_x_e + gelu_x_e * gelu_y_e123 * grad_out_e123_3
+        t54 = gelu_x_e3 * grad_out_e3_2 + gelu_x_e2 * grad_out_e2_2 + gelu_x_e1 * grad_out_e1_2
+        t55 = grad_out_e1_2 * grad_grad_gelu_x_e1 + grad_out_e2_2 * grad_grad_gelu_x_e2
+        t55 += grad_out_e3_2 * grad_grad_gelu_x_e3 + gelu_x_e3 * grad_out_e3_3 + gelu_x_e2 * grad_out_e2_3
+        t55 += gelu_x_e1 * grad_out_e1_3
+        t56 = grad_out_e2_2 * grad_grad_gelu_y_e12 + grad_out_e3_2 * grad_grad_gelu_y_e13
+        t56 += gelu_y_e13 * grad_out_e3_3 + gelu_y_e12 * grad_out_e2_3
+        t57 = -grad_out_e1_2 * grad_grad_gelu_y_e13 - grad_out_e2_2 * grad_grad_gelu_y_e23
+        t57 += -gelu_y_e23 * grad_out_e2_3 - gelu_y_e13 * grad_out_e1_3
+        t58 = grad_out_e3_2 * grad_grad_gelu_y_e23 + gelu_y_e23 * grad_out_e3_3
+        t58 += -grad_out_e1_2 * grad_grad_gelu_y_e12 - gelu_y_e12 * grad_out_e1_3
+        t59 = (gelu_y_e13 * grad_out_e3_2 + gelu_y_e12 * grad_out_e2_2) * grad_grad_gelu_x_e1
+        t59 += (gelu_y_e23 * grad_out_e3_2 - gelu_y_e12 * grad_out_e1_2) * grad_grad_gelu_x_e2
+        t59 += (-gelu_y_e23 * grad_out_e2_2 - gelu_y_e13 * grad_out_e1_2) * grad_grad_gelu_x_e3 + gelu_x_e1 * t56
+        t59 += gelu_x_e3 * t57 + gelu_x_e2 * t58
+        t60 = -grad_out_e12_2 * grad_grad_gelu_x_e2 - grad_out_e13_2 * grad_grad_gelu_x_e3
+        t60 += -gelu_x_e3 * grad_out_e13_3 - gelu_x_e2 * grad_out_e12_3
+        t61 = grad_out_e12_2 * grad_grad_gelu_y_e2 + grad_out_e13_2 * grad_grad_gelu_y_e3
+        t61 += gelu_y_e3 * grad_out_e13_3 + gelu_y_e2 * grad_out_e12_3
+        t62 = (-gelu_x_e3 * grad_out_e13_2 - gelu_x_e2 * grad_out_e12_2) * grad_grad_gelu_y_e1
+        t62 += (gelu_y_e3 * grad_out_e13_2 + gelu_y_e2 * grad_out_e12_2) * grad_grad_gelu_x_e1
+        t62 += grad_out_e23_2 * t42 + t33 * grad_out_e23_3 + gelu_y_e1 * t60 + gelu_x_e1 * t61
+        t63 = gelu_x_e1 * grad_out_e23_2 + gelu_x_e3 * grad_out_e12_2 - gelu_x_e2 * grad_out_e13_2
+        t64 = grad_out_e23_2 * grad_grad_gelu_x_e1 + grad_out_e12_2 * grad_grad_gelu_x_e3
+        t64 += gelu_x_e1 * grad_out_e23_3 + gelu_x_e3 * grad_out_e12_3 - grad_out_e13_2 * grad_grad_gelu_x_e2
+        t64 += -gelu_x_e2 * grad_out_e13_3
+        t65 = -grad_out_e2_2 * grad_grad_gelu_x_e12 - grad_out_e3_2 * grad_grad_gelu_x_e13
+        t65 += -gelu_x_e13 * grad_out_e3_3 - gelu_x_e12 * grad_out_e2_3
+        t66 = grad_out_e1_2 * grad_grad_gelu_x_e12 + gelu_x_e12 * grad_out_e1_3
+        t66 += -grad_out_e3_2 * grad_grad_gelu_x_e23 - gelu_x_e23 * grad_out_e3_3
+        t67 = grad_out_e1_2 * grad_grad_gelu_x_e13 + grad_out_e2_2 * grad_grad_gelu_x_e23
+        t67 += gelu_x_e23 * grad_out_e2_3 + gelu_x_e13 * grad_out_e1_3
+        t68 = (-gelu_x_e13 * grad_out_e3_2 - gelu_x_e12 * grad_out_e2_2) * grad_grad_gelu_y_e1
+        t68 += (gelu_x_e12 * grad_out_e1_2 - gelu_x_e23 * grad_out_e3_2) * grad_grad_gelu_y_e2
+        t68 += (gelu_x_e23 * grad_out_e2_2 + gelu_x_e13 * grad_out_e1_2) * grad_grad_gelu_y_e3 + gelu_y_e1 * t65
+        t68 += gelu_y_e2 * t66 + gelu_y_e3 * t67
+        t69 = gelu_x_e13 * grad_out_e2_2 - gelu_x_e12 * grad_out_e3_2 - gelu_x_e23 * grad_out_e1_2
+        t70 = grad_out_e2_2 * grad_grad_gelu_x_e13 + gelu_x_e13 * grad_out_e2_3
+        t70 += -grad_out_e3_2 * grad_grad_gelu_x_e12 - grad_out_e1_2 * grad_grad_gelu_x_e23
+        t70 += -gelu_x_e12 * grad_out_e3_3 - gelu_x_e23 * grad_out_e1_3
+        t71 = gelu_x_e23 * grad_out_e23_2 + gelu_x_e13 * grad_out_e13_2 + gelu_x_e12 * grad_out_e12_2
+        t72 = grad_out_e12_2 * grad_grad_gelu_x_e12 + grad_out_e13_2 * grad_grad_gelu_x_e13
+        t72 += grad_out_e23_2 * grad_grad_gelu_x_e23 + gelu_x_e23 * grad_out_e23_3 + gelu_x_e13 * grad_out_e13_3
+        t72 += gelu_x_e12 * grad_out_e12_3
+        t73 = grad_out_e13_2 * grad_grad_gelu_y_e23 + gelu_y_e23 * grad_out_e13_3
+        t73 += -grad_out_e23_2 * grad_grad_gelu_y_e13 - gelu_y_e13 * grad_out_e23_3
+        t74 = grad_out_e23_2 * grad_grad_gelu_x_e13 + gelu_x_e13 * grad_out_e23_3
+        t74 += -grad_out_e13_2 * grad_grad_gelu_x_e23 - gelu_x_e23 * grad_out_e13_3
+        t75 = (gelu_x_e13 * grad_out_e23_2 - gelu_x_e23 * grad_out_e13_2) * grad_grad_gelu_y_e12
+        t75 += (gelu_y_e23 * grad_out_e13_2 - gelu_y_e13 * grad_out_e23_2) * grad_grad_gelu_x_e12
+        t75 += grad_out_e12_2 * t47 + gelu_x_e12 * t73 + gelu_y_e12 * t74 + t36 * grad_out_e12_3
+        t76 = -gelu_x_e123 * grad_out_e_2 * grad_grad_gelu_y_e123
+        t76 += -gelu_y_e123 * grad_out_e_2 * grad_grad_gelu_x_e123 - gelu_x_e123 * gelu_y_e123 * grad_out_e_3
+        t77 = gelu_y_e13 * grad_out_e2_2 - gelu_y_e12 * grad_out_e3_2 - gelu_y_e23 * grad_out_e1_2
+        t78 = grad_out_e2_2 * grad_grad_gelu_y_e13 + gelu_y_e13 * grad_out_e2_3
+        t78 += -grad_out_e3_2 * grad_grad_gelu_y_e12 - grad_out_e1_2 * grad_grad_gelu_y_e23
+        t78 += -gelu_y_e12 * grad_out_e3_3 - gelu_y_e23 * grad_out_e1_3
+        t79 = gelu_y_e1 * grad_out_e23_2 + gelu_y_e3 * grad_out_e12_2 - gelu_y_e2 * grad_out_e13_2
+        t80 = grad_out_e23_2 * grad_grad_gelu_y_e1 + grad_out_e12_2 * grad_grad_gelu_y_e3
+        t80 += gelu_y_e1 * grad_out_e23_3 + gelu_y_e3 * grad_out_e12_3 - grad_out_e13_2 * grad_grad_gelu_y_e2
+        t80 += -gelu_y_e2 * grad_out_e13_3
+        t81 = gelu_x_e123 * grad_out_e123_2 * grad_grad_gelu_y_e
+        t81 += gelu_y_e * grad_out_e123_2 * grad_grad_gelu_x_e123 + gelu_x_e123 * gelu_y_e * grad_out_e123_3
 
         if GRAD_WEIGHT:
-            grad_weight_000 = _sum(grad_weight_000, t8, mask, ROWS > 1)
-            grad_weight_011 = _sum(grad_weight_011, t19 * grad_grad_gelu_x_e + gelu_x_e * t30, mask, ROWS > 1)
-            grad_weight_022 = _sum(grad_weight_022, t41 * grad_grad_gelu_x_e + gelu_x_e * t52, mask, ROWS > 1)
-            grad_weight_033 = _sum(grad_weight_033, t57, mask, ROWS > 1)
-            grad_weight_101 = _sum(grad_weight_101, grad_out_e_2 * t6 + t2 * grad_out_e_3, mask, ROWS > 1)
-            grad_weight_110 = _sum(grad_weight_110, t58 * grad_grad_gelu_y_e + gelu_y_e * t59, mask, ROWS > 1)
-            grad_weight_112 = _sum(grad_weight_112, t63, mask, ROWS > 1)
-            grad_weight_121 = _sum(grad_weight_121, t66, mask, ROWS > 1)
-            grad_weight_123 = _sum(grad_weight_123, t67 * grad_grad_gelu_y_e123 + gelu_y_e123 * t68, mask, ROWS > 1)
-            grad_weight_132 = _sum(grad_weight_132, grad_out_e123_2 * t55 + t53 * grad_out_e123_3, mask, ROWS > 1)
-            grad_weight_202 = _sum(grad_weight_202, grad_out_e_2 * t7 + t3 * grad_out_e_3, mask, ROWS > 1)
-            grad_weight_211 = _sum(grad_weight_211, t72, mask, ROWS > 1)
-            grad_weight_213 = _sum(grad_weight_213, t73 * grad_grad_gelu_y_e123 + gelu_y_e123 * t74, mask, ROWS > 1)
-            grad_weight_220 = _sum(grad_weight_220, t75 * grad_grad_gelu_y_e + gelu_y_e * t76, mask, ROWS > 1)
-            grad_weight_222 = _sum(grad_weight_222, t79, mask, ROWS > 1)
-            grad_weight_231 = _sum(grad_weight_231, grad_out_e123_2 * t56 + t54 * grad_out_e123_3, mask, ROWS > 1)
-            grad_weight_303 = _sum(grad_weight_303, t80, mask, ROWS > 1)
-            grad_weight_312 = _sum(grad_weight_312, t81 * grad_grad_gelu_x_e123 + gelu_x_e123 * t82, mask, ROWS > 1)
-            grad_weight_321 = _sum(grad_weight_321, t83 * grad_grad_gelu_x_e123 + gelu_x_e123 * t84, mask, ROWS > 1)
-            grad_weight_330 = _sum(grad_weight_330, t85, mask, ROWS > 1)
+            grad_weight_000 = _sum(grad_weight_000, t4, mask, ROWS > 1)
+            grad_weight_011 = _sum(grad_weight_011, t15 * grad_grad_gelu_x_e + gelu_x_e * t26, mask, ROWS > 1)
+            grad_weight_022 = _sum(grad_weight_022, t37 * grad_grad_gelu_x_e + gelu_x_e * t48, mask, ROWS > 1)
+            grad_weight_033 = _sum(grad_weight_033, t53, mask, ROWS > 1)
+            grad_weight_101 = _sum(grad_weight_101, grad_out_e_2 * t2 + t0 * grad_out_e_3, mask, ROWS > 1)
+            grad_weight_110 = _sum(grad_weight_110, t54 * grad_grad_gelu_y_e + gelu_y_e * t55, mask, ROWS > 1)
+            grad_weight_112 = _sum(grad_weight_112, t59, mask, ROWS > 1)
+            grad_weight_121 = _sum(grad_weight_121, t62, mask, ROWS > 1)
+            grad_weight_123 = _sum(grad_weight_123, t63 * grad_grad_gelu_y_e123 + gelu_y_e123 * t64, mask, ROWS > 1)
+            grad_weight_132 = _sum(grad_weight_132, grad_out_e123_2 * t51 + t49 * grad_out_e123_3, mask, ROWS > 1)
+            grad_weight_202 = _sum(grad_weight_202, grad_out_e_2 * t3 + t1 * grad_out_e_3, mask, ROWS > 1)
+            grad_weight_211 = _sum(grad_weight_211, t68, mask, ROWS > 1)
+            grad_weight_213 = _sum(grad_weight_213, t69 * grad_grad_gelu_y_e123 + gelu_y_e123 * t70, mask, ROWS > 1)
+            grad_weight_220 = _sum(grad_weight_220, t71 * grad_grad_gelu_y_e + gelu_y_e * t72, mask, ROWS > 1)
+            grad_weight_222 = _sum(grad_weight_222, t75, mask, ROWS > 1)
+            grad_weight_231 = _sum(grad_weight_231, grad_out_e123_2 * t52 + t50 * grad_out_e123_3, mask, ROWS > 1)
+            grad_weight_303 = _sum(grad_weight_303, t76, mask, ROWS > 1)
+            grad_weight_312 = _sum(grad_weight_312, t77 * grad_grad_gelu_x_e123 + gelu_x_e123 * t78, mask, ROWS > 1)
+            grad_weight_321 = _sum(grad_weight_321, t79 * grad_grad_gelu_x_e123 + gelu_x_e123 * t80, mask, ROWS > 1)
+            grad_weight_330 = _sum(grad_weight_330, t81, mask, ROWS > 1)
     grad_weight_row = grad_weight_ptr + tl.cast(program, tl.int64) * 20 * N
 
     if GRAD_WEIGHT:
@@ -4283,7 +4309,8 @@ def _fused_gelu_sgp_norm_without_normalize_kernel(
 ):
     BN = tl.cast(B, tl.int64) * N
 
-    n = _tile(tl.program_id(1) * BLOCK, ROWS, BLOCK)
+    block, tile = _place(B, ROWS)
+    n = _tile(tile * BLOCK, ROWS, BLOCK)
     r = _down(ROWS)
     at = r * N + n
     tile_mask = n < N
@@ -4293,7 +4320,7 @@ def _fused_gelu_sgp_norm_without_normalize_kernel(
     weight_213, weight_220, weight_222, weight_231 = _load4(weight_ptr + n * 20 + 12, tile_mask, REAL)
     weight_303, weight_312, weight_321, weight_330 = _load4(weight_ptr + n * 20 + 16, tile_mask, REAL)
 
-    b = tl.program_id(0).to(tl.int64) * ROWS
+    b = block.to(tl.int64) * ROWS
     row_mask = b + r < B
     mask = tile_mask if ROWS == 1 else tile_mask & row_mask
     x_row = x_ptr + b * N
@@ -4317,9 +4344,9 @@ def _fused_gelu_sgp_norm_without_normalize_kernel(
     y_e23 = tl.load(y_row + 6 * BN + at, mask=mask, other=0.0).to(REAL)
     y_e123 = tl.load(y_row + 7 * BN + at, mask=mask, other=0.0).to(REAL)
 
-    gate_x = 0.5 * tl.erf(0.7071067811865476 * x_e) + 0.5
+    gate_x = _phi(x_e)
     gelu_x_e = x_e * gate_x
-    gate_y = 0.5 + 0.5 * tl.erf(0.7071067811865476 * y_e)
+    gate_y = _phi(y_e)
     gelu_y_e = y_e * gate_y
     gelu_x_e123 = x_e123 * gate_x
     gelu_y_e123 = y_e123 * gate_y
@@ -4405,11 +4432,11 @@ def _fused_gelu_sgp_norm_without_normalize_backward_kernel(
     # accumulates in registers over b; the partial results are added in a fixed order
     BN = tl.cast(B, tl.int64) * N
 
-    n = _tile(tl.program_id(1) * BLOCK, ROWS, BLOCK)
+    program, programs, kept, tile = _share(1, N, BLOCK)
+    n = _tile(tile * BLOCK, ROWS, BLOCK)
     r = _down(ROWS)
     at = r * N + n
     tile_mask = n < N
-    program, programs = tl.program_id(0), tl.num_programs(0)
     weight_000, weight_011, weight_022, weight_033 = _load4(weight_ptr + n * 20, tile_mask, REAL)
     weight_101, weight_110, weight_112, weight_121 = _load4(weight_ptr + n * 20 + 4, tile_mask, REAL)
     weight_123, weight_132, weight_202, weight_211 = _load4(weight_ptr + n * 20 + 8, tile_mask, REAL)
@@ -4471,12 +4498,12 @@ def _fused_gelu_sgp_norm_without_normalize_backward_kernel(
         grad_out_e23 = tl.load(grad_out_row + 6 * BN + at, mask=mask, other=0.0).to(REAL)
         grad_out_e123 = tl.load(grad_out_row + 7 * BN + at, mask=mask, other=0.0).to(REAL)
 
-        t0 = 0.7071067811865476 * x_e
-        gate_x = 0.5 * tl.erf(t0) + 0.5
-        t1 = 0.7071067811865476 * y_e
-        gate_y = 0.5 + 0.5 * tl.erf(t1)
+        gate_x = _phi(x_e)
+        gate_y = _phi(y_e)
         gelu_y_e123 = y_e123 * gate_y
+        t0 = weight_033 * grad_out_e123
         gelu_y_e = y_e * gate_y
+        t1 = weight_000 * grad_out_e
         gelu_y_e23 = y_e23 * gate_y
         gelu_y_e13 = y_e13 * gate_y
         gelu_y_e12 = y_e12 * gate_y
@@ -4485,49 +4512,48 @@ def _fused_gelu_sgp_norm_without_normalize_backward_kernel(
         gelu_y_e2 = y_e2 * gate_y
         gelu_y_e1 = y_e1 * gate_y
         t3 = gelu_y_e3 * grad_out_e3 + gelu_y_e2 * grad_out_e2 + gelu_y_e1 * grad_out_e1
-        grad_gelu_x_e = weight_033 * gelu_y_e123 * grad_out_e123 + weight_000 * gelu_y_e * grad_out_e
-        grad_gelu_x_e += weight_022 * t2 + weight_011 * t3
-        t4 = weight_231 * grad_out_e123
-        t5 = weight_220 * gelu_y_e
-        t6 = weight_213 * gelu_y_e123
-        t7 = weight_202 * grad_out_e
-        t8 = gelu_y_e23 * grad_out_e13 - gelu_y_e13 * grad_out_e23
-        t9 = weight_211 * gelu_y_e1
-        t10 = weight_211 * gelu_y_e2
-        grad_gelu_x_e12 = gelu_y_e3 * t4 + grad_out_e12 * t5 + weight_222 * t8 + grad_out_e1 * t10
-        grad_gelu_x_e12 += -grad_out_e3 * t6 - gelu_y_e12 * t7 - grad_out_e2 * t9
-        t11 = weight_222 * grad_out_e12
-        t12 = weight_222 * gelu_y_e12
-        t13 = weight_211 * gelu_y_e3
-        grad_gelu_x_e13 = grad_out_e13 * t5 + grad_out_e2 * t6 + grad_out_e23 * t12 + grad_out_e1 * t13
-        grad_gelu_x_e13 += -gelu_y_e2 * t4 - gelu_y_e23 * t11 - gelu_y_e13 * t7 - grad_out_e3 * t9
-        grad_gelu_x_e23 = gelu_y_e1 * t4 + grad_out_e23 * t5 + gelu_y_e13 * t11 + grad_out_e2 * t13
-        grad_gelu_x_e23 += -grad_out_e1 * t6 - gelu_y_e23 * t7 - grad_out_e13 * t12 - grad_out_e3 * t10
-        t14 = weight_132 * grad_out_e123
-        t15 = weight_123 * gelu_y_e123
-        t16 = weight_110 * gelu_y_e
-        t17 = weight_101 * grad_out_e
-        t18 = gelu_y_e3 * grad_out_e13 + gelu_y_e2 * grad_out_e12
-        t19 = gelu_y_e13 * grad_out_e3 + gelu_y_e12 * grad_out_e2
-        grad_gelu_x_e1 = gelu_y_e23 * t14 + grad_out_e23 * t15 + grad_out_e1 * t16 + gelu_y_e1 * t17
-        grad_gelu_x_e1 += weight_121 * t18 + weight_112 * t19
-        t20 = weight_121 * grad_out_e23
-        t21 = weight_121 * gelu_y_e1
-        t22 = gelu_y_e23 * grad_out_e3 - gelu_y_e12 * grad_out_e1
-        grad_gelu_x_e2 = gelu_y_e3 * t20 + grad_out_e2 * t16 + gelu_y_e2 * t17 + weight_112 * t22
-        grad_gelu_x_e2 += -gelu_y_e13 * t14 - grad_out_e13 * t15 - grad_out_e12 * t21
-        t23 = -gelu_y_e23 * grad_out_e2 - gelu_y_e13 * grad_out_e1
-        grad_gelu_x_e3 = gelu_y_e12 * t14 + grad_out_e12 * t15 + grad_out_e3 * t16 + gelu_y_e3 * t17
-        grad_gelu_x_e3 += weight_112 * t23 - gelu_y_e2 * t20 - grad_out_e13 * t21
-        t24 = gelu_y_e1 * grad_out_e23 + gelu_y_e3 * grad_out_e12 - gelu_y_e2 * grad_out_e13
-        t25 = gelu_y_e13 * grad_out_e2 - gelu_y_e12 * grad_out_e3 - gelu_y_e23 * grad_out_e1
-        grad_gelu_x_e123 = weight_330 * gelu_y_e * grad_out_e123 + weight_321 * t24 + weight_312 * t25
-        grad_gelu_x_e123 += -weight_303 * gelu_y_e123 * grad_out_e
-        grad_gate_x = x_e12 * grad_gelu_x_e12 + x_e13 * grad_gelu_x_e13 + x_e23 * grad_gelu_x_e23
-        grad_gate_x += x_e1 * grad_gelu_x_e1 + x_e2 * grad_gelu_x_e2 + x_e3 * grad_gelu_x_e3
-        grad_gate_x += x_e123 * grad_gelu_x_e123 + x_e * grad_gelu_x_e
-        t26 = 0.7071067811865476 * (1.1283791670955126 * tl.exp(-t0 * t0) * (0.5 * grad_gate_x))
-        grad_x_e = gate_x * grad_gelu_x_e + t26
+        grad_gelu_x_e = gelu_y_e123 * t0 + gelu_y_e * t1 + weight_022 * t2 + weight_011 * t3
+        t4 = gelu_y_e * grad_out_e123
+        t5 = gelu_y_e123 * grad_out_e
+        t6 = gelu_y_e1 * grad_out_e23 + gelu_y_e3 * grad_out_e12 - gelu_y_e2 * grad_out_e13
+        t7 = gelu_y_e13 * grad_out_e2 - gelu_y_e12 * grad_out_e3 - gelu_y_e23 * grad_out_e1
+        grad_gelu_x_e123 = weight_330 * t4 + weight_321 * t6 + weight_312 * t7 - weight_303 * t5
+        t8 = weight_231 * grad_out_e123
+        t9 = weight_220 * gelu_y_e
+        t10 = weight_213 * gelu_y_e123
+        t11 = weight_202 * grad_out_e
+        t12 = gelu_y_e23 * grad_out_e13 - gelu_y_e13 * grad_out_e23
+        t13 = weight_211 * gelu_y_e1
+        t14 = weight_211 * gelu_y_e2
+        grad_gelu_x_e12 = gelu_y_e3 * t8 + grad_out_e12 * t9 + weight_222 * t12 + grad_out_e1 * t14
+        grad_gelu_x_e12 += -grad_out_e3 * t10 - gelu_y_e12 * t11 - grad_out_e2 * t13
+        t15 = weight_222 * grad_out_e12
+        t16 = weight_222 * gelu_y_e12
+        t17 = weight_211 * gelu_y_e3
+        grad_gelu_x_e13 = grad_out_e13 * t9 + grad_out_e2 * t10 + grad_out_e23 * t16 + grad_out_e1 * t17
+        grad_gelu_x_e13 += -gelu_y_e2 * t8 - gelu_y_e23 * t15 - gelu_y_e13 * t11 - grad_out_e3 * t13
+        grad_gelu_x_e23 = gelu_y_e1 * t8 + grad_out_e23 * t9 + gelu_y_e13 * t15 + grad_out_e2 * t17
+        grad_gelu_x_e23 += -grad_out_e1 * t10 - gelu_y_e23 * t11 - grad_out_e13 * t16 - grad_out_e3 * t14
+        t18 = weight_132 * grad_out_e123
+        t19 = weight_123 * gelu_y_e123
+        t20 = weight_110 * gelu_y_e
+        t21 = weight_101 * grad_out_e
+        t22 = gelu_y_e3 * grad_out_e13 + gelu_y_e2 * grad_out_e12
+        t23 = gelu_y_e13 * grad_out_e3 + gelu_y_e12 * grad_out_e2
+        grad_gelu_x_e1 = gelu_y_e23 * t18 + grad_out_e23 * t19 + grad_out_e1 * t20 + gelu_y_e1 * t21
+        grad_gelu_x_e1 += weight_121 * t22 + weight_112 * t23
+        t24 = weight_121 * grad_out_e23
+        t25 = weight_121 * gelu_y_e1
+        t26 = gelu_y_e23 * grad_out_e3 - gelu_y_e12 * grad_out_e1
+        grad_gelu_x_e2 = gelu_y_e3 * t24 + grad_out_e2 * t20 + gelu_y_e2 * t21 + weight_112 * t26
+        grad_gelu_x_e2 += -gelu_y_e13 * t18 - grad_out_e13 * t19 - grad_out_e12 * t25
+        t27 = -gelu_y_e23 * grad_out_e2 - gelu_y_e13 * grad_out_e1
+        grad_gelu_x_e3 = gelu_y_e12 * t18 + grad_out_e12 * t19 + grad_out_e3 * t20 + gelu_y_e3 * t21
+        grad_gelu_x_e3 += weight_112 * t27 - gelu_y_e2 * t24 - grad_out_e13 * t25
+        grad_gate_x = x_e123 * grad_gelu_x_e123 + x_e * grad_gelu_x_e + x_e12 * grad_gelu_x_e12
+        grad_gate_x += x_e13 * grad_gelu_x_e13 + x_e23 * grad_gelu_x_e23 + x_e1 * grad_gelu_x_e1
+        grad_gate_x += x_e2 * grad_gelu_x_e2 + x_e3 * grad_gelu_x_e3
+        grad_x_e = gate_x * grad_gelu_x_e + 0.3989422804014327 * tl.exp(-0.5 * x_e * x_e) * grad_gate_x
         grad_x_e1 = gate_x * grad_gelu_x_e1
         grad_x_e2 = gate_x * grad_gelu_x_e2
         grad_x_e3 = gate_x * grad_gelu_x_e3
@@ -4540,48 +4566,47 @@ def _fused_gelu_sgp_norm_without_normalize_backward_kernel(
         gelu_x_e23 = x_e23 * gate_x
         gelu_x_e13 = x_e13 * gate_x
         gelu_x_e12 = x_e12 * gate_x
-        t27 = gelu_x_e23 * grad_out_e23 + gelu_x_e13 * grad_out_e13 + gelu_x_e12 * grad_out_e12
+        t28 = gelu_x_e23 * grad_out_e23 + gelu_x_e13 * grad_out_e13 + gelu_x_e12 * grad_out_e12
         gelu_x_e3 = x_e3 * gate_x
         gelu_x_e2 = x_e2 * gate_x
         gelu_x_e1 = x_e1 * gate_x
-        t28 = gelu_x_e3 * grad_out_e3 + gelu_x_e2 * grad_out_e2 + gelu_x_e1 * grad_out_e1
-        grad_gelu_y_e = weight_330 * gelu_x_e123 * grad_out_e123 + weight_000 * gelu_x_e * grad_out_e
-        grad_gelu_y_e += weight_220 * t27 + weight_110 * t28
-        t29 = weight_022 * gelu_x_e
-        t30 = weight_312 * gelu_x_e123
-        t31 = gelu_x_e13 * grad_out_e23 - gelu_x_e23 * grad_out_e13
-        t32 = weight_112 * gelu_x_e1
-        t33 = weight_112 * gelu_x_e2
-        grad_gelu_y_e12 = gelu_x_e3 * t14 + grad_out_e12 * t29 + weight_222 * t31 + grad_out_e2 * t32
-        grad_gelu_y_e12 += -grad_out_e3 * t30 - gelu_x_e12 * t7 - grad_out_e1 * t33
-        t34 = weight_222 * gelu_x_e12
-        t35 = weight_112 * gelu_x_e3
-        grad_gelu_y_e13 = grad_out_e13 * t29 + gelu_x_e23 * t11 + grad_out_e2 * t30 + grad_out_e3 * t32
-        grad_gelu_y_e13 += -gelu_x_e2 * t14 - gelu_x_e13 * t7 - grad_out_e23 * t34 - grad_out_e1 * t35
-        grad_gelu_y_e23 = gelu_x_e1 * t14 + grad_out_e23 * t29 + grad_out_e13 * t34 + grad_out_e3 * t33
-        grad_gelu_y_e23 += -gelu_x_e13 * t11 - grad_out_e1 * t30 - gelu_x_e23 * t7 - grad_out_e2 * t35
-        t36 = weight_321 * gelu_x_e123
-        t37 = weight_011 * gelu_x_e
-        t38 = -gelu_x_e3 * grad_out_e13 - gelu_x_e2 * grad_out_e12
-        t39 = -gelu_x_e13 * grad_out_e3 - gelu_x_e12 * grad_out_e2
-        grad_gelu_y_e1 = gelu_x_e23 * t4 + grad_out_e23 * t36 + grad_out_e1 * t37 + gelu_x_e1 * t17
-        grad_gelu_y_e1 += weight_121 * t38 + weight_211 * t39
-        t40 = weight_121 * gelu_x_e1
-        t41 = gelu_x_e12 * grad_out_e1 - gelu_x_e23 * grad_out_e3
-        grad_gelu_y_e2 = grad_out_e2 * t37 + gelu_x_e2 * t17 + grad_out_e12 * t40 + weight_211 * t41
-        grad_gelu_y_e2 += -gelu_x_e13 * t4 - gelu_x_e3 * t20 - grad_out_e13 * t36
-        t42 = gelu_x_e23 * grad_out_e2 + gelu_x_e13 * grad_out_e1
-        grad_gelu_y_e3 = gelu_x_e12 * t4 + gelu_x_e2 * t20 + grad_out_e12 * t36 + grad_out_e3 * t37
-        grad_gelu_y_e3 += gelu_x_e3 * t17 + grad_out_e13 * t40 + weight_211 * t42
-        t43 = gelu_x_e13 * grad_out_e2 - gelu_x_e12 * grad_out_e3 - gelu_x_e23 * grad_out_e1
-        t44 = gelu_x_e1 * grad_out_e23 + gelu_x_e3 * grad_out_e12 - gelu_x_e2 * grad_out_e13
-        grad_gelu_y_e123 = weight_033 * gelu_x_e * grad_out_e123 + weight_213 * t43 + weight_123 * t44
+        t29 = gelu_x_e3 * grad_out_e3 + gelu_x_e2 * grad_out_e2 + gelu_x_e1 * grad_out_e1
+        grad_gelu_y_e = weight_330 * gelu_x_e123 * grad_out_e123 + gelu_x_e * t1 + weight_220 * t28
+        grad_gelu_y_e += weight_110 * t29
+        t30 = gelu_x_e13 * grad_out_e2 - gelu_x_e12 * grad_out_e3 - gelu_x_e23 * grad_out_e1
+        t31 = gelu_x_e1 * grad_out_e23 + gelu_x_e3 * grad_out_e12 - gelu_x_e2 * grad_out_e13
+        grad_gelu_y_e123 = gelu_x_e * t0 + weight_213 * t30 + weight_123 * t31
         grad_gelu_y_e123 += -weight_303 * gelu_x_e123 * grad_out_e
-        grad_gate_y = y_e12 * grad_gelu_y_e12 + y_e13 * grad_gelu_y_e13 + y_e23 * grad_gelu_y_e23
-        grad_gate_y += y_e1 * grad_gelu_y_e1 + y_e2 * grad_gelu_y_e2 + y_e3 * grad_gelu_y_e3
-        grad_gate_y += y_e123 * grad_gelu_y_e123 + y_e * grad_gelu_y_e
-        t45 = 0.7071067811865476 * (1.1283791670955126 * tl.exp(-t1 * t1) * (0.5 * grad_gate_y))
-        grad_y_e = gate_y * grad_gelu_y_e + t45
+        t32 = weight_022 * gelu_x_e
+        t33 = weight_312 * gelu_x_e123
+        t34 = gelu_x_e13 * grad_out_e23 - gelu_x_e23 * grad_out_e13
+        t35 = weight_112 * gelu_x_e1
+        t36 = weight_112 * gelu_x_e2
+        grad_gelu_y_e12 = gelu_x_e3 * t18 + grad_out_e12 * t32 + weight_222 * t34 + grad_out_e2 * t35
+        grad_gelu_y_e12 += -grad_out_e3 * t33 - gelu_x_e12 * t11 - grad_out_e1 * t36
+        t37 = weight_222 * gelu_x_e12
+        t38 = weight_112 * gelu_x_e3
+        grad_gelu_y_e13 = grad_out_e13 * t32 + gelu_x_e23 * t15 + grad_out_e2 * t33 + grad_out_e3 * t35
+        grad_gelu_y_e13 += -gelu_x_e2 * t18 - gelu_x_e13 * t11 - grad_out_e23 * t37 - grad_out_e1 * t38
+        grad_gelu_y_e23 = gelu_x_e1 * t18 + grad_out_e23 * t32 + grad_out_e13 * t37 + grad_out_e3 * t36
+        grad_gelu_y_e23 += -gelu_x_e13 * t15 - grad_out_e1 * t33 - gelu_x_e23 * t11 - grad_out_e2 * t38
+        t39 = weight_321 * gelu_x_e123
+        t40 = weight_011 * gelu_x_e
+        t41 = -gelu_x_e3 * grad_out_e13 - gelu_x_e2 * grad_out_e12
+        t42 = -gelu_x_e13 * grad_out_e3 - gelu_x_e12 * grad_out_e2
+        grad_gelu_y_e1 = gelu_x_e23 * t8 + grad_out_e23 * t39 + grad_out_e1 * t40 + gelu_x_e1 * t21
+        grad_gelu_y_e1 += weight_121 * t41 + weight_211 * t42
+        t43 = weight_121 * gelu_x_e1
+        t44 = gelu_x_e12 * grad_out_e1 - gelu_x_e23 * grad_out_e3
+        grad_gelu_y_e2 = grad_out_e2 * t40 + gelu_x_e2 * t21 + grad_out_e12 * t43 + weight_211 * t44
+        grad_gelu_y_e2 += -gelu_x_e13 * t8 - gelu_x_e3 * t24 - grad_out_e13 * t39
+        t45 = gelu_x_e23 * grad_out_e2 + gelu_x_e13 * grad_out_e1
+        grad_gelu_y_e3 = gelu_x_e12 * t8 + gelu_x_e2 * t24 + grad_out_e12 * t39 + grad_out_e3 * t40
+        grad_gelu_y_e3 += gelu_x_e3 * t21 + grad_out_e13 * t43 + weight_211 * t45
+        grad_gate_y = y_e123 * grad_gelu_y_e123 + y_e * grad_gelu_y_e + y_e12 * grad_gelu_y_e12
+        grad_gate_y += y_e13 * grad_gelu_y_e13 + y_e23 * grad_gelu_y_e23 + y_e1 * grad_gelu_y_e1
+        grad_gate_y += y_e2 * grad_gelu_y_e2 + y_e3 * grad_gelu_y_e3
+        grad_y_e = gate_y * grad_gelu_y_e + 0.3989422804014327 * tl.exp(-0.5 * y_e * y_e) * grad_gate_y
         grad_y_e1 = gate_y * grad_gelu_y_e1
         grad_y_e2 = gate_y * grad_gelu_y_e2
         grad_y_e3 = gate_y * grad_gelu_y_e3
@@ -4590,12 +4615,12 @@ def _fused_gelu_sgp_norm_without_normalize_backward_kernel(
         grad_y_e23 = gate_y * grad_gelu_y_e23
         grad_y_e123 = gate_y * grad_gelu_y_e123
         t46 = gelu_x_e3 * gelu_y_e3 + gelu_x_e2 * gelu_y_e2 + gelu_x_e1 * gelu_y_e1
-        t47 = gelu_x_e1 * t19 + gelu_x_e3 * t23 + gelu_x_e2 * t22
-        t48 = grad_out_e23 * (gelu_x_e2 * gelu_y_e3 - gelu_x_e3 * gelu_y_e2) + gelu_y_e1 * t38 + gelu_x_e1 * t18
+        t47 = gelu_x_e1 * t23 + gelu_x_e3 * t27 + gelu_x_e2 * t26
+        t48 = grad_out_e23 * (gelu_x_e2 * gelu_y_e3 - gelu_x_e3 * gelu_y_e2) + gelu_y_e1 * t41 + gelu_x_e1 * t22
         t49 = gelu_x_e3 * gelu_y_e12 + gelu_x_e1 * gelu_y_e23 - gelu_x_e2 * gelu_y_e13
         t50 = -gelu_x_e23 * gelu_y_e23 - gelu_x_e13 * gelu_y_e13 - gelu_x_e12 * gelu_y_e12
-        t51 = gelu_y_e3 * t42 + gelu_y_e1 * t39 + gelu_y_e2 * t41
-        t52 = gelu_y_e12 * t31 + gelu_x_e12 * t8
+        t51 = gelu_y_e3 * t45 + gelu_y_e1 * t42 + gelu_y_e2 * t44
+        t52 = gelu_y_e12 * t34 + gelu_x_e12 * t12
         t52 += grad_out_e12 * (gelu_x_e23 * gelu_y_e13 - gelu_x_e13 * gelu_y_e23)
         t53 = gelu_x_e23 * gelu_y_e1 + gelu_x_e12 * gelu_y_e3 - gelu_x_e13 * gelu_y_e2
 
@@ -4624,21 +4649,21 @@ def _fused_gelu_sgp_norm_without_normalize_backward_kernel(
             grad_weight_022 = _sum(grad_weight_022, gelu_x_e * t2, mask, ROWS > 1)
             grad_weight_033 = _sum(grad_weight_033, gelu_x_e * gelu_y_e123 * grad_out_e123, mask, ROWS > 1)
             grad_weight_101 = _sum(grad_weight_101, grad_out_e * t46, mask, ROWS > 1)
-            grad_weight_110 = _sum(grad_weight_110, gelu_y_e * t28, mask, ROWS > 1)
+            grad_weight_110 = _sum(grad_weight_110, gelu_y_e * t29, mask, ROWS > 1)
             grad_weight_112 = _sum(grad_weight_112, t47, mask, ROWS > 1)
             grad_weight_121 = _sum(grad_weight_121, t48, mask, ROWS > 1)
-            grad_weight_123 = _sum(grad_weight_123, gelu_y_e123 * t44, mask, ROWS > 1)
+            grad_weight_123 = _sum(grad_weight_123, gelu_y_e123 * t31, mask, ROWS > 1)
             grad_weight_132 = _sum(grad_weight_132, grad_out_e123 * t49, mask, ROWS > 1)
             grad_weight_202 = _sum(grad_weight_202, grad_out_e * t50, mask, ROWS > 1)
             grad_weight_211 = _sum(grad_weight_211, t51, mask, ROWS > 1)
-            grad_weight_213 = _sum(grad_weight_213, gelu_y_e123 * t43, mask, ROWS > 1)
-            grad_weight_220 = _sum(grad_weight_220, gelu_y_e * t27, mask, ROWS > 1)
+            grad_weight_213 = _sum(grad_weight_213, gelu_y_e123 * t30, mask, ROWS > 1)
+            grad_weight_220 = _sum(grad_weight_220, gelu_y_e * t28, mask, ROWS > 1)
             grad_weight_222 = _sum(grad_weight_222, t52, mask, ROWS > 1)
             grad_weight_231 = _sum(grad_weight_231, grad_out_e123 * t53, mask, ROWS > 1)
-            grad_weight_303 = _sum(grad_weight_303, -gelu_x_e123 * gelu_y_e123 * grad_out_e, mask, ROWS > 1)
-            grad_weight_312 = _sum(grad_weight_312, gelu_x_e123 * t25, mask, ROWS > 1)
-            grad_weight_321 = _sum(grad_weight_321, gelu_x_e123 * t24, mask, ROWS > 1)
-            grad_weight_330 = _sum(grad_weight_330, gelu_x_e123 * gelu_y_e * grad_out_e123, mask, ROWS > 1)
+            grad_weight_303 = _sum(grad_weight_303, -gelu_x_e123 * t5, mask, ROWS > 1)
+            grad_weight_312 = _sum(grad_weight_312, gelu_x_e123 * t7, mask, ROWS > 1)
+            grad_weight_321 = _sum(grad_weight_321, gelu_x_e123 * t6, mask, ROWS > 1)
+            grad_weight_330 = _sum(grad_weight_330, gelu_x_e123 * t4, mask, ROWS > 1)
     grad_weight_row = grad_weight_ptr + tl.cast(program, tl.int64) * 20 * N
 
     if GRAD_WEIGHT:
@@ -4691,14 +4716,14 @@ def _fused_gelu_sgp_norm_without_normalize_double_backward_kernel(
     REAL: tl.constexpr,
 ):
     # accumulates in registers over b; the partial results are added in a fixed order
-    # reloads adjacent components that all rows share, because 209 fields are alive at once
+    # reloads adjacent components that all rows share, because 224 fields are alive at once
     BN = tl.cast(B, tl.int64) * N
 
-    n = _tile(tl.program_id(1) * BLOCK, ROWS, BLOCK)
+    program, programs, kept, tile = _share(1, N, BLOCK)
+    n = _tile(tile * BLOCK, ROWS, BLOCK)
     r = _down(ROWS)
     at = r * N + n
     tile_mask = n < N
-    program, programs = tl.program_id(0), tl.num_programs(0)
 
     grad_weight_000 = _start(ROWS, BLOCK, 0.0, REAL)
     grad_weight_011 = _start(ROWS, BLOCK, 0.0, REAL)
@@ -4794,11 +4819,11 @@ def _fused_gelu_sgp_norm_without_normalize_double_backward_kernel(
             grad_grad_weight_ptr + n * 20 + 16, tile_mask & HAS_GRAD_GRAD_WEIGHT, REAL
         )
 
-        t0 = 0.7071067811865476 * x_e
-        gate_x = 0.5 * tl.erf(t0) + 0.5
-        t1 = 0.7071067811865476 * y_e
-        gate_y = 0.5 + 0.5 * tl.erf(t1)
+        gate_y = _phi(y_e)
         gelu_y_e123 = y_e123 * gate_y
+        t0 = weight_033 * grad_out_e123
+        gelu_y_e = y_e * gate_y
+        t1 = weight_000 * grad_out_e
         gelu_y_e23 = y_e23 * gate_y
         gelu_y_e13 = y_e13 * gate_y
         gelu_y_e12 = y_e12 * gate_y
@@ -4807,92 +4832,89 @@ def _fused_gelu_sgp_norm_without_normalize_double_backward_kernel(
         gelu_y_e2 = y_e2 * gate_y
         gelu_y_e1 = y_e1 * gate_y
         t3 = gelu_y_e3 * grad_out_e3 + gelu_y_e2 * grad_out_e2 + gelu_y_e1 * grad_out_e1
-        gelu_y_e = y_e * gate_y
-        t4 = tl.exp(-t1 * t1)
-        t5 = 1.1283791670955126 * t4
-        t6 = 0.7071067811865476 * grad_grad_y_e
-        grad_grad_gate_y = 0.5 * t5 * t6
-        grad_grad_gelu_y_e123 = gate_y * grad_grad_y_e123 + y_e123 * grad_grad_gate_y
+        grad_gelu_x_e = gelu_y_e123 * t0 + gelu_y_e * t1 + weight_022 * t2 + weight_011 * t3
+        t4 = 0.3989422804014327 * tl.exp(-0.5 * x_e * x_e)
+        grad_grad_gate_x = t4 * grad_grad_x_e
+        gate_x = _phi(x_e)
+        t5 = 0.3989422804014327 * tl.exp(-0.5 * y_e * y_e)
+        grad_grad_gate_y = t5 * grad_grad_y_e
         grad_grad_gelu_y_e3 = gate_y * grad_grad_y_e3 + y_e3 * grad_grad_gate_y
         grad_grad_gelu_y_e2 = gate_y * grad_grad_y_e2 + y_e2 * grad_grad_gate_y
         grad_grad_gelu_y_e1 = gate_y * grad_grad_y_e1 + y_e1 * grad_grad_gate_y
-        t7 = grad_out_e3 * grad_grad_gelu_y_e3 + grad_out_e2 * grad_grad_gelu_y_e2
-        t7 += grad_out_e1 * grad_grad_gelu_y_e1
+        t6 = grad_out_e3 * grad_grad_gelu_y_e3 + grad_out_e2 * grad_grad_gelu_y_e2
+        t6 += grad_out_e1 * grad_grad_gelu_y_e1
         grad_grad_gelu_y_e23 = gate_y * grad_grad_y_e23 + y_e23 * grad_grad_gate_y
         grad_grad_gelu_y_e13 = gate_y * grad_grad_y_e13 + y_e13 * grad_grad_gate_y
         grad_grad_gelu_y_e12 = gate_y * grad_grad_y_e12 + y_e12 * grad_grad_gate_y
-        t8 = grad_out_e23 * grad_grad_gelu_y_e23 + grad_out_e13 * grad_grad_gelu_y_e13
-        t8 += grad_out_e12 * grad_grad_gelu_y_e12
+        t7 = grad_out_e23 * grad_grad_gelu_y_e23 + grad_out_e13 * grad_grad_gelu_y_e13
+        t7 += grad_out_e12 * grad_grad_gelu_y_e12
+        grad_grad_gelu_y_e123 = gate_y * grad_grad_y_e123 + y_e123 * grad_grad_gate_y
         grad_grad_gelu_y_e = y_e * grad_grad_gate_y + gate_y * grad_grad_y_e
-        grad_gelu_x_e = grad_grad_weight_033 * gelu_y_e123 * grad_out_e123 + grad_grad_weight_022 * t2
-        grad_gelu_x_e += grad_grad_weight_011 * t3 + grad_grad_weight_000 * gelu_y_e * grad_out_e
-        grad_gelu_x_e += weight_033 * grad_out_e123 * grad_grad_gelu_y_e123 + weight_011 * t7 + weight_022 * t8
-        grad_gelu_x_e += weight_000 * grad_out_e * grad_grad_gelu_y_e
-        grad_gelu_x_e_2 = weight_033 * gelu_y_e123 * grad_out_e123 + weight_000 * gelu_y_e * grad_out_e
-        grad_gelu_x_e_2 += weight_022 * t2 + weight_011 * t3
-        t9 = tl.exp(-t0 * t0)
-        t10 = 1.1283791670955126 * t9
-        t11 = 0.7071067811865476 * grad_grad_x_e
-        grad_grad_gate_x = 0.5 * t10 * t11
-        t12 = weight_231 * grad_out_e123
-        t13 = weight_220 * gelu_y_e
-        t14 = weight_213 * gelu_y_e123
-        t15 = weight_202 * grad_out_e
-        t16 = gelu_y_e23 * grad_out_e13 - gelu_y_e13 * grad_out_e23
-        t17 = weight_211 * gelu_y_e1
-        t18 = weight_211 * gelu_y_e2
-        grad_gelu_x_e12 = gelu_y_e3 * t12 + grad_out_e12 * t13 + weight_222 * t16 + grad_out_e1 * t18
-        grad_gelu_x_e12 += -grad_out_e3 * t14 - gelu_y_e12 * t15 - grad_out_e2 * t17
-        t19 = weight_222 * grad_out_e12
-        t20 = weight_222 * gelu_y_e12
-        t21 = weight_211 * gelu_y_e3
-        grad_gelu_x_e13 = grad_out_e13 * t13 + grad_out_e2 * t14 + grad_out_e23 * t20 + grad_out_e1 * t21
-        grad_gelu_x_e13 += -gelu_y_e2 * t12 - gelu_y_e23 * t19 - gelu_y_e13 * t15 - grad_out_e3 * t17
-        grad_gelu_x_e23 = gelu_y_e1 * t12 + grad_out_e23 * t13 + gelu_y_e13 * t19 + grad_out_e2 * t21
-        grad_gelu_x_e23 += -grad_out_e1 * t14 - gelu_y_e23 * t15 - grad_out_e13 * t20 - grad_out_e3 * t18
-        t22 = weight_132 * grad_out_e123
-        t23 = weight_123 * gelu_y_e123
-        t24 = weight_110 * gelu_y_e
-        t25 = weight_101 * grad_out_e
-        t26 = gelu_y_e3 * grad_out_e13 + gelu_y_e2 * grad_out_e12
-        t27 = gelu_y_e13 * grad_out_e3 + gelu_y_e12 * grad_out_e2
-        grad_gelu_x_e1 = gelu_y_e23 * t22 + grad_out_e23 * t23 + grad_out_e1 * t24 + gelu_y_e1 * t25
-        grad_gelu_x_e1 += weight_121 * t26 + weight_112 * t27
-        t28 = weight_121 * grad_out_e23
-        t29 = weight_121 * gelu_y_e1
-        t30 = gelu_y_e23 * grad_out_e3 - gelu_y_e12 * grad_out_e1
-        grad_gelu_x_e2 = gelu_y_e3 * t28 + grad_out_e2 * t24 + gelu_y_e2 * t25 + weight_112 * t30
-        grad_gelu_x_e2 += -gelu_y_e13 * t22 - grad_out_e13 * t23 - grad_out_e12 * t29
-        t31 = -gelu_y_e23 * grad_out_e2 - gelu_y_e13 * grad_out_e1
-        grad_gelu_x_e3 = gelu_y_e12 * t22 + grad_out_e12 * t23 + grad_out_e3 * t24 + gelu_y_e3 * t25
-        grad_gelu_x_e3 += weight_112 * t31 - gelu_y_e2 * t28 - grad_out_e13 * t29
-        t32 = gelu_y_e1 * grad_out_e23 + gelu_y_e3 * grad_out_e12 - gelu_y_e2 * grad_out_e13
-        t33 = gelu_y_e13 * grad_out_e2 - gelu_y_e12 * grad_out_e3 - gelu_y_e23 * grad_out_e1
-        grad_gelu_x_e123 = weight_330 * gelu_y_e * grad_out_e123 + weight_321 * t32 + weight_312 * t33
-        grad_gelu_x_e123 += -weight_303 * gelu_y_e123 * grad_out_e
-        grad_gate_x = x_e12 * grad_gelu_x_e12 + x_e13 * grad_gelu_x_e13 + x_e23 * grad_gelu_x_e23
-        grad_gate_x += x_e1 * grad_gelu_x_e1 + x_e2 * grad_gelu_x_e2 + x_e3 * grad_gelu_x_e3
-        grad_gate_x += x_e123 * grad_gelu_x_e123 + x_e * grad_gelu_x_e_2
+        t8 = grad_grad_weight_033 * gelu_y_e123
+        t9 = grad_grad_weight_000 * gelu_y_e
+        grad_gelu_x_e_2 = grad_grad_weight_022 * t2 + grad_grad_weight_011 * t3 + weight_011 * t6
+        grad_gelu_x_e_2 += weight_022 * t7 + t0 * grad_grad_gelu_y_e123 + t1 * grad_grad_gelu_y_e
+        grad_gelu_x_e_2 += grad_out_e123 * t8 + grad_out_e * t9
+        t10 = gelu_y_e * grad_out_e123
+        t11 = gelu_y_e123 * grad_out_e
+        t12 = gelu_y_e1 * grad_out_e23 + gelu_y_e3 * grad_out_e12 - gelu_y_e2 * grad_out_e13
+        t13 = gelu_y_e13 * grad_out_e2 - gelu_y_e12 * grad_out_e3 - gelu_y_e23 * grad_out_e1
+        grad_gelu_x_e123 = weight_330 * t10 + weight_321 * t12 + weight_312 * t13 - weight_303 * t11
+        t14 = weight_231 * grad_out_e123
+        t15 = weight_220 * gelu_y_e
+        t16 = weight_213 * gelu_y_e123
+        t17 = weight_202 * grad_out_e
+        t18 = gelu_y_e23 * grad_out_e13 - gelu_y_e13 * grad_out_e23
+        t19 = weight_211 * gelu_y_e1
+        t20 = weight_211 * gelu_y_e2
+        grad_gelu_x_e12 = gelu_y_e3 * t14 + grad_out_e12 * t15 + weight_222 * t18 + grad_out_e1 * t20
+        grad_gelu_x_e12 += -grad_out_e3 * t16 - gelu_y_e12 * t17 - grad_out_e2 * t19
+        t21 = weight_222 * grad_out_e12
+        t22 = weight_222 * gelu_y_e12
+        t23 = weight_211 * gelu_y_e3
+        grad_gelu_x_e13 = grad_out_e13 * t15 + grad_out_e2 * t16 + grad_out_e23 * t22 + grad_out_e1 * t23
+        grad_gelu_x_e13 += -gelu_y_e2 * t14 - gelu_y_e23 * t21 - gelu_y_e13 * t17 - grad_out_e3 * t19
+        grad_gelu_x_e23 = gelu_y_e1 * t14 + grad_out_e23 * t15 + gelu_y_e13 * t21 + grad_out_e2 * t23
+        grad_gelu_x_e23 += -grad_out_e1 * t16 - gelu_y_e23 * t17 - grad_out_e13 * t22 - grad_out_e3 * t20
+        t24 = weight_132 * grad_out_e123
+        t25 = weight_123 * gelu_y_e123
+        t26 = weight_110 * gelu_y_e
+        t27 = weight_101 * grad_out_e
+        t28 = gelu_y_e3 * grad_out_e13 + gelu_y_e2 * grad_out_e12
+        t29 = gelu_y_e13 * grad_out_e3 + gelu_y_e12 * grad_out_e2
+        grad_gelu_x_e1 = gelu_y_e23 * t24 + grad_out_e23 * t25 + grad_out_e1 * t26 + gelu_y_e1 * t27
+        grad_gelu_x_e1 += weight_121 * t28 + weight_112 * t29
+        t30 = weight_121 * grad_out_e23
+        t31 = weight_121 * gelu_y_e1
+        t32 = gelu_y_e23 * grad_out_e3 - gelu_y_e12 * grad_out_e1
+        grad_gelu_x_e2 = gelu_y_e3 * t30 + grad_out_e2 * t26 + gelu_y_e2 * t27 + weight_112 * t32
+        grad_gelu_x_e2 += -gelu_y_e13 * t24 - grad_out_e13 * t25 - grad_out_e12 * t31
+        t33 = -gelu_y_e23 * grad_out_e2 - gelu_y_e13 * grad_out_e1
+        grad_gelu_x_e3 = gelu_y_e12 * t24 + grad_out_e12 * t25 + grad_out_e3 * t26 + gelu_y_e3 * t27
+        grad_gelu_x_e3 += weight_112 * t33 - gelu_y_e2 * t30 - grad_out_e13 * t31
+        grad_gate_x = x_e123 * grad_gelu_x_e123 + x_e * grad_gelu_x_e + x_e12 * grad_gelu_x_e12
+        grad_gate_x += x_e13 * grad_gelu_x_e13 + x_e23 * grad_gelu_x_e23 + x_e1 * grad_gelu_x_e1
+        grad_gate_x += x_e2 * grad_gelu_x_e2 + x_e3 * grad_gelu_x_e3
         t34 = grad_grad_weight_132 * grad_out_e123
         t35 = grad_grad_weight_101 * grad_out_e
         t36 = grad_grad_weight_123 * gelu_y_e123 + weight_123 * grad_grad_gelu_y_e123
         t37 = grad_out_e13 * grad_grad_gelu_y_e3 + grad_out_e12 * grad_grad_gelu_y_e2
         t38 = grad_out_e3 * grad_grad_gelu_y_e13 + grad_out_e2 * grad_grad_gelu_y_e12
         t39 = grad_grad_weight_110 * gelu_y_e + weight_110 * grad_grad_gelu_y_e
-        grad_gelu_x_e1_2 = gelu_y_e23 * t34 + grad_grad_weight_121 * t26 + grad_grad_weight_112 * t27
-        grad_gelu_x_e1_2 += gelu_y_e1 * t35 + grad_out_e23 * t36 + weight_121 * t37 + t25 * grad_grad_gelu_y_e1
-        grad_gelu_x_e1_2 += t22 * grad_grad_gelu_y_e23 + weight_112 * t38 + grad_out_e1 * t39
+        grad_gelu_x_e1_2 = gelu_y_e23 * t34 + grad_grad_weight_121 * t28 + grad_grad_weight_112 * t29
+        grad_gelu_x_e1_2 += gelu_y_e1 * t35 + grad_out_e23 * t36 + weight_121 * t37 + t27 * grad_grad_gelu_y_e1
+        grad_gelu_x_e1_2 += t24 * grad_grad_gelu_y_e23 + weight_112 * t38 + grad_out_e1 * t39
         t40 = grad_grad_weight_121 * grad_out_e23
         t41 = grad_grad_weight_121 * gelu_y_e1 + weight_121 * grad_grad_gelu_y_e1
         t42 = grad_out_e3 * grad_grad_gelu_y_e23 - grad_out_e1 * grad_grad_gelu_y_e12
-        grad_gelu_x_e2_2 = gelu_y_e3 * t40 + grad_grad_weight_112 * t30 + gelu_y_e2 * t35
-        grad_gelu_x_e2_2 += t28 * grad_grad_gelu_y_e3 + t25 * grad_grad_gelu_y_e2 + weight_112 * t42
+        grad_gelu_x_e2_2 = gelu_y_e3 * t40 + grad_grad_weight_112 * t32 + gelu_y_e2 * t35
+        grad_gelu_x_e2_2 += t30 * grad_grad_gelu_y_e3 + t27 * grad_grad_gelu_y_e2 + weight_112 * t42
         grad_gelu_x_e2_2 += grad_out_e2 * t39 - gelu_y_e13 * t34 - grad_out_e13 * t36 - grad_out_e12 * t41
-        grad_gelu_x_e2_2 += -t22 * grad_grad_gelu_y_e13
+        grad_gelu_x_e2_2 += -t24 * grad_grad_gelu_y_e13
         t43 = -grad_out_e2 * grad_grad_gelu_y_e23 - grad_out_e1 * grad_grad_gelu_y_e13
-        grad_gelu_x_e3_2 = gelu_y_e12 * t34 + grad_grad_weight_112 * t31 + gelu_y_e3 * t35 + grad_out_e12 * t36
-        grad_gelu_x_e3_2 += t25 * grad_grad_gelu_y_e3 + weight_112 * t43 + t22 * grad_grad_gelu_y_e12
-        grad_gelu_x_e3_2 += grad_out_e3 * t39 - gelu_y_e2 * t40 - t28 * grad_grad_gelu_y_e2 - grad_out_e13 * t41
+        grad_gelu_x_e3_2 = gelu_y_e12 * t34 + grad_grad_weight_112 * t33 + gelu_y_e3 * t35 + grad_out_e12 * t36
+        grad_gelu_x_e3_2 += t27 * grad_grad_gelu_y_e3 + weight_112 * t43 + t24 * grad_grad_gelu_y_e12
+        grad_gelu_x_e3_2 += grad_out_e3 * t39 - gelu_y_e2 * t40 - t30 * grad_grad_gelu_y_e2 - grad_out_e13 * t41
         t44 = grad_grad_weight_231 * grad_out_e123
         t45 = grad_grad_weight_202 * grad_out_e
         t46 = grad_grad_weight_213 * gelu_y_e123 + weight_213 * grad_grad_gelu_y_e123
@@ -4900,36 +4922,36 @@ def _fused_gelu_sgp_norm_without_normalize_double_backward_kernel(
         t48 = grad_grad_weight_211 * gelu_y_e1 + weight_211 * grad_grad_gelu_y_e1
         t49 = grad_out_e13 * grad_grad_gelu_y_e23 - grad_out_e23 * grad_grad_gelu_y_e13
         t50 = grad_grad_weight_220 * gelu_y_e + weight_220 * grad_grad_gelu_y_e
-        grad_gelu_x_e12_2 = gelu_y_e3 * t44 + grad_grad_weight_222 * t16 + t12 * grad_grad_gelu_y_e3
+        grad_gelu_x_e12_2 = gelu_y_e3 * t44 + grad_grad_weight_222 * t18 + t14 * grad_grad_gelu_y_e3
         grad_gelu_x_e12_2 += grad_out_e1 * t47 + weight_222 * t49 + grad_out_e12 * t50 - gelu_y_e12 * t45
-        grad_gelu_x_e12_2 += -grad_out_e3 * t46 - grad_out_e2 * t48 - t15 * grad_grad_gelu_y_e12
+        grad_gelu_x_e12_2 += -grad_out_e3 * t46 - grad_out_e2 * t48 - t17 * grad_grad_gelu_y_e12
         t51 = grad_grad_weight_222 * grad_out_e12
         t52 = grad_grad_weight_211 * gelu_y_e3 + weight_211 * grad_grad_gelu_y_e3
         t53 = grad_grad_weight_222 * gelu_y_e12 + weight_222 * grad_grad_gelu_y_e12
         grad_gelu_x_e13_2 = grad_out_e2 * t46 + grad_out_e1 * t52 + grad_out_e23 * t53 + grad_out_e13 * t50
-        grad_gelu_x_e13_2 += -gelu_y_e2 * t44 - gelu_y_e23 * t51 - gelu_y_e13 * t45 - t12 * grad_grad_gelu_y_e2
-        grad_gelu_x_e13_2 += -grad_out_e3 * t48 - t19 * grad_grad_gelu_y_e23 - t15 * grad_grad_gelu_y_e13
-        grad_gelu_x_e23_2 = gelu_y_e1 * t44 + gelu_y_e13 * t51 + grad_out_e2 * t52 + t12 * grad_grad_gelu_y_e1
-        grad_gelu_x_e23_2 += t19 * grad_grad_gelu_y_e13 + grad_out_e23 * t50 - gelu_y_e23 * t45 - grad_out_e1 * t46
-        grad_gelu_x_e23_2 += -grad_out_e3 * t47 - t15 * grad_grad_gelu_y_e23 - grad_out_e13 * t53
+        grad_gelu_x_e13_2 += -gelu_y_e2 * t44 - gelu_y_e23 * t51 - gelu_y_e13 * t45 - t14 * grad_grad_gelu_y_e2
+        grad_gelu_x_e13_2 += -grad_out_e3 * t48 - t21 * grad_grad_gelu_y_e23 - t17 * grad_grad_gelu_y_e13
+        grad_gelu_x_e23_2 = gelu_y_e1 * t44 + gelu_y_e13 * t51 + grad_out_e2 * t52 + t14 * grad_grad_gelu_y_e1
+        grad_gelu_x_e23_2 += t21 * grad_grad_gelu_y_e13 + grad_out_e23 * t50 - gelu_y_e23 * t45 - grad_out_e1 * t46
+        grad_gelu_x_e23_2 += -grad_out_e3 * t47 - t17 * grad_grad_gelu_y_e23 - grad_out_e13 * t53
         t54 = grad_out_e12 * grad_grad_gelu_y_e3 + grad_out_e23 * grad_grad_gelu_y_e1
         t54 += -grad_out_e13 * grad_grad_gelu_y_e2
         t55 = grad_out_e2 * grad_grad_gelu_y_e13 - grad_out_e1 * grad_grad_gelu_y_e23
         t55 += -grad_out_e3 * grad_grad_gelu_y_e12
-        grad_gelu_x_e123_2 = grad_grad_weight_330 * gelu_y_e * grad_out_e123 + grad_grad_weight_321 * t32
-        grad_gelu_x_e123_2 += grad_grad_weight_312 * t33 + weight_321 * t54 + weight_312 * t55
-        grad_gelu_x_e123_2 += weight_330 * grad_out_e123 * grad_grad_gelu_y_e
-        grad_gelu_x_e123_2 += -grad_grad_weight_303 * gelu_y_e123 * grad_out_e
-        grad_gelu_x_e123_2 += -weight_303 * grad_out_e * grad_grad_gelu_y_e123
+        t56 = grad_out_e * grad_grad_gelu_y_e123
+        t57 = grad_out_e123 * grad_grad_gelu_y_e
+        grad_gelu_x_e123_2 = grad_grad_weight_321 * t12 + grad_grad_weight_312 * t13 + weight_321 * t54
+        grad_gelu_x_e123_2 += weight_312 * t55 + grad_grad_weight_330 * t10 + weight_330 * t57
+        grad_gelu_x_e123_2 += -grad_grad_weight_303 * t11 - weight_303 * t56
         grad_gate_x_2 = x_e1 * grad_gelu_x_e1_2 + x_e2 * grad_gelu_x_e2_2 + x_e3 * grad_gelu_x_e3_2
         grad_gate_x_2 += x_e12 * grad_gelu_x_e12_2 + x_e13 * grad_gelu_x_e13_2 + x_e23 * grad_gelu_x_e23_2
-        grad_gate_x_2 += x_e * grad_gelu_x_e + x_e123 * grad_gelu_x_e123_2 + grad_gelu_x_e123 * grad_grad_x_e123
         grad_gate_x_2 += grad_gelu_x_e23 * grad_grad_x_e23 + grad_gelu_x_e13 * grad_grad_x_e13
         grad_gate_x_2 += grad_gelu_x_e12 * grad_grad_x_e12 + grad_gelu_x_e3 * grad_grad_x_e3
         grad_gate_x_2 += grad_gelu_x_e2 * grad_grad_x_e2 + grad_gelu_x_e1 * grad_grad_x_e1
-        grad_gate_x_2 += grad_gelu_x_e_2 * grad_grad_x_e
-        t56 = t10 * (0.5 * grad_gate_x_2) - 2.0 * t0 * (t9 * (1.1283791670955126 * (0.5 * grad_gate_x * t11)))
-        grad_x_e = gate_x * grad_gelu_x_e + grad_gelu_x_e_2 * grad_grad_gate_x + 0.7071067811865476 * t56
+        grad_gate_x_2 += grad_gelu_x_e * grad_grad_x_e + grad_gelu_x_e123 * grad_grad_x_e123
+        grad_gate_x_2 += x_e * grad_gelu_x_e_2 + x_e123 * grad_gelu_x_e123_2
+        grad_x_e = grad_gelu_x_e * grad_grad_gate_x + gate_x * grad_gelu_x_e_2
+        grad_x_e += 2.0 * x_e * (-0.5 * grad_gate_x * grad_grad_gate_x) + t4 * grad_gate_x_2
         grad_x_e1 = gate_x * grad_gelu_x_e1_2 + grad_gelu_x_e1 * grad_grad_gate_x
         grad_x_e2 = gate_x * grad_gelu_x_e2_2 + grad_gelu_x_e2 * grad_grad_gate_x
         grad_x_e3 = gate_x * grad_gelu_x_e3_2 + grad_gelu_x_e3 * grad_grad_gate_x
@@ -4937,200 +4959,191 @@ def _fused_gelu_sgp_norm_without_normalize_double_backward_kernel(
         grad_x_e13 = gate_x * grad_gelu_x_e13_2 + grad_gelu_x_e13 * grad_grad_gate_x
         grad_x_e23 = gate_x * grad_gelu_x_e23_2 + grad_gelu_x_e23 * grad_grad_gate_x
         grad_x_e123 = gate_x * grad_gelu_x_e123_2 + grad_gelu_x_e123 * grad_grad_gate_x
-        gelu_x_e123 = x_e123 * gate_x
         gelu_x_e = x_e * gate_x
         gelu_x_e23 = x_e23 * gate_x
         gelu_x_e13 = x_e13 * gate_x
         gelu_x_e12 = x_e12 * gate_x
-        t57 = gelu_x_e23 * grad_out_e23 + gelu_x_e13 * grad_out_e13 + gelu_x_e12 * grad_out_e12
+        t58 = gelu_x_e23 * grad_out_e23 + gelu_x_e13 * grad_out_e13 + gelu_x_e12 * grad_out_e12
         gelu_x_e3 = x_e3 * gate_x
         gelu_x_e2 = x_e2 * gate_x
         gelu_x_e1 = x_e1 * gate_x
-        t58 = gelu_x_e3 * grad_out_e3 + gelu_x_e2 * grad_out_e2 + gelu_x_e1 * grad_out_e1
-        grad_gelu_y_e = weight_330 * gelu_x_e123 * grad_out_e123 + weight_000 * gelu_x_e * grad_out_e
-        grad_gelu_y_e += weight_220 * t57 + weight_110 * t58
-        grad_grad_gelu_x_e123 = gate_x * grad_grad_x_e123 + x_e123 * grad_grad_gate_x
-        grad_grad_gelu_x_e3 = gate_x * grad_grad_x_e3 + x_e3 * grad_grad_gate_x
-        grad_grad_gelu_x_e2 = gate_x * grad_grad_x_e2 + x_e2 * grad_grad_gate_x
-        grad_grad_gelu_x_e1 = gate_x * grad_grad_x_e1 + x_e1 * grad_grad_gate_x
-        t59 = grad_out_e3 * grad_grad_gelu_x_e3 + grad_out_e2 * grad_grad_gelu_x_e2
-        t59 += grad_out_e1 * grad_grad_gelu_x_e1
-        grad_grad_gelu_x_e23 = gate_x * grad_grad_x_e23 + x_e23 * grad_grad_gate_x
-        grad_grad_gelu_x_e13 = gate_x * grad_grad_x_e13 + x_e13 * grad_grad_gate_x
-        grad_grad_gelu_x_e12 = gate_x * grad_grad_x_e12 + x_e12 * grad_grad_gate_x
-        t60 = grad_out_e23 * grad_grad_gelu_x_e23 + grad_out_e13 * grad_grad_gelu_x_e13
-        t60 += grad_out_e12 * grad_grad_gelu_x_e12
-        grad_grad_gelu_x_e = x_e * grad_grad_gate_x + gate_x * grad_grad_x_e
-        grad_gelu_y_e_2 = grad_grad_weight_330 * gelu_x_e123 * grad_out_e123 + grad_grad_weight_220 * t57
-        grad_gelu_y_e_2 += grad_grad_weight_110 * t58 + grad_grad_weight_000 * gelu_x_e * grad_out_e
-        grad_gelu_y_e_2 += weight_330 * grad_out_e123 * grad_grad_gelu_x_e123 + weight_110 * t59 + weight_220 * t60
-        grad_gelu_y_e_2 += weight_000 * grad_out_e * grad_grad_gelu_x_e
+        t59 = gelu_x_e3 * grad_out_e3 + gelu_x_e2 * grad_out_e2 + gelu_x_e1 * grad_out_e1
+        gelu_x_e123 = x_e123 * gate_x
+        t60 = weight_330 * gelu_x_e123
+        grad_gelu_y_e = gelu_x_e * t1 + weight_220 * t58 + weight_110 * t59 + grad_out_e123 * t60
         t61 = weight_022 * gelu_x_e
         t62 = weight_312 * gelu_x_e123
         t63 = gelu_x_e13 * grad_out_e23 - gelu_x_e23 * grad_out_e13
         t64 = weight_112 * gelu_x_e1
         t65 = weight_112 * gelu_x_e2
-        grad_gelu_y_e12 = gelu_x_e3 * t22 + grad_out_e12 * t61 + weight_222 * t63 + grad_out_e2 * t64
-        grad_gelu_y_e12 += -grad_out_e3 * t62 - gelu_x_e12 * t15 - grad_out_e1 * t65
+        grad_gelu_y_e12 = gelu_x_e3 * t24 + grad_out_e12 * t61 + weight_222 * t63 + grad_out_e2 * t64
+        grad_gelu_y_e12 += -grad_out_e3 * t62 - gelu_x_e12 * t17 - grad_out_e1 * t65
         t66 = weight_222 * gelu_x_e12
         t67 = weight_112 * gelu_x_e3
-        grad_gelu_y_e13 = grad_out_e13 * t61 + gelu_x_e23 * t19 + grad_out_e2 * t62 + grad_out_e3 * t64
-        grad_gelu_y_e13 += -gelu_x_e2 * t22 - gelu_x_e13 * t15 - grad_out_e23 * t66 - grad_out_e1 * t67
-        grad_gelu_y_e23 = gelu_x_e1 * t22 + grad_out_e23 * t61 + grad_out_e13 * t66 + grad_out_e3 * t65
-        grad_gelu_y_e23 += -gelu_x_e13 * t19 - grad_out_e1 * t62 - gelu_x_e23 * t15 - grad_out_e2 * t67
+        grad_gelu_y_e13 = grad_out_e13 * t61 + gelu_x_e23 * t21 + grad_out_e2 * t62 + grad_out_e3 * t64
+        grad_gelu_y_e13 += -gelu_x_e2 * t24 - gelu_x_e13 * t17 - grad_out_e23 * t66 - grad_out_e1 * t67
+        grad_gelu_y_e23 = gelu_x_e1 * t24 + grad_out_e23 * t61 + grad_out_e13 * t66 + grad_out_e3 * t65
+        grad_gelu_y_e23 += -gelu_x_e13 * t21 - grad_out_e1 * t62 - gelu_x_e23 * t17 - grad_out_e2 * t67
         t68 = weight_321 * gelu_x_e123
         t69 = weight_011 * gelu_x_e
         t70 = -gelu_x_e3 * grad_out_e13 - gelu_x_e2 * grad_out_e12
         t71 = -gelu_x_e13 * grad_out_e3 - gelu_x_e12 * grad_out_e2
-        grad_gelu_y_e1 = gelu_x_e23 * t12 + grad_out_e23 * t68 + grad_out_e1 * t69 + gelu_x_e1 * t25
+        grad_gelu_y_e1 = gelu_x_e23 * t14 + grad_out_e23 * t68 + grad_out_e1 * t69 + gelu_x_e1 * t27
         grad_gelu_y_e1 += weight_121 * t70 + weight_211 * t71
         t72 = weight_121 * gelu_x_e1
         t73 = gelu_x_e12 * grad_out_e1 - gelu_x_e23 * grad_out_e3
-        grad_gelu_y_e2 = grad_out_e2 * t69 + gelu_x_e2 * t25 + grad_out_e12 * t72 + weight_211 * t73
-        grad_gelu_y_e2 += -gelu_x_e13 * t12 - gelu_x_e3 * t28 - grad_out_e13 * t68
+        grad_gelu_y_e2 = grad_out_e2 * t69 + gelu_x_e2 * t27 + grad_out_e12 * t72 + weight_211 * t73
+        grad_gelu_y_e2 += -gelu_x_e13 * t14 - gelu_x_e3 * t30 - grad_out_e13 * t68
         t74 = gelu_x_e23 * grad_out_e2 + gelu_x_e13 * grad_out_e1
-        grad_gelu_y_e3 = gelu_x_e12 * t12 + gelu_x_e2 * t28 + grad_out_e12 * t68 + grad_out_e3 * t69
-        grad_gelu_y_e3 += gelu_x_e3 * t25 + grad_out_e13 * t72 + weight_211 * t74
+        grad_gelu_y_e3 = gelu_x_e12 * t14 + gelu_x_e2 * t30 + grad_out_e12 * t68 + grad_out_e3 * t69
+        grad_gelu_y_e3 += gelu_x_e3 * t27 + grad_out_e13 * t72 + weight_211 * t74
         t75 = gelu_x_e13 * grad_out_e2 - gelu_x_e12 * grad_out_e3 - gelu_x_e23 * grad_out_e1
         t76 = gelu_x_e1 * grad_out_e23 + gelu_x_e3 * grad_out_e12 - gelu_x_e2 * grad_out_e13
-        grad_gelu_y_e123 = weight_033 * gelu_x_e * grad_out_e123 + weight_213 * t75 + weight_123 * t76
-        grad_gelu_y_e123 += -weight_303 * gelu_x_e123 * grad_out_e
+        t77 = weight_303 * gelu_x_e123
+        grad_gelu_y_e123 = gelu_x_e * t0 + weight_213 * t75 + weight_123 * t76 - grad_out_e * t77
         grad_gate_y = y_e12 * grad_gelu_y_e12 + y_e13 * grad_gelu_y_e13 + y_e23 * grad_gelu_y_e23
         grad_gate_y += y_e1 * grad_gelu_y_e1 + y_e2 * grad_gelu_y_e2 + y_e3 * grad_gelu_y_e3
         grad_gate_y += y_e123 * grad_gelu_y_e123 + y_e * grad_gelu_y_e
-        t77 = grad_grad_weight_321 * gelu_x_e123 + weight_321 * grad_grad_gelu_x_e123
-        t78 = -grad_out_e13 * grad_grad_gelu_x_e3 - grad_out_e12 * grad_grad_gelu_x_e2
-        t79 = -grad_out_e3 * grad_grad_gelu_x_e13 - grad_out_e2 * grad_grad_gelu_x_e12
-        t80 = grad_grad_weight_011 * gelu_x_e + weight_011 * grad_grad_gelu_x_e
+        grad_grad_gelu_x_e3 = gate_x * grad_grad_x_e3 + x_e3 * grad_grad_gate_x
+        grad_grad_gelu_x_e2 = gate_x * grad_grad_x_e2 + x_e2 * grad_grad_gate_x
+        grad_grad_gelu_x_e1 = gate_x * grad_grad_x_e1 + x_e1 * grad_grad_gate_x
+        t78 = grad_out_e3 * grad_grad_gelu_x_e3 + grad_out_e2 * grad_grad_gelu_x_e2
+        t78 += grad_out_e1 * grad_grad_gelu_x_e1
+        grad_grad_gelu_x_e23 = gate_x * grad_grad_x_e23 + x_e23 * grad_grad_gate_x
+        grad_grad_gelu_x_e13 = gate_x * grad_grad_x_e13 + x_e13 * grad_grad_gate_x
+        grad_grad_gelu_x_e12 = gate_x * grad_grad_x_e12 + x_e12 * grad_grad_gate_x
+        t79 = grad_out_e23 * grad_grad_gelu_x_e23 + grad_out_e13 * grad_grad_gelu_x_e13
+        t79 += grad_out_e12 * grad_grad_gelu_x_e12
+        grad_grad_gelu_x_e = x_e * grad_grad_gate_x + gate_x * grad_grad_x_e
+        grad_grad_gelu_x_e123 = gate_x * grad_grad_x_e123 + x_e123 * grad_grad_gate_x
+        t80 = grad_grad_weight_330 * gelu_x_e123 + weight_330 * grad_grad_gelu_x_e123
+        grad_gelu_y_e_2 = grad_grad_weight_220 * t58 + grad_grad_weight_110 * t59
+        grad_gelu_y_e_2 += grad_grad_weight_000 * gelu_x_e * grad_out_e + weight_110 * t78 + weight_220 * t79
+        grad_gelu_y_e_2 += t1 * grad_grad_gelu_x_e + grad_out_e123 * t80
+        t81 = grad_grad_weight_321 * gelu_x_e123 + weight_321 * grad_grad_gelu_x_e123
+        t82 = -grad_out_e13 * grad_grad_gelu_x_e3 - grad_out_e12 * grad_grad_gelu_x_e2
+        t83 = -grad_out_e3 * grad_grad_gelu_x_e13 - grad_out_e2 * grad_grad_gelu_x_e12
+        t84 = grad_grad_weight_011 * gelu_x_e + weight_011 * grad_grad_gelu_x_e
         grad_gelu_y_e1_2 = gelu_x_e23 * t44 + grad_grad_weight_211 * t71 + grad_grad_weight_121 * t70
-        grad_gelu_y_e1_2 += gelu_x_e1 * t35 + grad_out_e23 * t77 + weight_121 * t78 + t25 * grad_grad_gelu_x_e1
-        grad_gelu_y_e1_2 += t12 * grad_grad_gelu_x_e23 + weight_211 * t79 + grad_out_e1 * t80
-        t81 = grad_grad_weight_121 * gelu_x_e1 + weight_121 * grad_grad_gelu_x_e1
-        t82 = grad_out_e1 * grad_grad_gelu_x_e12 - grad_out_e3 * grad_grad_gelu_x_e23
-        grad_gelu_y_e2_2 = grad_grad_weight_211 * t73 + gelu_x_e2 * t35 + t25 * grad_grad_gelu_x_e2
-        grad_gelu_y_e2_2 += grad_out_e12 * t81 + weight_211 * t82 + grad_out_e2 * t80 - gelu_x_e13 * t44
-        grad_gelu_y_e2_2 += -gelu_x_e3 * t40 - grad_out_e13 * t77 - t28 * grad_grad_gelu_x_e3
-        grad_gelu_y_e2_2 += -t12 * grad_grad_gelu_x_e13
-        t83 = grad_out_e2 * grad_grad_gelu_x_e23 + grad_out_e1 * grad_grad_gelu_x_e13
+        grad_gelu_y_e1_2 += gelu_x_e1 * t35 + grad_out_e23 * t81 + weight_121 * t82 + t27 * grad_grad_gelu_x_e1
+        grad_gelu_y_e1_2 += t14 * grad_grad_gelu_x_e23 + weight_211 * t83 + grad_out_e1 * t84
+        t85 = grad_grad_weight_121 * gelu_x_e1 + weight_121 * grad_grad_gelu_x_e1
+        t86 = grad_out_e1 * grad_grad_gelu_x_e12 - grad_out_e3 * grad_grad_gelu_x_e23
+        grad_gelu_y_e2_2 = grad_grad_weight_211 * t73 + gelu_x_e2 * t35 + t27 * grad_grad_gelu_x_e2
+        grad_gelu_y_e2_2 += grad_out_e12 * t85 + weight_211 * t86 + grad_out_e2 * t84 - gelu_x_e13 * t44
+        grad_gelu_y_e2_2 += -gelu_x_e3 * t40 - grad_out_e13 * t81 - t30 * grad_grad_gelu_x_e3
+        grad_gelu_y_e2_2 += -t14 * grad_grad_gelu_x_e13
+        t87 = grad_out_e2 * grad_grad_gelu_x_e23 + grad_out_e1 * grad_grad_gelu_x_e13
         grad_gelu_y_e3_2 = gelu_x_e12 * t44 + grad_grad_weight_211 * t74 + gelu_x_e2 * t40 + gelu_x_e3 * t35
-        grad_gelu_y_e3_2 += grad_out_e12 * t77 + t25 * grad_grad_gelu_x_e3 + t28 * grad_grad_gelu_x_e2
-        grad_gelu_y_e3_2 += grad_out_e13 * t81 + weight_211 * t83 + t12 * grad_grad_gelu_x_e12 + grad_out_e3 * t80
-        t84 = grad_grad_weight_312 * gelu_x_e123 + weight_312 * grad_grad_gelu_x_e123
-        t85 = grad_grad_weight_112 * gelu_x_e2 + weight_112 * grad_grad_gelu_x_e2
-        t86 = grad_grad_weight_112 * gelu_x_e1 + weight_112 * grad_grad_gelu_x_e1
-        t87 = grad_out_e23 * grad_grad_gelu_x_e13 - grad_out_e13 * grad_grad_gelu_x_e23
-        t88 = grad_grad_weight_022 * gelu_x_e + weight_022 * grad_grad_gelu_x_e
-        grad_gelu_y_e12_2 = grad_grad_weight_222 * t63 + gelu_x_e3 * t34 + t22 * grad_grad_gelu_x_e3
-        grad_gelu_y_e12_2 += grad_out_e2 * t86 + weight_222 * t87 + grad_out_e12 * t88 - gelu_x_e12 * t45
-        grad_gelu_y_e12_2 += -grad_out_e3 * t84 - grad_out_e1 * t85 - t15 * grad_grad_gelu_x_e12
-        t89 = grad_grad_weight_112 * gelu_x_e3 + weight_112 * grad_grad_gelu_x_e3
-        t90 = grad_grad_weight_222 * gelu_x_e12 + weight_222 * grad_grad_gelu_x_e12
-        grad_gelu_y_e13_2 = gelu_x_e23 * t51 + grad_out_e2 * t84 + grad_out_e3 * t86 + t19 * grad_grad_gelu_x_e23
-        grad_gelu_y_e13_2 += grad_out_e13 * t88 - gelu_x_e13 * t45 - gelu_x_e2 * t34 - grad_out_e1 * t89
-        grad_gelu_y_e13_2 += -t22 * grad_grad_gelu_x_e2 - t15 * grad_grad_gelu_x_e13 - grad_out_e23 * t90
-        grad_gelu_y_e23_2 = gelu_x_e1 * t34 + grad_out_e3 * t85 + t22 * grad_grad_gelu_x_e1 + grad_out_e13 * t90
-        grad_gelu_y_e23_2 += grad_out_e23 * t88 - gelu_x_e13 * t51 - gelu_x_e23 * t45 - grad_out_e1 * t84
-        grad_gelu_y_e23_2 += -grad_out_e2 * t89 - t15 * grad_grad_gelu_x_e23 - t19 * grad_grad_gelu_x_e13
-        t91 = grad_out_e12 * grad_grad_gelu_x_e3 + grad_out_e23 * grad_grad_gelu_x_e1
-        t91 += -grad_out_e13 * grad_grad_gelu_x_e2
-        t92 = grad_out_e2 * grad_grad_gelu_x_e13 - grad_out_e1 * grad_grad_gelu_x_e23
-        t92 += -grad_out_e3 * grad_grad_gelu_x_e12
+        grad_gelu_y_e3_2 += grad_out_e12 * t81 + t27 * grad_grad_gelu_x_e3 + t30 * grad_grad_gelu_x_e2
+        grad_gelu_y_e3_2 += grad_out_e13 * t85 + weight_211 * t87 + t14 * grad_grad_gelu_x_e12 + grad_out_e3 * t84
+        t88 = grad_grad_weight_312 * gelu_x_e123 + weight_312 * grad_grad_gelu_x_e123
+        t89 = grad_grad_weight_112 * gelu_x_e2 + weight_112 * grad_grad_gelu_x_e2
+        t90 = grad_grad_weight_112 * gelu_x_e1 + weight_112 * grad_grad_gelu_x_e1
+        t91 = grad_out_e23 * grad_grad_gelu_x_e13 - grad_out_e13 * grad_grad_gelu_x_e23
+        t92 = grad_grad_weight_022 * gelu_x_e + weight_022 * grad_grad_gelu_x_e
+        grad_gelu_y_e12_2 = grad_grad_weight_222 * t63 + gelu_x_e3 * t34 + t24 * grad_grad_gelu_x_e3
+        grad_gelu_y_e12_2 += grad_out_e2 * t90 + weight_222 * t91 + grad_out_e12 * t92 - gelu_x_e12 * t45
+        grad_gelu_y_e12_2 += -grad_out_e3 * t88 - grad_out_e1 * t89 - t17 * grad_grad_gelu_x_e12
+        t93 = grad_grad_weight_112 * gelu_x_e3 + weight_112 * grad_grad_gelu_x_e3
+        t94 = grad_grad_weight_222 * gelu_x_e12 + weight_222 * grad_grad_gelu_x_e12
+        grad_gelu_y_e13_2 = gelu_x_e23 * t51 + grad_out_e2 * t88 + grad_out_e3 * t90 + t21 * grad_grad_gelu_x_e23
+        grad_gelu_y_e13_2 += grad_out_e13 * t92 - gelu_x_e13 * t45 - gelu_x_e2 * t34 - grad_out_e1 * t93
+        grad_gelu_y_e13_2 += -t24 * grad_grad_gelu_x_e2 - t17 * grad_grad_gelu_x_e13 - grad_out_e23 * t94
+        grad_gelu_y_e23_2 = gelu_x_e1 * t34 + grad_out_e3 * t89 + t24 * grad_grad_gelu_x_e1 + grad_out_e13 * t94
+        grad_gelu_y_e23_2 += grad_out_e23 * t92 - gelu_x_e13 * t51 - gelu_x_e23 * t45 - grad_out_e1 * t88
+        grad_gelu_y_e23_2 += -grad_out_e2 * t93 - t17 * grad_grad_gelu_x_e23 - t21 * grad_grad_gelu_x_e13
+        t95 = grad_out_e12 * grad_grad_gelu_x_e3 + grad_out_e23 * grad_grad_gelu_x_e1
+        t95 += -grad_out_e13 * grad_grad_gelu_x_e2
+        t96 = grad_out_e2 * grad_grad_gelu_x_e13 - grad_out_e1 * grad_grad_gelu_x_e23
+        t96 += -grad_out_e3 * grad_grad_gelu_x_e12
+        t97 = -grad_grad_weight_303 * gelu_x_e123 - weight_303 * grad_grad_gelu_x_e123
         grad_gelu_y_e123_2 = grad_grad_weight_213 * t75 + grad_grad_weight_123 * t76
-        grad_gelu_y_e123_2 += grad_grad_weight_033 * gelu_x_e * grad_out_e123 + weight_123 * t91 + weight_213 * t92
-        grad_gelu_y_e123_2 += weight_033 * grad_out_e123 * grad_grad_gelu_x_e
-        grad_gelu_y_e123_2 += -grad_grad_weight_303 * gelu_x_e123 * grad_out_e
-        grad_gelu_y_e123_2 += -weight_303 * grad_out_e * grad_grad_gelu_x_e123
-        grad_gate_y_2 = grad_gelu_y_e123 * grad_grad_y_e123 + grad_gelu_y_e23 * grad_grad_y_e23
-        grad_gate_y_2 += grad_gelu_y_e13 * grad_grad_y_e13 + grad_gelu_y_e12 * grad_grad_y_e12
-        grad_gate_y_2 += grad_gelu_y_e3 * grad_grad_y_e3 + grad_gelu_y_e2 * grad_grad_y_e2
-        grad_gate_y_2 += grad_gelu_y_e1 * grad_grad_y_e1 + grad_gelu_y_e * grad_grad_y_e + y_e1 * grad_gelu_y_e1_2
-        grad_gate_y_2 += y_e2 * grad_gelu_y_e2_2 + y_e3 * grad_gelu_y_e3_2 + y_e12 * grad_gelu_y_e12_2
-        grad_gate_y_2 += y_e13 * grad_gelu_y_e13_2 + y_e23 * grad_gelu_y_e23_2 + y_e * grad_gelu_y_e_2
-        grad_gate_y_2 += y_e123 * grad_gelu_y_e123_2
-        t93 = t5 * (0.5 * grad_gate_y_2) - 2.0 * t1 * (t4 * (1.1283791670955126 * (0.5 * grad_gate_y * t6)))
-        grad_y_e = grad_gelu_y_e * grad_grad_gate_y + gate_y * grad_gelu_y_e_2 + 0.7071067811865476 * t93
+        grad_gelu_y_e123_2 += grad_grad_weight_033 * gelu_x_e * grad_out_e123 + weight_123 * t95 + weight_213 * t96
+        grad_gelu_y_e123_2 += t0 * grad_grad_gelu_x_e + grad_out_e * t97
+        grad_gate_y_2 = grad_gelu_y_e23 * grad_grad_y_e23 + grad_gelu_y_e13 * grad_grad_y_e13
+        grad_gate_y_2 += grad_gelu_y_e12 * grad_grad_y_e12 + grad_gelu_y_e3 * grad_grad_y_e3
+        grad_gate_y_2 += grad_gelu_y_e2 * grad_grad_y_e2 + grad_gelu_y_e1 * grad_grad_y_e1
+        grad_gate_y_2 += y_e1 * grad_gelu_y_e1_2 + y_e2 * grad_gelu_y_e2_2 + y_e3 * grad_gelu_y_e3_2
+        grad_gate_y_2 += y_e12 * grad_gelu_y_e12_2 + y_e13 * grad_gelu_y_e13_2 + y_e23 * grad_gelu_y_e23_2
+        grad_gate_y_2 += grad_grad_y_e123 * grad_gelu_y_e123 + grad_grad_y_e * grad_gelu_y_e
+        grad_gate_y_2 += y_e * grad_gelu_y_e_2 + y_e123 * grad_gelu_y_e123_2
+        grad_y_e = grad_grad_gate_y * grad_gelu_y_e + 2.0 * y_e * (-0.5 * grad_grad_gate_y * grad_gate_y)
+        grad_y_e += gate_y * grad_gelu_y_e_2 + t5 * grad_gate_y_2
         grad_y_e1 = grad_gelu_y_e1 * grad_grad_gate_y + gate_y * grad_gelu_y_e1_2
         grad_y_e2 = grad_gelu_y_e2 * grad_grad_gate_y + gate_y * grad_gelu_y_e2_2
         grad_y_e3 = grad_gelu_y_e3 * grad_grad_gate_y + gate_y * grad_gelu_y_e3_2
         grad_y_e12 = grad_gelu_y_e12 * grad_grad_gate_y + gate_y * grad_gelu_y_e12_2
         grad_y_e13 = grad_gelu_y_e13 * grad_grad_gate_y + gate_y * grad_gelu_y_e13_2
         grad_y_e23 = grad_gelu_y_e23 * grad_grad_gate_y + gate_y * grad_gelu_y_e23_2
-        grad_y_e123 = grad_gelu_y_e123 * grad_grad_gate_y + gate_y * grad_gelu_y_e123_2
-        t94 = -gelu_x_e23 * gelu_y_e23 - gelu_x_e13 * gelu_y_e13 - gelu_x_e12 * gelu_y_e12
-        t95 = gelu_x_e3 * gelu_y_e3 + gelu_x_e2 * gelu_y_e2 + gelu_x_e1 * gelu_y_e1
-        t96 = gelu_x_e3 * grad_grad_gelu_y_e3 + gelu_x_e2 * grad_grad_gelu_y_e2 + gelu_x_e1 * grad_grad_gelu_y_e1
-        t96 += gelu_y_e3 * grad_grad_gelu_x_e3 + gelu_y_e2 * grad_grad_gelu_x_e2 + gelu_y_e1 * grad_grad_gelu_x_e1
-        t97 = -gelu_x_e23 * grad_grad_gelu_y_e23 - gelu_x_e13 * grad_grad_gelu_y_e13
-        t97 += -gelu_x_e12 * grad_grad_gelu_y_e12 - gelu_y_e23 * grad_grad_gelu_x_e23
-        t97 += -gelu_y_e13 * grad_grad_gelu_x_e13 - gelu_y_e12 * grad_grad_gelu_x_e12
-        grad_grad_out_e = grad_grad_weight_202 * t94 + grad_grad_weight_101 * t95
-        grad_grad_out_e += grad_grad_weight_000 * gelu_x_e * gelu_y_e + weight_000 * gelu_x_e * grad_grad_gelu_y_e
-        grad_grad_out_e += weight_101 * t96 + weight_202 * t97 + weight_000 * gelu_y_e * grad_grad_gelu_x_e
-        grad_grad_out_e += -grad_grad_weight_303 * gelu_x_e123 * gelu_y_e123
-        grad_grad_out_e += -weight_303 * gelu_x_e123 * grad_grad_gelu_y_e123
-        grad_grad_out_e += -weight_303 * gelu_y_e123 * grad_grad_gelu_x_e123
+        grad_y_e123 = grad_grad_gate_y * grad_gelu_y_e123 + gate_y * grad_gelu_y_e123_2
+        t98 = -gelu_x_e23 * gelu_y_e23 - gelu_x_e13 * gelu_y_e13 - gelu_x_e12 * gelu_y_e12
+        t99 = gelu_x_e3 * gelu_y_e3 + gelu_x_e2 * gelu_y_e2 + gelu_x_e1 * gelu_y_e1
+        t100 = gelu_x_e3 * grad_grad_gelu_y_e3 + gelu_x_e2 * grad_grad_gelu_y_e2 + gelu_x_e1 * grad_grad_gelu_y_e1
+        t100 += gelu_y_e3 * grad_grad_gelu_x_e3 + gelu_y_e2 * grad_grad_gelu_x_e2 + gelu_y_e1 * grad_grad_gelu_x_e1
+        t101 = -gelu_x_e23 * grad_grad_gelu_y_e23 - gelu_x_e13 * grad_grad_gelu_y_e13
+        t101 += -gelu_x_e12 * grad_grad_gelu_y_e12 - gelu_y_e23 * grad_grad_gelu_x_e23
+        t101 += -gelu_y_e13 * grad_grad_gelu_x_e13 - gelu_y_e12 * grad_grad_gelu_x_e12
+        t102 = gelu_x_e * grad_grad_gelu_y_e + gelu_y_e * grad_grad_gelu_x_e
+        grad_grad_out_e = grad_grad_weight_202 * t98 + grad_grad_weight_101 * t99 + weight_101 * t100
+        grad_grad_out_e += weight_202 * t101 + gelu_y_e123 * t97 + weight_000 * t102 + gelu_x_e * t9
+        grad_grad_out_e += -grad_grad_gelu_y_e123 * t77
         grad_grad_out_e1 = gelu_x_e13 * t52 + gelu_x_e12 * t47 + t69 * grad_grad_gelu_y_e1 + gelu_x_e1 * t39
-        grad_grad_out_e1 += t24 * grad_grad_gelu_x_e1 + t21 * grad_grad_gelu_x_e13 + t18 * grad_grad_gelu_x_e12
-        grad_grad_out_e1 += gelu_y_e1 * t80 - gelu_x_e23 * t46 - t62 * grad_grad_gelu_y_e23
-        grad_grad_out_e1 += -t67 * grad_grad_gelu_y_e13 - t65 * grad_grad_gelu_y_e12 - gelu_y_e23 * t84
-        grad_grad_out_e1 += -gelu_y_e13 * t89 - gelu_y_e12 * t85 - t14 * grad_grad_gelu_x_e23
+        grad_grad_out_e1 += t26 * grad_grad_gelu_x_e1 + t23 * grad_grad_gelu_x_e13 + t20 * grad_grad_gelu_x_e12
+        grad_grad_out_e1 += gelu_y_e1 * t84 - gelu_x_e23 * t46 - t62 * grad_grad_gelu_y_e23
+        grad_grad_out_e1 += -t67 * grad_grad_gelu_y_e13 - t65 * grad_grad_gelu_y_e12 - gelu_y_e23 * t88
+        grad_grad_out_e1 += -gelu_y_e13 * t93 - gelu_y_e12 * t89 - t16 * grad_grad_gelu_x_e23
         grad_grad_out_e2 = gelu_x_e13 * t46 + gelu_x_e23 * t52 + t69 * grad_grad_gelu_y_e2
         grad_grad_out_e2 += t62 * grad_grad_gelu_y_e13 + t64 * grad_grad_gelu_y_e12 + gelu_x_e2 * t39
-        grad_grad_out_e2 += gelu_y_e13 * t84 + t24 * grad_grad_gelu_x_e2 + gelu_y_e12 * t86
-        grad_grad_out_e2 += t21 * grad_grad_gelu_x_e23 + t14 * grad_grad_gelu_x_e13 + gelu_y_e2 * t80
-        grad_grad_out_e2 += -gelu_x_e12 * t48 - t67 * grad_grad_gelu_y_e23 - gelu_y_e23 * t89
-        grad_grad_out_e2 += -t17 * grad_grad_gelu_x_e12
+        grad_grad_out_e2 += gelu_y_e13 * t88 + t26 * grad_grad_gelu_x_e2 + gelu_y_e12 * t90
+        grad_grad_out_e2 += t23 * grad_grad_gelu_x_e23 + t16 * grad_grad_gelu_x_e13 + gelu_y_e2 * t84
+        grad_grad_out_e2 += -gelu_x_e12 * t48 - t67 * grad_grad_gelu_y_e23 - gelu_y_e23 * t93
+        grad_grad_out_e2 += -t19 * grad_grad_gelu_x_e12
         grad_grad_out_e3 = t69 * grad_grad_gelu_y_e3 + t65 * grad_grad_gelu_y_e23 + t64 * grad_grad_gelu_y_e13
-        grad_grad_out_e3 += gelu_x_e3 * t39 + t24 * grad_grad_gelu_x_e3 + gelu_y_e23 * t85 + gelu_y_e13 * t86
-        grad_grad_out_e3 += gelu_y_e3 * t80 - gelu_x_e12 * t46 - gelu_x_e23 * t47 - gelu_x_e13 * t48
-        grad_grad_out_e3 += -t62 * grad_grad_gelu_y_e12 - gelu_y_e12 * t84 - t18 * grad_grad_gelu_x_e23
-        grad_grad_out_e3 += -t17 * grad_grad_gelu_x_e13 - t14 * grad_grad_gelu_x_e12
-        t98 = gelu_x_e23 * grad_grad_gelu_y_e13 + gelu_y_e13 * grad_grad_gelu_x_e23
-        t98 += -gelu_x_e13 * grad_grad_gelu_y_e23 - gelu_y_e23 * grad_grad_gelu_x_e13
+        grad_grad_out_e3 += gelu_x_e3 * t39 + t26 * grad_grad_gelu_x_e3 + gelu_y_e23 * t89 + gelu_y_e13 * t90
+        grad_grad_out_e3 += gelu_y_e3 * t84 - gelu_x_e12 * t46 - gelu_x_e23 * t47 - gelu_x_e13 * t48
+        grad_grad_out_e3 += -t62 * grad_grad_gelu_y_e12 - gelu_y_e12 * t88 - t20 * grad_grad_gelu_x_e23
+        grad_grad_out_e3 += -t19 * grad_grad_gelu_x_e13 - t16 * grad_grad_gelu_x_e12
+        t103 = gelu_x_e23 * grad_grad_gelu_y_e13 + gelu_y_e13 * grad_grad_gelu_x_e23
+        t103 += -gelu_x_e13 * grad_grad_gelu_y_e23 - gelu_y_e23 * grad_grad_gelu_x_e13
         grad_grad_out_e12 = grad_grad_weight_222 * (gelu_x_e23 * gelu_y_e13 - gelu_x_e13 * gelu_y_e23)
         grad_grad_out_e12 += gelu_x_e3 * t36 + t68 * grad_grad_gelu_y_e3 + t72 * grad_grad_gelu_y_e2
-        grad_grad_out_e12 += t61 * grad_grad_gelu_y_e12 + gelu_x_e12 * t50 + gelu_y_e3 * t77
-        grad_grad_out_e12 += t23 * grad_grad_gelu_x_e3 + gelu_y_e2 * t81 + weight_222 * t98
-        grad_grad_out_e12 += t13 * grad_grad_gelu_x_e12 + gelu_y_e12 * t88 - gelu_x_e2 * t41
-        grad_grad_out_e12 += -t29 * grad_grad_gelu_x_e2
+        grad_grad_out_e12 += t61 * grad_grad_gelu_y_e12 + gelu_x_e12 * t50 + gelu_y_e3 * t81
+        grad_grad_out_e12 += t25 * grad_grad_gelu_x_e3 + gelu_y_e2 * t85 + weight_222 * t103
+        grad_grad_out_e12 += t15 * grad_grad_gelu_x_e12 + gelu_y_e12 * t92 - gelu_x_e2 * t41
+        grad_grad_out_e12 += -t31 * grad_grad_gelu_x_e2
         grad_grad_out_e13 = t72 * grad_grad_gelu_y_e3 + t66 * grad_grad_gelu_y_e23 + t61 * grad_grad_gelu_y_e13
-        grad_grad_out_e13 += gelu_x_e13 * t50 + gelu_y_e3 * t81 + t13 * grad_grad_gelu_x_e13 + gelu_y_e23 * t90
-        grad_grad_out_e13 += gelu_y_e13 * t88 - gelu_x_e2 * t36 - t68 * grad_grad_gelu_y_e2 - gelu_x_e3 * t41
-        grad_grad_out_e13 += -gelu_x_e23 * t53 - gelu_y_e2 * t77 - t29 * grad_grad_gelu_x_e3
-        grad_grad_out_e13 += -t23 * grad_grad_gelu_x_e2 - t20 * grad_grad_gelu_x_e23
-        t99 = gelu_x_e2 * grad_grad_gelu_y_e3 + gelu_y_e3 * grad_grad_gelu_x_e2 - gelu_x_e3 * grad_grad_gelu_y_e2
-        t99 += -gelu_y_e2 * grad_grad_gelu_x_e3
+        grad_grad_out_e13 += gelu_x_e13 * t50 + gelu_y_e3 * t85 + t15 * grad_grad_gelu_x_e13 + gelu_y_e23 * t94
+        grad_grad_out_e13 += gelu_y_e13 * t92 - gelu_x_e2 * t36 - t68 * grad_grad_gelu_y_e2 - gelu_x_e3 * t41
+        grad_grad_out_e13 += -gelu_x_e23 * t53 - gelu_y_e2 * t81 - t31 * grad_grad_gelu_x_e3
+        grad_grad_out_e13 += -t25 * grad_grad_gelu_x_e2 - t22 * grad_grad_gelu_x_e23
+        t104 = gelu_x_e2 * grad_grad_gelu_y_e3 + gelu_y_e3 * grad_grad_gelu_x_e2 - gelu_x_e3 * grad_grad_gelu_y_e2
+        t104 += -gelu_y_e2 * grad_grad_gelu_x_e3
         grad_grad_out_e23 = grad_grad_weight_121 * (gelu_x_e2 * gelu_y_e3 - gelu_x_e3 * gelu_y_e2)
         grad_grad_out_e23 += gelu_x_e1 * t36 + t68 * grad_grad_gelu_y_e1 + t61 * grad_grad_gelu_y_e23
-        grad_grad_out_e23 += gelu_x_e13 * t53 + gelu_x_e23 * t50 + gelu_y_e1 * t77 + weight_121 * t99
-        grad_grad_out_e23 += t23 * grad_grad_gelu_x_e1 + t13 * grad_grad_gelu_x_e23 + t20 * grad_grad_gelu_x_e13
-        grad_grad_out_e23 += gelu_y_e23 * t88 - t66 * grad_grad_gelu_y_e13 - gelu_y_e13 * t90
-        t100 = gelu_x_e23 * gelu_y_e1 + gelu_x_e12 * gelu_y_e3 - gelu_x_e13 * gelu_y_e2
-        t101 = gelu_x_e3 * gelu_y_e12 + gelu_x_e1 * gelu_y_e23 - gelu_x_e2 * gelu_y_e13
-        t102 = gelu_x_e1 * grad_grad_gelu_y_e23 + gelu_x_e3 * grad_grad_gelu_y_e12
-        t102 += gelu_y_e12 * grad_grad_gelu_x_e3 + gelu_y_e23 * grad_grad_gelu_x_e1
-        t102 += -gelu_x_e2 * grad_grad_gelu_y_e13 - gelu_y_e13 * grad_grad_gelu_x_e2
-        t103 = gelu_x_e12 * grad_grad_gelu_y_e3 + gelu_x_e23 * grad_grad_gelu_y_e1
-        t103 += gelu_y_e1 * grad_grad_gelu_x_e23 + gelu_y_e3 * grad_grad_gelu_x_e12
-        t103 += -gelu_x_e13 * grad_grad_gelu_y_e2 - gelu_y_e2 * grad_grad_gelu_x_e13
-        grad_grad_out_e123 = grad_grad_weight_330 * gelu_x_e123 * gelu_y_e + grad_grad_weight_231 * t100
-        grad_grad_out_e123 += grad_grad_weight_132 * t101 + grad_grad_weight_033 * gelu_x_e * gelu_y_e123
-        grad_grad_out_e123 += weight_033 * gelu_x_e * grad_grad_gelu_y_e123
-        grad_grad_out_e123 += weight_330 * gelu_x_e123 * grad_grad_gelu_y_e
-        grad_grad_out_e123 += weight_330 * gelu_y_e * grad_grad_gelu_x_e123 + weight_132 * t102 + weight_231 * t103
-        grad_grad_out_e123 += weight_033 * gelu_y_e123 * grad_grad_gelu_x_e
-        t104 = gelu_x_e * grad_out_e * grad_grad_gelu_y_e + gelu_y_e * grad_out_e * grad_grad_gelu_x_e
-        t105 = gelu_x_e * grad_out_e123 * grad_grad_gelu_y_e123 + gelu_y_e123 * grad_out_e123 * grad_grad_gelu_x_e
-        t106 = gelu_x_e3 * t43 + gelu_x_e2 * t42 + gelu_x_e1 * t38 + t31 * grad_grad_gelu_x_e3
-        t106 += t30 * grad_grad_gelu_x_e2 + t27 * grad_grad_gelu_x_e1
-        t107 = gelu_x_e1 * t37 + t70 * grad_grad_gelu_y_e1 + gelu_y_e1 * t78 + grad_out_e23 * t99
-        t107 += t26 * grad_grad_gelu_x_e1
-        t108 = t74 * grad_grad_gelu_y_e3 + t73 * grad_grad_gelu_y_e2 + t71 * grad_grad_gelu_y_e1 + gelu_y_e3 * t83
-        t108 += gelu_y_e2 * t82 + gelu_y_e1 * t79
-        t109 = gelu_x_e12 * t49 + t63 * grad_grad_gelu_y_e12 + gelu_y_e12 * t87 + grad_out_e12 * t98
-        t109 += t16 * grad_grad_gelu_x_e12
-        t110 = -gelu_x_e123 * grad_out_e * grad_grad_gelu_y_e123 - gelu_y_e123 * grad_out_e * grad_grad_gelu_x_e123
-        t111 = gelu_x_e123 * grad_out_e123 * grad_grad_gelu_y_e + gelu_y_e * grad_out_e123 * grad_grad_gelu_x_e123
+        grad_grad_out_e23 += gelu_x_e13 * t53 + gelu_x_e23 * t50 + gelu_y_e1 * t81 + weight_121 * t104
+        grad_grad_out_e23 += t25 * grad_grad_gelu_x_e1 + t15 * grad_grad_gelu_x_e23 + t22 * grad_grad_gelu_x_e13
+        grad_grad_out_e23 += gelu_y_e23 * t92 - t66 * grad_grad_gelu_y_e13 - gelu_y_e13 * t94
+        t105 = gelu_x_e23 * gelu_y_e1 + gelu_x_e12 * gelu_y_e3 - gelu_x_e13 * gelu_y_e2
+        t106 = gelu_x_e3 * gelu_y_e12 + gelu_x_e1 * gelu_y_e23 - gelu_x_e2 * gelu_y_e13
+        t107 = gelu_x_e1 * grad_grad_gelu_y_e23 + gelu_x_e3 * grad_grad_gelu_y_e12
+        t107 += gelu_y_e12 * grad_grad_gelu_x_e3 + gelu_y_e23 * grad_grad_gelu_x_e1
+        t107 += -gelu_x_e2 * grad_grad_gelu_y_e13 - gelu_y_e13 * grad_grad_gelu_x_e2
+        t108 = gelu_x_e12 * grad_grad_gelu_y_e3 + gelu_x_e23 * grad_grad_gelu_y_e1
+        t108 += gelu_y_e1 * grad_grad_gelu_x_e23 + gelu_y_e3 * grad_grad_gelu_x_e12
+        t108 += -gelu_x_e13 * grad_grad_gelu_y_e2 - gelu_y_e2 * grad_grad_gelu_x_e13
+        t109 = gelu_x_e * grad_grad_gelu_y_e123 + gelu_y_e123 * grad_grad_gelu_x_e
+        grad_grad_out_e123 = grad_grad_weight_231 * t105 + grad_grad_weight_132 * t106 + weight_132 * t107
+        grad_grad_out_e123 += weight_231 * t108 + gelu_y_e * t80 + weight_033 * t109 + gelu_x_e * t8
+        grad_grad_out_e123 += grad_grad_gelu_y_e * t60
+        t110 = gelu_x_e3 * t43 + gelu_x_e2 * t42 + gelu_x_e1 * t38 + t33 * grad_grad_gelu_x_e3
+        t110 += t32 * grad_grad_gelu_x_e2 + t29 * grad_grad_gelu_x_e1
+        t111 = gelu_x_e1 * t37 + t70 * grad_grad_gelu_y_e1 + gelu_y_e1 * t82 + grad_out_e23 * t104
+        t111 += t28 * grad_grad_gelu_x_e1
+        t112 = t74 * grad_grad_gelu_y_e3 + t73 * grad_grad_gelu_y_e2 + t71 * grad_grad_gelu_y_e1 + gelu_y_e3 * t87
+        t112 += gelu_y_e2 * t86 + gelu_y_e1 * t83
+        t113 = gelu_x_e12 * t49 + t63 * grad_grad_gelu_y_e12 + gelu_y_e12 * t91 + grad_out_e12 * t103
+        t113 += t18 * grad_grad_gelu_x_e12
 
         if GRAD_X:
             tl.store(grad_x_row + at, grad_x_e, mask=mask)
@@ -5161,26 +5174,26 @@ def _fused_gelu_sgp_norm_without_normalize_double_backward_kernel(
             tl.store(grad_grad_out_row + 7 * BN + at, grad_grad_out_e123, mask=mask)
 
         if GRAD_WEIGHT:
-            grad_weight_000 = _sum(grad_weight_000, t104, mask, ROWS > 1)
-            grad_weight_011 = _sum(grad_weight_011, gelu_x_e * t7 + t3 * grad_grad_gelu_x_e, mask, ROWS > 1)
-            grad_weight_022 = _sum(grad_weight_022, gelu_x_e * t8 + t2 * grad_grad_gelu_x_e, mask, ROWS > 1)
-            grad_weight_033 = _sum(grad_weight_033, t105, mask, ROWS > 1)
-            grad_weight_101 = _sum(grad_weight_101, grad_out_e * t96, mask, ROWS > 1)
-            grad_weight_110 = _sum(grad_weight_110, t58 * grad_grad_gelu_y_e + gelu_y_e * t59, mask, ROWS > 1)
-            grad_weight_112 = _sum(grad_weight_112, t106, mask, ROWS > 1)
-            grad_weight_121 = _sum(grad_weight_121, t107, mask, ROWS > 1)
-            grad_weight_123 = _sum(grad_weight_123, t76 * grad_grad_gelu_y_e123 + gelu_y_e123 * t91, mask, ROWS > 1)
-            grad_weight_132 = _sum(grad_weight_132, grad_out_e123 * t102, mask, ROWS > 1)
-            grad_weight_202 = _sum(grad_weight_202, grad_out_e * t97, mask, ROWS > 1)
-            grad_weight_211 = _sum(grad_weight_211, t108, mask, ROWS > 1)
-            grad_weight_213 = _sum(grad_weight_213, t75 * grad_grad_gelu_y_e123 + gelu_y_e123 * t92, mask, ROWS > 1)
-            grad_weight_220 = _sum(grad_weight_220, t57 * grad_grad_gelu_y_e + gelu_y_e * t60, mask, ROWS > 1)
-            grad_weight_222 = _sum(grad_weight_222, t109, mask, ROWS > 1)
-            grad_weight_231 = _sum(grad_weight_231, grad_out_e123 * t103, mask, ROWS > 1)
-            grad_weight_303 = _sum(grad_weight_303, t110, mask, ROWS > 1)
-            grad_weight_312 = _sum(grad_weight_312, gelu_x_e123 * t55 + t33 * grad_grad_gelu_x_e123, mask, ROWS > 1)
-            grad_weight_321 = _sum(grad_weight_321, gelu_x_e123 * t54 + t32 * grad_grad_gelu_x_e123, mask, ROWS > 1)
-            grad_weight_330 = _sum(grad_weight_330, t111, mask, ROWS > 1)
+            grad_weight_000 = _sum(grad_weight_000, grad_out_e * t102, mask, ROWS > 1)
+            grad_weight_011 = _sum(grad_weight_011, gelu_x_e * t6 + t3 * grad_grad_gelu_x_e, mask, ROWS > 1)
+            grad_weight_022 = _sum(grad_weight_022, gelu_x_e * t7 + t2 * grad_grad_gelu_x_e, mask, ROWS > 1)
+            grad_weight_033 = _sum(grad_weight_033, grad_out_e123 * t109, mask, ROWS > 1)
+            grad_weight_101 = _sum(grad_weight_101, grad_out_e * t100, mask, ROWS > 1)
+            grad_weight_110 = _sum(grad_weight_110, t59 * grad_grad_gelu_y_e + gelu_y_e * t78, mask, ROWS > 1)
+            grad_weight_112 = _sum(grad_weight_112, t110, mask, ROWS > 1)
+            grad_weight_121 = _sum(grad_weight_121, t111, mask, ROWS > 1)
+            grad_weight_123 = _sum(grad_weight_123, t76 * grad_grad_gelu_y_e123 + gelu_y_e123 * t95, mask, ROWS > 1)
+            grad_weight_132 = _sum(grad_weight_132, grad_out_e123 * t107, mask, ROWS > 1)
+            grad_weight_202 = _sum(grad_weight_202, grad_out_e * t101, mask, ROWS > 1)
+            grad_weight_211 = _sum(grad_weight_211, t112, mask, ROWS > 1)
+            grad_weight_213 = _sum(grad_weight_213, t75 * grad_grad_gelu_y_e123 + gelu_y_e123 * t96, mask, ROWS > 1)
+            grad_weight_220 = _sum(grad_weight_220, t58 * grad_grad_gelu_y_e + gelu_y_e * t79, mask, ROWS > 1)
+            grad_weight_222 = _sum(grad_weight_222, t113, mask, ROWS > 1)
+            grad_weight_231 = _sum(grad_weight_231, grad_out_e123 * t108, mask, ROWS > 1)
+            grad_weight_303 = _sum(grad_weight_303, -t11 * grad_grad_gelu_x_e123 - gelu_x_e123 * t56, mask, ROWS > 1)
+            grad_weight_312 = _sum(grad_weight_312, gelu_x_e123 * t55 + t13 * grad_grad_gelu_x_e123, mask, ROWS > 1)
+            grad_weight_321 = _sum(grad_weight_321, gelu_x_e123 * t54 + t12 * grad_grad_gelu_x_e123, mask, ROWS > 1)
+            grad_weight_330 = _sum(grad_weight_330, t10 * grad_grad_gelu_x_e123 + gelu_x_e123 * t57, mask, ROWS > 1)
     grad_weight_row = grad_weight_ptr + tl.cast(program, tl.int64) * 20 * N
 
     if GRAD_WEIGHT:
@@ -5509,12 +5522,13 @@ def _rotor_action_shared_kernel(
 ):
     BN = tl.cast(B, tl.int64) * N
 
-    n = _tile(tl.program_id(1) * BLOCK, ROWS, BLOCK)
+    block, tile = _place(B, ROWS)
+    n = _tile(tile * BLOCK, ROWS, BLOCK)
     r = _down(ROWS)
     at = r * N + n
     tile_mask = n < N
 
-    b = tl.program_id(0).to(tl.int64) * ROWS
+    b = block.to(tl.int64) * ROWS
     row_mask = b + r < B
     mask = tile_mask if ROWS == 1 else tile_mask & row_mask
     r_row = r_ptr + b
@@ -5575,7 +5589,7 @@ def _rotor_action_shared_backward_kernel(
     # one program holds a whole row, because a reduction over n is used at once
     BN = tl.cast(B, tl.int64) * N
 
-    n = _tile(tl.program_id(1) * BLOCK, ROWS, BLOCK)
+    n = _tile(0, ROWS, BLOCK)
     r = _down(ROWS)
     at = r * N + n
     tile_mask = n < N
@@ -5807,7 +5821,7 @@ def _rotor_action_shared_double_backward_kernel(
     # one program holds a whole row, because a reduction over n is used at once
     BN = tl.cast(B, tl.int64) * N
 
-    n = _tile(tl.program_id(1) * BLOCK, ROWS, BLOCK)
+    n = _tile(0, ROWS, BLOCK)
     r = _down(ROWS)
     at = r * N + n
     tile_mask = n < N
@@ -6192,12 +6206,13 @@ def _fused_gelu_fcgp_norm_with_normalize_kernel(
     # stores factors of matrix products, in the order in which these read them
     BN = tl.cast(B, tl.int64) * N
 
-    n = _tile(tl.program_id(1) * BLOCK, ROWS, BLOCK)
+    block, tile = _place(B, ROWS)
+    n = _tile(tile * BLOCK, ROWS, BLOCK)
     r = _down(ROWS)
     at = r * N + n
     tile_mask = n < N
 
-    b = tl.program_id(0).to(tl.int64) * ROWS
+    b = block.to(tl.int64) * ROWS
     row_mask = b + r < B
     mask = tile_mask if ROWS == 1 else tile_mask & row_mask
     x_row = x_ptr + b * N
@@ -6222,9 +6237,9 @@ def _fused_gelu_fcgp_norm_with_normalize_kernel(
     y_e23 = tl.load(y_row + 6 * BN + at, mask=mask, other=0.0).to(REAL)
     y_e123 = tl.load(y_row + 7 * BN + at, mask=mask, other=0.0).to(REAL)
 
-    gate_x = 0.5 * tl.erf(0.7071067811865476 * x_e) + 0.5
+    gate_x = _phi(x_e)
     gelu_x_e = x_e * gate_x
-    gate_y = 0.5 + 0.5 * tl.erf(0.7071067811865476 * y_e)
+    gate_y = _phi(y_e)
     gelu_y_e = y_e * gate_y
     xy_000_e = gelu_x_e * gelu_y_e
     gelu_x_e1 = x_e1 * gate_x
@@ -6353,12 +6368,13 @@ def _fused_gelu_fcgp_norm_with_normalize_1_kernel(
     operand3_m = tl.cast(N, tl.int64) * 6 if N_INNERMOST else 1
     operand3_N = tl.cast(N, tl.int64) * operand3_n
 
-    m = _tile(tl.program_id(1) * BLOCK, ROWS, BLOCK)
+    block, tile = _place(N, ROWS)
+    m = _tile(tile * BLOCK, ROWS, BLOCK)
     r = _down(ROWS)
     at = r * M + m
     tile_mask = m < M
 
-    n = tl.program_id(0).to(tl.int64) * ROWS
+    n = block.to(tl.int64) * ROWS
     row_mask = n + r < N
     mask = tile_mask if ROWS == 1 else tile_mask & row_mask
     weight_row = weight_ptr + n * M
@@ -6425,7 +6441,7 @@ def _fused_gelu_fcgp_norm_with_normalize_2_kernel(
     eps = tl.full([], eps, REAL)
     BM = tl.cast(B, tl.int64) * M
 
-    m = _tile(tl.program_id(1) * BLOCK, ROWS, BLOCK)
+    m = _tile(0, ROWS, BLOCK)
     r = _down(ROWS)
     at = r * M + m
     tile_mask = m < M
@@ -6457,17 +6473,17 @@ def _fused_gelu_fcgp_norm_with_normalize_2_kernel(
     t3, t4, t5, t6 = _row_sum4(
         saved_product_out_e * saved_product_out_e, t1, t2, saved_product_out_e123 * saved_product_out_e123, mask
     )
-    inv_rms_0 = tl.rsqrt(eps + t0 * t3)
+    inv_rms_0 = _rsqrt(eps + t0 * t3)
     out_e = inv_rms_0 * saved_product_out_e
-    inv_rms_1 = tl.rsqrt(eps + t0 * t4)
+    inv_rms_1 = _rsqrt(eps + t0 * t4)
     out_e1 = inv_rms_1 * saved_product1_out_e1
     out_e2 = inv_rms_1 * saved_product1_out_e2
     out_e3 = inv_rms_1 * saved_product1_out_e3
-    inv_rms_2 = tl.rsqrt(eps + t0 * t5)
+    inv_rms_2 = _rsqrt(eps + t0 * t5)
     out_e12 = inv_rms_2 * saved_product1_out_e12
     out_e13 = inv_rms_2 * saved_product1_out_e13
     out_e23 = inv_rms_2 * saved_product1_out_e23
-    inv_rms_3 = tl.rsqrt(eps + t0 * t6)
+    inv_rms_3 = _rsqrt(eps + t0 * t6)
     out_e123 = inv_rms_3 * saved_product_out_e123
 
     tl.store(out_row + at, out_e, mask=mask)
@@ -6539,10 +6555,10 @@ def _fused_gelu_fcgp_norm_with_normalize_2_long_kernel(
         t3 = _sum(t3, t6, mask, True)
         t4 = _sum(t4, saved_product_out_e123 * saved_product_out_e123, mask, True)
     t1, t2, t3, t4 = _row_sum4(t1, t2, t3, t4, True)
-    inv_rms_0 = tl.rsqrt(eps + t0 * t1)
-    inv_rms_1 = tl.rsqrt(eps + t0 * t2)
-    inv_rms_2 = tl.rsqrt(eps + t0 * t3)
-    inv_rms_3 = tl.rsqrt(eps + t0 * t4)
+    inv_rms_0 = _rsqrt(eps + t0 * t1)
+    inv_rms_1 = _rsqrt(eps + t0 * t2)
+    inv_rms_2 = _rsqrt(eps + t0 * t3)
+    inv_rms_3 = _rsqrt(eps + t0 * t4)
 
     tl.store(saved_row + r, inv_rms_0, mask=row_mask)
     tl.store(saved_row + B + r, inv_rms_1, mask=row_mask)
@@ -6599,7 +6615,7 @@ def _fused_gelu_fcgp_norm_with_normalize_backward_kernel(
     # one program holds a whole row, because a reduction over m is used at once
     BM = tl.cast(B, tl.int64) * M
 
-    m = _tile(tl.program_id(1) * BLOCK, ROWS, BLOCK)
+    m = _tile(0, ROWS, BLOCK)
     r = _down(ROWS)
     at = r * M + m
     tile_mask = m < M
@@ -6868,12 +6884,13 @@ def _fused_gelu_fcgp_norm_with_normalize_backward_2_kernel(
 ):
     BN = tl.cast(B, tl.int64) * N
 
-    n = _tile(tl.program_id(1) * BLOCK, ROWS, BLOCK)
+    block, tile = _place(B, ROWS)
+    n = _tile(tile * BLOCK, ROWS, BLOCK)
     r = _down(ROWS)
     at = r * N + n
     tile_mask = n < N
 
-    b = tl.program_id(0).to(tl.int64) * ROWS
+    b = block.to(tl.int64) * ROWS
     row_mask = b + r < B
     mask = tile_mask if ROWS == 1 else tile_mask & row_mask
     x_row = x_ptr + b * N
@@ -6988,10 +7005,8 @@ def _fused_gelu_fcgp_norm_with_normalize_backward_2_kernel(
         REAL
     )
 
-    t0 = 0.7071067811865476 * x_e
-    gate_x = 0.5 * tl.erf(t0) + 0.5
-    t1 = 0.7071067811865476 * y_e
-    gate_y = 0.5 + 0.5 * tl.erf(t1)
+    gate_x = _phi(x_e)
+    gate_y = _phi(y_e)
     gelu_y_e123 = y_e123 * gate_y
     gelu_y_e23 = y_e23 * gate_y
     gelu_y_e13 = y_e13 * gate_y
@@ -7035,8 +7050,7 @@ def _fused_gelu_fcgp_norm_with_normalize_backward_2_kernel(
     grad_gate_x = x_e123 * grad_gelu_x_e123 + x_e23 * grad_gelu_x_e23 + x_e13 * grad_gelu_x_e13
     grad_gate_x += x_e12 * grad_gelu_x_e12 + x_e3 * grad_gelu_x_e3 + x_e2 * grad_gelu_x_e2
     grad_gate_x += x_e1 * grad_gelu_x_e1 + x_e * grad_gelu_x_e
-    t2 = 0.7071067811865476 * (1.1283791670955126 * tl.exp(-t0 * t0) * (0.5 * grad_gate_x))
-    grad_x_e = gate_x * grad_gelu_x_e + t2
+    grad_x_e = gate_x * grad_gelu_x_e + 0.3989422804014327 * tl.exp(-0.5 * x_e * x_e) * grad_gate_x
     grad_x_e1 = gate_x * grad_gelu_x_e1
     grad_x_e2 = gate_x * grad_gelu_x_e2
     grad_x_e3 = gate_x * grad_gelu_x_e3
@@ -7087,8 +7101,7 @@ def _fused_gelu_fcgp_norm_with_normalize_backward_2_kernel(
     grad_gate_y = y_e123 * grad_gelu_y_e123 + y_e23 * grad_gelu_y_e23 + y_e13 * grad_gelu_y_e13
     grad_gate_y += y_e12 * grad_gelu_y_e12 + y_e3 * grad_gelu_y_e3 + y_e2 * grad_gelu_y_e2
     grad_gate_y += y_e1 * grad_gelu_y_e1 + y_e * grad_gelu_y_e
-    t3 = 0.7071067811865476 * (1.1283791670955126 * tl.exp(-t1 * t1) * (0.5 * grad_gate_y))
-    grad_y_e = gate_y * grad_gelu_y_e + t3
+    grad_y_e = gate_y * grad_gelu_y_e + 0.3989422804014327 * tl.exp(-0.5 * y_e * y_e) * grad_gate_y
     grad_y_e1 = gate_y * grad_gelu_y_e1
     grad_y_e2 = gate_y * grad_gelu_y_e2
     grad_y_e3 = gate_y * grad_gelu_y_e3
@@ -7141,12 +7154,13 @@ def _fused_gelu_fcgp_norm_with_normalize_backward_3_kernel(
     operand5_B = tl.cast(B, tl.int64) * operand5_b
     operand5_N = tl.cast(N, tl.int64) * operand5_n
 
-    n = _tile(tl.program_id(1) * BLOCK, ROWS, BLOCK)
+    block, tile = _place(B, ROWS)
+    n = _tile(tile * BLOCK, ROWS, BLOCK)
     r = _down(ROWS)
     at = r * N + n
     tile_mask = n < N
 
-    b = tl.program_id(0).to(tl.int64) * ROWS
+    b = block.to(tl.int64) * ROWS
     row_mask = b + r < B
     mask = tile_mask if ROWS == 1 else tile_mask & row_mask
     x_row = x_ptr + b * N
@@ -7171,9 +7185,9 @@ def _fused_gelu_fcgp_norm_with_normalize_backward_3_kernel(
     y_e23 = tl.load(y_row + 6 * BN + at, mask=mask, other=0.0).to(REAL)
     y_e123 = tl.load(y_row + 7 * BN + at, mask=mask, other=0.0).to(REAL)
 
-    gate_x = 0.5 * tl.erf(0.7071067811865476 * x_e) + 0.5
+    gate_x = _phi(x_e)
     gelu_x_e123 = x_e123 * gate_x
-    gate_y = 0.5 + 0.5 * tl.erf(0.7071067811865476 * y_e)
+    gate_y = _phi(y_e)
     gelu_y_e123 = y_e123 * gate_y
     operand4_0 = gelu_x_e123 * gelu_y_e123
     gelu_x_e = x_e * gate_x
@@ -7395,7 +7409,7 @@ def _fused_gelu_fcgp_norm_with_normalize_double_backward_kernel(
     # one program holds a whole row, because a reduction over m is used at once
     BM = tl.cast(B, tl.int64) * M
 
-    m = _tile(tl.program_id(1) * BLOCK, ROWS, BLOCK)
+    m = _tile(0, ROWS, BLOCK)
     r = _down(ROWS)
     at = r * M + m
     tile_mask = m < M
@@ -7608,12 +7622,13 @@ def _fused_gelu_fcgp_norm_with_normalize_double_backward_1_kernel(
     operand7_m = tl.cast(N, tl.int64) * 12 if N_INNERMOST else 1
     operand7_N = tl.cast(N, tl.int64) * operand7_n
 
-    m = _tile(tl.program_id(1) * BLOCK, ROWS, BLOCK)
+    block, tile = _place(N, ROWS)
+    m = _tile(tile * BLOCK, ROWS, BLOCK)
     r = _down(ROWS)
     at = r * M + m
     tile_mask = m < M
 
-    n = tl.program_id(0).to(tl.int64) * ROWS
+    n = block.to(tl.int64) * ROWS
     row_mask = n + r < N
     mask = tile_mask if ROWS == 1 else tile_mask & row_mask
     weight_row = weight_ptr + n * M
@@ -7783,12 +7798,13 @@ def _fused_gelu_fcgp_norm_with_normalize_double_backward_2_kernel(
     # stores factors of matrix products, in the order in which these read them
     BN = tl.cast(B, tl.int64) * N
 
-    n = _tile(tl.program_id(1) * BLOCK, ROWS, BLOCK)
+    block, tile = _place(B, ROWS)
+    n = _tile(tile * BLOCK, ROWS, BLOCK)
     r = _down(ROWS)
     at = r * N + n
     tile_mask = n < N
 
-    b = tl.program_id(0).to(tl.int64) * ROWS
+    b = block.to(tl.int64) * ROWS
     row_mask = b + r < B
     mask = tile_mask if ROWS == 1 else tile_mask & row_mask
     x_row = x_ptr + b * N
@@ -7831,16 +7847,14 @@ def _fused_gelu_fcgp_norm_with_normalize_double_backward_2_kernel(
     grad_grad_y_e23 = tl.load(grad_grad_y_row + 6 * BN + at, mask=mask & HAS_GRAD_GRAD_Y, other=0.0).to(REAL)
     grad_grad_y_e123 = tl.load(grad_grad_y_row + 7 * BN + at, mask=mask & HAS_GRAD_GRAD_Y, other=0.0).to(REAL)
 
-    t0 = 0.7071067811865476 * x_e
-    gate_x = 0.5 * tl.erf(t0) + 0.5
+    gate_x = _phi(x_e)
     gelu_x_e = x_e * gate_x
-    t1 = 0.7071067811865476 * y_e
-    gate_y = 0.5 + 0.5 * tl.erf(t1)
-    grad_grad_gate_y = 0.3989422804014327 * tl.exp(-t1 * t1) * grad_grad_y_e
-    grad_grad_gelu_y_e = gate_y * grad_grad_y_e + y_e * grad_grad_gate_y
+    grad_grad_gate_y = 0.3989422804014327 * tl.exp(-0.5 * y_e * y_e) * grad_grad_y_e
+    gate_y = _phi(y_e)
+    grad_grad_gelu_y_e = y_e * grad_grad_gate_y + gate_y * grad_grad_y_e
     gelu_y_e = y_e * gate_y
-    grad_grad_gate_x = 0.3989422804014327 * tl.exp(-t0 * t0) * grad_grad_x_e
-    grad_grad_gelu_x_e = gate_x * grad_grad_x_e + x_e * grad_grad_gate_x
+    grad_grad_gate_x = 0.3989422804014327 * tl.exp(-0.5 * x_e * x_e) * grad_grad_x_e
+    grad_grad_gelu_x_e = x_e * grad_grad_gate_x + gate_x * grad_grad_x_e
     grad_grad_xy_000_e = gelu_x_e * grad_grad_gelu_y_e + gelu_y_e * grad_grad_gelu_x_e
     xy_000_e = gelu_x_e * gelu_y_e
     gelu_x_e1 = x_e1 * gate_x
@@ -8090,7 +8104,7 @@ def _fused_gelu_fcgp_norm_with_normalize_double_backward_3_kernel(
     # one program holds a whole row, because a reduction over m is used at once
     BM = tl.cast(B, tl.int64) * M
 
-    m = _tile(tl.program_id(1) * BLOCK, ROWS, BLOCK)
+    m = _tile(0, ROWS, BLOCK)
     r = _down(ROWS)
     at = r * M + m
     tile_mask = m < M
@@ -8511,12 +8525,13 @@ def _fused_gelu_fcgp_norm_with_normalize_double_backward_4_kernel(
     # stores factors of matrix products, in the order in which these read them
     NM = tl.cast(N, tl.int64) * M
 
-    m = _tile(tl.program_id(1) * BLOCK, ROWS, BLOCK)
+    block, tile = _place(N, ROWS)
+    m = _tile(tile * BLOCK, ROWS, BLOCK)
     r = _down(ROWS)
     at = r * M + m
     tile_mask = m < M
 
-    n = tl.program_id(0).to(tl.int64) * ROWS
+    n = block.to(tl.int64) * ROWS
     row_mask = n + r < N
     mask = tile_mask if ROWS == 1 else tile_mask & row_mask
     weight_row = weight_ptr + n * M
@@ -8672,12 +8687,13 @@ def _fused_gelu_fcgp_norm_with_normalize_double_backward_5_kernel(
     operand14_B = tl.cast(B, tl.int64) * operand14_b
     operand14_N = tl.cast(N, tl.int64) * operand14_n
 
-    n = _tile(tl.program_id(1) * BLOCK, ROWS, BLOCK)
+    block, tile = _place(B, ROWS)
+    n = _tile(tile * BLOCK, ROWS, BLOCK)
     r = _down(ROWS)
     at = r * N + n
     tile_mask = n < N
 
-    b = tl.program_id(0).to(tl.int64) * ROWS
+    b = block.to(tl.int64) * ROWS
     row_mask = b + r < B
     mask = tile_mask if ROWS == 1 else tile_mask & row_mask
     x_row = x_ptr + b * N
@@ -8720,16 +8736,14 @@ def _fused_gelu_fcgp_norm_with_normalize_double_backward_5_kernel(
     grad_grad_y_e23 = tl.load(grad_grad_y_row + 6 * BN + at, mask=mask & HAS_GRAD_GRAD_Y, other=0.0).to(REAL)
     grad_grad_y_e123 = tl.load(grad_grad_y_row + 7 * BN + at, mask=mask & HAS_GRAD_GRAD_Y, other=0.0).to(REAL)
 
-    t0 = 0.7071067811865476 * x_e
-    gate_x = 0.5 * tl.erf(t0) + 0.5
+    gate_x = _phi(x_e)
     gelu_x_e = x_e * gate_x
-    t1 = 0.7071067811865476 * y_e
-    gate_y = 0.5 + 0.5 * tl.erf(t1)
-    grad_grad_gate_y = 0.3989422804014327 * tl.exp(-t1 * t1) * grad_grad_y_e
-    grad_grad_gelu_y_e = gate_y * grad_grad_y_e + y_e * grad_grad_gate_y
+    grad_grad_gate_y = 0.3989422804014327 * tl.exp(-0.5 * y_e * y_e) * grad_grad_y_e
+    gate_y = _phi(y_e)
+    grad_grad_gelu_y_e = y_e * grad_grad_gate_y + gate_y * grad_grad_y_e
     gelu_y_e = y_e * gate_y
-    grad_grad_gate_x = 0.3989422804014327 * tl.exp(-t0 * t0) * grad_grad_x_e
-    grad_grad_gelu_x_e = gate_x * grad_grad_x_e + x_e * grad_grad_gate_x
+    grad_grad_gate_x = 0.3989422804014327 * tl.exp(-0.5 * x_e * x_e) * grad_grad_x_e
+    grad_grad_gelu_x_e = x_e * grad_grad_gate_x + gate_x * grad_grad_x_e
     grad_grad_xy_000_e = gelu_x_e * grad_grad_gelu_y_e + gelu_y_e * grad_grad_gelu_x_e
     gelu_x_e1 = x_e1 * gate_x
     grad_grad_gelu_y_e1 = gate_y * grad_grad_y_e1 + y_e1 * grad_grad_gate_y
@@ -8765,7 +8779,8 @@ def _fused_gelu_fcgp_norm_with_normalize_double_backward_5_kernel(
     grad_grad_gelu_y_e123 = gate_y * grad_grad_y_e123 + y_e123 * grad_grad_gate_y
     gelu_y_e123 = y_e123 * gate_y
     grad_grad_gelu_x_e123 = gate_x * grad_grad_x_e123 + x_e123 * grad_grad_gate_x
-    operand12_3 = gelu_x_e123 * grad_grad_gelu_y_e123 + gelu_y_e123 * grad_grad_gelu_x_e123
+    grad_grad_xy_303_e = -gelu_x_e123 * grad_grad_gelu_y_e123 - gelu_y_e123 * grad_grad_gelu_x_e123
+    operand12_3 = -grad_grad_xy_303_e
     xy_000_e = gelu_x_e * gelu_y_e
     xy_101_e = gelu_x_e1 * gelu_y_e1 + gelu_x_e2 * gelu_y_e2 + gelu_x_e3 * gelu_y_e3
     xy_202_e = -gelu_x_e12 * gelu_y_e12 - gelu_x_e13 * gelu_y_e13 - gelu_x_e23 * gelu_y_e23
@@ -8788,8 +8803,10 @@ def _fused_gelu_fcgp_norm_with_normalize_double_backward_5_kernel(
     grad_grad_xy_112_e1 += -gelu_y_e12 * grad_grad_gelu_x_e2 - gelu_y_e13 * grad_grad_gelu_x_e3
     grad_grad_xy_211_e1 = gelu_x_e12 * grad_grad_gelu_y_e2 + gelu_x_e13 * grad_grad_gelu_y_e3
     grad_grad_xy_211_e1 += gelu_y_e2 * grad_grad_gelu_x_e12 + gelu_y_e3 * grad_grad_gelu_x_e13
-    operand14_4 = gelu_x_e23 * grad_grad_gelu_y_e123 + gelu_y_e123 * grad_grad_gelu_x_e23
-    operand14_5 = gelu_x_e123 * grad_grad_gelu_y_e23 + gelu_y_e23 * grad_grad_gelu_x_e123
+    grad_grad_xy_213_e1 = -gelu_x_e23 * grad_grad_gelu_y_e123 - gelu_y_e123 * grad_grad_gelu_x_e23
+    operand14_4 = -grad_grad_xy_213_e1
+    grad_grad_xy_312_e1 = -gelu_x_e123 * grad_grad_gelu_y_e23 - gelu_y_e23 * grad_grad_gelu_x_e123
+    operand14_5 = -grad_grad_xy_312_e1
     xy_011_e1 = gelu_x_e * gelu_y_e1
     xy_110_e1 = gelu_x_e1 * gelu_y_e
     xy_112_e1 = -gelu_x_e2 * gelu_y_e12 - gelu_x_e3 * gelu_y_e13
@@ -8802,8 +8819,10 @@ def _fused_gelu_fcgp_norm_with_normalize_double_backward_5_kernel(
     grad_grad_xy_112_e2 += -gelu_x_e3 * grad_grad_gelu_y_e23 - gelu_y_e23 * grad_grad_gelu_x_e3
     grad_grad_xy_211_e2 = gelu_x_e23 * grad_grad_gelu_y_e3 + gelu_y_e3 * grad_grad_gelu_x_e23
     grad_grad_xy_211_e2 += -gelu_x_e12 * grad_grad_gelu_y_e1 - gelu_y_e1 * grad_grad_gelu_x_e12
-    operand14_16 = -gelu_x_e13 * grad_grad_gelu_y_e123 - gelu_y_e123 * grad_grad_gelu_x_e13
-    operand14_17 = -gelu_x_e123 * grad_grad_gelu_y_e13 - gelu_y_e13 * grad_grad_gelu_x_e123
+    grad_grad_xy_213_e2 = gelu_x_e13 * grad_grad_gelu_y_e123 + gelu_y_e123 * grad_grad_gelu_x_e13
+    operand14_16 = -grad_grad_xy_213_e2
+    grad_grad_xy_312_e2 = gelu_x_e123 * grad_grad_gelu_y_e13 + gelu_y_e13 * grad_grad_gelu_x_e123
+    operand14_17 = -grad_grad_xy_312_e2
     xy_011_e2 = gelu_x_e * gelu_y_e2
     xy_110_e2 = gelu_x_e2 * gelu_y_e
     xy_112_e2 = gelu_x_e1 * gelu_y_e12 - gelu_x_e3 * gelu_y_e23
@@ -8818,8 +8837,10 @@ def _fused_gelu_fcgp_norm_with_normalize_double_backward_5_kernel(
     grad_grad_xy_112_e3 += gelu_y_e13 * grad_grad_gelu_x_e1 + gelu_y_e23 * grad_grad_gelu_x_e2
     grad_grad_xy_211_e3 = -gelu_x_e13 * grad_grad_gelu_y_e1 - gelu_x_e23 * grad_grad_gelu_y_e2
     grad_grad_xy_211_e3 += -gelu_y_e1 * grad_grad_gelu_x_e13 - gelu_y_e2 * grad_grad_gelu_x_e23
-    operand14_28 = gelu_x_e12 * grad_grad_gelu_y_e123 + gelu_y_e123 * grad_grad_gelu_x_e12
-    operand14_29 = gelu_x_e123 * grad_grad_gelu_y_e12 + gelu_y_e12 * grad_grad_gelu_x_e123
+    grad_grad_xy_213_e3 = -gelu_x_e12 * grad_grad_gelu_y_e123 - gelu_y_e123 * grad_grad_gelu_x_e12
+    operand14_28 = -grad_grad_xy_213_e3
+    grad_grad_xy_312_e3 = -gelu_x_e123 * grad_grad_gelu_y_e12 - gelu_y_e12 * grad_grad_gelu_x_e123
+    operand14_29 = -grad_grad_xy_312_e3
     xy_011_e3 = gelu_x_e * gelu_y_e3
     xy_110_e3 = gelu_x_e3 * gelu_y_e
     xy_112_e3 = gelu_x_e1 * gelu_y_e13 + gelu_x_e2 * gelu_y_e23
@@ -9155,12 +9176,13 @@ def _fused_gelu_fcgp_norm_with_normalize_double_backward_6_kernel(
 ):
     BN = tl.cast(B, tl.int64) * N
 
-    n = _tile(tl.program_id(1) * BLOCK, ROWS, BLOCK)
+    block, tile = _place(B, ROWS)
+    n = _tile(tile * BLOCK, ROWS, BLOCK)
     r = _down(ROWS)
     at = r * N + n
     tile_mask = n < N
 
-    b = tl.program_id(0).to(tl.int64) * ROWS
+    b = block.to(tl.int64) * ROWS
     row_mask = b + r < B
     mask = tile_mask if ROWS == 1 else tile_mask & row_mask
     x_row = x_ptr + b * N
@@ -9375,8 +9397,7 @@ def _fused_gelu_fcgp_norm_with_normalize_double_backward_6_kernel(
         REAL
     )
 
-    t0 = 0.7071067811865476 * y_e
-    gate_y = 0.5 + 0.5 * tl.erf(t0)
+    gate_y = _phi(y_e)
     gelu_y_e123 = y_e123 * gate_y
     gelu_y_e23 = y_e23 * gate_y
     gelu_y_e13 = y_e13 * gate_y
@@ -9389,16 +9410,11 @@ def _fused_gelu_fcgp_norm_with_normalize_double_backward_6_kernel(
     grad_gelu_x_e += gelu_y_e13 * contracted1_grad_xy_022_e13 + gelu_y_e12 * contracted1_grad_xy_022_e12
     grad_gelu_x_e += gelu_y_e3 * contracted1_grad_xy_011_e3 + gelu_y_e2 * contracted1_grad_xy_011_e2
     grad_gelu_x_e += gelu_y_e1 * contracted1_grad_xy_011_e1 + gelu_y_e * contracted_grad_xy_000_e
-    t1 = 0.7071067811865476 * x_e
-    t2 = tl.exp(-t1 * t1)
-    t3 = 1.1283791670955126 * t2
-    t4 = 0.7071067811865476 * grad_grad_x_e
-    grad_grad_gate_x = 0.5 * t3 * t4
-    gate_x = 0.5 * tl.erf(t1) + 0.5
-    t5 = tl.exp(-t0 * t0)
-    t6 = 1.1283791670955126 * t5
-    t7 = 0.7071067811865476 * grad_grad_y_e
-    grad_grad_gate_y = 0.5 * t6 * t7
+    t0 = 0.3989422804014327 * tl.exp(-0.5 * x_e * x_e)
+    grad_grad_gate_x = t0 * grad_grad_x_e
+    gate_x = _phi(x_e)
+    t1 = 0.3989422804014327 * tl.exp(-0.5 * y_e * y_e)
+    grad_grad_gate_y = t1 * grad_grad_y_e
     grad_grad_gelu_y_e1 = gate_y * grad_grad_y_e1 + y_e1 * grad_grad_gate_y
     grad_grad_gelu_y_e2 = gate_y * grad_grad_y_e2 + y_e2 * grad_grad_gate_y
     grad_grad_gelu_y_e3 = gate_y * grad_grad_y_e3 + y_e3 * grad_grad_gate_y
@@ -9447,9 +9463,6 @@ def _fused_gelu_fcgp_norm_with_normalize_double_backward_6_kernel(
     grad_gelu_x_e1 += gelu_y_e3 * contracted1_grad_xy_121_e13 + gelu_y_e2 * contracted1_grad_xy_121_e12
     grad_gelu_x_e1 += gelu_y_e13 * contracted1_grad_xy_112_e3 + gelu_y_e12 * contracted1_grad_xy_112_e2
     grad_gelu_x_e1 += gelu_y_e * contracted1_grad_xy_110_e1 + gelu_y_e1 * contracted_grad_xy_101_e
-    grad_gate_x = x_e123 * grad_gelu_x_e123 + x_e23 * grad_gelu_x_e23 + x_e13 * grad_gelu_x_e13
-    grad_gate_x += x_e12 * grad_gelu_x_e12 + x_e3 * grad_gelu_x_e3 + x_e2 * grad_gelu_x_e2
-    grad_gate_x += x_e1 * grad_gelu_x_e1 + x_e * grad_gelu_x_e
     grad_gelu_x_e123_2 = contracted1_grad_xy_321_e23 * grad_grad_gelu_y_e1
     grad_gelu_x_e123_2 += contracted1_grad_xy_321_e12 * grad_grad_gelu_y_e3
     grad_gelu_x_e123_2 += contracted1_grad_xy_312_e2 * grad_grad_gelu_y_e13
@@ -9533,15 +9546,18 @@ def _fused_gelu_fcgp_norm_with_normalize_double_backward_6_kernel(
     grad_gelu_x_e1_2 += gelu_y_e * contracted5_grad_xy_110_e1 + gelu_y_e123 * contracted5_grad_xy_123_e23
     grad_gelu_x_e1_2 += gelu_y_e3 * contracted5_grad_xy_121_e13 + gelu_y_e2 * contracted5_grad_xy_121_e12
     grad_gelu_x_e1_2 += gelu_y_e23 * contracted4_grad_xy_132_e123
-    grad_gate_x_2 = grad_gelu_x_e123 * grad_grad_x_e123 + grad_gelu_x_e23 * grad_grad_x_e23
-    grad_gate_x_2 += grad_gelu_x_e13 * grad_grad_x_e13 + grad_gelu_x_e12 * grad_grad_x_e12
-    grad_gate_x_2 += grad_gelu_x_e3 * grad_grad_x_e3 + grad_gelu_x_e2 * grad_grad_x_e2
-    grad_gate_x_2 += grad_gelu_x_e1 * grad_grad_x_e1 + grad_gelu_x_e * grad_grad_x_e
-    grad_gate_x_2 += x_e123 * grad_gelu_x_e123_2 + x_e23 * grad_gelu_x_e23_2 + x_e13 * grad_gelu_x_e13_2
-    grad_gate_x_2 += x_e12 * grad_gelu_x_e12_2 + x_e3 * grad_gelu_x_e3_2 + x_e2 * grad_gelu_x_e2_2
-    grad_gate_x_2 += x_e1 * grad_gelu_x_e1_2 + x_e * grad_gelu_x_e_2
-    t8 = t3 * (0.5 * grad_gate_x_2) - 2.0 * t1 * (t2 * (1.1283791670955126 * (0.5 * grad_gate_x * t4)))
-    grad_x_e = grad_gelu_x_e * grad_grad_gate_x + gate_x * grad_gelu_x_e_2 + 0.7071067811865476 * t8
+    grad_gate_x = grad_gelu_x_e123 * grad_grad_x_e123 + grad_gelu_x_e23 * grad_grad_x_e23
+    grad_gate_x += grad_gelu_x_e13 * grad_grad_x_e13 + grad_gelu_x_e12 * grad_grad_x_e12
+    grad_gate_x += grad_gelu_x_e3 * grad_grad_x_e3 + grad_gelu_x_e2 * grad_grad_x_e2
+    grad_gate_x += grad_gelu_x_e1 * grad_grad_x_e1 + grad_gelu_x_e * grad_grad_x_e
+    grad_gate_x += x_e123 * grad_gelu_x_e123_2 + x_e23 * grad_gelu_x_e23_2 + x_e13 * grad_gelu_x_e13_2
+    grad_gate_x += x_e12 * grad_gelu_x_e12_2 + x_e3 * grad_gelu_x_e3_2 + x_e2 * grad_gelu_x_e2_2
+    grad_gate_x += x_e1 * grad_gelu_x_e1_2 + x_e * grad_gelu_x_e_2
+    grad_gate_x_2 = x_e123 * grad_gelu_x_e123 + x_e23 * grad_gelu_x_e23 + x_e13 * grad_gelu_x_e13
+    grad_gate_x_2 += x_e12 * grad_gelu_x_e12 + x_e3 * grad_gelu_x_e3 + x_e2 * grad_gelu_x_e2
+    grad_gate_x_2 += x_e1 * grad_gelu_x_e1 + x_e * grad_gelu_x_e
+    grad_x_e = grad_gelu_x_e * grad_grad_gate_x + gate_x * grad_gelu_x_e_2 + t0 * grad_gate_x
+    grad_x_e += 2.0 * x_e * (-0.5 * t0 * grad_gate_x_2 * grad_grad_x_e)
     grad_x_e1 = grad_gelu_x_e1 * grad_grad_gate_x + gate_x * grad_gelu_x_e1_2
     grad_x_e2 = grad_gelu_x_e2 * grad_grad_gate_x + gate_x * grad_gelu_x_e2_2
     grad_x_e3 = grad_gelu_x_e3 * grad_grad_gate_x + gate_x * grad_gelu_x_e3_2
@@ -9609,9 +9625,6 @@ def _fused_gelu_fcgp_norm_with_normalize_double_backward_6_kernel(
     grad_gelu_y_e1 += gelu_x_e * contracted1_grad_xy_011_e1 + gelu_x_e1 * contracted_grad_xy_101_e
     grad_gelu_y_e1 += -gelu_x_e3 * contracted1_grad_xy_121_e13 - gelu_x_e2 * contracted1_grad_xy_121_e12
     grad_gelu_y_e1 += -gelu_x_e13 * contracted1_grad_xy_211_e3 - gelu_x_e12 * contracted1_grad_xy_211_e2
-    grad_gate_y = y_e123 * grad_gelu_y_e123 + y_e23 * grad_gelu_y_e23 + y_e13 * grad_gelu_y_e13
-    grad_gate_y += y_e12 * grad_gelu_y_e12 + y_e3 * grad_gelu_y_e3 + y_e2 * grad_gelu_y_e2
-    grad_gate_y += y_e1 * grad_gelu_y_e1 + y_e * grad_gelu_y_e
     grad_gelu_y_e1_2 = contracted_grad_xy_101_e * grad_grad_gelu_x_e1
     grad_gelu_y_e1_2 += contracted_grad_xy_231_e123 * grad_grad_gelu_x_e23
     grad_gelu_y_e1_2 += contracted1_grad_xy_321_e23 * grad_grad_gelu_x_e123
@@ -9695,15 +9708,18 @@ def _fused_gelu_fcgp_norm_with_normalize_double_backward_6_kernel(
     grad_gelu_y_e123_2 += -contracted1_grad_xy_213_e1 * grad_grad_gelu_x_e23
     grad_gelu_y_e123_2 += -contracted_grad_xy_303_e * grad_grad_gelu_x_e123 - gelu_x_e123 * contracted4_1
     grad_gelu_y_e123_2 += -gelu_x_e12 * contracted5_16 - gelu_x_e23 * contracted5_4 - gelu_x_e2 * contracted5_26
-    grad_gate_y_2 = grad_gelu_y_e123 * grad_grad_y_e123 + grad_gelu_y_e23 * grad_grad_y_e23
-    grad_gate_y_2 += grad_gelu_y_e13 * grad_grad_y_e13 + grad_gelu_y_e12 * grad_grad_y_e12
-    grad_gate_y_2 += grad_gelu_y_e3 * grad_grad_y_e3 + grad_gelu_y_e2 * grad_grad_y_e2
-    grad_gate_y_2 += grad_gelu_y_e1 * grad_grad_y_e1 + grad_gelu_y_e * grad_grad_y_e + y_e * grad_gelu_y_e_2
-    grad_gate_y_2 += y_e1 * grad_gelu_y_e1_2 + y_e2 * grad_gelu_y_e2_2 + y_e3 * grad_gelu_y_e3_2
-    grad_gate_y_2 += y_e12 * grad_gelu_y_e12_2 + y_e13 * grad_gelu_y_e13_2 + y_e23 * grad_gelu_y_e23_2
-    grad_gate_y_2 += y_e123 * grad_gelu_y_e123_2
-    t9 = t6 * (0.5 * grad_gate_y_2) - 2.0 * t0 * (t5 * (1.1283791670955126 * (0.5 * grad_gate_y * t7)))
-    grad_y_e = grad_gelu_y_e * grad_grad_gate_y + gate_y * grad_gelu_y_e_2 + 0.7071067811865476 * t9
+    grad_gate_y = grad_gelu_y_e123 * grad_grad_y_e123 + grad_gelu_y_e23 * grad_grad_y_e23
+    grad_gate_y += grad_gelu_y_e13 * grad_grad_y_e13 + grad_gelu_y_e12 * grad_grad_y_e12
+    grad_gate_y += grad_gelu_y_e3 * grad_grad_y_e3 + grad_gelu_y_e2 * grad_grad_y_e2
+    grad_gate_y += grad_gelu_y_e1 * grad_grad_y_e1 + grad_gelu_y_e * grad_grad_y_e + y_e * grad_gelu_y_e_2
+    grad_gate_y += y_e1 * grad_gelu_y_e1_2 + y_e2 * grad_gelu_y_e2_2 + y_e3 * grad_gelu_y_e3_2
+    grad_gate_y += y_e12 * grad_gelu_y_e12_2 + y_e13 * grad_gelu_y_e13_2 + y_e23 * grad_gelu_y_e23_2
+    grad_gate_y += y_e123 * grad_gelu_y_e123_2
+    grad_gate_y_2 = y_e123 * grad_gelu_y_e123 + y_e23 * grad_gelu_y_e23 + y_e13 * grad_gelu_y_e13
+    grad_gate_y_2 += y_e12 * grad_gelu_y_e12 + y_e3 * grad_gelu_y_e3 + y_e2 * grad_gelu_y_e2
+    grad_gate_y_2 += y_e1 * grad_gelu_y_e1 + y_e * grad_gelu_y_e
+    grad_y_e = grad_gelu_y_e * grad_grad_gate_y + gate_y * grad_gelu_y_e_2 + t1 * grad_gate_y
+    grad_y_e += 2.0 * y_e * (-0.5 * t1 * grad_gate_y_2 * grad_grad_y_e)
     grad_y_e1 = grad_gelu_y_e1 * grad_grad_gate_y + gate_y * grad_gelu_y_e1_2
     grad_y_e2 = grad_gelu_y_e2 * grad_grad_gate_y + gate_y * grad_gelu_y_e2_2
     grad_y_e3 = grad_gelu_y_e3 * grad_grad_gate_y + gate_y * grad_gelu_y_e3_2
@@ -9819,7 +9835,7 @@ def _fused_gelu_fcgp_norm_with_normalize_double_backward_8_kernel(
     # one program holds a whole row, because a reduction over m is used at once
     BM = tl.cast(B, tl.int64) * M
 
-    m = _tile(tl.program_id(1) * BLOCK, ROWS, BLOCK)
+    m = _tile(0, ROWS, BLOCK)
     r = _down(ROWS)
     at = r * M + m
     tile_mask = m < M
@@ -10053,12 +10069,13 @@ def _fused_gelu_fcgp_norm_without_normalize_kernel(
     # stores factors of matrix products, in the order in which these read them
     BN = tl.cast(B, tl.int64) * N
 
-    n = _tile(tl.program_id(1) * BLOCK, ROWS, BLOCK)
+    block, tile = _place(B, ROWS)
+    n = _tile(tile * BLOCK, ROWS, BLOCK)
     r = _down(ROWS)
     at = r * N + n
     tile_mask = n < N
 
-    b = tl.program_id(0).to(tl.int64) * ROWS
+    b = block.to(tl.int64) * ROWS
     row_mask = b + r < B
     mask = tile_mask if ROWS == 1 else tile_mask & row_mask
     x_row = x_ptr + b * N
@@ -10085,9 +10102,9 @@ def _fused_gelu_fcgp_norm_without_normalize_kernel(
     y_e23 = tl.load(y_row + 6 * BN + at, mask=mask, other=0.0).to(REAL)
     y_e123 = tl.load(y_row + 7 * BN + at, mask=mask, other=0.0).to(REAL)
 
-    gate_x = 0.5 * tl.erf(0.7071067811865476 * x_e) + 0.5
+    gate_x = _phi(x_e)
     gelu_x_e = x_e * gate_x
-    gate_y = 0.5 + 0.5 * tl.erf(0.7071067811865476 * y_e)
+    gate_y = _phi(y_e)
     gelu_y_e = y_e * gate_y
     xy_000_e = gelu_x_e * gelu_y_e
     gelu_x_e1 = x_e1 * gate_x
@@ -10224,12 +10241,13 @@ def _fused_gelu_fcgp_norm_without_normalize_1_kernel(
     operand7_m = tl.cast(N, tl.int64) * 4 if N_INNERMOST else 1
     operand7_N = tl.cast(N, tl.int64) * operand7_n
 
-    m = _tile(tl.program_id(1) * BLOCK, ROWS, BLOCK)
+    block, tile = _place(N, ROWS)
+    m = _tile(tile * BLOCK, ROWS, BLOCK)
     r = _down(ROWS)
     at = r * M + m
     tile_mask = m < M
 
-    n = tl.program_id(0).to(tl.int64) * ROWS
+    n = block.to(tl.int64) * ROWS
     row_mask = n + r < N
     mask = tile_mask if ROWS == 1 else tile_mask & row_mask
     weight_row = weight_ptr + n * M
@@ -10369,12 +10387,13 @@ def _fused_gelu_fcgp_norm_without_normalize_backward_1_kernel(
 ):
     BN = tl.cast(B, tl.int64) * N
 
-    n = _tile(tl.program_id(1) * BLOCK, ROWS, BLOCK)
+    block, tile = _place(B, ROWS)
+    n = _tile(tile * BLOCK, ROWS, BLOCK)
     r = _down(ROWS)
     at = r * N + n
     tile_mask = n < N
 
-    b = tl.program_id(0).to(tl.int64) * ROWS
+    b = block.to(tl.int64) * ROWS
     row_mask = b + r < B
     mask = tile_mask if ROWS == 1 else tile_mask & row_mask
     x_row = x_ptr + b * N
@@ -10479,10 +10498,8 @@ def _fused_gelu_fcgp_norm_without_normalize_backward_1_kernel(
     contracted3_grad_xy_202_e = tl.load(contracted3_row + r * 4 * N + n + 2 * N, mask=mask, other=0.0).to(REAL)
     contracted3_grad_xy_303_e = tl.load(contracted3_row + r * 4 * N + n + 3 * N, mask=mask, other=0.0).to(REAL)
 
-    t0 = 0.7071067811865476 * x_e
-    gate_x = 0.5 * tl.erf(t0) + 0.5
-    t1 = 0.7071067811865476 * y_e
-    gate_y = 0.5 + 0.5 * tl.erf(t1)
+    gate_x = _phi(x_e)
+    gate_y = _phi(y_e)
     gelu_y_e123 = y_e123 * gate_y
     gelu_y_e23 = y_e23 * gate_y
     gelu_y_e13 = y_e13 * gate_y
@@ -10526,8 +10543,7 @@ def _fused_gelu_fcgp_norm_without_normalize_backward_1_kernel(
     grad_gate_x = x_e123 * grad_gelu_x_e123 + x_e23 * grad_gelu_x_e23 + x_e13 * grad_gelu_x_e13
     grad_gate_x += x_e12 * grad_gelu_x_e12 + x_e3 * grad_gelu_x_e3 + x_e2 * grad_gelu_x_e2
     grad_gate_x += x_e1 * grad_gelu_x_e1 + x_e * grad_gelu_x_e
-    t2 = 0.7071067811865476 * (1.1283791670955126 * tl.exp(-t0 * t0) * (0.5 * grad_gate_x))
-    grad_x_e = gate_x * grad_gelu_x_e + t2
+    grad_x_e = gate_x * grad_gelu_x_e + 0.3989422804014327 * tl.exp(-0.5 * x_e * x_e) * grad_gate_x
     grad_x_e1 = gate_x * grad_gelu_x_e1
     grad_x_e2 = gate_x * grad_gelu_x_e2
     grad_x_e3 = gate_x * grad_gelu_x_e3
@@ -10578,8 +10594,7 @@ def _fused_gelu_fcgp_norm_without_normalize_backward_1_kernel(
     grad_gate_y = y_e123 * grad_gelu_y_e123 + y_e23 * grad_gelu_y_e23 + y_e13 * grad_gelu_y_e13
     grad_gate_y += y_e12 * grad_gelu_y_e12 + y_e3 * grad_gelu_y_e3 + y_e2 * grad_gelu_y_e2
     grad_gate_y += y_e1 * grad_gelu_y_e1 + y_e * grad_gelu_y_e
-    t3 = 0.7071067811865476 * (1.1283791670955126 * tl.exp(-t1 * t1) * (0.5 * grad_gate_y))
-    grad_y_e = gate_y * grad_gelu_y_e + t3
+    grad_y_e = gate_y * grad_gelu_y_e + 0.3989422804014327 * tl.exp(-0.5 * y_e * y_e) * grad_gate_y
     grad_y_e1 = gate_y * grad_gelu_y_e1
     grad_y_e2 = gate_y * grad_gelu_y_e2
     grad_y_e3 = gate_y * grad_gelu_y_e3
@@ -10641,12 +10656,13 @@ def _fused_gelu_fcgp_norm_without_normalize_backward_2_kernel(
     operand7_n = tl.cast(B, tl.int64) if B_INNERMOST else 1
     operand7_N = tl.cast(N, tl.int64) * operand7_n
 
-    n = _tile(tl.program_id(1) * BLOCK, ROWS, BLOCK)
+    block, tile = _place(B, ROWS)
+    n = _tile(tile * BLOCK, ROWS, BLOCK)
     r = _down(ROWS)
     at = r * N + n
     tile_mask = n < N
 
-    b = tl.program_id(0).to(tl.int64) * ROWS
+    b = block.to(tl.int64) * ROWS
     row_mask = b + r < B
     mask = tile_mask if ROWS == 1 else tile_mask & row_mask
     x_row = x_ptr + b * N
@@ -10673,9 +10689,9 @@ def _fused_gelu_fcgp_norm_without_normalize_backward_2_kernel(
     y_e23 = tl.load(y_row + 6 * BN + at, mask=mask, other=0.0).to(REAL)
     y_e123 = tl.load(y_row + 7 * BN + at, mask=mask, other=0.0).to(REAL)
 
-    gate_x = 0.5 * tl.erf(0.7071067811865476 * x_e) + 0.5
+    gate_x = _phi(x_e)
     gelu_x_e123 = x_e123 * gate_x
-    gate_y = 0.5 + 0.5 * tl.erf(0.7071067811865476 * y_e)
+    gate_y = _phi(y_e)
     gelu_y_e123 = y_e123 * gate_y
     operand4_0 = gelu_x_e123 * gelu_y_e123
     gelu_x_e = x_e * gate_x
@@ -11030,12 +11046,13 @@ def _fused_gelu_fcgp_norm_without_normalize_double_backward_1_kernel(
 ):
     BN = tl.cast(B, tl.int64) * N
 
-    n = _tile(tl.program_id(1) * BLOCK, ROWS, BLOCK)
+    block, tile = _place(B, ROWS)
+    n = _tile(tile * BLOCK, ROWS, BLOCK)
     r = _down(ROWS)
     at = r * N + n
     tile_mask = n < N
 
-    b = tl.program_id(0).to(tl.int64) * ROWS
+    b = block.to(tl.int64) * ROWS
     row_mask = b + r < B
     mask = tile_mask if ROWS == 1 else tile_mask & row_mask
     x_row = x_ptr + b * N
@@ -11210,10 +11227,8 @@ def _fused_gelu_fcgp_norm_without_normalize_double_backward_1_kernel(
     contracted3_grad_xy_303_e = tl.load(contracted3_row + r * 8 * N + n + 6 * N, mask=mask, other=0.0).to(REAL)
     contracted3_7 = tl.load(contracted3_row + r * 8 * N + n + 7 * N, mask=mask, other=0.0).to(REAL)
 
-    t0 = 0.7071067811865476 * x_e
-    gate_x = 0.5 * tl.erf(t0) + 0.5
-    t1 = 0.7071067811865476 * y_e
-    gate_y = 0.5 + 0.5 * tl.erf(t1)
+    gate_x = _phi(x_e)
+    gate_y = _phi(y_e)
     gelu_y_e123 = y_e123 * gate_y
     gelu_y_e23 = y_e23 * gate_y
     gelu_y_e13 = y_e13 * gate_y
@@ -11222,10 +11237,8 @@ def _fused_gelu_fcgp_norm_without_normalize_double_backward_1_kernel(
     gelu_y_e2 = y_e2 * gate_y
     gelu_y_e1 = y_e1 * gate_y
     gelu_y_e = y_e * gate_y
-    t2 = tl.exp(-t1 * t1)
-    t3 = 1.1283791670955126 * t2
-    t4 = 0.7071067811865476 * grad_grad_y_e
-    grad_grad_gate_y = 0.5 * t3 * t4
+    t0 = 0.3989422804014327 * tl.exp(-0.5 * y_e * y_e)
+    grad_grad_gate_y = t0 * grad_grad_y_e
     grad_grad_gelu_y_e1 = gate_y * grad_grad_y_e1 + y_e1 * grad_grad_gate_y
     grad_grad_gelu_y_e2 = gate_y * grad_grad_y_e2 + y_e2 * grad_grad_gate_y
     grad_grad_gelu_y_e3 = gate_y * grad_grad_y_e3 + y_e3 * grad_grad_gate_y
@@ -11245,132 +11258,130 @@ def _fused_gelu_fcgp_norm_without_normalize_double_backward_1_kernel(
     grad_gelu_x_e += grad_grad_gelu_y_e23 * contracted1_grad_xy_022_e23
     grad_gelu_x_e += contracted_grad_xy_033_e123 * grad_grad_gelu_y_e123
     grad_gelu_x_e += contracted3_grad_xy_000_e * grad_grad_gelu_y_e
-    t5 = tl.exp(-t0 * t0)
-    t6 = 1.1283791670955126 * t5
-    t7 = 0.7071067811865476 * grad_grad_x_e
-    grad_grad_gate_x = 0.5 * t6 * t7
+    t1 = 0.3989422804014327 * tl.exp(-0.5 * x_e * x_e)
+    grad_grad_gate_x = t1 * grad_grad_x_e
     grad_gelu_x_e_2 = gelu_y_e123 * contracted_grad_xy_033_e123 + gelu_y_e12 * contracted1_grad_xy_022_e12
     grad_gelu_x_e_2 += gelu_y_e1 * contracted2_grad_xy_011_e1 + gelu_y_e * contracted3_grad_xy_000_e
     grad_gelu_x_e_2 += gelu_y_e23 * contracted1_grad_xy_022_e23 + gelu_y_e13 * contracted1_grad_xy_022_e13
     grad_gelu_x_e_2 += gelu_y_e3 * contracted2_grad_xy_011_e3 + gelu_y_e2 * contracted2_grad_xy_011_e2
-    grad_gelu_x_e123 = gelu_y_e * contracted_grad_xy_330_e123 + gelu_y_e1 * contracted1_grad_xy_321_e23
-    grad_gelu_x_e123 += gelu_y_e3 * contracted1_grad_xy_321_e12 + gelu_y_e13 * contracted2_grad_xy_312_e2
-    grad_gelu_x_e123 += -gelu_y_e2 * contracted1_grad_xy_321_e13 - gelu_y_e12 * contracted2_grad_xy_312_e3
-    grad_gelu_x_e123 += -gelu_y_e23 * contracted2_grad_xy_312_e1 - gelu_y_e123 * contracted3_grad_xy_303_e
-    grad_gelu_x_e23 = gelu_y_e1 * contracted_grad_xy_231_e123 + gelu_y_e * contracted1_grad_xy_220_e23
-    grad_gelu_x_e23 += gelu_y_e13 * contracted1_grad_xy_222_e12 + gelu_y_e3 * contracted2_grad_xy_211_e2
-    grad_gelu_x_e23 += -gelu_y_e12 * contracted1_grad_xy_222_e13 - gelu_y_e2 * contracted2_grad_xy_211_e3
-    grad_gelu_x_e23 += -gelu_y_e123 * contracted2_grad_xy_213_e1 - gelu_y_e23 * contracted3_grad_xy_202_e
-    grad_gelu_x_e13 = gelu_y_e12 * contracted1_grad_xy_222_e23 + gelu_y_e * contracted1_grad_xy_220_e13
-    grad_gelu_x_e13 += gelu_y_e123 * contracted2_grad_xy_213_e2 + gelu_y_e3 * contracted2_grad_xy_211_e1
-    grad_gelu_x_e13 += -gelu_y_e2 * contracted_grad_xy_231_e123 - gelu_y_e23 * contracted1_grad_xy_222_e12
-    grad_gelu_x_e13 += -gelu_y_e1 * contracted2_grad_xy_211_e3 - gelu_y_e13 * contracted3_grad_xy_202_e
-    grad_gelu_x_e12 = gelu_y_e2 * contracted2_grad_xy_211_e1 + gelu_y_e3 * contracted_grad_xy_231_e123
-    grad_gelu_x_e12 += gelu_y_e23 * contracted1_grad_xy_222_e13 + gelu_y_e * contracted1_grad_xy_220_e12
-    grad_gelu_x_e12 += -gelu_y_e13 * contracted1_grad_xy_222_e23 - gelu_y_e123 * contracted2_grad_xy_213_e3
-    grad_gelu_x_e12 += -gelu_y_e1 * contracted2_grad_xy_211_e2 - gelu_y_e12 * contracted3_grad_xy_202_e
-    grad_gelu_x_e3 = gelu_y_e12 * contracted_grad_xy_132_e123 + gelu_y_e123 * contracted1_grad_xy_123_e12
-    grad_gelu_x_e3 += gelu_y_e * contracted2_grad_xy_110_e3 + gelu_y_e3 * contracted3_grad_xy_101_e
-    grad_gelu_x_e3 += -gelu_y_e2 * contracted1_grad_xy_121_e23 - gelu_y_e1 * contracted1_grad_xy_121_e13
-    grad_gelu_x_e3 += -gelu_y_e23 * contracted2_grad_xy_112_e2 - gelu_y_e13 * contracted2_grad_xy_112_e1
-    grad_gelu_x_e2 = gelu_y_e3 * contracted1_grad_xy_121_e23 + gelu_y_e23 * contracted2_grad_xy_112_e3
-    grad_gelu_x_e2 += gelu_y_e * contracted2_grad_xy_110_e2 + gelu_y_e2 * contracted3_grad_xy_101_e
-    grad_gelu_x_e2 += -gelu_y_e13 * contracted_grad_xy_132_e123 - gelu_y_e123 * contracted1_grad_xy_123_e13
-    grad_gelu_x_e2 += -gelu_y_e1 * contracted1_grad_xy_121_e12 - gelu_y_e12 * contracted2_grad_xy_112_e1
-    grad_gelu_x_e1 = gelu_y_e23 * contracted_grad_xy_132_e123 + gelu_y_e123 * contracted1_grad_xy_123_e23
-    grad_gelu_x_e1 += gelu_y_e3 * contracted1_grad_xy_121_e13 + gelu_y_e2 * contracted1_grad_xy_121_e12
-    grad_gelu_x_e1 += gelu_y_e13 * contracted2_grad_xy_112_e3 + gelu_y_e12 * contracted2_grad_xy_112_e2
-    grad_gelu_x_e1 += gelu_y_e * contracted2_grad_xy_110_e1 + gelu_y_e1 * contracted3_grad_xy_101_e
-    grad_gate_x = x_e123 * grad_gelu_x_e123 + x_e23 * grad_gelu_x_e23 + x_e13 * grad_gelu_x_e13
-    grad_gate_x += x_e12 * grad_gelu_x_e12 + x_e3 * grad_gelu_x_e3 + x_e2 * grad_gelu_x_e2
-    grad_gate_x += x_e1 * grad_gelu_x_e1 + x_e * grad_gelu_x_e_2
-    grad_gelu_x_e1_2 = gelu_y_e12 * contracted2_17 + gelu_y_e23 * contracted_3 + gelu_y_e123 * contracted1_29
-    grad_gelu_x_e1_2 += gelu_y_e3 * contracted1_15 + gelu_y_e2 * contracted1_3 + gelu_y_e13 * contracted2_29
-    grad_gelu_x_e1_2 += gelu_y_e * contracted2_3 + gelu_y_e1 * contracted3_3
-    grad_gelu_x_e1_2 += contracted3_grad_xy_101_e * grad_grad_gelu_y_e1
-    grad_gelu_x_e1_2 += contracted1_grad_xy_121_e12 * grad_grad_gelu_y_e2
-    grad_gelu_x_e1_2 += contracted1_grad_xy_121_e13 * grad_grad_gelu_y_e3
-    grad_gelu_x_e1_2 += contracted2_grad_xy_112_e2 * grad_grad_gelu_y_e12
-    grad_gelu_x_e1_2 += grad_grad_gelu_y_e13 * contracted2_grad_xy_112_e3
-    grad_gelu_x_e1_2 += contracted_grad_xy_132_e123 * grad_grad_gelu_y_e23
-    grad_gelu_x_e1_2 += grad_grad_gelu_y_e123 * contracted1_grad_xy_123_e23
-    grad_gelu_x_e1_2 += contracted2_grad_xy_110_e1 * grad_grad_gelu_y_e
-    grad_gelu_x_e2_2 = gelu_y_e3 * contracted1_27 + gelu_y_e23 * contracted2_29 + gelu_y_e * contracted2_15
-    grad_gelu_x_e2_2 += gelu_y_e2 * contracted3_3 + contracted3_grad_xy_101_e * grad_grad_gelu_y_e2
-    grad_gelu_x_e2_2 += grad_grad_gelu_y_e3 * contracted1_grad_xy_121_e23
-    grad_gelu_x_e2_2 += grad_grad_gelu_y_e23 * contracted2_grad_xy_112_e3
-    grad_gelu_x_e2_2 += contracted2_grad_xy_110_e2 * grad_grad_gelu_y_e - gelu_y_e13 * contracted_3
-    grad_gelu_x_e2_2 += -gelu_y_e123 * contracted1_17 - gelu_y_e1 * contracted1_3 - gelu_y_e12 * contracted2_5
-    grad_gelu_x_e2_2 += -contracted1_grad_xy_121_e12 * grad_grad_gelu_y_e1
-    grad_gelu_x_e2_2 += -contracted2_grad_xy_112_e1 * grad_grad_gelu_y_e12
-    grad_gelu_x_e2_2 += -contracted_grad_xy_132_e123 * grad_grad_gelu_y_e13
-    grad_gelu_x_e2_2 += -contracted1_grad_xy_123_e13 * grad_grad_gelu_y_e123
-    grad_gelu_x_e3_2 = gelu_y_e12 * contracted_3 + gelu_y_e123 * contracted1_5 + gelu_y_e * contracted2_27
-    grad_gelu_x_e3_2 += gelu_y_e3 * contracted3_3 + contracted3_grad_xy_101_e * grad_grad_gelu_y_e3
-    grad_gelu_x_e3_2 += contracted_grad_xy_132_e123 * grad_grad_gelu_y_e12
-    grad_gelu_x_e3_2 += contracted1_grad_xy_123_e12 * grad_grad_gelu_y_e123
-    grad_gelu_x_e3_2 += grad_grad_gelu_y_e * contracted2_grad_xy_110_e3 - gelu_y_e2 * contracted1_27
-    grad_gelu_x_e3_2 += -gelu_y_e1 * contracted1_15 - gelu_y_e23 * contracted2_17 - gelu_y_e13 * contracted2_5
-    grad_gelu_x_e3_2 += -contracted1_grad_xy_121_e13 * grad_grad_gelu_y_e1
-    grad_gelu_x_e3_2 += -grad_grad_gelu_y_e2 * contracted1_grad_xy_121_e23
-    grad_gelu_x_e3_2 += -contracted2_grad_xy_112_e1 * grad_grad_gelu_y_e13
-    grad_gelu_x_e3_2 += -contracted2_grad_xy_112_e2 * grad_grad_gelu_y_e23
-    grad_gelu_x_e12_2 = gelu_y_e3 * contracted_5 + gelu_y_e23 * contracted1_21 + gelu_y_e * contracted1_7
-    grad_gelu_x_e12_2 += gelu_y_e2 * contracted2_7 + contracted2_grad_xy_211_e1 * grad_grad_gelu_y_e2
-    grad_gelu_x_e12_2 += grad_grad_gelu_y_e3 * contracted_grad_xy_231_e123
-    grad_gelu_x_e12_2 += grad_grad_gelu_y_e23 * contracted1_grad_xy_222_e13
-    grad_gelu_x_e12_2 += contracted1_grad_xy_220_e12 * grad_grad_gelu_y_e - gelu_y_e13 * contracted1_33
-    grad_gelu_x_e12_2 += -gelu_y_e123 * contracted2_33 - gelu_y_e1 * contracted2_19 - gelu_y_e12 * contracted3_5
-    grad_gelu_x_e12_2 += -grad_grad_gelu_y_e1 * contracted2_grad_xy_211_e2
-    grad_gelu_x_e12_2 += -grad_grad_gelu_y_e12 * contracted3_grad_xy_202_e
-    grad_gelu_x_e12_2 += -grad_grad_gelu_y_e13 * contracted1_grad_xy_222_e23
-    grad_gelu_x_e12_2 += -grad_grad_gelu_y_e123 * contracted2_grad_xy_213_e3
-    grad_gelu_x_e13_2 = gelu_y_e12 * contracted1_33 + gelu_y_e * contracted1_19 + gelu_y_e123 * contracted2_21
-    grad_gelu_x_e13_2 += gelu_y_e3 * contracted2_7 + contracted2_grad_xy_211_e1 * grad_grad_gelu_y_e3
-    grad_gelu_x_e13_2 += grad_grad_gelu_y_e12 * contracted1_grad_xy_222_e23
-    grad_gelu_x_e13_2 += grad_grad_gelu_y_e123 * contracted2_grad_xy_213_e2
-    grad_gelu_x_e13_2 += grad_grad_gelu_y_e * contracted1_grad_xy_220_e13 - gelu_y_e2 * contracted_5
-    grad_gelu_x_e13_2 += -gelu_y_e23 * contracted1_9 - gelu_y_e1 * contracted2_31 - gelu_y_e13 * contracted3_5
-    grad_gelu_x_e13_2 += -grad_grad_gelu_y_e1 * contracted2_grad_xy_211_e3
-    grad_gelu_x_e13_2 += -grad_grad_gelu_y_e2 * contracted_grad_xy_231_e123
-    grad_gelu_x_e13_2 += -grad_grad_gelu_y_e13 * contracted3_grad_xy_202_e
-    grad_gelu_x_e13_2 += -contracted1_grad_xy_222_e12 * grad_grad_gelu_y_e23
-    grad_gelu_x_e23_2 = gelu_y_e1 * contracted_5 + gelu_y_e13 * contracted1_9 + gelu_y_e * contracted1_31
-    grad_gelu_x_e23_2 += gelu_y_e3 * contracted2_19 + grad_grad_gelu_y_e1 * contracted_grad_xy_231_e123
-    grad_gelu_x_e23_2 += grad_grad_gelu_y_e3 * contracted2_grad_xy_211_e2
-    grad_gelu_x_e23_2 += contracted1_grad_xy_222_e12 * grad_grad_gelu_y_e13
-    grad_gelu_x_e23_2 += grad_grad_gelu_y_e * contracted1_grad_xy_220_e23 - gelu_y_e12 * contracted1_21
-    grad_gelu_x_e23_2 += -gelu_y_e123 * contracted2_9 - gelu_y_e2 * contracted2_31 - gelu_y_e23 * contracted3_5
-    grad_gelu_x_e23_2 += -grad_grad_gelu_y_e2 * contracted2_grad_xy_211_e3
-    grad_gelu_x_e23_2 += -grad_grad_gelu_y_e12 * contracted1_grad_xy_222_e13
-    grad_gelu_x_e23_2 += -grad_grad_gelu_y_e23 * contracted3_grad_xy_202_e
-    grad_gelu_x_e23_2 += -contracted2_grad_xy_213_e1 * grad_grad_gelu_y_e123
-    grad_gelu_x_e123_2 = gelu_y_e * contracted_7 + gelu_y_e1 * contracted1_35 + gelu_y_e3 * contracted1_11
-    grad_gelu_x_e123_2 += gelu_y_e13 * contracted2_23 + grad_grad_gelu_y_e1 * contracted1_grad_xy_321_e23
-    grad_gelu_x_e123_2 += contracted1_grad_xy_321_e12 * grad_grad_gelu_y_e3
-    grad_gelu_x_e123_2 += grad_grad_gelu_y_e13 * contracted2_grad_xy_312_e2
-    grad_gelu_x_e123_2 += grad_grad_gelu_y_e * contracted_grad_xy_330_e123 - gelu_y_e2 * contracted1_23
-    grad_gelu_x_e123_2 += -gelu_y_e12 * contracted2_35 - gelu_y_e23 * contracted2_11
-    grad_gelu_x_e123_2 += -gelu_y_e123 * contracted3_7 - grad_grad_gelu_y_e2 * contracted1_grad_xy_321_e13
-    grad_gelu_x_e123_2 += -grad_grad_gelu_y_e12 * contracted2_grad_xy_312_e3
-    grad_gelu_x_e123_2 += -contracted2_grad_xy_312_e1 * grad_grad_gelu_y_e23
-    grad_gelu_x_e123_2 += -grad_grad_gelu_y_e123 * contracted3_grad_xy_303_e
-    grad_gate_x_2 = x_e * grad_gelu_x_e + x_e1 * grad_gelu_x_e1_2 + x_e2 * grad_gelu_x_e2_2
-    grad_gate_x_2 += x_e3 * grad_gelu_x_e3_2 + x_e12 * grad_gelu_x_e12_2 + x_e13 * grad_gelu_x_e13_2
-    grad_gate_x_2 += x_e23 * grad_gelu_x_e23_2 + x_e123 * grad_gelu_x_e123_2
-    grad_gate_x_2 += grad_grad_x_e123 * grad_gelu_x_e123 + grad_grad_x_e23 * grad_gelu_x_e23
-    grad_gate_x_2 += grad_grad_x_e13 * grad_gelu_x_e13 + grad_grad_x_e12 * grad_gelu_x_e12
-    grad_gate_x_2 += grad_grad_x_e3 * grad_gelu_x_e3 + grad_grad_x_e2 * grad_gelu_x_e2
-    grad_gate_x_2 += grad_grad_x_e1 * grad_gelu_x_e1 + grad_grad_x_e * grad_gelu_x_e_2
-    t8 = t6 * (0.5 * grad_gate_x_2) - 2.0 * t0 * (t5 * (1.1283791670955126 * (t7 * (0.5 * grad_gate_x))))
-    grad_x_e = gate_x * grad_gelu_x_e + grad_grad_gate_x * grad_gelu_x_e_2 + 0.7071067811865476 * t8
-    grad_x_e1 = gate_x * grad_gelu_x_e1_2 + grad_grad_gate_x * grad_gelu_x_e1
-    grad_x_e2 = gate_x * grad_gelu_x_e2_2 + grad_grad_gate_x * grad_gelu_x_e2
-    grad_x_e3 = gate_x * grad_gelu_x_e3_2 + grad_grad_gate_x * grad_gelu_x_e3
-    grad_x_e12 = gate_x * grad_gelu_x_e12_2 + grad_grad_gate_x * grad_gelu_x_e12
-    grad_x_e13 = gate_x * grad_gelu_x_e13_2 + grad_grad_gate_x * grad_gelu_x_e13
-    grad_x_e23 = gate_x * grad_gelu_x_e23_2 + grad_grad_gate_x * grad_gelu_x_e23
-    grad_x_e123 = gate_x * grad_gelu_x_e123_2 + grad_grad_gate_x * grad_gelu_x_e123
+    grad_gelu_x_e1 = gelu_y_e12 * contracted2_17 + gelu_y_e23 * contracted_3 + gelu_y_e123 * contracted1_29
+    grad_gelu_x_e1 += gelu_y_e3 * contracted1_15 + gelu_y_e2 * contracted1_3 + gelu_y_e13 * contracted2_29
+    grad_gelu_x_e1 += gelu_y_e * contracted2_3 + gelu_y_e1 * contracted3_3
+    grad_gelu_x_e1 += contracted3_grad_xy_101_e * grad_grad_gelu_y_e1
+    grad_gelu_x_e1 += contracted1_grad_xy_121_e12 * grad_grad_gelu_y_e2
+    grad_gelu_x_e1 += contracted1_grad_xy_121_e13 * grad_grad_gelu_y_e3
+    grad_gelu_x_e1 += contracted2_grad_xy_112_e2 * grad_grad_gelu_y_e12
+    grad_gelu_x_e1 += grad_grad_gelu_y_e13 * contracted2_grad_xy_112_e3
+    grad_gelu_x_e1 += contracted_grad_xy_132_e123 * grad_grad_gelu_y_e23
+    grad_gelu_x_e1 += grad_grad_gelu_y_e123 * contracted1_grad_xy_123_e23
+    grad_gelu_x_e1 += contracted2_grad_xy_110_e1 * grad_grad_gelu_y_e
+    grad_gelu_x_e2 = gelu_y_e3 * contracted1_27 + gelu_y_e23 * contracted2_29 + gelu_y_e * contracted2_15
+    grad_gelu_x_e2 += gelu_y_e2 * contracted3_3 + contracted3_grad_xy_101_e * grad_grad_gelu_y_e2
+    grad_gelu_x_e2 += grad_grad_gelu_y_e3 * contracted1_grad_xy_121_e23
+    grad_gelu_x_e2 += grad_grad_gelu_y_e23 * contracted2_grad_xy_112_e3
+    grad_gelu_x_e2 += contracted2_grad_xy_110_e2 * grad_grad_gelu_y_e - gelu_y_e13 * contracted_3
+    grad_gelu_x_e2 += -gelu_y_e123 * contracted1_17 - gelu_y_e1 * contracted1_3 - gelu_y_e12 * contracted2_5
+    grad_gelu_x_e2 += -contracted1_grad_xy_121_e12 * grad_grad_gelu_y_e1
+    grad_gelu_x_e2 += -contracted2_grad_xy_112_e1 * grad_grad_gelu_y_e12
+    grad_gelu_x_e2 += -contracted_grad_xy_132_e123 * grad_grad_gelu_y_e13
+    grad_gelu_x_e2 += -contracted1_grad_xy_123_e13 * grad_grad_gelu_y_e123
+    grad_gelu_x_e3 = gelu_y_e12 * contracted_3 + gelu_y_e123 * contracted1_5 + gelu_y_e * contracted2_27
+    grad_gelu_x_e3 += gelu_y_e3 * contracted3_3 + contracted3_grad_xy_101_e * grad_grad_gelu_y_e3
+    grad_gelu_x_e3 += contracted_grad_xy_132_e123 * grad_grad_gelu_y_e12
+    grad_gelu_x_e3 += contracted1_grad_xy_123_e12 * grad_grad_gelu_y_e123
+    grad_gelu_x_e3 += grad_grad_gelu_y_e * contracted2_grad_xy_110_e3 - gelu_y_e2 * contracted1_27
+    grad_gelu_x_e3 += -gelu_y_e1 * contracted1_15 - gelu_y_e23 * contracted2_17 - gelu_y_e13 * contracted2_5
+    grad_gelu_x_e3 += -contracted1_grad_xy_121_e13 * grad_grad_gelu_y_e1
+    grad_gelu_x_e3 += -grad_grad_gelu_y_e2 * contracted1_grad_xy_121_e23
+    grad_gelu_x_e3 += -contracted2_grad_xy_112_e1 * grad_grad_gelu_y_e13
+    grad_gelu_x_e3 += -contracted2_grad_xy_112_e2 * grad_grad_gelu_y_e23
+    grad_gelu_x_e12 = gelu_y_e3 * contracted_5 + gelu_y_e23 * contracted1_21 + gelu_y_e * contracted1_7
+    grad_gelu_x_e12 += gelu_y_e2 * contracted2_7 + contracted2_grad_xy_211_e1 * grad_grad_gelu_y_e2
+    grad_gelu_x_e12 += grad_grad_gelu_y_e3 * contracted_grad_xy_231_e123
+    grad_gelu_x_e12 += grad_grad_gelu_y_e23 * contracted1_grad_xy_222_e13
+    grad_gelu_x_e12 += contracted1_grad_xy_220_e12 * grad_grad_gelu_y_e - gelu_y_e13 * contracted1_33
+    grad_gelu_x_e12 += -gelu_y_e123 * contracted2_33 - gelu_y_e1 * contracted2_19 - gelu_y_e12 * contracted3_5
+    grad_gelu_x_e12 += -grad_grad_gelu_y_e1 * contracted2_grad_xy_211_e2
+    grad_gelu_x_e12 += -grad_grad_gelu_y_e12 * contracted3_grad_xy_202_e
+    grad_gelu_x_e12 += -grad_grad_gelu_y_e13 * contracted1_grad_xy_222_e23
+    grad_gelu_x_e12 += -grad_grad_gelu_y_e123 * contracted2_grad_xy_213_e3
+    grad_gelu_x_e13 = gelu_y_e12 * contracted1_33 + gelu_y_e * contracted1_19 + gelu_y_e123 * contracted2_21
+    grad_gelu_x_e13 += gelu_y_e3 * contracted2_7 + contracted2_grad_xy_211_e1 * grad_grad_gelu_y_e3
+    grad_gelu_x_e13 += grad_grad_gelu_y_e12 * contracted1_grad_xy_222_e23
+    grad_gelu_x_e13 += grad_grad_gelu_y_e123 * contracted2_grad_xy_213_e2
+    grad_gelu_x_e13 += grad_grad_gelu_y_e * contracted1_grad_xy_220_e13 - gelu_y_e2 * contracted_5
+    grad_gelu_x_e13 += -gelu_y_e23 * contracted1_9 - gelu_y_e1 * contracted2_31 - gelu_y_e13 * contracted3_5
+    grad_gelu_x_e13 += -grad_grad_gelu_y_e1 * contracted2_grad_xy_211_e3
+    grad_gelu_x_e13 += -grad_grad_gelu_y_e2 * contracted_grad_xy_231_e123
+    grad_gelu_x_e13 += -grad_grad_gelu_y_e13 * contracted3_grad_xy_202_e
+    grad_gelu_x_e13 += -contracted1_grad_xy_222_e12 * grad_grad_gelu_y_e23
+    grad_gelu_x_e23 = gelu_y_e1 * contracted_5 + gelu_y_e13 * contracted1_9 + gelu_y_e * contracted1_31
+    grad_gelu_x_e23 += gelu_y_e3 * contracted2_19 + grad_grad_gelu_y_e1 * contracted_grad_xy_231_e123
+    grad_gelu_x_e23 += grad_grad_gelu_y_e3 * contracted2_grad_xy_211_e2
+    grad_gelu_x_e23 += contracted1_grad_xy_222_e12 * grad_grad_gelu_y_e13
+    grad_gelu_x_e23 += grad_grad_gelu_y_e * contracted1_grad_xy_220_e23 - gelu_y_e12 * contracted1_21
+    grad_gelu_x_e23 += -gelu_y_e123 * contracted2_9 - gelu_y_e2 * contracted2_31 - gelu_y_e23 * contracted3_5
+    grad_gelu_x_e23 += -grad_grad_gelu_y_e2 * contracted2_grad_xy_211_e3
+    grad_gelu_x_e23 += -grad_grad_gelu_y_e12 * contracted1_grad_xy_222_e13
+    grad_gelu_x_e23 += -grad_grad_gelu_y_e23 * contracted3_grad_xy_202_e
+    grad_gelu_x_e23 += -contracted2_grad_xy_213_e1 * grad_grad_gelu_y_e123
+    grad_gelu_x_e123 = gelu_y_e * contracted_7 + gelu_y_e1 * contracted1_35 + gelu_y_e3 * contracted1_11
+    grad_gelu_x_e123 += gelu_y_e13 * contracted2_23 + grad_grad_gelu_y_e1 * contracted1_grad_xy_321_e23
+    grad_gelu_x_e123 += contracted1_grad_xy_321_e12 * grad_grad_gelu_y_e3
+    grad_gelu_x_e123 += grad_grad_gelu_y_e13 * contracted2_grad_xy_312_e2
+    grad_gelu_x_e123 += grad_grad_gelu_y_e * contracted_grad_xy_330_e123 - gelu_y_e2 * contracted1_23
+    grad_gelu_x_e123 += -gelu_y_e12 * contracted2_35 - gelu_y_e23 * contracted2_11 - gelu_y_e123 * contracted3_7
+    grad_gelu_x_e123 += -grad_grad_gelu_y_e2 * contracted1_grad_xy_321_e13
+    grad_gelu_x_e123 += -grad_grad_gelu_y_e12 * contracted2_grad_xy_312_e3
+    grad_gelu_x_e123 += -contracted2_grad_xy_312_e1 * grad_grad_gelu_y_e23
+    grad_gelu_x_e123 += -grad_grad_gelu_y_e123 * contracted3_grad_xy_303_e
+    grad_gelu_x_e123_2 = gelu_y_e * contracted_grad_xy_330_e123 + gelu_y_e1 * contracted1_grad_xy_321_e23
+    grad_gelu_x_e123_2 += gelu_y_e3 * contracted1_grad_xy_321_e12 + gelu_y_e13 * contracted2_grad_xy_312_e2
+    grad_gelu_x_e123_2 += -gelu_y_e2 * contracted1_grad_xy_321_e13 - gelu_y_e12 * contracted2_grad_xy_312_e3
+    grad_gelu_x_e123_2 += -gelu_y_e23 * contracted2_grad_xy_312_e1 - gelu_y_e123 * contracted3_grad_xy_303_e
+    grad_gelu_x_e23_2 = gelu_y_e1 * contracted_grad_xy_231_e123 + gelu_y_e * contracted1_grad_xy_220_e23
+    grad_gelu_x_e23_2 += gelu_y_e13 * contracted1_grad_xy_222_e12 + gelu_y_e3 * contracted2_grad_xy_211_e2
+    grad_gelu_x_e23_2 += -gelu_y_e12 * contracted1_grad_xy_222_e13 - gelu_y_e2 * contracted2_grad_xy_211_e3
+    grad_gelu_x_e23_2 += -gelu_y_e123 * contracted2_grad_xy_213_e1 - gelu_y_e23 * contracted3_grad_xy_202_e
+    grad_gelu_x_e13_2 = gelu_y_e12 * contracted1_grad_xy_222_e23 + gelu_y_e * contracted1_grad_xy_220_e13
+    grad_gelu_x_e13_2 += gelu_y_e123 * contracted2_grad_xy_213_e2 + gelu_y_e3 * contracted2_grad_xy_211_e1
+    grad_gelu_x_e13_2 += -gelu_y_e2 * contracted_grad_xy_231_e123 - gelu_y_e23 * contracted1_grad_xy_222_e12
+    grad_gelu_x_e13_2 += -gelu_y_e1 * contracted2_grad_xy_211_e3 - gelu_y_e13 * contracted3_grad_xy_202_e
+    grad_gelu_x_e12_2 = gelu_y_e2 * contracted2_grad_xy_211_e1 + gelu_y_e3 * contracted_grad_xy_231_e123
+    grad_gelu_x_e12_2 += gelu_y_e23 * contracted1_grad_xy_222_e13 + gelu_y_e * contracted1_grad_xy_220_e12
+    grad_gelu_x_e12_2 += -gelu_y_e13 * contracted1_grad_xy_222_e23 - gelu_y_e123 * contracted2_grad_xy_213_e3
+    grad_gelu_x_e12_2 += -gelu_y_e1 * contracted2_grad_xy_211_e2 - gelu_y_e12 * contracted3_grad_xy_202_e
+    grad_gelu_x_e3_2 = gelu_y_e12 * contracted_grad_xy_132_e123 + gelu_y_e123 * contracted1_grad_xy_123_e12
+    grad_gelu_x_e3_2 += gelu_y_e * contracted2_grad_xy_110_e3 + gelu_y_e3 * contracted3_grad_xy_101_e
+    grad_gelu_x_e3_2 += -gelu_y_e2 * contracted1_grad_xy_121_e23 - gelu_y_e1 * contracted1_grad_xy_121_e13
+    grad_gelu_x_e3_2 += -gelu_y_e23 * contracted2_grad_xy_112_e2 - gelu_y_e13 * contracted2_grad_xy_112_e1
+    grad_gelu_x_e2_2 = gelu_y_e3 * contracted1_grad_xy_121_e23 + gelu_y_e23 * contracted2_grad_xy_112_e3
+    grad_gelu_x_e2_2 += gelu_y_e * contracted2_grad_xy_110_e2 + gelu_y_e2 * contracted3_grad_xy_101_e
+    grad_gelu_x_e2_2 += -gelu_y_e13 * contracted_grad_xy_132_e123 - gelu_y_e123 * contracted1_grad_xy_123_e13
+    grad_gelu_x_e2_2 += -gelu_y_e1 * contracted1_grad_xy_121_e12 - gelu_y_e12 * contracted2_grad_xy_112_e1
+    grad_gelu_x_e1_2 = gelu_y_e23 * contracted_grad_xy_132_e123 + gelu_y_e123 * contracted1_grad_xy_123_e23
+    grad_gelu_x_e1_2 += gelu_y_e3 * contracted1_grad_xy_121_e13 + gelu_y_e2 * contracted1_grad_xy_121_e12
+    grad_gelu_x_e1_2 += gelu_y_e13 * contracted2_grad_xy_112_e3 + gelu_y_e12 * contracted2_grad_xy_112_e2
+    grad_gelu_x_e1_2 += gelu_y_e * contracted2_grad_xy_110_e1 + gelu_y_e1 * contracted3_grad_xy_101_e
+    grad_gate_x = x_e * grad_gelu_x_e + x_e1 * grad_gelu_x_e1 + x_e2 * grad_gelu_x_e2 + x_e3 * grad_gelu_x_e3
+    grad_gate_x += x_e12 * grad_gelu_x_e12 + x_e13 * grad_gelu_x_e13 + x_e23 * grad_gelu_x_e23
+    grad_gate_x += x_e123 * grad_gelu_x_e123 + grad_grad_x_e123 * grad_gelu_x_e123_2
+    grad_gate_x += grad_grad_x_e23 * grad_gelu_x_e23_2 + grad_grad_x_e13 * grad_gelu_x_e13_2
+    grad_gate_x += grad_grad_x_e12 * grad_gelu_x_e12_2 + grad_grad_x_e3 * grad_gelu_x_e3_2
+    grad_gate_x += grad_grad_x_e2 * grad_gelu_x_e2_2 + grad_grad_x_e1 * grad_gelu_x_e1_2
+    grad_gate_x += grad_grad_x_e * grad_gelu_x_e_2
+    grad_gate_x_2 = x_e123 * grad_gelu_x_e123_2 + x_e23 * grad_gelu_x_e23_2 + x_e13 * grad_gelu_x_e13_2
+    grad_gate_x_2 += x_e12 * grad_gelu_x_e12_2 + x_e3 * grad_gelu_x_e3_2 + x_e2 * grad_gelu_x_e2_2
+    grad_gate_x_2 += x_e1 * grad_gelu_x_e1_2 + x_e * grad_gelu_x_e_2
+    grad_x_e = gate_x * grad_gelu_x_e + grad_grad_gate_x * grad_gelu_x_e_2 + t1 * grad_gate_x
+    grad_x_e += 2.0 * x_e * (-0.5 * t1 * grad_grad_x_e * grad_gate_x_2)
+    grad_x_e1 = gate_x * grad_gelu_x_e1 + grad_grad_gate_x * grad_gelu_x_e1_2
+    grad_x_e2 = gate_x * grad_gelu_x_e2 + grad_grad_gate_x * grad_gelu_x_e2_2
+    grad_x_e3 = gate_x * grad_gelu_x_e3 + grad_grad_gate_x * grad_gelu_x_e3_2
+    grad_x_e12 = gate_x * grad_gelu_x_e12 + grad_grad_gate_x * grad_gelu_x_e12_2
+    grad_x_e13 = gate_x * grad_gelu_x_e13 + grad_grad_gate_x * grad_gelu_x_e13_2
+    grad_x_e23 = gate_x * grad_gelu_x_e23 + grad_grad_gate_x * grad_gelu_x_e23_2
+    grad_x_e123 = gate_x * grad_gelu_x_e123 + grad_grad_gate_x * grad_gelu_x_e123_2
     gelu_x_e = x_e * gate_x
     gelu_x_e2 = x_e2 * gate_x
     gelu_x_e123 = x_e123 * gate_x
@@ -11430,9 +11441,6 @@ def _fused_gelu_fcgp_norm_without_normalize_double_backward_1_kernel(
     grad_gelu_y_e1 += gelu_x_e123 * contracted1_grad_xy_321_e23 + gelu_x_e1 * contracted3_grad_xy_101_e
     grad_gelu_y_e1 += -gelu_x_e3 * contracted1_grad_xy_121_e13 - gelu_x_e2 * contracted1_grad_xy_121_e12
     grad_gelu_y_e1 += -gelu_x_e13 * contracted2_grad_xy_211_e3 - gelu_x_e12 * contracted2_grad_xy_211_e2
-    grad_gate_y = y_e123 * grad_gelu_y_e123 + y_e23 * grad_gelu_y_e23 + y_e13 * grad_gelu_y_e13
-    grad_gate_y += y_e12 * grad_gelu_y_e12 + y_e3 * grad_gelu_y_e3 + y_e2 * grad_gelu_y_e2
-    grad_gate_y += y_e1 * grad_gelu_y_e1 + y_e * grad_gelu_y_e
     grad_gelu_y_e1_2 = gelu_x_e123 * contracted1_35 + gelu_x_e23 * contracted_5 + gelu_x_e1 * contracted3_3
     grad_gelu_y_e1_2 += gelu_x_e * contracted2_1 + contracted3_grad_xy_101_e * grad_grad_gelu_x_e1
     grad_gelu_y_e1_2 += grad_grad_gelu_x_e23 * contracted_grad_xy_231_e123
@@ -11504,15 +11512,18 @@ def _fused_gelu_fcgp_norm_without_normalize_double_backward_1_kernel(
     grad_gelu_y_e123_2 += -grad_grad_gelu_x_e12 * contracted2_grad_xy_213_e3
     grad_gelu_y_e123_2 += -contracted2_grad_xy_213_e1 * grad_grad_gelu_x_e23
     grad_gelu_y_e123_2 += -grad_grad_gelu_x_e123 * contracted3_grad_xy_303_e
-    grad_gate_y_2 = grad_grad_y_e123 * grad_gelu_y_e123 + grad_grad_y_e23 * grad_gelu_y_e23
-    grad_gate_y_2 += grad_grad_y_e13 * grad_gelu_y_e13 + grad_grad_y_e12 * grad_gelu_y_e12
-    grad_gate_y_2 += grad_grad_y_e3 * grad_gelu_y_e3 + grad_grad_y_e2 * grad_gelu_y_e2
-    grad_gate_y_2 += grad_grad_y_e1 * grad_gelu_y_e1 + grad_grad_y_e * grad_gelu_y_e + y_e * grad_gelu_y_e_2
-    grad_gate_y_2 += y_e1 * grad_gelu_y_e1_2 + y_e2 * grad_gelu_y_e2_2 + y_e3 * grad_gelu_y_e3_2
-    grad_gate_y_2 += y_e12 * grad_gelu_y_e12_2 + y_e13 * grad_gelu_y_e13_2 + y_e23 * grad_gelu_y_e23_2
-    grad_gate_y_2 += y_e123 * grad_gelu_y_e123_2
-    t9 = t3 * (0.5 * grad_gate_y_2) - 2.0 * t1 * (t2 * (1.1283791670955126 * (t4 * (0.5 * grad_gate_y))))
-    grad_y_e = grad_grad_gate_y * grad_gelu_y_e + gate_y * grad_gelu_y_e_2 + 0.7071067811865476 * t9
+    grad_gate_y = grad_grad_y_e123 * grad_gelu_y_e123 + grad_grad_y_e23 * grad_gelu_y_e23
+    grad_gate_y += grad_grad_y_e13 * grad_gelu_y_e13 + grad_grad_y_e12 * grad_gelu_y_e12
+    grad_gate_y += grad_grad_y_e3 * grad_gelu_y_e3 + grad_grad_y_e2 * grad_gelu_y_e2
+    grad_gate_y += grad_grad_y_e1 * grad_gelu_y_e1 + grad_grad_y_e * grad_gelu_y_e + y_e * grad_gelu_y_e_2
+    grad_gate_y += y_e1 * grad_gelu_y_e1_2 + y_e2 * grad_gelu_y_e2_2 + y_e3 * grad_gelu_y_e3_2
+    grad_gate_y += y_e12 * grad_gelu_y_e12_2 + y_e13 * grad_gelu_y_e13_2 + y_e23 * grad_gelu_y_e23_2
+    grad_gate_y += y_e123 * grad_gelu_y_e123_2
+    grad_gate_y_2 = y_e123 * grad_gelu_y_e123 + y_e23 * grad_gelu_y_e23 + y_e13 * grad_gelu_y_e13
+    grad_gate_y_2 += y_e12 * grad_gelu_y_e12 + y_e3 * grad_gelu_y_e3 + y_e2 * grad_gelu_y_e2
+    grad_gate_y_2 += y_e1 * grad_gelu_y_e1 + y_e * grad_gelu_y_e
+    grad_y_e = grad_grad_gate_y * grad_gelu_y_e + gate_y * grad_gelu_y_e_2 + t0 * grad_gate_y
+    grad_y_e += 2.0 * y_e * (-0.5 * t0 * grad_grad_y_e * grad_gate_y_2)
     grad_y_e1 = grad_grad_gate_y * grad_gelu_y_e1 + gate_y * grad_gelu_y_e1_2
     grad_y_e2 = grad_grad_gate_y * grad_gelu_y_e2 + gate_y * grad_gelu_y_e2_2
     grad_y_e3 = grad_grad_gate_y * grad_gelu_y_e3 + gate_y * grad_gelu_y_e3_2
@@ -11578,12 +11589,13 @@ def _fused_gelu_fcgp_norm_without_normalize_double_backward_2_kernel(
     operand7_n = tl.cast(B, tl.int64) if B_INNERMOST else 1
     operand7_N = tl.cast(N, tl.int64) * operand7_n
 
-    n = _tile(tl.program_id(1) * BLOCK, ROWS, BLOCK)
+    block, tile = _place(B, ROWS)
+    n = _tile(tile * BLOCK, ROWS, BLOCK)
     r = _down(ROWS)
     at = r * N + n
     tile_mask = n < N
 
-    b = tl.program_id(0).to(tl.int64) * ROWS
+    b = block.to(tl.int64) * ROWS
     row_mask = b + r < B
     mask = tile_mask if ROWS == 1 else tile_mask & row_mask
     x_row = x_ptr + b * N
@@ -11628,16 +11640,14 @@ def _fused_gelu_fcgp_norm_without_normalize_double_backward_2_kernel(
     grad_grad_y_e23 = tl.load(grad_grad_y_row + 6 * BN + at, mask=mask & HAS_GRAD_GRAD_Y, other=0.0).to(REAL)
     grad_grad_y_e123 = tl.load(grad_grad_y_row + 7 * BN + at, mask=mask & HAS_GRAD_GRAD_Y, other=0.0).to(REAL)
 
-    t0 = 0.7071067811865476 * x_e
-    gate_x = 0.5 * tl.erf(t0) + 0.5
+    gate_x = _phi(x_e)
     gelu_x_e = x_e * gate_x
-    t1 = 0.7071067811865476 * y_e
-    gate_y = 0.5 + 0.5 * tl.erf(t1)
-    grad_grad_gate_y = 0.3989422804014327 * tl.exp(-t1 * t1) * grad_grad_y_e
-    grad_grad_gelu_y_e = gate_y * grad_grad_y_e + y_e * grad_grad_gate_y
+    grad_grad_gate_y = 0.3989422804014327 * tl.exp(-0.5 * y_e * y_e) * grad_grad_y_e
+    gate_y = _phi(y_e)
+    grad_grad_gelu_y_e = y_e * grad_grad_gate_y + gate_y * grad_grad_y_e
     gelu_y_e = y_e * gate_y
-    grad_grad_gate_x = 0.3989422804014327 * tl.exp(-t0 * t0) * grad_grad_x_e
-    grad_grad_gelu_x_e = gate_x * grad_grad_x_e + x_e * grad_grad_gate_x
+    grad_grad_gate_x = 0.3989422804014327 * tl.exp(-0.5 * x_e * x_e) * grad_grad_x_e
+    grad_grad_gelu_x_e = x_e * grad_grad_gate_x + gate_x * grad_grad_x_e
     grad_grad_xy_000_e = gelu_x_e * grad_grad_gelu_y_e + gelu_y_e * grad_grad_gelu_x_e
     gelu_x_e1 = x_e1 * gate_x
     grad_grad_gelu_y_e1 = gate_y * grad_grad_y_e1 + y_e1 * grad_grad_gate_y
@@ -11911,12 +11921,13 @@ def _fused_gelu_fcgp_norm_without_normalize_double_backward_4_kernel(
     # stores factors of matrix products, in the order in which these read them
     BN = tl.cast(B, tl.int64) * N
 
-    n = _tile(tl.program_id(1) * BLOCK, ROWS, BLOCK)
+    block, tile = _place(B, ROWS)
+    n = _tile(tile * BLOCK, ROWS, BLOCK)
     r = _down(ROWS)
     at = r * N + n
     tile_mask = n < N
 
-    b = tl.program_id(0).to(tl.int64) * ROWS
+    b = block.to(tl.int64) * ROWS
     row_mask = b + r < B
     mask = tile_mask if ROWS == 1 else tile_mask & row_mask
     x_row = x_ptr + b * N
@@ -11961,16 +11972,14 @@ def _fused_gelu_fcgp_norm_without_normalize_double_backward_4_kernel(
     grad_grad_y_e23 = tl.load(grad_grad_y_row + 6 * BN + at, mask=mask & HAS_GRAD_GRAD_Y, other=0.0).to(REAL)
     grad_grad_y_e123 = tl.load(grad_grad_y_row + 7 * BN + at, mask=mask & HAS_GRAD_GRAD_Y, other=0.0).to(REAL)
 
-    t0 = 0.7071067811865476 * x_e
-    gate_x = 0.5 * tl.erf(t0) + 0.5
+    gate_x = _phi(x_e)
     gelu_x_e = x_e * gate_x
-    t1 = 0.7071067811865476 * y_e
-    gate_y = 0.5 + 0.5 * tl.erf(t1)
-    grad_grad_gate_y = 0.3989422804014327 * tl.exp(-t1 * t1) * grad_grad_y_e
-    grad_grad_gelu_y_e = gate_y * grad_grad_y_e + y_e * grad_grad_gate_y
+    grad_grad_gate_y = 0.3989422804014327 * tl.exp(-0.5 * y_e * y_e) * grad_grad_y_e
+    gate_y = _phi(y_e)
+    grad_grad_gelu_y_e = y_e * grad_grad_gate_y + gate_y * grad_grad_y_e
     gelu_y_e = y_e * gate_y
-    grad_grad_gate_x = 0.3989422804014327 * tl.exp(-t0 * t0) * grad_grad_x_e
-    grad_grad_gelu_x_e = gate_x * grad_grad_x_e + x_e * grad_grad_gate_x
+    grad_grad_gate_x = 0.3989422804014327 * tl.exp(-0.5 * x_e * x_e) * grad_grad_x_e
+    grad_grad_gelu_x_e = x_e * grad_grad_gate_x + gate_x * grad_grad_x_e
     grad_grad_xy_000_e = gelu_x_e * grad_grad_gelu_y_e + gelu_y_e * grad_grad_gelu_x_e
     xy_000_e = gelu_x_e * gelu_y_e
     gelu_x_e1 = x_e1 * gate_x
@@ -12221,12 +12230,13 @@ def _mv_linear_kernel(
     operand_n = 1 if N_INNERMOST else M
     operand_m = tl.cast(N, tl.int64) if N_INNERMOST else 1
 
-    m = _tile(tl.program_id(1) * BLOCK, ROWS, BLOCK)
+    block, tile = _place(N, ROWS)
+    m = _tile(tile * BLOCK, ROWS, BLOCK)
     r = _down(ROWS)
     at = r * M + m
     tile_mask = m < M
 
-    n = tl.program_id(0).to(tl.int64) * ROWS
+    n = block.to(tl.int64) * ROWS
     row_mask = n + r < N
     mask = tile_mask if ROWS == 1 else tile_mask & row_mask
     weight_row = weight_ptr + n * M
@@ -12261,7 +12271,8 @@ def _mv_linear_1_kernel(
     # stores what products are added to
     BM = tl.cast(B, tl.int64) * M
 
-    m = _tile(tl.program_id(1) * BLOCK, ROWS, BLOCK)
+    block, tile = _place(B, ROWS)
+    m = _tile(tile * BLOCK, ROWS, BLOCK)
     r = _down(ROWS)
     at = r * M + m
     tile_mask = m < M
@@ -12274,7 +12285,7 @@ def _mv_linear_1_kernel(
     bias_e23 = tl.load(bias_ptr + 6 * M + m, mask=tile_mask, other=0.0).to(REAL)
     bias_e123 = tl.load(bias_ptr + 7 * M + m, mask=tile_mask, other=0.0).to(REAL)
 
-    b = tl.program_id(0).to(tl.int64) * ROWS
+    b = block.to(tl.int64) * ROWS
     row_mask = b + r < B
     mask = tile_mask if ROWS == 1 else tile_mask & row_mask
     out_row = out_ptr + b * M
@@ -12337,11 +12348,11 @@ def _mv_linear_backward_1_kernel(
     # accumulates in registers over b; the partial results are added in a fixed order
     BM = tl.cast(B, tl.int64) * M
 
-    m = _tile(tl.program_id(1) * BLOCK, ROWS, BLOCK)
+    program, programs, kept, tile = _share(1, M, BLOCK)
+    m = _tile(tile * BLOCK, ROWS, BLOCK)
     r = _down(ROWS)
     at = r * M + m
     tile_mask = m < M
-    program, programs = tl.program_id(0), tl.num_programs(0)
 
     grad_bias_e = _start(ROWS, BLOCK, 0.0, REAL)
     grad_bias_e1 = _start(ROWS, BLOCK, 0.0, REAL)
@@ -12543,12 +12554,13 @@ def _mv_linear_double_backward_3_kernel(
     # stores factors of matrix products, in the order in which these read them
     BN = tl.cast(B, tl.int64) * N
 
-    n = _tile(tl.program_id(1) * BLOCK, ROWS, BLOCK)
+    block, tile = _place(B, ROWS)
+    n = _tile(tile * BLOCK, ROWS, BLOCK)
     r = _down(ROWS)
     at = r * N + n
     tile_mask = n < N
 
-    b = tl.program_id(0).to(tl.int64) * ROWS
+    b = block.to(tl.int64) * ROWS
     row_mask = b + r < B
     mask = tile_mask if ROWS == 1 else tile_mask & row_mask
     x_row = x_ptr + b * N
@@ -12602,12 +12614,13 @@ def _mv_linear_double_backward_4_kernel(
     operand2_m = tl.cast(N, tl.int64) * 2 if N_INNERMOST else 1
     operand2_N = tl.cast(N, tl.int64) * operand2_n
 
-    m = _tile(tl.program_id(1) * BLOCK, ROWS, BLOCK)
+    block, tile = _place(N, ROWS)
+    m = _tile(tile * BLOCK, ROWS, BLOCK)
     r = _down(ROWS)
     at = r * M + m
     tile_mask = m < M
 
-    n = tl.program_id(0).to(tl.int64) * ROWS
+    n = block.to(tl.int64) * ROWS
     row_mask = n + r < N
     mask = tile_mask if ROWS == 1 else tile_mask & row_mask
     weight_row = weight_ptr + n * M
@@ -12694,12 +12707,13 @@ def _mv_linear_double_backward_5_stored_kernel(
 ):
     # stores factors of matrix products, in the order in which these read them
 
-    n = _tile(tl.program_id(1) * BLOCK, ROWS, BLOCK)
+    block, tile = _place(B, ROWS)
+    n = _tile(tile * BLOCK, ROWS, BLOCK)
     r = _down(ROWS)
     at = r * N + n
     tile_mask = n < N
 
-    b = tl.program_id(0).to(tl.int64) * ROWS
+    b = block.to(tl.int64) * ROWS
     row_mask = b + r < B
     mask = tile_mask if ROWS == 1 else tile_mask & row_mask
     x_row = x_ptr + b * N
@@ -12814,12 +12828,13 @@ def _mv_linear_double_backward_6_stored_kernel(
     # stores factors of matrix products, in the order in which these read them
     BN = tl.cast(B, tl.int64) * N
 
-    n = _tile(tl.program_id(1) * BLOCK, ROWS, BLOCK)
+    block, tile = _place(B, ROWS)
+    n = _tile(tile * BLOCK, ROWS, BLOCK)
     r = _down(ROWS)
     at = r * N + n
     tile_mask = n < N
 
-    b = tl.program_id(0).to(tl.int64) * ROWS
+    b = block.to(tl.int64) * ROWS
     row_mask = b + r < B
     mask = tile_mask if ROWS == 1 else tile_mask & row_mask
     x_row = x_ptr + b * N
@@ -12881,7 +12896,8 @@ def _mv_linear_double_backward_7_kernel(
 ):
     BM = tl.cast(B, tl.int64) * M
 
-    m = _tile(tl.program_id(1) * BLOCK, ROWS, BLOCK)
+    block, tile = _place(B, ROWS)
+    m = _tile(tile * BLOCK, ROWS, BLOCK)
     r = _down(ROWS)
     at = r * M + m
     tile_mask = m < M
@@ -12902,7 +12918,7 @@ def _mv_linear_double_backward_7_kernel(
         REAL
     )
 
-    b = tl.program_id(0).to(tl.int64) * ROWS
+    b = block.to(tl.int64) * ROWS
     row_mask = b + r < B
     mask = tile_mask if ROWS == 1 else tile_mask & row_mask
     contracted1_row = contracted1_ptr + b * M
@@ -12963,12 +12979,13 @@ def _layer_with_normalize_kernel(
     operand_k = 1 if K_INNERMOST else N
     operand_n = tl.cast(K, tl.int64) if K_INNERMOST else 1
 
-    n = _tile(tl.program_id(1) * BLOCK, ROWS, BLOCK)
+    block, tile = _place(K, ROWS)
+    n = _tile(tile * BLOCK, ROWS, BLOCK)
     r = _down(ROWS)
     at = r * N + n
     tile_mask = n < N
 
-    k = tl.program_id(0).to(tl.int64) * ROWS
+    k = block.to(tl.int64) * ROWS
     row_mask = k + r < K
     mask = tile_mask if ROWS == 1 else tile_mask & row_mask
     linear_weight_row = linear_weight_ptr + k * N
@@ -13008,7 +13025,7 @@ def _layer_with_normalize_1_kernel(
     eps = tl.full([], eps, REAL)
     BN = tl.cast(B, tl.int64) * N
 
-    n = _tile(tl.program_id(1) * BLOCK, ROWS, BLOCK)
+    n = _tile(0, ROWS, BLOCK)
     r = _down(ROWS)
     at = r * N + n
     tile_mask = n < N
@@ -13054,10 +13071,10 @@ def _layer_with_normalize_1_kernel(
     saved_product_6 = tl.load(saved_product_row + 6 * BN + at, mask=mask, other=0.0).to(REAL)
     saved_product_7 = tl.load(saved_product_row + 7 * BN + at, mask=mask, other=0.0).to(REAL)
 
-    gate_x = 0.5 + 0.5 * tl.erf(0.7071067811865476 * x_e)
+    gate_x = _phi(x_e)
     gelu_x_e = x_e * gate_x
     y_e = linear_bias_e + saved_product_0
-    gate_y = 0.5 + 0.5 * tl.erf(0.7071067811865476 * y_e)
+    gate_y = _phi(y_e)
     gelu_y_e = y_e * gate_y
     gelu_x_e123 = x_e123 * gate_x
     y_e123 = linear_bias_e123 + saved_product_7
@@ -13121,17 +13138,17 @@ def _layer_with_normalize_1_kernel(
     out_e123_2 = gp_weight_033 * gelu_x_e * gelu_y_e123 + gp_weight_330 * gelu_x_e123 * gelu_y_e
     out_e123_2 += gp_weight_132 * t23 + gp_weight_231 * t24
     t25, t26, t27, t28 = _row_sum4(out_e_2 * out_e_2, t13, t22, out_e123_2 * out_e123_2, mask)
-    inv_rms_0 = tl.rsqrt(eps + t0 * t25)
+    inv_rms_0 = _rsqrt(eps + t0 * t25)
     out_e = inv_rms_0 * out_e_2
-    inv_rms_1 = tl.rsqrt(eps + t0 * t26)
+    inv_rms_1 = _rsqrt(eps + t0 * t26)
     out_e1 = inv_rms_1 * out_e1_2
     out_e2 = inv_rms_1 * out_e2_2
     out_e3 = inv_rms_1 * out_e3_2
-    inv_rms_2 = tl.rsqrt(eps + t0 * t27)
+    inv_rms_2 = _rsqrt(eps + t0 * t27)
     out_e12 = inv_rms_2 * out_e12_2
     out_e13 = inv_rms_2 * out_e13_2
     out_e23 = inv_rms_2 * out_e23_2
-    inv_rms_3 = tl.rsqrt(eps + t0 * t28)
+    inv_rms_3 = _rsqrt(eps + t0 * t28)
     out_e123 = inv_rms_3 * out_e123_2
 
     tl.store(out_row + at, out_e, mask=mask)
@@ -13216,10 +13233,10 @@ def _layer_with_normalize_1_long_kernel(
         saved_product_6 = tl.load(saved_product_row + 6 * BN + at, mask=mask, other=0.0).to(REAL)
         saved_product_7 = tl.load(saved_product_row + 7 * BN + at, mask=mask, other=0.0).to(REAL)
 
-        gate_x = 0.5 + 0.5 * tl.erf(0.7071067811865476 * x_e)
+        gate_x = _phi(x_e)
         gelu_x_e = x_e * gate_x
         y_e = linear_bias_e + saved_product_0
-        gate_y = 0.5 + 0.5 * tl.erf(0.7071067811865476 * y_e)
+        gate_y = _phi(y_e)
         gelu_y_e = y_e * gate_y
         gelu_x_e123 = x_e123 * gate_x
         y_e123 = linear_bias_e123 + saved_product_7
@@ -13288,10 +13305,10 @@ def _layer_with_normalize_1_long_kernel(
         t3 = _sum(t3, t26, mask, True)
         t4 = _sum(t4, out_e123_2 * out_e123_2, mask, True)
     t1, t2, t3, t4 = _row_sum4(t1, t2, t3, t4, True)
-    inv_rms_0 = tl.rsqrt(eps + t0 * t1)
-    inv_rms_1 = tl.rsqrt(eps + t0 * t2)
-    inv_rms_2 = tl.rsqrt(eps + t0 * t3)
-    inv_rms_3 = tl.rsqrt(eps + t0 * t4)
+    inv_rms_0 = _rsqrt(eps + t0 * t1)
+    inv_rms_1 = _rsqrt(eps + t0 * t2)
+    inv_rms_2 = _rsqrt(eps + t0 * t3)
+    inv_rms_3 = _rsqrt(eps + t0 * t4)
 
     tl.store(saved_row + r, inv_rms_0, mask=row_mask)
     tl.store(saved_row + B + r, inv_rms_1, mask=row_mask)
@@ -13332,10 +13349,10 @@ def _layer_with_normalize_1_long_kernel(
         saved_product_6 = tl.load(saved_product_row + 6 * BN + at, mask=mask, other=0.0).to(REAL)
         saved_product_7 = tl.load(saved_product_row + 7 * BN + at, mask=mask, other=0.0).to(REAL)
 
-        gate_x = 0.5 + 0.5 * tl.erf(0.7071067811865476 * x_e)
+        gate_x = _phi(x_e)
         gelu_x_e = x_e * gate_x
         y_e = linear_bias_e + saved_product_0
-        gate_y = 0.5 + 0.5 * tl.erf(0.7071067811865476 * y_e)
+        gate_y = _phi(y_e)
         gelu_y_e = y_e * gate_y
         gelu_x_e123 = x_e123 * gate_x
         y_e123 = linear_bias_e123 + saved_product_7
@@ -13581,11 +13598,11 @@ def _layer_with_normalize_backward_recomputed_kernel(
         saved_product_6 = tl.load(saved_product_row + 6 * BN + at, mask=mask, other=0.0).to(REAL)
         saved_product_7 = tl.load(saved_product_row + 7 * BN + at, mask=mask, other=0.0).to(REAL)
 
-        gate_x = 0.5 + 0.5 * tl.erf(0.7071067811865476 * x_e)
+        gate_x = _phi(x_e)
         gelu_x_e = x_e * gate_x
         y_e123 = linear_bias_e123 + saved_product_7
         y_e = linear_bias_e + saved_product_0
-        gate_y = 0.5 + 0.5 * tl.erf(0.7071067811865476 * y_e)
+        gate_y = _phi(y_e)
         gelu_y_e123 = y_e123 * gate_y
         gelu_x_e123 = x_e123 * gate_x
         gelu_y_e = y_e * gate_y
@@ -13691,14 +13708,14 @@ def _layer_with_normalize_backward_2_kernel(
     # stores factors of matrix products, in the order in which these read them
     # stores what products are added to
     # accumulates in registers over b; the partial results are added in a fixed order
-    # reloads adjacent components that all rows share, because 128 fields are alive at once
+    # reloads adjacent components that all rows share, because 132 fields are alive at once
     BN = tl.cast(B, tl.int64) * N
 
-    n = _tile(tl.program_id(1) * BLOCK, ROWS, BLOCK)
+    program, programs, kept, tile = _share(1, N, BLOCK)
+    n = _tile(tile * BLOCK, ROWS, BLOCK)
     r = _down(ROWS)
     at = r * N + n
     tile_mask = n < N
-    program, programs = tl.program_id(0), tl.num_programs(0)
     linear_bias_e = tl.load(linear_bias_ptr + n, mask=tile_mask, other=0.0).to(REAL)
     linear_bias_e1 = tl.load(linear_bias_ptr + N + n, mask=tile_mask, other=0.0).to(REAL)
     linear_bias_e2 = tl.load(linear_bias_ptr + 2 * N + n, mask=tile_mask, other=0.0).to(REAL)
@@ -13791,15 +13808,10 @@ def _layer_with_normalize_backward_2_kernel(
         frontier_3 = tl.load(frontier_row + 3 * B + r, mask=row_mask, other=0.0).to(REAL)
 
         y_e = linear_bias_e + saved_product_0
-        t0 = 0.7071067811865476 * y_e
-        gate_y = 0.5 + 0.5 * tl.erf(t0)
-        t1 = 0.7071067811865476 * x_e
-        gate_x = 0.5 + 0.5 * tl.erf(t1)
+        gate_y = _phi(y_e)
+        gate_x = _phi(x_e)
         gelu_x_e123 = x_e123 * gate_x
-        gelu_x_e = x_e * gate_x
-        y_e123 = linear_bias_e123 + saved_product_7
-        gelu_y_e123 = y_e123 * gate_y
-        gelu_y_e = y_e * gate_y
+        t0 = gp_weight_330 * gelu_x_e123
         gelu_x_e1 = x_e1 * gate_x
         y_e23 = linear_bias_e23 + saved_product_6
         gelu_y_e23 = gate_y * y_e23
@@ -13809,7 +13821,7 @@ def _layer_with_normalize_backward_2_kernel(
         gelu_x_e3 = x_e3 * gate_x
         y_e12 = linear_bias_e12 + saved_product_4
         gelu_y_e12 = gate_y * y_e12
-        t2 = gelu_x_e1 * gelu_y_e23 + gelu_x_e3 * gelu_y_e12 - gelu_x_e2 * gelu_y_e13
+        t1 = gelu_x_e1 * gelu_y_e23 + gelu_x_e3 * gelu_y_e12 - gelu_x_e2 * gelu_y_e13
         gelu_x_e12 = x_e12 * gate_x
         y_e3 = linear_bias_e3 + saved_product_3
         gelu_y_e3 = gate_y * y_e3
@@ -13819,89 +13831,93 @@ def _layer_with_normalize_backward_2_kernel(
         gelu_x_e23 = x_e23 * gate_x
         y_e1 = linear_bias_e1 + saved_product_1
         gelu_y_e1 = gate_y * y_e1
-        t3 = gelu_x_e12 * gelu_y_e3 + gelu_x_e23 * gelu_y_e1 - gelu_x_e13 * gelu_y_e2
-        out_e123 = gp_weight_033 * gelu_x_e * gelu_y_e123 + gp_weight_330 * gelu_x_e123 * gelu_y_e
-        out_e123 += gp_weight_132 * t2 + gp_weight_231 * t3
+        t2 = gelu_x_e12 * gelu_y_e3 + gelu_x_e23 * gelu_y_e1 - gelu_x_e13 * gelu_y_e2
+        y_e123 = linear_bias_e123 + saved_product_7
+        gelu_y_e123 = y_e123 * gate_y
+        gelu_x_e = x_e * gate_x
+        t3 = gp_weight_033 * gelu_x_e
+        gelu_y_e = y_e * gate_y
+        out_e123 = gp_weight_132 * t1 + gp_weight_231 * t2 + gelu_y_e123 * t3 + gelu_y_e * t0
         grad_out_e123_2 = saved_inv_rms_3 * grad_out_e123 + 2.0 * frontier_0 * out_e123
-        t4 = gp_weight_022 * gelu_x_e
-        t5 = gp_weight_123 * gelu_y_e123
-        t6 = gp_weight_222 * gelu_y_e12
-        t7 = gp_weight_220 * gelu_y_e
-        t8 = gp_weight_321 * gelu_x_e123
-        t9 = gp_weight_222 * gelu_x_e12
-        t10 = gelu_x_e2 * gelu_y_e3 - gelu_x_e3 * gelu_y_e2
-        out_e23 = gelu_y_e23 * t4 + gelu_x_e1 * t5 + gelu_x_e13 * t6 + gelu_x_e23 * t7 + gelu_y_e1 * t8
-        out_e23 += gp_weight_121 * t10 - gelu_y_e13 * t9
-        grad_out_e23_2 = saved_inv_rms_2 * grad_out_e23 + 2.0 * frontier_1 * out_e23
-        t11 = gp_weight_121 * gelu_x_e1
-        t12 = gp_weight_121 * gelu_y_e1
-        out_e13 = gelu_y_e13 * t4 + gelu_y_e3 * t11 + gelu_x_e13 * t7 + gelu_y_e23 * t9 - gelu_x_e2 * t5
-        out_e13 += -gelu_x_e23 * t6 - gelu_y_e2 * t8 - gelu_x_e3 * t12
-        grad_out_e13_2 = saved_inv_rms_2 * grad_out_e13 + 2.0 * frontier_1 * out_e13
-        t13 = gelu_x_e23 * gelu_y_e13 - gelu_x_e13 * gelu_y_e23
-        out_e12 = gelu_y_e12 * t4 + gelu_y_e2 * t11 + gelu_x_e3 * t5 + gelu_x_e12 * t7 + gelu_y_e3 * t8
-        out_e12 += gp_weight_222 * t13 - gelu_x_e2 * t12
-        grad_out_e12_2 = saved_inv_rms_2 * grad_out_e12 + 2.0 * frontier_1 * out_e12
-        t14 = gelu_x_e23 * grad_out_e23_2 + gelu_x_e13 * grad_out_e13_2 + gelu_x_e12 * grad_out_e12_2
-        t15 = gp_weight_011 * gelu_x_e
-        t16 = gp_weight_112 * gelu_x_e1
-        t17 = gp_weight_110 * gelu_y_e
-        t18 = gp_weight_213 * gelu_y_e123
-        t19 = gp_weight_312 * gelu_x_e123
-        t20 = gp_weight_112 * gelu_x_e2
-        t21 = gp_weight_211 * gelu_y_e1
-        t22 = gp_weight_211 * gelu_y_e2
-        out_e3 = gelu_y_e3 * t15 + gelu_y_e13 * t16 + gelu_x_e3 * t17 + gelu_y_e23 * t20 - gelu_x_e12 * t18
-        out_e3 += -gelu_y_e12 * t19 - gelu_x_e13 * t21 - gelu_x_e23 * t22
-        grad_out_e3_2 = saved_inv_rms_1 * grad_out_e3 + 2.0 * frontier_2 * out_e3
-        t23 = gp_weight_211 * gelu_y_e3
-        t24 = gp_weight_112 * gelu_x_e3
-        out_e2 = gelu_y_e2 * t15 + gelu_y_e12 * t16 + gelu_x_e2 * t17 + gelu_x_e13 * t18 + gelu_x_e23 * t23
-        out_e2 += gelu_y_e13 * t19 - gelu_y_e23 * t24 - gelu_x_e12 * t21
-        grad_out_e2_2 = saved_inv_rms_1 * grad_out_e2 + 2.0 * frontier_2 * out_e2
-        out_e1 = gelu_y_e1 * t15 + gelu_x_e1 * t17 + gelu_x_e13 * t23 + gelu_x_e12 * t22 - gelu_x_e23 * t18
-        out_e1 += -gelu_y_e23 * t19 - gelu_y_e12 * t20 - gelu_y_e13 * t24
-        grad_out_e1_2 = saved_inv_rms_1 * grad_out_e1 + 2.0 * frontier_2 * out_e1
-        t25 = gelu_x_e3 * grad_out_e3_2 + gelu_x_e2 * grad_out_e2_2 + gelu_x_e1 * grad_out_e1_2
-        t26 = gelu_x_e1 * gelu_y_e1 + gelu_x_e2 * gelu_y_e2 + gelu_x_e3 * gelu_y_e3
-        t27 = -gelu_x_e12 * gelu_y_e12 - gelu_x_e13 * gelu_y_e13 - gelu_x_e23 * gelu_y_e23
-        out_e = gp_weight_000 * gelu_x_e * gelu_y_e + gp_weight_101 * t26 + gp_weight_202 * t27
-        out_e += -gp_weight_303 * gelu_x_e123 * gelu_y_e123
+        t4 = gelu_x_e1 * gelu_y_e1 + gelu_x_e2 * gelu_y_e2 + gelu_x_e3 * gelu_y_e3
+        t5 = -gelu_x_e12 * gelu_y_e12 - gelu_x_e13 * gelu_y_e13 - gelu_x_e23 * gelu_y_e23
+        t6 = gelu_x_e * gelu_y_e
+        t7 = gelu_x_e123 * gelu_y_e123
+        out_e = gp_weight_101 * t4 + gp_weight_202 * t5 + gp_weight_000 * t6 - gp_weight_303 * t7
         grad_out_e_2 = saved_inv_rms_0 * grad_out_e + 2.0 * frontier_3 * out_e
-        grad_gelu_y_e = gp_weight_330 * gelu_x_e123 * grad_out_e123_2 + gp_weight_220 * t14 + gp_weight_110 * t25
-        grad_gelu_y_e += gp_weight_000 * gelu_x_e * grad_out_e_2
-        t28 = gp_weight_132 * grad_out_e123_2
-        t29 = gp_weight_222 * grad_out_e12_2
-        t30 = gp_weight_202 * grad_out_e_2
-        grad_gelu_y_e23 = gelu_x_e1 * t28 + t4 * grad_out_e23_2 + t9 * grad_out_e13_2 + t20 * grad_out_e3_2
-        grad_gelu_y_e23 += -gelu_x_e13 * t29 - t24 * grad_out_e2_2 - t19 * grad_out_e1_2 - gelu_x_e23 * t30
-        grad_gelu_y_e13 = t4 * grad_out_e13_2 + gelu_x_e23 * t29 + t16 * grad_out_e3_2 + t19 * grad_out_e2_2
-        grad_gelu_y_e13 += -gelu_x_e2 * t28 - t9 * grad_out_e23_2 - t24 * grad_out_e1_2 - gelu_x_e13 * t30
-        t31 = gelu_x_e13 * grad_out_e23_2 - gelu_x_e23 * grad_out_e13_2
-        grad_gelu_y_e12 = gelu_x_e3 * t28 + gp_weight_222 * t31 + t4 * grad_out_e12_2 + t16 * grad_out_e2_2
-        grad_gelu_y_e12 += -t19 * grad_out_e3_2 - t20 * grad_out_e1_2 - gelu_x_e12 * t30
-        t32 = gp_weight_231 * grad_out_e123_2
-        t33 = gp_weight_121 * grad_out_e23_2
-        t34 = gelu_x_e23 * grad_out_e2_2 + gelu_x_e13 * grad_out_e1_2
-        t35 = gp_weight_101 * grad_out_e_2
-        grad_gelu_y_e3 = gelu_x_e12 * t32 + gelu_x_e2 * t33 + t11 * grad_out_e13_2 + t8 * grad_out_e12_2
-        grad_gelu_y_e3 += t15 * grad_out_e3_2 + gp_weight_211 * t34 + gelu_x_e3 * t35
-        t36 = gelu_x_e12 * grad_out_e1_2 - gelu_x_e23 * grad_out_e3_2
-        grad_gelu_y_e2 = t11 * grad_out_e12_2 + t15 * grad_out_e2_2 + gp_weight_211 * t36 + gelu_x_e2 * t35
-        grad_gelu_y_e2 += -gelu_x_e13 * t32 - gelu_x_e3 * t33 - t8 * grad_out_e13_2
-        t37 = -gelu_x_e3 * grad_out_e13_2 - gelu_x_e2 * grad_out_e12_2
-        t38 = -gelu_x_e13 * grad_out_e3_2 - gelu_x_e12 * grad_out_e2_2
-        grad_gelu_y_e1 = gelu_x_e23 * t32 + t8 * grad_out_e23_2 + gp_weight_121 * t37 + gp_weight_211 * t38
-        grad_gelu_y_e1 += t15 * grad_out_e1_2 + gelu_x_e1 * t35
-        t39 = gelu_x_e1 * grad_out_e23_2 + gelu_x_e3 * grad_out_e12_2 - gelu_x_e2 * grad_out_e13_2
-        t40 = gelu_x_e13 * grad_out_e2_2 - gelu_x_e12 * grad_out_e3_2 - gelu_x_e23 * grad_out_e1_2
-        grad_gelu_y_e123 = gp_weight_033 * gelu_x_e * grad_out_e123_2 + gp_weight_123 * t39 + gp_weight_213 * t40
-        grad_gelu_y_e123 += -gp_weight_303 * gelu_x_e123 * grad_out_e_2
+        t8 = gp_weight_000 * grad_out_e_2
+        t9 = gp_weight_022 * gelu_x_e
+        t10 = gp_weight_123 * gelu_y_e123
+        t11 = gp_weight_222 * gelu_y_e12
+        t12 = gp_weight_220 * gelu_y_e
+        t13 = gp_weight_321 * gelu_x_e123
+        t14 = gp_weight_222 * gelu_x_e12
+        t15 = gelu_x_e2 * gelu_y_e3 - gelu_x_e3 * gelu_y_e2
+        out_e23 = gelu_y_e23 * t9 + gelu_x_e1 * t10 + gelu_x_e13 * t11 + gelu_x_e23 * t12 + gelu_y_e1 * t13
+        out_e23 += gp_weight_121 * t15 - gelu_y_e13 * t14
+        grad_out_e23_2 = saved_inv_rms_2 * grad_out_e23 + 2.0 * frontier_1 * out_e23
+        t16 = gp_weight_121 * gelu_x_e1
+        t17 = gp_weight_121 * gelu_y_e1
+        out_e13 = gelu_y_e13 * t9 + gelu_y_e3 * t16 + gelu_x_e13 * t12 + gelu_y_e23 * t14 - gelu_x_e2 * t10
+        out_e13 += -gelu_x_e23 * t11 - gelu_y_e2 * t13 - gelu_x_e3 * t17
+        grad_out_e13_2 = saved_inv_rms_2 * grad_out_e13 + 2.0 * frontier_1 * out_e13
+        t18 = gelu_x_e23 * gelu_y_e13 - gelu_x_e13 * gelu_y_e23
+        out_e12 = gelu_y_e12 * t9 + gelu_y_e2 * t16 + gelu_x_e3 * t10 + gelu_x_e12 * t12 + gelu_y_e3 * t13
+        out_e12 += gp_weight_222 * t18 - gelu_x_e2 * t17
+        grad_out_e12_2 = saved_inv_rms_2 * grad_out_e12 + 2.0 * frontier_1 * out_e12
+        t19 = gelu_x_e23 * grad_out_e23_2 + gelu_x_e13 * grad_out_e13_2 + gelu_x_e12 * grad_out_e12_2
+        t20 = gp_weight_011 * gelu_x_e
+        t21 = gp_weight_112 * gelu_x_e1
+        t22 = gp_weight_110 * gelu_y_e
+        t23 = gp_weight_213 * gelu_y_e123
+        t24 = gp_weight_312 * gelu_x_e123
+        t25 = gp_weight_112 * gelu_x_e2
+        t26 = gp_weight_211 * gelu_y_e1
+        t27 = gp_weight_211 * gelu_y_e2
+        out_e3 = gelu_y_e3 * t20 + gelu_y_e13 * t21 + gelu_x_e3 * t22 + gelu_y_e23 * t25 - gelu_x_e12 * t23
+        out_e3 += -gelu_y_e12 * t24 - gelu_x_e13 * t26 - gelu_x_e23 * t27
+        grad_out_e3_2 = saved_inv_rms_1 * grad_out_e3 + 2.0 * frontier_2 * out_e3
+        t28 = gp_weight_211 * gelu_y_e3
+        t29 = gp_weight_112 * gelu_x_e3
+        out_e2 = gelu_y_e2 * t20 + gelu_y_e12 * t21 + gelu_x_e2 * t22 + gelu_x_e13 * t23 + gelu_x_e23 * t28
+        out_e2 += gelu_y_e13 * t24 - gelu_y_e23 * t29 - gelu_x_e12 * t26
+        grad_out_e2_2 = saved_inv_rms_1 * grad_out_e2 + 2.0 * frontier_2 * out_e2
+        out_e1 = gelu_y_e1 * t20 + gelu_x_e1 * t22 + gelu_x_e13 * t28 + gelu_x_e12 * t27 - gelu_x_e23 * t23
+        out_e1 += -gelu_y_e23 * t24 - gelu_y_e12 * t25 - gelu_y_e13 * t29
+        grad_out_e1_2 = saved_inv_rms_1 * grad_out_e1 + 2.0 * frontier_2 * out_e1
+        t30 = gelu_x_e3 * grad_out_e3_2 + gelu_x_e2 * grad_out_e2_2 + gelu_x_e1 * grad_out_e1_2
+        grad_gelu_y_e = t0 * grad_out_e123_2 + gelu_x_e * t8 + gp_weight_220 * t19 + gp_weight_110 * t30
+        t31 = gp_weight_132 * grad_out_e123_2
+        t32 = gp_weight_202 * grad_out_e_2
+        t33 = gp_weight_222 * grad_out_e12_2
+        grad_gelu_y_e23 = gelu_x_e1 * t31 + t9 * grad_out_e23_2 + t14 * grad_out_e13_2 + t25 * grad_out_e3_2
+        grad_gelu_y_e23 += -gelu_x_e23 * t32 - gelu_x_e13 * t33 - t29 * grad_out_e2_2 - t24 * grad_out_e1_2
+        grad_gelu_y_e13 = t9 * grad_out_e13_2 + gelu_x_e23 * t33 + t21 * grad_out_e3_2 + t24 * grad_out_e2_2
+        grad_gelu_y_e13 += -gelu_x_e2 * t31 - gelu_x_e13 * t32 - t14 * grad_out_e23_2 - t29 * grad_out_e1_2
+        t34 = gelu_x_e13 * grad_out_e23_2 - gelu_x_e23 * grad_out_e13_2
+        grad_gelu_y_e12 = gelu_x_e3 * t31 + gp_weight_222 * t34 + t9 * grad_out_e12_2 + t21 * grad_out_e2_2
+        grad_gelu_y_e12 += -gelu_x_e12 * t32 - t24 * grad_out_e3_2 - t25 * grad_out_e1_2
+        t35 = gp_weight_231 * grad_out_e123_2
+        t36 = gp_weight_101 * grad_out_e_2
+        t37 = gp_weight_121 * grad_out_e23_2
+        t38 = gelu_x_e23 * grad_out_e2_2 + gelu_x_e13 * grad_out_e1_2
+        grad_gelu_y_e3 = gelu_x_e12 * t35 + gelu_x_e3 * t36 + gelu_x_e2 * t37 + t16 * grad_out_e13_2
+        grad_gelu_y_e3 += t13 * grad_out_e12_2 + t20 * grad_out_e3_2 + gp_weight_211 * t38
+        t39 = gelu_x_e12 * grad_out_e1_2 - gelu_x_e23 * grad_out_e3_2
+        grad_gelu_y_e2 = gelu_x_e2 * t36 + t16 * grad_out_e12_2 + t20 * grad_out_e2_2 + gp_weight_211 * t39
+        grad_gelu_y_e2 += -gelu_x_e13 * t35 - gelu_x_e3 * t37 - t13 * grad_out_e13_2
+        t40 = -gelu_x_e3 * grad_out_e13_2 - gelu_x_e2 * grad_out_e12_2
+        t41 = -gelu_x_e13 * grad_out_e3_2 - gelu_x_e12 * grad_out_e2_2
+        grad_gelu_y_e1 = gelu_x_e23 * t35 + gelu_x_e1 * t36 + t13 * grad_out_e23_2 + gp_weight_121 * t40
+        grad_gelu_y_e1 += gp_weight_211 * t41 + t20 * grad_out_e1_2
+        t42 = gp_weight_303 * grad_out_e_2
+        t43 = gelu_x_e1 * grad_out_e23_2 + gelu_x_e3 * grad_out_e12_2 - gelu_x_e2 * grad_out_e13_2
+        t44 = gelu_x_e13 * grad_out_e2_2 - gelu_x_e12 * grad_out_e3_2 - gelu_x_e23 * grad_out_e1_2
+        grad_gelu_y_e123 = t3 * grad_out_e123_2 + gp_weight_123 * t43 + gp_weight_213 * t44 - gelu_x_e123 * t42
         grad_gate_y = y_e23 * grad_gelu_y_e23 + y_e13 * grad_gelu_y_e13 + y_e12 * grad_gelu_y_e12
         grad_gate_y += y_e3 * grad_gelu_y_e3 + y_e2 * grad_gelu_y_e2 + y_e1 * grad_gelu_y_e1
         grad_gate_y += y_e123 * grad_gelu_y_e123 + y_e * grad_gelu_y_e
-        t41 = 0.7071067811865476 * (1.1283791670955126 * tl.exp(-t0 * t0) * (0.5 * grad_gate_y))
-        grad_y_e = gate_y * grad_gelu_y_e + t41
+        grad_y_e = gate_y * grad_gelu_y_e + 0.3989422804014327 * tl.exp(-0.5 * y_e * y_e) * grad_gate_y
         grad_y_e1 = gate_y * grad_gelu_y_e1
         grad_y_e2 = gate_y * grad_gelu_y_e2
         grad_y_e3 = gate_y * grad_gelu_y_e3
@@ -13909,36 +13925,35 @@ def _layer_with_normalize_backward_2_kernel(
         grad_y_e13 = gate_y * grad_gelu_y_e13
         grad_y_e23 = gate_y * grad_gelu_y_e23
         grad_y_e123 = gate_y * grad_gelu_y_e123
-        t42 = gelu_y_e23 * grad_out_e23_2 + gelu_y_e13 * grad_out_e13_2 + gelu_y_e12 * grad_out_e12_2
-        t43 = gelu_y_e3 * grad_out_e3_2 + gelu_y_e2 * grad_out_e2_2 + gelu_y_e1 * grad_out_e1_2
-        grad_gelu_x_e = gp_weight_033 * gelu_y_e123 * grad_out_e123_2 + gp_weight_022 * t42 + gp_weight_011 * t43
-        grad_gelu_x_e += gp_weight_000 * gelu_y_e * grad_out_e_2
-        grad_gelu_x_e23 = gelu_y_e1 * t32 + t7 * grad_out_e23_2 + gelu_y_e13 * t29 + t23 * grad_out_e2_2
-        grad_gelu_x_e23 += -t6 * grad_out_e13_2 - t22 * grad_out_e3_2 - t18 * grad_out_e1_2 - gelu_y_e23 * t30
-        grad_gelu_x_e13 = t6 * grad_out_e23_2 + t7 * grad_out_e13_2 + t18 * grad_out_e2_2 + t23 * grad_out_e1_2
-        grad_gelu_x_e13 += -gelu_y_e2 * t32 - gelu_y_e23 * t29 - t21 * grad_out_e3_2 - gelu_y_e13 * t30
-        t44 = gelu_y_e23 * grad_out_e13_2 - gelu_y_e13 * grad_out_e23_2
-        grad_gelu_x_e12 = gelu_y_e3 * t32 + gp_weight_222 * t44 + t7 * grad_out_e12_2 + t22 * grad_out_e1_2
-        grad_gelu_x_e12 += -t18 * grad_out_e3_2 - t21 * grad_out_e2_2 - gelu_y_e12 * t30
-        t45 = -gelu_y_e23 * grad_out_e2_2 - gelu_y_e13 * grad_out_e1_2
-        grad_gelu_x_e3 = gelu_y_e12 * t28 + t5 * grad_out_e12_2 + t17 * grad_out_e3_2 + gp_weight_112 * t45
-        grad_gelu_x_e3 += gelu_y_e3 * t35 - gelu_y_e2 * t33 - t12 * grad_out_e13_2
-        t46 = gelu_y_e23 * grad_out_e3_2 - gelu_y_e12 * grad_out_e1_2
-        grad_gelu_x_e2 = gelu_y_e3 * t33 + t17 * grad_out_e2_2 + gp_weight_112 * t46 + gelu_y_e2 * t35
-        grad_gelu_x_e2 += -gelu_y_e13 * t28 - t5 * grad_out_e13_2 - t12 * grad_out_e12_2
-        t47 = gelu_y_e3 * grad_out_e13_2 + gelu_y_e2 * grad_out_e12_2
-        t48 = gelu_y_e13 * grad_out_e3_2 + gelu_y_e12 * grad_out_e2_2
-        grad_gelu_x_e1 = gelu_y_e23 * t28 + t5 * grad_out_e23_2 + gp_weight_121 * t47 + gp_weight_112 * t48
-        grad_gelu_x_e1 += t17 * grad_out_e1_2 + gelu_y_e1 * t35
-        t49 = gelu_y_e1 * grad_out_e23_2 + gelu_y_e3 * grad_out_e12_2 - gelu_y_e2 * grad_out_e13_2
-        t50 = gelu_y_e13 * grad_out_e2_2 - gelu_y_e12 * grad_out_e3_2 - gelu_y_e23 * grad_out_e1_2
-        grad_gelu_x_e123 = gp_weight_330 * gelu_y_e * grad_out_e123_2 + gp_weight_321 * t49 + gp_weight_312 * t50
-        grad_gelu_x_e123 += -gp_weight_303 * gelu_y_e123 * grad_out_e_2
+        t45 = gelu_y_e123 * grad_out_e123_2
+        t46 = gelu_y_e23 * grad_out_e23_2 + gelu_y_e13 * grad_out_e13_2 + gelu_y_e12 * grad_out_e12_2
+        t47 = gelu_y_e3 * grad_out_e3_2 + gelu_y_e2 * grad_out_e2_2 + gelu_y_e1 * grad_out_e1_2
+        grad_gelu_x_e = gp_weight_033 * t45 + gelu_y_e * t8 + gp_weight_022 * t46 + gp_weight_011 * t47
+        grad_gelu_x_e23 = gelu_y_e1 * t35 + t12 * grad_out_e23_2 + gelu_y_e13 * t33 + t28 * grad_out_e2_2
+        grad_gelu_x_e23 += -gelu_y_e23 * t32 - t11 * grad_out_e13_2 - t27 * grad_out_e3_2 - t23 * grad_out_e1_2
+        grad_gelu_x_e13 = t11 * grad_out_e23_2 + t12 * grad_out_e13_2 + t23 * grad_out_e2_2 + t28 * grad_out_e1_2
+        grad_gelu_x_e13 += -gelu_y_e2 * t35 - gelu_y_e13 * t32 - gelu_y_e23 * t33 - t26 * grad_out_e3_2
+        t48 = gelu_y_e23 * grad_out_e13_2 - gelu_y_e13 * grad_out_e23_2
+        grad_gelu_x_e12 = gelu_y_e3 * t35 + gp_weight_222 * t48 + t12 * grad_out_e12_2 + t27 * grad_out_e1_2
+        grad_gelu_x_e12 += -gelu_y_e12 * t32 - t23 * grad_out_e3_2 - t26 * grad_out_e2_2
+        t49 = -gelu_y_e23 * grad_out_e2_2 - gelu_y_e13 * grad_out_e1_2
+        grad_gelu_x_e3 = gelu_y_e12 * t31 + gelu_y_e3 * t36 + t10 * grad_out_e12_2 + t22 * grad_out_e3_2
+        grad_gelu_x_e3 += gp_weight_112 * t49 - gelu_y_e2 * t37 - t17 * grad_out_e13_2
+        t50 = gelu_y_e23 * grad_out_e3_2 - gelu_y_e12 * grad_out_e1_2
+        grad_gelu_x_e2 = gelu_y_e2 * t36 + gelu_y_e3 * t37 + t22 * grad_out_e2_2 + gp_weight_112 * t50
+        grad_gelu_x_e2 += -gelu_y_e13 * t31 - t10 * grad_out_e13_2 - t17 * grad_out_e12_2
+        t51 = gelu_y_e3 * grad_out_e13_2 + gelu_y_e2 * grad_out_e12_2
+        t52 = gelu_y_e13 * grad_out_e3_2 + gelu_y_e12 * grad_out_e2_2
+        grad_gelu_x_e1 = gelu_y_e23 * t31 + gelu_y_e1 * t36 + t10 * grad_out_e23_2 + gp_weight_121 * t51
+        grad_gelu_x_e1 += gp_weight_112 * t52 + t22 * grad_out_e1_2
+        t53 = gelu_y_e * grad_out_e123_2
+        t54 = gelu_y_e1 * grad_out_e23_2 + gelu_y_e3 * grad_out_e12_2 - gelu_y_e2 * grad_out_e13_2
+        t55 = gelu_y_e13 * grad_out_e2_2 - gelu_y_e12 * grad_out_e3_2 - gelu_y_e23 * grad_out_e1_2
+        grad_gelu_x_e123 = gp_weight_330 * t53 + gp_weight_321 * t54 + gp_weight_312 * t55 - gelu_y_e123 * t42
         grad_gate_x = x_e23 * grad_gelu_x_e23 + x_e13 * grad_gelu_x_e13 + x_e12 * grad_gelu_x_e12
         grad_gate_x += x_e3 * grad_gelu_x_e3 + x_e2 * grad_gelu_x_e2 + x_e1 * grad_gelu_x_e1
         grad_gate_x += x_e123 * grad_gelu_x_e123 + x_e * grad_gelu_x_e
-        t51 = 0.7071067811865476 * (1.1283791670955126 * tl.exp(-t1 * t1) * (0.5 * grad_gate_x))
-        grad_x_e = gate_x * grad_gelu_x_e + t51
+        grad_x_e = gate_x * grad_gelu_x_e + 0.3989422804014327 * tl.exp(-0.5 * x_e * x_e) * grad_gate_x
         grad_x_e1 = gate_x * grad_gelu_x_e1
         grad_x_e2 = gate_x * grad_gelu_x_e2
         grad_x_e3 = gate_x * grad_gelu_x_e3
@@ -13946,10 +13961,10 @@ def _layer_with_normalize_backward_2_kernel(
         grad_x_e13 = gate_x * grad_gelu_x_e13
         grad_x_e23 = gate_x * grad_gelu_x_e23
         grad_x_e123 = gate_x * grad_gelu_x_e123
-        t52 = gelu_x_e1 * t48 + gelu_x_e3 * t45 + gelu_x_e2 * t46
-        t53 = t10 * grad_out_e23_2 + gelu_y_e1 * t37 + gelu_x_e1 * t47
-        t54 = gelu_y_e1 * t38 + gelu_y_e3 * t34 + gelu_y_e2 * t36
-        t55 = gelu_y_e12 * t31 + gelu_x_e12 * t44 + t13 * grad_out_e12_2
+        t56 = gelu_x_e1 * t52 + gelu_x_e3 * t49 + gelu_x_e2 * t50
+        t57 = t15 * grad_out_e23_2 + gelu_y_e1 * t40 + gelu_x_e1 * t51
+        t58 = gelu_y_e1 * t41 + gelu_y_e3 * t38 + gelu_y_e2 * t39
+        t59 = gelu_y_e12 * t34 + gelu_x_e12 * t48 + t18 * grad_out_e12_2
 
         tl.store(operand_row + at, grad_y_e, mask=mask)
         tl.store(operand_row + BN + at, grad_y_e1, mask=mask)
@@ -13970,26 +13985,26 @@ def _layer_with_normalize_backward_2_kernel(
             tl.store(grad_x_row + 7 * BN + at, grad_x_e123, mask=mask)
 
         if GRAD_GP_WEIGHT:
-            grad_gp_weight_000 = _sum(grad_gp_weight_000, gelu_x_e * gelu_y_e * grad_out_e_2, mask, ROWS > 1)
-            grad_gp_weight_011 = _sum(grad_gp_weight_011, gelu_x_e * t43, mask, ROWS > 1)
-            grad_gp_weight_022 = _sum(grad_gp_weight_022, gelu_x_e * t42, mask, ROWS > 1)
-            grad_gp_weight_033 = _sum(grad_gp_weight_033, gelu_x_e * gelu_y_e123 * grad_out_e123_2, mask, ROWS > 1)
-            grad_gp_weight_101 = _sum(grad_gp_weight_101, t26 * grad_out_e_2, mask, ROWS > 1)
-            grad_gp_weight_110 = _sum(grad_gp_weight_110, gelu_y_e * t25, mask, ROWS > 1)
-            grad_gp_weight_112 = _sum(grad_gp_weight_112, t52, mask, ROWS > 1)
-            grad_gp_weight_121 = _sum(grad_gp_weight_121, t53, mask, ROWS > 1)
-            grad_gp_weight_123 = _sum(grad_gp_weight_123, gelu_y_e123 * t39, mask, ROWS > 1)
-            grad_gp_weight_132 = _sum(grad_gp_weight_132, t2 * grad_out_e123_2, mask, ROWS > 1)
-            grad_gp_weight_202 = _sum(grad_gp_weight_202, t27 * grad_out_e_2, mask, ROWS > 1)
-            grad_gp_weight_211 = _sum(grad_gp_weight_211, t54, mask, ROWS > 1)
-            grad_gp_weight_213 = _sum(grad_gp_weight_213, gelu_y_e123 * t40, mask, ROWS > 1)
-            grad_gp_weight_220 = _sum(grad_gp_weight_220, gelu_y_e * t14, mask, ROWS > 1)
-            grad_gp_weight_222 = _sum(grad_gp_weight_222, t55, mask, ROWS > 1)
-            grad_gp_weight_231 = _sum(grad_gp_weight_231, t3 * grad_out_e123_2, mask, ROWS > 1)
-            grad_gp_weight_303 = _sum(grad_gp_weight_303, -gelu_x_e123 * gelu_y_e123 * grad_out_e_2, mask, ROWS > 1)
-            grad_gp_weight_312 = _sum(grad_gp_weight_312, gelu_x_e123 * t50, mask, ROWS > 1)
-            grad_gp_weight_321 = _sum(grad_gp_weight_321, gelu_x_e123 * t49, mask, ROWS > 1)
-            grad_gp_weight_330 = _sum(grad_gp_weight_330, gelu_x_e123 * gelu_y_e * grad_out_e123_2, mask, ROWS > 1)
+            grad_gp_weight_000 = _sum(grad_gp_weight_000, t6 * grad_out_e_2, mask, ROWS > 1)
+            grad_gp_weight_011 = _sum(grad_gp_weight_011, gelu_x_e * t47, mask, ROWS > 1)
+            grad_gp_weight_022 = _sum(grad_gp_weight_022, gelu_x_e * t46, mask, ROWS > 1)
+            grad_gp_weight_033 = _sum(grad_gp_weight_033, gelu_x_e * t45, mask, ROWS > 1)
+            grad_gp_weight_101 = _sum(grad_gp_weight_101, t4 * grad_out_e_2, mask, ROWS > 1)
+            grad_gp_weight_110 = _sum(grad_gp_weight_110, gelu_y_e * t30, mask, ROWS > 1)
+            grad_gp_weight_112 = _sum(grad_gp_weight_112, t56, mask, ROWS > 1)
+            grad_gp_weight_121 = _sum(grad_gp_weight_121, t57, mask, ROWS > 1)
+            grad_gp_weight_123 = _sum(grad_gp_weight_123, gelu_y_e123 * t43, mask, ROWS > 1)
+            grad_gp_weight_132 = _sum(grad_gp_weight_132, t1 * grad_out_e123_2, mask, ROWS > 1)
+            grad_gp_weight_202 = _sum(grad_gp_weight_202, t5 * grad_out_e_2, mask, ROWS > 1)
+            grad_gp_weight_211 = _sum(grad_gp_weight_211, t58, mask, ROWS > 1)
+            grad_gp_weight_213 = _sum(grad_gp_weight_213, gelu_y_e123 * t44, mask, ROWS > 1)
+            grad_gp_weight_220 = _sum(grad_gp_weight_220, gelu_y_e * t19, mask, ROWS > 1)
+            grad_gp_weight_222 = _sum(grad_gp_weight_222, t59, mask, ROWS > 1)
+            grad_gp_weight_231 = _sum(grad_gp_weight_231, t2 * grad_out_e123_2, mask, ROWS > 1)
+            grad_gp_weight_303 = _sum(grad_gp_weight_303, -t7 * grad_out_e_2, mask, ROWS > 1)
+            grad_gp_weight_312 = _sum(grad_gp_weight_312, gelu_x_e123 * t55, mask, ROWS > 1)
+            grad_gp_weight_321 = _sum(grad_gp_weight_321, gelu_x_e123 * t54, mask, ROWS > 1)
+            grad_gp_weight_330 = _sum(grad_gp_weight_330, gelu_x_e123 * t53, mask, ROWS > 1)
         if GRAD_LINEAR_BIAS:
             grad_linear_bias_e = _sum(grad_linear_bias_e, grad_y_e, mask, ROWS > 1)
             grad_linear_bias_e1 = _sum(grad_linear_bias_e1, grad_y_e1, mask, ROWS > 1)
@@ -14131,12 +14146,13 @@ def _layer_without_normalize_kernel(
     operand_k = 1 if K_INNERMOST else N
     operand_n = tl.cast(K, tl.int64) if K_INNERMOST else 1
 
-    n = _tile(tl.program_id(1) * BLOCK, ROWS, BLOCK)
+    block, tile = _place(K, ROWS)
+    n = _tile(tile * BLOCK, ROWS, BLOCK)
     r = _down(ROWS)
     at = r * N + n
     tile_mask = n < N
 
-    k = tl.program_id(0).to(tl.int64) * ROWS
+    k = block.to(tl.int64) * ROWS
     row_mask = k + r < K
     mask = tile_mask if ROWS == 1 else tile_mask & row_mask
     linear_weight_row = linear_weight_ptr + k * N
@@ -14172,7 +14188,8 @@ def _layer_without_normalize_1_kernel(
 ):
     BN = tl.cast(B, tl.int64) * N
 
-    n = _tile(tl.program_id(1) * BLOCK, ROWS, BLOCK)
+    block, tile = _place(B, ROWS)
+    n = _tile(tile * BLOCK, ROWS, BLOCK)
     r = _down(ROWS)
     at = r * N + n
     tile_mask = n < N
@@ -14190,7 +14207,7 @@ def _layer_without_normalize_1_kernel(
     linear_bias_e23 = tl.load(linear_bias_ptr + 6 * N + n, mask=tile_mask, other=0.0).to(REAL)
     linear_bias_e123 = tl.load(linear_bias_ptr + 7 * N + n, mask=tile_mask, other=0.0).to(REAL)
 
-    b = tl.program_id(0).to(tl.int64) * ROWS
+    b = block.to(tl.int64) * ROWS
     row_mask = b + r < B
     mask = tile_mask if ROWS == 1 else tile_mask & row_mask
     x_row = x_ptr + b * N
@@ -14214,10 +14231,10 @@ def _layer_without_normalize_1_kernel(
     saved_product_6 = tl.load(saved_product_row + 6 * BN + at, mask=mask, other=0.0).to(REAL)
     saved_product_7 = tl.load(saved_product_row + 7 * BN + at, mask=mask, other=0.0).to(REAL)
 
-    gate_x = 0.5 + 0.5 * tl.erf(0.7071067811865476 * x_e)
+    gate_x = _phi(x_e)
     gelu_x_e = x_e * gate_x
     y_e = linear_bias_e + saved_product_0
-    gate_y = 0.5 + 0.5 * tl.erf(0.7071067811865476 * y_e)
+    gate_y = _phi(y_e)
     gelu_y_e = y_e * gate_y
     gelu_x_e123 = x_e123 * gate_x
     y_e123 = linear_bias_e123 + saved_product_7
@@ -14314,11 +14331,11 @@ def _layer_without_normalize_backward_kernel(
     # accumulates in registers over b; the partial results are added in a fixed order
     BN = tl.cast(B, tl.int64) * N
 
-    n = _tile(tl.program_id(1) * BLOCK, ROWS, BLOCK)
+    program, programs, kept, tile = _share(1, N, BLOCK)
+    n = _tile(tile * BLOCK, ROWS, BLOCK)
     r = _down(ROWS)
     at = r * N + n
     tile_mask = n < N
-    program, programs = tl.program_id(0), tl.num_programs(0)
     gp_weight_000, gp_weight_011, gp_weight_022, gp_weight_033 = _load4(gp_weight_ptr + n * 20, tile_mask, REAL)
     gp_weight_101, gp_weight_110, gp_weight_112, gp_weight_121 = _load4(gp_weight_ptr + n * 20 + 4, tile_mask, REAL)
     gp_weight_123, gp_weight_132, gp_weight_202, gp_weight_211 = _load4(gp_weight_ptr + n * 20 + 8, tile_mask, REAL)
@@ -14397,12 +14414,12 @@ def _layer_without_normalize_backward_kernel(
         saved_product_7 = tl.load(saved_product_row + 7 * BN + at, mask=mask, other=0.0).to(REAL)
 
         y_e = linear_bias_e + saved_product_0
-        t0 = 0.7071067811865476 * y_e
-        gate_y = 0.5 + 0.5 * tl.erf(t0)
-        t1 = 0.7071067811865476 * x_e
-        gate_x = 0.5 + 0.5 * tl.erf(t1)
+        gate_y = _phi(y_e)
+        gate_x = _phi(x_e)
         gelu_x_e123 = x_e123 * gate_x
+        t0 = gp_weight_330 * grad_out_e123
         gelu_x_e = x_e * gate_x
+        t1 = gp_weight_000 * grad_out_e
         gelu_x_e23 = x_e23 * gate_x
         gelu_x_e13 = x_e13 * gate_x
         gelu_x_e12 = x_e12 * gate_x
@@ -14411,56 +14428,55 @@ def _layer_without_normalize_backward_kernel(
         gelu_x_e2 = x_e2 * gate_x
         gelu_x_e1 = x_e1 * gate_x
         t3 = gelu_x_e3 * grad_out_e3 + gelu_x_e2 * grad_out_e2 + gelu_x_e1 * grad_out_e1
-        grad_gelu_y_e = gp_weight_330 * gelu_x_e123 * grad_out_e123 + gp_weight_000 * gelu_x_e * grad_out_e
-        grad_gelu_y_e += gp_weight_220 * t2 + gp_weight_110 * t3
-        y_e23 = linear_bias_e23 + saved_product_6
-        t4 = gp_weight_132 * grad_out_e123
-        t5 = gp_weight_022 * gelu_x_e
-        t6 = gp_weight_222 * grad_out_e12
-        t7 = gp_weight_312 * gelu_x_e123
-        t8 = gp_weight_202 * grad_out_e
-        t9 = gp_weight_222 * gelu_x_e12
-        t10 = gp_weight_112 * gelu_x_e2
-        t11 = gp_weight_112 * gelu_x_e3
-        grad_gelu_y_e23 = gelu_x_e1 * t4 + grad_out_e23 * t5 + grad_out_e13 * t9 + grad_out_e3 * t10
-        grad_gelu_y_e23 += -gelu_x_e13 * t6 - grad_out_e1 * t7 - gelu_x_e23 * t8 - grad_out_e2 * t11
-        y_e13 = linear_bias_e13 + saved_product_5
-        t12 = gp_weight_112 * gelu_x_e1
-        grad_gelu_y_e13 = grad_out_e13 * t5 + gelu_x_e23 * t6 + grad_out_e2 * t7 + grad_out_e3 * t12
-        grad_gelu_y_e13 += -gelu_x_e2 * t4 - gelu_x_e13 * t8 - grad_out_e23 * t9 - grad_out_e1 * t11
-        y_e12 = linear_bias_e12 + saved_product_4
-        t13 = gelu_x_e13 * grad_out_e23 - gelu_x_e23 * grad_out_e13
-        grad_gelu_y_e12 = gelu_x_e3 * t4 + grad_out_e12 * t5 + gp_weight_222 * t13 + grad_out_e2 * t12
-        grad_gelu_y_e12 += -grad_out_e3 * t7 - gelu_x_e12 * t8 - grad_out_e1 * t10
-        y_e3 = linear_bias_e3 + saved_product_3
-        t14 = gp_weight_231 * grad_out_e123
-        t15 = gp_weight_121 * grad_out_e23
-        t16 = gp_weight_321 * gelu_x_e123
-        t17 = gp_weight_011 * gelu_x_e
-        t18 = gp_weight_101 * grad_out_e
-        t19 = gp_weight_121 * gelu_x_e1
-        t20 = gelu_x_e23 * grad_out_e2 + gelu_x_e13 * grad_out_e1
-        grad_gelu_y_e3 = gelu_x_e12 * t14 + gelu_x_e2 * t15 + grad_out_e12 * t16 + grad_out_e3 * t17
-        grad_gelu_y_e3 += gelu_x_e3 * t18 + grad_out_e13 * t19 + gp_weight_211 * t20
-        y_e2 = linear_bias_e2 + saved_product_2
-        t21 = gelu_x_e12 * grad_out_e1 - gelu_x_e23 * grad_out_e3
-        grad_gelu_y_e2 = grad_out_e2 * t17 + gelu_x_e2 * t18 + grad_out_e12 * t19 + gp_weight_211 * t21
-        grad_gelu_y_e2 += -gelu_x_e13 * t14 - gelu_x_e3 * t15 - grad_out_e13 * t16
-        y_e1 = linear_bias_e1 + saved_product_1
-        t22 = -gelu_x_e3 * grad_out_e13 - gelu_x_e2 * grad_out_e12
-        t23 = -gelu_x_e13 * grad_out_e3 - gelu_x_e12 * grad_out_e2
-        grad_gelu_y_e1 = gelu_x_e23 * t14 + grad_out_e23 * t16 + grad_out_e1 * t17 + gelu_x_e1 * t18
-        grad_gelu_y_e1 += gp_weight_121 * t22 + gp_weight_211 * t23
+        grad_gelu_y_e = gelu_x_e123 * t0 + gelu_x_e * t1 + gp_weight_220 * t2 + gp_weight_110 * t3
         y_e123 = linear_bias_e123 + saved_product_7
-        t24 = gelu_x_e1 * grad_out_e23 + gelu_x_e3 * grad_out_e12 - gelu_x_e2 * grad_out_e13
-        t25 = gelu_x_e13 * grad_out_e2 - gelu_x_e12 * grad_out_e3 - gelu_x_e23 * grad_out_e1
-        grad_gelu_y_e123 = gp_weight_033 * gelu_x_e * grad_out_e123 + gp_weight_123 * t24 + gp_weight_213 * t25
-        grad_gelu_y_e123 += -gp_weight_303 * gelu_x_e123 * grad_out_e
-        grad_gate_y = y_e23 * grad_gelu_y_e23 + y_e13 * grad_gelu_y_e13 + y_e12 * grad_gelu_y_e12
-        grad_gate_y += y_e3 * grad_gelu_y_e3 + y_e2 * grad_gelu_y_e2 + y_e1 * grad_gelu_y_e1
-        grad_gate_y += y_e123 * grad_gelu_y_e123 + y_e * grad_gelu_y_e
-        t26 = 0.7071067811865476 * (1.1283791670955126 * tl.exp(-t0 * t0) * (0.5 * grad_gate_y))
-        grad_y_e = gate_y * grad_gelu_y_e + t26
+        t4 = gelu_x_e * grad_out_e123
+        t5 = gelu_x_e123 * grad_out_e
+        t6 = gelu_x_e1 * grad_out_e23 + gelu_x_e3 * grad_out_e12 - gelu_x_e2 * grad_out_e13
+        t7 = gelu_x_e13 * grad_out_e2 - gelu_x_e12 * grad_out_e3 - gelu_x_e23 * grad_out_e1
+        grad_gelu_y_e123 = gp_weight_033 * t4 + gp_weight_123 * t6 + gp_weight_213 * t7 - gp_weight_303 * t5
+        y_e23 = linear_bias_e23 + saved_product_6
+        t8 = gp_weight_132 * grad_out_e123
+        t9 = gp_weight_022 * gelu_x_e
+        t10 = gp_weight_222 * grad_out_e12
+        t11 = gp_weight_312 * gelu_x_e123
+        t12 = gp_weight_202 * grad_out_e
+        t13 = gp_weight_222 * gelu_x_e12
+        t14 = gp_weight_112 * gelu_x_e2
+        t15 = gp_weight_112 * gelu_x_e3
+        grad_gelu_y_e23 = gelu_x_e1 * t8 + grad_out_e23 * t9 + grad_out_e13 * t13 + grad_out_e3 * t14
+        grad_gelu_y_e23 += -gelu_x_e13 * t10 - grad_out_e1 * t11 - gelu_x_e23 * t12 - grad_out_e2 * t15
+        y_e13 = linear_bias_e13 + saved_product_5
+        t16 = gp_weight_112 * gelu_x_e1
+        grad_gelu_y_e13 = grad_out_e13 * t9 + gelu_x_e23 * t10 + grad_out_e2 * t11 + grad_out_e3 * t16
+        grad_gelu_y_e13 += -gelu_x_e2 * t8 - gelu_x_e13 * t12 - grad_out_e23 * t13 - grad_out_e1 * t15
+        y_e12 = linear_bias_e12 + saved_product_4
+        t17 = gelu_x_e13 * grad_out_e23 - gelu_x_e23 * grad_out_e13
+        grad_gelu_y_e12 = gelu_x_e3 * t8 + grad_out_e12 * t9 + gp_weight_222 * t17 + grad_out_e2 * t16
+        grad_gelu_y_e12 += -grad_out_e3 * t11 - gelu_x_e12 * t12 - grad_out_e1 * t14
+        y_e3 = linear_bias_e3 + saved_product_3
+        t18 = gp_weight_231 * grad_out_e123
+        t19 = gp_weight_121 * grad_out_e23
+        t20 = gp_weight_321 * gelu_x_e123
+        t21 = gp_weight_011 * gelu_x_e
+        t22 = gp_weight_101 * grad_out_e
+        t23 = gp_weight_121 * gelu_x_e1
+        t24 = gelu_x_e23 * grad_out_e2 + gelu_x_e13 * grad_out_e1
+        grad_gelu_y_e3 = gelu_x_e12 * t18 + gelu_x_e2 * t19 + grad_out_e12 * t20 + grad_out_e3 * t21
+        grad_gelu_y_e3 += gelu_x_e3 * t22 + grad_out_e13 * t23 + gp_weight_211 * t24
+        y_e2 = linear_bias_e2 + saved_product_2
+        t25 = gelu_x_e12 * grad_out_e1 - gelu_x_e23 * grad_out_e3
+        grad_gelu_y_e2 = grad_out_e2 * t21 + gelu_x_e2 * t22 + grad_out_e12 * t23 + gp_weight_211 * t25
+        grad_gelu_y_e2 += -gelu_x_e13 * t18 - gelu_x_e3 * t19 - grad_out_e13 * t20
+        y_e1 = linear_bias_e1 + saved_product_1
+        t26 = -gelu_x_e3 * grad_out_e13 - gelu_x_e2 * grad_out_e12
+        t27 = -gelu_x_e13 * grad_out_e3 - gelu_x_e12 * grad_out_e2
+        grad_gelu_y_e1 = gelu_x_e23 * t18 + grad_out_e23 * t20 + grad_out_e1 * t21 + gelu_x_e1 * t22
+        grad_gelu_y_e1 += gp_weight_121 * t26 + gp_weight_211 * t27
+        grad_gate_y = y_e123 * grad_gelu_y_e123 + y_e * grad_gelu_y_e + y_e23 * grad_gelu_y_e23
+        grad_gate_y += y_e13 * grad_gelu_y_e13 + y_e12 * grad_gelu_y_e12 + y_e3 * grad_gelu_y_e3
+        grad_gate_y += y_e2 * grad_gelu_y_e2 + y_e1 * grad_gelu_y_e1
+        grad_y_e = gate_y * grad_gelu_y_e + 0.3989422804014327 * tl.exp(-0.5 * y_e * y_e) * grad_gate_y
         grad_y_e1 = gate_y * grad_gelu_y_e1
         grad_y_e2 = gate_y * grad_gelu_y_e2
         grad_y_e3 = gate_y * grad_gelu_y_e3
@@ -14473,48 +14489,47 @@ def _layer_without_normalize_backward_kernel(
         gelu_y_e23 = gate_y * y_e23
         gelu_y_e13 = gate_y * y_e13
         gelu_y_e12 = gate_y * y_e12
-        t27 = grad_out_e23 * gelu_y_e23 + grad_out_e13 * gelu_y_e13 + grad_out_e12 * gelu_y_e12
+        t28 = grad_out_e23 * gelu_y_e23 + grad_out_e13 * gelu_y_e13 + grad_out_e12 * gelu_y_e12
         gelu_y_e3 = gate_y * y_e3
         gelu_y_e2 = gate_y * y_e2
         gelu_y_e1 = gate_y * y_e1
-        t28 = grad_out_e3 * gelu_y_e3 + grad_out_e2 * gelu_y_e2 + grad_out_e1 * gelu_y_e1
-        grad_gelu_x_e = gp_weight_033 * grad_out_e123 * gelu_y_e123 + gp_weight_000 * grad_out_e * gelu_y_e
-        grad_gelu_x_e += gp_weight_022 * t27 + gp_weight_011 * t28
-        t29 = gp_weight_220 * gelu_y_e
-        t30 = gp_weight_213 * gelu_y_e123
-        t31 = gp_weight_222 * gelu_y_e12
-        t32 = gp_weight_211 * gelu_y_e2
-        t33 = gp_weight_211 * gelu_y_e3
-        grad_gelu_x_e23 = gelu_y_e1 * t14 + grad_out_e23 * t29 + gelu_y_e13 * t6 + grad_out_e2 * t33
-        grad_gelu_x_e23 += -grad_out_e1 * t30 - gelu_y_e23 * t8 - grad_out_e13 * t31 - grad_out_e3 * t32
-        t34 = gp_weight_211 * gelu_y_e1
-        grad_gelu_x_e13 = grad_out_e13 * t29 + grad_out_e2 * t30 + grad_out_e23 * t31 + grad_out_e1 * t33
-        grad_gelu_x_e13 += -gelu_y_e2 * t14 - gelu_y_e23 * t6 - gelu_y_e13 * t8 - grad_out_e3 * t34
-        t35 = grad_out_e13 * gelu_y_e23 - grad_out_e23 * gelu_y_e13
-        grad_gelu_x_e12 = gelu_y_e3 * t14 + grad_out_e12 * t29 + gp_weight_222 * t35 + grad_out_e1 * t32
-        grad_gelu_x_e12 += -grad_out_e3 * t30 - gelu_y_e12 * t8 - grad_out_e2 * t34
-        t36 = gp_weight_123 * gelu_y_e123
-        t37 = gp_weight_110 * gelu_y_e
-        t38 = gp_weight_121 * gelu_y_e1
-        t39 = -grad_out_e2 * gelu_y_e23 - grad_out_e1 * gelu_y_e13
-        grad_gelu_x_e3 = gelu_y_e12 * t4 + grad_out_e12 * t36 + grad_out_e3 * t37 + gelu_y_e3 * t18
-        grad_gelu_x_e3 += gp_weight_112 * t39 - gelu_y_e2 * t15 - grad_out_e13 * t38
-        t40 = grad_out_e3 * gelu_y_e23 - grad_out_e1 * gelu_y_e12
-        grad_gelu_x_e2 = gelu_y_e3 * t15 + grad_out_e2 * t37 + gelu_y_e2 * t18 + gp_weight_112 * t40
-        grad_gelu_x_e2 += -gelu_y_e13 * t4 - grad_out_e13 * t36 - grad_out_e12 * t38
-        t41 = grad_out_e13 * gelu_y_e3 + grad_out_e12 * gelu_y_e2
-        t42 = grad_out_e3 * gelu_y_e13 + grad_out_e2 * gelu_y_e12
-        grad_gelu_x_e1 = gelu_y_e23 * t4 + grad_out_e23 * t36 + grad_out_e1 * t37 + gelu_y_e1 * t18
-        grad_gelu_x_e1 += gp_weight_121 * t41 + gp_weight_112 * t42
-        t43 = grad_out_e2 * gelu_y_e13 - grad_out_e3 * gelu_y_e12 - grad_out_e1 * gelu_y_e23
-        t44 = grad_out_e23 * gelu_y_e1 + grad_out_e12 * gelu_y_e3 - grad_out_e13 * gelu_y_e2
-        grad_gelu_x_e123 = gp_weight_330 * grad_out_e123 * gelu_y_e + gp_weight_312 * t43 + gp_weight_321 * t44
+        t29 = grad_out_e3 * gelu_y_e3 + grad_out_e2 * gelu_y_e2 + grad_out_e1 * gelu_y_e1
+        grad_gelu_x_e = gp_weight_033 * grad_out_e123 * gelu_y_e123 + gelu_y_e * t1 + gp_weight_022 * t28
+        grad_gelu_x_e += gp_weight_011 * t29
+        t30 = grad_out_e2 * gelu_y_e13 - grad_out_e3 * gelu_y_e12 - grad_out_e1 * gelu_y_e23
+        t31 = grad_out_e23 * gelu_y_e1 + grad_out_e12 * gelu_y_e3 - grad_out_e13 * gelu_y_e2
+        grad_gelu_x_e123 = gelu_y_e * t0 + gp_weight_312 * t30 + gp_weight_321 * t31
         grad_gelu_x_e123 += -gp_weight_303 * grad_out_e * gelu_y_e123
-        grad_gate_x = x_e23 * grad_gelu_x_e23 + x_e13 * grad_gelu_x_e13 + x_e12 * grad_gelu_x_e12
-        grad_gate_x += x_e3 * grad_gelu_x_e3 + x_e2 * grad_gelu_x_e2 + x_e1 * grad_gelu_x_e1
-        grad_gate_x += x_e123 * grad_gelu_x_e123 + x_e * grad_gelu_x_e
-        t45 = 0.7071067811865476 * (1.1283791670955126 * tl.exp(-t1 * t1) * (0.5 * grad_gate_x))
-        grad_x_e = gate_x * grad_gelu_x_e + t45
+        t32 = gp_weight_220 * gelu_y_e
+        t33 = gp_weight_213 * gelu_y_e123
+        t34 = gp_weight_222 * gelu_y_e12
+        t35 = gp_weight_211 * gelu_y_e2
+        t36 = gp_weight_211 * gelu_y_e3
+        grad_gelu_x_e23 = gelu_y_e1 * t18 + grad_out_e23 * t32 + gelu_y_e13 * t10 + grad_out_e2 * t36
+        grad_gelu_x_e23 += -grad_out_e1 * t33 - gelu_y_e23 * t12 - grad_out_e13 * t34 - grad_out_e3 * t35
+        t37 = gp_weight_211 * gelu_y_e1
+        grad_gelu_x_e13 = grad_out_e13 * t32 + grad_out_e2 * t33 + grad_out_e23 * t34 + grad_out_e1 * t36
+        grad_gelu_x_e13 += -gelu_y_e2 * t18 - gelu_y_e23 * t10 - gelu_y_e13 * t12 - grad_out_e3 * t37
+        t38 = grad_out_e13 * gelu_y_e23 - grad_out_e23 * gelu_y_e13
+        grad_gelu_x_e12 = gelu_y_e3 * t18 + grad_out_e12 * t32 + gp_weight_222 * t38 + grad_out_e1 * t35
+        grad_gelu_x_e12 += -grad_out_e3 * t33 - gelu_y_e12 * t12 - grad_out_e2 * t37
+        t39 = gp_weight_123 * gelu_y_e123
+        t40 = gp_weight_110 * gelu_y_e
+        t41 = gp_weight_121 * gelu_y_e1
+        t42 = -grad_out_e2 * gelu_y_e23 - grad_out_e1 * gelu_y_e13
+        grad_gelu_x_e3 = gelu_y_e12 * t8 + grad_out_e12 * t39 + grad_out_e3 * t40 + gelu_y_e3 * t22
+        grad_gelu_x_e3 += gp_weight_112 * t42 - gelu_y_e2 * t19 - grad_out_e13 * t41
+        t43 = grad_out_e3 * gelu_y_e23 - grad_out_e1 * gelu_y_e12
+        grad_gelu_x_e2 = gelu_y_e3 * t19 + grad_out_e2 * t40 + gelu_y_e2 * t22 + gp_weight_112 * t43
+        grad_gelu_x_e2 += -gelu_y_e13 * t8 - grad_out_e13 * t39 - grad_out_e12 * t41
+        t44 = grad_out_e13 * gelu_y_e3 + grad_out_e12 * gelu_y_e2
+        t45 = grad_out_e3 * gelu_y_e13 + grad_out_e2 * gelu_y_e12
+        grad_gelu_x_e1 = gelu_y_e23 * t8 + grad_out_e23 * t39 + grad_out_e1 * t40 + gelu_y_e1 * t22
+        grad_gelu_x_e1 += gp_weight_121 * t44 + gp_weight_112 * t45
+        grad_gate_x = x_e123 * grad_gelu_x_e123 + x_e * grad_gelu_x_e + x_e23 * grad_gelu_x_e23
+        grad_gate_x += x_e13 * grad_gelu_x_e13 + x_e12 * grad_gelu_x_e12 + x_e3 * grad_gelu_x_e3
+        grad_gate_x += x_e2 * grad_gelu_x_e2 + x_e1 * grad_gelu_x_e1
+        grad_x_e = gate_x * grad_gelu_x_e + 0.3989422804014327 * tl.exp(-0.5 * x_e * x_e) * grad_gate_x
         grad_x_e1 = gate_x * grad_gelu_x_e1
         grad_x_e2 = gate_x * grad_gelu_x_e2
         grad_x_e3 = gate_x * grad_gelu_x_e3
@@ -14523,12 +14538,12 @@ def _layer_without_normalize_backward_kernel(
         grad_x_e23 = gate_x * grad_gelu_x_e23
         grad_x_e123 = gate_x * grad_gelu_x_e123
         t46 = gelu_x_e3 * gelu_y_e3 + gelu_x_e2 * gelu_y_e2 + gelu_x_e1 * gelu_y_e1
-        t47 = gelu_x_e3 * t39 + gelu_x_e1 * t42 + gelu_x_e2 * t40
-        t48 = grad_out_e23 * (gelu_x_e2 * gelu_y_e3 - gelu_x_e3 * gelu_y_e2) + gelu_y_e1 * t22 + gelu_x_e1 * t41
+        t47 = gelu_x_e3 * t42 + gelu_x_e1 * t45 + gelu_x_e2 * t43
+        t48 = grad_out_e23 * (gelu_x_e2 * gelu_y_e3 - gelu_x_e3 * gelu_y_e2) + gelu_y_e1 * t26 + gelu_x_e1 * t44
         t49 = gelu_x_e3 * gelu_y_e12 + gelu_x_e1 * gelu_y_e23 - gelu_x_e2 * gelu_y_e13
         t50 = -gelu_x_e23 * gelu_y_e23 - gelu_x_e13 * gelu_y_e13 - gelu_x_e12 * gelu_y_e12
-        t51 = gelu_y_e1 * t23 + gelu_y_e3 * t20 + gelu_y_e2 * t21
-        t52 = gelu_y_e12 * t13 + gelu_x_e12 * t35
+        t51 = gelu_y_e1 * t27 + gelu_y_e3 * t24 + gelu_y_e2 * t25
+        t52 = gelu_y_e12 * t17 + gelu_x_e12 * t38
         t52 += grad_out_e12 * (gelu_x_e23 * gelu_y_e13 - gelu_x_e13 * gelu_y_e23)
         t53 = gelu_x_e23 * gelu_y_e1 + gelu_x_e12 * gelu_y_e3 - gelu_x_e13 * gelu_y_e2
 
@@ -14552,24 +14567,24 @@ def _layer_without_normalize_backward_kernel(
 
         if GRAD_GP_WEIGHT:
             grad_gp_weight_000 = _sum(grad_gp_weight_000, gelu_x_e * grad_out_e * gelu_y_e, mask, ROWS > 1)
-            grad_gp_weight_011 = _sum(grad_gp_weight_011, gelu_x_e * t28, mask, ROWS > 1)
-            grad_gp_weight_022 = _sum(grad_gp_weight_022, gelu_x_e * t27, mask, ROWS > 1)
-            grad_gp_weight_033 = _sum(grad_gp_weight_033, gelu_x_e * grad_out_e123 * gelu_y_e123, mask, ROWS > 1)
+            grad_gp_weight_011 = _sum(grad_gp_weight_011, gelu_x_e * t29, mask, ROWS > 1)
+            grad_gp_weight_022 = _sum(grad_gp_weight_022, gelu_x_e * t28, mask, ROWS > 1)
+            grad_gp_weight_033 = _sum(grad_gp_weight_033, gelu_y_e123 * t4, mask, ROWS > 1)
             grad_gp_weight_101 = _sum(grad_gp_weight_101, grad_out_e * t46, mask, ROWS > 1)
             grad_gp_weight_110 = _sum(grad_gp_weight_110, gelu_y_e * t3, mask, ROWS > 1)
             grad_gp_weight_112 = _sum(grad_gp_weight_112, t47, mask, ROWS > 1)
             grad_gp_weight_121 = _sum(grad_gp_weight_121, t48, mask, ROWS > 1)
-            grad_gp_weight_123 = _sum(grad_gp_weight_123, gelu_y_e123 * t24, mask, ROWS > 1)
+            grad_gp_weight_123 = _sum(grad_gp_weight_123, gelu_y_e123 * t6, mask, ROWS > 1)
             grad_gp_weight_132 = _sum(grad_gp_weight_132, grad_out_e123 * t49, mask, ROWS > 1)
             grad_gp_weight_202 = _sum(grad_gp_weight_202, grad_out_e * t50, mask, ROWS > 1)
             grad_gp_weight_211 = _sum(grad_gp_weight_211, t51, mask, ROWS > 1)
-            grad_gp_weight_213 = _sum(grad_gp_weight_213, gelu_y_e123 * t25, mask, ROWS > 1)
+            grad_gp_weight_213 = _sum(grad_gp_weight_213, gelu_y_e123 * t7, mask, ROWS > 1)
             grad_gp_weight_220 = _sum(grad_gp_weight_220, gelu_y_e * t2, mask, ROWS > 1)
             grad_gp_weight_222 = _sum(grad_gp_weight_222, t52, mask, ROWS > 1)
             grad_gp_weight_231 = _sum(grad_gp_weight_231, grad_out_e123 * t53, mask, ROWS > 1)
-            grad_gp_weight_303 = _sum(grad_gp_weight_303, -gelu_x_e123 * grad_out_e * gelu_y_e123, mask, ROWS > 1)
-            grad_gp_weight_312 = _sum(grad_gp_weight_312, gelu_x_e123 * t43, mask, ROWS > 1)
-            grad_gp_weight_321 = _sum(grad_gp_weight_321, gelu_x_e123 * t44, mask, ROWS > 1)
+            grad_gp_weight_303 = _sum(grad_gp_weight_303, -gelu_y_e123 * t5, mask, ROWS > 1)
+            grad_gp_weight_312 = _sum(grad_gp_weight_312, gelu_x_e123 * t30, mask, ROWS > 1)
+            grad_gp_weight_321 = _sum(grad_gp_weight_321, gelu_x_e123 * t31, mask, ROWS > 1)
             grad_gp_weight_330 = _sum(grad_gp_weight_330, gelu_x_e123 * grad_out_e123 * gelu_y_e, mask, ROWS > 1)
         if GRAD_LINEAR_BIAS:
             grad_linear_bias_e = _sum(grad_linear_bias_e, grad_y_e, mask, ROWS > 1)
@@ -14712,12 +14727,13 @@ def _fc_layer_with_normalize_kernel(
     operand_k = 1 if K_INNERMOST else N
     operand_n = tl.cast(K, tl.int64) if K_INNERMOST else 1
 
-    n = _tile(tl.program_id(1) * BLOCK, ROWS, BLOCK)
+    block, tile = _place(K, ROWS)
+    n = _tile(tile * BLOCK, ROWS, BLOCK)
     r = _down(ROWS)
     at = r * N + n
     tile_mask = n < N
 
-    k = tl.program_id(0).to(tl.int64) * ROWS
+    k = block.to(tl.int64) * ROWS
     row_mask = k + r < K
     mask = tile_mask if ROWS == 1 else tile_mask & row_mask
     linear_weight_row = linear_weight_ptr + k * N
@@ -14754,7 +14770,8 @@ def _fc_layer_with_normalize_1_kernel(
     # stores factors of matrix products, in the order in which these read them
     BN = tl.cast(B, tl.int64) * N
 
-    n = _tile(tl.program_id(1) * BLOCK, ROWS, BLOCK)
+    block, tile = _place(B, ROWS)
+    n = _tile(tile * BLOCK, ROWS, BLOCK)
     r = _down(ROWS)
     at = r * N + n
     tile_mask = n < N
@@ -14767,7 +14784,7 @@ def _fc_layer_with_normalize_1_kernel(
     linear_bias_e23 = tl.load(linear_bias_ptr + 6 * N + n, mask=tile_mask, other=0.0).to(REAL)
     linear_bias_e123 = tl.load(linear_bias_ptr + 7 * N + n, mask=tile_mask, other=0.0).to(REAL)
 
-    b = tl.program_id(0).to(tl.int64) * ROWS
+    b = block.to(tl.int64) * ROWS
     row_mask = b + r < B
     mask = tile_mask if ROWS == 1 else tile_mask & row_mask
     x_row = x_ptr + b * N
@@ -14792,10 +14809,10 @@ def _fc_layer_with_normalize_1_kernel(
     saved_product_6 = tl.load(saved_product_row + 6 * BN + at, mask=mask, other=0.0).to(REAL)
     saved_product_7 = tl.load(saved_product_row + 7 * BN + at, mask=mask, other=0.0).to(REAL)
 
-    gate_x = 0.5 + 0.5 * tl.erf(0.7071067811865476 * x_e)
+    gate_x = _phi(x_e)
     gelu_x_e = x_e * gate_x
     y_e = linear_bias_e + saved_product_0
-    gate_y = 0.5 + 0.5 * tl.erf(0.7071067811865476 * y_e)
+    gate_y = _phi(y_e)
     gelu_y_e = y_e * gate_y
     xy_000_e = gelu_x_e * gelu_y_e
     gelu_x_e1 = x_e1 * gate_x
@@ -14931,12 +14948,13 @@ def _fc_layer_with_normalize_2_kernel(
     operand4_m = tl.cast(N, tl.int64) * 6 if N_INNERMOST else 1
     operand4_N = tl.cast(N, tl.int64) * operand4_n
 
-    m = _tile(tl.program_id(1) * BLOCK, ROWS, BLOCK)
+    block, tile = _place(N, ROWS)
+    m = _tile(tile * BLOCK, ROWS, BLOCK)
     r = _down(ROWS)
     at = r * M + m
     tile_mask = m < M
 
-    n = tl.program_id(0).to(tl.int64) * ROWS
+    n = block.to(tl.int64) * ROWS
     row_mask = n + r < N
     mask = tile_mask if ROWS == 1 else tile_mask & row_mask
     gp_weight_row = gp_weight_ptr + n * M
@@ -15003,7 +15021,7 @@ def _fc_layer_with_normalize_3_kernel(
     eps = tl.full([], eps, REAL)
     BM = tl.cast(B, tl.int64) * M
 
-    m = _tile(tl.program_id(1) * BLOCK, ROWS, BLOCK)
+    m = _tile(0, ROWS, BLOCK)
     r = _down(ROWS)
     at = r * M + m
     tile_mask = m < M
@@ -15035,17 +15053,17 @@ def _fc_layer_with_normalize_3_kernel(
     t3, t4, t5, t6 = _row_sum4(
         saved_product1_out_e * saved_product1_out_e, t1, t2, saved_product1_out_e123 * saved_product1_out_e123, mask
     )
-    inv_rms_0 = tl.rsqrt(eps + t0 * t3)
+    inv_rms_0 = _rsqrt(eps + t0 * t3)
     out_e = inv_rms_0 * saved_product1_out_e
-    inv_rms_1 = tl.rsqrt(eps + t0 * t4)
+    inv_rms_1 = _rsqrt(eps + t0 * t4)
     out_e1 = inv_rms_1 * saved_product2_out_e1
     out_e2 = inv_rms_1 * saved_product2_out_e2
     out_e3 = inv_rms_1 * saved_product2_out_e3
-    inv_rms_2 = tl.rsqrt(eps + t0 * t5)
+    inv_rms_2 = _rsqrt(eps + t0 * t5)
     out_e12 = inv_rms_2 * saved_product2_out_e12
     out_e13 = inv_rms_2 * saved_product2_out_e13
     out_e23 = inv_rms_2 * saved_product2_out_e23
-    inv_rms_3 = tl.rsqrt(eps + t0 * t6)
+    inv_rms_3 = _rsqrt(eps + t0 * t6)
     out_e123 = inv_rms_3 * saved_product1_out_e123
 
     tl.store(out_row + at, out_e, mask=mask)
@@ -15117,10 +15135,10 @@ def _fc_layer_with_normalize_3_long_kernel(
         t3 = _sum(t3, t6, mask, True)
         t4 = _sum(t4, saved_product1_out_e123 * saved_product1_out_e123, mask, True)
     t1, t2, t3, t4 = _row_sum4(t1, t2, t3, t4, True)
-    inv_rms_0 = tl.rsqrt(eps + t0 * t1)
-    inv_rms_1 = tl.rsqrt(eps + t0 * t2)
-    inv_rms_2 = tl.rsqrt(eps + t0 * t3)
-    inv_rms_3 = tl.rsqrt(eps + t0 * t4)
+    inv_rms_0 = _rsqrt(eps + t0 * t1)
+    inv_rms_1 = _rsqrt(eps + t0 * t2)
+    inv_rms_2 = _rsqrt(eps + t0 * t3)
+    inv_rms_3 = _rsqrt(eps + t0 * t4)
 
     tl.store(saved_row + r, inv_rms_0, mask=row_mask)
     tl.store(saved_row + B + r, inv_rms_1, mask=row_mask)
@@ -15184,7 +15202,8 @@ def _fc_layer_with_normalize_backward_kernel(
     operand2_B = tl.cast(B, tl.int64) * operand2_b
     operand2_N = tl.cast(N, tl.int64) * operand2_n
 
-    n = _tile(tl.program_id(1) * BLOCK, ROWS, BLOCK)
+    block, tile = _place(B, ROWS)
+    n = _tile(tile * BLOCK, ROWS, BLOCK)
     r = _down(ROWS)
     at = r * N + n
     tile_mask = n < N
@@ -15197,7 +15216,7 @@ def _fc_layer_with_normalize_backward_kernel(
     linear_bias_e23 = tl.load(linear_bias_ptr + 6 * N + n, mask=tile_mask, other=0.0).to(REAL)
     linear_bias_e123 = tl.load(linear_bias_ptr + 7 * N + n, mask=tile_mask, other=0.0).to(REAL)
 
-    b = tl.program_id(0).to(tl.int64) * ROWS
+    b = block.to(tl.int64) * ROWS
     row_mask = b + r < B
     mask = tile_mask if ROWS == 1 else tile_mask & row_mask
     x_row = x_ptr + b * N
@@ -15222,11 +15241,11 @@ def _fc_layer_with_normalize_backward_kernel(
     saved_product_6 = tl.load(saved_product_row + 6 * BN + at, mask=mask, other=0.0).to(REAL)
     saved_product_7 = tl.load(saved_product_row + 7 * BN + at, mask=mask, other=0.0).to(REAL)
 
-    gate_x = 0.5 + 0.5 * tl.erf(0.7071067811865476 * x_e)
+    gate_x = _phi(x_e)
     gelu_x_e123 = x_e123 * gate_x
     y_e123 = linear_bias_e123 + saved_product_7
     y_e = linear_bias_e + saved_product_0
-    gate_y = 0.5 + 0.5 * tl.erf(0.7071067811865476 * y_e)
+    gate_y = _phi(y_e)
     gelu_y_e123 = y_e123 * gate_y
     operand_0 = gelu_x_e123 * gelu_y_e123
     gelu_x_e = x_e * gate_x
@@ -15385,7 +15404,7 @@ def _fc_layer_with_normalize_backward_1_kernel(
     # one program holds a whole row, because a reduction over m is used at once
     BM = tl.cast(B, tl.int64) * M
 
-    m = _tile(tl.program_id(1) * BLOCK, ROWS, BLOCK)
+    m = _tile(0, ROWS, BLOCK)
     r = _down(ROWS)
     at = r * M + m
     tile_mask = m < M
@@ -15728,11 +15747,11 @@ def _fc_layer_with_normalize_backward_4_kernel(
     # accumulates in registers over b; the partial results are added in a fixed order
     BN = tl.cast(B, tl.int64) * N
 
-    n = _tile(tl.program_id(1) * BLOCK, ROWS, BLOCK)
+    program, programs, kept, tile = _share(1, N, BLOCK)
+    n = _tile(tile * BLOCK, ROWS, BLOCK)
     r = _down(ROWS)
     at = r * N + n
     tile_mask = n < N
-    program, programs = tl.program_id(0), tl.num_programs(0)
     linear_bias_e = tl.load(linear_bias_ptr + n, mask=tile_mask, other=0.0).to(REAL)
     linear_bias_e1 = tl.load(linear_bias_ptr + N + n, mask=tile_mask, other=0.0).to(REAL)
     linear_bias_e2 = tl.load(linear_bias_ptr + 2 * N + n, mask=tile_mask, other=0.0).to(REAL)
@@ -15879,10 +15898,8 @@ def _fc_layer_with_normalize_backward_4_kernel(
         ).to(REAL)
 
         y_e = linear_bias_e + saved_product_0
-        t0 = 0.7071067811865476 * y_e
-        gate_y = 0.5 + 0.5 * tl.erf(t0)
-        t1 = 0.7071067811865476 * x_e
-        gate_x = 0.5 + 0.5 * tl.erf(t1)
+        gate_y = _phi(y_e)
+        gate_x = _phi(x_e)
         gelu_x_e123 = x_e123 * gate_x
         gelu_x_e23 = x_e23 * gate_x
         gelu_x_e13 = x_e13 * gate_x
@@ -15933,8 +15950,7 @@ def _fc_layer_with_normalize_backward_4_kernel(
         grad_gate_y = y_e123 * grad_gelu_y_e123 + y_e23 * grad_gelu_y_e23 + y_e13 * grad_gelu_y_e13
         grad_gate_y += y_e12 * grad_gelu_y_e12 + y_e3 * grad_gelu_y_e3 + y_e2 * grad_gelu_y_e2
         grad_gate_y += y_e1 * grad_gelu_y_e1 + y_e * grad_gelu_y_e
-        t2 = 0.7071067811865476 * (1.1283791670955126 * tl.exp(-t0 * t0) * (0.5 * grad_gate_y))
-        grad_y_e = gate_y * grad_gelu_y_e + t2
+        grad_y_e = gate_y * grad_gelu_y_e + 0.3989422804014327 * tl.exp(-0.5 * y_e * y_e) * grad_gate_y
         grad_y_e1 = gate_y * grad_gelu_y_e1
         grad_y_e2 = gate_y * grad_gelu_y_e2
         grad_y_e3 = gate_y * grad_gelu_y_e3
@@ -15985,8 +16001,7 @@ def _fc_layer_with_normalize_backward_4_kernel(
         grad_gate_x = x_e123 * grad_gelu_x_e123 + x_e23 * grad_gelu_x_e23 + x_e13 * grad_gelu_x_e13
         grad_gate_x += x_e12 * grad_gelu_x_e12 + x_e3 * grad_gelu_x_e3 + x_e2 * grad_gelu_x_e2
         grad_gate_x += x_e1 * grad_gelu_x_e1 + x_e * grad_gelu_x_e
-        t3 = 0.7071067811865476 * (1.1283791670955126 * tl.exp(-t1 * t1) * (0.5 * grad_gate_x))
-        grad_x_e = gate_x * grad_gelu_x_e + t3
+        grad_x_e = gate_x * grad_gelu_x_e + 0.3989422804014327 * tl.exp(-0.5 * x_e * x_e) * grad_gate_x
         grad_x_e1 = gate_x * grad_gelu_x_e1
         grad_x_e2 = gate_x * grad_gelu_x_e2
         grad_x_e3 = gate_x * grad_gelu_x_e3
@@ -16132,12 +16147,13 @@ def _fc_layer_without_normalize_kernel(
     operand_k = 1 if K_INNERMOST else N
     operand_n = tl.cast(K, tl.int64) if K_INNERMOST else 1
 
-    n = _tile(tl.program_id(1) * BLOCK, ROWS, BLOCK)
+    block, tile = _place(K, ROWS)
+    n = _tile(tile * BLOCK, ROWS, BLOCK)
     r = _down(ROWS)
     at = r * N + n
     tile_mask = n < N
 
-    k = tl.program_id(0).to(tl.int64) * ROWS
+    k = block.to(tl.int64) * ROWS
     row_mask = k + r < K
     mask = tile_mask if ROWS == 1 else tile_mask & row_mask
     linear_weight_row = linear_weight_ptr + k * N
@@ -16176,7 +16192,8 @@ def _fc_layer_without_normalize_1_kernel(
     # stores factors of matrix products, in the order in which these read them
     BN = tl.cast(B, tl.int64) * N
 
-    n = _tile(tl.program_id(1) * BLOCK, ROWS, BLOCK)
+    block, tile = _place(B, ROWS)
+    n = _tile(tile * BLOCK, ROWS, BLOCK)
     r = _down(ROWS)
     at = r * N + n
     tile_mask = n < N
@@ -16189,7 +16206,7 @@ def _fc_layer_without_normalize_1_kernel(
     linear_bias_e23 = tl.load(linear_bias_ptr + 6 * N + n, mask=tile_mask, other=0.0).to(REAL)
     linear_bias_e123 = tl.load(linear_bias_ptr + 7 * N + n, mask=tile_mask, other=0.0).to(REAL)
 
-    b = tl.program_id(0).to(tl.int64) * ROWS
+    b = block.to(tl.int64) * ROWS
     row_mask = b + r < B
     mask = tile_mask if ROWS == 1 else tile_mask & row_mask
     x_row = x_ptr + b * N
@@ -16216,10 +16233,10 @@ def _fc_layer_without_normalize_1_kernel(
     saved_product_6 = tl.load(saved_product_row + 6 * BN + at, mask=mask, other=0.0).to(REAL)
     saved_product_7 = tl.load(saved_product_row + 7 * BN + at, mask=mask, other=0.0).to(REAL)
 
-    gate_x = 0.5 + 0.5 * tl.erf(0.7071067811865476 * x_e)
+    gate_x = _phi(x_e)
     gelu_x_e = x_e * gate_x
     y_e = linear_bias_e + saved_product_0
-    gate_y = 0.5 + 0.5 * tl.erf(0.7071067811865476 * y_e)
+    gate_y = _phi(y_e)
     gelu_y_e = y_e * gate_y
     xy_000_e = gelu_x_e * gelu_y_e
     gelu_x_e1 = x_e1 * gate_x
@@ -16363,12 +16380,13 @@ def _fc_layer_without_normalize_2_kernel(
     operand8_m = tl.cast(N, tl.int64) * 4 if N_INNERMOST else 1
     operand8_N = tl.cast(N, tl.int64) * operand8_n
 
-    m = _tile(tl.program_id(1) * BLOCK, ROWS, BLOCK)
+    block, tile = _place(N, ROWS)
+    m = _tile(tile * BLOCK, ROWS, BLOCK)
     r = _down(ROWS)
     at = r * M + m
     tile_mask = m < M
 
-    n = tl.program_id(0).to(tl.int64) * ROWS
+    n = block.to(tl.int64) * ROWS
     row_mask = n + r < N
     mask = tile_mask if ROWS == 1 else tile_mask & row_mask
     gp_weight_row = gp_weight_ptr + n * M
@@ -16454,7 +16472,8 @@ def _fc_layer_without_normalize_backward_kernel(
     operand3_n = tl.cast(B, tl.int64) if B_INNERMOST else 1
     operand3_N = tl.cast(N, tl.int64) * operand3_n
 
-    n = _tile(tl.program_id(1) * BLOCK, ROWS, BLOCK)
+    block, tile = _place(B, ROWS)
+    n = _tile(tile * BLOCK, ROWS, BLOCK)
     r = _down(ROWS)
     at = r * N + n
     tile_mask = n < N
@@ -16467,7 +16486,7 @@ def _fc_layer_without_normalize_backward_kernel(
     linear_bias_e23 = tl.load(linear_bias_ptr + 6 * N + n, mask=tile_mask, other=0.0).to(REAL)
     linear_bias_e123 = tl.load(linear_bias_ptr + 7 * N + n, mask=tile_mask, other=0.0).to(REAL)
 
-    b = tl.program_id(0).to(tl.int64) * ROWS
+    b = block.to(tl.int64) * ROWS
     row_mask = b + r < B
     mask = tile_mask if ROWS == 1 else tile_mask & row_mask
     x_row = x_ptr + b * N
@@ -16494,11 +16513,11 @@ def _fc_layer_without_normalize_backward_kernel(
     saved_product_6 = tl.load(saved_product_row + 6 * BN + at, mask=mask, other=0.0).to(REAL)
     saved_product_7 = tl.load(saved_product_row + 7 * BN + at, mask=mask, other=0.0).to(REAL)
 
-    gate_x = 0.5 + 0.5 * tl.erf(0.7071067811865476 * x_e)
+    gate_x = _phi(x_e)
     gelu_x_e123 = x_e123 * gate_x
     y_e123 = linear_bias_e123 + saved_product_7
     y_e = linear_bias_e + saved_product_0
-    gate_y = 0.5 + 0.5 * tl.erf(0.7071067811865476 * y_e)
+    gate_y = _phi(y_e)
     gelu_y_e123 = y_e123 * gate_y
     operand_0 = gelu_x_e123 * gelu_y_e123
     gelu_x_e = x_e * gate_x
@@ -16779,11 +16798,11 @@ def _fc_layer_without_normalize_backward_3_kernel(
     # accumulates in registers over b; the partial results are added in a fixed order
     BN = tl.cast(B, tl.int64) * N
 
-    n = _tile(tl.program_id(1) * BLOCK, ROWS, BLOCK)
+    program, programs, kept, tile = _share(1, N, BLOCK)
+    n = _tile(tile * BLOCK, ROWS, BLOCK)
     r = _down(ROWS)
     at = r * N + n
     tile_mask = n < N
-    program, programs = tl.program_id(0), tl.num_programs(0)
     linear_bias_e = tl.load(linear_bias_ptr + n, mask=tile_mask, other=0.0).to(REAL)
     linear_bias_e1 = tl.load(linear_bias_ptr + N + n, mask=tile_mask, other=0.0).to(REAL)
     linear_bias_e2 = tl.load(linear_bias_ptr + 2 * N + n, mask=tile_mask, other=0.0).to(REAL)
@@ -16916,10 +16935,8 @@ def _fc_layer_without_normalize_backward_3_kernel(
         contracted7_grad_xy_303_e = tl.load(contracted7_row + r * 4 * N + n + 3 * N, mask=mask, other=0.0).to(REAL)
 
         y_e = linear_bias_e + saved_product_0
-        t0 = 0.7071067811865476 * y_e
-        gate_y = 0.5 + 0.5 * tl.erf(t0)
-        t1 = 0.7071067811865476 * x_e
-        gate_x = 0.5 + 0.5 * tl.erf(t1)
+        gate_y = _phi(y_e)
+        gate_x = _phi(x_e)
         gelu_x_e123 = x_e123 * gate_x
         gelu_x_e23 = x_e23 * gate_x
         gelu_x_e13 = x_e13 * gate_x
@@ -16970,8 +16987,7 @@ def _fc_layer_without_normalize_backward_3_kernel(
         grad_gate_y = y_e123 * grad_gelu_y_e123 + y_e23 * grad_gelu_y_e23 + y_e13 * grad_gelu_y_e13
         grad_gate_y += y_e12 * grad_gelu_y_e12 + y_e3 * grad_gelu_y_e3 + y_e2 * grad_gelu_y_e2
         grad_gate_y += y_e1 * grad_gelu_y_e1 + y_e * grad_gelu_y_e
-        t2 = 0.7071067811865476 * (1.1283791670955126 * tl.exp(-t0 * t0) * (0.5 * grad_gate_y))
-        grad_y_e = gate_y * grad_gelu_y_e + t2
+        grad_y_e = gate_y * grad_gelu_y_e + 0.3989422804014327 * tl.exp(-0.5 * y_e * y_e) * grad_gate_y
         grad_y_e1 = gate_y * grad_gelu_y_e1
         grad_y_e2 = gate_y * grad_gelu_y_e2
         grad_y_e3 = gate_y * grad_gelu_y_e3
@@ -17022,8 +17038,7 @@ def _fc_layer_without_normalize_backward_3_kernel(
         grad_gate_x = x_e123 * grad_gelu_x_e123 + x_e23 * grad_gelu_x_e23 + x_e13 * grad_gelu_x_e13
         grad_gate_x += x_e12 * grad_gelu_x_e12 + x_e3 * grad_gelu_x_e3 + x_e2 * grad_gelu_x_e2
         grad_gate_x += x_e1 * grad_gelu_x_e1 + x_e * grad_gelu_x_e
-        t3 = 0.7071067811865476 * (1.1283791670955126 * tl.exp(-t1 * t1) * (0.5 * grad_gate_x))
-        grad_x_e = gate_x * grad_gelu_x_e + t3
+        grad_x_e = gate_x * grad_gelu_x_e + 0.3989422804014327 * tl.exp(-0.5 * x_e * x_e) * grad_gate_x
         grad_x_e1 = gate_x * grad_gelu_x_e1
         grad_x_e2 = gate_x * grad_gelu_x_e2
         grad_x_e3 = gate_x * grad_gelu_x_e3
@@ -19326,6 +19341,7 @@ def fused_gelu_sgp_norm(x, y, weight, *, normalize=True, eps=1e-06):
     Differentiable in x, y, weight.
     Inputs are read in place when contiguous, else copied once. Source: specs/vga3d.yaml.
     """
+    _check_flag("fused_gelu_sgp_norm", "normalize", normalize)
     if normalize:
         return _call(_FUSED_GELU_SGP_NORM_WITH_NORMALIZE, (x, y, weight), eps)
     return _call(_FUSED_GELU_SGP_NORM_WITHOUT_NORMALIZE, (x, y, weight), eps)
@@ -19403,6 +19419,7 @@ def fused_gelu_fcgp_norm(x, y, weight, *, normalize=True, eps=1e-06):
     Differentiable in x, y, weight.
     Inputs are read in place when contiguous, else copied once. Source: specs/vga3d.yaml.
     """
+    _check_flag("fused_gelu_fcgp_norm", "normalize", normalize)
     if normalize:
         return _call(_FUSED_GELU_FCGP_NORM_WITH_NORMALIZE, (x, y, weight), eps)
     return _call(_FUSED_GELU_FCGP_NORM_WITHOUT_NORMALIZE, (x, y, weight), eps)
@@ -19460,6 +19477,7 @@ def layer(x, gp_weight, linear_weight, linear_bias, *, normalize=True, eps=1e-06
     Differentiable in x, gp_weight, linear_weight, linear_bias.
     Inputs are read in place when contiguous, else copied once. Source: specs/vga3d.yaml.
     """
+    _check_flag("layer", "normalize", normalize)
     if normalize:
         return _call(_LAYER_WITH_NORMALIZE, (x, gp_weight, linear_weight, linear_bias), eps)
     return _call(_LAYER_WITHOUT_NORMALIZE, (x, gp_weight, linear_weight, linear_bias), eps)
@@ -19491,6 +19509,7 @@ def fc_layer(x, gp_weight, linear_weight, linear_bias, *, normalize=True, eps=1e
     Differentiable in x, gp_weight, linear_weight, linear_bias.
     Inputs are read in place when contiguous, else copied once. Source: specs/vga3d.yaml.
     """
+    _check_flag("fc_layer", "normalize", normalize)
     if normalize:
         return _call(_FC_LAYER_WITH_NORMALIZE, (x, gp_weight, linear_weight, linear_bias), eps)
     return _call(_FC_LAYER_WITHOUT_NORMALIZE, (x, gp_weight, linear_weight, linear_bias), eps)
@@ -19544,6 +19563,8 @@ class SGP(torch.nn.Module):
         super().__init__()
         if n_features < 1:
             raise ValueError(f"SGP: n_features must be at least 1, got {n_features}")
+        _check_flag("SGP", "normalize", normalize)
+        _number("SGP", "eps", eps)
         self.n_features = n_features
         self.normalize = normalize
         self.eps = eps
@@ -19611,6 +19632,9 @@ class Layer(torch.nn.Module):
         super().__init__()
         if n_features < 1:
             raise ValueError(f"Layer: n_features must be at least 1, got {n_features}")
+        _check_flag("Layer", "normalize", normalize)
+        _check_flag("Layer", "use_fc", use_fc)
+        _number("Layer", "eps", eps)
         if bias not in ["scalar", "all"]:
             raise ValueError(f"Layer: bias must be one of 'scalar', 'all', got {bias!r}")
         self.n_features = n_features
@@ -19823,7 +19847,7 @@ def _ref_promote(*tensors: torch.Tensor) -> torch.dtype:
 def _ref_upcast(*tensors: torch.Tensor) -> list[torch.Tensor]:
     """The tensors in the dtype of the arithmetic: fp32, or fp64 where any is."""
     dtype = torch.promote_types(torch.float32, _ref_promote(*tensors))
-    return [tensor.to(dtype) for tensor in tensors]
+    return [tensor.resolve_neg().to(dtype) for tensor in tensors]  # torch makes no new tensor like a negated view
 
 
 def _ref_contract(a: torch.Tensor, b: torch.Tensor, *dims: int) -> torch.Tensor:
@@ -20108,7 +20132,7 @@ class _Operator:
         if before:
             cotangents = inputs[len(before.inputs) :]
             self.optional = (*before.optional, *(cotangents if len(before.outputs) > 1 else ()))
-        self.op = None
+        self.op, self.flags = None, {}  # of a variant: the bool options that it was chosen by
 
     def derived(self, run=None, caches=()):
         """The operator of the gradients of this one; without a launcher, by the reference."""
@@ -20198,6 +20222,8 @@ class _Operator:
 def _call(operator, tensors, *numbers):
     """A public function: checks the arguments and returns the result, or a tuple of results."""
     plain = _plain(tensors)
+    if not plain and any([not isinstance(x, torch.Tensor) and hasattr(type(x), "__torch_function__") for x in tensors]):
+        return _hand_over(operator, tensors, numbers)
     _check(operator.function, tensors, plain)
     if not all([type(x) is float for x in numbers]):
         numbers = [_number(operator.function, *row) for row in zip(operator.numbers, numbers)]
@@ -20205,6 +20231,18 @@ def _call(operator, tensors, *numbers):
         operator.refuse([name for name, x in zip(operator.inputs, tensors) if x.requires_grad])
     results = _apply(operator, (*tensors, *numbers), plain)
     return results[: len(operator.outputs)] if len(operator.outputs) > 1 else results[0]
+
+
+def _hand_over(operator, tensors, numbers):
+    """Let what stands for a tensor, such as a proxy of torch.fx, say what the public function is to do."""
+    options = operator.flags | dict(zip(operator.numbers, numbers))
+    return torch.overrides.handle_torch_function(globals()[operator.function], tensors, *tensors, **options)
+
+
+def _check_flag(owner, name, value):
+    """A text is none: any but the empty one would be true, silently."""
+    if type(value) is not bool and value not in (True, False):
+        raise TypeError(f"{owner}: {name} must be True or False, got {value!r}")
 
 
 def _number(function, name, x):
@@ -20218,6 +20256,8 @@ def _apply(operator, arguments, plain=None):
     """The operator's results in the way that fits what looks on: at once, or as an operator that torch knows."""
     if plain is None:
         plain = _plain([x for x in arguments[: operator.tensors] if x is not None])
+    if not plain:
+        arguments, plain = _resolved(operator, arguments)
     if plain and operator.run and _runs_on_triton(arguments[0].device):
         return operator.direct(*arguments) if torch.is_grad_enabled() else operator.run(*arguments)
     if plain or operator.op is None:  # of a higher order than torch knows
@@ -20226,6 +20266,12 @@ def _apply(operator, arguments, plain=None):
         known = _runs_on_triton(arguments[0].device) or torch.compiler.is_exporting()
         return operator.called(arguments) if known else _by_reference(operator, arguments)
     return _Transformed.apply(operator, *arguments) if _transformed() else operator.called(arguments)
+
+
+def _resolved(operator, arguments):
+    """The arguments without views that are negated where they are read, and whether nothing else looks on."""
+    tensors = [x if x is None else x.resolve_neg() for x in arguments[: operator.tensors]]
+    return (*tensors, *arguments[operator.tensors :]), _plain([x for x in tensors if x is not None])
 
 
 def _directly(operator):
@@ -20271,11 +20317,13 @@ _PLAIN = frozenset((torch.Tensor, torch.nn.Parameter))
 
 
 def _plain(tensors):
-    """Whether nothing but eager torch looks on: no subclass, mode, transform, tracer or compiler."""
+    """Whether nothing but eager torch looks on, at tensors that memory holds as they are: no subclass, mode, transform,
+    tracer or compiler, no sparse tensor, no negated view.
+    """
     if _compiling():
         return False
     for x in tensors:
-        if type(x) not in _PLAIN or _batched(x):
+        if type(x) not in _PLAIN or _batched(x) or x.layout is not torch.strided or x.is_nested or x.is_neg():
             return False
     return not (_modes() or _function_modes() or _tracer() or _transform() or forward_ad._current_level >= 0)
 
@@ -20358,7 +20406,20 @@ def _extents(dims, sizes, lead):
     return (*lead, *extents[1:]) if dims and dims[0] == "..." else tuple(extents)
 
 
-def _variant(name, function, runs, reference, *, numbers=(), saved=None, products=(), caches=(), independent=(), flops):
+def _variant(
+    name,
+    function,
+    runs,
+    reference,
+    *,
+    numbers=(),
+    saved=None,
+    products=(),
+    caches=(),
+    independent=(),
+    flags=None,
+    flops,
+):
     """Register a variant of a function and its derivatives: those with launchers, and the next one by the reference."""
     d = KERNELS[function]
     inputs, outputs = tuple(d["inputs"]), tuple(d["outputs"])
@@ -20366,7 +20427,7 @@ def _variant(name, function, runs, reference, *, numbers=(), saved=None, product
     for run, read in itertools.zip_longest(runs[1:], caches, fillvalue=()):
         operator.gradient = operator.derived(run, read)
         operator = operator.gradient
-    first.independent = independent
+    first.independent, first.flags = independent, flags or {}
     first.products = products
     operator = first
     for suffix in ("", "_backward", "_double_backward", "_triple_backward")[: len(runs) + 1]:
@@ -20562,8 +20623,9 @@ _FUSED_GELU_SGP_NORM_WITH_NORMALIZE = _variant(
     numbers=("eps",),
     saved={"saved": (4, "b")},
     caches=(("saved", "out"), ("saved",)),
+    flags={"normalize": True},
     independent=("b",),
-    flops=(((196, ("b", "n")), (12, ("b",))), ((612, ("b", "n")), (28, ("b",))), ((3362, ("b", "n")), (52, ("b",)))),
+    flops=(((190, ("b", "n")), (12, ("b",))), ((596, ("b", "n")), (28, ("b",))), ((3308, ("b", "n")), (52, ("b",)))),
 )
 
 _FUSED_GELU_SGP_NORM_WITHOUT_NORMALIZE = _variant(
@@ -20576,8 +20638,9 @@ _FUSED_GELU_SGP_NORM_WITHOUT_NORMALIZE = _variant(
     ),
     lambda x, y, weight, eps: fused_gelu_sgp_norm_reference(x, y, weight, normalize=False, eps=eps),
     numbers=("eps",),
+    flags={"normalize": False},
     independent=("b", "n"),
-    flops=(((172, ("b", "n")),), ((460, ("b", "n")),), ((1406, ("b", "n")),)),
+    flops=(((166, ("b", "n")),), ((448, ("b", "n")),), ((1354, ("b", "n")),)),
 )
 
 _ROTOR_ACTION = _variant(
@@ -20611,11 +20674,12 @@ _FUSED_GELU_FCGP_NORM_WITH_NORMALIZE = _variant(
     saved={"saved": (4, "b"), "saved_product": (2, "b", "m"), "saved_product1": (2, 3, "b", "m")},
     products=("saved_product", "saved_product1"),
     caches=(("saved", "saved_product", "saved_product1"), ("saved", "saved_product", "saved_product1")),
+    flags={"normalize": True},
     independent=("b",),
     flops=(
-        ((88, ("b", "n", "m")), (108, ("b", "n")), (24, ("b", "m")), (12, ("b",))),
-        ((176, ("b", "n", "m")), (432, ("b", "n")), (48, ("b", "m")), (20, ("b",))),
-        ((616, ("b", "n", "m")), (1734, ("b", "n")), (232, ("b", "m")), (92, ("b",))),
+        ((88, ("b", "n", "m")), (102, ("b", "n")), (24, ("b", "m")), (12, ("b",))),
+        ((176, ("b", "n", "m")), (418, ("b", "n")), (48, ("b", "m")), (20, ("b",))),
+        ((616, ("b", "n", "m")), (1712, ("b", "n")), (232, ("b", "m")), (92, ("b",))),
     ),
 )
 
@@ -20629,11 +20693,12 @@ _FUSED_GELU_FCGP_NORM_WITHOUT_NORMALIZE = _variant(
     ),
     lambda x, y, weight, eps: fused_gelu_fcgp_norm_reference(x, y, weight, normalize=False, eps=eps),
     numbers=("eps",),
+    flags={"normalize": False},
     independent=("b", "m"),
     flops=(
-        ((88, ("b", "n", "m")), (108, ("b", "n"))),
-        ((176, ("b", "n", "m")), (432, ("b", "n"))),
-        ((440, ("b", "n", "m")), (1650, ("b", "n"))),
+        ((88, ("b", "n", "m")), (102, ("b", "n"))),
+        ((176, ("b", "n", "m")), (418, ("b", "n"))),
+        ((440, ("b", "n", "m")), (1628, ("b", "n"))),
     ),
 )
 
@@ -20661,10 +20726,11 @@ _LAYER_WITH_NORMALIZE = _variant(
     saved={"saved": (4, "b"), "saved_product": (8, "b", "n")},
     products=("saved_product",),
     caches=(("saved", "saved_product", "out"),),
+    flags={"normalize": True},
     independent=("b",),
     flops=(
-        ((16, ("b", "n", "n")), (204, ("b", "n")), (12, ("b",))),
-        ((32, ("b", "n", "n")), (628, ("b", "n")), (4, ("n", "n")), (28, ("b",))),
+        ((16, ("b", "n", "n")), (198, ("b", "n")), (12, ("b",))),
+        ((32, ("b", "n", "n")), (612, ("b", "n")), (4, ("n", "n")), (28, ("b",))),
     ),
 )
 
@@ -20679,8 +20745,9 @@ _LAYER_WITHOUT_NORMALIZE = _variant(
     saved={"saved_product": (8, "b", "n")},
     products=("saved_product",),
     caches=(("saved_product",),),
+    flags={"normalize": False},
     independent=("b",),
-    flops=(((16, ("b", "n", "n")), (180, ("b", "n"))), ((32, ("b", "n", "n")), (476, ("b", "n")), (4, ("n", "n")))),
+    flops=(((16, ("b", "n", "n")), (174, ("b", "n"))), ((32, ("b", "n", "n")), (464, ("b", "n")), (4, ("n", "n")))),
 )
 
 _FC_LAYER_WITH_NORMALIZE = _variant(
@@ -20699,13 +20766,14 @@ _FC_LAYER_WITH_NORMALIZE = _variant(
     },
     products=("saved_product", "saved_product1", "saved_product2"),
     caches=(("saved", "saved_product", "saved_product1", "saved_product2"),),
+    flags={"normalize": True},
     independent=("b",),
     flops=(
-        ((88, ("b", "n", "m")), (16, ("b", "n", "n")), (116, ("b", "n")), (24, ("b", "m")), (12, ("b",))),
+        ((88, ("b", "n", "m")), (16, ("b", "n", "n")), (110, ("b", "n")), (24, ("b", "m")), (12, ("b",))),
         (
             (176, ("b", "n", "m")),
             (32, ("b", "n", "n")),
-            (456, ("b", "n")),
+            (442, ("b", "n")),
             (48, ("b", "m")),
             (4, ("n", "n")),
             (20, ("b",)),
@@ -20724,10 +20792,11 @@ _FC_LAYER_WITHOUT_NORMALIZE = _variant(
     saved={"saved_product": (8, "b", "n")},
     products=("saved_product",),
     caches=(("saved_product",),),
+    flags={"normalize": False},
     independent=("b", "m"),
     flops=(
-        ((88, ("b", "n", "m")), (16, ("b", "n", "n")), (116, ("b", "n"))),
-        ((176, ("b", "n", "m")), (32, ("b", "n", "n")), (456, ("b", "n")), (4, ("n", "n"))),
+        ((88, ("b", "n", "m")), (16, ("b", "n", "n")), (110, ("b", "n"))),
+        ((176, ("b", "n", "m")), (32, ("b", "n", "n")), (442, ("b", "n")), (4, ("n", "n"))),
     ),
 )
 

@@ -169,7 +169,7 @@ def aot(
     patience: Annotated[float, typer.Option(help="Seconds after which a kernel is given up.")] = 600,
 ) -> None:
     """Compile generated kernels ahead of time; tell registers, spills, shared memory and widths of memory accesses."""
-    if os.environ.get("TRITON_INTERPRET", "0") not in ("", "0"):
+    if triton.knobs.runtime.interpret:
         raise KgenError("kernels are not compiled where TRITON_INTERPRET is set", hint="unset it")
     for name in target or []:
         gpu_target(name)

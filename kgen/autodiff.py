@@ -4,10 +4,12 @@ The result uses the same node kinds as its input, so it can be differentiated ag
 and one cotangent `grad_<output>` for each output; it yields one `grad_<input>` for each differentiable input.
 """
 
+import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
+from fractions import Fraction
 
-from kgen.ir import Builder, Graph, Node, Output, Tensor, postorder
+from kgen.ir import Builder, Graph, Node, Output, Rational, Tensor, postorder
 
 Contribution = tuple[Node, Node]  # (argument, what the node adds to the argument's cotangent, before unbroadcasting)
 Rule = Callable[[Builder, Node, Node], list[Contribution]]
@@ -136,7 +138,7 @@ RULES: dict[str, Rule] = {
     "Size": lambda b, node, g: [],
 }
 
-TWO_OVER_SQRT_PI = 1.1283791670955126
+TWO_OVER_SQRT_PI = 2 / math.sqrt(math.pi)
 
 
 def _where(b: Builder, node: Node) -> list[Node]:
@@ -145,13 +147,13 @@ def _where(b: Builder, node: Node) -> list[Node]:
 
 
 def _extremum(first: str, second: str) -> Callable[[Builder, Node], list[Node]]:
-    """Equal arguments share the cotangent evenly, as in torch.maximum."""
+    """Equal arguments share the cotangent evenly, and beside NaN both have it, as in torch.maximum."""
 
     def rule(b: Builder, node: Node) -> list[Node]:
         x, y = node.args
-        half = b.call("where", b.call("eq", x, y), b.const(0.5), b.zero)
-        left = b.call("where", b.call(first, x, y), b.one, half)
-        right = b.call("where", b.call(second, x, y), b.one, half)
+        share = b.call("where", b.call("eq", x, y), b.const(0.5), b.one)
+        left = b.call("where", b.call(second, x, y), b.zero, share)
+        right = b.call("where", b.call(first, x, y), b.zero, share)
         return [left, right]
 
     return rule
@@ -161,11 +163,19 @@ def _flat(b: Builder, node: Node) -> list[Node]:
     return [b.zero for _ in node.args]
 
 
+def _gaussian(b: Builder, c: Rational, x: Node) -> Node:
+    """exp(-c x^2): rounding the square costs as many digits as a fast exponential."""
+    return b.call("fast_exp", b.scale(-c, b.mul(x, x)))
+
+
 # the partial derivatives of each function, as fields of the node and its arguments
 DERIVATIVES: dict[str, Callable[[Builder, Node], list[Node]]] = {
     "exp": lambda b, n: [n],
     "log": lambda b, n: [b.reciprocal(n.args[0])],
-    "erf": lambda b, n: [b.mul(b.const(TWO_OVER_SQRT_PI), b.call("exp", b.neg(b.mul(n.args[0], n.args[0]))))],
+    "fast_exp": lambda b, n: [n],
+    "erf": lambda b, n: [b.mul(b.const(TWO_OVER_SQRT_PI), _gaussian(b, 1, n.args[0]))],
+    "phi": lambda b, n: [b.mul(b.const(1 / math.sqrt(2 * math.pi)), _gaussian(b, Fraction(1, 2), n.args[0]))],
+    "sigmoid": lambda b, n: [b.mul(n, b.call("sigmoid", b.neg(n.args[0])))],  # 1 - n would cancel
     "tanh": lambda b, n: [b.sub(b.one, b.mul(n, n))],
     "sqrt": lambda b, n: [b.scale(0.5, b.reciprocal(n))],
     "rsqrt": lambda b, n: [b.scale(-0.5, b.mul(n, n, n))],

@@ -80,6 +80,7 @@ class ContractWriter(Writer):
             self._flags(),
             Index(self.row, size_name(self.row), ()),
             Index("".join(self.batch), "", ()),
+            False,
             k.inner[0],
             size_name(k.inner[0]),
             self._planes([*k.inputs, *k.written]),

@@ -240,7 +240,7 @@ def _fold_row(alive: int, planes: bool) -> dict[str, int]:
 
     Components that are adjacent in memory move together and take adjacent registers; those in `planes` fit sooner.
     """
-    tiers = ((96, 66), (128, 95), (168, 130 if planes else CROWDED - 1))
+    tiers = ((96, 66), (128, 95), (168, 135 if planes else CROWDED - 1))
     registers = next((most for most, fields in tiers if alive <= fields), 0)
     if not registers:
         return {"elements": 1, "warps": 1, "tile": 32, "pack": 32, "programs": 8}
@@ -258,7 +258,8 @@ def _section(spec: Spec, variant: Variant, texts: Sequence[KernelText]) -> dict[
 
 def _shared(texts: Sequence[KernelText], copies: bool, multiplies: bool) -> str:
     helpers = frozenset[str]().union(*(t.helpers for t in texts))
-    helpers |= {"total"} if any(t.form == "fold" for t in texts) else set()
+    helpers |= {"total", "share"} if any(t.form == "fold" for t in texts) else set()
+    helpers |= {"place"} if any(t.form == "tile" and not t.whole for t in texts) else set()
     helpers |= {"turn"} if copies else set()
     helpers |= {"matmul", "total"} if multiplies else set()
     for text in texts:

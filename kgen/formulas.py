@@ -15,6 +15,7 @@ from kgen.ir import Graph, Node, postorder
 
 LEAVES = ("Input", "Const", "Size")
 KNOWN = {"abs": sympy.Abs, "maximum": sympy.Max, "minimum": sympy.Min, "rsqrt": lambda x: 1 / sympy.sqrt(x)}
+KNOWN |= {"fast_exp": sympy.exp, "phi": lambda x: (1 + sympy.erf(x / sympy.sqrt(2))) / 2}
 KNOWN |= {name: getattr(sympy, name) for name in ("exp", "log", "erf", "tanh", "sqrt", "sin", "cos")}
 
 

@@ -8,7 +8,9 @@ A field is one scalar function over named axes; one that lacks an axis is consta
     Add((c, x), …)              the sum of c * x with rational c; a single term is a scaled or negated field
     Mul(x, y, …)                the product of fields; carries no coefficient but a Const factor that is not rational
     Reciprocal(x)               1 / x
-    Call(function, args)        exp, log, erf, tanh, sqrt, rsqrt, abs, sin, cos, maximum, minimum, where, comparisons
+    Call(function, args)        exp, log, erf, tanh, sigmoid, sqrt, rsqrt, abs, sin, cos, maximum, minimum, where,
+                                comparisons; phi, the normal distribution function; fast_exp, of a square, whose
+                                rounding costs as many digits as a faster exponential
     Sum(x, over)                the sum along axes that x has
     Max(x, over)                the maximum along axes that x has
     Dot((a, b), …, over)        the sum of a * b along axes, over all pairs: a product of matrices
@@ -34,8 +36,11 @@ LARGEST_DENOMINATOR = 1024  # a float with a larger one, such as sqrt(2), stays 
 # functions of constants are computed while the graph is built
 FOLDED: dict[str, Callable[..., float]] = {
     "exp": math.exp,
+    "fast_exp": math.exp,
     "erf": math.erf,
+    "phi": lambda x: math.erfc(-x / math.sqrt(2)) / 2,
     "tanh": math.tanh,
+    "sigmoid": lambda x: 1 / (1 + math.exp(-x)) if x > 0 else math.exp(x) / (1 + math.exp(x)),
     "sin": math.sin,
     "cos": math.cos,
     "abs": abs,
@@ -291,8 +296,9 @@ class Builder:
         return self.mul(a, self.reciprocal(b))
 
     def power(self, a: Node, exponent: int) -> Node:
-        positive = self.mul(*[a] * abs(exponent)) if exponent else self.one
-        return positive if exponent >= 0 else self.reciprocal(positive)
+        """Of the reciprocal where the exponent is negative, so that nothing overflows on the way to a derivative."""
+        base = a if exponent >= 0 else self.reciprocal(a)
+        return self.mul(*[base] * abs(exponent)) if exponent else self.one
 
     def call(self, function: str, *args: Node) -> Node:
         if function in FOLDED and all(x.kind == "Const" for x in args):

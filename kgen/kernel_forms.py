@@ -82,7 +82,7 @@ def _is_weights(entry: TypeForm) -> bool:
 
 def _input_type(entry: TypeForm, scope: Scope) -> Type:
     if entry.type is None:
-        raise KgenError("`type` is missing", hint="as in {type: [e], dtype: int64}")
+        raise KgenError("`type` is missing", hint="as in {type: [b, n]}")
     return tensor_types.read(entry.type, scope, entry.dtype)
 
 

@@ -425,6 +425,7 @@ def operator_rows(variant: Variant) -> dict[str, Any]:
         "products": tuple(t.name for t in variant.forward.saved if t.dtype == MATRIX),
         "caches": tuple(caches) if any(caches) else (),
         "independent": independent(variant.forward),
+        "flags": dict(variant.flags),
         "flops": tuple(flops(p) for p in variant.programs),
     }
 
@@ -444,6 +445,7 @@ def function_rows(spec: Spec, kernel: Kernel, variants: Sequence[Variant]) -> di
         "name": kernel.name,
         "doc": document(spec, kernel),
         "parameters": ", ".join(inputs) + (", *, " + ", ".join(options) if options else ""),
+        "flags": [name for name, _ in variants[0].flags],
         "arguments": ", ".join([_tuple(inputs), *variants[0].forward.graph.numbers]),
         "variants": [
             {

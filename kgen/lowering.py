@@ -5,15 +5,11 @@ cannot be computed is a KgenError without a place; the caller knows where the ca
 """
 
 from collections.abc import Callable
-from fractions import Fraction
 
 from kgen import algebra as tables
 from kgen.errors import KgenError
 from kgen.ir import Node
 from kgen.values import Context, Multivector, Operand, Value, Weights, is_comparison
-
-SQRT_HALF = 0.7071067811865476
-
 
 # products
 
@@ -164,8 +160,7 @@ def gelu(c: Context, x: Operand) -> Value:
     scalar = x if isinstance(x, Node) else c.component(x, c.scalar_blade())
     if scalar is None:
         raise KgenError("gelu of a multivector needs its scalar component", hint="gelu(x) = x * Phi(x.e)")
-    half, erf = Fraction(1, 2), c.builder.call("erf", c.builder.mul(scalar, c.builder.const(SQRT_HALF)))
-    gate = c.name(c.builder.linear([(half, c.builder.one), (half, erf)]), "gate")
+    gate = c.name(c.builder.call("phi", scalar), "gate")
     gated = c.times(x, gate)
     if isinstance(gated, Multivector) and c.label:
         for blade, f in gated.items():
@@ -253,14 +248,9 @@ def where(c: Context, condition: Node, a: Node, b: Node) -> Value:
     return c.builder.call("where", test, a, b)
 
 
-def sigmoid(c: Context, x: Node) -> Value:
-    """(1 + tanh(x / 2)) / 2: neither it nor its derivative overflows."""
-    half = Fraction(1, 2)
-    return c.builder.linear([(half, c.builder.one), (half, c.builder.call("tanh", c.builder.scale(half, x)))])
-
-
 def relu(c: Context, x: Node) -> Value:
-    return c.builder.call("maximum", x, c.builder.zero)
+    """x, and 0 where x <= 0: as in torch.relu the derivative at 0 is 0, and NaN stays."""
+    return c.builder.call("where", c.builder.call("le", x, c.builder.zero), c.builder.zero, x)
 
 
 def pointwise(c: Context, function: Callable[[Context, Node], Node], x: Operand) -> Value:

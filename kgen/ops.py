@@ -119,8 +119,8 @@ _FIELDS = (
         Operation(name, "x: field", partial(to.call, name), "pin", f"{name} of a field.")
         for name in ("exp", "log", "erf", "tanh", "sqrt", "rsqrt", "abs", "sin", "cos")
     ),
-    Operation("sigmoid", "x: field", to.sigmoid, "pin", "1 / (1 + exp(-x)) of a field."),
-    Operation("relu", "x: field", to.relu, "pin", "maximum(x, 0) of a field."),
+    Operation("sigmoid", "x: field", partial(to.call, "sigmoid"), "pin", "1 / (1 + exp(-x)) of a field."),
+    Operation("relu", "x: field", to.relu, "pin", "x where it is positive, else 0, of a field."),
     Operation("maximum", "a: field, b: field", partial(to.call, "maximum"), "pin", "The larger of two fields."),
     Operation("minimum", "a: field, b: field", partial(to.call, "minimum"), "pin", "The smaller of two fields."),
     Operation("where", WHERE, to.where, "pin", "a where the condition holds, else b."),

@@ -10,19 +10,23 @@ from collections.abc import Iterable, Sequence
 from kgen.ir import Builder, Node, Number, Tensor
 
 FUNCTIONS = {
-    "exp": "tl.exp",
+    "exp": "_exp",
     "log": "tl.log",
-    "erf": "tl.erf",
+    "erf": "_erf",
     "tanh": "_tanh",
-    "sqrt": "tl.sqrt",
-    "rsqrt": "tl.rsqrt",
+    "sigmoid": "_sigmoid",
+    "sqrt": "_sqrt",
+    "rsqrt": "_rsqrt",
     "abs": "tl.abs",
-    "sin": "tl.sin",
+    "sin": "_sin",
     "cos": "tl.cos",
-    "maximum": "tl.maximum",
-    "minimum": "tl.minimum",
+    "maximum": "_maximum",
+    "minimum": "_minimum",
     "where": "tl.where",
+    "phi": "_phi",
+    "fast_exp": "tl.exp",
 }
+CALLED = {"sigmoid": ("exp",)}  # by functions of ours
 COMPARISONS = {"lt": "<", "le": "<=", "gt": ">", "ge": ">=", "eq": "==", "ne": "!="}
 RESERVED = {  # compile-time arguments of kernels
     *("ROWS", "BLOCK", "DEPTH", "PROGRAMS", "REAL", "MATRIX", "PRECISION", "TILES"),
@@ -56,7 +60,7 @@ LOCALS = {
     "torch",
 }
 
-SUM, PRODUCT, UNARY, ATOM = range(4)  # precedence
+COMPARISON, SUM, PRODUCT, UNARY, ATOM = range(-1, 4)  # precedence
 Extent = tuple[int, tuple[str, ...]]  # a number times sizes
 
 
@@ -127,6 +131,12 @@ def number(value: Number) -> str:
     """A constant as a float literal."""
     text = repr(float(value))
     return f'float("{text}")' if text.strip("-") in ("inf", "nan") else text
+
+
+def helpers(function: str) -> tuple[str, ...]:
+    """The device functions of ours that a field function is spelled with."""
+    own = FUNCTIONS.get(function, "")
+    return (own[1:], *CALLED.get(function, ())) if own.startswith("_") else ()
 
 
 class Expressions:
@@ -202,7 +212,7 @@ class Expressions:
     def _call(self, node: Node) -> tuple[str, int]:
         if node.function in COMPARISONS:
             left, right = (self.use(a) for a in node.args)
-            return f"{left} {COMPARISONS[node.function]} {right}", -1
+            return f"{left} {COMPARISONS[node.function]} {right}", COMPARISON
         if node.function == "detach":
             return self.use(node.args[0]), SUM
         arguments = [self._argument(a) for a in node.args]
@@ -212,7 +222,7 @@ class Expressions:
 
     def _argument(self, node: Node) -> str:
         """An argument of a function, for which Triton would round a literal to fp32 also among fp64 fields."""
-        text = self.use(node)
+        text = self.use(node, COMPARISON)
         return text if node.kind != "Const" or _is_single(float(node.value)) else f"tl.full([], {text}, REAL)"
 
 

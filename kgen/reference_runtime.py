@@ -27,7 +27,7 @@ def _ref_promote(*tensors: torch.Tensor) -> torch.dtype:
 def _ref_upcast(*tensors: torch.Tensor) -> list[torch.Tensor]:
     """The tensors in the dtype of the arithmetic: fp32, or fp64 where any is."""
     dtype = torch.promote_types(torch.float32, _ref_promote(*tensors))
-    return [tensor.to(dtype) for tensor in tensors]
+    return [tensor.resolve_neg().to(dtype) for tensor in tensors]  # torch makes no new tensor like a negated view
 
 
 def _ref_flatten(x: torch.Tensor, rank: int) -> torch.Tensor:

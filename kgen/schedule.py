@@ -161,7 +161,7 @@ def _readable_outputs(graph: Graph, saved: dict[Node, Node], exact: Sequence[Nod
 
 def _never_zero(node: Node) -> bool:
     """Whether dividing by the field is safe, however small its argument."""
-    return node.kind == "Reciprocal" or (node.kind == "Call" and node.function in ("rsqrt", "exp"))
+    return node.kind == "Reciprocal" or (node.kind == "Call" and node.function == "rsqrt")
 
 
 # what the forward saves

@@ -162,7 +162,7 @@ class Form(BaseModel):
 
 
 class TypeForm(Form):
-    """`multivector`, a list of axes, or `{type: [e], dtype: int64}`."""
+    """`multivector`, a list of axes, or `{type: [e], dtype: int64}`, which is read and not built yet."""
 
     type: Annotated[str | list[str] | None, BeforeValidator(_type)] = None
     dtype: Annotated[str | None, BeforeValidator(_dtype)] = None

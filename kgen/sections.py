@@ -14,6 +14,7 @@ from kgen.printer import (
     Expressions,
     Names,
     component_index,
+    helpers,
     size_name,
     steps,
     stride,
@@ -107,6 +108,7 @@ class KernelText:
     flags: tuple[str, ...]
     rows: Index  # what a program's row, or its loop over rows, runs over
     kept: Index  # fold: the outer axes that are not folded
+    whole: bool  # tile: the tile is a whole row
     inner: str
     inner_count: str
     planes: tuple[Statement, ...]
@@ -155,7 +157,7 @@ class Writer:
         self._name_results()
         self._name_long()
         self.spell = Expressions(self.names, self.named)
-        self.helpers: set[str] = set()
+        self.helpers = {h for n in self.nodes if n.kind == "Call" for h in helpers(n.function)}
         self.planes: set[str] = set()  # what separates components in some address
         self.accumulator_names: dict[tuple[str, int], str] = {}
 
@@ -383,8 +385,6 @@ class Writer:
         return result
 
     def _statement(self, node: Node) -> list[Statement]:
-        if node.kind == "Call" and node.function == "tanh":
-            self.helpers.add("tanh")
         name = self.names[node]
         first, *further = self.spell.define(node, WIDTH - len(name))
         return [Statement(name, first), *(Statement(name, line, "+=") for line in further)]
@@ -412,6 +412,7 @@ class Writer:
             self._flags(),
             self._index("row", rows),
             self._index("kept", kept),
+            k.kind == "row",
             k.inner[0] if not self.flat else "tile",
             _count(k.inner),
             self._planes([*k.inputs, *results]),

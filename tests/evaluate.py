@@ -13,6 +13,9 @@ CALLS = {
     "maximum": torch.maximum,
     "minimum": torch.minimum,
     "where": lambda c, a, b: torch.where(c.bool(), a, b),
+    "fast_exp": torch.exp,
+    "phi": torch.special.ndtr,
+    "sigmoid": torch.sigmoid,
     **{name: getattr(torch, name) for name in ("exp", "log", "erf", "tanh", "sqrt", "rsqrt", "sin", "cos", "sign")},
     **{name: getattr(torch, name) for name in ("lt", "le", "gt", "ge", "eq", "ne")},
 }

@@ -2,7 +2,6 @@
 
 import fcntl
 import itertools
-import os
 import zlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -12,6 +11,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from triton import knobs
 
 from kgen.comparison import compare, launches
 from kgen.pipeline import generate
@@ -20,7 +20,7 @@ from kgen.spec import load
 
 ROOT = Path(__file__).parents[1]
 SHIPPED = ("vga2d", "vga3d", "pga3d", "sta", "cga3d")
-DEVICE = torch.device("cpu" if os.environ.get("TRITON_INTERPRET") == "1" else "cuda")
+DEVICE = torch.device("cpu" if knobs.runtime.interpret else "cuda")
 Options = Mapping[str, Any]
 DTypes = torch.dtype | Mapping[str, torch.dtype]  # one for all inputs, or by name
 

@@ -189,6 +189,39 @@ def test_fails_for_wrong_claims(pattern: str, replacement: str, tests: str, tmp_
     assert status == 1 and "AssertionError" in output, output
 
 
+BENT = """\
+kgen: 1
+name: bent
+kernels:
+  logistic: {inputs: {x: [b, n]}, body: return sigmoid(x)}
+  hinge: {inputs: {x: [b, n]}, body: return relu(x)}
+"""
+
+
+@pytest.mark.parametrize(
+    ("kernel", "pattern", "replacement"),
+    [
+        (
+            "logistic",
+            r"^    return tl.where\(x < 0, tail, 1.0\).*$",
+            "    t = 1 / (1 + tail)\n    return tl.where(x < 0, 1 - t, t)",
+        ),
+        ("logistic", r"^(    tail = _exp\(-tl.abs\(x\)\)).*$", r"\1 + 1e-12"),
+        ("hinge", r"^(    grad_x = .*x) <= 0.0", r"\1 < 0.0"),
+    ],
+    ids=["difference", "absolute", "kink"],
+)
+def test_places_where_a_wrong_function_shows(kernel: str, pattern: str, replacement: str, tmp_path: Path) -> None:
+    """What is right at numbers of size one: a proof draws tails, zeros and ties, too."""
+    write(BENT, tmp_path)
+    assert pytest_in(tmp_path, "-k", kernel)[0] == 0
+    module = tmp_path / "bent.py"
+    module.write_text(damaged(module.read_text(encoding="utf-8"), pattern, replacement), encoding="utf-8")
+    status, output = pytest_in(tmp_path, "-k", f"(sizes or places) and {kernel}")
+    assert status == 1 and "is off by" in output, output
+    assert "FAILED tests/test_bent.py::test_sizes" not in output
+
+
 # they travel
 
 

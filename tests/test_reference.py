@@ -734,13 +734,6 @@ def test_indexed_tensors_and_pieces() -> None:
             reference.source(spec_of(body, "w: [2, 3, n]", None))
 
 
-def test_unused_integer_inputs_are_left_alone() -> None:
-    spec = spec_of("return x", "x: [v], i: {type: [e], dtype: int64}", None, more="grads: [x]")
-    x = draw(3)
-    out = run(spec, x=x, i=torch.arange(4))
-    assert torch.equal(out, x) and out.data_ptr() != x.data_ptr()
-
-
 # broadcasting, layouts, dtypes
 
 

@@ -146,7 +146,6 @@ def test_blades_in_another_order_of_indices_have_the_sign_of_the_permutation() -
         ("[b, n]", "[..., n, blade]", Type("field", ("...", "n"))),
         ("[10, n]", "[blade, b, n]", Type("field", (10, "n"))),
         ("[n, grade]", "[blade, b, n]", Type("field", ("n", "grade"))),
-        ("{type: [e], dtype: int64}", "[blade, b, n]", Type("index", ("e",), dtype="int64")),
         ("weights(x, x)", "[blade, b, n]", Type("weights", ("n", "path"), operands=("x", "x"))),
         ("weights(x)", "[blade, b, n]", Type("weights", ("n", "path"), operands=("x",))),
         ("weights(x, x)[n, m]", "[blade, b, n]", Type("weights", ("m", "n", "path"), operands=("x", "x"))),

@@ -5,7 +5,6 @@ Triton's interpreter with TRITON_INTERPRET=1; elsewhere the references run, and 
 """
 
 import contextlib
-import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,13 +14,14 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor
+from triton import knobs
 
 from kgen.comparison import launches
 from kgen.problem import draw, load_module
 
 ROOT = Path(__file__).parents[1]
 MODULES = ("vga2d", "vga3d", "pga3d", "sta", "cga3d", "diffusion")
-INTERPRETED = os.environ.get("TRITON_INTERPRET", "0") not in ("", "0")
+INTERPRETED = bool(knobs.runtime.interpret)
 DEVICE = torch.device("cuda" if torch.cuda.is_available() and not INTERPRETED else "cpu")
 LAUNCHES = INTERPRETED or DEVICE.type == "cuda"
 ROWS = {"b", "v", "..."}  # axes that a batch may have any number of: rows, vertices, whatever leads

@@ -312,7 +312,7 @@ def _ref_promote(*tensors: torch.Tensor) -> torch.dtype:
 def _ref_upcast(*tensors: torch.Tensor) -> list[torch.Tensor]:
     """The tensors in the dtype of the arithmetic: fp32, or fp64 where any is."""
     dtype = torch.promote_types(torch.float32, _ref_promote(*tensors))
-    return [tensor.to(dtype) for tensor in tensors]
+    return [tensor.resolve_neg().to(dtype) for tensor in tensors]  # torch makes no new tensor like a negated view
 
 
 def _ref_flatten(x: torch.Tensor, rank: int) -> torch.Tensor:
@@ -405,7 +405,7 @@ TRITON = importlib.util.find_spec("triton") is not None
 if TRITON and importlib.util.find_spec("numpy") and not GPU:
     os.environ.setdefault("TRITON_INTERPRET", "1")  # read when kernels are defined, so before the module is imported
 os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # without it, torch's own products are not deterministic
-INTERPRETED = TRITON and os.environ.get("TRITON_INTERPRET", "0") not in ("", "0")
+INTERPRETED = TRITON and importlib.import_module("triton").knobs.runtime.interpret
 DEVICE = torch.device("cpu" if INTERPRETED or not GPU else GPU)
 LAUNCHED, BACKWARD = [], "backward"  # the names of kernels as they are launched, and what parts the directions
 
@@ -639,6 +639,17 @@ def test_sizes(case, extents):
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16], ids=str)
 def test_dtypes(case, dtype):
     prove(case, draw(case, sizes(case, 3, 17), dtype))
+
+
+PLACES = {"zeros and ties": torch.round, "left": lambda x: x - 20, "right": lambda x: x + 20}
+
+
+@each(CASES)
+@pytest.mark.parametrize("place", PLACES)
+def test_places(case, place):
+    """Zeros and ties, where functions have kinks, and both tails, where differences cancel."""
+    drawn = draw(case, sizes(case, 3, 5), torch.float32)
+    prove(case, {name: x if name in case.indices else PLACES[place](x) for name, x in drawn.items()})
 
 
 @each([case for case in CASES if case.products])
