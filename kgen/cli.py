@@ -239,7 +239,8 @@ def _report(changes: "Changes", out: Path, written: bool) -> None:
     names = {"created": changes.created, "changed": changes.changed, "removed": changes.removed}
     for verb, paths in names.items():
         for path in paths:
-            say(f"{out / path}: {would}{verb}", style="green")
+            edited = "; it had been edited by hand" if path in changes.edited else ""
+            say(f"{out / path}: {would}{verb}{edited}", style="yellow" if edited else "green")
     for path in changes.stale:
         say(f"{out / path}: its spec is gone; --prune removes it", style="yellow")
     if changes.unchanged:

@@ -11,7 +11,7 @@ from typing import Any
 
 import jinja2
 
-from kgen import reference
+from kgen import reference, stamp
 from kgen.blades import blade_helpers, sum_helpers
 from kgen.buffers import plan
 from kgen.constants import constants
@@ -55,8 +55,7 @@ def emit(spec: Spec) -> str:
         "module",
         title=f"{spec.name}: {spec.doc.strip().splitlines()[0]}" if spec.doc else spec.name,
         banner=banner(spec.path),
-        digest=spec.digest,
-        source=source_name(spec.path),
+        stamp=stamp.line(spec.digest, source_name(spec.path)),
         constants=formatted(constants(spec)),
         launch_table=formatted(f"LAUNCH = {{{''.join(f'{name!r}: {row}, ' for name, row in rows)}}}"),
         runtime_kernels=_shared(every, copies, bool(precisions))
@@ -82,7 +81,7 @@ def emit(spec: Spec) -> str:
         operators=formatted("\n".join(render("operator", v=operator_rows(v)) for v in variants)),
         sharding=formatted(render("sharding", variants=[v.operator for v in variants])),
     )
-    return tidy(text)
+    return stamp.sealed(tidy(text))
 
 
 def _modules(spec: Spec) -> str:

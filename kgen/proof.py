@@ -9,7 +9,7 @@ of results and the group under which a kernel is equivariant: claims, which the 
 from textwrap import fill
 from typing import Any
 
-from kgen import reference
+from kgen import reference, stamp
 from kgen.emit import render
 from kgen.model import Algebra, Kernel, Spec
 from kgen.reference_function import Function
@@ -43,14 +43,14 @@ def proof(spec: Spec) -> str:
         "proof",
         name=spec.name,
         banner=banner(spec.path),
+        stamp=stamp.line(spec.digest, source_name(spec.path)),
         digest=spec.digest,
-        source=source_name(spec.path),
         algebra=_algebra(spec) if spec.algebra else None,
         kernels=formatted(f"KERNELS = {described!r}"),
         oracles=oracles + "\n\n\n" + formatted(f"ORACLES = {{{names}}}"),
         suite=suite,
     )
-    return tidy(text)
+    return stamp.sealed(tidy(text))
 
 
 def _group(spec: Spec, kernel: Kernel) -> str | None:

@@ -5,12 +5,11 @@ order, and every body is in the expression language (what the body means is `tra
 makes anything but KgenErrors, each with its line and column and, where there is one, a hint.
 """
 
-import hashlib
 from collections.abc import Sequence
 from pathlib import Path
 
 from kgen import document as documents
-from kgen import kernel_forms, layouts, module_forms, names, signature, structure
+from kgen import kernel_forms, layouts, module_forms, names, signature, stamp, structure
 from kgen.body import parse_body, place
 from kgen.document import Document, Place
 from kgen.errors import KgenError, KgenErrors, Mark
@@ -20,7 +19,6 @@ from kgen.schema import AlgebraForm, SpecForm
 __all__ = ["load", "load_all", "parse_body", "place"]
 
 FORMAT = 1  # the version of the format that this kgen reads
-DIGEST = 12  # hexadecimal digits
 
 
 def load(path: str, text: str | None = None) -> Spec:
@@ -30,7 +28,7 @@ def load(path: str, text: str | None = None) -> Spec:
     text = _file_text(path) if text is None else text
     document = documents.read(path, text)
     form = structure.form(document)
-    spec = _spec(document, form, hashlib.sha256(text.encode()).hexdigest()[:DIGEST]) if form else None
+    spec = _spec(document, form, stamp.digest(text)) if form else None
     if document.errors or spec is None:
         raise KgenErrors(_in_order(document.errors))
     return spec

@@ -141,6 +141,22 @@ def test_building_one_spec_leaves_the_others_modules(place: Path) -> None:
     assert kgen("build", "--check").exit_code == 0
 
 
+def test_what_was_edited_by_hand_is_told(place: Path) -> None:
+    path = write_spec("one")
+    assert kgen("build").exit_code == 0
+    module = Path("generated/one.py")
+    built = module.read_text(encoding="utf-8")
+    module.write_text(built.replace("import torch\n", "import torch  # mine\n", 1), encoding="utf-8")
+    checked = kgen("build", "--check")
+    assert checked.exit_code == 1
+    assert "generated/one.py: would be changed; it had been edited by hand\n" in checked.stdout
+    path.write_text(path.read_text().replace("weighted", "other"))
+    assert "generated/one.py: changed; it had been edited by hand\n" in kgen("build").stdout
+    path.write_text(path.read_text().replace("other", "weighted"))
+    assert "generated/one.py: changed\n" in kgen("build").stdout
+    assert module.read_text(encoding="utf-8") == built
+
+
 @pytest.mark.usefixtures("quick")
 def test_a_file_of_the_users_is_not_replaced(place: Path) -> None:
     write_spec("one")

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from kgen import transaction, tree
+from kgen import stamp, transaction, tree
 from kgen.errors import KgenError
 
 ROOT = Path(__file__).parents[1]
@@ -102,6 +102,22 @@ def test_diff_applies_with_patch(out: Path) -> None:
     subprocess.run(["git", "init", "-q"], cwd=out, check=True)
     subprocess.run(["git", "apply", "-p1"], cwd=out, input=patch, text=True, check=True)
     assert not tree.check(endings, out).different
+
+
+def test_edits_by_hand_are_told_from_older_builds(tmp_path: Path) -> None:
+    """Both are replaced; only with the first something is lost that no build makes again."""
+
+    def stamped(name: str, body: str) -> str:
+        return stamp.sealed(text(f"specs/{name}.yaml", body).replace('\n"""', f'\n{stamp.line("0" * 12, name)}\n"""'))
+
+    old, new = ({f"{name}.py": stamped(name, f"X = {x}\n") for name in "abc"} for x in (1, 2))
+    tree.write(old, tmp_path / "out")
+    for name, change in (("a.py", "# mine\n"), ("b.py", "")):
+        (tmp_path / "out" / name).write_text(old[name] + change)
+    (tmp_path / "out" / "c.py").write_bytes(old["c.py"].replace("\n", "\r\n").encode())
+    for changes in (tree.check(new, tmp_path / "out"), tree.write(new, tmp_path / "out")):
+        assert changes == tree.Changes(changed=("a.py", "b.py", "c.py"), edited=("a.py",))
+    assert contents(tmp_path / "out") == new
 
 
 def test_stale_modules_go_only_with_prune(out: Path) -> None:
