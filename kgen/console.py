@@ -27,6 +27,25 @@ def progress(total: int) -> Iterator[Callable[[str], None]]:
         bar.stop()
 
 
+@contextlib.contextmanager
+def steps(title: str) -> Iterator[Callable[[str], None]]:
+    """Say on stderr what is being done, whatever it takes; yields what to call with the text of each step.
+
+    On a terminal one line tells the latest step and the time so far, and is gone afterwards; else each has a line.
+    """
+    if not sys.stderr.isatty():
+        yield lambda text: say(f"{title}: {text}", error=True, style="dim")
+        return
+    from rich.console import Console
+    from rich.markup import escape
+    from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+
+    columns = SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn()
+    with Progress(*columns, console=Console(stderr=True), transient=True, redirect_stdout=False) as line:
+        task = line.add_task(escape(title), total=None)
+        yield lambda text: line.update(task, description=escape(f"{title}: {text}"))
+
+
 def show_all(*renderables: object) -> None:
     """Text as it is; tables and trees as wide as the terminal."""
     from rich.console import Console

@@ -7,9 +7,10 @@ same inputs forward, or forward and backward. The same seed gives the same data.
 import importlib.util
 import math
 import sys
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
+from itertools import chain
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -103,6 +104,12 @@ def parse_sizes(texts: list[str]) -> dict[str, int]:
             raise KgenError(f"{text!r} is not a size", hint="write AXIS=EXTENT, such as --size b=4096")
         sizes[axis] = int(extent)
     return sizes
+
+
+def axes(descriptions: Iterable[Mapping[str, Any]]) -> list[str]:
+    """The named axes of entries of KERNELS, in the order in which they first appear; "..." is `b`."""
+    tensors = chain.from_iterable((*d["inputs"].values(), *d["outputs"].values()) for d in descriptions)
+    return list(dict.fromkeys("b" if d == "..." else d for dims in tensors for d in dims if isinstance(d, str)))
 
 
 def shape(dims: Sequence[str | int], sizes: Mapping[str, int]) -> tuple[int, ...]:

@@ -2,18 +2,16 @@
 
 In: specs or generated modules, dtypes, extents of axes, a device. Out: a table, and 1 if anything differs, else 0.
 Each kernel runs in each variant of its bool options on random inputs; the module's reference gets the same, already
-rounded values in fp64. Kernels must have been launched, natively on a GPU and elsewhere in Triton's interpreter.
+rounded values in fp64. Kernels must have been launched, natively on a GPU and elsewhere in Triton's interpreter, unless
+an input has no elements.
 
-A spec means the module that was generated from it, which needs torch and triton alone. One that has no module yet is
-compiled into a temporary folder.
+A spec means the module that was generated from it, which needs torch and triton alone; `targets.py` says which, and
+refuses one that is not as the spec made it.
 """
 
-import contextlib
 import itertools
 import os
-import re
 import sys
-import tempfile
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -27,13 +25,16 @@ from rich.console import Console
 from rich.table import Table
 
 from kgen.comparison import OUTLIER, TOLERANCE, Difference, compare, launches
+from kgen.console import steps
 from kgen.errors import KgenError
-from kgen.problem import Function, Problem, Tensors, draw, in_double, load_module
+from kgen.problem import Function, Problem, Tensors, axes, draw, in_double
+from kgen.selection import must_exist
+from kgen.targets import GENERATED, Target, find_device, opened
 
 DTYPES = {str(dtype).removeprefix("torch."): dtype for dtype in TOLERANCE}
 SIZES = {"b": 5, "n": 17}
 OTHER_SIZES = (3, 7, 11, 13, 19, 23)  # of further axes: odd, and no two alike
-WIDTH = 120  # of the table in a file or a pipe
+WIDTH = 200  # of the table in a file or a pipe: notes are in one line, for who searches for them
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,10 +47,20 @@ class Verdict:
     tensor: str
     difference: Difference | None
     note: str = ""
+    empty: bool = False  # nothing was launched, and nothing had to be: an input has no elements
 
     @property
     def failed(self) -> bool:
-        return bool(self.note) or self.difference is None or not self.difference.agrees
+        return bool(self.note) or self.wrong
+
+    @property
+    def wrong(self) -> bool:
+        return self.difference is None or not self.difference.agrees
+
+    @property
+    def text(self) -> str:
+        right = "ok, empty: nothing to launch" if self.empty else "ok"
+        return self.note or ("wrong" if self.wrong else right)
 
 
 def verify(
@@ -57,34 +68,39 @@ def verify(
     dtypes: Sequence[str] = tuple(DTYPES),
     sizes: Mapping[str, int] | None = None,
     device: str = "",
-    generated: Path = Path("generated"),
+    generated: Path = GENERATED,
 ) -> int:
     """Compare all kernels of the targets and print the errors; 0 if all agree, 1 if not.
 
     `sizes` are extents by axis, 5 for b and 17 for n by default; `device` is a torch device, a GPU if there is one.
-    Raises KgenError for targets, dtypes and devices that do not exist.
+    Raises KgenError for targets, dtypes, axes and devices that do not exist, and for modules that are not as their spec
+    made them.
     """
-    where = _device(device)
-    unknown = [name for name in dtypes if name not in DTYPES]
-    if unknown:
-        raise KgenError(f"unknown dtype {unknown[0]!r}", hint=f"one of {', '.join(DTYPES)}")
-    failed = False
-    with contextlib.ExitStack() as stack:
-        stack.enter_context(warnings.catch_warnings())
+    where = _place(device)
+    must_exist(dtypes, DTYPES, "unknown dtype {!r}")
+    sizes = sizes or {}
+    verdicts: list[Verdict] = []
+    with warnings.catch_warnings(), opened([Path(target) for target in targets], generated) as found:
         warnings.filterwarnings("ignore", category=RuntimeWarning, module="triton")  # of lanes that a mask discards
-        modules = [stack.enter_context(_module(Path(target), generated)) for target in targets]
-        for target, module in zip(targets, modules):
-            _show(f"{target}: {_summary(module, where)}")
-            verdicts = [
-                v
-                for kernel in module.KERNELS
-                for name in dtypes
-                for v in judge(module, kernel, name, sizes or {}, where)
-            ]
-            _show(_table(verdicts))
-            failed |= any(v.failed for v in verdicts)
-    _show("some kernels differ from the reference" if failed else "all kernels agree with the reference")
-    return 1 if failed else 0
+        must_exist(
+            sizes, axes(k for target in found for k in target.module.KERNELS.values()), "no kernel has an axis {!r}"
+        )
+        for target in found:
+            _show(f"{target.name}: {_summary(target, where)}")
+            fresh = _judge_all(target, dtypes, sizes, where)
+            _show(_table(fresh))
+            verdicts += fresh
+    _show(_conclusion(verdicts))
+    return 1 if any(v.failed for v in verdicts) else 0
+
+
+def _judge_all(target: Target, dtypes: Sequence[str], sizes: Mapping[str, int], device: torch.device) -> list[Verdict]:
+    verdicts: list[Verdict] = []
+    with steps(target.name) as tell:
+        for kernel, dtype in itertools.product(target.module.KERNELS, dtypes):
+            tell(f"{kernel} in {dtype}")
+            verdicts += judge(target.module, kernel, dtype, sizes, device)
+    return verdicts
 
 
 def judge(
@@ -98,11 +114,10 @@ def judge(
         verdict = partial(Verdict, kernel, " ".join(f"{k}={v}" for k, v in flags.items()), dtype)
         try:
             yield from _differences(module, kernel, flags, dtype, extents(description, sizes), device, verdict)
-        except KgenError:
-            raise
         except Exception as failure:  # noqa: BLE001 (a kernel that raises is a finding, and the others go on)
             first = next(iter(str(failure).strip().splitlines()), "")
-            yield verdict("", None, f"{type(failure).__name__}: {first}"[:100])
+            kind = "not compared" if isinstance(failure, KgenError) else type(failure).__name__
+            yield verdict("", None, f"{kind}: {first}"[:100])
 
 
 def _differences(
@@ -123,11 +138,13 @@ def _differences(
     exact = in_double(problem)
     expected = _outputs(getattr(module, f"{kernel}_reference"), exact, flags)
     slopes = _gradients(expected, exact)
+    empty = not all(x.numel() for x in problem.inputs)
     backward = len(launched) > forward or not any(bool(g.any()) for g in slopes)
-    note = "" if forward and backward else "no kernel was launched"
+    note = "" if empty or (forward and backward) else "no kernel was launched"
     names = (*description["outputs"], *(f"grad {name}" for name in description["grads"]))
     for name, a, b in zip(names, (*outputs, *grads), (*expected, *slopes), strict=True):
-        yield verdict(name, compare(a, b, description.get("products", False), description.get("precision")), note)
+        difference = compare(a, b, description.get("products", False), description.get("precision"))
+        yield verdict(name, difference, note, empty and not launched)
 
 
 def _outputs(function: Function, problem: Problem, flags: Mapping[str, bool]) -> Tensors:
@@ -147,67 +164,13 @@ def _gradients(outputs: Tensors, problem: Problem) -> Tensors:
 
 def extents(description: Mapping[str, Any], sizes: Mapping[str, int]) -> dict[str, int]:
     """An extent for each named axis of an entry of KERNELS: as given, else the default."""
-    dims = [d for tensor in (*description["inputs"].values(), *description["outputs"].values()) for d in tensor]
-    axes = dict.fromkeys("b" if d == "..." else d for d in dims if isinstance(d, str))
     others = itertools.cycle(OTHER_SIZES)
-    return {axis: sizes[axis] if axis in sizes else SIZES.get(axis) or next(others) for axis in axes}
+    return {axis: sizes[axis] if axis in sizes else SIZES.get(axis) or next(others) for axis in axes([description])}
 
 
-# targets
-
-
-@contextlib.contextmanager
-def _module(target: Path, generated: Path) -> Iterator[ModuleType]:
-    """The generated module that a target names, or one compiled from the spec for as long as the context lasts."""
-    if not target.is_file():
-        raise KgenError(f"no file {target}", hint="name specs, or generated modules")
-    if target.suffix == ".py":
-        yield _load(target)
-        return
-    present = generated / f"{_name(target)}.py"
-    if present.is_file():
-        yield _load(present)
-        return
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / f"{_name(target)}.py"
-        path.write_text(_compile(target), encoding="utf-8")
-        yield _load(path)
-
-
-def _load(path: Path) -> ModuleType:
-    module = load_module(path)
-    if not hasattr(module, "KERNELS"):
-        raise KgenError(f"{path} is not a generated module", hint="it defines no KERNELS")
-    return module
-
-
-def _name(spec: Path) -> str:
-    """The module's name: the spec's `name:`, read without a YAML parser, which a GPU machine need not have."""
-    found = re.search(r"^name:\s*[\"']?(\w+)", spec.read_text(encoding="utf-8", errors="replace"), re.MULTILINE)
-    return found[1] if found else spec.stem
-
-
-def _compile(spec: Path) -> str:
-    try:
-        from kgen.pipeline import module
-        from kgen.spec import load
-    except ImportError as missing:
-        raise KgenError(
-            f"{spec} has no generated module, and the compiler is not installed: {missing}",
-            hint=f"run `kgen build {spec}` where kgen is installed whole",
-        ) from None
-    return module(load(str(spec)))
-
-
-def _device(name: str) -> torch.device:
+def _place(name: str) -> torch.device:
     """The device, with Triton's interpreter switched on where there is no GPU: modules read that when imported."""
-    if not name:
-        name = next((kind for kind in ("cuda", "xpu") if getattr(torch, kind).is_available()), "cpu")
-    try:
-        device = torch.empty(0, device=name).device
-    except (RuntimeError, AssertionError) as failure:
-        message = next(iter(str(failure).splitlines()), "")
-        raise KgenError(f"no device {name!r}: {message}", hint="such as cpu or cuda") from None
+    device = find_device(name)
     if device.type == "cpu":
         os.environ["TRITON_INTERPRET"] = "1"
     return device
@@ -216,11 +179,24 @@ def _device(name: str) -> torch.device:
 # what is printed
 
 
-def _summary(module: ModuleType, device: torch.device) -> str:
+def _summary(target: Target, device: torch.device) -> str:
     how = (
         "in Triton's interpreter" if device.type == "cpu" else f"on {torch.get_device_module(device).get_device_name()}"
     )
-    return f"{module.__name__.rpartition('.')[2]}, {len(module.KERNELS)} kernels {how}, against the reference in fp64"
+    text = f"{target.path.stem}, {len(target.module.KERNELS)} kernels {how}, against the reference in fp64"
+    return f"{text}; {target.remark}" if target.remark else text
+
+
+def _conclusion(verdicts: Sequence[Verdict]) -> str:
+    """One line on all; that nothing was launched for some of them is part of it."""
+    if any(v.failed and v.difference for v in verdicts):
+        return "some kernels differ from the reference"
+    if any(v.failed for v in verdicts):
+        return "some kernels could not be compared with the reference"
+    empty = sum(v.empty for v in verdicts)
+    if empty == len(verdicts):
+        return "nothing to launch at these sizes, and no kernel was: shapes agree with the reference"
+    return "all kernels agree with the reference" + (f"; nothing was launched for {empty} results" if empty else "")
 
 
 def _table(verdicts: Sequence[Verdict]) -> Table:
@@ -234,8 +210,7 @@ def _table(verdicts: Sequence[Verdict]) -> Table:
         found = v.difference
         numbers = (found.relative, found.largest / OUTLIER, found.tolerance) if found else ()
         texts = [f"{x:.1e}" for x in numbers] or [""] * 3
-        verdict = v.note or ("wrong" if v.failed else "ok")
-        drawn.add_row(v.kernel, v.options, v.dtype, v.tensor, *texts, verdict, style="red" if v.failed else "")
+        drawn.add_row(v.kernel, v.options, v.dtype, v.tensor, *texts, v.text, style="red" if v.failed else "")
     return drawn
 
 

@@ -11,9 +11,12 @@ import torch
 from modules import DEVICE, ROOT, module
 from typer.testing import CliRunner
 
+from kgen import stamp
 from kgen.cli import app
 from kgen.comparison import TOLERANCE, compare, launches
 from kgen.new import template
+from kgen.pipeline import generate
+from kgen.spec import load
 
 SMALL = ["--dtype", "float32", "--size", "b=2", "--size", "n=3"]
 
@@ -32,12 +35,22 @@ def shipped() -> str:
 
 
 def altered(tmp_path: Path, old: str, new: str) -> Path:
-    """A generated module with one change."""
+    """A generated module with one change, as if kgen had generated it so."""
     text = shipped()
     assert old in text
     path = tmp_path / f"altered{abs(hash((old, new)))}.py"
-    path.write_text(text.replace(old, new), encoding="utf-8")
+    path.write_text(stamp.sealed(text.replace(old, new)), encoding="utf-8")
     return path
+
+
+def project(folder: Path, name: str = "mine") -> tuple[Path, Path]:
+    """A spec and its module, as `kgen build` leaves them."""
+    spec, module = folder / "specs" / f"{name}.yaml", folder / "generated" / f"{name}.py"
+    for path in (spec, module):
+        path.parent.mkdir(exist_ok=True)
+    spec.write_text(template(name, (2, 0, 0)), encoding="utf-8")
+    module.write_text(generate([load(str(spec))])[module.name], encoding="utf-8")
+    return spec, module
 
 
 def test_a_spec_means_its_module(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -94,7 +107,7 @@ def test_a_spec_without_a_module(tmp_path: Path) -> None:
     path.write_text(template("mine", (1, 1, 0)), encoding="utf-8")
     status, output = verify(path, *SMALL, "--generated", tmp_path / "generated")
     assert status == 0, output
-    assert "mine, 3 kernels" in output
+    assert "mine, 3 kernels" in output and f"compiled for this, as there is no {tmp_path / 'generated'}" in output
     assert [p.name for p in tmp_path.iterdir()] == ["mine.yaml"]
 
 
@@ -103,6 +116,17 @@ def test_a_spec_without_a_module(tmp_path: Path) -> None:
     [
         (["specs/nowhere.yaml"], "no file specs/nowhere.yaml"),
         (["specs/vga2d.yaml", "--dtype", "int8"], "unknown dtype 'int8'"),
+        (
+            ["specs/vga2d.yaml", "--dtype", "float23"],
+            "unknown dtype 'float23'\n    hint: did you mean float32? there are ",
+        ),
+        (["specs/vga2d.yaml", "--size", "q=4"], "no kernel has an axis 'q'\n    hint: there are b, n, m\n"),
+        (
+            ["specs/vga2d.yaml", "--size", "N=4"],
+            "no kernel has an axis 'N'\n    hint: did you mean n? there are b, n, m\n",
+        ),
+        (["specs/pga3d.yaml", "--size", "...=4"], "no kernel has an axis '...'\n    hint: there are b, n, m\n"),
+        (["specs/vga2d.yaml", "--size", "n=-4"], "'n=-4' is not a size"),
         (["specs/vga2d.yaml", "--size", "n"], "'n' is not a size"),
         (["specs/vga2d.yaml", "--device", "abacus"], "no device 'abacus'"),
         (["tests/conftest.py"], "is not a generated module"),
@@ -113,6 +137,133 @@ def test_mistakes(arguments: list[str], message: str, monkeypatch: pytest.Monkey
     status, output = verify(*arguments)
     assert status == 2
     assert message in output
+
+
+# a module that is not as its spec made it
+
+
+@pytest.mark.parametrize("named", ["spec", "module"])
+@pytest.mark.parametrize("change", ["body", "comment"])
+def test_a_stale_module(named: str, change: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It agrees with its reference, which is as old as itself."""
+    spec, module = project(tmp_path)
+    monkeypatch.chdir(tmp_path)
+    target = {"spec": "specs/mine.yaml", "module": "generated/mine.py"}[named]
+    assert verify(target, *SMALL)[0] == 0
+    text = spec.read_text(encoding="utf-8")
+    changed = text + "# changed\n" if change == "comment" else text.replace("body: return", "body: return -", 1)
+    assert changed != text
+    spec.write_text(changed, encoding="utf-8")
+    status, output = verify(target, *SMALL)
+    assert status == 2 and "agree" not in output
+    assert "generated/mine.py is stale: " in output and "specs/mine.yaml" in output
+    assert "\n    hint: run `kgen build " in output
+    module.write_text(generate([load(str(spec))])["mine.py"], encoding="utf-8")
+    assert verify(target, *SMALL)[0] == 0
+
+
+@pytest.mark.parametrize("named", ["spec", "module", "vendored"])
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ("out_e = x_e * y_e", "out_e = -x_e * y_e"),
+        ("import torch\n", "import torch  # changed\n"),
+        ("import torch\n", "import torch, (\n"),
+        ("\nspec ", "\n\nspec "),
+    ],
+    ids=["kernel", "comment", "no Python", "header"],
+)
+def test_a_module_changed_by_hand(
+    named: str, old: str, new: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With its spec in reach or not; nothing of it is run."""
+    spec, module = project(tmp_path)
+    text = module.read_text(encoding="utf-8")
+    assert old in text
+    if named == "vendored":
+        (tmp_path / "elsewhere").mkdir()
+        module = module.rename(tmp_path / "elsewhere" / "kernels.py")
+        spec.unlink()
+    module.write_text(text.replace(old, new, 1), encoding="utf-8")
+    monkeypatch.chdir(tmp_path)
+    status, output = verify(spec if named == "spec" else module, *SMALL)
+    assert status == 2 and "agree" not in output
+    assert "changed by hand" in output and "\n    hint: " in output and "kgen build" in output
+
+
+def test_a_module_of_another_spec(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two specs of one name: the module is that of one of them."""
+    project(tmp_path)
+    other = tmp_path / "other.yaml"
+    other.write_text(template("mine", (1, 1, 0)), encoding="utf-8")
+    monkeypatch.chdir(tmp_path)
+    status, output = verify("other.yaml", *SMALL)
+    assert status == 2 and "it was not generated from other.yaml as that is now" in output
+
+
+def test_a_module_without_its_spec(tmp_path: Path) -> None:
+    """A copy elsewhere is verified, and what could not be checked is told."""
+    path = tmp_path / "kernels.py"
+    path.write_text(shipped(), encoding="utf-8")
+    status, output = verify(path, *SMALL)
+    assert status == 0 and "all kernels agree" in output
+    assert "specs/vga2d.yaml is not here, so whether it has changed since is not known" in output
+
+
+def test_all_such_modules_are_told_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    stale, _ = project(tmp_path, "one")
+    _, edited = project(tmp_path, "two")
+    for path in (stale, edited):
+        path.write_text(path.read_text(encoding="utf-8") + "# changed\n", encoding="utf-8")
+    monkeypatch.chdir(tmp_path)
+    status, output = verify("specs/one.yaml", "specs/two.yaml", "specs/three.yaml")
+    assert status == 2
+    for told in ("generated/one.py is stale", "generated/two.py was changed by hand", "no file specs/three.yaml"):
+        assert told in output
+
+
+# nothing to launch, and nothing that can be compared
+
+
+@pytest.mark.parametrize("axis", ["b", "n"])
+def test_an_empty_size(axis: str, tmp_path: Path) -> None:
+    """Nothing is wrong, and nothing was computed: both are told."""
+    status, output = verify(ROOT / "generated" / "vga2d.py", *SMALL, "--size", f"{axis}=0")
+    assert status == 0, output
+    assert "no kernel was launched" not in output
+    rows = [line for line in output.splitlines() if " float32 " in line and " ok" in line]
+    assert rows and all(row.rstrip().endswith(("ok", "ok, empty: nothing to launch")) for row in rows)
+    empty = sum("empty" in row for row in rows)
+    assert empty and (f"nothing was launched for {empty} results" in output or "nothing to launch at these" in output)
+
+
+def test_a_wrong_shape_at_an_empty_size(tmp_path: Path) -> None:
+    """Two references at odds with the kernels, in how many components there are, and in an axis that is not empty."""
+    old = "out.movedim(-1, 0).to(dtype)"
+    for new in ("out.movedim(-1, 0)[:3].to(dtype)", "out.movedim(-1, 0)[..., :2].to(dtype)"):
+        status, output = verify(altered(tmp_path, old, new), *SMALL, "--size", "b=0")
+        assert status == 1 and "agree" not in output and "nothing to launch at" not in output
+
+
+def test_what_cannot_be_compared_hides_nothing_else(tmp_path: Path) -> None:
+    """A kernel whose inputs nobody can draw is told in its row, and the others in theirs."""
+    text = shipped()
+    start = text.index('"sgp": {')
+    changed = text[:start] + text[start:].replace('"indices": {}', '"indices": {"x": "int64"}', 1)
+    assert changed != text
+    path = tmp_path / "indexed.py"
+    path.write_text(stamp.sealed(changed), encoding="utf-8")
+    status, output = verify(path, *SMALL)
+    assert status == 1 and "some kernels could not be compared with the reference" in output
+    rows = [line for line in output.splitlines() if " float32 " in line]
+    told = [row for row in rows if "not compared: the kernel takes integer inputs" in row]
+    assert {row.split()[0] for row in told} == {"sgp"}
+    assert {row.split()[0] for row in rows if row.rstrip().endswith(" ok")} >= {"geometric_product", "layer"}
+
+
+def test_progress_is_told_beside_the_table() -> None:
+    result = CliRunner().invoke(app, ["verify", str(ROOT / "generated" / "vga2d.py"), *SMALL])
+    assert "vga2d.py: sgp in float32\n" in result.stderr and "sgp in float32" not in result.stdout
 
 
 ALONE = """
