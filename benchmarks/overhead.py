@@ -36,7 +36,9 @@ from rich.table import Table
 from benchmarks.apart import Died, apart
 from benchmarks.by_hand import by_hand
 from kgen import timing
-from kgen.bench import add_peers, load_suite
+from kgen.bench import add_peers, load_suite, select
+from kgen.console import say
+from kgen.errors import KgenError
 from kgen.figures import show, spell
 from kgen.problem import Function, Problem, draw, load_module
 from kgen.race import DIRECTIONS, Case, device_name, explain, label
@@ -71,7 +73,7 @@ class Job:
 
     def load(self) -> Case:
         """The case in fp32 and at these sizes, with the suite's peers."""
-        found = next(c for c in load_suite(self.suite) if f"{c.module}.{c.kernel}" == self.case)
+        found = next(c for c in load_suite(self.suite) if c.name == self.case)
         return Case(found.module, found.kernel, self.sizes, "float32", found.peers)
 
 
@@ -188,7 +190,10 @@ def rows_of(job: Job, wanted: Sequence[Measurement]) -> Iterator[Row]:
 def measure(job: Job) -> list[Row]:
     """The rows of a case: all from one process, or from a fresh one after each that fails."""
     case = job.load()
-    description = load_module(job.generated / f"{case.module}.py").KERNELS[case.kernel]
+    module = load_module(job.generated / f"{case.module}.py")
+    if not module._runs_on_triton(torch.device(job.device)):
+        raise KgenError(f"no kernel runs on {job.device}: with TRITON_INTERPRET=1 Triton's interpreter does")
+    description = module.KERNELS[case.kernel]
     wanted, rows = measurements(case), list[Row]()
     while len(rows) < len(wanted):
         try:
@@ -235,13 +240,17 @@ def main(
     rounds: Annotated[int, typer.Option(help="Of which a figure is the median.")] = Effort().rounds,
 ) -> None:
     """Host time and device time of single calls, forward and forward+backward, in fp32."""
-    if peers is not None:
-        add_peers(peers)  # other processes start with this one's sys.path
+    try:
+        if peers is not None:
+            add_peers(peers)  # other processes start with this one's sys.path
+        cases = list(dict.fromkeys(case.name for case in select(load_suite(suite), only, {})))
+    except KgenError as mistake:
+        say(str(mistake), error=True)
+        raise typer.Exit(2) from None
     device = "cuda" if torch.cuda.is_available() else "cpu"
-    cases = dict.fromkeys(f"{case.module}.{case.kernel}" for case in load_suite(suite))
     rows: list[Row] = []
     for extents in zip(b or [64], n or [64], strict=True):
-        for case in (name for name in cases if only in name):
+        for case in cases:
             sizes = dict(zip(("b", "n"), extents))
             job = Job(suite, case, sizes, generated, device, Effort(calls, rounds))
             try:

@@ -26,7 +26,9 @@ OURS, OTHERS, COMPILED = "#1b6ca8", "#c98a2b", "#9a9a9a"
 
 
 def color(contender: str) -> str:
-    return OURS if contender == "kgen" else COMPILED if contender.startswith("torch.compile") else OTHERS
+    if contender.partition(" ")[0] == "kgen":  # in brackets stands where no GPU ran it
+        return OURS
+    return COMPILED if contender.startswith("torch.compile") else OTHERS
 
 
 def draw(axes: Axes, rows: list[Row]) -> None:

@@ -12,7 +12,14 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-WIDTH = 130  # of a table that is printed to a file or a pipe
+WIDTH = 150  # of a table that is printed to a file or a pipe
+OURS = "kgen"  # the contender; the others say that it was not kernels on a GPU
+INTERPRETED = f"{OURS} (Triton's interpreter)"
+NO_KERNEL = f"{OURS} (torch reference, no kernel ran)"
+REMARKS = {
+    INTERPRETED: "kernels ran in Triton's interpreter: what they take says nothing about a GPU",
+    NO_KERNEL: "no kernel ran: the function was its torch reference; TRITON_INTERPRET=1 runs kernels interpreted",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +42,10 @@ class Row:
     triton: str
     kgen_digest: str  # of the generated module's text
 
+    @property
+    def ours(self) -> bool:
+        return self.contender in (OURS, INTERPRETED, NO_KERNEL)
+
 
 def write(rows: list[Row], path: Path) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -48,15 +59,19 @@ def spell(value: str | float | None) -> str:
     return f"{value:.4g}" if isinstance(value, float) else value or ""
 
 
+def remarks(rows: list[Row]) -> list[str]:
+    """What must be known to read the rows."""
+    return [REMARKS[name] for name in dict.fromkeys(row.contender for row in rows) if name in REMARKS]
+
+
 def table(rows: list[Row]) -> Table:
     """The rows of one case."""
     first = rows[0]
     title = f"{first.case}  {first.size}  {first.dtype}"
     drawn = Table(title=title, title_justify="left", box=None, min_width=len(title))
     for name in ("contender", "direction", "us", "floor", "x floor", "peak MB", "error", "status"):
-        drawn.add_column(
-            name, justify="left" if name in ("contender", "direction", "status") else "right", no_wrap=True
-        )
+        words = name in ("contender", "direction", "status")  # which a narrow terminal breaks, rather than figures
+        drawn.add_column(name, justify="left" if words else "right", no_wrap=not words)
     for row in rows:
         numbers = (row.median_us, row.floor_us, row.ratio_to_floor, row.peak_mb)
         texts = ["" if x is None else f"{x:.2f}" if x < 10 else f"{x:.0f}" for x in numbers]

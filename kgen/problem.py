@@ -83,15 +83,19 @@ def load_file(path: Path, name: str) -> ModuleType:
     return module
 
 
-@cache
 def load_module(path: Path) -> ModuleType:
     """The generated module at `path`, under the name that `import generated.NAME` gives it, imported once."""
-    name = f"generated.{path.stem}"
-    known = sys.modules.get(name)
-    if known is not None and known.__file__ and Path(known.__file__).resolve() == path.resolve():
-        return known
     if not path.is_file() or path.suffix != ".py":
         raise KgenError(f"no generated module {path}", hint="run `kgen build` first, or say where with --generated")
+    return _load_once(path.resolve())  # a relative path means another file elsewhere
+
+
+@cache
+def _load_once(path: Path) -> ModuleType:
+    name = f"generated.{path.stem}"
+    known = sys.modules.get(name)
+    if known is not None and known.__file__ and Path(known.__file__).resolve() == path:
+        return known
     return load_file(path, name)
 
 

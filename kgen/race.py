@@ -10,9 +10,9 @@ import importlib.metadata
 import math
 import platform
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from types import ModuleType
@@ -21,7 +21,8 @@ from typing import Any
 import torch
 
 from kgen import timing
-from kgen.figures import Row
+from kgen.comparison import launches
+from kgen.figures import INTERPRETED, NO_KERNEL, OURS, Row
 from kgen.problem import Function, Problem, Tensors, draw, error, in_double, load_module, shape
 
 TOLERANCE = {"float64": 1e-10, "float32": 1e-4, "tf32": 1e-2, "float16": 5e-3, "bfloat16": 2e-2}  # relative
@@ -68,6 +69,15 @@ class Case:
     peers: tuple[Peer, ...] = ()
     products: Products | None = None
     positive: tuple[str, ...] = ()  # inputs that are drawn positive
+    folder: Path | None = None  # where the module is, if not in the run's folder
+
+    @property
+    def name(self) -> str:
+        return f"{self.module}.{self.kernel}"
+
+    def path(self, generated: Path) -> Path:
+        """The module's file."""
+        return (self.folder or generated) / f"{self.module}.py"
 
     @property
     def storage(self) -> torch.dtype:
@@ -96,6 +106,7 @@ class Run:
     generated: Path
     compiled: bool  # whether torch.compile takes part
     deadline: float  # no compilation starts after it; on time.monotonic's clock
+    tell: Callable[[str], None] = lambda text: None  # called before each step, with what it is
 
 
 @contextmanager
@@ -120,7 +131,7 @@ def matrix_rates(clock: timing.Clock, cases: Iterable[Case]) -> dict[str, float]
 
 def contenders(run: Run, case: Case, module: ModuleType) -> list[Contender]:
     """kgen, the peers, and torch.compile of the reference and of the peers that are plain torch."""
-    found = [Contender("kgen", getattr(module, case.kernel))]
+    found = [Contender(OURS, getattr(module, case.kernel))]
     plain: list[tuple[str, Function]] = [("reference", getattr(module, f"{case.kernel}_reference"))]
     for peer in case.peers:
         try:
@@ -139,6 +150,7 @@ def check(
 ) -> dict[str, Verdict]:
     """The error and the status of a contender in each direction; this is its warm-up, and its compilation."""
     verdicts: dict[str, Verdict] = {}
+    run.tell(f"checking {contender.name}")
     for direction, call in DIRECTIONS.items():
         if contender.function is None:
             verdicts[direction] = None, contender.status
@@ -169,20 +181,32 @@ def measure(run: Run, case: Case) -> list[Row]:
 
 
 def _measure(run: Run, case: Case) -> list[Row]:
-    module = load_module(run.generated / f"{case.module}.py")
+    module = load_module(case.path(run.generated))
     description = module.KERNELS[case.kernel]
     problem = draw(description, case.sizes, case.storage, run.clock.device, case.positive)
     reference, exact = getattr(module, f"{case.kernel}_reference"), in_double(problem)
     expected = {direction: call(exact, reference) for direction, call in DIRECTIONS.items()}
     entrants = contenders(run, case, module)
-    verdicts = [check(run, problem, entrant, expected, case.dtype) for entrant in entrants]
+    with launches(module) as launched:
+        verdicts = [check(run, problem, entrants[0], expected, case.dtype)]
+    verdicts += [check(run, problem, entrant, expected, case.dtype) for entrant in entrants[1:]]
+    entrants[0] = replace(entrants[0], name=what_ran(launched, run.clock.device, verdicts[0]))
     del exact, expected
     common = circumstances(run, case) | {"size": label(description, case.sizes)}
     rows: list[Row] = []
     for direction in DIRECTIONS:
+        run.tell(f"timing {direction}")
         floor = least(run, case, problem, direction)
         rows += race(run, problem, direction, entrants, [verdict[direction] for verdict in verdicts], floor, common)
     return rows
+
+
+def what_ran(launched: Sequence[str], device: torch.device, verdicts: Mapping[str, Verdict]) -> str:
+    """What `kgen` was in these calls: kernels on the device or in the interpreter, or no kernel at all."""
+    if launched:
+        return INTERPRETED if device.type == "cpu" else OURS
+    raised = all(status.startswith("failed") for _, status in verdicts.values())
+    return OURS if raised else NO_KERNEL
 
 
 def least(run: Run, case: Case, problem: Problem, direction: str) -> float:
@@ -233,9 +257,9 @@ def race(
 
 
 def circumstances(run: Run, case: Case) -> dict[str, Any]:
-    path = run.generated / f"{case.module}.py"
+    path = case.path(run.generated)
     return {
-        "case": f"{case.module}.{case.kernel}",
+        "case": case.name,
         "dtype": case.dtype,
         "device": device_name(run.clock.device),
         "torch": str(torch.__version__),
@@ -249,7 +273,7 @@ def lost(run: Run, case: Case, failure: Exception) -> Row:
     return Row(
         **circumstances(run, case),
         size=" ".join(f"{axis}={extent}" for axis, extent in case.sizes.items()),
-        contender="kgen",
+        contender=OURS,
         direction="",
         median_us=None,
         floor_us=None,

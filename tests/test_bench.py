@@ -1,6 +1,11 @@
 """The benchmark: what is compared before it is timed, and the floor that times are compared with."""
 
+import csv
+import io
 import math
+import os
+import shutil
+import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -10,12 +15,16 @@ from typing import Any
 
 import pytest
 import torch
+from rich.console import Console
 from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
+from typer.testing import CliRunner
 
 from kgen import race, timing
-from kgen.bench import load_suite
-from kgen.figures import Row
+from kgen.bench import app, load_suite
+from kgen.bounds import INTERPRETER, REFERENCE, Work, refuse_empty, refuse_endless
+from kgen.errors import KgenError
+from kgen.figures import INTERPRETED, NO_KERNEL, OURS, Row, table
 from kgen.problem import draw, load_file, load_module
 from kgen.race import Case, Peer, Products, Run
 
@@ -27,6 +36,7 @@ SIZES = {"b": 6, "n": 5}
 BOTH = ["forward", "forward+backward"]
 PRODUCTS = Products(("b", "n", "n"), forward=3, backward=5)
 OPERATIONS = 2 * 6 * 5 * 5
+OURS_HERE = INTERPRETED if os.environ.get("TRITON_INTERPRET", "0") not in ("", "0") else NO_KERNEL  # on CPU
 TRAFFIC = 4 * 3 * 4 * 30  # bytes of x, y and the result
 
 
@@ -88,7 +98,7 @@ def test_only_what_is_right_is_timed() -> None:
     others = (wrong, wrong_gradient, raising)
     rows = race.measure(run(), case(*(peer(f.__name__, f) for f in others), Peer("missing", missing)))
     assert statuses(rows) == {
-        **{("kgen", d): "ok" for d in BOTH},
+        **{(OURS_HERE, d): "ok" for d in BOTH},
         **{("wrong", d): "wrong" for d in BOTH},
         ("wrong_gradient", BOTH[0]): "ok",
         ("wrong_gradient", BOTH[1]): "wrong",
@@ -96,6 +106,191 @@ def test_only_what_is_right_is_timed() -> None:
         **{("missing", d): "not installed: no such package" for d in BOTH},
     }
     assert all((row.median_us is not None) == (row.status == "ok") for row in rows)
+
+
+# what ran
+
+
+@pytest.mark.parametrize(
+    ("launched", "device", "status", "name"),
+    [
+        (["a_kernel"], "cuda", "ok", OURS),
+        (["a_kernel"], "cpu", "ok", INTERPRETED),
+        (["a_kernel"], "cpu", "failed: ValueError", INTERPRETED),
+        ([], "cpu", "ok", NO_KERNEL),
+        ([], "cuda", "wrong", NO_KERNEL),
+        ([], "cuda", "failed: ValueError", OURS),
+    ],
+)
+def test_the_name_says_what_ran(launched: list[str], device: str, status: str, name: str) -> None:
+    assert race.what_ran(launched, torch.device(device), dict.fromkeys(BOTH, (None, status))) == name
+    row = replace(race.lost(run(), case(), ValueError()), contender=name)
+    assert row.ours and not replace(row, contender="torch.compile(reference)").ours
+
+
+def test_steps_are_told_before_they_are_taken() -> None:
+    told: list[str] = []
+
+    def noting(x: Tensor, y: Tensor) -> Tensor:
+        told.append("called")
+        return product(x, y)
+
+    race.measure(replace(run(), tell=told.append), case(peer("other", noting)))
+    assert [a for a, b in zip(told, [*told[1:], ""]) if a != b] == [
+        "checking kgen", "checking other", "called", "timing forward", "called", "timing forward+backward", "called"
+    ]  # fmt: skip
+
+
+SHORT = ["--size", "b=3", "--size", "n=2", "--kernel", "geometric_product", "--no-compile"]
+
+
+def bench(*arguments: str | Path) -> tuple[int, str, str]:
+    """Exit status, output and errors of `kgen bench` on the CPU."""
+    result = CliRunner().invoke(app, [*map(str, arguments), "--device", "cpu"])
+    assert result.exception is None or isinstance(result.exception, SystemExit), result.exception
+    return result.exit_code, result.stdout, result.stderr
+
+
+def test_command(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Figures on stdout and in the CSV, with what ran; progress beside them."""
+    monkeypatch.chdir(ROOT)
+    monkeypatch.setattr(timing, "COPY_BYTES", 1 << 16)
+    status, out, err = bench("specs/vga2d.yaml", *SHORT, "--out", tmp_path / "rows.csv")
+    assert status == 0, err
+    lines = [line.strip() for line in out.splitlines()]
+    remark = next(i for i, line in enumerate(lines) if "interpret" in line)
+    assert remark < next(i for i, line in enumerate(lines) if line.startswith(f"{OURS_HERE}  "))
+    assert lines.index("vga2d.geometric_product  b=3 n=2  float32") == remark + 1
+    assert "1 of 1, vga2d.geometric_product: timing forward\n" in err and "timing" not in out
+    with (tmp_path / "rows.csv").open(newline="", encoding="utf-8") as file:
+        assert [row["contender"] for row in csv.DictReader(file)] == [OURS_HERE] * 2
+
+
+def test_without_the_interpreter_no_kernel_runs_and_the_command_says_so() -> None:
+    environment = {**os.environ, "TRITON_INTERPRET": "0", "CUDA_VISIBLE_DEVICES": ""}
+    code = "import sys; from kgen import race, timing; race.SECONDS = 0.0; timing.COPY_BYTES = 1 << 16\n"
+    code += "from kgen.bench import app; app(prog_name='bench')"
+    command = [sys.executable, "-c", code, "generated/vga2d.py", *SHORT, "--device", "cpu"]
+    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert "no kernel ran: the function was its torch reference" in done.stdout
+    assert done.stdout.count(f"{NO_KERNEL} ") == 2 and INTERPRETED not in done.stdout
+
+
+def test_a_narrow_terminal_breaks_words_and_no_figures() -> None:
+    row = replace(race.lost(run(), case(), ValueError("why")), contender=NO_KERNEL, direction=BOTH[1], median_us=1234.0)
+    file = io.StringIO()
+    Console(width=80, file=file).print(table([replace(row, floor_us=4321.0, ratio_to_floor=0.286, error=1e-7)]))
+    assert {"1234", "4321", "0.29", "1e-07"} <= set(file.getvalue().split())
+    assert {"reference,", "kernel", "ran)"} <= set(file.getvalue().split())
+
+
+# what is asked for
+
+
+@pytest.fixture
+def copied(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder with the spec vga2d, its module and a suite."""
+    for name in ("specs/vga2d.yaml", "generated/vga2d.py"):
+        (tmp_path / name).parent.mkdir()
+        shutil.copy(ROOT / name, tmp_path / name)
+    (tmp_path / "benchmarks").mkdir()
+    suite = "from kgen.race import Case\nCASES = [Case('vga2d', 'sgp', {'b': 3, 'n': 2})]\n"
+    (tmp_path / "benchmarks" / "first.py").write_text(suite, encoding="utf-8")
+    (tmp_path / "benchmarks" / "other.py").write_text("X = 1\n", encoding="utf-8")
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+MISTAKES = {
+    "axis": (["specs/vga2d.yaml", "--size", "q=4"], "no kernel has an axis 'q'\n    hint: there are b, n, m\n"),
+    "axis of a suite": (["--suite", "first", "--size", "m=4"], "no kernel has an axis 'm'\n    hint: there are "),
+    "kernel": (["specs/vga2d.yaml", "--kernel", "spg"], "no target has a kernel 'spg'\n    hint: did you mean sgp? "),
+    "kernel of a suite": (["--suite", "first", "--kernel", "sgp"], "--kernel is for targets\n"),
+    "dtype": (["specs/vga2d.yaml", "--dtype", "bfloat"], "unknown dtype 'bfloat'\n    hint: did you mean bfloat16? "),
+    "dtype of a suite": (["--suite", "first", "--dtype", "float16"], "--dtype is for targets\n"),
+    "only": (
+        ["--suite", "first", "--only", "a.spg"],
+        "no case has 'a.spg' in its name\n    hint: there is vga2d.sgp\n",
+    ),
+    "suite": (["--suite", "frist"], "no suite benchmarks/frist.py: a suite is a Python file that defines CASES\n"),
+    "nearest suite": (["--suite", "frist"], "\n    hint: did you mean first? there is first\n"),
+    "no suite": (["--suite", "other"], "benchmarks/other.py is no suite\n"),
+    "peers": (["--suite", "first", "--peers", "nowhere"], "no folder nowhere\n"),
+    "device": (["specs/vga2d.yaml", "--device", "abacus"], "no device 'abacus'"),
+    "target": (["specs/vga3d.yaml"], "no file specs/vga3d.yaml\n"),
+    "module": (["elsewhere/vga2d.py"], "no file elsewhere/vga2d.py\n"),
+    "nothing": ([], "no cases\n"),
+    "empty": (["specs/vga2d.yaml", "--size", "n=0"], "has nothing to compute\n    hint: sizes start at 1\n"),
+    "endless": (["specs/vga2d.yaml"], " elements, and more than "),
+    "no module": (["specs/vga2d.yaml", "--generated", "nowhere"], "no generated module nowhere/vga2d.py\n"),
+}
+
+
+@pytest.mark.usefixtures("copied")
+@pytest.mark.parametrize("mistake", MISTAKES)
+def test_mistakes_are_told_before_anything_is_timed(mistake: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    def measured(*_: object) -> float:
+        raise AssertionError("something was timed")
+
+    monkeypatch.setattr(timing, "copy_bandwidth", measured)
+    arguments, message = MISTAKES[mistake]
+    result = CliRunner().invoke(app, arguments if mistake == "device" else [*arguments, "--device", "cpu"])
+    assert (result.exit_code, result.stdout) == (2, ""), result.exception
+    assert message in result.stderr
+
+
+@pytest.mark.parametrize("changed", ["specs/vga2d.yaml", "generated/vga2d.py"])
+@pytest.mark.parametrize("arguments", [["specs/vga2d.yaml"], ["generated/vga2d.py"], ["--suite", "first"]])
+def test_modules_that_are_not_as_their_spec_made_them(copied: Path, changed: str, arguments: list[str]) -> None:
+    text = (copied / changed).read_text(encoding="utf-8")
+    (copied / changed).write_text(text + "# changed\n", encoding="utf-8")
+    status, out, err = bench(*arguments, "--size", "b=3")
+    assert (status, out) == (2, "")
+    assert ("is stale" if "specs" in changed else "was changed by hand") in err and "kgen build" in err
+
+
+def test_a_module_elsewhere_is_itself(copied: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """And not the one of its name in the folder of generated modules."""
+    monkeypatch.setattr(timing, "COPY_BYTES", 1 << 16)
+    (copied / "elsewhere").mkdir()
+    (copied / "generated" / "vga2d.py").rename(copied / "elsewhere" / "vga2d.py")
+    status, _, err = bench("elsewhere/vga2d.py", *SHORT)
+    assert status == 0, err
+
+
+# sizes that end
+
+
+def work(kernels: bool, **sizes: int) -> Work:
+    description = {"inputs": {"x": (4, "...", "n"), "w": ("n", 3)}, "outputs": {"out": ("b", "k")}}
+    return Work("a.f", description, sizes, kernels)
+
+
+def test_elements_are_those_of_inputs_and_outputs() -> None:
+    assert work(True, b=5, n=7, k=2).elements() == 4 * 5 * 7 + 7 * 3 + 5 * 2
+    assert work(True).elements() == 4 * 4096 * 256 + 256 * 3 + 4096 * 256
+    assert work(True, b=5, n=7, k=2).elements({"b": 2, "k": 9}) == 4 * 2 * 7 + 7 * 3 + 2 * 2
+
+
+@pytest.mark.parametrize(("kernels", "limit"), [(True, INTERPRETER), (False, REFERENCE)])
+def test_sizes_beyond_the_limit_are_refused_with_some_within(kernels: bool, limit: int) -> None:
+    fits, beyond = work(kernels, b=limit // 8 - 2, n=1, k=1), work(kernels, b=limit // 4, n=1, k=1)
+    assert fits.elements() <= limit < beyond.elements()
+    refuse_endless([fits])
+    with pytest.raises(KgenError, match=r"a\.f at b=\d+ n=1 k=1 has \d+ elements") as found:
+        refuse_endless([fits, beyond, work(not kernels, b=1, n=1, k=1)])
+    assert ("interpreter" in found.value.message) == kernels
+    sizes = dict(text.split("=") for text in str(found.value.hint).split() if "=" in text)
+    refuse_endless([work(kernels, **{axis: int(extent) for axis, extent in sizes.items()})])
+    assert sizes["n"] == sizes["k"] == "1", "what is short stays"
+
+
+@pytest.mark.parametrize("axis", ["b", "n", "k"])
+def test_empty_sizes_are_refused(axis: str) -> None:
+    refuse_empty([work(True)])
+    with pytest.raises(KgenError, match=f"{axis}=0"):
+        refuse_empty([work(True), work(True, **{axis: 0})])
 
 
 # tf32
@@ -276,6 +471,9 @@ KERNELS = {"spatial_diffusion": {
     "outputs": {"out": ("v", "c"), "spectral": ("k", "c")}, "options": {}, "grads": ("x", "times"), "indices": {},
 }}
 
+def _launch(*arguments):
+    raise AssertionError("there is no kernel")
+
 def spatial_diffusion(x, basis, mass, evalues, times):
     scale = torch.exp(-torch.outer(evalues, times))
     spectral = scale * torch.einsum("vc,vk,v->kc", x, basis, mass)
@@ -293,7 +491,7 @@ def test_peer_of_diffusion(suite: list[Case], tmp_path: Path, dtype: str) -> Non
     each = replace(each, module="heat", sizes={"v": 300, "k": 20, "c": 30})
     assert each.products is not None
     rows = race.measure(replace(run(1e9, **{dtype: 1.0}), generated=tmp_path), each)
-    assert statuses(rows) == {(name, d): "ok" for name in ("kgen", "plain torch") for d in BOTH}
+    assert statuses(rows) == {(name, d): "ok" for name in (NO_KERNEL, "plain torch") for d in BOTH}
     description = load_module(tmp_path / "heat.py").KERNELS[each.kernel]
     problem = draw(description, each.sizes, each.storage, CPU, each.positive)
     for direction, call in race.DIRECTIONS.items():

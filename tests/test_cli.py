@@ -1,5 +1,6 @@
 """The command line: exit statuses, what is written where, and mistakes that are told and not traced."""
 
+import io
 import os
 import subprocess
 import sys
@@ -11,6 +12,7 @@ from typer.testing import CliRunner, Result
 
 from kgen import pipeline, tree
 from kgen.cli import STAGES, app
+from kgen.console import steps
 from kgen.model import Spec
 
 ROOT = Path(__file__).parents[1]
@@ -233,6 +235,32 @@ def test_mistakes_are_told(place: Path, mistake: str) -> None:
     assert (result.exit_code, result.stdout) == (2, "")
     assert expected in result.stderr
     assert sorted(Path().rglob("*")) == before
+
+
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+@pytest.mark.parametrize("stream", [io.StringIO(), Terminal()], ids=["file", "terminal"])
+def test_steps_are_told_on_stderr(
+    stream: io.StringIO, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """In a file a line for each; on a terminal the latest, in a line that is gone afterwards."""
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.setattr(sys, "stderr", stream)
+    with steps("1 of 2, a.f") as tell:
+        for text in ("checking [b]", "timing"):
+            tell(text)
+        print("a table")
+    told = stream.getvalue()
+    assert capsys.readouterr().out == "a table\n"
+    assert "1 of 2, a.f: timing" in told
+    if not stream.isatty():
+        assert told == "1 of 2, a.f: checking [b]\n1 of 2, a.f: timing\n"
+    else:
+        erased = "\x1b[2K"
+        assert erased in told[told.rindex("a.f: timing") :]
 
 
 def test_no_spec_at_all(place: Path) -> None:
