@@ -2,12 +2,15 @@
 
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
+import typer
 
 from benchmarks import overhead
 from benchmarks.by_hand import by_hand
+from kgen.errors import KgenError
 from kgen.problem import draw, load_module
 
 ROOT = Path(__file__).parents[1]
@@ -102,3 +105,22 @@ def test_csv_is_complete_after_every_case(
     rows = ["vga2d.sgp,b=5 n=2,,,,,,failed: KeyError: 'sgp',,", "vga2d.sgp,b=3 n=2,,,,,,ok,,"]
     assert out.read_text(encoding="utf-8").splitlines() == [",".join(overhead.COLUMNS), *rows]
     assert "failed: KeyError" in capsys.readouterr().out
+
+
+def test_without_kernels_there_is_nothing_to_measure(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(load_module(GENERATED / "vga2d.py"), "_runs_on_triton", lambda device: False)
+    with pytest.raises(KgenError, match="no kernel runs on cpu"):
+        overhead.measure(job(str(GENERATED.parent / "benchmarks" / "first.py"), "vga2d.fused_gelu_sgp_norm"))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [({"only": "spg"}, "no case has 'spg' in its name"), ({"peers": Path("nowhere")}, "no folder nowhere")],
+)
+def test_what_selects_nothing_is_told(
+    arguments: dict[str, Any], message: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(GENERATED.parent)
+    with pytest.raises(typer.Exit) as status:
+        overhead.main("first", **arguments)
+    assert status.value.exit_code == 2 and message in capsys.readouterr().err
