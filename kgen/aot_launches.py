@@ -18,7 +18,7 @@ import torch
 from triton.runtime.jit import JITFunction
 
 from kgen.errors import KgenError
-from kgen.names import variant_name
+from kgen.private_names import variant_name
 
 POINTERS = {
     torch.float16: "*fp16",
@@ -160,7 +160,7 @@ def _unmultiplied(a: torch.Tensor, b: torch.Tensor, out: torch.Tensor | None = N
 
 
 def _own_name(kernel: Any) -> str:
-    return str(kernel.__name__).removeprefix("_").removesuffix("_kernel")
+    return str(kernel.__name__).removeprefix("_jit_")
 
 
 @contextmanager

@@ -17,6 +17,7 @@ from kgen import algebra as tables
 from kgen.errors import KgenError
 from kgen.ir import Node, Output, Tensor
 from kgen.model import COMPONENT_AXES, ELLIPSIS, Argument, Kernel, Spec, Type
+from kgen.private_names import private_names
 from kgen.values import Context, Index, Indexed, Multivector, Value, Weights
 
 
@@ -80,7 +81,7 @@ def value(context: Context, argument: Argument, layout: Tensor) -> Value:
     declared = argument.type
     assert declared is not None
     name = argument.name
-    fields = tuple(context.builder.input(name, i, layout.axes) for i in range(len(layout.labels)))
+    fields = tuple(context.builder.input(layout.name, i, layout.axes) for i in range(len(layout.labels)))
     match declared.kind:
         case "multivector":
             return Multivector(tables.blades_of(context.algebra, declared.grades), fields)
@@ -90,6 +91,12 @@ def value(context: Context, argument: Argument, layout: Tensor) -> Value:
             return Index(name)
     extents = tuple(dim for dim in layout.dims if isinstance(dim, int))
     return Indexed(name, extents, fields) if extents else fields[0]
+
+
+def private(kernel: Kernel, outputs: Sequence[str]) -> dict[str, str]:
+    """What stages call the kernel's tensors and numbers, by their names in the spec."""
+    numbers = [option.name for option in kernel.options if not isinstance(option.default, bool)]
+    return private_names([*(a.name for a in kernel.inputs), *numbers, *outputs], axes(kernel))
 
 
 def output_names(kernel: Kernel, returned: Sequence[ast.expr]) -> tuple[str, ...]:

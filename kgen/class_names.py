@@ -4,16 +4,11 @@ A class stands beside the constants and functions of the generated module. Param
 attributes of an `nn.Module`, whose own attributes they must not hide.
 """
 
-import builtins
 from collections.abc import Sequence
 
 from kgen import names
 from kgen.errors import KgenError
 
-GLOBALS = (  # what generated modules call by names that start with an upper-case letter
-    *("SIGNATURE", "BLADES", "GRADES", "PATHS", "KERNELS", "LAUNCH", "WEIGHTS", "CONVENTIONS"),
-    *("Launch", "Convention", "NamedTuple", "SimpleNamespace", "Any", "Callable", "Tensor"),
-)
 ATTRIBUTES = (  # of every nn.Module
     *("T_destination", "add_module", "apply", "bfloat16", "buffers", "call_super_init", "children", "compile", "cpu"),
     *("cuda", "double", "dump_patches", "eval", "extra_repr", "float", "forward", "get_buffer", "get_extra_state"),
@@ -25,21 +20,17 @@ ATTRIBUTES = (  # of every nn.Module
     *("requires_grad_", "set_extra_state", "set_submodule", "share_memory", "state_dict", "to", "to_empty", "train"),
     *("training", "type", "xpu", "zero_grad", "reset_parameters"),
 )
-CONSTRUCTOR = ("self", "device", "dtype")  # what every constructor has besides
+CONSTRUCTOR = ("self", "device", "dtype")  # what every constructor takes besides
 
 
 def check_class(name: str, kernels: Sequence[str]) -> None:
     """Refuse a class's name that is no class name, or another's in the generated module."""
-    names.check_identifier(name, "a module's class")
+    names.check_public(name, "a module's class", kernels)
     if not name[0].isupper():
         hint = f"such as {name[0].upper()}{name[1:]}: classes start with an upper-case letter"
         raise KgenError(f"`{name}` cannot name a module's class", hint=hint)
-    if name in GLOBALS or hasattr(builtins, name):
-        raise KgenError(f"`{name}` cannot name a module's class: generated code uses that name")
-    for kernel in kernels:
-        rest = name.removeprefix(kernel)
-        if name == kernel or (rest != name and rest[1:] in names.DERIVED and rest[0] == "_"):
-            raise KgenError(f"`{name}` collides with a name that generated code makes from kernel `{kernel}`")
+    if name in kernels:
+        raise KgenError(f"`{name}` is the name of a kernel")
 
 
 def check_attribute(name: str, what: str, taken: Sequence[str]) -> None:
@@ -47,8 +38,13 @@ def check_attribute(name: str, what: str, taken: Sequence[str]) -> None:
     names.check_identifier(name, what)
     if name in ATTRIBUTES:
         raise KgenError(f"`{name}` cannot name {what}: every nn.Module has an attribute of that name")
-    if name in CONSTRUCTOR or name in names.RESERVED:
-        raise KgenError(f"`{name}` cannot name {what}: generated code uses that name")
     if name in taken:
         hint = "parameters, sizes and the kernel's options are attributes of one object"
         raise KgenError(f"`{name}` is already a name in this module", hint=hint)
+
+
+def check_constructor(name: str, what: str, taken: Sequence[str]) -> None:
+    """Refuse the name of a size or an option that is an argument of every constructor, or no attribute."""
+    if name in CONSTRUCTOR:
+        raise KgenError(f"`{name}` cannot name {what}: every constructor has an argument of that name")
+    check_attribute(name, what, taken)

@@ -9,7 +9,7 @@ from typing import Any
 
 from kgen.ir import Tensor, postorder
 from kgen.model import Kernel, Spec
-from kgen.trace import by_default, paths
+from kgen.trace import by_default, output_names, paths
 
 
 def constants(spec: Spec) -> str:
@@ -49,8 +49,9 @@ def describe(spec: Spec, kernel: Kernel) -> dict[str, Any]:
 def tensors(spec: Spec, kernel: Kernel) -> tuple[tuple[Tensor, ...], tuple[Tensor, ...]]:
     """The tensors that a kernel takes and gives, bool options at their defaults; axes of one extent have one name."""
     graph = by_default(spec, kernel)
-    inputs, outputs = graph.inputs, tuple(o.tensor for o in graph.outputs)
-    shown = [tuple(replace(t, dims=graph.extents(t.dims)) for t in side) for side in (inputs, outputs)]
+    inputs = zip([argument.name for argument in kernel.inputs], graph.inputs)
+    outputs = zip(output_names(kernel), (o.tensor for o in graph.outputs))
+    shown = [tuple(replace(t, name=n, dims=graph.extents(t.dims)) for n, t in side) for side in (inputs, outputs)]
     return shown[0], shown[1]
 
 

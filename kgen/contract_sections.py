@@ -10,9 +10,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from kgen.ir import Builder, Node, Tensor, postorder
-from kgen.printer import size_name, stride, times
+from kgen.printer import stride, times
+from kgen.private_names import size_name
 from kgen.program import Kernel
-from kgen.sections import Access, Index, KernelText, Section, Statement, Writer, flag_name
+from kgen.sections import Access, Index, KernelText, Section, Statement, Writer
 
 ROW, COLUMN, ACROSS, DOWN = "row", "column", "across", "down"  # offsets within tiles, as columns and rows of numbers
 MASKS = {ROW: "row_mask", COLUMN: "column_mask", ACROSS: "across_mask", DOWN: "down_mask"}
@@ -73,15 +74,15 @@ class ContractWriter(Writer):
         return ContractText(
             name,
             self.form,
-            tuple(f"{t.name}_ptr" for t in (*k.inputs, *k.written)),
-            k.numbers,
+            tuple(self.pointers[t.name] for t in (*k.inputs, *k.written)),
+            self.numbers,
             sizes,
             self._unspecialised(sizes, (*k.inputs, *k.written)),
             self._flags(),
-            Index(self.row, size_name(self.row), ()),
-            Index("".join(self.batch), "", ()),
+            Index(self.index[self.row], size_name(self.row), ()),
+            Index("".join(self.index[axis] for axis in self.batch), "", ()),
             False,
-            k.inner[0],
+            self.index[k.inner[0]],
             size_name(k.inner[0]),
             self._planes([*k.inputs, *k.written]),
             before,
@@ -91,7 +92,7 @@ class ContractWriter(Writer):
             (),
             k.notes,
             frozenset({*self.helpers, *(["total"] if k.folds else [])}),
-            self.along,
+            self.index[self.along],
             size_name(self.along),
             bool(k.folds),
             tuple(self.names[dot] for dot in self.sums),
@@ -109,7 +110,7 @@ class ContractWriter(Writer):
 
     def _bases(self, tensors: Iterable[Tensor]) -> tuple[Statement, ...]:
         return tuple(
-            Statement(f"{t.name}_row", " + ".join([f"{t.name}_ptr", *self._axis_offset(t, self.kernel.axes)]))
+            Statement(self.bases[t.name], " + ".join([self.pointers[t.name], *self._axis_offset(t, self.kernel.axes)]))
             for t in tensors
             if t.axes
         )
@@ -120,7 +121,7 @@ class ContractWriter(Writer):
         return (*self._bases(o.tensor for o in k.stores), *partials)
 
     def _at(self, tensor: Tensor, component: int, tile: Tile) -> str:
-        base = f"{tensor.name}_row" if tensor.axes else f"{tensor.name}_ptr"
+        base = (self.bases if tensor.axes else self.pointers)[tensor.name]
         offsets = []
         for position, axis in enumerate(tensor.dims):
             if isinstance(axis, str) and axis in tile:
@@ -183,7 +184,7 @@ class ContractWriter(Writer):
     def _sums_stored(self) -> tuple[Access, ...]:
         stores = []
         for t, fields in self.written:
-            flag = flag_name(t) if t.name.startswith("grad_") else ""
+            flag = self.flags.get(t.name, "")
             mask = " & ".join(self._within(t, self.result))
             for i, field in enumerate(fields):
                 name = self.spell.use(field) if field.kind != "Const" else "tl.zeros([ROWS, BLOCK], REAL)"

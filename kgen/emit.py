@@ -23,13 +23,13 @@ from kgen.forms import sections
 from kgen.ir import verify
 from kgen.launchers import Variant, function_rows, launcher_rows, operator_rows
 from kgen.model import Kernel, Spec
-from kgen.names import variant_name
+from kgen.private_names import definition_name, variant_name
 from kgen.program import CROWDED, TURNED
 from kgen.schedule import schedule
 from kgen.sections import KernelText
 from kgen.tidy import formatted, tidy
 from kgen.torch_modules import module_rows
-from kgen.trace import trace
+from kgen.trace import private_grads, trace
 from kgen.tree import banner, source_name, template_folder
 
 
@@ -37,7 +37,6 @@ def emit(spec: Spec) -> str:
     """The module of a spec."""
     variants = [v for kernel in spec.kernels for v in variants_of(spec, kernel)]
     table = [launch_rows(v) for v in variants]
-    _refuse_twins(variants, table)
     _refuse_unused(variants)
     texts = {
         v.name: [t for p in v.programs for k in p.every_kernel for t in sections(k, p.graph.builder)] for v in variants
@@ -50,7 +49,7 @@ def emit(spec: Spec) -> str:
     copies = any(o.way is Way.COPIED for product in products for o in product.operands)
     added = any(product.added for product in products)
     precisions = tuple(dict.fromkeys(product.precision for product in products if product.precision))
-    rows = [*chain(*table), *((f"matmul_{precision}", matmul_row(precision)) for precision in precisions)]
+    rows = [*chain(*table), *((f"_matmul_{precision}", matmul_row(precision)) for precision in precisions)]
     text = render(
         "module",
         title=f"{spec.name}: {spec.doc.strip().splitlines()[0]}" if spec.doc else spec.name,
@@ -74,6 +73,7 @@ def emit(spec: Spec) -> str:
             render("function", f=function_rows(spec, k, [v for v in variants if v.kernel is k])) for k in spec.kernels
         ),
         modules=_modules(spec),
+        hidden=_hidden(spec),
         converters=_converters(spec),
         reference=reference.source(spec),
         operator_runtime=render("operators", products=products or contractions).strip("\n"),
@@ -91,22 +91,18 @@ def _modules(spec: Spec) -> str:
     return _join([*([render("on_blades")] if fills else []), *classes])
 
 
+def _hidden(spec: Spec) -> str:
+    """The functions and classes that the module does not call by their public names."""
+    names = [*(kernel.name for kernel in spec.kernels), *(module.name for module in spec.modules)]
+    rows = {name: definition_name(name) for name in names if definition_name(name) != name}
+    return formatted(f"_PUBLIC = {{{''.join(f'{name!r}: {row}, ' for name, row in rows.items())}}}") if rows else ""
+
+
 def _converters(spec: Spec) -> str:
     """The functions that convert weights, where there are any that other libraries may have, too."""
     known = weights(spec)
     rows = {"conventions": formatted(f"CONVENTIONS = {CONVENTIONS!r}"), "weights": formatted(f"WEIGHTS = {known!r}")}
     return render("converters", **rows) if known else ""
-
-
-def _refuse_twins(variants: Sequence[Variant], table: Sequence[Sequence[tuple[str, str]]]) -> None:
-    """What is made from one kernel's name, such as f_with_a, f_1 and f_stored, may be made from another's."""
-    seen: set[str] = set()
-    for v, rows in zip(variants, table):
-        names = dict.fromkeys([*(p.graph.name for p in v.programs), *(name for name, _ in rows)])
-        for name in names:
-            if name in seen:
-                raise KgenError(f"two kernels come to the generated name `{name}`", v.kernel.mark, "rename one of them")
-        seen.update(names)
 
 
 def _refuse_unused(variants: Sequence[Variant]) -> None:
@@ -125,7 +121,8 @@ def variants_of(spec: Spec, kernel: Kernel) -> list[Variant]:
         flags = dict(zip(switches, values))
         graph = replace(trace(spec, kernel, flags), name=variant_name(kernel.name, flags))
         verify(graph)
-        variants.append(Variant(kernel, graph.name, tuple(flags.items()), schedule(graph, kernel.grads, kernel.order)))
+        programs = schedule(graph, private_grads(kernel), kernel.order)
+        variants.append(Variant(kernel, graph.name, tuple(flags.items()), programs))
     return variants
 
 

@@ -430,10 +430,16 @@ class Builder:
         dims = tuple(d if isinstance(d, int) else names.get(d, d) for d in tensor.dims)
         memory = self.tensors[tensor.memory]
         if dims != memory.dims:
-            axes = [d for d in dims if isinstance(d, str)]
-            name = f"{memory.name}_along_{'_'.join(axes)}"
-            memory = self.declare(replace(memory, name=name, dims=dims, source=memory.name))
+            memory = self._along(memory, dims)
         return self.input(memory.name, component, memory.axes)
+
+    def _along(self, memory: "Tensor", dims: tuple[str | int, ...]) -> "Tensor":
+        """A tensor under other names of its axes, declared once."""
+        found = [t for t in self.tensors.values() if (t.source, t.dims) == (memory.name, dims)]
+        name = f"{memory.name}_along_{'_'.join(d for d in dims if isinstance(d, str))}"
+        while not found and name in self.tensors:
+            name += "_"
+        return found[0] if found else self.declare(replace(memory, name=name, dims=dims, source=memory.name))
 
     def _pairwise(self, args: Sequence[Node]) -> Node:
         return self.linear((1, self.mul(a, b)) for a, b in zip(args[::2], args[1::2]))

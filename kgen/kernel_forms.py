@@ -116,20 +116,15 @@ def _grads(document: Document, here: Place, form: KernelForm, inputs: tuple[Argu
 
 
 def _check_names(document: Document, here: Place, found: Kernel) -> None:
-    """Names of inputs, options and outputs: usable, distinct, and apart from what generated code makes of others."""
+    """Names of inputs, options and outputs: usable and distinct."""
     written = [(a.name, (*here, "inputs", a.name), "an input") for a in found.inputs]
     written += [(o.name, (*here, "options", o.name), "an option") for o in found.options]
     written += [(a.name, _output_place(document, here, a.name), "an output") for a in found.outputs]
-    taken, every = [found.name], [found.name, *(name for name, _, _ in written)]
+    taken = list[str]()
     for name, where, what in written:
         with document.noting(where, key=True):
-            names.check(name, what)
-            names.check_argument(name, taken, every, _axes(found))
+            names.check_argument(name, what, taken)
         taken.append(name)
-
-
-def _axes(found: Kernel) -> list[str]:
-    return sorted({axis for a in (*found.inputs, *found.outputs) if a.type for axis in a.type.axes})
 
 
 def _output_place(document: Document, here: Place, name: str) -> Place:
@@ -160,21 +155,16 @@ def _check_body(document: Document, here: Place, found: Kernel) -> None:
 
 def _check_variable(found: Kernel, target: ast.Name) -> None:
     with _at(found, target):
-        names.check(target.id, "a variable")
+        names.check_word(target.id, "a variable")
 
 
 def _check_results(found: Kernel, statement: ast.Return) -> None:
-    """As many results as outputs; a variable that names an output by being returned must be able to."""
+    """As many results as outputs."""
     results = statement.value.elts if isinstance(statement.value, ast.Tuple) else [statement.value]
-    inputs, options = [a.name for a in found.inputs], [o.name for o in found.options]
     with _at(found, statement):
         if found.outputs and len(results) != len(found.outputs):
             message = f"the body returns {len(results)} results, but {len(found.outputs)} outputs are declared"
             raise KgenError(message, hint="`outputs` names each result in order")
-    for node in results:
-        if isinstance(node, ast.Name) and not found.outputs and node.id not in (*inputs, *options):
-            with _at(found, node):
-                names.check_argument(node.id, [found.name], [found.name, *inputs, *options], _axes(found))
 
 
 @contextmanager

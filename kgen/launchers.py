@@ -11,10 +11,11 @@ from kgen.documents import document
 from kgen.forms import sections
 from kgen.ir import Tensor
 from kgen.model import Kernel, Spec
-from kgen.printer import size_name
+from kgen.private_names import definition_name, kernel_name, operator_name, run_name, size_name
 from kgen.program import TURNED, WORKSPACE, Fold, Program
 from kgen.program import Kernel as Launch
 from kgen.registration import flops, independent
+from kgen.trace import output_names, private, private_grads
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +33,7 @@ class Variant:
 
     @property
     def operator(self) -> str:
-        return f"_{self.name.upper()}"
+        return operator_name(self.name)
 
 
 # launchers
@@ -59,7 +60,7 @@ class _Launcher:
         ]
         steps = [(self._guard(step), self._step(i, step)) for i, step in enumerate(p.steps)]
         return {
-            "name": p.graph.name,
+            "name": run_name(p.graph.name),
             "doc": self._doc(),
             "parameters": [*self.inputs, *p.graph.numbers, *(["*wanted"] if self.backward else [])],
             "missing": [(f"has_{name}", name) for name in p.optional],
@@ -173,7 +174,7 @@ class _Launcher:
         return f"_promote({', '.join(self._floating())})"
 
     def _floating(self) -> list[str]:
-        return list(self.variant.kernel.grads) or [t.name for t in self.graph.inputs if t.dtype is None]
+        return list(private_grads(self.variant.kernel)) or [t.name for t in self.graph.inputs if t.dtype is None]
 
     # launches
 
@@ -311,7 +312,7 @@ class _Launcher:
         calls = {}
         for form, name in forms.items():
             row = f'"{name}{TURNED}" if {kernel.turning}_innermost else "{name}"' if kernel.turning else f'"{name}"'
-            head = f"_launch_{form}(_{name}_kernel, {row}, {arguments}"
+            head = f"_launch_{form}({kernel_name(name)}, {row}, {arguments}"
             calls[form] = {
                 "flat": f"{head}, {columns}, real)",
                 "tile": f"{head}, {rows}, {columns}, real{', whole=True' if kernel.kind == 'row' else ''})",
@@ -403,31 +404,45 @@ def _count(axes: Sequence[str], fields: int = 1) -> str:
 
 
 def operator_rows(variant: Variant) -> dict[str, Any]:
-    """What makes operators of a variant's launchers."""
-    numbers = variant.forward.graph.numbers
-    inputs = [a.name for a in variant.kernel.inputs]
-    options = [*(f"{name}={on}" for name, on in variant.flags), *(f"{name}={name}" for name in numbers)]
+    """What makes operators of a variant's launchers. Tensors have the names that users give them."""
+    names = _public_names(variant)
+    flags = ", ".join(f"{name}={on}" for name, on in variant.flags)
+    reference = f"{variant.kernel.name}_reference"
     own = {t.name for t in variant.forward.inputs}
     caches, cotangents = list[tuple[str, ...]](), set[str]()
     for before, program in zip(variant.programs, variant.programs[1:]):
         cotangents |= {f"grad_{t.name}" for t in before.outputs}
-        caches.append(tuple(t.name for t in program.inputs if t.name not in own | cotangents))
+        caches.append(tuple(names[t.name] for t in program.inputs if t.name not in own | cotangents))
     return {
         "target": variant.operator,
         "name": variant.name,
         "function": variant.kernel.name,
-        "runs": _tuple([f"_run_{p.graph.name}" for p in variant.programs]),
-        "parameters": ", ".join([*inputs, *numbers]),
-        "reference": f"{variant.kernel.name}_reference({', '.join([*inputs, *options])})",
-        "plain": not options,
-        "numbers": numbers,
-        "saved": {t.name: variant.forward.graph.extents(t.dims) for t in variant.forward.saved},
-        "products": tuple(t.name for t in variant.forward.saved if t.dtype == MATRIX),
+        "runs": _tuple([run_name(p.graph.name) for p in variant.programs]),
+        "reference": f"functools.partial({reference}, {flags})" if flags else reference,
+        "numbers": _numbers(variant.kernel),
+        "saved": {names[t.name]: variant.forward.graph.extents(t.dims) for t in variant.forward.saved},
+        "products": tuple(names[t.name] for t in variant.forward.saved if t.dtype == MATRIX),
         "caches": tuple(caches) if any(caches) else (),
         "independent": independent(variant.forward),
         "flags": dict(variant.flags),
         "flops": tuple(flops(p) for p in variant.programs),
     }
+
+
+def _public_names(variant: Variant) -> dict[str, str]:
+    """What the forward stores, by its names in launchers: as users name it, or no user names anything."""
+    given = private(variant.kernel)
+    names = {given[name]: name for name in output_names(variant.kernel)}
+    for tensor in variant.forward.saved:
+        name = tensor.name
+        while name in given:
+            name += "_"
+        names[tensor.name] = name
+    return names
+
+
+def _numbers(kernel: Kernel) -> tuple[str, ...]:
+    return tuple(option.name for option in kernel.options if not isinstance(option.default, bool))
 
 
 def _tuple(names: Sequence[str]) -> str:
@@ -443,10 +458,11 @@ def function_rows(spec: Spec, kernel: Kernel, variants: Sequence[Variant]) -> di
     options = [f"{o.name}={o.default!r}" for o in kernel.options]
     return {
         "name": kernel.name,
+        "definition": definition_name(kernel.name),
         "doc": document(spec, kernel),
         "parameters": ", ".join(inputs) + (", *, " + ", ".join(options) if options else ""),
         "flags": [name for name, _ in variants[0].flags],
-        "arguments": ", ".join([_tuple(inputs), *variants[0].forward.graph.numbers]),
+        "arguments": ", ".join([_tuple(inputs), *_numbers(kernel)]),
         "variants": [
             {
                 "condition": " and ".join(name if on else f"not {name}" for name, on in v.flags),

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from kgen import names
 from kgen.choices import WORD, choice, nearest
-from kgen.class_names import check_attribute, check_class
+from kgen.class_names import check_attribute, check_class, check_constructor
 from kgen.document import Document, Place
 from kgen.errors import KgenError
 from kgen.model import Choice, Kernel, Module, Parameter, Switch
@@ -129,19 +129,23 @@ def _check_names(
     document: Document, here: Place, entry: ModuleForm, kernel: Kernel, sizes: Sequence[tuple[str, str]]
 ) -> None:
     """Options, sizes and parameters: all of them attributes of one object."""
+    held = {p.input or name for name, p in entry.parameters.items() if p.shape is None and p.grades is None}
+    if "self" in {argument.name for argument in kernel.inputs} - held:
+        with document.noting((*here, "kernel")):
+            raise KgenError("`self` is an input of the module's kernel", hint="which forward, a method, cannot take")
     taken: list[str] = []
     for option in kernel.options:
         with document.noting((*here, "kernel")):
-            check_attribute(option.name, f"an option of module {names.shown(str(here[-1]))}", taken)
+            check_constructor(option.name, f"an option of module {names.shown(str(here[-1]))}", taken)
         taken.append(option.name)
     for name in entry.options:
         with document.noting((*here, "options", name), key=True):
-            check_attribute(name, "an option", taken)
+            check_constructor(name, "an option", taken)
         taken.append(name)
     for argument in dict.fromkeys(argument for _, argument in sizes):
         axis = next(axis for axis, other in sizes if other == argument)
         with document.noting((*here, "sizes", axis) if axis in entry.sizes else (*here, "parameters")):
-            check_attribute(argument, "a constructor's argument", taken)
+            check_constructor(argument, "a constructor's argument", taken)
         taken.append(argument)
     for name in entry.parameters:
         with document.noting((*here, "parameters", name), key=True):

@@ -8,6 +8,7 @@ import struct
 from collections.abc import Iterable, Sequence
 
 from kgen.ir import Builder, Node, Number, Tensor
+from kgen.private_names import CONSTANTS, size_name
 
 FUNCTIONS = {
     "exp": "_exp",
@@ -28,55 +29,26 @@ FUNCTIONS = {
 }
 CALLED = {"sigmoid": ("exp",)}  # by functions of ours
 COMPARISONS = {"lt": "<", "le": "<=", "gt": ">", "ge": ">=", "eq": "==", "ne": "!="}
-RESERVED = {  # compile-time arguments of kernels
-    *("ROWS", "BLOCK", "DEPTH", "PROGRAMS", "REAL", "MATRIX", "PRECISION", "TILES"),
+LOCALS = {  # what templates of kernels call their own variables, and what they use
+    *("r", "at", "row", "rows", "kept", "column", "across", "down", "start", "tile", "tiles", "block", "blocks"),
+    *("program", "programs", "slot", "first_tile", "mask", "row_mask", "tile_mask"),
+    *("column_mask", "across_mask", "down_mask", "tl", "triton", "torch", "range", "float"),
 }
-LOCALS = {
-    "r",
-    "at",
-    "column",
-    "across",
-    "down",
-    "tiles",
-    "blocks",
-    "programs",
-    "column_mask",
-    "across_mask",
-    "down_mask",
-    "row",
-    "rows",
-    "kept",
-    "slot",
-    "first_tile",
-    "row_mask",
-    "tile_mask",
-    "mask",
-    "tile",
-    "start",
-    "program",
-    "block",
-    "tl",
-    "triton",
-    "torch",
+OPTIONS = {  # of Triton's launches, which are given by name like arguments of the kernel
+    *("grid", "warmup", "num_warps", "num_ctas", "num_stages", "maxnreg", "debug", "enable_fp_fusion"),
 }
 
 COMPARISON, SUM, PRODUCT, UNARY, ATOM = range(-1, 4)  # precedence
 Extent = tuple[int, tuple[str, ...]]  # a number times sizes
 
 
-def size_name(axis: str) -> str:
-    """The kernel argument that holds an axis's extent: `N` for n."""
-    name = axis.upper()
-    return name + "_" if name in RESERVED or name == axis else name
-
-
 class Names:
-    """Gives every field of a kernel its name."""
+    """Gives everything in a kernel its name: what has it first keeps it, later ones get a number."""
 
     def __init__(self, builder: Builder, tensors: Iterable[Tensor], taken: Iterable[str]) -> None:
         self.hints = builder.hints
         self.tensors = {t.name: t for t in tensors}
-        self.taken = set(taken) | LOCALS
+        self.taken = {*taken, *CONSTANTS, *LOCALS, *OPTIONS}
         self.names: dict[Node, str] = {}
         self.count = 0
 

@@ -8,7 +8,7 @@ other tables, and `results` tells the proof what shapes to expect.
 
 import ast
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
 from math import prod
 from textwrap import wrap
@@ -49,9 +49,10 @@ class Function:
         self.floating = [name for name, t in self.types.items() if t.kind != "index"]
         self.axes = self._all_axes()
         self.taken = self.types.keys() | {option.name for option in kernel.options}
-        self.taken |= {node.id for node in ast.walk(self.tree) if isinstance(node, ast.Name)}
-        self.dtype, self.lead = self._fresh("dtype"), self._fresh("lead")
-        self.sizes = {axis: self._fresh(f"{axis}_size") for axis in self.axes}
+        self.taken |= {node.id for node in ast.walk(self.tree) if isinstance(node, ast.Name)} | {"torch"}
+        results = {output.name for output in kernel.outputs}
+        self.dtype, self.lead = self._fresh("dtype", results), self._fresh("lead", results)
+        self.sizes = {axis: self._fresh(f"{axis}_size", results) for axis in self.axes}
         order = spec.layout.path_order
         self.evaluator = Evaluator(spec.algebra, order, self.axes, self.sizes, {}, kernel=kernel)
 
@@ -77,8 +78,8 @@ class Function:
             counts["grade"] = len(self.evaluator.all_grades)
         return Shape(tuple(counts.get(dim, dim) for dim in t.memory), t.grades)
 
-    def _fresh(self, name: str) -> str:
-        return self._fresh(name + "_") if name in self.taken else name
+    def _fresh(self, name: str, besides: Collection[str] = ()) -> str:
+        return self._fresh(name + "_", besides) if name in self.taken or name in besides else name
 
     def _all_axes(self) -> tuple[str, ...]:
         """The axes of the inputs: those of multivectors first, in memory order."""
@@ -171,8 +172,9 @@ class Function:
         for statement in self.tree.body:
             if isinstance(statement, ast.Assign) and isinstance(statement.targets[0], ast.Name):
                 name, value = statement.targets[0].id, self.evaluator.evaluate(statement.value)
-                lines.append(f"{name} = {value.text}")
-                self.evaluator.known[name] = replace(value, text=name, level=ATOM)
+                text = self._fresh(name) if name == "torch" else name
+                lines.append(f"{text} = {value.text}")
+                self.evaluator.known[name] = replace(value, text=text, level=ATOM)
             elif isinstance(statement, ast.Return) and statement.value is not None:
                 lines += self._returned(statement.value)
         return lines
@@ -186,7 +188,7 @@ class Function:
         for output, part in zip(declared, nodes):
             value, name = self.evaluator.evaluate(part), output.name if output else "out"
             if not isinstance(part, ast.Name):
-                if len(nodes) > 1:  # the other results may need what has that name
+                if len(nodes) > 1 or name == "torch":  # the other results may need what has that name
                     name = self._fresh(name)
                     self.taken |= {name}
                 yield f"{name} = {value.text}"

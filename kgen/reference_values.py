@@ -107,9 +107,9 @@ class Values:
 
     def like(self) -> str:
         """The name of a tensor, for its device and dtype."""
-        for name, value in self.known.items():
+        for value in self.known.values():
             if value.kind in ("multivector", "field", "weights", "indexed"):
-                return name
+                return value.text
         raise KgenError("the reference needs an input that is a floating tensor")
 
     def tensor(self, x: Value) -> Value:

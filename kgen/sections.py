@@ -9,17 +9,8 @@ from dataclasses import dataclass
 
 from kgen.contract import MATRIX
 from kgen.ir import Builder, Node, Tensor, postorder
-from kgen.printer import (
-    RESERVED,
-    Expressions,
-    Names,
-    component_index,
-    helpers,
-    size_name,
-    steps,
-    stride,
-    times,
-)
+from kgen.printer import Expressions, Names, component_index, helpers, steps, stride, times
+from kgen.private_names import size_name
 from kgen.program import WORKSPACE, Fold, Kernel
 
 LARGEST_CHUNK = (
@@ -121,16 +112,6 @@ class KernelText:
     helpers: frozenset[str]
 
 
-def flag_name(tensor: Tensor) -> str:
-    """The compile-time switch of a gradient that may not be wanted."""
-    return tensor.name.upper()
-
-
-def given_name(tensor: Tensor) -> str:
-    """The compile-time switch of a cotangent that may be missing, which reads as zero."""
-    return f"HAS_{tensor.memory.upper()}"
-
-
 class Writer:
     """The rows of one form of a kernel."""
 
@@ -141,18 +122,9 @@ class Writer:
         self.outer = (*kernel.rows, *kernel.loop)
         self.blocked = kernel.loop if form == "fold" else kernel.rows  # what a block of rows runs over
         self.nodes = kernel.nodes
-        stored = kernel.written
-        pointers = [f"{t.name}_ptr" for t in (*kernel.inputs, *stored)]
-        self.index = {a: a for a in kernel.axes}
-        sizes = [size_name(a) for a in kernel.axes]
-        self.flag = f"{kernel.turning.upper()}_INNERMOST" if kernel.turning else ""
-        self.turning = {name: t.name for t in stored for name in self._steps(t)}
-        planes = {name for t in (*kernel.inputs, *stored) for name, _ in self._plane(t)}
-        taken = {*pointers, *sizes, *kernel.numbers, *self.index.values(), *RESERVED, *planes}
-        taken |= {f"{t.name}_row" for t in (*kernel.inputs, *stored)}
-        taken |= {flag_name(t) for t in stored} | {given_name(t) for t in kernel.inputs}
-        taken |= {*self.turning, self.flag}
-        self.names = Names(builder, kernel.inputs, taken - set(kernel.numbers))
+        self.turning = {name: t.name for t in kernel.written for name, _, _ in _steps(t)}
+        self.names = Names(builder, kernel.inputs, {*map(size_name, self._sized_axes()), *self.turning})
+        self._name_arguments()
         self.named = self._choose_named()
         self._name_results()
         self._name_long()
@@ -160,6 +132,22 @@ class Writer:
         self.helpers = {h for n in self.nodes if n.kind == "Call" for h in helpers(n.function)}
         self.planes: set[str] = set()  # what separates components in some address
         self.accumulator_names: dict[tuple[str, int], str] = {}
+
+    def _name_arguments(self) -> None:
+        """What is no field, by what it belongs to: sizes keep their names, the others give way in this order."""
+        k, unique = self.kernel, self.names.unique
+        tensors = dict.fromkeys(t.name for t in (*k.inputs, *k.written))
+        self.index = {axis: unique(axis) for axis in k.axes}
+        numbers = {n.tensor: self.names[n] for n in self.nodes if n.kind == "Input" and n.tensor in k.numbers}
+        self.numbers = tuple(numbers[name] for name in k.numbers)
+        self.pointers = {name: unique(f"{name}_ptr") for name in tensors}
+        self.bases = {name: unique(f"{name}_row") for name in tensors}
+        self.given = {name: unique(f"HAS_{name.upper()}") for name in k.optional}  # may be missing, and read as zero
+        self.flags = {t.name: unique(t.name.upper()) for t in k.written if t.name.startswith("grad_")}  # if wanted
+        self.flag = unique(f"{k.turning.upper()}_INNERMOST") if k.turning else ""
+        self.plane_names: dict[tuple[str, ...], str] = {}
+        for tensor in (*k.inputs, *k.written):
+            self._plane(tensor)
 
     # which fields are assigned to a name: what is used more than once, what the spec names, what is expensive
 
@@ -217,14 +205,14 @@ class Writer:
 
     def _steps(self, tensor: Tensor) -> dict[str, str]:
         """The steps of a tensor that may be turned, by name."""
-        found = steps(tensor) if tensor.split else []
-        return {name: f"{turned} if {self.flag} else {straight}" for name, turned, straight in found}
+        return {name: f"{turned} if {self.flag} else {straight}" for name, turned, straight in _steps(tensor)}
 
-    def _plane_name(self, sizes: Sequence[str]) -> str:
-        if sizes[-1] in self.turning:  # a step along an axis: that along all of it
-            return "_".join((self.turning[sizes[-1]], *sizes[:-1]))
-        name = "".join(sizes)
-        return f"{name}_" if name in {size_name(a) for a in self.kernel.axes} else name
+    def _plane_name(self, sizes: tuple[str, ...]) -> str:
+        if sizes not in self.plane_names:
+            turning = self.turning.get(sizes[-1])  # a step along an axis: that along all of it
+            wish = "_".join((turning, *sizes[:-1])) if turning else "".join(sizes)
+            self.plane_names[sizes] = self.names.unique(wish)
+        return self.plane_names[sizes]
 
     def _component_offset(self, tensor: Tensor, component: int) -> list[str]:
         steps: dict[tuple[str, ...], int] = {}
@@ -256,12 +244,12 @@ class Writer:
         """The element's offset within the tile, in units of the innermost stride."""
         if self.flat:
             return "tile"
-        return self.kernel.inner[0] if self.inner & set(tensor.axes) else ""
+        return self.index[self.kernel.inner[0]] if self.inner & set(tensor.axes) else ""
 
     def _pointer(self, tensor: Tensor, component: int) -> str:
         """Base pointer, component and position along the tile."""
         has_rows = bool(set(self.outer) & set(tensor.axes)) or self.flat
-        base = f"{tensor.name}_row" if has_rows else f"{tensor.name}_ptr"
+        base = (self.bases if has_rows else self.pointers)[tensor.name]
         offset = self._component_offset(tensor, component)
         tile = self._tile_offset(tensor)
         if not tile:
@@ -290,8 +278,7 @@ class Writer:
 
     def _load_mask(self, tensor: Tensor, *masks: str) -> str:
         """The masks, and the switch of a tensor that may be missing."""
-        switch = [given_name(tensor)] if tensor.memory in self.kernel.optional else []
-        return " & ".join(filter(None, [*masks, *switch]))
+        return " & ".join(filter(None, [*masks, self.given.get(tensor.memory)]))
 
     def _mask(self, tensor: Tensor, store: bool = False) -> str:
         has_inner = bool(self.inner & set(tensor.axes))
@@ -309,10 +296,10 @@ class Writer:
         for t in tensors:
             if self.flat:
                 factor, _ = stride(t, max(i for i, d in enumerate(t.dims) if isinstance(d, str)))
-                rows.append(Statement(f"{t.name}_row", f"{t.name}_ptr + {times('start', factor, ())}"))
+                rows.append(Statement(self.bases[t.name], f"{self.pointers[t.name]} + {times('start', factor, ())}"))
             elif set(self.outer) & set(t.axes):
                 offset = self._axis_offset(t, self.outer)
-                rows.append(Statement(f"{t.name}_row", " + ".join([f"{t.name}_ptr", *offset])))
+                rows.append(Statement(self.bases[t.name], " + ".join([self.pointers[t.name], *offset])))
         return tuple(rows)
 
     # loads and stores
@@ -349,7 +336,7 @@ class Writer:
             tensor = output.tensor
             if whole is not None and whole == bool(self.inner & set(tensor.axes)):
                 continue
-            flag = flag_name(tensor) if tensor.name.startswith("grad_") else ""
+            flag = self.flags.get(tensor.name, "")
             values = tuple(self.spell.use(f) for f in output.fields)
             chunk = self._chunk(tensor)
             if chunk > 1:
@@ -405,15 +392,15 @@ class Writer:
         return KernelText(
             name,
             self.form,
-            tuple(f"{t.name}_ptr" for t in (*k.inputs, *results)),
-            k.numbers,
+            tuple(self.pointers[t.name] for t in (*k.inputs, *results)),
+            self.numbers,
             sizes,
             tuple(s for s in sizes if s != size_name(k.inner[-1])),
             self._flags(),
             self._index("row", rows),
             self._index("kept", kept),
             k.kind == "row",
-            k.inner[0] if not self.flat else "tile",
+            self.index[k.inner[0]] if not self.flat else "tile",
             _count(k.inner),
             self._planes([*k.inputs, *results]),
             before,
@@ -427,12 +414,7 @@ class Writer:
 
     def _flags(self) -> tuple[str, ...]:
         """Compile-time switches: of what may be missing, of gradients that may not be wanted, and of a memory order."""
-        k = self.kernel
-        return (
-            *dict.fromkeys(given_name(t) for t in k.inputs if t.memory in k.optional),
-            *(flag_name(t) for t in k.written if t.name.startswith("grad_")),
-            *filter(None, [self.flag]),
-        )
+        return (*self.given.values(), *self.flags.values(), *filter(None, [self.flag]))
 
     def _sized_axes(self) -> list[str]:
         """Axes whose size the kernel reads: its own, and those of Size fields."""
@@ -446,7 +428,7 @@ class Writer:
 
     def _index(self, flat: str, axes: Sequence[str]) -> Index:
         if len(axes) == 1:
-            return Index(axes[0], _count(axes), ())
+            return Index(self.index[axes[0]], _count(axes), ())
         return Index(flat, _count(axes), self._decode(f"({flat} + r)" if flat == "row" else flat, axes))
 
     def _decode(self, flat: str, axes: Sequence[str]) -> tuple[Statement, ...]:
@@ -510,7 +492,7 @@ class Writer:
 
     def _accumulator(self, fold: Fold, component: int, node: Node) -> Accumulator:
         whole = not node.axes & self.inner
-        flag = flag_name(fold.tensor) if fold.tensor.name.startswith("grad_") else ""
+        flag = self.flags.get(fold.tensor.name, "")
         lacks = not self.inner & set(fold.tensor.axes)
         name = self._accumulator_name(fold, component)
         return Accumulator(name, self.spell.use(node), fold.reduction, flag, whole, lacks and not whole)
@@ -533,7 +515,7 @@ class Writer:
     def _partial_base(self, tensor: Tensor, slot: str, axes: Iterable[str]) -> Statement:
         factor, sizes = stride(Tensor(tensor.name, (1, *tensor.dims)), 0)
         offsets = [times(f"tl.cast({slot}, tl.int64)", factor, sizes), *self._axis_offset(tensor, axes)]
-        return Statement(f"{tensor.name}_row", " + ".join([f"{tensor.name}_ptr", *offsets]))
+        return Statement(self.bases[tensor.name], " + ".join([self.pointers[tensor.name], *offsets]))
 
     def _partials(self) -> tuple[Access, ...]:
         """Each program's result, at (slot, …) of the workspace of partial results."""
@@ -541,11 +523,11 @@ class Writer:
         for fold in self.kernel.folds:
             t = fold.tensor
             lacks = not self.inner & set(t.axes)
-            flag = flag_name(t) if t.name.startswith("grad_") else ""
+            flag = self.flags.get(t.name, "")
             if not lacks:
                 self.helpers.add(f"column_{fold.reduction}")
             for i, node in enumerate(fold.fields):
-                terms = [f"{t.name}_row", *self._component_offset(t, i)]
+                terms = [self.bases[t.name], *self._component_offset(t, i)]
                 name = self._accumulator_name(fold, i)
                 if lacks:
                     self.helpers.add("slot")
@@ -599,6 +581,11 @@ class Writer:
             ),
             stores=self._stores(whole=False) if results else (),
         )
+
+
+def _steps(tensor: Tensor) -> list[tuple[str, str, str]]:
+    """The steps along a tensor that may be turned; none for others."""
+    return steps(tensor) if tensor.split else []
 
 
 def _arguments(node: Node) -> tuple[Node, ...]:

@@ -141,9 +141,10 @@ def _graph(spec: model.Spec, kernel: model.Kernel, flags: Flags) -> Iterator[Ren
 
 def _backward(spec: model.Spec, kernel: model.Kernel, flags: Flags) -> Iterator[RenderableType]:
     from kgen.autodiff import differentiate
+    from kgen.trace import private_grads
 
     if kernel.grads:
-        yield from _fields(differentiate(_trace(spec, kernel, flags), kernel.grads))
+        yield from _fields(differentiate(_trace(spec, kernel, flags), private_grads(kernel)))
     else:
         yield f"{kernel.name} has no gradients"
 
@@ -166,8 +167,9 @@ def _fields(graph: Graph) -> Iterator[RenderableType]:
 
 def _programs(spec: model.Spec, kernel: model.Kernel, flags: Flags) -> "tuple[Program, ...]":
     from kgen.schedule import schedule
+    from kgen.trace import private_grads
 
-    return schedule(_trace(spec, kernel, flags), kernel.grads, kernel.order)
+    return schedule(_trace(spec, kernel, flags), private_grads(kernel), kernel.order)
 
 
 def _kernels(spec: model.Spec, kernel: model.Kernel, flags: Flags) -> Iterator[RenderableType]:

@@ -99,8 +99,7 @@ def _kernels(document: Document, form: SpecForm, algebra: Algebra | None, layout
     found = [kernel_forms.kernel(document, name, form.kernels[name], algebra, layout) for name in form.kernels]
     for name in form.kernels:
         with document.noting(("kernels", name), key=True):
-            names.check(name, "a kernel")
-            names.check_kernel(name, list(form.kernels))
+            names.check_public(name, "a kernel", list(form.kernels))
     return tuple(kernel for kernel in found if kernel)
 
 

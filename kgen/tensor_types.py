@@ -127,7 +127,7 @@ def _check_dim(dim: str | int, i: int, dims: Dims, scope: Scope) -> None:
 
 def check_axis(name: str) -> None:
     """Refuse a name that no axis may have."""
-    names.check(name, "an axis")
+    names.check_identifier(name, "an axis")
 
 
 def _plain(dims: Dims, scope: Scope) -> Type:

@@ -11,6 +11,7 @@ from kgen.constants import tensors
 from kgen.model import Case, Kernel, Module, Parameter, Settings, Spec, Switch
 from kgen.module_documents import document, kernels_in_words
 from kgen.module_extents import COUNTED, Around, spelled, switches_of
+from kgen.private_names import definition_name
 from kgen.settings import expression, quoted, statements
 
 
@@ -19,22 +20,30 @@ def module_rows(spec: Spec, module: Module) -> dict[str, Any]:
     a = Around(spec, module)
     inputs, _ = tensors(spec, a.usual)
     kept = {p.input: p for p in module.parameters}
+    constructed = [*module.arguments, *(name for name, _, _ in _options(a))]
     filled = [(p.input, _filled(a, p)) for p in module.parameters if p.shape is not None or p.grades]
+    passed = [t.name for t in inputs if t.name not in kept.keys() - dict(filled)]
+    torch = _seen("torch", constructed)
     return {
         "name": module.name,
+        "definition": definition_name(module.name),
+        "hidden": _hidden(a, constructed, passed),
+        "torch": torch,
+        "error": _seen("ValueError", constructed),
+        "initialise": f"{torch}.nn.Module.__init__(self)" if "super" in constructed else "super().__init__()",
         "doc": document(a),
         "sizes": module.arguments,
         "options": _options(a),
         "words": [(s.name, _listed(s.cases), ", ".join(map(repr, s.cases))) for s in _of_words(a)],
-        "attributes": [*module.arguments, *(name for name, _, _ in _options(a))],
+        "attributes": constructed,
         "parameters": [(p.name, _extents(a, p)) for p in module.parameters],
         "draws": [line for p in module.parameters for line in _draws(a, p)],
         "forward": "".join(f", {t.name}: torch.Tensor" for t in inputs if t.name not in kept),
         "returns": " | ".join(dict.fromkeys(_returned(spec, spec.kernel(name)) for name in module.kernel.values)),
         "called": kernels_in_words(a),
         "filled": filled,
-        "kernel": a.usual.name if len(module.kernels) == 1 else "function",
-        "choice": _choice(a) if len(module.kernels) > 1 else "",
+        "kernel": _function(a.usual, passed) if len(module.kernels) == 1 else _fresh("function", passed),
+        "choice": _choice(a, passed) if len(module.kernels) > 1 else "",
         "arguments": ", ".join(
             [f"self.{kept[t.name].name}" if t.name in kept.keys() - dict(filled) else t.name for t in inputs]
             + [f"{o.name}=self.{o.name}" for o in a.usual.options]
@@ -66,8 +75,30 @@ def _returned(spec: Spec, kernel: Kernel) -> str:
 # what forward calls
 
 
-def _choice(a: Around) -> str:
-    return expression(switches_of(a.module.kernel), lambda settings: a.kernel(settings).name)
+def _choice(a: Around, passed: Sequence[str]) -> str:
+    return expression(switches_of(a.module.kernel), lambda settings: _function(a.kernel(settings), passed))
+
+
+def _function(kernel: Kernel, passed: Sequence[str]) -> str:
+    return _seen(definition_name(kernel.name), passed)
+
+
+def _fresh(name: str, taken: Sequence[str]) -> str:
+    return _fresh(name + "_", taken) if name in taken else name
+
+
+# what arguments would hide
+
+
+def _seen(name: str, arguments: Sequence[str]) -> str:
+    """How a method with these arguments reads a name of the module's."""
+    return f"_{name}_global" if name in arguments else name
+
+
+def _hidden(a: Around, constructed: Sequence[str], passed: Sequence[str]) -> list[str]:
+    """Names that a method's arguments hide, and that it reads."""
+    read = [name for name in ("torch", "ValueError") if name in constructed]
+    return read + [name for name in map(definition_name, a.module.kernels) if name in passed]
 
 
 def _filled(a: Around, p: Parameter) -> str:

@@ -8,6 +8,7 @@ operations are rows of `ops.py`; this module walks the syntax tree.
 
 import ast
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import lru_cache
 from itertools import product
 
@@ -17,8 +18,8 @@ from kgen.algebra import Path
 from kgen.body import parse_body, place
 from kgen.calls import bind, checked, kind, nearest
 from kgen.errors import KgenError
-from kgen.ir import Graph, Node, Number, Output, postorder
-from kgen.model import Kernel, Spec
+from kgen.ir import Graph, Node, Number, Output, Tensor, postorder
+from kgen.model import Argument, Kernel, Spec
 from kgen.ops import OPERATIONS, Operation
 from kgen.values import Context, Multivector, Operand, Value
 
@@ -46,6 +47,16 @@ def output_names(kernel: Kernel) -> tuple[str, ...]:
     return arguments.output_names(kernel, _returned(parse_body(kernel)))
 
 
+def private(kernel: Kernel) -> dict[str, str]:
+    """What graphs call the kernel's tensors and numbers, by their names in the spec."""
+    return arguments.private(kernel, output_names(kernel))
+
+
+def private_grads(kernel: Kernel) -> tuple[str, ...]:
+    """What graphs call the differentiable inputs."""
+    return tuple(private(kernel)[name] for name in kernel.grads)
+
+
 def equivariance(spec: Spec, kernel: Kernel) -> str | None:
     """The largest group under which all variants are known to be equivariant: "pin", "euclidean" or None."""
     if not any(argument.type and argument.type.kind == "multivector" for argument in kernel.inputs):
@@ -68,8 +79,10 @@ class _Tracer:
     def __init__(self, spec: Spec, kernel: Kernel, flags: dict[str, bool]) -> None:
         self.context = Context(spec, kernel, arguments.axes(kernel))
         self.kernel, self.builder = kernel, self.context.builder
-        self.inputs = tuple(self.builder.declare(arguments.tensor(spec, kernel, a)) for a in kernel.inputs)
-        self.numbers = tuple(option.name for option in kernel.options if not isinstance(option.default, bool))
+        self.private = private(kernel)
+        self.inputs = tuple(self.builder.declare(self._tensor(a)) for a in kernel.inputs)
+        numbers = [option.name for option in kernel.options if not isinstance(option.default, bool)]
+        self.numbers = tuple(self.private[name] for name in numbers)
         self.groups: list[ops.Group] = []
         self.known: dict[str, Value] = {}
         for argument, tensor in zip(kernel.inputs, self.inputs):
@@ -77,7 +90,11 @@ class _Tracer:
         for option in kernel.options:
             is_flag = isinstance(option.default, bool)
             chosen = bool(flags.get(option.name, option.default))
-            self.known[option.name] = chosen if is_flag else self.builder.input(option.name, 0, ())
+            self.known[option.name] = chosen if is_flag else self.builder.input(self.private[option.name], 0, ())
+
+    def _tensor(self, argument: Argument) -> Tensor:
+        lies = arguments.tensor(self.context.spec, self.kernel, argument)
+        return replace(lies, name=self.private[argument.name])
 
     def graph(self) -> Graph:
         tree = parse_body(self.kernel)
@@ -114,9 +131,9 @@ class _Tracer:
         for i, (name, node) in enumerate(zip(arguments.output_names(self.kernel, returned), returned)):
             result = self.value(node)
             try:
-                outputs.append(
-                    arguments.output(self.context, name, declared[i].type if declared else None, result, leading)
-                )
+                type_ = declared[i].type if declared else None
+                output = arguments.output(self.context, name, type_, result, leading)
+                outputs.append(replace(output, tensor=replace(output.tensor, name=self.private[name])))
             except KgenError as error:
                 raise self._located(error, node) from None
         return tuple(outputs)

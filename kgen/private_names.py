@@ -1,0 +1,79 @@
+"""Names that generated code makes of a spec's names, and that no user sees.
+
+In: the names of a spec. Out: names in the generated module. Guaranteed, whatever the spec's names are:
+
+* What a module defines for itself starts with an underscore, and ends in its role if it is made of a spec's name:
+  `_kernel`, `_run`, `_op`, `_public`, `_global`. Nothing that is the same in all modules ends so. No two kernels come to
+  one name: what follows a stem is words that no stem ends in.
+* Launchers and kernels are called by position, so that their tensors and numbers need not have the names that users
+  give them: a name that means something else there stands as `own_<name>`.
+* Inside kernels everything else gives way to what has its name already: see `printer.Names`.
+
+The names depend on the kernel alone, never on others of the spec.
+"""
+
+import builtins
+import re
+from collections.abc import Iterable, Mapping
+
+from kgen.model import Kernel
+
+ORDERS = ("", "_backward", "_double_backward", "_triple_backward")  # what operators are called by their order
+FOLLOWING = re.compile(  # what follows the names of kernels: chosen options, orders, numbers and forms
+    r".*_(with|without)(_.*)?|.*_(backward|double|triple|recomputed|stored[0-9]*|long|turned|[0-9]+)_*|name_*"
+)
+CONSTANTS = ("ROWS", "BLOCK", "DEPTH", "PROGRAMS", "REAL", "MATRIX", "PRECISION", "TILES", "LAUNCH")
+DERIVED = re.compile(  # tensors and sizes that stages, launchers and kernels name themselves
+    r"(grad[0-9]*|has|partial|size|saved|(folded|frontier|operand|contracted)[0-9]*)(_.*)?|.*_innermost"
+)
+IN_LAUNCHERS = ("torch", "math", "real", "matrix", "lead", "wanted", "programs", "tiles", "LAUNCH")
+
+
+def stem(kernel: str) -> str:
+    """A kernel's name, apart from what may follow another's. torch has `name` for itself where operators are."""
+    return f"{kernel}_" if FOLLOWING.fullmatch(kernel) else kernel
+
+
+def variant_name(kernel: str, flags: Mapping[str, bool]) -> str:
+    """The name of a kernel with its bool options chosen, such as f_with_a_without_b."""
+    chosen = ((re.sub("_+", "_", name).strip("_"), on) for name, on in flags.items())
+    return stem(kernel) + "".join(f"_{'with' if on else 'without'}_{name}" for name, on in chosen)
+
+
+def kernel_name(launched: str) -> str:
+    """The Triton kernel behind a row of the launch table."""
+    return f"_{launched}_kernel"
+
+
+def run_name(program: str) -> str:
+    """What launches the kernels of one order of a variant."""
+    return f"_{program}_run"
+
+
+def operator_name(variant: str) -> str:
+    """What autograd and torch's compiler see of a variant."""
+    return f"_{variant}_op"
+
+
+def definition_name(public: str) -> str:
+    """What the module calls a function or class: by a name of Python's its own code means Python's."""
+    return f"_{public}_public" if hasattr(builtins, public) else public
+
+
+def size_name(axis: str) -> str:
+    """The extent of an axis: `N` for n."""
+    name = axis.upper()
+    return name if axis.islower() and name not in CONSTANTS else f"size_{axis}"
+
+
+def private_names(names: Iterable[str], axes: Iterable[str]) -> dict[str, str]:
+    """The names of tensors and numbers in launchers and kernels, by those that the spec gives them."""
+    given = dict.fromkeys(names)
+    taken = {*IN_LAUNCHERS, *map(size_name, axes)}
+    found: dict[str, str] = {}
+    for name in given:
+        own = name
+        while own in taken or own in found.values() or DERIVED.fullmatch(own) or (own != name and own in given):
+            own = f"own_{own}"
+        found[name] = own
+    return found
