@@ -3,8 +3,8 @@
 In: the names of a spec. Out: names in the generated module. Guaranteed, whatever the spec's names are:
 
 * What a module defines for itself starts with an underscore, and ends in its role if it is made of a spec's name:
-  `_kernel`, `_run`, `_op`, `_public`, `_global`. Nothing that is the same in all modules ends so. No two kernels come to
-  one name: what follows a stem is words that no stem ends in.
+  `_kernel`, `_run`, `_op`, `_public`, `_global`. Nothing that is the same in all modules ends so. No two kernels come
+  to one name: what follows a stem is words that no stem ends in.
 * Launchers and kernels are called by position, so that their tensors and numbers need not have the names that users
   give them: a name that means something else there stands as `own_<name>`.
 * Inside kernels everything else gives way to what has its name already: see `printer.Names`.
@@ -16,15 +16,13 @@ import builtins
 import re
 from collections.abc import Iterable, Mapping
 
-from kgen.model import Kernel
-
 ORDERS = ("", "_backward", "_double_backward", "_triple_backward")  # what operators are called by their order
 FOLLOWING = re.compile(  # what follows the names of kernels: chosen options, orders, numbers and forms
     r".*_(with|without)(_.*)?|.*_(backward|double|triple|recomputed|stored[0-9]*|long|turned|[0-9]+)_*|name_*"
 )
 CONSTANTS = ("ROWS", "BLOCK", "DEPTH", "PROGRAMS", "REAL", "MATRIX", "PRECISION", "TILES", "LAUNCH")
 DERIVED = re.compile(  # tensors and sizes that stages, launchers and kernels name themselves
-    r"(grad[0-9]*|has|partial|size|saved|(folded|frontier|operand|contracted)[0-9]*)(_.*)?|.*_innermost"
+    r"(grad[0-9]*|has|partial|size|saved|(folded|frontier|operand|contracted)[0-9]*)(_.*)?"
 )
 IN_LAUNCHERS = ("torch", "math", "real", "matrix", "lead", "wanted", "programs", "tiles", "LAUNCH")
 
@@ -68,8 +66,8 @@ def size_name(axis: str) -> str:
 
 def private_names(names: Iterable[str], axes: Iterable[str]) -> dict[str, str]:
     """The names of tensors and numbers in launchers and kernels, by those that the spec gives them."""
-    given = dict.fromkeys(names)
-    taken = {*IN_LAUNCHERS, *map(size_name, axes)}
+    given, along = dict.fromkeys(names), tuple(axes)
+    taken = {*IN_LAUNCHERS, *map(size_name, along), *(f"{axis}_innermost" for axis in along)}
     found: dict[str, str] = {}
     for name in given:
         own = name

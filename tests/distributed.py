@@ -131,7 +131,7 @@ def leading(mesh: DeviceMesh) -> None:
     agree(mesh, norm, [*inputs, weight], [1, 1, None])
     uneven = [draw(mesh.size() + 1, 2, 2, 16) for _ in range(2)]
     agree(mesh, norm, [*uneven, weight], [0, 0, None])
-    operator = pga3d._FUSED_GELU_SGP_NORM_WITH_NORMALIZE.op  # gives what it saves, too
+    operator = pga3d._fused_gelu_sgp_norm_with_normalize_op.op  # gives what it saves, too
     for of in (inputs, uneven):
         shards = operator(*(shard(mesh, x, d) for x, d in zip([*of, weight], (0, 0, None))), 1e-6)
         for x, y in zip(shards, operator(*of, weight, 1e-6)):

@@ -161,7 +161,7 @@ def test_values(
     with launches(of) as launched:
         found = orders(getattr(of, name), inputs)
     assert not multiplied
-    assert 0 in sizes or "_matmul_kernel" in launched or (cores and "diffused" != kernel != "product")
+    assert 0 in sizes or "_jit_matmul" in launched or (cores and "diffused" != kernel != "product")
     exact = [x.detach().double().requires_grad_() for x in inputs]
     for x, y in zip(found, orders(getattr(of, f"{name}_reference"), exact), strict=True):
         assert x.dtype == torch.float32 and x.shape == y.shape
@@ -180,7 +180,7 @@ def test_what_the_library_multiplies(
         value = getattr(of, name)(*inputs)
         value.backward(torch.ones_like(value))
     ours = bool(precision) and dtype in (torch.float16, torch.float32)
-    assert launched.count("_matmul_kernel") == (9 if ours else 0)
+    assert launched.count("_jit_matmul") == (9 if ours else 0)
     assert multiplied == ([] if ours else [torch.float32 if dtype == torch.float16 else dtype] * 9)
     expected = getattr(of, f"{name}_reference")(*(x.detach().double() for x in inputs))
     assert off(value, expected) <= max(8 * torch.finfo(dtype).eps, ERROR.get(precision, 0) if ours else 0, 1e-6)
@@ -398,14 +398,14 @@ def test_instructions(short: ModuleType) -> None:
         one, three, full = (found[f"{kernel}_{p}"] for p in PRECISIONS)
         assert one[0] == three[0] == "float32" and 0 < 3 * one[1] == three[1]
         assert full[1] == 0
-    assert found["matmul_ieee"][2] == 128 * 128 * 16 // 256 and found["matmul_tf32"][2] == 0
+    assert found["_matmul_ieee"][2] == 128 * 128 * 16 // 256 and found["_matmul_tf32"][2] == 0
     assert found["diffused_ieee"][0] == "bfloat16"  # which stored factors replace in fp32
 
 
 def test_instructions_of_amd(short: ModuleType) -> None:
     """Everything compiles, and multiplies fp32 in full."""
     found = instructions(short, "gfx942", *(f"matmul_{p}" for p in PRECISIONS), "diffused_tf32_backward_1")
-    assert all(row[1] == row[3] == 0 for row in found.values()) and found["matmul_tf32"][0] == "float32"
+    assert all(row[1] == row[3] == 0 for row in found.values()) and found["_matmul_tf32"][0] == "float32"
 
 
 TRACED = """\
@@ -440,7 +440,7 @@ def test_nothing_is_emitted_unasked() -> None:
     """Modules without a precision are as if there was none."""
     for head, kernel in ((GEOMETRIC, "product"), (PLAIN, "meshes")):
         module = emit(load("specs/unshipped.yaml", f"{head}  {kernel}:\n{BODIES[kernel]}"))
-        assert "PRECISION" not in module and "_matmul_in" not in module and "_matmul_kernel" not in module
+        assert "PRECISION" not in module and "_matmul_in" not in module and "_jit_matmul" not in module
 
 
 def test_it_is_said(made: dict[str, ModuleType]) -> None:

@@ -1,6 +1,5 @@
 """The nn.Modules that specs name, and the functions that convert weights: on kernels, in fp64 where numbers matter."""
 
-import ast
 import copy
 import inspect
 import io
@@ -16,11 +15,11 @@ from typing import Any
 import black
 import pytest
 import torch
-from modules import DEVICE, ROOT, SHIPPED, compiled, module, spec_text
+from modules import DEVICE, SHIPPED, compiled, module, spec_text
 from rich.console import Console
 from torch import Tensor
 
-from kgen.class_names import ATTRIBUTES, GLOBALS
+from kgen.class_names import ATTRIBUTES
 from kgen.comparison import launches
 from kgen.model import Switch
 from kgen.new import template
@@ -641,22 +640,6 @@ def test_converters_say_what_they_expected(arguments: tuple[tuple[int, ...], str
 def test_attributes_of_every_module_are_reserved() -> None:
     inherited = {name for name in dir(torch.nn.Module()) if not name.startswith("_")}
     assert inherited <= set(ATTRIBUTES)
-
-
-@pytest.mark.parametrize("name", SHIPPED)
-def test_globals_of_generated_modules_are_reserved(name: str) -> None:
-    classes = {m.name for m in load("specs/any.yaml", spec_text(name)).modules}
-    found: set[str] = set()
-    for node in ast.parse((ROOT / "generated" / f"{name}.py").read_text(encoding="utf-8")).body:
-        match node:
-            case ast.Import() | ast.ImportFrom():
-                found |= {alias.asname or alias.name for alias in node.names}
-            case ast.ClassDef():
-                found.add(node.name)
-            case ast.Assign(targets=[ast.Name(id=target)]):
-                found.add(target)
-    assert {"NamedTuple", "Launch", "KERNELS"} <= found
-    assert {n for n in found if n[0].isupper()} - classes <= set(GLOBALS)
 
 
 def test_modules_are_shown() -> None:

@@ -83,9 +83,9 @@ def variants_of(of: ModuleType, prefix: str) -> list[Variant]:
     for name, operator in list(vars(of).items()):
         if isinstance(operator, of._Operator):
             defaults = of.KERNELS[operator.function]["options"]
-            flags = {k: f"_WITH_{k.upper()}" in name for k, v in defaults.items() if isinstance(v, bool)}
+            flags = {k: f"_with_{k}" in name for k, v in defaults.items() if isinstance(v, bool)}
             options = flags | dict.fromkeys(operator.numbers, EPS)
-            found.append(Variant(f"{prefix}{name.lower()}", of, operator, tuple(options.items())))
+            found.append(Variant(f"{prefix}{name.removesuffix('_op')}", of, operator, tuple(options.items())))
     return found
 
 
