@@ -164,7 +164,7 @@ def test_interpreter_is_as_triton_says(value: str, long_axes: ModuleType, monkey
     assert spec and spec.loader
     of = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(of)
-    assert isinstance(of._total_kernel, InterpretedFunction) == of._INTERPRETED
+    assert isinstance(of._jit_total, InterpretedFunction) == of._INTERPRETED
     assert (value in ("1", "true", "yes", "on")) == of._INTERPRETED
     assert of._runs_on_triton(torch.device("cpu")) == of._INTERPRETED
 
