@@ -149,6 +149,7 @@ def _stop(process: BaseProcess) -> None:
     if process.is_alive() and process.pid:
         with suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)
+        process.kill()  # it may not have come to make a group of its own yet
     process.join()
 
 

@@ -106,7 +106,7 @@ def test_the_compiler_takes_it(name: str, compiled_folder: Path) -> None:
     path = str(compiled(spec(name), compiled_folder).__file__)
     environment = os.environ | {"TRITON_INTERPRET": "0", "PYTHONPATH": str(ROOT)}
     command = [sys.executable, "tests/lower.py", path, "sm_90"]
-    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=300)
+    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert re.fullmatch(r"\d{3} kernels\n", done.stdout), done.stdout
 

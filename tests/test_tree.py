@@ -1,5 +1,6 @@
 """The folder of generated files: what is compared, written, refused and removed, and what a killed build leaves."""
 
+import fcntl
 import json
 import os
 import subprocess
@@ -233,7 +234,7 @@ import json, os, signal, sys
 from pathlib import Path
 from kgen import transaction, tree
 
-out, deadline, how, files = Path(sys.argv[1]), int(sys.argv[2]), sys.argv[3], json.loads(sys.argv[4])
+out, last, how, files = Path(sys.argv[1]), int(sys.argv[2]), sys.argv[3], json.loads(sys.argv[4])
 if how == "journal":
     transaction._exchange = lambda a, b: False
 count = 0
@@ -242,7 +243,7 @@ def step(event, arguments):
     global count
     if event.split(".")[0] in ("open", "os", "shutil", "fcntl", "ctypes"):
         count += 1
-        if count == deadline:
+        if count == last:
             os.kill(os.getpid(), signal.SIGKILL)
 
 sys.addaudithook(step)
@@ -250,8 +251,8 @@ tree.write(files, out, prune=True)
 """
 
 
-def child(out: Path, deadline: int, how: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-c", CHILD, str(out), str(deadline), how, json.dumps(NEW)]
+def child(out: Path, last: int, how: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-c", CHILD, str(out), str(last), how, json.dumps(NEW)]
     return subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
 
 
@@ -334,11 +335,21 @@ def test_files_that_appear_during_a_build_are_kept(out: Path, monkeypatch: pytes
     assert (out / "late.txt").read_text() == "late\n"
 
 
-def test_two_builds_of_a_folder_wait_for_each_other(out: Path) -> None:
+def test_two_builds_of_a_folder_wait_for_each_other(out: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """While one has the folder, the other's lock is refused where it may not wait; else it waits, having done nothing.
+
+    The other says when it is about to wait, so that nobody has to guess how long it takes until then.
+    """
+    waits = 'sys.addaudithook(lambda event, _: event == "fcntl.flock" and print("waits", flush=True))\ntree.write('
+    code = CHILD.replace("tree.write(", waits)
+    command = [sys.executable, "-c", code, str(out), "0", "exchange", json.dumps(NEW)]
     with transaction.lock(out):
-        waiting = subprocess.Popen([sys.executable, "-c", CHILD, str(out), "0", "exchange", json.dumps(NEW)], cwd=ROOT)
-        with pytest.raises(subprocess.TimeoutExpired):
-            waiting.wait(timeout=1)
-        assert contents(out) == {**OLD, "__init__.py": "# mine\n"}
-    assert waiting.wait(timeout=30) == 0
+        with monkeypatch.context() as impatient:
+            impatient.setattr(fcntl, "LOCK_EX", fcntl.LOCK_EX | fcntl.LOCK_NB)
+            with pytest.raises(KgenError, match="temporarily unavailable"):
+                tree.write(NEW, out)
+        waiting = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True)
+        assert waiting.stdout and waiting.stdout.readline() == "waits\n"
+        assert waiting.poll() is None and contents(out) == {**OLD, "__init__.py": "# mine\n"}
+    assert not waiting.communicate()[0] and waiting.returncode == 0
     assert contents(out) == {**NEW, "__init__.py": "# mine\n"}
