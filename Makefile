@@ -28,7 +28,7 @@ kernels: $(INSTALLED)  ## Build every spec into generated/
 	$(BIN)/kgen build --prune
 
 test: $(INSTALLED)  ## Run the tests; kernels run in the interpreter, and compile ahead of time
-	$(BIN)/python -m pytest -n $(JOBS)
+	$(BIN)/python -m pytest -n $(JOBS) --dist worksteal
 
 check: $(INSTALLED)  ## Format, lint, types, generated files, tests
 	$(BIN)/black --quiet --check --diff $(CODE)
@@ -36,7 +36,7 @@ check: $(INSTALLED)  ## Format, lint, types, generated files, tests
 	$(BIN)/mypy
 	$(BIN)/kgen schema --check
 	$(BIN)/kgen build --check
-	$(BIN)/python -m pytest -n $(JOBS)
+	$(BIN)/python -m pytest -n $(JOBS) --dist worksteal
 
 format: $(INSTALLED)  ## Format the code and sort its imports
 	$(BIN)/ruff check --fix --select I $(CODE)

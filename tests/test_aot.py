@@ -234,27 +234,28 @@ def test_a_kernel_that_takes_too_long_is_given_up(root: Path, monkeypatch: pytes
 def test_the_digest_covers_helpers_and_launch_but_not_the_place(root: Path, tmp_path: Path) -> None:
     script = (
         "import sys; from pathlib import Path;"
-        "from kgen.aot_launches import record; from kgen.problem import load_module;"
-        "print(*(f'{l.kernel}={l.digest}' for l in record(load_module(Path(sys.argv[1])), 'sm_90', 'float32')))"
+        "from kgen.aot_launches import record; from kgen.problem import load_module\n"
+        "for path in sys.argv[1:]:\n"
+        "    print(*(f'{l.kernel}={l.digest}' for l in record(load_module(Path(path)), 'sm_90', 'float32')))"
     )
     text = (root / "generated" / "vga2d.py").read_text(encoding="utf-8")
     helper = text.replace("return total + value\n", "return value + total\n")
     launch = text.replace('"sgp": Launch(elements=', '"sgp": Launch(elements=4 * ')
-    assert len({text, helper, launch}) == 3
+    moved = text.replace("\nLAUNCH", "\n\n\nLAUNCH", 1)
+    assert len({text, helper, launch, moved}) == 4
 
-    def digests(changed: str) -> dict[str, str]:
-        (tmp_path / "vga2d.py").write_text(changed, encoding="utf-8")
-        result = _python(root, "-c", script, tmp_path / "vga2d.py")
-        assert result.returncode == 0, result.stderr
-        return dict(pair.split("=") for pair in result.stdout.split())
-
-    def changed(text: str) -> list[str]:
-        return [name for name, digest in digests(text).items() if digest != before[name]]
-
-    before = digests(text)
-    assert changed(text.replace("\n# Launch table", "\n\n\n# Launch table", 1)) == []
-    assert "sgp_backward" in changed(helper) and "sgp" not in changed(helper)
-    assert changed(launch) == ["sgp"]
+    paths = []
+    for i, changed in enumerate((text, moved, helper, launch)):
+        (tmp_path / str(i)).mkdir()
+        paths.append(tmp_path / str(i) / "vga2d.py")
+        paths[-1].write_text(changed, encoding="utf-8")
+    result = _python(root, "-c", script, *paths)
+    assert result.returncode == 0, result.stderr
+    before, *others = [dict(pair.split("=") for pair in line.split()) for line in result.stdout.splitlines()]
+    of_moved, of_helper, of_launch = [[name for name in before if of[name] != before[name]] for of in others]
+    assert of_moved == []
+    assert "sgp_backward" in of_helper and "sgp" not in of_helper
+    assert of_launch == ["sgp"]
 
 
 @pytest.mark.parametrize(

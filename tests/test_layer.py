@@ -157,6 +157,7 @@ def test_layer_is_flash_cliffords(dims: int, use_fc: bool, normalize: bool, bias
 @pytest.mark.parametrize("use_fc", [False, True])
 def test_layer_starts_as_flash_cliffords(dims: int, use_fc: bool) -> None:
     n = 200
+    torch.manual_seed(0)
     fresh = module(f"vga{dims}d").Layer(n, use_fc=use_fc)
     own = state(dims, n, use_fc)
     own["linear_bias"] = torch.zeros(1, 1, n)

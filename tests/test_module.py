@@ -58,16 +58,22 @@ sys.stdout.write(files["vga2d.py"] + files["tests/test_vga2d.py"])
 """
 
 
-@pytest.mark.parametrize("seed", ["0", "1", "12345"])
+@pytest.mark.parametrize("seed", ["0", "12345"])
 def test_hash_seed(seed: str) -> None:
+    """Whatever the seed, which is another one in every run of the tests."""
     both = text_of("vga2d") + text_of("tests/test_vga2d")
     assert python(GENERATE, {"PYTHONHASHSEED": seed, "PYTHONUTF8": "1"}) == both
 
 
-@pytest.mark.parametrize("name", SHIPPED)
-def test_black_leaves_it(name: str) -> None:
-    text = text_of(name)
+def test_black_leaves_it() -> None:
+    """Of the other modules, that take longer, `make check` asks it."""
+    text = text_of("vga2d")
     assert black.format_str(text, mode=black.Mode(line_length=120)) == text
+
+
+@pytest.mark.parametrize("name", SHIPPED)
+def test_no_line_is_long(name: str) -> None:
+    text = text_of(name)
     long = [line for line in text.splitlines() if len(line) > 120]
     assert not long, long[0]
 
@@ -166,9 +172,10 @@ def test_import_does_nothing_else(tmp_path: Path) -> None:
     Work is counted, for a clock would say how busy the machine is.
     """
     environment = {"TRITON_INTERPRET": "0", "PYTHONDONTWRITEBYTECODE": "", "PYTHONPYCACHEPREFIX": str(tmp_path)}
-    python("import generated." + ", generated.".join(SHIPPED), environment)  # writes the bytecode
-    found = json.loads(python(IMPORT_WORK, environment, *SHIPPED))
-    assert list(found) == list(SHIPPED)
+    both = ("vga2d", "pga3d")  # memory orders: what runs at import is one text for all modules but for names and tables
+    python("import generated." + ", generated.".join(both), environment)  # writes the bytecode
+    found = json.loads(python(IMPORT_WORK, environment, *both))
+    assert list(found) == list(both)
     for name, work in found.items():
         assert not work["opened"] and work["modules"] == [f"generated.{name}"], work
         assert 100 < work["lines"] < work["length"], work

@@ -101,6 +101,7 @@ FUSED, PLAIN = BY_NAME["vga2d_fused_gelu_sgp_norm_with_normalize"], BY_NAME["vga
 ACTIONS = ("vga3d_rotor_action", "vga3d_rotor_action_shared", "pga3d_motor_action_shared")
 KINDS = (*ACTIONS, "diffusion_spatial_diffusion")
 CHOSEN = ALL if DEVICE.type == "cuda" else [v for v in ALL if v.of is FUSED.of or v.name in KINDS]
+SAMPLES = [FUSED, BY_NAME["vga2d_fused_gelu_fcgp_norm_with_normalize"], *(BY_NAME[name] for name in KINDS)]
 
 
 def each(rows: list[Variant]) -> pytest.MarkDecorator:
