@@ -14,7 +14,7 @@ from kgen.errors import KgenError
 
 MODULES = ("torch", "triton", "kgen", "numpy", "generated", *sys.stdlib_module_names)
 IMPORTED = (  # names by which generated modules know what they import
-    *("annotations", "concurrent", "functools", "inspect", "itertools", "math", "os", "torch", "triton", "tl"),
+    *("annotations", "concurrent", "functools", "inspect", "itertools", "math", "torch", "triton", "tl"),
     *("forward_ad", "register_flop_formula", "NamedTuple", "SimpleNamespace"),
 )
 PUBLIC = (  # what generated modules offer besides a spec's functions and classes
