@@ -233,7 +233,7 @@ def test_names_of_steps(made: str, compiled_folder: Path) -> None:
         torch.testing.assert_close(getattr(module, name)(*inputs), getattr(module, f"{name}_reference")(*inputs))
 
 
-@pytest.mark.parametrize("axes", zip(*[iter(sorted(LOCALS))] * 3), ids="-".join)
+@pytest.mark.parametrize("axes", list(zip(*[iter(sorted(LOCALS))] * 3)), ids="-".join)
 def test_axes_have_names_of_variables(axes: tuple[str, str, str], compiled_folder: Path) -> None:
     """Kernels call the offset along an axis as the axis is called, if that is free."""
     v, c, k = axes

@@ -68,7 +68,7 @@ def arguments(variant: Variant, order: int, unwanted: int | None = None) -> tupl
         known |= {name: x for name, x in zip(names, results) if name not in known}
         given = flags or (True,) * len(operator.outputs)
         for name, x, want in zip(operator.outputs, results, given):
-            known[f"grad_{name}"] = torch.cos(x).requires_grad_() if want else None
+            known[f"grad {name}"] = torch.cos(x).requires_grad_() if want else None
         operator = operator.gradient
         flags = tuple(i != unwanted for i in range(len(operator.outputs)))
     tensors = [known[name] for name in (*operator.inputs, *operator.caches)]
@@ -101,7 +101,7 @@ def test_opcheck_of_what_is_partly_wanted(variant: Variant, order: int, unwanted
     torch.library.opcheck(operator.op, given)
     inputs = dict(zip(operator.inputs, given))
     for i, (name, x) in enumerate(zip(operator.outputs, operator.called(given))):
-        assert x.shape == ((0,) if i == unwanted else inputs[name.removeprefix("grad_")].shape)
+        assert x.shape == ((0,) if i == unwanted else inputs[name.removeprefix("grad ")].shape)
 
 
 def transposed(x: Tensor) -> Tensor:
