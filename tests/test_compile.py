@@ -5,6 +5,7 @@ On the CPU without Triton what is compiled is the reference, and what is exporte
 """
 
 import contextlib
+import functools
 import os
 import re
 import subprocess
@@ -96,6 +97,71 @@ def test_compiled_calls_the_operator(variant: Variant) -> None:
 
     torch.compile(variant, fullgraph=True, backend=backend)(*variant.values())
     assert any(variant.of._NAMESPACE in target for target in targets) == variant.of._runs_on_triton(DEVICE)
+
+
+# numbers that are read at run time
+
+
+NUMBERS: dict[str, Callable[[Tensor, float], float]] = {
+    "given": lambda x, s: s,
+    "derived": lambda x, s: 2 * s,
+    "rounded": lambda x, s: round(3 * s, 1),
+    "integer": lambda x, s: int(10 * s),
+    "truth": lambda x, s: s > 0.25,
+    "size": lambda x, s: x.shape[1],
+    "of a size": lambda x, s: 1 / x.shape[1],
+    "of a float and a size": lambda x, s: s / x.shape[1],
+    "item": lambda x, s: x.detach()[0, 0, 0].abs().item(),
+}
+
+
+def with_number(function: Callable[..., Tensor], number: Callable[[Tensor, float], float]) -> Callable[..., Tensor]:
+    """The function of a float that the tensors see, too, so that this stays an input of what is compiled."""
+    return lambda s, x, y, weight: function(s * x, y, weight, eps=number(x, s))
+
+
+@pytest.mark.parametrize("dynamic", [None, True])
+@pytest.mark.parametrize("number", NUMBERS)
+def test_numbers_are_never_stale(number: str, dynamic: bool | None) -> None:
+    """Whatever a number is computed from, compiled code has its value at each call, forward and backward."""
+    functions = FUSED.of.fused_gelu_sgp_norm, FUSED.of.fused_gelu_sgp_norm_reference
+    found, expected = (with_number(f, NUMBERS[number]) for f in functions)
+    compiled = torch.compile(found, backend="inductor", dynamic=dynamic)
+    for i, s in enumerate((0.1, 0.2, 0.3, 0.4)):
+        inputs = FUSED.inputs(2 + i)
+        with executing(FUSED) if number != "item" else contextlib.nullcontext():
+            close(gradients(functools.partial(compiled, s), inputs), gradients(functools.partial(expected, s), inputs))
+
+
+def test_numbers_beyond_the_limit_of_compilations() -> None:
+    """Where torch stops compiling for new values, it runs the function as it is."""
+    functions = FUSED.of.fused_gelu_sgp_norm, FUSED.of.fused_gelu_sgp_norm_reference
+    found, expected = (with_number(f, NUMBERS["derived"]) for f in functions)
+    compiled = torch.compile(found, backend="inductor")
+    with torch._dynamo.config.patch(recompile_limit=2):
+        for s in (0.1, 0.2, 0.3, 0.4, 0.5):
+            close(compiled(s, *FUSED.values()), expected(s, *FUSED.values()))
+
+
+class WithNumber(torch.nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.eps = 0.1
+
+    def forward(self, x: Tensor, y: Tensor, weight: Tensor) -> Tensor:
+        result: Tensor = FUSED.of.fused_gelu_sgp_norm(self.eps * x, y, weight, eps=2 * self.eps)
+        return result
+
+
+@pytest.mark.parametrize("dynamic", [None, True])
+def test_numbers_of_a_module(dynamic: bool | None) -> None:
+    """A module's attribute may change between calls."""
+    layer = WithNumber()
+    compiled = torch.compile(layer, backend="inductor", dynamic=dynamic)
+    for layer.eps in (0.1, 0.2, 0.3, 0.4):
+        x, y, weight = FUSED.values()
+        expected = FUSED.of.fused_gelu_sgp_norm_reference(layer.eps * x, y, weight, eps=2 * layer.eps)
+        close(compiled(x, y, weight), expected)
 
 
 # export
