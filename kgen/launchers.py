@@ -321,7 +321,7 @@ class _Launcher:
                 "contract": f"{head}, {self._tiles(kernel)}, {programs}, matrix, real{_precision(kernel)})",
             }[form]
         if len(calls) == 2:
-            return calls["tile"], calls["sweep"], f'{columns} <= LAUNCH["{forms["tile"]}"].resident'
+            return calls["tile"], calls["sweep"], f'_known({columns}) <= LAUNCH["{forms["tile"]}"].resident'
         return next(iter(calls.values())), "", ""
 
     def _tiles(self, kernel: Launch) -> str:
