@@ -164,6 +164,98 @@ def test_numbers_of_a_module(dynamic: bool | None) -> None:
         close(compiled(x, y, weight), expected)
 
 
+# sizes that are known only when compiled code runs
+
+
+@each(FEW)
+@pytest.mark.parametrize("backend", ["aot_eager", "inductor"])
+def test_unbacked_rows(variant: Variant, backend: str) -> None:
+    """Nothing is decided on them, forward and backward: one compilation serves any number of rows, one among them."""
+    counter = CompileCounterWithBackend(backend)
+    compiled = torch.compile(variant, fullgraph=True, backend=counter)
+    for size in (2, 1, 5, 64):
+        inputs = variant.inputs(size)
+        for x, axes in zip(inputs, variant.batched()):
+            for axis in axes:
+                torch._dynamo.decorators.mark_unbacked(x, axis)
+        close(gradients(compiled, inputs), gradients(variant.reference, inputs))
+    assert counter.frame_count == 1
+
+
+def first_rows(function: Callable[..., Tensor]) -> Callable[..., Tensor]:
+    """The function of as many rows as a tensor says."""
+
+    def some(x: Tensor, y: Tensor, weight: Tensor, count: Tensor) -> Tensor:
+        rows: Any = count.item()
+        torch._check(rows >= 0)
+        torch._check(rows <= x.shape[1])
+        return function(x[:, :rows], y[:, :rows], weight)
+
+    return some
+
+
+def parted(function: Callable[..., Tensor]) -> Callable[..., Tensor]:
+    """The function of parts of the rows, as long as a tensor says."""
+
+    def parts(x: Tensor, y: Tensor, weight: Tensor, counts: Tensor) -> Tensor:
+        lengths = counts.tolist()
+        return torch.cat([function(a, b, weight) for a, b in zip(x.split(lengths, 1), y.split(lengths, 1))], 1)
+
+    return parts
+
+
+@each([FUSED, PLAIN])
+@pytest.mark.parametrize("backend", ["aot_eager", "inductor"])
+@pytest.mark.parametrize(("of", "rows"), [(first_rows, [[3], [0], [7]]), (parted, [[3, 5], [8, 0], [1, 7]])])
+def test_rows_that_tensors_say(variant: Variant, backend: str, of: Any, rows: list[list[int]]) -> None:
+    """Slices and parts that depend on data, empty ones among them, forward and backward."""
+    inputs = variant.inputs(8)
+    with torch._dynamo.config.patch(capture_scalar_outputs=True):
+        compiled = torch.compile(of(variant), fullgraph=True, backend=backend)
+        for row in rows:
+            counts = torch.tensor(row)
+            found = gradients(lambda *x: compiled(*x, counts), inputs)
+            close(found, gradients(lambda *x: of(variant.reference)(*x, counts), inputs))
+
+
+@each([FUSED])
+def test_unbacked_rows_that_do_not_fit(variant: Variant) -> None:
+    """What could not be compared when it was compiled is compared when it runs."""
+
+    def function(x: Tensor, y: Tensor, weight: Tensor, counts: Tensor) -> Tensor:
+        some, others = counts.tolist()
+        return variant(x.expand(-1, some, -1), y.expand(-1, others, -1), weight)
+
+    x, y, weight = variant.values(1)
+    with torch._dynamo.config.patch(capture_scalar_outputs=True):
+        compiled = torch.compile(function, fullgraph=True, backend="aot_eager")
+        with_three = compiled(x, y, weight, torch.tensor([3, 3]))
+        close(with_three, variant.reference(x.expand(-1, 3, -1), y.expand(-1, 3, -1), weight))
+        with pytest.raises((ValueError, RuntimeError, AssertionError)):
+            compiled(x, y, weight, torch.tensor([3, 4]))
+
+
+class FirstRows(torch.nn.Module):
+    def __init__(self, variant: Variant) -> None:
+        super().__init__()
+        self.some = first_rows(variant)
+
+    def forward(self, x: Tensor, y: Tensor, weight: Tensor, count: Tensor) -> Tensor:
+        return self.some(x, y, weight, count)
+
+
+@each([FUSED, PLAIN])
+@pytest.mark.parametrize("strict", [False, True], ids=["traced", "strict"])
+def test_export_of_rows_that_a_tensor_says(variant: Variant, strict: bool) -> None:
+    example = (*variant.values(8), torch.tensor(3))
+    program = torch.export.export(FirstRows(variant), example, strict=strict)
+    for rows in (3, 1, 0, 8):
+        inputs, count = variant.inputs(8), torch.tensor(rows)
+        with launching(variant.of):
+            found = gradients(lambda *x: program.module()(*x, count), inputs)
+        close(found, gradients(lambda *x: first_rows(variant.reference)(*x, count), inputs))
+
+
 # export
 
 

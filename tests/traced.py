@@ -28,14 +28,13 @@ LAUNCHES = (triton_kernel_wrapper_functional, triton_kernel_wrapper_mutation)
 
 def as_on_a_gpu(path: Path) -> tuple[ModuleType, ModuleType]:
     """The module that takes the CPU for a GPU where it is compiled, and the one that can run its kernels."""
-    loaded = []
-    for interpreted in ("0", "1"):
+    loaded: list[Any] = []
+    for setting in ("0", "1"):
         with pytest.MonkeyPatch.context() as patch:
-            patch.setenv("TRITON_INTERPRET", interpreted)
-            loaded.append(load_file(path, f"{path.stem}_{interpreted}"))
-    compiled, interpreted = loaded
-    compiled._DEVICES = ("cpu",)
-    return compiled, interpreted
+            patch.setenv("TRITON_INTERPRET", setting)
+            loaded.append(load_file(path, f"{path.stem}_{setting}"))
+    loaded[0]._DEVICES = ("cpu",)
+    return loaded[0], loaded[1]
 
 
 def function(kernel_idx: int) -> Any:
