@@ -254,7 +254,7 @@ def _section(spec: Spec, variant: Variant, texts: Sequence[KernelText]) -> dict[
 
 def _shared(texts: Sequence[KernelText], copies: bool, multiplies: bool) -> str:
     helpers = frozenset[str]().union(*(t.helpers for t in texts))
-    helpers |= {"total", "share"} if any(t.form == "fold" for t in texts) else set()
+    helpers |= {"total"} if any(t.form == "fold" for t in texts) else set()
     helpers |= {"place"} if any(t.form == "tile" and not t.whole for t in texts) else set()
     helpers |= {"turn"} if copies else set()
     helpers |= {"matmul", "total"} if multiplies else set()

@@ -188,6 +188,11 @@ def long_axes(compiled_folder: Path) -> ModuleType:
     return compiled(LONG, compiled_folder)
 
 
+def most_programs(of: ModuleType) -> int:
+    """That share a sum: as many as the launch table lets a GPU run, whatever the sizes, and two at least."""
+    return max(2, *(int(row.programs * of._multiprocessors(DEVICE)) for row in of.LAUNCH.values()))
+
+
 @pytest.mark.parametrize("kernel", ["columns", "by_rows", "scaled", "gained"])
 @pytest.mark.parametrize("v", [1, 5_000_000])
 def test_no_long_axis_beyond_the_first_of_a_grid(
@@ -200,7 +205,7 @@ def test_no_long_axis_beyond_the_first_of_a_grid(
     shapes = [tuple(v if axis == "v" else 2 for axis in d) for d in dims]
     inputs = [torch.zeros(shape, dtype=torch.float16, device=DEVICE).requires_grad_() for shape in shapes]
     getattr(long_axes, kernel)(*inputs).sum().backward()
-    assert grids and all(grid[1:] == (1, 1) for grid in grids)
+    assert grids and all(grid[1] <= most_programs(long_axes) and grid[2] == 1 for grid in grids)
     assert v == 1 or kernel != "columns" or max(grid[0] for grid in grids) > 65_535
 
 
@@ -219,5 +224,4 @@ def test_no_grid_grows_beyond_its_first_axis(name: str, monkeypatch: pytest.Monk
         for sizes in ({}, {"b": 512}, {"n": 512}):
             inputs = variant.inputs(**sizes, dtype=torch.float32)
             torch.autograd.grad(variant(*inputs).sum(), [x for x in inputs if x.requires_grad], allow_unused=True)
-    bound = 8 * of._multiprocessors(DEVICE)
-    assert all(second <= bound and third == 1 for found in grids.values() for second, third in found)
+    assert all(second <= most_programs(of) and third == 1 for found in grids.values() for second, third in found)
