@@ -25,6 +25,9 @@ DERIVED = re.compile(  # tensors and sizes that stages, launchers and kernels na
     r"(grad[0-9]*|has|partial|size|saved|(folded|frontier|operand|contracted)[0-9]*)(_.*)?"
 )
 IN_LAUNCHERS = ("torch", "math", "real", "matrix", "lead", "wanted", "programs", "tiles", "LAUNCH")
+IN_TRITON = (  # what Triton's launcher calls its own, and what it is told by keyword: a kernel's numbers stand beside
+    *("options", "params", "specialization", "specialize_impl", "backend", "JITCallable", "num_warps", "maxnreg"),
+)
 
 
 def stem(kernel: str) -> str:
@@ -67,7 +70,7 @@ def size_name(axis: str) -> str:
 def private_names(names: Iterable[str], axes: Iterable[str]) -> dict[str, str]:
     """The names of tensors and numbers in launchers and kernels, by those that the spec gives them."""
     given, along = dict.fromkeys(names), tuple(axes)
-    taken = {*IN_LAUNCHERS, *map(size_name, along), *(f"{axis}_innermost" for axis in along)}
+    taken = {*IN_LAUNCHERS, *IN_TRITON, *map(size_name, along), *(f"{axis}_innermost" for axis in along)}
     found: dict[str, str] = {}
     for name in given:
         own = name
