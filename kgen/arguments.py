@@ -95,8 +95,7 @@ def value(context: Context, argument: Argument, layout: Tensor) -> Value:
 
 def private(kernel: Kernel, outputs: Sequence[str]) -> dict[str, str]:
     """What stages call the kernel's tensors and numbers, by their names in the spec."""
-    numbers = [option.name for option in kernel.options if not isinstance(option.default, bool)]
-    return private_names([*(a.name for a in kernel.inputs), *numbers, *outputs], axes(kernel))
+    return private_names([*(a.name for a in kernel.inputs), *kernel.numbers, *outputs], axes(kernel))
 
 
 def output_names(kernel: Kernel, returned: Sequence[ast.expr]) -> tuple[str, ...]:

@@ -115,10 +115,9 @@ def _refuse_unused(variants: Sequence[Variant]) -> None:
 
 def variants_of(spec: Spec, kernel: Kernel) -> list[Variant]:
     """A kernel for each choice of its bool options, scheduled."""
-    switches = [o.name for o in kernel.options if isinstance(o.default, bool)]
     variants = []
-    for values in product((True, False), repeat=len(switches)):
-        flags = dict(zip(switches, values))
+    for values in product((True, False), repeat=len(kernel.flags)):
+        flags = dict(zip(kernel.flags, values))
         graph = replace(trace(spec, kernel, flags), name=variant_name(kernel.name, flags))
         verify(graph)
         programs = schedule(graph, private_grads(kernel), kernel.order)

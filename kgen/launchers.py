@@ -419,7 +419,7 @@ def operator_rows(variant: Variant) -> dict[str, Any]:
         "function": variant.kernel.name,
         "runs": _tuple([run_name(p.graph.name) for p in variant.programs]),
         "reference": f"functools.partial({reference}, {flags})" if flags else reference,
-        "numbers": _numbers(variant.kernel),
+        "numbers": variant.kernel.numbers,
         "saved": {names[t.name]: variant.forward.graph.extents(t.dims) for t in variant.forward.saved},
         "products": tuple(names[t.name] for t in variant.forward.saved if t.dtype == MATRIX),
         "caches": tuple(caches) if any(caches) else (),
@@ -441,10 +441,6 @@ def _public_names(variant: Variant) -> dict[str, str]:
     return names
 
 
-def _numbers(kernel: Kernel) -> tuple[str, ...]:
-    return tuple(option.name for option in kernel.options if not isinstance(option.default, bool))
-
-
 def _tuple(names: Sequence[str]) -> str:
     return f"({', '.join(names)}{',' if len(names) == 1 else ''})"
 
@@ -462,7 +458,7 @@ def function_rows(spec: Spec, kernel: Kernel, variants: Sequence[Variant]) -> di
         "doc": document(spec, kernel),
         "parameters": ", ".join(inputs) + (", *, " + ", ".join(options) if options else ""),
         "flags": [name for name, _ in variants[0].flags],
-        "arguments": ", ".join([_tuple(inputs), *_numbers(kernel)]),
+        "arguments": ", ".join([_tuple(inputs), *kernel.numbers]),
         "variants": [
             {
                 "condition": " and ".join(name if on else f"not {name}" for name, on in v.flags),

@@ -104,6 +104,16 @@ class Kernel:
     body_mark: Mark  # where the body's first line starts
     precision: str | None = None  # of matrix products in fp32: a key of PRECISIONS, or what torch's setting says
 
+    @property
+    def flags(self) -> tuple[str, ...]:
+        """The bool options, each of which has variants of its own."""
+        return tuple(option.name for option in self.options if isinstance(option.default, bool))
+
+    @property
+    def numbers(self) -> tuple[str, ...]:
+        """The other options, which kernels read at run time."""
+        return tuple(option.name for option in self.options if option.name not in self.flags)
+
 
 @dataclass(frozen=True, slots=True)
 class Initialisation:

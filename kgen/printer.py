@@ -34,9 +34,6 @@ LOCALS = {  # what templates of kernels call their own variables, and what they 
     *("program", "programs", "slot", "first_tile", "mask", "row_mask", "tile_mask"),
     *("column_mask", "across_mask", "down_mask", "tl", "triton", "torch", "range", "float"),
 }
-OPTIONS = {  # of Triton's launches, which are given by name like arguments of the kernel
-    *("grid", "warmup", "num_warps", "num_ctas", "num_stages", "maxnreg", "debug", "enable_fp_fusion"),
-}
 
 COMPARISON, SUM, PRODUCT, UNARY, ATOM = range(-1, 4)  # precedence
 Extent = tuple[int, tuple[str, ...]]  # a number times sizes
@@ -48,7 +45,7 @@ class Names:
     def __init__(self, builder: Builder, tensors: Iterable[Tensor], taken: Iterable[str]) -> None:
         self.hints = builder.hints
         self.tensors = {t.name: t for t in tensors}
-        self.taken = {*taken, *CONSTANTS, *LOCALS, *OPTIONS}
+        self.taken = {*taken, *CONSTANTS, *LOCALS}
         self.names: dict[Node, str] = {}
         self.count = 0
 
@@ -91,6 +88,11 @@ def _leading(text: str) -> str:
     return text.removeprefix(" + ") if text.startswith(" + ") else "-" + text.removeprefix(" - ")
 
 
+def _positive_first(node: Node) -> list[tuple[Number, Node]]:
+    """The terms of a sum, so that few start with a minus."""
+    return sorted(node.terms, key=lambda term: term[0] < 0)
+
+
 def _is_single(value: float) -> bool:
     """Whether fp32 holds the value exactly."""
     try:
@@ -121,12 +123,16 @@ class Expressions:
         """The right-hand side that computes a named field; the further lines of a long sum are added to it."""
         if node.kind != "Add":
             return [self._spell(node)[0]]
-        lines = [""]
-        for text in self._terms(node):
-            if lines[-1] and len(lines[-1]) + len(text) > width:
-                lines.append("")
-            lines[-1] += text
-        return [_leading(line) for line in lines]
+        lines: list[list[tuple[Number, Node]]] = [[]]
+        length = 0
+        for c, x in _positive_first(node):
+            text = self._term(c, x)
+            if lines[-1] and length + len(text) > width:
+                lines.append([])
+                length = 0
+            lines[-1].append((c, x))
+            length += len(text)
+        return [self._sum(line)[0] for line in lines]
 
     def use(self, node: Node, level: int = SUM) -> str:
         """The field as an operand of an operator of the given precedence."""
@@ -144,7 +150,7 @@ class Expressions:
             case "Size":
                 return f"tl.cast({size_name(node.axis)}, REAL)", ATOM
             case "Add":
-                return self._sum(node)
+                return self._sum(_positive_first(node))
             case "Mul":
                 return self._product(node.args), PRODUCT
             case "Reciprocal":
@@ -154,23 +160,22 @@ class Expressions:
             case _:
                 raise AssertionError(f"{node.kind} has no spelling of its own")
 
-    def _terms(self, node: Node) -> list[str]:
-        """The terms with their signs, ` + x * y`; positive ones first, so that few sums start with a minus."""
-        texts = []
-        for c, x in sorted(node.terms, key=lambda term: term[0] < 0):
-            size: Number = -c if c < 0 else c
-            if x.kind == "Const":
-                text = number(size * x.value)
-            else:
-                text = ("" if size == 1 else f"{number(size)} * ") + self.use(x, PRODUCT)
-            texts.append(f" {'-' if c < 0 else '+'} {text}")
-        return texts
+    def _term(self, c: Number, x: Node) -> str:
+        """A term with its sign, ` + x * y`."""
+        size: Number = -c if c < 0 else c
+        if x.kind == "Const":
+            text = number(size * x.value)
+        else:
+            text = ("" if size == 1 else f"{number(size)} * ") + self.use(x, PRODUCT)
+        return f" {'-' if c < 0 else '+'} {text}"
 
-    def _sum(self, node: Node) -> tuple[str, int]:
-        terms = self._terms(node)
-        text = _leading("".join(terms))
+    def _sum(self, terms: Sequence[tuple[Number, Node]]) -> tuple[str, int]:
         if len(terms) > 1:
-            return text, SUM
+            return _leading("".join(self._term(c, x) for c, x in terms)), SUM
+        c, x = terms[0]
+        if c == 1 and x.kind != "Const":
+            return self.use(x), SUM
+        text = _leading(self._term(c, x))
         return text, (PRODUCT if not text.startswith("-") else SUM)
 
     def _product(self, factors: Sequence[Node]) -> str:

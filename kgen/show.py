@@ -44,7 +44,7 @@ def render(spec: model.Spec, stage: str, kernel: str, flags: Flags) -> list[Rend
 
 
 def _refuse_unknown(kernels: tuple[model.Kernel, ...], flags: Flags) -> None:
-    known = {o.name for k in kernels for o in k.options if isinstance(o.default, bool)}
+    known = {flag for k in kernels for flag in k.flags}
     unknown = sorted(flags.keys() - known)
     if unknown:
         hint = f"bool options: {', '.join(sorted(known)) or 'none'}"

@@ -61,10 +61,9 @@ def equivariance(spec: Spec, kernel: Kernel) -> str | None:
     """The largest group under which all variants are known to be equivariant: "pin", "euclidean" or None."""
     if not any(argument.type and argument.type.kind == "multivector" for argument in kernel.inputs):
         return None
-    switches = [option.name for option in kernel.options if isinstance(option.default, bool)]
     groups: list[ops.Group] = []
-    for chosen in product((False, True), repeat=len(switches)):
-        tracer = _Tracer(spec, kernel, dict(zip(switches, chosen)))
+    for chosen in product((False, True), repeat=len(kernel.flags)):
+        tracer = _Tracer(spec, kernel, dict(zip(kernel.flags, chosen)))
         tracer.graph()
         groups += tracer.groups
     definite = spec.algebra is not None and len(set(spec.algebra.squares)) == 1 and 0 not in spec.algebra.squares
@@ -81,16 +80,15 @@ class _Tracer:
         self.kernel, self.builder = kernel, self.context.builder
         self.private = private(kernel)
         self.inputs = tuple(self.builder.declare(self._tensor(a)) for a in kernel.inputs)
-        numbers = [option.name for option in kernel.options if not isinstance(option.default, bool)]
-        self.numbers = tuple(self.private[name] for name in numbers)
+        self.numbers = tuple(self.private[name] for name in kernel.numbers)
         self.groups: list[ops.Group] = []
         self.known: dict[str, Value] = {}
         for argument, tensor in zip(kernel.inputs, self.inputs):
             self.known[argument.name] = arguments.value(self.context, argument, tensor)
         for option in kernel.options:
-            is_flag = isinstance(option.default, bool)
             chosen = bool(flags.get(option.name, option.default))
-            self.known[option.name] = chosen if is_flag else self.builder.input(self.private[option.name], 0, ())
+            number = option.name in kernel.numbers
+            self.known[option.name] = self.builder.input(self.private[option.name], 0, ()) if number else chosen
 
     def _tensor(self, argument: Argument) -> Tensor:
         lies = arguments.tensor(self.context.spec, self.kernel, argument)
