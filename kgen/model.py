@@ -1,6 +1,7 @@
 """What a spec says, as frozen data: the result of `spec.load` and the input of `trace` and of the reference.
 
-Nothing here knows how a spec is written (that is `spec.py`) nor what is computed (that is `ir.py`).
+Nothing here knows how a spec is written (that is `spec.py`) nor what is computed (that is `ir.py`). Specs, kernels and
+modules are equal only to themselves: what is known of them is looked up without reading all of them.
 """
 
 from collections.abc import Mapping
@@ -84,7 +85,7 @@ class Option:
     mark: Mark
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Kernel:
     """One entry under `kernels:`."""
 
@@ -159,7 +160,7 @@ class Parameter:
     mark: Mark
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Module:
     """One entry under `modules:`, an `nn.Module` around a kernel: parameters, and the kernel's other inputs forward.
 
@@ -197,7 +198,7 @@ class Layout:
     gradewise: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Spec:
     """A whole spec file. `digest` is a short hash of its text; `path` is as written on the command line."""
 

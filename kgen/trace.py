@@ -31,7 +31,7 @@ def trace(spec: Spec, kernel: Kernel, flags: dict[str, bool]) -> Graph:
     return _Tracer(spec, kernel, flags).graph()
 
 
-@lru_cache
+@lru_cache(maxsize=1024)
 def by_default(spec: Spec, kernel: Kernel) -> Graph:
     """The graph with all bool options at their defaults, to look at: several stages do."""
     return trace(spec, kernel, {})
@@ -42,6 +42,7 @@ def paths(spec: Spec, kernel: Kernel, input_name: str) -> tuple[Path, ...]:
     return arguments.paths(spec, kernel, input_name)
 
 
+@lru_cache(maxsize=1024)
 def output_names(kernel: Kernel) -> tuple[str, ...]:
     """The names of a kernel's results, in order."""
     return arguments.output_names(kernel, _returned(parse_body(kernel)))

@@ -29,6 +29,12 @@ if not gpu():
     os.environ.setdefault("TRITON_INTERPRET", "1")
 
 
+if importlib.util.find_spec("triton"):
+    import interpreter
+
+    interpreter.install()
+
+
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--update-golden", action="store_true", help="write the goldens instead of comparing with them")
 

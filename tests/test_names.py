@@ -289,7 +289,9 @@ def test_public_names_of_modules_are_refused() -> None:
     assert public - {"f", "f_reference", "F"} == {*names.IMPORTED, *names.PUBLIC}
 
 
-@pytest.mark.parametrize("name", ["options", "params", "specialization", "backend", "grid", "debug", "num_warps", "maxnreg"])
+@pytest.mark.parametrize(
+    "name", ["options", "params", "specialization", "backend", "grid", "debug", "num_warps", "maxnreg"]
+)
 def test_numbers_beside_what_triton_calls_its_own(name: str) -> None:
     """A number of a kernel is an argument of the launcher that Triton writes for it."""
     assert private_names([name], ["n"])[name] == f"own_{name}"
