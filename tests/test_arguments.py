@@ -17,7 +17,7 @@ from triton.runtime.interpreter import InterpretedFunction
 from variants import CHOSEN, FUSED, PLAIN, Variant, close, each, energy, gradients, launching
 
 pytestmark = [
-    pytest.mark.usefixtures("one_thread", "poisoned"),
+    pytest.mark.usefixtures("poisoned"),
     pytest.mark.filterwarnings("ignore:.*(prototype|beta state|Sparse|maskedtensor).*:UserWarning"),
     pytest.mark.filterwarnings("ignore::RuntimeWarning:triton"),
 ]

@@ -22,7 +22,6 @@ from kgen.errors import KgenError
 from kgen.trace import trace
 
 pytestmark = [
-    pytest.mark.usefixtures("one_thread"),
     pytest.mark.filterwarnings("ignore::RuntimeWarning:triton"),  # of lanes that a mask discards
 ]
 

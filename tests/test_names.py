@@ -27,8 +27,6 @@ from kgen.private_names import private_names, size_name, variant_name
 from kgen.problem import load_module
 from kgen.spec import load
 
-pytestmark = pytest.mark.usefixtures("one_thread")
-
 PLAIN = "kgen: 1\nname: named\nkernels:\n"
 HEAD = """\
 kgen: 1

@@ -21,7 +21,7 @@ from modules import DEVICE, compiled, module, results, run
 from torch import Tensor
 
 pytestmark = [
-    pytest.mark.usefixtures("one_thread", "poisoned"),
+    pytest.mark.usefixtures("poisoned"),
     pytest.mark.filterwarnings("ignore::RuntimeWarning:triton"),  # of lanes that a mask discards
 ]
 

@@ -35,7 +35,7 @@ TURNED = ALL if DEVICE.type != "cpu" else [c for c in ALL if c.module not in ("v
 Compile = Callable[[str], ModuleType]
 
 pytestmark = [
-    pytest.mark.usefixtures("one_thread", "poisoned"),
+    pytest.mark.usefixtures("poisoned"),
     pytest.mark.filterwarnings("ignore::RuntimeWarning:triton"),  # of lanes that a mask discards
 ]
 

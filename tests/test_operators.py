@@ -34,7 +34,6 @@ from variants import (
 )
 
 pytestmark = [
-    pytest.mark.usefixtures("one_thread"),
     pytest.mark.filterwarnings("ignore::RuntimeWarning:triton"),  # of lanes that a mask discards
 ]
 

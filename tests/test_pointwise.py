@@ -49,7 +49,7 @@ FUNCTIONS: dict[str, tuple[int, Callable[..., Tensor]]] = {
 }
 
 pytestmark = [
-    pytest.mark.usefixtures("one_thread", "poisoned"),
+    pytest.mark.usefixtures("poisoned"),
     pytest.mark.filterwarnings("ignore::RuntimeWarning:triton"),  # of infinities and NaN, which are wanted here
 ]
 

@@ -32,7 +32,6 @@ from kgen.spec import load
 from kgen.trace import trace
 
 pytestmark = [
-    pytest.mark.usefixtures("one_thread"),
     pytest.mark.filterwarnings("ignore:.*"),  # of torch's compilers, and of lanes that a mask discards
 ]
 
