@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 
-from kgen.problem import Function, Problem
+from kgen.tools.problem import Function, Problem
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,6 +1,6 @@
 """The second suite: what matrix products bound: fully connected products, layers, spectral diffusion.
 
-Run it with `python -m kgen.bench --suite contractions --peers DIR --out benchmarks/results/NAME.csv`. DIR is as for
+Run it with `python -m kgen bench --suite contractions --peers DIR --out benchmarks/results/NAME.csv`. DIR is as for
 `first.py`. Other sizes must have n = m.
 
 Conventions of the peers: none needs a change of sign or order, see `first.py`. The weights of flash-clifford's fully
@@ -20,8 +20,8 @@ from pathlib import Path
 
 import torch
 
-from kgen.problem import Function, load_file
-from kgen.race import Case, Peer, Products
+from kgen.tools.bench.race import Case, Peer, Products
+from kgen.tools.problem import Function, load_file
 
 SIZES = {"b": 4096, "n": 512, "m": 512}
 FAST = ("tf32", "bfloat16")

@@ -1,6 +1,6 @@
 """The first suite: the weighted product with norm of Cl(2,0) and Cl(3,0), and the products of Cl(3,0,1) and Cl(1,3).
 
-Run it with `python -m kgen.bench --suite first --peers DIR --out benchmarks/results/NAME.csv`. DIR holds the peers'
+Run it with `python -m kgen bench --suite first --peers DIR --out benchmarks/results/NAME.csv`. DIR holds the peers'
 packages; they are no part of this repository, and one that is absent is reported as not installed.
 
 Conventions of the peers: none needs a change of sign or order. ezgatr and lgatr were compared with the Cayley table of
@@ -19,8 +19,8 @@ every run of the suite compares again.
 from pathlib import Path
 from typing import Any
 
-from kgen.problem import Function, load_file
-from kgen.race import Case, Peer
+from kgen.tools.bench.race import Case, Peer
+from kgen.tools.problem import Function, load_file
 
 
 def flash_clifford_2d() -> Function:

@@ -35,13 +35,13 @@ from rich.table import Table
 
 from benchmarks.apart import Died, apart
 from benchmarks.by_hand import by_hand
-from kgen import timing
-from kgen.bench import add_peers, load_suite, select
 from kgen.console import say
 from kgen.errors import KgenError
-from kgen.figures import show, spell
-from kgen.problem import Function, Problem, draw, load_module
-from kgen.race import DIRECTIONS, Case, device_name, explain, label
+from kgen.tools.bench import timing
+from kgen.tools.bench.command import add_peers, load_suite, select
+from kgen.tools.bench.figures import show, spell
+from kgen.tools.bench.race import DIRECTIONS, Case, device_name, explain, label
+from kgen.tools.problem import Function, Problem, draw, load_module
 
 COLUMNS = ("case", "size", "contender", "direction", "host_us", "device_us", "call_us", "status", "device", "torch")
 OURS = ("x * y", "kgen", "launches", "autograd.Function")

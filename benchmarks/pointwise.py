@@ -28,7 +28,7 @@ from rich.console import Console
 from rich.table import Table
 from torch import Tensor
 
-from kgen.problem import load_module
+from kgen.tools.problem import load_module
 
 DTYPES = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 ORDERS = ("value", "first derivative", "second derivative")
@@ -230,7 +230,7 @@ def table(rows: Sequence[Error]) -> Table:
 def compiled(folder: Path) -> ModuleType:
     """The module of `spec`, compiled into a folder."""
     from kgen.pipeline import generate
-    from kgen.spec import load
+    from kgen.spec.load import load
 
     path = folder / "functions.py"
     path.write_text(generate([load("pointwise.yaml", spec())])["functions.py"], encoding="utf-8")

@@ -75,7 +75,7 @@ def values(rows: Iterable[Row], column: str) -> str:
 
 
 def caption(rows: Sequence[Row], suite: str, name: str) -> str:
-    command = f"python -m kgen.bench --suite {suite} --peers DIR --out benchmarks/results/{name}"
+    command = f"python -m kgen bench --suite {suite} --peers DIR --out benchmarks/results/{name}"
     versions = f"torch {values(rows, 'torch')}, triton {values(rows, 'triton')}"
     return (
         f"Measured on {values(rows, 'device')} with {versions}, by\n\n    {command}\n\n"

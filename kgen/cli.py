@@ -17,8 +17,8 @@ from kgen.console import progress, say, show_all
 from kgen.errors import KgenError
 
 if TYPE_CHECKING:
-    from kgen.model import Spec
-    from kgen.tree import Changes
+    from kgen.spec.model import Spec
+    from kgen.write.tree import Changes
 
 SPECS = Path("specs")
 SCHEMA = Path("kgen.schema.json")
@@ -91,8 +91,8 @@ def build(
     jobs: Annotated[int, typer.Option(min=1, help="Processes.", show_default="one per processor")] = PROCESSORS,
 ) -> None:
     """Generate the modules of the given specs and their proofs, all files or none."""
-    from kgen import tree
     from kgen.pipeline import generate
+    from kgen.write import tree
 
     paths = specs or _all_specs()
     loaded = _load(paths)
@@ -114,7 +114,7 @@ def new(
     folder: Annotated[Path, typer.Option("--dir", help="Where specs are.")] = SPECS,
 ) -> None:
     """Write a commented spec to start from; never replaces one."""
-    from kgen.new import template
+    from kgen.spec.starter import template
 
     text = template(name, _numbers(signature))
     path = folder / f"{name}.yaml"
@@ -138,7 +138,7 @@ def show(
     flag: Annotated[list[str] | None, typer.Option(help="NAME=true or NAME=false, for a bool option.")] = None,
 ) -> None:
     """Show what a spec becomes, stage by stage."""
-    from kgen.show import render
+    from kgen.tools.show import render
 
     if stage not in STAGES:
         raise KgenError(f"unknown stage {stage!r}", hint=f"one of {', '.join(STAGES)}")
@@ -156,9 +156,9 @@ def verify(
     generated: Annotated[Path, typer.Option(help="The folder of generated modules.")] = Path("generated"),
 ) -> None:
     """Compare generated kernels, forward and every gradient, with the reference. Needs torch; uses a GPU if any."""
-    from kgen.problem import parse_sizes
-    from kgen.verify import DTYPES
-    from kgen.verify import verify as run
+    from kgen.tools.problem import parse_sizes
+    from kgen.tools.verify import DTYPES
+    from kgen.tools.verify import verify as run
 
     raise typer.Exit(run(targets, dtype or list(DTYPES), parse_sizes(size or []), device, generated))
 
@@ -170,7 +170,7 @@ def verify(
 )
 def bench(context: typer.Context) -> None:
     """Time generated kernels against others and the device's floor. Needs torch; see [bold]kgen bench --help[/bold]."""
-    from kgen.bench import app as command
+    from kgen.tools.bench.command import app as command
 
     command(context.args, prog_name="kgen bench")
 
@@ -182,7 +182,7 @@ def bench(context: typer.Context) -> None:
 )
 def aot(context: typer.Context) -> None:
     """Compile generated kernels for GPUs without one. Needs torch and triton; see [bold]kgen aot --help[/bold]."""
-    from kgen.aot import app as command
+    from kgen.tools.aot.command import app as command
 
     command(context.args, prog_name="kgen aot")
 
@@ -192,7 +192,7 @@ def schema(
     check: Annotated[bool, typer.Option("--check", help=f"Exit status 1 unless {SCHEMA} is up to date.")] = False,
 ) -> None:
     """Print the JSON schema of specs, for editors."""
-    from kgen.schema import json_text
+    from kgen.spec.schema import json_text
 
     text = json_text()
     if not check:
@@ -212,7 +212,7 @@ def _all_specs() -> list[Path]:
 
 def _load(paths: list[Path]) -> "list[Spec]":
     """The specs, each file once, or the mistakes of all of them."""
-    from kgen.spec import load_all
+    from kgen.spec.load import load_all
 
     return load_all([str(path) for path in {path.resolve(): path for path in paths}.values()])
 

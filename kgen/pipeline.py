@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
 
-from kgen.model import Spec
+from kgen.spec.model import Spec
 
 
 def generate(specs: Sequence[Spec], jobs: int = 1, done: Callable[[Spec], None] | None = None) -> dict[str, str]:
@@ -22,14 +22,14 @@ def generate(specs: Sequence[Spec], jobs: int = 1, done: Callable[[Spec], None] 
 
 def module(spec: Spec) -> str:
     """The text of one spec's module."""
-    from kgen.emit import emit
+    from kgen.emit.module import emit
 
     return emit(spec)
 
 
 def package(spec: Spec) -> dict[str, str]:
     """The files of one spec: its module, and the proof of it."""
-    from kgen.proof import file_name, proof
+    from kgen.emit.proof import file_name, proof
 
     return {f"{spec.name}.py": module(spec), file_name(spec): proof(spec)}
 

@@ -5,7 +5,7 @@ import math
 import torch
 from torch import Tensor
 
-from kgen import ir
+from kgen.graph import ir
 
 CALLS = {
     "abs": torch.abs,

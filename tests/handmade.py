@@ -3,9 +3,9 @@
 from collections.abc import Mapping, Sequence
 
 from kgen.errors import Mark
-from kgen.model import Algebra, Argument, Kernel, Layout, Option, Spec, Type
-from kgen.signature import generators, listed_blades, standard_blades
-from kgen.tensor_types import Scope, read
+from kgen.spec.model import Algebra, Argument, Kernel, Layout, Option, Spec, Type
+from kgen.spec.signature import generators, listed_blades, standard_blades
+from kgen.spec.tensor_types import Scope, read
 
 MARK = Mark("specs/handmade.yaml", 1, 1)
 BODY = Mark("specs/handmade.yaml", 10, 7)

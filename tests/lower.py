@@ -10,9 +10,9 @@ from pathlib import Path
 from triton._C.libtriton import ir
 from triton.compiler import ASTSource, CompilationError, make_backend
 
-from kgen.aot_launches import Launch, record
-from kgen.aot_resources import gpu_target
-from kgen.problem import load_module
+from kgen.tools.aot.launches import Launch, record
+from kgen.tools.aot.resources import gpu_target
+from kgen.tools.problem import load_module
 
 
 def lower(launch: Launch, name: str) -> None:

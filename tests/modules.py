@@ -13,10 +13,10 @@ import torch
 from torch import Tensor
 from triton import knobs
 
-from kgen.comparison import compare, launches
 from kgen.pipeline import generate
-from kgen.problem import load_module
-from kgen.spec import load
+from kgen.spec.load import load
+from kgen.tools.comparison import compare, launches
+from kgen.tools.problem import load_module
 
 ROOT = Path(__file__).parents[1]
 SHIPPED = ("vga2d", "vga3d", "pga3d", "sta", "cga3d")

@@ -5,9 +5,9 @@ from itertools import combinations, product
 import pytest
 from handmade import algebra
 
-from kgen import algebra as tables
 from kgen.errors import KgenError
-from kgen.model import Algebra
+from kgen.spec.model import Algebra
+from kgen.trace import algebra as tables
 
 SIGNATURES = [(2, 0, 0), (3, 0, 0), (3, 0, 1), (1, 3, 0), (2, 1, 0), (1, 1, 1), (0, 2, 1), (0, 0, 4)]
 PERMUTED = "e e3 e1 e2 e31 e12 e23 e321"

@@ -17,11 +17,11 @@ import pytest
 pytest.importorskip("torch")
 pytest.importorskip("triton")
 
-from kgen import aot as aot_module  # noqa: E402
-from kgen.aot_launches import Launch  # noqa: E402
-from kgen.aot_report import Row, complaints, read, write  # noqa: E402
-from kgen.aot_resources import Resources, amd, gpu_target, nvidia  # noqa: E402
 from kgen.errors import KgenError  # noqa: E402
+from kgen.tools.aot import command as aot_module  # noqa: E402
+from kgen.tools.aot.launches import Launch  # noqa: E402
+from kgen.tools.aot.report import Row, complaints, read, write  # noqa: E402
+from kgen.tools.aot.resources import Resources, amd, gpu_target, nvidia  # noqa: E402
 
 ROW = Row(
     module="vga3d",
@@ -84,7 +84,7 @@ _f_kernel:                              ; @_f_kernel
 
 def aot(root: Path, *arguments: object) -> subprocess.CompletedProcess[str]:
     """Run `kgen aot` where kernels are compiled, not interpreted, however long the machine takes for it."""
-    return _python(root, "-m", "kgen.aot", *arguments, "--patience", "inf")
+    return _python(root, "-m", "kgen", "aot", *arguments, "--patience", "inf")
 
 
 def _python(root: Path, *arguments: object) -> subprocess.CompletedProcess[str]:
@@ -234,7 +234,7 @@ def test_a_kernel_that_takes_too_long_is_given_up(root: Path, monkeypatch: pytes
 def test_the_digest_covers_helpers_and_launch_but_not_the_place(root: Path, tmp_path: Path) -> None:
     script = (
         "import sys; from pathlib import Path;"
-        "from kgen.aot_launches import record; from kgen.problem import load_module\n"
+        "from kgen.tools.aot.launches import record; from kgen.tools.problem import load_module\n"
         "for path in sys.argv[1:]:\n"
         "    print(*(f'{l.kernel}={l.digest}' for l in record(load_module(Path(path)), 'sm_90', 'float32')))"
     )

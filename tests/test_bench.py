@@ -20,13 +20,13 @@ from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 from typer.testing import CliRunner
 
-from kgen import race, timing
-from kgen.bench import app, load_suite
-from kgen.bounds import INTERPRETER, REFERENCE, Work, refuse_empty, refuse_endless
 from kgen.errors import KgenError
-from kgen.figures import INTERPRETED, NO_KERNEL, OURS, Row, table
-from kgen.problem import draw, load_file, load_module
-from kgen.race import Case, Peer, Products, Run
+from kgen.tools.bench import race, timing
+from kgen.tools.bench.bounds import INTERPRETER, REFERENCE, Work, refuse_empty, refuse_endless
+from kgen.tools.bench.command import app, load_suite
+from kgen.tools.bench.figures import INTERPRETED, NO_KERNEL, OURS, Row, table
+from kgen.tools.bench.race import Case, Peer, Products, Run
+from kgen.tools.problem import draw, load_file, load_module
 
 ROOT = Path(__file__).parents[1]
 GENERATED = ROOT / "generated"
@@ -168,8 +168,8 @@ def test_command(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 
 def test_without_the_interpreter_no_kernel_runs_and_the_command_says_so() -> None:
     environment = {**os.environ, "TRITON_INTERPRET": "0", "CUDA_VISIBLE_DEVICES": ""}
-    code = "import sys; from kgen import race, timing; race.SECONDS = 0.0; timing.COPY_BYTES = 1 << 16\n"
-    code += "from kgen.bench import app; app(prog_name='bench')"
+    code = "import sys; from kgen.tools.bench import race, timing; race.SECONDS = 0.0; timing.COPY_BYTES = 1 << 16\n"
+    code += "from kgen.tools.bench.command import app; app(prog_name='bench')"
     command = [sys.executable, "-c", code, "generated/vga2d.py", *SHORT, "--device", "cpu"]
     done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
@@ -195,7 +195,7 @@ def copied(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         (tmp_path / name).parent.mkdir()
         shutil.copy(ROOT / name, tmp_path / name)
     (tmp_path / "benchmarks").mkdir()
-    suite = "from kgen.race import Case\nCASES = [Case('vga2d', 'sgp', {'b': 3, 'n': 2})]\n"
+    suite = "from kgen.tools.bench.race import Case\nCASES = [Case('vga2d', 'sgp', {'b': 3, 'n': 2})]\n"
     (tmp_path / "benchmarks" / "first.py").write_text(suite, encoding="utf-8")
     (tmp_path / "benchmarks" / "other.py").write_text("X = 1\n", encoding="utf-8")
     monkeypatch.chdir(tmp_path)

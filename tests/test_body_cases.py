@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from modules import ROOT, agree, compiled, draw
 
-from kgen.ops import BINARY, OPERATIONS
+from kgen.trace.ops import BINARY, OPERATIONS
 
 XY = {"x": "multivector", "y": "multivector"}
 RX = {"r": "even", "x": "grades(1)"}

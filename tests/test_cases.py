@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from kgen.errors import KgenError
-from kgen.spec import load_all
-from kgen.trace import trace
+from kgen.spec.load import load_all
+from kgen.trace.trace import trace
 
 CASES = sorted(path for path in (Path(__file__).parent / "cases").iterdir() if path.is_dir())
 

@@ -10,10 +10,11 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner, Result
 
-from kgen import pipeline, tree
+from kgen import pipeline
 from kgen.cli import STAGES, app
 from kgen.console import steps
-from kgen.model import Spec
+from kgen.emit.text.banner import banner
+from kgen.spec.model import Spec
 
 ROOT = Path(__file__).parents[1]
 SPEC = """\
@@ -55,7 +56,7 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     """Modules that are only a header and the spec's digest, for tests of what `build` does with modules."""
 
     def generate(specs: Sequence[Spec], *rest: object) -> dict[str, str]:
-        return {f"{spec.name}.py": f"# {tree.banner(spec.path)}\nDIGEST = {spec.digest!r}\n" for spec in specs}
+        return {f"{spec.name}.py": f"# {banner(spec.path)}\nDIGEST = {spec.digest!r}\n" for spec in specs}
 
     monkeypatch.setattr(pipeline, "generate", generate)
 
@@ -85,9 +86,11 @@ print("heavy:", sorted({heavy!r} & sys.modules.keys()))"""
     assert imported(code.replace(f"{heavy!r}", f"set({heavy!r})")).endswith("heavy: []\n")
 
 
-@pytest.mark.parametrize("module", ["verify", "bench"])
+@pytest.mark.parametrize("module", ["verify", "bench.command"])
 def test_commands_for_gpu_machines_need_no_compiler(module: str) -> None:
-    imported(f"import kgen.cli, kgen.{module}", "black", "jinja2", "kingdon", "yaml", "kgen.spec", "kgen.trace")
+    imported(
+        f"import kgen.cli, kgen.tools.{module}", "black", "jinja2", "kingdon", "yaml", "kgen.spec.load", "kgen.trace"
+    )
 
 
 def test_the_compiler_needs_no_torch(place: Path) -> None:

@@ -19,7 +19,7 @@ from torch.func import grad, vmap
 from variants import BY_NAME, DEVICE, LAUNCHES, Tensors, Variant, close, each, energy, gradients, launching
 
 from kgen.errors import KgenError
-from kgen.trace import trace
+from kgen.trace.trace import trace
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore::RuntimeWarning:triton"),  # of lanes that a mask discards

@@ -17,8 +17,8 @@ from modules import DEVICE, Case, draw, module, shipped
 from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
-from kgen.printer import FUNCTIONS
-from kgen.private_names import variant_name
+from kgen.emit.kernel.printer import FUNCTIONS
+from kgen.spec.private_names import variant_name
 
 SIZES = {"b": 16, "n": 64, "m": 64}
 ELEMENTWISE = (

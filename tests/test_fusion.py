@@ -10,12 +10,12 @@ from handmade import one
 from modules import DEVICE, compiled, shape
 from torch import Tensor
 
-from kgen.buffers import plan
-from kgen.contract import Product
-from kgen.printer import LOCALS
-from kgen.program import Kernel
-from kgen.schedule import schedule
-from kgen.trace import trace
+from kgen.emit.kernel.printer import LOCALS
+from kgen.schedule.buffers import plan
+from kgen.schedule.products import Product
+from kgen.schedule.program import Kernel
+from kgen.schedule.schedule import schedule
+from kgen.trace.trace import trace
 
 INPUTS = {"x": ["v", "k"], "y": ["v", "c"], "z": ["v", "k"], "w": ["v"], "s": ["k", "d"], "u": ["d"]}
 LIBRARY: dict[str, str] = {

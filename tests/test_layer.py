@@ -12,7 +12,7 @@ import torch
 from modules import DEVICE, module
 from torch import Tensor
 
-from kgen.comparison import launches
+from kgen.tools.comparison import launches
 
 BLADES = {2: ["", "1", "2", "12"], 3: ["", "1", "2", "3", "12", "13", "23", "123"]}
 EPS = 1e-6

@@ -15,13 +15,13 @@ from handmade import one
 from modules import DEVICE, agree, compiled, draw
 from torch import Tensor
 
-from kgen.comparison import compare
-from kgen.contract import MATRIX
-from kgen.ir import Node, spell
-from kgen.maxima import compared, rounded
-from kgen.program import WORKSPACE
-from kgen.schedule import schedule
-from kgen.trace import trace
+from kgen.graph.ir import Node, spell
+from kgen.schedule.maxima import compared, rounded
+from kgen.schedule.products import MATRIX
+from kgen.schedule.program import WORKSPACE
+from kgen.schedule.schedule import schedule
+from kgen.tools.comparison import compare
+from kgen.trace.trace import trace
 
 pytestmark = [
     pytest.mark.usefixtures("poisoned"),

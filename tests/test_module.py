@@ -17,7 +17,7 @@ from modules import DEVICE, SHIPPED, draw, module
 
 import kgen
 from kgen.pipeline import generate
-from kgen.spec import load
+from kgen.spec.load import load
 
 ROOT = Path(__file__).parents[1]
 IMPORTED = {"torch", "triton"}  # besides the standard library
@@ -52,7 +52,7 @@ def test_regenerates(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
 GENERATE = """
 import sys
 from kgen.pipeline import generate
-from kgen.spec import load
+from kgen.spec.load import load
 files = generate([load("specs/vga2d.yaml")])
 sys.stdout.write(files["vga2d.py"] + files["tests/test_vga2d.py"])
 """

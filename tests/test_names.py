@@ -19,13 +19,13 @@ import pytest
 import torch
 from modules import DEVICE
 
-from kgen import class_names, names
-from kgen.comparison import launches
 from kgen.errors import KgenErrors
 from kgen.pipeline import module as emit
-from kgen.private_names import private_names, size_name, variant_name
-from kgen.problem import load_module
-from kgen.spec import load
+from kgen.spec import class_names, names
+from kgen.spec.load import load
+from kgen.spec.private_names import private_names, size_name, variant_name
+from kgen.tools.comparison import launches
+from kgen.tools.problem import load_module
 
 PLAIN = "kgen: 1\nname: named\nkernels:\n"
 HEAD = """\

@@ -16,8 +16,8 @@ import torch
 from modules import DEVICE, ROOT, SHIPPED, Case, agree, compiled, draw, module, run, shipped, spec_text, turned
 from torch import Tensor
 
-from kgen.comparison import compare, launches
-from kgen.new import template
+from kgen.spec.starter import template
+from kgen.tools.comparison import compare, launches
 
 SMALL = ("vga2d", "vga3d")
 PLAIN = (ROOT / "tests" / "specs" / "plain.yaml").read_text(encoding="utf-8")

@@ -9,10 +9,10 @@ from collections.abc import Mapping
 import pytest
 from handmade import one
 
-from kgen.contract import MATRIX, Product, Way
-from kgen.program import Program
-from kgen.schedule import schedule
-from kgen.trace import trace
+from kgen.schedule.products import MATRIX, Product, Way
+from kgen.schedule.program import Program
+from kgen.schedule.schedule import schedule
+from kgen.trace.trace import trace
 
 FITS, TURNED, COPIED, KEPT = Way
 XYW = {"x": "multivector", "y": "multivector", "w": "weights(x, y)[n, m]"}

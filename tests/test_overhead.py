@@ -12,7 +12,7 @@ import typer
 from benchmarks import overhead
 from benchmarks.by_hand import by_hand
 from kgen.errors import KgenError
-from kgen.problem import draw, load_module
+from kgen.tools.problem import draw, load_module
 
 ROOT = Path(__file__).parents[1]
 GENERATED = ROOT / "generated"
@@ -31,7 +31,7 @@ def test_by_hand_is_the_same_function(kernel: str) -> None:
 
 SUITE = """\
 import os, sys
-from kgen.race import Case, Peer
+from kgen.tools.bench.race import Case, Peer
 
 def raising():
     def function(x, y, weight):

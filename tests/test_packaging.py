@@ -73,7 +73,7 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_the_wheel_holds_the_package_and_its_templates(wheel: Path) -> None:
     names = zipfile.ZipFile(wheel).namelist()
-    modules = {f"kgen/{path.name}" for path in (ROOT / "kgen").glob("*.py")}
+    modules = {path.relative_to(ROOT).as_posix() for path in (ROOT / "kgen").rglob("*.py")}
     templates = {f"kgen/_templates/{path.name}" for path in (ROOT / "templates").glob("*.jinja")}
     assert templates
     inside = {name for name in names if not name.partition("/")[0].endswith(".dist-info")}

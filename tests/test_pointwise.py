@@ -11,7 +11,7 @@ from modules import DEVICE, compiled
 from torch import Tensor
 
 from benchmarks import pointwise
-from kgen.comparison import launches
+from kgen.tools.comparison import launches
 
 DTYPES = [torch.float16, torch.float32, torch.float64]
 if DEVICE.type != "cpu":  # the interpreter cuts bf16 off where it should round, and takes denormals for other numbers

@@ -21,15 +21,15 @@ from modules import DEVICE, ROOT, compiled, shape
 from torch import Tensor
 from torch._dynamo.testing import CompileCounterWithBackend
 
-from kgen.comparison import launches
-from kgen.contract import Product
-from kgen.emit import emit
+from kgen.emit.module import emit
 from kgen.errors import KgenError
-from kgen.model import PRECISIONS
-from kgen.schedule import schedule
-from kgen.show import render
-from kgen.spec import load
-from kgen.trace import trace
+from kgen.schedule.products import Product
+from kgen.schedule.schedule import schedule
+from kgen.spec.load import load
+from kgen.spec.model import PRECISIONS
+from kgen.tools.comparison import launches
+from kgen.tools.show import render
+from kgen.trace.trace import trace
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore:.*"),  # of torch's compilers, and of lanes that a mask discards
@@ -350,9 +350,9 @@ import json, re, sys
 from pathlib import Path
 import triton
 from triton.compiler import ASTSource
-from kgen.aot_launches import record
-from kgen.aot_resources import gpu_target
-from kgen.problem import load_module
+from kgen.tools.aot.launches import record
+from kgen.tools.aot.resources import gpu_target
+from kgen.tools.problem import load_module
 
 found = {}
 for launch in record(load_module(Path(sys.argv[1])), sys.argv[2], "float32"):
@@ -412,7 +412,7 @@ import json, sys
 from pathlib import Path
 import torch
 from torch.fx.experimental.proxy_tensor import make_fx
-from kgen.problem import load_module
+from kgen.tools.problem import load_module
 
 of = load_module(Path(sys.argv[1]))
 

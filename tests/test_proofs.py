@@ -21,12 +21,12 @@ import torch
 from modules import ROOT, SHIPPED, spec_text, turned
 from variants import INTERPRETED
 
-from kgen import reference
-from kgen.new import template
+from kgen.emit.proof import proof
 from kgen.pipeline import generate
-from kgen.proof import proof
-from kgen.reference_function import Function
-from kgen.spec import load
+from kgen.reference import source as reference
+from kgen.reference.function import Function
+from kgen.spec.load import load
+from kgen.spec.starter import template
 
 EUCLIDEAN = """\
 kgen: 1

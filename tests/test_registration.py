@@ -7,10 +7,10 @@ import pytest
 from handmade import one
 from test_trace import FUSED, MV, OPTIONS, SGP
 
-from kgen.program import Program
-from kgen.registration import flops, independent
-from kgen.schedule import schedule
-from kgen.trace import trace
+from kgen.emit.host.registration import flops, independent
+from kgen.schedule.program import Program
+from kgen.schedule.schedule import schedule
+from kgen.trace.trace import trace
 
 INVARIANT = {"x": "multivector", "r": "even[b]"}
 

@@ -15,7 +15,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from kgen.problem import draw
+from kgen.tools.problem import draw
 
 pytest.importorskip("triton")
 from modules import DEVICE, ROOT, compiled

@@ -9,15 +9,15 @@ from pathlib import Path
 
 import pytest
 
-from kgen import names
-from kgen.body import parse_body, place
 from kgen.errors import KgenError, KgenErrors
-from kgen.model import Spec, Type
-from kgen.new import template
-from kgen.ops import OPERATIONS
-from kgen.schema import json_text
-from kgen.spec import load, load_all
-from kgen.trace import trace
+from kgen.spec import names
+from kgen.spec.body import parse_body, place
+from kgen.spec.load import load, load_all
+from kgen.spec.model import Spec, Type
+from kgen.spec.schema import json_text
+from kgen.spec.starter import template
+from kgen.trace.ops import OPERATIONS
+from kgen.trace.trace import trace
 
 ROOT = Path(__file__).parents[1]
 SHIPPED = [*sorted(ROOT.glob("specs/*.yaml")), ROOT / "tests" / "specs" / "plain.yaml"]

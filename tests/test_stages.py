@@ -19,18 +19,18 @@ from rich.console import Console
 from test_trace import FUSED, MV, OPTIONS, SGP, Inputs
 from torch import Tensor
 
-from kgen import ir
-from kgen.autodiff import differentiate
-from kgen.between import substituted
-from kgen.buffers import plan
-from kgen.contract import Contraction, Operand, Product
-from kgen.model import Spec
-from kgen.program import MOST_LIVE, Kernel, Program
-from kgen.schedule import schedule
-from kgen.show import render
-from kgen.simplify import cost, simplify
-from kgen.spec import load
-from kgen.trace import trace
+from kgen.graph import ir
+from kgen.graph.autodiff import differentiate
+from kgen.graph.simplify import cost, simplify
+from kgen.schedule.buffers import plan
+from kgen.schedule.intermediates import substituted
+from kgen.schedule.products import Contraction, Operand, Product
+from kgen.schedule.program import MOST_LIVE, Kernel, Program
+from kgen.schedule.schedule import schedule
+from kgen.spec.load import load
+from kgen.spec.model import Spec
+from kgen.tools.show import render
+from kgen.trace.trace import trace
 
 ROOT = Path(__file__).parents[1]
 SIZES = {"b": 3, "n": 5, "m": 2, "k": 4, "v": 3, "c": 2, "d": 3}

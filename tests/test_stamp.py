@@ -5,8 +5,8 @@ import re
 import pytest
 from modules import ROOT, SHIPPED
 
-from kgen import stamp
-from kgen.spec import load
+from kgen.spec import stamp
+from kgen.spec.load import load
 
 TEXT = f'"""doc\n\n@generated\n{stamp.line(stamp.digest("spec"), "specs/a b.yaml")}\n"""\n\nx = 1\n'
 

@@ -19,13 +19,13 @@ from modules import DEVICE, SHIPPED, compiled, module, spec_text
 from rich.console import Console
 from torch import Tensor
 
-from kgen.class_names import ATTRIBUTES
-from kgen.comparison import launches
-from kgen.model import Switch
-from kgen.new import template
-from kgen.settings import expression, in_words, statements
-from kgen.show import render
-from kgen.spec import load
+from kgen.emit.nn.settings import expression, in_words, statements
+from kgen.spec.class_names import ATTRIBUTES
+from kgen.spec.load import load
+from kgen.spec.model import Switch
+from kgen.spec.starter import template
+from kgen.tools.comparison import launches
+from kgen.tools.show import render
 
 N = 5
 PATHS = {"vga2d": 10, "vga3d": 20}

@@ -9,10 +9,11 @@ from evaluate import evaluate
 from handmade import one
 from test_algebra import multiply
 
-from kgen import ir, reference
 from kgen.errors import KgenError
-from kgen.model import Algebra, Spec
-from kgen.trace import equivariance, output_names, paths, trace
+from kgen.graph import ir
+from kgen.reference import source as reference
+from kgen.spec.model import Algebra, Spec
+from kgen.trace.trace import equivariance, output_names, paths, trace
 
 SIGNATURES = [(2, 0, 0), (3, 0, 1), (1, 3, 0), (2, 1, 0), (1, 1, 1), (0, 2, 1), (0, 0, 4)]
 MV = {"x": "multivector", "y": "multivector"}

@@ -9,14 +9,16 @@ from pathlib import Path
 
 import pytest
 
-from kgen import stamp, transaction, tree
+from kgen.emit.text.banner import banner, source_name
 from kgen.errors import KgenError
+from kgen.spec import stamp
+from kgen.write import transaction, tree
 
 ROOT = Path(__file__).parents[1]
 
 
 def text(source: str, body: str = "") -> str:
-    return f'"""A module.\n\n{tree.banner(source)}\n"""\n{body}'
+    return f'"""A module.\n\n{banner(source)}\n"""\n{body}'
 
 
 OLD = {
@@ -192,8 +194,8 @@ def test_source_names_do_not_depend_on_the_working_directory(tmp_path: Path, mon
     (tmp_path / "specs").mkdir()
     monkeypatch.chdir(tmp_path / "specs")
     spellings = ["a.yaml", "../specs/a.yaml", str(tmp_path / "specs" / "a.yaml"), "./a.yaml"]
-    assert {tree.source_name(spelling) for spelling in spellings} == {"specs/a.yaml"}
-    assert tree.source_name('x"""\nimport os.yaml') == "specs/x____import os.yaml"
+    assert {source_name(spelling) for spelling in spellings} == {"specs/a.yaml"}
+    assert source_name('x"""\nimport os.yaml') == "specs/x____import os.yaml"
 
 
 def test_a_folder_named_by_a_link_or_as_working_directory(out: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -232,7 +234,8 @@ def test_a_failing_disk_leaves_the_old_folder(out: Path, monkeypatch: pytest.Mon
 CHILD = """
 import json, os, signal, sys
 from pathlib import Path
-from kgen import transaction, tree
+from kgen.write import transaction
+from kgen.write import tree
 
 out, last, how, files = Path(sys.argv[1]), int(sys.argv[2]), sys.argv[3], json.loads(sys.argv[4])
 if how == "journal":

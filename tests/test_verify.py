@@ -11,12 +11,12 @@ import torch
 from modules import DEVICE, ROOT, module
 from typer.testing import CliRunner
 
-from kgen import stamp
 from kgen.cli import app
-from kgen.comparison import TOLERANCE, compare, launches
-from kgen.new import template
 from kgen.pipeline import generate
-from kgen.spec import load
+from kgen.spec import stamp
+from kgen.spec.load import load
+from kgen.spec.starter import template
+from kgen.tools.comparison import TOLERANCE, compare, launches
 
 SMALL = ["--dtype", "float32", "--size", "b=2", "--size", "n=3"]
 

@@ -21,7 +21,7 @@ from torch._higher_order_ops.triton_kernel_wrap import (
     triton_kernel_wrapper_mutation,
 )
 
-from kgen.problem import load_file
+from kgen.tools.problem import load_file
 
 LAUNCHES = (triton_kernel_wrapper_functional, triton_kernel_wrapper_mutation)
 

@@ -16,8 +16,8 @@ import torch
 from torch import Tensor
 from triton import knobs
 
-from kgen.comparison import launches
-from kgen.problem import draw, load_module
+from kgen.tools.comparison import launches
+from kgen.tools.problem import draw, load_module
 
 ROOT = Path(__file__).parents[1]
 MODULES = ("vga2d", "vga3d", "pga3d", "sta", "cga3d", "diffusion")

@@ -1,0 +1,1 @@
+"""Launchers and operators as rows for their templates."""

@@ -1,0 +1,1 @@
+"""A kernel as rows for its template."""

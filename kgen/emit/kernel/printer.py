@@ -1,0 +1,260 @@
+"""Spells fields, names and addresses as Triton text. Templates place what this module spells; it never prints a kernel.
+
+Names are unique within a kernel and follow the spec: components read `x_e12`, run-time numbers keep their name, fields
+that a body or an operation names keep that name, all others are `t0`, `t1`, … in order of use.
+"""
+
+import struct
+from collections.abc import Iterable, Sequence
+
+from kgen.graph.ir import Builder, Node, Number, Tensor
+from kgen.spec.private_names import CONSTANTS, size_name
+
+FUNCTIONS = {
+    "exp": "_exp",
+    "log": "tl.log",
+    "erf": "_erf",
+    "tanh": "_tanh",
+    "sigmoid": "_sigmoid",
+    "sqrt": "_sqrt",
+    "rsqrt": "_rsqrt",
+    "abs": "tl.abs",
+    "sin": "_sin",
+    "cos": "tl.cos",
+    "maximum": "_maximum",
+    "minimum": "_minimum",
+    "where": "tl.where",
+    "phi": "_phi",
+    "fast_exp": "tl.exp",
+}
+CALLED = {"sigmoid": ("exp",)}  # by functions of ours
+COMPARISONS = {"lt": "<", "le": "<=", "gt": ">", "ge": ">=", "eq": "==", "ne": "!="}
+LOCALS = {  # what templates of kernels call their own variables, and what they use
+    *("r", "at", "row", "rows", "kept", "column", "across", "down", "start", "tile", "tiles", "block", "blocks"),
+    *("program", "programs", "slot", "first_tile", "mask", "row_mask", "tile_mask"),
+    *("column_mask", "across_mask", "down_mask", "tl", "triton", "torch", "range", "float"),
+}
+
+COMPARISON, SUM, PRODUCT, UNARY, ATOM = range(-1, 4)  # precedence
+Extent = tuple[int, tuple[str, ...]]  # a number times sizes
+
+
+class Names:
+    """Gives everything in a kernel its name: what has it first keeps it, later ones get a number."""
+
+    def __init__(self, builder: Builder, tensors: Iterable[Tensor], taken: Iterable[str]) -> None:
+        self.hints = builder.hints
+        self.tensors = {t.name: t for t in tensors}
+        self.taken = {*taken, *CONSTANTS, *LOCALS}
+        self.names: dict[Node, str] = {}
+        self.count = 0
+
+    def __getitem__(self, node: Node) -> str:
+        if node not in self.names:
+            self.names[node] = self._fresh(self._wish(node))
+        return self.names[node]
+
+    def claim(self, node: Node, wish: str) -> None:
+        """Name a field, unless it has a name."""
+        if node not in self.names:
+            self.names[node] = self._fresh(wish)
+
+    def unique(self, wish: str) -> str:
+        """A name for something that is no field."""
+        return self._fresh(wish)
+
+    def _wish(self, node: Node) -> str:
+        if node.kind == "Input":
+            tensor = self.tensors.get(node.tensor)
+            return tensor.component_name(node.component) if tensor else node.tensor
+        if node in self.hints:
+            return self.hints[node]
+        if node.kind == "Size":
+            return f"size_{node.axis}"
+        self.count += 1
+        return f"t{self.count - 1}"
+
+    def _fresh(self, wish: str) -> str:
+        name, suffix = wish, 1
+        while name in self.taken:
+            suffix += 1
+            name = f"{wish}_{suffix}"
+        self.taken.add(name)
+        return name
+
+
+def _leading(text: str) -> str:
+    """A run of signed terms as an expression of its own."""
+    return text.removeprefix(" + ") if text.startswith(" + ") else "-" + text.removeprefix(" - ")
+
+
+def _positive_first(node: Node) -> list[tuple[Number, Node]]:
+    """The terms of a sum, so that few start with a minus."""
+    return sorted(node.terms, key=lambda term: term[0] < 0)
+
+
+def _is_single(value: float) -> bool:
+    """Whether fp32 holds the value exactly."""
+    try:
+        return bool(struct.unpack("f", struct.pack("f", value))[0] == value)
+    except OverflowError:
+        return False
+
+
+def number(value: Number) -> str:
+    """A constant as a float literal."""
+    text = repr(float(value))
+    return f'float("{text}")' if text.strip("-") in ("inf", "nan") else text
+
+
+def helpers(function: str) -> tuple[str, ...]:
+    """The device functions of ours that a field function is spelled with."""
+    own = FUNCTIONS.get(function, "")
+    return (own[1:], *CALLED.get(function, ())) if own.startswith("_") else ()
+
+
+class Expressions:
+    """Spells fields; those in `named` appear by name, all others in place."""
+
+    def __init__(self, names: Names, named: set[Node]) -> None:
+        self.names, self.named = names, named
+
+    def define(self, node: Node, width: int) -> list[str]:
+        """The right-hand side that computes a named field; the further lines of a long sum are added to it."""
+        if node.kind != "Add":
+            return [self._spell(node)[0]]
+        lines: list[list[tuple[Number, Node]]] = [[]]
+        length = 0
+        for c, x in _positive_first(node):
+            text = self._term(c, x)
+            if lines[-1] and length + len(text) > width:
+                lines.append([])
+                length = 0
+            lines[-1].append((c, x))
+            length += len(text)
+        return [self._sum(line)[0] for line in lines]
+
+    def use(self, node: Node, level: int = SUM) -> str:
+        """The field as an operand of an operator of the given precedence."""
+        if node in self.named or node.kind == "Input":
+            return self.names[node]
+        text, own = self._spell(node)
+        return text if own >= level else f"({text})"
+
+    def _spell(self, node: Node) -> tuple[str, int]:
+        match node.kind:
+            case "Input":
+                return self.names[node], ATOM
+            case "Const":
+                return number(node.value), ATOM
+            case "Size":
+                return f"tl.cast({size_name(node.axis)}, REAL)", ATOM
+            case "Add":
+                return self._sum(_positive_first(node))
+            case "Mul":
+                return self._product(node.args), PRODUCT
+            case "Reciprocal":
+                return f"1.0 / {self.use(node.args[0], UNARY)}", PRODUCT
+            case "Call":
+                return self._call(node)
+            case _:
+                raise AssertionError(f"{node.kind} has no spelling of its own")
+
+    def _term(self, c: Number, x: Node) -> str:
+        """A term with its sign, ` + x * y`."""
+        size: Number = -c if c < 0 else c
+        if x.kind == "Const":
+            text = number(size * x.value)
+        else:
+            text = ("" if size == 1 else f"{number(size)} * ") + self.use(x, PRODUCT)
+        return f" {'-' if c < 0 else '+'} {text}"
+
+    def _sum(self, terms: Sequence[tuple[Number, Node]]) -> tuple[str, int]:
+        if len(terms) > 1:
+            return _leading("".join(self._term(c, x) for c, x in terms)), SUM
+        c, x = terms[0]
+        if c == 1 and x.kind != "Const":
+            return self.use(x), SUM
+        text = _leading(self._term(c, x))
+        return text, (PRODUCT if not text.startswith("-") else SUM)
+
+    def _product(self, factors: Sequence[Node]) -> str:
+        """Factors with fewer axes first, so that what is constant along the tile is multiplied once."""
+        ordered = sorted(factors, key=lambda x: (len(x.axes), x.id))
+        above = [x for x in ordered if x.kind != "Reciprocal" or x in self.named]
+        below = [x for x in ordered if x not in above]
+        text = " * ".join(self.use(x, PRODUCT if i == 0 else UNARY) for i, x in enumerate(above)) or "1.0"
+        return text + "".join(f" / {self.use(x.args[0], UNARY)}" for x in below)
+
+    def _call(self, node: Node) -> tuple[str, int]:
+        if node.function in COMPARISONS:
+            left, right = (self.use(a) for a in node.args)
+            return f"{left} {COMPARISONS[node.function]} {right}", COMPARISON
+        if node.function == "detach":
+            return self.use(node.args[0]), SUM
+        arguments = [self._argument(a) for a in node.args]
+        if node.function == "where" and all(a.kind == "Const" for a in node.args[1:]):
+            arguments[1] = f"tl.full([], {self.use(node.args[1])}, REAL)"  # two literals would make an fp32 field
+        return f"{FUNCTIONS[node.function]}({', '.join(arguments)})", ATOM
+
+    def _argument(self, node: Node) -> str:
+        """An argument of a function, for which Triton would round a literal to fp32 also among fp64 fields."""
+        text = self.use(node, COMPARISON)
+        return text if node.kind != "Const" or _is_single(float(node.value)) else f"tl.full([], {text}, REAL)"
+
+
+# addresses
+
+
+def extents(tensor: Tensor) -> list[str]:
+    """The extent of each dim as text."""
+    return [str(d) if isinstance(d, int) else size_name(d) for d in tensor.dims]
+
+
+def stride(tensor: Tensor, position: int) -> Extent:
+    """The distance between neighbours along a dim: a number times sizes, and a step if the launcher decides on it."""
+    if not tensor.split or position < tensor.several:
+        return _extent(tensor.dims[position + 1 :])
+    end = tensor.split if position < tensor.split else len(tensor.dims)
+    factor, sizes = _extent(tensor.dims[position + 1 : end])
+    return factor, (*sizes, step_name(tensor, end))
+
+
+def steps(tensor: Tensor) -> list[tuple[str, str, str]]:
+    """The steps along the rows and the columns of a tensor that may be turned, each with its value if so and if not."""
+    factor, sizes = _extent(tensor.dims[tensor.several : tensor.split])
+    rows = times(f"tl.cast({sizes[0]}, tl.int64)", factor, sizes[1:])  # as many columns as there are, not a tile's
+    columns = times("1", *_extent(tensor.dims[tensor.split :]))
+    return [(step_name(tensor, tensor.split), "1", columns), (step_name(tensor, len(tensor.dims)), rows, "1")]
+
+
+def step_name(tensor: Tensor, end: int) -> str:
+    """The distance between neighbours along the last axis before a dim."""
+    return f"{tensor.name}_{tensor.dims[end - 1]}"
+
+
+def _extent(dims: Sequence[str | int]) -> Extent:
+    factor, sizes = 1, list[str]()
+    for d in dims:
+        if isinstance(d, int):
+            factor *= d
+        else:
+            sizes.append(size_name(d))
+    return factor, tuple(sizes)
+
+
+def times(index: str, factor: int, sizes: Sequence[str]) -> str:
+    """index * factor * sizes, without ones."""
+    factors = [index, *([str(factor)] if factor != 1 else []), *sizes]
+    return " * ".join(factors[1:] if index == "1" and len(factors) > 1 else factors)
+
+
+def component_index(tensor: Tensor, component: int) -> list[tuple[int, int]]:
+    """(position, index) along each component dim, from the flat component number."""
+    result = []
+    for position in reversed([i for i, d in enumerate(tensor.dims) if isinstance(d, int)]):
+        extent = tensor.dims[position]
+        assert isinstance(extent, int)
+        component, index = divmod(component, extent)
+        result.append((position, index))
+    return result[::-1]

@@ -1,0 +1,1 @@
+"""nn.Modules as rows for their template."""

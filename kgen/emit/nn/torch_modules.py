@@ -1,0 +1,149 @@
+"""nn.Modules of a spec as finished rows for `torch_module.jinja`: what the class documents, takes, draws and calls.
+
+In: a `model.Module`. Out: a dict of texts. The class holds parameters and options; the public function computes. What
+differs with the module's own options is written as a function of their settings (see `settings.py`).
+"""
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from kgen.emit.nn.docstrings import document, kernels_in_words
+from kgen.emit.nn.extents import COUNTED, Around, spelled, switches_of
+from kgen.emit.nn.settings import expression, quoted, statements
+from kgen.emit.text.constants import tensors
+from kgen.spec.model import Case, Kernel, Module, Parameter, Settings, Spec, Switch
+from kgen.spec.private_names import definition_name
+
+
+def module_rows(spec: Spec, module: Module) -> dict[str, Any]:
+    """One class."""
+    a = Around(spec, module)
+    inputs, _ = tensors(spec, a.usual)
+    kept = {p.input: p for p in module.parameters}
+    constructed = [*module.arguments, *(name for name, _, _ in _options(a))]
+    filled = [(p.input, _filled(a, p)) for p in module.parameters if p.shape is not None or p.grades]
+    passed = [t.name for t in inputs if t.name not in kept.keys() - dict(filled)]
+    torch = _seen("torch", constructed)
+    return {
+        "name": module.name,
+        "definition": definition_name(module.name),
+        "hidden": _hidden(a, constructed, passed),
+        "torch": torch,
+        "error": _seen("ValueError", constructed),
+        "initialise": f"{torch}.nn.Module.__init__(self)" if "super" in constructed else "super().__init__()",
+        "doc": document(a),
+        "sizes": module.arguments,
+        "options": _options(a),
+        "words": [(s.name, _listed(s.cases), ", ".join(map(repr, s.cases))) for s in _of_words(a)],
+        "attributes": constructed,
+        "parameters": [(p.name, _extents(a, p)) for p in module.parameters],
+        "draws": [line for p in module.parameters for line in _draws(a, p)],
+        "forward": "".join(f", {t.name}: torch.Tensor" for t in inputs if t.name not in kept),
+        "returns": " | ".join(dict.fromkeys(_returned(spec, spec.kernel(name)) for name in module.kernel.values)),
+        "called": kernels_in_words(a),
+        "filled": filled,
+        "kernel": _function(a.usual, passed) if len(module.kernels) == 1 else _fresh("function", passed),
+        "choice": _choice(a, passed) if len(module.kernels) > 1 else "",
+        "arguments": ", ".join(
+            [f"self.{kept[t.name].name}" if t.name in kept.keys() - dict(filled) else t.name for t in inputs]
+            + [f"{o.name}=self.{o.name}" for o in a.usual.options]
+        ),
+        "ignored": _listed(module.ignored),
+        "repr": ", ".join(f"{n}={{self.{n}}}" for n in [*module.arguments, *(o.name for o in a.usual.options)]),
+        "own_repr": ", ".join(f"{s.name}={{self.{s.name}!r}}" for s in module.switches),
+    }
+
+
+def _options(a: Around) -> list[tuple[str, str, str]]:
+    """Keyword-only arguments with their types and defaults: the kernel's, then the module's own."""
+    options = [(o.name, "bool" if isinstance(o.default, bool) else "float", repr(o.default)) for o in a.usual.options]
+    return options + [(s.name, type(s.default).__name__, quoted(s.default)) for s in a.module.switches]
+
+
+def _of_words(a: Around) -> list[Switch]:
+    return [switch for switch in a.module.switches if isinstance(switch.default, str)]
+
+
+def _listed(texts: Sequence[Case]) -> str:
+    return ", ".join(map(quoted, texts))
+
+
+def _returned(spec: Spec, kernel: Kernel) -> str:
+    return "torch.Tensor" if len(tensors(spec, kernel)[1]) == 1 else "tuple[torch.Tensor, ...]"
+
+
+# what forward calls
+
+
+def _choice(a: Around, passed: Sequence[str]) -> str:
+    return expression(switches_of(a.module.kernel), lambda settings: _function(a.kernel(settings), passed))
+
+
+def _function(kernel: Kernel, passed: Sequence[str]) -> str:
+    return _seen(definition_name(kernel.name), passed)
+
+
+def _fresh(name: str, taken: Sequence[str]) -> str:
+    return _fresh(name + "_", taken) if name in taken else name
+
+
+# what arguments would hide
+
+
+def _seen(name: str, arguments: Sequence[str]) -> str:
+    """How a method with these arguments reads a name of the module's."""
+    return f"_{name}_global" if name in arguments else name
+
+
+def _hidden(a: Around, constructed: Sequence[str], passed: Sequence[str]) -> list[str]:
+    """Names that a method's arguments hide, and that it reads."""
+    read = [name for name in ("torch", "ValueError") if name in constructed]
+    return read + [name for name in map(definition_name, a.module.kernels) if name in passed]
+
+
+def _filled(a: Around, p: Parameter) -> str:
+    """A kernel's input made from a parameter of another shape, or for some blades."""
+    switches = switches_of(a.module.kernel, p.grades)
+
+    def whole(settings: Settings) -> str:
+        return spelled([1 if d == "blade" and p.grades else extent for d, extent in a.dims(p, settings)], "self.")
+
+    def axis(settings: Settings) -> str:
+        return str([d for d, _ in a.dims(p, settings)].index("blade"))
+
+    values = f"self.{p.name}.reshape({expression(switches, whole)})"
+    if not p.grades:
+        return values
+    blades = expression(switches, lambda settings: spelled(a.blades(p, settings)))
+    count = expression(switches, lambda settings: str(dict(a.dims(p, settings))["blade"]))
+    return f"_on_blades({values}, {blades}, of={count}, dim={expression(switches, axis)})"
+
+
+def _extents(a: Around, p: Parameter) -> str:
+    return expression(switches_of(a.module.kernel), lambda settings: spelled(a.extents(p, settings)), owner="")
+
+
+# initialisation
+
+
+def _draws(a: Around, p: Parameter) -> list[str]:
+    """The statements of reset_parameters for one parameter."""
+    switches = switches_of(a.module.kernel, p.initialisation)
+    return statements(switches, lambda settings: list(_draw(a, p, settings)))
+
+
+def _draw(a: Around, p: Parameter, settings: Settings) -> Iterator[str]:
+    kind, target = p.initialisation.at(settings).kind, f"self.{p.name}"
+    if not p.initialisation.at(settings).fan:
+        yield f"torch.nn.init.{kind}_({target})"
+        return
+    counts = a.fan(p, settings)
+    fan = [count if isinstance(count, int) else f"self.{count}" for count in counts.values()]
+    scale = f"{fan[0]}**-0.5" if len(fan) == 1 else f"({' * '.join(map(str, fan))}) ** -0.5"
+    known = [f"{count} {COUNTED[name]}" for name, count in counts.items() if isinstance(count, int)]
+    comment = f"  # {', '.join(known)}" if known else ""
+    if kind == "normal":
+        yield f"torch.nn.init.normal_({target}, std={scale}){comment}"
+    else:
+        yield f"bound = {scale}{comment}"
+        yield f"torch.nn.init.uniform_({target}, -bound, bound)"

@@ -1,0 +1,102 @@
+"""The proof of a module: a test file that needs torch, triton and pytest alone, and travels with the module.
+
+In: a `Spec`. Out: the text of `tests/test_<name>.py`, black-formatted, the same bytes for the same spec everywhere. The
+products of basis blades stand in it as data, and the expected results come from the reference's functions over that
+data: both are the reference's own, and share nothing with the stages that made the kernels. From those come the names
+of results and the group under which a kernel is equivariant: claims, which the proof puts to the test.
+"""
+
+from textwrap import fill
+from typing import Any
+
+from kgen.emit.text.banner import banner, source_name
+from kgen.emit.text.render import render
+from kgen.emit.text.tidy import LINE_LENGTH, formatted, tidy
+from kgen.reference import source as reference
+from kgen.reference.function import Function
+from kgen.reference.tables import _ref_product_rows
+from kgen.spec import stamp
+from kgen.spec.model import Algebra, Kernel, Spec
+from kgen.trace.trace import equivariance, output_names
+
+
+def file_name(spec: Spec) -> str:
+    """The proof's file, beside the module's."""
+    return f"tests/test_{spec.name}.py"
+
+
+def proof(spec: Spec) -> str:
+    """The text of the proof."""
+    functions = {kernel.name: Function(spec, kernel, "oracle") for kernel in spec.kernels}
+    groups = {kernel.name: _group(spec, kernel) for kernel in spec.kernels}
+    suite = render(
+        "proof_suite",
+        name=spec.name,
+        algebra=spec.algebra is not None,
+        equivariant=any(groups.values()),
+        euclidean="euclidean" in groups.values(),
+        tf32=any(kernel.precision == "tf32" for kernel in spec.kernels),
+    )
+    oracles = reference.oracles(functions.values(), callers=suite)  # first, for the shapes of results
+    described = {kernel.name: _describe(kernel, functions[kernel.name], groups[kernel.name]) for kernel in spec.kernels}
+    names = "".join(f"{name!r}: {name}_oracle, " for name in functions)
+    text = render(
+        "proof",
+        name=spec.name,
+        banner=banner(spec.path),
+        stamp=stamp.line(spec.digest, source_name(spec.path)),
+        digest=spec.digest,
+        algebra=_algebra(spec) if spec.algebra else None,
+        kernels=formatted(f"KERNELS = {described!r}"),
+        oracles=oracles + "\n\n\n" + formatted(f"ORACLES = {{{names}}}"),
+        suite=suite,
+    )
+    return stamp.sealed(tidy(text))
+
+
+def _group(spec: Spec, kernel: Kernel) -> str | None:
+    """The group under which the kernel is equivariant, if that has more than numbers in it."""
+    return equivariance(spec, kernel) if spec.algebra and any(spec.algebra.squares) else None
+
+
+def _describe(kernel: Kernel, function: Function, group: str | None) -> dict[str, Any]:
+    """What the kernel takes and gives, and whether it multiplies matrices."""
+    inputs = {argument.name: function.shape(argument.name) for argument in kernel.inputs}
+    outputs = dict(zip(output_names(kernel), function.results, strict=True))
+    alike = function.evaluator.alike
+    return {
+        "inputs": {name: tuple(alike.get(str(d), d) for d in shape.dims) for name, shape in inputs.items()},
+        "outputs": {name: tuple(alike.get(str(d), d) for d in shape.dims) for name, shape in outputs.items()},
+        "options": {option.name: option.default for option in kernel.options},
+        "grads": kernel.grads,
+        "indices": {name: t.dtype for name, t in function.types.items() if t.dtype},
+        "grades": {name: shape.grades for name, shape in (inputs | outputs).items() if shape.grades},
+        "group": group,
+        "products": function.contracts,
+        **({"precision": kernel.precision} if kernel.precision else {}),
+    }
+
+
+def _algebra(spec: Spec) -> dict[str, str]:
+    assert spec.algebra is not None
+    return {
+        "blades": fill(" ".join(blade.name for blade in spec.algebra.blades), LINE_LENGTH),
+        "path_order": formatted(repr(spec.layout.path_order)).strip(),
+        "products": _products(spec.algebra),
+    }
+
+
+def _products(algebra: Algebra) -> str:
+    """The table of products of basis blades, with signs; a long row takes several lines."""
+    blades = algebra.blades
+    place = {blade.mask: blade for blade in blades}
+    entries = [["0"] * len(blades) for _ in blades]
+    rows = _ref_product_rows("geometric", None, None, algebra.squares, tuple((b.mask, b.sign) for b in blades))
+    for i, j, mask, sign in rows:
+        entries[i][j] = ("-" if sign * place[mask].sign < 0 else "") + place[mask].name
+    width = max(len(entry) for row in entries for entry in row) + 1
+    per_line = len(blades)
+    while per_line * width > LINE_LENGTH:
+        per_line //= 2
+    lines = [row[start : start + per_line] for row in entries for start in range(0, len(blades), per_line)]
+    return "\n".join("".join(entry.ljust(width) for entry in line).rstrip() for line in lines)

@@ -1,0 +1,1 @@
+"""Text that all parts of a module share: headers, constants, docstrings, filled templates, line breaks."""

@@ -1,0 +1,63 @@
+"""Docstrings and formula comments of a generated module, from what the spec says."""
+
+import inspect
+from collections.abc import Sequence
+
+from kgen.emit.text.banner import source_name
+from kgen.emit.text.constants import dims, tensors
+from kgen.spec.model import PRECISIONS, Kernel, Option, Spec
+from kgen.trace.trace import equivariance
+
+EQUIVARIANCE = {
+    "pin": "equivariant under all versors of the algebra",
+    "euclidean": "equivariant under versors that preserve each grade's sum of squares (not boosts or translations)",
+}
+
+
+def formula(spec: Spec, kernel: Kernel) -> list[str]:
+    """The body, as the comment above the kernels that compute it."""
+    return inspect.cleandoc(kernel.body).splitlines()
+
+
+def document(spec: Spec, kernel: Kernel) -> str:
+    """The docstring of the public function: meaning, shapes, options, errors, source."""
+    inputs, outputs = tensors(spec, kernel)
+    lines = [*(kernel.doc.strip().splitlines() or [kernel.name]), ""]
+    lines += [f"    {line}" for line in formula(spec, kernel)]
+    lines += ["", "Args:"]
+    lines += [f"    {t.name}: shape {shape(dims(t))}, {t.dtype or 'floating'}." for t in inputs]
+    lines += [f"    {o.name}: {option(o)}." for o in kernel.options]
+    lines += ["", "Returns:"]
+    lines += [
+        f"    {t.name}: shape {shape(dims(t))}, of the promoted dtype of {_listed(kernel.grads)}." for t in outputs
+    ]
+    lines += ["", "Raises:"]
+    lines += ["    ValueError: an argument's shape, dtype or device does not fit; the message names it."]
+    group = equivariance(spec, kernel)
+    if group:
+        lines += ["", f"The function is {EQUIVARIANCE[group]}."]
+    lines += ["", f"Differentiable in {_listed(kernel.grads)}." if kernel.grads else "Not differentiable."]
+    if kernel.precision:
+        lines += [f"Matrices of fp32 are multiplied in {PRECISIONS[kernel.precision]}, whatever torch's setting is."]
+    lines += [f"Inputs are read in place when contiguous, else copied once. Source: {source_name(spec.path)}."]
+    return docstring(lines)
+
+
+def docstring(lines: Sequence[str]) -> str:
+    """Lines as what stands between the quotes of a function or class."""
+    return "\n".join(f"    {line}".rstrip() for line in lines).strip() + "\n    "
+
+
+def shape(tensor_dims: tuple[str | int, ...]) -> str:
+    """Dims as a shape: (8, b, n)."""
+    return "(" + ", ".join(map(str, tensor_dims)) + ("," if len(tensor_dims) == 1 else "") + ")"
+
+
+def option(declared: Option) -> str:
+    """What an option is for, and its default."""
+    kind = "chooses the compiled variant" if isinstance(declared.default, bool) else "a number, read at run time"
+    return f"{kind}, {declared.default!r} by default"
+
+
+def _listed(names: tuple[str, ...]) -> str:
+    return ", ".join(names) or "the inputs"

@@ -1,0 +1,1 @@
+"""The component graph, and what can be done with any: derivatives, factoring, zeros, formulas."""

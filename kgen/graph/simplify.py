@@ -1,0 +1,274 @@
+"""Factoring and sharing: roots come in, equal roots with fewer operations go out.
+
+`simplify` expands nothing that is shared. It sees the graph as polynomials (the sums) whose atoms are all other nodes,
+and greedily takes the step that saves most multiplications: a product of two factors that many terms contain is
+computed once (`w * x_0`), or a factor common to several terms of one sum moves outside it (`w * (x_1 y_1 + x_2 y_2)`).
+Ties break by creation order, so the result is the same in every process.
+"""
+
+import heapq
+from collections.abc import Container, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+
+from kgen.graph.ir import Builder, Node, Rational, postorder
+
+
+@dataclass(frozen=True, slots=True)
+class Cost:
+    """Operations per element of the tile (nodes that vary along `axis`), and per row for the others."""
+
+    multiplications: int
+    additions: int
+    functions: int
+
+    @property
+    def total(self) -> int:
+        return self.multiplications + self.additions + self.functions
+
+    def __str__(self) -> str:
+        text = f"{self.multiplications} mul + {self.additions} add"
+        return text + (f" + {self.functions} functions" if self.functions else "")
+
+
+def cost(roots: Sequence[Node], axis: str | None = None) -> Cost:
+    """The operations needed to evaluate the roots once; with `axis`, only those of nodes that vary along it."""
+    multiplications = additions = functions = 0
+    for node in postorder(roots):
+        if axis is not None and not any(axis in a.axes for a in (node, *node.args)):
+            continue
+        products, sums, calls = operations(node)
+        multiplications, additions, functions = multiplications + products, additions + sums, functions + calls
+    return Cost(multiplications, additions, functions)
+
+
+def operations(node: Node) -> tuple[int, int, int]:
+    """The multiplications, additions and functions that make a field of its arguments."""
+    if node.kind == "Mul":
+        return len(node.args) - 1, 0, 0
+    if node.kind == "Add":
+        return sum(abs(c) != 1 for c, x in node.terms if x.kind != "Const"), len(node.args) - 1, 0
+    return 0, int(node.kind == "Sum"), int(node.kind in ("Call", "Reciprocal", "Max"))
+
+
+def naive_cost(roots: Sequence[Node], named: Container[Node] = ()) -> Cost:
+    """The operations when sums of products are multiplied out term by term; the fields in `named` are kept whole."""
+    multiplications = additions = functions = 0
+    size: dict[Node, tuple[int, int]] = {}  # terms when multiplied out, and factors of all terms together
+    ends = set(roots)
+    for node in postorder(roots):
+        terms, factors = 1, 1
+        if node.kind == "Add":
+            terms, factors = (sum(size[a][i] for a in node.args) for i in (0, 1))
+        elif node.kind == "Mul":
+            terms, factors = size[node.args[0]]
+            for a in node.args[1:]:
+                terms, factors = terms * size[a][0], factors * size[a][0] + terms * size[a][1]
+        elif node.kind in ("Call", "Reciprocal", "Max"):
+            functions += 1
+        whole = node in named or node in ends or node.kind not in ("Add", "Mul")
+        arguments = [node] if node.kind in ("Add", "Mul") else node.args
+        for a in arguments if whole else ():
+            measured = (terms, factors) if a is node else size[a]
+            multiplications += measured[1] - measured[0]
+            additions += measured[0] - 1
+        size[node] = (1, 1) if whole else (terms, factors)
+    return Cost(multiplications, additions, functions)
+
+
+def simplify(builder: Builder, roots: Sequence[Node]) -> list[Node]:
+    """Equal roots with fewer operations; the original stays when factoring does not pay."""
+    return list(_simplified(builder, tuple(roots)))
+
+
+@lru_cache(maxsize=8)  # the scheduler asks for the same roots when it weighs a kernel and when it builds it
+def _simplified(builder: Builder, roots: tuple[Node, ...]) -> tuple[Node, ...]:
+    factored = _Polynomials(builder, roots).factored()
+    return tuple(factored) if cost(factored).total < cost(roots).total else roots
+
+
+Key = tuple[int, int, int]  # a possible step: (-1, a, b) shares the product a * b; (sum, f, -1) takes f out of a sum
+
+
+class _Polynomials:
+    """The working state of factoring. Atoms are numbered; a term is a coefficient and a sorted list of atoms."""
+
+    def __init__(self, builder: Builder, roots: Sequence[Node]) -> None:
+        self.builder, self.roots = builder, roots
+        self.order = postorder(roots)
+        self.uses = self._count_uses()
+        self.atoms: list[Node | tuple[int, int] | int] = []  # a node, the product of two atoms, or a sum (its number)
+        self.number: dict[Node | tuple[int, int], int] = {}
+        self.sums: list[list[int]] = []  # term numbers of each sum
+        self.terms: list[tuple[int, Rational, tuple[int, ...]]] = []  # (sum, coefficient, atoms)
+        self.holders: dict[Key, dict[int, None]] = {}  # which terms a step would serve
+        self.heap: list[tuple[int, Key]] = []
+        self.sum_of: dict[Node, int] = {}
+
+    def _count_uses(self) -> dict[Node, int]:
+        uses = dict.fromkeys(self.order, 0)
+        for node in self.order:
+            for a in node.args:
+                uses[a] += 1
+        for root in self.roots:
+            uses[root] += 2
+        return uses
+
+    def _inlined(self, child: Node, parent: Node) -> bool:
+        """Whether a node is part of its parent's polynomial: used there alone, and varying along the same axes."""
+        return self.uses[child] == 1 and child.axes == parent.axes
+
+    # reading the graph
+
+    def _atom(self, key: Node | tuple[int, int]) -> int:
+        if key not in self.number:
+            self.number[key] = len(self.atoms)
+            self.atoms.append(key)
+        return self.number[key]
+
+    def _factors(self, node: Node, owner: Node) -> list[Node]:
+        if node.kind == "Mul" and (node is owner or self._inlined(node, owner)):
+            return [f for a in node.args for f in self._factors(a, owner)]
+        return [node]
+
+    def _flat_terms(self, node: Node, owner: Node) -> list[tuple[Rational, list[Node]]]:
+        terms: list[tuple[Rational, list[Node]]] = []
+        for c, x in node.terms:
+            if x.kind == "Add" and self._inlined(x, owner):
+                terms += [(c * d, factors) for d, factors in self._flat_terms(x, owner)]
+            else:
+                terms.append((c, self._factors(x, owner)))
+        return terms
+
+    def _read(self) -> None:
+        for node in self.order:
+            if node.kind == "Add":
+                self.sum_of[node] = self._new_sum(
+                    [(c, tuple(self._atom(f) for f in factors)) for c, factors in self._flat_terms(node, node)]
+                )
+            elif node.kind == "Mul":
+                factors = tuple(self._atom(f) for f in self._factors(node, node))
+                self.sum_of[node] = self._new_sum([(1, factors)])
+
+    def _drop_inlined(self) -> None:
+        """Forget the polynomials of nodes that became part of their only user."""
+        inner: set[Node] = set()
+        for node in self.order:
+            for a in node.args:
+                if a.kind == "Mul" and node.kind in ("Add", "Mul") and self._inlined(a, node):
+                    inner.add(a)
+                if a.kind == "Add" and node.kind == "Add" and self._inlined(a, node):
+                    inner.add(a)
+        for node in self.order:
+            if node in inner:
+                for t in self.sums[self.sum_of[node]]:
+                    self._index(t, remove=True)
+
+    # bookkeeping
+
+    def _new_sum(self, terms: Sequence[tuple[Rational, tuple[int, ...]]]) -> int:
+        number = len(self.sums)
+        self.sums.append([])
+        for c, factors in terms:
+            self._new_term(number, c, factors)
+        return number
+
+    def _new_term(self, number: int, coefficient: Rational, factors: tuple[int, ...]) -> int:
+        term = len(self.terms)
+        self.terms.append((number, coefficient, tuple(sorted(factors))))
+        self.sums[number].append(term)
+        self._index(term)
+        return term
+
+    def _keys(self, term: int) -> list[Key]:
+        number, _, factors = self.terms[term]
+        if len(factors) < 2:
+            return []  # there is no multiplication to save
+        keys = {(-1, a, b): None for i, a in enumerate(factors) for b in factors[i + 1 :]}
+        keys.update({(number, f, -1): None for f in factors})
+        return list(keys)
+
+    def _index(self, term: int, remove: bool = False) -> None:
+        for key in self._keys(term):
+            holders = self.holders.setdefault(key, {})
+            if remove:
+                holders.pop(term, None)
+            else:
+                holders[term] = None
+                if len(holders) > 1:
+                    heapq.heappush(self.heap, (-len(holders), key))
+
+    # the steps
+
+    def factored(self) -> list[Node]:
+        self._read()
+        self._drop_inlined()
+        while self.heap:
+            score, key = heapq.heappop(self.heap)
+            holders = self.holders[key]
+            if len(holders) < 2:
+                continue
+            if len(holders) != -score:
+                heapq.heappush(self.heap, (-len(holders), key))
+            elif key[0] < 0:
+                self._share(key[1], key[2], list(holders))
+            else:
+                self._take_out(key[0], key[1], list(holders))
+        return self._rebuild()
+
+    def _share(self, a: int, b: int, terms: list[int]) -> None:
+        product = self._atom((a, b))
+        for term in terms:
+            number, c, factors = self.terms[term]
+            rest = list(factors)
+            rest.remove(a)
+            rest.remove(b)
+            self._index(term, remove=True)
+            self.terms[term] = (number, c, tuple(sorted((*rest, product))))
+            self._index(term)
+
+    def _take_out(self, number: int, factor: int, terms: list[int]) -> None:
+        rests: list[tuple[Rational, tuple[int, ...]]] = []
+        for term in terms:
+            self._index(term, remove=True)
+            self.sums[number].remove(term)
+            _, c, factors = self.terms[term]
+            rest = list(factors)
+            rest.remove(factor)
+            rests.append((c, tuple(rest)))
+        inner = self._new_sum(rests)
+        atom = len(self.atoms)
+        self.atoms.append(inner)
+        self._new_term(number, 1, (factor, atom))
+
+    # writing the graph
+
+    def _rebuild(self) -> list[Node]:
+        """Evaluate the polynomials back to nodes, with an explicit stack: sums nest deeply."""
+        self._nodes: dict[Node, Node] = {}
+        self._values: dict[int, Node] = {}
+        for node in self.order:
+            if node not in self.sum_of:
+                done = self.builder.rebuild(node, [self._nodes[a] for a in node.args]) if node.args else node
+            else:
+                done = self._sum_value(self.sum_of[node])
+            self._nodes[node] = done
+            if node in self.builder.hints:
+                self.builder.name(done, self.builder.hints[node])
+        return [self._nodes[root] for root in self.roots]
+
+    def _sum_value(self, number: int) -> Node:
+        b = self.builder
+        terms = (self.terms[t] for t in self.sums[number])
+        return b.linear((c, b.mul(*(self._value(f) for f in factors))) for _, c, factors in terms)
+
+    def _value(self, atom: int) -> Node:
+        if atom not in self._values:
+            key = self.atoms[atom]
+            if isinstance(key, Node):
+                self._values[atom] = self._nodes[key]
+            elif isinstance(key, tuple):
+                self._values[atom] = self.builder.mul(self._value(key[0]), self._value(key[1]))
+            else:
+                self._values[atom] = self._sum_value(key)
+        return self._values[atom]

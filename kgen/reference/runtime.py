@@ -1,0 +1,205 @@
+"""The torch functions that references of generated modules call; `reference` copies the text of those that are needed.
+
+A multivector is a tensor with its blades on the last axis, in storage order; `grades` (or left, right) names the grades
+that it has, None for all of them. Every tensor of a kernel has all axes of that kernel, of extent one where it lacks an
+axis, so that broadcasting is by axis name. Everything is differentiable to any order by autograd, on any device.
+"""
+
+import functools
+
+import torch
+
+from kgen.reference.tables import _ref_complement, _ref_norm_sign, _ref_paths, _ref_product_rows, _ref_select
+
+# Stand-ins: a generated module defines the constants of its own algebra here.
+_REF_SQUARES: tuple[int, ...] = ()
+_REF_BLADES: tuple[tuple[int, int], ...] = ()
+_REF_PATH_ORDER: tuple[str, ...] = ()
+
+_RefGrades = tuple[int, ...] | None
+
+
+def _ref_promote(*tensors: torch.Tensor) -> torch.dtype:
+    """The common dtype of floating tensors."""
+    return functools.reduce(torch.promote_types, [tensor.dtype for tensor in tensors])
+
+
+def _ref_upcast(*tensors: torch.Tensor) -> list[torch.Tensor]:
+    """The tensors in the dtype of the arithmetic: fp32, or fp64 where any is."""
+    dtype = torch.promote_types(torch.float32, _ref_promote(*tensors))
+    return [tensor.resolve_neg().to(dtype) for tensor in tensors]  # torch makes no new tensor like a negated view
+
+
+def _ref_flatten(x: torch.Tensor, rank: int) -> torch.Tensor:
+    """x with all axes but the last `rank` as one."""
+    split = x.ndim - rank
+    return x.reshape(x.shape[:split].numel(), *x.shape[split:])
+
+
+def _ref_unflatten(x: torch.Tensor, lead: torch.Size) -> torch.Tensor:
+    """x with its first axis as the axes `lead`."""
+    return x.reshape(*lead, *x.shape[1:])
+
+
+def _ref_contract(a: torch.Tensor, b: torch.Tensor, *dims: int) -> torch.Tensor:
+    """The sum of a * b along `dims`, which are kept, without the product in memory."""
+    letters = "abcdefghijklmnopqrstuvwxyz"[: a.ndim]
+    left = "".join(letter for dim, letter in enumerate(letters) if dim not in dims)
+    kept = [None if dim in dims else slice(None) for dim in range(a.ndim)]
+    return torch.einsum(f"{letters},{letters}->{left}", a, b)[tuple(kept)]
+
+
+def _ref_collect(terms: torch.Tensor, target: list[int], size: int) -> torch.Tensor:
+    """The sums of the terms (last axis) that go to the same of `size` targets, always added in the same order."""
+    order = sorted(range(len(target)), key=lambda term: target[term])
+    terms = terms if order == list(range(len(target))) else terms[..., order]
+    counts = [sum(t == k for t in target) for k in range(size)]
+    return torch.stack([part.sum(-1) for part in torch.split(terms, counts, -1)], -1)
+
+
+def _ref_product(
+    kind: str,
+    x: torch.Tensor,
+    y: torch.Tensor,
+    left: _RefGrades = None,
+    right: _RefGrades = None,
+    out: _RefGrades = None,
+    weight: torch.Tensor | None = None,
+    paths: tuple[_RefGrades, _RefGrades] = (None, None),
+) -> torch.Tensor:
+    """The geometric, outer or inner product, onto the grades `out`.
+
+    `weight` has one value per path (last axis), for operands of the grades `paths`, and scales the terms of its path.
+    """
+    targets = {mask: (k, sign) for k, (mask, sign) in enumerate(_ref_select(out, _REF_BLADES))}
+    rows = [row for row in _ref_product_rows(kind, left, right, _REF_SQUARES, _REF_BLADES) if row[2] in targets]
+    lefts, rights = [i for i, _, _, _ in rows], [j for _, j, _, _ in rows]
+    signs = [sign * targets[mask][1] for _, _, mask, sign in rows]
+    terms = x[..., lefts] * y[..., rights] * x.new_tensor(signs)
+    if weight is not None:
+        terms = terms * _ref_weights(weight, rows, left, right, paths)
+    return _ref_collect(terms, [targets[mask][0] for _, _, mask, _ in rows], len(targets))
+
+
+def _ref_weights(
+    weight: torch.Tensor,
+    rows: list[tuple[int, int, int, int]],
+    left: _RefGrades,
+    right: _RefGrades,
+    paths: tuple[_RefGrades, _RefGrades],
+) -> torch.Tensor:
+    """The weight of each of these rows of a product, by its path."""
+    order = _ref_paths(*paths, _REF_PATH_ORDER, _REF_SQUARES, _REF_BLADES)
+    x_grades = [mask.bit_count() for mask, _ in _ref_select(left, _REF_BLADES)]
+    y_grades = [mask.bit_count() for mask, _ in _ref_select(right, _REF_BLADES)]
+    return weight[..., [order.index((x_grades[i], m.bit_count(), y_grades[j])) for i, j, m, _ in rows]]
+
+
+def _ref_fcgp(
+    x: torch.Tensor,
+    y: torch.Tensor,
+    weight: torch.Tensor,
+    dim: int,
+    left: _RefGrades = None,
+    right: _RefGrades = None,
+    out: _RefGrades = None,
+    paths: tuple[_RefGrades, _RefGrades] = (None, None),
+) -> torch.Tensor:
+    """The geometric product with a weight per path, as in `_ref_product`, summed along `dim`.
+
+    Each component is one contraction, along `dim` and over its terms: only the products of x and y are in memory.
+    """
+    rows = _ref_product_rows("geometric", left, right, _REF_SQUARES, _REF_BLADES)
+    components = []
+    for mask, sign in _ref_select(out, _REF_BLADES):
+        own = [row for row in rows if row[2] == mask]
+        signs = x.new_tensor([sign * s for _, _, _, s in own])
+        terms = x[..., [i for i, _, _, _ in own]] * y[..., [j for _, j, _, _ in own]] * signs
+        weights = _ref_weights(weight, own, left, right, paths)
+        components.append(_ref_contract(terms, weights, dim, terms.ndim - 1).squeeze(-1))
+    return torch.stack(components).movedim(0, -1)
+
+
+def _ref_mv_linear(
+    x: torch.Tensor, weight: torch.Tensor, dim: int, grades: _RefGrades = None, weighted: _RefGrades = None
+) -> torch.Tensor:
+    """Each component times the weight of its grade, summed along `dim`; `weight` has those of the grades `weighted`."""
+    order = sorted({mask.bit_count() for mask, _ in _ref_select(weighted, _REF_BLADES)})
+    index = [order.index(mask.bit_count()) for mask, _ in _ref_select(grades, _REF_BLADES)]
+    return _ref_contract(x, weight[..., index], dim)
+
+
+def _ref_sandwich(
+    r: torch.Tensor, x: torch.Tensor, left: _RefGrades = None, right: _RefGrades = None, out: _RefGrades = None
+) -> torch.Tensor:
+    """r x ~r for an even r; for an odd r the grade involution of x takes x's place."""
+    if left is not None and left[0] % 2:
+        x = _ref_involute(x, right)
+    middle = _ref_product("geometric", r, x, left, right)
+    return _ref_product("geometric", middle, _ref_reverse(r, left), None, left, out)
+
+
+def _ref_signed(x: torch.Tensor, grades: _RefGrades, negative: tuple[int, ...]) -> torch.Tensor:
+    """x with the sign of a grade g changed where g mod 4 is in `negative`."""
+    signs = [-1 if mask.bit_count() % 4 in negative else 1 for mask, _ in _ref_select(grades, _REF_BLADES)]
+    return x * x.new_tensor(signs)
+
+
+def _ref_reverse(x: torch.Tensor, grades: _RefGrades = None) -> torch.Tensor:
+    """The generators of every blade in reverse order."""
+    return _ref_signed(x, grades, (2, 3))
+
+
+def _ref_involute(x: torch.Tensor, grades: _RefGrades = None) -> torch.Tensor:
+    """Every generator negated."""
+    return _ref_signed(x, grades, (1, 3))
+
+
+def _ref_conjugate(x: torch.Tensor, grades: _RefGrades = None) -> torch.Tensor:
+    """Reversed and every generator negated."""
+    return _ref_signed(x, grades, (1, 2))
+
+
+def _ref_complemented(kind: str, x: torch.Tensor, grades: _RefGrades = None) -> torch.Tensor:
+    """The dual (e_A ^ dual(e_A) = I), its inverse "undual", or the "polarity" x I^-1."""
+    rows = _ref_complement(kind, grades, _REF_SQUARES, _REF_BLADES)
+    return x[..., [i for i, _ in rows]] * x.new_tensor([sign for _, sign in rows])
+
+
+def _ref_regrade(x: torch.Tensor, out: _RefGrades, grades: _RefGrades = None) -> torch.Tensor:
+    """x on the grades `out`: those it has are kept, others are zero."""
+    source, target = _ref_select(grades, _REF_BLADES), _ref_select(out, _REF_BLADES)
+    kept = [blade for blade in source if blade in target]
+    picked = x[..., [source.index(blade) for blade in kept]]
+    return picked if kept == list(target) else _ref_collect(picked, [target.index(b) for b in kept], len(target))
+
+
+def _ref_phi(s: torch.Tensor) -> torch.Tensor:
+    """The normal distribution function, (1 + erf(s / sqrt 2)) / 2."""
+    return 0.5 * (1 + torch.erf(s * 0.5**0.5))
+
+
+def _ref_gelu(x: torch.Tensor, scalar: int = 0) -> torch.Tensor:
+    """x Phi(x_0): every blade is gated by the scalar blade, component `scalar`."""
+    return x * _ref_phi(x[..., scalar : scalar + 1])
+
+
+def _ref_norm_squared(x: torch.Tensor, grades: _RefGrades = None) -> torch.Tensor:
+    """<x ~x>_0, without a blade axis."""
+    signs = [_ref_norm_sign(mask, _REF_SQUARES) for mask, _ in _ref_select(grades, _REF_BLADES)]
+    return (x.square() * x.new_tensor(signs)).sum(-1)
+
+
+def _ref_grade_rms_norm(
+    x: torch.Tensor, eps: float | torch.Tensor, dim: int, grades: _RefGrades = None, invariant: bool = False
+) -> torch.Tensor:
+    """Each grade over its root mean square along `dim`, of plain squares or (invariant) of |<x_g ~x_g>_0|."""
+    masks = [mask for mask, _ in _ref_select(grades, _REF_BLADES)]
+    present = sorted({mask.bit_count() for mask in masks})
+    grade = [present.index(mask.bit_count()) for mask in masks]
+    squares = x.square()
+    if invariant:
+        squares = squares * x.new_tensor([_ref_norm_sign(mask, _REF_SQUARES) for mask in masks])
+    norms = _ref_collect(squares, grade, len(present))
+    mean = (norms.abs() if invariant else norms).mean(dim, keepdim=True)
+    return x * torch.rsqrt(mean + eps)[..., grade]

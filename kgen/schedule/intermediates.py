@@ -1,0 +1,92 @@
+"""What crosses between kernels: which fields are stored, as which tensors, and what stands in their place.
+
+In: fields and graphs. Out: tensors with a place for each field, and outputs or tables of the same.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+
+from kgen.graph.ir import Builder, Graph, Node, Output, Tensor, postorder
+from kgen.schedule.program import WORKSPACE
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """Tensors that hold fields, and the fields that are read from them, by what they hold."""
+
+    tensors: tuple[Tensor, ...]
+    table: dict[Node, Node]
+
+
+def regroup(outputs: Sequence[Output], fields: Sequence[Node]) -> tuple[tuple[Output, ...], list[Node]]:
+    """Outputs with new fields, and the fields left over."""
+    rest = list(fields)
+    result = []
+    for output in outputs:
+        result.append(replace(output, fields=tuple(rest[: len(output.fields)])))
+        del rest[: len(output.fields)]
+    return tuple(result), rest
+
+
+def substituted(b: Builder, outputs: Sequence[Output], table: dict[Node, Node]) -> list[Output]:
+    """Outputs with every field of the table replaced."""
+    return list(regroup(outputs, b.substitute([f for o in outputs for f in o.fields], table))[0])
+
+
+def store_between(
+    graph: Graph, fields: Sequence[Node], name: str, group: Callable[[Node], object] = lambda node: None
+) -> tuple[tuple[Tensor, ...], dict[Node, tuple[Tensor, int]]]:
+    """Workspace tensors for fields, one for each set of axes (and group): (components, axes…)."""
+    groups: dict[tuple[tuple[str, ...], object], list[Node]] = {}
+    for field in fields:
+        axes = tuple(a for a in graph.axes if a in field.axes)
+        groups.setdefault((axes, group(field)), []).append(field)
+    tensors, where = list[Tensor](), dict[Node, tuple[Tensor, int]]()
+    for (axes, _), members in groups.items():
+        labels = labels_of([graph.builder.hints.get(m, "") for m in members])
+        suffix = "" if len(groups) == 1 else "_" + ("".join(axes) or "all")
+        twins = sum(t.axes == axes for t in tensors)
+        suffix += str(twins + 1) if twins else ""
+        tensor = Tensor(name + suffix, (len(members), *axes), labels, dtype=WORKSPACE)
+        tensors.append(tensor)
+        where.update({m: (tensor, i) for i, m in enumerate(members)})
+    return tuple(tensors), where
+
+
+def labels_of(hints: Sequence[str]) -> tuple[str, ...]:
+    """A label for each component: its hint, or its number where that is missing or taken."""
+    labels: list[str] = []
+    for i, hint in enumerate(hints):
+        labels.append(hint if hint and hint not in labels else str(i))
+    return tuple(labels)
+
+
+def as_outputs(b: Builder, tensors: Sequence[Tensor], where: dict[Node, tuple[Tensor, int]]) -> list[Output]:
+    """The tensors with the fields that have a place in them, zero where a product makes what nobody asks for."""
+    placed = {(owner.name, i): node for node, (owner, i) in where.items()}
+    return [Output(t, tuple(placed.get((t.name, i), b.zero) for i in range(len(t.labels)))) for t in tensors]
+
+
+def under_all_names(b: Builder, table: dict[Node, Node]) -> dict[Node, Node]:
+    """The table, and the same with axes of one extent exchanged."""
+    found = dict(table)
+    for names in b.exchanges:
+        found |= dict(zip(b.rename(list(table), names), b.rename(list(table.values()), names)))
+    return found
+
+
+def depends(roots: Sequence[Node], over: set[str]) -> set[Node]:
+    """The nodes at or above a reduction over one of the axes."""
+    result: set[Node] = set()
+    for node in postorder(roots):
+        if (node.is_reduction and set(node.over) & over) or any(a in result for a in node.args):
+            result.add(node)
+    return result
+
+
+def frontier_of(roots: Sequence[Node], inner: str) -> list[Node]:
+    """Fields without the inner axis that depend on a reduction over it and are read by a field that has it."""
+    dependent = depends(roots, {inner})
+    order = postorder(roots)
+    read = {a for n in order for a in n.args if inner in n.axes or (n.is_reduction and inner in n.over)}
+    return [n for n in order if n in dependent and n in read and inner not in n.axes]

@@ -1,0 +1,140 @@
+"""What the scheduler gives: kernels and matrix products in order, and the tensors between them.
+
+In and out: frozen data, which the emitting stages read. Nothing here decides anything.
+"""
+
+from dataclasses import dataclass
+
+from kgen.graph.ir import Graph, Node, Output, Tensor, postorder
+from kgen.graph.simplify import Cost
+from kgen.schedule.products import Contraction, Product
+
+TURNED = "_turned"  # ends the name of a kernel's row in the launch table for when it turns what it stores
+WORKSPACE = "workspace"  # Tensor.dtype of what kernels hand to each other: the arithmetic's type, fp32 or fp64
+CROWDED = 121  # live fields from which on a thread has one element, and a fold reloads adjacent components of all rows
+MOST_LIVE = 235  # fields alive at once, per element, before a kernel's results are split (a thread has 255 registers)
+
+
+@dataclass(frozen=True, slots=True)
+class Fold:
+    """A result that is reduced over the kernel's loop; `field` is what is accumulated for each component."""
+
+    tensor: Tensor
+    fields: tuple[Node, ...]
+    reduction: str = "sum"  # or "max"
+
+
+@dataclass(frozen=True, slots=True)
+class Kernel:
+    """One launch. `rows` index the programs' rows, `loop` is folded inside a program, `inner` runs along the tile."""
+
+    name: str
+    kind: str  # "map", "row", "fold" or "contract"
+    rows: tuple[str, ...]
+    loop: tuple[str, ...]
+    inner: tuple[str, ...]  # several axes when the tile runs over the flattened tensor
+    inputs: tuple[Tensor, ...]
+    numbers: tuple[str, ...]
+    stores: tuple[Output, ...]
+    folds: tuple[Fold, ...]
+    notes: tuple[str, ...]
+    cost: Cost
+    naive: Cost
+    live: int  # fields alive at once, accumulators included
+    flat: bool  # every tensor runs along the whole domain: the tile runs over it flattened
+    optional: tuple[str, ...]  # inputs that may be missing
+    contraction: Contraction | None = None  # of a "contract" kernel, whose results are its Dots
+    otherwise: tuple["Kernel | Product", ...] = ()  # of a "contract" kernel: what does the same without tensor cores
+    precision: str | None = None  # of its product in fp32, or what torch's setting says
+
+    @property
+    def crowded(self) -> bool:
+        """Whether a thread's registers hold hardly more than one element's fields."""
+        return self.live >= CROWDED
+
+    @property
+    def planes(self) -> bool:
+        """Whether the components of all that varies along the loop lie apart."""
+        moving = [t for t in (*self.inputs, *(o.tensor for o in self.stores)) if set(self.loop) & set(t.axes)]
+        return not any(t.interleaved for t in moving)
+
+    @property
+    def turning(self) -> str:
+        """The axis that the launcher may have innermost in what is stored, in place of the tile's."""
+        return next((o.tensor.turning for o in self.stores if o.tensor.split), "")
+
+    @property
+    def roots(self) -> list[Node]:
+        return [f for s in self.stores for f in s.fields] + [f for s in self.folds for f in s.fields]
+
+    @property
+    def nodes(self) -> list[Node]:
+        """What the kernel loads and computes; the sums of a contraction are made of its factors."""
+        if not self.contraction:
+            return postorder(self.roots)
+        return postorder([*self.contraction.factors, *self.roots], stop=self.contraction.fields)
+
+    @property
+    def reads(self) -> frozenset[str]:
+        """What has to lie in memory for the kernel, or for the steps in its place: these may find a factor stored."""
+        made = {t.name for step in self.otherwise for t in step.written}
+        return frozenset(t.memory for step in (self, *self.otherwise) for t in step.inputs) - made
+
+    @property
+    def written(self) -> tuple[Tensor, ...]:
+        return (*(o.tensor for o in self.stores), *(f.tensor for f in self.folds))
+
+    @property
+    def axes(self) -> tuple[str, ...]:
+        return (*self.rows, *self.loop, *self.inner)
+
+
+@dataclass(frozen=True, slots=True)
+class Program:
+    """One order of one variant's derivatives: kernels in launch order and the tensors between them."""
+
+    graph: Graph
+    inputs: tuple[Tensor, ...]  # what the launcher takes: the spec's inputs, saved tensors, cotangents
+    outputs: tuple[Tensor, ...]
+    saved: tuple[Tensor, ...]  # forward: kept for the backward
+    optional: tuple[str, ...]  # cotangents that may be missing, which reads as zero
+    steps: tuple[Kernel | Product, ...]
+    alternatives: tuple[tuple[str, str], ...] = ()  # (kernel, the kernel that replaces it for 16-bit results)
+
+    @property
+    def kernels(self) -> tuple[Kernel, ...]:
+        return tuple(step for step in self.steps if isinstance(step, Kernel))
+
+    @property
+    def products(self) -> tuple[Product, ...]:
+        return tuple(step for step in self.steps if isinstance(step, Product))
+
+    @property
+    def every_step(self) -> tuple[Kernel | Product, ...]:
+        """The steps, and those that take the place of some."""
+        return tuple(s for step in self.steps for s in (step, *(step.otherwise if isinstance(step, Kernel) else ())))
+
+    @property
+    def every_kernel(self) -> tuple[Kernel, ...]:
+        return tuple(step for step in self.every_step if isinstance(step, Kernel))
+
+    @property
+    def contractions(self) -> tuple[Contraction, ...]:
+        """The matrix products that kernels compute, factors included."""
+        return tuple(k.contraction for k in self.kernels if k.contraction)
+
+    @property
+    def multiplied(self) -> tuple[Product | Contraction, ...]:
+        """All matrix products, the library's and the kernels'."""
+        return (*self.products, *self.contractions)
+
+    @property
+    def cost(self) -> int:
+        return sum(k.cost.total for k in self.kernels) + sum(2 * p.multiplications for p in self.multiplied)
+
+    def reached(self, step: Kernel | Product) -> frozenset[str]:
+        """The results that need a step: those that it writes, and those of the steps that read what it writes."""
+        names = {t.name for t in step.written}
+        later = self.steps[self.steps.index(step) + 1 :]
+        readers = [self.reached(s) for s in later if names & s.reads]
+        return frozenset(t.name for t in (*self.outputs, *self.saved) if t.name in names).union(*readers)

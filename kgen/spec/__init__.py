@@ -1,0 +1,1 @@
+"""Specs: text in, frozen data out, or every mistake with its place."""

@@ -1,0 +1,176 @@
+"""Kernels as specs write them: one entry under `kernels:` in, `model.Kernel` out, mistakes noted in the document."""
+
+import ast
+from collections.abc import Iterator
+from contextlib import contextmanager
+from difflib import get_close_matches
+
+from kgen.errors import KgenError, KgenErrors
+from kgen.spec import names, tensor_types
+from kgen.spec.body import parse_body, place
+from kgen.spec.document import Document, Place
+from kgen.spec.layouts import multivector_order
+from kgen.spec.model import ELLIPSIS, Algebra, Argument, Kernel, Layout, Option, Type
+from kgen.spec.schema import KernelForm, TypeForm
+from kgen.spec.tensor_types import Scope
+
+ORDERS = range(3)  # derivative orders that can be asked for
+
+
+def kernel(document: Document, name: str, form: KernelForm, algebra: Algebra | None, layout: Layout) -> Kernel:
+    """The kernel; mistakes are noted, and what they concern is left out."""
+    here: Place = ("kernels", name)
+    scope = _scope(document, here, form, algebra, layout)
+    inputs = tuple(_inputs(document, here, form, scope))
+    options = tuple(Option(n, v, document.key((*here, "options", n))) for n, v in form.options.items())
+    outputs = tuple(_outputs(document, here, form, scope))
+    result = Kernel(
+        name=name,
+        doc=form.doc.strip(),
+        inputs=inputs,
+        options=options,
+        outputs=outputs,
+        grads=_grads(document, here, form, inputs),
+        order=form.order,
+        deterministic=form.deterministic,
+        body=form.body,
+        memory=scope.memory,
+        mark=document.key(here),
+        body_mark=document.text((*here, "body")),
+        precision=form.precision,
+    )
+    with document.noting((*here, "doc")):
+        names.check_doc(form.doc)
+    with document.noting((*here, "order")):
+        if form.order not in ORDERS:
+            raise KgenError(f"derivatives of order {form.order} are not generated", hint="order: 0, 1 or 2")
+    _check_names(document, here, result)
+    _check_body(document, here, result)
+    return result
+
+
+def _scope(document: Document, here: Place, form: KernelForm, algebra: Algebra | None, layout: Layout) -> Scope:
+    memory = layout.multivector
+    if form.memory is not None:
+        memory = multivector_order(document, (*here, "memory"), form.memory)
+        with document.noting((*here, "memory")):
+            if algebra is None:
+                raise KgenError("`memory` is of multivectors, but the spec has no algebra")
+    plain = any(ELLIPSIS in (entry.type or ()) for entry in form.inputs.values())
+    leading = ELLIPSIS in memory if memory else plain
+    return Scope(algebra, layout, memory, leading, {})
+
+
+def _inputs(document: Document, here: Place, form: KernelForm, scope: Scope) -> Iterator[Argument]:
+    """The inputs in their order; weights are read last, because they refer to others."""
+    if not form.inputs:
+        with document.noting((*here, "inputs")):
+            raise KgenError("a kernel has at least one input")
+    for weights in (False, True):
+        for name, entry in form.inputs.items():
+            if _is_weights(entry) == weights:
+                with document.noting((*here, "inputs", name)):
+                    scope.inputs[name] = _input_type(entry, scope)
+    for name in form.inputs:
+        if name in scope.inputs:
+            yield Argument(name, scope.inputs[name], document.key((*here, "inputs", name)))
+
+
+def _is_weights(entry: TypeForm) -> bool:
+    return isinstance(entry.type, str) and entry.type.strip().startswith("weights")
+
+
+def _input_type(entry: TypeForm, scope: Scope) -> Type:
+    if entry.type is None:
+        raise KgenError("`type` is missing", hint="as in {type: [b, n]}")
+    return tensor_types.read(entry.type, scope, entry.dtype)
+
+
+def _outputs(document: Document, here: Place, form: KernelForm, scope: Scope) -> Iterator[Argument]:
+    for name, entry in (form.outputs or {}).items():
+        found: Type | None = None
+        with document.noting(_output_place(document, here, name)):
+            if _is_weights(entry) or entry.dtype:
+                raise KgenError("an output is a multivector or plain axes")
+            found = tensor_types.read(entry.type, scope) if entry.type is not None else None
+        yield Argument(name, found, document.key(_output_place(document, here, name)))
+    if form.outputs is not None and not form.outputs:
+        with document.noting((*here, "outputs")):
+            raise KgenError(
+                "a kernel has at least one output", hint="without `outputs` results are named after what is returned"
+            )
+
+
+def _grads(document: Document, here: Place, form: KernelForm, inputs: tuple[Argument, ...]) -> tuple[str, ...]:
+    """The differentiable inputs in input order; by default all floating ones."""
+    floating = [a.name for a in inputs if a.type and a.type.kind != "index"]
+    for i, name in enumerate(form.grads or ()):
+        with document.noting((*here, "grads", i)):
+            if name in (form.grads or ())[:i]:
+                raise KgenError(f"{names.shown(name)} is listed twice")
+            if name not in floating and (name not in form.inputs or name in {a.name for a in inputs}):
+                near = get_close_matches(name, floating, 1)
+                hint = f"did you mean {near[0]}?" if near else f"floating inputs: {', '.join(floating) or 'none'}"
+                raise KgenError(f"{names.shown(name)} is not a floating input of this kernel", hint=hint)
+    return tuple(name for name in floating if form.grads is None or name in form.grads)
+
+
+def _check_names(document: Document, here: Place, found: Kernel) -> None:
+    """Names of inputs, options and outputs: usable and distinct."""
+    written = [(a.name, (*here, "inputs", a.name), "an input") for a in found.inputs]
+    written += [(o.name, (*here, "options", o.name), "an option") for o in found.options]
+    written += [(a.name, _output_place(document, here, a.name), "an output") for a in found.outputs]
+    taken = list[str]()
+    for name, where, what in written:
+        with document.noting(where, key=True):
+            names.check_argument(name, what, taken)
+        taken.append(name)
+
+
+def _output_place(document: Document, here: Place, name: str) -> Place:
+    """Where an output is declared: as a key, or in a list of names."""
+    inside: Place = (*here, "outputs")
+    listed = (place for place, node in document.scalars.items() if place[:-1] == inside and node.value == name)
+    return (*inside, name) if (*inside, name) in document.keys else next(listed, inside)
+
+
+def _check_body(document: Document, here: Place, found: Kernel) -> None:
+    """The body is in the language, written so that its lines are the file's, and returns the declared results."""
+    if not document.verbatim((*here, "body")):
+        with document.noting((*here, "body")):
+            raise KgenError("a body of several lines is written as a block", hint="as in `body: |` and indented lines")
+        return
+    try:
+        tree = parse_body(found)
+    except KgenErrors as errors:
+        document.errors.extend(errors.errors)
+        return
+    for statement in tree.body:
+        with document.noting((*here, "body")):
+            if isinstance(statement, ast.Assign) and isinstance(statement.targets[0], ast.Name):
+                _check_variable(found, statement.targets[0])
+            elif isinstance(statement, ast.Return):
+                _check_results(found, statement)
+
+
+def _check_variable(found: Kernel, target: ast.Name) -> None:
+    with _at(found, target):
+        names.check_word(target.id, "a variable")
+
+
+def _check_results(found: Kernel, statement: ast.Return) -> None:
+    """As many results as outputs."""
+    results = statement.value.elts if isinstance(statement.value, ast.Tuple) else [statement.value]
+    with _at(found, statement):
+        if found.outputs and len(results) != len(found.outputs):
+            message = f"the body returns {len(results)} results, but {len(found.outputs)} outputs are declared"
+            raise KgenError(message, hint="`outputs` names each result in order")
+
+
+@contextmanager
+def _at(found: Kernel, node: ast.AST) -> Iterator[None]:
+    """Give a KgenError raised inside the place of a node of the body."""
+    try:
+        yield
+    except KgenError as error:
+        raise KgenError(error.message, place(found, node), error.hint) from None

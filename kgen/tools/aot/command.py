@@ -1,0 +1,215 @@
+"""Ahead-of-time compilation: the command that compiles generated kernels for real targets where there is no GPU.
+
+In: generated modules, targets, dtypes. Out: a line for each kernel, a report (see `report.py`) with --out, and with
+--check the comparison of what changed, and of one kernel of each kind and target, with a report. What is compiled is
+what the module's own launchers ask for (see `launches.py`). Needs torch and triton, but no GPU.
+"""
+
+import multiprocessing
+import os
+import signal
+import time
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+from functools import cache
+from multiprocessing.connection import Connection, wait
+from multiprocessing.process import BaseProcess
+from pathlib import Path
+from typing import Annotated
+
+import triton
+import typer
+
+from kgen.console import say
+from kgen.errors import KgenError
+from kgen.tools.aot.launches import Launch, record
+from kgen.tools.aot.report import Key, Row, complaints, read, row, write
+from kgen.tools.aot.resources import Resources, compile_for, gpu_target
+from kgen.tools.problem import load_module
+
+REPORT = Path("benchmarks/resources.csv")
+CONTEXT = multiprocessing.get_context("fork")  # modules and torch are loaded once
+
+app = typer.Typer(add_completion=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """A kernel to compile for a target."""
+
+    launch: Launch
+    target: str
+
+    @property
+    def key(self) -> Key:
+        return self.launch.module, self.launch.kernel, self.target, self.launch.dtype
+
+
+@dataclass(frozen=True, slots=True)
+class _Running:
+    task: Task
+    process: BaseProcess
+    started: float
+
+
+@cache
+def _launches(path: Path, target: str, dtype: str) -> tuple[Launch, ...]:
+    return record(load_module(path), target, dtype)
+
+
+def tasks(path: Path, targets: list[str], dtypes: list[str], old: Iterable[Row]) -> list[Task]:
+    """What to compile of a module: all kernels for the targets and dtypes asked for.
+
+    If no target is asked for: all kernels for sm_90 and float32, and what the report already has; a kernel that is gone
+    is left out.
+    """
+    listed = {} if targets else {r.key: (r.target, r.dtype) for r in old if r.module == path.stem}
+    asked = [(target, dtype) for target in targets or ["sm_90"] for dtype in dtypes or ["float32"]]
+    wanted: dict[Key, Task] = {}
+    for pair in dict.fromkeys([*asked, *sorted(listed.values(), key=lambda pair: pair[1] != "float32")]):
+        due = [key for key, of in listed.items() if of == pair and key not in wanted]
+        if pair in asked or due:
+            for launch in _launches(path, *pair):
+                task = Task(launch, pair[0])
+                if pair in asked or task.key in listed:
+                    wanted.setdefault(task.key, task)
+    return list(wanted.values())
+
+
+def stale(wanted: Iterable[Task], old: dict[Key, Row], version: str | None = None) -> list[Task]:
+    """The tasks whose row is missing or out of date; with `version`, also those that another triton compiled."""
+    result = []
+    for task in wanted:
+        before = old.get(task.key)
+        current = before and before.digest == task.launch.digest and version in (None, before.triton)
+        if not current:
+            result.append(task)
+    return result
+
+
+def sample(wanted: Iterable[Task], old: dict[Key, Row]) -> list[Task]:
+    """The shortest kernel of each kind and target."""
+    shortest: dict[tuple[str, str], Task] = {}
+    for task in sorted(wanted, key=lambda t: (old[t.key].instructions or 10**9 if t.key in old else 10**9, t.key)):
+        shortest.setdefault((task.launch.kind, task.target), task)
+    return list(shortest.values())
+
+
+def compile_all(waiting: list[Task], jobs: int, patience: float) -> Iterator[tuple[Task, Resources | str, float]]:
+    """Compile in `jobs` processes; yields a task with its resources or what went wrong, and its seconds."""
+    queue = waiting[::-1]
+    running: dict[Connection, _Running] = {}
+    try:
+        while queue or running:
+            while queue and len(running) < jobs:
+                connection, started = _start(queue.pop())
+                running[connection] = started
+            ready = wait(list(running), timeout=0.5)
+            for connection, one in list(running.items()):
+                seconds = time.monotonic() - one.started
+                if connection in ready or seconds > patience:
+                    del running[connection]
+                    yield one.task, _finish(one, connection, connection in ready, patience), seconds
+    finally:
+        for one in running.values():
+            _stop(one.process)
+
+
+def _start(task: Task) -> tuple[Connection, _Running]:
+    receive, send = CONTEXT.Pipe(duplex=False)
+    process = CONTEXT.Process(target=_compile, args=(task, send))
+    process.start()
+    send.close()
+    return receive, _Running(task, process, time.monotonic())
+
+
+def _compile(task: Task, send: Connection) -> None:
+    """Runs in a process of its own, in its own group so that an assembler it started ends with it."""
+    os.setsid()
+    try:
+        send.send(compile_for(task.launch, task.target))
+    except Exception as error:
+        send.send(f"failed: {type(error).__name__}: {str(error).strip().partition(chr(10))[0]}"[:120])
+
+
+def _finish(one: _Running, connection: Connection, ready: bool, patience: float) -> Resources | str:
+    result: Resources | str = f"not compiled after {patience:.0f} s"
+    if ready:
+        try:
+            result = connection.recv()
+        except EOFError:
+            result = "failed: the compiler crashed"
+    _stop(one.process)
+    connection.close()
+    return result
+
+
+def _stop(process: BaseProcess) -> None:
+    if process.is_alive() and process.pid:
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        process.kill()  # it may not have come to make a group of its own yet
+    process.join()
+
+
+@app.command()
+def aot(
+    modules: Annotated[
+        list[Path] | None,
+        typer.Argument(metavar="MODULE", help="Generated modules; every generated/*.py if none.", show_default=False),
+    ] = None,
+    target: Annotated[
+        list[str] | None, typer.Option(help="sm_90, gfx942, …; repeatable. Default: sm_90 and what the report has.")
+    ] = None,
+    dtype: Annotated[list[str] | None, typer.Option(help="float32 if none is given; repeatable.")] = None,
+    kernel: Annotated[list[str] | None, typer.Option(help="Only this kernel of the launch table; repeatable.")] = None,
+    out: Annotated[Path | None, typer.Option(help="Update this report; what is up to date stays.")] = None,
+    check: Annotated[bool, typer.Option("--check", help=f"Compare with the report, {REPORT} without --out.")] = False,
+    jobs: Annotated[int, typer.Option(min=1, help="Processes.")] = os.cpu_count() or 1,
+    patience: Annotated[float, typer.Option(help="Seconds after which a kernel is given up.")] = 600,
+) -> None:
+    """Compile generated kernels ahead of time; tell registers, spills, shared memory and widths of memory accesses."""
+    if triton.knobs.runtime.interpret:
+        raise KgenError("kernels are not compiled where TRITON_INTERPRET is set", hint="unset it")
+    for name in target or []:
+        gpu_target(name)
+    paths = modules or [path for path in sorted(Path("generated").glob("*.py")) if path.stem != "__init__"]
+    report = out or REPORT
+    old = read(report) if out or check else {}
+    wanted = [task for path in paths for task in tasks(path, target or [], dtype or [], old.values())]
+    chosen = [task for task in wanted if not kernel or task.launch.kernel in kernel]
+    if not chosen:
+        raise KgenError("nothing to compile", hint="kernels are named as in the module's LAUNCH")
+    if check:
+        raise typer.Exit(_check(chosen, old, jobs, patience))
+    due = stale(chosen, old, triton.__version__)
+    gone = {k for k in old if k[0] in {p.stem for p in paths}} - {t.key for t in wanted} if not target else set()
+    rows = {k: r for k, r in old.items() if k not in gone}
+    for new in _rows(due, jobs, patience):
+        rows[new.key] = new
+        if out:
+            write(out, rows.values())
+    if out:
+        write(out, rows.values())
+        say(f"{out}: {len(due)} rows compiled, {len(chosen) - len(due)} up to date, {len(gone)} removed")
+
+
+def _check(chosen: list[Task], old: dict[Key, Row], jobs: int, patience: float) -> int:
+    """The exit status: 1 if what changed, or one kernel of each kind and target, is worse than the report says."""
+    changed = stale(chosen, old)
+    due = list({task.key: task for task in [*changed, *sample(chosen, old)]}.values())
+    unchanged = [old[t.key] for t in chosen if t.key in old and t not in due]
+    found = complaints([*unchanged, *_rows(due, jobs, patience)], old)
+    for complaint in found:
+        say(complaint, error=True)
+    say(f"{len(due)} of {len(chosen)} kernels compiled, {len(changed)} changed, {len(found)} complaints")
+    return 1 if found else 0
+
+
+def _rows(due: list[Task], jobs: int, patience: float) -> Iterator[Row]:
+    """Compile, saying each row as it is known."""
+    for task, result, seconds in compile_all(due, jobs, patience):
+        new = row(task.launch, task.target, result, triton.__version__)
+        say(f"{new} ({seconds:.1f} s)")
+        yield new

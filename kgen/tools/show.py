@@ -1,0 +1,264 @@
+"""What a spec becomes, stage by stage, as text and tables for the terminal. Imports neither torch nor triton.
+
+In: a spec, the name of a stage, a choice for bool options. Out: strings and rich renderables, in the order of the
+spec's kernels. One small function for each stage; one that needs weights or gradients says so when there are none.
+"""
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+from rich.console import RenderableType
+from rich.markup import escape
+from rich.table import Table
+
+from kgen.errors import KgenError
+from kgen.graph.ir import Graph, Tensor
+from kgen.schedule.products import Operand, Product
+from kgen.spec import model
+
+if TYPE_CHECKING:
+    from kgen.schedule.program import Kernel, Program
+
+BYTES = 4  # of a field's element in fp32
+Flags = dict[str, bool]
+Stage = Callable[[model.Spec, model.Kernel, Flags], Iterator[RenderableType]]
+
+
+def render(spec: model.Spec, stage: str, kernel: str, flags: Flags) -> list[RenderableType]:
+    """A stage of one kernel, or of all kernels if the name is empty. Raises KgenError for names that the spec lacks."""
+    chosen = tuple(k for k in spec.kernels if kernel in ("", k.name))
+    if not chosen:
+        names = ", ".join(k.name for k in spec.kernels)
+        raise KgenError(f"no kernel {kernel!r}", spec.mark, f"its kernels: {names}")
+    _refuse_unknown(chosen, flags)
+    shown = {k.name for k in chosen}
+    if stage == "source":
+        whole = tuple(m for m in spec.modules if shown.issuperset(m.kernels))
+        return [_source(replace(spec, kernels=chosen, modules=whole))]
+    if stage == "spec":
+        kernels = (part for k in chosen for part in _kernel(spec, k, flags))
+        around = [m for m in spec.modules if shown.intersection(m.kernels)]
+        return [*_algebra(spec), *kernels, *(part for m in around for part in _module(m))]
+    return [part for k in chosen for part in STAGES[stage](spec, k, flags)]
+
+
+def _refuse_unknown(kernels: tuple[model.Kernel, ...], flags: Flags) -> None:
+    known = {flag for k in kernels for flag in k.flags}
+    unknown = sorted(flags.keys() - known)
+    if unknown:
+        hint = f"bool options: {', '.join(sorted(known)) or 'none'}"
+        raise KgenError(f"no bool option {unknown[0]!r}", kernels[0].mark, hint)
+
+
+def _source(spec: model.Spec) -> str:
+    from kgen.pipeline import module
+
+    return module(spec)
+
+
+# spec: what was read, with the defaults filled in
+
+
+def _algebra(spec: model.Spec) -> Iterator[RenderableType]:
+    yield f"{spec.name}: {spec.doc}" if spec.doc else spec.name
+    if spec.algebra is None:
+        return
+    p, q, r = spec.algebra.signature
+    yield f"\nCl({p},{q},{r})"
+    table = Table()
+    for heading in ("index", "blade", "grade"):
+        table.add_column(heading, justify="right")
+    for index, blade in enumerate(spec.algebra.blades):
+        table.add_row(str(index), blade.name, str(blade.grade))
+    yield table
+
+
+def _kernel(spec: model.Spec, kernel: model.Kernel, flags: Flags) -> Iterator[RenderableType]:
+    yield f"\n{kernel.name}: {kernel.doc}" if kernel.doc else f"\n{kernel.name}"
+    table = Table()
+    for heading in ("argument", "type", "memory order", "grades", "gradient"):
+        table.add_column(heading)
+    for argument in (*kernel.inputs, *kernel.outputs):
+        declared = argument.type
+        role = "result" if argument in kernel.outputs else "yes" if argument.name in kernel.grads else "no"
+        kind, grades = (declared.kind, " ".join(map(str, declared.grades))) if declared else ("inferred", "")
+        memory = escape(f"[{', '.join(map(str, declared.memory))}]") if declared else ""
+        table.add_row(argument.name, kind, memory, grades, role)
+    for option in kernel.options:
+        table.add_row(option.name, type(option.default).__name__, f"= {option.default}", "", "option")
+    yield table
+    yield kernel.body
+
+
+def _module(module: model.Module) -> Iterator[RenderableType]:
+    options = [f"{switch.name}={switch.default!r}" for switch in module.switches]
+    yield f"\n{module.name}({', '.join([*module.arguments, *options])}): nn.Module around {_chosen(module.kernel)}"
+    table = Table()
+    for heading in ("parameter", "input", "at first"):
+        table.add_column(heading)
+    for p in module.parameters:
+        table.add_row(p.name, p.input, _chosen(p.initialisation))
+    yield table
+
+
+def _chosen(choice: model.Choice[Any]) -> str:
+    """The value in each case: `layer (use_fc=False), fc_layer (use_fc=True)`."""
+    if choice.switch is None:
+        return str(choice.values[0])
+    cases = zip(choice.values, choice.switch.cases)
+    return ", ".join(f"{value} ({choice.switch.name}={case!r})" for value, case in cases)
+
+
+# paths: the product paths behind each weight
+
+
+def _paths(spec: model.Spec, kernel: model.Kernel, flags: Flags) -> Iterator[RenderableType]:
+    from kgen.trace.trace import paths
+
+    weights = [a for a in kernel.inputs if a.type and a.type.kind == "weights"]
+    if not weights:
+        yield f"{kernel.name} has no weights"
+    for argument in weights:
+        assert argument.type is not None
+        operands = argument.type.operands
+        yield f"{kernel.name}: {argument.name} of {', '.join(operands)}"
+        table = Table()
+        headings = ("index", *(f"grade of {x}" for x in operands))
+        for heading in headings if len(operands) == 1 else (headings[0], headings[1], "grade of result", headings[2]):
+            table.add_column(heading, justify="right")
+        for index, path in enumerate(paths(spec, kernel, argument.name)):
+            table.add_row(str(index), *map(str, path))
+        yield table
+
+
+# graph and backward: the fields, then the same as formulas
+
+
+def _graph(spec: model.Spec, kernel: model.Kernel, flags: Flags) -> Iterator[RenderableType]:
+    yield from _fields(_trace(spec, kernel, flags))
+
+
+def _backward(spec: model.Spec, kernel: model.Kernel, flags: Flags) -> Iterator[RenderableType]:
+    from kgen.graph.autodiff import differentiate
+    from kgen.trace.trace import private_grads
+
+    if kernel.grads:
+        yield from _fields(differentiate(_trace(spec, kernel, flags), private_grads(kernel)))
+    else:
+        yield f"{kernel.name} has no gradients"
+
+
+def _trace(spec: model.Spec, kernel: model.Kernel, flags: Flags) -> Graph:
+    from kgen.trace.trace import trace
+
+    return trace(spec, kernel, flags)
+
+
+def _fields(graph: Graph) -> Iterator[RenderableType]:
+    from kgen.graph.formulas import formulas
+
+    yield str(graph)
+    yield formulas(graph)
+
+
+# kernels and buffers: launches, and the tensors between them
+
+
+def _programs(spec: model.Spec, kernel: model.Kernel, flags: Flags) -> "tuple[Program, ...]":
+    from kgen.schedule.schedule import schedule
+    from kgen.trace.trace import private_grads
+
+    return schedule(_trace(spec, kernel, flags), private_grads(kernel), kernel.order)
+
+
+def _kernels(spec: model.Spec, kernel: model.Kernel, flags: Flags) -> Iterator[RenderableType]:
+    for program in _programs(spec, kernel, flags):
+        for launch in program.every_step:
+            if isinstance(launch, Product):
+                yield _product(launch)
+                continue
+            lines = [
+                f"{launch.name}: {launch.kind} kernel",
+                f"  rows {_listed(launch.rows)}; loop {_listed(launch.loop)}; tile {_listed(launch.inner)}",
+                f"  reads {_listed(map(_tensor, launch.inputs))}",
+                f"  stores {_listed(_tensor(output.tensor) for output in launch.stores)}",
+                f"  folds {_listed(_tensor(fold.tensor) for fold in launch.folds)}",
+                *(f"  {line}" for line in _work(launch)),
+                *(f"  {note}" for note in launch.notes),
+            ]
+            yield "\n".join(lines)
+
+
+def _buffers(spec: model.Spec, kernel: model.Kernel, flags: Flags) -> Iterator[RenderableType]:
+    from kgen.schedule.buffers import plan
+
+    for program in _programs(spec, kernel, flags):
+        buffers = plan(program)
+        yield program.graph.name
+        table = Table()
+        for heading in ("tensor", "role", "written by", "read by"):
+            table.add_column(heading)
+        saved, results = {t.name for t in program.saved}, {t.name for t in program.outputs}
+        for launch in program.steps:
+            for tensor in launch.written:
+                workspace = f"workspace {buffers.workspace(tensor.name)}"
+                role = "saved" if tensor.name in saved else "result" if tensor.name in results else workspace
+                readers = [k.name for k in program.steps if tensor.name in {t.memory for t in k.inputs}]
+                table.add_row(escape(_tensor(tensor)), role, launch.name, _listed(readers))
+        yield table
+
+
+def _product(product: Product) -> str:
+    """A product of stored factors; the notes say why no kernel computes these on the way, and how they lie."""
+    lines = [
+        f"{product.name}: matrix product, {_products(product.multiplications)}",
+        f"  left {_operand(product.left)}; right {_operand(product.right)}",
+        f"  {'adds to' if product.added else 'writes'} {_operand(product.target)}",
+        *(f"  {note}" for note in product.notes),
+    ]
+    return "\n".join(lines)
+
+
+def _operand(operand: Operand) -> str:
+    part = "" if operand.first is None else f", components {operand.first} to {operand.last}"
+    return f"{_tensor(operand.tensor)}{part}{', transposed' if operand.transposed else ''}"
+
+
+def _work(launch: "Kernel") -> tuple[str, str]:
+    """What a launch computes and moves; of a matrix product, what it multiplies, and the steps that come next here."""
+    if not launch.contraction:
+        return f"per element {launch.cost}; multiplied out {launch.naive}", _traffic(launch)
+    c, others = launch.contraction, _listed(step.name for step in launch.otherwise)
+    multiplied = f"{_products(c.multiplications)} by {' '.join(c.axes)}"
+    return f"{multiplied}; for a factor's element {launch.cost}", f"without tensor cores {others} instead"
+
+
+def _products(count: int) -> str:
+    return f"{count} product{'s' if count > 1 else ''} of fields"
+
+
+def _traffic(launch: "Kernel") -> str:
+    """What a launch moves for each element of its tile; values that rows or tiles share are not counted."""
+    along = set(launch.axes)
+    read = sum(len(t.labels) for t in launch.inputs if set(t.axes) == along)
+    written = sum(len(o.tensor.labels) for o in launch.stores if set(o.tensor.axes) == along)
+    bytes_ = BYTES * (read + written)
+    return f"{read} fields read and {written} written per element, {bytes_} bytes in fp32"
+
+
+def _listed(names: Iterable[str]) -> str:
+    return ", ".join(names) or "-"
+
+
+def _tensor(tensor: Tensor) -> str:
+    return f"{tensor.name}[{', '.join(map(str, tensor.dims))}]"
+
+
+STAGES: Mapping[str, Stage] = {
+    "paths": _paths,
+    "graph": _graph,
+    "backward": _backward,
+    "kernels": _kernels,
+    "buffers": _buffers,
+}

@@ -1,0 +1,1 @@
+"""From a kernel's body to its component graph."""

@@ -1,0 +1,1 @@
+"""The folder of generated files: the only code that writes there."""
