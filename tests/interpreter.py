@@ -46,7 +46,7 @@ def install() -> None:
     """Replace functions of the interpreter, which a second call finds replaced."""
     from triton.runtime import interpreter
 
-    needed = ("_patch_lang", "_patch_builtin", "GridExecutor", "tl")
+    needed = ("_patch_lang", "_patch_builtin", "_LangPatchScope", "GridExecutor", "tl")
     if not all(hasattr(interpreter, name) for name in needed) or hasattr(interpreter, "_searched"):
         return
     search, search_builtins, language = interpreter._patch_lang, interpreter._patch_builtin, interpreter.tl

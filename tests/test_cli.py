@@ -86,11 +86,12 @@ print("heavy:", sorted({heavy!r} & sys.modules.keys()))"""
     assert imported(code.replace(f"{heavy!r}", f"set({heavy!r})")).endswith("heavy: []\n")
 
 
-@pytest.mark.parametrize("module", ["verify", "bench.command"])
+COMPILER = ("black", "jinja2", "kingdon", "pydantic", "yaml", "kgen.spec.load", "kgen.graph.ir", "kgen.trace.trace")
+
+
+@pytest.mark.parametrize("module", ["verify", "bench.command", "aot.command"])
 def test_commands_for_gpu_machines_need_no_compiler(module: str) -> None:
-    imported(
-        f"import kgen.cli, kgen.tools.{module}", "black", "jinja2", "kingdon", "yaml", "kgen.spec.load", "kgen.trace"
-    )
+    imported(f"import kgen.cli, kgen.tools.{module}", *COMPILER)
 
 
 def test_the_compiler_needs_no_torch(place: Path) -> None:

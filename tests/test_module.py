@@ -191,7 +191,7 @@ def test_constants() -> None:
     assert module("pga3d").KERNELS["motor_action"]["inputs"] == {"m": ("...", "n", 8), "x": ("...", "n", 4)}
 
 
-@pytest.mark.parametrize("path", sorted(Path(kgen.__file__).parent.rglob("*.py")), ids=lambda path: path.name)
+@pytest.mark.parametrize("path", sorted(Path(kgen.__file__).parent.rglob("*.py")), ids=str)
 def test_templates_are_the_kernels(path: Path) -> None:
     """What reads and writes memory stands in templates, and in no string of the compiler."""
     strings = [n.value for n in ast.walk(ast.parse(path.read_text(encoding="utf-8"))) if isinstance(n, ast.Constant)]

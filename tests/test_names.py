@@ -6,6 +6,7 @@ Kernels run in Triton's interpreter; results and gradients are compared with the
 
 import ast
 import builtins
+import inspect
 import itertools
 import keyword
 import re
@@ -18,6 +19,7 @@ from typing import Any
 import pytest
 import torch
 from modules import DEVICE
+from triton.runtime.jit import JITFunction
 
 from kgen.errors import KgenErrors
 from kgen.pipeline import module as emit
@@ -287,8 +289,12 @@ def test_public_names_of_modules_are_refused() -> None:
     assert public - {"f", "f_reference", "F"} == {*names.IMPORTED, *names.PUBLIC}
 
 
+# what Triton itself gives to a launch by keyword
+TOLD = re.findall(r'kwargs\["(\w+)"\] = ', inspect.getsource(JITFunction.run))
+
+
 @pytest.mark.parametrize(
-    "name", ["options", "params", "specialization", "backend", "grid", "debug", "num_warps", "maxnreg"]
+    "name", [*TOLD, "options", "params", "specialization", "backend", "grid", "num_warps", "maxnreg"]
 )
 def test_numbers_beside_what_triton_calls_its_own(name: str) -> None:
     """A number of a kernel is an argument of the launcher that Triton writes for it."""

@@ -155,8 +155,11 @@ PARTS = {
 @pytest.mark.parametrize("name", SPECS)
 def test_holds(name: str, tmp_path: Path) -> None:
     write(SPECS[name](), tmp_path)
-    plugin = ("-p", "interpreter") if INTERPRETED else ()  # of these tests: as kernels run in all others
-    environment = {"PYTHONPATH": str(ROOT / "tests")}
+    plugin: tuple[str, ...] = ()
+    environment: dict[str, str] = {}
+    if INTERPRETED:  # as kernels run in all other tests
+        shutil.copyfile(ROOT / "tests" / "interpreter.py", tmp_path / "interpreter.py")
+        plugin, environment = ("-p", "interpreter"), {"PYTHONPATH": str(tmp_path)}
     chosen = ("-k", PARTS[name]) if name in PARTS else ()
     status, output = pytest_in(tmp_path, *plugin, *chosen, environment=environment)
     assert status == 0, output

@@ -27,7 +27,7 @@ DERIVED = re.compile(  # tensors and sizes that stages, launchers and kernels na
 IN_LAUNCHERS = ("torch", "math", "real", "matrix", "lead", "wanted", "programs", "tiles", "LAUNCH")
 IN_TRITON = (  # what Triton's launcher calls its own, and what it is told by keyword: a kernel's numbers stand beside
     *("options", "params", "specialization", "specialize_impl", "backend", "JITCallable", "grid", "warmup"),
-    *("num_warps", "num_ctas", "num_stages", "maxnreg", "debug", "enable_fp_fusion"),
+    *("num_warps", "num_ctas", "num_stages", "maxnreg", "debug", "enable_fp_fusion", "instrumentation_mode"),
 )
 
 
