@@ -1,7 +1,6 @@
 """Generated modules at work: random inputs for a kernel, and a comparison with the module's reference in fp64."""
 
 import fcntl
-import itertools
 import zlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -42,9 +41,7 @@ def shipped(*names: str) -> list[Case]:
     cases = []
     for name in names:
         for kernel in load(str(ROOT / "specs" / f"{name}.yaml")).kernels:
-            switches = [o.name for o in kernel.options if isinstance(o.default, bool)]
-            for values in itertools.product((True, False), repeat=len(switches)):
-                cases.append(Case(name, kernel.name, tuple(zip(switches, values))))
+            cases += [Case(name, kernel.name, tuple(flags.items())) for flags in kernel.choices]
     return cases
 
 

@@ -13,9 +13,9 @@ from typing import Any
 import black
 import pytest
 import torch
+from imports import PACKAGE, packages
 from modules import DEVICE, SHIPPED, draw, module
 
-import kgen
 from kgen.pipeline import generate
 from kgen.spec.load import load
 
@@ -78,21 +78,10 @@ def test_no_line_is_long(name: str) -> None:
     assert not long, long[0]
 
 
-def modules_imported(tree: ast.Module) -> set[str]:
-    found = set()
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Import):
-            found |= {alias.name.partition(".")[0] for alias in node.names}
-        elif isinstance(node, ast.ImportFrom):
-            assert not node.level, "a relative import"
-            found.add((node.module or "").partition(".")[0])
-    return found
-
-
 @pytest.mark.parametrize("name", SHIPPED)
 def test_imports(name: str) -> None:
     """The file works alone, wherever it is copied."""
-    foreign = modules_imported(ast.parse(text_of(name))) - set(sys.stdlib_module_names)
+    foreign = packages(text_of(name)) - set(sys.stdlib_module_names)
     assert foreign == IMPORTED
 
 
@@ -191,7 +180,7 @@ def test_constants() -> None:
     assert module("pga3d").KERNELS["motor_action"]["inputs"] == {"m": ("...", "n", 8), "x": ("...", "n", 4)}
 
 
-@pytest.mark.parametrize("path", sorted(Path(kgen.__file__).parent.rglob("*.py")), ids=str)
+@pytest.mark.parametrize("path", sorted(PACKAGE.rglob("*.py")), ids=str)
 def test_templates_are_the_kernels(path: Path) -> None:
     """What reads and writes memory stands in templates, and in no string of the compiler."""
     strings = [n.value for n in ast.walk(ast.parse(path.read_text(encoding="utf-8"))) if isinstance(n, ast.Constant)]

@@ -38,7 +38,7 @@ def run(spec: Spec, flags: dict[str, bool] | None = None) -> tuple[dict[str, tor
     graph = trace(spec, kernel, flags or {})
     ir.verify(graph)
     tensors = inputs_of(graph)
-    numbers = {o.name: float(o.default) for o in kernel.options if not isinstance(o.default, bool)}
+    numbers = {o.name: float(o.default) for o in kernel.options if o.name in kernel.numbers}
     return tensors, evaluate(graph, tensors, numbers, SIZES)
 
 

@@ -234,8 +234,7 @@ def test_a_failing_disk_leaves_the_old_folder(out: Path, monkeypatch: pytest.Mon
 CHILD = """
 import json, os, signal, sys
 from pathlib import Path
-from kgen.write import transaction
-from kgen.write import tree
+from kgen.write import transaction, tree
 
 out, last, how, files = Path(sys.argv[1]), int(sys.argv[2]), sys.argv[3], json.loads(sys.argv[4])
 if how == "journal":

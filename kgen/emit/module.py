@@ -5,7 +5,7 @@ In: a `Spec`. Out: the source text of its module, black-formatted, the same byte
 
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
-from itertools import chain, groupby, product
+from itertools import chain, groupby
 from typing import Any
 
 from kgen.emit.host.launchers import Variant, function_rows, launcher_rows, operator_rows
@@ -115,8 +115,7 @@ def _refuse_unused(variants: Sequence[Variant]) -> None:
 def variants_of(spec: Spec, kernel: Kernel) -> list[Variant]:
     """A kernel for each choice of its bool options, scheduled."""
     variants = []
-    for values in product((True, False), repeat=len(kernel.flags)):
-        flags = dict(zip(kernel.flags, values))
+    for flags in kernel.choices:
         graph = replace(trace(spec, kernel, flags), name=variant_name(kernel.name, flags))
         verify(graph)
         programs = schedule(graph, private_grads(kernel), kernel.order)

@@ -6,6 +6,7 @@ modules are equal only to themselves: what is known of them is looked up without
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from itertools import product
 from typing import Generic, TypeVar
 
 from kgen.errors import Mark
@@ -113,7 +114,13 @@ class Kernel:
     @property
     def numbers(self) -> tuple[str, ...]:
         """The other options, which kernels read at run time."""
-        return tuple(option.name for option in self.options if option.name not in self.flags)
+        return tuple(option.name for option in self.options if not isinstance(option.default, bool))
+
+    @property
+    def choices(self) -> tuple[dict[str, bool], ...]:
+        """Each choice of the bool options, by their names."""
+        flags = self.flags
+        return tuple(dict(zip(flags, chosen)) for chosen in product((True, False), repeat=len(flags)))
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,6 @@ import ast
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import lru_cache
-from itertools import product
 
 from kgen.errors import KgenError
 from kgen.graph.ir import Graph, Node, Number, Output, Tensor, postorder
@@ -31,7 +30,7 @@ def trace(spec: Spec, kernel: Kernel, flags: dict[str, bool]) -> Graph:
     return _Tracer(spec, kernel, flags).graph()
 
 
-@lru_cache(maxsize=1024)
+@lru_cache
 def by_default(spec: Spec, kernel: Kernel) -> Graph:
     """The graph with all bool options at their defaults, to look at: several stages do."""
     return trace(spec, kernel, {})
@@ -42,7 +41,7 @@ def paths(spec: Spec, kernel: Kernel, input_name: str) -> tuple[Path, ...]:
     return arguments.paths(spec, kernel, input_name)
 
 
-@lru_cache(maxsize=1024)
+@lru_cache
 def output_names(kernel: Kernel) -> tuple[str, ...]:
     """The names of a kernel's results, in order."""
     return arguments.output_names(kernel, _returned(parse_body(kernel)))
@@ -63,8 +62,8 @@ def equivariance(spec: Spec, kernel: Kernel) -> str | None:
     if not any(argument.type and argument.type.kind == "multivector" for argument in kernel.inputs):
         return None
     groups: list[ops.Group] = []
-    for chosen in product((False, True), repeat=len(kernel.flags)):
-        tracer = _Tracer(spec, kernel, dict(zip(kernel.flags, chosen)))
+    for flags in kernel.choices:
+        tracer = _Tracer(spec, kernel, flags)
         tracer.graph()
         groups += tracer.groups
     definite = spec.algebra is not None and len(set(spec.algebra.squares)) == 1 and 0 not in spec.algebra.squares

@@ -6,6 +6,7 @@ that a body or an operation names keep that name, all others are `t0`, `t1`, …
 
 import struct
 from collections.abc import Iterable, Sequence
+from typing import NamedTuple
 
 from kgen.graph.ir import Builder, Node, Number, Tensor
 from kgen.spec.private_names import CONSTANTS, size_name
@@ -88,11 +89,6 @@ def _leading(text: str) -> str:
     return text.removeprefix(" + ") if text.startswith(" + ") else "-" + text.removeprefix(" - ")
 
 
-def _positive_first(node: Node) -> list[tuple[Number, Node]]:
-    """The terms of a sum, so that few start with a minus."""
-    return sorted(node.terms, key=lambda term: term[0] < 0)
-
-
 def _is_single(value: float) -> bool:
     """Whether fp32 holds the value exactly."""
     try:
@@ -113,6 +109,14 @@ def helpers(function: str) -> tuple[str, ...]:
     return (own[1:], *CALLED.get(function, ())) if own.startswith("_") else ()
 
 
+class Term(NamedTuple):
+    """A term of a sum: its text with its sign, its coefficient and its field."""
+
+    text: str
+    coefficient: Number
+    field: Node
+
+
 class Expressions:
     """Spells fields; those in `named` appear by name, all others in place."""
 
@@ -123,16 +127,15 @@ class Expressions:
         """The right-hand side that computes a named field; the further lines of a long sum are added to it."""
         if node.kind != "Add":
             return [self._spell(node)[0]]
-        lines: list[list[tuple[Number, Node]]] = [[]]
+        lines: list[list[Term]] = [[]]
         length = 0
-        for c, x in _positive_first(node):
-            text = self._term(c, x)
-            if lines[-1] and length + len(text) > width:
+        for term in self._terms(node):
+            if lines[-1] and length + len(term.text) > width:
                 lines.append([])
                 length = 0
-            lines[-1].append((c, x))
-            length += len(text)
-        return [self._sum(line)[0] for line in lines]
+            lines[-1].append(term)
+            length += len(term.text)
+        return [self._line(terms) for terms in lines]
 
     def use(self, node: Node, level: int = SUM) -> str:
         """The field as an operand of an operator of the given precedence."""
@@ -150,7 +153,7 @@ class Expressions:
             case "Size":
                 return f"tl.cast({size_name(node.axis)}, REAL)", ATOM
             case "Add":
-                return self._sum(_positive_first(node))
+                return self._sum(node)
             case "Mul":
                 return self._product(node.args), PRODUCT
             case "Reciprocal":
@@ -160,22 +163,29 @@ class Expressions:
             case _:
                 raise AssertionError(f"{node.kind} has no spelling of its own")
 
-    def _term(self, c: Number, x: Node) -> str:
-        """A term with its sign, ` + x * y`."""
-        size: Number = -c if c < 0 else c
-        if x.kind == "Const":
-            text = number(size * x.value)
-        else:
-            text = ("" if size == 1 else f"{number(size)} * ") + self.use(x, PRODUCT)
-        return f" {'-' if c < 0 else '+'} {text}"
+    def _terms(self, node: Node) -> list[Term]:
+        """The terms with their signs, ` + x * y`; positive ones first, so that few sums start with a minus."""
+        terms = []
+        for c, x in sorted(node.terms, key=lambda term: term[0] < 0):
+            size: Number = -c if c < 0 else c
+            if x.kind == "Const":
+                text = number(size * x.value)
+            else:
+                text = ("" if size == 1 else f"{number(size)} * ") + self.use(x, PRODUCT)
+            terms.append(Term(f" {'-' if c < 0 else '+'} {text}", c, x))
+        return terms
 
-    def _sum(self, terms: Sequence[tuple[Number, Node]]) -> tuple[str, int]:
+    def _line(self, terms: Sequence[Term]) -> str:
+        """Some terms as an expression; a sum that stands alone needs no parentheses."""
+        if len(terms) == 1 and terms[0].coefficient == 1 and terms[0].field.kind == "Add":
+            return self.use(terms[0].field)
+        return _leading("".join(term.text for term in terms))
+
+    def _sum(self, node: Node) -> tuple[str, int]:
+        terms = self._terms(node)
+        text = _leading("".join(term.text for term in terms))
         if len(terms) > 1:
-            return _leading("".join(self._term(c, x) for c, x in terms)), SUM
-        c, x = terms[0]
-        if c == 1 and x.kind != "Const":
-            return self.use(x), SUM
-        text = _leading(self._term(c, x))
+            return text, SUM
         return text, (PRODUCT if not text.startswith("-") else SUM)
 
     def _product(self, factors: Sequence[Node]) -> str:

@@ -95,7 +95,7 @@ class KernelText:
     pointers: tuple[str, ...]
     numbers: tuple[str, ...]
     sizes: tuple[str, ...]
-    unspecialised: tuple[str, ...]  # all sizes but the inner axis's: they must not recompile
+    unspecialised: tuple[str, ...]  # all counts but the inner axis's size: they must not recompile
     flags: tuple[str, ...]
     rows: Index  # what a program's row, or its loop over rows, runs over
     kept: Index  # fold: the outer axes that are not folded
@@ -395,7 +395,7 @@ class Writer:
             tuple(self.pointers[t.name] for t in (*k.inputs, *results)),
             self.numbers,
             sizes,
-            tuple(s for s in sizes if s != size_name(k.inner[-1])),
+            (*(s for s in sizes if s != size_name(k.inner[-1])), *(["programs"] if self.form == "fold" else [])),
             self._flags(),
             self._index("row", rows),
             self._index("kept", kept),

@@ -1,0 +1,41 @@
+"""What a file imports, wherever in it: at the top, in a function, for types alone."""
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+
+import kgen
+
+PACKAGE = Path(kgen.__file__).parent
+
+
+def names(text: str) -> Iterator[str]:
+    """By their full names, such as `math` and `torch.nn.functional`; what is imported from a module is below it."""
+    for node in ast.walk(ast.parse(text)):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert not node.level, "a relative import"
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+
+
+def packages(text: str) -> set[str]:
+    """The packages that these are of, such as `torch`."""
+    return {name.partition(".")[0] for name in names(text)}
+
+
+def modules() -> dict[str, Path]:
+    """All modules of the compiler by their names below kgen, but for the folders' own."""
+    files = {path.relative_to(PACKAGE).with_suffix(""): path for path in sorted(PACKAGE.rglob("*.py"))}
+    return {".".join(name.parts): path for name, path in files.items() if name.name != "__init__"}
+
+
+def of_the_compiler(path: Path) -> Iterator[str]:
+    """The modules of the compiler that a file imports."""
+    known = modules()
+    for name in names(path.read_text(encoding="utf-8")):
+        below = name.removeprefix("kgen.")
+        if below not in (name, "__version__"):
+            found = below if below in known else below.rpartition(".")[0]
+            assert found in known, f"{path} imports {name}, which is no module"
+            yield found
