@@ -10,7 +10,7 @@ import sys
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
-from itertools import chain
+from itertools import chain, product
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -108,6 +108,12 @@ def parse_sizes(texts: list[str]) -> dict[str, int]:
             raise KgenError(f"{text!r} is not a size", hint="write AXIS=EXTENT, such as --size b=4096")
         sizes[axis] = int(extent)
     return sizes
+
+
+def choices(description: Mapping[str, Any]) -> list[dict[str, bool]]:
+    """Each choice of a kernel's bool options, by their names."""
+    flags = [name for name, default in description["options"].items() if isinstance(default, bool)]
+    return [dict(zip(flags, chosen)) for chosen in product((True, False), repeat=len(flags))]
 
 
 def axes(descriptions: Iterable[Mapping[str, Any]]) -> list[str]:

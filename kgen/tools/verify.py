@@ -27,7 +27,7 @@ from rich.table import Table
 from kgen.console import steps
 from kgen.errors import KgenError
 from kgen.tools.comparison import OUTLIER, TOLERANCE, Difference, compare, launches
-from kgen.tools.problem import Function, Problem, Tensors, axes, draw, in_double
+from kgen.tools.problem import Function, Problem, Tensors, axes, choices, draw, in_double
 from kgen.tools.selection import must_exist
 from kgen.tools.targets import GENERATED, Target, find_device, opened
 
@@ -108,9 +108,7 @@ def judge(
 ) -> Iterator[Verdict]:
     """The verdicts on one kernel: for each choice of its bool options, on each output and gradient."""
     description = module.KERNELS[kernel]
-    switches = [name for name, value in description["options"].items() if isinstance(value, bool)]
-    for values in itertools.product((True, False), repeat=len(switches)):
-        flags = dict(zip(switches, values))
+    for flags in choices(description):
         verdict = partial(Verdict, kernel, " ".join(f"{k}={v}" for k, v in flags.items()), dtype)
         try:
             yield from _differences(module, kernel, flags, dtype, extents(description, sizes), device, verdict)

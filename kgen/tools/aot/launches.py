@@ -19,6 +19,7 @@ from triton.runtime.jit import JITFunction
 
 from kgen.errors import KgenError
 from kgen.spec.private_names import variant_name
+from kgen.tools.problem import choices
 
 POINTERS = {
     torch.float16: "*fp16",
@@ -88,10 +89,8 @@ def _launching(module: ModuleType, rows: Sequence[str]) -> list[str]:
 def _differentiate(module: ModuleType, name: str, dtype: torch.dtype, long: int) -> None:
     """Call a public function and its generated derivatives, with every choice of its bool options."""
     description = module.KERNELS[name]
-    flags = [option for option, default in description["options"].items() if isinstance(default, bool)]
-    for values in itertools.product((True, False), repeat=len(flags)):
+    for chosen in choices(description):
         inputs = _inputs(description, dtype, long)
-        chosen = dict(zip(flags, values))
         results = getattr(module, name)(*inputs.values(), **chosen)
         roots = [r for r in (results if isinstance(results, tuple) else (results,)) if r.requires_grad]
         leaves = [inputs[grad] for grad in description["grads"]]
