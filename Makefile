@@ -4,7 +4,7 @@ PYTHON ?= python3
 VENV ?= .venv
 JOBS ?= 2
 
-CODE := kgen tests generated benchmarks examples
+CODE := kgen templates/runtime tests generated benchmarks examples
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 

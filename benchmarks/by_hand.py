@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 
-from kgen.tools.problem import Function, Problem
+from kgen.tools.problem import Function, Problem, runtime
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,26 +30,27 @@ class Launch:
 def _noted(module: Any) -> Iterator[list[Launch]]:
     """The launches of the module while this lasts."""
     launches: list[Launch] = []
-    launch = module._launch
+    place = runtime(module, "launch")
+    launch = place.launch
 
     def note(kernel: Any, grid: Any, tensors: Any, numbers: Any, options: Any, real: Any, *extents: int) -> None:
-        others = (*numbers, *extents, module._TRITON[real])
+        others = (*numbers, *extents, place.TRITON[real])
         launches.append(Launch(kernel, grid, tensors, others, options))
         launch(kernel, grid, tensors, numbers, options, real, *extents)
 
-    module._launch = note
+    place.launch = note
     try:
         yield launches
     finally:
-        module._launch = launch
+        place.launch = launch
 
 
 class _Text:
     """Source in which every tensor has a name: arguments by their place, all others are allocated when first used."""
 
-    def __init__(self, module: ModuleType) -> None:
+    def __init__(self) -> None:
         self.names: dict[int, str] = {}
-        self.values: dict[str, Any] = {"torch": torch, "module": module}
+        self.values: dict[str, Any] = {"torch": torch}
 
     def argument(self, x: torch.Tensor, name: str) -> str:
         return self.names.setdefault(x.data_ptr(), name)
@@ -65,7 +66,8 @@ class _Text:
                 given.append(self.names[x.data_ptr()])
             given += [self._value(x) for x in launch.others]
             given += [f"{option}={value}" for option, value in launch.options.items()]
-            lines.append(f"module.{launch.kernel.__name__}[{launch.grid}]({', '.join(given)})")
+            self.values[launch.kernel.__name__] = launch.kernel
+            lines.append(f"{launch.kernel.__name__}[{launch.grid}]({', '.join(given)})")
         return lines
 
     def _value(self, x: object) -> str:
@@ -83,7 +85,7 @@ def by_hand(module: ModuleType, function: Function, problem: Problem) -> tuple[F
     leaves = [problem.leaves[i] for i in problem.wanted]
     with _noted(module) as backward:
         grads = torch.autograd.grad(outputs, leaves, problem.cotangents)
-    text = _Text(module)
+    text = _Text()
     inputs = [text.argument(x, f"x{i}") for i, x in enumerate(problem.leaves)]
     first = text.launches(forward)
     known = list(text.names.values())
@@ -103,7 +105,7 @@ def by_hand(module: ModuleType, function: Function, problem: Problem) -> tuple[F
         *(f"        {line}" for line in second),
         f"        return {', '.join(returned.get(i, 'None') for i in range(len(inputs)))}",
         "def alone():",
-        *(f"    {line}" for line in first if line.startswith("module.")),
+        *(f"    {line}" for line in first if " = torch.empty(" not in line),
     ]
     # detached, for a graph that stays alive would be in the way of later calls
     tensors = {text.names[x.data_ptr()]: x.detach() for launch in forward for x in launch.tensors}

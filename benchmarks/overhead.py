@@ -41,7 +41,7 @@ from kgen.tools.bench import timing
 from kgen.tools.bench.command import add_peers, load_suite, select
 from kgen.tools.bench.figures import show, spell
 from kgen.tools.bench.race import DIRECTIONS, Case, device_name, explain, label
-from kgen.tools.problem import Function, Problem, draw, load_module
+from kgen.tools.problem import Function, Problem, draw, load_module, runtime
 
 COLUMNS = ("case", "size", "contender", "direction", "host_us", "device_us", "call_us", "status", "device", "torch")
 OURS = ("x * y", "kgen", "launches", "autograd.Function")
@@ -161,7 +161,7 @@ def host_cells(job: Job, calls: Mapping[Measurement, Work]) -> dict[Measurement,
 def rows_of(job: Job, wanted: Sequence[Measurement]) -> Iterator[Row]:
     """A row for each measurement, up to the first that fails. The host's times of our own are taken in turn."""
     case, device = job.load(), torch.device(job.device)
-    module = load_module(job.generated / f"{case.module}.py")
+    module = load_module(job.generated / case.module)
     problem = draw(module.KERNELS[case.kernel], job.sizes, torch.float32, device)
     ready = cache(partial(contender, case, module, problem))
 
@@ -190,8 +190,8 @@ def rows_of(job: Job, wanted: Sequence[Measurement]) -> Iterator[Row]:
 def measure(job: Job) -> list[Row]:
     """The rows of a case: all from one process, or from a fresh one after each that fails."""
     case = job.load()
-    module = load_module(job.generated / f"{case.module}.py")
-    if not module._runs_on_triton(torch.device(job.device)):
+    module = load_module(job.generated / case.module)
+    if not runtime(module, "device").runs_on_triton(torch.device(job.device)):
         raise KgenError(f"no kernel runs on {job.device}: with TRITON_INTERPRET=1 Triton's interpreter does")
     description = module.KERNELS[case.kernel]
     wanted, rows = measurements(case), list[Row]()

@@ -145,9 +145,7 @@ def show(
     show_all(*render(_load([spec])[0], stage, kernel, _flags(flag or [])))
 
 
-@app.command(
-    epilog="Example: [bold]kgen verify specs/vga3d.yaml[/bold], or [bold]kgen verify generated/vga3d.py[/bold]"
-)
+@app.command(epilog="Example: [bold]kgen verify specs/vga3d.yaml[/bold], or [bold]kgen verify generated/vga3d[/bold]")
 def verify(
     targets: Annotated[list[Path], typer.Argument(metavar="SPEC|MODULE", help="Specs or generated modules.")],
     dtype: Annotated[list[str] | None, typer.Option(help="Only this storage type.", show_default="all")] = None,
@@ -178,7 +176,7 @@ def bench(context: typer.Context) -> None:
 @app.command(
     add_help_option=False,
     context_settings={"allow_extra_args": True, "ignore_unknown_options": True},
-    epilog="Example: [bold]kgen aot generated/vga3d.py --target sm_90 --target gfx942[/bold]",
+    epilog="Example: [bold]kgen aot generated/vga3d --target sm_90 --target gfx942[/bold]",
 )
 def aot(context: typer.Context) -> None:
     """Compile generated kernels for GPUs without one. Needs torch and triton; see [bold]kgen aot --help[/bold]."""

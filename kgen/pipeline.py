@@ -1,4 +1,4 @@
-"""The story of a build: specs in, the text of modules and of their proofs out. Reads and writes no files."""
+"""The story of a build: specs in, the text of packages and of their proofs out. Reads and writes no files."""
 
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
@@ -8,7 +8,7 @@ from kgen.spec.model import Spec
 
 
 def generate(specs: Sequence[Spec], jobs: int = 1, done: Callable[[Spec], None] | None = None) -> dict[str, str]:
-    """The modules of the specs and their proofs, by path under the output folder: "vga3d.py", "tests/test_vga3d.py".
+    """The packages of the specs and their proofs, by path under the output folder, such as "tests/test_vga3d.py".
 
     `jobs` processes share the specs; the text does not depend on it. `done` is called as each spec is finished.
     """
@@ -20,18 +20,12 @@ def generate(specs: Sequence[Spec], jobs: int = 1, done: Callable[[Spec], None] 
     return files
 
 
-def module(spec: Spec) -> str:
-    """The text of one spec's module."""
-    from kgen.emit.module import emit
-
-    return emit(spec)
-
-
 def package(spec: Spec) -> dict[str, str]:
-    """The files of one spec: its module, and the proof of it."""
+    """The files of one spec: its package, and the proof of it."""
+    from kgen.emit.package import emit
     from kgen.emit.proof import file_name, proof
 
-    return {f"{spec.name}.py": module(spec), file_name(spec): proof(spec)}
+    return emit(spec) | {file_name(spec): proof(spec)}
 
 
 def _texts(specs: Sequence[Spec], jobs: int) -> Iterator[dict[str, str]]:

@@ -39,6 +39,7 @@ from torch.distributed.tensor.parallel import ColwiseParallel, RowwiseParallel, 
 from torch.nn.parallel import DistributedDataParallel  # noqa: E402
 
 from generated import pga3d, vga2d, vga3d  # noqa: E402
+from kgen.tools.problem import runtime  # noqa: E402
 
 DEVICE = "cpu" if CHOSEN.backend == "gloo" else "cuda"
 Function = Callable[..., Tensor]
@@ -131,7 +132,7 @@ def leading(mesh: DeviceMesh) -> None:
     agree(mesh, norm, [*inputs, weight], [1, 1, None])
     uneven = [draw(mesh.size() + 1, 2, 2, 16) for _ in range(2)]
     agree(mesh, norm, [*uneven, weight], [0, 0, None])
-    operator = pga3d._fused_gelu_sgp_norm_with_normalize_op.op  # gives what it saves, too
+    operator = fused_norm().op  # gives what it saves, too
     for of in (inputs, uneven):
         shards = operator(*(shard(mesh, x, d) for x, d in zip([*of, weight], (0, 0, None))), 1e-6)
         for x, y in zip(shards, operator(*of, weight, 1e-6)):
@@ -267,6 +268,13 @@ def refused(mesh: DeviceMesh) -> None:
         raise AssertionError("not refused")
 
 
+def fused_norm() -> Any:
+    """The operator of pga3d's fused function with its norm."""
+    return next(
+        o for o in runtime(pga3d, "registration").OPERATORS if o.launcher == "_fused_gelu_sgp_norm_with_normalize_run"
+    )
+
+
 KERNELS = (batch, features, norm, leading, chosen, ddp, fsdp, tensor_parallel, compiled)
 CHECKS = (ddp, fsdp, refused) if CHOSEN.reference else KERNELS
 MODULES = (vga2d, vga3d, pga3d)
@@ -285,8 +293,8 @@ def launches() -> Iterator[list[Any]]:
         return call
 
     with contextlib.ExitStack() as stack:
-        for module in MODULES:
-            stack.enter_context(mock.patch.object(module, "_launch", counted(module._launch)))
+        for place in (runtime(module, "launch") for module in MODULES):
+            stack.enter_context(mock.patch.object(place, "launch", counted(place.launch)))
         yield launched
 
 

@@ -9,19 +9,23 @@ import kgen
 PACKAGE = Path(kgen.__file__).parent
 
 
-def names(text: str) -> Iterator[str]:
-    """By their full names, such as `math` and `torch.nn.functional`; what is imported from a module is below it."""
+def names(text: str, around: int = 0) -> Iterator[str]:
+    """By their full names, such as `math` and `torch.nn.functional`; what is imported from a module is below it.
+
+    What is imported from up to so many folders around is left out; further up there must be nothing.
+    """
     for node in ast.walk(ast.parse(text)):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
-            assert not node.level, "a relative import"
-            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+            assert node.level <= around, "a relative import"
+            names = node.names if not node.level else []
+            yield from (f"{node.module}.{alias.name}" for alias in names)
 
 
-def packages(text: str) -> set[str]:
+def packages(text: str, around: int = 0) -> set[str]:
     """The packages that these are of, such as `torch`."""
-    return {name.partition(".")[0] for name in names(text)}
+    return {name.partition(".")[0] for name in names(text, around)}
 
 
 def modules() -> dict[str, Path]:

@@ -1,6 +1,7 @@
 """Generated modules at work: random inputs for a kernel, and a comparison with the module's reference in fp64."""
 
 import fcntl
+import shutil
 import zlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -47,7 +48,7 @@ def shipped(*names: str) -> list[Case]:
 
 def module(name: str) -> ModuleType:
     """The checked-in module."""
-    return load_module(ROOT / "generated" / f"{name}.py")
+    return load_module(ROOT / "generated" / name)
 
 
 def spec_text(name: str) -> str:
@@ -68,12 +69,28 @@ def turned(text: str) -> str:
 def compiled(text: str, folder: Path) -> ModuleType:
     """The module of a spec's text, compiled once for all processes that share the folder."""
     spec = load("specs/unshipped.yaml", text)
-    path = folder / f"{spec.name}_{spec.digest}.py"
+    path = folder / f"{spec.name}_{spec.digest}"
     with open(path.with_suffix(".lock"), "w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not path.exists():
-            path.write_text(generate([spec])[f"{spec.name}.py"], encoding="utf-8")
+            written = written_to(folder / f"{path.name}_whole", generate([spec]))
+            (written / spec.name).rename(path)
+            shutil.rmtree(written)
     return load_module(path)
+
+
+def written_to(folder: Path, files: Mapping[str, str]) -> Path:
+    """The folder, with these files in it."""
+    for name, text in files.items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text(text, encoding="utf-8")
+    return folder
+
+
+def text_of(path: Path) -> str:
+    """All files of a package, one after the other, but for what is the same in every package."""
+    files = sorted(file for file in path.rglob("*.py") if file.parent.name != "_runtime")
+    return "\n".join(file.read_text(encoding="utf-8") for file in files)
 
 
 OTHER_SIZE = 7  # of axes that a test does not name, such as the output features of a linear map

@@ -5,6 +5,7 @@ Kernels are compiled in processes of their own, because the tests' own kernels r
 
 import multiprocessing
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -166,10 +167,10 @@ def test_the_checked_in_report_holds(root: Path) -> None:
 
 def test_every_kernel_is_in_the_report(root: Path) -> None:
     reported = {(r.module, r.kernel) for r in read(root / "benchmarks" / "resources.csv").values()}
-    for path in sorted((root / "generated").glob("*.py")):
+    for path in sorted((root / "generated").glob("*/_kernels/*.py")):
         kernels = [line for line in path.read_text(encoding="utf-8").splitlines() if line.endswith("_kernel(")]
         names = {line.removeprefix("def _").removesuffix("_kernel(") for line in kernels}
-        assert names <= {kernel for module, kernel in reported if module == path.stem}
+        assert names <= {kernel for module, kernel in reported if module == path.parents[1].name}
 
 
 @pytest.fixture(scope="module")
@@ -181,7 +182,7 @@ def report(tmp_path_factory: pytest.TempPathFactory, root: Path) -> Path:
     return path
 
 
-TWO = ("generated/vga2d.py", "--kernel", "geometric_product", "--kernel", "sgp")
+TWO = ("generated/vga2d", "--kernel", "geometric_product", "--kernel", "sgp")
 
 
 def test_compiling_reports_resources(report: Path, root: Path) -> None:
@@ -212,7 +213,7 @@ def test_check_compiles_what_changed_and_sees_what_is_worse(report: Path, root: 
 def test_products_compile_without_tf32(root: Path, tmp_path: Path) -> None:
     """Matrix units of some targets know no tf32; products in bf16 do not ask for it."""
     path, only = tmp_path / "report.csv", ("--kernel", "spatial_diffusion", "--dtype", "bfloat16")
-    result = aot(root, "generated/diffusion.py", *only, "--target", "gfx90a", "--out", path)
+    result = aot(root, "generated/diffusion", *only, "--target", "gfx90a", "--out", path)
     assert [row.registers is not None for row in read(path).values()] == [True], result.stdout + result.stderr
 
 
@@ -238,17 +239,18 @@ def test_the_digest_covers_helpers_and_launch_but_not_the_place(root: Path, tmp_
         "for path in sys.argv[1:]:\n"
         "    print(*(f'{l.kernel}={l.digest}' for l in record(load_module(Path(path)), 'sm_90', 'float32')))"
     )
-    text = (root / "generated" / "vga2d.py").read_text(encoding="utf-8")
-    helper = text.replace("return total + value\n", "return value + total\n")
-    launch = text.replace('"sgp": Launch(elements=', '"sgp": Launch(elements=4 * ')
-    moved = text.replace("\nLAUNCH", "\n\n\nLAUNCH", 1)
-    assert len({text, helper, launch, moved}) == 4
-
-    paths = []
-    for i, changed in enumerate((text, moved, helper, launch)):
-        (tmp_path / str(i)).mkdir()
-        paths.append(tmp_path / str(i) / "vga2d.py")
-        paths[-1].write_text(changed, encoding="utf-8")
+    changes = [
+        ("_kernels/sgp.py", "\nLAUNCH", "\n\n\nLAUNCH"),
+        ("_runtime/kernels.py", "return total + value\n", "return value + total\n"),
+        ("_kernels/sgp.py", '"sgp": launch.Launch(elements=', '"sgp": launch.Launch(elements=4 * '),
+    ]
+    paths = [root / "generated" / "vga2d"]
+    for i, (file, old, new) in enumerate(changes):
+        paths.append(tmp_path / str(i) / "vga2d")
+        shutil.copytree(paths[0], paths[-1], ignore=shutil.ignore_patterns("__pycache__"))
+        text = (paths[-1] / file).read_text(encoding="utf-8")
+        assert old in text
+        (paths[-1] / file).write_text(text.replace(old, new), encoding="utf-8")
     result = _python(root, "-c", script, *paths)
     assert result.returncode == 0, result.stderr
     before, *others = [dict(pair.split("=") for pair in line.split()) for line in result.stdout.splitlines()]
@@ -261,10 +263,10 @@ def test_the_digest_covers_helpers_and_launch_but_not_the_place(root: Path, tmp_
 @pytest.mark.parametrize(
     ("arguments", "interpret", "message"),
     [
-        (("generated/vga2d.py", "--target", "sm90"), "0", "unknown target 'sm90'"),
-        (("generated/vga2d.py", "--kernel", "nothing"), "0", "nothing to compile"),
-        (("generated/absent.py",), "0", "no generated module generated/absent.py"),
-        (("generated/vga2d.py",), "1", "not compiled where TRITON_INTERPRET is set"),
+        (("generated/vga2d", "--target", "sm90"), "0", "unknown target 'sm90'"),
+        (("generated/vga2d", "--kernel", "nothing"), "0", "nothing to compile"),
+        (("generated/absent",), "0", "no generated package generated/absent"),
+        (("generated/vga2d",), "1", "not compiled where TRITON_INTERPRET is set"),
     ],
 )
 def test_mistakes_are_told(root: Path, arguments: tuple[str, ...], interpret: str, message: str) -> None:

@@ -3,7 +3,6 @@
 Nothing is taken for something else in silence. On kernels, where something can launch them, and on references.
 """
 
-import importlib.util
 from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
@@ -15,6 +14,8 @@ from modules import DEVICE, SHIPPED, compiled, module
 from torch import Tensor
 from triton.runtime.interpreter import InterpretedFunction
 from variants import CHOSEN, FUSED, PLAIN, Variant, close, each, energy, gradients, launching
+
+from kgen.tools.problem import launch_table, load_file, runtime
 
 pytestmark = [
     pytest.mark.usefixtures("poisoned"),
@@ -160,13 +161,11 @@ def test_what_speaks_for_itself() -> None:
 @pytest.mark.parametrize("value", ["", "0", "false", "no", "off", "FALSE", "1", "true", "yes", "on"])
 def test_interpreter_is_as_triton_says(value: str, long_axes: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TRITON_INTERPRET", value)
-    spec = importlib.util.spec_from_file_location(f"told_{value or 'nothing'}", str(long_axes.__file__))
-    assert spec and spec.loader
-    of = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(of)
-    assert isinstance(of._jit_total, InterpretedFunction) == of._INTERPRETED
-    assert (value in ("1", "true", "yes", "on")) == of._INTERPRETED
-    assert of._runs_on_triton(torch.device("cpu")) == of._INTERPRETED
+    of = load_file(Path(str(long_axes.__file__)).parent, f"told_{value or 'nothing'}")
+    device = runtime(of, "device")
+    assert isinstance(runtime(of, "kernels")._jit_total, InterpretedFunction) == device.INTERPRETED
+    assert (value in ("1", "true", "yes", "on")) == device.INTERPRETED
+    assert device.runs_on_triton(torch.device("cpu")) == device.INTERPRETED
 
 
 # grids
@@ -190,7 +189,9 @@ def long_axes(compiled_folder: Path) -> ModuleType:
 
 def most_programs(of: ModuleType) -> int:
     """That share a sum: as many as the launch table lets a GPU run, whatever the sizes, and two at least."""
-    return max(2, *(int(row.programs * of._multiprocessors(DEVICE)) for row in of.LAUNCH.values()))
+    return max(
+        2, *(int(row.programs * runtime(of, "device").multiprocessors(DEVICE)) for row in launch_table(of).values())
+    )
 
 
 @pytest.mark.parametrize("kernel", ["columns", "by_rows", "scaled", "gained"])
@@ -200,7 +201,7 @@ def test_no_long_axis_beyond_the_first_of_a_grid(
 ) -> None:
     """A grid's other axes end at 65,535, which any axis of a user's tensor may exceed."""
     grids: list[tuple[int, ...]] = []
-    monkeypatch.setattr(long_axes, "_launch", lambda kernel, grid, *rest: grids.append(tuple(grid)))
+    monkeypatch.setattr(runtime(long_axes, "launch"), "launch", lambda kernel, grid, *rest: grids.append(tuple(grid)))
     dims = long_axes.KERNELS[kernel]["inputs"].values()
     shapes = [tuple(v if axis == "v" else 2 for axis in d) for d in dims]
     inputs = [torch.zeros(shape, dtype=torch.float16, device=DEVICE).requires_grad_() for shape in shapes]
@@ -218,8 +219,8 @@ def test_no_grid_grows_beyond_its_first_axis(name: str, monkeypatch: pytest.Monk
     def note(kernel: Any, grid: Any, *rest: Any) -> None:
         grids.setdefault(kernel.__name__, set()).add(tuple(grid[1:]))
 
-    monkeypatch.setattr(of, "_launch", note)
-    monkeypatch.setattr(of, "_LONG", 1, raising=False)  # so that factors are turned
+    monkeypatch.setattr(runtime(of, "launch"), "launch", note)
+    monkeypatch.setattr(runtime(of, "matmul"), "LONG", 1)  # so that factors are turned
     for variant in (v for v in CHOSEN if v.of is of):
         for sizes in ({}, {"b": 512}, {"n": 512}):
             inputs = variant.inputs(**sizes, dtype=torch.float32)

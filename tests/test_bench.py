@@ -60,7 +60,7 @@ def run(bandwidth: float = 1.0, **rates: float) -> Run:
 
 
 def product(x: Tensor, y: Tensor) -> Tensor:
-    return load_module(GENERATED / "vga2d.py").geometric_product_reference(x, y)  # type: ignore[no-any-return]
+    return load_module(GENERATED / "vga2d").geometric_product_reference(x, y)  # type: ignore[no-any-return]
 
 
 def peer(name: str, function: Callable[..., Any]) -> Peer:
@@ -170,7 +170,7 @@ def test_without_the_interpreter_no_kernel_runs_and_the_command_says_so() -> Non
     environment = {**os.environ, "TRITON_INTERPRET": "0", "CUDA_VISIBLE_DEVICES": ""}
     code = "import sys; from kgen.tools.bench import race, timing; race.SECONDS = 0.0; timing.COPY_BYTES = 1 << 16\n"
     code += "from kgen.tools.bench.command import app; app(prog_name='bench')"
-    command = [sys.executable, "-c", code, "generated/vga2d.py", *SHORT, "--device", "cpu"]
+    command = [sys.executable, "-c", code, "generated/vga2d", *SHORT, "--device", "cpu"]
     done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert "no kernel ran: the function was its torch reference" in done.stdout
@@ -191,9 +191,10 @@ def test_a_narrow_terminal_breaks_words_and_no_figures() -> None:
 @pytest.fixture
 def copied(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A folder with the spec vga2d, its module and a suite."""
-    for name in ("specs/vga2d.yaml", "generated/vga2d.py"):
-        (tmp_path / name).parent.mkdir()
-        shutil.copy(ROOT / name, tmp_path / name)
+    ignored = shutil.ignore_patterns("__pycache__")
+    shutil.copytree(ROOT / "generated" / "vga2d", tmp_path / "generated" / "vga2d", ignore=ignored)
+    (tmp_path / "specs").mkdir()
+    shutil.copy(ROOT / "specs" / "vga2d.yaml", tmp_path / "specs")
     (tmp_path / "benchmarks").mkdir()
     suite = "from kgen.tools.bench.race import Case\nCASES = [Case('vga2d', 'sgp', {'b': 3, 'n': 2})]\n"
     (tmp_path / "benchmarks" / "first.py").write_text(suite, encoding="utf-8")
@@ -219,11 +220,11 @@ MISTAKES = {
     "peers": (["--suite", "first", "--peers", "nowhere"], "no folder nowhere\n"),
     "device": (["specs/vga2d.yaml", "--device", "abacus"], "no device 'abacus'"),
     "target": (["specs/vga3d.yaml"], "no file specs/vga3d.yaml\n"),
-    "module": (["elsewhere/vga2d.py"], "no file elsewhere/vga2d.py\n"),
+    "module": (["elsewhere/vga2d"], "no file elsewhere/vga2d\n"),
     "nothing": ([], "no cases\n"),
     "empty": (["specs/vga2d.yaml", "--size", "n=0"], "has nothing to compute\n    hint: sizes start at 1\n"),
     "endless": (["specs/vga2d.yaml"], " elements, and more than "),
-    "no module": (["specs/vga2d.yaml", "--generated", "nowhere"], "no generated module nowhere/vga2d.py\n"),
+    "no module": (["specs/vga2d.yaml", "--generated", "nowhere"], "no generated package nowhere/vga2d\n"),
 }
 
 
@@ -240,11 +241,11 @@ def test_mistakes_are_told_before_anything_is_timed(mistake: str, monkeypatch: p
     assert message in result.stderr
 
 
-@pytest.mark.parametrize("changed", ["specs/vga2d.yaml", "generated/vga2d.py"])
-@pytest.mark.parametrize("arguments", [["specs/vga2d.yaml"], ["generated/vga2d.py"], ["--suite", "first"]])
+@pytest.mark.parametrize("changed", ["specs/vga2d.yaml", "generated/vga2d/_functions/sgp.py"])
+@pytest.mark.parametrize("arguments", [["specs/vga2d.yaml"], ["generated/vga2d"], ["--suite", "first"]])
 def test_modules_that_are_not_as_their_spec_made_them(copied: Path, changed: str, arguments: list[str]) -> None:
     text = (copied / changed).read_text(encoding="utf-8")
-    (copied / changed).write_text(text + "# changed\n", encoding="utf-8")
+    (copied / changed).write_text(text.replace("sgp(x, y", "sgp(x,  y"), encoding="utf-8")
     status, out, err = bench(*arguments, "--size", "b=3")
     assert (status, out) == (2, "")
     assert ("is stale" if "specs" in changed else "was changed by hand") in err and "kgen build" in err
@@ -254,8 +255,8 @@ def test_a_module_elsewhere_is_itself(copied: Path, monkeypatch: pytest.MonkeyPa
     """And not the one of its name in the folder of generated modules."""
     monkeypatch.setattr(timing, "COPY_BYTES", 1 << 16)
     (copied / "elsewhere").mkdir()
-    (copied / "generated" / "vga2d.py").rename(copied / "elsewhere" / "vga2d.py")
-    status, _, err = bench("elsewhere/vga2d.py", *SHORT)
+    (copied / "generated" / "vga2d").rename(copied / "elsewhere" / "vga2d")
+    status, _, err = bench("elsewhere/vga2d", *SHORT)
     assert status == 0, err
 
 
@@ -385,7 +386,7 @@ def test_matrix_rate_is_operations_over_the_better_time(monkeypatch: pytest.Monk
 
 
 def test_positive_inputs_are_the_absolute_values_and_nothing_else_changes() -> None:
-    description = load_module(GENERATED / "vga2d.py").KERNELS["sgp"]
+    description = load_module(GENERATED / "vga2d").KERNELS["sgp"]
     plain, positive = (draw(description, SIZES, torch.float32, CPU, names) for names in ((), ("y", "weight")))
     x, y, weight = plain.inputs
     for found, expected in zip(positive.inputs, (x, y.abs(), weight.abs()), strict=True):
@@ -428,7 +429,7 @@ def test_every_contraction_has_products_and_sizes_for_them(suite: list[Case]) ->
 
 @pytest.mark.parametrize("name", ["vga2d", "vga3d"])
 def test_products_are_those_of_paths_and_of_blades(suite: list[Case], name: str) -> None:
-    module = load_module(GENERATED / f"{name}.py")
+    module = load_module(GENERATED / name)
     paths = sum(module.GRADES.count(result) for _, result, _ in module.PATHS["sgp.weight"])
     for kernel, count in (("fused_gelu_fcgp_norm", paths), ("layer", len(module.BLADES))):
         products = named(suite, f"{name}.{kernel}").products
@@ -452,7 +453,7 @@ def test_baselines_that_are_absent(suite: list[Case], monkeypatch: pytest.Monkey
 
 @pytest.mark.parametrize("dims", [2, 3])
 def test_peer_of_the_layer(suite: list[Case], monkeypatch: pytest.MonkeyPatch, dims: int) -> None:
-    module = load_module(GENERATED / f"vga{dims}d.py")
+    module = load_module(GENERATED / f"vga{dims}d")
     product = module.fused_gelu_sgp_norm_reference
     monkeypatch.setitem(sys.modules, "ops", SimpleNamespace(**{f"fused_gelu_sgp_norm_{dims}d": product}))
     found = named(suite, f"vga{dims}d.layer").peers[0].load()
@@ -463,6 +464,12 @@ def test_peer_of_the_layer(suite: list[Case], monkeypatch: pytest.MonkeyPatch, d
     torch.testing.assert_close(found(*inputs), product(x, y, gp_weight))
 
 
+LAUNCH = """\
+PLAIN = ()
+
+def launch(*arguments):
+    raise AssertionError("there is no kernel")
+"""
 MODULE = """\
 import torch
 
@@ -470,9 +477,6 @@ KERNELS = {"spatial_diffusion": {
     "inputs": {"x": ("v", "c"), "basis": ("v", "k"), "mass": ("v",), "evalues": ("k",), "times": ("c",)},
     "outputs": {"out": ("v", "c"), "spectral": ("k", "c")}, "options": {}, "grads": ("x", "times"), "indices": {},
 }}
-
-def _launch(*arguments):
-    raise AssertionError("there is no kernel")
 
 def spatial_diffusion(x, basis, mass, evalues, times):
     scale = torch.exp(-torch.outer(evalues, times))
@@ -486,13 +490,15 @@ spatial_diffusion_reference = spatial_diffusion
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
 def test_peer_of_diffusion(suite: list[Case], tmp_path: Path, dtype: str) -> None:
     """It is right in both types, and its products are those of the floor."""
-    (tmp_path / "heat.py").write_text(MODULE, encoding="utf-8")
+    (tmp_path / "heat" / "_runtime").mkdir(parents=True)
+    (tmp_path / "heat" / "__init__.py").write_text(MODULE, encoding="utf-8")
+    (tmp_path / "heat" / "_runtime" / "launch.py").write_text(LAUNCH, encoding="utf-8")
     each = named(suite, "diffusion.spatial_diffusion", dtype)
     each = replace(each, module="heat", sizes={"v": 300, "k": 20, "c": 30})
     assert each.products is not None
     rows = race.measure(replace(run(1e9, **{dtype: 1.0}), generated=tmp_path), each)
     assert statuses(rows) == {(name, d): "ok" for name in (NO_KERNEL, "plain torch") for d in BOTH}
-    description = load_module(tmp_path / "heat.py").KERNELS[each.kernel]
+    description = load_module(tmp_path / "heat").KERNELS[each.kernel]
     problem = draw(description, each.sizes, each.storage, CPU, each.positive)
     for direction, call in race.DIRECTIONS.items():
         with FlopCounterMode(display=False) as counter:

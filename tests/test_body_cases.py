@@ -103,7 +103,7 @@ def test_body(name: str, kernel: str, compiled_folder: Path) -> None:
 @pytest.mark.parametrize("name", ALGEBRAS)
 def test_the_compiler_takes_it(name: str, compiled_folder: Path) -> None:
     """Types, which the interpreter does not ask about: those of what a loop carries, say."""
-    path = str(compiled(spec(name), compiled_folder).__file__)
+    path = str(Path(str(compiled(spec(name), compiled_folder).__file__)).parent)
     environment = os.environ | {"TRITON_INTERPRET": "0", "PYTHONPATH": str(ROOT)}
     command = [sys.executable, "tests/lower.py", path, "sm_90"]
     done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)

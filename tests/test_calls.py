@@ -12,6 +12,8 @@ from torch import Tensor
 from torch.overrides import BaseTorchFunctionMode
 from variants import DEVICE, FUSED, PLAIN
 
+from kgen.tools.problem import runtime
+
 ROOT = Path(__file__).parents[1]
 OF = FUSED.of
 
@@ -57,7 +59,7 @@ def test_traced_calls_check_shapes() -> None:
 def test_names_in_the_graph() -> None:
     """Profilers and messages of autograd show which function it was."""
     inputs = FUSED.inputs()
-    if OF._runs_on_triton(DEVICE):
+    if runtime(OF, "device").runs_on_triton(DEVICE):
         assert type(OF.fused_gelu_sgp_norm(*inputs).grad_fn).__name__ == "fused_gelu_sgp_normBackward"
 
 
@@ -92,7 +94,7 @@ class Kernel:
 
 @pytest.fixture
 def kernel(monkeypatch: pytest.MonkeyPatch) -> Kernel:
-    monkeypatch.setattr(OF, "_COMPILED", {})
+    monkeypatch.setattr(runtime(OF, "launch"), "_COMPILED", {})
     monkeypatch.setattr(torch.version, "cuda", "13.0")
     return Kernel()
 
@@ -105,7 +107,7 @@ def launch(
     real: torch.dtype = torch.float32,
     block: int = 8,
 ) -> None:
-    OF._launch(kernel, (1, 1, 1), tensors, numbers, {"num_warps": warps}, real, 1, block)
+    runtime(OF, "launch").launch(kernel, (1, 1, 1), tensors, numbers, {"num_warps": warps}, real, 1, block)
 
 
 def test_like_arguments_go_to_the_compiled_kernel(kernel: Kernel) -> None:
@@ -144,7 +146,7 @@ def test_memory_of_compiled_kernels_is_bounded(kernel: Kernel) -> None:
     x = torch.zeros(64)
     for size in range(5000):
         launch(kernel, (x, x), (size, 5))
-    assert len(OF._COMPILED) <= 4096
+    assert len(runtime(OF, "launch")._COMPILED) <= 4096
 
 
 # imports

@@ -37,6 +37,8 @@ from variants import (
     launching,
 )
 
+from kgen.tools.problem import runtime
+
 FEW = CHOSEN if DEVICE.type == "cuda" else [FUSED, PLAIN][not LAUNCHES :]
 COMPILED = (
     [None, True] if LAUNCHES else [None]
@@ -100,7 +102,9 @@ def test_compiled_calls_the_operator(variant: Variant) -> None:
         return graph.forward
 
     torch.compile(variant, fullgraph=True, backend=backend)(*variant.values())
-    assert any(variant.of._NAMESPACE in target for target in targets) == variant.of._runs_on_triton(DEVICE)
+    assert any(runtime(variant.of, "registration").namespace() in target for target in targets) == runtime(
+        variant.of, "device"
+    ).runs_on_triton(DEVICE)
 
 
 # numbers that are read at run time
@@ -290,7 +294,9 @@ def test_export_round_trip(variant: Variant, strict: bool, tmp_path: Path) -> No
     torch.export.save(exported(variant, strict), tmp_path / "program.pt2")
     program = torch.export.load(tmp_path / "program.pt2")
     called = [str(node.target) for node in program.graph.nodes if node.op == "call_function"]
-    assert called[0].startswith(variant.of._NAMESPACE), "the program does not hold the operator"
+    assert called[0].startswith(
+        runtime(variant.of, "registration").namespace()
+    ), "the program does not hold the operator"
     inputs = variant.inputs(9)
     with launching(variant.of):
         found = gradients(program.module(), inputs)
@@ -299,6 +305,7 @@ def test_export_round_trip(variant: Variant, strict: bool, tmp_path: Path) -> No
 
 LOADING = """
 import sys, torch
+
 if sys.argv[1] == "True":
     from generated import vga2d
 loaded = torch._inductor.aoti_load_package("layer.pt2")

@@ -19,6 +19,7 @@ from torch.func import grad, vmap
 from variants import BY_NAME, DEVICE, LAUNCHES, Tensors, Variant, close, each, energy, gradients, launching
 
 from kgen.errors import KgenError
+from kgen.tools.problem import runtime
 from kgen.trace.trace import trace
 
 pytestmark = [
@@ -345,7 +346,7 @@ def orders(variant: Variant, inputs: Tensors, autocast: bool) -> list[Tensor]:
 def test_unwanted_products(variant: Variant, products: dict[str, int], monkeypatch: pytest.MonkeyPatch) -> None:
     """How many products the forward (""), and then the gradients that are wanted, ask of the library or of kernels."""
     counted: list[Any] = []
-    known = variant.of._matmul
+    known = runtime(variant.of, "matmul").product
 
     def product(a: Tensor, *rest: Any, **options: Any) -> Any:
         counted.append(a)
@@ -355,9 +356,9 @@ def test_unwanted_products(variant: Variant, products: dict[str, int], monkeypat
         counted.append(kernel)
         launch(kernel, *rest)
 
-    launch = variant.of._launch_contract
-    monkeypatch.setattr(variant.of, "_matmul", product)
-    monkeypatch.setattr(variant.of, "_launch_contract", contraction)
+    launch = runtime(variant.of, "matmul").contract
+    monkeypatch.setattr(runtime(variant.of, "matmul"), "product", product)
+    monkeypatch.setattr(runtime(variant.of, "matmul"), "contract", contraction)
     found = {}
     for wanted in products:
         inputs = {name: x.requires_grad_(name in wanted.split()) for name, x in drawn(variant).items()}
@@ -398,15 +399,15 @@ def test_innermost(
     As many as can be without much copying in fp32, which may be tf32, if the axis is long and rows are aligned.
     """
     found: list[tuple[bool, bool]] = []
-    known = variant.of._matmul
+    known = runtime(variant.of, "matmul").product
 
     def product(a: Tensor, b: Tensor, *rest: Any, **options: Any) -> Any:
         found.append((a.stride(-1) == 1, b.stride(-2) == 1))
         return known(a, b, *rest, **options)
 
-    monkeypatch.setattr(variant.of, "_matmul", product)
-    monkeypatch.setattr(variant.of, "_LONG", long)
-    monkeypatch.setattr(variant.of, "_on_tensor_cores", lambda *_: False, raising=False)  # all by the library
+    monkeypatch.setattr(runtime(variant.of, "matmul"), "product", product)
+    monkeypatch.setattr(runtime(variant.of, "matmul"), "LONG", long)
+    monkeypatch.setattr(runtime(variant.of, "device"), "on_tensor_cores", lambda *_: False)  # all by the library
     inputs = sized(variant, dtype, **dict.fromkeys("bnmvck", extent))
     gradients(variant, inputs)
     turned = dtype in (torch.float16, torch.float32) and extent >= long and extent % 4 == 0
@@ -417,7 +418,7 @@ def test_innermost(
 @pytest.mark.parametrize("sizes", [(4, 4, 4), (36, 20, 68), (68, 36, 20)], ids=str)
 def test_turned_values(variant: Variant, sizes: tuple[int, int, int], monkeypatch: pytest.MonkeyPatch) -> None:
     """Of factors that are turned or copied: those of the reference, at the edges of tiles, too."""
-    monkeypatch.setattr(variant.of, "_LONG", 4)
+    monkeypatch.setattr(runtime(variant.of, "matmul"), "LONG", 4)
     b, n, m = sizes
     inputs = sized(variant, torch.float32, b=b, n=n, m=m, v=b, c=n, d=n)
     with launching(variant.of):
@@ -437,21 +438,21 @@ def test_turned_values(variant: Variant, sizes: tuple[int, int, int], monkeypatc
 )
 def test_parts(rows: int, processors: int, dtype: torch.dtype, parts: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """Of weights' gradients: as many parts as a device has room for, and as have 512 rows; the same bits again."""
-    monkeypatch.setattr(LINEAR.of, "_multiprocessors", lambda _: processors)
+    monkeypatch.setattr(runtime(LINEAR.of, "matmul"), "multiprocessors", lambda _: processors)
     batches: list[int] = []
-    known = LINEAR.of._matmul
+    known = runtime(LINEAR.of, "matmul").product
 
     def product(a: Tensor, *rest: Any) -> Any:
         batches.append(a.shape[0])
         return known(a, *rest)
 
-    monkeypatch.setattr(LINEAR.of, "_matmul", product)
+    monkeypatch.setattr(runtime(LINEAR.of, "matmul"), "product", product)
     x, g = (torch.randn(4, rows, n, dtype=dtype, device=DEVICE) for n in (3, 5))
-    found = LINEAR.of._matmul_in_parts(x.mT, g)
+    found = runtime(LINEAR.of, "matmul").in_parts(x.mT, g)
     assert batches == [4 * parts]
     exact = x.double().mT @ g.double()
     assert float((found.double() - exact).norm()) <= (1e-2 if dtype is torch.bfloat16 else 1e-5) * float(exact.norm())
-    assert found.equal(LINEAR.of._matmul_in_parts(x.mT, g))
+    assert found.equal(runtime(LINEAR.of, "matmul").in_parts(x.mT, g))
 
 
 # results and gradients that are used alone

@@ -19,6 +19,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from kgen.emit.kernel.printer import FUNCTIONS
 from kgen.spec.private_names import variant_name
+from kgen.tools.problem import kernel_files, runtime
 
 SIZES = {"b": 16, "n": 64, "m": 64}
 ELEMENTWISE = (
@@ -92,17 +93,18 @@ def executed(of: ModuleType) -> Iterator[Counter[str]]:
         return multiply(self, a, b, *rest)
 
     inside: list[str] = []
-    add, multiply, known = reduction.sum, builder.create_dot, getattr(of, "_matmul", None)
+    add, multiply, known = reduction.sum, builder.create_dot, runtime(of, "matmul").product
     with pytest.MonkeyPatch.context() as patch:
         for name in ELEMENTWISE:
             patch.setattr(builder, f"create_{name}", counted(name, getattr(builder, f"create_{name}")))
-        for name in {name for name in FUNCTIONS.values() if hasattr(of, name)}:
-            patch.setattr(of, name, as_one(name, getattr(of, name)))
+        for file in kernel_files(of):
+            for name in {name for name in FUNCTIONS.values() if hasattr(file, name)}:
+                patch.setattr(file, name, as_one(name, getattr(file, name)))
         patch.setattr(builder, "create_dot", dot)
-        patch.setattr(of, "_shape_of_contraction", lambda *_: (16, 16, 16, {"num_warps": 1}), raising=False)
+        patch.setattr(runtime(of, "matmul"), "shape", lambda *_: (16, 16, 16, {"num_warps": 1}))
         patch.setattr(reduction, "sum", total)
-        patch.setattr(of, "_matmul", product, raising=False)
-        patch.setattr(of, "_total", lambda partial, result: result.copy_(partial.sum(0)))
+        patch.setattr(runtime(of, "matmul"), "product", product)
+        patch.setattr(runtime(of, "launch"), "total", lambda partial, result: result.copy_(partial.sum(0)))
         yield counts
 
 

@@ -21,6 +21,7 @@ from kgen.schedule.products import MATRIX
 from kgen.schedule.program import WORKSPACE
 from kgen.schedule.schedule import schedule
 from kgen.tools.comparison import compare
+from kgen.tools.problem import kernel_files
 from kgen.trace.trace import trace
 
 pytestmark = [
@@ -73,8 +74,9 @@ def test_gradients(kernel: str, dtype: torch.dtype, maxima: ModuleType) -> None:
 def test_long_rows(kernel: str, maxima: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
     """Rows that are swept in tiles, over and over: what is compared is read each time."""
     smaller = {"tile": 16, "pack": 16, "resident": 0}
-    table = {k: v._replace(**smaller, programs=2 if v.programs else 0) for k, v in maxima.LAUNCH.items()}
-    monkeypatch.setattr(maxima, "LAUNCH", table)
+    for file in kernel_files(maxima):
+        table = {k: v._replace(**smaller, programs=2 if v.programs else 0) for k, v in file.LAUNCH.items()}
+        monkeypatch.setattr(file, "LAUNCH", table)
     agree(maxima, kernel, draw(maxima, kernel, {"b": 3, "n": 37}))
 
 

@@ -18,6 +18,7 @@ from torch import Tensor
 
 from kgen.spec.starter import template
 from kgen.tools.comparison import compare, launches
+from kgen.tools.problem import kernel_files
 
 SMALL = ("vga2d", "vga3d")
 PLAIN = (ROOT / "tests" / "specs" / "plain.yaml").read_text(encoding="utf-8")
@@ -72,8 +73,9 @@ def test_launch_table(case: Case, tile: int, monkeypatch: pytest.MonkeyPatch) ->
     """Small tiles, few programs, and no row that stays in registers: several tiles, rounds and partial sums."""
     of = module(case.module)
     smaller = {"tile": tile, "pack": tile, "resident": 0}
-    table = {k: v._replace(**smaller, programs=6 if v.programs else 0) for k, v in of.LAUNCH.items()}
-    monkeypatch.setattr(of, "LAUNCH", table)
+    for file in kernel_files(of):
+        table = {k: v._replace(**smaller, programs=6 if v.programs else 0) for k, v in file.LAUNCH.items()}
+        monkeypatch.setattr(file, "LAUNCH", table)
     sizes = {"b": 11, "n": 37} if tile == 16 else {"b": 37, "n": 5}
     with launches(of) as launched:
         agree(of, case.kernel, draw(of, case.kernel, sizes), **options(case))

@@ -84,8 +84,8 @@ def test_opcheck(variant: Variant, order: int) -> None:
     operator, given = arguments(variant, order)
     if operator.op is None:
         pytest.skip("this order has no operator: it is computed by the reference")
-    with launching(variant.of) if operator.run else contextlib.nullcontext():  # else the reference computes it
-        if variant in CHOSEN and operator.run:
+    with launching(variant.of) if operator.launcher else contextlib.nullcontext():  # else the reference computes it
+        if variant in CHOSEN and operator.launcher:
             torch.library.opcheck(operator.op, given)
         else:
             torch.library.opcheck(operator.op, given, test_utils=QUICK)

@@ -12,7 +12,7 @@ import typer
 from benchmarks import overhead
 from benchmarks.by_hand import by_hand
 from kgen.errors import KgenError
-from kgen.tools.problem import draw, load_module
+from kgen.tools.problem import draw, load_module, runtime
 
 ROOT = Path(__file__).parents[1]
 GENERATED = ROOT / "generated"
@@ -20,7 +20,7 @@ GENERATED = ROOT / "generated"
 
 @pytest.mark.parametrize("kernel", ["sgp", "fused_gelu_sgp_norm", "geometric_product"])
 def test_by_hand_is_the_same_function(kernel: str) -> None:
-    module = load_module(GENERATED / "vga2d.py")
+    module = load_module(GENERATED / "vga2d")
     problem = draw(module.KERNELS[kernel], {"b": 6, "n": 5}, torch.float32, torch.device("cpu"))
     function = getattr(module, kernel)
     written, _ = by_hand(module, function, problem)
@@ -115,7 +115,7 @@ def test_csv_is_complete_after_every_case(
 
 
 def test_without_kernels_there_is_nothing_to_measure(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(load_module(GENERATED / "vga2d.py"), "_runs_on_triton", lambda device: False)
+    monkeypatch.setattr(runtime(load_module(GENERATED / "vga2d"), "device"), "runs_on_triton", lambda device: False)
     with pytest.raises(KgenError, match="no kernel runs on cpu"):
         overhead.measure(job(str(GENERATED.parent / "benchmarks" / "first.py"), "vga2d.fused_gelu_sgp_norm"))
 

@@ -74,8 +74,10 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_the_wheel_holds_the_package_and_its_templates(wheel: Path) -> None:
     names = zipfile.ZipFile(wheel).namelist()
     modules = {path.relative_to(ROOT).as_posix() for path in (ROOT / "kgen").rglob("*.py")}
-    templates = {f"kgen/_templates/{path.name}" for path in (ROOT / "templates").glob("*.jinja")}
-    assert templates
+    source = ROOT / "templates"
+    paths = [*source.glob("*.jinja"), *source.glob("runtime/*.py")]
+    templates = {f"kgen/_templates/{path.relative_to(source).as_posix()}" for path in paths}
+    assert {"kgen/_templates/tile.jinja", "kgen/_templates/runtime/launch.py"} <= templates
     inside = {name for name in names if not name.partition("/")[0].endswith(".dist-info")}
     assert inside == modules | templates | {"kgen/py.typed"}
     assert any(name.endswith("licenses/LICENSE") for name in names)
@@ -98,7 +100,9 @@ def test_an_installed_kgen_builds_what_the_checkout_builds(wheel: Path, tmp_path
     run(kgen, "new", "fresh", "--signature", "2,0,0", cwd=tmp_path)
     run(kgen, "build", cwd=tmp_path)
     run(sys.executable, "-m", "kgen", "build", tmp_path / "specs/fresh.yaml", "--out", tmp_path / "same", cwd=ROOT)
-    for name in ("fresh.py", "tests/test_fresh.py"):
+    made = [path.relative_to(tmp_path / "same") for path in (tmp_path / "same").rglob("*.py")]
+    assert Path("tests/test_fresh.py") in made and Path("fresh/_runtime/launch.py") in made
+    for name in made:
         assert (tmp_path / "generated" / name).read_bytes() == (tmp_path / "same" / name).read_bytes()
 
 
@@ -117,18 +121,19 @@ print([name for name in ("kgen", "kingdon", "pydantic", "yaml", "rich") if name 
 
 
 def test_proofs_need_torch_triton_and_pytest_alone(tmp_path: Path) -> None:
-    """Both files, copied into a folder of another project."""
+    """Package and proof, copied into a folder of another project."""
     python = environment(tmp_path / "environment", ["torch", "triton", "pytest", "numpy"])  # numpy: the interpreter's
-    for name in ("vga2d.py", "tests/test_vga2d.py"):
-        (tmp_path / "somewhere" / name).parent.mkdir(exist_ok=True)
-        shutil.copy(ROOT / "generated" / name, tmp_path / "somewhere" / name)
+    ignored = shutil.ignore_patterns("__pycache__")
+    shutil.copytree(ROOT / "generated" / "vga2d", tmp_path / "somewhere" / "vga2d", ignore=ignored)
+    (tmp_path / "somewhere" / "tests").mkdir()
+    shutil.copy(ROOT / "generated" / "tests" / "test_vga2d.py", tmp_path / "somewhere" / "tests")
     printed = run(python, "-m", "pytest", "-q", "somewhere", "-k", "sgp and not norm", cwd=tmp_path)
     assert re.search(r"^\d+ passed, (\d+ skipped, )?\d+ deselected", printed, re.MULTILINE), printed
 
 
 def test_every_spec_has_its_module_and_its_proof() -> None:
     specs = {path.stem for path in (ROOT / "specs").glob("*.yaml")}
-    assert {path.stem for path in (ROOT / "generated").glob("*.py")} - {"__init__"} == specs
+    assert {path.parent.name for path in (ROOT / "generated").glob("*/__init__.py")} == specs
     assert {path.stem for path in (ROOT / "generated" / "tests").glob("*.py")} == {f"test_{name}" for name in specs}
 
 

@@ -19,6 +19,8 @@ from torch.testing._internal.two_tensor import TwoTensor
 from torch.utils.flop_counter import FlopCounterMode
 from variants import DEVICE, FUSED, LAUNCHES, PLAIN, Tensors, Variant, close, each, energy, gradients, launching
 
+from kgen.tools.problem import runtime
+
 pytestmark = pytest.mark.filterwarnings("ignore::RuntimeWarning:triton")  # of lanes that a mask discards
 F = FUSED
 EXPECTED = gradients(F.reference, F.inputs())
@@ -28,14 +30,14 @@ EXPECTED = gradients(F.reference, F.inputs())
 def operators(variant: Variant) -> Iterator[list[str]]:
     """The names of the functions whose operators torch is asked for in the context, by order."""
     asked: list[str] = []
-    known = variant.of._Operator.called
+    known = runtime(variant.of, "operators").Operator.called
 
     def called(self: Any, arguments: Any) -> Any:
         asked.append(f"{self.function}{self.order}")
         return known(self, arguments)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(variant.of._Operator, "called", called)
+        patch.setattr(runtime(variant.of, "operators").Operator, "called", called)
         yield asked
 
 
@@ -123,7 +125,7 @@ def dispatch_mode(inputs: Tensors) -> Tensors:
     with FlopCounterMode(display=False) as counter:
         found = gradients(F, inputs)
     counts = {str(op): count for op, count in counter.get_flop_counts()["Global"].items()}
-    assert any(F.of._NAMESPACE in op and count > 0 for op, count in counts.items())
+    assert any(runtime(F.of, "registration").namespace() in op and count > 0 for op, count in counts.items())
     return found
 
 
@@ -170,7 +172,7 @@ def batched_cotangents(inputs: Tensors) -> Tensors:
 
 def traced_by_fx(inputs: Tensors) -> Tensors:
     graph = make_fx(lambda *x: gradients(F, x))(*F.inputs(1))
-    assert sum(F.of._NAMESPACE in str(node.target) for node in graph.graph.nodes) == 2
+    assert sum(runtime(F.of, "registration").namespace() in str(node.target) for node in graph.graph.nodes) == 2
     return tuple(make_fx(lambda *x: gradients(F, x))(*inputs)(*inputs))
 
 

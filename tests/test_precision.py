@@ -18,16 +18,18 @@ from typing import Any
 import pytest
 import torch
 from modules import DEVICE, ROOT, compiled, shape
+from modules import text_of as package_text
 from torch import Tensor
 from torch._dynamo.testing import CompileCounterWithBackend
 
-from kgen.emit.module import emit
+from kgen.emit.package import emit
 from kgen.errors import KgenError
 from kgen.schedule.products import Product
 from kgen.schedule.schedule import schedule
 from kgen.spec.load import load
 from kgen.spec.model import PRECISIONS
 from kgen.tools.comparison import launches
+from kgen.tools.problem import runtime
 from kgen.tools.show import render
 from kgen.trace.trace import trace
 
@@ -114,7 +116,7 @@ def off(found: Tensor, exact: Tensor) -> float:
 def by_kernels(made: dict[str, ModuleType], monkeypatch: pytest.MonkeyPatch) -> None:
     """Kernels multiply fp32 though torch's setting is the same precision, as they do in the interpreter."""
     for of in made.values():
-        monkeypatch.setattr(of, "_is_set", lambda *_: False)
+        monkeypatch.setattr(runtime(of, "matmul"), "_is_set", lambda *_: False)
 
 
 @pytest.fixture
@@ -153,7 +155,7 @@ def test_values(
     """To the second order those of the reference in fp64, of contract kernels or stored factors, never the library."""
     of, name = made[KERNELS[kernel]], f"{kernel}_{precision}"
     if DEVICE.type == "cpu" and KERNELS[kernel] != "geometric":
-        monkeypatch.setattr(of, "_on_tensor_cores", lambda *_: cores)
+        monkeypatch.setattr(runtime(of, "device"), "on_tensor_cores", lambda *_: cores)
     elif not cores:
         pytest.skip("the device decides")
     inputs = drawn(of, name, sizes, torch.float32)
@@ -225,15 +227,20 @@ def test_matrices(
     a, b = (strided(torch.randn(s, generator=random).to(DEVICE)) for s in MATRICES[matrices])
     exact = a.double() @ b.double()
     for left, right in ((a, b), (a, b.clone()), (a.clone(), b)):
-        assert off(of._matmul_in("ieee", left, right, parted=parted), exact) <= 1e-6
+        assert off(runtime(of, "matmul").in_precision("ieee", left, right, parted=parted), exact) <= 1e-6
     several = torch.full((3, *exact.shape), torch.nan, device=DEVICE)
-    assert of._matmul_in("ieee", a, b, several[1], parted=parted).data_ptr() == several[1].data_ptr()
+    assert (
+        runtime(of, "matmul").in_precision("ieee", a, b, several[1], parted=parted).data_ptr() == several[1].data_ptr()
+    )
     assert off(several[1], exact) <= 1e-6 and several[::2].isnan().all()
     half = torch.empty(exact.shape, dtype=torch.float16, device=DEVICE)
-    assert off(of._matmul_in("ieee", a, b, half, parted=parted), exact) <= 2.0**-10
+    assert off(runtime(of, "matmul").in_precision("ieee", a, b, half, parted=parted), exact) <= 2.0**-10
     if not parted:
         columns = torch.full((*exact.shape[:-1], 2 * exact.shape[-1]), torch.nan, device=DEVICE)
-        assert off(of._matmul_in("ieee", a, b, columns[..., ::2]), exact) <= 1e-6 and columns[..., 1::2].isnan().all()
+        assert (
+            off(runtime(of, "matmul").in_precision("ieee", a, b, columns[..., ::2]), exact) <= 1e-6
+            and columns[..., 1::2].isnan().all()
+        )
 
 
 @pytest.mark.parametrize("setting", ["highest", "high"])
@@ -243,14 +250,14 @@ def test_the_library_multiplies_in_its_own_precision(
 ) -> None:
     """Where torch's setting is that of the spec; but not of what is traced."""
     of, before = made["plain"], torch.get_float32_matmul_precision()
-    monkeypatch.setattr(of, "_INTERPRETED", False)
+    monkeypatch.setattr(runtime(of, "matmul"), "INTERPRETED", False)
     launched: list[str] = []
-    monkeypatch.setattr(of, "_launch_matmul", lambda *given: launched.append(given[-1]))
+    monkeypatch.setattr(runtime(of, "matmul"), "_launch_product", lambda *given: launched.append(given[-1]))
     a, b = torch.randn(2, 3, 3, device=DEVICE)
     try:
         torch.set_float32_matmul_precision(setting)
-        made_by_library = of._matmul_in(precision, a, b)
-        of._matmul_in(precision, a.as_subclass(Traced), b)
+        made_by_library = runtime(of, "matmul").in_precision(precision, a, b)
+        runtime(of, "matmul").in_precision(precision, a.as_subclass(Traced), b)
     finally:
         torch.set_float32_matmul_precision(before)
     same = precision == {"highest": "ieee", "high": "tf32"}[setting]
@@ -333,16 +340,16 @@ def first(function: Callable[..., Any], inputs: list[Tensor]) -> list[Tensor]:
 def test_devices(made: dict[str, ModuleType], monkeypatch: pytest.MonkeyPatch) -> None:
     """Where there are no tensor cores, and on AMD's devices, fp32 is multiplied in full, with stored factors."""
     of, here = made["plain"], torch.device("cpu")
-    monkeypatch.setattr(of, "_INTERPRETED", False)
+    monkeypatch.setattr(runtime(of, "device"), "INTERPRETED", False)
     for cores, hip in itertools.product((True, False), (None, "6.0")):
-        monkeypatch.setattr(of, "_has_tensor_cores", lambda _, cores=cores: cores)
+        monkeypatch.setattr(runtime(of, "device"), "has_tensor_cores", lambda _, cores=cores: cores)
         monkeypatch.setattr(torch.version, "hip", hip)
         for precision in PRECISIONS:
             told = precision if cores and not hip else "ieee"
-            assert of._input_precision(precision, here) == told
-            assert of._on_tensor_cores(torch.float32, here, precision) == (told != "ieee")
-            assert of._on_tensor_cores(torch.bfloat16, here, precision) == cores
-            assert not of._on_tensor_cores(torch.float64, here, precision)
+            assert runtime(of, "device").input_precision(precision, here) == told
+            assert runtime(of, "device").on_tensor_cores(torch.float32, here, precision) == (told != "ieee")
+            assert runtime(of, "device").on_tensor_cores(torch.bfloat16, here, precision) == cores
+            assert not runtime(of, "device").on_tensor_cores(torch.float64, here, precision)
 
 
 PTX = """\
@@ -370,7 +377,7 @@ print(json.dumps(found))
 def compiling(script: str, of: ModuleType, *arguments: str) -> Any:
     """What a script prints last, about a module whose kernels are not interpreted."""
     environment = {**os.environ, "TRITON_INTERPRET": "0", "PYTHONPATH": os.pathsep.join([str(ROOT), *sys.path])}
-    command = [sys.executable, "-c", script, str(of.__file__), *arguments]
+    command = [sys.executable, "-c", script, str(Path(str(of.__file__)).parent), *arguments]
     ran = subprocess.run(command, env=environment, capture_output=True, text=True)
     assert not ran.returncode, ran.stderr[-2000:]
     return json.loads(ran.stdout.splitlines()[-1])
@@ -412,13 +419,14 @@ import json, sys
 from pathlib import Path
 import torch
 from torch.fx.experimental.proxy_tensor import make_fx
-from kgen.tools.problem import load_module
+from kgen.tools.problem import load_module, runtime
 
 of = load_module(Path(sys.argv[1]))
 
 
 def products(a, b, c):
-    return of._matmul_in("tf32", a.mT, b, parted=True), of._matmul_in("ieee", a, c, a.new_empty((a.shape[0], 32)))
+    product = runtime(of, "matmul").in_precision
+    return product("tf32", a.mT, b, parted=True), product("ieee", a, c, a.new_empty((a.shape[0], 32)))
 
 
 traced = make_fx(products, tracing_mode="symbolic")(torch.ones(300, 96), torch.ones(300, 32), torch.ones(96, 32))
@@ -438,8 +446,9 @@ def test_traced_sizes_are_symbols(short: ModuleType) -> None:
 def test_nothing_is_emitted_unasked() -> None:
     """Modules without a precision are as if there was none."""
     for head, kernel in ((GEOMETRIC, "product"), (PLAIN, "meshes")):
-        module = emit(load("specs/unshipped.yaml", f"{head}  {kernel}:\n{BODIES[kernel]}"))
-        assert "PRECISION" not in module and "_matmul_in" not in module and "_jit_matmul" not in module
+        files = emit(load("specs/unshipped.yaml", f"{head}  {kernel}:\n{BODIES[kernel]}"))
+        own = "".join(text for path, text in files.items() if "/_runtime/" not in path)
+        assert "PRECISION" not in own and "in_precision" not in own and "_jit_matmul" not in own
 
 
 def test_it_is_said(made: dict[str, ModuleType]) -> None:
@@ -454,7 +463,7 @@ def test_it_is_said(made: dict[str, ModuleType]) -> None:
         assert f"multiplied {said}" in getattr(of, f"{kernel}_tf32x3").__doc__
         assert "torch's setting" not in getattr(of, kernel).__doc__ and "precision" not in of.KERNELS[kernel]
         assert of.KERNELS[f"{kernel}_tf32x3"]["precision"] == "tf32x3"
-    assert f"# multiplies fp32 {said}" in Path(str(made["plain"].__file__)).read_text()
+    assert f"# multiplies fp32 {said}" in package_text(Path(str(made["plain"].__file__)).parent)
 
 
 def test_long_axes_are_parted() -> None:
@@ -480,4 +489,4 @@ def test_a_precision_of_one_variant() -> None:
     inputs = "inputs: {x: [b, n], y: [n, m], z: [b, m]}\n    options: {added: true}"
     body = "body: return dot(x, y, over=n) + z if added else z"
     spec = load("specs/unshipped.yaml", f"{PLAIN}  f:\n    {inputs}\n    precision: ieee\n    {body}\n")
-    assert '_matmul_in("ieee", ' in emit(spec)
+    assert any('matmul.in_precision("ieee", ' in text for text in emit(spec).values())

@@ -105,16 +105,16 @@ def files(text: str) -> Mapping[str, str]:
 def write(text: str, folder: Path) -> str:
     """The files of a spec, in the folder; the module's name."""
     for name, content in files(text).items():
-        (folder / name).parent.mkdir(exist_ok=True)
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / name).write_text(content, encoding="utf-8")
     return load("specs/unshipped.yaml", text).name
 
 
 def copy(folder: Path) -> None:
-    """The checked-in module vga2d and its proof, which are what its spec becomes."""
-    for name in ("vga2d.py", "tests/test_vga2d.py"):
-        (folder / name).parent.mkdir(exist_ok=True)
-        shutil.copyfile(ROOT / "generated" / name, folder / name)
+    """The checked-in package vga2d and its proof, which are what its spec becomes."""
+    shutil.copytree(ROOT / "generated" / "vga2d", folder / "vga2d", ignore=shutil.ignore_patterns("__pycache__"))
+    (folder / "tests").mkdir(exist_ok=True)
+    shutil.copyfile(ROOT / "generated" / "tests" / "test_vga2d.py", folder / "tests" / "test_vga2d.py")
 
 
 def pytest_in(folder: Path, *arguments: str, environment: Mapping[str, str] | None = None) -> tuple[int, str]:
@@ -169,6 +169,10 @@ def test_holds(name: str, tmp_path: Path) -> None:
 # they fail
 
 
+KERNEL, FUNCTION = "_kernels/geometric_product.py", "_functions/geometric_product.py"
+RUNTIME = "_runtime/device.py"
+
+
 def damaged(text: str, pattern: str, replacement: str) -> str:
     changed = re.sub(pattern, replacement, text, count=1, flags=re.MULTILINE)
     assert changed != text, f"nothing reads {pattern}"
@@ -176,19 +180,21 @@ def damaged(text: str, pattern: str, replacement: str) -> str:
 
 
 @pytest.mark.parametrize(
-    ("pattern", "replacement", "tests", "message"),
+    ("file", "pattern", "replacement", "tests", "message"),
     [
-        (r"^(    out_e = .*?) \+ ", r"\1 - ", "sizes", "AssertionError: out is off by"),
-        (r"^(    grad_x_e = .*?) \+ ", r"\1 - ", "sizes", "AssertionError: d x is off by"),
-        (r"^    tl\.store\(out_row.*$", "    pass", "sizes", "AssertionError: out is not finite"),
-        (r"^(def _runs_on_triton.*\n.*\n)", r"\1    return False\n", "sizes", "no kernel was launched forward"),
-        (r"^(    out = _ref_product\(.*\))$", r"\1 * 1.001", "reference", "AssertionError: out is off by"),
+        (KERNEL, r"^(    out_e = .*?) \+ ", r"\1 - ", "sizes", "AssertionError: out is off by"),
+        (KERNEL, r"^(    grad_x_e = .*?) \+ ", r"\1 - ", "sizes", "AssertionError: d x is off by"),
+        (KERNEL, r"^    tl\.store\(out_row.*$", "    pass", "sizes", "AssertionError: out is not finite"),
+        (RUNTIME, r"^(def runs_on_triton.*\n.*\n)", r"\1    return False\n", "sizes", "no kernel was launched forward"),
+        (FUNCTION, r"^(    out = _ref_product\(.*\))$", r"\1 * 1.001", "reference", "AssertionError: out is off by"),
     ],
     ids=["forward", "backward", "not stored", "not launched", "reference"],
 )
-def test_fails_for_wrong_modules(pattern: str, replacement: str, tests: str, message: str, tmp_path: Path) -> None:
+def test_fails_for_wrong_packages(
+    file: str, pattern: str, replacement: str, tests: str, message: str, tmp_path: Path
+) -> None:
     copy(tmp_path)
-    module = tmp_path / "vga2d.py"
+    module = tmp_path / "vga2d" / file
     module.write_text(damaged(module.read_text(encoding="utf-8"), pattern, replacement), encoding="utf-8")
     status, output = pytest_in(tmp_path, "-k", f"{tests} and geometric_product")
     assert status == 1 and message in output, output
@@ -221,23 +227,26 @@ kernels:
 
 
 @pytest.mark.parametrize(
-    ("kernel", "pattern", "replacement"),
+    ("kernel", "file", "pattern", "replacement"),
     [
         (
             "logistic",
+            "_runtime/kernels.py",
             r"^    return tl.where\(x < 0, tail, 1.0\).*$",
             "    t = 1 / (1 + tail)\n    return tl.where(x < 0, 1 - t, t)",
         ),
-        ("logistic", r"^(    tail = _exp\(-tl.abs\(x\)\)).*$", r"\1 + 1e-12"),
-        ("hinge", r"^(    grad_x = .*x) <= 0.0", r"\1 < 0.0"),
+        ("logistic", "_runtime/kernels.py", r"^(    tail = _exp\(-tl.abs\(x\)\)).*$", r"\1 + 1e-12"),
+        ("hinge", "_kernels/hinge.py", r"^(    grad_x = .*x) <= 0.0", r"\1 < 0.0"),
     ],
     ids=["difference", "absolute", "kink"],
 )
-def test_places_where_a_wrong_function_shows(kernel: str, pattern: str, replacement: str, tmp_path: Path) -> None:
+def test_places_where_a_wrong_function_shows(
+    kernel: str, file: str, pattern: str, replacement: str, tmp_path: Path
+) -> None:
     """What is right at numbers of size one: a proof draws tails, zeros and ties, too."""
     write(BENT, tmp_path)
     assert pytest_in(tmp_path, "-k", kernel)[0] == 0
-    module = tmp_path / "bent.py"
+    module = tmp_path / "bent" / file
     module.write_text(damaged(module.read_text(encoding="utf-8"), pattern, replacement), encoding="utf-8")
     status, output = pytest_in(tmp_path, "-k", f"(sizes or places) and {kernel}")
     assert status == 1 and "is off by" in output, output
@@ -248,14 +257,16 @@ def test_places_where_a_wrong_function_shows(kernel: str, pattern: str, replacem
 def test_fails_for_the_module_of_another_spec(older: str, tmp_path: Path) -> None:
     """The change is in a comment, so that nothing else tells the two specs apart."""
     write(spec_text("vga2d"), tmp_path)
-    kept = tmp_path / {"module": "vga2d.py", "proof": "tests/test_vga2d.py"}[older]
+    kept = tmp_path / {"module": "vga2d/_functions/sgp.py", "proof": "tests/test_vga2d.py"}[older]
     before = kept.read_text(encoding="utf-8")
-    write(spec_text("vga2d") + "# changed\n", tmp_path)
+    changed = spec_text("vga2d").replace("\n  sgp:\n", "\n  sgp:  # changed\n")
+    assert changed != spec_text("vga2d")
+    write(changed, tmp_path)
     chosen = ("-k", "test_same_spec or test_description")
     assert pytest_in(tmp_path, *chosen)[0] == 0
     kept.write_text(before, encoding="utf-8")
     status, output = pytest_in(tmp_path, *chosen)
-    assert status == 1 and "come from different specs" in output and "1 failed, 1 passed" in output, output
+    assert status == 1 and "come from different specs" in output and "1 failed, 11 passed" in output, output
 
 
 # they travel
@@ -294,13 +305,13 @@ def text_of(name: str) -> str:
 
 @pytest.mark.parametrize("name", SHIPPED)
 def test_header_and_imports(name: str) -> None:
-    text, digest = text_of(name), load(str(ROOT / "specs" / f"{name}.yaml")).digest
+    text, digest = text_of(name), load(str(ROOT / "specs" / f"{name}.yaml")).part()
     lines = text.splitlines()
-    assert lines[0].startswith(f'"""Proof of {name}.py: ')
+    assert lines[0].startswith(f'"""Proof of {name}: ')
     assert lines[2] == f"@generated by kgen from specs/{name}.yaml — do not edit"
-    assert re.fullmatch(rf"spec {digest}; text \w{{12}}; regenerate with: kgen build specs/{name}.yaml", lines[3])
+    assert re.fullmatch(rf"spec {digest}; regenerate with: kgen build specs/{name}.yaml", lines[3])
     assert lines[4] == '"""'
-    assert packages(text) - set(sys.stdlib_module_names) == {"pytest", "torch"}
+    assert packages(text) - set(sys.stdlib_module_names) == {"torch"}
 
 
 @pytest.mark.parametrize("name", SPECS)
@@ -313,9 +324,9 @@ def test_black_leaves_it(name: str) -> None:
 
 def test_all_have_the_same_suite() -> None:
     """Algebras differ in data and oracles; what is done with them is the same."""
-    marker = "# The module, and where its kernels run"
-    suites = {text_of(name).partition(marker)[2].replace(f'"{name}.py"', "") for name in SHIPPED}
-    assert len(suites) == 1 and "def test_second_order" in suites.pop()
+    calls = {text_of(name).partition("# The proof\n")[2].replace(name, "") for name in SHIPPED}
+    suites = {(ROOT / "generated" / name / "_runtime" / "proof.py").read_text(encoding="utf-8") for name in SHIPPED}
+    assert len(calls) == len(suites) == 1 and "def test_second_order" in suites.pop()
 
 
 @pytest.mark.parametrize("name", SHIPPED)
@@ -370,7 +381,7 @@ kernels:
         shape = [extents[d] if isinstance(d, str) else d for d in function.shape(name).dims]
         inputs[name] = torch.randn(shape, generator=random, dtype=torch.float64)
     namespace: dict[str, object] = {}
-    head = proof(spec).partition("# The module, and where its kernels run")[0]
+    head = proof(spec).partition("# The proof\n")[0]
     exec(compile(head, "proof", "exec", dont_inherit=True), namespace)
     found = namespace["f_oracle"](**inputs)  # type: ignore[operator]
     (expected,) = reference.evaluate(spec, "f", inputs)

@@ -43,7 +43,7 @@ def test_excerpts_are_copies(path: str, text: str) -> None:
 
 
 def test_a_spec_and_its_kernel_are_shown() -> None:
-    assert {"specs/vga2d.yaml", "generated/vga2d.py"} <= {path for path, _ in excerpts()}
+    assert {"specs/vga2d.yaml", "generated/vga2d/_kernels/geometric_product.py"} <= {path for path, _ in excerpts()}
     assert README.count("<!-- from ") == len(excerpts()), "a marker stands right before its block"
 
 
@@ -77,7 +77,7 @@ def test_commands_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         if arguments[0] not in IN_A_SHELL:
             result = CliRunner().invoke(app, arguments, catch_exceptions=False)
             assert result.exit_code == 0, f"kgen {' '.join(arguments)}: {result.output}"
-    assert (tmp_path / "generated" / "my.py").is_file()
+    assert (tmp_path / "generated" / "my" / "__init__.py").is_file()
 
 
 @pytest.mark.parametrize("target", ["kernels", "test"])
@@ -103,12 +103,13 @@ def test_what_is_named_exists(text: str, folder: Path) -> None:
 
 def test_the_design_page_names_modules_that_exist() -> None:
     modules = {path.relative_to(ROOT / "kgen").as_posix() for path in (ROOT / "kgen").rglob("*.py")}
-    templates = {path.name for path in (ROOT / "templates").iterdir()}
+    folder = ROOT / "templates"
+    templates = {path.relative_to(folder).as_posix() for path in (*folder.glob("*.jinja"), *folder.rglob("*.py"))}
     named = set(re.findall(r"`([\w/]+\.(?:py|jinja))`", DESIGN))
     named -= {name for name in named if name.startswith("tests/")}  # of which another test is
     assert named - modules - templates == set()
     assert {"trace/trace.py", "graph/autodiff.py", "graph/simplify.py", "schedule/schedule.py"} <= named
-    assert {"emit/kernel/sections.py", "emit/module.py", "write/tree.py"} <= named
+    assert {"emit/kernel/sections.py", "emit/package.py", "write/tree.py"} <= named
     present = {f"{path.parent.relative_to(ROOT / 'kgen')}/" for path in (ROOT / "kgen").glob("*/__init__.py")}
     assert {line.split()[0] for line in DESIGN.splitlines() if re.match(r" {6}[a-z]+/ ", line)} == present - {"tools/"}
 

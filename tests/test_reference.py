@@ -15,6 +15,7 @@ from typing import Any
 import black
 import pytest
 import torch
+from black.mode import TargetVersion
 from imports import PACKAGE, of_the_compiler, packages
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
@@ -93,7 +94,7 @@ def test_source_needs_neither_torch_nor_the_compiler() -> None:
         from kgen.reference import source as reference
         from kgen.spec import load as spec
         text = "kgen: 1\\nname: t\\ndoc: T.\\nkernels: {f: {doc: F., inputs: {x: [v]}, body: return x * x}}\\n"
-        assert "def f_reference(x):" in reference.source(spec.load("t.yaml", text))
+        assert "def f_reference(x: torch.Tensor) -> torch.Tensor:" in reference.source(spec.load("t.yaml", text))
         loaded = {"torch", "kingdon", "sympy", "kgen.trace", "kgen.graph", "kgen.schedule"} & sys.modules.keys()
         assert not loaded, loaded
     """
@@ -111,8 +112,8 @@ def test_text_is_clean_and_stable(memory: str) -> None:
     inputs = 'x: multivector, y: multivector, weight: "weights(x, y)", r: "even[b]"'
     spec = spec_of(body, inputs, memory=memory, more="options: {rotate: true, eps: 1.0e-6}")
     text = reference.source(spec)
-    assert black.format_str(text, mode=black.Mode(line_length=120)) == text
-    assert "def f_reference(x, y, weight, r, *, rotate=True, eps=1e-06):" in text
+    assert black.format_str(text, mode=black.Mode({TargetVersion.PY311}, line_length=120)) == text
+    assert re.search(r"rotate: bool = True,\s+eps: float = 1e-06,?\s+\) -> tuple\[torch.Tensor, torch.Tensor, ", text)
     assert text == reference.source(spec) and "/" + "work" not in text
     compile(text, "reference", "exec")
 

@@ -2,13 +2,14 @@
 
 import math
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 import torch
-from modules import DEVICE, ROOT, module
+from modules import DEVICE, ROOT, module, written_to
 from typer.testing import CliRunner
 
 from kgen.cli import app
@@ -30,27 +31,31 @@ def verify(*arguments: str | Path) -> tuple[int, str]:
     return result.exit_code, result.output
 
 
-def shipped() -> str:
-    return (ROOT / "generated" / "vga2d.py").read_text(encoding="utf-8")
+def shipped(folder: Path) -> Path:
+    """A copy of a generated package."""
+    ignored = shutil.ignore_patterns("__pycache__")
+    return Path(shutil.copytree(ROOT / "generated" / "vga2d", folder, ignore=ignored))
 
 
-def altered(tmp_path: Path, old: str, new: str) -> Path:
-    """A generated module with one change, as if kgen had generated it so."""
-    text = shipped()
+def altered(tmp_path: Path, file: str, old: str, new: str) -> Path:
+    """A generated package with one change, as if kgen had generated it so."""
+    path = shipped(tmp_path / f"altered{abs(hash((old, new)))}")
+    text = (path / file).read_text(encoding="utf-8")
     assert old in text
-    path = tmp_path / f"altered{abs(hash((old, new)))}.py"
-    path.write_text(stamp.sealed(text.replace(old, new)), encoding="utf-8")
+    (path / file).write_text(stamp.sealed(text.replace(old, new)), encoding="utf-8")
     return path
 
 
 def project(folder: Path, name: str = "mine") -> tuple[Path, Path]:
-    """A spec and its module, as `kgen build` leaves them."""
-    spec, module = folder / "specs" / f"{name}.yaml", folder / "generated" / f"{name}.py"
-    for path in (spec, module):
-        path.parent.mkdir(exist_ok=True)
+    """A spec and its package, as `kgen build` leaves them."""
+    spec = folder / "specs" / f"{name}.yaml"
+    spec.parent.mkdir(exist_ok=True)
     spec.write_text(template(name, (2, 0, 0)), encoding="utf-8")
-    module.write_text(generate([load(str(spec))])[module.name], encoding="utf-8")
-    return spec, module
+    return spec, built(spec) / name
+
+
+def built(spec: Path) -> Path:
+    return written_to(spec.parents[1] / "generated", generate([load(str(spec))]))
 
 
 def test_a_spec_means_its_module(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -66,7 +71,7 @@ def test_a_spec_means_its_module(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_a_module(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(ROOT)
-    status, output = verify("generated/vga3d.py", "--dtype", "float64", "--dtype", "bfloat16", "--size", "n=2")
+    status, output = verify("generated/vga3d", "--dtype", "float64", "--dtype", "bfloat16", "--size", "n=2")
     assert status == 0, output
     assert "float64" in output and "bfloat16" in output and "float32" not in output
 
@@ -79,7 +84,7 @@ def test_a_module(monkeypatch: pytest.MonkeyPatch) -> None:
     ],
 )
 def test_a_wrong_module(old: str, new: str, tensor: str, tmp_path: Path) -> None:
-    status, output = verify(altered(tmp_path, old, new), *SMALL)
+    status, output = verify(altered(tmp_path, "_kernels/geometric_product.py", old, new), *SMALL)
     assert status == 1
     assert "some kernels differ" in output
     wrong = [line for line in output.splitlines() if line.rstrip().endswith("wrong")]
@@ -88,14 +93,14 @@ def test_a_wrong_module(old: str, new: str, tensor: str, tmp_path: Path) -> None
 
 def test_kernels_must_run(tmp_path: Path) -> None:
     """A module that asks its reference agrees with it, which proves nothing."""
-    path = altered(tmp_path, "    return tl is not None and", "    return False and")
+    path = altered(tmp_path, "_runtime/device.py", "    return triton is not None and", "    return False and")
     status, output = verify(path, *SMALL)
     assert status == 1
     assert "no kernel was launched" in output
 
 
 def test_a_kernel_that_raises(tmp_path: Path) -> None:
-    path = altered(tmp_path, "def sgp(x, y, weight):", "def sgp(x, y, weight, z):")
+    path = altered(tmp_path, "_functions/sgp.py", "def sgp(x: ", "def sgp(z: int, x: ")
     status, output = verify(path, *SMALL)
     assert status == 1
     assert "TypeError" in output and "geometric_product" in output
@@ -129,7 +134,8 @@ def test_a_spec_without_a_module(tmp_path: Path) -> None:
         (["specs/vga2d.yaml", "--size", "n=-4"], "'n=-4' is not a size"),
         (["specs/vga2d.yaml", "--size", "n"], "'n' is not a size"),
         (["specs/vga2d.yaml", "--device", "abacus"], "no device 'abacus'"),
-        (["tests/conftest.py"], "is not a generated module"),
+        (["tests"], "no generated package tests"),
+        (["tests/conftest.py"], "no generated package tests"),
     ],
 )
 def test_mistakes(arguments: list[str], message: str, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -143,48 +149,53 @@ def test_mistakes(arguments: list[str], message: str, monkeypatch: pytest.Monkey
 
 
 @pytest.mark.parametrize("named", ["spec", "module"])
-@pytest.mark.parametrize("change", ["body", "comment"])
+@pytest.mark.parametrize("change", ["body", "spaces"])
 def test_a_stale_module(named: str, change: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """It agrees with its reference, which is as old as itself."""
-    spec, module = project(tmp_path)
+    spec, _ = project(tmp_path)
     monkeypatch.chdir(tmp_path)
-    target = {"spec": "specs/mine.yaml", "module": "generated/mine.py"}[named]
+    target = {"spec": "specs/mine.yaml", "module": "generated/mine"}[named]
     assert verify(target, *SMALL)[0] == 0
     text = spec.read_text(encoding="utf-8")
-    changed = text + "# changed\n" if change == "comment" else text.replace("body: return", "body: return -", 1)
+    changed = (
+        text.replace("body: return", "body: return  ", 1)
+        if change == "spaces"
+        else text.replace("body: return", "body: return -", 1)
+    )
     assert changed != text
     spec.write_text(changed, encoding="utf-8")
     status, output = verify(target, *SMALL)
     assert status == 2 and "agree" not in output
-    assert "generated/mine.py is stale: " in output and "specs/mine.yaml" in output
+    assert "generated/mine is stale: " in output and "specs/mine.yaml" in output
     assert "\n    hint: run `kgen build " in output
-    module.write_text(generate([load(str(spec))])["mine.py"], encoding="utf-8")
+    built(spec)
     assert verify(target, *SMALL)[0] == 0
 
 
 @pytest.mark.parametrize("named", ["spec", "module", "vendored"])
 @pytest.mark.parametrize(
-    ("old", "new"),
+    ("file", "old", "new"),
     [
-        ("out_e = x_e * y_e", "out_e = -x_e * y_e"),
-        ("import torch\n", "import torch  # changed\n"),
-        ("import torch\n", "import torch, (\n"),
-        ("\nspec ", "\n\nspec "),
+        ("_kernels/product.py", "out_e = x_e * y_e", "out_e = -x_e * y_e"),
+        ("_functions/product.py", "import torch\n", "import torch  # changed\n"),
+        ("_reference.py", "import torch\n", "import torch, (\n"),
+        ("_runtime/launch.py", "max(", "min("),
+        ("_functions/product.py", "\nspec ", "\n\nspec "),
     ],
-    ids=["kernel", "comment", "no Python", "header"],
+    ids=["kernel", "comment", "no Python", "runtime", "header"],
 )
 def test_a_module_changed_by_hand(
-    named: str, old: str, new: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    named: str, file: str, old: str, new: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """With its spec in reach or not; nothing of it is run."""
     spec, module = project(tmp_path)
-    text = module.read_text(encoding="utf-8")
-    assert old in text
     if named == "vendored":
         (tmp_path / "elsewhere").mkdir()
-        module = module.rename(tmp_path / "elsewhere" / "kernels.py")
+        module = module.rename(tmp_path / "elsewhere" / "kernels")
         spec.unlink()
-    module.write_text(text.replace(old, new, 1), encoding="utf-8")
+    text = (module / file).read_text(encoding="utf-8")
+    assert old in text
+    (module / file).write_text(text.replace(old, new, 1), encoding="utf-8")
     monkeypatch.chdir(tmp_path)
     status, output = verify(spec if named == "spec" else module, *SMALL)
     assert status == 2 and "agree" not in output
@@ -203,8 +214,7 @@ def test_a_module_of_another_spec(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
 
 def test_a_module_without_its_spec(tmp_path: Path) -> None:
     """A copy elsewhere is verified, and what could not be checked is told."""
-    path = tmp_path / "kernels.py"
-    path.write_text(shipped(), encoding="utf-8")
+    path = shipped(tmp_path / "kernels")
     status, output = verify(path, *SMALL)
     assert status == 0 and "all kernels agree" in output
     assert "specs/vga2d.yaml is not here, so whether it has changed since is not known" in output
@@ -213,12 +223,16 @@ def test_a_module_without_its_spec(tmp_path: Path) -> None:
 def test_all_such_modules_are_told_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     stale, _ = project(tmp_path, "one")
     _, edited = project(tmp_path, "two")
-    for path in (stale, edited):
-        path.write_text(path.read_text(encoding="utf-8") + "# changed\n", encoding="utf-8")
+    for path, old in ((stale, "return"), (edited / "_reference.py", "import torch")):
+        path.write_text(path.read_text(encoding="utf-8").replace(old, f"{old}  ", 1), encoding="utf-8")
     monkeypatch.chdir(tmp_path)
     status, output = verify("specs/one.yaml", "specs/two.yaml", "specs/three.yaml")
     assert status == 2
-    for told in ("generated/one.py is stale", "generated/two.py was changed by hand", "no file specs/three.yaml"):
+    for told in (
+        "generated/one is stale",
+        "generated/two/_reference.py was changed by hand",
+        "no file specs/three.yaml",
+    ):
         assert told in output
 
 
@@ -228,7 +242,7 @@ def test_all_such_modules_are_told_at_once(tmp_path: Path, monkeypatch: pytest.M
 @pytest.mark.parametrize("axis", ["b", "n"])
 def test_an_empty_size(axis: str, tmp_path: Path) -> None:
     """Nothing is wrong, and nothing was computed: both are told."""
-    status, output = verify(ROOT / "generated" / "vga2d.py", *SMALL, "--size", f"{axis}=0")
+    status, output = verify(ROOT / "generated" / "vga2d", *SMALL, "--size", f"{axis}=0")
     assert status == 0, output
     assert "no kernel was launched" not in output
     rows = [line for line in output.splitlines() if " float32 " in line and " ok" in line]
@@ -241,18 +255,13 @@ def test_a_wrong_shape_at_an_empty_size(tmp_path: Path) -> None:
     """Two references at odds with the kernels, in how many components there are, and in an axis that is not empty."""
     old = "out.movedim(-1, 0).to(dtype)"
     for new in ("out.movedim(-1, 0)[:3].to(dtype)", "out.movedim(-1, 0)[..., :2].to(dtype)"):
-        status, output = verify(altered(tmp_path, old, new), *SMALL, "--size", "b=0")
+        status, output = verify(altered(tmp_path, "_functions/geometric_product.py", old, new), *SMALL, "--size", "b=0")
         assert status == 1 and "agree" not in output and "nothing to launch at" not in output
 
 
 def test_what_cannot_be_compared_hides_nothing_else(tmp_path: Path) -> None:
     """A kernel whose inputs nobody can draw is told in its row, and the others in theirs."""
-    text = shipped()
-    start = text.index('"sgp": {')
-    changed = text[:start] + text[start:].replace('"indices": {}', '"indices": {"x": "int64"}', 1)
-    assert changed != text
-    path = tmp_path / "indexed.py"
-    path.write_text(stamp.sealed(changed), encoding="utf-8")
+    path = altered(tmp_path, "_functions/sgp.py", '    grads=("x",', '    indices={"x": "int64"},\n    grads=("x",')
     status, output = verify(path, *SMALL)
     assert status == 1 and "some kernels could not be compared with the reference" in output
     rows = [line for line in output.splitlines() if " float32 " in line]
@@ -262,8 +271,8 @@ def test_what_cannot_be_compared_hides_nothing_else(tmp_path: Path) -> None:
 
 
 def test_progress_is_told_beside_the_table() -> None:
-    result = CliRunner().invoke(app, ["verify", str(ROOT / "generated" / "vga2d.py"), *SMALL])
-    assert "vga2d.py: sgp in float32\n" in result.stderr and "sgp in float32" not in result.stdout
+    result = CliRunner().invoke(app, ["verify", str(ROOT / "generated" / "vga2d"), *SMALL])
+    assert "vga2d: sgp in float32\n" in result.stderr and "sgp in float32" not in result.stdout
 
 
 ALONE = """

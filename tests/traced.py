@@ -21,7 +21,7 @@ from torch._higher_order_ops.triton_kernel_wrap import (
     triton_kernel_wrapper_mutation,
 )
 
-from kgen.tools.problem import load_file
+from kgen.tools.problem import kernel_files, load_file, runtime
 
 LAUNCHES = (triton_kernel_wrapper_functional, triton_kernel_wrapper_mutation)
 
@@ -32,8 +32,8 @@ def as_on_a_gpu(path: Path) -> tuple[ModuleType, ModuleType]:
     for setting in ("0", "1"):
         with pytest.MonkeyPatch.context() as patch:
             patch.setenv("TRITON_INTERPRET", setting)
-            loaded.append(load_file(path, f"{path.stem}_{setting}"))
-    loaded[0]._DEVICES = ("cpu",)
+            loaded.append(load_file(path, f"{path.name}_{setting}"))
+    runtime(loaded[0], "device").DEVICES = ("cpu",)
     return loaded[0], loaded[1]
 
 
@@ -56,7 +56,7 @@ class Execution(torch.fx.Interpreter):
 
     def __init__(self, graph: torch.fx.GraphModule, kernels: ModuleType, launched: list[str]) -> None:
         super().__init__(graph)
-        self.kernels, self.launched = kernels, launched
+        self.files, self.launched = [*kernel_files(kernels), runtime(kernels, "kernels")], launched
 
     def call_function(self, target: Any, args: Any, kwargs: Any) -> Any:
         if target not in LAUNCHES:
@@ -69,7 +69,7 @@ class Execution(torch.fx.Interpreter):
         arguments.pop("num_warps", None)
         assert all(isinstance(n, int) for n in grid)
         self.launched.append(name)
-        getattr(self.kernels, name)[tuple(grid)](**arguments)
+        next(getattr(file, name) for file in self.files if hasattr(file, name))[tuple(grid)](**arguments)
         return cloned
 
 

@@ -17,7 +17,7 @@ from torch import Tensor
 from triton import knobs
 
 from kgen.tools.comparison import launches
-from kgen.tools.problem import draw, load_module
+from kgen.tools.problem import draw, load_module, runtime
 
 ROOT = Path(__file__).parents[1]
 MODULES = ("vga2d", "vga3d", "pga3d", "sta", "cga3d", "diffusion")
@@ -80,17 +80,15 @@ def joined(value: Any) -> Tensor:
 def variants_of(of: ModuleType, prefix: str) -> list[Variant]:
     """A variant for each operator that a function of the module calls, in their order."""
     found = []
-    for name, operator in list(vars(of).items()):
-        if isinstance(operator, of._Operator):
-            defaults = of.KERNELS[operator.function]["options"]
-            flags = {k: f"_with_{k}" in name for k, v in defaults.items() if isinstance(v, bool)}
-            options = flags | dict.fromkeys(operator.numbers, EPS)
-            found.append(Variant(f"{prefix}{name.removesuffix('_op')}", of, operator, tuple(options.items())))
+    for operator in runtime(of, "registration").OPERATORS:
+        name = operator.launcher.removesuffix("_run")
+        options = operator.flags | dict.fromkeys(operator.numbers, EPS)
+        found.append(Variant(f"{prefix}{name}", of, operator, tuple(options.items())))
     return found
 
 
 def generated(name: str) -> Path:
-    return ROOT / "generated" / f"{name}.py"
+    return ROOT / "generated" / name
 
 
 ALL = [variant for name in MODULES for variant in variants_of(load_module(generated(name)), name)]

@@ -1,4 +1,4 @@
-"""The proof of a module: a test file that needs torch, triton and pytest alone, and travels with the module.
+"""The proof of a package: a test file that needs torch, triton and pytest alone, and travels with the package.
 
 In: a `Spec`. Out: the text of `tests/test_<name>.py`, black-formatted, the same bytes for the same spec everywhere. The
 products of basis blades stand in it as data, and the expected results come from the reference's functions over that
@@ -29,29 +29,26 @@ def proof(spec: Spec) -> str:
     """The text of the proof."""
     functions = {kernel.name: Function(spec, kernel, "oracle") for kernel in spec.kernels}
     groups = {kernel.name: _group(spec, kernel) for kernel in spec.kernels}
-    suite = render(
-        "proof_suite",
-        name=spec.name,
-        algebra=spec.algebra is not None,
-        equivariant=any(groups.values()),
-        euclidean="euclidean" in groups.values(),
-        tf32=any(kernel.precision == "tf32" for kernel in spec.kernels),
-    )
-    oracles = reference.oracles(functions.values(), callers=suite)  # first, for the shapes of results
-    described = {kernel.name: _describe(kernel, functions[kernel.name], groups[kernel.name]) for kernel in spec.kernels}
+    asked = "_ref_product _ref_regrade _ref_involute" if spec.algebra else ""  # what the suite calls of them
+    oracles = reference.oracles(functions.values(), callers=asked)  # first, for the shapes of results
+    described = {
+        kernel.name: _describe(kernel, functions[kernel.name], groups[kernel.name]) | {"spec": spec.part(kernel.name)}
+        for kernel in spec.kernels
+    }
     names = "".join(f"{name!r}: {name}_oracle, " for name in functions)
     text = render(
         "proof",
         name=spec.name,
-        banner=banner(spec.path),
-        stamp=stamp.line(spec.digest, source_name(spec.path)),
-        digest=spec.digest,
+        h={
+            "title": f"Proof of {spec.name}: each kernel and all its derivatives against plain torch.",
+            "banner": banner(spec.path),
+            "stamp": stamp.line(spec.part(), source_name(spec.path), seal=False),
+        },
         algebra=_algebra(spec) if spec.algebra else None,
         kernels=formatted(f"KERNELS = {described!r}"),
         oracles=oracles + "\n\n\n" + formatted(f"ORACLES = {{{names}}}"),
-        suite=suite,
     )
-    return stamp.sealed(tidy(text))
+    return tidy(text)
 
 
 def _group(spec: Spec, kernel: Kernel) -> str | None:
@@ -64,7 +61,7 @@ def _describe(kernel: Kernel, function: Function, group: str | None) -> dict[str
     inputs = {argument.name: function.shape(argument.name) for argument in kernel.inputs}
     outputs = dict(zip(output_names(kernel), function.results, strict=True))
     alike = function.evaluator.alike
-    return {
+    rows = {
         "inputs": {name: tuple(alike.get(str(d), d) for d in shape.dims) for name, shape in inputs.items()},
         "outputs": {name: tuple(alike.get(str(d), d) for d in shape.dims) for name, shape in outputs.items()},
         "options": {option.name: option.default for option in kernel.options},
@@ -73,8 +70,9 @@ def _describe(kernel: Kernel, function: Function, group: str | None) -> dict[str
         "grades": {name: shape.grades for name, shape in (inputs | outputs).items() if shape.grades},
         "group": group,
         "products": function.contracts,
-        **({"precision": kernel.precision} if kernel.precision else {}),
+        "precision": kernel.precision,
     }
+    return {key: value for key, value in rows.items() if value or key in ("inputs", "outputs", "grads")}
 
 
 def _algebra(spec: Spec) -> dict[str, str]:

@@ -18,7 +18,7 @@ from kgen.reference import probe as probes
 from kgen.reference.body import Evaluator
 from kgen.reference.values import ATOM, Grades, Value
 from kgen.spec.body import parse_body
-from kgen.spec.model import COMPONENT_AXES, ELLIPSIS, Argument, Kernel, Spec, Type
+from kgen.spec.model import COMPONENT_AXES, ELLIPSIS, Argument, Kernel, Option, Spec, Type
 
 WIDTH = 120
 CONTRACTIONS = ("_ref_fcgp(", "_ref_mv_linear(", "_ref_contract(")
@@ -57,13 +57,18 @@ class Function:
         self.evaluator = Evaluator(spec.algebra, order, self.axes, self.sizes, {}, kernel=kernel)
 
     def text(self) -> str:
-        names = [argument.name for argument in self.kernel.inputs]
-        options = [f"{option.name}={option.default!r}" for option in self.kernel.options]
+        names = [f"{argument.name}: torch.Tensor" for argument in self.kernel.inputs]
+        options = [f"{option.name}: {annotation(option)} = {option.default!r}" for option in self.kernel.options]
         signature = ", ".join([*names, *["*"] * bool(options), *options])
         statements = self._statements()
         self.contracts = any(helper in line for line in statements for helper in CONTRACTIONS)
         body = [*self._docstring(), *self._prepared("\n".join(statements)), *statements]
-        return "\n".join([f"def {self.kernel.name}_{self.suffix}({signature}):", *(f"    {line}" for line in body)])
+        return "\n".join(
+            [
+                f"def {self.kernel.name}_{self.suffix}({signature}) -> {returned(len(self.results))}:",
+                *(f"    {line}" for line in body),
+            ]
+        )
 
     def shape(self, name: str) -> Shape:
         """The shape of an input."""
@@ -245,6 +250,16 @@ def _type(argument: Argument) -> Type:
     if argument.type is None:
         raise KgenError(f"{argument.name} has no type", argument.mark)
     return argument.type
+
+
+def annotation(option: Option) -> str:
+    """The type of an option in signatures."""
+    return "bool" if isinstance(option.default, bool) else "float"
+
+
+def returned(count: int) -> str:
+    """The type of so many results in signatures."""
+    return "torch.Tensor" if count == 1 else f"tuple[{', '.join(['torch.Tensor'] * count)}]"
 
 
 def _is_component(dim: str | int) -> bool:

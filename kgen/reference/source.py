@@ -14,7 +14,7 @@ from importlib import resources
 from typing import TYPE_CHECKING, Any
 
 from kgen.reference.function import WIDTH, Function
-from kgen.spec.model import Spec
+from kgen.spec.model import Kernel, Spec
 
 if TYPE_CHECKING:
     import torch
@@ -24,11 +24,20 @@ DENSE_SOURCES = ("dense.py", "runtime.py")  # of two functions of one name the f
 
 
 def source(spec: Spec) -> str:
-    """The reference section of a spec's module: constants, the helper functions it needs, one function per kernel."""
-    kernels = _kernels(Function(spec, kernel) for kernel in spec.kernels)
-    parts = [*_helpers(kernels, SOURCES), kernels]
+    """All of a spec's reference in one text: what `helpers` gives, then one function per kernel."""
+    return "\n\n\n".join([helpers(spec).rstrip("\n"), *(function(spec, kernel) for kernel in spec.kernels)]) + "\n"
+
+
+def helpers(spec: Spec) -> str:
+    """The constants and helper functions that a spec's reference needs."""
+    parts = _helpers(_kernels(Function(spec, kernel) for kernel in spec.kernels), SOURCES)
     constants = [line for name, line in _constants(spec) if any(name in part for part in parts)]
     return "\n\n\n".join(["\n".join(constants)] * bool(constants) + parts) + "\n"
+
+
+def function(spec: Spec, kernel: Kernel) -> str:
+    """The function of one kernel."""
+    return _kernels([Function(spec, kernel)])
 
 
 def oracles(functions: Iterable[Function], callers: str = "") -> str:
@@ -113,5 +122,6 @@ def _formatted(text: str) -> str:
     if all(len(line) <= WIDTH for line in text.splitlines()):
         return text
     import black
+    from black.mode import TargetVersion
 
-    return black.format_str(text, mode=black.Mode(line_length=WIDTH)).rstrip("\n")
+    return black.format_str(text, mode=black.Mode({TargetVersion.PY311}, line_length=WIDTH)).rstrip("\n")

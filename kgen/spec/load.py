@@ -28,7 +28,7 @@ def load(path: str, text: str | None = None) -> Spec:
     text = _file_text(path) if text is None else text
     document = documents.read(path, text)
     form = structure.form(document)
-    spec = _spec(document, form, stamp.digest(text)) if form else None
+    spec = _spec(document, form, stamp.digest(text), stamp.parts(text)) if form else None
     if document.errors or spec is None:
         raise KgenErrors(_in_order(document.errors))
     return spec
@@ -73,7 +73,7 @@ def _in_order(errors: list[KgenError]) -> list[KgenError]:
     return [first[place] for place in sorted(first)]
 
 
-def _spec(document: Document, form: SpecForm, digest: str) -> Spec:
+def _spec(document: Document, form: SpecForm, digest: str, parts: dict[str, str]) -> Spec:
     """The spec of well-formed data; mistakes of meaning are noted in the document."""
     if form.kgen != FORMAT:
         with document.noting(("kgen",)):
@@ -89,7 +89,7 @@ def _spec(document: Document, form: SpecForm, digest: str) -> Spec:
     modules = module_forms.modules(document, form, kernels) if sound else ()
     mark = document.value(("name",))
     doc = form.doc.strip()
-    return Spec(form.name, doc, algebra, layout or Layout(), kernels, document.path, digest, mark, modules)
+    return Spec(form.name, doc, algebra, layout or Layout(), kernels, document.path, digest, mark, modules, parts)
 
 
 def _kernels(document: Document, form: SpecForm, algebra: Algebra | None, layout: Layout) -> tuple[Kernel, ...]:

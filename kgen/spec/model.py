@@ -5,7 +5,7 @@ modules are equal only to themselves: what is known of them is looked up without
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import product
 from typing import Generic, TypeVar
 
@@ -207,7 +207,10 @@ class Layout:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Spec:
-    """A whole spec file. `digest` is a short hash of its text; `path` is as written on the command line."""
+    """A whole spec file. `digest` is a short hash of its text, `digests` are those of its parts.
+
+    The parts are what `stamp.parts` says; `path` is as written on the command line.
+    """
 
     name: str
     doc: str
@@ -218,6 +221,11 @@ class Spec:
     digest: str
     mark: Mark
     modules: tuple[Module, ...] = ()
+    digests: Mapping[str, str] = field(default_factory=dict)
+
+    def part(self, kernel: str = "") -> str:
+        """The digest of what a kernel is made from, or of what all of them share."""
+        return self.digests.get(kernel, self.digest)
 
     def kernel(self, name: str) -> Kernel:
         """The kernel of that name, which there is."""

@@ -2,7 +2,7 @@
 
 Any name will do that is a name in Python, for what generated code makes of it stays apart from its own names (see
 `private_names.py`). Refused is only what would have two meanings where users read or write it: operations and blades in
-bodies, public names of the generated module, and arguments of one function.
+bodies, public names of the generated package, and arguments of one function.
 """
 
 import keyword
@@ -13,13 +13,10 @@ from collections.abc import Sequence
 from kgen.errors import KgenError
 
 MODULES = ("torch", "triton", "kgen", "numpy", "generated", *sys.stdlib_module_names)
-IMPORTED = (  # names by which generated modules know what they import
-    *("annotations", "concurrent", "functools", "inspect", "itertools", "math", "torch", "triton", "tl"),
-    *("forward_ad", "register_flop_formula", "NamedTuple", "SimpleNamespace"),
-)
-PUBLIC = (  # what generated modules offer besides a spec's functions and classes
-    *("SIGNATURE", "BLADES", "GRADES", "PATHS", "KERNELS", "LAUNCH", "Launch"),
-    *("WEIGHTS", "CONVENTIONS", "Convention", "weights_from", "weights_to", "register_sharding"),
+IMPORTED = ("annotations", "torch")  # what the files of functions and classes import by such names
+PUBLIC = (  # what generated packages offer besides a spec's functions and classes
+    *("SIGNATURE", "BLADES", "GRADES", "PATHS", "KERNELS", "WEIGHTS", "CONVENTIONS", "Convention"),
+    *("weights_from", "weights_to", "register_sharding"),
 )
 VOCABULARY = (
     *("gp", "outer", "inner", "regressive", "scalar_product", "norm_squared", "sandwich", "sgp", "reverse", "involute"),
@@ -75,9 +72,9 @@ def check_public(name: str, what: str, kernels: Sequence[str]) -> None:
     """Refuse the name of a kernel or a class that is another's in the generated module."""
     check_identifier(name, what)
     if name in IMPORTED:
-        raise KgenError(f"`{name}` cannot name {what}: generated modules import what they call so")
+        raise KgenError(f"`{name}` cannot name {what}: generated files import what they call so")
     if name in PUBLIC:
-        raise KgenError(f"`{name}` cannot name {what}: every generated module may offer that name itself")
+        raise KgenError(f"`{name}` cannot name {what}: every generated package may offer that name itself")
     for kernel in kernels:
         if name == f"{kernel}_reference":
             raise KgenError(f"`{name}` is the name of kernel `{kernel}`'s reference")

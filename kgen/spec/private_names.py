@@ -18,13 +18,17 @@ from collections.abc import Iterable, Mapping
 
 ORDERS = ("", "_backward", "_double_backward", "_triple_backward")  # what operators are called by their order
 FOLLOWING = re.compile(  # what follows the names of kernels: chosen options, orders, numbers and forms
-    r".*_(with|without)(_.*)?|.*_(backward|double|triple|recomputed|stored[0-9]*|long|turned|[0-9]+)_*|name_*"
+    r".*_(with|without)(_.*)?|.*_(backward|double|triple|recomputed|second|stored[0-9]*|long|turned|[0-9]+)_*|name_*"
+    r"|.*_case[0-9a-f]+_*|(?i:con|prn|aux|nul|com[0-9]|lpt[0-9])_*"  # and what files are called, or cannot be
 )
 CONSTANTS = ("ROWS", "BLOCK", "DEPTH", "PROGRAMS", "REAL", "MATRIX", "PRECISION", "TILES", "LAUNCH")
 DERIVED = re.compile(  # tensors and sizes that stages, launchers and kernels name themselves
     r"(grad[0-9]*|has|partial|size|saved|(folded|frontier|operand|contracted)[0-9]*)(_.*)?"
 )
-IN_LAUNCHERS = ("torch", "math", "real", "matrix", "lead", "wanted", "programs", "tiles", "LAUNCH")
+IN_LAUNCHERS = (  # what launchers call their own, and the parts of the runtime that they call
+    *("arguments", "device", "launch", "matmul"),
+    *("torch", "math", "real", "matrix", "lead", "wanted", "programs", "tiles", "LAUNCH"),
+)
 IN_TRITON = (  # what Triton's launcher calls its own, and what it is told by keyword: a kernel's numbers stand beside
     *("options", "params", "specialization", "specialize_impl", "backend", "JITCallable", "grid", "warmup"),
     *("num_warps", "num_ctas", "num_stages", "maxnreg", "debug", "enable_fp_fusion", "instrumentation_mode"),
@@ -40,6 +44,13 @@ def variant_name(kernel: str, flags: Mapping[str, bool]) -> str:
     """The name of a kernel with its bool options chosen, such as f_with_a_without_b."""
     chosen = ((re.sub("_+", "_", name).strip("_"), on) for name, on in flags.items())
     return stem(kernel) + "".join(f"_{'with' if on else 'without'}_{name}" for name, on in chosen)
+
+
+def file_stem(kernel: str) -> str:
+    """What the files of a kernel are called: no two alike, also where case does not count, nor what Windows forbids."""
+    name = stem(kernel)
+    upper = sum(1 << place for place, letter in enumerate(name) if letter.isupper())
+    return f"{name.lower()}_case{upper:x}" if upper else name
 
 
 def kernel_name(launched: str) -> str:

@@ -7,12 +7,15 @@ further apart the larger they are, an element may besides be off by their spacin
 """
 
 import contextlib
+import importlib.util
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
 import torch
+
+from kgen.tools.problem import runtime
 
 # Arithmetic is fp32, or fp64 where an input is; 16-bit results are rounded once when stored. Two roundings to nearest,
 # or one that truncates as in Triton's interpreter, stay within the spacing of the format's numbers: 2^-10 and 2^-7.
@@ -75,15 +78,19 @@ def _errors(a: torch.Tensor, b: torch.Tensor, spacing: float) -> tuple[float, fl
 def launches(module: Any) -> Iterator[list[str]]:
     """The names of the module's kernels, one for each launch that happens in the context, in their order."""
     launched: list[str] = []
-    launch = module._launch
+    if importlib.util.find_spec("triton") is None:  # nothing to launch with
+        yield launched
+        return
+    place = runtime(module, "launch")
+    launch = place.launch
 
     def recording(kernel: Any, grid: Any, tensors: Any, *rest: Any) -> None:
-        if type(tensors[0]) in module._PLAIN:  # else torch traces, and nothing is launched
+        if type(tensors[0]) in place.PLAIN:  # else torch traces, and nothing is launched
             launched.append(kernel.__name__)
         launch(kernel, grid, tensors, *rest)
 
-    module._launch = recording
+    place.launch = recording
     try:
         yield launched
     finally:
-        module._launch = launch
+        place.launch = launch

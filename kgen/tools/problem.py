@@ -4,13 +4,14 @@ In: a generated module's KERNELS entry, extents of its axes and a dtype. Out: a 
 same inputs forward, or forward and backward. The same seed gives the same data.
 """
 
+import importlib
 import importlib.util
 import math
 import sys
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
-from itertools import chain, product
+from itertools import chain, count, product
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -73,10 +74,17 @@ def size_of(tensors: Sequence[torch.Tensor]) -> int:
 
 
 def load_file(path: Path, name: str) -> ModuleType:
-    """A file as the module of this name, by which torch.compile finds its globals; ImportError where it is absent."""
-    spec = importlib.util.spec_from_file_location(name, path)
+    """A file, or a package's folder, as the module of this name, by which torch.compile finds its globals.
+
+    ImportError where it is absent. What another one of this name has loaded is forgotten.
+    """
+    places = [str(path)] if path.is_dir() else None
+    path = path / "__init__.py" if path.is_dir() else path
+    spec = importlib.util.spec_from_file_location(name, path, submodule_search_locations=places)
     if not path.is_file() or spec is None or spec.loader is None:
         raise ImportError(f"no Python file {path}")
+    for known in [key for key in sys.modules if key == name or key.startswith(f"{name}.")]:
+        del sys.modules[known]
     module = importlib.util.module_from_spec(spec)
     sys.modules[name] = module
     spec.loader.exec_module(module)
@@ -84,19 +92,41 @@ def load_file(path: Path, name: str) -> ModuleType:
 
 
 def load_module(path: Path) -> ModuleType:
-    """The generated module at `path`, under the name that `import generated.NAME` gives it, imported once."""
-    if not path.is_file() or path.suffix != ".py":
-        raise KgenError(f"no generated module {path}", hint="run `kgen build` first, or say where with --generated")
-    return _load_once(path.resolve())  # a relative path means another file elsewhere
+    """The generated package in a folder, imported once, under the name that `import generated.NAME` gives it.
+
+    One of that name in another folder keeps it: then the name has a number.
+    """
+    if not (path / "__init__.py").is_file():
+        raise KgenError(f"no generated package {path}", hint="run `kgen build` first, or say where with --generated")
+    return _load_once(path.resolve())  # a relative path means another folder elsewhere
 
 
 @cache
 def _load_once(path: Path) -> ModuleType:
-    name = f"generated.{path.stem}"
-    known = sys.modules.get(name)
-    if known is not None and known.__file__ and Path(known.__file__).resolve() == path:
-        return known
-    return load_file(path, name)
+    own = f"generated.{path.name}"
+    names = chain([own], (f"{own}_{number}" for number in count(1)))
+    name = next(n for n in names if n not in sys.modules or _is_from(sys.modules[n], path))
+    return sys.modules[name] if name in sys.modules else load_file(path, name)
+
+
+def _is_from(module: ModuleType, path: Path) -> bool:
+    return bool(module.__file__) and Path(module.__file__ or "").resolve().parent == path
+
+
+def runtime(package: ModuleType, part: str) -> Any:
+    """A module of the package's runtime, such as `launch`."""
+    return importlib.import_module(f"{package.__name__}._runtime.{part}")
+
+
+def kernel_files(package: ModuleType) -> list[ModuleType]:
+    """The files of kernels and launchers of all functions, in the order of `KERNELS`."""
+    files = runtime(package, "registry").FILES
+    return [runtime(package, "operators").kernels(file) for name in package.KERNELS for file in files[name]]
+
+
+def launch_table(package: ModuleType) -> dict[str, Any]:
+    """How all of its kernels are launched, by their names."""
+    return {name: row for file in kernel_files(package) for name, row in getattr(file, "LAUNCH", {}).items()}
 
 
 def parse_sizes(texts: list[str]) -> dict[str, int]:

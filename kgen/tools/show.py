@@ -52,9 +52,9 @@ def _refuse_unknown(kernels: tuple[model.Kernel, ...], flags: Flags) -> None:
 
 
 def _source(spec: model.Spec) -> str:
-    from kgen.pipeline import module
+    from kgen.emit.package import emit
 
-    return module(spec)
+    return "\n".join(f"# {path}\n{text}" for path, text in emit(spec).items() if "/_runtime/" not in path)
 
 
 # spec: what was read, with the defaults filled in

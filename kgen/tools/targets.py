@@ -1,8 +1,8 @@
-"""What the command line names: specs, which mean the modules that were generated from them, modules, and devices.
+"""What the command line names: specs, which mean the packages that were generated from them, packages, and devices.
 
-In: paths and the folder of generated modules. Out: loaded modules, of which each is as its spec made it. One that was
+In: paths and the folder of generated packages. Out: loaded packages, of which each is as its spec made it. One that was
 changed by hand, or whose spec has changed since, is an error: its own reference, which has the same fault, could not
-tell. Nothing is regenerated, so this needs torch alone; a spec that has no module yet is compiled for the occasion.
+tell. Nothing is regenerated, so this needs torch alone; a spec that has no package yet is compiled for the occasion.
 """
 
 import contextlib
@@ -28,47 +28,52 @@ GENERATED = Path("generated")
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """A module that the command line named, by itself or by its spec."""
+    """A package that the command line named, by itself or by its spec."""
 
     name: str  # as written
-    path: Path  # of the module
+    path: Path  # the package's folder
     module: ModuleType
     remark: str = ""  # what else there is to know of where it is from
 
 
 @contextlib.contextmanager
 def opened(targets: Sequence[Path], generated: Path) -> Iterator[list[Target]]:
-    """The targets' modules for as long as the context lasts, or the mistakes of all targets."""
+    """The targets' packages for as long as the context lasts, or the mistakes of all targets."""
     with contextlib.ExitStack() as stack:
         yield collected(lambda target: stack.enter_context(_opened(target, generated)), targets)
 
 
 @contextlib.contextmanager
 def _opened(target: Path, generated: Path) -> Iterator[Target]:
-    path = module_path(target, generated)
-    if path.is_file() or target.suffix == ".py":
+    path = package_path(target, generated)
+    if path.is_dir() or _is_package(target):
         yield existing(target, path)
         return
     with tempfile.TemporaryDirectory() as folder:
+        for name, text in _compile(target).items():
+            (Path(folder) / name).parent.mkdir(parents=True, exist_ok=True)
+            (Path(folder) / name).write_text(text, encoding="utf-8")
         compiled = Path(folder) / path.name
-        compiled.write_text(_compile(target), encoding="utf-8")
         yield Target(str(target), compiled, load_module(compiled), f"compiled for this, as there is no {path}")
 
 
-def module_path(target: Path, generated: Path) -> Path:
-    """Where the module is, or would be, that a spec or the module itself names."""
-    if not target.is_file():
-        raise KgenError(f"no file {target}", hint="name specs, or generated modules")
-    return target if target.suffix == ".py" else generated / f"{_name(target)}.py"
+def _is_package(target: Path) -> bool:
+    return target.is_dir() or target.suffix == ".py"
+
+
+def package_path(target: Path, generated: Path) -> Path:
+    """The folder, which may be missing, of the package that a spec names, or a folder or its `__init__.py`."""
+    if not target.exists():
+        raise KgenError(f"no file {target}", hint="name specs, or generated packages")
+    if target.is_dir():
+        return target
+    return target.parent if target.suffix == ".py" else generated / _name(target)
 
 
 def existing(target: Path, path: Path) -> Target:
-    """The module of a target, loaded, if it is as its spec made it."""
-    remark = check(path, None if target == path else target)
-    module = load_module(path)
-    if not hasattr(module, "KERNELS") or not hasattr(module, "LAUNCH"):
-        raise KgenError(f"{path} is not a generated module", hint="it defines no kernels")
-    return Target(str(target), path, module, remark)
+    """The package of a target, loaded, if it is as its spec made it."""
+    remark = check(path, None if _is_package(target) else target)
+    return Target(str(target), path, load_module(path), remark)
 
 
 def collected(function: Callable[[S], T], values: Sequence[S]) -> list[T]:
@@ -84,38 +89,50 @@ def collected(function: Callable[[S], T], values: Sequence[S]) -> list[T]:
     return results
 
 
-# whether a module is as its spec made it
+# whether a package is as its spec made it
 
 
 def check(path: Path, spec: Path | None = None) -> str:
-    """What could not be checked, "" if nothing; KgenError for a module that is not as its spec made it.
+    """What could not be checked, "" if nothing; KgenError for a package that is not as its spec made it.
 
-    Without `spec` it is the one that the module's header names, looked for in the folders above the module. A copy
-    elsewhere has none: then only its text is checked.
+    Without `spec` it is the one that the package's header names, looked for in the folders above. A copy elsewhere has
+    none: then only the files' text is checked.
     """
-    found = _stamp(path)
-    if not found.intact:
-        hint = f"change the spec instead; {_rebuild(found.source, path)}, which replaces the module"
-        raise KgenError(f"{path} was changed by hand after it was generated", hint=hint)
-    spec = spec or _above(path, found.source)
+    index = _stamp(path / "__init__.py", path)
+    stamps = {file: _stamp(file, path) for file in sorted(path.rglob("*.py")) if _is_own(file)}
+    for file, found in stamps.items():
+        if not found.intact:
+            hint = f"change the spec instead; {_rebuild(index.source, path)}, which replaces the package"
+            raise KgenError(f"{file} was changed by hand after it was generated", hint=hint)
+    spec = spec or _above(path, index.source)
     if spec is None:
-        return f"{found.source} is not here, so whether it has changed since is not known"
-    if stamp.digest(_text(spec)) != found.spec:
-        raise KgenError(f"{path} is stale: it was not generated from {spec} as that is now", hint=_rebuild(spec, path))
+        return f"{index.source} is not here, so whether it has changed since is not known"
+    parts = stamp.parts(_text(spec))
+    own = {name: parts.pop(name) for name in [*parts] if name and name != stamp.MODULES}
+    made = {found.spec for file, found in stamps.items() if file.parent.name == "_functions"}
+    rest = {found.spec for found in stamps.values() if found.made == "spec"} - made
+    if made - {parts[""]} != set(own.values()) or not rest | {index.spec} <= set(parts.values()):
+        hint = _rebuild(spec, path)
+        raise KgenError(f"{path} is stale: it was not generated from {spec} as that is now", hint=hint)
     return ""
 
 
-def _stamp(path: Path) -> stamp.Stamp:
-    if not path.is_file():
-        raise KgenError(f"no generated module {path}", hint="run `kgen build` first, or say where with --generated")
-    text = _text(path)
+def _is_own(file: Path) -> bool:
+    """Whether kgen made the file: others may lie beside it."""
+    return BANNER in "".join(_text(file).splitlines()[: stamp.HEAD_LINES])
+
+
+def _stamp(file: Path, path: Path) -> stamp.Stamp:
+    if not file.is_file():
+        raise KgenError(f"no generated package {path}", hint="run `kgen build` first, or say where with --generated")
+    text = _text(file)
     found = stamp.read(text)
     if found:
         return found
     if BANNER not in "".join(text.splitlines()[: stamp.HEAD_LINES]):
-        raise KgenError(f"{path} is not a generated module", hint="it has no header of kgen's")
+        raise KgenError(f"{path} is not a generated package", hint="it has no header of kgen's")
     raise KgenError(
-        f"{path} does not say which text of its spec made it: its header is another kgen's, or was changed by hand",
+        f"{file} does not say which text of its spec made it: its header is another kgen's, or was changed by hand",
         hint="run `kgen build` on its spec",
     )
 
@@ -139,21 +156,21 @@ def _text(path: Path) -> str:
 
 
 def _name(spec: Path) -> str:
-    """The module's name: the spec's `name:`, read without a YAML parser, which a GPU machine need not have."""
+    """The package's name: the spec's `name:`, read without a YAML parser, which a GPU machine need not have."""
     found = re.search(r"^name:\s*[\"']?(\w+)", _text(spec), re.MULTILINE)
     return found[1] if found else spec.stem
 
 
-def _compile(spec: Path) -> str:
+def _compile(spec: Path) -> dict[str, str]:
     try:
-        from kgen.pipeline import module
+        from kgen.pipeline import package
         from kgen.spec.load import load
     except ImportError as missing:
         raise KgenError(
-            f"{spec} has no generated module, and the compiler is not installed: {missing}",
+            f"{spec} has no generated package, and the compiler is not installed: {missing}",
             hint=f"run `kgen build {spec}` where kgen is installed whole",
         ) from None
-    return module(load(str(spec)))
+    return package(load(str(spec)))
 
 
 # devices

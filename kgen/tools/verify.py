@@ -181,7 +181,7 @@ def _summary(target: Target, device: torch.device) -> str:
     how = (
         "in Triton's interpreter" if device.type == "cpu" else f"on {torch.get_device_module(device).get_device_name()}"
     )
-    text = f"{target.path.stem}, {len(target.module.KERNELS)} kernels {how}, against the reference in fp64"
+    text = f"{target.path.name}, {len(target.module.KERNELS)} kernels {how}, against the reference in fp64"
     return f"{text}; {target.remark}" if target.remark else text
 
 

@@ -9,6 +9,7 @@ from kgen.emit.host.registration import flops, independent
 from kgen.emit.kernel.forms import sections
 from kgen.emit.text.docstrings import document
 from kgen.graph.ir import Tensor
+from kgen.reference.function import annotation, returned
 from kgen.schedule.buffers import Plan
 from kgen.schedule.products import MATRIX, Operand, Product, Way
 from kgen.schedule.program import TURNED, WORKSPACE, Fold, Program
@@ -149,7 +150,7 @@ class _Launcher:
             rows, columns = tensor.dims[tensor.several : tensor.split], tensor.dims[tensor.split :]
             sides = f"{self._dims(rows)}, {self._dims(columns)}"
             sides += f", several={tensor.dims[0]}" if tensor.several else ""
-            text = f"_factor({self.inputs[0]}, matrix, {tensor.turning}_innermost, {sides})"
+            text = f"matmul.factor({self.inputs[0]}, matrix, {tensor.turning}_innermost, {sides})"
             return {"name": tensor.name, "expression": text}
         dtype = MATRIX if tensor.dtype == MATRIX or self._is_added(tensor) else self._promoted()
         dtype = "real" if tensor.dtype == WORKSPACE else dtype
@@ -171,7 +172,7 @@ class _Launcher:
         return " or ".join(self._wanted(t) for t in self.program.outputs if t.name in names)
 
     def _promoted(self) -> str:
-        return f"_promote({', '.join(self._floating())})"
+        return f"arguments.promoted({', '.join(self._floating())})"
 
     def _floating(self) -> list[str]:
         return list(private_grads(self.variant.kernel)) or [t.name for t in self.graph.inputs if t.dtype is None]
@@ -239,7 +240,7 @@ class _Launcher:
         if dims > len(batch) + 2 or tensor.leading:
             text += f".view({', '.join([*batch, *sides])})"
         text += cast if tensor.dtype != MATRIX else ""
-        text = f"_turned({text}, {turned})" if operand.way is Way.COPIED else text
+        text = f"matmul.turned({text}, {turned})" if operand.way is Way.COPIED else text
         return f"{text}.mT" if operand.transposed else text
 
     # kernels
@@ -263,7 +264,7 @@ class _Launcher:
         if kernel.folds:
             lines = [*self._partials(kernel), *lines, *map(self._total, kernel.folds)]
         if kernel.otherwise:
-            asked = f"_on_tensor_cores(matrix, {self.inputs[0]}.device{_precision(kernel)})"
+            asked = f"device.on_tensor_cores(matrix, {self.inputs[0]}.device{_precision(kernel)})"
             lines = _either(asked, lines, self._by_library(kernel))
         return [*before, *lines]
 
@@ -312,7 +313,8 @@ class _Launcher:
         calls = {}
         for form, name in forms.items():
             row = f'"{name}{TURNED}" if {kernel.turning}_innermost else "{name}"' if kernel.turning else f'"{name}"'
-            head = f"_launch_{form}({kernel_name(name)}, {row}, {arguments}"
+            called = "matmul.contract" if form == "contract" else f"launch.{form}"
+            head = f"{called}({kernel_name(name)}, LAUNCH[{row}], {arguments}"
             calls[form] = {
                 "flat": f"{head}, {columns}, real)",
                 "tile": f"{head}, {rows}, {columns}, real{', whole=True' if kernel.kind == 'row' else ''})",
@@ -321,7 +323,7 @@ class _Launcher:
                 "contract": f"{head}, {self._tiles(kernel)}, {programs}, matrix, real{_precision(kernel)})",
             }[form]
         if len(calls) == 2:
-            return calls["tile"], calls["sweep"], f'_known({columns}) <= LAUNCH["{forms["tile"]}"].resident'
+            return calls["tile"], calls["sweep"], f'launch.known({columns}) <= LAUNCH["{forms["tile"]}"].resident'
         return next(iter(calls.values())), "", ""
 
     def _tiles(self, kernel: Launch) -> str:
@@ -335,11 +337,11 @@ class _Launcher:
         if kernel.contraction:
             where = f"{self._tiles(kernel)}, {_count(kernel.loop)}, matrix, {self.inputs[0]}.device"
             (fold,) = kernel.folds
-            return [f'programs = _parts("{name}", {where})', self._partial(fold, "programs")]
+            return [f'programs = matmul.parts(LAUNCH["{name}"], {where})', self._partial(fold, "programs")]
         rows, kept, columns = _count(kernel.loop), _count(kernel.rows), _count(kernel.inner)
         lacking = [fold for fold in kernel.folds if not set(kernel.inner) & set(fold.tensor.axes)]
         target = "programs, tiles" if lacking else "programs, _"
-        lines = [f'{target} = _programs("{name}", {rows}, {kept}, {columns}, {self.inputs[0]}.device)']
+        lines = [f'{target} = launch.programs_of(LAUNCH["{name}"], {rows}, {kept}, {columns}, {self.inputs[0]}.device)']
         for fold in kernel.folds:
             lines.append(self._partial(fold, "programs * tiles" if fold in lacking else "programs"))
         return lines
@@ -355,7 +357,7 @@ class _Launcher:
         """The partial results put together."""
         name = fold.tensor.name
         largest = f"partial_{name}.amax(0)" + ("" if fold.tensor.dtype else f".to({self._promoted()})")
-        text = largest if fold.reduction == "max" else f"_total(partial_{name}, {self._result(fold.tensor)})"
+        text = largest if fold.reduction == "max" else f"launch.total(partial_{name}, {self._result(fold.tensor)})"
         if self.backward and not fold.tensor.dtype:
             return f"{name} = {text} if {self._wanted(fold.tensor)} else None"
         return f"{name} = {text}"
@@ -370,10 +372,10 @@ def _multiply(product: Product, *matrices: str) -> str:
     """The call that multiplies: torch's setting decides how, or the spec."""
     added = ["add=True"] if product.added else []
     if not product.precision:
-        name = "_matmul_in_parts" if product.in_parts else "_matmul"
-        return f"{name}({', '.join([*matrices, *added])})"
+        name = "in_parts" if product.in_parts else "product"
+        return f"matmul.{name}({', '.join([*matrices, *added])})"
     parted = ["parted=True"] if product.parted else []
-    return f'_matmul_in("{product.precision}", {", ".join([*matrices, *added, *parted])})'
+    return f'matmul.in_precision("{product.precision}", {", ".join([*matrices, *added, *parted])})'
 
 
 def _precision(kernel: Launch) -> str:
@@ -406,8 +408,6 @@ def _count(axes: Sequence[str], fields: int = 1) -> str:
 def operator_rows(variant: Variant) -> dict[str, Any]:
     """What makes operators of a variant's launchers. Tensors have the names that users give them."""
     names = _public_names(variant)
-    flags = ", ".join(f"{name}={on}" for name, on in variant.flags)
-    reference = f"{variant.kernel.name}_reference"
     own = {t.name for t in variant.forward.inputs}
     caches, cotangents = list[tuple[str, ...]](), set[str]()
     for before, program in zip(variant.programs, variant.programs[1:]):
@@ -417,8 +417,7 @@ def operator_rows(variant: Variant) -> dict[str, Any]:
         "target": variant.operator,
         "name": variant.name,
         "function": variant.kernel.name,
-        "runs": _tuple([run_name(p.graph.name) for p in variant.programs]),
-        "reference": f"functools.partial({reference}, {flags})" if flags else reference,
+        "reference": f"{variant.kernel.name}_reference",
         "numbers": variant.kernel.numbers,
         "saved": {names[t.name]: variant.forward.graph.extents(t.dims) for t in variant.forward.saved},
         "products": tuple(names[t.name] for t in variant.forward.saved if t.dtype == MATRIX),
@@ -451,12 +450,14 @@ def _tuple(names: Sequence[str]) -> str:
 def function_rows(spec: Spec, kernel: Kernel, variants: Sequence[Variant]) -> dict[str, Any]:
     """One public function, which picks the variant."""
     inputs = [a.name for a in kernel.inputs]
-    options = [f"{o.name}={o.default!r}" for o in kernel.options]
+    parameters = [f"{name}: torch.Tensor" for name in inputs]
+    options = [f"{o.name}: {annotation(o)} = {o.default!r}" for o in kernel.options]
     return {
         "name": kernel.name,
         "definition": definition_name(kernel.name),
         "doc": document(spec, kernel),
-        "parameters": ", ".join(inputs) + (", *, " + ", ".join(options) if options else ""),
+        "parameters": ", ".join([*parameters, *["*"] * bool(options), *options]),
+        "returns": returned(len(variants[0].forward.outputs)),
         "flags": [name for name, _ in variants[0].flags],
         "arguments": ", ".join([_tuple(inputs), *kernel.numbers]),
         "variants": [

@@ -1,48 +1,52 @@
-"""The constants of a module: the algebra, the product paths, and `KERNELS`, which describes every function as data.
+"""The constants of a package: the algebra, and what describes each function as data, in `KERNELS` and `PATHS`.
 
 Tools that cannot load specs (`verify`, `bench`, `tune` on a GPU machine) work from these alone.
 """
 
+from collections.abc import Sequence
 from dataclasses import replace
 from functools import lru_cache
 from typing import Any
 
+from kgen.emit.text.conventions import weights
 from kgen.graph.ir import Tensor, postorder
 from kgen.spec.model import Kernel, Spec
 from kgen.trace.trace import by_default, output_names, paths
 
 
-def constants(spec: Spec) -> str:
-    """Assignments, one constant each."""
-    lines = []
-    if spec.algebra:
-        blades = spec.algebra.blades
-        lines += [
-            f"SIGNATURE = {spec.algebra.signature}",
-            f"BLADES = {tuple(b.name for b in blades)!r}",
-            f"GRADES = {tuple(b.grade for b in blades)!r}",
-        ]
-    product_paths = _paths(spec)
-    if product_paths:
-        lines += ["", "# grades of the left operand, the result and the right operand, in the order of the weights"]
-        lines.append(f"PATHS = {product_paths!r}")
-    lines += ["", "# dims in memory order: axes, numbers of components, and any leading axes as '...'"]
-    lines.append(f"KERNELS = {{{''.join(f'{k.name!r}: {describe(spec, k)!r}, ' for k in spec.kernels)}}}")
-    return "\n".join(lines)
+def algebra(spec: Spec) -> str:
+    """The constants of the algebra, one assignment each; "" without one."""
+    if not spec.algebra:
+        return ""
+    blades = spec.algebra.blades
+    names, grades = tuple(b.name for b in blades), tuple(b.grade for b in blades)
+    return f"SIGNATURE = {spec.algebra.signature}\nBLADES = {names!r}\nGRADES = {grades!r}\n"
 
 
-def describe(spec: Spec, kernel: Kernel) -> dict[str, Any]:
-    """A kernel's inputs, outputs, options and gradients, and whether it multiplies matrices."""
+def description(spec: Spec, kernel: Kernel, files: Sequence[str]) -> str:
+    """The call by which a function describes itself: dims in memory order, options, gradients, paths of weights."""
     inputs, outputs = tensors(spec, kernel)
-    return {
+    known = {name.partition(".")[2]: roles for name, roles in weights(spec, kernel).items()}
+    rows: dict[str, Any] = {
         "inputs": {t.name: dims(t) for t in inputs},
         "outputs": {t.name: dims(t) for t in outputs},
         "options": {o.name: o.default for o in kernel.options},
         "grads": kernel.grads,
         "indices": {t.name: t.dtype for t in inputs if t.dtype},
         "products": any(n.kind == "Dot" for n in postorder(by_default(spec, kernel).roots)),
-        **({"precision": kernel.precision} if kernel.precision else {}),
+        "precision": kernel.precision or "",
+        "paths": weights_of(spec, kernel),
+        "weights": known,
+        "files": tuple(files),
     }
+    kept = {key: value for key, value in rows.items() if value or key in ("inputs", "outputs", "grads", "files")}
+    return f"_describe({kernel.name!r}, {', '.join(f'{key}={value!r}' for key, value in kept.items())},)"
+
+
+def weights_of(spec: Spec, kernel: Kernel) -> dict[str, Any]:
+    """The paths of a kernel's weights."""
+    named = [a.name for a in kernel.inputs if a.type and a.type.kind == "weights"]
+    return {name: paths(spec, kernel, name) for name in named}
 
 
 @lru_cache
@@ -58,12 +62,3 @@ def tensors(spec: Spec, kernel: Kernel) -> tuple[tuple[Tensor, ...], tuple[Tenso
 def dims(tensor: Tensor) -> tuple[str | int, ...]:
     """The dims of a tensor as users see them."""
     return ("...", *tensor.dims[1:]) if tensor.leading else tuple(tensor.dims)
-
-
-def _paths(spec: Spec) -> dict[str, Any]:
-    found: dict[str, Any] = {}
-    for kernel in spec.kernels:
-        for argument in kernel.inputs:
-            if argument.type and argument.type.kind == "weights":
-                found[f"{kernel.name}.{argument.name}"] = paths(spec, kernel, argument.name)
-    return found

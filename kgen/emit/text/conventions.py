@@ -1,35 +1,22 @@
 """How other libraries keep the weights of product paths, and which weights of a spec they may have, too.
 
-Orders are data: a sort key of the paths and the order of the axes in memory. The generated functions `weights_from` and
-`weights_to` (templates/converters.jinja) do nothing but compare these with the module's own.
+The orders are data of every package (templates/runtime/weights.py): a sort key of the paths, and the order of the axes
+in memory. `weights_from` and `weights_to` do nothing but compare these with the package's own.
 """
-
-from typing import NamedTuple
 
 from kgen.graph.ir import postorder
 from kgen.spec.model import COMPONENT_AXES, Argument, Kernel, Spec
 from kgen.trace.trace import by_default
 
 
-class Convention(NamedTuple):
-    """How a library keeps its weights; its repr is what stands in generated modules."""
+def weights(spec: Spec, *kernels: Kernel) -> dict[str, tuple[str, ...]]:
+    """The axes in memory of each weights input, by the names of a convention; without those that no library has.
 
-    order: tuple[str, str, str]  # the sort key of paths: grades of the left operand, the result, the right operand
-    per_feature: tuple[str, str]  # axes in memory order
-    fully_connected: tuple[str, str, str]  # also of weights that mix the features of each grade, whose paths are grades
-
-
-CONVENTIONS = {
-    "flash_clifford": Convention(("left", "out", "right"), ("feature", "path"), ("path", "in", "out")),
-    "cgenn": Convention(("left", "out", "right"), ("feature", "path"), ("out", "in", "path")),
-    "kingdon": Convention(("left", "right", "out"), ("feature", "path"), ("path", "in", "out")),
-}
-
-
-def weights(spec: Spec) -> dict[str, tuple[str, ...]]:
-    """The axes in memory of each weights input, by the names of a convention; without those that no library has."""
-    every = [(k, a) for k in spec.kernels for a in k.inputs if a.type and a.type.kind == "weights"]
-    contracted = {k.name: _contracted(spec, k) for k in spec.kernels}
+    Those of some kernels, or of all if none is named.
+    """
+    chosen = kernels or spec.kernels
+    every = [(k, a) for k in chosen for a in k.inputs if a.type and a.type.kind == "weights"]
+    contracted = {k.name: _contracted(spec, k) for k in chosen}
     named = {f"{k.name}.{a.name}": _roles(a, contracted[k.name].get(a.name, set())) for k, a in every}
     return {name: roles for name, roles in named.items() if roles}
 

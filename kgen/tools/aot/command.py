@@ -64,7 +64,7 @@ def tasks(path: Path, targets: list[str], dtypes: list[str], old: Iterable[Row])
     If no target is asked for: all kernels for sm_90 and float32, and what the report already has; a kernel that is gone
     is left out.
     """
-    listed = {} if targets else {r.key: (r.target, r.dtype) for r in old if r.module == path.stem}
+    listed = {} if targets else {r.key: (r.target, r.dtype) for r in old if r.module == path.name}
     asked = [(target, dtype) for target in targets or ["sm_90"] for dtype in dtypes or ["float32"]]
     wanted: dict[Key, Task] = {}
     for pair in dict.fromkeys([*asked, *sorted(listed.values(), key=lambda pair: pair[1] != "float32")]):
@@ -157,7 +157,7 @@ def _stop(process: BaseProcess) -> None:
 def aot(
     modules: Annotated[
         list[Path] | None,
-        typer.Argument(metavar="MODULE", help="Generated modules; every generated/*.py if none.", show_default=False),
+        typer.Argument(metavar="PACKAGE", help="Generated packages; all in generated/ if none.", show_default=False),
     ] = None,
     target: Annotated[
         list[str] | None, typer.Option(help="sm_90, gfx942, …; repeatable. Default: sm_90 and what the report has.")
@@ -174,7 +174,7 @@ def aot(
         raise KgenError("kernels are not compiled where TRITON_INTERPRET is set", hint="unset it")
     for name in target or []:
         gpu_target(name)
-    paths = modules or [path for path in sorted(Path("generated").glob("*.py")) if path.stem != "__init__"]
+    paths = modules or [path.parent for path in sorted(Path("generated").glob("*/__init__.py"))]
     report = out or REPORT
     old = read(report) if out or check else {}
     wanted = [task for path in paths for task in tasks(path, target or [], dtype or [], old.values())]
@@ -184,7 +184,7 @@ def aot(
     if check:
         raise typer.Exit(_check(chosen, old, jobs, patience))
     due = stale(chosen, old, triton.__version__)
-    gone = {k for k in old if k[0] in {p.stem for p in paths}} - {t.key for t in wanted} if not target else set()
+    gone = {k for k in old if k[0] in {p.name for p in paths}} - {t.key for t in wanted} if not target else set()
     rows = {k: r for k, r in old.items() if k not in gone}
     for new in _rows(due, jobs, patience):
         rows[new.key] = new

@@ -8,7 +8,7 @@ runs, so memory that is allocated is not touched; a kernel that no launch reache
 import hashlib
 import itertools
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from types import ModuleType
@@ -19,7 +19,7 @@ from triton.runtime.jit import JITFunction
 
 from kgen.errors import KgenError
 from kgen.spec.private_names import variant_name
-from kgen.tools.problem import choices
+from kgen.tools.problem import choices, launch_table, runtime
 
 POINTERS = {
     torch.float16: "*fp16",
@@ -57,27 +57,35 @@ class Launch:
 
 
 def record(module: ModuleType, target: str, dtype: str) -> tuple[Launch, ...]:
-    """A launch of each kernel in `module.LAUNCH`, in its order, and then of the kernels that it does not list.
+    """A launch of each kernel in the package's launch table, in its order, and then of those that it does not list.
 
     Kernels that are not launched at typical sizes are recorded for long rows, and those that tensors of `dtype` never
     launch, for others. Raises KgenError where some kernel is launched by none of these.
     """
     found: dict[str, Launch] = {}
-    missing = list(module.LAUNCH)
+    table = _table(module)
+    missing = list(table)
     dtypes = dict.fromkeys((dtype, *OTHER_DTYPES))
     for stored, long in (*itertools.product(dtypes, (0, LONG)), *itertools.product(dtypes, (LONGER,))):
         if not missing:
             break
-        with _recording(module, target, stored) as launches:
+        with _recording(module, table, target, stored) as launches:
             for name in _launching(module, missing):
-                _differentiate(module, name, getattr(torch, stored), long)
+                _differentiate(module, name, table, getattr(torch, stored), long)
         found = launches | found
-        missing = [name for name in module.LAUNCH if name not in found]
+        missing = [name for name in table if name not in found]
     if missing:
         raise KgenError(
             f"{module.__name__}: nothing launches {', '.join(missing)}", hint="see `record` in kgen/tools/aot"
         )
-    return tuple(found[name] for name in (*module.LAUNCH, *sorted(set(found) - set(module.LAUNCH))))
+    return tuple(found[name] for name in (*table, *sorted(set(found) - set(table))))
+
+
+def _table(module: ModuleType) -> dict[str, Any]:
+    """The launch table, with the rows of products in the precisions that kernels ask for."""
+    precisions = dict.fromkeys(d["precision"] for d in module.KERNELS.values() if "precision" in d)
+    rows = runtime(module, "matmul").ROWS if precisions else {}
+    return launch_table(module) | {f"_matmul_{precision}": rows[precision] for precision in precisions}
 
 
 def _launching(module: ModuleType, rows: Sequence[str]) -> list[str]:
@@ -86,7 +94,7 @@ def _launching(module: ModuleType, rows: Sequence[str]) -> list[str]:
     return [name for name in module.KERNELS if any(name in names or not names for names in named.values())]
 
 
-def _differentiate(module: ModuleType, name: str, dtype: torch.dtype, long: int) -> None:
+def _differentiate(module: ModuleType, name: str, table: Collection[str], dtype: torch.dtype, long: int) -> None:
     """Call a public function and its generated derivatives, with every choice of its bool options."""
     description = module.KERNELS[name]
     for chosen in choices(description):
@@ -96,7 +104,7 @@ def _differentiate(module: ModuleType, name: str, dtype: torch.dtype, long: int)
         leaves = [inputs[grad] for grad in description["grads"]]
         variant = variant_name(name, chosen)
         for order in ("backward", "double_backward"):
-            if not roots or not any(kernel.startswith(f"{variant}_{order}") for kernel in module.LAUNCH):
+            if not roots or not any(kernel.startswith(f"{variant}_{order}") for kernel in table):
                 break
             cotangents = [torch.empty_like(r).requires_grad_() for r in roots]
             found = torch.autograd.grad(roots, leaves, cotangents, create_graph=order == "backward", allow_unused=True)
@@ -122,15 +130,16 @@ def _axes(dims: Sequence[str | int]) -> list[str | int]:
 
 
 @contextmanager
-def _recording(module: ModuleType, target: str, dtype: str) -> Iterator[dict[str, Launch]]:
-    """Let the module believe in a GPU, and note what it launches there instead of launching it."""
+def _recording(module: ModuleType, table: Mapping[str, Any], target: str, dtype: str) -> Iterator[dict[str, Launch]]:
+    """Let the package believe in a GPU, and note what it launches there instead of launching it."""
+    names = {id(row): name for name, row in table.items()}
     launches: dict[str, Launch] = {}
     inside: list[tuple[str, str]] = []  # kind and name of the launch in progress
 
     def launcher(kind: str, launch: Callable[..., None]) -> Callable[..., None]:
-        def noted(kernel: Any, name: str, *arguments: Any, **options: Any) -> None:
-            inside.append((kind, name))
-            launch(kernel, name, *arguments, **options)
+        def noted(*arguments: Any, **options: Any) -> None:
+            inside.append((kind, next(names[id(x)] for x in arguments[:2] if id(x) in names)))
+            launch(*arguments, **options)
             inside.pop()
 
         return noted
@@ -141,17 +150,19 @@ def _recording(module: ModuleType, target: str, dtype: str) -> Iterator[dict[str
             launches[name] = _launch(module, kind, name, dtype, kernel, arguments, options)
 
     with ExitStack() as stack:
-        for name, value in list(vars(module).items()):
-            if name.startswith("_launch_"):
-                stack.enter_context(_replaced(module, name, launcher(name.removeprefix("_launch_"), value)))
-        stack.enter_context(_replaced(module, "_runs_on_triton", lambda device: True))
-        stack.enter_context(_replaced(module, "_multiprocessors", lambda device: MULTIPROCESSORS.get(target, 128)))
+        operators, launch, matmul = (runtime(module, part) for part in ("operators", "launch", "matmul"))
+        for kind, owner, name in (
+            *((form, launch, form) for form in ("flat", "tile", "sweep", "fold")),
+            *(("contract", matmul, "contract"), ("matmul", matmul, "_launch_product")),
+        ):
+            stack.enter_context(_replaced(owner, name, launcher(kind, getattr(owner, name))))
+        stack.enter_context(_replaced(operators, "runs_on_triton", lambda device: True))
+        for owner in (launch, matmul):
+            stack.enter_context(_replaced(owner, "multiprocessors", lambda device: MULTIPROCESSORS.get(target, 128)))
         stack.enter_context(_replaced(torch.version, "hip", "present" if target.startswith("gfx") else None))
         stack.enter_context(_replaced(JITFunction, "run", run))
-        if hasattr(module, "_is_set"):
-            stack.enter_context(_replaced(module, "_is_set", lambda precision, x: False))
-        if hasattr(module, "_matmul"):
-            stack.enter_context(_replaced(module, "_matmul", _unmultiplied))
+        stack.enter_context(_replaced(matmul, "_is_set", lambda precision, x: False))
+        stack.enter_context(_replaced(matmul, "product", _unmultiplied))
         yield launches
 
 

@@ -22,9 +22,9 @@ from kgen.tools.bench import timing
 from kgen.tools.bench.bounds import Work, refuse_empty, refuse_endless
 from kgen.tools.bench.figures import Row, remarks, show, table, write
 from kgen.tools.bench.race import TOLERANCE, Case, Run, device_name, lost, matrix_rates, measure
-from kgen.tools.problem import axes, load_file, load_module, parse_sizes
+from kgen.tools.problem import axes, load_file, load_module, parse_sizes, runtime
 from kgen.tools.selection import must_exist, unknown
-from kgen.tools.targets import Target, collected, existing, find_device, module_path
+from kgen.tools.targets import Target, collected, existing, find_device, package_path
 
 SUITES = Path("benchmarks")
 DEFINES_CASES = re.compile(r"^CASES\b", re.MULTILINE)
@@ -49,7 +49,7 @@ def cases_of(targets: Sequence[Target], kernels: Sequence[str], dtype: str) -> l
     """A case for each kernel of the modules, or for the kernels asked for."""
     must_exist([dtype], TOLERANCE, "unknown dtype {!r}")
     cases = [
-        Case(target.path.stem, kernel, dtype=dtype, folder=target.path.parent)
+        Case(target.path.name, kernel, dtype=dtype, folder=target.path.parent)
         for target in targets
         for kernel in target.module.KERNELS
     ]
@@ -83,7 +83,9 @@ def works(cases: Sequence[Case], generated: Path, device: torch.device) -> list[
     for case in cases:
         module = load_module(case.path(generated))
         must_exist([case.kernel], module.KERNELS, f"{case.module} has no kernel {{!r}}")
-        result.append(Work(case.name, module.KERNELS[case.kernel], case.sizes, module._runs_on_triton(device)))
+        result.append(
+            Work(case.name, module.KERNELS[case.kernel], case.sizes, runtime(module, "device").runs_on_triton(device))
+        )
     return result
 
 
@@ -127,7 +129,7 @@ def main(
         if not targets and (kernel or dtype):
             raise KgenError(f"--{'kernel' if kernel else 'dtype'} is for targets", hint="name a spec or a module")
         sizes = parse_sizes(size or [])
-        named = collected(lambda target: existing(target, module_path(target, generated)), targets or [])
+        named = collected(lambda target: existing(target, package_path(target, generated)), targets or [])
         listed = load_suite(suite) if suite else []
         cases = select([*listed, *cases_of(named, kernel or [], dtype or DTYPE)], only, sizes)
         found = [*named, *modules_of([case for case in cases if case.folder is None], generated)]

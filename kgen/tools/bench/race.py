@@ -60,7 +60,7 @@ class Products:
 
 @dataclass(frozen=True, slots=True)
 class Case:
-    """One kernel of the generated module NAME.py, at one size and dtype, with its default options."""
+    """One kernel of the generated package NAME, at one size and dtype, with its default options."""
 
     module: str
     kernel: str
@@ -77,7 +77,7 @@ class Case:
 
     def path(self, generated: Path) -> Path:
         """The module's file."""
-        return (self.folder or generated) / f"{self.module}.py"
+        return (self.folder or generated) / self.module
 
     @property
     def storage(self) -> torch.dtype:

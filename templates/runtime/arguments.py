@@ -1,0 +1,146 @@
+"""Checks of a function's arguments against its description, and the dtypes that follow from them."""
+
+import functools
+import math
+from collections.abc import Sequence
+
+import torch
+
+from .registry import KERNELS, Dims
+
+DTYPES = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
+Sizes = dict[str, int]
+Lead = tuple[int, ...]
+
+compiling = torch.compiler.is_compiling
+
+
+def check(function: str, tensors: Sequence[torch.Tensor], plain: bool) -> tuple[Sizes, Lead]:
+    """The extents of the named axes and the leading axes; raises ValueError naming the argument that does not fit."""
+    if plain:
+        return _fit_again(function, *[(x.shape, x.dtype, x.device) for x in tensors])
+    for name, x in zip(KERNELS[function]["inputs"], tensors):
+        if not isinstance(x, torch.Tensor):
+            raise TypeError(f"{function}: {name} must be a torch.Tensor, got {type(x).__name__}")
+        if kind := _kind(x):
+            raise TypeError(f"{function}: {name} must be a dense torch.Tensor, got a {kind} one")
+    return _fit(function, *[(x.shape, x.dtype, x.device) for x in tensors])
+
+
+def check_flag(owner: str, name: str, value: object) -> None:
+    """A text is none: any but the empty one would be true, silently."""
+    if type(value) is not bool and value not in (True, False):
+        raise TypeError(f"{owner}: {name} must be True or False, got {value!r}")
+
+
+def number(owner: str, name: str, x: object) -> float:
+    """A float. A tensor is none: it would have no gradient, silently.
+
+    What is compiled holds for one value. torch guards a float that is computed from others only where it reaches an
+    operator; its cache of compiled graphs is asked before that, and would answer with a graph of another value.
+    """
+    known = isinstance(x, (float, int))  # also of what a compiler shows for one, which it cannot ask for attributes
+    if not known and (isinstance(x, torch.Tensor) or not hasattr(x, "__float__")):
+        raise TypeError(f"{owner}: {name} must be a number, got {type(x).__name__}")
+    if known and compiling():
+        from torch.fx.experimental.symbolic_shapes import guard_scalar  # slow to import
+
+        return float(guard_scalar(x))  # type: ignore[arg-type]
+    return float(x)  # type: ignore[arg-type]
+
+
+def extents_of(dims: Dims, sizes: Sizes, lead: Lead) -> tuple[int, ...]:
+    """The shape of a tensor with these dims."""
+    extents = [sizes[d] if isinstance(d, str) and d != "..." else d for d in dims]
+    return (*lead, *extents[1:]) if dims and dims[0] == "..." else tuple(extents)  # type: ignore[arg-type]
+
+
+def shown(dims: Sequence[str | int]) -> str:
+    """Dims as a shape: (8, b, n)."""
+    return "(" + ", ".join(map(str, dims)) + ("," if len(dims) == 1 else "") + ")"
+
+
+def differ(known: Sequence[int], found: Sequence[int], message: str) -> bool:
+    """Whether any of the extents do. What no compiler knows counts as equal, and is checked when it is run."""
+    if not (compiling() or any([isinstance(n, torch.SymInt) for n in (*known, *found)])):
+        return known != found
+    from torch.fx.experimental.symbolic_shapes import guard_or_false, guard_or_true  # slow to import
+
+    for a, b in zip(known, found):
+        if guard_or_false(a != b):
+            return True
+        if guard_or_true(a != b):
+            torch._check(a == b, lambda: message)  # type: ignore[no-untyped-call]
+    return False
+
+
+def _kind(x: torch.Tensor) -> str:
+    """What a tensor is if it is not dense: it has no strides to read it by, or more than its numbers."""
+    if x.is_nested:
+        return "nested"
+    if x.layout is not torch.strided:
+        return str(x.layout).removeprefix("torch.").removeprefix("_")
+    return "masked" if isinstance(x, torch.masked.MaskedTensor) else ""
+
+
+def _fit(function: str, *seen: tuple[torch.Size, torch.dtype, torch.device]) -> tuple[Sizes, Lead]:
+    sizes: Sizes = {}
+    lead: Lead = ()
+    leading: Lead | None = None
+    first: tuple[str, torch.device] | None = None
+    for (name, dims), (whole, dtype, device) in zip(KERNELS[function]["inputs"].items(), seen):
+        shape = got = tuple(whole)
+        wanted = f"{function}: {name} must have shape {shown(dims)}"
+        if dims and dims[0] == "...":
+            dims = dims[1:]
+            split = len(shape) - len(dims)
+            if split < 0:
+                raise ValueError(f"{wanted}, got {got}")
+            leading = shape[:split] if leading is None else leading
+            if len(leading) != split or differ(leading, got[:split], wanted):
+                raise ValueError(f"{function}: {name} must have leading axes {leading}, got {got[:split]}")
+            lead, sizes["b"] = shape[:split], math.prod(shape[:split])
+            shape = shape[split:]
+        if len(shape) != len(dims):
+            raise ValueError(f"{wanted}, got {got}")
+        for axis, extent in zip(dims, shape):
+            known = sizes.setdefault(axis, extent) if isinstance(axis, str) else axis
+            if differ((known,), (extent,), wanted):
+                expected = f"{axis} = {known}" if isinstance(axis, str) else axis
+                raise ValueError(f"{wanted} with {expected} where it has {extent}, got {got}")
+        if dtype not in DTYPES:
+            raise ValueError(f"{function}: {name} must be float16, bfloat16, float32 or float64, got {dtype}")
+        if first is None:
+            first = name, device
+        elif device != first[1]:
+            raise ValueError(f"{function}: {name} must be on {first[1]} as {first[0]} is, got {device}")
+    return sizes, lead
+
+
+_fit_again = functools.lru_cache(maxsize=1024)(_fit)
+
+
+# dtypes
+
+
+def promoted(first: torch.Tensor, *others: torch.Tensor) -> torch.dtype:
+    """The dtype of results, which holds the values of all tensors."""
+    dtype = first.dtype
+    for x in others:
+        if x.dtype is not dtype:
+            dtype = torch.promote_types(dtype, x.dtype)
+    return dtype
+
+
+def real_dtype(*tensors: torch.Tensor) -> torch.dtype:
+    """The dtype of the arithmetic: fp64 if any tensor is, else fp32."""
+    for x in tensors:
+        if x.dtype is torch.float64:
+            return torch.float64
+    return torch.float32
+
+
+def matrix_dtype(*tensors: torch.Tensor) -> torch.dtype:
+    """The dtype of matrix products: bf16 for bf16; for fp16, whose largest numbers products exceed, fp32."""
+    dtype = promoted(*tensors)
+    return torch.float32 if dtype is torch.float16 else dtype

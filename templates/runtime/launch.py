@@ -1,0 +1,195 @@
+"""How kernels are launched: shapes of tiles, grids, and the launch itself, in all forms that kernels have."""
+
+import functools
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import torch
+import triton.language as tl
+
+from .device import INTERPRETED, multiprocessors
+from .kernels import _jit_total
+from .operators import PLAIN
+
+TRITON = {torch.float32: tl.float32, torch.float64: tl.float64}
+if not INTERPRETED:  # Triton's interpreter would multiply the bits of bf16
+    TRITON[torch.bfloat16] = tl.bfloat16
+
+BLOCKS_OF_ROWS = 4  # that a persistent program walks at least: with fewer, adding the partial sums takes longer
+
+Tensors = Sequence[torch.Tensor]
+Numbers = tuple[float, ...]
+Options = dict[str, int]
+
+
+class Launch(NamedTuple):
+    """How a kernel is launched; measured rules, see `kgen show --stage kernels`."""
+
+    elements: int  # elements of a tile for each thread
+    warps: int  # at most
+    tile: int  # elements of a program's tile at most, where the tile is not a whole row
+    pack: int  # elements that several short rows fill together
+    programs: int = 0  # fold, contract: programs a multiprocessor that share a sum
+    registers: int = 0  # the most that a thread may use, 0 for any number
+    resident: int = 0  # the longest row that stays in registers
+    depth: int = 0  # contract: elements of a tile along the contracted axis, in 16 bits
+
+
+def flat(kernel: Any, row: Launch, tensors: Tensors, numbers: Numbers, count: int, real: torch.dtype) -> None:
+    """Every element on its own."""
+    _, block, options = shape(row, row.tile)
+    if some(count):
+        launch(kernel, (-(-count // block), 1, 1), tensors, numbers, options, real, 1, block)
+
+
+def tile(
+    kernel: Any,
+    row: Launch,
+    tensors: Tensors,
+    numbers: Numbers,
+    rows: int,
+    columns: int,
+    real: torch.dtype,
+    whole: bool = False,
+) -> None:
+    """Blocks of rows times tiles of columns; with `whole`, a tile holds all columns."""
+    per, block, options = shape(row, known(columns), whole)
+    if some(rows):
+        grid = (-(-rows // per) * tiles_of(columns, block), 1, 1)
+        launch(kernel, grid, tensors, numbers, options, real, per, block)
+
+
+def sweep(
+    kernel: Any, row: Launch, tensors: Tensors, numbers: Numbers, rows: int, columns: int, real: torch.dtype
+) -> None:
+    """Blocks of rows, each swept in tiles."""
+    per, block, options = shape(row, known(columns))
+    if some(rows):
+        launch(kernel, (-(-rows // per), 1, 1), tensors, numbers, options, real, per, block)
+
+
+def programs_of(row: Launch, rows: int, kept: int, columns: int, device: torch.device) -> tuple[int, int]:
+    """How many persistent programs share the rows, and how many tiles the columns have."""
+    per, block, _ = shape(row, known(columns))
+    tiles = tiles_of(columns, block)
+    most = row.programs * multiprocessors(device) // one_or_more(tiles * kept)
+    enough = -(-rows // (BLOCKS_OF_ROWS * per))
+    return two_or_more(enough, most), tiles
+
+
+def fold(
+    kernel: Any,
+    row: Launch,
+    tensors: Tensors,
+    numbers: Numbers,
+    kept: int,
+    columns: int,
+    programs: int,
+    real: torch.dtype,
+) -> None:
+    """Persistent programs that walk the rows."""
+    per, block, options = shape(row, known(columns))
+    if some(kept):
+        grid = (kept * tiles_of(columns, block), programs, 1)
+        # also as a number: of the grid's own the range is known, which makes the loop's counters longer
+        launch(kernel, grid, tensors, (*numbers, programs), options, real, per, block)
+
+
+def total(partial: torch.Tensor, result: torch.Tensor) -> torch.Tensor:
+    """Add the programs' partial sums (slots, …) into `result`, always in the same order."""
+    count = result.numel()
+    if some(count):
+        grid, numbers = (-(-count // 32), 1, 1), (partial.shape[0], count)
+        launch(_jit_total, grid, (partial, result), numbers, {"num_warps": 4}, partial.dtype, 128, 32)
+    return result
+
+
+@functools.lru_cache(maxsize=1024)
+def shape(row: Launch, columns: int, whole: bool = False) -> tuple[int, int, Options]:
+    """Rows and elements of a tile, and what Triton is told: a whole row, or at most the table's tile."""
+    block = power(columns) if whole else min(power(columns), row.tile)
+    rows = max(1, row.pack // block)
+    options = {"num_warps": max(1, min(row.warps, rows * block // (32 * row.elements)))}
+    if row.registers and not INTERPRETED and torch.version.hip is None:
+        options["maxnreg"] = row.registers
+    return rows, block, options
+
+
+# extents, some of which only a compiler's symbols stand for
+
+
+def some(extent: int) -> bool:
+    """Whether there is anything to compute. A compiler does not ask: a launch of no programs does nothing, either."""
+    return type(extent) is not int or extent != 0
+
+
+def known(extent: int) -> int:
+    """An extent that chooses how to launch: a compiler compiles anew for another. What none knows is as long as any."""
+    if type(extent) is int:
+        return extent
+    from torch.fx.experimental.symbolic_shapes import has_free_unbacked_symbols  # slow to import
+
+    return 1 << 31 if has_free_unbacked_symbols(extent) else int(extent)
+
+
+def power(n: int) -> int:
+    """The smallest power of two that is at least n, for n up to 2^31."""
+    return 1 << max(n - 1, 0).bit_length()
+
+
+def tiles_of(columns: int, block: int) -> int:
+    """How many tiles a row has; an empty row has one, whose sums are zero."""
+    return one_or_more(-(-columns // block))
+
+
+def one_or_more(count: int) -> int:
+    """The count, or one."""
+    return max(1, count) if type(count) is int else torch.sym_max(1, count)  # type: ignore[no-untyped-call]
+
+
+def two_or_more(enough: int, most: int) -> int:
+    """As many programs as are enough, or as there may be, but two at least."""
+    if isinstance(enough, int) and isinstance(most, int):
+        return max(2, min(enough, most))
+    # a size that is a symbol is not decided on; a single program would be, by torch for the partial sums' strides
+    return torch.sym_max(2, torch.sym_min(enough, most))
+
+
+# the launch
+
+
+def launch(
+    kernel: Any,
+    grid: tuple[int, int, int],
+    tensors: Tensors,
+    numbers: Numbers,
+    options: Options,
+    real: torch.dtype,
+    *extents: object,
+) -> None:
+    """Launch on the tensors' device, or show the kernel to torch where it traces."""
+    device, arguments = tensors[0].device, (*tensors, *numbers, *extents, TRITON[real])
+    if type(tensors[0]) not in PLAIN and not INTERPRETED:
+        traced = torch.library.wrap_triton(kernel)  # the kernel itself, where torch does not trace
+        if traced is not kernel:
+            traced[grid](*arguments, num_warps=options["num_warps"])
+            return
+    if device.type == "cuda" and device.index != torch.cuda.current_device():
+        with torch.cuda.device(device):
+            kernel[grid](*arguments, **options)
+        return
+    # Triton takes longer to find what it compiled for such arguments than to launch it
+    key = (kernel.__name__, device, numbers, extents, real, *options.values(), *[x.dtype for x in tensors])
+    aligned = not any([x.data_ptr() % 16 for x in tensors])
+    compiled = _COMPILED.get(key) if aligned else None
+    if compiled:
+        compiled[grid](*arguments)
+        return
+    compiled = kernel[grid](*arguments, **options)
+    if compiled and aligned and torch.version.cuda:
+        if len(_COMPILED) >= 4096:
+            _COMPILED.clear()
+        _COMPILED[key] = compiled
+
+
+_COMPILED: dict[tuple[object, ...], Any] = {}  # by all that Triton's choice depends on: a number stands for itself

@@ -1,0 +1,68 @@
+"""What the package's functions take and give, as data: each function describes itself here when it is imported."""
+
+from typing import NotRequired, TypedDict
+
+Dims = tuple[str | int, ...]  # in memory order: axes, numbers of components, and any leading axes as "..."
+
+
+class Description(TypedDict):
+    """A function's inputs, outputs, options and gradients, and whether it multiplies matrices."""
+
+    inputs: dict[str, Dims]
+    outputs: dict[str, Dims]
+    options: dict[str, bool | int | float]
+    grads: tuple[str, ...]
+    indices: dict[str, str]
+    products: bool
+    precision: NotRequired[str]
+
+
+KERNELS: dict[str, Description] = {}
+PATHS: dict[str, tuple[tuple[int, ...], ...]] = {}  # of weights, as "function.input"; grades as the signature says
+WEIGHTS: dict[str, tuple[str, ...]] = {}  # the axes of weights that other libraries may have, too
+FILES: dict[str, tuple[str, ...]] = {}  # the files of each function's kernels
+
+
+def describe(
+    function: str,
+    *,
+    inputs: dict[str, Dims],
+    outputs: dict[str, Dims],
+    grads: tuple[str, ...],
+    files: tuple[str, ...],
+    options: dict[str, bool | int | float] | None = None,
+    indices: dict[str, str] | None = None,
+    products: bool = False,
+    precision: str = "",
+    paths: dict[str, tuple[tuple[int, ...], ...]] | None = None,
+    weights: dict[str, tuple[str, ...]] | None = None,
+) -> str:
+    """Enter a function into the tables; returns its name.
+
+    Args:
+        function: its public name.
+        inputs: the dims of its tensors, in the order of its arguments.
+        outputs: the dims of its results.
+        grads: the inputs that have a gradient.
+        files: the files of `_kernels` that hold its kernels: forward and backward, then further derivatives.
+        options: keyword-only arguments with their defaults.
+        indices: the inputs that are indices, with their dtypes.
+        products: whether it multiplies matrices.
+        precision: how it multiplies fp32, if the spec fixes that.
+        paths: of its weights, the grades of the left operand, the result and the right operand, in their order.
+        weights: of those, the roles of the axes, by which weights of other libraries are known.
+    """
+    KERNELS[function] = {
+        "inputs": inputs,
+        "outputs": outputs,
+        "options": options or {},
+        "grads": grads,
+        "indices": indices or {},
+        "products": products,
+    }
+    if precision:
+        KERNELS[function]["precision"] = precision
+    FILES[function] = files
+    PATHS.update({f"{function}.{name}": value for name, value in (paths or {}).items()})
+    WEIGHTS.update({f"{function}.{name}": value for name, value in (weights or {}).items()})
+    return function
