@@ -34,6 +34,8 @@ check: $(INSTALLED)  ## Format, lint, types, generated files, tests
 	$(BIN)/black --quiet --check --diff $(CODE)
 	$(BIN)/ruff check $(CODE)
 	$(BIN)/mypy
+	$(BIN)/mypy --platform win32 kgen/write
+	$(BIN)/mypy --platform darwin kgen/write
 	$(BIN)/kgen schema --check
 	$(BIN)/kgen build --check
 	$(BIN)/python -m pytest -n $(JOBS) --dist worksteal

@@ -7,25 +7,27 @@ Everything new is first written and flushed in a hidden folder beside the target
 * no folder there yet: the hidden one is renamed to it;
 * a folder of plain files and of folders of them: the other files are hard-linked into the hidden one, and the two
   folders are exchanged by one system call (Linux). Whoever looks sees the old set or the new one, at any moment;
-* else (links inside, the working directory itself, a file system that cannot exchange folders): a journal of the
-  renames is written, the files are renamed one by one, the journal is removed. A build killed between two renames
-  leaves the journal, and `recover` completes it, which every later build does before anything else.
+* else (links inside, the working directory itself, a folder of another user's, a file system that cannot exchange
+  folders): a journal of the renames is written, the files are renamed one by one, the journal is removed. A build
+  killed between two renames leaves the journal, and `recover` completes it, which every later build does first.
 
-A file by itself is replaced by one rename in every case, so none is ever seen half written. Builds of one folder wait
-for each other.
+A file by itself is replaced by one rename in every case, so none is ever seen half written. It has the mode and, where
+the system allows that, the group of the file that it replaces; what is new is as the umask says. Where a file's name is
+a link, the file at the link's end is replaced, and the link stays; to remove is to remove the link. With a removed file
+goes what Python cached of it, and with the last one its folder. Builds of one folder wait for each other (`locks.py`).
 """
 
 import contextlib
 import ctypes
+import errno
 import json
 import os
 import shutil
 import sys
-from collections.abc import Iterator, Mapping, Sequence
-from pathlib import Path
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path, PurePosixPath
 
-if sys.platform != "win32":
-    import fcntl
+from kgen.write import locks
 
 CACHE = "__pycache__"
 AT_FDCWD, RENAME_EXCHANGE = -100, 2  # from linux/fcntl.h and linux/fs.h
@@ -33,23 +35,15 @@ AT_FDCWD, RENAME_EXCHANGE = -100, 2  # from linux/fcntl.h and linux/fs.h
 
 def stage_folder(out: Path) -> Path:
     """The hidden folder beside `out`, on the same file system, where a build is prepared."""
-    return out / ".kgen" if out.is_mount() else out.parent / f".{out.name}.kgen"
+    return out / ".kgen" if os.path.ismount(out) else out.parent / f".{out.name}.kgen"
 
 
 @contextlib.contextmanager
 def lock(out: Path) -> Iterator[None]:
-    """Keep other builds of the folder out until the block ends; the system drops the lock of a killed process."""
+    """Keep other builds of the folder out until the block ends."""
     out.parent.mkdir(parents=True, exist_ok=True)
-    if sys.platform == "win32":
+    with locks.held(out.parent):
         yield
-        return
-    # The lock is on the parent folder itself, so no lock file is left behind.
-    descriptor = os.open(out.parent, os.O_RDONLY)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
-        yield
-    finally:
-        os.close(descriptor)
 
 
 def commit(out: Path, write: Mapping[str, bytes], remove: Sequence[str] = ()) -> None:
@@ -57,7 +51,8 @@ def commit(out: Path, write: Mapping[str, bytes], remove: Sequence[str] = ()) ->
     stage = stage_folder(out)
     fresh = stage / "new"
     try:
-        _fill(fresh, write)
+        _fill(fresh, write, out)
+        _drop_caches(out, remove)
         if not _take_place(out, fresh, {*write, *remove}):
             _write_journal(stage, write, remove)
     except BaseException:
@@ -86,22 +81,74 @@ def recover(out: Path) -> None:
         for path in write:
             if (stage / "new" / path).exists():
                 (out / path).parent.mkdir(parents=True, exist_ok=True)
-                os.replace(stage / "new" / path, out / path)
+                _put(stage / "new" / path, out / path)
         for path in remove:
             (out / path).unlink(missing_ok=True)
-        for folder in sorted({(out / path).parent for path in (*write, *remove)}):
+        _drop_caches(out, remove)
+        _drop_empty(out, remove)
+        for folder in sorted({_nearest_folder(out / path) for path in (*write, *remove)}):
             _flush(folder)
     _discard(stage)
 
 
-def _fill(fresh: Path, write: Mapping[str, bytes]) -> None:
+def _fill(fresh: Path, write: Mapping[str, bytes], out: Path) -> None:
     for path, content in write.items():
         target = fresh / path
         target.parent.mkdir(parents=True, exist_ok=True)
-        with open(target, "wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
+        target.write_bytes(content)
+        _flush_file(target)
+        if (out / path).exists():
+            _resemble(target, out / path)
+
+
+def _resemble(path: Path, model: Path) -> None:
+    """Give a file or a folder the mode of the one that it replaces, and the group if we may."""
+    if sys.platform != "win32":
+        with contextlib.suppress(OSError):
+            os.chown(path, -1, model.stat().st_gid)
+    shutil.copymode(model, path)
+
+
+def _owner(path: Path) -> tuple[int, int]:
+    return path.stat().st_uid, path.stat().st_gid
+
+
+def _put(prepared: Path, target: Path) -> None:
+    """Rename a prepared file to where the target's links end, which may be another file system."""
+    end = Path(os.path.realpath(target))
+    try:
+        os.replace(prepared, end)
+    except OSError as error:
+        if error.errno != errno.EXDEV:
+            raise
+        near = end.with_name(f".{end.name}.kgen")
+        shutil.copyfile(prepared, near)
+        _flush_file(near)
+        _resemble(near, prepared)
+        os.replace(near, end)
+        prepared.unlink()
+
+
+def _drop_caches(out: Path, removed: Iterable[str]) -> None:
+    """Remove what Python cached of removed files, and its folder if that is all in it."""
+    for file in (out / path for path in removed):
+        with contextlib.suppress(OSError):  # none there, or another process uses it
+            for cached in (file.parent / CACHE).glob(f"{file.stem}.*.pyc"):
+                cached.unlink()
+            (file.parent / CACHE).rmdir()
+
+
+def _drop_empty(out: Path, removed: Iterable[str]) -> None:
+    """Remove the folders that removed files were the last in."""
+    folders = {folder for path in removed for folder in PurePosixPath(path).parents} - {PurePosixPath()}
+    for folder in sorted(folders, key=lambda folder: len(folder.parts), reverse=True):
+        with contextlib.suppress(OSError):  # of those that are not empty
+            (out / folder).rmdir()
+
+
+def _nearest_folder(path: Path) -> Path:
+    """The folder that a file is in, at the end of links, or was in, as far as that is there."""
+    return next(folder for folder in Path(os.path.realpath(path)).parents if folder.is_dir())
 
 
 def _take_place(out: Path, fresh: Path, touched: set[str]) -> bool:
@@ -119,7 +166,10 @@ def _take_place(out: Path, fresh: Path, touched: set[str]) -> bool:
             (fresh / name).parent.mkdir(parents=True, exist_ok=True)
             os.link(out / name, fresh / name)
         for folder in _folders(fresh):
-            shutil.copymode(out / folder if (out / folder).exists() else out, fresh / folder)
+            model = out / folder if (out / folder).exists() else out
+            _resemble(fresh / folder, model)
+            if _owner(fresh / folder) != _owner(model):
+                return False
             _flush(fresh / folder)
     except OSError:
         return False
@@ -197,6 +247,12 @@ def _discard(stage: Path) -> None:
     (stage / "journal").unlink(missing_ok=True)
     if stage.exists():
         shutil.rmtree(stage)
+
+
+def _flush_file(path: Path) -> None:
+    """Make a file's content survive a loss of power."""
+    with open(path, "rb+") as file:
+        os.fsync(file.fileno())
 
 
 def _flush(folder: Path) -> None:

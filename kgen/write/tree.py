@@ -4,10 +4,11 @@ In: what `pipeline.generate` returns, relative paths and their text, and the fol
 folder itself. Guaranteed:
 
 * a build is written whole or not at all, also when it is killed (see `transaction.py`);
-* a file without kgen's banner in its first lines is never replaced and never removed;
+* a file without kgen's banner in its first lines is never replaced and never removed; one in the folder of a package
+  is reported;
 * a file whose text is the same is not touched;
-* no path leaves the folder;
-* modules and proofs whose spec is gone are reported, and removed only on request.
+* no path leaves the folder, unless a generated file is a link: then the file at its end is replaced;
+* generated files that no spec makes any more are reported, and removed only on request.
 """
 
 import difflib
@@ -17,10 +18,10 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 
-from kgen.emit.text.banner import BANNER, source_name
+from kgen.emit.text.banner import source_name
 from kgen.errors import KgenError, KgenErrors
 from kgen.spec import stamp
-from kgen.write import transaction
+from kgen.write import survey, transaction
 
 SUFFIXES = (".yaml", ".yml")
 
@@ -37,6 +38,8 @@ class Changes:
     stale: tuple[str, ...] = ()  # generated earlier, from a spec that is gone or no longer makes them
     removed: tuple[str, ...] = ()  # were stale
     edited: tuple[str, ...] = ()  # of the changed: not as they were generated, so that edits by hand are lost
+    dropped: tuple[str, ...] = ()  # of the stale or removed: their spec was built, and makes other files
+    foreign: tuple[str, ...] = ()  # in folders of packages and not generated: never touched
 
     @property
     def different(self) -> bool:
@@ -61,15 +64,20 @@ def elsewhere(specs: Iterable[str | Path]) -> Keep:
 def check(files: Mapping[str, str], out: Path, keep: Keep = nothing_else) -> Changes:
     """How the folder differs from the build; reads only. Raises KgenError for paths that leave the folder."""
     _validate(files, out)
-    current = {path: _read(out / path) for path in sorted(files)}
+    current = {path: survey.read(out / path) for path in sorted(files)}
     same = {path for path in current if current[path] == files[path].encode()}
     changed = {path: text for path, text in current.items() if text is not None and path not in same}
+    others = survey.others(files, out)
+    stale = {path: source for path, source in others.generated.items() if not keep(source)}
+    built = {survey.named_source(text) for text in files.values()}
     return Changes(
         created=tuple(path for path in current if current[path] is None),
         changed=tuple(changed),
         unchanged=tuple(path for path in current if path in same),
-        stale=_stale(files, out, keep),
+        stale=tuple(stale),
         edited=tuple(path for path, text in changed.items() if _edited(text)),
+        dropped=tuple(path for path, source in stale.items() if source in built),
+        foreign=others.foreign,
     )
 
 
@@ -101,7 +109,7 @@ def diff(files: Mapping[str, str], out: Path, prune: bool = False, keep: Keep = 
     after: dict[str, str | None] = {path: files[path] for path in (*changes.created, *changes.changed)}
     if prune:
         after |= dict.fromkeys(changes.stale)
-    return "".join(_file_diff(path, _read(out / path), after[path]) for path in sorted(after))
+    return "".join(_file_diff(path, survey.read(out / path), after[path]) for path in sorted(after))
 
 
 def _file_diff(path: str, before: bytes | None, after: str | None) -> str:
@@ -120,9 +128,18 @@ def _validate(files: Mapping[str, str], out: Path) -> None:
     if os.path.lexists(out) and not out.is_dir():
         raise KgenError(f"{out} is not a folder", hint="name the folder of the generated modules with --out")
     errors = [KgenError(f"{path!r} is not a path inside {out}") for path in sorted(files) if not _is_inside(path, out)]
-    errors += [KgenError(f"{out / path} is a folder") for path in sorted(files) if not errors and (out / path).is_dir()]
+    if not errors:
+        errors += [KgenError(f"{out / path} is a folder") for path in sorted(files) if (out / path).is_dir()]
+        errors += [KgenError(f"{folder} is not a folder") for folder in sorted(_obstacles(files, out))]
     if errors:
         raise KgenErrors(errors)
+
+
+def _obstacles(files: Iterable[str], out: Path) -> set[Path]:
+    """What stands where the files need a folder, or where one is missing at the end of a link."""
+    folders = {out / folder for path in files for folder in PurePosixPath(path).parents}
+    ends = {Path(os.path.realpath(out / path)).parent for path in files if (out / path).is_symlink()}
+    return {f for f in folders if os.path.lexists(f) and not f.is_dir()} | {f for f in ends if not f.is_dir()}
 
 
 def _is_inside(path: str, out: Path) -> bool:
@@ -139,7 +156,7 @@ def _finish_interrupted(out: Path) -> None:
 
 
 def _refuse_foreign(out: Path, paths: Iterable[str]) -> None:
-    foreign = [out / path for path in paths if (out / path).exists() and _source(out / path) is None]
+    foreign = [out / path for path in paths if (out / path).exists() and survey.source(out / path) is None]
     hint = "move it away, choose another --out, or give the spec another name"
     if foreign:
         raise KgenErrors(
@@ -147,32 +164,7 @@ def _refuse_foreign(out: Path, paths: Iterable[str]) -> None:
         )
 
 
-def _stale(files: Mapping[str, str], out: Path, keep: Keep) -> tuple[str, ...]:
-    folders = sorted({out, *((out / path).parent for path in files)})
-    modules = [module for folder in folders if folder.is_dir() for module in sorted(folder.glob("*.py"))]
-    sources = {module.relative_to(out).as_posix(): _source(module) for module in modules}
-    return tuple(p for p, source in sources.items() if p not in files and source is not None and not keep(source))
-
-
-def _source(module: Path) -> str | None:
-    """The spec that a generated file names in its banner, "" if it names none; None without banner."""
-    head = (_read(module) or b"").decode(errors="replace").splitlines()[: stamp.HEAD_LINES]
-    found = [line for line in head if BANNER in line]
-    named = re.search(BANNER + r" from (.+?)(?: — .*)?$", found[0].rstrip()) if found else None
-    return (named[1] if named else "") if found else None
-
-
 def _edited(content: bytes) -> bool:
     """Whether a generated file was changed by hand; of one without a stamp that is not known."""
     found = stamp.read(content.decode(errors="replace"))
     return found is not None and not found.intact
-
-
-def _read(path: Path) -> bytes | None:
-    """The file's bytes, None if there is none."""
-    try:
-        return path.read_bytes()
-    except FileNotFoundError:
-        return None
-    except OSError as error:
-        raise KgenError(f"cannot read {path}: {error.strerror}") from error
