@@ -89,15 +89,18 @@ def build(
     ] = False,
     prune: Annotated[bool, typer.Option("--prune", help="Remove generated files that no spec makes any more.")] = False,
     jobs: Annotated[int, typer.Option(min=1, help="Processes.", show_default="one per processor")] = PROCESSORS,
+    no_cache: Annotated[bool, typer.Option("--no-cache", help="Compile again what was compiled before.")] = False,
 ) -> None:
     """Generate the modules of the given specs and their proofs, all files or none."""
+    from kgen.cache import Cache, standard_folder
     from kgen.pipeline import generate
     from kgen.write import tree
 
     paths = specs or _all_specs()
     loaded = _load(paths)
+    folder = None if no_cache or check or diff else standard_folder()  # what is compared with files is made anew
     with progress(len(loaded)) as advance:
-        files = generate(loaded, jobs, lambda spec: advance(spec.name))
+        files = generate(loaded, jobs, lambda spec: advance(spec.name), Cache(folder) if folder else None)
     keep = tree.elsewhere(paths)
     if diff:
         say(tree.diff(files, out, prune, keep), end="")

@@ -1,36 +1,68 @@
-"""The story of a build: specs in, the text of packages and of their proofs out. Reads and writes no files."""
+"""The story of a build: specs in, the text of packages and of their proofs out. Touches no files but a cache's."""
 
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
+from functools import partial
 from multiprocessing import get_context
 
-from kgen.spec.model import Spec
+from kgen.cache import Cache, key
+from kgen.emit.text.banner import source_name
+from kgen.spec.model import Kernel, Spec
 
 
-def generate(specs: Sequence[Spec], jobs: int = 1, done: Callable[[Spec], None] | None = None) -> dict[str, str]:
+def generate(
+    specs: Sequence[Spec],
+    jobs: int = 1,
+    done: Callable[[Spec], None] | None = None,
+    cache: Cache | None = None,
+) -> dict[str, str]:
     """The packages of the specs and their proofs, by path under the output folder, such as "tests/test_vga3d.py".
 
-    `jobs` processes share the specs; the text does not depend on it. `done` is called as each spec is finished.
+    `jobs` processes share the specs that are not in the cache; the text depends on neither. `done` is called as each
+    spec is finished.
     """
     files: dict[str, str] = {}
-    for spec, texts in zip(specs, _texts(specs, min(jobs, len(specs)))):
+    for spec, texts in zip(specs, _texts(specs, jobs, cache)):
         files |= texts
         if done:
             done(spec)
+    if cache:
+        cache.trim()
     return files
 
 
-def package(spec: Spec) -> dict[str, str]:
-    """The files of one spec: its package, and the proof of it."""
-    from kgen.emit.package import emit
+def package(spec: Spec, cache: Cache | None = None) -> dict[str, str]:
+    """The files of one spec: its package, and the proof of it. Kernels whose part of the spec is known are not made."""
+    from kgen.emit.package import emit, of_kernel
     from kgen.emit.proof import file_name, proof
 
-    return emit(spec) | {file_name(spec): proof(spec)}
+    def of(kernel: Kernel) -> dict[str, str]:
+        make = partial(of_kernel, spec, kernel)
+        return cache.of(_parts(spec, kernel.name), make) if cache else make()
+
+    return emit(spec, of) | {file_name(spec): proof(spec)}
 
 
-def _texts(specs: Sequence[Spec], jobs: int) -> Iterator[dict[str, str]]:
+def _texts(specs: Sequence[Spec], jobs: int, cache: Cache | None) -> Iterator[dict[str, str]]:
+    known = [cache.get(key(_parts(spec))) if cache else None for spec in specs]
+    missing = [spec for spec, texts in zip(specs, known) if texts is None]
+    made = _made(missing, min(jobs, len(missing)), cache)
+    return (next(made) if texts is None else texts for texts in known)
+
+
+def _made(specs: Sequence[Spec], jobs: int, cache: Cache | None) -> Iterator[dict[str, str]]:
+    make = partial(_kept, cache) if cache else package
     if jobs < 2:
-        yield from map(package, specs)
+        yield from map(make, specs)
         return
     with ProcessPoolExecutor(jobs, mp_context=get_context("spawn")) as pool:
-        yield from pool.map(package, specs)
+        yield from pool.map(make, specs)
+
+
+def _kept(cache: Cache, spec: Spec) -> dict[str, str]:
+    return cache.of(_parts(spec), partial(package, spec, cache))
+
+
+def _parts(spec: Spec, kernel: str = "") -> tuple[str, ...]:
+    """What the files of a spec or of one kernel depend on, beside the compiler: its text, and what headers call it."""
+    return f"kernel {kernel}" if kernel else "spec", source_name(spec.path), spec.part(kernel) if kernel else spec.digest

@@ -11,6 +11,7 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from kgen import pipeline
+from kgen.cache import Cache
 from kgen.cli import STAGES, app
 from kgen.console import steps
 from kgen.emit.text.banner import banner
@@ -186,6 +187,74 @@ def test_what_was_edited_by_hand_is_told(place: Path) -> None:
     path.write_text(path.read_text().replace("other", "weighted"))
     assert "generated/one/_functions/product.py: changed\n" in kgen("build").stdout
     assert module.read_text(encoding="utf-8") == built
+
+
+@pytest.fixture
+def compiled(place: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The specs that were compiled, in this process; and a cache of the test's own."""
+    names: list[str] = []
+    package = pipeline.package
+
+    def counted(spec: Spec) -> dict[str, str]:
+        names.append(spec.name)
+        return package(spec)
+
+    monkeypatch.setattr(pipeline, "package", counted)
+    monkeypatch.setenv("KGEN_CACHE_DIR", str(place / "cache"))
+    return names
+
+
+def test_what_has_not_changed_is_not_compiled_again(compiled: list[str]) -> None:
+    for name in ("one", "two"):
+        write_spec(name)
+    assert kgen("build", "--jobs", "1").exit_code == 0
+    before = {file.name: file.read_bytes() for file in Path("generated").glob("*.py")}
+    path = Path("specs/two.yaml")
+    path.write_text(path.read_text().replace("weighted", "other"))
+    changed = kgen("build", "--jobs", "1").stdout
+    assert changed == "generated/tests/test_two.py: changed\ngenerated/two.py: changed\ngenerated: 2 unchanged\n"
+    path.write_text(path.read_text().replace("other", "weighted"))
+    for file in Path("generated").rglob("*.py"):
+        file.unlink()
+    assert kgen("build", "--jobs", "1").exit_code == 0
+    assert compiled == ["one", "two", "two"]
+    assert {file.name: file.read_bytes() for file in Path("generated").glob("*.py")} == before
+    assert kgen("build", "--jobs", "1", "--no-cache").stdout == "generated: 4 unchanged\n"
+    assert compiled[3:] == ["one", "two"]
+
+
+def test_a_check_and_a_diff_do_not_trust_the_cache(compiled: list[str]) -> None:
+    """Of which all entries are sound, and wrong."""
+    write_spec("one")
+    assert kgen("build", "--jobs", "1").exit_code == 0
+    cache = Cache(Path("cache"))
+    (entry,) = Path("cache").iterdir()
+    cache.put(entry.stem, {"one.py": "# wrong\n", "tests/test_one.py": ""})
+    for option in ("--check", "--diff"):
+        assert kgen("build", "--jobs", "1", option).exit_code == 0
+    assert compiled == ["one"] * 3
+    entry.unlink()
+    assert kgen("build", "--jobs", "1", "--check").exit_code == 0
+    assert not entry.exists()
+
+
+def test_a_folder_that_cannot_be_a_cache_is_no_error(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_spec("one")
+    Path("file").touch()
+    monkeypatch.setenv("KGEN_CACHE_DIR", "file")
+    assert kgen("build", "--jobs", "1").exit_code == 0
+    assert kgen("build", "--jobs", "1").stdout == "generated: 2 unchanged\n"
+
+
+def test_a_build_from_the_cache_needs_no_compiler(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of two specs, so that processes would be started for what is missing."""
+    paths = [str(write_spec(name).resolve()) for name in ("one", "two")]
+    monkeypatch.setenv("KGEN_CACHE_DIR", str(place / "cache"))
+    arguments = ["build", *paths, "--out", str(place / "out"), "--jobs", "2"]
+    code = f"from kgen.cli import app; app({arguments}, standalone_mode=False)"
+    imported(code)
+    told = imported(code, "black", "jinja2", "kingdon", "numpy", "sympy", "kgen.trace.trace", "kgen.graph.ir")
+    assert "4 unchanged" in told
 
 
 @pytest.mark.usefixtures("quick")

@@ -3,8 +3,8 @@
 from imports import PACKAGE, modules, names, of_the_compiler
 
 ORDER = (  # those of one line do not know each other
-    ("errors", "console"),
-    ("spec", "graph"),
+    ("errors", "console", "compiler"),
+    ("cache", "spec", "graph"),
     ("trace", "schedule", "reference"),
     ("emit.kernel", "emit.text"),
     ("emit.host", "emit.nn"),

@@ -14,12 +14,13 @@ everywhere. Nothing in the files of one function depends on another function of 
 
 import ast
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import lru_cache
 from itertools import chain
 from textwrap import shorten
 from typing import Any
 
+from kgen.compiler import template_folder
 from kgen.emit.host.launchers import Variant, function_rows, launcher_rows, operator_rows
 from kgen.emit.kernel.forms import sections
 from kgen.emit.module import launch_rows, variants_of
@@ -28,7 +29,7 @@ from kgen.emit.text.banner import BANNER, banner, source_name
 from kgen.emit.text.constants import algebra, description, weights_of
 from kgen.emit.text.conventions import weights
 from kgen.emit.text.docstrings import formula, title
-from kgen.emit.text.render import render, template_folder
+from kgen.emit.text.render import render
 from kgen.emit.text.tidy import LINE_LENGTH, formatted, tidy
 from kgen.errors import KgenError
 from kgen.reference import source as reference
@@ -43,11 +44,11 @@ TITLE = LINE_LENGTH - len('"""')
 PARTS_OF_RUNTIME = ("arguments", "device", "launch", "matmul")  # what launchers call, by module
 
 
-def emit(spec: Spec) -> dict[str, str]:
-    """The package of a spec, by path below the folder of packages."""
+def emit(spec: Spec, of: Callable[[Kernel], dict[str, str]] | None = None) -> dict[str, str]:
+    """The package of a spec, by path below the folder of packages; `of` may say what becomes of a kernel."""
     files = {"__init__": _index(spec), FUNCTIONS: _folder(spec, "functions"), KERNELS: _folder(spec, "kernels")}
     for kernel in spec.kernels:
-        files |= of_kernel(spec, kernel)
+        files |= of(kernel) if of else of_kernel(spec, kernel)
     files |= {"_modules": _modules(spec)} if spec.modules else {}
     files |= {"_reference": _reference(spec)}
     placed = {f"{spec.name}/{_path(name)}": text for name, text in files.items()}

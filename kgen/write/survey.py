@@ -20,6 +20,7 @@ from kgen.spec import stamp
 from kgen.write.transaction import CACHE
 
 TOP = PurePosixPath()
+RUNTIME = "templates/"  # what files call their source that are the same in every package
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,9 +34,16 @@ class Others:
 def others(files: Collection[str], out: Path) -> Others:
     """What is there beside the files of a build."""
     found = {path: owned for path, owned in _walk(files, out) if path not in files}
-    sources = {path: source(out / path) for path in sorted(found) if path.endswith(".py") and (out / path).is_file()}
+    sources = {path: _owner(path, out) for path in sorted(found) if path.endswith(".py") and (out / path).is_file()}
     generated = {path: name for path, name in sources.items() if name is not None}
     return Others(generated, tuple(path for path in sorted(found) if found[path] and path not in generated))
+
+
+def _owner(path: str, out: Path) -> str | None:
+    """The spec that a file is from; of what is the same in every package, the spec of the package."""
+    named = source(out / path)
+    package = PurePosixPath(path).parts[0]
+    return source(out / package / "__init__.py") or "" if named and named.startswith(RUNTIME) else named
 
 
 def source(path: Path) -> str | None:

@@ -3,19 +3,11 @@
 from collections.abc import Iterable
 from functools import lru_cache
 from itertools import groupby
-from pathlib import Path
 from typing import Any
 
 import jinja2
 
-import kgen
-
-
-def template_folder() -> Path:
-    """The folder of kernel templates: `kgen/_templates` in a wheel, `templates` beside the package in a checkout."""
-    package = Path(kgen.__file__).parent
-    shipped = package / "_templates"
-    return shipped if shipped.is_dir() else package.parent / "templates"
+from kgen.compiler import template_folder
 
 
 @lru_cache
