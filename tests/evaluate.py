@@ -1,11 +1,13 @@
-"""A torch evaluator of `ir.Graph`: tensors by name in, results by name out, in fp64, without kgen's own emission."""
+"""A torch evaluator of `Graph`: tensors by name in, results by name out, in fp64, without kgen's own emission."""
 
 import math
 
 import torch
 from torch import Tensor
 
-from kgen.graph import ir
+from kgen.graph import tensor as memory
+from kgen.graph.graph import Graph, Output
+from kgen.graph.node import Node, postorder
 
 CALLS = {
     "abs": torch.abs,
@@ -22,7 +24,7 @@ CALLS = {
 
 
 def evaluate(
-    graph: ir.Graph, tensors: dict[str, Tensor], numbers: dict[str, float], sizes: dict[str, int]
+    graph: Graph, tensors: dict[str, Tensor], numbers: dict[str, float], sizes: dict[str, int]
 ) -> dict[str, Tensor]:
     """The graph's outputs in memory order. Inputs tell the extents of the axes they have, `sizes` those of the rest."""
     leaves: dict[tuple[str, int], Tensor] = {(name, 0): _number(value) for name, value in numbers.items()}
@@ -36,14 +38,14 @@ def evaluate(
         components = value.permute(_components_first(declared)).reshape(-1, *(extents[a] for a in declared.axes))
         for i, component in enumerate(components):
             leaves[declared.name, i] = _align(component, declared.axes, graph.axes)
-    done: dict[ir.Node, Tensor] = {}
-    for node in ir.postorder(graph.roots):
+    done: dict[Node, Tensor] = {}
+    for node in postorder(graph.roots):
         done[node] = _node(node, [done[a] for a in node.args], graph.axes, leaves, extents)
     return {o.tensor.name: _store(o, [done[f] for f in o.fields], graph.axes, extents) for o in graph.outputs}
 
 
 def _node(
-    node: ir.Node,
+    node: Node,
     args: list[Tensor],
     axes: tuple[str, ...],
     leaves: dict[tuple[str, int], Tensor],
@@ -79,7 +81,7 @@ def _number(value: float) -> Tensor:
     return torch.tensor(float(value), dtype=torch.float64)
 
 
-def _components_first(tensor: ir.Tensor) -> list[int]:
+def _components_first(tensor: memory.Tensor) -> list[int]:
     return sorted(range(len(tensor.dims)), key=lambda i: isinstance(tensor.dims[i], str))
 
 
@@ -90,7 +92,7 @@ def _align(value: Tensor, axes: tuple[str, ...], order: tuple[str, ...]) -> Tens
     return value.reshape([extents.get(a, 1) for a in order])
 
 
-def _store(output: ir.Output, fields: list[Tensor], order: tuple[str, ...], extents: dict[str, int]) -> Tensor:
+def _store(output: Output, fields: list[Tensor], order: tuple[str, ...], extents: dict[str, int]) -> Tensor:
     dims, axes = output.tensor.dims, output.tensor.axes
     fields = [f.reshape(f.shape if f.dim() else [1] * len(order)) for f in fields]
     fields = [f.expand([extents[a] if a in axes else 1 for a in order]) for f in fields]

@@ -87,7 +87,7 @@ print("heavy:", sorted({heavy!r} & sys.modules.keys()))"""
     assert imported(code.replace(f"{heavy!r}", f"set({heavy!r})")).endswith("heavy: []\n")
 
 
-COMPILER = ("black", "jinja2", "kingdon", "pydantic", "yaml", "kgen.spec.load", "kgen.graph.ir", "kgen.trace.trace")
+COMPILER = ("black", "jinja2", "kingdon", "pydantic", "yaml", "kgen.spec.load", "kgen.graph.graph", "kgen.trace.trace")
 
 
 @pytest.mark.parametrize("module", ["verify", "bench.command", "aot.command"])

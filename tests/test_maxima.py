@@ -15,7 +15,7 @@ from handmade import one
 from modules import DEVICE, agree, compiled, draw
 from torch import Tensor
 
-from kgen.graph.ir import Node, spell
+from kgen.graph.node import Node, spell
 from kgen.schedule.maxima import compared, rounded
 from kgen.schedule.products import MATRIX
 from kgen.schedule.program import WORKSPACE

@@ -19,8 +19,11 @@ from rich.console import Console
 from test_trace import FUSED, MV, OPTIONS, SGP, Inputs
 from torch import Tensor
 
-from kgen.graph import ir
+from kgen.graph import tensor as memory
 from kgen.graph.autodiff import differentiate
+from kgen.graph.builder import Builder
+from kgen.graph.graph import Graph, Output, verify
+from kgen.graph.node import Node
 from kgen.graph.simplify import cost, simplify
 from kgen.schedule.buffers import plan
 from kgen.schedule.intermediates import substituted
@@ -95,13 +98,13 @@ BODIES: dict[str, tuple[str, Inputs]] = {
 }  # fmt: skip
 
 
-def traced(name: str, signature: tuple[int, int, int]) -> ir.Graph:
+def traced(name: str, signature: tuple[int, int, int]) -> Graph:
     body, inputs = BODIES[name]
     spec = one(signature, inputs, body, NORM if "eps" in body else {})
     return trace(spec, spec.kernels[0], {})
 
 
-def tensors_of(graph: ir.Graph) -> dict[str, Tensor]:
+def tensors_of(graph: Graph) -> dict[str, Tensor]:
     """Random values for the graph's inputs; the same for an input of the same name."""
     values = {}
     for tensor in graph.inputs:
@@ -111,7 +114,7 @@ def tensors_of(graph: ir.Graph) -> dict[str, Tensor]:
     return values
 
 
-def run(graph: ir.Graph, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+def run(graph: Graph, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
     """The graph's results; it may read its inputs along other axes, too."""
     given = {t.name for t in graph.inputs}
     others = [t for t in graph.builder.tensors.values() if t.dtype is None and t.source in given - {t.name}]
@@ -136,7 +139,7 @@ def everywhere(test: Any) -> Any:
 # autodiff
 
 
-def autograd(graph: ir.Graph, tensors: dict[str, Tensor], names: Sequence[str]) -> dict[str, Tensor]:
+def autograd(graph: Graph, tensors: dict[str, Tensor], names: Sequence[str]) -> dict[str, Tensor]:
     """torch's gradients of the evaluated graph for the cotangents among the tensors."""
     leaves = {name: tensors[name].clone().requires_grad_(name in names) for name in (t.name for t in graph.inputs)}
     outputs = run(graph, leaves)
@@ -153,7 +156,7 @@ def test_gradients(name: str, signature: tuple[int, int, int]) -> None:
     graph = traced(name, signature)
     names = tuple(t.name for t in graph.inputs)
     backward = differentiate(graph, names)
-    ir.verify(backward)
+    verify(backward)
     tensors = tensors_of(backward)
     close(run(backward, tensors), autograd(graph, tensors, names))
 
@@ -166,12 +169,12 @@ def test_gradients_of_gradients(name: str) -> None:
     backward = differentiate(graph, names)
     names = tuple(t.name for t in backward.inputs)
     twice = differentiate(replace(backward, outputs=_renamed(backward.outputs)), names)
-    ir.verify(twice)
+    verify(twice)
     tensors = tensors_of(twice)
     close(run(twice, tensors), autograd(replace(backward, outputs=_renamed(backward.outputs)), tensors, names))
 
 
-def _renamed(outputs: Sequence[ir.Output]) -> tuple[ir.Output, ...]:
+def _renamed(outputs: Sequence[Output]) -> tuple[Output, ...]:
     """The backward's outputs by names that no input has, cotangents included."""
     return tuple(replace(o, tensor=replace(o.tensor, name=f"slope_{o.tensor.name}")) for o in outputs)
 
@@ -196,17 +199,17 @@ def test_simplify_keeps_values(name: str, signature: tuple[int, int, int]) -> No
         fields = simplify(each.builder, each.roots)
         assert cost(fields).total <= cost(each.roots).total
         smaller = replace(each, outputs=_with(each.outputs, fields))
-        ir.verify(smaller)
+        verify(smaller)
         tensors = tensors_of(each)
         close(run(smaller, tensors), run(each, tensors))
 
 
-def _with(outputs: Sequence[ir.Output], fields: Sequence[ir.Node]) -> tuple[ir.Output, ...]:
+def _with(outputs: Sequence[Output], fields: Sequence[Node]) -> tuple[Output, ...]:
     rest = iter(fields)
     return tuple(replace(o, fields=tuple(next(rest) for _ in o.fields)) for o in outputs)
 
 
-def weighted_product(signature: tuple[int, int, int]) -> ir.Graph:
+def weighted_product(signature: tuple[int, int, int]) -> Graph:
     spec = one(signature, SGP, "return sgp(x, y, weight)")
     return trace(spec, spec.kernels[0], {})
 
@@ -258,24 +261,24 @@ def test_operations_of_all_gradients(signature: tuple[int, int, int], multiplica
 # schedule and buffers
 
 
-def launch(graph: ir.Graph, kernel: Kernel, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+def launch(graph: Graph, kernel: Kernel, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
     """What one kernel stores and folds, from the tensors that it reads."""
     stores = [*kernel.stores]
     if kernel.contraction:
-        results = [*stores, *(ir.Output(fold.tensor, fold.fields) for fold in kernel.folds)]
+        results = [*stores, *(Output(fold.tensor, fold.fields) for fold in kernel.folds)]
         stores = substituted(graph.builder, results, sums(graph.builder, kernel.contraction))
     for fold in kernel.folds if not kernel.contraction else ():
         assert fold.reduction in ("sum", "max")
         reduce = graph.builder.sum if fold.reduction == "sum" else graph.builder.max
         gone = [axis for axis in (*kernel.loop, *kernel.inner) if axis not in fold.tensor.axes]
         fields = (reduce(f, [a for a in gone if a in kernel.loop or a in f.axes]) for f in fold.fields)
-        stores.append(ir.Output(fold.tensor, tuple(fields)))
+        stores.append(Output(fold.tensor, tuple(fields)))
     plain = [replace(o, tensor=replace(o.tensor, dtype=None)) for o in stores]
     inputs = tuple(replace(t, dtype=None) for t in kernel.inputs)
     return run(replace(graph, inputs=inputs, outputs=tuple(plain)), {t.name: tensors[t.memory] for t in inputs})
 
 
-def sums(b: ir.Builder, c: Contraction) -> dict[ir.Node, ir.Node]:
+def sums(b: Builder, c: Contraction) -> dict[Node, Node]:
     """The sums of a contraction, made of the factors that its kernel reads and computes."""
     table = {}
     for left, dots in zip(c.grid.left, c.grid.dots):
@@ -412,17 +415,17 @@ def test_buffers(name: str, signature: tuple[int, int, int]) -> None:
 
 def test_buffers_are_shared() -> None:
     """A chain of row sums, each needed before the next: the third takes the place of the first."""
-    first, second, third, fourth = (ir.Tensor(name, ("b",)) for name in ("a", "c", "d", "out"))
+    first, second, third, fourth = (memory.Tensor(name, ("b",)) for name in ("a", "c", "d", "out"))
     kernels = [_kernel([], first), _kernel([first], second), _kernel([second], third), _kernel([third], fourth)]
     graph = traced("sgp", (2, 0, 0))
     found = plan(Program(graph, (), (fourth,), (), (), tuple(kernels)))
     assert [life.workspace for life in found.lifetimes] == ["a", "c", "a"]
 
 
-def _kernel(reads: list[ir.Tensor], writes: ir.Tensor) -> Kernel:
-    builder = ir.Builder()
+def _kernel(reads: list[memory.Tensor], writes: memory.Tensor) -> Kernel:
+    builder = Builder()
     nothing = cost([])
-    output = ir.Output(writes, (builder.one,))
+    output = Output(writes, (builder.one,))
     return Kernel("k", "map", ("b",), (), (), tuple(reads), (), (output,), (), (), nothing, nothing, 0, False, ())
 
 

@@ -10,7 +10,8 @@ from handmade import one
 from test_algebra import multiply
 
 from kgen.errors import KgenError
-from kgen.graph import ir
+from kgen.graph.graph import Graph, verify
+from kgen.graph.node import postorder
 from kgen.reference import source as reference
 from kgen.spec.model import Algebra, Spec
 from kgen.trace.trace import equivariance, output_names, paths, trace
@@ -26,7 +27,7 @@ OPTIONS: dict[str, bool | float] = {"normalize": True, "eps": 1e-6}
 SIZES = {"b": 3, "n": 5, "m": 2, "v": 4, "c": 3, "k": 2}
 
 
-def inputs_of(graph: ir.Graph) -> dict[str, torch.Tensor]:
+def inputs_of(graph: Graph) -> dict[str, torch.Tensor]:
     generator = torch.Generator().manual_seed(1)
     shapes = {t.name: [d if isinstance(d, int) else SIZES[d] for d in t.dims] for t in graph.inputs}
     return {name: torch.randn(shape, generator=generator, dtype=torch.float64) for name, shape in shapes.items()}
@@ -36,7 +37,7 @@ def run(spec: Spec, flags: dict[str, bool] | None = None) -> tuple[dict[str, tor
     """Random inputs of the spec's kernel, and its graph's results."""
     kernel = spec.kernels[0]
     graph = trace(spec, kernel, flags or {})
-    ir.verify(graph)
+    verify(graph)
     tensors = inputs_of(graph)
     numbers = {o.name: float(o.default) for o in kernel.options if o.name in kernel.numbers}
     return tensors, evaluate(graph, tensors, numbers, SIZES)
@@ -177,7 +178,7 @@ def test_sandwich_as_matrix_and_in_steps(over: str, signature: tuple[int, int, i
     tensors, results = run(spec)
     torch.testing.assert_close(results["out"], reference.evaluate(spec, "f", tensors, {})[0], rtol=1e-10, atol=1e-10)
     graph = trace(spec, spec.kernels[0], {})
-    products = [n for n in ir.postorder(graph.roots) if n.kind == "Mul" and all(a.kind == "Input" for a in n.args)]
+    products = [n for n in postorder(graph.roots) if n.kind == "Mul" and all(a.kind == "Input" for a in n.args)]
     of_rotor_alone = [n for n in products if all(a.tensor == "r" for a in n.args)]
     assert bool(of_rotor_alone) == (over == "even[b]")
 
@@ -209,7 +210,7 @@ def test_vanishing_grades_are_dropped() -> None:
 def test_gate_is_shared_and_named() -> None:
     spec = one((3, 0, 0), SGP, FUSED, OPTIONS)
     graph = trace(spec, spec.kernels[0], {})
-    names = [graph.builder.hints[node] for node in ir.postorder(graph.roots) if node in graph.builder.hints]
+    names = [graph.builder.hints[node] for node in postorder(graph.roots) if node in graph.builder.hints]
     assert [name for name in names if name.startswith("gate")] == ["gate_x", "gate_y"]
     assert {"inv_rms_0", "inv_rms_3", "out_e", "out_e123"} <= set(names)
 

@@ -5,7 +5,7 @@ from dataclasses import replace
 
 from kgen.emit.host.launchers import Variant
 from kgen.emit.kernel.forms import sections
-from kgen.graph.ir import verify
+from kgen.graph.graph import verify
 from kgen.schedule.products import MATRIX, Contraction
 from kgen.schedule.program import CROWDED, TURNED, Program
 from kgen.schedule.schedule import schedule

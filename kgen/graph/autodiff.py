@@ -9,7 +9,10 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from fractions import Fraction
 
-from kgen.graph.ir import Builder, Graph, Node, Output, Rational, Tensor, postorder
+from kgen.graph.builder import Builder
+from kgen.graph.graph import Graph, Output
+from kgen.graph.node import Node, Rational, postorder
+from kgen.graph.tensor import Tensor
 
 Contribution = tuple[Node, Node]  # (argument, what the node adds to the argument's cotangent, before unbroadcasting)
 Rule = Callable[[Builder, Node, Node], list[Contribution]]

@@ -1,6 +1,6 @@
 """A graph as formulas: what a reader of mathematics checks, spelled by sympy.
 
-In: an `ir.Graph`. Out: text, one equation for each field that is an output component or used more than once, so that
+In: a `Graph`. Out: text, one equation for each field that is an output component or used more than once, so that
 the length grows with the graph and not with its expansion. Nothing is computed from it.
 """
 
@@ -11,7 +11,8 @@ import sympy
 from sympy.printing.pretty.pretty import PrettyPrinter
 from sympy.printing.pretty.stringpict import prettyForm
 
-from kgen.graph.ir import Graph, Node, postorder
+from kgen.graph.graph import Graph
+from kgen.graph.node import Node, postorder
 
 LEAVES = ("Input", "Const", "Size")
 KNOWN = {"abs": sympy.Abs, "maximum": sympy.Max, "minimum": sympy.Min, "rsqrt": lambda x: 1 / sympy.sqrt(x)}

@@ -11,7 +11,8 @@ from collections.abc import Container, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
-from kgen.graph.ir import Builder, Node, Rational, postorder
+from kgen.graph.builder import Builder
+from kgen.graph.node import Node, Rational, postorder
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,7 @@ found; one that does not is mistaken for zero with a chance of about one in 10^1
 import hashlib
 from math import prod
 
-from kgen.graph.ir import Node, Number
+from kgen.graph.node import Node, Number
 
 PRIME = 2**61 - 1
 

@@ -7,7 +7,7 @@ one shape share a workspace when the first is read for the last time before the 
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from kgen.graph.ir import Tensor
+from kgen.graph.tensor import Tensor
 from kgen.schedule.products import MATRIX
 from kgen.schedule.program import Program
 

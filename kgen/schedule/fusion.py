@@ -18,7 +18,10 @@ from dataclasses import dataclass, replace
 from functools import reduce
 from operator import and_
 
-from kgen.graph.ir import Builder, Node, Output, Tensor, postorder
+from kgen.graph.builder import Builder
+from kgen.graph.graph import Output
+from kgen.graph.node import Node, postorder
+from kgen.graph.tensor import Tensor
 from kgen.schedule.intermediates import substituted
 from kgen.schedule.products import Contraction, Factor, Grid
 

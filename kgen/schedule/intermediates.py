@@ -6,7 +6,10 @@ In: fields and graphs. Out: tensors with a place for each field, and outputs or 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
-from kgen.graph.ir import Builder, Graph, Node, Output, Tensor, postorder
+from kgen.graph.builder import Builder
+from kgen.graph.graph import Graph, Output
+from kgen.graph.node import Node, postorder
+from kgen.graph.tensor import Tensor
 from kgen.schedule.program import WORKSPACE
 
 

@@ -7,7 +7,7 @@ where; it says what.
 
 from collections.abc import Iterable
 
-from kgen.graph.ir import Node, postorder
+from kgen.graph.node import Node, postorder
 
 EXACT = ("abs", "maximum", "minimum", "detach")  # functions that give one of their arguments, but for the sign
 

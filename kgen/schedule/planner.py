@@ -7,8 +7,11 @@ print. The rules are those of `schedule.py`'s docstring.
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from kgen.graph.ir import Builder, Graph, Names, Node, Output, Tensor, postorder
+from kgen.graph.builder import Builder
+from kgen.graph.graph import Graph, Output
+from kgen.graph.node import Names, Node, postorder
 from kgen.graph.simplify import cost, naive_cost, simplify
+from kgen.graph.tensor import Tensor
 from kgen.schedule.fusion import Fusion, fusion, lifted, rides, splits
 from kgen.schedule.intermediates import (
     as_outputs,

@@ -21,7 +21,10 @@ from dataclasses import dataclass, replace
 from enum import Enum
 from types import MappingProxyType
 
-from kgen.graph.ir import Builder, Node, Output, Rational, Tensor, postorder
+from kgen.graph.builder import Builder
+from kgen.graph.graph import Output
+from kgen.graph.node import Node, Rational, postorder
+from kgen.graph.tensor import Tensor
 
 MATRIX = "matrix"  # Tensor.dtype of what enters and leaves matrix products: bf16 for bf16, else fp32 or fp64
 WASTE = 1.5  # products of zeros are computed as long as they are less than this share of what is useful

@@ -5,8 +5,10 @@ In and out: frozen data, which the emitting stages read. Nothing here decides an
 
 from dataclasses import dataclass
 
-from kgen.graph.ir import Graph, Node, Output, Tensor, postorder
+from kgen.graph.graph import Graph, Output
+from kgen.graph.node import Node, postorder
 from kgen.graph.simplify import Cost
+from kgen.graph.tensor import Tensor
 from kgen.schedule.products import Contraction, Product
 
 TURNED = "_turned"  # ends the name of a kernel's row in the launch table for when it turns what it stores

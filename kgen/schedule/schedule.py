@@ -25,8 +25,10 @@ from dataclasses import dataclass, replace
 
 from kgen.errors import KgenError
 from kgen.graph.autodiff import differentiate
-from kgen.graph.ir import Graph, Node, Tensor, postorder
+from kgen.graph.graph import Graph
+from kgen.graph.node import Node, postorder
 from kgen.graph.simplify import simplify
+from kgen.graph.tensor import Tensor
 from kgen.schedule.fusion import fusion
 from kgen.schedule.intermediates import (
     Stored,

@@ -1,6 +1,6 @@
 """What a spec says, as frozen data: the result of `spec.load` and the input of `trace` and of the reference.
 
-Nothing here knows how a spec is written (that is `load.py`) nor what is computed (`graph/ir.py`). Specs, kernels and
+Nothing here knows how a spec is written (that is `load.py`) nor what is computed (`graph/graph.py`). Specs, kernels and
 modules are equal only to themselves: what is known of them is looked up without reading all of them.
 """
 

@@ -13,7 +13,8 @@ from rich.markup import escape
 from rich.table import Table
 
 from kgen.errors import KgenError
-from kgen.graph.ir import Graph, Tensor
+from kgen.graph.graph import Graph
+from kgen.graph.tensor import Tensor
 from kgen.schedule.products import Operand, Product
 from kgen.spec import model
 

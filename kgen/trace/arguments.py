@@ -1,6 +1,6 @@
 """Arguments and results as tensors: how the fields of a kernel lie in memory.
 
-In: the types of a spec and the values that a body returns. Out: `ir.Tensor` and `ir.Output`, with the rules
+In: the types of a spec and the values that a body returns. Out: `Tensor` and `Output`, with the rules
 
 * a kernel's axes are those of its multivectors' memory order that inputs have, then others by first appearance;
 * an undeclared result is named like the variable that is returned, when that is a plain name, no argument, and
@@ -14,7 +14,9 @@ from collections.abc import Sequence
 from itertools import product
 
 from kgen.errors import KgenError
-from kgen.graph.ir import Node, Output, Tensor
+from kgen.graph.graph import Output
+from kgen.graph.node import Node
+from kgen.graph.tensor import Tensor
 from kgen.spec.model import COMPONENT_AXES, ELLIPSIS, Argument, Kernel, Spec, Type
 from kgen.spec.private_names import private_names
 from kgen.trace import algebra as tables

@@ -9,7 +9,7 @@ import difflib
 from collections.abc import Callable, Iterable, Sequence
 
 from kgen.errors import KgenError
-from kgen.graph.ir import Node
+from kgen.graph.node import Node
 from kgen.spec.body import place
 from kgen.trace import ops
 from kgen.trace import values as kinds

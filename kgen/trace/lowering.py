@@ -7,7 +7,7 @@ cannot be computed is a KgenError without a place; the caller knows where the ca
 from collections.abc import Callable
 
 from kgen.errors import KgenError
-from kgen.graph.ir import Node
+from kgen.graph.node import Node
 from kgen.trace import algebra as tables
 from kgen.trace.values import Context, Multivector, Operand, Value, Weights, is_comparison
 

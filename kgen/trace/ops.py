@@ -17,7 +17,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 
-from kgen.graph.ir import Node
+from kgen.graph.node import Node
 from kgen.trace import lowering as to
 from kgen.trace.values import Context, Multivector, Value
 

@@ -1,6 +1,6 @@
 """From a kernel's body to the component graph.
 
-In: a `model.Kernel` and a choice for each of its bool options. Out: an `ir.Graph` of one variant, in which every
+In: a `model.Kernel` and a choice for each of its bool options. Out: a `Graph` of one variant, in which every
 geometric operation is sums and products of fields; names from the body stay with the fields as hints. Guaranteed: the
 body's meaning is checked (types, grades, axes, arguments), and a mistake is a KgenError at its place in the spec. The
 operations are rows of `ops.py`; this module walks the syntax tree.
@@ -12,7 +12,9 @@ from dataclasses import replace
 from functools import lru_cache
 
 from kgen.errors import KgenError
-from kgen.graph.ir import Graph, Node, Number, Output, Tensor, postorder
+from kgen.graph.graph import Graph, Output
+from kgen.graph.node import Node, Number, postorder
+from kgen.graph.tensor import Tensor
 from kgen.spec.body import parse_body, place
 from kgen.spec.model import Argument, Kernel, Spec
 from kgen.trace import arguments, ops

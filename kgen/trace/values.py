@@ -1,6 +1,6 @@
 """The values of a body: multivectors, weights and indexed tensors as tuples of fields, and their arithmetic.
 
-In: fields (`ir.Node`) and the term tables of `algebra.py`. Out: fields, built by `ir.Builder`. A multivector has whole
+In: fields (`Node`) and the term tables of `algebra.py`. Out: fields, built by `Builder`. A multivector has whole
 grades with at least one component that is not identically zero; blades are indices into `Algebra.blades`, ascending.
 Errors have no place yet: `trace.py` adds the expression they belong to.
 """
@@ -9,7 +9,8 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 
 from kgen.errors import KgenError
-from kgen.graph.ir import Builder, Node, Number
+from kgen.graph.builder import Builder
+from kgen.graph.node import Node, Number
 from kgen.graph.zeros import Zeros
 from kgen.spec.model import Algebra, Kernel, Layout, Spec
 from kgen.trace import algebra as tables

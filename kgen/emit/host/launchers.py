@@ -8,7 +8,7 @@ from typing import Any
 from kgen.emit.host.registration import flops, independent
 from kgen.emit.kernel.forms import sections
 from kgen.emit.text.docstrings import document
-from kgen.graph.ir import Tensor
+from kgen.graph.tensor import Tensor
 from kgen.reference.function import annotation, returned
 from kgen.schedule.buffers import Plan
 from kgen.schedule.products import MATRIX, Operand, Product, Way

@@ -6,7 +6,7 @@ operations of a program by the axes along which they are repeated.
 
 from collections.abc import Sequence
 
-from kgen.graph.ir import postorder
+from kgen.graph.node import postorder
 from kgen.graph.simplify import operations
 from kgen.schedule.program import Program
 

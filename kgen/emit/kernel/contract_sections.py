@@ -11,7 +11,9 @@ from dataclasses import dataclass
 
 from kgen.emit.kernel.printer import stride, times
 from kgen.emit.kernel.sections import Access, Index, KernelText, Section, Statement, Writer
-from kgen.graph.ir import Builder, Node, Tensor, postorder
+from kgen.graph.builder import Builder
+from kgen.graph.node import Node, postorder
+from kgen.graph.tensor import Tensor
 from kgen.schedule.program import Kernel
 from kgen.spec.private_names import size_name
 

@@ -7,7 +7,7 @@ from functools import lru_cache
 
 from kgen.emit.kernel.contract_sections import ContractWriter
 from kgen.emit.kernel.sections import KernelText, Writer
-from kgen.graph.ir import Builder
+from kgen.graph.builder import Builder
 from kgen.schedule.program import Kernel
 
 

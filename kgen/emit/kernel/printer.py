@@ -8,7 +8,9 @@ import struct
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
-from kgen.graph.ir import Builder, Node, Number, Tensor
+from kgen.graph.builder import Builder
+from kgen.graph.node import Node, Number
+from kgen.graph.tensor import Tensor
 from kgen.spec.private_names import CONSTANTS, size_name
 
 FUNCTIONS = {

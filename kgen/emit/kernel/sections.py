@@ -8,7 +8,9 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from kgen.emit.kernel.printer import Expressions, Names, component_index, helpers, steps, stride, times
-from kgen.graph.ir import Builder, Node, Tensor, postorder
+from kgen.graph.builder import Builder
+from kgen.graph.node import Node, postorder
+from kgen.graph.tensor import Tensor
 from kgen.schedule.products import MATRIX
 from kgen.schedule.program import WORKSPACE, Fold, Kernel
 from kgen.spec.private_names import size_name

@@ -8,7 +8,7 @@ from kgen.emit.nn.settings import in_words, quoted
 from kgen.emit.text.banner import source_name
 from kgen.emit.text.constants import dims, tensors
 from kgen.emit.text.docstrings import docstring, option, shape
-from kgen.graph.ir import Tensor
+from kgen.graph.tensor import Tensor
 from kgen.spec.model import Choice, Module, Parameter, Settings, Switch
 
 WIDTH = 110  # of lines within a docstring

@@ -9,7 +9,8 @@ from functools import lru_cache
 from typing import Any
 
 from kgen.emit.text.conventions import weights
-from kgen.graph.ir import Tensor, postorder
+from kgen.graph.node import postorder
+from kgen.graph.tensor import Tensor
 from kgen.spec.model import Kernel, Spec
 from kgen.trace.trace import by_default, output_names, paths
 

@@ -4,7 +4,7 @@ The orders are data of every package (templates/runtime/weights.py): a sort key 
 in memory. `weights_from` and `weights_to` do nothing but compare these with the package's own.
 """
 
-from kgen.graph.ir import postorder
+from kgen.graph.node import postorder
 from kgen.spec.model import COMPONENT_AXES, Argument, Kernel, Spec
 from kgen.trace.trace import by_default
 

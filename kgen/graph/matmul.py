@@ -1,0 +1,47 @@
+"""Which sums of products are products of matrices: the two sides that their factors fall into.
+
+In: a product of fields, the axes that it is summed along. Out: its factors on either side, each with an axis of its
+own, or that there are no such sides. Guaranteed: every factor is on one side, and both vary along all summed axes.
+"""
+
+from collections.abc import Iterable, Sequence
+
+from kgen.graph.node import Node
+
+
+def sides(product: Node, over: tuple[str, ...]) -> tuple[list[Node], list[Node]] | None:
+    """The factors of a product on both sides of a matrix product that contracts `over`; None where it is none.
+
+    Free axes that all factors have are those of a batch. The others fall into two sets that no factor connects, and the
+    factors with them.
+    """
+    factors = list(product.args) if product.kind == "Mul" else [product]
+    while True:
+        found = _two_sides(factors, set(over))
+        whole = next((f for f in factors if f.kind == "Mul" and f.axes == product.axes), None)
+        if found or whole is None:
+            return found
+        factors = [x for f in factors for x in (f.args if f is whole else (f,))]
+
+
+def _two_sides(factors: Sequence[Node], over: set[str]) -> tuple[list[Node], list[Node]] | None:
+    free = [f.axes - over for f in factors]
+    batch = frozenset[str].intersection(*(axes for axes in free if axes)) if any(free) else frozenset[str]()
+    rows = _connected([axes - batch for axes in free])
+    left = [f for f, axes in zip(factors, free) if axes & rows]
+    right = [f for f, axes in zip(factors, free) if axes - batch - rows]
+    loose = [f for f in factors if f not in left and f not in right]
+    if not left or not right:
+        return None
+    (left if len(left) > 1 or left[0].kind != "Input" else right).extend(loose)
+    shared = [frozenset[str]().union(*(f.axes for f in side)) for side in (left, right)]
+    return (left, right) if over <= shared[0] & shared[1] else None
+
+
+def _connected(sets: Iterable[frozenset[str]]) -> frozenset[str]:
+    """The axes connected with the first one."""
+    waiting = [axes for axes in sets if axes]
+    found = frozenset(sorted(frozenset[str]().union(*waiting))[:1])
+    while touching := [axes for axes in waiting if axes & found and not axes <= found]:
+        found = found.union(*touching)
+    return found

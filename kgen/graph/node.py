@@ -1,0 +1,161 @@
+"""The component graph: scalar fields over named axes, hash-consed and kept in canonical form by their constructors.
+
+A field is one scalar function over named axes; one that lacks an axis is constant along it. The node kinds:
+
+    Input(tensor, component)    one component of a tensor argument, or a run-time number (no axes)
+    Const(value)                an exact rational, or a float
+    Size(axis)                  the extent of an axis, as a number
+    Add((c, x), …)              the sum of c * x with rational c; a single term is a scaled or negated field
+    Mul(x, y, …)                the product of fields; carries no coefficient but a Const factor that is not rational
+    Reciprocal(x)               1 / x
+    Call(function, args)        exp, log, erf, tanh, sigmoid, sqrt, rsqrt, abs, sin, cos, maximum, minimum, where,
+                                comparisons; phi, the normal distribution function; fast_exp, of a square, whose
+                                rounding costs as many digits as a faster exponential
+    Sum(x, over)                the sum along axes that x has
+    Max(x, over)                the maximum along axes that x has
+    Dot((a, b), …, over)        the sum of a * b along axes, over all pairs: a product of matrices
+    Cast(x, dtype)              x rounded to a storage type
+
+Canonical form: Add merges like terms, sums and dots over the same axes; Mul pulls signs out and orders its factors;
+factors and terms without the axis leave a Sum; a Sum of products whose factors fall into two sides, each with an axis
+of its own, is a Dot; constants fold. Shared subexpressions are never expanded.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from fractions import Fraction
+
+Rational = int | Fraction  # an int wherever it is whole: integer arithmetic is many times faster
+Number = Rational | float
+Term = tuple[Rational, "Node"]  # a coefficient and a field
+Names = dict[str, str]  # axes with those that take their place, which are exchanged with them
+
+
+def whole(value: Rational) -> Rational:
+    """The same number, as an int where it is one."""
+    return int(value) if value.denominator == 1 else value
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Node:
+    """A field. Nodes of one Builder are equal exactly when they are identical; `id` is their order of creation."""
+
+    id: int
+    kind: str
+    axes: frozenset[str]
+    args: tuple["Node", ...] = ()
+    payload: tuple[object, ...] = ()  # what distinguishes the node besides its arguments; see the properties
+
+    @property
+    def tensor(self) -> str:
+        """Input: the tensor's name."""
+        assert self.kind == "Input"
+        return str(self.payload[0])
+
+    @property
+    def component(self) -> int:
+        """Input: the flat index among the tensor's components."""
+        assert self.kind == "Input" and isinstance(self.payload[1], int)
+        return self.payload[1]
+
+    @property
+    def value(self) -> Number:
+        """Const: its value."""
+        assert self.kind == "Const" and isinstance(self.payload[0], (int, Fraction, float))
+        return self.payload[0]
+
+    @property
+    def axis(self) -> str:
+        """Size: the axis."""
+        assert self.kind == "Size"
+        return str(self.payload[0])
+
+    @property
+    def coefficients(self) -> tuple[Rational, ...]:
+        """Add: one coefficient for each argument."""
+        assert self.kind == "Add"
+        return self.payload  # type: ignore[return-value]
+
+    @property
+    def terms(self) -> tuple[tuple[Rational, "Node"], ...]:
+        """Add: (coefficient, field) pairs; any other node is one term with coefficient 1."""
+        return tuple(zip(self.coefficients, self.args)) if self.kind == "Add" else ((1, self),)
+
+    @property
+    def single(self) -> tuple[tuple[Rational, "Node"], ...]:
+        """The field as one term: a scaled field gives its coefficient, any other has coefficient 1."""
+        return self.terms if self.kind == "Add" and len(self.args) == 1 else ((1, self),)
+
+    @property
+    def function(self) -> str:
+        """Call: the function's name."""
+        assert self.kind == "Call"
+        return str(self.payload[0])
+
+    @property
+    def over(self) -> tuple[str, ...]:
+        """Sum, Max, Dot: the axes reduced, sorted."""
+        assert self.kind in ("Sum", "Max", "Dot")
+        return self.payload  # type: ignore[return-value]
+
+    @property
+    def reduced(self) -> frozenset[str]:
+        """The axes that the node sums or maximises over; none for a node that reduces nothing."""
+        return frozenset(self.over) if self.kind in ("Sum", "Max", "Dot") else frozenset()
+
+    @property
+    def pairs(self) -> tuple[tuple["Node", "Node"], ...]:
+        """Dot: the factors; those on either side vary along the same axes."""
+        assert self.kind == "Dot"
+        return tuple(zip(self.args[::2], self.args[1::2]))
+
+    @property
+    def is_reduction(self) -> bool:
+        """Whether one program reduces what it holds; a Dot is a matrix product of its own."""
+        return self.kind in ("Sum", "Max")
+
+    def __str__(self) -> str:
+        return f"%{self.id}"
+
+
+def postorder(roots: Iterable[Node], stop: Iterable[Node] = ()) -> list[Node]:
+    """Every node below the roots, arguments first, in an order that depends on the roots' order alone.
+
+    The nodes in `stop` are listed, but not entered.
+    """
+    barred = set(stop)
+    order: dict[Node, None] = {}
+    for root in roots:
+        stack = [(root, False)]
+        while stack:
+            node, ready = stack.pop()
+            if node in order:
+                continue
+            if ready or node in barred or not node.args:
+                order[node] = None
+            else:
+                stack.append((node, True))
+                stack.extend((a, False) for a in reversed(node.args))
+    return list(order)
+
+
+def spell(node: Node) -> str:
+    """One node as text, its arguments as %id."""
+    args = ", ".join(str(a) for a in node.args)
+    match node.kind:
+        case "Input":
+            return f"{node.tensor}[{node.component}]"
+        case "Const":
+            return str(node.value)
+        case "Size":
+            return f"Size({node.axis})"
+        case "Add":
+            return "Add(" + ", ".join(f"{c} {x}" if c != 1 else str(x) for c, x in node.terms) + ")"
+        case "Call":
+            return f"{node.function}({args})"
+        case "Sum" | "Max":
+            return f"{node.kind}({args}, over {' '.join(node.over)})"
+        case "Dot":
+            return f"Dot({', '.join(f'{a} {b}' for a, b in node.pairs)}, over {' '.join(node.over)})"
+        case _:
+            return f"{node.kind}({args})"

@@ -1,0 +1,96 @@
+"""Constructors of sums and maxima along axes.
+
+In: fields, and the axes that are reduced. Out: the canonical field of the same value: what does not vary along an axis
+leaves its sum, a sum along several axes is one node, and a sum of products with two sides is a Dot.
+"""
+
+from collections.abc import Iterable, Sequence
+from fractions import Fraction
+
+from kgen.graph.arithmetic import Arithmetic
+from kgen.graph.matmul import sides
+from kgen.graph.node import Node, Rational, Term
+
+Product = tuple[Rational, Node, Node]  # a coefficient, a left factor and a right one
+Pairs = Sequence[tuple[Node, Node]]
+
+
+class Reductions(Arithmetic):
+    """The constructors that reduce."""
+
+    def sum(self, a: Node, over: Iterable[str]) -> Node:
+        """The sum along axes: one that the field lacks multiplies by its Size, what lacks them all leaves the sum."""
+        wanted = tuple(sorted(set(over)))
+        present = tuple(axis for axis in wanted if axis in a.axes)
+        lacking = [self.size(axis) for axis in wanted if axis not in a.axes]
+        if lacking:
+            return self.mul(*lacking, self.sum(a, present))
+        if not present:
+            return a
+        if a.kind == "Sum":
+            return self.sum(a.args[0], (*present, *a.over))
+        if a.kind == "Add" and len(a.args) == 1:
+            return self.scale(a.coefficients[0], self.sum(a.args[0], present))
+        return self._freed(a, present) or self._split(a, present)
+
+    def max(self, a: Node, over: Iterable[str]) -> Node:
+        present = tuple(sorted(set(over) & a.axes))
+        return self.make("Max", a.axes - set(present), (a,), present) if present else a
+
+    def _freed(self, a: Node, over: tuple[str, ...]) -> Node | None:
+        """The sum with what does not vary along its axes outside of it, where there is something."""
+        free, bound = ([x for x in a.args if bool(x.axes & set(over)) == varies] for varies in (False, True))
+        if a.kind not in ("Add", "Mul") or not free:
+            return None
+        if a.kind == "Mul":
+            return self.mul(*free, self.sum(self.mul(*bound), over))
+        inside = self.linear((c, x) for c, x in a.terms if x.axes & set(over))
+        outside = ((c, x) for c, x in a.terms if not x.axes & set(over))
+        return self.add(self.sum(inside, over), *(self.scale(c, self.sum(x, over)) for c, x in outside))
+
+    def _split(self, a: Node, over: tuple[str, ...]) -> Node:
+        """The sum as Dots of the products with two sides, those along the same axes together, and of what is left."""
+        split = [(c, x, sides(x, over)) for c, x in a.terms]
+        if not any(found for *_, found in split):
+            return self.make("Sum", a.axes - set(over), (a,), over)
+        rest = self.linear((c, x) for c, x, found in split if not found)
+        alike: dict[object, list[Product]] = {}
+        for c, (left, right) in [(c, found) for c, _, found in split if found]:
+            x, y = self.mul(*left), self.mul(*right)
+            alike.setdefault((x.axes, y.axes), []).append((c, x, y))
+        return self.add(self.sum(rest, over), *(self._dot(products, over) for products in alike.values()))
+
+    def merged(self, reductions: Sequence[Term]) -> Node:
+        kind, over = (reductions[0][1].kind, reductions[0][1].over)
+        if kind == "Sum":
+            return self.sum(self.linear((c, x.args[0]) for c, x in reductions), over)
+        return self._dot([(c, a, b) for c, dot in reductions for a, b in dot.pairs], over)
+
+    def _dot(self, products: Sequence[Product], over: tuple[str, ...]) -> Node:
+        """The sum of c * a * b along `over`, where all a vary along the same axes, and all b.
+
+        Dots that differ by a factor are one Dot, scaled.
+        """
+        pairs = self._pairs(products)
+        if not pairs:
+            return self.zero
+        ((c, a),), ((d, b),) = (x.single for x in pairs[0])
+        scaled = [(self.scale(Fraction(1) / (c * d), x), y) for x, y in pairs[1:]]
+        dot = self.make(
+            "Dot", (a.axes | b.axes) - set(over), tuple(x for pair in [(a, b), *scaled] for x in pair), over
+        )
+        return self.scale(c * d, dot)
+
+    def _pairs(self, products: Sequence[Product]) -> Pairs:
+        """What share a factor are one pair, on the side where that leaves fewer pairs."""
+        by_left, by_right = dict[Node, list[Term]](), dict[Node, list[Term]]()
+        for c, a, b in products:
+            for inner, x in a.single:
+                by_left.setdefault(x, []).append((c * inner, b))
+            for inner, y in b.single:
+                by_right.setdefault(y, []).append((c * inner, a))
+        if len(by_left) < len(by_right):
+            pairs = [(x, self.linear(found)) for x, found in by_left.items()]
+        else:
+            pairs = [(self.linear(found), y) for y, found in by_right.items()]
+        return sorted(((a, b) for a, b in pairs if self.zero not in (a, b)), key=lambda pair: (pair[1].id, pair[0].id))

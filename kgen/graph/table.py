@@ -1,0 +1,76 @@
+"""The table that makes equal fields one node, and what is known beside the nodes: names, tensors, equal axes.
+
+In: what a node is made of. Out: the node, the same one for the same arguments. Guaranteed: ids count up in the order in
+which nodes are first asked for, so that whatever sorts by them comes out alike in every process.
+"""
+
+import math
+from collections.abc import Iterable
+from fractions import Fraction
+from functools import cached_property
+
+from kgen.graph.node import Names, Node, whole
+from kgen.graph.tensor import Tensor
+
+LARGEST_DENOMINATOR = 1024  # a float with a larger one, such as sqrt(2), stays a float
+
+
+class Table:
+    """All nodes of one kernel, and its leaves."""
+
+    def __init__(self) -> None:
+        self._table: dict[tuple[object, ...], Node] = {}
+        self.nodes: list[Node] = []
+        self.hints: dict[Node, str] = {}  # a name for a field, from the spec; the printer makes names unique
+        self.tensors: dict[str, Tensor] = {}  # those that fields are read from, and the same with axes renamed
+        self.alike: list[tuple[str, str]] = []  # axes of one extent, which some tensor is read along both of
+
+    def make(
+        self, kind: str, axes: frozenset[str], args: tuple[Node, ...] = (), payload: tuple[object, ...] = ()
+    ) -> Node:
+        """The node as it is, which is for constructors: they keep the canonical form."""
+        key = (kind, args, payload, axes)
+        node = self._table.get(key)
+        if node is None:
+            node = Node(len(self.nodes), kind, axes, args, payload)
+            self._table[key] = node
+            self.nodes.append(node)
+        return node
+
+    def name(self, node: Node, hint: str) -> Node:
+        """Suggest a name for a field in emitted code; the first suggestion stays."""
+        if node.kind not in ("Input", "Const", "Size"):
+            self.hints.setdefault(node, hint)
+        return node
+
+    def declare(self, tensor: Tensor) -> Tensor:
+        """Make a tensor known, so that what is read from it can be had under other names of its axes."""
+        self.tensors[tensor.name] = tensor
+        return tensor
+
+    @property
+    def exchanges(self) -> list[Names]:
+        """For each two axes of one extent, the names under which fields are the same."""
+        return [{axis: other, other: axis} for axis, other in self.alike]
+
+    # leaves
+
+    def input(self, tensor: str, component: int, axes: Iterable[str]) -> Node:
+        return self.make("Input", frozenset(axes), (), (tensor, component))
+
+    def const(self, value: int | Fraction | float) -> Node:
+        exact = value
+        if isinstance(value, float) and math.isfinite(value) and Fraction(value).denominator <= LARGEST_DENOMINATOR:
+            exact = Fraction(value)
+        return self.make("Const", frozenset(), (), (exact if isinstance(exact, float) else whole(exact),))
+
+    def size(self, axis: str) -> Node:
+        return self.make("Size", frozenset(), (), (axis,))
+
+    @cached_property
+    def zero(self) -> Node:
+        return self.const(0)
+
+    @cached_property
+    def one(self) -> Node:
+        return self.const(1)

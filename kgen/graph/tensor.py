@@ -1,0 +1,46 @@
+"""How fields lie together in memory.
+
+In and out: a `Tensor`, frozen data: the memory order of its axes and components, with the role that its dtype says.
+"""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Tensor:
+    """A tensor argument or result: fields stored together.
+
+    `dims` is the memory order, slowest first: axis names and component extents (int). `labels` names the components, in
+    row-major order of the int dims: ("e", "e1", …) or ("000", "011", …); one empty label for a plain field.
+    """
+
+    name: str
+    dims: tuple[str | int, ...]
+    labels: tuple[str, ...] = ("",)
+    leading: bool = False  # the first dim flattens any number of leading axes
+    dtype: str | None = None  # None: floating, chosen by the caller; else fixed, such as "int64"
+    source: str = ""  # the tensor that this one is, under other names of its axes
+    split: int = 0  # the dims before this one are innermost in memory instead, where the launcher so decides
+    several: bool = False  # the first dim counts matrices that lie one after the other: each of them is turned
+
+    @property
+    def memory(self) -> str:
+        """The name of the tensor that holds the fields."""
+        return self.source or self.name
+
+    @property
+    def axes(self) -> tuple[str, ...]:
+        return tuple(d for d in self.dims if isinstance(d, str))
+
+    @property
+    def interleaved(self) -> bool:
+        """Whether the components of an element are adjacent in memory, so that one component is not contiguous."""
+        return bool(self.axes) and isinstance(self.dims[-1], int)
+
+    @property
+    def turning(self) -> str:
+        """The axis that may be innermost instead of the last one."""
+        return str(self.dims[self.split - 1]) if self.split else ""
+
+    def component_name(self, index: int) -> str:
+        return f"{self.name}_{self.labels[index]}" if self.labels[index] else self.name
