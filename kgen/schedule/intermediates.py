@@ -12,6 +12,8 @@ from kgen.graph.node import Node, postorder
 from kgen.graph.tensor import Tensor
 from kgen.schedule.program import WORKSPACE
 
+Places = dict[Node, tuple[Tensor, int]]  # where fields are stored: a tensor, and the number of its component
+
 
 @dataclass(frozen=True, slots=True)
 class Stored:
@@ -38,13 +40,13 @@ def substituted(b: Builder, outputs: Sequence[Output], table: dict[Node, Node]) 
 
 def store_between(
     graph: Graph, fields: Sequence[Node], name: str, group: Callable[[Node], object] = lambda node: None
-) -> tuple[tuple[Tensor, ...], dict[Node, tuple[Tensor, int]]]:
+) -> tuple[tuple[Tensor, ...], Places]:
     """Workspace tensors for fields, one for each set of axes (and group): (components, axes…)."""
     groups: dict[tuple[tuple[str, ...], object], list[Node]] = {}
     for field in fields:
         axes = tuple(a for a in graph.axes if a in field.axes)
         groups.setdefault((axes, group(field)), []).append(field)
-    tensors, where = list[Tensor](), dict[Node, tuple[Tensor, int]]()
+    tensors, where = list[Tensor](), Places()
     for (axes, _), members in groups.items():
         labels = labels_of([graph.builder.hints.get(m, "") for m in members])
         suffix = "" if len(groups) == 1 else "_" + ("".join(axes) or "all")
@@ -64,7 +66,7 @@ def labels_of(hints: Sequence[str]) -> tuple[str, ...]:
     return tuple(labels)
 
 
-def as_outputs(b: Builder, tensors: Sequence[Tensor], where: dict[Node, tuple[Tensor, int]]) -> list[Output]:
+def as_outputs(b: Builder, tensors: Sequence[Tensor], where: Places) -> list[Output]:
     """The tensors with the fields that have a place in them, zero where a product makes what nobody asks for."""
     placed = {(owner.name, i): node for node, (owner, i) in where.items()}
     return [Output(t, tuple(placed.get((t.name, i), b.zero) for i in range(len(t.labels)))) for t in tensors]

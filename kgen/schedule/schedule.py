@@ -29,7 +29,9 @@ from kgen.graph.graph import Graph
 from kgen.graph.node import Node, postorder
 from kgen.graph.simplify import simplify
 from kgen.graph.tensor import Tensor
+from kgen.schedule.batching import alike, joined
 from kgen.schedule.fusion import fusion
+from kgen.schedule.grouping import contractions, levels
 from kgen.schedule.intermediates import (
     Stored,
     as_outputs,
@@ -40,8 +42,9 @@ from kgen.schedule.intermediates import (
     under_all_names,
 )
 from kgen.schedule.maxima import compared, exactly, rounded
-from kgen.schedule.planner import Planner
-from kgen.schedule.products import MATRIX, Contraction, Factor, alike, contractions, joined, levels, stored
+from kgen.schedule.placement import stored
+from kgen.schedule.planner import plan
+from kgen.schedule.products import MATRIX, Contraction, Factor
 from kgen.schedule.program import Program
 
 
@@ -82,7 +85,7 @@ def _forward(graph: Graph, saved: Sequence[Node], kept: Sequence[int]) -> Progra
     tensors, places = _store_saved(graph, held)
     where = dict(zip(held, places))
     extra = as_outputs(graph.builder, tensors, where)
-    steps = Planner(graph, graph.name).plan([*graph.outputs, *extra])
+    steps = plan(graph, [*graph.outputs, *extra]).steps
     return Program(graph, graph.inputs, tuple(o.tensor for o in graph.outputs), tensors, (), tuple(steps))
 
 
@@ -144,12 +147,12 @@ def _derived(
     cotangents = derivative.inputs[len(graph.inputs) :]
     optional = (*missing, *(t.name for t in cotangents if len(cotangents) > 1))
     joint = replace(derivative, inputs=inputs, outputs=outputs)
-    planner = Planner(joint, derivative.name, stored.table, optional)
-    steps = tuple(planner.plan(list(outputs)))
+    draft = plan(joint, outputs, stored.table, optional)
+    steps = tuple(draft.steps)
     used = {name for step in steps for name in step.reads}
     needed = tuple(t for t in inputs if t.name in used or t in derivative.inputs)
     results = tuple(o.tensor for o in outputs)
-    return Program(joint, needed, results, (), optional, steps, tuple(planner.alternatives))
+    return Program(joint, needed, results, (), optional, steps, tuple(draft.alternatives))
 
 
 def _readable_outputs(graph: Graph, saved: dict[Node, Node], exact: Sequence[Node]) -> Stored:

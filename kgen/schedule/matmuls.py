@@ -1,0 +1,250 @@
+"""Matrix products in a program: level by level, who computes them, and where factors and results lie.
+
+In: results, some of them of Dots. Out: steps of a draft that make all Dots; the results that are still to be computed,
+which read them.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from kgen.graph.graph import Output
+from kgen.graph.node import Node, Term, postorder
+from kgen.graph.tensor import Tensor
+from kgen.schedule.batching import alike, apart, joined
+from kgen.schedule.draft import Draft, Step
+from kgen.schedule.factors import lies, operands, plainest
+from kgen.schedule.fusion import Fusion, fusion, rides, splits
+from kgen.schedule.grouping import contractions, levels
+from kgen.schedule.intermediates import substituted, under_all_names
+from kgen.schedule.kernels import arithmetic, contract_kernel
+from kgen.schedule.placement import Summed, summed, targets
+from kgen.schedule.products import MATRIX, Contraction, Grid, Operand, Pairing, Product
+from kgen.schedule.program import Kernel
+from kgen.schedule.stages import add_stages
+
+STORED = Fusion((), ())  # the library multiplies, without a reason
+FACTORS = "stores factors of matrix products, in the order in which these read them"
+
+
+def add_products(draft: Draft, outputs: Sequence[Output]) -> list[Output]:
+    """Level by level, make the Dots; gives the results that are still to be computed, which read them."""
+    rest = list(outputs)
+    while found := levels(postorder(f for o in rest for f in o.fields))[:1]:
+        rest = _Level(draft, rest).add(found[0])
+    return rest
+
+
+def by_dots(outputs: Sequence[Output]) -> list[list[Output]]:
+    """Results that share matrix products; what needs none is computed along with the first."""
+    clusters: list[tuple[set[Node], list[Output]]] = []
+    for output in outputs:
+        dots, members = {n for n in postorder(output.fields) if n.kind == "Dot"}, [output]
+        if dots:
+            for other in [c for c in clusters if c[0] & dots]:
+                clusters.remove(other)
+                dots, members = dots | other[0], [*other[1], *members]
+            clusters.append((dots, members))
+    chosen = [members for _, members in clusters] or [[]]
+    chosen[0] += [o for o in outputs if not any(o in members for members in chosen)]
+    return chosen
+
+
+@dataclass(frozen=True, slots=True)
+class _Choice:
+    """The products of a level, who computes each, and which results some are."""
+
+    products: tuple[Contraction, ...]
+    fusions: tuple[Fusion, ...]
+    direct: Mapping[Contraction, Operand]  # the places of results that are products, or sums of one with a rest
+    added: tuple[Summed, ...]
+
+    def adds_to(self, tensor: Tensor) -> bool:
+        """Whether a product is added to what lies in a result."""
+        return any(tensor is s.products.tensor for s in self.added)
+
+
+class _Level:
+    """Dots that do not depend on each other, and the results that need them."""
+
+    def __init__(self, draft: Draft, outputs: Sequence[Output]) -> None:
+        self.draft, self.graph, self.builder, self.store = draft, draft.graph, draft.builder, draft.store
+        self.outputs = list(outputs)  # those that are still to be computed
+        self.later = [f for o in outputs for f in o.fields]  # fields that are computed after the factors
+        self.read = {a for n in postorder(self.later) for a in n.args}
+
+    def add(self, dots: Sequence[Node]) -> list[Output]:
+        """Steps that make the Dots; gives the results that are left."""
+        distinct = self._distinct(dots)
+        sums = apart(self.builder, self.graph.axes, distinct)
+        choice, early = self._choose(distinct, sums)
+        table = self._steps(choice, early)
+        table |= {dot: self.builder.linear((c, table[x]) for c, x in terms) for dot, terms in sums.items()}
+        table.pop(self.builder.zero, None)
+        return substituted(self.builder, self.outputs, under_all_names(self.builder, table))
+
+    def _distinct(self, dots: Sequence[Node]) -> list[Node]:
+        """The Dots without those that are others under other names of axes, whose results are read in their place."""
+        chosen, twins = list[Node](), set[Node]()
+        for dot in dots:
+            if dot not in twins:
+                chosen.append(dot)
+                twins |= {self.builder.rename([dot], names)[0] for names in self.builder.exchanges}
+        return chosen
+
+    # what is decided
+
+    def _choose(self, dots: Sequence[Node], sums: Mapping[Node, Sequence[Term]]) -> tuple[_Choice, list[Output]]:
+        """The products of Dots, and the results that are computed before them."""
+        whole = [part for dot in dots for _, part in sums.get(dot, [(1, dot)])]
+        products = contractions(self.builder, self.graph.axes, whole, self.outputs, sums)
+        direct = targets(products, self._storable())
+        fusions = {c: self._fusion(c, direct.get(c)) for c in products}
+        added = self._added([c for c in products if not fusions[c].computed])
+        early = self._early(added)
+        direct |= targets(products, [s.products for s in added])
+        batched = self._together(fusions, direct)
+        direct |= targets(list(batched), self._storable())
+        return _Choice(tuple(batched), tuple(batched.values()), direct, tuple(added)), early
+
+    def _is_read(self, output: Output) -> bool:
+        """Whether something is computed from a result, for which it must not be rounded to the result's dtype."""
+        return any(f in self.read for f in output.fields)
+
+    def _storable(self) -> list[Output]:
+        """The results that products may be: nothing is computed from them, or they are of the products' dtype."""
+        return [o for o in self.outputs if o.tensor.dtype or not self._is_read(o)]
+
+    def _fusion(self, c: Contraction, target: Operand | None) -> Fusion:
+        if target and (target.first is not None or target.tensor.interleaved):
+            return STORED
+        missing = [f for f in (c.left, c.right) if not lies(self.store, f)]
+        return fusion(c, missing, self.graph.axes, self.store.visible)
+
+    def _added(self, plain: Sequence[Contraction]) -> list[Summed]:
+        """The results that the library's products are added to, once the rest of them is there."""
+        found = summed(self.builder, plain, [o for o in self.outputs if not self._is_read(o)])
+        return [s for s in found if targets(plain, [s.products])]
+
+    def _early(self, added: Sequence[Summed]) -> list[Output]:
+        """What is computed before products: what these are added to, and beside that all that needs none."""
+        if not added:
+            return []
+        ready = [o for o in self.outputs if not any(n.kind == "Dot" for n in postorder(o.fields))]
+        early = [*(s.rest for s in added), *ready]
+        names = {o.tensor.name for o in early}
+        self.outputs = [o for o in self.outputs if o.tensor.name not in names]
+        return early
+
+    def _together(
+        self, fusions: Mapping[Contraction, Fusion], direct: Mapping[Contraction, Operand]
+    ) -> dict[Contraction, Fusion]:
+        """The products, those of one size as batches: one after the other, small ones leave a part of a GPU idle.
+
+        Only if the same gradients need them, of which not all may be wanted, and if their factors, where they lie in
+        memory, and the results that they are lie one after the other, too.
+        """
+        found = dict[Contraction, Contraction]()
+        below = {o.tensor.name: set(postorder(o.fields)) for o in self.outputs if o.tensor.name.startswith("grad_")}
+
+        def kind(c: Contraction) -> object:
+            dots = {dot for dot in c.fields if dot.kind == "Dot"}
+            reached = frozenset(o for o, nodes in below.items() if not nodes.isdisjoint(dots))
+            return c if fusions[c].computed else reached
+
+        for members in alike(fusions, kind):
+            whole = joined(self.builder, members, lambda factor: lies(self.store, factor))
+            if whole and (direct.keys().isdisjoint(members) or targets([whole], self._storable())):
+                found |= dict.fromkeys(members, whole)
+        batched = dict[Contraction, Fusion]()
+        for c in fusions:
+            batched.setdefault(found.get(c, c), fusions[c])
+        return batched
+
+    # what is done
+
+    def _steps(self, choice: _Choice, early: Sequence[Output]) -> dict[Node, Node]:
+        """The steps of the products, and those that store their factors; gives what is read in place of the Dots."""
+        pairs = self._operands(choice, early)
+        table: dict[Node, Node] = {}
+        for c, fused, pair in zip(choice.products, choice.fusions, pairs):
+            target = choice.direct.get(c) or self._new_result(c)
+            self.store.add(target.tensor)
+            if fused.computed:
+                self._contract(c, pair, target, c in choice.direct, fused.why)
+            else:
+                self.draft.steps.append(product(self.draft, c, pair, target, fused.why, choice.adds_to(target.tensor)))
+            if not choice.adds_to(target.tensor):  # else more than the product lies there
+                table |= self.store.reading(target.tensor, c.fields, target.first)
+            self.outputs = [o for o in self.outputs if o.tensor is not target.tensor]
+        return table
+
+    def _operands(self, choice: _Choice, early: Sequence[Output]) -> Sequence[Pairing]:
+        found = operands(self.store, choice.products, choice.fusions, early)
+        why = [FACTORS] if found.fresh else []
+        why += ["stores what products are added to"] if early else []
+        add_stages(self.draft, [*found.fresh, *early], self.later, why)
+        return found.pairs
+
+    def _new_result(self, c: Contraction) -> Operand:
+        name, labels = self.store.numbered("contracted"), self.store.labels(c.fields)
+        return Operand(Tensor(name, c.dims, labels, dtype=MATRIX), False)
+
+    def _contract(self, c: Contraction, pair: Pairing, target: Operand, direct: bool, why: tuple[str, ...]) -> None:
+        """A kernel of our own for a product and for the results that ride with it.
+
+        The sums are stored where they are a result themselves, or another result reads them.
+        """
+        parted, whole, own = splits(c, self.graph.axes), self._with_stored(c, pair), target.tensor
+        known = self.store.visible
+        riding = [o for o in self.outputs if not parted and o.tensor.name != own.name and rides(o, whole, known)]
+        self.outputs = [o for o in self.outputs if o not in riding]
+        read = postorder(f for o in self.outputs for f in o.fields)
+        sums = under_all_names(self.builder, {dot: dot for dot in c.fields if dot.kind == "Dot"})
+        kept = direct or not riding or any(dot in read for dot in sums)
+        stores = [*([Output(own, c.fields)] if kept else []), *riding]
+        otherwise = self._by_library(c, target, riding)
+        self.draft.steps.append(contract_kernel(self.draft, whole, stores, parted, why, otherwise))
+
+    def _with_stored(self, c: Contraction, pair: Pairing) -> Contraction:
+        """The product with what is stored of its factors as inputs."""
+        table = dict[Node, Node]()
+        for factor, operand in zip((c.left, c.right), pair):
+            if operand:
+                fields = plainest(self.store, factor).fields
+                table |= self.store.reading(operand.tensor, fields, operand.first)
+        table = under_all_names(self.builder, {f: x for f, x in table.items() if f.kind not in ("Input", "Const")})
+
+        def read(fields: tuple[tuple[Node, ...], ...]) -> tuple[tuple[Node, ...], ...]:
+            return tuple(tuple(table.get(x, x) for x in line) for line in fields)
+
+        return replace(c, grids=(Grid(read(c.grid.left), read(c.grid.right), c.grid.dots),))
+
+    def _by_library(self, c: Contraction, target: Operand, riding: Sequence[Output]) -> list[Step]:
+        """The steps that do the same with stored factors: without tensor cores the library is faster."""
+        trial = self.draft.trial()
+        found = operands(trial.store, [c], [STORED], turn=False)
+        add_stages(trial, found.fresh, self.later, [FACTORS])
+        trial.steps.append(product(trial, c, found.pairs[0], target, ()))
+        table = trial.store.reading(target.tensor, c.fields)
+        table.pop(self.builder.zero, None)
+        add_stages(trial, substituted(self.builder, riding, under_all_names(self.builder, table)), self.later)
+        name = f"{self.draft.kernel_name()}_stored"
+        steps = enumerate(trial.steps)
+        return [replace(s, name=f"{name}{i or ''}") if isinstance(s, Kernel) else s for i, s in steps]
+
+
+def product(
+    draft: Draft, c: Contraction, pair: Pairing, target: Operand, why: Sequence[str], added: bool = False
+) -> Product:
+    """A product of stored factors, with how they lie."""
+    left, right = pair
+    assert left and right
+    rows, contracted, columns = c.counts
+    sides = [f"{n} fields by {' '.join(axes)}" for n, axes in ((rows, c.shape.rows), (columns, c.shape.columns))]
+    note = f"{c.batch} at once: " if c.batch > 1 else ""
+    note += f"rows {sides[0]}, columns {sides[1]}; contracts {contracted} fields by {' '.join(c.shape.contracted)}"
+    orders = (f"{side}: {operand.way.value}" for side, operand in (("left", left), ("right", right)))
+    notes = (note, *orders, *why, *arithmetic(draft))
+    parted = splits(c, draft.graph.axes)
+    name, precision = target.tensor.name, draft.graph.precision
+    return Product(name, c.shape, c.counts, left, right, target, notes, c.batch, added, precision, parted)

@@ -1,0 +1,94 @@
+"""What lies where while a program is planned: a table of tensors, and the fields that are read from them.
+
+In: tensors and fields as steps store them. Out: names for new tensors, inputs in place of stored fields, the tensors
+that some fields read. Guaranteed: a name is given once in a program, in a trial that is thrown away, too.
+"""
+
+from collections.abc import Iterable, Sequence
+
+from kgen.graph.graph import Graph
+from kgen.graph.node import Node
+from kgen.graph.tensor import Tensor
+from kgen.schedule.intermediates import Places, labels_of
+from kgen.schedule.placement import stored
+from kgen.schedule.products import MATRIX, Factor, Operand, Way
+
+
+class Store:
+    """The tensors of one program."""
+
+    def __init__(self, graph: Graph) -> None:
+        self.graph, self.builder = graph, graph.builder
+        self.tensors = {t.name: t for t in graph.inputs}
+        self.known: dict[Node, Node] = {}  # fields that kernels have stored for others, as inputs
+        self._factors: dict[tuple[object, ...], Tensor] = {}  # of products, by fields, memory order and split
+        self._names = set(self.tensors)  # shared with trials
+
+    def trial(self) -> "Store":
+        """The same table, for steps that may be thrown away; the names that they take stay theirs."""
+        copy = Store(self.graph)
+        copy.tensors, copy.known, copy._factors = dict(self.tensors), dict(self.known), dict(self._factors)
+        copy._names = self._names
+        return copy
+
+    # names
+
+    def numbered(self, name: str) -> str:
+        """A name for the next tensors of a kind that there may be several of."""
+        known = {t.split("_")[0] for t in self._names}
+        numbers = (name, *(f"{name}{i}" for i in range(1, len(known) + 2)))
+        return next(n for n in numbers if n not in known)
+
+    def labels(self, fields: Sequence[Node]) -> tuple[str, ...]:
+        """Labels for fields that are the components of a tensor."""
+        return labels_of([self.builder.hints.get(f, "") for f in fields])
+
+    # tensors
+
+    def add(self, tensor: Tensor) -> Tensor:
+        """Make a tensor known."""
+        self.tensors[tensor.name] = self.builder.declare(tensor)
+        self._names.add(tensor.name)
+        return tensor
+
+    @property
+    def visible(self) -> dict[str, Tensor]:
+        """What has been stored, under all names of its axes."""
+        others = {name: t for name, t in self.builder.tensors.items() if t.source in self.tensors}
+        return self.tensors | others
+
+    def read(self, nodes: Iterable[Node]) -> tuple[Tensor, ...]:
+        """The tensors that fields are read from."""
+        used = {n.tensor for n in nodes if n.kind == "Input"}
+        return tuple(t for name, t in self.visible.items() if name in used)
+
+    # fields
+
+    def remember(self, tensors: Sequence[Tensor], where: Places) -> dict[Node, Node]:
+        """Stored fields as inputs, for this stage and the later ones."""
+        for tensor in tensors:
+            self.add(tensor)
+        table = {n: self.builder.input(t.name, i, t.axes) for n, (t, i) in where.items()}
+        self.known |= table
+        return table
+
+    def reading(self, tensor: Tensor, fields: Sequence[Node], first: int | None = None) -> dict[Node, Node]:
+        """What is read in place of fields that are the components of a tensor from the first on."""
+        return {f: self.builder.input(tensor.name, i, tensor.axes) for i, f in enumerate(fields, first or 0)}
+
+    # factors of matrix products
+
+    def there(self, factor: Factor) -> Operand | None:
+        """Where a factor is already, in an order that no launcher chooses."""
+        tensor = self._factors.get((factor.fields, factor.dims, 0))
+        made = Operand(tensor, factor.transposed) if tensor else None
+        return stored(factor, list(self.visible.values())) or made
+
+    def factor(self, factor: Factor, way: Way) -> tuple[Operand, bool]:
+        """A factor that is not there, as a product reads it; and whether it is still to be stored."""
+        key = (factor.fields, factor.dims, split := factor.split if way is Way.TURNED else 0)
+        if fresh := key not in self._factors:
+            name, labels = self.numbered("operand"), self.labels(factor.fields)
+            tensor = Tensor(name, factor.dims, labels, dtype=MATRIX, split=split, several=factor.several)
+            self._factors[key] = self.add(tensor)
+        return Operand(self._factors[key], factor.transposed, way=way), fresh
