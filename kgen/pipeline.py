@@ -64,5 +64,6 @@ def _kept(cache: Cache, spec: Spec) -> dict[str, str]:
 
 
 def _parts(spec: Spec, kernel: str = "") -> tuple[str, ...]:
-    """What the files of a spec or of a kernel depend on, beside the compiler: its text, and what headers call it."""
-    return f"kernel {kernel}" if kernel else "spec", source_name(spec.path), spec.part(kernel) if kernel else spec.digest
+    """What the files of a spec or of a kernel depend on, beside the compiler: text, and what headers call it."""
+    made, digest = (f"kernel {kernel}", spec.part(kernel)) if kernel else ("spec", spec.digest)
+    return made, source_name(spec.path), digest

@@ -253,7 +253,7 @@ def test_a_build_from_the_cache_needs_no_compiler(place: Path, monkeypatch: pyte
     arguments = ["build", *paths, "--out", str(place / "out"), "--jobs", "2"]
     code = f"from kgen.cli import app; app({arguments}, standalone_mode=False)"
     imported(code)
-    told = imported(code, "black", "jinja2", "kingdon", "numpy", "sympy", "kgen.trace.trace", "kgen.graph.ir")
+    told = imported(code, "black", "jinja2", "kingdon", "numpy", "sympy", "kgen.trace.trace", "kgen.graph.graph")
     assert "4 unchanged" in told
 
 
