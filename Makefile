@@ -8,7 +8,7 @@ CODE := kgen templates/runtime tests generated benchmarks examples
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
-.PHONY: help kernels test check format bench clean
+.PHONY: help kernels test check format docs bench clean
 .DEFAULT_GOAL := help
 
 help:  ## Say what there is
@@ -21,7 +21,7 @@ $(INSTALLED): pyproject.toml constraints.txt
 	    echo "kgen needs Python 3.11 or newer, and $(PYTHON) is $$($(PYTHON) --version 2>&1): make PYTHON=/path/to/python3.11" >&2; \
 	    exit 1; }
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[run,dev]'
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[run,dev,docs]'
 	@touch $@
 
 kernels: $(INSTALLED)  ## Build every spec into generated/
@@ -43,6 +43,9 @@ check: $(INSTALLED)  ## Format, lint, types, generated files, tests
 format: $(INSTALLED)  ## Format the code and sort its imports
 	$(BIN)/ruff check --fix --select I $(CODE)
 	$(BIN)/black --quiet $(CODE)
+
+docs: $(INSTALLED)  ## Build the pages under docs/ as a site in build/site/
+	$(BIN)/mkdocs build --strict
 
 bench: $(INSTALLED)  ## Time the generated kernels against others; pass ARGS="..." for options
 	$(BIN)/kgen bench $(or $(ARGS),$(wildcard specs/*.yaml))

@@ -67,7 +67,9 @@ def test_shipped_specs_load_under_their_own_name_and_name_their_schema(path: Pat
     assert all(kernel.doc and kernel.deterministic for kernel in spec.kernels)
     first_order = {"cga3d": ("sgp", "fused_gelu_sgp_norm")} | dict.fromkeys(("pga3d", "sta"), ("fused_gelu_fcgp_norm",))
     first_order |= dict.fromkeys(("vga2d", "vga3d"), ("layer", "fc_layer"))
-    assert all((k.order == 1) == (k.name in first_order.get(spec.name, ())) for k in spec.kernels), "as the README says"
+    assert all(
+        (k.order == 1) == (k.name in first_order.get(spec.name, ())) for k in spec.kernels
+    ), "as docs/limits.md says"
     first = path.read_text(encoding="utf-8").splitlines()[0]
     schema = first.removeprefix("# yaml-language-server: $schema=")
     assert (path.parent / schema).resolve() == ROOT / "kgen.schema.json"
