@@ -25,7 +25,7 @@ from kgen.trace.trace import trace
 
 WORDS = 2200  # at most, in the README
 IN_A_SHELL = ("aot", "bench", "verify")  # tested elsewhere: they compile, or run kernels
-LANGUAGES = {"python", "sh", "yaml"}
+LANGUAGES = {"python", "sh", "text", "yaml"}
 BUILT = {"specs/my.yaml"}  # by a command of a page
 COMMANDS = typer.main.get_command(app).commands  # type: ignore[attr-defined]
 DESIGN = Page(ROOT / "docs" / "design.md")

@@ -17,8 +17,12 @@ from importlib import metadata
 from pathlib import Path
 
 import pytest
+import trove_classifiers
+from packaging.metadata import Metadata
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
+
+import kgen
 
 ROOT = Path(__file__).parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
@@ -64,11 +68,46 @@ def run(*command: str | Path, cwd: Path) -> str:
 
 
 @pytest.fixture(scope="session")
-def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("wheel")
-    run(sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", folder, ROOT, cwd=folder)
-    (path,) = folder.glob("*.whl")
+def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder with what `python -m build` makes: an sdist, and the wheel that is built of it."""
+    folder = tmp_path_factory.mktemp("built")
+    run(sys.executable, "-m", "build", "--no-isolation", "--outdir", folder, ROOT, cwd=folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def wheel(built: Path) -> Path:
+    (path,) = built.glob("*.whl")
     return path
+
+
+@pytest.fixture(scope="session")
+def described(wheel: Path) -> bytes:
+    """The wheel's metadata."""
+    (name,) = (name for name in zipfile.ZipFile(wheel).namelist() if name.endswith("METADATA"))
+    return zipfile.ZipFile(wheel).read(name)
+
+
+def test_the_metadata_is_valid(described: bytes) -> None:
+    found = Metadata.from_email(described, validate=True)
+    assert (found.name, str(found.version)) == (PROJECT["name"], kgen.__version__)
+    assert found.description == (ROOT / "README.md").read_text(encoding="utf-8")
+    assert (found.description_content_type, found.license_expression) == ("text/markdown", "MIT")
+    assert set(found.classifiers or []) <= trove_classifiers.classifiers
+    assert not set(found.classifiers or []) & set(trove_classifiers.deprecated_classifiers)
+
+
+def test_an_index_would_take_both(built: Path) -> None:
+    pytest.importorskip("twine")
+    run(sys.executable, "-m", "twine", "check", "--strict", *built.iterdir(), cwd=built)
+
+
+def test_the_distribution_has_a_name_of_its_own_and_pages_say_so() -> None:
+    assert canonicalize_name(PROJECT["name"]) != "kgen", "on PyPI that is another project"
+    assert list(PROJECT["scripts"]) == ["kgen"]
+    for page in ("README.md", "docs/start.md"):
+        text = (ROOT / page).read_text(encoding="utf-8")
+        assert f"`{PROJECT['name']}`" in text and "pip install kgen" in text
 
 
 def test_the_wheel_holds_the_package_and_its_templates(wheel: Path) -> None:
@@ -83,9 +122,8 @@ def test_the_wheel_holds_the_package_and_its_templates(wheel: Path) -> None:
     assert any(name.endswith("licenses/LICENSE") for name in names)
 
 
-def test_the_core_declares_neither_torch_nor_triton(wheel: Path) -> None:
-    (name,) = (name for name in zipfile.ZipFile(wheel).namelist() if name.endswith("METADATA"))
-    declared = email.message_from_bytes(zipfile.ZipFile(wheel).read(name)).get_all("Requires-Dist") or []
+def test_the_core_declares_neither_torch_nor_triton(described: bytes) -> None:
+    declared = email.message_from_bytes(described).get_all("Requires-Dist") or []
     core = [text for text in declared if "extra ==" not in text]
     assert {"torch", "triton"}.isdisjoint(closure(core))
     assert {Requirement(text).name for text in declared if "'run'" in text} == {"torch", "triton"}
