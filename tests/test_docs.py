@@ -192,12 +192,13 @@ def test_the_first_page_is_short_and_shows_a_spec_and_its_kernel() -> None:
 
 def test_the_design_page_names_modules_that_exist() -> None:
     modules = {path.relative_to(ROOT / "kgen").as_posix() for path in (ROOT / "kgen").rglob("*.py")}
-    templates = {path.name for path in (ROOT / "templates").iterdir()}
+    folder = ROOT / "templates"
+    templates = {path.relative_to(folder).as_posix() for path in (*folder.glob("*.jinja"), *folder.rglob("*.py"))}
     named = set(re.findall(r"`([\w/]+\.(?:py|jinja))`", DESIGN.text))
     named -= {name for name in named if name.startswith("tests/")}  # of which another test is
     assert named - modules - templates == set()
-    assert {"trace/trace.py", "graph/autodiff.py", "graph/simplify.py", "schedule/schedule.py"} <= named
-    assert {"emit/kernel/sections.py", "emit/module.py", "write/tree.py"} <= named
+    assert {"trace/trace.py", "graph/autodiff.py", "graph/simplify.py", "schedule/program.py"} <= named
+    assert {"emit/kernel/sections.py", "emit/package.py", "write/tree.py"} <= named
     present = {f"{path.parent.relative_to(ROOT / 'kgen')}/" for path in (ROOT / "kgen").glob("*/__init__.py")}
     drawn = {line.split()[0] for line in DESIGN.text.splitlines() if re.match(r" {6}[a-z]+/ ", line)}
     assert drawn == present - {"tools/"}

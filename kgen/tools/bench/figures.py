@@ -40,7 +40,7 @@ class Row:
     device: str
     torch: str
     triton: str
-    kgen_digest: str  # of the generated module's text
+    kgen_digest: str  # of the generated package's text
 
     @property
     def ours(self) -> bool:

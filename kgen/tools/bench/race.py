@@ -264,8 +264,14 @@ def circumstances(run: Run, case: Case) -> dict[str, Any]:
         "device": device_name(run.clock.device),
         "torch": str(torch.__version__),
         "triton": triton_version(),
-        "kgen_digest": hashlib.sha256(path.read_bytes()).hexdigest()[:12] if path.is_file() else "",
+        "kgen_digest": _digest_of(path),
     }
+
+
+def _digest_of(package: Path) -> str:
+    """Of the text of a package's files, "" where there are none."""
+    files = sorted(package.rglob("*.py"))
+    return hashlib.sha256(b"".join(file.read_bytes() for file in files)).hexdigest()[:12] if files else ""
 
 
 def lost(run: Run, case: Case, failure: Exception) -> Row:
