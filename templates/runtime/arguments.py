@@ -70,7 +70,8 @@ def differ(known: Sequence[int], found: Sequence[int], message: str) -> bool:
         if guard_or_false(a != b):
             return True
         if guard_or_true(a != b):
-            torch._check(a == b, lambda: message)  # type: ignore[no-untyped-call]
+            # of torch 2.11 the compiler takes no closure
+            torch._check(a == b, lambda message=message: message)  # type: ignore[no-untyped-call]
     return False
 
 
