@@ -10,6 +10,7 @@ from types import ModuleType
 from typing import Any
 
 import torch
+from folders import written_to
 from torch import Tensor
 from triton import knobs
 
@@ -77,14 +78,6 @@ def compiled(text: str, folder: Path) -> ModuleType:
             (written / spec.name).rename(path)
             shutil.rmtree(written)
     return load_module(path)
-
-
-def written_to(folder: Path, files: Mapping[str, str]) -> Path:
-    """The folder, with these files in it."""
-    for name, text in files.items():
-        (folder / name).parent.mkdir(parents=True, exist_ok=True)
-        (folder / name).write_text(text, encoding="utf-8")
-    return folder
 
 
 def text_of(path: Path) -> str:

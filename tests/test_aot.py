@@ -5,7 +5,6 @@ Kernels are compiled in processes of their own, because the tests' own kernels r
 
 import multiprocessing
 import os
-import shutil
 import signal
 import subprocess
 import sys
@@ -14,6 +13,7 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 
 import pytest
+from folders import copied
 
 pytest.importorskip("torch")
 pytest.importorskip("triton")
@@ -247,7 +247,7 @@ def test_the_digest_covers_helpers_and_launch_but_not_the_place(root: Path, tmp_
     paths = [root / "generated" / "vga2d"]
     for i, (file, old, new) in enumerate(changes):
         paths.append(tmp_path / str(i) / "vga2d")
-        shutil.copytree(paths[0], paths[-1], ignore=shutil.ignore_patterns("__pycache__"))
+        copied("vga2d", paths[-1])
         text = (paths[-1] / file).read_text(encoding="utf-8")
         assert old in text
         (paths[-1] / file).write_text(text.replace(old, new), encoding="utf-8")

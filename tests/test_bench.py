@@ -13,6 +13,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import folders
 import pytest
 import torch
 from rich.console import Console
@@ -191,8 +192,7 @@ def test_a_narrow_terminal_breaks_words_and_no_figures() -> None:
 @pytest.fixture
 def copied(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A folder with the spec vga2d, its module and a suite."""
-    ignored = shutil.ignore_patterns("__pycache__")
-    shutil.copytree(ROOT / "generated" / "vga2d", tmp_path / "generated" / "vga2d", ignore=ignored)
+    folders.copied("vga2d", tmp_path / "generated" / "vga2d")
     (tmp_path / "specs").mkdir()
     shutil.copy(ROOT / "specs" / "vga2d.yaml", tmp_path / "specs")
     (tmp_path / "benchmarks").mkdir()

@@ -2,12 +2,12 @@
 
 import json
 import os
-import shutil
 import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
 
+import folders
 import pytest
 
 import kgen
@@ -80,7 +80,7 @@ def test_what_a_changing_compiler_made_is_not_kept(cache: Cache, monkeypatch: py
 def copied(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A copy of the compiler, of which digests are then."""
     for folder in ("kgen", "templates"):
-        shutil.copytree(ROOT / folder, tmp_path / "copy" / folder, ignore=shutil.ignore_patterns("__pycache__"))
+        folders.copied(ROOT / folder, tmp_path / "copy" / folder)
     monkeypatch.setattr(kgen, "__file__", str(tmp_path / "copy" / "kgen" / "__init__.py"))
     return tmp_path / "copy"
 

@@ -1,12 +1,12 @@
 """Copies of a generated module in one process: vendored under other names, reloaded, loaded twice; each is its own."""
 
 import importlib
-import shutil
 from pathlib import Path
 from types import ModuleType
 
 import pytest
 import torch
+from folders import copied
 from torch.overrides import BaseTorchFunctionMode
 from variants import DEVICE, FUSED, Tensors, Variant, close, generated, gradients, launching, variants_of
 
@@ -45,9 +45,7 @@ def test_vendored_copies(folder: Path) -> None:
     (folder / "package" / "deep").mkdir(parents=True)
     names = ["borrowed_vga2d", "package.borrowed_vga2d", "package.deep.borrowed_vga2d"]
     for name in names:
-        shutil.copytree(
-            generated("vga2d"), folder / name.replace(".", "/"), ignore=shutil.ignore_patterns("__pycache__")
-        )
+        copied("vga2d", folder / name.replace(".", "/"))
     copies = [fused(importlib.import_module(name)) for name in names]
     for variant in [*copies, FUSED]:
         works(variant)
@@ -57,7 +55,7 @@ def test_vendored_copies(folder: Path) -> None:
 
 def test_reload(folder: Path) -> None:
     """A module that is loaded anew works, and so does what others hold of the old one, graphs included."""
-    shutil.copytree(generated("vga2d"), folder / "reloaded_vga2d", ignore=shutil.ignore_patterns("__pycache__"))
+    copied("vga2d", folder / "reloaded_vga2d")
     module = importlib.import_module("reloaded_vga2d")
     held = module.geometric_product
     x, y = torch.randn(2, 4, 3, 5, dtype=torch.float64, device=DEVICE, requires_grad=True).unbind()
@@ -92,7 +90,7 @@ def test_any_name(name: str, folder: Path) -> None:
 
 def test_tensors_of_one_in_another(folder: Path) -> None:
     """Copies differentiate through each other."""
-    shutil.copytree(generated("vga2d"), folder / "other_vga2d", ignore=shutil.ignore_patterns("__pycache__"))
+    copied("vga2d", folder / "other_vga2d")
     other = fused(importlib.import_module("other_vga2d"))
 
     def both(one: Variant, two: Variant) -> Tensors:

@@ -4,7 +4,6 @@ import ast
 import json
 import os
 import re
-import shutil
 import subprocess
 import sys
 from collections.abc import Mapping
@@ -14,6 +13,7 @@ from typing import Any
 import black
 import pytest
 import torch
+from folders import copied
 from imports import PACKAGE, packages
 from modules import DEVICE, SHIPPED, draw, module
 
@@ -293,7 +293,7 @@ def test_reference_runs_elsewhere(triton: str) -> None:
 
 def test_copies_work_alone(tmp_path: Path) -> None:
     """The folder, copied into another project, under another name."""
-    shutil.copytree(ROOT / "generated" / "vga2d", tmp_path / "borrowed", ignore=shutil.ignore_patterns("__pycache__"))
+    copied("vga2d", tmp_path / "borrowed")
     code = (
         "import sys\n"
         "sys.path[:] = [sys.argv[2], *(p for p in sys.path if p not in ('', sys.argv[1]))]\n"

@@ -18,7 +18,8 @@ from typing import Any
 
 import pytest
 import torch
-from modules import DEVICE, written_to
+from folders import written_to
+from modules import DEVICE
 from triton.runtime.jit import JITFunction
 
 from kgen.emit.package import emit

@@ -12,7 +12,8 @@ from pathlib import Path
 
 import pytest
 import torch
-from modules import DEVICE, ROOT, module, spec_text, written_to
+from folders import copied, written_to
+from modules import DEVICE, ROOT, module, spec_text
 
 from kgen.pipeline import generate
 from kgen.spec.load import load
@@ -115,8 +116,7 @@ def called(folder: Path, environment: Mapping[str, str]) -> subprocess.Completed
 
 @pytest.fixture
 def borrowed(tmp_path: Path) -> Path:
-    ignored = shutil.ignore_patterns("__pycache__")
-    return Path(shutil.copytree(ROOT / "generated" / "vga2d", tmp_path / "borrowed", ignore=ignored))
+    return copied("vga2d", tmp_path / "borrowed")
 
 
 @pytest.mark.parametrize("absent", ["_kernels/geometric_product.py", "_kernels"])

@@ -18,6 +18,7 @@ from pathlib import Path
 
 import pytest
 import trove_classifiers
+from folders import copied
 from packaging.metadata import Metadata
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
@@ -161,8 +162,7 @@ print([name for name in ("kgen", "kingdon", "pydantic", "yaml", "rich") if name 
 def test_proofs_need_torch_triton_and_pytest_alone(tmp_path: Path) -> None:
     """Package and proof, copied into a folder of another project."""
     python = environment(tmp_path / "environment", ["torch", "triton", "pytest", "numpy"])  # numpy: the interpreter's
-    ignored = shutil.ignore_patterns("__pycache__")
-    shutil.copytree(ROOT / "generated" / "vga2d", tmp_path / "somewhere" / "vga2d", ignore=ignored)
+    copied("vga2d", tmp_path / "somewhere" / "vga2d")
     (tmp_path / "somewhere" / "tests").mkdir()
     shutil.copy(ROOT / "generated" / "tests" / "test_vga2d.py", tmp_path / "somewhere" / "tests")
     printed = run(python, "-m", "pytest", "-q", "somewhere", "-k", "sgp and not norm", cwd=tmp_path)

@@ -17,6 +17,7 @@ from pathlib import Path
 import black
 import pytest
 import torch
+from folders import copied, written_to
 from imports import packages
 from modules import ROOT, SHIPPED, spec_text, turned
 from variants import INTERPRETED
@@ -104,15 +105,13 @@ def files(text: str) -> Mapping[str, str]:
 
 def write(text: str, folder: Path) -> str:
     """The files of a spec, in the folder; the module's name."""
-    for name, content in files(text).items():
-        (folder / name).parent.mkdir(parents=True, exist_ok=True)
-        (folder / name).write_text(content, encoding="utf-8")
+    written_to(folder, files(text))
     return load("specs/unshipped.yaml", text).name
 
 
 def copy(folder: Path) -> None:
     """The checked-in package vga2d and its proof, which are what its spec becomes."""
-    shutil.copytree(ROOT / "generated" / "vga2d", folder / "vga2d", ignore=shutil.ignore_patterns("__pycache__"))
+    copied("vga2d", folder / "vga2d")
     (folder / "tests").mkdir(exist_ok=True)
     shutil.copyfile(ROOT / "generated" / "tests" / "test_vga2d.py", folder / "tests" / "test_vga2d.py")
 

@@ -2,14 +2,14 @@
 
 import math
 import os
-import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 import torch
-from modules import DEVICE, ROOT, module, written_to
+from folders import copied, written_to
+from modules import DEVICE, ROOT, module
 from typer.testing import CliRunner
 
 from kgen.cli import app
@@ -31,15 +31,9 @@ def verify(*arguments: str | Path) -> tuple[int, str]:
     return result.exit_code, result.output
 
 
-def shipped(folder: Path) -> Path:
-    """A copy of a generated package."""
-    ignored = shutil.ignore_patterns("__pycache__")
-    return Path(shutil.copytree(ROOT / "generated" / "vga2d", folder, ignore=ignored))
-
-
 def altered(tmp_path: Path, file: str, old: str, new: str) -> Path:
     """A generated package with one change, as if kgen had generated it so."""
-    path = shipped(tmp_path / f"altered{abs(hash((old, new)))}")
+    path = copied("vga2d", tmp_path / f"altered{abs(hash((old, new)))}")
     text = (path / file).read_text(encoding="utf-8")
     assert old in text
     (path / file).write_text(stamp.sealed(text.replace(old, new)), encoding="utf-8")
@@ -214,7 +208,7 @@ def test_a_module_of_another_spec(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
 
 def test_a_module_without_its_spec(tmp_path: Path) -> None:
     """A copy elsewhere is verified, and what could not be checked is told."""
-    path = shipped(tmp_path / "kernels")
+    path = copied("vga2d", tmp_path / "kernels")
     status, output = verify(path, *SMALL)
     assert status == 0 and "all kernels agree" in output
     assert "specs/vga2d.yaml is not here, so whether it has changed since is not known" in output
