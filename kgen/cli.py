@@ -80,7 +80,7 @@ def root(
 )
 def build(
     specs: SpecArguments = None,
-    out: Annotated[Path, typer.Option(help="The folder of generated modules.")] = Path("generated"),
+    out: Annotated[Path, typer.Option(help="The folder of generated packages.")] = Path("generated"),
     check: Annotated[
         bool, typer.Option("--check", help="Write nothing; exit status 1 if something would change.")
     ] = False,
@@ -91,7 +91,7 @@ def build(
     jobs: Annotated[int, typer.Option(min=1, help="Processes.", show_default="one per processor")] = PROCESSORS,
     no_cache: Annotated[bool, typer.Option("--no-cache", help="Compile again what was compiled before.")] = False,
 ) -> None:
-    """Generate the modules of the given specs and their proofs, all files or none."""
+    """Generate the packages of the given specs and their proofs, all files or none."""
     from kgen.cache import Cache, standard_folder
     from kgen.pipeline import generate
     from kgen.write import tree
@@ -150,11 +150,11 @@ def show(
 
 @app.command(epilog="Example: [bold]kgen verify specs/vga3d.yaml[/bold], or [bold]kgen verify generated/vga3d[/bold]")
 def verify(
-    targets: Annotated[list[Path], typer.Argument(metavar="SPEC|MODULE", help="Specs or generated modules.")],
+    targets: Annotated[list[Path], typer.Argument(metavar="SPEC|PACKAGE", help="Specs or generated packages.")],
     dtype: Annotated[list[str] | None, typer.Option(help="Only this storage type.", show_default="all")] = None,
     size: Annotated[list[str] | None, typer.Option(help="AXIS=EXTENT.", show_default="b=5, n=17")] = None,
     device: Annotated[str, typer.Option(help="A torch device.", show_default="a GPU if there is one")] = "",
-    generated: Annotated[Path, typer.Option(help="The folder of generated modules.")] = Path("generated"),
+    generated: Annotated[Path, typer.Option(help="The folder of generated packages.")] = Path("generated"),
 ) -> None:
     """Compare generated kernels, forward and every gradient, with the reference. Needs torch; uses a GPU if any."""
     from kgen.tools.problem import parse_sizes

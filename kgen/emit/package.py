@@ -16,7 +16,7 @@ import ast
 import re
 from collections.abc import Callable, Iterable, Sequence
 from functools import lru_cache
-from itertools import chain
+from pathlib import Path
 from textwrap import shorten
 from typing import Any
 
@@ -149,11 +149,16 @@ def _reference(spec: Spec) -> str:
     return _finished("reference", h=head, functions="\n" * text.startswith(("def ", "@")) + text)
 
 
+def _sources() -> Path:
+    """The folder of the runtime's files."""
+    return template_folder() / "runtime"
+
+
 @lru_cache
 def runtime() -> dict[str, str]:
     """The files that are the same in every package, under a line that says where they are from."""
     found = {}
-    for path in sorted((template_folder() / "runtime").glob("*.py")):
+    for path in sorted(_sources().glob("*.py")):
         text = path.read_text(encoding="utf-8")
         head = f"# {BANNER} from templates/runtime/{path.name} — do not edit"
         line = stamp.line(stamp.digest(text), "", "runtime")
@@ -237,7 +242,7 @@ def _kernel_imports(kernels: str, launchers: str, table: bool) -> str:
 @lru_cache
 def device_functions() -> frozenset[str]:
     """The functions of the runtime that kernels call."""
-    tree = ast.parse((template_folder() / RUNTIME[1:] / "kernels.py").read_text(encoding="utf-8"))
+    tree = ast.parse((_sources() / "kernels.py").read_text(encoding="utf-8"))
     return frozenset(node.name for node in tree.body if isinstance(node, ast.FunctionDef))
 
 
@@ -254,4 +259,4 @@ def _rank(name: str) -> tuple[int, str]:
 
 
 def _join(parts: Iterable[str]) -> str:
-    return "\n\n\n".join(part.strip("\n") for part in chain(parts))
+    return "\n\n\n".join(part.strip("\n") for part in parts)

@@ -16,7 +16,6 @@ import builtins
 import re
 from collections.abc import Iterable, Mapping
 
-ORDERS = ("", "_backward", "_double_backward", "_triple_backward")  # what operators are called by their order
 FOLLOWING = re.compile(  # what follows the names of kernels: chosen options, orders, numbers and forms
     r".*_(with|without)(_.*)?|.*_(backward|double|triple|recomputed|second|stored[0-9]*|long|turned|[0-9]+)_*|name_*"
     r"|.*_case[0-9a-f]+_*|(?i:con|prn|aux|nul|com[0-9]|lpt[0-9])_*"  # and what files are called, or cannot be

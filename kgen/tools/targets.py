@@ -16,10 +16,10 @@ from typing import TypeVar
 
 import torch
 
-from kgen.emit.text.banner import BANNER
 from kgen.errors import KgenError, KgenErrors
 from kgen.spec import stamp
 from kgen.tools.problem import load_module
+from kgen.write import survey, tree
 
 T = TypeVar("T")
 S = TypeVar("S")
@@ -50,10 +50,8 @@ def _opened(target: Path, generated: Path) -> Iterator[Target]:
         yield existing(target, path)
         return
     with tempfile.TemporaryDirectory() as folder:
-        for name, text in _compile(target).items():
-            (Path(folder) / name).parent.mkdir(parents=True, exist_ok=True)
-            (Path(folder) / name).write_text(text, encoding="utf-8")
-        compiled = Path(folder) / path.name
+        compiled = Path(folder) / "generated" / path.name
+        tree.write(_compile(target), compiled.parent)
         yield Target(str(target), compiled, load_module(compiled), f"compiled for this, as there is no {path}")
 
 
@@ -98,8 +96,14 @@ def check(path: Path, spec: Path | None = None) -> str:
     Without `spec` it is the one that the package's header names, looked for in the folders above. A copy elsewhere has
     none: then only the files' text is checked.
     """
-    index = _stamp(path / "__init__.py", path)
-    stamps = {file: _stamp(file, path) for file in sorted(path.rglob("*.py")) if _is_own(file)}
+    start = path / "__init__.py"
+    if not start.is_file():
+        raise KgenError(f"no generated package {path}", hint="run `kgen build` first, or say where with --generated")
+    texts = {file: _text(file) for file in sorted(path.rglob("*.py"))}
+    if not _is_own(texts[start]):
+        raise KgenError(f"{path} is not a generated package", hint="it has no header of kgen's")
+    stamps = {file: _stamp(file, text) for file, text in texts.items() if _is_own(text)}
+    index = stamps[start]
     for file, found in stamps.items():
         if not found.intact:
             hint = f"change the spec instead; {_rebuild(index.source, path)}, which replaces the package"
@@ -117,20 +121,15 @@ def check(path: Path, spec: Path | None = None) -> str:
     return ""
 
 
-def _is_own(file: Path) -> bool:
+def _is_own(text: str) -> bool:
     """Whether kgen made the file: others may lie beside it."""
-    return BANNER in "".join(_text(file).splitlines()[: stamp.HEAD_LINES])
+    return survey.named_source(text) is not None
 
 
-def _stamp(file: Path, path: Path) -> stamp.Stamp:
-    if not file.is_file():
-        raise KgenError(f"no generated package {path}", hint="run `kgen build` first, or say where with --generated")
-    text = _text(file)
+def _stamp(file: Path, text: str) -> stamp.Stamp:
     found = stamp.read(text)
     if found:
         return found
-    if BANNER not in "".join(text.splitlines()[: stamp.HEAD_LINES]):
-        raise KgenError(f"{path} is not a generated package", hint="it has no header of kgen's")
     raise KgenError(
         f"{file} does not say which text of its spec made it: its header is another kgen's, or was changed by hand",
         hint="run `kgen build` on its spec",

@@ -65,8 +65,8 @@ def variant(
     first = operator = Operator(
         function, launchers[0], inputs, (), numbers, d["grads"], outputs, saved or {}, reference
     )
-    for launcher, read in itertools.zip_longest(launchers[1:], caches[: len(launchers) - 1], fillvalue=()):
-        operator.gradient = operator.derived(str(launcher), tuple(read))
+    for launcher, read in zip(launchers[1:], caches or ((),) * len(launchers)):
+        operator.gradient = operator.derived(launcher, read)
         operator = operator.gradient
     first.independent, first.flags, first.products = independent, flags or {}, products
     operator = first

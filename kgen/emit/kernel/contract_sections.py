@@ -93,7 +93,7 @@ class ContractWriter(Writer):
             (),
             (),
             k.notes,
-            frozenset({*self.helpers, *(["total"] if k.folds else [])}),
+            frozenset(self.helpers),
             self.index[self.along],
             size_name(self.along),
             bool(k.folds),

@@ -30,7 +30,6 @@ FUNCTIONS = {
     "phi": "_phi",
     "fast_exp": "tl.exp",
 }
-CALLED = {"sigmoid": ("exp",)}  # by functions of ours
 COMPARISONS = {"lt": "<", "le": "<=", "gt": ">", "ge": ">=", "eq": "==", "ne": "!="}
 LOCALS = {  # what templates of kernels call their own variables, and what they use
     *("r", "at", "row", "rows", "kept", "column", "across", "down", "start", "tile", "tiles", "block", "blocks"),
@@ -103,12 +102,6 @@ def number(value: Number) -> str:
     """A constant as a float literal."""
     text = repr(float(value))
     return f'float("{text}")' if text.strip("-") in ("inf", "nan") else text
-
-
-def helpers(function: str) -> tuple[str, ...]:
-    """The device functions of ours that a field function is spelled with."""
-    own = FUNCTIONS.get(function, "")
-    return (own[1:], *CALLED.get(function, ())) if own.startswith("_") else ()
 
 
 class Term(NamedTuple):

@@ -7,7 +7,7 @@ before it is used, every access that can overrun has a mask, and addresses are i
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from kgen.emit.kernel.printer import Expressions, Names, component_index, helpers, steps, stride, times
+from kgen.emit.kernel.printer import Expressions, Names, component_index, steps, stride, times
 from kgen.graph.builder import Builder
 from kgen.graph.node import Node, postorder
 from kgen.graph.tensor import Tensor
@@ -111,7 +111,7 @@ class KernelText:
     partial_bases: tuple[Statement, ...]
     partials: tuple[Access, ...]
     notes: tuple[str, ...]
-    helpers: frozenset[str]
+    helpers: frozenset[str]  # what the template computes for addresses and partial results, by its name there
 
 
 class Writer:
@@ -131,7 +131,7 @@ class Writer:
         self._name_results()
         self._name_long()
         self.spell = Expressions(self.names, self.named)
-        self.helpers = {h for n in self.nodes if n.kind == "Call" for h in helpers(n.function)}
+        self.helpers: set[str] = set()
         self.planes: set[str] = set()  # what separates components in some address
         self.accumulator_names: dict[tuple[str, int], str] = {}
 
@@ -323,7 +323,6 @@ class Writer:
                             names, self._pointer(tensor, first), self._load_mask(tensor, self._mask(tensor)), chunk > 1
                         )
                     )
-                    self.helpers |= {f"load{chunk}"} if chunk > 1 else set()
         return tuple(loads)
 
     def _loads_before(self, tensors: Iterable[Tensor]) -> tuple[Access, ...]:
@@ -342,11 +341,9 @@ class Writer:
             values = tuple(self.spell.use(f) for f in output.fields)
             chunk = self._chunk(tensor)
             if chunk > 1:
-                full = tuple(
+                values = tuple(
                     v if f.axes >= self.inner else f"_fill({v}, mask, REAL)" for v, f in zip(values, output.fields)
                 )
-                self.helpers |= {f"store{chunk}"} | ({"fill"} if full != values else set())
-                values = full
             for first in range(0, len(values), chunk):
                 part = values[first : first + chunk]
                 pointer, mask = self._pointer(tensor, first), self._mask(tensor, True)
@@ -368,7 +365,6 @@ class Writer:
                 groups = [chosen[i : i + MOST_TOGETHER] for i in range(0, len(chosen), MOST_TOGETHER)]
             for group in groups:
                 function = f"row_{kind.lower()}" + (str(len(group)) if len(group) > 1 else "")
-                self.helpers.add(function)
                 names, arguments = ", ".join(n for n, _ in group), ", ".join(v for _, v in group)
                 result.append(Statement(names, f"_{function}({arguments}, {mask})"))
         return result
@@ -526,8 +522,6 @@ class Writer:
             t = fold.tensor
             lacks = not self.inner & set(t.axes)
             flag = self.flags.get(t.name, "")
-            if not lacks:
-                self.helpers.add(f"column_{fold.reduction}")
             for i, node in enumerate(fold.fields):
                 terms = [self.bases[t.name], *self._component_offset(t, i)]
                 name = self._accumulator_name(fold, i)
