@@ -178,8 +178,9 @@ def test_folders_inside(out: Path, monkeypatch: pytest.MonkeyPatch, exchange: bo
 
 def package(name: str, *more: str) -> dict[str, str]:
     """A spec's files, with folders in folders; not every folder is a package of Python's."""
-    paths = ("__init__.py", "_kernels/__init__.py", "_kernels/f.py", "_runtime/deep/launch.py", *more)
-    return {path: text(f"specs/{name}.yaml") for path in (f"tests/test_{name}.py", *(f"{name}/{p}" for p in paths))}
+    paths = ("__init__.py", "_kernels/__init__.py", "_kernels/f.py", *more)
+    files = {path: text(f"specs/{name}.yaml") for path in (f"tests/test_{name}.py", *(f"{name}/{p}" for p in paths))}
+    return {**files, f"{name}/_runtime/deep/launch.py": text("templates/runtime/launch.py")}
 
 
 @pytest.fixture(params=["exchange", "journal"])
@@ -240,6 +241,20 @@ def test_files_of_the_users_in_packages_stay_and_are_told(tmp_path: Path) -> Non
     left = {file.relative_to(out).as_posix() for file in (out / "two").rglob("*") if not file.is_dir()}
     assert left == {*mine[2:]}
     assert tree.check(package("one"), out).foreign == tuple(sorted(mine[:2]))
+
+
+def test_files_of_a_package_are_of_its_spec(tmp_path: Path) -> None:
+    """Also those that were copied from elsewhere and say so: they stay with it, and go with it."""
+    for name in ("one", "two", "three"):
+        tree.write(package(name, "_runtime/old.py"), tmp_path / "out")
+        (tmp_path / "out" / name / "_runtime" / "old.py").write_text(text("templates/runtime/old.py"))
+    (tmp_path / "specs").mkdir()
+    for name in ("one", "two"):
+        (tmp_path / "specs" / f"{name}.yaml").touch()
+    changes = tree.check(package("one"), tmp_path / "out", tree.elsewhere([tmp_path / "specs" / "one.yaml"]))
+    gone = sorted(package("three", "_runtime/old.py"))
+    assert changes.stale == ("one/_runtime/old.py", *gone)  # two.yaml is there, though it was not built
+    assert changes.dropped == ("one/_runtime/old.py",)
 
 
 def test_an_old_module_beside_its_package_is_named_before_it_is_removed(tmp_path: Path) -> None:
