@@ -1,5 +1,8 @@
 """The story of a build: specs in, the text of packages and of their proofs out. Touches no files but a cache's."""
 
+import atexit
+import contextlib
+import gc
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from functools import partial
@@ -8,6 +11,8 @@ from multiprocessing import get_context
 from kgen.cache import Cache, key
 from kgen.emit.text.banner import source_name
 from kgen.spec.model import Kernel, Spec
+
+atexit.register(gc.freeze)  # at its end Python would look for cycles once more, in all that caches hold
 
 
 def generate(
@@ -40,7 +45,22 @@ def package(spec: Spec, cache: Cache | None = None) -> dict[str, str]:
         make = partial(of_kernel, spec, kernel)
         return cache.of(_parts(spec, kernel.name), make) if cache else make()
 
-    return emit(spec, of) | {file_name(spec): proof(spec)}
+    with _no_search_for_cycles():
+        return emit(spec, of) | {file_name(spec): proof(spec)}
+
+
+@contextlib.contextmanager
+def _no_search_for_cycles() -> Iterator[None]:
+    """Graphs of fields are large and have no cycles: Python would look through all of them again and again, in vain."""
+    before = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.freeze()  # and back: what is left counts as old, so that no search begins at once
+        gc.unfreeze()
+        if before:
+            gc.enable()
 
 
 def _texts(specs: Sequence[Spec], jobs: int, cache: Cache | None) -> Iterator[dict[str, str]]:
