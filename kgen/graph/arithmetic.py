@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from fractions import Fraction
 
 from kgen.graph.node import Node, Number, Rational, Term, whole
-from kgen.graph.table import Table
+from kgen.graph.table import Table, remembered
 
 # functions of constants are computed while the graph is built
 FOLDED: dict[str, Callable[..., float]] = {
@@ -52,6 +52,10 @@ class Arithmetic(Table, ABC):
 
     def linear(self, terms: Iterable[tuple[Number, Node]]) -> Node:
         """The sum of c * x."""
+        return self._linear(*terms)
+
+    @remembered
+    def _linear(self, *terms: tuple[Number, Node]) -> Node:
         merged, reductions = dict[Node, Rational](), dict[tuple[object, ...], list[Term]]()
         for c, x in self._exact(terms):
             if x.kind in ("Sum", "Dot"):
@@ -97,10 +101,11 @@ class Arithmetic(Table, ABC):
         return self.linear([(-1, a)])
 
     def scale(self, c: Number, a: Node) -> Node:
-        return self.linear([(c, a)])
+        return a if c == 1 else self.linear([(c, a)])
 
     # products
 
+    @remembered
     def mul(self, *fields: Node) -> Node:
         """The product. Signs and rational constants come out as a coefficient; scaled fields stay whole."""
         coefficient: Rational = 1

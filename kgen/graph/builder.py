@@ -17,6 +17,10 @@ class Builder(Reductions):
 
     def rebuild(self, node: Node, args: Sequence[Node]) -> Node:
         """The node of the same kind over other arguments, through the constructors."""
+        return node if tuple(args) == node.args else self.rebuilt(node, args)
+
+    def rebuilt(self, node: Node, args: Sequence[Node]) -> Node:
+        """The same, without the knowledge that over its own arguments a node is itself."""
         match node.kind:
             case "Add":
                 return self.linear(zip(node.coefficients, args))

@@ -24,6 +24,7 @@ of its own, is a Dot; constants fold. Shared subexpressions are never expanded.
 from collections.abc import Iterable
 from dataclasses import dataclass
 from fractions import Fraction
+from functools import lru_cache
 
 Rational = int | Fraction  # an int wherever it is whole: integer arithmetic is many times faster
 Number = Rational | float
@@ -123,20 +124,24 @@ def postorder(roots: Iterable[Node], stop: Iterable[Node] = ()) -> list[Node]:
 
     The nodes in `stop` are listed, but not entered.
     """
-    barred = set(stop)
+    return list(_postorder(tuple(roots), frozenset(stop)))
+
+
+@lru_cache(maxsize=512)  # the scheduler asks the same of what it tries
+def _postorder(roots: tuple[Node, ...], barred: frozenset[Node]) -> tuple[Node, ...]:
     order: dict[Node, None] = {}
     for root in roots:
-        stack = [(root, False)]
+        stack: list[Node | None] = [root]
         while stack:
-            node, ready = stack.pop()
-            if node in order:
-                continue
-            if ready or node in barred or not node.args:
-                order[node] = None
-            else:
-                stack.append((node, True))
-                stack.extend((a, False) for a in reversed(node.args))
-    return list(order)
+            node = stack.pop()
+            if node is None:  # the arguments of the next one are done
+                order[stack.pop()] = None  # type: ignore[index]
+            elif node not in order:
+                if node in barred or not node.args:
+                    order[node] = None
+                else:
+                    stack += (node, None, *node.args[::-1])
+    return tuple(order)
 
 
 def spell(node: Node) -> str:

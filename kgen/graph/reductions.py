@@ -10,6 +10,7 @@ from fractions import Fraction
 from kgen.graph.arithmetic import Arithmetic
 from kgen.graph.matmul import sides
 from kgen.graph.node import Node, Rational, Term
+from kgen.graph.table import remembered
 
 Product = tuple[Rational, Node, Node]  # a coefficient, a left factor and a right one
 Pairs = Sequence[tuple[Node, Node]]
@@ -20,7 +21,10 @@ class Reductions(Arithmetic):
 
     def sum(self, a: Node, over: Iterable[str]) -> Node:
         """The sum along axes: one that the field lacks multiplies by its Size, what lacks them all leaves the sum."""
-        wanted = tuple(sorted(set(over)))
+        return self._sum(a, *sorted(set(over)))
+
+    @remembered
+    def _sum(self, a: Node, *wanted: str) -> Node:
         present = tuple(axis for axis in wanted if axis in a.axes)
         lacking = [self.size(axis) for axis in wanted if axis not in a.axes]
         if lacking:

@@ -5,14 +5,31 @@ which nodes are first asked for, so that whatever sorts by them comes out alike 
 """
 
 import math
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from fractions import Fraction
-from functools import cached_property
+from functools import cached_property, wraps
+from typing import TypeVar, cast
 
 from kgen.graph.node import Names, Node, whole
 from kgen.graph.tensor import Tensor
 
+Constructor = TypeVar("Constructor", bound=Callable[..., Node])
+
 LARGEST_DENOMINATOR = 1024  # a float with a larger one, such as sqrt(2), stays a float
+
+
+def remembered(constructor: Constructor) -> Constructor:
+    """Answer what was asked before as then: a table only grows, so the same arguments make the same node."""
+
+    @wraps(constructor)
+    def answer(table: "Table", *arguments: object) -> Node:
+        asked = (constructor.__name__, *arguments)
+        found = table.made.get(asked)
+        if found is None:
+            found = table.made[asked] = constructor(table, *arguments)
+        return found
+
+    return cast(Constructor, answer)
 
 
 class Table:
@@ -20,6 +37,7 @@ class Table:
 
     def __init__(self) -> None:
         self._table: dict[tuple[object, ...], Node] = {}
+        self.made: dict[tuple[object, ...], Node] = {}  # by constructor and arguments
         self.nodes: list[Node] = []
         self.hints: dict[Node, str] = {}  # a name for a field, from the spec; the printer makes names unique
         self.tensors: dict[str, Tensor] = {}  # those that fields are read from, and the same with axes renamed
