@@ -212,7 +212,7 @@ def test_gate_is_shared_and_named() -> None:
     graph = trace(spec, spec.kernels[0], {})
     names = [graph.builder.hints[node] for node in postorder(graph.roots) if node in graph.builder.hints]
     assert [name for name in names if name.startswith("gate")] == ["gate_x", "gate_y"]
-    assert {"inv_rms_0", "inv_rms_3", "out_e", "out_e123"} <= set(names)
+    assert {"inv_rms_scalar", "inv_rms_trivector", "out_e", "out_e123"} <= set(names)
 
 
 def test_constants_do_not_multiply() -> None:

@@ -190,7 +190,7 @@ KERNELS = {
         "grads": ("x", "y", "weight"),
         "grades": {"x": (0, 1, 2, 3, 4, 5), "y": (0, 1, 2, 3, 4, 5), "out": (0, 1, 2, 3, 4, 5)},
         "group": "pin",
-        "spec": "1839cfb0f2f6",
+        "spec": "88ce49dceb6e",
     },
 }
 
@@ -377,8 +377,10 @@ def fused_gelu_sgp_norm_oracle(
     x = _ref_flatten(x, 2)  # b, n, blade
     y = _ref_flatten(y, 2)  # b, n, blade
     weight = weight[None]  # 1, n, path
-    out = _ref_product("geometric", _ref_gelu(x), _ref_gelu(y), weight=weight)
-    out = _ref_grade_rms_norm(out, eps, 1, invariant=True) if normalize else out
+    gx = _ref_gelu(x)
+    gy = _ref_gelu(y)
+    xy = _ref_product("geometric", gx, gy, weight=weight)
+    out = _ref_grade_rms_norm(xy, eps, 1, invariant=True) if normalize else xy
     return _ref_unflatten(out, lead).to(dtype).contiguous()
 
 

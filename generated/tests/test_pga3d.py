@@ -77,7 +77,7 @@ KERNELS = {
         "grads": ("x", "y", "weight"),
         "grades": {"x": (0, 1, 2, 3, 4), "y": (0, 1, 2, 3, 4), "out": (0, 1, 2, 3, 4)},
         "group": "pin",
-        "spec": "eee853c4a60c",
+        "spec": "3e736b0a8d2f",
     },
     "motor_action": {
         "inputs": {"m": ("...", "n", 8), "x": ("...", "n", 4)},
@@ -103,7 +103,7 @@ KERNELS = {
         "grades": {"x": (0, 1, 2, 3, 4), "y": (0, 1, 2, 3, 4), "out": (0, 1, 2, 3, 4)},
         "group": "pin",
         "products": True,
-        "spec": "6481e0045713",
+        "spec": "252866f9a326",
     },
     "mv_linear": {
         "inputs": {"x": ("...", "n", 16), "weight": (5, "n", "m"), "bias": ("m", 16)},
@@ -348,8 +348,10 @@ def fused_gelu_sgp_norm_oracle(
     x = _ref_flatten(x, 2)  # b, n, blade
     y = _ref_flatten(y, 2)  # b, n, blade
     weight = weight[None]  # 1, n, path
-    out = _ref_product("geometric", _ref_gelu(x), _ref_gelu(y), weight=weight)
-    out = _ref_grade_rms_norm(out, eps, 1, invariant=True) if normalize else out
+    gx = _ref_gelu(x)
+    gy = _ref_gelu(y)
+    xy = _ref_product("geometric", gx, gy, weight=weight)
+    out = _ref_grade_rms_norm(xy, eps, 1, invariant=True) if normalize else xy
     return _ref_unflatten(out, lead).to(dtype).contiguous()
 
 
@@ -390,8 +392,10 @@ def fused_gelu_fcgp_norm_oracle(
     x = _ref_flatten(x, 2)[:, :, None]  # b, n, 1, blade
     y = _ref_flatten(y, 2)[:, :, None]  # b, n, 1, blade
     weight = weight.movedim(0, -1)[None]  # 1, n, m, path
-    out = _ref_fcgp(_ref_gelu(x), _ref_gelu(y), weight, 1)
-    out = _ref_grade_rms_norm(out, eps, 2, invariant=True) if normalize else out
+    gx = _ref_gelu(x)
+    gy = _ref_gelu(y)
+    xy = _ref_fcgp(gx, gy, weight, 1)
+    out = _ref_grade_rms_norm(xy, eps, 2, invariant=True) if normalize else xy
     return _ref_unflatten(out.squeeze(1), lead).to(dtype).contiguous()
 
 

@@ -65,7 +65,7 @@ KERNELS = {
         "grads": ("x", "y", "weight"),
         "grades": {"x": (0, 1, 2), "y": (0, 1, 2), "out": (0, 1, 2)},
         "group": "pin",
-        "spec": "37d26127c2a8",
+        "spec": "0a6cfe218ce7",
     },
     "fused_gelu_fcgp_norm": {
         "inputs": {"x": (4, "b", "n"), "y": (4, "b", "n"), "weight": (10, "n", "m")},
@@ -75,7 +75,7 @@ KERNELS = {
         "grades": {"x": (0, 1, 2), "y": (0, 1, 2), "out": (0, 1, 2)},
         "group": "pin",
         "products": True,
-        "spec": "fbfc1e21c2a6",
+        "spec": "bba0eb05e801",
     },
     "mv_linear": {
         "inputs": {"x": (4, "b", "n"), "weight": (3, "n", "m"), "bias": (4, "m")},
@@ -94,7 +94,7 @@ KERNELS = {
         "grades": {"x": (0, 1, 2), "linear_bias": (0, 1, 2), "out": (0, 1, 2)},
         "group": "pin",
         "products": True,
-        "spec": "2ef187c94ed6",
+        "spec": "f7f3604126e2",
     },
     "fc_layer": {
         "inputs": {
@@ -109,7 +109,7 @@ KERNELS = {
         "grades": {"x": (0, 1, 2), "linear_bias": (0, 1, 2), "out": (0, 1, 2)},
         "group": "pin",
         "products": True,
-        "spec": "8c71a3c6855d",
+        "spec": "d255664b2f6d",
     },
 }
 
@@ -315,8 +315,10 @@ def fused_gelu_sgp_norm_oracle(
     x = x.movedim(0, -1)  # b, n, blade
     y = y.movedim(0, -1)  # b, n, blade
     weight = weight[None]  # 1, n, path
-    out = _ref_product("geometric", _ref_gelu(x), _ref_gelu(y), weight=weight)
-    out = _ref_grade_rms_norm(out, eps, 1) if normalize else out
+    gx = _ref_gelu(x)
+    gy = _ref_gelu(y)
+    xy = _ref_product("geometric", gx, gy, weight=weight)
+    out = _ref_grade_rms_norm(xy, eps, 1) if normalize else xy
     return out.movedim(-1, 0).to(dtype).contiguous()
 
 
@@ -332,8 +334,10 @@ def fused_gelu_fcgp_norm_oracle(
     x = x.movedim(0, -1)[:, :, None]  # b, n, 1, blade
     y = y.movedim(0, -1)[:, :, None]  # b, n, 1, blade
     weight = weight.movedim(0, -1)[None]  # 1, n, m, path
-    out = _ref_fcgp(_ref_gelu(x), _ref_gelu(y), weight, 1)
-    out = _ref_grade_rms_norm(out, eps, 2) if normalize else out
+    gx = _ref_gelu(x)
+    gy = _ref_gelu(y)
+    xy = _ref_fcgp(gx, gy, weight, 1)
+    out = _ref_grade_rms_norm(xy, eps, 2) if normalize else xy
     return out.squeeze(1).movedim(-1, 0).to(dtype).contiguous()
 
 
@@ -369,8 +373,10 @@ def layer_oracle(
     linear_weight = linear_weight.permute(2, 1, 0)[None]  # 1, n, k, grade
     linear_bias = linear_bias.movedim(0, -1)[None, :, None]  # 1, n, 1, blade
     y = _ref_mv_linear(x.transpose(1, 2), linear_weight, 2) + linear_bias
-    out = _ref_product("geometric", _ref_gelu(x), _ref_gelu(y), weight=gp_weight)
-    out = _ref_grade_rms_norm(out, eps, 1) if normalize else out
+    gx = _ref_gelu(x)
+    gy = _ref_gelu(y)
+    xy = _ref_product("geometric", gx, gy, weight=gp_weight)
+    out = _ref_grade_rms_norm(xy, eps, 1) if normalize else xy
     return out.squeeze(2).movedim(-1, 0).to(dtype).contiguous()
 
 
@@ -393,8 +399,10 @@ def fc_layer_oracle(
     linear_weight = linear_weight.permute(2, 1, 0)[None, :, None]  # 1, n, 1, k, grade
     linear_bias = linear_bias.movedim(0, -1)[None, :, None, None]  # 1, n, 1, 1, blade
     y = _ref_mv_linear(x.transpose(1, 3), linear_weight, 3) + linear_bias
-    out = _ref_fcgp(_ref_gelu(x), _ref_gelu(y), gp_weight, 1)
-    out = _ref_grade_rms_norm(out, eps, 2) if normalize else out
+    gx = _ref_gelu(x)
+    gy = _ref_gelu(y)
+    xy = _ref_fcgp(gx, gy, gp_weight, 1)
+    out = _ref_grade_rms_norm(xy, eps, 2) if normalize else xy
     return out.squeeze((1, 3)).movedim(-1, 0).to(dtype).contiguous()
 
 

@@ -69,7 +69,7 @@ KERNELS = {
         "grads": ("x", "y", "weight"),
         "grades": {"x": (0, 1, 2, 3), "y": (0, 1, 2, 3), "out": (0, 1, 2, 3)},
         "group": "pin",
-        "spec": "658f5f359130",
+        "spec": "41f192650755",
     },
     "rotor_action": {
         "inputs": {"r": (4, "b", "n"), "x": (3, "b", "n")},
@@ -95,7 +95,7 @@ KERNELS = {
         "grades": {"x": (0, 1, 2, 3), "y": (0, 1, 2, 3), "out": (0, 1, 2, 3)},
         "group": "pin",
         "products": True,
-        "spec": "9e2193ced139",
+        "spec": "aea77314e9eb",
     },
     "mv_linear": {
         "inputs": {"x": (8, "b", "n"), "weight": (4, "n", "m"), "bias": (8, "m")},
@@ -114,7 +114,7 @@ KERNELS = {
         "grades": {"x": (0, 1, 2, 3), "linear_bias": (0, 1, 2, 3), "out": (0, 1, 2, 3)},
         "group": "pin",
         "products": True,
-        "spec": "8bc663c5baac",
+        "spec": "1f6c22b3f88d",
     },
     "fc_layer": {
         "inputs": {
@@ -129,7 +129,7 @@ KERNELS = {
         "grades": {"x": (0, 1, 2, 3), "linear_bias": (0, 1, 2, 3), "out": (0, 1, 2, 3)},
         "group": "pin",
         "products": True,
-        "spec": "ec149ef9cabd",
+        "spec": "f66b7b2cc455",
     },
 }
 
@@ -350,8 +350,10 @@ def fused_gelu_sgp_norm_oracle(
     x = x.movedim(0, -1)  # b, n, blade
     y = y.movedim(0, -1)  # b, n, blade
     weight = weight[None]  # 1, n, path
-    out = _ref_product("geometric", _ref_gelu(x), _ref_gelu(y), weight=weight)
-    out = _ref_grade_rms_norm(out, eps, 1) if normalize else out
+    gx = _ref_gelu(x)
+    gy = _ref_gelu(y)
+    xy = _ref_product("geometric", gx, gy, weight=weight)
+    out = _ref_grade_rms_norm(xy, eps, 1) if normalize else xy
     return out.movedim(-1, 0).to(dtype).contiguous()
 
 
@@ -389,8 +391,10 @@ def fused_gelu_fcgp_norm_oracle(
     x = x.movedim(0, -1)[:, :, None]  # b, n, 1, blade
     y = y.movedim(0, -1)[:, :, None]  # b, n, 1, blade
     weight = weight.movedim(0, -1)[None]  # 1, n, m, path
-    out = _ref_fcgp(_ref_gelu(x), _ref_gelu(y), weight, 1)
-    out = _ref_grade_rms_norm(out, eps, 2) if normalize else out
+    gx = _ref_gelu(x)
+    gy = _ref_gelu(y)
+    xy = _ref_fcgp(gx, gy, weight, 1)
+    out = _ref_grade_rms_norm(xy, eps, 2) if normalize else xy
     return out.squeeze(1).movedim(-1, 0).to(dtype).contiguous()
 
 
@@ -426,8 +430,10 @@ def layer_oracle(
     linear_weight = linear_weight.permute(2, 1, 0)[None]  # 1, n, k, grade
     linear_bias = linear_bias.movedim(0, -1)[None, :, None]  # 1, n, 1, blade
     y = _ref_mv_linear(x.transpose(1, 2), linear_weight, 2) + linear_bias
-    out = _ref_product("geometric", _ref_gelu(x), _ref_gelu(y), weight=gp_weight)
-    out = _ref_grade_rms_norm(out, eps, 1) if normalize else out
+    gx = _ref_gelu(x)
+    gy = _ref_gelu(y)
+    xy = _ref_product("geometric", gx, gy, weight=gp_weight)
+    out = _ref_grade_rms_norm(xy, eps, 1) if normalize else xy
     return out.squeeze(2).movedim(-1, 0).to(dtype).contiguous()
 
 
@@ -450,8 +456,10 @@ def fc_layer_oracle(
     linear_weight = linear_weight.permute(2, 1, 0)[None, :, None]  # 1, n, 1, k, grade
     linear_bias = linear_bias.movedim(0, -1)[None, :, None, None]  # 1, n, 1, 1, blade
     y = _ref_mv_linear(x.transpose(1, 3), linear_weight, 3) + linear_bias
-    out = _ref_fcgp(_ref_gelu(x), _ref_gelu(y), gp_weight, 1)
-    out = _ref_grade_rms_norm(out, eps, 2) if normalize else out
+    gx = _ref_gelu(x)
+    gy = _ref_gelu(y)
+    xy = _ref_fcgp(gx, gy, gp_weight, 1)
+    out = _ref_grade_rms_norm(xy, eps, 2) if normalize else xy
     return out.squeeze((1, 3)).movedim(-1, 0).to(dtype).contiguous()
 
 

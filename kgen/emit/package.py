@@ -23,7 +23,7 @@ from typing import Any
 from kgen.compiler import template_folder
 from kgen.emit.host.launchers import Variant, function_rows, launcher_rows, operator_rows
 from kgen.emit.kernel.forms import sections
-from kgen.emit.module import launch_rows, variants_of
+from kgen.emit.module import variants_of
 from kgen.emit.nn.torch_modules import module_rows
 from kgen.emit.text.banner import BANNER, banner, source_name
 from kgen.emit.text.constants import algebra, description, weights_of
@@ -34,6 +34,7 @@ from kgen.emit.text.tidy import LINE_LENGTH, formatted, tidy
 from kgen.errors import KgenError
 from kgen.reference import source as reference
 from kgen.schedule.buffers import plan
+from kgen.schedule.launch_rows import launch_rows, spelled
 from kgen.spec import stamp
 from kgen.spec.model import Kernel, Spec
 from kgen.spec.private_names import definition_name, file_stem
@@ -198,12 +199,13 @@ def _kernels(spec: Spec, kernel: Kernel, variants: Sequence[Variant], part: slic
     programs = {v.name: v.programs[part] for v in variants}
     if not any(programs.values()):
         return ""
-    rows = [row for v in variants for row in launch_rows(programs[v.name])]
+    rows = [row for v in variants for row in launch_rows(k for p in programs[v.name] for k in p.every_kernel)]
     texts = [
         (v.name, _join(_kernel_texts(programs[v.name])))
         for v in variants
         if any(p.every_kernel for p in programs[v.name])
     ]
+    table = "".join(f"{name!r}: launch.{spelled(row)}, " for name, row in rows)
     launchers = _join(render("launcher", p=row) for v in variants for row in launcher_rows(v, plan)[part])
     second = bool(part.start)
     what = "second derivatives" if second else "forward and backward" if kernel.grads else "forward"
@@ -212,9 +214,7 @@ def _kernels(spec: Spec, kernel: Kernel, variants: Sequence[Variant], part: slic
         "kernels",
         h=_header(spec, f"Kernels of {kernel.name}, {what}.", graph=stamp.digest(graphs)),
         imports=_kernel_imports("\n".join(text for _, text in texts), launchers, bool(rows)),
-        launch_table=(
-            formatted(f"LAUNCH = {{{''.join(f'{name!r}: launch.{row}, ' for name, row in rows)}}}") if rows else ""
-        ),
+        launch_table=formatted(f"LAUNCH = {{{table}}}") if rows else "",
         sections=[{"title": name, "formula": formula(spec, kernel), "kernels": text} for name, text in texts],
         launchers=launchers,
     )

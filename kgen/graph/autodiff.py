@@ -1,7 +1,8 @@
 """Reverse-mode differentiation: a graph comes in, the graph of its gradients goes out.
 
 The result uses the same node kinds as its input, so it can be differentiated again. It has the inputs of the original
-and one cotangent `grad_<output>` for each output; it yields one `grad_<input>` for each differentiable input.
+and one cotangent `grad_<output>` for each output; it yields one `grad_<input>` for each differentiable input. Fields
+with a name have cotangents with one: `grad_<name>`, and `grad2_<name>` the second time, when the first is there, too.
 """
 
 import math
@@ -29,7 +30,8 @@ def differentiate(graph: Graph, grads: Iterable[str]) -> Graph:
             lacking = set(seed.axes) - field.axes  # the stored result repeats the field along these axes
             cotangents.setdefault(field, []).append(b.sum(cotangent, lacking))
     wanted = {t.name: t for t in graph.inputs if t.name in set(grads)}
-    total = _propagate(b, graph.roots, cotangents, set(wanted))
+    again = any(t.name.startswith("grad_") for t in graph.inputs)
+    total = _propagate(b, graph.roots, cotangents, set(wanted), "grad2" if again else "grad")
     outputs = tuple(
         Output(
             replace(tensor, name=f"grad_{name}"),
@@ -56,7 +58,9 @@ def _exchange(axes: Sequence[str], others: Sequence[str]) -> dict[str, str]:
     return names | dict(zip([d for d in names.values() if d not in names], free))
 
 
-def _propagate(b: Builder, roots: list[Node], cotangents: dict[Node, list[Node]], wanted: set[str]) -> dict[Node, Node]:
+def _propagate(
+    b: Builder, roots: list[Node], cotangents: dict[Node, list[Node]], wanted: set[str], prefix: str
+) -> dict[Node, Node]:
     """Cotangents of all nodes that lead to a wanted input, accumulated from the roots down."""
     order = postorder(roots)
     relevant = _relevant(order, wanted | {t.name for t in b.tensors.values() if t.source in wanted})
@@ -65,8 +69,8 @@ def _propagate(b: Builder, roots: list[Node], cotangents: dict[Node, list[Node]]
         if node not in relevant or node not in cotangents:
             continue
         total[node] = cotangent = b.add(*cotangents.pop(node))
-        if node in b.hints:
-            b.name(cotangent, f"grad_{b.hints[node]}")
+        if hint := b.hints.get(node):
+            b.name(cotangent, f"{'grad' if hint.startswith('grad') else prefix}_{hint}")
         for argument, contribution in RULES[node.kind](b, node, cotangent):
             if argument in relevant:
                 cotangents.setdefault(argument, []).append(_unbroadcast(b, contribution, node, argument))

@@ -55,6 +55,14 @@ class Builder(Reductions):
                 self.name(done[node], self.hints[node])
         return [done[root] for root in roots]
 
+    def adopt(self, fields: Sequence[Node]) -> list[Node]:
+        """Fields of a copy as those of this builder; the tensors that they are read from have to be known here."""
+        done: dict[Node, Node] = {}
+        for node in postorder(fields):
+            args = [done[a] for a in node.args]
+            done[node] = self.rebuild(node, args) if args else self.make(node.kind, node.axes, (), node.payload)
+        return [done[field] for field in fields]
+
     # other names of axes
 
     def rename(self, fields: Sequence[Node], names: Names) -> list[Node]:

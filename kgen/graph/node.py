@@ -21,7 +21,7 @@ factors and terms without the axis leave a Sum; a Sum of products whose factors 
 of its own, is a Dot; constants fold. Shared subexpressions are never expanded.
 """
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import lru_cache
@@ -129,6 +129,11 @@ def postorder(roots: Iterable[Node], stop: Iterable[Node] = ()) -> list[Node]:
 
 @lru_cache(maxsize=512)  # the scheduler asks the same of what it tries
 def _postorder(roots: tuple[Node, ...], barred: frozenset[Node]) -> tuple[Node, ...]:
+    return tuple(walk(roots, lambda node: () if node in barred else node.args))
+
+
+def walk(roots: Iterable[Node], arguments: Callable[[Node], Sequence[Node]]) -> Iterable[Node]:
+    """Every node below the roots, after those that are its arguments here, which are walked in their order."""
     order: dict[Node, None] = {}
     for root in roots:
         stack: list[Node | None] = [root]
@@ -137,11 +142,11 @@ def _postorder(roots: tuple[Node, ...], barred: frozenset[Node]) -> tuple[Node, 
             if node is None:  # the arguments of the next one are done
                 order[stack.pop()] = None  # type: ignore[index]
             elif node not in order:
-                if node in barred or not node.args:
-                    order[node] = None
+                if found := arguments(node):
+                    stack += (node, None, *found[::-1])
                 else:
-                    stack += (node, None, *node.args[::-1])
-    return tuple(order)
+                    order[node] = None
+    return order
 
 
 def spell(node: Node) -> str:

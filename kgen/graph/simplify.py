@@ -3,78 +3,18 @@
 `simplify` expands nothing that is shared. It sees the graph as polynomials (the sums) whose atoms are all other nodes,
 and greedily takes the step that saves most multiplications: a product of two factors that many terms contain is
 computed once (`w * x_0`), or a factor common to several terms of one sum moves outside it (`w * (x_1 y_1 + x_2 y_2)`).
-Ties break by creation order, so the result is the same in every process.
+Ties break by names, so the result is the same in every process, and a change of one formula leaves the others as they
+are.
 """
 
 import heapq
-from collections.abc import Container, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from functools import lru_cache
 
 from kgen.graph.builder import Builder
-from kgen.graph.node import Node, Rational, postorder
-
-
-@dataclass(frozen=True, slots=True)
-class Cost:
-    """Operations per element of the tile (nodes that vary along `axis`), and per row for the others."""
-
-    multiplications: int
-    additions: int
-    functions: int
-
-    @property
-    def total(self) -> int:
-        return self.multiplications + self.additions + self.functions
-
-    def __str__(self) -> str:
-        text = f"{self.multiplications} mul + {self.additions} add"
-        return text + (f" + {self.functions} functions" if self.functions else "")
-
-
-def cost(roots: Sequence[Node], axis: str | None = None) -> Cost:
-    """The operations needed to evaluate the roots once; with `axis`, only those of nodes that vary along it."""
-    multiplications = additions = functions = 0
-    for node in postorder(roots):
-        if axis is not None and not any(axis in a.axes for a in (node, *node.args)):
-            continue
-        products, sums, calls = operations(node)
-        multiplications, additions, functions = multiplications + products, additions + sums, functions + calls
-    return Cost(multiplications, additions, functions)
-
-
-def operations(node: Node) -> tuple[int, int, int]:
-    """The multiplications, additions and functions that make a field of its arguments."""
-    if node.kind == "Mul":
-        return len(node.args) - 1, 0, 0
-    if node.kind == "Add":
-        return sum(abs(c) != 1 for c, x in node.terms if x.kind != "Const"), len(node.args) - 1, 0
-    return 0, int(node.kind == "Sum"), int(node.kind in ("Call", "Reciprocal", "Max"))
-
-
-def naive_cost(roots: Sequence[Node], named: Container[Node] = ()) -> Cost:
-    """The operations when sums of products are multiplied out term by term; the fields in `named` are kept whole."""
-    multiplications = additions = functions = 0
-    size: dict[Node, tuple[int, int]] = {}  # terms when multiplied out, and factors of all terms together
-    ends = set(roots)
-    for node in postorder(roots):
-        terms, factors = 1, 1
-        if node.kind == "Add":
-            terms, factors = (sum(size[a][i] for a in node.args) for i in (0, 1))
-        elif node.kind == "Mul":
-            terms, factors = size[node.args[0]]
-            for a in node.args[1:]:
-                terms, factors = terms * size[a][0], factors * size[a][0] + terms * size[a][1]
-        elif node.kind in ("Call", "Reciprocal", "Max"):
-            functions += 1
-        whole = node in named or node in ends or node.kind not in ("Add", "Mul")
-        arguments = [node] if node.kind in ("Add", "Mul") else node.args
-        for a in arguments if whole else ():
-            measured = (terms, factors) if a is node else size[a]
-            multiplications += measured[1] - measured[0]
-            additions += measured[0] - 1
-        size[node] = (1, 1) if whole else (terms, factors)
-    return Cost(multiplications, additions, functions)
+from kgen.graph.cost import cost
+from kgen.graph.node import Node, Rational
+from kgen.graph.order import Order
 
 
 def simplify(builder: Builder, roots: Sequence[Node]) -> list[Node]:
@@ -96,10 +36,13 @@ class _Polynomials:
 
     def __init__(self, builder: Builder, roots: Sequence[Node]) -> None:
         self.builder, self.roots = builder, roots
-        self.order = postorder(roots)
+        self.reading = Order(builder, roots)
+        self.order = self.reading.evaluation(roots)
         self.uses = self._count_uses()
         self.atoms: list[Node | tuple[int, int] | int] = []  # a node, the product of two atoms, or a sum (its number)
         self.number: dict[Node | tuple[int, int], int] = {}
+        for node in sorted(self.order, key=self.reading.rank):
+            self._atom(node)
         self.sums: list[list[int]] = []  # term numbers of each sum
         self.terms: list[tuple[int, Rational, tuple[int, ...]]] = []  # (sum, coefficient, atoms)
         self.holders: dict[Key, dict[int, None]] = {}  # which terms a step would serve
@@ -129,12 +72,12 @@ class _Polynomials:
 
     def _factors(self, node: Node, owner: Node) -> list[Node]:
         if node.kind == "Mul" and (node is owner or self._inlined(node, owner)):
-            return [f for a in node.args for f in self._factors(a, owner)]
+            return [f for a in self.reading.factors(node) for f in self._factors(a, owner)]
         return [node]
 
     def _flat_terms(self, node: Node, owner: Node) -> list[tuple[Rational, list[Node]]]:
         terms: list[tuple[Rational, list[Node]]] = []
-        for c, x in node.terms:
+        for c, x in self.reading.terms(node):
             if x.kind == "Add" and self._inlined(x, owner):
                 terms += [(c * d, factors) for d, factors in self._flat_terms(x, owner)]
             else:

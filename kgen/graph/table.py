@@ -6,9 +6,10 @@ which nodes are first asked for, so that whatever sorts by them comes out alike 
 
 import math
 from collections.abc import Callable, Iterable
+from copy import copy
 from fractions import Fraction
 from functools import cached_property, wraps
-from typing import TypeVar, cast
+from typing import Self, TypeVar, cast
 
 from kgen.graph.node import Names, Node, whole
 from kgen.graph.tensor import Tensor
@@ -42,6 +43,14 @@ class Table:
         self.hints: dict[Node, str] = {}  # a name for a field, from the spec; the printer makes names unique
         self.tensors: dict[str, Tensor] = {}  # those that fields are read from, and the same with axes renamed
         self.alike: list[tuple[str, str]] = []  # axes of one extent, which some tensor is read along both of
+
+    def copy(self) -> Self:
+        """A table of the same nodes, in which further ones may be made that nobody sees here."""
+        other = copy(self)
+        other._table, other.made = dict(self._table), dict(self.made)
+        other.nodes, other.alike = list(self.nodes), list(self.alike)
+        other.hints, other.tensors = dict(self.hints), dict(self.tensors)
+        return other
 
     def make(
         self, kind: str, axes: frozenset[str], args: tuple[Node, ...] = (), payload: tuple[object, ...] = ()

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from kgen.graph.builder import Builder
 from kgen.graph.graph import Graph
 from kgen.graph.node import Node
+from kgen.graph.tensor import Tensor
 from kgen.schedule.products import Product
 from kgen.schedule.program import Kernel
 from kgen.schedule.store import Store
@@ -25,6 +26,9 @@ class Draft:
     name: str  # what its kernels' names begin with
     readable: dict[Node, Node] = field(default_factory=dict)  # fields that may be had from a stored output
     optional: Sequence[str] = ()  # inputs that may be missing
+    saved: dict[Node, Node] = field(default_factory=dict)  # Dots for the backward, by what is read in their place
+    mates: list[set[Node]] = field(default_factory=list)  # those of them that one product makes
+    kept: list[Tensor] = field(default_factory=list)  # the products' results that hold them
     store: Store = field(init=False)
     steps: list[Step] = field(default_factory=list)
     alternatives: list[tuple[str, str]] = field(default_factory=list)

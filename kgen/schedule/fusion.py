@@ -22,11 +22,10 @@ from kgen.graph.builder import Builder
 from kgen.graph.graph import Output
 from kgen.graph.node import Node, postorder
 from kgen.graph.tensor import Tensor
+from kgen.schedule.device import DEVICE
 from kgen.schedule.intermediates import substituted
 from kgen.schedule.products import Contraction, Factor, Grid
 
-MOST_SUMS = 2  # matrix products that one kernel accumulates: each takes a thread 64 registers
-MOST_FACTORS = 4  # fields on a side
 LINEAR = ("Input", "Const", "Add", "Mul")  # what is as cheap to compute again as to load
 
 
@@ -82,7 +81,7 @@ def rides(output: Output, c: Contraction, tensors: Mapping[str, Tensor]) -> bool
         set(output.tensor.axes) == place
         and not dots.isdisjoint(below)
         and all(n.axes <= place and not n.is_reduction and n.kind not in ("Dot", "Size") for n in nodes)
-        and len(inputs) <= MOST_FACTORS
+        and len(inputs) <= DEVICE.most_factors
         and not any(
             t.interleaved for t in (output.tensor, *(tensors[name] for name in _tensors(nodes) if name in tensors))
         )
@@ -131,7 +130,7 @@ def _not_fusible(c: Contraction) -> str:
     inputs = [{n for n in postorder(side) if n.kind == "Input"} for side in factors]
     if any(len(axes) > 1 for axes in sides) or len(c.shape.batch) > 1:
         return "a side runs along several axes"
-    if sum(dot.kind == "Dot" for dot in c.fields) > MOST_SUMS or max(map(len, factors)) > MOST_FACTORS:
+    if sum(dot.kind == "Dot" for dot in c.fields) > DEVICE.most_sums or max(map(len, factors)) > DEVICE.most_factors:
         return f"{c.multiplications} products of tiles do not fit the registers"
     if inputs[0] & inputs[1]:
         return "both factors read one field"

@@ -17,10 +17,9 @@ from kgen.graph.builder import Builder
 from kgen.graph.graph import Output
 from kgen.graph.node import Node, Rational, Term
 from kgen.schedule.batching import batch, beside
+from kgen.schedule.device import DEVICE
 from kgen.schedule.memory_order import contraction, place
 from kgen.schedule.products import Contraction, Grid, Shape
-
-WASTE = 1.5  # products of zeros are computed as long as they are less than this share of what is useful
 
 Pair = tuple[Rational, Node, Node]  # a coefficient, a row's factor and a column's factor
 
@@ -105,7 +104,7 @@ def _grids(builder: Builder, shape: Shape, dots: Sequence[Node]) -> list[Grid]:
     pairs = {dot: _pairs(shape, dot) for dot in dots}
     ways = [_stacked_rows(builder, pairs), _stacked_columns(builder, pairs), _crossed(builder, pairs)]
     best = min((grid for grid in ways if grid), key=lambda grid: math.prod(grid.counts), default=None)
-    if best and (math.prod(best.counts) <= WASTE * sum(map(len, pairs.values())) or len(dots) == 1):
+    if best and (math.prod(best.counts) <= DEVICE.waste * sum(map(len, pairs.values())) or len(dots) == 1):
         return [best]
     same: dict[tuple[Node, ...], list[Node]] = {}
     for dot, found in pairs.items():

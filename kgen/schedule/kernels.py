@@ -6,15 +6,16 @@ In: results that one launch makes. Out: a `Kernel`, of the factored fields, with
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
+from kgen.graph.cost import cost, naive_cost
 from kgen.graph.graph import Output
 from kgen.graph.node import Node, postorder
-from kgen.graph.simplify import cost, naive_cost
 from kgen.graph.tensor import Tensor
+from kgen.schedule.device import DEVICE
 from kgen.schedule.draft import Draft, Step
 from kgen.schedule.fusion import lifted
 from kgen.schedule.intermediates import regroup
 from kgen.schedule.products import Contraction
-from kgen.schedule.program import CROWDED, Fold, Kernel
+from kgen.schedule.program import Fold, Kernel
 from kgen.schedule.registers import factored, live
 from kgen.spec.model import PRECISIONS
 
@@ -128,7 +129,7 @@ def _turning(stores: Sequence[Output]) -> list[str]:
 
 def _reloading(kind: str, alive: int, shared: Sequence[Tensor]) -> list[str]:
     """On components that are kept for all rows while there are registers; `shared` do not vary along rows or loop."""
-    if kind != "fold" or alive < CROWDED or not any(t.interleaved for t in shared):
+    if kind != "fold" or alive < DEVICE.crowded or not any(t.interleaved for t in shared):
         return []
     return [f"reloads adjacent components that all rows share, because {alive} fields are alive at once"]
 

@@ -71,16 +71,21 @@ class _Level:
         self.outputs = list(outputs)  # those that are still to be computed
         self.later = [f for o in outputs for f in o.fields]  # fields that are computed after the factors
         self.read = {a for n in postorder(self.later) for a in n.args}
+        self.saved = set(under_all_names(draft.builder, {x: x for x in draft.saved.values()}))
 
     def add(self, dots: Sequence[Node]) -> list[Output]:
         """Steps that make the Dots; gives the results that are left."""
         distinct = self._distinct(dots)
         sums = apart(self.builder, self.graph.axes, distinct)
+        self.saved |= {part for dot in self.saved & sums.keys() for _, part in sums[dot]}
         choice, early = self._choose(distinct, sums)
         table = self._steps(choice, early)
         table |= {dot: self.builder.linear((c, table[x]) for c, x in terms) for dot, terms in sums.items()}
         table.pop(self.builder.zero, None)
-        return substituted(self.builder, self.outputs, under_all_names(self.builder, table))
+        table = under_all_names(self.builder, table)
+        saved = self.draft.saved
+        self.draft.saved = dict(zip(saved, self.builder.substitute(list(saved.values()), table)))
+        return substituted(self.builder, self.outputs, table)
 
     def _distinct(self, dots: Sequence[Node]) -> list[Node]:
         """The Dots without those that are others under other names of axes, whose results are read in their place."""
@@ -97,18 +102,29 @@ class _Level:
         """The products of Dots, and the results that are computed before them."""
         whole = [part for dot in dots for _, part in sums.get(dot, [(1, dot)])]
         products = contractions(self.builder, self.graph.axes, whole, self.outputs, sums)
-        direct = targets(products, self._storable())
+        self.draft.mates += [self._saved_by(c, sums) for c in products]
+        direct = self._direct(products)
         fusions = {c: self._fusion(c, direct.get(c)) for c in products}
         added = self._added([c for c in products if not fusions[c].computed])
         early = self._early(added)
         direct |= targets(products, [s.products for s in added])
         batched = self._together(fusions, direct)
-        direct |= targets(list(batched), self._storable())
+        direct |= self._direct(list(batched))
         return _Choice(tuple(batched), tuple(batched.values()), direct, tuple(added)), early
 
     def _is_read(self, output: Output) -> bool:
         """Whether something is computed from a result, for which it must not be rounded to the result's dtype."""
         return any(f in self.read for f in output.fields)
+
+    def _saved_by(self, c: Contraction, sums: Mapping[Node, Sequence[Term]]) -> set[Node]:
+        """The fields for the backward that a product makes, or a part of which."""
+        made = set(c.fields)
+        saved = self.draft.saved.items()
+        return {field for field, dot in saved if not made.isdisjoint(x for _, x in sums.get(dot, [(1, dot)]))}
+
+    def _direct(self, products: Sequence[Contraction]) -> dict[Contraction, Operand]:
+        """The products that are results, but those that are saved, which stay in the products' dtype."""
+        return targets([c for c in products if self.saved.isdisjoint(c.fields)], self._storable())
 
     def _storable(self) -> list[Output]:
         """The results that products may be: nothing is computed from them, or they are of the products' dtype."""
@@ -122,8 +138,9 @@ class _Level:
 
     def _added(self, plain: Sequence[Contraction]) -> list[Summed]:
         """The results that the library's products are added to, once the rest of them is there."""
-        found = summed(self.builder, plain, [o for o in self.outputs if not self._is_read(o)])
-        return [s for s in found if targets(plain, [s.products])]
+        free = [c for c in plain if self.saved.isdisjoint(c.fields)]
+        found = summed(self.builder, free, [o for o in self.outputs if not self._is_read(o)])
+        return [s for s in found if targets(free, [s.products])]
 
     def _early(self, added: Sequence[Summed]) -> list[Output]:
         """What is computed before products: what these are added to, and beside that all that needs none."""
@@ -140,8 +157,9 @@ class _Level:
     ) -> dict[Contraction, Fusion]:
         """The products, those of one size as batches: one after the other, small ones leave a part of a GPU idle.
 
-        Only if the same gradients need them, of which not all may be wanted, and if their factors, where they lie in
-        memory, and the results that they are lie one after the other, too.
+        Only if the same gradients need them, of which not all may be wanted, if all or none are saved, which keeps the
+        memory of both, and if their factors, where they lie in memory, and the results that they are lie one after the
+        other, too.
         """
         found = dict[Contraction, Contraction]()
         below = {o.tensor.name: set(postorder(o.fields)) for o in self.outputs if o.tensor.name.startswith("grad_")}
@@ -149,11 +167,11 @@ class _Level:
         def kind(c: Contraction) -> object:
             dots = {dot for dot in c.fields if dot.kind == "Dot"}
             reached = frozenset(o for o, nodes in below.items() if not nodes.isdisjoint(dots))
-            return c if fusions[c].computed else reached
+            return c if fusions[c].computed else (reached, dots.isdisjoint(self.saved))
 
         for members in alike(fusions, kind):
             whole = joined(self.builder, members, lambda factor: lies(self.store, factor))
-            if whole and (direct.keys().isdisjoint(members) or targets([whole], self._storable())):
+            if whole and (direct.keys().isdisjoint(members) or self._direct([whole])):
                 found |= dict.fromkeys(members, whole)
         batched = dict[Contraction, Fusion]()
         for c in fusions:
@@ -186,8 +204,11 @@ class _Level:
         return found.pairs
 
     def _new_result(self, c: Contraction) -> Operand:
-        name, labels = self.store.numbered("contracted"), self.store.labels(c.fields)
-        return Operand(Tensor(name, c.dims, labels, dtype=MATRIX), False)
+        is_saved = not self.saved.isdisjoint(c.fields)
+        name = f"saved_product{len(self.draft.kept) or ''}" if is_saved else self.store.numbered("contracted")
+        tensor = Tensor(name, c.dims, self.store.labels(c.fields), dtype=MATRIX)
+        self.draft.kept += [tensor] if is_saved else []
+        return Operand(tensor, False)
 
     def _contract(self, c: Contraction, pair: Pairing, target: Operand, direct: bool, why: tuple[str, ...]) -> None:
         """A kernel of our own for a product and for the results that ride with it.
@@ -200,7 +221,7 @@ class _Level:
         self.outputs = [o for o in self.outputs if o not in riding]
         read = postorder(f for o in self.outputs for f in o.fields)
         sums = under_all_names(self.builder, {dot: dot for dot in c.fields if dot.kind == "Dot"})
-        kept = direct or not riding or any(dot in read for dot in sums)
+        kept = direct or not riding or any(dot in read or dot in self.saved for dot in sums)
         stores = [*([Output(own, c.fields)] if kept else []), *riding]
         otherwise = self._by_library(c, target, riding)
         self.draft.steps.append(contract_kernel(self.draft, whole, stores, parted, why, otherwise))

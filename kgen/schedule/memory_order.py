@@ -10,9 +10,8 @@ from collections.abc import Sequence
 
 from kgen.graph.builder import Builder
 from kgen.graph.node import Node
+from kgen.schedule.device import DEVICE
 from kgen.schedule.products import Contraction, Dims, Factor, Grid, Operand, Shape, Way
-
-PAYS_FOR_A_COPY = 3  # fields, each at some hundred positions, that the numbers of a factor are multiplied with
 
 
 def place(builder: Builder, node: Node) -> tuple[int, int, str, int]:
@@ -75,4 +74,4 @@ def _way(c: Contraction, side: int, other: bool, turns: bool) -> Way:
     if turns:
         return Way.TURNED
     meets = c.counts[0] if side else c.counts[2]
-    return Way.COPIED if meets >= PAYS_FOR_A_COPY and not c.shape.batch else Way.KEPT
+    return Way.COPIED if meets >= DEVICE.pays_for_a_copy and not c.shape.batch else Way.KEPT

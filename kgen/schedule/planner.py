@@ -4,7 +4,7 @@ In: results of a graph. Out: the steps that make them, in launch order, with the
 emitted comments print. The rules are those of `schedule.py`'s docstring; `matmuls.py` and `stages.py` keep them.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from kgen.graph.graph import Graph, Output
 from kgen.graph.node import Node
@@ -18,9 +18,14 @@ def plan(
     outputs: Sequence[Output],
     readable: Mapping[Node, Node] | None = None,
     optional: Sequence[str] = (),
+    saved: Iterable[Node] = (),
 ) -> Draft:
-    """The program of some results. `readable` are fields that may be had from a stored output, by what is read then."""
-    draft = Draft(graph, graph.name, dict(readable or {}), optional)
+    """The program of some results.
+
+    `readable` are fields that may be had from a stored output, by what is read then. `saved` are Dots below the results
+    that are to be found in memory afterwards; the draft says where.
+    """
+    draft = Draft(graph, graph.name, dict(readable or {}), optional, {dot: dot for dot in saved})
     for cluster in by_dots(outputs):
         add_stages(draft, add_products(draft, cluster))
     written = {t.name for step in draft.steps for t in step.written}

@@ -5,16 +5,15 @@ In and out: frozen data, which the emitting stages read. Nothing here decides an
 
 from dataclasses import dataclass
 
+from kgen.graph.cost import Cost
 from kgen.graph.graph import Graph, Output
 from kgen.graph.node import Node, postorder
-from kgen.graph.simplify import Cost
 from kgen.graph.tensor import Tensor
+from kgen.schedule.device import DEVICE
 from kgen.schedule.products import Contraction, Product
 
 TURNED = "_turned"  # ends the name of a kernel's row in the launch table for when it turns what it stores
 WORKSPACE = "workspace"  # Tensor.dtype of what kernels hand to each other: the arithmetic's type, fp32 or fp64
-CROWDED = 121  # live fields from which on a thread has one element, and a fold reloads adjacent components of all rows
-MOST_LIVE = 235  # fields alive at once, per element, before a kernel's results are split (a thread has 255 registers)
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +51,7 @@ class Kernel:
     @property
     def crowded(self) -> bool:
         """Whether a thread's registers hold hardly more than one element's fields."""
-        return self.live >= CROWDED
+        return self.live >= DEVICE.crowded
 
     @property
     def planes(self) -> bool:

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from kgen.graph.builder import Builder
 from kgen.graph.node import Node, postorder
 from kgen.graph.simplify import simplify
-from kgen.schedule.program import MOST_LIVE
+from kgen.schedule.device import DEVICE
 
 
 def live(roots: Sequence[Node], accumulators: Sequence[Node]) -> int:
@@ -38,6 +38,6 @@ def factored(b: Builder, roots: list[Node]) -> list[Node]:
 
 def overflows(b: Builder, roots: list[Node], accumulators: Sequence[Node] = ()) -> bool:
     """Whether one kernel would need more registers than a thread has; what is far beyond is not factored first."""
-    if live(roots, accumulators) > 2 * MOST_LIVE:
+    if live(roots, accumulators) > 2 * DEVICE.most_live:
         return True
-    return live(factored(b, roots), accumulators) > MOST_LIVE
+    return live(factored(b, roots), accumulators) > DEVICE.most_live

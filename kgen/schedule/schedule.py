@@ -20,8 +20,10 @@ product makes them, and what reads them reads its result; or a `contract` kernel
 `fusion.py` says so. The forward saves those that the backward reads.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cache
+from itertools import compress
 
 from kgen.errors import KgenError
 from kgen.graph.autodiff import differentiate
@@ -29,22 +31,16 @@ from kgen.graph.graph import Graph
 from kgen.graph.node import Node, postorder
 from kgen.graph.simplify import simplify
 from kgen.graph.tensor import Tensor
-from kgen.schedule.batching import alike, joined
-from kgen.schedule.fusion import fusion
-from kgen.schedule.grouping import contractions, levels
 from kgen.schedule.intermediates import (
     Stored,
     as_outputs,
     frontier_of,
-    labels_of,
     regroup,
     store_between,
     under_all_names,
 )
 from kgen.schedule.maxima import compared, exactly, rounded
-from kgen.schedule.placement import stored
 from kgen.schedule.planner import plan
-from kgen.schedule.products import MATRIX, Contraction, Factor
 from kgen.schedule.program import Program
 
 
@@ -55,10 +51,11 @@ def schedule(graph: Graph, grads: Sequence[str], order: int = 2) -> tuple[Progra
     if not graph.axes:
         raise KgenError(f"{graph.name} has no axis", hint="a kernel needs an input with a named axis, such as [n]")
     if not grads or not order:
-        return (_forward(graph, (), ()),)
+        return (_forward(graph, ()).program,)
     saved = _saveable(graph, grads)
-    first = _cheapest(_backward(g, rest, grads, (graph, saved)) for g, rest in _forms(graph, saved))
-    programs = [_forward(graph, saved, first.kept), first.program]
+    forward = cache(lambda kept: _forward(graph, [saved[i] for i in kept]))
+    first = _cheapest(_backward(g, fields, grads, forward) for g, fields in _forms(graph, saved))
+    programs = [first.forward.program, first.program]
     if order > 1:
         wanted = [*grads, *(f"grad_{o.tensor.name}" for o in graph.outputs)]
         forms = _forms(first.derivative, list(first.table))
@@ -80,48 +77,80 @@ def _cheapest(candidates: Iterable["_Derived"]) -> "_Derived":
     return min(candidates, key=lambda c: c.program.cost)
 
 
-def _forward(graph: Graph, saved: Sequence[Node], kept: Sequence[int]) -> Program:
-    held = [saved[i] for i in kept]
-    tensors, places = _store_saved(graph, held)
-    where = dict(zip(held, places))
-    extra = as_outputs(graph.builder, tensors, where)
-    steps = plan(graph, [*graph.outputs, *extra]).steps
-    return Program(graph, graph.inputs, tuple(o.tensor for o in graph.outputs), tensors, (), tuple(steps))
+@dataclass(frozen=True, slots=True)
+class _Forward:
+    """A planned forward, and what is read in place of each field that it holds for the backward."""
+
+    program: Program
+    held: tuple[Node, ...]
+    places: tuple[Node, ...]
+    mates: tuple[frozenset[Node], ...]  # those of them that one product makes
+
+    @property
+    def tensors(self) -> dict[str, Tensor]:
+        """Those that hold fields, under all names that these are read by."""
+        names = {t.name for t in self.program.saved}
+        return {name: t for name, t in self.program.graph.builder.tensors.items() if t.memory in names}
+
+    def read_by(self, nodes: Iterable[Node], tensors: Mapping[str, Tensor]) -> tuple[bool, ...]:
+        """Which of the fields some others read; with one field of a product, all of them."""
+
+        def memory(node: Node) -> tuple[str, int]:
+            return tensors[node.tensor].memory, node.component
+
+        read = {memory(n) for n in nodes if n.kind == "Input" and n.tensor in tensors}
+        inputs = ([n for n in postorder([place]) if n.kind == "Input"] for place in self.places)
+        found = {f for f, below in zip(self.held, inputs) if any(memory(n) in read for n in below)}
+        found = found.union(*(mates for mates in self.mates if mates & found))
+        return tuple(f in found for f in self.held)
+
+
+def _forward(graph: Graph, held: Sequence[Node]) -> _Forward:
+    """The forward, which stores its results and the fields `held`; the Dots lie as their products made them.
+
+    It is planned among fields of its own, so that its kernels are the same whatever is derived from it.
+    """
+    b = graph.builder.copy()
+    graph = replace(graph, builder=b)
+    tensors, where = store_between(graph, [f for f in held if f.kind != "Dot"], "saved")
+    results = [*graph.outputs, *as_outputs(b, tensors, where)]
+    draft = plan(graph, results, saved=[f for f in held if f.kind == "Dot"])
+    places = draft.saved | {n: b.input(b.declare(t).name, i, t.axes) for n, (t, i) in where.items()}
+    saved, outputs = (*tensors, *draft.kept), tuple(o.tensor for o in graph.outputs)
+    program = Program(graph, graph.inputs, outputs, saved, (), tuple(draft.steps))
+    return _Forward(program, tuple(held), tuple(places[f] for f in held), tuple(map(frozenset, draft.mates)))
 
 
 @dataclass(frozen=True, slots=True)
 class _Derived:
     """A scheduled derivative, and what differentiating it again needs."""
 
+    forward: _Forward
     program: Program
     derivative: Graph  # before saved fields take the place of what they hold
-    saved: tuple[Tensor, ...]
     table: dict[Node, Node]  # saved fields, as inputs
-    kept: tuple[int, ...]  # which of the saveable fields are read
 
 
 def _backward(
-    graph: Graph, saved: Sequence[Node], grads: Sequence[str], forward: tuple[Graph, Sequence[Node]]
+    graph: Graph, saved: Sequence[Node], grads: Sequence[str], forward: Callable[[tuple[int, ...]], _Forward]
 ) -> _Derived:
-    """The backward, and which of the saveable fields it reads; `forward` says where these lie."""
-    b = graph.builder
+    """The backward, which chooses among what the forward stored: `forward` plans it with some of the saveable fields.
+
+    What nobody reads is not stored, so that the components of what is are numbered without it.
+    """
+    b, kept = graph.builder, tuple(range(len(saved)))
     derivative = differentiate(graph, grads)
-    tensors, places = _store_saved(*forward)
-    where = zip(saved, places)
-    table = under_all_names(b, {node: b.input(b.declare(t).name, i, t.axes) for node, (t, i) in where})
-    read = {n for n in postorder(b.substitute(derivative.roots, table)) if n.kind == "Input" and n.tensor in b.tensors}
-    fields = {(b.tensors[n.tensor].memory, n.component) for n in read}
-    wanted = {node for node, (t, i) in zip(forward[1], places) if (t.name, i) in fields}
-    products = (c for level in _saved_products(*forward) for c in level)
-    wanted |= {f for c in products if not wanted.isdisjoint(c.fields) for f in c.fields}  # a product's result is one
-    kept = tuple(n for n, node in enumerate(forward[1]) if node in wanted)
-    if len(kept) < len(saved):  # number the saved tensors' components without the fields that nobody reads
-        rest, held = ([nodes[i] for i in kept] for nodes in (saved, forward[1]))
-        found = _backward(graph, rest, grads, (forward[0], held))  # may leave more: fewer Dots, other products
-        return replace(found, kept=tuple(kept[i] for i in found.kept))
+    while True:
+        made = forward(kept)
+        b.tensors |= made.tensors
+        table = under_all_names(b, dict(zip((saved[i] for i in kept), b.adopt(made.places))))
+        read = made.read_by(postorder(b.substitute(derivative.roots, table)), b.tensors)
+        if all(read):
+            break
+        kept = tuple(compress(kept, read))
     readable = _readable_outputs(graph, table, exactly(compared(derivative.roots)))
-    program = _derived(graph, derivative, tensors, table, readable, ())
-    return _Derived(program, derivative, tensors, table, kept)
+    program = _derived(graph, derivative, made.program.saved, table, readable, ())
+    return _Derived(made, program, derivative, table)
 
 
 def _double_backward(derivative: Graph, held: Sequence[Node], first: _Derived, wanted: Sequence[str]) -> _Derived:
@@ -129,7 +158,7 @@ def _double_backward(derivative: Graph, held: Sequence[Node], first: _Derived, w
     second = differentiate(derivative, wanted)
     second = replace(second, name=f"{derivative.name.removesuffix('_backward')}_double_backward")
     table = dict(zip(held, first.table.values()))
-    program = _derived(derivative, second, first.saved, table, Stored((), {}), first.program.optional)
+    program = _derived(derivative, second, first.forward.program.saved, table, Stored((), {}), first.program.optional)
     return replace(first, program=program, derivative=second)
 
 
@@ -178,44 +207,6 @@ def _never_zero(node: Node) -> bool:
 
 
 # what the forward saves
-
-
-def _store_saved(graph: Graph, fields: Sequence[Node]) -> tuple[tuple[Tensor, ...], list[tuple[Tensor, int]]]:
-    """Tensors for what the forward saves, and each field's place; the Dots lie as the matrix products store them."""
-    b = graph.builder
-    tensors, where = store_between(graph, [f for f in fields if f.kind != "Dot"], "saved")
-    for products in _saved_products(graph, fields):
-        for c in _at_once(graph, products):
-            labels = labels_of([b.hints.get(f, "") for f in c.fields])
-            number = sum(t.dtype == MATRIX for t in tensors)
-            tensor = Tensor(f"saved_product{number or ''}", c.dims, labels, dtype=MATRIX)
-            tensors = (*tensors, tensor)
-            where.update({f: (tensor, i) for i, f in enumerate(c.fields) if f.kind == "Dot"})
-    return tensors, [where[f] for f in fields]
-
-
-def _saved_products(graph: Graph, fields: Sequence[Node]) -> Iterator[list[Contraction]]:
-    """The matrix products that make saved fields, level by level."""
-    for dots in levels(postorder(graph.roots)):
-        yield contractions(graph.builder, graph.axes, [d for d in dots if d in fields], graph.outputs)
-
-
-def _at_once(graph: Graph, products: Sequence[Contraction]) -> list[Contraction]:
-    """The products, those of one size as batches, unless a kernel computes their factors on the way."""
-    known = {t.name: t for t in graph.inputs}
-
-    def lies(factor: Factor) -> bool:
-        return stored(factor, graph.inputs) is not None
-
-    def kind(c: Contraction) -> Contraction | None:
-        missing = [f for f in (c.left, c.right) if not lies(f)]
-        return c if fusion(c, missing, graph.axes, known).computed else None
-
-    found = list[Contraction]()
-    for members in alike(products, kind):
-        whole = joined(graph.builder, members, lies)
-        found += [whole] if whole else members
-    return found
 
 
 def _saveable(graph: Graph, grads: Sequence[str]) -> list[Node]:

@@ -37,8 +37,10 @@ kernels:
       weight: weights(x, y)  # one number per nonzero product path, per feature
     options: {{normalize: true, eps: 1.0e-6}}  # a truth value chooses a compiled variant
     body: |
-      out = sgp(gelu(x), gelu(y), weight)
-      return {norm} if normalize else out
+      gx = gelu(x)
+      gy = gelu(y)
+      xy = sgp(gx, gy, weight)
+      return {norm} if normalize else xy
 
   action:
     doc: Applies the one versor of each sample to all its vectors, r x ~r.
@@ -68,5 +70,5 @@ def template(name: str, counts: Sequence[int]) -> str:
         doc=f"Cl({','.join(str(count) for count in counts)}).",
         signature=", ".join(str(count) for count in counts),
         generators=", ".join(f"e{first + i}² = {square}" for i, square in enumerate(squares)),
-        norm="grade_rms_norm(out, eps=eps)" if definite else 'grade_rms_norm(out, eps=eps, metric="invariant")',
+        norm="grade_rms_norm(xy, eps=eps)" if definite else 'grade_rms_norm(xy, eps=eps, metric="invariant")',
     )

@@ -21,7 +21,6 @@ from kgen.spec import model
 if TYPE_CHECKING:
     from kgen.schedule.program import Kernel, Program
 
-BYTES = 4  # of a field's element in fp32
 Flags = dict[str, bool]
 Stage = Callable[[model.Spec, model.Kernel, Flags], Iterator[RenderableType]]
 
@@ -226,10 +225,14 @@ def _operand(operand: Operand) -> str:
     return f"{_tensor(operand.tensor)}{part}{', transposed' if operand.transposed else ''}"
 
 
-def _work(launch: "Kernel") -> tuple[str, str]:
+def _work(launch: "Kernel") -> tuple[str, ...]:
     """What a launch computes and moves; of a matrix product, what it multiplies, and the steps that come next here."""
     if not launch.contraction:
-        return f"per element {launch.cost}; multiplied out {launch.naive}", _traffic(launch)
+        from kgen.schedule.work import work
+
+        found = work(launch)
+        moved = f"{found.read} fields read and {found.written} written per element, {found.bytes} bytes in fp32"
+        return f"per element {launch.cost}; multiplied out {launch.naive}", moved, str(found)
     c, others = launch.contraction, _listed(step.name for step in launch.otherwise)
     multiplied = f"{_products(c.multiplications)} by {' '.join(c.axes)}"
     return f"{multiplied}; for a factor's element {launch.cost}", f"without tensor cores {others} instead"
@@ -237,15 +240,6 @@ def _work(launch: "Kernel") -> tuple[str, str]:
 
 def _products(count: int) -> str:
     return f"{count} product{'s' if count > 1 else ''} of fields"
-
-
-def _traffic(launch: "Kernel") -> str:
-    """What a launch moves for each element of its tile; values that rows or tiles share are not counted."""
-    along = set(launch.axes)
-    read = sum(len(t.labels) for t in launch.inputs if set(t.axes) == along)
-    written = sum(len(o.tensor.labels) for o in launch.stores if set(o.tensor.axes) == along)
-    bytes_ = BYTES * (read + written)
-    return f"{read} fields read and {written} written per element, {bytes_} bytes in fp32"
 
 
 def _listed(names: Iterable[str]) -> str:

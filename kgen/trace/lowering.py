@@ -11,6 +11,8 @@ from kgen.graph.node import Node
 from kgen.trace import algebra as tables
 from kgen.trace.values import Context, Multivector, Operand, Value, Weights, is_comparison
 
+GRADES = ("scalar", "vector", "bivector", "trivector", "quadvector", "pentavector", "hexavector")  # by their names
+
 # products
 
 
@@ -160,23 +162,17 @@ def gelu(c: Context, x: Operand) -> Value:
     scalar = x if isinstance(x, Node) else c.component(x, c.scalar_blade())
     if scalar is None:
         raise KgenError("gelu of a multivector needs its scalar component", hint="gelu(x) = x * Phi(x.e)")
-    gate = c.name(c.builder.call("phi", scalar), "gate")
-    gated = c.times(x, gate)
-    if isinstance(gated, Multivector) and c.label:
-        for blade, f in gated.items():
-            c.builder.name(f, f"gelu_{c.label}_{c.algebra.blades[blade].name}")
-    return gated
+    return c.times(x, c.builder.call("phi", scalar))
 
 
 def grade_rms_norm(c: Context, x: Multivector, eps: Node, metric: str) -> Value:
     axis = _feature_axis(c, x)
     scaled: dict[int, Node] = {}
     for grade in c.grades(x):
-        part = c.part(x, (grade,))
-        mean = c.builder.mul(
-            c.builder.sum(_squares(c, part, metric), (axis,)), c.builder.reciprocal(c.builder.size(axis))
-        )
-        scale = c.builder.name(c.builder.call("rsqrt", c.builder.add(mean, eps)), f"inv_rms_{grade}")
+        part, name = c.part(x, (grade,)), GRADES[grade]
+        total = c.builder.name(c.builder.sum(_squares(c, part, metric), (axis,)), f"square_sum_{name}")
+        mean = c.builder.mul(total, c.builder.reciprocal(c.builder.size(axis)))
+        scale = c.builder.name(c.builder.call("rsqrt", c.builder.add(mean, eps)), f"inv_rms_{name}")
         scaled |= {blade: c.builder.mul(f, scale) for blade, f in part.items()}
     return c.multivector(scaled)
 

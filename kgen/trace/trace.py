@@ -252,11 +252,13 @@ class _Tracer:
             case "Sub":
                 return self.context.combine([(1, a), (-1, b)])
             case "Mult":
+                self.context.label = _label(node.right if isinstance(a, Node) else node.left)
                 return self.context.times(a, b)
         if isinstance(b, Multivector):
             raise KgenError("division by a multivector", hint="multiply by ~b / norm_squared(b) where b is a versor")
         if b is self.builder.zero:
             raise KgenError("division by zero")
+        self.context.label = _label(node.left)
         return self.context.times(a, self.builder.reciprocal(b))
 
     def _power(self, node: ast.BinOp) -> Value:
@@ -307,7 +309,7 @@ class _Tracer:
         row, positional = OPERATIONS[name], [*before, *node.args]
         bound = bind(self.context, row, positional, {k.arg or "": k.value for k in node.keywords}, self.value)
         written = [p for parameter, p in zip(row.parameters, positional) if parameter.type != "function"]
-        self.context.label = written[0].id if written and isinstance(written[0], ast.Name) else ""
+        self.context.label = _label(written[0]) if written else ""
         return self._apply(row, bound)
 
     def _operator(self, name: str, *operands: Value) -> Value:
@@ -319,6 +321,11 @@ class _Tracer:
         if any(isinstance(x, Multivector) for x in bound):
             self.groups.append(row.group(self.context, *bound) if callable(row.group) else row.group)
         return row.lower(self.context, *bound)
+
+
+def _label(node: ast.expr) -> str:
+    """The name that an operand is written as, if it is a name."""
+    return node.id if isinstance(node, ast.Name) else ""
 
 
 def _too_large(node: Node) -> bool:

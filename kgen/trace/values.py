@@ -75,7 +75,7 @@ class Context:
     kernel: Kernel
     axes: tuple[str, ...]  # of the kernel, outermost first
     builder: Builder = field(default_factory=Builder)
-    label: str = ""  # the first argument's name, when it is written as a plain name
+    label: str = ""  # the name of the multivector that an operation acts on, when it is written as a plain name
     zeros: Zeros = field(init=False)
 
     def __post_init__(self) -> None:
@@ -96,10 +96,6 @@ class Context:
         first, second = sorted((axis, other), key=self.axes.index)
         if (first, second) not in self.builder.alike:
             self.builder.alike.append((first, second))
-
-    def name(self, node: Node, stem: str) -> Node:
-        """Suggest a name made of `stem` and the first argument's name, such as gate_x."""
-        return self.builder.name(node, f"{stem}_{self.label}" if self.label else stem)
 
     # multivectors
 
@@ -162,11 +158,13 @@ class Context:
 
     def times(self, a: Operand, b: Operand) -> Operand:
         """The pointwise product with a field, or the geometric product of multivectors."""
-        if isinstance(a, Node):
-            return self.each(lambda f: self.builder.mul(a, f), b)
-        if isinstance(b, Node):
-            return self.each(lambda f: self.builder.mul(f, b), a)
-        return self.product("geometric", a, b)
+        if isinstance(a, Multivector) and isinstance(b, Multivector):
+            return self.product("geometric", a, b)
+        gate, x = (a, b) if isinstance(a, Node) else (b, a)
+        if isinstance(x, Multivector) and isinstance(gate, Node) and self.label:
+            self.builder.name(gate, f"gate_{self.label}")
+        assert isinstance(gate, Node)
+        return self.each(lambda f: self.builder.mul(gate, f), x)
 
     def product(self, kind: str, a: Multivector, b: Multivector) -> Multivector:
         """One of algebra.PRODUCTS."""

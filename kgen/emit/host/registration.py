@@ -6,8 +6,8 @@ operations of a program by the axes along which they are repeated.
 
 from collections.abc import Sequence
 
+from kgen.graph.cost import operations
 from kgen.graph.node import postorder
-from kgen.graph.simplify import operations
 from kgen.schedule.program import Program
 
 Count = tuple[int, tuple[str, ...]]  # operations at each point of these axes

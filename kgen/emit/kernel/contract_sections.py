@@ -41,9 +41,9 @@ class ContractWriter(Writer):
 
     def __init__(self, kernel: Kernel, builder: Builder) -> None:
         assert kernel.contraction
-        super().__init__(kernel, builder, "contract")
-        self.factors = kernel.contraction.factors
-        shape, self.grid = kernel.contraction.shape, kernel.contraction.grid
+        self.contraction = kernel.contraction
+        self.factors = self.contraction.factors
+        shape, self.grid = self.contraction.shape, self.contraction.grid
         (row,), (along,), (column,) = shape.rows, shape.contracted, shape.columns
         self.left, self.right = {row: ROW, along: ACROSS}, {along: DOWN, column: COLUMN}
         self.result = {row: ROW, column: COLUMN}
@@ -55,14 +55,23 @@ class ContractWriter(Writer):
             *((f.tensor, f.fields) for f in kernel.folds),
         ]
         self.sums = [dot for dots in self.grid.dots for dot in dots if dot.kind == "Dot"]
-        self._name_sums()
+        super().__init__(kernel, builder, "contract")
 
-    def _name_sums(self) -> None:
-        self.named |= {*self.sums, *(x for x in self.factors if x.kind not in ("Input", "Const"))}
+    def _roots(self) -> list[Node]:
+        return [*self.factors, *self.kernel.roots]
+
+    def _name_results(self) -> None:
+        """The sums are called as what is stored of them, the factors by their sides."""
         for tensor, fields in self.written:
             for i, field in enumerate(fields):
                 if field in self.sums:
-                    self.names.claim(field, self.names.hints.get(field) or tensor.component_name(i))
+                    self.names.claim(field, self.names.label(field) or tensor.component_name(i))
+        super()._name_results()
+        for side, lines in (("left", self.grid.left), ("right", self.grid.right)):
+            for field in (x for line in lines for x in line if x.kind not in ("Input", "Const")):
+                self.names.claim(field, self.names.label(field) or side)
+                self.named.add(field)
+        self.named |= set(self.sums)
 
     def text(self, name: str) -> ContractText:
         k = self.kernel
@@ -151,7 +160,7 @@ class ContractWriter(Writer):
 
     def _computed(self) -> tuple[Statement, ...]:
         """What is computed of the loaded fields: all that is named, and the factors."""
-        return self._statements(postorder(self.factors))
+        return self._statements(self.order.evaluation(self.factors))
 
     def _products(self) -> tuple[Statement, ...]:
         """Each sum, and the pairs of factors that are multiplied into it."""
@@ -172,7 +181,7 @@ class ContractWriter(Writer):
     def _after(self, tensors: Sequence[Tensor]) -> Section:
         """Results that are computed of the sums, and the stores."""
         fields = [f for o in self.kernel.stores for f in o.fields]
-        nodes = [n for n in postorder(fields, stop=self.sums) if n not in self.sums]
+        nodes = [n for n in self.order.evaluation(fields, stop=self.sums) if n not in self.sums]
         inputs = sorted((n for n in nodes if n.kind == "Input" and n.tensor not in self.kernel.numbers), key=_place)
         by_name = {t.name: t for t in tensors}
         return Section(

@@ -1,15 +1,18 @@
 """Spells fields, names and addresses as Triton text. Templates place what this module spells; it never prints a kernel.
 
 Names are unique within a kernel and follow the spec: components read `x_e12`, run-time numbers keep their name, fields
-that a body or an operation names keep that name, all others are `t0`, `t1`, … in order of use.
+that a body or an operation names keep that name, all others are named after the result that first needs them, and
+numbered within it: `out_e1_1`, `out_e1_2`, ….
 """
 
 import struct
 from collections.abc import Iterable, Sequence
+from itertools import chain, count
 from typing import NamedTuple
 
 from kgen.graph.builder import Builder
 from kgen.graph.node import Node, Number
+from kgen.graph.order import Order
 from kgen.graph.tensor import Tensor
 from kgen.spec.private_names import CONSTANTS, size_name
 
@@ -49,38 +52,39 @@ class Names:
         self.tensors = {t.name: t for t in tensors}
         self.taken = {*taken, *CONSTANTS, *LOCALS}
         self.names: dict[Node, str] = {}
-        self.count = 0
 
     def __getitem__(self, node: Node) -> str:
         if node not in self.names:
-            self.names[node] = self._fresh(self._wish(node))
+            self.names[node] = self.unique(self.label(node))
         return self.names[node]
 
     def claim(self, node: Node, wish: str) -> None:
         """Name a field, unless it has a name."""
         if node not in self.names:
-            self.names[node] = self._fresh(wish)
+            self.names[node] = self.unique(wish)
+
+    def number(self, node: Node, owner: str) -> None:
+        """Name a field that nothing else names: after the result that first needs it, by the next number there."""
+        if node not in self.names:
+            self.names[node] = self._free(f"{owner}_{i}" for i in count(1))
 
     def unique(self, wish: str) -> str:
         """A name for something that is no field."""
-        return self._fresh(wish)
+        return self._free(chain([wish], (f"{wish}_{i}" for i in count(2))))
 
-    def _wish(self, node: Node) -> str:
+    def label(self, node: Node) -> str:
+        """What a field is called; nothing where neither the spec nor an operation names it."""
         if node.kind == "Input":
             tensor = self.tensors.get(node.tensor)
             return tensor.component_name(node.component) if tensor else node.tensor
-        if node in self.hints:
-            return self.hints[node]
         if node.kind == "Size":
             return f"size_{node.axis}"
-        self.count += 1
-        return f"t{self.count - 1}"
+        if node.kind == "Reciprocal" and node.args[0].kind == "Size":
+            return f"inv_size_{node.args[0].axis}"
+        return self.hints.get(node, "")
 
-    def _fresh(self, wish: str) -> str:
-        name, suffix = wish, 1
-        while name in self.taken:
-            suffix += 1
-            name = f"{wish}_{suffix}"
+    def _free(self, wishes: Iterable[str]) -> str:
+        name = next(wish for wish in wishes if wish not in self.taken)
         self.taken.add(name)
         return name
 
@@ -115,13 +119,13 @@ class Term(NamedTuple):
 class Expressions:
     """Spells fields; those in `named` appear by name, all others in place."""
 
-    def __init__(self, names: Names, named: set[Node]) -> None:
-        self.names, self.named = names, named
+    def __init__(self, names: Names, named: set[Node], order: Order) -> None:
+        self.names, self.named, self.order = names, named, order
 
-    def define(self, node: Node, width: int) -> list[str]:
-        """The right-hand side that computes a named field; the further lines of a long sum are added to it."""
+    def define(self, node: Node, width: int) -> list[tuple[str, str]]:
+        """The right-hand side that computes a named field; a long sum is an assignment and further lines after it."""
         if node.kind != "Add":
-            return [self._spell(node)[0]]
+            return [("=", self._spell(node)[0])]
         lines: list[list[Term]] = [[]]
         length = 0
         for term in self._terms(node):
@@ -130,7 +134,13 @@ class Expressions:
                 length = 0
             lines[-1].append(term)
             length += len(term.text)
-        return [self._line(terms) for terms in lines]
+        return [("=", self._line(lines[0])), *map(self._further, lines[1:])]
+
+    def _further(self, terms: Sequence[Term]) -> tuple[str, str]:
+        """Terms that are added to a sum, or taken from it where all are negative."""
+        if any(term.coefficient > 0 for term in terms):
+            return "+=", self._line(terms)
+        return "-=", self._line([Term(f" +{t.text.removeprefix(' -')}", -t.coefficient, t.field) for t in terms])
 
     def use(self, node: Node, level: int = SUM) -> str:
         """The field as an operand of an operator of the given precedence."""
@@ -150,7 +160,7 @@ class Expressions:
             case "Add":
                 return self._sum(node)
             case "Mul":
-                return self._product(node.args), PRODUCT
+                return self._product(node), PRODUCT
             case "Reciprocal":
                 return f"1.0 / {self.use(node.args[0], UNARY)}", PRODUCT
             case "Call":
@@ -159,9 +169,9 @@ class Expressions:
                 raise AssertionError(f"{node.kind} has no spelling of its own")
 
     def _terms(self, node: Node) -> list[Term]:
-        """The terms with their signs, ` + x * y`; positive ones first, so that few sums start with a minus."""
+        """The terms with their signs, ` + x * y`."""
         terms = []
-        for c, x in sorted(node.terms, key=lambda term: term[0] < 0):
+        for c, x in self.order.terms(node):
             size: Number = -c if c < 0 else c
             if x.kind == "Const":
                 text = number(size * x.value)
@@ -183,11 +193,11 @@ class Expressions:
             return text, SUM
         return text, (PRODUCT if not text.startswith("-") else SUM)
 
-    def _product(self, factors: Sequence[Node]) -> str:
-        """Factors with fewer axes first, so that what is constant along the tile is multiplied once."""
-        ordered = sorted(factors, key=lambda x: (len(x.axes), x.id))
+    def _product(self, node: Node) -> str:
+        ordered = self.order.factors(node)
         above = [x for x in ordered if x.kind != "Reciprocal" or x in self.named]
         below = [x for x in ordered if x not in above]
+        above.sort(key=lambda x: x.kind != "Mul" or x in self.named)  # a product in a product needs no parentheses
         text = " * ".join(self.use(x, PRODUCT if i == 0 else UNARY) for i, x in enumerate(above)) or "1.0"
         return text + "".join(f" / {self.use(x.args[0], UNARY)}" for x in below)
 

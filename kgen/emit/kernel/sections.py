@@ -9,7 +9,8 @@ from dataclasses import dataclass
 
 from kgen.emit.kernel.printer import Expressions, Names, component_index, steps, stride, times
 from kgen.graph.builder import Builder
-from kgen.graph.node import Node, postorder
+from kgen.graph.node import Node
+from kgen.graph.order import Order, owners
 from kgen.graph.tensor import Tensor
 from kgen.schedule.products import MATRIX
 from kgen.schedule.program import WORKSPACE, Fold, Kernel
@@ -23,6 +24,7 @@ LARGEST_CHUNK = (
 WIDTH = 106  # of a statement's name and expression; with the indent it fits a line of 120
 LONGEST_INSIDE = 70  # characters of an expression inside another
 TYPICAL_NAME = 8
+FEW_USES = 3  # of a short product: the compiler finds what is equal, a reader has one name less to look up
 NEUTRAL = {"sum": "0.0", "max": '-float("inf")'}  # what does not change a reduction
 MOST_TOGETHER = 8  # row sums that travel through shared memory at once
 
@@ -123,17 +125,23 @@ class Writer:
         self.inner = set(kernel.inner)
         self.outer = (*kernel.rows, *kernel.loop)
         self.blocked = kernel.loop if form == "fold" else kernel.rows  # what a block of rows runs over
-        self.nodes = kernel.nodes
         self.turning = {name: t.name for t in kernel.written for name, _, _ in _steps(t)}
         self.names = Names(builder, kernel.inputs, {*map(size_name, self._sized_axes()), *self.turning})
+        self.order = Order(builder, kernel.nodes)
+        self.roots = self._roots()
+        self.nodes = self.order.evaluation(self.roots)
         self._name_arguments()
         self.named = self._choose_named()
         self._name_results()
         self._name_long()
-        self.spell = Expressions(self.names, self.named)
+        self._name_others()
+        self.spell = Expressions(self.names, self.named, self.order)
         self.helpers: set[str] = set()
         self.planes: set[str] = set()  # what separates components in some address
-        self.accumulator_names: dict[tuple[str, int], str] = {}
+
+    def _roots(self) -> list[Node]:
+        """What the kernel is there to compute, in order."""
+        return self.kernel.roots
 
     def _name_arguments(self) -> None:
         """What is no field, by what it belongs to: sizes keep their names, the others give way in this order."""
@@ -160,12 +168,12 @@ class Writer:
                 uses[a] += 1
         for root in self.kernel.roots:
             uses[root] += 1
-        hints = self.names.hints
         named = set()
         for node in self.nodes:
             if node.kind in ("Input", "Const"):
                 continue
-            if node.is_reduction or uses[node] > 1 or (node in hints and node.kind != "Size") or node.kind == "Size":
+            few = FEW_USES if self._short(node) else 1
+            if node.is_reduction or uses[node] > few or self.names.label(node):
                 named.add(node)
         for node in self.nodes:  # a value that is constant along the tile is computed outside the tile's arithmetic
             for a in _arguments(node):
@@ -174,14 +182,24 @@ class Writer:
                     named.add(a)
         return named
 
+    def _short(self, node: Node) -> bool:
+        """Whether a field is a product of two others: written where it is used, it is computed once all the same."""
+        leaves = (a.kind in ("Input", "Const", "Size") or self.names.label(a) for a in node.args)
+        return node.kind == "Mul" and len(node.args) == 2 and all(leaves)
+
     def _name_results(self) -> None:
-        """A stored field has its result's name, so that formulas stand above the stores."""
+        """A stored field has its result's name, so that formulas stand above the stores; so has what is accumulated."""
         for output in self.kernel.stores:
             for i, f in enumerate(output.fields):
                 if f.kind not in ("Input", "Const", "Size"):
                     self.named.add(f)
-                    hinted = output.tensor.dtype in (WORKSPACE, MATRIX) and f in self.names.hints
-                    self.names.claim(f, self.names.hints[f] if hinted else output.tensor.component_name(i))
+                    own = self.names.label(f) if output.tensor.dtype in (WORKSPACE, MATRIX) else ""
+                    self.names.claim(f, own or output.tensor.component_name(i))
+        self.accumulators = {
+            (fold.tensor.name, i): self.names.unique(fold.tensor.component_name(i))
+            for fold in self.kernel.folds
+            for i in range(len(fold.fields))
+        }
 
     def _name_long(self) -> None:
         """What would be long inside another expression is a statement of its own."""
@@ -191,6 +209,18 @@ class Writer:
             if whole > LONGEST_INSIDE and node.kind in ("Add", "Mul", "Call", "Reciprocal"):
                 self.named.add(node)
             length[node] = TYPICAL_NAME if node in self.named or not node.args else whole
+
+    def _name_others(self) -> None:
+        """Inputs and what has a name first; then the rest, after the results that first need it."""
+        for node in self.nodes:
+            if node.kind == "Input" or (node in self.named and self.names.label(node)):
+                self.names.claim(node, self.names.label(node))
+        titles = {f: self.accumulators[g.tensor.name, i] for g in self.kernel.folds for i, f in enumerate(g.fields)}
+        titles |= self.names.names
+        owner = owners([n for n in self.nodes if n in titles])
+        for node in self.nodes:
+            if node in self.named:
+                self.names.number(node, titles[owner.get(node, node)])
 
     # addresses
 
@@ -371,8 +401,7 @@ class Writer:
 
     def _statement(self, node: Node) -> list[Statement]:
         name = self.names[node]
-        first, *further = self.spell.define(node, WIDTH - len(name))
-        return [Statement(name, first), *(Statement(name, line, "+=") for line in further)]
+        return [Statement(name, text, operator) for operator, text in self.spell.define(node, WIDTH - len(name))]
 
     def _statements(self, nodes: Iterable[Node]) -> tuple[Statement, ...]:
         return tuple(s for n in nodes if n in self.named for s in self._statement(n))
@@ -416,7 +445,7 @@ class Writer:
 
     def _sized_axes(self) -> list[str]:
         """Axes whose size the kernel reads: its own, and those of Size fields."""
-        return [*self.kernel.axes, *(n.axis for n in self.nodes if n.kind == "Size")]
+        return [*self.kernel.axes, *(n.axis for n in self.kernel.nodes if n.kind == "Size")]
 
     def _planes(self, tensors: Sequence[Tensor]) -> tuple[Statement, ...]:
         wanted = dict[str, str]()
@@ -464,7 +493,7 @@ class Writer:
         statements: list[Statement] = []
         for current in range(1, max(level.values(), default=0) + 1):
             reduced = [n for n in self.nodes if n.is_reduction and level[n] == current]
-            needed = [n for n in postorder([n.args[0] for n in reduced]) if n in pending]
+            needed = [n for n in self.order.evaluation([n.args[0] for n in reduced]) if n in pending]
             statements += self._statements(needed)
             statements += self._row_reductions(reduced, [self.spell.use(n.args[0]) for n in reduced], "mask")
             for n in (*needed, *reduced):
@@ -492,14 +521,8 @@ class Writer:
         whole = not node.axes & self.inner
         flag = self.flags.get(fold.tensor.name, "")
         lacks = not self.inner & set(fold.tensor.axes)
-        name = self._accumulator_name(fold, component)
+        name = self.accumulators[fold.tensor.name, component]
         return Accumulator(name, self.spell.use(node), fold.reduction, flag, whole, lacks and not whole)
-
-    def _accumulator_name(self, fold: Fold, component: int) -> str:
-        key = (fold.tensor.name, component)
-        if key not in self.accumulator_names:
-            self.accumulator_names[key] = self.names.unique(fold.tensor.component_name(component))
-        return self.accumulator_names[key]
 
     def _partial_bases(self) -> tuple[Statement, ...]:
         """Where a program's partial results start: the workspace has a first dim for programs (and tiles)."""
@@ -524,7 +547,7 @@ class Writer:
             flag = self.flags.get(t.name, "")
             for i, node in enumerate(fold.fields):
                 terms = [self.bases[t.name], *self._component_offset(t, i)]
-                name = self._accumulator_name(fold, i)
+                name = self.accumulators[t.name, i]
                 if lacks:
                     self.helpers.add("slot")
                     value = f"tl.{fold.reduction}({name})"
@@ -567,7 +590,7 @@ class Writer:
         return before, Section(), tuple(sweeps)
 
     def _tile_section(self, reduced: Sequence[Node], results: Sequence[Node], rowwise: Sequence[Node]) -> Section:
-        needed = postorder([*(n.args[0] for n in reduced), *results], stop=rowwise)
+        needed = self.order.evaluation([*(n.args[0] for n in reduced), *results], stop=rowwise)
         along = [n for n in needed if n.axes & self.inner]
         return Section(
             loads=self._loads(along, [t for t in self.kernel.inputs if self.inner & set(t.axes)]),
