@@ -210,7 +210,7 @@ def test_the_design_page_names_modules_that_exist() -> None:
 def operations() -> str:
     """The table of the operations, as docs/bodies.md has it."""
     rows = [
-        f"| `{row.name}` | {_cell(row.signature)} | {_cell(row.doc)} | {_group(row.group)} |"
+        f"| `{row.name}` | {_cell(row.word.signature)} | {_cell(row.word.doc)} | {_group(row.group)} |"
         for row in OPERATIONS.values()
     ]
     return "\n".join(["| operation | parameters | is | equivariant |", "|---|---|---|---|", *rows])

@@ -27,6 +27,7 @@ from kgen.errors import KgenErrors
 from kgen.spec import class_names, names
 from kgen.spec.load import load
 from kgen.spec.private_names import private_names, size_name, variant_name
+from kgen.spec.vocabulary import VOCABULARY
 from kgen.tools.comparison import launches
 from kgen.tools.problem import load_module
 
@@ -118,7 +119,7 @@ def derived(function: Callable[..., Any], values: Sequence[torch.Tensor]) -> lis
 # what is refused, and why
 
 
-BODY = {*names.VOCABULARY, "e", "e1", "e12"}  # operations and blades mean something in bodies
+BODY = {*VOCABULARY, "e", "e1", "e12"}  # operations and blades mean something in bodies
 REFUSED = {
     "a kernel": {*names.IMPORTED, *names.PUBLIC, "f_reference"},  # that of the kernel f
     "an input": {*BODY, "torch"},

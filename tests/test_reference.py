@@ -9,6 +9,7 @@ import sys
 import textwrap
 from collections.abc import Callable, Mapping
 from dataclasses import replace
+from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,7 @@ from kgen.reference import source as reference
 from kgen.reference.function import Function
 from kgen.spec.load import load
 from kgen.spec.model import Spec
+from kgen.spec.vocabulary import VOCABULARY, Word
 
 Signature = tuple[int, int, int]
 FULL = "geometric: {x: multivector, y: multivector}"
@@ -82,7 +84,7 @@ def size(signature: Signature) -> int:
 
 @pytest.mark.parametrize("module", MODULES, ids=lambda path: path.stem)
 def test_shares_nothing_with_the_compiler(module: Path) -> None:
-    allowed = {"spec.model", "errors", "spec.body", *(f"reference.{path.stem}" for path in MODULES)}
+    allowed = {"spec.model", "errors", "spec.body", "spec.vocabulary", *(f"reference.{path.stem}" for path in MODULES)}
     found = packages(module.read_text(encoding="utf-8"))
     assert found and set(of_the_compiler(module)) <= allowed
     assert found - {"kgen"} <= sys.stdlib_module_names | {"torch", "black"}
@@ -574,15 +576,18 @@ def test_contractions_are_equivariant_under_versors(signature: Signature, body: 
 # gates and norms
 
 
-def test_gelu_gates_by_the_scalar() -> None:
+def torch_function(word: Word) -> Callable[[torch.Tensor], torch.Tensor]:
+    """torch's own, that the row names."""
+    found: Callable[[torch.Tensor], torch.Tensor] = attrgetter(word.torch.removeprefix("torch."))(torch)
+    return found
+
+
+@pytest.mark.parametrize("word", [word for word in VOCABULARY.values() if word.gate], ids=lambda word: word.name)
+def test_a_gate_multiplies_by_a_function_of_the_scalar(word: Word) -> None:
     x = draw(2, 3, 8)
-    out = apply("return gelu(x)", (3, 0, 0), x=x)
-    for index in itertools.product(range(2), range(3), range(8)):
-        scalar = x[index[0], index[1], 0].item()
-        assert out[index].item() == pytest.approx(x[index].item() * (1 + math.erf(scalar / math.sqrt(2))) / 2)
-    torch.testing.assert_close(
-        run(spec_of("return gelu(x)", "x: scalar"), x=x[..., 0]), torch.nn.functional.gelu(x[..., 0])
-    )
+    out, scalar = apply(f"return {word.name}(x)", (3, 0, 0), x=x), torch_function(word)(x[..., 0])
+    torch.testing.assert_close(out, x * (scalar / x[..., 0])[..., None])
+    torch.testing.assert_close(run(spec_of(f"return {word.name}(x)", "x: scalar"), x=x[..., 0]), scalar)
 
 
 @pytest.mark.parametrize("metric", ["euclidean", "invariant"])
@@ -694,12 +699,12 @@ def test_diffusion_layer_has_two_results_and_asks_for_axes_by_name() -> None:
 
 def test_field_functions_equal_torch() -> None:
     x, y = draw(2, 3).abs() + 0.1, draw(2, 3, seed=1)
-    for name in ("exp", "log", "erf", "tanh", "sqrt", "rsqrt", "abs", "sin", "cos", "sigmoid", "relu"):
-        expected = getattr(torch, name)(x)
-        torch.testing.assert_close(run(spec_of(f"return {name}(x)", "x: [v, c]", None), x=x), expected)
+    for word in (word for word in VOCABULARY.values() if word.pointwise):
+        name, function = word.name, torch_function(word)
+        torch.testing.assert_close(run(spec_of(f"return {name}(x)", "x: [v, c]", None), x=x), function(x))
         multivector = x.reshape(2, 3, 1) * draw(8).abs()
         pointwise = apply(f"return pointwise({name}, x)", (3, 0, 0), x=multivector)
-        torch.testing.assert_close(pointwise, getattr(torch, name)(multivector))
+        torch.testing.assert_close(pointwise, function(multivector))
     for body, expected in {
         "maximum(x, y)": torch.maximum(x, y),
         "minimum(0.3, y)": y.clamp(max=0.3),

@@ -10,13 +10,11 @@ from pathlib import Path
 import pytest
 
 from kgen.errors import KgenError, KgenErrors
-from kgen.spec import names
 from kgen.spec.body import parse_body, place
 from kgen.spec.load import load, load_all
 from kgen.spec.model import Spec, Type
 from kgen.spec.schema import json_text
 from kgen.spec.starter import template
-from kgen.trace.ops import OPERATIONS
 from kgen.trace.trace import trace
 
 ROOT = Path(__file__).parents[1]
@@ -81,10 +79,6 @@ def test_shipped_specs_make_modules_of_different_names() -> None:
 
 def test_the_checked_in_schema_is_current() -> None:
     assert (ROOT / "kgen.schema.json").read_text(encoding="utf-8") == json_text(), "run kgen schema > kgen.schema.json"
-
-
-def test_names_of_operations_are_reserved() -> None:
-    assert sorted(names.VOCABULARY) == sorted(OPERATIONS)
 
 
 @pytest.mark.parametrize("signature", [[3, 0, 0], [1, 0, 0], [0, 1, 0], [0, 0, 1], [0, 0, 2], [3, 0, 1], [1, 3, 0]])

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 
 from kgen.graph.node import Node, postorder
 
-# Instructions that Triton 3.7.1 makes for sm_90 of the functions in `templates/shared.jinja`, without load and store.
-# One of the special function unit (MUFU, and conversions) counts eight: CUDA programming guide, throughput of
+# Instructions that Triton 3.7.1 makes for sm_90 of the functions in `templates/runtime/kernels.py`, without load and
+# store. One of the special function unit (MUFU, and conversions) counts eight: CUDA programming guide, throughput of
 # instructions, 16 results a clock of a multiprocessor against 128. Of sqrt, sin and cos, the branches that only huge or
 # tiny arguments take are left out.
 WEIGHTS = {

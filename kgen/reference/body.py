@@ -1,7 +1,7 @@
 """The reference's own reading of bodies: a kernel's expressions in, their torch text and static type out.
 
-Guaranteed: a body that the reference cannot do is a KgenError at its place, never a wrong result. It shares the syntax
-tree with the compiler and nothing else.
+Guaranteed: a body that the reference cannot do is a KgenError at its place, never a wrong result. It shares the
+syntax tree and the table of words with the compiler, and nothing else.
 """
 
 import ast
@@ -13,25 +13,9 @@ from kgen.reference.geometry import Geometry
 from kgen.reference.values import AND, ATOM, NOT, OR, Value, needs
 from kgen.spec.body import place
 from kgen.spec.model import ELLIPSIS, Kernel
+from kgen.spec.vocabulary import VOCABULARY
 
 COMPARISONS = {ast.Lt: "<", ast.LtE: "<=", ast.Gt: ">", ast.GtE: ">=", ast.Eq: "==", ast.NotEq: "!="}
-FUNCTIONS = ("exp", "log", "erf", "tanh", "sqrt", "rsqrt", "abs", "sin", "cos", "sigmoid", "relu")
-PARAMETERS = {
-    **dict.fromkeys(("gp", "outer", "inner", "regressive", "scalar_product"), ("x", "y")),
-    **dict.fromkeys(("reverse", "involute", "conjugate", "dual", "undual", "polarity", "even", "odd"), ("x",)),
-    **dict.fromkeys(("gelu", "norm_squared", "detach", *FUNCTIONS), ("x",)),
-    **dict.fromkeys(("maximum", "minimum"), ("a", "b")),
-    **dict.fromkeys(("sum", "mean", "max"), ("x", "over")),
-    "sandwich": ("r", "x"),
-    **dict.fromkeys(("sgp", "fcgp"), ("x", "y", "weight")),
-    "mv_linear": ("x", "weight", "bias"),
-    "grade_rms_norm": ("x", "eps", "metric"),
-    "dot": ("a", "b", "over"),
-    "rename": ("x", "axis", "to"),
-    "where": ("condition", "a", "b"),
-    "pointwise": ("function", "x"),
-}
-OPTIONAL = ("eps", "metric", "bias")
 
 
 @dataclass
@@ -176,18 +160,19 @@ class Evaluator(Geometry):
 
     def _bind(self, name: str, arguments: list[ast.expr], keywords: dict[str, ast.expr]) -> dict[str, ast.expr]:
         """The arguments by the names of the parameters."""
-        parameters = PARAMETERS.get(name)
-        if parameters is None:
+        if name not in VOCABULARY:
             raise KgenError(f"there is no operation {name}")
+        parameters = {p.name: p for p in VOCABULARY[name].parameters}
         bound = {**dict(zip(parameters, arguments)), **keywords}
-        missing = [p for p in parameters if p not in bound and p not in OPTIONAL]
+        missing = [p for p in parameters.values() if p.name not in bound and not p.choices]
         if missing or len(bound) != len(arguments) + len(keywords) or not bound.keys() <= set(parameters):
             raise KgenError(f"{name} takes {', '.join(parameters)}")
         return bound
 
     def _apply(self, name: str, given: dict[str, ast.expr]) -> Value:
         """The operation of that name, by its form."""
-        first = given[PARAMETERS[name][0]]
+        word = VOCABULARY[name]
+        first = given[word.parameters[0].name]
         match name:
             case "gp" | "outer" | "inner" | "regressive" | "sandwich" | "scalar_product":
                 return self._product(name, *(self._multivector(node) for node in given.values()))
@@ -206,8 +191,6 @@ class Evaluator(Geometry):
             case "even" | "odd":
                 x = self._multivector(first)
                 return self.part(x, [grade for grade in x.grades if grade % 2 == (name == "odd")])
-            case "gelu":
-                return self.gelu(self._operand(first))
             case "norm_squared":
                 return self.norm_squared(self._multivector(first))
             case "grade_rms_norm":
@@ -228,6 +211,10 @@ class Evaluator(Geometry):
                 x = self._operand(first)
                 found = tuple(probes.opaque("detach", probe) for probe in x.probes)
                 return x if x.kind == "number" else replace(x, text=f"{x.at(ATOM)}.detach()", level=ATOM, probes=found)
+        if word.gate:
+            return self.gate(name, self._operand(first))
+        if not word.pointwise:
+            raise KgenError(f"the reference has no {name}")
         return self.function(name, self._field(first))
 
     def _product(self, name: str, x: Value, y: Value) -> Value:
@@ -281,12 +268,11 @@ class Evaluator(Geometry):
 
     def _pointwise(self, node: ast.expr, x: Value) -> Value:
         name = getattr(node, "id", "")
-        if name not in (*FUNCTIONS, "gelu"):
+        if name not in VOCABULARY or not VOCABULARY[name].pointwise:
             raise KgenError("pointwise needs a field function of one argument")
         x = self.tensor(x)
         found = tuple(self.function(name, self.field("", x.axes, probe)).probes[0] for probe in x.probes)
-        text = f"torch.nn.functional.gelu({x.text})" if name == "gelu" else f"torch.{name}({x.text})"
-        return replace(x, text=text, level=ATOM, probes=found, view=False)
+        return replace(x, text=f"{VOCABULARY[name].torch}({x.text})", level=ATOM, probes=found, view=False)
 
 
 def _whole(node: ast.expr) -> int:

@@ -140,14 +140,15 @@ class Geometry(Values):
 
     # gates and norms
 
-    def gelu(self, x: Value) -> Value:
+    def gate(self, name: str, x: Value) -> Value:
+        """x times a function of itself, or of its scalar component: `_ref_<name>` of `runtime`."""
         if x.kind != "multivector":
-            return self.function("gelu", x)
+            return self.function(name, x)
         if 0 not in x.grades:
-            raise KgenError("gelu of a multivector needs its scalar component")
+            raise KgenError(f"{name} of a multivector needs its scalar component")
         scalar = self.masks(x.grades).index(0)
-        gate = probes.opaque("phi", x.probes[scalar])
-        text = f"_ref_gelu({x.text}, scalar={scalar})" if scalar else f"_ref_gelu({x.text})"
+        gate = probes.opaque(name, x.probes[scalar])
+        text = f"_ref_{name}({x.text}, scalar={scalar})" if scalar else f"_ref_{name}({x.text})"
         return replace(x, text=text, level=ATOM, probes=tuple(probes.multiply(p, gate) for p in x.probes), view=False)
 
     def norm_squared(self, x: Value) -> Value:

@@ -13,6 +13,7 @@ from kgen.reference import probe as probes
 from kgen.reference.probe import Probe
 from kgen.reference.tables import _ref_select
 from kgen.spec.model import Algebra
+from kgen.spec.vocabulary import VOCABULARY
 
 TERNARY, OR, AND, NOT, COMPARE, SUM, PRODUCT, UNARY, POWER, ATOM = range(10)  # how tightly a text's operator binds
 
@@ -202,7 +203,7 @@ class Values:
         found = probes.opaque(name, *(x.probes[0] for x in fields))
         text = ", ".join(self.tensor(x).text for x in fields)
         axes = frozenset[str]().union(*(x.axes for x in fields))
-        return self.field(f"torch.{'nn.functional.gelu' if name == 'gelu' else name}({text})", axes, found)
+        return self.field(f"{VOCABULARY[name].torch}({text})", axes, found)
 
     def reduction(self, name: str, x: Value, axis: str) -> Value:
         if axis not in x.axes:

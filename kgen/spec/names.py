@@ -11,18 +11,13 @@ import sys
 from collections.abc import Sequence
 
 from kgen.errors import KgenError
+from kgen.spec.vocabulary import VOCABULARY
 
 MODULES = ("torch", "triton", "kgen", "numpy", "generated", *sys.stdlib_module_names)
 IMPORTED = ("annotations", "torch")  # what the files of functions and classes import by such names
 PUBLIC = (  # what generated packages offer besides a spec's functions and classes
     *("SIGNATURE", "BLADES", "GRADES", "PATHS", "KERNELS", "WEIGHTS", "CONVENTIONS", "Convention"),
     *("weights_from", "weights_to", "register_sharding"),
-)
-VOCABULARY = (
-    *("gp", "outer", "inner", "regressive", "scalar_product", "norm_squared", "sandwich", "sgp", "reverse", "involute"),
-    *("conjugate", "dual", "undual", "polarity", "grade", "even", "odd", "gelu", "grade_rms_norm", "fcgp", "mv_linear"),
-    *("rename", "sum", "mean", "max", "dot", "exp", "log", "erf", "tanh", "sqrt", "rsqrt", "abs", "sin", "cos"),
-    *("sigmoid", "relu", "maximum", "minimum", "where", "pointwise", "detach"),
 )
 IN_REFERENCES = ("torch",)  # what references read in their own words, beside arguments that users may give by name
 DOC_WIDTH = 100

@@ -11,9 +11,9 @@ from collections.abc import Callable, Iterable, Sequence
 from kgen.errors import KgenError
 from kgen.graph.node import Node
 from kgen.spec.body import place
-from kgen.trace import ops
+from kgen.spec.vocabulary import VOCABULARY, Parameter
 from kgen.trace import values as kinds
-from kgen.trace.ops import OPERATIONS, Operation, Parameter
+from kgen.trace.ops import OPERATIONS, Operation
 from kgen.trace.values import Context, Multivector, Value
 
 Evaluate = Callable[[ast.expr], Value]
@@ -70,7 +70,7 @@ def checked(context: Context, operation: str, parameter: Parameter, value: Value
 def _conversion(context: Context, operation: str, wanted: str, value: Value) -> str | None:
     """How a value of the wrong type may become one of the right type."""
     if isinstance(value, Multivector) and wanted == "field":
-        whole = ops.is_field_function(operation)
+        whole = VOCABULARY[operation].pointwise
         return f"pointwise({operation}, x) acts on each component" if whole else "x.e is the scalar component"
     if isinstance(value, Node) and wanted == "multivector" and context.spec.algebra:
         return "a field s as a multivector is s * e"
@@ -129,9 +129,9 @@ def _word(context: Context, parameter: Parameter, node: ast.expr) -> str:
 
 
 def _function(context: Context, row: Operation, node: ast.expr) -> Callable[..., Value]:
-    if isinstance(node, ast.Name) and ops.is_field_function(node.id):
+    if isinstance(node, ast.Name) and node.id in OPERATIONS and VOCABULARY[node.id].pointwise:
         return OPERATIONS[node.id].lower
-    hint = "one of " + " ".join(name for name in OPERATIONS if ops.is_field_function(name))
+    hint = "one of " + " ".join(name for name, word in VOCABULARY.items() if word.pointwise)
     raise KgenError(f"{row.name} needs a field function of one argument", place(context.kernel, node), hint)
 
 

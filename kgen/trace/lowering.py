@@ -158,11 +158,13 @@ def parity(odd: int, c: Context, x: Multivector) -> Value:
 # gates and norms
 
 
-def gelu(c: Context, x: Operand) -> Value:
+def gate(name: str, function: str, c: Context, x: Operand) -> Value:
+    """x times a function of itself, or of its scalar component."""
     scalar = x if isinstance(x, Node) else c.component(x, c.scalar_blade())
     if scalar is None:
-        raise KgenError("gelu of a multivector needs its scalar component", hint="gelu(x) = x * Phi(x.e)")
-    return c.times(x, c.builder.call("phi", scalar))
+        message = f"{name} of a multivector needs its scalar component"
+        raise KgenError(message, hint=f"{name}(x) is x times a function of x.e")
+    return c.times(x, c.builder.call(function, scalar))
 
 
 def grade_rms_norm(c: Context, x: Multivector, eps: Node, metric: str) -> Value:
