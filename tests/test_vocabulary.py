@@ -1,26 +1,43 @@
-"""Every word of bodies has all that it needs, and what is missing is named: a lowering, a reference, bodies, accuracy.
+"""Every word of bodies has all that it needs, and what is missing is named: a lowering, a reference, bodies, accuracy;
+and every function of the graph that lowerings call: a value, a derivative, a cost, a spelling.
 
 CONTRIBUTING.md, "How to add an operation", has these in the order in which they are written.
 """
 
 import re
+from functools import partial
 
 import pytest
 import torch
+from evaluate import CALLS
 from handmade import one
-from pages import CONTRIBUTING, Page
+from pages import CONTRIBUTING, ROOT, Page
 from test_body_cases import BODIES, DEFINITE
+from test_devices import CHEAP
 from test_trace import run
 
 from benchmarks import pointwise
+from kgen.emit.kernel.printer import COMPARISONS, FUNCTIONS
+from kgen.graph.arithmetic import FOLDED
+from kgen.graph.autodiff import DERIVATIVES
+from kgen.graph.cost import WEIGHTS
 from kgen.reference import runtime
 from kgen.reference import source as reference
 from kgen.spec.vocabulary import VOCABULARY, Word
+from kgen.trace import lowering as to
 from kgen.trace import ops
 
 CASES = BODIES | DEFINITE
 WORDS = list(VOCABULARY.values())
 FILES = ("kgen/spec/vocabulary.py", "kgen/trace/ops.py", "kgen/trace/lowering.py", "tests/test_body_cases.py")
+DEVICE_FUNCTIONS = "templates/runtime/kernels.py"
+TABLES: dict[tuple[str, str], set[str]] = {  # of the graph's functions, with those that they need not name
+    ("kgen/graph/arithmetic.py", "FOLDED"): {*FOLDED, *COMPARISONS, "where", "detach"},
+    ("kgen/graph/autodiff.py", "DERIVATIVES"): {*DERIVATIVES},
+    ("kgen/graph/cost.py", "WEIGHTS"): {*WEIGHTS, *CHEAP},
+    ("kgen/emit/kernel/printer.py", "FUNCTIONS"): {*FUNCTIONS, *COMPARISONS, "detach"},
+    ("tests/evaluate.py", "CALLS"): {*CALLS},
+}
 
 
 def cases(word: Word) -> list[str]:
@@ -40,6 +57,25 @@ def test_no_lowering_is_without_a_word() -> None:
 @pytest.mark.parametrize("word", WORDS, ids=list(VOCABULARY))
 def test_it_is_in_a_body_that_kernels_are_compiled_of(word: Word) -> None:
     assert cases(word), f"tests/test_body_cases.py: BODIES has no {word.name}"
+
+
+def called() -> set[str]:
+    """The functions of the graph that the rows of `ops` name, and those of its own tables."""
+    lowerings = [lowering for lowering, _ in ops.MEANINGS.values() if isinstance(lowering, partial)]
+    named = [lowering.args[-1] for lowering in lowerings if lowering.func in (to.call, to.gate)]
+    return {*named, *FOLDED, *DERIVATIVES, *WEIGHTS, *FUNCTIONS}
+
+
+@pytest.mark.parametrize(("file", "table"), TABLES)
+def test_a_function_of_the_graph_is_in_each_table(file: str, table: str) -> None:
+    missing = sorted(called() - TABLES[file, table])
+    assert not missing, f"{file}: {table} has no {', '.join(missing)}"
+
+
+def test_device_functions_are_there() -> None:
+    text = (ROOT / DEVICE_FUNCTIONS).read_text(encoding="utf-8")
+    missing = [f for f in FUNCTIONS.values() if f.startswith("_") and f"\ndef {f}(" not in text]
+    assert not missing, f"{DEVICE_FUNCTIONS} has no {', '.join(missing)}"
 
 
 @pytest.mark.parametrize("name", sorted({*CASES} - {*cases(VOCABULARY["rename"])}))
@@ -65,4 +101,5 @@ def test_its_accuracy_is_measured(word: Word) -> None:
 def test_the_steps_name_these_files() -> None:
     _, _, rest = CONTRIBUTING.text.partition("## How to add an operation")
     named = set(Page(CONTRIBUTING.path).files) & set(re.findall(r"`([\w/.]+)`", rest.partition("\n## ")[0]))
-    assert {*FILES, "kgen/reference/body.py", "kgen/reference/runtime.py", "benchmarks/pointwise.py"} <= named
+    files = {*FILES, DEVICE_FUNCTIONS, *(file for file, _ in TABLES)}
+    assert files | {"kgen/reference/body.py", "kgen/reference/runtime.py", "benchmarks/pointwise.py"} <= named
