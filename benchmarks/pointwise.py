@@ -228,19 +228,20 @@ def table(rows: Sequence[Error]) -> Table:
 
 
 def compiled(folder: Path) -> ModuleType:
-    """The module of `spec`, compiled into a folder."""
+    """The package of `spec`, compiled into a folder."""
     from kgen.pipeline import generate
     from kgen.spec.load import load
 
-    path = folder / "functions.py"
-    path.write_text(generate([load("pointwise.yaml", spec())])["functions.py"], encoding="utf-8")
-    return load_module(path)
+    for name, text in generate([load("pointwise.yaml", spec())]).items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text(text, encoding="utf-8")
+    return load_module(folder / "functions")
 
 
 def main(
-    module: Annotated[Path | None, typer.Option(help="a module of the spec; else it is compiled here")] = None,
+    module: Annotated[Path | None, typer.Option(help="a package of the spec; else it is compiled here")] = None,
     out: Annotated[Path | None, typer.Option(help="a CSV file for the table")] = None,
-    emit: Annotated[Path | None, typer.Option(help="write the module to this folder, and measure nothing")] = None,
+    emit: Annotated[Path | None, typer.Option(help="write the package to this folder, and measure nothing")] = None,
 ) -> None:
     """Print the table; exit with 1 where a kernel is off by more than it may be."""
     import tempfile

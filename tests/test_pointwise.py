@@ -74,6 +74,10 @@ def test_no_less_exact_than_torch(name: str, dtype: torch.dtype, alone: ModuleTy
     assert {row.order: row.excess for row in rows if row.excess > 1} == {}
 
 
+def test_the_benchmark_compiles_its_own(tmp_path: Path) -> None:
+    assert {f"of_{name}" for name in pointwise.FUNCTIONS} == set(pointwise.compiled(tmp_path).KERNELS)
+
+
 def test_what_is_less_exact_is_found(alone: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
     """A sigmoid that cancels, and one that is off by a thousandth at one argument alone."""
     for wrong in (lambda x: 0.5 + 0.5 * torch.tanh(0.5 * x), lambda x: torch.sigmoid(x) * (1 + 1e-3 * (x == -8.0))):
