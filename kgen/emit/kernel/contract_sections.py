@@ -35,6 +35,14 @@ class ContractText(KernelText):
     after: Section  # what is computed of the sums, and the stores
     precision: bool  # whether the launcher says how fp32 is multiplied
 
+    @property
+    def sections(self) -> tuple[Section, ...]:
+        return (self.before, self.body, self.after)
+
+    @property
+    def read_beside(self) -> tuple[str, ...]:
+        return tuple(p.expression for p in self.products)
+
 
 class ContractWriter(Writer):
     """The rows of a contract kernel."""

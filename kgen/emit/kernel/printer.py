@@ -7,11 +7,12 @@ numbered within it: `out_e1_1`, `out_e1_2`, ….
 
 import struct
 from collections.abc import Iterable, Sequence
+from fractions import Fraction
 from itertools import chain, count
 from typing import NamedTuple
 
 from kgen.graph.builder import Builder
-from kgen.graph.node import Node, Number
+from kgen.graph.node import Node, Number, Rational
 from kgen.graph.order import Order
 from kgen.graph.tensor import Tensor
 from kgen.spec.private_names import CONSTANTS, size_name
@@ -123,7 +124,9 @@ class Expressions:
         self.names, self.named, self.order = names, named, order
 
     def define(self, node: Node, width: int) -> list[tuple[str, str]]:
-        """The right-hand side that computes a named field; a long sum is an assignment and further lines after it."""
+        """The right-hand side that computes a named field; of a long sum or product with further lines after it."""
+        if node.kind == "Mul":
+            return self._long_product(node, width)
         if node.kind != "Add":
             return [("=", self._spell(node)[0])]
         lines: list[list[Term]] = [[]]
@@ -135,6 +138,14 @@ class Expressions:
             lines[-1].append(term)
             length += len(term.text)
         return [("=", self._line(lines[0])), *map(self._further, lines[1:])]
+
+    def _long_product(self, node: Node, width: int) -> list[tuple[str, str]]:
+        text = self._spell(node)[0]
+        factors = text.split(" * ")
+        if len(text) <= width or set("(/") & set(text) or len(factors) < 4:
+            return [("=", text)]
+        middle = len(factors) // 2
+        return [("=", " * ".join(factors[:middle])), ("*=", " * ".join(factors[middle:]))]
 
     def _further(self, terms: Sequence[Term]) -> tuple[str, str]:
         """Terms that are added to a sum, or taken from it where all are negative."""
@@ -160,7 +171,7 @@ class Expressions:
             case "Add":
                 return self._sum(node)
             case "Mul":
-                return self._product(node), PRODUCT
+                return self._scaled(node)
             case "Reciprocal":
                 return f"1.0 / {self.use(node.args[0], UNARY)}", PRODUCT
             case "Call":
@@ -172,11 +183,14 @@ class Expressions:
         """The terms with their signs, ` + x * y`."""
         terms = []
         for c, x in self.order.terms(node):
+            if x.kind == "Mul" and x not in self.named:
+                c *= self._factors(x)[0]
             size: Number = -c if c < 0 else c
             if x.kind == "Const":
                 text = number(size * x.value)
             else:
-                text = ("" if size == 1 else f"{number(size)} * ") + self.use(x, PRODUCT)
+                written = self._product(x) if x.kind == "Mul" and x not in self.named else self.use(x, PRODUCT)
+                text = ("" if size == 1 else f"{number(size)} * ") + written
             terms.append(Term(f" {'-' if c < 0 else '+'} {text}", c, x))
         return terms
 
@@ -193,8 +207,28 @@ class Expressions:
             return text, SUM
         return text, (PRODUCT if not text.startswith("-") else SUM)
 
+    def _scaled(self, node: Node) -> tuple[str, int]:
+        c, text = self._factors(node)[0], self._product(node)
+        size: Number = -c if c < 0 else c
+        if size != 1:
+            text = f"{number(size)} * {text}"
+        return (f"-{text}", SUM) if c < 0 else (text, PRODUCT)
+
+    def _factors(self, node: Node) -> tuple[Rational, list[Node]]:
+        """A product's coefficient and its factors: a scaled product that is written inside of it is part of it."""
+        coefficient, factors = Fraction(1), list[Node]()
+        for x in self.order.factors(node):
+            scaled = x.kind == "Add" and len(x.args) == 1 and x not in self.named and x.axes == node.axes
+            (c, inner), *_ = x.terms if scaled else [(1, x)]
+            whole = inner.kind != "Mul" or inner in self.named
+            further, parts = (1, [inner]) if not scaled or whole else self._factors(inner)
+            coefficient *= c * further
+            factors += parts
+        return coefficient, factors
+
     def _product(self, node: Node) -> str:
-        ordered = self.order.factors(node)
+        """A product without its coefficient."""
+        ordered = self._factors(node)[1]
         above = [x for x in ordered if x.kind != "Reciprocal" or x in self.named]
         below = [x for x in ordered if x not in above]
         above.sort(key=lambda x: x.kind != "Mul" or x in self.named)  # a product in a product needs no parentheses
