@@ -23,6 +23,8 @@ from typing import Any
 from kgen.compiler import template_folder
 from kgen.emit.host.launchers import Variant, function_rows, launcher_rows, operator_rows
 from kgen.emit.kernel.forms import sections
+from kgen.emit.kernel.sections import KernelText
+from kgen.emit.kernel.shared import shared
 from kgen.emit.module import variants_of
 from kgen.emit.nn.torch_modules import module_rows
 from kgen.emit.text.banner import BANNER, banner, source_name
@@ -200,11 +202,12 @@ def _kernels(spec: Spec, kernel: Kernel, variants: Sequence[Variant], part: slic
     if not any(programs.values()):
         return ""
     rows = [row for v in variants for row in launch_rows(k for p in programs[v.name] for k in p.every_kernel)]
-    texts = [
-        (v.name, _join(_kernel_texts(programs[v.name])))
-        for v in variants
-        if any(p.every_kernel for p in programs[v.name])
-    ]
+    kernels = {v.name: list(_kernel_texts(programs[v.name])) for v in variants}
+    functions, called = shared([text for group in kernels.values() for text in group])
+    by_name = {text.name: render(text.form, k=text) for text in called}
+    texts = [(name, _join(by_name[text.name] for text in group)) for name, group in kernels.items() if group]
+    lines = formula(spec, kernel)
+    inlined = _join(render("shared", f=function, title=function.title(lines)) for function in functions)
     table = "".join(f"{name!r}: launch.{spelled(row)}, " for name, row in rows)
     launchers = _join(render("launcher", p=row) for v in variants for row in launcher_rows(v, plan)[part])
     second = bool(part.start)
@@ -213,16 +216,16 @@ def _kernels(spec: Spec, kernel: Kernel, variants: Sequence[Variant], part: slic
     return _finished(
         "kernels",
         h=_header(spec, f"Kernels of {kernel.name}, {what}.", graph=stamp.digest(graphs)),
-        imports=_kernel_imports("\n".join(text for _, text in texts), launchers, bool(rows)),
+        imports=_kernel_imports("\n".join([inlined, *by_name.values()]), launchers, bool(rows)),
         launch_table=formatted(f"LAUNCH = {{{table}}}") if rows else "",
-        sections=[{"title": name, "formula": formula(spec, kernel), "kernels": text} for name, text in texts],
+        shared=inlined,
+        sections=[{"title": name, "formula": lines, "kernels": text} for name, text in texts],
         launchers=launchers,
     )
 
 
-def _kernel_texts(programs: Sequence[Any]) -> Iterable[str]:
-    kernels = ((k, p.graph.builder) for p in programs for k in p.every_kernel)
-    return (render(text.form, k=text) for k, builder in kernels for text in sections(k, builder))
+def _kernel_texts(programs: Sequence[Any]) -> Iterable[KernelText]:
+    return (text for p in programs for kernel in p.every_kernel for text in sections(kernel, p.graph.builder))
 
 
 def _kernel_imports(kernels: str, launchers: str, table: bool) -> str:
