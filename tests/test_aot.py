@@ -152,7 +152,7 @@ def test_where_spilling_is_allowed() -> None:
         replace(spilling, components=32),
         replace(spilling, dtype="float64"),
         replace(spilling, target="sm_80"),
-        replace(spilling, kernel="sgp_double_backward_1"),
+        replace(spilling, kernel="sgp_double_backward_statistics"),
     ):
         assert complaints([allowed], {allowed.key: allowed}) == []
         assert complaints([replace(allowed, spill_loads=12)], {allowed.key: allowed}) != []
@@ -212,7 +212,7 @@ def test_check_compiles_what_changed_and_sees_what_is_worse(report: Path, root: 
 
 def test_products_compile_without_tf32(root: Path, tmp_path: Path) -> None:
     """Matrix units of some targets know no tf32; products in bf16 do not ask for it."""
-    path, only = tmp_path / "report.csv", ("--kernel", "spatial_diffusion", "--dtype", "bfloat16")
+    path, only = tmp_path / "report.csv", ("--kernel", "spatial_diffusion_matmul", "--dtype", "bfloat16")
     result = aot(root, "generated/diffusion", *only, "--target", "gfx90a", "--out", path)
     assert [row.registers is not None for row in read(path).values()] == [True], result.stdout + result.stderr
 

@@ -404,9 +404,9 @@ def test_show_says_what_else_multiplies_matrices() -> None:
     """A kernel that multiplies matrices, and the steps that do so without tensor cores."""
     path = str(Path(__file__).parents[1] / "specs" / "diffusion.yaml")
     text = kgen("show", path, "--stage", "kernels", "--kernel", "spatial_gradients").stdout
-    kernel, _, others = text.partition("spatial_gradients_stored: map kernel\n")
+    kernel, _, others = text.partition("spatial_gradients_library_factors: map kernel\n")
     assert "  4 products of fields by v c d; for a factor's element 0 mul + 0 add\n" in kernel
-    assert "  without tensor cores spatial_gradients_stored, " in kernel and "per element 0" not in kernel
+    assert "  without tensor cores spatial_gradients_library_factors, " in kernel and "per element 0" not in kernel
     assert "saved_product: matrix product, 4 products of fields\n" in others
     assert "  left: the contracted axis is innermost\n" in others
 

@@ -223,7 +223,7 @@ BESIDE = """\
 """
 
 
-@pytest.mark.parametrize("made", ["moments_stored", "moments_1", "turn", "matmul", "matmul_tf32"])
+@pytest.mark.parametrize("made", ["moments_library_factors", "moments_factors_2", "turn", "matmul", "matmul_tf32"])
 def test_names_of_steps(made: str, compiled_folder: Path) -> None:
     """A kernel may have the name of another's step, or what is left of the name of what all modules share."""
     text = ALONE.replace("return dot(basis * mass, x, over=v)", "return tanh(dot(basis * mass, x, over=v))")

@@ -321,8 +321,9 @@ def test_roles_are_of_a_specs_names_alone() -> None:
 
 def test_no_two_kernels_come_to_one_name() -> None:
     """What is made of a kernel's name is made of no other's, whatever may follow it."""
-    follow = ["", "_backward", "_double_backward", "_triple_backward", "_1", "_12", "_long", "_stored", "_stored1"]
-    follow += ["_backward_1", "_1_long", "_recomputed", "_turned", "_backward_1_stored1", "_double_backward_2_long"]
+    follow = ["", "_backward", "_double_backward", "_triple_backward", "_results", "_results_12", "_long", "_turned"]
+    follow += ["_factors", "_factors_a", "_factors_2_long", "_backward_statistics_of_inputs", "_backward_grad_a"]
+    follow += ["_backward_grads", "_matmul_2_library_factors_a", "_backward_totals", "_double_backward_grads_2_long"]
     words = ["f", "f_", "name", "f_with", "f_double", "f_with_a", "f_without_a", "with", "f_with_a_backward"]
     words += [f"{word}{end}" for word in words for end in (*follow, "_", "__1")]
     flags: list[dict[str, bool]] = [

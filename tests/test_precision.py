@@ -399,18 +399,19 @@ def short(compiled_folder: Path) -> ModuleType:
 
 def test_instructions(short: ModuleType) -> None:
     """On sm_90 tf32 takes a pass of the tensor cores, tf32x3 three, ieee none."""
-    found = instructions(short, "sm_90", *(f"{k}_{p}" for k in ("_matmul", "diffused") for p in PRECISIONS))
-    for kernel in ("_matmul", "diffused"):
-        one, three, full = (found[f"{kernel}_{p}"] for p in PRECISIONS)
+    kernels = ("_matmul_{}", "diffused_{}_matmul")
+    found = instructions(short, "sm_90", *(kernel.format(p) for kernel in kernels for p in PRECISIONS))
+    for kernel in kernels:
+        one, three, full = (found[kernel.format(p)] for p in PRECISIONS)
         assert one[0] == three[0] == "float32" and 0 < 3 * one[1] == three[1]
         assert full[1] == 0
     assert found["_matmul_ieee"][2] == 128 * 128 * 16 // 256 and found["_matmul_tf32"][2] == 0
-    assert found["diffused_ieee"][0] == "bfloat16"  # which stored factors replace in fp32
+    assert found["diffused_ieee_matmul"][0] == "bfloat16"  # which stored factors replace in fp32
 
 
 def test_instructions_of_amd(short: ModuleType) -> None:
     """Everything compiles, and multiplies fp32 in full."""
-    found = instructions(short, "gfx942", *(f"_matmul_{p}" for p in PRECISIONS), "diffused_tf32_backward_1")
+    found = instructions(short, "gfx942", *(f"_matmul_{p}" for p in PRECISIONS), "diffused_tf32_backward_matmul")
     assert all(row[1] == row[3] == 0 for row in found.values()) and found["_matmul_tf32"][0] == "float32"
 
 

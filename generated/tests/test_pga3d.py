@@ -336,7 +336,7 @@ def sgp_oracle(x: torch.Tensor, y: torch.Tensor, weight: torch.Tensor) -> torch.
 
 
 def fused_gelu_sgp_norm_oracle(
-    x: torch.Tensor, y: torch.Tensor, weight: torch.Tensor, *, normalize: bool = True, eps: float = 1e-06
+    x: torch.Tensor, y: torch.Tensor, weight: torch.Tensor, *, normalize: bool, eps: float
 ) -> torch.Tensor:
     """Torch oracle of fused_gelu_sgp_norm: A layer in one pass: both inputs gated by their scalar part, the
     weighted geometric product, and an RMS norm of each grade over the features, by the metric's own squares so
@@ -380,7 +380,7 @@ def motor_action_shared_oracle(m: torch.Tensor, x: torch.Tensor) -> torch.Tensor
 
 
 def fused_gelu_fcgp_norm_oracle(
-    x: torch.Tensor, y: torch.Tensor, weight: torch.Tensor, *, normalize: bool = True, eps: float = 1e-06
+    x: torch.Tensor, y: torch.Tensor, weight: torch.Tensor, *, normalize: bool, eps: float
 ) -> torch.Tensor:
     """Torch oracle of fused_gelu_fcgp_norm: A fully connected layer: both inputs gated by their scalar part, the
     geometric product with a weight for each path and each pair of input and output features, and an RMS norm of

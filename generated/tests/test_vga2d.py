@@ -305,7 +305,7 @@ def sgp_oracle(x: torch.Tensor, y: torch.Tensor, weight: torch.Tensor) -> torch.
 
 
 def fused_gelu_sgp_norm_oracle(
-    x: torch.Tensor, y: torch.Tensor, weight: torch.Tensor, *, normalize: bool = True, eps: float = 1e-06
+    x: torch.Tensor, y: torch.Tensor, weight: torch.Tensor, *, normalize: bool, eps: float
 ) -> torch.Tensor:
     """Torch oracle of fused_gelu_sgp_norm: A layer in one pass: both inputs gated by their scalar part, the
     weighted geometric product, and an RMS norm of each grade over the features.
@@ -323,7 +323,7 @@ def fused_gelu_sgp_norm_oracle(
 
 
 def fused_gelu_fcgp_norm_oracle(
-    x: torch.Tensor, y: torch.Tensor, weight: torch.Tensor, *, normalize: bool = True, eps: float = 1e-06
+    x: torch.Tensor, y: torch.Tensor, weight: torch.Tensor, *, normalize: bool, eps: float
 ) -> torch.Tensor:
     """Torch oracle of fused_gelu_fcgp_norm: A fully connected layer: both inputs gated by their scalar part, the
     geometric product with a weight for each path and each pair of input and output features, and an RMS norm of
@@ -360,8 +360,8 @@ def layer_oracle(
     linear_weight: torch.Tensor,
     linear_bias: torch.Tensor,
     *,
-    normalize: bool = True,
-    eps: float = 1e-06,
+    normalize: bool,
+    eps: float,
 ) -> torch.Tensor:
     """Torch oracle of layer: flash-clifford's layer in one call: a grade-wise linear map, both x and its image
     gated by their scalar part, their weighted product, and an RMS norm of each grade over the features.
@@ -386,8 +386,8 @@ def fc_layer_oracle(
     linear_weight: torch.Tensor,
     linear_bias: torch.Tensor,
     *,
-    normalize: bool = True,
-    eps: float = 1e-06,
+    normalize: bool,
+    eps: float,
 ) -> torch.Tensor:
     """Torch oracle of fc_layer: The layer whose product has a weight for each path and each pair of input and
     output features.

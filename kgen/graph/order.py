@@ -27,9 +27,9 @@ class Order:
         self._keys: dict[Node, Key] = {}
         for node in postorder(roots):
             if node.kind == "Input":
-                self._keys[node] = ((*_words(node.tensor), (node.component, "")),)
+                self._keys[node] = ((*words(node.tensor), (node.component, "")),)
             else:
-                self._keys[node] = (_words(builder.hints[node]),) if node in builder.hints else self._made(node)
+                self._keys[node] = (words(builder.hints[node]),) if node in builder.hints else self._made(node)
 
     def _made(self, node: Node) -> Key:
         """A sum is sorted by its first term, a product by the names of all its factors."""
@@ -87,7 +87,7 @@ def owners(results: Sequence[Node]) -> dict[Node, Node]:
     return found
 
 
-def _words(name: str) -> tuple[Word, ...]:
+def words(name: str) -> tuple[Word, ...]:
     """A name's parts, the shorter before the longer: x before weight, e3 before e12. Cotangents come first.
 
     So factoring meets them as the field writes them, whatever an intermediate is called: it finds 1% fewer operations

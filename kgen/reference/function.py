@@ -58,7 +58,8 @@ class Function:
 
     def text(self) -> str:
         names = [f"{argument.name}: torch.Tensor" for argument in self.kernel.inputs]
-        options = [f"{option.name}: {annotation(option)} = {option.default!r}" for option in self.kernel.options]
+        default = self.suffix == "reference"  # an oracle is called with all options
+        options = [f"{o.name}: {annotation(o)}{f' = {o.default!r}' * default}" for o in self.kernel.options]
         signature = ", ".join([*names, *["*"] * bool(options), *options])
         statements = self._statements()
         self.contracts = any(helper in line for line in statements for helper in CONTRACTIONS)

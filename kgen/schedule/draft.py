@@ -47,6 +47,6 @@ class Draft:
         return copy
 
     def kernel_name(self) -> str:
-        """The name of the next kernel."""
+        """What the next kernel is called until all are there, and `purposes.py` says what each is for."""
         number = sum(isinstance(s, Kernel) and s.name.startswith(self.name) for s in self.steps)
         return f"{self.name}{'_' + str(number) if number else ''}"

@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from kgen.graph.builder import Builder
 from kgen.graph.graph import Graph, Output
 from kgen.graph.node import Node, postorder
+from kgen.graph.order import words
 from kgen.graph.tensor import Tensor
 from kgen.schedule.program import WORKSPACE
 
@@ -43,7 +44,7 @@ def store_between(
 ) -> tuple[tuple[Tensor, ...], Places]:
     """Workspace tensors for fields, one for each set of axes (and group): (components, axes…)."""
     groups: dict[tuple[tuple[str, ...], object], list[Node]] = {}
-    for field in fields:
+    for field in sorted(fields, key=lambda field: words(graph.builder.hints.get(field, ""))):
         axes = tuple(a for a in graph.axes if a in field.axes)
         groups.setdefault((axes, group(field)), []).append(field)
     tensors, where = list[Tensor](), Places()

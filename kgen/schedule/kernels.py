@@ -131,7 +131,7 @@ def _reloading(kind: str, alive: int, shared: Sequence[Tensor]) -> list[str]:
     """On components that are kept for all rows while there are registers; `shared` do not vary along rows or loop."""
     if kind != "fold" or alive < DEVICE.crowded or not any(t.interleaved for t in shared):
         return []
-    return [f"reloads adjacent components that all rows share, because {alive} fields are alive at once"]
+    return ["reloads adjacent components that all rows share, because registers are short"]
 
 
 # axes

@@ -24,6 +24,7 @@ from kgen.schedule.stages import add_stages
 
 STORED = Fusion((), ())  # the library multiplies, without a reason
 FACTORS = "stores factors of matrix products, in the order in which these read them"
+RESTS = "stores what products are added to"
 
 
 def add_products(draft: Draft, outputs: Sequence[Output]) -> list[Output]:
@@ -198,14 +199,14 @@ class _Level:
 
     def _operands(self, choice: _Choice, early: Sequence[Output]) -> Sequence[Pairing]:
         found = operands(self.store, choice.products, choice.fusions, early)
-        why = [FACTORS] if found.fresh else []
-        why += ["stores what products are added to"] if early else []
+        why = {o.tensor.name: FACTORS for o in found.fresh} | {s.rest.tensor.name: RESTS for s in choice.added}
         add_stages(self.draft, [*found.fresh, *early], self.later, why)
         return found.pairs
 
     def _new_result(self, c: Contraction) -> Operand:
         is_saved = not self.saved.isdisjoint(c.fields)
-        name = f"saved_product{len(self.draft.kept) or ''}" if is_saved else self.store.numbered("contracted")
+        role, what = ("saved", "product") if is_saved else ("product", "")
+        name = self.store.numbered(role, c.fields, what)
         tensor = Tensor(name, c.dims, self.store.labels(c.fields), dtype=MATRIX)
         self.draft.kept += [tensor] if is_saved else []
         return Operand(tensor, False)
@@ -244,12 +245,12 @@ class _Level:
         """The steps that do the same with stored factors: without tensor cores the library is faster."""
         trial = self.draft.trial()
         found = operands(trial.store, [c], [STORED], turn=False)
-        add_stages(trial, found.fresh, self.later, [FACTORS])
+        add_stages(trial, found.fresh, self.later, {o.tensor.name: FACTORS for o in found.fresh})
         trial.steps.append(product(trial, c, found.pairs[0], target, ()))
         table = trial.store.reading(target.tensor, c.fields)
         table.pop(self.builder.zero, None)
         add_stages(trial, substituted(self.builder, riding, under_all_names(self.builder, table)), self.later)
-        name = f"{self.draft.kernel_name()}_stored"
+        name = f"{self.draft.kernel_name()}_library"
         steps = enumerate(trial.steps)
         return [replace(s, name=f"{name}{i or ''}") if isinstance(s, Kernel) else s for i, s in steps]
 

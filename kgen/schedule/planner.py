@@ -10,6 +10,7 @@ from kgen.graph.graph import Graph, Output
 from kgen.graph.node import Node
 from kgen.schedule.draft import Draft
 from kgen.schedule.matmuls import add_products, by_dots
+from kgen.schedule.purposes import purposes, renamed
 from kgen.schedule.stages import add_stages
 
 
@@ -26,8 +27,12 @@ def plan(
     that are to be found in memory afterwards; the draft says where.
     """
     draft = Draft(graph, graph.name, dict(readable or {}), optional, {dot: dot for dot in saved})
+    draft.store.reserve(o.tensor.name for o in outputs)
     for cluster in by_dots(outputs):
         add_stages(draft, add_products(draft, cluster))
+    names = purposes(draft.steps, draft.name, [o.tensor.name for o in outputs], dict(draft.alternatives))
+    draft.alternatives = [(names[kernel], names[other]) for kernel, other in draft.alternatives]
+    draft.steps = [renamed(step, names) for step in draft.steps]
     written = {t.name for step in draft.steps for t in step.written}
     assert {o.tensor.name for o in outputs} <= written, f"{graph.name} leaves a result unwritten"
     return draft

@@ -5,7 +5,7 @@ after an outer reduction is stored first, what needs both a row reduction and an
 what needs more registers than a thread has is split.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from kgen.graph.graph import Output
@@ -24,20 +24,25 @@ from kgen.schedule.outer_reductions import Part, parts, stripped
 from kgen.schedule.program import Fold
 from kgen.schedule.registers import overflows
 
+WHOLE_ROWS = "goes over whole rows"  # begins the note on kernels of which each form says how
+
 Folded = tuple[Output, list[Part]]  # a result, and its components as outer reductions
 
 
-def add_stages(draft: Draft, outputs: Sequence[Output], later: Sequence[Node] = (), why: Sequence[str] = ()) -> None:
+def add_stages(
+    draft: Draft, outputs: Sequence[Output], later: Sequence[Node] = (), why: Mapping[str, str] | None = None
+) -> None:
     """The kernels of results without Dots; the innermost of the axes that they involve is their inner one.
 
-    `later` are fields that are computed afterwards, for which row statistics may be stored along the way.
+    `later` are fields that are computed afterwards, for which row statistics may be stored along the way. `why` says of
+    what tensors are stored for that.
     """
     axes, groups = draft.graph.axes, dict[str, list[Output]]()
     for output in substituted(draft.builder, outputs, draft.store.known):
         own = frozenset(output.tensor.axes).union(*(n.axes for n in postorder(output.fields)))
         groups.setdefault([axes[-1], *(a for a in axes if a in own)][-1], []).append(output)
     for inner, group in groups.items():
-        _Stage(draft, axes[: axes.index(inner)], inner, tuple(later), tuple(why)).add(group)
+        _Stage(draft, axes[: axes.index(inner)], inner, tuple(later), why or {}).add(group)
 
 
 def domains(axes: Sequence[str], outputs: Sequence[Output]) -> dict[tuple[str, ...], list[Output]]:
@@ -62,7 +67,7 @@ class _Stage:
     outer: tuple[str, ...]
     inner: str
     later: tuple[Node, ...]
-    why: tuple[str, ...]  # notes on all kernels
+    why: Mapping[str, str]  # notes on kernels, by the tensors that they write
 
     def add(self, outputs: list[Output]) -> None:
         """The kernels of results, after those of the outer reductions that other fields read."""
@@ -78,7 +83,7 @@ class _Stage:
         if not dependent:
             return outputs
         first = [n for n in dependent if not (depends(n.args, set(self.outer)))]
-        name = store.numbered("folded")
+        name = store.numbered("total")
         tensors, where = store_between(self.draft.graph, first, name, lambda node: stripped(node).way(self.outer))
         made = as_outputs(b, tensors, where)
         self._place([], [(o, [stripped(f) for f in o.fields]) for o in made])
@@ -95,7 +100,7 @@ class _Stage:
         if folds:
             self._fold_kernels(plain, folds)
             return
-        note = f"one program holds a whole row, because a reduction over {self.inner} is used at once"
+        note = f"{WHOLE_ROWS}, because a reduction over {self.inner} is used at once"
         for group in self._by_domain(plain):
             if any(n in rows for o in group for n in o.fields):
                 self._add("row", [*group, *self._shared_frontier(group)], [], note)
@@ -110,7 +115,7 @@ class _Stage:
         roots = [f for o in rest for f in o.fields] + [p.field for _, folded in folds for p in folded]
         frontier = frontier_of(roots, self.inner)
         frontier += [f for f in dict.fromkeys(roots) if f in rows and self.inner not in f.axes and f not in frontier]
-        tensors, where = store_between(self.draft.graph, frontier, store.numbered("frontier"))
+        tensors, where = store_between(self.draft.graph, frontier, store.numbered("statistics"))
         note = f"stores the row reductions on their own, because the next kernel folds over {' '.join(self.outer)}"
         for group in self._by_domain([*whole, *as_outputs(b, tensors, where)]):
             self._row_kernel(group, note)
@@ -123,7 +128,7 @@ class _Stage:
         if not any(n.is_reduction and set(n.over) & set(self.outer) for n in later):
             return []
         frontier = [f for f in frontier_of([f for o in outputs for f in o.fields], self.inner) if f in set(later)]
-        tensors, where = store_between(self.draft.graph, frontier, store.numbered("frontier"))
+        tensors, where = store_between(self.draft.graph, frontier, store.numbered("statistics"))
         store.remember(tensors, where)
         return as_outputs(self.draft.builder, tensors, where)
 
@@ -138,7 +143,7 @@ class _Stage:
         why = f"reads the stored output ({after} fields) in place of recomputing it from the inputs ({before} fields)"
         name = self._add("row", list(regroup(outputs, shorter)[0]), [], note, why)
         why = "recomputes the output from the inputs, because a 16-bit stored output is too coarse"
-        other = self._add("row", outputs, [], note, why, name=f"{name}_recomputed")
+        other = self._add("row", outputs, [], note, why, name=f"{name}_of_inputs")
         self.draft.alternatives.append((name, other))
 
     def _fold_kernels(self, plain: list[Output], folds: list[Folded]) -> None:
@@ -185,6 +190,8 @@ class _Stage:
 
     def _add(self, kind: str, stores: Sequence[Output], folds: Sequence[Fold], *notes: str, name: str = "") -> str:
         """A kernel as the next step; gives its name."""
-        made = kernel(self.draft, kind, stores, folds, (*self.why, *notes), self.inner, name)
+        written = [*(o.tensor.name for o in stores), *(g.tensor.name for g in folds)]
+        why = dict.fromkeys(self.why[tensor] for tensor in written if tensor in self.why)
+        made = kernel(self.draft, kind, stores, folds, (*why, *notes), self.inner, name)
         self.draft.steps.append(made)
         return made.name

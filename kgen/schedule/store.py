@@ -9,6 +9,7 @@ from collections.abc import Iterable, Sequence
 from kgen.graph.graph import Graph
 from kgen.graph.node import Node
 from kgen.graph.tensor import Tensor
+from kgen.graph.variables import held
 from kgen.schedule.intermediates import Places, labels_of
 from kgen.schedule.placement import stored
 from kgen.schedule.products import MATRIX, Factor, Operand, Way
@@ -33,11 +34,16 @@ class Store:
 
     # names
 
-    def numbered(self, name: str) -> str:
-        """A name for the next tensors of a kind that there may be several of."""
-        known = {t.split("_")[0] for t in self._names}
-        numbers = (name, *(f"{name}{i}" for i in range(1, len(known) + 2)))
-        return next(n for n in numbers if n not in known)
+    def reserve(self, names: Iterable[str]) -> None:
+        """Keep names for tensors that are not there yet."""
+        self._names.update(names)
+
+    def numbered(self, role: str, fields: Sequence[Node] = (), what: str = "") -> str:
+        """A name for the next tensor of a role, by the variable that it holds or `what`, numbered where it is taken."""
+        variable = held(self.builder, fields) or what
+        end = f"_{variable}" if variable else ""
+        wishes = (f"{role}{i if i > 1 else ''}{end}" for i in range(1, len(self._names) + 2))
+        return next(name for name in wishes if not any(f"{t}_".startswith(f"{name}_") for t in self._names))
 
     def labels(self, fields: Sequence[Node]) -> tuple[str, ...]:
         """Labels for fields that are the components of a tensor."""
@@ -88,7 +94,7 @@ class Store:
         """A factor that is not there, as a product reads it; and whether it is still to be stored."""
         key = (factor.fields, factor.dims, split := factor.split if way is Way.TURNED else 0)
         if fresh := key not in self._factors:
-            name, labels = self.numbered("operand"), self.labels(factor.fields)
+            name, labels = self.numbered("factor", factor.fields), self.labels(factor.fields)
             tensor = Tensor(name, factor.dims, labels, dtype=MATRIX, split=split, several=factor.several)
             self._factors[key] = self.add(tensor)
         return Operand(self._factors[key], factor.transposed, way=way), fresh

@@ -8,10 +8,9 @@ from collections.abc import Callable
 
 from kgen.errors import KgenError
 from kgen.graph.node import Node
+from kgen.graph.variables import GRADES
 from kgen.trace import algebra as tables
 from kgen.trace.values import Context, Multivector, Operand, Value, Weights, is_comparison
-
-GRADES = ("scalar", "vector", "bivector", "trivector", "quadvector", "pentavector", "hexavector")  # by their names
 
 # products
 

@@ -9,7 +9,8 @@ rows and along the columns.
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from kgen.emit.kernel.printer import stride, times
+from kgen.emit.kernel.headers import header
+from kgen.emit.kernel.printer import times
 from kgen.emit.kernel.sections import Access, Index, KernelText, Section, Statement, Writer
 from kgen.graph.builder import Builder
 from kgen.graph.node import Node, postorder
@@ -109,7 +110,7 @@ class ContractWriter(Writer):
             (),
             (),
             (),
-            k.notes,
+            header(k, self.form, self.order.evaluation(self.roots, stop=self.sums), self.names),
             frozenset(self.helpers),
             self.index[self.along],
             size_name(self.along),
@@ -144,7 +145,7 @@ class ContractWriter(Writer):
         offsets = []
         for position, axis in enumerate(tensor.dims):
             if isinstance(axis, str) and axis in tile:
-                offsets.append(times(tile[axis], *stride(tensor, position)))
+                offsets.append(times(tile[axis], *self._stride(tensor, position)))
         return " + ".join([base, *self._component_offset(tensor, component), *offsets])
 
     def _within(self, tensor: Tensor, tile: Tile) -> list[str]:

@@ -15,6 +15,8 @@ from kgen.graph.builder import Builder
 from kgen.graph.node import Node, Number, Rational
 from kgen.graph.order import Order
 from kgen.graph.tensor import Tensor
+from kgen.schedule.products import MATRIX
+from kgen.schedule.program import WORKSPACE
 from kgen.spec.private_names import CONSTANTS, size_name
 
 FUNCTIONS = {
@@ -77,7 +79,7 @@ class Names:
         """What a field is called; nothing where neither the spec nor an operation names it."""
         if node.kind == "Input":
             tensor = self.tensors.get(node.tensor)
-            return tensor.component_name(node.component) if tensor else node.tensor
+            return component_name(tensor, node.component) if tensor else node.tensor
         if node.kind == "Size":
             return f"size_{node.axis}"
         if node.kind == "Reciprocal" and node.args[0].kind == "Size":
@@ -88,6 +90,13 @@ class Names:
         name = next(wish for wish in wishes if wish not in self.taken)
         self.taken.add(name)
         return name
+
+
+def component_name(tensor: Tensor, component: int) -> str:
+    """What a loaded field is called: by what it is where kernels hand it to each other, else as its tensor's."""
+    label = tensor.labels[component]
+    own = tensor.dtype in (WORKSPACE, MATRIX) and label and not label.isdigit()
+    return label if own else tensor.component_name(component)
 
 
 def _leading(text: str) -> str:
@@ -278,8 +287,8 @@ def steps(tensor: Tensor) -> list[tuple[str, str, str]]:
 
 
 def step_name(tensor: Tensor, end: int) -> str:
-    """The distance between neighbours along the last axis before a dim."""
-    return f"{tensor.name}_{tensor.dims[end - 1]}"
+    """The distance between neighbours along the last axis before a dim; a kernel has a shorter name for it."""
+    return f"{tensor.name}:{tensor.dims[end - 1]}"
 
 
 def _extent(dims: Sequence[str | int]) -> Extent:

@@ -7,7 +7,8 @@ before it is used, every access that can overrun has a mask, and addresses are i
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from kgen.emit.kernel.printer import Expressions, Names, component_index, steps, stride, times
+from kgen.emit.kernel.headers import header
+from kgen.emit.kernel.printer import Expressions, Extent, Names, component_index, steps, stride, times
 from kgen.graph.builder import Builder
 from kgen.graph.node import Node
 from kgen.graph.order import Order, owners
@@ -134,8 +135,8 @@ class Writer:
         self.inner = set(kernel.inner)
         self.outer = (*kernel.rows, *kernel.loop)
         self.blocked = kernel.loop if form == "fold" else kernel.rows  # what a block of rows runs over
-        self.turning = {name: t.name for t in kernel.written for name, _, _ in _steps(t)}
-        self.names = Names(builder, kernel.inputs, {*map(size_name, self._sized_axes()), *self.turning})
+        self.steps = _steps(kernel.written)
+        self.names = Names(builder, kernel.inputs, {*map(size_name, self._sized_axes()), *self.steps.values()})
         self.order = Order(builder, kernel.nodes)
         self.roots = self._roots()
         self.nodes = self.order.evaluation(self.roots)
@@ -237,20 +238,26 @@ class Writer:
         result = []
         for position, d in enumerate(tensor.dims):
             if isinstance(d, int):
-                _, names = stride(tensor, position)
+                _, names = self._stride(tensor, position)
                 if len(names) > 1:
                     product = " * ".join((f"tl.cast({names[0]}, tl.int64)", *names[1:]))
                     result.append((self._plane_name(names), product))
         return result
 
-    def _steps(self, tensor: Tensor) -> dict[str, str]:
+    def _stride(self, tensor: Tensor, position: int) -> Extent:
+        """The distance between neighbours along a dim, of sizes and of steps by their names here."""
+        factor, sizes = stride(tensor, position)
+        return factor, tuple(self.steps.get(size, size) for size in sizes)
+
+    def _own_steps(self, tensor: Tensor) -> dict[str, str]:
         """The steps of a tensor that may be turned, by name."""
-        return {name: f"{turned} if {self.flag} else {straight}" for name, turned, straight in _steps(tensor)}
+        found = steps(tensor) if tensor.split else []
+        return {self.steps[name]: f"{turned} if {self.flag} else {straight}" for name, turned, straight in found}
 
     def _plane_name(self, sizes: tuple[str, ...]) -> str:
         if sizes not in self.plane_names:
-            turning = self.turning.get(sizes[-1])  # a step along an axis: that along all of it
-            wish = "_".join((turning, *sizes[:-1])) if turning else "".join(sizes)
+            step = sizes[-1] in self.steps.values()  # along an axis: all of them
+            wish = sizes[-1].replace("_step", "_steps") if step else "".join(sizes)
             self.plane_names[sizes] = self.names.unique(wish)
         return self.plane_names[sizes]
 
@@ -258,7 +265,7 @@ class Writer:
         steps: dict[tuple[str, ...], int] = {}
         for position, index in component_index(tensor, component):
             if index:
-                factor, sizes = stride(tensor, position)
+                factor, sizes = self._stride(tensor, position)
                 names = (self._plane_name(sizes),) if len(sizes) > 1 else tuple(sizes)
                 self.planes.update(names)
                 steps[names] = steps.get(names, 0) + index * factor
@@ -268,7 +275,7 @@ class Writer:
         terms = []
         for position, d in enumerate(tensor.dims):
             if isinstance(d, str) and d in axes:
-                factor, sizes = stride(tensor, position)
+                factor, sizes = self._stride(tensor, position)
                 terms.append(times(self.index[d], factor, sizes))
         return terms
 
@@ -295,7 +302,7 @@ class Writer:
         if not tile:
             return " + ".join([base, *offset, *self._down(tensor)])
         position = max(i for i, d in enumerate(tensor.dims) if d in self.inner)
-        factor, sizes = stride(tensor, position)
+        factor, sizes = self._stride(tensor, position)
         along = self._along(tensor, tile, factor, sizes)
         slower = bool(tensor.dims) and isinstance(tensor.dims[0], int)  # slowest first, as in the tensor
         return " + ".join([base, *(offset + along if slower else along + offset)])
@@ -304,7 +311,7 @@ class Writer:
         """The offset of a row within the block of rows."""
         if self.flat or len(self.blocked) != 1 or self.blocked[0] not in tensor.axes:
             return []
-        factor, sizes = stride(tensor, tensor.dims.index(self.blocked[0]))
+        factor, sizes = self._stride(tensor, tensor.dims.index(self.blocked[0]))
         return [times("r", factor, sizes)]
 
     def _along(self, tensor: Tensor, tile: str, factor: int, sizes: tuple[str, ...]) -> list[str]:
@@ -335,7 +342,7 @@ class Writer:
         rows = []
         for t in tensors:
             if self.flat:
-                factor, _ = stride(t, max(i for i, d in enumerate(t.dims) if isinstance(d, str)))
+                factor, _ = self._stride(t, max(i for i, d in enumerate(t.dims) if isinstance(d, str)))
                 rows.append(Statement(self.bases[t.name], f"{self.pointers[t.name]} + {times('start', factor, ())}"))
             elif set(self.outer) & set(t.axes):
                 offset = self._axis_offset(t, self.outer)
@@ -453,7 +460,7 @@ class Writer:
             sweeps,
             self._partial_bases(),
             partials,
-            k.notes,
+            header(k, self.form, self.nodes, self.names),
             frozenset(self.helpers),
         )
 
@@ -468,7 +475,7 @@ class Writer:
     def _planes(self, tensors: Sequence[Tensor]) -> tuple[Statement, ...]:
         wanted = dict[str, str]()
         for t in tensors:
-            wanted |= self._steps(t) | {name: text for name, text in self._plane(t) if name in self.planes}
+            wanted |= self._own_steps(t) | {name: text for name, text in self._plane(t) if name in self.planes}
         return tuple(Statement(name, text) for name, text in wanted.items())
 
     def _index(self, flat: str, axes: Sequence[str]) -> Index:
@@ -552,7 +559,7 @@ class Writer:
         return tuple(rows)
 
     def _partial_base(self, tensor: Tensor, slot: str, axes: Iterable[str]) -> Statement:
-        factor, sizes = stride(Tensor(tensor.name, (1, *tensor.dims)), 0)
+        factor, sizes = self._stride(Tensor(tensor.name, (1, *tensor.dims)), 0)
         offsets = [times(f"tl.cast({slot}, tl.int64)", factor, sizes), *self._axis_offset(tensor, axes)]
         return Statement(self.bases[tensor.name], " + ".join([self.pointers[tensor.name], *offsets]))
 
@@ -620,9 +627,15 @@ class Writer:
         )
 
 
-def _steps(tensor: Tensor) -> list[tuple[str, str, str]]:
-    """The steps along a tensor that may be turned; none for others."""
-    return steps(tensor) if tensor.split else []
+def _steps(tensors: Iterable[Tensor]) -> dict[str, str]:
+    """What the steps along tensors that may be turned are called in a kernel: by axes, one name for equal ones."""
+    found, known = dict[str, str](), dict[tuple[str, str, str], str]()
+    for tensor in (t for t in tensors if t.split):
+        for name, turned, straight in steps(tensor):
+            axis = name.removeprefix(f"{tensor.name}:")
+            number = sum(a == axis for a, _, _ in known) + 1
+            found[name] = known.setdefault((axis, turned, straight), f"{axis}_step{number if number > 1 else ''}")
+    return found
 
 
 def _arguments(node: Node) -> tuple[Node, ...]:

@@ -20,6 +20,7 @@ from kgen.emit.kernel.sections import KernelText, Section, Statement
 
 WORTH = 20  # lines that a function saves at least
 MOST_PARAMETERS = 24  # tuples, and what is in none: with more, a call says less than what it stands for
+SHARE = 2  # statements for each result: with fewer, a function is a list of unrelated fields
 TOGETHER = 8  # fields in a tuple, as many as are loaded at once
 WIDTH = 96  # characters of a tuple
 READ = re.compile(r"(?<![.\w\"])[A-Za-z_]\w*\b(?![\w\"(.])")  # a name, neither of a function nor of a module
@@ -164,10 +165,10 @@ def _best(places: Sequence[_Place]) -> tuple[list[_Definition], list[_Place]] | 
                 where[d] = where.get(d, frozenset()) | {i}
     sets = dict.fromkeys(s for s in where.values() if len(s) > 1)
     sets |= dict.fromkeys(both for a, b in combinations(sets, 2) if len(both := a & b) > 1)
-    most, best = WORTH - 1, None
+    most, best, nowhere = WORTH - 1, None, frozenset[int]()
     for chosen in sets:
         here = [places[i] for i in sorted(chosen)]
-        found = _convex([d for d, stands in where.items() if stands >= chosen], here)
+        found = _convex([d for d in here[0].definitions if where.get(d, nowhere) >= chosen], here)
         if found and (saved := _saved(found, here)) > most:
             most, best = saved, (found, here)
     return best
@@ -206,10 +207,10 @@ def _results(definitions: Sequence[_Definition], places: Sequence[_Place]) -> li
 
 
 def _saved(definitions: Sequence[_Definition], places: Sequence[_Place]) -> int:
-    """How many lines fewer there are with a function; a negative number for one of too many parameters."""
-    lines = sum(len(d.statements) for d in definitions)
-    parameters, results = _parameters(_arguments(definitions), set()), _tuples(_results(definitions, places))
-    if len(parameters) > MOST_PARAMETERS:
+    """How many lines fewer there are with a function; a negative number for one that takes or gives too much."""
+    lines, given = sum(len(d.statements) for d in definitions), _results(definitions, places)
+    parameters, results = _parameters(_arguments(definitions), set()), _tuples(given)
+    if len(parameters) > MOST_PARAMETERS or len(given) * SHARE > lines:
         return -1
     call = (len(parameters) + 2 if len(parameters) > 2 else 1) + (len(results) if len(results) > 1 else 0)
     head = 6 + sum(bool(p.fields) for p in parameters) + (len(results) + 2 if len(results) > 1 else 1)

@@ -59,9 +59,8 @@ def shape(tensor_dims: tuple[str | int, ...]) -> str:
 
 
 def option(declared: Option) -> str:
-    """What an option is for, and its default."""
-    kind = "chooses the compiled variant" if isinstance(declared.default, bool) else "a number, read at run time"
-    return f"{kind}, {declared.default!r} by default"
+    """What an option is for; its default is the signature's to say."""
+    return "chooses the compiled variant" if isinstance(declared.default, bool) else "a number, read at run time"
 
 
 def _listed(names: tuple[str, ...]) -> str:
