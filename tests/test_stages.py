@@ -24,6 +24,7 @@ from kgen.graph.autodiff import differentiate
 from kgen.graph.builder import Builder
 from kgen.graph.cost import cost
 from kgen.graph.graph import Graph, Output, verify
+from kgen.graph.isolation import isolate
 from kgen.graph.node import Node
 from kgen.graph.simplify import simplify
 from kgen.schedule.buffers import plan
@@ -204,6 +205,18 @@ def test_simplify_keeps_values(name: str, signature: tuple[int, int, int]) -> No
         verify(smaller)
         tensors = tensors_of(each)
         close(run(smaller, tensors), run(each, tensors))
+
+
+@everywhere
+def test_isolation_keeps_values(name: str, signature: tuple[int, int, int]) -> None:
+    """kingdon's factoring, forward and backward."""
+    graph = traced(name, signature)
+    for each in (graph, differentiate(graph, [t.name for t in graph.inputs])):
+        if fields := isolate(each.builder, each.roots):
+            other = replace(each, outputs=_with(each.outputs, fields))
+            verify(other)
+            tensors = tensors_of(each)
+            close(run(other, tensors), run(each, tensors))
 
 
 def _with(outputs: Sequence[Output], fields: Sequence[Node]) -> tuple[Output, ...]:

@@ -24,15 +24,18 @@ def simplify(builder: Builder, roots: Sequence[Node]) -> list[Node]:
 
 @lru_cache(maxsize=8)  # the scheduler asks for the same roots when it weighs a kernel and when it builds it
 def _simplified(builder: Builder, roots: tuple[Node, ...]) -> tuple[Node, ...]:
-    factored = _Polynomials(builder, roots).factored()
+    factored = Polynomials(builder, roots).factored()
     return tuple(factored) if cost(factored).total < cost(roots).total else roots
 
 
 Key = tuple[int, int, int]  # a possible step: (-1, a, b) shares the product a * b; (sum, f, -1) takes f out of a sum
 
 
-class _Polynomials:
-    """The working state of factoring. Atoms are numbered; a term is a coefficient and a sorted list of atoms."""
+class Polynomials:
+    """Fields as polynomials, and the working state of factoring.
+
+    Atoms are numbered; a term is a coefficient and a sorted list of atoms.
+    """
 
     def __init__(self, builder: Builder, roots: Sequence[Node]) -> None:
         self.builder, self.roots = builder, roots
@@ -94,19 +97,24 @@ class _Polynomials:
                 factors = tuple(self._atom(f) for f in self._factors(node, node))
                 self.sum_of[node] = self._new_sum([(1, factors)])
 
+    def _parts(self) -> set[Node]:
+        """Nodes that became part of the polynomial of their only user."""
+        kinds = {"Mul": ("Add", "Mul"), "Add": ("Add",)}
+        return {a for n in self.order for a in n.args if n.kind in kinds.get(a.kind, ()) and self._inlined(a, n)}
+
     def _drop_inlined(self) -> None:
-        """Forget the polynomials of nodes that became part of their only user."""
-        inner: set[Node] = set()
+        parts = self._parts()
         for node in self.order:
-            for a in node.args:
-                if a.kind == "Mul" and node.kind in ("Add", "Mul") and self._inlined(a, node):
-                    inner.add(a)
-                if a.kind == "Add" and node.kind == "Add" and self._inlined(a, node):
-                    inner.add(a)
-        for node in self.order:
-            if node in inner:
+            if node in parts:
                 for t in self.sums[self.sum_of[node]]:
                     self._index(t, remove=True)
+
+    def polynomials(self) -> dict[Node, list[tuple[Rational, tuple[int, ...]]]]:
+        """The polynomial of each field that has one of its own."""
+        self._read()
+        parts = self._parts()
+        whole = [node for node in self.order if node in self.sum_of and node not in parts]
+        return {node: [self.terms[t][1:] for t in self.sums[self.sum_of[node]]] for node in whole}
 
     # bookkeeping
 

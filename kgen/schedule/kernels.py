@@ -12,11 +12,12 @@ from kgen.graph.node import Node, postorder
 from kgen.graph.tensor import Tensor
 from kgen.schedule.device import DEVICE
 from kgen.schedule.draft import Draft, Step
+from kgen.schedule.factoring import best
 from kgen.schedule.fusion import lifted
 from kgen.schedule.intermediates import regroup
 from kgen.schedule.products import Contraction
 from kgen.schedule.program import Fold, Kernel
-from kgen.schedule.registers import factored, live
+from kgen.schedule.registers import live
 from kgen.spec.model import PRECISIONS
 
 Division = tuple[tuple[str, ...], tuple[str, ...], tuple[str, ...]]  # rows, loop and inner axes
@@ -33,7 +34,8 @@ def kernel(
 ) -> Kernel:
     """A kernel that computes its results element by element, row by row or over a loop."""
     roots = [f for o in stores for f in o.fields] + [f for g in folds for f in g.fields]
-    naive, better = naive_cost(roots, draft.builder.hints), factored(draft.builder, roots)
+    naive = naive_cost(roots, draft.builder.hints)
+    better, factorings = best(draft.builder, roots)
     made, rest = regroup(stores, better)
     accumulated = tuple(_refolded(folds, rest))
     nodes = postorder(better)
@@ -57,6 +59,7 @@ def kernel(
         alive,
         flat,
         _optional(draft, tensors),
+        factorings=factorings,
     )
 
 

@@ -10,6 +10,7 @@ from kgen.graph.graph import Graph, Output
 from kgen.graph.node import Node, postorder
 from kgen.graph.tensor import Tensor
 from kgen.schedule.device import DEVICE
+from kgen.schedule.factoring import Factoring
 from kgen.schedule.products import Contraction, Product
 
 TURNED = "_turned"  # ends the name of a kernel's row in the launch table for when it turns what it stores
@@ -47,6 +48,7 @@ class Kernel:
     contraction: Contraction | None = None  # of a "contract" kernel, whose results are its Dots
     otherwise: tuple["Kernel | Product", ...] = ()  # of a "contract" kernel: what does the same without tensor cores
     precision: str | None = None  # of its product in fp32, or what torch's setting says
+    factorings: tuple[Factoring, ...] = ()  # the one that it has, then what else was tried
 
     @property
     def crowded(self) -> bool:

@@ -232,7 +232,8 @@ def _work(launch: "Kernel") -> tuple[str, ...]:
 
         found = work(launch)
         moved = f"{found.read} fields read and {found.written} written per element, {found.bytes} bytes in fp32"
-        return f"per element {launch.cost}; multiplied out {launch.naive}", moved, str(found)
+        tried = f"factored {'; '.join(map(str, launch.factorings))}"
+        return f"per element {launch.cost}; multiplied out {launch.naive}", tried, moved, str(found)
     c, others = launch.contraction, _listed(step.name for step in launch.otherwise)
     multiplied = f"{_products(c.multiplications)} by {' '.join(c.axes)}"
     return f"{multiplied}; for a factor's element {launch.cost}", f"without tensor cores {others} instead"
