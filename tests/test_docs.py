@@ -198,7 +198,7 @@ def test_the_design_page_names_modules_that_exist() -> None:
     named -= {name for name in named if name.startswith("tests/")}  # of which another test is
     assert named - modules - templates == set()
     assert {"trace/trace.py", "graph/autodiff.py", "graph/simplify.py", "schedule/program.py"} <= named
-    assert {"emit/kernel/sections.py", "emit/package.py", "write/tree.py"} <= named
+    assert {"emit/kernel/forms.py", "emit/package.py", "write/tree.py"} <= named
     present = {f"{path.parent.relative_to(ROOT / 'kgen')}/" for path in (ROOT / "kgen").glob("*/__init__.py")}
     drawn = {line.split()[0] for line in DESIGN.text.splitlines() if re.match(r" {6}[a-z]+/ ", line)}
     assert drawn == present - {"tools/"}

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from kgen.emit.kernel.forms import sections
-from kgen.emit.kernel.sections import Access, Index, KernelText, Section, Statement
+from kgen.emit.kernel.rows import Access, Index, KernelText, Section, Statement
 from kgen.emit.kernel.shared import MOST_PARAMETERS, WORTH, Function, shared
 from kgen.emit.module import variants_of
 from kgen.spec.load import load
@@ -36,8 +36,7 @@ def kernel(name: str, body: str, stored: str) -> KernelText:
         before=Section(),
         body=Section(statements=statements(body), stores=stores),
         sweeps=(),
-        partial_bases=(),
-        partials=(),
+        after=Section(),
         notes=(),
         helpers=frozenset(),
     )
@@ -96,8 +95,8 @@ def test_written_out_they_are_the_kernels(name: str) -> None:
         for before, after in zip(texts, called, strict=True):
             old = [sorted(map(str, section.statements)) for section in before.sections]
             assert [sorted(map(str, section)) for section in written_out(after, found)] == old
-            kept = [(s.pointers, s.loads, s.accumulators, s.stores) for s in before.sections]
-            assert [(s.pointers, s.loads, s.accumulators, s.stores) for s in after.sections] == kept
+            kept = [(s.pointers, s.loads, s.products, s.accumulators, s.stores) for s in before.sections]
+            assert [(s.pointers, s.loads, s.products, s.accumulators, s.stores) for s in after.sections] == kept
             for one, other in zip(before.sections, after.sections):
                 in_order(one.statements)
                 in_order(other.statements)

@@ -23,7 +23,7 @@ from typing import Any
 from kgen.compiler import template_folder
 from kgen.emit.host.launchers import Variant, function_rows, launcher_rows, operator_rows
 from kgen.emit.kernel.forms import sections
-from kgen.emit.kernel.sections import KernelText
+from kgen.emit.kernel.rows import KernelText
 from kgen.emit.kernel.shared import shared
 from kgen.emit.module import variants_of
 from kgen.emit.nn.torch_modules import module_rows

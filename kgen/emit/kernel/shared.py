@@ -16,7 +16,7 @@ from functools import lru_cache
 from itertools import chain, combinations, count
 from textwrap import shorten
 
-from kgen.emit.kernel.sections import KernelText, Section, Statement
+from kgen.emit.kernel.rows import KernelText, Section, Statement
 
 WORTH = 20  # lines that a function saves at least
 MOST_PARAMETERS = 24  # tuples, and what is in none: with more, a call says less than what it stands for
@@ -132,7 +132,7 @@ def _place(text: KernelText, section: Section) -> _Place:
         groups[-1] = [*groups[-1], s]
     inside = set(section.statements)
     every = [part for part in text.sections if part is section or section is text.before]
-    read = chain(text.read_beside, *(_beside(part, inside) for part in every))
+    read = chain(*(_beside(part, inside) for part in every))
     taken = {name for part in text.sections for s in part.statements for name in (*s.name.split(", "), *_read((s,)))}
     return _Place([_Definition(tuple(g)) for g in groups], frozenset(chain(*map(_names, read))), taken)
 
@@ -140,6 +140,7 @@ def _place(text: KernelText, section: Section) -> _Place:
 def _beside(section: Section, inside: set[Statement]) -> Iterator[str]:
     """What a section reads fields in, but for those statements."""
     yield from (name for access in section.stores for name in access.names)
+    yield from (p.expression for p in section.products)
     yield from (a.expression for a in section.accumulators)
     yield from (s.expression for s in section.statements if s not in inside)
 

@@ -1,0 +1,102 @@
+"""Where elements lie in a block of rows times a tile, over which all forms but a matrix product go.
+
+In: a `program.Kernel`, its form and its `Addresses`. Out: bases, pointers and masks as text. Guaranteed: every access
+that can overrun has a mask, and addresses are int64 bases plus int32 offsets in a tile.
+"""
+
+from collections.abc import Iterable
+
+from kgen.emit.kernel.addresses import Addresses
+from kgen.emit.kernel.printer import times
+from kgen.emit.kernel.rows import Statement
+from kgen.graph.tensor import Tensor
+from kgen.schedule.program import Kernel
+from kgen.spec.private_names import size_name
+
+# adjacent components that a thread loads at once and splits in registers: 16 bytes in bf16, two loads in fp32
+LARGEST_CHUNK = 8
+
+
+class Block:
+    """The elements of a block of rows times a tile: `rows` runs down it, `tile` along it."""
+
+    def __init__(self, kernel: Kernel, form: str, addresses: Addresses) -> None:
+        self.kernel, self.form = kernel, form
+        self.addresses, self.naming = addresses, addresses.naming
+        self.flat = kernel.flat
+        self.inner, self.outer = frozenset(kernel.inner), frozenset((*kernel.rows, *kernel.loop))
+        self.rows = kernel.loop if form == "fold" else kernel.rows
+        self.tile = "tile" if self.flat else self.naming.index[kernel.inner[0]]
+
+    def along(self, axes: Iterable[str]) -> bool:
+        """Whether what has these axes varies along the tile."""
+        return not self.inner.isdisjoint(axes)
+
+    def moves(self, axes: Iterable[str]) -> bool:
+        """Whether what has these axes varies from block to block, but for the tile."""
+        return self.flat or not self.outer.isdisjoint(axes)
+
+    def chunk(self, tensor: Tensor) -> int:
+        """How many adjacent components travel in one access."""
+        last = tensor.dims[-1] if tensor.dims else None
+        components = [d for d in tensor.dims if isinstance(d, int)]
+        if not isinstance(last, int) or len(components) != 1 or not self.inner <= set(tensor.axes):
+            return 1
+        return min(LARGEST_CHUNK, last & -last)
+
+    def bases(self, tensors: Iterable[Tensor]) -> tuple[Statement, ...]:
+        """Where the block's rows start in tensors that vary with it."""
+        return tuple(self.addresses.base(t, self._to_block(t)) for t in tensors if self.moves(t.axes))
+
+    def source(self, tensor: Tensor, component: int) -> tuple[str, str]:
+        """The pointer and the mask of a load."""
+        return self._pointer(tensor, component), self.addresses.load_mask(tensor, self._mask(tensor))
+
+    def target(self, tensor: Tensor, component: int) -> tuple[str, str]:
+        """The pointer and the mask of a store; of what all tiles have alike, the first one's is enough."""
+        pointer, mask = self._pointer(tensor, component), self._mask(tensor)
+        if self.along(tensor.axes):
+            return pointer, mask
+        if self.kernel.kind != "row":
+            return pointer, " & ".join(filter(None, [mask, "first_tile"]))
+        if not self.kernel.rows:
+            return f"{pointer} + r", "row_mask"  # a sum of the only row lies in a block of rows
+        return pointer, mask
+
+    def _to_block(self, tensor: Tensor) -> list[str]:
+        if self.flat:
+            factor, _ = self.naming.stride(tensor, max(i for i, d in enumerate(tensor.dims) if isinstance(d, str)))
+            return [times("start", factor, ())]
+        return self.addresses.axis_offset(tensor, self.outer)
+
+    def _pointer(self, tensor: Tensor, component: int) -> str:
+        """Base pointer, component and position along the tile."""
+        base = (self.naming.bases if self.moves(tensor.axes) else self.naming.pointers)[tensor.name]
+        offset = self.addresses.component_offset(tensor, component)
+        if not self.along(tensor.axes):
+            return " + ".join([base, *offset, *self._down(tensor)])
+        along = self._along(tensor)
+        slower = isinstance(tensor.dims[0], int)  # slowest first, as in the tensor
+        return " + ".join([base, *(offset + along if slower else along + offset)])
+
+    def _down(self, tensor: Tensor) -> list[str]:
+        """The offset of a row within the block of rows."""
+        if self.flat or len(self.rows) != 1 or self.rows[0] not in tensor.axes:
+            return []
+        factor, sizes = self.naming.stride(tensor, tensor.dims.index(self.rows[0]))
+        return [times("r", factor, sizes)]
+
+    def _along(self, tensor: Tensor) -> list[str]:
+        """The offset along the tile, and down the block of rows: one index `at` where elements of rows are adjacent."""
+        factor, sizes = self.naming.stride(tensor, max(i for i, d in enumerate(tensor.dims) if d in self.inner))
+        down = self._down(tensor)
+        if down == [times("r", factor, (size_name(self.kernel.inner[0]), *sizes))]:
+            return [times("at", factor, sizes)]
+        return [*down, times(self.tile, factor, sizes)]
+
+    def _mask(self, tensor: Tensor) -> str:
+        """What guards the axes that may overrun."""
+        has_rows = not set(self.rows).isdisjoint(tensor.axes)
+        if self.along(tensor.axes):
+            return "mask" if has_rows or self.form in ("flat", "sweep") else "tile_mask"
+        return "row_mask" if has_rows else ""

@@ -1,0 +1,116 @@
+"""What everything in a kernel is called.
+
+In: a `program.Kernel`, the fields that it is there to compute, and what its results are to be called. Out: a `Naming`:
+names of arguments, of fields and of what separates components in memory. Guaranteed: they are unique. Sizes and steps
+keep their names; what is no field gives way to these alone, then results have theirs, what the spec or an operation
+names, and the rest, after the results that first need it.
+"""
+
+from collections.abc import Iterable, Sequence
+
+from kgen.emit.kernel.choice import LEAVES, named
+from kgen.emit.kernel.printer import Extent, Names, steps, stride
+from kgen.graph.builder import Builder
+from kgen.graph.node import Node
+from kgen.graph.order import Order, owners
+from kgen.graph.tensor import Tensor
+from kgen.schedule.program import Kernel
+from kgen.spec.private_names import size_name
+
+Result = tuple[Node, str]  # a field, and what it is called where nothing else names it
+
+
+class Naming:
+    """The names in a kernel, by what they belong to, and its fields in the order of evaluation."""
+
+    def __init__(self, kernel: Kernel, builder: Builder, roots: Sequence[Node], results: Sequence[Result]) -> None:
+        self.order = Order(builder, kernel.nodes)
+        self.nodes = self.order.evaluation(roots)
+        self.steps = _steps(kernel.written)
+        self.sizes = tuple(dict.fromkeys(map(size_name, _sized_axes(kernel))))
+        self.names = Names(builder, kernel.inputs, {*self.sizes, *self.steps.values()})
+        self._name_arguments(kernel)
+        self._name_planes((*kernel.inputs, *kernel.written))
+        self.named = named(kernel, self.nodes, self.names, (field for field, _ in results))
+        self._name_results(kernel, results)
+        self._name_others(kernel)
+
+    @property
+    def switches(self) -> tuple[str, ...]:
+        """Compile-time switches: of what may be missing, of gradients that may not be wanted, and of a memory order."""
+        return (*self.given.values(), *self.wanted.values(), *filter(None, [self.turned]))
+
+    def stride(self, tensor: Tensor, position: int) -> Extent:
+        """The distance between neighbours along a dim, of sizes and of steps by their names here."""
+        factor, sizes = stride(tensor, position)
+        return factor, tuple(self.steps.get(size, size) for size in sizes)
+
+    def products(self, tensor: Tensor) -> list[tuple[str, ...]]:
+        """The products of sizes that separate a tensor's components."""
+        strides = (self.stride(tensor, i) for i, d in enumerate(tensor.dims) if isinstance(d, int))
+        return [sizes for _, sizes in strides if len(sizes) > 1]
+
+    def _name_arguments(self, k: Kernel) -> None:
+        unique = self.names.unique
+        tensors = dict.fromkeys(t.name for t in (*k.inputs, *k.written))
+        self.index = {axis: unique(axis) for axis in k.axes}
+        numbers = {n.tensor: self.names[n] for n in self.nodes if n.kind == "Input" and n.tensor in k.numbers}
+        self.numbers = tuple(numbers[name] for name in k.numbers)
+        self.pointers = {name: unique(f"{name}_ptr") for name in tensors}
+        self.bases = {name: unique(f"{name}_row") for name in tensors}
+        self.given = {name: unique(f"HAS_{name.upper()}") for name in k.optional}  # may be missing, and read as zero
+        self.wanted = {t.name: unique(t.name.upper()) for t in k.written if t.name.startswith("grad_")}
+        self.turned = unique(f"{k.turning.upper()}_INNERMOST") if k.turning else ""
+
+    def _name_planes(self, tensors: Iterable[Tensor]) -> None:
+        """By the sizes that are multiplied."""
+        self.planes: dict[tuple[str, ...], str] = {}
+        for sizes in (sizes for tensor in tensors for sizes in self.products(tensor)):
+            if sizes not in self.planes:
+                step = sizes[-1] in self.steps.values()  # along an axis: all of them
+                wish = sizes[-1].replace("_step", "_steps") if step else "".join(sizes)
+                self.planes[sizes] = self.names.unique(wish)
+
+    def _name_results(self, kernel: Kernel, results: Iterable[Result]) -> None:
+        """What the spec names keeps its name; other results, and what is accumulated, have their tensor's."""
+        for field, wish in results:
+            self.names.claim(field, self.names.label(field) or wish)
+        self.accumulators = {
+            (fold.tensor.name, i): self.names.unique(fold.tensor.component_name(i))
+            for fold in kernel.folds
+            for i in range(len(fold.fields))
+        }
+
+    def _name_others(self, kernel: Kernel) -> None:
+        """Inputs and what has a name first; then the rest, after the results that first need it."""
+        for node in self.nodes:
+            if node.kind == "Input" or (node in self.named and self.names.label(node)):
+                self.names.claim(node, self.names.label(node))
+        titles = {f: self.accumulators[g.tensor.name, i] for g in kernel.folds for i, f in enumerate(g.fields)}
+        titles |= self.names.names
+        owner = owners([n for n in self.nodes if n in titles])
+        for node in self.nodes:
+            if node in self.named:
+                self.names.number(node, titles[owner.get(node, node)])
+
+
+def stored(kernel: Kernel) -> list[Result]:
+    """The fields that a kernel computes and stores, each to be called as the component that it is."""
+    results = ((f, o.tensor.component_name(i)) for o in kernel.stores for i, f in enumerate(o.fields))
+    return [(f, name) for f, name in results if f.kind not in LEAVES]
+
+
+def _sized_axes(kernel: Kernel) -> list[str]:
+    """Axes whose size the kernel reads: its own, and those of Size fields."""
+    return [*kernel.axes, *(n.axis for n in kernel.nodes if n.kind == "Size")]
+
+
+def _steps(tensors: Iterable[Tensor]) -> dict[str, str]:
+    """What the steps along tensors that may be turned are called in a kernel: by axes, one name for equal ones."""
+    found, known = dict[str, str](), dict[tuple[str, str, str], str]()
+    for tensor in (t for t in tensors if t.split):
+        for name, turned, straight in steps(tensor):
+            axis = name.removeprefix(f"{tensor.name}:")
+            number = sum(a == axis for a, _, _ in known) + 1
+            found[name] = known.setdefault((axis, turned, straight), f"{axis}_step{number if number > 1 else ''}")
+    return found
