@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from kgen.emit.module import variants_of
+from kgen.emit.variants import variants_of
 from kgen.graph.builder import Builder
 from kgen.graph.node import Node, postorder
 from kgen.spec.load import load

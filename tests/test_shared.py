@@ -9,7 +9,7 @@ import pytest
 from kgen.emit.kernel.forms import sections
 from kgen.emit.kernel.rows import Access, Index, KernelText, Section, Statement
 from kgen.emit.kernel.shared import MOST_PARAMETERS, WORTH, Function, shared
-from kgen.emit.module import variants_of
+from kgen.emit.variants import variants_of
 from kgen.spec.load import load
 
 ROOT = Path(__file__).parents[1]

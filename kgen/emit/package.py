@@ -25,7 +25,6 @@ from kgen.emit.host.launchers import Variant, function_rows, launcher_rows, oper
 from kgen.emit.kernel.forms import sections
 from kgen.emit.kernel.rows import KernelText
 from kgen.emit.kernel.shared import shared
-from kgen.emit.module import variants_of
 from kgen.emit.nn.torch_modules import module_rows
 from kgen.emit.text.banner import BANNER, banner, source_name
 from kgen.emit.text.constants import algebra, description, weights_of
@@ -33,6 +32,7 @@ from kgen.emit.text.conventions import weights
 from kgen.emit.text.docstrings import formula, title
 from kgen.emit.text.render import render
 from kgen.emit.text.tidy import LINE_LENGTH, formatted, tidy
+from kgen.emit.variants import variants_of
 from kgen.errors import KgenError
 from kgen.reference import source as reference
 from kgen.schedule.buffers import plan

@@ -1,4 +1,8 @@
-"""The kernels of a spec in each variant of their bool options, scheduled."""
+"""The variants of a kernel: one program for each choice of its bool options, and each order of derivative.
+
+In: a spec and one of its kernels. Out: its variants in the order of `Kernel.choices`, traced and scheduled, each under
+the name that launchers have for it. Guaranteed: the graph of each is well formed.
+"""
 
 from dataclasses import replace
 
