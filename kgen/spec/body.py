@@ -12,7 +12,7 @@ allow-list and never executed. Guaranteed of a tree that `parse_body` returns: i
     + - * / ** ^ | & >> ~   with parentheses wherever Python's precedence would surprise
     1, 0.5, True, "word"    finite numbers, truth values, and words as keyword arguments
 
-and it is at most DEPTH levels deep. What the names mean is not checked here: that is `trace/trace.py`.
+and it is at most DEPTH levels deep. What the names mean, `trace/expressions.py` checks.
 """
 
 import ast

@@ -2,7 +2,7 @@
 
 In: fields (`Node`) and the term tables of `algebra.py`. Out: fields, built by `Builder`. A multivector has whole
 grades with at least one component that is not identically zero; blades are indices into `Algebra.blades`, ascending.
-Errors have no place yet: `trace.py` adds the expression they belong to.
+Errors have no place yet: `expressions.py` adds the expression they belong to.
 """
 
 from collections.abc import Callable, Iterable, Mapping

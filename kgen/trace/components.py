@@ -1,0 +1,59 @@
+"""What a body picks out of a value: a component by its blade, a field by its index.
+
+In: a value, and the name or the whole numbers that are written behind it, as in `x.e12`, `w[3]` or `weight[0, 1, 1]`.
+Out: the field. Guaranteed: what the value lacks is a KgenError that says what it has; `expressions.py` adds the place.
+"""
+
+import ast
+
+from kgen.errors import KgenError
+from kgen.graph.node import Node
+from kgen.spec.model import Blade
+from kgen.trace.calls import kind, nearest
+from kgen.trace.values import Context, Indexed, Multivector, Value, Weights
+
+
+def component(context: Context, value: Value, name: str) -> tuple[Blade, Node]:
+    """A multivector's component by the name of its blade, and the blade."""
+    if not isinstance(value, Multivector):
+        raise KgenError(f"{kind(value)} has no component {name}")
+    present = {context.algebra.blades[i]: field for i, field in value.items()}
+    for blade, field in present.items():
+        if blade.name == name:
+            return blade, field
+    grades = ", ".join(map(str, context.grades(value)))
+    exists = any(blade.name == name for blade in context.algebra.blades)
+    hint = None if exists else nearest(name, [blade.name for blade in present])
+    raise KgenError(f"the multivector has no component {name}", hint=hint or f"its grades are {grades}")
+
+
+def indices(node: ast.expr) -> tuple[int, ...]:
+    """The whole numbers in brackets."""
+    parts = node.elts if isinstance(node, ast.Tuple) else [node]
+    return tuple(part.value for part in parts if isinstance(part, ast.Constant) and isinstance(part.value, int))
+
+
+def item(value: Value, index: tuple[int, ...]) -> Node:
+    """The field of weights by its path, or of an indexed tensor by its place."""
+    match value:
+        case Weights():
+            return _weight(value, index)
+        case Indexed():
+            return _entry(value, index)
+    raise KgenError(f"{kind(value)} takes no index")
+
+
+def _weight(weights: Weights, path: tuple[int, ...]) -> Node:
+    if path in weights.paths:
+        return weights.fields[weights.paths.index(path)]
+    known = " ".join("".join(map(str, each)) for each in weights.paths)
+    raise KgenError(f"{weights.name} has no path {list(path)}", hint=f"[left, out, right] is one of {known}")
+
+
+def _entry(tensor: Indexed, index: tuple[int, ...]) -> Node:
+    if len(index) != len(tensor.extents) or not all(i < n for i, n in zip(index, tensor.extents)):
+        raise KgenError(f"{tensor.name}{list(index)} is outside of its extents {list(tensor.extents)}")
+    flat = 0
+    for i, extent in zip(index, tensor.extents):
+        flat = flat * extent + i
+    return tensor.fields[flat]

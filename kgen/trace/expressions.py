@@ -1,0 +1,153 @@
+"""The expressions of a body: what each means, given what its names mean.
+
+In: a `values.Context`, the values of the names known so far, and a syntax tree that `spec/body.py` has let pass. Out:
+the expression's value, made of fields. Guaranteed: a mistake is a KgenError at the innermost expression that it belongs
+to. The operations are rows of `ops.py`; the groups under which those that were met are equivariant are kept.
+"""
+
+import ast
+from collections.abc import Sequence
+
+from kgen.errors import KgenError, Mark
+from kgen.graph.node import Node
+from kgen.spec.body import place
+from kgen.trace import components, operators, ops
+from kgen.trace.calls import bind, checked, kind, nearest
+from kgen.trace.ops import OPERATIONS, Operation
+from kgen.trace.values import Context, Indexed, Multivector, Operand, Value, Weights
+
+
+class Expressions:
+    """The expressions of one body: the names known so far, and the groups of the operations met."""
+
+    def __init__(self, context: Context, known: dict[str, Value]) -> None:
+        self.context, self.known = context, known
+        self.groups: list[ops.Group] = []
+
+    def value(self, node: ast.expr) -> Value:
+        """The value of an expression; a mistake without a place gets that of the innermost expression."""
+        try:
+            return self._value(node)
+        except KgenError as error:
+            raise self.located(error, node) from None
+        except OverflowError:
+            raise KgenError("a constant is too large for a float", self._place(node)) from None
+
+    def located(self, error: KgenError, node: ast.expr) -> KgenError:
+        """The error, at this expression if it has no place yet."""
+        return error if error.mark else KgenError(error.message, self._place(node), error.hint)
+
+    def _value(self, node: ast.expr) -> Value:
+        match node:
+            case ast.Constant(value=bool() as flag):
+                return flag
+            case ast.Constant(value=int() | float() as number):
+                return self.context.builder.const(number)
+            case ast.Name(id=name):
+                return self._name(name)
+            case ast.Attribute(value=operand, attr=blade):
+                return self._component(self.value(operand), blade)
+            case ast.Subscript(value=operand, slice=written):
+                return components.item(self.value(operand), components.indices(written))
+            case ast.UnaryOp():
+                return self._unary(node)
+            case ast.BinOp():
+                return self._binary(node)
+            case ast.Compare(left=left, ops=[operator], comparators=[right]):
+                a, b = self._field(left), self._field(right)
+                return self.context.builder.call(ops.COMPARISONS[type(operator).__name__], a, b)
+            case ast.BoolOp(op=operator, values=parts):
+                chosen = [self._flag(part) for part in parts]
+                return all(chosen) if isinstance(operator, ast.And) else any(chosen)
+            case ast.IfExp(test=test, body=body, orelse=otherwise):
+                return self.value(body if self._flag(test) else otherwise)
+            case ast.Call():
+                return self._call(node)
+        raise KgenError("this expression is not part of a body")
+
+    def _name(self, name: str) -> Value:
+        if name in self.known:
+            return self.known[name]
+        blades = self.context.spec.algebra.blades if self.context.spec.algebra else ()
+        for i, blade in enumerate(blades):
+            if blade.name == name:
+                self._meets_blade(blade.mask)
+                return self.context.multivector({i: self.context.builder.one})
+        if name in OPERATIONS:
+            raise KgenError(f"{name} is an operation and needs its arguments", hint=str(OPERATIONS[name]))
+        raise KgenError(f"{name} is not defined", hint=nearest(name, [*self.known, *(b.name for b in blades)]))
+
+    def _meets_blade(self, mask: int) -> None:
+        """Choosing a blade other than the scalar chooses coordinates."""
+        self.groups.append("pin" if mask == 0 else None)
+
+    def _component(self, value: Value, name: str) -> Node:
+        blade, field = components.component(self.context, value, name)
+        self._meets_blade(blade.mask)
+        return field
+
+    # operators
+
+    def _unary(self, node: ast.UnaryOp) -> Value:
+        if isinstance(node.op, ast.Not):
+            return not self._flag(node.operand)
+        operand = self._operand(node.operand)
+        if isinstance(node.op, ast.Invert):
+            return self._operator("reverse", operand)
+        return self.context.combine([(-1 if isinstance(node.op, ast.USub) else 1, operand)])
+
+    def _binary(self, node: ast.BinOp) -> Value:
+        operator = type(node.op).__name__
+        if operator == "Pow":
+            return operators.power(self.context, self._operand(node.left), node.right)
+        a, b = self._operand(node.left), self._operand(node.right)
+        if operator in ops.BINARY:
+            return self._operator(ops.BINARY[operator], a, b)
+        return operators.arithmetic(self.context, node, a, b)
+
+    def _operand(self, node: ast.expr) -> Operand:
+        value = self.value(node)
+        if not isinstance(value, Node | Multivector):
+            hint = "name one of its fields, as in w[3] or weight[0, 1, 1]"
+            found = isinstance(value, Weights | Indexed)
+            raise KgenError(f"{kind(value)} takes no part in arithmetic", self._place(node), hint if found else None)
+        return self.context.arithmetic(value) if isinstance(value, Node) else value
+
+    def _field(self, node: ast.expr) -> Node:
+        value = self._operand(node)
+        if not isinstance(value, Node):
+            raise KgenError("a comparison is between fields", hint="x.e is the scalar component")
+        return value
+
+    def _flag(self, node: ast.expr) -> bool:
+        value = self.value(node)
+        if not isinstance(value, bool):
+            hint = "between fields, write where(condition, a, b)"
+            raise KgenError("a condition of `if` is a bool option", self._place(node), hint)
+        return value
+
+    # calls
+
+    def _call(self, node: ast.Call) -> Value:
+        before = [node.func.value] if isinstance(node.func, ast.Attribute) else []
+        name = node.func.attr if isinstance(node.func, ast.Attribute) else getattr(node.func, "id", "")
+        if name not in OPERATIONS:
+            raise KgenError(f"there is no operation {name}", hint=nearest(name, OPERATIONS))
+        row, positional = OPERATIONS[name], [*before, *node.args]
+        bound = bind(self.context, row, positional, {k.arg or "": k.value for k in node.keywords}, self.value)
+        written = [p for parameter, p in zip(row.parameters, positional) if parameter.type != "function"]
+        self.context.label = operators.label(written[0]) if written else ""
+        return self._apply(row, bound)
+
+    def _operator(self, name: str, *operands: Value) -> Value:
+        row = OPERATIONS[name]
+        self.context.label = ""
+        return self._apply(row, [checked(self.context, name, p, x) for p, x in zip(row.parameters, operands)])
+
+    def _apply(self, row: Operation, bound: Sequence[object]) -> Value:
+        if any(isinstance(x, Multivector) for x in bound):
+            self.groups.append(row.group(self.context, *bound) if callable(row.group) else row.group)
+        return row.lower(self.context, *bound)
+
+    def _place(self, node: ast.expr) -> Mark:
+        return place(self.context.kernel, node)
