@@ -1,6 +1,6 @@
 """YAML text in, plain data with places out: mappings, lists and texts, every one with its line and column.
 
-Scalars stay text (`no` is not False, `1e-6` is not lost): `schema.py` types them. Guaranteed: no YAML text makes
+Scalars stay text (`no` is not False, `1e-6` is not lost): `entries.py` types them. Guaranteed: no YAML text makes
 anything but KgenErrors; keys are unique texts; anchors and tags, which the format has no use for, are refused.
 """
 

@@ -12,8 +12,9 @@ from kgen.errors import KgenError
 from kgen.spec import names
 from kgen.spec.choices import choice, nearest
 from kgen.spec.document import Document, Place
+from kgen.spec.entries import INITIALISATIONS
 from kgen.spec.model import COMPONENT_AXES, ELLIPSIS, Argument, Initialisation, Kernel, Parameter, Switch
-from kgen.spec.schema import INITIALISATIONS, ModuleForm, ParameterForm
+from kgen.spec.schema import ModuleForm, ParameterForm
 
 CONSTANTS = ("zeros", "ones")
 DISTRIBUTIONS = ("normal", "uniform")
