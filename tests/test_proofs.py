@@ -376,8 +376,8 @@ kernels:
     random = torch.Generator().manual_seed(0)
     extents = {"b": 3, "n": 5, "m": 2}
     inputs = {}
-    for name in function.types:
-        shape = [extents[d] if isinstance(d, str) else d for d in function.shape(name).dims]
+    for name in function.inputs.types:
+        shape = [extents[d] if isinstance(d, str) else d for d in function.inputs.shape(name).dims]
         inputs[name] = torch.randn(shape, generator=random, dtype=torch.float64)
     namespace: dict[str, object] = {}
     head = proof(spec).partition("# The proof\n")[0]

@@ -58,15 +58,15 @@ def _group(spec: Spec, kernel: Kernel) -> str | None:
 
 def _describe(kernel: Kernel, function: Function, group: str | None) -> dict[str, Any]:
     """What the kernel takes and gives, and whether it multiplies matrices."""
-    inputs = {argument.name: function.shape(argument.name) for argument in kernel.inputs}
+    inputs = {argument.name: function.inputs.shape(argument.name) for argument in kernel.inputs}
     outputs = dict(zip(output_names(kernel), function.results, strict=True))
-    alike = function.evaluator.alike
+    alike = function.values.alike
     rows = {
         "inputs": {name: tuple(alike.get(str(d), d) for d in shape.dims) for name, shape in inputs.items()},
         "outputs": {name: tuple(alike.get(str(d), d) for d in shape.dims) for name, shape in outputs.items()},
         "options": {option.name: option.default for option in kernel.options},
         "grads": kernel.grads,
-        "indices": {name: t.dtype for name, t in function.types.items() if t.dtype},
+        "indices": {name: t.dtype for name, t in function.inputs.types.items() if t.dtype},
         "grades": {name: shape.grades for name, shape in (inputs | outputs).items() if shape.grades},
         "group": group,
         "products": function.contracts,

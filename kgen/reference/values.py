@@ -1,9 +1,10 @@
-"""What the reference computes with: values that carry their torch text and a static type, and the operations on them.
+"""What the reference computes with: values that carry their torch text and a static type.
 
-Every tensor has all axes of the kernel in one order (of extent one where it lacks an axis) and its components last, so
-operations broadcast by axis name without aligning anything. The static type is the kind, the axes, the grades, and one
-probe (see `probe`) per component, which decides which grades are identically zero. Guaranteed: what the
-reference cannot do is a KgenError, never a wrong result. Nothing here is shared with the compiler.
+In: a kernel's axes and algebra, and texts of tensors. Out: `Value`s, made by `Values`. Every tensor has all axes of the
+kernel in one order (of extent one where it lacks an axis) and its components last, so operations broadcast by axis name
+without aligning anything. The static type is the kind, the axes, the grades, and one probe (see `probe`) per component,
+which decides which grades are identically zero. Guaranteed: what the reference cannot do is a KgenError, never a wrong
+result. Nothing here is shared with the compiler.
 """
 
 from dataclasses import dataclass, field, replace
@@ -11,9 +12,8 @@ from dataclasses import dataclass, field, replace
 from kgen.errors import KgenError
 from kgen.reference import probe as probes
 from kgen.reference.probe import Probe
-from kgen.reference.tables import _ref_select
+from kgen.reference.tables import _ref_paths, _ref_select
 from kgen.spec.model import Algebra
-from kgen.spec.vocabulary import VOCABULARY
 
 TERNARY, OR, AND, NOT, COMPARE, SUM, PRODUCT, UNARY, POWER, ATOM = range(10)  # how tightly a text's operator binds
 
@@ -76,6 +76,12 @@ class Values:
     def masks(self, grades: Grades | None) -> list[int]:
         """The masks of the blades of these grades, in storage order."""
         return [mask for mask, _ in _ref_select(grades, self.blades)]
+
+    def paths(self, operands: tuple[Grades, ...]) -> tuple[tuple[int, ...], ...]:
+        """The paths of weights: (left, out, right) grades, or (grade,) of a single operand."""
+        if len(operands) == 1:
+            return tuple((grade,) for grade in operands[0])
+        return _ref_paths(operands[0], operands[1], self.path_order, self.squares, self.blades)
 
     # values
 
@@ -147,125 +153,25 @@ class Values:
         """The argument that names the grades of x, where they are not all."""
         return "" if x.grades == self.all_grades else f", {keyword}{x.grades!r}"
 
-    # arithmetic
+    # what bodies ask for
 
-    def negated(self, x: Value) -> Value:
-        zero = probes.constant(0, len(self.axes))
-        changed = tuple(probes.add(zero, probe, -1) for probe in x.probes)
-        return replace(x, text=f"-{x.at(UNARY)}", level=UNARY, probes=changed, view=False)
+    def operand(self, x: Value) -> Value:
+        """A value that takes part in arithmetic; a condition is one or zero there."""
+        if x.kind == "condition":
+            return self.field(f"{x.at(ATOM)}.to({self.like()}.dtype)", x.axes, x.probes[0])
+        if x.kind not in ("multivector", "field", "number"):
+            raise KgenError(f"{x.kind} takes no part in arithmetic")
+        return x
 
-    def power(self, x: Value, exponent: int) -> Value:
+    def scalar(self, x: Value) -> Value:
+        """An operand that is a field or a number."""
+        x = self.operand(x)
         if x.kind == "multivector":
-            raise KgenError("`**` of a multivector")
-        probe = probes.constant(1, len(self.axes))
-        for _ in range(abs(exponent)):
-            probe = probes.multiply(probe, x.probes[0])
-        if exponent < 0:
-            probe = probes.divide(probes.constant(1, len(self.axes)), probe)
-        base = x.at(ATOM)
-        operator = "**" if base.replace(".", "").replace("_", "").isalnum() else " ** "
-        return replace(x, text=f"{base}{operator}{exponent}", level=POWER, probes=(probe,), view=False)
-
-    def compare(self, operator: str, a: Value, b: Value) -> Value:
-        a = self.tensor(a) if b.kind == "number" else a
-        probe = probes.opaque(operator, a.probes[0], b.probes[0])
-        text = f"{a.at(COMPARE + 1)} {operator} {b.at(COMPARE + 1)}"
-        return Value("condition", text, COMPARE, a.axes | b.axes, probes=(probe,))
-
-    def sum(self, a: Value, b: Value, sign: int) -> Value:
-        if "multivector" in (a.kind, b.kind):
-            a, b = self.lifted(a), self.lifted(b)
-            grades = tuple(sorted({*a.grades, *b.grades}))
-            a, b = self.regraded(a, grades), self.regraded(b, grades)
-        text = f"{a.at(SUM)} {'+' if sign > 0 else '-'} {b.at(SUM if sign > 0 else PRODUCT)}"
-        total = tuple(probes.add(x, y, sign) for x, y in zip(a.probes, b.probes, strict=True))
-        if a.kind == "multivector":
-            whole = self.multivector(text, a.axes | b.axes, dict(zip(self.masks(a.grades), total)), SUM)
-            return self.regraded(whole, self.multivector("", frozenset(), self.nonzero(self.components(whole))).grades)
-        return Value(_wider(a, b), text, SUM, a.axes | b.axes, probes=total)
-
-    def scaled(self, a: Value, b: Value, operator: str = "*") -> Value:
-        """a * b or a / b, where at most one is a multivector; for a quotient b's probe is that of its reciprocal."""
-        whole, factor = (b, a) if b.kind == "multivector" else (a, b)
-        components = whole.kind == "multivector"
-        beside = components and factor.kind == "field"
-        texts = [x.beside(True) if beside and x is factor else x.at(lv) for x, lv in ((a, PRODUCT), (b, UNARY))]
-        found = tuple(probes.multiply(probe, factor.probes[0]) for probe in whole.probes)
-        if components and not any(map(any, found)):
-            raise KgenError("the result is identically zero")
-        kind = "multivector" if components else _wider(a, b)
-        return Value(kind, f" {operator} ".join(texts), PRODUCT, a.axes | b.axes, whole.grades, found)
-
-    # functions and reductions
-
-    def function(self, name: str, *fields: Value) -> Value:
-        """A torch function of fields."""
-        found = probes.opaque(name, *(x.probes[0] for x in fields))
-        text = ", ".join(self.tensor(x).text for x in fields)
-        axes = frozenset[str]().union(*(x.axes for x in fields))
-        return self.field(f"{VOCABULARY[name].torch}({text})", axes, found)
-
-    def reduction(self, name: str, x: Value, axis: str) -> Value:
-        if axis not in x.axes:
-            raise KgenError(f"{name} over {axis}, which the value lacks")
-        dim = self.axes.index(axis)
-        found = tuple(probes.reduce(name, probe, [dim]) for probe in x.probes)
-        text = f"{x.at(ATOM)}.{'amax' if name == 'max' else name}({dim}, keepdim=True)"
-        return replace(x, text=text, level=ATOM, axes=x.axes - {axis}, probes=found, view=False)
-
-    def renamed(self, x: Value, axis: str, to: str) -> Value:
-        """x along another axis of the same extent."""
-        if axis not in x.axes or to in x.axes:
-            raise KgenError(f"{axis} cannot be called {to} here")
-        i, j = sorted((self.axes.index(axis), self.axes.index(to)))
-        first, second = sorted((self.alike.get(self.axes[n], self.axes[n]) for n in (i, j)), key=self.axes.index)
-        self.alike |= {a: first for a in self.axes if first != second == self.alike.get(a, a)}
-        found = tuple(probes.exchange(probe, i, j) for probe in x.probes)
-        text = f"{x.at(ATOM)}.transpose({i}, {j})"
-        return replace(x, text=text, level=ATOM, axes=x.axes - {axis} | {to}, probes=found)
-
-    def dot(self, a: Value, b: Value, axis: str) -> Value:
-        product = self.scaled(a, b)
-        if not a.axes or not b.axes:
-            return self.reduction("sum", product, axis)
-        if axis not in product.axes:
-            raise KgenError(f"dot over {axis}, which the values lack")
-        dim = self.axes.index(axis)
-        found = probes.reduce("sum", product.probes[0], [dim])
-        return self.field(f"_ref_contract({a.text}, {b.text}, {dim})", product.axes - {axis}, found)
-
-    # choices
-
-    def choice(self, flag: Value, a: Value, b: Value) -> Value:
-        """a if flag else b: the union of both types, decided at run time."""
-        if a.kind == b.kind == "flag":
-            return Value("flag", f"{a.at(OR)} if {flag.at(OR)} else {b.at(TERNARY)}", TERNARY)
-        if a.kind == b.kind == "condition" or a.kind == b.kind == "weights" and a.operands == b.operands:
-            wide = a
-        elif "multivector" in (a.kind, b.kind):
-            a, b = self.lifted(a), self.lifted(b)
-            grades = tuple(sorted({*a.grades, *b.grades}))
-            wide = a = self.regraded(a, grades)
-            b = self.regraded(b, grades)
-        elif {a.kind, b.kind} <= {"field", "number"}:
-            a, b = (a, b) if a.kind == b.kind else (self.tensor(a), self.tensor(b))
-            wide = a
-        else:
-            raise KgenError(f"`if` cannot choose between {a.kind} and {b.kind}")
-        axes = a.axes | b.axes
-        if a.axes != b.axes:
-            a, b = self.spread(a, axes), self.spread(b, axes)
-        text = f"{a.at(OR)} if {flag.at(OR)} else {b.at(TERNARY)}"
-        # Zero only where both branches are.
-        found = tuple(p if p == q else probes.opaque(f"if {flag.text}", p, q) for p, q in zip(a.probes, b.probes))
-        return replace(wide, text=text, level=TERNARY, axes=axes, probes=found, view=a.view or b.view)
+            raise KgenError("a field is needed here, not a multivector")
+        return x
 
 
 def needs(value: Value, kind: str) -> Value:
     if value.kind != kind:
         raise KgenError(f"{kind} is needed here, not {value.kind}")
     return value
-
-
-def _wider(a: Value, b: Value) -> str:
-    return "number" if a.kind == b.kind == "number" else "field"

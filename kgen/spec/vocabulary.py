@@ -2,7 +2,7 @@
 
 A row says what a call may look like and what it means: the name, the parameters with their types, one line of
 documentation. Names that a spec gives are held against it (`names.py`), the compiler builds fields for each row
-(`trace/ops.py`), and the reference binds arguments by it (`reference/body.py`).
+(`trace/ops.py`), and the reference binds arguments by it (`reference/calls.py`).
 
 Types of parameters: `multivector`, `field` (numbers are fields), `value` (either), `number` (a field without axes),
 `condition` (a comparison, or a field that is zero or not), `weights`, `axis` (of an argument), `other` (any axis) and

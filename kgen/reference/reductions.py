@@ -1,0 +1,46 @@
+"""What the reference does along an axis: sums, means, maxima and contractions over it, and another name for it.
+
+In: the `Values` of a kernel, operands among them, and axes by name. Out: values; the tensor of one that lost an axis
+keeps it with extent one. Guaranteed: an axis that a value lacks is a KgenError.
+"""
+
+from dataclasses import replace
+
+from kgen.errors import KgenError
+from kgen.reference import probe as probes
+from kgen.reference.arithmetic import scaled
+from kgen.reference.values import ATOM, Value, Values
+
+
+def reduced(v: Values, name: str, x: Value, axis: str) -> Value:
+    """The sum, mean or max of each component."""
+    if axis not in x.axes:
+        raise KgenError(f"{name} over {axis}, which the value lacks")
+    dim = v.axes.index(axis)
+    found = tuple(probes.reduce(name, probe, [dim]) for probe in x.probes)
+    text = f"{x.at(ATOM)}.{'amax' if name == 'max' else name}({dim}, keepdim=True)"
+    return replace(x, text=text, level=ATOM, axes=x.axes - {axis}, probes=found, view=False)
+
+
+def renamed(v: Values, x: Value, axis: str, to: str) -> Value:
+    """x along another axis of the same extent."""
+    if axis not in x.axes or to in x.axes:
+        raise KgenError(f"{axis} cannot be called {to} here")
+    i, j = sorted((v.axes.index(axis), v.axes.index(to)))
+    first, second = sorted((v.alike.get(v.axes[n], v.axes[n]) for n in (i, j)), key=v.axes.index)
+    v.alike |= {a: first for a in v.axes if first != second == v.alike.get(a, a)}
+    found = tuple(probes.exchange(probe, i, j) for probe in x.probes)
+    text = f"{x.at(ATOM)}.transpose({i}, {j})"
+    return replace(x, text=text, level=ATOM, axes=x.axes - {axis} | {to}, probes=found)
+
+
+def dot(v: Values, a: Value, b: Value, axis: str) -> Value:
+    """The sum of a b, contracted without its terms in memory."""
+    product = scaled(a, b)
+    if not a.axes or not b.axes:
+        return reduced(v, "sum", product, axis)
+    if axis not in product.axes:
+        raise KgenError(f"dot over {axis}, which the values lack")
+    dim = v.axes.index(axis)
+    found = probes.reduce("sum", product.probes[0], [dim])
+    return v.field(f"_ref_contract({a.text}, {b.text}, {dim})", product.axes - {axis}, found)
