@@ -1,4 +1,7 @@
-"""The folders of the compiler show its stages: each imports from those before it alone."""
+"""The folders of the compiler show its stages: each imports from those before it alone. Files and classes are small."""
+
+import ast
+from collections.abc import Iterator
 
 from imports import PACKAGE, modules, names, of_the_compiler
 
@@ -15,6 +18,13 @@ ORDER = (  # those of one line do not know each other
     ("cli",),
     ("__main__",),
 )
+LARGEST_FILE, LARGEST_CLASS = 350, 200  # lines
+TOO_LARGE = {  # what is larger and still to be split, with its lines: it may not grow
+    "emit/host/launchers.py": 470,
+    "emit/host/launchers.py _Launcher": 321,
+    "emit/kernel/sections.py": 649,
+    "emit/kernel/sections.py Writer": 499,
+}
 LEVEL = {folder: level for level, folders in enumerate(ORDER) for folder in folders}
 
 
@@ -47,3 +57,23 @@ def test_no_two_modules_need_each_other() -> None:
         for name in free:
             del waiting[name]
     assert not waiting, waiting
+
+
+def sizes() -> Iterator[tuple[str, int, int]]:
+    """Each file and class of the compiler, with its lines and how many it may have."""
+    for path in sorted(PACKAGE.rglob("*.py")):
+        name, text = path.relative_to(PACKAGE).as_posix(), path.read_text(encoding="utf-8")
+        yield name, len(text.splitlines()), LARGEST_FILE
+        for node in ast.walk(ast.parse(text)):
+            if isinstance(node, ast.ClassDef):
+                first = min([node.lineno, *(decorator.lineno for decorator in node.decorator_list)])
+                yield f"{name} {node.name}", (node.end_lineno or first) - first + 1, LARGEST_CLASS
+
+
+def test_no_file_and_no_class_is_too_large() -> None:
+    """A large one holds several concepts, and each may have a place of its own."""
+    found = {name: (lines, most) for name, lines, most in sizes()}
+    large = {name: lines for name, (lines, most) in found.items() if lines > TOO_LARGE.get(name, most)}
+    assert not large, f"to be split by concept: {large}"
+    small = [name for name in TOO_LARGE if name not in found or found[name][0] <= found[name][1]]
+    assert not small, f"no longer exceptions: {small}"
