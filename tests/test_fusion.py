@@ -1,6 +1,7 @@
 """Matrix products whose factors a kernel computes on the way: which these are, and that they are right at all sizes."""
 
 import itertools
+from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 
@@ -196,6 +197,22 @@ def test_nothing_comes_from_beyond(of: ModuleType) -> None:
     wide[:5] = x
     for found, expected in zip(of.affine(wide[:5], s, w, shift), of.affine(x, s, w, shift)):
         assert torch.equal(found, expected) and found.isfinite().all()
+
+
+def test_products_are_added_to_sums_in_fp16(of: ModuleType) -> None:
+    """A second derivative is partly a fold and partly a product, which is in fp32 until then."""
+    inputs = drawn(of, "affine", (9, 5, 3), torch.float16)
+    exact = [x.detach().double().requires_grad_() for x in inputs]
+    for x, y in zip(second(of.affine, inputs), second(of.affine_reference, exact), strict=True):
+        assert x.dtype == torch.float16 and float((x.double() - y).norm()) <= 2**-9 * float(y.norm())
+
+
+def second(function: Callable[..., tuple[Tensor, ...]], inputs: list[Tensor]) -> tuple[Tensor, ...]:
+    """The gradients of the gradients' squares."""
+    results = function(*inputs)
+    cotangents = [torch.ones_like(r).requires_grad_() for r in results]
+    grads = torch.autograd.grad(results, inputs, cotangents, create_graph=True)
+    return torch.autograd.grad([g.double().square().sum() for g in grads], inputs)
 
 
 ALONE = """\

@@ -21,7 +21,10 @@ from textwrap import shorten
 from typing import Any
 
 from kgen.compiler import template_folder
-from kgen.emit.host.launchers import Variant, function_rows, launcher_rows, operator_rows
+from kgen.emit.host.functions import function_row
+from kgen.emit.host.launchers import launcher_rows
+from kgen.emit.host.operators import operator_row
+from kgen.emit.host.variant import Variant
 from kgen.emit.kernel.forms import sections
 from kgen.emit.kernel.rows import KernelText
 from kgen.emit.kernel.shared import shared
@@ -173,13 +176,13 @@ def runtime() -> dict[str, str]:
 
 
 def _function(spec: Spec, kernel: Kernel, variants: Sequence[Variant], files: Sequence[str]) -> str:
-    rows = function_rows(spec, kernel, variants)
+    row = function_row(spec, kernel, variants)
     text = reference.function(spec, kernel)
     referred = sorted(set(re.findall(r"\b_ref_\w+", text)))
     call = "call" if len(variants[0].forward.outputs) == 1 else "call_several"
     wanted = {
         ".._reference": {name: name for name in referred},
-        f"..{RUNTIME}.arguments": {"_check_flag": "check_flag"} if rows["flags"] else {},
+        f"..{RUNTIME}.arguments": {"_check_flag": "check_flag"} if row.flags else {},
         f"..{RUNTIME}.operators": {"_call": call},
         f"..{RUNTIME}.registration": {"_variant": "variant"},
         f"..{RUNTIME}.registry": {"_describe": "describe"},
@@ -191,8 +194,8 @@ def _function(spec: Spec, kernel: Kernel, variants: Sequence[Variant], files: Se
         imports=formatted(imports).strip(),
         description=formatted(description(spec, kernel, files)).strip(),
         reference=text,
-        operators=formatted("\n".join(render("operator", v=operator_rows(v)) for v in variants)).strip(),
-        f=rows,
+        operators=formatted("\n".join(render("operator", v=operator_row(v)) for v in variants)).strip(),
+        f=row,
     )
 
 

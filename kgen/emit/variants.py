@@ -6,7 +6,7 @@ the name that launchers have for it. Guaranteed: the graph of each is well forme
 
 from dataclasses import replace
 
-from kgen.emit.host.launchers import Variant
+from kgen.emit.host.variant import Variant
 from kgen.graph.graph import verify
 from kgen.schedule.schedule import schedule
 from kgen.spec.model import Kernel, Spec

@@ -1,7 +1,8 @@
-"""Lifetimes of what kernels hand to each other, and which of them share memory.
+"""What is allocated when, how long it lives, and what shares memory.
 
-In: a `schedule.Program`. Out: a `Plan`: for each intermediate tensor the workspace it lives in. Two intermediates of
-one shape share a workspace when the first is read for the last time before the second is written.
+In: a `schedule.Program`. Out: a `Plan`: the results that are allocated before its first step, and for each intermediate
+tensor its lifetime and the workspace it lives in. Guaranteed: two intermediates share a workspace only if they have one
+shape, and the first is read for the last time before the second is written.
 """
 
 from collections.abc import Sequence
@@ -20,11 +21,22 @@ class Lifetime:
     first: int
     last: int
     workspace: str  # the name of the tensor whose memory it uses; its own where it is the first there
+    comes_with_step: bool  # step `first` allocates it: as the sum of partial results, or as a matrix product
+    given_back: bool  # after step `last`, as what is large is where steps follow
 
 
 @dataclass(frozen=True, slots=True)
 class Plan:
     lifetimes: tuple[Lifetime, ...]
+    results: tuple[Tensor, ...]  # of the program, allocated before its first step; the others come with theirs
+
+    def before(self, step: int) -> tuple[Lifetime, ...]:
+        """The intermediates that have memory when a step starts, and not before."""
+        return tuple(life for life in self.lifetimes if life.first == step and not life.comes_with_step)
+
+    def after(self, step: int) -> tuple[Tensor, ...]:
+        """The intermediates that a step is the last to read, and whose memory is given back."""
+        return tuple(life.tensor for life in self.lifetimes if life.last == step and life.given_back)
 
     def workspace(self, name: str) -> str | None:
         """The workspace of a tensor, None for what is no intermediate."""
@@ -33,17 +45,25 @@ class Plan:
 
 def plan(program: Program) -> Plan:
     """The workspaces of a program's intermediates, in the order in which they are written."""
-    kept = {t.name for t in (*program.outputs, *program.saved)}
+    results = (*program.outputs, *program.saved)
+    kept, made = {t.name for t in results}, _made(program)
     lifetimes: list[Lifetime] = []
     for first, step in enumerate(program.steps):
         for tensor in step.written:
             if tensor.name in kept or any(life.tensor.name == tensor.name for life in lifetimes):
                 continue
-            readers = [i for i, s in enumerate(program.steps) if tensor.name in s.reads]
-            last = max(readers, default=first)
-            workspace = None if tensor.dtype == MATRIX else _free(program, lifetimes, tensor, first)
-            lifetimes.append(Lifetime(tensor, first, last, workspace or tensor.name))
-    return Plan(tuple(lifetimes))
+            last = max((i for i, s in enumerate(program.steps) if tensor.name in s.reads), default=first)
+            large = tensor.dtype == MATRIX  # what enters and leaves matrix products
+            workspace = None if large else _free(program, lifetimes, tensor, first)
+            given_back = large and last < len(program.steps) - 1
+            lifetimes.append(Lifetime(tensor, first, last, workspace or tensor.name, tensor.name in made, given_back))
+    return Plan(tuple(lifetimes), tuple(t for t in results if t.name not in made))
+
+
+def _made(program: Program) -> set[str]:
+    """What the step that writes it allocates: the sum of partial results, or a matrix product that is all of it."""
+    folds = {fold.tensor.name for kernel in program.kernels for fold in kernel.folds}
+    return folds | {p.result.name for p in program.products if p.target.first is None and not p.added}
 
 
 def _free(program: Program, lifetimes: Sequence[Lifetime], tensor: Tensor, first: int) -> str | None:

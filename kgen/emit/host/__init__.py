@@ -1,1 +1,1 @@
-"""Launchers and operators as rows for their templates."""
+"""Launchers, operators and public functions as rows for their templates."""

@@ -1,4 +1,8 @@
-"""Templates filled with rows."""
+"""Templates filled with rows.
+
+In: the name of a template, and rows; or a row of the host side, whose text is the macro that is called as its class.
+Out: text.
+"""
 
 from collections.abc import Iterable
 from functools import lru_cache
@@ -8,6 +12,8 @@ from typing import Any
 import jinja2
 
 from kgen.compiler import template_folder
+
+MACROS = ("values.jinja", "steps.jinja")
 
 
 @lru_cache
@@ -19,13 +25,35 @@ def _environment() -> jinja2.Environment:
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
-    environment.filters["groupby_in_order"] = _groupby_in_order
+    for filter in (counted, groupby_in_order, listed, placed):
+        environment.filters[filter.__name__] = filter
     return environment
 
 
-def _groupby_in_order(rows: Iterable[Any], attribute: str) -> list[tuple[Any, list[Any]]]:
+def groupby_in_order(rows: Iterable[Any], attribute: str) -> list[tuple[Any, list[Any]]]:
     """Runs of neighbouring rows with one value of an attribute."""
     return [(key, list(group)) for key, group in groupby(rows, key=lambda row: getattr(row, attribute))]
+
+
+def listed(names: Iterable[str]) -> str:
+    """A tuple without its brackets: one name alone has a comma."""
+    found = list(names)
+    return ", ".join(found) + "," * (len(found) == 1)
+
+
+def counted(count: int, one: str, several: str) -> str:
+    """1 launch, 2 launches."""
+    return " ".join((str(count), one if count == 1 else several))
+
+
+def placed(row: Any) -> str:
+    """A row by the macro that is called as its class; a name as it is."""
+    return row if isinstance(row, str) else _macros()[type(row).__name__](row).strip("\n")
+
+
+@lru_cache
+def _macros() -> dict[str, Any]:
+    return {name: macro for file in MACROS for name, macro in vars(_environment().get_template(file).module).items()}
 
 
 def render(template: str, **context: Any) -> str:

@@ -1,0 +1,152 @@
+"""The launches of kernels.
+
+In: a `Kernel` of a program. Out: rows that launch it in the form that fits, put partial results together, or do the
+same without tensor cores. Guaranteed: arguments stand in the order of the kernel's own signature.
+"""
+
+from kgen.emit.host.allocations import Allocations
+from kgen.emit.host.extents import count
+from kgen.emit.host.products import multiplied
+from kgen.emit.host.rows import (
+    MATRIX,
+    REAL,
+    Assigned,
+    Branch,
+    Call,
+    Chosen,
+    Condition,
+    Deleted,
+    Innermost,
+    Largest,
+    OnTensorCores,
+    Partial,
+    Parts,
+    Present,
+    Programs,
+    Resident,
+    Step,
+    Total,
+    Wide,
+)
+from kgen.emit.host.variant import Direction
+from kgen.emit.kernel.forms import sections
+from kgen.emit.kernel.sections import KernelText
+from kgen.schedule.products import Product
+from kgen.schedule.program import TURNED, Fold, Kernel
+from kgen.spec.private_names import kernel_name
+
+PROGRAMS, TILES = "programs", "tiles"  # the launcher's own
+
+
+class Launches:
+    """The launches of one launcher."""
+
+    def __init__(self, direction: Direction, allocations: Allocations) -> None:
+        self.direction, self.allocations = direction, allocations
+        self.program = direction.program
+
+    def launched(self, kernel: Kernel) -> list[Step]:
+        """A kernel, or what takes its place."""
+        steps: list[Step] = [self._in_form(kernel)]
+        if kernel.folds:
+            steps = [*self._partials(kernel), *steps, *map(self._total, kernel.folds)]
+        if kernel.otherwise:
+            asked = OnTensorCores(self.direction.place, kernel.precision)
+            steps = [Branch(asked, tuple(steps), tuple(self._by_library(kernel)))]
+        return steps
+
+    # forms
+
+    def _in_form(self, kernel: Kernel) -> Call | Branch:
+        """The launch; of a kernel with two forms, or with one that replaces it for 16-bit results, whichever fits."""
+        texts = self._texts(kernel)
+        call = self._call(kernel, texts[0])
+        alternative = dict(self.program.alternatives).get(kernel.name)
+        if alternative:
+            other = next(k for k in self.program.kernels if k.name == alternative)
+            stored = next(t.name for t in kernel.inputs if t.name not in {i.name for i in other.inputs})
+            return Branch(Wide(stored), (call,), (self._call(other, self._texts(other)[0]),))
+        if len(texts) == 2:
+            tile, sweep = texts
+            fits = Resident(count(kernel.inner), tile.name)
+            return Branch(fits, (call,), (self._call(kernel, sweep),))
+        return call
+
+    def _texts(self, kernel: Kernel) -> tuple[KernelText, ...]:
+        return sections(kernel, self.program.graph.builder)
+
+    def _call(self, kernel: Kernel, text: KernelText) -> Call:
+        contracts, folded = text.form == "contract", (PROGRAMS,) * bool(kernel.folds)
+        extents = {"flat": (count(kernel.inner),), "contract": _tiles(kernel)}
+        return Call(
+            runtime="matmul" if contracts else "launch",
+            form=text.form,
+            kernel=kernel_name(text.name),
+            row=text.name,
+            turned_row=text.name + TURNED,
+            axis=kernel.turning,
+            tensors=(
+                *(t.memory for t in kernel.inputs),
+                *(o.tensor.name for o in kernel.stores),
+                *(Partial(f.tensor.name) for f in kernel.folds),
+            ),
+            arguments=self._arguments(kernel),
+            extents=extents.get(text.form, (count(kernel.rows), count(kernel.inner))),
+            rest=(PROGRAMS if kernel.folds else "1", MATRIX, REAL) if contracts else (*folded, REAL),
+            whole=text.form == "tile" and kernel.kind == "row",
+            precision=kernel.precision if contracts else None,
+        )
+
+    def _arguments(self, kernel: Kernel) -> tuple[Condition | str, ...]:
+        """Numbers, sizes, and what is decided when the kernel is compiled."""
+        grads = [t.name for t in self.program.outputs] if self.direction.backward else []
+        return (
+            *kernel.numbers,
+            *self._texts(kernel)[0].sizes,
+            *(Present((name,)) for name in kernel.optional),
+            *(self.direction.wanted({t.name}) for t in kernel.written if t.name in grads),
+            *((Innermost(kernel.turning),) if kernel.turning else ()),
+        )
+
+    # folds
+
+    def _partials(self, kernel: Kernel) -> list[Step]:
+        """How many programs share the loop, and memory for what each of them finds."""
+        row, place = self._texts(kernel)[0].name, self.direction.place
+        if kernel.contraction:
+            (fold,) = kernel.folds
+            parts = Parts(row, (*_tiles(kernel), count(kernel.loop)), place)
+            return [parts, self.allocations.partial(fold.tensor, PROGRAMS)]
+        lacking = [fold for fold in kernel.folds if not set(kernel.inner) & set(fold.tensor.axes)]
+        extents = (count(kernel.loop), count(kernel.rows), count(kernel.inner))
+        slots = [" * ".join((PROGRAMS, TILES)) if fold in lacking else PROGRAMS for fold in kernel.folds]
+        partials = (self.allocations.partial(fold.tensor, n) for fold, n in zip(kernel.folds, slots))
+        return [Programs(row, extents, place, TILES if lacking else "_"), *partials]
+
+    def _total(self, fold: Fold) -> Assigned:
+        """The partial results put together."""
+        d, tensor = self.direction, fold.tensor
+        name = tensor.name
+        largest = Largest(name, None if tensor.dtype else d.promoted)
+        value = largest if fold.reduction == "max" else Total(name, self.allocations.memory(tensor))
+        return Assigned(name, Chosen(value, d.wanted({name}), "None") if d.is_gradient(tensor) else value)
+
+    # without tensor cores
+
+    def _by_library(self, kernel: Kernel) -> list[Step]:
+        """The same with stored factors, which are given back at once."""
+        results = {t.name for t in kernel.written}
+        steps, made = list[Step](), list[str]()
+        for step in kernel.otherwise:
+            fresh = [t for t in step.written if t.name not in results]
+            made += [t.name for t in fresh]
+            if isinstance(step, Product):
+                steps += multiplied(self.direction, step, there=not fresh and not kernel.folds)
+            else:
+                steps += [*map(self.allocations.allocated, fresh), self._call(step, self._texts(step)[0])]
+        return [*steps, Deleted(tuple(made))] if made else steps
+
+
+def _tiles(kernel: Kernel) -> tuple[str, ...]:
+    """The extents of a contraction's result: batch, rows and columns."""
+    return tuple(map(count, (kernel.rows[:-1], kernel.rows[-1:], kernel.inner)))
