@@ -5,24 +5,24 @@ Kernels are compiled in processes of their own, because the tests' own kernels r
 
 import multiprocessing
 import os
-import signal
 import subprocess
 import sys
+import time
+from collections.abc import Callable
 from dataclasses import replace
-from multiprocessing.connection import Connection
 from pathlib import Path
 
 import pytest
+import windows
 from folders import copied
 
 pytest.importorskip("torch")
 pytest.importorskip("triton")
 
 from kgen.errors import KgenError  # noqa: E402
-from kgen.tools.aot import command as aot_module  # noqa: E402
-from kgen.tools.aot.launches import Launch  # noqa: E402
 from kgen.tools.aot.report import Row, complaints, read, write  # noqa: E402
 from kgen.tools.aot.resources import Resources, amd, gpu_target, nvidia  # noqa: E402
+from kgen.tools.aot.workers import results  # noqa: E402
 
 ROW = Row(
     module="vga3d",
@@ -88,12 +88,11 @@ def aot(root: Path, *arguments: object) -> subprocess.CompletedProcess[str]:
     return _python(root, "-m", "kgen", "aot", *arguments, "--patience", "inf")
 
 
-def _python(root: Path, *arguments: object) -> subprocess.CompletedProcess[str]:
+def _python(root: Path, *arguments: object, path: Path | None = None) -> subprocess.CompletedProcess[str]:
     environment = {name: value for name, value in os.environ.items() if name != "TRITON_INTERPRET"}
     command = [sys.executable, *map(str, arguments)]
-    return subprocess.run(
-        command, cwd=root, env=environment | {"PYTHONPATH": str(root)}, capture_output=True, text=True
-    )
+    environment["PYTHONPATH"] = os.pathsep.join(map(str, (root, *([path] if path else []))))
+    return subprocess.run(command, cwd=root, env=environment, capture_output=True, text=True)
 
 
 def test_ptxas_and_disassembly_are_read() -> None:
@@ -217,19 +216,98 @@ def test_products_compile_without_tf32(root: Path, tmp_path: Path) -> None:
     assert [row.registers is not None for row in read(path).values()] == [True], result.stdout + result.stderr
 
 
-def for_ever(task: aot_module.Task, send: Connection) -> None:
-    """A compilation that never ends, on no machine."""
-    os.setsid()
-    signal.pause()
+Work = Callable[[Path], str]
 
 
-def test_a_kernel_that_takes_too_long_is_given_up(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """It is a row that says so, and its process is no more."""
-    monkeypatch.setattr(aot_module, "_compile", for_ever)
-    launch = Launch("vga2d", "sgp", "tile", "float32", None, (), (), (), (), 4, "")
-    ((task, result, seconds),) = aot_module.compile_all([aot_module.Task(launch, "sm_90")], 1, 0.0)
-    assert task.launch is launch and result == "not compiled after 0 s" and seconds > 0
+def for_ever(folder: Path) -> str:
+    """A compilation that never ends, on no machine, and that has started an assembler."""
+    assembler = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"])
+    (folder / "started.new").write_text(f"{os.getpid()} {assembler.pid}")
+    (folder / "started.new").rename(folder / "started")
+    assembler.wait()
+    return "compiled"
+
+
+def crash(folder: Path) -> str:
+    os._exit(1)
+
+
+def loaded(folder: Path) -> str:
+    """The process that did it, by when this file was loaded there; tasks of one folder differ."""
+    if folder.name == "bad":
+        raise ValueError("cannot\ncompile")
+    return f"{os.getpid()} {LOADED}"
+
+
+LOADED = time.monotonic_ns()
+
+
+@pytest.fixture(params=["groups", "taskkill"])
+def system(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[[Work], Work]:
+    """Work as this system's processes do it, and as those of Windows."""
+    if request.param == "groups":
+        return lambda work: work
+    windows.forget(monkeypatch.delattr)
+    monkeypatch.setenv("PATH", str(windows.taskkill(tmp_path / "bin")), prepend=os.pathsep)
+    return windows.OnWindows
+
+
+def alive(pid: int) -> bool:
+    """Whether a process has not ended; who has is there until it is asked for."""
+    try:
+        return " Z " not in Path(f"/proc/{pid}/stat").read_text(encoding="utf-8")
+    except OSError:
+        return False
+
+
+@pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="asks Linux which processes there are")
+def test_a_kernel_that_takes_too_long_is_given_up(tmp_path: Path, system: Callable[[Work], Work]) -> None:
+    """Its process is no more, nor what that started; the next one is compiled."""
+    found = results(system(for_ever), [tmp_path], 1, 3.0)
+    ((task, result, seconds),) = found
+    assert task == tmp_path and result == "not compiled after 3 s" and seconds > 3
+    worker, assembler = map(int, (tmp_path / "started").read_text(encoding="utf-8").split())
+    assert not multiprocessing.active_children() and not alive(worker)
+    deadline = time.monotonic() + 10
+    while alive(assembler) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert not alive(assembler)
+
+
+def test_processes_load_once_and_outlive_a_mistake(tmp_path: Path, system: Callable[[Work], Work]) -> None:
+    tasks = [tmp_path / name for name in ("a", "bad", "b", "c")]
+    found = {task.name: result for task, result, _ in results(system(loaded), tasks, 1, 600)}
+    assert found.pop("bad") == "failed: ValueError: cannot"
+    assert len(found) == 3 and len(set(found.values())) == 1
     assert not multiprocessing.active_children()
+
+
+def test_a_process_that_crashes_is_a_result(tmp_path: Path) -> None:
+    crashed = [(tmp_path / name, "failed: the compiler crashed") for name in ("a", "b")]
+    assert [(task, result) for task, result, _ in results(crash, [task for task, _ in crashed], 1, 600)] == crashed
+    assert not multiprocessing.active_children()
+
+
+def test_no_process_is_left_of_what_nobody_waits_for(tmp_path: Path, system: Callable[[Work], Work]) -> None:
+    found = results(system(loaded), [tmp_path / str(i) for i in range(3)], 2, 600)
+    assert next(found)[0].parent == tmp_path and multiprocessing.active_children()
+    found.close()  # type: ignore[attr-defined]
+    assert not multiprocessing.active_children()
+
+
+def test_windows_compiles(root: Path, tmp_path: Path) -> None:
+    """Neither the command nor the processes that it starts, which read the script, too, have forks and groups."""
+    lines = (
+        "import windows",
+        "windows.forget(delattr)",
+        "from kgen.cli import main",
+        "if __name__ == '__main__': main()",
+    )
+    (tmp_path / "kgen_on_windows.py").write_text("\n".join(lines), encoding="utf-8")
+    arguments = ("aot", *TWO, "--target", "sm_90", "--jobs", 1, "--out", tmp_path / "report.csv", "--patience", "inf")
+    result = _python(root, tmp_path / "kgen_on_windows.py", *arguments, path=root / "tests")
+    assert result.returncode == 0 and "2 rows compiled" in result.stdout, result.stderr
+    assert [r.note for r in read(tmp_path / "report.csv").values()] == ["", ""]
 
 
 def test_the_digest_covers_helpers_and_launch_but_not_the_place(root: Path, tmp_path: Path) -> None:

@@ -2,19 +2,15 @@
 
 In: generated modules, targets, dtypes. Out: a line for each kernel, a report (see `report.py`) with --out, and with
 --check the comparison of what changed, and of one kernel of each kind and target, with a report. What is compiled is
-what the module's own launchers ask for (see `launches.py`). Needs torch and triton, but no GPU.
+what the module's own launchers ask for (see `launches.py`), in processes that load torch and packages once (see
+`workers.py`). Needs torch and triton, but no GPU.
 """
 
-import multiprocessing
+import importlib
 import os
-import signal
-import time
 from collections.abc import Iterable, Iterator
-from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
-from multiprocessing.connection import Connection, wait
-from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Annotated
 
@@ -26,31 +22,32 @@ from kgen.errors import KgenError
 from kgen.tools.aot.launches import Launch, record
 from kgen.tools.aot.report import Key, Row, complaints, read, row, write
 from kgen.tools.aot.resources import Resources, compile_for, gpu_target
+from kgen.tools.aot.workers import results
 from kgen.tools.problem import load_module
 
 REPORT = Path("benchmarks/resources.csv")
-CONTEXT = multiprocessing.get_context("fork")  # modules and torch are loaded once
 
 app = typer.Typer(add_completion=False)
 
 
 @dataclass(frozen=True, slots=True)
 class Task:
-    """A kernel to compile for a target."""
+    """A kernel to compile for a target, as any process finds it."""
 
-    launch: Launch
+    launch: Launch  # without its function, which no other process has
     target: str
+    package: Path  # its folder
+    file: str  # the module of the package that has the function
+    function: str
 
     @property
     def key(self) -> Key:
         return self.launch.module, self.launch.kernel, self.target, self.launch.dtype
 
 
-@dataclass(frozen=True, slots=True)
-class _Running:
-    task: Task
-    process: BaseProcess
-    started: float
+def _task(path: Path, launch: Launch, target: str) -> Task:
+    file = launch.function.module.removeprefix(f"{load_module(path).__name__}.")
+    return Task(replace(launch, function=None), target, path, file, launch.function.__name__)
 
 
 @cache
@@ -71,7 +68,7 @@ def tasks(path: Path, targets: list[str], dtypes: list[str], old: Iterable[Row])
         due = [key for key, of in listed.items() if of == pair and key not in wanted]
         if pair in asked or due:
             for launch in _launches(path, *pair):
-                task = Task(launch, pair[0])
+                task = _task(path, launch, pair[0])
                 if pair in asked or task.key in listed:
                     wanted.setdefault(task.key, task)
     return list(wanted.values())
@@ -96,61 +93,11 @@ def sample(wanted: Iterable[Task], old: dict[Key, Row]) -> list[Task]:
     return list(shortest.values())
 
 
-def compile_all(waiting: list[Task], jobs: int, patience: float) -> Iterator[tuple[Task, Resources | str, float]]:
-    """Compile in `jobs` processes; yields a task with its resources or what went wrong, and its seconds."""
-    queue = waiting[::-1]
-    running: dict[Connection, _Running] = {}
-    try:
-        while queue or running:
-            while queue and len(running) < jobs:
-                connection, started = _start(queue.pop())
-                running[connection] = started
-            ready = wait(list(running), timeout=0.5)
-            for connection, one in list(running.items()):
-                seconds = time.monotonic() - one.started
-                if connection in ready or seconds > patience:
-                    del running[connection]
-                    yield one.task, _finish(one, connection, connection in ready, patience), seconds
-    finally:
-        for one in running.values():
-            _stop(one.process)
-
-
-def _start(task: Task) -> tuple[Connection, _Running]:
-    receive, send = CONTEXT.Pipe(duplex=False)
-    process = CONTEXT.Process(target=_compile, args=(task, send))
-    process.start()
-    send.close()
-    return receive, _Running(task, process, time.monotonic())
-
-
-def _compile(task: Task, send: Connection) -> None:
-    """Runs in a process of its own, in its own group so that an assembler it started ends with it."""
-    os.setsid()
-    try:
-        send.send(compile_for(task.launch, task.target))
-    except Exception as error:
-        send.send(f"failed: {type(error).__name__}: {str(error).strip().partition(chr(10))[0]}"[:120])
-
-
-def _finish(one: _Running, connection: Connection, ready: bool, patience: float) -> Resources | str:
-    result: Resources | str = f"not compiled after {patience:.0f} s"
-    if ready:
-        try:
-            result = connection.recv()
-        except EOFError:
-            result = "failed: the compiler crashed"
-    _stop(one.process)
-    connection.close()
-    return result
-
-
-def _stop(process: BaseProcess) -> None:
-    if process.is_alive() and process.pid:
-        with suppress(ProcessLookupError):
-            os.killpg(process.pid, signal.SIGKILL)
-        process.kill()  # it may not have come to make a group of its own yet
-    process.join()
+def compiled(task: Task) -> Resources:
+    """Compile a kernel of a package that this process loads once."""
+    package = load_module(task.package)
+    file = importlib.import_module(f"{package.__name__}.{task.file}")
+    return compile_for(replace(task.launch, function=getattr(file, task.function)), task.target)
 
 
 @app.command()
@@ -209,7 +156,7 @@ def _check(chosen: list[Task], old: dict[Key, Row], jobs: int, patience: float) 
 
 def _rows(due: list[Task], jobs: int, patience: float) -> Iterator[Row]:
     """Compile, saying each row as it is known."""
-    for task, result, seconds in compile_all(due, jobs, patience):
+    for task, result, seconds in results(compiled, due, jobs, patience):
         new = row(task.launch, task.target, result, triton.__version__)
         say(f"{new} ({seconds:.1f} s)")
         yield new
