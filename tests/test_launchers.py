@@ -12,8 +12,8 @@ from test_stages import BODIES, NORM, SIGNATURES
 from kgen.emit.host import rows
 from kgen.emit.host.launchers import launcher_rows
 from kgen.emit.host.rows import Assigned, Branch, Deleted, Partial, Reused
-from kgen.emit.module import variants_of
 from kgen.emit.text.render import _macros, counted, listed, placed
+from kgen.emit.variants import variants_of
 from kgen.schedule.buffers import plan
 
 

@@ -30,7 +30,7 @@ from kgen.emit.host.rows import (
 )
 from kgen.emit.host.variant import Direction
 from kgen.emit.kernel.forms import sections
-from kgen.emit.kernel.sections import KernelText
+from kgen.emit.kernel.rows import KernelText
 from kgen.schedule.products import Product
 from kgen.schedule.program import TURNED, Fold, Kernel
 from kgen.spec.private_names import kernel_name
