@@ -3,7 +3,6 @@
 import importlib.util
 import os
 import socket
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,7 +10,6 @@ from typing import Any
 import pytest
 
 ROOT = Path(__file__).parents[1]
-sys.path.insert(0, str(ROOT))  # for `generated`, which is not part of the installed package
 os.environ["KGEN_CACHE_DIR"] = os.devnull  # no folder: tests compile anew, and leave nothing in the user's cache
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # tests run side by side: torch's threads would only wait for each other
 

@@ -1,0 +1,105 @@
+"""A torch evaluator of `Graph`: tensors by name in, results by name out, in fp64, without kgen's own emission."""
+
+import math
+
+import torch
+from torch import Tensor
+
+from kgen.emit.kernel.printer import COMPARISONS
+from kgen.graph import tensor as memory
+from kgen.graph.graph import Graph, Output
+from kgen.graph.node import Node, postorder
+
+CALLS = {
+    "abs": torch.abs,
+    "detach": Tensor.detach,
+    "maximum": torch.maximum,
+    "minimum": torch.minimum,
+    "where": lambda c, a, b: torch.where(c.bool(), a, b),
+    "fast_exp": torch.exp,
+    "phi": torch.special.ndtr,
+    "sigmoid": torch.sigmoid,
+    **{name: getattr(torch, name) for name in ("exp", "log", "erf", "tanh", "sqrt", "rsqrt", "sin", "cos", "sign")},
+    **{name: getattr(torch, name) for name in ("lt", "le", "gt", "ge", "eq", "ne")},
+}
+CHEAP = {"abs", "maximum", "minimum", "where", *COMPARISONS}  # functions of one instruction each
+
+
+def evaluate(
+    graph: Graph, tensors: dict[str, Tensor], numbers: dict[str, float], sizes: dict[str, int]
+) -> dict[str, Tensor]:
+    """The graph's outputs in memory order. Inputs tell the extents of the axes they have, `sizes` those of the rest."""
+    leaves: dict[tuple[str, int], Tensor] = {(name, 0): _number(value) for name, value in numbers.items()}
+    extents = dict(sizes)
+    for declared in graph.inputs:
+        if declared.dtype is not None:
+            continue
+        value = tensors[declared.name].double()
+        value = value.reshape(-1, *value.shape[value.dim() - len(declared.dims) + 1 :]) if declared.leading else value
+        extents |= {d: n for d, n in zip(declared.dims, value.shape, strict=True) if isinstance(d, str)}
+        components = value.permute(_components_first(declared)).reshape(-1, *(extents[a] for a in declared.axes))
+        for i, component in enumerate(components):
+            leaves[declared.name, i] = _align(component, declared.axes, graph.axes)
+    done: dict[Node, Tensor] = {}
+    for node in postorder(graph.roots):
+        done[node] = _node(node, [done[a] for a in node.args], graph.axes, leaves, extents)
+    return {o.tensor.name: _store(o, [done[f] for f in o.fields], graph.axes, extents) for o in graph.outputs}
+
+
+def _node(
+    node: Node,
+    args: list[Tensor],
+    axes: tuple[str, ...],
+    leaves: dict[tuple[str, int], Tensor],
+    extents: dict[str, int],
+) -> Tensor:
+    match node.kind:
+        case "Input":
+            return leaves[node.tensor, node.component]
+        case "Const":
+            return _number(float(node.value))
+        case "Size":
+            return _number(extents[node.axis])
+        case "Add":
+            return sum((float(c) * x for c, x in zip(node.coefficients, args)), _number(0))
+        case "Mul":
+            return math.prod(args[1:], start=args[0])
+        case "Reciprocal":
+            return 1 / args[0]
+        case "Call":
+            result: Tensor = CALLS[node.function](*args)
+            return result.double()
+        case "Sum":
+            return args[0].sum([axes.index(a) for a in node.over], keepdim=True)
+        case "Dot":
+            total = sum((a * b for a, b in zip(args[::2], args[1::2])), _number(0))
+            return total.sum([axes.index(a) for a in node.over], keepdim=True)
+        case "Max":
+            return args[0].amax([axes.index(a) for a in node.over], keepdim=True)
+    raise NotImplementedError(node.kind)
+
+
+def _number(value: float) -> Tensor:
+    return torch.tensor(float(value), dtype=torch.float64)
+
+
+def _components_first(tensor: memory.Tensor) -> list[int]:
+    return sorted(range(len(tensor.dims)), key=lambda i: isinstance(tensor.dims[i], str))
+
+
+def _align(value: Tensor, axes: tuple[str, ...], order: tuple[str, ...]) -> Tensor:
+    """A field with one dim for each of the graph's axes, of extent 1 where it lacks the axis."""
+    value = value.permute([axes.index(a) for a in order if a in axes])
+    extents = dict(zip([a for a in order if a in axes], value.shape))
+    return value.reshape([extents.get(a, 1) for a in order])
+
+
+def _store(output: Output, fields: list[Tensor], order: tuple[str, ...], extents: dict[str, int]) -> Tensor:
+    dims, axes = output.tensor.dims, output.tensor.axes
+    fields = [f.reshape(f.shape if f.dim() else [1] * len(order)) for f in fields]
+    fields = [f.expand([extents[a] if a in axes else 1 for a in order]) for f in fields]
+    kept = [f.squeeze([i for i, a in enumerate(order) if a not in axes]) for f in fields]
+    kept = [f.permute([[a for a in order if a in axes].index(a) for a in axes]) for f in kept]
+    shape = [d for d in dims if isinstance(d, int)] + [extents[a] for a in axes]
+    stacked = torch.stack(kept).reshape(shape)
+    return stacked.permute(torch.tensor(_components_first(output.tensor)).argsort().tolist() if dims else [])
