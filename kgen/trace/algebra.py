@@ -1,4 +1,4 @@
-"""Geometric operations as plain tables of terms: the only module that touches kingdon.
+"""Geometric operations as plain tables of terms, by kingdon.
 
 In: a `model.Algebra` and the name of an operation. Out: tuples of terms over indices into `Algebra.blades`, in a fixed
 order, with the signs of permuted blades (e31 = -e13) applied. Every sign comes from kingdon's own operators, evaluated
