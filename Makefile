@@ -27,10 +27,10 @@ $(INSTALLED): pyproject.toml constraints.txt
 kernels: $(INSTALLED)  ## Build every spec into generated/
 	$(BIN)/kgen build --prune
 
-test: $(INSTALLED)  ## Run the tests; kernels run in the interpreter, and compile ahead of time
-	$(BIN)/python -m pytest -n $(JOBS) --dist worksteal
+test: $(INSTALLED)  ## Run the tests but the slow ones; kernels run in the interpreter, and compile ahead of time
+	$(BIN)/python -m pytest -n $(JOBS) --dist worksteal -m "not slow"
 
-check: $(INSTALLED)  ## Format, lint, types, generated files, tests
+check: $(INSTALLED)  ## Format, lint, types, generated files, all tests
 	$(BIN)/black --quiet --check --diff $(CODE)
 	$(BIN)/ruff check $(CODE)
 	$(BIN)/mypy

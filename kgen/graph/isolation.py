@@ -16,7 +16,7 @@ from kgen.graph.simplify import Polynomials
 
 MOST_TERMS = 500  # of all polynomials: it takes 0.1 s for these, and longer by the square of their number
 
-Terms = list[list[Any]]  # kingdon's polynomials: a coefficient, then factors, which are names, numbers or polynomials
+Terms = list[list[Any]]  # kingdon's polynomials: products of numbers, names and polynomials, mostly a number first
 
 
 class _Names(dict[Any, None]):
@@ -96,7 +96,7 @@ class _Rewritten:
         b = self.builder
         if terms == 0 or isinstance(terms, int):
             return b.const(terms if isinstance(terms, int) else 0)
-        return b.linear((c, b.mul(*map(self._factor, factors))) for c, *factors in terms)
+        return b.linear((1, b.mul(*map(self._factor, term))) for term in terms)
 
     def _factor(self, factor: Any) -> Node:
         if isinstance(factor, list):

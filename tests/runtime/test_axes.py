@@ -1,5 +1,6 @@
 """Second derivatives, where inputs share a history and where gradients have one."""
 
+import pytest
 import torch
 from modules import module
 
@@ -15,6 +16,7 @@ def test_inputs_that_share_a_history() -> None:
         assert torch.allclose(first, again, rtol=1e-12)
 
 
+@pytest.mark.slow
 def test_gradients_of_gradients() -> None:
     vga2d = module("vga2d")
     x, y = (torch.randn(4, 2, 2, dtype=torch.float64, requires_grad=True) for _ in range(2))

@@ -317,6 +317,7 @@ for inputs, expected in torch.load("rows.pt"):
 # On a machine with GPUs torch 2.11's loader crashes whatever the device, in a process that sees none of them, too.
 @pytest.mark.skipif(torch.__version__ < "2.12", reason="the loader of torch before 2.12 can crash the process")
 @pytest.mark.skipif(not LAUNCHES, reason="a package holds the operator, which is packed where kernels run")
+@pytest.mark.slow
 @each([FUSED])
 def test_package(variant: Variant, tmp_path: Path) -> None:
     """AOTInductor's package works in a process of its own, which needs the module only to interpret its kernels."""

@@ -14,7 +14,7 @@ import torch
 ROOT = Path(__file__).parents[2]
 CHECKS = ["batch", "features", "norm", "leading", "chosen", "ddp", "fsdp", "tensor_parallel", "compiled"]
 EXAMPLE = "examples/train_distributed.py"
-GPUS = pytest.mark.skipif(torch.cuda.device_count() < 2, reason="needs two GPUs")
+GPUS = (pytest.mark.gpu, pytest.mark.skipif(torch.cuda.device_count() < 2, reason="needs two GPUs"))
 
 
 def run(processes: int, *command: str, **environment: str) -> list[str]:
@@ -47,6 +47,7 @@ def test_two_processes_equal_one_without_kernels() -> None:
     assert launches(run(2, "tests/support/distributed.py", "--reference")) == {"ddp": 0, "fsdp": 0, "refused": 0}
 
 
+@pytest.mark.slow
 def test_example_learns_alike_on_one_process_and_on_two(tmp_path: Path) -> None:
     curves = []
     for processes in (1, 2):

@@ -119,6 +119,7 @@ def test_results_and_cotangents_stay(case: Case) -> None:
 # both memory orders
 
 
+@pytest.mark.slow
 @each(TURNED)
 def test_other_memory_order(case: Case, compile_spec: Compile) -> None:
     """The spec with its layout line replaced: right, and with the values of the shipped kernel."""

@@ -38,8 +38,11 @@ pytestmark = [
 ]
 
 
+SLOW = pytest.param("test_compile.py", marks=pytest.mark.slow)
+
+
 @pytest.mark.skipif(DEVICE.type == "cpu" and not LAUNCHES, reason="this is the run on the references")
-@pytest.mark.parametrize("file", ["test_operators.py", "test_compile.py", "test_paths.py", "test_copies.py"])
+@pytest.mark.parametrize("file", ["test_operators.py", SLOW, "test_paths.py", "test_copies.py"])
 def test_on_the_references(file: str) -> None:
     """The same on the CPU without the interpreter, where the functions are the references."""
     command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-p", "no:xdist", file]

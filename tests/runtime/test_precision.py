@@ -289,6 +289,7 @@ def test_no_setting_changes_a_bit(made: dict[str, ModuleType], precision: str) -
         assert all(torch.equal(x, y) for x, y in zip(found[0], other, strict=True))
 
 
+@pytest.mark.gpu
 @pytest.mark.skipif(DEVICE.type != "cuda" or torch.version.hip is not None, reason="has no tf32")
 def test_errors_on_tensor_cores(made: dict[str, ModuleType]) -> None:
     """One pass of tf32 rounds visibly, three and full fp32 do not."""

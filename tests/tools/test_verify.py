@@ -74,7 +74,7 @@ def test_a_module(monkeypatch: pytest.MonkeyPatch) -> None:
     ("old", "new", "tensor"),
     [
         ("out_e = x_e * y_e + x_e1 * y_e1", "out_e = x_e * y_e - x_e1 * y_e1", "out"),
-        ("grad_y_e1 = x_e * grad_out_e1", "grad_y_e1 = 1.001 * x_e * grad_out_e1", "grad y"),
+        ("grad_y_e1 = grad_out_e * x_e1", "grad_y_e1 = 1.001 * grad_out_e * x_e1", "grad y"),
     ],
 )
 def test_a_wrong_module(old: str, new: str, tensor: str, tmp_path: Path) -> None:
