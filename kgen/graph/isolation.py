@@ -2,10 +2,13 @@
 
 In: fields. Out: equal ones, as kingdon's elimination of common subexpressions has them: sums that several polynomials
 share, factors and numbers isolated from sums, then products of two. It sees no fraction, by which it would divide.
-Guaranteed: the same result in every process; kingdon goes through sets of names, which are ordered here.
+Guaranteed: equal fields, and the same ones in every process. kingdon 3.0.0, the version that is pinned, loses a
+coefficient or counts a term twice in some sums: its polynomials are held against the given ones at a random point of a
+prime field, and what is not equal is no candidate. It goes through sets of names, which are ordered here.
 """
 
-from collections.abc import Iterable, Sequence
+import random
+from collections.abc import Iterable, Mapping, Sequence
 from fractions import Fraction
 from functools import cache
 from typing import Any
@@ -15,6 +18,8 @@ from kgen.graph.node import Node, Rational
 from kgen.graph.simplify import Polynomials
 
 MOST_TERMS = 500  # of all polynomials: it takes 0.1 s for these, and longer by the square of their number
+
+PRIME = (1 << 61) - 1  # of the field in which polynomials are compared
 
 Terms = list[list[Any]]  # kingdon's polynomials: products of numbers, names and polynomials, mostly a number first
 
@@ -38,12 +43,16 @@ def _kingdon() -> Any:
 
 
 def isolate(builder: Builder, roots: Sequence[Node]) -> list[Node] | None:
-    """Equal roots; nothing where there is nothing to share or too much to look through."""
+    """Equal roots; nothing where nothing is shared, there is too much to look through, or kingdon errs."""
     read = Polynomials(builder, roots)
     found = read.polynomials()
     if len(found) < 2 or sum(map(len, found.values())) > MOST_TERMS:
         return None
-    return _Rewritten(builder, read, list(found), list(found.values())).fields(roots)
+    try:
+        rewritten = _Rewritten(builder, read, list(found), list(found.values()))
+    except (ArithmeticError, LookupError, TypeError, ValueError):
+        return None  # of kingdon's own: for some constants it has no term to look at
+    return rewritten.fields(roots) if rewritten.right() else None
 
 
 class _Rewritten:
@@ -56,11 +65,12 @@ class _Rewritten:
         nodes: Sequence[Node],
         polynomials: Sequence[Sequence[tuple[Rational, tuple[int, ...]]]],
     ) -> None:
-        self.builder, self.order, self.atoms = builder, read.order, read.atoms
+        self.builder, self.atoms = builder, read.atoms
         self.leaves: dict[str, Rational | int] = {}  # a fraction, or the number of an atom
         given = [[self._term(c, atoms) for c, atoms in terms] for terms in polynomials]
         names = sorted({factor for terms in given for term in terms for factor in term[1:]})
-        shared, rest = _kingdon().poly_cse(given, prot=None, iso=[2, *names])
+        shared, rest = _kingdon().poly_cse(given, prot=None, iso=[2, *names])  # works on a copy
+        self.given: list[Terms] = given
         self.shared: dict[str, Terms] = dict(shared)
         self.rest = dict(zip(nodes, rest, strict=True))
         self.named: dict[str, Node] = {}
@@ -76,8 +86,17 @@ class _Rewritten:
         self.leaves[name] = value
         return name
 
+    def right(self) -> bool:
+        """Whether the polynomials are those that were given."""
+        drawn = random.Random(PRIME)
+        values = {name: drawn.randrange(PRIME) for name in self.leaves}
+        return all(
+            _value(before, values, {}) == _value(after, values, self.shared)
+            for before, after in zip(self.given, self.rest.values(), strict=True)
+        )
+
     def fields(self, roots: Sequence[Node]) -> list[Node]:
-        for node in self.order:  # arguments first, so that little is nested
+        for node in self.rest:  # arguments first, so that little is nested
             self._field(node)
         return [self._field(root) for root in roots]
 
@@ -85,17 +104,17 @@ class _Rewritten:
         if node not in self.done:
             if node in self.rest:
                 made = self._sum(self.rest[node])
-                if node in self.builder.hints:
-                    self.builder.name(made, self.builder.hints[node])
             else:
                 made = self.builder.rebuild(node, [self._field(a) for a in node.args]) if node.args else node
+            if node in self.builder.hints:
+                self.builder.name(made, self.builder.hints[node])
             self.done[node] = made
         return self.done[node]
 
     def _sum(self, terms: Terms | int) -> Node:
         b = self.builder
-        if terms == 0 or isinstance(terms, int):
-            return b.const(terms if isinstance(terms, int) else 0)
+        if isinstance(terms, int):
+            return b.const(terms)
         return b.linear((1, b.mul(*map(self._factor, term))) for term in terms)
 
     def _factor(self, factor: Any) -> Node:
@@ -111,3 +130,19 @@ class _Rewritten:
                 atom = self.atoms[leaf] if factor.startswith("x") else None  # type: ignore[index]
                 self.named[factor] = self._field(atom) if isinstance(atom, Node) else self.builder.const(leaf)
         return self.named[factor]
+
+
+def _value(terms: Terms | int, values: dict[str, int], shared: Mapping[str, Terms]) -> int:
+    """A polynomial at a point; the values of what is shared are kept there."""
+    if isinstance(terms, int):
+        return terms % PRIME
+    total = 0
+    for term in terms:
+        product = 1
+        for factor in term:
+            if isinstance(factor, str) and factor not in values:
+                values[factor] = _value(shared[factor], values, shared)
+            at = values[factor] if isinstance(factor, str) else _value(factor, values, shared)
+            product = product * at % PRIME
+        total += product
+    return total % PRIME

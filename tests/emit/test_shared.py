@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -129,6 +130,17 @@ def test_what_two_kernels_compute_is_a_function() -> None:
     assert function.statements == statements(LONG)
     assert [s.name for s in texts[0].body.statements] == [LAST]
     assert texts[1].body.statements[1:] == statements(f"z = {LAST} + y")
+
+
+def test_names_of_tuples_are_nobody_elses() -> None:
+    """A tuple of components of tl is not called tl, and parts of results not as anything of the kernel is."""
+    body = "\n".join(f"x_e{i} = tl.cos(tl_e{i}) * y\nx_e{i} += tl.cos(y) * tl_e{i}" for i in range(1, 2 * WORTH))
+    last = " ".join(f"x_e{i}" for i in range(1, WORTH))
+    texts = [kernel(name, body, last) for name in ("one", "two")]
+    texts = [replace(text, numbers=("x_part1",)) for text in texts]
+    (function,), called = shared(texts)
+    assert "tl" not in {p.name for p in function.parameters}
+    assert not {"x_part1"} & {name for s in called[0].body.statements for name in s.name.split(", ")}
 
 
 def test_what_is_in_between_stays_in_between() -> None:

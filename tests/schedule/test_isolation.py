@@ -1,5 +1,8 @@
 """kingdon's factoring beside kgen's: it is taken where it has fewer instructions, and told in any case."""
 
+import math
+import random
+from collections.abc import Sequence
 from fractions import Fraction
 from pathlib import Path
 
@@ -10,7 +13,7 @@ from kgen.graph.autodiff import differentiate
 from kgen.graph.builder import Builder
 from kgen.graph.cost import cost
 from kgen.graph.isolation import MOST_TERMS, isolate
-from kgen.graph.node import Node
+from kgen.graph.node import Node, postorder
 from kgen.graph.simplify import simplify
 from kgen.schedule.factoring import best
 from kgen.spec.load import load
@@ -30,6 +33,50 @@ def test_the_gradients_of_the_weighted_product_of_the_plane() -> None:
     assert (taken.by, taken.temporaries, str(taken.cost)) == ("kingdon", 14, "64 mul + 36 add")
     assert (other.by, str(other.cost)) == ("kgen", "68 mul + 38 add")
     assert cost(fields) == taken.cost
+
+
+def test_what_kingdon_gets_wrong_is_no_candidate() -> None:
+    """It takes a - 2 c out of sums in which there are other multiples of a and c, and counts a b twice in a square."""
+    b = Builder()
+    a, c, p, q, r = inputs(b, "a", "c", "p", "q", "r")
+    scaled = [b.linear([(1, b.mul(a, x)), (-size, b.mul(c, x))]) for x, size in ((p, 2), (q, 2), (r, 1))]
+    square = [b.add(b.mul(a, a), b.mul(a, c), b.mul(c, c)), b.add(b.mul(a, r), b.mul(c, r))]
+    for roots in (scaled, square):
+        fields, _ = best(b, roots)
+        assert value_of(fields) == value_of(roots)
+    assert isolate(b, scaled) is None or isolate(b, square) is None
+
+
+def test_random_polynomials_keep_their_values() -> None:
+    """Exactly, and kingdon's are taken for many."""
+    drawn = random.Random(3)
+    taken: list[str] = []
+    for _ in range(400):
+        b = Builder()
+        leaves = inputs(b, *"xyzuvw")
+        terms = [
+            [(drawn.choice((1, -1, 2, -2, 3)), b.mul(*drawn.choices(leaves, k=2))) for _ in range(4)] for _ in "abc"
+        ]
+        roots = [b.linear(each) for each in terms]
+        fields, candidates = best(b, roots)
+        assert value_of(fields) == value_of(roots)
+        taken.append(candidates[0].by)
+    assert taken.count("kingdon") > 20
+
+
+def value_of(fields: Sequence[Node]) -> list[Fraction]:
+    """The fields at a point, exactly."""
+    values: dict[Node, Fraction] = {}
+    for node in postorder(fields):
+        if node.kind == "Input":
+            values[node] = Fraction(sum(map(ord, node.tensor)), 7)
+        elif node.kind == "Const":
+            values[node] = Fraction(node.value)
+        elif node.kind == "Mul":
+            values[node] = math.prod((values[a] for a in node.args), start=Fraction(1))
+        else:
+            values[node] = sum((c * values[a] for c, a in node.terms), Fraction(0))
+    return [values[field] for field in fields]
 
 
 def test_a_tie_is_ours() -> None:

@@ -16,7 +16,9 @@ from functools import lru_cache
 from itertools import chain, combinations, count
 from textwrap import shorten
 
+from kgen.emit.kernel.printer import LOCALS
 from kgen.emit.kernel.rows import KernelText, Section, Statement
+from kgen.spec.private_names import CONSTANTS
 
 WORTH = 20  # lines that a function saves at least
 MOST_PARAMETERS = 24  # tuples, and what is in none: with more, a call says less than what it stands for
@@ -133,7 +135,7 @@ def _place(text: KernelText, section: Section) -> _Place:
     inside = set(section.statements)
     every = [part for part in text.sections if part is section or section is text.before]
     read = chain(*(_beside(part, inside) for part in every))
-    taken = {name for part in text.sections for s in part.statements for name in (*s.name.split(", "), *_read((s,)))}
+    taken = set(re.findall(r"[A-Za-z_]\w*", repr(text)))  # all words of the kernel, whatever they stand for
     return _Place([_Definition(tuple(g)) for g in groups], frozenset(chain(*map(_names, read))), taken)
 
 
@@ -183,10 +185,11 @@ def _convex(definitions: Iterable[_Definition], places: Sequence[_Place]) -> lis
         size = len(inside)
         for place in places:
             below: set[str] = set()  # names, not of these definitions, that need one of them
+            own = {name for d in inside for name in d.names}
             for d in place.definitions:
                 if d in inside and d.reads & below:
                     del inside[d]
-                own = {name for other in inside for name in other.names}
+                    own.difference_update(d.names)
                 if d not in inside and d.reads & (own | below):
                     below.update(d.names)
     return list(inside)
@@ -254,7 +257,7 @@ def _parameters(names: Sequence[str], taken: set[str]) -> list[Parameter]:
     else:
         alone = [*single, *alone]
     made: list[Parameter] = []
-    used = {*taken, *names}
+    used = {*taken, *names, *LOCALS, *CONSTANTS}
     for owner, group in groups.items():
         parts = _tuples(sorted(group, key=_order))
         for i, part in enumerate(parts, 1):
