@@ -10,7 +10,7 @@ prime field, and what is not equal is no candidate. It goes through sets of name
 import random
 from collections.abc import Iterable, Mapping, Sequence
 from fractions import Fraction
-from functools import cache
+from functools import cache, lru_cache
 from typing import Any
 
 from kgen.graph.builder import Builder
@@ -42,6 +42,14 @@ def _kingdon() -> Any:
     return polynomial
 
 
+@lru_cache(maxsize=64)  # the scheduler asks again for what it tried, and for what it takes
+def _eliminated(given: tuple[tuple[tuple[Any, ...], ...], ...]) -> tuple[dict[str, Terms], Sequence[Terms | int]]:
+    """What kingdon shares, by name, and what is left of the polynomials."""
+    names = sorted({factor for terms in given for term in terms for factor in term[1:]})
+    shared, rest = _kingdon().poly_cse([list(map(list, terms)) for terms in given], prot=None, iso=[2, *names])
+    return dict(shared), rest
+
+
 def isolate(builder: Builder, roots: Sequence[Node]) -> list[Node] | None:
     """Equal roots; nothing where nothing is shared, there is too much to look through, or kingdon errs."""
     read = Polynomials(builder, roots)
@@ -67,20 +75,17 @@ class _Rewritten:
     ) -> None:
         self.builder, self.atoms = builder, read.atoms
         self.leaves: dict[str, Rational | int] = {}  # a fraction, or the number of an atom
-        given = [[self._term(c, atoms) for c, atoms in terms] for terms in polynomials]
-        names = sorted({factor for terms in given for term in terms for factor in term[1:]})
-        shared, rest = _kingdon().poly_cse(given, prot=None, iso=[2, *names])  # works on a copy
-        self.given: list[Terms] = given
-        self.shared: dict[str, Terms] = dict(shared)
+        self.given = tuple(tuple(self._term(c, atoms) for c, atoms in terms) for terms in polynomials)
+        self.shared, rest = _eliminated(self.given)
         self.rest = dict(zip(nodes, rest, strict=True))
         self.named: dict[str, Node] = {}
         self.done: dict[Node, Node] = {}
 
-    def _term(self, coefficient: Rational, atoms: Sequence[int]) -> list[Any]:
+    def _term(self, coefficient: Rational, atoms: Sequence[int]) -> tuple[Any, ...]:
         factors = [self._leaf(f"x{atom:06}", atom) for atom in atoms]
         if Fraction(coefficient).denominator == 1:
-            return [int(coefficient), *factors]
-        return [1, self._leaf(f"c{coefficient}", Fraction(coefficient)), *factors]
+            return (int(coefficient), *factors)
+        return (1, self._leaf(f"c{coefficient}", Fraction(coefficient)), *factors)
 
     def _leaf(self, name: str, value: Rational | int) -> str:
         self.leaves[name] = value
@@ -132,7 +137,7 @@ class _Rewritten:
         return self.named[factor]
 
 
-def _value(terms: Terms | int, values: dict[str, int], shared: Mapping[str, Terms]) -> int:
+def _value(terms: Iterable[Iterable[Any]] | int, values: dict[str, int], shared: Mapping[str, Terms]) -> int:
     """A polynomial at a point; the values of what is shared are kept there."""
     if isinstance(terms, int):
         return terms % PRIME
