@@ -52,34 +52,32 @@ def _eliminated(given: tuple[tuple[tuple[Any, ...], ...], ...]) -> tuple[dict[st
 
 def isolate(builder: Builder, roots: Sequence[Node]) -> list[Node] | None:
     """Equal roots; nothing where nothing is shared, there is too much to look through, or kingdon errs."""
+    found = isolated(builder, roots)
+    return found.fields(builder, roots) if found else None
+
+
+def isolated(builder: Builder, roots: Sequence[Node]) -> "Isolated | None":
+    """What `isolate` makes fields of, in that builder or in a copy of it."""
     read = Polynomials(builder, roots)
     found = read.polynomials()
     if len(found) < 2 or sum(map(len, found.values())) > MOST_TERMS:
         return None
     try:
-        rewritten = _Rewritten(builder, read, list(found), list(found.values()))
+        rewritten = Isolated(read, found)
     except (ArithmeticError, LookupError, TypeError, ValueError):
         return None  # of kingdon's own: for some constants it has no term to look at
-    return rewritten.fields(roots) if rewritten.right() else None
+    return rewritten if rewritten.right() else None
 
 
-class _Rewritten:
-    """Polynomials after kingdon has been over them, on the way back to fields."""
+class Isolated:
+    """Polynomials after kingdon has been over them."""
 
-    def __init__(
-        self,
-        builder: Builder,
-        read: Polynomials,
-        nodes: Sequence[Node],
-        polynomials: Sequence[Sequence[tuple[Rational, tuple[int, ...]]]],
-    ) -> None:
-        self.builder, self.atoms = builder, read.atoms
+    def __init__(self, read: Polynomials, found: Mapping[Node, Sequence[tuple[Rational, tuple[int, ...]]]]) -> None:
+        self.atoms = read.atoms
         self.leaves: dict[str, Rational | int] = {}  # a fraction, or the number of an atom
-        self.given = tuple(tuple(self._term(c, atoms) for c, atoms in terms) for terms in polynomials)
+        self.given = tuple(tuple(self._term(c, atoms) for c, atoms in terms) for terms in found.values())
         self.shared, rest = _eliminated(self.given)
-        self.rest = dict(zip(nodes, rest, strict=True))
-        self.named: dict[str, Node] = {}
-        self.done: dict[Node, Node] = {}
+        self.rest = dict(zip(found, rest, strict=True))
 
     def _term(self, coefficient: Rational, atoms: Sequence[int]) -> tuple[Any, ...]:
         factors = [self._leaf(f"x{atom:06}", atom) for atom in atoms]
@@ -100,17 +98,28 @@ class _Rewritten:
             for before, after in zip(self.given, self.rest.values(), strict=True)
         )
 
-    def fields(self, roots: Sequence[Node]) -> list[Node]:
+    def fields(self, builder: Builder, roots: Sequence[Node]) -> list[Node]:
+        """The roots, made of these polynomials."""
+        made = _Fields(builder, self)
         for node in self.rest:  # arguments first, so that little is nested
-            self._field(node)
-        return [self._field(root) for root in roots]
+            made.field(node)
+        return [made.field(root) for root in roots]
 
-    def _field(self, node: Node) -> Node:
+
+class _Fields:
+    """The way back from polynomials to fields of a builder."""
+
+    def __init__(self, builder: Builder, found: Isolated) -> None:
+        self.builder, self.found = builder, found
+        self.named: dict[str, Node] = {}
+        self.done: dict[Node, Node] = {}
+
+    def field(self, node: Node) -> Node:
         if node not in self.done:
-            if node in self.rest:
-                made = self._sum(self.rest[node])
+            if node in self.found.rest:
+                made = self._sum(self.found.rest[node])
             else:
-                made = self.builder.rebuild(node, [self._field(a) for a in node.args]) if node.args else node
+                made = self.builder.rebuild(node, [self.field(a) for a in node.args]) if node.args else node
             if node in self.builder.hints:
                 self.builder.name(made, self.builder.hints[node])
             self.done[node] = made
@@ -128,12 +137,12 @@ class _Rewritten:
         if not isinstance(factor, str):
             return self.builder.const(factor)
         if factor not in self.named:
-            if factor in self.shared:
-                self.named[factor] = self._sum(self.shared[factor])
+            if factor in self.found.shared:
+                self.named[factor] = self._sum(self.found.shared[factor])
             else:
-                leaf = self.leaves[factor]
-                atom = self.atoms[leaf] if factor.startswith("x") else None  # type: ignore[index]
-                self.named[factor] = self._field(atom) if isinstance(atom, Node) else self.builder.const(leaf)
+                leaf = self.found.leaves[factor]
+                atom = self.found.atoms[leaf] if factor.startswith("x") else None  # type: ignore[index]
+                self.named[factor] = self.field(atom) if isinstance(atom, Node) else self.builder.const(leaf)
         return self.named[factor]
 
 

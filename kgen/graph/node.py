@@ -149,6 +149,11 @@ def walk(roots: Iterable[Node], arguments: Callable[[Node], Sequence[Node]]) -> 
     return order
 
 
+def holds_dot(fields: Iterable[Node]) -> bool:
+    """Whether a product of matrices is among what the fields are made of."""
+    return any(node.kind == "Dot" for node in postorder(fields))
+
+
 def spell(node: Node) -> str:
     """One node as text, its arguments as %id."""
     args = ", ".join(str(a) for a in node.args)

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 
 from kgen.graph.builder import Builder
 from kgen.graph.cost import Cost, cost
-from kgen.graph.isolation import isolate
-from kgen.graph.node import Node, postorder
+from kgen.graph.isolation import isolated
+from kgen.graph.node import Node, holds_dot, postorder
 from kgen.schedule.registers import factored
 
 
@@ -28,14 +28,14 @@ class Factoring:
 def best(b: Builder, roots: list[Node]) -> tuple[list[Node], tuple[Factoring, ...]]:
     """The fields with the fewest instructions, kgen's where it is a tie; and the candidates, the one taken first."""
     ours = factored(b, roots)
-    theirs = isolate(b.copy(), roots)  # in a copy: what is not taken leaves no trace
-    candidates = [_factoring("kgen", ours)]
-    if theirs is not None and not any(n.kind == "Dot" for n in postorder(theirs)):
-        candidates.append(_factoring("kingdon", theirs))
-    taken = min(candidates, key=lambda c: c.cost.total)
-    fields = ours if taken is candidates[0] else isolate(b, roots)
-    assert fields is not None
-    return fields, tuple(sorted(candidates, key=lambda c: c is not taken))
+    own, found = _factoring("kgen", ours), isolated(b, roots)
+    theirs = found.fields(b.copy(), roots) if found else []  # in a copy: what is not taken leaves no trace
+    if not found or holds_dot(theirs):
+        return ours, (own,)
+    other = _factoring("kingdon", theirs)
+    if own.cost.total <= other.cost.total:
+        return ours, (own, other)
+    return found.fields(b, roots), (other, own)
 
 
 def _factoring(by: str, fields: Sequence[Node]) -> Factoring:

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from kgen.graph.graph import Output
-from kgen.graph.node import Node, Term, postorder
+from kgen.graph.node import Node, Term, holds_dot, postorder
 from kgen.graph.tensor import Tensor
 from kgen.schedule.batching import alike, apart, joined
 from kgen.schedule.draft import Draft, Step
@@ -147,7 +147,7 @@ class _Level:
         """What is computed before products: what these are added to, and beside that all that needs none."""
         if not added:
             return []
-        ready = [o for o in self.outputs if not any(n.kind == "Dot" for n in postorder(o.fields))]
+        ready = [o for o in self.outputs if not holds_dot(o.fields)]
         early = [*(s.rest for s in added), *ready]
         names = {o.tensor.name for o in early}
         self.outputs = [o for o in self.outputs if o.tensor.name not in names]

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 
 from kgen.graph.builder import Builder
 from kgen.graph.graph import Output
-from kgen.graph.node import Node, postorder
+from kgen.graph.node import Node, holds_dot, postorder
 from kgen.graph.tensor import Tensor
 from kgen.schedule.products import Contraction, Dims, Factor, Operand
 
@@ -45,7 +45,7 @@ def summed(b: Builder, products: Sequence[Contraction], outputs: Sequence[Output
         own = [_product_in(f, dots) for f in output.fields]
         rest = [x for f, dot in zip(output.fields, own) if dot for _, x in f.terms if x is not dot]
         read = postorder([*rest, *(f for o in outputs if o is not output for f in o.fields)])
-        if None in own or any(n.kind == "Dot" for n in postorder(rest)):
+        if None in own or holds_dot(rest):
             continue
         twins = {twin for names in ({}, *b.exchanges) for twin in b.rename([dot for dot in own if dot], names)}
         if twins.isdisjoint(read):

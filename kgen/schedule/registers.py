@@ -7,7 +7,7 @@ these are more than it has registers for.
 from collections.abc import Sequence
 
 from kgen.graph.builder import Builder
-from kgen.graph.node import Node, postorder
+from kgen.graph.node import Node, holds_dot, postorder
 from kgen.graph.simplify import simplify
 from kgen.schedule.device import DEVICE
 
@@ -33,7 +33,7 @@ def live(roots: Sequence[Node], accumulators: Sequence[Node]) -> int:
 def factored(b: Builder, roots: list[Node]) -> list[Node]:
     """Equal fields with fewer operations; as they are, where factoring finds a Dot, which no kernel computes."""
     better = simplify(b, roots)
-    return roots if any(n.kind == "Dot" for n in postorder(better)) else better
+    return roots if holds_dot(better) else better
 
 
 def overflows(b: Builder, roots: list[Node], accumulators: Sequence[Node] = ()) -> bool:

@@ -118,6 +118,12 @@ def number(value: Number) -> str:
     return f'float("{text}")' if text.strip("-") in ("inf", "nan") else text
 
 
+def _times(coefficient: Number, text: str) -> str:
+    """A product with the size of its coefficient; the sign is written elsewhere."""
+    size: Number = -coefficient if coefficient < 0 else coefficient
+    return text if size == 1 else f"{number(size)} * {text}"
+
+
 class Term(NamedTuple):
     """A term of a sum: its text with its sign, its coefficient and its field."""
 
@@ -192,14 +198,12 @@ class Expressions:
         """The terms with their signs, ` + x * y`."""
         terms = []
         for c, x in self.order.terms(node):
-            if x.kind == "Mul" and x not in self.named:
-                c *= self._factors(x)[0]
-            size: Number = -c if c < 0 else c
             if x.kind == "Const":
-                text = number(size * x.value)
+                text = number((-c if c < 0 else c) * x.value)
             else:
-                written = self._product(x) if x.kind == "Mul" and x not in self.named else self.use(x, PRODUCT)
-                text = ("" if size == 1 else f"{number(size)} * ") + written
+                inner, text = self._product(x) if self._in_place(x, "Mul") else (1, self.use(x, PRODUCT))
+                c *= inner
+                text = _times(c, text)
             terms.append(Term(f" {'-' if c < 0 else '+'} {text}", c, x))
         return terms
 
@@ -217,32 +221,34 @@ class Expressions:
         return text, (PRODUCT if not text.startswith("-") else SUM)
 
     def _scaled(self, node: Node) -> tuple[str, int]:
-        c, text = self._factors(node)[0], self._product(node)
-        size: Number = -c if c < 0 else c
-        if size != 1:
-            text = f"{number(size)} * {text}"
-        return (f"-{text}", SUM) if c < 0 else (text, PRODUCT)
+        c, text = self._product(node)
+        return (f"-{_times(c, text)}", SUM) if c < 0 else (_times(c, text), PRODUCT)
+
+    def _in_place(self, node: Node, kind: str) -> bool:
+        """Whether a field of that kind is written where it is used."""
+        return node.kind == kind and node not in self.named
 
     def _factors(self, node: Node) -> tuple[Rational, list[Node]]:
         """A product's coefficient and its factors: a scaled product that is written inside of it is part of it."""
         coefficient, factors = Fraction(1), list[Node]()
         for x in self.order.factors(node):
-            scaled = x.kind == "Add" and len(x.args) == 1 and x not in self.named and x.axes == node.axes
-            (c, inner), *_ = x.terms if scaled else [(1, x)]
-            whole = inner.kind != "Mul" or inner in self.named
-            further, parts = (1, [inner]) if not scaled or whole else self._factors(inner)
+            if not self._in_place(x, "Add") or len(x.args) > 1 or x.axes != node.axes:
+                factors.append(x)
+                continue
+            ((c, inner),) = x.terms
+            further, parts = self._factors(inner) if self._in_place(inner, "Mul") else (1, [inner])
             coefficient *= c * further
             factors += parts
         return coefficient, factors
 
-    def _product(self, node: Node) -> str:
-        """A product without its coefficient."""
-        ordered = self._factors(node)[1]
+    def _product(self, node: Node) -> tuple[Rational, str]:
+        """A product's coefficient, and the text of its factors."""
+        coefficient, ordered = self._factors(node)
         above = [x for x in ordered if x.kind != "Reciprocal" or x in self.named]
         below = [x for x in ordered if x not in above]
         above.sort(key=lambda x: x.kind != "Mul" or x in self.named)  # a product in a product needs no parentheses
         text = " * ".join(self.use(x, PRODUCT if i == 0 else UNARY) for i, x in enumerate(above)) or "1.0"
-        return text + "".join(f" / {self.use(x.args[0], UNARY)}" for x in below)
+        return coefficient, text + "".join(f" / {self.use(x.args[0], UNARY)}" for x in below)
 
     def _call(self, node: Node) -> tuple[str, int]:
         if node.function in COMPARISONS:

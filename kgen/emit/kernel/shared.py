@@ -97,7 +97,7 @@ Key = tuple[str, str, int]  # a kernel's name, and which of its sections
 
 def shared(texts: Sequence[KernelText]) -> tuple[list[Function], list[KernelText]]:
     """Functions of what kernels compute alike, and the kernels that call them."""
-    places = {(text.name, *key): _place(text, s) for text in texts for key, s in _sections(text)}
+    places = {(text.name, *key): place for text in texts for key, place in _places(text)}
     functions: list[Function] = []
     while best := _best(list(places.values())):
         definitions, here = best
@@ -127,7 +127,13 @@ def _rewritten(text: KernelText, places: dict[Key, _Place]) -> KernelText:
     return replace(text, before=made["before", 0], body=made["body", 0], sweeps=sweeps)
 
 
-def _place(text: KernelText, section: Section) -> _Place:
+def _places(text: KernelText) -> Iterator[tuple[tuple[str, int], _Place]]:
+    words = re.findall(r"[A-Za-z_]\w*", repr(text))  # all of the kernel, whatever they stand for
+    for key, section in _sections(text):
+        yield key, _place(text, section, set(words))
+
+
+def _place(text: KernelText, section: Section, taken: set[str]) -> _Place:
     groups: list[list[Statement]] = []
     for s in section.statements:
         groups += [[]] * (s.operator == "=")
@@ -135,7 +141,6 @@ def _place(text: KernelText, section: Section) -> _Place:
     inside = set(section.statements)
     every = [part for part in text.sections if part is section or section is text.before]
     read = chain(*(_beside(part, inside) for part in every))
-    taken = set(re.findall(r"[A-Za-z_]\w*", repr(text)))  # all words of the kernel, whatever they stand for
     return _Place([_Definition(tuple(g)) for g in groups], frozenset(chain(*map(_names, read))), taken)
 
 
@@ -269,8 +274,7 @@ def _function(definitions: Sequence[_Definition], places: Sequence[_Place], othe
     """The function, called as what most of its results belong to."""
     results = _results(definitions, places)
     owners = [_owner(name) for name in results]
-    wish = f"_{max(owners, key=owners.count).lower()}"
-    name = next(n for n in chain([f"{wish}{ENDING}"], (f"{wish}{i}{ENDING}" for i in count(2))) if n not in others)
+    name = _free(f"_{max(owners, key=owners.count).lower()}", others, ENDING)
     own = {name for d in definitions for name in d.names}
     parameters = _parameters(_arguments(definitions), own)
     return Function(name, tuple(parameters), tuple(chain(*(d.statements for d in definitions))), _tuples(results))
@@ -300,8 +304,9 @@ def _call(function: Function, taken: set[str]) -> Iterator[Statement]:
         yield Statement(", ".join(fields), name)
 
 
-def _free(wish: str, taken: set[str]) -> str:
+def _free(wish: str, taken: set[str], ending: str = "") -> str:
     """A name that is not taken, and is from now on."""
-    name = next(name for name in chain([wish], (f"{wish}{i}" for i in count(2))) if name not in taken)
+    wishes = (f"{wish}{number}{ending}" for number in chain([""], count(2)))
+    name = next(name for name in wishes if name not in taken)
     taken.add(name)
     return name

@@ -9,7 +9,7 @@ from functools import lru_cache
 from typing import Any
 
 from kgen.emit.text.conventions import weights
-from kgen.graph.node import postorder
+from kgen.graph.node import holds_dot
 from kgen.graph.tensor import Tensor
 from kgen.spec.model import Kernel, Spec
 from kgen.trace.trace import by_default, output_names, paths
@@ -34,7 +34,7 @@ def description(spec: Spec, kernel: Kernel, files: Sequence[str]) -> str:
         "options": {o.name: o.default for o in kernel.options},
         "grads": kernel.grads,
         "indices": {t.name: t.dtype for t in inputs if t.dtype},
-        "products": any(n.kind == "Dot" for n in postorder(by_default(spec, kernel).roots)),
+        "products": holds_dot(by_default(spec, kernel).roots),
         "precision": kernel.precision or "",
         "paths": weights_of(spec, kernel),
         "weights": known,
