@@ -20,7 +20,7 @@ from pathlib import Path
 
 import torch
 
-from kgen.tools.bench.race import Case, Peer, Products
+from kgen.tools.bench.cases import Case, Peer, Products
 from kgen.tools.problem import Function, load_file
 
 SIZES = {"b": 4096, "n": 512, "m": 512}

@@ -19,7 +19,7 @@ every run of the suite compares again.
 from pathlib import Path
 from typing import Any
 
-from kgen.tools.bench.race import Case, Peer
+from kgen.tools.bench.cases import Case, Peer
 from kgen.tools.problem import Function, load_file
 
 

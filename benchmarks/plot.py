@@ -6,7 +6,6 @@ writes NAME.png beside it, or what --out says. A bar of length one would move me
 multiply matrices as fast as the device can. A contender without a time is named with the reason. Needs matplotlib.
 """
 
-import csv
 from itertools import groupby
 from pathlib import Path
 from typing import Annotated
@@ -18,6 +17,10 @@ matplotlib.use("Agg")
 
 import matplotlib.pyplot as plt  # type: ignore[import-not-found, unused-ignore]
 from matplotlib.axes import Axes  # type: ignore[import-not-found, unused-ignore]
+
+from kgen.console import say
+from kgen.errors import KgenError
+from kgen.tools.bench.figures import cells
 
 Row = dict[str, str]
 
@@ -60,8 +63,11 @@ def main(
     out: Annotated[Path | None, typer.Option(help="The PNG; by default beside the CSV.")] = None,
 ) -> None:
     """Draw time over the floor for every case of a benchmark's CSV."""
-    with source.open(newline="", encoding="utf-8") as file:
-        rows = list(csv.DictReader(file))
+    try:
+        rows = cells(source)
+    except KgenError as mistake:
+        say(str(mistake), error=True)
+        raise typer.Exit(2) from None
     parts = panels(rows)
     if not parts:
         typer.echo(f"{source} has no measurements", err=True)

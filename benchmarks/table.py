@@ -9,13 +9,15 @@ its status. The second rewrites the one table of README.md: a line for each case
 test compares both pages with the CSVs.
 """
 
-import csv
 from collections.abc import Iterable, Sequence
 from itertools import groupby
 from pathlib import Path
 from typing import Annotated
 
 import typer
+
+from kgen.errors import KgenError
+from kgen.tools.bench.figures import cells
 
 Row = dict[str, str]
 
@@ -29,11 +31,6 @@ app = typer.Typer(no_args_is_help=True, add_completion=False)
 def start(suite: str) -> str:
     """The marker before a suite's tables."""
     return f"<!-- benchmarks:{suite} -->"
-
-
-def read(source: Path) -> list[Row]:
-    with source.open(newline="", encoding="utf-8") as file:
-        return list(csv.DictReader(file))
 
 
 def number(text: str) -> str:
@@ -191,8 +188,12 @@ def rewrite(page: Path, suite: str, text: str) -> None:
 
 
 def measured(sources: Iterable[Path]) -> list[Row]:
-    """The rows of the CSVs; exit status 2 where one has none."""
-    found = {source: read(source) for source in sources}
+    """The rows of the CSVs; exit status 2 where one has none, or is none of `kgen bench`'s."""
+    try:
+        found = {source: cells(source) for source in sources}
+    except KgenError as mistake:
+        typer.echo(str(mistake), err=True)
+        raise typer.Exit(2) from None
     for source, rows in found.items():
         if not rows:
             typer.echo(f"{source} has no measurements", err=True)

@@ -20,7 +20,8 @@ from types import ModuleType
 import torch
 
 from kgen.tools.bench import timing
-from kgen.tools.bench.race import DIRECTIONS, SECONDS, TOLERANCE, device_name, triton_version
+from kgen.tools.bench.cases import TOLERANCE
+from kgen.tools.bench.race import DIRECTIONS, SECONDS, device_name, triton_version
 from kgen.tools.problem import Function, Problem, Tensors, choices, draw, error, load_module
 
 COLUMNS = ("device", "torch", "triton", "package", "function", "options", "direction", "dtype", "difference")
@@ -109,8 +110,8 @@ def row(work: Work, folders: Mapping[str, Path], clock: timing.Clock) -> dict[st
         worst = max(worst, error(results, expected))
         copies = problem.copies(timing.rotation(clock, problem.forward_bytes))
         calls[name] = timing.rotating([partial(ALL[work.direction], p, function) for p in copies])
-    times = timing.medians(clock, calls, SECONDS)
-    told = {k: f"{v:.4g}" if isinstance(v, float) else str(v).partition("\n")[0] for k, v in times.items()}
+    times = timing.timed(clock, calls, SECONDS)
+    told = {k: str(v).partition("\n")[0] if isinstance(v, Exception) else f"{v.median:.4g}" for k, v in times.items()}
     return {"difference": f"{worst:.2g}", **told}
 
 

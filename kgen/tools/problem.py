@@ -200,6 +200,12 @@ def error(results: Tensors, expected: Tensors) -> float:
     return max((e if math.isfinite(e) else math.inf for e in errors), default=0.0)
 
 
+def largest(results: Tensors, expected: Tensors) -> float:
+    """The largest |a - b| of any element of tensors of the same shapes; infinite where a value is not finite."""
+    errors = [float((a.double() - b).abs().max()) for a, b in zip(results, expected) if b.numel()]
+    return max((e if math.isfinite(e) else math.inf for e in errors), default=0.0)
+
+
 def _relative(a: torch.Tensor, b: torch.Tensor) -> float:
     scale = float(b.norm())
     return float((a - b).norm()) / (scale if scale else 1.0)

@@ -24,9 +24,22 @@ from typer.testing import CliRunner
 from kgen.errors import KgenError
 from kgen.tools.bench import race, timing
 from kgen.tools.bench.bounds import INTERPRETER, REFERENCE, Work, refuse_empty, refuse_endless
+from kgen.tools.bench.cases import Case, Peer, Products
 from kgen.tools.bench.command import app, load_suite
-from kgen.tools.bench.figures import INTERPRETED, NO_KERNEL, OURS, Row, table
-from kgen.tools.bench.race import Case, Peer, Products, Run
+from kgen.tools.bench.figures import (
+    ALWAYS,
+    COLUMNS,
+    INTERPRETED,
+    LATER,
+    NO_KERNEL,
+    OURS,
+    Floor,
+    Row,
+    read,
+    table,
+    write,
+)
+from kgen.tools.bench.race import Run, Verdict
 from kgen.tools.problem import draw, load_file, load_module
 
 ROOT = Path(__file__).parents[2]
@@ -109,6 +122,19 @@ def test_only_what_is_right_is_timed() -> None:
     assert all((row.median_us is not None) == (row.status == "ok") for row in rows)
 
 
+def test_errors_are_those_of_the_worst_element_and_tensor() -> None:
+    expected = torch.tensor([3.0, 4.0]).double(), torch.tensor([1.0]).double()
+    found = race.judge((torch.tensor([3.0, 4.5]), torch.tensor([1.25])), expected, 0.3)
+    assert (found.status, found.error, found.max_abs) == ("ok", 0.25, 0.5)
+    assert race.judge((torch.tensor([math.nan, 4.0]), torch.tensor([1.0])), expected, 0.3) == Verdict("wrong")
+    assert race.judge((torch.tensor([4.5]), torch.tensor([1.0])), expected, 0.3) == Verdict("wrong")
+
+
+def test_spread_is_half_the_interquartile_range_over_the_median() -> None:
+    assert timing.summary([10.0, 30.0, 20.0, 40.0, 50.0]) == timing.Timed(30.0, 10 / 30)
+    assert timing.summary([7.0]) == timing.Timed(7.0, 0.0)
+
+
 # what ran
 
 
@@ -124,7 +150,7 @@ def test_only_what_is_right_is_timed() -> None:
     ],
 )
 def test_the_name_says_what_ran(launched: list[str], device: str, status: str, name: str) -> None:
-    assert race.what_ran(launched, torch.device(device), dict.fromkeys(BOTH, (None, status))) == name
+    assert race.what_ran(launched, torch.device(device), dict.fromkeys(BOTH, Verdict(status))) == name
     row = replace(race.lost(run(), case(), ValueError()), contender=name)
     assert row.ours and not replace(row, contender="torch.compile(reference)").ours
 
@@ -186,6 +212,62 @@ def test_a_narrow_terminal_breaks_words_and_no_figures() -> None:
     assert {"reference,", "kernel", "ran)"} <= set(file.getvalue().split())
 
 
+# the CSV
+
+
+def test_rows_are_read_as_they_were_written(tmp_path: Path) -> None:
+    rows = race.measure(run(), case(peer("raising", raising)))
+    write(rows, tmp_path / "rows.csv")
+    assert (
+        (tmp_path / "rows.csv")
+        .read_text(encoding="utf-8")
+        .startswith(
+            "case,size,dtype,contender,direction,median_us,spread,floor_us,bytes_us,instructions_us,products_us,binds,"
+            "ratio_to_floor,gflops,peak_mb,error,max_abs,status,device,torch,triton,kgen_digest\n"
+        )
+    )
+    for found, row in zip(read(tmp_path / "rows.csv", COLUMNS), rows, strict=True):
+        for name in COLUMNS:
+            a, b = getattr(found, name), getattr(row, name)
+            assert a == (pytest.approx(b, rel=1e-3) if isinstance(b, float) else b), name
+
+
+@pytest.mark.parametrize("name", ["h200", "h200-contractions"])
+def test_older_files_are_read_unless_what_they_lack_is_needed(name: str) -> None:
+    path = ROOT / "benchmarks" / "results" / f"{name}.csv"
+    rows = read(path)
+    assert len(rows) > 20 and all(getattr(row, column) in (None, "") for row in rows for column in LATER)
+    assert any(row.median_us for row in rows)
+    with pytest.raises(KgenError, match=r"it lacks spread, max_abs\n"):
+        read(path, [*ALWAYS, "spread", "max_abs"])
+
+
+WRONG_FILES = {
+    "of something else": ("h200-overhead.csv", None, "lacks dtype, .* and has unknown host_us, device_us, call_us"),
+    "empty": ("empty.csv", b"", "lacks case, size"),
+    "absent": ("absent.csv", None, "cannot read .*absent.csv: No such file"),
+    "binary": ("binary.csv", b"\xff\xfe\x00", "is no CSV"),
+    "cut": (
+        "cut.csv",
+        f"{','.join(COLUMNS)}\na,b=1,float32,kgen,forward,12..5\n".encode(),
+        "could not convert .*12..5",
+    ),
+    "wide": ("wide.csv", f"{','.join(COLUMNS)}\n{'1,' * 30}\n".encode(), "a row that is none of"),
+}
+
+
+@pytest.mark.parametrize("case", WRONG_FILES)
+def test_files_that_are_no_figures_are_refused(case: str, tmp_path: Path) -> None:
+    name, content, message = WRONG_FILES[case]
+    path = ROOT / "benchmarks" / "results" / name
+    if not path.is_file():
+        path = tmp_path / name
+    if content is not None:
+        path.write_bytes(content)
+    with pytest.raises(KgenError, match=message):
+        read(path)
+
+
 # what is asked for
 
 
@@ -196,7 +278,7 @@ def copied(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (tmp_path / "specs").mkdir()
     shutil.copy(ROOT / "specs" / "vga2d.yaml", tmp_path / "specs")
     (tmp_path / "benchmarks").mkdir()
-    suite = "from kgen.tools.bench.race import Case\nCASES = [Case('vga2d', 'sgp', {'b': 3, 'n': 2})]\n"
+    suite = "from kgen.tools.bench.cases import Case\nCASES = [Case('vga2d', 'sgp', {'b': 3, 'n': 2})]\n"
     (tmp_path / "benchmarks" / "first.py").write_text(suite, encoding="utf-8")
     (tmp_path / "benchmarks" / "other.py").write_text("X = 1\n", encoding="utf-8")
     monkeypatch.chdir(tmp_path)
@@ -349,7 +431,21 @@ def test_floor(products: Products | None, bandwidth: float, rate: float, floors:
     rows = race.measure(run(bandwidth, float32=rate), case(products=products))
     assert [row.floor_us for row in rows] == pytest.approx(list(floors))
     for row in rows:
+        assert row.bytes_us and row.instructions_us is None and (row.products_us is None) == (products is None)
+        assert row.floor_us == max(row.bytes_us, row.products_us or 0.0)
+        assert row.binds == ("bytes" if row.floor_us == row.bytes_us else "products")
         assert row.median_us and row.ratio_to_floor == pytest.approx(row.median_us / (row.floor_us or math.nan))
+
+
+def test_the_largest_part_of_a_floor_binds_and_unknown_ones_do_not() -> None:
+    floor = Floor(2.0, None, 1.5, operations=3e6)
+    assert (floor.least, floor.binds) == (2.0, "bytes")
+    assert (replace(floor, instructions_us=3.0).least, replace(floor, instructions_us=3.0).binds) == (
+        3.0,
+        "instructions",
+    )
+    assert floor.columns(4.0)["gflops"] == 3e6 / 4e-6 / 1e9 and floor.columns(4.0)["ratio_to_floor"] == 2.0
+    assert floor.columns(None)["gflops"] is None and replace(floor, operations=None).columns(4.0)["gflops"] is None
 
 
 def test_operations_take_the_default_of_an_axis_without_size() -> None:

@@ -31,7 +31,7 @@ def test_by_hand_is_the_same_function(kernel: str) -> None:
 
 SUITE = """\
 import os, sys
-from kgen.tools.bench.race import Case, Peer
+from kgen.tools.bench.cases import Case, Peer
 
 def raising():
     def function(x, y, weight):

@@ -1,7 +1,7 @@
 """Sizes that a benchmark on a CPU can end with.
 
 In: cases and their modules' descriptions. Out: a KgenError for those that would take hours, or that leave nothing to
-time. A case is some 350 calls of every contender (`timing.medians`), whose time on a CPU goes with the elements of
+time. A case is some 350 calls of every contender (`timing.timed`), whose time on a CPU goes with the elements of
 inputs and outputs: about 1 us each in the references, 50 us in Triton's interpreter, on one core.
 """
 

@@ -20,8 +20,9 @@ from kgen.console import say, steps
 from kgen.errors import KgenError
 from kgen.tools.bench import timing
 from kgen.tools.bench.bounds import Work, refuse_empty, refuse_endless
+from kgen.tools.bench.cases import TOLERANCE, Case
 from kgen.tools.bench.figures import Row, remarks, show, table, write
-from kgen.tools.bench.race import TOLERANCE, Case, Run, device_name, lost, matrix_rates, measure
+from kgen.tools.bench.race import Run, device_name, lost, matrix_rates, measure
 from kgen.tools.problem import axes, load_file, load_module, parse_sizes, runtime
 from kgen.tools.selection import must_exist, unknown
 from kgen.tools.targets import Target, collected, existing, find_device, package_path

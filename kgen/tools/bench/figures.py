@@ -5,12 +5,16 @@ In: rows. Out: the same columns in the same order every time; what was not measu
 
 import csv
 import sys
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
+from typing import Any
 
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
+
+from kgen.errors import KgenError
 
 WIDTH = 150  # of a table that is printed to a file or a pipe
 OURS = "kgen"  # the contender; the others say that it was not kernels on a GPU
@@ -22,7 +26,7 @@ REMARKS = {
 }
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Row:
     """One measurement, the CSV's columns in order; None is an empty cell."""
 
@@ -31,11 +35,18 @@ class Row:
     dtype: str
     contender: str
     direction: str
-    median_us: float | None
-    floor_us: float | None
-    ratio_to_floor: float | None
-    peak_mb: float | None  # 2**20 bytes, beyond inputs and cotangents
-    error: float | None  # against fp64, of the worst tensor
+    median_us: float | None = None
+    spread: float | None = None  # half the interquartile range of the samples over their median
+    floor_us: float | None = None  # the largest of the next three
+    bytes_us: float | None = None  # of memory traffic
+    instructions_us: float | None = None
+    products_us: float | None = None  # of matrices
+    binds: str = ""  # which of the three is the floor
+    ratio_to_floor: float | None = None
+    gflops: float | None = None  # operations of the formula over the median, 1e9/s
+    peak_mb: float | None = None  # 2**20 bytes, beyond inputs and cotangents
+    error: float | None = None  # against fp64, of the worst tensor, relative
+    max_abs: float | None = None  # against fp64, of the worst element
     status: str  # "ok", or what is wrong
     device: str
     torch: str
@@ -47,10 +58,92 @@ class Row:
         return self.contender in (OURS, INTERPRETED, NO_KERNEL)
 
 
+@dataclass(frozen=True, slots=True)
+class Floor:
+    """Microseconds that a direction of a case takes at least on the device, for each reason; None where unknown."""
+
+    bytes_us: float
+    instructions_us: float | None = None
+    products_us: float | None = None
+    operations: float | None = None  # of the formula, a multiplication and an addition each one
+
+    @property
+    def reasons(self) -> dict[str, float]:
+        found = {"bytes": self.bytes_us, "instructions": self.instructions_us, "products": self.products_us}
+        return {name: us for name, us in found.items() if us is not None}
+
+    @property
+    def least(self) -> float:
+        return max(self.reasons.values())
+
+    @property
+    def binds(self) -> str:
+        """The reason that is the floor."""
+        return max(self.reasons, key=lambda name: self.reasons[name])
+
+    def columns(self, median: float | None) -> dict[str, Any]:
+        """Of a row whose time is `median` microseconds."""
+        return {
+            "floor_us": self.least,
+            "bytes_us": self.bytes_us,
+            "instructions_us": self.instructions_us,
+            "products_us": self.products_us,
+            "binds": self.binds,
+            "ratio_to_floor": None if median is None else median / self.least,
+            "gflops": None if median is None or self.operations is None else self.operations / median / 1e3,
+        }
+
+
+COLUMNS = tuple(field.name for field in fields(Row))
+FIGURES = tuple(field.name for field in fields(Row) if field.type == float | None)
+LATER = ("spread", "bytes_us", "instructions_us", "products_us", "binds", "gflops", "max_abs")  # not in every version
+ALWAYS = tuple(name for name in COLUMNS if name not in LATER)
+
+
+def cells(path: Path, needed: Iterable[str] = ALWAYS) -> list[dict[str, str]]:
+    """The texts of a CSV, empty in columns that an older version had not.
+
+    Raises KgenError for a file that cannot be read, is no such CSV, or has not the columns that are needed.
+    """
+    try:
+        with path.open(newline="", encoding="utf-8") as file:
+            reader = csv.DictReader(file, restval="")
+            _must_fit(path, list(reader.fieldnames or ()), needed)
+            return [dict.fromkeys(COLUMNS, "") | row for row in reader]
+    except OSError as error:
+        raise KgenError(f"cannot read {path}: {error.strerror}") from None
+    except (UnicodeDecodeError, csv.Error):
+        raise KgenError(f"{path} is no CSV of `kgen bench`") from None
+
+
+def _must_fit(path: Path, present: Sequence[str], needed: Iterable[str]) -> None:
+    missing = [name for name in needed if name not in present]
+    foreign = [name for name in present if name not in COLUMNS]
+    parts = [f"{what} {', '.join(names)}" for what, names in (("lacks", missing), ("has unknown", foreign)) if names]
+    if parts:
+        raise KgenError(
+            f"{path} is of another version of `kgen bench`, or no CSV of its own: it {' and '.join(parts)}",
+            hint="measure again, with another --out",
+        )
+
+
+def read(path: Path, needed: Iterable[str] = ALWAYS) -> list[Row]:
+    """The rows of a CSV; None in columns that an older version had not. Raises KgenError as `cells` does."""
+    return [_row(path, texts) for texts in cells(path, needed)]
+
+
+def _row(path: Path, texts: Mapping[str, str]) -> Row:
+    try:
+        figures = {name: float(texts[name]) if texts[name] else None for name in FIGURES}
+        return Row(**{**texts, **figures})  # type: ignore[arg-type]
+    except (TypeError, ValueError) as error:
+        raise KgenError(f"{path} has a row that is none of `kgen bench`'s: {error}") from None
+
+
 def write(rows: list[Row], path: Path) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, [f.name for f in fields(Row)], lineterminator="\n")
+        writer = csv.DictWriter(file, COLUMNS, lineterminator="\n")
         writer.writeheader()
         writer.writerows({name: spell(value) for name, value in asdict(row).items()} for row in rows)
 

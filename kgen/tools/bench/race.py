@@ -12,7 +12,7 @@ import platform
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from types import ModuleType
@@ -21,67 +21,16 @@ from typing import Any
 import torch
 
 from kgen.tools.bench import timing
-from kgen.tools.bench.figures import INTERPRETED, NO_KERNEL, OURS, Row
+from kgen.tools.bench.cases import TOLERANCE, Case
+from kgen.tools.bench.figures import INTERPRETED, NO_KERNEL, OURS, Floor, Row
 from kgen.tools.comparison import launches
-from kgen.tools.problem import Function, Problem, Tensors, draw, error, in_double, load_module, shape
+from kgen.tools.problem import Function, Problem, Tensors, draw, error, in_double, largest, load_module, shape
 
-TOLERANCE = {"float64": 1e-10, "float32": 1e-4, "tf32": 1e-2, "float16": 5e-3, "bfloat16": 2e-2}  # relative
 SECONDS = 0.2  # spent on timing one contender in one direction
 DIRECTIONS: dict[str, Callable[[Problem, Function], Tensors]] = {
     "forward": Problem.forward,
     "forward+backward": Problem.both,
 }
-
-
-@dataclass(frozen=True, slots=True)
-class Peer:
-    """Someone else's function of the same inputs. `load` imports it, and raises ImportError where it is absent."""
-
-    name: str
-    load: Callable[[], Function]
-    plain_torch: bool = False  # then it is measured under torch.compile, too
-
-
-@dataclass(frozen=True, slots=True)
-class Products:
-    """The matrix products that a kernel's formula cannot do without, each of these three axes.
-
-    Declared, not counted: a contender may do more than it must, and only those of torch's own operators can be counted.
-    """
-
-    axes: tuple[str, str, str]
-    forward: int
-    backward: int
-
-    def operations(self, sizes: Mapping[str, int], direction: str) -> int:
-        count = self.forward + (self.backward if direction != "forward" else 0)
-        return 2 * count * math.prod(shape(self.axes, sizes))
-
-
-@dataclass(frozen=True, slots=True)
-class Case:
-    """One kernel of the generated package NAME, at one size and dtype, with its default options."""
-
-    module: str
-    kernel: str
-    sizes: Mapping[str, int] = field(default_factory=dict)  # extents of axes; `b` is the leading axis of "...", too
-    dtype: str = "float32"  # or "tf32": float32, whose matrix products torch may round to tf32
-    peers: tuple[Peer, ...] = ()
-    products: Products | None = None
-    positive: tuple[str, ...] = ()  # inputs that are drawn positive
-    folder: Path | None = None  # where the module is, if not in the run's folder
-
-    @property
-    def name(self) -> str:
-        return f"{self.module}.{self.kernel}"
-
-    def path(self, generated: Path) -> Path:
-        """The module's file."""
-        return (self.folder or generated) / self.module
-
-    @property
-    def storage(self) -> torch.dtype:
-        return torch.float32 if self.dtype == "tf32" else getattr(torch, self.dtype)
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +42,13 @@ class Contender:
     status: str = "ok"
 
 
-Verdict = tuple[float | None, str]  # error against fp64, status
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """Whether a contender is right in one direction; errors are against fp64."""
+
+    status: str
+    error: float | None = None
+    max_abs: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,19 +108,23 @@ def check(
     run.tell(f"checking {contender.name}")
     for direction, call in DIRECTIONS.items():
         if contender.function is None:
-            verdicts[direction] = None, contender.status
+            verdicts[direction] = Verdict(contender.status)
         elif contender.name.startswith("torch.compile") and time.monotonic() > run.deadline:
-            verdicts[direction] = None, "skipped: the time budget is spent"
+            verdicts[direction] = Verdict("skipped: the time budget is spent")
         else:
             timing.poison(run.clock.device, problem.forward_bytes)
             try:
-                worst = error(call(problem, contender.function), expected[direction])
+                verdicts[direction] = judge(call(problem, contender.function), expected[direction], TOLERANCE[dtype])
             except Exception as failure:  # noqa: BLE001 (a contender is not ours: what it raises is its result)
-                verdicts[direction] = None, explain(failure)
-            else:
-                good = worst <= TOLERANCE[dtype]
-                verdicts[direction] = (worst if math.isfinite(worst) else None), "ok" if good else "wrong"
+                verdicts[direction] = Verdict(explain(failure))
     return verdicts
+
+
+def judge(results: Tensors, expected: Tensors, tolerance: float) -> Verdict:
+    worst = error(results, expected)
+    if not math.isfinite(worst):
+        return Verdict("wrong")
+    return Verdict("ok" if worst <= tolerance else "wrong", worst, largest(results, expected))
 
 
 def explain(failure: Exception) -> str:
@@ -205,15 +164,15 @@ def what_ran(launched: Sequence[str], device: torch.device, verdicts: Mapping[st
     """What `kgen` was in these calls: kernels on the device or in the interpreter, or no kernel at all."""
     if launched:
         return INTERPRETED if device.type == "cpu" else OURS
-    raised = all(status.startswith("failed") for _, status in verdicts.values())
+    raised = all(verdict.status.startswith("failed") for verdict in verdicts.values())
     return OURS if raised else NO_KERNEL
 
 
-def least(run: Run, case: Case, problem: Problem, direction: str) -> float:
-    """The microseconds that memory traffic takes at a copy's bandwidth, or matrix products at the device's rate."""
+def least(run: Run, case: Case, problem: Problem, direction: str) -> Floor:
+    """What memory traffic takes at a copy's bandwidth, and matrix products at the device's rate."""
     traffic = problem.forward_bytes + (problem.backward_bytes if direction != "forward" else 0)
-    products = case.products.operations(case.sizes, direction) / run.rates[case.dtype] if case.products else 0.0
-    return max(traffic / run.bandwidth, products)
+    products = case.products.operations(case.sizes, direction) / run.rates[case.dtype] if case.products else None
+    return Floor(traffic / run.bandwidth, products_us=products)
 
 
 def race(
@@ -222,7 +181,7 @@ def race(
     direction: str,
     entrants: list[Contender],
     verdicts: list[Verdict],
-    floor: float,
+    floor: Floor,
     common: dict[str, Any],
 ) -> Iterator[Row]:
     """Time those whose verdict is "ok", interleaved; a row for everyone, with the floor of its direction."""
@@ -230,25 +189,26 @@ def race(
     problems = problem.copies(timing.rotation(run.clock, problem.forward_bytes))
     calls = {
         entrant.name: timing.rotating([partial(call, p, entrant.function) for p in problems])
-        for entrant, (_, status) in zip(entrants, verdicts)
-        if entrant.function is not None and status == "ok"
+        for entrant, verdict in zip(entrants, verdicts)
+        if entrant.function is not None and verdict.status == "ok"
     }
-    times = timing.medians(run.clock, calls, SECONDS)
-    for entrant, (worst, status) in zip(entrants, verdicts):
-        time_or_failure, peak = times.get(entrant.name), None
-        if isinstance(time_or_failure, Exception):
-            median, status = None, explain(time_or_failure)
-        elif median := time_or_failure:
-            peak = timing.peak_bytes(run.clock.device, calls[entrant.name])
+    times = timing.timed(run.clock, calls, SECONDS)
+    for entrant, verdict in zip(entrants, verdicts):
+        found, status = times.get(entrant.name), verdict.status
+        if isinstance(found, Exception):
+            status = explain(found)
+        timed = found if isinstance(found, timing.Timed) else None
+        peak = timing.peak_bytes(run.clock.device, calls[entrant.name]) if timed else None
         yield Row(
             contender=entrant.name,
             direction=direction,
-            median_us=median,
-            floor_us=floor,
-            ratio_to_floor=None if median is None else median / floor,
+            median_us=timed.median if timed else None,
+            spread=timed.spread if timed else None,
             peak_mb=None if peak is None else peak / 2**20,
-            error=worst,
+            error=verdict.error,
+            max_abs=verdict.max_abs,
             status=status,
+            **floor.columns(timed.median if timed else None),
             **common,
         )
 
@@ -281,11 +241,6 @@ def lost(run: Run, case: Case, failure: Exception) -> Row:
         size=" ".join(f"{axis}={extent}" for axis, extent in case.sizes.items()),
         contender=OURS,
         direction="",
-        median_us=None,
-        floor_us=None,
-        ratio_to_floor=None,
-        peak_mb=None,
-        error=None,
         status=explain(failure),
     )
 

@@ -91,8 +91,23 @@ def _wall(call: Call) -> float:
     return 1e6 * (time.perf_counter() - start)
 
 
-def medians(clock: Clock, calls: Mapping[str, Call], seconds: float) -> dict[str, float | Exception]:
-    """The median time of each call in microseconds, or what it raised; about `seconds` are spent on each.
+@dataclass(frozen=True, slots=True)
+class Timed:
+    """What the samples of one call say."""
+
+    median: float  # microseconds
+    spread: float  # half the interquartile range over the median
+
+
+def summary(samples: Sequence[float]) -> Timed:
+    """Of at least one sample in microseconds."""
+    median = statistics.median(samples)
+    low, _, high = statistics.quantiles(samples, n=4, method="inclusive") if len(samples) > 1 else (median,) * 3
+    return Timed(median, (high - low) / 2 / median if median else 0.0)
+
+
+def timed(clock: Clock, calls: Mapping[str, Call], seconds: float) -> dict[str, Timed | Exception]:
+    """The time of each call, or what it raised; about `seconds` are spent on each.
 
     Calls are interleaved in rounds. One that raises is left out of later rounds.
     """
@@ -111,7 +126,7 @@ def medians(clock: Clock, calls: Mapping[str, Call], seconds: float) -> dict[str
                     samples[name] += sample(clock, call, repeats[name])
             except Exception as error:  # noqa: BLE001 (a contender is not ours: what it raises is its result)
                 failed[name] = error
-    return {name: failed.get(name) or statistics.median(samples[name]) for name in calls}
+    return {name: failed.get(name) or summary(samples[name]) for name in calls}
 
 
 def peak_bytes(device: torch.device, call: Call) -> int | None:
