@@ -5,10 +5,11 @@ VENV ?= .venv
 JOBS ?= 2
 
 CODE := kgen templates/runtime tests generated benchmarks examples
+SWEEPS := $(sort $(wildcard benchmarks/results/*heatmaps*.csv))
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
-.PHONY: help kernels test check format docs bench clean
+.PHONY: help kernels test check format docs bench plots clean
 .DEFAULT_GOAL := help
 
 help:  ## Say what there is
@@ -21,7 +22,7 @@ $(INSTALLED): pyproject.toml constraints.txt
 	    echo "kgen needs Python 3.11 or newer, and $(PYTHON) is $$($(PYTHON) --version 2>&1): make PYTHON=/path/to/python3.11" >&2; \
 	    exit 1; }
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[run,dev,docs]'
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[run,plots,dev,docs]'
 	@touch $@
 
 kernels: $(INSTALLED)  ## Build every spec into generated/
@@ -49,6 +50,10 @@ docs: $(INSTALLED)  ## Build the pages under docs/ as a site in build/site/
 
 bench: $(INSTALLED)  ## Time the generated kernels against others; pass ARGS="..." for options
 	$(BIN)/kgen bench $(or $(ARGS),$(wildcard specs/*.yaml))
+
+plots: $(INSTALLED)  ## Draw the sweeps of benchmarks/results/ into docs/plots/
+	$(if $(SWEEPS),,$(error there is no benchmarks/results/*heatmaps*.csv to draw))
+	set -e; for sweep in $(SWEEPS); do $(BIN)/kgen plot $$sweep --out docs/plots --format svg; done
 
 clean:  ## Remove what can be made again, the environment too
 	rm -rf $(VENV) build dist .mypy_cache .pytest_cache .ruff_cache .generated.kgen

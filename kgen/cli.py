@@ -179,6 +179,18 @@ def bench(context: typer.Context) -> None:
 @app.command(
     add_help_option=False,
     context_settings={"allow_extra_args": True, "ignore_unknown_options": True},
+    epilog="Example: [bold]kgen plot benchmarks/results/NAME.csv --kind heatmap[/bold]",
+)
+def plot(context: typer.Context) -> None:
+    """Draw what `kgen bench --out` measured. Needs matplotlib; see [bold]kgen plot --help[/bold]."""
+    from kgen.tools.bench.plots import app as command
+
+    command(context.args, prog_name="kgen plot")
+
+
+@app.command(
+    add_help_option=False,
+    context_settings={"allow_extra_args": True, "ignore_unknown_options": True},
     epilog="Example: [bold]kgen aot generated/vga3d --target sm_90 --target gfx942[/bold]",
 )
 def aot(context: typer.Context) -> None:

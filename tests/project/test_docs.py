@@ -24,7 +24,7 @@ from kgen.trace.ops import OPERATIONS
 from kgen.trace.trace import trace
 
 WORDS = 2200  # at most, in the README
-IN_A_SHELL = ("aot", "bench", "verify")  # tested elsewhere: they compile, or run kernels
+IN_A_SHELL = ("aot", "bench", "plot", "verify")  # tested elsewhere: they compile, run kernels, or read what did
 LANGUAGES = {"python", "sh", "text", "yaml"}
 BUILT = {"specs/my.yaml"}  # by a command of a page
 COMMANDS = typer.main.get_command(app).commands  # type: ignore[attr-defined]
@@ -85,8 +85,8 @@ def _kgen(words: list[str]) -> bool:
 
 def options(command: str) -> set[str]:
     """The options of a command; those that have an app of their own tell them there."""
-    modules = {"bench": "kgen.tools.bench.command", "aot": "kgen.tools.aot.command"}
-    own = importlib.import_module(modules[command]).app if command in modules else None
+    modules = {"bench": "bench.command", "plot": "bench.plots", "aot": "aot.command"}
+    own = importlib.import_module(f"kgen.tools.{modules[command]}").app if command in modules else None
     found = typer.main.get_command(own) if own else COMMANDS[command]
     return {option for parameter in found.params for option in (*parameter.opts, *parameter.secondary_opts)}
 
