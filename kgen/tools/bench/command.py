@@ -21,6 +21,7 @@ from kgen.errors import KgenError
 from kgen.tools.bench import timing
 from kgen.tools.bench.bounds import Work, refuse_empty, refuse_endless
 from kgen.tools.bench.cases import TOLERANCE, Case
+from kgen.tools.bench.compare import command as comparison
 from kgen.tools.bench.figures import Row, remarks, show, table, write
 from kgen.tools.bench.race import Run, device_name, lost, matrix_rates, measure
 from kgen.tools.problem import axes, load_file, load_module, parse_sizes, runtime
@@ -122,9 +123,17 @@ def main(
     device: Annotated[str, typer.Option(help="A torch device.", show_default="a GPU if there is one")] = "",
     budget: Annotated[float, typer.Option(help="Seconds after which nothing is compiled any more.")] = 200.0,
     compiled: Annotated[bool, typer.Option("--compile/--no-compile", help="Whether torch.compile takes part.")] = True,
+    compare: Annotated[
+        Path | None,
+        typer.Option(metavar="BEFORE.csv", help="Time nothing: compare this CSV with the target, AFTER.csv."),
+    ] = None,
+    contenders: Annotated[str, typer.Option(help="Compare these, with commas; two of them within one CSV.")] = "",
+    fail_over: Annotated[str, typer.Option(help="Exit status 1 if a cell is slower by more, such as 5%.")] = "",
 ) -> None:
     """Time generated kernels against others and the device's floor. Exit status 1 if one of ours is not right."""
     try:
+        if compare or contenders or fail_over:
+            raise typer.Exit(comparison(compare, targets or [], contenders, fail_over, only))
         if peers is not None:
             add_peers(peers)
         if not targets and (kernel or dtype):
