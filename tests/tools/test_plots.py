@@ -17,9 +17,9 @@ import pytest
 from typer.testing import CliRunner
 
 from kgen.tools.bench.axes import swept
+from kgen.tools.bench.charts import ARITHMETIC, SHARE, bars, lines, rooflines
 from kgen.tools.bench.heatmaps import FASTEST, Heatmap, Panel, heatmaps
 from kgen.tools.bench.plots import KINDS, app, chosen
-from kgen.tools.bench.rates import ARITHMETIC, SHARE, bars, lines, rooflines
 from kgen.tools.bench.readings import DIRECTIONS, Reading, read
 
 if TYPE_CHECKING:

@@ -18,8 +18,8 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from matplotlib.ticker import NullFormatter, NullLocator
 
+from kgen.tools.bench.charts import BarPanel, Bars, Curves, Lines, Point, Roofline
 from kgen.tools.bench.heatmaps import Cell, Heatmap, Panel
-from kgen.tools.bench.rates import BarPanel, Bars, Curves, Lines, Point, Roofline
 
 Chart = Heatmap | Lines | Roofline | Bars
 

@@ -14,8 +14,8 @@ import typer
 
 from kgen.console import say
 from kgen.errors import KgenError
+from kgen.tools.bench.charts import Bars, Lines, Roofline, bars, lines, rooflines
 from kgen.tools.bench.heatmaps import Heatmap, heatmaps
-from kgen.tools.bench.rates import Bars, Lines, Roofline, bars, lines, rooflines
 from kgen.tools.bench.readings import Reading, read
 from kgen.tools.selection import must_exist
 
