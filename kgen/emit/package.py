@@ -35,7 +35,7 @@ from kgen.emit.text.conventions import weights
 from kgen.emit.text.docstrings import formula, title
 from kgen.emit.text.render import render
 from kgen.emit.text.tidy import LINE_LENGTH, formatted, tidy
-from kgen.emit.variants import variants_of
+from kgen.emit.variants import variants_of, work_of
 from kgen.errors import KgenError
 from kgen.reference import source as reference
 from kgen.schedule.buffers import plan
@@ -192,7 +192,7 @@ def _function(spec: Spec, kernel: Kernel, variants: Sequence[Variant], files: Se
         "function",
         h=_header(spec, f"{kernel.name}: {title(kernel)}", kernel.name),
         imports=formatted(imports).strip(),
-        description=formatted(description(spec, kernel, files)).strip(),
+        description=formatted(description(spec, kernel, work_of(variants), files)).strip(),
         reference=text,
         operators=formatted("\n".join(render("operator", v=operator_row(v)) for v in variants)).strip(),
         f=row,

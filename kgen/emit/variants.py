@@ -4,10 +4,12 @@ In: a spec and one of its kernels. Out: its variants in the order of `Kernel.cho
 the name that launchers have for it. Guaranteed: the graph of each is well formed.
 """
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 from kgen.emit.host.variant import Variant
 from kgen.graph.graph import verify
+from kgen.schedule.needed import Work, needed
 from kgen.schedule.schedule import schedule
 from kgen.spec.model import Kernel, Spec
 from kgen.spec.private_names import variant_name
@@ -23,3 +25,10 @@ def variants_of(spec: Spec, kernel: Kernel) -> list[Variant]:
         programs = schedule(graph, private_grads(kernel), kernel.order)
         variants.append(Variant(kernel, graph.name, tuple(flags.items()), programs))
     return variants
+
+
+def work_of(variants: Sequence[Variant]) -> dict[str, Work]:
+    """The arithmetic that the variant of the default options needs, by direction."""
+    defaults = {option.name: option.default for option in variants[0].kernel.options}
+    chosen = next(v for v in variants if all(defaults[name] == on for name, on in v.flags))
+    return needed(chosen.forward.graph, private_grads(chosen.kernel), chosen.programs)

@@ -3,15 +3,17 @@
 from typing import NotRequired, TypedDict
 
 Dims = tuple[str | int, ...]  # in memory order: axes, numbers of components, and any leading axes as "..."
+Work = dict[str, dict[str, dict[str, int]]]  # by direction and axes, "b n": operations of each kind at each point
 
 
 class Description(TypedDict):
-    """A function's inputs, outputs, options and gradients, and whether it multiplies matrices."""
+    """A function's inputs, outputs, options, gradients and work, and whether it multiplies matrices."""
 
     inputs: dict[str, Dims]
     outputs: dict[str, Dims]
     options: dict[str, bool | int | float]
     grads: tuple[str, ...]
+    work: Work
     indices: dict[str, str]
     products: bool
     precision: NotRequired[str]
@@ -31,6 +33,7 @@ def describe(
     grads: tuple[str, ...],
     files: tuple[str, ...],
     options: dict[str, bool | int | float] | None = None,
+    work: Work | None = None,
     indices: dict[str, str] | None = None,
     products: bool = False,
     precision: str = "",
@@ -46,6 +49,8 @@ def describe(
         grads: the inputs that have a gradient.
         files: the files of `_kernels` that hold its kernels: forward and backward, then further derivatives.
         options: keyword-only arguments with their defaults.
+        work: with the default options, the arithmetic of the formula: "forward", and "forward+backward" together. A
+            "product" is one of two numbers in a product of matrices, the other kinds are element by element.
         indices: the inputs that are indices, with their dtypes.
         products: whether it multiplies matrices.
         precision: how it multiplies fp32, if the spec fixes that.
@@ -57,6 +62,7 @@ def describe(
         "outputs": outputs,
         "options": options or {},
         "grads": grads,
+        "work": work or {},
         "indices": indices or {},
         "products": products,
     }

@@ -3,7 +3,7 @@
 Tools that cannot load specs (`verify`, `bench`, `tune` on a GPU machine) work from these alone.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import lru_cache
 from typing import Any
@@ -11,6 +11,7 @@ from typing import Any
 from kgen.emit.text.conventions import weights
 from kgen.graph.node import holds_dot
 from kgen.graph.tensor import Tensor
+from kgen.schedule.needed import Work
 from kgen.spec.model import Kernel, Spec
 from kgen.trace.trace import by_default, output_names, paths
 
@@ -24,8 +25,8 @@ def algebra(spec: Spec) -> str:
     return f"SIGNATURE = {spec.algebra.signature}\nBLADES = {names!r}\nGRADES = {grades!r}\n"
 
 
-def description(spec: Spec, kernel: Kernel, files: Sequence[str]) -> str:
-    """The call by which a function describes itself: dims in memory order, options, gradients, paths of weights."""
+def description(spec: Spec, kernel: Kernel, work: Mapping[str, Work], files: Sequence[str]) -> str:
+    """The call by which a function describes itself: dims in memory order, options, work, paths of weights."""
     inputs, outputs = tensors(spec, kernel)
     known = {name.partition(".")[2]: roles for name, roles in weights(spec, kernel).items()}
     rows: dict[str, Any] = {
@@ -33,6 +34,7 @@ def description(spec: Spec, kernel: Kernel, files: Sequence[str]) -> str:
         "outputs": {t.name: dims(t) for t in outputs},
         "options": {o.name: o.default for o in kernel.options},
         "grads": kernel.grads,
+        "work": work,
         "indices": {t.name: t.dtype for t in inputs if t.dtype},
         "products": holds_dot(by_default(spec, kernel).roots),
         "precision": kernel.precision or "",
