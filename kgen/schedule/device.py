@@ -66,6 +66,11 @@ class Device:
         """Instructions of a thread in a second, of all multiprocessors."""
         return self.multiprocessors * self.lanes * self.clock
 
+    @property
+    def intensity(self) -> float:
+        """Instructions of a thread that all multiprocessors issue while the memory moves a byte."""
+        return self.instruction_rate / self.bandwidth
+
     def resident(self, live: int) -> int:
         """The longest row whose fields stay in registers: a power of two. Of three quarters of the registers."""
         return 1 << (self.registers * 3 // 4 // max(1, live)).bit_length() - 1

@@ -23,7 +23,8 @@ from kgen.schedule.intermediates import regroup
 from kgen.schedule.program import Program
 
 FORWARD, BOTH = "forward", "forward+backward"
-ARITHMETIC = ("mul", "add", "product")  # kinds in the order in which they are written, before functions by name
+PRODUCT = "product"
+ARITHMETIC = ("mul", "add", PRODUCT)  # kinds in the order in which they are written, before functions by name
 EXTENT = 256  # of each axis, at which two ways are compared
 
 Work = dict[str, dict[str, int]]  # by axes, "b n": operations of each kind
@@ -76,7 +77,7 @@ def _scheduled(program: Program) -> Iterator[Operation]:
             yield from operations(n for n in kernel.nodes if n.kind != "Dot")
             yield from (accumulation(x, f.reduction) for f in kernel.folds for x in f.fields if x.kind != "Dot")
     for product in program.multiplied:
-        yield from [(frozenset(product.axes), "product")] * product.multiplications
+        yield from [(frozenset(product.axes), PRODUCT)] * product.multiplications
 
 
 def _total(counts: Counts) -> int:
@@ -86,7 +87,7 @@ def _total(counts: Counts) -> int:
 def instructions(kinds: Mapping[str, int]) -> int:
     """At least so many in fp32: one multiplies and adds at once."""
     functions = sum(n * weight(kind) for kind, n in kinds.items() if kind not in ARITHMETIC)
-    return max(kinds.get("mul", 0), kinds.get("add", 0)) + 2 * kinds.get("product", 0) + functions
+    return max(kinds.get("mul", 0), kinds.get("add", 0)) + 2 * kinds.get(PRODUCT, 0) + functions
 
 
 def weight(function: str) -> int:

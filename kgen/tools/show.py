@@ -4,7 +4,7 @@ In: a spec, the name of a stage, a choice for bool options. Out: strings and ric
 spec's kernels. One small function for each stage; one that needs weights or gradients says so when there are none.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +19,7 @@ from kgen.schedule.products import Operand, Product
 from kgen.spec import model
 
 if TYPE_CHECKING:
+    from kgen.schedule.needed import Work
     from kgen.schedule.program import Kernel, Program
 
 Flags = dict[str, bool]
@@ -173,7 +174,9 @@ def _programs(spec: model.Spec, kernel: model.Kernel, flags: Flags) -> "tuple[Pr
 
 
 def _kernels(spec: model.Spec, kernel: model.Kernel, flags: Flags) -> Iterator[RenderableType]:
-    for program in _programs(spec, kernel, flags):
+    programs = _programs(spec, kernel, flags)
+    yield "\n".join(_formula(kernel, programs))
+    for program in programs:
         for launch in program.every_step:
             if isinstance(launch, Product):
                 yield _product(launch)
@@ -188,6 +191,30 @@ def _kernels(spec: model.Spec, kernel: model.Kernel, flags: Flags) -> Iterator[R
                 *(f"  {note}" for note in launch.notes),
             ]
             yield "\n".join(lines)
+
+
+def _formula(kernel: model.Kernel, programs: "Sequence[Program]") -> Iterator[str]:
+    """What the formula needs, whatever is launched, and what that means for devices."""
+    from kgen.schedule.device import DEVICES
+    from kgen.schedule.limits import limits
+    from kgen.schedule.needed import EXTENT, needed
+    from kgen.trace.trace import private_grads
+
+    graph, grads = programs[0].graph, private_grads(kernel)
+    work = needed(graph, grads, programs)
+    for direction, limit in limits(graph, grads, work).items():
+        yield f"{kernel.name}, {direction}: the formula needs"
+        for axes, kinds in work[direction].items():
+            yield f"  at each point of {axes} {' + '.join(f'{count} {kind}' for kind, count in kinds.items())}"
+        moved = f"{limit.intensity:.3g} instructions a byte in fp32, where all axes have {EXTENT} elements"
+        yield f"  {moved}{', besides products of matrices' if _multiplies(work[direction]) else ''}"
+        for name, device in DEVICES.items():
+            taken = f"instructions take {limit.share(device):.2g} of the time of the bytes: {limit.binds(device)} bind"
+            yield f"  {name} issues {device.intensity:.3g} while it moves one: {taken}"
+
+
+def _multiplies(work: "Work") -> bool:
+    return any("product" in kinds for kinds in work.values())
 
 
 def _buffers(spec: model.Spec, kernel: model.Kernel, flags: Flags) -> Iterator[RenderableType]:

@@ -1,6 +1,7 @@
 """The arithmetic that formulas need, against figures that are derived by hand, and against what schedules do."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from math import prod
 from pathlib import Path
 
@@ -12,7 +13,9 @@ from kgen.emit.variants import variants_of, work_of
 from kgen.graph.builder import Builder
 from kgen.graph.counts import counted, operations
 from kgen.graph.node import Node, postorder
-from kgen.schedule.needed import BOTH, FORWARD, Work, instructions, needed
+from kgen.schedule.device import H200
+from kgen.schedule.limits import limits, numbers
+from kgen.schedule.needed import BOTH, EXTENT, FORWARD, Work, instructions, needed
 from kgen.spec.load import load
 from kgen.trace.trace import private_grads, trace
 
@@ -140,3 +143,28 @@ def test_a_node_is_counted_once() -> None:
     spec = one(None, {"x": ["n"]}, "s = exp(x)\nreturn s * s + s")
     root: Node = trace(spec, spec.kernels[0], {}).roots[0]
     assert counted(operations(postorder([root, *root.args]))) == {frozenset("n"): {"exp": 1, "mul": 1, "add": 1}}
+
+
+# what limits it
+
+
+def test_instructions_a_byte() -> None:
+    """Of the plane's product: 16 instructions for 12 numbers, and with the gradients 48 for 32."""
+    spec = one((2, 0, 0), PAIR, "return x * y")
+    graph, found = trace(spec, spec.kernels[0], {}), work(PAIR, "return x * y", (2, 0, 0))
+    known = limits(graph, ("x", "y"), found)
+    assert {d: limit.intensity for d, limit in known.items()} == {FORWARD: 16 / 48, BOTH: 48 / 128}
+    assert limits(graph, ("x",), found)[BOTH].intensity == 48 / 112, "one gradient fewer is written"
+    assert H200.intensity == pytest.approx(132 * 128 * 1.98e9 / 4.8e12)
+    for share, binds in ((0.5, "bytes"), (2.0, "instructions")):
+        device = replace(H200, bandwidth=H200.bandwidth * share / known[FORWARD].share(H200))
+        assert known[FORWARD].share(device) == pytest.approx(share) and known[FORWARD].binds(device) == binds
+
+
+def test_what_is_read_along_few_axes_is_few_bytes() -> None:
+    """A weight is EXTENT times less than what it scales; products of matrices are no instructions."""
+    spec = one(None, {"x": ["b", "k"], "w": ["k", "n"]}, "return dot(x, w, over=k)")
+    graph = trace(spec, spec.kernels[0], {})
+    assert numbers(graph.inputs) == 2 * EXTENT**2
+    found = limits(graph, (), {FORWARD: {"b k n": {"product": 1}, "b n": {"mul": 3}}})
+    assert found[FORWARD].intensity == 3 / 12
