@@ -4,7 +4,7 @@ PYTHON ?= python3
 VENV ?= .venv
 JOBS ?= 2
 
-CODE := kgen templates/runtime tests generated benchmarks examples
+CODE := kgen templates/runtime templates/bench tests generated benchmarks examples
 SWEEPS := $(sort $(wildcard benchmarks/results/*heatmaps*.csv))
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed

@@ -11,16 +11,16 @@ connected products are (path, in, out), those of its layer's linear part (grade,
   eagerly and, as its authors do, compiled. "plain torch" is its baseline in that layer's place.
 * Diffusion's peer is the formula in plain torch, as DiffusionNet writes it.
 
-A floor counts one matrix product for each path and blade of its result, for what has the same weight and result is
-added first. For the backward it counts two, one of them for the weight. The basis of diffusion has no gradient, so that
-its products have one each. Diffusion's masses, eigenvalues and times are positive, as they are in use.
+A floor has one matrix product for each path and blade of a result, for what has the same weight and result is added
+first; for the backward two, one of them for the weight. The basis of diffusion has no gradient, so that its products
+have one each. Diffusion's masses, eigenvalues and times are positive, as they are in use.
 """
 
 from pathlib import Path
 
 import torch
 
-from kgen.tools.bench.cases import Case, Peer, Products
+from kgen.tools.bench.cases import Case, Peer
 from kgen.tools.problem import Function, load_file
 
 SIZES = {"b": 4096, "n": 512, "m": 512}
@@ -63,14 +63,13 @@ def diffusion(
     return basis @ spectral, spectral
 
 
-def products_of(dims: int, count: int) -> list[Case]:
-    """Of Cl(dims, 0), which has `count` pairs of a path and a blade of its result."""
+def products_of(dims: int) -> list[Case]:
+    """Of Cl(dims, 0)."""
     peers = (
         Peer("flash-clifford", lambda: fused("fcgp", dims)),
         Peer("torch.compile(plain torch)", lambda: baseline("fcgp", dims)),
     )
-    products = Products(("b", "n", "m"), forward=count, backward=2 * count)
-    return [Case(f"vga{dims}d", "fused_gelu_fcgp_norm", SIZES, dtype, peers, products) for dtype in FAST]
+    return [Case(f"vga{dims}d", "fused_gelu_fcgp_norm", SIZES, dtype, peers) for dtype in FAST]
 
 
 def layers_of(dims: int) -> list[Case]:
@@ -78,22 +77,20 @@ def layers_of(dims: int) -> list[Case]:
         Peer("flash-clifford", lambda: layer(dims, fused("sgp", dims)), plain_torch=True),
         Peer("torch.compile(plain torch)", lambda: torch.compile(layer(dims, baseline("sgp", dims)))),
     )
-    products = Products(("b", "n", "n"), forward=2**dims, backward=2 * 2**dims)
-    return [Case(f"vga{dims}d", "layer", SIZES, dtype, peers, products) for dtype in FAST]
+    return [Case(f"vga{dims}d", "layer", SIZES, dtype, peers) for dtype in FAST]
 
 
 def diffusions_of(v: int) -> list[Case]:
     sizes = {"v": v, "k": 128, "c": 256}
     peers = (Peer("plain torch", lambda: diffusion, plain_torch=True),)
-    products = Products(("v", "k", "c"), forward=2, backward=2)
     positive = ("mass", "evalues", "times")
     dtypes = ("bfloat16", "float32")
-    return [Case("diffusion", "spatial_diffusion", sizes, d, peers, products, positive) for d in dtypes]
+    return [Case("diffusion", "spatial_diffusion", sizes, d, peers, positive) for d in dtypes]
 
 
 CASES = [
-    *products_of(3, 44),
-    *products_of(2, 14),
+    *products_of(3),
+    *products_of(2),
     *layers_of(3),
     *layers_of(2),
     *diffusions_of(200000),

@@ -22,9 +22,9 @@ from torch.utils.flop_counter import FlopCounterMode
 from typer.testing import CliRunner
 
 from kgen.errors import KgenError
-from kgen.tools.bench import race, timing
+from kgen.tools.bench import floors, race, timing
 from kgen.tools.bench.bounds import INTERPRETER, REFERENCE, Work, refuse_empty, refuse_endless
-from kgen.tools.bench.cases import Case, Peer, Products
+from kgen.tools.bench.cases import Case, Peer
 from kgen.tools.bench.command import app, load_suite
 from kgen.tools.bench.figures import (
     ALWAYS,
@@ -40,7 +40,7 @@ from kgen.tools.bench.figures import (
     write,
 )
 from kgen.tools.bench.race import Run, Verdict
-from kgen.tools.problem import draw, load_file, load_module
+from kgen.tools.problem import axes, draw, load_file, load_module
 
 ROOT = Path(__file__).parents[2]
 GENERATED = ROOT / "generated"
@@ -48,8 +48,6 @@ CPU = torch.device("cpu")
 DEVICE = torch.device("cuda" if torch.cuda.is_available() else "cpu")
 SIZES = {"b": 6, "n": 5}
 BOTH = ["forward", "forward+backward"]
-PRODUCTS = Products(("b", "n", "n"), forward=3, backward=5)
-OPERATIONS = 2 * 6 * 5 * 5
 OURS_HERE = INTERPRETED if os.environ.get("TRITON_INTERPRET", "0") not in ("", "0") else NO_KERNEL  # on CPU
 TRAFFIC = 4 * 3 * 4 * 30  # bytes of x, y and the result
 
@@ -81,8 +79,8 @@ def peer(name: str, function: Callable[..., Any]) -> Peer:
     return Peer(name, lambda: function)
 
 
-def case(*peers: Peer, dtype: str = "float32", products: Products | None = None) -> Case:
-    return Case("vga2d", "geometric_product", SIZES, dtype, peers, products)
+def case(*peers: Peer, dtype: str = "float32") -> Case:
+    return Case("vga2d", "geometric_product", SIZES, dtype, peers)
 
 
 def statuses(rows: list[Row]) -> dict[tuple[str, str], str]:
@@ -210,6 +208,16 @@ def test_a_narrow_terminal_breaks_words_and_no_figures() -> None:
     Console(width=80, file=file).print(table([replace(row, floor_us=4321.0, ratio_to_floor=0.286, error=1e-7)]))
     assert {"1234", "4321", "0.29", "1e-07"} <= set(file.getvalue().split())
     assert {"reference,", "kernel", "ran)"} <= set(file.getvalue().split())
+
+
+def test_a_table_says_what_floors_are_made_of() -> None:
+    row = replace(race.lost(run(), case(), ValueError("why")), direction=BOTH[0], bytes_us=12.0, binds="products")
+    file, rows = io.StringIO(), [replace(row, products_us=34.5), replace(row, instructions_us=0.5, direction=BOTH[1])]
+    Console(width=150, file=file).print(table([rows[0], rows[0], rows[1], race.lost(run(), case(), ValueError())]))
+    assert [line.strip() for line in file.getvalue().splitlines() if "at least" in line] == [
+        "forward takes at least, for its bytes 12 us, products 34 us: products bind",
+        "forward+backward takes at least, for its bytes 12 us, instructions 0.50 us: products bind",
+    ]
 
 
 # the CSV
@@ -417,26 +425,6 @@ def test_the_setting_outlasts_a_case_that_cannot_be_set_up() -> None:
 # the floor
 
 
-@pytest.mark.parametrize(
-    ("products", "bandwidth", "rate", "floors"),
-    [
-        (None, 2.0, 1e-3, (TRAFFIC / 2, TRAFFIC / 2 * 8 / 3)),  # backward reads three and writes two
-        (PRODUCTS, 2.0, 1e9, (TRAFFIC / 2, TRAFFIC / 2 * 8 / 3)),
-        (PRODUCTS, 1e9, 4.0, (3 * OPERATIONS / 4, 8 * OPERATIONS / 4)),
-        (PRODUCTS, 1.0, 5 * OPERATIONS / TRAFFIC, (TRAFFIC, TRAFFIC * 8 / 3)),
-        (PRODUCTS, 1.0, 2.9 * OPERATIONS / TRAFFIC, (TRAFFIC * 3 / 2.9, TRAFFIC * 8 / 2.9)),
-    ],
-)
-def test_floor(products: Products | None, bandwidth: float, rate: float, floors: tuple[float, float]) -> None:
-    rows = race.measure(run(bandwidth, float32=rate), case(products=products))
-    assert [row.floor_us for row in rows] == pytest.approx(list(floors))
-    for row in rows:
-        assert row.bytes_us and row.instructions_us is None and (row.products_us is None) == (products is None)
-        assert row.floor_us == max(row.bytes_us, row.products_us or 0.0)
-        assert row.binds == ("bytes" if row.floor_us == row.bytes_us else "products")
-        assert row.median_us and row.ratio_to_floor == pytest.approx(row.median_us / (row.floor_us or math.nan))
-
-
 def test_the_largest_part_of_a_floor_binds_and_unknown_ones_do_not() -> None:
     floor = Floor(2.0, None, 1.5, operations=3e6)
     assert (floor.least, floor.binds) == (2.0, "bytes")
@@ -448,11 +436,7 @@ def test_the_largest_part_of_a_floor_binds_and_unknown_ones_do_not() -> None:
     assert floor.columns(None)["gflops"] is None and replace(floor, operations=None).columns(4.0)["gflops"] is None
 
 
-def test_operations_take_the_default_of_an_axis_without_size() -> None:
-    assert Products(("b", "n", "k"), 1, 0).operations({"n": 3, "k": 2}, "forward") == 2 * 4096 * 3 * 2
-
-
-def test_rates_are_those_of_dtypes_with_products(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_rates_of_products_are_those_of_dtypes(monkeypatch: pytest.MonkeyPatch) -> None:
     asked = []
 
     def rate(clock: timing.Clock, dtype: torch.dtype) -> float:
@@ -460,7 +444,8 @@ def test_rates_are_those_of_dtypes_with_products(monkeypatch: pytest.MonkeyPatch
         return float(len(asked))
 
     monkeypatch.setattr(timing, "matrix_rate", rate)
-    cases = [case(dtype="float16"), *(case(dtype=d, products=PRODUCTS) for d in ("tf32", "float32", "tf32"))]
+    cases = [replace(case(dtype=d), kernel="mv_linear") for d in ("tf32", "float32", "tf32")]
+    assert floors.multiplying([case(dtype="float16"), *cases], GENERATED) == cases
     assert race.matrix_rates(run().clock, cases) == {"tf32": 1.0, "float32": 2.0}
     assert asked == [("high", torch.float32), ("highest", torch.float32)]
 
@@ -520,16 +505,21 @@ def named(suite: list[Case], name: str, dtype: str = "") -> Case:
 def test_every_contraction_has_products_and_sizes_for_them(suite: list[Case]) -> None:
     assert {c.dtype for c in suite} == {"tf32", "float32", "bfloat16"}
     assert len({(c.module, c.kernel, *c.sizes.values(), c.dtype) for c in suite}) == len(suite) == 12
-    assert all(c.products is not None and set(c.products.axes) <= set(c.sizes) and c.peers for c in suite)
+    assert all(
+        set(axes([floors.described(c, GENERATED)])) <= {*c.sizes, "b"}
+        and floors.described(c, GENERATED)["products"]
+        and c.peers
+        for c in suite
+    )
 
 
 @pytest.mark.parametrize("name", ["vga2d", "vga3d"])
-def test_products_are_those_of_paths_and_of_blades(suite: list[Case], name: str) -> None:
+def test_products_are_those_of_paths_and_of_blades(name: str) -> None:
     module = load_module(GENERATED / name)
     paths = sum(module.GRADES.count(result) for _, result, _ in module.PATHS["sgp.weight"])
-    for kernel, count in (("fused_gelu_fcgp_norm", paths), ("layer", len(module.BLADES))):
-        products = named(suite, f"{name}.{kernel}").products
-        assert products is not None and (products.forward, products.backward) == (count, 2 * count)
+    for kernel, along, count in (("fused_gelu_fcgp_norm", "b n m", paths), ("layer", "b n n", len(module.BLADES))):
+        work = module.KERNELS[kernel]["work"]
+        assert [work[direction][along] for direction in BOTH] == [{"product": count}, {"product": 3 * count}]
 
 
 def test_peers_that_are_absent(suite: list[Case], monkeypatch: pytest.MonkeyPatch) -> None:
@@ -589,9 +579,8 @@ def test_peer_of_diffusion(suite: list[Case], tmp_path: Path, dtype: str) -> Non
     (tmp_path / "heat" / "_runtime").mkdir(parents=True)
     (tmp_path / "heat" / "__init__.py").write_text(MODULE, encoding="utf-8")
     (tmp_path / "heat" / "_runtime" / "launch.py").write_text(LAUNCH, encoding="utf-8")
-    each = named(suite, "diffusion.spatial_diffusion", dtype)
-    each = replace(each, module="heat", sizes={"v": 300, "k": 20, "c": 30})
-    assert each.products is not None
+    original = named(suite, "diffusion.spatial_diffusion", dtype)
+    each = replace(original, module="heat", sizes={"v": 300, "k": 20, "c": 30})
     rows = race.measure(replace(run(1e9, **{dtype: 1.0}), generated=tmp_path), each)
     assert statuses(rows) == {(name, d): "ok" for name in (NO_KERNEL, "plain torch") for d in BOTH}
     description = load_module(tmp_path / "heat").KERNELS[each.kernel]
@@ -599,4 +588,5 @@ def test_peer_of_diffusion(suite: list[Case], tmp_path: Path, dtype: str) -> Non
     for direction, call in race.DIRECTIONS.items():
         with FlopCounterMode(display=False) as counter:
             call(problem, each.peers[0].load())
-        assert counter.get_total_flops() == each.products.operations(each.sizes, direction)
+        total = floors.operations(floors.described(original, GENERATED), each.sizes, direction)
+        assert total and counter.get_total_flops() == 2 * total["product"]

@@ -1,16 +1,15 @@
-"""What suites declare: cases, the peers that take part in them, and the matrix products that bound them.
+"""What suites declare: cases, and the peers that take part in them.
 
 In: names of a generated package and its kernel, extents of axes, a dtype. Out: frozen data; nothing is loaded for it.
 """
 
-import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
 
-from kgen.tools.problem import Function, shape
+from kgen.tools.problem import Function
 
 TOLERANCE = {"float64": 1e-10, "float32": 1e-4, "tf32": 1e-2, "float16": 5e-3, "bfloat16": 2e-2}  # relative
 
@@ -25,22 +24,6 @@ class Peer:
 
 
 @dataclass(frozen=True, slots=True)
-class Products:
-    """The matrix products that a kernel's formula cannot do without, each of these three axes.
-
-    Declared, not counted: a contender may do more than it must, and only those of torch's own operators can be counted.
-    """
-
-    axes: tuple[str, str, str]
-    forward: int
-    backward: int
-
-    def operations(self, sizes: Mapping[str, int], direction: str) -> int:
-        count = self.forward + (self.backward if direction != "forward" else 0)
-        return 2 * count * math.prod(shape(self.axes, sizes))
-
-
-@dataclass(frozen=True, slots=True)
 class Case:
     """One kernel of the generated package NAME, at one size and dtype, with its default options."""
 
@@ -49,7 +32,6 @@ class Case:
     sizes: Mapping[str, int] = field(default_factory=dict)  # extents of axes; `b` is the leading axis of "...", too
     dtype: str = "float32"  # or "tf32": float32, whose matrix products torch may round to tf32
     peers: tuple[Peer, ...] = ()
-    products: Products | None = None
     positive: tuple[str, ...] = ()  # inputs that are drawn positive
     folder: Path | None = None  # where the module is, if not in the run's folder
 

@@ -23,6 +23,7 @@ from kgen.tools.bench.bounds import Work, refuse_empty, refuse_endless
 from kgen.tools.bench.cases import TOLERANCE, Case
 from kgen.tools.bench.compare import command as comparison
 from kgen.tools.bench.figures import Row, remarks, show, table, write
+from kgen.tools.bench.floors import issue_rates, multiplying
 from kgen.tools.bench.race import Run, device_name, lost, matrix_rates, measure
 from kgen.tools.problem import axes, load_file, load_module, parse_sizes, runtime
 from kgen.tools.selection import must_exist, unknown
@@ -167,12 +168,15 @@ def prepared(clock: timing.Clock, cases: Sequence[Case], generated: Path, compil
     """What all cases share: the device's bandwidth and rates, which are measured and told."""
     name = device_name(clock.device)
     with steps(name) as tell:
-        tell("timing copies and matrix products")
-        bandwidth, rates = timing.copy_bandwidth(clock), matrix_rates(clock, cases)
+        tell("timing copies, matrix products and instructions")
+        bandwidth, rates = timing.copy_bandwidth(clock), matrix_rates(clock, multiplying(cases, generated))
+        issued = issue_rates(clock, cases, generated)
     show(f"{name}: a copy moves {bandwidth / 1e6:.3g} TB/s, read plus written")
     for dtype, rate in rates.items():
         show(f"matrix products in {dtype} reach {rate / 1e6:.3g} TFLOP/s")
-    return Run(clock, bandwidth, rates, generated, compiled, time.monotonic() + budget)
+    for kind, found in issued.items():
+        show(f"{str(kind).removeprefix('torch.')}: {found}")
+    return Run(clock, bandwidth, rates, generated, compiled, time.monotonic() + budget, issued)
 
 
 def race_all(run: Run, cases: Sequence[Case], out: Path | None) -> list[Row]:

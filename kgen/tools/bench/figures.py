@@ -157,19 +157,35 @@ def remarks(rows: list[Row]) -> list[str]:
     return [REMARKS[name] for name in dict.fromkeys(row.contender for row in rows) if name in REMARKS]
 
 
+def floors(rows: Iterable[Row]) -> list[str]:
+    """For each direction of one case the parts of its floor, and which of them it is."""
+    return [_floor(row) for row in {row.direction: row for row in rows if row.binds}.values()]
+
+
+def _floor(row: Row) -> str:
+    parts = {"bytes": row.bytes_us, "instructions": row.instructions_us, "products": row.products_us}
+    told = [f"{name} {short(us)} us" for name, us in parts.items() if us is not None]
+    return f"{row.direction} takes at least, for its {', '.join(told)}: {row.binds} bind"
+
+
+def short(x: float | None) -> str:
+    """A figure of a table: two digits behind the point where it is small."""
+    return "" if x is None else f"{x:.2f}" if x < 10 else f"{x:.0f}"
+
+
 def table(rows: list[Row]) -> Table:
-    """The rows of one case."""
+    """The rows of one case, and below them what their floors are made of."""
     first = rows[0]
     title = f"{first.case}  {first.size}  {first.dtype}"
     drawn = Table(title=title, title_justify="left", box=None, min_width=len(title))
+    drawn.caption, drawn.caption_justify = Text("\n".join(floors(rows))), "left"
     for name in ("contender", "direction", "us", "floor", "x floor", "peak MB", "error", "status"):
         words = name in ("contender", "direction", "status")  # which a narrow terminal breaks, rather than figures
         drawn.add_column(name, justify="left" if words else "right", no_wrap=not words)
     for row in rows:
         numbers = (row.median_us, row.floor_us, row.ratio_to_floor, row.peak_mb)
-        texts = ["" if x is None else f"{x:.2f}" if x < 10 else f"{x:.0f}" for x in numbers]
         worst = "" if row.error is None else f"{row.error:.0e}"
-        drawn.add_row(row.contender, row.direction, *texts, worst, Text(row.status[:40]))
+        drawn.add_row(row.contender, row.direction, *map(short, numbers), worst, Text(row.status[:40]))
     return drawn
 
 

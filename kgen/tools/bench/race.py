@@ -12,7 +12,7 @@ import platform
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from types import ModuleType
@@ -20,9 +20,10 @@ from typing import Any
 
 import torch
 
-from kgen.tools.bench import timing
+from kgen.tools.bench import floors, timing
 from kgen.tools.bench.cases import TOLERANCE, Case
 from kgen.tools.bench.figures import INTERPRETED, NO_KERNEL, OURS, Floor, Row
+from kgen.tools.bench.rates import Rates, arithmetic
 from kgen.tools.comparison import launches
 from kgen.tools.problem import Function, Problem, Tensors, draw, error, in_double, largest, load_module, shape
 
@@ -61,6 +62,7 @@ class Run:
     generated: Path
     compiled: bool  # whether torch.compile takes part
     deadline: float  # no compilation starts after it; on time.monotonic's clock
+    issued: Mapping[torch.dtype, Rates] = field(default_factory=dict)  # instructions, for each arithmetic of the cases
     tell: Callable[[str], None] = lambda text: None  # called before each step, with what it is
 
 
@@ -76,9 +78,9 @@ def precision(dtype: str) -> Iterator[None]:
 
 
 def matrix_rates(clock: timing.Clock, cases: Iterable[Case]) -> dict[str, float]:
-    """The rate of each dtype in which a case has matrix products."""
+    """The rate of matrix products in the dtype of each case."""
     rates = {}
-    for dtype, storage in {case.dtype: case.storage for case in cases if case.products}.items():
+    for dtype, storage in {case.dtype: case.storage for case in cases}.items():
         with precision(dtype):
             rates[dtype] = timing.matrix_rate(clock, storage)
     return rates
@@ -155,7 +157,7 @@ def _measure(run: Run, case: Case) -> list[Row]:
     rows: list[Row] = []
     for direction in DIRECTIONS:
         run.tell(f"timing {direction}")
-        floor = least(run, case, problem, direction)
+        floor = least(run, case, description, problem, direction)
         rows += race(run, problem, direction, entrants, [verdict[direction] for verdict in verdicts], floor, common)
     return rows
 
@@ -168,11 +170,11 @@ def what_ran(launched: Sequence[str], device: torch.device, verdicts: Mapping[st
     return OURS if raised else NO_KERNEL
 
 
-def least(run: Run, case: Case, problem: Problem, direction: str) -> Floor:
-    """What memory traffic takes at a copy's bandwidth, and matrix products at the device's rate."""
+def least(run: Run, case: Case, description: Mapping[str, Any], problem: Problem, direction: str) -> Floor:
+    """What memory traffic, instructions and matrix products take at the rates of the device."""
     traffic = problem.forward_bytes + (problem.backward_bytes if direction != "forward" else 0)
-    products = case.products.operations(case.sizes, direction) / run.rates[case.dtype] if case.products else None
-    return Floor(traffic / run.bandwidth, products_us=products)
+    total, issued = floors.operations(description, case.sizes, direction), run.issued.get(arithmetic(case.storage))
+    return floors.least(total, traffic, case.storage, run.bandwidth, issued, run.rates.get(case.dtype))
 
 
 def race(
