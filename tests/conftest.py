@@ -12,6 +12,7 @@ import pytest
 ROOT = Path(__file__).parents[1]
 os.environ["KGEN_CACHE_DIR"] = os.devnull  # no folder: tests compile anew, and leave nothing in the user's cache
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # tests run side by side: torch's threads would only wait for each other
+os.environ.setdefault("TORCHINDUCTOR_COMPILE_THREADS", "1")  # and so would its compilers, which import it first
 
 
 def gpu() -> bool:
