@@ -10,6 +10,7 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
+import prepared
 import pytest
 import torch
 from folders import copied, written_to
@@ -109,9 +110,8 @@ print(float((borrowed.geometric_product(x, y) - borrowed.geometric_product_refer
 
 
 def called(folder: Path, environment: Mapping[str, str]) -> subprocess.CompletedProcess[str]:
-    """A call of a vendored package, in a fresh interpreter."""
-    command = [sys.executable, "-c", CALL, str(folder), str(ROOT)]
-    return subprocess.run(command, cwd=folder.parent, env=os.environ | environment, capture_output=True, text=True)
+    """A call of a vendored package, in a process that has not imported it."""
+    return prepared.python(["-c", CALL, str(folder), str(ROOT)], folder.parent, os.environ | environment)
 
 
 @pytest.fixture
@@ -161,9 +161,7 @@ def test_bytecode_alone(interpret: str, borrowed: Path) -> None:
     assert done.stdout == "True\n", done.stderr
     if interpret == "0":
         read = "import borrowed._runtime.operators as o; o.kernels('geometric_product')"
-        environment = os.environ | {"TRITON_INTERPRET": "0"}
-        command = [sys.executable, "-c", read]
-        done = subprocess.run(command, cwd=borrowed.parent, env=environment, capture_output=True, text=True)
+        done = prepared.python(["-c", read], borrowed.parent, os.environ | {"TRITON_INTERPRET": "0"})
         told = "@jit functions should be defined in a Python file"
         assert done.returncode == 1 and told in done.stderr, done.stderr
 

@@ -6,12 +6,11 @@ run for all operators. Without one kernels execute in Triton's interpreter, and 
 
 import contextlib
 import os
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import prepared
 import pytest
 import torch
 from torch import Tensor
@@ -45,9 +44,9 @@ SLOW = pytest.param("test_compile.py", marks=pytest.mark.slow)
 @pytest.mark.parametrize("file", ["test_operators.py", SLOW, "test_paths.py", "test_copies.py"])
 def test_on_the_references(file: str) -> None:
     """The same on the CPU without the interpreter, where the functions are the references."""
-    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-p", "no:xdist", file]
+    command = ["-m", "pytest", "-q", "-p", "no:cacheprovider", "-p", "no:xdist", file]
     settings = os.environ | {"TRITON_INTERPRET": "0", "CUDA_VISIBLE_DEVICES": ""}
-    done = subprocess.run(command, cwd=Path(__file__).parent, env=settings, capture_output=True, text=True)
+    done = prepared.python(command, Path(__file__).parent, settings)
     assert done.returncode == 0, done.stdout
 
 

@@ -7,7 +7,6 @@ what a compiled kernel multiplies with stands in its PTX.
 import itertools
 import json
 import os
-import subprocess
 import sys
 from collections.abc import Callable
 from functools import partial
@@ -15,6 +14,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+import prepared
 import pytest
 import torch
 from modules import DEVICE, ROOT, compiled, shape
@@ -378,8 +378,7 @@ print(json.dumps(found))
 def compiling(script: str, of: ModuleType, *arguments: str) -> Any:
     """What a script prints last, about a module whose kernels are not interpreted."""
     environment = {**os.environ, "TRITON_INTERPRET": "0", "PYTHONPATH": os.pathsep.join([str(ROOT), *sys.path])}
-    command = [sys.executable, "-c", script, str(Path(str(of.__file__)).parent), *arguments]
-    ran = subprocess.run(command, env=environment, capture_output=True, text=True)
+    ran = prepared.python(["-c", script, str(Path(str(of.__file__)).parent), *arguments], ROOT, environment)
     assert not ran.returncode, ran.stderr[-2000:]
     return json.loads(ran.stdout.splitlines()[-1])
 

@@ -9,18 +9,17 @@ import itertools
 import os
 import re
 import shutil
-import subprocess
 import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import black
+import prepared
 import pytest
 import torch
 from folders import copied, written_to
 from imports import packages
 from modules import ROOT, SHIPPED, spec_text, turned
-from variants import INTERPRETED
 
 from kgen.emit.proof import proof
 from kgen.pipeline import generate
@@ -121,8 +120,8 @@ def pytest_in(folder: Path, *arguments: str, environment: Mapping[str, str] | No
     settings = {**os.environ, **(environment or {})}
     if "PYTHONPATH" not in (environment or {}):
         settings.pop("PYTHONPATH", None)
-    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-p", "no:xdist", *arguments]
-    done = subprocess.run(command, cwd=folder, env=settings, capture_output=True, text=True)
+    command = ["-m", "pytest", "-q", "-p", "no:cacheprovider", "-p", "no:xdist", *arguments]
+    done = prepared.python(command, folder, settings)
     return done.returncode, done.stdout + done.stderr
 
 
@@ -154,13 +153,8 @@ PARTS = {
 @pytest.mark.parametrize("name", SPECS)
 def test_holds(name: str, tmp_path: Path) -> None:
     write(SPECS[name](), tmp_path)
-    plugin: tuple[str, ...] = ()
-    environment: dict[str, str] = {}
-    if INTERPRETED:  # as kernels run in all other tests
-        shutil.copyfile(ROOT / "tests" / "support" / "interpreter.py", tmp_path / "interpreter.py")
-        plugin, environment = ("-p", "interpreter"), {"PYTHONPATH": str(tmp_path)}
     chosen = ("-k", PARTS[name]) if name in PARTS else ()
-    status, output = pytest_in(tmp_path, *plugin, *chosen, environment=environment)
+    status, output = pytest_in(tmp_path, *chosen)
     assert status == 0, output
     assert "failed" not in output and re.search(r"\d+ passed", output)
 

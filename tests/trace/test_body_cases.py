@@ -5,11 +5,10 @@ The bodies of one algebra are the kernels of one spec, so that they are compiled
 
 import os
 import re
-import subprocess
-import sys
 from collections.abc import Mapping
 from pathlib import Path
 
+import prepared
 import pytest
 from modules import ROOT, agree, compiled, draw
 
@@ -109,9 +108,8 @@ def test_body(name: str, kernel: str, compiled_folder: Path) -> None:
 def test_the_compiler_takes_it(name: str, compiled_folder: Path) -> None:
     """Types, which the interpreter does not ask about: those of what a loop carries, say."""
     path = str(Path(str(compiled(spec(name), compiled_folder).__file__)).parent)
-    environment = os.environ | {"TRITON_INTERPRET": "0", "PYTHONPATH": str(ROOT)}
-    command = [sys.executable, "tests/support/lower.py", path, "sm_90"]
-    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
+    environment = os.environ | {"TRITON_INTERPRET": "0", "PYTHONPATH": str(ROOT / "tests" / "support")}
+    done = prepared.python(["-m", "lower", path, "sm_90"], ROOT, environment)
     assert done.returncode == 0, done.stderr
     assert re.fullmatch(r"\d{3} kernels\n", done.stdout), done.stdout
 
