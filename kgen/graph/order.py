@@ -6,8 +6,8 @@ the lines that it changes, and formulas that differ by a name alone, such as tho
 """
 
 from collections.abc import Iterable, Sequence
-from heapq import merge
-from itertools import islice
+from functools import lru_cache
+from itertools import chain
 
 from kgen.graph.builder import Builder
 from kgen.graph.node import Node, Rational, postorder, walk
@@ -30,25 +30,27 @@ class Order:
                 self._keys[node] = ((*words(node.tensor), (node.component, "")),)
             else:
                 self._keys[node] = (words(builder.hints[node]),) if node in builder.hints else self._made(node)
+        self.ranked = sorted(self._keys, key=self._sort_key)
+        self._place = {node: i for i, node in enumerate(self.ranked)}
+        self._as_factor = {node: i for i, node in enumerate(sorted(self.ranked, key=lambda x: len(x.axes)))}
 
     def _made(self, node: Node) -> Key:
         """A sum is sorted by its first term, a product by the names of all its factors."""
         keys = [self._keys[a] for a in node.args]
         if node.kind == "Add":
             return min(filter(None, keys), default=())
-        return tuple(islice(merge(*keys), FEW))
+        return tuple(sorted(chain(*keys))[:FEW]) if len(keys) != 1 else keys[0]
 
-    def rank(self, node: Node) -> tuple[object, ...]:
-        """What fields are sorted by."""
+    def _sort_key(self, node: Node) -> tuple[object, ...]:
         return self._keys[node], node.kind, [str(p) for p in node.payload], node.id
 
     def terms(self, node: Node) -> list[tuple[Rational, Node]]:
         """The terms of a sum: positive ones first, so that few sums start with a minus."""
-        return sorted(node.terms, key=lambda term: (term[0] < 0, *self.rank(term[1])))
+        return sorted(node.terms, key=lambda term: (term[0] < 0, self._place[term[1]]))
 
     def factors(self, node: Node) -> list[Node]:
         """Those with fewer axes first, so that what is constant along the tile is multiplied once."""
-        return sorted(node.args, key=lambda x: (len(x.axes), *self.rank(x)))
+        return sorted(node.args, key=self._as_factor.__getitem__)
 
     def arguments(self, node: Node) -> Sequence[Node]:
         """What an expression reads, in the order in which it reads it."""
@@ -65,15 +67,15 @@ class Order:
         So the order of results does not depend on how their expressions are factored.
         """
         barred, named = set(stop), self._named
-        below: dict[Node, dict[Node, None]] = {}  # the named fields in each expression
+        below: dict[Node, frozenset[Node]] = {}  # the named fields in each expression
         for node in postorder(roots, barred):
             args = node.args if node not in barred else ()
-            below[node] = {n: None for a in args for n in ((a,) if a in named else below[a])}
+            below[node] = frozenset().union(*({a} if a in named else below[a] for a in args))
         results = {*roots, *named}
 
         def needed(node: Node) -> Sequence[Node]:
             read = () if node in barred else self.arguments(node)
-            return [*sorted(below[node], key=self.rank), *read] if node in results else read
+            return [*sorted(below[node], key=self._place.__getitem__), *read] if node in results else read
 
         return list(walk(roots, needed))
 
@@ -87,6 +89,7 @@ def owners(results: Sequence[Node]) -> dict[Node, Node]:
     return found
 
 
+@lru_cache(maxsize=4096)
 def words(name: str) -> tuple[Word, ...]:
     """A name's parts, the shorter before the longer: x before weight, e3 before e12. Cotangents come first.
 

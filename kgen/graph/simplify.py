@@ -44,7 +44,7 @@ class Polynomials:
         self.uses = self._count_uses()
         self.atoms: list[Node | tuple[int, int] | int] = []  # a node, the product of two atoms, or a sum (its number)
         self.number: dict[Node | tuple[int, int], int] = {}
-        for node in sorted(self.order, key=self.reading.rank):
+        for node in self.reading.ranked:
             self._atom(node)
         self.sums: list[list[int]] = []  # term numbers of each sum
         self.terms: list[tuple[int, Rational, tuple[int, ...]]] = []  # (sum, coefficient, atoms)
