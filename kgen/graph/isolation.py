@@ -15,7 +15,7 @@ from typing import Any
 
 from kgen.graph.builder import Builder
 from kgen.graph.node import Node, Rational
-from kgen.graph.simplify import Polynomials
+from kgen.graph.simplify import Monomial, polynomials
 
 MOST_TERMS = 500  # of all polynomials: it takes 0.1 s for these, and longer by the square of their number
 
@@ -58,12 +58,12 @@ def isolate(builder: Builder, roots: Sequence[Node]) -> list[Node] | None:
 
 def isolated(builder: Builder, roots: Sequence[Node]) -> "Isolated | None":
     """What `isolate` makes fields of, in that builder or in a copy of it."""
-    read = Polynomials(builder, roots)
-    found = read.polynomials()
+    read = polynomials(builder, tuple(roots))
+    found = read.found
     if len(found) < 2 or sum(map(len, found.values())) > MOST_TERMS:
         return None
     try:
-        rewritten = Isolated(read, found)
+        rewritten = Isolated(read.atoms, found)
     except (ArithmeticError, LookupError, TypeError, ValueError):
         return None  # of kingdon's own: for some constants it has no term to look at
     return rewritten if rewritten.right() else None
@@ -72,20 +72,20 @@ def isolated(builder: Builder, roots: Sequence[Node]) -> "Isolated | None":
 class Isolated:
     """Polynomials after kingdon has been over them."""
 
-    def __init__(self, read: Polynomials, found: Mapping[Node, Sequence[tuple[Rational, tuple[int, ...]]]]) -> None:
-        self.atoms = read.atoms
-        self.leaves: dict[str, Rational | int] = {}  # a fraction, or the number of an atom
+    def __init__(self, atoms: Sequence[Node], found: Mapping[Node, Sequence[Monomial]]) -> None:
+        self.atoms = atoms
+        self.leaves: dict[str, Rational | Node] = {}
         self.given = tuple(tuple(self._term(c, atoms) for c, atoms in terms) for terms in found.values())
         self.shared, rest = _eliminated(self.given)
         self.rest = dict(zip(found, rest, strict=True))
 
     def _term(self, coefficient: Rational, atoms: Sequence[int]) -> tuple[Any, ...]:
-        factors = [self._leaf(f"x{atom:06}", atom) for atom in atoms]
+        factors = [self._leaf(f"x{atom:06}", self.atoms[atom]) for atom in atoms]
         if Fraction(coefficient).denominator == 1:
             return (int(coefficient), *factors)
         return (1, self._leaf(f"c{coefficient}", Fraction(coefficient)), *factors)
 
-    def _leaf(self, name: str, value: Rational | int) -> str:
+    def _leaf(self, name: str, value: Rational | Node) -> str:
         self.leaves[name] = value
         return name
 
@@ -141,8 +141,7 @@ class _Fields:
                 self.named[factor] = self._sum(self.found.shared[factor])
             else:
                 leaf = self.found.leaves[factor]
-                atom = self.found.atoms[leaf] if factor.startswith("x") else None  # type: ignore[index]
-                self.named[factor] = self.field(atom) if isinstance(atom, Node) else self.builder.const(leaf)
+                self.named[factor] = self.field(leaf) if isinstance(leaf, Node) else self.builder.const(leaf)
         return self.named[factor]
 
 

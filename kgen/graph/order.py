@@ -31,7 +31,7 @@ class Order:
             else:
                 self._keys[node] = (words(builder.hints[node]),) if node in builder.hints else self._made(node)
         self.ranked = sorted(self._keys, key=self._sort_key)
-        self._place = {node: i for i, node in enumerate(self.ranked)}
+        self.place = {node: i for i, node in enumerate(self.ranked)}
         self._as_factor = {node: i for i, node in enumerate(sorted(self.ranked, key=lambda x: len(x.axes)))}
 
     def _made(self, node: Node) -> Key:
@@ -46,7 +46,7 @@ class Order:
 
     def terms(self, node: Node) -> list[tuple[Rational, Node]]:
         """The terms of a sum: positive ones first, so that few sums start with a minus."""
-        return sorted(node.terms, key=lambda term: (term[0] < 0, self._place[term[1]]))
+        return sorted(node.terms, key=lambda term: (term[0] < 0, self.place[term[1]]))
 
     def factors(self, node: Node) -> list[Node]:
         """Those with fewer axes first, so that what is constant along the tile is multiplied once."""
@@ -75,7 +75,7 @@ class Order:
 
         def needed(node: Node) -> Sequence[Node]:
             read = () if node in barred else self.arguments(node)
-            return [*sorted(below[node], key=self._place.__getitem__), *read] if node in results else read
+            return [*sorted(below[node], key=self.place.__getitem__), *read] if node in results else read
 
         return list(walk(roots, needed))
 

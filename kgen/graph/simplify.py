@@ -8,13 +8,20 @@ are.
 """
 
 import heapq
-from collections.abc import Sequence
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
 from functools import lru_cache
+from itertools import chain, combinations, repeat
 
 from kgen.graph.builder import Builder
 from kgen.graph.cost import cost
 from kgen.graph.node import Node, Rational
 from kgen.graph.order import Order
+
+Monomial = tuple[Rational, tuple[int, ...]]  # a coefficient and atoms, sorted
+Key = tuple[int, int]  # a possible step: (a, b) shares the product a * b; (IN_SUM + sum, f) takes f out of a sum
+
+IN_SUM = 1 << 40  # more than there are atoms: of steps that save as much, those that share come first
 
 
 def simplify(builder: Builder, roots: Sequence[Node]) -> list[Node]:
@@ -24,33 +31,30 @@ def simplify(builder: Builder, roots: Sequence[Node]) -> list[Node]:
 
 @lru_cache(maxsize=8)  # the scheduler asks for the same roots when it weighs a kernel and when it builds it
 def _simplified(builder: Builder, roots: tuple[Node, ...]) -> tuple[Node, ...]:
-    factored = Polynomials(builder, roots).factored()
+    factored = _Factoring(polynomials(builder, roots)).factored()
     return tuple(factored) if cost(factored).total < cost(roots).total else roots
 
 
-Key = tuple[int, int, int]  # a possible step: (-1, a, b) shares the product a * b; (sum, f, -1) takes f out of a sum
+@lru_cache(maxsize=8)  # kingdon is given the same
+def polynomials(builder: Builder, roots: tuple[Node, ...]) -> "Polynomials":
+    """The fields below some roots as polynomials."""
+    return Polynomials(builder, roots)
 
 
 class Polynomials:
-    """Fields as polynomials, and the working state of factoring.
+    """Fields as polynomials: sums and products over all other fields, the atoms, which are numbered by names.
 
-    Atoms are numbered; a term is a coefficient and a sorted list of atoms.
+    A field that only one other reads, along the same axes, is a part of that one's polynomial.
     """
 
     def __init__(self, builder: Builder, roots: Sequence[Node]) -> None:
         self.builder, self.roots = builder, roots
-        self.reading = Order(builder, roots)
-        self.order = self.reading.evaluation(roots)
-        self.uses = self._count_uses()
-        self.atoms: list[Node | tuple[int, int] | int] = []  # a node, the product of two atoms, or a sum (its number)
-        self.number: dict[Node | tuple[int, int], int] = {}
-        for node in self.reading.ranked:
-            self._atom(node)
-        self.sums: list[list[int]] = []  # term numbers of each sum
-        self.terms: list[tuple[int, Rational, tuple[int, ...]]] = []  # (sum, coefficient, atoms)
-        self.holders: dict[Key, dict[int, None]] = {}  # which terms a step would serve
-        self.heap: list[tuple[int, Key]] = []
-        self.sum_of: dict[Node, int] = {}
+        self._reading = Order(builder, roots)
+        self.order = self._reading.evaluation(roots)
+        self.atoms, self.number = self._reading.ranked, self._reading.place
+        self._uses = self._count_uses()
+        parts = self._parts()
+        self.found = {n: self._read(n) for n in self.order if n.kind in ("Add", "Mul") and n not in parts}
 
     def _count_uses(self) -> dict[Node, int]:
         uses = dict.fromkeys(self.order, 0)
@@ -63,62 +67,51 @@ class Polynomials:
 
     def _inlined(self, child: Node, parent: Node) -> bool:
         """Whether a node is part of its parent's polynomial: used there alone, and varying along the same axes."""
-        return self.uses[child] == 1 and child.axes == parent.axes
-
-    # reading the graph
-
-    def _atom(self, key: Node | tuple[int, int]) -> int:
-        if key not in self.number:
-            self.number[key] = len(self.atoms)
-            self.atoms.append(key)
-        return self.number[key]
-
-    def _factors(self, node: Node, owner: Node) -> list[Node]:
-        if node.kind == "Mul" and (node is owner or self._inlined(node, owner)):
-            return [f for a in self.reading.factors(node) for f in self._factors(a, owner)]
-        return [node]
-
-    def _flat_terms(self, node: Node, owner: Node) -> list[tuple[Rational, list[Node]]]:
-        terms: list[tuple[Rational, list[Node]]] = []
-        for c, x in self.reading.terms(node):
-            if x.kind == "Add" and self._inlined(x, owner):
-                terms += [(c * d, factors) for d, factors in self._flat_terms(x, owner)]
-            else:
-                terms.append((c, self._factors(x, owner)))
-        return terms
-
-    def _read(self) -> None:
-        for node in self.order:
-            if node.kind == "Add":
-                self.sum_of[node] = self._new_sum(
-                    [(c, tuple(self._atom(f) for f in factors)) for c, factors in self._flat_terms(node, node)]
-                )
-            elif node.kind == "Mul":
-                factors = tuple(self._atom(f) for f in self._factors(node, node))
-                self.sum_of[node] = self._new_sum([(1, factors)])
+        return self._uses[child] == 1 and child.axes == parent.axes
 
     def _parts(self) -> set[Node]:
         """Nodes that became part of the polynomial of their only user."""
         kinds = {"Mul": ("Add", "Mul"), "Add": ("Add",)}
         return {a for n in self.order for a in n.args if n.kind in kinds.get(a.kind, ()) and self._inlined(a, n)}
 
-    def _drop_inlined(self) -> None:
-        parts = self._parts()
-        for node in self.order:
-            if node in parts:
-                for t in self.sums[self.sum_of[node]]:
-                    self._index(t, remove=True)
+    def _read(self, node: Node) -> list[Monomial]:
+        terms = self._terms(node, node) if node.kind == "Add" else [(1, self._factors(node, node))]
+        return [(c, tuple(sorted(self.number[f] for f in factors))) for c, factors in terms]
 
-    def polynomials(self) -> dict[Node, list[tuple[Rational, tuple[int, ...]]]]:
-        """The polynomial of each field that has one of its own."""
-        self._read()
-        parts = self._parts()
-        whole = [node for node in self.order if node in self.sum_of and node not in parts]
-        return {node: [self.terms[t][1:] for t in self.sums[self.sum_of[node]]] for node in whole}
+    def _terms(self, node: Node, owner: Node) -> list[tuple[Rational, list[Node]]]:
+        terms: list[tuple[Rational, list[Node]]] = []
+        for c, x in self._reading.terms(node):
+            if x.kind == "Add" and self._inlined(x, owner):
+                terms += [(c * d, factors) for d, factors in self._terms(x, owner)]
+            else:
+                terms.append((c, self._factors(x, owner)))
+        return terms
+
+    def _factors(self, node: Node, owner: Node) -> list[Node]:
+        if node.kind == "Mul" and (node is owner or self._inlined(node, owner)):
+            return [f for a in node.args for f in self._factors(a, owner)]
+        return [node]
+
+
+class _Factoring:
+    """The state of factoring: terms of sums, and which of them each possible step would serve."""
+
+    def __init__(self, read: Polynomials) -> None:
+        self.read, self.builder = read, read.builder
+        self.atoms: list[Node | Key | int] = [*read.atoms]  # a node, the product of two atoms, or a sum (its number)
+        self.products: dict[Key, int] = {}
+        self.sums: list[list[int]] = []  # term numbers of each sum
+        self.terms: list[tuple[int, Rational, tuple[int, ...]]] = []  # (sum, coefficient, atoms)
+        self.keys: list[Iterable[Key]] = []  # the steps that would serve each term
+        self.holders: defaultdict[Key, dict[int, None]] = defaultdict(dict)  # which terms a step would serve
+        self.sum_of = {node: self._new_sum(terms) for node, terms in read.found.items()}
+        self.queued = {key: len(terms) for key, terms in self.holders.items() if len(terms) > 1}
+        self.heap = [(-count, key) for key, count in self.queued.items()]  # each step, and with what it is in line
+        heapq.heapify(self.heap)
 
     # bookkeeping
 
-    def _new_sum(self, terms: Sequence[tuple[Rational, tuple[int, ...]]]) -> int:
+    def _new_sum(self, terms: Sequence[Monomial]) -> int:
         number = len(self.sums)
         self.sums.append([])
         for c, factors in terms:
@@ -127,71 +120,78 @@ class Polynomials:
 
     def _new_term(self, number: int, coefficient: Rational, factors: tuple[int, ...]) -> int:
         term = len(self.terms)
-        self.terms.append((number, coefficient, tuple(sorted(factors))))
+        self.terms.append((number, coefficient, factors))
         self.sums[number].append(term)
-        self._index(term)
+        self.keys.append(())
+        self._hold(term)
         return term
 
-    def _keys(self, term: int) -> list[Key]:
+    def _hold(self, term: int) -> None:
+        """Note the steps that would serve a term as it is now."""
         number, _, factors = self.terms[term]
-        if len(factors) < 2:
-            return []  # there is no multiplication to save
-        keys = {(-1, a, b): None for i, a in enumerate(factors) for b in factors[i + 1 :]}
-        keys.update({(number, f, -1): None for f in factors})
-        return list(keys)
+        if len(factors) > 1:  # else there is no multiplication to save
+            steps = chain(combinations(factors, 2), zip(repeat(IN_SUM + number), factors))
+            self.keys[term] = dict.fromkeys(steps)
+            for key in self.keys[term]:
+                self.holders[key][term] = None
 
-    def _index(self, term: int, remove: bool = False) -> None:
-        for key in self._keys(term):
-            holders = self.holders.setdefault(key, {})
-            if remove:
-                holders.pop(term, None)
-            else:
-                holders[term] = None
-                if len(holders) > 1:
-                    heapq.heappush(self.heap, (-len(holders), key))
+    def _release(self, term: int) -> None:
+        for key in self.keys[term]:
+            del self.holders[key][term]
+        self.keys[term] = ()
+
+    def _queue(self, key: Key) -> None:
+        """Put a step in line by the number of terms that it serves, if that is more than it is in line with."""
+        count = len(self.holders[key])
+        if count > self.queued.get(key, 1):
+            self.queued[key] = count
+            heapq.heappush(self.heap, (-count, key))
 
     # the steps
 
     def factored(self) -> list[Node]:
-        self._read()
-        self._drop_inlined()
         while self.heap:
             score, key = heapq.heappop(self.heap)
-            holders = self.holders[key]
-            if len(holders) < 2:
-                continue
-            if len(holders) != -score:
-                heapq.heappush(self.heap, (-len(holders), key))
-            elif key[0] < 0:
-                self._share(key[1], key[2], list(holders))
-            else:
-                self._take_out(key[0], key[1], list(holders))
+            if self.queued.get(key) != -score:
+                continue  # it is in line with another number
+            changed = self._take(key) if len(self.holders[key]) == -score else []
+            del self.queued[key]
+            self._queue(key)
+            for step in chain(*(self.keys[term] for term in changed)):
+                self._queue(step)
         return self._rebuild()
 
-    def _share(self, a: int, b: int, terms: list[int]) -> None:
-        product = self._atom((a, b))
+    def _take(self, key: Key) -> list[int]:
+        """Take a step; gives the terms that are not what they were."""
+        terms = list(self.holders[key])
+        return self._share(*key, terms) if key[0] < IN_SUM else self._take_out(key[0] - IN_SUM, key[1], terms)
+
+    def _share(self, a: int, b: int, terms: list[int]) -> list[int]:
+        product = self._product(a, b)
         for term in terms:
             number, c, factors = self.terms[term]
-            rest = list(factors)
-            rest.remove(a)
-            rest.remove(b)
-            self._index(term, remove=True)
-            self.terms[term] = (number, c, tuple(sorted((*rest, product))))
-            self._index(term)
+            self._release(term)
+            self.terms[term] = (number, c, tuple(sorted((*_without(factors, a, b), product))))
+            self._hold(term)
+        return terms
 
-    def _take_out(self, number: int, factor: int, terms: list[int]) -> None:
-        rests: list[tuple[Rational, tuple[int, ...]]] = []
+    def _product(self, a: int, b: int) -> int:
+        """The atom that is the product of two others."""
+        if (a, b) not in self.products:
+            self.products[a, b] = len(self.atoms)
+            self.atoms.append((a, b))
+        return self.products[a, b]
+
+    def _take_out(self, number: int, factor: int, terms: list[int]) -> list[int]:
+        rests: list[Monomial] = []
         for term in terms:
-            self._index(term, remove=True)
+            self._release(term)
             self.sums[number].remove(term)
             _, c, factors = self.terms[term]
-            rest = list(factors)
-            rest.remove(factor)
-            rests.append((c, tuple(rest)))
+            rests.append((c, tuple(_without(factors, factor))))
         inner = self._new_sum(rests)
-        atom = len(self.atoms)
         self.atoms.append(inner)
-        self._new_term(number, 1, (factor, atom))
+        return [*self.sums[inner], self._new_term(number, 1, (factor, len(self.atoms) - 1))]
 
     # writing the graph
 
@@ -199,7 +199,7 @@ class Polynomials:
         """Evaluate the polynomials back to nodes, with an explicit stack: sums nest deeply."""
         self._nodes: dict[Node, Node] = {}
         self._values: dict[int, Node] = {}
-        for node in self.order:
+        for node in self.read.order:
             if node not in self.sum_of:
                 done = self.builder.rebuild(node, [self._nodes[a] for a in node.args]) if node.args else node
             else:
@@ -207,7 +207,7 @@ class Polynomials:
             self._nodes[node] = done
             if node in self.builder.hints:
                 self.builder.name(done, self.builder.hints[node])
-        return [self._nodes[root] for root in self.roots]
+        return [self._nodes[root] for root in self.read.roots]
 
     def _sum_value(self, number: int) -> Node:
         b = self.builder
@@ -224,3 +224,10 @@ class Polynomials:
             else:
                 self._values[atom] = self._sum_value(key)
         return self._values[atom]
+
+
+def _without(factors: Sequence[int], *others: int) -> list[int]:
+    rest = list(factors)
+    for factor in others:
+        rest.remove(factor)
+    return rest
