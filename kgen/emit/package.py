@@ -34,7 +34,7 @@ from kgen.emit.text.constants import algebra, description, weights_of
 from kgen.emit.text.conventions import weights
 from kgen.emit.text.docstrings import formula, title
 from kgen.emit.text.render import render
-from kgen.emit.text.tidy import LINE_LENGTH, formatted, tidy
+from kgen.emit.text.tidy import LINE_LENGTH, exploded, laid_out, tidy
 from kgen.emit.variants import variants_of, work_of
 from kgen.errors import KgenError
 from kgen.reference import source as reference
@@ -119,9 +119,9 @@ def _index(spec: Spec) -> str:
     return _finished(
         "index",
         h=_header(spec, head, seal=False),
-        imports=formatted(imports).strip(),
+        imports=laid_out(imports).strip(),
         names=sorted(names),
-        constants=formatted(constants),
+        constants=laid_out(constants),
     )
 
 
@@ -143,7 +143,7 @@ def _modules(spec: Spec) -> str:
     wanted[f".{RUNTIME}.blades"] = {"_on_blades": "on_blades"} if "_on_blades(" in classes else {}
     imports = "\n".join(_imports(module, found) for module, found in sorted(wanted.items()) if found)
     head = _header(spec, f"Modules of {spec.name}: parameters and options around its functions.", stamp.MODULES)
-    return _finished("modules", h=head, imports=formatted(imports).strip(), classes=classes)
+    return _finished("modules", h=head, imports=laid_out(imports).strip(), classes=classes)
 
 
 def _reference(spec: Spec) -> str:
@@ -191,10 +191,10 @@ def _function(spec: Spec, kernel: Kernel, variants: Sequence[Variant], files: Se
     return _finished(
         "function",
         h=_header(spec, f"{kernel.name}: {title(kernel)}", kernel.name),
-        imports=formatted(imports).strip(),
-        description=formatted(description(spec, kernel, work_of(variants), files)).strip(),
+        imports=laid_out(imports).strip(),
+        description=exploded("_describe(", description(spec, kernel, work_of(variants), files), ")").strip(),
         reference=text,
-        operators=formatted("\n".join(render("operator", v=operator_row(v)) for v in variants)).strip(),
+        operators=laid_out("\n".join(render("operator", v=operator_row(v)) for v in variants)).strip(),
         f=row,
     )
 
@@ -211,7 +211,7 @@ def _kernels(spec: Spec, kernel: Kernel, variants: Sequence[Variant], part: slic
     texts = [(name, _join(by_name[text.name] for text in group)) for name, group in kernels.items() if group]
     lines = formula(spec, kernel)
     inlined = _join(render("shared", f=function, title=function.title(lines)) for function in functions)
-    table = "".join(f"{name!r}: launch.{spelled(row)}, " for name, row in rows)
+    table = [f"{name!r}: launch.{spelled(row)}" for name, row in rows]
     launchers = _join(render("launcher", p=row) for v in variants for row in launcher_rows(v, plan)[part])
     second = bool(part.start)
     what = "second derivatives" if second else "forward and backward" if kernel.grads else "forward"
@@ -220,7 +220,7 @@ def _kernels(spec: Spec, kernel: Kernel, variants: Sequence[Variant], part: slic
         "kernels",
         h=_header(spec, f"Kernels of {kernel.name}, {what}.", graph=stamp.digest(graphs)),
         imports=_kernel_imports("\n".join([inlined, *by_name.values()]), launchers, bool(rows)),
-        launch_table=formatted(f"LAUNCH = {{{table}}}") if rows else "",
+        launch_table=exploded("LAUNCH = {", table, "}") if rows else "",
         shared=inlined,
         sections=[{"title": name, "formula": lines, "kernels": text} for name, text in texts],
         launchers=launchers,
@@ -242,7 +242,7 @@ def _kernel_imports(kernels: str, launchers: str, table: bool) -> str:
     own = [f"from ..{RUNTIME} import {', '.join(parts)}"] if parts else []
     own += [f"from ..{RUNTIME}.kernels import {', '.join(used)}"] if used else []
     standard, others = lines[: "import math" in lines], lines["import math" in lines :]
-    return "\n\n".join("\n".join(group) for group in (standard, others, [formatted("\n".join(own)).strip()]) if group)
+    return "\n\n".join("\n".join(group) for group in (standard, others, [laid_out("\n".join(own)).strip()]) if group)
 
 
 @lru_cache

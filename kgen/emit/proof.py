@@ -11,7 +11,7 @@ from typing import Any
 
 from kgen.emit.text.banner import banner, source_name
 from kgen.emit.text.render import render
-from kgen.emit.text.tidy import LINE_LENGTH, formatted, tidy
+from kgen.emit.text.tidy import LINE_LENGTH, exploded, laid_out, tidy
 from kgen.reference import source as reference
 from kgen.reference.function import Function
 from kgen.reference.tables import _ref_product_rows
@@ -35,7 +35,7 @@ def proof(spec: Spec) -> str:
         kernel.name: _describe(kernel, functions[kernel.name], groups[kernel.name]) | {"spec": spec.part(kernel.name)}
         for kernel in spec.kernels
     }
-    names = "".join(f"{name!r}: {name}_oracle, " for name in functions)
+    names = [f"{name!r}: {name}_oracle" for name in functions]
     text = render(
         "proof",
         name=spec.name,
@@ -45,8 +45,8 @@ def proof(spec: Spec) -> str:
             "stamp": stamp.line(spec.part(), source_name(spec.path), seal=False),
         },
         algebra=_algebra(spec) if spec.algebra else None,
-        kernels=formatted(f"KERNELS = {described!r}"),
-        oracles=oracles + "\n\n\n" + formatted(f"ORACLES = {{{names}}}"),
+        kernels=laid_out(f"KERNELS = {described!r}"),
+        oracles=oracles + "\n\n\n" + exploded("ORACLES = {", names, "}"),
     )
     return tidy(text)
 
@@ -79,7 +79,7 @@ def _algebra(spec: Spec) -> dict[str, str]:
     assert spec.algebra is not None
     return {
         "blades": fill(" ".join(blade.name for blade in spec.algebra.blades), LINE_LENGTH),
-        "path_order": formatted(repr(spec.layout.path_order)).strip(),
+        "path_order": laid_out(repr(spec.layout.path_order)).strip(),
         "products": _products(spec.algebra),
     }
 

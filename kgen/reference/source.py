@@ -13,7 +13,7 @@ from functools import lru_cache
 from importlib import resources
 from typing import TYPE_CHECKING, Any
 
-from kgen.reference.function import WIDTH, Function
+from kgen.reference.function import Function
 from kgen.spec.model import Kernel, Spec
 
 if TYPE_CHECKING:
@@ -75,7 +75,7 @@ ALIAS = "_RefGrades = tuple[int, ...] | None  # the grades of a multivector, Non
 
 
 def _kernels(functions: Iterable[Function]) -> str:
-    return "\n\n\n".join(_formatted(function.text()) for function in functions)
+    return "\n\n\n".join(function.text() for function in functions)
 
 
 def _constants(spec: Spec) -> Iterator[tuple[str, str]]:
@@ -85,7 +85,7 @@ def _constants(spec: Spec) -> Iterator[tuple[str, str]]:
         blades = tuple((blade.mask, blade.sign) for blade in spec.algebra.blades)
         yield "_REF_SQUARES", f"_REF_SQUARES = {spec.algebra.squares}  # of the generators"
         comment = "# In storage order (mask, sign): sign times the ascending product of the generators in mask.\n"
-        yield "_REF_BLADES", comment + _formatted(f"_REF_BLADES = {blades}")
+        yield "_REF_BLADES", comment + f"_REF_BLADES = {blades}"
         yield "_REF_PATH_ORDER", f"_REF_PATH_ORDER = {_tuple(spec.layout.path_order)}"
 
 
@@ -115,13 +115,3 @@ def _definitions(file: str) -> Iterator[tuple[str, str]]:
 
 def _tuple(items: Iterable[str]) -> str:
     return "(" + ", ".join(f'"{item}"' for item in items) + ")"
-
-
-def _formatted(text: str) -> str:
-    """The text as black leaves it; most texts already are, and black takes its time."""
-    if all(len(line) <= WIDTH for line in text.splitlines()):
-        return text
-    import black
-    from black.mode import TargetVersion
-
-    return black.format_str(text, mode=black.Mode({TargetVersion.PY311}, line_length=WIDTH)).rstrip("\n")

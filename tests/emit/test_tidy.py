@@ -5,7 +5,16 @@ from collections.abc import Callable
 
 import pytest
 
-from kgen.emit.text.tidy import LINE_LENGTH, _broken, _call_broken, tidy
+from kgen.emit.text.tidy import (
+    LINE_LENGTH,
+    _broken,
+    _call_broken,
+    _tuple_broken,
+    exploded,
+    formatted,
+    laid_out,
+    tidy,
+)
 
 NAMES = ("x", "weight_000", "operand5_row", "t12", "grad_grad_weight_ptr", "mask", "a_rather_long_name_for_something")
 CALLEES = ("tl.store", "_load8", "f", "_some_very_long_function_name_for_a_kernel_with_options_backward_run")
@@ -70,6 +79,60 @@ def test_calls_and_signatures_are_broken_as_by_black(make: Callable[[random.Rand
         assert found == _broken(line)
 
 
+def values(draw: random.Random) -> str:
+    """A tuple that is returned or assigned."""
+    names = ", ".join(f"{draw.choice(NAMES)}{i}" for i in range(draw.randrange(1, 5)))
+    several = ", ".join(expression(draw) for _ in range(draw.randrange(1, 9)))
+    return " " * 4 * draw.randrange(1, 5) + f"{draw.choice(['return ', f'{names} = '])}{several}"
+
+
+def test_tuples_are_broken_as_by_black() -> None:
+    draw = random.Random(11)
+    drawn = (values(draw) for _ in range(4000))
+    lines = [line for line in drawn if len(line) > LINE_LENGTH and is_python(line)][:300]
+    broken = {line: found for line in lines if (found := _tuple_broken(line))}
+    assert len(lines) == 300 and len(broken) > 30
+    for line, found in broken.items():
+        assert found == _broken(line)
+
+
+def data(draw: random.Random, depth: int = 0) -> object:
+    """What `repr` writes: tuples, dicts, names and numbers, and some strings that need other quotes."""
+    if depth == 4 or draw.random() < 0.3:
+        return draw.choice(
+            ["n", "grad_weight", "...", 3, 1e-06, True, None, "it's", 'a "b"', "a, b", "back\\slash", ""]
+        )
+    parts = [data(draw, depth + 1) for _ in range(draw.randrange(5))]
+    return tuple(parts) if draw.random() < 0.6 else {f"{draw.choice(NAMES)}{i}": part for i, part in enumerate(parts)}
+
+
+def test_data_is_laid_out_as_by_black() -> None:
+    draw, count = random.Random(3), 0
+    for _ in range(120):
+        rows = [f"{name}={data(draw)!r}" for name in NAMES[: draw.randrange(1, 7)]]
+        assert exploded("_describe(", rows, ")") == formatted(f"_describe({', '.join(rows)},)")
+        text = f"KERNELS = {data(draw)!r}\nOTHERS = {data(draw)!r}\n"
+        assert laid_out(text) == formatted(text)
+        count += text.count("\n") < laid_out(text).count("\n")
+    assert count > 25, "some were too long for a line"
+
+
+def test_black_is_asked_only_for_what_is_more_than_that(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[str] = []
+
+    def answer(text: str) -> str:
+        asked.append(text)
+        return text
+
+    monkeypatch.setattr("kgen.emit.text.tidy.formatted", answer)
+    exploded("LAUNCH = {", [f"{name!r}: launch.Launch({'elements=4, ' * 12}warps=4)" for name in NAMES], "}")
+    laid_out(f"KERNELS = {dict.fromkeys(NAMES, tuple(NAMES))!r}")
+    tidy("return " + ", ".join(f"{name} if wanted else None" for name in NAMES))
+    assert asked == []
+    laid_out("KERNELS = " + " + ".join(map(repr, NAMES * 3)))
+    assert len(asked) == 1
+
+
 @pytest.mark.parametrize(
     "line",
     [
@@ -83,11 +146,13 @@ def test_calls_and_signatures_are_broken_as_by_black(make: Callable[[random.Rand
         "if f(" + "a, " * 60 + "b):",
         "with f(" + "a, " * 60 + "b):",
         "f(" + "a, " * 60 + "b)  # a comment",
-        "f(a, g(" + "a, " * 60 + "b))",
-        "f((" + "a, " * 60 + "b), c)",
+        "f(a, g(" + "a + " * 60 + "b))",
+        "f(a, b[" + "a, " * 60 + "b])",
+        "return a, b, lambda " + "a, " * 60 + "b: c",
+        "return a, f(" + "a, " * 60 + "b)",
     ],
 )
 def test_what_is_more_than_that_is_blacks(line: str) -> None:
-    assert _call_broken(line) is None
+    assert _call_broken(line) is None and _tuple_broken(line) is None
     body = "\n    pass" if line.endswith(":") else ""
     assert tidy(line + body).splitlines()[: -1 if body else None] == _broken(line)

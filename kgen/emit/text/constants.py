@@ -25,8 +25,8 @@ def algebra(spec: Spec) -> str:
     return f"SIGNATURE = {spec.algebra.signature}\nBLADES = {names!r}\nGRADES = {grades!r}\n"
 
 
-def description(spec: Spec, kernel: Kernel, work: Mapping[str, Work], files: Sequence[str]) -> str:
-    """The call by which a function describes itself: dims in memory order, options, work, paths of weights."""
+def description(spec: Spec, kernel: Kernel, work: Mapping[str, Work], files: Sequence[str]) -> list[str]:
+    """The arguments by which a function describes itself: dims in memory order, options, work, paths of weights."""
     inputs, outputs = tensors(spec, kernel)
     known = {name.partition(".")[2]: roles for name, roles in weights(spec, kernel).items()}
     rows: dict[str, Any] = {
@@ -43,7 +43,7 @@ def description(spec: Spec, kernel: Kernel, work: Mapping[str, Work], files: Seq
         "files": tuple(files),
     }
     kept = {key: value for key, value in rows.items() if value or key in ("inputs", "outputs", "grads", "files")}
-    return f"_describe({kernel.name!r}, {', '.join(f'{key}={value!r}' for key, value in kept.items())},)"
+    return [repr(kernel.name), *(f"{key}={value!r}" for key, value in kept.items())]
 
 
 def weights_of(spec: Spec, kernel: Kernel) -> dict[str, Any]:
