@@ -7,6 +7,7 @@ know, are the numbers of operations.
 
 from collections.abc import Container, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 from kgen.graph.node import Node, postorder
 
@@ -53,6 +54,11 @@ class Cost:
 
 def cost(roots: Sequence[Node]) -> Cost:
     """The operations needed to evaluate the roots once."""
+    return _cost(tuple(roots))
+
+
+@lru_cache(maxsize=64)  # of fields that are weighed against others, then taken
+def _cost(roots: tuple[Node, ...]) -> Cost:
     nodes = postorder(roots)
     multiplications, additions, functions = (sum(kinds) for kinds in zip((0, 0, 0), *map(operations, nodes)))
     return Cost(multiplications, additions, functions, sum(map(weight, nodes)))

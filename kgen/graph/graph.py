@@ -51,20 +51,17 @@ class Graph:
 def dump(graph: Graph) -> str:
     """The graph as stable text, numbered from zero in the order of evaluation."""
     order = postorder(graph.roots)
-    number = {node: i for i, node in enumerate(order)}
+    name = {node: f"%{i}" for i, node in enumerate(order)}
     lines = [f"graph {graph.name} over {' '.join(graph.axes)}"]
     for tensor in graph.inputs:
         lines.append(f"  input {tensor.name} [{', '.join(map(str, tensor.dims))}]")
     lines += [f"  number {name}" for name in graph.numbers]
     for node in order:
-        renamed = Node(
-            node.id, node.kind, node.axes, tuple(Node(number[a], "", a.axes) for a in node.args), node.payload
-        )
         hint = graph.builder.hints.get(node)
         axes = " ".join(sorted(node.axes)) or "-"
-        lines.append(f"  %{number[node]} = {spell(renamed)} : {axes}" + (f"  # {hint}" if hint else ""))
+        lines.append(f"  {name[node]} = {spell(node, name.__getitem__)} : {axes}" + (f"  # {hint}" if hint else ""))
     for output in graph.outputs:
-        fields = ", ".join(f"%{number[f]}" for f in output.fields)
+        fields = ", ".join(name[f] for f in output.fields)
         lines.append(f"  output {output.tensor.name} [{', '.join(map(str, output.tensor.dims))}] = {fields}")
     return "\n".join(lines) + "\n"
 

@@ -25,6 +25,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import lru_cache
+from operator import attrgetter
 
 Rational = int | Fraction  # an int wherever it is whole: integer arithmetic is many times faster
 Number = Rational | float
@@ -129,7 +130,7 @@ def postorder(roots: Iterable[Node], stop: Iterable[Node] = ()) -> list[Node]:
 
 @lru_cache(maxsize=512)  # the scheduler asks the same of what it tries
 def _postorder(roots: tuple[Node, ...], barred: frozenset[Node]) -> tuple[Node, ...]:
-    return tuple(walk(roots, lambda node: () if node in barred else node.args))
+    return tuple(walk(roots, (lambda node: () if node in barred else node.args) if barred else attrgetter("args")))
 
 
 def walk(roots: Iterable[Node], arguments: Callable[[Node], Sequence[Node]]) -> Iterable[Node]:
@@ -154,9 +155,9 @@ def holds_dot(fields: Iterable[Node]) -> bool:
     return any(node.kind == "Dot" for node in postorder(fields))
 
 
-def spell(node: Node) -> str:
-    """One node as text, its arguments as %id."""
-    args = ", ".join(str(a) for a in node.args)
+def spell(node: Node, name: Callable[[Node], str] = str) -> str:
+    """One node as text, its arguments by their names, which are %id."""
+    args = [name(a) for a in node.args]
     match node.kind:
         case "Input":
             return f"{node.tensor}[{node.component}]"
@@ -165,12 +166,13 @@ def spell(node: Node) -> str:
         case "Size":
             return f"Size({node.axis})"
         case "Add":
-            return "Add(" + ", ".join(f"{c} {x}" if c != 1 else str(x) for c, x in node.terms) + ")"
+            return "Add(" + ", ".join(f"{c} {x}" if c != 1 else x for c, x in zip(node.coefficients, args)) + ")"
         case "Call":
-            return f"{node.function}({args})"
+            return f"{node.function}({', '.join(args)})"
         case "Sum" | "Max":
-            return f"{node.kind}({args}, over {' '.join(node.over)})"
+            return f"{node.kind}({', '.join(args)}, over {' '.join(node.over)})"
         case "Dot":
-            return f"Dot({', '.join(f'{a} {b}' for a, b in node.pairs)}, over {' '.join(node.over)})"
+            pairs = (f"{a} {b}" for a, b in zip(args[::2], args[1::2]))
+            return f"Dot({', '.join(pairs)}, over {' '.join(node.over)})"
         case _:
-            return f"{node.kind}({args})"
+            return f"{node.kind}({', '.join(args)})"

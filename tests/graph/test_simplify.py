@@ -9,6 +9,7 @@ import pytest
 
 from kgen.graph import simplify as simplification
 from kgen.graph.builder import Builder
+from kgen.graph.cost import cost, operations
 from kgen.graph.node import Node
 from kgen.graph.simplify import IN_SUM, Key, Polynomials, simplify
 from kgen.schedule.factoring import best
@@ -66,3 +67,12 @@ def test_polynomials_are_read_once_for_both_factorings() -> None:
         simplify(b, roots)
         assert len(best(b, roots)[1]) == 2, "kingdon was asked"
     assert read.call_count == 1
+
+
+def test_what_was_weighed_is_not_counted_again() -> None:
+    b, roots = drawn_sums(0)
+    with patch("kgen.graph.cost.operations", side_effect=operations) as counted:
+        first = cost(roots)
+        asked = counted.call_count
+        assert cost(tuple(roots)) == first and counted.call_count == asked > 0
+        assert cost(roots[:0]).total == 0 and cost([*roots, b.mul(*roots, *roots)]).total > first.total

@@ -11,7 +11,7 @@ candidate, with the definitions that stand in each of them; the one that saves m
 
 import re
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from itertools import chain, combinations, count
 from textwrap import shorten
@@ -68,19 +68,21 @@ class _Definition:
     """The statements that give a field its value, or some fields at once."""
 
     statements: tuple[Statement, ...]
-
-    @property
-    def names(self) -> tuple[str, ...]:
-        return tuple(self.statements[0].name.split(", "))
-
-    @property
-    def reads(self) -> frozenset[str]:
-        return _read(self.statements).difference(self.names)
+    names: tuple[str, ...] = field(compare=False)
+    reads: frozenset[str] = field(compare=False)
 
     @property
     def movable(self) -> bool:
         """Whether it is a formula of fields: reductions need the mask, and calls are functions already."""
         return len(self.names) == 1 and not re.match(rf"_row_|\w+{ENDING}\(", self.statements[0].expression)
+
+
+@lru_cache(maxsize=4096)
+def _definition(statements: tuple[Statement, ...]) -> _Definition:
+    names = tuple(statements[0].name.split(", "))
+    return _Definition(
+        statements, names, frozenset(chain(*(_names(s.expression) for s in statements))).difference(names)
+    )
 
 
 @dataclass(slots=True)
@@ -141,7 +143,7 @@ def _place(text: KernelText, section: Section, taken: set[str]) -> _Place:
     inside = set(section.statements)
     every = [part for part in text.sections if part is section or section is text.before]
     read = chain(*(_beside(part, inside) for part in every))
-    return _Place([_Definition(tuple(g)) for g in groups], frozenset(chain(*map(_names, read))), taken)
+    return _Place([_definition(tuple(g)) for g in groups], frozenset(chain(*map(_names, read))), taken)
 
 
 def _beside(section: Section, inside: set[Statement]) -> Iterator[str]:
@@ -150,11 +152,6 @@ def _beside(section: Section, inside: set[Statement]) -> Iterator[str]:
     yield from (p.expression for p in section.products)
     yield from (a.expression for a in section.accumulators)
     yield from (s.expression for s in section.statements if s not in inside)
-
-
-@lru_cache(maxsize=4096)
-def _read(statements: tuple[Statement, ...]) -> frozenset[str]:
-    return frozenset(chain(*(_names(s.expression) for s in statements)))
 
 
 def _names(text: str) -> list[str]:
@@ -289,7 +286,7 @@ def _put_call(place: _Place, definitions: Sequence[_Definition], function: Funct
     first = next(i for i, d in enumerate(place.definitions) if d in inside)
     others = [(i < first or bool(needed.intersection(d.names)), d) for i, d in enumerate(place.definitions)]
     early, late = ([d for before, d in others if before == wanted and d not in inside] for wanted in (True, False))
-    place.definitions = [*early, *(_Definition((s,)) for s in _call(function, place.taken)), *late]
+    place.definitions = [*early, *(_definition((s,)) for s in _call(function, place.taken)), *late]
 
 
 def _call(function: Function, taken: set[str]) -> Iterator[Statement]:
