@@ -39,8 +39,8 @@ from kgen.console import say
 from kgen.errors import KgenError
 from kgen.tools.bench import timing
 from kgen.tools.bench.cases import Case
-from kgen.tools.bench.command import add_peers, load_suite, select
 from kgen.tools.bench.figures import show, spell
+from kgen.tools.bench.plan import add_peers, load_suite, select
 from kgen.tools.bench.race import DIRECTIONS, device_name, explain, label
 from kgen.tools.problem import Function, Problem, draw, load_module, runtime
 

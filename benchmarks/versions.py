@@ -110,7 +110,7 @@ def row(work: Work, folders: Mapping[str, Path], clock: timing.Clock) -> dict[st
         worst = max(worst, error(results, expected))
         copies = problem.copies(timing.rotation(clock, problem.forward_bytes))
         calls[name] = timing.rotating([partial(ALL[work.direction], p, function) for p in copies])
-    times = timing.timed(clock, calls, SECONDS)
+    times = timing.timed(clock, calls, timing.Effort(SECONDS))
     told = {k: str(v).partition("\n")[0] if isinstance(v, Exception) else f"{v.median:.4g}" for k, v in times.items()}
     return {"difference": f"{worst:.2g}", **told}
 

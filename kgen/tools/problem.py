@@ -186,8 +186,8 @@ def draw(
 
 
 def in_double(problem: Problem) -> Problem:
-    """The same values in fp64."""
-    inputs = tuple(x.double() for x in problem.inputs)
+    """The same values in fp64; integers stay what they are."""
+    inputs = tuple(x.double() if x.is_floating_point() else x for x in problem.inputs)
     leaves = tuple(x.detach().requires_grad_(leaf.requires_grad) for x, leaf in zip(inputs, problem.leaves))
     return Problem(inputs, leaves, problem.wanted, tuple(x.double() for x in problem.cotangents))
 

@@ -21,7 +21,7 @@ pytest.importorskip("triton")
 from kgen.errors import KgenError  # noqa: E402
 from kgen.tools.aot.report import Row, complaints, read, write  # noqa: E402
 from kgen.tools.aot.resources import Resources, amd, gpu_target, nvidia  # noqa: E402
-from kgen.tools.aot.workers import results  # noqa: E402
+from kgen.tools.workers import results  # noqa: E402
 
 ROW = Row(
     module="vga3d",
@@ -291,7 +291,7 @@ def test_a_process_that_crashes_is_a_result(tmp_path: Path) -> None:
 def test_no_process_is_left_of_what_nobody_waits_for(tmp_path: Path, system: Callable[[Work], Work]) -> None:
     found = results(system(loaded), [tmp_path / str(i) for i in range(3)], 2, 600)
     assert next(found)[0].parent == tmp_path and multiprocessing.active_children()
-    found.close()  # type: ignore[attr-defined]
+    found.close()
     assert not multiprocessing.active_children()
 
 

@@ -22,10 +22,10 @@ from torch.utils.flop_counter import FlopCounterMode
 from typer.testing import CliRunner
 
 from kgen.errors import KgenError
-from kgen.tools.bench import floors, race, timing
+from kgen.tools.bench import floors, progress, race, timing
 from kgen.tools.bench.bounds import INTERPRETER, REFERENCE, Work, refuse_empty, refuse_endless
 from kgen.tools.bench.cases import Case, Peer
-from kgen.tools.bench.command import app, load_suite
+from kgen.tools.bench.command import app
 from kgen.tools.bench.figures import (
     ALWAYS,
     COLUMNS,
@@ -39,6 +39,7 @@ from kgen.tools.bench.figures import (
     table,
     write,
 )
+from kgen.tools.bench.plan import load_suite
 from kgen.tools.bench.race import Run, Verdict
 from kgen.tools.problem import axes, draw, load_file, load_module
 
@@ -180,20 +181,22 @@ def test_command(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """Figures on stdout and in the CSV, with what ran; progress beside them."""
     monkeypatch.chdir(ROOT)
     monkeypatch.setattr(timing, "COPY_BYTES", 1 << 16)
+    monkeypatch.setattr(progress, "PAUSE", 0.0)
     status, out, err = bench("specs/vga2d.yaml", *SHORT, "--out", tmp_path / "rows.csv")
     assert status == 0, err
     lines = [line.strip() for line in out.splitlines()]
     remark = next(i for i, line in enumerate(lines) if "interpret" in line)
     assert remark < next(i for i, line in enumerate(lines) if line.startswith(f"{OURS_HERE}  "))
     assert lines.index("vga2d.geometric_product  b=3 n=2  float32") == remark + 1
-    assert "1 of 1, vga2d.geometric_product: timing forward\n" in err and "timing" not in out
+    assert "1 of 1, vga2d.geometric_product b=3 n=2 float32\n" in err
+    assert "1 of 1, vga2d.geometric_product b=3 n=2 float32: timing forward\n" in err and "timing" not in out
     with (tmp_path / "rows.csv").open(newline="", encoding="utf-8") as file:
         assert [row["contender"] for row in csv.DictReader(file)] == [OURS_HERE] * 2
 
 
 def test_without_the_interpreter_no_kernel_runs_and_the_command_says_so() -> None:
     environment = {**os.environ, "TRITON_INTERPRET": "0", "CUDA_VISIBLE_DEVICES": ""}
-    code = "import sys; from kgen.tools.bench import race, timing; race.SECONDS = 0.0; timing.COPY_BYTES = 1 << 16\n"
+    code = "from kgen.tools.bench import race, timing; race.SECONDS = 0.0; timing.COPY_BYTES = 1 << 16\n"
     code += "from kgen.tools.bench.command import app; app(prog_name='bench')"
     command = [sys.executable, "-c", code, "generated/vga2d", *SHORT, "--device", "cpu"]
     done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
@@ -312,6 +315,40 @@ MISTAKES = {
     "target": (["specs/vga3d.yaml"], "no file specs/vga3d.yaml\n"),
     "module": (["elsewhere/vga2d"], "no file elsewhere/vga2d\n"),
     "nothing": ([], "no cases\n"),
+    "sweep to 0": (["specs/vga2d.yaml", "--sweep", "b=0:8"], "--sweep b=0:8 has an extent of 0"),
+    "sweep with 0": (["specs/vga2d.yaml", "--sweep", "b=4,0"], "--sweep b=4,0 has an extent of 0"),
+    "sweep down": (["specs/vga2d.yaml", "--sweep", "b=8:4"], "--sweep b=8:4 goes down\n    hint: --sweep b=4:8\n"),
+    "sweep of nothing": (["specs/vga2d.yaml", "--sweep", "b="], "'b=' is no sweep\n    hint: write AXIS=FROM:TO"),
+    "sweep below": (["specs/vga2d.yaml", "--sweep", "b=-2:8"], "'b=-2:8' is no sweep\n"),
+    "sweep of no axis": (["specs/vga2d.yaml", "--sweep", "8:16"], "'8:16' is no sweep\n"),
+    "sweep in steps": (["specs/vga2d.yaml", "--sweep", "b=1:8:2"], "'b=1:8:2' is no sweep\n"),
+    "sweep twice": (["specs/vga2d.yaml", "--sweep", "b=1", "--sweep", "b=2"], "--sweep names b twice\n"),
+    "swept axis": (["specs/vga2d.yaml", "--sweep", "q=2"], "no kernel has an axis 'q'\n    hint: there are b, n, m\n"),
+    "near axis": (["specs/vga2d.yaml", "--sweep", "B=2"], "hint: did you mean b? there are b, n, m\n"),
+    "swept axis of a suite": (
+        ["--suite", "first", "--sweep", "m=4"],
+        "no kernel has an axis 'm'\n    hint: there are ",
+    ),
+    "size and sweep": (
+        ["specs/vga2d.yaml", "--size", "b=4", "--sweep", "b=2:8"],
+        "--size and --sweep both name b\n    hint: leave one of them out\n",
+    ),
+    "endless cell": (["specs/vga2d.yaml", "--size", "n=4", "--sweep", "b=4,9999999"], " elements, and more than "),
+    "repetitions": (["specs/vga2d.yaml", "--repetitions", "0"], "--repetitions 0 does nothing\n    hint: "),
+    "warmup": (["specs/vga2d.yaml", "--warmup", "0"], "--warmup 0 does nothing\n    hint: --warmup starts at 1\n"),
+    "jobs": (["specs/vga2d.yaml", "--jobs", "-1"], "--jobs -1 does nothing\n    hint: --jobs starts at 1\n"),
+    "direction": (
+        ["specs/vga2d.yaml", "--direction", "forward,backward"],
+        "unknown direction 'backward'\n    hint: did you mean forward+backward? there are ",
+    ),
+    "part": (["--suite", "first", "--part", "6/5"], "--part 6/5 is no part\n    hint: such as --part 1/5"),
+    "part of nothing": (["--suite", "first", "--part", "first"], "--part first is no part\n"),
+    "empty part": (["--suite", "first", "--part", "2/2"], "--part 2/2 is empty: there are 1 cells\n"),
+    "second dtype": (["specs/vga2d.yaml", "--dtype", "float32,half"], "unknown dtype 'half'\n    hint: there are "),
+    "peers without packages": (["--suite", "first", "--peers", "specs"], "no package in specs, nor in its folders\n"),
+    "a folder to write": (["--suite", "first", "--out", "specs"], "cannot read specs: Is a directory\n"),
+    "a file above": (["--suite", "first", "--out", "specs/vga2d.yaml/a.csv"], "cannot write specs/vga2d.yaml/a.csv: "),
+    "another file": (["--suite", "first", "--out", "specs/vga2d.yaml"], "is of another version of `kgen bench`, or "),
     "empty": (["specs/vga2d.yaml", "--size", "n=0"], "has nothing to compute\n    hint: sizes start at 1\n"),
     "endless": (["specs/vga2d.yaml"], " elements, and more than "),
     "no module": (["specs/vga2d.yaml", "--generated", "nowhere"], "no generated package nowhere/vga2d\n"),

@@ -3,7 +3,7 @@
 In: generated modules, targets, dtypes. Out: a line for each kernel, a report (see `report.py`) with --out, and with
 --check the comparison of what changed, and of one kernel of each kind and target, with a report. What is compiled is
 what the module's own launchers ask for (see `launches.py`), in processes that load torch and packages once (see
-`workers.py`). Needs torch and triton, but no GPU.
+`kgen/tools/workers.py`). Needs torch and triton, but no GPU.
 """
 
 import importlib
@@ -22,8 +22,8 @@ from kgen.errors import KgenError
 from kgen.tools.aot.launches import Launch, record
 from kgen.tools.aot.report import Key, Row, complaints, read, row, write
 from kgen.tools.aot.resources import Resources, compile_for, gpu_target
-from kgen.tools.aot.workers import results
 from kgen.tools.problem import load_module
+from kgen.tools.workers import results
 
 REPORT = Path("benchmarks/resources.csv")
 

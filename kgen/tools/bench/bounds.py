@@ -1,19 +1,25 @@
-"""Sizes that a benchmark on a CPU can end with.
+"""Sizes that a benchmark can end with.
 
-In: cases and their modules' descriptions. Out: a KgenError for those that would take hours, or that leave nothing to
-time. A case is some 350 calls of every contender (`timing.timed`), whose time on a CPU goes with the elements of
-inputs and outputs: about 1 us each in the references, 50 us in Triton's interpreter, on one core.
+In: cases and their modules' descriptions. Out: bytes that one needs at least, and that are free; a KgenError for those
+that would take hours on a CPU, or that leave nothing to time. A case is some 350 calls of every contender
+(`timing.timed`), whose time on a CPU goes with the elements of inputs and outputs: about 1 us each in the references,
+50 us in Triton's interpreter, on one core.
 """
 
 import math
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
+
+import torch
 
 from kgen.errors import KgenError
 from kgen.tools.problem import axes, shape
 
 REFERENCE, INTERPRETER = 1 << 21, 1 << 16  # elements with which a case takes about a quarter of an hour
+DOUBLE = 8  # bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +45,30 @@ class Work:
     @property
     def label(self) -> str:
         return f"{self.name} at {' '.join(f'{axis}={extent}' for axis, extent in self.extents.items())}"
+
+    def bytes(self, itemsize: int, rotated: int, directions: int) -> int:
+        """What the case holds at least: inputs, cotangents and results, and fp64 ones to compare with.
+
+        `rotated` copies are timed in turns; the gradients of the second direction are as large as the inputs.
+        """
+        return self.elements() * (itemsize * (rotated + directions) + DOUBLE * (1 + directions))
+
+
+def free(device: torch.device) -> int | None:
+    """Bytes that can still be allocated; None where the system does not say."""
+    if device.type == "cpu":
+        return _available()
+    backend = torch.get_device_module(device)
+    within = int(backend.memory_reserved(device)) - int(backend.memory_allocated(device))
+    return int(backend.mem_get_info(device)[0]) + within
+
+
+def _available() -> int | None:
+    try:
+        found = re.search(r"^MemAvailable: +(\d+) kB", Path("/proc/meminfo").read_text("ascii"), re.MULTILINE)
+    except OSError:
+        return None
+    return 1024 * int(found[1]) if found else None
 
 
 def refuse_empty(works: Sequence[Work]) -> None:

@@ -1,15 +1,13 @@
 """The benchmark's command: generated kernels side by side with others, and with the floor that the device sets.
 
-In: a suite file, specs or generated modules. Out: a table for each case, and one CSV that is complete after every case.
-Needs generated modules, torch, typer and rich, and triton where there is a GPU; nothing of the generator.
+In: a suite file, specs or generated modules, and sizes to sweep. Out: a table for each case, and one CSV that is
+complete after every case, with which a run that was ended goes on. Needs generated modules, torch, typer and rich, and
+triton where there is a GPU; nothing of the generator.
 """
 
-import gc
-import re
-import sys
 import time
-from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated
 
@@ -18,94 +16,37 @@ import typer
 
 from kgen.console import say, steps
 from kgen.errors import KgenError
-from kgen.tools.bench import timing
-from kgen.tools.bench.bounds import Work, refuse_empty, refuse_endless
-from kgen.tools.bench.cases import TOLERANCE, Case
+from kgen.tools.bench import record, timing
+from kgen.tools.bench.bounds import free
+from kgen.tools.bench.cases import Case
 from kgen.tools.bench.compare import command as comparison
-from kgen.tools.bench.figures import Row, remarks, show, table, write
+from kgen.tools.bench.contenders import contenders, release, share_caches
+from kgen.tools.bench.figures import Row, doubts, remarks, show, table
 from kgen.tools.bench.floors import issue_rates, multiplying
-from kgen.tools.bench.race import Run, device_name, lost, matrix_rates, measure
-from kgen.tools.problem import axes, load_file, load_module, parse_sizes, runtime
-from kgen.tools.selection import must_exist, unknown
-from kgen.tools.targets import Target, collected, existing, find_device, package_path
-
-SUITES = Path("benchmarks")
-DEFINES_CASES = re.compile(r"^CASES\b", re.MULTILINE)
-DTYPE = "float32"
+from kgen.tools.bench.plan import DTYPE, Request, plan, work
+from kgen.tools.bench.progress import Tracker, paced
+from kgen.tools.bench.race import DIRECTIONS, Run, circumstances, device_name, lost, matrix_rates, measure, untimed
+from kgen.tools.bench.sweeps import parse_part, parse_sweeps
+from kgen.tools.bench.warm import Cell, tasks, warm
+from kgen.tools.problem import load_module, parse_sizes
+from kgen.tools.selection import must_exist
+from kgen.tools.targets import find_device
 
 app = typer.Typer(add_completion=False)
 
 
-def load_suite(name: str) -> list[Case]:
-    """CASES of the suite benchmarks/NAME.py, or of the Python file NAME."""
-    path = Path(name) if name.endswith(".py") else SUITES / f"{name}.py"
-    if not path.is_file():
-        present = [file.stem for file in sorted(SUITES.glob("*.py")) if DEFINES_CASES.search(file.read_text("utf-8"))]
-        raise unknown(f"no suite {path}: a suite is a Python file that defines CASES", name, present)
-    suite = load_file(path, f"benchmarks.{path.stem}")
-    if not hasattr(suite, "CASES"):
-        raise KgenError(f"{path} is no suite", hint="a suite is a Python file that defines CASES")
-    return list(suite.CASES)
+@dataclass(frozen=True, slots=True)
+class Manner:
+    """How cells are run, whichever they are."""
 
-
-def cases_of(targets: Sequence[Target], kernels: Sequence[str], dtype: str) -> list[Case]:
-    """A case for each kernel of the modules, or for the kernels asked for."""
-    must_exist([dtype], TOLERANCE, "unknown dtype {!r}")
-    cases = [
-        Case(target.path.name, kernel, dtype=dtype, folder=target.path.parent)
-        for target in targets
-        for kernel in target.module.KERNELS
-    ]
-    must_exist(kernels, [case.kernel for case in cases], "no target has a kernel {!r}")
-    return [case for case in cases if not kernels or case.kernel in kernels]
-
-
-def select(cases: Sequence[Case], only: str, sizes: Mapping[str, int]) -> list[Case]:
-    """The cases whose name contains `only`, with sizes replaced; those that become equal are kept once."""
-    if not cases:
-        raise KgenError("no cases", hint="name a spec, a generated module or a --suite")
-    chosen: list[Case] = []
-    for case in cases:
-        case = replace(case, sizes={**case.sizes, **sizes})
-        if only in case.name and case not in chosen:
-            chosen.append(case)
-    if not chosen:
-        raise unknown(f"no case has {only!r} in its name", only, [case.name for case in cases])
-    return chosen
-
-
-def modules_of(suite: Sequence[Case], generated: Path) -> list[Target]:
-    """The modules of a suite's cases; KgenError for those that are not as their spec made them."""
-    paths = list(dict.fromkeys(case.path(generated) for case in suite))
-    return collected(lambda path: existing(path, path), paths)
-
-
-def works(cases: Sequence[Case], generated: Path, device: torch.device) -> list[Work]:
-    """What the cases compute, and how. Raises KgenError for kernels that their module has not."""
-    result = []
-    for case in cases:
-        module = load_module(case.path(generated))
-        must_exist([case.kernel], module.KERNELS, f"{case.module} has no kernel {{!r}}")
-        result.append(
-            Work(case.name, module.KERNELS[case.kernel], case.sizes, runtime(module, "device").runs_on_triton(device))
-        )
-    return result
-
-
-def add_peers(folder: Path) -> None:
-    """Make packages in `folder`, and in its folders, importable, behind all that already is."""
-    if not folder.is_dir():
-        raise KgenError(f"no folder {folder}", hint="--peers names a folder of packages")
-    places = [folder, *sorted(p for p in folder.iterdir() if p.is_dir())]
-    sys.path += [str(place.resolve()) for place in places]
-
-
-def release(device: torch.device) -> None:
-    """Forget compiled functions and cached memory, so that one case does not weigh on the next."""
-    torch._dynamo.reset()
-    gc.collect()
-    if device.type != "cpu":
-        torch.get_device_module(device).empty_cache()
+    device: torch.device
+    directions: tuple[str, ...]
+    compiled: bool
+    deadline: float  # no compilation starts after it; on time.monotonic's clock
+    jobs: int
+    repetitions: int | None
+    warmup: int | None
+    out: Path | None
 
 
 @app.command()
@@ -114,59 +55,124 @@ def main(
     suite: Annotated[str, typer.Option(help="A suite: benchmarks/SUITE.py, or a Python file.")] = "",
     kernel: Annotated[list[str] | None, typer.Option(help="Only this kernel of the targets.")] = None,
     size: Annotated[list[str] | None, typer.Option(help="AXIS=EXTENT, instead of the suite's or the default.")] = None,
+    sweep: Annotated[
+        list[str] | None, typer.Option(help="AXIS=FROM:TO, which doubles, or AXIS=EXTENT,…; all combinations are run.")
+    ] = None,
     dtype: Annotated[
-        str | None, typer.Option(help="The storage type, for targets; or tf32.", show_default=DTYPE)
+        list[str] | None, typer.Option(help="Storage types, for targets; or tf32.", show_default=DTYPE)
+    ] = None,
+    direction: Annotated[
+        list[str] | None, typer.Option(help="forward or forward+backward.", show_default="both")
     ] = None,
     only: Annotated[str, typer.Option(help="Only cases whose name contains this.")] = "",
+    part: Annotated[str, typer.Option(help="Only one part of the cells: 2/5 is the second of five.")] = "1/1",
     peers: Annotated[Path | None, typer.Option(help="A folder of peers' packages.")] = None,
     generated: Annotated[Path, typer.Option(help="The folder of generated modules.")] = Path("generated"),
-    out: Annotated[Path | None, typer.Option(help="The CSV to write; it is complete after every case.")] = None,
+    out: Annotated[Path | None, typer.Option(help="The CSV; what it has already is not measured again.")] = None,
     device: Annotated[str, typer.Option(help="A torch device.", show_default="a GPU if there is one")] = "",
     budget: Annotated[float, typer.Option(help="Seconds after which nothing is compiled any more.")] = 200.0,
+    jobs: Annotated[int, typer.Option(help="Processes that compile beforehand, if more than one.")] = 1,
+    repetitions: Annotated[
+        int | None, typer.Option(help="Calls that are timed, at least.", show_default="as many as 0.2 s have place for")
+    ] = None,
+    warmup: Annotated[int | None, typer.Option(help="Calls before those, at least.", show_default="20")] = None,
     compiled: Annotated[bool, typer.Option("--compile/--no-compile", help="Whether torch.compile takes part.")] = True,
     compare: Annotated[
         Path | None,
         typer.Option(metavar="BEFORE.csv", help="Time nothing: compare this CSV with the target, AFTER.csv."),
     ] = None,
-    contenders: Annotated[str, typer.Option(help="Compare these, with commas; two of them within one CSV.")] = "",
+    between: Annotated[
+        str, typer.Option("--contenders", help="Compare these, with commas; two of them within one CSV.")
+    ] = "",
     fail_over: Annotated[str, typer.Option(help="Exit status 1 if a cell is slower by more, such as 5%.")] = "",
 ) -> None:
     """Time generated kernels against others and the device's floor. Exit status 1 if one of ours is not right."""
     try:
-        if compare or contenders or fail_over:
-            raise typer.Exit(comparison(compare, targets or [], contenders, fail_over, only))
-        if peers is not None:
-            add_peers(peers)
-        if not targets and (kernel or dtype):
-            raise KgenError(f"--{'kernel' if kernel else 'dtype'} is for targets", hint="name a spec or a module")
-        sizes = parse_sizes(size or [])
-        named = collected(lambda target: existing(target, package_path(target, generated)), targets or [])
-        listed = load_suite(suite) if suite else []
-        cases = select([*listed, *cases_of(named, kernel or [], dtype or DTYPE)], only, sizes)
-        found = [*named, *modules_of([case for case in cases if case.folder is None], generated)]
-        clock = timing.clock(find_device(device))
-        refuse(works(cases, generated, clock.device), sizes, clock.device)
+        if compare or between or fail_over:
+            raise typer.Exit(comparison(compare, targets or [], between, fail_over, only))
+        for name, value in (("repetitions", repetitions), ("warmup", warmup), ("jobs", jobs)):
+            refuse_none(name, value)
+        request = Request(
+            targets=tuple(targets or ()),
+            suite=suite,
+            kernels=tuple(kernel or ()),
+            dtypes=listed(dtype),
+            sizes=parse_sizes(size or []),
+            sweeps=parse_sweeps(sweep or []),
+            only=only,
+            part=parse_part(part),
+            peers=peers,
+            generated=generated,
+        )
+        directions = listed(direction) or tuple(DIRECTIONS)
+        must_exist(directions, DIRECTIONS, "unknown direction {!r}")
+        deadline = time.monotonic() + budget
+        manner = Manner(find_device(device), directions, compiled, deadline, jobs, repetitions, warmup, out)
+        rows = execute(request, manner)
     except KgenError as mistake:
         say(str(mistake), error=True)
         raise typer.Exit(2) from None
-    for target in found:
-        if target.remark:
-            show(f"{target.name}: {target.remark}")
-    rows = race_all(prepared(clock, cases, generated, compiled, budget), cases, out)
-    raise typer.Exit(1 if any(row.ours and row.status != "ok" for row in rows) else 0)
+    raise typer.Exit(1 if any(row.ours and row.failed for row in rows) else 0)
 
 
-def refuse(given: Sequence[Work], sizes: Mapping[str, int], device: torch.device) -> None:
-    """Raise KgenError for sizes of axes that no case has, and for those that make no sense on the device."""
-    must_exist(sizes, axes(work.description for work in given), "no kernel has an axis {!r}")
-    refuse_empty(given)
-    if device.type == "cpu":
-        refuse_endless(given)
+def refuse_none(name: str, value: int | None) -> None:
+    if value is not None and value < 1:
+        raise KgenError(f"--{name} {value} does nothing", hint=f"--{name} starts at 1")
 
 
-def prepared(clock: timing.Clock, cases: Sequence[Case], generated: Path, compiled: bool, budget: float) -> Run:
+def listed(texts: Iterable[str] | None) -> tuple[str, ...]:
+    """("a", "b", "c") from ["a,b", "c"]."""
+    return tuple(dict.fromkeys(word.strip() for text in texts or () for word in text.split(",")))
+
+
+def execute(request: Request, manner: Manner) -> list[Row]:
+    """The rows of all cells that are asked for, those of an earlier run too. Raises KgenError before any is timed."""
+    planned = plan(request, manner.device)
+    cells = [cell(number, case, request, manner) for number, case in enumerate(planned.cases)]
+    with record.opened(manner.out, common(planned.cases, request.generated, manner.device)) as kept:
+        for target in planned.found:
+            if target.remark:
+                show(f"{target.name}: {target.remark}")
+        waiting = [(each, directions) for each in cells if (directions := missing(each, kept, manner))]
+        if len(waiting) < len(cells):
+            show(f"{manner.out} has {len(cells) - len(waiting)} of {len(cells)} cells already")
+        if waiting:
+            compile_beforehand([each for each, _ in waiting], request, manner)
+            race_all(prepared(request, manner, [each.case for each, _ in waiting]), waiting, kept)
+        return [row for each in cells for row in kept.of(each.key) if row.direction in ("", *manner.directions)]
+
+
+def cell(number: int, case: Case, request: Request, manner: Manner) -> Cell:
+    module = load_module(case.path(request.generated))
+    return Cell(number, case, request.generated, tuple(contenders(case, module, manner.compiled)))
+
+
+def missing(each: Cell, kept: record.Record, manner: Manner) -> tuple[str, ...]:
+    return record.missing(kept, each.key, manner.directions, each.installed)
+
+
+def common(cases: Sequence[Case], generated: Path, device: torch.device) -> record.Circumstances:
+    found = [circumstances(device, case, generated) for case in cases]
+    digests = {case.module: each["kgen_digest"] for case, each in zip(cases, found)}
+    return record.Circumstances(found[0]["device"], found[0]["torch"], found[0]["triton"], digests)
+
+
+def compile_beforehand(cells: Sequence[Cell], request: Request, manner: Manner) -> None:
+    """Fill the compilers' caches, if several processes may; what fails there is compiled, and told, in its turn."""
+    if manner.jobs == 1:
+        return
+    share_caches()
+    waiting = tasks(request, cells, manner.directions, str(manner.device), manner.compiled)
+    began = time.monotonic()
+    with steps(f"compiling in {manner.jobs} processes") as tell:
+        failed = warm(waiting, manner.jobs, manner.deadline, paced(tell))
+    seconds = time.monotonic() - began
+    show(f"compiled {len(waiting) - failed} of {len(waiting)} in {seconds:.0f} s, the others when it is their turn")
+
+
+def prepared(request: Request, manner: Manner, cases: Sequence[Case]) -> Run:
     """What all cases share: the device's bandwidth and rates, which are measured and told."""
-    name = device_name(clock.device)
+    clock, name, generated = timing.clock(manner.device), device_name(manner.device), request.generated
     with steps(name) as tell:
         tell("timing copies, matrix products and instructions")
         bandwidth, rates = timing.copy_bandwidth(clock), matrix_rates(clock, multiplying(cases, generated))
@@ -176,27 +182,55 @@ def prepared(clock: timing.Clock, cases: Sequence[Case], generated: Path, compil
         show(f"matrix products in {dtype} reach {rate / 1e6:.3g} TFLOP/s")
     for kind, found in issued.items():
         show(f"{str(kind).removeprefix('torch.')}: {found}")
-    return Run(clock, bandwidth, rates, generated, compiled, time.monotonic() + budget, issued)
+    return Run(
+        clock,
+        bandwidth,
+        rates,
+        generated,
+        manner.compiled,
+        manner.deadline,
+        issued,
+        repetitions=manner.repetitions,
+        warmup=manner.warmup,
+    )
 
 
-def race_all(run: Run, cases: Sequence[Case], out: Path | None) -> list[Row]:
-    """The rows of all cases; each case is shown, and written to `out`, when it is done."""
-    rows: list[Row] = []
-    for number, case in enumerate(cases, 1):
-        with steps(f"{number} of {len(cases)}, {case.name}") as tell:
-            fresh = rows_of(replace(run, tell=tell), case)
-        rows += fresh
-        for remark in remarks(fresh):
+def race_all(run: Run, waiting: Sequence[tuple[Cell, tuple[str, ...]]], kept: record.Record) -> None:
+    """Measure cells; each is shown, and kept, when it is done."""
+    tracker = Tracker(len(waiting))
+    for each, directions in waiting:
+        with tracker.item(f"{each.case.name} {each.key[1]} {each.case.dtype}") as tell:
+            rows = rows_of(replace(run, directions=directions, tell=tell), each.case)
+        for remark in remarks(rows):
             show(remark)
-        show(table(fresh))
+        show(table(rows))
+        for doubt in doubts(rows):
+            show(doubt)
         release(run.clock.device)
-        if out is not None:
-            write(rows, out)
-    return rows
+        kept.add(rows)
 
 
 def rows_of(run: Run, case: Case) -> list[Row]:
+    """What a case has come to; one that does not fit is skipped, and does not cost the others."""
     try:
-        return measure(run, case)
+        reason = too_large(run, case)
+        return [untimed(run, case, d, reason) for d in run.directions] if reason else measure(run, case)
+    except torch.OutOfMemoryError:
+        release(run.clock.device)
+        return [untimed(run, case, d, f"skipped: needs more than {room(run)}") for d in run.directions]
     except Exception as failure:  # noqa: BLE001 (one case must not cost the others)
         return [lost(run, case, failure)]
+
+
+def too_large(run: Run, case: Case) -> str:
+    """Why a case is not begun, "" if it may fit."""
+    this, item, there = work(case, run.generated, run.clock.device), case.storage.itemsize, free(run.clock.device)
+    needed = this.bytes(item, timing.rotation(run.clock, item * this.elements()), len(run.directions))
+    if there is None or needed <= there:
+        return ""
+    return f"skipped: needs about {needed / 1e9:.3g} GB, {there / 1e9:.3g} free"
+
+
+def room(run: Run) -> str:
+    there = free(run.clock.device)
+    return "there is" if there is None else f"{there / 1e9:.3g} GB, which are free"

@@ -20,6 +20,9 @@ WIDTH = 150  # of a table that is printed to a file or a pipe
 OURS = "kgen"  # the contender; the others say that it was not kernels on a GPU
 INTERPRETED = f"{OURS} (Triton's interpreter)"
 NO_KERNEL = f"{OURS} (torch reference, no kernel ran)"
+SPENT = "skipped: the time budget is spent"
+ABSENT = "not installed"
+BUSY = 0.1  # a spread beyond which something else was running, or the device changed its clocks
 REMARKS = {
     INTERPRETED: "kernels ran in Triton's interpreter: what they take says nothing about a GPU",
     NO_KERNEL: "no kernel ran: the function was its torch reference; TRITON_INTERPRET=1 runs kernels interpreted",
@@ -56,6 +59,15 @@ class Row:
     @property
     def ours(self) -> bool:
         return self.contender in (OURS, INTERPRETED, NO_KERNEL)
+
+    @property
+    def busy(self) -> bool:
+        return self.spread is not None and self.spread > BUSY
+
+    @property
+    def failed(self) -> bool:
+        """Whether something is wrong with it, rather than that it was not measured."""
+        return self.status != "ok" and not self.status.startswith("skipped")
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,6 +183,11 @@ def _floor(row: Row) -> str:
 def short(x: float | None) -> str:
     """A figure of a table: two digits behind the point where it is small."""
     return "" if x is None else f"{x:.2f}" if x < 10 else f"{x:.0f}"
+def doubts(rows: list[Row]) -> list[str]:
+    """What speaks against the rows' figures."""
+    count = sum(row.busy for row in rows)
+    what = f"{count} of {len(rows)} times spread by more than {BUSY:.0%}: the device was busy, or changed its clocks"
+    return [what] if count else []
 
 
 def table(rows: list[Row]) -> Table:
@@ -179,13 +196,16 @@ def table(rows: list[Row]) -> Table:
     title = f"{first.case}  {first.size}  {first.dtype}"
     drawn = Table(title=title, title_justify="left", box=None, min_width=len(title))
     drawn.caption, drawn.caption_justify = Text("\n".join(floors(rows))), "left"
-    for name in ("contender", "direction", "us", "floor", "x floor", "peak MB", "error", "status"):
+    for name in ("contender", "direction", "us", "±", "floor", "x floor", "peak MB", "error", "status"):
         words = name in ("contender", "direction", "status")  # which a narrow terminal breaks, rather than figures
         drawn.add_column(name, justify="left" if words else "right", no_wrap=not words)
     for row in rows:
         numbers = (row.median_us, row.floor_us, row.ratio_to_floor, row.peak_mb)
+        median, *texts = map(short, numbers)
+        spread = "" if row.spread is None else f"{row.spread:.0%}"
         worst = "" if row.error is None else f"{row.error:.0e}"
-        drawn.add_row(row.contender, row.direction, *map(short, numbers), worst, Text(row.status[:40]))
+        status = row.status[:40] + (", busy" if row.busy else "")
+        drawn.add_row(row.contender, row.direction, median, spread, *texts, worst, Text(status))
     return drawn
 
 

@@ -11,18 +11,18 @@ import math
 import platform
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import torch
 
+from kgen.errors import KgenError
 from kgen.tools.bench import floors, timing
 from kgen.tools.bench.cases import TOLERANCE, Case
-from kgen.tools.bench.figures import INTERPRETED, NO_KERNEL, OURS, Floor, Row
+from kgen.tools.bench.contenders import Contender, contenders, precision
+from kgen.tools.bench.figures import INTERPRETED, NO_KERNEL, OURS, SPENT, Floor, Row
 from kgen.tools.bench.rates import Rates, arithmetic
 from kgen.tools.comparison import launches
 from kgen.tools.problem import Function, Problem, Tensors, draw, error, in_double, largest, load_module, shape
@@ -32,15 +32,6 @@ DIRECTIONS: dict[str, Callable[[Problem, Function], Tensors]] = {
     "forward": Problem.forward,
     "forward+backward": Problem.both,
 }
-
-
-@dataclass(frozen=True, slots=True)
-class Contender:
-    """Something to measure; without a function, `status` says why."""
-
-    name: str
-    function: Function | None
-    status: str = "ok"
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,18 +54,10 @@ class Run:
     compiled: bool  # whether torch.compile takes part
     deadline: float  # no compilation starts after it; on time.monotonic's clock
     issued: Mapping[torch.dtype, Rates] = field(default_factory=dict)  # instructions, for each arithmetic of the cases
+    directions: tuple[str, ...] = tuple(DIRECTIONS)
+    repetitions: int | None = None  # of each contender in each direction; None: as many as SECONDS have place for
+    warmup: int | None = None  # calls before those that count
     tell: Callable[[str], None] = lambda text: None  # called before each step, with what it is
-
-
-@contextmanager
-def precision(dtype: str) -> Iterator[None]:
-    """Let torch round the operands of fp32 matrix products to tf32, where that is the dtype, and nowhere else."""
-    before = torch.get_float32_matmul_precision()
-    torch.set_float32_matmul_precision("high" if dtype == "tf32" else "highest")
-    try:
-        yield
-    finally:
-        torch.set_float32_matmul_precision(before)
 
 
 def matrix_rates(clock: timing.Clock, cases: Iterable[Case]) -> dict[str, float]:
@@ -86,37 +69,23 @@ def matrix_rates(clock: timing.Clock, cases: Iterable[Case]) -> dict[str, float]
     return rates
 
 
-def contenders(run: Run, case: Case, module: ModuleType) -> list[Contender]:
-    """kgen, the peers, and torch.compile of the reference and of the peers that are plain torch."""
-    found = [Contender(OURS, getattr(module, case.kernel))]
-    plain: list[tuple[str, Function]] = [("reference", getattr(module, f"{case.kernel}_reference"))]
-    for peer in case.peers:
-        try:
-            found.append(Contender(peer.name, peer.load()))
-        except ImportError as missing:
-            found.append(Contender(peer.name, None, f"not installed: {missing}"))
-        else:
-            plain += [(peer.name, peer.load())] if peer.plain_torch else []
-    if run.compiled:
-        found += [Contender(f"torch.compile({name})", torch.compile(function)) for name, function in plain]
-    return found
-
-
 def check(
     run: Run, problem: Problem, contender: Contender, expected: Mapping[str, Tensors], dtype: str
 ) -> dict[str, Verdict]:
     """The error and the status of a contender in each direction; this is its warm-up, and its compilation."""
     verdicts: dict[str, Verdict] = {}
     run.tell(f"checking {contender.name}")
-    for direction, call in DIRECTIONS.items():
+    for direction in run.directions:
         if contender.function is None:
             verdicts[direction] = Verdict(contender.status)
-        elif contender.name.startswith("torch.compile") and time.monotonic() > run.deadline:
-            verdicts[direction] = Verdict("skipped: the time budget is spent")
+        elif contender.compiled and time.monotonic() > run.deadline:
+            verdicts[direction] = Verdict(SPENT)
         else:
             timing.poison(run.clock.device, problem.forward_bytes)
             try:
-                verdicts[direction] = judge(call(problem, contender.function), expected[direction], TOLERANCE[dtype])
+                verdicts[direction] = judge(
+                    DIRECTIONS[direction](problem, contender.function), expected[direction], TOLERANCE[dtype]
+                )
             except Exception as failure:  # noqa: BLE001 (a contender is not ours: what it raises is its result)
                 verdicts[direction] = Verdict(explain(failure))
     return verdicts
@@ -146,16 +115,16 @@ def _measure(run: Run, case: Case) -> list[Row]:
     description = module.KERNELS[case.kernel]
     problem = draw(description, case.sizes, case.storage, run.clock.device, case.positive)
     reference, exact = getattr(module, f"{case.kernel}_reference"), in_double(problem)
-    expected = {direction: call(exact, reference) for direction, call in DIRECTIONS.items()}
-    entrants = contenders(run, case, module)
+    expected = {direction: DIRECTIONS[direction](exact, reference) for direction in run.directions}
+    entrants = contenders(case, module, run.compiled)
     with launches(module) as launched:
         verdicts = [check(run, problem, entrants[0], expected, case.dtype)]
     verdicts += [check(run, problem, entrant, expected, case.dtype) for entrant in entrants[1:]]
     entrants[0] = replace(entrants[0], name=what_ran(launched, run.clock.device, verdicts[0]))
     del exact, expected
-    common = circumstances(run, case) | {"size": label(description, case.sizes)}
+    common = circumstances(run.clock.device, case, run.generated) | {"size": label(description, case.sizes)}
     rows: list[Row] = []
-    for direction in DIRECTIONS:
+    for direction in run.directions:
         run.tell(f"timing {direction}")
         floor = least(run, case, description, problem, direction)
         rows += race(run, problem, direction, entrants, [verdict[direction] for verdict in verdicts], floor, common)
@@ -172,9 +141,14 @@ def what_ran(launched: Sequence[str], device: torch.device, verdicts: Mapping[st
 
 def least(run: Run, case: Case, description: Mapping[str, Any], problem: Problem, direction: str) -> Floor:
     """What memory traffic, instructions and matrix products take at the rates of the device."""
-    traffic = problem.forward_bytes + (problem.backward_bytes if direction != "forward" else 0)
-    total, issued = floors.operations(description, case.sizes, direction), run.issued.get(arithmetic(case.storage))
-    return floors.least(total, traffic, case.storage, run.bandwidth, issued, run.rates.get(case.dtype))
+    moved, total = traffic(problem, direction), floors.operations(description, case.sizes, direction)
+    issued = run.issued.get(arithmetic(case.storage))
+    return floors.least(total, moved, case.storage, run.bandwidth, issued, run.rates.get(case.dtype))
+
+
+def traffic(problem: Problem, direction: str) -> int:
+    """Bytes that a call cannot do without."""
+    return problem.forward_bytes + (problem.backward_bytes if direction != "forward" else 0)
 
 
 def race(
@@ -194,7 +168,7 @@ def race(
         for entrant, verdict in zip(entrants, verdicts)
         if entrant.function is not None and verdict.status == "ok"
     }
-    times = timing.timed(run.clock, calls, SECONDS)
+    times = timing.timed(run.clock, calls, timing.Effort(SECONDS, run.repetitions, run.warmup))
     for entrant, verdict in zip(entrants, verdicts):
         found, status = times.get(entrant.name), verdict.status
         if isinstance(found, Exception):
@@ -218,15 +192,15 @@ def race(
 # what a row says about its circumstances
 
 
-def circumstances(run: Run, case: Case) -> dict[str, Any]:
-    path = case.path(run.generated)
+def circumstances(device: torch.device, case: Case, generated: Path) -> dict[str, Any]:
+    """Columns of every row of a case."""
     return {
         "case": case.name,
         "dtype": case.dtype,
-        "device": device_name(run.clock.device),
+        "device": device_name(device),
         "torch": str(torch.__version__),
         "triton": triton_version(),
-        "kgen_digest": _digest_of(path),
+        "kgen_digest": _digest_of(case.path(generated)),
     }
 
 
@@ -238,13 +212,26 @@ def _digest_of(package: Path) -> str:
 
 def lost(run: Run, case: Case, failure: Exception) -> Row:
     """The row of a case that could not be set up."""
+    return untimed(run, case, "", explain(failure))
+
+
+def untimed(run: Run, case: Case, direction: str, status: str) -> Row:
+    """Ours, of a case whose status says why nothing was timed."""
     return Row(
-        **circumstances(run, case),
-        size=" ".join(f"{axis}={extent}" for axis, extent in case.sizes.items()),
+        **circumstances(run.clock.device, case, run.generated),
+        size=size_of(case, run.generated),
         contender=OURS,
-        direction="",
-        status=explain(failure),
+        direction=direction,
+        status=status,
     )
+
+
+def size_of(case: Case, generated: Path) -> str:
+    """The extents of the case's axes, as given where there is no such kernel."""
+    try:
+        return label(load_module(case.path(generated)).KERNELS[case.kernel], case.sizes)
+    except (KgenError, LookupError):
+        return " ".join(f"{axis}={extent}" for axis, extent in case.sizes.items())
 
 
 def label(description: Mapping[str, Any], sizes: Mapping[str, int]) -> str:

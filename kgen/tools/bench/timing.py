@@ -37,6 +37,21 @@ class Clock:
     device: torch.device
 
 
+@dataclass(frozen=True, slots=True)
+class Effort:
+    """How often each contender is called: `repetitions` times, or for as long as `seconds` say."""
+
+    seconds: float
+    repetitions: int | None = None
+    warmup: int | None = None  # calls before those that count; two batches by default
+
+    def calls(self, estimate: float) -> int:
+        """How many a round, where one takes about `estimate` microseconds."""
+        if self.repetitions is not None:
+            return -(-self.repetitions // ROUNDS)
+        return max(MINIMUM, min(MAXIMUM, int(1e6 * self.seconds / ROUNDS / max(estimate, 1.0))))
+
+
 def clock(device: torch.device) -> Clock:
     return Clock(device)
 
@@ -106,8 +121,8 @@ def summary(samples: Sequence[float]) -> Timed:
     return Timed(median, (high - low) / 2 / median if median else 0.0)
 
 
-def timed(clock: Clock, calls: Mapping[str, Call], seconds: float) -> dict[str, Timed | Exception]:
-    """The time of each call, or what it raised; about `seconds` are spent on each.
+def timed(clock: Clock, calls: Mapping[str, Call], effort: Effort) -> dict[str, Timed | Exception]:
+    """The time of each call, or what it raised.
 
     Calls are interleaved in rounds. One that raises is left out of later rounds.
     """
@@ -120,12 +135,11 @@ def timed(clock: Clock, calls: Mapping[str, Call], seconds: float) -> dict[str, 
                 continue
             try:
                 if turn == 0:
-                    estimate = statistics.median(sample(clock, call, 2 * BATCH))
-                    repeats[name] = max(MINIMUM, min(MAXIMUM, int(1e6 * seconds / ROUNDS / max(estimate, 1.0))))
+                    repeats[name] = effort.calls(statistics.median(sample(clock, call, effort.warmup or 2 * BATCH)))
                 else:
                     samples[name] += sample(clock, call, repeats[name])
             except Exception as error:  # noqa: BLE001 (a contender is not ours: what it raises is its result)
-                failed[name] = error
+                failed[name] = error.with_traceback(None)  # which would keep what the call had allocated
     return {name: failed.get(name) or summary(samples[name]) for name in calls}
 
 

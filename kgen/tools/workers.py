@@ -11,7 +11,7 @@ import os
 import signal
 import subprocess
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from contextlib import suppress
 from multiprocessing.connection import Connection, wait
 from typing import Generic, TypeVar
@@ -66,7 +66,7 @@ class _Worker(Generic[T, R]):
 
 def results(
     work: Callable[[T], R], waiting: Sequence[T], jobs: int, patience: float
-) -> Iterator[tuple[T, R | str, float]]:
+) -> Generator[tuple[T, R | str, float], None, None]:
     """Do tasks in `jobs` processes; yields a task with its result or what went wrong, and its seconds."""
     queue = list(waiting)[::-1]
     running: dict[Connection, _Worker[T, R]] = {}
