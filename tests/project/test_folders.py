@@ -15,7 +15,7 @@ ORDER = (  # those of one line do not know each other
     ("write", "pipeline"),
     ("tools",),
     ("tools.bench", "tools.aot"),
-    ("cli",),
+    ("cli", "bench"),
     ("__main__",),
 )
 LARGEST_FILE, LARGEST_CLASS = 350, 200  # lines

@@ -92,7 +92,7 @@ print("heavy:", sorted({heavy!r} & sys.modules.keys()))"""
 COMPILER = ("black", "jinja2", "kingdon", "pydantic", "yaml", "kgen.spec.load", "kgen.graph.graph", "kgen.trace.trace")
 
 
-@pytest.mark.parametrize("module", ["tools.verify", "tools.bench.command", "tools.aot.command"])
+@pytest.mark.parametrize("module", ["tools.verify", "tools.bench.command", "tools.aot.command", "bench"])
 def test_commands_for_gpu_machines_need_no_compiler(module: str) -> None:
     imported(f"import kgen.cli, kgen.{module}", *COMPILER)
 

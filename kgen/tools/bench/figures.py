@@ -183,6 +183,8 @@ def _floor(row: Row) -> str:
 def short(x: float | None) -> str:
     """A figure of a table: two digits behind the point where it is small."""
     return "" if x is None else f"{x:.2f}" if x < 10 else f"{x:.0f}"
+
+
 def doubts(rows: list[Row]) -> list[str]:
     """What speaks against the rows' figures."""
     count = sum(row.busy for row in rows)
