@@ -18,8 +18,9 @@ import typer
 
 from benchmarks import table
 from kgen.errors import KgenError
+from kgen.tools.bench.figures import Row
 from kgen.tools.bench.heatmaps import opponent
-from kgen.tools.bench.readings import DIRECTIONS, Reading, circumstances, read, time
+from kgen.tools.bench.readings import DIRECTIONS, circumstances, read, time
 
 FASTEST = "the fastest of them"
 PLOTS = Path("docs/plots")
@@ -32,14 +33,14 @@ app = typer.Typer(no_args_is_help=True, add_completion=False)
 class Gain:
     """A cell in which both were right: our row, and the other's time over ours."""
 
-    ours: Reading
+    ours: Row
     ratio: float
 
 
-Cells = dict[tuple[str, str, str, str], list[Reading]]
+Cells = dict[tuple[str, str, str, str], list[Row]]
 
 
-def cells(rows: Iterable[Reading]) -> Cells:
+def cells(rows: Iterable[Row]) -> Cells:
     """The rows of each case, size, dtype and direction, in the files' order."""
     found: Cells = {}
     for row in rows:
@@ -62,7 +63,7 @@ def mean(numbers: Sequence[float]) -> float:
     return math.exp(sum(map(math.log, numbers)) / len(numbers))
 
 
-def claims(rows: Sequence[Reading]) -> str:
+def claims(rows: Sequence[Row]) -> str:
     """The section: a line for each contender and direction, and what share of the floor is reached."""
     found = cells(rows)
     if not any(time(row) for row in rows if row.ours):
@@ -84,11 +85,11 @@ def claims(rows: Sequence[Reading]) -> str:
     )
 
 
-def _kernels(rows: Iterable[Reading]) -> str:
+def _kernels(rows: Iterable[Row]) -> str:
     return f"{len({(row.case, row.dtype) for row in rows})} kernels and dtypes"
 
 
-def _sizes(rows: Iterable[Reading]) -> str:
+def _sizes(rows: Iterable[Row]) -> str:
     return f"{len({(row.case, row.dtype, row.size) for row in rows})} sizes"
 
 
@@ -108,7 +109,7 @@ def _told(gain: Gain) -> str:
     return f"{_number(gain.ratio)}, {_named(gain.ours)}"
 
 
-def _named(row: Reading) -> str:
+def _named(row: Row) -> str:
     return f"`{row.case}`, {row.size.replace(' ', ', ')}, {row.dtype}"
 
 
@@ -116,7 +117,7 @@ def _number(x: float) -> str:
     return table.number(str(x))
 
 
-def _floor(rows: Iterable[Reading], direction: str) -> list[str]:
+def _floor(rows: Iterable[Row], direction: str) -> list[str]:
     shares = {
         row: row.floor_us / us
         for row in rows

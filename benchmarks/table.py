@@ -17,7 +17,7 @@ from typing import Annotated
 import typer
 
 from kgen.errors import KgenError
-from kgen.tools.bench.figures import cells
+from kgen.tools.bench.readings import cells
 
 Row = dict[str, str]
 

@@ -5,16 +5,15 @@ from collections.abc import Iterable
 from dataclasses import asdict, replace
 from pathlib import Path
 
-from kgen.tools.bench.readings import COLUMNS, DIRECTIONS, Reading
+from kgen.tools.bench.figures import COLUMNS, Row
+from kgen.tools.bench.readings import DIRECTIONS
 
 DEVICE = "NVIDIA H200"
 BANDWIDTH, RATE = 4e6, 3e7  # bytes and operations a microsecond
 CASE = "vga3d.fused_gelu_sgp_norm"
 
 
-def reading(
-    contender: str = "kgen", direction: str = "forward", us: float = 50.0, size: str = "b=4096 n=512"
-) -> Reading:
+def reading(contender: str = "kgen", direction: str = "forward", us: float = 50.0, size: str = "b=4096 n=512") -> Row:
     """A row that is right; floors and memory follow from the size, as those of a kernel of few operations do."""
     elements = 1.0
     for word in size.split():
@@ -22,7 +21,7 @@ def reading(
     share = 2.5 if direction == "forward+backward" else 1.0
     bytes_us, instructions_us = 96 * elements * share / BANDWIDTH, 300 * elements * share / RATE
     floor = max(bytes_us, instructions_us)
-    return Reading(
+    return Row(
         case=CASE,
         size=size,
         dtype="float32",
@@ -48,19 +47,19 @@ def reading(
     )
 
 
-def without_time(row: Reading, status: str) -> Reading:
+def without_time(row: Row, status: str) -> Row:
     """The row of a contender that was not timed; the floor is there all the same."""
     return replace(row, median_us=None, spread=None, ratio_to_floor=None, gflops=None, peak_mb=None, status=status)
 
 
-def slower(row: Reading, factor: float) -> Reading:
+def slower(row: Row, factor: float) -> Row:
     """The row with its time, and what follows from it, as if it took so many times as long."""
     assert row.median_us and row.ratio_to_floor and row.gflops
     us, ratio = row.median_us * factor, row.ratio_to_floor * factor
     return replace(row, median_us=us, ratio_to_floor=ratio, gflops=row.gflops / factor)
 
 
-def sweep(batches: Iterable[int] = (256, 1024, 4096), features: Iterable[int] = (64, 512)) -> list[Reading]:
+def sweep(batches: Iterable[int] = (256, 1024, 4096), features: Iterable[int] = (64, 512)) -> list[Row]:
     """A sweep over two axes with three contenders: the last is wrong, was skipped, or is absent in a size each."""
     found = []
     for b in batches:
@@ -77,7 +76,7 @@ def sweep(batches: Iterable[int] = (256, 1024, 4096), features: Iterable[int] = 
     return [without_time(row, marks[id(row)]) if id(row) in marks else row for row in kept]
 
 
-def write(rows: Iterable[Reading], path: Path) -> Path:
+def write(rows: Iterable[Row], path: Path) -> Path:
     """The rows as `kgen bench` writes them: four digits, empty where there is none."""
     with path.open("w", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, COLUMNS, lineterminator="\n")

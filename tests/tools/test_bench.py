@@ -27,20 +27,18 @@ from kgen.tools.bench.bounds import INTERPRETER, REFERENCE, Work, refuse_empty, 
 from kgen.tools.bench.cases import Case, Peer
 from kgen.tools.bench.command import app
 from kgen.tools.bench.figures import (
-    ALWAYS,
     COLUMNS,
     INTERPRETED,
-    LATER,
     NO_KERNEL,
     OURS,
     Floor,
     Row,
-    read,
     table,
     write,
 )
 from kgen.tools.bench.plan import load_suite
 from kgen.tools.bench.race import Run, Verdict
+from kgen.tools.bench.readings import read
 from kgen.tools.problem import axes, draw, load_file, load_module
 
 ROOT = Path(__file__).parents[2]
@@ -243,42 +241,6 @@ def test_rows_are_read_as_they_were_written(tmp_path: Path) -> None:
             assert a == (pytest.approx(b, rel=1e-3) if isinstance(b, float) else b), name
 
 
-@pytest.mark.parametrize("name", ["h200", "h200-contractions"])
-def test_older_files_are_read_unless_what_they_lack_is_needed(name: str) -> None:
-    path = ROOT / "benchmarks" / "results" / f"{name}.csv"
-    rows = read(path)
-    assert len(rows) > 20 and all(getattr(row, column) in (None, "") for row in rows for column in LATER)
-    assert any(row.median_us for row in rows)
-    with pytest.raises(KgenError, match=r"it lacks spread, max_abs\n"):
-        read(path, [*ALWAYS, "spread", "max_abs"])
-
-
-WRONG_FILES = {
-    "of something else": ("h200-overhead.csv", None, "lacks dtype, .* and has unknown host_us, device_us, call_us"),
-    "empty": ("empty.csv", b"", "lacks case, size"),
-    "absent": ("absent.csv", None, "cannot read .*absent.csv: No such file"),
-    "binary": ("binary.csv", b"\xff\xfe\x00", "is no CSV"),
-    "cut": (
-        "cut.csv",
-        f"{','.join(COLUMNS)}\na,b=1,float32,kgen,forward,12..5\n".encode(),
-        "could not convert .*12..5",
-    ),
-    "wide": ("wide.csv", f"{','.join(COLUMNS)}\n{'1,' * 30}\n".encode(), "a row that is none of"),
-}
-
-
-@pytest.mark.parametrize("case", WRONG_FILES)
-def test_files_that_are_no_figures_are_refused(case: str, tmp_path: Path) -> None:
-    name, content, message = WRONG_FILES[case]
-    path = ROOT / "benchmarks" / "results" / name
-    if not path.is_file():
-        path = tmp_path / name
-    if content is not None:
-        path.write_bytes(content)
-    with pytest.raises(KgenError, match=message):
-        read(path)
-
-
 # what is asked for
 
 
@@ -348,7 +310,7 @@ MISTAKES = {
     "peers without packages": (["--suite", "first", "--peers", "specs"], "no package in specs, nor in its folders\n"),
     "a folder to write": (["--suite", "first", "--out", "specs"], "cannot read specs: Is a directory\n"),
     "a file above": (["--suite", "first", "--out", "specs/vga2d.yaml/a.csv"], "cannot write specs/vga2d.yaml/a.csv: "),
-    "another file": (["--suite", "first", "--out", "specs/vga2d.yaml"], "is of another version of `kgen bench`, or "),
+    "another file": (["--suite", "first", "--out", "specs/vga2d.yaml"], "is no CSV of kgen bench, or of another version: it misses case, "),
     "empty": (["specs/vga2d.yaml", "--size", "n=0"], "has nothing to compute\n    hint: sizes start at 1\n"),
     "endless": (["specs/vga2d.yaml"], " elements, and more than "),
     "no module": (["specs/vga2d.yaml", "--generated", "nowhere"], "no generated package nowhere/vga2d\n"),

@@ -11,7 +11,8 @@ import typer
 
 from benchmarks import claims, table
 from kgen.errors import KgenError
-from kgen.tools.bench.readings import Reading, read
+from kgen.tools.bench.figures import Row
+from kgen.tools.bench.readings import read
 
 ROOT = Path(__file__).parents[2]
 README, PAGE = ROOT / "README.md", ROOT / "docs" / "benchmarks.md"
@@ -89,7 +90,7 @@ def test_what_was_not_measured_is_no_claim() -> None:
         claims.claims([*SWEEP, *other])
 
 
-def _absent(row: Reading) -> Reading:
+def _absent(row: Row) -> Row:
     return measured.without_time(row, "not installed: no module")
 
 

@@ -12,17 +12,18 @@ from typer.testing import CliRunner
 from kgen.errors import KgenError
 from kgen.tools.bench import compare
 from kgen.tools.bench.command import app
-from kgen.tools.bench.readings import Reading, time
+from kgen.tools.bench.figures import Row
+from kgen.tools.bench.readings import time
 
 SWEEP = measured.sweep()
 KERNEL = "vga3d.fused_gelu_sgp_norm"
 
 
-def spread(rows: Sequence[Reading], share: float) -> list[Reading]:
+def spread(rows: Sequence[Row], share: float) -> list[Row]:
     return [replace(row, spread=share if time(row) else None) for row in rows]
 
 
-def slowed(rows: Sequence[Reading], factor: float, **columns: str) -> list[Reading]:
+def slowed(rows: Sequence[Row], factor: float, **columns: str) -> list[Row]:
     """The rows, those that have all the columns slowed down."""
     chosen = [all(getattr(row, name) == value for name, value in columns.items()) and time(row) for row in rows]
     return [measured.slower(row, factor) if found else row for row, found in zip(rows, chosen)]

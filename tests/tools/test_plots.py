@@ -18,9 +18,10 @@ from typer.testing import CliRunner
 
 from kgen.tools.bench.axes import swept
 from kgen.tools.bench.charts import ARITHMETIC, SHARE, bars, lines, rooflines
+from kgen.tools.bench.figures import Row
 from kgen.tools.bench.heatmaps import FASTEST, Heatmap, Panel, heatmaps
 from kgen.tools.bench.plots import KINDS, app, chosen
-from kgen.tools.bench.readings import DIRECTIONS, Reading, read
+from kgen.tools.bench.readings import DIRECTIONS, read
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -182,7 +183,7 @@ def test_lines_are_the_share_of_bandwidth_where_bytes_bind(source: Path) -> None
             assert dict(line.points) == pytest.approx(dict(wanted[line.contender]))
 
 
-def bound_by_instructions(rows: Iterable[Reading]) -> list[Reading]:
+def bound_by_instructions(rows: Iterable[Row]) -> list[Row]:
     return [
         replace(row, bytes_us=row.floor_us / 3, instructions_us=row.floor_us, binds="instructions")
         for row in rows

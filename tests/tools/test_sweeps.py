@@ -17,9 +17,11 @@ from kgen.errors import KgenError
 from kgen.tools.bench import bounds, command, progress, race, record, timing, warm
 from kgen.tools.bench.cases import Case
 from kgen.tools.bench.command import app
-from kgen.tools.bench.figures import ABSENT, COLUMNS, NO_KERNEL, SPENT, Row, doubts, read, write
+from kgen.tools.bench.figures import ABSENT, COLUMNS, NO_KERNEL, SPENT, Row, doubts, write
 from kgen.tools.bench.plan import Request, load_suite, plan
+from kgen.tools.bench.readings import read
 from kgen.tools.bench.sweeps import doubled, grid, parse_sweeps, part
+from kgen.tools.problem import load_module
 from kgen.write import locks
 
 ROOT = Path(__file__).parents[2]
@@ -257,7 +259,7 @@ def test_what_cannot_be_compared_is_not_mixed(change: dict[str, str], message: s
 def test_a_file_with_other_columns_or_of_another_run_is_left_alone(measured: Measured) -> None:
     shutil.copy(ROOT / "benchmarks" / "results" / "h200.csv", "old.csv")
     status, out, err = invoke("--out", "old.csv")
-    assert (status, out) == (2, "") and "lacks spread, bytes_us, instructions_us, products_us, binds, gflops" in err
+    assert (status, out) == (2, "") and "misses spread, bytes_us, instructions_us, products_us, binds, gflops" in err
     with locks.claimed(Path("new.csv")):
         status, out, err = invoke("--out", "new.csv")
         assert (status, out) == (2, "") and "another run is writing new.csv\n    hint: wait for it" in err

@@ -6,7 +6,7 @@ import pytest
 import typer
 
 from benchmarks import table
-from kgen.tools.bench.figures import cells
+from kgen.tools.bench.readings import cells
 
 ROOT = Path(__file__).parents[2]
 README, PAGE = ROOT / "README.md", ROOT / "docs" / "benchmarks.md"

@@ -7,7 +7,8 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from kgen.tools.bench.readings import Reading, extents
+from kgen.tools.bench.figures import Row
+from kgen.tools.bench.readings import extents
 
 Sizes = Mapping[str, int]
 
@@ -20,7 +21,7 @@ class Axis:
     extents: tuple[int, ...]
 
 
-def swept(rows: Iterable[Reading]) -> tuple[str, ...]:
+def swept(rows: Iterable[Row]) -> tuple[str, ...]:
     """The axes that vary, in order; without those whose extents go with an earlier one's, as m does where m = n."""
     distinct = _distinct(rows)
     kept: list[str] = []
@@ -30,12 +31,12 @@ def swept(rows: Iterable[Reading]) -> tuple[str, ...]:
     return tuple(kept)
 
 
-def axis(rows: Iterable[Reading], name: str) -> Axis:
+def axis(rows: Iterable[Row], name: str) -> Axis:
     """The axis of that name, with every extent of the rows."""
     return Axis(name, tuple(sorted({extents(row.size)[name] for row in rows})))
 
 
-def gridded(rows: Sequence[Reading]) -> bool:
+def gridded(rows: Sequence[Row]) -> bool:
     """Whether the first two axes that vary were swept as a grid: some extent of each at several of the other."""
     if len(swept(rows)) < 2:
         return False
@@ -45,23 +46,23 @@ def gridded(rows: Sequence[Reading]) -> bool:
     return all(max(count.values()) > 1 for count in counts)
 
 
-def along(rows: Sequence[Reading], name: str) -> list[Reading]:
+def along(rows: Sequence[Row], name: str) -> list[Row]:
     """The rows along one axis, the others as they are at most of its extents; as large as that leaves them."""
     moving = {other for other in _distinct(rows)[0] if _tied(_distinct(rows), other, name)}
-    settings: dict[tuple[int, ...], list[Reading]] = {}
+    settings: dict[tuple[int, ...], list[Row]] = {}
     for row in rows:
         settings.setdefault(tuple(n for a, n in extents(row.size).items() if a not in moving), []).append(row)
     best = max(settings, key=lambda setting: (len(axis(settings[setting], name).extents), setting))
     return settings[best]
 
 
-def held(rows: Iterable[Reading]) -> str:
+def held(rows: Iterable[Row]) -> str:
     """The axes that do not vary, such as "k=128, m=64"."""
     distinct = _distinct(rows)
     return ", ".join(f"{a}={extent}" for a, extent in (distinct or [{}])[0].items() if not _varies(distinct, a))
 
 
-def _distinct(rows: Iterable[Reading]) -> list[Sizes]:
+def _distinct(rows: Iterable[Row]) -> list[Sizes]:
     return [extents(size) for size in dict.fromkeys(row.size for row in rows)]
 
 

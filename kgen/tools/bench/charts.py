@@ -9,8 +9,9 @@ from dataclasses import dataclass
 from itertools import groupby
 
 from kgen.tools.bench.axes import along, gridded, held, swept
+from kgen.tools.bench.figures import Row
 from kgen.tools.bench.heatmaps import reason
-from kgen.tools.bench.readings import DIRECTIONS, Reading, circumstances, extents, kernels, time
+from kgen.tools.bench.readings import DIRECTIONS, circumstances, extents, kernels, time
 
 SHARE, ARITHMETIC = "share of copy bandwidth, %", "TFLOP/s"
 
@@ -104,7 +105,7 @@ class Bars:
 # lines
 
 
-def lines(rows: Sequence[Reading]) -> list[Lines]:
+def lines(rows: Sequence[Row]) -> list[Lines]:
     """Of each kernel that was swept: a panel for each axis and direction."""
     found = []
     for (case, dtype), group in kernels(rows).items():
@@ -114,7 +115,7 @@ def lines(rows: Sequence[Reading]) -> list[Lines]:
     return found
 
 
-def _curves(group: Sequence[Reading], axis: str, direction: str) -> Curves:
+def _curves(group: Sequence[Row], axis: str, direction: str) -> Curves:
     rows = [row for row in along(group, axis) if row.direction == direction]
     arithmetic = 2 * sum(row.binds != "bytes" for row in rows) > len(rows)
     works = {row.size: work for row in rows if (work := _work(row, arithmetic)) is not None}
@@ -128,12 +129,12 @@ def _curves(group: Sequence[Reading], axis: str, direction: str) -> Curves:
     )
 
 
-def _line(contender: str, rows: Iterable[Reading], axis: str, works: Mapping[str, float]) -> Line:
+def _line(contender: str, rows: Iterable[Row], axis: str, works: Mapping[str, float]) -> Line:
     timed = [(row, us) for row in rows if row.contender == contender and (us := time(row)) and row.size in works]
     return Line(contender, tuple(sorted((extents(row.size)[axis], works[row.size] / us) for row, us in timed)))
 
 
-def _work(row: Reading, arithmetic: bool) -> float | None:
+def _work(row: Row, arithmetic: bool) -> float | None:
     """What the kernel must do at this size, so that over microseconds it is the panel's unit."""
     if not arithmetic:
         return row.bytes_us and 100 * row.bytes_us
@@ -143,7 +144,7 @@ def _work(row: Reading, arithmetic: bool) -> float | None:
 # the roofline
 
 
-def rooflines(rows: Sequence[Reading]) -> list[Roofline]:
+def rooflines(rows: Sequence[Row]) -> list[Roofline]:
     """The one chart of the file, with every kernel of ours whose floors of traffic and of arithmetic are known."""
     points = [
         point
@@ -154,12 +155,12 @@ def rooflines(rows: Sequence[Reading]) -> list[Roofline]:
     return [Roofline(circumstances(rows), tuple(points))] if points else []
 
 
-def _largest(rows: Iterable[Reading], direction: str) -> Reading | None:
+def _largest(rows: Iterable[Row], direction: str) -> Row | None:
     found = [row for row in rows if row.ours and row.direction == direction and time(row)]
     return max(found, key=lambda row: row.floor_us or 0, default=None)
 
 
-def _point(row: Reading) -> Point | None:
+def _point(row: Row) -> Point | None:
     arithmetic, us = max(row.instructions_us or 0, row.products_us or 0), time(row)
     if not arithmetic or not row.bytes_us or not row.floor_us or not us:
         return None
@@ -170,7 +171,7 @@ def _point(row: Reading) -> Point | None:
 # bars
 
 
-def bars(rows: Sequence[Reading]) -> list[Bars]:
+def bars(rows: Sequence[Row]) -> list[Bars]:
     """The one chart of the file, with every case and direction but those of kernels that have heatmaps."""
     few = [row for group in kernels(rows).values() if not gridded(group) for row in group]
     panels = [list(part) for _, part in groupby(few, lambda r: (r.case, r.size, r.dtype, r.direction))]
@@ -178,7 +179,7 @@ def bars(rows: Sequence[Reading]) -> list[Bars]:
     return [Bars(circumstances(rows), drawn)] if drawn else []
 
 
-def _bars(rows: Sequence[Reading]) -> BarPanel:
+def _bars(rows: Sequence[Row]) -> BarPanel:
     first = rows[0]
     drawn = [
         Bar(r.contender, r.ours, r.ratio_to_floor if time(r) else None, time(r), reason(r) and r.status) for r in rows

@@ -16,8 +16,8 @@ from pathlib import Path
 from rich.table import Table
 
 from kgen.errors import KgenError
-from kgen.tools.bench.figures import show
-from kgen.tools.bench.readings import Reading, read, time
+from kgen.tools.bench.figures import Row, show
+from kgen.tools.bench.readings import read, time
 from kgen.tools.selection import must_exist
 
 BROKEN = ("wrong", "failed")  # how the status of a contender starts that ran, and is not right
@@ -29,8 +29,8 @@ Key = tuple[str, ...]
 class Pair:
     """One cell, timed twice; microseconds, and the spread of both together, on the scale of logarithms."""
 
-    before: Reading
-    after: Reading
+    before: Row
+    after: Row
     before_us: float
     after_us: float
     spread: float
@@ -50,7 +50,7 @@ class Comparison:
     """All pairs, what was right before and is not, what was left out with the reason, and what else differs."""
 
     pairs: tuple[Pair, ...]
-    lost: tuple[Reading, ...] = ()
+    lost: tuple[Row, ...] = ()
     left_out: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
 
@@ -69,7 +69,7 @@ class Comparison:
         return bool(self.lost) or any(pair.ratio > 1 + limit for pair in self.slower)
 
 
-def runs(before: Sequence[Reading], after: Sequence[Reading]) -> Comparison:
+def runs(before: Sequence[Row], after: Sequence[Row]) -> Comparison:
     """Two runs, cell by cell. Raises KgenError where they have no device in common."""
     common = {row.device for row in before} & {row.device for row in after}
     if not common:
@@ -83,29 +83,27 @@ def runs(before: Sequence[Reading], after: Sequence[Reading]) -> Comparison:
     return Comparison(found.pairs, lost, (*told, *found.left_out), _versions(first, second))
 
 
-def contenders(rows: Sequence[Reading], first: str, second: str) -> Comparison:
+def contenders(rows: Sequence[Row], first: str, second: str) -> Comparison:
     """Two contenders of one run: the second in the place of "after"."""
     must_exist([first, second], (row.contender for row in rows), "no contender {!r}")
     return _matched([r for r in rows if r.contender == first], [r for r in rows if r.contender == second], _cell)
 
 
-def _cell(row: Reading) -> Key:
+def _cell(row: Row) -> Key:
     return row.device, row.case, row.size, row.dtype, row.direction
 
 
-def _entry(row: Reading) -> Key:
+def _entry(row: Row) -> Key:
     return *_cell(row), row.contender
 
 
-def _both(
-    before: Iterable[Reading], after: Iterable[Reading], key: Callable[[Reading], Key]
-) -> list[tuple[Reading, Reading]]:
+def _both(before: Iterable[Row], after: Iterable[Row], key: Callable[[Row], Key]) -> list[tuple[Row, Row]]:
     """The rows with the same key, in the order of the first."""
     old, new = _by_key(before, key), _by_key(after, key)
     return [(row, new[at]) for at, row in old.items() if at in new]
 
 
-def _matched(before: Sequence[Reading], after: Sequence[Reading], key: Callable[[Reading], Key]) -> Comparison:
+def _matched(before: Sequence[Row], after: Sequence[Row], key: Callable[[Row], Key]) -> Comparison:
     both = _both(before, after, key)
     pairs = [_pair(old, new) for old, new in both]
     timed = [bool(time(old) and time(new)) for old, new in both]
@@ -121,8 +119,8 @@ def _matched(before: Sequence[Reading], after: Sequence[Reading], key: Callable[
     )
 
 
-def _by_key(rows: Iterable[Reading], key: Callable[[Reading], Key]) -> dict[Key, Reading]:
-    found: dict[Key, Reading] = {}
+def _by_key(rows: Iterable[Row], key: Callable[[Row], Key]) -> dict[Key, Row]:
+    found: dict[Key, Row] = {}
     for row in rows:
         if key(row) in found:
             raise KgenError(f"two rows of {', '.join(key(row))}", hint="which of them counts? remove the other")
@@ -130,14 +128,14 @@ def _by_key(rows: Iterable[Reading], key: Callable[[Reading], Key]) -> dict[Key,
     return found
 
 
-def _pair(before: Reading, after: Reading) -> Pair | None:
+def _pair(before: Row, after: Row) -> Pair | None:
     old, new = time(before), time(after)
     if not old or not new or before.spread is None or after.spread is None:
         return None
     return Pair(before, after, old, new, math.hypot(before.spread, after.spread))
 
 
-def _versions(before: Iterable[Reading], after: Iterable[Reading]) -> tuple[str, ...]:
+def _versions(before: Iterable[Row], after: Iterable[Row]) -> tuple[str, ...]:
     """Where what differs is not kgen alone."""
     both = [{f"torch {row.torch}, triton {row.triton}" for row in rows} for rows in (before, after)]
     old, new = (" and ".join(sorted(found)) for found in both)
@@ -219,7 +217,7 @@ def _contender(pair: Pair) -> str:
     return first if first == second else f"{second} over {first}"
 
 
-def _named(row: Reading) -> str:
+def _named(row: Row) -> str:
     return f"{row.case}, {row.size}, {row.dtype}, {row.direction}"
 
 

@@ -5,7 +5,7 @@ In: rows. Out: the same columns in the same order every time; what was not measu
 
 import csv
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -13,8 +13,6 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
-
-from kgen.errors import KgenError
 
 WIDTH = 150  # of a table that is printed to a file or a pipe
 OURS = "kgen"  # the contender; the others say that it was not kernels on a GPU
@@ -107,49 +105,6 @@ class Floor:
 
 
 COLUMNS = tuple(field.name for field in fields(Row))
-FIGURES = tuple(field.name for field in fields(Row) if field.type == float | None)
-LATER = ("spread", "bytes_us", "instructions_us", "products_us", "binds", "gflops", "max_abs")  # not in every version
-ALWAYS = tuple(name for name in COLUMNS if name not in LATER)
-
-
-def cells(path: Path, needed: Iterable[str] = ALWAYS) -> list[dict[str, str]]:
-    """The texts of a CSV, empty in columns that an older version had not.
-
-    Raises KgenError for a file that cannot be read, is no such CSV, or has not the columns that are needed.
-    """
-    try:
-        with path.open(newline="", encoding="utf-8") as file:
-            reader = csv.DictReader(file, restval="")
-            _must_fit(path, list(reader.fieldnames or ()), needed)
-            return [dict.fromkeys(COLUMNS, "") | row for row in reader]
-    except OSError as error:
-        raise KgenError(f"cannot read {path}: {error.strerror}") from None
-    except (UnicodeDecodeError, csv.Error):
-        raise KgenError(f"{path} is no CSV of `kgen bench`") from None
-
-
-def _must_fit(path: Path, present: Sequence[str], needed: Iterable[str]) -> None:
-    missing = [name for name in needed if name not in present]
-    foreign = [name for name in present if name not in COLUMNS]
-    parts = [f"{what} {', '.join(names)}" for what, names in (("lacks", missing), ("has unknown", foreign)) if names]
-    if parts:
-        raise KgenError(
-            f"{path} is of another version of `kgen bench`, or no CSV of its own: it {' and '.join(parts)}",
-            hint="measure again, with another --out",
-        )
-
-
-def read(path: Path, needed: Iterable[str] = ALWAYS) -> list[Row]:
-    """The rows of a CSV; None in columns that an older version had not. Raises KgenError as `cells` does."""
-    return [_row(path, texts) for texts in cells(path, needed)]
-
-
-def _row(path: Path, texts: Mapping[str, str]) -> Row:
-    try:
-        figures = {name: float(texts[name]) if texts[name] else None for name in FIGURES}
-        return Row(**{**texts, **figures})  # type: ignore[arg-type]
-    except (TypeError, ValueError) as error:
-        raise KgenError(f"{path} has a row that is none of `kgen bench`'s: {error}") from None
 
 
 def write(rows: list[Row], path: Path) -> None:

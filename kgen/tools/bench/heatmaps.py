@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from itertools import groupby
 
 from kgen.tools.bench.axes import Axis, axis, gridded, held, swept
-from kgen.tools.bench.readings import DIRECTIONS, Reading, circumstances, extents, kernels, time
+from kgen.tools.bench.figures import Row
+from kgen.tools.bench.readings import DIRECTIONS, circumstances, extents, kernels, time
 
 FASTEST = "the fastest other"  # stands for no contender by name
 QUANTITIES = ("time", "peak memory")  # us, MiB
@@ -48,7 +49,7 @@ class Heatmap:
     panels: tuple[Panel, ...]
 
 
-def heatmaps(rows: Sequence[Reading], against: str = "") -> list[Heatmap]:
+def heatmaps(rows: Sequence[Row], against: str = "") -> list[Heatmap]:
     """Of each kernel that was swept over a grid, and that has the contender; any other, without a name.
 
     Of more than two axes the first two are drawn, in a chart for each setting of the rest.
@@ -62,16 +63,16 @@ def heatmaps(rows: Sequence[Reading], against: str = "") -> list[Heatmap]:
     return found
 
 
-def _settings(rows: Sequence[Reading], rest: Sequence[str]) -> list[list[Reading]]:
+def _settings(rows: Sequence[Row], rest: Sequence[str]) -> list[list[Row]]:
     """The rows, apart where one of the axes has another extent."""
 
-    def setting(row: Reading) -> list[int]:
+    def setting(row: Row) -> list[int]:
         return [extents(row.size)[name] for name in rest]
 
     return [list(part) for _, part in groupby(sorted(rows, key=setting), setting)]
 
 
-def _heatmap(rows: Sequence[Reading], axes: Sequence[str], against: str, where: str) -> Heatmap:
+def _heatmap(rows: Sequence[Row], axes: Sequence[str], against: str, where: str) -> Heatmap:
     y, x = (axis(rows, name) for name in axes)
     panels = tuple(
         Panel(direction, quantity, _cells(rows, direction, quantity, against, y, x))
@@ -83,9 +84,9 @@ def _heatmap(rows: Sequence[Reading], axes: Sequence[str], against: str, where: 
 
 
 def _cells(
-    rows: Sequence[Reading], direction: str, quantity: str, against: str, y: Axis, x: Axis
+    rows: Sequence[Row], direction: str, quantity: str, against: str, y: Axis, x: Axis
 ) -> tuple[tuple[Cell, ...], ...]:
-    at: dict[tuple[int, int], list[Reading]] = {}
+    at: dict[tuple[int, int], list[Row]] = {}
     for row in rows:
         sizes = extents(row.size)
         if row.direction == direction:
@@ -93,7 +94,7 @@ def _cells(
     return tuple(tuple(cell(at.get((i, j), []), quantity, against) for j in x.extents) for i in y.extents)
 
 
-def cell(rows: Sequence[Reading], quantity: str, against: str = "") -> Cell:
+def cell(rows: Sequence[Row], quantity: str, against: str = "") -> Cell:
     """Of the rows of one size and direction: the contender's "time" or "peak memory" over kgen's."""
     if not rows:
         return Cell(None, None)
@@ -105,13 +106,13 @@ def cell(rows: Sequence[Reading], quantity: str, against: str = "") -> Cell:
     return Cell(its / mine, mine) if mine else Cell(None, mine, "none")
 
 
-def opponent(rows: Iterable[Reading], against: str = "") -> Reading | None:
+def opponent(rows: Iterable[Row], against: str = "") -> Row | None:
     """The contender of that name; without one the fastest other, or one without a time where none has one."""
     others = [row for row in rows if _is(row, against)]
     return min(others, key=lambda row: _or_never(time(row)), default=None)
 
 
-def reason(row: Reading | None) -> str:
+def reason(row: Row | None) -> str:
     """Why a row has no time, in a word: "wrong", "failed", "skipped", "absent" as peers are, or "–" for no row."""
     if row is None:
         return "–"
@@ -119,11 +120,11 @@ def reason(row: Reading | None) -> str:
     return "" if time(row) is not None else {"not": "absent", "ok": "–"}.get(word, word)
 
 
-def _is(row: Reading, against: str) -> bool:
+def _is(row: Row, against: str) -> bool:
     return row.contender == against if against else not row.ours
 
 
-def _figure(row: Reading | None, quantity: str) -> float | None:
+def _figure(row: Row | None, quantity: str) -> float | None:
     us = time(row)
     return us if quantity == "time" or row is None or us is None else row.peak_mb
 

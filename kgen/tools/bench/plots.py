@@ -15,8 +15,9 @@ import typer
 from kgen.console import say
 from kgen.errors import KgenError
 from kgen.tools.bench.charts import Bars, Lines, Roofline, bars, lines, rooflines
+from kgen.tools.bench.figures import Row
 from kgen.tools.bench.heatmaps import Heatmap, heatmaps
-from kgen.tools.bench.readings import Reading, read
+from kgen.tools.bench.readings import read
 from kgen.tools.selection import must_exist
 
 if TYPE_CHECKING:
@@ -36,9 +37,9 @@ KINDS: dict[str, tuple[str, tuple[str, ...]]] = {
 app = typer.Typer(add_completion=False)
 
 
-def charts(rows: Sequence[Reading], kind: str, against: str) -> Sequence[Chart]:
+def charts(rows: Sequence[Row], kind: str, against: str) -> Sequence[Chart]:
     """The charts of a kind; none where the rows give none."""
-    of: dict[str, Callable[[Sequence[Reading]], Sequence[Chart]]] = {
+    of: dict[str, Callable[[Sequence[Row]], Sequence[Chart]]] = {
         "heatmap": partial(heatmaps, against=against),
         "lines": lines,
         "roofline": rooflines,
@@ -47,7 +48,7 @@ def charts(rows: Sequence[Reading], kind: str, against: str) -> Sequence[Chart]:
     return of[kind](rows)
 
 
-def chosen(rows: Sequence[Reading], kind: str, against: str) -> dict[str, Chart]:
+def chosen(rows: Sequence[Row], kind: str, against: str) -> dict[str, Chart]:
     """The charts to draw, by the names of their files; of every kind that fits, without one. KgenError for none."""
     must_exist([against] if against else [], (r.contender for r in rows if not r.ours), "no contender {!r}")
     found = {name(one, chart): chart for one in ([kind] if kind else KINDS) for chart in charts(rows, one, against)}

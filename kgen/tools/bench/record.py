@@ -13,7 +13,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from kgen.errors import KgenError
-from kgen.tools.bench.figures import ABSENT, COLUMNS, OURS, SPENT, Row, read, write
+from kgen.tools.bench.figures import ABSENT, COLUMNS, OURS, SPENT, Row, write
+from kgen.tools.bench.readings import kept
 from kgen.write import locks
 
 Cell = tuple[str, str, str]  # case, size, dtype
@@ -103,7 +104,7 @@ def opened(path: Path | None, now: Circumstances) -> Iterator[Record]:
 
 
 def _fill(record: Record, path: Path, now: Circumstances) -> None:
-    for row in read(path, COLUMNS):
+    for row in kept(path, COLUMNS):
         if different := now.differences(row):
             raise KgenError(
                 f"{path} has rows that cannot be compared with new ones: {'; '.join(different)}",
