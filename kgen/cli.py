@@ -225,9 +225,9 @@ def _all_specs() -> list[Path]:
 
 def _load(paths: list[Path]) -> "list[Spec]":
     """The specs, each file once, or the mistakes of all of them."""
-    from kgen.spec.load import load_all
+    from kgen.pipeline import read
 
-    return load_all([str(path) for path in {path.resolve(): path for path in paths}.values()])
+    return read([str(path) for path in {path.resolve(): path for path in paths}.values()])
 
 
 def _numbers(signature: str) -> tuple[int, int, int]:

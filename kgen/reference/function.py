@@ -20,6 +20,7 @@ from kgen.reference.results import Results
 from kgen.reference.values import ATOM, Values
 from kgen.spec.body import parse_body
 from kgen.spec.model import Argument, Kernel, Option, Spec
+from kgen.wording import counted
 
 WIDTH = 120
 CONTRACTIONS = ("_ref_fcgp(", "_ref_mv_linear(", "_ref_contract(")
@@ -87,7 +88,8 @@ class Function:
         nodes = node.elts if isinstance(node, ast.Tuple) else [node]
         declared: list[Argument | None] = [*self.kernel.outputs] or [None] * len(nodes)
         if len(declared) != len(nodes):
-            raise KgenError(f"the body returns {len(nodes)} values, but {len(declared)} outputs are declared")
+            outputs = counted(len(declared), "declared output")
+            raise KgenError(f"the body returns {counted(len(nodes), 'result')} for {outputs}")
         texts = []
         for output, part in zip(declared, nodes):
             value, name = self.evaluator.evaluate(part), output.name if output else "out"

@@ -25,7 +25,6 @@ from dataclasses import dataclass, replace
 from functools import cache
 from itertools import compress
 
-from kgen.errors import KgenError
 from kgen.graph.autodiff import differentiate
 from kgen.graph.graph import Graph
 from kgen.graph.node import Node, postorder
@@ -48,8 +47,6 @@ def schedule(graph: Graph, grads: Sequence[str], order: int = 2) -> tuple[Progra
     """The programs of one variant: its forward and, as far as `order` goes and something is differentiable, its
     backward and the backward of that. Of what is derived from the plain and the factored graph, the cheaper.
     """
-    if not graph.axes:
-        raise KgenError(f"{graph.name} has no axis", hint="a kernel needs an input with a named axis, such as [n]")
     if not grads or not order:
         return (_forward(graph, ()).program,)
     saved = _saveable(graph, grads)

@@ -20,6 +20,7 @@ import math
 import re
 import warnings
 from collections.abc import Iterator
+from dataclasses import dataclass
 
 from kgen.errors import KgenError, KgenErrors, Mark
 from kgen.spec.model import Kernel
@@ -39,21 +40,47 @@ HINT = "a body is assignments `name = value` and one final `return value`"
 Problem = tuple[ast.AST, str, str | None]  # where, what, hint
 
 
+@dataclass(frozen=True, slots=True)
+class Body:
+    """A body of which something may not be in the language."""
+
+    tree: ast.Module  # without statements where they cannot be told apart, or not be walked
+    wrong: frozenset[ast.stmt]  # those with something that is not in the language
+    errors: list[KgenError]
+
+
 def parse_body(kernel: Kernel) -> ast.Module:
     """The syntax tree of the kernel's body; KgenErrors, located in the spec's file, when it is not in the language."""
+    body = examined(kernel)
+    if body.errors:
+        raise KgenErrors(body.errors)
+    return body.tree
+
+
+def examined(kernel: Kernel) -> Body:
+    """The kernel's body, and what in it is not in the language, located in the spec's file."""
+    try:
+        tree = _tree(kernel)
+    except KgenErrors as error:
+        return Body(ast.Module([], []), frozenset(), error.errors)
+    problems = list(_problems(tree, _lines(kernel)))
+    errors = dict.fromkeys((place(kernel, node), what, hint) for node, what, hint in problems)
+    at = {id(node) for node, _, _ in problems}
+    wrong = frozenset(s for s in tree.body if any(id(node) in at for node in ast.walk(s)))
+    walked = ast.Module([], []) if _too_deep(tree) else tree
+    return Body(walked, wrong, [KgenError(what, mark, hint) for mark, what, hint in errors])
+
+
+def _tree(kernel: Kernel) -> ast.Module:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            tree = ast.parse(kernel.body)
+            return ast.parse(kernel.body)
     except SyntaxError as error:
         mark = _shift(kernel.body_mark, error.lineno or 1, max((error.offset or 1) - 1, 0))
         raise KgenErrors([KgenError(f"syntax error in the body: {error.msg}", mark, HINT)]) from None
     except (ValueError, RecursionError, MemoryError):
         raise KgenErrors([KgenError("the body cannot be parsed: it is nested too deeply", kernel.body_mark)]) from None
-    problems = [(place(kernel, node), what, hint) for node, what, hint in _problems(tree, _lines(kernel))]
-    if problems:
-        raise KgenErrors([KgenError(what, mark, hint) for mark, what, hint in dict.fromkeys(problems)])
-    return tree
 
 
 def place(kernel: Kernel, node: ast.AST) -> Mark:

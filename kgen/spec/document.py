@@ -7,11 +7,11 @@ anything but KgenErrors; keys are unique texts; anchors and tags, which the form
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import yaml
 
-from kgen.errors import KgenError, KgenErrors, Mark
+from kgen.errors import Follows, KgenError, KgenErrors, Mark
 
 Data = dict[str, "Data"] | list["Data"] | str
 Place = tuple[str | int, ...]  # keys and indices from the root, such as ("kernels", "f", "inputs", "x")
@@ -38,6 +38,7 @@ class Document:
     keys: dict[Place, Mark] = field(default_factory=dict)
     values: dict[Place, Mark] = field(default_factory=dict)
     scalars: dict[Place, yaml.ScalarNode] = field(default_factory=dict)
+    cut: dict[Place, Mark] = field(default_factory=dict)  # keys whose values YAML does not read to their end
     errors: list[KgenError] = field(default_factory=list)
 
     def value(self, place: Place) -> Mark:
@@ -70,6 +71,8 @@ class Document:
         """Collect a KgenError raised inside as a mistake of this value, or of its key."""
         try:
             yield
+        except Follows:
+            return
         except KgenError as error:
             mark = error.mark or (self.key(place) if key else self.value(place))
             self.errors.append(KgenError(error.message, mark, error.hint))
@@ -98,7 +101,7 @@ def read(path: str, text: str) -> Document:
     if root is None:
         raise KgenErrors([KgenError("the file is empty", Mark(path, 1, 1), "`kgen new` writes a spec to start from")])
     data = _data(document, root, (), set())
-    return Document(path, document.lines, data, document.keys, document.values, document.scalars, document.errors)
+    return replace(document, data=data)
 
 
 def _mark(document: Document, node: yaml.Node) -> Mark:
@@ -149,6 +152,7 @@ def _mapping(document: Document, node: yaml.MappingNode, place: Place, seen: set
             first = document.keys[*place, key.value].line
             document.errors.append(KgenError(f"`{key.value}` is written twice", where, f"first on line {first}"))
         elif node.flow_style and _is_open(value):
+            document.cut[*place, key.value] = document.keys[*place, key.value] = where
             document.errors.append(_cut(document, key, value, pairs))
         else:
             document.keys[*place, key.value] = where

@@ -13,12 +13,13 @@ from kgen.spec.layouts import multivector_order
 from kgen.spec.model import ELLIPSIS, Algebra, Argument, Kernel, Layout, Option, Type
 from kgen.spec.schema import KernelForm, TypeForm
 from kgen.spec.tensor_types import Scope
+from kgen.wording import counted
 
 ORDERS = range(3)  # derivative orders that can be asked for
 
 
-def kernel(document: Document, name: str, form: KernelForm, algebra: Algebra | None, layout: Layout) -> Kernel:
-    """The kernel; mistakes are noted, and what they concern is left out."""
+def kernel(document: Document, name: str, form: KernelForm, algebra: Algebra | None, layout: Layout) -> Kernel | None:
+    """The kernel; mistakes are noted, and what they concern is left out. None where nothing says how its body reads."""
     here: Place = ("kernels", name)
     scope = _scope(document, here, form, algebra, layout)
     inputs = tuple(_inputs(document, here, form, scope))
@@ -46,7 +47,7 @@ def kernel(document: Document, name: str, form: KernelForm, algebra: Algebra | N
             raise KgenError(f"derivatives of order {form.order} are not generated", hint="order: 0, 1 or 2")
     _check_names(document, here, result)
     _check_body(document, here, result)
-    return result
+    return result if document.verbatim((*here, "body")) else None
 
 
 def _scope(document: Document, here: Place, form: KernelForm, algebra: Algebra | None, layout: Layout) -> Scope:
@@ -62,18 +63,22 @@ def _scope(document: Document, here: Place, form: KernelForm, algebra: Algebra |
 
 
 def _inputs(document: Document, here: Place, form: KernelForm, scope: Scope) -> Iterator[Argument]:
-    """The inputs in their order; weights are read last, because they refer to others."""
+    """The inputs in their order, without a type where it is a mistake; weights are read last: they refer to others."""
     if not form.inputs:
         with document.noting((*here, "inputs")):
             raise KgenError("a kernel has at least one input")
     for weights in (False, True):
         for name, entry in form.inputs.items():
             if _is_weights(entry) == weights:
+                scope.lost.add(name)
                 with document.noting((*here, "inputs", name)):
                     scope.inputs[name] = _input_type(entry, scope)
+                    scope.lost.remove(name)
     for name in form.inputs:
-        if name in scope.inputs:
-            yield Argument(name, scope.inputs[name], document.key((*here, "inputs", name)))
+        yield Argument(name, scope.inputs.get(name), document.key((*here, "inputs", name)))
+    for cut, mark in document.cut.items():
+        if cut[:-1] == (*here, "inputs") and cut[-1] not in form.inputs:
+            yield Argument(str(cut[-1]), None, mark)
 
 
 def _is_weights(entry: TypeForm) -> bool:
@@ -108,7 +113,7 @@ def _grads(document: Document, here: Place, form: KernelForm, inputs: tuple[Argu
         with document.noting((*here, "grads", i)):
             if name in (form.grads or ())[:i]:
                 raise KgenError(f"{names.shown(name)} is listed twice")
-            if name not in floating and (name not in form.inputs or name in {a.name for a in inputs}):
+            if name not in floating and name not in {a.name for a in inputs if a.type is None}:
                 near = get_close_matches(name, floating, 1)
                 hint = f"did you mean {near[0]}?" if near else f"floating inputs: {', '.join(floating) or 'none'}"
                 raise KgenError(f"{names.shown(name)} is not a floating input of this kernel", hint=hint)
@@ -163,7 +168,8 @@ def _check_results(found: Kernel, statement: ast.Return) -> None:
     results = statement.value.elts if isinstance(statement.value, ast.Tuple) else [statement.value]
     with _at(found, statement):
         if found.outputs and len(results) != len(found.outputs):
-            message = f"the body returns {len(results)} results, but {len(found.outputs)} outputs are declared"
+            outputs = counted(len(found.outputs), "declared output")
+            message = f"the body returns {counted(len(results), 'result')} for {outputs}"
             raise KgenError(message, hint="`outputs` names each result in order")
 
 

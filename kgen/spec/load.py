@@ -2,13 +2,15 @@
 
 In: a YAML file. Out: frozen data in which every name is one that generated code can use, every type has its memory
 order, and every body is in the expression language (what it means is `trace`'s business). Guaranteed: no text
-makes anything but KgenErrors, each with its line and column and, where there is one, a hint.
+makes anything but KgenErrors, each with its line and column and, where there is one, a hint. Of a spec with mistakes a
+draft is left, by which those in its bodies are found, too.
 """
 
 from collections.abc import Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
-from kgen.errors import KgenError, KgenErrors, Mark
+from kgen.errors import KgenError, KgenErrors, in_order
 from kgen.spec import document as documents
 from kgen.spec import kernel_forms, layouts, module_forms, names, signature, stamp, structure
 from kgen.spec.body import parse_body, place
@@ -16,42 +18,60 @@ from kgen.spec.document import Document, Place
 from kgen.spec.model import Algebra, Kernel, Layout, Spec
 from kgen.spec.schema import AlgebraForm, SpecForm
 
-__all__ = ["load", "load_all", "parse_body", "place"]
+__all__ = ["Draft", "drafts", "load", "load_all", "parse_body", "place"]
 
 FORMAT = 1  # the version of the format that this kgen reads
 
 
+@dataclass(slots=True)
+class Draft:
+    """What could be read of a spec, and the mistakes in it. Inputs whose type could not be read have none."""
+
+    spec: Spec | None
+    errors: list[KgenError] = field(default_factory=list)
+
+
 def load(path: str, text: str | None = None) -> Spec:
     """The spec in a file, or in `text` with `path` as its name; KgenErrors with all mistakes, sorted by place."""
-    if not path.isprintable():
-        raise KgenErrors([KgenError(f"{names.shown(path)} cannot name a spec", hint="generated code has the name")])
-    text = _file_text(path) if text is None else text
-    document = documents.read(path, text)
-    form = structure.form(document)
-    spec = _spec(document, form, stamp.digest(text), stamp.parts(text)) if form else None
-    if document.errors or spec is None:
-        raise KgenErrors(_in_order(document.errors))
-    return spec
+    draft = _draft(path, text)
+    if draft.errors or draft.spec is None:
+        raise KgenErrors(in_order(draft.errors))
+    return draft.spec
 
 
 def load_all(paths: Sequence[str]) -> list[Spec]:
     """The specs in several files, whose module names differ; KgenErrors with the mistakes of all."""
-    specs: list[Spec] = []
-    errors: list[KgenError] = []
-    for path in paths:
-        try:
-            specs.append(load(path))
-        except KgenErrors as found:
-            errors += found.errors
-    first: dict[str, Spec] = {}
-    for spec in specs:
-        other = first.setdefault(spec.name.lower(), spec)  # some file systems ignore case
-        if other is not spec:
-            message = f"module name `{spec.name}` is taken by {other.path}"
-            errors.append(KgenError(message, spec.mark, "every spec of a build needs a `name` of its own"))
+    found = drafts(paths)
+    errors = [error for draft in found for error in in_order(draft.errors)]
     if errors:
         raise KgenErrors(errors)
-    return specs
+    return [draft.spec for draft in found if draft.spec]
+
+
+def drafts(paths: Sequence[str]) -> list[Draft]:
+    """What is in several files, whose module names must differ; mistakes are listed and not raised."""
+    found = [_draft(path) for path in paths]
+    first: dict[str, Spec] = {}
+    for draft in found:
+        if draft.spec:
+            other = first.setdefault(draft.spec.name.lower(), draft.spec)  # some file systems ignore case
+            if other is not draft.spec:
+                message = f"module name `{draft.spec.name}` is taken by {other.path}"
+                hint = "every spec of a build needs a `name` of its own"
+                draft.errors.append(KgenError(message, draft.spec.mark, hint))
+    return found
+
+
+def _draft(path: str, text: str | None = None) -> Draft:
+    try:
+        if not path.isprintable():
+            raise KgenErrors([KgenError(f"{names.shown(path)} cannot name a spec", hint="generated code has the name")])
+        text = _file_text(path) if text is None else text
+        document = documents.read(path, text)
+    except KgenErrors as unreadable:
+        return Draft(None, unreadable.errors)
+    form = structure.form(document)
+    return Draft(_spec(document, form, stamp.digest(text), stamp.parts(text)) if form else None, document.errors)
 
 
 def _file_text(path: str) -> str:
@@ -62,15 +82,6 @@ def _file_text(path: str) -> str:
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or "not a file name"
         raise KgenErrors([KgenError(f"cannot read {names.shown(path)}: {reason.lower()}")]) from None
-
-
-def _in_order(errors: list[KgenError]) -> list[KgenError]:
-    """Sorted by place, the first of each place: a second mistake there only follows from it."""
-    first: dict[tuple[int, int], KgenError] = {}
-    for error in errors:
-        mark = error.mark or Mark("", 0, 0)
-        first.setdefault((mark.line, mark.column), error)
-    return [first[place] for place in sorted(first)]
 
 
 def _spec(document: Document, form: SpecForm, digest: str, parts: dict[str, str]) -> Spec:

@@ -70,7 +70,7 @@ class Type:
 
 @dataclass(frozen=True, slots=True)
 class Argument:
-    """A named input, or a declared output (whose type may be left to inference)."""
+    """A named input, or a declared output (whose type may be left to inference). In drafts types may be missing."""
 
     name: str
     type: Type | None

@@ -100,9 +100,9 @@ def _check_alike(
                 raise KgenError(f"{between} their options", hint="a module's kernels have the same, with one default")
             if list(form.kernels[other.name].inputs) != list(form.kernels[first.name].inputs):
                 raise KgenError(f"{between} their inputs", hint="a module's kernels have the same, in the same order")
-            types = {a.name: a.type for a in first.inputs}
+            types = {a.name: a.type for a in first.inputs if a.type}
             for a in other.inputs:
-                if a.name not in own and a.type != types.get(a.name, a.type):
+                if a.name not in own and a.type and a.type != types.get(a.name, a.type):
                     hint = "what forward takes has the same type in all of a module's kernels"
                     raise KgenError(f"{between} input `{a.name}`", hint=hint)
 

@@ -34,7 +34,7 @@ def parameters(
         source = form.input or name
         arguments: list[Argument | None] = []
         with document.noting((*place, "input") if form.input else place, key=not form.input):
-            arguments = [_argument(document, kernel, source) for kernel in kernels]
+            arguments = [_argument(kernel, source) for kernel in kernels]
             if seen.setdefault(source, name) != name:
                 other = names.shown(seen[source])
                 raise KgenError(f"{names.shown(source)} is already parameter {other}", hint="each input is one tensor")
@@ -43,14 +43,14 @@ def parameters(
             yield from _parameter(document, place, form, known, _counts(form, known, entry, kernels), switches)
 
 
-def _argument(document: Document, kernel: Kernel, name: str) -> Argument | None:
+def _argument(kernel: Kernel, name: str) -> Argument | None:
     """A differentiable input whose extents a constructor can know; None where its type has a mistake of its own."""
     found = next((a for a in kernel.inputs if a.name == name), None)
-    if found is None and ("kernels", kernel.name, "inputs", name) in document.keys:
-        return None
-    if found is None or found.type is None:
+    if found is None:
         hint = nearest(name, [a.name for a in kernel.inputs])
         raise KgenError(f"{names.shown(name)} is not an input of kernel `{kernel.name}`", hint=hint)
+    if found.type is None:
+        return None
     if name not in kernel.grads:
         hint = f"differentiable inputs: {', '.join(kernel.grads) or 'none'}"
         raise KgenError(f"{names.shown(name)} is not differentiable in kernel `{kernel.name}`", hint=hint)

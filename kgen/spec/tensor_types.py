@@ -11,11 +11,11 @@ choice. The leading axes `...` are the axis `b`: in a kernel that has them, a fi
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from difflib import get_close_matches
 from math import prod
 
-from kgen.errors import KgenError
+from kgen.errors import Follows, KgenError
 from kgen.spec import names
 from kgen.spec.model import COMPONENT_AXES, ELLIPSIS, Algebra, Layout, Type
 
@@ -38,6 +38,7 @@ class Scope:
     memory: tuple[str, ...]  # of this kernel's multivectors
     leading: bool  # whether the kernel has axes `...`
     inputs: dict[str, Type]  # read so far: the operands of weights
+    lost: set[str] = field(default_factory=set)  # inputs whose types are mistakes
 
 
 def read(written: str | Sequence[str], scope: Scope, dtype: str | None = None) -> Type:
@@ -157,6 +158,8 @@ def _operand(name: str, scope: Scope) -> Type:
     found = scope.inputs.get(name)
     if found is not None and found.kind == "multivector":
         return found
+    if name in scope.lost:
+        raise Follows
     candidates = [n for n, t in scope.inputs.items() if t.kind == "multivector"]
     near = get_close_matches(name, candidates, 1)
     hint = f"did you mean {near[0]}?" if near else f"multivector inputs: {', '.join(candidates) or 'none'}"

@@ -17,6 +17,7 @@ from kgen.graph.graph import Graph
 from kgen.graph.tensor import Tensor
 from kgen.schedule.products import Operand, Product
 from kgen.spec import model
+from kgen.wording import counted
 
 if TYPE_CHECKING:
     from kgen.schedule.needed import Work
@@ -267,7 +268,7 @@ def _work(launch: "Kernel") -> tuple[str, ...]:
 
 
 def _products(count: int) -> str:
-    return f"{count} product{'s' if count > 1 else ''} of fields"
+    return f"{counted(count, 'product')} of fields"
 
 
 def _listed(names: Iterable[str]) -> str:

@@ -8,21 +8,18 @@ tell. Nothing is regenerated, so this needs torch alone; a spec that has no pack
 import contextlib
 import re
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
-from typing import TypeVar
 
 import torch
 
-from kgen.errors import KgenError, KgenErrors
+from kgen.errors import KgenError, collected
 from kgen.spec import stamp
 from kgen.tools.problem import load_module
 from kgen.write import survey, tree
 
-T = TypeVar("T")
-S = TypeVar("S")
 GENERATED = Path("generated")
 
 
@@ -72,19 +69,6 @@ def existing(target: Path, path: Path) -> Target:
     """The package of a target, loaded, if it is as its spec made it."""
     remark = check(path, None if _is_package(target) else target)
     return Target(str(target), path, load_module(path), remark)
-
-
-def collected(function: Callable[[S], T], values: Sequence[S]) -> list[T]:
-    """The function of each value, or the mistakes of all."""
-    results, errors = [], []
-    for value in values:
-        try:
-            results.append(function(value))
-        except KgenError as mistake:
-            errors.append(mistake)
-    if errors:
-        raise errors[0] if len(errors) == 1 else KgenErrors(errors)
-    return results
 
 
 # whether a package is as its spec made it
@@ -162,14 +146,13 @@ def _name(spec: Path) -> str:
 
 def _compile(spec: Path) -> dict[str, str]:
     try:
-        from kgen.pipeline import package
-        from kgen.spec.load import load
+        from kgen.pipeline import generate, read
     except ImportError as missing:
         raise KgenError(
             f"{spec} has no generated package, and the compiler is not installed: {missing}",
             hint=f"run `kgen build {spec}` where kgen is installed whole",
         ) from None
-    return package(load(str(spec)))
+    return generate(read([str(spec)]))
 
 
 # devices

@@ -30,6 +30,7 @@ from kgen.tools.comparison import OUTLIER, TOLERANCE, Difference, compare, launc
 from kgen.tools.problem import Function, Problem, Tensors, axes, choices, draw, in_double
 from kgen.tools.selection import must_exist
 from kgen.tools.targets import GENERATED, Target, find_device, opened
+from kgen.wording import counted
 
 DTYPES = {str(dtype).removeprefix("torch."): dtype for dtype in TOLERANCE}
 SIZES = {"b": 5, "n": 17}
@@ -181,7 +182,7 @@ def _summary(target: Target, device: torch.device) -> str:
     how = (
         "in Triton's interpreter" if device.type == "cpu" else f"on {torch.get_device_module(device).get_device_name()}"
     )
-    text = f"{target.path.name}, {len(target.module.KERNELS)} kernels {how}, against the reference in fp64"
+    text = f"{target.path.name}, {counted(len(target.module.KERNELS), 'kernel')} {how}, against the reference in fp64"
     return f"{text}; {target.remark}" if target.remark else text
 
 
@@ -194,7 +195,8 @@ def _conclusion(verdicts: Sequence[Verdict]) -> str:
     empty = sum(v.empty for v in verdicts)
     if empty == len(verdicts):
         return "nothing to launch at these sizes, and no kernel was: shapes agree with the reference"
-    return "all kernels agree with the reference" + (f"; nothing was launched for {empty} results" if empty else "")
+    nothing = f"; nothing was launched for {counted(empty, 'result')}" if empty else ""
+    return f"all kernels agree with the reference{nothing}"
 
 
 def _table(verdicts: Sequence[Verdict]) -> Table:

@@ -13,7 +13,7 @@ import ast
 from collections.abc import Sequence
 from itertools import product
 
-from kgen.errors import KgenError
+from kgen.errors import Follows, KgenError
 from kgen.graph.graph import Output
 from kgen.graph.node import Node
 from kgen.graph.tensor import Tensor
@@ -130,6 +130,8 @@ def output(context: Context, name: str, declared: Type | None, result: Value, le
             f"{name} varies along {undeclared[0]}, which its declaration lacks", hint=f"add {undeclared[0]}"
         )
     unknown = [dim for dim in order if dim not in context.axes and (isinstance(result, Node) or dim != "blade")]
+    if unknown and not context.whole:
+        raise Follows
     if unknown:
         message = f"{name} is declared along {unknown[0]}, which is no axis of an input"
         raise KgenError(message, hint="results have the axes of the inputs")

@@ -8,13 +8,14 @@ import ast
 import difflib
 from collections.abc import Callable, Iterable, Sequence
 
-from kgen.errors import KgenError
+from kgen.errors import Follows, KgenError
 from kgen.graph.node import Node
 from kgen.spec.body import place
 from kgen.spec.vocabulary import VOCABULARY, Parameter
 from kgen.trace import values as kinds
 from kgen.trace.ops import OPERATIONS, Operation
 from kgen.trace.values import Context, Multivector, Value
+from kgen.wording import counted
 
 Evaluate = Callable[[ast.expr], Value]
 BY_NAME = ("axis", "other", "word")  # parameters that are given by keyword only
@@ -88,7 +89,7 @@ def _refuse_rest(
         raise KgenError(f"{row.name} has no argument {min(keywords)}", hint=str(row))
     if rest:
         needed = ", which is given by name" if row.parameters[-1].type in BY_NAME else ""
-        raise KgenError(f"{row.name} does not take {len(positional)} arguments{needed}", hint=str(row))
+        raise KgenError(f"{row.name} does not take {counted(len(positional), 'argument')}{needed}", hint=str(row))
     if row.parameters[-1].type == "grades" and len(bound) < 2:
         raise KgenError(f"{row.name} needs a grade", hint=str(row))
 
@@ -111,6 +112,8 @@ def _axis(context: Context, row: Operation, node: ast.expr, before: Sequence[obj
     if not isinstance(node, ast.Name):
         raise KgenError(f"{row.name} needs the name of an axis", mark, every)
     if node.id not in context.axes:
+        if not context.whole:
+            raise Follows
         raise KgenError(f"there is no axis {node.id}", mark, nearest(node.id, context.axes) or every)
     if before is None:
         return node.id

@@ -2,40 +2,57 @@
 
 In: a `values.Context`, the values of the names known so far, and a syntax tree that `spec/body.py` has let pass. Out:
 the expression's value, made of fields. Guaranteed: a mistake is a KgenError at the innermost expression that it belongs
-to. The operations are rows of `ops.py`; the groups under which those that were met are equivariant are kept.
+to. It is kept, and what stands beside it is looked at, too; what cannot have a value because of it raises Follows. The
+operations are rows of `ops.py`; the groups under which those that were met are equivariant are kept.
 """
 
 import ast
 from collections.abc import Sequence
 
-from kgen.errors import KgenError, Mark
+from kgen.errors import Follows, KgenError, Mark
 from kgen.graph.node import Node
 from kgen.spec.body import place
 from kgen.trace import components, operators, ops
 from kgen.trace.calls import bind, checked, kind, nearest
 from kgen.trace.ops import OPERATIONS, Operation
-from kgen.trace.values import Context, Indexed, Multivector, Operand, Value, Weights
+from kgen.trace.values import Context, Indexed, Multivector, Named, Operand, Unknown, Value, Weights
 
 
 class Expressions:
-    """The expressions of one body: the names known so far, and the groups of the operations met."""
+    """The expressions of one body: the names known so far, the mistakes, and the groups of the operations met."""
 
-    def __init__(self, context: Context, known: dict[str, Value]) -> None:
+    def __init__(self, context: Context, known: dict[str, Named]) -> None:
         self.context, self.known = context, known
         self.groups: list[ops.Group] = []
+        self.errors: list[KgenError] = []
+        self._met: set[ast.expr] = set()
 
     def value(self, node: ast.expr) -> Value:
-        """The value of an expression; a mistake without a place gets that of the innermost expression."""
+        """The value of an expression; where it or a part of it is a mistake, that is noted, and Follows raised."""
+        self._met.add(node)
         try:
             return self._value(node)
+        except Follows:
+            pass
         except KgenError as error:
-            raise self.located(error, node) from None
+            self.note(error, node)
         except OverflowError:
-            raise KgenError("a constant is too large for a float", self._place(node)) from None
+            self.note(KgenError("a constant is too large for a float"), node)
+        for part in self._rest(node):
+            self.tried(part)
+        raise Follows
 
-    def located(self, error: KgenError, node: ast.expr) -> KgenError:
-        """The error, at this expression if it has no place yet."""
-        return error if error.mark else KgenError(error.message, self._place(node), error.hint)
+    def tried(self, node: ast.expr) -> Named:
+        """The value of an expression, unknown where it is a mistake."""
+        try:
+            return self.value(node)
+        except Follows:
+            return Unknown()
+
+    def note(self, error: KgenError, node: ast.expr) -> None:
+        """Keep the error, at this expression if it has no place yet, unless it follows from another."""
+        if not isinstance(error, Follows):
+            self.errors.append(error if error.mark else KgenError(error.message, self._place(node), error.hint))
 
     def _value(self, node: ast.expr) -> Value:
         match node:
@@ -66,8 +83,11 @@ class Expressions:
         raise KgenError("this expression is not part of a body")
 
     def _name(self, name: str) -> Value:
-        if name in self.known:
-            return self.known[name]
+        value = self.known.get(name)
+        if isinstance(value, Unknown):
+            raise Follows
+        if value is not None:
+            return value
         blades = self.context.spec.algebra.blades if self.context.spec.algebra else ()
         for i, blade in enumerate(blades):
             if blade.name == name:
@@ -126,6 +146,27 @@ class Expressions:
             raise KgenError("a condition of `if` is a bool option", self._place(node), hint)
         return value
 
+    # beside a mistake
+
+    def _rest(self, node: ast.expr) -> list[ast.expr]:
+        """What within an expression has a value of its own, and was not looked at yet."""
+        match node:
+            case ast.Call():
+                found = [part for part in written_values(node) if not self._is_word(part)]
+            case ast.IfExp(body=body, orelse=otherwise):  # of which one was chosen, unless the condition is a mistake
+                found = [] if self._met & {body, otherwise} else [body, otherwise]
+            case ast.BinOp(left=left, op=ast.Pow()):
+                found = [left]
+            case ast.BinOp() | ast.UnaryOp() | ast.Compare() | ast.BoolOp() | ast.Attribute():
+                found = [child for child in ast.iter_child_nodes(node) if isinstance(child, ast.expr)]
+            case _:
+                found = []
+        return [part for part in found if part not in self._met]
+
+    def _is_word(self, node: ast.expr) -> bool:
+        """Whether it names an axis or an operation, and no value."""
+        return isinstance(node, ast.Name) and (node.id in OPERATIONS or node.id in self.context.axes)
+
     # calls
 
     def _call(self, node: ast.Call) -> Value:
@@ -151,3 +192,13 @@ class Expressions:
 
     def _place(self, node: ast.expr) -> Mark:
         return place(self.context.kernel, node)
+
+
+def written_values(node: ast.Call) -> list[ast.expr]:
+    """The arguments of a call that are values, as far as its operation says: not axes, words and numbers of grades."""
+    name = node.func.attr if isinstance(node.func, ast.Attribute) else getattr(node.func, "id", "")
+    types = {p.name: p.type for p in OPERATIONS[name].parameters} if name in OPERATIONS else {}
+    before = [node.func.value] if isinstance(node.func, ast.Attribute) else []
+    positional = [] if "grades" in types.values() else node.args
+    named = [k.value for k in node.keywords if types.get(k.arg or "") in ("field", "value", "number", "condition")]
+    return [*before, *positional, *named]

@@ -11,6 +11,7 @@ from kgen.graph.node import Node
 from kgen.graph.variables import GRADES
 from kgen.trace import algebra as tables
 from kgen.trace.values import Context, Multivector, Operand, Value, Weights, is_comparison
+from kgen.wording import counted
 
 # products
 
@@ -126,7 +127,7 @@ def _contracted(c: Context, weight: Weights, present: frozenset[str]) -> str:
 def _check_paths(weight: Weights, paths: tuple[tables.Path, ...]) -> None:
     if paths == weight.paths:
         return
-    has, needed = f"{len(weight.paths)} paths", str(len(paths))
+    has, needed = counted(len(weight.paths), "path"), str(len(paths))
     if len(paths) == len(weight.paths):
         has, needed = (" ".join("".join(map(str, p)) for p in each) for each in (weight.paths, paths))
         has = f"the paths {has}"

@@ -3,7 +3,7 @@
 In: a `model.Kernel` and a choice for each of its bool options. Out: a `Graph` of one variant, in which every
 geometric operation is sums and products of fields; names from the body stay with the fields as hints. Guaranteed: the
 body's meaning is checked (types, grades, axes, arguments), and a mistake is a KgenError at its place in the spec. This
-module walks the statements; `expressions.py` gives what stands in them its meaning.
+module walks the statements, past those with a mistake; `expressions.py` gives what stands in them its meaning.
 """
 
 import ast
@@ -11,23 +11,39 @@ from collections.abc import Sequence
 from dataclasses import replace
 from functools import lru_cache
 
-from kgen.errors import KgenError
+from kgen.errors import KgenError, each, in_order, together
 from kgen.graph.graph import Graph, Output
 from kgen.graph.node import Node, Number, postorder
 from kgen.graph.tensor import Tensor
-from kgen.spec.body import parse_body, place
-from kgen.spec.model import Argument, Kernel, Spec
+from kgen.spec.body import Body, examined, place
+from kgen.spec.model import Argument, Kernel, Spec, Type
 from kgen.trace import arguments, ops
 from kgen.trace.algebra import Path
 from kgen.trace.expressions import Expressions
-from kgen.trace.values import Context, Multivector, Value
+from kgen.trace.values import Context, Multivector, Named, Unknown, Value
+from kgen.wording import counted
 
 LARGEST = 10**38  # about the largest number of fp32
 
 
 def trace(spec: Spec, kernel: Kernel, flags: dict[str, bool]) -> Graph:
-    """The graph of one variant; bool options that `flags` lacks have their defaults."""
+    """The graph of one variant; bool options that `flags` lacks have their defaults. Raises all mistakes."""
     return _Tracer(spec, kernel, flags).graph()
+
+
+def mistakes(spec: Spec) -> list[KgenError]:
+    """What is wrong in the bodies of all kernels and variants, in order, each place once.
+
+    The spec may be a draft: what follows from mistakes of its own is left out.
+    """
+    found: list[KgenError] = []
+    for kernel in spec.kernels:
+        for flags in kernel.choices:
+            try:
+                trace(spec, kernel, flags)
+            except KgenError as error:
+                found += each(error)
+    return in_order(found)
 
 
 @lru_cache
@@ -44,7 +60,7 @@ def paths(spec: Spec, kernel: Kernel, input_name: str) -> tuple[Path, ...]:
 @lru_cache
 def output_names(kernel: Kernel) -> tuple[str, ...]:
     """The names of a kernel's results, in order."""
-    return arguments.output_names(kernel, _returned(parse_body(kernel)))
+    return arguments.output_names(kernel, _returned(examined(kernel)))
 
 
 def private(kernel: Kernel) -> dict[str, str]:
@@ -78,20 +94,24 @@ class _Tracer:
     def __init__(self, spec: Spec, kernel: Kernel, flags: dict[str, bool]) -> None:
         self.context = Context(spec, kernel, arguments.axes(kernel))
         self.kernel, self.builder = kernel, self.context.builder
-        self.private = private(kernel)
-        self.inputs = tuple(self.builder.declare(self._tensor(a)) for a in kernel.inputs)
+        self.body = examined(kernel)
+        self.returned = _returned(self.body)
+        self.results = arguments.output_names(kernel, self.returned)
+        self.private = arguments.private(kernel, self.results)
+        self.inputs = tuple(self.builder.declare(self._tensor(a)) for a in kernel.inputs if a.type)
         self.numbers = tuple(self.private[name] for name in kernel.numbers)
         self.expressions = Expressions(self.context, self._arguments(flags))
 
-    def _arguments(self, flags: dict[str, bool]) -> dict[str, Value]:
+    def _arguments(self, flags: dict[str, bool]) -> dict[str, Named]:
         """The inputs and options by their names in the body."""
-        known: dict[str, Value] = {}
-        for argument, tensor in zip(self.kernel.inputs, self.inputs):
+        known: dict[str, Named] = {argument.name: Unknown() for argument in self.kernel.inputs}
+        for argument, tensor in zip((a for a in self.kernel.inputs if a.type), self.inputs):
             known[argument.name] = arguments.value(self.context, argument, tensor)
         for option in self.kernel.options:
             chosen = bool(flags.get(option.name, option.default))
             number = option.name in self.kernel.numbers
-            known[option.name] = self.builder.input(self.private[option.name], 0, ()) if number else chosen
+            value = self.builder.input(self.private[option.name], 0, ()) if number else chosen
+            known[option.name] = Unknown() if option.name in known else value
         return known
 
     def _tensor(self, argument: Argument) -> Tensor:
@@ -99,15 +119,29 @@ class _Tracer:
         return replace(lies, name=self.private[argument.name])
 
     def graph(self) -> Graph:
-        tree = parse_body(self.kernel)
-        for statement in tree.body:
-            if isinstance(statement, ast.Assign) and isinstance(statement.targets[0], ast.Name):
-                name = statement.targets[0].id
-                self.expressions.known[name] = self._named(name, self.expressions.value(statement.value))
-        outputs = self._outputs(_returned(tree))
+        """The graph; KgenError with all mistakes of the body."""
+        for statement in self.body.tree.body:
+            self._assign(statement)
+        outputs = self._outputs()
+        errors = [*self.body.errors, *self.expressions.errors]
+        if not self.context.axes and self.context.whole:
+            hint = "a kernel needs an input with a named axis, such as [n]"
+            errors.append(KgenError(f"{self.kernel.name} has no axis", self.kernel.mark, hint))
+        if errors:
+            raise together(in_order(errors))
         self._check_constants(outputs)
         k, axes = self.kernel, self.context.axes
         return Graph(k.name, axes, self.inputs, self.numbers, outputs, self.builder, k.precision)
+
+    def _assign(self, statement: ast.stmt) -> None:
+        """Give a name its value; what a statement outside the language may name, none knows."""
+        known = self.expressions.known
+        if statement in self.body.wrong:
+            stored = [n for n in ast.walk(statement) if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Store)]
+            known |= {node.id: Unknown() for node in stored}
+        elif isinstance(statement, ast.Assign) and isinstance(statement.targets[0], ast.Name):
+            name = statement.targets[0].id
+            known[name] = self._named(name, self.expressions.tried(statement.value))
 
     def _check_constants(self, outputs: Sequence[Output]) -> None:
         """Refuse what no float can hold: constants are exact until they are emitted."""
@@ -115,7 +149,7 @@ class _Tracer:
             if node.kind in ("Const", "Add") and _too_large(node):
                 raise KgenError("a constant is too large for a float", self.kernel.body_mark)
 
-    def _named(self, name: str, value: Value) -> Value:
+    def _named(self, name: str, value: Named) -> Named:
         if isinstance(value, Node):
             self.builder.name(value, name)
         elif isinstance(value, Multivector):
@@ -123,22 +157,27 @@ class _Tracer:
                 self.builder.name(field, f"{name}_{self.context.algebra.blades[blade].name}")
         return value
 
-    def _outputs(self, returned: Sequence[ast.expr]) -> tuple[Output, ...]:
+    def _outputs(self) -> tuple[Output, ...]:
+        """The results without mistakes."""
         declared = self.kernel.outputs
-        if declared and len(declared) != len(returned):
-            message = f"the body returns {len(returned)} values, but {len(declared)} outputs are declared"
-            raise KgenError(message, place(self.kernel, returned[0]))
-        leading = any(tensor.leading for tensor in self.inputs)
-        outputs = []
-        for i, (name, node) in enumerate(zip(arguments.output_names(self.kernel, returned), returned)):
-            result = self.expressions.value(node)
+        if declared and self.returned and len(declared) != len(self.returned):
+            outputs = counted(len(declared), "declared output")
+            message = f"the body returns {counted(len(self.returned), 'result')} for {outputs}"
+            self.expressions.errors.append(KgenError(message, place(self.kernel, self.body.tree.body[-1])))
+        found = []
+        for i, (name, node) in enumerate(zip(self.results, self.returned)):
+            result = self.expressions.tried(node)
+            type_ = declared[i].type if declared else None
             try:
-                type_ = declared[i].type if declared else None
-                output = arguments.output(self.context, name, type_, result, leading)
-                outputs.append(replace(output, tensor=replace(output.tensor, name=self.private[name])))
+                found += [] if isinstance(result, Unknown) else [self._output(name, type_, result)]
             except KgenError as error:
-                raise self.expressions.located(error, node) from None
-        return tuple(outputs)
+                self.expressions.note(error, node)
+        return tuple(found)
+
+    def _output(self, name: str, type_: Type | None, result: Value) -> Output:
+        leading = any(tensor.leading for tensor in self.inputs)
+        output = arguments.output(self.context, name, type_, result, leading)
+        return replace(output, tensor=replace(output.tensor, name=self.private[name]))
 
 
 def _too_large(node: Node) -> bool:
@@ -147,8 +186,9 @@ def _too_large(node: Node) -> bool:
     return any(not -LARGEST <= c <= LARGEST for c in constants)
 
 
-def _returned(tree: ast.Module) -> list[ast.expr]:
-    last = tree.body[-1]
-    assert isinstance(last, ast.Return), "parse_body guarantees it"
-    assert last.value is not None
+def _returned(body: Body) -> list[ast.expr]:
+    """What the body returns; nothing where that is not in the language."""
+    last = body.tree.body[-1] if body.tree.body else None
+    if not isinstance(last, ast.Return) or last.value is None or last in body.wrong:
+        return []
     return last.value.elts if isinstance(last.value, ast.Tuple) else [last.value]

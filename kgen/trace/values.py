@@ -57,10 +57,16 @@ class Index:
     name: str
 
 
+@dataclass(frozen=True, slots=True)
+class Unknown:
+    """What a name stands for whose definition is a mistake."""
+
+
 COMPARISONS = ("lt", "le", "gt", "ge", "eq", "ne")
 
 Value = Node | Multivector | Weights | Indexed | Index | bool | str
 Operand = Node | Multivector
+Named = Value | Unknown  # what a name may stand for
 
 
 def is_comparison(x: Node) -> bool:
@@ -90,6 +96,11 @@ class Context:
     @property
     def layout(self) -> Layout:
         return self.spec.layout
+
+    @property
+    def whole(self) -> bool:
+        """Whether the types of all inputs are known, and with them all axes."""
+        return all(argument.type for argument in self.kernel.inputs)
 
     def alike(self, axis: str, other: str) -> None:
         """Note that two axes are of one extent; the outer one stands for both in what users see."""

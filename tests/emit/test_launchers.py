@@ -12,9 +12,10 @@ from handmade import one
 from kgen.emit.host import rows
 from kgen.emit.host.launchers import launcher_rows
 from kgen.emit.host.rows import Assigned, Branch, Deleted, Partial, Reused
-from kgen.emit.text.render import _macros, counted, listed, placed
+from kgen.emit.text.render import _macros, listed, placed
 from kgen.emit.variants import variants_of
 from kgen.schedule.buffers import plan
+from kgen.wording import counted
 
 
 def test_each_row_has_a_text_and_each_text_a_row() -> None:

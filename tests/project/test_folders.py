@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from imports import PACKAGE, modules, names, of_the_compiler
 
 ORDER = (  # those of one line do not know each other
-    ("errors", "console", "compiler"),
+    ("errors", "console", "compiler", "wording"),
     ("cache", "spec", "graph"),
     ("trace", "schedule", "reference"),
     ("emit.kernel", "emit.text"),

@@ -11,11 +11,11 @@ import pytest
 
 from kgen.errors import KgenError, KgenErrors
 from kgen.spec.body import parse_body, place
-from kgen.spec.load import load, load_all
+from kgen.spec.load import drafts, load, load_all
 from kgen.spec.model import Spec, Type
 from kgen.spec.schema import json_text
 from kgen.spec.starter import template
-from kgen.trace.trace import trace
+from kgen.trace.trace import mistakes, trace
 
 ROOT = Path(__file__).parents[2]
 SHIPPED = [*sorted(ROOT.glob("specs/*.yaml")), ROOT / "tests" / "specs" / "plain.yaml"]
@@ -318,6 +318,19 @@ def test_no_edit_of_a_spec_makes_a_traceback(path: Path) -> None:
     found = [edited_errors(original, seed) for seed in range(100)]
     assert all(error.mark for errors in found for error in errors)
     assert sum(map(bool, found)) > 30, "the edits hardly touch the spec"
+
+
+@pytest.mark.parametrize("path", SHIPPED, ids=lambda path: path.stem)
+def test_bodies_of_what_is_left_of_a_spec_make_no_traceback(path: Path, tmp_path: Path) -> None:
+    original, edited = path.read_text(encoding="utf-8"), tmp_path / "edited.yaml"
+    told = 0
+    for seed in range(40):
+        edited.write_text(mutated(random.Random(seed), original), encoding="utf-8", errors="replace")
+        (draft,) = drafts([str(edited)])
+        if draft.spec and draft.errors:
+            told += 1
+            assert all(error.mark for error in mistakes(draft.spec))
+    assert told > 1, "no edit leaves a draft"
 
 
 def edited_errors(text: str, seed: int) -> list[KgenError]:

@@ -292,13 +292,39 @@ def test_the_bytes_do_not_depend_on_the_working_directory_or_the_jobs(place: Pat
     assert str(place).encode() not in texts[0][0]
 
 
-def test_mistakes_found_in_another_process_are_told(place: Path) -> None:
-    write_spec("one")
-    bad = write_spec("two")
-    bad.write_text(bad.read_text().replace("else sgp", "else nope"))
+def test_mistakes_of_all_bodies_are_told_at_once(place: Path) -> None:
+    """And nothing is compiled: the shortest way to the next try."""
+    for name in ("one", "two", "three"):
+        path = write_spec(name)
+        if name != "one":
+            path.write_text(path.read_text().replace("else sgp(x", "else nope(y"))
     result = kgen("build", "--jobs", "2")
     assert (result.exit_code, result.stdout) == (2, "")
-    assert result.stderr.startswith("specs/two.yaml:10:56: there is no operation nope\n")
+    lines = [f"specs/{name}.yaml:10:56: there is no operation nope\n" for name in ("three", "two")]
+    assert result.stderr == "".join(lines)
+    assert not Path("generated").exists()
+
+
+def test_a_reserved_name_hides_no_other_mistake(place: Path) -> None:
+    path = write_spec("one")
+    path.write_text(path.read_text().replace("y: multivector", "exp: multivector").replace("y,", "z,"))
+    result = kgen("build")
+    assert result.exit_code == 2
+    lines = path.read_text().splitlines()
+    weight, *results = lines[7].index('"weights'), *(m.start() for m in re.finditer("z,", lines[9]))
+    columns = [(8, lines[7].index("exp")), (8, weight), *((10, column) for column in results)]
+    told = [line.split(": ")[0] for line in result.stderr.splitlines() if not line.startswith(" ")]
+    assert told == [f"specs/one.yaml:{line}:{column + 1}" for line, column in columns]
+
+
+def test_mistakes_found_in_another_process_are_told(place: Path) -> None:
+    """What only compiling shows."""
+    write_spec("one")
+    bad = write_spec("two")
+    bad.write_text(bad.read_text().replace("    doc:", "    precision: tf32\n    doc:"))
+    result = kgen("build", "--jobs", "2")
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert result.stderr.startswith("specs/two.yaml:6:3: `product` has a precision, but no matrix product\n")
     assert not Path("generated").exists()
 
 

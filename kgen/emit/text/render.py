@@ -12,6 +12,7 @@ from typing import Any
 import jinja2
 
 from kgen.compiler import template_folder
+from kgen.wording import counted
 
 MACROS = ("values.jinja", "steps.jinja")
 
@@ -39,11 +40,6 @@ def listed(names: Iterable[str]) -> str:
     """A tuple without its brackets: one name alone has a comma."""
     found = list(names)
     return ", ".join(found) + "," * (len(found) == 1)
-
-
-def counted(count: int, one: str, several: str) -> str:
-    """1 launch, 2 launches."""
-    return " ".join((str(count), one if count == 1 else several))
 
 
 def placed(row: Any) -> str:

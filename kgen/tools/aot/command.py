@@ -24,6 +24,7 @@ from kgen.tools.aot.report import Key, Row, complaints, read, row, write
 from kgen.tools.aot.resources import Resources, compile_for, gpu_target
 from kgen.tools.problem import load_module
 from kgen.tools.workers import results
+from kgen.wording import counted
 
 REPORT = Path("benchmarks/resources.csv")
 
@@ -139,7 +140,7 @@ def aot(
             write(out, rows.values())
     if out:
         write(out, rows.values())
-        say(f"{out}: {len(due)} rows compiled, {len(chosen) - len(due)} up to date, {len(gone)} removed")
+        say(f"{out}: {counted(len(due), 'row')} compiled, {len(chosen) - len(due)} up to date, {len(gone)} removed")
 
 
 def _check(chosen: list[Task], old: dict[Key, Row], jobs: int, patience: float) -> int:
@@ -150,7 +151,8 @@ def _check(chosen: list[Task], old: dict[Key, Row], jobs: int, patience: float) 
     found = complaints([*unchanged, *_rows(due, jobs, patience)], old)
     for complaint in found:
         say(complaint, error=True)
-    say(f"{len(due)} of {len(chosen)} kernels compiled, {len(changed)} changed, {len(found)} complaints")
+    compiled = f"{len(due)} of {counted(len(chosen), 'kernel')} compiled"
+    say(f"{compiled}, {len(changed)} changed, {counted(len(found), 'complaint')}")
     return 1 if found else 0
 
 

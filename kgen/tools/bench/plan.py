@@ -13,13 +13,13 @@ from pathlib import Path
 
 import torch
 
-from kgen.errors import KgenError
+from kgen.errors import KgenError, collected
 from kgen.tools.bench.bounds import Work, refuse_empty, refuse_endless
 from kgen.tools.bench.cases import TOLERANCE, Case
 from kgen.tools.bench.sweeps import grid, part, refuse_both
 from kgen.tools.problem import axes, load_file, load_module, runtime
 from kgen.tools.selection import must_exist, unknown
-from kgen.tools.targets import Target, collected, existing, package_path
+from kgen.tools.targets import Target, existing, package_path
 
 SUITES = Path("benchmarks")
 DEFINES_CASES = re.compile(r"^CASES\b", re.MULTILINE)
