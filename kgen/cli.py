@@ -13,7 +13,7 @@ import typer
 from typer.core import TyperGroup
 
 import kgen
-from kgen.console import progress, say, show_all
+from kgen.console import HELP, progress, say, show_all, show_diff, told
 from kgen.errors import KgenError
 
 if TYPE_CHECKING:
@@ -42,7 +42,7 @@ app = typer.Typer(
     name="kgen",
     no_args_is_help=True,
     rich_markup_mode="rich",
-    context_settings={"help_option_names": ["-h", "--help"]},
+    context_settings=HELP,
     pretty_exceptions_show_locals=False,
     epilog="Start with [bold]kgen new rotors --signature 3,0,0[/bold], then [bold]kgen build specs/rotors.yaml[/bold].",
 )
@@ -57,7 +57,7 @@ Stage = Annotated[str, typer.Option(help=f"What to show: {', '.join(STAGES)}.", 
 
 def main() -> None:
     """The entry point of the `kgen` command."""
-    app()
+    told(app)
 
 
 def _version(wanted: bool) -> None:
@@ -103,7 +103,7 @@ def build(
         files = generate(loaded, jobs, lambda spec: advance(spec.name), Cache(folder) if folder else None)
     keep = tree.elsewhere(paths)
     if diff:
-        say(tree.diff(files, out, prune, keep), end="")
+        show_diff(tree.diff(files, out, prune, keep))
     changes = tree.check(files, out, keep) if check or diff else tree.write(files, out, prune, keep)
     if not diff:
         _report(changes, out, written=not check)
@@ -198,6 +198,14 @@ def aot(context: typer.Context) -> None:
     from kgen.tools.aot.command import app as command
 
     command(context.args, prog_name="kgen aot")
+
+
+@app.command(epilog="Example: [bold]kgen ops sandwich[/bold]")
+def ops(name: Annotated[str, typer.Argument(help="Only this operation.", show_default="all")] = "") -> None:
+    """List the operations of bodies: their types, formulas, groups of equivariance and examples."""
+    from kgen.tools.ops import details, table
+
+    show_all(*(details(name) if name else table()))
 
 
 @app.command(epilog="Example: [bold]kgen schema > kgen.schema.json[/bold]")

@@ -56,23 +56,25 @@ def listed_blades(names: Sequence[str], count: int, first: int) -> tuple[Blade, 
     """All blades in the order a spec lists them; each exactly once, indices in any order."""
     found: dict[int, Blade] = {}
     for name in names:
-        blade = _blade(name, count, first)
-        if blade.mask in found:
-            other = found[blade.mask].name
+        listed = blade(name, count, first)
+        if listed.mask in found:
+            other = found[listed.mask].name
             raise KgenError(f"blade `{name}` is listed twice" + (f", also as `{other}`" if other != name else ""))
-        found[blade.mask] = blade
-    missing = [blade.name for blade in standard_blades(count, first) if blade.mask not in found]
+        found[listed.mask] = listed
+    missing = [standard.name for standard in standard_blades(count, first) if standard.mask not in found]
     if missing:
         raise KgenError(f"blades are missing: {', '.join(missing)}", hint="`blades` lists every blade once")
     return tuple(found.values())
 
 
-def _blade(name: str, count: int, first: int) -> Blade:
+def blade(name: str, count: int, first: int) -> Blade:
+    """The blade of a name, with indices in any order. KgenError for what the algebra has not."""
     if not re.fullmatch(r"e[0-9]*", name):
         raise KgenError(f"{name[:20]!r} is not a blade", hint="blades are e (the scalar), e1, e12, …")
     indices = [int(digit) - first for digit in name[1:]]
     if len(set(indices)) < len(indices) or not all(0 <= i < count for i in indices):
         last = first + count - 1
-        raise KgenError(f"`{name[:20]}` is not a blade of this algebra", hint=f"its generators are e{first} to e{last}")
+        hint = f"its generators are e{first} to e{last}; a blade has no index twice"
+        raise KgenError(f"`{name[:20]}` is not a blade of this algebra", hint=hint)
     swaps = sum(a > b for a, b in combinations(indices, 2))
     return Blade(name, sum(1 << i for i in indices), -1 if swaps % 2 else 1)

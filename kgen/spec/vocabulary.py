@@ -1,8 +1,9 @@
 """The words of bodies: one row for each operation, read by whoever reads bodies.
 
-A row says what a call may look like and what it means: the name, the parameters with their types, one line of
-documentation. Names that a spec gives are held against it (`names.py`), the compiler builds fields for each row
-(`trace/ops.py`), and the reference binds arguments by it (`reference/calls.py`).
+A row says what a call may look like and what it means: the name, the parameters with their types, the formula, a line
+of documentation, an example, and the group under which it is equivariant. Names that a spec gives are held against it
+(`names.py`), the compiler builds fields for each row (`trace/ops.py`), the reference binds arguments by it
+(`reference/calls.py`), and `kgen ops` and the page on bodies show it.
 
 Types of parameters: `multivector`, `field` (numbers are fields), `value` (either), `number` (a field without axes),
 `condition` (a comparison, or a field that is zero or not), `weights`, `axis` (of an argument), `other` (any axis) and
@@ -10,6 +11,7 @@ Types of parameters: `multivector`, `field` (numbers are fields), `value` (eithe
 argument) and `*grades` (whole numbers).
 """
 
+import re
 from dataclasses import dataclass
 
 
@@ -28,11 +30,14 @@ class Parameter:
 
 @dataclass(frozen=True, slots=True)
 class Word:
-    """One row."""
+    """One row. The example is an expression in the inputs of EXAMPLES."""
 
     name: str
     signature: str  # such as "x: multivector, eps: number = 1e-6, metric: word = euclidean | invariant"
+    formula: str
     doc: str
+    example: str
+    groups: tuple[str, ...]  # of GROUPS: the largest one that it is equivariant under; one for each choice of its word
     torch: str = ""  # the function of torch that it is to fields, where it is one
 
     @property
@@ -43,6 +48,18 @@ class Word:
     def pointwise(self) -> bool:
         """Whether it is a function of one field, so that `pointwise(name, x)` means something."""
         return bool(self.torch) and len(self.parameters) == 1
+
+    @property
+    def word(self) -> Parameter | None:
+        """The parameter that is one of several words, if it has one."""
+        return next((parameter for parameter in self.parameters if parameter.type == "word"), None)
+
+    @property
+    def group(self) -> str:
+        """The group, or the groups with the words that they go with."""
+        if self.word is None:
+            return self.groups[0]
+        return ", ".join(f"{group} if {choice}" for group, choice in zip(self.groups, self.word.choices))
 
     @property
     def gate(self) -> bool:
@@ -60,60 +77,104 @@ def _parameter(text: str) -> Parameter:
     return Parameter(name.strip(), kind.strip(), choices)
 
 
+def read_by(example: str) -> dict[str, str]:
+    """The inputs that an expression names, and the operands of weights among them, each with its type."""
+    named = set(re.findall(r"\w+", example))
+    named |= {operand for name in named for operand in re.findall(r"\b[xy]\b", EXAMPLES.get(name, ""))}
+    return {name: kind for name, kind in EXAMPLES.items() if name in named}
+
+
+EXAMPLES = {  # the inputs that examples are written in
+    **dict.fromkeys("xy", "multivector"),
+    "r": "even",
+    "v": "grades(1)",
+    "s": "scalar",
+    "t": "scalar[n]",
+    "u": "scalar[m]",
+    "weight": "weights(x, y)",
+    "full": "weights(x, y)[n, m]",
+    "linear": "weights(x)[n, m]",
+}
+
+GROUPS = {  # of linear maps of vectors, which act on every blade: what commutes with an operation
+    "GL(n)": "all invertible linear maps",
+    "SL(n)": "linear maps of determinant one",
+    "O(p,q,r)": "isometries of the metric: all versors",
+    "SO(p,q,r)": "isometries of determinant one: even versors",
+    "O(n)": "maps that keep plain sums of squares, whatever the metric: no boosts, no translations",
+    "SO(n)": "those of determinant one: rotations",
+    "none": "coordinates matter",
+}
+GL, SL, PIN, SPIN, EUCLIDEAN, ROTATIONS, NONE = ((group,) for group in GROUPS)
+
 X, XY, FIELD, TWO_FIELDS = "x: multivector", "x: multivector, y: multivector", "x: field", "a: field, b: field"
 NORM = "x: multivector, eps: number = 1e-6, metric: word = euclidean | invariant"
+CONNECTED = "sgp with a weight for each path and pair of features, summed over the features of x and y."
 
 _GEOMETRIC = (
-    Word("gp", XY, "x * y, the geometric product."),
-    Word("outer", XY, "x ^ y, the outer product."),
-    Word("inner", XY, "x | y, the sum of <x_r y_s>_|r-s|."),
-    Word("regressive", XY, "x & y, undual(dual(x) ^ dual(y))."),
-    Word("scalar_product", XY, "<x y>_0, a field."),
-    Word("norm_squared", X, "<x ~x>_0, a field."),
-    Word("sandwich", "r: multivector, x: multivector", "r >> x = r x ~r, x involuted if r is odd."),
-    Word("sgp", XY + ", weight: weights", "The geometric product with a weight for each path."),
-    Word("fcgp", XY + ", weight: weights", "sgp with a weight for each path and pair of features."),
-    Word(
-        "mv_linear",
-        X + ", weight: weights, bias: value = 0",
-        "A linear map of features for each grade; a field as bias is added to the scalar.",
-    ),
-    Word("reverse", X, "~x, the vectors of each blade in reverse order."),
-    Word("involute", X, "The grade involution: odd grades change sign."),
-    Word("conjugate", X, "The Clifford conjugate, involute(~x)."),
-    Word("dual", X, "The right complement: e_A ^ dual(e_A) = e_1...n."),
-    Word("undual", X, "The inverse of dual."),
-    Word("polarity", X, "x I^-1, where I^2 is not zero."),
-    Word("grade", X + ", *grades: grades", "x.grade(1), the part of these grades."),
-    Word("even", X, "The even grades."),
-    Word("odd", X, "The odd grades."),
-    Word(
-        "gelu",
-        "x: value",
-        "x Phi(x.e), Phi the normal distribution; of a field x Phi(x).",
-        "torch.nn.functional.gelu",
-    ),
-    Word("grade_rms_norm", NORM, "Each grade over the root of its mean square."),
-    Word("pointwise", "function: function, x: value", "A field function on each component."),
-    Word("detach", "x: value", "x, through which no gradient flows."),
-)
-_AXES = (Word("rename", "x: value, axis: axis, to: other", "x along an axis of the same extent."),)
+    Word("gp", XY, "x * y", "The geometric product.", "gp(x, y)", PIN),
+    Word("outer", XY, "x ^ y = sum of <x_r y_s>_r+s", "The outer product.", "outer(x, y)", GL),
+    Word("inner", XY, "x | y = sum of <x_r y_s>_|r-s|", "The inner product.", "inner(x, y)", PIN),
+    Word("regressive", XY, "x & y = undual(dual(x) ^ dual(y))", "The regressive product.", "regressive(x, y)", SL),
+    Word("scalar_product", XY, "<x y>_0", "The scalar of the product, a field.", "scalar_product(x, y)", PIN),
+    Word("norm_squared", X, "<x ~x>_0", "The squared norm, a field of any sign.", "norm_squared(x)", PIN),
+    Word("sandwich", "r: multivector, x: multivector", "r >> x = r x ~r, x involuted if r is odd",
+         "x moved by r, which is even or odd, and not normalised.", "sandwich(r, x)", PIN),
+    Word("sgp", XY + ", weight: weights", "sum of weight <x_r y_s>_k over paths r, k, s",
+         "The geometric product with a weight for each path.", "sgp(x, y, weight)", PIN),
+    Word("fcgp", XY + ", weight: weights", "sum of weight <x_r y_s>_k over paths and features",
+         CONNECTED, "fcgp(x, y, full)", PIN),
+    Word("mv_linear", X + ", weight: weights, bias: value = 0", "sum of weight <x>_k over features, plus bias",
+         "A linear map of features for each grade; a field as bias is added to the scalar.",
+         "mv_linear(x, linear)", GL),
+    Word("reverse", X, "~x", "The vectors of each blade in reverse order.", "reverse(x)", GL),
+    Word("involute", X, "sum of (-1)^k <x>_k", "The grade involution: odd grades change sign.", "involute(x)", GL),
+    Word("conjugate", X, "involute(~x)", "The Clifford conjugate.", "conjugate(x)", GL),
+    Word("dual", X, "e_A ^ dual(e_A) = e_1...n", "The right complement.", "dual(x)", ROTATIONS),
+    Word("undual", X, "undual(dual(x)) = x", "The inverse of dual.", "undual(x)", ROTATIONS),
+    Word("polarity", X, "x I^-1", "The dual by the metric, where I^2 is not zero.", "polarity(x)", SPIN),
+    Word("grade", X + ", *grades: grades", "<x>_k", "The part of these grades; as a method, too.", "x.grade(0, 2)", GL),
+    Word("even", X, "<x>_0 + <x>_2 + ...", "The even grades.", "even(x)", GL),
+    Word("odd", X, "<x>_1 + <x>_3 + ...", "The odd grades.", "odd(x)", GL),
+    Word("gelu", "x: value", "x Phi(x.e); of a field x Phi(x)", "Gated by the normal distribution Phi.", "gelu(x)", GL,
+         "torch.nn.functional.gelu"),
+    Word("grade_rms_norm", NORM, "<x>_k / sqrt(mean |<x>_k|^2 + eps)", "Each grade over the root of its mean square.",
+         "grade_rms_norm(x)", (*EUCLIDEAN, *PIN)),
+    Word("pointwise", "function: function, x: value", "function(x_A) for each blade A",
+         "A field function on each component.", "pointwise(tanh, x)", NONE),
+    Word("detach", "x: value", "x", "x, through which no gradient flows.", "detach(x)", GL),
+)  # fmt: skip
+_AXES = (
+    Word("rename", "x: value, axis: axis, to: other", "y[to] = x[axis]", "x along an axis of the same extent.",
+         "u * rename(x, axis=n, to=m)", GL),
+)  # fmt: skip
 _REDUCTIONS = (
-    Word("sum", "x: value, over: axis", "The sum along an axis."),
-    Word("mean", "x: value, over: axis", "The mean along an axis."),
-    Word("max", "x: value, over: axis", "The maximum along an axis."),
-    Word("dot", "a: field, b: field, over: axis", "The sum of a * b along an axis."),
-)
+    Word("sum", "x: value, over: axis", "sum of x[i] over i", "The sum along an axis.", "sum(x, over=n)", GL),
+    Word("mean", "x: value, over: axis", "sum(x) / extent", "The mean along an axis.", "mean(x, over=n)", GL),
+    Word("max", "x: value, over: axis", "max of x[i] over i", "The maximum along an axis, of each component.",
+         "max(x, over=n)", NONE),
+    Word("dot", "a: field, b: field, over: axis", "sum of a[i] b[i] over i", "The sum of a * b along an axis.",
+         "dot(s, t, over=n)", GL),
+)  # fmt: skip
 _FIELDS = (
-    *(
-        Word(name, FIELD, f"{name} of a field.", f"torch.{name}")
-        for name in ("exp", "log", "erf", "tanh", "sqrt", "rsqrt", "abs", "sin", "cos")
-    ),
-    Word("sigmoid", FIELD, "1 / (1 + exp(-x)) of a field.", "torch.sigmoid"),
-    Word("relu", FIELD, "x where it is positive, else 0, of a field.", "torch.relu"),
-    Word("maximum", TWO_FIELDS, "The larger of two fields.", "torch.maximum"),
-    Word("minimum", TWO_FIELDS, "The smaller of two fields.", "torch.minimum"),
-    Word("where", "condition: condition, a: field, b: field", "a where the condition holds, else b."),
-)
+    Word("exp", FIELD, "e^x", "The exponential of a field.", "exp(x.e)", GL, "torch.exp"),
+    Word("log", FIELD, "ln x", "The natural logarithm of a field.", "log(1 + x.e ** 2)", GL, "torch.log"),
+    Word("erf", FIELD, "2 / sqrt(pi) times the integral of e^-t^2 from 0 to x", "The error function of a field.",
+         "erf(x.e)", GL, "torch.erf"),
+    Word("tanh", FIELD, "sinh x / cosh x", "The hyperbolic tangent of a field.", "tanh(x.e) * x", GL, "torch.tanh"),
+    Word("sqrt", FIELD, "x^(1/2)", "The square root of a field.", "sqrt(1 + x.e ** 2)", GL, "torch.sqrt"),
+    Word("rsqrt", FIELD, "x^(-1/2)", "One over the square root of a field.", "rsqrt(1 + x.e ** 2) * x", GL,
+         "torch.rsqrt"),
+    Word("abs", FIELD, "|x|", "The absolute value of a field.", "abs(x.e)", GL, "torch.abs"),
+    Word("sin", FIELD, "sin x", "The sine of a field.", "sin(x.e)", GL, "torch.sin"),
+    Word("cos", FIELD, "cos x", "The cosine of a field.", "cos(x.e)", GL, "torch.cos"),
+    Word("sigmoid", FIELD, "1 / (1 + exp(-x))", "The logistic function of a field.", "x * sigmoid(x.e)", GL,
+         "torch.sigmoid"),
+    Word("relu", FIELD, "max(x, 0)", "x where it is positive, else 0, of a field.", "relu(x.e)", GL, "torch.relu"),
+    Word("maximum", TWO_FIELDS, "max(a, b)", "The larger of two fields.", "maximum(x.e, s)", GL, "torch.maximum"),
+    Word("minimum", TWO_FIELDS, "min(a, b)", "The smaller of two fields.", "minimum(x.e, s)", GL, "torch.minimum"),
+    Word("where", "condition: condition, a: field, b: field", "a or b", "a where the condition holds, else b.",
+         "where(x.e > s, x.e, 0) * x", GL),
+)  # fmt: skip
 
 VOCABULARY: dict[str, Word] = {row.name: row for row in (*_GEOMETRIC, *_AXES, *_REDUCTIONS, *_FIELDS)}

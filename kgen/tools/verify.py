@@ -24,7 +24,7 @@ import torch
 from rich.console import Console
 from rich.table import Table
 
-from kgen.console import steps
+from kgen.console import WIDE, steps
 from kgen.errors import KgenError
 from kgen.tools.comparison import OUTLIER, TOLERANCE, Difference, compare, launches
 from kgen.tools.problem import Function, Problem, Tensors, axes, choices, draw, in_double
@@ -35,7 +35,6 @@ from kgen.wording import counted
 DTYPES = {str(dtype).removeprefix("torch."): dtype for dtype in TOLERANCE}
 SIZES = {"b": 5, "n": 17}
 OTHER_SIZES = (3, 7, 11, 13, 19, 23)  # of further axes: odd, and no two alike
-WIDTH = 200  # of the table in a file or a pipe: notes are in one line, for who searches for them
 
 
 @dataclass(frozen=True, slots=True)
@@ -215,6 +214,6 @@ def _table(verdicts: Sequence[Verdict]) -> Table:
 
 
 def _show(item: Table | str) -> None:
-    """A table as wide as the terminal, or plain text at a fixed width."""
-    console = Console(width=None if sys.stdout.isatty() else WIDTH, highlight=False)
+    """A table as wide as the terminal; in a file or a pipe in one line a row, for who searches for notes."""
+    console = Console(width=None if sys.stdout.isatty() else WIDE, highlight=False)
     console.print(item, markup=False, soft_wrap=isinstance(item, str))

@@ -5,12 +5,12 @@ as the row's lowering takes them. Mistakes are KgenErrors; those without a place
 """
 
 import ast
-import difflib
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 
 from kgen.errors import Follows, KgenError
 from kgen.graph.node import Node
 from kgen.spec.body import place
+from kgen.spec.synonyms import nearest
 from kgen.spec.vocabulary import VOCABULARY, Parameter
 from kgen.trace import values as kinds
 from kgen.trace.ops import OPERATIONS, Operation
@@ -164,9 +164,3 @@ def kind(value: Value) -> str:
         case bool():
             return "a bool option"
     return "a word"
-
-
-def nearest(name: str, choices: Iterable[str]) -> str | None:
-    """A hint with the choice that looks most like the name, if one does."""
-    close = difflib.get_close_matches(name, list(choices), 1)
-    return f"did you mean {close[0]}?" if close else None

@@ -5,11 +5,13 @@ Out: the field. Guaranteed: what the value lacks is a KgenError that says what i
 """
 
 import ast
+import re
 
 from kgen.errors import KgenError
 from kgen.graph.node import Node
 from kgen.spec.model import Blade
-from kgen.trace.calls import kind, nearest
+from kgen.spec.signature import blade
+from kgen.trace.calls import kind
 from kgen.trace.values import Context, Indexed, Multivector, Value, Weights
 
 
@@ -18,13 +20,25 @@ def component(context: Context, value: Value, name: str) -> tuple[Blade, Node]:
     if not isinstance(value, Multivector):
         raise KgenError(f"{kind(value)} has no component {name}")
     present = {context.algebra.blades[i]: field for i, field in value.items()}
-    for blade, field in present.items():
-        if blade.name == name:
-            return blade, field
+    for found, field in present.items():
+        if found.name == name:
+            return found, field
     grades = ", ".join(map(str, context.grades(value)))
-    exists = any(blade.name == name for blade in context.algebra.blades)
-    hint = None if exists else nearest(name, [blade.name for blade in present])
-    raise KgenError(f"the multivector has no component {name}", hint=hint or f"its grades are {grades}")
+    hint = reordered(context, name) or f"its grades are {grades}"
+    raise KgenError(f"the multivector has no component {name}", hint=hint)
+
+
+def reordered(context: Context, name: str) -> str | None:
+    """What a blade is whose indices are in another order than the algebra's, or which the algebra has not."""
+    algebra = context.spec.algebra
+    if algebra is None or not re.fullmatch(r"e[0-9]+", name) or name in {blade.name for blade in algebra.blades}:
+        return None
+    try:
+        written = blade(name, len(algebra.squares), algebra.first)
+    except KgenError as error:
+        return error.hint
+    known = next(found for found in algebra.blades if found.mask == written.mask)
+    return f"{name} is {'-' if written.sign != known.sign else ''}{known.name} in this algebra"
 
 
 def indices(node: ast.expr) -> tuple[int, ...]:

@@ -11,9 +11,10 @@ from collections.abc import Sequence
 
 from kgen.errors import Follows, KgenError, Mark
 from kgen.graph.node import Node
+from kgen.spec import synonyms
 from kgen.spec.body import place
 from kgen.trace import components, operators, ops
-from kgen.trace.calls import bind, checked, kind, nearest
+from kgen.trace.calls import bind, checked, kind
 from kgen.trace.ops import OPERATIONS, Operation
 from kgen.trace.values import Context, Indexed, Multivector, Named, Operand, Unknown, Value, Weights
 
@@ -95,7 +96,9 @@ class Expressions:
                 return self.context.multivector({i: self.context.builder.one})
         if name in OPERATIONS:
             raise KgenError(f"{name} is an operation and needs its arguments", hint=str(OPERATIONS[name]))
-        raise KgenError(f"{name} is not defined", hint=nearest(name, [*self.known, *(b.name for b in blades)]))
+        other = components.reordered(self.context, name)
+        near = synonyms.nearest(name, [*self.known, *(blade.name for blade in blades)])
+        raise KgenError(f"{name} is not defined", hint=other or near)
 
     def _meets_blade(self, mask: int) -> None:
         """Choosing a blade other than the scalar chooses coordinates."""
@@ -173,7 +176,7 @@ class Expressions:
         before = [node.func.value] if isinstance(node.func, ast.Attribute) else []
         name = node.func.attr if isinstance(node.func, ast.Attribute) else getattr(node.func, "id", "")
         if name not in OPERATIONS:
-            raise KgenError(f"there is no operation {name}", hint=nearest(name, OPERATIONS))
+            raise KgenError(f"there is no operation {name}", hint=synonyms.hint(name))
         row, positional = OPERATIONS[name], [*before, *node.args]
         bound = bind(self.context, row, positional, {k.arg or "": k.value for k in node.keywords}, self.value)
         written = [p for parameter, p in zip(row.parameters, positional) if parameter.type != "function"]
@@ -187,7 +190,7 @@ class Expressions:
 
     def _apply(self, row: Operation, bound: Sequence[object]) -> Value:
         if any(isinstance(x, Multivector) for x in bound):
-            self.groups.append(row.group(self.context, *bound) if callable(row.group) else row.group)
+            self.groups.append(row.group(bound))
         return row.lower(self.context, *bound)
 
     def _place(self, node: ast.expr) -> Mark:

@@ -1,21 +1,26 @@
-"""What the words of bodies mean: for each row of `spec/vocabulary.py` its lowering to fields and its group.
+"""What the words of bodies mean: for each row of `spec/vocabulary.py` its lowering to fields.
 
-The group is that under which the operation is equivariant: `pin` is all versors; `euclidean` those that preserve each
-grade's plain squares, which is `pin` in a definite signature; None means that coordinates, or the orientation, matter.
-Fields are invariants: an operation on fields alone changes no group.
+Of the group under which the row says that the operation is equivariant, kernels ask which versors are in it: `pin` is
+all versors; `euclidean` those that preserve each grade's plain squares, which is `pin` in a definite signature; None
+means that coordinates, or the orientation, matter. Fields are invariants: an operation on fields alone changes no
+group.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 
-from kgen.graph.node import Node
 from kgen.spec.vocabulary import VOCABULARY, Parameter, Word
 from kgen.trace import lowering as to
-from kgen.trace.values import Context, Multivector, Value
+from kgen.trace.values import Value
 
 Lowering = Callable[..., Value]
 Group = str | None
+VERSORS: dict[str, Group] = {  # of each group; where only even ones commute, none is known for all
+    **dict.fromkeys(("GL(n)", "O(p,q,r)"), "pin"),
+    "O(n)": "euclidean",
+    **dict.fromkeys(("SL(n)", "SO(p,q,r)", "SO(n)", "none")),
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,7 +29,6 @@ class Operation:
 
     word: Word
     lower: Lowering
-    group: Group | Callable[..., Group]  # a function takes what `lower` takes
 
     @property
     def name(self) -> str:
@@ -34,51 +38,53 @@ class Operation:
     def parameters(self) -> tuple[Parameter, ...]:
         return self.word.parameters
 
+    def group(self, arguments: Sequence[object]) -> Group:
+        """The versors that commute with it, by the arguments as `lower` takes them."""
+        word = self.word.word
+        chosen = word.choices.index(str(arguments[self.parameters.index(word)])) if word else 0
+        return VERSORS[self.word.groups[min(chosen, len(self.word.groups) - 1)]]
+
     def __str__(self) -> str:
         return str(self.word)
 
 
-def _norm_group(c: Context, x: Multivector, eps: Node, metric: str) -> Group:
-    return "pin" if metric == "invariant" else "euclidean"
-
-
 _CALLS = ("exp", "log", "erf", "tanh", "sqrt", "rsqrt", "abs", "sin", "cos", "sigmoid", "maximum", "minimum")
 
-MEANINGS: dict[str, tuple[Lowering, Group | Callable[..., Group]]] = {
-    "gp": (partial(to.product, "geometric"), "pin"),
-    "outer": (partial(to.product, "outer"), "pin"),
-    "inner": (partial(to.product, "inner"), "pin"),
-    "regressive": (partial(to.product, "regressive"), None),
-    "scalar_product": (to.scalar_product, "pin"),
-    "norm_squared": (to.norm_squared, "pin"),
-    "sandwich": (to.sandwich, "pin"),
-    "sgp": (to.sgp, "pin"),
-    "fcgp": (to.fcgp, "pin"),
-    "mv_linear": (to.mv_linear, "pin"),
-    "reverse": (partial(to.image, "reverse"), "pin"),
-    "involute": (partial(to.image, "involute"), "pin"),
-    "conjugate": (partial(to.image, "conjugate"), "pin"),
-    "dual": (partial(to.image, "dual"), None),
-    "undual": (partial(to.image, "undual"), None),
-    "polarity": (partial(to.image, "polarity"), None),
-    "grade": (to.grade, "pin"),
-    "even": (partial(to.parity, 0), "pin"),
-    "odd": (partial(to.parity, 1), "pin"),
-    "gelu": (partial(to.gate, "gelu", "phi"), "pin"),
-    "grade_rms_norm": (to.grade_rms_norm, _norm_group),
-    "pointwise": (to.pointwise, None),
-    "detach": (to.detach, "pin"),
-    "rename": (to.rename, "pin"),
-    "sum": (to.sum, "pin"),
-    "mean": (to.mean, "pin"),
-    "max": (to.max, None),
-    "dot": (to.dot, "pin"),
-    **{name: (partial(to.call, name), "pin") for name in _CALLS},
-    "relu": (to.relu, "pin"),
-    "where": (to.where, "pin"),
+MEANINGS: dict[str, Lowering] = {
+    "gp": partial(to.product, "geometric"),
+    "outer": partial(to.product, "outer"),
+    "inner": partial(to.product, "inner"),
+    "regressive": partial(to.product, "regressive"),
+    "scalar_product": to.scalar_product,
+    "norm_squared": to.norm_squared,
+    "sandwich": to.sandwich,
+    "sgp": to.sgp,
+    "fcgp": to.fcgp,
+    "mv_linear": to.mv_linear,
+    "reverse": partial(to.image, "reverse"),
+    "involute": partial(to.image, "involute"),
+    "conjugate": partial(to.image, "conjugate"),
+    "dual": partial(to.image, "dual"),
+    "undual": partial(to.image, "undual"),
+    "polarity": partial(to.image, "polarity"),
+    "grade": to.grade,
+    "even": partial(to.parity, 0),
+    "odd": partial(to.parity, 1),
+    "gelu": partial(to.gate, "gelu", "phi"),
+    "grade_rms_norm": to.grade_rms_norm,
+    "pointwise": to.pointwise,
+    "detach": to.detach,
+    "rename": to.rename,
+    "sum": to.sum,
+    "mean": to.mean,
+    "max": to.max,
+    "dot": to.dot,
+    **{name: partial(to.call, name) for name in _CALLS},
+    "relu": to.relu,
+    "where": to.where,
 }
 OPERATIONS: dict[str, Operation] = {
-    name: Operation(word, *MEANINGS[name]) for name, word in VOCABULARY.items() if name in MEANINGS
+    name: Operation(word, MEANINGS[name]) for name, word in VOCABULARY.items() if name in MEANINGS
 }
 
 BINARY = {"BitXor": "outer", "BitOr": "inner", "BitAnd": "regressive", "RShift": "sandwich"}  # ast's names

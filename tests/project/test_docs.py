@@ -21,7 +21,7 @@ from typer.testing import CliRunner
 
 from kgen.cli import app
 from kgen.spec.load import load
-from kgen.trace.ops import OPERATIONS
+from kgen.spec.vocabulary import GROUPS, VOCABULARY, Word
 from kgen.trace.trace import trace
 
 WORDS = 2200  # at most, in the README
@@ -210,19 +210,26 @@ def test_the_design_page_names_modules_that_exist() -> None:
 
 def operations() -> str:
     """The table of the operations, as docs/bodies.md has it."""
-    rows = [
-        f"| `{row.name}` | {_cell(row.word.signature)} | {_cell(row.word.doc)} | {_group(row.group)} |"
-        for row in OPERATIONS.values()
-    ]
-    return "\n".join(["| operation | parameters | is | equivariant |", "|---|---|---|---|", *rows])
+    head = ["| operation | parameters | is | formula | equivariant | example |", "|---|---|---|---|---|---|"]
+    return "\n".join([*head, *map(_row, VOCABULARY.values())])
+
+
+def _row(word: Word) -> str:
+    told = f"`{word.name}`", _cell(word.signature), _cell(word.doc)
+    return f"| {' | '.join((*told, _code(word.formula), word.group, _code(word.example)))} |"
+
+
+def groups() -> str:
+    """What the groups are."""
+    return "\n".join(f"* {group}: {meaning}" for group, meaning in GROUPS.items())
+
+
+def _code(text: str) -> str:
+    return f"`{text}`".replace("|", "\\|")
 
 
 def _cell(text: str) -> str:
     return text.replace("|", "\\|").replace("*", "\\*")
-
-
-def _group(group: object) -> str:
-    return "as its metric is" if callable(group) else str(group or "–")
 
 
 def test_the_page_on_bodies_has_every_operation(request: pytest.FixtureRequest) -> None:
@@ -230,7 +237,7 @@ def test_the_page_on_bodies_has_every_operation(request: pytest.FixtureRequest) 
     head, opening, rest = page.text.partition("<!-- operations -->")
     _, closing, tail = rest.partition("<!-- /operations -->")
     assert opening and closing
-    text = f"{head}{opening}\n\n{operations()}\n\n{closing}{tail}"
+    text = f"{head}{opening}\n\n{groups()}\n\n{operations()}\n\n{closing}{tail}"
     if request.config.getoption("--update-golden"):
         page.path.write_text(text, encoding="utf-8")
     assert page.text == text, "run pytest --update-golden"

@@ -10,14 +10,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import typer
 from typer.testing import CliRunner, Result
 
 from kgen import pipeline
 from kgen.cache import Cache
 from kgen.cli import STAGES, app
-from kgen.console import steps
+from kgen.console import show_diff, steps
 from kgen.emit.text.banner import banner
 from kgen.spec.model import Spec
+from kgen.spec.vocabulary import GROUPS, VOCABULARY
 
 ROOT = Path(__file__).parents[2]
 SPEC = """\
@@ -466,3 +468,110 @@ def test_completion_knows_commands_and_stages() -> None:
 
     assert complete("kgen sh") == ["show"]
     assert complete("kgen show --stage b") == ["backward", "buffers"]
+
+
+# the operations
+
+
+def test_ops_lists_the_vocabulary() -> None:
+    """Each row whole, although nothing here is a terminal."""
+    lines = [re.split(r" {2,}", line.strip()) for line in kgen("ops").stdout.splitlines()]
+    rows = [[str(word), word.formula, word.group, word.example] for word in VOCABULARY.values()]
+    assert lines[1 : len(rows) + 1] == rows
+    assert all([group, meaning] in lines for group, meaning in GROUPS.items())
+
+
+@pytest.mark.parametrize("name", VOCABULARY)
+def test_ops_tells_of_one(name: str) -> None:
+    text, word = kgen("ops", name).stdout, VOCABULARY[name]
+    assert text.startswith(f"{word}\n    {word.doc}\n    formula ")
+    assert all(part in text for part in (word.formula, word.example, word.torch, *word.groups))
+
+
+@pytest.mark.parametrize(
+    ("name", "hint"),
+    [("wedge", "write `x ^ y`"), ("sgpp", "did you mean sgp?"), ("frob", "`kgen ops` lists all")],
+)
+def test_ops_says_what_another_word_means(name: str, hint: str) -> None:
+    result = kgen("ops", name)
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert result.stderr.startswith(f"there is no operation {name}\n    hint: {hint}")
+
+
+# output that goes elsewhere
+
+
+def printed(*arguments: str, **options: Any) -> subprocess.CompletedProcess[str]:
+    """A command in a process of its own."""
+    environment = {key: value for key, value in os.environ.items() if key not in ("TERMINAL_WIDTH", "COLUMNS")}
+    command = [sys.executable, "-m", "kgen", *arguments]
+    return subprocess.run(command, cwd=ROOT, env=environment, text=True, stderr=subprocess.PIPE, **options)
+
+
+COMMANDS = sorted(typer.main.get_command(app).commands)  # type: ignore[attr-defined]
+PRINTING = [
+    ["--help"],
+    ["--version"],
+    ["ops"],
+    ["ops", "gp"],
+    ["schema"],
+    ["show", "specs/vga2d.yaml"],
+    ["show", "specs/vga2d.yaml", "--stage", "buffers", "--kernel", "sgp"],
+    ["show", "specs/vga2d.yaml", "--stage", "graph", "--kernel", "sgp"],
+]
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="no device that is full")
+@pytest.mark.parametrize("arguments", PRINTING, ids=" ".join)
+def test_what_cannot_be_written_is_told(arguments: list[str]) -> None:
+    with open("/dev/full", "w") as full:
+        done = printed(*arguments, stdout=full)
+    assert (done.returncode, done.stderr) == (2, "cannot write the output: no space left on device\n")
+
+
+@pytest.mark.parametrize("arguments", PRINTING, ids=" ".join)
+def test_a_reader_that_stops_ends_it_quietly(arguments: list[str]) -> None:
+    reader, writer = os.pipe()
+    os.close(reader)
+    done = printed(*arguments, stdout=writer)
+    os.close(writer)
+    assert (done.returncode, done.stderr) == (2, "")
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_each_command_has_short_help_which_is_not_cut(command: str) -> None:
+    short, long = (printed(command, option, stdout=subprocess.PIPE) for option in ("-h", "--help"))
+    assert short.returncode == 0 and short.stdout == long.stdout
+    assert f"kgen {command}" in short.stdout and re.search(r"--help +-h", short.stdout)
+    assert "…" not in short.stdout.replace("gfx942, …", ""), "a word is cut"
+
+
+def test_tables_are_not_cut_in_a_pipe(place: Path) -> None:
+    path = write_spec("one")
+    name = "a_name_that_is_quite_long_for_a_table_of_eighty_columns"
+    path.write_text(path.read_text().replace("y: multi", f"{name}: multi").replace("(x, y", f"(x, {name}"))
+    path.write_text(path.read_text().replace("gelu(x), y", f"gelu(x), {name}"))
+    for stage in ("spec", "paths", "buffers", "kernels"):
+        text = kgen("show", str(path), "--stage", stage).stdout
+        assert name in text and "…" not in text, stage
+
+
+@pytest.mark.usefixtures("quick")
+@pytest.mark.parametrize("setting", ["", "NO_COLOR"])
+def test_a_diff_is_coloured_on_a_terminal(place: Path, monkeypatch: pytest.MonkeyPatch, setting: str) -> None:
+    path = write_spec("one")
+    kgen("build")
+    path.write_text(path.read_text() + "# changed\n")
+    plain = kgen("build", "--diff").stdout
+    assert "\x1b" not in plain and "\n-DIGEST" in plain
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.delenv("NO_COLOR", raising=False)
+    if setting:
+        monkeypatch.setenv(setting, "1")
+    terminal = Terminal()
+    monkeypatch.setattr(sys, "stdout", terminal)
+    show_diff(plain)
+    written = terminal.getvalue()
+    assert re.sub(r"\x1b\[[0-9;]*m", "", written) == plain
+    colours = set(re.findall(r"\x1b\[3[0-9]m", written))
+    assert colours == (set() if setting else {"\x1b[31m", "\x1b[32m", "\x1b[36m"})

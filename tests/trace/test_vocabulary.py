@@ -22,7 +22,7 @@ from kgen.graph.autodiff import DERIVATIVES
 from kgen.graph.cost import WEIGHTS
 from kgen.reference import runtime
 from kgen.reference import source as reference
-from kgen.spec.vocabulary import VOCABULARY, Word
+from kgen.spec.vocabulary import GROUPS, VOCABULARY, Word
 from kgen.trace import lowering as to
 from kgen.trace import ops
 
@@ -45,8 +45,21 @@ def cases(word: Word) -> list[str]:
 
 
 @pytest.mark.parametrize("word", WORDS, ids=list(VOCABULARY))
-def test_it_has_a_lowering_and_a_group(word: Word) -> None:
+def test_it_has_a_lowering(word: Word) -> None:
     assert word.name in ops.MEANINGS, f"kgen/trace/ops.py: MEANINGS has no {word.name}"
+
+
+@pytest.mark.parametrize("word", WORDS, ids=list(VOCABULARY))
+def test_its_row_is_whole(word: Word) -> None:
+    """What `kgen ops` and the page on bodies show; that the example and the groups are right, test_groups.py says."""
+    row = f"kgen/spec/vocabulary.py: the row of {word.name}"
+    for column in ("formula", "doc", "example", "groups"):
+        assert getattr(word, column), f"{row} has no {column}"
+    assert word.doc.endswith(".") and "|" not in word.name, f"{row}: the doc is a sentence"
+    assert re.search(rf"\b{word.name}\(", word.example), f"{row}: the example does not call it"
+    assert set(word.groups) <= set(GROUPS), f"{row}: a group is one of {', '.join(GROUPS)}"
+    choices = word.word.choices if word.word else ("",)
+    assert len(word.groups) == len(choices), f"{row}: a group for each of {choices}"
 
 
 def test_no_lowering_is_without_a_word() -> None:
@@ -60,7 +73,7 @@ def test_it_is_in_a_body_that_kernels_are_compiled_of(word: Word) -> None:
 
 def called() -> set[str]:
     """The functions of the graph that the rows of `ops` name, and those of its own tables."""
-    lowerings = [lowering for lowering, _ in ops.MEANINGS.values() if isinstance(lowering, partial)]
+    lowerings = [lowering for lowering in ops.MEANINGS.values() if isinstance(lowering, partial)]
     named = [lowering.args[-1] for lowering in lowerings if lowering.func in (to.call, to.gate)]
     return {*named, *FOLDED, *DERIVATIVES, *WEIGHTS, *FUNCTIONS}
 

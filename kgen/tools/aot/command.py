@@ -17,7 +17,7 @@ from typing import Annotated
 import triton
 import typer
 
-from kgen.console import say
+from kgen.console import HELP, say
 from kgen.errors import KgenError
 from kgen.tools.aot.launches import Launch, record
 from kgen.tools.aot.report import Key, Row, complaints, read, row, write
@@ -101,7 +101,7 @@ def compiled(task: Task) -> Resources:
     return compile_for(replace(task.launch, function=getattr(file, task.function)), task.target)
 
 
-@app.command()
+@app.command(context_settings=HELP)
 def aot(
     modules: Annotated[
         list[Path] | None,

@@ -14,7 +14,7 @@ from typing import Annotated
 import torch
 import typer
 
-from kgen.console import say, steps
+from kgen.console import HELP, say, steps
 from kgen.errors import KgenError
 from kgen.tools.bench import record, timing
 from kgen.tools.bench.bounds import free
@@ -49,7 +49,7 @@ class Manner:
     out: Path | None
 
 
-@app.command()
+@app.command(context_settings=HELP)
 def main(
     targets: Annotated[list[Path] | None, typer.Argument(help="Specs or generated modules; all their kernels.")] = None,
     suite: Annotated[str, typer.Option(help="A suite: benchmarks/SUITE.py, or a Python file.")] = "",

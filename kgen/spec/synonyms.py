@@ -1,0 +1,157 @@
+"""Words of the field that bodies do not have, and what to write instead.
+
+In: a name that is no operation. Out: a hint. Guaranteed: nothing of another meaning is offered. Rows say under which
+names a thing is known; expressions are in the inputs of `vocabulary.EXAMPLES`, and build. A name that no row has is
+taken for a slip of the pen where it is nearly an operation's.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from difflib import get_close_matches
+
+from kgen.spec.vocabulary import VOCABULARY
+
+NEAR = 0.8  # of difflib: one letter of five is another
+
+
+@dataclass(frozen=True, slots=True)
+class Synonym:
+    """What to write for some names: expressions, and what is to be known of them."""
+
+    names: str
+    expressions: tuple[str, ...]
+    remark: str = ""
+
+    def __str__(self) -> str:
+        written = ", or ".join(f"`{expression}`" for expression in self.expressions)
+        return ": ".join(text for text in (written and f"write {written}", self.remark) if text)
+
+
+def _row(names: str, *expressions: str, remark: str = "") -> Synonym:
+    return Synonym(names, expressions, remark)
+
+
+_SOFT = "exp(s - detach(max(s, over=n)))"
+_CENTRED = "s - mean(s, over=n)"
+
+SYNONYMS = (
+    # products
+    _row("geometric_product geometric clifford_product mul multiply product", "x * y"),
+    _row("wedge outer_product exterior exterior_product ext op", "x ^ y", remark="outer(x, y)"),
+    _row("inner_product ip fat_dot", "x | y", remark="inner(x, y), the sum of <x_r y_s>_|r-s|"),
+    _row("vee meet antiwedge regressive_product rp", "x & y", remark="regressive(x, y)"),
+    _row("join", "x ^ y", "x & y", remark="the second where points are dual vectors, as in PGA"),
+    _row("contraction left_contraction lcp lc lcont", "(v * x - involute(x) * v) / 2",
+         remark="of a vector v into x; `x | y` is the sum of <x_r y_s>_|r-s|"),
+    _row("right_contraction rcp rc rcont", "(x * v - v * involute(x)) / 2",
+         remark="of x by a vector v; `x | y` is the sum of <x_r y_s>_|r-s|"),
+    _row("commutator commutator_product comm bracket lie_bracket", "(x * y - y * x) / 2"),
+    _row("anticommutator anti_commutator acomm", "(x * y + y * x) / 2"),
+    _row("cross cross_product", "dual(x.grade(1) ^ y.grade(1))", remark="of vectors in three dimensions"),
+    _row("sp", "scalar_product(x, y)"),
+    # versors
+    _row("rotate rotor_apply apply_rotor sandwich_product sw transform conjugate_by act", "r >> x",
+         remark="never normalised"),
+    _row("reflect reflection", "v >> x", remark="reflected in the plane normal to v, and scaled by its square"),
+    _row("inverse inv versor_inverse", "~r / norm_squared(r)", remark="of a versor; of a field, 1 / s"),
+    _row("reciprocal recip", "1 / s"),
+    # involutions, dualities, parts
+    _row("dagger rev reversion tilde", "~x", remark="reverse(x)"),
+    _row("conj clifford_conjugate clifford_conjugation", "conjugate(x)"),
+    _row("grade_involution main_involution automorphism", "involute(x)"),
+    _row("hodge hodge_dual hodge_star complement right_complement star", "dual(x)"),
+    _row("unhodge undual_hodge left_complement", "undual(x)"),
+    _row("grade_projection project_grade projection proj grade_select select_grade part grades", "x.grade(1)"),
+    _row("scalar scalar_part real real_part", "x.e", remark="the scalar component, a field"),
+    _row("vector vector_part", "x.grade(1)"),
+    _row("bivector bivector_part", "x.grade(2)"),
+    # norms
+    _row("norm magnitude length modulus absolute", "sqrt(abs(norm_squared(x)))"),
+    _row("squared_norm normsq norm2 norm_sq quadrance", "norm_squared(x)"),
+    _row("normalize normalise normalized unit", "x * rsqrt(abs(norm_squared(x)) + 1e-6)"),
+    _row("rms_norm rmsnorm", "s * rsqrt(mean(s * s, over=n) + 1e-6)", "grade_rms_norm(x)",
+         remark="of fields, and of each grade"),
+    _row("layer_norm layernorm", f"({_CENTRED}) * rsqrt(mean(({_CENTRED}) ** 2, over=n) + 1e-6)",
+         remark="grade_rms_norm(x) is the norm of multivectors: one that subtracts a mean is not equivariant"),
+    _row("group_norm groupnorm", "grade_rms_norm(x)", remark="grades are its groups"),
+    _row("batch_norm batchnorm", remark="there is none: its running statistics are a state"),
+    # gates and activations
+    _row("silu swish", "x * sigmoid(x.e)", "s * sigmoid(s)", remark="of a multivector, and of a field"),
+    _row("logsigmoid log_sigmoid", "minimum(s, 0) - log(1 + exp(-abs(s)))"),
+    _row("quick_gelu", "x * sigmoid(1.702 * x.e)", "s * sigmoid(1.702 * s)", remark="of a multivector, and of a field"),
+    _row("logistic expit", "sigmoid(s)"),
+    _row("softplus", "maximum(s, 0) + log(1 + exp(-abs(s)))"),
+    _row("mish", "s * tanh(maximum(s, 0) + log(1 + exp(-abs(s))))"),
+    _row("leaky_relu leakyrelu lrelu", "where(s > 0, s, 0.01 * s)"),
+    _row("prelu", "where(s > 0, s, t * s)", remark="with an input t"),
+    _row("relu6", "minimum(relu(s), 6)"),
+    _row("elu celu", "where(s > 0, s, exp(minimum(s, 0)) - 1)"),
+    _row("selu", "1.0507009873554805 * where(s > 0, s, 1.6732632423543772 * (exp(minimum(s, 0)) - 1))"),
+    _row("glu", "s * sigmoid(t)"),
+    _row("geglu", "s * gelu(t)"),
+    _row("swiglu", "s * t * sigmoid(t)"),
+    _row("softmax", f"{_SOFT} / sum({_SOFT}, over=n)"),
+    _row("log_softmax logsoftmax", f"s - detach(max(s, over=n)) - log(sum({_SOFT}, over=n))"),
+    _row("logsumexp log_sum_exp", f"detach(max(s, over=n)) + log(sum({_SOFT}, over=n))"),
+    # fields
+    _row("add", "x + y"),
+    _row("sub subtract", "x - y"),
+    _row("div divide", "x / s"),
+    _row("neg negative", "-x"),
+    _row("square", "s * s", "x * x"),
+    _row("pow power", "s ** 3", "exp(t * log(s))", remark="whole exponents are written as numbers"),
+    _row("ln", "log(s)"),
+    _row("log1p", "log(1 + s)"),
+    _row("log2", "1.4426950408889634 * log(s)"),
+    _row("log10", "0.4342944819032518 * log(s)"),
+    _row("exp2", "exp(0.6931471805599453 * s)"),
+    _row("expm1", "exp(s) - 1"),
+    _row("erfc", "1 - erf(s)"),
+    _row("tan", "sin(s) / cos(s)"),
+    _row("sinh", "(exp(s) - exp(-s)) / 2"),
+    _row("cosh", "(exp(s) + exp(-s)) / 2"),
+    _row("sign sgn", "where(s > 0, 1, where(s < 0, -1, 0))"),
+    _row("clamp clip", "minimum(maximum(s, -1), 1)"),
+    _row("asin acos atan atan2 arcsin arccos arctan arctan2 asinh acosh atanh sinc floor ceil round",
+         remark="there is no such function of fields: pass its values as an input"),
+    # reductions and matrices
+    _row("avg average", "mean(x, over=n)"),
+    _row("min amin", "-max(-s, over=n)", "minimum(s, t)", remark="along an axis, and of two fields"),
+    _row("amax", "max(s, over=n)"),
+    _row("fmax", "maximum(s, t)"),
+    _row("fmin", "minimum(s, t)"),
+    _row("vdot", "dot(s, t, over=n)"),
+    _row("var variance", f"mean(({_CENTRED}) ** 2, over=n)"),
+    _row("std", f"sqrt(mean(({_CENTRED}) ** 2, over=n))"),
+    _row("einsum matmul mm bmm linear dense", "dot(s, t, over=n)", "mv_linear(x, linear)",
+         remark="of fields, where axes that both have and that are not contracted are a batch; and of multivectors"),
+    _row("argmax argmin prod cumsum cumprod sort topk median",
+         remark="there is no such reduction: sum, mean, max and dot are all"),
+    _row("attention scaled_dot_product_attention multihead_attention sdpa",
+         remark="it is several operations: scores by dot, weights by exp, max and sum, values by dot; torch's own,"
+         " between functions of kgen, stores no scores"),
+    # what a body does not do
+    _row("dropout rrelu", remark="there are no random numbers: drop in torch, or pass a mask as an input and multiply"),
+    _row("rand randn random noise", remark="there are no random numbers: pass them as an input"),
+    _row("cat concat concatenate stack split chunk reshape view transpose permute expand broadcast unsqueeze squeeze",
+         remark="axes have names and broadcast by them; the memory order is in the types of inputs and outputs"),
+    _row("gather scatter index_select embedding take", remark="nothing is indexed by data: gather in torch"),
+    _row("to cast long int float double half bfloat16", remark="dtypes are those of the tensors that are passed"),
+    _row("grad gradient backward", remark="gradients are generated: `grads:` says of which inputs"),
+    _row("no_grad stop_gradient stop_grad", "detach(x)"),
+)  # fmt: skip
+
+_KNOWN = {name: row for row in SYNONYMS for name in row.names.split()}
+
+
+def hint(name: str) -> str | None:
+    """What to write in place of a name that is no operation, if that is known."""
+    row = _KNOWN.get(name.lower().removesuffix("_"))
+    return str(row) if row else nearest(name, VOCABULARY)
+
+
+def nearest(name: str, choices: Iterable[str]) -> str | None:
+    """A hint with the choice that is the name but for a slip of the pen, which no first letter is, if there is one."""
+    alike = [choice for choice in choices if choice[:1] == name[:1] and len(name) > 2]
+    close = get_close_matches(name, alike, 1, NEAR)
+    return f"did you mean {close[0]}?" if close else None
