@@ -19,9 +19,12 @@ pytest.importorskip("torch")
 pytest.importorskip("triton")
 
 from kgen.errors import KgenError  # noqa: E402
+from kgen.pipeline import generate  # noqa: E402
+from kgen.spec.load import load  # noqa: E402
 from kgen.tools.aot.report import Row, complaints, read, write  # noqa: E402
 from kgen.tools.aot.resources import Resources, amd, gpu_target, nvidia  # noqa: E402
 from kgen.tools.workers import results  # noqa: E402
+from kgen.write import tree  # noqa: E402
 
 ROW = Row(
     module="vga3d",
@@ -352,3 +355,33 @@ def test_mistakes_are_told(root: Path, arguments: tuple[str, ...], interpret: st
     command = [sys.executable, "-c", "from kgen.cli import main; main()", "aot", *arguments]
     result = subprocess.run(command, cwd=root, env=environment, capture_output=True, text=True)
     assert result.returncode == 2 and message in result.stderr and "Traceback" not in result.stderr
+
+
+WIDE = """\
+kgen: 1
+name: wide
+kernels:
+  four:
+    inputs: {x: [k, l, m, p], y: [p, q], z: [l, m]}
+    body: |
+      w = exp(x * z)
+      return sum(w * sin(x), over=p), dot(w, y, over=p), max(x, over=k)
+"""
+RECORDED = """
+import sys
+from pathlib import Path
+from kgen.tools.aot import launches
+from kgen.tools.problem import launch_table, load_module
+launches.OTHER_AXIS = 16384
+package = load_module(Path(sys.argv[1]))
+found = launches.record(package, "sm_90", "float32")
+assert {launch.kernel for launch in found} >= set(launch_table(package))
+"""
+
+
+def test_nothing_is_allocated_for_what_is_compiled(root: Path, tmp_path: Path) -> None:
+    """Inputs, results and what is between them, of sizes that no machine has."""
+    files = generate([load("wide.yaml", WIDE)])
+    tree.write(files, tmp_path)
+    done = _python(root, "-c", RECORDED, tmp_path / "wide")
+    assert done.returncode == 0, done.stderr

@@ -2,7 +2,7 @@
 
 In: a generated module, a target and a dtype. Out: for every kernel of its launch table one Launch, exactly as the
 module's launchers ask for it: pointer types, which sizes are specialised, constexprs and warps. Guaranteed: no kernel
-runs, so memory that is allocated is not touched; a kernel that no launch reached is an error, not a gap.
+runs, and no tensor has memory, however large it is; a kernel that no launch reached is an error, not a gap.
 """
 
 import hashlib
@@ -34,6 +34,7 @@ OTHER_AXIS = 256
 LONG, LONGER = 8192, 16400  # longer than most rows that stay in registers, and than all; other axes are as long
 FEW_ROWS = 16
 OTHER_DTYPES = ("float32", "bfloat16", "float64")  # in some contract kernels are launched, in some what replaces them
+NOWHERE = "meta"  # the device of tensors without memory
 DIVISIBLE = 16  # what Triton specialises integers and addresses on
 IDENTIFIER = re.compile(r"\b_\w+")  # what generated modules call their device functions
 MULTIPROCESSORS = {"sm_75": 40, "sm_80": 108, "sm_89": 142, "sm_90": 132, "sm_100": 148, "gfx942": 304}
@@ -120,7 +121,7 @@ def _inputs(description: Mapping[str, Any], dtype: torch.dtype, long: int) -> di
     for name, order in description["inputs"].items():
         extents = [d if isinstance(d, int) else sizes.get(d, long or OTHER_AXIS) for d in _axes(order)]
         index = description["indices"].get(name)
-        tensor = torch.zeros(extents, dtype=getattr(torch, index)) if index else torch.empty(extents, dtype=dtype)
+        tensor = torch.empty(extents, dtype=getattr(torch, index) if index else dtype, device=NOWHERE)
         tensors[name] = tensor.requires_grad_(name in description["grads"])
     return tensors
 
