@@ -147,12 +147,13 @@ def _name(spec: Path) -> str:
 def _compile(spec: Path) -> dict[str, str]:
     try:
         from kgen.pipeline import generate, read
+
+        return generate(read([str(spec)]))
     except ImportError as missing:
         raise KgenError(
             f"{spec} has no generated package, and the compiler is not installed: {missing}",
             hint=f"run `kgen build {spec}` where kgen is installed whole",
         ) from None
-    return generate(read([str(spec)]))
 
 
 # devices
