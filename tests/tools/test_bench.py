@@ -310,7 +310,10 @@ MISTAKES = {
     "peers without packages": (["--suite", "first", "--peers", "specs"], "no package in specs, nor in its folders\n"),
     "a folder to write": (["--suite", "first", "--out", "specs"], "cannot read specs: Is a directory\n"),
     "a file above": (["--suite", "first", "--out", "specs/vga2d.yaml/a.csv"], "cannot write specs/vga2d.yaml/a.csv: "),
-    "another file": (["--suite", "first", "--out", "specs/vga2d.yaml"], "is no CSV of kgen bench, or of another version: it misses case, "),
+    "another file": (
+        ["--suite", "first", "--out", "specs/vga2d.yaml"],
+        "is no CSV of kgen bench, or of another",
+    ),
     "empty": (["specs/vga2d.yaml", "--size", "n=0"], "has nothing to compute\n    hint: sizes start at 1\n"),
     "endless": (["specs/vga2d.yaml"], " elements, and more than "),
     "no module": (["specs/vga2d.yaml", "--generated", "nowhere"], "no generated package nowhere/vga2d\n"),
