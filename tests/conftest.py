@@ -1,5 +1,6 @@
 """What all tests share: kernels run in the interpreter where there is no GPU, no test talks to the network."""
 
+import gc
 import importlib.util
 import os
 import socket
@@ -25,6 +26,9 @@ def gpu() -> bool:
     return torch.cuda.is_available() or torch.xpu.is_available()
 
 
+gc.set_threshold(20_000, 20, 20)  # graphs are many small objects, most of which live until a test is over
+
+
 # triton.jit reads the variable when a kernel is defined: it must stand before any generated module is imported.
 if not gpu():
     os.environ.setdefault("TRITON_INTERPRET", "1")
@@ -38,6 +42,12 @@ if importlib.util.find_spec("triton"):
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--update-golden", action="store_true", help="write the goldens instead of comparing with them")
+
+
+def pytest_collection_finish() -> None:
+    """What is imported by now stays to the end: a collection need not look at it."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(scope="session")
