@@ -497,6 +497,7 @@ def test_heatmaps(monkeypatch: pytest.MonkeyPatch) -> None:
         assert {peer.name for c in by_kernel[name] for peer in c.peers} == {
             "flash-clifford",
             "torch.compile(plain torch)",
+            "flash-kingdon",
         }
     for name in ("fused_gelu_fcgp_norm", "layer"):
         for module in ("vga2d", "vga3d"):

@@ -46,6 +46,8 @@ def contenders(case: Case, module: ModuleType, compiled: bool) -> list[Contender
             found.append(Contender(peer.name, peer.load()))
         except ImportError as missing:
             found.append(Contender(peer.name, None, f"{ABSENT}: {missing}"))
+        except Exception as failure:  # noqa: BLE001 (a peer is not ours: what its import raises is its result)
+            found.append(Contender(peer.name, None, f"failed to load: {type(failure).__name__}: {failure}"))
         else:
             plain += [(peer.name, peer.load())] if peer.plain_torch else []
     if compiled:
