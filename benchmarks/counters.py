@@ -22,6 +22,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Annotated
@@ -166,7 +167,9 @@ def main(
     size: Annotated[list[str] | None, typer.Option(help="AXIS=EXTENT.")] = None,
     generated: Annotated[Path, typer.Option(help="The folder of generated packages.")] = Path("generated"),
     out: Annotated[Path | None, typer.Option(help="The CSV to write.")] = None,
-    profiled_here: Annotated[bool, typer.Option("--profiled", hidden=True)] = False,
+    profiled_here: Annotated[
+        bool, typer.Option("--profiled", help="Count nothing: make the calls that a profiler around this is to see.")
+    ] = False,
 ) -> None:
     """Read a GPU's counters for generated kernels."""
     try:
@@ -175,15 +178,15 @@ def main(
             for one in works:
                 profiled(one, generated, sizes)
             return
-        rows = [found for one in works for found in counted(one, generated, sizes)]
+        with out.open("w", newline="", encoding="utf-8") if out else nullcontext(sys.stdout) as file:
+            writer = csv.DictWriter(file, [field.name for field in fields(Row)], lineterminator="\n")
+            writer.writeheader()
+            for one in works:  # each is kept when it is done: the profiler is slow
+                writer.writerows(asdict(found) for found in counted(one, generated, sizes))
+                file.flush()
     except KgenError as mistake:
         say(str(mistake), error=True)
         raise typer.Exit(2) from None
-    names = [field.name for field in fields(Row)]
-    with out.open("w", newline="", encoding="utf-8") if out else sys.stdout as file:
-        writer = csv.DictWriter(file, names, lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(asdict(found) for found in rows)
 
 
 if __name__ == "__main__":

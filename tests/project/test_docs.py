@@ -121,11 +121,18 @@ def _make(words: list[str]) -> bool:
     return bool(re.search(rf"^{words[0]}:", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE))
 
 
+def _profiler(words: list[str]) -> bool:
+    """Its own options, and a command of Python's that exists."""
+    return "python" in words and _python(words[words.index("python") + 1 :])
+
+
 # what the rest of a line must be, by its first word; no other is known
 RULES: dict[str, Callable[[list[str]], bool]] = {
     "kgen": _kgen,
     "python": _python,
     ".venv/bin/python": _python,
+    "ncu": _profiler,
+    "nsys": _profiler,
     "pip": _pip,
     "make": _make,
     "cp": lambda words: _there(words[-2]),

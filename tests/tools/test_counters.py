@@ -1,5 +1,8 @@
 """The reader of hardware counters, on a report as ncu writes it."""
 
+import csv
+from pathlib import Path
+
 import pytest
 from typer import Typer
 from typer.testing import CliRunner
@@ -7,6 +10,7 @@ from typer.testing import CliRunner
 from benchmarks.counters import METRICS, Work, main, parsed, read, row
 from kgen.errors import KgenError
 
+ROOT = Path(__file__).parents[2]
 HEAD = '"ID","Process ID","Kernel Name","Section Name","Metric Name","Metric Unit","Metric Value"'
 VALUES = {
     "gpu__time_duration.sum": "54,321",
@@ -59,3 +63,13 @@ def test_a_machine_without_a_profiler_is_told(monkeypatch: pytest.MonkeyPatch) -
     result = CliRunner().invoke(app, ["--work", "vga3d.sgp"])
     assert result.exit_code == 2
     assert "no ncu" in result.output + (result.stderr or "")
+
+
+def test_the_page_has_the_figures_of_the_report() -> None:
+    page = (ROOT / "docs" / "performance.md").read_text(encoding="utf-8")
+    with (ROOT / "benchmarks" / "results" / "h200-counters.csv").open(newline="", encoding="utf-8") as file:
+        found = [line for line in csv.DictReader(file) if line["case"] == "vga3d.fused_gelu_sgp_norm"]
+    assert found
+    for line in found:
+        columns = ("us", "instructions", "issue", "dram", "registers", "warps")
+        assert f"| {' | '.join(line[column] for column in columns)} |" in page

@@ -104,8 +104,8 @@ def _heatmap(chart: Heatmap, theme: Theme) -> Figure:
         place.set_yticks(range(len(chart.y.extents)), [str(extent) for extent in chart.y.extents])
         place.set_xlabel(chart.x.name)
         place.set_ylabel(chart.y.name)
-    what = f"{chart.against} over kgen, framed where kgen needs more;\nbelow it kgen's own, in us and MiB."
-    figure.suptitle(_title(chart.case, chart.dtype, chart.held, f"{what} {chart.where}"))
+    what = f"{chart.against} over kgen, framed where kgen needs more; below, kgen's own in us and MiB"
+    figure.suptitle(_title(chart.case, chart.dtype, chart.held, f"\n{what}\n{chart.where}"), fontsize="medium")
     return figure
 
 
