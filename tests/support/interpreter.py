@@ -1,4 +1,4 @@
-"""Triton's interpreter, as it is but for what it does over and over; a plugin of pytest.
+"""Triton's interpreter, as it is but for what it does over and over.
 
 It computes what it would without, and says what is wrong as it would. It is spared what costs most:
 
@@ -161,10 +161,12 @@ NEEDED = (
 
 
 def install() -> None:
-    """Replace functions of the interpreter, which a second call finds replaced."""
+    """Replace functions of the interpreter where kernels run in it; a second call finds them replaced."""
+    from triton import knobs
     from triton.runtime import interpreter
 
-    if not all(hasattr(interpreter, name) for name in NEEDED) or hasattr(interpreter, "_spared"):
+    known = all(hasattr(interpreter, name) for name in NEEDED)
+    if not knobs.runtime.interpret or not known or hasattr(interpreter, "_spared"):
         return
     _launch_with_room(interpreter)
     _search_once(interpreter)
@@ -172,7 +174,3 @@ def install() -> None:
     _remember_types(interpreter)
     _leave_out_what_changes_nothing(interpreter)
     interpreter._spared = True
-
-
-def pytest_configure() -> None:
-    install()
