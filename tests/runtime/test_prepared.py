@@ -41,14 +41,14 @@ def test_the_path(tmp_path: Path) -> None:
         assert paths[0].stdout == paths[1].stdout
 
 
-@pytest.mark.parametrize("variable", prepared.READ_AT_IMPORT)
-def test_what_is_read_at_import(variable: str, tmp_path: Path) -> None:
+def test_what_is_read_at_import(tmp_path: Path) -> None:
     """Another value is another server's."""
-    code = "import os; print(os.getppid())"
-    names = {"TRITON_": "TRITON_INTERPRET", "PYTHON": "PYTHONHASHSEED"}
-    name = names.get(variable, f"{variable}OF_NOTHING")
-    servers = {prepared.python(["-c", code], tmp_path, os.environ | {name: value}).stdout for value in "01"}
-    assert len(servers) == 2
+    code = "from triton import knobs, language; print(knobs.runtime.interpret, type(language.cdiv).__name__)"
+    for value, said in (("0", "False JITFunction\n"), ("1", "True InterpretedFunction\n")):
+        assert prepared.python(["-c", code], tmp_path, os.environ | {"TRITON_INTERPRET": value}).stdout == said
+    read = {"TRITON_CACHE_DIR": "a", "TORCHINDUCTOR_CACHE_DIR": "b", "OMP_NUM_THREADS": "1", "PYTHONHASHSEED": "0"}
+    others = {"PYTHONPATH": "c", "CUDA_VISIBLE_DEVICES": "", "HOME": "d"}
+    assert prepared.read_at_import(read | others) == frozenset(read.items())
 
 
 @pytest.mark.parametrize(
@@ -59,6 +59,7 @@ def test_what_is_read_at_import(variable: str, tmp_path: Path) -> None:
         ("raise SystemExit('why')", 1, "why\n"),
         ("import os; os.kill(os.getpid(), 9)", -signal.SIGKILL, ""),
         ("import atexit, sys; atexit.register(print, 'end', file=sys.stderr)", 0, "end\n"),
+        ("from concurrent import futures; futures.ThreadPoolExecutor(1).submit(int).result()", 0, ""),
         (
             "import sys, threading; threading.Thread(target=print, args=['t'], kwargs={'file': sys.stderr}).start()",
             0,

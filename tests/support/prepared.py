@@ -21,21 +21,24 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-READ_AT_IMPORT = ("TRITON_", "TORCH", "OMP_", "PYTHON")
 Done = subprocess.CompletedProcess[str]
 Python = Callable[[list[str], Path, Mapping[str, str]], Done]
 
 
 def python(arguments: list[str], folder: Path, environment: Mapping[str, str]) -> Done:
     """What `python -c code ...` or `python -m module ...` says in a folder."""
-    fixed = {name: value for name, value in environment.items() if name.startswith(READ_AT_IMPORT)}
-    fixed.pop("PYTHONPATH", None)
     with TemporaryDirectory() as written:
         output = [str(Path(written) / name) for name in ("stdout", "stderr")]
         request = {"arguments": arguments, "folder": str(folder), "environment": dict(environment), "output": output}
-        status = _asked(_server(frozenset(fixed.items())), json.dumps(request))
+        status = _asked(_server(read_at_import(environment)), json.dumps(request))
         texts = [Path(path).read_text(encoding="utf-8") for path in output]
     return subprocess.CompletedProcess(arguments, status, *texts)
+
+
+def read_at_import(environment: Mapping[str, str]) -> frozenset[tuple[str, str]]:
+    """What torch, triton and python read of an environment when they start, and never again."""
+    names = {name for name in environment if name.startswith(("TRITON_", "TORCH", "OMP_", "PYTHON"))} - {"PYTHONPATH"}
+    return frozenset((name, environment[name]) for name in names)
 
 
 def anew(arguments: list[str], folder: Path, environment: Mapping[str, str]) -> Done:
@@ -52,11 +55,11 @@ def _asked(server: "subprocess.Popen[str]", request: str) -> int:
 
 
 @functools.cache
-def _server(fixed: frozenset[tuple[str, str]]) -> "subprocess.Popen[str]":
-    others = {name: value for name, value in os.environ.items() if not name.startswith(READ_AT_IMPORT)}
+def _server(given: frozenset[tuple[str, str]]) -> "subprocess.Popen[str]":
+    others = os.environ.items() - read_at_import(os.environ) - {("PYTHONPATH", os.environ.get("PYTHONPATH", ""))}
     server = subprocess.Popen(
         [sys.executable, __file__],
-        env=others | dict(fixed),
+        env=dict(others | given),
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,
@@ -117,9 +120,7 @@ def _run(kind: str, what: str) -> None:
 
 def _end(status: int) -> None:
     """As the interpreter ends, but for giving back each object that the packages have made: that takes a second."""
-    for thread in threading.enumerate():
-        if thread is not threading.current_thread() and not thread.daemon:
-            thread.join()
+    threading._shutdown()  # type: ignore[attr-defined]
     atexit._run_exitfuncs()
     sys.stdout.flush()
     sys.stderr.flush()
@@ -127,12 +128,9 @@ def _end(status: int) -> None:
 
 
 if __name__ == "__main__":
+    import interpreter
     import pytest  # noqa: F401
     import torch._inductor  # noqa: F401  # which torch imports when it is asked to be deterministic
-    import triton
 
-    if triton.knobs.runtime.interpret:
-        import interpreter
-
-        interpreter.install()
+    interpreter.install()
     _serve()

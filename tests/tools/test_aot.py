@@ -11,6 +11,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
+import prepared
 import pytest
 import windows
 from folders import copied
@@ -91,10 +92,10 @@ def aot(root: Path, *arguments: object) -> subprocess.CompletedProcess[str]:
 
 
 def _python(root: Path, *arguments: object, path: Path | None = None) -> subprocess.CompletedProcess[str]:
-    environment = {name: value for name, value in os.environ.items() if name != "TRITON_INTERPRET"}
-    command = [sys.executable, *map(str, arguments)]
+    environment = os.environ | {"TRITON_INTERPRET": "0"}
     environment["PYTHONPATH"] = os.pathsep.join(map(str, (root, *([path] if path else []))))
-    return subprocess.run(command, cwd=root, env=environment, capture_output=True, text=True)
+    python = prepared.anew if path else prepared.python
+    return python(list(map(str, arguments)), root, environment)
 
 
 def test_ptxas_and_disassembly_are_read() -> None:
