@@ -28,6 +28,7 @@ if CHOSEN.backend == "gloo":  # read when a generated module is imported
     os.environ["TRITON_INTERPRET"] = "0" if CHOSEN.reference else "1"
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
+import interpreter  # noqa: E402
 import torch  # noqa: E402
 import torch.distributed as dist  # noqa: E402
 from torch import Tensor, nn  # noqa: E402
@@ -315,6 +316,7 @@ def main() -> None:
     rank = int(os.environ["LOCAL_RANK"])
     if DEVICE == "cuda":
         torch.cuda.set_device(rank)
+    interpreter.install()
     mesh = init_device_mesh(DEVICE, (int(os.environ["WORLD_SIZE"]),))
     for module in (*MODULES, vga2d):  # twice does no harm
         module.register_sharding()
